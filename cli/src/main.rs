@@ -1,0 +1,2 @@
+//! The `burrow` executable.
+fn main() {}
