@@ -1,0 +1,168 @@
+//! Errors as every HTTP answer of ours gives them: RFC 9457, with a stable code and the request's id.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// The media type.
+pub const CONTENT_TYPE: &str = "application/problem+json";
+/// The header that carries a request's id, in both directions between our processes, and out to the client.
+pub const REQUEST_ID_HEADER: &str = "x-request-id";
+
+/// A stable name for what went wrong; programs compare this, never the words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    /// The request cannot be understood: 400.
+    BadRequest,
+    /// No session, or one that has ended: 401.
+    Unauthenticated,
+    /// Wrong e-mail or password: 401.
+    BadCredentials,
+    /// Signed in, and not allowed: 403.
+    Forbidden,
+    /// The request comes from a page of another origin: 403.
+    ForeignOrigin,
+    /// It is not there, or not yours: 404.
+    NotFound,
+    MethodNotAllowed,
+    /// The thing is not in a state for this (start of a running workspace): 409.
+    Conflict,
+    /// The name is taken: 409.
+    NameTaken,
+    /// A link or code that was used or is too old: 410.
+    Expired,
+    /// The device login waits for a person's word: 400 as in RFC 8628.
+    AuthorizationPending,
+    /// A report of a runner that has been replaced: 409.
+    Fenced,
+    /// The file has changed since it was read: 412.
+    PreconditionFailed,
+    /// The body is too large: 413.
+    TooLarge,
+    /// A field has a value it must not have: 422.
+    Invalid,
+    /// The file or document cannot be had in this form: 415.
+    Unsupported,
+    /// A quota is used up: 403.
+    QuotaExceeded,
+    /// Too many requests: 429.
+    RateLimited,
+    /// Not enough room on the disk: 507.
+    DiskFull,
+    /// A part that is needed does not answer; trying again helps: 503.
+    Unavailable,
+    /// The workspace is not running: 409.
+    NotRunning,
+    /// Took too long: 504.
+    Timeout,
+    /// Our fault: 500.
+    Internal,
+}
+
+impl Code {
+    pub fn status(self) -> u16 {
+        match self {
+            Self::BadRequest | Self::AuthorizationPending => 400,
+            Self::Unauthenticated | Self::BadCredentials => 401,
+            Self::Forbidden | Self::ForeignOrigin | Self::QuotaExceeded => 403,
+            Self::NotFound => 404,
+            Self::MethodNotAllowed => 405,
+            Self::Conflict | Self::NameTaken | Self::Fenced | Self::NotRunning => 409,
+            Self::Expired => 410,
+            Self::PreconditionFailed => 412,
+            Self::TooLarge => 413,
+            Self::Unsupported => 415,
+            Self::Invalid => 422,
+            Self::RateLimited => 429,
+            Self::Internal => 500,
+            Self::Unavailable => 503,
+            Self::Timeout => 504,
+            Self::DiskFull => 507,
+        }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::BadRequest => "The request cannot be understood",
+            Self::Unauthenticated => "Sign in first",
+            Self::BadCredentials => "E-mail or password is wrong",
+            Self::Forbidden => "Not allowed",
+            Self::ForeignOrigin => "The request comes from a page of another origin",
+            Self::NotFound => "Not found",
+            Self::MethodNotAllowed => "The method is not allowed here",
+            Self::Conflict => "Not possible in the present state",
+            Self::NameTaken => "The name is taken",
+            Self::Expired => "The link or code is no longer valid",
+            Self::AuthorizationPending => "Waiting for approval",
+            Self::Fenced => "Another runner has taken over",
+            Self::PreconditionFailed => "It has changed since it was read",
+            Self::TooLarge => "Too large",
+            Self::Unsupported => "Not possible for this kind of file",
+            Self::Invalid => "A value is not valid",
+            Self::QuotaExceeded => "A quota is used up",
+            Self::RateLimited => "Too many requests",
+            Self::DiskFull => "No space left",
+            Self::Unavailable => "Not available at the moment",
+            Self::NotRunning => "The workspace is not running",
+            Self::Timeout => "Took too long",
+            Self::Internal => "An internal error",
+        }
+    }
+}
+
+/// The body of every answer that is an error.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// `about:blank#<code>`: nothing to look up.
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub title: String,
+    pub status: u16,
+    /// What happened and what to do next, in a sentence for the person.
+    pub detail: String,
+    pub code: Code,
+    /// Quote it when asking for help.
+    #[serde(default)]
+    pub request_id: String,
+    /// For [`Code::Invalid`]: which fields and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<FieldError>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FieldError {
+    pub field: String,
+    pub message: String,
+}
+
+impl Problem {
+    /// `detail` is read by a person. The request id is filled in by the layer that knows it.
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        let name = serde_json::to_value(code).ok().and_then(|name| name.as_str().map(str::to_owned));
+        Self {
+            kind: format!("about:blank#{}", name.unwrap_or_default()),
+            title: code.title().to_owned(),
+            status: code.status(),
+            detail: detail.into(),
+            code,
+            request_id: String::new(),
+            fields: Vec::new(),
+        }
+    }
+
+    #[must_use]
+    pub fn field(mut self, field: impl Into<String>, message: impl Into<String>) -> Self {
+        self.fields.push(FieldError { field: field.into(), message: message.into() });
+        self
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.title, self.detail)
+    }
+}
+
+impl std::error::Error for Problem {}

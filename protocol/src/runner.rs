@@ -1,0 +1,158 @@
+//! What controller and runner say to each other.
+//!
+//! The controller gives a [`RunnerSpec`] once, on the runner's standard input (secrets never stand on a command line). From
+//! then on the runner speaks and the controller answers: `POST /internal/runners/report` with a [`ReportRequest`], which is
+//! heartbeat, report and long poll in one. Reports are facts that may come twice; the command is the wanted state, not an
+//! event, so losing an answer loses nothing.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Epoch, ManifestId, Redacted, TenantId, VolumeId, WorkspaceId,
+    workspace::{Failure, StepProgress},
+};
+
+/// Where the report goes.
+pub const REPORT_PATH: &str = "/internal/runners/report";
+
+/// How long a report may wait for news, in milliseconds.
+pub const WAIT_MS_MAX: u64 = 10_000;
+
+/// Which sandbox a runner makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RuntimeKind {
+    /// A QEMU microvm with its own kernel. The default and the only boundary against hostile code.
+    Microvm,
+    /// The agent as a plain process on the host: for tests and for simulation, never for strangers' code.
+    Fake,
+}
+
+/// Size of a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Resources {
+    pub vcpus: u8,
+    pub memory_mib: u32,
+    /// The home volume's size; a home grows, it never shrinks.
+    pub home_mib: u32,
+    /// The scratch disk behind the root's overlay; dies with the machine.
+    pub scratch_mib: u32,
+    /// Most processes and threads of the guest's user.
+    pub pids: u32,
+}
+
+/// Everything a runner needs, and nothing of any other workspace. JSON on standard input; the input stays open as a
+/// lifeline: its end means that the parent died.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RunnerSpec {
+    pub tenant: TenantId,
+    pub workspace: WorkspaceId,
+    /// The workspace's name: the guest's hostname.
+    pub name: String,
+    pub epoch: Epoch,
+    pub runtime: RuntimeKind,
+    pub resources: Resources,
+    pub volume: VolumeId,
+    /// The committed snapshot to go on from; none for a new home.
+    pub head: Option<ManifestId>,
+    /// The home's data key: 64 hexadecimal digits.
+    pub data_key: Redacted<String>,
+    /// The object store: `file:///…` or `s3://…`.
+    pub store: String,
+    /// This runner's own directory for sockets and other things that die with it; made by the runner, mode 0700.
+    pub run_dir: PathBuf,
+    /// The volume's local cache directory; outlives the runner.
+    pub cache_dir: PathBuf,
+    /// An image as `image build` left it (`root.erofs`, `vmlinux`, `scratch.ext4`, …). Unused by the fake runtime.
+    pub image_dir: PathBuf,
+    /// The initramfs that holds the agent. Unused by the fake runtime.
+    pub initramfs: PathBuf,
+    /// The agent's executable on the host; used by the fake runtime only.
+    pub agent: PathBuf,
+    /// A small number no other running runner on this host has: picks addresses and the VMM's uid. 0 ..= [`SLOT_MAX`].
+    pub slot: u16,
+    /// The controller: a path of a Unix socket (`/…`) or an `http(s)://` address.
+    pub controller: String,
+    /// Says to the controller that this is the runner of this epoch, and nothing else.
+    pub token: Redacted<String>,
+    /// The controller's public key for grants: hexadecimal Ed25519.
+    pub grant_key: String,
+    /// Without an answer for so long the runner must assume that it has been replaced, and stop serving.
+    pub lease_ms: u64,
+}
+
+/// Highest slot: 100.64.0.0/10 gives 2^20 networks of four addresses; uids 620000+slot stay in 16 bits of room.
+pub const SLOT_MAX: u16 = 16_383;
+
+/// The runner's half of one exchange. `authorization: Bearer <token>` goes with it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReportRequest {
+    pub workspace: WorkspaceId,
+    pub epoch: Epoch,
+    /// In the order in which they became true. At most [`REPORTS_MAX`].
+    pub reports: Vec<Report>,
+    /// The command the runner is already acting on: the answer waits until another is wanted, or `wait_ms` have passed.
+    pub acting_on: Command,
+    /// 0 ..= [`WAIT_MS_MAX`].
+    pub wait_ms: u64,
+}
+
+/// Most reports in one exchange.
+pub const REPORTS_MAX: usize = 64;
+
+/// A fact about the runner. Each may come twice.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Report {
+    /// A step of a start or stop has begun.
+    Step(StepProgress),
+    /// The agent answered and the home is mounted; streams may come to `front`.
+    Ready {
+        /// Path of the front's Unix socket, or `host:port`.
+        front: String,
+        /// "kvm" or "tcg"; "none" for the fake runtime.
+        accelerator: String,
+    },
+    /// The home's state, every few seconds while running.
+    Home { dirty_bytes: u64, used_bytes: Option<u64> },
+    /// A snapshot lies complete in the store. It counts once the answer lists it as committed.
+    Snapshot {
+        manifest: ManifestId,
+        changed_bytes: u64,
+        uploaded_bytes: u64,
+        objects: u64,
+        /// Bytes that the whole home takes in the store.
+        stored_bytes: u64,
+    },
+    /// The machine is gone and everything of it is removed. The last report.
+    Stopped,
+    /// The machine is gone after a failure. `home_safe` says whether all that the guest had flushed is committed or at
+    /// least kept in the local cache. The last report.
+    Failed { failure: Failure, home_safe: bool },
+}
+
+/// The controller's answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReportReply {
+    /// What the runner is to do now.
+    pub command: Command,
+    /// The manifests of this request that are now committed.
+    #[serde(default)]
+    pub committed: Vec<ManifestId>,
+    /// The lease from now on.
+    pub lease_ms: u64,
+}
+
+/// The wanted state of a runner. A runner that is refused with 409 `fenced` has been replaced: it stops at once, keeps its
+/// cache and reports nothing more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    Run,
+    /// Freeze, flush, snapshot, then end.
+    Stop,
+    /// End without a snapshot: the workspace is being deleted.
+    Discard,
+}
