@@ -2,7 +2,10 @@
 //!
 //! This library holds everything but `main`, so that tests stand at its walls. It decides nothing about workspaces.
 
+pub mod arguments;
+pub mod credentials;
 pub mod failure;
 pub mod output;
 pub mod progress;
+pub mod terminal;
 pub mod up;
