@@ -61,11 +61,13 @@ pub struct Failure {
     why: Option<String>,
     next: Option<String>,
     request_id: Option<String>,
+    /// The server's own name for it, where it comes from the server.
+    code: Option<Code>,
 }
 
 impl Failure {
     pub fn new(kind: Kind, what: impl Into<String>) -> Self {
-        Self { kind, what: what.into(), why: None, next: None, request_id: None }
+        Self { kind, what: what.into(), why: None, next: None, request_id: None, code: None }
     }
 
     pub fn error(what: impl Into<String>) -> Self {
@@ -104,6 +106,11 @@ impl Failure {
         self
     }
 
+    /// Whether the server refused for this reason.
+    pub fn is(&self, code: Code) -> bool {
+        self.code == Some(code)
+    }
+
     /// Writes it for a person to standard error.
     pub fn report(&self) {
         // Nobody is left to tell when standard error is closed.
@@ -136,6 +143,7 @@ impl From<Problem> for Failure {
             std::iter::once(problem.detail.clone()).chain(fields).filter(|text| !text.is_empty()).collect();
         let mut failure = Self::new(Kind::of(problem.code), problem.title.clone())
             .with_request_id(Some(problem.request_id.clone()));
+        failure.code = Some(problem.code);
         if !details.is_empty() {
             failure = failure.why(details.join("; "));
         }

@@ -53,6 +53,18 @@ impl Step {
         Self { style, title, since: Instant::now(), bar, detail: String::new(), finished: false }
     }
 
+    /// A step of whose beginning nobody was told; it is shown once it is done.
+    pub fn unseen(style: Style, title: impl Into<String>) -> Self {
+        Self {
+            style,
+            title: title.into(),
+            since: Instant::now(),
+            bar: None,
+            detail: String::new(),
+            finished: false,
+        }
+    }
+
     /// More words about what is being done right now.
     pub fn detail(&mut self, detail: &str) {
         if self.detail == detail {
@@ -67,14 +79,19 @@ impl Step {
     }
 
     pub fn done(mut self) {
-        self.end("✓", "done");
+        self.end("✓", "done", self.since.elapsed());
     }
 
-    fn end(&mut self, mark: &str, word: &str) {
+    /// Done, in a time that someone else measured.
+    pub fn done_in(mut self, time: Duration) {
+        self.end("✓", "done", time);
+    }
+
+    fn end(&mut self, mark: &str, word: &str, time: Duration) {
         if std::mem::replace(&mut self.finished, true) {
             return;
         }
-        let seconds = self.since.elapsed().as_secs_f64();
+        let seconds = time.as_secs_f64();
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
@@ -88,7 +105,7 @@ impl Step {
 
 impl Drop for Step {
     fn drop(&mut self) {
-        self.end("✗", "failed");
+        self.end("✗", "failed", self.since.elapsed());
     }
 }
 

@@ -1,2 +1,4 @@
+pub mod listen;
 pub mod lock;
+pub mod place;
 pub mod postgres;

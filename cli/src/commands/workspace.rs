@@ -1,0 +1,286 @@
+//! `list`, `create`, `start`, `stop`, `show`, `delete`, `open`, `terminals`.
+
+use protocol::{
+    Code, WorkspaceId,
+    api::workspace::{NewWorkspace, Workspace, WorkspaceList},
+    terminal::{TerminalInfo, TerminalList},
+    workspace::Phase,
+};
+use time::OffsetDateTime;
+
+use super::{
+    Context, did_you_mean,
+    waiting::{self, Goal},
+};
+use crate::{
+    arguments::{Create, Delete, Start, Stop, Waiting},
+    browser,
+    failure::{Failure, Kind},
+    output::{self, Shown},
+    server::Server,
+};
+
+impl Shown for Workspace {
+    const COLUMNS: &'static [&'static str] =
+        &["name", "state", "owner", "template", "home", "safe up to", "last used"];
+
+    fn cells(&self) -> Vec<String> {
+        let now = OffsetDateTime::now_utc();
+        let ago = |time: Option<OffsetDateTime>| time.map_or_else(|| "–".to_owned(), |then| output::ago(then, now));
+        vec![
+            self.name.clone(),
+            state(self),
+            self.owner_name.clone(),
+            self.template.clone(),
+            self.stored_bytes.map_or_else(|| "–".to_owned(), output::size),
+            ago(self.safe_at),
+            ago(self.last_used_at),
+        ]
+    }
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn id(&self) -> String {
+        self.id.to_string()
+    }
+}
+
+fn state(workspace: &Workspace) -> String {
+    match (workspace.phase, &workspace.failure, workspace.queue_position) {
+        (Phase::Queued, _, Some(position)) => format!("Queued ({position})"),
+        (Phase::Queued, _, None) => "Queued".to_owned(),
+        (Phase::Provisioning, ..) => "Starting".to_owned(),
+        (Phase::Running, ..) => "Running".to_owned(),
+        (Phase::Stopping, ..) => "Stopping".to_owned(),
+        (Phase::Persisting, ..) => "Saving".to_owned(),
+        (Phase::Terminated, Some(_), _) => "Failed".to_owned(),
+        (Phase::Terminated, None, _) => "Stopped".to_owned(),
+    }
+}
+
+impl Shown for TerminalInfo {
+    const COLUMNS: &'static [&'static str] = &["id", "title", "size", "viewers", "state", "started"];
+
+    fn cells(&self) -> Vec<String> {
+        let started = OffsetDateTime::from_unix_timestamp(self.created_at / 1000).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        vec![
+            self.id.to_string(),
+            output::printable(&self.title),
+            format!("{}×{}", self.size.cols, self.size.rows),
+            self.viewers.to_string(),
+            self.exit.map_or_else(|| "running".to_owned(), |exit| format!("ended ({})", exit.status())),
+            output::ago(started, OffsetDateTime::now_utc()),
+        ]
+    }
+
+    fn name(&self) -> String {
+        self.id.to_string()
+    }
+
+    fn id(&self) -> String {
+        self.id.to_string()
+    }
+}
+
+pub async fn list(context: &Context) -> Result<(), Failure> {
+    let workspaces = all(&context.server()?).await?;
+    context.output.list(&workspaces)?;
+    if workspaces.is_empty() && context.output.format == output::Format::Table {
+        context.output.say("No workspaces yet. Make one: burrow create NAME");
+    }
+    Ok(())
+}
+
+pub async fn show(context: &Context, name: &str) -> Result<(), Failure> {
+    let workspace = find(&context.server()?, name).await?;
+    context.output.one(&workspace)?;
+    if let (Some(failure), output::Format::Table) = (&workspace.failure, context.output.format) {
+        context.output.say(&format!("The last start or stop failed: {} {}", failure.cause, failure.action));
+    }
+    Ok(())
+}
+
+pub async fn create(context: &Context, create: Create) -> Result<(), Failure> {
+    let server = context.server()?;
+    let request = NewWorkspace {
+        name: create.name.clone(),
+        template: Some(create.template.clone()),
+        start: Some(!create.no_start),
+    };
+    let made = match server.create_workspace(&request).await {
+        Err(refused) if create.if_not_exists && refused.is(Code::NameTaken) => {
+            let there = find(&server, &create.name).await?;
+            if create.no_start || there.phase == Phase::Running { there } else { begin_start(&server, &there).await? }
+        }
+        made => made?,
+    };
+    let workspace = if create.no_start {
+        made
+    } else {
+        settle(context, &server, made, Goal::Running, create.waiting).await?
+    };
+    finish(context, &workspace)?;
+    context.output.say(&match workspace.phase {
+        Phase::Running => format!("Next: burrow attach {0}, or burrow open {0}", workspace.name),
+        Phase::Terminated => format!("Next: burrow start {}", workspace.name),
+        _ => format!("Next: burrow show {}", workspace.name),
+    });
+    Ok(())
+}
+
+pub async fn start(context: &Context, start: Start) -> Result<(), Failure> {
+    let server = context.server()?;
+    let found = find(&server, &start.target.workspace).await?;
+    let begun = begin_start(&server, &found).await?;
+    let workspace = settle(context, &server, begun, Goal::Running, start.waiting).await?;
+    finish(context, &workspace)
+}
+
+pub async fn stop(context: &Context, stop: Stop) -> Result<(), Failure> {
+    let server = context.server()?;
+    let found = find(&server, &stop.target.workspace).await?;
+    let begun = if found.phase == Phase::Terminated { found } else { server.stop_workspace(found.id).await? };
+    let workspace = settle(context, &server, begun, Goal::Stopped, stop.waiting).await?;
+    finish(context, &workspace)
+}
+
+pub async fn delete(context: &Context, delete: Delete) -> Result<(), Failure> {
+    let server = context.server()?;
+    let workspace = match find(&server, &delete.workspace).await {
+        Err(failure) if failure.kind == Kind::NotFound && delete.ignore_not_found => return Ok(()),
+        found => found?,
+    };
+    context.confirm(
+        delete.yes,
+        &format!("the workspace {} of {} with its home", workspace.name, workspace.owner_name),
+        &workspace.name,
+    )?;
+    server.delete_workspace(workspace.id).await?;
+    context.output.say(&format!("Deleted {}", workspace.name));
+    Ok(())
+}
+
+pub async fn open(context: &Context, name: &str) -> Result<(), Failure> {
+    let server = context.server()?;
+    let workspace = find(&server, name).await?;
+    let url = server.page_of(workspace.id);
+    if context.output.format == output::Format::Json {
+        return context.output.json(&serde_json::json!({ "url": url }));
+    }
+    if context.output.quiet || !browser::open(&url) {
+        return output::line(&url);
+    }
+    context.output.say(&format!("Opened {url}"));
+    Ok(())
+}
+
+pub async fn terminals(context: &Context, name: &str) -> Result<(), Failure> {
+    let server = context.server()?;
+    let workspace = find(&server, name).await?;
+    let TerminalList { terminals } = server.terminals(workspace.id).await?;
+    context.output.list(&terminals)
+}
+
+/// The workspace of this name: `name`, `owner/name`, or its identifier. Among several of one name, one's own.
+pub async fn find(server: &Server, wanted: &str) -> Result<Workspace, Failure> {
+    if let Ok(id) = wanted.parse::<WorkspaceId>() {
+        return server.workspace(id).await.map_err(Failure::from);
+    }
+    let (owner, name) = match wanted.rsplit_once('/') {
+        Some((owner, name)) => (Some(owner), name),
+        None => (None, wanted),
+    };
+    let workspaces = all(server).await?;
+    let names: Vec<String> = workspaces.iter().map(|workspace| workspace.name.clone()).collect();
+    let mut matching: Vec<Workspace> = workspaces
+        .into_iter()
+        .filter(|workspace| workspace.name == name && owner.is_none_or(|owner| workspace.owner_name == owner))
+        .collect();
+    if matching.len() > 1 {
+        let me = server.session().await?.user.id;
+        if matching.iter().filter(|workspace| workspace.owner == me).count() == 1 {
+            matching.retain(|workspace| workspace.owner == me);
+        }
+    }
+    match matching.len() {
+        1 => Ok(matching.remove(0)),
+        0 => {
+            let failure = Failure::new(Kind::NotFound, format!("There is no workspace `{wanted}`"));
+            Err(match did_you_mean(name, names.iter().map(String::as_str)) {
+                Some(near) => failure.why(format!("did you mean `{near}`?")).next("burrow list"),
+                None => failure.next(format!("burrow list, or burrow create {name}")),
+            })
+        }
+        count => Err(Failure::new(Kind::Usage, format!("{count} workspaces are named `{name}`"))
+            .next(format!("name the owner: {}/{name}", matching[0].owner_name))),
+    }
+}
+
+/// Makes sure that it runs: what `attach` and `exec` begin with.
+pub async fn ensure_running(
+    context: &Context,
+    server: &Server,
+    name: &str,
+    may_start: bool,
+) -> Result<Workspace, Failure> {
+    let found = find(server, name).await?;
+    if found.phase == Phase::Running {
+        return Ok(found);
+    }
+    if !may_start {
+        return Err(Failure::new(Kind::Conflict, format!("The workspace {name} is not running"))
+            .next(format!("burrow start {name}")));
+    }
+    let begun = begin_start(server, &found).await?;
+    waiting::until(context.style, server, begun, Goal::Running, waiting::DEADLINE).await
+}
+
+/// A start of what is on its way already is no error.
+async fn begin_start(server: &Server, workspace: &Workspace) -> Result<Workspace, Failure> {
+    match workspace.phase {
+        Phase::Running | Phase::Queued | Phase::Provisioning => Ok(workspace.clone()),
+        Phase::Stopping | Phase::Persisting => {
+            let stopped = waiting::until(
+                crate::progress::Style::Silent,
+                server,
+                workspace.clone(),
+                Goal::Stopped,
+                waiting::DEADLINE,
+            )
+            .await?;
+            Ok(server.start_workspace(stopped.id).await?)
+        }
+        Phase::Terminated => Ok(server.start_workspace(workspace.id).await?),
+    }
+}
+
+async fn settle(
+    context: &Context,
+    server: &Server,
+    workspace: Workspace,
+    goal: Goal,
+    waiting: Waiting,
+) -> Result<Workspace, Failure> {
+    if waiting.no_wait {
+        return Ok(workspace);
+    }
+    waiting::until(context.style, server, workspace, goal, waiting.timeout).await
+}
+
+/// People have seen the steps; programs get the record.
+fn finish(context: &Context, workspace: &Workspace) -> Result<(), Failure> {
+    match context.output.format {
+        output::Format::Table if !context.output.quiet => {
+            context.output.say(&format!("{}: {}", workspace.name, state(workspace)));
+            Ok(())
+        }
+        _ => context.output.one(workspace),
+    }
+}
+
+async fn all(server: &Server) -> Result<Vec<Workspace>, Failure> {
+    let WorkspaceList { workspaces } = server.workspaces().await?;
+    Ok(workspaces)
+}
