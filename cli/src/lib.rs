@@ -2,10 +2,85 @@
 //!
 //! This library holds everything but `main`, so that tests stand at its walls. It decides nothing about workspaces.
 
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::{
+    arguments::{Arguments, Auth, Command},
+    commands::Context,
+    failure::{Failure, Kind},
+};
+
 pub mod arguments;
+pub mod browser;
+pub mod commands;
 pub mod credentials;
 pub mod failure;
 pub mod output;
 pub mod progress;
+pub mod server;
 pub mod terminal;
 pub mod up;
+
+/// Parses the arguments, does what they say, and gives the exit status.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    // Two of our dependencies' trees could each bring a TLS provider; ours is named before anyone asks.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            Failure::error("No threads can be started").because(&error).report();
+            return ExitCode::from(Kind::Error.status());
+        }
+    };
+    let status = runtime.block_on(perform(arguments)).unwrap_or_else(|failure| {
+        failure.report();
+        failure.kind.status()
+    });
+    // A thread may still be reading a terminal that nobody types on.
+    runtime.shutdown_background();
+    ExitCode::from(status)
+}
+
+async fn perform(arguments: Arguments) -> Result<u8, Failure> {
+    let context = Context::new(&arguments.global);
+    let done: Result<(), Failure> = match arguments.command {
+        Command::Login(login) => interruptible(commands::auth::login(&context, login)).await,
+        Command::Logout => interruptible(commands::auth::logout(&context)).await,
+        Command::Auth(Auth::Status) => interruptible(commands::auth::status(&context)).await,
+        Command::List => interruptible(commands::workspace::list(&context)).await,
+        Command::Create(create) => interruptible(commands::workspace::create(&context, create)).await,
+        Command::Start(start) => interruptible(commands::workspace::start(&context, start)).await,
+        Command::Stop(stop) => interruptible(commands::workspace::stop(&context, stop)).await,
+        Command::Show(target) => interruptible(commands::workspace::show(&context, &target.workspace)).await,
+        Command::Delete(delete) => interruptible(commands::workspace::delete(&context, delete)).await,
+        Command::Open(target) => interruptible(commands::workspace::open(&context, &target.workspace)).await,
+        Command::Terminals(target) => {
+            interruptible(commands::workspace::terminals(&context, &target.workspace)).await
+        }
+        Command::Class(class) => interruptible(commands::class::class(&context, class)).await,
+        Command::Token(token) => interruptible(commands::token::token(&context, token)).await,
+        Command::Version => interruptible(commands::version::version(&context)).await,
+        Command::Completion { shell } => completion(shell.into()),
+        Command::Up(_) | Command::Runner | Command::Attach(_) | Command::Exec(_) | Command::Doctor(_) => {
+            Err(Failure::error("Not part of this build"))
+        }
+    };
+    done.map(|()| 0)
+}
+
+/// Ctrl-C ends a command that only waits; what the server was asked to do goes on.
+async fn interruptible(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    tokio::select! {
+        done = command => done,
+        _ = tokio::signal::ctrl_c() => Err(Failure::new(Kind::Interrupted, "Interrupted")),
+    }
+}
+
+fn completion(shell: clap_complete::Shell) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "burrow", &mut script);
+    output::line(String::from_utf8_lossy(&script).trim_end())
+}

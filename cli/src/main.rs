@@ -1,2 +1,7 @@
-//! The `burrow` executable.
-fn main() {}
+//! The `burrow` executable: parses and starts.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    burrow_cli::main()
+}

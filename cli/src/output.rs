@@ -40,7 +40,7 @@ pub trait Shown: Serialize {
 impl Output {
     pub fn list<T: Shown>(&self, items: &[T]) -> Result<(), Failure> {
         match self.format {
-            Format::Json => return self.json(&items),
+            Format::Json => self.json(&items),
             _ if self.quiet => items.iter().try_for_each(|item| line(&item.id())),
             Format::Name => items.iter().try_for_each(|item| line(&item.name())),
             Format::Table => table(T::COLUMNS, items.iter().map(Shown::cells)),

@@ -7,7 +7,8 @@ use std::{
 };
 
 use protocol::api::class::{
-    Class as ClassRecord, ClassAction, ClassList, ClassSummary, Member, NewClass, ROSTER_BYTES_MAX, RosterResult,
+    Class as ClassRecord, ClassAction, ClassList, ClassSummary, Member, NewClass, ROSTER_BYTES_MAX,
+    RosterResult,
 };
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -129,7 +130,11 @@ pub async fn class(context: &Context, class: Class) -> Result<(), Failure> {
         }
         Class::Delete { target, yes } => {
             let found = find(&server, &target).await?;
-            let what = format!("the class {} with the workspaces of its {} students", found.name, found.members.len());
+            let what = format!(
+                "the class {} with the workspaces of its {} students",
+                found.name,
+                found.members.len()
+            );
             context.confirm(yes, &what, &found.name)?;
             server.delete_class(found.id).await?;
             context.output.say(&format!("Deleted the class {}", found.name));
@@ -173,12 +178,19 @@ async fn add(
         let (row, message) = (output::printable(&error.row), output::printable(&error.message));
         progress::write_line(&format!("{name}:{}: {message}: {row}", error.line));
     }
-    context.output.say(&format!("{} added, {unchanged} already there, {} malformed", invited.len(), errors.len()));
+    context.output.say(&format!(
+        "{} added, {unchanged} already there, {} malformed",
+        invited.len(),
+        errors.len()
+    ));
     if errors.is_empty() {
         return Ok(());
     }
-    Err(Failure::error(format!("{} rows were not taken", errors.len()))
-        .next(format!("correct them and run: burrow class roster {} {}", class.name, file.display())))
+    Err(Failure::error(format!("{} rows were not taken", errors.len())).next(format!(
+        "correct them and run: burrow class roster {} {}",
+        class.name,
+        file.display()
+    )))
 }
 
 fn tell(context: &Context, verb: &str, action: &ClassAction) -> Result<(), Failure> {
@@ -201,17 +213,16 @@ fn tell(context: &Context, verb: &str, action: &ClassAction) -> Result<(), Failu
 
 async fn find(server: &Server, target: &OneClass) -> Result<ClassRecord, Failure> {
     let ClassList { classes } = server.classes().await?;
-    let found = classes.iter().find(|class| class.name == target.class || class.id.to_string() == target.class);
-    match found {
-        Some(class) => Ok(server.class(class.id).await?),
-        None => {
-            let failure = Failure::new(Kind::NotFound, format!("There is no class `{}`", target.class));
-            Err(match did_you_mean(&target.class, classes.iter().map(|class| class.name.as_str())) {
-                Some(near) => failure.why(format!("did you mean `{near}`?")),
-                None => failure.next("burrow class list"),
-            })
-        }
+    let found =
+        classes.iter().find(|class| class.name == target.class || class.id.to_string() == target.class);
+    if let Some(class) = found {
+        return server.class(class.id).await;
     }
+    let failure = Failure::new(Kind::NotFound, format!("There is no class `{}`", target.class));
+    Err(match did_you_mean(&target.class, classes.iter().map(|class| class.name.as_str())) {
+        Some(near) => failure.why(format!("did you mean `{near}`?")),
+        None => failure.next("burrow class list"),
+    })
 }
 
 fn read_roster(file: &Path) -> Result<Vec<u8>, Failure> {

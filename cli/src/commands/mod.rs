@@ -1,12 +1,10 @@
 //! The client commands, one noun a file. They speak to a server through [`crate::server::Server`] and print through
 //! [`crate::output::Output`].
 
-pub mod attach;
 pub mod auth;
 pub mod class;
-pub mod doctor;
-pub mod exec;
 pub mod token;
+pub mod version;
 pub mod waiting;
 pub mod workspace;
 
@@ -55,8 +53,11 @@ impl Context {
             return Ok(());
         }
         if !self.asks {
-            return Err(Failure::new(Kind::Usage, format!("{what} is not deleted without being asked for twice"))
-                .next("add --yes"));
+            return Err(Failure::new(
+                Kind::Usage,
+                format!("{what} is not deleted without being asked for twice"),
+            )
+            .next("add --yes"));
         }
         eprint!("This deletes {what} for good. Type its name to go on: ");
         let _ = io::stderr().flush();
@@ -80,7 +81,11 @@ const ANSWER_BYTES_MAX: u64 = 4096;
 /// The one of `names` that is nearest to `wanted`, if any is near.
 pub fn did_you_mean<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let far = wanted.chars().count() / 3 + 2;
-    names.map(|name| (distance(wanted, name), name)).filter(|(distance, _)| *distance < far).min().map(|(_, name)| name)
+    names
+        .map(|name| (distance(wanted, name), name))
+        .filter(|(distance, _)| *distance < far)
+        .min()
+        .map(|(_, name)| name)
 }
 
 /// Levenshtein's distance.

@@ -26,7 +26,8 @@ impl Shown for Workspace {
 
     fn cells(&self) -> Vec<String> {
         let now = OffsetDateTime::now_utc();
-        let ago = |time: Option<OffsetDateTime>| time.map_or_else(|| "–".to_owned(), |then| output::ago(then, now));
+        let ago =
+            |time: Option<OffsetDateTime>| time.map_or_else(|| "–".to_owned(), |then| output::ago(then, now));
         vec![
             self.name.clone(),
             state(self),
@@ -64,7 +65,8 @@ impl Shown for TerminalInfo {
     const COLUMNS: &'static [&'static str] = &["id", "title", "size", "viewers", "state", "started"];
 
     fn cells(&self) -> Vec<String> {
-        let started = OffsetDateTime::from_unix_timestamp(self.created_at / 1000).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        let started =
+            OffsetDateTime::from_unix_timestamp(self.created_at / 1000).unwrap_or(OffsetDateTime::UNIX_EPOCH);
         vec![
             self.id.to_string(),
             output::printable(&self.title),
@@ -112,7 +114,11 @@ pub async fn create(context: &Context, create: Create) -> Result<(), Failure> {
     let made = match server.create_workspace(&request).await {
         Err(refused) if create.if_not_exists && refused.is(Code::NameTaken) => {
             let there = find(&server, &create.name).await?;
-            if create.no_start || there.phase == Phase::Running { there } else { begin_start(&server, &there).await? }
+            if create.no_start || there.phase == Phase::Running {
+                there
+            } else {
+                begin_start(&server, &there).await?
+            }
         }
         made => made?,
     };
@@ -141,7 +147,8 @@ pub async fn start(context: &Context, start: Start) -> Result<(), Failure> {
 pub async fn stop(context: &Context, stop: Stop) -> Result<(), Failure> {
     let server = context.server()?;
     let found = find(&server, &stop.target.workspace).await?;
-    let begun = if found.phase == Phase::Terminated { found } else { server.stop_workspace(found.id).await? };
+    let begun =
+        if found.phase == Phase::Terminated { found } else { server.stop_workspace(found.id).await? };
     let workspace = settle(context, &server, begun, Goal::Stopped, stop.waiting).await?;
     finish(context, &workspace)
 }
@@ -186,7 +193,7 @@ pub async fn terminals(context: &Context, name: &str) -> Result<(), Failure> {
 /// The workspace of this name: `name`, `owner/name`, or its identifier. Among several of one name, one's own.
 pub async fn find(server: &Server, wanted: &str) -> Result<Workspace, Failure> {
     if let Ok(id) = wanted.parse::<WorkspaceId>() {
-        return server.workspace(id).await.map_err(Failure::from);
+        return server.workspace(id).await;
     }
     let (owner, name) = match wanted.rsplit_once('/') {
         Some((owner, name)) => (Some(owner), name),

@@ -2,4 +2,5 @@
 
 pub mod escape;
 pub mod guard;
+pub mod keyboard;
 pub mod modes;

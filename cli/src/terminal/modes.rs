@@ -143,7 +143,7 @@ mod tests {
     fn endless_parameters_are_bounded() {
         let mut modes = Modes::default();
         modes.observe(b"\x1b[?");
-        modes.observe(&[b'1'; 100_000]);
+        modes.observe(&vec![b'1'; 100_000]);
         assert!(modes.parameters.len() <= PARAMETERS_MAX);
     }
 }

@@ -43,9 +43,9 @@ const SOCKET_NAME: &str = ".s.PGSQL.5432";
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// A start after a power cut replays the log first; on a slow disk that takes its time.
-const READY_DEADLINE: Duration = Duration::from_secs(120);
+const READY_DEADLINE: Duration = Duration::from_mins(2);
 /// `initdb` takes about two seconds, and its final sync longer on a busy disk.
-const INITDB_DEADLINE: Duration = Duration::from_secs(180);
+const INITDB_DEADLINE: Duration = Duration::from_mins(3);
 /// A fast shutdown writes one checkpoint.
 const FAST_STOP: Duration = Duration::from_secs(30);
 /// An immediate shutdown writes nothing.
@@ -622,9 +622,12 @@ fn socket_directory(data: &Path, account: &Account) -> Result<(PathBuf, bool), P
     let about = fs::symlink_metadata(&directory)
         .map_err(failed(format!("{} cannot be looked at", directory.display())))?;
     // In a directory that all may write to, somebody else may have been quicker.
-    let ours =
-        about.is_dir() && about.uid() == account.uid().as_raw() && about.permissions().mode() & 0o077 == 0;
-    if ours { Ok((directory, true)) } else { Err(PostgresError::ForeignDirectory(directory)) }
+    let closed = about.permissions().mode() & 0o777 == 0o700;
+    if about.is_dir() && about.uid() == account.uid().as_raw() && closed {
+        Ok((directory, true))
+    } else {
+        Err(PostgresError::ForeignDirectory(directory))
+    }
 }
 
 /// A short name for a path: FNV-1a, which needs no crate and fends off nobody.

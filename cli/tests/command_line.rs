@@ -1,0 +1,137 @@
+//! The executable as scripts see it: statuses, streams, words. No server runs here.
+
+use std::{
+    net::TcpListener,
+    os::unix::fs::PermissionsExt,
+    process::{Command, Output, Stdio},
+};
+
+/// `burrow` with a home of its own and nothing of the caller's.
+struct Burrow {
+    home: tempfile::TempDir,
+}
+
+impl Burrow {
+    fn new() -> Self {
+        Self { home: tempfile::tempdir().expect("a directory") }
+    }
+
+    fn command(&self, line: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_burrow"));
+        command
+            .args(line.split_whitespace())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.home.path())
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, line: &str) -> Output {
+        self.command(line).output().expect("it runs")
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
+
+#[test]
+fn usage_is_status_2_with_a_suggestion() {
+    let output = Burrow::new().run("crate demo");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("create"));
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn not_signed_in_is_status_4_and_names_the_command() {
+    let output = Burrow::new().run("list");
+    assert_eq!(output.status.code(), Some(4));
+    assert!(text(&output.stderr).contains("next: burrow login http://127.0.0.1:8080"));
+}
+
+#[test]
+fn a_server_that_is_not_there_is_status_7() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    drop(listener);
+    let burrow = Burrow::new();
+    let output = burrow
+        .command("list")
+        .env("BURROW_URL", &url)
+        .env("BURROW_TOKEN", "brw_x")
+        .output()
+        .expect("it runs");
+    assert_eq!(output.status.code(), Some(7), "{}", text(&output.stderr));
+    assert!(!text(&output.stderr).contains("brw_x"));
+}
+
+#[test]
+fn credentials_that_others_may_read_are_refused() {
+    let burrow = Burrow::new();
+    let directory = burrow.home.path().join(".config/burrow");
+    std::fs::create_dir_all(&directory).expect("made");
+    let file = directory.join("credentials.toml");
+    std::fs::write(&file, "").expect("written");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).expect("ours");
+    let output = burrow.run("list");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("chmod 600"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn help_begins_with_examples_and_names_the_statuses() {
+    let output = Burrow::new().run("--help");
+    assert!(output.status.success());
+    let help = text(&output.stdout);
+    assert!(help.starts_with("Examples:\n  burrow up"), "{help}");
+    assert!(help.contains("Exit statuses:"), "{help}");
+    for command in
+        ["up", "login", "list", "create", "attach", "exec", "doctor", "class", "token", "completion"]
+    {
+        assert!(
+            help.lines().any(|line| line.trim_start().starts_with(command)),
+            "{command} is missing: {help}"
+        );
+    }
+    assert!(!help.contains("runner"), "hidden: {help}");
+}
+
+#[test]
+fn completion_scripts_are_accepted_by_their_shell() {
+    let output = Burrow::new().run("completion bash");
+    assert!(output.status.success());
+    let directory = tempfile::tempdir().expect("a directory");
+    let script = directory.path().join("burrow");
+    std::fs::write(&script, &output.stdout).expect("written");
+    let checked = Command::new("bash").arg("-n").arg(&script).status().expect("bash runs");
+    assert!(checked.success());
+    for shell in ["zsh", "fish"] {
+        assert!(text(&Burrow::new().run(&format!("completion {shell}")).stdout).contains("burrow"));
+    }
+}
+
+#[test]
+fn version_answers_without_a_server() {
+    let burrow = Burrow::new();
+    let output =
+        burrow.command("version -o json").env("BURROW_URL", "http://127.0.0.1:9").output().expect("it runs");
+    assert!(output.status.success());
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(answer["client"]["version"], env!("CARGO_PKG_VERSION"));
+}
+
+#[test]
+fn a_closed_pipe_is_no_panic() {
+    let burrow = Burrow::new();
+    let mut child = burrow
+        .command("completion bash")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("runs");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    assert!(!text(&output.stderr).contains("panicked"), "{}", text(&output.stderr));
+}
