@@ -10,7 +10,7 @@ use std::{
 
 use burrow_cli::up::postgres::{Postgres, PostgresError};
 
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// A directory that the unprivileged user may pass through, as `up` makes its own.
 fn data_dir() -> tempfile::TempDir {

@@ -101,7 +101,7 @@ fn stamp(name: &str) -> Result<PathBuf> {
 pub fn executable(profile: Profile) -> Result<()> {
     run::stage("cargo build: burrow", || {
         let mut command = run::cargo();
-        command.args(["build", "--locked", "-p", "burrow"]);
+        command.args(["build", "-p", "burrow"]);
         profile.apply(&mut command);
         run::run(&mut command)
     })
@@ -111,7 +111,7 @@ pub fn executable(profile: Profile) -> Result<()> {
 pub fn agent(profile: Profile) -> Result<()> {
     run::stage("cargo build: static agent", || {
         let mut command = run::cargo();
-        command.args(["build", "--locked", "-p", "workspace-agent", "--target", TARGET]);
+        command.args(["build", "-p", "workspace-agent", "--target", TARGET]);
         profile.apply(&mut command);
         run::run(command.env("RUSTFLAGS", "-C target-feature=+crt-static"))
     })

@@ -34,7 +34,7 @@ pub fn test(quick: bool, filter: &[String]) -> Result<()> {
     report.stage("build", || {
         build::executable(Profile::Dev)?;
         build::agent(Profile::Dev)?;
-        run::run(run::cargo().args(["test", "--locked", "--workspace", "--no-run"]))
+        run::run(run::cargo().args(["test", "--workspace", "--no-run"]))
     })?;
     let mut environment = environment(moto);
     if !quick {
@@ -44,7 +44,7 @@ pub fn test(quick: bool, filter: &[String]) -> Result<()> {
     report.tests("cargo test", || {
         let mut command = run::cargo();
         command
-            .args(["test", "--locked", "--workspace", "--no-fail-fast", "--"])
+            .args(["test", "--workspace", "--no-fail-fast", "--"])
             .args(filter)
             .envs(environment);
         counted(&mut command, cargo_counts)
@@ -79,7 +79,7 @@ pub fn soak(factor: u32, filter: &[String]) -> Result<()> {
     report.tests("cargo test --release", || {
         let mut command = run::cargo();
         command
-            .args(["test", "--locked", "--release", "--workspace", "--no-fail-fast", "--"])
+            .args(["test", "--release", "--workspace", "--no-fail-fast", "--"])
             .args(filter)
             .envs(environment)
             .env("BURROW_SOAK_FACTOR", factor.to_string());

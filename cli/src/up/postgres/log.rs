@@ -1,0 +1,67 @@
+//! The server's words: into our log, the last of them kept for an error.
+
+use std::{
+    collections::VecDeque,
+    io::{BufRead, BufReader, Read},
+    process::ChildStderr,
+    sync::{Condvar, Mutex, PoisonError},
+    time::Duration,
+};
+
+/// How long the last words of a server that has ended are waited for.
+const END_DEADLINE: Duration = Duration::from_secs(5);
+/// Last lines of the server's log that an error shows.
+pub(super) const LOG_LINES_KEPT: usize = 20;
+/// Longest line of the server's log; the rest becomes the next line.
+pub(super) const LOG_LINE_BYTES_MAX: u64 = 4096;
+
+/// The server's log: passed on to ours, its last lines kept for an error.
+#[derive(Debug, Default)]
+pub(super) struct Log {
+    lines: Mutex<VecDeque<String>>,
+    ended: Mutex<bool>,
+    end: Condvar,
+}
+
+impl Log {
+    pub(super) fn follow(&self, stderr: ChildStderr) {
+        let mut reader = BufReader::new(stderr);
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            match (&mut reader).take(LOG_LINE_BYTES_MAX).read_until(b'\n', &mut line) {
+                Ok(0) | Err(_) => break,
+                Ok(_) => self.push(String::from_utf8_lossy(&line).trim_end().to_owned()),
+            }
+        }
+        *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.end.notify_all();
+    }
+
+    pub(super) fn push(&self, line: String) {
+        if line.contains("ERROR:") || line.contains("FATAL:") || line.contains("PANIC:") {
+            tracing::warn!(target: "burrow::postgres", "{line}");
+        } else {
+            tracing::debug!(target: "burrow::postgres", "{line}");
+        }
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.len() == LOG_LINES_KEPT {
+            lines.pop_front();
+        }
+        lines.push_back(line);
+    }
+
+    /// The lines that say what went wrong, else the last.
+    pub(super) fn tail(&self) -> String {
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let bad = lines.iter().filter(|line| line.contains("FATAL:") || line.contains("PANIC:"));
+        let bad: Vec<&str> = bad.map(String::as_str).collect();
+        if bad.is_empty() { lines.back().cloned().unwrap_or_default() } else { bad.join("; ") }
+    }
+
+    pub(super) fn tail_at_end(&self) -> String {
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.end.wait_timeout_while(ended, END_DEADLINE, |ended| !*ended));
+        self.tail()
+    }
+}

@@ -1,0 +1,92 @@
+//! Processes of Postgres: waiting for one, and stopping what an earlier `up` left.
+
+use std::{
+    fs, io,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fd::{AsFd, OwnedFd},
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+};
+
+use super::{POLL, PostgresError, STAGES, failed};
+
+/// What the server wrote about itself.
+pub(super) struct Postmaster {
+    pub(super) pid: u32,
+    pub(super) ready: bool,
+}
+
+/// Reads `postmaster.pid`: the process on the first line, the state on the eighth.
+pub(super) fn postmaster(data: &Path) -> Option<Postmaster> {
+    let text = fs::read_to_string(data.join("postmaster.pid")).ok()?;
+    let mut lines = text.lines();
+    let pid = lines.next()?.trim().parse().ok()?;
+    Some(Postmaster { pid, ready: lines.nth(6).is_some_and(|state| state.trim() == "ready") })
+}
+
+/// Stops what still runs in `data`: a server whose `up` was killed, or sessions whose server was.
+pub(super) fn stop_orphans(data: &Path) -> Result<(), PostgresError> {
+    let Ok(data) = data.canonicalize() else { return Ok(()) };
+    let main = postmaster(&data).map(|found| found.pid);
+    for (signal, patience) in STAGES {
+        let orphans = processes_in(&data);
+        let Some((&first, _)) = orphans.split_first() else { break };
+        tracing::warn!(pid = first, ?signal, "stopping a postgres that an earlier `up` left");
+        for pid in orphans.iter().filter(|pid| signal != Signal::INT || main == Some(**pid)) {
+            if let Ok(process) = open_process(*pid) {
+                let _ = pidfd_send_signal(&process, signal);
+            }
+        }
+        let deadline = Instant::now() + if main.is_none() && signal == Signal::INT { POLL } else { patience };
+        while !processes_in(&data).is_empty() && Instant::now() < deadline {
+            thread::sleep(POLL);
+        }
+    }
+    if let Some(&stays) = processes_in(&data).first() {
+        return Err(PostgresError::OrphanStays(stays));
+    }
+    // The number in it may by now be some other process's, which would keep the server from starting.
+    match fs::remove_file(data.join("postmaster.pid")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(failed("a stale postmaster.pid cannot be removed")(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Processes whose working directory is `data`: Postgres, and nobody else, works there.
+pub(super) fn processes_in(data: &Path) -> Vec<u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+        .filter(|pid| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == data))
+        .filter(|pid| {
+            fs::read(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim_ascii().starts_with(b"postgres"))
+        })
+        .collect()
+}
+
+pub(super) fn open_process(pid: u32) -> io::Result<OwnedFd> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput)?;
+    pidfd_open(pid, PidfdFlags::empty()).map_err(io::Error::from)
+}
+
+/// Whether the process ends within `deadline`.
+pub(super) fn wait_process(process: &OwnedFd, deadline: Duration) -> bool {
+    let until = Instant::now() + deadline;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let timeout = Timespec::try_from(left).expect("deadlines here are of seconds");
+        let mut descriptors = [PollFd::from_borrowed_fd(process.as_fd(), PollFlags::IN)];
+        match poll(&mut descriptors, Some(&timeout)) {
+            Err(rustix::io::Errno::INTR) => {}
+            Ok(ready) => return ready > 0,
+            Err(_) => return false,
+        }
+    }
+}
