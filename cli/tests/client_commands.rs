@@ -22,9 +22,13 @@ const OTHER: &str = "01900000-0000-7000-8000-000000000002";
 /// What the server was asked, and what it answers next to each `METHOD /path`.
 #[derive(Clone, Default)]
 struct Script {
-    answers: Arc<Mutex<Vec<(String, VecDeque<Answer>)>>>,
-    asked: Arc<Mutex<Vec<(String, String, String)>>>,
+    answers: Arc<Mutex<Vec<Route>>>,
+    asked: Arc<Mutex<Vec<Asked>>>,
 }
+
+type Route = (String, VecDeque<Answer>);
+/// Route, body, credential.
+type Asked = (String, String, String);
 
 #[derive(Clone)]
 enum Answer {
