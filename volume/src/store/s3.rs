@@ -1,0 +1,293 @@
+//! Objects in a bucket of S3 or of something that speaks it. Creation is exclusive by `If-None-Match: *`; stores that do not
+//! know it are found by the probe and refused.
+
+use std::{fmt::Debug, ops::Range, time::Duration};
+
+use aws_config::{BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_sdk_s3::{
+    Client,
+    config::{Credentials, RequestChecksumCalculation},
+    error::{ProvideErrorMetadata, SdkError},
+    operation::get_object::GetObjectOutput,
+    primitives::ByteStream,
+};
+use bytes::{Bytes, BytesMut};
+use futures_util::future::BoxFuture;
+use protocol::Redacted;
+
+use super::{LIST_MAX, Listed, ObjectStore, Put, StoreError, check_name};
+
+/// A store that does not even accept is down.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// One attempt: 8 MiB over a line of 2 Mbit/s.
+const ATTEMPT_WITHIN: Duration = Duration::from_secs(45);
+/// Attempts within one call; pauses between calls are the caller's.
+const ATTEMPTS: u32 = 2;
+
+/// Credentials given by hand; without them those of the environment, the profile or the machine's role hold.
+#[derive(Debug, Clone)]
+pub struct S3Credentials {
+    pub access_key: String,
+    pub secret_key: Redacted<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct S3Options {
+    pub bucket: String,
+    /// Stands before every name; empty, or ends in `/`.
+    pub prefix: String,
+    /// Anything but Amazon's own; buckets are then addressed by path.
+    pub endpoint: Option<String>,
+    pub region: Option<String>,
+    /// Off for stores that reject the checksums which the SDK adds.
+    pub checksums: bool,
+    pub credentials: Option<S3Credentials>,
+}
+
+impl S3Options {
+    pub fn parse(url: &str) -> Result<Self, StoreError> {
+        let refused = || StoreError::Address(url.to_owned());
+        let rest = url.strip_prefix("s3://").ok_or_else(refused)?;
+        let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
+        let prefix = prefix.trim_matches('/');
+        let bucket_is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+        if bucket.is_empty() || !bucket.bytes().all(bucket_is_plain) {
+            return Err(refused());
+        }
+        if !prefix.is_empty() {
+            check_name(prefix).map_err(|_| refused())?;
+        }
+        let mut options = Self {
+            bucket: bucket.to_owned(),
+            prefix: if prefix.is_empty() { String::new() } else { format!("{prefix}/") },
+            endpoint: None,
+            region: None,
+            checksums: true,
+            credentials: None,
+        };
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            match pair.split_once('=').ok_or_else(refused)? {
+                ("endpoint", endpoint) => options.endpoint = Some(unescaped(endpoint).ok_or_else(refused)?),
+                ("region", region) => options.region = Some(region.to_owned()),
+                ("checksums", "off") => options.checksums = false,
+                _ => return Err(refused()),
+            }
+        }
+        Ok(options)
+    }
+}
+
+#[derive(Debug)]
+pub struct S3Store {
+    client: Client,
+    bucket: String,
+    prefix: String,
+}
+
+impl S3Store {
+    pub async fn open(options: S3Options) -> Result<Self, StoreError> {
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT_WITHIN)
+            .operation_attempt_timeout(ATTEMPT_WITHIN)
+            .operation_timeout(ATTEMPT_WITHIN * 2)
+            .build();
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .timeout_config(timeouts)
+            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS));
+        if let Some(region) = options.region {
+            loader = loader.region(Region::new(region));
+        } else if options.endpoint.is_some() {
+            // Others than Amazon mostly take any region; something must be signed.
+            loader = loader.region(Region::new("us-east-1"));
+        }
+        if let Some(given) = options.credentials {
+            let secret = given.secret_key.expose().clone();
+            loader = loader.credentials_provider(Credentials::new(
+                given.access_key,
+                secret,
+                None,
+                None,
+                "given by hand",
+            ));
+        }
+        if let Some(endpoint) = &options.endpoint {
+            loader = loader.endpoint_url(endpoint);
+        }
+        let mut config = aws_sdk_s3::config::Builder::from(&loader.load().await)
+            .force_path_style(options.endpoint.is_some());
+        if !options.checksums {
+            config = config.request_checksum_calculation(RequestChecksumCalculation::WhenRequired);
+        }
+        Ok(Self { client: Client::from_conf(config.build()), bucket: options.bucket, prefix: options.prefix })
+    }
+
+    fn key(&self, name: &str) -> Result<String, StoreError> {
+        check_name(name)?;
+        Ok(format!("{}{name}", self.prefix))
+    }
+
+    async fn read(&self, name: &str, range: Option<Range<u64>>) -> Result<GetObjectOutput, StoreError> {
+        // Ends are inclusive there.
+        let header = range.map(|range| format!("bytes={}-{}", range.start, range.end - 1));
+        let request = self.client.get_object().bucket(&self.bucket).key(self.key(name)?).set_range(header);
+        request.send().await.map_err(|error| refusal(name, &error))
+    }
+}
+
+impl ObjectStore for S3Store {
+    fn put_if_absent<'a>(&'a self, name: &'a str, body: Bytes) -> BoxFuture<'a, Result<Put, StoreError>> {
+        Box::pin(async move {
+            let request =
+                self.client.put_object().bucket(&self.bucket).key(self.key(name)?).if_none_match("*");
+            match request.body(ByteStream::from(body)).send().await {
+                Ok(_) => Ok(Put::Created),
+                Err(error) if status(&error) == Some(412) => Ok(Put::Existed),
+                Err(error) => Err(refusal(name, &error)),
+            }
+        })
+    }
+
+    fn get<'a>(&'a self, name: &'a str, bytes_max: u64) -> BoxFuture<'a, Result<Bytes, StoreError>> {
+        Box::pin(async move {
+            let output = self.read(name, None).await?;
+            let length = output.content_length().and_then(|length| u64::try_from(length).ok());
+            match length {
+                Some(length) if length <= bytes_max => collect(name, output, length).await,
+                _ => Err(StoreError::Malformed(name.to_owned())),
+            }
+        })
+    }
+
+    fn get_range<'a>(&'a self, name: &'a str, range: Range<u64>) -> BoxFuture<'a, Result<Bytes, StoreError>> {
+        Box::pin(async move {
+            if range.is_empty() {
+                return Ok(Bytes::new());
+            }
+            let length = range.end - range.start;
+            collect(name, self.read(name, Some(range)).await?, length).await
+        })
+    }
+
+    fn list<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Vec<Listed>, StoreError>> {
+        Box::pin(async move {
+            let request = self
+                .client
+                .list_objects_v2()
+                .bucket(&self.bucket)
+                .prefix(format!("{}{prefix}", self.prefix))
+                .set_start_after(after.map(|after| format!("{}{after}", self.prefix)))
+                .max_keys(LIST_MAX as i32);
+            let page = request.send().await.map_err(|error| refusal(prefix, &error))?;
+            let listed = page.contents().iter().filter_map(|object| {
+                let name = object.key()?.strip_prefix(&self.prefix)?.to_owned();
+                Some(Listed { name, bytes: object.size().and_then(|size| u64::try_from(size).ok())? })
+            });
+            // Some stores count the one that was named as after itself.
+            Ok(listed.filter(|listed| after.is_none_or(|after| listed.name.as_str() > after)).collect())
+        })
+    }
+
+    fn delete<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            let request = self.client.delete_object().bucket(&self.bucket).key(self.key(name)?);
+            match request.send().await {
+                Err(error) if status(&error) != Some(404) => Err(refusal(name, &error)),
+                _ => Ok(()),
+            }
+        })
+    }
+}
+
+/// The body, exactly `length` bytes; the first byte too many ends it.
+async fn collect(name: &str, output: GetObjectOutput, length: u64) -> Result<Bytes, StoreError> {
+    let mut body = output.body;
+    let mut bytes = BytesMut::with_capacity(usize::try_from(length).expect("callers ask for what fits"));
+    let broken = |error: &dyn std::error::Error| StoreError::Unavailable(format!("{name}: {}", chain(error)));
+    while let Some(chunk) = body.try_next().await.map_err(|error| broken(&error))? {
+        if (bytes.len() + chunk.len()) as u64 > length {
+            return Err(StoreError::Malformed(name.to_owned()));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    if bytes.len() as u64 == length {
+        Ok(bytes.freeze())
+    } else {
+        Err(StoreError::Unavailable(format!("{name}: the answer ended early")))
+    }
+}
+
+fn status<E>(error: &SdkError<E>) -> Option<u16> {
+    error.raw_response().map(|response| response.status().as_u16())
+}
+
+fn refusal<E>(name: &str, error: &SdkError<E>) -> StoreError
+where
+    E: ProvideErrorMetadata + std::error::Error + Debug + 'static,
+{
+    let text = format!("{name}: {}", chain(error));
+    let code = error.code().unwrap_or_default();
+    match status(error) {
+        _ if code == "NoSuchBucket" => StoreError::Unfit(text),
+        Some(404) => StoreError::NotFound(name.to_owned()),
+        Some(501) => StoreError::Unfit(text),
+        // 409: two conditional writes at once. 408, 425, 429: come again.
+        Some(408 | 409 | 425 | 429) => StoreError::Unavailable(text),
+        Some(status) if (400..500).contains(&status) && code != "RequestTimeout" && code != "SlowDown" => {
+            StoreError::Denied(text)
+        }
+        None if matches!(error, SdkError::ConstructionFailure(_)) => StoreError::Denied(text),
+        _ => StoreError::Unavailable(text),
+    }
+}
+
+/// The SDK's errors say nothing themselves; their sources do.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+/// Undoes percent-escapes, so that an endpoint may be given with or without.
+fn unescaped(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let digits = [rest.next()?, rest.next()?];
+            bytes.push(u8::from_str_radix(str::from_utf8(&digits).ok()?, 16).ok()?);
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_gives_bucket_prefix_endpoint_and_region() {
+        let options = S3Options::parse(
+            "s3://homes/eu/one/?endpoint=http%3A%2F%2F127.0.0.1:9000&region=eu-1&checksums=off",
+        )
+        .expect("parses");
+        assert_eq!((options.bucket.as_str(), options.prefix.as_str()), ("homes", "eu/one/"));
+        assert_eq!(options.endpoint.as_deref(), Some("http://127.0.0.1:9000"));
+        assert_eq!(options.region.as_deref(), Some("eu-1"));
+        assert!(!options.checksums);
+        assert_eq!(S3Options::parse("s3://homes").expect("parses").prefix, "");
+        for bad in ["s3://a b", "s3://homes/../x", "s3://homes?endpoint=%zz", "s3://homes?secret=x"] {
+            assert!(S3Options::parse(bad).is_err(), "{bad}");
+        }
+    }
+}
