@@ -130,12 +130,21 @@ impl Link {
     }
 
     /// Sends a request; resolves with the response's head. `uri` may be a path: the authority is filled in.
-    pub async fn request(&self, mut request: Request<Body>) -> Result<Response<Incoming>, LinkError> {
+    pub async fn request(&self, request: Request<Body>) -> Result<Response<Incoming>, LinkError> {
+        self.request_within(request, RESPONSE_DEADLINE).await
+    }
+
+    /// As [`Self::request`], for bodies so long that their sending takes more than the usual time.
+    pub async fn request_within(
+        &self,
+        mut request: Request<Body>,
+        deadline: Duration,
+    ) -> Result<Response<Incoming>, LinkError> {
         *request.uri_mut() = absolute(request.uri())?;
         *request.version_mut() = Version::HTTP_2;
         request.headers_mut().remove(header::HOST);
         let answer = self.sender.clone().send_request(request);
-        Ok(timeout(RESPONSE_DEADLINE, answer).await.map_err(|_| LinkError::Deadline(RESPONSE_DEADLINE))??)
+        Ok(timeout(deadline, answer).await.map_err(|_| LinkError::Deadline(deadline))??)
     }
 
     /// Opens a WebSocket. Only after the peer's 200 is there a stream; any other answer is given back whole.

@@ -1,0 +1,87 @@
+//! The caller's credential, as it stands in the headers: a bearer token, else the session cookie. It is not judged here.
+
+use http::{HeaderMap, header};
+use protocol::{
+    Redacted,
+    api::auth::{COOKIE, COOKIE_PLAIN},
+};
+
+/// Longest credential that is looked at.
+const CREDENTIAL_BYTES_MAX: usize = 512;
+
+#[derive(Debug)]
+pub enum Credential {
+    /// Set by a program on purpose: no page of another origin can send it.
+    Bearer(Redacted<String>),
+    /// Sent by the browser by itself, whoever's page asks.
+    Cookie(Redacted<String>),
+}
+
+impl Credential {
+    pub fn of(headers: &HeaderMap) -> Option<Self> {
+        if let Some(value) = headers.get(header::AUTHORIZATION) {
+            return bearer(value.to_str().ok()?).map(|token| Self::Bearer(Redacted::new(token)));
+        }
+        [COOKIE, COOKIE_PLAIN]
+            .into_iter()
+            .find_map(|name| cookie(headers, name))
+            .map(|value| Self::Cookie(Redacted::new(value)))
+    }
+
+    pub fn into_secret(self) -> Redacted<String> {
+        match self {
+            Self::Bearer(secret) | Self::Cookie(secret) => secret,
+        }
+    }
+}
+
+fn bearer(value: &str) -> Option<String> {
+    let (scheme, token) = value.split_once(' ')?;
+    (scheme.eq_ignore_ascii_case("bearer") && is_plausible(token)).then(|| token.to_owned())
+}
+
+fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
+    let pairs = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
+    pairs
+        .flat_map(|line| line.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find(|(key, value)| *key == name && is_plausible(value))
+        .map(|(_, value)| value.to_owned())
+}
+
+fn is_plausible(secret: &str) -> bool {
+    (1..=CREDENTIAL_BYTES_MAX).contains(&secret.len()) && secret.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(pairs: &[(&'static str, &str)]) -> Option<(bool, String)> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, value.parse().expect("valid"));
+        }
+        Credential::of(&headers).map(|credential| {
+            (matches!(credential, Credential::Bearer(_)), credential.into_secret().expose().clone())
+        })
+    }
+
+    #[test]
+    fn tokens_and_cookies_are_found() {
+        assert_eq!(found(&[("authorization", "bearer abc")]), Some((true, "abc".to_owned())));
+        assert_eq!(found(&[("cookie", "x=1; __Host-burrow=s")]), Some((false, "s".to_owned())));
+        assert_eq!(found(&[("cookie", "x=1"), ("cookie", "burrow=s")]), Some((false, "s".to_owned())));
+        assert_eq!(found(&[("cookie", "burrow=p; __Host-burrow=s")]), Some((false, "s".to_owned())));
+    }
+
+    #[test]
+    fn other_things_are_no_credential() {
+        let long = format!("Bearer {}", "x".repeat(CREDENTIAL_BYTES_MAX + 1));
+        for header in ["Basic abc", "Bearer", "Bearer ", "Bearer a b", &long] {
+            // A program that says who it is is not taken for the browser's session instead.
+            assert_eq!(found(&[("authorization", header), ("cookie", "burrow=s")]), None, "{header}");
+        }
+        assert_eq!(found(&[("cookie", "xburrow=s; burrow=")]), None);
+    }
+}

@@ -1,0 +1,273 @@
+//! Which headers pass in which direction. To the controller all but what we or only neighbours may say; to and from a guest
+//! only those on a list: it must never see a credential of ours, and its answers stand on our own origin.
+
+use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
+use protocol::{RequestId, problem::REQUEST_ID_HEADER};
+
+/// What the controller is told beside the client's own headers.
+pub const SECURE: HeaderName = HeaderName::from_static("x-burrow-secure");
+pub const CLIENT_ADDRESS: HeaderName = HeaderName::from_static("x-burrow-client-address");
+/// Only our processes say these.
+const OURS: &str = "x-burrow-";
+
+/// Concern one connection only (RFC 9110, 7.6.1).
+const HOP_BY_HOP: [&str; 10] = [
+    "connection",
+    "expect",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Claims about where a request comes from, which we make ourselves.
+const CLAIMS: [&str; 3] = ["forwarded", "x-real-ip", REQUEST_ID_HEADER];
+
+/// What a guest may be told by a client.
+const TO_GUEST: [HeaderName; 9] = [
+    header::ACCEPT,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::IF_MATCH,
+    header::IF_MODIFIED_SINCE,
+    header::IF_NONE_MATCH,
+    header::IF_RANGE,
+    header::IF_UNMODIFIED_SINCE,
+    header::RANGE,
+];
+
+/// What a guest may say about its answer. No cookies, no redirects, no policies.
+const FROM_GUEST: [HeaderName; 9] = [
+    header::ACCEPT_RANGES,
+    header::ALLOW,
+    header::CONTENT_DISPOSITION,
+    header::CONTENT_LENGTH,
+    header::CONTENT_RANGE,
+    header::CONTENT_TYPE,
+    header::ETAG,
+    header::LAST_MODIFIED,
+    header::RETRY_AFTER,
+];
+
+/// Types that a browser shows without running anything in them. Others come as plain bytes: no script, no page, no style of a
+/// guest's is served under our origin.
+const HARMLESS_TYPES: [&str; 9] = [
+    "application/json",
+    "application/problem+json",
+    "application/octet-stream",
+    "text/plain",
+    "image/png",
+    "image/jpeg",
+    "image/gif",
+    "image/webp",
+    "image/avif",
+];
+
+/// For answers that are no page of ours.
+const POLICY_OF_DATA: HeaderValue =
+    HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'; sandbox");
+
+/// The client's headers for the controller, with what we know about the request.
+pub fn to_controller(parts: &Parts, peer: std::net::IpAddr, id: RequestId, secure: bool) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let named = connection_options(&parts.headers);
+    for (name, value) in &parts.headers {
+        let text = name.as_str();
+        let passes = !HOP_BY_HOP.contains(&text)
+            && !CLAIMS.contains(&text)
+            && !text.starts_with(OURS)
+            && !text.starts_with("x-forwarded-")
+            && !named.iter().any(|option| option == text)
+            && *name != header::COOKIE;
+        if passes {
+            headers.append(name, value.clone());
+        }
+    }
+    if let Some(cookies) = joined_cookies(&parts.headers) {
+        headers.insert(header::COOKIE, cookies);
+    }
+    if let Ok(host) = host(parts).parse() {
+        headers.insert(header::HOST, host);
+    }
+    headers.insert(SECURE, HeaderValue::from_static(if secure { "true" } else { "false" }));
+    set(&mut headers, CLIENT_ADDRESS, &peer.to_canonical().to_string());
+    set(&mut headers, HeaderName::from_static(REQUEST_ID_HEADER), &id.to_string());
+    headers
+}
+
+/// The controller's headers for the client.
+pub fn from_controller(mut headers: HeaderMap) -> HeaderMap {
+    let named = connection_options(&headers);
+    let gone: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| {
+            let text = name.as_str();
+            HOP_BY_HOP.contains(&text) || text.starts_with(OURS) || named.iter().any(|option| option == text)
+        })
+        .cloned()
+        .collect();
+    for name in gone {
+        headers.remove(name);
+    }
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(POLICY_OF_DATA);
+    headers
+}
+
+/// The client's headers for a front.
+pub fn to_front(client: &HeaderMap, grant: &str, id: RequestId) -> HeaderMap {
+    let mut headers = passed(client, &TO_GUEST);
+    if let Ok(mut bearer) = HeaderValue::from_str(&format!("Bearer {grant}")) {
+        bearer.set_sensitive(true);
+        headers.insert(header::AUTHORIZATION, bearer);
+    }
+    set(&mut headers, HeaderName::from_static(REQUEST_ID_HEADER), &id.to_string());
+    headers
+}
+
+/// A front's headers for the client. They are the guest's words.
+pub fn from_front(guest: &HeaderMap) -> HeaderMap {
+    let mut headers = passed(guest, &FROM_GUEST);
+    if let Some(kind) = headers.get_mut(header::CONTENT_TYPE)
+        && !is_harmless(kind)
+    {
+        *kind = HeaderValue::from_static("application/octet-stream");
+    }
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    headers.insert(header::CONTENT_SECURITY_POLICY, POLICY_OF_DATA);
+    headers
+}
+
+/// What every answer says.
+pub fn secure(headers: &mut HeaderMap, id: RequestId) {
+    set(headers, HeaderName::from_static(REQUEST_ID_HEADER), &id.to_string());
+    for (name, value) in [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(POLICY_OF_DATA);
+}
+
+/// The name and port that the client asked for.
+pub fn host(parts: &Parts) -> &str {
+    match parts.uri.authority() {
+        Some(authority) => authority.as_str(),
+        None => parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default(),
+    }
+}
+
+fn passed(from: &HeaderMap, allowed: &[HeaderName]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for name in allowed {
+        if let Some(value) = from.get(name) {
+            headers.insert(name, value.clone());
+        }
+    }
+    headers
+}
+
+fn is_harmless(kind: &HeaderValue) -> bool {
+    let Ok(kind) = kind.to_str() else { return false };
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    HARMLESS_TYPES.iter().any(|harmless| kind.eq_ignore_ascii_case(harmless))
+}
+
+/// HTTP/2 may bring cookies one by one; HTTP/1.1 takes one line.
+fn joined_cookies(headers: &HeaderMap) -> Option<HeaderValue> {
+    let cookies: Vec<&[u8]> =
+        headers.get_all(header::COOKIE).into_iter().map(HeaderValue::as_bytes).collect();
+    if cookies.is_empty() {
+        return None;
+    }
+    let mut value = HeaderValue::from_bytes(&cookies.join(&b"; "[..])).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+fn connection_options(headers: &HeaderMap) -> Vec<String> {
+    let values = headers.get_all(header::CONNECTION).into_iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(|option| option.trim().to_ascii_lowercase()).collect()
+}
+
+fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(pairs: &[(&'static str, &'static str)]) -> Parts {
+        let mut request = http::Request::get("/api/v1/version").body(()).expect("valid");
+        for (name, value) in pairs {
+            request.headers_mut().append(*name, HeaderValue::from_static(value));
+        }
+        request.into_parts().0
+    }
+
+    #[test]
+    fn clients_do_not_speak_as_us() {
+        let parts = parts(&[
+            ("x-burrow-secure", "true"),
+            ("x-burrow-client-address", "1.2.3.4"),
+            ("x-burrow-anything", "1"),
+            ("x-request-id", "mine"),
+            ("x-forwarded-for", "1.2.3.4"),
+            ("connection", "close, x-dropped"),
+            ("x-dropped", "1"),
+            ("upgrade", "h2c"),
+            ("accept", "*/*"),
+            ("cookie", "a=1"),
+            ("cookie", "b=2"),
+            ("host", "burrow.example"),
+        ]);
+        let id = RequestId::random();
+        let headers = to_controller(&parts, "::ffff:10.0.0.1".parse().expect("valid"), id, false);
+        assert_eq!(headers[SECURE], "false");
+        assert_eq!(headers[CLIENT_ADDRESS], "10.0.0.1");
+        assert_eq!(headers[REQUEST_ID_HEADER], id.to_string().as_str());
+        assert_eq!(headers["cookie"], "a=1; b=2");
+        assert_eq!(headers["host"], "burrow.example");
+        assert_eq!(headers.len(), 6, "{headers:?}");
+    }
+
+    #[test]
+    fn guests_get_no_credential_but_the_grant() {
+        let parts =
+            parts(&[("cookie", "burrow=s"), ("authorization", "Bearer brw_x"), ("range", "bytes=0-1")]);
+        let headers = to_front(&parts.headers, "grant", RequestId::random());
+        assert_eq!(headers["authorization"], "Bearer grant");
+        assert_eq!(headers["range"], "bytes=0-1");
+        assert!(!headers.contains_key("cookie"));
+    }
+
+    #[test]
+    fn guests_run_nothing_on_our_origin() {
+        for kind in
+            ["text/html", "Text/HTML; charset=utf-8", "image/svg+xml", "text/javascript", "text/css", ""]
+        {
+            let parts =
+                parts(&[("set-cookie", "burrow=evil"), ("location", "https://evil"), ("refresh", "0")]);
+            let mut guest = parts.headers;
+            guest.insert(header::CONTENT_TYPE, kind.parse().expect("valid"));
+            guest.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src *"));
+            let headers = from_front(&guest);
+            assert_eq!(headers["content-type"], "application/octet-stream", "{kind}");
+            assert_eq!(headers[header::CONTENT_SECURITY_POLICY], POLICY_OF_DATA);
+            assert_eq!(headers.len(), 3, "{headers:?}");
+        }
+        let plain = parts(&[("content-type", "text/plain; charset=utf-8")]).headers;
+        assert_eq!(from_front(&plain)["content-type"], "text/plain; charset=utf-8");
+    }
+}

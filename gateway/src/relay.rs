@@ -1,0 +1,223 @@
+//! A workspace's streams and files: from the client to the runner's front, unread.
+
+use std::time::Duration;
+
+use axum::response::Response;
+use client::{
+    Link, LinkError,
+    link::{self, SocketError, empty},
+};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use hyper::{body::Incoming, upgrade::OnUpgrade};
+use hyper_util::rt::TokioIo;
+use protocol::{
+    Code, RequestId, WorkspaceId,
+    agent::Route,
+    api::internal::{GrantReply, GrantRequest, LiveStream},
+};
+use tokio::time::timeout;
+
+use crate::{
+    body::{check_length, downward, fault_of_body, upward},
+    credential::Credential,
+    edge::Edge,
+    headers,
+    links::Place,
+    refusal::{Outcome, Refusal},
+    sessions::Live,
+    splice::{End, splice},
+    websocket::{self, Wish},
+};
+
+/// Sending the largest upload over a slow line; silence inside it has a bound of its own.
+const UPLOAD_DEADLINE: Duration = Duration::from_hours(2);
+/// A front answers at once or after a look at the guest's disk.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
+/// From our answer to the client's stream being ours.
+const UPGRADE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// An admitted request's way.
+struct Admitted {
+    id: RequestId,
+    place: Place,
+    grant: GrantReply,
+    live: Live,
+    /// As the front is asked: `/v1/…` with the query.
+    address: String,
+}
+
+impl Edge {
+    /// Relays to `rest` (below `agent/`) of `workspace`.
+    pub async fn relay(
+        &self,
+        mut request: Request<Incoming>,
+        id: RequestId,
+        workspace: WorkspaceId,
+        rest: &str,
+    ) -> Outcome<Response> {
+        let route = Route::of(request.method().as_str(), rest).ok_or_else(Refusal::not_found)?;
+        if !route.socket && websocket::is_wanted(&request) {
+            return Err(Refusal::new(Code::BadRequest, "There is no WebSocket at this address."));
+        }
+        let wish = if route.socket { Some(Wish::of(&mut request)?) } else { None };
+        check_length(request.headers(), route.body_bytes_max)?;
+        let credential = Credential::of(request.headers()).ok_or_else(Refusal::unauthenticated)?;
+        let asked = GrantRequest { credential: credential.into_secret(), workspace, needs: route.access };
+        let grant = self.controller.grant(id, &asked, &route).await?;
+        let admitted = self.admit(id, workspace, grant, rest, request.uri().query())?;
+        match wish {
+            Some(wish) => self.open_socket(wish, request.headers(), admitted).await,
+            None => self.forward(request, &route, admitted).await,
+        }
+    }
+
+    fn admit(
+        &self,
+        id: RequestId,
+        workspace: WorkspaceId,
+        grant: GrantReply,
+        rest: &str,
+        query: Option<&str>,
+    ) -> Outcome<Admitted> {
+        let live = self.sessions.admit(LiveStream {
+            session: grant.session,
+            workspace,
+            epoch: grant.epoch,
+            access: grant.access,
+        })?;
+        let place = Place { workspace, epoch: grant.epoch, front: grant.front.clone() };
+        let address = query.map_or_else(|| format!("/v1/{rest}"), |query| format!("/v1/{rest}?{query}"));
+        Ok(Admitted { id, place, grant, live, address })
+    }
+
+    async fn open_socket(&self, wish: Wish, client: &HeaderMap, admitted: Admitted) -> Outcome<Response> {
+        let headers = headers::to_front(client, admitted.grant.grant.expose(), admitted.id);
+        let link = self.link(&admitted.place).await?;
+        let opened = match link.websocket(&admitted.address, headers.clone()).await {
+            Err(SocketError::Link(_)) if link.is_closed() => {
+                self.link(&admitted.place).await?.websocket(&admitted.address, headers).await
+            }
+            opened => opened,
+        };
+        let upstream = match opened {
+            Ok(upstream) => upstream,
+            Err(SocketError::Refused(answer)) => {
+                return refused_answer(*answer, self.limits.body_silence, admitted.live);
+            }
+            Err(SocketError::Link(error)) => return Err(unavailable(&error)),
+        };
+        let (response, on_upgrade) = wish.grant();
+        let stall = self.limits.write_stall;
+        let Admitted { id, live, .. } = admitted;
+        self.tasks.spawn("splice", carry(id, on_upgrade, upstream, link, live, stall));
+        Ok(response)
+    }
+
+    async fn forward(
+        &self,
+        request: Request<Incoming>,
+        route: &Route,
+        admitted: Admitted,
+    ) -> Outcome<Response> {
+        let (parts, body) = request.into_parts();
+        let headers = headers::to_front(&parts.headers, admitted.grant.grant.expose(), admitted.id);
+        let link = self.link(&admitted.place).await?;
+        let most = route.body_bytes_max;
+        let answer = if most == 0 {
+            let first =
+                send(&link, &parts.method, &admitted.address, &headers, empty(), ANSWER_DEADLINE).await;
+            match first {
+                // The link had died unnoticed. What only reads may be asked again.
+                Err(_) if link.is_closed() && parts.method.is_safe() => {
+                    let link = self.link(&admitted.place).await?;
+                    send(&link, &parts.method, &admitted.address, &headers, empty(), ANSWER_DEADLINE).await
+                }
+                answer => answer,
+            }
+        } else {
+            let body = upward(body, most, self.limits.body_silence);
+            send(&link, &parts.method, &admitted.address, &headers, body, UPLOAD_DEADLINE).await
+        };
+        let answer =
+            answer.map_err(|error| fault_of_body(&error, most).unwrap_or_else(|| unavailable(&error)))?;
+        answered(answer, self.limits.body_silence, admitted.live)
+    }
+
+    async fn link(&self, place: &Place) -> Outcome<Link> {
+        self.links.get(place).await.map_err(|error| unavailable(&error))
+    }
+}
+
+async fn send(
+    link: &Link,
+    method: &Method,
+    address: &str,
+    headers: &HeaderMap,
+    body: link::Body,
+    deadline: Duration,
+) -> Result<http::Response<Incoming>, LinkError> {
+    let mut request =
+        Request::builder().method(method).uri(address).body(body).map_err(|_| LinkError::BadAddress)?;
+    *request.headers_mut() = headers.clone();
+    link.request_within(request, deadline).await
+}
+
+/// Carries a socket's bytes until its end. The link is held, so that it lives as long as its streams.
+async fn carry(
+    id: RequestId,
+    on_upgrade: OnUpgrade,
+    upstream: link::Upgraded,
+    _link: Link,
+    live: Live,
+    stall: Duration,
+) {
+    let downstream = match timeout(UPGRADE_DEADLINE, on_upgrade).await {
+        Ok(Ok(downstream)) => TokioIo::new(downstream),
+        Ok(Err(error)) => return tracing::debug!(request_id = %id, %error, "the client left while upgrading"),
+        Err(_) => return tracing::info!(request_id = %id, "the client did not finish upgrading"),
+    };
+    match splice(downstream, upstream, live.revoked(), stall).await {
+        End::Closed => tracing::debug!(request_id = %id, "a socket closed"),
+        End::Revoked => tracing::info!(request_id = %id, "a socket was cut: its session may no longer"),
+        End::Stalled => tracing::info!(request_id = %id, "a socket was cut: one side stopped reading"),
+        End::Broken(error) => tracing::debug!(request_id = %id, %error, "a socket broke"),
+    }
+}
+
+/// The front's answer for the client.
+fn answered(answer: http::Response<Incoming>, silence: Duration, live: Live) -> Outcome<Response> {
+    let (parts, body) = answer.into_parts();
+    let sound = parts.status.is_success()
+        || parts.status == StatusCode::NOT_MODIFIED
+        || parts.status.is_client_error()
+        || parts.status.is_server_error();
+    if !sound {
+        return Err(Refusal::workspace_unavailable().because(format!("it answered {}", parts.status)));
+    }
+    let mut response = Response::new(downward(body, silence, Some(live)));
+    *response.status_mut() = parts.status;
+    *response.headers_mut() = headers::from_front(&parts.headers);
+    Ok(response)
+}
+
+/// A WebSocket was wanted and something else came: passed on where it is an error, and never as a stream.
+fn refused_answer(answer: http::Response<Incoming>, silence: Duration, live: Live) -> Outcome<Response> {
+    let status = answer.status();
+    if !(status.is_client_error() || status.is_server_error()) {
+        return Err(
+            Refusal::workspace_unavailable().because(format!("it answered a WebSocket with {status}"))
+        );
+    }
+    let mut response = answered(answer, silence, live)?;
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    Ok(response)
+}
+
+fn unavailable(error: &LinkError) -> Refusal {
+    match error {
+        LinkError::Deadline(_) => {
+            Refusal::new(Code::Timeout, "The workspace did not answer in time. Try again.").because(error)
+        }
+        _ => Refusal::workspace_unavailable().because(error),
+    }
+}
