@@ -1,6 +1,10 @@
 //! Bodies on their way through: bounded in size and in silence, cut when the stream that they are is revoked.
 
-use std::{error::Error, future::pending, time::Duration};
+use std::{
+    future::pending,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use axum::body::Body;
 use client::link;
@@ -28,10 +32,39 @@ pub enum Cut {
     Broken(#[from] hyper::Error),
 }
 
+/// What was wrong with a client's body, known once it has been. What the sender reports about it is not told apart from a
+/// peer that hung up meanwhile.
+#[derive(Clone, Debug, Default)]
+pub struct Fault(Arc<OnceLock<Code>>);
+
+impl Fault {
+    /// The refusal that the body deserves, if it does.
+    pub fn refusal(&self, most: u64) -> Option<Refusal> {
+        self.0.get().map(|code| match code {
+            Code::TooLarge => Refusal::too_large(most),
+            code => Refusal::new(*code, "The body of the request did not come whole and in time."),
+        })
+    }
+}
+
 /// A client's body as it goes on: at most `most` bytes, never silent for longer than `silence`.
-pub fn upward(body: Incoming, most: u64, silence: Duration) -> link::Body {
+pub fn upward(body: Incoming, most: u64, silence: Duration) -> (link::Body, Fault) {
     let most = usize::try_from(most).unwrap_or(usize::MAX);
-    TimeoutBody::new(silence, Limited::new(body, most)).boxed_unsync()
+    let fault = Fault::default();
+    let noted = fault.clone();
+    let body = TimeoutBody::new(silence, Limited::new(body, most)).map_err(move |error| {
+        let code = if error.is::<LengthLimitError>() {
+            Code::TooLarge
+        } else if error.is::<tower_http::timeout::TimeoutError>() {
+            Code::Timeout
+        } else {
+            Code::BadRequest
+        };
+        // Only the first fault counts.
+        let _ = noted.0.set(code);
+        error
+    });
+    (body.boxed_unsync(), fault)
 }
 
 /// An answer's body as it goes back. It ends early when `live` is revoked.
@@ -70,19 +103,4 @@ pub fn check_length(headers: &HeaderMap, most: u64) -> Outcome<()> {
         Some(_) => Err(Refusal::too_large(most)),
         None => Err(Refusal::new(Code::BadRequest, "The length of the body is no number.")),
     }
-}
-
-/// Whether sending failed by the client's own body, and what to tell it then.
-pub fn fault_of_body(error: &(dyn Error + 'static), most: u64) -> Option<Refusal> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if error.is::<LengthLimitError>() {
-            return Some(Refusal::too_large(most));
-        }
-        if error.is::<tower_http::timeout::TimeoutError>() {
-            return Some(Refusal::new(Code::Timeout, "The body of the request did not come in time."));
-        }
-        cause = error.source();
-    }
-    None
 }

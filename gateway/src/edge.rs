@@ -10,7 +10,7 @@ use protocol::{Code, RequestId};
 
 use crate::{
     Limits, assets,
-    body::{check_length, downward, fault_of_body, upward},
+    body::{check_length, downward, upward},
     controller::{Controller, PassError},
     headers,
     links::Links,
@@ -83,11 +83,14 @@ impl Edge {
         check_length(request.headers(), API_BODY_BYTES_MAX)?;
         let (parts, body) = request.into_parts();
         let secure = self.origins.is_secure(headers::host(&parts));
-        let mut passed = Request::new(upward(body, API_BODY_BYTES_MAX, self.limits.body_silence));
+        let (body, fault) = upward(body, API_BODY_BYTES_MAX, self.limits.body_silence);
+        let mut passed = Request::new(body);
         *passed.headers_mut() = headers::to_controller(&parts, peer, id, secure);
         *passed.method_mut() = parts.method;
         *passed.uri_mut() = parts.uri;
-        let answer = self.controller.pass(passed).await.map_err(|error| refused(&error))?;
+        let answer = self.controller.pass(passed).await.map_err(|error| {
+            fault.refusal(API_BODY_BYTES_MAX).unwrap_or_else(|| refused(&error)).because(chain(&error))
+        })?;
         let (parts, body) = answer.into_parts();
         if parts.status.is_informational() {
             return Err(Refusal::controller_unavailable().because(parts.status));
@@ -133,10 +136,9 @@ impl Edge {
 fn refused(error: &PassError) -> Refusal {
     match error {
         PassError::Deadline => {
-            Refusal::new(Code::Timeout, "The controller did not answer in time. Try again.").because(error)
+            Refusal::new(Code::Timeout, "The controller did not answer in time. Try again.")
         }
-        _ => fault_of_body(error, API_BODY_BYTES_MAX)
-            .unwrap_or_else(|| Refusal::controller_unavailable().because(chain(error))),
+        _ => Refusal::controller_unavailable(),
     }
 }
 

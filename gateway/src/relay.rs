@@ -18,7 +18,7 @@ use protocol::{
 use tokio::time::timeout;
 
 use crate::{
-    body::{check_length, downward, fault_of_body, upward},
+    body::{Fault, check_length, downward, upward},
     credential::Credential,
     edge::Edge,
     headers,
@@ -123,6 +123,7 @@ impl Edge {
         let headers = headers::to_front(&parts.headers, admitted.grant.grant.expose(), admitted.id);
         let link = self.link(&admitted.place).await?;
         let most = route.body_bytes_max;
+        let mut fault = Fault::default();
         let answer = if most == 0 {
             let first =
                 send(&link, &parts.method, &admitted.address, &headers, empty(), ANSWER_DEADLINE).await;
@@ -135,11 +136,11 @@ impl Edge {
                 answer => answer,
             }
         } else {
-            let body = upward(body, most, self.limits.body_silence);
+            let (body, noted) = upward(body, most, self.limits.body_silence);
+            fault = noted;
             send(&link, &parts.method, &admitted.address, &headers, body, UPLOAD_DEADLINE).await
         };
-        let answer =
-            answer.map_err(|error| fault_of_body(&error, most).unwrap_or_else(|| unavailable(&error)))?;
+        let answer = answer.map_err(|error| fault.refusal(most).unwrap_or_else(|| unavailable(&error)))?;
         answered(answer, self.limits.body_silence, admitted.live)
     }
 

@@ -1,0 +1,347 @@
+//! A gateway between a scripted controller and a scripted front, all on real sockets.
+
+use std::{
+    collections::HashSet,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use axum::{
+    Json, Router,
+    body::{Body, Bytes},
+    extract::{Request, State, ws::WebSocketUpgrade},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{any, get, post},
+};
+use burrow_gateway::{Config, Gateway, Limits};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    service::TowerToHyperService,
+};
+use protocol::{
+    Code, Epoch, Problem, SessionId, UserId, WorkspaceId,
+    api::internal::{GrantReply, GrantRequest, SessionsCheck, SessionsVerdict},
+    grant::{Access, Grant, SigningKey},
+};
+use tokio::{
+    net::{TcpStream, UnixListener},
+    sync::mpsc,
+    task::JoinHandle,
+    time::timeout,
+};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream,
+    tungstenite::{Error, client::IntoClientRequest as _},
+};
+
+/// Nothing here takes so long; a test that waits for it fails.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const ORIGIN: &str = "http://burrow.test";
+
+pub type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// What the controller says next, and what it was asked.
+pub struct Controller {
+    pub key: Mutex<SigningKey>,
+    /// By which grants are signed where it is not the published one.
+    pub forger: Mutex<Option<SigningKey>>,
+    pub front: PathBuf,
+    pub workspace: WorkspaceId,
+    pub anna: SessionId,
+    pub ben: SessionId,
+    pub revoked: Mutex<HashSet<SessionId>>,
+    pub grants_asked: Mutex<usize>,
+    events: Mutex<Option<mpsc::Receiver<String>>>,
+}
+
+/// What the front saw.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    pub path: String,
+    pub headers: HeaderMap,
+}
+
+pub struct Front {
+    seen: mpsc::UnboundedSender<Seen>,
+    ended: mpsc::UnboundedSender<String>,
+}
+
+pub struct Setting {
+    pub gateway: Gateway,
+    pub controller: Arc<Controller>,
+    /// Feeds the controller's stream of events.
+    pub events: mpsc::Sender<String>,
+    /// Requests that reached the front.
+    pub seen: mpsc::UnboundedReceiver<Seen>,
+    /// Sockets that ended at the front.
+    pub ended: mpsc::UnboundedReceiver<String>,
+    pub links: Arc<Mutex<Vec<JoinHandle<()>>>>,
+    pub controller_task: JoinHandle<()>,
+    pub http: reqwest::Client,
+    directory: tempfile::TempDir,
+}
+
+pub fn limits() -> Limits {
+    Limits {
+        write_stall: Duration::from_millis(500),
+        recheck: Duration::from_millis(50),
+        streams_per_session: 4,
+        ..Limits::default()
+    }
+}
+
+impl Setting {
+    pub fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let front = directory.path().join("front.sock");
+        let (events, feed) = mpsc::channel(8);
+        let controller = Arc::new(Controller {
+            key: Mutex::new(SigningKey::generate().expect("randomness")),
+            forger: Mutex::default(),
+            front: front.clone(),
+            workspace: WorkspaceId::random(),
+            anna: SessionId::random(),
+            ben: SessionId::random(),
+            revoked: Mutex::default(),
+            grants_asked: Mutex::default(),
+            events: Mutex::new(Some(feed)),
+        });
+        let (seen_sender, seen) = mpsc::unbounded_channel();
+        let (ended_sender, ended) = mpsc::unbounded_channel();
+        let links = Arc::new(Mutex::new(Vec::new()));
+        serve_front(
+            UnixListener::bind(&front).expect("bound"),
+            Arc::new(Front { seen: seen_sender, ended: ended_sender }),
+            links.clone(),
+        );
+        let socket = directory.path().join("controller.sock");
+        let controller_task = serve_controller(&socket, controller.clone());
+        let gateway = Gateway::start_with(
+            Config {
+                listener: std::net::TcpListener::bind("127.0.0.1:0").expect("a port"),
+                controller: socket,
+                allowed_origins: vec![ORIGIN.to_owned()],
+            },
+            limits(),
+        )
+        .expect("started");
+        let http = reqwest::Client::builder().no_proxy().build().expect("made");
+        Self { gateway, controller, events, seen, ended, links, controller_task, http, directory }
+    }
+
+    pub fn restart_controller(&mut self) {
+        let socket = self.directory.path().join("controller.sock");
+        std::fs::remove_file(&socket).expect("there");
+        self.controller_task = serve_controller(&socket, self.controller.clone());
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.gateway.addr()
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address())
+    }
+
+    /// An address of the workspace's agent.
+    pub fn agent(&self, rest: &str) -> String {
+        self.url(&format!("/api/v1/workspaces/{}/agent/{rest}", self.controller.workspace))
+    }
+
+    /// Opens a WebSocket as a browser does.
+    pub async fn open(&self, rest: &str, cookie: &str, origin: Option<&str>) -> Result<Socket, Error> {
+        let url = self.agent(rest).replacen("http", "ws", 1);
+        let mut request = url.into_client_request().expect("valid");
+        let headers = request.headers_mut();
+        headers.insert("cookie", format!("burrow={cookie}").parse().expect("valid"));
+        if let Some(origin) = origin {
+            headers.insert("origin", origin.parse().expect("valid"));
+        }
+        soon(Box::pin(tokio_tungstenite::connect_async(request))).await.map(|(socket, _)| socket)
+    }
+
+    pub fn grants_asked(&self) -> usize {
+        *self.controller.grants_asked.lock().expect("sound")
+    }
+}
+
+/// Waits for what must come.
+pub async fn soon<T>(future: impl Future<Output = T>) -> T {
+    timeout(PATIENCE, future).await.expect("comes in time")
+}
+
+/// The status with which a WebSocket was refused.
+pub fn refused(opened: Result<Socket, Error>) -> u16 {
+    match opened {
+        Err(Error::Http(response)) => response.status().as_u16(),
+        other => panic!("refused by a status, not {other:?}"),
+    }
+}
+
+pub async fn problem(response: reqwest::Response) -> Problem {
+    assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
+    let status = response.status().as_u16();
+    let id = response.headers()["x-request-id"].to_str().expect("text").to_owned();
+    let problem: Problem =
+        serde_json::from_slice(&response.bytes().await.expect("whole")).expect("a problem");
+    assert_eq!(problem.status, status);
+    assert_eq!(problem.request_id, id);
+    problem
+}
+
+fn serve_controller(socket: &std::path::Path, controller: Arc<Controller>) -> JoinHandle<()> {
+    let listener = UnixListener::bind(socket).expect("bound");
+    let app = Router::new()
+        .route(
+            "/internal/grant-key",
+            get(|State(controller): State<Arc<Controller>>| async move {
+                Json(controller.key.lock().expect("sound").verifying_key().to_hex())
+            }),
+        )
+        .route("/internal/grants", post(grant))
+        .route("/internal/sessions/check", post(check))
+        .route("/api/v1/events", get(stream))
+        .route("/api/v1/classes/x/roster", post(|body: Bytes| async move { body.len().to_string() }))
+        .fallback(any(echo))
+        .layer(axum::extract::DefaultBodyLimit::disable())
+        .with_state(controller);
+    tokio::spawn(async move { axum::serve(listener, app).await.expect("serves") })
+}
+
+async fn grant(State(controller): State<Arc<Controller>>, Json(asked): Json<GrantRequest>) -> Response {
+    *controller.grants_asked.lock().expect("sound") += 1;
+    let (session, access) = match asked.credential.expose().as_str() {
+        "anna" => (controller.anna, Access::Write),
+        "ben" => (controller.ben, Access::Read),
+        _ => return refuse(Code::Unauthenticated, "No such session."),
+    };
+    if asked.workspace != controller.workspace {
+        return refuse(Code::NotFound, "There is no such workspace.");
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+    let grant = Grant {
+        user: UserId::random(),
+        session,
+        workspace: asked.workspace,
+        epoch: Epoch(3),
+        access,
+        expires_at: now.cast_signed() + 30,
+    };
+    let forger = controller.forger.lock().expect("sound");
+    let signed = match &*forger {
+        Some(forger) => forger.sign(&grant),
+        None => controller.key.lock().expect("sound").sign(&grant),
+    };
+    Json(GrantReply {
+        grant: signed.into(),
+        session,
+        user: grant.user,
+        access,
+        epoch: grant.epoch,
+        front: controller.front.to_str().expect("text").to_owned(),
+    })
+    .into_response()
+}
+
+async fn check(
+    State(controller): State<Arc<Controller>>,
+    Json(asked): Json<SessionsCheck>,
+) -> Json<SessionsVerdict> {
+    let revoked = controller.revoked.lock().expect("sound");
+    let revoked = asked.streams.into_iter().filter(|stream| revoked.contains(&stream.session)).collect();
+    Json(SessionsVerdict { revoked })
+}
+
+async fn stream(State(controller): State<Arc<Controller>>) -> Response {
+    let feed = controller.events.lock().expect("sound").take().expect("asked once");
+    let pieces = futures_util::stream::unfold(feed, |mut feed| async {
+        feed.recv().await.map(|text| (Ok::<_, std::io::Error>(text), feed))
+    });
+    ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(pieces)).into_response()
+}
+
+/// The request's own head, as JSON.
+async fn echo(request: Request) -> Response {
+    let headers: Vec<(String, String)> = request
+        .headers()
+        .iter()
+        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        .collect();
+    let value = serde_json::json!({ "path": request.uri().to_string(), "headers": headers });
+    ([("x-burrow-inner", "1"), ("set-cookie", "burrow=new")], Json(value)).into_response()
+}
+
+pub fn refuse(code: Code, detail: &str) -> Response {
+    let status = StatusCode::from_u16(code.status()).expect("valid");
+    let kind = [(header::CONTENT_TYPE, protocol::problem::CONTENT_TYPE)];
+    (status, kind, Json(Problem::new(code, detail))).into_response()
+}
+
+fn serve_front(listener: UnixListener, front: Arc<Front>, links: Arc<Mutex<Vec<JoinHandle<()>>>>) {
+    let app = Router::new()
+        .route("/v1/terminals/{id}/attach", any(socket))
+        .route("/v1/exec", any(|| async { refuse(Code::Conflict, "Not now.") }))
+        .route("/v1/documents", any(flood))
+        .route(
+            "/v1/files",
+            get(|| async { ([("set-cookie", "burrow=evil")], axum::response::Html("<script>")) }),
+        )
+        .route("/v1/files/content", any(content))
+        .layer(axum::extract::DefaultBodyLimit::disable())
+        .layer(axum::middleware::from_fn_with_state(front.clone(), record))
+        .with_state(front);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let app = TowerToHyperService::new(app.clone());
+            let link = tokio::spawn(async move {
+                let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                builder.enable_connect_protocol();
+                drop(builder.serve_connection(TokioIo::new(stream), app).await);
+            });
+            links.lock().expect("sound").push(link);
+        }
+    });
+}
+
+async fn record(State(front): State<Arc<Front>>, request: Request, next: axum::middleware::Next) -> Response {
+    let path = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
+    let _ = front.seen.send(Seen { path, headers: request.headers().clone() });
+    next.run(request).await
+}
+
+/// Says everything again.
+async fn socket(State(front): State<Arc<Front>>, upgrade: WebSocketUpgrade) -> Response {
+    upgrade.on_upgrade(|mut socket| async move {
+        while let Some(Ok(message)) = socket.recv().await {
+            if socket.send(message).await.is_err() {
+                break;
+            }
+        }
+        let _ = front.ended.send("echo".to_owned());
+    })
+}
+
+/// Sends for as long as it is taken.
+async fn flood(State(front): State<Arc<Front>>, upgrade: WebSocketUpgrade) -> Response {
+    upgrade.on_upgrade(|mut socket| async move {
+        let piece = Bytes::from(vec![7; 64 * 1024]);
+        while socket.send(axum::extract::ws::Message::Binary(piece.clone())).await.is_ok() {}
+        let _ = front.ended.send("flood".to_owned());
+    })
+}
+
+/// Takes an upload, or gives a file without end.
+async fn content(request: Request) -> Response {
+    if request.method() == axum::http::Method::PUT {
+        return match axum::body::to_bytes(request.into_body(), usize::MAX).await {
+            Ok(body) => Json(body.len()).into_response(),
+            Err(_) => StatusCode::BAD_REQUEST.into_response(),
+        };
+    }
+    let pieces =
+        futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from(vec![1; 16 * 1024])));
+    Body::from_stream(pieces).into_response()
+}
