@@ -64,7 +64,10 @@ async fn perform(arguments: Arguments) -> Result<u8, Failure> {
         Command::Token(token) => interruptible(commands::token::token(&context, token)).await,
         Command::Version => interruptible(commands::version::version(&context)).await,
         Command::Completion { shell } => completion(shell.into()),
-        Command::Up(_) | Command::Runner | Command::Attach(_) | Command::Exec(_) | Command::Doctor(_) => {
+        // Signals are theirs: the person's terminal, the remote program.
+        Command::Attach(attach) => return commands::attach::attach(&context, attach).await,
+        Command::Exec(exec) => return commands::exec::exec(&context, exec).await,
+        Command::Up(_) | Command::Runner | Command::Doctor(_) => {
             Err(Failure::error("Not part of this build"))
         }
     };

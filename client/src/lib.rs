@@ -2,6 +2,13 @@
 //!
 //! Knows the protocol and the network; knows no terminal, no page and no database.
 
+pub mod api;
+pub mod error;
+pub mod events;
 pub mod link;
+pub mod socket;
 
+pub use api::Api;
+pub use error::ApiError;
+pub use events::{Event, Events};
 pub use link::{Link, LinkError};

@@ -138,11 +138,11 @@ async fn by_device(context: &Context, url: &str, no_browser: bool) -> Result<Red
             }
             Err(failure) if failure.is(Code::AuthorizationPending) || failure.is(Code::RateLimited) => {}
             // A server that restarts meanwhile is asked again.
-            Err(failure) if failure.kind == Kind::Unavailable => {}
+            Err(failure) if failure.is_transient() => {}
             Err(failure) if failure.is(Code::Forbidden) => {
                 return Err(Failure::new(Kind::AuthRequired, "The sign-in was refused in the browser"));
             }
-            Err(failure) => return Err(failure),
+            Err(failure) => return Err(failure.into()),
         }
         if Instant::now() > deadline {
             return Err(Failure::new(Kind::AuthRequired, "Nobody approved in time").next("burrow login"));

@@ -216,7 +216,7 @@ async fn find(server: &Server, target: &OneClass) -> Result<ClassRecord, Failure
     let found =
         classes.iter().find(|class| class.name == target.class || class.id.to_string() == target.class);
     if let Some(class) = found {
-        return server.class(class.id).await;
+        return Ok(server.class(class.id).await?);
     }
     let failure = Failure::new(Kind::NotFound, format!("There is no class `{}`", target.class));
     Err(match did_you_mean(&target.class, classes.iter().map(|class| class.name.as_str())) {

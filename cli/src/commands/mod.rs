@@ -1,8 +1,10 @@
 //! The client commands, one noun a file. They speak to a server through [`crate::server::Server`] and print through
 //! [`crate::output::Output`].
 
+pub mod attach;
 pub mod auth;
 pub mod class;
+pub mod exec;
 pub mod token;
 pub mod version;
 pub mod waiting;
@@ -15,7 +17,7 @@ use crate::{
     failure::{Failure, Kind},
     output::Output,
     progress::Style,
-    server::Server,
+    server::{self, Server},
 };
 
 /// What every command has at hand.
@@ -44,7 +46,7 @@ impl Context {
 
     /// The server, as the person who signed in.
     pub fn server(&self) -> Result<Server, Failure> {
-        Server::signed_in(self.url())
+        server::signed_in(self.url())
     }
 
     /// Lets something be destroyed only by someone who types its name, or said `--yes`.

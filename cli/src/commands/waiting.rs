@@ -59,7 +59,7 @@ pub async fn until(
         }
         match timeout_at(deadline, events.next()).await {
             Err(_) => return Err(late(&latest, goal, patience)),
-            Ok(Err(failure)) => return Err(failure),
+            Ok(Err(error)) => return Err(error.into()),
             Ok(Ok(Event::Deleted)) => {
                 return Err(Failure::new(Kind::NotFound, format!("{} was deleted meanwhile", latest.name)));
             }

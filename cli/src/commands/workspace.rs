@@ -193,7 +193,7 @@ pub async fn terminals(context: &Context, name: &str) -> Result<(), Failure> {
 /// The workspace of this name: `name`, `owner/name`, or its identifier. Among several of one name, one's own.
 pub async fn find(server: &Server, wanted: &str) -> Result<Workspace, Failure> {
     if let Ok(id) = wanted.parse::<WorkspaceId>() {
-        return server.workspace(id).await;
+        return Ok(server.workspace(id).await?);
     }
     let (owner, name) = match wanted.rsplit_once('/') {
         Some((owner, name)) => (Some(owner), name),
