@@ -11,8 +11,28 @@
 //! Promises: after `flush`, what was written is on this disk, whatever is killed or loses power; after `snapshot`, it is in
 //! the store, and a reader of that manifest gets exactly the volume as it was at the cut.
 
+mod blocks;
+mod cache;
+mod error;
+mod fetch;
+pub mod fuzzing;
 mod key;
+mod manifest;
+mod map;
+mod pack;
 mod seal;
+mod snapshot;
 pub mod store;
+mod volume;
 
+#[cfg(test)]
+mod tests;
+
+pub use blocks::{BLOCK_BYTES, VOLUME_BYTES_MAX};
+pub use cache::LogError;
+pub use error::VolumeError;
 pub use key::{DataKey, KeyError, MasterKey};
+pub use manifest::ManifestError;
+pub use snapshot::{Progress, Snapshot};
+pub use store::{ObjectStore, StoreError};
+pub use volume::{Opening, REQUEST_BYTES_MAX, Volume, VolumeStatus};

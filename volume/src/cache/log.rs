@@ -1,0 +1,336 @@
+//! The log of dirty blocks: what the data file holds that the store does not. Appended to, and rewritten whole at times.
+//!
+//! ```text
+//! header 512: whose, on which manifest the records rest, which boot wrote it
+//! slots of 16: kind 1, nothing 3, a 4, b 4, check 4       (a manifest's name takes two more)
+//! ```
+//! The check covers the slot's number under the file's own salt, so that neither a torn slot nor an old one is taken for a
+//! record. Two orders make it true at every instant (see [`super`]): a block that was clean is logged dirty *before* it is
+//! written; a block that was absent is written *before* it is logged.
+
+use std::{io, ops::Range};
+
+use protocol::{Epoch, ManifestId, TenantId, VolumeId};
+use uuid::Uuid;
+
+use super::disk::{Disk, Machine};
+use crate::{blocks::BlockSet, key::random_bytes};
+
+pub const HEADER_BYTES: usize = 512;
+const SLOT_BYTES: usize = 16;
+const MAGIC: &[u8; 8] = b"BVLOG\0\0\x01";
+const CHECKED_BYTES: usize = HEADER_BYTES - 32;
+
+/// More than a log of 4 TiB of scattered blocks takes between two rewrites.
+const LOG_BYTES_MAX: u64 = 4 << 30;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    pub tenant: TenantId,
+    pub volume: VolumeId,
+    /// Differs for another data key, and says nothing about it.
+    pub key_check: [u8; 16],
+    pub epoch: Epoch,
+    pub size_bytes: u64,
+    /// The manifest that the first records rest on.
+    pub head: Option<ManifestId>,
+    pub boot: [u8; 16],
+    pub salt: [u8; 32],
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// These blocks differ from the head; the data file holds them.
+    Data(Range<u32>),
+    /// These blocks differ from the head: they are zeros.
+    Hole(Range<u32>),
+    /// These blocks were fetched; the data file holds them.
+    Cached(Range<u32>),
+    /// All before slot `through` is durable, in the data file too. A flush through `acknowledged` had ended before.
+    Flush { through: u32, acknowledged: u32 },
+    /// A snapshot was cut here.
+    Cut(u32),
+    /// The snapshot of that cut is in the store, whole, under this name.
+    Done(u32, ManifestId),
+    /// Closed in good order: everything before is durable and nothing came after.
+    Closed,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("its header is damaged")]
+    Header,
+    #[error("a record in the middle is damaged, at slot {0}")]
+    Damaged(u32),
+}
+
+#[derive(Debug)]
+pub struct Log {
+    disk: std::sync::Arc<Disk>,
+    salt: [u8; 32],
+    slots: u32,
+    /// Slots that a completed flush covers.
+    acknowledged: u32,
+}
+
+/// What a log says about the cache.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Recovered {
+    /// The data file holds these.
+    pub present: BlockSet,
+    /// These differ from the head. Those not present are zeros.
+    pub dirty: BlockSet,
+}
+
+impl Header {
+    pub fn encode(&self) -> [u8; HEADER_BYTES] {
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend_from_slice(self.tenant.0.as_bytes());
+        bytes.extend_from_slice(self.volume.0.as_bytes());
+        bytes.extend_from_slice(&self.key_check);
+        bytes.extend_from_slice(&self.epoch.0.to_le_bytes());
+        bytes.extend_from_slice(&self.size_bytes.to_le_bytes());
+        bytes.push(u8::from(self.head.is_some()));
+        bytes.extend_from_slice(&self.head.map_or([0; 32], |head| head.0));
+        bytes.extend_from_slice(&self.boot);
+        bytes.extend_from_slice(&self.salt);
+        bytes.resize(CHECKED_BYTES, 0);
+        let check = blake3::hash(&bytes);
+        bytes.extend_from_slice(check.as_bytes());
+        bytes.try_into().expect("the lengths add up")
+    }
+
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (checked, check) = bytes.first_chunk::<HEADER_BYTES>()?.split_at(CHECKED_BYTES);
+        if blake3::hash(checked).as_bytes() != check {
+            return None;
+        }
+        let rest = checked.strip_prefix(MAGIC)?;
+        let (tenant, rest) = rest.split_first_chunk::<16>()?;
+        let (volume, rest) = rest.split_first_chunk::<16>()?;
+        let (key_check, rest) = rest.split_first_chunk::<16>()?;
+        let (epoch, rest) = rest.split_first_chunk::<8>()?;
+        let (size_bytes, rest) = rest.split_first_chunk::<8>()?;
+        let (has_head, rest) = rest.split_first_chunk::<1>()?;
+        let (head, rest) = rest.split_first_chunk::<32>()?;
+        let (boot, rest) = rest.split_first_chunk::<16>()?;
+        let (salt, _) = rest.split_first_chunk::<32>()?;
+        Some(Self {
+            tenant: TenantId(Uuid::from_bytes(*tenant)),
+            volume: VolumeId(Uuid::from_bytes(*volume)),
+            key_check: *key_check,
+            epoch: Epoch(u64::from_le_bytes(*epoch)),
+            size_bytes: u64::from_le_bytes(*size_bytes),
+            head: (*has_head == [1]).then_some(ManifestId(*head)),
+            boot: *boot,
+            salt: *salt,
+        })
+    }
+}
+
+impl Record {
+    fn encode(&self, salt: &[u8; 32], slot: u32, into: &mut Vec<u8>) {
+        let run = |range: &Range<u32>| (range.start, range.end);
+        let (kind, (a, b)) = match self {
+            Self::Data(range) => (1, run(range)),
+            Self::Hole(range) => (2, run(range)),
+            Self::Cached(range) => (3, run(range)),
+            Self::Flush { through, acknowledged } => (4, (*through, *acknowledged)),
+            Self::Cut(number) => (5, (*number, 0)),
+            Self::Done(number, _) => (6, (*number, 0)),
+            Self::Closed => (7, (0, 0)),
+        };
+        let mut fields = [0; 12];
+        fields[0] = kind;
+        fields[4..8].copy_from_slice(&a.to_le_bytes());
+        fields[8..].copy_from_slice(&b.to_le_bytes());
+        let tail: &[u8] = if let Self::Done(_, manifest) = self { &manifest.0 } else { &[] };
+        into.extend_from_slice(&fields);
+        into.extend_from_slice(&check(salt, slot, &fields, tail));
+        into.extend_from_slice(tail);
+    }
+
+    /// The record at `slot` of the slots' bytes, if one is there.
+    fn decode(salt: &[u8; 32], slot: u32, slots: &[u8]) -> Option<Self> {
+        let bytes = slots.get(slot as usize * SLOT_BYTES..)?;
+        let (fields, rest) = bytes.split_first_chunk::<12>()?;
+        let (given, rest) = rest.split_first_chunk::<4>()?;
+        let tail = if fields[0] == 6 { rest.first_chunk::<32>()?.as_slice() } else { &[] };
+        if check(salt, slot, fields, tail) != *given {
+            return None;
+        }
+        let a = u32::from_le_bytes(fields[4..8].try_into().expect("four bytes"));
+        let b = u32::from_le_bytes(fields[8..].try_into().expect("four bytes"));
+        Some(match fields[0] {
+            1 => Self::Data(a..b),
+            2 => Self::Hole(a..b),
+            3 => Self::Cached(a..b),
+            4 => Self::Flush { through: a, acknowledged: b },
+            5 => Self::Cut(a),
+            6 => Self::Done(a, ManifestId(tail.try_into().ok()?)),
+            7 => Self::Closed,
+            _ => return None,
+        })
+    }
+
+    fn slots(&self) -> u32 {
+        if matches!(self, Self::Done(..)) { 3 } else { 1 }
+    }
+}
+
+fn check(salt: &[u8; 32], slot: u32, fields: &[u8; 12], tail: &[u8]) -> [u8; 4] {
+    let mut hasher = blake3::Hasher::new_keyed(salt);
+    hasher.update(&slot.to_le_bytes()).update(fields).update(tail);
+    *hasher.finalize().as_bytes().first_chunk().expect("32 bytes")
+}
+
+impl Log {
+    /// A new log with these records, all of them durable when this returns.
+    pub fn create(
+        path: &std::path::Path,
+        machine: &Machine,
+        mut header: Header,
+        records: &[Record],
+    ) -> io::Result<Self> {
+        header.salt = random_bytes();
+        header.boot = machine.boot;
+        let disk = Disk::open(path, machine, true)?;
+        let mut bytes = header.encode().to_vec();
+        let mut slots = 0;
+        for record in records {
+            record.encode(&header.salt, slots, &mut bytes);
+            slots += record.slots();
+        }
+        let flush = Record::Flush { through: slots + 1, acknowledged: slots + 1 };
+        flush.encode(&header.salt, slots, &mut bytes);
+        slots += 1;
+        disk.write(0, &bytes)?;
+        disk.sync()?;
+        Ok(Self { disk: disk.into(), salt: header.salt, slots, acknowledged: slots })
+    }
+
+    pub fn bytes(&self) -> u64 {
+        HEADER_BYTES as u64 + u64::from(self.slots) * SLOT_BYTES as u64
+    }
+
+    pub fn slots(&self) -> u32 {
+        self.slots
+    }
+
+    pub fn disk(&self) -> std::sync::Arc<Disk> {
+        self.disk.clone()
+    }
+
+    /// Appends in one write. After a failure the same place is written again: a torn slot is never left in the middle.
+    pub fn append(&mut self, records: &[Record]) -> io::Result<()> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let (mut bytes, mut slots) = (Vec::with_capacity(records.len() * SLOT_BYTES), self.slots);
+        for record in records {
+            record.encode(&self.salt, slots, &mut bytes);
+            slots += record.slots();
+        }
+        self.disk.write(self.bytes(), &bytes)?;
+        self.slots = slots;
+        Ok(())
+    }
+
+    /// Appends that all before slot `through` is durable in the data file; a sync of the log makes it so.
+    pub fn append_flush(&mut self, through: u32) -> io::Result<()> {
+        let flush = Record::Flush { through, acknowledged: self.acknowledged };
+        self.append(&[flush])
+    }
+
+    pub fn acknowledge(&mut self, through: u32) {
+        self.acknowledged = self.acknowledged.max(through);
+    }
+}
+
+/// Reads a log: its header and its records, each with its slot.
+pub fn read(disk: &Disk) -> Result<(Header, Vec<(u32, Record)>), LogError> {
+    let length = disk.bytes()?;
+    if length > LOG_BYTES_MAX {
+        return Err(LogError::Header);
+    }
+    let mut bytes = vec![0; length as usize];
+    disk.read(0, &mut bytes)?;
+    parse(&bytes)
+}
+
+pub fn parse(bytes: &[u8]) -> Result<(Header, Vec<(u32, Record)>), LogError> {
+    let header = Header::decode(bytes).ok_or(LogError::Header)?;
+    let slots = &bytes[HEADER_BYTES..];
+    let (mut records, mut slot) = (Vec::new(), 0);
+    while let Some(record) = Record::decode(&header.salt, slot, slots) {
+        slot += record.slots();
+        records.push((slot - record.slots(), record));
+    }
+    // A torn end is what a crash leaves. A flush that had ended before another began is no torn end.
+    let later = slot + 1..u32::try_from(slots.len() / SLOT_BYTES).map_err(|_| LogError::Header)?;
+    for other in later {
+        match Record::decode(&header.salt, other, slots) {
+            Some(Record::Flush { acknowledged, .. }) if acknowledged > slot => {
+                return Err(LogError::Damaged(slot));
+            }
+            _ => (),
+        }
+    }
+    Ok((header, records))
+}
+
+/// What the records say if the volume's head is `head`; nothing if they rest on another past.
+pub fn replay(
+    header: &Header,
+    records: &[(u32, Record)],
+    head: Option<ManifestId>,
+    boot: [u8; 16],
+    blocks: u32,
+) -> Option<Recovered> {
+    let closed = matches!(records.last(), Some((_, Record::Closed)));
+    let all_reached_disk = closed || header.boot == boot;
+    let through = if all_reached_disk { u32::MAX } else { durable_through(records) };
+    let records: Vec<_> =
+        records.iter().filter(|(slot, _)| *slot < through).map(|(_, record)| record).collect();
+
+    let cut = if header.head == head { None } else { Some(cut_of(&records, head?)?) };
+    let mut recovered = Recovered { present: BlockSet::new(blocks), dirty: BlockSet::new(blocks) };
+    let within = |range: &Range<u32>| range.start.min(blocks)..range.end.min(blocks);
+    for record in records {
+        match record {
+            Record::Data(range) => {
+                recovered.present.insert_all(within(range));
+                recovered.dirty.insert_all(within(range));
+            }
+            Record::Hole(range) => {
+                recovered.present.remove_all(within(range));
+                recovered.dirty.insert_all(within(range));
+            }
+            Record::Cached(range) => recovered.present.insert_all(within(range)),
+            Record::Cut(number) if Some(*number) == cut => recovered.dirty = BlockSet::new(blocks),
+            Record::Cut(_) | Record::Done(..) | Record::Flush { .. } | Record::Closed => (),
+        }
+    }
+    if !all_reached_disk {
+        // A clean block may have been overwritten with the log's word of it lost. The store has it.
+        recovered.present.intersect(&recovered.dirty);
+    }
+    Some(recovered)
+}
+
+fn durable_through(records: &[(u32, Record)]) -> u32 {
+    let through = |(_, record): &(u32, Record)| match record {
+        Record::Flush { through, .. } => *through,
+        _ => 0,
+    };
+    records.iter().map(through).max().unwrap_or(0)
+}
+
+fn cut_of(records: &[&Record], head: ManifestId) -> Option<u32> {
+    records.iter().rev().find_map(|record| match record {
+        Record::Done(number, manifest) if *manifest == head => Some(*number),
+        _ => None,
+    })
+}

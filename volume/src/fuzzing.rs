@@ -1,0 +1,41 @@
+//! Every decoder that reads what could have been altered, as entry points for a fuzzer: they take any bytes and must neither
+//! panic nor allocate beyond their bounds. What lies in the store is authenticated first; these show what holds without that.
+
+use crate::{
+    cache::parse_log,
+    key::DataKey,
+    manifest::Manifest,
+    pack::FRAME_CONTENT_MAX,
+    seal::{ObjectCipher, decompress},
+    store::{S3Options, check_name},
+};
+
+/// A manifest's content, after opening.
+pub fn manifest(bytes: &[u8]) {
+    let _ = Manifest::decode(bytes);
+}
+
+/// A frame's content, after opening.
+pub fn frame_content(bytes: &[u8]) {
+    if let Ok(content) = decompress(bytes, FRAME_CONTENT_MAX) {
+        assert!(content.len() <= FRAME_CONTENT_MAX, "the bound holds");
+    }
+}
+
+/// A sealed frame.
+pub fn sealed_frame(bytes: &[u8]) {
+    let key = DataKey::from_hex(&"5a".repeat(32)).expect("64 digits");
+    let tenant = protocol::TenantId(uuid::Uuid::nil());
+    assert!(ObjectCipher::new(&key, tenant, "pack", &[0; 16]).open(0, bytes, FRAME_CONTENT_MAX).is_err());
+}
+
+/// The log of a cache.
+pub fn dirty_log(bytes: &[u8]) {
+    let _ = parse_log(bytes);
+}
+
+/// A store's address and an object's name.
+pub fn names(text: &str) {
+    let _ = S3Options::parse(text);
+    let _ = check_name(text);
+}

@@ -1,0 +1,120 @@
+//! Packs: objects of at most 8 MiB made of frames, each frame up to sixteen blocks sealed together. Pure.
+
+use protocol::TenantId;
+
+use crate::{
+    blocks::BLOCK_BYTES,
+    key::{DataKey, random_bytes},
+    map::{Extent, FRAME_BLOCKS_MAX, Frame, PackId},
+    seal::{FRAME_OVERHEAD, FrameError, ObjectCipher},
+};
+
+/// Large enough that a store's cost per request does not matter, small enough to hold a few in memory.
+pub const PACK_BYTES_MAX: usize = 8 << 20;
+
+pub const FRAME_CONTENT_MAX: usize = FRAME_BLOCKS_MAX as usize * BLOCK_BYTES as usize;
+pub const FRAME_BYTES_MAX: usize = FRAME_CONTENT_MAX + FRAME_OVERHEAD;
+
+/// The object's name of a pack. Packs belong to the tenant, not to a volume, so that homes may share them.
+pub fn pack_name(tenant: TenantId, id: PackId) -> String {
+    format!("{tenant}/packs/{id}")
+}
+
+pub fn pack_cipher(key: &DataKey, tenant: TenantId, id: PackId) -> ObjectCipher {
+    ObjectCipher::new(key, tenant, "pack", &id.0)
+}
+
+/// A pack being filled.
+pub struct PackWriter {
+    id: PackId,
+    cipher: ObjectCipher,
+    bytes: Vec<u8>,
+    /// Extents whose `frame.pack` is still 0: the table's index is given when the pack is done.
+    extents: Vec<Extent>,
+}
+
+/// A pack ready to be stored.
+pub struct SealedPack {
+    pub id: PackId,
+    pub bytes: Vec<u8>,
+    pub extents: Vec<Extent>,
+}
+
+impl PackWriter {
+    pub fn new(key: &DataKey, tenant: TenantId) -> Self {
+        let id = PackId(random_bytes());
+        Self { id, cipher: pack_cipher(key, tenant, id), bytes: Vec::new(), extents: Vec::new() }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Whether the next frame may not fit.
+    pub fn is_full(&self) -> bool {
+        self.bytes.len() + FRAME_BYTES_MAX > PACK_BYTES_MAX
+    }
+
+    /// Adds blocks, in order of their numbers, as one frame.
+    pub fn add(&mut self, blocks: &[u32], content: &[u8]) {
+        debug_assert!(blocks.len() <= usize::from(FRAME_BLOCKS_MAX) && !self.is_full(), "it fits");
+        let offset = self.bytes.len() as u64;
+        let sealed = self.cipher.seal(offset, content);
+        let frame = Frame { pack: 0, offset: offset as u32, length: sealed.len() as u32 };
+        self.bytes.extend_from_slice(&sealed);
+        let first = self.extents.len();
+        for (skip, &block) in blocks.iter().enumerate() {
+            match self.extents[first..].last_mut() {
+                Some(run) if run.end() == block => run.blocks += 1,
+                _ => self.extents.push(Extent { start: block, blocks: 1, frame, skip: skip as u8 }),
+            }
+        }
+    }
+
+    pub fn finish(self) -> SealedPack {
+        SealedPack { id: self.id, bytes: self.bytes, extents: self.extents }
+    }
+}
+
+/// The blocks of a frame, opened and verified.
+pub fn open_frame(cipher: &ObjectCipher, frame: Frame, bytes: &[u8]) -> Result<Vec<u8>, FrameError> {
+    let content = cipher.open(u64::from(frame.offset), bytes, FRAME_CONTENT_MAX)?;
+    if content.is_empty() || !(content.len() as u64).is_multiple_of(BLOCK_BYTES) {
+        return Err(FrameError::Malformed);
+    }
+    Ok(content)
+}
+
+/// The blocks of `extent` within its opened frame.
+pub fn part<'a>(extent: &Extent, content: &'a [u8]) -> Result<&'a [u8], FrameError> {
+    let block = BLOCK_BYTES as usize;
+    let start = usize::from(extent.skip) * block;
+    content.get(start..start + usize::from(extent.blocks) * block).ok_or(FrameError::Malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_come_back_from_their_frames() {
+        let (key, tenant) = (DataKey::random(), TenantId::random());
+        let mut writer = PackWriter::new(&key, tenant);
+        let block = |number: u32| vec![number as u8; BLOCK_BYTES as usize];
+        let frames: [&[u32]; 2] = [&[3, 4, 9], &[10, 700]];
+        for blocks in frames {
+            writer.add(blocks, &blocks.iter().flat_map(|number| block(*number)).collect::<Vec<_>>());
+        }
+        let pack = writer.finish();
+        let ranges: Vec<_> = pack.extents.iter().map(Extent::range).collect();
+        assert_eq!(ranges, [3..5, 9..10, 10..11, 700..701]);
+        let cipher = pack_cipher(&key, tenant, pack.id);
+        for extent in &pack.extents {
+            let Frame { offset, length, .. } = extent.frame;
+            let bytes = &pack.bytes[offset as usize..][..length as usize];
+            let content = open_frame(&cipher, extent.frame, bytes).expect("opens");
+            let expected: Vec<u8> = extent.range().flat_map(block).collect();
+            assert_eq!(part(extent, &content), Ok(expected.as_slice()));
+        }
+    }
+}

@@ -1,0 +1,382 @@
+//! One promise, one test.
+
+use super::*;
+use crate::{Progress, store::ObjectStore as _};
+
+const BLOCK: usize = BLOCK_BYTES as usize;
+
+#[tokio::test]
+async fn a_new_volume_is_zeros_and_keeps_what_is_written() {
+    let world = World::new(64).await;
+    let volume = world.open("cache", None).await;
+    assert!(everything(&volume).await.iter().all(|byte| *byte == 0));
+    write(&volume, 5000, [7; 10_000]).await;
+    volume.close().await.expect("closes");
+    assert!(matches!(volume.read(0, 1).await, Err(VolumeError::Closed)));
+    let volume = world.open("cache", None).await;
+    let content = everything(&volume).await;
+    assert!(content[5000..15_000].iter().all(|byte| *byte == 7));
+    assert_eq!(content.iter().filter(|byte| **byte != 0).count(), 10_000);
+}
+
+#[tokio::test]
+async fn a_snapshot_is_the_volume_elsewhere() {
+    let world = World::new(1024).await;
+    let volume = world.open("cache", None).await;
+    write(&volume, 100, rand_bytes(600_000)).await;
+    let snapshot = volume.snapshot(|_| ()).await.expect("stored");
+    assert_eq!(world.content_of(snapshot.manifest).await, everything(&volume).await);
+    assert_eq!(snapshot.changed_bytes, 147 * BLOCK_BYTES);
+    assert_eq!(snapshot.epoch, Epoch(1));
+}
+
+#[tokio::test]
+async fn what_has_not_changed_is_not_uploaded_again() {
+    let world = World::new(2048).await;
+    let volume = world.open("cache", None).await;
+    write(&volume, 0, rand_bytes(4 << 20)).await;
+    let first = volume.snapshot(|_| ()).await.expect("stored");
+    volume.committed(first.manifest).await.expect("known");
+    let (calls, bytes) = (world.store.calls(), world.store.bytes_put());
+
+    let same = volume.snapshot(|_| ()).await.expect("nothing to store");
+    assert_eq!((same.manifest, same.uploaded_bytes), (first.manifest, 0));
+    assert_eq!(world.store.calls(), calls, "nothing changed costs nothing");
+
+    write(&volume, 1 << 20, rand_bytes(10 * BLOCK)).await;
+    let second = volume.snapshot(|_| ()).await.expect("stored");
+    assert_eq!(second.changed_bytes, 10 * BLOCK_BYTES);
+    assert_eq!(second.uploaded_bytes, world.store.bytes_put() - bytes);
+    let ratio = second.uploaded_bytes as f64 / second.changed_bytes as f64;
+    assert!(ratio <= 1.1, "uploaded {ratio:.3} of what changed");
+    assert_eq!(second.objects, 2);
+    assert_eq!(world.content_of(second.manifest).await, everything(&volume).await);
+}
+
+#[tokio::test]
+async fn zeros_and_discards_are_holes_in_cache_and_store() {
+    let world = World::new(1024).await;
+    let volume = world.open("cache", None).await;
+    write(&volume, 0, rand_bytes(1 << 20)).await;
+    let first = volume.snapshot(|_| ()).await.expect("stored");
+    volume.discard(10, (1 << 20) - 20).await.expect("discards");
+    write(&volume, 2 << 20, vec![0; 1 << 20]).await;
+    let second = volume.snapshot(|_| ()).await.expect("stored");
+    assert!(second.stored_bytes < first.stored_bytes / 10, "{second:?}");
+    let content = everything(&volume).await;
+    assert_eq!(
+        content.iter().filter(|byte| **byte != 0).count().min(21),
+        content[..10].iter().chain(&content[(1 << 20) - 10..]).filter(|byte| **byte != 0).count()
+    );
+    assert_eq!(world.content_of(second.manifest).await, content);
+    let blocks = std::os::unix::fs::MetadataExt::blocks(
+        &std::fs::metadata(world.directory.path().join("cache/data")).expect("there"),
+    );
+    assert!(blocks * 512 <= (1 << 20) + 8 * BLOCK_BYTES, "the discarded space is given back");
+}
+
+#[tokio::test]
+async fn an_empty_cache_is_filled_by_ranges_and_only_by_what_is_read() {
+    let world = World::new(4096).await;
+    let volume = world.open("cache", None).await;
+    write(&volume, 0, rand_bytes(16 << 20)).await;
+    let snapshot = volume.snapshot(|_| ()).await.expect("stored");
+    let expected = everything(&volume).await;
+
+    let other = world.open("other", Some(snapshot.manifest)).await;
+    assert_eq!(other.read(5 << 20, 100).await.expect("reads"), expected[5 << 20..][..100]);
+    let cached = other.status().await.expect("status").cached_bytes;
+    assert!((1..=64 * BLOCK_BYTES).contains(&cached), "{cached}");
+    let calls = world.store.calls();
+    other.read(5 << 20, 100).await.expect("reads");
+    assert_eq!(world.store.calls(), calls, "the second read is local");
+    for offset in (0..16 << 20).step_by(BLOCK) {
+        assert_eq!(
+            other.read(offset, BLOCK_BYTES).await.expect("reads"),
+            expected[offset as usize..][..BLOCK]
+        );
+    }
+    assert!(world.store.calls() - calls < 60, "reading on reads ahead: {}", world.store.calls() - calls);
+    other.close().await.expect("closes");
+    let other = world.open("other", Some(snapshot.manifest)).await;
+    let calls = world.store.calls();
+    assert_eq!(everything(&other).await, expected);
+    assert_eq!(world.store.calls(), calls, "a cache outlives its process");
+}
+
+#[tokio::test]
+async fn a_write_in_part_of_a_block_elsewhere_keeps_the_rest() {
+    let world = World::new(64).await;
+    let volume = world.open("cache", None).await;
+    write(&volume, 0, [1; 10 * BLOCK]).await;
+    let snapshot = volume.snapshot(|_| ()).await.expect("stored");
+    let other = world.open("other", Some(snapshot.manifest)).await;
+    write(&other, 4000, [2; 5000]).await;
+    let content = everything(&other).await;
+    assert!(content[..4000].iter().all(|byte| *byte == 1));
+    assert!(content[4000..9000].iter().all(|byte| *byte == 2));
+    assert!(content[9000..10 * BLOCK].iter().all(|byte| *byte == 1));
+}
+
+#[tokio::test]
+async fn two_may_not_hold_one_cache_nor_an_old_placement_a_new_ones() {
+    let mut world = World::new(64).await;
+    world.epoch = 5;
+    let volume = world.open("cache", None).await;
+    assert!(matches!(world.try_open("cache", None).await, Err(VolumeError::InUse(_))));
+    write(&volume, 0, [1; 100]).await;
+    let snapshot = volume.snapshot(|_| ()).await.expect("stored");
+    volume.close().await.expect("closes");
+    world.epoch = 4;
+    assert!(matches!(world.try_open("cache", None).await, Err(VolumeError::Fenced { .. })));
+    assert!(matches!(
+        world.try_open("other", Some(snapshot.manifest)).await,
+        Err(VolumeError::Fenced { .. })
+    ));
+}
+
+#[tokio::test]
+async fn another_key_volume_size_or_head_is_refused() {
+    let mut world = World::new(64).await;
+    let volume = world.open("cache", None).await;
+    write(&volume, 0, [1; 100]).await;
+    let head = Some(volume.snapshot(|_| ()).await.expect("stored").manifest);
+    volume.close().await.expect("closes");
+
+    let right = std::mem::replace(&mut world.key, DataKey::random());
+    assert!(matches!(world.try_open("cache", None).await, Err(VolumeError::WrongKey)));
+    assert!(matches!(world.try_open("other", head).await, Err(VolumeError::WrongKey)));
+    world.key = right;
+    let right = std::mem::replace(&mut world.volume, VolumeId::random());
+    assert!(matches!(world.try_open("cache", None).await, Err(VolumeError::OtherVolume { .. })));
+    assert!(matches!(world.try_open("other", head).await, Err(VolumeError::OtherVolume { .. })));
+    world.volume = right;
+    world.size_bytes /= 2;
+    assert!(matches!(world.try_open("cache", None).await, Err(VolumeError::Shrunk { .. })));
+    assert!(matches!(world.try_open("other", head).await, Err(VolumeError::Shrunk { .. })));
+    world.size_bytes = 4097;
+    assert!(matches!(world.try_open("cache", None).await, Err(VolumeError::Size(4097))));
+    world.size_bytes = 64 * BLOCK_BYTES;
+    let unknown = Some(ManifestId([9; 32]));
+    assert!(matches!(world.try_open("other", unknown).await, Err(VolumeError::Store(_))));
+}
+
+#[tokio::test]
+async fn a_volume_grows_and_says_so_in_its_next_snapshot() {
+    let mut world = World::new(64).await;
+    let volume = world.open("cache", None).await;
+    write(&volume, 0, [1; BLOCK]).await;
+    let first = volume.snapshot(|_| ()).await.expect("stored");
+    volume.close().await.expect("closes");
+    world.size_bytes *= 2;
+    let volume = world.open("cache", Some(first.manifest)).await;
+    let second = volume.snapshot(|_| ()).await.expect("stored");
+    assert_ne!(first.manifest, second.manifest);
+    assert_eq!(world.content_of(second.manifest).await, everything(&volume).await);
+    write(&volume, world.size_bytes - 1, [3]).await;
+    let beyond = volume.write(world.size_bytes, Bytes::from_static(b"x")).await;
+    assert!(matches!(beyond, Err(VolumeError::OutOfRange { .. })));
+    assert!(matches!(volume.read(u64::MAX, 2).await, Err(VolumeError::OutOfRange { .. })));
+    assert!(matches!(volume.discard(1, u64::MAX).await, Err(VolumeError::OutOfRange { .. })));
+}
+
+#[tokio::test]
+async fn altered_and_missing_objects_are_found_and_never_served() {
+    let world = World::new(256).await;
+    let volume = world.open("cache", None).await;
+    write(&volume, 0, rand_bytes(200 * BLOCK)).await;
+    let snapshot = volume.snapshot(|_| ()).await.expect("stored");
+    let expected = everything(&volume).await;
+    let listed = world.store.list("", None).await.expect("lists");
+    assert_eq!(listed.len(), 2);
+    for (number, object) in listed.iter().enumerate() {
+        let path = world.directory.path().join("objects").join(&object.name);
+        let good = std::fs::read(&path).expect("there");
+        for trial in 0..40 {
+            let mut bad = good.clone();
+            let index = good.len() * trial / 40;
+            bad[index] ^= 1;
+            std::fs::write(&path, &bad).expect("altered");
+            let cache = format!("trial-{number}-{trial}");
+            let outcome = match world.try_open(&cache, Some(snapshot.manifest)).await {
+                Ok(reader) => reader.read(0, world.size_bytes).await,
+                Err(error) => Err(error),
+            };
+            match outcome {
+                Err(VolumeError::Damaged { .. } | VolumeError::Manifest { .. }) => (),
+                other => panic!("byte {index} of {}: {other:?}", object.name),
+            }
+        }
+        // Swapped frames and a cut end are alterations too.
+        std::fs::write(&path, &good[..good.len() - 1]).expect("cut");
+        let reader = world.try_open(&format!("cut-{number}"), Some(snapshot.manifest)).await;
+        let outcome = match reader {
+            Ok(reader) => reader.read(0, world.size_bytes).await,
+            Err(error) => Err(error),
+        };
+        assert!(outcome.is_err());
+        std::fs::write(&path, &good).expect("healed");
+    }
+    assert_eq!(world.content_of(snapshot.manifest).await, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_fails_now_and_then_is_only_slow() {
+    let world = World::new(2048).await;
+    world.store.set_faults(Faults { before: 0.2, after: 0.2, flipped: 0.0, ..Faults::default() });
+    let volume = world.open("cache", None).await;
+    write(&volume, 0, rand_bytes(8 << 20)).await;
+    let snapshot = volume.snapshot(|_| ()).await.expect("stored in the end");
+    world.store.set_faults(Faults { before: 0.2, after: 0.1, flipped: 0.1, ..Faults::default() });
+    assert_eq!(world.content_of(snapshot.manifest).await, everything(&volume).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_that_fails_loses_nothing_and_the_next_has_it_all() {
+    let world = World::new(8192).await;
+    for calls in 0..6 {
+        let cache = format!("cache-{calls}");
+        let volume = world.open(&cache, None).await;
+        write(&volume, 0, rand_bytes(20 << 20)).await;
+        world.store.cut_off_after(calls);
+        let failed = volume.snapshot(|_| ()).await;
+        world.store.cut_off(false);
+        // Three packs and a manifest.
+        assert_eq!(failed.is_err(), calls < 4, "{calls}: {failed:?}");
+        if calls < 4 {
+            assert_eq!(volume.status().await.expect("status").dirty_bytes, 20 << 20);
+        }
+        let expected = everything(&volume).await;
+        drop(volume);
+        // Killed with it, or not: the dirty blocks are known.
+        let volume = world.open(&cache, None).await;
+        let snapshot = volume.snapshot(|_| ()).await.expect("stored");
+        assert_eq!(world.content_of(snapshot.manifest).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_snapshot_gives_everything_back() {
+    let world = World::new(4096).await;
+    let volume = world.open("cache", None).await;
+    write(&volume, 0, rand_bytes(16 << 20)).await;
+    for polls in 1..40 {
+        let mut snapshot = Box::pin(volume.snapshot(|_| ()));
+        let mut left = polls;
+        let outcome = std::future::poll_fn(|context| {
+            left -= 1;
+            match snapshot.as_mut().poll(context) {
+                std::task::Poll::Pending if left == 0 => std::task::Poll::Ready(None),
+                other => other.map(Some),
+            }
+        });
+        let done = outcome.await;
+        drop(snapshot);
+        if let Some(done) = done {
+            done.expect("stored");
+            break;
+        }
+    }
+    let snapshot = volume.snapshot(|_| ()).await.expect("stored");
+    assert_eq!(world.content_of(snapshot.manifest).await, everything(&volume).await);
+}
+
+#[tokio::test]
+async fn a_commit_that_was_not_heard_of_is_found_at_the_next_opening() {
+    let world = World::new(64).await;
+    let volume = world.open("cache", None).await;
+    write(&volume, 0, [1; 10 * BLOCK]).await;
+    let first = volume.snapshot(|_| ()).await.expect("stored");
+    write(&volume, BLOCK_BYTES, [2; BLOCK]).await;
+    let second = volume.snapshot(|_| ()).await.expect("stored");
+    write(&volume, 3 * BLOCK_BYTES, [3; BLOCK]).await;
+    volume.flush().await.expect("flushes");
+    let expected = everything(&volume).await;
+    drop(volume);
+    // Killed; the controller may have heard of none, one or both.
+    for (head, dirty_blocks) in [(None, 10), (Some(first.manifest), 2), (Some(second.manifest), 1)] {
+        let copy = format!("copy-{dirty_blocks}");
+        copy_directory(&world, "cache", &copy);
+        let volume = world.open(&copy, head).await;
+        assert_eq!(everything(&volume).await, expected);
+        assert_eq!(volume.status().await.expect("status").dirty_bytes, dirty_blocks * BLOCK_BYTES);
+        let snapshot = volume.snapshot(|_| ()).await.expect("stored");
+        assert_eq!(world.content_of(snapshot.manifest).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_cache_of_another_past_is_put_aside_with_its_work() {
+    let world = World::new(64).await;
+    let volume = world.open("cache", None).await;
+    write(&volume, 0, [1; BLOCK]).await;
+    let base = volume.snapshot(|_| ()).await.expect("stored").manifest;
+    volume.committed(base).await.expect("known");
+    write(&volume, 0, [2; BLOCK]).await;
+    volume.close().await.expect("closes");
+    // Meanwhile somebody else went on from the same base.
+    let elsewhere = world.open("elsewhere", Some(base)).await;
+    write(&elsewhere, 0, [3; BLOCK]).await;
+    let newer = elsewhere.snapshot(|_| ()).await.expect("stored").manifest;
+
+    let volume = world.open("cache", Some(newer)).await;
+    assert_eq!(everything(&volume).await, everything(&elsewhere).await);
+    let aside = volume.status().await.expect("status").superseded.expect("work was kept");
+    assert_eq!(std::fs::read(aside.join("data")).expect("kept")[..BLOCK], [2; BLOCK]);
+    assert!(matches!(volume.committed(base).await, Err(VolumeError::UnknownManifest(_))));
+}
+
+#[tokio::test]
+async fn progress_grows_to_the_whole() {
+    let world = World::new(1024).await;
+    let volume = world.open("cache", None).await;
+    write(&volume, 0, rand_bytes(3 << 20)).await;
+    let seen = std::sync::Mutex::new(Vec::<Progress>::new());
+    let snapshot =
+        volume.snapshot(|progress| seen.lock().expect("no panic").push(progress)).await.expect("stored");
+    let seen = seen.into_inner().expect("no panic");
+    assert!(seen.windows(2).all(|pair| pair[0].done_bytes <= pair[1].done_bytes));
+    let last = seen.last().expect("reported");
+    assert_eq!((last.done_bytes, last.changed_bytes), (3 << 20, snapshot.changed_bytes));
+}
+
+#[tokio::test]
+async fn a_damaged_log_is_refused_rather_than_half_believed() {
+    let world = World::new(64).await;
+    let volume = world.open("cache", None).await;
+    for block in 0..8 {
+        write(&volume, block * 2 * BLOCK_BYTES, [1; BLOCK]).await;
+        volume.flush().await.expect("flushes");
+    }
+    drop(volume);
+    let path = world.directory.path().join("cache/dirty.log");
+    let good = std::fs::read(&path).expect("there");
+    for index in [20, 520, 600] {
+        let mut bad = good.clone();
+        bad[index] ^= 1;
+        std::fs::write(&path, bad).expect("altered");
+        assert!(
+            matches!(world.try_open("cache", None).await, Err(VolumeError::CacheDamaged { .. })),
+            "byte {index}"
+        );
+    }
+    // A torn end is what a crash leaves.
+    std::fs::write(&path, &good[..good.len() - 5]).expect("cut");
+    let volume = world.open("cache", None).await;
+    assert_eq!(volume.status().await.expect("status").dirty_bytes, 8 * BLOCK_BYTES);
+}
+
+fn copy_directory(world: &World, from: &str, to: &str) {
+    let (from, to) = (world.directory.path().join(from), world.directory.path().join(to));
+    std::fs::create_dir(&to).expect("made");
+    for entry in std::fs::read_dir(from).expect("listed") {
+        let entry = entry.expect("listed");
+        std::fs::copy(entry.path(), to.join(entry.file_name())).expect("copied");
+    }
+}
+
+pub fn rand_bytes(length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    rand::Rng::fill_bytes(&mut rand::rng(), &mut bytes);
+    bytes
+}
