@@ -39,7 +39,6 @@ $$;
 create table installation (
     one boolean primary key default true check (one),
     master_key_fingerprint text not null,
-    wrapped_key bytea not null,
     sealed_signing_key bytea not null,
     created_at timestamptz not null default now()
 );
@@ -181,6 +180,8 @@ create table workspaces (
     failure jsonb,
     front text,
     accelerator text,
+    -- The engine that placed it: whoever starts anew under this name knows that its runners are gone.
+    host text,
     -- What the runner of `epoch` proves itself with.
     runner_hash bytea check (length(runner_hash) = 32),
     queued_at timestamptz,
@@ -326,13 +327,16 @@ begin
     return null;
 end
 $$;
-create trigger announce after insert or update on workspaces for each row execute function announce_workspace();
-
--- A revision grows with each change.
+-- A revision grows with each change that is worth telling; that a runner still lives is not.
 create function grow_revision() returns trigger language plpgsql as $$
 begin
     new.revision := old.revision + 1;
     return new;
 end
 $$;
-create trigger grow before update on workspaces for each row execute function grow_revision();
+create trigger grow before update on workspaces for each row
+    when ((to_jsonb(old) - 'lease_until') is distinct from (to_jsonb(new) - 'lease_until'))
+    execute function grow_revision();
+create trigger announce_new after insert on workspaces for each row execute function announce_workspace();
+create trigger announce_change after update on workspaces for each row
+    when (old.revision is distinct from new.revision) execute function announce_workspace();

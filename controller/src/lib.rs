@@ -1,2 +1,35 @@
 //! The only place that decides who may do what and when a workspace runs, and the only one that writes the database.
+
+mod accounts;
+mod admission;
+mod api;
+mod audit;
+mod authz;
+mod classes;
+mod config;
+mod controller;
+mod core;
+mod db;
+mod engine;
+mod grants;
+mod hub;
+mod keys;
 pub mod lifecycle;
+mod limits;
+mod password;
+mod reports;
+mod schedule;
+mod secrets;
+#[cfg(test)]
+mod tests;
+mod workspaces;
+
+pub use config::{Config, EngineConfig};
+pub use controller::{Controller, Persisted, Persisting, StartError};
+pub use daemon::tasks::End;
+pub use db::{DatabaseError, migrate};
+
+/// The API's description.
+pub mod schema {
+    pub use crate::api::openapi;
+}

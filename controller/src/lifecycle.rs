@@ -265,12 +265,15 @@ fn heard(now: OffsetDateTime, mut life: Life, word: Word) -> (Life, Vec<Effect>)
 
 fn stepped(now: OffsetDateTime, life: Life, progress: StepProgress) -> Life {
     let step = progress.step;
-    let life = with_step(life, StepProgress {
-        detail: progress.detail.map(|detail| cut(detail, StepProgress::DETAIL_MAX)),
-        // A guest's host may have another clock; the page shows differences.
-        since: progress.since.clamp(now - PERSIST_MAX, now),
-        ..progress
-    });
+    let life = with_step(
+        life,
+        StepProgress {
+            detail: progress.detail.map(|detail| cut(detail, StepProgress::DETAIL_MAX)),
+            // A guest's host may have another clock; the page shows differences.
+            since: progress.since.clamp(now - PERSIST_MAX, now),
+            ..progress
+        },
+    );
     match step {
         Step::Freeze => ending(now, life),
         Step::Upload | Step::Commit => {

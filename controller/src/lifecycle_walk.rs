@@ -59,17 +59,8 @@ const SAID: [Said; 8] = [
 
 fn alphabet() -> Vec<Happening> {
     use Happening as H;
-    let plain = [
-        H::Start,
-        H::Stop,
-        H::Delete,
-        H::Place,
-        H::Gone,
-        H::PastGone,
-        H::Restarted,
-        H::AlmostDue,
-        H::Due,
-    ];
+    let plain =
+        [H::Start, H::Stop, H::Delete, H::Place, H::Gone, H::PastGone, H::Restarted, H::AlmostDue, H::Due];
     plain.into_iter().chain(SAID.map(H::Present)).chain(SAID.map(H::Past)).collect()
 }
 
@@ -186,10 +177,19 @@ fn check(world: &World, before: &Life, event: &Event, after: &Life, effects: &[E
     // The end of a placement.
     if before.placed() && !after.placed() {
         let told_by_runner = matches!(event, Event::Runner(_, Word::Stopped) | Event::Restarted);
-        assert!(told_by_runner || effects.contains(&Effect::Kill(before.epoch)), "a runner is left: {}", told());
+        assert!(
+            told_by_runner || effects.contains(&Effect::Kill(before.epoch)),
+            "a runner is left: {}",
+            told()
+        );
         assert_eq!(after.serving, None, "{}", told());
     }
-    assert_eq!(after.serving.is_some() && after.phase == Phase::Running, after.phase == Phase::Running, "{}", told());
+    assert_eq!(
+        after.serving.is_some() && after.phase == Phase::Running,
+        after.phase == Phase::Running,
+        "{}",
+        told()
+    );
 
     // Deletion.
     if before.wanted == Wanted::Deleted {
@@ -316,7 +316,8 @@ fn a_start_during_a_stop_follows_it() {
 #[test]
 fn a_guest_that_powers_off_stays_off() {
     use Happening as H;
-    let way = [H::Start, H::Place, H::Present(Said::Ready), H::Present(Said::Freeze), H::Present(Said::Stopped)];
+    let way =
+        [H::Start, H::Place, H::Present(Said::Ready), H::Present(Said::Freeze), H::Present(Said::Stopped)];
     let life = after(&way).life;
     assert_eq!((life.phase, life.wanted, life.failure), (Phase::Terminated, Wanted::Stopped, None));
 }

@@ -1,0 +1,257 @@
+//! Signing in and out.
+
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use protocol::{
+    Code, Redacted,
+    api::auth::{
+        COOKIE, COOKIE_PLAIN, DeviceApproval, DeviceCode, DeviceInfo, DeviceRequest, DeviceTokenRequest,
+        LinkSignIn, Login, Session, SetPassword, TokenSecret,
+    },
+};
+use uuid::Uuid;
+
+use super::{
+    error::{ApiError, Result},
+    extract::{Client, Input, Params, Signed},
+};
+use crate::{
+    accounts::{
+        device::{self, Asked},
+        links,
+        sessions::{self, Kind, LIFE, LINK_TRUSTED, Open},
+        users,
+    },
+    audit,
+    authz::{Action, authorize},
+    core::{App, Core},
+    password::{LENGTH_MAX, weakness},
+    secrets,
+};
+
+const DEVICE_PAGE: &str = "/device";
+const CLIENT_NAME_CHARACTERS_MAX: usize = 100;
+
+/// Signs in by a one-time link's token.
+#[utoipa::path(post, path = "/auth/link", tag = "auth", request_body = LinkSignIn,
+    responses((status = 200, body = Session), (status = 410, body = protocol::Problem)))]
+pub async fn link(
+    State(app): State<App>,
+    client: Client,
+    Input(request): Input<LinkSignIn>,
+) -> Result<Response> {
+    app.limits.address(&client.address)?;
+    let mut system = app.db.system().await?;
+    let user = links::redeem(system.connection(), app.now(), request.token.expose()).await?;
+    system.commit().await?;
+    let user = user.ok_or_else(|| {
+        ApiError::new(
+            Code::Expired,
+            "This link was used or is too old. Start the server again for a new one.",
+        )
+    })?;
+    signed_in(&app, &client, user, true).await
+}
+
+/// Signs in by e-mail and password.
+#[utoipa::path(post, path = "/auth/login", tag = "auth", request_body = Login,
+    responses((status = 200, body = Session), (status = 401, body = protocol::Problem), (status = 429, body = protocol::Problem)))]
+pub async fn login(State(app): State<App>, client: Client, Input(request): Input<Login>) -> Result<Response> {
+    app.limits.address(&client.address)?;
+    app.limits.email(request.email.trim())?;
+    let refused = || ApiError::new(Code::BadCredentials, "E-mail or password is wrong.");
+    if request.password.expose().chars().count() > LENGTH_MAX {
+        return Err(refused());
+    }
+    let mut system = app.db.system().await?;
+    let known = users::with_password(system.connection(), request.email.trim()).await?;
+    // Hashing takes its time: no transaction waits for it.
+    system.commit().await?;
+    let hashes = known.iter().map(|user| user.password_hash.clone()).collect();
+    let index = app.passwords.verify(&request.password, hashes).await.ok_or_else(refused)?;
+    signed_in(&app, &client, (known[index].tenant_id, known[index].user_id), false).await
+}
+
+/// The answer to every way of signing in: the session, and its cookie.
+pub async fn signed_in(app: &Core, client: &Client, user: (Uuid, Uuid), by_link: bool) -> Result<Response> {
+    let now = app.now();
+    let mut system = app.db.system().await?;
+    let secret = sessions::begin(system.connection(), now, user, by_link).await?;
+    let open = sessions::find(system.connection(), now, secret.expose()).await?;
+    system.commit().await?;
+    let open = open.ok_or_else(ApiError::unauthenticated)?;
+    let mut scope = app.db.scope(authorize(&open.caller, Action::ManageSelf)?).await?;
+    audit::write(&mut scope, "session.begin", "", serde_json::json!({ "by_link": by_link })).await?;
+    let session = describe(&mut scope, &open).await?;
+    scope.commit().await?;
+    let mut response = Json(session).into_response();
+    response.headers_mut().append(header::SET_COOKIE, cookie(client.secure, &secret, LIFE.whole_seconds()));
+    Ok(response)
+}
+
+async fn describe(scope: &mut crate::db::Scope, open: &Open) -> Result<Session> {
+    Ok(Session { user: users::me(scope).await?.into(), expires_at: open.expires_at })
+}
+
+fn cookie(secure: bool, value: &Redacted<String>, seconds: i64) -> HeaderValue {
+    let value = value.expose();
+    let text = if secure {
+        format!("{COOKIE}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax; Secure")
+    } else {
+        format!("{COOKIE_PLAIN}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax")
+    };
+    let mut header = HeaderValue::try_from(text).expect("a secret is plain text");
+    header.set_sensitive(true);
+    header
+}
+
+/// Who is signed in.
+#[utoipa::path(get, path = "/auth/session", tag = "auth",
+    responses((status = 200, body = Session), (status = 401, body = protocol::Problem)))]
+pub async fn session(State(app): State<App>, signed: Signed) -> Result<Json<Session>> {
+    let mut scope = app.db.scope(authorize(signed.caller(), Action::ManageSelf)?).await?;
+    let session = describe(&mut scope, &signed.0).await?;
+    Ok(Json(session))
+}
+
+/// Ends this session, or voids this token.
+#[utoipa::path(post, path = "/auth/logout", tag = "auth", responses((status = 204)))]
+pub async fn logout(State(app): State<App>, client: Client, signed: Signed) -> Result<Response> {
+    let mut scope = app.db.scope(authorize(signed.caller(), Action::ManageSelf)?).await?;
+    sessions::end(&mut scope, signed.caller().session.0, None).await?;
+    audit::write(&mut scope, "session.end", "", serde_json::json!({})).await?;
+    scope.commit().await?;
+    let mut headers = HeaderMap::new();
+    if signed.0.kind == Kind::Cookie {
+        headers.append(header::SET_COOKIE, cookie(client.secure, &Redacted::new(String::new()), 0));
+    }
+    Ok((StatusCode::NO_CONTENT, headers).into_response())
+}
+
+/// Sets or changes the own password; every other session ends.
+#[utoipa::path(post, path = "/auth/password", tag = "auth", request_body = SetPassword,
+    responses((status = 204), (status = 401, body = protocol::Problem), (status = 422, body = protocol::Problem)))]
+pub async fn password(
+    State(app): State<App>,
+    signed: Signed,
+    Input(request): Input<SetPassword>,
+) -> Result<StatusCode> {
+    if let Some(weakness) = weakness(request.new.expose()) {
+        return Err(ApiError::invalid("new", weakness));
+    }
+    let allowed = authorize(signed.caller(), Action::ManageSelf)?;
+    let mut scope = app.db.scope(allowed).await?;
+    let known = users::me(&mut scope).await?;
+    drop(scope);
+    let trusted = signed.0.by_link && app.now() - signed.0.created_at < LINK_TRUSTED;
+    if let Some(hash) = known.password_hash.filter(|_| !trusted) {
+        app.limits.email(&known.email)?;
+        let current = request.current.unwrap_or_else(|| Redacted::new(String::new()));
+        let fits = app.passwords.verify(&current, vec![hash]).await;
+        fits.ok_or_else(|| ApiError::new(Code::BadCredentials, "The current password is wrong."))?;
+    }
+    let hash = app.passwords.hash(&request.new).await;
+    let mut scope = app.db.scope(allowed).await?;
+    users::set_password(&mut scope, &hash).await?;
+    sessions::end_others(&mut scope).await?;
+    audit::write(&mut scope, "password.set", "", serde_json::json!({})).await?;
+    scope.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Begins a program's sign-in that a person approves elsewhere.
+#[utoipa::path(post, path = "/auth/device", tag = "auth", request_body = DeviceRequest,
+    responses((status = 200, body = DeviceCode)))]
+pub async fn device(
+    State(app): State<App>,
+    client: Client,
+    Input(request): Input<DeviceRequest>,
+) -> Result<Json<DeviceCode>> {
+    app.limits.address(&client.address)?;
+    let name = users::clean_name(&request.client_name)
+        .filter(|name| name.chars().count() <= CLIENT_NAME_CHARACTERS_MAX)
+        .ok_or_else(|| ApiError::invalid("client_name", "One line of at most 100 characters."))?;
+    let mut system = app.db.system().await?;
+    let login = device::begin(system.connection(), app.now(), &name).await?;
+    system.commit().await?;
+    let login = login.ok_or_else(|| {
+        ApiError::new(Code::RateLimited, "Too many sign-ins wait for approval.").retry_after(60)
+    })?;
+    Ok(Json(DeviceCode {
+        device_code: login.device_code,
+        user_code: login.user_code,
+        verification_path: DEVICE_PAGE.to_owned(),
+        expires_in_seconds: device::LIFE.whole_seconds().unsigned_abs(),
+        interval_seconds: device::INTERVAL.whole_seconds().unsigned_abs(),
+    }))
+}
+
+/// Asks whether the person has approved.
+#[utoipa::path(post, path = "/auth/device/token", tag = "auth", request_body = DeviceTokenRequest,
+    responses((status = 200, body = TokenSecret), (status = 400, body = protocol::Problem)))]
+pub async fn device_token(
+    State(app): State<App>,
+    Input(request): Input<DeviceTokenRequest>,
+) -> Result<Json<TokenSecret>> {
+    let now = app.now();
+    let mut system = app.db.system().await?;
+    let asked = device::ask(system.connection(), now, request.device_code.expose()).await?;
+    let answer = match asked {
+        Asked::Approved { tenant, user, client_name } => {
+            let days = sessions::TOKEN_DAYS;
+            let (info, token) =
+                sessions::new_token(system.connection(), now, (tenant, user), &client_name, days).await?;
+            Ok(Json(TokenSecret { info, token }))
+        }
+        Asked::Pending => Err(ApiError::new(Code::AuthorizationPending, "Nobody has approved yet.")),
+        Asked::TooSoon => {
+            let seconds = device::INTERVAL.whole_seconds().unsigned_abs();
+            Err(ApiError::new(Code::RateLimited, "Ask more slowly.").retry_after(seconds))
+        }
+        Asked::Refused => Err(ApiError::new(Code::Forbidden, "The sign-in was refused.")),
+        Asked::Gone => Err(ApiError::new(Code::Expired, "This sign-in is too old. Begin anew.")),
+    };
+    system.commit().await?;
+    answer
+}
+
+/// What a code stands for.
+#[utoipa::path(get, path = "/auth/device/{user_code}", tag = "auth",
+    params(("user_code" = String, Path)), responses((status = 200, body = DeviceInfo), (status = 410, body = protocol::Problem)))]
+pub async fn device_info(
+    State(app): State<App>,
+    signed: Signed,
+    Params(typed): Params<String>,
+) -> Result<Json<DeviceInfo>> {
+    app.limits.code(&signed.caller().user.to_string())?;
+    let code = secrets::normal_user_code(&typed).ok_or_else(unknown_code)?;
+    let mut system = app.db.system().await?;
+    let info = device::info(system.connection(), app.now(), &code).await?;
+    info.map(Json).ok_or_else(unknown_code)
+}
+
+/// The person's word on a program's sign-in.
+#[utoipa::path(post, path = "/auth/device/approve", tag = "auth", request_body = DeviceApproval,
+    responses((status = 204), (status = 410, body = protocol::Problem)))]
+pub async fn device_approve(
+    State(app): State<App>,
+    signed: Signed,
+    Input(request): Input<DeviceApproval>,
+) -> Result<StatusCode> {
+    let caller = signed.caller();
+    app.limits.code(&caller.user.to_string())?;
+    let code = secrets::normal_user_code(&request.user_code).ok_or_else(unknown_code)?;
+    let mut system = app.db.system().await?;
+    let user = (caller.tenant.0, caller.user.0);
+    let done = device::decide(system.connection(), app.now(), &code, request.approve, user).await?;
+    system.commit().await?;
+    if done { Ok(StatusCode::NO_CONTENT) } else { Err(unknown_code()) }
+}
+
+fn unknown_code() -> ApiError {
+    ApiError::new(Code::Expired, "No sign-in waits under this code. Compare it, or begin anew.")
+}

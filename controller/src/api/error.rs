@@ -1,0 +1,112 @@
+//! Errors as answers: every failure below becomes a [`Problem`] here, and what is our own fault is logged and not told.
+
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use protocol::{Code, Problem, problem};
+
+use crate::{authz::Refused, keys::KeyError};
+
+/// What a handler may fail with.
+#[derive(Debug)]
+pub struct ApiError {
+    problem: Problem,
+    /// Seconds after which trying again makes sense.
+    retry_after: Option<u64>,
+}
+
+pub type Result<T> = std::result::Result<T, ApiError>;
+
+impl ApiError {
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self { problem: Problem::new(code, detail), retry_after: None }
+    }
+
+    pub fn not_found(what: &str) -> Self {
+        Self::new(Code::NotFound, format!("There is no such {what}, or it is not yours to see."))
+    }
+
+    pub fn invalid(field: &str, message: &str) -> Self {
+        let mut error = Self::new(Code::Invalid, message);
+        error.problem = error.problem.field(field, message);
+        error
+    }
+
+    pub fn unauthenticated() -> Self {
+        Self::new(Code::Unauthenticated, "Sign in, then try again.")
+    }
+
+    /// What happened, in words for the person.
+    pub fn detail(&self) -> &str {
+        &self.problem.detail
+    }
+
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    fn internal() -> Self {
+        Self::new(
+            Code::Internal,
+            "Something went wrong in the server. Try again; if it stays, give the request id.",
+        )
+    }
+}
+
+impl From<Refused> for ApiError {
+    fn from(_: Refused) -> Self {
+        Self::new(Code::Forbidden, "Your role does not allow this.")
+    }
+}
+
+impl From<KeyError> for ApiError {
+    fn from(error: KeyError) -> Self {
+        tracing::error!(%error, "keys");
+        Self::internal()
+    }
+}
+
+impl From<sqlx::Error> for ApiError {
+    fn from(error: sqlx::Error) -> Self {
+        let gone = matches!(
+            error,
+            sqlx::Error::PoolTimedOut
+                | sqlx::Error::PoolClosed
+                | sqlx::Error::Io(_)
+                | sqlx::Error::WorkerCrashed
+        );
+        tracing::error!(%error, "database");
+        if gone {
+            return Self::new(Code::Unavailable, "The database does not answer. Try again in a moment.")
+                .retry_after(2);
+        }
+        Self::internal()
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(&self.problem)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(problem::CONTENT_TYPE));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        // The layer that knows the request's id writes it into the body.
+        response.extensions_mut().insert(self.problem);
+        response
+    }
+}
+
+/// The constraint that an insert or update hurt, if that is why it failed.
+pub fn violated(error: &sqlx::Error) -> Option<&str> {
+    match error {
+        sqlx::Error::Database(error) if error.is_unique_violation() => error.constraint(),
+        _ => None,
+    }
+}

@@ -1,0 +1,76 @@
+//! Accepting an invitation. Open: the token is the credential.
+
+use axum::{Json, extract::State, response::Response};
+use protocol::{
+    Code,
+    api::{
+        auth::Session,
+        class::{AcceptInvitation, Invitation, ViewInvitation},
+    },
+};
+
+use super::{
+    auth::signed_in,
+    error::{ApiError, Result},
+    extract::{Client, Input},
+};
+use crate::{accounts::users, classes::invitations, core::App, password::weakness};
+
+/// Whom a link invites to what.
+#[utoipa::path(post, path = "/invitations/view", tag = "invitations", request_body = ViewInvitation,
+    responses((status = 200, body = Invitation), (status = 410, body = protocol::Problem)))]
+pub async fn view(
+    State(app): State<App>,
+    client: Client,
+    Input(request): Input<ViewInvitation>,
+) -> Result<Json<Invitation>> {
+    app.limits.address(&client.address)?;
+    let mut system = app.db.system().await?;
+    let open = invitations::find(system.connection(), app.now(), request.token.expose()).await?;
+    Ok(Json(open.ok_or_else(gone)?.into()))
+}
+
+/// Becomes a user, or joins with the account one has: then the password is the account's own.
+#[utoipa::path(post, path = "/invitations/accept", tag = "invitations", request_body = AcceptInvitation,
+    responses((status = 200, body = Session), (status = 401, body = protocol::Problem), (status = 410, body = protocol::Problem),
+        (status = 422, body = protocol::Problem)))]
+pub async fn accept(
+    State(app): State<App>,
+    client: Client,
+    Input(request): Input<AcceptInvitation>,
+) -> Result<Response> {
+    app.limits.address(&client.address)?;
+    let mut system = app.db.system().await?;
+    let open = invitations::find(system.connection(), app.now(), request.token.expose()).await?;
+    system.commit().await?;
+    let open = open.ok_or_else(gone)?;
+    let fresh = if open.active {
+        app.limits.email(&open.email)?;
+        let hashes = open.password_hash.iter().cloned().collect();
+        let fits = app.passwords.verify(&request.password, hashes).await;
+        fits.ok_or_else(|| {
+            ApiError::new(Code::BadCredentials, "You have an account here: give its password.")
+        })?;
+        None
+    } else {
+        let name = users::clean_name(&request.name)
+            .ok_or_else(|| ApiError::invalid("name", "One line of at most 200 characters."))?;
+        if let Some(weakness) = weakness(request.password.expose()) {
+            return Err(ApiError::invalid("password", weakness));
+        }
+        Some((name, app.passwords.hash(&request.password).await))
+    };
+    let words = fresh.as_ref().map(|(name, hash)| (name.as_str(), hash.as_str()));
+    let mut system = app.db.system().await?;
+    let done =
+        invitations::redeem(system.connection(), app.now(), request.token.expose(), &open, words).await?;
+    if !done {
+        return Err(gone());
+    }
+    system.commit().await?;
+    signed_in(&app, &client, (open.tenant_id, open.user_id), false).await
+}
+
+fn gone() -> ApiError {
+    ApiError::new(Code::Expired, "This invitation was used or is too old. Ask your teacher for a new link.")
+}

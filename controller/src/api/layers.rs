@@ -1,0 +1,128 @@
+//! What every request passes: its id, panics that become answers, and the question who asks.
+
+use std::any::Any;
+
+use axum::{
+    body::{Body, to_bytes},
+    extract::{Request, State},
+    http::{HeaderMap, HeaderValue, Method, header},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use protocol::{
+    Code, Problem, RequestId,
+    api::auth::{COOKIE, COOKIE_PLAIN},
+    problem::REQUEST_ID_HEADER,
+};
+use tower_http::catch_panic::CatchPanicLayer;
+use tracing::Instrument as _;
+
+use super::error::{ApiError, Result};
+use crate::{accounts::sessions, core::App};
+
+/// The routes that need no session: what they take is itself a credential, or nothing that anyone may not know.
+const OPEN: [&str; 7] = [
+    "/api/v1/version",
+    "/api/v1/auth/link",
+    "/api/v1/auth/login",
+    "/api/v1/auth/device",
+    "/api/v1/auth/device/token",
+    "/api/v1/invitations/view",
+    "/api/v1/invitations/accept",
+];
+/// A page of ours, or an address typed by the person.
+const OWN_SITES: [&str; 2] = ["same-origin", "none"];
+
+/// Gives the request an id, or keeps the gateway's, and writes it into the answer.
+pub async fn request_id(mut request: Request, next: Next) -> Response {
+    let given = request.headers().get(REQUEST_ID_HEADER).and_then(|id| id.to_str().ok()?.parse().ok());
+    let id = given.unwrap_or_else(RequestId::random);
+    request.extensions_mut().insert(id);
+    let span = tracing::info_span!("request", %id);
+    let mut response = next.run(request).instrument(span.clone()).await;
+    if let Some(mut problem) = response.extensions_mut().remove::<Problem>() {
+        span.in_scope(|| tracing::info!(code = ?problem.code, detail = problem.detail, "refused"));
+        problem.request_id = id.to_string();
+        response = with_body(response, &problem);
+    }
+    let text = HeaderValue::from_str(&id.to_string()).expect("an id is plain text");
+    response.headers_mut().insert(REQUEST_ID_HEADER, text);
+    response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+fn with_body(response: Response, problem: &Problem) -> Response {
+    let (mut parts, _) = response.into_parts();
+    parts.headers.remove(header::CONTENT_LENGTH);
+    let body = serde_json::to_vec(problem).expect("a problem is plain data");
+    Response::from_parts(parts, Body::from(body))
+}
+
+/// A panic is one request's end, and an answer.
+pub fn catch_panics() -> CatchPanicLayer<fn(Box<dyn Any + Send>) -> Response> {
+    CatchPanicLayer::custom(|_| {
+        tracing::error!("a handler panicked");
+        ApiError::new(Code::Internal, "Something went wrong in the server. If it stays, give the request id.")
+            .into_response()
+    })
+}
+
+/// Lets through those who are signed in, and everyone to the open routes.
+pub async fn authenticate(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    match admit(&app, &mut request).await {
+        Ok(()) => next.run(request).await,
+        Err(error) => {
+            // What the client still sends is taken, so that it reads the answer rather than a broken connection.
+            let _ = to_bytes(request.into_body(), super::BODY_BYTES_MAX).await;
+            error.into_response()
+        }
+    }
+}
+
+async fn admit(app: &App, request: &mut Request) -> Result<()> {
+    let bearer = bearer(request.headers());
+    if bearer.is_none() && !matches!(*request.method(), Method::GET | Method::HEAD) {
+        own_site(request.headers())?;
+    }
+    // This layer stands outside of the routes, so the path is whole.
+    if OPEN.contains(&request.uri().path()) {
+        return Ok(());
+    }
+    let credential = bearer.or_else(|| cookie(request.headers())).ok_or_else(ApiError::unauthenticated)?;
+    let mut system = app.db.system().await?;
+    let open = sessions::find(system.connection(), app.now(), credential).await?;
+    system.commit().await?;
+    let open = open.ok_or_else(ApiError::unauthenticated)?;
+    request.extensions_mut().insert(std::sync::Arc::new(open));
+    Ok(())
+}
+
+/// A browser says by itself whose page it acts for. The gateway compares the origin too; here it costs nothing.
+fn own_site(headers: &HeaderMap) -> Result<()> {
+    match headers.get("sec-fetch-site").map(HeaderValue::as_bytes) {
+        Some(site) if !OWN_SITES.iter().any(|own| own.as_bytes() == site) => {
+            Err(ApiError::new(Code::ForeignOrigin, "Open this server's own page and try again there."))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+fn cookie(headers: &HeaderMap) -> Option<&str> {
+    if headers.contains_key(header::AUTHORIZATION) {
+        // Whoever says who they are is not taken for the browser's session instead.
+        return None;
+    }
+    let pairs = || {
+        let lines = headers.get_all(header::COOKIE).into_iter().filter_map(|line| line.to_str().ok());
+        lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='))
+    };
+    [COOKIE, COOKIE_PLAIN]
+        .into_iter()
+        .find_map(|name| pairs().find(|(key, _)| *key == name))
+        .map(|(_, value)| value)
+}

@@ -1,0 +1,60 @@
+//! Personal access tokens.
+
+use axum::{Json, extract::State, http::StatusCode};
+use protocol::api::auth::{NewToken, TokenList, TokenSecret};
+use uuid::Uuid;
+
+use super::{
+    error::{ApiError, Result},
+    extract::{Input, Params, Signed},
+};
+use crate::{
+    accounts::{sessions, users},
+    audit,
+    authz::{Action, authorize},
+    core::App,
+};
+
+/// The own tokens.
+#[utoipa::path(get, path = "/tokens", tag = "auth", responses((status = 200, body = TokenList)))]
+pub async fn list(State(app): State<App>, signed: Signed) -> Result<Json<TokenList>> {
+    let mut scope = app.db.scope(authorize(signed.caller(), Action::ManageSelf)?).await?;
+    Ok(Json(TokenList { tokens: sessions::tokens(&mut scope, app.now()).await? }))
+}
+
+/// A new token: the only time its text is seen.
+#[utoipa::path(post, path = "/tokens", tag = "auth", request_body = NewToken,
+    responses((status = 201, body = TokenSecret), (status = 422, body = protocol::Problem)))]
+pub async fn create(
+    State(app): State<App>,
+    signed: Signed,
+    Input(request): Input<NewToken>,
+) -> Result<(StatusCode, Json<TokenSecret>)> {
+    let name = users::clean_name(&request.name)
+        .ok_or_else(|| ApiError::invalid("name", "One line of at most 200 characters."))?;
+    let days = request.days.unwrap_or(sessions::TOKEN_DAYS);
+    if !(1..=sessions::TOKEN_DAYS_MAX).contains(&days) {
+        return Err(ApiError::invalid("days", "1 to 365 days."));
+    }
+    let caller = signed.caller();
+    let mut scope = app.db.scope(authorize(caller, Action::ManageSelf)?).await?;
+    let user = (caller.tenant.0, caller.user.0);
+    let (info, token) = sessions::new_token(scope.connection(), app.now(), user, &name, days).await?;
+    audit::write(&mut scope, "token.create", &info.id.to_string(), serde_json::json!({ "days": days }))
+        .await?;
+    scope.commit().await?;
+    Ok((StatusCode::CREATED, Json(TokenSecret { info, token })))
+}
+
+/// Voids a token at once.
+#[utoipa::path(delete, path = "/tokens/{id}", tag = "auth", params(("id" = Uuid, Path)),
+    responses((status = 204), (status = 404, body = protocol::Problem)))]
+pub async fn delete(State(app): State<App>, signed: Signed, Params(id): Params<Uuid>) -> Result<StatusCode> {
+    let mut scope = app.db.scope(authorize(signed.caller(), Action::ManageSelf)?).await?;
+    if !sessions::end(&mut scope, id, Some("token")).await? {
+        return Err(ApiError::not_found("token"));
+    }
+    audit::write(&mut scope, "token.delete", &id.to_string(), serde_json::json!({})).await?;
+    scope.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,252 @@
+//! Workspaces: list, create, rename, start, stop, delete, snapshots.
+
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+};
+use protocol::{
+    Code, WorkspaceId,
+    api::workspace::{EditWorkspace, NewWorkspace, SnapshotList, Workspace, WorkspaceList},
+    workspace::Phase,
+};
+
+use super::{
+    error::{ApiError, Result, violated},
+    extract::{Input, Params, Signed},
+};
+use crate::{
+    audit,
+    authz::{Action, Allowed, Caller, WorkspaceFacts, authorize},
+    core::{App, Core},
+    db::Scope,
+    lifecycle::{Event, Wanted},
+    workspaces::{
+        create::{self, Key, WORKSPACES_OF_ONE_MAX, is_name},
+        life,
+        view::{self, Which},
+    },
+};
+
+pub const DEFAULT_TEMPLATE: &str = "base";
+const IDEMPOTENCY_HEADER: &str = "idempotency-key";
+const IDEMPOTENCY_BYTES_MAX: usize = 200;
+pub const NAME_RULE: &str = "1 to 63 of a-z, 0-9 and -, beginning and ending with a letter or digit.";
+
+/// All that the caller may see.
+#[utoipa::path(get, path = "/workspaces", tag = "workspaces", responses((status = 200, body = WorkspaceList)))]
+pub async fn list(State(app): State<App>, signed: Signed) -> Result<Json<WorkspaceList>> {
+    let mut scope = app.db.scope(authorize(signed.caller(), Action::UseWorkspaces)?).await?;
+    Ok(Json(WorkspaceList { workspaces: view::list(&mut scope, Which::default()).await? }))
+}
+
+/// Makes a workspace, and starts it unless told otherwise.
+#[utoipa::path(post, path = "/workspaces", tag = "workspaces", request_body = NewWorkspace,
+    params(("idempotency-key" = Option<String>, Header, description = "A repeated request gives the first one's answer.")),
+    responses((status = 201, body = Workspace), (status = 409, body = protocol::Problem), (status = 422, body = protocol::Problem)))]
+pub async fn create(
+    State(app): State<App>,
+    signed: Signed,
+    headers: HeaderMap,
+    Input(request): Input<NewWorkspace>,
+) -> Result<(StatusCode, Json<Workspace>)> {
+    if !is_name(&request.name) {
+        return Err(ApiError::invalid("name", NAME_RULE));
+    }
+    let caller = signed.caller();
+    let mut scope = app.db.scope(authorize(caller, Action::UseWorkspaces)?).await?;
+    let workspace = WorkspaceId::random();
+    if let Some(known) = known(&mut scope, &headers, &request, workspace).await? {
+        let known = view::one(&mut scope, known).await?;
+        return Ok((StatusCode::CREATED, Json(known.ok_or_else(|| ApiError::not_found("workspace"))?)));
+    }
+    if create::count(&mut scope, caller.user).await? >= WORKSPACES_OF_ONE_MAX {
+        return Err(ApiError::new(
+            Code::QuotaExceeded,
+            format!("You have {WORKSPACES_OF_ONE_MAX} workspaces. Delete one first."),
+        ));
+    }
+    let template = request.template.as_deref().unwrap_or(DEFAULT_TEMPLATE);
+    let made = create::insert(&mut scope, workspace, caller.user, &request.name, template, None).await;
+    if !made.map_err(|error| name_taken(error, &request.name))? {
+        return Err(ApiError::invalid("template", "There is no such template."));
+    }
+    if request.start.unwrap_or(true) {
+        life::apply(scope.connection(), app.now(), workspace, Event::Start).await?;
+    }
+    audit::write(
+        &mut scope,
+        "workspace.create",
+        &workspace.to_string(),
+        serde_json::json!({ "name": request.name }),
+    )
+    .await?;
+    let made = view::one(&mut scope, workspace).await?.ok_or_else(|| ApiError::not_found("workspace"))?;
+    scope.commit().await?;
+    Ok((StatusCode::CREATED, Json(made)))
+}
+
+fn name_taken(error: sqlx::Error, name: &str) -> ApiError {
+    match violated(&error) {
+        Some("workspaces_name") => {
+            ApiError::new(Code::NameTaken, format!("You have a workspace `{name}`. Choose another name."))
+        }
+        _ => error.into(),
+    }
+}
+
+/// What an earlier request with the same key made.
+async fn known(
+    scope: &mut Scope,
+    headers: &HeaderMap,
+    request: &NewWorkspace,
+    fresh: WorkspaceId,
+) -> Result<Option<WorkspaceId>> {
+    let Some(key) = headers.get(IDEMPOTENCY_HEADER) else { return Ok(None) };
+    let key = key.to_str().ok().filter(|key| (1..=IDEMPOTENCY_BYTES_MAX).contains(&key.len()));
+    let key =
+        key.ok_or_else(|| ApiError::new(Code::BadRequest, "An idempotency key is 1 to 200 characters."))?;
+    let hash = *blake3::hash(&serde_json::to_vec(request).expect("a request is plain data")).as_bytes();
+    match create::claim_key(scope, key, &hash, fresh).await? {
+        Key::Fresh => Ok(None),
+        Key::Known(workspace) => Ok(Some(workspace)),
+        Key::Other => {
+            Err(ApiError::new(Code::Conflict, "This idempotency key was used for another request."))
+        }
+    }
+}
+
+/// One workspace.
+#[utoipa::path(get, path = "/workspaces/{id}", tag = "workspaces", params(("id" = WorkspaceId, Path)),
+    responses((status = 200, body = Workspace), (status = 404, body = protocol::Problem)))]
+pub async fn get(
+    State(app): State<App>,
+    signed: Signed,
+    Params(id): Params<WorkspaceId>,
+) -> Result<Json<Workspace>> {
+    let mut scope = app.db.scope(authorize(signed.caller(), Action::UseWorkspaces)?).await?;
+    view::one(&mut scope, id).await?.map(Json).ok_or_else(|| ApiError::not_found("workspace"))
+}
+
+/// Renames a workspace. The guest keeps its old hostname until the next start.
+#[utoipa::path(patch, path = "/workspaces/{id}", tag = "workspaces", params(("id" = WorkspaceId, Path)),
+    request_body = EditWorkspace,
+    responses((status = 200, body = Workspace), (status = 404, body = protocol::Problem), (status = 409, body = protocol::Problem)))]
+pub async fn edit(
+    State(app): State<App>,
+    signed: Signed,
+    Params(id): Params<WorkspaceId>,
+    Input(request): Input<EditWorkspace>,
+) -> Result<Json<Workspace>> {
+    let allowed = allowed(&app, signed.caller(), id, Action::ChangeWorkspace).await?;
+    let mut scope = app.db.scope(allowed).await?;
+    if let Some(name) = &request.name {
+        if !is_name(name) {
+            return Err(ApiError::invalid("name", NAME_RULE));
+        }
+        create::rename(&mut scope, id, name).await.map_err(|error| name_taken(error, name))?;
+        audit::write(&mut scope, "workspace.rename", &id.to_string(), serde_json::json!({ "name": name }))
+            .await?;
+    }
+    let changed = view::one(&mut scope, id).await?.ok_or_else(|| ApiError::not_found("workspace"))?;
+    scope.commit().await?;
+    Ok(Json(changed))
+}
+
+/// Puts a workspace in the queue to run. One that waits or starts already is left as it is.
+#[utoipa::path(post, path = "/workspaces/{id}/start", tag = "workspaces", params(("id" = WorkspaceId, Path)),
+    responses((status = 200, body = Workspace), (status = 404, body = protocol::Problem), (status = 409, body = protocol::Problem)))]
+pub async fn start(
+    State(app): State<App>,
+    signed: Signed,
+    Params(id): Params<WorkspaceId>,
+) -> Result<Json<Workspace>> {
+    let allowed = allowed(&app, signed.caller(), id, Action::RunWorkspace).await?;
+    let now = get_one(&app, allowed, id).await?;
+    if now.phase == Phase::Running {
+        return Err(ApiError::new(Code::Conflict, "The workspace is running already."));
+    }
+    change(&app, allowed, id, Event::Start, "workspace.start").await?;
+    get_one(&app, allowed, id).await.map(Json)
+}
+
+/// Stops a workspace: its home is persisted first. One that stops or rests already is left as it is.
+#[utoipa::path(post, path = "/workspaces/{id}/stop", tag = "workspaces", params(("id" = WorkspaceId, Path)),
+    responses((status = 200, body = Workspace), (status = 404, body = protocol::Problem)))]
+pub async fn stop(
+    State(app): State<App>,
+    signed: Signed,
+    Params(id): Params<WorkspaceId>,
+) -> Result<Json<Workspace>> {
+    let allowed = allowed(&app, signed.caller(), id, Action::RunWorkspace).await?;
+    change(&app, allowed, id, Event::Stop, "workspace.stop").await?;
+    get_one(&app, allowed, id).await.map(Json)
+}
+
+/// Deletes a workspace with its home. A running machine ends first, without a snapshot.
+#[utoipa::path(delete, path = "/workspaces/{id}", tag = "workspaces", params(("id" = WorkspaceId, Path)),
+    responses((status = 204), (status = 404, body = protocol::Problem)))]
+pub async fn delete(
+    State(app): State<App>,
+    signed: Signed,
+    Params(id): Params<WorkspaceId>,
+) -> Result<StatusCode> {
+    let allowed = allowed(&app, signed.caller(), id, Action::ChangeWorkspace).await?;
+    change(&app, allowed, id, Event::Delete, "workspace.delete").await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The committed snapshots of a workspace's home, newest first.
+#[utoipa::path(get, path = "/workspaces/{id}/snapshots", tag = "workspaces", params(("id" = WorkspaceId, Path)),
+    responses((status = 200, body = SnapshotList), (status = 404, body = protocol::Problem)))]
+pub async fn snapshots(
+    State(app): State<App>,
+    signed: Signed,
+    Params(id): Params<WorkspaceId>,
+) -> Result<Json<SnapshotList>> {
+    let allowed = allowed(&app, signed.caller(), id, Action::ReadWorkspace).await?;
+    let mut scope = app.db.scope(allowed).await?;
+    Ok(Json(SnapshotList { snapshots: view::snapshots(&mut scope, id).await? }))
+}
+
+/// Leave to do something to a workspace. One that may not even be seen is not there.
+pub async fn allowed(
+    app: &Core,
+    caller: &Caller,
+    id: WorkspaceId,
+    action: fn(WorkspaceFacts) -> Action,
+) -> Result<Allowed> {
+    let mut scope = app.db.scope(authorize(caller, Action::UseWorkspaces)?).await?;
+    let row = view::row(&mut scope, id).await?.ok_or_else(|| ApiError::not_found("workspace"))?;
+    authorize(caller, Action::ReadWorkspace(row.facts())).map_err(|_| ApiError::not_found("workspace"))?;
+    Ok(authorize(caller, action(row.facts()))?)
+}
+
+async fn get_one(app: &Core, allowed: Allowed, id: WorkspaceId) -> Result<Workspace> {
+    let mut scope = app.db.scope(allowed).await?;
+    view::one(&mut scope, id).await?.ok_or_else(|| ApiError::not_found("workspace"))
+}
+
+/// Lets a person's wish happen to a workspace, in a transaction that holds this one life only. True: it changed something.
+pub async fn change(
+    app: &Core,
+    allowed: Allowed,
+    id: WorkspaceId,
+    event: Event,
+    action: &str,
+) -> Result<bool> {
+    let mut scope = app.db.scope(allowed).await?;
+    let connection = scope.connection();
+    let Some(mut locked) = life::lock(connection, id).await? else {
+        return Err(ApiError::not_found("workspace"));
+    };
+    if locked.life.wanted == Wanted::Deleted && event != Event::Delete {
+        return Err(ApiError::new(Code::Conflict, "The workspace is being deleted."));
+    }
+    let before = locked.life.clone();
+    let tasks = life::advance(connection, app.now(), &mut locked, event).await?;
+    audit::write(&mut scope, action, &id.to_string(), serde_json::json!({})).await?;
+    scope.commit().await?;
+    app.perform(tasks);
+    Ok(before.phase != locked.life.phase || before.wanted != locked.life.wanted)
+}

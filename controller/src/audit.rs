@@ -1,0 +1,21 @@
+//! Who did what: written in the transaction of the deed, so that there is no deed without its line and no line without its deed.
+
+use serde_json::Value;
+
+use crate::db::Scope;
+
+pub async fn write(scope: &mut Scope, action: &str, subject: &str, detail: Value) -> Result<(), sqlx::Error> {
+    let (tenant, caller) = (scope.tenant(), scope.caller());
+    sqlx::query!(
+        "insert into audit (tenant_id, actor, session_id, action, subject, detail) values ($1, $2, $3, $4, $5, $6)",
+        tenant,
+        caller.user.0,
+        caller.session.0,
+        action,
+        subject,
+        detail,
+    )
+    .execute(scope.connection())
+    .await?;
+    Ok(())
+}

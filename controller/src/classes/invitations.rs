@@ -1,0 +1,134 @@
+//! Invitations: links by which a person of a roster becomes a user.
+
+use protocol::{
+    InvitationId, Redacted, UserId,
+    api::class::{Invitation, InvitationLink},
+};
+use sqlx::PgConnection;
+use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
+
+use crate::{db::Scope, secrets};
+
+/// Handed out before the term, used in its first weeks.
+const LIFE: Duration = Duration::days(30);
+const PAGE: &str = "/join";
+
+/// A fresh link for a member; earlier ones of theirs are void.
+pub async fn make(
+    scope: &mut Scope,
+    member: Uuid,
+    user: UserId,
+    now: OffsetDateTime,
+) -> Result<InvitationLink, sqlx::Error> {
+    let tenant = scope.tenant();
+    let (secret, expires_at) = (secrets::secret(), now + LIFE);
+    sqlx::query!("delete from invitations where tenant_id = $1 and member_id = $2", tenant, member)
+        .execute(scope.connection())
+        .await?;
+    sqlx::query!(
+        "insert into invitations (tenant_id, invitation_id, member_id, user_id, secret_hash, created_at, expires_at)
+         values ($1, $2, $3, $4, $5, $6, $7)",
+        tenant,
+        InvitationId::random().0,
+        member,
+        user.0,
+        &secrets::hash(secret.expose())[..],
+        now,
+        expires_at,
+    )
+    .execute(scope.connection())
+    .await?;
+    Ok(InvitationLink { path: Redacted::new(format!("{PAGE}#{}", secret.expose())), expires_at })
+}
+
+/// An invitation that may be accepted, and what is known of whom it invites.
+pub struct Open {
+    pub tenant_id: Uuid,
+    pub user_id: Uuid,
+    pub workspace_id: Option<Uuid>,
+    pub tenant_name: String,
+    pub class_name: String,
+    pub name: String,
+    pub email: String,
+    /// Someone who has an account already: only their password proves that it is they.
+    pub active: bool,
+    pub password_hash: Option<String>,
+}
+
+impl From<Open> for Invitation {
+    fn from(open: Open) -> Self {
+        Self {
+            tenant_name: open.tenant_name,
+            class_name: Some(open.class_name),
+            name: open.name,
+            email: open.email,
+        }
+    }
+}
+
+pub async fn find(
+    connection: &mut PgConnection,
+    now: OffsetDateTime,
+    token: &str,
+) -> Result<Option<Open>, sqlx::Error> {
+    sqlx::query_as!(
+        Open,
+        "select i.tenant_id, i.user_id, m.workspace_id, t.name as tenant_name, c.name as class_name, m.name, u.email,
+                u.active, u.password_hash
+         from invitations i
+         join members m using (tenant_id, member_id)
+         join classes c on c.tenant_id = m.tenant_id and c.class_id = m.class_id and c.deleted_at is null
+         join users u on u.tenant_id = i.tenant_id and u.user_id = i.user_id
+         join tenants t on t.tenant_id = i.tenant_id
+         where i.secret_hash = $1 and i.used_at is null and i.expires_at > $2",
+        &secrets::hash(token)[..],
+        now,
+    )
+    .fetch_optional(connection)
+    .await
+}
+
+/// Uses the invitation, once. `fresh`: the name and password hash of someone who had no account. False: someone was faster.
+pub async fn redeem(
+    connection: &mut PgConnection,
+    now: OffsetDateTime,
+    token: &str,
+    open: &Open,
+    fresh: Option<(&str, &str)>,
+) -> Result<bool, sqlx::Error> {
+    let used = sqlx::query!(
+        "update invitations set used_at = $2 where secret_hash = $1 and used_at is null and expires_at > $2",
+        &secrets::hash(token)[..],
+        now,
+    )
+    .execute(&mut *connection)
+    .await?;
+    if used.rows_affected() == 0 {
+        return Ok(false);
+    }
+    if let Some((name, hash)) = fresh {
+        let done = sqlx::query!(
+            "update users set active = true, name = $3, password_hash = $4
+             where tenant_id = $1 and user_id = $2 and not active",
+            open.tenant_id,
+            open.user_id,
+            name,
+            hash,
+        )
+        .execute(&mut *connection)
+        .await?;
+        if done.rows_affected() == 0 {
+            return Ok(false);
+        }
+    }
+    // The class's page shows who has joined.
+    sqlx::query!(
+        "update workspaces set revision = revision + 1 where tenant_id = $1 and workspace_id = $2",
+        open.tenant_id,
+        open.workspace_id,
+    )
+    .execute(connection)
+    .await?;
+    Ok(true)
+}

@@ -1,0 +1,58 @@
+//! What the controller is told at its start; it reads neither environment nor arguments.
+
+use std::{collections::BTreeMap, ffi::OsString, path::PathBuf};
+
+use protocol::{Redacted, runner::RuntimeKind};
+
+use crate::admission::Capacity;
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `postgres://…`; may hold a password.
+    pub database_url: Redacted<String>,
+    /// Names this installation's engine across restarts: a controller that starts takes all placements of its host for lost.
+    /// No two controllers that run at the same time may have the same.
+    pub host: String,
+    /// Seals keys; made where it is missing.
+    pub master_key: PathBuf,
+    /// The object store of homes: `file:///…` or `s3://…`.
+    pub store: String,
+    /// Sockets and per-runner directories. The controller's own socket is `controller.sock` in it.
+    pub run_dir: PathBuf,
+    /// Local caches of homes, a directory each.
+    pub cache_dir: PathBuf,
+    pub engine: EngineConfig,
+}
+
+/// How runners are started, and how many.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// The executable with the role `runner`: usually our own.
+    pub runner: PathBuf,
+    /// Usually `["runner"]`.
+    pub runner_arguments: Vec<OsString>,
+    pub runtime: RuntimeKind,
+    /// Built images by the name that templates call them.
+    pub images: BTreeMap<String, PathBuf>,
+    pub initramfs: PathBuf,
+    pub agent: PathBuf,
+    pub machines_max: usize,
+    pub memory_mib_max: u64,
+    /// Machines that boot at the same time.
+    pub starting_max: usize,
+}
+
+impl EngineConfig {
+    pub fn capacity(&self) -> Capacity {
+        Capacity { machines: self.machines_max, memory_mib: self.memory_mib_max, starting: self.starting_max }
+    }
+}
+
+impl Config {
+    /// Where the API is served.
+    pub fn socket(&self) -> PathBuf {
+        self.run_dir.join(SOCKET)
+    }
+}
+
+pub const SOCKET: &str = "controller.sock";

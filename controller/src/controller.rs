@@ -1,0 +1,216 @@
+//! A controller from its start to its end.
+
+use std::{
+    collections::HashSet,
+    fs, io,
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use daemon::{Tasks, tasks::End};
+use protocol::{
+    Redacted, WorkspaceId,
+    workspace::{Phase, StepProgress},
+};
+use sqlx::types::Json;
+use tokio::{net::UnixListener, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    accounts::links,
+    api,
+    config::Config,
+    core::{App, Core, installation},
+    db::{Database, DatabaseError},
+    engine::local::LocalEngine,
+    hub::Hub,
+    keys::{KeyError, MasterKey},
+    lifecycle::{Event, PERSIST_MAX, STOP_MAX},
+    limits::Limits,
+    password::Passwords,
+    schedule,
+    workspaces::life::phase,
+};
+
+/// After the shutdown, runners are given their grace, connections end.
+const JOIN_MAX: Duration = Duration::from_secs(30);
+/// How often progress is told while homes are persisted, if no news comes before.
+const PROGRESS_EVERY: Duration = Duration::from_millis(500);
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    #[error("the database refuses a statement")]
+    Statement(#[from] sqlx::Error),
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error("the database was begun with another master key ({expected}) than the one given ({found})")]
+    OtherMasterKey { expected: String, found: String },
+    #[error("the key that signs grants is damaged")]
+    SigningKey,
+    #[error("{path} cannot be used for sockets")]
+    RunDirectory { path: PathBuf, source: io::Error },
+}
+
+/// A running controller. Dropping it does not end it: cancel the shutdown token that it was started with, then [`Self::join`].
+pub struct Controller {
+    pub(crate) app: App,
+    socket: PathBuf,
+}
+
+/// A workspace that is not at rest yet while all are persisted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Persisting {
+    pub workspace: WorkspaceId,
+    pub name: String,
+    pub phase: Phase,
+    pub step: Option<StepProgress>,
+}
+
+/// How persisting all homes ended.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Persisted {
+    pub stopped: usize,
+    /// Names of workspaces whose stop failed or did not end in time: what they flushed is in the local cache.
+    pub kept_locally: Vec<String>,
+}
+
+impl Controller {
+    /// Migrates the database, opens the socket and begins to reconcile. The API answers once this has returned.
+    pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Self, StartError> {
+        crate::db::migrate(&config.database_url).await?;
+        let db = Database::connect(&config.database_url).await?;
+        let keys = MasterKey::load_or_create(&config.master_key)?;
+        let signing = installation(&db, &keys).await?;
+        let socket = config.socket();
+        let listener = listen(&config.run_dir, &socket)
+            .map_err(|source| StartError::RunDirectory { path: config.run_dir.clone(), source })?;
+        let tasks = Tasks::new(shutdown.clone());
+        let (engine, exits) = LocalEngine::new(&config, tasks.clone());
+        let hub = Hub::new();
+        let app = Arc::new(Core {
+            config,
+            db: db.clone(),
+            keys,
+            signing,
+            passwords: Passwords::new(),
+            limits: Limits::new(),
+            hub: hub.clone(),
+            engine,
+            tasks: tasks.clone(),
+            draining: AtomicBool::new(false),
+        });
+        let mut system = app.db.system().await?;
+        links::first_owner(system.connection(), &app.keys).await?;
+        system.commit().await?;
+        schedule::restarted(&app).await?;
+        tasks.spawn("notices", hub.run(db, shutdown.clone()));
+        tasks.spawn_essential("reconcile", schedule::run(app.clone(), exits));
+        tasks.spawn_essential("api", api::serve(app.clone(), listener));
+        Ok(Self { app, socket })
+    }
+
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Of the key that signs grants, hexadecimal.
+    pub fn grant_key(&self) -> String {
+        self.app.signing.verifying_key().to_hex()
+    }
+
+    /// A fresh one-time link for the first tenant's owner: a path, the token behind `#`. Those not used before are void.
+    pub async fn first_sign_in_link(&self) -> Result<Redacted<String>, StartError> {
+        let mut system = self.app.db.system().await?;
+        let (tenant, owner) = links::first_owner(system.connection(), &self.app.keys).await?;
+        let link = links::new_link(system.connection(), self.app.now(), tenant, owner).await?;
+        system.commit().await?;
+        Ok(link)
+    }
+
+    /// Stops every workspace of this host and waits until all homes are persisted. Nothing is placed any more.
+    pub async fn persist_all(
+        &self,
+        mut progress: impl FnMut(&[Persisting]),
+    ) -> Result<Persisted, StartError> {
+        self.app.draining.store(true, Ordering::Relaxed);
+        let mut ear = self.app.hub.listen();
+        let deadline = Instant::now() + (STOP_MAX + PERSIST_MAX).unsigned_abs() + JOIN_MAX;
+        let begun = self.awake().await?;
+        for one in &begun {
+            schedule::happen(&self.app, one.workspace, Event::Stop).await?;
+        }
+        loop {
+            let awake = self.awake().await?;
+            progress(&awake);
+            if awake.is_empty() || Instant::now() > deadline {
+                return self.persisted(&begun, &awake).await;
+            }
+            let _ = tokio::time::timeout(PROGRESS_EVERY, ear.next()).await;
+        }
+    }
+
+    /// Waits until everything has ended after the shutdown; runners that are still there are ended.
+    pub async fn join(self) -> End {
+        self.app.tasks.shutdown().cancelled().await;
+        self.app.engine.end_all();
+        let end = self.app.tasks.join(JOIN_MAX).await;
+        self.app.db.close().await;
+        let _ = fs::remove_file(&self.socket);
+        end
+    }
+
+    async fn awake(&self) -> Result<Vec<Persisting>, StartError> {
+        let mut system = self.app.db.system().await?;
+        let rows = sqlx::query!(
+            r#"select workspace_id, name, phase, steps as "steps: Json<Vec<StepProgress>>" from workspaces
+               where host = $1 and phase <> 'terminated' and deleted_at is null order by name, workspace_id"#,
+            self.app.config.host,
+        )
+        .fetch_all(system.connection())
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| Persisting {
+                workspace: WorkspaceId(row.workspace_id),
+                name: row.name,
+                phase: phase(&row.phase),
+                step: row.steps.0.into_iter().next_back(),
+            })
+            .collect())
+    }
+
+    async fn persisted(&self, begun: &[Persisting], awake: &[Persisting]) -> Result<Persisted, StartError> {
+        let ids: Vec<_> = begun.iter().map(|one| one.workspace.0).collect();
+        let mut system = self.app.db.system().await?;
+        let failed = sqlx::query_scalar!(
+            "select workspace_id from workspaces where workspace_id = any($1) and failure is not null",
+            &ids,
+        )
+        .fetch_all(system.connection())
+        .await?;
+        let bad: HashSet<WorkspaceId> =
+            failed.into_iter().map(WorkspaceId).chain(awake.iter().map(|one| one.workspace)).collect();
+        let kept: Vec<String> =
+            begun.iter().filter(|one| bad.contains(&one.workspace)).map(|one| one.name.clone()).collect();
+        Ok(Persisted { stopped: begun.len() - kept.len(), kept_locally: kept })
+    }
+}
+
+/// The socket, for us alone. One that lies there is a dead controller's: the data directory's lock is ours.
+fn listen(directory: &Path, socket: &Path) -> io::Result<UnixListener> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    match fs::remove_file(socket) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(socket)?;
+    fs::set_permissions(socket, fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}

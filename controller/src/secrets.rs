@@ -1,0 +1,123 @@
+//! Random secrets and the forms in which they travel. What is kept of one is its hash, so a stolen database opens nothing.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use protocol::{Redacted, api::auth::TOKEN_PREFIX};
+
+/// 256 bits: nobody guesses one, so hashing needs no salt and no slowness.
+const SECRET_BYTES: usize = 32;
+/// Of the checksum in a token, which tells a mistyped or cut one, and lets secret scanners avoid false alarms.
+const CHECKSUM_BYTES: usize = 4;
+/// Longest credential that is looked at.
+const TEXT_BYTES_MAX: usize = 128;
+/// Letters that nobody mistakes for another, and no vowels: no words come about.
+const CODE_LETTERS: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
+/// Letters of a user code: 20^8 = 2.6·10^10 of them, valid for minutes, behind a rate limit.
+const CODE_LENGTH: usize = 8;
+
+/// What is kept of a secret.
+pub type SecretHash = [u8; 32];
+
+/// A fresh secret, as text for URLs' fragments, cookies and headers.
+pub fn secret() -> Redacted<String> {
+    Redacted::new(URL_SAFE_NO_PAD.encode(random_bytes()))
+}
+
+pub fn hash(secret: &str) -> SecretHash {
+    *blake3::hash(secret.as_bytes()).as_bytes()
+}
+
+/// A fresh personal access token: prefix, secret, checksum.
+pub fn token() -> Redacted<String> {
+    let secret = secret();
+    Redacted::new(format!("{TOKEN_PREFIX}{}{}", secret.expose(), checksum(secret.expose())))
+}
+
+/// Whether the text has a token's form. The database decides whether it is one.
+pub fn is_token(text: &str) -> bool {
+    let Some(body) = text.strip_prefix(TOKEN_PREFIX).filter(|body| body.is_ascii()) else { return false };
+    let secret_length = SECRET_BYTES.div_ceil(3) * 4 - 1;
+    if body.len() <= secret_length || text.len() > TEXT_BYTES_MAX {
+        return false;
+    }
+    let (secret, sum) = body.split_at(secret_length);
+    checksum(secret) == sum
+}
+
+/// Whether the text has the form of [`secret`].
+pub fn is_secret(text: &str) -> bool {
+    text.len() <= TEXT_BYTES_MAX
+        && URL_SAFE_NO_PAD.decode(text).is_ok_and(|bytes| bytes.len() == SECRET_BYTES)
+}
+
+/// A code for a person to compare: `BCDF-GHJK`.
+pub fn user_code() -> String {
+    let mut code = String::with_capacity(CODE_LENGTH + 1);
+    // Twelve times 20 is 240: bytes above would favour some letters.
+    let letters = std::iter::repeat_with(random_bytes).flatten().filter(|byte| *byte < 240);
+    for (index, byte) in letters.take(CODE_LENGTH).enumerate() {
+        if index == CODE_LENGTH / 2 {
+            code.push('-');
+        }
+        code.push(char::from(CODE_LETTERS[usize::from(byte) % CODE_LETTERS.len()]));
+    }
+    code
+}
+
+/// The code as [`user_code`] writes it, from what a person typed.
+pub fn normal_user_code(typed: &str) -> Option<String> {
+    let letters: Vec<u8> = typed
+        .bytes()
+        .take(TEXT_BYTES_MAX)
+        .filter(|byte| !matches!(byte, b'-' | b' '))
+        .map(|byte| byte.to_ascii_uppercase())
+        .collect();
+    let valid = letters.len() == CODE_LENGTH && letters.iter().all(|letter| CODE_LETTERS.contains(letter));
+    let text = valid.then(|| String::from_utf8(letters).expect("letters are ASCII"))?;
+    let (left, right) = text.split_at(CODE_LENGTH / 2);
+    Some(format!("{left}-{right}"))
+}
+
+fn checksum(secret: &str) -> String {
+    URL_SAFE_NO_PAD.encode(&blake3::hash(secret.as_bytes()).as_bytes()[..CHECKSUM_BYTES])
+}
+
+fn random_bytes() -> [u8; SECRET_BYTES] {
+    let mut bytes = [0; SECRET_BYTES];
+    aws_lc_rs::rand::fill(&mut bytes).expect("the system's randomness does not fail once it is seeded");
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_are_recognised() {
+        assert!(is_secret(secret().expose()));
+        assert!(is_token(token().expose()));
+        for text in ["", "brw_", "brw_short", "x", "brw_ÄÄÄÄÄÄÄÄÄÄÄÄÄÄÄÄÄÄÄÄÄÄÄÄÄÄÄÄÄ"]
+        {
+            assert!(!is_token(text) && !is_secret(text), "{text}");
+        }
+        assert!(!is_secret(token().expose()));
+    }
+
+    #[test]
+    fn no_changed_byte_leaves_a_token() {
+        let token = token();
+        for at in 0..token.expose().len() {
+            let mut bytes = token.expose().clone().into_bytes();
+            bytes[at] = if bytes[at] == b'x' { b'y' } else { b'x' };
+            assert!(!is_token(str::from_utf8(&bytes).expect("ASCII")), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn codes_survive_people() {
+        let code = user_code();
+        assert_eq!(code.len(), 9);
+        assert_eq!(normal_user_code(&code.to_lowercase().replace('-', " ")).as_ref(), Some(&code));
+        assert_eq!(normal_user_code("AAAA-AAAA"), None);
+        assert_eq!(normal_user_code(""), None);
+    }
+}

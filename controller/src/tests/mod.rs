@@ -1,0 +1,5 @@
+//! Tests with a real Postgres.
+
+mod accounts;
+mod postgres;
+mod world;

@@ -1,0 +1,380 @@
+//! A controller of its own for each test, clients that talk to its socket as the gateway does, and runners that are real
+//! processes whose words the test speaks.
+
+use std::{path::PathBuf, time::Duration};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::{Method, Request, StatusCode, body::Incoming};
+use hyper_util::rt::TokioIo;
+use protocol::{
+    Epoch, ManifestId, Redacted, WorkspaceId,
+    api::{auth::Session, workspace::Workspace},
+    runner::{Command, REPORT_PATH, Report, ReportReply, ReportRequest, RunnerSpec, RuntimeKind},
+    workspace::Phase,
+};
+use serde_json::{Value, json};
+use tokio::{net::UnixStream, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Config, Controller, EngineConfig, core::App};
+
+/// Far more than anything takes; a test that waits so long has failed.
+pub const SOON: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(10);
+
+pub struct World {
+    pub config: Config,
+    pub directory: tempfile::TempDir,
+    shutdown: CancellationToken,
+    controller: Option<Controller>,
+}
+
+impl World {
+    pub async fn new() -> Self {
+        let url = super::postgres::database().await;
+        Self::on(url, "host-a").await
+    }
+
+    /// A controller of its own directory on a given database.
+    pub async fn on(database_url: Redacted<String>, host: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path();
+        let specs = path.join("specs");
+        std::fs::create_dir(&specs).expect("made");
+        let config = Config {
+            database_url,
+            host: host.to_owned(),
+            master_key: path.join("master.key"),
+            store: format!("file://{}", path.join("objects").display()),
+            run_dir: path.join("run"),
+            cache_dir: path.join("cache"),
+            engine: EngineConfig {
+                // A process that keeps what it was told and stays until its input ends: the lifeline and nothing more.
+                runner: "/bin/sh".into(),
+                runner_arguments: vec![
+                    "-c".into(),
+                    r#"exec cat > "$0/$$.json""#.into(),
+                    specs.into_os_string(),
+                ],
+                runtime: RuntimeKind::Fake,
+                images: [("base".to_owned(), path.join("images/base"))].into(),
+                initramfs: PathBuf::new(),
+                agent: PathBuf::new(),
+                machines_max: 50,
+                memory_mib_max: 1 << 20,
+                starting_max: 50,
+            },
+        };
+        let mut world = Self { config, directory, shutdown: CancellationToken::new(), controller: None };
+        world.start().await;
+        world
+    }
+
+    pub async fn start(&mut self) {
+        self.shutdown = CancellationToken::new();
+        let started = Controller::start(self.config.clone(), self.shutdown.clone()).await;
+        self.controller = Some(started.expect("starts"));
+    }
+
+    /// Ends the controller in order.
+    pub async fn stop(&mut self) {
+        self.shutdown.cancel();
+        if let Some(controller) = self.controller.take() {
+            assert_eq!(controller.join().await, crate::End::Clean);
+        }
+    }
+
+    pub fn controller(&self) -> &Controller {
+        self.controller.as_ref().expect("started")
+    }
+
+    pub fn app(&self) -> App {
+        self.controller().app.clone()
+    }
+
+    pub fn anonymous(&self) -> Client {
+        Client { socket: self.config.socket(), headers: vec![] }
+    }
+
+    /// The owner, by a fresh link.
+    pub async fn owner(&self) -> Client {
+        let link = self.controller().first_sign_in_link().await.expect("a link");
+        let token = link.expose().strip_prefix("/sign-in#").expect("its form").to_owned();
+        let answer = self.anonymous().post("/api/v1/auth/link", &json!({ "token": token })).await;
+        assert_eq!(answer.status, 200, "{:?}", answer.body);
+        self.anonymous().with_cookie(&answer)
+    }
+
+    /// The owner of a tenant of their own.
+    pub async fn stranger(&self) -> Client {
+        let app = self.app();
+        let mut system = app.db.system().await.expect("a transaction");
+        let email = format!("{}@elsewhere.example", uuid::Uuid::now_v7());
+        let (tenant, user) =
+            crate::accounts::links::found(system.connection(), &app.keys, "Elsewhere", (&email, "Stranger"))
+                .await
+                .expect("founded");
+        let now = app.now();
+        let secret =
+            crate::accounts::sessions::begin(system.connection(), now, (tenant.0, user.0), false).await;
+        system.commit().await.expect("committed");
+        self.anonymous().with("cookie", &format!("burrow={}", secret.expect("begun").expose()))
+    }
+
+    /// The process that was started for this placement, by its specification.
+    pub async fn runner(&self, workspace: WorkspaceId, epoch: u64) -> Runner {
+        let directory = self.directory.path().join("specs");
+        let find = || {
+            std::fs::read_dir(&directory).expect("listed").find_map(|entry| {
+                let path = entry.expect("read").path();
+                let spec: RunnerSpec = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
+                let pid = path.file_stem()?.to_str()?.parse().ok()?;
+                (spec.workspace == workspace && spec.epoch == Epoch(epoch)).then_some((spec, pid))
+            })
+        };
+        let (spec, pid) = eventually("a runner is started", async || find()).await;
+        Runner { spec, pid, socket: self.config.socket() }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+/// Asks until there is an answer.
+pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let asking = async {
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    timeout(SOON, asking).await.unwrap_or_else(|_| panic!("in {SOON:?} never: {what}"))
+}
+
+#[derive(Clone)]
+pub struct Client {
+    socket: PathBuf,
+    headers: Vec<(String, String)>,
+}
+
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: hyper::HeaderMap,
+    pub body: Value,
+}
+
+impl Answer {
+    pub fn code(&self) -> &str {
+        self.body["code"].as_str().unwrap_or_default()
+    }
+
+    #[track_caller]
+    pub fn ok<T: serde::de::DeserializeOwned>(self) -> T {
+        assert!((200..300).contains(&self.status), "{} {}", self.status, self.body);
+        serde_json::from_value(self.body).expect("the answer's form")
+    }
+}
+
+impl Client {
+    #[must_use]
+    pub fn with(&self, name: &str, value: &str) -> Self {
+        let mut client = self.clone();
+        client.headers.push((name.to_owned(), value.to_owned()));
+        client
+    }
+
+    #[must_use]
+    pub fn with_cookie(&self, answer: &Answer) -> Self {
+        let set = answer.headers["set-cookie"].to_str().expect("text");
+        self.with("cookie", set.split(';').next().expect("a pair"))
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, None).await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.send(Method::POST, path, Some(("application/json", body.to_string().into_bytes()))).await
+    }
+
+    pub async fn patch(&self, path: &str, body: &Value) -> Answer {
+        self.send(Method::PATCH, path, Some(("application/json", body.to_string().into_bytes()))).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.send(Method::DELETE, path, None).await
+    }
+
+    pub async fn send(&self, method: Method, path: &str, body: Option<(&str, Vec<u8>)>) -> Answer {
+        let response = self.open(method, path, body).await;
+        let (parts, body) = response.into_parts();
+        let bytes = timeout(SOON, body.collect()).await.expect("in time").expect("read").to_bytes();
+        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        Answer { status: parts.status.as_u16(), headers: parts.headers, body }
+    }
+
+    pub async fn open(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<(&str, Vec<u8>)>,
+    ) -> hyper::Response<Incoming> {
+        let stream = UnixStream::connect(&self.socket).await.expect("connects");
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("shakes hands");
+        tokio::spawn(connection);
+        let mut request = Request::builder().method(method).uri(path).header("host", "controller");
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        let (kind, bytes) = body.unwrap_or(("application/json", vec![]));
+        let request =
+            request.header("content-type", kind).body(Full::new(Bytes::from(bytes))).expect("a request");
+        timeout(SOON, sender.send_request(request)).await.expect("in time").expect("answered")
+    }
+
+    pub async fn events(&self, path: &str) -> Events {
+        let response = self.open(Method::GET, path, None).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        Events { body: response.into_body(), text: String::new() }
+    }
+
+    pub async fn session(&self) -> Session {
+        self.get("/api/v1/auth/session").await.ok()
+    }
+
+    pub async fn create(&self, name: &str) -> Workspace {
+        self.post("/api/v1/workspaces", &json!({ "name": name })).await.ok()
+    }
+
+    pub async fn workspace(&self, id: WorkspaceId) -> Workspace {
+        self.get(&format!("/api/v1/workspaces/{id}")).await.ok()
+    }
+
+    pub async fn act(&self, id: WorkspaceId, action: &str) -> Answer {
+        self.post(&format!("/api/v1/workspaces/{id}/{action}"), &json!({})).await
+    }
+
+    pub async fn reaches(&self, id: WorkspaceId, phase: Phase) -> Workspace {
+        eventually(&format!("{phase}"), async || {
+            Some(self.workspace(id).await).filter(|workspace| workspace.phase == phase)
+        })
+        .await
+    }
+}
+
+pub struct Events {
+    body: Incoming,
+    text: String,
+}
+
+impl Events {
+    /// Name and data of the next event; nothing at the stream's end.
+    pub async fn next(&mut self) -> Option<(String, Value)> {
+        loop {
+            if let Some((event, rest)) = self.text.split_once("\n\n") {
+                let field = |name: &str| {
+                    event
+                        .lines()
+                        .find_map(|line| line.strip_prefix(name))
+                        .unwrap_or_default()
+                        .trim()
+                        .to_owned()
+                };
+                let (name, data) = (field("event:"), field("data:"));
+                self.text = rest.to_owned();
+                if name.is_empty() {
+                    continue;
+                }
+                return Some((name, serde_json::from_str(&data).expect("JSON")));
+            }
+            let frame = timeout(SOON, self.body.frame()).await.expect("in time")?.expect("read");
+            let data = frame.into_data().unwrap_or_default();
+            self.text.push_str(std::str::from_utf8(&data).expect("UTF-8"));
+        }
+    }
+
+    /// The next event that fits.
+    pub async fn until(&mut self, fits: impl Fn(&str, &Value) -> bool) -> Value {
+        loop {
+            let (name, data) = self.next().await.expect("the stream goes on");
+            if fits(&name, &data) {
+                return data;
+            }
+        }
+    }
+}
+
+/// A runner's process, whose words the test speaks.
+pub struct Runner {
+    pub spec: RunnerSpec,
+    pub pid: i32,
+    socket: PathBuf,
+}
+
+impl Runner {
+    pub async fn say(&self, reports: Vec<Report>) -> Result<ReportReply, Answer> {
+        self.exchange(reports, Command::Run, 0).await
+    }
+
+    pub async fn exchange(
+        &self,
+        reports: Vec<Report>,
+        acting_on: Command,
+        wait_ms: u64,
+    ) -> Result<ReportReply, Answer> {
+        let (workspace, epoch) = (self.spec.workspace, self.spec.epoch);
+        let request = ReportRequest { workspace, epoch, reports, acting_on, wait_ms };
+        let client = Client { socket: self.socket.clone(), headers: vec![] }
+            .with("authorization", &format!("Bearer {}", self.spec.token.expose()));
+        let body = serde_json::to_value(&request).expect("plain data");
+        let answer = client.post(REPORT_PATH, &body).await;
+        if answer.status == 200 { Ok(answer.ok()) } else { Err(answer) }
+    }
+
+    pub async fn ready(&self) {
+        let front = self.spec.run_dir.join("front.sock").display().to_string();
+        self.say(vec![Report::Ready { front, accelerator: "none".to_owned() }]).await.expect("heard");
+    }
+
+    /// Waits for another command than `acting_on`.
+    pub async fn command(&self, acting_on: Command) -> Command {
+        eventually("another command", async || {
+            let reply = self.exchange(vec![], acting_on, 5000).await.expect("heard");
+            Some(reply.command).filter(|command| *command != acting_on)
+        })
+        .await
+    }
+
+    /// Goes the way of a stop, with a snapshot of this content.
+    pub async fn persist(&self, content: u8) {
+        let reply = self.say(vec![snapshot(content), Report::Stopped]).await.expect("heard");
+        assert_eq!(reply.committed, [ManifestId([content; 32])]);
+    }
+
+    pub fn alive(&self) -> bool {
+        std::path::Path::new(&format!("/proc/{}", self.pid)).exists()
+    }
+
+    pub fn kill(&self) {
+        let pid = rustix::process::Pid::from_raw(self.pid).expect("a pid");
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("killed");
+    }
+}
+
+pub fn snapshot(content: u8) -> Report {
+    Report::Snapshot {
+        manifest: ManifestId([content; 32]),
+        changed_bytes: 4096,
+        uploaded_bytes: 1024,
+        objects: 1,
+        stored_bytes: 2048,
+    }
+}

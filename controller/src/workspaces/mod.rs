@@ -1,0 +1,5 @@
+//! Workspaces in the database: what people see of them, and their lives. Knows no HTTP and no process.
+
+pub mod create;
+pub mod life;
+pub mod view;

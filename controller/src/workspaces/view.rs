@@ -1,0 +1,180 @@
+//! Workspaces as people see them: always through a [`Scope`], so always of one tenant.
+
+use protocol::{
+    ClassId, Epoch, SnapshotId, TenantId, UserId, WorkspaceId,
+    api::{
+        user::Role,
+        workspace::{Snapshot, Workspace},
+    },
+    runner::Resources,
+    workspace::{Failure, StepProgress},
+};
+use sqlx::types::Json;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::life::phase;
+use crate::{
+    authz::{Caller, WorkspaceFacts, workspace_access},
+    db::Scope,
+};
+
+/// Rows of one answer.
+const WORKSPACES_MAX: i64 = 10_000;
+const SNAPSHOTS_MAX: i64 = 1000;
+
+/// A workspace's row with what its answer needs of others.
+pub struct Row {
+    tenant_id: Uuid,
+    workspace_id: Uuid,
+    name: String,
+    owner_id: Uuid,
+    owner_name: String,
+    template: String,
+    vcpus: i16,
+    memory_mib: i32,
+    home_mib: i32,
+    scratch_mib: i32,
+    pids: i32,
+    class_id: Option<Uuid>,
+    teacher_id: Option<Uuid>,
+    phase: String,
+    revision: i64,
+    epoch: i64,
+    queue_position: Option<i32>,
+    steps: Json<Vec<StepProgress>>,
+    failure: Option<Json<Failure>>,
+    accelerator: Option<String>,
+    safe_at: Option<OffsetDateTime>,
+    dirty_bytes: Option<i64>,
+    stored_bytes: Option<i64>,
+    created_at: OffsetDateTime,
+    last_used_at: Option<OffsetDateTime>,
+}
+
+impl Row {
+    pub fn facts(&self) -> WorkspaceFacts {
+        WorkspaceFacts {
+            tenant: TenantId(self.tenant_id),
+            owner: UserId(self.owner_id),
+            teacher: self.teacher_id.map(UserId),
+        }
+    }
+
+    pub fn id(&self) -> WorkspaceId {
+        WorkspaceId(self.workspace_id)
+    }
+
+    /// As the caller may see it, if at all.
+    pub fn seen_by(self, caller: &Caller) -> Option<Workspace> {
+        let access = workspace_access(caller, &self.facts())?;
+        Some(Workspace {
+            id: WorkspaceId(self.workspace_id),
+            name: self.name,
+            owner: UserId(self.owner_id),
+            owner_name: self.owner_name,
+            template: self.template,
+            resources: resources(self.vcpus, [self.memory_mib, self.home_mib, self.scratch_mib, self.pids]),
+            class: self.class_id.map(ClassId),
+            phase: phase(&self.phase),
+            access,
+            revision: self.revision.unsigned_abs(),
+            epoch: Epoch(self.epoch.unsigned_abs()),
+            queue_position: self.queue_position.map(i32::unsigned_abs),
+            steps: self.steps.0,
+            failure: self.failure.map(|failure| failure.0),
+            accelerator: self.accelerator,
+            safe_at: self.safe_at,
+            dirty_bytes: self.dirty_bytes.map(i64::unsigned_abs),
+            stored_bytes: self.stored_bytes.map(i64::unsigned_abs),
+            created_at: self.created_at,
+            last_used_at: self.last_used_at,
+        })
+    }
+}
+
+pub fn resources(vcpus: i16, [memory, home, scratch, pids]: [i32; 4]) -> Resources {
+    Resources {
+        vcpus: u8::try_from(vcpus).unwrap_or(1),
+        memory_mib: memory.unsigned_abs(),
+        home_mib: home.unsigned_abs(),
+        scratch_mib: scratch.unsigned_abs(),
+        pids: pids.unsigned_abs(),
+    }
+}
+
+/// Which workspaces are asked for; those that the caller may not see are left out by the statement itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Which {
+    pub workspace: Option<WorkspaceId>,
+    pub class: Option<ClassId>,
+}
+
+pub async fn rows(scope: &mut Scope, which: Which) -> Result<Vec<Row>, sqlx::Error> {
+    let (tenant, caller) = (scope.tenant(), scope.caller());
+    sqlx::query_as!(
+        Row,
+        r#"select w.tenant_id, w.workspace_id, w.name, w.owner_id, u.name as owner_name, w.template, w.vcpus, w.memory_mib,
+                  w.home_mib, w.scratch_mib, w.pids, w.class_id, c.teacher_id as "teacher_id?", w.phase, w.revision, w.epoch,
+                  w.queue_position, w.steps as "steps: Json<Vec<StepProgress>>", w.failure as "failure: Json<Failure>",
+                  w.accelerator, v.safe_at, w.dirty_bytes, v.stored_bytes, w.created_at, w.last_used_at
+           from workspaces w
+           join users u on u.tenant_id = w.tenant_id and u.user_id = w.owner_id
+           join volumes v on v.tenant_id = w.tenant_id and v.volume_id = w.volume_id
+           left join classes c on c.tenant_id = w.tenant_id and c.class_id = w.class_id
+           where w.tenant_id = $1 and w.deleted_at is null
+             and (w.owner_id = $2 or (c.teacher_id = $2 and $3) or $4)
+             and w.workspace_id = coalesce($5, w.workspace_id)
+             and ($6::uuid is null or w.class_id = $6)
+           order by w.created_at, w.workspace_id limit $7"#,
+        tenant,
+        caller.user.0,
+        caller.role >= Role::Teacher,
+        caller.role == Role::Owner,
+        which.workspace.map(|id| id.0),
+        which.class.map(|id| id.0),
+        WORKSPACES_MAX,
+    )
+    .fetch_all(scope.connection())
+    .await
+}
+
+pub async fn list(scope: &mut Scope, which: Which) -> Result<Vec<Workspace>, sqlx::Error> {
+    let caller = scope.caller();
+    let rows = rows(scope, which).await?;
+    Ok(rows.into_iter().filter_map(|row| row.seen_by(&caller)).collect())
+}
+
+pub async fn row(scope: &mut Scope, workspace: WorkspaceId) -> Result<Option<Row>, sqlx::Error> {
+    Ok(rows(scope, Which { workspace: Some(workspace), class: None }).await?.pop())
+}
+
+pub async fn one(scope: &mut Scope, workspace: WorkspaceId) -> Result<Option<Workspace>, sqlx::Error> {
+    Ok(list(scope, Which { workspace: Some(workspace), class: None }).await?.pop())
+}
+
+/// Newest first.
+pub async fn snapshots(scope: &mut Scope, workspace: WorkspaceId) -> Result<Vec<Snapshot>, sqlx::Error> {
+    let tenant = scope.tenant();
+    let rows = sqlx::query!(
+        "select s.snapshot_id, s.epoch, s.changed_bytes, s.uploaded_bytes, s.stored_bytes, s.created_at
+         from snapshots s join workspaces w using (tenant_id, volume_id)
+         where w.tenant_id = $1 and w.workspace_id = $2 order by s.created_at desc limit $3",
+        tenant,
+        workspace.0,
+        SNAPSHOTS_MAX,
+    )
+    .fetch_all(scope.connection())
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Snapshot {
+            id: SnapshotId(row.snapshot_id),
+            epoch: Epoch(row.epoch.unsigned_abs()),
+            changed_bytes: row.changed_bytes.unsigned_abs(),
+            uploaded_bytes: row.uploaded_bytes.unsigned_abs(),
+            stored_bytes: row.stored_bytes.unsigned_abs(),
+            created_at: row.created_at,
+        })
+        .collect())
+}
