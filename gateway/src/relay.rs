@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
-use axum::response::Response;
+use axum::{body::Body, response::Response};
 use client::{
     Link, LinkError,
     link::{self, SocketError, empty},
 };
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
 use protocol::{
     Code, RequestId, WorkspaceId,
-    agent::Route,
+    agent::{Kind, Route},
     api::internal::{GrantReply, GrantRequest, LiveStream},
 };
 use tokio::time::timeout;
@@ -26,6 +27,7 @@ use crate::{
     refusal::{Outcome, Refusal},
     sessions::Live,
     splice::{End, splice},
+    stall::Lift,
     websocket::{self, Wish},
 };
 
@@ -33,6 +35,8 @@ use crate::{
 const UPLOAD_DEADLINE: Duration = Duration::from_hours(2);
 /// A front answers at once or after a look at the guest's disk.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
+/// A refusal is a problem, a few lines.
+const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 /// From our answer to the client's stream being ours.
 const UPGRADE_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -66,7 +70,7 @@ impl Edge {
         let grant = self.controller.grant(id, &asked, &route).await?;
         let admitted = self.admit(id, workspace, grant, rest, request.uri().query())?;
         match wish {
-            Some(wish) => self.open_socket(wish, request.headers(), admitted).await,
+            Some(wish) => self.open_socket(wish, &request, route.kind, admitted).await,
             None => self.forward(request, &route, admitted).await,
         }
     }
@@ -90,8 +94,14 @@ impl Edge {
         Ok(Admitted { id, place, grant, live, address })
     }
 
-    async fn open_socket(&self, wish: Wish, client: &HeaderMap, admitted: Admitted) -> Outcome<Response> {
-        let headers = headers::to_front(client, admitted.grant.grant.expose(), admitted.id);
+    async fn open_socket(
+        &self,
+        wish: Wish,
+        request: &Request<Incoming>,
+        kind: Kind,
+        admitted: Admitted,
+    ) -> Outcome<Response> {
+        let headers = headers::to_front(request.headers(), admitted.grant.grant.expose(), admitted.id);
         let link = self.link(&admitted.place).await?;
         let opened = match link.websocket(&admitted.address, headers.clone()).await {
             Err(SocketError::Link(_)) if link.is_closed() => {
@@ -102,12 +112,19 @@ impl Edge {
         let upstream = match opened {
             Ok(upstream) => upstream,
             Err(SocketError::Refused(answer)) => {
-                return refused_answer(*answer, self.limits.body_silence, admitted.live);
+                return refused_answer(*answer).await;
             }
             Err(SocketError::Link(error)) => return Err(unavailable(&error)),
         };
+        // A program waits for whoever reads its output, and its writer for it, for hours if need be.
+        let stall = (kind != Kind::Exec).then_some(self.limits.write_stall);
+        if stall.is_none()
+            && wish.owns_connection()
+            && let Some(lift) = request.extensions().get::<Lift>()
+        {
+            lift.lift();
+        }
         let (response, on_upgrade) = wish.grant();
-        let stall = self.limits.write_stall;
         let Admitted { id, live, .. } = admitted;
         self.tasks.spawn("splice", carry(id, on_upgrade, upstream, link, live, stall));
         Ok(response)
@@ -170,7 +187,7 @@ async fn carry(
     upstream: link::Upgraded,
     _link: Link,
     live: Live,
-    stall: Duration,
+    stall: Option<Duration>,
 ) {
     let downstream = match timeout(UPGRADE_DEADLINE, on_upgrade).await {
         Ok(Ok(downstream)) => TokioIo::new(downstream),
@@ -201,16 +218,23 @@ fn answered(answer: http::Response<Incoming>, silence: Duration, live: Live) -> 
     Ok(response)
 }
 
-/// A WebSocket was wanted and something else came: passed on where it is an error, and never as a stream.
-fn refused_answer(answer: http::Response<Incoming>, silence: Duration, live: Live) -> Outcome<Response> {
-    let status = answer.status();
-    if !(status.is_client_error() || status.is_server_error()) {
-        return Err(
-            Refusal::workspace_unavailable().because(format!("it answered a WebSocket with {status}"))
-        );
+/// A WebSocket was wanted and something else came: passed on where it is an error, and never as a stream. In one piece: what
+/// fails to upgrade reads no more than that.
+async fn refused_answer(answer: http::Response<Incoming>) -> Outcome<Response> {
+    let (parts, body) = answer.into_parts();
+    if !(parts.status.is_client_error() || parts.status.is_server_error()) {
+        return Err(Refusal::workspace_unavailable()
+            .because(format!("it answered a WebSocket with {}", parts.status)));
     }
-    let mut response = answered(answer, silence, live)?;
-    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    let body = timeout(ANSWER_DEADLINE, Limited::new(body, REFUSAL_BYTES_MAX).collect()).await;
+    let body = match body {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(error)) => return Err(Refusal::workspace_unavailable().because(error)),
+        Err(late) => return Err(Refusal::workspace_unavailable().because(late)),
+    };
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = parts.status;
+    *response.headers_mut() = headers::from_front(&parts.headers);
     Ok(response)
 }
 

@@ -2,7 +2,8 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use hyper::service::service_fn;
+use http::Request;
+use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto::Builder,
@@ -71,13 +72,15 @@ async fn serve(stream: TcpStream, peer: std::net::IpAddr, edge: Arc<Edge>, shutd
     if let Err(error) = tune(&stream) {
         return tracing::debug!(%error, "a connection was gone before it began");
     }
-    let stream = TokioIo::new(Stalling::new(stream, edge.limits.write_stall));
+    let stream = Stalling::new(stream, edge.limits.write_stall);
+    let lift = stream.lift();
     let builder = builder(edge.limits.head);
-    let service = service_fn(move |request| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
         let edge = edge.clone();
+        request.extensions_mut().insert(lift.clone());
         async move { Ok::<_, std::convert::Infallible>(edge.serve(request, peer).await) }
     });
-    let connection = builder.serve_connection_with_upgrades(stream, service);
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

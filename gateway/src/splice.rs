@@ -23,8 +23,9 @@ pub enum End {
     Broken(io::Error),
 }
 
-/// Carries bytes both ways until both sides have ended, one breaks or stalls, or `revoked` resolves.
-pub async fn splice<A, B>(a: A, b: B, revoked: impl Future<Output = ()>, stall: Duration) -> End
+/// Carries bytes both ways until both sides have ended, one breaks, one takes nothing for as long as `stall` (if there is such
+/// a bound), or `revoked` resolves.
+pub async fn splice<A, B>(a: A, b: B, revoked: impl Future<Output = ()>, stall: Option<Duration>) -> End
 where
     A: AsyncRead + AsyncWrite,
     B: AsyncRead + AsyncWrite,
@@ -56,7 +57,7 @@ where
 }
 
 /// One direction, until its end.
-async fn carry<R, W>(mut from: R, mut to: W, stall: Duration) -> io::Result<()>
+async fn carry<R, W>(mut from: R, mut to: W, stall: Option<Duration>) -> io::Result<()>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -71,7 +72,12 @@ where
             to.write_all(&buffer[..count]).await?;
             to.flush().await
         };
-        timeout(stall, written).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        match stall {
+            Some(stall) => {
+                timeout(stall, written).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+            }
+            None => written.await?,
+        }
         if count == 0 {
             return Ok(());
         }
@@ -86,7 +92,7 @@ mod tests {
 
     use super::*;
 
-    const STALL: Duration = Duration::from_secs(30);
+    const STALL: Option<Duration> = Some(Duration::from_secs(30));
 
     #[tokio::test(start_paused = true)]
     async fn bytes_pass_both_ways_until_the_end() {

@@ -1,9 +1,14 @@
-//! A stream whose writes must make progress: a peer that takes nothing any longer is dropped rather than waited for.
+//! A stream whose writes must make progress: a peer that takes nothing any longer is dropped rather than waited for. Where a
+//! pause is no fault (a program's output in a pipe), the bound is lifted; a peer that is gone is then found by keepalive.
 
 use std::{
     future::Future as _,
     io,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -19,15 +24,30 @@ pub struct Stalling<S> {
     patience: Duration,
     /// Runs while a write waits.
     waiting: Option<Pin<Box<Sleep>>>,
+    lifted: Lift,
+}
+
+/// Lifts the bound of one stream.
+#[derive(Clone, Debug, Default)]
+pub struct Lift(Arc<AtomicBool>);
+
+impl Lift {
+    pub fn lift(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 impl<S> Stalling<S> {
     pub fn new(stream: S, patience: Duration) -> Self {
-        Self { stream, patience, waiting: None }
+        Self { stream, patience, waiting: None, lifted: Lift::default() }
+    }
+
+    pub fn lift(&self) -> Lift {
+        self.lifted.clone()
     }
 
     fn judge<T>(&mut self, context: &mut Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if poll.is_ready() {
+        if poll.is_ready() || self.lifted.0.load(Ordering::Relaxed) {
             self.waiting = None;
             return poll;
         }
@@ -97,6 +117,19 @@ mod tests {
         let (near, _far) = tokio::io::duplex(1024);
         let error = Stalling::new(near, PATIENCE).write_all(&[0; 4096]).await.expect_err("nobody reads");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_a_pause_is_no_fault_it_is_waited_for() {
+        let (near, mut far) = tokio::io::duplex(1024);
+        let mut writer = Stalling::new(near, PATIENCE);
+        writer.lift().lift();
+        let reader = async {
+            tokio::time::sleep(PATIENCE * 100).await;
+            far.read_exact(&mut vec![0; 4096]).await.expect("open");
+        };
+        let (written, ()) = tokio::join!(writer.write_all(&[0; 4096]), reader);
+        written.expect("it waited");
     }
 
     #[tokio::test(start_paused = true)]

@@ -35,6 +35,11 @@ impl Wish {
         Ok(Self { accept, on_upgrade: hyper::upgrade::on(request) })
     }
 
+    /// Whether the whole connection becomes this one stream.
+    pub fn owns_connection(&self) -> bool {
+        self.accept.is_some()
+    }
+
     /// The answer that opens it (without a subprotocol: the streams have none), and what becomes the stream once that is sent.
     pub fn grant(self) -> (Response, OnUpgrade) {
         let mut response = Response::new(Body::empty());

@@ -167,6 +167,31 @@ async fn a_browser_that_stops_reading_is_dropped() {
 }
 
 #[tokio::test]
+async fn a_program_waits_for_its_reader() {
+    let mut setting = Setting::new();
+    let mut program = setting.open("exec?flood", "anna", Some(ORIGIN)).await.expect("opened");
+    // By the time that this one has been dropped, the program's would have been too.
+    let browser = setting.open("documents?path=a", "ben", Some(ORIGIN)).await.expect("opened");
+    assert_eq!(soon(setting.ended.recv()).await.expect("told"), "flood");
+    let other = setting.open("documents?path=b", "ben", Some(ORIGIN)).await.expect("opened");
+    assert_eq!(soon(setting.ended.recv()).await.expect("told"), "flood");
+    for _ in 0..1000 {
+        soon(program.next()).await.expect("still open").expect("valid");
+    }
+    assert!(setting.ended.try_recv().is_err());
+    drop((browser, other));
+}
+
+#[tokio::test]
+async fn a_refused_socket_tells_its_problem() {
+    let setting = Setting::new();
+    let api = client::Api::with_token(&setting.url(""), "anna".to_owned().into()).expect("made");
+    let request = protocol::exec::ExecRequest { argv: vec!["true".to_owned()], ..Default::default() };
+    let refused = soon(api.exec(setting.controller.workspace, &request)).await.err().expect("refused");
+    assert!(refused.is(Code::Conflict), "{refused:?}");
+}
+
+#[tokio::test]
 async fn a_download_that_nobody_reads_ends() {
     let mut setting = Setting::new();
     let sent = setting.http.get(setting.agent("files/content?path=endless")).bearer_auth("anna").send();

@@ -283,7 +283,7 @@ pub fn refuse(code: Code, detail: &str) -> Response {
 fn serve_front(listener: UnixListener, front: Arc<Front>, links: Arc<Mutex<Vec<JoinHandle<()>>>>) {
     let app = Router::new()
         .route("/v1/terminals/{id}/attach", any(socket))
-        .route("/v1/exec", any(|| async { refuse(Code::Conflict, "Not now.") }))
+        .route("/v1/exec", any(exec))
         .route("/v1/documents", any(flood))
         .route(
             "/v1/files",
@@ -322,6 +322,15 @@ async fn socket(State(front): State<Arc<Front>>, upgrade: WebSocketUpgrade) -> R
         }
         let _ = front.ended.send("echo".to_owned());
     })
+}
+
+/// Floods once it is asked to by the query; else refuses.
+async fn exec(state: State<Arc<Front>>, uri: axum::http::Uri, upgrade: WebSocketUpgrade) -> Response {
+    if uri.query() == Some("flood") {
+        flood(state, upgrade).await
+    } else {
+        refuse(Code::Conflict, "Not now.")
+    }
 }
 
 /// Sends for as long as it is taken.
