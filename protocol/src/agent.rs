@@ -17,10 +17,20 @@ pub const PORT_NAME: &str = "burrow.agent";
 pub const LINK_MAGIC: [u8; 16] = *b"\0burrow-link-1\r\n";
 pub const NONCE_BYTES: usize = 16;
 
+/// Set by the runner's front on every relayed request, whatever the client sent: `read` or `write`. For politeness only
+/// (what to show, whose size counts): what a reader may not do, the front does not pass on.
+pub const ACCESS_HEADER: &str = "x-burrow-access";
+
 pub const BOOTSTRAP: &str = "/v1/bootstrap";
 pub const FREEZE: &str = "/v1/freeze";
 pub const THAW: &str = "/v1/thaw";
 pub const HEALTH: &str = "/v1/health";
+
+/// Serials of the machine's disks, by which the guest tells them apart: the read-only root, the layer above it that dies with
+/// the machine, and the home.
+pub const ROOT_SERIAL: &str = "burrow-root";
+pub const SCRATCH_SERIAL: &str = "burrow-scratch";
+pub const HOME_SERIAL: &str = "burrow-home";
 
 /// The machine's network, the same in every guest: it lives in a network namespace of its own.
 pub const GUEST_ADDRESS: &str = "10.111.0.2/30";
@@ -38,6 +48,9 @@ pub struct Bootstrap {
     pub pids_max: u32,
     /// Whether there is an `eth0` to configure.
     pub network: bool,
+    /// Whom the guest asks for names.
+    #[serde(default)]
+    pub nameservers: Vec<std::net::IpAddr>,
 }
 
 /// The answer to [`Bootstrap`] and to `GET health`.

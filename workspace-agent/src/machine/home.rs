@@ -1,0 +1,99 @@
+//! The home: a file system on a volume of its own, checked, grown and mounted.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use protocol::agent::HOME_SERIAL;
+use rustix::{
+    fs::{AtFlags, CWD, Gid, Mode, Uid},
+    mount::MountFlags,
+};
+
+use super::{
+    disk::{self, Content},
+    root::attach,
+    tool,
+};
+use crate::person::{GID, UID};
+
+const MKFS_DEADLINE: Duration = Duration::from_mins(2);
+/// A check after a crash replays the journal; a full one reads all metadata.
+const CHECK_DEADLINE: Duration = Duration::from_mins(10);
+const GROW_DEADLINE: Duration = Duration::from_mins(2);
+/// `e2fsck`: 1 is "errors were corrected".
+const CORRECTED: i32 = 1;
+
+/// Mounts the home on `target`; makes its file system if the disk is blank. A home that is mounted stays so.
+pub fn mount(target: &Path) -> anyhow::Result<()> {
+    if !is_mounted(target)? {
+        attach_home(target)?;
+    }
+    furnish(target)
+}
+
+fn attach_home(target: &Path) -> anyhow::Result<()> {
+    let disk = disk::find(HOME_SERIAL)?;
+    let name = disk.to_str().context("a device's name is not UTF-8")?;
+    match disk::content(&disk).context("cannot read the home's disk")? {
+        Content::Blank => make(name)?,
+        Content::Ext4 => {
+            tool::run("/usr/sbin/e2fsck", &["-p", name], CHECK_DEADLINE)?.at_most(CORRECTED)?;
+        }
+        Content::Unknown => bail!("the home's disk holds something that is no home; nothing was changed"),
+    }
+    let point = target.to_str().context("the home's path is not UTF-8")?;
+    let flags = MountFlags::NODEV | MountFlags::NOSUID | MountFlags::RELATIME;
+    attach(name, point, "ext4", flags, "discard")?;
+    // Mounted it grows without a full check; what has its size already is left as it is.
+    tool::run("/usr/sbin/resize2fs", &[name], GROW_DEADLINE)?.at_most(0)
+}
+
+fn make(disk: &str) -> anyhow::Result<()> {
+    // No reserved blocks: there is no root to keep them for. The rest is written as it is needed, so a new home is small.
+    let lazily = "lazy_itable_init=1,lazy_journal_init=1,nodiscard";
+    let options = ["-q", "-F", "-m", "0", "-L", "home", "-E", lazily, disk];
+    tool::run("/usr/sbin/mkfs.ext4", &options, MKFS_DEADLINE)?.at_most(0)
+}
+
+/// Gives a new home its owner and the skeleton. The owner of its root tells whether it was done: that is set last.
+fn furnish(home: &Path) -> anyhow::Result<()> {
+    let stat = rustix::fs::stat(home).context("cannot look at the home")?;
+    if stat.st_uid == UID {
+        return Ok(());
+    }
+    // Repairs find their own way: an empty `lost+found` only puzzles the owner.
+    let _ = std::fs::remove_dir(home.join("lost+found"));
+    copy(Path::new("/etc/skel"), home).context("cannot copy the skeleton into the home")?;
+    rustix::fs::chmod(home, Mode::from_raw_mode(0o755)).context("cannot open the home to its owner")?;
+    give(home).context("cannot give the home to its owner")
+}
+
+/// Copies plain files and directories: a skeleton has nothing else.
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target: PathBuf = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            std::fs::create_dir_all(&target)?;
+            copy(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), &target)?;
+        }
+        give(&target)?;
+    }
+    Ok(())
+}
+
+fn give(path: &Path) -> std::io::Result<()> {
+    let (user, group) = (Some(Uid::from_raw(UID)), Some(Gid::from_raw(GID)));
+    Ok(rustix::fs::chownat(CWD, path, user, group, AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+fn is_mounted(target: &Path) -> anyhow::Result<bool> {
+    let Some(parent) = target.parent() else { return Ok(true) };
+    let Ok(stat) = rustix::fs::stat(target) else { return Ok(false) };
+    Ok(stat.st_dev != rustix::fs::stat(parent).context("cannot look at /home")?.st_dev)
+}

@@ -1,0 +1,451 @@
+//! The agent's executable on a host directory, over its real link: terminals, files, documents, programs.
+
+use std::{path::Path, process::Stdio};
+
+use client::link::{Body, Link, empty, full};
+use futures_util::{SinkExt as _, StreamExt as _};
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::BodyExt as _;
+use protocol::{
+    agent::{LINK_MAGIC, NONCE_BYTES},
+    document::{DocumentEvent, RefusalReason, TEXT_NAME},
+    exec::{ExecEnd, ExecInput, ExecOutput, ExecRequest},
+    files::{Changed, Entry, Listing},
+    terminal::{ClientMessage, ServerMessage, TerminalInfo, WINDOW},
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::UnixStream,
+    process::{Child, Command},
+};
+use tokio_tungstenite::{WebSocketStream, tungstenite::Message, tungstenite::protocol::Role};
+use yrs::{
+    Doc, GetString as _, OffsetKind, Options, ReadTxn as _, Text as _, Transact as _, Update,
+    sync::{Message as Sync, SyncMessage},
+    updates::{decoder::Decode as _, encoder::Encode as _},
+};
+
+type Socket = WebSocketStream<client::link::Upgraded>;
+
+struct Agent {
+    link: Link,
+    home: tempfile::TempDir,
+    child: Child,
+    _socket: tempfile::TempDir,
+}
+
+impl Agent {
+    async fn start() -> Self {
+        let (home, directory) =
+            (tempfile::tempdir().expect("a home"), tempfile::tempdir().expect("a directory"));
+        let socket = directory.path().join("agent.sock");
+        let child = Command::new(env!("CARGO_BIN_EXE_workspace-agent"))
+            .arg("--serve-unix")
+            .arg(&socket)
+            .arg("--home")
+            .arg(home.path())
+            .stdin(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the agent starts");
+        let link = connect(&socket).await;
+        Self { link, home, child, _socket: directory }
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.home.path().join(name)
+    }
+
+    async fn send(&self, method: Method, path: &str, body: Body) -> (StatusCode, Vec<u8>) {
+        let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
+        let response = self.link.request(request.body(body).expect("a request")).await.expect("an answer");
+        let status = response.status();
+        (status, response.into_body().collect().await.expect("a body").to_bytes().to_vec())
+    }
+
+    async fn json<T: serde::de::DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: serde_json::Value,
+    ) -> T {
+        let (status, bytes) = self.send(method, path, full(body.to_string())).await;
+        assert!(status.is_success(), "{path}: {status} {}", String::from_utf8_lossy(&bytes));
+        serde_json::from_slice(&bytes).expect("the promised JSON")
+    }
+
+    async fn socket(&self, path: &str) -> Socket {
+        let raw = self.link.websocket(path, HeaderMap::new()).await.expect("accepted");
+        WebSocketStream::from_raw_socket(raw, Role::Client, None).await
+    }
+
+    async fn terminal(&self, command: &[&str]) -> TerminalInfo {
+        self.json(Method::POST, "/v1/terminals", serde_json::json!({ "command": command })).await
+    }
+}
+
+/// The socket appears some moments after the process: its directory is watched by trying.
+async fn connect(socket: &Path) -> Link {
+    let mut stream = loop {
+        match UnixStream::connect(socket).await {
+            Ok(stream) => break stream,
+            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
+        }
+    };
+    let nonce = [9; NONCE_BYTES];
+    let greeting = [LINK_MAGIC.as_slice(), &nonce].concat();
+    stream.write_all(&greeting).await.expect("room");
+    let mut echo = vec![0; greeting.len()];
+    stream.read_exact(&mut echo).await.expect("an echo");
+    assert_eq!(echo, greeting);
+    Link::over(stream).await.expect("HTTP/2")
+}
+
+async fn binary(socket: &mut Socket) -> Option<Vec<u8>> {
+    loop {
+        match soon(socket.next()).await?.ok()? {
+            Message::Binary(bytes) => return Some(bytes.to_vec()),
+            Message::Close(_) => return None,
+            _ => {}
+        }
+    }
+}
+
+/// What does not come in this time does not come: a test that hangs says nothing.
+async fn soon<T>(event: impl Future<Output = T>) -> T {
+    tokio::time::timeout(std::time::Duration::from_secs(60), event).await.expect("it comes")
+}
+
+/// Output until it holds `needle`, acknowledged as it comes. Gives all of it.
+async fn output_until(socket: &mut Socket, needle: &str) -> String {
+    let mut all = Vec::new();
+    loop {
+        let message = binary(socket)
+            .await
+            .unwrap_or_else(|| panic!("closed before {needle:?}: {}", String::from_utf8_lossy(&all)));
+        let (offset, bytes) = match ServerMessage::decode(&message).expect("a terminal message") {
+            ServerMessage::Output { offset, bytes } => (offset, bytes),
+            ServerMessage::Snapshot { screen, .. } => (0, screen),
+            _ => continue,
+        };
+        all.extend_from_slice(bytes);
+        let acknowledge = ClientMessage::Acknowledge(offset + bytes.len() as u64).encode();
+        socket.send(Message::binary(acknowledge)).await.expect("open");
+        if String::from_utf8_lossy(&all).contains(needle) {
+            return String::from_utf8_lossy(&all).into_owned();
+        }
+    }
+}
+
+async fn type_in(socket: &mut Socket, offset: u64, bytes: &[u8]) {
+    socket.send(Message::binary(ClientMessage::Input { offset, bytes }.encode())).await.expect("open");
+}
+
+#[tokio::test]
+async fn a_terminal_outlives_its_viewer_and_types_nothing_twice() {
+    let agent = Agent::start().await;
+    let terminal = agent.terminal(&["/bin/sh"]).await;
+    let path = format!("/v1/terminals/{}/attach?client=a", terminal.id);
+    let mut socket = agent.socket(&path).await;
+    type_in(&mut socket, 0, b"echo first-$((40+2))\n").await;
+    output_until(&mut socket, "first-42").await;
+    drop(socket);
+
+    let mut again = agent.socket(&path).await;
+    output_until(&mut again, "first-42").await;
+    // The same input again, and then more: only the new part is typed.
+    type_in(&mut again, 0, b"echo first-$((40+2))\necho second-$((1+1))\n").await;
+    let text = output_until(&mut again, "second-2").await;
+    assert!(!text.contains("first-42\r\n"), "typed twice: {text}");
+
+    let mut other = agent.socket(&format!("/v1/terminals/{}/attach?client=b&from=0", terminal.id)).await;
+    let all = output_until(&mut other, "second-2").await;
+    assert_eq!(all.matches("first-42").count(), 1, "{all}");
+    type_in(&mut other, 0, b"exit 3\n").await;
+    let exit = loop {
+        let message = binary(&mut other).await.expect("an end before the close");
+        if let ServerMessage::Exited(exit) = ServerMessage::decode(&message).expect("a message") {
+            break exit;
+        }
+    };
+    assert_eq!(exit.status(), 3);
+}
+
+#[tokio::test]
+async fn an_interrupt_is_answered_under_a_flood() {
+    let agent = Agent::start().await;
+    let terminal = agent.terminal(&["/bin/sh"]).await;
+    let mut socket = agent.socket(&format!("/v1/terminals/{}/attach?client=a", terminal.id)).await;
+    type_in(&mut socket, 0, b"yes\n").await;
+    output_until(&mut socket, "y\r\ny\r\n").await;
+    // Nothing more is acknowledged: no more than the window comes.
+    let mut unread = 0;
+    type_in(&mut socket, 4, b"\x03").await;
+    loop {
+        let message = binary(&mut socket).await.expect("open");
+        match ServerMessage::decode(&message).expect("a message") {
+            ServerMessage::Output { bytes, .. } => unread += bytes.len() as u64,
+            ServerMessage::InputAccepted(5) => break,
+            _ => {}
+        }
+    }
+    assert!(unread <= WINDOW, "{unread} bytes came unasked");
+    // With the window closed, one acknowledgement of all lets the rest come.
+    let info: TerminalInfo =
+        agent.json(Method::GET, &format!("/v1/terminals/{}", terminal.id), serde_json::Value::Null).await;
+    socket.send(Message::binary(ClientMessage::Acknowledge(info.end).encode())).await.expect("open");
+    type_in(&mut socket, 5, b"echo alive-$((2+3))\n").await;
+    output_until(&mut socket, "alive-5").await;
+}
+
+#[tokio::test]
+async fn files_stay_in_the_home() {
+    let agent = Agent::start().await;
+    let (status, _) = agent.send(Method::PUT, "/v1/files/content?path=a%0Ab.txt", full("text")).await;
+    assert_eq!(status, StatusCode::CREATED);
+    assert_eq!(std::fs::read(agent.path("a\nb.txt")).expect("written"), b"text");
+
+    std::os::unix::fs::symlink("/etc", agent.path("out")).expect("a link");
+    for (path, expected) in [
+        ("../etc/passwd", StatusCode::BAD_REQUEST),
+        ("/etc/passwd", StatusCode::BAD_REQUEST),
+        ("out/passwd", StatusCode::FORBIDDEN),
+        ("none", StatusCode::NOT_FOUND),
+    ] {
+        let (status, body) =
+            agent.send(Method::GET, &format!("/v1/files/content?path={path}"), empty()).await;
+        let allowed = [expected, StatusCode::UNPROCESSABLE_ENTITY];
+        assert!(allowed.contains(&status) && status.is_client_error(), "{path}: {status}");
+        let problem: protocol::Problem = serde_json::from_slice(&body).expect("a problem");
+        assert_eq!(problem.status, status.as_u16());
+    }
+    let (status, _) = agent.send(Method::PUT, "/v1/files/content?path=out/x", full("x")).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+
+    let _: Entry = agent
+        .json(Method::POST, "/v1/files/directory", serde_json::json!({ "path": "d/e", "parents": true }))
+        .await;
+    let rename = serde_json::json!({ "from": "a\nb.txt", "to": "d/c.txt" });
+    let entry: Entry = agent.json(Method::POST, "/v1/files/rename", rename).await;
+    assert_eq!((entry.name.as_str(), entry.size), ("c.txt", 4));
+    let listing: Listing = agent.json(Method::GET, "/v1/files?path=d", serde_json::Value::Null).await;
+    assert_eq!(listing.entries.iter().map(|entry| entry.name.as_str()).collect::<Vec<_>>(), ["e", "c.txt"]);
+
+    let (status, _) = agent.send(Method::DELETE, "/v1/files?path=d", empty()).await;
+    assert_eq!(status, StatusCode::CONFLICT);
+    let (status, _) = agent.send(Method::DELETE, "/v1/files?path=d&recursive=true", empty()).await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    let (status, _) = agent.send(Method::DELETE, "/v1/files?path=out&recursive=true", empty()).await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    assert!(Path::new("/etc/passwd").exists());
+}
+
+#[tokio::test]
+async fn a_stale_write_is_refused() {
+    let agent = Agent::start().await;
+    std::fs::write(agent.path("f"), "one").expect("a file");
+    let request = Request::put("/v1/files/content?path=f")
+        .header("if-match", "\"other\"")
+        .body(full("two"))
+        .expect("valid");
+    let response = agent.link.request(request).await.expect("an answer");
+    assert_eq!(response.status(), StatusCode::PRECONDITION_FAILED);
+    assert_eq!(std::fs::read(agent.path("f")).expect("there"), b"one");
+    assert_eq!(std::fs::read_dir(agent.home.path()).expect("a home").count(), 1, "nothing is left aside");
+}
+
+#[tokio::test]
+async fn changes_of_a_directory_are_told() {
+    let agent = Agent::start().await;
+    let mut socket = agent.socket("/v1/files/watch").await;
+    socket.send(Message::text(r#"{"type":"watch","path":""}"#)).await.expect("open");
+    // The answer to a first request tells nothing about the watch: write until a change is told.
+    let changed = loop {
+        std::fs::write(agent.path("new"), "x").expect("written");
+        match tokio::time::timeout(std::time::Duration::from_millis(200), socket.next()).await {
+            Ok(Some(Ok(Message::Text(text)))) => {
+                break serde_json::from_str::<Changed>(&text).expect("a change");
+            }
+            Ok(None | Some(Err(_))) => panic!("the watch ended"),
+            _ => {}
+        }
+    };
+    assert_eq!(changed.directories, [""]);
+}
+
+/// A browser's end of a document.
+struct Editor {
+    socket: Socket,
+    doc: Doc,
+    epoch: String,
+}
+
+impl Editor {
+    async fn open(agent: &Agent, path: &str) -> Self {
+        let mut socket = agent.socket(&format!("/v1/documents?path={path}")).await;
+        let DocumentEvent::Opened { epoch, read_only: false } = event(&mut socket).await else {
+            panic!("not opened")
+        };
+        let doc = Doc::with_options(Options { offset_kind: OffsetKind::Utf16, ..Options::default() });
+        let ask = Sync::Sync(SyncMessage::SyncStep1(doc.transact().state_vector())).encode_v1();
+        socket.send(Message::binary(ask)).await.expect("open");
+        Self { socket, doc, epoch }
+    }
+
+    fn text(&self) -> String {
+        let text = self.doc.get_or_insert_text(TEXT_NAME);
+        text.get_string(&self.doc.transact())
+    }
+
+    async fn insert(&mut self, at: u32, words: &str) {
+        let text = self.doc.get_or_insert_text(TEXT_NAME);
+        let before = self.doc.transact().state_vector();
+        text.insert(&mut self.doc.transact_mut(), at, words);
+        let update = self.doc.transact().encode_diff_v1(&before);
+        let message = Sync::Sync(SyncMessage::Update(update)).encode_v1();
+        self.socket.send(Message::binary(message)).await.expect("open");
+    }
+
+    /// Takes messages until `done` says so of the text or of an event.
+    async fn until(&mut self, mut done: impl FnMut(&str, Option<&DocumentEvent>) -> bool) {
+        loop {
+            let message = soon(self.socket.next()).await.expect("open").expect("a message");
+            let mut told = None;
+            match message {
+                Message::Text(text) => told = serde_json::from_str(&text).ok(),
+                Message::Binary(bytes) => self.take(&bytes),
+                _ => {}
+            }
+            if done(&self.text(), told.as_ref()) {
+                return;
+            }
+        }
+    }
+
+    fn take(&self, message: &[u8]) {
+        if let Ok(Sync::Sync(SyncMessage::SyncStep2(update) | SyncMessage::Update(update))) =
+            Sync::decode_v1(message)
+        {
+            self.doc
+                .transact_mut()
+                .apply_update(Update::decode_v1(&update).expect("decodes"))
+                .expect("applies");
+        }
+    }
+}
+
+async fn event(socket: &mut Socket) -> DocumentEvent {
+    loop {
+        if let Message::Text(text) = socket.next().await.expect("open").expect("a message") {
+            return serde_json::from_str(&text).expect("an event");
+        }
+    }
+}
+
+#[tokio::test]
+async fn editors_and_the_disk_share_a_document() {
+    let agent = Agent::start().await;
+    std::fs::write(agent.path("f.txt"), "one\r\ntwo 😀\r\n").expect("a file");
+    let mut anna = Editor::open(&agent, "f.txt").await;
+    anna.until(|text, _| text == "one\ntwo 😀\n").await;
+    std::os::unix::fs::symlink("f.txt", agent.path("link.txt")).expect("a link");
+    let mut ben = Editor::open(&agent, "link.txt").await;
+    ben.until(|text, _| text == "one\ntwo 😀\n").await;
+    assert_eq!(anna.epoch, ben.epoch);
+
+    anna.insert(10, "three\n").await;
+    ben.until(|text, _| text == "one\ntwo 😀\nthree\n").await;
+    anna.until(|_, told| matches!(told, Some(DocumentEvent::Saved { bytes: 22 }))).await;
+    assert_eq!(std::fs::read_to_string(agent.path("f.txt")).expect("saved"), "one\r\ntwo 😀\r\nthree\r\n");
+
+    std::fs::write(agent.path("f.txt"), "zero\r\none\r\ntwo 😀\r\nthree\r\n").expect("a program writes");
+    anna.until(|text, _| text == "zero\none\ntwo 😀\nthree\n").await;
+    ben.until(|text, _| text == "zero\none\ntwo 😀\nthree\n").await;
+
+    // Garbage costs its sender the socket, and nobody else anything.
+    ben.socket.send(Message::binary(vec![0, 2, 3, 255, 255, 255])).await.expect("open");
+    ben.until(|_, told| {
+        matches!(told, Some(DocumentEvent::Refused { reason: RefusalReason::BadUpdate, .. }))
+    })
+    .await;
+    anna.insert(0, "! ").await;
+    anna.until(|_, told| matches!(told, Some(DocumentEvent::Saved { .. }))).await;
+    assert!(std::fs::read_to_string(agent.path("f.txt")).expect("saved").starts_with("! zero"));
+}
+
+#[tokio::test]
+async fn what_is_no_text_is_refused_with_its_reason() {
+    let agent = Agent::start().await;
+    std::fs::write(agent.path("binary"), [0xff, 0xfe, 0x00]).expect("a file");
+    std::fs::File::create(agent.path("huge"))
+        .and_then(|file| file.set_len(200 * 1024 * 1024))
+        .expect("a file");
+    std::os::unix::fs::symlink("/etc/passwd", agent.path("out")).expect("a link");
+    for (path, expected) in [
+        ("binary", RefusalReason::NotText),
+        ("huge", RefusalReason::TooLarge),
+        ("none", RefusalReason::NotFound),
+        ("..%2Fx", RefusalReason::OutsideHome),
+        ("out", RefusalReason::OutsideHome),
+        ("", RefusalReason::NotAFile),
+    ] {
+        let mut socket = agent.socket(&format!("/v1/documents?path={path}")).await;
+        match event(&mut socket).await {
+            DocumentEvent::Refused { reason, .. } => assert_eq!(reason, expected, "{path}"),
+            other => panic!("{path}: {other:?}"),
+        }
+    }
+    std::fs::write(agent.path("f"), "text").expect("a file");
+    let mut socket = agent.socket("/v1/documents?path=f&epoch=old").await;
+    assert!(matches!(event(&mut socket).await, DocumentEvent::Refused { reason: RefusalReason::Stale, .. }));
+}
+
+async fn exec(agent: &Agent, request: &ExecRequest, stdin: &[&[u8]]) -> (Vec<u8>, Vec<u8>, ExecEnd) {
+    let mut socket = agent.socket("/v1/exec").await;
+    socket.send(Message::text(serde_json::to_string(request).expect("JSON"))).await.expect("open");
+    for bytes in stdin {
+        socket.send(Message::binary(ExecInput::Stdin(bytes).encode())).await.expect("open");
+    }
+    if request.stdin {
+        socket.send(Message::binary(ExecInput::Eof.encode())).await.expect("open");
+    }
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    loop {
+        let message = binary(&mut socket).await.expect("an end");
+        match ExecOutput::decode(&message).expect("an exec message") {
+            ExecOutput::Stdout(bytes) => out.extend_from_slice(bytes),
+            ExecOutput::Stderr(bytes) => err.extend_from_slice(bytes),
+            ExecOutput::End(end) => return (out, err, end),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_program_has_three_streams_and_a_status() {
+    let agent = Agent::start().await;
+    let shell = |script: &str| ExecRequest {
+        argv: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
+        stdin: true,
+        ..ExecRequest::default()
+    };
+    let (out, err, end) = exec(&agent, &shell("cat; echo no >&2; exit 7"), &[b"a\0b", b"c"]).await;
+    assert_eq!((out.as_slice(), err.as_slice()), (b"a\0bc".as_slice(), b"no\n".as_slice()));
+    assert!(matches!(end, ExecEnd::Exited(exit) if exit.status() == 7), "{end:?}");
+
+    let (out, _, _) = exec(&agent, &shell("head -c 3000000 /dev/zero"), &[]).await;
+    assert_eq!(out.len(), 3_000_000);
+
+    let (_, _, end) = exec(&agent, &shell("kill -TERM $$"), &[]).await;
+    assert!(matches!(end, ExecEnd::Exited(exit) if exit.signal == Some(15)), "{end:?}");
+
+    let missing = ExecRequest { argv: vec!["/no/such".to_owned()], ..ExecRequest::default() };
+    let (_, _, end) = exec(&agent, &missing, &[]).await;
+    assert!(matches!(end, ExecEnd::NotStarted { status: 127, .. }), "{end:?}");
+}
+
+#[tokio::test]
+async fn the_agent_ends_with_whoever_started_it() {
+    let mut agent = Agent::start().await;
+    drop(agent.child.stdin.take());
+    assert!(agent.child.wait().await.expect("a status").success());
+}
