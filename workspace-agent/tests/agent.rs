@@ -336,7 +336,7 @@ impl Editor {
 
 async fn event(socket: &mut Socket) -> DocumentEvent {
     loop {
-        if let Message::Text(text) = socket.next().await.expect("open").expect("a message") {
+        if let Message::Text(text) = soon(socket.next()).await.expect("open").expect("a message") {
             return serde_json::from_str(&text).expect("an event");
         }
     }
@@ -353,7 +353,7 @@ async fn editors_and_the_disk_share_a_document() {
     ben.until(|text, _| text == "one\ntwo 😀\n").await;
     assert_eq!(anna.epoch, ben.epoch);
 
-    anna.insert(10, "three\n").await;
+    anna.insert(11, "three\n").await;
     ben.until(|text, _| text == "one\ntwo 😀\nthree\n").await;
     anna.until(|_, told| matches!(told, Some(DocumentEvent::Saved { bytes: 22 }))).await;
     assert_eq!(std::fs::read_to_string(agent.path("f.txt")).expect("saved"), "one\r\ntwo 😀\r\nthree\r\n");
@@ -369,6 +369,7 @@ async fn editors_and_the_disk_share_a_document() {
     })
     .await;
     anna.insert(0, "! ").await;
+    anna.until(|_, told| matches!(told, Some(DocumentEvent::Dirty))).await;
     anna.until(|_, told| matches!(told, Some(DocumentEvent::Saved { .. }))).await;
     assert!(std::fs::read_to_string(agent.path("f.txt")).expect("saved").starts_with("! zero"));
 }
