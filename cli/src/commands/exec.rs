@@ -71,12 +71,11 @@ async fn feed(
     loop {
         let sent: Result<(), ApiError> = tokio::select! {
             Some(number) = signals.recv() => sender.signal(number).await,
-            piece = next_piece(&mut stdin) => match piece {
-                Some(piece) => sender.stdin(&piece).await,
-                None => {
-                    stdin = None;
-                    sender.end_of_stdin().await
-                }
+            piece = next_piece(&mut stdin) => if let Some(piece) = piece {
+                sender.stdin(&piece).await
+            } else {
+                stdin = None;
+                sender.end_of_stdin().await
             },
             _ = pings.tick() => sender.ping().await,
         };

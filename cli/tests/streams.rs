@@ -1,0 +1,312 @@
+//! `exec` and `attach` as a person meets them: the program itself, a server that answers from a script, a pseudo-terminal.
+
+use std::{
+    io::{Read, Write},
+    os::fd::OwnedFd,
+    process::{Child, Command, Output, Stdio},
+    sync::{Arc, Mutex},
+};
+
+use axum::{
+    Router,
+    extract::{
+        Query,
+        ws::{Message, WebSocket, WebSocketUpgrade},
+    },
+    response::Response,
+    routing::{any, get},
+};
+use protocol::{
+    exec::{ExecEnd, ExecInput, ExecOutput, ExecRequest},
+    terminal::{Attach, AttachInfo, ClientMessage, Exit, ServerMessage, Size},
+};
+use rustix::termios::{LocalModes, tcgetattr};
+use serde_json::{Value, json};
+
+const ID: &str = "01900000-0000-7000-8000-000000000001";
+const TERMINAL: &str = "01900000-0000-7000-8000-0000000000aa";
+
+struct Setting {
+    url: String,
+    home: tempfile::TempDir,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Setting {
+    fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        runtime.spawn(async move { axum::serve(listener, app()).await.expect("serves") });
+        Self { url, home: tempfile::tempdir().expect("a home"), _runtime: runtime }
+    }
+
+    fn burrow(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_burrow"));
+        command
+            .args(arguments)
+            .env_clear()
+            .env("HOME", self.home.path())
+            .env("BURROW_URL", &self.url)
+            .env("BURROW_TOKEN", "brw_test")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.burrow(arguments).output().expect("runs")
+    }
+
+    /// `attach` in a pseudo-terminal of its own.
+    fn attach(&self) -> Attached {
+        let pair = nix::pty::openpty(None, None).expect("a pseudo-terminal");
+        let inside = || Stdio::from(pair.slave.try_clone().expect("a copy"));
+        let child = self
+            .burrow(&["attach", "demo"])
+            .stdin(inside())
+            .stdout(inside())
+            .stderr(inside())
+            .spawn()
+            .expect("runs");
+        Attached { child, outside: pair.master.into(), inside: pair.slave, shown: Vec::new() }
+    }
+}
+
+struct Attached {
+    child: Child,
+    outside: std::fs::File,
+    inside: OwnedFd,
+    shown: Vec<u8>,
+}
+
+impl Attached {
+    /// Reads what the terminal shows until `text` is in it.
+    fn shows(&mut self, text: &str) {
+        let mut buffer = [0; 1024];
+        while !String::from_utf8_lossy(&self.shown).contains(text) {
+            let count = self.outside.read(&mut buffer).expect("the terminal is open");
+            self.shown.extend_from_slice(&buffer[..count]);
+        }
+    }
+
+    fn keys(&mut self, keys: &str) {
+        self.outside.write_all(keys.as_bytes()).expect("taken");
+    }
+
+    /// The exit status; the terminal is as it was.
+    fn ends(mut self) -> i32 {
+        let status = self.child.wait().expect("ends").code().expect("by itself");
+        let modes = tcgetattr(&self.inside).expect("a terminal").local_modes;
+        assert!(modes.contains(LocalModes::ICANON | LocalModes::ECHO), "the terminal is given back");
+        status
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn app() -> Router {
+    let typed = Arc::new(Mutex::new(0_u64));
+    Router::new()
+        .route("/api/v1/workspaces", get(|| async { axum::Json(json!({ "workspaces": [workspace()] })) }))
+        .route(
+            &format!("/api/v1/workspaces/{ID}/agent/terminals"),
+            get(|| async { axum::Json(json!({ "terminals": [terminal()] })) }),
+        )
+        .route(
+            &format!("/api/v1/workspaces/{ID}/agent/terminals/{TERMINAL}/attach"),
+            any(move |Query(attach): Query<Attach>, upgrade: WebSocketUpgrade| {
+                let answer = shell(attach, typed.clone(), upgrade);
+                async { answer }
+            }),
+        )
+        .route(&format!("/api/v1/workspaces/{ID}/agent/exec"), any(exec))
+}
+
+fn workspace() -> Value {
+    json!({
+        "id": ID, "name": "demo", "owner": ID, "owner_name": "anna", "template": "base",
+        "resources": {"vcpus": 1, "memory_mib": 512, "home_mib": 1024, "scratch_mib": 1024, "pids": 512},
+        "phase": "running", "access": "write", "revision": 1, "epoch": 1, "steps": [],
+        "created_at": "2026-01-01T00:00:00Z",
+    })
+}
+
+fn terminal() -> Value {
+    json!({
+        "id": TERMINAL, "title": "sh", "size": { "cols": 80, "rows": 24 }, "created_at": 1, "end": 0, "viewers": 0,
+    })
+}
+
+/// Repeats what is typed. `x` loses the connection, `q` ends the shell with 7, `m` switches another screen on.
+fn shell(attach: Attach, typed: Arc<Mutex<u64>>, upgrade: WebSocketUpgrade) -> Response {
+    upgrade.on_upgrade(move |mut socket| async move {
+        let input = *typed.lock().expect("sound");
+        let mut end = attach.from.unwrap_or(0);
+        let info = AttachInfo { size: Size { cols: 80, rows: 24 }, start: end, input };
+        say(&mut socket, &ServerMessage::Info(info)).await;
+        if attach.from.is_none() {
+            say(&mut socket, &ServerMessage::Snapshot { offset: 0, screen: b"prompt$ " }).await;
+        }
+        while let Some(Ok(message)) = socket.recv().await {
+            let Message::Binary(message) = message else { continue };
+            let Ok(ClientMessage::Input { offset, bytes }) = ClientMessage::decode(&message) else {
+                continue;
+            };
+            let typed_now = offset + bytes.len() as u64;
+            *typed.lock().expect("sound") = typed_now;
+            if bytes.contains(&b'x') {
+                return;
+            }
+            say(&mut socket, &ServerMessage::InputAccepted(typed_now)).await;
+            if bytes.contains(&b'q') {
+                return say(&mut socket, &ServerMessage::Exited(Exit { code: Some(7), signal: None })).await;
+            }
+            let answer =
+                if bytes == b"m" { b"\x1b[?1049h(other)".to_vec() } else { [b"<", bytes, b">"].concat() };
+            say(&mut socket, &ServerMessage::Output { offset: end, bytes: &answer }).await;
+            end += answer.len() as u64;
+        }
+    })
+}
+
+async fn say(socket: &mut WebSocket, message: &ServerMessage<'_>) {
+    let _ = socket.send(Message::Binary(message.encode().into())).await;
+}
+
+/// Tells its request on standard error, repeats its input, ends with 3; or as the program's name says.
+async fn exec(upgrade: WebSocketUpgrade) -> Response {
+    upgrade.on_upgrade(|mut socket| async move {
+        let Some(Ok(Message::Text(text))) = socket.recv().await else { return };
+        let request: ExecRequest = serde_json::from_str(&text).expect("a request");
+        let mut say = async |output: ExecOutput<'_>| {
+            let _ = socket.send(Message::Binary(output.encode().into())).await;
+        };
+        match request.argv[0].as_str() {
+            "absent" => {
+                let end = ExecEnd::NotStarted { status: 127, message: "absent: \x1b[2Jnot found".to_owned() };
+                return say(ExecOutput::End(end)).await;
+            }
+            "lost" => return say(ExecOutput::Stdout(b"half")).await,
+            _ => {}
+        }
+        say(ExecOutput::Stderr(text.as_bytes())).await;
+        if request.stdin {
+            while let Some(Ok(message)) = socket.recv().await {
+                let Message::Binary(message) = message else { continue };
+                let Ok(ExecInput::Stdin(bytes)) = ExecInput::decode(&message) else { break };
+                let output = ExecOutput::Stdout(bytes).encode();
+                let _ = socket.send(Message::Binary(output.into())).await;
+            }
+        }
+        let end = ExecOutput::End(ExecEnd::Exited(Exit { code: Some(3), signal: None })).encode();
+        let _ = socket.send(Message::Binary(end.into())).await;
+    })
+}
+
+#[test]
+fn exec_passes_streams_and_status() {
+    let setting = Setting::new();
+    let run = setting.run(&["exec", "-e", "CI=1", "-w", "project", "demo", "--", "make", "-j", "2"]);
+    assert_eq!(run.status.code(), Some(3));
+    assert!(run.stdout.is_empty());
+    let request: ExecRequest = serde_json::from_slice(&run.stderr).expect("as it was told");
+    assert_eq!(request.argv, ["make", "-j", "2"]);
+    assert_eq!(request.environment, [("CI".to_owned(), "1".to_owned())]);
+    assert_eq!((request.directory.as_deref(), request.stdin), (Some("project"), false));
+}
+
+#[test]
+fn exec_passes_standard_input_and_its_end() {
+    let setting = Setting::new();
+    let mut child =
+        setting.burrow(&["exec", "-i", "demo", "--", "cat"]).stdin(Stdio::piped()).spawn().expect("runs");
+    let sent: Vec<u8> = (0..300_000_u32).flat_map(u32::to_le_bytes).collect();
+    let mut stdin = child.stdin.take().expect("piped");
+    let writer = {
+        let sent = sent.clone();
+        std::thread::spawn(move || stdin.write_all(&sent))
+    };
+    let run = child.wait_with_output().expect("ends");
+    writer.join().expect("no panic").expect("taken");
+    assert_eq!(run.status.code(), Some(3));
+    assert!(run.stdout == sent, "{} of {} bytes", run.stdout.len(), sent.len());
+}
+
+#[test]
+fn exec_tells_its_own_failures_apart() {
+    let setting = Setting::new();
+    let absent = setting.run(&["exec", "demo", "--", "absent"]);
+    assert_eq!(absent.status.code(), Some(127));
+    let words = String::from_utf8(absent.stderr).expect("text");
+    assert!(words.contains("not found") && !words.contains('\x1b'), "{words:?}");
+    let lost = setting.run(&["exec", "demo", "--", "lost"]);
+    assert_eq!((lost.status.code(), lost.stdout.as_slice()), (Some(255), &b"half"[..]));
+    assert_eq!(setting.run(&["exec", "nowhere", "--", "true"]).status.code(), Some(255));
+}
+
+#[test]
+fn attach_shows_types_and_ends_with_the_shell() {
+    let setting = Setting::new();
+    let mut attached = setting.attach();
+    attached.shows("prompt$ ");
+    attached.keys("ls\r");
+    attached.shows("<ls\r>");
+    attached.keys("q");
+    assert_eq!(attached.ends(), 7);
+}
+
+#[test]
+fn attach_survives_a_lost_connection() {
+    let setting = Setting::new();
+    let mut attached = setting.attach();
+    attached.shows("prompt$ ");
+    attached.keys("a");
+    attached.shows("<a>");
+    attached.keys("x");
+    attached.shows("Connection lost");
+    attached.keys("b");
+    attached.shows("<b>");
+    attached.keys("q");
+    assert_eq!(attached.ends(), 7);
+}
+
+#[test]
+fn attach_detaches_and_gives_the_terminal_back() {
+    let setting = Setting::new();
+    let mut attached = setting.attach();
+    attached.shows("prompt$ ");
+    attached.keys("m");
+    attached.shows("(other)");
+    attached.keys("\r~.");
+    attached.shows("\x1b[?1049l\x1b[0m");
+    attached.shows("Detached");
+    assert_eq!(attached.ends(), 0);
+}
+
+#[test]
+fn attach_ends_by_a_signal_in_order() {
+    let setting = Setting::new();
+    let mut attached = setting.attach();
+    attached.shows("prompt$ ");
+    let pid = rustix::process::Pid::from_child(&attached.child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("alive");
+    assert_eq!(attached.ends(), 128 + 15);
+}
+
+#[test]
+fn attach_needs_a_terminal() {
+    let run = Setting::new().run(&["attach", "demo"]);
+    assert_eq!(run.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&run.stderr).contains("burrow exec"));
+}
