@@ -107,7 +107,9 @@ impl Manifest {
                 extent.frame.offset,
                 extent.frame.length,
             ];
-            fields.into_iter().for_each(|field| push_number(&mut bytes, u64::from(field)));
+            for field in fields {
+                push_number(&mut bytes, u64::from(field));
+            }
             end = extent.end();
         }
         bytes

@@ -130,7 +130,7 @@ where
     for _ in 1..ATTEMPTS {
         match call().await {
             Err(error) if error.is_transient() => {
-                tracing::warn!(%error, ?pause, "store call failed, trying again")
+                tracing::warn!(%error, ?pause, "store call failed, trying again");
             }
             done => return done,
         }

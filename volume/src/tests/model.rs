@@ -74,6 +74,15 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// The plug will be pulled.
+#[derive(Clone, Copy)]
+enum Pull {
+    /// Of the process only.
+    Process,
+    /// Of the machine; the seed says what is forgotten.
+    Power(u64),
+}
+
 struct Run {
     world: World,
     /// None while nothing runs.
@@ -86,8 +95,7 @@ struct Run {
     /// What the controller says, and what that snapshot holds.
     head: Option<ManifestId>,
     head_content: Vec<u8>,
-    /// The plug is to be pulled; a seed if the power goes with it.
-    pull: Option<Option<u64>>,
+    pull: Option<Pull>,
 }
 
 impl Run {
@@ -154,16 +162,16 @@ impl Run {
                 Err(_) => self.crash().await,
             },
             Step::Kill => self.reopen().await,
-            Step::KillAt(at) => self.pull_at(at, None),
-            Step::PowerAt(at, seed) => self.pull_at(at, Some(seed)),
+            Step::KillAt(at) => self.pull_at(at, Pull::Process),
+            Step::PowerAt(at, seed) => self.pull_at(at, Pull::Power(seed)),
             Step::LoseCache => self.lose_cache().await,
         }
     }
 
-    fn pull_at(&mut self, at: u64, power: Option<u64>) {
+    fn pull_at(&mut self, at: u64, pull: Pull) {
         if self.pull.is_none() {
             self.plug.pull_at(self.plug.calls() + at);
-            self.pull = Some(power);
+            self.pull = Some(pull);
         }
     }
 
@@ -209,8 +217,9 @@ impl Run {
     }
 
     async fn crash_during(&mut self, partial: Option<(Vec<u8>, usize, usize)>) {
-        let power = self.pull.expect("only a pulled plug makes things fail");
-        if let Some(seed) = power {
+        let pull = self.pull.expect("only a pulled plug makes things fail");
+        let power_went = matches!(pull, Pull::Power(_));
+        if let Pull::Power(seed) = pull {
             self.volume = None;
             self.plug.lose_unsynced(seed);
             self.world.machine.boot = uuid::Uuid::now_v7().into_bytes();
@@ -229,7 +238,7 @@ impl Run {
         self.reopen_with(move |found, model| {
             for index in 0..BYTES {
                 let was = || earlier[index / 512].iter().any(|version| version[index % 512] == found[index]);
-                let good = found[index] == model[index] || (power.is_some() && was());
+                let good = found[index] == model[index] || (power_went && was());
                 assert!(good, "byte {index} (block {}) after a crash", index / 4096);
             }
         })

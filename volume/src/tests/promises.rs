@@ -108,7 +108,7 @@ async fn an_empty_cache_is_filled_by_ranges_and_only_by_what_is_read() {
 async fn a_write_in_part_of_a_block_elsewhere_keeps_the_rest() {
     let world = World::new(64).await;
     let volume = world.open("cache", None).await;
-    write(&volume, 0, [1; 10 * BLOCK]).await;
+    write(&volume, 0, vec![1; 10 * BLOCK]).await;
     let snapshot = volume.snapshot(|_| ()).await.expect("stored");
     let other = world.open("other", Some(snapshot.manifest)).await;
     write(&other, 4000, [2; 5000]).await;
@@ -285,7 +285,7 @@ async fn a_dropped_snapshot_gives_everything_back() {
 async fn a_commit_that_was_not_heard_of_is_found_at_the_next_opening() {
     let world = World::new(64).await;
     let volume = world.open("cache", None).await;
-    write(&volume, 0, [1; 10 * BLOCK]).await;
+    write(&volume, 0, vec![1; 10 * BLOCK]).await;
     let first = volume.snapshot(|_| ()).await.expect("stored");
     write(&volume, BLOCK_BYTES, [2; BLOCK]).await;
     let second = volume.snapshot(|_| ()).await.expect("stored");
