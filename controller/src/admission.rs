@@ -67,19 +67,16 @@ pub fn turns(waiting: &[Waiting], placed: &[Placed], capacity: Capacity) -> Turn
 /// From the front on, as many as there is room for. One that does not fit holds back those behind it: a large machine would
 /// otherwise wait for ever behind small ones.
 fn fitting(order: &[Waiting], placed: &[Placed], capacity: Capacity) -> Vec<WorkspaceId> {
-    let mut machines = placed.len();
     let mut memory: u64 = placed.iter().map(|place| place.memory_mib).sum();
-    let mut starting = placed.iter().filter(|place| place.starting).count();
+    let starting = placed.iter().filter(|place| place.starting).count();
     let mut now = Vec::new();
     for one in order.iter().filter(|one| one.ready) {
-        let fits = machines < capacity.machines
-            && starting < capacity.starting
+        let fits = placed.len() + now.len() < capacity.machines
+            && starting + now.len() < capacity.starting
             && memory + one.memory_mib <= capacity.memory_mib;
         if !fits {
             break;
         }
-        machines += 1;
-        starting += 1;
         memory += one.memory_mib;
         now.push(one.workspace);
     }

@@ -24,8 +24,6 @@ pub enum Action {
     /// Make and list workspaces: one's own, and those one may see.
     UseWorkspaces,
     ReadWorkspace(WorkspaceFacts),
-    /// Type in it.
-    WriteWorkspace(WorkspaceFacts),
     /// Start and stop.
     RunWorkspace(WorkspaceFacts),
     /// Rename and delete.
@@ -72,7 +70,6 @@ pub fn authorize(caller: &Caller, action: Action) -> Result<Allowed, Refused> {
         Action::ManageSelf | Action::UseTemplates | Action::UseWorkspaces => true,
         Action::ListUsers | Action::UseClasses => teaches,
         Action::ReadWorkspace(workspace) => workspace_access(caller, &workspace).is_some(),
-        Action::WriteWorkspace(workspace) => workspace_access(caller, &workspace) == Some(Access::Write),
         Action::RunWorkspace(workspace) => {
             owns(caller, &workspace)
                 || (workspace.tenant == caller.tenant
@@ -163,7 +160,6 @@ mod tests {
         let class = ClassFacts { tenant: people.tenant, teacher: people.teacher.user };
         let (yes, no) = (true, false);
         check(&people, Action::ReadWorkspace(class_workspace), [yes, yes, no, yes, no, no]);
-        check(&people, Action::WriteWorkspace(class_workspace), [no, no, no, yes, no, no]);
         check(&people, Action::RunWorkspace(class_workspace), [yes, yes, no, yes, no, no]);
         check(&people, Action::ChangeWorkspace(class_workspace), [yes, no, no, yes, no, no]);
         check(&people, Action::ManageClass(class), [yes, yes, no, no, no, no]);

@@ -28,6 +28,7 @@ pub struct Core {
 }
 
 impl Core {
+    #[expect(clippy::unused_self, reason = "the clock is the core's, though all cores have one")]
     pub fn now(&self) -> OffsetDateTime {
         let now = OffsetDateTime::now_utc();
         // As exact as the database keeps it, so that what is read back compares equal.

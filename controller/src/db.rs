@@ -4,7 +4,7 @@
 //! itself hides the others, and can be made only of an [`Allowed`]; a [`System`] transaction looks across tenants, for sign-in,
 //! scheduling and runners' reports. Both roles own no table and cannot bypass row-level security.
 
-use std::{ops::DerefMut, str::FromStr as _, time::Duration};
+use std::{str::FromStr as _, time::Duration};
 
 use protocol::{Redacted, TenantId};
 use sqlx::{
@@ -129,7 +129,7 @@ impl Scope {
     }
 
     pub fn connection(&mut self) -> &mut PgConnection {
-        self.transaction.deref_mut()
+        &mut self.transaction
     }
 
     pub async fn commit(self) -> Result<(), sqlx::Error> {
@@ -144,7 +144,7 @@ pub struct System {
 
 impl System {
     pub fn connection(&mut self) -> &mut PgConnection {
-        self.transaction.deref_mut()
+        &mut self.transaction
     }
 
     pub async fn commit(self) -> Result<(), sqlx::Error> {

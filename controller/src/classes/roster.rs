@@ -58,15 +58,14 @@ pub fn parse(text: &[u8]) -> Roster {
             continue;
         }
         match fields.and_then(|fields| entry(&fields, columns, number, &shown)) {
-            Ok(entry) => match seen.get(&entry.email.to_lowercase()) {
-                Some(earlier) => {
+            Ok(entry) => {
+                if let Some(earlier) = seen.insert(entry.email.to_lowercase(), number) {
                     roster.errors.push(entry.error(format!("the e-mail stands in line {earlier} already")));
-                }
-                None => {
-                    seen.insert(entry.email.to_lowercase(), number);
+                    seen.insert(entry.email.to_lowercase(), earlier);
+                } else {
                     roster.entries.push(entry);
                 }
-            },
+            }
             Err(message) => roster.errors.push(RowError { line: number, row: shown, message }),
         }
     }

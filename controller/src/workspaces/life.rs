@@ -16,7 +16,6 @@ pub struct Locked {
     pub workspace: WorkspaceId,
     pub volume: Uuid,
     pub runner_hash: Option<Vec<u8>>,
-    pub host: Option<String>,
     pub life: Life,
 }
 
@@ -31,7 +30,6 @@ struct Row {
     tenant_id: Uuid,
     volume_id: Uuid,
     runner_hash: Option<Vec<u8>>,
-    host: Option<String>,
     phase: String,
     wanted: String,
     epoch: i64,
@@ -52,7 +50,7 @@ pub async fn lock(
 ) -> Result<Option<Locked>, sqlx::Error> {
     let row = sqlx::query_as!(
         Row,
-        r#"select w.tenant_id, w.volume_id, w.runner_hash, w.host, w.phase, w.wanted, w.epoch, w.deadline, w.lease_until,
+        r#"select w.tenant_id, w.volume_id, w.runner_hash, w.phase, w.wanted, w.epoch, w.deadline, w.lease_until,
                   w.not_before, w.attempts, w.steps as "steps: Json<Vec<StepProgress>>",
                   w.failure as "failure: Json<Failure>", w.front, w.accelerator, v.head
            from workspaces w join volumes v using (tenant_id, volume_id)
@@ -66,7 +64,6 @@ pub async fn lock(
         workspace,
         volume: row.volume_id,
         runner_hash: row.runner_hash.clone(),
-        host: row.host.clone(),
         life: life(row),
     }))
 }

@@ -61,10 +61,6 @@ impl Row {
         }
     }
 
-    pub fn id(&self) -> WorkspaceId {
-        WorkspaceId(self.workspace_id)
-    }
-
     /// As the caller may see it, if at all.
     pub fn seen_by(self, caller: &Caller) -> Option<Workspace> {
         let access = workspace_access(caller, &self.facts())?;
