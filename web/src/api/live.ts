@@ -1,0 +1,126 @@
+// Workspaces and classes as they change, as hooks. The record with the higher revision wins, whichever way it came.
+import { useCallback, useEffect, useState } from "react";
+import { workspaces as calls } from "./calls";
+import { listen } from "./events";
+import type { Class, Workspace } from "./types";
+
+export type Workspaces = ReadonlyMap<string, Workspace>;
+
+/** `known` with `workspace`, unless a newer record is there. */
+export function withWorkspace(known: Workspaces, workspace: Workspace): Workspaces {
+  const old = known.get(workspace.id);
+  if (old && old.revision > workspace.revision) return known;
+  return new Map(known).set(workspace.id, workspace);
+}
+
+export function withoutWorkspace(known: Workspaces, id: string): Workspaces {
+  if (!known.has(id)) return known;
+  const next = new Map(known);
+  next.delete(id);
+  return next;
+}
+
+/** A whole list: what is not in it is gone, what is known newer stays. */
+export function withList(known: Workspaces, list: readonly Workspace[]): Workspaces {
+  return list.reduce((next, workspace) => {
+    const old = known.get(workspace.id);
+    return withWorkspace(next, old && old.revision > workspace.revision ? old : workspace);
+  }, new Map() as Workspaces);
+}
+
+export interface LiveList {
+  /** None until the first answer. */
+  workspaces: Workspaces | null;
+  failure: unknown;
+  connected: boolean;
+  put: (workspace: Workspace) => void;
+  drop: (id: string) => void;
+}
+
+export function useLiveWorkspaces(): LiveList {
+  const [known, setKnown] = useState<Workspaces | null>(null);
+  const [failure, setFailure] = useState<unknown>(null);
+  const [connected, setConnected] = useState(true);
+  const put = useCallback(
+    (workspace: Workspace) => setKnown((known) => withWorkspace(known ?? new Map(), workspace)),
+    [],
+  );
+  const drop = useCallback((id: string) => setKnown((known) => known && withoutWorkspace(known, id)), []);
+  useEffect(() => {
+    const readAll = () => {
+      calls.list().then(
+        (list) => {
+          setFailure(null);
+          setKnown((known) => withList(known ?? new Map(), list));
+        },
+        (error: unknown) => setFailure(error),
+      );
+    };
+    readAll();
+    return listen({
+      path: "/workspaces/events",
+      probe: "/auth/session",
+      handlers: {
+        workspace: (data) => put(data as Workspace),
+        deleted: (data) => drop((data as { id: string }).id),
+      },
+      onState: (open) => {
+        setConnected(open);
+        if (open) readAll(); // what was deleted while we did not listen
+      },
+      onGone: () => undefined,
+    });
+  }, [put, drop]);
+  return { workspaces: known, failure, connected, put, drop };
+}
+
+export interface LiveWorkspace {
+  workspace: Workspace | null;
+  gone: boolean;
+  connected: boolean;
+  put: (workspace: Workspace) => void;
+}
+
+export function useLiveWorkspace(id: string): LiveWorkspace {
+  const [known, setKnown] = useState<Workspaces>(new Map());
+  const [gone, setGone] = useState(false);
+  const [connected, setConnected] = useState(false);
+  const put = useCallback((workspace: Workspace) => setKnown((known) => withWorkspace(known, workspace)), []);
+  useEffect(
+    () =>
+      listen({
+        path: `/workspaces/${id}/events`,
+        probe: `/workspaces/${id}`,
+        handlers: { workspace: (data) => put(data as Workspace), deleted: () => setGone(true) },
+        onState: setConnected,
+        onGone: () => setGone(true),
+      }),
+    [id, put],
+  );
+  return { workspace: known.get(id) ?? null, gone, connected, put };
+}
+
+export interface LiveClass {
+  group: Class | null;
+  gone: boolean;
+  connected: boolean;
+  put: (group: Class) => void;
+}
+
+export function useLiveClass(id: string): LiveClass {
+  const [group, put] = useState<Class | null>(null);
+  const [gone, setGone] = useState(false);
+  const [connected, setConnected] = useState(false);
+  useEffect(
+    () =>
+      listen({
+        path: `/classes/${id}/events`,
+        probe: `/classes/${id}`,
+        handlers: { class: (data) => put(data as Class) },
+        onState: setConnected,
+        onGone: () => setGone(true),
+      }),
+    [id],
+  );
+  return { group, gone, put, connected };
+}

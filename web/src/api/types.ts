@@ -1,0 +1,24 @@
+// Short names for the API's types. Nothing else in the app reads schema.ts.
+import type { components } from "./schema";
+
+type Schemas = components["schemas"];
+export type Workspace = Schemas["Workspace"];
+export type Phase = Schemas["Phase"];
+export type Step = Schemas["Step"];
+export type StepProgress = Schemas["StepProgress"];
+export type Template = Schemas["Template"];
+export type User = Schemas["User"];
+export type Session = Schemas["Session"];
+export type DeviceInfo = Schemas["DeviceInfo"];
+export type TokenInfo = Schemas["TokenInfo"];
+export type TokenSecret = Schemas["TokenSecret"];
+export type Class = Schemas["Class"];
+export type ClassSummary = Schemas["ClassSummary"];
+export type Member = Schemas["Member"];
+export type RosterResult = Schemas["RosterResult"];
+export type RowError = Schemas["RowError"];
+export type InvitationLink = Schemas["InvitationLink"];
+export type ClassAction = Schemas["ClassAction"];
+export type Invitation = Schemas["Invitation"];
+export type FieldError = Schemas["FieldError"];
+export type Problem = Schemas["Problem"];

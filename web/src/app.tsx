@@ -1,0 +1,92 @@
+// Which page an address shows. The workspace page, with editor and terminal, is loaded when it is first needed.
+import { Component, lazy, Suspense, useEffect, type ReactNode } from "react";
+import { wordsOf } from "./api/client";
+import { DevicePage } from "./pages/device";
+import { JoinPage } from "./pages/join";
+import { SignInPage } from "./pages/sign-in";
+import { WelcomePage } from "./pages/welcome";
+import { WorkspacesPage } from "./pages/workspaces";
+import { SessionProvider, toSignIn, useSession } from "./session";
+import { Link, usePath } from "./ui/router";
+import { Toasts } from "./ui/toasts";
+
+const AccountPage = lazy(() => import("./pages/account"));
+const TokensPage = lazy(() => import("./pages/tokens"));
+
+function openPage(path: string): ReactNode {
+  if (path === "/welcome") return <WelcomePage />;
+  if (path === "/sign-in") return <SignInPage />;
+  if (path === "/join") return <JoinPage />;
+  return null;
+}
+
+const routes: [RegExp, (...ids: string[]) => ReactNode][] = [
+  [/^\/(workspaces)?$/, () => <WorkspacesPage />],
+  [/^\/account$/, () => <AccountPage />],
+  [/^\/tokens$/, () => <TokensPage />],
+  [/^\/device$/, () => <DevicePage />],
+];
+
+function signedInPage(path: string): ReactNode {
+  for (const [pattern, page] of routes) {
+    const match = pattern.exec(path);
+    if (match) return page(...match);
+  }
+  return (
+    <main className="gate">
+      <div className="panel gate-card">
+        <h1>There is no such page</h1>
+        <p className="lead">The address may be mistyped, or what it showed was deleted.</p>
+        <Link className="button primary" href="/">
+          To the workspaces
+        </Link>
+      </div>
+    </main>
+  );
+}
+
+function ToSignIn() {
+  useEffect(toSignIn, []);
+  return null;
+}
+
+function Page() {
+  const path = usePath();
+  const { user } = useSession();
+  return openPage(path) ?? (user ? signedInPage(path) : <ToSignIn />);
+}
+
+/** The last resort: a page that breaks says so, instead of leaving a blank one. */
+class Boundary extends Component<{ children: ReactNode }, { error: unknown }> {
+  override state = { error: null as unknown };
+  static getDerivedStateFromError(error: unknown) {
+    return { error };
+  }
+  override render() {
+    if (this.state.error === null) return this.props.children;
+    return (
+      <main className="gate">
+        <div className="panel gate-card" role="alert">
+          <h1>This page failed</h1>
+          <p className="lead">{wordsOf(this.state.error)}</p>
+          <button className="button primary" onClick={() => window.location.reload()}>
+            Load it again
+          </button>
+        </div>
+      </main>
+    );
+  }
+}
+
+export function App() {
+  return (
+    <Boundary>
+      <SessionProvider>
+        <Suspense fallback={null}>
+          <Page />
+        </Suspense>
+      </SessionProvider>
+      <Toasts />
+    </Boundary>
+  );
+}

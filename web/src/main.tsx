@@ -1,0 +1,10 @@
+// Where the app begins.
+import { createRoot } from "react-dom/client";
+import { App } from "./app";
+import { startTheme } from "./ui/theme";
+import "./ui/tokens.css";
+import "./ui/base.css";
+
+startTheme();
+const root = document.getElementById("root");
+if (root) createRoot(root).render(<App />);

@@ -1,0 +1,115 @@
+// One's own name, e-mail and password.
+import { useState } from "react";
+import { auth } from "../api/calls";
+import { useSession, useUser } from "../session";
+import { Field } from "../ui/parts";
+import { toast } from "../ui/toasts";
+import { Frame } from "./frame";
+import { FormError, useSubmission } from "./gate";
+import { PASSWORD_MAX, PASSWORD_MIN } from "./welcome";
+import "./account.css";
+
+export default function AccountPage() {
+  return (
+    <Frame title="Account">
+      <div className="page-head">
+        <h1>Account</h1>
+      </div>
+      <div className="account">
+        <Profile />
+        <Password />
+      </div>
+    </Frame>
+  );
+}
+
+function Profile() {
+  const user = useUser();
+  const { set } = useSession();
+  const [name, setName] = useState(user.name);
+  const [email, setEmail] = useState(user.email);
+  const form = useSubmission(async () => {
+    set(await auth.editMe({ name: name.trim(), email: email.trim() }));
+    toast("Saved");
+  });
+  return (
+    <form className="panel form account-part" onSubmit={form.submit}>
+      <h2>Profile</h2>
+      <Field
+        label="Name"
+        autoComplete="name"
+        required
+        maxLength={100}
+        wrong={form.field("name")}
+        value={name}
+        onChange={(event) => setName(event.target.value)}
+      />
+      <Field
+        label="E-mail"
+        type="email"
+        autoComplete="username"
+        required
+        wrong={form.field("email")}
+        value={email}
+        onChange={(event) => setEmail(event.target.value)}
+      />
+      <p className="soft small">
+        {user.role[0]?.toUpperCase() + user.role.slice(1)} of {user.tenant_name}
+      </p>
+      <FormError error={form.error} />
+      <div className="form-actions">
+        <button className="button primary" disabled={form.busy}>
+          Save
+        </button>
+      </div>
+    </form>
+  );
+}
+
+function Password() {
+  const user = useUser();
+  const { set } = useSession();
+  const [current, setCurrent] = useState("");
+  const [next, setNext] = useState("");
+  const form = useSubmission(async () => {
+    await auth.setPassword(next, current);
+    setCurrent("");
+    setNext("");
+    set({ ...user, has_password: true });
+    toast("Password changed. Other sessions are signed out.");
+  });
+  return (
+    <form className="panel form account-part" onSubmit={form.submit}>
+      <h2>{user.has_password ? "Change the password" : "Set a password"}</h2>
+      {user.has_password && (
+        <Field
+          label="Present password"
+          type="password"
+          autoComplete="current-password"
+          hint="Not needed right after signing in by a link."
+          wrong={form.field("current")}
+          value={current}
+          onChange={(event) => setCurrent(event.target.value)}
+        />
+      )}
+      <Field
+        label="New password"
+        type="password"
+        autoComplete="new-password"
+        required
+        minLength={PASSWORD_MIN}
+        maxLength={PASSWORD_MAX}
+        hint={`At least ${PASSWORD_MIN} characters.`}
+        wrong={form.field("new")}
+        value={next}
+        onChange={(event) => setNext(event.target.value)}
+      />
+      <FormError error={form.error} />
+      <div className="form-actions">
+        <button className="button primary" disabled={form.busy}>
+          {user.has_password ? "Change" : "Set"}
+        </button>
+      </div>
+    </form>
+  );
+}

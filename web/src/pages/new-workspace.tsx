@@ -1,0 +1,99 @@
+// The dialog that makes a workspace: a name, a template, Enter.
+import { useEffect, useState } from "react";
+import { workspaces } from "../api/calls";
+import type { Template, Workspace } from "../api/types";
+import { Dialog } from "../ui/dialog";
+import { Field } from "../ui/parts";
+import { nameProblem, size } from "../ui/words";
+import { FormError, useSubmission } from "./gate";
+
+const MIB = 1024 * 1024;
+
+/** A name that is free: the template's, then with a number. */
+export function freeName(template: string, taken: ReadonlySet<string>): string {
+  if (!taken.has(template)) return template;
+  for (let number = 2; ; number += 1) {
+    const name = `${template}-${number}`;
+    if (!taken.has(name)) return name;
+  }
+}
+
+interface Props {
+  taken: ReadonlySet<string>;
+  onClose: () => void;
+  onMade: (workspace: Workspace) => void;
+}
+
+export function NewWorkspaceDialog({ taken, onClose, onMade }: Props) {
+  const [templates, setTemplates] = useState<Template[] | null>(null);
+  const [failure, setFailure] = useState<unknown>(null);
+  const [chosen, setChosen] = useState("base");
+  const [name, setName] = useState("");
+  const [tried, setTried] = useState(false);
+  const [attempt] = useState(() => crypto.randomUUID());
+  useEffect(() => {
+    workspaces.templates().then((list) => {
+      setTemplates(list);
+      setChosen((chosen) => (list.some((one) => one.name === chosen) ? chosen : (list[0]?.name ?? "")));
+    }, setFailure);
+  }, []);
+  const suggestion = freeName(chosen || "base", taken);
+  const wanted = name.trim() || suggestion;
+  const wrong = nameProblem(wanted) || (taken.has(wanted) ? "You have a workspace of this name." : "");
+  const form = useSubmission(async () => {
+    setTried(true);
+    if (wrong) return;
+    // Another name is another wish: the key must not give the first one's answer.
+    onMade(await workspaces.create(wanted, chosen, `${attempt}-${wanted}-${chosen}`));
+  });
+  return (
+    <Dialog title="New workspace" onClose={onClose}>
+      <form className="form" onSubmit={form.submit}>
+        <Field
+          label="Name"
+          autoFocus
+          autoComplete="off"
+          spellCheck={false}
+          placeholder={suggestion}
+          maxLength={63}
+          value={name}
+          hint="Small letters, digits and hyphens."
+          wrong={(tried || name.length > 0 ? wrong : "") || form.field("name")}
+          onChange={(event) => setName(event.target.value)}
+        />
+        <fieldset className="choices">
+          <legend>Template</legend>
+          {templates === null && !failure && <div className="skeleton choice-skeleton" />}
+          {templates?.map((template) => (
+            <label key={template.name} className="choice">
+              <input
+                type="radio"
+                name="template"
+                value={template.name}
+                checked={chosen === template.name}
+                onChange={() => setChosen(template.name)}
+              />
+              <span>
+                <strong>{template.title}</strong>
+                <span className="soft small">{template.description}</span>
+                <span className="soft small">
+                  {template.resources.vcpus} CPU · {size(template.resources.memory_mib * MIB)} memory ·{" "}
+                  {size(template.resources.home_mib * MIB)} home
+                </span>
+              </span>
+            </label>
+          ))}
+        </fieldset>
+        <FormError error={form.error ?? failure} />
+        <div className="form-actions">
+          <button type="button" className="button" onClick={onClose}>
+            Cancel
+          </button>
+          <button className="button primary" disabled={form.busy || !chosen || templates === null}>
+            Create and start
+          </button>
+        </div>
+      </form>
+    </Dialog>
+  );
+}

@@ -1,0 +1,78 @@
+// The steps of a start or stop with their times, and what to do when one failed.
+import type { Step, Workspace } from "../api/types";
+import { Since } from "../ui/parts";
+import { startSteps, stepWord, stopSteps } from "../ui/words";
+
+export interface StepLine {
+  step: Step;
+  state: "done" | "now" | "failed" | "ahead";
+  since?: string;
+  until?: string;
+  detail?: string;
+}
+
+/** What has been, what is, what will be. Steps that the runner skipped are not shown as ahead. */
+export function stepLines(workspace: Pick<Workspace, "steps" | "phase" | "failure">): StepLine[] {
+  const stopping = workspace.phase === "stopping" || workspace.phase === "persisting";
+  const failed = workspace.failure?.step;
+  const known = workspace.steps;
+  const lines: StepLine[] = known.map((progress, index) => {
+    const next = known[index + 1];
+    const last = next === undefined;
+    const done = !last || progress.step === "ready";
+    return {
+      step: progress.step,
+      state: progress.step === failed ? "failed" : done ? "done" : failed ? "done" : "now",
+      since: progress.since,
+      ...(next ? { until: next.since } : {}),
+      ...(progress.detail ? { detail: progress.detail } : {}),
+    };
+  });
+  if (failed || workspace.phase === "terminated" || workspace.phase === "running") return lines;
+  const order = stopping ? stopSteps : startSteps;
+  const reached = order.indexOf(known.at(-1)?.step ?? "queue");
+  const ahead = order.slice(reached + 1).filter((step) => !known.some((progress) => progress.step === step));
+  return [...lines, ...ahead.map((step): StepLine => ({ step, state: "ahead" }))];
+}
+
+export function Steps({ workspace }: { workspace: Workspace }) {
+  return (
+    <ol className="steps" aria-label="Steps">
+      {stepLines(workspace).map((line) => (
+        <li key={line.step} className={line.state} aria-current={line.state === "now" ? "step" : undefined}>
+          <span>
+            {stepWord(line.step)}
+            {line.detail && <span className="soft"> · {line.detail}</span>}
+          </span>
+          {line.since && line.state !== "failed" && line.step !== "ready" && (
+            <time className="soft">
+              <Since at={line.since} until={line.until} />
+            </time>
+          )}
+        </li>
+      ))}
+    </ol>
+  );
+}
+
+/** Which step failed, why, what to do next; the machine's console behind a fold. */
+export function FailureNote({ workspace }: { workspace: Workspace }) {
+  const failure = workspace.failure;
+  if (!failure) return null;
+  return (
+    <div className="notice bad" role="alert">
+      <p>
+        <strong>{stepWord(failure.step)} failed.</strong> {failure.cause}
+      </p>
+      <p>{failure.action}</p>
+      {failure.log && failure.log.length > 0 && (
+        <details>
+          <summary>Console of the machine</summary>
+          <pre className="console" tabIndex={0}>
+            {failure.log.join("\n")}
+          </pre>
+        </details>
+      )}
+    </div>
+  );
+}

@@ -1,0 +1,230 @@
+// The list of the workspaces one may see, with their states as they change.
+import { useEffect, useMemo, useState } from "react";
+import { workspaces as calls } from "../api/calls";
+import { useLiveWorkspaces } from "../api/live";
+import type { Workspace } from "../api/types";
+import { useUser } from "../session";
+import { Confirm } from "../ui/dialog";
+import { Icon } from "../ui/icons";
+import { MenuButton, type MenuEntry } from "../ui/menu";
+import { Copyable, Moment, Since, State } from "../ui/parts";
+import { Link, navigate } from "../ui/router";
+import { copyText, toast, toastError } from "../ui/toasts";
+import { canStart, canStop, isMoving, size, stepWord } from "../ui/words";
+import { Frame } from "./frame";
+import { FormError } from "./gate";
+import { NewWorkspaceDialog } from "./new-workspace";
+import { RenameDialog } from "./rename-workspace";
+import { FailureNote } from "./steps";
+import "./workspaces.css";
+
+type Asked = { kind: "new" } | { kind: "delete" | "stop" | "rename"; workspace: Workspace } | null;
+
+export function WorkspacesPage() {
+  const user = useUser();
+  const live = useLiveWorkspaces();
+  const [asked, setAsked] = useState<Asked>(null);
+  const sorted = useMemo(
+    () => [...(live.workspaces?.values() ?? [])].sort((a, b) => lastTouched(b) - lastTouched(a)),
+    [live.workspaces],
+  );
+  const mine = sorted.filter((workspace) => workspace.owner === user.id);
+  const others = sorted.filter((workspace) => workspace.owner !== user.id);
+  useNewKey(() => setAsked({ kind: "new" }));
+  const close = () => setAsked(null);
+  return (
+    <Frame title="Workspaces">
+      <div className="page-head">
+        <h1>Workspaces</h1>
+        <div className="actions">
+          <button className="button primary" onClick={() => setAsked({ kind: "new" })} aria-keyshortcuts="n">
+            <Icon name="plus" /> New workspace
+          </button>
+        </div>
+      </div>
+      <p className="hidden-text" role="status">
+        {live.connected ? "" : "The connection is lost. Trying again."}
+      </p>
+      {live.workspaces === null ? (
+        live.failure ? (
+          <FormError error={live.failure} />
+        ) : (
+          <div className="panel list-skeleton" aria-hidden="true">
+            <div className="skeleton" />
+            <div className="skeleton" />
+          </div>
+        )
+      ) : mine.length === 0 ? (
+        <div className="panel empty">
+          <p>A workspace is a Linux machine of your own, in this browser and on your command line.</p>
+          <button className="button primary" onClick={() => setAsked({ kind: "new" })}>
+            Create a workspace
+          </button>
+          <Copyable text={`burrow login ${window.location.origin}`} what="command" />
+        </div>
+      ) : (
+        <List workspaces={mine} onAsk={setAsked} put={live.put} />
+      )}
+      {others.length > 0 && (
+        <section className="others">
+          <div className="page-head">
+            <h2>Of others</h2>
+          </div>
+          <List workspaces={others} onAsk={setAsked} put={live.put} />
+        </section>
+      )}
+      {asked?.kind === "new" && (
+        <NewWorkspaceDialog
+          taken={new Set(mine.map((workspace) => workspace.name))}
+          onClose={close}
+          onMade={(workspace) => {
+            live.put(workspace);
+            navigate(`/workspaces/${workspace.id}`);
+          }}
+        />
+      )}
+      {asked?.kind === "rename" && (
+        <RenameDialog workspace={asked.workspace} onClose={close} onDone={live.put} />
+      )}
+      {asked?.kind === "stop" && (
+        <Confirm
+          title={`Stop ${asked.workspace.name}?`}
+          text="Programs in it end. The home is saved first, and is there again when it is started."
+          action="Stop"
+          onClose={close}
+          onConfirm={async () => live.put(await calls.stop(asked.workspace.id))}
+        />
+      )}
+      {asked?.kind === "delete" && (
+        <Confirm
+          title={`Delete ${asked.workspace.name}?`}
+          text="Its home and all its snapshots are deleted. This cannot be undone."
+          action="Delete for good"
+          typed={asked.workspace.name}
+          onClose={close}
+          onConfirm={async () => {
+            await calls.remove(asked.workspace.id);
+            live.drop(asked.workspace.id);
+            toast(`${asked.workspace.name} deleted`);
+          }}
+        />
+      )}
+    </Frame>
+  );
+}
+
+function lastTouched(workspace: Workspace): number {
+  return Date.parse(workspace.last_used_at ?? workspace.created_at);
+}
+
+/** `n` makes a new one, unless something is being typed. */
+function useNewKey(open: () => void): void {
+  useEffect(() => {
+    const onKey = (event: KeyboardEvent) => {
+      const typing = (event.target as Element | null)?.closest(
+        "input, textarea, select, dialog, [role=menu]",
+      );
+      if (event.key !== "n" || event.ctrlKey || event.metaKey || event.altKey || typing) return;
+      event.preventDefault();
+      open();
+    };
+    window.addEventListener("keydown", onKey);
+    return () => window.removeEventListener("keydown", onKey);
+  });
+}
+
+interface ListProps {
+  workspaces: Workspace[];
+  onAsk: (asked: Asked) => void;
+  put: (workspace: Workspace) => void;
+}
+
+function List({ workspaces, onAsk, put }: ListProps) {
+  return (
+    <ul className="panel workspace-list">
+      {workspaces.map((workspace) => (
+        <li key={workspace.id}>
+          <Row workspace={workspace} onAsk={onAsk} put={put} />
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+function Row({ workspace, onAsk, put }: { workspace: Workspace } & Omit<ListProps, "workspaces">) {
+  const user = useUser();
+  const start = () => {
+    calls.start(workspace.id).then(put, (error: unknown) => toastError(error, `Starting ${workspace.name}`));
+  };
+  const writable = workspace.access === "write";
+  const step = workspace.steps.at(-1);
+  const facts = [workspace.template];
+  if (workspace.stored_bytes) facts.push(size(workspace.stored_bytes));
+  if (workspace.owner !== user.id) facts.unshift(workspace.owner_name);
+  const items: MenuEntry[] = [
+    {
+      label: "Copy attach command",
+      icon: "copy",
+      run: () => void copyText(`burrow attach ${workspace.name}`, "Command"),
+    },
+  ];
+  if (writable) {
+    items.push(
+      { label: "Rename…", run: () => onAsk({ kind: "rename", workspace }) },
+      {
+        label: "Stop…",
+        icon: "stop",
+        disabled: !canStop(workspace.phase),
+        run: () => onAsk({ kind: "stop", workspace }),
+      },
+      "line",
+      { label: "Delete…", danger: true, run: () => onAsk({ kind: "delete", workspace }) },
+    );
+  }
+  return (
+    <div className="workspace-row">
+      <div>
+        <Link className="workspace-name" href={`/workspaces/${workspace.id}`}>
+          {workspace.name}
+        </Link>
+        <p className="under">{facts.join(" · ")}</p>
+      </div>
+      <div className="status">
+        <State workspace={workspace} />
+        {isMoving(workspace.phase) && step && (
+          <p className="under">
+            {stepWord(step.step)} · <Since at={step.since} />
+            {step.detail ? ` · ${step.detail}` : ""}
+          </p>
+        )}
+      </div>
+      <div className="times under">
+        <p>Used {<Moment at={workspace.last_used_at ?? workspace.created_at} />}</p>
+        {workspace.safe_at && (
+          <p>
+            Safe up to <Moment at={workspace.safe_at} />
+          </p>
+        )}
+      </div>
+      <div className="actions">
+        {canStart(workspace.phase) && writable ? (
+          <button className="button" onClick={start} aria-label={`Start ${workspace.name}`}>
+            Start
+          </button>
+        ) : (
+          <Link className="button" href={`/workspaces/${workspace.id}`} aria-label={`Open ${workspace.name}`}>
+            Open
+          </Link>
+        )}
+        <MenuButton label={`More for ${workspace.name}`} items={items}>
+          <Icon name="more" />
+        </MenuButton>
+      </div>
+      {workspace.failure && (
+        <div className="workspace-failure">
+          <FailureNote workspace={workspace} />
+        </div>
+      )}
+    </div>
+  );
+}

@@ -1,0 +1,111 @@
+// Modal dialogs on the browser's own <dialog>, which keeps focus inside and gives it back.
+import { useEffect, useId, useRef, useState, type FormEvent, type ReactNode } from "react";
+import { wordsOf } from "../api/client";
+import { Icon } from "./icons";
+
+interface DialogProps {
+  title: string;
+  onClose: () => void;
+  wide?: boolean;
+  children: ReactNode;
+}
+
+export function Dialog({ title, onClose, wide = false, children }: DialogProps) {
+  const element = useRef<HTMLDialogElement>(null);
+  const heading = useId();
+  useEffect(() => {
+    const dialog = element.current;
+    if (dialog && !dialog.open) dialog.showModal();
+    return () => dialog?.close();
+  }, []);
+  return (
+    <dialog
+      ref={element}
+      className={wide ? "dialog wide" : "dialog"}
+      aria-labelledby={heading}
+      onCancel={(event) => {
+        event.preventDefault();
+        onClose();
+      }}
+      // Keys typed in a dialog are not commands of the page below.
+      onKeyDown={(event) => event.stopPropagation()}
+    >
+      <div className="dialog-head">
+        <h2 id={heading}>{title}</h2>
+        <button type="button" className="icon-button" aria-label="Close" onClick={onClose}>
+          <Icon name="close" />
+        </button>
+      </div>
+      {children}
+    </dialog>
+  );
+}
+
+interface ConfirmProps {
+  title: string;
+  text: ReactNode;
+  action: string;
+  /** Must be typed first: for what cannot be undone. */
+  typed?: string;
+  onConfirm: () => Promise<void>;
+  onClose: () => void;
+}
+
+/** A destructive act, asked for once more. Failures are shown in place. */
+export function Confirm({ title, text, action, typed, onConfirm, onClose }: ConfirmProps) {
+  const [word, setWord] = useState("");
+  const [busy, setBusy] = useState(false);
+  const [wrong, setWrong] = useState("");
+  const field = useId();
+  const submit = async (event: FormEvent) => {
+    event.preventDefault();
+    setBusy(true);
+    try {
+      await onConfirm();
+      onClose();
+    } catch (error) {
+      setWrong(wordsOf(error));
+      setBusy(false);
+    }
+  };
+  return (
+    <Dialog title={title} onClose={onClose}>
+      <form className="form" onSubmit={submit}>
+        <div>{text}</div>
+        {typed && (
+          <div className="field">
+            <label htmlFor={field}>
+              Type <code>{typed}</code> to confirm
+            </label>
+            <input
+              id={field}
+              className="input"
+              autoComplete="off"
+              spellCheck={false}
+              autoFocus
+              value={word}
+              onChange={(event) => setWord(event.target.value)}
+            />
+          </div>
+        )}
+        {wrong && (
+          <p className="wrong" role="alert">
+            {wrong}
+          </p>
+        )}
+        <div className="form-actions">
+          <button type="button" className="button" onClick={onClose}>
+            Cancel
+          </button>
+          <button
+            className="button danger"
+            disabled={busy || (typed !== undefined && word !== typed)}
+            autoFocus={!typed}
+          >
+            {action}
+          </button>
+        </div>
+      </form>
+    </Dialog>
+  );
+}

@@ -1,0 +1,50 @@
+// Addresses and pages: the History API in a hook. Knows no page.
+import { useSyncExternalStore, type AnchorHTMLAttributes, type MouseEvent } from "react";
+
+const listeners = new Set<() => void>();
+function changed(): void {
+  for (const listener of listeners) listener();
+}
+if (typeof window !== "undefined") window.addEventListener("popstate", changed);
+
+export function navigate(to: string, { replace = false } = {}): void {
+  if (replace) window.history.replaceState(null, "", to);
+  else window.history.pushState(null, "", to);
+  window.scrollTo(0, 0);
+  changed();
+}
+
+function subscribe(listener: () => void): () => void {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
+
+export function usePath(): string {
+  return useSyncExternalStore(subscribe, () => window.location.pathname);
+}
+
+export function Link({ href, onClick, ...rest }: AnchorHTMLAttributes<HTMLAnchorElement> & { href: string }) {
+  const follow = (event: MouseEvent<HTMLAnchorElement>) => {
+    onClick?.(event);
+    const plain = event.button === 0 && !event.metaKey && !event.ctrlKey && !event.shiftKey && !event.altKey;
+    if (!plain || event.defaultPrevented) return;
+    event.preventDefault();
+    navigate(href);
+  };
+  return <a href={href} onClick={follow} {...rest} />;
+}
+
+/**
+ * Takes the secret behind `#` and removes it from the address, so that it stays in no history. Taken once a page load: React
+ * may render twice.
+ */
+const taken = new Map<string, string>();
+export function takeFragment(): string {
+  const path = window.location.pathname;
+  const fragment = window.location.hash.slice(1);
+  if (fragment) {
+    taken.set(path, decodeURIComponent(fragment));
+    window.history.replaceState(null, "", path + window.location.search);
+  }
+  return taken.get(path) ?? "";
+}

@@ -1,0 +1,97 @@
+// Short words that go away by themselves; errors stay until read, with the request id to quote.
+import { useEffect, useRef, useSyncExternalStore } from "react";
+import { ApiError, wordsOf } from "../api/client";
+import { Icon } from "./icons";
+
+export interface Toast {
+  id: number;
+  kind: "info" | "error";
+  text: string;
+  requestId: string;
+}
+
+const INFO_MS = 5_000;
+const ERROR_MS = 20_000;
+/** More at once would cover the page. */
+const SHOWN_MAX = 4;
+
+let toasts: readonly Toast[] = [];
+let next = 1;
+const listeners = new Set<() => void>();
+
+function change(to: readonly Toast[]): void {
+  toasts = to;
+  for (const listener of listeners) listener();
+}
+
+function dismiss(id: number): void {
+  change(toasts.filter((toast) => toast.id !== id));
+}
+
+function show(kind: Toast["kind"], text: string, requestId: string, ms: number): void {
+  const again = toasts.filter((toast) => toast.text !== text);
+  const id = next++;
+  change([...again, { id, kind, text, requestId }].slice(-SHOWN_MAX));
+  setTimeout(() => dismiss(id), ms);
+}
+
+export function toast(text: string): void {
+  show("info", text, "", INFO_MS);
+}
+
+/** Tells of a failure; `doing` says what was tried ("Stopping algo"). */
+export function toastError(error: unknown, doing?: string): void {
+  const words = wordsOf(error);
+  const text = doing ? `${doing} failed. ${words}` : words;
+  show("error", text, error instanceof ApiError ? error.requestId : "", ERROR_MS);
+}
+
+export async function copyText(text: string, what: string): Promise<void> {
+  try {
+    await navigator.clipboard.writeText(text);
+    toast(`${what} copied`);
+  } catch {
+    toastError(new Error("The browser did not allow it; select the text and copy it by hand."), "Copying");
+  }
+}
+
+function subscribe(listener: () => void): () => void {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
+
+export function Toasts() {
+  const shown = useSyncExternalStore(subscribe, () => toasts);
+  const layer = useRef<HTMLDivElement>(null);
+  // A popover lies above open dialogs; shown anew, it comes to lie on top of those opened since.
+  useEffect(() => {
+    const element = layer.current;
+    if (!element || typeof element.showPopover !== "function") return;
+    if (element.matches(":popover-open")) element.hidePopover();
+    if (shown.length > 0) element.showPopover();
+  }, [shown]);
+  return (
+    <div ref={layer} className="toasts" popover="manual" role="status" aria-live="polite">
+      {shown.map((toast) => (
+        <div
+          key={toast.id}
+          className={`toast ${toast.kind}`}
+          role={toast.kind === "error" ? "alert" : undefined}
+        >
+          <p>{toast.text}</p>
+          <button className="icon-button" aria-label="Dismiss" onClick={() => dismiss(toast.id)}>
+            <Icon name="close" />
+          </button>
+          {toast.requestId && (
+            <p className="request-id">
+              Request <code>{toast.requestId}</code>{" "}
+              <button className="link-button" onClick={() => void copyText(toast.requestId, "Request id")}>
+                Copy
+              </button>
+            </p>
+          )}
+        </div>
+      ))}
+    </div>
+  );
+}

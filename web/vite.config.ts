@@ -1,0 +1,48 @@
+// How the app is built: hashed files below assets/, packed beside the plain ones, nothing inline (the page's policy forbids it).
+import { readdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { brotliCompress, constants, gzip } from "node:zlib";
+import react from "@vitejs/plugin-react";
+import type { Plugin } from "vite";
+import { defineConfig } from "vitest/config";
+
+/** Smaller files gain nothing from packing. */
+const PACK_BYTES_MIN = 1024;
+const PACKABLE = /\.(js|css|svg|json)$/;
+
+function packed(): Plugin {
+  let directory = "dist";
+  return {
+    name: "packed",
+    apply: "build",
+    configResolved(config) {
+      directory = config.build.outDir;
+    },
+    async closeBundle() {
+      const assets = join(directory, "assets");
+      for (const name of await readdir(assets)) {
+        const path = join(assets, name);
+        if (!PACKABLE.test(name)) continue;
+        const plain = await readFile(path);
+        if (plain.length < PACK_BYTES_MIN) continue;
+        const quality = { params: { [constants.BROTLI_PARAM_QUALITY]: 10 } };
+        await writeFile(`${path}.br`, await promisify(brotliCompress)(plain, quality));
+        await writeFile(`${path}.gz`, await promisify(gzip)(plain, { level: 9 }));
+      }
+    },
+  };
+}
+
+export default defineConfig({
+  plugins: [react(), packed()],
+  build: {
+    target: "es2022",
+    modulePreload: { polyfill: false },
+    // Small files as data: addresses would need a wider policy.
+    assetsInlineLimit: 0,
+    chunkSizeWarningLimit: 700,
+  },
+  server: { proxy: { "/api": { target: process.env["BURROW_URL"] ?? "http://127.0.0.1:7070", ws: true } } },
+  test: { include: ["src/**/*.test.ts", "src/**/*.test.tsx"], environment: "node" },
+});
