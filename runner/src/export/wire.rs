@@ -1,0 +1,175 @@
+//! The words of NBD, fixed newstyle: numbers, and what is read into types. Pure; big-endian throughout.
+
+/// Longest payload of a read or write: what the block size information promises and QEMU keeps to.
+pub const PAYLOAD_BYTES_MAX: u32 = 32 << 20;
+/// Longest option: a name of 4096 bytes and some information requests.
+pub const OPTION_BYTES_MAX: u32 = 8192;
+const NAME_BYTES_MAX: usize = 4096;
+
+pub const MAGIC: u64 = u64::from_be_bytes(*b"NBDMAGIC");
+pub const OPTION_MAGIC: u64 = u64::from_be_bytes(*b"IHAVEOPT");
+const OPTION_REPLY_MAGIC: u64 = 0x0003_e889_0455_65a9;
+const REQUEST_MAGIC: u32 = 0x2560_9513;
+const SIMPLE_REPLY_MAGIC: u32 = 0x6744_6698;
+
+pub const HANDSHAKE_FIXED_NEWSTYLE: u16 = 1;
+pub const HANDSHAKE_NO_ZEROES: u16 = 2;
+
+/// Has flags, FLUSH, FUA, TRIM, WRITE_ZEROES, and a flush on one connection covers the writes of all.
+pub const TRANSMISSION_FLAGS: u16 = 1 | 1 << 2 | 1 << 3 | 1 << 5 | 1 << 6 | 1 << 8;
+
+pub const REPLY_ACK: u32 = 1;
+pub const REPLY_SERVER: u32 = 2;
+pub const REPLY_INFO: u32 = 3;
+pub const REPLY_UNSUPPORTED: u32 = 1 << 31 | 1;
+pub const REPLY_INVALID: u32 = 1 << 31 | 3;
+pub const REPLY_UNKNOWN: u32 = 1 << 31 | 6;
+pub const REPLY_TOO_BIG: u32 = 1 << 31 | 9;
+
+pub const INFO_EXPORT: u16 = 0;
+pub const INFO_BLOCK_SIZE: u16 = 3;
+
+pub const OPTION_HEADER_BYTES: usize = 16;
+pub const REQUEST_BYTES: usize = 28;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OptionKind {
+    ExportName,
+    Abort,
+    List,
+    Info,
+    Go,
+    /// Also those we know and do not serve: TLS, structured replies.
+    Other(u32),
+}
+
+/// What precedes an option's data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OptionHeader {
+    pub code: u32,
+    pub length: u32,
+}
+
+impl OptionHeader {
+    pub fn decode(bytes: &[u8; OPTION_HEADER_BYTES]) -> Option<Self> {
+        let magic = u64::from_be_bytes(*bytes.first_chunk()?);
+        let code = u32::from_be_bytes(*bytes[8..].first_chunk()?);
+        let length = u32::from_be_bytes(*bytes[12..].first_chunk()?);
+        (magic == OPTION_MAGIC).then_some(Self { code, length })
+    }
+
+    pub fn kind(self) -> OptionKind {
+        match self.code {
+            1 => OptionKind::ExportName,
+            2 => OptionKind::Abort,
+            3 => OptionKind::List,
+            6 => OptionKind::Info,
+            7 => OptionKind::Go,
+            other => OptionKind::Other(other),
+        }
+    }
+}
+
+/// The data of INFO and GO: a name, then which information is wanted. We send all we have, so that list is only checked.
+pub fn decode_info(bytes: &[u8]) -> Option<&str> {
+    let (length, rest) = bytes.split_first_chunk::<4>()?;
+    let (name, rest) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+    let (count, wanted) = rest.split_first_chunk::<2>()?;
+    let whole = wanted.len() == usize::from(u16::from_be_bytes(*count)) * 2;
+    if whole { decode_name(name) } else { None }
+}
+
+pub fn decode_name(bytes: &[u8]) -> Option<&str> {
+    str::from_utf8(bytes).ok().filter(|name| name.len() <= NAME_BYTES_MAX)
+}
+
+pub fn option_reply(code: u32, kind: u32, data: &[u8]) -> Vec<u8> {
+    let mut bytes = OPTION_REPLY_MAGIC.to_be_bytes().to_vec();
+    bytes.extend_from_slice(&code.to_be_bytes());
+    bytes.extend_from_slice(&kind.to_be_bytes());
+    bytes.extend_from_slice(&(data.len() as u32).to_be_bytes());
+    bytes.extend_from_slice(data);
+    bytes
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    Read,
+    Write,
+    Disconnect,
+    Flush,
+    Trim,
+    WriteZeroes,
+    Other(u16),
+}
+
+/// A request without its payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    pub flags: u16,
+    pub command: Command,
+    pub cookie: u64,
+    pub offset: u64,
+    pub length: u32,
+}
+
+/// The data is to be on disk when the reply comes.
+pub const FLAG_FUA: u16 = 1;
+/// Zeros, but no hole.
+pub const FLAG_NO_HOLE: u16 = 2;
+
+impl Request {
+    pub fn decode(bytes: &[u8; REQUEST_BYTES]) -> Option<Self> {
+        let magic = u32::from_be_bytes(*bytes.first_chunk()?);
+        let command = match u16::from_be_bytes(*bytes[6..].first_chunk()?) {
+            0 => Command::Read,
+            1 => Command::Write,
+            2 => Command::Disconnect,
+            3 => Command::Flush,
+            4 => Command::Trim,
+            6 => Command::WriteZeroes,
+            other => Command::Other(other),
+        };
+        let request = Self {
+            flags: u16::from_be_bytes(*bytes[4..].first_chunk()?),
+            command,
+            cookie: u64::from_be_bytes(*bytes[8..].first_chunk()?),
+            offset: u64::from_be_bytes(*bytes[16..].first_chunk()?),
+            length: u32::from_be_bytes(*bytes[24..].first_chunk()?),
+        };
+        (magic == REQUEST_MAGIC).then_some(request)
+    }
+
+    pub fn is_forced(self) -> bool {
+        self.flags & FLAG_FUA != 0
+    }
+
+    /// Whether it carries only flags that its command has.
+    pub fn flags_are_known(self) -> bool {
+        let known = match self.command {
+            Command::WriteZeroes => FLAG_FUA | FLAG_NO_HOLE,
+            // FUA is harmless on all others, and some clients set it.
+            _ => FLAG_FUA,
+        };
+        self.flags & !known == 0
+    }
+}
+
+/// Errors that a reply can carry, by the numbers of the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Failure {
+    Io = 5,
+    Invalid = 22,
+    NoSpace = 28,
+    Overflow = 75,
+    Shutdown = 108,
+}
+
+pub fn simple_reply(cookie: u64, failure: Option<Failure>) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..4].copy_from_slice(&SIMPLE_REPLY_MAGIC.to_be_bytes());
+    bytes[4..8].copy_from_slice(&failure.map_or(0, |failure| failure as u32).to_be_bytes());
+    bytes[8..].copy_from_slice(&cookie.to_be_bytes());
+    bytes
+}
