@@ -30,7 +30,7 @@ set -- "$bin/postgres" -D "$dir/data" -c listen_addresses= -c fsync=off -c max_c
 [ -z "$user" ] || set -- setpriv --reuid "$user" --clear-groups -- "$@"
 "$@" </dev/null >/dev/null 2>"$dir/log" &
 server=$!
-trap 'kill -QUIT $server; wait $server; rm -rf "$dir"' EXIT
+trap 'kill -QUIT $server; wait $server || true; rm -rf "$dir"' EXIT
 until "$bin/pg_isready" -q -h "$dir/data"; do kill -0 $server || { cat "$dir/log" >&2; exit 1; }; sleep 0.02; done
 echo ready
 cat >/dev/null

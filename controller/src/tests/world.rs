@@ -33,11 +33,16 @@ pub struct World {
 impl World {
     pub async fn new() -> Self {
         let url = super::postgres::database().await;
-        Self::on(url, "host-a").await
+        Self::on(url, "host-a", None).await
+    }
+
+    /// A second controller on another's database, with the same master key.
+    pub async fn on_with_key(other: &Self, host: &str) -> Self {
+        Self::on(other.config.database_url.clone(), host, Some(&other.config.master_key)).await
     }
 
     /// A controller of its own directory on a given database.
-    pub async fn on(database_url: Redacted<String>, host: &str) -> Self {
+    async fn on(database_url: Redacted<String>, host: &str, key: Option<&std::path::Path>) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path();
         let specs = path.join("specs");
@@ -45,7 +50,7 @@ impl World {
         let config = Config {
             database_url,
             host: host.to_owned(),
-            master_key: path.join("master.key"),
+            master_key: key.map_or_else(|| path.join("master.key"), std::path::Path::to_owned),
             store: format!("file://{}", path.join("objects").display()),
             run_dir: path.join("run"),
             cache_dir: path.join("cache"),
@@ -138,6 +143,17 @@ impl World {
     }
 }
 
+impl World {
+    /// Those of the workspaces for which a process was started here.
+    pub fn specs(&self, ids: &[WorkspaceId]) -> Vec<WorkspaceId> {
+        let entries = std::fs::read_dir(self.directory.path().join("specs")).expect("listed");
+        let specs: Vec<RunnerSpec> = entries
+            .filter_map(|entry| serde_json::from_slice(&std::fs::read(entry.ok()?.path()).ok()?).ok())
+            .collect();
+        ids.iter().copied().filter(|id| specs.iter().any(|spec| spec.workspace == *id)).collect()
+    }
+}
+
 impl Drop for World {
     fn drop(&mut self) {
         self.shutdown.cancel();
@@ -194,6 +210,18 @@ impl Client {
     pub fn with_cookie(&self, answer: &Answer) -> Self {
         let set = answer.headers["set-cookie"].to_str().expect("text");
         self.with("cookie", set.split(';').next().expect("a pair"))
+    }
+
+    /// The same person on another controller.
+    #[must_use]
+    pub fn with_headers_of(&self, other: &Self) -> Self {
+        Self { socket: self.socket.clone(), headers: other.headers.clone() }
+    }
+
+    /// The session cookie's value.
+    pub fn credential(&self) -> &str {
+        let cookie = self.headers.iter().find(|(name, _)| name == "cookie").expect("signed in");
+        cookie.1.split_once('=').expect("a pair").1
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -297,18 +325,25 @@ impl Events {
             }
             let frame = timeout(SOON, self.body.frame()).await.expect("in time")?.expect("read");
             let data = frame.into_data().unwrap_or_default();
+            // Comments keep the line alive and say nothing.
             self.text.push_str(std::str::from_utf8(&data).expect("UTF-8"));
         }
     }
 
     /// The next event that fits.
     pub async fn until(&mut self, fits: impl Fn(&str, &Value) -> bool) -> Value {
-        loop {
-            let (name, data) = self.next().await.expect("the stream goes on");
-            if fits(&name, &data) {
-                return data;
+        let mut last = Value::Null;
+        let found = timeout(SOON, async {
+            loop {
+                let (name, data) = self.next().await.expect("the stream goes on");
+                if fits(&name, &data) {
+                    return data;
+                }
+                last = data;
             }
-        }
+        })
+        .await;
+        found.unwrap_or_else(|_| panic!("no such event; the last was {last}"))
     }
 }
 

@@ -1,0 +1,342 @@
+//! Workspaces from start to stop with real processes; crashes, fences, restarts.
+
+use std::time::Duration;
+
+use protocol::{
+    Epoch, ManifestId, WorkspaceId,
+    api::workspace::SnapshotList,
+    runner::{Command, Report},
+    workspace::{Failure, Phase, Step, StepProgress},
+};
+use serde_json::json;
+
+use super::world::{World, eventually, snapshot};
+
+#[tokio::test]
+async fn a_workspace_starts_runs_and_is_persisted() {
+    let mut world = World::new().await;
+    let owner = world.owner().await;
+    let made = owner.create("demo").await;
+    let mut events = owner.events(&format!("/api/v1/workspaces/{}/events", made.id)).await;
+    let runner = world.runner(made.id, 1).await;
+    assert_eq!((runner.spec.name.as_str(), runner.spec.head), ("demo", None));
+    assert_eq!(runner.spec.data_key.expose().len(), 64);
+    let step =
+        |step| Report::Step(StepProgress { step, since: time::OffsetDateTime::now_utc(), detail: None });
+    runner.say(vec![step(Step::Volume), step(Step::Boot)]).await.expect("heard");
+    let booting = events.until(|_, data| data["steps"][3]["step"] == "boot").await;
+    assert_eq!(booting["phase"], "provisioning");
+    runner.ready().await;
+    let running = events.until(|_, data| data["phase"] == "running").await;
+    assert_eq!(running["accelerator"], "none");
+
+    assert_eq!(owner.act(made.id, "start").await.code(), "conflict");
+    assert_eq!(owner.act(made.id, "stop").await.status, 200);
+    assert_eq!(runner.command(Command::Run).await, Command::Stop);
+    runner.exchange(vec![step(Step::Upload)], Command::Stop, 0).await.expect("heard");
+    events.until(|_, data| data["phase"] == "persisting").await;
+    runner.persist(7).await;
+    let rest = events.until(|_, data| data["phase"] == "terminated").await;
+    assert!(rest["safe_at"].is_string() && rest["failure"].is_null(), "{rest}");
+    assert_eq!(rest["stored_bytes"], 2048);
+    eventually("the process ends", async || (!runner.alive()).then_some(())).await;
+
+    assert_eq!(owner.act(made.id, "start").await.status, 200);
+    let again = world.runner(made.id, 2).await;
+    assert_eq!(again.spec.head, Some(ManifestId([7; 32])));
+    assert_ne!(again.spec.token, runner.spec.token);
+    let snapshots: SnapshotList = owner.get(&format!("/api/v1/workspaces/{}/snapshots", made.id)).await.ok();
+    assert_eq!((snapshots.snapshots.len(), snapshots.snapshots[0].epoch), (1, Epoch(1)));
+    world.stop().await;
+    assert!(!again.alive(), "no runner outlives its controller");
+}
+
+#[tokio::test]
+async fn a_replaced_runner_is_fenced_and_changes_nothing() {
+    let world = World::new().await;
+    let owner = world.owner().await;
+    let id = owner.create("demo").await.id;
+    let old = world.runner(id, 1).await;
+    old.ready().await;
+    old.kill();
+    let failed = owner.reaches(id, Phase::Terminated).await;
+    assert!(failed.failure.is_some());
+    let refused = old.say(vec![snapshot(9)]).await.expect_err("nothing is placed");
+    assert_eq!((refused.status, refused.code()), (409, "fenced"));
+
+    owner.act(id, "start").await;
+    let new = world.runner(id, 2).await;
+    let refused = old.say(vec![snapshot(9), Report::Stopped]).await.expect_err("an old epoch");
+    assert_eq!((refused.status, refused.code()), (409, "fenced"));
+    new.ready().await;
+    let now = owner.workspace(id).await;
+    assert_eq!((now.phase, now.epoch, now.safe_at), (Phase::Running, Epoch(2), None));
+
+    // The right epoch with another one's token is nobody.
+    let mut thief = world.runner(id, 2).await;
+    thief.spec.token = old.spec.token.clone();
+    assert_eq!(thief.say(vec![snapshot(9)]).await.expect_err("not its token").status, 401);
+    let mut future = world.runner(id, 2).await;
+    future.spec.epoch = Epoch(3);
+    assert_eq!(future.say(vec![]).await.expect_err("an epoch to come").code(), "fenced");
+}
+
+#[tokio::test]
+async fn a_doubled_snapshot_counts_once_and_an_older_one_is_not_the_head_again() {
+    let world = World::new().await;
+    let owner = world.owner().await;
+    let id = owner.create("demo").await.id;
+    let runner = world.runner(id, 1).await;
+    runner.ready().await;
+    for content in [1, 1, 2, 1] {
+        let reply = runner.say(vec![snapshot(content)]).await.expect("heard");
+        assert_eq!(reply.committed, [ManifestId([content; 32])], "always answered");
+    }
+    let snapshots: SnapshotList = owner.get(&format!("/api/v1/workspaces/{id}/snapshots")).await.ok();
+    assert_eq!(snapshots.snapshots.len(), 2);
+    owner.act(id, "stop").await;
+    runner.say(vec![Report::Stopped]).await.expect("heard");
+    owner.reaches(id, Phase::Terminated).await;
+    owner.act(id, "start").await;
+    assert_eq!(world.runner(id, 2).await.spec.head, Some(ManifestId([2; 32])));
+}
+
+#[tokio::test]
+async fn a_start_that_fails_is_tried_again_and_then_told() {
+    let world = World::new().await;
+    let owner = world.owner().await;
+    let id = owner.create("demo").await.id;
+    for epoch in 1..=3 {
+        let runner = world.runner(id, epoch).await;
+        let failure = Failure {
+            step: Step::Boot,
+            cause: "No kernel.".to_owned(),
+            action: "Build the image.".to_owned(),
+            log: vec!["panic".to_owned()],
+        };
+        runner.say(vec![Report::Failed { failure, home_safe: true }]).await.expect("heard");
+    }
+    let rest = owner.reaches(id, Phase::Terminated).await;
+    let failure = rest.failure.expect("told");
+    assert_eq!((failure.step, failure.cause.as_str(), failure.log.len()), (Step::Boot, "No kernel.", 1));
+}
+
+#[tokio::test]
+async fn an_image_that_is_missing_is_named() {
+    let mut world = World::new().await;
+    world.stop().await;
+    world.config.engine.images.clear();
+    world.start().await;
+    let owner = world.owner().await;
+    let id = owner.create("demo").await.id;
+    let failed = eventually("a failure", async || {
+        Some(owner.workspace(id).await).filter(|now| now.phase == Phase::Terminated)
+    });
+    assert!(failed.await.failure.expect("told").cause.contains("image `base`"));
+}
+
+#[tokio::test]
+async fn a_deleted_workspace_ends_without_a_snapshot_and_frees_its_name() {
+    let world = World::new().await;
+    let owner = world.owner().await;
+    let id = owner.create("demo").await.id;
+    let mut events = owner.events("/api/v1/workspaces/events").await;
+    let runner = world.runner(id, 1).await;
+    runner.ready().await;
+    let taken = owner.post("/api/v1/workspaces", &json!({ "name": "demo" })).await;
+    assert_eq!((taken.status, taken.code()), (409, "name_taken"));
+    assert_eq!(owner.delete(&format!("/api/v1/workspaces/{id}")).await.status, 204);
+    assert_eq!(runner.command(Command::Run).await, Command::Discard);
+    assert_eq!(owner.act(id, "start").await.code(), "conflict");
+    runner.exchange(vec![Report::Stopped], Command::Discard, 0).await.expect("heard");
+    let gone = events.until(|name, _| name == "deleted").await;
+    assert_eq!(gone["id"], id.to_string());
+    assert_eq!(owner.get(&format!("/api/v1/workspaces/{id}")).await.status, 404);
+    owner.create("demo").await;
+}
+
+#[tokio::test]
+async fn a_repeated_creation_makes_one_workspace() {
+    let world = World::new().await;
+    let owner = world.owner().await.with("idempotency-key", "k1");
+    let (one, two) = tokio::join!(owner.create("demo"), owner.create("demo"));
+    assert_eq!(one.id, two.id);
+    let other = owner.post("/api/v1/workspaces", &json!({ "name": "other" })).await;
+    assert_eq!((other.status, other.code()), (409, "conflict"));
+}
+
+#[tokio::test]
+async fn a_silent_runner_loses_its_lease() {
+    let world = World::new().await;
+    let owner = world.owner().await;
+    let id = owner.create("demo").await.id;
+    let runner = world.runner(id, 1).await;
+    runner.ready().await;
+    set_lease(&world, id, "-1 seconds").await;
+    let rest = owner.reaches(id, Phase::Terminated).await;
+    assert!(rest.failure.is_some());
+    eventually("the process is ended", async || (!runner.alive()).then_some(())).await;
+    assert_eq!(runner.say(vec![]).await.expect_err("too late").code(), "fenced");
+}
+
+/// As if the runner had last spoken so that its lease ends then.
+async fn set_lease(world: &World, id: WorkspaceId, from_now: &str) {
+    let app = world.app();
+    let mut system = app.db.system().await.expect("a transaction");
+    sqlx::query("update workspaces set lease_until = now() + $2::text::interval where workspace_id = $1")
+        .bind(id.0)
+        .bind(from_now)
+        .execute(system.connection())
+        .await
+        .expect("updated");
+    system.commit().await.expect("committed");
+}
+
+async fn lease_seconds(world: &World, id: WorkspaceId) -> f64 {
+    let app = world.app();
+    let mut system = app.db.system().await.expect("a transaction");
+    sqlx::query_scalar(
+        "select extract(epoch from lease_until - now())::float8 from workspaces where workspace_id = $1",
+    )
+    .bind(id.0)
+    .fetch_one(system.connection())
+    .await
+    .expect("read")
+}
+
+#[tokio::test]
+async fn persisting_all_waits_for_every_home() {
+    let mut world = World::new().await;
+    let owner = world.owner().await;
+    let ids = [owner.create("one").await.id, owner.create("two").await.id];
+    let mut runners = vec![];
+    for id in ids {
+        let runner = world.runner(id, 1).await;
+        runner.ready().await;
+        runners.push(runner);
+    }
+    let mut seen = vec![];
+    let all =
+        async { world.controller().persist_all(|awake| seen.push(awake.len())).await.expect("persisted") };
+    let stopping = async {
+        for (content, runner) in (1..).zip(&runners) {
+            assert_eq!(runner.command(Command::Run).await, Command::Stop);
+            runner.persist(content).await;
+        }
+    };
+    let (persisted, ()) = tokio::join!(all, stopping);
+    assert_eq!((persisted.stopped, persisted.kept_locally.len()), (2, 0));
+    assert_eq!((seen.first(), seen.last()), (Some(&2), Some(&0)));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_controller_that_comes_back_knows_what_it_lost() {
+    let mut world = World::new().await;
+    let owner = world.owner().await;
+    let (running, starting) = (owner.create("one").await.id, owner.create("two").await.id);
+    world.runner(running, 1).await.ready().await;
+    let first = world.runner(starting, 1).await;
+    // Ended without persisting, as a crash would.
+    world.stop().await;
+    assert!(!first.alive());
+    world.start().await;
+    let rest = owner.reaches(running, Phase::Terminated).await;
+    assert!(rest.steps.iter().any(|step| step.detail.is_some()), "says what happened");
+    // What was starting starts again, as another placement.
+    let second = world.runner(starting, 2).await;
+    assert_eq!(first.say(vec![]).await.expect_err("an old epoch").code(), "fenced");
+    second.ready().await;
+    owner.reaches(starting, Phase::Running).await;
+}
+
+#[tokio::test]
+async fn two_controllers_share_a_database() {
+    let first = World::new().await;
+    let mut second = World::on_with_key(&first, "host-b").await;
+    let owner = first.owner().await;
+    let through_second = second.anonymous().with_headers_of(&owner);
+    let mut events = through_second.events("/api/v1/workspaces/events").await;
+    let mut ids = vec![];
+    for number in 0..12 {
+        let client = if number % 2 == 0 { &owner } else { &through_second };
+        ids.push(client.create(&format!("w{number}")).await.id);
+    }
+    // Each is placed exactly once, by one of them.
+    for id in &ids {
+        let runner = either(&first, &second, *id).await;
+        runner.ready().await;
+        assert_eq!(owner.reaches(*id, Phase::Running).await.epoch, Epoch(1));
+    }
+    let here = first.specs(&ids);
+    let there = second.specs(&ids);
+    assert_eq!(here.len() + there.len(), ids.len());
+    let seen = events.until(|_, data| data["id"] == ids[0].to_string() && data["phase"] == "running").await;
+    assert_eq!(seen["epoch"], 1);
+
+    // A stop asked of one reaches a runner of the other at once.
+    let id = ids[0];
+    let runner = either(&first, &second, id).await;
+    let (stopped, command) = tokio::join!(through_second.act(id, "stop"), runner.command(Command::Run));
+    assert_eq!((stopped.status, command), (200, Command::Stop));
+
+    // One goes and comes back: only its own machines are lost.
+    second.stop().await;
+    second.start().await;
+    for id in ids.iter().skip(1) {
+        let expected = if here.contains(id) { Phase::Running } else { Phase::Terminated };
+        owner.reaches(*id, expected).await;
+    }
+}
+
+async fn either(first: &World, second: &World, id: WorkspaceId) -> super::world::Runner {
+    tokio::select! {
+        runner = first.runner(id, 1) => runner,
+        runner = second.runner(id, 1) => runner,
+    }
+}
+
+#[tokio::test]
+async fn capacity_makes_a_queue_with_positions() {
+    let mut world = World::new().await;
+    world.stop().await;
+    world.config.engine.machines_max = 1;
+    world.start().await;
+    let owner = world.owner().await;
+    let first = owner.create("one").await.id;
+    world.runner(first, 1).await.ready().await;
+    let (second, third) = (owner.create("two").await.id, owner.create("three").await.id);
+    eventually("positions", async || {
+        let positions = [second, third].map(|id| owner.workspace(id));
+        let [two, three] = positions;
+        let places = (two.await.queue_position, three.await.queue_position);
+        (places == (Some(1), Some(2))).then_some(())
+    })
+    .await;
+    owner.act(second, "stop").await;
+    assert_eq!(owner.workspace(second).await.phase, Phase::Terminated);
+    owner.act(first, "stop").await;
+    world.runner(first, 1).await.persist(1).await;
+    world.runner(third, 1).await;
+}
+
+#[tokio::test]
+async fn a_long_poll_ends_in_time_and_at_the_shutdown() {
+    let mut world = World::new().await;
+    let owner = world.owner().await;
+    let id = owner.create("demo").await.id;
+    let runner = world.runner(id, 1).await;
+    runner.ready().await;
+    let begun = std::time::Instant::now();
+    let reply = runner.exchange(vec![], Command::Run, 300).await.expect("heard");
+    assert_eq!(reply.command, Command::Run);
+    assert!(begun.elapsed() >= Duration::from_millis(300));
+    set_lease(&world, id, "5 seconds").await;
+    let heard = async {
+        // The report has come in when it has prolonged the lease.
+        eventually("a lease", async || (lease_seconds(&world, id).await > 10.0).then_some(())).await;
+        world.stop().await;
+    };
+    let (reply, ()) = tokio::join!(runner.exchange(vec![], Command::Run, 10_000), heard);
+    assert!(reply.is_ok_and(|reply| reply.command == Command::Run));
+}
