@@ -1,1 +1,4 @@
-//! Placeholder.
+//! One process per running workspace; also builds the images that workspaces boot from.
+
+pub mod export;
+pub mod images;

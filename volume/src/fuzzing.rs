@@ -39,3 +39,24 @@ pub fn names(text: &str) {
     let _ = S3Options::parse(text);
     let _ = check_name(text);
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(5000))]
+
+        #[test]
+        fn decoders_bear_any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..2000), text in ".{0,80}") {
+            manifest(&bytes);
+            frame_content(&bytes);
+            sealed_frame(&bytes);
+            dirty_log(&bytes);
+            names(&text);
+            names(&format!("s3://{text}"));
+        }
+    }
+}

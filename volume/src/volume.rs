@@ -349,6 +349,11 @@ impl Shared {
         let gate = self.flush_gate.clone().lock_owned().await;
         self.on_cache(move |shared, cache| {
             let _gate = gate;
+            if !cache()?.wants_rewrite() {
+                return Ok(());
+            }
+            // Most of it without the lock, so that the guest waits only for what it writes meanwhile.
+            shared.data.sync().map_err(|error| shared.fail(&error))?;
             let mut cache = cache()?;
             if cache.wants_rewrite() {
                 cache.rewrite_log().map_err(|error| shared.fail(&error))?;

@@ -43,10 +43,7 @@ pub fn test(quick: bool, filter: &[String]) -> Result<()> {
     }
     report.tests("cargo test", || {
         let mut command = run::cargo();
-        command
-            .args(["test", "--workspace", "--no-fail-fast", "--"])
-            .args(filter)
-            .envs(environment);
+        command.args(["test", "--workspace", "--no-fail-fast", "--"]).args(filter).envs(environment);
         counted(&mut command, cargo_counts)
     });
     if filter.is_empty() {

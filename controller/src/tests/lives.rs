@@ -340,3 +340,33 @@ async fn a_long_poll_ends_in_time_and_at_the_shutdown() {
     let (reply, ()) = tokio::join!(runner.exchange(vec![], Command::Run, 10_000), heard);
     assert!(reply.is_ok_and(|reply| reply.command == Command::Run));
 }
+
+#[tokio::test]
+async fn another_master_key_is_refused() {
+    let mut world = World::new().await;
+    world.stop().await;
+    world.config.master_key = world.directory.path().join("another.key");
+    let started =
+        crate::Controller::start(world.config.clone(), tokio_util::sync::CancellationToken::new()).await;
+    assert!(matches!(started.err(), Some(crate::StartError::OtherMasterKey { .. })));
+}
+
+#[tokio::test]
+async fn a_runner_that_ignores_its_end_is_killed_and_the_next_waits_for_it() {
+    let mut world = World::new().await;
+    world.stop().await;
+    let specs = world.directory.path().join("specs").into_os_string();
+    // Reads its specification and then minds neither the end of its input nor anything else.
+    world.config.engine.runner_arguments =
+        vec!["-c".into(), r#"trap "" TERM; cat > "$0/$$.json"; exec sleep 600"#.into(), specs];
+    world.start().await;
+    let owner = world.owner().await;
+    let id = owner.create("demo").await.id;
+    let old = world.runner(id, 1).await;
+    old.ready().await;
+    set_lease(&world, id, "-1 seconds").await;
+    owner.reaches(id, Phase::Terminated).await;
+    owner.act(id, "start").await;
+    world.runner(id, 2).await;
+    assert!(!old.alive(), "two processes never hold one home");
+}

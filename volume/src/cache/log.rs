@@ -334,3 +334,73 @@ fn cut_of(records: &[&Record], head: ManifestId) -> Option<u32> {
         _ => None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn header(head: Option<ManifestId>) -> Header {
+        Header {
+            tenant: TenantId(Uuid::from_u128(1)),
+            volume: VolumeId(Uuid::from_u128(2)),
+            key_check: [3; 16],
+            epoch: Epoch(4),
+            size_bytes: 5 << 20,
+            head,
+            boot: [6; 16],
+            salt: [7; 32],
+        }
+    }
+
+    fn encoded(header: &Header, records: &[Record]) -> Vec<u8> {
+        let (mut bytes, mut slot) = (header.encode().to_vec(), 0);
+        for record in records {
+            record.encode(&header.salt, slot, &mut bytes);
+            slot += record.slots();
+        }
+        bytes
+    }
+
+    fn record() -> impl Strategy<Value = Record> {
+        let range = (any::<u32>(), any::<u32>()).prop_map(|(one, other)| one.min(other)..one.max(other));
+        prop_oneof![
+            range.clone().prop_map(Record::Data),
+            range.clone().prop_map(Record::Hole),
+            range.prop_map(Record::Cached),
+            (any::<u32>(), Just(0))
+                .prop_map(|(through, acknowledged)| Record::Flush { through, acknowledged }),
+            any::<u32>().prop_map(Record::Cut),
+            (any::<u32>(), any::<[u8; 32]>()).prop_map(|(number, id)| Record::Done(number, ManifestId(id))),
+            Just(Record::Closed),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_log_reads_back_up_to_where_it_is_torn(
+            records in prop::collection::vec(record(), 0..30),
+            head in any::<Option<[u8; 32]>>(),
+            torn in any::<prop::sample::Index>(),
+        ) {
+            let header = header(head.map(ManifestId));
+            let bytes = encoded(&header, &records);
+            let (found, read) = parse(&bytes).expect("whole");
+            prop_assert_eq!(&found, &header);
+            prop_assert_eq!(read.iter().map(|(_, record)| record).collect::<Vec<_>>(), records.iter().collect::<Vec<_>>());
+
+            let length = HEADER_BYTES + torn.index(bytes.len() - HEADER_BYTES + 1);
+            let (_, read) = parse(&bytes[..length]).expect("a torn end is no damage");
+            let whole = read.iter().map(|(_, record)| record.slots() as usize).sum::<usize>() * SLOT_BYTES;
+            prop_assert!(whole + HEADER_BYTES <= length && length < whole + HEADER_BYTES + 3 * SLOT_BYTES);
+        }
+
+        #[test]
+        fn an_altered_header_is_refused(at in 0..HEADER_BYTES, bit in 0u8..8) {
+            let mut bytes = encoded(&header(None), &[]);
+            bytes[at] ^= 1u8 << bit;
+            prop_assert!(matches!(parse(&bytes), Err(LogError::Header)));
+        }
+    }
+}
