@@ -143,6 +143,7 @@ impl Controller {
         let mut ear = self.app.hub.listen();
         let deadline = Instant::now() + (STOP_MAX + PERSIST_MAX).unsigned_abs() + JOIN_MAX;
         let begun = self.awake().await?;
+        progress(&begun);
         for one in &begun {
             schedule::happen(&self.app, one.workspace, Event::Stop).await?;
         }
