@@ -38,6 +38,7 @@ export default defineConfig({
   plugins: [react(), packed()],
   build: {
     target: "es2022",
+    cssTarget: ["chrome123", "firefox120", "safari17.5"], // the first with light-dark()
     modulePreload: { polyfill: false },
     // Small files as data: addresses would need a wider policy.
     assetsInlineLimit: 0,
