@@ -31,7 +31,7 @@ const KERNEL: &str = "vmlinux";
 const MODULES: &str = "modules";
 const MANIFEST: &str = "manifest.json";
 
-/// What a build takes at its height: the tree with the fetched packages, and the image beside it. Measured 1.3 GiB.
+/// What a build takes at its height: the tree with the fetched packages, and the image beside it, with room to spare.
 const ROOM_NEEDED: u64 = 2 << 30;
 
 /// Told what is being done now, and how much of all is done by then, from 0 to 1, if that is known.
