@@ -7,6 +7,7 @@ pub mod error;
 pub mod events;
 pub mod link;
 pub mod socket;
+pub mod splice;
 
 pub use api::Api;
 pub use error::ApiError;

@@ -28,7 +28,6 @@ mod refusal;
 mod relay;
 mod serve;
 mod sessions;
-mod splice;
 mod stall;
 mod websocket;
 

@@ -6,6 +6,7 @@ use axum::{body::Body, response::Response};
 use client::{
     Link, LinkError,
     link::{self, SocketError, empty},
+    splice::{End, splice},
 };
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
@@ -26,7 +27,6 @@ use crate::{
     links::Place,
     refusal::{Outcome, Refusal},
     sessions::Live,
-    splice::{End, splice},
     stall::Lift,
     websocket::{self, Wish},
 };

@@ -26,8 +26,8 @@ use error::{at, full};
 pub const BASE_DEFINITION: &str = include_str!("../../../images/base/image.toml");
 
 const DEFINITION: &str = "image.toml";
-const ROOTFS: &str = "rootfs.erofs";
-const KERNEL: &str = "vmlinux";
+pub(crate) const ROOTFS: &str = "rootfs.erofs";
+pub(crate) const KERNEL: &str = "vmlinux";
 const MODULES: &str = "modules";
 const MANIFEST: &str = "manifest.json";
 

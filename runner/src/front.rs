@@ -1,0 +1,320 @@
+//! The front: where streams come in. It checks each one's grant for itself and passes it on to the agent.
+//!
+//! The gateway is believed in nothing: signature, workspace, epoch, route and access are looked at here again. The guest never
+//! sees a grant. It looks into messages only of viewers who may not write, to drop what they may not send.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use axum::body::Body;
+use client::{
+    LinkError,
+    link::SocketError,
+    splice::{End, splice},
+};
+use futures_util::{SinkExt as _, StreamExt as _, future::pending};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::{body::Incoming, ext::Protocol, service::service_fn, upgrade::OnUpgrade};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use protocol::{
+    Code, Epoch, Problem, WorkspaceId,
+    agent::{ACCESS_HEADER, Kind, MESSAGE_BYTES_MAX, Route, viewer_may_send},
+    grant::{Access, Grant, VerifyingKey},
+};
+use time::OffsetDateTime;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{UnixListener, UnixStream},
+    sync::Semaphore,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{Message, protocol::Role, protocol::WebSocketConfig},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::agent::{Agent, AgentError};
+
+/// Gateways of one cluster; each keeps one link.
+const CONNECTIONS_MAX: usize = 64;
+/// Streams at once on one link: terminals, documents and requests of all viewers.
+const STREAMS_MAX: u32 = 1024;
+const HEADER_BYTES_MAX: u32 = 16 * 1024;
+/// Per stream, and for the link: as the other ends have them.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const LINK_WINDOW: u32 = 4 * STREAM_WINDOW;
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+const PING_DEADLINE: Duration = Duration::from_secs(20);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// From our answer to the stream being ours.
+const UPGRADE_WITHIN: Duration = Duration::from_secs(10);
+/// An agent answers at once or after a look at its disk; an upload takes as long as it takes, its silence is the gateway's to end.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+const UPLOAD_WITHIN: Duration = Duration::from_hours(2);
+
+/// What only we may say, and what the guest need not know.
+const NOT_PASSED: [HeaderName; 4] =
+    [header::AUTHORIZATION, header::COOKIE, header::HOST, HeaderName::from_static(ACCESS_HEADER)];
+
+/// Whose streams are let in, and where they go.
+pub struct Front {
+    pub workspace: WorkspaceId,
+    pub epoch: Epoch,
+    pub key: VerifyingKey,
+    pub agent: Arc<Agent>,
+}
+
+/// Why a stream was not let in.
+#[derive(Debug)]
+struct Refusal(Code, String);
+
+type Outcome<T> = Result<T, Refusal>;
+
+impl Front {
+    /// Serves whoever connects, until told to stop: then every stream is cut.
+    pub async fn serve(self: Arc<Self>, listener: UnixListener, stop: CancellationToken) {
+        let mut connections = JoinSet::new();
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = accept(&listener, &places) => accepted,
+            };
+            let Some((stream, place)) = accepted else { continue };
+            let front = self.clone();
+            let stop = stop.clone();
+            connections.spawn(async move {
+                let _place = place;
+                front.connection(stream, stop).await;
+            });
+            while connections.try_join_next().is_some() {}
+        }
+        connections.shutdown().await;
+    }
+
+    async fn connection(self: Arc<Self>, stream: UnixStream, stop: CancellationToken) {
+        let service = service_fn(move |request| {
+            let (front, stop) = (self.clone(), stop.clone());
+            async move { Ok::<_, Infallible>(front.answer(request, stop).await) }
+        });
+        let served = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .enable_connect_protocol()
+            .max_concurrent_streams(STREAMS_MAX)
+            .max_header_list_size(HEADER_BYTES_MAX)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(LINK_WINDOW)
+            .keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_DEADLINE)
+            .serve_connection(TokioIo::new(stream), service)
+            .await;
+        if let Err(error) = served {
+            tracing::debug!(%error, "a gateway's link ended");
+        }
+    }
+
+    async fn answer(&self, request: Request<Incoming>, stop: CancellationToken) -> Response<Body> {
+        let method = request.method().clone();
+        let outcome = self.relay(request, stop).await;
+        outcome.unwrap_or_else(|Refusal(code, detail)| {
+            tracing::info!(%method, ?code, detail, "a stream was refused");
+            problem(code, detail)
+        })
+    }
+
+    async fn relay(&self, request: Request<Incoming>, stop: CancellationToken) -> Outcome<Response<Body>> {
+        let path = request.uri().path().strip_prefix("/v1/");
+        let route = path.and_then(|path| Route::of(request.method().as_str(), path));
+        let route = route.ok_or_else(|| Refusal(Code::NotFound, "There is no such route.".to_owned()))?;
+        let grant = self.admit(request.headers(), &route)?;
+        let headers = to_agent(request.headers(), grant.access);
+        let address = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
+        if route.socket {
+            self.open(request, &address, headers, route.kind, grant.access, stop).await
+        } else {
+            self.forward(request, &address, headers, &route).await
+        }
+    }
+
+    fn admit(&self, headers: &HeaderMap, route: &Route) -> Outcome<Grant> {
+        let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let token = bearer.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+        let now = OffsetDateTime::now_utc().unix_timestamp();
+        let grant = self
+            .key
+            .verify(token, now)
+            .map_err(|refusal| Refusal(Code::Unauthenticated, format!("{refusal}.")))?;
+        grant
+            .admits(self.workspace, self.epoch, route)
+            .map_err(|refusal| Refusal(Code::Forbidden, format!("{refusal}.")))?;
+        Ok(grant)
+    }
+
+    async fn open(
+        &self,
+        mut request: Request<Incoming>,
+        address: &str,
+        headers: HeaderMap,
+        kind: Kind,
+        access: Access,
+        stop: CancellationToken,
+    ) -> Outcome<Response<Body>> {
+        let protocol = request.extensions().get::<Protocol>();
+        let is_websocket = protocol.is_some_and(|protocol| protocol.as_str() == "websocket");
+        if request.method() != Method::CONNECT || !is_websocket {
+            return Err(Refusal(Code::BadRequest, "This address takes WebSockets only.".to_owned()));
+        }
+        let link = self.agent.link().await?;
+        let upstream = match link.websocket(address, headers).await {
+            Ok(upstream) => upstream,
+            Err(SocketError::Refused(answer)) if answer.status().is_success() => {
+                return Err(Refusal(Code::Unavailable, "The agent did not open the stream.".to_owned()));
+            }
+            Err(SocketError::Refused(answer)) => return Ok(from_agent(*answer)),
+            Err(SocketError::Link(error)) => return Err(error.into()),
+        };
+        let on_upgrade = hyper::upgrade::on(&mut request);
+        tokio::spawn(async move {
+            // The link lives as long as its streams.
+            let _link = link;
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = carry(on_upgrade, upstream, kind, access) => {}
+            }
+        });
+        Ok(Response::new(Body::empty()))
+    }
+
+    async fn forward(
+        &self,
+        request: Request<Incoming>,
+        address: &str,
+        headers: HeaderMap,
+        route: &Route,
+    ) -> Outcome<Response<Body>> {
+        let (parts, body) = request.into_parts();
+        let most = usize::try_from(route.body_bytes_max).unwrap_or(usize::MAX);
+        let within = if most == 0 { ANSWER_WITHIN } else { UPLOAD_WITHIN };
+        let mut onward = Request::builder()
+            .method(parts.method)
+            .uri(address)
+            .body(Limited::new(body, most).boxed_unsync())
+            .map_err(|_| LinkError::BadAddress)?;
+        *onward.headers_mut() = headers;
+        let answer = self.agent.link().await?.request_within(onward, within).await?;
+        Ok(from_agent(answer))
+    }
+}
+
+async fn accept(
+    listener: &UnixListener,
+    places: &Arc<Semaphore>,
+) -> Option<(UnixStream, tokio::sync::OwnedSemaphorePermit)> {
+    let place = places.clone().acquire_owned().await.expect("it is never closed");
+    match listener.accept().await {
+        Ok((stream, _)) => Some((stream, place)),
+        Err(error) => {
+            tracing::warn!(%error, "cannot accept on the front");
+            sleep(ACCEPT_PAUSE).await;
+            None
+        }
+    }
+}
+
+/// Carries an opened WebSocket until its end.
+async fn carry(on_upgrade: OnUpgrade, upstream: client::link::Upgraded, kind: Kind, access: Access) {
+    let downstream = match timeout(UPGRADE_WITHIN, on_upgrade).await {
+        Ok(Ok(downstream)) => TokioIo::new(downstream),
+        Ok(Err(error)) => return tracing::debug!(%error, "a stream was given up while it opened"),
+        Err(_) => return tracing::debug!("a stream did not open in time"),
+    };
+    if access == Access::Read {
+        return watch(downstream, upstream, kind).await;
+    }
+    if let End::Broken(error) = splice(downstream, upstream, pending(), None).await {
+        tracing::debug!(%error, "a stream broke");
+    }
+}
+
+/// A viewer's stream: everything comes down, and only what a viewer may send goes up.
+async fn watch<A, B>(downstream: A, upstream: B, kind: Kind)
+where
+    A: AsyncRead + AsyncWrite + Unpin,
+    B: AsyncRead + AsyncWrite + Unpin,
+{
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(MESSAGE_BYTES_MAX))
+        .max_frame_size(Some(MESSAGE_BYTES_MAX));
+    let viewer = WebSocketStream::from_raw_socket(downstream, Role::Server, Some(config)).await;
+    let agent = WebSocketStream::from_raw_socket(upstream, Role::Client, Some(config)).await;
+    let (mut to_viewer, mut from_viewer) = viewer.split();
+    let (mut to_agent, mut from_agent) = agent.split();
+    let up = async {
+        while let Some(Ok(message)) = from_viewer.next().await {
+            if passes(kind, &message) {
+                to_agent.send(message).await.ok()?;
+            }
+        }
+        to_agent.close().await.ok()
+    };
+    let down = async {
+        while let Some(Ok(message)) = from_agent.next().await {
+            if matches!(message, Message::Binary(_) | Message::Text(_) | Message::Close(_)) {
+                to_viewer.send(message).await.ok()?;
+            }
+        }
+        to_viewer.close().await.ok()
+    };
+    // The first end is the end of both: neither has anything to say to half a viewer.
+    tokio::select! { _ = up => {}, _ = down => {} }
+}
+
+/// Pings are answered at each side by itself and are not passed on.
+fn passes(kind: Kind, message: &Message) -> bool {
+    match message {
+        Message::Binary(bytes) => viewer_may_send(kind, true, bytes),
+        Message::Text(text) => viewer_may_send(kind, false, text.as_bytes()),
+        Message::Close(_) => true,
+        Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => false,
+    }
+}
+
+fn to_agent(client: &HeaderMap, access: Access) -> HeaderMap {
+    let mut headers = client.clone();
+    for name in NOT_PASSED {
+        headers.remove(name);
+    }
+    let access = if access == Access::Write { "write" } else { "read" };
+    headers.insert(ACCESS_HEADER, HeaderValue::from_static(access));
+    headers
+}
+
+fn from_agent(answer: Response<Incoming>) -> Response<Body> {
+    answer.map(Body::new)
+}
+
+fn problem(code: Code, detail: String) -> Response<Body> {
+    let problem = Problem::new(code, detail);
+    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let body = serde_json::to_vec(&problem).expect("plain data");
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    let kind = HeaderValue::from_static(protocol::problem::CONTENT_TYPE);
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
+
+impl From<AgentError> for Refusal {
+    fn from(error: AgentError) -> Self {
+        tracing::warn!(%error, "the agent cannot be reached");
+        Self(Code::Unavailable, "The machine does not answer. Try again in a moment.".to_owned())
+    }
+}
+
+impl From<LinkError> for Refusal {
+    fn from(error: LinkError) -> Self {
+        Self::from(AgentError::Link(error))
+    }
+}

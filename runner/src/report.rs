@@ -1,0 +1,253 @@
+//! The runner's talk with the controller: facts go out in order, the wanted state comes back. Decides nothing.
+//!
+//! One exchange is heartbeat, report and long poll at once. A fact stays in the queue until an answer has come to the exchange
+//! that carried it: it may arrive twice, and is never lost while the controller lives.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use protocol::{
+    ManifestId,
+    runner::{
+        Command, REPORT_PATH, REPORTS_MAX, Report, ReportReply, ReportRequest, RunnerSpec, WAIT_MS_MAX,
+    },
+    workspace::{Step, StepProgress},
+};
+use reqwest::StatusCode;
+use time::OffsetDateTime;
+use tokio::{
+    sync::{Notify, watch},
+    time::{Instant, sleep},
+};
+use tokio_util::sync::CancellationToken;
+
+/// Beyond the long poll's own wait, an answer is late.
+const ANSWER_GRACE: Duration = Duration::from_secs(5);
+/// Between attempts while the controller does not answer.
+const RETRY: Duration = Duration::from_millis(500);
+/// Facts that wait to be told. Only a controller that is away for minutes lets them grow; then the oldest steps matter least.
+const QUEUE_MAX: usize = 1024;
+
+/// Why the talk has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// Another runner has taken our place.
+    Fenced,
+    /// No answer for as long as our lease: another may have.
+    Lease,
+}
+
+/// What the controller wants, and what it has committed.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    pub command: Command,
+    pub committed: Option<ManifestId>,
+    pub lost: Option<Lost>,
+}
+
+/// Where facts are told. Clones are the same queue.
+#[derive(Clone)]
+pub struct Reporter(Arc<Shared>);
+
+struct Shared {
+    queue: Mutex<VecDeque<Report>>,
+    news: Notify,
+    wanted: watch::Sender<Wanted>,
+    acting_on: watch::Sender<Command>,
+    step: Mutex<Step>,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ExchangeError {
+    #[error("the controller was not reached: {0}")]
+    Http(#[from] reqwest::Error),
+    #[error("the controller refused with status {0}")]
+    Refused(StatusCode),
+}
+
+impl Reporter {
+    pub fn new() -> Self {
+        let wanted = Wanted { command: Command::Run, committed: None, lost: None };
+        Self(Arc::new(Shared {
+            queue: Mutex::default(),
+            news: Notify::new(),
+            wanted: watch::Sender::new(wanted),
+            acting_on: watch::Sender::new(Command::Run),
+            step: Mutex::new(Step::Runner),
+        }))
+    }
+
+    /// Queues a fact. States that replace each other (of the home, of one step) wait once only.
+    pub fn tell(&self, report: Report) {
+        let mut queue = lock(&self.0.queue);
+        queue.retain(|queued| !replaces(&report, queued));
+        if queue.len() < QUEUE_MAX {
+            queue.push_back(report);
+        }
+        drop(queue);
+        self.0.news.notify_one();
+    }
+
+    /// A step of a start or a stop begins, or there is news of it.
+    pub fn step(&self, step: Step, detail: Option<String>) {
+        *lock(&self.0.step) = step;
+        tracing::info!(?step, detail, "step");
+        self.tell(Report::Step(StepProgress { step, since: OffsetDateTime::now_utc(), detail }));
+    }
+
+    /// The step that is being done.
+    pub fn present_step(&self) -> Step {
+        *lock(&self.0.step)
+    }
+
+    pub fn wanted(&self) -> watch::Receiver<Wanted> {
+        self.0.wanted.subscribe()
+    }
+
+    /// From now on the controller speaks up when it wants something else than this.
+    pub fn act_on(&self, command: Command) {
+        self.0.acting_on.send_replace(command);
+        self.0.news.notify_one();
+    }
+
+    pub fn acting_on(&self) -> Command {
+        *self.0.acting_on.borrow()
+    }
+
+    /// Talks until `done` is cancelled and all is told, or the talk is lost.
+    pub async fn run(self, spec: Arc<RunnerSpec>, done: CancellationToken) {
+        let controller = match Controller::of(&spec) {
+            Ok(controller) => controller,
+            Err(error) => {
+                tracing::error!(%error, "the controller's address cannot be used");
+                return self.lose(Lost::Lease);
+            }
+        };
+        let mut answered = Instant::now();
+        let mut lease = Duration::from_millis(spec.lease_ms);
+        while !(done.is_cancelled() && lock(&self.0.queue).is_empty()) {
+            match self.exchange(&controller, &spec, &done).await {
+                Ok(Some(reply)) => {
+                    answered = Instant::now();
+                    lease = Duration::from_millis(reply.lease_ms);
+                    self.heard(&reply);
+                }
+                Ok(None) => {}
+                Err(ExchangeError::Refused(StatusCode::CONFLICT)) => return self.lose(Lost::Fenced),
+                Err(error) => {
+                    tracing::warn!(%error, "an exchange with the controller failed");
+                    if answered.elapsed() > lease {
+                        return self.lose(Lost::Lease);
+                    }
+                    sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    fn heard(&self, reply: &ReportReply) {
+        self.0.wanted.send_modify(|wanted| {
+            wanted.command = reply.command;
+            wanted.committed = reply.committed.last().copied().or(wanted.committed);
+        });
+    }
+
+    fn lose(&self, lost: Lost) {
+        tracing::warn!(?lost, "this runner does not count any more");
+        self.0.wanted.send_modify(|wanted| wanted.lost = Some(lost));
+    }
+
+    /// One exchange. With nothing to tell it waits at the controller, until a fact comes up: then it is given up (`None`) for
+    /// the one that carries the fact.
+    async fn exchange(
+        &self,
+        controller: &Controller,
+        spec: &RunnerSpec,
+        done: &CancellationToken,
+    ) -> Result<Option<ReportReply>, ExchangeError> {
+        let reports: Vec<Report> = lock(&self.0.queue).iter().take(REPORTS_MAX).cloned().collect();
+        let told = reports.clone();
+        let wait_ms = if told.is_empty() { WAIT_MS_MAX } else { 0 };
+        let acting_on = self.acting_on();
+        let request =
+            ReportRequest { workspace: spec.workspace, epoch: spec.epoch, reports, acting_on, wait_ms };
+        let answer = controller.post(spec, &request);
+        if !told.is_empty() {
+            let reply = answer.await?;
+            // Some may have been replaced meanwhile by newer ones, which are still to be told.
+            lock(&self.0.queue).retain(|queued| !told.contains(queued));
+            return Ok(Some(reply));
+        }
+        tokio::select! {
+            reply = answer => reply.map(Some),
+            () = self.0.news.notified() => Ok(None),
+            () = done.cancelled() => Ok(None),
+        }
+    }
+}
+
+/// The controller at its Unix socket or its address.
+struct Controller {
+    client: reqwest::Client,
+    address: String,
+}
+
+impl Controller {
+    fn of(spec: &RunnerSpec) -> Result<Self, reqwest::Error> {
+        let builder = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+        let (builder, base) = if spec.controller.starts_with('/') {
+            (builder.unix_socket(spec.controller.as_str()), "http://controller")
+        } else {
+            (builder, spec.controller.trim_end_matches('/'))
+        };
+        Ok(Self { client: builder.build()?, address: format!("{base}{REPORT_PATH}") })
+    }
+
+    async fn post(&self, spec: &RunnerSpec, request: &ReportRequest) -> Result<ReportReply, ExchangeError> {
+        let response = self
+            .client
+            .post(&self.address)
+            .bearer_auth(spec.token.expose())
+            .json(request)
+            .timeout(Duration::from_millis(request.wait_ms) + ANSWER_GRACE)
+            .send()
+            .await?;
+        match response.status() {
+            StatusCode::OK => Ok(response.json().await?),
+            status => Err(ExchangeError::Refused(status)),
+        }
+    }
+}
+
+fn replaces(new: &Report, old: &Report) -> bool {
+    match (new, old) {
+        (Report::Home { .. }, Report::Home { .. }) => true,
+        (Report::Step(new), Report::Step(old)) => new.step == old.step,
+        _ => false,
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_newest_state_waits() {
+        let reporter = Reporter::new();
+        for dirty_bytes in 0..3 {
+            reporter.tell(Report::Home { dirty_bytes, used_bytes: None });
+            reporter.step(Step::Upload, Some(dirty_bytes.to_string()));
+        }
+        reporter.step(Step::Commit, None);
+        let queue = lock(&reporter.0.queue);
+        assert_eq!(queue.len(), 3, "{queue:?}");
+        assert_eq!(queue[0], Report::Home { dirty_bytes: 2, used_bytes: None });
+    }
+}

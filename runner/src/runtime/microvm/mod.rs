@@ -1,0 +1,182 @@
+//! The microVM: QEMU with a kernel of its own, in a jail, its disks and sockets handed over open.
+//!
+//! Whatever the guest makes of the VMM, it has the descriptors that it was given: a read-only image, a scratch file without a
+//! name, one connection to its own home, a tap in its own network namespace.
+
+use std::{
+    fs::{File, OpenOptions},
+    net::IpAddr,
+    os::unix::{
+        fs::OpenOptionsExt as _,
+        net::{UnixListener, UnixStream},
+    },
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use protocol::{runner::RunnerSpec, workspace::Step};
+use tokio::{process::Child, task::JoinHandle, time::timeout};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use self::{
+    accelerator::Accelerator,
+    arguments::{Disks, Plan},
+    jail::Jail,
+};
+use super::{Ended, Making, RuntimeError, console::Console, in_run_dir, io};
+use crate::{agent::Agent, export, images};
+
+pub mod accelerator;
+mod arguments;
+mod clock;
+mod jail;
+mod qmp;
+
+/// A VMM that was told to quit writes what it holds and goes.
+const QUIT_WITHIN: Duration = Duration::from_secs(10);
+const MIB: u64 = 1024 * 1024;
+
+pub struct Microvm {
+    child: Child,
+    agent: Arc<Agent>,
+    accelerator: Accelerator,
+    console: Console,
+    complaints: Console,
+    qmp: std::path::PathBuf,
+    export: Export,
+    nameservers: Option<Vec<IpAddr>>,
+}
+
+/// The home's export, which ends when this is dropped.
+struct Export {
+    task: JoinHandle<()>,
+    stop: DropGuard,
+}
+
+impl Microvm {
+    pub async fn start(making: &Making<'_>) -> Result<Self, RuntimeError> {
+        let spec = making.spec;
+        let verdict = accelerator::verdict(&spec.image_dir, &spec.initramfs).await?;
+        making.reporter.step(Step::Machine, None);
+        let mut jail = jail_for(making, verdict.accelerator);
+        let (export, connection) = serve_home(making)?;
+        let agent = in_run_dir(spec, "agent.sock");
+        let qmp = in_run_dir(spec, "qmp.sock");
+        let plan = Plan {
+            accelerator: verdict.accelerator,
+            tsc_khz: match verdict.accelerator {
+                Accelerator::Kvm => None,
+                Accelerator::Tcg => clock::tsc_khz(),
+            },
+            vcpus: spec.resources.vcpus,
+            memory_mib: spec.resources.memory_mib,
+            kernel: jail.hand_over(open(&spec.image_dir.join(images::KERNEL))?),
+            initramfs: jail.hand_over(open(&spec.initramfs)?),
+            disks: Some(Disks {
+                root: jail.hand_over(open(&spec.image_dir.join(images::ROOTFS))?),
+                scratch: jail.hand_over(scratch(spec)?),
+                home: jail.hand_over(connection),
+            }),
+            agent: jail.hand_over(listen(&agent)?),
+            qmp: jail.hand_over(listen(&qmp)?),
+            tap: None,
+            verbose: false,
+        };
+        let mut child = jail.spawn(&plan.arguments()).map_err(io("the VMM cannot be started"))?;
+        tracing::info!(pid = child.id(), accelerator = verdict.accelerator.as_str(), "the VMM runs");
+        Ok(Self {
+            console: Console::read(child.stdout.take().expect("piped")),
+            complaints: Console::read(child.stderr.take().expect("piped")),
+            child,
+            agent: Arc::new(Agent::at(agent)),
+            accelerator: verdict.accelerator,
+            qmp,
+            export,
+            nameservers: None,
+        })
+    }
+
+    pub fn agent(&self) -> Arc<Agent> {
+        self.agent.clone()
+    }
+
+    pub fn accelerator(&self) -> &'static str {
+        self.accelerator.as_str()
+    }
+
+    pub fn nameservers(&self) -> Option<&[IpAddr]> {
+        self.nameservers.as_deref()
+    }
+
+    pub async fn ended(&mut self) -> Ended {
+        Ended::of("the virtual machine", self.child.wait().await)
+    }
+
+    /// What the VMM complained about comes last: it is why there is nothing else.
+    pub fn log(&self) -> Vec<String> {
+        let mut log = self.console.last();
+        log.extend(self.complaints.last());
+        log
+    }
+
+    /// Ends the VMM in order, then the export: all that the guest wrote is in the volume.
+    pub async fn end(mut self) {
+        if let Err(error) = timeout(QUIT_WITHIN, qmp::quit(&self.qmp)).await.unwrap_or(Err(qmp::late())) {
+            tracing::debug!(%error, "the VMM was not told to quit");
+        }
+        if timeout(QUIT_WITHIN, self.child.wait()).await.is_err() {
+            tracing::warn!("the VMM did not quit");
+        }
+        self.kill().await;
+    }
+
+    /// Ends it at once.
+    pub async fn kill(mut self) {
+        if timeout(QUIT_WITHIN, self.child.kill()).await.is_err() {
+            tracing::error!("the VMM does not die");
+        }
+        drop(self.export.stop);
+        let _ = self.export.task.await;
+    }
+}
+
+fn jail_for(making: &Making<'_>, accelerator: Accelerator) -> Jail {
+    let root = rustix::process::geteuid().is_root();
+    let groups = match accelerator {
+        Accelerator::Kvm => accelerator::device_group().into_iter().collect(),
+        Accelerator::Tcg => Vec::new(),
+    };
+    Jail { uid: root.then(|| making.slot.uid()), groups, namespace: None, descriptors: Vec::new() }
+}
+
+/// The export, and the VMM's connection to it.
+fn serve_home(making: &Making<'_>) -> Result<(Export, UnixStream), RuntimeError> {
+    let path = in_run_dir(making.spec, "home.sock");
+    let listener = tokio::net::UnixListener::bind(&path).map_err(io("the home cannot be exported"))?;
+    let connection = UnixStream::connect(&path).map_err(io("the home cannot be connected"))?;
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(export::serve(listener, making.volume.clone(), stop.clone()));
+    Ok((Export { task, stop: stop.drop_guard() }, connection))
+}
+
+fn open(path: &Path) -> Result<File, RuntimeError> {
+    File::open(path).map_err(io("the image cannot be opened"))
+}
+
+fn listen(path: &Path) -> Result<UnixListener, RuntimeError> {
+    UnixListener::bind(path).map_err(io("a socket of the machine cannot be made"))
+}
+
+/// The layer above the root: blank, sparse and without a name, so that it dies with the machine.
+fn scratch(spec: &RunnerSpec) -> Result<File, RuntimeError> {
+    let make = || {
+        let directory = spec.cache_dir.as_path();
+        let flags = rustix::fs::OFlags::TMPFILE.bits().cast_signed();
+        let file =
+            OpenOptions::new().read(true).write(true).mode(0o600).custom_flags(flags).open(directory)?;
+        file.set_len(u64::from(spec.resources.scratch_mib) * MIB)?;
+        Ok(file)
+    };
+    make().map_err(io("the scratch disk cannot be made"))
+}
