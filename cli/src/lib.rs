@@ -19,6 +19,7 @@ pub mod credentials;
 pub mod failure;
 pub mod output;
 pub mod progress;
+pub mod runner;
 pub mod server;
 pub mod terminal;
 pub mod up;
@@ -67,7 +68,8 @@ async fn perform(arguments: Arguments) -> Result<u8, Failure> {
         // Signals are theirs: the person's terminal, the remote program.
         Command::Attach(attach) => return commands::attach::attach(&context, attach).await,
         Command::Exec(exec) => return commands::exec::exec(&context, exec).await,
-        Command::Up(_) | Command::Runner | Command::Doctor(_) => {
+        Command::Runner => runner::run().await,
+        Command::Up(_) | Command::Doctor(_) => {
             Err(Failure::error("Not part of this build"))
         }
     };

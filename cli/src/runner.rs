@@ -26,7 +26,8 @@ pub async fn run() -> Result<(), Failure> {
                 .because(&error)
                 .next("a runner is started by `burrow up`, not by hand")
         })?;
-    runner::run(spec, shutdown).await.map_err(Failure::from)
+    // The controller has been told; this is for the log.
+    ::runner::run(spec, shutdown).await.map_err(|error| Failure::error(error.to_string()))
 }
 
 /// Reads the specification, and from then on watches for the input's end.
