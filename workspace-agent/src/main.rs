@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use tokio::net::{UnixListener, unix::pipe};
+use tokio::net::UnixListener;
 use workspace_agent::{
     app::App,
     link, machine,
@@ -67,13 +67,7 @@ fn serve_machine() -> anyhow::Result<()> {
     };
     let port = machine.open_port().context("cannot open the link's port")?;
     let app = Arc::new(App::in_machine(person, machine));
-    let open = move || {
-        let (reading, writing) = (port.try_clone()?, port.try_clone()?);
-        Ok(tokio::io::join(
-            pipe::Receiver::from_file_unchecked(reading)?,
-            pipe::Sender::from_file_unchecked(writing)?,
-        ))
-    };
+    let open = move || machine::Port::new(port.try_clone()?);
     runtime()?.block_on(async {
         let reaping = tokio::spawn(machine::reap_forever());
         link::serve_port(open, app).await;

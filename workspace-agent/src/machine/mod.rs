@@ -8,6 +8,7 @@ mod freeze;
 mod home;
 mod modules;
 mod network;
+mod port;
 mod root;
 mod tool;
 
@@ -22,6 +23,8 @@ use std::{
 
 use anyhow::Context as _;
 use protocol::agent::{Bootstrap, PORT_NAME};
+
+pub use self::port::Port;
 
 use crate::{children, person};
 
