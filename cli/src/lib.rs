@@ -69,9 +69,8 @@ async fn perform(arguments: Arguments) -> Result<u8, Failure> {
         Command::Attach(attach) => return commands::attach::attach(&context, attach).await,
         Command::Exec(exec) => return commands::exec::exec(&context, exec).await,
         Command::Runner => runner::run().await,
-        Command::Up(_) | Command::Doctor(_) => {
-            Err(Failure::error("Not part of this build"))
-        }
+        Command::Up(arguments) => up::up(&context, *arguments).await,
+        Command::Doctor(_) => Err(Failure::error("Not part of this build")),
     };
     done.map(|()| 0)
 }

@@ -19,13 +19,11 @@ pub async fn run() -> Result<(), Failure> {
     daemon::telemetry::init("info");
     let shutdown = daemon::shutdown_on_signals()
         .map_err(|error| Failure::error("Signals cannot be listened to").because(&error))?;
-    let spec = read_spec(io::stdin(), shutdown.clone())
-        .await
-        .map_err(|error| {
-            Failure::error("Standard input holds no runner's specification")
-                .because(&error)
-                .next("a runner is started by `burrow up`, not by hand")
-        })?;
+    let spec = read_spec(io::stdin(), shutdown.clone()).await.map_err(|error| {
+        Failure::error("Standard input holds no runner's specification")
+            .because(&error)
+            .next("a runner is started by `burrow up`, not by hand")
+    })?;
     // The controller has been told; this is for the log.
     ::runner::run(spec, shutdown).await.map_err(|error| Failure::error(error.to_string()))
 }

@@ -14,6 +14,38 @@ pub fn bind(ip: IpAddr, port: u16) -> Result<TcpListener, Failure> {
     Ok(listener)
 }
 
+/// Where people reach it, as they type it.
+pub fn address(public_url: Option<&str>, bound: SocketAddr) -> String {
+    match public_url {
+        Some(url) => url.trim_end_matches('/').to_owned(),
+        None if bound.ip().is_unspecified() => format!("http://127.0.0.1:{}", bound.port()),
+        None => format!("http://{bound}"),
+    }
+}
+
+/// Origins that our own pages have: what the address, and the names of this machine, look like in a browser.
+pub fn origins(ip: IpAddr, port: u16, public_url: Option<&str>) -> Result<Vec<String>, Failure> {
+    let mut origins = vec![address(None, SocketAddr::new(ip, port))];
+    if ip.is_loopback() || ip.is_unspecified() {
+        origins.push(format!("http://localhost:{port}"));
+    }
+    if let Some(url) = public_url {
+        origins.push(origin(url).ok_or_else(|| {
+            Failure::new(Kind::Usage, format!("--public-url {url} is not an address of a site"))
+                .next("burrow up --public-url https://burrow.example.org")
+        })?);
+    }
+    Ok(origins)
+}
+
+/// `scheme://host[:port]`, lower case, if that is all that the address holds.
+fn origin(url: &str) -> Option<String> {
+    let url = url.trim_end_matches('/').to_ascii_lowercase();
+    let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-.:[]".contains(c);
+    (!host.is_empty() && host.chars().all(plain)).then_some(url)
+}
+
 fn refused(address: SocketAddr, error: &io::Error) -> Failure {
     let port = address.port();
     match error.kind() {
@@ -39,6 +71,21 @@ fn refused(address: SocketAddr, error: &io::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn origins_are_as_browsers_write_them() {
+        for (url, expected) in [
+            ("https://Burrow.Example.org/", Some("https://burrow.example.org")),
+            ("http://[::1]:8080", Some("http://[::1]:8080")),
+            ("https://burrow.example.org/path", None),
+            ("burrow.example.org", None),
+            ("https://", None),
+        ] {
+            assert_eq!(origin(url).as_deref(), expected, "{url}");
+        }
+        let loopback = origins(IpAddr::from([127, 0, 0, 1]), 80, None).expect("valid");
+        assert_eq!(loopback, ["http://127.0.0.1:80", "http://localhost:80"]);
+    }
 
     #[test]
     fn a_taken_port_is_named() {

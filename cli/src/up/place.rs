@@ -112,18 +112,19 @@ pub fn agent(said: Option<&Path>) -> Result<PathBuf, PlaceError> {
     first(said, candidates, "static agent", "--agent", Path::is_file)
 }
 
-/// The base image's definition.
-pub fn image_source(said: Option<&Path>) -> Result<PathBuf, PlaceError> {
-    let beside = beside_executable();
-    let candidates = vec![
-        beside.join("images/base"),
-        beside.join("../share/burrow/images/base"),
-        // target/release/burrow → images/base
-        beside.join("../../images/base"),
-    ];
-    first(said, candidates, "base image's definition", "--image-source", |path| {
-        path.join("image.toml").is_file()
-    })
+/// The name under which the controller of this data directory places machines; made at the first start.
+pub fn host(data: &Path) -> Result<String, PlaceError> {
+    let path = data.join("host");
+    let unusable = |source| PlaceError::DataDirectory { path: path.clone(), source };
+    match fs::read_to_string(&path) {
+        Ok(host) if !host.trim().is_empty() => return Ok(host.trim().to_owned()),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(unusable(error)),
+        _ => {}
+    }
+    let host = uuid::Uuid::new_v4().to_string();
+    let new = path.with_extension("new");
+    fs::write(&new, &host).and_then(|()| fs::rename(&new, &path)).map_err(unusable)?;
+    Ok(host)
 }
 
 fn first(

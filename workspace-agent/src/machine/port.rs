@@ -18,7 +18,10 @@ pub struct Port(AsyncFd<File>);
 impl Port {
     /// `file` is open for reading and writing and does not block.
     pub fn new(file: File) -> io::Result<Self> {
-        AsyncFd::register(file).map(Self)
+        // SAFETY: the file owns its descriptor and keeps it until it is dropped, which is after its registration.
+        #[allow(unsafe_code)]
+        let registered = unsafe { AsyncFd::register(file) };
+        Ok(Self(registered?))
     }
 }
 

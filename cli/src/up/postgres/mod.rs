@@ -54,6 +54,8 @@ const KILLED_STOP: Duration = Duration::from_secs(5);
 /// Ever ruder ways to end a server, and how long each is given.
 const STAGES: [(Signal, Duration); 3] =
     [(Signal::INT, FAST_STOP), (Signal::QUIT, IMMEDIATE_STOP), (Signal::KILL, KILLED_STOP)];
+/// A wait without an end is one after the other of these.
+const POLL_FOR_END: Duration = Duration::from_hours(1);
 /// How often a file or process without an event is looked at.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -169,9 +171,15 @@ impl Postgres {
         wait_process(&self.process, deadline)
     }
 
-    /// A descriptor that becomes readable when the server ends.
-    pub fn process(&self) -> &OwnedFd {
-        &self.process
+    /// Resolves when the server has ended. A thread of its own waits: it ends with the server.
+    pub async fn ended(&self) -> io::Result<()> {
+        let process = self.process.try_clone()?;
+        let (tell, told) = tokio::sync::oneshot::channel();
+        thread::Builder::new().name("postgres-end".to_owned()).spawn(move || {
+            while !wait_process(&process, POLL_FOR_END) {}
+            let _ = tell.send(());
+        })?;
+        told.await.map_err(io::Error::other)
     }
 
     /// The last words of its log.
