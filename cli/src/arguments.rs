@@ -101,6 +101,12 @@ pub enum Command {
     #[command(before_long_help = "Examples:\n  burrow open demo")]
     Open(OneWorkspace),
     Doctor(Doctor),
+    /// Images that machines boot from
+    #[command(subcommand)]
+    Image(Image),
+    /// Print the API's description as OpenAPI (JSON)
+    #[command(hide = true)]
+    Openapi,
     /// Print the versions of this program and of the server
     #[command(before_long_help = "Examples:\n  burrow version\n  burrow version -o json")]
     Version,
@@ -157,7 +163,7 @@ pub struct Up {
     /// Which machines to make
     #[arg(long, env = "BURROW_RUNTIME", value_enum, default_value_t, hide_short_help = true)]
     pub runtime: Runtime,
-    /// Directory of the base image's definition [default: beside the executable, or the checkout's]
+    /// Directory of an image's definition (image.toml) [default: the one in this program]
     #[arg(long, env = "BURROW_IMAGE_SOURCE", value_name = "DIR", hide_short_help = true)]
     pub image_source: Option<PathBuf>,
     /// Where built images are kept [default: images in the data directory]
@@ -354,6 +360,26 @@ pub struct Doctor {
     /// The data directory of `burrow up`
     #[arg(long, env = "BURROW_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Image {
+    /// Build the base image, unless its content is in the cache already; needs root and the network
+    #[command(before_long_help = "\
+Examples:
+  burrow image build
+  burrow image build --image-source images/base --image-cache /var/cache/burrow -o json")]
+    Build {
+        /// Directory of an image's definition (image.toml) [default: the one in this program]
+        #[arg(long, env = "BURROW_IMAGE_SOURCE", value_name = "DIR")]
+        image_source: Option<PathBuf>,
+        /// Where built images are kept [default: images in the data directory]
+        #[arg(long, env = "BURROW_IMAGE_CACHE", value_name = "DIR")]
+        image_cache: Option<PathBuf>,
+        /// The static agent for guests [default: beside the executable, or the checkout's]
+        #[arg(long, env = "BURROW_AGENT", value_name = "FILE")]
+        agent: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -16,7 +16,9 @@ pub mod arguments;
 pub mod browser;
 pub mod commands;
 pub mod credentials;
+pub mod doctor;
 pub mod failure;
+pub mod image;
 pub mod output;
 pub mod progress;
 pub mod runner;
@@ -70,7 +72,9 @@ async fn perform(arguments: Arguments) -> Result<u8, Failure> {
         Command::Exec(exec) => return commands::exec::exec(&context, exec).await,
         Command::Runner => runner::run().await,
         Command::Up(arguments) => up::up(&context, *arguments).await,
-        Command::Doctor(_) => Err(Failure::error("Not part of this build")),
+        Command::Doctor(arguments) => return doctor::doctor(&context, &arguments).await,
+        Command::Image(arguments) => interruptible(image::image(&context, arguments)).await,
+        Command::Openapi => openapi(),
     };
     done.map(|()| 0)
 }
@@ -87,4 +91,11 @@ fn completion(shell: clap_complete::Shell) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Arguments::command(), "burrow", &mut script);
     output::line(String::from_utf8_lossy(&script).trim_end())
+}
+
+fn openapi() -> Result<(), Failure> {
+    let document = controller::schema::openapi().to_pretty_json();
+    output::line(
+        &document.map_err(|error| Failure::error("The description cannot be written").because(&error))?,
+    )
 }

@@ -5,10 +5,13 @@ pub mod export;
 mod front;
 mod home;
 pub mod images;
+pub mod network;
 mod report;
 mod run;
 mod runtime;
 mod slot;
+mod sweep;
 
 pub use run::{RunError, run};
 pub use runtime::accelerator;
+pub use sweep::sweep;

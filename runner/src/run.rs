@@ -32,6 +32,7 @@ use crate::{
     report::{Reporter, Wanted},
     runtime::{self, Machine, Making, RuntimeError},
     slot::{Slot, SlotError},
+    sweep,
 };
 
 /// An emulated machine on a busy host takes a minute or two; the controller gives five.
@@ -115,7 +116,7 @@ async fn live(
 ) -> Result<Ending, (Broken, bool)> {
     // Until the home is open nothing can have happened to it.
     let untouched = |broken: Broken| (broken, true);
-    make_run_dir(&spec.run_dir).map_err(|error| untouched(Broken::RunDirectory(error)))?;
+    let _alive = make_run_dir(&spec.run_dir).map_err(|error| untouched(Broken::RunDirectory(error)))?;
     reporter.step(Step::Volume, None);
     let home = tokio::select! {
         opened = Home::open(spec) => opened.map_err(|error| untouched(error.into()))?,
@@ -336,9 +337,10 @@ fn bootstrap_of(spec: &RunnerSpec, nameservers: Option<&[std::net::IpAddr]>) -> 
 }
 
 /// Anew: what a killed runner left there is gone.
-fn make_run_dir(path: &Path) -> io::Result<()> {
+fn make_run_dir(path: &Path) -> io::Result<fs::File> {
     remove(path);
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    sweep::mark_alive(path)
 }
 
 fn remove(run_dir: &Path) {

@@ -64,6 +64,9 @@ pub async fn up(context: &Context, up: Up) -> Result<(), Failure> {
         broken = running.broken() => Some(broken),
     };
     let ended = farewell::end(context.style, running).await;
+    if up.runtime == Runtime::Microvm && rustix::process::geteuid().is_root() {
+        runner::network::retire_host().await;
+    }
     broken.map_or(ended, Err)
 }
 
@@ -76,12 +79,15 @@ async fn start(context: &Context, up: &Up) -> Result<Running, Failure> {
     let images = Images::prepare(style, up, &data).await?;
     let store = store(style, up, &data).await?;
     let database = database(style, up, &data).await?;
+    let run_dir = data.path().join("run");
+    runner::sweep(&run_dir).await;
+    prepare_network(up).await?;
     let config = Config {
         database_url: database.url(),
         host: place::host(data.path())?,
         master_key: up.master_key.clone().unwrap_or_else(|| data.master_key()),
         store,
-        run_dir: data.path().join("run"),
+        run_dir,
         cache_dir: data.path().join("cache"),
         engine: engine(up, images)?,
     };
@@ -112,6 +118,14 @@ async fn database(style: Style, up: &Up, data: &DataDirectory) -> Result<Databas
     let postgres = spawn_blocking(move || Postgres::start(&path)).await.map_err(panicked)??;
     step.done();
     Ok(Database::Private(Arc::new(postgres)))
+}
+
+/// Without root machines have no network, and `burrow doctor` says so.
+async fn prepare_network(up: &Up) -> Result<(), Failure> {
+    if up.runtime == Runtime::Microvm && rustix::process::geteuid().is_root() {
+        runner::network::prepare_host().await?;
+    }
+    Ok(())
 }
 
 fn engine(up: &Up, images: Images) -> Result<EngineConfig, Failure> {

@@ -60,6 +60,12 @@ impl From<runner::images::Error> for Failure {
     }
 }
 
+impl From<runner::network::NetworkError> for Failure {
+    fn from(error: runner::network::NetworkError) -> Self {
+        of(&error, "burrow doctor")
+    }
+}
+
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let next = match &error {

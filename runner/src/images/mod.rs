@@ -95,6 +95,21 @@ pub fn ensure_initramfs(
     initramfs::ensure(image, agent, cache_dir, progress).map_err(|error| in_cache(error, cache_dir))
 }
 
+/// The program's own base image and any initramfs for it, if they are in the cache: for who only looks.
+pub fn find_built(cache_dir: &Path) -> Option<(PathBuf, PathBuf)> {
+    let definition = Definition::parse(BASE_DEFINITION).ok()?;
+    let name = format!("{}-{}", definition.name, definition::image_name(BASE_DEFINITION));
+    let image = Image::at(&cache_dir.join(&name), name.clone());
+    let mut initramfs = std::fs::read_dir(cache_dir.join("initramfs")).ok()?.flatten();
+    let initramfs = initramfs.next()?.path();
+    image.is_whole().then(|| (cache_dir.join(&name), initramfs))
+}
+
+/// Programs that building an image needs and this host lacks.
+pub fn tools_missing() -> Vec<&'static str> {
+    tools::ALL.iter().filter(|tool| tool.require().is_err()).map(|tool| tool.program).collect()
+}
+
 fn ensure_defined(
     text: &str,
     path: &Path,

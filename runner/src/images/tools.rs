@@ -35,6 +35,7 @@ pub const LZ4: Tool = Tool { program: "lz4", package: "lz4", deadline: Duration:
 pub const XZ: Tool = Tool { program: "xz", package: "xz-utils", deadline: Duration::from_mins(5) };
 pub const ZSTD: Tool = Tool { program: "zstd", package: "zstd", deadline: Duration::from_mins(5) };
 pub const GZIP: Tool = Tool { program: "gzip", package: "gzip", deadline: Duration::from_mins(5) };
+pub const ALL: [Tool; 6] = [MMDEBSTRAP, MKFS_EROFS, LZ4, XZ, ZSTD, GZIP];
 
 /// Of a program's words: how many lines are kept for an error, and how long a line may be.
 const KEPT_LINES: usize = 12;

@@ -32,6 +32,8 @@ pub enum RuntimeError {
     Io { what: &'static str, source: std::io::Error },
     #[error("the home cannot be unpacked: {0}")]
     Fake(#[from] fake::PackError),
+    #[error("the machine's network cannot be made: {0}")]
+    Network(#[from] crate::network::NetworkError),
     #[error(transparent)]
     Accelerator(#[from] microvm::accelerator::AcceleratorError),
 }

@@ -152,6 +152,11 @@ impl Postgres {
         Ok(postgres)
     }
 
+    /// The newest server that is installed here, by its major version.
+    pub fn installed() -> Option<u32> {
+        Installation::all().first().map(|(version, _)| *version)
+    }
+
     /// Where the controller connects to.
     pub fn url(&self) -> String {
         let directory = percent(self.socket_directory.as_os_str());

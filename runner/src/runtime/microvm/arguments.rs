@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn without_a_tap_there_is_no_network_at_all() {
         let line = plan().arguments().join(" ");
-        assert!(!line.contains("-netdev") && !line.contains("user"), "{line}");
+        assert!(!line.contains("-netdev") && !line.contains("-nic"), "{line}");
         let line = Plan { tap: Some(17), ..plan() }.arguments().join(" ");
         assert!(line.contains("-netdev tap,id=net,fd=17"), "{line}");
     }

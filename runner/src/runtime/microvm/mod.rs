@@ -25,7 +25,7 @@ use self::{
     jail::Jail,
 };
 use super::{Ended, Making, RuntimeError, console::Console, in_run_dir, io};
-use crate::{agent::Agent, export, images};
+use crate::{agent::Agent, export, images, network::Network};
 
 pub mod accelerator;
 mod arguments;
@@ -58,8 +58,12 @@ impl Microvm {
     pub async fn start(making: &Making<'_>) -> Result<Self, RuntimeError> {
         let spec = making.spec;
         let verdict = accelerator::verdict(&spec.image_dir, &spec.initramfs).await?;
+        let network = network(making).await?;
         making.reporter.step(Step::Machine, None);
         let mut jail = jail_for(making, verdict.accelerator);
+        let nameservers = network.as_ref().map(|network| network.nameservers.clone());
+        let (namespace, tap) = network.map(|network| (network.namespace, network.tap)).unzip();
+        jail.namespace = namespace;
         let (export, connection) = serve_home(making)?;
         let agent = in_run_dir(spec, "agent.sock");
         let qmp = in_run_dir(spec, "qmp.sock");
@@ -80,7 +84,7 @@ impl Microvm {
             }),
             agent: jail.hand_over(listen(&agent)?),
             qmp: jail.hand_over(listen(&qmp)?),
-            tap: None,
+            tap: tap.map(|tap| jail.hand_over(tap)),
             verbose: false,
         };
         let mut child = jail.spawn(&plan.arguments()).map_err(io("the VMM cannot be started"))?;
@@ -93,7 +97,7 @@ impl Microvm {
             accelerator: verdict.accelerator,
             qmp,
             export,
-            nameservers: None,
+            nameservers,
         })
     }
 
@@ -139,6 +143,15 @@ impl Microvm {
         drop(self.export.stop);
         let _ = self.export.task.await;
     }
+}
+
+/// Without root there is no network; with root there is one or no machine.
+async fn network(making: &Making<'_>) -> Result<Option<Network>, RuntimeError> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(None);
+    }
+    making.reporter.step(Step::Network, None);
+    Ok(Some(Network::raise(making.slot.number()).await?))
 }
 
 fn jail_for(making: &Making<'_>, accelerator: Accelerator) -> Jail {

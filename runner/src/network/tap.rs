@@ -1,0 +1,38 @@
+//! The machine's end of its network: a tap, made in the calling thread's namespace and handed over open.
+
+use std::{
+    fs::OpenOptions,
+    os::fd::{AsRawFd as _, OwnedFd},
+};
+
+use super::{NetworkError, TUN, failed};
+
+mod calls {
+    #![allow(unsafe_code)]
+
+    use std::{io, os::fd::RawFd};
+
+    use nix::libc::{IFF_NO_PI, IFF_TAP, IFF_VNET_HDR, ifreq};
+
+    nix::ioctl_write_ptr_bad!(tun_set_iff, nix::libc::TUNSETIFF, ifreq);
+
+    pub fn name_tap(descriptor: RawFd, name: &str) -> io::Result<()> {
+        // SAFETY: all of the structure's fields may be zero.
+        let mut request: ifreq = unsafe { std::mem::zeroed() };
+        // The last byte stays zero: the name ends there.
+        let room = request.ifr_name.len() - 1;
+        for (to, from) in request.ifr_name[..room].iter_mut().zip(name.bytes()) {
+            *to = from.cast_signed();
+        }
+        request.ifr_ifru.ifru_flags = (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR) as i16;
+        // SAFETY: the kernel reads the structure, which lives over the call; the descriptor is open.
+        unsafe { tun_set_iff(descriptor, &raw const request) }?;
+        Ok(())
+    }
+}
+
+pub fn make(name: &str) -> Result<OwnedFd, NetworkError> {
+    let tun = OpenOptions::new().read(true).write(true).open(TUN).map_err(failed("no tap can be made"))?;
+    calls::name_tap(tun.as_raw_fd(), name).map_err(failed("no tap can be made"))?;
+    Ok(tun.into())
+}

@@ -1,0 +1,218 @@
+//! The walls, with real packets: a "host" and an "internet" namespace that the test made, and a guest that is whoever writes
+//! frames into the tap. Root only; elsewhere there is nothing to prove it with.
+
+use std::{
+    fs::File,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, UdpSocket},
+    os::fd::AsRawFd as _,
+    sync::mpsc::{Receiver, Sender, channel},
+    time::Duration,
+};
+
+use rtnetlink::{LinkUnspec, LinkVeth};
+
+use super::{links::Side, *};
+
+const PUBLIC: [u8; 4] = [203, 0, 113, 1];
+const HOSTS_PUBLIC: [u8; 4] = [203, 0, 113, 2];
+const PORT: u16 = 9999;
+const OUR_MAC: [u8; 6] = [0x52, 0x54, 0, 0x6f, 0, 2];
+const US: [u8; 4] = [10, 111, 0, 2];
+const GATEWAY: [u8; 4] = [10, 111, 0, 1];
+/// Before each frame of a tap with IFF_VNET_HDR.
+const VNET_HEADER: usize = 10;
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a namespace behind a wall heard.
+type Heard = Receiver<String>;
+
+#[test]
+fn the_guest_reaches_the_internet_and_nothing_else() {
+    if let Err(reason) = available() {
+        eprintln!("not proved here: {reason}");
+        return;
+    }
+    // The namespaces belong to threads that end with the test.
+    thread::spawn(prove).join().expect("proved");
+}
+
+fn prove() {
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("a host");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let (internet_heard, _internet) = make_internet().await;
+        let (tell, host_heard) = channel();
+        listen(tell);
+        prepare_host().await.expect("rules on the host");
+        let network = Network::raise(3).await.expect("a network");
+        let other = Network::raise(4).await.expect("another");
+        let mut guest = Guest::new(&network);
+        let forbidden = [
+            [169, 254, 169, 254],
+            [10, 0, 0, 1],
+            [192, 168, 1, 1],
+            [172, 16, 0, 1],
+            HOSTS_PUBLIC,
+            [100, 64, 0, 13],
+            [100, 64, 0, 18],
+        ];
+        for address in forbidden {
+            guest.send(US, address, "forbidden");
+        }
+        guest.send([10, 111, 0, 77], PUBLIC, "spoofed");
+        // Packets keep their order: when this one and its answer have come, the others have not.
+        guest.send(US, PUBLIC, "allowed");
+        assert_eq!(internet_heard.recv_timeout(PATIENCE).expect("it is heard"), "allowed");
+        guest.wait_for_answer("allowed");
+        assert_eq!(internet_heard.try_recv().ok(), None, "nothing else got out");
+        assert_eq!(host_heard.try_recv().ok(), None, "nothing reached the host");
+        let is_there =
+            |slot: u16| async move { Side::present().expect("netlink").has(&format!("bw{slot}")).await };
+        assert!(is_there(3).await && is_there(4).await);
+        drop(guest);
+        drop((network, other));
+        // The kernel takes namespaces down in its own time.
+        let gone = async { while is_there(3).await || is_there(4).await {} };
+        tokio::time::timeout(PATIENCE, gone).await.expect("nothing is left");
+    });
+}
+
+/// A namespace that answers everyone, with all kinds of addresses, and the host's routes to it.
+async fn make_internet() -> (Heard, Side) {
+    let host = Side::present().expect("netlink");
+    let (tell, heard) = channel();
+    let (made, making) = channel();
+    thread::spawn(move || {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("an internet");
+        listen(tell);
+        made.send(open_namespace().expect("held")).expect("waited for");
+    });
+    let internet = making.recv().expect("made");
+    let handle = host.handle();
+    handle.link().add(LinkVeth::new("wan", "lan").build()).execute().await.expect("a pair");
+    let moved = LinkUnspec::new_with_name("lan").setns_by_fd(internet.as_raw_fd()).build();
+    handle.link().set(moved).execute().await.expect("moved");
+    for (namespace, script) in [
+        (
+            None,
+            "addr add 203.0.113.2/24 dev wan; link set wan up; link set lo up; route add default via 203.0.113.1",
+        ),
+        (
+            Some(&internet),
+            "addr add 203.0.113.1/24 dev lan; link set lan up; link set lo up; addr add 169.254.169.254/32 dev lo; \
+             addr add 10.0.0.1/32 dev lo; addr add 192.168.1.1/32 dev lo; addr add 172.16.0.1/32 dev lo; \
+             route add default via 203.0.113.2",
+        ),
+    ] {
+        for line in script.split(';') {
+            ip(namespace, line.trim());
+        }
+    }
+    (heard, host)
+}
+
+fn ip(namespace: Option<&OwnedFd>, arguments: &str) {
+    let mut command = match namespace {
+        None => std::process::Command::new("ip"),
+        Some(namespace) => {
+            let mut command = std::process::Command::new("nsenter");
+            let path = format!("/proc/{}/fd/{}", std::process::id(), namespace.as_raw_fd());
+            command.arg(format!("--net={path}")).arg("ip");
+            command
+        }
+    };
+    let status = command.args(arguments.split_whitespace()).status().expect("ip runs");
+    assert!(status.success(), "ip {arguments}");
+}
+
+/// Tells what comes to any address of the calling thread's namespace, and answers it.
+fn listen(tell: Sender<String>) {
+    let socket = UdpSocket::bind(SocketAddr::from(([0, 0, 0, 0], PORT))).expect("a socket");
+    thread::spawn(move || {
+        let mut buffer = [0; 64];
+        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+            let _ = socket.send_to(&buffer[..length], from);
+            if tell.send(String::from_utf8_lossy(&buffer[..length]).into_owned()).is_err() {
+                return;
+            }
+        }
+    });
+}
+
+/// A very small network stack.
+struct Guest {
+    tap: File,
+    gateway: [u8; 6],
+}
+
+impl Guest {
+    fn new(network: &Network) -> Self {
+        let tap = File::from(network.tap.try_clone().expect("a descriptor"));
+        let mut guest = Self { tap, gateway: [0xff; 6] };
+        guest.arp(1, [0; 6], GATEWAY);
+        guest.gateway = loop {
+            let frame = guest.next();
+            if frame[12..14] == [8, 6] && frame[20..22] == [0, 2] && frame[28..32] == GATEWAY {
+                break *frame[22..28].first_chunk().expect("six");
+            }
+        };
+        guest
+    }
+
+    fn arp(&mut self, operation: u8, target_mac: [u8; 6], target: [u8; 4]) {
+        let to = if operation == 1 { [0xff; 6] } else { target_mac };
+        let head = [0, 1, 8, 0, 6, 4, 0, operation];
+        let body = [&head[..], &OUR_MAC, &US, &target_mac, &target].concat();
+        self.frame(to, [8, 6], &body);
+    }
+
+    fn send(&mut self, from: [u8; 4], to: [u8; 4], payload: &str) {
+        let length = u16::try_from(8 + payload.len()).expect("short");
+        let ports = [PORT.to_be_bytes(), PORT.to_be_bytes(), length.to_be_bytes(), [0, 0]].concat();
+        let mut header = [0x45, 0, 0, 0, 0, 1, 0, 0, 64, 17, 0, 0].to_vec();
+        header[2..4].copy_from_slice(&(20 + length).to_be_bytes());
+        header.extend(from.iter().chain(&to));
+        let sum: u32 = header.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+        let folded = (sum & 0xffff) + (sum >> 16);
+        let folded = (folded & 0xffff) + (folded >> 16);
+        let checksum = !u16::try_from(folded).expect("folded");
+        header[10..12].copy_from_slice(&checksum.to_be_bytes());
+        let packet = [&header[..], &ports, payload.as_bytes()].concat();
+        self.frame(self.gateway, [8, 0], &packet);
+    }
+
+    fn frame(&mut self, to: [u8; 6], kind: [u8; 2], body: &[u8]) {
+        let frame = [&[0; VNET_HEADER][..], &to, &OUR_MAC, &kind, body].concat();
+        assert_eq!(self.tap.write(&frame).expect("room"), frame.len());
+    }
+
+    /// The next frame; questions for our address are answered on the way.
+    fn next(&mut self) -> Vec<u8> {
+        let mut buffer = [0; 2048];
+        loop {
+            let length = self.tap.read(&mut buffer).expect("a frame");
+            let frame = buffer[VNET_HEADER..length].to_vec();
+            if frame.len() < 42 {
+                continue;
+            }
+            if frame[12..14] == [8, 6] && frame[20..22] == [0, 1] && frame[38..42] == US {
+                let mac = *frame[22..28].first_chunk().expect("six");
+                let asker = *frame[28..32].first_chunk().expect("four");
+                self.arp(2, mac, asker);
+                continue;
+            }
+            return frame;
+        }
+    }
+
+    fn wait_for_answer(&mut self, payload: &str) {
+        loop {
+            let frame = self.next();
+            let is_udp = frame[12..14] == [8, 0] && frame[23] == 17;
+            if is_udp && frame[26..30] == PUBLIC && frame[42..].starts_with(payload.as_bytes()) {
+                return;
+            }
+        }
+    }
+}
