@@ -10,6 +10,10 @@ import { SessionProvider, toSignIn, useSession } from "./session";
 import { Link, usePath } from "./ui/router";
 import { Toasts } from "./ui/toasts";
 
+const WorkspacePage = lazy(() => import("./workspace/page"));
+const ClassesPage = lazy(() => import("./class/classes"));
+const ClassPage = lazy(() => import("./class/class"));
+const WatchPage = lazy(() => import("./class/watch"));
 const AccountPage = lazy(() => import("./pages/account"));
 const TokensPage = lazy(() => import("./pages/tokens"));
 
@@ -20,8 +24,13 @@ function openPage(path: string): ReactNode {
   return null;
 }
 
+const ID = "([0-9a-f-]{36})";
 const routes: [RegExp, (...ids: string[]) => ReactNode][] = [
   [/^\/(workspaces)?$/, () => <WorkspacesPage />],
+  [new RegExp(`^/workspaces/${ID}$`), (_, id = "") => <WorkspacePage key={id} id={id} />],
+  [/^\/classes$/, () => <ClassesPage />],
+  [new RegExp(`^/classes/${ID}$`), (_, id = "") => <ClassPage key={id} id={id} />],
+  [new RegExp(`^/watch/${ID}$`), (_, id = "") => <WatchPage key={id} id={id} />],
   [/^\/account$/, () => <AccountPage />],
   [/^\/tokens$/, () => <TokensPage />],
   [/^\/device$/, () => <DevicePage />],

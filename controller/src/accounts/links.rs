@@ -10,7 +10,7 @@ use crate::{keys::MasterKey, secrets};
 /// Long enough to make coffee, short enough that a terminal's history is worthless tomorrow.
 const LINK_LIFE: Duration = Duration::hours(12);
 /// The page that takes the token behind `#`.
-pub const SIGN_IN_PAGE: &str = "/sign-in";
+pub const SIGN_IN_PAGE: &str = "/welcome";
 /// Held while an installation is begun: two controllers make one first tenant.
 const FOUNDING_LOCK: i64 = 0x6275_7272_6f77_0001;
 

@@ -9,7 +9,7 @@ use super::world::{World, eventually};
 async fn a_link_signs_in_once() {
     let world = World::new().await;
     let link = world.controller().first_sign_in_link().await.expect("a link");
-    let token = link.expose().strip_prefix("/sign-in#").expect("its form").to_owned();
+    let token = link.expose().strip_prefix("/welcome#").expect("its form").to_owned();
     let body = json!({ "token": token });
     let first = world.anonymous().with("x-burrow-secure", "true").post("/api/v1/auth/link", &body).await;
     let cookie = first.headers["set-cookie"].to_str().expect("text").to_owned();
@@ -23,7 +23,7 @@ async fn a_link_signs_in_once() {
     assert_eq!((second.status, second.code()), (410, "expired"));
     let newer = world.controller().first_sign_in_link().await.expect("a link");
     world.controller().first_sign_in_link().await.expect("a link");
-    let void = json!({ "token": newer.expose().strip_prefix("/sign-in#").expect("its form") });
+    let void = json!({ "token": newer.expose().strip_prefix("/welcome#").expect("its form") });
     assert_eq!(world.anonymous().post("/api/v1/auth/link", &void).await.status, 410);
 }
 

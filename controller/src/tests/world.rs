@@ -105,7 +105,7 @@ impl World {
     /// The owner, by a fresh link.
     pub async fn owner(&self) -> Client {
         let link = self.controller().first_sign_in_link().await.expect("a link");
-        let token = link.expose().strip_prefix("/sign-in#").expect("its form").to_owned();
+        let token = link.expose().strip_prefix("/welcome#").expect("its form").to_owned();
         let answer = self.anonymous().post("/api/v1/auth/link", &json!({ "token": token })).await;
         assert_eq!(answer.status, 200, "{:?}", answer.body);
         self.anonymous().with_cookie(&answer)

@@ -1,0 +1,182 @@
+// How the editor looks and behaves, whatever the file: keys, colours, tabs. All styles go through the page's nonce.
+import {
+  autocompletion,
+  closeBrackets,
+  closeBracketsKeymap,
+  completionKeymap,
+} from "@codemirror/autocomplete";
+import { defaultKeymap, indentWithTab } from "@codemirror/commands";
+import {
+  bracketMatching,
+  defaultHighlightStyle,
+  foldGutter,
+  foldKeymap,
+  HighlightStyle,
+  indentOnInput,
+  indentUnit,
+  syntaxHighlighting,
+} from "@codemirror/language";
+import { highlightSelectionMatches, searchKeymap } from "@codemirror/search";
+import { EditorState, type Extension } from "@codemirror/state";
+import {
+  crosshairCursor,
+  drawSelection,
+  dropCursor,
+  EditorView,
+  highlightActiveLine,
+  highlightActiveLineGutter,
+  highlightSpecialChars,
+  keymap,
+  lineNumbers,
+  rectangularSelection,
+} from "@codemirror/view";
+import { tags } from "@lezer/highlight";
+import { yUndoManagerKeymap } from "y-codemirror.next";
+import { nonce } from "../ui/nonce";
+
+const theme = EditorView.theme({
+  "&": {
+    height: "100%",
+    color: "var(--ink)",
+    backgroundColor: "var(--surface)",
+    fontSize: "var(--code-size, 13px)",
+  },
+  "&.cm-focused": { outline: "none" },
+  ".cm-scroller": { fontFamily: "var(--mono)", lineHeight: "1.5" },
+  ".cm-content": { caretColor: "var(--ink)", padding: "6px 0" },
+  ".cm-cursor, .cm-dropCursor": { borderLeftColor: "var(--ink)", borderLeftWidth: "2px" },
+  ".cm-gutters": { backgroundColor: "var(--surface)", color: "var(--ink-soft)", border: "none" },
+  ".cm-activeLine": { backgroundColor: "color-mix(in srgb, var(--hover) 45%, transparent)" },
+  ".cm-activeLineGutter": { backgroundColor: "transparent", color: "var(--ink)" },
+  "&.cm-focused > .cm-scroller > .cm-selectionLayer .cm-selectionBackground, .cm-selectionBackground": {
+    backgroundColor: "var(--selection)",
+  },
+  ".cm-selectionMatch": { backgroundColor: "color-mix(in srgb, var(--selection) 60%, transparent)" },
+  ".cm-matchingBracket, &.cm-focused .cm-matchingBracket": {
+    backgroundColor: "var(--chosen)",
+    outline: "1px solid var(--line-strong)",
+  },
+  ".cm-searchMatch": { backgroundColor: "var(--warn-ground)", outline: "1px solid var(--warn)" },
+  ".cm-searchMatch-selected": { backgroundColor: "var(--selection)" },
+  ".cm-panels": { backgroundColor: "var(--sunken)", color: "var(--ink)" },
+  ".cm-panels-bottom": { borderTop: "1px solid var(--line)" },
+  ".cm-panel.cm-search": { padding: "6px 30px 6px 8px", fontFamily: "var(--font)", fontSize: "13px" },
+  ".cm-panel.cm-search label": { fontSize: "12px" },
+  ".cm-textfield": {
+    backgroundColor: "var(--surface)",
+    border: "1px solid var(--line-strong)",
+    borderRadius: "4px",
+  },
+  ".cm-button": {
+    backgroundImage: "none",
+    backgroundColor: "var(--surface)",
+    border: "1px solid var(--line)",
+    borderRadius: "4px",
+  },
+  ".cm-tooltip": {
+    backgroundColor: "var(--surface)",
+    color: "var(--ink)",
+    border: "1px solid var(--line)",
+    borderRadius: "6px",
+  },
+  ".cm-tooltip-autocomplete > ul > li[aria-selected]": {
+    backgroundColor: "var(--chosen)",
+    color: "var(--ink)",
+  },
+  ".cm-foldPlaceholder": { backgroundColor: "var(--hover)", border: "none", color: "var(--ink-soft)" },
+  ".cm-specialChar": { color: "var(--danger)" },
+});
+
+const colours = HighlightStyle.define([
+  {
+    tag: [tags.keyword, tags.modifier, tags.operatorKeyword, tags.controlKeyword],
+    color: "var(--code-keyword)",
+  },
+  { tag: [tags.string, tags.special(tags.string), tags.regexp, tags.character], color: "var(--code-string)" },
+  {
+    tag: [tags.number, tags.bool, tags.null, tags.atom, tags.constant(tags.name)],
+    color: "var(--code-number)",
+  },
+  { tag: [tags.comment, tags.meta], color: "var(--code-comment)", fontStyle: "italic" },
+  {
+    tag: [tags.function(tags.variableName), tags.function(tags.propertyName), tags.macroName],
+    color: "var(--code-function)",
+  },
+  { tag: [tags.typeName, tags.className, tags.namespace, tags.tagName], color: "var(--code-type)" },
+  { tag: [tags.attributeName, tags.propertyName], color: "var(--code-function)" },
+  { tag: tags.heading, fontWeight: "600", color: "var(--code-type)" },
+  { tag: tags.emphasis, fontStyle: "italic" },
+  { tag: tags.strong, fontWeight: "600" },
+  { tag: [tags.link, tags.url], color: "var(--accent)", textDecoration: "underline" },
+  { tag: tags.invalid, color: "var(--code-invalid)" },
+]);
+
+/** The carriage returns of a file from Windows stay in the text, and out of sight. */
+const specialCharacters = highlightSpecialChars({
+  render: (code, description, placeholder) => {
+    const element = document.createElement("span");
+    if (code === 13) return element;
+    element.textContent = placeholder;
+    element.title = description ?? "";
+    element.className = "cm-specialChar";
+    return element;
+  },
+});
+
+/** Larger pieces would not be taken by the agent in one update. */
+export const INSERT_MAX = 1024 * 1024;
+
+const noHugePaste = (refuse: () => void) =>
+  EditorState.transactionFilter.of((transaction) => {
+    if (!transaction.docChanged || !transaction.isUserEvent("input")) return transaction;
+    let inserted = 0;
+    transaction.changes.iterChanges((_a, _b, _c, _d, text) => (inserted += text.length));
+    if (inserted <= INSERT_MAX) return transaction;
+    refuse();
+    return [];
+  });
+
+export function commonExtensions(
+  indent: string,
+  readOnly: boolean,
+  label: string,
+  refuse: () => void,
+): Extension {
+  return [
+    EditorView.cspNonce.of(nonce()),
+    // Any other separator would count a line's end as one character where the shared text has two.
+    EditorState.lineSeparator.of("\n"),
+    EditorState.tabSize.of(4),
+    indentUnit.of(indent),
+    EditorState.readOnly.of(readOnly),
+    EditorView.contentAttributes.of({ "aria-label": label, spellcheck: "false" }),
+    lineNumbers(),
+    highlightActiveLineGutter(),
+    specialCharacters,
+    foldGutter(),
+    drawSelection(),
+    dropCursor(),
+    EditorState.allowMultipleSelections.of(true),
+    indentOnInput(),
+    bracketMatching(),
+    closeBrackets(),
+    autocompletion(),
+    rectangularSelection(),
+    crosshairCursor(),
+    highlightActiveLine(),
+    highlightSelectionMatches(),
+    noHugePaste(refuse),
+    theme,
+    syntaxHighlighting(colours),
+    syntaxHighlighting(defaultHighlightStyle, { fallback: true }),
+    keymap.of([
+      ...closeBracketsKeymap,
+      ...yUndoManagerKeymap,
+      ...defaultKeymap,
+      ...searchKeymap,
+      ...foldKeymap,
+      ...completionKeymap,
+      indentWithTab,
+    ]),
+  ];
+}

@@ -1,0 +1,141 @@
+// The page of one workspace: while it starts, its steps; while it runs, files, editor and terminals.
+import { useEffect, useState } from "react";
+import { workspaces as calls } from "../api/calls";
+import { useLiveWorkspace } from "../api/live";
+import type { Workspace } from "../api/types";
+import { PersonMenu, ThemeButton } from "../pages/frame";
+import { FailureNote, Steps } from "../pages/steps";
+import { Confirm } from "../ui/dialog";
+import { Icon } from "../ui/icons";
+import { MenuButton, type MenuEntry } from "../ui/menu";
+import { Brand, State } from "../ui/parts";
+import { Link } from "../ui/router";
+import { copyText, toastError } from "../ui/toasts";
+import { canStart, canStop, isMoving, phaseWord } from "../ui/words";
+import { Workbench } from "./workbench";
+import "../pages/workspaces.css";
+import "./workspace.css";
+
+export default function WorkspacePage({ id }: { id: string }) {
+  const live = useLiveWorkspace(id);
+  const [stopping, setStopping] = useState(false);
+  const { workspace } = live;
+  const name = workspace?.name;
+  useEffect(() => {
+    document.title = name ? `${name} · Burrow` : "Burrow";
+  }, [name]);
+  if (live.gone) return <Gone />;
+  if (!workspace) return <div className="workspace" aria-busy="true" />;
+  const start = () => {
+    calls
+      .start(workspace.id)
+      .then(live.put, (error: unknown) => toastError(error, `Starting ${workspace.name}`));
+  };
+  const writable = workspace.access === "write";
+  const items: MenuEntry[] = [
+    {
+      label: "Copy attach command",
+      icon: "copy",
+      run: () => void copyText(`burrow attach ${workspace.name}`, "Command"),
+    },
+  ];
+  if (writable) {
+    items.push(
+      { label: "Start", icon: "play", disabled: !canStart(workspace.phase), run: start },
+      { label: "Stop…", icon: "stop", disabled: !canStop(workspace.phase), run: () => setStopping(true) },
+    );
+  }
+  return (
+    <div className="workspace">
+      <header className="workspace-top">
+        <Brand />
+        <h1>
+          <span className="soft wide-only">
+            <Link href="/">Workspaces</Link> /{" "}
+          </span>
+          {workspace.name}
+        </h1>
+        <State workspace={workspace} />
+        <MenuButton label={`More for ${workspace.name}`} items={items}>
+          <Icon name="more" />
+        </MenuButton>
+        <span className="spring" />
+        <ThemeButton />
+        <PersonMenu />
+      </header>
+      {workspace.phase === "running" ? (
+        // Another machine is another life: its terminals and documents are others.
+        <Workbench key={workspace.epoch} workspace={workspace} />
+      ) : (
+        <NotRunning workspace={workspace} onStart={start} onStop={() => setStopping(true)} />
+      )}
+      {stopping && (
+        <Confirm
+          title={`Stop ${workspace.name}?`}
+          text="Programs in it end. The home is saved first, and is there again when it is started."
+          action="Stop"
+          onClose={() => setStopping(false)}
+          onConfirm={async () => live.put(await calls.stop(workspace.id))}
+        />
+      )}
+    </div>
+  );
+}
+
+function NotRunning({
+  workspace,
+  onStart,
+  onStop,
+}: {
+  workspace: Workspace;
+  onStart: () => void;
+  onStop: () => void;
+}) {
+  const writable = workspace.access === "write";
+  const moving = isMoving(workspace.phase);
+  const titles: Partial<Record<Workspace["phase"], string>> = {
+    queued: "Starting",
+    provisioning: "Starting",
+    stopping: "Stopping",
+    persisting: "Stopping",
+  };
+  const title = `${workspace.name} is ${(titles[workspace.phase] ?? "stopped").toLowerCase()}`;
+  return (
+    <main className="gate start-gate" aria-busy={moving}>
+      <section className="panel start-card">
+        <h2>{title}</h2>
+        <p className="soft" role="status">
+          {moving
+            ? `${phaseWord(workspace.phase)}${workspace.phase === "queued" && workspace.queue_position ? `, place ${workspace.queue_position}` : ""}`
+            : "The home is saved. Start it to go on."}
+        </p>
+        <FailureNote workspace={workspace} />
+        {(moving || workspace.failure) && workspace.steps.length > 0 && <Steps workspace={workspace} />}
+        {writable && canStart(workspace.phase) && (
+          <button className="button primary wide" onClick={onStart} autoFocus>
+            {workspace.failure ? "Try again" : "Start"}
+          </button>
+        )}
+        {writable && moving && canStop(workspace.phase) && (
+          <button className="button" onClick={onStop}>
+            Cancel
+          </button>
+        )}
+      </section>
+    </main>
+  );
+}
+
+function Gone() {
+  return (
+    <main className="gate">
+      <div className="panel gate-card">
+        <h1>There is no such workspace</h1>
+        <p className="lead">It was deleted, or it is not yours to see.</p>
+        <Link className="button primary" href="/">
+          To the workspaces
+        </Link>
+      </div>
+    </main>
+  );
+}

@@ -1,0 +1,80 @@
+// The tree as rows: which entries are seen, at what depth. Pure.
+import type { Entry } from "../api/agent";
+import { childOf } from "./paths";
+
+export interface Directory {
+  entries: readonly Entry[];
+  truncated: boolean;
+}
+
+export interface Row {
+  path: string;
+  entry: Entry;
+  depth: number;
+  expanded: boolean;
+  /** Position among its siblings, for screen readers. */
+  position: number;
+  siblings: number;
+}
+
+export type Directories = ReadonlyMap<string, Directory>;
+
+export function rowsOf(directories: Directories, expanded: ReadonlySet<string>, hidden: boolean): Row[] {
+  const rows: Row[] = [];
+  const add = (directory: string, depth: number) => {
+    const all = directories.get(directory)?.entries ?? [];
+    const entries = hidden ? all : all.filter((entry) => !entry.name.startsWith("."));
+    entries.forEach((entry, index) => {
+      const path = childOf(directory, entry.name);
+      const open = entry.kind === "directory" && entry.utf8 && expanded.has(path);
+      rows.push({ path, entry, depth, expanded: open, position: index + 1, siblings: entries.length });
+      if (open) add(path, depth + 1);
+    });
+  };
+  add("", 0);
+  return rows;
+}
+
+/** The directories that are seen: those to list and to watch. */
+export function seenDirectories(directories: Directories, expanded: ReadonlySet<string>): string[] {
+  const open = rowsOf(directories, expanded, true).filter((row) => row.expanded);
+  return ["", ...open.map((row) => row.path)];
+}
+
+/** The row that `key` leads to from `at`, or what it does there; none where the key means nothing. */
+export function step(rows: readonly Row[], at: number, key: string): number | "open" | "close" | null {
+  const row = rows[at];
+  if (!row) return rows.length > 0 ? 0 : null;
+  switch (key) {
+    case "ArrowDown":
+      return Math.min(at + 1, rows.length - 1);
+    case "ArrowUp":
+      return Math.max(at - 1, 0);
+    case "Home":
+      return 0;
+    case "End":
+      return rows.length - 1;
+    case "ArrowRight":
+      if (row.entry.kind !== "directory") return null;
+      return row.expanded ? Math.min(at + 1, rows.length - 1) : "open";
+    case "ArrowLeft": {
+      if (row.expanded) return "close";
+      for (let index = at - 1; index >= 0; index -= 1) {
+        if ((rows[index] as Row).depth < row.depth) return index;
+      }
+      return null;
+    }
+    default:
+      return null;
+  }
+}
+
+/** The next row after `at` whose name begins with what was typed. */
+export function typedAhead(rows: readonly Row[], at: number, typed: string): number | null {
+  const wanted = typed.toLowerCase();
+  for (let distance = typed.length > 1 ? 0 : 1; distance <= rows.length; distance += 1) {
+    const index = (at + distance) % rows.length;
+    if (rows[index]?.entry.name.toLowerCase().startsWith(wanted)) return index;
+  }
+  return null;
+}
