@@ -16,7 +16,7 @@ use crate::failure::Failure;
 const SPEC_BYTES_MAX: u64 = 1024 * 1024;
 
 pub async fn run() -> Result<(), Failure> {
-    daemon::telemetry::init("info");
+    daemon::telemetry::init("warn");
     let shutdown = daemon::shutdown_on_signals()
         .map_err(|error| Failure::error("Signals cannot be listened to").because(&error))?;
     let spec = read_spec(io::stdin(), shutdown.clone()).await.map_err(|error| {
