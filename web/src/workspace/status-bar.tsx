@@ -33,7 +33,9 @@ export function StatusBar({ workspace, link, path, shared, cursor }: Props) {
       </span>
       <span className="wide-only">
         <State workspace={workspace} />
-        {workspace.accelerator && <span className="soft"> · {workspace.accelerator}</span>}
+        {workspace.accelerator && workspace.accelerator !== "none" && (
+          <span className="soft"> · {workspace.accelerator}</span>
+        )}
       </span>
       {workspace.access === "read" && <strong className="read-only">Read only</strong>}
       {workspace.safe_at && (

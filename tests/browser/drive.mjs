@@ -1,0 +1,288 @@
+// The main job in a real browser: from the one-time link to a home that has survived a stop. Waits for what a person would see,
+// never for a time; keeps a picture of each page at two widths.
+//
+// BURROW_LINK is the one-time link, BURROW_SCREENSHOTS a directory. BURROW_PATIENCE: how long anything may take, in seconds.
+import assert from "node:assert/strict";
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { chromium } from "playwright-core";
+
+const link = process.env.BURROW_LINK;
+const pictures = process.env.BURROW_SCREENSHOTS;
+const patience = Number(process.env.BURROW_PATIENCE ?? 60) * 1000;
+const origin = new URL(link).origin;
+const WIDE = { width: 1440, height: 900 };
+const NARROW = { width: 420, height: 800 };
+const PERSON = { name: "Ada Owner", email: "ada@example.org", password: "correct horse battery" };
+
+mkdirSync(pictures, { recursive: true });
+const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox"] });
+const complaints = [];
+
+async function visitor(name, colorScheme = "light") {
+  const context = await browser.newContext({
+    viewport: WIDE,
+    colorScheme,
+    acceptDownloads: true,
+    permissions: ["clipboard-read", "clipboard-write"],
+  });
+  context.setDefaultTimeout(patience);
+  const page = await context.newPage();
+  page.on("pageerror", (error) => complaints.push(`${name}: ${error.message}`));
+  page.on("console", (message) => {
+    // Refusals are the pages' own business (who am I, before anyone is signed in); what the policy forbids is not.
+    const refusal = message.text().startsWith("Failed to load resource");
+    if (message.type() === "error" && !refusal) complaints.push(`${name}: ${message.text()}`);
+  });
+  return page;
+}
+
+let number = 0;
+async function picture(page, name, { narrow = true } = {}) {
+  number += 1;
+  const file = (width) => join(pictures, `${String(number).padStart(2, "0")}-${name}-${width}.png`);
+  await page.screenshot({ path: file("wide") });
+  if (!narrow) return;
+  await page.setViewportSize(NARROW);
+  await settled(page);
+  await page.screenshot({ path: file("narrow") });
+  await page.setViewportSize(WIDE);
+  await settled(page);
+}
+
+/** Two frames: what changed with the last event is drawn. */
+const settled = (page) =>
+  page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+
+async function step(name, work) {
+  const since = Date.now();
+  try {
+    await work();
+  } catch (error) {
+    for (const [at, page] of browser.contexts().flatMap((context) => context.pages()).entries())
+      await page.screenshot({ path: join(pictures, `failed-${at}.png`) });
+    throw error;
+  }
+  console.log(`${name} (${((Date.now() - since) / 1000).toFixed(1)} s)`);
+}
+
+const terminalText = (page) => page.locator(".xterm-rows").first();
+async function type(page, line) {
+  await page.keyboard.type(line);
+  await page.keyboard.press("Enter");
+}
+const sees = (page, text) => terminalText(page).filter({ hasText: text }).waitFor();
+
+/** A file of the home as the server has it; null where it is not there. */
+const content = (page, id, path) =>
+  page.evaluate(
+    async ([id, path]) => {
+      const answer = await fetch(
+        `/api/v1/workspaces/${id}/agent/files/content?path=${encodeURIComponent(path)}`,
+      );
+      return answer.ok ? await answer.text() : null;
+    },
+    [id, path],
+  );
+async function onDisk(page, id, path, expected) {
+  const end = Date.now() + patience;
+  let found;
+  do found = await content(page, id, path);
+  while (found !== expected && Date.now() < end);
+  assert.equal(found, expected, `${path} on the guest's disk`);
+}
+const editorText = (page) => page.locator(".editor:not([hidden]) .cm-content");
+const treeItem = (page, name) => page.getByRole("treeitem", { name, exact: false }).filter({ hasText: name });
+
+const ada = await visitor("ada");
+let workspace;
+
+await step("the link signs in, and a password is set", async () => {
+  await ada.goto(link);
+  await ada.getByRole("heading", { name: "Welcome" }).waitFor();
+  await picture(ada, "welcome");
+  await ada.getByLabel("Name").fill(PERSON.name);
+  await ada.getByLabel("E-mail").fill(PERSON.email);
+  await ada.getByLabel("Password").fill(PERSON.password);
+  await ada.getByRole("button", { name: "Save and go on" }).click();
+  await ada.getByRole("heading", { name: "Workspaces" }).waitFor();
+  assert.ok(!ada.url().includes("#"), "the token has left the address");
+  await picture(ada, "no-workspaces");
+});
+
+await step("the link does it once only", async () => {
+  const thief = await visitor("thief");
+  await thief.goto(link);
+  await thief.getByRole("heading", { name: "The link does not sign you in" }).waitFor();
+  await thief.context().close();
+});
+
+await step("a workspace is made and its steps are shown until the editor opens", async () => {
+  await ada.getByRole("button", { name: "Create a workspace" }).click();
+  await ada.getByLabel("Name").fill("demo");
+  await picture(ada, "new-workspace");
+  await ada.getByRole("dialog").getByRole("button", { name: /^Create/ }).click();
+  await ada.waitForURL(/\/workspaces\/[0-9a-f-]{36}$/);
+  workspace = ada.url().split("/").at(-1);
+  await ada.getByRole("tree", { name: "Files of the home" }).waitFor();
+  await ada.locator(".state[data-phase=running]").first().waitFor();
+});
+
+await step("a terminal is a login shell, in colour and UTF-8", async () => {
+  await ada.locator(".xterm-rows").first().waitFor();
+  await ada.locator(".xterm-helper-textarea").first().focus();
+  await type(ada, "printf '%s-%d\\n' answer $((6*7))");
+  await sees(ada, "answer-42");
+  await type(ada, "printf '\\033[31mgr\\303\\274n \\346\\227\\245\\346\\234\\254\\033[0m\\n'");
+  await sees(ada, "grün 日本");
+  assert.ok((await ada.locator(".xterm-rows .xterm-fg-1").count()) > 0, "red is red");
+  await type(ada, "sleep 1000");
+  await ada.keyboard.press("Control+c");
+  await type(ada, "echo after-$((1+1))");
+  await sees(ada, "after-2");
+});
+
+await step("the page loaded again shows the same shell with its output", async () => {
+  await type(ada, "KEPT=here-it-is");
+  await ada.reload();
+  await sees(ada, "answer-42");
+  await ada.locator(".xterm-helper-textarea").first().focus();
+  await type(ada, "echo $KEPT-still");
+  await sees(ada, "here-it-is-still");
+});
+
+await step("a second terminal is another shell", async () => {
+  await ada.getByRole("button", { name: "New terminal" }).first().click();
+  const tabs = ada.getByRole("tablist", { name: "Terminals" }).getByRole("tab");
+  await tabs.nth(1).waitFor();
+  await ada.locator(".xterm-helper-textarea").nth(1).focus();
+  await type(ada, "echo second[$KEPT]");
+  await ada.locator(".xterm-rows").nth(1).filter({ hasText: "second[]" }).waitFor();
+  await tabs.nth(0).click();
+});
+
+await step("a new file is written as it is typed, within a second", async () => {
+  await ada.getByRole("button", { name: "New file" }).click();
+  await ada.getByLabel("Name").fill("main.py");
+  await ada.keyboard.press("Enter");
+  await editorText(ada).waitFor();
+  await editorText(ada).click();
+  await ada.keyboard.type("print('first line')\n");
+  const since = Date.now();
+  await onDisk(ada, workspace, "main.py", "print('first line')\n");
+  console.log(`  on disk ${Date.now() - since} ms after the last key`);
+});
+
+await step("what a program writes shows in the open editor", async () => {
+  await ada.locator(".xterm-helper-textarea").first().focus();
+  await type(ada, "echo '# by a program' >> ~/main.py");
+  await editorText(ada).filter({ hasText: "# by a program" }).waitFor();
+  await picture(ada, "workspace");
+});
+
+await step("two browsers see each other's edits and cursors", async () => {
+  const other = await visitor("other", "dark");
+  await other.goto(`${origin}/sign-in`);
+  await other.getByLabel("E-mail").fill(PERSON.email);
+  await other.getByLabel("Password").fill(PERSON.password);
+  await other.getByRole("button", { name: "Sign in" }).click();
+  await other.getByRole("heading", { name: "Workspaces" }).waitFor();
+  await picture(other, "workspaces-dark");
+  await other.getByRole("link", { name: "demo", exact: true }).click();
+  await treeItem(other, "main.py").dblclick();
+  await editorText(other).filter({ hasText: "# by a program" }).waitFor();
+  await editorText(other).click();
+  await other.keyboard.press("Control+Home");
+  await other.keyboard.type("# from the other\n");
+  await editorText(ada).filter({ hasText: "# from the other" }).waitFor();
+  await ada.locator(".peer-caret").first().waitFor();
+  await editorText(ada).click();
+  await ada.keyboard.press("Control+End");
+  await ada.keyboard.type("# from ada\n");
+  await editorText(other).filter({ hasText: "# from ada" }).waitFor();
+  await other.locator(".peer-caret").first().waitFor();
+  await picture(other, "two-editors-dark");
+  await onDisk(ada, workspace, "main.py", "# from the other\nprint('first line')\n# by a program\n# from ada\n");
+  await other.context().close();
+});
+
+await step("files come and go: folder, rename, upload, download, delete", async () => {
+  await ada.getByRole("button", { name: "New folder" }).click();
+  await ada.getByLabel("Name").fill("notes");
+  await ada.keyboard.press("Enter");
+  await treeItem(ada, "notes").waitFor();
+  await treeItem(ada, "main.py").click();
+  await ada.keyboard.press("F2");
+  await ada.getByLabel("Name").fill("app.py");
+  await ada.keyboard.press("Enter");
+  await treeItem(ada, "app.py").waitFor();
+  const [chooser] = await Promise.all([
+    ada.waitForEvent("filechooser"),
+    ada.getByRole("button", { name: "Upload files" }).click(),
+  ]);
+  await chooser.setFiles({ name: "up.txt", mimeType: "text/plain", buffer: Buffer.from("uploaded\n") });
+  await treeItem(ada, "up.txt").waitFor();
+  await treeItem(ada, "up.txt").click({ button: "right" });
+  const [download] = await Promise.all([
+    ada.waitForEvent("download"),
+    ada.getByRole("menuitem", { name: "Download" }).click(),
+  ]);
+  assert.equal(download.suggestedFilename(), "up.txt");
+  await treeItem(ada, "up.txt").click();
+  await ada.keyboard.press("Delete");
+  await ada.getByRole("dialog").getByRole("button", { name: "Delete" }).click();
+  await treeItem(ada, "up.txt").waitFor({ state: "detached" });
+});
+
+await step("a stop saves the home, a start brings it back", async () => {
+  const before = await content(ada, workspace, "app.py");
+  await ada.getByRole("button", { name: "More for demo" }).click();
+  await ada.getByRole("menuitem", { name: "Stop…" }).click();
+  await ada.getByRole("dialog").getByRole("button", { name: "Stop" }).click();
+  await ada.locator(".state[data-phase=terminated]").first().waitFor();
+  await picture(ada, "stopped");
+  await ada.getByRole("button", { name: "Start" }).click();
+  await ada.getByRole("tree", { name: "Files of the home" }).waitFor();
+  await treeItem(ada, "app.py").waitFor();
+  assert.equal(await content(ada, workspace, "app.py"), before);
+});
+
+await step("a class: a roster with a bad row, all started, one watched", async () => {
+  await ada.goto(`${origin}/classes`);
+  await ada.getByRole("button", { name: "Create a class" }).click();
+  await ada.getByLabel("Name").fill("algo");
+  await ada.getByRole("button", { name: "Create", exact: true }).click();
+  await ada.getByRole("heading", { name: "algo" }).waitFor();
+  await ada.getByRole("button", { name: "Add students" }).first().click();
+  await ada.getByLabel(/^Roster/).fill("name,email\nBea Student,bea@example.org\nbroken row\n");
+  await picture(ada, "roster");
+  await ada.getByRole("button", { name: "Add", exact: true }).click();
+  await ada.getByText("1 student added").waitFor();
+  await ada.getByText("Line 3:").waitFor();
+  await picture(ada, "roster-added");
+  await ada.getByRole("button", { name: "Copy the link for Bea Student" }).click();
+  const invitation = await ada.evaluate(() => navigator.clipboard.readText());
+  await ada.getByRole("button", { name: "Done" }).click();
+  await ada.getByRole("button", { name: "Start all" }).click();
+  await ada.getByText("1 student: 1 running").waitFor();
+  await picture(ada, "class");
+
+  const bea = await visitor("bea");
+  await bea.goto(invitation);
+  await bea.getByLabel("Password").fill("another long password");
+  await bea.getByRole("button", { name: /^Join/ }).click();
+  await bea.getByRole("heading", { name: "Workspaces" }).waitFor();
+  await bea.getByRole("link", { name: "algo", exact: false }).first().click();
+  await bea.locator(".xterm-helper-textarea").first().focus();
+  await type(bea, "echo bea-was-$((2*21))");
+  await sees(bea, "bea-was-42");
+
+  await ada.getByRole("link", { name: "Watch the terminals of Bea Student" }).click();
+  await ada.locator(".xterm-rows").filter({ hasText: "bea-was-42" }).first().waitFor();
+  await picture(ada, "watch");
+  await bea.context().close();
+});
+
+await browser.close();
+assert.deepEqual(complaints, [], "the browser had nothing to complain about");
+console.log("all done");
