@@ -130,14 +130,19 @@ await step("a workspace is made and its steps are shown until the editor opens",
 
 await step("a terminal is a login shell, in colour and UTF-8", async () => {
   await ada.locator(".xterm-rows").first().waitFor();
+  // Keys are taken from the first prompt on: before it nobody is there to read them.
+  await sees(ada, /[$#]/);
   await ada.locator(".xterm-helper-textarea").first().focus();
   await type(ada, "printf '%s-%d\\n' answer $((6*7))");
   await sees(ada, "answer-42");
   await type(ada, "printf '\\033[31mgr\\303\\274n \\346\\227\\245\\346\\234\\254\\033[0m\\n'");
   await sees(ada, "grün 日本");
   assert.ok((await ada.locator(".xterm-rows .xterm-fg-1").count()) > 0, "red is red");
-  await type(ada, "sleep 1000");
+  await type(ada, "echo begun-$((1+2)); sleep 1000");
+  await sees(ada, "begun-3");
   await ada.keyboard.press("Control+c");
+  // What is typed while a shell takes the terminal back is the shell's to lose.
+  await sees(ada, /\^C.*[$#]/s);
   await type(ada, "echo after-$((1+1))");
   await sees(ada, "after-2");
 });
@@ -155,6 +160,7 @@ await step("a second terminal is another shell", async () => {
   await ada.getByRole("button", { name: "New terminal" }).first().click();
   const tabs = ada.getByRole("tablist", { name: "Terminals" }).getByRole("tab");
   await tabs.nth(1).waitFor();
+  await ada.locator(".xterm-rows").nth(1).filter({ hasText: /[$#]/ }).waitFor();
   await ada.locator(".xterm-helper-textarea").nth(1).focus();
   await type(ada, "echo second[$KEPT]");
   await ada.locator(".xterm-rows").nth(1).filter({ hasText: "second[]" }).waitFor();
@@ -273,6 +279,7 @@ await step("a class: a roster with a bad row, all started, one watched", async (
   await bea.getByRole("button", { name: /^Join/ }).click();
   await bea.getByRole("heading", { name: "Workspaces" }).waitFor();
   await bea.getByRole("link", { name: "algo", exact: false }).first().click();
+  await sees(bea, /[$#]/);
   await bea.locator(".xterm-helper-textarea").first().focus();
   await type(bea, "echo bea-was-$((2*21))");
   await sees(bea, "bea-was-42");
