@@ -88,6 +88,17 @@ pub fn web_packages() -> Result<()> {
     })
 }
 
+/// What drives the browser in tests, by the hash of its lock file.
+pub fn browser_packages() -> Result<()> {
+    let browser = root().join("tests/browser");
+    let lock = hash(&[browser.join("package-lock.json"), browser.join("package.json")])?;
+    once(&stamp("browser-packages")?, &lock, browser.join("node_modules").is_dir(), || {
+        run::stage("npm ci: browser tests", || {
+            run::run(run::npm().current_dir(&browser).args(["ci", "--no-audit", "--no-fund"]))
+        })
+    })
+}
+
 fn is_made_by_tools(path: &Path) -> bool {
     matches!(path.file_name().and_then(|name| name.to_str()), Some("node_modules" | "dist"))
 }

@@ -39,6 +39,7 @@ pub fn test(quick: bool, filter: &[String]) -> Result<()> {
     let mut environment = environment(moto);
     if !quick {
         report.stage("base image", || build::image(Profile::Dev))?;
+        build::browser_packages()?;
         environment.extend(for_guests_and_browser()?);
     }
     report.tests("cargo test", || {
@@ -67,7 +68,8 @@ pub fn soak(factor: u32, filter: &[String]) -> Result<()> {
     report.stage("build", || {
         build::executable(Profile::Release)?;
         build::agent(Profile::Release)?;
-        build::image(Profile::Release)
+        build::image(Profile::Release)?;
+        build::browser_packages()
     })?;
     let mut environment: BTreeMap<_, _> = environment(moto);
     environment.extend(build::environment(Profile::Release));

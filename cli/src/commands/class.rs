@@ -186,7 +186,8 @@ async fn add(
     if errors.is_empty() {
         return Ok(());
     }
-    Err(Failure::error(format!("{} rows were not taken", errors.len())).next(format!(
+    let rows = if errors.len() == 1 { "row was" } else { "rows were" };
+    Err(Failure::error(format!("{} {rows} not taken", errors.len())).next(format!(
         "correct them and run: burrow class roster {} {}",
         class.name,
         file.display()

@@ -123,8 +123,9 @@ export default function ClassPage({ id }: { id: string }) {
       {asked?.kind === "remove" && (
         <Confirm
           title={`Remove ${asked.member.name} from the class?`}
-          text="The workspace stays the student's own; it is no longer started and stopped with the class."
-          action="Remove"
+          text="The workspace made for this student, with its home and all its snapshots, is deleted. This cannot be undone."
+          action="Remove for good"
+          typed={asked.member.name}
           onClose={close}
           onConfirm={async () => {
             await calls.removeMember(id, asked.member.id);
@@ -136,7 +137,7 @@ export default function ClassPage({ id }: { id: string }) {
       {asked?.kind === "delete" && (
         <Confirm
           title={`Delete ${group.name}?`}
-          text="The roster and unused invitations are deleted. Students' workspaces stay their own."
+          text={`The roster and the workspaces of ${counted(counts.students, "student")}, with their homes and all snapshots, are deleted. This cannot be undone.`}
           action="Delete for good"
           typed={group.name}
           onClose={close}
