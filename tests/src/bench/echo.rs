@@ -1,0 +1,166 @@
+//! A keystroke's way there and back: a browser's protocol through gateway, front and agent, beside OpenSSH's server on loopback.
+//! Both type into the same program on a terminal of its own.
+
+use std::{
+    path::Path,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use burrow_tests::PATIENCE;
+use client::{
+    Api,
+    socket::{Terminal, TerminalEvent},
+};
+use protocol::{
+    Redacted, WorkspaceId,
+    terminal::{NewTerminal, Size},
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    process::{Child, ChildStdin, ChildStdout, Command},
+    time::timeout,
+};
+
+use super::{Row, directory, id_of, median, quantile, stack};
+
+/// The same at both: the terminal's own echo is off, the program answers.
+const PROGRAM: &str = "stty raw -echo; echo ready; exec cat";
+/// Alternating blocks, so that both see the same moods of the host.
+const BLOCKS: usize = 20;
+const KEYS: usize = 100;
+const GOAL: f64 = 1.2;
+const SIZE: Size = Size { cols: 80, rows: 24 };
+
+pub async fn measure() -> Row {
+    let place = directory();
+    let stack = stack("fake", &place).await;
+    stack.ok(&["create", "bench"]).await;
+    let workspace: WorkspaceId = id_of(&stack, "bench").await.parse().expect("an id");
+    let api = Api::with_token(&stack.url, Redacted::new(stack.token.clone())).expect("an API");
+    let mut ours = Ours::open(&api, workspace).await;
+    let mut theirs = Theirs::open(place.path()).await;
+    let (mut own, mut peer) = (Vec::new(), Vec::new());
+    for _ in 0..BLOCKS {
+        for _ in 0..KEYS {
+            own.push(timeout(PATIENCE, ours.key()).await.expect("an echo"));
+        }
+        for _ in 0..KEYS {
+            peer.push(timeout(PATIENCE, theirs.key()).await.expect("an echo"));
+        }
+    }
+    theirs.close().await;
+    stack.interrupt().await;
+    let tail = (quantile(&own, 0.99), quantile(&peer, 0.99));
+    let (ours, theirs) = (median(&own), median(&peer));
+    Row {
+        what: "keystroke echo ÷ OpenSSH, p50",
+        detail: format!("{} keys: {ours:.0?} ÷ {theirs:.0?}; p99 {:.0?} ÷ {:.0?}", own.len(), tail.0, tail.1),
+        value: ours.as_secs_f64() / theirs.as_secs_f64(),
+        goal: GOAL,
+        unit: "×",
+    }
+}
+
+struct Ours(Terminal);
+
+impl Ours {
+    async fn open(api: &Api, workspace: WorkspaceId) -> Self {
+        let command = ["bash", "-c", PROGRAM].map(str::to_owned).to_vec();
+        let request = NewTerminal { command: Some(command), size: Some(SIZE), ..NewTerminal::default() };
+        let made = api.create_terminal(workspace, &request).await.expect("a terminal");
+        let mut ours = Self(api.attach(workspace, made.id, SIZE).await.expect("attached"));
+        ours.read_until(b"ready").await;
+        ours
+    }
+
+    async fn read_until(&mut self, needle: &[u8]) {
+        let mut seen = Vec::new();
+        while !seen.windows(needle.len()).any(|window| window == needle) {
+            if let TerminalEvent::Output(bytes) | TerminalEvent::Redraw(bytes) =
+                self.0.next().await.expect("output")
+            {
+                seen.extend_from_slice(&bytes);
+            }
+        }
+    }
+
+    async fn key(&mut self) -> Duration {
+        let begun = Instant::now();
+        self.0.input().type_in(b"x").expect("room");
+        self.read_until(b"x").await;
+        begun.elapsed()
+    }
+}
+
+/// A server of its own on a free port, and one session of the usual client.
+struct Theirs {
+    server: Child,
+    client: Child,
+    input: ChildStdin,
+    output: ChildStdout,
+}
+
+impl Theirs {
+    async fn open(directory: &Path) -> Self {
+        let (host_key, key) = (directory.join("host"), directory.join("user"));
+        for key in [&host_key, &key] {
+            let made =
+                Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(key).status();
+            assert!(made.await.expect("ssh-keygen runs").success());
+        }
+        let port = std::net::TcpListener::bind(("127.0.0.1", 0))
+            .and_then(|free| free.local_addr())
+            .expect("a port")
+            .port();
+        std::fs::create_dir_all("/run/sshd").expect("sshd's own directory");
+        let server = Command::new("/usr/sbin/sshd")
+            .args(["-D", "-e", "-f", "/dev/null", "-p", &port.to_string()])
+            .arg("-h")
+            .arg(&host_key)
+            .arg("-o")
+            .arg(format!("AuthorizedKeysFile={}", key.with_extension("pub").display()))
+            .args(["-o", "ListenAddress=127.0.0.1", "-o", "StrictModes=no", "-o", "PermitRootLogin=yes"])
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("sshd starts");
+        let listening = async { while TcpStream::connect(("127.0.0.1", port)).await.is_err() {} };
+        timeout(PATIENCE, listening).await.expect("sshd listens");
+        let mut client = Command::new("ssh")
+            .args(["-tt", "-q", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-i"])
+            .arg(&key)
+            .args(["-p", &port.to_string(), "127.0.0.1", PROGRAM])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("ssh starts");
+        let (input, output) = (client.stdin.take().expect("piped"), client.stdout.take().expect("piped"));
+        let mut theirs = Self { server, client, input, output };
+        timeout(PATIENCE, theirs.read_until(b"ready")).await.expect("a session");
+        theirs
+    }
+
+    async fn read_until(&mut self, needle: &[u8]) {
+        let (mut seen, mut buffer) = (Vec::new(), [0; 4096]);
+        while !seen.windows(needle.len()).any(|window| window == needle) {
+            let count = self.output.read(&mut buffer).await.expect("readable");
+            assert_ne!(count, 0, "the session ended");
+            seen.extend_from_slice(&buffer[..count]);
+        }
+    }
+
+    async fn key(&mut self) -> Duration {
+        let begun = Instant::now();
+        self.input.write_all(b"x").await.expect("room");
+        self.read_until(b"x").await;
+        begun.elapsed()
+    }
+
+    async fn close(mut self) {
+        let _ = self.client.kill().await;
+        let _ = self.server.kill().await;
+    }
+}

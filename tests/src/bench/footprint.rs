@@ -1,0 +1,79 @@
+//! What a snapshot uploads for what was changed, and what the processes hold in memory.
+
+use std::path::Path;
+
+use burrow_tests::Stack;
+use serde_json::Value;
+
+use super::{Row, directory, id_of, stack};
+
+/// Random, so that no compression flatters.
+const WRITTEN_MIB: f64 = 64.0;
+const MIB: f64 = 1024.0 * 1024.0;
+
+pub async fn measure() -> Vec<Row> {
+    let place = directory();
+    let stack = stack("microvm", &place).await;
+    let controller = resident_mib(stack.pid());
+    stack.ok(&["create", "bench"]).await;
+    stack.sh("bench", "true").await;
+    let runner = children(stack.pid()).into_iter().find(|pid| command_line(*pid).contains("\0runner\0"));
+    let runner = resident_mib(runner.expect("a runner"));
+    stack.ok(&["stop", "bench"]).await;
+    let before = uploaded(&stack).await;
+    stack.sh("bench", &format!("head -c {WRITTEN_MIB}M /dev/urandom > ~/random; sync")).await;
+    stack.ok(&["stop", "bench"]).await;
+    let sent = (uploaded(&stack).await - before) / MIB;
+    stack.interrupt().await;
+    vec![
+        Row {
+            what: "snapshot: bytes uploaded ÷ bytes changed",
+            detail: format!("{sent:.1} MiB ÷ {WRITTEN_MIB} MiB of random data in one file"),
+            value: sent / WRITTEN_MIB,
+            goal: 1.1,
+            unit: "×",
+        },
+        Row {
+            what: "memory of a runner without its VMM",
+            detail: "resident, a machine running".to_owned(),
+            value: runner,
+            goal: 30.0,
+            unit: "MiB",
+        },
+        Row {
+            what: "memory of controller and gateway, idle",
+            detail: "resident, one process".to_owned(),
+            value: controller,
+            goal: 120.0,
+            unit: "MiB",
+        },
+    ]
+}
+
+/// Bytes that all snapshots so far have uploaded.
+async fn uploaded(stack: &Stack) -> f64 {
+    let id = id_of(stack, "bench").await;
+    let (_, list) = stack.get(&format!("/workspaces/{id}/snapshots")).await;
+    let snapshots = list["snapshots"].as_array().expect("a list");
+    snapshots.iter().filter_map(|one: &Value| one["uploaded_bytes"].as_f64()).sum()
+}
+
+fn resident_mib(pid: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a size");
+    let kib: f64 = line.trim().trim_end_matches("kB").trim().parse().expect("a number");
+    kib / 1024.0
+}
+
+fn children(pid: u32) -> Vec<u32> {
+    let tasks =
+        std::fs::read_dir(Path::new("/proc").join(pid.to_string()).join("task")).expect("it lives").flatten();
+    let lists = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+    lists
+        .flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<u32>>())
+        .collect()
+}
+
+fn command_line(pid: u32) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default()
+}

@@ -1,0 +1,28 @@
+//! `cargo xtask bench`: Burrow beside a peer or a physical limit, measured in one run, as ratios. Times alone mean nothing on a
+//! machine that is not yours.
+//!
+//! Each row says its goal and `ok` or `MISS`; the exit status tells whether all goals were met. Words as arguments choose
+//! rows by their names.
+
+use std::process::ExitCode;
+
+#[path = "../bench/mod.rs"]
+mod bench;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let wanted = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
+    let mut rows = Vec::new();
+    if wanted("start") {
+        rows.push(bench::start::measure().await);
+    }
+    if wanted("echo") {
+        rows.push(bench::echo::measure().await);
+    }
+    if wanted("snapshot") || wanted("memory") {
+        rows.extend(bench::footprint::measure().await);
+    }
+    bench::print(&rows);
+    if rows.iter().all(bench::Row::is_met) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
