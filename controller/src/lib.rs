@@ -33,3 +33,11 @@ pub use db::{DatabaseError, migrate};
 pub mod schema {
     pub use crate::api::openapi;
 }
+
+/// What reads bytes that a person sends, for whoever feeds it any.
+pub mod fuzzing {
+    /// A roster as it is pasted.
+    pub fn roster(text: &[u8]) {
+        let _ = crate::classes::roster::parse(text);
+    }
+}
