@@ -135,3 +135,15 @@ fn a_closed_pipe_is_no_panic() {
     let output = child.wait_with_output().expect("it ends");
     assert!(!text(&output.stderr).contains("panicked"), "{}", text(&output.stderr));
 }
+
+/// Not so? `cargo xtask prepare`, and commit what it writes.
+#[test]
+fn the_recorded_description_of_the_api_is_the_programs_own() {
+    let output =
+        std::process::Command::new(env!("CARGO_BIN_EXE_burrow")).arg("openapi").output().expect("it runs");
+    let own: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../web/src/api/openapi.json");
+    let recorded = std::fs::read_to_string(path).expect("recorded");
+    let recorded: serde_json::Value = serde_json::from_str(&recorded).expect("JSON");
+    assert_eq!(own, recorded);
+}

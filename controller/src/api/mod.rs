@@ -34,7 +34,10 @@ use protocol::{
     runner::REPORT_PATH,
 };
 use tokio::net::UnixListener;
-use utoipa::OpenApi;
+use utoipa::{
+    OpenApi,
+    openapi::{PathItem, path::Operation},
+};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::core::App;
@@ -65,7 +68,17 @@ struct Document;
 
 /// The API as OpenAPI 3.1 describes it.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    public().split_for_parts().1
+    let mut document = public().split_for_parts().1;
+    for operation in document.paths.paths.values_mut().flat_map(operations) {
+        // Each name stands for one operation only, as the standard wants it: the noun, then the verb.
+        let noun = operation.tags.as_ref().and_then(|tags| tags.first()).map_or("api", String::as_str);
+        operation.operation_id = operation.operation_id.as_ref().map(|verb| format!("{noun}_{verb}"));
+    }
+    document
+}
+
+fn operations(path: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut path.get, &mut path.post, &mut path.put, &mut path.patch, &mut path.delete].into_iter().flatten()
 }
 
 fn public() -> OpenApiRouter<App> {

@@ -21,4 +21,5 @@ export type InvitationLink = Schemas["InvitationLink"];
 export type ClassAction = Schemas["ClassAction"];
 export type Invitation = Schemas["Invitation"];
 export type FieldError = Schemas["FieldError"];
-export type Problem = Schemas["Problem"];
+/** The server's problems, and the one that no server can tell. */
+export type Problem = Omit<Schemas["Problem"], "code"> & { code: Schemas["Problem"]["code"] | "unreachable" };
