@@ -102,7 +102,7 @@ pub fn install(packages: &'static [Package]) -> Result<()> {
     for package in &missing {
         eprintln!("  {:24} {}", package.name, package.why);
     }
-    let names: Vec<&str> = missing.iter().map(|package| package.name).collect();
+    let names = with_siblings(&missing, packages);
     if run::find("apt-get").is_none() {
         bail!("there is no apt-get here; install by other means: {}", names.join(" "));
     }
@@ -115,6 +115,17 @@ pub fn install(packages: &'static [Package]) -> Result<()> {
         bail!("apt-get succeeded, but these are still missing: {}", still.join(" "));
     }
     Ok(())
+}
+
+/// The names of the missing, and of those that lie in the archive beside them. Installing a part of QEMU of one version removes
+/// its other parts of another unless they are asked for too.
+fn with_siblings(missing: &[&Package], packages: &'static [Package]) -> Vec<&'static str> {
+    let is_qemu = |name: &str| name.starts_with("qemu-");
+    let any_of_qemu = missing.iter().any(|package| is_qemu(package.name));
+    let is_wanted = |name: &str| {
+        missing.iter().any(|package| package.name == name) || (any_of_qemu && is_qemu(name))
+    };
+    packages.iter().map(|package| package.name).filter(|name| is_wanted(name)).collect()
 }
 
 fn apt(names: &[&str]) -> Result<()> {
@@ -193,6 +204,14 @@ impl Drop for NoServices {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_missing_part_of_qemu_is_installed_with_its_siblings() {
+        let named = |name: &str| UP.iter().find(|package| package.name == name).expect("listed");
+        let names = with_siblings(&[named("qemu-system-x86"), named("cpio")], UP);
+        assert_eq!(names, ["qemu-system-x86", "qemu-utils", "cpio"]);
+        assert_eq!(with_siblings(&[named("cpio")], UP), ["cpio"]);
+    }
 
     #[test]
     fn no_package_is_named_twice() {
