@@ -124,7 +124,8 @@ pub fn agent(profile: Profile) -> Result<()> {
         let mut command = run::cargo();
         command.args(["build", "-p", "workspace-agent", "--target", TARGET]);
         profile.apply(&mut command);
-        run::run(command.env("RUSTFLAGS", "-C target-feature=+crt-static"))
+        // It is loaded with every boot: without what only debuggers read it is a sixth.
+        run::run(command.env("RUSTFLAGS", "-C target-feature=+crt-static -C strip=debuginfo"))
     })
 }
 

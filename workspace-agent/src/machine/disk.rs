@@ -25,9 +25,34 @@ const HEAD: usize = 64 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
     Blank,
-    Ext4,
+    Ext4(Superblock),
     /// Something else: nothing that we may overwrite.
     Unknown,
+}
+
+/// What a file system says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Superblock {
+    /// It was put away in order: no journal to replay, no error noted.
+    pub clean: bool,
+    pub bytes: u64,
+}
+
+impl Superblock {
+    /// From its 1024 bytes; the offsets are of the kernel's documentation, "ext4 super block".
+    fn parse(bytes: &[u8]) -> Self {
+        let half = |at: usize| u32::from(u16::from_le_bytes([bytes[at], bytes[at + 1]]));
+        let word = |at: usize| half(at) | half(at + 2) << 16;
+        let (wide, replays) = (word(0x60) & 0x80 != 0, word(0x60) & 0x4 != 0);
+        let blocks = u64::from(word(0x4)) | if wide { u64::from(word(0x150)) << 32 } else { 0 };
+        let block = 1024_u64.checked_shl(word(0x18)).unwrap_or(0);
+        Self { clean: half(0x3a) == 1 && !replays, bytes: blocks.saturating_mul(block) }
+    }
+}
+
+/// The size of a disk.
+pub fn size(path: &Path) -> io::Result<u64> {
+    File::open(path)?.seek(io::SeekFrom::End(0))
 }
 
 /// Waits for the disk with `serial`.
@@ -78,7 +103,7 @@ fn has_spare(disk: &mut File) -> io::Result<bool> {
 fn content_of(head: &[u8]) -> Content {
     let magic = SUPERBLOCK as usize + MAGIC_AT;
     if head[magic..magic + MAGIC.len()] == MAGIC {
-        Content::Ext4
+        Content::Ext4(Superblock::parse(&head[SUPERBLOCK as usize..]))
     } else if head.iter().all(|byte| *byte == 0) {
         Content::Blank
     } else {
@@ -98,7 +123,28 @@ mod tests {
         assert_eq!(content_of(&head), Content::Unknown);
         head[SUPERBLOCK as usize + MAGIC_AT] = 0x53;
         head[SUPERBLOCK as usize + MAGIC_AT + 1] = 0xef;
-        assert_eq!(content_of(&head), Content::Ext4);
+        assert!(matches!(content_of(&head), Content::Ext4(_)));
+    }
+
+    /// A real one, made by the tool that makes them.
+    #[test]
+    fn a_file_system_tells_its_size_and_whether_it_was_put_away() {
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        file.as_file().set_len(64 << 20).expect("sparse");
+        let made = std::process::Command::new("mkfs.ext4").args(["-q", "-F"]).arg(file.path()).status();
+        if !made.is_ok_and(|status| status.success()) {
+            return eprintln!("mkfs.ext4 is not here");
+        }
+        let expected = Superblock { clean: true, bytes: 64 << 20 };
+        assert_eq!(content(file.path()).expect("readable"), Content::Ext4(expected));
+        assert_eq!(size(file.path()).expect("readable"), 64 << 20);
+        for (at, value) in [(0x3a, 0), (0x3a, 3), (0x60, 0xff)] {
+            let mut head = std::fs::read(file.path()).expect("readable");
+            head[SUPERBLOCK as usize + at] = value;
+            let unclean = matches!(content_of(&head[..HEAD]), Content::Ext4(Superblock { clean: false, .. }));
+            assert!(unclean, "{at:x} = {value}");
+        }
+        std::io::Write::flush(&mut file).expect("flushed");
     }
 
     #[test]

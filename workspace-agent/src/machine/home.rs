@@ -37,18 +37,24 @@ pub fn mount(target: &Path) -> anyhow::Result<()> {
 fn attach_home(target: &Path) -> anyhow::Result<()> {
     let disk = disk::find(HOME_SERIAL)?;
     let name = disk.to_str().context("a device's name is not UTF-8")?;
+    let full = disk::size(&disk).context("cannot read the home's disk")?;
+    let mut grows = false;
     match disk::content(&disk).context("cannot read the home's disk")? {
         Content::Blank => make(name)?,
-        Content::Ext4 => {
-            tool::run("/usr/sbin/e2fsck", &["-p", name], CHECK_DEADLINE)?.at_most(CORRECTED)?;
+        Content::Ext4(said) => {
+            // What was put away in order needs no check, which would keep the person waiting.
+            if !said.clean {
+                tool::run("/usr/sbin/e2fsck", &["-p", name], CHECK_DEADLINE)?.at_most(CORRECTED)?;
+            }
+            grows = said.bytes < full;
         }
         Content::Unknown => bail!("the home's disk holds something that is no home; nothing was changed"),
     }
     let point = target.to_str().context("the home's path is not UTF-8")?;
     let flags = MountFlags::NODEV | MountFlags::NOSUID | MountFlags::RELATIME;
     attach(name, point, "ext4", flags, "discard")?;
-    // Mounted it grows without a full check; what has its size already is left as it is.
-    tool::run("/usr/sbin/resize2fs", &[name], GROW_DEADLINE)?.at_most(0)
+    // Mounted it grows without a full check.
+    if grows { tool::run("/usr/sbin/resize2fs", &[name], GROW_DEADLINE)?.at_most(0) } else { Ok(()) }
 }
 
 fn make(disk: &str) -> anyhow::Result<()> {

@@ -6,17 +6,25 @@
 use std::{
     fs::{File, OpenOptions},
     net::IpAddr,
-    os::unix::{
-        fs::OpenOptionsExt as _,
-        net::{UnixListener, UnixStream},
+    os::{
+        fd::AsRawFd as _,
+        unix::{
+            fs::OpenOptionsExt as _,
+            net::{UnixListener, UnixStream},
+        },
     },
     path::Path,
+    process::Stdio,
     sync::Arc,
     time::Duration,
 };
 
 use protocol::{runner::RunnerSpec, workspace::Step};
-use tokio::{process::Child, task::JoinHandle, time::timeout};
+use tokio::{
+    process::{Child, Command},
+    task::JoinHandle,
+    time::timeout,
+};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::{
@@ -35,6 +43,8 @@ mod qmp;
 
 /// A VMM that was told to quit writes what it holds and goes.
 const QUIT_WITHIN: Duration = Duration::from_secs(10);
+/// Some hundred kilobytes of metadata.
+const FORMAT_WITHIN: Duration = Duration::from_secs(10);
 const MIB: u64 = 1024 * 1024;
 
 pub struct Microvm {
@@ -79,7 +89,7 @@ impl Microvm {
             initramfs: jail.hand_over(open(&spec.initramfs)?),
             disks: Some(Disks {
                 root: jail.hand_over(open(&spec.image_dir.join(images::ROOTFS))?),
-                scratch: jail.hand_over(scratch(spec)?),
+                scratch: jail.hand_over(scratch(spec).await?),
                 home: jail.hand_over(connection),
             }),
             agent: jail.hand_over(listen(&agent)?),
@@ -181,8 +191,8 @@ fn listen(path: &Path) -> Result<UnixListener, RuntimeError> {
     UnixListener::bind(path).map_err(io("a socket of the machine cannot be made"))
 }
 
-/// The layer above the root: blank, sparse and without a name, so that it dies with the machine.
-fn scratch(spec: &RunnerSpec) -> Result<File, RuntimeError> {
+/// The layer above the root: sparse and without a name, so that it dies with the machine.
+async fn scratch(spec: &RunnerSpec) -> Result<File, RuntimeError> {
     let make = || {
         let directory = spec.cache_dir.as_path();
         let flags = rustix::fs::OFlags::TMPFILE.bits().cast_signed();
@@ -191,5 +201,27 @@ fn scratch(spec: &RunnerSpec) -> Result<File, RuntimeError> {
         file.set_len(u64::from(spec.resources.scratch_mib) * MIB)?;
         Ok(file)
     };
-    make().map_err(io("the scratch disk cannot be made"))
+    let file = make().map_err(io("the scratch disk cannot be made"))?;
+    format(&file).await;
+    Ok(file)
+}
+
+/// Spares the guest the work, which takes it ten times as long when it is emulated. A guest that finds the disk blank formats it.
+async fn format(scratch: &File) {
+    let path = format!("/proc/{}/fd/{}", std::process::id(), scratch.as_raw_fd());
+    let formatting = Command::new("mkfs.ext4")
+        .args(["-q", "-F", "-E", "lazy_itable_init=1,nodiscard", "-O", "^has_journal"])
+        .arg(path)
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .status();
+    match timeout(FORMAT_WITHIN, formatting).await {
+        Ok(Ok(status)) if status.success() => {}
+        Ok(Ok(status)) => tracing::debug!(%status, "the guest formats its scratch disk itself"),
+        Ok(Err(error)) => tracing::debug!(%error, "the guest formats its scratch disk itself"),
+        Err(_) => tracing::warn!("mkfs.ext4 did not end"),
+    }
 }
