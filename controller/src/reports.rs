@@ -49,7 +49,13 @@ pub async fn exchange(core: &Core, token: &str, request: ReportRequest) -> Resul
         }
         command = look(core, &request).await?;
     }
-    Ok(ReportReply { command, committed, lease_ms: LEASE.whole_milliseconds().unsigned_abs() as u64 })
+    Ok(ReportReply {
+        command,
+        committed,
+        lease_ms: LEASE.whole_milliseconds().unsigned_abs() as u64,
+        snapshot_wanted: 0,
+        home_mib: None,
+    })
 }
 
 fn is_last(report: &Report) -> bool {
@@ -168,7 +174,8 @@ async fn insert_snapshot(
     locked: &Locked,
     report: &Report,
 ) -> Result<bool, sqlx::Error> {
-    let Report::Snapshot { manifest, changed_bytes, uploaded_bytes, objects, stored_bytes } = report else {
+    let Report::Snapshot { manifest, changed_bytes, uploaded_bytes, objects, stored_bytes, .. } = report
+    else {
         return Ok(false);
     };
     let done = sqlx::query!(

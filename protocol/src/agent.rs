@@ -1,8 +1,8 @@
 //! The agent's HTTP routes: the list, who may use each, and the messages of those that only the runner uses.
 //!
 //! The agent serves HTTP/2 over one byte stream. The public path `/api/v1/workspaces/{id}/agent/<rest>` maps to the agent's
-//! `/v1/<rest>`. A route that [`Route::of`] does not know is not relayed; `bootstrap`, `freeze`, `thaw` and `health` are the
-//! runner's own and never relayed.
+//! `/v1/<rest>`. A route that [`Route::of`] does not know is not relayed; `bootstrap`, `freeze`, `thaw`, `grow` and `health` are
+//! the runner's own and never relayed.
 
 use serde::{Deserialize, Serialize};
 
@@ -25,12 +25,18 @@ pub const BOOTSTRAP: &str = "/v1/bootstrap";
 pub const FREEZE: &str = "/v1/freeze";
 pub const THAW: &str = "/v1/thaw";
 pub const HEALTH: &str = "/v1/health";
+/// `POST`, [`Grow`]: the home's file system grows while it is used.
+pub const GROW: &str = "/v1/grow";
 
 /// Serials of the machine's disks, by which the guest tells them apart: the read-only root, the layer above it that dies with
 /// the machine, and the home.
 pub const ROOT_SERIAL: &str = "burrow-root";
 pub const SCRATCH_SERIAL: &str = "burrow-scratch";
 pub const HOME_SERIAL: &str = "burrow-home";
+
+/// Size of the home's disk as the guest sees it, whatever the home's size: its file system fills as much of it as the home
+/// has, and the host refuses what is written beyond. So a home can grow while it is used.
+pub const HOME_DISK_BYTES: u64 = 1 << 40;
 
 /// The machine's network, the same in every guest: it lives in a network namespace of its own.
 pub const GUEST_ADDRESS: &str = "10.111.0.2/30";
@@ -51,6 +57,16 @@ pub struct Bootstrap {
     /// Whom the guest asks for names.
     #[serde(default)]
     pub nameservers: Vec<std::net::IpAddr>,
+    /// As [`Grow::home_bytes`]. 0: the whole disk.
+    #[serde(default)]
+    pub home_bytes: u64,
+}
+
+/// The home's file system is to fill so many bytes of its disk, which is larger: what a home may take is the host's to say,
+/// and grows without a change of the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grow {
+    pub home_bytes: u64,
 }
 
 /// The answer to [`Bootstrap`] and to `GET health`.
@@ -156,7 +172,7 @@ mod tests {
 
     #[test]
     fn the_runners_own_routes_are_not_relayed() {
-        for path in [BOOTSTRAP, FREEZE, THAW, HEALTH] {
+        for path in [BOOTSTRAP, FREEZE, THAW, GROW, HEALTH] {
             let rest = path.strip_prefix("/v1/").expect("all begin so");
             for method in ["GET", "POST", "CONNECT", "PUT", "DELETE"] {
                 assert_eq!(Route::of(method, rest), None, "{method} {rest}");

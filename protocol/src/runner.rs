@@ -8,9 +8,14 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 
 use crate::{
     Epoch, ManifestId, Redacted, TenantId, VolumeId, WorkspaceId,
+    api::{
+        snapshot::{Consistency, SnapshotKind},
+        workspace::HomeNotice,
+    },
     workspace::{Failure, StepProgress},
 };
 
@@ -57,6 +62,9 @@ pub struct RunnerSpec {
     pub volume: VolumeId,
     /// The committed snapshot to go on from; none for a new home.
     pub head: Option<ManifestId>,
+    /// The volume that made `head`, where it is another: the home is a fork that has no snapshot of its own yet.
+    #[serde(default)]
+    pub head_of: Option<VolumeId>,
     /// The home's data key: 64 hexadecimal digits.
     pub data_key: Redacted<String>,
     /// The object store: `file:///…` or `s3://…`.
@@ -81,6 +89,12 @@ pub struct RunnerSpec {
     pub grant_key: String,
     /// Without an answer for so long the runner must assume that it has been replaced, and stop serving.
     pub lease_ms: u64,
+    /// Requests for a snapshot up to this one were of another placement: not this runner's to answer.
+    #[serde(default)]
+    pub snapshot_wanted: u64,
+    /// While it runs, the home goes to the store so often. 0: at stops and when asked only.
+    #[serde(default)]
+    pub stream_seconds: u32,
 }
 
 /// Highest slot: 100.64.0.0/10 gives 2^20 networks of four addresses; uids 620000+slot stay in 16 bits of room.
@@ -95,6 +109,12 @@ pub struct ReportRequest {
     pub reports: Vec<Report>,
     /// The command the runner is already acting on: the answer waits until another is wanted, or `wait_ms` have passed.
     pub acting_on: Command,
+    /// The highest request for a snapshot that the runner has answered or is answering: a higher one ends the wait too.
+    #[serde(default)]
+    pub answering: u64,
+    /// The size of the home that the runner has or is making: a larger one ends the wait too. 0: it does not care.
+    #[serde(default)]
+    pub home_mib: u32,
     /// 0 ..= [`WAIT_MS_MAX`].
     pub wait_ms: u64,
 }
@@ -116,10 +136,26 @@ pub enum Report {
         accelerator: String,
     },
     /// The home's state, every few seconds while running.
-    Home { dirty_bytes: u64, used_bytes: Option<u64> },
+    Home {
+        dirty_bytes: u64,
+        /// Age of the oldest write that no committed snapshot holds; 0 if there is none.
+        #[serde(default)]
+        unreplicated_ms: u64,
+        used_bytes: Option<u64>,
+        #[serde(default)]
+        notice: Option<HomeNotice>,
+    },
     /// A snapshot lies complete in the store. It counts once the answer lists it as committed.
     Snapshot {
         manifest: ManifestId,
+        kind: SnapshotKind,
+        consistency: Consistency,
+        /// For [`SnapshotKind::Asked`]: the request that it answers, see [`ReportReply::snapshot_wanted`].
+        #[serde(default)]
+        answers: u64,
+        /// The instant of the cut, by the runner's clock.
+        #[serde(with = "time::serde::rfc3339")]
+        cut_at: OffsetDateTime,
         changed_bytes: u64,
         uploaded_bytes: u64,
         objects: u64,
@@ -143,6 +179,13 @@ pub struct ReportReply {
     pub committed: Vec<ManifestId>,
     /// The lease from now on.
     pub lease_ms: u64,
+    /// Requests for a snapshot are numbered from 1. A runner takes one for each number above the last that it answered; the
+    /// answer to a later request answers the earlier too.
+    #[serde(default)]
+    pub snapshot_wanted: u64,
+    /// The home's size, where it is to grow.
+    #[serde(default)]
+    pub home_mib: Option<u32>,
 }
 
 /// The wanted state of a runner. A runner that is refused with 409 `fenced` has been replaced: it stops at once, keeps its

@@ -4,9 +4,11 @@ use std::time::{Duration, Instant};
 
 use protocol::{
     ManifestId,
+    api::snapshot::{Consistency, SnapshotKind},
     runner::{Report, RunnerSpec},
     workspace::Step,
 };
+use time::OffsetDateTime;
 use tokio::time::timeout;
 use volume::{DataKey, Opening, Progress, Snapshot, Volume, VolumeError};
 
@@ -56,7 +58,12 @@ impl Home {
     /// What the status bar shows.
     pub async fn report(&self, reporter: &Reporter, used_bytes: Option<u64>) -> Result<(), HomeError> {
         let status = self.volume.status().await?;
-        reporter.tell(Report::Home { dirty_bytes: status.dirty_bytes, used_bytes });
+        reporter.tell(Report::Home {
+            dirty_bytes: status.dirty_bytes,
+            unreplicated_ms: 0,
+            used_bytes,
+            notice: None,
+        });
         Ok(())
     }
 
@@ -100,6 +107,10 @@ async fn committed(reporter: &Reporter, manifest: ManifestId) -> Result<(), Home
 fn report_of(snapshot: &Snapshot) -> Report {
     Report::Snapshot {
         manifest: snapshot.manifest,
+        kind: SnapshotKind::Stop,
+        consistency: Consistency::Clean,
+        answers: 0,
+        cut_at: OffsetDateTime::now_utc(),
         changed_bytes: snapshot.changed_bytes,
         uploaded_bytes: snapshot.uploaded_bytes,
         objects: snapshot.objects,

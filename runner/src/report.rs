@@ -172,8 +172,15 @@ impl Reporter {
         let told = reports.clone();
         let wait_ms = if told.is_empty() { WAIT_MS_MAX } else { 0 };
         let acting_on = self.acting_on();
-        let request =
-            ReportRequest { workspace: spec.workspace, epoch: spec.epoch, reports, acting_on, wait_ms };
+        let request = ReportRequest {
+            workspace: spec.workspace,
+            epoch: spec.epoch,
+            reports,
+            acting_on,
+            answering: spec.snapshot_wanted,
+            home_mib: spec.resources.home_mib,
+            wait_ms,
+        };
         let answer = controller.post(spec, &request);
         if !told.is_empty() {
             let reply = answer.await?;
@@ -238,16 +245,20 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
+    fn home(dirty_bytes: u64) -> Report {
+        Report::Home { dirty_bytes, unreplicated_ms: 0, used_bytes: None, notice: None }
+    }
+
     #[test]
     fn only_the_newest_state_waits() {
         let reporter = Reporter::new();
         for dirty_bytes in 0..3 {
-            reporter.tell(Report::Home { dirty_bytes, used_bytes: None });
+            reporter.tell(home(dirty_bytes));
             reporter.step(Step::Upload, Some(dirty_bytes.to_string()));
         }
         reporter.step(Step::Commit, None);
         let queue = lock(&reporter.0.queue);
         assert_eq!(queue.len(), 3, "{queue:?}");
-        assert_eq!(queue[0], Report::Home { dirty_bytes: 2, used_bytes: None });
+        assert_eq!(queue[0], home(2));
     }
 }

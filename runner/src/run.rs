@@ -333,6 +333,7 @@ fn bootstrap_of(spec: &RunnerSpec, nameservers: Option<&[std::net::IpAddr]>) -> 
         pids_max: spec.resources.pids,
         network: nameservers.is_some(),
         nameservers: nameservers.unwrap_or_default().to_vec(),
+        home_bytes: 0,
     }
 }
 

@@ -7,7 +7,10 @@ use axum::{
 };
 use protocol::{
     Code, WorkspaceId,
-    api::workspace::{EditWorkspace, NewWorkspace, SnapshotList, Workspace, WorkspaceList},
+    api::{
+        snapshot::SnapshotList,
+        workspace::{EditWorkspace, NewWorkspace, Workspace, WorkspaceList},
+    },
     workspace::Phase,
 };
 
@@ -206,7 +209,7 @@ pub async fn snapshots(
 ) -> Result<Json<SnapshotList>> {
     let allowed = allowed(&app, signed.caller(), id, Action::ReadWorkspace).await?;
     let mut scope = app.db.scope(allowed).await?;
-    Ok(Json(SnapshotList { snapshots: view::snapshots(&mut scope, id).await? }))
+    Ok(Json(SnapshotList { snapshots: view::snapshots(&mut scope, id).await?, more: false }))
 }
 
 /// Leave to do something to a workspace. One that may not even be seen is not there.

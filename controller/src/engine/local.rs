@@ -152,6 +152,7 @@ impl LocalEngine {
             resources: order.resources,
             volume: order.volume,
             head: order.head,
+            head_of: None,
             data_key: order.data_key,
             store: inner.store.clone(),
             run_dir: inner.run_dir.join(order.workspace.to_string()),
@@ -164,6 +165,8 @@ impl LocalEngine {
             token: order.token,
             grant_key: order.grant_key,
             lease_ms: lifecycle::LEASE.whole_milliseconds().unsigned_abs() as u64,
+            snapshot_wanted: 0,
+            stream_seconds: 0,
         })
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use protocol::{
     Epoch, ManifestId, WorkspaceId,
-    api::workspace::SnapshotList,
+    api::snapshot::SnapshotList,
     runner::{Command, Report},
     workspace::{Failure, Phase, Step, StepProgress},
 };

@@ -366,7 +366,8 @@ impl Runner {
         wait_ms: u64,
     ) -> Result<ReportReply, Answer> {
         let (workspace, epoch) = (self.spec.workspace, self.spec.epoch);
-        let request = ReportRequest { workspace, epoch, reports, acting_on, wait_ms };
+        let request =
+            ReportRequest { workspace, epoch, reports, acting_on, answering: 0, home_mib: 0, wait_ms };
         let client = Client { socket: self.socket.clone(), headers: vec![] }
             .with("authorization", &format!("Bearer {}", self.spec.token.expose()));
         let body = serde_json::to_value(&request).expect("plain data");
@@ -406,6 +407,10 @@ impl Runner {
 
 pub fn snapshot(content: u8) -> Report {
     Report::Snapshot {
+        kind: protocol::api::snapshot::SnapshotKind::Stop,
+        consistency: protocol::api::snapshot::Consistency::Clean,
+        answers: 0,
+        cut_at: time::OffsetDateTime::now_utc(),
         manifest: ManifestId([content; 32]),
         changed_bytes: 4096,
         uploaded_bytes: 1024,

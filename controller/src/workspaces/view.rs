@@ -3,8 +3,9 @@
 use protocol::{
     ClassId, Epoch, SnapshotId, TenantId, UserId, WorkspaceId,
     api::{
+        snapshot::{Consistency, Snapshot, SnapshotKind},
         user::Role,
-        workspace::{Snapshot, Workspace},
+        workspace::Workspace,
     },
     runner::Resources,
     workspace::{Failure, StepProgress},
@@ -81,7 +82,11 @@ impl Row {
             failure: self.failure.map(|failure| failure.0),
             accelerator: self.accelerator,
             safe_at: self.safe_at,
+            unreplicated_seconds: None,
             dirty_bytes: self.dirty_bytes.map(i64::unsigned_abs),
+            home_used_bytes: None,
+            home_notice: None,
+            forked_from: None,
             stored_bytes: self.stored_bytes.map(i64::unsigned_abs),
             created_at: self.created_at,
             last_used_at: self.last_used_at,
@@ -166,6 +171,9 @@ pub async fn snapshots(scope: &mut Scope, workspace: WorkspaceId) -> Result<Vec<
         .into_iter()
         .map(|row| Snapshot {
             id: SnapshotId(row.snapshot_id),
+            name: None,
+            kind: SnapshotKind::Stop,
+            consistency: Consistency::Clean,
             epoch: Epoch(row.epoch.unsigned_abs()),
             changed_bytes: row.changed_bytes.unsigned_abs(),
             uploaded_bytes: row.uploaded_bytes.unsigned_abs(),

@@ -6,6 +6,7 @@
 pub mod auth;
 pub mod class;
 pub mod internal;
+pub mod snapshot;
 pub mod template;
 pub mod user;
 pub mod workspace;

@@ -1,16 +1,16 @@
 //! Workspaces.
 //!
 //! `GET/POST /api/v1/workspaces`, `GET/PATCH/DELETE /api/v1/workspaces/{id}`, `POST …/{id}/start`, `POST …/{id}/stop`,
-//! `GET …/{id}/snapshots`, `GET /api/v1/workspaces/events` and `GET …/{id}/events` (server-sent events: `event: workspace`,
+//! `GET /api/v1/workspaces/events` and `GET …/{id}/events` (server-sent events: `event: workspace`,
 //! data a [`Workspace`]; `event: deleted`, data `{"id": …}`; the present state comes first).
-//! `{id}` is the identifier; clients resolve names by the list.
+//! `{id}` is the identifier; clients resolve names by the list. The home's past is [`super::snapshot`]'s.
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
 use crate::{
-    ClassId, Epoch, SnapshotId, UserId, WorkspaceId,
+    ClassId, Epoch, UserId, WorkspaceId,
     grant::Access,
     runner::Resources,
     workspace::{Failure, Phase, StepProgress},
@@ -44,12 +44,24 @@ pub struct Workspace {
     /// "kvm", "tcg" or "none", while running.
     #[serde(default)]
     pub accelerator: Option<String>,
-    /// When the newest committed snapshot was taken: the home is safe up to here.
+    /// What was written before this instant survives the loss of the machine and its host.
     #[serde(with = "time::serde::rfc3339::option", default)]
     pub safe_at: Option<OffsetDateTime>,
+    /// While running: the age of the oldest write that no snapshot holds yet, when the machine last told. 0: all is safe.
+    #[serde(default)]
+    pub unreplicated_seconds: Option<u32>,
     /// Bytes in the local cache that no snapshot holds yet.
     #[serde(default)]
     pub dirty_bytes: Option<u64>,
+    /// Bytes that the home's files take, when the machine last told.
+    #[serde(default)]
+    pub home_used_bytes: Option<u64>,
+    /// What the person should know about the home.
+    #[serde(default)]
+    pub home_notice: Option<HomeNotice>,
+    /// Where its home came from, if it is a fork.
+    #[serde(default)]
+    pub forked_from: Option<super::snapshot::Origin>,
     /// Bytes the home takes in the object store.
     #[serde(default)]
     pub stored_bytes: Option<u64>,
@@ -57,6 +69,18 @@ pub struct Workspace {
     pub created_at: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339::option", default)]
     pub last_used_at: Option<OffsetDateTime>,
+}
+
+/// Something about a home that its owner should know while it lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HomeNotice {
+    /// The store does not take what is written: it stays on the host until it does.
+    StoreUnavailable,
+    /// More is written than the store takes: writing is slowed down.
+    Throttled,
+    /// The host's disk is nearly full: writing waits.
+    HostDiskFull,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -81,22 +105,7 @@ pub struct NewWorkspace {
 pub struct EditWorkspace {
     #[serde(default)]
     pub name: Option<String>,
-}
-
-/// A committed snapshot.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Snapshot {
-    pub id: SnapshotId,
-    pub epoch: Epoch,
-    pub changed_bytes: u64,
-    pub uploaded_bytes: u64,
-    pub stored_bytes: u64,
-    #[serde(with = "time::serde::rfc3339")]
-    pub created_at: OffsetDateTime,
-}
-
-/// Newest first.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct SnapshotList {
-    pub snapshots: Vec<Snapshot>,
+    /// The home's new size; it grows only, also while the machine runs.
+    #[serde(default)]
+    pub home_mib: Option<u32>,
 }
