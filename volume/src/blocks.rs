@@ -47,6 +47,17 @@ impl BlockSet {
         self.words[block as usize / 64] >> (block % 64) & 1 == 1
     }
 
+    /// As [`Self::contains`], of blocks that the volume may have got since the set was made too.
+    pub fn has(&self, block: u32) -> bool {
+        block < self.blocks && self.contains(block)
+    }
+
+    /// Makes room for a larger volume's blocks.
+    pub fn grow(&mut self, blocks: u32) {
+        self.blocks = self.blocks.max(blocks);
+        self.words.resize((self.blocks as usize).div_ceil(64), 0);
+    }
+
     /// Whether it was new.
     pub fn insert(&mut self, block: u32) -> bool {
         debug_assert!(block < self.blocks, "a block of this volume");
@@ -125,8 +136,9 @@ impl BlockSet {
     }
 
     fn combine(&mut self, other: &Self, with: impl Fn(u64, u64) -> u64) {
-        debug_assert_eq!(self.blocks, other.blocks, "sets of one volume");
-        for (mine, other) in self.words.iter_mut().zip(&other.words) {
+        debug_assert!(self.blocks >= other.blocks, "the other is of this volume, or of it before it grew");
+        let beyond = std::iter::repeat(&0);
+        for (mine, other) in self.words.iter_mut().zip(other.words.iter().chain(beyond)) {
             *mine = with(*mine, *other);
         }
         self.count = self.words.iter().map(|word| word.count_ones()).sum();

@@ -13,13 +13,18 @@
 
 mod blocks;
 mod cache;
+mod chain;
 mod error;
 mod fetch;
 pub mod fuzzing;
 mod key;
 mod manifest;
 mod map;
+mod objects;
+mod order;
+mod pace;
 mod pack;
+mod readers;
 mod seal;
 mod snapshot;
 pub mod store;
@@ -33,6 +38,6 @@ pub use cache::LogError;
 pub use error::VolumeError;
 pub use key::{DataKey, KeyError, MasterKey};
 pub use manifest::ManifestError;
-pub use snapshot::{Progress, Snapshot};
+pub use snapshot::{Cut, Progress, Snapshot, Turn};
 pub use store::{ObjectStore, StoreError};
 pub use volume::{Opening, REQUEST_BYTES_MAX, Volume, VolumeStatus};

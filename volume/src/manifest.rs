@@ -4,11 +4,17 @@
 //! says, and its parents' names prove the past. Packs are stored before the manifest that names them.
 //!
 //! ```text
-//! magic "BVM1" │ kind 0: whole │ volume 16 │ epoch 8 │ size 8 │ parent 0, or 1 and 32
-//! packs:   count, then (id 16, bytes)
-//! extents: count, then (blocks since the last one's end, blocks - 1, skip, pack, offset, length)
+//! magic "BVM2" │ volume 16 │ epoch 8 │ size 8 │ boot order: 0, or 1 and count, then (start, blocks)
+//! whole, 0: parent 0, or 1 and 32
+//! delta, 1: chain: count, then 32 each: the whole one that it rests on and the deltas since, the parent last
+//!           holes: count, then (blocks since the last one's end, blocks - 1)
+//! packs:    count, then (id 16, bytes, blocks)
+//! extents:  count, then (blocks since the last one's end, blocks - 1, skip, pack, offset, length)
 //! ```
-//! Counts and the fields of packs and extents are LEB128. The kind leaves room for manifests that name what changed.
+//! Counts and the fields of runs, packs and extents are LEB128. A delta's holes and extents replace what the parent has there.
+//! With the names of its whole chain in it, a delta is opened with one round of requests, not one for each link.
+
+use std::ops::Range;
 
 use bytes::Bytes;
 use protocol::{Epoch, ManifestId, TenantId, VolumeId};
@@ -18,7 +24,7 @@ use crate::{
     blocks::{BLOCK_BYTES, VOLUME_BYTES_MAX},
     key::{DataKey, random_bytes},
     map::{BlockMap, Extent, FRAME_BLOCKS_MAX, Frame, Pack, PackId},
-    pack::{FRAME_BYTES_MAX, PACK_BYTES_MAX},
+    pack::{FRAME_BYTES_MAX, PACK_BLOCKS_MAX, PACK_BYTES_MAX},
     seal::{FrameError, ObjectCipher},
 };
 
@@ -27,8 +33,14 @@ pub const MANIFEST_BYTES_MAX: u64 = 256 << 20;
 /// Largest unpacked content.
 const CONTENT_BYTES_MAX: usize = 1 << 30;
 
-const MAGIC: &[u8; 4] = b"BVM1";
+/// Manifests that one delta rests on. Opening asks for all of them at once.
+pub const CHAIN_MAX: usize = 64;
+/// Runs of a boot order: more than a first minute reads.
+pub const ORDER_RUNS_MAX: usize = 4096;
+
+const MAGIC: &[u8; 4] = b"BVM2";
 const WHOLE: u8 = 0;
+const DELTA: u8 = 1;
 const SALT_BYTES: usize = 32;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,9 +48,43 @@ pub struct Manifest {
     pub volume: VolumeId,
     /// The placement that made it.
     pub epoch: Epoch,
-    pub parent: Option<ManifestId>,
     pub size_bytes: u64,
-    pub map: BlockMap,
+    /// What the first minute of a start read, in its order; none where it has not changed since the parent.
+    pub order: Option<Vec<Range<u32>>>,
+    pub content: Content,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    Whole { parent: Option<ManifestId>, map: BlockMap },
+    Delta { chain: Vec<ManifestId>, delta: Delta },
+}
+
+/// What has changed since a parent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Delta {
+    /// Blocks that have become zeros, in order.
+    pub holes: Vec<Range<u32>>,
+    pub packs: Vec<Pack>,
+    /// In order; `frame.pack` is an index of `packs`.
+    pub extents: Vec<Extent>,
+}
+
+impl Delta {
+    pub fn apply(&self, map: &mut BlockMap) {
+        self.holes.iter().for_each(|run| map.remove(run.clone()));
+        // One that no extent names would stay in the table for ever.
+        let mut indexes: Vec<Option<u32>> = vec![None; self.packs.len()];
+        for extent in &self.extents {
+            let own = extent.frame.pack as usize;
+            indexes[own].get_or_insert_with(|| map.add_pack(self.packs[own]));
+        }
+        for extent in &self.extents {
+            let pack = indexes[extent.frame.pack as usize].expect("added above");
+            let frame = Frame { pack, ..extent.frame };
+            map.insert(Extent { frame, ..*extent });
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -78,39 +124,48 @@ impl Manifest {
         Self::decode(&cipher(key, tenant, salt).open(0, frame, CONTENT_BYTES_MAX)?)
     }
 
+    pub fn parent(&self) -> Option<ManifestId> {
+        match &self.content {
+            Content::Whole { parent, .. } => *parent,
+            Content::Delta { chain, .. } => chain.last().copied(),
+        }
+    }
+
+    /// The packs that it names itself.
+    pub fn packs(&self) -> Vec<Pack> {
+        match &self.content {
+            Content::Whole { map, .. } => map.packs().map(|(_, used)| used.pack).collect(),
+            Content::Delta { delta, .. } => delta.packs.clone(),
+        }
+    }
+
     fn encode(&self) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
-        bytes.push(WHOLE);
         bytes.extend_from_slice(self.volume.0.as_bytes());
         bytes.extend_from_slice(&self.epoch.0.to_le_bytes());
         bytes.extend_from_slice(&self.size_bytes.to_le_bytes());
-        match self.parent {
-            None => bytes.push(0),
-            Some(parent) => {
-                bytes.push(1);
-                bytes.extend_from_slice(&parent.0);
+        bytes.push(u8::from(self.order.is_some()));
+        if let Some(order) = &self.order {
+            push_number(&mut bytes, order.len() as u32);
+            for run in order {
+                push_number(&mut bytes, run.start);
+                push_number(&mut bytes, run.end - run.start);
             }
         }
-        push_number(&mut bytes, self.map.packs().len() as u64);
-        for pack in self.map.packs() {
-            bytes.extend_from_slice(&pack.id.0);
-            push_number(&mut bytes, u64::from(pack.bytes));
-        }
-        push_number(&mut bytes, self.map.extents_len() as u64);
-        let mut end = 0;
-        for extent in self.map.extents() {
-            let fields = [
-                extent.start - end,
-                u32::from(extent.blocks) - 1,
-                u32::from(extent.skip),
-                extent.frame.pack,
-                extent.frame.offset,
-                extent.frame.length,
-            ];
-            for field in fields {
-                push_number(&mut bytes, u64::from(field));
+        match &self.content {
+            Content::Whole { parent, map } => {
+                bytes.extend([WHOLE, u8::from(parent.is_some())]);
+                parent.iter().for_each(|parent| bytes.extend_from_slice(&parent.0));
+                push_map(&mut bytes, map);
             }
-            end = extent.end();
+            Content::Delta { chain, delta } => {
+                bytes.push(DELTA);
+                push_number(&mut bytes, chain.len() as u32);
+                chain.iter().for_each(|link| bytes.extend_from_slice(&link.0));
+                push_runs(&mut bytes, &delta.holes);
+                push_packs(&mut bytes, &delta.packs);
+                push_extents(&mut bytes, delta.extents.len(), delta.extents.iter().copied());
+            }
         }
         bytes
     }
@@ -118,7 +173,7 @@ impl Manifest {
     /// Reads what [`Self::encode`] wrote and nothing that could not have been written by it.
     pub fn decode(bytes: &[u8]) -> Result<Self, ManifestError> {
         let mut reader = Reader(bytes);
-        if reader.array()? != *MAGIC || reader.array()? != [WHOLE] {
+        if reader.array()? != *MAGIC {
             return Err(ManifestError::Malformed("another format"));
         }
         let volume = VolumeId(Uuid::from_bytes(reader.array()?));
@@ -127,27 +182,28 @@ impl Manifest {
         if size_bytes > VOLUME_BYTES_MAX || !size_bytes.is_multiple_of(BLOCK_BYTES) {
             return Err(ManifestError::Malformed("its size"));
         }
-        let parent = match reader.array()? {
-            [0] => None,
-            [1] => Some(ManifestId(reader.array()?)),
-            _ => return Err(ManifestError::Malformed("its parent")),
-        };
-        // Each entry takes more than one byte: a count beyond the bytes left is a lie, and nothing is allocated for it.
-        let packs = (0..reader.count()?).map(|_| reader.pack()).collect::<Result<Vec<_>, _>>()?;
-        let mut end = 0;
-        let mut extents = Vec::new();
-        for _ in 0..reader.count()? {
-            let extent = reader.extent(end, &packs)?;
-            if u64::from(extent.end()) * BLOCK_BYTES > size_bytes {
-                return Err(ManifestError::Malformed("an extent beyond the end"));
+        let blocks = (size_bytes / BLOCK_BYTES) as u32;
+        let order = if reader.flag()? { Some(reader.order(blocks)?) } else { None };
+        let content = match reader.array()? {
+            [WHOLE] => {
+                let parent = if reader.flag()? { Some(ManifestId(reader.array()?)) } else { None };
+                let packs = reader.packs()?;
+                let extents = reader.extents(blocks, &packs)?;
+                Content::Whole { parent, map: BlockMap::from_checked(packs, &extents) }
             }
-            end = extent.end();
-            extents.push(extent);
-        }
+            [DELTA] => {
+                let chain = reader.chain()?;
+                let holes = reader.runs(blocks)?;
+                let packs = reader.packs()?;
+                let extents = reader.extents(blocks, &packs)?;
+                Content::Delta { chain, delta: Delta { holes, packs, extents } }
+            }
+            _ => return Err(ManifestError::Malformed("its kind")),
+        };
         if !reader.0.is_empty() {
             return Err(ManifestError::Malformed("more follows"));
         }
-        Ok(Self { volume, epoch, parent, size_bytes, map: BlockMap::from_checked(packs, extents) })
+        Ok(Self { volume, epoch, size_bytes, order, content })
     }
 }
 
@@ -155,7 +211,50 @@ fn cipher(key: &DataKey, tenant: TenantId, salt: &[u8]) -> ObjectCipher {
     ObjectCipher::new(key, tenant, "manifest", salt)
 }
 
-fn push_number(bytes: &mut Vec<u8>, mut number: u64) {
+/// Packs are numbered anew, without those that no extent names.
+fn push_map(bytes: &mut Vec<u8>, map: &BlockMap) {
+    let (indexes, packs): (Vec<u32>, Vec<Pack>) = map.packs().map(|(index, used)| (index, used.pack)).unzip();
+    push_packs(bytes, &packs);
+    let renumbered = |extent: &Extent| {
+        let pack = indexes.binary_search(&extent.frame.pack).expect("a named pack is live") as u32;
+        Extent { frame: Frame { pack, ..extent.frame }, ..*extent }
+    };
+    push_extents(bytes, map.extents_len(), map.extents().map(renumbered));
+}
+
+fn push_packs(bytes: &mut Vec<u8>, packs: &[Pack]) {
+    push_number(bytes, packs.len() as u32);
+    for pack in packs {
+        bytes.extend_from_slice(&pack.id.0);
+        push_number(bytes, pack.bytes);
+        push_number(bytes, pack.blocks);
+    }
+}
+
+fn push_runs(bytes: &mut Vec<u8>, runs: &[Range<u32>]) {
+    push_number(bytes, runs.len() as u32);
+    let mut end = 0;
+    for run in runs {
+        push_number(bytes, run.start - end);
+        push_number(bytes, run.end - run.start - 1);
+        end = run.end;
+    }
+}
+
+fn push_extents(bytes: &mut Vec<u8>, count: usize, extents: impl Iterator<Item = Extent>) {
+    push_number(bytes, count as u32);
+    let mut end = 0;
+    for extent in extents {
+        let Frame { pack, offset, length } = extent.frame;
+        let (blocks, skip) = (u32::from(extent.blocks) - 1, u32::from(extent.skip));
+        for field in [extent.start - end, blocks, skip, pack, offset, length] {
+            push_number(bytes, field);
+        }
+        end = extent.end();
+    }
+}
+
+fn push_number(bytes: &mut Vec<u8>, mut number: u32) {
     while number >= 0x80 {
         bytes.push(number as u8 | 0x80);
         number >>= 7;
@@ -187,17 +286,81 @@ impl Reader<'_> {
         Err(ManifestError::Malformed("a number"))
     }
 
+    fn flag(&mut self) -> Result<bool, ManifestError> {
+        match self.array()? {
+            [0] => Ok(false),
+            [1] => Ok(true),
+            _ => Err(ManifestError::Malformed("a flag")),
+        }
+    }
+
+    /// Each entry takes more than one byte: a count beyond the bytes left is a lie, and nothing is allocated for it.
     fn count(&mut self) -> Result<u32, ManifestError> {
         let count = self.number()?;
         if count as usize > self.0.len() { Err(Self::SHORT) } else { Ok(count) }
     }
 
+    fn order(&mut self, blocks: u32) -> Result<Vec<Range<u32>>, ManifestError> {
+        let count = self.count()?;
+        if count as usize > ORDER_RUNS_MAX {
+            return Err(ManifestError::Malformed("its order"));
+        }
+        let run = |reader: &mut Self| {
+            let start = reader.number()?;
+            let end = start.checked_add(reader.number()?).filter(|end| start < *end && *end <= blocks);
+            end.map(|end| start..end).ok_or(ManifestError::Malformed("its order"))
+        };
+        (0..count).map(|_| run(self)).collect()
+    }
+
+    fn chain(&mut self) -> Result<Vec<ManifestId>, ManifestError> {
+        let count = self.count()? as usize;
+        if !(1..=CHAIN_MAX).contains(&count) {
+            return Err(ManifestError::Malformed("its chain"));
+        }
+        (0..count).map(|_| Ok(ManifestId(self.array()?))).collect()
+    }
+
+    fn runs(&mut self, blocks: u32) -> Result<Vec<Range<u32>>, ManifestError> {
+        let mut last_end = 0_u32;
+        let mut run = |reader: &mut Self| {
+            let start = last_end.checked_add(reader.number()?);
+            let end = start.and_then(|start| start.checked_add(reader.number().ok()?)?.checked_add(1));
+            let (Some(start), Some(end)) = (start, end) else {
+                return Err(ManifestError::Malformed("a hole"));
+            };
+            if end > blocks {
+                return Err(ManifestError::Malformed("a hole beyond the end"));
+            }
+            last_end = end;
+            Ok(start..end)
+        };
+        (0..self.count()?).map(|_| run(self)).collect()
+    }
+
+    fn packs(&mut self) -> Result<Vec<Pack>, ManifestError> {
+        (0..self.count()?).map(|_| self.pack()).collect()
+    }
+
     fn pack(&mut self) -> Result<Pack, ManifestError> {
-        let pack = Pack { id: PackId(self.array()?), bytes: self.number()? };
-        if pack.bytes as usize > PACK_BYTES_MAX {
+        let pack = Pack { id: PackId(self.array()?), bytes: self.number()?, blocks: self.number()? };
+        if pack.bytes as usize > PACK_BYTES_MAX || pack.blocks > PACK_BLOCKS_MAX {
             return Err(ManifestError::Malformed("a pack's size"));
         }
         Ok(pack)
+    }
+
+    fn extents(&mut self, blocks: u32, packs: &[Pack]) -> Result<Vec<Extent>, ManifestError> {
+        let (mut end, mut extents) = (0, Vec::new());
+        for _ in 0..self.count()? {
+            let extent = self.extent(end, packs)?;
+            if extent.end() > blocks {
+                return Err(ManifestError::Malformed("an extent beyond the end"));
+            }
+            end = extent.end();
+            extents.push(extent);
+        }
+        Ok(extents)
     }
 
     fn extent(&mut self, last_end: u32, packs: &[Pack]) -> Result<Extent, ManifestError> {
@@ -224,25 +387,53 @@ mod tests {
 
     use super::*;
 
-    fn some_manifest() -> impl Strategy<Value = Manifest> {
+    fn some_map() -> impl Strategy<Value = BlockMap> {
         let extent = (0u32..1000, 1u8..=16, 0u32..4, 0u32..100_000);
-        (prop::collection::vec(extent, 0..40), any::<u64>(), any::<Option<[u8; 32]>>()).prop_map(
-            |(extents, epoch, parent)| {
-                let mut map = BlockMap::default();
-                (0u8..4).for_each(|id| {
-                    map.add_pack(Pack { id: PackId([id; 16]), bytes: 200_000 });
-                });
-                for (start, blocks, pack, offset) in extents {
-                    let frame = Frame { pack, offset, length: 5000 };
-                    map.insert(Extent { start, blocks, frame, skip: FRAME_BLOCKS_MAX - blocks });
-                }
-                Manifest {
-                    volume: VolumeId(Uuid::from_u128(7)),
-                    epoch: Epoch(epoch),
-                    parent: parent.map(ManifestId),
-                    size_bytes: 1024 * BLOCK_BYTES,
-                    map,
-                }
+        prop::collection::vec(extent, 0..40).prop_map(|extents| {
+            let mut map = BlockMap::default();
+            for (start, blocks, id, offset) in extents {
+                let known = map.packs().find(|(_, used)| used.pack.id == PackId([id as u8; 16]));
+                let pack = Pack { id: PackId([id as u8; 16]), bytes: 200_000, blocks: 2000 };
+                let pack = known.map_or_else(|| map.add_pack(pack), |(index, _)| index);
+                let frame = Frame { pack, offset, length: 5000 };
+                map.insert(Extent { start, blocks, frame, skip: FRAME_BLOCKS_MAX - blocks });
+            }
+            map
+        })
+    }
+
+    fn some_runs() -> impl Strategy<Value = Vec<Range<u32>>> {
+        prop::collection::vec((0u32..20, 1u32..20), 0..20).prop_map(|pairs| {
+            let mut end = 0;
+            let run = |(gap, length): (u32, u32)| {
+                let start = end + gap;
+                end = start + length;
+                start..end
+            };
+            pairs.into_iter().map(run).collect()
+        })
+    }
+
+    fn some_manifest() -> impl Strategy<Value = Manifest> {
+        let whole = (any::<Option<[u8; 32]>>(), some_map())
+            .prop_map(|(parent, map)| Content::Whole { parent: parent.map(ManifestId), map });
+        let chain = prop::collection::vec(any::<[u8; 32]>().prop_map(ManifestId), 1..=CHAIN_MAX);
+        let delta = (chain, some_runs(), some_map()).prop_map(|(chain, holes, map)| {
+            let (indexes, packs): (Vec<u32>, Vec<Pack>) =
+                map.packs().map(|(index, used)| (index, used.pack)).unzip();
+            let mut extents: Vec<Extent> = map.extents().copied().collect();
+            for extent in &mut extents {
+                extent.frame.pack = indexes.binary_search(&extent.frame.pack).expect("live") as u32;
+            }
+            Content::Delta { chain, delta: Delta { holes, packs, extents } }
+        });
+        (any::<u64>(), prop::option::of(some_runs()), prop_oneof![whole, delta]).prop_map(
+            |(epoch, order, content)| Manifest {
+                volume: VolumeId(Uuid::from_u128(7)),
+                epoch: Epoch(epoch),
+                size_bytes: 1024 * BLOCK_BYTES,
+                order,
+                content,
             },
         )
     }

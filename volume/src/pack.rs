@@ -5,12 +5,15 @@ use protocol::TenantId;
 use crate::{
     blocks::BLOCK_BYTES,
     key::{DataKey, random_bytes},
-    map::{Extent, FRAME_BLOCKS_MAX, Frame, PackId},
+    map::{Extent, FRAME_BLOCKS_MAX, Frame, Pack, PackId},
     seal::{FRAME_OVERHEAD, FrameError, ObjectCipher},
 };
 
 /// Large enough that a store's cost per request does not matter, small enough to hold a few in memory.
 pub const PACK_BYTES_MAX: usize = 8 << 20;
+
+/// What is compressed to nearly nothing still has its frames' overhead.
+pub const PACK_BLOCKS_MAX: u32 = (PACK_BYTES_MAX / FRAME_OVERHEAD) as u32 * FRAME_BLOCKS_MAX as u32;
 
 pub const FRAME_CONTENT_MAX: usize = FRAME_BLOCKS_MAX as usize * BLOCK_BYTES as usize;
 pub const FRAME_BYTES_MAX: usize = FRAME_CONTENT_MAX + FRAME_OVERHEAD;
@@ -29,13 +32,14 @@ pub struct PackWriter {
     id: PackId,
     cipher: ObjectCipher,
     bytes: Vec<u8>,
+    blocks: u32,
     /// Extents whose `frame.pack` is still 0: the table's index is given when the pack is done.
     extents: Vec<Extent>,
 }
 
 /// A pack ready to be stored.
 pub struct SealedPack {
-    pub id: PackId,
+    pub pack: Pack,
     pub bytes: Vec<u8>,
     pub extents: Vec<Extent>,
 }
@@ -43,7 +47,7 @@ pub struct SealedPack {
 impl PackWriter {
     pub fn new(key: &DataKey, tenant: TenantId) -> Self {
         let id = PackId(random_bytes());
-        Self { id, cipher: pack_cipher(key, tenant, id), bytes: Vec::new(), extents: Vec::new() }
+        Self { id, cipher: pack_cipher(key, tenant, id), bytes: Vec::new(), blocks: 0, extents: Vec::new() }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -62,6 +66,7 @@ impl PackWriter {
         let sealed = self.cipher.seal(offset, content);
         let frame = Frame { pack: 0, offset: offset as u32, length: sealed.len() as u32 };
         self.bytes.extend_from_slice(&sealed);
+        self.blocks += blocks.len() as u32;
         let first = self.extents.len();
         for (skip, &block) in blocks.iter().enumerate() {
             match self.extents[first..].last_mut() {
@@ -72,7 +77,8 @@ impl PackWriter {
     }
 
     pub fn finish(self) -> SealedPack {
-        SealedPack { id: self.id, bytes: self.bytes, extents: self.extents }
+        let pack = Pack { id: self.id, bytes: self.bytes.len() as u32, blocks: self.blocks };
+        SealedPack { pack, bytes: self.bytes, extents: self.extents }
     }
 }
 
@@ -108,7 +114,8 @@ mod tests {
         let pack = writer.finish();
         let ranges: Vec<_> = pack.extents.iter().map(Extent::range).collect();
         assert_eq!(ranges, [3..5, 9..10, 10..11, 700..701]);
-        let cipher = pack_cipher(&key, tenant, pack.id);
+        let cipher = pack_cipher(&key, tenant, pack.pack.id);
+        assert_eq!(pack.pack.blocks, 5);
         for extent in &pack.extents {
             let Frame { offset, length, .. } = extent.frame;
             let bytes = &pack.bytes[offset as usize..][..length as usize];

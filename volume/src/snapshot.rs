@@ -3,21 +3,30 @@
 //! Until the manifest is in the store and the log says so durably, what was cut counts as dirty: a snapshot that fails, is
 //! dropped, or dies with the process, loses nothing. Packs it had stored are then named by no manifest and are garbage.
 
-use std::sync::Arc;
+use std::{
+    ops::Range,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use protocol::{Epoch, ManifestId};
-use tokio::{sync::OwnedMutexGuard, task::JoinSet};
+use tokio::{
+    sync::OwnedMutexGuard,
+    task::JoinSet,
+    time::{Instant, timeout},
+};
 
 use crate::{
     blocks::BLOCK_BYTES,
-    cache::UNCOMMITTED_MAX,
+    cache::{CutMade, UNCOMMITTED_MAX},
+    chain::Chain,
     error::VolumeError,
-    manifest::{Manifest, manifest_name},
-    map::{BlockMap, FRAME_BLOCKS_MAX, Pack},
+    manifest::{Content, Delta, Manifest, manifest_name},
+    map::{BlockMap, Extent, FRAME_BLOCKS_MAX, Frame},
     pack::{PackWriter, SealedPack, pack_name},
     store::{ObjectStore, StoreError, retrying},
-    volume::{Shared, Volume, io_of},
+    volume::{Shared, Volume, blocking, io_of},
 };
 
 /// Packs on their way at once: with the one being filled 32 MiB of memory.
@@ -42,121 +51,170 @@ pub struct Progress {
 pub struct Snapshot {
     pub manifest: ManifestId,
     pub epoch: Epoch,
+    /// The instant that it holds.
+    pub cut_at: SystemTime,
     pub changed_bytes: u64,
+    /// Of packs and manifest together.
     pub uploaded_bytes: u64,
+    /// Of the manifest alone.
+    pub manifest_bytes: u64,
     /// Objects that were stored for it.
     pub objects: u64,
     /// Bytes of all objects that the volume rests on.
     pub stored_bytes: u64,
 }
 
+/// The right to take the next snapshot: one is taken at a time.
+pub struct Turn {
+    shared: Arc<Shared>,
+    gate: OwnedMutexGuard<()>,
+}
+
 impl Volume {
     /// Stores the volume as it is now. Costs nothing if nothing has changed since the last.
     pub async fn snapshot(&self, progress: impl Fn(Progress) + Send) -> Result<Snapshot, VolumeError> {
-        let shared = &self.shared;
-        let gate = shared.snapshot_gate.clone().lock_owned().await;
-        let cut = match shared.on_cache(move |shared, cache| begin(shared, &mut *cache()?, gate)).await? {
-            Begun::Unchanged(snapshot) => return Ok(snapshot),
-            Begun::Cut(cut) => cut,
-        };
-        // The cut must be durable before a manifest rests on it.
-        shared.flush().await?;
-        store(shared, cut, progress).await
+        self.turn().await.cut().await?.store(progress).await
+    }
+
+    /// Waits for a running snapshot's end. Whoever holds the guest still for a cut does so after this.
+    pub async fn turn(&self) -> Turn {
+        let gate = self.shared.snapshot_gate.clone().lock_owned().await;
+        Turn { shared: self.shared.clone(), gate }
+    }
+
+    /// Resolves when something has been written that the next snapshot will hold, `after` has passed since, and the guest has
+    /// just flushed, or has not for so long as `flush_within`.
+    pub async fn due(&self, after: Duration, flush_within: Duration) -> Result<(), VolumeError> {
+        loop {
+            let dirtied = self.shared.dirtied.notified();
+            tokio::pin!(dirtied);
+            dirtied.as_mut().enable();
+            if self.shared.on_cache(|_, cache| Ok(cache()?.has_dirt())).await? {
+                break;
+            }
+            dirtied.await;
+        }
+        tokio::time::sleep(after).await;
+        let _ = timeout(flush_within, self.shared.flushed.notified()).await;
+        Ok(())
     }
 }
 
-enum Begun {
+impl Turn {
+    /// Freezes the volume's content of this instant: milliseconds, whatever its size.
+    pub async fn cut(self) -> Result<Cut, VolumeError> {
+        let Self { shared, gate } = self;
+        let volume = shared.clone();
+        volume.on_cache(move |_, cache| begin(shared, &mut *cache()?, gate)).await
+    }
+}
+
+/// A volume's content of one instant, on its way to the store. Dropped before it is stored, it is given up.
+pub enum Cut {
+    /// Nothing has changed since this one.
     Unchanged(Snapshot),
-    Cut(CutGuard),
+    Changed(Changed),
+}
+
+impl Cut {
+    /// Stores it.
+    pub async fn store(self, progress: impl Fn(Progress) + Send) -> Result<Snapshot, VolumeError> {
+        match self {
+            Self::Unchanged(snapshot) => Ok(snapshot),
+            Self::Changed(changed) => {
+                // The cut must be durable before a manifest rests on it.
+                changed.shared.flush().await?;
+                let begun = Instant::now();
+                let shared = changed.shared.clone();
+                let snapshot = store(changed, progress).await?;
+                shared.pace.stored(snapshot.changed_bytes, begun.elapsed());
+                Ok(snapshot)
+            }
+        }
+    }
 }
 
 /// A cut under way; gives it up when dropped.
-struct CutGuard {
+pub struct Changed {
     shared: Arc<Shared>,
-    number: u32,
-    changed_bytes: u64,
-    parent: Option<ManifestId>,
+    made: CutMade,
+    cut_at: SystemTime,
     finished: bool,
     _gate: OwnedMutexGuard<()>,
 }
 
-impl Drop for CutGuard {
+impl Drop for Changed {
     fn drop(&mut self) {
         if !self.finished {
-            self.shared.abandon_cut(self.number);
+            self.shared.abandon_cut(self.made.number);
         }
     }
 }
 
 fn begin(
-    shared: &Arc<Shared>,
+    shared: Arc<Shared>,
     cache: &mut crate::cache::Cache,
     gate: OwnedMutexGuard<()>,
-) -> Result<Begun, VolumeError> {
-    let waiting = cache.uncommitted().len();
+) -> Result<Cut, VolumeError> {
+    let waiting = cache.uncommitted();
     if waiting >= UNCOMMITTED_MAX {
         return Err(VolumeError::TooManyUncommitted(waiting));
     }
-    let parent = cache.head();
+    let head = cache.head();
     let cut = cache.cut().map_err(io_of("cut a snapshot"))?;
-    if let (None, Some(manifest)) = (cut, parent) {
-        let stored_bytes = cache.map().stored_bytes();
-        let epoch = shared.epoch;
-        let unchanged =
-            Snapshot { manifest, epoch, changed_bytes: 0, uploaded_bytes: 0, objects: 0, stored_bytes };
-        return Ok(Begun::Unchanged(unchanged));
+    let cut_at = SystemTime::now();
+    if let (None, Some(manifest)) = (&cut, head) {
+        return Ok(Cut::Unchanged(Snapshot {
+            manifest,
+            epoch: shared.epoch,
+            cut_at,
+            changed_bytes: 0,
+            uploaded_bytes: 0,
+            manifest_bytes: 0,
+            objects: 0,
+            stored_bytes: cache.map().stored_bytes(),
+        }));
     }
-    let cut = cut.expect("without a head there is always something to cut");
-    Ok(Begun::Cut(CutGuard {
-        shared: shared.clone(),
-        number: cut.number,
-        changed_bytes: u64::from(cut.blocks) * BLOCK_BYTES,
-        parent,
-        finished: false,
-        _gate: gate,
-    }))
+    let made = cut.expect("without a head there is always something to cut");
+    Ok(Cut::Changed(Changed { shared, made, cut_at, finished: false, _gate: gate }))
 }
 
-/// Packs that were stored, and what that came to.
+/// What a cut's packs say, and what storing them came to.
 struct Stored {
-    map: BlockMap,
+    delta: Delta,
     progress: Progress,
-    objects: u64,
 }
 
 async fn store(
-    shared: &Arc<Shared>,
-    mut cut: CutGuard,
+    mut cut: Changed,
     progress: impl Fn(Progress) + Send,
 ) -> Result<Snapshot, VolumeError> {
-    let Stored { map, progress: done, objects } = store_packs(shared, &cut, progress).await?;
-    let manifest = Manifest {
-        volume: shared.volume,
-        epoch: shared.epoch,
-        parent: cut.parent,
-        size_bytes: shared.size_bytes,
-        map,
-    };
-    let (key, tenant) = (shared.key.clone(), shared.tenant);
-    let (id, object, map) = crate::volume::blocking(move || {
-        let (id, object) = manifest.seal(&key, tenant);
-        Ok((id, object, manifest.map))
-    })
-    .await?;
-    let (manifest_bytes, stored_bytes) = (object.len() as u64, map.stored_bytes());
-    put(&*shared.store, &manifest_name(tenant, id), object).await?;
+    let shared = cut.shared.clone();
+    let Stored { delta, progress: done } = store_packs(&cut, progress).await?;
+    let packs = delta.packs.len() as u64;
+    let (about, made) = (shared.clone(), cut.made.clone());
+    let sealed = blocking(move || Ok(seal(&about, made, delta))).await?;
+    let Sealed { id, object, chain, map, order } = sealed;
+    let manifest_bytes = object.len() as u64;
+    put(&*shared.objects.store, &manifest_name(shared.objects.tenant, id), object).await?;
     let snapshot = Snapshot {
         manifest: id,
         epoch: shared.epoch,
-        changed_bytes: cut.changed_bytes,
+        cut_at: cut.cut_at,
+        changed_bytes: done.changed_bytes,
         uploaded_bytes: done.uploaded_bytes + manifest_bytes,
-        objects: objects + 1,
-        stored_bytes: stored_bytes + manifest_bytes,
+        manifest_bytes,
+        objects: packs + 1,
+        stored_bytes: map.stored_bytes() + manifest_bytes,
     };
     // The gate stays shut until the log has the word: the cut goes along.
+    let size_bytes = cut.made.size_bytes;
     let _cut = shared
-        .on_cache(move |_, cache| {
-            cache()?.finish_cut(id, map).map_err(io_of("note a snapshot in the log"))?;
+        .on_cache(move |shared, cache| {
+            let mut cache = cache()?;
+            cache.finish_cut(chain, map, size_bytes).map_err(io_of("note a snapshot in the log"))?;
+            shared.note_dirt(&cache);
+            order.into_iter().for_each(|order| shared.recorder.stored(order));
             cut.finished = true;
             Ok(cut)
         })
@@ -165,25 +223,58 @@ async fn store(
     Ok(snapshot)
 }
 
-async fn store_packs(
-    shared: &Arc<Shared>,
-    cut: &CutGuard,
-    report: impl Fn(Progress) + Send,
-) -> Result<Stored, VolumeError> {
-    let number = cut.number;
-    let map = shared
-        .on_cache(move |_, cache| cache()?.map_without_cut(number).ok_or(VolumeError::SnapshotAbandoned));
-    let map = map.await?;
-    let mut progress = Progress { changed_bytes: cut.changed_bytes, ..Progress::default() };
+/// A manifest ready to be stored, and what the volume rests on once it is.
+struct Sealed {
+    id: ManifestId,
+    object: Bytes,
+    chain: Chain,
+    map: BlockMap,
+    order: Option<Vec<Range<u32>>>,
+}
+
+fn seal(shared: &Shared, made: CutMade, mut delta: Delta) -> Sealed {
+    let CutMade { blocks, map: parent, chain, size_bytes, .. } = made;
+    delta.extents.sort_unstable_by_key(|extent| extent.start);
+    let mut holes = (*blocks).clone();
+    delta.extents.iter().for_each(|extent| holes.remove_all(extent.range()));
+    delta.holes = holes.runs().collect();
+    let mut map = (*parent).clone();
+    delta.apply(&mut map);
+    let content = match &chain {
+        Some(chain) if chain.takes_delta() => Content::Delta { chain: chain.links().to_vec(), delta },
+        _ => Content::Whole { parent: chain.as_ref().map(Chain::head), map: map.clone() },
+    };
+    let is_delta = matches!(content, Content::Delta { .. });
+    let recorder = &shared.recorder;
+    let order = recorder.worth_storing().or_else(|| (!is_delta).then(|| recorder.known()));
+    let order = order.filter(|order| !order.is_empty());
+    let manifest =
+        Manifest { volume: shared.volume, epoch: shared.epoch, size_bytes, order: order.clone(), content };
+    let (id, object) = manifest.seal(&shared.objects.key, shared.objects.tenant);
+    let bytes = object.len() as u64;
+    let chain = match chain {
+        Some(mut chain) if is_delta => {
+            chain.push(id, bytes);
+            chain
+        }
+        _ => Chain::new(id, bytes),
+    };
+    Sealed { id, object, chain, map, order }
+}
+
+async fn store_packs(cut: &Changed, report: impl Fn(Progress) + Send) -> Result<Stored, VolumeError> {
+    let shared = &cut.shared;
+    let changed_bytes = u64::from(cut.made.blocks.len()) * BLOCK_BYTES;
+    let mut progress = Progress { changed_bytes, ..Progress::default() };
     report(progress);
-    let mut stored = Stored { map, progress, objects: 0 };
+    let mut delta = Delta::default();
     let mut uploads = JoinSet::new();
-    let mut packer = Packer::new(shared, number);
+    let mut packer = Packer::new(shared, cut.made.number);
     loop {
         let (next_packer, copied_all) = shared.on_cache(move |_, cache| packer.step(cache)).await?;
         packer = next_packer;
         while let Some(pack) = packer.full.pop() {
-            begin_upload(shared, &mut uploads, &mut stored, pack);
+            begin_upload(shared, &mut uploads, &mut delta, pack);
         }
         while uploads.len() > if copied_all { 0 } else { UPLOADS_MAX - 1 } {
             let uploaded = uploads.join_next().await.expect("one is under way");
@@ -195,9 +286,7 @@ async fn store_packs(
             // Holes were cut too, and are done without copying.
             progress.done_bytes = progress.changed_bytes;
             report(progress);
-            stored.progress = progress;
-            stored.map.drop_unused_packs();
-            return Ok(stored);
+            return Ok(Stored { delta, progress });
         }
     }
 }
@@ -205,19 +294,20 @@ async fn store_packs(
 fn begin_upload(
     shared: &Arc<Shared>,
     uploads: &mut JoinSet<Result<u64, VolumeError>>,
-    stored: &mut Stored,
-    pack: SealedPack,
+    delta: &mut Delta,
+    sealed: SealedPack,
 ) {
-    let index = stored.map.add_pack(Pack { id: pack.id, bytes: pack.bytes.len() as u32 });
-    for mut extent in pack.extents {
-        extent.frame.pack = index;
-        stored.map.insert(extent);
-    }
-    stored.objects += 1;
-    let (store, name) = (shared.store.clone(), pack_name(shared.tenant, pack.id));
+    let SealedPack { pack, bytes, extents } = sealed;
+    let index = delta.packs.len() as u32;
+    delta.packs.push(pack);
+    delta.extents.extend(extents.into_iter().map(|extent| {
+        let frame = Frame { pack: index, ..extent.frame };
+        Extent { frame, ..extent }
+    }));
+    let (store, name) = (shared.objects.store.clone(), pack_name(shared.objects.tenant, pack.id));
     uploads.spawn(async move {
-        let length = pack.bytes.len() as u64;
-        put(&*store, &name, pack.bytes.into()).await?;
+        let length = bytes.len() as u64;
+        put(&*store, &name, bytes.into()).await?;
         Ok(length)
     });
 }
@@ -246,7 +336,7 @@ impl Packer {
         Self {
             shared: shared.clone(),
             cut,
-            writer: PackWriter::new(&shared.key, shared.tenant),
+            writer: PackWriter::new(&shared.objects.key, shared.objects.tenant),
             blocks: Vec::new(),
             content: Vec::new(),
             next: 0,
@@ -302,7 +392,7 @@ impl Packer {
     }
 
     fn finish_pack(&mut self) {
-        let fresh = PackWriter::new(&self.shared.key, self.shared.tenant);
+        let fresh = PackWriter::new(&self.shared.objects.key, self.shared.objects.tenant);
         let writer = std::mem::replace(&mut self.writer, fresh);
         if !writer.is_empty() {
             self.full.push(writer.finish());

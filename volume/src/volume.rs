@@ -8,24 +8,27 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, OnceLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
 use protocol::{Epoch, ManifestId, TenantId, VolumeId};
-use tokio::sync::{Mutex as AsyncMutex, Semaphore};
+use tokio::sync::{Mutex as AsyncMutex, Notify};
 
 use crate::{
     blocks::{BLOCK_BYTES, VOLUME_BYTES_MAX, covered, touched},
     cache::{Cache, Disk, Files, Header, Machine, Source},
     error::VolumeError,
-    fetch::{self, FETCHES_MAX, ReadAhead},
+    fetch::{self, ReadAhead},
     key::DataKey,
-    manifest::{MANIFEST_BYTES_MAX, Manifest, ManifestError, manifest_name},
     map::BlockMap,
-    seal::FrameError,
-    store::{ObjectStore, StoreError, retrying},
+    objects::{Loaded, Objects},
+    order::Recorder,
+    pace::Pace,
+    readers::Readers,
+    store::{ObjectStore, StoreError},
 };
 
 /// Most bytes that are written under one hold of the lock.
@@ -36,8 +39,6 @@ const DISCARD_SLICE_BLOCKS: u32 = 1 << 16;
 pub const REQUEST_BYTES_MAX: u64 = 64 << 20;
 /// Times that a read fetches what it lacks. Each round can only be needed because a snapshot ended during the last.
 const ROUNDS_MAX: usize = 8;
-/// A manifest that arrives altered is asked for again.
-const MANIFEST_ATTEMPTS: usize = 3;
 
 /// All that it takes to open a volume.
 pub struct Opening {
@@ -49,6 +50,8 @@ pub struct Opening {
     pub epoch: Epoch,
     /// The committed snapshot to go on from; none for a new volume.
     pub head: Option<ManifestId>,
+    /// The volume that made the head, where it is another: this one is a fork without a snapshot of its own.
+    pub head_of: Option<VolumeId>,
     /// A directory of this volume's own.
     pub cache: PathBuf,
     pub key: DataKey,
@@ -62,14 +65,19 @@ pub struct Volume {
 }
 
 pub(crate) struct Shared {
-    pub tenant: TenantId,
     pub volume: VolumeId,
-    pub size_bytes: u64,
+    size_bytes: AtomicU64,
     pub epoch: Epoch,
-    pub key: DataKey,
-    pub store: Arc<dyn ObjectStore>,
-    pub fetches: Semaphore,
+    pub objects: Objects,
     pub read_ahead: Mutex<ReadAhead>,
+    /// Who waits for the store.
+    pub readers: Readers,
+    pub recorder: Recorder,
+    pub pace: Pace,
+    /// Something has become dirty.
+    pub dirtied: Notify,
+    /// A flush has ended.
+    pub flushed: Notify,
     /// Held from a snapshot's cut to its end.
     pub snapshot_gate: Arc<AsyncMutex<()>>,
     /// Held while files are synced and while the log is rewritten.
@@ -88,6 +96,10 @@ pub struct VolumeStatus {
     pub epoch: Epoch,
     /// Bytes that no snapshot in the store has.
     pub dirty_bytes: u64,
+    /// Age of the oldest write that no committed snapshot has.
+    pub unreplicated: Option<Duration>,
+    /// Whether writes are slowed down because of it.
+    pub is_slowed: bool,
     /// Bytes that the local cache holds.
     pub cached_bytes: u64,
     /// The newest snapshot that is whole in the store.
@@ -111,15 +123,23 @@ impl Volume {
         if size_bytes == 0 || size_bytes > VOLUME_BYTES_MAX || !size_bytes.is_multiple_of(BLOCK_BYTES) {
             return Err(VolumeError::Size(size_bytes));
         }
-        let (map, head_bytes) = match opening.head {
-            None => (BlockMap::default(), 0),
-            Some(head) => {
-                let manifest = fetch_manifest(&*opening.store, &opening.key, opening.tenant, head).await?;
-                check_manifest(&manifest, &opening)?;
-                (manifest.map, manifest.size_bytes)
-            }
+        let objects = Objects::new(opening.tenant, opening.key, opening.store);
+        let head = match opening.head {
+            None => None,
+            Some(head) => Some(objects.load(head).await?),
         };
-        let key_check = opening.key.derive("burrow volume key check v1", opening.volume.0.as_bytes());
+        if let Some(head) = &head {
+            let own = head.volume == opening.volume;
+            if !own && Some(head.volume) != opening.head_of {
+                return Err(VolumeError::OtherVolume { found: head.volume, wanted: opening.volume });
+            }
+            // Another volume's placements are counted apart.
+            if own {
+                crate::cache::check_epoch(head.epoch, opening.epoch)?;
+            }
+            crate::cache::check_size(head.size_bytes, size_bytes)?;
+        }
+        let key_check = objects.key.derive("burrow volume key check v1", opening.volume.0.as_bytes());
         let header = Header {
             tenant: opening.tenant,
             volume: opening.volume,
@@ -131,18 +151,24 @@ impl Volume {
             salt: [0; 32],
         };
         let directory = opening.cache;
+        let (map, chain, head_bytes, order) = match head {
+            None => (BlockMap::default(), None, 0, Vec::new()),
+            Some(Loaded { map, chain, size_bytes, order, .. }) => (map, Some(chain), size_bytes, order),
+        };
         let cache =
-            blocking(move || Ok(Cache::new(Files::open(directory, machine, header)?, map, head_bytes)))
+            blocking(move || Ok(Cache::new(Files::open(directory, machine, header)?, map, chain, head_bytes)))
                 .await?;
         let shared = Shared {
-            tenant: opening.tenant,
             volume: opening.volume,
-            size_bytes,
+            size_bytes: size_bytes.into(),
             epoch: opening.epoch,
-            key: opening.key,
-            store: opening.store,
-            fetches: Semaphore::new(FETCHES_MAX),
+            objects,
             read_ahead: Mutex::default(),
+            readers: Readers::default(),
+            recorder: Recorder::new(order),
+            pace: Pace::new(cache.unreplicated_since()),
+            dirtied: Notify::new(),
+            flushed: Notify::new(),
             snapshot_gate: Arc::default(),
             flush_gate: Arc::default(),
             data: cache.data(),
@@ -154,7 +180,7 @@ impl Volume {
     }
 
     pub fn size_bytes(&self) -> u64 {
-        self.shared.size_bytes
+        self.shared.size_bytes()
     }
 
     pub async fn read(&self, offset: u64, length: u64) -> Result<Bytes, VolumeError> {
@@ -163,6 +189,7 @@ impl Volume {
             return Ok(Bytes::new());
         }
         let range = touched(offset, length);
+        self.shared.recorder.note(&range);
         for _ in 0..ROUNDS_MAX {
             let wanted = range.clone();
             let read = self.shared.on_cache(move |shared, cache| {
@@ -183,6 +210,7 @@ impl Volume {
         while !rest.is_empty() {
             let slice = rest.split_to(rest.len().min(WRITE_SLICE_BYTES));
             let length = slice.len() as u64;
+            self.shared.pace.wait(length).await;
             self.write_slice(offset, slice).await?;
             offset += length;
         }
@@ -193,8 +221,12 @@ impl Volume {
         let range = touched(offset, slice.len() as u64);
         for _ in 0..ROUNDS_MAX {
             let bytes = slice.clone();
-            let write =
-                self.shared.on_cache(move |_, cache| cache()?.write(offset, &bytes).map_err(io_of("write")));
+            let write = self.shared.on_cache(move |shared, cache| {
+                let mut cache = cache()?;
+                let written = cache.write(offset, &bytes).map_err(io_of("write"))?;
+                shared.note_dirt(&cache);
+                Ok(written)
+            });
             if write.await? {
                 return Ok(());
             }
@@ -208,7 +240,7 @@ impl Volume {
     /// Makes zeros of the range and gives the space of its whole blocks back, here and in the next snapshot.
     pub async fn discard(&self, offset: u64, length: u64) -> Result<(), VolumeError> {
         self.shared.check_range(offset, 0)?;
-        if length > self.shared.size_bytes - offset {
+        if length > self.shared.size_bytes() - offset {
             return Err(VolumeError::OutOfRange { offset, length });
         }
         let whole = covered(offset, length);
@@ -216,7 +248,12 @@ impl Volume {
         while start < whole.end {
             let end = whole.end.min(start.saturating_add(DISCARD_SLICE_BLOCKS));
             self.shared
-                .on_cache(move |_, cache| cache()?.discard(start..end).map_err(io_of("discard in the data")))
+                .on_cache(move |shared, cache| {
+                    let mut cache = cache()?;
+                    cache.discard(start..end).map_err(io_of("discard in the data"))?;
+                    shared.note_dirt(&cache);
+                    Ok(())
+                })
                 .await?;
             start = end;
         }
@@ -238,11 +275,36 @@ impl Volume {
 
     /// The manifest is the controller's word for the newest state: the next opening goes on from it or a later one.
     pub async fn committed(&self, manifest: ManifestId) -> Result<(), VolumeError> {
-        let known = self.shared.on_cache(move |_, cache| Ok(cache()?.commit(manifest))).await?;
+        let commit = self.shared.on_cache(move |shared, cache| {
+            let mut cache = cache()?;
+            let known = cache.commit(manifest);
+            shared.note_dirt(&cache);
+            Ok(known)
+        });
+        let known = commit.await?;
         if !known {
             return Err(VolumeError::UnknownManifest(manifest));
         }
         self.shared.tidy().await
+    }
+
+    /// Makes the volume larger, while it is used. A size that it has already changes nothing.
+    pub async fn grow(&self, size_bytes: u64) -> Result<(), VolumeError> {
+        if size_bytes > VOLUME_BYTES_MAX || !size_bytes.is_multiple_of(BLOCK_BYTES) {
+            return Err(VolumeError::Size(size_bytes));
+        }
+        self.shared
+            .on_cache(move |shared, cache| {
+                let mut cache = cache()?;
+                let found = shared.size_bytes();
+                if size_bytes < found {
+                    return Err(VolumeError::Shrunk { found, wanted: size_bytes });
+                }
+                cache.grow(size_bytes).map_err(io_of("grow the data"))?;
+                shared.size_bytes.store(size_bytes, Ordering::SeqCst);
+                Ok(())
+            })
+            .await
     }
 
     pub async fn status(&self) -> Result<VolumeStatus, VolumeError> {
@@ -250,9 +312,11 @@ impl Volume {
             .on_cache_whatever(|shared, cache| {
                 let cache = cache()?;
                 Ok(VolumeStatus {
-                    size_bytes: shared.size_bytes,
+                    size_bytes: shared.size_bytes(),
                     epoch: shared.epoch,
                     dirty_bytes: u64::from(cache.dirty_blocks()) * BLOCK_BYTES,
+                    unreplicated: cache.unreplicated_since().map(|since| since.elapsed()),
+                    is_slowed: shared.pace.is_slowed(),
                     cached_bytes: u64::from(cache.present_blocks()) * BLOCK_BYTES,
                     head: cache.head(),
                     committed: cache.committed(),
@@ -291,6 +355,22 @@ impl fmt::Debug for Volume {
 pub(crate) type Locker<'a> = dyn Fn() -> Result<std::sync::MutexGuard<'a, Cache>, VolumeError> + 'a;
 
 impl Shared {
+    pub fn size_bytes(&self) -> u64 {
+        self.size_bytes.load(Ordering::SeqCst)
+    }
+
+    pub fn blocks(&self) -> u32 {
+        (self.size_bytes() / BLOCK_BYTES) as u32
+    }
+
+    /// Passes on since when something waits for the store. To be called with each change, under the lock.
+    pub fn note_dirt(&self, cache: &Cache) {
+        self.pace.set(cache.unreplicated_since());
+        if cache.has_dirt() {
+            self.dirtied.notify_waiters();
+        }
+    }
+
     /// Works on the cache on a blocking thread; the work itself says how long it holds the lock.
     pub async fn on_cache<T: Send + 'static>(
         self: &Arc<Self>,
@@ -336,6 +416,7 @@ impl Shared {
             log.sync().map_err(|error| shared.fail(&error))?;
             let mut cache = cache()?;
             cache.end_flush(begun);
+            shared.flushed.notify_waiters();
             if cache.wants_rewrite() {
                 cache.rewrite_log().map_err(|error| shared.fail(&error))?;
             }
@@ -403,7 +484,7 @@ impl Shared {
     }
 
     fn check_range(&self, offset: u64, length: u64) -> Result<(), VolumeError> {
-        let end = offset.checked_add(length).filter(|end| *end <= self.size_bytes);
+        let end = offset.checked_add(length).filter(|end| *end <= self.size_bytes());
         if end.is_none() || length > REQUEST_BYTES_MAX {
             return Err(VolumeError::OutOfRange { offset, length });
         }
@@ -420,34 +501,4 @@ pub(crate) async fn blocking<T: Send + 'static>(
 ) -> Result<T, VolumeError> {
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|error| Err(VolumeError::Failed(error.to_string())))
-}
-
-/// A manifest from the store, verified.
-pub(crate) async fn fetch_manifest(
-    store: &dyn ObjectStore,
-    key: &DataKey,
-    tenant: TenantId,
-    id: ManifestId,
-) -> Result<Manifest, VolumeError> {
-    let name = manifest_name(tenant, id);
-    let mut source = ManifestError::OtherBytes;
-    for _ in 0..MANIFEST_ATTEMPTS {
-        let object = retrying(|| store.get(&name, MANIFEST_BYTES_MAX)).await?;
-        let key = key.clone();
-        match blocking(move || Ok(Manifest::open(&key, tenant, id, &object))).await? {
-            Ok(manifest) => return Ok(manifest),
-            // Its bytes are those that were written: it is we who hold another key.
-            Err(ManifestError::Frame(FrameError::DoesNotOpen)) => return Err(VolumeError::WrongKey),
-            Err(error) => source = error,
-        }
-    }
-    Err(VolumeError::Manifest { id, source })
-}
-
-fn check_manifest(manifest: &Manifest, opening: &Opening) -> Result<(), VolumeError> {
-    if manifest.volume != opening.volume {
-        return Err(VolumeError::OtherVolume { found: manifest.volume, wanted: opening.volume });
-    }
-    crate::cache::check_epoch(manifest.epoch, opening.epoch)?;
-    crate::cache::check_size(manifest.size_bytes, opening.size_bytes)
 }

@@ -46,6 +46,8 @@ pub enum Record {
     Hole(Range<u32>),
     /// These blocks were fetched; the data file holds them.
     Cached(Range<u32>),
+    /// These blocks were let go of again; the head has them.
+    Evicted(Range<u32>),
     /// All before slot `through` is durable, in the data file too. A flush through `acknowledged` had ended before.
     Flush { through: u32, acknowledged: u32 },
     /// A snapshot was cut here.
@@ -141,6 +143,7 @@ impl Record {
             Self::Cut(number) => (5, (*number, 0)),
             Self::Done(number, _) => (6, (*number, 0)),
             Self::Closed => (7, (0, 0)),
+            Self::Evicted(range) => (8, run(range)),
         };
         let mut fields = [0; 12];
         fields[0] = kind;
@@ -171,6 +174,7 @@ impl Record {
             5 => Self::Cut(a),
             6 => Self::Done(a, ManifestId(tail.try_into().ok()?)),
             7 => Self::Closed,
+            8 => Self::Evicted(a..b),
             _ => return None,
         })
     }
@@ -309,6 +313,7 @@ pub fn replay(
                 recovered.dirty.insert_all(within(range));
             }
             Record::Cached(range) => recovered.present.insert_all(within(range)),
+            Record::Evicted(range) => recovered.present.remove_all(within(range)),
             Record::Cut(number) if Some(*number) == cut => recovered.dirty = BlockSet::new(blocks),
             Record::Cut(_) | Record::Done(..) | Record::Flush { .. } | Record::Closed => (),
         }
@@ -368,7 +373,8 @@ mod tests {
         prop_oneof![
             range.clone().prop_map(Record::Data),
             range.clone().prop_map(Record::Hole),
-            range.prop_map(Record::Cached),
+            range.clone().prop_map(Record::Cached),
+            range.prop_map(Record::Evicted),
             (any::<u32>(), Just(0))
                 .prop_map(|(through, acknowledged)| Record::Flush { through, acknowledged }),
             any::<u32>().prop_map(Record::Cut),

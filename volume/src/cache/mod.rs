@@ -22,6 +22,7 @@ mod log;
 use std::{io, ops::Range, path::PathBuf, sync::Arc};
 
 use protocol::ManifestId;
+use tokio::time::Instant;
 
 #[cfg(test)]
 pub use disk::plug;
@@ -31,11 +32,12 @@ pub use log::{Header, LogError, Record, parse as parse_log};
 
 use crate::{
     blocks::{BLOCK_BYTES, BlockSet, covered, touched},
-    map::{BlockMap, Extent, Frame},
+    chain::Chain,
+    map::{BlockMap, Extent, Frame, PackId},
 };
 use log::Log;
 
-/// A log beyond this is rewritten at the next flush: a million records are read in well under a second.
+/// A log beyond this, and twice what it was when last rewritten, is rewritten: a million records are read in well under a second.
 const LOG_REWRITE_BYTES: u64 = 16 << 20;
 
 /// Snapshots that wait for their commit. A controller that answers none of so many has fenced us.
@@ -45,6 +47,8 @@ pub struct Cache {
     files: Files,
     data: Arc<Disk>,
     log: Log,
+    /// Its length when it was last rewritten.
+    log_bytes_then: u64,
     header: Header,
     blocks: u32,
     present: BlockSet,
@@ -53,12 +57,14 @@ pub struct Cache {
     /// Numbers the cuts; never used twice while the volume is open.
     cuts: u32,
     map: Arc<BlockMap>,
-    /// The newest manifest whose objects are all in the store.
-    head: Option<ManifestId>,
-    /// Size that `head` says.
+    /// The newest manifest whose objects are all in the store, with what it rests on.
+    chain: Option<Chain>,
+    /// Size that the head says.
     head_bytes: u64,
-    /// Done since the last commit, oldest first.
-    uncommitted: Vec<ManifestId>,
+    /// When the oldest of the dirty blocks was written.
+    dirty_since: Option<Instant>,
+    /// Done since the last commit, oldest first, each with the age of the oldest write that it is the first to hold.
+    uncommitted: Vec<(ManifestId, Instant)>,
     /// The log may be rewritten onto this one.
     committed: Option<ManifestId>,
     /// Changes so far, and how many of them the last flush covers.
@@ -69,7 +75,9 @@ pub struct Cache {
 /// The dirty blocks of one instant, on their way to the store.
 struct Cut {
     number: u32,
-    blocks: BlockSet,
+    blocks: Arc<BlockSet>,
+    /// When the oldest of them was written.
+    since: Instant,
     /// Not yet copied, still as they were in the data file.
     waiting: BlockSet,
     /// Not yet copied, and overwritten since: as they were, in the file beside.
@@ -93,10 +101,14 @@ pub struct FlushBegun {
 }
 
 /// A cut, for whoever takes the snapshot: the number says which, to a cache that may have given it up.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct CutMade {
     pub number: u32,
-    pub blocks: u32,
+    pub blocks: Arc<BlockSet>,
+    /// What the head says.
+    pub map: Arc<BlockMap>,
+    pub chain: Option<Chain>,
+    pub size_bytes: u64,
 }
 
 /// Blocks of a cut that were data.
@@ -106,13 +118,17 @@ pub struct Copied {
 }
 
 impl Cache {
-    pub fn new(opened: Opened, map: BlockMap, head_bytes: u64) -> Self {
+    /// A cache as it was found, and what the head says; without a head an empty map of no size.
+    pub fn new(opened: Opened, map: BlockMap, chain: Option<Chain>, head_bytes: u64) -> Self {
         let Opened { files, data, log, header, present, dirty } = opened;
         let blocks = (header.size_bytes / BLOCK_BYTES) as u32;
         let head = header.head;
+        // How old they really are the log does not tell; the head's own instant bounds it.
+        let dirty_since = (!dirty.is_empty()).then(Instant::now);
         Self {
             files,
             data: data.into(),
+            log_bytes_then: log.bytes(),
             log,
             header,
             blocks,
@@ -121,8 +137,9 @@ impl Cache {
             cut: None,
             cuts: 0,
             map: map.into(),
-            head,
+            chain,
             head_bytes,
+            dirty_since,
             uncommitted: Vec::new(),
             committed: head,
             changes: 0,
@@ -143,7 +160,22 @@ impl Cache {
     }
 
     pub fn head(&self) -> Option<ManifestId> {
-        self.head
+        self.chain.as_ref().map(Chain::head)
+    }
+
+    pub fn blocks(&self) -> u32 {
+        self.blocks
+    }
+
+    /// Whether a cut would hold something.
+    pub fn has_dirt(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// When the oldest write was made that no committed snapshot holds.
+    pub fn unreplicated_since(&self) -> Option<Instant> {
+        let waiting = self.uncommitted.iter().map(|(_, since)| *since);
+        waiting.chain(self.cut.as_ref().map(|cut| cut.since)).chain(self.dirty_since).min()
     }
 
     pub fn committed(&self) -> Option<ManifestId> {
@@ -192,7 +224,7 @@ impl Cache {
     }
 
     fn differs(&self, block: u32) -> bool {
-        self.dirty.contains(block) || self.cut.as_ref().is_some_and(|cut| cut.blocks.contains(block))
+        self.dirty.contains(block) || self.cut.as_ref().is_some_and(|cut| cut.blocks.has(block))
     }
 
     /// Writes. Blocks that are written in part must not be in the store only; false if one is.
@@ -212,6 +244,7 @@ impl Cache {
         let (clean, absent) = self.runs_to_log(range.clone());
         self.changes += 1;
         self.log.append(&clean.iter().cloned().map(Record::Data).collect::<Vec<_>>())?;
+        self.dirty_since.get_or_insert_with(Instant::now);
         for run in clean {
             self.dirty.insert_all(run);
         }
@@ -259,6 +292,7 @@ impl Cache {
         }
         self.changes += 1;
         self.log.append(&runs.iter().cloned().map(Record::Hole).collect::<Vec<_>>())?;
+        self.dirty_since.get_or_insert_with(Instant::now);
         for run in runs {
             self.dirty.insert_all(run.clone());
             self.present.remove_all(run.clone());
@@ -312,11 +346,69 @@ impl Cache {
         Ok(())
     }
 
+    /// Counts present and clean blocks of these packs as dirty, so that the next snapshot stores them anew; at most
+    /// `blocks_max`. Those that are away are returned instead, for the caller to fetch first.
+    pub fn renew(
+        &mut self,
+        packs: &[PackId],
+        near: Range<u32>,
+        blocks_max: u32,
+    ) -> io::Result<(u32, Vec<Range<u32>>)> {
+        let (mut present, mut away) = (Vec::new(), Vec::new());
+        let mut count = 0;
+        let map = self.map.clone();
+        let of_these = map.within(near).filter(|extent| packs.contains(&map.pack(extent.frame).id));
+        for block in of_these.flat_map(|extent| extent.range()) {
+            if count == blocks_max {
+                break;
+            }
+            count += 1;
+            match self.source(block) {
+                Source::Store(_) => push_block(&mut away, block),
+                Source::File(_) if !self.differs(block) => push_block(&mut present, block),
+                _ => count -= 1,
+            }
+        }
+        let renewed = present.iter().map(|run| run.end - run.start).sum();
+        if renewed > 0 {
+            self.changes += 1;
+            self.log.append(&present.iter().cloned().map(Record::Data).collect::<Vec<_>>())?;
+            // Their content is in the store already: nothing here is at risk, and nothing is older.
+            present.into_iter().for_each(|run| self.dirty.insert_all(run));
+        }
+        Ok((renewed, away))
+    }
+
+    /// Lets go of clean blocks from `from` on, so that the disk has room; the store has them. Where it came to.
+    pub fn evict(&mut self, from: u32, blocks_max: u32) -> io::Result<u32> {
+        // An older head that the log rests on, or that a commit is open about, might miss them.
+        if !self.rests_on_one() {
+            return Ok(from);
+        }
+        if self.header.head != self.committed {
+            self.rewrite_log()?;
+        }
+        let (mut runs, mut count, mut block) = (Vec::new(), 0, from);
+        while let Some(next) = self.present.next(block).filter(|_| count < blocks_max) {
+            block = next + 1;
+            if !self.dirty.contains(next) && self.map.at(next).is_some() {
+                push_block(&mut runs, next);
+                count += 1;
+            }
+        }
+        self.log.append(&runs.iter().cloned().map(Record::Evicted).collect::<Vec<_>>())?;
+        for run in runs {
+            self.present.remove_all(run.clone());
+            self.data.punch(byte(run.start), byte(run.end) - byte(run.start))?;
+        }
+        Ok(if count < blocks_max { 0 } else { block })
+    }
+
     /// Freezes what is dirty as a snapshot's content; nothing when nothing has changed.
     pub fn cut(&mut self) -> io::Result<Option<CutMade>> {
         // One whose taker went away in between.
         self.give_up_cut();
-        if self.dirty.is_empty() && self.head.is_some() && self.head_bytes == self.header.size_bytes {
+        if self.dirty.is_empty() && self.chain.is_some() && self.head_bytes == self.header.size_bytes {
             return Ok(None);
         }
         let beside = self.files.beside()?;
@@ -324,12 +416,14 @@ impl Cache {
         self.log.append(&[Record::Cut(number)])?;
         self.cuts = number;
         self.changes += 1;
-        let blocks = std::mem::replace(&mut self.dirty, BlockSet::new(self.blocks));
-        let mut waiting = blocks.clone();
+        let blocks = Arc::new(std::mem::replace(&mut self.dirty, BlockSet::new(self.blocks)));
+        let since = self.dirty_since.take().unwrap_or_else(Instant::now);
+        let mut waiting = (*blocks).clone();
         waiting.intersect(&self.present);
-        let count = blocks.len();
-        self.cut = Some(Cut { number, blocks, waiting, aside: BlockSet::new(self.blocks), beside });
-        Ok(Some(CutMade { number, blocks: count }))
+        let aside = BlockSet::new(self.blocks);
+        self.cut = Some(Cut { number, blocks: blocks.clone(), since, waiting, aside, beside });
+        let (map, chain, size_bytes) = (self.map.clone(), self.chain.clone(), self.header.size_bytes);
+        Ok(Some(CutMade { number, blocks, map, chain, size_bytes }))
     }
 
     /// The next blocks of the cut that were data, from `from` on, at most `blocks_max`, as they were at the cut.
@@ -353,14 +447,6 @@ impl Cache {
         Ok(Some(copied))
     }
 
-    /// The volume's map as the cut makes it, without the places of what was copied.
-    pub fn map_without_cut(&self, number: u32) -> Option<BlockMap> {
-        let cut = self.cut.as_ref().filter(|cut| cut.number == number)?;
-        let mut map = (*self.map).clone();
-        cut.blocks.runs().for_each(|run| map.remove(run));
-        Some(map)
-    }
-
     /// The snapshot has failed: what was cut is dirty as before.
     pub fn abandon_cut(&mut self, number: u32) {
         if self.cut.as_ref().is_some_and(|cut| cut.number == number) {
@@ -371,26 +457,29 @@ impl Cache {
     fn give_up_cut(&mut self) {
         if let Some(cut) = self.cut.take() {
             self.dirty.unite(&cut.blocks);
+            // Nothing written later is older.
+            self.dirty_since = Some(cut.since);
             self.files.remove_beside();
         }
     }
 
     /// The snapshot is in the store, whole. A sync of the log must follow before anyone is told.
-    pub fn finish_cut(&mut self, manifest: ManifestId, map: BlockMap) -> io::Result<()> {
-        let number = self.cut.as_ref().expect("a snapshot is being taken").number;
-        self.log.append(&[Record::Done(number, manifest)])?;
+    pub fn finish_cut(&mut self, chain: Chain, map: BlockMap, size_bytes: u64) -> io::Result<()> {
+        let Some(cut) = &self.cut else { return Err(io::Error::other("no snapshot is being taken")) };
+        let (manifest, since) = (chain.head(), cut.since);
+        self.log.append(&[Record::Done(cut.number, manifest)])?;
         self.changes += 1;
         self.cut = None;
         self.files.remove_beside();
         self.map = map.into();
-        self.head = Some(manifest);
-        self.head_bytes = self.header.size_bytes;
-        self.uncommitted.push(manifest);
+        self.chain = Some(chain);
+        self.head_bytes = size_bytes;
+        self.uncommitted.push((manifest, since));
         Ok(())
     }
 
-    pub fn uncommitted(&self) -> &[ManifestId] {
-        &self.uncommitted
+    pub fn uncommitted(&self) -> usize {
+        self.uncommitted.len()
     }
 
     /// The next start may be asked to go on from this manifest, and from none before it. False if it is none of ours.
@@ -398,16 +487,34 @@ impl Cache {
         if self.committed == Some(manifest) {
             return true;
         }
-        let Some(index) = self.uncommitted.iter().position(|done| *done == manifest) else { return false };
+        let Some(index) = self.uncommitted.iter().position(|(done, _)| *done == manifest) else { return false };
         self.uncommitted.drain(..=index);
         self.committed = Some(manifest);
         true
     }
 
+    /// Makes the volume larger. What is new reads as zeros.
+    pub fn grow(&mut self, size_bytes: u64) -> io::Result<()> {
+        self.data.resize(size_bytes)?;
+        self.blocks = (size_bytes / BLOCK_BYTES) as u32;
+        self.present.grow(self.blocks);
+        self.dirty.grow(self.blocks);
+        if let Some(cut) = &mut self.cut {
+            cut.waiting.grow(self.blocks);
+            cut.aside.grow(self.blocks);
+        }
+        self.header.size_bytes = size_bytes;
+        Ok(())
+    }
+
+    /// Whether what is committed is all that the log has to tell of.
+    fn rests_on_one(&self) -> bool {
+        self.cut.is_none() && self.uncommitted.is_empty()
+    }
+
     /// Whether the log should be rewritten, and can be.
     pub fn wants_rewrite(&self) -> bool {
-        let rests_on_one = self.cut.is_none() && self.uncommitted.is_empty();
-        rests_on_one && (self.header.head != self.committed || self.log.bytes() > LOG_REWRITE_BYTES)
+        self.rests_on_one() && self.log.bytes() > LOG_REWRITE_BYTES.max(2 * self.log_bytes_then)
     }
 
     /// Puts a log in place that says what is, in the fewest words. No flush may be under way.
@@ -415,6 +522,7 @@ impl Cache {
         self.data.sync()?;
         self.header.head = self.committed;
         self.log = self.files.replace_log(&self.header, &self.present, &self.dirty)?;
+        self.log_bytes_then = self.log.bytes();
         self.flushed_changes = self.changes;
         Ok(())
     }

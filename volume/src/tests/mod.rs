@@ -52,6 +52,7 @@ impl World {
             size_bytes: self.size_bytes,
             epoch: Epoch(self.epoch),
             head,
+            head_of: None,
             cache: self.directory.path().join(cache),
             key: self.key.clone(),
             store: self.store.clone(),
