@@ -17,6 +17,16 @@ pub const FRAME_BLOCKS_MAX: u8 = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PackId(pub [u8; 16]);
 
+impl PackId {
+    /// Reads what it is displayed as.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
+        let digits: Vec<u8> = text.bytes().map(digit).collect::<Option<_>>()?;
+        let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect();
+        (digits.len() == 32).then(|| bytes.try_into().ok().map(Self))?
+    }
+}
+
 impl std::fmt::Display for PackId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&hex(&self.0))

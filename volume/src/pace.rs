@@ -2,7 +2,10 @@
 //! much with its host.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -21,8 +24,17 @@ const WAIT_MAX: Duration = Duration::from_secs(20);
 /// Weight of the newest upload in the rate.
 const NEWEST: f64 = 0.3;
 
+/// While the disk is full, a write looks again so often.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// Then it is tried all the same, and fails with the disk's own word.
+const FULL_MAX: Duration = Duration::from_secs(600);
+
 #[derive(Debug)]
-pub struct Pace(Mutex<State>);
+pub struct Pace {
+    state: Mutex<State>,
+    /// The local disk is nearly full.
+    full: AtomicBool,
+}
 
 #[derive(Debug)]
 struct State {
@@ -36,7 +48,8 @@ struct State {
 
 impl Pace {
     pub fn new(since: Option<Instant>) -> Self {
-        Self(Mutex::new(State { since, rate: RATE_FIRST, paid_until: Instant::now() }))
+        let state = State { since, rate: RATE_FIRST, paid_until: Instant::now() };
+        Self { state: Mutex::new(state), full: AtomicBool::new(false) }
     }
 
     pub fn set(&self, since: Option<Instant>) {
@@ -51,6 +64,14 @@ impl Pace {
         }
     }
 
+    pub fn set_full(&self, full: bool) {
+        self.full.store(full, Ordering::Relaxed);
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
     pub fn is_slowed(&self) -> bool {
         let state = self.state();
         state.since.is_some_and(|since| since.elapsed() > AGE_FREE)
@@ -58,6 +79,10 @@ impl Pace {
 
     /// Waits as long as a write of so many bytes has to.
     pub async fn wait(&self, bytes: u64) {
+        let begun = Instant::now();
+        while self.is_full() && begun.elapsed() < FULL_MAX {
+            sleep(LOOK_AGAIN).await;
+        }
         let wait = {
             let mut state = self.state();
             let now = Instant::now();
@@ -73,7 +98,7 @@ impl Pace {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

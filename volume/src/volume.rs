@@ -100,6 +100,8 @@ pub struct VolumeStatus {
     pub unreplicated: Option<Duration>,
     /// Whether writes are slowed down because of it.
     pub is_slowed: bool,
+    /// Whether writes wait because the disk under the cache is nearly full.
+    pub is_full: bool,
     /// Bytes that the local cache holds.
     pub cached_bytes: u64,
     /// The newest snapshot that is whole in the store.
@@ -317,6 +319,7 @@ impl Volume {
                     dirty_bytes: u64::from(cache.dirty_blocks()) * BLOCK_BYTES,
                     unreplicated: cache.unreplicated_since().map(|since| since.elapsed()),
                     is_slowed: shared.pace.is_slowed(),
+                    is_full: shared.pace.is_full(),
                     cached_bytes: u64::from(cache.present_blocks()) * BLOCK_BYTES,
                     head: cache.head(),
                     committed: cache.committed(),

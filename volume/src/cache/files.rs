@@ -149,6 +149,10 @@ impl Files {
         let _ = fs::remove_file(self.path("cut"));
     }
 
+    pub fn directory(&self) -> PathBuf {
+        self.directory.clone()
+    }
+
     pub fn superseded(&self) -> Option<PathBuf> {
         self.superseded.then(|| self.path("superseded"))
     }

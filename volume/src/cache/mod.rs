@@ -19,7 +19,7 @@ mod disk;
 mod files;
 mod log;
 
-use std::{io, ops::Range, path::PathBuf, sync::Arc};
+use std::{collections::HashSet, io, ops::Range, path::PathBuf, sync::Arc};
 
 use protocol::ManifestId;
 use tokio::time::Instant;
@@ -163,8 +163,8 @@ impl Cache {
         self.chain.as_ref().map(Chain::head)
     }
 
-    pub fn blocks(&self) -> u32 {
-        self.blocks
+    pub fn directory(&self) -> PathBuf {
+        self.files.directory()
     }
 
     /// Whether a cut would hold something.
@@ -350,7 +350,7 @@ impl Cache {
     /// `blocks_max`. Those that are away are returned instead, for the caller to fetch first.
     pub fn renew(
         &mut self,
-        packs: &[PackId],
+        packs: &HashSet<PackId>,
         near: Range<u32>,
         blocks_max: u32,
     ) -> io::Result<(u32, Vec<Range<u32>>)> {

@@ -1,0 +1,98 @@
+//! Storing anew what lies in packs that are mostly dead or tiny, so that the collector can have them. What is stored anew is
+//! simply counted as dirty: the next snapshot does the rest.
+
+use std::collections::HashSet;
+
+use crate::{
+    error::VolumeError,
+    fetch::take_in,
+    map::{PackId, PackUse},
+    objects::{FETCHES_MAX, plan},
+    volume::{Volume, io_of},
+};
+
+/// A pack of which less than one block in so many is alive is sparse: what it keeps costs four times its room.
+const SPARSE: u32 = 4;
+/// Smaller ones are not worth a request.
+const SPARSE_BYTES_MIN: u32 = 64 << 10;
+/// A snapshot of a few seconds makes a pack of some kilobytes: so many of them are kept apart before they are joined.
+const TINY_BYTES: u32 = 512 << 10;
+const TINY_PACKS_MAX: usize = 256;
+/// Blocks that are stored anew at once: 16 MiB.
+const BLOCKS_MAX: u32 = 4096;
+/// Blocks that are looked at under one hold of the lock.
+const WINDOW_BLOCKS: u32 = 1 << 16;
+
+impl Volume {
+    /// Marks some of what should be stored anew. Returns the number of blocks.
+    pub async fn compact(&self) -> Result<u32, VolumeError> {
+        let shared = &self.shared;
+        let map = shared.on_cache(|_, cache| Ok(cache()?.map())).await?;
+        let chosen = choose(map.packs().map(|(_, used)| used));
+        if chosen.is_empty() {
+            return Ok(0);
+        }
+        let (mut renewed, mut start) = (0, 0);
+        while start < shared.blocks() && renewed < BLOCKS_MAX {
+            let window = start..shared.blocks().min(start.saturating_add(WINDOW_BLOCKS));
+            start = window.end;
+            // Twice at most: what is away is fetched, and then it is here.
+            for _ in 0..2 {
+                let (packs, near, left) = (chosen.clone(), window.clone(), BLOCKS_MAX - renewed);
+                let (now, away, map) = shared
+                    .on_cache(move |shared, cache| {
+                        let mut cache = cache()?;
+                        let (now, away) = cache.renew(&packs, near, left).map_err(io_of("renew blocks"))?;
+                        shared.note_dirt(&cache);
+                        Ok((now, away, cache.map()))
+                    })
+                    .await?;
+                renewed += now;
+                if away.is_empty() || renewed >= BLOCKS_MAX {
+                    break;
+                }
+                let fetches = plan(&map, away.into_iter());
+                take_in(shared, map, fetches, FETCHES_MAX / 2).await?;
+            }
+        }
+        Ok(renewed)
+    }
+}
+
+/// Which packs to store anew.
+fn choose(packs: impl Iterator<Item = PackUse>) -> HashSet<PackId> {
+    let (mut tiny, mut chosen) = (Vec::new(), HashSet::new());
+    for PackUse { pack, live } in packs {
+        if pack.bytes < TINY_BYTES {
+            tiny.push(pack);
+        }
+        if live.saturating_mul(SPARSE) < pack.blocks && pack.bytes >= SPARSE_BYTES_MIN {
+            chosen.insert(pack.id);
+        }
+    }
+    if tiny.len() > TINY_PACKS_MAX {
+        chosen.extend(tiny.iter().map(|pack| pack.id));
+    }
+    chosen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::map::Pack;
+
+    fn used(id: u16, bytes: u32, blocks: u32, live: u32) -> PackUse {
+        let mut name = [0; 16];
+        name[..2].copy_from_slice(&id.to_le_bytes());
+        PackUse { pack: Pack { id: PackId(name), bytes, blocks }, live }
+    }
+
+    #[test]
+    fn sparse_packs_are_chosen_and_tiny_ones_once_there_are_many() {
+        let packs = [used(1, 8 << 20, 4000, 999), used(2, 8 << 20, 4000, 1000), used(3, 60 << 10, 40, 1)];
+        assert_eq!(choose(packs.into_iter()), HashSet::from([packs[0].pack.id]));
+        let tiny = |count: u16| (0..count).map(|id| used(id, 1000, 2, 2));
+        assert!(choose(tiny(256)).is_empty());
+        assert_eq!(choose(tiny(257)).len(), 257);
+    }
+}

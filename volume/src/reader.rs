@@ -1,0 +1,209 @@
+//! A snapshot read without a machine and without a cache on disk: for whoever browses, compares or verifies it.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    ops::Range,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use protocol::{ManifestId, TenantId, VolumeId};
+
+use crate::{
+    blocks::{BLOCK_BYTES, touched},
+    error::VolumeError,
+    key::DataKey,
+    map::{Extent, Frame},
+    objects::{FETCHES_MAX, Loaded, Objects, plan},
+    store::ObjectStore,
+    volume::REQUEST_BYTES_MAX,
+};
+
+/// Frames kept in memory, in bytes: directories and tables are read in many small pieces.
+const KEPT_BYTES_MAX: usize = 32 << 20;
+/// Blocks whose frames are verified together.
+const VERIFY_BLOCKS: u32 = 1 << 16;
+
+/// An open snapshot.
+pub struct Reader {
+    objects: Objects,
+    loaded: Loaded,
+    kept: Mutex<Kept>,
+}
+
+type Parts = Arc<Vec<(Extent, Vec<u8>)>>;
+
+/// Opened frames, the oldest first to go.
+#[derive(Default)]
+struct Kept {
+    frames: HashMap<Frame, Parts>,
+    order: VecDeque<Frame>,
+    bytes: usize,
+}
+
+/// What a verification found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// Packs that were read, and the bytes of them that count.
+    pub objects: u64,
+    pub bytes: u64,
+    /// Names of objects that are missing or altered.
+    pub damaged: Vec<String>,
+}
+
+impl Reader {
+    pub async fn open(
+        store: Arc<dyn ObjectStore>,
+        key: DataKey,
+        tenant: TenantId,
+        manifest: ManifestId,
+    ) -> Result<Self, VolumeError> {
+        let objects = Objects::new(tenant, key, store);
+        let loaded = objects.load(manifest).await?;
+        Ok(Self { objects, loaded, kept: Mutex::default() })
+    }
+
+    pub fn volume(&self) -> VolumeId {
+        self.loaded.volume
+    }
+
+    pub fn size_bytes(&self) -> u64 {
+        self.loaded.size_bytes
+    }
+
+    /// Bytes of all packs that the snapshot rests on.
+    pub fn stored_bytes(&self) -> u64 {
+        self.loaded.map.stored_bytes()
+    }
+
+    pub async fn read(&self, offset: u64, length: u64) -> Result<Bytes, VolumeError> {
+        let end = offset.checked_add(length).filter(|end| *end <= self.size_bytes());
+        let Some(end) = end.filter(|_| length <= REQUEST_BYTES_MAX) else {
+            return Err(VolumeError::OutOfRange { offset, length });
+        };
+        let range = touched(offset, length);
+        let frames = self.frames(range.clone()).await?;
+        let mut bytes = BytesMut::zeroed(length as usize);
+        for wanted in self.loaded.map.within(range) {
+            let parts = &frames[&wanted.frame];
+            let part = parts.iter().find(|(extent, _)| extent.range().contains(&wanted.start));
+            let (extent, content) = part.expect("a frame brings all its extents");
+            let (first, beyond) =
+                (byte(wanted.start).max(offset), byte(wanted.end()).min(end));
+            let from = (first - byte(extent.start)) as usize..(beyond - byte(extent.start)) as usize;
+            bytes[(first - offset) as usize..(beyond - offset) as usize].copy_from_slice(&content[from]);
+        }
+        Ok(bytes.freeze())
+    }
+
+    /// Blocks that lie elsewhere in the other snapshot, or are in one of the two only: what may differ.
+    pub fn differing(&self, other: &Self) -> Vec<Range<u32>> {
+        let place = |reader: &Self, block: u32| {
+            reader.loaded.map.at(block).map(|extent| {
+                (reader.loaded.map.pack(extent.frame).id, extent.frame.offset, extent.skip)
+            })
+        };
+        let mut runs: Vec<Range<u32>> = Vec::new();
+        let blocks = self.loaded.map.extents().chain(other.loaded.map.extents()).flat_map(Extent::range);
+        let mut blocks: Vec<u32> =
+            blocks.filter(|block| place(self, *block) != place(other, *block)).collect();
+        blocks.sort_unstable();
+        blocks.dedup();
+        for block in blocks {
+            match runs.last_mut() {
+                Some(run) if run.end == block => run.end += 1,
+                _ => runs.push(block..block + 1),
+            }
+        }
+        runs
+    }
+
+    /// Reads every frame of the snapshot from the store again.
+    pub async fn verify(&self) -> Result<Verified, VolumeError> {
+        let mut verified =
+            Verified { objects: self.loaded.map.packs().count() as u64, ..Verified::default() };
+        let blocks = (self.size_bytes() / BLOCK_BYTES) as u32;
+        let mut start = 0;
+        while start < blocks {
+            let end = blocks.min(start.saturating_add(VERIFY_BLOCKS));
+            let fetches = plan(&self.loaded.map, std::iter::once(start..end));
+            let mut outcomes = futures_util::stream::iter(fetches)
+                .map(|fetch| self.objects.fetch(&self.loaded.map, fetch))
+                .buffer_unordered(FETCHES_MAX);
+            while let Some(outcome) = outcomes.next().await {
+                match outcome {
+                    Ok(parts) => verified.bytes += parts.iter().map(|(_, content)| content.len() as u64).sum::<u64>(),
+                    Err(VolumeError::Damaged { object, .. } | VolumeError::Store(crate::StoreError::NotFound(object))) => {
+                        if !verified.damaged.contains(&object) {
+                            verified.damaged.push(object);
+                        }
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            start = end;
+        }
+        Ok(verified)
+    }
+
+    /// The opened frames of a range.
+    async fn frames(&self, range: Range<u32>) -> Result<HashMap<Frame, Parts>, VolumeError> {
+        let mut found = HashMap::new();
+        let mut lacking = Vec::new();
+        {
+            let kept = self.kept();
+            for extent in self.loaded.map.within(range) {
+                match kept.frames.get(&extent.frame) {
+                    Some(parts) => {
+                        found.insert(extent.frame, parts.clone());
+                    }
+                    None => lacking.push(extent.range()),
+                }
+            }
+        }
+        let fetches = plan(&self.loaded.map, lacking.into_iter());
+        let fetched: Vec<_> = futures_util::stream::iter(fetches)
+            .map(|fetch| self.objects.fetch(&self.loaded.map, fetch))
+            .buffer_unordered(FETCHES_MAX)
+            .try_collect()
+            .await?;
+        let mut fresh: HashMap<Frame, Vec<(Extent, Vec<u8>)>> = HashMap::new();
+        for (extent, content) in fetched.into_iter().flatten() {
+            fresh.entry(extent.frame).or_default().push((extent, content));
+        }
+        let mut kept = self.kept();
+        for (frame, parts) in fresh {
+            let parts = Arc::new(parts);
+            kept.put(frame, parts.clone());
+            found.insert(frame, parts);
+        }
+        Ok(found)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn put(&mut self, frame: Frame, parts: Parts) {
+        let size = |parts: &Parts| parts.iter().map(|(_, content)| content.len()).sum::<usize>();
+        self.bytes += size(&parts);
+        if let Some(before) = self.frames.insert(frame, parts) {
+            self.bytes -= size(&before);
+        } else {
+            self.order.push_back(frame);
+        }
+        while self.bytes > KEPT_BYTES_MAX {
+            let Some(oldest) = self.order.pop_front() else { return };
+            if let Some(parts) = self.frames.remove(&oldest) {
+                self.bytes -= size(&parts);
+            }
+        }
+    }
+}
+
+fn byte(block: u32) -> u64 {
+    u64::from(block) * BLOCK_BYTES
+}
