@@ -11,7 +11,9 @@ use client::{
 };
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
-use protocol::agent::{BOOTSTRAP, Bootstrap, FREEZE, HEALTH, Health, LINK_MAGIC, NONCE_BYTES};
+use protocol::agent::{
+    BOOTSTRAP, Bootstrap, FREEZE, GROW, Grow, HEALTH, Health, LINK_MAGIC, NONCE_BYTES, THAW,
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::UnixStream,
@@ -25,6 +27,10 @@ const RELINK: Duration = Duration::from_secs(10);
 const BOOTSTRAP_WITHIN: Duration = Duration::from_secs(90);
 /// Saving open documents and quiescing the file system.
 const FREEZE_WITHIN: Duration = Duration::from_secs(60);
+/// Letting writers go on. The guest does so by itself after a minute.
+const THAW_WITHIN: Duration = Duration::from_secs(10);
+/// Writing a file system's new groups.
+const GROW_WITHIN: Duration = Duration::from_secs(120);
 const HEALTH_WITHIN: Duration = Duration::from_secs(5);
 /// A problem or a state: a few lines.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -94,6 +100,17 @@ impl Agent {
     /// Puts all edits on the home's disk and holds writers still.
     pub async fn freeze(&self) -> Result<(), AgentError> {
         self.call(Method::POST, FREEZE, None, FREEZE_WITHIN).await.map(drop)
+    }
+
+    /// Lets writers go on. Thawing what is not frozen is no error.
+    pub async fn thaw(&self) -> Result<(), AgentError> {
+        self.call(Method::POST, THAW, None, THAW_WITHIN).await.map(drop)
+    }
+
+    /// Lets the home's file system fill so many bytes.
+    pub async fn grow(&self, home_bytes: u64) -> Result<(), AgentError> {
+        let body = serde_json::to_vec(&Grow { home_bytes }).expect("plain data");
+        self.call(Method::POST, GROW, Some(body), GROW_WITHIN).await.map(drop)
     }
 
     pub async fn health(&self) -> Result<Health, AgentError> {

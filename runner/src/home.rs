@@ -1,4 +1,4 @@
-//! The home while a machine has it: opened at the committed snapshot, persisted at the end.
+//! The home while a machine has it: opened at the committed snapshot, streamed while it runs, persisted at the end.
 
 use std::time::{Duration, Instant};
 
@@ -32,8 +32,19 @@ pub enum HomeError {
     NotCommitted,
 }
 
+/// Clones are the same home.
+#[derive(Clone)]
 pub struct Home {
     volume: Volume,
+}
+
+/// A snapshot, and why it was taken.
+pub struct Taken {
+    pub snapshot: Snapshot,
+    pub kind: SnapshotKind,
+    pub consistency: Consistency,
+    /// The request that it answers; 0: none.
+    pub answers: u64,
 }
 
 impl Home {
@@ -44,6 +55,7 @@ impl Home {
             size_bytes: u64::from(spec.resources.home_mib) * MIB,
             epoch: spec.epoch,
             head: spec.head,
+            head_of: spec.head_of,
             cache: spec.cache_dir.clone(),
             key: DataKey::from_hex(spec.data_key.expose())?,
             store: volume::store::open(&spec.store).await?,
@@ -55,20 +67,12 @@ impl Home {
         &self.volume
     }
 
-    /// What the status bar shows.
-    pub async fn report(&self, reporter: &Reporter, used_bytes: Option<u64>) -> Result<(), HomeError> {
-        let status = self.volume.status().await?;
-        reporter.tell(Report::Home {
-            dirty_bytes: status.dirty_bytes,
-            unreplicated_ms: 0,
-            used_bytes,
-            notice: None,
-        });
-        Ok(())
-    }
-
     /// Puts the home into the store and has it committed.
-    pub async fn persist(&self, reporter: &Reporter) -> Result<ManifestId, HomeError> {
+    pub async fn persist(
+        &self,
+        reporter: &Reporter,
+        consistency: Consistency,
+    ) -> Result<ManifestId, HomeError> {
         reporter.step(Step::Upload, None);
         let told = std::sync::Mutex::new(Instant::now());
         let progress = |progress: Progress| {
@@ -80,10 +84,30 @@ impl Home {
         };
         let snapshot = self.volume.snapshot(progress).await?;
         reporter.step(Step::Commit, None);
-        reporter.tell(report_of(&snapshot));
-        committed(reporter, snapshot.manifest).await?;
-        self.volume.committed(snapshot.manifest).await?;
+        self.commit(reporter, &Taken { snapshot, kind: SnapshotKind::Stop, consistency, answers: 0 }).await?;
         Ok(snapshot.manifest)
+    }
+
+    /// Tells of a snapshot and waits for the controller's word that it counts.
+    pub async fn commit(&self, reporter: &Reporter, taken: &Taken) -> Result<(), HomeError> {
+        let manifest = taken.snapshot.manifest;
+        reporter.tell(report_of(taken));
+        let mut wanted = reporter.wanted();
+        let known = |wanted: &Wanted| wanted.committed == Some(manifest) || wanted.lost.is_some();
+        match timeout(COMMIT_WITHIN, wanted.wait_for(known)).await {
+            Ok(Ok(wanted)) if wanted.committed == Some(manifest) => {}
+            _ => return Err(HomeError::NotCommitted),
+        }
+        Ok(self.volume.committed(manifest).await?)
+    }
+
+    /// Takes in a commit whose word came after nobody waited for it any more.
+    pub async fn hear(&self, reporter: &Reporter) {
+        let committed = reporter.wanted().borrow().committed;
+        if let Some(manifest) = committed {
+            // One that a later one has overtaken is not known any more, and need not be.
+            let _ = self.volume.committed(manifest).await;
+        }
     }
 
     /// Flushes and lets go; the cache stays as it is.
@@ -94,23 +118,14 @@ impl Home {
     }
 }
 
-async fn committed(reporter: &Reporter, manifest: ManifestId) -> Result<(), HomeError> {
-    let mut wanted = reporter.wanted();
-    let known = |wanted: &Wanted| wanted.committed == Some(manifest) || wanted.lost.is_some();
-    let heard = timeout(COMMIT_WITHIN, wanted.wait_for(known)).await;
-    match heard {
-        Ok(Ok(wanted)) if wanted.committed == Some(manifest) => Ok(()),
-        _ => Err(HomeError::NotCommitted),
-    }
-}
-
-fn report_of(snapshot: &Snapshot) -> Report {
+fn report_of(taken: &Taken) -> Report {
+    let Taken { snapshot, kind, consistency, answers } = taken;
     Report::Snapshot {
         manifest: snapshot.manifest,
-        kind: SnapshotKind::Stop,
-        consistency: Consistency::Clean,
-        answers: 0,
-        cut_at: OffsetDateTime::now_utc(),
+        kind: *kind,
+        consistency: *consistency,
+        answers: *answers,
+        cut_at: OffsetDateTime::from(snapshot.cut_at),
         changed_bytes: snapshot.changed_bytes,
         uploaded_bytes: snapshot.uploaded_bytes,
         objects: snapshot.objects,

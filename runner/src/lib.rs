@@ -10,6 +10,7 @@ mod report;
 mod run;
 mod runtime;
 mod slot;
+mod stream;
 mod sweep;
 
 pub use run::{RunError, run};

@@ -5,7 +5,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -45,6 +48,10 @@ pub enum Lost {
 pub struct Wanted {
     pub command: Command,
     pub committed: Option<ManifestId>,
+    /// The last request for a snapshot.
+    pub snapshot: u64,
+    /// The home's size; 0 before the controller has said.
+    pub home_mib: u32,
     pub lost: Option<Lost>,
 }
 
@@ -57,6 +64,9 @@ struct Shared {
     news: Notify,
     wanted: watch::Sender<Wanted>,
     acting_on: watch::Sender<Command>,
+    /// The last request for a snapshot that was answered, and the home's size: what the controller need not say again.
+    answering: AtomicU64,
+    home_mib: AtomicU32,
     step: Mutex<Step>,
 }
 
@@ -69,13 +79,17 @@ enum ExchangeError {
 }
 
 impl Reporter {
-    pub fn new() -> Self {
-        let wanted = Wanted { command: Command::Run, committed: None, lost: None };
+    /// Of a runner that need not answer requests up to `answered`, and whose home has a size.
+    pub fn new(answered: u64, home_mib: u32) -> Self {
+        let wanted =
+            Wanted { command: Command::Run, committed: None, snapshot: answered, home_mib, lost: None };
         Self(Arc::new(Shared {
             queue: Mutex::default(),
             news: Notify::new(),
             wanted: watch::Sender::new(wanted),
             acting_on: watch::Sender::new(Command::Run),
+            answering: answered.into(),
+            home_mib: home_mib.into(),
             step: Mutex::new(Step::Runner),
         }))
     }
@@ -117,6 +131,26 @@ impl Reporter {
         *self.0.acting_on.borrow()
     }
 
+    pub fn answering(&self) -> u64 {
+        self.0.answering.load(Ordering::SeqCst)
+    }
+
+    pub fn home_mib(&self) -> u32 {
+        self.0.home_mib.load(Ordering::SeqCst)
+    }
+
+    /// This request for a snapshot, and all before it, have been answered.
+    pub fn answer(&self, request: u64) {
+        self.0.answering.fetch_max(request, Ordering::SeqCst);
+        self.0.news.notify_one();
+    }
+
+    /// The home has this size now.
+    pub fn grown(&self, home_mib: u32) {
+        self.0.home_mib.fetch_max(home_mib, Ordering::SeqCst);
+        self.0.news.notify_one();
+    }
+
     /// Talks until `done` is cancelled and all is told, or the talk is lost.
     pub async fn run(self, spec: Arc<RunnerSpec>, done: CancellationToken) {
         let controller = match Controller::of(&spec) {
@@ -152,6 +186,8 @@ impl Reporter {
         self.0.wanted.send_modify(|wanted| {
             wanted.command = reply.command;
             wanted.committed = reply.committed.last().copied().or(wanted.committed);
+            wanted.snapshot = wanted.snapshot.max(reply.snapshot_wanted);
+            wanted.home_mib = wanted.home_mib.max(reply.home_mib.unwrap_or(0));
         });
     }
 
@@ -171,14 +207,15 @@ impl Reporter {
         let reports: Vec<Report> = lock(&self.0.queue).iter().take(REPORTS_MAX).cloned().collect();
         let told = reports.clone();
         let wait_ms = if told.is_empty() { WAIT_MS_MAX } else { 0 };
-        let acting_on = self.acting_on();
+        // What is being acted on already is no news.
+        let wanted = self.0.wanted.borrow().clone();
         let request = ReportRequest {
             workspace: spec.workspace,
             epoch: spec.epoch,
             reports,
-            acting_on,
-            answering: spec.snapshot_wanted,
-            home_mib: spec.resources.home_mib,
+            acting_on: self.acting_on(),
+            answering: wanted.snapshot,
+            home_mib: wanted.home_mib,
             wait_ms,
         };
         let answer = controller.post(spec, &request);
@@ -251,7 +288,7 @@ mod tests {
 
     #[test]
     fn only_the_newest_state_waits() {
-        let reporter = Reporter::new();
+        let reporter = Reporter::new(0, 0);
         for dirty_bytes in 0..3 {
             reporter.tell(home(dirty_bytes));
             reporter.step(Step::Upload, Some(dirty_bytes.to_string()));

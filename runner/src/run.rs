@@ -17,6 +17,7 @@ use std::{
 
 use protocol::{
     agent::Bootstrap,
+    api::snapshot::Consistency,
     grant::VerifyingKey,
     runner::{Command, Report, RunnerSpec},
     workspace::{Failure, Step},
@@ -32,6 +33,7 @@ use crate::{
     report::{Reporter, Wanted},
     runtime::{self, Machine, Making, RuntimeError},
     slot::{Slot, SlotError},
+    stream::Stream,
     sweep,
 };
 
@@ -39,9 +41,8 @@ use crate::{
 const BOOT_WITHIN: Duration = Duration::from_secs(240);
 /// After the end, the last word has so long to reach the controller.
 const LAST_WORD_WITHIN: Duration = Duration::from_secs(30);
-/// How often the home's state is told while it runs.
-const HOME_EVERY: Duration = Duration::from_secs(5);
 const ENTROPY_BYTES: usize = 64;
+const MIB: u64 = 1024 * 1024;
 
 /// Why a runner came to nothing. The controller has been told already.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +81,7 @@ enum Ending {
 /// Runs until the controller wants the machine gone, it goes by itself, or `shutdown` says "at once".
 pub async fn run(spec: RunnerSpec, shutdown: CancellationToken) -> Result<(), RunError> {
     let spec = Arc::new(spec);
-    let reporter = Reporter::new();
+    let reporter = Reporter::new(spec.snapshot_wanted, spec.resources.home_mib);
     let told = CancellationToken::new();
     let talk = tokio::spawn(reporter.clone().run(spec.clone(), told.clone()));
     let orders = Orders { wanted: reporter.wanted(), reporter: reporter.clone(), shutdown };
@@ -124,8 +125,8 @@ async fn live(
     };
     let lived = with_machine(spec, reporter, &home, &mut orders, log).await;
     let result = match lived {
-        Ok(Ending::Stop) => persist(spec, reporter, &home, &mut orders).await,
-        other => other,
+        Ok((Ending::Stop, consistency)) => persist(spec, reporter, &home, consistency, &mut orders).await,
+        other => other.map(|(ending, _)| ending),
     };
     let closed = home.close().await;
     reporter_remove(reporter, &result);
@@ -146,10 +147,11 @@ async fn persist(
     spec: &RunnerSpec,
     reporter: &Reporter,
     home: &Home,
+    consistency: Consistency,
     orders: &mut Orders,
 ) -> Result<Ending, Broken> {
     let manifest = tokio::select! {
-        persisted = home.persist(reporter) => persisted?,
+        persisted = home.persist(reporter, consistency) => persisted?,
         // Only what is more urgent than a stop.
         ending = orders.ending() => return Ok(ending),
     };
@@ -157,20 +159,21 @@ async fn persist(
     Ok(Ending::Stop)
 }
 
-/// The machine's life, from its start to its end; when it returns, the machine is gone and the volume at rest.
+/// The machine's life, from its start to its end; when it returns, the machine is gone and the volume at rest. With the end
+/// comes how the guest left its home.
 async fn with_machine(
     spec: &Arc<RunnerSpec>,
     reporter: &Reporter,
     home: &Home,
     orders: &mut Orders,
     log: &mut Vec<String>,
-) -> Result<Ending, Broken> {
+) -> Result<(Ending, Consistency), Broken> {
     let slot = Slot::take(spec.slot)?;
     tracing::info!(slot = slot.number(), "slot taken");
     let making = Making { spec, slot: &slot, volume: home.volume(), reporter };
     let mut machine = tokio::select! {
         started = Machine::start(&making) => started?,
-        ending = orders.ending() => return Ok(ending),
+        ending = orders.ending() => return Ok((ending, Consistency::Crash)),
     };
     let served = serve(spec, reporter, home, &mut machine, orders).await;
     if served.is_err() {
@@ -178,15 +181,15 @@ async fn with_machine(
     }
     let ended = match served {
         // Nothing more of it counts.
-        Ok(Ending::Abandon | Ending::Discard) => {
+        Ok((Ending::Abandon | Ending::Discard, _)) => {
             machine.kill().await;
             Ok(())
         }
         _ => machine.end().await,
     };
-    let ending = served?;
+    let served = served?;
     ended?;
-    Ok(ending)
+    Ok(served)
 }
 
 async fn serve(
@@ -195,13 +198,13 @@ async fn serve(
     home: &Home,
     machine: &mut Machine,
     orders: &mut Orders,
-) -> Result<Ending, Broken> {
+) -> Result<(Ending, Consistency), Broken> {
     let agent = machine.agent();
     let bootstrap = bootstrap_of(spec, machine.nameservers());
     tokio::select! {
         ready = come_up(reporter, &agent, &bootstrap) => ready?,
         ended = machine.ended() => return Err(Broken::Machine(ended.how)),
-        ending = orders.ending() => return Ok(ending),
+        ending = orders.ending() => return Ok((ending, Consistency::Crash)),
     }
     let front = serve_front(spec, &agent)?;
     reporter.tell(Report::Ready {
@@ -209,6 +212,7 @@ async fn serve(
         accelerator: machine.accelerator().to_owned(),
     });
     tracing::info!("the machine is ready");
+    let stream = Stream::new(spec, reporter, home, &agent, machine.settler());
     let ending = tokio::select! {
         ending = orders.ending() => ending,
         ended = machine.ended() => {
@@ -219,13 +223,12 @@ async fn serve(
             tracing::info!("the machine ended by itself");
             Ending::Stop
         }
-        () = tell_of_home(reporter, home, &agent) => unreachable!("it goes on for ever"),
+        () = stream.run() => unreachable!("it goes on for ever"),
     };
     front.end().await;
-    if ending == Ending::Stop {
-        freeze(reporter, &agent, machine).await;
-    }
-    Ok(ending)
+    let consistency =
+        if ending == Ending::Stop { freeze(reporter, &agent, machine).await } else { Consistency::Crash };
+    Ok((ending, consistency))
 }
 
 async fn come_up(reporter: &Reporter, agent: &Agent, bootstrap: &Bootstrap) -> Result<(), AgentError> {
@@ -238,25 +241,17 @@ async fn come_up(reporter: &Reporter, agent: &Agent, bootstrap: &Bootstrap) -> R
 }
 
 /// A guest that does not freeze is ended all the same: its home is then what it had flushed, and its journal mends the rest.
-async fn freeze(reporter: &Reporter, agent: &Agent, machine: &mut Machine) {
+async fn freeze(reporter: &Reporter, agent: &Agent, machine: &mut Machine) -> Consistency {
     reporter.step(Step::Freeze, None);
     tokio::select! {
-        frozen = agent.freeze() => if let Err(error) = frozen {
-            tracing::warn!(%error, "the guest did not freeze; the home is kept as it was last flushed");
+        frozen = agent.freeze() => match frozen {
+            Ok(()) => Consistency::Clean,
+            Err(error) => {
+                tracing::warn!(%error, "the guest did not freeze; the home is kept as it was last flushed");
+                Consistency::Crash
+            }
         },
-        _ = machine.ended() => {}
-    }
-}
-
-async fn tell_of_home(reporter: &Reporter, home: &Home, agent: &Agent) {
-    let mut interval = tokio::time::interval(HOME_EVERY);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        interval.tick().await;
-        let used = agent.health().await.ok().map(|health| health.home_used_bytes);
-        if let Err(error) = home.report(reporter, used).await {
-            tracing::warn!(%error, "the home's state is not known");
-        }
+        _ = machine.ended() => Consistency::Crash,
     }
 }
 
@@ -333,7 +328,7 @@ fn bootstrap_of(spec: &RunnerSpec, nameservers: Option<&[std::net::IpAddr]>) -> 
         pids_max: spec.resources.pids,
         network: nameservers.is_some(),
         nameservers: nameservers.unwrap_or_default().to_vec(),
-        home_bytes: 0,
+        home_bytes: u64::from(spec.resources.home_mib) * MIB,
     }
 }
 

@@ -7,8 +7,8 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use crate::{
     cache::Source,
     error::VolumeError,
-    map::{BlockMap, Extent, FRAME_BLOCKS_MAX},
-    objects::{self, FETCHES_MAX, Fetch},
+    map::{BlockMap, FRAME_BLOCKS_MAX},
+    objects::{self, FETCHES_MAX, Fetch, Opened},
     volume::{Shared, io_of},
 };
 
@@ -76,8 +76,8 @@ pub async fn take_in(
 ) -> Result<(), VolumeError> {
     futures_util::stream::iter(fetches)
         .map(|one| async {
-            let parts = shared.objects.fetch(&map, one).await?;
-            put(shared, map.clone(), parts).await
+            let opened = shared.objects.fetch(&map, one).await?;
+            put(shared, map.clone(), opened).await
         })
         .buffer_unordered(at_once)
         .try_collect::<Vec<()>>()
@@ -85,15 +85,14 @@ pub async fn take_in(
     Ok(())
 }
 
-async fn put(
-    shared: &Arc<Shared>,
-    map: Arc<BlockMap>,
-    parts: Vec<(Extent, Vec<u8>)>,
-) -> Result<(), VolumeError> {
+async fn put(shared: &Arc<Shared>, map: Arc<BlockMap>, opened: Vec<Opened>) -> Result<(), VolumeError> {
     shared
         .on_cache(move |_, cache| {
-            for (extent, content) in parts {
-                cache()?.fill(extent, &content, &map).map_err(io_of("fill the data"))?;
+            for frame in opened {
+                for extent in &frame.extents {
+                    let content = frame.part(extent).expect("checked when it was opened");
+                    cache()?.fill(*extent, content, &map).map_err(io_of("fill the data"))?;
+                }
             }
             Ok(())
         })

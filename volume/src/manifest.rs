@@ -124,6 +124,8 @@ impl Manifest {
         Self::decode(&cipher(key, tenant, salt).open(0, frame, CONTENT_BYTES_MAX)?)
     }
 
+    /// The manifest that this one goes on from.
+    #[cfg(test)]
     pub fn parent(&self) -> Option<ManifestId> {
         match &self.content {
             Content::Whole { parent, .. } => *parent,

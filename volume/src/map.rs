@@ -191,7 +191,9 @@ impl BlockMap {
         let place = self.starting(extent.start);
         // At the end of the leaf before rather than in front of the next: a map that is written in order grows at its end.
         let place = match place {
-            Place { leaf, index: 0 } if leaf > 0 => Place { leaf: leaf - 1, index: self.leaves[leaf - 1].len() },
+            Place { leaf, index: 0 } if leaf > 0 => {
+                Place { leaf: leaf - 1, index: self.leaves[leaf - 1].len() }
+            }
             place => place,
         };
         self.replace(place, place, &[], vec![extent]);
@@ -255,7 +257,9 @@ impl BlockMap {
     fn reaching(&self, block: u32) -> Place {
         let place = self.starting(block);
         match self.backwards(place).next() {
-            Some(extent) if extent.end() > block && place.index > 0 => Place { index: place.index - 1, ..place },
+            Some(extent) if extent.end() > block && place.index > 0 => {
+                Place { index: place.index - 1, ..place }
+            }
             Some(extent) if extent.end() > block => {
                 Place { leaf: place.leaf - 1, index: self.leaves[place.leaf - 1].len() - 1 }
             }

@@ -104,8 +104,8 @@ impl Objects {
         Err(VolumeError::Manifest { id, source })
     }
 
-    /// The blocks of one range of a pack, each run with its place.
-    pub async fn fetch(&self, map: &BlockMap, fetch: Fetch) -> Result<Vec<(Extent, Vec<u8>)>, VolumeError> {
+    /// The frames of one range of a pack.
+    pub async fn fetch(&self, map: &BlockMap, fetch: Fetch) -> Result<Vec<Opened>, VolumeError> {
         let _permit = self.fetches.acquire().await.map_err(|_| VolumeError::Closed)?;
         let Fetch { pack, range, frames } = fetch;
         let id = map.pack(Frame { pack, offset: 0, length: 0 }).id;
@@ -117,7 +117,7 @@ impl Objects {
             let bytes = retrying(|| self.store.get_range(&name, bytes_range.clone())).await?;
             let (key, tenant, frames, start) = (self.key.clone(), self.tenant, frames.clone(), range.start);
             match blocking(move || Ok(open(&key, tenant, id, &frames, start, &bytes))).await? {
-                Ok(parts) => return Ok(parts),
+                Ok(opened) => return Ok(opened),
                 Err(error) => reason = error,
             }
             tracing::warn!(object = name, ?bytes_range, "a range of a pack does not open, asking again");
@@ -176,7 +176,7 @@ pub fn plan(map: &BlockMap, runs: impl Iterator<Item = Range<u32>>) -> Vec<Fetch
     fetches
 }
 
-/// Opens the frames of a range that begins at `start`; each extent with its blocks.
+/// Opens the frames of a range that begins at `start`.
 fn open(
     key: &DataKey,
     tenant: TenantId,
@@ -184,16 +184,30 @@ fn open(
     frames: &[(Frame, Vec<Extent>)],
     start: u32,
     bytes: &Bytes,
-) -> Result<Vec<(Extent, Vec<u8>)>, FrameError> {
+) -> Result<Vec<Opened>, FrameError> {
     let cipher = pack_cipher(key, tenant, id);
-    let mut parts = Vec::new();
-    for (frame, extents) in frames {
+    let open_one = |(frame, extents): &(Frame, Vec<Extent>)| {
         let at = (frame.offset - start) as usize;
         let sealed = bytes.get(at..at + frame.length as usize).ok_or(FrameError::Malformed)?;
         let content = open_frame(&cipher, *frame, sealed)?;
-        for extent in extents {
-            parts.push((*extent, part(extent, &content)?.to_vec()));
-        }
+        let opened = Opened { frame: *frame, extents: extents.clone(), content };
+        extents.iter().try_for_each(|extent| opened.part(extent).map(drop))?;
+        Ok(opened)
+    };
+    frames.iter().map(open_one).collect()
+}
+
+/// A frame's blocks, and where some of them are used.
+pub struct Opened {
+    pub frame: Frame,
+    /// Not all, if much has come to lie between them.
+    pub extents: Vec<Extent>,
+    pub content: Vec<u8>,
+}
+
+impl Opened {
+    /// The blocks of an extent of this frame.
+    pub fn part(&self, extent: &Extent) -> Result<&[u8], FrameError> {
+        part(extent, &self.content)
     }
-    Ok(parts)
 }

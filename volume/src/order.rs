@@ -69,7 +69,8 @@ fn note(runs: &mut Vec<Range<u32>>, range: &Range<u32>) {
     if runs.iter().any(|run| run.start <= range.start && range.end <= run.end) {
         return;
     }
-    let goes_on = |last: &Range<u32>| (last.start..=last.end.saturating_add(GAP_BLOCKS)).contains(&range.start);
+    let goes_on =
+        |last: &Range<u32>| (last.start..=last.end.saturating_add(GAP_BLOCKS)).contains(&range.start);
     if let Some(last) = runs.last_mut().filter(|last| goes_on(last)) {
         last.end = last.end.max(range.end);
     } else if runs.len() < ORDER_RUNS_MAX {
@@ -85,7 +86,8 @@ fn differs(known: &[Range<u32>], seen: &[Range<u32>]) -> bool {
     let mut covered = 0;
     for run in seen {
         let overlaps = sorted.iter().map(|other| other.start.max(run.start)..other.end.min(run.end));
-        let together: u64 = overlaps.filter(|overlap| overlap.start < overlap.end).map(|run| length(&run)).sum();
+        let together: u64 =
+            overlaps.filter(|overlap| overlap.start < overlap.end).map(|run| length(&run)).sum();
         covered += together.min(length(run));
     }
     let all: u64 = seen.iter().map(length).sum();
@@ -105,7 +107,8 @@ mod tests {
     #[test]
     fn reads_become_runs_in_their_order() {
         assert_eq!(noted(&[100..101, 101..110, 5..6, 104..106, 7..9, 30..31]), [100..110, 5..9, 30..31]);
-        let many: Vec<_> = (0..2 * ORDER_RUNS_MAX as u32).map(|number| number * 100..number * 100 + 1).collect();
+        let many: Vec<_> =
+            (0..2 * ORDER_RUNS_MAX as u32).map(|number| number * 100..number * 100 + 1).collect();
         assert_eq!(noted(&many).len(), ORDER_RUNS_MAX);
     }
 

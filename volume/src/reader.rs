@@ -15,8 +15,10 @@ use crate::{
     error::VolumeError,
     key::DataKey,
     map::{Extent, Frame},
-    objects::{FETCHES_MAX, Loaded, Objects, plan},
-    store::ObjectStore,
+    objects::{FETCHES_MAX, Loaded, Objects, Opened, plan},
+    pack::pack_name,
+    seal::FrameError,
+    store::{ObjectStore, StoreError},
     volume::REQUEST_BYTES_MAX,
 };
 
@@ -32,12 +34,10 @@ pub struct Reader {
     kept: Mutex<Kept>,
 }
 
-type Parts = Arc<Vec<(Extent, Vec<u8>)>>;
-
 /// Opened frames, the oldest first to go.
 #[derive(Default)]
 struct Kept {
-    frames: HashMap<Frame, Parts>,
+    frames: HashMap<Frame, Arc<Opened>>,
     order: VecDeque<Frame>,
     bytes: usize,
 }
@@ -86,23 +86,28 @@ impl Reader {
         let frames = self.frames(range.clone()).await?;
         let mut bytes = BytesMut::zeroed(length as usize);
         for wanted in self.loaded.map.within(range) {
-            let parts = &frames[&wanted.frame];
-            let part = parts.iter().find(|(extent, _)| extent.range().contains(&wanted.start));
-            let (extent, content) = part.expect("a frame brings all its extents");
-            let (first, beyond) =
-                (byte(wanted.start).max(offset), byte(wanted.end()).min(end));
-            let from = (first - byte(extent.start)) as usize..(beyond - byte(extent.start)) as usize;
+            let content =
+                frames[&wanted.frame].part(&wanted).map_err(|reason| self.damaged(&wanted, reason))?;
+            let (first, beyond) = (byte(wanted.start).max(offset), byte(wanted.end()).min(end));
+            let from = (first - byte(wanted.start)) as usize..(beyond - byte(wanted.start)) as usize;
             bytes[(first - offset) as usize..(beyond - offset) as usize].copy_from_slice(&content[from]);
         }
         Ok(bytes.freeze())
     }
 
+    fn damaged(&self, extent: &Extent, reason: FrameError) -> VolumeError {
+        let id = self.loaded.map.pack(extent.frame).id;
+        VolumeError::Damaged { object: pack_name(self.objects.tenant, id), reason: reason.to_string() }
+    }
+
     /// Blocks that lie elsewhere in the other snapshot, or are in one of the two only: what may differ.
     pub fn differing(&self, other: &Self) -> Vec<Range<u32>> {
         let place = |reader: &Self, block: u32| {
-            reader.loaded.map.at(block).map(|extent| {
-                (reader.loaded.map.pack(extent.frame).id, extent.frame.offset, extent.skip)
-            })
+            reader
+                .loaded
+                .map
+                .at(block)
+                .map(|extent| (reader.loaded.map.pack(extent.frame).id, extent.frame.offset, extent.skip))
         };
         let mut runs: Vec<Range<u32>> = Vec::new();
         let blocks = self.loaded.map.extents().chain(other.loaded.map.extents()).flat_map(Extent::range);
@@ -133,8 +138,13 @@ impl Reader {
                 .buffer_unordered(FETCHES_MAX);
             while let Some(outcome) = outcomes.next().await {
                 match outcome {
-                    Ok(parts) => verified.bytes += parts.iter().map(|(_, content)| content.len() as u64).sum::<u64>(),
-                    Err(VolumeError::Damaged { object, .. } | VolumeError::Store(crate::StoreError::NotFound(object))) => {
+                    Ok(opened) => {
+                        verified.bytes += opened.iter().map(|frame| frame.content.len() as u64).sum::<u64>()
+                    }
+                    Err(
+                        VolumeError::Damaged { object, .. }
+                        | VolumeError::Store(StoreError::NotFound(object)),
+                    ) => {
                         if !verified.damaged.contains(&object) {
                             verified.damaged.push(object);
                         }
@@ -148,15 +158,15 @@ impl Reader {
     }
 
     /// The opened frames of a range.
-    async fn frames(&self, range: Range<u32>) -> Result<HashMap<Frame, Parts>, VolumeError> {
+    async fn frames(&self, range: Range<u32>) -> Result<HashMap<Frame, Arc<Opened>>, VolumeError> {
         let mut found = HashMap::new();
         let mut lacking = Vec::new();
         {
             let kept = self.kept();
             for extent in self.loaded.map.within(range) {
                 match kept.frames.get(&extent.frame) {
-                    Some(parts) => {
-                        found.insert(extent.frame, parts.clone());
+                    Some(opened) => {
+                        found.insert(extent.frame, opened.clone());
                     }
                     None => lacking.push(extent.range()),
                 }
@@ -168,15 +178,10 @@ impl Reader {
             .buffer_unordered(FETCHES_MAX)
             .try_collect()
             .await?;
-        let mut fresh: HashMap<Frame, Vec<(Extent, Vec<u8>)>> = HashMap::new();
-        for (extent, content) in fetched.into_iter().flatten() {
-            fresh.entry(extent.frame).or_default().push((extent, content));
-        }
         let mut kept = self.kept();
-        for (frame, parts) in fresh {
-            let parts = Arc::new(parts);
-            kept.put(frame, parts.clone());
-            found.insert(frame, parts);
+        for opened in fetched.into_iter().flatten().map(Arc::new) {
+            kept.put(opened.clone());
+            found.insert(opened.frame, opened);
         }
         Ok(found)
     }
@@ -187,18 +192,17 @@ impl Reader {
 }
 
 impl Kept {
-    fn put(&mut self, frame: Frame, parts: Parts) {
-        let size = |parts: &Parts| parts.iter().map(|(_, content)| content.len()).sum::<usize>();
-        self.bytes += size(&parts);
-        if let Some(before) = self.frames.insert(frame, parts) {
-            self.bytes -= size(&before);
-        } else {
-            self.order.push_back(frame);
+    fn put(&mut self, opened: Arc<Opened>) {
+        let frame = opened.frame;
+        self.bytes += opened.content.len();
+        match self.frames.insert(frame, opened) {
+            Some(before) => self.bytes -= before.content.len(),
+            None => self.order.push_back(frame),
         }
         while self.bytes > KEPT_BYTES_MAX {
             let Some(oldest) = self.order.pop_front() else { return };
-            if let Some(parts) = self.frames.remove(&oldest) {
-                self.bytes -= size(&parts);
+            if let Some(gone) = self.frames.remove(&oldest) {
+                self.bytes -= gone.content.len();
             }
         }
     }

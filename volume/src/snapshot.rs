@@ -185,10 +185,7 @@ struct Stored {
     progress: Progress,
 }
 
-async fn store(
-    mut cut: Changed,
-    progress: impl Fn(Progress) + Send,
-) -> Result<Snapshot, VolumeError> {
+async fn store(mut cut: Changed, progress: impl Fn(Progress) + Send) -> Result<Snapshot, VolumeError> {
     let shared = cut.shared.clone();
     let Stored { delta, progress: done } = store_packs(&cut, progress).await?;
     let packs = delta.packs.len() as u64;

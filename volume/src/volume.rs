@@ -157,9 +157,10 @@ impl Volume {
             None => (BlockMap::default(), None, 0, Vec::new()),
             Some(Loaded { map, chain, size_bytes, order, .. }) => (map, Some(chain), size_bytes, order),
         };
-        let cache =
-            blocking(move || Ok(Cache::new(Files::open(directory, machine, header)?, map, chain, head_bytes)))
-                .await?;
+        let cache = blocking(move || {
+            Ok(Cache::new(Files::open(directory, machine, header)?, map, chain, head_bytes))
+        })
+        .await?;
         let shared = Shared {
             volume: opening.volume,
             size_bytes: size_bytes.into(),

@@ -25,6 +25,7 @@ async fn open(directory: &Path, cache: &str, head: Option<ManifestId>) -> Volume
         size_bytes: BLOCKS * BLOCK_BYTES,
         epoch: Epoch(1),
         head,
+        head_of: None,
         cache: directory.join(cache),
         key: DataKey::from_hex(&"7e".repeat(32)).expect("a key"),
         store: Arc::new(DirectoryStore::open(directory.join("objects")).await.expect("a store")),

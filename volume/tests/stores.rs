@@ -92,6 +92,7 @@ async fn carries_a_volume(store: Arc<dyn ObjectStore>) {
         size_bytes: 64 << 20,
         epoch: Epoch(1),
         head,
+        head_of: None,
         cache: directory.path().join(cache),
         key: key.clone(),
         store: store.clone(),

@@ -19,7 +19,7 @@ use axum::{
 };
 use protocol::{
     Code,
-    agent::{ACCESS_HEADER, BOOTSTRAP, Bootstrap, FREEZE, HEALTH, Health, JSON_BYTES_MAX, THAW},
+    agent::{ACCESS_HEADER, BOOTSTRAP, Bootstrap, FREEZE, GROW, Grow, HEALTH, Health, JSON_BYTES_MAX, THAW},
 };
 
 use crate::{
@@ -131,6 +131,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route(BOOTSTRAP, post(bootstrap))
         .route(FREEZE, post(freeze))
         .route(THAW, post(thaw))
+        .route(GROW, post(grow))
         .route(HEALTH, get(health))
         .route("/v1/terminals", get(terminals::list).post(terminals::create))
         .route("/v1/terminals/{id}", get(terminals::show).merge(delete(terminals::delete)))
@@ -168,6 +169,12 @@ async fn freeze(State(app): State<Arc<App>>) -> Answer<StatusCode> {
 
 async fn thaw(State(app): State<Arc<App>>) -> Answer<StatusCode> {
     app.change(Machine::thaw).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A home that has the size already stays as it is.
+async fn grow(State(app): State<Arc<App>>, Json(request): Json<Grow>) -> Answer<StatusCode> {
+    app.change(move |_| Machine::grow(request)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

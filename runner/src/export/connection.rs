@@ -32,18 +32,21 @@ const ZEROS_BYTES: u64 = 1 << 20;
 pub async fn run(
     mut stream: UnixStream,
     volume: &Volume,
+    disk_bytes: u64,
     stop: &CancellationToken,
 ) -> Result<(), ExportError> {
+    let disk_bytes = disk_bytes.max(volume.size_bytes());
     let agreed = tokio::select! {
         () = stop.cancelled() => return Ok(()),
-        agreed = negotiate(&mut stream, volume.size_bytes()) => agreed?,
+        agreed = negotiate(&mut stream, disk_bytes) => agreed?,
     };
     if agreed == Agreed::Goodbye {
         return Ok(());
     }
     let (from_client, to_client) = stream.into_split();
     let (replies, to_write) = mpsc::channel(REQUESTS_MAX);
-    let reading = take_requests(BufReader::new(from_client), volume, replies, stop);
+    let disk = Disk { volume: volume.clone(), bytes: disk_bytes };
+    let reading = take_requests(BufReader::new(from_client), &disk, replies, stop);
     let writing = send_replies(to_client, to_write);
     tokio::pin!(reading, writing);
     tokio::select! {
@@ -68,7 +71,7 @@ type Room = (OwnedSemaphorePermit, OwnedSemaphorePermit);
 
 async fn take_requests(
     mut from_client: BufReader<OwnedReadHalf>,
-    volume: &Volume,
+    disk: &Disk,
     replies: mpsc::Sender<Reply>,
     stop: &CancellationToken,
 ) -> Result<(), ExportError> {
@@ -85,9 +88,9 @@ async fn take_requests(
             Ok(None) => break Ok(()),
             Err(error) => break Err(error),
         };
-        let (volume, replies) = (volume.clone(), replies.clone());
+        let (disk, replies) = (disk.clone(), replies.clone());
         under_way.spawn(async move {
-            let outcome = perform(&volume, request, body).await;
+            let outcome = disk.perform(request, body).await;
             // Nobody is there to be told if this fails.
             let _ = replies.send(Reply { cookie: request.cookie, outcome, _room: room }).await;
         });
@@ -130,31 +133,57 @@ async fn take_request(
     Ok(Some((request, body.freeze(), (place, room))))
 }
 
-async fn perform(volume: &Volume, request: Request, body: Bytes) -> Result<Bytes, Failure> {
-    let Request { command, offset, length, .. } = request;
-    if !request.flags_are_known() {
-        return Err(Failure::Invalid);
-    }
-    let (offset_max, length) = (volume.size_bytes(), u64::from(length));
-    let is_within = offset.checked_add(length).is_some_and(|end| end <= offset_max);
-    let done = match command {
-        Command::Read if length > u64::from(wire::PAYLOAD_BYTES_MAX) => return Err(Failure::Overflow),
-        Command::Read | Command::Trim if !is_within => return Err(Failure::Invalid),
-        Command::Write | Command::WriteZeroes if !is_within => return Err(Failure::NoSpace),
-        Command::Read => return volume.read(offset, length).await.map_err(failure),
-        Command::Write => volume.write(offset, body).await,
-        Command::WriteZeroes if request.flags & wire::FLAG_NO_HOLE != 0 => {
-            write_zeros(volume, offset, length).await
+/// The volume as the client sees it.
+#[derive(Clone)]
+struct Disk {
+    volume: Volume,
+    bytes: u64,
+}
+
+impl Disk {
+    async fn perform(&self, request: Request, body: Bytes) -> Result<Bytes, Failure> {
+        let Request { command, offset, length, .. } = request;
+        if !request.flags_are_known() {
+            return Err(Failure::Invalid);
         }
-        Command::Trim | Command::WriteZeroes => volume.discard(offset, length).await,
-        Command::Flush => volume.flush().await,
-        Command::Disconnect | Command::Other(_) => return Err(Failure::Invalid),
-    };
-    done.map_err(failure)?;
-    if request.is_forced() && command != Command::Flush {
-        volume.flush().await.map_err(failure)?;
+        let (volume, length) = (&self.volume, u64::from(length));
+        let end = offset.checked_add(length).filter(|end| *end <= self.bytes);
+        let volume_bytes = volume.size_bytes();
+        // What a home has, of the request.
+        let had = end.map_or(0, |end| end.min(volume_bytes).saturating_sub(offset));
+        let done = match command {
+            Command::Read if length > u64::from(wire::PAYLOAD_BYTES_MAX) => return Err(Failure::Overflow),
+            Command::Read | Command::Trim if end.is_none() => return Err(Failure::Invalid),
+            Command::Write if had < length => return Err(Failure::NoSpace),
+            Command::WriteZeroes if end.is_none() => return Err(Failure::NoSpace),
+            Command::Read => return self.read(offset, length, had).await.map_err(failure),
+            Command::Write => volume.write(offset, body).await,
+            Command::Trim | Command::WriteZeroes if had == 0 => Ok(()),
+            Command::WriteZeroes if request.flags & wire::FLAG_NO_HOLE != 0 => {
+                write_zeros(volume, offset, had).await
+            }
+            Command::Trim | Command::WriteZeroes => volume.discard(offset, had).await,
+            Command::Flush => volume.flush().await,
+            Command::Disconnect | Command::Other(_) => return Err(Failure::Invalid),
+        };
+        done.map_err(failure)?;
+        if request.is_forced() && command != Command::Flush {
+            volume.flush().await.map_err(failure)?;
+        }
+        Ok(Bytes::new())
     }
-    Ok(Bytes::new())
+
+    /// Beyond what the home has there are zeros.
+    async fn read(&self, offset: u64, length: u64, had: u64) -> Result<Bytes, VolumeError> {
+        if had == length {
+            return self.volume.read(offset, length).await;
+        }
+        let mut bytes = BytesMut::zeroed(length as usize);
+        if had > 0 {
+            bytes[..had as usize].copy_from_slice(&self.volume.read(offset, had).await?);
+        }
+        Ok(bytes.freeze())
+    }
 }
 
 async fn write_zeros(volume: &Volume, offset: u64, length: u64) -> Result<(), VolumeError> {

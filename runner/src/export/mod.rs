@@ -32,9 +32,10 @@ pub enum ExportError {
     Slow,
 }
 
-/// Serves the volume to whoever connects, until told to stop. Then no new request is taken, those under way are answered,
+/// Serves the volume to whoever connects, as a disk of so many bytes, until told to stop. Of a disk larger than the volume the
+/// rest reads as zeros, and what is written there is refused for want of space. Then no new request is taken, those under way are answered,
 /// and when it returns nothing touches the volume any more. Flushing and closing the volume is the caller's.
-pub async fn serve(listener: UnixListener, volume: Volume, stop: CancellationToken) {
+pub async fn serve(listener: UnixListener, volume: Volume, disk_bytes: u64, stop: CancellationToken) {
     let mut connections = JoinSet::new();
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
@@ -57,7 +58,7 @@ pub async fn serve(listener: UnixListener, volume: Volume, stop: CancellationTok
         let (volume, stop) = (volume.clone(), stop.clone());
         connections.spawn(async move {
             let _place = place;
-            if let Err(error) = connection::run(stream, &volume, &stop).await {
+            if let Err(error) = connection::run(stream, &volume, disk_bytes, &stop).await {
                 tracing::warn!(%error, "a connection to the home ended badly");
             }
         });

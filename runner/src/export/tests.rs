@@ -29,6 +29,11 @@ struct Exported {
 
 impl Exported {
     async fn start() -> Self {
+        Self::as_disk(SIZE).await
+    }
+
+    /// As a disk that may be larger than the volume.
+    async fn as_disk(disk_bytes: u64) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let objects = store::DirectoryStore::open(directory.path().join("objects")).await.expect("a store");
         let opening = Opening {
@@ -37,6 +42,7 @@ impl Exported {
             size_bytes: SIZE,
             epoch: Epoch(1),
             head: None,
+            head_of: None,
             cache: directory.path().join("cache"),
             key: DataKey::random(),
             store: Arc::new(objects),
@@ -44,7 +50,7 @@ impl Exported {
         let volume = Volume::open(opening).await.expect("opens");
         let listener = UnixListener::bind(directory.path().join("home.sock")).expect("a socket");
         let stop = CancellationToken::new();
-        let serving = tokio::spawn(serve(listener, volume.clone(), stop.clone()));
+        let serving = tokio::spawn(serve(listener, volume.clone(), disk_bytes, stop.clone()));
         Self { directory, volume, stop, serving }
     }
 
@@ -81,13 +87,19 @@ impl Exported {
 }
 
 async fn run(program: &str, arguments: &[&str]) -> String {
+    let (success, said) = try_to_run(program, arguments).await;
+    assert!(success, "{program} {arguments:?}: {said}");
+    said
+}
+
+/// Whether it succeeded, and what it said.
+async fn try_to_run(program: &str, arguments: &[&str]) -> (bool, String) {
     let command = Program::new(program).args(arguments).stdin(Stdio::null()).kill_on_drop(true).output();
     let output = timeout(WITHIN, command).await.unwrap_or_else(|_| panic!("{program} hangs"));
     let output = output.unwrap_or_else(|error| panic!("{program} (of qemu-utils or libnbd-bin): {error}"));
     let said =
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{program} {arguments:?}: {said}");
-    said
+    (output.status.success(), said)
 }
 
 fn option(code: u32, data: &[u8]) -> Vec<u8> {
@@ -197,6 +209,42 @@ async fn images_copied_in_and_out_are_the_same() {
     run("qemu-img", &["compare", "-f", "raw", "-F", "raw", &image, &exported.url()]).await;
     assert!(exported.volume.read(0, SIZE).await.expect("reads") == content, "the volume");
     exported.stop().await;
+}
+
+/// A disk larger than the home: beyond it zeros are read, holes are made, and writes find no space; a home that grows reaches
+/// further at once.
+#[tokio::test]
+async fn beyond_the_home_there_is_nothing_and_no_space() {
+    let exported = Exported::as_disk(1 << 40).await;
+    let url = exported.url();
+    let io = |commands: &[&str]| {
+        let arguments: Vec<String> =
+            commands.iter().flat_map(|command| ["-c".to_owned(), (*command).to_owned()]).collect();
+        let url = url.clone();
+        async move {
+            let mut all = vec!["-f".to_owned(), "raw".to_owned()];
+            all.extend(arguments);
+            all.push(url);
+            let all: Vec<&str> = all.iter().map(String::as_str).collect();
+            try_to_run("qemu-io", &all).await.1
+        }
+    };
+    let last = SIZE - 4096;
+    let output = io(&[
+        &format!("write -P 7 {last} 4096"),
+        &format!("read -P 0 {SIZE} 64k"),
+        &format!("read -P 0 {} 4096", (1_u64 << 40) - 4096),
+        &format!("discard {SIZE} 1M"),
+        &format!("discard {last} 1M"),
+        "flush",
+    ])
+    .await;
+    assert!(!output.contains("failed") && !output.contains("Pattern"), "{output}");
+    let output = io(&[&format!("write -P 7 {SIZE} 4096"), &format!("write -P 7 {last} 8192")]).await;
+    assert_eq!(output.matches("No space left").count(), 2, "{output}");
+    exported.volume.grow(SIZE + (1 << 20)).await.expect("grows");
+    let output = io(&[&format!("write -P 7 {SIZE} 4096"), &format!("read -P 7 {SIZE} 4096")]).await;
+    assert!(!output.contains("failed") && !output.contains("Pattern"), "{output}");
 }
 
 #[tokio::test]

@@ -87,6 +87,11 @@ impl Fake {
         self.agent.clone()
     }
 
+    /// What brings the home as it is into the volume.
+    pub fn packer(&self) -> Packer {
+        Packer { directory: self.directory.clone(), volume: self.volume.clone() }
+    }
+
     pub fn log(&self) -> Vec<String> {
         self.console.last()
     }
@@ -106,6 +111,18 @@ impl Fake {
             let _ = self.child.kill().await;
         }
         Ok(pack(&self.directory, &self.volume).await?)
+    }
+}
+
+/// The home's two places.
+pub struct Packer {
+    directory: PathBuf,
+    volume: Volume,
+}
+
+impl Packer {
+    pub async fn pack(&self) -> Result<(), PackError> {
+        pack(&self.directory, &self.volume).await
     }
 }
 

@@ -105,6 +105,14 @@ impl Machine {
         }
     }
 
+    /// What has to be done before a snapshot while it runs.
+    pub fn settler(&self) -> Settler {
+        match self {
+            Self::Fake(fake) => Settler(Some(fake.packer())),
+            Self::Microvm(_) => Settler(None),
+        }
+    }
+
     /// The last lines that the machine printed.
     pub fn log(&self) -> Vec<String> {
         match self {
@@ -129,6 +137,18 @@ impl Machine {
                 microvm.end().await;
                 Ok(())
             }
+        }
+    }
+}
+
+/// Brings what a machine has beside its volume into it. A real one has nothing there.
+pub struct Settler(Option<fake::Packer>);
+
+impl Settler {
+    pub async fn settle(&self) -> Result<(), RuntimeError> {
+        match &self.0 {
+            Some(packer) => Ok(packer.pack().await?),
+            None => Ok(()),
         }
     }
 }

@@ -487,7 +487,9 @@ impl Cache {
         if self.committed == Some(manifest) {
             return true;
         }
-        let Some(index) = self.uncommitted.iter().position(|(done, _)| *done == manifest) else { return false };
+        let Some(index) = self.uncommitted.iter().position(|(done, _)| *done == manifest) else {
+            return false;
+        };
         self.uncommitted.drain(..=index);
         self.committed = Some(manifest);
         true

@@ -1,7 +1,9 @@
 //! The volume as a whole, against a plain array of bytes.
 
 mod concurrency;
+mod garbage;
 mod model;
+mod past;
 mod promises;
 
 use std::{path::PathBuf, sync::Arc};
@@ -10,7 +12,7 @@ use bytes::Bytes;
 use protocol::{Epoch, ManifestId, TenantId, VolumeId};
 
 use crate::{
-    BLOCK_BYTES, DataKey, Opening, Volume, VolumeError,
+    BLOCK_BYTES, DataKey, Opening, Reader, Volume, VolumeError,
     cache::Machine,
     store::{DirectoryStore, Faults, Faulty},
 };
@@ -67,7 +69,12 @@ impl World {
         self.try_open(cache, head).await.expect("opens")
     }
 
-    /// The volume as somebody elsewhere reads it.
+    async fn reader(&self, head: ManifestId) -> Reader {
+        let opened = Reader::open(self.store.clone(), self.key.clone(), self.tenant, head).await;
+        opened.expect("opens without a cache")
+    }
+
+    /// The volume as somebody elsewhere reads it, with a cache and without.
     async fn content_of(&self, head: ManifestId) -> Bytes {
         let cache = format!("reader-{}", uuid::Uuid::now_v7());
         let opening = self.opening(&cache, Some(head));
@@ -75,6 +82,8 @@ impl World {
         let content = everything(&reader).await;
         drop(reader);
         std::fs::remove_dir_all(self.directory.path().join(cache)).expect("removed");
+        let reader = self.reader(head).await;
+        assert_eq!(reader.read(0, reader.size_bytes()).await.expect("reads"), content);
         content
     }
 }

@@ -7,7 +7,13 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::cache::plug::{Plug, SECTOR};
+use crate::{
+    cache::{
+        Cache,
+        plug::{Plug, SECTOR},
+    },
+    volume::io_of,
+};
 
 const BLOCKS: u64 = 40;
 const BYTES: usize = (BLOCKS * BLOCK_BYTES) as usize;
@@ -42,6 +48,12 @@ enum Step {
     PowerAt(u64, u64),
     /// The machine is lost with its cache.
     LoseCache,
+    /// All that is clean is let go of.
+    Evict,
+    /// All that is clean is stored anew with the next snapshot.
+    Renew,
+    /// All that is away is fetched.
+    Prefetch,
     /// The store refuses after so many calls, during the next snapshot.
     SnapshotCutOff(u64),
 }
@@ -70,6 +82,9 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (1u64..30).prop_map(Step::KillAt),
         3 => (1u64..30, any::<u64>()).prop_map(|(at, seed)| Step::PowerAt(at, seed)),
         1 => Just(Step::LoseCache),
+        2 => Just(Step::Evict),
+        2 => Just(Step::Renew),
+        1 => Just(Step::Prefetch),
         2 => (0u64..3).prop_map(Step::SnapshotCutOff),
     ]
 }
@@ -122,6 +137,14 @@ impl Run {
         self.volume.as_ref().expect("it runs")
     }
 
+    async fn on_cache(
+        &self,
+        work: impl FnOnce(&mut Cache) -> std::io::Result<()> + Send + 'static,
+    ) -> Result<(), VolumeError> {
+        let shared = &self.volume().shared;
+        shared.on_cache(|_, cache| work(&mut *cache()?).map_err(io_of("work on it"))).await
+    }
+
     async fn step(&mut self, step: Step) {
         match step {
             Step::Write { offset, length, fill } => {
@@ -165,6 +188,26 @@ impl Run {
             Step::KillAt(at) => self.pull_at(at, Pull::Process),
             Step::PowerAt(at, seed) => self.pull_at(at, Pull::Power(seed)),
             Step::LoseCache => self.lose_cache().await,
+            Step::Evict => {
+                let evicted = self.on_cache(|cache| cache.evict(0, 1000).map(drop)).await;
+                if evicted.is_err() {
+                    self.crash().await;
+                }
+            }
+            Step::Renew => {
+                let renew = |cache: &mut Cache| {
+                    let packs = cache.map().packs().map(|(_, used)| used.pack.id).collect();
+                    cache.renew(&packs, 0..BLOCKS as u32, 1000).map(drop)
+                };
+                if self.on_cache(renew).await.is_err() {
+                    self.crash().await;
+                }
+            }
+            Step::Prefetch => {
+                if self.volume().prefetch().await.is_err() {
+                    self.crash().await;
+                }
+            }
         }
     }
 

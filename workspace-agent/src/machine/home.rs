@@ -26,27 +26,45 @@ const GROW_DEADLINE: Duration = Duration::from_mins(2);
 /// `e2fsck`: 1 is "errors were corrected".
 const CORRECTED: i32 = 1;
 
-/// Mounts the home on `target`; makes its file system if the disk is blank. A home that is mounted stays so.
-pub fn mount(target: &Path) -> anyhow::Result<()> {
+/// Mounts the home on `target` with at least so many bytes; makes its file system if the disk is blank. A home that is mounted
+/// stays so.
+pub fn mount(target: &Path, home_bytes: u64) -> anyhow::Result<()> {
     if !is_mounted(target)? {
-        attach_home(target)?;
+        attach_home(target, home_bytes)?;
     }
     furnish(target)
 }
 
-fn attach_home(target: &Path) -> anyhow::Result<()> {
+/// Lets the mounted home's file system fill so many bytes of its disk.
+pub fn grow(home_bytes: u64) -> anyhow::Result<()> {
     let disk = disk::find(HOME_SERIAL)?;
     let name = disk.to_str().context("a device's name is not UTF-8")?;
-    let full = disk::size(&disk).context("cannot read the home's disk")?;
+    resize(name, home_bytes)
+}
+
+fn resize(disk: &str, home_bytes: u64) -> anyhow::Result<()> {
+    tool::run("/usr/sbin/resize2fs", &[disk, &in_kib(home_bytes, "K")], GROW_DEADLINE)?.at_most(0)
+}
+
+/// A size as e2fsprogs read it.
+fn in_kib(bytes: u64, unit: &str) -> String {
+    format!("{}{unit}", bytes / 1024)
+}
+
+fn attach_home(target: &Path, home_bytes: u64) -> anyhow::Result<()> {
+    let disk = disk::find(HOME_SERIAL)?;
+    let name = disk.to_str().context("a device's name is not UTF-8")?;
+    let disk_bytes = disk::size(&disk).context("cannot read the home's disk")?;
+    let home_bytes = if home_bytes == 0 { disk_bytes } else { home_bytes.min(disk_bytes) };
     let mut grows = false;
     match disk::content(&disk).context("cannot read the home's disk")? {
-        Content::Blank => make(name)?,
+        Content::Blank => make(name, home_bytes)?,
         Content::Ext4(said) => {
             // What was put away in order needs no check, which would keep the person waiting.
             if !said.clean {
                 tool::run("/usr/sbin/e2fsck", &["-p", name], CHECK_DEADLINE)?.at_most(CORRECTED)?;
             }
-            grows = said.bytes < full;
+            grows = said.bytes < home_bytes;
         }
         Content::Unknown => bail!("the home's disk holds something that is no home; nothing was changed"),
     }
@@ -54,13 +72,15 @@ fn attach_home(target: &Path) -> anyhow::Result<()> {
     let flags = MountFlags::NODEV | MountFlags::NOSUID | MountFlags::RELATIME;
     attach(name, point, "ext4", flags, "discard")?;
     // Mounted it grows without a full check.
-    if grows { tool::run("/usr/sbin/resize2fs", &[name], GROW_DEADLINE)?.at_most(0) } else { Ok(()) }
+    if grows { resize(name, home_bytes) } else { Ok(()) }
 }
 
-fn make(disk: &str) -> anyhow::Result<()> {
-    // No reserved blocks: there is no root to keep them for. The rest is written as it is needed, so a new home is small.
-    let lazily = "lazy_itable_init=1,lazy_journal_init=1,nodiscard";
-    let options = ["-q", "-F", "-m", "0", "-L", "home", "-E", lazily, disk];
+fn make(disk: &str, home_bytes: u64) -> anyhow::Result<()> {
+    // No reserved blocks: there is no root to keep them for. A blank disk reads as zeros: writing zeros over them, now or by the
+    // kernel in the background, would only make a new home large.
+    let size = in_kib(home_bytes, "k");
+    let zeros = "assume_storage_prezeroed=1,nodiscard";
+    let options = ["-q", "-F", "-m", "0", "-L", "home", "-E", zeros, disk, &size];
     tool::run("/usr/sbin/mkfs.ext4", &options, MKFS_DEADLINE)?.at_most(0)
 }
 

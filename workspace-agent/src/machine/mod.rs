@@ -22,7 +22,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use protocol::agent::{Bootstrap, PORT_NAME};
+use protocol::agent::{Bootstrap, Grow, PORT_NAME};
 
 pub use self::port::Port;
 
@@ -60,7 +60,12 @@ impl Machine {
         network::name(&request.hostname)?;
         network::configure(request)?;
         root::limit_processes(request.pids_max)?;
-        home::mount(&self.home)
+        home::mount(&self.home, request.home_bytes)
+    }
+
+    /// Lets the home's file system grow.
+    pub fn grow(request: Grow) -> anyhow::Result<()> {
+        home::grow(request.home_bytes)
     }
 
     /// Puts all written data on the home's disk and holds writers still until [`Self::thaw`].

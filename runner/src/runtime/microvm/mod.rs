@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-use protocol::{runner::RunnerSpec, workspace::Step};
+use protocol::{agent::HOME_DISK_BYTES, runner::RunnerSpec, workspace::Step};
 use tokio::{
     process::{Child, Command},
     task::JoinHandle,
@@ -179,7 +179,7 @@ fn serve_home(making: &Making<'_>) -> Result<(Export, UnixStream), RuntimeError>
     let listener = tokio::net::UnixListener::bind(&path).map_err(io("the home cannot be exported"))?;
     let connection = UnixStream::connect(&path).map_err(io("the home cannot be connected"))?;
     let stop = CancellationToken::new();
-    let task = tokio::spawn(export::serve(listener, making.volume.clone(), stop.clone()));
+    let task = tokio::spawn(export::serve(listener, making.volume.clone(), HOME_DISK_BYTES, stop.clone()));
     Ok((Export { task, stop: stop.drop_guard() }, connection))
 }
 
