@@ -84,9 +84,16 @@ impl Sandbox {
     }
 }
 
-/// Enters it. The process must have one thread. The order matters: namespaces, root and user need what is given up behind them;
-/// changing the user forgets the death signal; the filter comes last, since it forbids all of this.
+/// All of it. The process must have one thread.
 pub fn enter() -> Sandbox {
+    let holds = give_up();
+    // Last: it forbids what the rest needs.
+    Sandbox { calls: confine_calls(), ..holds }
+}
+
+/// All but the calls. The order matters: namespaces, root and user need what is given up behind them, and changing the user forgets
+/// the death signal.
+pub fn give_up() -> Sandbox {
     let descriptors = close_descriptors();
     let in_empty_directory = enter_empty_directory();
     let network = leave_namespaces();
@@ -94,8 +101,12 @@ pub fn enter() -> Sandbox {
     let limits = limit();
     let user = change_user();
     let privileges = drop_privileges();
-    let calls = filter().is_some_and(|filter| apply_filter(&filter).is_ok());
-    Sandbox { descriptors, network, root, user, privileges, limits, calls }
+    Sandbox { descriptors, network, root, user, privileges, limits, calls: false }
+}
+
+/// From now on, any call but the listed ones ends the process.
+pub fn confine_calls() -> bool {
+    filter().is_some_and(|filter| apply_filter(&filter).is_ok())
 }
 
 /// All but 0 and 2.

@@ -134,14 +134,15 @@ impl Superblock {
     pub fn group_place(&self, group: u32) -> (u64, usize) {
         let per_block = self.block_bytes / u32::from(self.group_bytes);
         let (index, offset) = (group / per_block, group % per_block * u32::from(self.group_bytes));
-        let first = u64::from(self.first_data_block);
+        // The block behind the superblock's own, which with small blocks is not the first.
+        let behind = OFFSET / u64::from(self.block_bytes) + 1;
         let block = match self.meta_from {
-            Some(from) if index >= from => {
+            Some(from) if index >= from && index > 0 => {
                 let leader = index * per_block;
-                let start = first + u64::from(leader) * u64::from(self.blocks_per_group);
-                start + u64::from(self.copies.has(leader))
+                let start = u64::from(leader) * u64::from(self.blocks_per_group);
+                u64::from(self.first_data_block) + start + u64::from(self.copies.has(leader))
             }
-            _ => first + 1 + u64::from(index),
+            _ => behind + u64::from(index),
         };
         (block, offset as usize)
     }
