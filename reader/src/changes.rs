@@ -30,7 +30,7 @@ pub async fn changes(
     path: &HomePath,
     most: usize,
 ) -> Result<Changes, ReaderError> {
-    let (old, new) = tokio::try_join!(found(before, path), found(after, path))?;
+    let (old, new) = both(found(before, path), found(after, path)).await?;
     if old.is_none() && new.is_none() {
         return Err(ReaderError::NotFound);
     }
@@ -41,6 +41,15 @@ pub async fn changes(
         walk.compare(before, after, &pair, deadline).await?;
     }
     Ok(walk.finish())
+}
+
+/// Both to their end, whatever becomes of the one: a question that is dropped takes its home along.
+pub async fn both<A, B>(
+    one: impl Future<Output = Result<A, ReaderError>>,
+    other: impl Future<Output = Result<B, ReaderError>>,
+) -> Result<(A, B), ReaderError> {
+    let (one, other) = tokio::join!(one, other);
+    Ok((one?, other?))
 }
 
 async fn found(home: &mut Home, path: &HomePath) -> Result<Option<Node>, ReaderError> {
@@ -100,7 +109,7 @@ impl Walk {
     ) -> Result<(), ReaderError> {
         let (mut old, mut new) = (Entries::of(pair.before), Entries::of(pair.after));
         loop {
-            tokio::try_join!(old.fill(before), new.fill(after))?;
+            both(old.fill(before), new.fill(after)).await?;
             if old.overflows || new.overflows || Instant::now() >= deadline {
                 self.stop();
             }

@@ -8,7 +8,7 @@ use protocol::{
 };
 use similar::TextDiff;
 
-use crate::{error::ReaderError, home::Home, node::Node, wire::PIECE_BYTES_MAX};
+use crate::{changes::both, error::ReaderError, home::Home, node::Node, wire::PIECE_BYTES_MAX};
 
 /// Lines around a change.
 const CONTEXT_LINES: usize = 3;
@@ -19,7 +19,7 @@ const DEADLINE: Duration = Duration::from_secs(2);
 
 /// A side that has no such file counts as empty; without any side there is nothing to compare.
 pub async fn diff(before: &mut Home, after: &mut Home, path: &HomePath) -> Result<Diff, ReaderError> {
-    let (old, new) = tokio::try_join!(file(before, path), file(after, path))?;
+    let (old, new) = both(file(before, path), file(after, path)).await?;
     if old.is_none() && new.is_none() {
         return Err(ReaderError::NotFound);
     }
@@ -29,7 +29,7 @@ pub async fn diff(before: &mut Home, after: &mut Home, path: &HomePath) -> Resul
     if size_before.max(size_after) > DIFF_BYTES_MAX {
         return Ok(binary);
     }
-    let (old, new) = tokio::try_join!(content(before, path, size_before), content(after, path, size_after))?;
+    let (old, new) = both(content(before, path, size_before), content(after, path, size_after)).await?;
     let name = path.to_string();
     let compared = tokio::task::spawn_blocking(move || compare(&name, old, new)).await;
     Ok(compared.ok().flatten().unwrap_or(binary))
