@@ -5,7 +5,7 @@ use protocol::files::EntryKind;
 
 use crate::{
     error::Fault,
-    ext4::{Device, FileSystem, Inode, ROOT},
+    ext4::{Device, FileSystem, Inode, ROOT, recover},
     wire::{Reply, Request},
 };
 
@@ -54,6 +54,21 @@ pub fn image(bytes: &[u8]) {
     }
 }
 
+/// A journal of small blocks. Behind its end it is blank.
+pub fn journal(bytes: &[u8]) {
+    let blocks: Vec<&[u8]> = bytes.chunks(JOURNAL_BLOCK_BYTES as usize).collect();
+    let read = |at: u32| {
+        let mut block = blocks.get(at as usize).copied().unwrap_or_default().to_vec();
+        block.resize(JOURNAL_BLOCK_BYTES as usize, 0);
+        Ok(block)
+    };
+    if let Ok(newer) = recover(JOURNAL_BLOCK_BYTES, read) {
+        assert!(newer.len() <= bytes.len(), "each takes a tag");
+    }
+}
+
+const JOURNAL_BLOCK_BYTES: u32 = 1024;
+
 struct Image<'a>(&'a [u8]);
 
 /// Larger than any image that is tried.
@@ -74,5 +89,24 @@ impl Device for Image<'_> {
 
     fn size_bytes(&self) -> u64 {
         IMAGE_BYTES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(3000))]
+
+        #[test]
+        fn decoders_bear_any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..3000)) {
+            reply(&bytes);
+            request(&bytes);
+            journal(&bytes);
+            image(&bytes);
+        }
     }
 }

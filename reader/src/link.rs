@@ -17,9 +17,11 @@ use crate::{
     wire::{FRAME_BYTES_MAX, Reply, Request},
 };
 
-/// What one operation may have of the disk: the largest journal, and then some.
-const NEED_BYTES_MAX: u64 = 1 << 30;
-/// And how often it may ask.
+/// What opening may have of the disk: the largest journal.
+const OPENING_BYTES_MAX: u64 = 1 << 30;
+/// What one question may: a large directory, and a piece of the disk for each inode of a page.
+const QUESTION_BYTES_MAX: u64 = 256 << 20;
+/// And how often either may ask.
 const NEEDS_MAX: u32 = 1 << 15;
 
 /// A killed process is gone at once; this bounds the wait for a kernel that is busy.
@@ -69,13 +71,14 @@ impl Link {
     /// One operation: asks, hands out blocks, and gives the answer.
     pub async fn perform(&mut self, request: &Request) -> Result<Reply, ReaderError> {
         self.send(request).await?;
+        let bytes_max = bytes_max(request);
         let (mut bytes, mut needs) = (0, 0);
         let mut failed = None;
         loop {
             match self.receive().await? {
                 Reply::Need { offset, length } => {
                     (bytes, needs) = (bytes + u64::from(length), needs + 1);
-                    if bytes > NEED_BYTES_MAX || needs > NEEDS_MAX {
+                    if bytes > bytes_max || needs > NEEDS_MAX {
                         return Err(ReaderError::Broken("it wants too much of the disk"));
                     }
                     failed = self.give(offset, u64::from(length)).await?.or(failed);
@@ -129,6 +132,13 @@ impl Link {
 }
 
 const OUTSIDE: ReaderError = ReaderError::Broken("it wants what is not on the disk");
+
+fn bytes_max(request: &Request) -> u64 {
+    match request {
+        Request::Open { .. } => OPENING_BYTES_MAX,
+        _ => QUESTION_BYTES_MAX,
+    }
+}
 
 fn meaning(fault: Fault) -> ReaderError {
     match fault {

@@ -35,7 +35,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// One whose directory names it and whose inode cannot be read: it is seen, as an empty file without permissions.
+    /// One whose directory names it and whose inode cannot be read: it is seen, as empty and without permissions.
     pub fn unreadable(name: Vec<u8>, inode: u32, kind: EntryKind) -> Self {
         let never = Instant::default();
         Self { name, inode, kind, size: 0, modified: never, changed: never, mode: 0, target: None }

@@ -1,7 +1,5 @@
 //! Answers requests about one file system, one after the other. Knows no socket: blocks come from a [`Device`].
 
-use protocol::files::EntryKind;
-
 use crate::{
     error::Fault,
     ext4::{Device, Entry, FileSystem, Inode},
@@ -102,11 +100,7 @@ fn node<D: Device>(file_system: &mut FileSystem<D>, entry: &Entry) -> Result<Nod
         file_system.inode(entry.inode).and_then(|inode| file_system.node(&inode, entry.name.clone()));
     match described {
         Err(Fault::Disk) => Err(Fault::Disk),
-        Err(_) => {
-            let kind =
-                if entry.kind() == EntryKind::Directory { EntryKind::Directory } else { EntryKind::Other };
-            Ok(Node::unreadable(entry.name.clone(), entry.inode, kind))
-        }
+        Err(_) => Ok(Node::unreadable(entry.name.clone(), entry.inode, entry.kind())),
         Ok(node) => Ok(node),
     }
 }

@@ -198,7 +198,8 @@ async fn impostor(script: &str) -> Result<Home, ReaderError> {
 /// The frame as `printf` takes it.
 fn frame(bytes: &[u8]) -> String {
     let length = (bytes.len() as u32).to_le_bytes();
-    length.iter().chain(bytes).map(|byte| format!("\\{byte:03o}")).collect()
+    let escaped: Vec<String> = length.iter().chain(bytes).map(|byte| format!("\\{byte:03o}")).collect();
+    escaped.concat()
 }
 
 const READY: &[u8] = &[1, 0x7f];

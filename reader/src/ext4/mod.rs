@@ -18,6 +18,7 @@ mod superblock;
 pub use directory::Entry;
 pub use file_system::FileSystem;
 pub use inode::{Inode, ROOT};
+pub use journal::recover;
 
 use crate::error::Fault;
 
