@@ -75,6 +75,9 @@ pub enum Command {
     /// One running workspace's runner; reads its specification from standard input
     #[command(hide = true)]
     Runner,
+    /// Reads one home's file system for the program that started it, and can do nothing else
+    #[command(hide = true)]
+    Ext4Reader,
     Login(Login),
     /// Forget the credentials, and end them on the server
     #[command(before_long_help = "Examples:\n  burrow logout")]

@@ -29,6 +29,10 @@ pub mod up;
 /// Parses the arguments, does what they say, and gives the exit status.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    // Before there is a second thread: it gives up everything, for the whole process.
+    if matches!(arguments.command, Command::Ext4Reader) {
+        return reader::child::main();
+    }
     // Two of our dependencies' trees could each bring a TLS provider; ours is named before anyone asks.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -71,6 +75,7 @@ async fn perform(arguments: Arguments) -> Result<u8, Failure> {
         Command::Attach(attach) => return commands::attach::attach(&context, attach).await,
         Command::Exec(exec) => return commands::exec::exec(&context, exec).await,
         Command::Runner => runner::run().await,
+        Command::Ext4Reader => unreachable!("it has a process without a runtime"),
         Command::Up(arguments) => up::up(&context, *arguments).await,
         Command::Doctor(arguments) => return doctor::doctor(&context, &arguments).await,
         Command::Image(arguments) => interruptible(image::image(&context, arguments)).await,

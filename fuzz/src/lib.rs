@@ -13,7 +13,7 @@ use runner::export::wire::{OptionHeader, Request, decode_info, decode_name};
 /// A corpus's name, and what reads it.
 pub type Decoder = (&'static str, fn(&[u8]));
 
-pub const DECODERS: [Decoder; 15] = [
+pub const DECODERS: [Decoder; 19] = [
     ("terminal_client", terminal_client),
     ("terminal_server", terminal_server),
     ("exec_input", exec_input),
@@ -29,6 +29,10 @@ pub const DECODERS: [Decoder; 15] = [
     ("volume_frame", volume_frame),
     ("volume_log", volume_log),
     ("store_names", store_names),
+    ("reader_request", reader_request),
+    ("reader_reply", reader_reply),
+    ("ext4_image", ext4_image),
+    ("ext4_journal", ext4_journal),
 ];
 
 pub fn terminal_client(bytes: &[u8]) {
@@ -114,4 +118,23 @@ pub fn volume_log(bytes: &[u8]) {
 
 pub fn store_names(bytes: &[u8]) {
     volume::fuzzing::names(&String::from_utf8_lossy(bytes));
+}
+
+/// What the controller asks a reading process.
+pub fn reader_request(bytes: &[u8]) {
+    reader::fuzzing::request(bytes);
+}
+
+/// What a reading process, which may be a guest's by now, answers.
+pub fn reader_reply(bytes: &[u8]) {
+    reader::fuzzing::reply(bytes);
+}
+
+/// A home's disk, made by a guest.
+pub fn ext4_image(bytes: &[u8]) {
+    reader::fuzzing::image(bytes);
+}
+
+pub fn ext4_journal(bytes: &[u8]) {
+    reader::fuzzing::journal(bytes);
 }

@@ -1,0 +1,27 @@
+//! `burrow ext4-reader` is the process that reads homes: it gives up everything, and answers.
+
+use std::{io, sync::Arc};
+
+use bytes::Bytes;
+use futures_util::{FutureExt as _, future::BoxFuture};
+use reader::{ChildCommand, Home, ReadAt, ReaderError, Reason};
+
+struct Blank;
+
+impl ReadAt for Blank {
+    fn read_at(&self, _: u64, length: u64) -> BoxFuture<'_, io::Result<Bytes>> {
+        std::future::ready(Ok(vec![0; length as usize].into())).boxed()
+    }
+
+    fn size_bytes(&self) -> u64 {
+        1 << 20
+    }
+}
+
+#[tokio::test]
+async fn a_blank_disk_is_no_home() {
+    let child =
+        ChildCommand { program: env!("CARGO_BIN_EXE_burrow").into(), args: vec!["ext4-reader".into()] };
+    let opened = Home::open(child, Arc::new(Blank)).await.err();
+    assert!(matches!(opened, Some(ReaderError::NotAHome(Reason::Blank))), "{opened:?}");
+}

@@ -1,0 +1,119 @@
+//! One file's difference between two instants, as text.
+
+use std::time::Duration;
+
+use protocol::{
+    api::snapshot::{DIFF_BYTES_MAX, Diff},
+    files::{EntryKind, HomePath},
+};
+use similar::TextDiff;
+
+use crate::{changes::both, error::ReaderError, home::Home, node::Node, wire::PIECE_BYTES_MAX};
+
+/// Lines around a change.
+const CONTEXT_LINES: usize = 3;
+/// Most lines of one side: what is compared line by line takes memory by the line.
+const LINES_MAX: usize = 200_000;
+/// When it has not found the shortest difference by then, it gives a longer one.
+const DEADLINE: Duration = Duration::from_secs(2);
+
+/// A side that has no such file counts as empty; without any side there is nothing to compare.
+pub async fn diff(before: &mut Home, after: &mut Home, path: &HomePath) -> Result<Diff, ReaderError> {
+    let (old, new) = both(file(before, path), file(after, path)).await?;
+    if old.is_none() && new.is_none() {
+        return Err(ReaderError::NotFound);
+    }
+    let size = |side: &Option<Node>| side.as_ref().map_or(0, |node| node.size);
+    let (size_before, size_after) = (size(&old), size(&new));
+    let binary = Diff::Binary { size_before, size_after };
+    if size_before.max(size_after) > DIFF_BYTES_MAX {
+        return Ok(binary);
+    }
+    let (old, new) = both(content(before, path, size_before), content(after, path, size_after)).await?;
+    let name = path.to_string();
+    let compared = tokio::task::spawn_blocking(move || compare(&name, old, new)).await;
+    Ok(compared.ok().flatten().unwrap_or(binary))
+}
+
+async fn file(home: &mut Home, path: &HomePath) -> Result<Option<Node>, ReaderError> {
+    match home.node(path).await {
+        Ok(node) if node.kind == EntryKind::File => Ok(Some(node)),
+        Ok(node) if node.kind == EntryKind::Directory => Err(ReaderError::IsADirectory),
+        Ok(_) => Err(ReaderError::NotAFile),
+        Err(ReaderError::NotFound | ReaderError::NotADirectory) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A file of a known size, which has a bound.
+async fn content(home: &mut Home, path: &HomePath, size: u64) -> Result<Vec<u8>, ReaderError> {
+    let mut content = Vec::new();
+    while (content.len() as u64) < size {
+        let offset = content.len() as u64;
+        let bytes = home.read(path, offset, PIECE_BYTES_MAX.min(size - offset)).await?;
+        if bytes.is_empty() {
+            return Err(ReaderError::Broken("its content ends early"));
+        }
+        content.extend_from_slice(&bytes);
+    }
+    Ok(content)
+}
+
+/// None: it is no text, or too much of it.
+fn compare(path: &str, old: Vec<u8>, new: Vec<u8>) -> Option<Diff> {
+    if old == new {
+        return Some(Diff::Same);
+    }
+    let (old, new) = (text(old)?, text(new)?);
+    let difference = TextDiff::configure().timeout(DEADLINE).diff_lines(&old, &new);
+    let unified = difference
+        .unified_diff()
+        .context_radius(CONTEXT_LINES)
+        .header(&format!("a/{path}"), &format!("b/{path}"))
+        .to_string();
+    Some(Diff::Text { unified })
+}
+
+fn text(bytes: Vec<u8>) -> Option<String> {
+    let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
+    if lines > LINES_MAX || bytes.contains(&0) { None } else { String::from_utf8(bytes).ok() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unified(old: &str, new: &str) -> String {
+        match compare("dir/a", old.into(), new.into()) {
+            Some(Diff::Text { unified }) => unified,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_difference_is_in_unified_form() {
+        let old = "1\n2\n3\n4\n5\n6\n7\n8\n";
+        let new = "1\n2\n3\n4\n5\nsix\n7\n8\n";
+        let expected = "--- a/dir/a\n+++ b/dir/a\n@@ -3,6 +3,6 @@\n 3\n 4\n 5\n-6\n+six\n 7\n 8\n";
+        assert_eq!(unified(old, new), expected);
+        assert!(unified("", "new\n").contains("+new"));
+        assert!(unified("a", "a\n").contains("No newline at end of file"));
+    }
+
+    #[test]
+    fn what_is_no_text_is_not_compared_by_line() {
+        assert_eq!(compare("a", b"x\0".to_vec(), b"x".to_vec()), None);
+        assert_eq!(compare("a", b"x\xff".to_vec(), b"x".to_vec()), None);
+        assert_eq!(compare("a", vec![b'\n'; LINES_MAX + 1], b"x".to_vec()), None);
+        assert_eq!(compare("a", b"\0\xff".to_vec(), b"\0\xff".to_vec()), Some(Diff::Same));
+    }
+
+    #[test]
+    fn texts_without_a_common_line_are_compared_in_time() {
+        let lines =
+            |from: u32| (from..from + 60_000).map(|line| line.to_string()).collect::<Vec<_>>().join("\n");
+        let start = std::time::Instant::now();
+        unified(&lines(0), &lines(100_000));
+        assert!(start.elapsed() < 10 * DEADLINE, "{:?}", start.elapsed());
+    }
+}

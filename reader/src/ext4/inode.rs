@@ -1,0 +1,152 @@
+//! An inode, decoded. Pure.
+
+use protocol::files::EntryKind;
+
+use super::{
+    checksum::{crc32c, crc32c_without},
+    fields::{Fields, halves},
+    superblock::Superblock,
+};
+use crate::{
+    error::{Fault, Reason},
+    node::Instant,
+};
+
+/// The inode of the file system's root: the home.
+pub const ROOT: u32 = 2;
+
+/// What an inode keeps of its blocks: the root of its map, or a short link's target.
+pub const MAP_BYTES: usize = 60;
+
+const MODE_KIND: u16 = 0o170_000;
+const MODE_DIRECTORY: u16 = 0o040_000;
+const MODE_FILE: u16 = 0o100_000;
+const MODE_SYMLINK: u16 = 0o120_000;
+const MODE_OTHERS: [u16; 4] = [0o010_000, 0o020_000, 0o060_000, 0o140_000];
+const MODE_PERMISSIONS: u16 = 0o7777;
+
+const FLAG_ENCRYPTED: u32 = 0x800;
+const FLAG_EXTENTS: u32 = 0x8_0000;
+const FLAG_INLINE_DATA: u32 = 0x1000_0000;
+
+/// Where the fields begin that only larger inodes have.
+const EXTRA_AT: usize = 0x80;
+const CHECKSUM_LOW_AT: usize = 0x7c;
+const CHECKSUM_HIGH_AT: usize = 0x82;
+
+#[derive(Clone, Debug)]
+pub struct Inode {
+    pub number: u32,
+    pub kind: EntryKind,
+    /// Permission bits.
+    pub mode: u16,
+    pub size: u64,
+    pub modified: Instant,
+    pub changed: Instant,
+    pub map: [u8; MAP_BYTES],
+    pub has_extents: bool,
+    /// Of checksums of what belongs to it.
+    pub checksum_seed: Option<u32>,
+    flags: u32,
+}
+
+impl Inode {
+    pub fn decode(superblock: &Superblock, number: u32, bytes: &[u8]) -> Result<Self, Fault> {
+        let fields = Fields(bytes);
+        let checksum_seed = superblock.checksum_seed.map(|seed| {
+            let sum = crc32c(seed, &number.to_le_bytes());
+            crc32c(sum, &fields.u32(0x64).to_le_bytes())
+        });
+        let (mode, links) = (fields.u16(0x0), fields.u16(0x1a));
+        let (Some(kind), Some(map)) = (kind_of(mode), bytes.get(0x28..).and_then(|map| map.first_chunk()))
+        else {
+            return Err(Fault::Damaged(Reason::Inode));
+        };
+        if links == 0 || checksum_seed.is_some_and(|seed| !checksum_holds(seed, bytes)) {
+            return Err(Fault::Damaged(Reason::Inode));
+        }
+        Ok(Self {
+            number,
+            kind,
+            mode: mode & MODE_PERMISSIONS,
+            size: halves(fields.u32(0x4), fields.u32(0x6c)),
+            modified: instant(&fields, 0x10, 0x88),
+            changed: instant(&fields, 0xc, 0x84),
+            map: *map,
+            has_extents: fields.u32(0x20) & FLAG_EXTENTS != 0,
+            checksum_seed,
+            flags: fields.u32(0x20),
+        })
+    }
+
+    /// Whether what it holds can be read.
+    pub fn check_readable(&self) -> Result<(), Fault> {
+        match self.flags {
+            flags if flags & FLAG_ENCRYPTED != 0 => Err(Fault::Unsupported(Reason::Encrypted)),
+            flags if flags & FLAG_INLINE_DATA != 0 => Err(Fault::Unsupported(Reason::InlineData)),
+            _ => Ok(()),
+        }
+    }
+
+    /// A short link's target lies where others keep their map.
+    pub fn short_target(&self) -> Option<&[u8]> {
+        let length = usize::try_from(self.size).ok().filter(|length| *length < MAP_BYTES)?;
+        if self.has_extents { None } else { self.map.get(..length) }
+    }
+}
+
+fn kind_of(mode: u16) -> Option<EntryKind> {
+    match mode & MODE_KIND {
+        MODE_DIRECTORY => Some(EntryKind::Directory),
+        MODE_FILE => Some(EntryKind::File),
+        MODE_SYMLINK => Some(EntryKind::Symlink),
+        other => MODE_OTHERS.contains(&other).then_some(EntryKind::Other),
+    }
+}
+
+/// Whether the inode is large enough for `length` bytes at `at` of the later fields, and uses them.
+fn has_extra(fields: &Fields<'_>, at: usize, length: usize) -> bool {
+    let end = at + length;
+    end <= fields.0.len() && end <= EXTRA_AT + usize::from(fields.u16(EXTRA_AT))
+}
+
+/// Seconds as a signed number; the later field extends them by two bits and adds nanoseconds.
+fn instant(fields: &Fields<'_>, at: usize, extra_at: usize) -> Instant {
+    let seconds = i64::from(fields.u32(at) as i32);
+    if !has_extra(fields, extra_at, 4) {
+        return Instant { seconds, nanoseconds: 0 };
+    }
+    let extra = fields.u32(extra_at);
+    Instant { seconds: seconds + (i64::from(extra & 3) << 32), nanoseconds: extra >> 2 }
+}
+
+fn checksum_holds(seed: u32, bytes: &[u8]) -> bool {
+    let fields = Fields(bytes);
+    let (head, rest) = bytes.split_at(CHECKSUM_HIGH_AT.min(bytes.len()));
+    let sum = crc32c_without(seed, head, CHECKSUM_LOW_AT, 2);
+    if has_extra(&fields, CHECKSUM_HIGH_AT, 2) {
+        let sum = crc32c_without(sum, rest, 0, 2);
+        sum == u32::from(fields.u16(CHECKSUM_HIGH_AT)) << 16 | u32::from(fields.u16(CHECKSUM_LOW_AT))
+    } else {
+        crc32c(sum, rest) as u16 == fields.u16(CHECKSUM_LOW_AT)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instants_reach_beyond_2038_and_before_1970() {
+        let at = |seconds: u32, extra: u32| {
+            let mut bytes = vec![0; 256];
+            bytes[0x10..0x14].copy_from_slice(&seconds.to_le_bytes());
+            bytes[0x80] = 32;
+            bytes[0x88..0x8c].copy_from_slice(&extra.to_le_bytes());
+            instant(&Fields(&bytes), 0x10, 0x88).seconds
+        };
+        assert_eq!(at(1, 0), 1);
+        assert_eq!(at(-315_619_200_i32 as u32, 0), -315_619_200, "1960");
+        assert_eq!(at(2_208_988_800, 1), 2_208_988_800, "2040");
+    }
+}

@@ -1,0 +1,112 @@
+//! Every decoder of foreign bytes, as an entry point for a fuzzer: both sides of the socket, and the file system itself. Each takes
+//! any bytes, and must neither panic, nor go on without end, nor take more than its bounds.
+
+use protocol::files::EntryKind;
+
+use crate::{
+    error::Fault,
+    ext4::{Device, FileSystem, Inode, ROOT, recover},
+    wire::{Reply, Request},
+};
+
+/// Enough to see every kind of file of a small image; an image that lies about its size is not read for long.
+const NODES_MAX: usize = 200;
+const CONTENT_BYTES_MAX: usize = 64 << 10;
+
+/// What a child says.
+pub fn reply(bytes: &[u8]) {
+    if let Ok(reply) = Reply::decode(bytes) {
+        assert_eq!(Reply::decode(&reply.encode()[4..]), Ok(reply), "it says the same");
+    }
+}
+
+/// What a parent says.
+pub fn request(bytes: &[u8]) {
+    if let Ok(request) = Request::decode(bytes) {
+        assert_eq!(Request::decode(&request.encode()[4..]), Ok(request), "it says the same");
+    }
+}
+
+/// A disk, walked through. Behind its end it is blank.
+pub fn image(bytes: &[u8]) {
+    let Ok(mut file_system) = FileSystem::open(Image(bytes)) else { return };
+    let mut pending: Vec<Inode> = file_system.inode(ROOT).into_iter().collect();
+    let mut nodes = 0;
+    while let Some(directory) = pending.pop() {
+        let Ok((entries, _)) = file_system.entries(&directory) else { continue };
+        for entry in entries {
+            nodes += 1;
+            if nodes > NODES_MAX {
+                return;
+            }
+            let Ok(inode) = file_system.inode(entry.inode) else { continue };
+            if inode.kind == EntryKind::Directory {
+                pending.push(inode);
+                continue;
+            }
+            let _ = file_system.node(&inode, entry.name);
+            for offset in [0, inode.size / 2, inode.size.saturating_sub(1)] {
+                if let Ok(content) = file_system.content(&inode, offset, CONTENT_BYTES_MAX) {
+                    assert!(content.len() <= CONTENT_BYTES_MAX, "the bound holds");
+                }
+            }
+        }
+    }
+}
+
+/// A journal of small blocks. Behind its end it is blank.
+pub fn journal(bytes: &[u8]) {
+    let blocks: Vec<&[u8]> = bytes.chunks(JOURNAL_BLOCK_BYTES as usize).collect();
+    let read = |at: u32| {
+        let mut block = blocks.get(at as usize).copied().unwrap_or_default().to_vec();
+        block.resize(JOURNAL_BLOCK_BYTES as usize, 0);
+        Ok(block)
+    };
+    if let Ok(newer) = recover(JOURNAL_BLOCK_BYTES, read) {
+        assert!(newer.len() <= bytes.len(), "each takes a tag");
+    }
+}
+
+const JOURNAL_BLOCK_BYTES: u32 = 1024;
+
+struct Image<'a>(&'a [u8]);
+
+/// Larger than any image that is tried.
+const IMAGE_BYTES: u64 = 64 << 20;
+
+impl Device for Image<'_> {
+    fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<(), Fault> {
+        let end = offset.checked_add(into.len() as u64);
+        if end.is_none_or(|end| end > IMAGE_BYTES) {
+            return Err(Fault::Disk);
+        }
+        let there = usize::try_from(offset).ok().and_then(|offset| self.0.get(offset..)).unwrap_or_default();
+        let length = there.len().min(into.len());
+        into[..length].copy_from_slice(&there[..length]);
+        into[length..].fill(0);
+        Ok(())
+    }
+
+    fn size_bytes(&self) -> u64 {
+        IMAGE_BYTES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(3000))]
+
+        #[test]
+        fn decoders_bear_any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..3000)) {
+            reply(&bytes);
+            request(&bytes);
+            journal(&bytes);
+            image(&bytes);
+        }
+    }
+}

@@ -1,0 +1,439 @@
+//! What parent and child say to each other over their one socket. Pure.
+//!
+//! A frame is a `u32` length and as many bytes, the first of which is the kind. Numbers are little-endian. Every decoder is total
+//! and takes no more than the frame holds: both sides read foreign bytes, the parent those of a child that may be lost.
+
+use protocol::files::{EntryKind, PATH_BYTES_MAX};
+
+use crate::{
+    error::{Fault, Reason},
+    node::{Instant, NAME_BYTES_MAX, Node, TARGET_BYTES_MAX, is_name},
+    sandbox::Sandbox,
+};
+
+/// Most bytes of a file, or of the disk, in one message.
+pub const PIECE_BYTES_MAX: u64 = 1 << 20;
+/// Most bytes that a page of entries holds, roughly: it grows by one entry beyond it at most.
+pub const PAGE_BYTES_MAX: usize = 256 << 10;
+/// Most entries of one page.
+pub const PAGE_ENTRIES_MAX: u32 = 1000;
+/// Longest frame, either way: a piece and its head.
+pub const FRAME_BYTES_MAX: usize = PIECE_BYTES_MAX as usize + 64;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("malformed message")]
+pub struct Malformed;
+
+/// Where a directory is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    Path(Vec<u8>),
+    Inode(u32),
+}
+
+/// Parent → child.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// First of all.
+    Open {
+        size_bytes: u64,
+    },
+    /// The directory's entries whose names come behind `after`.
+    List {
+        place: Place,
+        after: Vec<u8>,
+        entries_max: u32,
+    },
+    Stat {
+        path: Vec<u8>,
+    },
+    Read {
+        path: Vec<u8>,
+        offset: u64,
+        length: u32,
+    },
+    /// The answer to [`Reply::Need`].
+    Blocks(Vec<u8>),
+    /// The other answer to it.
+    NoBlocks,
+}
+
+/// Child → parent: any number of needs, then one of the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// Before anything is asked.
+    Ready(Sandbox),
+    Need {
+        offset: u64,
+        length: u32,
+    },
+    Opened,
+    Page(Page),
+    Node(Node),
+    Content {
+        size: u64,
+        bytes: Vec<u8>,
+    },
+    Failed(Fault),
+}
+
+/// Entries in the order of their names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    pub nodes: Vec<Node>,
+    /// Others follow.
+    pub more: bool,
+    /// The directory has more than are ever read.
+    pub overflows: bool,
+}
+
+const OPEN: u8 = 1;
+const LIST: u8 = 2;
+const STAT: u8 = 3;
+const READ: u8 = 4;
+const BLOCKS: u8 = 5;
+const NO_BLOCKS: u8 = 6;
+
+const READY: u8 = 1;
+const NEED: u8 = 2;
+const OPENED: u8 = 3;
+const PAGE: u8 = 4;
+const NODE: u8 = 5;
+const CONTENT: u8 = 6;
+const FAILED: u8 = 7;
+
+const KINDS: [EntryKind; 4] = [EntryKind::File, EntryKind::Directory, EntryKind::Symlink, EntryKind::Other];
+
+impl Request {
+    /// The whole frame.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut frame = Writer::new();
+        match self {
+            Self::Open { size_bytes } => frame.u8(OPEN).u64(*size_bytes),
+            Self::List { place, after, entries_max } => {
+                match place {
+                    Place::Path(path) => frame.u8(LIST).u8(0).short(path),
+                    Place::Inode(inode) => frame.u8(LIST).u8(1).u32(*inode),
+                };
+                frame.short(after).u32(*entries_max)
+            }
+            Self::Stat { path } => frame.u8(STAT).short(path),
+            Self::Read { path, offset, length } => frame.u8(READ).short(path).u64(*offset).u32(*length),
+            Self::Blocks(bytes) => frame.u8(BLOCKS).rest(bytes),
+            Self::NoBlocks => frame.u8(NO_BLOCKS),
+        };
+        frame.finish()
+    }
+
+    /// From what follows the length.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut frame = Cursor(bytes);
+        let request = match frame.u8()? {
+            OPEN => Self::Open { size_bytes: frame.u64()? },
+            LIST => Self::List {
+                place: frame.place()?,
+                after: frame.short(NAME_BYTES_MAX)?,
+                entries_max: at_most(frame.u32()?, PAGE_ENTRIES_MAX)?,
+            },
+            STAT => Self::Stat { path: frame.short(PATH_BYTES_MAX)? },
+            READ => Self::Read {
+                path: frame.short(PATH_BYTES_MAX)?,
+                offset: frame.u64()?,
+                length: at_most(frame.u32()?, PIECE_BYTES_MAX as u32)?,
+            },
+            BLOCKS => Self::Blocks(frame.rest()),
+            NO_BLOCKS => Self::NoBlocks,
+            _ => return Err(Malformed),
+        };
+        frame.end(request)
+    }
+}
+
+impl Reply {
+    /// The whole frame.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut frame = Writer::new();
+        match self {
+            Self::Ready(sandbox) => frame.u8(READY).u8(sandbox.bits()),
+            Self::Need { offset, length } => frame.u8(NEED).u64(*offset).u32(*length),
+            Self::Opened => frame.u8(OPENED),
+            Self::Page(page) => {
+                frame.u8(PAGE).u8(u8::from(page.more)).u8(u8::from(page.overflows));
+                frame.u32(page.nodes.len() as u32);
+                page.nodes.iter().fold(&mut frame, |frame, node| frame.node(node))
+            }
+            Self::Node(node) => frame.u8(NODE).node(node),
+            Self::Content { size, bytes } => frame.u8(CONTENT).u64(*size).rest(bytes),
+            Self::Failed(fault) => {
+                let (kind, reason) = number_of(*fault);
+                frame.u8(FAILED).u8(kind).u8(reason)
+            }
+        };
+        frame.finish()
+    }
+
+    /// From what follows the length.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut frame = Cursor(bytes);
+        let reply = match frame.u8()? {
+            READY => Self::Ready(Sandbox::from_bits(frame.u8()?).ok_or(Malformed)?),
+            NEED => {
+                Self::Need { offset: frame.u64()?, length: at_most(frame.u32()?, PIECE_BYTES_MAX as u32)? }
+            }
+            OPENED => Self::Opened,
+            PAGE => Self::Page(frame.page()?),
+            NODE => Self::Node(frame.node()?),
+            CONTENT => Self::Content { size: frame.u64()?, bytes: frame.rest() },
+            FAILED => Self::Failed(fault_of(frame.u8()?, frame.u8()?).ok_or(Malformed)?),
+            _ => return Err(Malformed),
+        };
+        frame.end(reply)
+    }
+}
+
+fn number_of(fault: Fault) -> (u8, u8) {
+    match fault {
+        Fault::NotFound => (0, 0),
+        Fault::NotADirectory => (1, 0),
+        Fault::IsADirectory => (2, 0),
+        Fault::NotAFile => (3, 0),
+        Fault::Disk => (4, 0),
+        Fault::NotAHome(reason) => (5, reason as u8),
+        Fault::Unsupported(reason) => (6, reason as u8),
+        Fault::Damaged(reason) => (7, reason as u8),
+    }
+}
+
+fn fault_of(kind: u8, reason: u8) -> Option<Fault> {
+    let reason = *Reason::ALL.get(usize::from(reason))?;
+    Some(match kind {
+        0 => Fault::NotFound,
+        1 => Fault::NotADirectory,
+        2 => Fault::IsADirectory,
+        3 => Fault::NotAFile,
+        4 => Fault::Disk,
+        5 => Fault::NotAHome(reason),
+        6 => Fault::Unsupported(reason),
+        7 => Fault::Damaged(reason),
+        _ => return None,
+    })
+}
+
+fn at_most<T: PartialOrd>(value: T, most: T) -> Result<T, Malformed> {
+    if value <= most { Ok(value) } else { Err(Malformed) }
+}
+
+struct Writer(Vec<u8>);
+
+impl Writer {
+    /// Leaves room for the length.
+    fn new() -> Self {
+        Self(vec![0; 4])
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        let length = self.0.len() as u32 - 4;
+        self.0[..4].copy_from_slice(&length.to_le_bytes());
+        self.0
+    }
+
+    fn rest(&mut self, bytes: &[u8]) -> &mut Self {
+        self.0.extend_from_slice(bytes);
+        self
+    }
+
+    fn u8(&mut self, value: u8) -> &mut Self {
+        self.rest(&[value])
+    }
+
+    fn u32(&mut self, value: u32) -> &mut Self {
+        self.rest(&value.to_le_bytes())
+    }
+
+    fn u64(&mut self, value: u64) -> &mut Self {
+        self.rest(&value.to_le_bytes())
+    }
+
+    /// Bytes behind their length; all that are sent so have a bound below 64 KiB.
+    fn short(&mut self, bytes: &[u8]) -> &mut Self {
+        self.rest(&(bytes.len() as u16).to_le_bytes()).rest(bytes)
+    }
+
+    fn instant(&mut self, instant: Instant) -> &mut Self {
+        self.rest(&instant.seconds.to_le_bytes()).u32(instant.nanoseconds)
+    }
+
+    fn node(&mut self, node: &Node) -> &mut Self {
+        let kind = KINDS.iter().position(|kind| *kind == node.kind).unwrap_or_default();
+        self.short(&node.name).u32(node.inode).u8(kind as u8).u64(node.size).instant(node.modified);
+        self.instant(node.changed).rest(&node.mode.to_le_bytes());
+        match &node.target {
+            None => self.u8(0),
+            Some(target) => self.u8(1).short(target),
+        }
+    }
+}
+
+struct Cursor<'a>(&'a [u8]);
+
+impl Cursor<'_> {
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        let (array, rest) = self.0.split_first_chunk().ok_or(Malformed)?;
+        self.0 = rest;
+        Ok(*array)
+    }
+
+    fn u8(&mut self) -> Result<u8, Malformed> {
+        self.array().map(u8::from_le_bytes)
+    }
+
+    fn u16(&mut self) -> Result<u16, Malformed> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    fn u32(&mut self) -> Result<u32, Malformed> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Result<u64, Malformed> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn bool(&mut self) -> Result<bool, Malformed> {
+        match self.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(Malformed),
+        }
+    }
+
+    fn short(&mut self, most: usize) -> Result<Vec<u8>, Malformed> {
+        let length = at_most(usize::from(self.u16()?), most)?;
+        let (bytes, rest) = self.0.split_at_checked(length).ok_or(Malformed)?;
+        self.0 = rest;
+        Ok(bytes.to_vec())
+    }
+
+    fn rest(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.0).to_vec()
+    }
+
+    fn end<T>(self, value: T) -> Result<T, Malformed> {
+        if self.0.is_empty() { Ok(value) } else { Err(Malformed) }
+    }
+
+    fn place(&mut self) -> Result<Place, Malformed> {
+        if self.bool()? { self.u32().map(Place::Inode) } else { self.short(PATH_BYTES_MAX).map(Place::Path) }
+    }
+
+    fn instant(&mut self) -> Result<Instant, Malformed> {
+        Ok(Instant { seconds: self.array().map(i64::from_le_bytes)?, nanoseconds: self.u32()? })
+    }
+
+    fn node(&mut self) -> Result<Node, Malformed> {
+        Ok(Node {
+            name: self.short(NAME_BYTES_MAX)?,
+            inode: self.u32()?,
+            kind: *KINDS.get(usize::from(self.u8()?)).ok_or(Malformed)?,
+            size: self.u64()?,
+            modified: self.instant()?,
+            changed: self.instant()?,
+            mode: at_most(self.u16()?, 0o7777)?,
+            target: if self.bool()? { Some(self.short(TARGET_BYTES_MAX)?) } else { None },
+        })
+    }
+
+    /// Its names are names, and each comes behind the one before: so no listing goes on for ever.
+    fn page(&mut self) -> Result<Page, Malformed> {
+        let (more, overflows) = (self.bool()?, self.bool()?);
+        let count = at_most(self.u32()?, PAGE_ENTRIES_MAX)?;
+        let mut nodes: Vec<Node> = Vec::new();
+        for _ in 0..count {
+            let node = self.node()?;
+            if !is_name(&node.name) || nodes.last().is_some_and(|last| last.name >= node.name) {
+                return Err(Malformed);
+            }
+            nodes.push(node);
+        }
+        Ok(Page { nodes, more, overflows })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(name: &[u8]) -> Node {
+        Node {
+            name: name.to_vec(),
+            inode: 12,
+            kind: EntryKind::Symlink,
+            size: 5,
+            modified: Instant { seconds: -1, nanoseconds: 7 },
+            changed: Instant { seconds: 1 << 33, nanoseconds: 0 },
+            mode: 0o777,
+            target: Some(b"a\xff".to_vec()),
+        }
+    }
+
+    #[test]
+    fn every_request_comes_back() {
+        let requests = [
+            Request::Open { size_bytes: u64::MAX },
+            Request::List { place: Place::Path(b"a/b".to_vec()), after: b"\xff".to_vec(), entries_max: 10 },
+            Request::List { place: Place::Inode(2), after: Vec::new(), entries_max: PAGE_ENTRIES_MAX },
+            Request::Stat { path: Vec::new() },
+            Request::Read { path: b"a".to_vec(), offset: 1 << 40, length: 1 << 20 },
+            Request::Blocks(vec![1; 1000]),
+            Request::NoBlocks,
+        ];
+        for request in requests {
+            assert_eq!(Request::decode(&request.encode()[4..]), Ok(request));
+        }
+    }
+
+    #[test]
+    fn every_reply_comes_back() {
+        let page = Page { nodes: vec![node(b"a"), node(b"b")], more: true, overflows: false };
+        let faults = Reason::ALL
+            .into_iter()
+            .flat_map(|reason| [Fault::NotAHome(reason), Fault::Unsupported(reason), Fault::Damaged(reason)]);
+        let plain =
+            [Fault::NotFound, Fault::NotADirectory, Fault::IsADirectory, Fault::NotAFile, Fault::Disk];
+        let replies = [
+            Reply::Ready(Sandbox::default()),
+            Reply::Need { offset: 1, length: 1 << 20 },
+            Reply::Opened,
+            Reply::Page(page),
+            Reply::Node(node(b"")),
+            Reply::Content { size: 3, bytes: b"abc".to_vec() },
+        ];
+        for reply in replies.into_iter().chain(faults.chain(plain).map(Reply::Failed)) {
+            assert_eq!(Reply::decode(&reply.encode()[4..]), Ok(reply));
+        }
+    }
+
+    #[test]
+    fn what_a_page_may_not_hold_is_refused() {
+        let check = |names: &[&[u8]]| {
+            let nodes = names.iter().map(|name| node(name)).collect();
+            let frame = Reply::Page(Page { nodes, ..Page::default() }).encode();
+            assert_eq!(Reply::decode(&frame[4..]), Err(Malformed), "{names:?}");
+        };
+        check(&[b"b", b"a"]);
+        check(&[b"a", b"a"]);
+        check(&[b"a/b"]);
+        check(&[b".."]);
+        check(&[b""]);
+    }
+
+    #[test]
+    fn more_than_may_be_asked_is_refused() {
+        let need = Reply::Need { offset: 0, length: (1 << 20) + 1 };
+        assert_eq!(Reply::decode(&need.encode()[4..]), Err(Malformed));
+        let read = Request::Read { path: Vec::new(), offset: 0, length: (1 << 20) + 1 };
+        assert_eq!(Request::decode(&read.encode()[4..]), Err(Malformed));
+        assert_eq!(Reply::decode(&[]), Err(Malformed));
+        assert_eq!(Reply::decode(&[OPENED, 0]), Err(Malformed), "a byte too many");
+    }
+}

@@ -1,0 +1,335 @@
+//! Homes that a guest made to do harm, and reading processes that are lost to one. The parent neither panics nor waits nor takes
+//! more than its bounds.
+
+mod support;
+
+use std::{
+    fs,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use burrow_reader::{ChildCommand, Home, ReaderError, fuzzing};
+use protocol::{
+    api::snapshot::CHANGES_MAX,
+    files::{EntryKind, HomePath},
+};
+use rand::{Rng as _, RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
+use support::{MemoryDisk, debugfs, filler, make_image, open, path, run};
+
+/// In this process; the soak runs do more.
+const MUTATIONS: usize = 3000;
+/// Through a reading process, which takes longer to start than to read.
+const PROCESSES: usize = 60;
+/// Far beyond what a small image takes.
+const OPERATION: Duration = Duration::from_secs(5);
+
+fn random() -> StdRng {
+    let seed =
+        std::env::var("BURROW_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(rand::random);
+    eprintln!("BURROW_SEED={seed}");
+    StdRng::seed_from_u64(seed)
+}
+
+fn factor() -> usize {
+    std::env::var("BURROW_SOAK_FACTOR").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
+}
+
+/// Small images of different kinds; the last has a journal to be replayed. Without checksums an altered byte reaches further.
+fn images(scratch: &Path) -> Vec<Vec<u8>> {
+    let directory = scratch.join("in");
+    fs::create_dir_all(directory.join("dir/below")).expect("writable");
+    for (name, length) in [("a", 10), ("dir/b", 40_000), ("dir/below/c", 3000)] {
+        fs::write(directory.join(name), filler(length, length as usize)).expect("writable");
+    }
+    for file in 0..60 {
+        fs::write(directory.join(format!("dir/below/entry-{file}")), "x").expect("writable");
+    }
+    let sparse = fs::File::create(directory.join("sparse")).expect("writable");
+    std::os::unix::fs::FileExt::write_all_at(&sparse, b"island", 900_000).expect("writable");
+    std::os::unix::fs::symlink("long/".repeat(30), directory.join("link")).expect("writable");
+    let kinds: [&[&str]; 4] = [
+        &["-b", "1024", "-O", "^has_journal"],
+        &["-b", "1024", "-O", "^has_journal,^metadata_csum"],
+        &["-b", "1024", "-O", "^has_journal,^metadata_csum,^extent,^64bit"],
+        &["-b", "1024", "-O", "^metadata_csum"],
+    ];
+    kinds
+        .iter()
+        .enumerate()
+        .map(|(index, options)| {
+            let image = scratch.join(format!("image-{index}"));
+            make_image(&image, options, Some(&directory), "4M");
+            if !options[3].contains("^has_journal") {
+                log(&image);
+            }
+            fs::read(image).expect("readable")
+        })
+        .collect()
+}
+
+/// Leaves a transaction in the journal, which rewrites the root directory as it is.
+fn log(image: &Path) {
+    let text = image.to_str().expect("UTF-8");
+    let block = run("debugfs", &["-R", "bmap <2> 0", text], &[0]);
+    let number: usize = block.trim().parse().expect("a number");
+    let content = image.with_extension("block");
+    fs::write(&content, &fs::read(image).expect("readable")[number * 1024..][..1024]).expect("writable");
+    debugfs(
+        image,
+        &format!("journal_open\njournal_write -b {number} {}\njournal_close\n", content.display()),
+    );
+}
+
+/// Alters a few bytes where something is.
+fn mutate(image: &[u8], used: &[usize], random: &mut StdRng) -> Vec<u8> {
+    let mut image = image.to_vec();
+    for _ in 0..random.random_range(1..12) {
+        let at = *used.choose(random).expect("an image is not empty");
+        match random.random_range(0..4) {
+            0 => image[at] ^= 1 << random.random_range(0..8),
+            1 => image[at] = *[0, 1, 0x7f, 0x80, 0xff].choose(random).expect("some"),
+            2 => {
+                let end = (at + random.random_range(1..9)).min(image.len());
+                random.fill_bytes(&mut image[at..end]);
+            }
+            // What is somewhere else: a pointer, a whole record.
+            _ => {
+                let from = *used.choose(random).expect("an image is not empty");
+                let length = [4, 12, 64, 256][random.random_range(0..4)];
+                let length = length.min(image.len() - at.max(from));
+                image.copy_within(from..from + length, at);
+            }
+        }
+    }
+    image
+}
+
+/// Where the image holds anything but zeros, without the files' contents, which change nothing.
+fn used(image: &[u8]) -> Vec<usize> {
+    let is_metadata = |block: &[u8]| block.iter().filter(|byte| **byte == 0).count() > block.len() / 8;
+    let blocks = image.chunks(1024).enumerate().filter(|(_, block)| is_metadata(block));
+    blocks
+        .flat_map(|(index, block)| block.iter().enumerate().map(move |(at, byte)| (index * 1024 + at, *byte)))
+        .filter_map(|(at, byte)| (byte != 0).then_some(at))
+        .collect()
+}
+
+#[test]
+fn no_image_makes_the_reading_panic_or_go_on() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let images = images(scratch.path());
+    let used: Vec<_> = images.iter().map(|image| used(image)).collect();
+    let mut random = random();
+    let mut longest = Duration::ZERO;
+    for number in 0..MUTATIONS * factor() {
+        let kind = number % images.len();
+        let image = mutate(&images[kind], &used[kind], &mut random);
+        let start = Instant::now();
+        let bears = catch_unwind(AssertUnwindSafe(|| fuzzing::image(&image)));
+        longest = longest.max(start.elapsed());
+        assert!(bears.is_ok(), "mutation {number} of image {kind}");
+        assert!(start.elapsed() < OPERATION, "mutation {number} of image {kind}: {:?}", start.elapsed());
+    }
+    eprintln!("longest: {longest:?}");
+}
+
+#[tokio::test]
+async fn a_mutated_home_is_read_or_refused() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let images = images(scratch.path());
+    let used: Vec<_> = images.iter().map(|image| used(image)).collect();
+    let mut random = random();
+    let mut opened = 0;
+    for number in 0..PROCESSES * factor() {
+        let kind = number % images.len();
+        let image = mutate(&images[kind], &used[kind], &mut random);
+        match open(MemoryDisk(image)).await {
+            Ok(mut home) => {
+                opened += 1;
+                visit(&mut home).await;
+                home.close().await;
+            }
+            Err(error) => assert_is_clean(&error),
+        }
+    }
+    assert!(opened > 0, "some are still homes");
+}
+
+/// Everything that can be asked.
+async fn visit(home: &mut Home) {
+    let mut pending = vec![HomePath::default()];
+    let mut left = 200;
+    while let Some(directory) = pending.pop() {
+        let entries = match home.list(&directory).await {
+            Ok(listing) => listing.entries,
+            Err(error) => {
+                assert_is_clean(&error);
+                continue;
+            }
+        };
+        for entry in entries.into_iter().filter(|entry| entry.utf8) {
+            left -= 1;
+            let Ok(path) = directory.child(&entry.name) else { continue };
+            if left == 0 {
+                return;
+            }
+            match entry.kind {
+                EntryKind::Directory => pending.push(path),
+                _ => home.read(&path, entry.size / 2, u64::MAX).await.err().iter().for_each(assert_is_clean),
+            }
+        }
+    }
+}
+
+fn assert_is_clean(error: &ReaderError) {
+    let is_clean = !matches!(error, ReaderError::Broken(_) | ReaderError::Timeout | ReaderError::Disk(_));
+    assert!(is_clean, "{error:?}");
+}
+
+/// A program of this host in the place of the reading process.
+async fn impostor(script: &str) -> Result<Home, ReaderError> {
+    let args = ["-c", script].map(Into::into).to_vec();
+    let child = ChildCommand { program: "/bin/sh".into(), args };
+    Home::open(child, std::sync::Arc::new(MemoryDisk(vec![0; 1 << 20]))).await
+}
+
+/// The frame as `printf` takes it.
+fn frame(bytes: &[u8]) -> String {
+    let length = (bytes.len() as u32).to_le_bytes();
+    let escaped: Vec<String> = length.iter().chain(bytes).map(|byte| format!("\\{byte:03o}")).collect();
+    escaped.concat()
+}
+
+const READY: &[u8] = &[1, 0x7f];
+const OPENED: &[u8] = &[3];
+
+#[tokio::test]
+async fn a_lost_process_is_not_believed() {
+    let need = |offset: u64, length: u32| [&[2][..], &offset.to_le_bytes(), &length.to_le_bytes()].concat();
+    let says = |frames: &[&[u8]]| {
+        let frames: String = frames.iter().map(|bytes| frame(bytes)).collect();
+        format!("printf '{frames}' >&0; exec cat >/dev/null")
+    };
+    for (what, script) in [
+        ("nothing", "exit 0".to_owned()),
+        ("noise", "head -c 100000 /dev/urandom >&0; exec cat >/dev/null".to_owned()),
+        ("a frame without end", "printf '\\377\\377\\377\\377' >&0; exec cat >/dev/null".to_owned()),
+        ("another frame first", says(&[OPENED])),
+        ("ready twice", says(&[READY, READY])),
+        ("an unknown kind", says(&[&[99]])),
+        ("a need beyond the disk", says(&[READY, &need(1 << 20, 1)])),
+        ("a need beyond all numbers", says(&[READY, &need(u64::MAX, 1)])),
+        ("too large a need", says(&[READY, &need(0, (1 << 20) + 1)])),
+        ("a failure without a reason", says(&[READY, &[7, 7, 200]])),
+    ] {
+        let opened = impostor(&script).await.err();
+        assert!(matches!(opened, Some(ReaderError::Broken(_))), "{what}: {opened:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_never_has_enough_is_ended() {
+    let need = frame(&[&[2][..], &0_u64.to_le_bytes(), &1_u32.to_le_bytes()].concat());
+    // What runs beside the shell must not get its input from nowhere, as it would by itself.
+    let script = format!(
+        "exec 3<&0; cat <&3 >/dev/null & printf '{}' >&3; while :; do printf '{need}'; done >&3",
+        frame(READY)
+    );
+    let opened = impostor(&script).await.err();
+    assert!(matches!(opened, Some(ReaderError::Broken("it wants too much of the disk"))), "{opened:?}");
+}
+
+#[tokio::test]
+async fn answers_to_other_questions_end_the_process() {
+    let page = |names: &[&[u8]], more: u8| {
+        let nodes = names.iter().flat_map(|name| {
+            let length = (name.len() as u16).to_le_bytes();
+            [&length[..], name, &[0; 4], &[0], &[0; 8], &[0; 12], &[0; 12], &[0; 2], &[0]].concat()
+        });
+        let count = (names.len() as u32).to_le_bytes();
+        [&[4, more, 0][..], &count].concat().into_iter().chain(nodes).collect::<Vec<u8>>()
+    };
+    for (what, answer) in [
+        ("another kind", OPENED.to_vec()),
+        ("a page that promises more and has none", page(&[], 1)),
+        ("names out of order", page(&[b"b", b"a"], 0)),
+        ("a name that is a path", page(&[b"../x"], 0)),
+    ] {
+        let frames: String = [READY, OPENED, &answer].iter().map(|bytes| frame(bytes)).collect();
+        let mut home =
+            impostor(&format!("printf '{frames}' >&0; exec cat >/dev/null")).await.expect("it lies well");
+        let listing = home.list(&path("")).await.err();
+        assert!(matches!(listing, Some(ReaderError::Broken(_))), "{what}: {listing:?}");
+        assert_eq!(home.process(), None, "{what}: it is ended");
+        assert!(matches!(home.list(&path("")).await, Err(ReaderError::Broken(_))), "{what}: and stays so");
+    }
+    // The same page over and over would be listed for ever.
+    let same = page(&[b"a"], 1);
+    let frames: String = [READY, OPENED, &same, &same].iter().map(|bytes| frame(bytes)).collect();
+    let mut home =
+        impostor(&format!("printf '{frames}' >&0; exec cat >/dev/null")).await.expect("it lies well");
+    assert!(matches!(home.list(&path("")).await, Err(ReaderError::Broken(_))));
+}
+
+#[tokio::test]
+async fn content_of_another_length_is_not_passed_on() {
+    let content = [&[6][..], &100_u64.to_le_bytes(), b"short"].concat();
+    let frames: String = [READY, OPENED, &content].iter().map(|bytes| frame(bytes)).collect();
+    let mut home =
+        impostor(&format!("printf '{frames}' >&0; exec cat >/dev/null")).await.expect("it lies well");
+    assert!(matches!(home.read(&path("a"), 0, 50).await, Err(ReaderError::Broken(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_says_nothing_is_ended_in_time() {
+    // Time goes on by itself while everyone waits.
+    let opened = impostor("exec cat >/dev/null").await.err();
+    assert!(matches!(opened, Some(ReaderError::Timeout)), "{opened:?}");
+}
+
+#[tokio::test]
+async fn a_question_that_is_dropped_ends_the_process() {
+    let frames: String = [READY, OPENED].iter().map(|bytes| frame(bytes)).collect();
+    let mut home =
+        impostor(&format!("printf '{frames}' >&0; exec cat >/dev/null")).await.expect("it lies well");
+    let dropped = tokio::time::timeout(Duration::from_millis(50), home.list(&path(""))).await;
+    assert!(dropped.is_err());
+    assert!(
+        matches!(home.list(&path("")).await, Err(ReaderError::Broken(_))),
+        "its answer would be the next one's"
+    );
+}
+
+#[tokio::test]
+async fn sizes_that_no_disk_has_cost_nothing() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let image = scratch.path().join("image");
+    images(scratch.path());
+    fs::copy(scratch.path().join("image-1"), &image).expect("copied");
+    let (huge, largest) = (0x0fff_ffff_ffff_u64, u64::from(u32::MAX) * 1024);
+    debugfs(
+        &image,
+        &format!(
+            "set_inode_field a size {largest}\nset_inode_field dir size {huge}\nset_inode_field link size {huge}\n"
+        ),
+    );
+    let mut home = open(MemoryDisk(fs::read(&image).expect("readable"))).await.expect("a home");
+    assert_eq!(home.stat(&path("a")).await.expect("there").size, largest);
+    assert_eq!(home.read(&path("a"), largest - 5, 100).await.expect("a hole").len(), 5);
+    let names: Vec<_> = home
+        .list(&path(""))
+        .await
+        .expect("a directory")
+        .entries
+        .into_iter()
+        .map(|entry| entry.name)
+        .collect();
+    assert!(names.contains(&"link".to_owned()), "what is damaged is still seen: {names:?}");
+    assert!(matches!(home.stat(&path("link")).await, Err(ReaderError::Damaged(_))));
+    assert!(matches!(home.list(&path("dir")).await, Err(ReaderError::Damaged(_))));
+    let mut other = open(MemoryDisk(fs::read(&image).expect("readable"))).await.expect("a home");
+    let compared = burrow_reader::changes(&mut home, &mut other, &path(""), CHANGES_MAX).await;
+    assert!(matches!(compared, Err(ReaderError::Damaged(_))), "{compared:?}");
+}

@@ -1,0 +1,219 @@
+//! Images made by e2fsprogs, disks over them, and what a directory on this host holds.
+
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io,
+    os::unix::{
+        ffi::OsStrExt as _,
+        fs::{FileExt as _, FileTypeExt as _, MetadataExt as _},
+    },
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+};
+
+use burrow_reader::{ChildCommand, Home, ReadAt, ReaderError};
+use bytes::Bytes;
+use futures_util::{FutureExt as _, TryStreamExt as _, future::BoxFuture};
+use protocol::files::{EntryKind, HomePath};
+
+/// A file as a disk.
+pub struct FileDisk {
+    file: File,
+    size: u64,
+}
+
+impl FileDisk {
+    pub fn of(file: File) -> Self {
+        let size = file.metadata().expect("an image").len();
+        Self { file, size }
+    }
+}
+
+impl ReadAt for FileDisk {
+    fn read_at(&self, offset: u64, length: u64) -> BoxFuture<'_, io::Result<Bytes>> {
+        let mut bytes = vec![0; usize::try_from(length).expect("small")];
+        let read = self.file.read_exact_at(&mut bytes, offset).map(|()| bytes.into());
+        std::future::ready(read).boxed()
+    }
+
+    fn size_bytes(&self) -> u64 {
+        self.size
+    }
+}
+
+pub struct MemoryDisk(pub Vec<u8>);
+
+impl ReadAt for MemoryDisk {
+    fn read_at(&self, offset: u64, length: u64) -> BoxFuture<'_, io::Result<Bytes>> {
+        let range = offset as usize..(offset + length) as usize;
+        let bytes = self.0.get(range).map(Bytes::copy_from_slice);
+        std::future::ready(bytes.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())).boxed()
+    }
+
+    fn size_bytes(&self) -> u64 {
+        self.0.len() as u64
+    }
+}
+
+/// An example of this crate, which is built with its tests.
+pub fn example(name: &str) -> PathBuf {
+    let tests = std::env::current_exe().expect("this program has a path");
+    let path = tests.ancestors().nth(2).expect("it lies in target/debug/deps").join("examples").join(name);
+    assert!(path.exists(), "`cargo test -p burrow-reader` builds {}", path.display());
+    path
+}
+
+pub fn child() -> ChildCommand {
+    ChildCommand { program: example("ext4-reader"), args: Vec::new() }
+}
+
+pub async fn open(disk: impl ReadAt + 'static) -> Result<Home, ReaderError> {
+    Home::open(child(), Arc::new(disk)).await
+}
+
+pub async fn open_image(image: &Path) -> Result<Home, ReaderError> {
+    open(FileDisk::of(File::open(image).expect("an image"))).await
+}
+
+pub fn path(text: &str) -> HomePath {
+    HomePath::parse(text).expect("a path")
+}
+
+/// Runs a tool of e2fsprogs, whose status must be one of these.
+pub fn run(program: &str, arguments: &[&str], allowed: &[i32]) -> String {
+    let output =
+        Command::new(program).args(arguments).output().unwrap_or_else(|error| panic!("{program}: {error}"));
+    let status = output.status.code().unwrap_or(-1);
+    assert!(allowed.contains(&status), "{program} {arguments:?}: {status}: {}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A home of `size` that holds what `directory` does.
+pub fn make_image(image: &Path, options: &[&str], directory: Option<&Path>, size: &str) {
+    let image = image.to_str().expect("UTF-8");
+    let mut arguments = vec!["-q", "-F"];
+    arguments.extend(options);
+    if let Some(directory) = directory {
+        arguments.extend(["-d", directory.to_str().expect("UTF-8")]);
+    }
+    arguments.extend([image, size]);
+    run("mkfs.ext4", &arguments, &[0]);
+}
+
+/// Commands to debugfs, in one session that writes.
+pub fn debugfs(image: &Path, commands: &str) {
+    let script = image.with_extension("commands");
+    fs::write(&script, commands).expect("writable");
+    let (script, image) = (script.to_str().expect("UTF-8"), image.to_str().expect("UTF-8"));
+    run("debugfs", &["-w", "-f", script, image], &[0]);
+}
+
+/// A file as both sides describe it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Seen {
+    pub kind: EntryKind,
+    pub mode: u32,
+    pub modified_s: i64,
+    /// What a file holds or where a link points.
+    pub content: Vec<u8>,
+}
+
+pub type Tree = BTreeMap<String, Seen>;
+
+/// What a directory of this host holds, names as text.
+pub fn tree_of(directory: &Path) -> Tree {
+    let mut tree = Tree::new();
+    collect(directory, "", &mut tree);
+    tree
+}
+
+fn collect(directory: &Path, prefix: &str, tree: &mut Tree) {
+    for entry in fs::read_dir(directory).expect("a directory") {
+        let entry = entry.expect("an entry");
+        let name = format!("{prefix}{}", String::from_utf8_lossy(entry.file_name().as_bytes()));
+        let metadata = entry.path().symlink_metadata().expect("there");
+        let (kind, content) = match metadata.file_type() {
+            kind if kind.is_dir() => {
+                collect(&entry.path(), &format!("{name}/"), tree);
+                (EntryKind::Directory, Vec::new())
+            }
+            kind if kind.is_symlink() => {
+                let target = fs::read_link(entry.path()).expect("a link");
+                (EntryKind::Symlink, target.as_os_str().as_bytes().to_vec())
+            }
+            kind if kind.is_fifo() => (EntryKind::Other, Vec::new()),
+            // Seen and not addressed.
+            _ if entry.file_name().to_str().is_none() => (EntryKind::File, Vec::new()),
+            _ => (EntryKind::File, fs::read(entry.path()).expect("readable")),
+        };
+        let (mode, modified_s) = (metadata.mode() & 0o7777, metadata.mtime());
+        tree.insert(name, Seen { kind, mode, modified_s, content });
+    }
+}
+
+/// What a home holds, without `lost+found`. A name that is not UTF-8 is seen and cannot be read.
+pub async fn tree_in(home: &mut Home) -> Tree {
+    let (mut tree, mut pending) = (Tree::new(), vec![HomePath::default()]);
+    while let Some(directory) = pending.pop() {
+        let listing = home.list(&directory).await.expect("a directory");
+        assert!(!listing.truncated, "{directory}");
+        for entry in listing.entries {
+            let child = directory.child(&entry.name).expect("a name");
+            if child.as_str() == "lost+found" {
+                continue;
+            }
+            let content = match entry.kind {
+                EntryKind::File if entry.utf8 => content(home, &child).await,
+                EntryKind::Directory => {
+                    pending.push(child.clone());
+                    Vec::new()
+                }
+                _ => entry.target.clone().unwrap_or_default().into_bytes(),
+            };
+            let modified_s = entry.modified_ms.div_euclid(1000);
+            let seen = Seen { kind: entry.kind, mode: entry.mode, modified_s, content };
+            tree.insert(child.to_string(), seen);
+        }
+    }
+    tree
+}
+
+pub async fn content(home: &mut Home, path: &HomePath) -> Vec<u8> {
+    let (entry, pieces) = home.content(path).await.expect("a file");
+    let pieces: Vec<Bytes> = pieces.try_collect().await.expect("readable");
+    let content = pieces.concat();
+    assert_eq!(content.len() as u64, entry.size, "{path}");
+    content
+}
+
+/// Both trees, compared path by path.
+pub fn assert_same(found: &Tree, expected: &Tree) {
+    let names = |tree: &Tree| tree.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(found), names(expected));
+    for (path, expected) in expected {
+        let found = &found[path];
+        assert!(found.content == expected.content, "the content of {path}");
+        let described = |seen: &Seen| (seen.kind, seen.mode, seen.modified_s);
+        assert_eq!(described(found), described(expected), "{path}");
+    }
+}
+
+/// Words that do not repeat soon.
+pub fn filler(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let next = std::iter::from_fn(move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        Some(state.to_le_bytes())
+    });
+    next.flatten().take(length).collect()
+}
