@@ -35,7 +35,8 @@ Examples:
   burrow up                       everything on this machine; prints a link
   burrow login http://127.0.0.1:8080
   burrow create demo && burrow attach demo
-  burrow exec demo -- uname -a",
+  burrow exec demo -- uname -a
+  burrow restore demo --at 10m notes.txt",
     after_help = EXIT_STATUSES,
     styles = Styles::plain(),
     max_term_width = 100,

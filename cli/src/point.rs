@@ -12,9 +12,8 @@ use time::{
 
 use crate::clock::Clock;
 
-/// What can be written, for words that are not understood.
-pub const GRAMMAR: &str = "a snapshot or its name, an age (10m, 2h, 3d), or a time (14:03, yesterday 14:03, 2026-01-31, \
-                           2026-01-31 14:03)";
+/// Times as they can be written, for who wrote something else.
+pub const TIMES: &str = "2h, 14:03 or 2026-01-31";
 /// Fewer characters of an identifier are no sign of meaning it.
 const BEGINNING_MIN: usize = 4;
 /// Snapshots that are named where one must be chosen.

@@ -252,7 +252,7 @@ fn a_fork_takes_the_next_free_name_and_is_waited_for() {
     let setting = Setting::serving(script.clone(), routes);
     let (status, _, words) = run(&setting, &["fork", "demo", "--at", "before-exam"]);
     assert_eq!(status, Some(0), "{words}");
-    assert!(words.contains("demo-fork-2 begins as demo at before-exam"), "{words}");
+    assert!(words.contains("demo-fork-2 begins as demo was at before-exam"), "{words}");
     assert!(words.contains("demo-fork-2: Running") && words.contains("burrow attach demo-fork-2"), "{words}");
     let asked: Vec<Value> =
         script.bodies(&fork).iter().map(|body| serde_json::from_str(body).expect("JSON")).collect();
@@ -285,7 +285,7 @@ fn a_whole_home_is_restored_between_a_stop_and_a_start() {
     let line = ["restore", "demo", "--at", "before-exam", "--all"];
     let (status, _, words) = run(&setting, &line);
     assert_eq!(status, Some(2), "{words}");
-    assert!(words.contains("stops it and makes the whole home of demo what it was"), "{words}");
+    assert!(words.contains("stops demo and makes the whole home of demo what it was"), "{words}");
     assert!(script.bodies(&restore).is_empty());
     let (status, data, words) = run(&setting, &[&line[..], &["-y"]].concat());
     assert_eq!((status, data.as_str()), (Some(0), ""), "{words}");

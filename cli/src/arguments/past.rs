@@ -30,16 +30,16 @@ impl Listed {
 #[derive(Debug, Args)]
 #[command(before_long_help = "\
 Examples:
-  burrow history demo                                 its snapshots, newest first
-  burrow history demo notes.txt                       when this file changed
-  burrow history demo --at 2h src                     a directory as it was two hours ago
+  burrow history demo                                 its snapshots
+  burrow history demo notes.txt                       when a file changed
+  burrow history demo --at 2h src                     a directory as it was
   burrow history demo --at 14:03 notes.txt > old.txt  a file as it was
-  burrow history demo --at yesterday --diff           which files have changed since
+  burrow history demo --at yesterday --diff           what has changed since
   burrow history demo --at 2h --diff --with 1h notes.txt
 
-A time is a snapshot's identifier, the beginning of it, or its name; an age (10m, 2h, 3d); or a time
-of yours (14:03, yesterday 14:03, 2026-01-31, 2026-01-31 14:03) or RFC 3339: the newest snapshot that
-is not later. Nothing of it needs a running machine.")]
+A time is a snapshot's identifier, the beginning of it, or its name; an age (10m, 2h, 3d); or a time of yours (14:03, \
+yesterday 14:03, 2026-01-31, 2026-01-31 14:03) or RFC 3339: it means the newest snapshot that is not later. None of this \
+needs a running machine.")]
 pub struct History {
     #[command(flatten)]
     pub target: OneWorkspace,
@@ -64,11 +64,12 @@ pub struct History {
 Examples:
   burrow restore demo --at 2h notes.txt              into the running workspace
   burrow restore demo --at yesterday src docs
-  burrow restore demo --at 14:03 src --to ./rescued  onto this machine; demo need not run
-  burrow restore demo --at before-exam --all         the whole home; demo is stopped for it
+  burrow restore demo --at 14:03 src --to ./rescued  onto this machine
+  burrow restore demo --at before-exam --all         the whole home
 
-What differs from what is brought back is kept beside it as NAME.before-restore-TIME; what came later
-stays. With --all, the home as it is now stays a snapshot. Times are as in `burrow history --help`.")]
+What differs from what is brought back is kept beside it as NAME.before-restore-TIME; what came later stays. With --all, the \
+workspace is stopped and started again, and its home as it is now stays a snapshot. With --to, it need not run. Times are as \
+in `burrow history --help`.")]
 pub struct Restore {
     /// The workspace's name
     pub workspace: String,
@@ -252,7 +253,7 @@ Examples:
   burrow admin retention --all-hours 2 --daily-hours 17520
   burrow admin retention -o json
 
-What is not given stays as it is. Named and asked-for snapshots, and a home's newest, always stay.")]
+What is not given stays as it is. Snapshots that were asked for or named, and a home's newest, always stay.")]
 pub struct Retention {
     /// Hours for which every snapshot stays
     #[arg(long, env = "BURROW_ALL_HOURS", value_name = "HOURS")]

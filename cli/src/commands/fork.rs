@@ -32,8 +32,8 @@ pub async fn fork(context: &Context, fork: Fork) -> Result<(), Failure> {
         None => request.ask_for_a_free_name(&server, &origin).await?,
     };
     step.done();
-    let when = at.as_ref().map_or_else(|| "now".to_owned(), described);
-    context.output.say(&format!("{} begins as {} at {when}", made.name, origin.name));
+    let when = at.as_ref().map_or_else(|| "is now".to_owned(), |at| format!("was at {}", described(at)));
+    context.output.say(&format!("{} begins as {} {when}", made.name, origin.name));
     let settled = if fork.no_start {
         made
     } else {

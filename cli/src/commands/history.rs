@@ -1,7 +1,7 @@
 //! `history`: a home's snapshots, the versions of a file, what a directory or a file was, and what has changed.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     io::{self, IsTerminal},
 };
 
@@ -145,8 +145,10 @@ pub async fn history(context: &Context, history: History) -> Result<(), Failure>
     let workspace = workspace::find(&server, &history.target.workspace).await?;
     let Some(at) = history.at else {
         return match path {
-            Some(path) => versions(context, &server, &workspace, &path, &history.listed).await,
-            None => snapshot::list(context, &server, &workspace, &history.listed).await,
+            Some(path) if !path.is_home() => {
+                versions(context, &server, &workspace, &path, &history.listed).await
+            }
+            _ => snapshot::list(context, &server, &workspace, &history.listed).await,
         };
     };
     let past = Past { server: &server, workspace: &workspace };
@@ -368,12 +370,13 @@ async fn versions(
     let mut looked = Looked::new(&past, path, &snapshots);
     let whole = looked.all(listed.most() as usize).await?;
     step.done();
-    let versions = looked.versions();
+    let mut versions = looked.versions();
+    versions.truncate(listed.most() as usize);
     if versions.is_empty() {
         let path = output::printable(path.as_str());
         let words = format!("No snapshot of {} has `{path}`", workspace.name);
         let failure = Failure::new(Kind::NotFound, words);
-        let looks = format!("{} of {} were looked into", looked.looks, snapshots.len());
+        let looks = format!("{} of {} were looked into", looked.entries.len(), snapshots.len());
         let failure = if whole { failure } else { failure.why(looks) };
         return Err(failure.next(format!("burrow history {} --at TIME", workspace.name)));
     }
@@ -397,13 +400,13 @@ struct Looked<'a> {
     path: &'a HomePath,
     /// Newest first.
     snapshots: &'a [Snapshot],
-    entries: Vec<Option<Option<PastEntry>>>,
-    looks: usize,
+    /// By the snapshot's place.
+    entries: BTreeMap<usize, Option<PastEntry>>,
 }
 
 impl<'a> Looked<'a> {
     fn new(past: &'a Past<'a>, path: &'a HomePath, snapshots: &'a [Snapshot]) -> Self {
-        Self { past, path, snapshots, entries: vec![None; snapshots.len()], looks: 0 }
+        Self { past, path, snapshots, entries: BTreeMap::new() }
     }
 
     /// Looks until every change between two neighbours is known, newest first; or enough of them. Whether that was all.
@@ -415,7 +418,7 @@ impl<'a> Looked<'a> {
         let (mut different, mut absent) = (vec![(0, oldest)], VecDeque::new());
         let mut found = 0;
         while let Some((newer, older)) = different.pop().or_else(|| absent.pop_front()) {
-            if self.looks >= LOOKS_MAX || found >= enough {
+            if self.entries.len() >= LOOKS_MAX || found >= enough {
                 return Ok(false);
             }
             let (after, before) = (self.at(newer).await?, self.at(older).await?);
@@ -435,12 +438,11 @@ impl<'a> Looked<'a> {
     }
 
     async fn at(&mut self, index: usize) -> Result<Option<PastEntry>, Failure> {
-        if let Some(known) = &self.entries[index] {
+        if let Some(known) = self.entries.get(&index) {
             return Ok(known.clone());
         }
-        self.looks += 1;
         let entry = self.past.look(&self.snapshots[index], self.path).await?;
-        self.entries[index] = Some(entry.clone());
+        self.entries.insert(index, entry.clone());
         Ok(entry)
     }
 
@@ -452,18 +454,18 @@ impl<'a> Looked<'a> {
             entry: entry.clone(),
         };
         let mut versions: Vec<Version> = Vec::new();
-        for (index, pair) in self.entries.windows(2).enumerate() {
-            let [Some(newer), Some(older)] = pair else { continue };
+        for (index, newer) in &self.entries {
+            let Some(older) = self.entries.get(&(index + 1)) else { continue };
             let change = match (older, newer) {
                 _ if older == newer => continue,
                 (None, _) => ChangeKind::Added,
                 (_, None) => ChangeKind::Removed,
                 (Some(_), Some(_)) => ChangeKind::Changed,
             };
-            versions.push(version(index, Some(change), newer));
+            versions.push(version(*index, Some(change), newer));
         }
-        if let Some((index, Some(Some(entry)))) = self.entries.iter().enumerate().next_back() {
-            versions.push(version(index, None, &Some(entry.clone())));
+        if let Some((index, oldest @ Some(_))) = self.entries.last_key_value() {
+            versions.push(version(*index, None, oldest));
         }
         versions
     }

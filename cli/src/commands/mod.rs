@@ -63,11 +63,9 @@ impl Context {
             return Ok(());
         }
         if !self.asks {
-            return Err(Failure::new(
-                Kind::Usage,
-                format!("This {deed}: it is not done without being asked for twice"),
-            )
-            .next("add --yes"));
+            return Err(Failure::new(Kind::Usage, format!("This {deed}"))
+                .why("it is not done without being asked for twice")
+                .next("add --yes"));
         }
         eprint!("This {deed}. Type {name} to go on: ");
         let _ = io::stderr().flush();

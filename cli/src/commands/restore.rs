@@ -100,6 +100,9 @@ pub async fn restore(context: &Context, restore: Restore) -> Result<(), Failure>
     if restore.all {
         return whole(context, &server, workspace, &at, restore.yes).await;
     }
+    if restore.to.is_none() && workspace.phase != Phase::Running {
+        return Err(not_running(&workspace));
+    }
     let past = Past { server: &server, workspace: &workspace };
     // All of them first: a word with a mistake in it must not leave half of the work.
     let mut wanted = Vec::new();
@@ -112,9 +115,6 @@ pub async fn restore(context: &Context, restore: Restore) -> Result<(), Failure>
         let roots = on_disk(wanted, to);
         Restoring::new(&past, &at, Disk::default(), restore.force, step).all(roots).await?
     } else {
-        if workspace.phase != Phase::Running {
-            return Err(not_running(&workspace));
-        }
         let roots = in_home(wanted);
         let home = Home::new(&server, workspace.id);
         Restoring::new(&past, &at, home, restore.force, step).all(roots).await?
@@ -226,20 +226,17 @@ impl<'a, P: Place> Restoring<'a, P> {
 
     async fn all(mut self, roots: Vec<Root<P::At>>) -> Result<Vec<Restored>, Failure> {
         for root in roots {
-            match root.name {
-                Some(name) => {
-                    let present = self.place.entries(&root.directory).await?.remove(&name);
-                    if present.is_none() {
-                        // What was above it may have gone with it.
-                        self.place.make_all(&root.directory).await?;
-                    }
-                    let Root { path, entry, directory, .. } = root;
-                    self.items.push(Item { path, entry, directory, name, present });
+            let Root { path, entry, directory, name } = root;
+            if let Some(name) = name {
+                let present = self.place.entries(&directory).await?.remove(&name);
+                if present.is_none() {
+                    // What was above it may have gone with it.
+                    self.place.make_all(&directory).await?;
                 }
-                None => {
-                    self.place.make_all(&root.directory).await?;
-                    self.open(&root.path, &root.directory).await?;
-                }
+                self.items.push(Item { path, entry, directory, name, present });
+            } else {
+                self.place.make_all(&directory).await?;
+                self.open(&path, &directory).await?;
             }
             self.work().await?;
         }
@@ -279,8 +276,10 @@ impl<'a, P: Place> Restoring<'a, P> {
         let target = self.place.child(&item.directory, &item.name)?;
         let mut plan = plan(&item.entry, item.present.as_ref(), self.force);
         if item.entry.kind == EntryKind::File && item.entry.size > self.place.size_max() {
-            return Err(Failure::error("it is too large to be written through the server")
-                .why(format!("at most {}: use --to", output::size(self.place.size_max()))));
+            let most = output::size(self.place.size_max());
+            return Err(Failure::error(format!(
+                "it is larger than the {most} that go through the server; use --to"
+            )));
         }
         if plan == Plan::Compare {
             let content = self.content(&item).await?;
@@ -419,7 +418,7 @@ async fn whole(
     yes: bool,
 ) -> Result<(), Failure> {
     let ran = workspace.phase != Phase::Terminated;
-    let stops = if ran { "stops it and " } else { "" };
+    let stops = if ran { format!("stops {} and ", workspace.name) } else { String::new() };
     let deed = format!("{stops}makes the whole home of {} what it was at {}", workspace.name, described(at));
     context.confirm(yes, &deed, &workspace.name)?;
     let rests = if ran {

@@ -18,7 +18,7 @@ use crate::{
     clock::Clock,
     failure::{Failure, Kind},
     output::{self, Shown},
-    point::{Absent, GRAMMAR, Point, instant},
+    point::{Absent, Point, TIMES, instant},
     progress::Step,
     server::Server,
 };
@@ -167,8 +167,7 @@ pub async fn list(
 /// The instant after which snapshots are wanted.
 pub fn since(text: &str) -> Result<OffsetDateTime, Failure> {
     instant(text, &Clock::read()).ok_or_else(|| {
-        Failure::new(Kind::Usage, format!("`{text}` is no time"))
-            .next("as --since 2h, --since 14:03 or --since 2026-01-31")
+        Failure::new(Kind::Usage, format!("`{text}` is no time")).next(format!("write it as {TIMES}"))
     })
 }
 
@@ -245,14 +244,15 @@ fn explain(absent: Absent<'_>, workspace: &Workspace, text: &str, clock: &Clock)
                 .next(format!("burrow history {name}"))
         }
         Absent::Unknown(near) => {
-            let meant = if let [Record { name: Some(meant), .. }] = near.as_slice() {
-                format!("did you mean `{}`? ", output::printable(meant))
-            } else {
-                String::new()
+            let why = match near.as_slice() {
+                [Record { name: Some(meant), .. }] => {
+                    format!("did you mean `{}`?", output::printable(meant))
+                }
+                newest => format!("it is no time, and no name; the newest: {}", choices(newest)),
             };
             Failure::new(Kind::NotFound, format!("{name} has no snapshot `{text}`"))
-                .why(format!("{meant}the nearest: {}", choices(&near)))
-                .next(format!("burrow history {name}; --at takes {GRAMMAR}"))
+                .why(why)
+                .next(format!("burrow history {name}, or a time such as {TIMES}"))
         }
         Absent::Several(several) => {
             Failure::new(Kind::Usage, format!("`{text}` is the beginning of several snapshots of {name}"))

@@ -23,8 +23,8 @@ use crate::{
 };
 
 impl Shown for Workspace {
-    const COLUMNS: &'static [&'static str] =
-        &["name", "state", "owner", "template", "home", "safe", "last used"];
+    const COLUMNS: &'static [&'static str] = &["name", "state", "owner", "home", "safe", "last used"];
+    const WIDE: &'static [&'static str] = &["template", "stored", "created"];
 
     fn cells(&self) -> Vec<String> {
         let now = OffsetDateTime::now_utc();
@@ -32,10 +32,17 @@ impl Shown for Workspace {
             self.name.clone(),
             state(self),
             self.owner_name.clone(),
-            self.template.clone(),
             home(self),
             safe(self, now),
             ago(self.last_used_at, now),
+        ]
+    }
+
+    fn wide_cells(&self) -> Vec<String> {
+        vec![
+            self.template.clone(),
+            self.stored_bytes.map_or_else(|| "–".to_owned(), output::size),
+            ago(Some(self.created_at), OffsetDateTime::now_utc()),
         ]
     }
 
@@ -125,6 +132,8 @@ fn home_bytes(workspace: &Workspace) -> u64 {
 fn safe(workspace: &Workspace, now: OffsetDateTime) -> String {
     match (workspace.phase, workspace.unreplicated_seconds) {
         (Phase::Running, Some(0)) => "now".to_owned(),
+        // Not "now", be it a second ago.
+        (Phase::Running, Some(seconds @ 1..60)) => format!("{seconds} s ago"),
         (Phase::Running, Some(seconds)) => output::ago(now - time::Duration::seconds(seconds.into()), now),
         _ => ago(workspace.safe_at, now),
     }
@@ -132,9 +141,7 @@ fn safe(workspace: &Workspace, now: OffsetDateTime) -> String {
 
 fn notice(notice: HomeNotice) -> &'static str {
     match notice {
-        HomeNotice::StoreUnavailable => {
-            "the store takes nothing at the moment: what is written stays on the host until it does"
-        }
+        HomeNotice::StoreUnavailable => "the store takes nothing now: what is written waits on the host",
         HomeNotice::Throttled => "more is written than the store takes: writing is slowed down",
         HomeNotice::HostDiskFull => "the host's disk is nearly full: writing waits",
     }
