@@ -3,12 +3,17 @@
 //! Every option has an environment variable `BURROW_<OPTION>`; the option wins. Secrets are no options: a token comes from
 //! standard input, `BURROW_TOKEN` or the credentials file.
 
+mod past;
+
 use std::{net::IpAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::Styles};
 use clap_complete::Shell;
 use protocol::TerminalId;
 
+pub use self::past::{
+    Admin, Check, Fork, Grow, Growth, History, Listed, Restore, Retention, Snapshot, Volume,
+};
 use crate::output::Format;
 
 const EXIT_STATUSES: &str = "\
@@ -30,7 +35,8 @@ Examples:
   burrow up                       everything on this machine; prints a link
   burrow login http://127.0.0.1:8080
   burrow create demo && burrow attach demo
-  burrow exec demo -- uname -a",
+  burrow exec demo -- uname -a
+  burrow restore demo --at 10m notes.txt",
     after_help = EXIT_STATUSES,
     styles = Styles::plain(),
     max_term_width = 100,
@@ -47,7 +53,7 @@ pub struct Arguments {
 
 #[derive(Clone, Debug, Args)]
 pub struct Global {
-    /// How to print: a table, JSON or names
+    /// How to print: a table, a wider one, JSON or names
     #[arg(
         short,
         long,
@@ -95,6 +101,13 @@ pub enum Command {
     #[command(before_long_help = "Examples:\n  burrow show demo\n  burrow show demo -o json")]
     Show(OneWorkspace),
     Delete(Delete),
+    History(History),
+    Restore(Restore),
+    /// Snapshots: a home as it was at an instant
+    #[command(subcommand)]
+    Snapshot(Snapshot),
+    Fork(Fork),
+    Grow(Grow),
     Attach(Attach),
     /// List the terminals of a workspace
     #[command(before_long_help = "Examples:\n  burrow terminals demo")]
@@ -129,6 +142,12 @@ Examples:
     /// Personal access tokens, for programs
     #[command(subcommand)]
     Token(Token),
+    /// What a home is made of in the object store
+    #[command(subcommand)]
+    Volume(Volume),
+    /// What an installation's owner decides
+    #[command(subcommand)]
+    Admin(Admin),
 }
 
 /// Run everything on this machine: database, store, controller, gateway, machines

@@ -13,7 +13,7 @@ use crate::{
     arguments,
     commands::Context,
     failure::{Failure, Kind},
-    output::{self, Format, Shown},
+    output::{self, Shown},
     up::{
         place::{self, DataDirectory},
         postgres::Postgres,
@@ -95,7 +95,7 @@ pub async fn doctor(context: &Context, arguments: &arguments::Doctor) -> Result<
     findings.push(space(arguments.data_dir.as_deref()));
     context.output.list(&findings)?;
     let missing = findings.iter().any(|finding| finding.verdict == Verdict::Missing);
-    if context.output.format == Format::Table && missing {
+    if context.output.format.is_for_people() && missing {
         output::line("\nMachines cannot run here yet.")?;
     }
     Ok(if missing { Kind::Error.status() } else { 0 })

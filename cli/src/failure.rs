@@ -111,6 +111,14 @@ impl Failure {
         self.code == Some(code)
     }
 
+    /// What and why in one line, for one of many things.
+    pub fn words(&self) -> String {
+        match &self.why {
+            Some(why) => format!("{}: {why}", self.what),
+            None => self.what.clone(),
+        }
+    }
+
     /// Writes it for a person to standard error.
     pub fn report(&self) {
         // Nobody is left to tell when standard error is closed.

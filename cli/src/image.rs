@@ -26,6 +26,6 @@ fn print(context: &Context, built: &Built) -> Result<(), Failure> {
     match context.output.format {
         Format::Json => context.output.json(built),
         Format::Name => output::line(&built.name),
-        Format::Table => output::line(&built.directory.display().to_string()),
+        Format::Table | Format::Wide => output::line(&built.directory.display().to_string()),
     }
 }

@@ -7,19 +7,21 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 
 use crate::{
-    arguments::{Arguments, Auth, Command},
+    arguments::{Arguments, Auth, Command, Volume},
     commands::Context,
     failure::{Failure, Kind},
 };
 
 pub mod arguments;
 pub mod browser;
+pub mod clock;
 pub mod commands;
 pub mod credentials;
 pub mod doctor;
 pub mod failure;
 pub mod image;
 pub mod output;
+pub mod point;
 pub mod progress;
 pub mod runner;
 pub mod server;
@@ -63,6 +65,15 @@ async fn perform(arguments: Arguments) -> Result<u8, Failure> {
         Command::Stop(stop) => interruptible(commands::workspace::stop(&context, stop)).await,
         Command::Show(target) => interruptible(commands::workspace::show(&context, &target.workspace)).await,
         Command::Delete(delete) => interruptible(commands::workspace::delete(&context, delete)).await,
+        Command::History(history) => interruptible(commands::history::history(&context, history)).await,
+        Command::Snapshot(snapshot) => interruptible(commands::snapshot::snapshot(&context, snapshot)).await,
+        Command::Restore(restore) => interruptible(commands::restore::restore(&context, restore)).await,
+        Command::Fork(fork) => interruptible(commands::fork::fork(&context, fork)).await,
+        Command::Grow(grow) => interruptible(commands::workspace::grow(&context, grow)).await,
+        Command::Volume(Volume::Check(check)) => {
+            interruptible(commands::volume::check(&context, check)).await
+        }
+        Command::Admin(admin) => interruptible(commands::admin::admin(&context, admin)).await,
         Command::Open(target) => interruptible(commands::workspace::open(&context, &target.workspace)).await,
         Command::Terminals(target) => {
             interruptible(commands::workspace::terminals(&context, &target.workspace)).await

@@ -1,6 +1,6 @@
 //! What goes to standard output: a table for people, JSON for programs, names for shells. It knows no command.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, presets};
@@ -14,10 +14,19 @@ pub enum Format {
     /// Columns for people.
     #[default]
     Table,
+    /// More columns.
+    Wide,
     /// One JSON value; stable, times in RFC 3339, sizes in bytes.
     Json,
     /// One name a line.
     Name,
+}
+
+impl Format {
+    /// Whether a person reads it.
+    pub fn is_for_people(self) -> bool {
+        matches!(self, Self::Table | Self::Wide)
+    }
 }
 
 /// How a command answers.
@@ -28,10 +37,15 @@ pub struct Output {
     pub quiet: bool,
 }
 
-/// A thing that can be shown in all three forms.
+/// A thing that can be shown in all forms.
 pub trait Shown: Serialize {
     const COLUMNS: &'static [&'static str];
+    /// Further columns of [`Format::Wide`].
+    const WIDE: &'static [&'static str] = &[];
     fn cells(&self) -> Vec<String>;
+    fn wide_cells(&self) -> Vec<String> {
+        Vec::new()
+    }
     fn name(&self) -> String;
     /// What `--quiet` prints.
     fn id(&self) -> String;
@@ -44,6 +58,10 @@ impl Output {
             _ if self.quiet => items.iter().try_for_each(|item| line(&item.id())),
             Format::Name => items.iter().try_for_each(|item| line(&item.name())),
             Format::Table => table(T::COLUMNS, items.iter().map(Shown::cells)),
+            Format::Wide => table(
+                &[T::COLUMNS, T::WIDE].concat(),
+                items.iter().map(|item| [item.cells(), item.wide_cells()].concat()),
+            ),
         }
     }
 
@@ -52,12 +70,9 @@ impl Output {
             Format::Json => self.json(item),
             _ if self.quiet => line(&item.id()),
             Format::Name => line(&item.name()),
-            Format::Table => {
-                let width = T::COLUMNS.iter().map(|column| column.len()).max().unwrap_or(0) + 1;
-                T::COLUMNS
-                    .iter()
-                    .zip(item.cells())
-                    .try_for_each(|(column, cell)| line(&format!("{:width$} {cell}", format!("{column}:"))))
+            Format::Table => lines(T::COLUMNS, &item.cells()),
+            Format::Wide => {
+                lines(&[T::COLUMNS, T::WIDE].concat(), &[item.cells(), item.wide_cells()].concat())
             }
         }
     }
@@ -77,13 +92,27 @@ impl Output {
     }
 }
 
-/// Writes one line of data. A closed pipe (`burrow list | head -1`) ends the program as it ends any other.
+/// Writes one line of data.
 pub fn line(text: &str) -> Result<(), Failure> {
-    match writeln!(io::stdout().lock(), "{text}") {
+    bytes(format!("{text}\n").as_bytes())
+}
+
+/// Writes data as it is. A closed pipe (`burrow list | head -1`) ends the program as it ends any other.
+pub fn bytes(data: &[u8]) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(data).and_then(|()| stdout.flush()) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(141),
         Err(error) => Err(Failure::error("Standard output cannot be written").because(&error)),
     }
+}
+
+fn lines(columns: &[&str], cells: &[String]) -> Result<(), Failure> {
+    let width = columns.iter().map(|column| column.len()).max().unwrap_or(0) + 1;
+    columns
+        .iter()
+        .zip(cells)
+        .try_for_each(|(column, cell)| line(&format!("{:width$} {cell}", format!("{column}:"))))
 }
 
 fn table(columns: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Result<(), Failure> {
@@ -99,6 +128,19 @@ fn table(columns: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Result<()
 /// Text of a guest or another user, without what a terminal would obey.
 pub fn printable(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
+}
+
+/// A guest's text of many lines, without what a terminal would obey; tabs and line ends stay.
+pub fn printable_text(text: &str) -> String {
+    let obeyed = |character: char| character.is_control() && !matches!(character, '\n' | '\t');
+    text.chars().map(|character| if obeyed(character) { '\u{fffd}' } else { character }).collect()
+}
+
+/// Whether to colour what goes to standard output: a person looks on, and has not said no (no-color.org).
+pub fn is_coloured() -> bool {
+    let said_no = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+    io::stdout().is_terminal() && !said_no && !dumb
 }
 
 /// "3 MiB": sizes as people read them.
@@ -151,6 +193,7 @@ mod tests {
     #[test]
     fn terminal_commands_in_names_are_not_obeyed() {
         assert_eq!(printable("a\x1b]0;x\x07b\nc"), "a\u{fffd}]0;x\u{fffd}b\u{fffd}c");
+        assert_eq!(printable_text("a\x1b[2J\tb\r\nc"), "a\u{fffd}[2J\tb\u{fffd}\nc");
     }
 
     #[test]

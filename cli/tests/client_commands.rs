@@ -1,150 +1,10 @@
 //! Client commands against a server that answers from a script: what is sent, what is printed, which status. The real
 //! controller is met by the whole-path tests.
 
-use std::{
-    collections::VecDeque,
-    process::{Command, Output, Stdio},
-    sync::{Arc, Mutex},
-};
+mod scripted;
 
-use axum::{
-    Router,
-    body::Bytes,
-    extract::State,
-    http::{HeaderMap, Method, StatusCode, Uri, header},
-    response::{IntoResponse, Response},
-};
+use scripted::{Answer, ID, OTHER, Script, Setting, event, text, workspace};
 use serde_json::{Value, json};
-
-const ID: &str = "01900000-0000-7000-8000-000000000001";
-const OTHER: &str = "01900000-0000-7000-8000-000000000002";
-
-/// What the server was asked, and what it answers next to each `METHOD /path`.
-#[derive(Clone, Default)]
-struct Script {
-    answers: Arc<Mutex<Vec<Route>>>,
-    asked: Arc<Mutex<Vec<Asked>>>,
-}
-
-type Route = (String, VecDeque<Answer>);
-/// Route, body, credential.
-type Asked = (String, String, String);
-
-#[derive(Clone)]
-enum Answer {
-    Json(u16, Value),
-    Events(String),
-}
-
-impl Script {
-    fn on(self, route: &str, answer: Answer) -> Self {
-        {
-            let mut answers = self.answers.lock().expect("not poisoned");
-            match answers.iter_mut().find(|(known, _)| known == route) {
-                Some((_, queue)) => queue.push_back(answer),
-                None => answers.push((route.to_owned(), VecDeque::from([answer]))),
-            }
-        }
-        self
-    }
-
-    fn json(self, route: &str, value: Value) -> Self {
-        self.on(route, Answer::Json(200, value))
-    }
-
-    fn problem(self, route: &str, status: u16, code: &str, detail: &str) -> Self {
-        let problem = json!({
-            "type": format!("about:blank#{code}"), "title": "No", "status": status, "detail": detail,
-            "code": code, "request_id": "request-7",
-        });
-        self.on(route, Answer::Json(status, problem))
-    }
-
-    fn bodies(&self, route: &str) -> Vec<String> {
-        let asked = self.asked.lock().expect("not poisoned");
-        asked.iter().filter(|(known, ..)| known == route).map(|(_, body, _)| body.clone()).collect()
-    }
-
-    fn credentials(&self) -> Vec<String> {
-        self.asked.lock().expect("not poisoned").iter().map(|(.., credential)| credential.clone()).collect()
-    }
-}
-
-async fn answer(
-    State(script): State<Script>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let route = format!("{method} {}", uri.path().trim_start_matches("/api/v1"));
-    let credential =
-        headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or("").to_owned();
-    let body = String::from_utf8_lossy(&body).into_owned();
-    script.asked.lock().expect("not poisoned").push((route.clone(), body, credential));
-    let mut answers = script.answers.lock().expect("not poisoned");
-    let Some((_, queue)) = answers.iter_mut().find(|(known, _)| *known == route) else {
-        return (StatusCode::NOT_FOUND, format!("no {route} in this script")).into_response();
-    };
-    // The last answer is given for ever.
-    let next = if queue.len() > 1 { queue.pop_front() } else { queue.front().cloned() };
-    match next.expect("made with one") {
-        Answer::Json(status, value) => {
-            let kind = if status < 400 { "application/json" } else { "application/problem+json" };
-            let status = StatusCode::from_u16(status).expect("valid");
-            (status, [(header::CONTENT_TYPE, kind)], value.to_string()).into_response()
-        }
-        Answer::Events(text) => ([(header::CONTENT_TYPE, "text/event-stream")], text).into_response(),
-    }
-}
-
-/// The scripted server, and `burrow` with a home of its own.
-struct Setting {
-    url: String,
-    script: Script,
-    home: tempfile::TempDir,
-    _runtime: tokio::runtime::Runtime,
-}
-
-impl Setting {
-    fn new(script: Script) -> Self {
-        let runtime = tokio::runtime::Runtime::new().expect("threads");
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a port");
-        let url = format!("http://{}", listener.local_addr().expect("bound"));
-        let app = Router::new().fallback(answer).with_state(script.clone());
-        runtime.spawn(async move { axum::serve(listener, app).await });
-        Self { url, script, home: tempfile::tempdir().expect("a directory"), _runtime: runtime }
-    }
-
-    fn command(&self, line: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_burrow"));
-        command
-            .args(line.split_whitespace())
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("HOME", self.home.path())
-            .env("BURROW_URL", &self.url)
-            .stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self, line: &str) -> Output {
-        self.command(line).env("BURROW_TOKEN", "brw_test").output().expect("it runs")
-    }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).expect("UTF-8")
-}
-
-fn workspace(name: &str, phase: &str, revision: u64) -> Value {
-    json!({
-        "id": ID, "name": name, "owner": OTHER, "owner_name": "anna", "template": "base",
-        "resources": {"vcpus": 1, "memory_mib": 512, "home_mib": 1024, "scratch_mib": 1024, "pids": 512},
-        "phase": phase, "access": "write", "revision": revision, "epoch": 1, "steps": [],
-        "created_at": "2026-01-01T00:00:00Z",
-    })
-}
 
 fn stepping(phase: &str, revision: u64, steps: &[(&str, u32)]) -> Value {
     let mut workspace = workspace("demo", phase, revision);
@@ -153,10 +13,6 @@ fn stepping(phase: &str, revision: u64, steps: &[(&str, u32)]) -> Value {
         .map(|(step, second)| json!({"step": step, "since": format!("2026-01-01T00:00:{second:02}Z")}))
         .collect();
     workspace
-}
-
-fn event(workspace: &Value) -> String {
-    format!("event: workspace\ndata: {workspace}\n\n")
 }
 
 fn user() -> Value {

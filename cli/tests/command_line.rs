@@ -87,9 +87,21 @@ fn help_begins_with_examples_and_names_the_statuses() {
     let help = text(&output.stdout);
     assert!(help.starts_with("Examples:\n  burrow up"), "{help}");
     assert!(help.contains("Exit statuses:"), "{help}");
-    for command in
-        ["up", "login", "list", "create", "attach", "exec", "doctor", "class", "token", "completion"]
-    {
+    for command in [
+        "up",
+        "login",
+        "list",
+        "create",
+        "history",
+        "restore",
+        "snapshot",
+        "attach",
+        "exec",
+        "doctor",
+        "class",
+        "token",
+        "completion",
+    ] {
         assert!(
             help.lines().any(|line| line.trim_start().starts_with(command)),
             "{command} is missing: {help}"

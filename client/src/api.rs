@@ -8,7 +8,7 @@ use protocol::{
         Version,
         auth::{DeviceCode, DeviceRequest, DeviceTokenRequest, NewToken, Session, TokenList, TokenSecret},
         class::{Class, ClassAction, ClassList, NewClass, RosterResult},
-        workspace::{NewWorkspace, Workspace, WorkspaceList},
+        workspace::{EditWorkspace, NewWorkspace, Workspace, WorkspaceList},
     },
     exec::ExecRequest,
     problem,
@@ -27,7 +27,7 @@ use crate::{
 pub const API: u32 = 1;
 /// Longest wait for a connection, and for an answer that is no stream.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
 /// Most bytes of an answer; the largest are lists.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Most bytes of a problem.
@@ -120,6 +120,14 @@ impl Api {
         self.post("/workspaces", request).await
     }
 
+    pub async fn edit_workspace(
+        &self,
+        id: WorkspaceId,
+        request: &EditWorkspace,
+    ) -> Result<Workspace, ApiError> {
+        self.json(self.request(Method::PATCH, &format!("/workspaces/{id}")).json(request)).await
+    }
+
     pub async fn start_workspace(&self, id: WorkspaceId) -> Result<Workspace, ApiError> {
         self.post(&format!("/workspaces/{id}/start"), &serde_json::json!({})).await
     }
@@ -193,20 +201,33 @@ impl Api {
         Events::new(self.clone(), format!("/workspaces/{id}/events"))
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
         self.json(self.request(Method::GET, path)).await
     }
 
-    async fn post<B: Serialize, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T, ApiError> {
+    pub(crate) async fn post<B: Serialize, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<T, ApiError> {
         self.json(self.request(Method::POST, path).json(body)).await
     }
 
-    async fn no_answer(&self, method: Method, path: &str) -> Result<(), ApiError> {
+    pub(crate) async fn no_answer(&self, method: Method, path: &str) -> Result<(), ApiError> {
         self.send(self.request(method, path).timeout(ANSWER_TIMEOUT)).await.map(drop)
     }
 
-    async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ApiError> {
-        let response = self.send(request.timeout(ANSWER_TIMEOUT)).await?;
+    pub(crate) async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ApiError> {
+        self.json_within(ANSWER_TIMEOUT, request).await
+    }
+
+    /// The answer to a request that is work for the server.
+    pub(crate) async fn json_within<T: DeserializeOwned>(
+        &self,
+        patience: Duration,
+        request: RequestBuilder,
+    ) -> Result<T, ApiError> {
+        let response = self.send(request.timeout(patience)).await?;
         let request_id = request_id(&response);
         let body = bounded(response, ANSWER_BYTES_MAX).await?;
         serde_json::from_slice(&body).map_err(|source| ApiError::Malformed {
@@ -218,13 +239,18 @@ impl Api {
 
     /// An answer that goes on: its head only, in time.
     pub(crate) async fn stream(&self, path: &str) -> Result<Response, ApiError> {
-        let answer = self.send(self.request(Method::GET, path));
+        self.begun(self.request(Method::GET, path)).await
+    }
+
+    /// The head of an answer whose body is taken as it comes.
+    pub(crate) async fn begun(&self, request: RequestBuilder) -> Result<Response, ApiError> {
+        let answer = self.send(request);
         tokio::time::timeout(ANSWER_TIMEOUT, answer).await.unwrap_or_else(|late| {
             Err(ApiError::Unreachable { url: self.url.clone(), late: true, source: late.into() })
         })
     }
 
-    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{}/api/v1{path}", self.url));
         match &self.token {
             Some(token) => request.bearer_auth(token.expose()),
@@ -233,7 +259,7 @@ impl Api {
     }
 
     /// Sends; an answer that is an error becomes one.
-    async fn send(&self, request: RequestBuilder) -> Result<Response, ApiError> {
+    pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Response, ApiError> {
         let response = request.send().await.map_err(|error| self.unreachable(error))?;
         if response.status().is_success() {
             return Ok(response);

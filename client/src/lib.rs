@@ -3,13 +3,18 @@
 //! Knows the protocol and the network; knows no terminal, no page and no database.
 
 pub mod api;
+pub mod content;
 pub mod error;
 pub mod events;
+mod files;
 pub mod link;
+mod past;
 pub mod socket;
 pub mod splice;
+pub mod upkeep;
 
 pub use api::Api;
+pub use content::Content;
 pub use error::ApiError;
 pub use events::{Event, Events};
 pub use link::{Link, LinkError};

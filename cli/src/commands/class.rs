@@ -130,12 +130,12 @@ pub async fn class(context: &Context, class: Class) -> Result<(), Failure> {
         }
         Class::Delete { target, yes } => {
             let found = find(&server, &target).await?;
-            let what = format!(
-                "the class {} with the workspaces of its {} students",
+            let deed = format!(
+                "deletes the class {} with the workspaces of its {} students, for good",
                 found.name,
                 found.members.len()
             );
-            context.confirm(yes, &what, &found.name)?;
+            context.confirm(yes, &deed, &found.name)?;
             server.delete_class(found.id).await?;
             context.output.say(&format!("Deleted the class {}", found.name));
             Ok(())

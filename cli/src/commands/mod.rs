@@ -1,12 +1,19 @@
 //! The client commands, one noun a file. They speak to a server through [`crate::server::Server`] and print through
 //! [`crate::output::Output`].
 
+pub mod admin;
 pub mod attach;
 pub mod auth;
 pub mod class;
 pub mod exec;
+pub mod fork;
+pub mod history;
+mod place;
+pub mod restore;
+pub mod snapshot;
 pub mod token;
 pub mod version;
+pub mod volume;
 pub mod waiting;
 pub mod workspace;
 
@@ -49,19 +56,18 @@ impl Context {
         server::signed_in(self.url())
     }
 
-    /// Lets something be destroyed only by someone who types its name, or said `--yes`.
-    pub fn confirm(&self, yes: bool, what: &str, name: &str) -> Result<(), Failure> {
+    /// Lets something be destroyed only by someone who types its name, or said `--yes`. `deed`: what would be done, as in
+    /// "deletes the class algo, for good".
+    pub fn confirm(&self, yes: bool, deed: &str, name: &str) -> Result<(), Failure> {
         if yes {
             return Ok(());
         }
         if !self.asks {
-            return Err(Failure::new(
-                Kind::Usage,
-                format!("{what} is not deleted without being asked for twice"),
-            )
-            .next("add --yes"));
+            return Err(Failure::new(Kind::Usage, format!("This {deed}"))
+                .why("it is not done without being asked for twice")
+                .next("add --yes"));
         }
-        eprint!("This deletes {what} for good. Type its name to go on: ");
+        eprint!("This {deed}. Type {name} to go on: ");
         let _ = io::stderr().flush();
         let mut answer = String::new();
         io::stdin()
@@ -72,7 +78,7 @@ impl Context {
         if answer.trim() == name {
             Ok(())
         } else {
-            Err(Failure::new(Kind::Usage, "That is not its name; nothing was deleted"))
+            Err(Failure::new(Kind::Usage, "That is another word; nothing was done"))
         }
     }
 }

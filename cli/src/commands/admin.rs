@@ -1,0 +1,101 @@
+//! `admin retention`, `admin collect`: what an installation's owner decides.
+
+use client::upkeep::Collected;
+use protocol::api::snapshot::Retention as Record;
+
+use super::Context;
+use crate::{
+    arguments::{Admin, Retention},
+    failure::Failure,
+    output::{self, Shown},
+    progress::Step,
+};
+
+impl Shown for Record {
+    const COLUMNS: &'static [&'static str] = &["every one", "one a minute", "one an hour", "one a day"];
+
+    fn cells(&self) -> Vec<String> {
+        [self.all_hours, self.minutely_hours, self.hourly_hours, self.daily_hours].map(lasting).to_vec()
+    }
+
+    fn name(&self) -> String {
+        self.cells().join(" ")
+    }
+
+    fn id(&self) -> String {
+        Shown::name(self)
+    }
+}
+
+fn lasting(hours: u32) -> String {
+    match hours {
+        0 => "not kept".to_owned(),
+        hours if hours.is_multiple_of(24) && hours > 24 => format!("for {} days", hours / 24),
+        1 => "for 1 hour".to_owned(),
+        hours => format!("for {hours} hours"),
+    }
+}
+
+impl Shown for Collected {
+    const COLUMNS: &'static [&'static str] = &["deleted", "freed", "waiting", "of size"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.deleted_objects.to_string(),
+            output::size(self.deleted_bytes),
+            self.waiting_objects.to_string(),
+            output::size(self.waiting_bytes),
+        ]
+    }
+
+    fn name(&self) -> String {
+        self.deleted_objects.to_string()
+    }
+
+    fn id(&self) -> String {
+        Shown::name(self)
+    }
+}
+
+pub async fn admin(context: &Context, admin: Admin) -> Result<(), Failure> {
+    let server = context.server()?;
+    match admin {
+        Admin::Retention(wanted) => {
+            let present = server.retention().await?;
+            let next = edited(present, &wanted);
+            if next == present {
+                return context.output.one(&present);
+            }
+            if is_shorter(next, present) {
+                let deed = "lets snapshots of all homes go sooner: those that are too old by it go for good";
+                context.confirm(wanted.yes, deed, "retention")?;
+            }
+            let kept = server.set_retention(&next).await?;
+            context.output.say("Snapshots of all homes thin out by it from now on");
+            context.output.one(&kept)
+        }
+        Admin::Collect => {
+            let step = Step::begin(context.style, "Collecting what no home refers to");
+            let collected = server.collect().await?;
+            step.done();
+            context.output.one(&collected)
+        }
+    }
+}
+
+fn edited(present: Record, wanted: &Retention) -> Record {
+    Record {
+        all_hours: wanted.all_hours.unwrap_or(present.all_hours),
+        minutely_hours: wanted.minutely_hours.unwrap_or(present.minutely_hours),
+        hourly_hours: wanted.hourly_hours.unwrap_or(present.hourly_hours),
+        daily_hours: wanted.daily_hours.unwrap_or(present.daily_hours),
+    }
+}
+
+/// Whether something goes that would have stayed.
+fn is_shorter(next: Record, present: Record) -> bool {
+    next.all_hours < present.all_hours
+        || next.minutely_hours < present.minutely_hours
+        || next.hourly_hours < present.hourly_hours
+        || next.daily_hours < present.daily_hours
+}

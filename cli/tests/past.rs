@@ -1,0 +1,407 @@
+//! A home's past from the command line: which snapshot words mean, what is shown of it, what is asked of the server.
+
+mod scripted;
+
+use scripted::{
+    Answer, ID, OTHER, Script, Setting, event,
+    past::{File, Moment, moment, past},
+    text, workspace,
+};
+use serde_json::{Value, json};
+
+const NEW: &str = "01a00000-0003-7000-8000-000000000003";
+const EXAM: &str = "01a00000-0002-7000-8000-000000000002";
+const OLD: &str = "01a00000-0001-7000-8000-000000000001";
+
+/// Two hours: a note that was written, named, changed, and a file that came and went.
+fn moments() -> Vec<Moment> {
+    vec![
+        moment(NEW, None, 5, &[("notes.txt", File::Text("two\n", 0o644)), ("src/a", File::Text("a", 0o644))]),
+        moment(
+            EXAM,
+            Some("before-exam"),
+            60,
+            &[
+                ("notes.txt", File::Text("one\n", 0o600)),
+                ("gone.txt", File::Text("gone", 0o644)),
+                ("src/link", File::Link("../notes.txt")),
+            ],
+        ),
+        moment(OLD, None, 120, &[("src/a", File::Text("a", 0o644))]),
+    ]
+}
+
+fn setting() -> Setting {
+    let (script, routes) = past("running", &moments());
+    Setting::serving(script, routes)
+}
+
+/// The status, the data and the words.
+fn run(setting: &Setting, line: &[&str]) -> (Option<i32>, String, String) {
+    let output = setting.command("").args(line).env("BURROW_TOKEN", "brw_test").output().expect("it runs");
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn history_lists_snapshots_newest_first_in_all_forms() {
+    let setting = setting();
+    let (status, table, words) = run(&setting, &["history", "demo"]);
+    assert_eq!((status, words.as_str()), (Some(0), ""));
+    let lines: Vec<&str> = table.lines().collect();
+    assert!(lines[0].starts_with("ID") && lines[0].ends_with("NAME"), "{table}");
+    assert!(lines[1].starts_with("01a00000-0003") && lines[1].contains("5 min ago"), "{table}");
+    assert!(lines[2].contains("asked") && lines[2].ends_with("before-exam"), "{table}");
+    assert_eq!(lines.len(), 4, "all pages: {table}");
+    assert!(lines.iter().all(|line| line.chars().count() <= 80), "{table}");
+
+    let (_, wide, _) = run(&setting, &["history", "demo", "-o", "wide"]);
+    assert!(wide.contains("STORED") && wide.contains("+00:00"), "{wide}");
+    let (_, quiet, _) = run(&setting, &["history", "demo", "-q"]);
+    assert_eq!(quiet, format!("{NEW}\n{EXAM}\n{OLD}\n"));
+    let (_, names, _) = run(&setting, &["snapshot", "ls", "demo", "-o", "name"]);
+    assert_eq!(names, format!("{NEW}\nbefore-exam\n{OLD}\n"));
+    let (_, listed, _) = run(&setting, &["history", "demo", "-o", "json"]);
+    let listed: Value = serde_json::from_str(&listed).expect("JSON");
+    assert_eq!((&listed[1]["id"], &listed[1]["uploaded_bytes"]), (&json!(EXAM), &json!(1024)));
+}
+
+#[test]
+fn history_is_bounded_by_number_and_time() {
+    let setting = setting();
+    let (_, one, words) = run(&setting, &["history", "demo", "--limit", "1", "-o", "name"]);
+    assert_eq!((one.as_str(), words.as_str()), (format!("{NEW}\n").as_str(), ""));
+    let (_, _, words) = run(&setting, &["history", "demo", "--limit", "2"]);
+    assert!(words.contains("There are older ones"), "{words}");
+    let (_, since, _) = run(&setting, &["history", "demo", "--since", "90m", "-q"]);
+    assert_eq!(since, format!("{NEW}\n{EXAM}\n"));
+    let (status, _, words) = run(&setting, &["history", "demo", "--since", "1m"]);
+    assert_eq!(status, Some(0));
+    assert!(words.contains("no snapshots since 1m"), "{words}");
+    let (status, _, words) = run(&setting, &["history", "demo", "--since", "soon"]);
+    assert_eq!(status, Some(2));
+    assert!(words.contains("`soon` is no time"), "{words}");
+}
+
+#[test]
+fn a_file_is_printed_as_it_was() {
+    let setting = setting();
+    let shown_at = moments()[1].shown_at();
+    let shown_at = shown_at.split('.').next().expect("a time");
+    for (at, content) in [
+        ("latest", "two\n"),
+        ("10m", "one\n"),
+        ("10m ago", "one\n"),
+        ("before-exam", "one\n"),
+        ("01a00000-0002", "one\n"),
+        (EXAM, "one\n"),
+        (shown_at, "one\n"),
+    ] {
+        let (status, data, words) = run(&setting, &["history", "demo", "notes.txt", "--at", at]);
+        assert_eq!((status, data.as_str()), (Some(0), content), "{at}: {words}");
+        assert!(words.starts_with("demo, notes.txt at "), "{words}");
+    }
+    let (_, data, words) = run(&setting, &["history", "demo", "notes.txt", "--at", "10m", "-q"]);
+    assert_eq!((data.as_str(), words.as_str()), ("one\n", ""));
+}
+
+#[test]
+fn a_directory_is_listed_as_it_was() {
+    let setting = setting();
+    let (_, home, words) = run(&setting, &["history", "demo", "--at", "before-exam"]);
+    assert!(words.contains("demo, its home at before-exam, "), "{words}");
+    assert!(home.contains("-rw-------") && home.contains("drwxr-x---"), "{home}");
+    assert!(home.contains("gone.txt") && home.lines().any(|line| line.ends_with(" src/")), "{home}");
+    let (_, src, _) = run(&setting, &["history", "demo", "src/", "--at", "before-exam"]);
+    assert!(src.contains("link -> ../notes.txt"), "{src}");
+    let (_, names, _) = run(&setting, &["history", "demo", "--at", "before-exam", "-o", "name"]);
+    assert_eq!(names, "gone.txt\nnotes.txt\nsrc\n");
+}
+
+#[test]
+fn what_was_not_there_is_status_3_with_the_nearest() {
+    let setting = setting();
+    for (line, status, expected) in [
+        (&["history", "demo", "--at", "1w"][..], 3, "the oldest is of "),
+        (&["history", "demo", "--at", "before-exma"], 3, "did you mean `before-exam`?"),
+        (&["history", "demo", "--at", "nonsense"], 3, "01a00000-0003"),
+        (&["history", "demo", "--at", "01a0"], 2, "several snapshots"),
+        (&["history", "demo", "gone.txt", "--at", "latest"], 3, "There was no `gone.txt` then"),
+        (&["history", "demo", "no/where", "--at", "latest"], 3, "next: burrow history demo no/where"),
+        (&["history", "demo", "/etc/passwd", "--at", "latest"], 2, "relative to the home"),
+        (&["history", "demo", "--diff"], 2, "--at"),
+        (&["history", "demo", "--at", "1h", "--with", "2h"], 2, "--diff"),
+        (&["history", "other"], 3, "There is no workspace `other`"),
+    ] {
+        let (code, data, words) = run(&setting, line);
+        assert_eq!((code, data.as_str()), (Some(status), ""), "{line:?}: {words}");
+        assert!(words.contains(expected), "{line:?}: {words}");
+    }
+    let (script, routes) = past("terminated", &[]);
+    let (status, _, words) = run(&Setting::serving(script, routes), &["history", "demo", "--at", "latest"]);
+    assert_eq!(status, Some(3));
+    assert!(words.contains("it has never run") && words.contains("burrow start demo"), "{words}");
+}
+
+#[test]
+fn a_files_versions_are_found_though_it_is_gone() {
+    let setting = setting();
+    let versions = |path: &str| {
+        let (status, data, words) = run(&setting, &["history", "demo", path, "-o", "json"]);
+        assert_eq!(status, Some(0), "{words}");
+        let versions: Vec<Value> = serde_json::from_str(&data).expect("JSON");
+        let short = |version: &Value| (version["snapshot"]["id"].clone(), version["change"].clone());
+        versions.iter().map(short).collect::<Vec<_>>()
+    };
+    assert_eq!(versions("notes.txt"), [(json!(NEW), json!("changed")), (json!(EXAM), json!("added"))]);
+    // Neither the newest nor the oldest snapshot has it.
+    assert_eq!(versions("gone.txt"), [(json!(NEW), json!("removed")), (json!(EXAM), json!("added"))]);
+    assert_eq!(versions("src"), [(json!(OLD), json!(null))]);
+    let (_, table, words) = run(&setting, &["history", "demo", "notes.txt"]);
+    assert!(table.starts_with("ID") && table.contains("changed"), "{table}");
+    assert!(words.contains("burrow restore demo --at ID notes.txt"), "{words}");
+    let (status, _, words) = run(&setting, &["history", "demo", "never"]);
+    assert_eq!(status, Some(3));
+    assert!(words.contains("No snapshot of demo has `never`"), "{words}");
+}
+
+#[test]
+fn changes_and_differences_are_shown_between_two_points() {
+    let (script, routes) = past("running", &moments());
+    let changes = json!({"truncated": true, "changes": [
+        {"path": "gone.txt", "kind": "removed", "entry": "file", "size_before": 4},
+        {"path": "new", "kind": "added", "entry": "directory"},
+    ]});
+    let unified = "--- notes.txt\n+++ notes.txt\n@@ -1 +1 @@\n-one\n+two\u{1b}[2J\n";
+    let script = script
+        .json(&format!("GET /workspaces/{ID}/snapshots/{EXAM}/changes"), changes)
+        .json(
+            &format!("GET /workspaces/{ID}/snapshots/{EXAM}/diff"),
+            json!({"type": "text", "unified": unified}),
+        )
+        .json(
+            &format!("GET /workspaces/{ID}/snapshots/{OLD}/changes"),
+            json!({"truncated": false, "changes": []}),
+        );
+    let setting = Setting::serving(script, routes);
+    let (status, data, words) = run(&setting, &["history", "demo", "--at", "before-exam", "--diff"]);
+    assert_eq!(status, Some(0), "{words}");
+    assert!(data.contains("removed  4 B     –      gone.txt") && data.contains("new/"), "{data}");
+    assert!(words.contains("from before-exam") && words.contains("More has changed"), "{words}");
+    // A pipe gets what a program could apply.
+    let (_, data, _) =
+        run(&setting, &["history", "demo", "notes.txt", "--at", "1h", "--diff", "--with", "latest"]);
+    assert_eq!(data, unified);
+    // The points may come in any order: the older one is first.
+    let (status, _, words) =
+        run(&setting, &["history", "demo", "--at", "before-exam", "--diff", "--with", "110m"]);
+    assert_eq!(status, Some(0), "{words}");
+    assert!(words.contains("Nothing has changed"), "{words}");
+}
+
+#[test]
+fn snapshots_are_taken_named_and_deleted() {
+    let (script, routes) = past("running", &moments());
+    let made = json!({
+        "id": NEW, "name": "good", "kind": "asked", "consistency": "clean", "epoch": 1, "changed_bytes": 1,
+        "uploaded_bytes": 2048, "stored_bytes": 1, "created_at": "2026-01-01T00:00:00Z",
+    });
+    let create = format!("POST /workspaces/{ID}/snapshots");
+    let rename = format!("PATCH /workspaces/{ID}/snapshots/{EXAM}");
+    let delete = format!("DELETE /workspaces/{ID}/snapshots/{EXAM}");
+    let script = script.json(&create, made).json(&rename, json!({})).json(&delete, json!({}));
+    let setting = Setting::serving(script.clone(), routes);
+
+    let (status, _, words) = run(&setting, &["snapshot", "create", "demo", "good"]);
+    assert_eq!(status, Some(0), "{words}");
+    assert!(words.contains("demo: kept as good (2.0 KiB uploaded)"), "{words}");
+    let (_, id, _) = run(&setting, &["snapshot", "create", "demo", "-q"]);
+    assert_eq!(id, format!("{NEW}\n"));
+    assert_eq!(script.bodies(&create), [r#"{"name":"good"}"#, r#"{"name":null}"#]);
+    for name in ["10m", "latest", "yesterday", ""] {
+        let (status, _, words) = run(&setting, &["snapshot", "create", "demo", name]);
+        assert_eq!(status, Some(2), "{words}");
+    }
+    assert_eq!(script.bodies(&create).len(), 2, "nothing was taken for a name that cannot be");
+
+    let (status, _, words) = run(&setting, &["snapshot", "rename", "demo", "1h", "it works"]);
+    assert_eq!(status, Some(0), "{words}");
+    assert_eq!(script.bodies(&rename), [r#"{"name":"it works"}"#]);
+
+    let (status, _, words) = run(&setting, &["snapshot", "delete", "demo", "before-exam"]);
+    assert_eq!(status, Some(2));
+    assert!(words.contains("--yes"), "{words}");
+    // What is destroyed is named, not guessed from a time.
+    assert_eq!(run(&setting, &["snapshot", "rm", "demo", "1h", "-y"]).0, Some(3));
+    assert!(script.bodies(&delete).is_empty());
+    assert_eq!(run(&setting, &["snapshot", "rm", "demo", "before-exam", "-y"]).0, Some(0));
+    assert_eq!(script.bodies(&delete).len(), 1);
+}
+
+#[test]
+fn a_fork_takes_the_next_free_name_and_is_waited_for() {
+    let (script, routes) = past("running", &moments());
+    let fork = format!("POST /workspaces/{ID}/fork");
+    let mut made = workspace("demo-fork-2", "queued", 2);
+    made["id"] = json!(OTHER);
+    let mut running = made.clone();
+    (running["phase"], running["revision"]) = (json!("running"), json!(3));
+    let script = script
+        .problem(&fork, 409, "name_taken", "There is one.")
+        .json(&fork, made)
+        .on(&format!("GET /workspaces/{OTHER}/events"), Answer::Events(event(&running)));
+    let setting = Setting::serving(script.clone(), routes);
+    let (status, _, words) = run(&setting, &["fork", "demo", "--at", "before-exam"]);
+    assert_eq!(status, Some(0), "{words}");
+    assert!(words.contains("demo-fork-2 begins as demo was at before-exam"), "{words}");
+    assert!(words.contains("demo-fork-2: Running") && words.contains("burrow attach demo-fork-2"), "{words}");
+    let asked: Vec<Value> =
+        script.bodies(&fork).iter().map(|body| serde_json::from_str(body).expect("JSON")).collect();
+    assert_eq!(asked[0], json!({"name": "demo-fork", "snapshot": EXAM, "start": true}));
+    assert_eq!(asked[1]["name"], "demo-fork-2");
+}
+
+#[test]
+fn a_fork_of_a_taken_name_is_status_5() {
+    let (script, routes) = past("running", &moments());
+    let fork = format!("POST /workspaces/{ID}/fork");
+    let script = script.problem(&fork, 409, "name_taken", "There is one.");
+    let setting = Setting::serving(script.clone(), routes);
+    assert_eq!(run(&setting, &["fork", "demo", "taken", "--no-start"]).0, Some(5));
+    assert_eq!(script.bodies(&fork), [r#"{"name":"taken","snapshot":null,"start":false}"#]);
+}
+
+#[test]
+fn a_whole_home_is_restored_between_a_stop_and_a_start() {
+    let (script, routes) = past("running", &moments());
+    let events = format!("GET /workspaces/{ID}/events");
+    let restore = format!("POST /workspaces/{ID}/restore");
+    let script = script
+        .json(&format!("POST /workspaces/{ID}/stop"), workspace("demo", "stopping", 2))
+        .on(&events, Answer::Events(event(&workspace("demo", "terminated", 3))))
+        .json(&restore, workspace("demo", "terminated", 4))
+        .json(&format!("POST /workspaces/{ID}/start"), workspace("demo", "queued", 5))
+        .on(&events, Answer::Events(event(&workspace("demo", "running", 6))));
+    let setting = Setting::serving(script.clone(), routes);
+    let line = ["restore", "demo", "--at", "before-exam", "--all"];
+    let (status, _, words) = run(&setting, &line);
+    assert_eq!(status, Some(2), "{words}");
+    assert!(words.contains("stops demo and makes the whole home of demo what it was"), "{words}");
+    assert!(script.bodies(&restore).is_empty());
+    let (status, data, words) = run(&setting, &[&line[..], &["-y"]].concat());
+    assert_eq!((status, data.as_str()), (Some(0), ""), "{words}");
+    assert!(words.contains("demo is as it was at before-exam"), "{words}");
+    assert!(words.contains("To undo it: burrow restore demo --at 01a00000-0003 --all"), "{words}");
+    assert!(words.ends_with("demo: Running\n"), "{words}");
+    assert_eq!(script.bodies(&restore), [format!(r#"{{"snapshot":"{EXAM}"}}"#)]);
+}
+
+#[test]
+fn a_resting_home_is_restored_and_goes_on_resting() {
+    let (script, routes) = past("terminated", &moments());
+    let restore = format!("POST /workspaces/{ID}/restore");
+    let script = script.json(&restore, workspace("demo", "terminated", 4));
+    let setting = Setting::serving(script.clone(), routes);
+    let (status, id, words) = run(&setting, &["restore", "demo", "--at", "1h", "--all", "-y", "-q"]);
+    assert_eq!((status, id.as_str(), words.as_str()), (Some(0), format!("{ID}\n").as_str(), ""));
+    assert!(script.bodies(&format!("POST /workspaces/{ID}/start")).is_empty());
+}
+
+#[test]
+fn a_home_grows_and_says_from_what_to_what() {
+    let mut grown = workspace("demo", "running", 2);
+    grown["resources"]["home_mib"] = json!(6 * 1024);
+    let edit = format!("PATCH /workspaces/{ID}");
+    let script = Script::default()
+        .json("GET /workspaces", json!({"workspaces": [workspace("demo", "running", 1)]}))
+        .json(&edit, grown);
+    let setting = Setting::new(script.clone());
+    let (status, _, words) = run(&setting, &["grow", "demo", "+5G"]);
+    assert_eq!(status, Some(0), "{words}");
+    assert!(words.contains("The home of demo: 1.0 GiB → 6.0 GiB"), "{words}");
+    assert_eq!(script.bodies(&edit), [r#"{"name":null,"home_mib":6144}"#]);
+    let (status, _, words) = run(&setting, &["grow", "demo", "512M"]);
+    assert_eq!(status, Some(2));
+    assert!(words.contains("never shrinks"), "{words}");
+    let (status, _, words) = run(&setting, &["grow", "demo", "1G"]);
+    assert_eq!(status, Some(0));
+    assert!(words.contains("has 1.0 GiB already"), "{words}");
+    assert_eq!(run(&setting, &["grow", "demo", "20"]).0, Some(2));
+    assert_eq!(script.bodies(&edit).len(), 1);
+}
+
+#[test]
+fn a_check_that_finds_damage_is_status_1() {
+    let check = format!("POST /workspaces/{ID}/check");
+    let damage = |repaired: bool| {
+        json!({"snapshots": 1, "objects": 12, "bytes": 4096, "damaged": [
+            {"object": "packs/ab", "message": "It is cut short.", "repaired": repaired},
+        ]})
+    };
+    let script = Script::default()
+        .json("GET /workspaces", json!({"workspaces": [workspace("demo", "terminated", 1)]}))
+        .json(&check, json!({"snapshots": 1, "objects": 12, "bytes": 4096}))
+        .json(&check, damage(false))
+        .json(&check, damage(true));
+    let setting = Setting::new(script.clone());
+    let (status, _, words) = run(&setting, &["volume", "check", "demo"]);
+    assert_eq!(status, Some(0), "{words}");
+    assert!(words.contains("demo: 12 objects, 4.0 KiB, all sound"), "{words}");
+    let (status, table, words) = run(&setting, &["volume", "check", "demo", "--all"]);
+    assert_eq!(status, Some(1));
+    assert!(table.contains("packs/ab") && words.contains("burrow volume check demo --repair"), "{words}");
+    let (status, table, _) = run(&setting, &["volume", "check", "demo", "--repair"]);
+    assert_eq!(status, Some(0));
+    assert!(table.contains("repaired"), "{table}");
+    assert_eq!(
+        script.bodies(&check)[1..],
+        [r#"{"all":true,"repair":false}"#, r#"{"all":false,"repair":true}"#]
+    );
+}
+
+#[test]
+fn retention_is_shown_and_set_with_care() {
+    let present = json!({"all_hours": 1, "minutely_hours": 24, "hourly_hours": 720, "daily_hours": 8760});
+    let script =
+        Script::default().json("GET /retention", present.clone()).json("PUT /retention", present).json(
+            "POST /admin/collect",
+            json!({
+                "deleted_objects": 3, "deleted_bytes": 1024, "waiting_objects": 2, "waiting_bytes": 10,
+            }),
+        );
+    let setting = Setting::new(script.clone());
+    let (_, shown, _) = run(&setting, &["admin", "retention"]);
+    assert!(shown.contains("one a minute: for 24 hours") && shown.contains("for 365 days"), "{shown}");
+    let (status, _, words) = run(&setting, &["admin", "retention", "--hourly-hours", "24"]);
+    assert_eq!(status, Some(2));
+    assert!(words.contains("--yes") && script.bodies("PUT /retention").is_empty(), "{words}");
+    // What stays longer needs no second word.
+    assert_eq!(run(&setting, &["admin", "retention", "--all-hours", "2"]).0, Some(0));
+    let put: Value = serde_json::from_str(&script.bodies("PUT /retention")[0]).expect("JSON");
+    assert_eq!((&put["all_hours"], &put["daily_hours"]), (&json!(2), &json!(8760)));
+    let (_, collected, _) = run(&setting, &["admin", "collect"]);
+    assert!(collected.contains("deleted: 3") && collected.contains("freed:   1.0 KiB"), "{collected}");
+}
+
+#[test]
+fn how_safe_and_how_full_a_home_is_is_said() {
+    let mut running = workspace("demo", "running", 1);
+    running["unreplicated_seconds"] = json!(0);
+    running["home_used_bytes"] = json!(1000 << 20);
+    running["home_notice"] = json!("throttled");
+    running["forked_from"] = json!({"workspace": OTHER, "at": "2026-01-01T00:00:00Z"});
+    let mut behind = workspace("behind", "running", 1);
+    (behind["id"], behind["unreplicated_seconds"]) = (json!(OTHER), json!(12));
+    let setting =
+        Setting::new(Script::default().json("GET /workspaces", json!({"workspaces": [running, behind]})));
+    let (_, table, _) = run(&setting, &["list"]);
+    let lines: Vec<&str> = table.lines().collect();
+    assert!(
+        lines[0].contains("SAFE") && lines[1].contains(" now ") && lines[2].contains(" 12 s ago "),
+        "{table}"
+    );
+    assert!(lines[1].contains("1000 MiB of 1.0 GiB"), "{table}");
+    let (_, shown, words) = run(&setting, &["show", "demo"]);
+    assert!(shown.contains("writing is slowed down"), "{shown}");
+    assert!(shown.contains("behind at 2026-01-01 00:00:00"), "{shown}");
+    assert!(words.contains("Warning: the home is 97 % full. More room: burrow grow demo +5G"), "{words}");
+}
