@@ -20,7 +20,10 @@ use protocol::{
     exec::{ExecEnd, ExecInput, ExecOutput, ExecRequest},
     terminal::{Attach, AttachInfo, ClientMessage, Exit, ServerMessage, Size},
 };
-use rustix::termios::{LocalModes, tcgetattr};
+use rustix::{
+    process::{Pid, Signal, kill_process},
+    termios::{LocalModes, tcgetattr},
+};
 use serde_json::{Value, json};
 
 const ID: &str = "01900000-0000-7000-8000-000000000001";
@@ -297,11 +300,12 @@ fn attach_detaches_and_gives_the_terminal_back() {
 #[test]
 fn attach_ends_by_a_signal_in_order() {
     let setting = Setting::new();
-    let mut attached = setting.attach();
-    attached.shows("prompt$ ");
-    let pid = rustix::process::Pid::from_child(&attached.child);
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("alive");
-    assert_eq!(attached.ends(), 128 + 15);
+    for signal in [Signal::TERM, Signal::HUP, Signal::INT] {
+        let mut attached = setting.attach();
+        attached.shows("prompt$ ");
+        kill_process(Pid::from_child(&attached.child), signal).expect("alive");
+        assert_eq!(attached.ends(), 128 + signal.as_raw());
+    }
 }
 
 #[test]

@@ -1,22 +1,105 @@
 //! Events become lines on standard error: for people where it is a terminal, JSON elsewhere.
 
-use std::io::IsTerminal as _;
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, IsTerminal as _, Write},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
 
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing_subscriber::{
+    EnvFilter, Layer as _, fmt, layer::SubscriberExt as _, registry::LookupSpan, util::SubscriberInitExt as _,
+};
 
 /// The variable that says which events are wanted, as `tracing` filters are written: `burrow=debug,warn`.
 pub const FILTER_VARIABLE: &str = "BURROW_LOG";
 
+/// What the file is told where the variable is unset: enough to find a request by its id.
+const FILE_FILTER: &str = "info,sqlx=warn";
+/// A file of this size becomes the old one, and the old one before it goes.
+const FILE_BYTES_MAX: u64 = 32 * 1024 * 1024;
+
 /// Starts the log. `default` holds where the variable is unset. A second call changes nothing.
 pub fn init(default: &str) {
-    let filter = EnvFilter::try_from_env(FILTER_VARIABLE).unwrap_or_else(|_| EnvFilter::new(default));
-    let registry = tracing_subscriber::registry().with(filter);
-    let terminal = std::io::stderr().is_terminal();
-    let started = if terminal {
-        registry.with(fmt::layer().with_writer(std::io::stderr).with_target(false).compact()).try_init()
-    } else {
-        registry.with(fmt::layer().with_writer(std::io::stderr).json().flatten_event(true)).try_init()
-    };
+    let started = tracing_subscriber::registry().with(standard_error(default)).try_init();
     // The only failure is that a log runs already, which is what was wanted.
     drop(started);
+}
+
+/// As [`init`]; what is of use to whoever looks later goes to `path` too, as JSON.
+pub fn init_with_file(default: &str, path: &Path) -> io::Result<()> {
+    let file = Mutex::new(LogFile::open(path)?);
+    let layer = fmt::layer().with_writer(file).with_ansi(false).json().flatten_event(true);
+    // A full disk costs lines; it must not cost a complaint for each of them.
+    let layer = layer.log_internal_errors(false).with_filter(filter(FILE_FILTER));
+    drop(tracing_subscriber::registry().with(standard_error(default)).with(layer).try_init());
+    Ok(())
+}
+
+fn filter(default: &str) -> EnvFilter {
+    EnvFilter::try_from_env(FILTER_VARIABLE).unwrap_or_else(|_| EnvFilter::new(default))
+}
+
+fn standard_error<S>(default: &str) -> Box<dyn tracing_subscriber::Layer<S> + Send + Sync>
+where
+    S: tracing::Subscriber + for<'a> LookupSpan<'a>,
+{
+    let layer = fmt::layer().with_writer(io::stderr);
+    if io::stderr().is_terminal() {
+        layer.with_target(false).compact().with_filter(filter(default)).boxed()
+    } else {
+        layer.json().flatten_event(true).with_filter(filter(default)).boxed()
+    }
+}
+
+/// A file of bounded size, with one older beside it.
+struct LogFile {
+    path: PathBuf,
+    file: File,
+    bytes: u64,
+}
+
+impl LogFile {
+    fn open(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+        Ok(Self { path: path.to_owned(), bytes: file.metadata()?.len(), file })
+    }
+}
+
+impl Write for LogFile {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.bytes > 0 && self.bytes + line.len() as u64 > FILE_BYTES_MAX {
+            std::fs::rename(&self.path, self.path.with_added_extension("old"))?;
+            *self = Self::open(&self.path)?;
+        }
+        let count = self.file.write(line)?;
+        self.bytes += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_log_becomes_the_old_one() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("burrow.log");
+        let mut log = LogFile::open(&path).expect("opened");
+        let line = vec![b'x'; FILE_BYTES_MAX as usize / 2];
+        for _ in 0..5 {
+            log.write_all(&line).expect("written");
+        }
+        let size = |path: &Path| std::fs::metadata(path).expect("there").len();
+        assert_eq!(size(&path), FILE_BYTES_MAX / 2);
+        assert_eq!(size(&path.with_added_extension("old")), FILE_BYTES_MAX);
+        assert_eq!(std::fs::read_dir(directory.path()).expect("there").count(), 2);
+        assert_eq!(LogFile::open(&path).expect("opened").bytes, FILE_BYTES_MAX / 2, "it goes on in it");
+    }
 }

@@ -112,6 +112,7 @@ impl Edge {
         let upstream = match opened {
             Ok(upstream) => upstream,
             Err(SocketError::Refused(answer)) => {
+                tell_refusal(&admitted, answer.status());
                 return refused_answer(*answer).await;
             }
             Err(SocketError::Link(error)) => return Err(unavailable(&error)),
@@ -158,6 +159,7 @@ impl Edge {
             send(&link, &parts.method, &admitted.address, &headers, body, UPLOAD_DEADLINE).await
         };
         let answer = answer.map_err(|error| fault.refusal(most).unwrap_or_else(|| unavailable(&error)))?;
+        tell_refusal(&admitted, answer.status());
         answered(answer, self.limits.body_silence, admitted.live)
     }
 
@@ -199,6 +201,14 @@ async fn carry(
         End::Revoked => tracing::info!(request_id = %id, "a socket was cut: its session may no longer"),
         End::Stalled => tracing::info!(request_id = %id, "a socket was cut: one side stopped reading"),
         End::Broken(error) => tracing::debug!(request_id = %id, %error, "a socket broke"),
+    }
+}
+
+/// What the workspace refuses is found by its request id as our own refusals are. Its words are the guest's: not for our log.
+fn tell_refusal(admitted: &Admitted, status: StatusCode) {
+    if status.is_client_error() || status.is_server_error() {
+        let (id, workspace) = (admitted.id, admitted.place.workspace);
+        tracing::info!(request_id = %id, %workspace, status = status.as_u16(), "refused by the workspace");
     }
 }
 

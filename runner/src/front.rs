@@ -20,6 +20,7 @@ use protocol::{
     Code, Epoch, Problem, WorkspaceId,
     agent::{ACCESS_HEADER, Kind, MESSAGE_BYTES_MAX, Route, viewer_may_send},
     grant::{Access, Grant, VerifyingKey},
+    problem::REQUEST_ID_HEADER,
 };
 use time::OffsetDateTime;
 use tokio::{
@@ -117,10 +118,12 @@ impl Front {
 
     async fn answer(&self, request: Request<Incoming>, stop: CancellationToken) -> Response<Body> {
         let method = request.method().clone();
+        let id = request.headers().get(REQUEST_ID_HEADER).and_then(|id| id.to_str().ok());
+        let id = id.unwrap_or_default().to_owned();
         let outcome = self.relay(request, stop).await;
         outcome.unwrap_or_else(|Refusal(code, detail)| {
-            tracing::info!(%method, ?code, detail, "a stream was refused");
-            problem(code, detail)
+            tracing::info!(request_id = id, %method, ?code, detail, "a stream was refused");
+            refusal(Problem { request_id: id, ..Problem::new(code, detail) })
         })
     }
 
@@ -295,8 +298,7 @@ fn from_agent(answer: Response<Incoming>) -> Response<Body> {
     answer.map(Body::new)
 }
 
-fn problem(code: Code, detail: String) -> Response<Body> {
-    let problem = Problem::new(code, detail);
+fn refusal(problem: Problem) -> Response<Body> {
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let body = serde_json::to_vec(&problem).expect("plain data");
     let mut response = Response::new(Body::from(body));

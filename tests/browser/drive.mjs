@@ -1,7 +1,8 @@
 // The main job in a real browser: from the one-time link to a home that has survived a stop. Waits for what a person would see,
 // never for a time; keeps a picture of each page at two widths.
 //
-// BURROW_LINK is the one-time link, BURROW_SCREENSHOTS a directory. BURROW_PATIENCE: how long anything may take, in seconds.
+// BURROW_LINK is the one-time link, BURROW_SCREENSHOTS a directory, BURROW_RUNTIME what the machines are.
+// BURROW_PATIENCE: how long anything may take, in seconds.
 import assert from "node:assert/strict";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
@@ -46,6 +47,16 @@ async function picture(page, name, { narrow = true } = {}) {
   await page.setViewportSize(NARROW);
   await settled(page);
   await page.screenshot({ path: file("narrow") });
+  await page.setViewportSize(WIDE);
+  await settled(page);
+}
+
+/** One pane of the workspace, as a phone shows it. */
+async function narrowPicture(page, pane) {
+  await page.setViewportSize(NARROW);
+  await page.getByRole("navigation", { name: "Panes" }).getByRole("button", { name: pane }).click();
+  await settled(page);
+  await page.screenshot({ path: join(pictures, `${String(number).padStart(2, "0")}-${pane.toLowerCase()}-narrow.png`) });
   await page.setViewportSize(WIDE);
   await settled(page);
 }
@@ -105,7 +116,7 @@ await step("the link signs in, and a password is set", async () => {
   await ada.getByLabel("E-mail").fill(PERSON.email);
   await ada.getByLabel("Password").fill(PERSON.password);
   await ada.getByRole("button", { name: "Save and go on" }).click();
-  await ada.getByRole("heading", { name: "Workspaces" }).waitFor();
+  await ada.getByRole("button", { name: "Create a workspace" }).waitFor();
   assert.ok(!ada.url().includes("#"), "the token has left the address");
   await picture(ada, "no-workspaces");
 });
@@ -183,12 +194,52 @@ await step("what a program writes shows in the open editor", async () => {
   await ada.locator(".xterm-helper-textarea").first().focus();
   await type(ada, "echo '# by a program' >> ~/main.py");
   await editorText(ada).filter({ hasText: "# by a program" }).waitFor();
+  await type(ada, "clear; python3 main.py");
+  await ada.locator(".xterm-rows").first().filter({ hasNotText: "answer-42", hasText: "first line" }).waitFor();
   await picture(ada, "workspace");
+  for (const pane of ["Files", "Terminal", "Editor"]) await narrowPicture(ada, pane);
+});
+
+// Only a machine is sure to have them.
+const onMachines = process.env.BURROW_RUNTIME === "microvm";
+if (onMachines) await step("full-screen programs have the whole terminal and give it back", async () => {
+  await ada.locator(".xterm-helper-textarea").first().focus();
+  await type(ada, "vim -u NONE made-by-vim.txt");
+  await sees(ada, /~\s*~/);
+  await ada.keyboard.type("iwritten in vim");
+  await sees(ada, "written in vim");
+  await ada.keyboard.press("Escape");
+  await type(ada, ":wq");
+  await onDisk(ada, workspace, "made-by-vim.txt", "written in vim\n");
+  await type(ada, "htop");
+  await sees(ada, /PID.*USER/s);
+  await picture(ada, "htop", { narrow: false });
+  await ada.keyboard.press("q");
+  await type(ada, "rm made-by-vim.txt; echo back-$((3*3))");
+  await sees(ada, "back-9");
+});
+
+await step("a flood ends with Ctrl-C, and what is too large for the editor says so", async () => {
+  await ada.locator(".xterm-helper-textarea").first().focus();
+  await type(ada, "yes flood");
+  await sees(ada, /flood\s*flood/);
+  await ada.keyboard.press("Control+c");
+  await sees(ada, /\^C.*[$#]/s);
+  await type(ada, "clear; truncate -s 200M huge.log");
+  await treeItem(ada, "huge.log").dblclick();
+  await ada.getByRole("heading", { name: "The file is too large for the editor" }).waitFor();
+  await picture(ada, "too-large");
+  await ada.getByRole("tabpanel", { name: "huge.log" }).getByRole("button", { name: "Close" }).click();
+  await ada.locator(".xterm-helper-textarea").first().focus();
+  await type(ada, "rm huge.log");
+  await treeItem(ada, "huge.log").waitFor({ state: "detached" });
 });
 
 await step("two browsers see each other's edits and cursors", async () => {
   const other = await visitor("other", "dark");
   await other.goto(`${origin}/sign-in`);
+  await other.getByLabel("E-mail").waitFor();
+  await picture(other, "sign-in-dark");
   await other.getByLabel("E-mail").fill(PERSON.email);
   await other.getByLabel("Password").fill(PERSON.password);
   await other.getByRole("button", { name: "Sign in" }).click();

@@ -108,6 +108,11 @@ impl Stack {
         log_of(&self.options)
     }
 
+    /// What `up` wrote to its log, for whoever looks for a request.
+    pub fn log_file(&self) -> String {
+        std::fs::read_to_string(self.options.data.join("burrow.log")).unwrap_or_default()
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id().expect("it runs")
     }

@@ -17,6 +17,7 @@ async fn drive(runtime: &'static str) {
         .current_dir(browser)
         .env("BURROW_LINK", &stack.link)
         .env("BURROW_SCREENSHOTS", target_directory().join("screenshots").join(runtime))
+        .env("BURROW_RUNTIME", runtime)
         .env("BURROW_PATIENCE", PATIENCE.as_secs().to_string())
         .kill_on_drop(true)
         .output();

@@ -165,7 +165,7 @@ async fn a_class_starts_and_stops_as_one_and_strangers_see_nothing() {
     for rest in ["", "/agent/terminals", "/agent/files?path="] {
         let (status, problem) = see(other, rest).await;
         assert_eq!(status, 404, "{rest}: {problem}");
-        assert!(problem["request_id"].as_str().is_some_and(|id| !id.is_empty()), "{problem}");
+        is_logged(&stack, &problem);
     }
     // The teacher looks on, and types nothing.
     let id = own["workspace"]["id"].as_str().expect("an id");
@@ -196,13 +196,15 @@ async fn bad_input_is_refused_and_nothing_is_lost() {
     for path in ["../../etc/passwd", "/etc/passwd", "outside", "root/etc/passwd", "kept/../../x", "a%00b"] {
         let (status, problem) = stack.get(&format!("{base}/files/content?path={path}")).await;
         assert!((400..500).contains(&status), "{path}: {status}");
-        assert!(problem["code"].is_string() && problem["request_id"].is_string(), "{path}: {problem}");
-        assert!(!stack.log().contains("panicked"), "{}", stack.log());
+        assert!(problem["code"].is_string(), "{path}: {problem}");
+        is_logged(&stack, &problem);
     }
     let upload =
         |path: &str| stack.request(reqwest::Method::PUT, &format!("{base}/files/content?path={path}"));
     let huge = upload("huge").header("content-length", (2_u64 << 30).to_string());
-    assert_eq!(answer(huge.body("")).await.0, 413, "two gibibytes are refused before they are sent");
+    let (status, problem) = answer(huge.body("")).await;
+    assert_eq!(status, 413, "two gibibytes are refused before they are sent");
+    is_logged(&stack, &problem);
     assert!((200..300).contains(&answer(upload("new%0Aline").body("x")).await.0));
     let (_, listing) = stack.get(&format!("{base}/files?path=")).await;
     assert!(listing.to_string().contains("new\\nline"), "{listing}");
@@ -217,15 +219,26 @@ async fn bad_input_is_refused_and_nothing_is_lost() {
     ] {
         let (status, problem) = answer(request).await;
         assert_eq!(status, 401, "{name}");
-        assert!(problem["request_id"].is_string(), "{name}: {problem}");
+        is_logged(&stack, &problem);
     }
     let unknown = "/workspaces/00000000-0000-7000-8000-000000000000";
-    assert_eq!(stack.get(unknown).await.0, 404);
+    let (status, problem) = stack.get(unknown).await;
+    assert_eq!(status, 404);
+    is_logged(&stack, &problem);
     for internal in ["bootstrap", "freeze", "health"] {
         assert_eq!(stack.get(&format!("{base}/{internal}")).await.0, 404, "{internal} is the runner's own");
     }
     assert_eq!(stack.sh("demo", "cat ~/kept").await, "kept\n");
+    let log = stack.log_file();
+    assert!(!stack.log().contains("panicked") && !log.contains("panicked"), "{}", stack.log());
+    assert!(!log.contains(&stack.token) && !log.contains("brw_none"), "no credential is written down");
     stack.interrupt().await;
+}
+
+/// A refusal is found in the server's log by the id that the person was given.
+fn is_logged(stack: &Stack, problem: &Value) {
+    let id = problem["request_id"].as_str().unwrap_or_default();
+    assert!(!id.is_empty() && stack.log_file().contains(id), "{problem} is not in the log");
 }
 
 #[tokio::test]

@@ -2,6 +2,8 @@
 import { createRoot } from "react-dom/client";
 import { App } from "./app";
 import { startTheme } from "./ui/theme";
+import "@fontsource-variable/inter/wght.css";
+import "@fontsource-variable/jetbrains-mono/wght.css";
 import "./ui/tokens.css";
 import "./ui/base.css";
 

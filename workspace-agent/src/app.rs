@@ -11,15 +11,16 @@ use std::{
 use axum::{
     Json, Router,
     body::to_bytes,
-    extract::{DefaultBodyLimit, State},
+    extract::{DefaultBodyLimit, Request, State},
     http::{HeaderMap, StatusCode, header},
-    middleware::{from_fn, map_response},
+    middleware::{Next, from_fn},
     response::{IntoResponse as _, Response},
     routing::{any, delete, get, post},
 };
 use protocol::{
     Code,
     agent::{ACCESS_HEADER, BOOTSTRAP, Bootstrap, FREEZE, GROW, Grow, HEALTH, Health, JSON_BYTES_MAX, THAW},
+    problem::REQUEST_ID_HEADER,
 };
 
 use crate::{
@@ -28,7 +29,7 @@ use crate::{
     files::{self, home::Home},
     machine::Machine,
     person::Person,
-    problem::{Answer, Refusal},
+    problem::{Answer, Refusal, with_request_id},
     stats,
     terminals::{self, Terminals},
 };
@@ -120,7 +121,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/files/watch", any(files::watch))
         .layer(from_fn({
             let app = app.clone();
-            move |request, next: axum::middleware::Next| {
+            move |request, next: Next| {
                 let ready = app.require_ready();
                 async move {
                     if let Err(refusal) = ready { refusal.into_response() } else { next.run(request).await }
@@ -142,7 +143,7 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(homes)
         .fallback(async || Refusal::new(Code::NotFound, "The agent has no such route."))
         .layer(DefaultBodyLimit::max(JSON_BYTES_MAX as usize))
-        .layer(map_response(as_problem))
+        .layer(from_fn(refuse_in_one_form))
         .with_state(app)
 }
 
@@ -178,7 +179,14 @@ async fn grow(State(app): State<Arc<App>>, Json(request): Json<Grow>) -> Answer<
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Every refusal has one form, also those that the library words.
+/// Every refusal is a problem with the request's id, whoever worded it.
+async fn refuse_in_one_form(request: Request, next: Next) -> Response {
+    let id = request.headers().get(REQUEST_ID_HEADER).and_then(|id| id.to_str().ok());
+    let id = id.unwrap_or_default().to_owned();
+    with_request_id(as_problem(next.run(request).await).await, id)
+}
+
+/// What the library words becomes a problem.
 async fn as_problem(response: Response) -> Response {
     let status = response.status();
     let is_text = response

@@ -22,15 +22,7 @@ const MOTO: &str = "moto[server,s3]==5.2.5";
 
 pub fn test(quick: bool, filter: &[String]) -> Result<()> {
     let mut report = Report::default();
-    report.stage("packages", || {
-        packages::install(packages::UP)?;
-        packages::install(packages::TEST)
-    })?;
-    report.stage("Node.js, web app", || {
-        node::ensure()?;
-        build::web()
-    })?;
-    let moto = report.stage("moto", moto)?;
+    let moto = prepare(&mut report)?;
     report.stage("build", || {
         build::executable(Profile::Dev)?;
         build::agent(Profile::Dev)?;
@@ -56,15 +48,7 @@ pub fn test(quick: bool, filter: &[String]) -> Result<()> {
 /// The tests again with a longer share of the long proofs, optimized.
 pub fn soak(factor: u32, filter: &[String]) -> Result<()> {
     let mut report = Report::default();
-    report.stage("packages", || {
-        packages::install(packages::UP)?;
-        packages::install(packages::TEST)
-    })?;
-    report.stage("Node.js, web app", || {
-        node::ensure()?;
-        build::web()
-    })?;
-    let moto = report.stage("moto", moto)?;
+    let moto = prepare(&mut report)?;
     report.stage("build", || {
         build::executable(Profile::Release)?;
         build::agent(Profile::Release)?;
@@ -85,6 +69,19 @@ pub fn soak(factor: u32, filter: &[String]) -> Result<()> {
         counted(&mut command, cargo_counts)
     });
     report.finish()
+}
+
+/// What all tests need before they are built. Gives moto's server.
+fn prepare(report: &mut Report) -> Result<PathBuf> {
+    report.stage("packages", || {
+        packages::install(packages::UP)?;
+        packages::install(packages::TEST)
+    })?;
+    report.stage("Node.js, web app", || {
+        node::ensure()?;
+        build::web()
+    })?;
+    report.stage("moto", moto)
 }
 
 fn environment(moto: PathBuf) -> BTreeMap<&'static str, PathBuf> {

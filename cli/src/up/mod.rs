@@ -51,7 +51,6 @@ struct Running {
 }
 
 pub async fn up(context: &Context, up: Up) -> Result<(), Failure> {
-    daemon::telemetry::init("warn,sqlx=error");
     let interrupted = daemon::shutdown_on_signals()
         .map_err(|error| Failure::error("Signals cannot be listened to").because(&error))?;
     let running = tokio::select! {
@@ -76,6 +75,9 @@ async fn start(context: &Context, up: &Up) -> Result<Running, Failure> {
     let lock = DataLock::acquire(data.path())?;
     let listener = bind(up.listen, up.port)?;
     data.check_space(SPACE_NEEDED)?;
+    daemon::telemetry::init_with_file("warn,sqlx=error", &data.log()).map_err(|error| {
+        Failure::error("The log cannot be written").because(&error).next("choose another --data-dir")
+    })?;
     let images = Images::prepare(style, up, &data).await?;
     let store = store(style, up, &data).await?;
     let database = database(style, up, &data).await?;

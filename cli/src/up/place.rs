@@ -83,6 +83,10 @@ impl DataDirectory {
         self.0.join("master.key")
     }
 
+    pub fn log(&self) -> PathBuf {
+        self.0.join("burrow.log")
+    }
+
     pub fn images(&self) -> PathBuf {
         self.0.join("images")
     }

@@ -44,8 +44,11 @@ export default function WatchPage({ id }: { id: string }) {
         <PersonMenu />
       </header>
       <p className="watch-note" role="note">
-        <Icon name="eye" /> You are watching. Nothing that you type reaches the machine.{" "}
-        <Link href={back}>Back to the class</Link>
+        <Icon name="eye" />
+        <span>
+          You are watching. Nothing that you type reaches the machine.{" "}
+          <Link href={back}>Back to the class</Link>
+        </span>
       </p>
       {workspace.phase === "running" ? (
         <Watched key={workspace.epoch} id={id} />

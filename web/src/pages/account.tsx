@@ -2,11 +2,10 @@
 import { useState } from "react";
 import { auth } from "../api/calls";
 import { useSession, useUser } from "../session";
-import { Field } from "../ui/parts";
+import { Field, NewPasswordField } from "../ui/parts";
 import { toast } from "../ui/toasts";
 import { Frame } from "./frame";
 import { FormError, useSubmission } from "./gate";
-import { PASSWORD_MAX, PASSWORD_MIN } from "./welcome";
 import "./account.css";
 
 export default function AccountPage() {
@@ -92,14 +91,8 @@ function Password() {
           onChange={(event) => setCurrent(event.target.value)}
         />
       )}
-      <Field
+      <NewPasswordField
         label="New password"
-        type="password"
-        autoComplete="new-password"
-        required
-        minLength={PASSWORD_MIN}
-        maxLength={PASSWORD_MAX}
-        hint={`At least ${PASSWORD_MIN} characters.`}
         wrong={form.field("new")}
         value={next}
         onChange={(event) => setNext(event.target.value)}

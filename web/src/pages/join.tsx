@@ -4,10 +4,9 @@ import { auth } from "../api/calls";
 import { wordsOf } from "../api/client";
 import type { Invitation } from "../api/types";
 import { useSession } from "../session";
-import { Field } from "../ui/parts";
+import { Field, NewPasswordField } from "../ui/parts";
 import { Link, navigate, takeFragment } from "../ui/router";
 import { FormError, Gate, useSubmission } from "./gate";
-import { PASSWORD_MAX, PASSWORD_MIN } from "./welcome";
 
 export function JoinPage() {
   const [token] = useState(takeFragment);
@@ -62,15 +61,9 @@ function Accept({ token, invitation }: { token: string; invitation: Invitation }
           wrong={form.field("name")}
           onChange={(event) => setName(event.target.value)}
         />
-        <Field
+        <NewPasswordField
           label="Password"
-          type="password"
-          autoComplete="new-password"
-          required
           autoFocus
-          minLength={PASSWORD_MIN}
-          maxLength={PASSWORD_MAX}
-          hint={`At least ${PASSWORD_MIN} characters.`}
           wrong={form.field("password")}
           value={password}
           onChange={(event) => setPassword(event.target.value)}

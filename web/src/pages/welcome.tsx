@@ -3,12 +3,9 @@ import { useEffect, useRef, useState } from "react";
 import { auth } from "../api/calls";
 import { wordsOf } from "../api/client";
 import { useSession } from "../session";
-import { Field } from "../ui/parts";
+import { Field, NewPasswordField } from "../ui/parts";
 import { Link, navigate, takeFragment } from "../ui/router";
 import { FormError, Gate, useSubmission } from "./gate";
-
-export const PASSWORD_MIN = 10;
-export const PASSWORD_MAX = 200;
 
 export function WelcomePage() {
   const { user, set } = useSession();
@@ -77,15 +74,9 @@ function SetUp() {
           wrong={form.field("email")}
           onChange={(event) => setEmail(event.target.value)}
         />
-        <Field
+        <NewPasswordField
           label="Password"
-          type="password"
-          autoComplete="new-password"
-          required
           autoFocus
-          minLength={PASSWORD_MIN}
-          maxLength={PASSWORD_MAX}
-          hint={`At least ${PASSWORD_MIN} characters.`}
           wrong={form.field("new")}
           value={password}
           onChange={(event) => setPassword(event.target.value)}

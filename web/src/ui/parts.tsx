@@ -70,6 +70,24 @@ export function Field({ label, hint, wrong, ...input }: FieldProps) {
   );
 }
 
+/** As the controller wants it. */
+const PASSWORD_MIN = 10;
+const PASSWORD_MAX = 200;
+
+export function NewPasswordField(props: FieldProps) {
+  return (
+    <Field
+      type="password"
+      autoComplete="new-password"
+      required
+      minLength={PASSWORD_MIN}
+      maxLength={PASSWORD_MAX}
+      hint={`At least ${PASSWORD_MIN} characters.`}
+      {...props}
+    />
+  );
+}
+
 export function Copyable({ text, what }: { text: string; what: string }) {
   return (
     <span className="command-line">

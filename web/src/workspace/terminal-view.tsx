@@ -106,10 +106,11 @@ export function TerminalView(props: Props) {
   useEffect(() => {
     const element = place.current;
     if (!element) return;
+    const mono = getComputedStyle(document.documentElement).getPropertyValue("--mono");
     const terminal = new Terminal({
       allowProposedApi: true,
       documentOverride: terminalDocument(),
-      fontFamily: getComputedStyle(document.documentElement).getPropertyValue("--mono"),
+      fontFamily: "monospace",
       fontSize: 13,
       lineHeight: 1.2,
       scrollback: SCROLLBACK_LINES,
@@ -211,6 +212,12 @@ export function TerminalView(props: Props) {
     observer.observe(element);
     const onFocus = () => fit(); // another viewer may have changed the size: whoever types decides
     terminal.textarea?.addEventListener("focus", onFocus);
+    // Cells are measured when the font is set: so it is set when it has come.
+    void document.fonts.load(`13px ${mono}`).then(() => {
+      if (!parts.current) return;
+      terminal.options.fontFamily = mono;
+      fit();
+    });
     fit();
     stream.start(element.offsetParent ? { cols: terminal.cols, rows: terminal.rows } : null);
     const stopWaking = wakeOnReturn(stream.socket);

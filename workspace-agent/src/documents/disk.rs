@@ -102,8 +102,11 @@ pub fn load(files: &Files<'_>, path: &HomePath) -> Result<Loaded, Unreadable> {
     if !is_file(&stat) {
         return Err(Unreadable::NotAFile);
     }
+    if stat.st_size as u64 > DOCUMENT_BYTES_MAX {
+        return Err(Unreadable::TooLarge);
+    }
     // It may grow while it is read: one byte more than allowed tells.
-    let mut bytes = Vec::with_capacity(stat.st_size.clamp(0, DOCUMENT_BYTES_MAX as i64) as usize);
+    let mut bytes = Vec::with_capacity(stat.st_size as usize);
     std::fs::File::from(file).take(DOCUMENT_BYTES_MAX + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > DOCUMENT_BYTES_MAX {
         return Err(Unreadable::TooLarge);

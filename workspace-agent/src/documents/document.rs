@@ -47,10 +47,18 @@ pub enum Out {
 
 /// What the document is told.
 enum Say {
-    Join { epoch: Option<String>, answer: oneshot::Sender<Result<Joined, Refused>> },
-    Sync { viewer: ViewerId, message: Bytes },
+    Join {
+        epoch: Option<String>,
+        answer: oneshot::Sender<Result<Joined, Refused>>,
+    },
+    Sync {
+        viewer: ViewerId,
+        message: Bytes,
+    },
     Leave(ViewerId),
     Flush(oneshot::Sender<()>),
+    #[cfg(test)]
+    Break,
 }
 
 pub struct Joined {
@@ -234,6 +242,8 @@ impl Document {
                 }
                 self.answer_flushes();
             }
+            #[cfg(test)]
+            Say::Break => panic!("as the library does on some hostile updates"),
         }
         Next::GoOn
     }
@@ -412,5 +422,41 @@ async fn saved(saving: Option<&mut Saving>) -> (Mark, io::Result<Save>) {
             (*mark, result)
         }
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_document_that_breaks_lets_its_viewers_go_and_is_opened_anew_from_its_file() {
+        let directory = tempfile::tempdir().expect("a directory");
+        for name in ["file", "other"] {
+            std::fs::write(directory.path().join(name), name).expect("written");
+        }
+        let home = Home::new(directory.path().to_owned(), false);
+        home.open_root().expect("it is there");
+        let open = async |name| {
+            let path = HomePath::parse(name).expect("a path");
+            Handle::open(&home, &path, Arc::default()).await.expect("it opens")
+        };
+        let (broken, other) = (open("file").await, open("other").await);
+        let mut before = broken.join(None).await.expect("it runs").expect("admitted");
+        let beside = other.join(None).await.expect("it runs").expect("admitted");
+
+        broken.inbox.send(Say::Break).await.expect("it runs");
+        while before.outbox.recv().await.is_some() {} // the greeting, and then the end
+        assert_eq!(broken.sync(before.viewer, Bytes::new()).await, Err(Ended));
+        assert!(broken.has_ended() && broken.join(None).await.is_err());
+
+        let anew = open("file").await;
+        let stale = anew.join(Some(before.epoch.clone())).await.expect("it runs");
+        let refusal = stale.err().expect("an old state meets no new one");
+        assert_eq!(refusal.reason, RefusalReason::Stale);
+        let after = anew.join(None).await.expect("it runs").expect("admitted");
+        assert_ne!(after.epoch, before.epoch);
+        other.flush().await;
+        assert!(!other.has_ended() && other.join(Some(beside.epoch)).await.expect("it runs").is_ok());
     }
 }

@@ -4,13 +4,18 @@
 //! the same. A change made on disk is an edit of the mirror by one more author, merged into `doc` like everyone's: so
 //! neither the disk nor the editors overwrite each other.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    mem::ManuallyDrop,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+};
 
 use protocol::document::{TEXT_NAME, UPDATE_BYTES_MAX};
 use yrs::{
     ClientID, Doc, GetString as _, OffsetKind, Options, ReadTxn as _, StateVector, Text as _, Transact as _,
-    Update, WriteTxn as _,
-    sync::{AwarenessUpdate, Message, SyncMessage, awareness::AwarenessUpdateEntry},
+    TransactionMut, Update, WriteTxn as _,
+    encoding::read::{Cursor, Error, Read as _},
+    sync::{AwarenessUpdate, Message, SyncMessage, awareness::AwarenessUpdateEntry, protocol::MSG_SYNC},
     updates::{
         decoder::Decode as _,
         encoder::{Encode as _, Encoder as _, EncoderV1},
@@ -100,19 +105,14 @@ impl Shared {
     }
 
     /// Takes a viewer's y-sync message.
+    ///
+    /// Panics if the document cannot be read any more: whoever owns it ends it, and it is opened anew from its file.
     pub fn receive(&mut self, viewer: ViewerId, message: &[u8]) -> Result<Effects, BadMessage> {
-        if message.len() > UPDATE_BYTES_MAX {
+        if message.len() > UPDATE_BYTES_MAX || claims_too_much(message) {
             return Err(BadMessage);
         }
-        match Message::decode_v1(message).map_err(|_| BadMessage)? {
-            Message::Sync(SyncMessage::SyncStep1(state)) => {
-                // Only what is integrated: pending updates of a hostile client could not be encoded.
-                let diff = self.doc.transact().encode_diff_v1(&state);
-                Ok(Effects {
-                    reply: vec![Message::Sync(SyncMessage::SyncStep2(diff)).encode_v1()],
-                    ..Effects::default()
-                })
-            }
+        match decode(|| Message::decode_v1(message))? {
+            Message::Sync(SyncMessage::SyncStep1(state)) => self.difference(&state),
             Message::Sync(SyncMessage::SyncStep2(update) | SyncMessage::Update(update)) => {
                 self.update(&update)
             }
@@ -122,25 +122,55 @@ impl Shared {
         }
     }
 
+    /// What a viewer who has `state` lacks.
+    fn difference(&self, state: &StateVector) -> Result<Effects, BadMessage> {
+        // Only what is integrated: pending updates of a hostile client could not be encoded.
+        let encode = |state| catch_unwind(AssertUnwindSafe(|| self.doc.transact().encode_diff_v1(state)));
+        match encode(state) {
+            Ok(diff) => Ok(Effects {
+                reply: vec![Message::Sync(SyncMessage::SyncStep2(diff)).encode_v1()],
+                ..Effects::default()
+            }),
+            // Either the question was at fault, or nobody can be answered any more.
+            Err(_) => match encode(&StateVector::default()) {
+                Ok(_) => Err(BadMessage),
+                Err(panic) => resume_unwind(panic),
+            },
+        }
+    }
+
     fn update(&mut self, update: &[u8]) -> Result<Effects, BadMessage> {
-        let update = Update::decode_v1(update).map_err(|_| BadMessage)?;
-        let mut transaction = self.doc.transact_mut();
-        transaction.apply_update(update).map_err(|_| BadMessage)?;
+        let update = decode(|| Update::decode_v1(update))?;
+        let Applied { change, lacks } = self.attempt(|doc| apply(doc, update))??;
         let mut effects = Effects::default();
-        // An update that builds on what we do not have would stay pending for ever, and breaks encoding: forget it and ask.
-        if transaction.has_missing_updates() {
-            transaction.prune_pending();
-            let state = transaction.state_vector();
+        if let Some(state) = lacks {
             effects.reply.push(Message::Sync(SyncMessage::SyncStep1(state)).encode_v1());
         }
-        let change = transaction.encode_update_v1();
-        drop(transaction);
         if change != NO_CHANGE {
             effects.edited = true;
             effects.broadcast.push(Message::Sync(SyncMessage::Update(change.clone())).encode_v1());
             self.ahead.push(change);
         }
         Ok(effects)
+    }
+
+    /// Changes `doc` in a way that the library may not survive; then it is as it was before.
+    fn attempt<T>(&mut self, change: impl FnOnce(&mut TransactionMut<'_>) -> T) -> Result<T, BadMessage> {
+        catch_unwind(AssertUnwindSafe(|| transact(&self.doc, change))).map_err(|_| {
+            self.rebuild();
+            BadMessage
+        })
+    }
+
+    /// Makes `doc` anew of all that it was before it broke: the mirror, and what is ahead of it.
+    fn rebuild(&mut self) {
+        let doc = empty_doc();
+        let settled = self.mirror.transact().encode_diff_v1(&StateVector::default());
+        transact(&doc, |transaction| {
+            transaction.get_or_insert_text(TEXT_NAME);
+            [&settled].into_iter().chain(&self.ahead).for_each(|update| apply_own(transaction, update));
+        });
+        self.doc = doc;
     }
 
     fn presence(&mut self, viewer: ViewerId, update: AwarenessUpdate) -> Effects {
@@ -208,13 +238,8 @@ impl Shared {
 
     /// The file reads as the text did at `mark`: the mirror catches up.
     pub fn settle(&mut self, mark: Mark) {
-        let mut transaction = self.mirror.transact_mut();
-        for update in self.ahead.drain(..mark.0.min(self.ahead.len())) {
-            // Our own encodings: they decode and apply.
-            if let Ok(update) = Update::decode_v1(&update) {
-                let _ = transaction.apply_update(update);
-            }
-        }
+        let settled = self.ahead.drain(..mark.0.min(self.ahead.len()));
+        transact(&self.mirror, |mirror| settled.for_each(|update| apply_own(mirror, &update)));
     }
 
     /// Whether the text has edits that the file has not.
@@ -234,21 +259,71 @@ impl Shared {
         if edits.is_empty() {
             return None;
         }
-        let change = {
-            let mut transaction = self.mirror.transact_mut();
-            let text = transaction.get_or_insert_text(TEXT_NAME);
+        let change = transact(&self.mirror, |mirror| {
+            let text = mirror.get_or_insert_text(TEXT_NAME);
             for edit in edits {
-                text.remove_range(&mut transaction, edit.at, edit.delete);
-                text.insert(&mut transaction, edit.at, &edit.insert);
+                text.remove_range(mirror, edit.at, edit.delete);
+                text.insert(mirror, edit.at, &edit.insert);
             }
-            transaction.encode_update_v1()
-        };
-        let update = Update::decode_v1(&change).ok()?;
-        self.doc.transact_mut().apply_update(update).ok()?;
+            mirror.encode_update_v1()
+        });
+        transact(&self.doc, |doc| apply_own(doc, &change));
         let mut message = EncoderV1::new();
         Message::Sync(SyncMessage::Update(change)).encode(&mut message);
         Some(message.to_vec())
     }
+}
+
+struct Applied {
+    /// What the update changed.
+    change: Vec<u8>,
+    /// The state to ask from, if the update builds on what is not here.
+    lacks: Option<StateVector>,
+}
+
+fn apply(doc: &mut TransactionMut<'_>, update: Update) -> Result<Applied, BadMessage> {
+    doc.apply_update(update).map_err(|_| BadMessage)?;
+    // An update that builds on what we do not have would stay pending for ever, and breaks encoding: forget it and ask.
+    let lacks = doc.has_missing_updates().then(|| {
+        doc.prune_pending();
+        doc.state_vector()
+    });
+    Ok(Applied { change: doc.encode_update_v1(), lacks })
+}
+
+/// Applies what we have encoded ourselves, which decodes and applies.
+fn apply_own(doc: &mut TransactionMut<'_>, update: &[u8]) {
+    if let Ok(update) = Update::decode_v1(update) {
+        let _ = doc.apply_update(update);
+    }
+}
+
+/// Changes `doc` in one transaction. If that panics, `doc` is locked for good and its transaction is leaked: dropping it
+/// would commit what is half done, and panic again while unwinding, which ends the process.
+fn transact<T>(doc: &Doc, change: impl FnOnce(&mut TransactionMut<'_>) -> T) -> T {
+    let mut transaction = ManuallyDrop::new(doc.transact_mut());
+    let changed = change(&mut transaction);
+    drop(ManuallyDrop::into_inner(transaction));
+    changed
+}
+
+/// Decodes a viewer's bytes, which the library does not survive in every case. Nothing is touched yet.
+fn decode<T, E>(decode: impl FnOnce() -> Result<T, E>) -> Result<T, BadMessage> {
+    catch_unwind(AssertUnwindSafe(decode)).map_err(|_| BadMessage)?.map_err(|_| BadMessage)
+}
+
+/// Whether a message says that it holds more entries than it has bytes: the library makes room for all before it reads one.
+fn claims_too_much(message: &[u8]) -> bool {
+    let mut message = Cursor::new(message);
+    let mut content = || {
+        if message.read_var::<u32>()? == u32::from(MSG_SYNC) {
+            message.read_var::<u32>()?;
+        }
+        let content = message.read_buf()?;
+        // States, updates and presences all begin with the number of clients in them.
+        Ok::<_, Error>(Cursor::new(content).read_var::<u64>()? > content.len() as u64)
+    };
+    content().unwrap_or(false)
 }
 
 fn text_of(doc: &Doc) -> String {
@@ -328,6 +403,36 @@ mod tests {
         assert!(!effects.edited);
         let joined = Client::join(&mut shared, 2);
         assert_eq!(text_of(&joined.doc), "text");
+    }
+
+    #[test]
+    fn an_edit_that_breaks_the_library_changes_nothing() {
+        let mut shared = Shared::new("settled ");
+        let client = Client::join(&mut shared, 1);
+        shared.receive(1, &client.edit(8, 0, "ahead ")).expect("an edit");
+        let broken: Result<(), BadMessage> = shared.attempt(|doc| {
+            let text = doc.get_or_insert_text(TEXT_NAME);
+            text.insert(doc, 0, "half of it");
+            panic!("as the library does");
+        });
+        assert_eq!(broken, Err(BadMessage));
+        assert_eq!(shared.text(), "settled ahead ");
+        shared.receive(1, &client.edit(14, 0, "on")).expect("editing goes on");
+        assert_eq!(shared.text(), "settled ahead on");
+        assert_eq!(text_of(&Client::join(&mut shared, 2).doc), "settled ahead on");
+        shared.settle(shared.mark());
+        assert_eq!(shared.settled_text(), "settled ahead on");
+    }
+
+    #[test]
+    fn a_message_holds_no_more_than_its_bytes() {
+        let mut shared = Shared::new("");
+        let many = [0xff, 0xff, 0xff, 0xff, 0x0f];
+        for kind in [&[0_u8, 0][..], &[0, 1], &[0, 2], &[1]] {
+            let message = [kind, &[many.len() as u8], &many].concat();
+            assert!(claims_too_much(&message), "{message:?}");
+            assert_eq!(shared.receive(1, &message), Err(BadMessage));
+        }
     }
 
     #[test]
