@@ -1,6 +1,8 @@
 //! Who did what: written in the transaction of the deed, so that there is no deed without its line and no line without its deed.
 
+use protocol::TenantId;
 use serde_json::Value;
+use sqlx::PgConnection;
 
 use crate::db::Scope;
 
@@ -16,6 +18,26 @@ pub async fn write(scope: &mut Scope, action: &str, subject: &str, detail: Value
         detail,
     )
     .execute(scope.connection())
+    .await?;
+    Ok(())
+}
+
+/// A deed of the server itself.
+pub async fn write_system(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    action: &str,
+    subject: &str,
+    detail: Value,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "insert into audit (tenant_id, action, subject, detail) values ($1, $2, $3, $4)",
+        tenant.0,
+        action,
+        subject,
+        detail,
+    )
+    .execute(connection)
     .await?;
     Ok(())
 }

@@ -23,14 +23,19 @@ pub enum Action {
     UseTemplates,
     /// Make and list workspaces: one's own, and those one may see.
     UseWorkspaces,
+    /// Its state, and its home as it was: snapshots and what they hold.
     ReadWorkspace(WorkspaceFacts),
+    /// Make a workspace of one's own whose home begins as this one's.
+    ForkWorkspace(WorkspaceFacts),
     /// Start and stop.
     RunWorkspace(WorkspaceFacts),
-    /// Rename and delete.
+    /// Rename, grow and delete; take, name, delete and restore snapshots.
     ChangeWorkspace(WorkspaceFacts),
     /// Make and list classes.
     UseClasses,
     ManageClass(ClassFacts),
+    /// What holds for the whole tenant: how snapshots thin out, what is removed from the store.
+    ManageTenant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +74,10 @@ pub fn authorize(caller: &Caller, action: Action) -> Result<Allowed, Refused> {
     let allowed = match action {
         Action::ManageSelf | Action::UseTemplates | Action::UseWorkspaces => true,
         Action::ListUsers | Action::UseClasses => teaches,
-        Action::ReadWorkspace(workspace) => workspace_access(caller, &workspace).is_some(),
+        Action::ManageTenant => caller.role == Role::Owner,
+        Action::ReadWorkspace(workspace) | Action::ForkWorkspace(workspace) => {
+            workspace_access(caller, &workspace).is_some()
+        }
         Action::RunWorkspace(workspace) => {
             owns(caller, &workspace)
                 || (workspace.tenant == caller.tenant
@@ -160,15 +168,18 @@ mod tests {
         let class = ClassFacts { tenant: people.tenant, teacher: people.teacher.user };
         let (yes, no) = (true, false);
         check(&people, Action::ReadWorkspace(class_workspace), [yes, yes, no, yes, no, no]);
+        check(&people, Action::ForkWorkspace(class_workspace), [yes, yes, no, yes, no, no]);
         check(&people, Action::RunWorkspace(class_workspace), [yes, yes, no, yes, no, no]);
         check(&people, Action::ChangeWorkspace(class_workspace), [yes, no, no, yes, no, no]);
         check(&people, Action::ManageClass(class), [yes, yes, no, no, no, no]);
         let own = WorkspaceFacts { teacher: None, ..class_workspace };
         check(&people, Action::ReadWorkspace(own), [yes, no, no, yes, no, no]);
+        check(&people, Action::ForkWorkspace(own), [yes, no, no, yes, no, no]);
         check(&people, Action::RunWorkspace(own), [yes, no, no, yes, no, no]);
         // Of the own tenant only: row-level security sees to it that it is the caller's.
         check(&people, Action::ListUsers, [yes, yes, yes, no, no, yes]);
         check(&people, Action::UseClasses, [yes, yes, yes, no, no, yes]);
+        check(&people, Action::ManageTenant, [yes, no, no, no, no, yes]);
         check(&people, Action::ManageSelf, [yes; 6]);
     }
 
@@ -189,7 +200,9 @@ mod tests {
         let people = people();
         let twin = Caller { tenant: TenantId::random(), ..people.student };
         let workspace = WorkspaceFacts { tenant: people.tenant, owner: people.student.user, teacher: None };
-        for action in [Action::ReadWorkspace, Action::RunWorkspace, Action::ChangeWorkspace] {
+        for action in
+            [Action::ReadWorkspace, Action::ForkWorkspace, Action::RunWorkspace, Action::ChangeWorkspace]
+        {
             assert!(authorize(&twin, action(workspace)).is_err());
         }
     }

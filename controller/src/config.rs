@@ -1,6 +1,6 @@
 //! What the controller is told at its start; it reads neither environment nor arguments.
 
-use std::{collections::BTreeMap, ffi::OsString, path::PathBuf};
+use std::{collections::BTreeMap, ffi::OsString, path::PathBuf, time::Duration};
 
 use protocol::{Redacted, runner::RuntimeKind};
 
@@ -22,6 +22,31 @@ pub struct Config {
     /// Local caches of homes, a directory each.
     pub cache_dir: PathBuf,
     pub engine: EngineConfig,
+    pub history: HistoryConfig,
+}
+
+/// How homes are kept, and what is kept of them.
+#[derive(Clone, Debug)]
+pub struct HistoryConfig {
+    /// While a machine runs, its home goes to the store so often. 0: at stops and when asked only.
+    pub stream_seconds: u32,
+    /// How often the store is searched for what nothing needs.
+    pub collect_every: Duration,
+    /// What nothing needs is deleted when that has been so for this long. Longer than any snapshot takes.
+    pub collect_grace: Duration,
+    /// The home of a deleted workspace is kept for so long.
+    pub deleted_grace: Duration,
+}
+
+impl Default for HistoryConfig {
+    fn default() -> Self {
+        Self {
+            stream_seconds: 5,
+            collect_every: Duration::from_secs(6 * 3600),
+            collect_grace: Duration::from_secs(24 * 3600),
+            deleted_grace: Duration::from_secs(7 * 24 * 3600),
+        }
+    }
 }
 
 /// How runners are started, and how many.

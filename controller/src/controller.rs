@@ -14,7 +14,8 @@ use std::{
 
 use daemon::{Tasks, tasks::End};
 use protocol::{
-    Redacted, WorkspaceId,
+    Redacted, TenantId, WorkspaceId,
+    api::admin::Collected,
     workspace::{Phase, StepProgress},
 };
 use sqlx::types::Json;
@@ -24,16 +25,20 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     accounts::links,
     api,
+    collector::{self, CollectError, KeepAll, Marking},
     config::Config,
-    core::{App, Core, installation},
+    core::{App, Core},
     db::{Database, DatabaseError},
     engine::local::LocalEngine,
+    history::{Homes, NoPast, Past},
     hub::Hub,
-    keys::{KeyError, MasterKey},
+    installation::{self, Rotated},
+    keys::KeyError,
     lifecycle::{Event, PERSIST_MAX, STOP_MAX},
     limits::Limits,
     password::Passwords,
     schedule,
+    tenants::{self, TenantError},
     workspaces::life::phase,
 };
 
@@ -54,8 +59,28 @@ pub enum StartError {
     OtherMasterKey { expected: String, found: String },
     #[error("the key that signs grants is damaged")]
     SigningKey,
+    #[error("the database holds no installation yet")]
+    NoInstallation,
+    #[error("the object store cannot be used")]
+    Store(#[from] volume::StoreError),
     #[error("{path} cannot be used for sockets")]
     RunDirectory { path: PathBuf, source: io::Error },
+}
+
+/// What knows homes from within, for the controller, which does not.
+#[derive(Clone)]
+pub struct Parts {
+    /// Reads homes as they were.
+    pub past: Arc<dyn Past>,
+    /// Tells which objects snapshots rest on.
+    pub marking: Arc<dyn Marking>,
+}
+
+impl Default for Parts {
+    /// No past is read, and nothing is collected.
+    fn default() -> Self {
+        Self { past: Arc::new(NoPast), marking: Arc::new(KeepAll) }
+    }
 }
 
 /// A running controller. Dropping it does not end it: cancel the shutdown token that it was started with, then [`Self::join`].
@@ -83,11 +108,16 @@ pub struct Persisted {
 
 impl Controller {
     /// Migrates the database, opens the socket and begins to reconcile. The API answers once this has returned.
-    pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Self, StartError> {
+    pub async fn start(
+        config: Config,
+        parts: Parts,
+        shutdown: CancellationToken,
+    ) -> Result<Self, StartError> {
         crate::db::migrate(&config.database_url).await?;
         let db = Database::connect(&config.database_url).await?;
-        let keys = MasterKey::load_or_create(&config.master_key)?;
-        let signing = installation(&db, &keys).await?;
+        let keys = installation::master_key(&db, &config.master_key).await?;
+        let signing = installation::signing_key(&db, &keys).await?;
+        let store = volume::store::open(&config.store).await?;
         let socket = config.socket();
         let listener = listen(&config.run_dir, &socket)
             .map_err(|source| StartError::RunDirectory { path: config.run_dir.clone(), source })?;
@@ -103,6 +133,9 @@ impl Controller {
             limits: Limits::new(),
             hub: hub.clone(),
             engine,
+            store,
+            marking: parts.marking,
+            homes: Homes::new(parts.past),
             tasks: tasks.clone(),
             draining: AtomicBool::new(false),
         });
@@ -111,6 +144,8 @@ impl Controller {
         system.commit().await?;
         schedule::restarted(&app).await?;
         tasks.spawn("notices", hub.run(db, shutdown.clone()));
+        tasks.spawn("past homes", app.homes.clone().run(shutdown.clone()));
+        tasks.spawn("collector", collector::run(app.clone()));
         tasks.spawn_essential("reconcile", schedule::run(app.clone(), exits));
         tasks.spawn_essential("api", api::serve(app.clone(), listener));
         Ok(Self { app, socket })
@@ -132,6 +167,25 @@ impl Controller {
         let link = links::new_link(system.connection(), self.app.now(), tenant, owner).await?;
         system.commit().await?;
         Ok(link)
+    }
+
+    /// Searches the store for what no snapshot needs, and deletes what has been garbage for the grace period.
+    pub async fn collect(&self) -> Result<Collected, CollectError> {
+        collector::collect(&self.app, None).await
+    }
+
+    /// Destroys a tenant's key, and with it all that the tenant's homes ever held. Nothing brings it back.
+    pub async fn forget_tenant(&self, tenant: TenantId) -> Result<(), TenantError> {
+        tenants::forget(&self.app, tenant).await
+    }
+
+    /// Puts a fresh master key in the place of the one in the file; see [`installation::rotate_master_key`]. No controller may
+    /// run on the database meanwhile.
+    pub async fn rotate_master_key(
+        database_url: &Redacted<String>,
+        master_key: &Path,
+    ) -> Result<Rotated, StartError> {
+        installation::rotate_master_key(database_url, master_key).await
     }
 
     /// Stops every workspace of this host and waits until all homes are persisted. Nothing is placed any more.

@@ -3,12 +3,14 @@
 use std::sync::{Arc, atomic::AtomicBool};
 
 use daemon::Tasks;
-use protocol::{Redacted, grant::SigningKey};
+use protocol::grant::SigningKey;
 use time::OffsetDateTime;
 
+use volume::ObjectStore;
+
 use crate::{
-    config::Config, db::Database, engine::local::LocalEngine, hub::Hub, keys::MasterKey, limits::Limits,
-    password::Passwords, workspaces::life::Task,
+    collector::Marking, config::Config, db::Database, engine::local::LocalEngine, history::Homes, hub::Hub,
+    keys::MasterKey, limits::Limits, password::Passwords, workspaces::life::Task,
 };
 
 pub type App = Arc<Core>;
@@ -22,6 +24,12 @@ pub struct Core {
     pub limits: Limits,
     pub hub: Hub,
     pub engine: LocalEngine,
+    /// Of homes.
+    pub store: Arc<dyn ObjectStore>,
+    /// What tells which objects are needed.
+    pub marking: Arc<dyn Marking>,
+    /// Past homes that are being looked at.
+    pub homes: Homes,
     pub tasks: Tasks,
     /// The controller is about to end: nothing more is placed.
     pub draining: AtomicBool,
@@ -45,31 +53,4 @@ impl Core {
             }
         }
     }
-}
-
-/// The key that signs grants, and the proof that the master key is the one the database was begun with.
-pub async fn installation(db: &Database, keys: &MasterKey) -> Result<SigningKey, crate::StartError> {
-    const NAME: &str = "grant signing key";
-    let mut system = db.system().await?;
-    let fresh = SigningKey::generate().map_err(|_| crate::StartError::SigningKey)?;
-    let bytes: Redacted<Vec<u8>> = fresh.to_bytes();
-    sqlx::query!(
-        "insert into installation (master_key_fingerprint, sealed_signing_key) values ($1, $2) on conflict do nothing",
-        keys.fingerprint(),
-        keys.seal(NAME, bytes.expose()),
-    )
-    .execute(system.connection())
-    .await?;
-    let row = sqlx::query!("select master_key_fingerprint, sealed_signing_key from installation")
-        .fetch_one(system.connection())
-        .await?;
-    system.commit().await?;
-    if row.master_key_fingerprint != keys.fingerprint() {
-        return Err(crate::StartError::OtherMasterKey {
-            expected: row.master_key_fingerprint,
-            found: keys.fingerprint(),
-        });
-    }
-    let opened = keys.open(NAME, &row.sealed_signing_key)?;
-    SigningKey::from_bytes(opened.expose()).map_err(|_| crate::StartError::SigningKey)
 }

@@ -8,7 +8,7 @@ use std::{str::FromStr as _, time::Duration};
 
 use protocol::{Redacted, TenantId};
 use sqlx::{
-    ConnectOptions as _, PgConnection, PgPool, Postgres, Transaction,
+    ConnectOptions as _, Connection as _, PgConnection, PgPool, Postgres, Transaction,
     postgres::{PgConnectOptions, PgListener, PgPoolOptions},
 };
 
@@ -81,6 +81,16 @@ impl Database {
         PgListener::connect_with(&self.0).await
     }
 
+    /// Takes a lock of the database's own, whoever else is there; nothing if another has it. It ends with its connection.
+    pub async fn hold(&self, lock: i64) -> Result<Option<Held>, sqlx::Error> {
+        // The pool never sees this connection again: dropping it gives the lock back, however that comes about.
+        let mut connection = self.0.acquire().await?.detach();
+        let taken = sqlx::query_scalar!(r#"select pg_try_advisory_lock($1) as "taken!""#, lock)
+            .fetch_one(&mut connection)
+            .await?;
+        Ok(taken.then_some(Held(connection)))
+    }
+
     pub async fn close(&self) {
         self.0.close().await;
     }
@@ -149,5 +159,15 @@ impl System {
 
     pub async fn commit(self) -> Result<(), sqlx::Error> {
         self.transaction.commit().await
+    }
+}
+
+/// A lock that is held.
+pub struct Held(PgConnection);
+
+impl Held {
+    /// Gives it back at once rather than when Postgres notices.
+    pub async fn release(self) {
+        let _ = self.0.close().await;
     }
 }

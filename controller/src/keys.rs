@@ -1,45 +1,33 @@
 //! Tenants' keys in the database: sealed under the master key, each bound to its tenant's name, so that one tenant's sealed
 //! key put in another's row does not open. The only module that opens them.
 
-use std::path::Path;
+use protocol::TenantId;
+pub use volume::{DataKey, KeyError, MasterKey};
 
-use protocol::{Redacted, TenantId};
-use volume::DataKey;
-pub use volume::KeyError;
+/// A fresh key for a tenant's homes, sealed.
+pub fn new_data_key(master: &MasterKey, tenant: TenantId) -> Vec<u8> {
+    seal_data_key(master, tenant, &DataKey::random())
+}
 
-/// What opens everything else. Losing its file loses all homes.
-pub struct MasterKey(volume::MasterKey);
+/// What a tenant's homes are encrypted under.
+pub fn data_key(master: &MasterKey, tenant: TenantId, sealed: &[u8]) -> Result<DataKey, KeyError> {
+    let text = master.open(&data_key_name(tenant), sealed)?;
+    let text = str::from_utf8(text.expose()).map_err(|_| KeyError::NotADataKey)?;
+    DataKey::from_hex(text)
+}
 
-impl MasterKey {
-    /// The key in the file, made first where there is none.
-    pub fn load_or_create(path: &Path) -> Result<Self, KeyError> {
-        volume::MasterKey::load_or_create(path).map(Self)
-    }
+/// The same key under another master key.
+pub fn reseal_data_key(
+    old: &MasterKey,
+    new: &MasterKey,
+    tenant: TenantId,
+    sealed: &[u8],
+) -> Result<Vec<u8>, KeyError> {
+    Ok(seal_data_key(new, tenant, &data_key(old, tenant, sealed)?))
+}
 
-    /// Tells keys apart without telling anything about them.
-    pub fn fingerprint(&self) -> String {
-        self.0.fingerprint()
-    }
-
-    pub fn seal(&self, name: &str, secret: &[u8]) -> Vec<u8> {
-        self.0.seal(name, secret)
-    }
-
-    pub fn open(&self, name: &str, sealed: &[u8]) -> Result<Redacted<Vec<u8>>, KeyError> {
-        self.0.open(name, sealed)
-    }
-
-    /// A fresh key for a tenant's homes, sealed.
-    pub fn new_data_key(&self, tenant: TenantId) -> Vec<u8> {
-        self.seal(&data_key_name(tenant), DataKey::random().to_hex().expose().as_bytes())
-    }
-
-    /// A tenant's key as runners take it: 64 hexadecimal digits.
-    pub fn data_key(&self, tenant: TenantId, sealed: &[u8]) -> Result<Redacted<String>, KeyError> {
-        let text = self.open(&data_key_name(tenant), sealed)?;
-        let text = str::from_utf8(text.expose()).map_err(|_| KeyError::NotADataKey)?;
-        DataKey::from_hex(text).map(|key| key.to_hex())
-    }
+fn seal_data_key(master: &MasterKey, tenant: TenantId, key: &DataKey) -> Vec<u8> {
+    master.seal(&data_key_name(tenant), key.to_hex().expose().as_bytes())
 }
 
 fn data_key_name(tenant: TenantId) -> String {
@@ -56,10 +44,13 @@ mod tests {
         let master = MasterKey::load_or_create(&directory.path().join("a")).expect("made");
         let other = MasterKey::load_or_create(&directory.path().join("b")).expect("made");
         let tenant = TenantId::random();
-        let sealed = master.new_data_key(tenant);
-        assert_eq!(master.data_key(tenant, &sealed).expect("opens").expose().len(), 64);
-        assert!(master.data_key(TenantId::random(), &sealed).is_err());
-        assert!(other.data_key(tenant, &sealed).is_err());
-        assert!(master.open("x", &sealed[..5]).is_err());
+        let sealed = new_data_key(&master, tenant);
+        let key = data_key(&master, tenant, &sealed).expect("opens").to_hex();
+        assert!(data_key(&master, TenantId::random(), &sealed).is_err());
+        assert!(data_key(&other, tenant, &sealed).is_err());
+        assert!(data_key(&master, tenant, &sealed[..5]).is_err());
+        let resealed = reseal_data_key(&master, &other, tenant, &sealed).expect("opens");
+        assert_eq!(data_key(&other, tenant, &resealed).expect("opens").to_hex().expose(), key.expose());
+        assert!(data_key(&master, tenant, &resealed).is_err());
     }
 }

@@ -6,28 +6,37 @@ mod api;
 mod audit;
 mod authz;
 mod classes;
+mod collector;
 mod config;
 mod controller;
 mod core;
 mod db;
 mod engine;
 mod grants;
+mod history;
 mod hub;
+mod installation;
 mod keys;
 pub mod lifecycle;
 mod limits;
 mod password;
 mod reports;
+mod retention;
 mod schedule;
 mod secrets;
+mod tenants;
 #[cfg(test)]
 mod tests;
 mod workspaces;
 
-pub use config::{Config, EngineConfig};
-pub use controller::{Controller, Persisted, Persisting, StartError};
+pub use collector::{CollectError, KeepAll, Marking, Reachable};
+pub use config::{Config, EngineConfig, HistoryConfig};
+pub use controller::{Controller, Parts, Persisted, Persisting, StartError};
 pub use daemon::tasks::End;
 pub use db::{DatabaseError, migrate};
+pub use history::{NoPast, Past, PastError, PastHome};
+pub use installation::Rotated;
+pub use tenants::TenantError;
 
 /// The API's description.
 pub mod schema {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use protocol::{
-    ManifestId, SnapshotId, WorkspaceId,
+    ManifestId,
     runner::{Command, REPORTS_MAX, Report, ReportReply, ReportRequest, WAIT_MS_MAX},
 };
 use sqlx::PgConnection;
@@ -13,9 +13,12 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     core::Core,
-    lifecycle::{Event, LEASE, Serving, Word},
+    lifecycle::{Effect, Event, LEASE, Serving, Word},
     secrets,
-    workspaces::life::{self, Locked, Task},
+    workspaces::{
+        life::{self, Home, Locked, Task},
+        snapshots::{self, Told},
+    },
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -38,8 +41,8 @@ pub async fn exchange(core: &Core, token: &str, request: ReportRequest) -> Resul
     let mut ear = core.hub.listen();
     let deadline = Instant::now() + Duration::from_millis(request.wait_ms.min(WAIT_MS_MAX));
     let last_word = request.reports.iter().any(is_last);
-    let (mut command, committed) = hear(core, token, &request).await?;
-    while command == request.acting_on && committed.is_empty() && !last_word {
+    let (mut wanted, committed) = hear(core, token, &request).await?;
+    while !wanted.is_news_to(&request) && committed.is_empty() && !last_word {
         let news = tokio::select! {
             () = core.tasks.shutdown().cancelled() => break,
             news = timeout_at(deadline, ear.hear_of(request.workspace)) => news,
@@ -47,15 +50,43 @@ pub async fn exchange(core: &Core, token: &str, request: ReportRequest) -> Resul
         if news.is_err() {
             break;
         }
-        command = look(core, &request).await?;
+        wanted = look(core, &request).await?;
     }
     Ok(ReportReply {
-        command,
+        command: wanted.command,
         committed,
         lease_ms: LEASE.whole_milliseconds().unsigned_abs() as u64,
-        snapshot_wanted: 0,
-        home_mib: None,
+        snapshot_wanted: wanted.snapshot,
+        home_mib: wanted.larger_home(&request),
     })
+}
+
+/// What a runner is to do, all of it levels: asking again gives the same.
+#[derive(Clone, Copy, Debug)]
+struct Wanted {
+    command: Command,
+    /// The highest request for a snapshot.
+    snapshot: u64,
+    home_mib: u32,
+}
+
+impl Wanted {
+    fn of(locked: &Locked) -> Self {
+        let command = locked.life.command();
+        Self { command, snapshot: locked.asked.wanted, home_mib: locked.home_mib }
+    }
+
+    /// Whether it is more than the runner is doing already.
+    fn is_news_to(&self, request: &ReportRequest) -> bool {
+        self.command != request.acting_on
+            || self.snapshot > request.answering
+            || self.larger_home(request).is_some()
+    }
+
+    /// The home's size, for a runner that cares and has a smaller one.
+    fn larger_home(&self, request: &ReportRequest) -> Option<u32> {
+        Some(self.home_mib).filter(|mib| request.home_mib > 0 && *mib > request.home_mib)
+    }
 }
 
 fn is_last(report: &Report) -> bool {
@@ -66,28 +97,28 @@ async fn hear(
     core: &Core,
     token: &str,
     request: &ReportRequest,
-) -> Result<(Command, Vec<ManifestId>), ReportError> {
+) -> Result<(Wanted, Vec<ManifestId>), ReportError> {
     let now = core.now();
     let mut system = core.db.system().await?;
     let connection = system.connection();
     let mut locked = admitted(connection, token, request).await?;
     let mut committed = Vec::new();
-    let mut tasks =
-        life::advance(connection, now, &mut locked, Event::Runner(request.epoch, Word::Alive)).await?;
+    let mut effects = locked.step(now, Event::Runner(request.epoch, Word::Alive));
     for report in &request.reports {
         // After the last word nothing counts.
         if !locked.life.hears(request.epoch) {
             break;
         }
-        tasks.extend(note(connection, now, &mut locked, report, &mut committed).await?);
+        effects.extend(note(connection, now, &mut locked, report, &mut committed).await?);
     }
-    let command = locked.life.command();
+    let mut tasks = life::settle(connection, now, &mut locked, effects).await?;
+    let wanted = Wanted::of(&locked);
     system.commit().await?;
     if request.reports.iter().any(is_last) {
         tasks.push(Task::Kill(request.workspace, request.epoch));
     }
     core.perform(tasks);
-    Ok((command, committed))
+    Ok((wanted, committed))
 }
 
 /// The workspace's row, if the request comes from the runner that holds its place now.
@@ -109,10 +140,10 @@ async fn admitted(
 }
 
 /// What to do now, without a word of the runner's own.
-async fn look(core: &Core, request: &ReportRequest) -> Result<Command, ReportError> {
+async fn look(core: &Core, request: &ReportRequest) -> Result<Wanted, ReportError> {
     let mut system = core.db.system().await?;
     let locked = life::lock(system.connection(), request.workspace).await?.ok_or(ReportError::Fenced)?;
-    if locked.life.hears(request.epoch) { Ok(locked.life.command()) } else { Err(ReportError::Fenced) }
+    if locked.life.hears(request.epoch) { Ok(Wanted::of(&locked)) } else { Err(ReportError::Fenced) }
 }
 
 async fn note(
@@ -121,17 +152,37 @@ async fn note(
     locked: &mut Locked,
     report: &Report,
     committed: &mut Vec<ManifestId>,
-) -> Result<Vec<Task>, sqlx::Error> {
+) -> Result<Vec<Effect>, sqlx::Error> {
     let word = match report.clone() {
         Report::Step(progress) => Word::Step(progress),
         Report::Ready { front, accelerator } => Word::Ready(Serving { front, accelerator }),
-        Report::Home { dirty_bytes, .. } => {
-            home(connection, locked.workspace, locked.tenant, dirty_bytes).await?;
+        Report::Home { dirty_bytes, unreplicated_ms, used_bytes, notice } => {
+            let unreplicated_ms = bigint(unreplicated_ms);
+            let safe_at = now.checked_sub(time::Duration::milliseconds(unreplicated_ms));
+            locked.home = Home {
+                dirty_bytes: Some(bigint(dirty_bytes)),
+                unreplicated_ms: Some(unreplicated_ms),
+                used_bytes: used_bytes.map(bigint).or(locked.home.used_bytes),
+                notice,
+                safe_at: locked.home.safe_at.max(safe_at),
+            };
             return Ok(vec![]);
         }
-        Report::Snapshot { manifest, .. } => {
+        Report::Snapshot {
+            manifest,
+            kind,
+            consistency,
+            answers,
+            cut_at,
+            changed_bytes,
+            uploaded_bytes,
+            objects,
+            stored_bytes,
+        } => {
             committed.push(manifest);
-            if !insert_snapshot(connection, now, locked, report).await? {
+            let sizes = [changed_bytes, uploaded_bytes, stored_bytes, objects].map(bigint);
+            let told = Told { manifest, kind, consistency, answers, cut_at, sizes };
+            if !snapshots::commit(connection, now, locked, &told).await? {
                 return Ok(vec![]);
             }
             Word::Snapshot(manifest)
@@ -146,97 +197,8 @@ async fn note(
             Word::Failed(failure)
         }
     };
-    life::advance(connection, now, locked, Event::Runner(locked.life.epoch, word)).await
-}
-
-async fn home(
-    connection: &mut PgConnection,
-    workspace: WorkspaceId,
-    tenant: uuid::Uuid,
-    dirty_bytes: u64,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "update workspaces set dirty_bytes = $3
-         where tenant_id = $1 and workspace_id = $2 and dirty_bytes is distinct from $3",
-        tenant,
-        workspace.0,
-        bigint(dirty_bytes),
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-/// Commits a snapshot: its row and the volume's head, in the transaction of the life's step. False: it was committed before.
-async fn insert_snapshot(
-    connection: &mut PgConnection,
-    now: OffsetDateTime,
-    locked: &Locked,
-    report: &Report,
-) -> Result<bool, sqlx::Error> {
-    let Report::Snapshot { manifest, changed_bytes, uploaded_bytes, objects, stored_bytes, .. } = report
-    else {
-        return Ok(false);
-    };
-    let done = sqlx::query!(
-        "insert into snapshots (tenant_id, volume_id, snapshot_id, epoch, manifest, changed_bytes, uploaded_bytes,
-             stored_bytes, objects, created_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) on conflict do nothing",
-        locked.tenant,
-        locked.volume,
-        SnapshotId::random().0,
-        locked.life.epoch.0 as i64,
-        &manifest.0[..],
-        bigint(*changed_bytes),
-        bigint(*uploaded_bytes),
-        bigint(*stored_bytes),
-        bigint(*objects),
-        now,
-    )
-    .execute(&mut *connection)
-    .await?;
-    if done.rows_affected() == 0 {
-        // A home that changed and changed back is the same snapshot again, and safe as of now; a doubled report finds its own
-        // manifest at the head, where this changes nothing.
-        return revert(connection, now, locked, *manifest).await;
-    }
-    sqlx::query!(
-        "update volumes set head = $3, safe_at = $4, stored_bytes = $5 where tenant_id = $1 and volume_id = $2",
-        locked.tenant,
-        locked.volume,
-        &manifest.0[..],
-        now,
-        bigint(*stored_bytes),
-    )
-    .execute(&mut *connection)
-    .await?;
-    sqlx::query!(
-        "update workspaces set revision = revision + 1, dirty_bytes = 0 where tenant_id = $1 and workspace_id = $2",
-        locked.tenant,
-        locked.workspace.0,
-    )
-    .execute(connection)
-    .await?;
-    Ok(true)
-}
-
-async fn revert(
-    connection: &mut PgConnection,
-    now: OffsetDateTime,
-    locked: &Locked,
-    manifest: ManifestId,
-) -> Result<bool, sqlx::Error> {
-    if locked.life.head == Some(manifest) {
-        sqlx::query!(
-            "update volumes set safe_at = $3 where tenant_id = $1 and volume_id = $2",
-            locked.tenant,
-            locked.volume,
-            now,
-        )
-        .execute(connection)
-        .await?;
-    }
-    Ok(false)
+    let epoch = locked.life.epoch;
+    Ok(locked.step(now, Event::Runner(epoch, word)))
 }
 
 /// What a runner claims may be larger than the column; it stays a number.

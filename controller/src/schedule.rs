@@ -5,7 +5,7 @@
 use std::{collections::HashSet, sync::atomic::Ordering, time::Duration};
 
 use protocol::{
-    Epoch, Redacted, TenantId, UserId, VolumeId, WorkspaceId,
+    Epoch, TenantId, UserId, VolumeId, WorkspaceId,
     workspace::{Failure, Phase, Step},
 };
 use sqlx::PgConnection;
@@ -17,11 +17,12 @@ use crate::{
     core::{App, Core},
     engine::{Exit, LaunchError, Order},
     hub::Ear,
+    keys,
     lifecycle::{Event, Word},
-    secrets,
+    secrets, tenants,
     workspaces::{
         life::{self, phase},
-        view,
+        snapshots, view,
     },
 };
 
@@ -34,13 +35,16 @@ const OVERDUE_MAX: i64 = 200;
 /// Queue and machines that are looked at together.
 const ROWS_MAX: i64 = 20_000;
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
+/// Homes are thinned out in small helpings: the queue waits meanwhile.
+const THIN_EVERY: Duration = Duration::from_secs(60);
+const THIN_HOMES: i64 = 50;
 /// Held while turns are given.
 const TURNS_LOCK: i64 = 0x6275_7272_6f77_0002;
 
 /// Runs until the shutdown. An error of the database is told and tried again.
 pub async fn run(app: App, mut exits: mpsc::Receiver<Exit>) -> anyhow::Result<()> {
     let mut ear = app.hub.listen();
-    let mut swept: Option<Instant> = None;
+    let (mut swept, mut thinned): (Option<Instant>, Option<Instant>) = (None, None);
     let shutdown = app.tasks.shutdown().clone();
     loop {
         if let Err(error) = pass(&app).await {
@@ -50,6 +54,14 @@ pub async fn run(app: App, mut exits: mpsc::Receiver<Exit>) -> anyhow::Result<()
             swept = Some(Instant::now());
             if let Err(error) = sweep(&app).await {
                 tracing::error!(%error, "sweep");
+            }
+        }
+        if thinned.is_none_or(|time| time.elapsed() > THIN_EVERY) {
+            thinned = Some(Instant::now());
+            match snapshots::thin(&app.db, app.now(), THIN_HOMES).await {
+                Ok(0) => {}
+                Ok(dropped) => tracing::debug!(dropped, "snapshots are thinned out"),
+                Err(error) => tracing::error!(%error, "thin"),
             }
         }
         tokio::select! {
@@ -73,8 +85,8 @@ async fn pass(app: &App) -> Result<(), sqlx::Error> {
     if app.draining.load(Ordering::Relaxed) {
         return Ok(());
     }
-    for order in give_turns(app).await? {
-        launch(app, order).await?;
+    for placement in give_turns(app).await? {
+        launch(app, placement).await?;
     }
     Ok(())
 }
@@ -152,8 +164,15 @@ struct QueueRow {
     created_at: time::OffsetDateTime,
 }
 
+/// A turn that was given: the runner to start, or why there can be none.
+struct Placement {
+    workspace: WorkspaceId,
+    epoch: Epoch,
+    order: Result<Order, Failure>,
+}
+
 /// Places those whose turn it is, and tells the others where they stand.
-async fn give_turns(app: &Core) -> Result<Vec<Order>, sqlx::Error> {
+async fn give_turns(app: &Core) -> Result<Vec<Placement>, sqlx::Error> {
     let now = app.now();
     let mut system = app.db.system().await?;
     let connection = system.connection();
@@ -178,12 +197,12 @@ async fn give_turns(app: &Core) -> Result<Vec<Order>, sqlx::Error> {
     let chosen: HashSet<WorkspaceId> = turns.now.iter().copied().collect();
     let rest: Vec<WorkspaceId> = turns.order.into_iter().filter(|one| !chosen.contains(one)).collect();
     positions(connection, &rows, &rest).await?;
-    let mut orders = Vec::new();
+    let mut placements = Vec::new();
     for workspace in turns.now {
-        orders.extend(place(app, connection, now, workspace).await?);
+        placements.extend(place(app, connection, now, workspace).await?);
     }
     system.commit().await?;
-    Ok(orders)
+    Ok(placements)
 }
 
 fn waiting(app: &Core, now: time::OffsetDateTime, rows: &[QueueRow]) -> Vec<Waiting> {
@@ -243,7 +262,7 @@ async fn place(
     connection: &mut PgConnection,
     now: time::OffsetDateTime,
     workspace: WorkspaceId,
-) -> Result<Option<Order>, sqlx::Error> {
+) -> Result<Option<Placement>, sqlx::Error> {
     let Some((life, tasks)) = life::apply(connection, now, workspace, Event::Place).await? else {
         return Ok(None);
     };
@@ -252,10 +271,10 @@ async fn place(
     }
     let token = secrets::secret();
     let row = sqlx::query!(
-        "update workspaces w set host = $2, runner_hash = $3, last_used_at = $4 from tenants t
-         where w.workspace_id = $1 and t.tenant_id = w.tenant_id
+        r#"update workspaces w set host = $2, runner_hash = $3, last_used_at = $4 from tenants t, volumes v
+         where w.workspace_id = $1 and t.tenant_id = w.tenant_id and v.tenant_id = w.tenant_id and v.volume_id = w.volume_id
          returning w.tenant_id, w.name, w.vcpus, w.memory_mib, w.home_mib, w.scratch_mib, w.pids, w.image, w.volume_id,
-                   t.wrapped_key",
+                   w.snapshot_wanted, v.head_of, t.wrapped_key"#,
         workspace.0,
         app.config.host,
         &secrets::hash(token.expose())[..],
@@ -264,42 +283,45 @@ async fn place(
     .fetch_one(&mut *connection)
     .await?;
     let tenant = TenantId(row.tenant_id);
-    let data_key = match app.keys.data_key(tenant, &row.wrapped_key) {
-        Ok(key) => key,
-        Err(error) => {
+    let data_key = row.wrapped_key.map(|sealed| keys::data_key(&app.keys, tenant, &sealed));
+    let order = match data_key {
+        Some(Ok(key)) => Ok(Order {
+            tenant,
+            workspace,
+            name: row.name,
+            epoch: life.epoch,
+            resources: view::resources(row.vcpus, [row.memory_mib, row.home_mib, row.scratch_mib, row.pids]),
+            image: row.image,
+            volume: VolumeId(row.volume_id),
+            head: life.head,
+            head_of: row.head_of.map(VolumeId),
+            snapshot_wanted: row.snapshot_wanted.unsigned_abs(),
+            data_key: key.to_hex(),
+            token,
+            grant_key: app.signing.verifying_key().to_hex(),
+        }),
+        Some(Err(error)) => {
             tracing::error!(%error, %tenant, "the tenant's key does not open");
-            Redacted::new(String::new())
+            Err(no_key())
         }
+        None => Err(tenants::forgotten()),
     };
-    Ok(Some(Order {
-        tenant,
-        workspace,
-        name: row.name,
-        epoch: life.epoch,
-        resources: view::resources(row.vcpus, [row.memory_mib, row.home_mib, row.scratch_mib, row.pids]),
-        image: row.image,
-        volume: VolumeId(row.volume_id),
-        head: life.head,
-        data_key,
-        token,
-        grant_key: app.signing.verifying_key().to_hex(),
-    }))
+    Ok(Some(Placement { workspace, epoch: life.epoch, order }))
+}
+
+fn no_key() -> Failure {
+    Failure {
+        step: Step::Runner,
+        cause: "The key of this tenant's homes does not open.".to_owned(),
+        action: "Put back the master.key that the installation was begun with.".to_owned(),
+        log: vec![],
+    }
 }
 
 /// Starts the runner of a placement that is committed. What fails is the placement's failure.
-async fn launch(app: &Core, order: Order) -> Result<(), sqlx::Error> {
-    let (workspace, epoch) = (order.workspace, order.epoch);
-    let launched = if order.data_key.expose().is_empty() {
-        Err(Failure {
-            step: Step::Runner,
-            cause: "The key of this tenant's homes does not open.".to_owned(),
-            action: "Put back the master.key that the installation was begun with.".to_owned(),
-            log: vec![],
-        })
-    } else {
-        app.engine.launch(order).map_err(|error| failure(&error))
-    };
-    match launched {
+async fn launch(app: &Core, placement: Placement) -> Result<(), sqlx::Error> {
+    let Placement { workspace, epoch, order } = placement;
+    match order.and_then(|order| app.engine.launch(order).map_err(|error| failure(&error))) {
         Ok(()) => Ok(()),
         Err(failure) => failed(app, workspace, epoch, failure).await,
     }

@@ -5,7 +5,10 @@ use sqlx::PgConnection;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use crate::{keys::MasterKey, secrets};
+use crate::{
+    keys::{self, MasterKey},
+    secrets,
+};
 
 /// Long enough to make coffee, short enough that a terminal's history is worthless tomorrow.
 const LINK_LIFE: Duration = Duration::hours(12);
@@ -20,7 +23,7 @@ const FIRST_OWNER: (&str, &str) = ("owner@burrow.localhost", "Owner");
 /// The first tenant's first owner; both are made where there is no tenant yet.
 pub async fn first_owner(
     connection: &mut PgConnection,
-    keys: &MasterKey,
+    master: &MasterKey,
 ) -> Result<(TenantId, UserId), sqlx::Error> {
     sqlx::query!("select pg_advisory_xact_lock($1)", FOUNDING_LOCK).fetch_one(&mut *connection).await?;
     let first = sqlx::query!(
@@ -30,14 +33,14 @@ pub async fn first_owner(
     .await?;
     match first {
         Some(first) => Ok((TenantId(first.tenant_id), UserId(first.user_id))),
-        None => found(connection, keys, FIRST_TENANT, FIRST_OWNER).await,
+        None => found(connection, master, FIRST_TENANT, FIRST_OWNER).await,
     }
 }
 
 /// A new tenant with its owner and the template that everyone begins with.
 pub async fn found(
     connection: &mut PgConnection,
-    keys: &MasterKey,
+    master: &MasterKey,
     name: &str,
     (email, owner_name): (&str, &str),
 ) -> Result<(TenantId, UserId), sqlx::Error> {
@@ -46,7 +49,7 @@ pub async fn found(
         "insert into tenants (tenant_id, name, wrapped_key) values ($1, $2, $3)",
         tenant.0,
         name,
-        keys.new_data_key(tenant),
+        keys::new_data_key(master, tenant),
     )
     .execute(&mut *connection)
     .await?;

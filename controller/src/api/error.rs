@@ -49,7 +49,7 @@ impl ApiError {
         self
     }
 
-    fn internal() -> Self {
+    pub fn internal() -> Self {
         Self::new(
             Code::Internal,
             "Something went wrong in the server. Try again; if it stays, give the request id.",

@@ -1,4 +1,4 @@
-//! What handlers take: bodies, paths and callers, with problems in place of the framework's words.
+//! What handlers take: bodies, paths, queries and callers, with problems in place of the framework's words.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -69,6 +69,23 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Params<
         match Path::from_request_parts(parts, state).await {
             Ok(Path(value)) => Ok(Self(value)),
             Err(_) => Err(ApiError::new(Code::NotFound, "There is nothing at this address.")),
+        }
+    }
+}
+
+/// Fields behind the `?`.
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        match axum::extract::Query::from_request_parts(parts, state).await {
+            Ok(axum::extract::Query(value)) => Ok(Self(value)),
+            Err(rejection) => Err(ApiError::new(
+                Code::Invalid,
+                format!("The query does not have the right form: {}", innermost(&rejection)),
+            )),
         }
     }
 }

@@ -3,15 +3,20 @@
 //! Every route of the public API needs a session unless it is on the list of open ones. The internal routes are for those who
 //! can open the socket; the gateway passes no request from outside to them.
 
+mod admin;
 mod auth;
 mod classes;
 pub mod error;
 mod events;
 mod extract;
+mod forks;
+mod history;
 mod internal;
 mod invitations;
 mod layers;
 mod people;
+mod retention;
+mod snapshots;
 mod templates;
 mod tokens;
 mod workspaces;
@@ -60,8 +65,10 @@ const INTERNAL_BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
         (name = "users"),
         (name = "templates"),
         (name = "workspaces"),
+        (name = "snapshots", description = "Homes as they were: browse, restore, fork"),
         (name = "classes"),
         (name = "invitations"),
+        (name = "admin"),
     )
 )]
 struct Document;
@@ -103,7 +110,16 @@ fn public() -> OpenApiRouter<App> {
         .routes(routes!(workspaces::get, workspaces::edit, workspaces::delete))
         .routes(routes!(workspaces::start))
         .routes(routes!(workspaces::stop))
-        .routes(routes!(workspaces::snapshots))
+        .routes(routes!(snapshots::list, snapshots::create))
+        .routes(routes!(snapshots::edit, snapshots::delete))
+        .routes(routes!(snapshots::restore))
+        .routes(routes!(forks::create))
+        .routes(routes!(history::files))
+        .routes(routes!(history::content))
+        .routes(routes!(history::changes))
+        .routes(routes!(history::diff))
+        .routes(routes!(retention::get, retention::put))
+        .routes(routes!(admin::collect))
         .routes(routes!(events::one))
         .routes(routes!(classes::list, classes::create))
         .routes(routes!(classes::get, classes::delete))

@@ -1,4 +1,4 @@
-//! Workspaces: list, create, rename, start, stop, delete, snapshots.
+//! Workspaces: list, create, rename, grow, start, stop, delete.
 
 use axum::{
     Json,
@@ -6,11 +6,8 @@ use axum::{
     http::{HeaderMap, StatusCode},
 };
 use protocol::{
-    Code, WorkspaceId,
-    api::{
-        snapshot::SnapshotList,
-        workspace::{EditWorkspace, NewWorkspace, Workspace, WorkspaceList},
-    },
+    Code, UserId, WorkspaceId,
+    api::workspace::{EditWorkspace, NewWorkspace, Workspace, WorkspaceList},
     workspace::Phase,
 };
 
@@ -24,8 +21,9 @@ use crate::{
     core::{App, Core},
     db::Scope,
     lifecycle::{Event, Wanted},
+    tenants,
     workspaces::{
-        create::{self, Key, WORKSPACES_OF_ONE_MAX, is_name},
+        create::{self, HOME_MIB_MAX, Key, WORKSPACES_OF_ONE_MAX, is_name},
         life,
         view::{self, Which},
     },
@@ -63,12 +61,8 @@ pub async fn create(
         let known = view::one(&mut scope, known).await?;
         return Ok((StatusCode::CREATED, Json(known.ok_or_else(|| ApiError::not_found("workspace"))?)));
     }
-    if create::count(&mut scope, caller.user).await? >= WORKSPACES_OF_ONE_MAX {
-        return Err(ApiError::new(
-            Code::QuotaExceeded,
-            format!("You have {WORKSPACES_OF_ONE_MAX} workspaces. Delete one first."),
-        ));
-    }
+    refuse_forgotten(&mut scope).await?;
+    check_quota(&mut scope, caller.user).await?;
     let template = request.template.as_deref().unwrap_or(DEFAULT_TEMPLATE);
     let made = create::insert(&mut scope, workspace, caller.user, &request.name, template, None).await;
     if !made.map_err(|error| name_taken(error, &request.name))? {
@@ -89,7 +83,24 @@ pub async fn create(
     Ok((StatusCode::CREATED, Json(made)))
 }
 
-fn name_taken(error: sqlx::Error, name: &str) -> ApiError {
+pub async fn check_quota(scope: &mut Scope, owner: UserId) -> Result<()> {
+    if create::count(scope, owner).await? < WORKSPACES_OF_ONE_MAX {
+        return Ok(());
+    }
+    let detail = format!("You have {WORKSPACES_OF_ONE_MAX} workspaces. Delete one first.");
+    Err(ApiError::new(Code::QuotaExceeded, detail))
+}
+
+/// Nothing that needs a home goes on in a tenant whose key was destroyed.
+pub async fn refuse_forgotten(scope: &mut Scope) -> Result<()> {
+    if tenants::is_forgotten(scope).await? { Err(forgotten()) } else { Ok(()) }
+}
+
+pub fn forgotten() -> ApiError {
+    ApiError::new(Code::Conflict, tenants::FORGOTTEN)
+}
+
+pub fn name_taken(error: sqlx::Error, name: &str) -> ApiError {
     match violated(&error) {
         Some("workspaces_name") => {
             ApiError::new(Code::NameTaken, format!("You have a workspace `{name}`. Choose another name."))
@@ -131,10 +142,12 @@ pub async fn get(
     view::one(&mut scope, id).await?.map(Json).ok_or_else(|| ApiError::not_found("workspace"))
 }
 
-/// Renames a workspace. The guest keeps its old hostname until the next start.
+/// Renames a workspace, or lets its home grow, which also a running machine does. The guest keeps its old hostname until the
+/// next start.
 #[utoipa::path(patch, path = "/workspaces/{id}", tag = "workspaces", params(("id" = WorkspaceId, Path)),
     request_body = EditWorkspace,
-    responses((status = 200, body = Workspace), (status = 404, body = protocol::Problem), (status = 409, body = protocol::Problem)))]
+    responses((status = 200, body = Workspace), (status = 404, body = protocol::Problem), (status = 409, body = protocol::Problem),
+        (status = 422, body = protocol::Problem)))]
 pub async fn edit(
     State(app): State<App>,
     signed: Signed,
@@ -151,9 +164,29 @@ pub async fn edit(
         audit::write(&mut scope, "workspace.rename", &id.to_string(), serde_json::json!({ "name": name }))
             .await?;
     }
+    if let Some(home_mib) = request.home_mib {
+        grow(&mut scope, id, home_mib).await?;
+    }
     let changed = view::one(&mut scope, id).await?.ok_or_else(|| ApiError::not_found("workspace"))?;
     scope.commit().await?;
     Ok(Json(changed))
+}
+
+async fn grow(scope: &mut Scope, id: WorkspaceId, home_mib: u32) -> Result<()> {
+    if home_mib > HOME_MIB_MAX {
+        return Err(ApiError::invalid("home_mib", &format!("A home has at most {HOME_MIB_MAX} MiB.")));
+    }
+    match create::grow(scope, id, home_mib).await? {
+        None => Err(ApiError::not_found("workspace")),
+        Some(before) if home_mib < before => {
+            let message = format!("A home grows only. This one has {before} MiB.");
+            Err(ApiError::invalid("home_mib", &message))
+        }
+        Some(before) => {
+            let detail = serde_json::json!({ "from": before, "to": home_mib });
+            Ok(audit::write(scope, "workspace.grow", &id.to_string(), detail).await?)
+        }
+    }
 }
 
 /// Puts a workspace in the queue to run. One that waits or starts already is left as it is.
@@ -199,19 +232,6 @@ pub async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The committed snapshots of a workspace's home, newest first.
-#[utoipa::path(get, path = "/workspaces/{id}/snapshots", tag = "workspaces", params(("id" = WorkspaceId, Path)),
-    responses((status = 200, body = SnapshotList), (status = 404, body = protocol::Problem)))]
-pub async fn snapshots(
-    State(app): State<App>,
-    signed: Signed,
-    Params(id): Params<WorkspaceId>,
-) -> Result<Json<SnapshotList>> {
-    let allowed = allowed(&app, signed.caller(), id, Action::ReadWorkspace).await?;
-    let mut scope = app.db.scope(allowed).await?;
-    Ok(Json(SnapshotList { snapshots: view::snapshots(&mut scope, id).await?, more: false }))
-}
-
 /// Leave to do something to a workspace. One that may not even be seen is not there.
 pub async fn allowed(
     app: &Core,
@@ -225,7 +245,7 @@ pub async fn allowed(
     Ok(authorize(caller, action(row.facts()))?)
 }
 
-async fn get_one(app: &Core, allowed: Allowed, id: WorkspaceId) -> Result<Workspace> {
+pub async fn get_one(app: &Core, allowed: Allowed, id: WorkspaceId) -> Result<Workspace> {
     let mut scope = app.db.scope(allowed).await?;
     view::one(&mut scope, id).await?.ok_or_else(|| ApiError::not_found("workspace"))
 }
@@ -239,6 +259,9 @@ pub async fn change(
     action: &str,
 ) -> Result<bool> {
     let mut scope = app.db.scope(allowed).await?;
+    if event == Event::Start {
+        refuse_forgotten(&mut scope).await?;
+    }
     let connection = scope.connection();
     let Some(mut locked) = life::lock(connection, id).await? else {
         return Err(ApiError::not_found("workspace"));

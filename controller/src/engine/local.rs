@@ -58,6 +58,7 @@ struct Inner {
     run_dir: PathBuf,
     cache_dir: PathBuf,
     controller: String,
+    stream_seconds: u32,
     tasks: Tasks,
     exits: mpsc::Sender<Exit>,
     children: Mutex<HashMap<WorkspaceId, Running>>,
@@ -79,6 +80,7 @@ impl LocalEngine {
             run_dir: config.run_dir.clone(),
             cache_dir: config.cache_dir.clone(),
             controller: config.socket().display().to_string(),
+            stream_seconds: config.history.stream_seconds,
             tasks,
             exits,
             children: Mutex::default(),
@@ -152,7 +154,7 @@ impl LocalEngine {
             resources: order.resources,
             volume: order.volume,
             head: order.head,
-            head_of: None,
+            head_of: order.head_of,
             data_key: order.data_key,
             store: inner.store.clone(),
             run_dir: inner.run_dir.join(order.workspace.to_string()),
@@ -165,8 +167,8 @@ impl LocalEngine {
             token: order.token,
             grant_key: order.grant_key,
             lease_ms: lifecycle::LEASE.whole_milliseconds().unsigned_abs() as u64,
-            snapshot_wanted: 0,
-            stream_seconds: 0,
+            snapshot_wanted: order.snapshot_wanted,
+            stream_seconds: inner.stream_seconds,
         })
     }
 

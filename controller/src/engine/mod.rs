@@ -14,6 +14,10 @@ pub struct Order {
     pub image: String,
     pub volume: VolumeId,
     pub head: Option<ManifestId>,
+    /// The volume that made the head, where it is another.
+    pub head_of: Option<VolumeId>,
+    /// Requests for a snapshot up to this one were of earlier placements.
+    pub snapshot_wanted: u64,
     pub data_key: Redacted<String>,
     pub token: Redacted<String>,
     pub grant_key: String,

@@ -9,6 +9,7 @@ use protocol::{
     workspace::{Failure, Phase, Step, StepProgress},
 };
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use super::world::{World, eventually, snapshot};
 
@@ -347,7 +348,7 @@ async fn another_master_key_is_refused() {
     world.stop().await;
     world.config.master_key = world.directory.path().join("another.key");
     let started =
-        crate::Controller::start(world.config.clone(), tokio_util::sync::CancellationToken::new()).await;
+        crate::Controller::start(world.config.clone(), world.parts.clone(), CancellationToken::new()).await;
     assert!(matches!(started.err(), Some(crate::StartError::OtherMasterKey { .. })));
 }
 

@@ -2,7 +2,13 @@
 
 mod accounts;
 mod classes;
+mod collector;
+mod forks;
+mod history;
+mod keys;
 mod lives;
 mod postgres;
+mod snapshots;
+mod streaming;
 mod tenants;
 mod world;

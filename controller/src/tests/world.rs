@@ -1,7 +1,7 @@
 //! A controller of its own for each test, clients that talk to its socket as the gateway does, and runners that are real
 //! processes whose words the test speaks.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -9,7 +9,11 @@ use hyper::{Method, Request, StatusCode, body::Incoming};
 use hyper_util::rt::TokioIo;
 use protocol::{
     Epoch, ManifestId, Redacted, WorkspaceId,
-    api::{auth::Session, workspace::Workspace},
+    api::{
+        auth::Session,
+        snapshot::{Consistency, Snapshot, SnapshotKind, SnapshotList},
+        workspace::Workspace,
+    },
     runner::{Command, REPORT_PATH, Report, ReportReply, ReportRequest, RunnerSpec, RuntimeKind},
     workspace::Phase,
 };
@@ -17,7 +21,7 @@ use serde_json::{Value, json};
 use tokio::{net::UnixStream, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Config, Controller, EngineConfig, core::App};
+use crate::{Config, Controller, EngineConfig, Parts, core::App, history::tests::Memory};
 
 /// Far more than anything takes; a test that waits so long has failed.
 pub const SOON: Duration = Duration::from_secs(60);
@@ -26,6 +30,9 @@ const POLL: Duration = Duration::from_millis(10);
 pub struct World {
     pub config: Config,
     pub directory: tempfile::TempDir,
+    pub parts: Parts,
+    /// Homes as they were, for whoever browses.
+    pub past: Arc<Memory>,
     shutdown: CancellationToken,
     controller: Option<Controller>,
 }
@@ -70,15 +77,19 @@ impl World {
                 memory_mib_max: 1 << 20,
                 starting_max: 50,
             },
+            history: crate::HistoryConfig::default(),
         };
-        let mut world = Self { config, directory, shutdown: CancellationToken::new(), controller: None };
+        let past = Arc::new(Memory::default());
+        let parts = Parts { past: past.clone(), ..Parts::default() };
+        let mut world =
+            Self { config, directory, parts, past, shutdown: CancellationToken::new(), controller: None };
         world.start().await;
         world
     }
 
     pub async fn start(&mut self) {
         self.shutdown = CancellationToken::new();
-        let started = Controller::start(self.config.clone(), self.shutdown.clone()).await;
+        let started = Controller::start(self.config.clone(), self.parts.clone(), self.shutdown.clone()).await;
         self.controller = Some(started.expect("starts"));
     }
 
@@ -236,6 +247,10 @@ impl Client {
         self.send(Method::PATCH, path, Some(("application/json", body.to_string().into_bytes()))).await
     }
 
+    pub async fn put(&self, path: &str, body: &Value) -> Answer {
+        self.send(Method::PUT, path, Some(("application/json", body.to_string().into_bytes()))).await
+    }
+
     pub async fn delete(&self, path: &str) -> Answer {
         self.send(Method::DELETE, path, None).await
     }
@@ -284,6 +299,26 @@ impl Client {
 
     pub async fn workspace(&self, id: WorkspaceId) -> Workspace {
         self.get(&format!("/api/v1/workspaces/{id}")).await.ok()
+    }
+
+    /// Newest first.
+    pub async fn snapshots(&self, id: WorkspaceId) -> Vec<Snapshot> {
+        self.get(&format!("/api/v1/workspaces/{id}/snapshots?limit=1000")).await.ok::<SnapshotList>().snapshots
+    }
+
+    /// A workspace that runs, with its runner.
+    pub async fn running(&self, world: &World, name: &str) -> (WorkspaceId, Runner) {
+        let id = self.create(name).await.id;
+        let runner = world.runner(id, 1).await;
+        runner.ready().await;
+        (id, runner)
+    }
+
+    /// Stops a workspace whose runner then saves this content.
+    pub async fn rest(&self, id: WorkspaceId, runner: &Runner, content: u8) {
+        assert_eq!(self.act(id, "stop").await.status, 200);
+        runner.persist(content).await;
+        self.reaches(id, Phase::Terminated).await;
     }
 
     pub async fn act(&self, id: WorkspaceId, action: &str) -> Answer {
@@ -367,12 +402,26 @@ impl Runner {
     ) -> Result<ReportReply, Answer> {
         let (workspace, epoch) = (self.spec.workspace, self.spec.epoch);
         let request =
-            ReportRequest { workspace, epoch, reports, acting_on, answering: 0, home_mib: 0, wait_ms };
+            ReportRequest { workspace, epoch, reports, acting_on, answering: u64::MAX, home_mib: 0, wait_ms };
+        self.send(request).await
+    }
+
+    /// One exchange, as it is given.
+    pub async fn send(&self, request: ReportRequest) -> Result<ReportReply, Answer> {
         let client = Client { socket: self.socket.clone(), headers: vec![] }
             .with("authorization", &format!("Bearer {}", self.spec.token.expose()));
         let body = serde_json::to_value(&request).expect("plain data");
         let answer = client.post(REPORT_PATH, &body).await;
         if answer.status == 200 { Ok(answer.ok()) } else { Err(answer) }
+    }
+
+    /// Asks, as a runner that has answered and grown so far, until there is news or it has waited long enough.
+    pub async fn poll(&self, answering: u64, home_mib: u32, wait_ms: u64) -> ReportReply {
+        let (workspace, epoch) = (self.spec.workspace, self.spec.epoch);
+        let (reports, acting_on) = (vec![], Command::Run);
+        let request =
+            ReportRequest { workspace, epoch, reports, acting_on, answering, home_mib, wait_ms };
+        self.send(request).await.expect("heard")
     }
 
     pub async fn ready(&self) {
@@ -405,11 +454,26 @@ impl Runner {
     }
 }
 
+/// Of a stop.
 pub fn snapshot(content: u8) -> Report {
+    taken(content, SnapshotKind::Stop, 0)
+}
+
+/// By itself, while the machine runs.
+pub fn stream(content: u8) -> Report {
+    taken(content, SnapshotKind::Stream, 0)
+}
+
+/// For a request.
+pub fn answer(content: u8, answers: u64) -> Report {
+    taken(content, SnapshotKind::Asked, answers)
+}
+
+fn taken(content: u8, kind: SnapshotKind, answers: u64) -> Report {
     Report::Snapshot {
-        kind: protocol::api::snapshot::SnapshotKind::Stop,
-        consistency: protocol::api::snapshot::Consistency::Clean,
-        answers: 0,
+        kind,
+        consistency: if kind == SnapshotKind::Stream { Consistency::Crash } else { Consistency::Clean },
+        answers,
         cut_at: time::OffsetDateTime::now_utc(),
         manifest: ManifestId([content; 32]),
         changed_bytes: 4096,
@@ -417,4 +481,17 @@ pub fn snapshot(content: u8) -> Report {
         objects: 1,
         stored_bytes: 2048,
     }
+}
+
+/// A random test's seed, which `BURROW_SEED` replays.
+pub fn seed() -> u64 {
+    let seed = std::env::var("BURROW_SEED").ok().and_then(|text| text.parse().ok());
+    let seed = seed.unwrap_or_else(rand::random);
+    eprintln!("BURROW_SEED={seed}");
+    seed
+}
+
+/// How many times the short share is done: `cargo xtask soak` says more.
+pub fn soak_factor() -> usize {
+    std::env::var("BURROW_SOAK_FACTOR").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
 }

@@ -1,11 +1,14 @@
-//! Making, renaming and finding workspaces again by a request's key.
+//! Making, renaming, growing and finding workspaces again by a request's key.
 
-use protocol::{ClassId, UserId, VolumeId, WorkspaceId};
+use protocol::{ClassId, UserId, VolumeId, WorkspaceId, agent::HOME_DISK_BYTES};
 
 use crate::db::Scope;
 
 /// Workspaces of one person: far above use, below harm.
 pub const WORKSPACES_OF_ONE_MAX: i64 = 200;
+
+/// Largest home: it lies on a disk of a fixed size, and a GiB of that is the file system's own to move in.
+pub const HOME_MIB_MAX: u32 = (HOME_DISK_BYTES >> 20) as u32 - 1024;
 
 /// A name of workspaces, classes and hosts: 1 ..= 63 of `[a-z0-9-]`, beginning and ending with a letter or digit.
 pub fn is_name(name: &str) -> bool {
@@ -89,6 +92,31 @@ pub async fn rename(scope: &mut Scope, workspace: WorkspaceId, name: &str) -> Re
     .execute(scope.connection())
     .await?;
     Ok(())
+}
+
+/// Lets a home grow; its size before. One that is larger already stays as it is.
+pub async fn grow(
+    scope: &mut Scope,
+    workspace: WorkspaceId,
+    home_mib: u32,
+) -> Result<Option<u32>, sqlx::Error> {
+    let tenant = scope.tenant();
+    let before = sqlx::query_scalar!(
+        "select home_mib from workspaces where tenant_id = $1 and workspace_id = $2 and deleted_at is null for update",
+        tenant,
+        workspace.0,
+    )
+    .fetch_optional(scope.connection())
+    .await?;
+    sqlx::query!(
+        "update workspaces set home_mib = $3 where tenant_id = $1 and workspace_id = $2 and home_mib < $3",
+        tenant,
+        workspace.0,
+        home_mib as i32,
+    )
+    .execute(scope.connection())
+    .await?;
+    Ok(before.map(i32::unsigned_abs))
 }
 
 /// What became of a request's key.

@@ -1,7 +1,8 @@
 //! Lives in the database: read under a lock, stepped by the pure function, written back. Nothing else writes these columns.
 
 use protocol::{
-    Epoch, ManifestId, WorkspaceId,
+    Epoch, ManifestId, SnapshotId, WorkspaceId,
+    api::workspace::HomeNotice,
     workspace::{Failure, Phase, StepProgress},
 };
 use sqlx::{PgConnection, types::Json};
@@ -17,6 +18,53 @@ pub struct Locked {
     pub volume: Uuid,
     pub runner_hash: Option<Vec<u8>>,
     pub life: Life,
+    pub home: Home,
+    pub asked: Asked,
+    pub home_mib: u32,
+    /// A snapshot was committed in this transaction: people are told, whatever else is the same.
+    pub committed: bool,
+    /// As the row has it.
+    stored: (Life, Home, Asked),
+}
+
+/// What a machine last told of its home.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Home {
+    pub dirty_bytes: Option<i64>,
+    /// Age of the oldest write that no snapshot holds.
+    pub unreplicated_ms: Option<i64>,
+    pub used_bytes: Option<i64>,
+    pub notice: Option<HomeNotice>,
+    /// What was written before is in the store. Never moves back.
+    pub safe_at: Option<OffsetDateTime>,
+}
+
+/// Requests for a snapshot, as numbers that only grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    pub wanted: u64,
+    pub answered: u64,
+    /// What answered the last one.
+    pub answer: Option<SnapshotId>,
+}
+
+impl Home {
+    /// Without a machine nothing is under way.
+    fn at_rest(self) -> Self {
+        Self { dirty_bytes: None, unreplicated_ms: None, notice: None, ..self }
+    }
+}
+
+impl Locked {
+    /// Lets one thing happen, in memory; [`settle`] writes it down.
+    pub fn step(&mut self, now: OffsetDateTime, event: Event) -> Vec<Effect> {
+        let (life, effects) = step(now, self.life.clone(), event);
+        self.life = life;
+        if !self.life.placed() {
+            self.home = self.home.at_rest();
+        }
+        effects
+    }
 }
 
 /// What must be done to processes once the transaction is committed.
@@ -42,6 +90,15 @@ struct Row {
     front: Option<String>,
     accelerator: Option<String>,
     head: Option<Vec<u8>>,
+    home_mib: i32,
+    dirty_bytes: Option<i64>,
+    unreplicated_ms: Option<i64>,
+    home_used_bytes: Option<i64>,
+    home_notice: Option<String>,
+    home_safe_at: Option<OffsetDateTime>,
+    snapshot_wanted: i64,
+    snapshot_answered: i64,
+    snapshot_answer: Option<Uuid>,
 }
 
 pub async fn lock(
@@ -52,20 +109,36 @@ pub async fn lock(
         Row,
         r#"select w.tenant_id, w.volume_id, w.runner_hash, w.phase, w.wanted, w.epoch, w.deadline, w.lease_until,
                   w.not_before, w.attempts, w.steps as "steps: Json<Vec<StepProgress>>",
-                  w.failure as "failure: Json<Failure>", w.front, w.accelerator, v.head
+                  w.failure as "failure: Json<Failure>", w.front, w.accelerator, v.head, w.home_mib, w.dirty_bytes,
+                  w.unreplicated_ms, w.home_used_bytes, w.home_notice, w.home_safe_at, w.snapshot_wanted, w.snapshot_answered,
+                  w.snapshot_answer
            from workspaces w join volumes v using (tenant_id, volume_id)
            where w.workspace_id = $1 and w.deleted_at is null for update of w"#,
         workspace.0,
     )
     .fetch_optional(connection)
     .await?;
-    Ok(row.map(|row| Locked {
-        tenant: row.tenant_id,
-        workspace,
-        volume: row.volume_id,
-        runner_hash: row.runner_hash.clone(),
-        life: life(row),
-    }))
+    Ok(row.map(|row| locked(workspace, row)))
+}
+
+fn locked(workspace: WorkspaceId, row: Row) -> Locked {
+    let home = Home {
+        dirty_bytes: row.dirty_bytes,
+        unreplicated_ms: row.unreplicated_ms,
+        used_bytes: row.home_used_bytes,
+        notice: row.home_notice.as_deref().and_then(notice),
+        safe_at: row.home_safe_at,
+    };
+    let asked = Asked {
+        wanted: row.snapshot_wanted.unsigned_abs(),
+        answered: row.snapshot_answered.unsigned_abs(),
+        answer: row.snapshot_answer.map(SnapshotId),
+    };
+    let (tenant, volume, home_mib) = (row.tenant_id, row.volume_id, row.home_mib.unsigned_abs());
+    let runner_hash = row.runner_hash.clone();
+    let life = life(row);
+    let stored = (life.clone(), home, asked);
+    Locked { tenant, workspace, volume, runner_hash, life, home, asked, home_mib, committed: false, stored }
 }
 
 fn life(row: Row) -> Life {
@@ -104,11 +177,22 @@ pub async fn advance(
     locked: &mut Locked,
     event: Event,
 ) -> Result<Vec<Task>, sqlx::Error> {
-    let (life, effects) = step(now, locked.life.clone(), event);
-    let changed = life != locked.life;
-    locked.life = life;
-    if changed {
+    let effects = locked.step(now, event);
+    settle(connection, now, locked, effects).await
+}
+
+/// Writes back what has been stepped, in one statement however many steps it were.
+pub async fn settle(
+    connection: &mut PgConnection,
+    now: OffsetDateTime,
+    locked: &mut Locked,
+    effects: Vec<Effect>,
+) -> Result<Vec<Task>, sqlx::Error> {
+    let present = (locked.life.clone(), locked.home, locked.asked);
+    if present != locked.stored || locked.committed {
         save(connection, now, locked).await?;
+        locked.stored = present;
+        locked.committed = false;
     }
     let mut tasks = Vec::new();
     for effect in effects {
@@ -137,8 +221,10 @@ async fn save(
              attempts = $9, steps = $10, failure = $11, front = $12, accelerator = $13,
              queued_at = case when $3 = 'queued' then coalesce(queued_at, $14) end,
              queue_position = case when $3 = 'queued' then queue_position end,
-             dirty_bytes = case when $3 in ('queued', 'terminated') then null else dirty_bytes end,
-             host = case when $3 in ('queued', 'terminated') then null else host end
+             host = case when $3 in ('queued', 'terminated') then null else host end,
+             dirty_bytes = $15, unreplicated_ms = $16, home_used_bytes = $17, home_notice = $18, home_safe_at = $19,
+             snapshot_wanted = $20, snapshot_answered = $21, snapshot_answer = $22,
+             revision = revision + case when $23 then 1 else 0 end
          where tenant_id = $1 and workspace_id = $2",
         locked.tenant,
         locked.workspace.0,
@@ -154,6 +240,15 @@ async fn save(
         front,
         accelerator,
         now,
+        locked.home.dirty_bytes,
+        locked.home.unreplicated_ms,
+        locked.home.used_bytes,
+        locked.home.notice.map(notice_text),
+        locked.home.safe_at,
+        locked.asked.wanted as i64,
+        locked.asked.answered as i64,
+        locked.asked.answer.map(|id| id.0),
+        locked.committed,
     )
     .execute(connection)
     .await?;
@@ -184,6 +279,23 @@ pub fn manifest(bytes: &[u8]) -> Option<ManifestId> {
 /// The table's check admits no other words.
 pub fn phase(text: &str) -> Phase {
     Phase::ALL.into_iter().find(|phase| phase.as_str() == text).unwrap_or(Phase::Terminated)
+}
+
+pub fn notice(text: &str) -> Option<HomeNotice> {
+    match text {
+        "store_unavailable" => Some(HomeNotice::StoreUnavailable),
+        "throttled" => Some(HomeNotice::Throttled),
+        "host_disk_full" => Some(HomeNotice::HostDiskFull),
+        _ => None,
+    }
+}
+
+fn notice_text(notice: HomeNotice) -> &'static str {
+    match notice {
+        HomeNotice::StoreUnavailable => "store_unavailable",
+        HomeNotice::Throttled => "throttled",
+        HomeNotice::HostDiskFull => "host_disk_full",
+    }
 }
 
 fn wanted(text: &str) -> Wanted {

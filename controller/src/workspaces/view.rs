@@ -1,12 +1,8 @@
 //! Workspaces as people see them: always through a [`Scope`], so always of one tenant.
 
 use protocol::{
-    ClassId, Epoch, SnapshotId, TenantId, UserId, WorkspaceId,
-    api::{
-        snapshot::{Consistency, Snapshot, SnapshotKind},
-        user::Role,
-        workspace::Workspace,
-    },
+    ClassId, Epoch, TenantId, UserId, WorkspaceId,
+    api::{snapshot::Origin, user::Role, workspace::Workspace},
     runner::Resources,
     workspace::{Failure, StepProgress},
 };
@@ -14,7 +10,7 @@ use sqlx::types::Json;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::life::phase;
+use super::life::{notice, phase};
 use crate::{
     authz::{Caller, WorkspaceFacts, workspace_access},
     db::Scope,
@@ -22,7 +18,6 @@ use crate::{
 
 /// Rows of one answer.
 const WORKSPACES_MAX: i64 = 10_000;
-const SNAPSHOTS_MAX: i64 = 1000;
 
 /// A workspace's row with what its answer needs of others.
 pub struct Row {
@@ -48,6 +43,11 @@ pub struct Row {
     accelerator: Option<String>,
     safe_at: Option<OffsetDateTime>,
     dirty_bytes: Option<i64>,
+    unreplicated_ms: Option<i64>,
+    home_used_bytes: Option<i64>,
+    home_notice: Option<String>,
+    forked_from: Option<Uuid>,
+    forked_at: Option<OffsetDateTime>,
     stored_bytes: Option<i64>,
     created_at: OffsetDateTime,
     last_used_at: Option<OffsetDateTime>,
@@ -82,16 +82,24 @@ impl Row {
             failure: self.failure.map(|failure| failure.0),
             accelerator: self.accelerator,
             safe_at: self.safe_at,
-            unreplicated_seconds: None,
+            unreplicated_seconds: self.unreplicated_ms.map(seconds),
             dirty_bytes: self.dirty_bytes.map(i64::unsigned_abs),
-            home_used_bytes: None,
-            home_notice: None,
-            forked_from: None,
+            home_used_bytes: self.home_used_bytes.map(i64::unsigned_abs),
+            home_notice: self.home_notice.as_deref().and_then(notice),
+            forked_from: self
+                .forked_from
+                .zip(self.forked_at)
+                .map(|(workspace, at)| Origin { workspace: WorkspaceId(workspace), at }),
             stored_bytes: self.stored_bytes.map(i64::unsigned_abs),
             created_at: self.created_at,
             last_used_at: self.last_used_at,
         })
     }
+}
+
+/// Something that is not safe yet is never said to be.
+fn seconds(ms: i64) -> u32 {
+    u32::try_from(ms.unsigned_abs().div_ceil(1000)).unwrap_or(u32::MAX)
 }
 
 pub fn resources(vcpus: i16, [memory, home, scratch, pids]: [i32; 4]) -> Resources {
@@ -118,7 +126,8 @@ pub async fn rows(scope: &mut Scope, which: Which) -> Result<Vec<Row>, sqlx::Err
         r#"select w.tenant_id, w.workspace_id, w.name, w.owner_id, u.name as owner_name, w.template, w.vcpus, w.memory_mib,
                   w.home_mib, w.scratch_mib, w.pids, w.class_id, c.teacher_id as "teacher_id?", w.phase, w.revision, w.epoch,
                   w.queue_position, w.steps as "steps: Json<Vec<StepProgress>>", w.failure as "failure: Json<Failure>",
-                  w.accelerator, v.safe_at, w.dirty_bytes, v.stored_bytes, w.created_at, w.last_used_at
+                  w.accelerator, greatest(v.safe_at, w.home_safe_at) as safe_at, w.dirty_bytes,
+                  w.unreplicated_ms, w.home_used_bytes, w.home_notice, w.forked_from, w.forked_at, v.stored_bytes, w.created_at, w.last_used_at
            from workspaces w
            join users u on u.tenant_id = w.tenant_id and u.user_id = w.owner_id
            join volumes v on v.tenant_id = w.tenant_id and v.volume_id = w.volume_id
@@ -152,33 +161,4 @@ pub async fn row(scope: &mut Scope, workspace: WorkspaceId) -> Result<Option<Row
 
 pub async fn one(scope: &mut Scope, workspace: WorkspaceId) -> Result<Option<Workspace>, sqlx::Error> {
     Ok(list(scope, Which { workspace: Some(workspace), class: None }).await?.pop())
-}
-
-/// Newest first.
-pub async fn snapshots(scope: &mut Scope, workspace: WorkspaceId) -> Result<Vec<Snapshot>, sqlx::Error> {
-    let tenant = scope.tenant();
-    let rows = sqlx::query!(
-        "select s.snapshot_id, s.epoch, s.changed_bytes, s.uploaded_bytes, s.stored_bytes, s.created_at
-         from snapshots s join workspaces w using (tenant_id, volume_id)
-         where w.tenant_id = $1 and w.workspace_id = $2 order by s.created_at desc limit $3",
-        tenant,
-        workspace.0,
-        SNAPSHOTS_MAX,
-    )
-    .fetch_all(scope.connection())
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| Snapshot {
-            id: SnapshotId(row.snapshot_id),
-            name: None,
-            kind: SnapshotKind::Stop,
-            consistency: Consistency::Clean,
-            epoch: Epoch(row.epoch.unsigned_abs()),
-            changed_bytes: row.changed_bytes.unsigned_abs(),
-            uploaded_bytes: row.uploaded_bytes.unsigned_abs(),
-            stored_bytes: row.stored_bytes.unsigned_abs(),
-            created_at: row.created_at,
-        })
-        .collect())
 }

@@ -3,6 +3,7 @@
 //! Times are RFC 3339, UTC. Sizes are bytes unless the name says MiB. Unknown fields are ignored; absent optional fields
 //! are null. Every error is a [`crate::problem::Problem`].
 
+pub mod admin;
 pub mod auth;
 pub mod class;
 pub mod internal;

@@ -1,0 +1,72 @@
+//! Forks of workspaces.
+
+use axum::{Json, extract::State, http::StatusCode};
+use protocol::{
+    WorkspaceId,
+    api::{snapshot::Fork, workspace::Workspace},
+};
+
+use super::{
+    error::{ApiError, Result},
+    extract::{Input, Params, Signed},
+    snapshots::{missing, take},
+    workspaces::{NAME_RULE, allowed, check_quota, name_taken, refuse_forgotten},
+};
+use crate::{
+    audit,
+    authz::Action,
+    core::App,
+    lifecycle::Event,
+    workspaces::{
+        create::is_name,
+        fork, life,
+        snapshots::{self, Which},
+        view,
+    },
+};
+
+/// A new workspace of the caller's whose home begins as this one's. A running machine goes on.
+#[utoipa::path(post, path = "/workspaces/{id}/fork", tag = "snapshots", params(("id" = WorkspaceId, Path)),
+    request_body = Fork,
+    responses((status = 201, body = Workspace), (status = 403, body = protocol::Problem), (status = 404, body = protocol::Problem),
+        (status = 409, body = protocol::Problem), (status = 422, body = protocol::Problem), (status = 504, body = protocol::Problem)))]
+pub async fn create(
+    State(app): State<App>,
+    signed: Signed,
+    Params(origin): Params<WorkspaceId>,
+    Input(request): Input<Fork>,
+) -> Result<(StatusCode, Json<Workspace>)> {
+    if !is_name(&request.name) {
+        return Err(ApiError::invalid("name", NAME_RULE));
+    }
+    let caller = signed.caller();
+    let allowed = allowed(&app, caller, origin, Action::ForkWorkspace).await?;
+    let mut scope = app.db.scope(allowed).await?;
+    refuse_forgotten(&mut scope).await?;
+    // Told before a machine is asked for anything.
+    check_quota(&mut scope, caller.user).await?;
+    drop(scope);
+    let base = match request.snapshot {
+        Some(snapshot) => snapshot,
+        None => take(&app, allowed, origin).await?,
+    };
+    let mut scope = app.db.scope(allowed).await?;
+    check_quota(&mut scope, caller.user).await?;
+    let base = snapshots::find_held(&mut scope, origin, Which::One(base)).await?.ok_or_else(missing)?;
+    let workspace = WorkspaceId::random();
+    let now = app.now();
+    let made = fork::insert(&mut scope, workspace, caller.user, &request.name, (origin, &base), now).await;
+    if !made.map_err(|error| name_taken(error, &request.name))? {
+        return Err(ApiError::not_found("workspace"));
+    }
+    if request.start.unwrap_or(true) {
+        life::apply(scope.connection(), now, workspace, Event::Start).await?;
+    }
+    let detail = serde_json::json!({
+        "name": request.name, "workspace": workspace, "snapshot": base.snapshot.id,
+    });
+    audit::write(&mut scope, "workspace.fork", &origin.to_string(), detail).await?;
+    let made = view::one(&mut scope, workspace).await?.ok_or_else(|| ApiError::not_found("workspace"))?;
+    scope.commit().await?;
+    Ok((StatusCode::CREATED, Json(made)))
+}

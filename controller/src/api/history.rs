@@ -1,0 +1,280 @@
+//! Files of past homes: directories, contents, what has changed. No machine is started.
+
+use std::{fmt::Write as _, time::Duration};
+
+use axum::{
+    Json,
+    body::Body,
+    extract::State,
+    http::{HeaderValue, header},
+    response::{IntoResponse as _, Response},
+};
+use bytes::Bytes;
+use protocol::{
+    Code, WorkspaceId,
+    api::snapshot::{CHANGES_MAX, Changes, Diff, Directory},
+    files::{EntryKind, HomePath},
+};
+use serde::Deserialize;
+use tokio::{sync::mpsc, time::timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use utoipa::IntoParams;
+
+use super::{
+    error::{ApiError, Result},
+    extract::{Params, Query, Signed},
+    snapshots::missing,
+    workspaces::{allowed, forgotten},
+};
+use crate::{
+    authz::{Action, Allowed, Caller},
+    core::{App, Core},
+    history::{PIECE_BYTES, PastError, Visit},
+    tenants::{self, TenantError, TenantKey},
+    workspaces::snapshots::{self, Which},
+};
+
+/// Pieces that are read before they are taken.
+const PIECES_AHEAD: usize = 2;
+/// A reader that takes nothing for so long is gone.
+const STALLED_MAX: Duration = Duration::from_secs(60);
+/// For one download: a slow line takes a large file, and no home is held open for ever.
+const DOWNLOAD_MAX: Duration = Duration::from_secs(3600);
+
+#[derive(Debug, Deserialize, IntoParams)]
+pub struct At {
+    /// Below the home, without a leading `/`. Absent: the home itself.
+    #[serde(default)]
+    path: String,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+pub struct Between {
+    /// Below the home, without a leading `/`. Absent: the home itself.
+    #[serde(default)]
+    path: String,
+    /// The later snapshot: an identifier, or `latest`, which it is when absent.
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    with: Option<Which>,
+}
+
+/// A directory as it was.
+#[utoipa::path(get, path = "/workspaces/{id}/snapshots/{snapshot}/files", tag = "snapshots",
+    params(("id" = WorkspaceId, Path), ("snapshot" = String, Path, description = "An identifier, or `latest`."), At),
+    responses((status = 200, body = Directory), (status = 404, body = protocol::Problem), (status = 415, body = protocol::Problem),
+        (status = 504, body = protocol::Problem)))]
+pub async fn files(
+    State(app): State<App>,
+    signed: Signed,
+    Params((id, which)): Params<(WorkspaceId, Which)>,
+    Query(at): Query<At>,
+) -> Result<Json<Directory>> {
+    let path = home_path(&at.path)?;
+    let past = visit(&app, signed.caller(), id, which).await?;
+    Ok(Json(past.list(&path).await?))
+}
+
+/// What a file held.
+#[utoipa::path(get, path = "/workspaces/{id}/snapshots/{snapshot}/content", tag = "snapshots",
+    params(("id" = WorkspaceId, Path), ("snapshot" = String, Path), At),
+    responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>), (status = 404, body = protocol::Problem),
+        (status = 415, body = protocol::Problem), (status = 504, body = protocol::Problem)))]
+pub async fn content(
+    State(app): State<App>,
+    signed: Signed,
+    Params((id, which)): Params<(WorkspaceId, Which)>,
+    Query(at): Query<At>,
+) -> Result<Response> {
+    let path = home_path(&at.path)?;
+    let past = visit(&app, signed.caller(), id, which).await?;
+    let entry = past.stat(&path).await?;
+    if entry.kind != EntryKind::File {
+        return Err(PastError::NotAFile.into());
+    }
+    let (sender, receiver) = mpsc::channel(PIECES_AHEAD);
+    let (tasks, name) = (app.tasks.clone(), path.name().unwrap_or("home").to_owned());
+    let shutdown = tasks.shutdown().clone();
+    tasks.spawn("past content", async move {
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            _ = timeout(DOWNLOAD_MAX, pieces(&past, &path, entry.size, &sender)) => {}
+        }
+    });
+    let mut response = Body::from_stream(ReceiverStream::new(receiver)).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_LENGTH, entry.size.into());
+    for (header, value) in [
+        (header::CONTENT_TYPE, "application/octet-stream"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        // Whatever a guest wrote, no browser runs it as ours.
+        (header::CONTENT_SECURITY_POLICY, "sandbox; default-src 'none'"),
+    ] {
+        headers.insert(header, HeaderValue::from_static(value));
+    }
+    let disposition = HeaderValue::try_from(disposition(&name)).expect("only plain letters are left");
+    headers.insert(header::CONTENT_DISPOSITION, disposition);
+    Ok(response)
+}
+
+/// Sends a file to its end. An error breaks the answer off, which its length tells.
+async fn pieces(
+    past: &Visit,
+    path: &HomePath,
+    size: u64,
+    sender: &mpsc::Sender<std::result::Result<Bytes, PastError>>,
+) {
+    let mut offset = 0;
+    while offset < size {
+        let length = PIECE_BYTES.min(size - offset);
+        let piece = match past.read(path, offset, length).await {
+            Ok(piece) if piece.len() as u64 == length => Ok(piece),
+            Ok(_) => Err(PastError::Broken("its content ends early".to_owned())),
+            Err(error) => Err(error),
+        };
+        let failed = piece.is_err();
+        let taken = timeout(STALLED_MAX, sender.send(piece)).await;
+        if failed || !matches!(taken, Ok(Ok(()))) {
+            return;
+        }
+        offset += length;
+    }
+}
+
+/// RFC 6266: an ASCII name for old clients and the exact one beside it.
+fn disposition(name: &str) -> String {
+    let plain: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || "._- ".contains(c) { c } else { '_' }).collect();
+    let exact = name.bytes().fold(String::new(), |mut text, byte| {
+        if byte.is_ascii_alphanumeric() {
+            text.push(char::from(byte));
+        } else {
+            let _ = write!(text, "%{byte:02X}");
+        }
+        text
+    });
+    format!("attachment; filename=\"{plain}\"; filename*=UTF-8''{exact}")
+}
+
+/// What has changed from a snapshot to a later one, at a path and below.
+#[utoipa::path(get, path = "/workspaces/{id}/snapshots/{snapshot}/changes", tag = "snapshots",
+    params(("id" = WorkspaceId, Path), ("snapshot" = String, Path), Between),
+    responses((status = 200, body = Changes), (status = 404, body = protocol::Problem), (status = 415, body = protocol::Problem),
+        (status = 504, body = protocol::Problem)))]
+pub async fn changes(
+    State(app): State<App>,
+    signed: Signed,
+    Params((id, which)): Params<(WorkspaceId, Which)>,
+    Query(between): Query<Between>,
+) -> Result<Json<Changes>> {
+    let path = home_path(&between.path)?;
+    let (before, after) = both(&app, signed.caller(), id, which, between.with).await?;
+    Ok(Json(before.changes(&after, &path, CHANGES_MAX).await?))
+}
+
+/// How one file differs from a snapshot to a later one.
+#[utoipa::path(get, path = "/workspaces/{id}/snapshots/{snapshot}/diff", tag = "snapshots",
+    params(("id" = WorkspaceId, Path), ("snapshot" = String, Path), Between),
+    responses((status = 200, body = Diff), (status = 404, body = protocol::Problem), (status = 415, body = protocol::Problem),
+        (status = 504, body = protocol::Problem)))]
+pub async fn diff(
+    State(app): State<App>,
+    signed: Signed,
+    Params((id, which)): Params<(WorkspaceId, Which)>,
+    Query(between): Query<Between>,
+) -> Result<Json<Diff>> {
+    let path = home_path(&between.path)?;
+    let (before, after) = both(&app, signed.caller(), id, which, between.with).await?;
+    Ok(Json(before.diff(&after, &path).await?))
+}
+
+fn home_path(text: &str) -> Result<HomePath> {
+    HomePath::parse(text)
+        .map_err(|error| ApiError::invalid("path", &format!("Not a path of a home: {error}.")))
+}
+
+async fn visit(app: &Core, caller: &Caller, id: WorkspaceId, which: Which) -> Result<Visit> {
+    let allowed = allowed(app, caller, id, Action::ReadWorkspace).await?;
+    open(app, allowed, id, which).await
+}
+
+async fn both(
+    app: &Core,
+    caller: &Caller,
+    id: WorkspaceId,
+    before: Which,
+    after: Option<Which>,
+) -> Result<(Visit, Visit)> {
+    let allowed = allowed(app, caller, id, Action::ReadWorkspace).await?;
+    let before = open(app, allowed, id, before).await?;
+    Ok((before, open(app, allowed, id, after.unwrap_or(Which::Latest)).await?))
+}
+
+async fn open(app: &Core, allowed: Allowed, id: WorkspaceId, which: Which) -> Result<Visit> {
+    let tenant = allowed.caller().tenant;
+    let mut scope = app.db.scope(allowed).await?;
+    let found = snapshots::find(&mut scope, id, which).await?.ok_or_else(missing)?;
+    match tenants::key(app, scope.connection(), tenant).await? {
+        TenantKey::Open(key) => Ok(app.homes.visit(tenant, key, found.manifest)),
+        TenantKey::Forgotten => Err(forgotten()),
+    }
+}
+
+impl From<TenantError> for ApiError {
+    fn from(error: TenantError) -> Self {
+        match error {
+            TenantError::Key(error) => error.into(),
+            TenantError::Database(error) => error.into(),
+            TenantError::Unknown | TenantError::Cache(_) => {
+                tracing::error!(%error, "a tenant");
+                Self::internal()
+            }
+        }
+    }
+}
+
+impl From<PastError> for ApiError {
+    fn from(error: PastError) -> Self {
+        match error {
+            PastError::NotFound | PastError::NotADirectory => {
+                Self::new(Code::NotFound, "This snapshot has nothing at this path.")
+            }
+            PastError::NotAFile => {
+                Self::new(Code::Unsupported, "This is no regular file: it has no content to show.")
+            }
+            PastError::Unreadable(_) => Self::new(
+                Code::Unsupported,
+                format!(
+                    "{error}. Restore or fork the snapshot and look at it there.",
+                    error = sentence(&error)
+                ),
+            ),
+            PastError::Timeout => Self::new(
+                Code::Timeout,
+                "Reading this snapshot took too long. Try again, or look at a smaller part of it.",
+            ),
+            PastError::Broken(_) => {
+                Self::new(Code::Unavailable, "Reading this snapshot failed. Try again.").retry_after(1)
+            }
+        }
+    }
+}
+
+fn sentence(error: &PastError) -> String {
+    let text = error.to_string();
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_break_out_of_the_header() {
+        let text = disposition("a\"\r\nSet-Cookie: x; é");
+        assert!(text.is_ascii() && !text.contains(['\r', '\n']), "{text}");
+        assert_eq!(text.matches('"').count(), 2);
+        assert!(text.ends_with("filename*=UTF-8''a%22%0D%0ASet%2DCookie%3A%20x%3B%20%C3%A9"), "{text}");
+    }
+}

@@ -1,0 +1,47 @@
+//! How the tenant's automatic snapshots thin out.
+
+use axum::{Json, extract::State};
+use protocol::api::snapshot::Retention;
+
+use super::{
+    error::{ApiError, Result},
+    extract::{Input, Signed},
+};
+use crate::{
+    audit,
+    authz::{Action, authorize},
+    core::App,
+    retention::is_sound,
+    tenants,
+};
+
+/// The present rule.
+#[utoipa::path(get, path = "/retention", tag = "snapshots",
+    responses((status = 200, body = Retention), (status = 403, body = protocol::Problem)))]
+pub async fn get(State(app): State<App>, signed: Signed) -> Result<Json<Retention>> {
+    let caller = signed.caller();
+    let mut scope = app.db.scope(authorize(caller, Action::ManageTenant)?).await?;
+    Ok(Json(tenants::retention(scope.connection(), caller.tenant).await?))
+}
+
+/// Sets the rule. What it does not keep goes within hours.
+#[utoipa::path(put, path = "/retention", tag = "snapshots", request_body = Retention,
+    responses((status = 200, body = Retention), (status = 403, body = protocol::Problem), (status = 422, body = protocol::Problem)))]
+pub async fn put(
+    State(app): State<App>,
+    signed: Signed,
+    Input(policy): Input<Retention>,
+) -> Result<Json<Retention>> {
+    let mut scope = app.db.scope(authorize(signed.caller(), Action::ManageTenant)?).await?;
+    if !is_sound(&policy) {
+        return Err(ApiError::invalid(
+            "all_hours",
+            "At least one hour of everything, no step shorter than the one before, and ten years at most.",
+        ));
+    }
+    tenants::set_retention(&mut scope, &policy).await?;
+    let detail = serde_json::to_value(policy).expect("plain data");
+    audit::write(&mut scope, "retention.set", "", detail).await?;
+    scope.commit().await?;
+    Ok(Json(policy))
+}

@@ -1,0 +1,84 @@
+//! Forks: one's own workspace that begins as another's.
+
+use protocol::{
+    ManifestId,
+    api::{snapshot::SnapshotKind, workspace::Workspace},
+    runner::Report,
+    workspace::Phase,
+};
+use serde_json::json;
+
+use super::world::{World, answer, stream};
+
+#[tokio::test]
+async fn a_running_home_is_forked_while_its_machine_goes_on() {
+    let world = World::new().await;
+    let owner = world.owner().await;
+    let (id, runner) = owner.running(&world, "demo").await;
+    let answering = async {
+        let wanted = runner.poll(0, 0, 10_000).await.snapshot_wanted;
+        runner.say(vec![answer(7, wanted)]).await.expect("heard");
+    };
+    let fork = format!("/api/v1/workspaces/{id}/fork");
+    let wish = json!({ "name": "copy" });
+    let (forked, ()) = tokio::join!(owner.post(&fork, &wish), answering);
+    assert_eq!(forked.status, 201, "{}", forked.body);
+    let forked: Workspace = forked.ok();
+    let origin = forked.forked_from.expect("it is told");
+    assert_eq!((origin.workspace, forked.resources), (id, owner.workspace(id).await.resources));
+    assert_eq!(origin.at, owner.snapshots(id).await[0].created_at);
+
+    let copy = world.runner(forked.id, 1).await;
+    assert_eq!((copy.spec.head, copy.spec.head_of), (Some(ManifestId([7; 32])), Some(runner.spec.volume)));
+    assert_ne!(copy.spec.volume, runner.spec.volume);
+    assert_eq!(copy.spec.data_key.expose(), runner.spec.data_key.expose());
+    copy.ready().await;
+    // Each goes its way.
+    runner.say(vec![stream(8)]).await.expect("heard");
+    copy.say(vec![stream(9)]).await.expect("heard");
+    assert_eq!(owner.workspace(id).await.phase, Phase::Running);
+    let base = owner.snapshots(forked.id).await;
+    assert_eq!(base.len(), 2);
+    assert_eq!((base[1].kind, base[1].epoch.0, base[1].created_at), (SnapshotKind::Asked, 0, origin.at));
+    owner.rest(forked.id, &copy, 10).await;
+    owner.act(forked.id, "start").await;
+    let copy = world.runner(forked.id, 2).await;
+    assert_eq!((copy.spec.head, copy.spec.head_of), (Some(ManifestId([10; 32])), None), "a head of its own");
+    copy.say(vec![Report::Stopped]).await.expect("heard");
+    owner.reaches(forked.id, Phase::Terminated).await;
+    // Back at its base, it begins as another's again, and so does a fork of it.
+    let restore = json!({ "snapshot": base[1].id });
+    let restored = owner.post(&format!("/api/v1/workspaces/{}/restore", forked.id), &restore).await;
+    assert_eq!(restored.status, 200, "{}", restored.body);
+    let second: Workspace =
+        owner.post(&format!("/api/v1/workspaces/{}/fork", forked.id), &json!({ "name": "third" })).await.ok();
+    let third = world.runner(second.id, 1).await;
+    assert_eq!((third.spec.head, third.spec.head_of), (Some(ManifestId([7; 32])), Some(runner.spec.volume)));
+}
+
+#[tokio::test]
+async fn a_fork_follows_the_rules_of_making() {
+    let world = World::new().await;
+    let owner = world.owner().await;
+    let (id, runner) = owner.running(&world, "demo").await;
+    runner.say(vec![stream(1), stream(2)]).await.expect("heard");
+    let first = owner.snapshots(id).await[1].id;
+    owner.rest(id, &runner, 3).await;
+    let fork = format!("/api/v1/workspaces/{id}/fork");
+    assert_eq!(owner.post(&fork, &json!({ "name": "No Name" })).await.code(), "invalid");
+    assert_eq!(owner.post(&fork, &json!({ "name": "demo" })).await.code(), "name_taken");
+    let unknown = json!({ "name": "copy", "snapshot": uuid::Uuid::now_v7() });
+    assert_eq!(owner.post(&fork, &unknown).await.status, 404);
+    let older: Workspace =
+        owner.post(&fork, &json!({ "name": "older", "snapshot": first, "start": false })).await.ok();
+    assert_eq!(older.phase, Phase::Terminated);
+    assert!(older.safe_at.is_some());
+    // Its base is its own: whatever becomes of the origin, it can be kept under a name and is no more to delete than any head.
+    let path = format!("/api/v1/workspaces/{}/snapshots/latest", older.id);
+    assert_eq!(owner.delete(&path).await.code(), "conflict");
+    assert_eq!(owner.delete(&format!("/api/v1/workspaces/{id}/snapshots/{first}")).await.status, 204);
+    assert_eq!(owner.delete(&format!("/api/v1/workspaces/{id}")).await.status, 204);
+    assert_eq!(owner.post(&fork, &json!({ "name": "late" })).await.status, 404);
+    owner.act(older.id, "start").await;
+    assert_eq!(world.runner(older.id, 1).await.spec.head, Some(ManifestId([1; 32])));
+}
