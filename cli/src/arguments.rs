@@ -182,6 +182,9 @@ pub struct Up {
     /// Other addresses that browsers may come from, as https://burrow.example.org
     #[arg(long, env = "BURROW_PUBLIC_URL", value_name = "URL")]
     pub public_url: Option<String>,
+    /// While a machine runs, its home goes to the store so often; 0: at stops and when asked only
+    #[arg(long, env = "BURROW_STREAM_SECONDS", value_name = "SECONDS", default_value_t = 5)]
+    pub stream_seconds: u32,
     /// Which machines to make
     #[arg(long, env = "BURROW_RUNTIME", value_enum, default_value_t, hide_short_help = true)]
     pub runtime: Runtime,

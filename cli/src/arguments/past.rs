@@ -218,18 +218,14 @@ pub enum Volume {
 Examples:
   burrow volume check demo
   burrow volume check demo --all
-  burrow volume check demo --repair
 
-Status 1: something is damaged and was not repaired.")]
+Status 1: something is damaged.")]
 pub struct Check {
     #[command(flatten)]
     pub target: OneWorkspace,
     /// Of all snapshots, not of the newest only
     #[arg(long, env = "BURROW_ALL")]
     pub all: bool,
-    /// Put right what another copy can put right
-    #[arg(long, env = "BURROW_REPAIR")]
-    pub repair: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -243,6 +239,30 @@ Examples:
 
 The server does so by itself. An object goes when it was found unused twice, some time apart.")]
     Collect,
+    RotateMasterKey(RotateMasterKey),
+}
+
+/// Put a fresh master key in place of the one that seals all homes' keys; no home is rewritten
+#[derive(Debug, Args)]
+#[command(before_long_help = "\
+Examples:
+  burrow admin rotate-master-key
+  burrow admin rotate-master-key --data-dir /srv/burrow
+
+The server must not run meanwhile. The old key opens nothing any more: replace its copies. Killed half-way, the next start ends it.")]
+pub struct RotateMasterKey {
+    /// Where everything is kept [default: as of `burrow up`]
+    #[arg(long, env = "BURROW_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// An existing Postgres in place of the private one. Its password belongs into the environment variable
+    #[arg(long, env = "BURROW_DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+    /// File of the master key [default: master.key in the data directory]
+    #[arg(long, env = "BURROW_MASTER_KEY", value_name = "FILE")]
+    pub master_key: Option<PathBuf>,
+    /// Do not ask
+    #[arg(short, long, env = "BURROW_YES")]
+    pub yes: bool,
 }
 
 /// Show or set how automatic snapshots thin out

@@ -1,7 +1,6 @@
 //! `admin retention`, `admin collect`: what an installation's owner decides.
 
-use client::upkeep::Collected;
-use protocol::api::snapshot::Retention as Record;
+use protocol::api::{admin::Collected, snapshot::Retention as Record};
 
 use super::Context;
 use crate::{
@@ -9,6 +8,7 @@ use crate::{
     failure::Failure,
     output::{self, Shown},
     progress::Step,
+    up::rotate,
 };
 
 impl Shown for Record {
@@ -37,19 +37,21 @@ fn lasting(hours: u32) -> String {
 }
 
 impl Shown for Collected {
-    const COLUMNS: &'static [&'static str] = &["deleted", "freed", "waiting", "of size"];
+    const COLUMNS: &'static [&'static str] = &["objects", "of size", "unused", "of size", "deleted", "freed"];
 
     fn cells(&self) -> Vec<String> {
         vec![
-            self.deleted_objects.to_string(),
+            self.objects.to_string(),
+            output::size(self.bytes),
+            self.garbage.to_string(),
+            output::size(self.garbage_bytes),
+            self.deleted.to_string(),
             output::size(self.deleted_bytes),
-            self.waiting_objects.to_string(),
-            output::size(self.waiting_bytes),
         ]
     }
 
     fn name(&self) -> String {
-        self.deleted_objects.to_string()
+        self.deleted.to_string()
     }
 
     fn id(&self) -> String {
@@ -58,9 +60,10 @@ impl Shown for Collected {
 }
 
 pub async fn admin(context: &Context, admin: Admin) -> Result<(), Failure> {
-    let server = context.server()?;
     match admin {
+        Admin::RotateMasterKey(wanted) => rotate::master_key(context, wanted).await,
         Admin::Retention(wanted) => {
+            let server = context.server()?;
             let present = server.retention().await?;
             let next = edited(present, &wanted);
             if next == present {
@@ -75,6 +78,7 @@ pub async fn admin(context: &Context, admin: Admin) -> Result<(), Failure> {
             context.output.one(&kept)
         }
         Admin::Collect => {
+            let server = context.server()?;
             let step = Step::begin(context.style, "Collecting what no home refers to");
             let collected = server.collect().await?;
             step.done();

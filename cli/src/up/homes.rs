@@ -4,10 +4,7 @@
 use std::{any::Any, ffi::OsString, io, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
-use controller::{
-    collector::{Marking, Reachable},
-    history::{PIECE_BYTES, Past, PastError, PastHome},
-};
+use controller::{Marking, Past, PastError, PastHome, Reachable};
 use futures_util::future::BoxFuture;
 use protocol::{
     ManifestId, TenantId,
@@ -81,7 +78,7 @@ impl PastHome for Opened {
         offset: u64,
         length: u64,
     ) -> BoxFuture<'a, Result<Bytes, PastError>> {
-        Box::pin(async move { self.0.read(path, offset, length.min(PIECE_BYTES)).await.map_err(past_error) })
+        Box::pin(async move { self.0.read(path, offset, length).await.map_err(past_error) })
     }
 
     fn changes<'a>(

@@ -3,15 +3,23 @@
 //! It holds controller and gateway as tasks and Postgres as a child; the controller's engine starts the runners. What can be
 //! refused is refused before anything is begun. What is begun is ended in the opposite order.
 
-use std::{net::TcpListener, sync::Arc};
+use std::{net::TcpListener, path::PathBuf, sync::Arc};
 
-use controller::{Config, Controller, EngineConfig};
+use controller::{Config, Controller, EngineConfig, HistoryConfig, Parts};
 use gateway::Gateway;
 use protocol::{Redacted, runner::RuntimeKind};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
+use volume::ObjectStore;
 
-use self::{images::Images, listen::bind, lock::DataLock, place::DataDirectory, postgres::Postgres};
+use self::{
+    homes::{Manifests, Snapshots},
+    images::Images,
+    listen::bind,
+    lock::DataLock,
+    place::DataDirectory,
+    postgres::Postgres,
+};
 use crate::{
     arguments::{Runtime, Up},
     commands::Context,
@@ -22,12 +30,14 @@ use crate::{
 
 mod capacity;
 mod farewell;
+mod homes;
 pub mod images;
 pub mod listen;
 pub mod lock;
 pub mod place;
 pub mod postgres;
 mod refusals;
+pub mod rotate;
 
 /// A new database, the log of a day, a few sockets.
 const SPACE_NEEDED: u64 = 256 * 1024 * 1024;
@@ -79,8 +89,8 @@ async fn start(context: &Context, up: &Up) -> Result<Running, Failure> {
         Failure::error("The log cannot be written").because(&error).next("choose another --data-dir")
     })?;
     let images = Images::prepare(style, up, &data).await?;
-    let store = store(style, up, &data).await?;
-    let database = database(style, up, &data).await?;
+    let (store_url, store) = store(style, up, &data).await?;
+    let database = database(style, up.database_url.as_deref(), &data).await?;
     let run_dir = data.path().join("run");
     runner::sweep(&run_dir).await;
     prepare_network(up).await?;
@@ -88,32 +98,39 @@ async fn start(context: &Context, up: &Up) -> Result<Running, Failure> {
         database_url: database.url(),
         host: place::host(data.path())?,
         master_key: up.master_key.clone().unwrap_or_else(|| data.master_key()),
-        store,
+        store: store_url,
         run_dir,
         cache_dir: data.path().join("cache"),
         engine: engine(up, images)?,
+        history: HistoryConfig { stream_seconds: up.stream_seconds, ..HistoryConfig::default() },
     };
+    let parts =
+        Parts { past: Arc::new(Snapshots::new(store, own_program()?)), marking: Arc::new(Manifests) };
     let step = Step::begin(style, "Starting the controller and the gateway");
     let shutdown = CancellationToken::new();
-    let controller = Controller::start(config, shutdown.clone()).await?;
+    let controller = Controller::start(config, parts, shutdown.clone()).await?;
     let gateway = gateway(up, listener, &controller)?;
     step.done();
     Ok(Running { database, controller, shutdown, gateway, _lock: lock })
 }
 
 /// Opened and tried at once: who names a bucket that cannot be used should know now, and not when a home is to be saved.
-async fn store(style: Style, up: &Up, data: &DataDirectory) -> Result<String, Failure> {
+async fn store(
+    style: Style,
+    up: &Up,
+    data: &DataDirectory,
+) -> Result<(String, Arc<dyn ObjectStore>), Failure> {
     let url = up.store.clone().unwrap_or_else(|| data.objects_url());
     let step = Step::begin(style, "Trying the object store");
     let store = volume::store::open(&url).await?;
     store.probe().await?;
     step.done();
-    Ok(url)
+    Ok((url, store))
 }
 
-async fn database(style: Style, up: &Up, data: &DataDirectory) -> Result<Database, Failure> {
-    if let Some(url) = &up.database_url {
-        return Ok(Database::Given(Redacted::new(url.clone())));
+async fn database(style: Style, given: Option<&str>, data: &DataDirectory) -> Result<Database, Failure> {
+    if let Some(url) = given {
+        return Ok(Database::Given(Redacted::new(url.to_owned())));
     }
     let step = Step::begin(style, "Starting Postgres");
     let path = data.path().to_owned();
@@ -131,8 +148,7 @@ async fn prepare_network(up: &Up) -> Result<(), Failure> {
 }
 
 fn engine(up: &Up, images: Images) -> Result<EngineConfig, Failure> {
-    let runner = std::env::current_exe()
-        .map_err(|error| Failure::error("This program's own file is not known").because(&error))?;
+    let runner = own_program()?;
     let capacity = capacity::of_host(up.runtime);
     Ok(EngineConfig {
         runner,
@@ -145,6 +161,11 @@ fn engine(up: &Up, images: Images) -> Result<EngineConfig, Failure> {
         memory_mib_max: capacity.memory_mib,
         starting_max: capacity.starting,
     })
+}
+
+fn own_program() -> Result<PathBuf, Failure> {
+    std::env::current_exe()
+        .map_err(|error| Failure::error("This program's own file is not known").because(&error))
 }
 
 fn kind(runtime: Runtime) -> RuntimeKind {
