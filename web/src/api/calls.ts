@@ -99,14 +99,12 @@ export const snapshots = {
   remove: (id: string, snapshot: string) => remove(`/workspaces/${id}/snapshots/${snapshot}`),
   directory: (id: string, snapshot: string, path: string, signal: AbortSignal) =>
     request<PastDirectory>(past(id, snapshot, "files", { path }), { signal }),
-  content: async (id: string, snapshot: string, path: string, signal?: AbortSignal) =>
-    (
-      await answer(past(id, snapshot, "content", { path }), {
-        headers: { accept: "*/*" },
-        deadlineMs: CONTENT_DEADLINE_MS,
-        ...(signal ? { signal } : {}),
-      })
-    ).blob(),
+  content: (id: string, snapshot: string, path: string, signal?: AbortSignal) =>
+    answer(past(id, snapshot, "content", { path }), {
+      headers: { accept: "*/*" },
+      deadlineMs: CONTENT_DEADLINE_MS,
+      ...(signal ? { signal } : {}),
+    }),
   contentUrl: (id: string, snapshot: string, path: string) =>
     `/api/v1${past(id, snapshot, "content", { path })}`,
   /** From a snapshot to a later one, or to the latest. */

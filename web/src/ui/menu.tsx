@@ -8,6 +8,8 @@ export interface MenuItem {
   keys?: string;
   danger?: boolean;
   disabled?: boolean;
+  /** Why it is disabled. */
+  reason?: string;
   href?: string;
   /** For links: save instead of open. */
   download?: boolean;
@@ -99,7 +101,8 @@ function MenuList({ label, head, items, place, onClose }: MenuListProps) {
             type="button"
             role="menuitem"
             className={item.danger ? "menu-item danger" : "menu-item"}
-            disabled={item.disabled ?? false}
+            disabled={item.disabled ?? Boolean(item.reason)}
+            title={item.reason || undefined}
             onClick={() => {
               onClose();
               item.run?.();
