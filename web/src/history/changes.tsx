@@ -16,7 +16,6 @@ interface Props {
   from: string;
   /** None: the latest. */
   to: string | null;
-  /** When the latest was asked for: it is not the same later on. */
   active: string | null;
   onOpen: (path: string) => void;
 }

@@ -38,6 +38,15 @@ const SIDE_MIN = 180;
 /** What the buttons beside the zoom move by. */
 const PAN_PART = 0.75;
 
+/** What F6 leads to in a region: the first of these that is seen. */
+const regionTargets = [
+  '[role="slider"]',
+  '[role="treeitem"][tabindex="0"]',
+  ".change-row:not(:disabled)",
+  ".cm-content",
+  "button",
+];
+
 const zoomWords: Record<Zoom, string> = { hour: "Hour", day: "Day", month: "Month", year: "Year" };
 
 interface Props {
@@ -51,10 +60,13 @@ type Asked = "name" | "fork" | "restore" | "delete" | "commands" | null;
 type Pane = "files" | "changes";
 
 /** What the address says: `?at=` an instant, `?file=` a path. */
-function readAddress(): { at: number | null; file: string | null } {
+function readAddress(): { at: number | null; file: string | null; above: string[] } {
   const query = new URLSearchParams(window.location.search);
   const at = Date.parse(query.get("at") ?? "");
-  return { at: Number.isNaN(at) ? null : at, file: query.get("file") };
+  const file = query.get("file");
+  const above: string[] = [];
+  for (let path = parentOf(file ?? ""); path; path = parentOf(path)) above.unshift(path);
+  return { at: Number.isNaN(at) ? null : at, file, above };
 }
 
 export function History({ workspace, snapshots, points, put }: Props) {
@@ -80,7 +92,7 @@ export function History({ workspace, snapshots, points, put }: Props) {
   const point = points[index] as Point;
   const shown = useSettled(point);
   const other = pinned === null ? null : (points[nearest(points, pinned)] ?? null);
-  const past = usePast(workspace.id, shown.id);
+  const past = usePast(workspace.id, shown.id, first.above);
   useAddress(point.id === newest.id ? null : point.created_at, path);
 
   const choose = (at: number) => {
@@ -164,7 +176,8 @@ export function History({ workspace, snapshots, points, put }: Props) {
     const regions = [...(root.current?.querySelectorAll<HTMLElement>("[data-region]") ?? [])];
     const here = regions.findIndex((region) => region.contains(document.activeElement));
     const next = regions[(here + by + regions.length) % regions.length];
-    next?.querySelector<HTMLElement>('[role="slider"], [tabindex="0"], .cm-content, button, a')?.focus();
+    const all = regionTargets.flatMap((target) => [...(next?.querySelectorAll<HTMLElement>(target) ?? [])]);
+    all.find((target) => target.offsetParent !== null)?.focus();
   };
   useKeys((event) => {
     if (event.key === "F6") return () => focusRegion(event.shiftKey ? -1 : 1);
@@ -205,11 +218,13 @@ export function History({ workspace, snapshots, points, put }: Props) {
             <Icon name="later" />
           </button>
           <button
-            className="button small"
+            className="icon-button"
+            aria-label="Newest"
+            title="Newest (End)"
             disabled={point.id === newest.id}
             onClick={() => choose(newest.at)}
           >
-            Newest
+            <Icon name="newest" />
           </button>
           <span className="spring" />
           <span className="soft wide-only">
@@ -251,10 +266,10 @@ export function History({ workspace, snapshots, points, put }: Props) {
             >
               Restore whole home…
             </ReasonButton>
+            <button className="button small" onClick={() => setAsked("fork")}>
+              Fork from here…
+            </button>
           </span>
-          <button className="button small" onClick={() => setAsked("fork")}>
-            Fork from here…
-          </button>
           <MenuButton label="More for this point" items={menu}>
             <Icon name="more" />
           </MenuButton>

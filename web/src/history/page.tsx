@@ -8,7 +8,7 @@ import { Gone } from "../pages/gone";
 import { Failure } from "../ui/failure";
 import { Brand, ReasonButton, State } from "../ui/parts";
 import { Link } from "../ui/router";
-import { SafeInstant } from "../ui/safe-up-to";
+import { SafeUpTo } from "../ui/safe-up-to";
 import { toastError } from "../ui/toasts";
 import { HomeBanners } from "../workspace/home-banners";
 import "../workspace/workspace.css";
@@ -44,13 +44,13 @@ export default function HistoryPage({ id }: { id: string }) {
             </span>
             <span className="spring" />
             <span className="soft small wide-only">
-              Safe up to <SafeInstant workspace={workspace} connected={live.connected} />
+              <SafeUpTo workspace={workspace} connected={live.connected} />
             </span>
           </>
         )}
         {!workspace && <span className="spring" />}
-        <Link className="button small" href={`/workspaces/${id}`}>
-          Open<span className="wide-only"> the workspace</span>
+        <Link className="button small" href={`/workspaces/${id}`} title="Open the workspace">
+          Open
         </Link>
         <ThemeButton />
         <PersonMenu />
@@ -90,6 +90,9 @@ function HistorySkeleton() {
       </div>
       <div className="columns past-columns">
         <div className="side past-side">
+          <div className="past-side-head" aria-hidden="true">
+            <span className="skeleton past-side-skeleton" />
+          </div>
           <TreeSkeleton />
         </div>
       </div>

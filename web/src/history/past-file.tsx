@@ -94,7 +94,13 @@ export function PastFile(props: Props) {
           reason={busy ? "It is being restored." : reason}
           onClick={restore}
         >
-          {busy ? "Restoring…" : "Restore this file"}
+          {busy ? (
+            "Restoring…"
+          ) : (
+            <span>
+              Restore<span className="wide-only"> this file</span>
+            </span>
+          )}
         </ReasonButton>
       </div>
       <div className="past-file-body" aria-busy={then.loading || beside.loading}>
@@ -180,21 +186,29 @@ function Beside({ path, sides, wide }: { path: string; sides: [Side, Side]; wide
   }
   const text = (content: Content) => (content.type === "text" ? content.text : "");
   const same = text(before.content) === text(after.content) && before.content.type === after.content.type;
+  const head = (
+    <div className={wide ? "past-sides" : "past-sides unified"}>
+      {sides.map(({ word, content }, index) => (
+        <span key={index}>
+          {!wide && <b aria-hidden="true">{index === 0 ? "−" : "+"} </b>}
+          {word}
+          {content.type === "absent" && " · not there"}
+        </span>
+      ))}
+    </div>
+  );
+  if (same)
+    return (
+      <>
+        <p className="past-same soft small" role="status">
+          {before.word} and {after.word.toLowerCase()} it is the same.
+        </p>
+        <PastText path={path} text={text(before.content)} />
+      </>
+    );
   return (
     <>
-      <div className={wide ? "past-sides" : "past-sides unified"}>
-        {sides.map(({ word, content }) => (
-          <span key={word}>
-            {word}
-            {content.type === "absent" && " · not there"}
-          </span>
-        ))}
-      </div>
-      {same && (
-        <p className="past-same soft small" role="status">
-          Both are the same.
-        </p>
-      )}
+      {head}
       <Difference path={path} before={text(before.content)} after={text(after.content)} wide={wide} />
     </>
   );

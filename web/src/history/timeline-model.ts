@@ -266,7 +266,7 @@ export function marksOf(points: readonly Point[], span: Span, width: number): Ma
 }
 
 function labelOf(point: Point, kind: MarkKind): string {
-  const text = kind === "named" ? (point.name ?? "") : kind === "asked" ? "Asked for" : "Stop";
+  const text = kind === "named" ? (point.name ?? "") : kind === "asked" ? "Asked" : "Stop";
   const letters = [...text];
   return letters.length > LABEL_LETTERS_MAX ? `${letters.slice(0, LABEL_LETTERS_MAX - 1).join("")}…` : text;
 }

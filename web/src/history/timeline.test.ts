@@ -173,7 +173,7 @@ describe("drawing", () => {
     expect(marks.map((mark) => [mark.kind, mark.label, mark.before])).toEqual([
       ["named", "before the great refact…", true],
       ["named", "exam", false],
-      ["asked", "Asked for", false],
+      ["asked", "Asked", false],
     ]);
     expect(marksOf(all, span, 100).map((mark) => mark.label)).toEqual(["", "exam"]);
   });

@@ -50,7 +50,7 @@ interface Props {
 
 export const kindWords: Record<MarkKind | "stream", string> = {
   named: "named",
-  asked: "asked for",
+  asked: "when asked",
   stop: "at a stop",
   stream: "by itself",
 };

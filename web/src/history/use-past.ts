@@ -32,12 +32,13 @@ function directoryOf({ entries, truncated }: PastDirectory): Directory {
 }
 const compare = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0);
 
-export function usePast(workspace: string, snapshot: string | null): Past {
+/** `remembered` is open from the start. */
+export function usePast(workspace: string, snapshot: string | null, remembered: readonly string[]): Past {
   const [seen, setSeen] = useState<{ of: string | null; directories: Directories }>({
     of: null,
     directories: new Map(),
   });
-  const [expanded, setExpanded] = useState<ReadonlySet<string>>(new Set());
+  const [expanded, setExpanded] = useState<ReadonlySet<string>>(() => new Set(remembered));
   const [loading, setLoading] = useState(true);
   const [failure, setFailure] = useState<unknown>(null);
   const [attempt, setAttempt] = useState(0);

@@ -9,6 +9,16 @@ import { nameProblem, wholeInstant } from "../ui/words";
 import { FormError, useSubmission } from "./gate";
 import { freeName } from "./new-workspace";
 
+/** The longest that leaves room for the ending and a number. */
+const STEM_MAX = 50;
+
+/** `algo` → `algo-fork`, and so for a fork of a fork. */
+const forkName = (name: string): string =>
+  `${name
+    .replace(/-fork(-\d+)?$/, "")
+    .slice(0, STEM_MAX)
+    .replace(/-$/, "")}-fork`;
+
 interface Props {
   workspace: Workspace;
   /** None: as it is now. */
@@ -27,7 +37,7 @@ export function ForkDialog({ workspace, snapshot, onClose }: Props) {
       () => undefined,
     );
   }, []);
-  const suggestion = freeName(`${workspace.name.slice(0, 55)}-fork`, taken);
+  const suggestion = freeName(forkName(workspace.name), taken);
   const wanted = name.trim() || suggestion;
   const wrong = nameProblem(wanted);
   const form = useSubmission(async () => {

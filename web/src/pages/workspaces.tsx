@@ -10,7 +10,7 @@ import { MenuButton, type MenuEntry } from "../ui/menu";
 import { fullnessOf } from "../ui/home";
 import { Copyable, Moment, Since, State } from "../ui/parts";
 import { Link, navigate } from "../ui/router";
-import { SafeInstant } from "../ui/safe-up-to";
+import { SafeUpTo } from "../ui/safe-up-to";
 import { copyText, toast, toastError } from "../ui/toasts";
 import { canStart, canStop, isMoving, size, stepWord } from "../ui/words";
 import { ForkDialog } from "./fork-workspace";
@@ -236,7 +236,7 @@ function Row({
         {fullness && <p className={`home-use ${fullness.level}`}>Home {fullness.words}</p>}
       </div>
       <div className="safe under">
-        Safe up to <SafeInstant workspace={workspace} connected={connected} />
+        <SafeUpTo workspace={workspace} connected={connected} />
       </div>
       <div className="actions">
         {canStart(workspace.phase) && writable ? (

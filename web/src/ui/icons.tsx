@@ -28,6 +28,7 @@ const paths = {
   pin: "M8 9.5V14M5 2h6M6 2v4l-2 3.5h8L10 6V2",
   earlier: "m10 4-4 4 4 4",
   later: "m6 4 4 4-4 4",
+  newest: "m4.5 4 4 4-4 4M11.5 4v8",
   restore: "M3 8a5 5 0 1 0 1.5-3.5M3 2.5V5h2.5",
   side: "M2 3h12v10H2zM6 3v10",
   panel: "M2 3h12v10H2zM2 9.5h12",

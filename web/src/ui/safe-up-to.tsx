@@ -10,18 +10,22 @@ interface Props {
   connected: boolean;
 }
 
-export function SafeInstant({ workspace, connected }: Props) {
+/** "Safe up to 14:03:22" */
+export function SafeUpTo({ workspace, connected }: Props) {
   const ticking = workspace.phase === "running" && workspace.unreplicated_seconds === 0;
   const now = useNow(1000, ticking && connected);
   const { at, late, about } = safetyOf(workspace, now);
-  if (at === null) return <span className="safe-at soft">nothing yet</span>;
+  if (at === null) return <>Nothing saved yet</>;
   return (
-    <time
-      className={late ? "safe-at late" : "safe-at"}
-      dateTime={new Date(at).toISOString()}
-      title={`${about} ${wholeInstant(at)}`}
-    >
-      {instant(at, now)}
-    </time>
+    <>
+      Safe up to{" "}
+      <time
+        className={late ? "safe-at late" : "safe-at"}
+        dateTime={new Date(at).toISOString()}
+        title={`${about} ${wholeInstant(at)}`}
+      >
+        {instant(at, now)}
+      </time>
+    </>
   );
 }

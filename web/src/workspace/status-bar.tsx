@@ -6,7 +6,7 @@ import type { LinkState } from "../link/socket";
 import { fullnessOf } from "../ui/home";
 import { State } from "../ui/parts";
 import { Link } from "../ui/router";
-import { SafeInstant } from "../ui/safe-up-to";
+import { SafeUpTo } from "../ui/safe-up-to";
 import type { Cursor } from "./editor";
 import { languageOf } from "./languages";
 import { nameOf } from "./paths";
@@ -45,7 +45,7 @@ export function StatusBar({ workspace, connected, link, path, shared, cursor }: 
       </span>
       {workspace.access === "read" && <strong className="read-only">Read only</strong>}
       <Link className="status-link" href={`/workspaces/${workspace.id}/history`}>
-        Safe up to <SafeInstant workspace={workspace} connected={connected} />
+        <SafeUpTo workspace={workspace} connected={connected} />
       </Link>
       {fullness && (
         <span
