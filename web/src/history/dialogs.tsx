@@ -32,7 +32,6 @@ export function NameDialog({ workspace, point, onDone, onClose }: NameProps) {
       <form className="form" onSubmit={form.submit}>
         <Field
           label="Name"
-          autoFocus
           autoComplete="off"
           value={name}
           hint={`${wholeInstant(point.at)}. A named point is never thinned out.`}

@@ -60,7 +60,6 @@ export function ForkDialog({ workspace, snapshot, onClose }: Props) {
         <p>A new workspace of yours whose home begins as this one&rsquo;s, {from}. No data is copied.</p>
         <Field
           label="Name"
-          autoFocus
           autoComplete="off"
           spellCheck={false}
           placeholder={suggestion}

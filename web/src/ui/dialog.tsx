@@ -15,7 +15,11 @@ export function Dialog({ title, onClose, wide = false, children }: DialogProps) 
   const heading = useId();
   useEffect(() => {
     const dialog = element.current;
-    if (dialog && !dialog.open) dialog.showModal();
+    if (dialog && !dialog.open) {
+      dialog.showModal();
+      // React's autoFocus comes too early: what is not shown yet takes no focus.
+      asked(dialog)?.focus();
+    }
     return () => dialog?.close();
   }, []);
   return (
@@ -38,6 +42,14 @@ export function Dialog({ title, onClose, wide = false, children }: DialogProps) 
       </div>
       {children}
     </dialog>
+  );
+}
+
+/** What a dialog asks for: its first field, or the action that it proposes. */
+function asked(dialog: HTMLElement): HTMLElement | null {
+  return (
+    dialog.querySelector<HTMLElement>("input, textarea, select") ??
+    dialog.querySelector<HTMLElement>(".form-actions > :last-child")
   );
 }
 
@@ -82,7 +94,6 @@ export function Confirm({ title, text, action, typed, onConfirm, onClose }: Conf
               className="input"
               autoComplete="off"
               spellCheck={false}
-              autoFocus
               value={word}
               onChange={(event) => setWord(event.target.value)}
             />
@@ -97,11 +108,7 @@ export function Confirm({ title, text, action, typed, onConfirm, onClose }: Conf
           <button type="button" className="button" onClick={onClose}>
             Cancel
           </button>
-          <button
-            className="button danger"
-            disabled={busy || (typed !== undefined && word !== typed)}
-            autoFocus={!typed}
-          >
+          <button className="button danger" disabled={busy || (typed !== undefined && word !== typed)}>
             {action}
           </button>
         </div>
