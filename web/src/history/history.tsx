@@ -194,6 +194,15 @@ export function History({ workspace, snapshots, points, put }: Props) {
       label: `Show a${zoom === "hour" ? "n" : ""} ${zoom}`,
       run: () => zoomTo(zoom),
     })),
+    { label: "List the files", run: () => setPane("files") },
+    { label: "List the changes", run: () => setPane("changes") },
+    ...(path === null
+      ? []
+      : [
+          { label: "Show the file as it was", run: () => setMode("then") },
+          { label: "Show the file beside the other instant", run: () => setMode("beside") },
+          { label: "Close the file", run: () => setPath(null) },
+        ]),
     { label: "To the newest snapshot", keys: "End", run: () => choose(newest.at) },
     { label: "To the oldest snapshot", keys: "Home", run: () => choose(oldest.at) },
     { label: "Next region", keys: "F6", run: () => focusRegion(1) },

@@ -201,7 +201,7 @@ function Beside({ path, sides, wide }: { path: string; sides: [Side, Side]; wide
     return (
       <>
         <p className="past-same soft small" role="status">
-          {before.word} and {after.word.toLowerCase()} it is the same.
+          No difference between {before.word} and {after.word.toLowerCase()}.
         </p>
         <PastText path={path} text={text(before.content)} />
       </>

@@ -1,6 +1,7 @@
 // Modal dialogs on the browser's own <dialog>, which keeps focus inside and gives it back.
 import { useEffect, useId, useRef, useState, type FormEvent, type ReactNode } from "react";
 import { wordsOf } from "../api/client";
+import { RequestId } from "./failure";
 import { Icon } from "./icons";
 
 interface DialogProps {
@@ -67,7 +68,7 @@ interface ConfirmProps {
 export function Confirm({ title, text, action, typed, onConfirm, onClose }: ConfirmProps) {
   const [word, setWord] = useState("");
   const [busy, setBusy] = useState(false);
-  const [wrong, setWrong] = useState("");
+  const [wrong, setWrong] = useState<unknown>(null);
   const field = useId();
   const submit = async (event: FormEvent) => {
     event.preventDefault();
@@ -76,7 +77,7 @@ export function Confirm({ title, text, action, typed, onConfirm, onClose }: Conf
       await onConfirm();
       onClose();
     } catch (error) {
-      setWrong(wordsOf(error));
+      setWrong(error);
       setBusy(false);
     }
   };
@@ -99,9 +100,9 @@ export function Confirm({ title, text, action, typed, onConfirm, onClose }: Conf
             />
           </div>
         )}
-        {wrong && (
+        {wrong !== null && (
           <p className="wrong" role="alert">
-            {wrong}
+            {wordsOf(wrong)} <RequestId error={wrong} />
           </p>
         )}
         <div className="form-actions">

@@ -7,19 +7,25 @@ interface Props {
   onRetry?: () => void;
 }
 
+/** What to quote when asking for help; nothing where there is nothing to quote. */
+export function RequestId({ error }: { error: unknown }) {
+  const id = error instanceof ApiError ? error.requestId : "";
+  if (!id) return null;
+  return (
+    <span className="soft small">
+      Request <code>{id}</code>{" "}
+      <button type="button" className="link-button" onClick={() => void copyText(id, "Request id")}>
+        Copy
+      </button>
+    </span>
+  );
+}
+
 export function Failure({ error, onRetry }: Props) {
-  const requestId = error instanceof ApiError ? error.requestId : "";
   return (
     <div className="notice bad failure" role="alert">
       <p>{wordsOf(error)}</p>
-      {requestId && (
-        <p className="soft small">
-          Request <code>{requestId}</code>{" "}
-          <button className="link-button" onClick={() => void copyText(requestId, "Request id")}>
-            Copy
-          </button>
-        </p>
-      )}
+      <RequestId error={error} />
       {onRetry && (
         <button className="button" onClick={onRetry}>
           Try again

@@ -102,14 +102,20 @@ function MenuList({ label, head, items, place, onClose }: MenuListProps) {
             role="menuitem"
             className={item.danger ? "menu-item danger" : "menu-item"}
             disabled={item.disabled ?? Boolean(item.reason)}
-            title={item.reason || undefined}
             onClick={() => {
               onClose();
               item.run?.();
             }}
           >
             {item.icon && <Icon name={item.icon} />}
-            {item.label}
+            {item.reason ? (
+              <span className="menu-reasoned">
+                {item.label}
+                <span>{item.reason}</span>
+              </span>
+            ) : (
+              item.label
+            )}
             {item.keys && <kbd>{item.keys}</kbd>}
           </button>
         ),

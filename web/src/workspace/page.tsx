@@ -80,7 +80,7 @@ export default function WorkspacePage({ id }: { id: string }) {
         </MenuButton>
         <span className="spring" />
         <Link
-          className="icon-button"
+          className="icon-button wide-only"
           href={history}
           aria-label="History of the home"
           title="History of the home"
