@@ -82,12 +82,13 @@ function past(id: string, snapshot: string, rest: string, query: Record<string, 
 }
 
 export const snapshots = {
-  /** Newest first; with `before`, an instant, the older ones. */
-  list: (id: string, before?: string, signal?: AbortSignal) =>
+  /** Newest first, `limit` at most (up to 1000); with `before`, an instant, the older ones. */
+  list: (id: string, limit: number, before: string | null, signal?: AbortSignal) =>
     request<SnapshotList>(
-      `/workspaces/${id}/snapshots${before ? `?${new URLSearchParams({ before })}` : ""}`,
+      `/workspaces/${id}/snapshots?${new URLSearchParams({ limit: String(limit), ...(before ? { before } : {}) })}`,
       signal ? { signal } : {},
     ),
+  /** Of a workspace that rests: what its home is, kept. */
   take: (id: string, name?: string) =>
     request<Snapshot>(`/workspaces/${id}/snapshots`, {
       method: "POST",

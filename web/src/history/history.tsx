@@ -1,7 +1,7 @@
 // A home's past: the time line, the tree and the changes at the chosen instant, a file of it, and what can be done from there.
 import { useEffect, useMemo, useRef, useState, type CSSProperties } from "react";
 import { snapshots as calls } from "../api/calls";
-import type { Workspace } from "../api/types";
+import type { Snapshot, Workspace } from "../api/types";
 import { ForkDialog } from "../pages/fork-workspace";
 import { ForkedFrom } from "../pages/origin";
 import { Confirm } from "../ui/dialog";
@@ -84,7 +84,7 @@ export function History({ workspace, snapshots, points, put }: Props) {
   const [mode, setMode] = useState<Mode>("then");
   const [asked, setAsked] = useState<Asked>(null);
   const [taking, setTaking] = useState(false);
-  const [undo, setUndo] = useState<{ to: Point; was: string } | null>(null);
+  const [undo, setUndo] = useState<{ to: Point; was: Snapshot } | null>(null);
   const [sideWidth, setSideWidth] = useState(() => Math.max(readLayout(workspace.id).sideWidth, 260));
   const root = useRef<HTMLElement>(null);
 
@@ -122,21 +122,18 @@ export function History({ workspace, snapshots, points, put }: Props) {
       )
       .finally(() => setTaking(false));
   };
-  const restore = async (id: string): Promise<string | undefined> => {
-    // At rest the newest is the home as it is.
-    const present = (await calls.list(workspace.id)).snapshots[0];
-    put(await calls.restore(workspace.id, id));
-    snapshots.refresh().catch((error: unknown) => toastError(error, "Reading the newest snapshots"));
-    return present?.id;
-  };
   const restoreHome = async () => {
-    const was = await restore(point.id);
-    if (was) setUndo({ to: point, was });
+    // At rest this is what the home is, which need not be the newest: it may have been restored before.
+    const was = await calls.take(workspace.id);
+    snapshots.put(was);
+    put(await calls.restore(workspace.id, point.id));
+    setUndo({ to: point, was });
   };
   const undoRestore = () => {
     if (!undo) return;
-    restore(undo.was).then(
-      () => {
+    calls.restore(workspace.id, undo.was.id).then(
+      (changed) => {
+        put(changed);
         setUndo(null);
         toast("The home is as it was before");
       },
