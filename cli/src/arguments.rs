@@ -12,7 +12,7 @@ use clap_complete::Shell;
 use protocol::TerminalId;
 
 pub use self::past::{
-    Admin, Check, Fork, Grow, Growth, History, Listed, Restore, Retention, Snapshot, Volume,
+    Admin, Check, Fork, Grow, Growth, History, Listed, Restore, Retention, RotateMasterKey, Snapshot, Volume,
 };
 use crate::output::Format;
 

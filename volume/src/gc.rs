@@ -44,7 +44,7 @@ pub async fn reachable(
         next.retain(|id| found.manifests.insert(*id));
         let links: Vec<Vec<ManifestId>> = {
             let mut read =
-                futures_util::stream::iter(&next).map(|id| objects.manifest(*id)).buffer_unordered(AT_ONCE);
+                futures_util::stream::iter(std::mem::take(&mut next)).map(|id| objects.manifest(id)).buffer_unordered(AT_ONCE);
             let mut links = Vec::new();
             while let Some((manifest, _)) = read.try_next().await? {
                 links.push(found.mark(manifest));

@@ -72,8 +72,8 @@ impl Objects {
             }
             Content::Delta { chain, delta } => (chain, delta),
         };
-        let links: Vec<(Manifest, u64)> = futures_util::stream::iter(chain.iter())
-            .map(|link| self.manifest(*link))
+        let links: Vec<(Manifest, u64)> = futures_util::stream::iter(chain.clone())
+            .map(|link| self.manifest(link))
             .buffered(LINKS_AT_ONCE)
             .try_collect()
             .await?;

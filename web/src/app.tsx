@@ -11,6 +11,7 @@ import { Link, usePath } from "./ui/router";
 import { Toasts } from "./ui/toasts";
 
 const WorkspacePage = lazy(() => import("./workspace/page"));
+const HistoryPage = lazy(() => import("./history/page"));
 const ClassesPage = lazy(() => import("./class/classes"));
 const ClassPage = lazy(() => import("./class/class"));
 const WatchPage = lazy(() => import("./class/watch"));
@@ -28,6 +29,7 @@ const ID = "([0-9a-f-]{36})";
 const routes: [RegExp, (...ids: string[]) => ReactNode][] = [
   [/^\/(workspaces)?$/, () => <WorkspacesPage />],
   [new RegExp(`^/workspaces/${ID}$`), (_, id = "") => <WorkspacePage key={id} id={id} />],
+  [new RegExp(`^/workspaces/${ID}/history$`), (_, id = "") => <HistoryPage key={id} id={id} />],
   [/^\/classes$/, () => <ClassesPage />],
   [new RegExp(`^/classes/${ID}$`), (_, id = "") => <ClassPage key={id} id={id} />],
   [new RegExp(`^/watch/${ID}$`), (_, id = "") => <WatchPage key={id} id={id} />],

@@ -75,6 +75,8 @@ impl From<StartError> for Failure {
             StartError::Key(_) | StartError::OtherMasterKey { .. } => {
                 "name the key file that this database was begun with: --master-key"
             }
+            StartError::NoInstallation => "burrow up: nothing was begun there yet",
+            StartError::Store(_) => "check --store and its credentials",
             StartError::SigningKey => "restore the database from its backup",
             StartError::RunDirectory { .. } => "choose another --data-dir",
         };

@@ -1,15 +1,20 @@
 // The API by its verbs: one line a route, so that pages speak of workspaces and classes, not of addresses.
-import { request } from "./client";
+import { answer, request } from "./client";
 import type { Entry, Listing, Size, TerminalInfo } from "./agent";
 import type {
+  Changes,
   Class,
   ClassAction,
   ClassSummary,
   DeviceInfo,
+  Fork,
   Invitation,
   InvitationLink,
+  PastDirectory,
   RosterResult,
   Session,
+  Snapshot,
+  SnapshotList,
   Template,
   TokenInfo,
   TokenSecret,
@@ -56,9 +61,71 @@ export const workspaces = {
     }),
   rename: (id: string, name: string) =>
     request<Workspace>(`/workspaces/${id}`, { method: "PATCH", json: { name } }),
+  /** Homes grow only. */
+  grow: (id: string, mib: number) =>
+    request<Workspace>(`/workspaces/${id}`, { method: "PATCH", json: { home_mib: mib } }),
   start: (id: string) => post<Workspace>(`/workspaces/${id}/start`),
   stop: (id: string) => post<Workspace>(`/workspaces/${id}/stop`),
   remove: (id: string) => remove(`/workspaces/${id}`),
+};
+
+/** A snapshot that is asked for is answered when it is safe: the machine settles, and what it has goes to the store. */
+const SAFE_DEADLINE_MS = 120_000;
+/** All that differs between two homes is looked for in both. */
+const CHANGES_DEADLINE_MS = 120_000;
+/** As long as the largest file that one restores may take over a slow line. */
+const CONTENT_DEADLINE_MS = 30 * 60_000;
+
+/** The address of a route of a snapshot, below `/api/v1`. `latest` is a snapshot too. */
+function past(id: string, snapshot: string, rest: string, query: Record<string, string>): string {
+  return `/workspaces/${id}/snapshots/${snapshot}/${rest}?${new URLSearchParams(query)}`;
+}
+
+export const snapshots = {
+  /** Newest first, `limit` at most (up to 1000); with `before`, an instant, the older ones. */
+  list: (id: string, limit: number, before: string | null, signal?: AbortSignal) =>
+    request<SnapshotList>(
+      `/workspaces/${id}/snapshots?${new URLSearchParams({ limit: String(limit), ...(before ? { before } : {}) })}`,
+      signal ? { signal } : {},
+    ),
+  /** Of a workspace that rests: what its home is, kept. */
+  take: (id: string, name?: string) =>
+    request<Snapshot>(`/workspaces/${id}/snapshots`, {
+      method: "POST",
+      json: name ? { name } : {},
+      deadlineMs: SAFE_DEADLINE_MS,
+    }),
+  rename: (id: string, snapshot: string, name: string) =>
+    request<Snapshot>(`/workspaces/${id}/snapshots/${snapshot}`, { method: "PATCH", json: { name } }),
+  remove: (id: string, snapshot: string) => remove(`/workspaces/${id}/snapshots/${snapshot}`),
+  directory: (id: string, snapshot: string, path: string, signal: AbortSignal) =>
+    request<PastDirectory>(past(id, snapshot, "files", { path }), { signal }),
+  content: (id: string, snapshot: string, path: string, signal?: AbortSignal) =>
+    answer(past(id, snapshot, "content", { path }), {
+      headers: { accept: "*/*" },
+      deadlineMs: CONTENT_DEADLINE_MS,
+      ...(signal ? { signal } : {}),
+    }),
+  contentUrl: (id: string, snapshot: string, path: string) =>
+    `/api/v1${past(id, snapshot, "content", { path })}`,
+  /** From a snapshot to a later one, or to the latest. */
+  changes: (id: string, from: string, to: string | null, signal: AbortSignal) =>
+    request<Changes>(past(id, from, "changes", to ? { with: to } : {}), {
+      signal,
+      deadlineMs: CHANGES_DEADLINE_MS,
+    }),
+  restore: (id: string, snapshot: string) =>
+    request<Workspace>(`/workspaces/${id}/restore`, {
+      method: "POST",
+      json: { snapshot },
+      deadlineMs: SAFE_DEADLINE_MS,
+    }),
+  fork: (id: string, fork: Fork) =>
+    request<Workspace>(`/workspaces/${id}/fork`, {
+      method: "POST",
+      json: fork,
+      deadlineMs: SAFE_DEADLINE_MS,
+    }),
 };
 
 export const classes = {
@@ -87,7 +154,8 @@ function agent(id: string, rest: string, query: Record<string, string> = {}): st
 export const files = {
   list: (id: string, path: string, signal?: AbortSignal) =>
     request<Listing>(agent(id, "files", { path }), signal ? { signal } : {}),
-  makeDirectory: (id: string, path: string) => post<Entry>(agent(id, "files/directory"), { path }),
+  makeDirectory: (id: string, path: string, parents = false) =>
+    post<Entry>(agent(id, "files/directory"), { path, parents }),
   rename: (id: string, from: string, to: string) =>
     post<Entry>(agent(id, "files/rename"), { from, to, overwrite: false }),
   remove: (id: string, path: string, recursive: boolean) =>
@@ -98,6 +166,22 @@ export const files = {
       method: "PUT",
       body: "",
       headers: { "if-none-match": "*" },
+    }),
+  content: (id: string, path: string) =>
+    answer(agent(id, "files/content", { path }), {
+      headers: { accept: "*/*" },
+      deadlineMs: CONTENT_DEADLINE_MS,
+    }),
+  /** Writes the whole file: a new one, or in the place of what has `etag`. */
+  write: (id: string, path: string, content: Blob, etag: string | null) =>
+    request<Entry>(agent(id, "files/content", { path }), {
+      method: "PUT",
+      body: content,
+      headers: {
+        "content-type": "application/octet-stream",
+        ...(etag === null ? { "if-none-match": "*" } : { "if-match": etag }),
+      },
+      deadlineMs: CONTENT_DEADLINE_MS,
     }),
   contentUrl: (id: string, path: string) => `/api/v1${agent(id, "files/content", { path })}`,
   downloadUrl: (id: string, path: string) => `/api/v1${agent(id, "files/content", { path, download: "1" })}`,

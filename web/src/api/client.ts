@@ -1,4 +1,5 @@
-// One function for every HTTP request of the app: JSON in, JSON or an ApiError out. Knows no page and no noun.
+// One function for every HTTP request of the app: JSON in, JSON (or the answer itself) or an ApiError out. Knows no page and
+// no noun.
 import type { FieldError, Problem } from "./types";
 
 /** A server that has not begun to answer by then is not going to. */
@@ -30,6 +31,8 @@ export interface RequestOptions {
   body?: BodyInit;
   headers?: Record<string, string>;
   signal?: AbortSignal;
+  /** For what takes long: instead of the usual deadline. */
+  deadlineMs?: number;
 }
 
 /** Called with every 401 that means "no session", so that the app can show the sign-in page. */
@@ -38,14 +41,15 @@ export function onSignedOut(listener: () => void): void {
   signedOut = listener;
 }
 
-export async function request<T>(path: string, options: RequestOptions = {}): Promise<T> {
+/** The answer itself, its body unread: for bytes. */
+export async function answer(path: string, options: RequestOptions = {}): Promise<Response> {
   const headers: Record<string, string> = { accept: "application/json", ...options.headers };
   let body = options.body;
   if (options.json !== undefined) {
     headers["content-type"] = "application/json";
     body = JSON.stringify(options.json);
   }
-  const deadline = AbortSignal.timeout(ANSWER_DEADLINE_MS);
+  const deadline = AbortSignal.timeout(options.deadlineMs ?? ANSWER_DEADLINE_MS);
   const signal = options.signal ? AbortSignal.any([options.signal, deadline]) : deadline;
   let response: Response;
   try {
@@ -68,6 +72,11 @@ export async function request<T>(path: string, options: RequestOptions = {}): Pr
     if (failure.code === "unauthenticated") signedOut();
     throw failure;
   }
+  return response;
+}
+
+export async function request<T>(path: string, options: RequestOptions = {}): Promise<T> {
+  const response = await answer(path, options);
   if (response.status === 204 || response.headers.get("content-length") === "0") return undefined as T;
   const text = await response.text();
   return (text ? JSON.parse(text) : undefined) as T;

@@ -1,11 +1,21 @@
 // Short names for the API's types. Nothing else in the app reads schema.ts.
+import type { HistorySchemas } from "./history-types";
 import type { components } from "./schema";
 
-type Schemas = components["schemas"];
+type Schemas = components["schemas"] & HistorySchemas;
 export type Workspace = Schemas["Workspace"];
 export type Phase = Schemas["Phase"];
 export type Step = Schemas["Step"];
 export type StepProgress = Schemas["StepProgress"];
+export type HomeNotice = Schemas["HomeNotice"];
+export type Origin = Schemas["Origin"];
+export type Snapshot = Schemas["Snapshot"];
+export type SnapshotList = Schemas["SnapshotList"];
+export type PastDirectory = Schemas["Directory"];
+export type Change = Schemas["Change"];
+export type ChangeKind = Schemas["ChangeKind"];
+export type Changes = Schemas["Changes"];
+export type Fork = Schemas["Fork"];
 export type Template = Schemas["Template"];
 export type User = Schemas["User"];
 export type Session = Schemas["Session"];

@@ -289,7 +289,6 @@ function RosterDialog({ group, put, onClose }: RosterProps) {
             value={text}
             placeholder={EXAMPLE}
             spellCheck={false}
-            autoFocus
             onChange={(event) => setText(event.target.value)}
             onDragOver={(event) => {
               event.preventDefault();

@@ -98,7 +98,6 @@ function NewClass({ taken, onClose }: { taken: string[]; onClose: () => void }) 
         <Field
           label="Name"
           value={name}
-          autoFocus
           autoComplete="off"
           hint="Small letters, digits and hyphens."
           wrong={wrong || (name && problem)}

@@ -1,6 +1,7 @@
 // The frame of the pages one sees before being signed in, and the form that they share.
 import { useState, type FormEvent, type ReactNode } from "react";
 import { ApiError, wordsOf } from "../api/client";
+import { RequestId } from "../ui/failure";
 import { Brand } from "../ui/parts";
 
 export function Gate({ title, lead, children }: { title: string; lead?: ReactNode; children?: ReactNode }) {
@@ -45,13 +46,7 @@ export function FormError({ error }: { error: unknown }) {
   if (error === null || error === undefined) return null;
   return (
     <p className="wrong" role="alert">
-      {wordsOf(error)}
-      {error instanceof ApiError && error.requestId && (
-        <span className="soft">
-          {" "}
-          Request <code>{error.requestId}</code>
-        </span>
-      )}
+      {wordsOf(error)} <RequestId error={error} />
     </p>
   );
 }

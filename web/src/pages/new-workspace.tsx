@@ -51,7 +51,6 @@ export function NewWorkspaceDialog({ taken, onClose, onMade }: Props) {
       <form className="form" onSubmit={form.submit}>
         <Field
           label="Name"
-          autoFocus
           autoComplete="off"
           spellCheck={false}
           placeholder={suggestion}

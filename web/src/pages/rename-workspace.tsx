@@ -26,7 +26,6 @@ export function RenameDialog({ workspace, onClose, onDone }: Props) {
       <form className="form" onSubmit={form.submit}>
         <Field
           label="Name"
-          autoFocus
           autoComplete="off"
           spellCheck={false}
           maxLength={63}

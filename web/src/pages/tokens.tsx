@@ -136,7 +136,6 @@ function NewTokenDialog({ onClose, onMade }: { onClose: () => void; onMade: (sec
       <form className="form" onSubmit={form.submit}>
         <Field
           label="Name"
-          autoFocus
           required
           maxLength={100}
           placeholder="build server"

@@ -1,24 +1,28 @@
 // The list of the workspaces one may see, with their states as they change.
 import { useEffect, useMemo, useState } from "react";
 import { workspaces as calls } from "../api/calls";
-import { useLiveWorkspaces } from "../api/live";
+import { useLiveWorkspaces, type Workspaces } from "../api/live";
 import type { Workspace } from "../api/types";
 import { useUser } from "../session";
 import { Confirm } from "../ui/dialog";
 import { Icon } from "../ui/icons";
 import { MenuButton, type MenuEntry } from "../ui/menu";
+import { fullnessOf } from "../ui/home";
 import { Copyable, Moment, Since, State } from "../ui/parts";
 import { Link, navigate } from "../ui/router";
+import { SafeUpTo } from "../ui/safe-up-to";
 import { copyText, toast, toastError } from "../ui/toasts";
 import { canStart, canStop, isMoving, size, stepWord } from "../ui/words";
+import { ForkDialog } from "./fork-workspace";
 import { Frame } from "./frame";
 import { FormError } from "./gate";
 import { NewWorkspaceDialog } from "./new-workspace";
+import { ForkedFrom } from "./origin";
 import { RenameDialog } from "./rename-workspace";
 import { FailureNote } from "./steps";
 import "./workspaces.css";
 
-type Asked = { kind: "new" } | { kind: "delete" | "stop" | "rename"; workspace: Workspace } | null;
+type Asked = { kind: "new" } | { kind: "delete" | "stop" | "rename" | "fork"; workspace: Workspace } | null;
 
 export function WorkspacesPage() {
   const user = useUser();
@@ -63,14 +67,26 @@ export function WorkspacesPage() {
           <Copyable text={`burrow login ${window.location.origin}`} what="command" />
         </div>
       ) : (
-        <List workspaces={mine} onAsk={setAsked} put={live.put} />
+        <List
+          workspaces={mine}
+          known={live.workspaces}
+          connected={live.connected}
+          onAsk={setAsked}
+          put={live.put}
+        />
       )}
       {others.length > 0 && (
         <section className="others">
           <div className="page-head">
             <h2>Of others</h2>
           </div>
-          <List workspaces={others} onAsk={setAsked} put={live.put} />
+          <List
+            workspaces={others}
+            known={live.workspaces}
+            connected={live.connected}
+            onAsk={setAsked}
+            put={live.put}
+          />
         </section>
       )}
       {asked?.kind === "new" && (
@@ -86,6 +102,7 @@ export function WorkspacesPage() {
       {asked?.kind === "rename" && (
         <RenameDialog workspace={asked.workspace} onClose={close} onDone={live.put} />
       )}
+      {asked?.kind === "fork" && <ForkDialog workspace={asked.workspace} snapshot={null} onClose={close} />}
       {asked?.kind === "stop" && (
         <Confirm
           title={`Stop ${asked.workspace.name}?`}
@@ -135,29 +152,38 @@ function useNewKey(open: () => void): void {
 
 interface ListProps {
   workspaces: Workspace[];
+  known: Workspaces | null;
+  connected: boolean;
   onAsk: (asked: Asked) => void;
   put: (workspace: Workspace) => void;
 }
 
-function List({ workspaces, onAsk, put }: ListProps) {
+function List({ workspaces, ...rest }: ListProps) {
   return (
     <ul className="panel workspace-list">
       {workspaces.map((workspace) => (
         <li key={workspace.id}>
-          <Row workspace={workspace} onAsk={onAsk} put={put} />
+          <Row workspace={workspace} {...rest} />
         </li>
       ))}
     </ul>
   );
 }
 
-function Row({ workspace, onAsk, put }: { workspace: Workspace } & Omit<ListProps, "workspaces">) {
+function Row({
+  workspace,
+  known,
+  connected,
+  onAsk,
+  put,
+}: { workspace: Workspace } & Omit<ListProps, "workspaces">) {
   const user = useUser();
   const start = () => {
     calls.start(workspace.id).then(put, (error: unknown) => toastError(error, `Starting ${workspace.name}`));
   };
   const writable = workspace.access === "write";
   const step = workspace.steps.at(-1);
+  const fullness = fullnessOf(workspace);
   const facts = [workspace.template];
   if (workspace.stored_bytes) facts.push(size(workspace.stored_bytes));
   if (workspace.owner !== user.id) facts.unshift(workspace.owner_name);
@@ -167,6 +193,8 @@ function Row({ workspace, onAsk, put }: { workspace: Workspace } & Omit<ListProp
       icon: "copy",
       run: () => void copyText(`burrow attach ${workspace.name}`, "Command"),
     },
+    { label: "History", icon: "history", run: () => navigate(`/workspaces/${workspace.id}/history`) },
+    { label: "Fork…", icon: "fork", run: () => onAsk({ kind: "fork", workspace }) },
   ];
   if (writable) {
     items.push(
@@ -188,6 +216,11 @@ function Row({ workspace, onAsk, put }: { workspace: Workspace } & Omit<ListProp
           {workspace.name}
         </Link>
         <p className="under">{facts.join(" · ")}</p>
+        {workspace.forked_from && (
+          <p className="under">
+            <ForkedFrom origin={workspace.forked_from} known={known ?? new Map()} />
+          </p>
+        )}
       </div>
       <div className="status">
         <State workspace={workspace} />
@@ -200,11 +233,10 @@ function Row({ workspace, onAsk, put }: { workspace: Workspace } & Omit<ListProp
       </div>
       <div className="times under">
         <p>Used {<Moment at={workspace.last_used_at ?? workspace.created_at} />}</p>
-        {workspace.safe_at && (
-          <p>
-            Safe up to <Moment at={workspace.safe_at} />
-          </p>
-        )}
+        {fullness && <p className={`home-use ${fullness.level}`}>Home {fullness.words}</p>}
+      </div>
+      <div className="safe under">
+        <SafeUpTo workspace={workspace} connected={connected} />
       </div>
       <div className="actions">
         {canStart(workspace.phase) && writable ? (

@@ -1,6 +1,7 @@
 // Modal dialogs on the browser's own <dialog>, which keeps focus inside and gives it back.
 import { useEffect, useId, useRef, useState, type FormEvent, type ReactNode } from "react";
 import { wordsOf } from "../api/client";
+import { RequestId } from "./failure";
 import { Icon } from "./icons";
 
 interface DialogProps {
@@ -15,7 +16,11 @@ export function Dialog({ title, onClose, wide = false, children }: DialogProps) 
   const heading = useId();
   useEffect(() => {
     const dialog = element.current;
-    if (dialog && !dialog.open) dialog.showModal();
+    if (dialog && !dialog.open) {
+      dialog.showModal();
+      // React's autoFocus comes too early: what is not shown yet takes no focus.
+      asked(dialog)?.focus();
+    }
     return () => dialog?.close();
   }, []);
   return (
@@ -41,6 +46,14 @@ export function Dialog({ title, onClose, wide = false, children }: DialogProps) 
   );
 }
 
+/** What a dialog asks for: its first field, or the action that it proposes. */
+function asked(dialog: HTMLElement): HTMLElement | null {
+  return (
+    dialog.querySelector<HTMLElement>("input, textarea, select") ??
+    dialog.querySelector<HTMLElement>(".form-actions > :last-child")
+  );
+}
+
 interface ConfirmProps {
   title: string;
   text: ReactNode;
@@ -55,7 +68,7 @@ interface ConfirmProps {
 export function Confirm({ title, text, action, typed, onConfirm, onClose }: ConfirmProps) {
   const [word, setWord] = useState("");
   const [busy, setBusy] = useState(false);
-  const [wrong, setWrong] = useState("");
+  const [wrong, setWrong] = useState<unknown>(null);
   const field = useId();
   const submit = async (event: FormEvent) => {
     event.preventDefault();
@@ -64,7 +77,7 @@ export function Confirm({ title, text, action, typed, onConfirm, onClose }: Conf
       await onConfirm();
       onClose();
     } catch (error) {
-      setWrong(wordsOf(error));
+      setWrong(error);
       setBusy(false);
     }
   };
@@ -82,26 +95,21 @@ export function Confirm({ title, text, action, typed, onConfirm, onClose }: Conf
               className="input"
               autoComplete="off"
               spellCheck={false}
-              autoFocus
               value={word}
               onChange={(event) => setWord(event.target.value)}
             />
           </div>
         )}
-        {wrong && (
+        {wrong !== null && (
           <p className="wrong" role="alert">
-            {wrong}
+            {wordsOf(wrong)} <RequestId error={wrong} />
           </p>
         )}
         <div className="form-actions">
           <button type="button" className="button" onClick={onClose}>
             Cancel
           </button>
-          <button
-            className="button danger"
-            disabled={busy || (typed !== undefined && word !== typed)}
-            autoFocus={!typed}
-          >
+          <button className="button danger" disabled={busy || (typed !== undefined && word !== typed)}>
             {action}
           </button>
         </div>

@@ -8,6 +8,8 @@ export interface MenuItem {
   keys?: string;
   danger?: boolean;
   disabled?: boolean;
+  /** Why it is disabled. */
+  reason?: string;
   href?: string;
   /** For links: save instead of open. */
   download?: boolean;
@@ -99,14 +101,21 @@ function MenuList({ label, head, items, place, onClose }: MenuListProps) {
             type="button"
             role="menuitem"
             className={item.danger ? "menu-item danger" : "menu-item"}
-            disabled={item.disabled ?? false}
+            disabled={item.disabled ?? Boolean(item.reason)}
             onClick={() => {
               onClose();
               item.run?.();
             }}
           >
             {item.icon && <Icon name={item.icon} />}
-            {item.label}
+            {item.reason ? (
+              <span className="menu-reasoned">
+                {item.label}
+                <span>{item.reason}</span>
+              </span>
+            ) : (
+              item.label
+            )}
             {item.keys && <kbd>{item.keys}</kbd>}
           </button>
         ),

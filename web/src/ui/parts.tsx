@@ -1,7 +1,7 @@
 // Small parts that several pages show: a state, a moment, a labelled input.
-import { useEffect, useId, useState, type InputHTMLAttributes } from "react";
+import { useEffect, useId, useState, type ButtonHTMLAttributes, type InputHTMLAttributes } from "react";
 import type { Workspace } from "../api/types";
-import { copyText } from "./toasts";
+import { copyText, toast } from "./toasts";
 import { Icon } from "./icons";
 import { duration, phaseWord, relative, toneOf } from "./words";
 
@@ -85,6 +85,54 @@ export function NewPasswordField(props: FieldProps) {
       hint={`At least ${PASSWORD_MIN} characters.`}
       {...props}
     />
+  );
+}
+
+interface ReasonButtonProps extends ButtonHTMLAttributes<HTMLButtonElement> {
+  /** Why it cannot be pressed now; empty if it can. */
+  reason: string;
+}
+
+/** A button that says why it does nothing, also to those who cannot point at it. */
+export function ReasonButton({ reason, className = "button", onClick, ...rest }: ReasonButtonProps) {
+  const id = useId();
+  return (
+    <>
+      <button
+        type="button"
+        className={className}
+        aria-disabled={reason ? true : undefined}
+        aria-describedby={reason ? id : undefined}
+        title={reason || undefined}
+        {...rest}
+        onClick={reason ? () => toast(reason) : onClick}
+      />
+      {reason && (
+        <span id={id} hidden>
+          {reason}
+        </span>
+      )}
+    </>
+  );
+}
+
+interface ChoiceProps<T extends string> {
+  label: string;
+  options: readonly (readonly [value: T, word: string])[];
+  value: T;
+  onChange: (value: T) => void;
+}
+
+/** One of a few, all in sight. */
+export function Choice<T extends string>({ label, options, value, onChange }: ChoiceProps<T>) {
+  return (
+    <div className="segments" role="group" aria-label={label}>
+      {options.map(([option, word]) => (
+        <button key={option} type="button" aria-pressed={option === value} onClick={() => onChange(option)}>
+          {word}
+        </button>
+      ))}
+    </div>
   );
 }
 

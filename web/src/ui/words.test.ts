@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { freeName } from "../pages/new-workspace";
 import { stepLines } from "../pages/steps";
-import { duration, nameProblem, relative, size, toneOf } from "./words";
+import { fullnessOf, nextHomeMib, safetyOf } from "./home";
+import { duration, instant, nameProblem, relative, size, toneOf, wholeInstant } from "./words";
 
 describe("words", () => {
   it("says durations, moments and sizes", () => {
@@ -14,6 +15,15 @@ describe("words", () => {
     expect(size(512)).toBe("512 B");
     expect(size(2048)).toBe("2.0 KiB");
     expect(size(200 * 1024 * 1024)).toBe("200 MiB");
+  });
+
+  it("says instants as short as they are clear", () => {
+    const at = (text: string) => new Date(text).getTime(); // the wall's clock, wherever the test runs
+    const now = at("2025-03-12T18:00:00");
+    expect(instant(at("2025-03-12T14:03:22"), now)).toBe("14:03:22");
+    expect(instant(at("2025-03-11T14:03:22"), now)).toBe("11 Mar, 14:03");
+    expect(instant(at("2024-03-11T14:03:22"), now)).toBe("11 Mar 2024");
+    expect(wholeInstant(now)).toBe("Wed, 12 Mar 2025, 18:00:00");
   });
 
   it("takes the names that the server takes", () => {
@@ -32,6 +42,35 @@ describe("words", () => {
     expect(toneOf({ phase: "terminated", failure })).toBe("bad");
     expect(toneOf({ phase: "terminated" })).toBe("rest");
     expect(toneOf({ phase: "provisioning", failure })).toBe("busy");
+  });
+});
+
+describe("homes", () => {
+  const NOW = Date.parse("2026-01-01T00:01:00Z");
+  const running = { phase: "running", safe_at: "2026-01-01T00:00:20Z" } as const;
+  it("are safe up to now, or up to the last snapshot", () => {
+    expect(safetyOf({ ...running, unreplicated_seconds: 0 }, NOW)).toMatchObject({ at: NOW, late: false });
+    const writing = safetyOf({ ...running, unreplicated_seconds: 4 }, NOW);
+    expect(writing).toMatchObject({ at: NOW - 40_000, ticking: false, late: false });
+    const late = safetyOf({ ...running, unreplicated_seconds: 31, home_notice: "throttled" }, NOW);
+    expect(late.late).toBe(true);
+    expect(late.about).toContain("slowed down");
+    expect(safetyOf({ phase: "terminated", unreplicated_seconds: 0 }, NOW).at).toBeNull();
+  });
+
+  it("say when they are nearly full", () => {
+    const GIB = 1024 ** 3;
+    const home = (gib: number) =>
+      fullnessOf({ home_used_bytes: gib * GIB, resources: { home_mib: 10 * 1024 } } as Parameters<
+        typeof fullnessOf
+      >[0]);
+    expect(home(7.9)).toMatchObject({ level: "fine", words: "7.9 of 10.0 GiB", percent: 79 });
+    expect([home(8)?.level, home(9.5)?.level, home(0.5)?.words]).toEqual([
+      "warn",
+      "full",
+      "512 MiB of 10.0 GiB",
+    ]);
+    expect([nextHomeMib(512), nextHomeMib(10 * 1024)]).toEqual([1024, 20 * 1024]);
   });
 });
 

@@ -82,6 +82,36 @@ export function relative(iso: string, now: number): string {
   return ms > 0 ? "in a moment" : "just now";
 }
 
+const clock = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
+const dayAndClock = new Intl.DateTimeFormat("en-GB", {
+  day: "numeric",
+  month: "short",
+  hour: "2-digit",
+  minute: "2-digit",
+});
+const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric" });
+const whole = new Intl.DateTimeFormat("en-GB", {
+  weekday: "short",
+  day: "numeric",
+  month: "short",
+  year: "numeric",
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+});
+
+/** As short as it is clear: "14:03:22" today, "12 Mar, 14:03" this year, "12 Mar 2024" before. */
+export function instant(at: number, now: number): string {
+  const [then, today] = [new Date(at), new Date(now)];
+  if (then.toDateString() === today.toDateString()) return clock.format(at);
+  return then.getFullYear() === today.getFullYear() ? dayAndClock.format(at) : day.format(at);
+}
+
+/** "Wed, 12 Mar 2025, 14:03:22". */
+export function wholeInstant(at: number): string {
+  return whole.format(at);
+}
+
 export function size(bytes: number): string {
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
   let value = bytes;

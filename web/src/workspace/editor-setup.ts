@@ -85,6 +85,19 @@ const theme = EditorView.theme({
   },
   ".cm-foldPlaceholder": { backgroundColor: "var(--hover)", border: "none", color: "var(--ink-soft)" },
   ".cm-specialChar": { color: "var(--danger)" },
+  "&.cm-merge-a .cm-changedLine, .cm-deletedChunk": { backgroundColor: "var(--removed-ground)" },
+  "&.cm-merge-b .cm-changedLine, .cm-insertedLine": { backgroundColor: "var(--added-ground)" },
+  "&.cm-merge-a .cm-changedText, & .cm-deletedChunk .cm-deletedText": { background: "var(--removed-text)" },
+  "&.cm-merge-b .cm-changedText": { background: "var(--added-text)" },
+  "&.cm-merge-a .cm-changedLineGutter, & .cm-deletedLineGutter": { background: "var(--removed)" },
+  "&.cm-merge-b .cm-changedLineGutter": { background: "var(--added)" },
+  "& .cm-collapsedLines": {
+    padding: "3px 10px",
+    background: "var(--sunken)",
+    color: "var(--ink-soft)",
+    font: "12px/18px var(--font)",
+  },
+  ".cm-collapsedLines:before, .cm-collapsedLines:after": { content: '""', margin: "0" },
 });
 
 const colours = HighlightStyle.define([
@@ -136,6 +149,32 @@ const noHugePaste = (refuse: () => void) =>
     return [];
   });
 
+/** All that reading needs. */
+export function readingExtensions(indent: string, label: string): Extension {
+  return [
+    EditorView.cspNonce.of(nonce()),
+    // Any other separator would count a line's end as one character where the shared text has two.
+    EditorState.lineSeparator.of("\n"),
+    EditorState.tabSize.of(4),
+    indentUnit.of(indent),
+    EditorView.contentAttributes.of({ "aria-label": label, spellcheck: "false" }),
+    lineNumbers(),
+    specialCharacters,
+    foldGutter(),
+    drawSelection(),
+    EditorState.allowMultipleSelections.of(true),
+    bracketMatching(),
+    rectangularSelection(),
+    crosshairCursor(),
+    highlightSelectionMatches(),
+    theme,
+    syntaxHighlighting(colours),
+    syntaxHighlighting(defaultHighlightStyle, { fallback: true }),
+    keymap.of([...defaultKeymap, ...searchKeymap, ...foldKeymap]),
+  ];
+}
+
+/** For a shared document: what writing needs comes first, its keys before the others. */
 export function commonExtensions(
   indent: string,
   readOnly: boolean,
@@ -143,40 +182,16 @@ export function commonExtensions(
   refuse: () => void,
 ): Extension {
   return [
-    EditorView.cspNonce.of(nonce()),
-    // Any other separator would count a line's end as one character where the shared text has two.
-    EditorState.lineSeparator.of("\n"),
-    EditorState.tabSize.of(4),
-    indentUnit.of(indent),
     EditorState.readOnly.of(readOnly),
-    EditorView.contentAttributes.of({ "aria-label": label, spellcheck: "false" }),
-    lineNumbers(),
-    highlightActiveLineGutter(),
-    specialCharacters,
-    foldGutter(),
-    drawSelection(),
     dropCursor(),
-    EditorState.allowMultipleSelections.of(true),
     indentOnInput(),
-    bracketMatching(),
     closeBrackets(),
     autocompletion(),
-    rectangularSelection(),
-    crosshairCursor(),
     highlightActiveLine(),
-    highlightSelectionMatches(),
+    highlightActiveLineGutter(),
     noHugePaste(refuse),
-    theme,
-    syntaxHighlighting(colours),
-    syntaxHighlighting(defaultHighlightStyle, { fallback: true }),
-    keymap.of([
-      ...closeBracketsKeymap,
-      ...yUndoManagerKeymap,
-      ...defaultKeymap,
-      ...searchKeymap,
-      ...foldKeymap,
-      ...completionKeymap,
-      indentWithTab,
-    ]),
+    keymap.of([...closeBracketsKeymap, ...yUndoManagerKeymap]),
+    readingExtensions(indent, label),
+    keymap.of([...completionKeymap, indentWithTab]),
   ];
 }

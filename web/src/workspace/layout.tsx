@@ -1,5 +1,5 @@
 // Panes whose borders can be dragged or moved by arrow keys, and what the page remembers of its layout.
-import { useRef, type KeyboardEvent, type PointerEvent } from "react";
+import { useRef, useSyncExternalStore, type KeyboardEvent, type PointerEvent } from "react";
 
 export interface Layout {
   side: boolean;
@@ -41,6 +41,20 @@ export function writeLayout(workspace: string, layout: Layout): void {
   } catch {
     // Storage is full or forbidden: the next visit begins fresh.
   }
+}
+
+/** One pane at a time; as workspace.css has it. */
+const NARROW = "(max-width: 720px)";
+
+export function useNarrow(): boolean {
+  return useSyncExternalStore(
+    (listener) => {
+      const query = window.matchMedia(NARROW);
+      query.addEventListener("change", listener);
+      return () => query.removeEventListener("change", listener);
+    },
+    () => window.matchMedia(NARROW).matches,
+  );
 }
 
 interface SplitterProps {

@@ -4,14 +4,18 @@ import { workspaces as calls } from "../api/calls";
 import { useLiveWorkspace } from "../api/live";
 import type { Workspace } from "../api/types";
 import { PersonMenu, ThemeButton } from "../pages/frame";
+import { ForkDialog } from "../pages/fork-workspace";
+import { Gone } from "../pages/gone";
+import { ForkedFrom } from "../pages/origin";
 import { FailureNote, Steps } from "../pages/steps";
 import { Confirm } from "../ui/dialog";
 import { Icon } from "../ui/icons";
 import { MenuButton, type MenuEntry } from "../ui/menu";
 import { Brand, State } from "../ui/parts";
-import { Link } from "../ui/router";
+import { Link, navigate } from "../ui/router";
 import { copyText, toastError } from "../ui/toasts";
 import { canStart, canStop, isMoving, phaseWord } from "../ui/words";
+import { HomeBanners } from "./home-banners";
 import { Workbench } from "./workbench";
 import "../pages/workspaces.css";
 import "./workspace.css";
@@ -19,6 +23,7 @@ import "./workspace.css";
 export default function WorkspacePage({ id }: { id: string }) {
   const live = useLiveWorkspace(id);
   const [stopping, setStopping] = useState(false);
+  const [forking, setForking] = useState(false);
   const { workspace } = live;
   const name = workspace?.name;
   useEffect(() => {
@@ -31,6 +36,8 @@ export default function WorkspacePage({ id }: { id: string }) {
       .start(workspace.id)
       .then(live.put, (error: unknown) => toastError(error, `Starting ${workspace.name}`));
   };
+  const history = `/workspaces/${workspace.id}/history`;
+  const fork = () => setForking(true);
   const writable = workspace.access === "write";
   const items: MenuEntry[] = [
     {
@@ -38,6 +45,8 @@ export default function WorkspacePage({ id }: { id: string }) {
       icon: "copy",
       run: () => void copyText(`burrow attach ${workspace.name}`, "Command"),
     },
+    { label: "History", icon: "history", run: () => navigate(history) },
+    { label: "Fork…", icon: "fork", run: fork },
   ];
   if (writable) {
     items.push(
@@ -56,19 +65,39 @@ export default function WorkspacePage({ id }: { id: string }) {
           {workspace.name}
         </h1>
         <State workspace={workspace} />
-        <MenuButton label={`More for ${workspace.name}`} items={items}>
+        <MenuButton
+          label={`More for ${workspace.name}`}
+          items={items}
+          head={
+            workspace.forked_from && (
+              <p className="menu-head soft small">
+                <ForkedFrom origin={workspace.forked_from} />
+              </p>
+            )
+          }
+        >
           <Icon name="more" />
         </MenuButton>
         <span className="spring" />
+        <Link
+          className="icon-button wide-only"
+          href={history}
+          aria-label="History of the home"
+          title="History of the home"
+        >
+          <Icon name="history" />
+        </Link>
         <ThemeButton />
         <PersonMenu />
       </header>
+      <HomeBanners workspace={workspace} onChanged={live.put} />
       {workspace.phase === "running" ? (
         // Another machine is another life: its terminals and documents are others.
-        <Workbench key={workspace.epoch} workspace={workspace} />
+        <Workbench key={workspace.epoch} workspace={workspace} connected={live.connected} onFork={fork} />
       ) : (
         <NotRunning workspace={workspace} onStart={start} onStop={() => setStopping(true)} />
       )}
+      {forking && <ForkDialog workspace={workspace} snapshot={null} onClose={() => setForking(false)} />}
       {stopping && (
         <Confirm
           title={`Stop ${workspace.name}?`}
@@ -109,6 +138,11 @@ function NotRunning({
             ? `${phaseWord(workspace.phase)}${workspace.phase === "queued" && workspace.queue_position ? `, place ${workspace.queue_position}` : ""}`
             : "The home is saved. Start it to go on."}
         </p>
+        {workspace.forked_from && (
+          <p className="soft small">
+            <ForkedFrom origin={workspace.forked_from} />
+          </p>
+        )}
         <FailureNote workspace={workspace} />
         {(moving || workspace.failure) && workspace.steps.length > 0 && <Steps workspace={workspace} />}
         {writable && canStart(workspace.phase) && (
@@ -121,21 +155,12 @@ function NotRunning({
             Cancel
           </button>
         )}
+        {!moving && (
+          <Link className="button" href={`/workspaces/${workspace.id}/history`}>
+            Open the data
+          </Link>
+        )}
       </section>
-    </main>
-  );
-}
-
-function Gone() {
-  return (
-    <main className="gate">
-      <div className="panel gate-card">
-        <h1>There is no such workspace</h1>
-        <p className="lead">It was deleted, or it is not yours to see.</p>
-        <Link className="button primary" href="/">
-          To the workspaces
-        </Link>
-      </div>
     </main>
   );
 }

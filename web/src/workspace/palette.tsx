@@ -83,7 +83,6 @@ export function Palette({
         aria-controls="palette-list"
         aria-activedescendant={found.length > 0 ? `palette-${chosen}` : undefined}
         placeholder="A command or a file"
-        autoFocus
         autoComplete="off"
         spellCheck={false}
         value={query}

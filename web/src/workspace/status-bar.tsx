@@ -3,7 +3,10 @@ import { useEffect, useState, useSyncExternalStore } from "react";
 import type { Workspace } from "../api/types";
 import type { SharedDocument } from "../link/document";
 import type { LinkState } from "../link/socket";
-import { Moment, State } from "../ui/parts";
+import { fullnessOf } from "../ui/home";
+import { State } from "../ui/parts";
+import { Link } from "../ui/router";
+import { SafeUpTo } from "../ui/safe-up-to";
 import type { Cursor } from "./editor";
 import { languageOf } from "./languages";
 import { nameOf } from "./paths";
@@ -18,13 +21,16 @@ const words: Record<LinkState, string> = {
 
 interface Props {
   workspace: Workspace;
+  /** Whether we are told of its changes. */
+  connected: boolean;
   link: LinkState;
   path: string | null;
   shared: SharedDocument | undefined;
   cursor: Cursor | null;
 }
 
-export function StatusBar({ workspace, link, path, shared, cursor }: Props) {
+export function StatusBar({ workspace, connected, link, path, shared, cursor }: Props) {
+  const fullness = fullnessOf(workspace);
   return (
     <footer className="status-bar" aria-label="Status" tabIndex={-1} data-region="status">
       <span className="state" role="status" data-link={link}>
@@ -38,9 +44,15 @@ export function StatusBar({ workspace, link, path, shared, cursor }: Props) {
         )}
       </span>
       {workspace.access === "read" && <strong className="read-only">Read only</strong>}
-      {workspace.safe_at && (
-        <span className="soft wide-only">
-          Safe up to <Moment at={workspace.safe_at} />
+      <Link className="status-link" href={`/workspaces/${workspace.id}/history`}>
+        <SafeUpTo workspace={workspace} connected={connected} />
+      </Link>
+      {fullness && (
+        <span
+          className={`wide-only home-use ${fullness.level}`}
+          title={`The home is ${fullness.percent} % full`}
+        >
+          Home {fullness.words}
         </span>
       )}
       <span className="spring" />

@@ -7,14 +7,13 @@ import { ContextMenu, type MenuEntry } from "../ui/menu";
 import { copyText, toastError } from "../ui/toasts";
 import { size } from "../ui/words";
 import { childOf, fileNameProblem, isWithin, nameOf, parentOf, shown } from "./paths";
-import { rowsOf, step, typedAhead, type Row } from "./tree-model";
+import { TreeLabel, useTreeFocus } from "./tree-focus";
+import { rowsOf, type Row } from "./tree-model";
 import { useUploads } from "./uploads";
 import type { Files } from "./use-files";
 
 /** What a row dragged within the tree is called in the transfer. */
 const DRAG_TYPE = "application/x-burrow-path";
-/** Letters typed within this time are one word. */
-const TYPE_AHEAD_MS = 700;
 
 interface Props {
   workspace: string;
@@ -32,32 +31,20 @@ type Editing = { kind: "file" | "directory"; directory: string } | { kind: "rena
 export function FileTree(props: Props) {
   const { workspace, files, writable } = props;
   const [hidden, setHidden] = useState(false);
-  const [focused, setFocused] = useState("");
   const [editing, setEditing] = useState<Editing | null>(null);
   const [removing, setRemoving] = useState<Row | null>(null);
   const [menu, setMenu] = useState<{ x: number; y: number; row: Row | null } | null>(null);
   const [over, setOver] = useState<string | null>(null);
-  const tree = useRef<HTMLUListElement>(null);
-  const typed = useRef({ text: "", at: 0 });
   const chooser = useRef<HTMLInputElement>(null);
   const chosenFor = useRef("");
   const uploads = useUploads(workspace, () => files.refresh());
   const rows = rowsOf(files.directories, files.expanded, hidden);
-  const at = Math.max(
-    0,
-    rows.findIndex((row) => row.path === focused),
-  );
-  const current = rows[at];
+  const focus = useTreeFocus(rows, files.toggle);
+  const { element: tree, at, current, focused, setFocused, focusRow } = focus;
   /** Where something new goes: the focused directory, or the one that holds the focused file. */
   const target = (row: Row | null | undefined): string =>
     !row ? "" : row.entry.kind === "directory" ? row.path : parentOf(row.path);
 
-  const focusRow = (path: string) => {
-    setFocused(path);
-    requestAnimationFrame(() =>
-      tree.current?.querySelector<HTMLElement>(`[data-path="${CSS.escape(path)}"]`)?.focus(),
-    );
-  };
   const open = (row: Row) => {
     if (!row.entry.utf8) toastError(new Error("Its name is not UTF-8: rename it in a terminal first."));
     else if (row.entry.kind === "directory") files.toggle(row.path);
@@ -77,12 +64,7 @@ export function FileTree(props: Props) {
     if (editing || (event.target as Element).tagName === "INPUT") return;
     const plain = !event.ctrlKey && !event.metaKey && !event.altKey;
     if (!plain || !current) return;
-    const to = step(rows, at, event.key);
-    if (to !== null) {
-      event.preventDefault();
-      if (typeof to === "number") focusRow(rows[to]?.path ?? "");
-      else files.toggle(current.path, to === "open");
-    } else if (event.key === "Enter" || event.key === " ") {
+    if (event.key === "Enter" || event.key === " ") {
       event.preventDefault();
       open(current);
     } else if (event.key === "F2" && writable && current.entry.utf8) {
@@ -97,12 +79,8 @@ export function FileTree(props: Props) {
         ?.querySelector(`[data-path="${CSS.escape(current.path)}"]`)
         ?.getBoundingClientRect();
       if (box) setMenu({ x: box.left + 24, y: box.bottom, row: current });
-    } else if (event.key.length === 1) {
-      const now = event.timeStamp;
-      const text = (now - typed.current.at < TYPE_AHEAD_MS ? typed.current.text : "") + event.key;
-      typed.current = { text, at: now };
-      const found = typedAhead(rows, at, text);
-      if (found !== null) focusRow(rows[found]?.path ?? "");
+    } else {
+      focus.onKey(event);
     }
   };
 
@@ -372,8 +350,7 @@ interface RowProps {
 
 function TreeRow({ row, renaming, nameInput, newBelow, ...props }: RowProps) {
   const { entry } = row;
-  const icon = entry.kind === "directory" ? "folder" : entry.kind === "symlink" ? "link" : "file";
-  if (renaming) return nameInput(row.depth, entry.name, icon === "folder" ? "folder" : "file");
+  if (renaming) return nameInput(row.depth, entry.name, entry.kind === "directory" ? "folder" : "file");
   const about =
     entry.kind === "symlink"
       ? `→ ${shown(entry.target ?? "")}`
@@ -402,13 +379,7 @@ function TreeRow({ row, renaming, nameInput, newBelow, ...props }: RowProps) {
         onDragOver={props.onDragOver}
         onDrop={props.onDrop}
       >
-        <span className={row.expanded ? "twist open" : "twist"}>
-          {entry.kind === "directory" && <Icon name="chevron" size={12} />}
-        </span>
-        <Icon name={icon} size={15} />
-        <span className={entry.name.startsWith(".") ? "tree-name soft" : "tree-name"}>
-          {shown(entry.name)}
-        </span>
+        <TreeLabel row={row} />
       </li>
       {newBelow && nameInput(row.depth + 1, "", newBelow === "directory" ? "folder" : "file")}
     </>

@@ -126,7 +126,7 @@ export function useUploads(workspace: string, onDone: () => void): Uploads {
               <button className="button" onClick={() => question.answer("replace-all")}>
                 Replace all
               </button>
-              <button className="button danger" autoFocus onClick={() => question.answer("replace")}>
+              <button className="button danger" onClick={() => question.answer("replace")}>
                 Replace
               </button>
             </div>

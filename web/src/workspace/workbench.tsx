@@ -11,10 +11,11 @@ import type { Workspace } from "../api/types";
 import type { SharedDocument } from "../link/document";
 import { useUser } from "../session";
 import { Icon } from "../ui/icons";
+import { navigate } from "../ui/router";
 import { setTheme, useDark } from "../ui/theme";
 import { toast } from "../ui/toasts";
 import { Editor, type Cursor } from "./editor";
-import { readLayout, Splitter, writeLayout } from "./layout";
+import { readLayout, Splitter, useNarrow, writeLayout } from "./layout";
 import { Palette, type Command } from "./palette";
 import { nameOf, parentOf, shown } from "./paths";
 import { StatusBar } from "./status-bar";
@@ -29,7 +30,14 @@ type Pane = "files" | "editor" | "terminal";
 const SIDE_MIN = 150;
 const PANEL_MIN = 90;
 
-export function Workbench({ workspace }: { workspace: Workspace }) {
+interface Props {
+  workspace: Workspace;
+  /** Whether we are told of its changes. */
+  connected: boolean;
+  onFork: () => void;
+}
+
+export function Workbench({ workspace, connected, onFork }: Props) {
   const user = useUser();
   const isDark = useDark();
   const [first] = useState(() => readLayout(workspace.id));
@@ -118,6 +126,9 @@ export function Workbench({ workspace }: { workspace: Workspace }) {
   };
   const closeTab = () => documents.active && documents.close(documents.active);
 
+  const pastOf = (path: string | null) =>
+    navigate(`/workspaces/${workspace.id}/history?${new URLSearchParams({ file: path ?? "" })}`);
+
   const commands: Command[] = [
     { label: "Focus files", keys: "Ctrl+Shift+E", run: focusTree },
     { label: "Focus editor", keys: "F6", run: focusEditor },
@@ -133,6 +144,9 @@ export function Workbench({ workspace }: { workspace: Workspace }) {
     { label: "Next tab", keys: "Ctrl+PgDn", run: () => nextTab(1) },
     { label: "Previous tab", keys: "Ctrl+PgUp", run: () => nextTab(-1) },
     { label: isDark ? "Light theme" : "Dark theme", run: () => setTheme(isDark ? "light" : "dark") },
+    { label: "History of the home", run: () => navigate(`/workspaces/${workspace.id}/history`) },
+    ...(documents.active ? [{ label: "History of this file", run: () => pastOf(documents.active) }] : []),
+    { label: "Fork the workspace…", run: onFork },
     { label: "Read the files anew", run: () => files.retry() },
   ];
   const known: Command[] = palette
@@ -292,6 +306,7 @@ export function Workbench({ workspace }: { workspace: Workspace }) {
       </div>
       <StatusBar
         workspace={workspace}
+        connected={connected}
         link={files.link}
         path={documents.active}
         shared={documents.active ? documents.shared(documents.active) : undefined}
@@ -319,19 +334,6 @@ export function Workbench({ workspace }: { workspace: Workspace }) {
 /** After React has shown what changed. */
 function later(run: () => void): void {
   requestAnimationFrame(() => requestAnimationFrame(run));
-}
-
-const NARROW = "(max-width: 720px)";
-
-function useNarrow(): boolean {
-  return useSyncExternalStore(
-    (listener) => {
-      const query = window.matchMedia(NARROW);
-      query.addEventListener("change", listener);
-      return () => query.removeEventListener("change", listener);
-    },
-    () => window.matchMedia(NARROW).matches,
-  );
 }
 
 interface EditorTabsProps {

@@ -1,0 +1,80 @@
+// What one is asked in the history: a name for an instant, and whether a whole home is to be replaced.
+import { useState } from "react";
+import { snapshots } from "../api/calls";
+import type { Snapshot, Workspace } from "../api/types";
+import { FormError, useSubmission } from "../pages/gate";
+import { Confirm, Dialog } from "../ui/dialog";
+import { Field } from "../ui/parts";
+import { wholeInstant } from "../ui/words";
+import type { Point } from "./timeline-model";
+
+/** As the server takes it. */
+const NAME_BYTES_MAX = 100;
+
+interface NameProps {
+  workspace: string;
+  point: Point;
+  onDone: (snapshot: Snapshot) => void;
+  onClose: () => void;
+}
+
+export function NameDialog({ workspace, point, onDone, onClose }: NameProps) {
+  const [name, setName] = useState(point.name ?? "");
+  const wanted = name.trim();
+  const tooLong = new TextEncoder().encode(wanted).length > NAME_BYTES_MAX;
+  const form = useSubmission(async () => {
+    if (!wanted || tooLong) return;
+    onDone(await snapshots.rename(workspace, point.id, wanted));
+    onClose();
+  });
+  return (
+    <Dialog title="Name this point" onClose={onClose}>
+      <form className="form" onSubmit={form.submit}>
+        <Field
+          label="Name"
+          autoComplete="off"
+          value={name}
+          hint={`${wholeInstant(point.at)}. A named point is never thinned out.`}
+          wrong={(tooLong ? `At most ${NAME_BYTES_MAX} bytes.` : "") || form.field("name")}
+          onFocus={(event) => event.target.select()}
+          onChange={(event) => setName(event.target.value)}
+        />
+        <FormError error={form.error} />
+        <div className="form-actions">
+          <button type="button" className="button" onClick={onClose}>
+            Cancel
+          </button>
+          <button className="button primary" disabled={form.busy || !wanted || tooLong}>
+            Name it
+          </button>
+        </div>
+      </form>
+    </Dialog>
+  );
+}
+
+interface RestoreProps {
+  workspace: Workspace;
+  point: Point;
+  onConfirm: () => Promise<void>;
+  onClose: () => void;
+}
+
+export function RestoreHomeDialog({ workspace, point, onConfirm, onClose }: RestoreProps) {
+  return (
+    <Confirm
+      title="Restore the whole home?"
+      text={
+        <>
+          Everything in the home of <strong>{workspace.name}</strong> becomes as it was on{" "}
+          <strong>{wholeInstant(point.at)}</strong>. What it is now is kept as a snapshot first, so that it
+          can be undone.
+        </>
+      }
+      action="Restore the home"
+      typed={workspace.name}
+      onConfirm={onConfirm}
+      onClose={onClose}
+    />
+  );
+}

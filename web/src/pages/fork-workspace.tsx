@@ -1,0 +1,88 @@
+// The dialog that makes a workspace of another's home: as it is now, or as it was.
+import { useEffect, useState } from "react";
+import { snapshots, workspaces } from "../api/calls";
+import type { Snapshot, Workspace } from "../api/types";
+import { Dialog } from "../ui/dialog";
+import { Field } from "../ui/parts";
+import { navigate } from "../ui/router";
+import { nameProblem, wholeInstant } from "../ui/words";
+import { FormError, useSubmission } from "./gate";
+import { freeName } from "./new-workspace";
+
+/** The longest that leaves room for the ending and a number. */
+const STEM_MAX = 50;
+
+/** `algo` → `algo-fork`, and so for a fork of a fork. */
+const forkName = (name: string): string =>
+  `${name
+    .replace(/-fork(-\d+)?$/, "")
+    .slice(0, STEM_MAX)
+    .replace(/-$/, "")}-fork`;
+
+interface Props {
+  workspace: Workspace;
+  /** None: as it is now. */
+  snapshot: Snapshot | null;
+  onClose: () => void;
+}
+
+export function ForkDialog({ workspace, snapshot, onClose }: Props) {
+  const [name, setName] = useState("");
+  const [start, setStart] = useState(true);
+  const [taken, setTaken] = useState<ReadonlySet<string>>(new Set([workspace.name]));
+  useEffect(() => {
+    // A name that is taken is refused by the server too: this is only for the suggestion.
+    workspaces.list().then(
+      (list) => setTaken(new Set(list.map((one) => one.name))),
+      () => undefined,
+    );
+  }, []);
+  const suggestion = freeName(forkName(workspace.name), taken);
+  const wanted = name.trim() || suggestion;
+  const wrong = nameProblem(wanted);
+  const form = useSubmission(async () => {
+    if (wrong) return;
+    const made = await snapshots.fork(workspace.id, {
+      name: wanted,
+      ...(snapshot ? { snapshot: snapshot.id } : {}),
+      start,
+    });
+    navigate(`/workspaces/${made.id}`);
+  });
+  const from = snapshot
+    ? `as it was on ${wholeInstant(Date.parse(snapshot.created_at))}`
+    : workspace.phase === "running"
+      ? "as it is now; the machine goes on"
+      : "as it is now";
+  return (
+    <Dialog title={`Fork ${workspace.name}`} onClose={onClose}>
+      <form className="form" onSubmit={form.submit}>
+        <p>A new workspace of yours whose home begins as this one&rsquo;s, {from}. No data is copied.</p>
+        <Field
+          label="Name"
+          autoComplete="off"
+          spellCheck={false}
+          placeholder={suggestion}
+          maxLength={63}
+          value={name}
+          hint="Small letters, digits and hyphens."
+          wrong={wrong || form.field("name")}
+          onChange={(event) => setName(event.target.value)}
+        />
+        <label className="check">
+          <input type="checkbox" checked={start} onChange={(event) => setStart(event.target.checked)} />
+          Start it at once
+        </label>
+        <FormError error={form.error} />
+        <div className="form-actions">
+          <button type="button" className="button" onClick={onClose}>
+            Cancel
+          </button>
+          <button className="button primary" disabled={form.busy}>
+            {form.busy ? "Forking…" : "Fork"}
+          </button>
+        </div>
+      </form>
+    </Dialog>
+  );
+}
