@@ -5,6 +5,7 @@
 
 mod admin;
 mod auth;
+mod check;
 mod classes;
 pub mod error;
 mod events;
@@ -118,6 +119,7 @@ fn public() -> OpenApiRouter<App> {
         .routes(routes!(history::content))
         .routes(routes!(history::changes))
         .routes(routes!(history::diff))
+        .routes(routes!(check::check))
         .routes(routes!(retention::get, retention::put))
         .routes(routes!(admin::collect))
         .routes(routes!(events::one))

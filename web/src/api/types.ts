@@ -1,8 +1,7 @@
 // Short names for the API's types. Nothing else in the app reads schema.ts.
-import type { HistorySchemas } from "./history-types";
 import type { components } from "./schema";
 
-type Schemas = components["schemas"] & HistorySchemas;
+type Schemas = components["schemas"];
 export type Workspace = Schemas["Workspace"];
 export type Phase = Schemas["Phase"];
 export type Step = Schemas["Step"];
