@@ -128,7 +128,9 @@ impl Collector {
     pub async fn collect(&self, tenant: Option<TenantId>) -> Result<Collected, CollectError> {
         let lock = self.db().hold(COLLECTOR_LOCK).await?.ok_or(CollectError::Busy)?;
         let done = self.collect_alone(tenant).await;
-        lock.release().await;
+        if let Err(error) = lock.release().await {
+            tracing::warn!(%error, "the collector's lock goes with its connection");
+        }
         done
     }
 

@@ -433,7 +433,7 @@ async fn two_sightings_a_grace_period_apart_and_one_collector_at_a_time() {
     let held = app.db.hold(0x6275_7272_6f77_0003).await.expect("asked").expect("free");
     assert!(matches!(play.collect().await, Err(CollectError::Busy)));
     assert_eq!(play.owner.post("/api/v1/admin/collect", &json!({})).await.code(), "conflict");
-    held.release().await;
+    held.release().await.expect("given back");
     play.collect().await.expect("collected");
     let mut system = app.db.system().await.expect("a transaction");
     let told: i64 = sqlx::query_scalar("select count(*) from audit where action = 'store.collect'")
