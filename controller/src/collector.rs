@@ -126,7 +126,15 @@ pub struct Collector {
 
 impl Collector {
     pub async fn collect(&self, tenant: Option<TenantId>) -> Result<Collected, CollectError> {
-        let Some(lock) = self.db().hold(COLLECTOR_LOCK).await? else { return Err(CollectError::Busy) };
+        let lock = self.db().hold(COLLECTOR_LOCK).await?.ok_or(CollectError::Busy)?;
+        let done = self.collect_alone(tenant).await;
+        if let Err(error) = lock.release().await {
+            tracing::warn!(%error, "the collector's lock goes with its connection");
+        }
+        done
+    }
+
+    async fn collect_alone(&self, tenant: Option<TenantId>) -> Result<Collected, CollectError> {
         let begun = Instant::now();
         self.give_up_homes().await?;
         let tenants = match tenant {
@@ -146,7 +154,6 @@ impl Collector {
                 }
             }
         }
-        lock.release().await;
         tracing::info!(
             objects = sum.objects,
             garbage = sum.garbage,
@@ -262,7 +269,12 @@ impl Collector {
         Ok(sum)
     }
 
-    async fn delete(&self, tenant: TenantId, rows: &[Seen], sum: &mut Collected) -> Result<(), CollectError> {
+    async fn delete(
+        &self,
+        tenant: TenantId,
+        rows: &[Known],
+        sum: &mut Collected,
+    ) -> Result<(), CollectError> {
         let deletions: Vec<_> = rows.iter().map(|row| self.delete_one(row)).collect();
         let outcomes: Vec<_> =
             futures_util::stream::iter(deletions).buffer_unordered(DELETIONS_AT_ONCE).collect().await;
@@ -287,7 +299,7 @@ impl Collector {
         Ok(())
     }
 
-    async fn delete_one<'a>(&self, row: &'a Seen) -> (&'a Seen, Result<(), CollectError>) {
+    async fn delete_one<'a>(&self, row: &'a Known) -> (&'a Known, Result<(), CollectError>) {
         (row, self.call(|| self.store.delete(&row.name)).await)
     }
 
@@ -319,7 +331,7 @@ struct Window {
     more: bool,
 }
 
-struct Seen {
+struct Known {
     name: String,
     first_seen: OffsetDateTime,
     bytes: i64,
@@ -331,9 +343,9 @@ async fn seen(
     tenant: TenantId,
     after: Option<&str>,
     until: Option<&str>,
-) -> Result<Vec<Seen>, sqlx::Error> {
+) -> Result<Vec<Known>, sqlx::Error> {
     sqlx::query_as!(
-        Seen,
+        Known,
         "select name, first_seen, bytes from garbage
          where tenant_id = $1 and ($2::text is null or name > $2) and ($3::text is null or name <= $3) order by name",
         tenant.0,

@@ -88,7 +88,7 @@ impl Database {
         let taken = sqlx::query_scalar!(r#"select pg_try_advisory_lock($1) as "taken!""#, lock)
             .fetch_one(&mut connection)
             .await?;
-        Ok(taken.then_some(Held(connection)))
+        Ok(taken.then_some(Held { connection, lock }))
     }
 
     pub async fn close(&self) {
@@ -163,11 +163,15 @@ impl System {
 }
 
 /// A lock that is held.
-pub struct Held(PgConnection);
+pub struct Held {
+    connection: PgConnection,
+    lock: i64,
+}
 
 impl Held {
-    /// Gives it back at once rather than when Postgres notices.
-    pub async fn release(self) {
-        let _ = self.0.close().await;
+    /// Gives it back now, and not when Postgres notices that the connection is gone.
+    pub async fn release(mut self) -> Result<(), sqlx::Error> {
+        sqlx::query!("select pg_advisory_unlock($1)", self.lock).fetch_one(&mut self.connection).await?;
+        self.connection.close().await
     }
 }

@@ -168,19 +168,23 @@ impl Homes {
     pub fn visit(&self, tenant: TenantId, key: DataKey, manifest: ManifestId) -> Visit {
         let name = Name { tenant, manifest };
         let mut kept = self.kept();
-        let slot = match kept.iter_mut().find(|kept| kept.name == name) {
-            Some(known) => {
-                known.used = Instant::now();
-                known.slot.clone()
-            }
-            None => {
-                let slot = Arc::<Slot>::default();
-                kept.push(Kept { name, slot: slot.clone(), used: Instant::now() });
-                slot
-            }
-        };
+        let known = kept.iter_mut().find(|kept| kept.name == name);
+        let slot = known.map(|known| {
+            known.used = Instant::now();
+            known.slot.clone()
+        });
+        let slot = slot.unwrap_or_else(|| {
+            let slot = Arc::<Slot>::default();
+            kept.push(Kept { name, slot: slot.clone(), used: Instant::now() });
+            slot
+        });
         drop(kept);
         Visit { homes: self.clone(), name, key, slot }
+    }
+
+    /// Closes those of a tenant; whoever is being answered still is.
+    pub fn close(&self, tenant: TenantId) {
+        self.kept().retain(|kept| kept.name.tenant != tenant);
     }
 
     /// Closes what nobody looks at, until the shutdown.
@@ -291,16 +295,13 @@ impl Visit {
 
     async fn turn(&self) -> Result<Turn<'_>, PastError> {
         let mut place = self.slot.0.lock().await;
-        let opened = match place.take() {
-            Some(opened) => opened,
-            None => {
-                let room = self.homes.room().await;
-                let Name { tenant, manifest } = self.name;
-                let home = self.homes.0.past.open(tenant, self.key.clone(), manifest).await?;
-                Opened { home, _room: room }
-            }
-        };
-        Ok(Turn { place, opened })
+        if let Some(opened) = place.take() {
+            return Ok(Turn { place, opened });
+        }
+        let room = self.homes.room().await;
+        let Name { tenant, manifest } = self.name;
+        let home = self.homes.0.past.open(tenant, self.key.clone(), manifest).await?;
+        Ok(Turn { place, opened: Opened { home, _room: room } })
     }
 
     /// Two who compare the same two in opposite directions take them in the same order.

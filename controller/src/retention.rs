@@ -92,6 +92,7 @@ mod tests {
     use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
     use super::*;
+    use crate::tests::world::seed;
 
     const POLICY: Retention =
         Retention { all_hours: 1, minutely_hours: 3, hourly_hours: 48, daily_hours: 240 };
@@ -152,13 +153,6 @@ mod tests {
         assert!(
             !sound(0, 1, 1, 1) && !sound(2, 1, 1, 1) && !sound(1, 5, 4, 6) && !sound(1, 1, 1, HOURS_MAX + 1)
         );
-    }
-
-    fn seed() -> u64 {
-        let seed = std::env::var("BURROW_SEED").ok().and_then(|text| text.parse().ok());
-        let seed = seed.unwrap_or_else(rand::random);
-        eprintln!("BURROW_SEED={seed}");
-        seed
     }
 
     fn without(instants: &[Instant], gone: &[usize]) -> Vec<Instant> {

@@ -1,12 +1,13 @@
 //! Tenants in the database: their key, how their snapshots thin out, and how all of theirs is forgotten.
 
+use std::time::Duration;
+
 use protocol::{
     Epoch, TenantId, VolumeId, WorkspaceId,
     api::snapshot::Retention,
     workspace::{Failure, Step},
 };
 use sqlx::PgConnection;
-use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::{
@@ -125,6 +126,7 @@ pub async fn forget(core: &Core, tenant: TenantId) -> Result<(), TenantError> {
     audit::write_system(connection, tenant, "tenant.forget", &tenant.to_string(), serde_json::json!({}))
         .await?;
     system.commit().await?;
+    core.homes.close(tenant);
     end_machines(core, tenant).await?;
     remove_caches(core, tenant).await
 }

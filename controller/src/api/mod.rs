@@ -111,6 +111,7 @@ fn public() -> OpenApiRouter<App> {
         .routes(routes!(workspaces::get, workspaces::edit, workspaces::delete))
         .routes(routes!(workspaces::start))
         .routes(routes!(workspaces::stop))
+        .routes(routes!(workspaces::undelete))
         .routes(routes!(snapshots::list, snapshots::create))
         .routes(routes!(snapshots::edit, snapshots::delete))
         .routes(routes!(snapshots::restore))

@@ -1,6 +1,6 @@
 //! Snapshots of a workspace's home: list, take, name, delete, restore.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{str::FromStr, time::Duration};
 
 use axum::{Json, extract::State, http::StatusCode};
 use protocol::{
@@ -330,15 +330,6 @@ impl FromStr for Which {
 impl<'de> Deserialize<'de> for Which {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
-    }
-}
-
-impl fmt::Display for Which {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Latest => f.write_str(LATEST),
-            Self::One(id) => id.fmt(f),
-        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Workspaces: list, create, rename, grow, start, stop, delete.
+//! Workspaces: list, create, rename, grow, start, stop, delete and bring back.
 
 use axum::{
     Json,
@@ -24,7 +24,7 @@ use crate::{
     tenants,
     workspaces::{
         create::{self, HOME_MIB_MAX, Key, WORKSPACES_OF_ONE_MAX, is_name},
-        life,
+        deleted, life,
         view::{self, Which},
     },
 };
@@ -230,6 +230,42 @@ pub async fn delete(
     let allowed = allowed(&app, signed.caller(), id, Action::ChangeWorkspace).await?;
     change(&app, allowed, id, Event::Delete, "workspace.delete").await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Takes a deletion back: the home is what was saved last. Possible for some days.
+#[utoipa::path(post, path = "/workspaces/{id}/undelete", tag = "workspaces", params(("id" = WorkspaceId, Path)),
+    responses((status = 200, body = Workspace), (status = 403, body = protocol::Problem), (status = 404, body = protocol::Problem),
+        (status = 409, body = protocol::Problem)))]
+pub async fn undelete(
+    State(app): State<App>,
+    signed: Signed,
+    Params(id): Params<WorkspaceId>,
+) -> Result<Json<Workspace>> {
+    let gone = || ApiError::not_found("deleted workspace");
+    let caller = signed.caller();
+    let since = app.now() - app.config.history.deleted_grace;
+    let mut scope = app.db.scope(authorize(caller, Action::UseWorkspaces)?).await?;
+    let facts = deleted::facts(&mut scope, id, since).await?.ok_or_else(gone)?;
+    drop(scope);
+    authorize(caller, Action::ReadWorkspace(facts)).map_err(|_| gone())?;
+    let mut scope = app.db.scope(authorize(caller, Action::ChangeWorkspace(facts))?).await?;
+    refuse_forgotten(&mut scope).await?;
+    check_quota(&mut scope, facts.owner).await?;
+    let back = deleted::bring_back(&mut scope, id, since).await;
+    let back = back.map_err(|error| match violated(&error) {
+        Some("workspaces_name") => ApiError::new(
+            Code::NameTaken,
+            "Another workspace has its name now. Rename that one first, then try again.",
+        ),
+        _ => error.into(),
+    })?;
+    if !back {
+        return Err(gone());
+    }
+    audit::write(&mut scope, "workspace.undelete", &id.to_string(), serde_json::json!({})).await?;
+    let back = view::one(&mut scope, id).await?.ok_or_else(gone)?;
+    scope.commit().await?;
+    Ok(Json(back))
 }
 
 /// Leave to do something to a workspace. One that may not even be seen is not there.

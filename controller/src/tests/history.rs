@@ -23,7 +23,8 @@ async fn files_contents_and_differences_are_those_of_the_snapshot() {
     let below: Directory = owner.get(&at(&first, "files?path=src")).await.ok();
     assert_eq!(below.entries[0].name, "main.rs");
 
-    let content = owner.open(hyper::Method::GET, &at("latest", "content?path=large%20%22%C3%A9%22.bin"), None).await;
+    let content =
+        owner.open(hyper::Method::GET, &at("latest", "content?path=large%20%22%C3%A9%22.bin"), None).await;
     assert_eq!(content.status(), 200);
     let header = |name: &str| content.headers()[name].to_str().expect("text").to_owned();
     assert_eq!(header("content-length"), (3 << 20).to_string());
@@ -96,7 +97,12 @@ async fn strangers_see_none_and_teachers_look_but_change_nothing() {
     }
     for answer in [
         member.get("/api/v1/retention").await,
-        member.put("/api/v1/retention", &json!({ "all_hours": 1, "minutely_hours": 1, "hourly_hours": 1, "daily_hours": 1 })).await,
+        member
+            .put(
+                "/api/v1/retention",
+                &json!({ "all_hours": 1, "minutely_hours": 1, "hourly_hours": 1, "daily_hours": 1 }),
+            )
+            .await,
         member.post("/api/v1/admin/collect", &json!({})).await,
     ] {
         assert_eq!((answer.status, answer.code()), (403, "forbidden"));
@@ -113,7 +119,9 @@ async fn a_teacher_reads_the_past_of_a_class() {
     let roster = format!("/api/v1/classes/{}/roster", class["id"].as_str().expect("an id"));
     let text = ("text/csv", b"Anna,anna@x.org".to_vec());
     let made = teacher.send(hyper::Method::POST, &roster, Some(text)).await.body;
-    let id = made["added"][0]["member"].as_str().and_then(|_| made["class"]["members"][0]["workspace"]["id"].as_str());
+    let id = made["added"][0]["member"]
+        .as_str()
+        .and_then(|_| made["class"]["members"][0]["workspace"]["id"].as_str());
     let id = id.expect("made").parse().expect("an id");
     owner.act(id, "start").await;
     let runner = world.runner(id, 1).await;

@@ -157,6 +157,36 @@ async fn a_deleted_workspace_ends_without_a_snapshot_and_frees_its_name() {
 }
 
 #[tokio::test]
+async fn a_deletion_can_be_taken_back_while_the_home_is_kept() {
+    let mut world = World::new().await;
+    let owner = world.owner().await;
+    let (id, runner) = owner.running(&world, "demo").await;
+    owner.rest(id, &runner, 7).await;
+    let path = format!("/api/v1/workspaces/{id}");
+    assert_eq!(owner.act(id, "undelete").await.status, 404, "it is not deleted");
+    assert_eq!(owner.delete(&path).await.status, 204);
+    assert_eq!(world.stranger().await.act(id, "undelete").await.status, 404);
+    assert_eq!(world.member(&owner, "member").await.act(id, "undelete").await.status, 404);
+    let other = owner.create("demo").await.id;
+    assert_eq!(owner.act(id, "undelete").await.code(), "name_taken");
+    let renamed = owner.patch(&format!("/api/v1/workspaces/{other}"), &json!({ "name": "other" })).await;
+    assert_eq!(renamed.status, 200);
+    assert_eq!(owner.act(id, "undelete").await.status, 200);
+    assert_eq!(owner.snapshots(id).await.len(), 1);
+    assert_eq!(owner.act(id, "start").await.status, 200);
+    let runner = world.runner(id, 2).await;
+    assert_eq!(runner.spec.head, Some(ManifestId([7; 32])));
+    runner.say(vec![Report::Stopped]).await.expect("heard");
+    owner.reaches(id, Phase::Terminated).await;
+    owner.delete(&path).await;
+    world.stop().await;
+    world.config.history.deleted_grace = Duration::ZERO;
+    world.start().await;
+    let owner = world.anonymous().with_headers_of(&owner);
+    assert_eq!(owner.act(id, "undelete").await.status, 404, "its time is over");
+}
+
+#[tokio::test]
 async fn a_repeated_creation_makes_one_workspace() {
     let world = World::new().await;
     let owner = world.owner().await.with("idempotency-key", "k1");

@@ -11,4 +11,4 @@ mod postgres;
 mod snapshots;
 mod streaming;
 mod tenants;
-mod world;
+pub mod world;

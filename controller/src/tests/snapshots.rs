@@ -36,7 +36,9 @@ async fn a_list_goes_back_page_by_page() {
         runner.say(vec![report]).await.expect("heard");
     }
     let all = owner.snapshots(id).await;
-    assert!(all.iter().all(|one| one.kind == SnapshotKind::Stream && one.created_at <= OffsetDateTime::now_utc()));
+    assert!(
+        all.iter().all(|one| one.kind == SnapshotKind::Stream && one.created_at <= OffsetDateTime::now_utc())
+    );
     let (mut before, mut seen) = (String::new(), vec![]);
     loop {
         let path = format!("/api/v1/workspaces/{id}/snapshots?limit=2{before}");
@@ -86,7 +88,8 @@ async fn a_running_machine_is_asked_and_the_answer_waits_until_it_is_safe() {
     assert_eq!((all.len(), &all[0]), (3, &made));
 
     // The answer to a later request answers the earlier too; a home that has not changed is the same snapshot.
-    let both = async { tokio::join!(owner.post(&path, &json!({})), owner.post(&path, &json!({}))) };
+    let wish = json!({});
+    let both = async { tokio::join!(owner.post(&path, &wish), owner.post(&path, &wish)) };
     let answering = async {
         let wanted = eventually("two requests", async || {
             Some(runner.poll(1, 0, 5000).await.snapshot_wanted).filter(|wanted| *wanted == 3)
@@ -195,9 +198,9 @@ async fn a_restore_goes_back_and_can_be_undone() {
     events.until(|_, data| data["revision"].as_u64() > revision).await;
     assert_eq!(owner.post(&restore, &json!({ "snapshot": uuid::Uuid::now_v7() })).await.status, 404);
 
-    // What was the head is still there, is kept from now on, and outlives a thinning a year later.
+    // What was the head is still there, is kept from now on, and outlives a thinning after a year.
     let app = world.app();
-    snapshots::thin(&app.db, app.now() + Duration::days(300), 100).await.expect("thinned");
+    snapshots::thin(&app.db, app.now() + Duration::days(400), 100).await.expect("thinned");
     let left = owner.snapshots(id).await;
     assert_eq!(left.iter().map(|one| one.id).collect::<Vec<_>>(), [before[0].id, all[1].id]);
     assert_eq!(left[0].kind, SnapshotKind::Asked);
@@ -238,7 +241,9 @@ async fn homes_thin_out_by_the_tenants_rule() {
     let all = owner.snapshots(id).await;
     owner.patch(&format!("/api/v1/workspaces/{id}/snapshots/{}", all[7].id), &json!({ "name": "x" })).await;
     let app = world.app();
-    let thin = async |hours: i64| snapshots::thin(&app.db, app.now() + Duration::hours(hours), 100).await.expect("thinned");
+    let thin = async |hours: i64| {
+        snapshots::thin(&app.db, app.now() + Duration::hours(hours), 100).await.expect("thinned")
+    };
     assert_eq!(thin(0).await, 0);
     // One a day at the most, with the one that has a name; the newest stands for its day.
     assert!((6..=8).contains(&thin(30).await), "midnight may lie between");

@@ -122,6 +122,28 @@ impl World {
         self.anonymous().with_cookie(&answer)
     }
 
+    /// Someone else of the owner's tenant.
+    pub async fn member(&self, owner: &Client, role: &str) -> Client {
+        let tenant = owner.session().await.user.tenant.0;
+        let user = uuid::Uuid::now_v7();
+        let app = self.app();
+        let mut system = app.db.system().await.expect("a transaction");
+        sqlx::query(
+            "insert into users (tenant_id, user_id, email, name, role, active) values ($1, $2, $3, 'Member', $4, true)",
+        )
+        .bind(tenant)
+        .bind(user)
+        .bind(format!("{user}@members.example"))
+        .bind(role)
+        .execute(system.connection())
+        .await
+        .expect("made");
+        let begun =
+            crate::accounts::sessions::begin(system.connection(), app.now(), (tenant, user), false).await;
+        system.commit().await.expect("committed");
+        self.anonymous().with("cookie", &format!("burrow={}", begun.expect("begun").expose()))
+    }
+
     /// The owner of a tenant of their own.
     pub async fn stranger(&self) -> Client {
         let app = self.app();
@@ -303,7 +325,10 @@ impl Client {
 
     /// Newest first.
     pub async fn snapshots(&self, id: WorkspaceId) -> Vec<Snapshot> {
-        self.get(&format!("/api/v1/workspaces/{id}/snapshots?limit=1000")).await.ok::<SnapshotList>().snapshots
+        self.get(&format!("/api/v1/workspaces/{id}/snapshots?limit=1000"))
+            .await
+            .ok::<SnapshotList>()
+            .snapshots
     }
 
     /// A workspace that runs, with its runner.
@@ -383,6 +408,7 @@ impl Events {
 }
 
 /// A runner's process, whose words the test speaks.
+#[derive(Clone)]
 pub struct Runner {
     pub spec: RunnerSpec,
     pub pid: i32,
@@ -419,8 +445,7 @@ impl Runner {
     pub async fn poll(&self, answering: u64, home_mib: u32, wait_ms: u64) -> ReportReply {
         let (workspace, epoch) = (self.spec.workspace, self.spec.epoch);
         let (reports, acting_on) = (vec![], Command::Run);
-        let request =
-            ReportRequest { workspace, epoch, reports, acting_on, answering, home_mib, wait_ms };
+        let request = ReportRequest { workspace, epoch, reports, acting_on, answering, home_mib, wait_ms };
         self.send(request).await.expect("heard")
     }
 

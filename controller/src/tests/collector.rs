@@ -1,0 +1,472 @@
+//! The collector deletes nothing that a snapshot needs, whatever the store does, and in the end what none needs.
+//!
+//! Homes here are real volumes. What a manifest rests on is found out by reading all of it.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    ops::Range,
+    sync::{Arc, Mutex},
+};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use protocol::{
+    Epoch, ManifestId, SnapshotId, TenantId, VolumeId, WorkspaceId,
+    api::{admin::Collected, workspace::Workspace},
+    runner::Report,
+    workspace::Phase,
+};
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use serde_json::json;
+use time::Duration;
+use tokio_util::sync::CancellationToken;
+use volume::{
+    BLOCK_BYTES, DataKey, ObjectStore, Opening, StoreError, Volume, VolumeError,
+    store::{DirectoryStore, Faults, Faulty, Listed, Put},
+};
+
+use super::world::{Client, Runner, World, seed, soak_factor, stream};
+use crate::{CollectError, Marking, Reachable, collector::Collector, workspaces::snapshots};
+
+const BLOCKS: u64 = 12;
+const BYTES: u64 = BLOCKS * BLOCK_BYTES;
+
+async fn open(
+    (store, key, tenant): (Arc<dyn ObjectStore>, DataKey, TenantId),
+    (volume, epoch): (VolumeId, Epoch),
+    head: Option<ManifestId>,
+    cache: std::path::PathBuf,
+) -> Result<Volume, VolumeError> {
+    Volume::open(Opening { tenant, volume, size_bytes: BYTES, epoch, head, cache, key, store }).await
+}
+
+/// All of a snapshot, read as a machine on a fresh host would.
+async fn read(
+    store: Arc<dyn ObjectStore>,
+    key: DataKey,
+    tenant: TenantId,
+    manifest: ManifestId,
+) -> Result<Bytes, VolumeError> {
+    let cache = tempfile::tempdir().expect("a directory");
+    let as_volume = |volume, name: &str| {
+        let whole = (store.clone(), key.clone(), tenant);
+        open(whole, (volume, Epoch(u64::MAX)), Some(manifest), cache.path().join(name))
+    };
+    // Whose it is says the refusal.
+    let volume = match as_volume(VolumeId::random(), "a").await {
+        Err(VolumeError::OtherVolume { found, .. }) => as_volume(found, "b").await?,
+        other => other?,
+    };
+    let content = volume.read(0, BYTES).await;
+    volume.close().await?;
+    content
+}
+
+/// Notes what is read through it.
+struct Noting {
+    inner: Arc<dyn ObjectStore>,
+    names: Mutex<HashSet<String>>,
+}
+
+impl ObjectStore for Noting {
+    fn put_if_absent<'a>(&'a self, name: &'a str, _: Bytes) -> BoxFuture<'a, Result<Put, StoreError>> {
+        Box::pin(async move { Err(StoreError::Denied(name.to_owned())) })
+    }
+
+    fn get<'a>(&'a self, name: &'a str, bytes_max: u64) -> BoxFuture<'a, Result<Bytes, StoreError>> {
+        self.names.lock().expect("sound").insert(name.to_owned());
+        self.inner.get(name, bytes_max)
+    }
+
+    fn get_range<'a>(&'a self, name: &'a str, range: Range<u64>) -> BoxFuture<'a, Result<Bytes, StoreError>> {
+        self.names.lock().expect("sound").insert(name.to_owned());
+        self.inner.get_range(name, range)
+    }
+
+    fn list<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Vec<Listed>, StoreError>> {
+        self.inner.list(prefix, after)
+    }
+
+    fn delete<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move { Err(StoreError::Denied(name.to_owned())) })
+    }
+}
+
+/// Marks by reading; once for each manifest, as none ever changes.
+struct ByReading {
+    store: Arc<dyn ObjectStore>,
+    known: Mutex<HashMap<ManifestId, HashSet<String>>>,
+}
+
+impl Marking for ByReading {
+    fn reachable(
+        &self,
+        _: Arc<dyn ObjectStore>,
+        key: DataKey,
+        tenant: TenantId,
+        roots: Vec<ManifestId>,
+    ) -> BoxFuture<'_, Result<Reachable, VolumeError>> {
+        Box::pin(async move {
+            let mut all = HashSet::new();
+            for root in roots {
+                if let Some(names) = self.known.lock().expect("sound").get(&root) {
+                    all.extend(names.iter().cloned());
+                    continue;
+                }
+                let noting = Arc::new(Noting { inner: self.store.clone(), names: Mutex::default() });
+                read(noting.clone(), key.clone(), tenant, root).await?;
+                let names = noting.names.lock().expect("sound").clone();
+                self.known.lock().expect("sound").insert(root, names.clone());
+                all.extend(names);
+            }
+            Ok(Box::new(move |name: &str| all.contains(name)) as Reachable)
+        })
+    }
+}
+
+/// A running home.
+struct Home {
+    id: WorkspaceId,
+    runner: Runner,
+    volume: Volume,
+    content: Vec<u8>,
+}
+
+struct Play {
+    world: World,
+    owner: Client,
+    store: Arc<dyn ObjectStore>,
+    faulty: Arc<Faulty>,
+    random: StdRng,
+    tenant: TenantId,
+    key: Option<DataKey>,
+    homes: Vec<Home>,
+    forks: Vec<WorkspaceId>,
+    /// What each committed manifest must hold for ever.
+    promised: BTreeMap<ManifestId, Vec<u8>>,
+    /// How far time has been moved on.
+    later: Duration,
+    number: u32,
+    caches: tempfile::TempDir,
+    deleted: u64,
+}
+
+impl Play {
+    async fn new(seed: u64) -> Self {
+        let mut world = World::new().await;
+        let objects = world.directory.path().join("objects");
+        let store: Arc<dyn ObjectStore> = Arc::new(DirectoryStore::open(objects).await.expect("a store"));
+        world.stop().await;
+        world.parts.marking = Arc::new(ByReading { store: store.clone(), known: Mutex::default() });
+        world.start().await;
+        let owner = world.owner().await;
+        let tenant = owner.session().await.user.tenant;
+        Self {
+            faulty: Arc::new(Faulty::new(store.clone(), seed, Faults::default())),
+            world,
+            owner,
+            store,
+            random: StdRng::seed_from_u64(seed),
+            tenant,
+            key: None,
+            homes: vec![],
+            forks: vec![],
+            promised: BTreeMap::new(),
+            later: Duration::ZERO,
+            number: 0,
+            caches: tempfile::tempdir().expect("a directory"),
+            deleted: 0,
+        }
+    }
+
+    fn whole(&self) -> (Arc<dyn ObjectStore>, DataKey, TenantId) {
+        (self.store.clone(), self.key.clone().expect("a first home was made"), self.tenant)
+    }
+
+    fn next_name(&mut self) -> String {
+        self.number += 1;
+        format!("h{}", self.number)
+    }
+
+    async fn begin(&mut self, id: WorkspaceId, epoch: u64) -> (Runner, Volume) {
+        let runner = self.world.runner(id, epoch).await;
+        runner.ready().await;
+        self.key = Some(DataKey::from_hex(runner.spec.data_key.expose()).expect("a key"));
+        let cache = self.caches.path().join(format!("{id}-{epoch}"));
+        let named = (runner.spec.volume, runner.spec.epoch);
+        let volume = open(self.whole(), named, runner.spec.head, cache).await.expect("opens");
+        (runner, volume)
+    }
+
+    async fn make(&mut self) {
+        let name = self.next_name();
+        let id = self.owner.create(&name).await.id;
+        let (runner, volume) = self.begin(id, 1).await;
+        self.homes.push(Home { id, runner, volume, content: vec![0; BYTES as usize] });
+    }
+
+    fn any_home(&mut self) -> Option<usize> {
+        (!self.homes.is_empty()).then(|| self.random.random_range(0..self.homes.len()))
+    }
+
+    /// Writes a little, stores it, and has it committed.
+    async fn stream(&mut self) {
+        let Some(index) = self.any_home() else { return };
+        for _ in 0..self.random.random_range(1..4) {
+            let block = self.random.random_range(0..BLOCKS) as usize;
+            let fill: [u8; 64] = self.random.random();
+            let bytes = fill.repeat(BLOCK_BYTES as usize / 64);
+            let home = &mut self.homes[index];
+            let from = block * BLOCK_BYTES as usize;
+            home.content[from..from + bytes.len()].copy_from_slice(&bytes);
+            home.volume.write(from as u64, bytes.into()).await.expect("written");
+        }
+        let home = &self.homes[index];
+        let taken = home.volume.snapshot(|_| ()).await.expect("stored");
+        let report = match stream(0) {
+            Report::Snapshot {
+                kind, consistency, answers, changed_bytes, uploaded_bytes, objects, ..
+            } => Report::Snapshot {
+                manifest: taken.manifest,
+                kind,
+                consistency,
+                answers,
+                cut_at: time::OffsetDateTime::now_utc(),
+                changed_bytes,
+                uploaded_bytes,
+                objects,
+                stored_bytes: taken.stored_bytes,
+            },
+            other => other,
+        };
+        let reply = home.runner.say(vec![report]).await.expect("heard");
+        assert_eq!(reply.committed, [taken.manifest]);
+        home.volume.committed(taken.manifest).await.expect("known");
+        self.promised.insert(taken.manifest, home.content.clone());
+    }
+
+    /// Stored by someone whose word never comes.
+    async fn litter(&mut self) {
+        if self.key.is_none() {
+            return;
+        }
+        let name = self.next_name();
+        let cache = self.caches.path().join(name);
+        let volume = open(self.whole(), (VolumeId::random(), Epoch(1)), None, cache).await.expect("opens");
+        volume.write(0, Bytes::from(vec![7; BLOCK_BYTES as usize])).await.expect("written");
+        volume.snapshot(|_| ()).await.expect("stored");
+    }
+
+    async fn any_snapshot(&mut self) -> Option<(WorkspaceId, SnapshotId)> {
+        let index = self.any_home()?;
+        let id = self.homes[index].id;
+        let all = self.owner.snapshots(id).await;
+        (!all.is_empty()).then(|| (id, all[self.random.random_range(0..all.len())].id))
+    }
+
+    async fn fork(&mut self) {
+        let Some((id, snapshot)) = self.any_snapshot().await else { return };
+        let wish = json!({ "name": self.next_name(), "snapshot": snapshot, "start": false });
+        let forked: Workspace = self.owner.post(&format!("/api/v1/workspaces/{id}/fork"), &wish).await.ok();
+        self.forks.push(forked.id);
+    }
+
+    async fn delete_snapshot(&mut self) {
+        let Some((id, snapshot)) = self.any_snapshot().await else { return };
+        let answer = self.owner.delete(&format!("/api/v1/workspaces/{id}/snapshots/{snapshot}")).await;
+        assert!(matches!(answer.status, 204 | 409), "{}", answer.body);
+    }
+
+    async fn restore(&mut self) {
+        let Some((id, snapshot)) = self.any_snapshot().await else { return };
+        let index = self.homes.iter().position(|home| home.id == id).expect("it was chosen among them");
+        let old = self.homes.swap_remove(index);
+        self.owner.act(id, "stop").await;
+        old.runner.say(vec![Report::Stopped]).await.expect("heard");
+        self.owner.reaches(id, Phase::Terminated).await;
+        let answer = self
+            .owner
+            .post(&format!("/api/v1/workspaces/{id}/restore"), &json!({ "snapshot": snapshot }))
+            .await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        self.owner.act(id, "start").await;
+        let (runner, volume) = self.begin(id, old.runner.spec.epoch.0 + 1).await;
+        let content = self.promised[&runner.spec.head.expect("restored")].clone();
+        assert!(volume.read(0, BYTES).await.expect("whole") == content);
+        self.homes.push(Home { id, runner, volume, content });
+    }
+
+    async fn delete_workspace(&mut self) {
+        let fork = self.random.random_bool(0.5) && !self.forks.is_empty();
+        let id = if fork {
+            self.forks.swap_remove(0)
+        } else {
+            let Some(index) = self.any_home() else { return };
+            let home = self.homes.swap_remove(index);
+            self.owner.delete(&format!("/api/v1/workspaces/{}", home.id)).await;
+            home.runner.say(vec![Report::Stopped]).await.expect("heard");
+            return;
+        };
+        assert_eq!(self.owner.delete(&format!("/api/v1/workspaces/{id}")).await.status, 204);
+    }
+
+    async fn thin(&mut self) {
+        let app = self.world.app();
+        snapshots::thin(&app.db, app.now() + self.later, 100).await.expect("thinned");
+    }
+
+    async fn collect(&mut self) -> Result<Collected, CollectError> {
+        let app = self.world.app();
+        let collector = Collector {
+            now: app.now() + self.later,
+            app,
+            store: self.faulty.clone(),
+            shutdown: CancellationToken::new(),
+        };
+        collector.collect(None).await
+    }
+
+    async fn collect_with_faults(&mut self) {
+        let faults = Faults { before: 0.01, after: 0.01, ..Faults::default() };
+        self.faulty.set_faults(faults);
+        if self.random.random_bool(0.3) {
+            self.faulty.cut_off_after(self.random.random_range(0..40));
+        }
+        if let Ok(done) = self.collect().await {
+            self.deleted += done.deleted;
+        }
+        self.faulty.cut_off(false);
+        self.faulty.set_faults(Faults::default());
+    }
+
+    /// Every snapshot that can be seen is whole, and so is every head.
+    async fn check(&mut self) {
+        let app = self.world.app();
+        let mut system = app.db.system().await.expect("a transaction");
+        let rows: Vec<Vec<u8>> = sqlx::query_scalar(
+            "select s.manifest from snapshots s join workspaces w using (tenant_id, volume_id)
+             where w.deleted_at is null
+             union select v.head from volumes v join workspaces w using (tenant_id, volume_id)
+             where w.deleted_at is null and v.head is not null",
+        )
+        .fetch_all(system.connection())
+        .await
+        .expect("read");
+        drop(system);
+        for bytes in rows {
+            let manifest = crate::workspaces::life::manifest(&bytes).expect("32 bytes");
+            let (store, key, tenant) = self.whole();
+            let content = read(store, key, tenant, manifest).await.expect("whole");
+            assert!(content == self.promised[&manifest], "{manifest} holds something else");
+        }
+    }
+
+    async fn step(&mut self) {
+        match self.random.random_range(0..100) {
+            0..10 if self.homes.len() < 4 => self.make().await,
+            0..45 => self.stream().await,
+            45..52 => self.litter().await,
+            52..60 => self.fork().await,
+            60..66 => self.delete_snapshot().await,
+            66..70 => self.restore().await,
+            70..74 => self.delete_workspace().await,
+            74..80 => self.thin().await,
+            80..90 => self.later += Duration::minutes(self.random.random_range(1..6000)),
+            _ => self.collect_with_faults().await,
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_that_is_needed_is_ever_deleted() {
+    let seed = seed();
+    let mut play = Play::new(seed).await;
+    play.make().await;
+    for number in 0..120 * soak_factor() {
+        play.step().await;
+        if number % 30 == 29 {
+            play.check().await;
+        }
+    }
+    // When the dust has settled, what is left is what is needed.
+    for _ in 0..2 {
+        play.later += Duration::days(9);
+        play.deleted += play.collect().await.expect("collected").deleted;
+        play.check().await;
+    }
+    play.later += Duration::days(2);
+    let last = play.collect().await.expect("collected");
+    assert_eq!((last.garbage, last.deleted), (0, 0), "seed {seed}");
+    assert!(play.deleted > 0, "seed {seed}");
+}
+
+#[tokio::test]
+async fn two_sightings_a_grace_period_apart_and_one_collector_at_a_time() {
+    let mut play = Play::new(1).await;
+    play.make().await;
+    play.stream().await;
+    play.litter().await;
+    let first = play.collect().await.expect("collected");
+    assert!(first.garbage >= 2 && first.deleted == 0, "{first:?}");
+    play.later += Duration::hours(23);
+    let second = play.collect().await.expect("collected");
+    assert_eq!((second.garbage, second.deleted), (first.garbage, 0), "too soon");
+    // The owner may ask too, and hears what was found.
+    let asked: Collected = play.owner.post("/api/v1/admin/collect", &json!({})).await.ok();
+    assert_eq!((asked.objects, asked.garbage, asked.deleted), (first.objects, first.garbage, 0));
+    play.later += Duration::hours(2);
+    // Cut off half-way: nothing is forgotten.
+    play.faulty.cut_off_after(2);
+    let partly = play.collect().await;
+    play.faulty.cut_off(false);
+    let rest = play.collect().await.expect("collected");
+    let deleted = partly.map_or(0, |partly| partly.deleted) + rest.deleted;
+    assert_eq!((deleted, rest.failed), (first.garbage, 0));
+    assert_eq!(play.collect().await.expect("collected").garbage, 0);
+    play.check().await;
+
+    let app = play.world.app();
+    let held = app.db.hold(0x6275_7272_6f77_0003).await.expect("asked").expect("free");
+    assert!(matches!(play.collect().await, Err(CollectError::Busy)));
+    assert_eq!(play.owner.post("/api/v1/admin/collect", &json!({})).await.code(), "conflict");
+    held.release().await.expect("given back");
+    play.collect().await.expect("collected");
+    let mut system = app.db.system().await.expect("a transaction");
+    let told: i64 = sqlx::query_scalar("select count(*) from audit where action = 'store.collect'")
+        .fetch_one(system.connection())
+        .await
+        .expect("counted");
+    assert!(told >= 1);
+}
+
+#[tokio::test]
+async fn a_deleted_home_is_kept_for_a_while_and_a_forgotten_tenants_objects_go() {
+    let mut play = Play::new(2).await;
+    play.make().await;
+    play.stream().await;
+    play.stream().await;
+    let id = play.homes[0].id;
+    let home = play.homes.swap_remove(0);
+    play.owner.delete(&format!("/api/v1/workspaces/{id}")).await;
+    home.runner.say(vec![Report::Stopped]).await.expect("heard");
+    play.later += Duration::days(6);
+    assert_eq!(play.collect().await.expect("collected").garbage, 0, "a week is not over");
+    play.later += Duration::days(2);
+    let first = play.collect().await.expect("collected");
+    assert!(first.garbage == first.objects && first.garbage > 0, "{first:?}");
+    play.later += Duration::days(1);
+    assert_eq!(play.collect().await.expect("collected").deleted, first.garbage);
+
+    play.make().await;
+    play.stream().await;
+    play.world.controller().forget_tenant(play.tenant).await.expect("forgotten");
+    let seen = play.collect().await.expect("collected");
+    assert!(seen.garbage == seen.objects && seen.objects > 0);
+    play.later += Duration::days(1);
+    play.collect().await.expect("collected");
+    assert_eq!(play.collect().await.expect("collected").objects, 0);
+}

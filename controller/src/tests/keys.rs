@@ -1,0 +1,107 @@
+//! The master key replaced without touching a home; a tenant's key destroyed with everything under it.
+
+use protocol::{ManifestId, workspace::Phase};
+use serde_json::json;
+
+use super::world::{World, eventually, stream};
+use crate::{
+    CollectError, Controller, StartError, TenantError, installation,
+    keys::MasterKey,
+    tenants::{self, TenantKey},
+};
+
+#[tokio::test]
+async fn a_master_key_is_replaced_and_homes_stay_readable() {
+    let mut world = World::new().await;
+    let owner = world.owner().await;
+    let (id, runner) = owner.running(&world, "demo").await;
+    owner.rest(id, &runner, 1).await;
+    let grant_key = world.controller().grant_key();
+    let path = world.config.master_key.clone();
+    let before = MasterKey::load(&path).expect("there").fingerprint();
+    world.stop().await;
+    let rotated = Controller::rotate_master_key(&world.config.database_url, &path).await.expect("replaced");
+    assert_eq!(rotated.tenants, 1);
+    let after = MasterKey::load(&path).expect("there").fingerprint();
+    assert!(after == rotated.fingerprint && after != before);
+    assert!(!installation::tests::is_under_way(&path));
+
+    world.start().await;
+    assert_eq!(world.controller().grant_key(), grant_key, "grants that are out stay good");
+    let owner = world.owner().await;
+    assert_eq!(owner.act(id, "start").await.status, 200);
+    let again = world.runner(id, 2).await;
+    assert_eq!(again.spec.data_key.expose(), runner.spec.data_key.expose());
+}
+
+#[tokio::test]
+async fn a_replacement_that_is_cut_short_is_finished_or_forgotten() {
+    let mut world = World::new().await;
+    let (url, path) = (world.config.database_url.clone(), world.config.master_key.clone());
+    let first = MasterKey::load(&path).expect("there").fingerprint();
+    world.stop().await;
+    // Before the transaction: the old key is the one.
+    installation::tests::prepare_only(&path);
+    world.start().await;
+    assert_eq!(MasterKey::load(&path).expect("there").fingerprint(), first);
+    world.stop().await;
+    // Between the transaction and the file: the next start, or the next replacement, finishes it.
+    installation::tests::rotate_half(&url, &path).await;
+    assert_eq!(MasterKey::load(&path).expect("there").fingerprint(), first);
+    world.start().await;
+    let second = MasterKey::load(&path).expect("there").fingerprint();
+    assert!(second != first && !installation::tests::is_under_way(&path));
+    world.stop().await;
+    installation::tests::rotate_half(&url, &path).await;
+    let rotated = Controller::rotate_master_key(&url, &path).await.expect("replaced");
+    assert_eq!(MasterKey::load(&path).expect("there").fingerprint(), rotated.fingerprint);
+    world.start().await;
+    world.stop().await;
+    // Another installation's key replaces nothing.
+    std::fs::remove_file(&path).expect("removed");
+    let refused = Controller::rotate_master_key(&url, &path).await.expect_err("another key");
+    assert!(matches!(refused, StartError::OtherMasterKey { .. }));
+}
+
+#[tokio::test]
+async fn a_forgotten_tenant_is_unreadable_and_says_so() {
+    let world = World::new().await;
+    let owner = world.owner().await;
+    let stranger = world.stranger().await;
+    let (id, runner) = owner.running(&world, "demo").await;
+    world.past.put(1, &[("a", "text")]);
+    runner.say(vec![stream(1)]).await.expect("heard");
+    let (other, _) = stranger.running(&world, "theirs").await;
+    let tenant = owner.session().await.user.tenant;
+    let cache = world.config.cache_dir.join(runner.spec.volume.to_string());
+    std::fs::create_dir_all(&cache).expect("made");
+
+    world.controller().forget_tenant(tenant).await.expect("forgotten");
+    world.controller().forget_tenant(tenant).await.expect("twice is once");
+    let rest = owner.reaches(id, Phase::Terminated).await;
+    assert!(rest.failure.is_some_and(|failure| failure.cause.contains("deleted for good")));
+    eventually("the machine ends", async || (!runner.alive()).then_some(())).await;
+    assert!(!cache.exists(), "what the host kept unencrypted is gone");
+    let app = world.app();
+    let mut system = app.db.system().await.expect("a transaction");
+    let key = tenants::key(&app, system.connection(), tenant).await.expect("known");
+    assert!(matches!(key, TenantKey::Forgotten));
+    drop(system);
+
+    let base = format!("/api/v1/workspaces/{id}");
+    for answer in [
+        owner.act(id, "start").await,
+        owner.get(&format!("{base}/snapshots/latest/files")).await,
+        owner.post(&format!("{base}/fork"), &json!({ "name": "copy" })).await,
+        owner.post("/api/v1/workspaces", &json!({ "name": "fresh" })).await,
+    ] {
+        assert_eq!((answer.status, answer.code()), (409, "conflict"));
+        assert!(answer.body["detail"].as_str().is_some_and(|detail| detail.contains("deleted for good")));
+    }
+    assert_eq!(owner.delete(&base).await.status, 204);
+    assert_eq!(stranger.workspace(other).await.phase, Phase::Running, "nobody else is hit");
+    let unknown = world.controller().forget_tenant(protocol::TenantId::random()).await;
+    assert!(matches!(unknown, Err(TenantError::Unknown)));
+    assert_eq!(runner.spec.head, None::<ManifestId>);
+    assert!(!matches!(world.controller().collect().await, Err(CollectError::Busy)));
+}

@@ -1,0 +1,251 @@
+//! What runners tell of a home while they run, and what they are told; old ones are not heard.
+
+use protocol::{
+    Epoch, ManifestId, WorkspaceId,
+    api::workspace::HomeNotice,
+    runner::{Command, Report},
+    workspace::Phase,
+};
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use serde_json::json;
+use time::{Duration, OffsetDateTime};
+
+use super::world::{Client, Runner, World, seed, soak_factor, stream};
+
+const MIB: u64 = 1 << 20;
+
+fn home(unreplicated_ms: u64, used_mib: u64, notice: Option<HomeNotice>) -> Report {
+    Report::Home {
+        dirty_bytes: unreplicated_ms * 10,
+        unreplicated_ms,
+        used_bytes: Some(used_mib * MIB),
+        notice,
+    }
+}
+
+#[tokio::test]
+async fn people_are_told_what_changes_in_kind_and_no_more() {
+    let world = World::new().await;
+    let owner = world.owner().await;
+    let (id, runner) = owner.running(&world, "demo").await;
+    let told = async |report: Report| {
+        let before = owner.workspace(id).await.revision;
+        runner.say(vec![report]).await.expect("heard");
+        owner.workspace(id).await.revision - before
+    };
+    let mib = u64::from(owner.workspace(id).await.resources.home_mib);
+    // What it is told first says that nothing is unsafe, which everyone took for granted.
+    assert_eq!(told(home(0, 10, None)).await, 0);
+    assert_eq!(told(home(2000, 11, None)).await, 1, "something is not safe yet");
+    for ms in [3000, 9000, 5000] {
+        assert_eq!(told(home(ms, 12, None)).await, 0);
+    }
+    assert_eq!(told(home(40_000, 12, Some(HomeNotice::StoreUnavailable))).await, 1);
+    assert_eq!(told(home(45_000, 12, Some(HomeNotice::StoreUnavailable))).await, 0);
+    let now = owner.workspace(id).await;
+    assert_eq!((now.unreplicated_seconds, now.home_notice), (Some(45), Some(HomeNotice::StoreUnavailable)));
+    assert_eq!((now.dirty_bytes, now.home_used_bytes), (Some(450_000), Some(12 * MIB)));
+    let safe_at = now.safe_at.expect("known");
+    // It does not become less safe than it was, whatever is said of the time before.
+    runner.say(vec![home(3_600_000, 12, Some(HomeNotice::StoreUnavailable))]).await.expect("heard");
+    assert_eq!(owner.workspace(id).await.safe_at, Some(safe_at));
+
+    assert_eq!(told(home(0, 12, None)).await, 1, "all is safe");
+    assert!(owner.workspace(id).await.safe_at > Some(OffsetDateTime::now_utc() - Duration::seconds(20)));
+    for (used, revisions) in [(79, 0), (80, 1), (94, 0), (95, 1), (100, 0), (50, 1)] {
+        assert_eq!(told(home(0, (mib * used).div_ceil(100), None)).await, revisions, "{used} %");
+    }
+    assert_eq!(told(stream(1)).await, 1, "a commit is told");
+    assert_eq!(told(stream(1)).await, 0, "once");
+    // At rest nothing is under way, and what the files take is known still.
+    owner.rest(id, &runner, 2).await;
+    let rest = owner.workspace(id).await;
+    assert_eq!((rest.unreplicated_seconds, rest.dirty_bytes, rest.home_notice), (None, None, None));
+    assert!(rest.home_used_bytes.is_some() && rest.safe_at.is_some());
+}
+
+#[tokio::test]
+async fn what_is_safe_is_as_old_as_the_oldest_write_that_is_not() {
+    let world = World::new().await;
+    let owner = world.owner().await;
+    let (id, runner) = owner.running(&world, "demo").await;
+    assert_eq!(owner.workspace(id).await.safe_at, None);
+    let age = async || OffsetDateTime::now_utc() - owner.workspace(id).await.safe_at.expect("known");
+    runner.say(vec![home(45_000, 1, None)]).await.expect("heard");
+    assert!((Duration::seconds(45)..Duration::seconds(100)).contains(&age().await));
+    runner.say(vec![stream(1)]).await.expect("heard");
+    assert!(age().await < Duration::seconds(40), "a commit moves it to its cut");
+    for hostile in [u64::MAX, i64::MAX as u64, 1 << 62] {
+        runner.say(vec![home(hostile / 10, 1, None)]).await.expect("heard");
+    }
+    assert!(age().await < Duration::seconds(40));
+}
+
+#[tokio::test]
+async fn a_home_grows_and_a_waiting_runner_hears_of_it() {
+    let world = World::new().await;
+    let owner = world.owner().await;
+    let (id, runner) = owner.running(&world, "demo").await;
+    let path = format!("/api/v1/workspaces/{id}");
+    let before = runner.spec.resources.home_mib;
+    let larger = before + 1000;
+    let wish = json!({ "home_mib": larger });
+    let (grown, reply) = tokio::join!(owner.patch(&path, &wish), runner.poll(0, before, 10_000));
+    assert_eq!(grown.body["resources"]["home_mib"], larger);
+    assert_eq!((reply.command, reply.home_mib), (Command::Run, Some(larger)));
+    // A level: told until the runner has it, and to none that does not care.
+    assert_eq!(runner.poll(0, before, 0).await.home_mib, Some(larger));
+    assert_eq!(runner.poll(0, larger, 0).await.home_mib, None);
+    assert_eq!(runner.poll(0, 0, 0).await.home_mib, None);
+    for (home_mib, why) in [(larger - 1, "smaller"), (1 << 20, "the whole disk")] {
+        let refused = owner.patch(&path, &json!({ "home_mib": home_mib })).await;
+        assert_eq!((refused.status, refused.code()), (422, "invalid"), "{why}");
+    }
+    assert_eq!(owner.patch(&path, &wish).await.status, 200, "again");
+    owner.rest(id, &runner, 1).await;
+    owner.act(id, "start").await;
+    let again = world.runner(id, 2).await;
+    assert_eq!(again.spec.resources.home_mib, larger);
+    assert_eq!(again.spec.stream_seconds, 5);
+}
+
+/// Two runners of one home report snapshots at the same time while the place goes from one to the other.
+#[tokio::test]
+async fn of_two_runners_the_newer_wins_each_time() {
+    let mut random = StdRng::seed_from_u64(seed());
+    let world = World::new().await;
+    let owner = world.owner().await;
+    let (id, mut old) = owner.running(&world, "demo").await;
+    for attempt in 0..20 * soak_factor() as u64 {
+        let (first, second) = (name(attempt * 2), name(attempt * 2 + 1));
+        let (sooner, later) = (random.random_range(0..8), random.random_range(0..8));
+        let stale = async {
+            pause(sooner).await;
+            let told = old.say(vec![of(first)]).await;
+            assert!(
+                told.as_ref().map_or_else(|refused| refused.code() == "fenced", |r| r.committed == [first])
+            );
+            told.is_ok()
+        };
+        let takeover = async {
+            pause(later).await;
+            take_over(&world, id, &old).await
+        };
+        let (was_heard, new) = tokio::join!(stale, takeover);
+        // Both at once, the old one as often as it likes.
+        let again = async {
+            for _ in 0..2 {
+                let refused = old.say(vec![of(first)]).await.expect_err("it was replaced");
+                assert_eq!((refused.status, refused.code()), (409, "fenced"));
+            }
+        };
+        let (reply, ()) = tokio::join!(new.say(vec![of(second)]), again);
+        assert_eq!(reply.expect("heard").committed, [second]);
+        let head = rows(&world, id).await;
+        let of_old = head.iter().any(|(manifest, epoch)| *manifest == first && *epoch == old.spec.epoch);
+        assert_eq!(of_old, was_heard, "attempt {attempt}");
+        assert_eq!(head.last(), Some(&(second, new.spec.epoch)), "attempt {attempt}");
+        assert_eq!(head_of(&world, id).await, Some(second), "attempt {attempt}");
+        old = new;
+    }
+    assert_eq!(owner.workspace(id).await.phase, Phase::Running);
+}
+
+async fn pause(ms: u64) {
+    tokio::time::sleep(std::time::Duration::from_millis(ms)).await;
+}
+
+fn name(number: u64) -> ManifestId {
+    ManifestId(*blake3::hash(&number.to_le_bytes()).as_bytes())
+}
+
+fn of(named: ManifestId) -> Report {
+    let Report::Snapshot {
+        kind,
+        consistency,
+        answers,
+        cut_at,
+        changed_bytes,
+        uploaded_bytes,
+        objects,
+        stored_bytes,
+        ..
+    } = stream(0)
+    else {
+        unreachable!()
+    };
+    Report::Snapshot {
+        manifest: named,
+        kind,
+        consistency,
+        answers,
+        cut_at,
+        changed_bytes,
+        uploaded_bytes,
+        objects,
+        stored_bytes,
+    }
+}
+
+/// The next placement, as another host would have it: the old runner is not told.
+async fn take_over(world: &World, id: WorkspaceId, old: &Runner) -> Runner {
+    let app = world.app();
+    let token = crate::secrets::secret();
+    let mut system = app.db.system().await.expect("a transaction");
+    let epoch: i64 = sqlx::query_scalar(
+        "update workspaces set epoch = epoch + 1, runner_hash = $2 where workspace_id = $1 returning epoch",
+    )
+    .bind(id.0)
+    .bind(&crate::secrets::hash(token.expose())[..])
+    .fetch_one(system.connection())
+    .await
+    .expect("placed");
+    system.commit().await.expect("committed");
+    let mut new = old.clone();
+    (new.spec.epoch, new.spec.token) = (Epoch(epoch.unsigned_abs()), token);
+    new
+}
+
+/// Manifests with their epochs, the oldest first.
+async fn rows(world: &World, id: WorkspaceId) -> Vec<(ManifestId, Epoch)> {
+    let app = world.app();
+    let mut system = app.db.system().await.expect("a transaction");
+    let rows: Vec<(Vec<u8>, i64)> = sqlx::query_as(
+        "select s.manifest, s.epoch from snapshots s join workspaces w using (tenant_id, volume_id)
+         where w.workspace_id = $1 order by s.created_at",
+    )
+    .bind(id.0)
+    .fetch_all(system.connection())
+    .await
+    .expect("read");
+    let manifest = |bytes: Vec<u8>| crate::workspaces::life::manifest(&bytes).expect("32 bytes");
+    rows.into_iter().map(|(bytes, epoch)| (manifest(bytes), Epoch(epoch.unsigned_abs()))).collect()
+}
+
+async fn head_of(world: &World, id: WorkspaceId) -> Option<ManifestId> {
+    let app = world.app();
+    let mut system = app.db.system().await.expect("a transaction");
+    crate::workspaces::life::lock(system.connection(), id).await.expect("read")?.life.head
+}
+
+#[tokio::test]
+async fn many_machines_tell_at_once() {
+    let world = World::new().await;
+    let owner = world.owner().await;
+    let mut machines = vec![];
+    for number in 0..8 {
+        machines.push(owner.running(&world, &format!("w{number}")).await);
+    }
+    let telling = machines.iter().map(|(id, runner)| tell(&owner, *id, runner));
+    futures_util::future::join_all(telling).await;
+}
+
+async fn tell(owner: &Client, id: WorkspaceId, runner: &Runner) {
+    for content in 1..=5 {
+        let reply =
+            runner.say(vec![home(100, 1, None), stream(content), home(0, 1, None)]).await.expect("heard");
+        assert_eq!(reply.committed.len(), 1);
+    }
+    assert_eq!(owner.snapshots(id).await.len(), 5);
+    assert_eq!(owner.workspace(id).await.unreplicated_seconds, Some(0));
+}
