@@ -58,7 +58,8 @@ pub async fn check(
         }
         Ok(Json(checked))
     };
-    let late = || ApiError::new(Code::Timeout, "Reading the home took too long. Check its newest snapshot only.");
+    let late =
+        || ApiError::new(Code::Timeout, "Reading the home took too long. Check its newest snapshot only.");
     timeout(CHECK_MAX, checking).await.unwrap_or_else(|_| Err(late()))
 }
 
@@ -84,7 +85,11 @@ async fn verified(
             snapshots: 1,
             objects: verified.objects,
             bytes: verified.bytes,
-            damaged: verified.damaged.into_iter().map(|object| damage(object, "missing or altered")).collect(),
+            damaged: verified
+                .damaged
+                .into_iter()
+                .map(|object| damage(object, "missing or altered"))
+                .collect(),
         }),
         Err(VolumeError::Manifest { id, source }) => Ok(Checked {
             snapshots: 1,

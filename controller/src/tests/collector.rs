@@ -1,19 +1,20 @@
 //! The collector deletes nothing that a snapshot needs, whatever the store does, and in the end what none needs.
 //!
-//! Homes here are real volumes. What a manifest rests on is found out by reading all of it.
+//! Homes here are real volumes, forks among them. What the marking says is held against what reading a snapshot asks of the store.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     ops::Range,
+    path::PathBuf,
     sync::{Arc, Mutex},
 };
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use protocol::{
-    Epoch, ManifestId, SnapshotId, TenantId, VolumeId, WorkspaceId,
+    ManifestId, SnapshotId, TenantId, VolumeId, WorkspaceId,
     api::{admin::Collected, workspace::Workspace},
-    runner::Report,
+    runner::{Report, RunnerSpec},
     workspace::Phase,
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
@@ -21,7 +22,7 @@ use serde_json::json;
 use time::Duration;
 use tokio_util::sync::CancellationToken;
 use volume::{
-    BLOCK_BYTES, DataKey, ObjectStore, Opening, StoreError, Volume, VolumeError,
+    BLOCK_BYTES, DataKey, ObjectStore, Opening, Reader, StoreError, Volume, VolumeError,
     store::{DirectoryStore, Faults, Faulty, Listed, Put},
 };
 
@@ -29,37 +30,37 @@ use super::world::{Client, Runner, World, seed, soak_factor, stream};
 use crate::{CollectError, Marking, Reachable, collector::Collector, workspaces::snapshots};
 
 const BLOCKS: u64 = 12;
+/// Machines that run at the same time.
+const HOMES_MAX: usize = 4;
 const BYTES: u64 = BLOCKS * BLOCK_BYTES;
 
 async fn open(
     (store, key, tenant): (Arc<dyn ObjectStore>, DataKey, TenantId),
-    (volume, epoch): (VolumeId, Epoch),
-    head: Option<ManifestId>,
-    cache: std::path::PathBuf,
-) -> Result<Volume, VolumeError> {
-    Volume::open(Opening { tenant, volume, size_bytes: BYTES, epoch, head, cache, key, store }).await
+    spec: &RunnerSpec,
+    cache: PathBuf,
+) -> Volume {
+    let opening = Opening {
+        tenant,
+        volume: spec.volume,
+        size_bytes: BYTES,
+        epoch: spec.epoch,
+        head: spec.head,
+        head_of: spec.head_of,
+        cache,
+        key,
+        store,
+    };
+    Volume::open(opening).await.expect("opens")
 }
 
-/// All of a snapshot, read as a machine on a fresh host would.
+/// All of a snapshot, as whoever has nothing but the store reads it.
 async fn read(
     store: Arc<dyn ObjectStore>,
     key: DataKey,
     tenant: TenantId,
     manifest: ManifestId,
 ) -> Result<Bytes, VolumeError> {
-    let cache = tempfile::tempdir().expect("a directory");
-    let as_volume = |volume, name: &str| {
-        let whole = (store.clone(), key.clone(), tenant);
-        open(whole, (volume, Epoch(u64::MAX)), Some(manifest), cache.path().join(name))
-    };
-    // Whose it is says the refusal.
-    let volume = match as_volume(VolumeId::random(), "a").await {
-        Err(VolumeError::OtherVolume { found, .. }) => as_volume(found, "b").await?,
-        other => other?,
-    };
-    let content = volume.read(0, BYTES).await;
-    volume.close().await?;
-    content
+    Reader::open(store, key, tenant, manifest).await?.read(0, BYTES).await
 }
 
 /// Notes what is read through it.
@@ -96,35 +97,47 @@ impl ObjectStore for Noting {
     }
 }
 
-/// Marks by reading; once for each manifest, as none ever changes.
-struct ByReading {
+/// Marks as a server does, and proves it by reading: each snapshot once, as none ever changes.
+struct Proving {
     store: Arc<dyn ObjectStore>,
     known: Mutex<HashMap<ManifestId, HashSet<String>>>,
 }
 
-impl Marking for ByReading {
+impl Marking for Proving {
     fn reachable(
         &self,
-        _: Arc<dyn ObjectStore>,
+        store: Arc<dyn ObjectStore>,
         key: DataKey,
         tenant: TenantId,
         roots: Vec<ManifestId>,
     ) -> BoxFuture<'_, Result<Reachable, VolumeError>> {
         Box::pin(async move {
-            let mut all = HashSet::new();
+            let found = volume::gc::reachable(store, key.clone(), tenant, roots.clone()).await?;
             for root in roots {
-                if let Some(names) = self.known.lock().expect("sound").get(&root) {
-                    all.extend(names.iter().cloned());
-                    continue;
-                }
-                let noting = Arc::new(Noting { inner: self.store.clone(), names: Mutex::default() });
-                read(noting.clone(), key.clone(), tenant, root).await?;
-                let names = noting.names.lock().expect("sound").clone();
-                self.known.lock().expect("sound").insert(root, names.clone());
-                all.extend(names);
+                let names = self.names(key.clone(), tenant, root).await?;
+                let missed: Vec<&String> = names.iter().filter(|name| !found.contains(name)).collect();
+                assert!(missed.is_empty(), "{root} rests on {missed:?} too");
             }
-            Ok(Box::new(move |name: &str| all.contains(name)) as Reachable)
+            Ok(Box::new(move |name: &str| found.contains(name)) as Reachable)
         })
+    }
+}
+
+impl Proving {
+    async fn names(
+        &self,
+        key: DataKey,
+        tenant: TenantId,
+        root: ManifestId,
+    ) -> Result<HashSet<String>, VolumeError> {
+        if let Some(names) = self.known.lock().expect("sound").get(&root) {
+            return Ok(names.clone());
+        }
+        let noting = Arc::new(Noting { inner: self.store.clone(), names: Mutex::default() });
+        read(noting.clone(), key, tenant, root).await?;
+        let names = noting.names.lock().expect("sound").clone();
+        self.known.lock().expect("sound").insert(root, names.clone());
+        Ok(names)
     }
 }
 
@@ -161,7 +174,7 @@ impl Play {
         let objects = world.directory.path().join("objects");
         let store: Arc<dyn ObjectStore> = Arc::new(DirectoryStore::open(objects).await.expect("a store"));
         world.stop().await;
-        world.parts.marking = Arc::new(ByReading { store: store.clone(), known: Mutex::default() });
+        world.parts.marking = Arc::new(Proving { store: store.clone(), known: Mutex::default() });
         world.start().await;
         let owner = world.owner().await;
         let tenant = owner.session().await.user.tenant;
@@ -197,8 +210,7 @@ impl Play {
         runner.ready().await;
         self.key = Some(DataKey::from_hex(runner.spec.data_key.expose()).expect("a key"));
         let cache = self.caches.path().join(format!("{id}-{epoch}"));
-        let named = (runner.spec.volume, runner.spec.epoch);
-        let volume = open(self.whole(), named, runner.spec.head, cache).await.expect("opens");
+        let volume = open(self.whole(), &runner.spec, cache).await;
         (runner, volume)
     }
 
@@ -251,12 +263,11 @@ impl Play {
 
     /// Stored by someone whose word never comes.
     async fn litter(&mut self) {
-        if self.key.is_none() {
-            return;
-        }
-        let name = self.next_name();
-        let cache = self.caches.path().join(name);
-        let volume = open(self.whole(), (VolumeId::random(), Epoch(1)), None, cache).await.expect("opens");
+        let Some(index) = self.any_home() else { return };
+        let cache = self.next_name();
+        let spec =
+            RunnerSpec { volume: VolumeId::random(), head: None, ..self.homes[index].runner.spec.clone() };
+        let volume = open(self.whole(), &spec, self.caches.path().join(cache)).await;
         volume.write(0, Bytes::from(vec![7; BLOCK_BYTES as usize])).await.expect("written");
         volume.snapshot(|_| ()).await.expect("stored");
     }
@@ -270,9 +281,17 @@ impl Play {
 
     async fn fork(&mut self) {
         let Some((id, snapshot)) = self.any_snapshot().await else { return };
-        let wish = json!({ "name": self.next_name(), "snapshot": snapshot, "start": false });
+        let start = self.homes.len() < HOMES_MAX && self.random.random_bool(0.5);
+        let wish = json!({ "name": self.next_name(), "snapshot": snapshot, "start": start });
         let forked: Workspace = self.owner.post(&format!("/api/v1/workspaces/{id}/fork"), &wish).await.ok();
-        self.forks.push(forked.id);
+        if !start {
+            self.forks.push(forked.id);
+            return;
+        }
+        let (runner, volume) = self.begin(forked.id, 1).await;
+        let content = self.promised[&runner.spec.head.expect("a base")].clone();
+        assert!(volume.read(0, BYTES).await.expect("whole") == content);
+        self.homes.push(Home { id: forked.id, runner, volume, content });
     }
 
     async fn delete_snapshot(&mut self) {
@@ -367,7 +386,7 @@ impl Play {
 
     async fn step(&mut self) {
         match self.random.random_range(0..100) {
-            0..10 if self.homes.len() < 4 => self.make().await,
+            0..10 if self.homes.len() < HOMES_MAX => self.make().await,
             0..45 => self.stream().await,
             45..52 => self.litter().await,
             52..60 => self.fork().await,
