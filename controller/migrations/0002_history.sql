@@ -17,6 +17,8 @@ create index snapshots_instant on snapshots (tenant_id, volume_id, created_at de
 alter table volumes
     -- The volume that made the head, where it is another.
     add column head_of uuid,
+    -- How often the home was put back to an earlier snapshot: what hosts have cached from before does not count.
+    add column lineage bigint not null default 0 check (lineage >= 0),
     -- When its snapshots were last thinned out.
     add column thinned_at timestamptz,
     add foreign key (tenant_id, head_of) references volumes;

@@ -65,6 +65,9 @@ pub struct RunnerSpec {
     /// The volume that made `head`, where it is another: the home is a fork that has no snapshot of its own yet.
     #[serde(default)]
     pub head_of: Option<VolumeId>,
+    /// How often the home was put back to an earlier snapshot: what a local cache holds from before does not count.
+    #[serde(default)]
+    pub lineage: u64,
     /// The home's data key: 64 hexadecimal digits.
     pub data_key: Redacted<String>,
     /// The object store: `file:///…` or `s3://…`.

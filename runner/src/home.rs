@@ -56,6 +56,7 @@ impl Home {
             epoch: spec.epoch,
             head: spec.head,
             head_of: spec.head_of,
+            lineage: spec.lineage,
             cache: spec.cache_dir.clone(),
             key: DataKey::from_hex(spec.data_key.expose())?,
             store: volume::store::open(&spec.store).await?,

@@ -43,8 +43,9 @@ pub async fn reachable(
     while !next.is_empty() {
         next.retain(|id| found.manifests.insert(*id));
         let links: Vec<Vec<ManifestId>> = {
-            let mut read =
-                futures_util::stream::iter(std::mem::take(&mut next)).map(|id| objects.manifest(id)).buffer_unordered(AT_ONCE);
+            let mut read = futures_util::stream::iter(std::mem::take(&mut next))
+                .map(|id| objects.manifest(id))
+                .buffer_unordered(AT_ONCE);
             let mut links = Vec::new();
             while let Some((manifest, _)) = read.try_next().await? {
                 links.push(found.mark(manifest));

@@ -52,6 +52,8 @@ pub struct Opening {
     pub head: Option<ManifestId>,
     /// The volume that made the head, where it is another: this one is a fork without a snapshot of its own.
     pub head_of: Option<VolumeId>,
+    /// How often the volume was put back to another of its snapshots. A cache of an earlier time is put aside.
+    pub lineage: u64,
     /// A directory of this volume's own.
     pub cache: PathBuf,
     pub key: DataKey,
@@ -151,6 +153,7 @@ impl Volume {
             head: opening.head,
             boot: machine.boot,
             salt: [0; 32],
+            lineage: opening.lineage,
         };
         let directory = opening.cache;
         let (map, chain, head_bytes, order) = match head {

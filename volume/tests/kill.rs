@@ -26,6 +26,7 @@ async fn open(directory: &Path, cache: &str, head: Option<ManifestId>) -> Volume
         epoch: Epoch(1),
         head,
         head_of: None,
+        lineage: 0,
         cache: directory.join(cache),
         key: DataKey::from_hex(&"7e".repeat(32)).expect("a key"),
         store: Arc::new(DirectoryStore::open(directory.join("objects")).await.expect("a store")),

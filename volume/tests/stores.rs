@@ -93,6 +93,7 @@ async fn carries_a_volume(store: Arc<dyn ObjectStore>) {
         epoch: Epoch(1),
         head,
         head_of: None,
+        lineage: 0,
         cache: directory.path().join(cache),
         key: key.clone(),
         store: store.clone(),

@@ -104,8 +104,7 @@ async fn start(context: &Context, up: &Up) -> Result<Running, Failure> {
         engine: engine(up, images)?,
         history: HistoryConfig { stream_seconds: up.stream_seconds, ..HistoryConfig::default() },
     };
-    let parts =
-        Parts { past: Arc::new(Snapshots::new(store, own_program()?)), marking: Arc::new(Manifests) };
+    let parts = Parts { past: Arc::new(Snapshots::new(store, own_program()?)), marking: Arc::new(Manifests) };
     let step = Step::begin(style, "Starting the controller and the gateway");
     let shutdown = CancellationToken::new();
     let controller = Controller::start(config, parts, shutdown.clone()).await?;

@@ -155,6 +155,7 @@ impl LocalEngine {
             volume: order.volume,
             head: order.head,
             head_of: order.head_of,
+            lineage: order.lineage,
             data_key: order.data_key,
             store: inner.store.clone(),
             run_dir: inner.run_dir.join(order.workspace.to_string()),

@@ -16,6 +16,7 @@ pub struct Order {
     pub head: Option<ManifestId>,
     /// The volume that made the head, where it is another.
     pub head_of: Option<VolumeId>,
+    pub lineage: u64,
     /// Requests for a snapshot up to this one were of earlier placements.
     pub snapshot_wanted: u64,
     pub data_key: Redacted<String>,

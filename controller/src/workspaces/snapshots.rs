@@ -326,7 +326,7 @@ pub async fn restore(
     .execute(scope.connection())
     .await?;
     sqlx::query!(
-        "update volumes set head = $3, head_of = $4, safe_at = $5, stored_bytes = $6
+        "update volumes set head = $3, head_of = $4, lineage = lineage + 1, safe_at = $5, stored_bytes = $6
          where tenant_id = $1 and volume_id = $2",
         tenant,
         found.volume.0,

@@ -89,14 +89,16 @@ impl Files {
             read.map_err(|source| VolumeError::CacheDamaged { cache: self.directory.clone(), source })?;
         check(&header, wanted)?;
         let replay = |head| log::replay(&header, &records, head, self.machine.boot, blocks);
-        if let Some(recovered) = replay(wanted.head) {
+        let recovered = replay(wanted.head).filter(|_| header.lineage == wanted.lineage);
+        if let Some(recovered) = recovered {
             if !recovered.present.is_empty() && !self.path("data").exists() {
                 let source = LogError::Io(io::ErrorKind::NotFound.into());
                 return Err(VolumeError::CacheDamaged { cache: self.directory.clone(), source });
             }
             return Ok(Some((recovered.present, recovered.dirty)));
         }
-        let has_work = replay(header.head).is_some_and(|recovered| !recovered.dirty.is_empty());
+        let newest = log::newest_head(&header, &records);
+        let has_work = replay(newest).is_some_and(|recovered| !recovered.dirty.is_empty());
         self.supersede(has_work)
             .map_err(|source| VolumeError::Cache { what: "put an outdated one aside", source })?;
         Ok(None)
@@ -185,6 +187,9 @@ fn check(found: &Header, wanted: &Header) -> Result<(), VolumeError> {
         return Err(VolumeError::WrongKey);
     }
     check_epoch(found.epoch, wanted.epoch)?;
+    if found.lineage > wanted.lineage {
+        return Err(VolumeError::Fenced { found: found.epoch, wanted: wanted.epoch });
+    }
     check_size(found.size_bytes, wanted.size_bytes)
 }
 

@@ -36,6 +36,8 @@ pub struct Header {
     pub head: Option<ManifestId>,
     pub boot: [u8; 16],
     pub salt: [u8; 32],
+    /// Grows when the volume is put back to another of its snapshots: what was written in an earlier one rests on another past.
+    pub lineage: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +100,7 @@ impl Header {
         bytes.extend_from_slice(&self.head.map_or([0; 32], |head| head.0));
         bytes.extend_from_slice(&self.boot);
         bytes.extend_from_slice(&self.salt);
+        bytes.extend_from_slice(&self.lineage.to_le_bytes());
         bytes.resize(CHECKED_BYTES, 0);
         let check = blake3::hash(&bytes);
         bytes.extend_from_slice(check.as_bytes());
@@ -118,7 +121,8 @@ impl Header {
         let (has_head, rest) = rest.split_first_chunk::<1>()?;
         let (head, rest) = rest.split_first_chunk::<32>()?;
         let (boot, rest) = rest.split_first_chunk::<16>()?;
-        let (salt, _) = rest.split_first_chunk::<32>()?;
+        let (salt, rest) = rest.split_first_chunk::<32>()?;
+        let (lineage, _) = rest.split_first_chunk::<8>()?;
         Some(Self {
             tenant: TenantId(Uuid::from_bytes(*tenant)),
             volume: VolumeId(Uuid::from_bytes(*volume)),
@@ -128,6 +132,7 @@ impl Header {
             head: (*has_head == [1]).then_some(ManifestId(*head)),
             boot: *boot,
             salt: *salt,
+            lineage: u64::from_le_bytes(*lineage),
         })
     }
 }
@@ -325,6 +330,15 @@ pub fn replay(
     Some(recovered)
 }
 
+/// The newest snapshot that the log knows of.
+pub fn newest_head(header: &Header, records: &[(u32, Record)]) -> Option<ManifestId> {
+    let done = records.iter().rev().find_map(|(_, record)| match record {
+        Record::Done(_, manifest) => Some(*manifest),
+        _ => None,
+    });
+    done.or(header.head)
+}
+
 fn durable_through(records: &[(u32, Record)]) -> u32 {
     let through = |(_, record): &(u32, Record)| match record {
         Record::Flush { through, .. } => *through,
@@ -356,6 +370,7 @@ mod tests {
             head,
             boot: [6; 16],
             salt: [7; 32],
+            lineage: 8,
         }
     }
 

@@ -55,6 +55,7 @@ impl World {
             epoch: Epoch(self.epoch),
             head,
             head_of: None,
+            lineage: 0,
             cache: self.directory.path().join(cache),
             key: self.key.clone(),
             store: self.store.clone(),

@@ -93,6 +93,38 @@ async fn a_fork_goes_on_from_anothers_past_and_both_live_their_own_lives() {
 }
 
 #[tokio::test]
+async fn a_volume_that_is_put_back_is_what_it_was_whatever_the_cache_holds() {
+    let mut world = World::new(16).await;
+    let volume = world.open("cache", None).await;
+    write(&volume, 0, vec![1; 4096]).await;
+    let first = taken(&volume).await;
+    write(&volume, 0, vec![2; 4096]).await;
+    let second = taken(&volume).await;
+    volume.close().await.expect("closes");
+    let lineage = |world: &World, head, lineage| Opening { lineage, ..world.opening("cache", Some(head)) };
+    let read = |volume: Volume| async move {
+        let superseded = volume.status().await.expect("open").superseded.is_some();
+        (volume.read(0, 4096).await.expect("reads")[0], superseded, volume)
+    };
+    world.epoch += 1;
+    let (found, superseded, volume) =
+        read(Volume::open(lineage(&world, first, 1)).await.expect("opens")).await;
+    assert_eq!((found, superseded), (1, false), "all that it held is in the store");
+    // Killed, it goes on from what it wrote in this lineage.
+    write(&volume, 0, vec![3; 4096]).await;
+    drop(volume);
+    let (found, _, volume) = read(Volume::open(lineage(&world, first, 1)).await.expect("opens")).await;
+    assert_eq!(found, 3);
+    drop(volume);
+    // And back again: what no snapshot holds is kept aside for people.
+    let (found, superseded, volume) =
+        read(Volume::open(lineage(&world, second, 2)).await.expect("opens")).await;
+    assert_eq!((found, superseded), (2, true));
+    drop(volume);
+    assert!(matches!(Volume::open(lineage(&world, first, 1)).await, Err(VolumeError::Fenced { .. })));
+}
+
+#[tokio::test]
 async fn a_volume_grows_while_it_is_used_and_while_it_is_stored() {
     let mut world = World::new(16).await;
     let volume = world.open("cache", None).await;
