@@ -46,6 +46,7 @@ async fn open(
         epoch: spec.epoch,
         head: spec.head,
         head_of: spec.head_of,
+        lineage: 0,
         cache,
         key,
         store,

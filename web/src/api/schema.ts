@@ -4,6 +4,23 @@
  */
 
 export interface paths {
+    "/api/v1/admin/collect": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Searches the tenant's objects in the store for what no snapshot needs; what has been so for the grace period is deleted. */
+        post: operations["admin_collect"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/auth/device": {
         parameters: {
             query?: never;
@@ -329,6 +346,24 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/retention": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The present rule. */
+        get: operations["snapshots_get"];
+        /** Sets the rule. What it does not keep goes within hours. */
+        put: operations["snapshots_put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/templates": {
         parameters: {
             query?: never;
@@ -483,8 +518,28 @@ export interface paths {
         delete: operations["workspaces_delete"];
         options?: never;
         head?: never;
-        /** Renames a workspace. The guest keeps its old hostname until the next start. */
+        /**
+         * Renames a workspace, or lets its home grow, which also a running machine does. The guest keeps its old hostname until the
+         *     next start.
+         */
         patch: operations["workspaces_edit"];
+        trace?: never;
+    };
+    "/api/v1/workspaces/{id}/check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Reads every object that a home's snapshots name, and says which are damaged. */
+        post: operations["snapshots_check"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/api/v1/workspaces/{id}/events": {
@@ -504,6 +559,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/workspaces/{id}/fork": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** A new workspace of the caller's whose home begins as this one's. A running machine goes on. */
+        post: operations["snapshots_create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{id}/restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Puts the whole home back to what it was. What it is now is kept as a snapshot, so that this can be undone. */
+        post: operations["snapshots_restore"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/workspaces/{id}/snapshots": {
         parameters: {
             query?: never;
@@ -512,7 +601,94 @@ export interface paths {
             cookie?: never;
         };
         /** The committed snapshots of a workspace's home, newest first. */
-        get: operations["workspaces_snapshots"];
+        get: operations["snapshots_list"];
+        put?: never;
+        /** Takes a snapshot of a running workspace, and answers when it is safe; of one that rests, keeps the newest. */
+        post: operations["snapshots_create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{id}/snapshots/{snapshot}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Deletes a snapshot. The newest state of a home is no snapshot that could be deleted. */
+        delete: operations["snapshots_delete"];
+        options?: never;
+        head?: never;
+        /** Names a snapshot, which keeps it. */
+        patch: operations["snapshots_edit"];
+        trace?: never;
+    };
+    "/api/v1/workspaces/{id}/snapshots/{snapshot}/changes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What has changed from a snapshot to a later one, at a path and below. */
+        get: operations["snapshots_changes"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{id}/snapshots/{snapshot}/content": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What a file held. */
+        get: operations["snapshots_content"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{id}/snapshots/{snapshot}/diff": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How one file differs from a snapshot to a later one. */
+        get: operations["snapshots_diff"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{id}/snapshots/{snapshot}/files": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A directory as it was. */
+        get: operations["snapshots_files"];
         put?: never;
         post?: never;
         delete?: never;
@@ -555,6 +731,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/workspaces/{id}/undelete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Takes a deletion back: the home is what was saved last. Possible for some days. */
+        post: operations["workspaces_undelete"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -577,6 +770,48 @@ export interface components {
             /** Format: uuid */
             member: string;
             name: string;
+        };
+        Change: {
+            /** @description Of the entry, in the later snapshot unless it was removed. */
+            entry: components["schemas"]["EntryKind"];
+            kind: components["schemas"]["ChangeKind"];
+            path: string;
+            /** Format: int64 */
+            size_after?: number | null;
+            /** Format: int64 */
+            size_before?: number | null;
+        };
+        /**
+         * @description How a path differs from the same path of another snapshot.
+         * @enum {string}
+         */
+        ChangeKind: "added" | "removed" | "changed";
+        /**
+         * @description What has changed below a path from one snapshot to `with` (a later one; absent: `latest`). A directory that was added or
+         *     removed stands for all below it.
+         */
+        Changes: {
+            changes: components["schemas"]["Change"][];
+            truncated: boolean;
+        };
+        Check: {
+            /** @description Of all snapshots. Absent: of the newest. */
+            all?: boolean;
+        };
+        Checked: {
+            /**
+             * Format: int64
+             * @description Bytes of the home that they hold.
+             */
+            bytes: number;
+            damaged: components["schemas"]["Damage"][];
+            /**
+             * Format: int64
+             * @description Objects that were read, each counted once for each snapshot that rests on it.
+             */
+            objects: number;
+            /** Format: int32 */
+            snapshots: number;
         };
         Class: {
             /** Format: date-time */
@@ -628,6 +863,45 @@ export interface components {
          * @enum {string}
          */
         Code: "bad_request" | "unauthenticated" | "bad_credentials" | "forbidden" | "foreign_origin" | "not_found" | "method_not_allowed" | "conflict" | "name_taken" | "expired" | "authorization_pending" | "fenced" | "precondition_failed" | "too_large" | "invalid" | "unsupported" | "quota_exceeded" | "rate_limited" | "disk_full" | "unavailable" | "not_running" | "timeout" | "internal";
+        /** @description What a look through the store for what no snapshot needs has found and done. */
+        Collected: {
+            /** Format: int64 */
+            bytes: number;
+            /**
+             * Format: int64
+             * @description Deleted now.
+             */
+            deleted: number;
+            /** Format: int64 */
+            deleted_bytes: number;
+            /**
+             * Format: int64
+             * @description Deletions that did not succeed; the next look tries again.
+             */
+            failed: number;
+            /**
+             * Format: int64
+             * @description Of these, what no snapshot needs. It is deleted once that has been so for the grace period.
+             */
+            garbage: number;
+            /** Format: int64 */
+            garbage_bytes: number;
+            /**
+             * Format: int64
+             * @description All of the tenant's objects in the store.
+             */
+            objects: number;
+        };
+        /**
+         * @description What a snapshot holds of the instant.
+         * @enum {string}
+         */
+        Consistency: "crash" | "clean";
+        /** @description An object that is missing or not what its name says. */
+        Damage: {
+            message: string;
+            object: string;
+        };
         /** @description `POST /api/v1/auth/device/approve` (signed in) and `GET /api/v1/auth/device/{user_code}` → [`DeviceInfo`]. */
         DeviceApproval: {
             /** @description False refuses it. */
@@ -660,15 +934,49 @@ export interface components {
         DeviceTokenRequest: {
             device_code: string;
         };
+        /** @description One file's difference. */
+        Diff: {
+            /** @enum {string} */
+            type: "same";
+        } | {
+            /** @enum {string} */
+            type: "text";
+            unified: string;
+        } | {
+            /** Format: int64 */
+            size_after: number;
+            /** Format: int64 */
+            size_before: number;
+            /** @enum {string} */
+            type: "binary";
+        };
+        /** @description A directory of a snapshot, by name. */
+        Directory: {
+            entries: components["schemas"]["PastEntry"][];
+            path: string;
+            /** @description It has more than are here. */
+            truncated: boolean;
+        };
         /** @description `PATCH /api/v1/users/me`. */
         EditMe: {
             email?: string | null;
             name?: string | null;
         };
+        /** @description `PATCH …/snapshots/{snapshot}`. */
+        EditSnapshot: {
+            name: string;
+        };
         /** @description `PATCH /api/v1/workspaces/{id}`. */
         EditWorkspace: {
+            /**
+             * Format: int32
+             * @description The home's new size; it grows only, also while the machine runs.
+             */
+            home_mib?: number | null;
             name?: string | null;
         };
+        /** @enum {string} */
+        EntryKind: "file" | "directory" | "symlink" | "other";
         /**
          * Format: int64
          * @description Grows by one per placement of a workspace. Zero means: never placed.
@@ -688,6 +996,18 @@ export interface components {
             field: string;
             message: string;
         };
+        /** @description `POST …/fork`: a new workspace of the caller's whose home begins as this one's. Copies no data. */
+        Fork: {
+            name: string;
+            snapshot?: components["schemas"]["SnapshotId"] | null;
+            /** @description Start it at once. Absent: true. */
+            start?: boolean | null;
+        };
+        /**
+         * @description Something about a home that its owner should know while it lasts.
+         * @enum {string}
+         */
+        HomeNotice: "store_unavailable" | "throttled" | "host_disk_full";
         Invitation: {
             class_name?: string | null;
             email: string;
@@ -726,6 +1046,11 @@ export interface components {
             /** @description Absent: `base`. */
             template?: string | null;
         };
+        /** @description `POST …/snapshots`: takes one now; of a workspace that rests, keeps the newest. The answer waits until it is safe. */
+        NewSnapshot: {
+            /** @description 1 ..= [`NAME_BYTES_MAX`] bytes without control characters. */
+            name?: string | null;
+        };
         /** @description `POST /api/v1/tokens`. */
         NewToken: {
             /**
@@ -742,6 +1067,37 @@ export interface components {
             start?: boolean | null;
             /** @description Absent: `base`. */
             template?: string | null;
+        };
+        /** @description Where a workspace's home comes from. */
+        Origin: {
+            /**
+             * Format: date-time
+             * @description The instant at which the two homes were one.
+             */
+            at: string;
+            workspace: components["schemas"]["WorkspaceId"];
+        };
+        /** @description A file as it was. */
+        PastEntry: {
+            kind: components["schemas"]["EntryKind"];
+            /**
+             * Format: int32
+             * @description Permission bits.
+             */
+            mode: number;
+            /**
+             * Format: int64
+             * @description Unix milliseconds.
+             */
+            modified_ms: number;
+            /** @description With replacement characters where it is not UTF-8. */
+            name: string;
+            /** Format: int64 */
+            size: number;
+            /** @description Where a symbolic link points, as text. */
+            target?: string | null;
+            /** @description Whether `name` is exact; where it is not, the entry can be seen but not addressed. */
+            utf8: boolean;
         };
         /**
          * @description Where a workspace is in its life. `Terminated` is rest: the machine is gone, the home is kept, and a start leads back to `Queued`.
@@ -785,6 +1141,33 @@ export interface components {
             /** Format: int32 */
             vcpus: number;
         };
+        /** @description `POST …/restore`: the whole home, of a workspace that rests. What it was is kept as a snapshot first. */
+        Restore: {
+            snapshot: components["schemas"]["SnapshotId"];
+        };
+        /** @description How automatic snapshots thin out: the newest of each step stays, as long as the step lasts. Hours. */
+        Retention: {
+            /**
+             * Format: int32
+             * @description Every one.
+             */
+            all_hours: number;
+            /**
+             * Format: int32
+             * @description One a day.
+             */
+            daily_hours: number;
+            /**
+             * Format: int32
+             * @description One an hour.
+             */
+            hourly_hours: number;
+            /**
+             * Format: int32
+             * @description One a minute.
+             */
+            minutely_hours: number;
+        };
         /**
          * @description What a person may do in the tenant. The order is the order of power.
          * @enum {string}
@@ -824,14 +1207,21 @@ export interface components {
             /** @description 10 ..= 200 characters. */
             new: string;
         };
-        /** @description A committed snapshot. */
+        /** @description A home at an instant, whole in the store. */
         Snapshot: {
             /** Format: int64 */
             changed_bytes: number;
-            /** Format: date-time */
+            consistency: components["schemas"]["Consistency"];
+            /**
+             * Format: date-time
+             * @description The instant.
+             */
             created_at: string;
             epoch: components["schemas"]["Epoch"];
             id: components["schemas"]["SnapshotId"];
+            kind: components["schemas"]["SnapshotKind"];
+            /** @description Given by a person. A named snapshot is never thinned out. */
+            name?: string | null;
             /** Format: int64 */
             stored_bytes: number;
             /** Format: int64 */
@@ -842,8 +1232,15 @@ export interface components {
          * @description A home at an instant.
          */
         SnapshotId: string;
+        /**
+         * @description Why a snapshot was taken.
+         * @enum {string}
+         */
+        SnapshotKind: "stream" | "stop" | "asked";
         /** @description Newest first. */
         SnapshotList: {
+            /** @description There are older ones: ask with `before` the last one's `created_at`. */
+            more?: boolean;
             snapshots: components["schemas"]["Snapshot"][];
         };
         /**
@@ -945,6 +1342,13 @@ export interface components {
             dirty_bytes?: number | null;
             epoch: components["schemas"]["Epoch"];
             failure?: components["schemas"]["Failure"] | null;
+            forked_from?: components["schemas"]["Origin"] | null;
+            home_notice?: components["schemas"]["HomeNotice"] | null;
+            /**
+             * Format: int64
+             * @description Bytes that the home's files take, when the machine last told.
+             */
+            home_used_bytes?: number | null;
             id: components["schemas"]["WorkspaceId"];
             /** Format: date-time */
             last_used_at?: string | null;
@@ -966,7 +1370,7 @@ export interface components {
             revision: number;
             /**
              * Format: date-time
-             * @description When the newest committed snapshot was taken: the home is safe up to here.
+             * @description What was written before this instant survives the loss of the machine and its host.
              */
             safe_at?: string | null;
             /** @description The steps of the present start or stop, in order; the last is being done. */
@@ -977,6 +1381,11 @@ export interface components {
              */
             stored_bytes?: number | null;
             template: string;
+            /**
+             * Format: int32
+             * @description While running: the age of the oldest write that no snapshot holds yet, when the machine last told. 0: all is safe.
+             */
+            unreplicated_seconds?: number | null;
         };
         /**
          * Format: uuid
@@ -995,6 +1404,41 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    admin_collect: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Collected"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     auth_device: {
         parameters: {
             query?: never;
@@ -1644,6 +2088,72 @@ export interface operations {
             };
         };
     };
+    snapshots_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Retention"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    snapshots_put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Retention"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Retention"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     templates_list: {
         parameters: {
             query?: never;
@@ -2019,6 +2529,55 @@ export interface operations {
                     "application/json": components["schemas"]["Problem"];
                 };
             };
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    snapshots_check: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["WorkspaceId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Check"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Checked"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
     workspaces_one: {
@@ -2050,12 +2609,122 @@ export interface operations {
             };
         };
     };
-    workspaces_snapshots: {
+    snapshots_create: {
         parameters: {
             query?: never;
             header?: never;
             path: {
                 id: components["schemas"]["WorkspaceId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Fork"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Workspace"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    snapshots_restore: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["WorkspaceId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Restore"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Workspace"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    snapshots_list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["WorkspaceId"];
+                /** @description Only those before this instant: of the last one that was listed. */
+                before: string | null;
+                /** @description 1 to 1000; absent: 100. */
+                limit: number | null;
             };
             cookie?: never;
         };
@@ -2070,6 +2739,339 @@ export interface operations {
                 };
             };
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    snapshots_create: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["WorkspaceId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewSnapshot"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Snapshot"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    snapshots_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["WorkspaceId"];
+                snapshot: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    snapshots_edit: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["WorkspaceId"];
+                /** @description An identifier, or `latest`. */
+                snapshot: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EditSnapshot"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Snapshot"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    snapshots_changes: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["WorkspaceId"];
+                snapshot: string;
+                /** @description Below the home, without a leading `/`. Absent: the home itself. */
+                path: string;
+                /** @description The later snapshot: an identifier, or `latest`, which it is when absent. */
+                with: string | null;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Changes"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    snapshots_content: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["WorkspaceId"];
+                snapshot: string;
+                /** @description Below the home, without a leading `/`. Absent: the home itself. */
+                path: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": number[];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    snapshots_diff: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["WorkspaceId"];
+                snapshot: string;
+                /** @description Below the home, without a leading `/`. Absent: the home itself. */
+                path: string;
+                /** @description The later snapshot: an identifier, or `latest`, which it is when absent. */
+                with: string | null;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Diff"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    snapshots_files: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["WorkspaceId"];
+                /** @description An identifier, or `latest`. */
+                snapshot: string;
+                /** @description Below the home, without a leading `/`. Absent: the home itself. */
+                path: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Directory"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            504: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2136,6 +3138,51 @@ export interface operations {
                 };
             };
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    workspaces_undelete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["WorkspaceId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Workspace"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
