@@ -46,6 +46,7 @@ pub struct Arguments {
 }
 
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Options of all commands")]
 pub struct Global {
     /// How to print: a table, JSON or names
     #[arg(
