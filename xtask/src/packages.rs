@@ -122,9 +122,8 @@ pub fn install(packages: &'static [Package]) -> Result<()> {
 fn with_siblings(missing: &[&Package], packages: &'static [Package]) -> Vec<&'static str> {
     let is_qemu = |name: &str| name.starts_with("qemu-");
     let any_of_qemu = missing.iter().any(|package| is_qemu(package.name));
-    let is_wanted = |name: &str| {
-        missing.iter().any(|package| package.name == name) || (any_of_qemu && is_qemu(name))
-    };
+    let is_wanted =
+        |name: &str| missing.iter().any(|package| package.name == name) || (any_of_qemu && is_qemu(name));
     packages.iter().map(|package| package.name).filter(|name| is_wanted(name)).collect()
 }
 
