@@ -52,6 +52,7 @@ pub struct Arguments {
 }
 
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Options of all commands")]
 pub struct Global {
     /// How to print: a table, a wider one, JSON or names
     #[arg(

@@ -3,7 +3,7 @@
 
 use std::{error::Error, fmt, io::Write};
 
-use protocol::{Code, Problem};
+use protocol::{Code, Problem, problem::FieldError};
 
 /// Exit statuses, which scripts rely on. Listed in `burrow --help`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,8 +147,11 @@ impl Error for Failure {}
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
         let fields = problem.fields.iter().map(|field| format!("{}: {}", field.field, field.message));
-        let details: Vec<String> =
-            std::iter::once(problem.detail.clone()).chain(fields).filter(|text| !text.is_empty()).collect();
+        // Where one field is wrong, the sentence is often the field's own.
+        let said =
+            |field: &FieldError| field.message.trim_end_matches('.') == problem.detail.trim_end_matches('.');
+        let detail = Some(problem.detail.clone()).filter(|_| !problem.fields.iter().any(said));
+        let details: Vec<String> = detail.into_iter().chain(fields).filter(|text| !text.is_empty()).collect();
         let mut failure = Self::new(Kind::of(problem.code), problem.title.clone())
             .with_request_id(Some(problem.request_id.clone()));
         failure.code = Some(problem.code);
@@ -213,6 +216,9 @@ mod tests {
         let text = Failure::from(problem).to_string();
         assert!(text.contains("request id: abc"), "{text}");
         assert!(text.contains("name: too long"), "{text}");
+        let problem = Problem::new(Code::Invalid, "Too long.").field("name", "Too long.");
+        let text = Failure::from(problem).to_string();
+        assert!(text.contains("why: name: Too long.\n"), "said once: {text}");
     }
 
     #[test]

@@ -13,9 +13,10 @@ use runner::export::wire::{OptionHeader, Request, decode_info, decode_name};
 /// A corpus's name, and what reads it.
 pub type Decoder = (&'static str, fn(&[u8]));
 
-pub const DECODERS: [Decoder; 19] = [
+pub const DECODERS: [Decoder; 20] = [
     ("terminal_client", terminal_client),
     ("terminal_server", terminal_server),
+    ("terminal_output", terminal_output),
     ("exec_input", exec_input),
     ("exec_output", exec_output),
     ("document_message", document_message),
@@ -41,6 +42,10 @@ pub fn terminal_client(bytes: &[u8]) {
 
 pub fn terminal_server(bytes: &[u8]) {
     let _ = ServerMessage::decode(bytes);
+}
+
+pub fn terminal_output(bytes: &[u8]) {
+    workspace_agent::fuzzing::terminal_output(bytes);
 }
 
 pub fn exec_input(bytes: &[u8]) {

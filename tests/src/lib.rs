@@ -207,7 +207,7 @@ fn signal(pid: u32, signal: rustix::process::Signal) {
 /// Waits until no process works with the data directory: no runner, no machine, no agent, no database.
 async fn nothing_left(data: &Path) {
     // What is left of a killed `up` is ended by the kernel, in its own time.
-    until("nothing of it is left", || processes_with(data).is_empty()).await;
+    until("nothing of it is left", || processes_with(data).is_empty() && mounts_below(data).is_empty()).await;
 }
 
 /// Waits for what has no event of its own: the state of other processes and of the kernel.
@@ -217,6 +217,11 @@ pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "{what}");
         tokio::time::sleep(LOOK).await;
     }
+}
+
+fn mounts_below(data: &Path) -> Vec<String> {
+    let mounts = std::fs::read_to_string("/proc/mounts").expect("there");
+    mounts.lines().filter(|line| line.contains(&*data.to_string_lossy())).map(str::to_owned).collect()
 }
 
 /// Command lines, open files and working directories that name the data directory.

@@ -46,6 +46,9 @@ async fn home_survives(runtime: &'static str) {
         burrow_tests::until("no link of a machine is left", || links().is_empty()).await;
     }
     let stack = Stack::start(again).await;
+    let run = std::fs::read_dir(data.join("run")).expect("there").flatten();
+    let run: Vec<_> = run.map(|entry| entry.file_name()).collect();
+    assert_eq!(run, ["controller.sock"], "nothing of the killed machine is left");
     assert_eq!(stack.sh("demo", "cat ~/synced; rm ~/synced").await, "synced\n", "after SIGKILL");
     stack.interrupt().await;
 }

@@ -121,12 +121,12 @@ pub async fn class(context: &Context, class: Class) -> Result<(), Failure> {
         Class::Start(target) => {
             let found = find(&server, &target).await?;
             let action = server.start_class(found.id).await?;
-            tell(context, "Starting", &action)
+            tell(context, ("Starting", "running"), &found.name, &action)
         }
         Class::Stop(target) => {
             let found = find(&server, &target).await?;
             let action = server.stop_class(found.id).await?;
-            tell(context, "Stopping", &action)
+            tell(context, ("Stopping", "stopped"), &found.name, &action)
         }
         Class::Delete { target, yes } => {
             let found = find(&server, &target).await?;
@@ -194,11 +194,20 @@ async fn add(
     )))
 }
 
-fn tell(context: &Context, verb: &str, action: &ClassAction) -> Result<(), Failure> {
+fn tell(
+    context: &Context,
+    (begun, already): (&str, &str),
+    class: &str,
+    action: &ClassAction,
+) -> Result<(), Failure> {
     if context.output.format == Format::Json {
         context.output.json(action)?;
     }
-    context.output.say(&format!("{verb} {}, {} already so", action.begun, action.unchanged));
+    let others = match action.unchanged {
+        0 => String::new(),
+        unchanged => format!("; {unchanged} {already} already"),
+    };
+    context.output.say(&format!("{begun} {}{others}\nNext: burrow class show {class}", action.begun));
     for failed in &action.failed {
         progress::write_line(&format!(
             "{}: {}",

@@ -47,6 +47,9 @@ impl Images {
     }
 }
 
+/// Words of progress that wait to be shown.
+const SENTENCES: usize = 16;
+
 /// Image and initramfs, from the cache or built. `source`: a directory with an `image.toml`; else the one in this program.
 pub async fn build(
     style: Style,
@@ -55,11 +58,12 @@ pub async fn build(
     agent: PathBuf,
 ) -> Result<Built, Failure> {
     let mut step = Step::begin(style, "Preparing the base image");
-    let (tell, mut told) = mpsc::unbounded_channel::<String>();
+    let (tell, mut told) = mpsc::channel::<String>(SENTENCES);
     let building = spawn_blocking(move || {
         let progress = |sentence: &str, done: Option<f32>| {
             let percent = done.map(|done| format!("{:.0} % · ", done * 100.0)).unwrap_or_default();
-            let _ = tell.send(format!("{percent}{sentence}"));
+            // Whoever reads no longer is not told.
+            let _ = tell.blocking_send(format!("{percent}{sentence}"));
         };
         let image = match source {
             Some(source) => ensure_image(&source, &cache, &progress)?,

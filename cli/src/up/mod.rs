@@ -88,8 +88,9 @@ async fn start(context: &Context, up: &Up) -> Result<Running, Failure> {
     daemon::telemetry::init_with_file("warn,sqlx=error", &data.log()).map_err(|error| {
         Failure::error("The log cannot be written").because(&error).next("choose another --data-dir")
     })?;
-    let images = Images::prepare(style, up, &data).await?;
+    // Before the image: building that takes minutes.
     let (store_url, store) = store(style, up, &data).await?;
+    let images = Images::prepare(style, up, &data).await?;
     let database = database(style, up.database_url.as_deref(), &data).await?;
     let run_dir = data.path().join("run");
     runner::sweep(&run_dir).await;

@@ -30,7 +30,7 @@ use crate::{
     request_body = Fork,
     responses((status = 201, body = Workspace), (status = 403, body = protocol::Problem), (status = 404, body = protocol::Problem),
         (status = 409, body = protocol::Problem), (status = 422, body = protocol::Problem), (status = 504, body = protocol::Problem)))]
-pub async fn create(
+pub async fn fork(
     State(app): State<App>,
     signed: Signed,
     Params(origin): Params<WorkspaceId>,

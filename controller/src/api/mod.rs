@@ -115,7 +115,7 @@ fn public() -> OpenApiRouter<App> {
         .routes(routes!(snapshots::list, snapshots::create))
         .routes(routes!(snapshots::edit, snapshots::delete))
         .routes(routes!(snapshots::restore))
-        .routes(routes!(forks::create))
+        .routes(routes!(forks::fork))
         .routes(routes!(history::files))
         .routes(routes!(history::content))
         .routes(routes!(history::changes))

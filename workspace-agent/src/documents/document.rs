@@ -111,6 +111,7 @@ impl Handle {
             .map_err(|error| Refused::from(&error))?;
         let (inbox, queue) = mpsc::channel(INBOX);
         let document = Document::new(home.clone(), path.clone(), loaded);
+        // Its end, by a panic too, is seen by its inbox: see [`Self::has_ended`].
         tokio::spawn(document.run(queue, disk.clone()));
         Ok(Self { inbox, disk })
     }

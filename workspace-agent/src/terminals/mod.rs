@@ -118,3 +118,8 @@ pub async fn attach(
     let terminal = app.terminals.find(id)?;
     Ok(socket::accept(upgrade, move |socket| attach::serve(terminal, attach, socket)))
 }
+
+/// See [`crate::fuzzing`].
+pub fn fuzz(output: &[u8]) {
+    screen::fuzz(output);
+}

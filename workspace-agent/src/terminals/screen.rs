@@ -1,6 +1,10 @@
 //! What a terminal's screen shows, so that it can be drawn anew for someone who comes late. No I/O.
 
-use std::{fmt::Write as _, num::NonZeroU16};
+use std::{
+    fmt::Write as _,
+    num::NonZeroU16,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 use protocol::{terminal::Size, workspace::cut};
 
@@ -31,20 +35,27 @@ impl vt100::Callbacks for Title {
 
 impl Screen {
     pub fn new(size: Size) -> Self {
-        let (rows, cols) = cells(size);
-        let parser = vt100::Parser::new_with_callbacks(rows, cols, SCROLLBACK_LINES, Title::default());
-        Self { parser, sequencer: Sequencer::default(), drawn: 0 }
+        Self { parser: parser(cells(size)), sequencer: Sequencer::default(), drawn: 0 }
     }
 
     pub fn push(&mut self, output: &[u8]) {
         let whole = self.sequencer.push(output);
-        self.parser.process(&whole);
+        self.model(|parser| parser.process(&whole));
         self.drawn += whole.len() as u64;
     }
 
     pub fn resize(&mut self, size: Size) {
         let (rows, cols) = cells(size);
-        self.parser.set_size(rows, cols);
+        self.model(|parser| parser.set_size(rows, cols));
+    }
+
+    /// Changes the model. Where the library does not survive a program's output, the model begins anew: a terminal goes on
+    /// whatever is printed in it, and its bytes are in the ring.
+    fn model(&mut self, change: impl FnOnce(&mut vt100::Parser<Title>)) {
+        let size = self.parser.screen().size();
+        if catch_unwind(AssertUnwindSafe(|| change(&mut self.parser))).is_err() {
+            self.parser = parser(size);
+        }
     }
 
     /// What the program set by OSC 0 or 2; empty where it set none.
@@ -108,12 +119,27 @@ impl Screen {
     }
 }
 
+fn parser((rows, cols): (NonZeroU16, NonZeroU16)) -> vt100::Parser<Title> {
+    vt100::Parser::new_with_callbacks(rows, cols, SCROLLBACK_LINES, Title::default())
+}
+
 fn cells(size: Size) -> (NonZeroU16, NonZeroU16) {
     let size = size.clamped();
     (
         NonZeroU16::new(size.rows).unwrap_or(NonZeroU16::MIN),
         NonZeroU16::new(size.cols).unwrap_or(NonZeroU16::MIN),
     )
+}
+
+/// See [`crate::fuzzing`].
+pub fn fuzz(output: &[u8]) {
+    let mut screen = Screen::new(Size { cols: 20, rows: 6 });
+    output.chunks(7).for_each(|piece| screen.push(piece));
+    screen.snapshot();
+    screen.resize(Size { cols: 3, rows: 2 });
+    screen.push(output);
+    let (drawn, _) = screen.snapshot();
+    assert!(drawn <= 2 * output.len() as u64);
 }
 
 #[cfg(test)]
@@ -173,6 +199,17 @@ mod tests {
         assert_eq!(screen.snapshot().0, 2);
         screen.push(b"1mc");
         assert_eq!(screen.snapshot().0, 8);
+    }
+
+    #[test]
+    fn a_terminal_goes_on_after_what_its_model_does_not_survive() {
+        let mut screen = Screen::new(Size { cols: 20, rows: 6 });
+        screen.push(b"before");
+        screen.model(|_| panic!("as the library does"));
+        screen.push(b"after");
+        let (drawn, drawing) = screen.snapshot();
+        assert_eq!(drawn, 11);
+        assert!(String::from_utf8_lossy(&drawing).contains("after"));
     }
 
     #[test]
