@@ -157,13 +157,13 @@ impl Manifest {
         match &self.content {
             Content::Whole { parent, map } => {
                 bytes.extend([WHOLE, u8::from(parent.is_some())]);
-                parent.iter().for_each(|parent| bytes.extend_from_slice(&parent.0));
+                bytes.extend(parent.iter().flat_map(|parent| parent.0));
                 push_map(&mut bytes, map);
             }
             Content::Delta { chain, delta } => {
                 bytes.push(DELTA);
                 push_number(&mut bytes, chain.len() as u32);
-                chain.iter().for_each(|link| bytes.extend_from_slice(&link.0));
+                bytes.extend(chain.iter().flat_map(|link| link.0));
                 push_runs(&mut bytes, &delta.holes);
                 push_packs(&mut bytes, &delta.packs);
                 push_extents(&mut bytes, delta.extents.len(), delta.extents.iter().copied());

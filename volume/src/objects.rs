@@ -126,11 +126,14 @@ impl Objects {
     }
 }
 
+/// What the first minute of a start read.
+type Order = Vec<Range<u32>>;
+
 /// Puts a chain's links together.
 fn assemble(
     names: &[ManifestId],
     links: Vec<(Manifest, u64)>,
-) -> Result<(BlockMap, Chain, Option<Vec<Range<u32>>>), ManifestError> {
+) -> Result<(BlockMap, Chain, Option<Order>), ManifestError> {
     let mut links = names.iter().zip(links);
     let Some((name, (Manifest { order, content: Content::Whole { mut map, .. }, .. }, bytes))) = links.next()
     else {

@@ -104,7 +104,8 @@ impl Pace {
 
 /// What writing so many bytes costs at this age: at first what the store takes, later less, so that the age comes down.
 fn cost(bytes: u64, age: Duration, rate: f64) -> Duration {
-    let over = age.saturating_sub(AGE_FREE).as_secs_f64() / (AGE_SLOWEST - AGE_FREE).as_secs_f64();
+    let over =
+        age.saturating_sub(AGE_FREE).as_secs_f64() / AGE_SLOWEST.saturating_sub(AGE_FREE).as_secs_f64();
     let allowed = (rate * (1.0 - 0.75 * over.min(1.0))).max(RATE_LEAST);
     Duration::from_secs_f64(bytes as f64 / allowed)
 }

@@ -31,7 +31,7 @@ impl Volume {
             }
             shared.readers.gone().await;
             let end = shared.blocks().min(start.saturating_add(STEP_BLOCKS));
-            step(shared, vec![start..end], LATER_AT_ONCE).await?;
+            step(shared, std::iter::once(start..end).collect(), LATER_AT_ONCE).await?;
             start = end;
         }
         Ok(())

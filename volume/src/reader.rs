@@ -139,7 +139,7 @@ impl Reader {
             while let Some(outcome) = outcomes.next().await {
                 match outcome {
                     Ok(opened) => {
-                        verified.bytes += opened.iter().map(|frame| frame.content.len() as u64).sum::<u64>()
+                        verified.bytes += opened.iter().map(|frame| frame.content.len() as u64).sum::<u64>();
                     }
                     Err(
                         VolumeError::Damaged { object, .. }

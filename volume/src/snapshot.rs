@@ -211,7 +211,9 @@ async fn store(mut cut: Changed, progress: impl Fn(Progress) + Send) -> Result<S
             let mut cache = cache()?;
             cache.finish_cut(chain, map, size_bytes).map_err(io_of("note a snapshot in the log"))?;
             shared.note_dirt(&cache);
-            order.into_iter().for_each(|order| shared.recorder.stored(order));
+            if let Some(order) = order {
+                shared.recorder.stored(order);
+            }
             cut.finished = true;
             Ok(cut)
         })

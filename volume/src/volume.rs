@@ -506,6 +506,10 @@ pub(crate) fn io_of(what: &'static str) -> impl Fn(io::Error) -> VolumeError {
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, VolumeError> + Send + 'static,
 ) -> Result<T, VolumeError> {
+    #[cfg(test)]
+    if crate::tests::is_inline() {
+        return work();
+    }
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|error| Err(VolumeError::Failed(error.to_string())))
 }

@@ -17,7 +17,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use protocol::{Epoch, Redacted, TenantId, VolumeId};
 use volume::{
     DataKey, ObjectStore, Opening, StoreError, Volume,
-    store::{DirectoryStore, Listed, Put, S3Credentials, S3Options, S3Store},
+    store::{DirectoryStore, Listed, MemoryStore, Put, S3Credentials, S3Options, S3Store},
 };
 
 /// Everything that is asked of any store.
@@ -106,6 +106,11 @@ async fn carries_a_volume(store: Arc<dyn ObjectStore>) {
     assert!(snapshot.objects >= 3);
     let other = Volume::open(opening("two", Some(snapshot.manifest))).await.expect("opens");
     assert_eq!(other.read(12_345, bytes.len() as u64).await.expect("reads"), bytes);
+}
+
+#[tokio::test]
+async fn memory_keeps_its_promises() {
+    keeps_its_promises(Arc::new(MemoryStore::default())).await;
 }
 
 #[tokio::test]

@@ -124,7 +124,8 @@ pub mod plug {
 
     pub const SECTOR: u64 = 512;
 
-    type Versions = BTreeMap<u64, Vec<Vec<u8>>>;
+    /// What was overwritten since the last sync, oldest first: the offset of whole sectors, and what they held.
+    type Overwritten = Vec<(u64, Vec<u8>)>;
 
     #[derive(Debug, Default)]
     pub struct Plug {
@@ -135,7 +136,7 @@ pub mod plug {
     struct State {
         calls: u64,
         pull_at: Option<u64>,
-        files: Vec<(File, Versions)>,
+        files: Vec<(File, Overwritten)>,
     }
 
     impl Plug {
@@ -152,7 +153,13 @@ pub mod plug {
         pub fn lose_unsynced(&self, seed: u64) {
             let mut random = StdRng::seed_from_u64(seed);
             let mut state = self.state.lock().expect("no test panics with it");
-            for (file, versions) in std::mem::take(&mut state.files) {
+            for (file, overwritten) in std::mem::take(&mut state.files) {
+                let mut versions: BTreeMap<u64, Vec<&[u8]>> = BTreeMap::new();
+                for (offset, before) in &overwritten {
+                    for (sector, content) in (offset / SECTOR..).zip(before.chunks(SECTOR as usize)) {
+                        versions.entry(sector).or_default().push(content);
+                    }
+                }
                 for (sector, versions) in versions {
                     let choice = random.random_range(0..=versions.len());
                     if let Some(version) = versions.get(choice) {
@@ -173,7 +180,7 @@ pub mod plug {
     impl Wire {
         pub fn new(plug: Arc<Plug>, file: File) -> Self {
             let mut state = plug.state.lock().expect("no test panics with it");
-            state.files.push((file.try_clone().expect("a descriptor"), Versions::new()));
+            state.files.push((file.try_clone().expect("a descriptor"), Overwritten::new()));
             let number = state.files.len() - 1;
             drop(state);
             Self { plug, file, number }
@@ -185,17 +192,13 @@ pub mod plug {
             if outcome == Outcome::Off {
                 return Err(io::Error::other("no power"));
             }
-            let versions = &mut state.files[self.number].1;
-            for sector in offset / SECTOR..(offset + bytes.len() as u64).div_ceil(SECTOR) {
-                let mut before = vec![0; SECTOR as usize];
-                let mut done = 0;
-                while let length @ 1.. =
-                    self.file.read_at(&mut before[done..], sector * SECTOR + done as u64)?
-                {
-                    done += length;
-                }
-                versions.entry(sector).or_default().push(before);
+            let start = offset / SECTOR * SECTOR;
+            let end = (offset + bytes.len() as u64).next_multiple_of(SECTOR);
+            let (mut before, mut done) = (vec![0; (end - start) as usize], 0);
+            while let length @ 1.. = self.file.read_at(&mut before[done..], start + done as u64)? {
+                done += length;
             }
+            state.files[self.number].1.push((start, before));
             if outcome == Outcome::GoingOff {
                 self.file.write_all_at(&bytes[..bytes.len() / 2], offset)?;
                 return Err(io::Error::other("the power went"));

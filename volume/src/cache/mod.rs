@@ -374,7 +374,9 @@ impl Cache {
             self.changes += 1;
             self.log.append(&present.iter().cloned().map(Record::Data).collect::<Vec<_>>())?;
             // Their content is in the store already: nothing here is at risk, and nothing is older.
-            present.into_iter().for_each(|run| self.dirty.insert_all(run));
+            for run in present {
+                self.dirty.insert_all(run);
+            }
         }
         Ok((renewed, away))
     }

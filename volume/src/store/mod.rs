@@ -4,6 +4,7 @@
 
 mod directory;
 mod faulty;
+mod memory;
 mod s3;
 
 use std::{ops::Range, sync::Arc, time::Duration};
@@ -14,6 +15,7 @@ use rand::RngExt as _;
 
 pub use directory::DirectoryStore;
 pub use faulty::{Faults, Faulty};
+pub use memory::MemoryStore;
 pub use s3::{S3Credentials, S3Options, S3Store};
 
 use crate::key::{hex, random_bytes};

@@ -2,20 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use rand::RngExt as _;
 
 use super::{past::blake3_noise, *};
-use crate::{gc::reachable, store::ObjectStore as _};
+use crate::gc::reachable;
 
 const BLOCKS: u64 = 48;
-
-/// A seed from the environment, to play a failure again; printed, so that there is one to play.
-fn seed() -> u64 {
-    let given = std::env::var("BURROW_SEED").ok().and_then(|text| text.parse().ok());
-    let seed = given.unwrap_or_else(|| rand::rng().random());
-    println!("BURROW_SEED={seed}");
-    seed
-}
 
 #[tokio::test]
 async fn random_pasts_are_thinned_forked_and_collected_and_what_is_kept_reads() {

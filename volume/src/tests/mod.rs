@@ -6,22 +6,54 @@ mod model;
 mod past;
 mod promises;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{cell::Cell, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 use protocol::{Epoch, ManifestId, TenantId, VolumeId};
+use rand::{SeedableRng as _, rngs::StdRng};
 
 use crate::{
     BLOCK_BYTES, DataKey, Opening, Reader, Volume, VolumeError,
     cache::Machine,
-    store::{DirectoryStore, Faults, Faulty},
+    store::{DirectoryStore, Faults, Faulty, MemoryStore, ObjectStore},
 };
+
+thread_local! {
+    static INLINE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// From now on this thread does itself what blocks: a history is then the same each time, and many times faster.
+fn run_inline() {
+    INLINE.set(true);
+}
+
+pub fn is_inline() -> bool {
+    INLINE.get()
+}
+
+/// From `BURROW_SEED`, to play a failure again; printed, so that there is one to play.
+fn seed() -> u64 {
+    let seed = from_environment("BURROW_SEED").unwrap_or_else(rand::random);
+    println!("BURROW_SEED={seed}");
+    seed
+}
+
+/// How many times the short share of a proof is wanted.
+fn soak_factor() -> u64 {
+    from_environment("BURROW_SOAK_FACTOR").unwrap_or(1)
+}
+
+fn from_environment(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
 
 /// A tenant, a volume, a store, and a directory for it all; in memory where the machine offers it.
 struct World {
     directory: tempfile::TempDir,
     tenant: TenantId,
     volume: VolumeId,
+    /// The volume that made the head, where it is another.
+    head_of: Option<VolumeId>,
     key: DataKey,
     store: Arc<Faulty>,
     size_bytes: u64,
@@ -31,16 +63,25 @@ struct World {
 
 impl World {
     async fn new(blocks: u64) -> Self {
-        let memory = PathBuf::from("/dev/shm");
-        let directory = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
-        let directory = directory.expect("a temporary directory");
+        let directory = directory();
         let objects = DirectoryStore::open(directory.path().join("objects")).await.expect("a store");
+        Self::on(Arc::new(objects), 1, directory, blocks)
+    }
+
+    /// Its objects in memory; what goes wrong with them comes from the seed.
+    fn in_memory(seed: u64, blocks: u64) -> Self {
+        Self::on(Arc::new(MemoryStore::default()), seed, directory(), blocks)
+    }
+
+    fn on(objects: Arc<dyn ObjectStore>, seed: u64, directory: tempfile::TempDir, blocks: u64) -> Self {
         Self {
             directory,
             tenant: TenantId::random(),
             volume: VolumeId::random(),
+            head_of: None,
+            lineage: 0,
             key: DataKey::random(),
-            store: Arc::new(Faulty::new(Arc::new(objects), 1, Faults::default())),
+            store: Arc::new(Faulty::new(objects, seed, Faults::default())),
             size_bytes: blocks * BLOCK_BYTES,
             epoch: 1,
             machine: Machine::this(),
@@ -54,7 +95,7 @@ impl World {
             size_bytes: self.size_bytes,
             epoch: Epoch(self.epoch),
             head,
-            head_of: None,
+            head_of: self.head_of,
             lineage: 0,
             cache: self.directory.path().join(cache),
             key: self.key.clone(),
@@ -87,6 +128,12 @@ impl World {
         assert_eq!(reader.read(0, reader.size_bytes()).await.expect("reads"), content);
         content
     }
+}
+
+fn directory() -> tempfile::TempDir {
+    let memory = PathBuf::from("/dev/shm");
+    let directory = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    directory.expect("a temporary directory")
 }
 
 async fn everything(volume: &Volume) -> Bytes {

@@ -1,7 +1,7 @@
 //! One promise, one test.
 
 use super::*;
-use crate::{Progress, store::ObjectStore as _};
+use crate::Progress;
 
 const BLOCK: usize = BLOCK_BYTES as usize;
 

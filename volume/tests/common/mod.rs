@@ -1,0 +1,30 @@
+//! What the long proofs share: their seed, and how much of them is run.
+
+#![allow(dead_code, reason = "each test takes what it needs of it")]
+
+use std::path::PathBuf;
+
+use rand::{SeedableRng as _, rngs::StdRng};
+
+/// From `BURROW_SEED`, to play a failure again; printed, so that there is one to play.
+pub fn seeded() -> StdRng {
+    let seed = from_environment("BURROW_SEED").unwrap_or_else(rand::random);
+    println!("BURROW_SEED={seed}");
+    StdRng::seed_from_u64(seed)
+}
+
+/// The short share of a proof, or so much more of it as `BURROW_SOAK_FACTOR` says, up to its full figure.
+pub fn share(short: u64, full: u64) -> u64 {
+    short.saturating_mul(from_environment("BURROW_SOAK_FACTOR").unwrap_or(1)).min(full)
+}
+
+fn from_environment(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
+/// In memory where the machine offers it: none of these proofs is about how fast a disk is.
+pub fn directory() -> tempfile::TempDir {
+    let memory = PathBuf::from("/dev/shm");
+    let directory = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    directory.expect("a temporary directory")
+}

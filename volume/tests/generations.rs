@@ -1,0 +1,260 @@
+//! Stops and starts: thirty generations on end, and a crash at every step of a stop. What is there afterwards is exactly
+//! generation N, if the controller was told of it, or N − 1.
+
+mod common;
+
+use std::{path::PathBuf, sync::Arc, task::Poll};
+
+use burrow_volume::{
+    BLOCK_BYTES, DataKey, Opening, Reader, Snapshot, Volume, VolumeError,
+    store::{Faults, Faulty, MemoryStore},
+};
+use bytes::Bytes;
+use protocol::{Epoch, ManifestId, TenantId, VolumeId};
+use rand::{Rng as _, RngExt as _, SeedableRng as _, rngs::StdRng};
+
+use common::{directory, seeded, share};
+
+const BLOCKS: u64 = 400;
+const GENERATIONS: u64 = 30;
+/// More calls to the store, and more waits, than any of these stops takes.
+const STEPS_MAX: u64 = 200;
+
+struct World {
+    directory: tempfile::TempDir,
+    tenant: TenantId,
+    volume: VolumeId,
+    key: DataKey,
+    store: Arc<Faulty>,
+    epoch: u64,
+    /// The controller's word, and what it means.
+    head: Option<ManifestId>,
+    content: Vec<u8>,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        Self {
+            directory: directory(),
+            tenant: TenantId::random(),
+            volume: VolumeId::random(),
+            key: DataKey::random(),
+            store: Arc::new(Faulty::new(Arc::new(MemoryStore::default()), seed, Faults::default())),
+            epoch: 0,
+            head: None,
+            content: vec![0; (BLOCKS * BLOCK_BYTES) as usize],
+        }
+    }
+
+    fn cache(&self, host: &str) -> PathBuf {
+        self.directory.path().join(host)
+    }
+
+    fn lose(&self, host: &str) {
+        let _ = std::fs::remove_dir_all(self.cache(host));
+    }
+
+    async fn start(&mut self, host: &str) -> Volume {
+        self.epoch += 1;
+        let opening = Opening {
+            tenant: self.tenant,
+            volume: self.volume,
+            size_bytes: BLOCKS * BLOCK_BYTES,
+            epoch: Epoch(self.epoch),
+            head: self.head,
+            head_of: None,
+            lineage: 0,
+            cache: self.cache(host),
+            key: self.key.clone(),
+            store: self.store.clone(),
+        };
+        Volume::open(opening).await.expect("starts")
+    }
+
+    /// The controller hears of it.
+    fn commit(&mut self, snapshot: &Snapshot, content: &[u8]) {
+        (self.head, self.content) = (Some(snapshot.manifest), content.to_vec());
+    }
+
+    async fn restored(&self) -> Bytes {
+        let Some(head) = self.head else { return vec![0; self.content.len()].into() };
+        let reader = Reader::open(self.store.clone(), self.key.clone(), self.tenant, head).await;
+        reader.expect("opens").read(0, BLOCKS * BLOCK_BYTES).await.expect("reads")
+    }
+}
+
+async fn everything(volume: &Volume) -> Bytes {
+    volume.read(0, volume.size_bytes()).await.expect("reads")
+}
+
+/// A session's writes: some of it noise, some of it discarded again.
+async fn work(volume: &Volume, random: &mut StdRng) {
+    for _ in 0..random.random_range(1..12) {
+        let at = random.random_range(0..BLOCKS);
+        let count = random.random_range(1..40).min(BLOCKS - at);
+        if random.random_bool(0.15) {
+            volume.discard(at * BLOCK_BYTES, count * BLOCK_BYTES).await.expect("discards");
+            continue;
+        }
+        let mut content = vec![0; (count * BLOCK_BYTES) as usize];
+        random.fill_bytes(&mut content);
+        volume.write(at * BLOCK_BYTES, content.into()).await.expect("writes");
+    }
+    // At least one block is another in each generation.
+    volume.write(0, random.random::<u64>().to_le_bytes().to_vec().into()).await.expect("writes");
+    volume.flush().await.expect("flushes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn thirty_generations_are_each_what_the_last_one_left() {
+    let mut random = seeded();
+    for _ in 0..share(1, 20) {
+        let mut world = World::new(random.random());
+        world.store.set_faults(Faults { before: 0.05, after: 0.05, flipped: 0.02, ..Faults::default() });
+        for generation in 1..=GENERATIONS {
+            let volume = world.start("host").await;
+            assert!(
+                everything(&volume).await == world.content,
+                "generation {generation} begins as the last ended"
+            );
+            work(&volume, &mut random).await;
+            if random.random_bool(0.2) {
+                volume.compact().await.expect("compacts");
+            }
+            let content = everything(&volume).await;
+            let snapshot = volume.snapshot(|_| ()).await.expect("stored");
+            world.commit(&snapshot, &content);
+            // The word may not reach the runner any more.
+            if random.random_bool(0.7) {
+                volume.committed(snapshot.manifest).await.expect("known");
+            }
+            if random.random_bool(0.7) {
+                volume.close().await.expect("closes");
+            }
+            drop(volume);
+            if random.random_bool(0.4) {
+                world.lose("host");
+            }
+        }
+    }
+}
+
+/// The kinds of stop: the first ever writes a whole manifest, a later one a delta, and one after a compaction moves blocks.
+#[derive(Clone, Copy, Debug)]
+enum Stop {
+    First,
+    Later,
+    Compacting,
+}
+
+/// Where it ends: after so many calls to the store, at one of the snapshot's own waits, or whole and with nobody told.
+#[derive(Clone, Copy, Debug)]
+enum Crash {
+    Call(u64),
+    Wait(u64),
+    Untold,
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_at_any_step_of_a_stop_leaves_a_whole_generation() {
+    let mut random = seeded();
+    let mut points = 0;
+    for _ in 0..share(4, 40) {
+        let seed = random.random();
+        for stop in [Stop::First, Stop::Later, Stop::Compacting] {
+            assert!(crash_once(stop, Crash::Untold, seed).await);
+            for crash in [Crash::Call, Crash::Wait] {
+                let mut step = 0;
+                while crash_once(stop, crash(step), seed).await {
+                    step += 1;
+                    assert!(step < STEPS_MAX, "{stop:?} never ends");
+                }
+                points += step;
+            }
+            points += 1;
+        }
+    }
+    println!("{points} crash points");
+}
+
+/// False once the stop came to its end before the crash.
+async fn crash_once(stop: Stop, crash: Crash, seed: u64) -> bool {
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut world = World::new(seed);
+    if !matches!(stop, Stop::First) {
+        let volume = world.start("host").await;
+        let mut noise = vec![0; (BLOCKS * BLOCK_BYTES) as usize * 9 / 10];
+        random.fill_bytes(&mut noise);
+        volume.write(0, noise.clone().into()).await.expect("writes");
+        for sparse in [false, true] {
+            // For something to compact: most of the first pack is overwritten.
+            if sparse && matches!(stop, Stop::Compacting) {
+                for block in (0..BLOCKS * 9 / 10).filter(|block| block % 6 != 0) {
+                    let other = noise[(block * 7) as usize..][..BLOCK_BYTES as usize].to_vec();
+                    volume.write(block * BLOCK_BYTES, other.into()).await.expect("writes");
+                }
+            }
+            let content = everything(&volume).await;
+            let snapshot = volume.snapshot(|_| ()).await.expect("stored");
+            world.commit(&snapshot, &content);
+            volume.committed(snapshot.manifest).await.expect("known");
+        }
+    }
+    let before = world.content.clone();
+    let volume = world.start("host").await;
+    work(&volume, &mut random).await;
+    if matches!(stop, Stop::Compacting) {
+        assert!(volume.compact().await.expect("compacts") > 0, "something is sparse");
+    }
+    let after = everything(&volume).await;
+
+    let outcome = end(&world, &volume, crash).await;
+    let ended = outcome.is_some();
+    if let Some(snapshot) = outcome {
+        world.commit(&snapshot, &after);
+    }
+    drop(volume);
+    world.store.cut_off(false);
+    let expected = if ended { &after[..] } else { &before[..] };
+    assert!(world.restored().await == expected, "{stop:?}, {crash:?}: the store");
+    // The host is lost or not: without it the committed generation, with it all that was written.
+    let elsewhere = world.start("elsewhere").await;
+    assert!(everything(&elsewhere).await == expected, "{stop:?}, {crash:?}: elsewhere");
+    drop(elsewhere);
+    let volume = world.start("host").await;
+    assert!(everything(&volume).await == after, "{stop:?}, {crash:?}: on the same host");
+    let snapshot = volume.snapshot(|_| ()).await.expect("stored");
+    world.commit(&snapshot, &after);
+    assert!(world.restored().await == after, "{stop:?}, {crash:?}: stored after all");
+    !ended
+}
+
+/// Takes the snapshot up to the crash; what came of it if there was none.
+async fn end(world: &World, volume: &Volume, crash: Crash) -> Option<Snapshot> {
+    match crash {
+        Crash::Untold => {
+            volume.snapshot(|_| ()).await.expect("stored");
+            None
+        }
+        Crash::Call(number) => {
+            world.store.cut_off_after(number);
+            let outcome = volume.snapshot(|_| ()).await;
+            let is_cut_off = matches!(outcome, Err(VolumeError::Store(_)));
+            assert!(outcome.is_ok() || is_cut_off, "{outcome:?}");
+            outcome.ok()
+        }
+        Crash::Wait(number) => {
+            let mut snapshot = Box::pin(volume.snapshot(|_| ()));
+            let mut left = number;
+            std::future::poll_fn(|context| match snapshot.as_mut().poll(context) {
+                Poll::Pending if left == 0 => Poll::Ready(None),
+                Poll::Pending => {
+                    left -= 1;
+                    Poll::Pending
+                }
+                Poll::Ready(outcome) => Poll::Ready(Some(outcome.expect("stored"))),
+            })
+            .await
+        }
+    }
+}

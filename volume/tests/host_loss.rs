@@ -1,0 +1,168 @@
+//! Loss of the whole host: a streaming volume is dropped with its cache at a random moment and goes on elsewhere from the last
+//! committed snapshot. What is there is a prefix of what was written, and what is lost is not older than the volume had said.
+
+mod common;
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use burrow_volume::{
+    BLOCK_BYTES, DataKey, Opening, Volume, VolumeError,
+    store::{Faults, Faulty, MemoryStore},
+};
+use protocol::{Epoch, ManifestId, TenantId, VolumeId};
+use rand::{RngExt as _, rngs::StdRng};
+
+use common::{directory, seeded, share};
+
+const BLOCKS: u64 = 1 << 13;
+/// The runner's seconds, a hundredth of them.
+const STREAM_EVERY: Duration = Duration::from_millis(50);
+const FLUSH_WITHIN: Duration = Duration::from_millis(20);
+const LIFE_MS_MAX: u64 = 700;
+
+/// What outlives the host.
+struct World {
+    tenant: TenantId,
+    volume: VolumeId,
+    key: DataKey,
+    store: Arc<Faulty>,
+    committed: Mutex<Option<ManifestId>>,
+}
+
+impl World {
+    fn opening(&self, epoch: u64, cache: &Path) -> Opening {
+        Opening {
+            tenant: self.tenant,
+            volume: self.volume,
+            size_bytes: BLOCKS * BLOCK_BYTES,
+            epoch: Epoch(epoch),
+            head: *self.committed.lock().expect("no panic"),
+            head_of: None,
+            lineage: 0,
+            cache: cache.to_owned(),
+            key: self.key.clone(),
+            store: self.store.clone(),
+        }
+    }
+}
+
+/// A log with a number to each block. `acknowledged[n]` is when the flush after entry n had ended.
+#[derive(Default)]
+struct Log {
+    acknowledged: Mutex<Vec<Instant>>,
+}
+
+async fn append(volume: &Volume, log: &Log, first: u64) -> Result<(), VolumeError> {
+    for number in first..BLOCKS {
+        let entry = (number + 1).to_le_bytes().repeat(BLOCK_BYTES as usize / 8);
+        volume.write(number * BLOCK_BYTES, entry.into()).await?;
+        volume.flush().await?;
+        log.acknowledged.lock().expect("no panic").push(Instant::now());
+        tokio::task::yield_now().await;
+    }
+    std::future::pending().await
+}
+
+/// The runner's loop, with the controller's word in between.
+async fn stream(volume: &Volume, world: &World) {
+    loop {
+        let taken = async {
+            volume.due(STREAM_EVERY, FLUSH_WITHIN).await?;
+            let snapshot = volume.turn().await.cut().await?.store(|_| ()).await?;
+            *world.committed.lock().expect("no panic") = Some(snapshot.manifest);
+            tokio::task::yield_now().await;
+            volume.committed(snapshot.manifest).await
+        };
+        // The store fails now and then: the next turn takes it all.
+        let _ = taken.await;
+    }
+}
+
+/// Entries that are there: those before the first that is not. None may follow it.
+async fn entries(volume: &Volume) -> u64 {
+    let content = volume.read(0, BLOCKS * BLOCK_BYTES).await.expect("reads");
+    let number = |block: &[u8]| {
+        let number = u64::from_le_bytes(*block.first_chunk().expect("eight bytes"));
+        assert!(block == number.to_le_bytes().repeat(BLOCK_BYTES as usize / 8), "entry {number} is torn");
+        number
+    };
+    let numbers: Vec<u64> = content.chunks_exact(BLOCK_BYTES as usize).map(number).collect();
+    let there = numbers.iter().take_while(|number| **number != 0).count();
+    assert!((1..).zip(&numbers[..there]).all(|(expected, found)| expected == *found), "an entry is another");
+    assert!(numbers[there..].iter().all(|number| *number == 0), "an entry has outlived the one before it");
+    there as u64
+}
+
+#[test]
+fn a_lost_host_loses_no_more_than_it_had_said() {
+    let mut random = seeded();
+    let store = Faulty::new(Arc::new(MemoryStore::default()), random.random(), Faults::default());
+    let world = Arc::new(World {
+        tenant: TenantId::random(),
+        volume: VolumeId::random(),
+        key: DataKey::random(),
+        store: Arc::new(store),
+        committed: Mutex::default(),
+    });
+    let (mut there, mut lost_most, mut lost) = (0, Duration::ZERO, 0);
+    let hosts = share(10, 100);
+    for epoch in 1..=hosts {
+        let (now, age) = lose_a_host(&world, epoch, there, &mut random);
+        assert!(now.0 >= there, "{there} entries were there, {} are", now.0);
+        (there, lost, lost_most) = (now.0, lost + now.1, lost_most.max(age));
+        if there > BLOCKS / 2 {
+            *world.committed.lock().expect("no panic") = None;
+            there = 0;
+        }
+    }
+    println!("{hosts} hosts lost, {lost} acknowledged entries with them, the oldest {lost_most:?} old");
+}
+
+/// What is there afterwards with what is lost, and the age of the oldest lost entry.
+fn lose_a_host(world: &Arc<World>, epoch: u64, first: u64, random: &mut StdRng) -> ((u64, u64), Duration) {
+    let life = Duration::from_millis(random.random_range(1..LIFE_MS_MAX));
+    let delay_max = Duration::from_millis(random.random_range(0..40));
+    world.store.set_faults(Faults { before: 0.05, after: 0.05, flipped: 0.0, delay_max });
+    let host = directory();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let log = Arc::new(Log::default());
+    let (asked, unreplicated) = runtime.block_on(async {
+        let volume = Volume::open(world.opening(epoch, &host.path().join("cache"))).await.expect("opens");
+        assert_eq!(entries(&volume).await, first, "the last host's end");
+        let (writer, streamer) = (volume.clone(), volume.clone());
+        let (log, world) = (log.clone(), world.clone());
+        tokio::spawn(async move { append(&writer, &log, first).await });
+        tokio::spawn(async move { stream(&streamer, &world).await });
+        tokio::time::sleep(life).await;
+        let asked = Instant::now();
+        (asked, volume.status().await.expect("it lives").unreplicated)
+    });
+    // Everything is dropped where it stands; nothing of it speaks any more when this returns.
+    runtime.shutdown_timeout(Duration::from_secs(60));
+    let acknowledged = log.acknowledged.lock().expect("no panic").clone();
+    drop(host);
+
+    world.store.set_faults(Faults::default());
+    let elsewhere = directory();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let there = runtime.block_on(async {
+        entries(&Volume::open(world.opening(epoch, elsewhere.path())).await.expect("opens")).await
+    });
+    // Without a word of danger all that was acknowledged before it is safe.
+    let safe_before = asked - unreplicated.unwrap_or_default();
+    let kept = there.saturating_sub(first) as usize;
+    let lost = acknowledged.get(kept..).unwrap_or_default();
+    let age = lost.first().map_or(Duration::ZERO, |when| asked.saturating_duration_since(*when));
+    if let Some(oldest) = lost.first() {
+        assert!(
+            *oldest >= safe_before,
+            "an entry {age:?} old is lost, and {unreplicated:?} had been said to be unsafe"
+        );
+    }
+    ((there, lost.len() as u64), age)
+}
