@@ -355,7 +355,7 @@ mod tests {
                 prop_assert_eq!(clone.extents().copied().collect::<Vec<_>>(), extents);
             }
             let used: std::collections::BTreeMap<_, u32> =
-                model.iter().flatten().fold(Default::default(), |mut used, (id, ..)| {
+                model.iter().flatten().fold(std::collections::BTreeMap::new(), |mut used, (id, ..)| {
                     *used.entry(*id).or_default() += 1;
                     used
                 });

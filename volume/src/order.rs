@@ -100,7 +100,9 @@ mod tests {
 
     fn noted(reads: &[Range<u32>]) -> Vec<Range<u32>> {
         let mut runs = Vec::new();
-        reads.iter().for_each(|read| note(&mut runs, read));
+        for read in reads {
+            note(&mut runs, read);
+        }
         runs
     }
 

@@ -79,7 +79,6 @@ impl World {
             tenant: TenantId::random(),
             volume: VolumeId::random(),
             head_of: None,
-            lineage: 0,
             key: DataKey::random(),
             store: Arc::new(Faulty::new(objects, seed, Faults::default())),
             size_bytes: blocks * BLOCK_BYTES,
