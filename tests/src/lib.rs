@@ -122,16 +122,25 @@ impl Stack {
         self.burrow_with_input(arguments, None).await
     }
 
-    pub async fn burrow_with_input(&self, arguments: &[&str], input: Option<&[u8]>) -> Output {
-        let mut child = Command::new(burrow())
+    /// A client command, as the owner, ready to be started; it dies with its handle.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(burrow());
+        command
             .args(arguments)
             .env("BURROW_URL", &self.url)
             .env("BURROW_TOKEN", &self.token)
             .env("XDG_CONFIG_HOME", self.configuration.path())
-            .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
+            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .kill_on_drop(true)
+            .kill_on_drop(true);
+        command
+    }
+
+    pub async fn burrow_with_input(&self, arguments: &[&str], input: Option<&[u8]>) -> Output {
+        let mut child = self
+            .command(arguments)
+            .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
             .spawn()
             .expect("the executable starts");
         let writing = child.stdin.take().zip(input);
