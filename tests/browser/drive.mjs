@@ -304,6 +304,44 @@ await step("a stop saves the home, a start brings it back", async () => {
   assert.equal(await content(ada, workspace, "app.py"), before);
 });
 
+// The fake runtime's homes are archives: only a machine's home has a past that can be read.
+if (process.env.BURROW_RUNTIME === "microvm") {
+  const then = "# as it was\n";
+  await step("the home's past: kept, looked at, compared, a file brought back", async () => {
+    await ada.locator(".xterm-helper-textarea").first().focus();
+    await type(ada, `printf '${then.replace("\n", "\\n")}' > ~/past.txt; sync`);
+    await onDisk(ada, workspace, "past.txt", then);
+    await ada.getByRole("link", { name: /^Safe up to/ }).click();
+    await ada.getByRole("slider", { name: "Time" }).waitFor();
+    await ada.getByRole("button", { name: "Take a snapshot now" }).click();
+    const tree = ada.getByRole("tree", { name: "Files of the home as it was" });
+    await tree.getByRole("treeitem", { name: "past.txt" }).waitFor();
+    const changed = await ada.evaluate(async ([id]) => {
+      const path = `/api/v1/workspaces/${id}/agent/files/content?path=past.txt`;
+      return (await fetch(path, { method: "PUT", body: "# another\n" })).ok;
+    }, [workspace]);
+    assert.ok(changed, "the file is written anew");
+    await tree.getByRole("treeitem", { name: "past.txt" }).click();
+    await ada.locator(".past-file .cm-content").filter({ hasText: "# as it was" }).waitFor();
+    await picture(ada, "history");
+    await ada.getByRole("button", { name: /^Restore/ }).filter({ hasText: "this file" }).click();
+    await onDisk(ada, workspace, "past.txt", then);
+  });
+
+  await step("a fork from the past is a workspace of its own", async () => {
+    await ada.getByRole("button", { name: "Fork from here…" }).click();
+    const dialog = ada.getByRole("dialog");
+    await dialog.getByLabel("Name").fill("demo-then");
+    await picture(ada, "fork", { narrow: false });
+    await dialog.getByRole("button", { name: /^Fork/ }).click();
+    await ada.getByRole("tree", { name: "Files of the home" }).waitFor();
+    await treeItem(ada, "past.txt").waitFor();
+    const fork = ada.url().match(/workspaces\/([0-9a-f-]{36})/)[1];
+    assert.notEqual(fork, workspace);
+    assert.equal(await content(ada, fork, "past.txt"), then);
+  });
+}
+
 await step("a class: a roster with a bad row, all started, one watched", async () => {
   await ada.goto(`${origin}/classes`);
   await ada.getByRole("button", { name: "Create a class" }).click();
