@@ -31,6 +31,7 @@ mod reader;
 mod readers;
 mod room;
 mod seal;
+pub mod simulation;
 mod snapshot;
 pub mod store;
 mod volume;

@@ -117,12 +117,17 @@ fn check() -> Result<()> {
 
 fn bench(arguments: &[String]) -> Result<()> {
     packages::install(packages::UP)?;
-    packages::install(packages::TEST)?;
-    node::ensure()?;
-    build::web()?;
-    build::executable(build::Profile::Release)?;
-    build::agent(build::Profile::Release)?;
-    build::image(build::Profile::Release)?;
+    packages::install(packages::BENCH)?;
+    // Rows about the volume alone need no machine and no page.
+    let words: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with("--")).collect();
+    if words.is_empty() || words.iter().any(|word| *word != "volume") {
+        packages::install(packages::TEST)?;
+        node::ensure()?;
+        build::web()?;
+        build::executable(build::Profile::Release)?;
+        build::agent(build::Profile::Release)?;
+        build::image(build::Profile::Release)?;
+    }
     run::run(
         run::cargo()
             .args(["run", "--release", "--quiet", "-p", "burrow-tests", "--bin", "bench", "--"])

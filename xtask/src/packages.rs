@@ -60,6 +60,14 @@ pub const TEST: &[Package] = &[
     package("jq", "jq", "reads JSON in tests"),
 ];
 
+/// What the benchmarks need besides: peers, and what asks both sides.
+pub const BENCH: &[Package] = &[
+    package("restic", "restic", "what homes are measured against"),
+    package("fio", "fio", "asks the home's export and qemu-nbd the same"),
+    package("qemu-utils", "qemu-nbd", "what the home's export is measured against"),
+    package("e2fsprogs", "debugfs", "makes the home that is measured, and changes it"),
+];
+
 impl Package {
     /// What builds the web app.
     pub const NODE: &'static [Self] = &[

@@ -5,7 +5,7 @@ use std::path::Path;
 use burrow_tests::Stack;
 use serde_json::Value;
 
-use super::{Row, directory, id_of, stack};
+use super::{Goal, Row, directory, id_of, stack};
 
 /// Random, so that no compression flatters.
 const WRITTEN_MIB: f64 = 64.0;
@@ -30,21 +30,21 @@ pub async fn measure() -> Vec<Row> {
             what: "snapshot: bytes uploaded ÷ bytes changed",
             detail: format!("{sent:.1} MiB ÷ {WRITTEN_MIB} MiB of random data in one file"),
             value: sent / WRITTEN_MIB,
-            goal: 1.1,
+            goal: Goal::AtMost(1.1),
             unit: "×",
         },
         Row {
             what: "memory of a runner without its VMM",
             detail: "resident, a machine running".to_owned(),
             value: runner,
-            goal: 30.0,
+            goal: Goal::AtMost(30.0),
             unit: "MiB",
         },
         Row {
             what: "memory of controller and gateway, idle",
             detail: "resident, one process".to_owned(),
             value: controller,
-            goal: 120.0,
+            goal: Goal::AtMost(120.0),
             unit: "MiB",
         },
     ]

@@ -8,6 +8,7 @@ use serde_json::Value;
 pub mod echo;
 pub mod footprint;
 pub mod start;
+pub mod volume;
 
 /// One measurement beside its goal.
 pub struct Row {
@@ -15,24 +16,41 @@ pub struct Row {
     /// What it was measured against, in words, with the plain figures.
     pub detail: String,
     pub value: f64,
-    pub goal: f64,
+    pub goal: Goal,
     pub unit: &'static str,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Goal {
+    AtMost(f64),
+    AtLeast(f64),
+    /// Told, and not judged.
+    None,
 }
 
 impl Row {
     pub fn is_met(&self) -> bool {
-        self.value <= self.goal
+        match self.goal {
+            Goal::AtMost(most) => self.value <= most,
+            Goal::AtLeast(least) => self.value >= least,
+            Goal::None => true,
+        }
     }
 }
 
 pub fn print(rows: &[Row]) {
-    println!("\n{:44} {:>9} {:>9}        how", "measured", "value", "goal");
+    println!("\n{:44} {:>9} {:>10}       how", "measured", "value", "goal");
     for row in rows {
-        let verdict = if row.is_met() { "ok" } else { "MISS" };
-        println!(
-            "{:44} {:>5.2} {:3} ≤{:>4.1} {:3}  {verdict:4}  {}",
-            row.what, row.value, row.unit, row.goal, row.unit, row.detail
-        );
+        let (goal, verdict) = match row.goal {
+            Goal::AtMost(most) => {
+                (format!("≤ {most} {}", row.unit), if row.is_met() { "ok" } else { "MISS" })
+            }
+            Goal::AtLeast(least) => {
+                (format!("≥ {least} {}", row.unit), if row.is_met() { "ok" } else { "MISS" })
+            }
+            Goal::None => (String::new(), ""),
+        };
+        println!("{:44} {:>6.3} {:3} {goal:>9}  {verdict:4}  {}", row.what, row.value, row.unit, row.detail);
     }
 }
 

@@ -14,7 +14,7 @@ use protocol::{
 };
 use tokio::{io::AsyncReadExt as _, time::timeout};
 
-use super::{Row, directory, id_of, median, stack};
+use super::{Goal, Row, directory, id_of, median, stack};
 
 /// Alternating, so that both see the same moods of the host.
 const ROUNDS: usize = 5;
@@ -44,7 +44,7 @@ pub async fn measure() -> Row {
         what: "start to first prompt ÷ bare boot to /init",
         detail: format!("cold, median of {ROUNDS}: {ours:.2?} ÷ {theirs:.2?}"),
         value: ours.as_secs_f64() / theirs.as_secs_f64(),
-        goal: GOAL,
+        goal: Goal::AtMost(GOAL),
         unit: "×",
     }
 }

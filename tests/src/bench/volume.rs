@@ -1,0 +1,574 @@
+//! The home's way to the store beside restic, and its way to the guest beside `qemu-nbd`: the same gibibyte, the same one per cent.
+//! On a memory file system, since disks have moods.
+
+mod disk;
+mod home;
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use ::volume::{
+    DataKey, ObjectStore, Opening, Snapshot, Volume, simulation,
+    store::{DirectoryStore, Faults, Faulty},
+};
+use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use protocol::{Epoch, ManifestId, TenantId, VolumeId};
+
+use super::{Goal, Row};
+use home::{BLOCK, Home};
+
+/// The first argument of this program when it is a part of a measurement, with memory and processor time of its own.
+pub const CHILD: &str = "in-a-process-of-its-own";
+const KEY: &str = "11223344556677889900aabbccddeeff11223344556677889900aabbccddeeff";
+const RESTIC_PASSWORD: &str = "burrow";
+/// One piece of what is read or written from end to end.
+const PIECE: u64 = 1 << 20;
+/// Pieces in flight of a full restore.
+const PIECES_AT_ONCE: usize = 4;
+/// A session's changes leave in so many snapshots.
+const SESSION_SNAPSHOTS: usize = 40;
+const FORK_ROUNDS: usize = 9;
+const HUGE_BYTES: u64 = 100 << 30;
+const MIB: f64 = 1024.0 * 1024.0;
+
+/// The ids that all openings of one measurement share.
+struct World {
+    tenant: TenantId,
+    volume: VolumeId,
+    directory: PathBuf,
+    size_bytes: u64,
+}
+
+impl World {
+    fn new(directory: &Path, size_bytes: u64) -> Self {
+        let id = "0190b6c4-7d5e-7e3a-8a51-3f2f0a1b2c3d".parse().expect("an id");
+        Self { tenant: TenantId(id), volume: VolumeId(id), directory: directory.to_owned(), size_bytes }
+    }
+
+    fn opening(&self, cache: &str, head: Option<ManifestId>, store: Arc<dyn ObjectStore>) -> Opening {
+        Opening {
+            tenant: self.tenant,
+            volume: self.volume,
+            size_bytes: self.size_bytes,
+            epoch: Epoch(1),
+            head,
+            head_of: None,
+            cache: self.directory.join(cache),
+            key: DataKey::from_hex(KEY).expect("a key"),
+            store,
+        }
+    }
+
+    async fn open(&self, cache: &str, head: Option<ManifestId>, store: Arc<dyn ObjectStore>) -> Volume {
+        Volume::open(self.opening(cache, head, store)).await.expect("opens")
+    }
+
+    fn remove(&self, cache: &str) {
+        std::fs::remove_dir_all(self.directory.join(cache)).expect("removed");
+    }
+}
+
+async fn store(directory: &Path) -> Arc<dyn ObjectStore> {
+    Arc::new(DirectoryStore::open(directory.join("objects")).await.expect("a store"))
+}
+
+pub async fn measure(quick: bool) -> Vec<Row> {
+    let memory = Path::new("/dev/shm");
+    let place = tempfile::Builder::new().prefix("bench").tempdir_in(memory).expect("a directory");
+    let mut rows = Vec::new();
+    eprintln!("load before: {}", load());
+    rows.extend(disk::measure(place.path(), quick).await);
+    eprintln!("load after the export: {}", load());
+    rows.extend(homes(place.path(), quick).await);
+    rows.push(fork(place.path()).await);
+    rows.push(maps(place.path()));
+    eprintln!("load after: {}", load());
+    rows
+}
+
+fn load() -> String {
+    std::fs::read_to_string("/proc/loadavg").unwrap_or_default().trim().to_owned()
+}
+
+/// The GiB with its one per cent, beside restic.
+async fn homes(place: &Path, quick: bool) -> Vec<Row> {
+    let home = Home::make(place, if quick { 128 } else { 1024 });
+    let mib = home.bytes as f64 / MIB;
+    eprintln!("{} files of {mib:.0} MiB together", home.files);
+    let size_bytes = std::fs::metadata(&home.image).expect("made").len();
+    let world = World::new(&place.join("ours"), size_bytes);
+    let restic = Restic::new(place);
+
+    // The first copy: both read what is there and store it whole.
+    let objects = store(&world.directory).await;
+    let volume = world.open("cache", None, objects.clone()).await;
+    copy_in(&volume, &home.image).await;
+    volume.close().await.expect("closes");
+    drop(volume);
+    let first = first_upload(&world);
+    let first_restic = restic.backup(&home.tree);
+    let first_restic_bytes = restic.bytes();
+
+    // One per cent: written through the volume while the guest goes on writing.
+    let counted = Arc::new(Faulty::new(objects.clone(), 1, Faults::default()));
+    let volume = world.open("cache", Some(first.manifest), counted.clone()).await;
+    let differing = home.differing();
+    let changed: u64 = differing.iter().map(|(_, run)| run.len() as u64).sum();
+    for (offset, run) in &differing {
+        volume.write(*offset, run.clone().into()).await.expect("writes");
+    }
+    volume.flush().await.expect("flushes");
+    let begun = Instant::now();
+    let increment = volume.snapshot(|_| ()).await.expect("stored");
+    let increment_time = begun.elapsed();
+    volume.committed(increment.manifest).await.expect("known");
+    home.change_tree();
+    let increment_restic = restic.backup(&home.tree);
+    let increment_restic_bytes = restic.bytes() - first_restic_bytes;
+
+    // Nothing changed.
+    let (calls, bytes) = (counted.calls(), counted.bytes_put());
+    let begun = Instant::now();
+    volume.snapshot(|_| ()).await.expect("nothing to store");
+    let nothing_time = begun.elapsed();
+    let nothing_restic = restic.backup(&home.tree);
+    let nothing = (counted.calls() - calls) + (counted.bytes_put() - bytes);
+    let (held, held_else) = holds(&volume, &differing).await;
+    drop(volume);
+
+    // Everything back, with an empty cache.
+    let (restored, restored_restic) = restore(&world, increment.manifest, &objects, &restic, &home).await;
+    let session = session(&world, first.manifest, &objects, &differing).await;
+
+    let seconds = |time: Duration| time.as_secs_f64();
+    let mut rows = vec![
+        Row {
+            what: "1 % changed: uploaded ÷ restic",
+            detail: format!(
+                "{:.2} ÷ {:.2} MiB; {:.2} MiB of blocks differ",
+                increment.uploaded_bytes as f64 / MIB,
+                increment_restic_bytes as f64 / MIB,
+                changed as f64 / MIB
+            ),
+            value: increment.uploaded_bytes as f64 / increment_restic_bytes as f64,
+            goal: Goal::AtMost(0.25),
+            unit: "×",
+        },
+        ratio("1 % changed: time ÷ restic", increment_time, increment_restic, 0.2, String::new()),
+        Row {
+            what: "longest hold of a write, a snapshot running",
+            detail: format!("4 KiB on 4 KiB without a pause; {:.1} ms without one", seconds(held_else) * 1e3),
+            value: seconds(held) * 1e3,
+            goal: Goal::AtMost(20.0),
+            unit: "ms",
+        },
+        ratio(
+            "first upload: time ÷ restic",
+            first.time,
+            first_restic,
+            0.5,
+            format!(
+                "; {:.0} ÷ {:.0} MiB stored",
+                first.uploaded_bytes as f64 / MIB,
+                first_restic_bytes as f64 / MIB
+            ),
+        ),
+        Row {
+            what: "first upload: peak memory",
+            detail: "resident, a process that does nothing else".to_owned(),
+            value: first.peak_mib,
+            goal: Goal::AtMost(64.0),
+            unit: "MiB",
+        },
+        ratio("full restore: time ÷ restic", restored, restored_restic, 0.7, String::new()),
+        session,
+        Row {
+            what: "nothing changed: requests and bytes",
+            detail: format!("{nothing_time:.1?}, restic {nothing_restic:.2?}"),
+            value: nothing as f64,
+            goal: Goal::AtMost(0.0),
+            unit: "",
+        },
+    ];
+    rows.push(processor_time(&home, first.processor, first.changed_bytes));
+    rows
+}
+
+fn ratio(what: &'static str, ours: Duration, theirs: Duration, goal: f64, more: String) -> Row {
+    Row {
+        what,
+        detail: format!("{ours:.2?} ÷ {theirs:.2?}{more}"),
+        value: ours.as_secs_f64() / theirs.as_secs_f64(),
+        goal: Goal::AtMost(goal),
+        unit: "×",
+    }
+}
+
+/// Writes what is not zero.
+async fn copy_in(volume: &Volume, image: &Path) {
+    let content = Bytes::from(std::fs::read(image).expect("readable"));
+    let size = content.len() as u64;
+    for offset in (0..size).step_by(PIECE as usize) {
+        let piece = content.slice(offset as usize..size.min(offset + PIECE) as usize);
+        if piece.iter().any(|byte| *byte != 0) {
+            volume.write(offset, piece).await.expect("writes");
+        }
+    }
+}
+
+/// What the child tells of its upload.
+struct FirstUpload {
+    manifest: ManifestId,
+    time: Duration,
+    peak_mib: f64,
+    processor: Duration,
+    uploaded_bytes: u64,
+    changed_bytes: u64,
+}
+
+fn first_upload(world: &World) -> FirstUpload {
+    let said =
+        this_program(&["upload", &world.directory.display().to_string(), &world.size_bytes.to_string()]);
+    let number = |name: &str| said[name].parse::<f64>().expect("a number");
+    FirstUpload {
+        manifest: said["manifest"].parse().expect("a name"),
+        time: Duration::from_secs_f64(number("seconds")),
+        peak_mib: number("peak_mib"),
+        processor: Duration::from_secs_f64(number("processor")),
+        uploaded_bytes: number("uploaded") as u64,
+        changed_bytes: number("changed") as u64,
+    }
+}
+
+/// This program as a child; the `name value` lines that it says.
+fn this_program(arguments: &[&str]) -> HashMap<String, String> {
+    let program = std::env::current_exe().expect("this program");
+    let output = Command::new(program).arg(CHILD).args(arguments).output().expect("it starts");
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8(output.stdout).expect("text");
+    let pairs = said.lines().filter_map(|line| line.split_once(' '));
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// The child's side.
+pub async fn child(arguments: &[String]) {
+    match arguments {
+        [what, directory, size_bytes] if what == "upload" => {
+            upload(Path::new(directory), size_bytes.parse().expect("a size")).await;
+        }
+        [what, directory] if what == "store-dense" => store_dense(Path::new(directory)).await,
+        [what, directory, head] if what == "maps" => {
+            hold_maps(Path::new(directory), head.parse().expect("a name")).await;
+        }
+        _ => panic!("{arguments:?}"),
+    }
+}
+
+async fn upload(directory: &Path, size_bytes: u64) {
+    let world = World::new(directory, size_bytes);
+    let volume = world.open("cache", None, store(directory).await).await;
+    let (begun, processor) = (Instant::now(), processor_seconds());
+    let snapshot = volume.snapshot(|_| ()).await.expect("stored");
+    let (time, processor) = (begun.elapsed(), processor_seconds() - processor);
+    println!("manifest {}", snapshot.manifest);
+    println!("seconds {}", time.as_secs_f64());
+    println!("peak_mib {}", own_mib("VmHWM:"));
+    println!("processor {processor}");
+    println!("uploaded {}", snapshot.uploaded_bytes);
+    println!("changed {}", snapshot.changed_bytes);
+    volume.close().await.expect("closes");
+}
+
+fn own_mib(line: &str) -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("it is there");
+    let rest = status.lines().find_map(|text| text.strip_prefix(line)).expect("a size");
+    rest.trim().trim_end_matches("kB").trim().parse::<f64>().expect("a number") / 1024.0
+}
+
+/// Of all threads of this process, in user and system together.
+fn processor_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("it is there");
+    let fields: Vec<&str> = stat.rsplit(") ").next().expect("fields").split(' ').collect();
+    let ticks = |index: usize| fields[index].parse::<f64>().expect("a number");
+    // Linux counts these in hundredths for everyone to see.
+    (ticks(11) + ticks(12)) / 100.0
+}
+
+/// The longest that a small write took while snapshots of the change were taken, and while none was.
+async fn holds(volume: &Volume, differing: &[(u64, Vec<u8>)]) -> (Duration, Duration) {
+    let quiet = Arc::new(AtomicBool::new(false));
+    let stop = quiet.clone();
+    let watched = watch(volume.clone(), stop);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    quiet.store(true, Ordering::Relaxed);
+    let without = watched.await.expect("no panic");
+    let mut longest = Vec::new();
+    for _ in 0..5 {
+        for (offset, run) in differing {
+            volume.write(*offset, run.clone().into()).await.expect("writes");
+        }
+        let quiet = Arc::new(AtomicBool::new(false));
+        let watched = watch(volume.clone(), quiet.clone());
+        let snapshot = volume.snapshot(|_| ()).await.expect("stored");
+        quiet.store(true, Ordering::Relaxed);
+        longest.push(watched.await.expect("no panic"));
+        volume.committed(snapshot.manifest).await.expect("known");
+    }
+    longest.sort();
+    (longest[longest.len() / 2], without)
+}
+
+fn watch(volume: Volume, stop: Arc<AtomicBool>) -> tokio::task::JoinHandle<Duration> {
+    tokio::spawn(async move {
+        let (mut longest, mut number) = (Duration::ZERO, 0_u64);
+        while !stop.load(Ordering::Relaxed) {
+            let begun = Instant::now();
+            let offset = number * 37 % 1000 * BLOCK as u64;
+            volume.write(offset, vec![number as u8; BLOCK].into()).await.expect("writes");
+            longest = longest.max(begun.elapsed());
+            number += 1;
+            tokio::task::yield_now().await;
+        }
+        longest
+    })
+}
+
+async fn restore(
+    world: &World,
+    head: ManifestId,
+    objects: &Arc<dyn ObjectStore>,
+    restic: &Restic,
+    home: &Home,
+) -> (Duration, Duration) {
+    let begun = Instant::now();
+    let volume = world.open("restored", Some(head), objects.clone()).await;
+    let pieces = (0..world.size_bytes).step_by(PIECE as usize).map(|offset| {
+        let volume = &volume;
+        async move { volume.read(offset, PIECE.min(world.size_bytes - offset)).await }
+    });
+    let read = futures_util::stream::iter(pieces).buffered(PIECES_AT_ONCE).try_for_each(async |_| Ok(()));
+    read.await.expect("reads");
+    let ours = begun.elapsed();
+    // It is the changed image, whatever was written since.
+    let expected = std::fs::read(&home.changed_image).expect("readable");
+    for offset in (0..world.size_bytes).step_by(64 * PIECE as usize) {
+        let found = volume.read(offset, PIECE.min(world.size_bytes - offset)).await.expect("reads");
+        assert!(found == expected[offset as usize..][..found.len()], "at {offset}");
+    }
+    drop(volume);
+    world.remove("restored");
+    (ours, restic.restore())
+}
+
+/// The change, in the order of its blocks, leaving in many snapshots as it does every few seconds.
+async fn session(
+    world: &World,
+    head: ManifestId,
+    objects: &Arc<dyn ObjectStore>,
+    differing: &[(u64, Vec<u8>)],
+) -> Row {
+    let volume = world.open("session", Some(head), objects.clone()).await;
+    let (mut uploaded, mut manifests, mut floor) = (0, 0, 0);
+    for part in differing.chunks(differing.len().div_ceil(SESSION_SNAPSHOTS)) {
+        for (offset, run) in part {
+            let blocks = run.chunks(BLOCK);
+            floor +=
+                blocks.map(|block| zstd::bulk::compress(block, 1).expect("compresses").len()).sum::<usize>();
+            volume.write(*offset, run.clone().into()).await.expect("writes");
+        }
+        let Snapshot { manifest, uploaded_bytes, manifest_bytes, .. } =
+            volume.snapshot(|_| ()).await.expect("stored");
+        volume.committed(manifest).await.expect("known");
+        (uploaded, manifests) = (uploaded + uploaded_bytes, manifests + manifest_bytes);
+    }
+    let packs = (uploaded - manifests) as f64;
+    Row {
+        what: "streamed session: packs ÷ compressed blocks",
+        detail: format!(
+            "{:.2} ÷ {:.2} MiB, and {:.2} MiB of manifests in {SESSION_SNAPSHOTS} snapshots",
+            packs / MIB,
+            floor as f64 / MIB,
+            manifests as f64 / MIB
+        ),
+        value: packs / floor as f64,
+        goal: Goal::AtMost(1.05),
+        unit: "×",
+    }
+}
+
+/// What the first upload's processor time went into: each part is done again by itself over the same blocks.
+fn processor_time(home: &Home, processor: Duration, changed_bytes: u64) -> Row {
+    let image = std::fs::read(&home.image).expect("readable");
+    let stored: Vec<&[u8]> =
+        image.chunks(16 * BLOCK).filter(|frame| frame.iter().any(|byte| *byte != 0)).collect();
+    let timed = |work: &mut dyn FnMut()| {
+        let begun = processor_seconds();
+        work();
+        processor_seconds() - begun
+    };
+    let mut sealed: Vec<Vec<u8>> = Vec::with_capacity(stored.len());
+    let compress = timed(&mut || {
+        sealed.extend(stored.iter().map(|frame| zstd::bulk::compress(frame, 1).expect("compresses")));
+    });
+    let hash = timed(&mut || {
+        for frame in &sealed {
+            let _ = std::hint::black_box(blake3::hash(frame));
+        }
+    });
+    let key = aws_lc_rs::aead::UnboundKey::new(&aws_lc_rs::aead::AES_256_GCM, &[7; 32]).expect("a key");
+    let key = aws_lc_rs::aead::LessSafeKey::new(key);
+    let encrypt = timed(&mut || {
+        for frame in &mut sealed {
+            let nonce = aws_lc_rs::aead::Nonce::assume_unique_for_key([0; 12]);
+            let empty = aws_lc_rs::aead::Aad::empty();
+            let tag = key.seal_in_place_separate_tag(nonce, empty, frame).expect("seals");
+            assert_eq!(tag.as_ref().len(), 16);
+        }
+    });
+    let gib = changed_bytes as f64 / f64::from(1 << 30);
+    let all = processor.as_secs_f64();
+    Row {
+        what: "processor time of a GiB streamed",
+        detail: format!(
+            "compress {:.2}, encrypt {:.2}, copy and the rest {:.2} s; packs are not hashed (it would be {:.2})",
+            compress / gib,
+            encrypt / gib,
+            (all - compress - encrypt) / gib,
+            hash / gib
+        ),
+        value: all / gib,
+        goal: Goal::None,
+        unit: "s",
+    }
+}
+
+/// A fork of a home of a hundred sparse GiB, up to its first byte.
+async fn fork(place: &Path) -> Row {
+    let world = World::new(&place.join("fork"), HUGE_BYTES);
+    let objects = store(&world.directory).await;
+    let origin = world.open("origin", None, objects.clone()).await;
+    for number in 0..2000 {
+        let offset = HUGE_BYTES / 2000 * number / BLOCK as u64 * BLOCK as u64;
+        origin.write(offset, vec![number as u8 + 1; BLOCK].into()).await.expect("writes");
+    }
+    let head = origin.snapshot(|_| ()).await.expect("stored").manifest;
+    let mut times = Vec::new();
+    for round in 0..FORK_ROUNDS {
+        let opening = world.opening(&format!("fork-{round}"), Some(head), objects.clone());
+        let opening = Opening { volume: VolumeId::random(), head_of: Some(world.volume), ..opening };
+        let begun = Instant::now();
+        let volume = Volume::open(opening).await.expect("opens");
+        volume.read(0, BLOCK as u64).await.expect("reads");
+        times.push(begun.elapsed());
+        drop(volume);
+        world.remove(&format!("fork-{round}"));
+    }
+    let median = super::median(&times);
+    Row {
+        what: "fork of a home of 100 sparse GiB",
+        detail: format!("open and read a block, median of {FORK_ROUNDS}"),
+        value: median.as_secs_f64() * 1e3,
+        goal: Goal::AtMost(100.0),
+        unit: "ms",
+    }
+}
+
+/// What an open home of a hundred dense GiB holds in memory.
+fn maps(place: &Path) -> Row {
+    let directory = place.join("maps").display().to_string();
+    let stored = this_program(&["store-dense", &directory]);
+    let said = this_program(&["maps", &directory, &stored["head"]]);
+    let number = |name: &str| said[name].parse::<f64>().expect("a number");
+    Row {
+        what: "memory of an open home of 100 dense GiB",
+        detail: format!("{} MiB at the peak of its opening", number("peak_mib").round()),
+        value: number("mib"),
+        goal: Goal::AtMost(64.0),
+        unit: "MiB",
+    }
+}
+
+/// Stores the manifest, and leaves its opening to a process that has not built it.
+async fn store_dense(directory: &Path) {
+    let world = World::new(directory, HUGE_BYTES);
+    let key = DataKey::from_hex(KEY).expect("a key");
+    let (head, name, object) = simulation::dense_home(&key, world.tenant, world.volume, HUGE_BYTES);
+    store(directory).await.put_if_absent(&name, object).await.expect("stored");
+    println!("head {head}");
+}
+
+async fn hold_maps(directory: &Path, head: ManifestId) {
+    let before = own_mib("VmRSS:");
+    let world = World::new(directory, HUGE_BYTES);
+    let volume = world.open("cache", Some(head), store(directory).await).await;
+    println!("mib {}", own_mib("VmRSS:") - before);
+    println!("peak_mib {}", own_mib("VmHWM:") - before);
+    drop(volume);
+}
+
+/// The peer that copies files.
+struct Restic {
+    repository: PathBuf,
+    cache: PathBuf,
+    target: PathBuf,
+}
+
+impl Restic {
+    fn new(place: &Path) -> Self {
+        let restic = Self {
+            repository: place.join("restic"),
+            cache: place.join("restic-cache"),
+            target: place.join("restic-restored"),
+        };
+        restic.run(&["init"]);
+        restic
+    }
+
+    fn run(&self, arguments: &[&str]) -> Duration {
+        let begun = Instant::now();
+        home::run(
+            Command::new("restic")
+                .args(["--quiet", "--repo"])
+                .arg(&self.repository)
+                .arg("--cache-dir")
+                .arg(&self.cache)
+                .args(arguments)
+                .env("RESTIC_PASSWORD", RESTIC_PASSWORD),
+        );
+        begun.elapsed()
+    }
+
+    fn backup(&self, tree: &Path) -> Duration {
+        self.run(&["backup", &tree.display().to_string()])
+    }
+
+    fn restore(&self) -> Duration {
+        let time = self.run(&["restore", "latest", "--target", &self.target.display().to_string()]);
+        std::fs::remove_dir_all(&self.target).expect("removed");
+        time
+    }
+
+    /// Bytes of all files of the repository.
+    fn bytes(&self) -> u64 {
+        bytes_beneath(&self.repository)
+    }
+}
+
+fn bytes_beneath(directory: &Path) -> u64 {
+    let entries = std::fs::read_dir(directory).expect("readable").flatten();
+    entries
+        .map(|entry| {
+            let metadata = entry.metadata().expect("readable");
+            if metadata.is_dir() { bytes_beneath(&entry.path()) } else { metadata.len() }
+        })
+        .sum()
+}

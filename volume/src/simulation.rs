@@ -1,0 +1,47 @@
+//! Homes that would take hours to write, as their manifest alone: for whoever measures what only their size costs.
+
+use bytes::Bytes;
+use protocol::{Epoch, ManifestId, TenantId, VolumeId};
+
+use crate::{
+    blocks::BLOCK_BYTES,
+    key::DataKey,
+    manifest::{Content, Manifest, manifest_name},
+    map::{BlockMap, Extent, FRAME_BLOCKS_MAX, Frame, Pack, PackId},
+};
+
+/// Blocks in a pack of half-compressible content.
+const PACK_BLOCKS: u32 = 4096;
+const FRAME_BYTES: u32 = 32 << 10;
+
+/// The manifest of a home of which every block is stored: its name, its object's name, and the object.
+pub fn dense_home(
+    key: &DataKey,
+    tenant: TenantId,
+    volume: VolumeId,
+    size_bytes: u64,
+) -> (ManifestId, String, Bytes) {
+    let blocks = (size_bytes / BLOCK_BYTES) as u32;
+    let frame_blocks = u32::from(FRAME_BLOCKS_MAX);
+    let frames = PACK_BLOCKS / frame_blocks;
+    let pack = |number: u32| {
+        let id = PackId(u128::from(number).to_le_bytes());
+        Pack { id, bytes: frames * FRAME_BYTES, blocks: PACK_BLOCKS }
+    };
+    let extent = |start: u32| Extent {
+        start,
+        blocks: frame_blocks.min(blocks - start) as u8,
+        frame: Frame {
+            pack: start / PACK_BLOCKS,
+            offset: start % PACK_BLOCKS / frame_blocks * FRAME_BYTES,
+            length: FRAME_BYTES,
+        },
+        skip: 0,
+    };
+    let extents: Vec<Extent> = (0..blocks).step_by(frame_blocks as usize).map(extent).collect();
+    let map = BlockMap::from_checked((0..blocks.div_ceil(PACK_BLOCKS)).map(pack).collect(), &extents);
+    let content = Content::Whole { parent: None, map };
+    let (id, object) =
+        Manifest { volume, epoch: Epoch(1), size_bytes, order: None, content }.seal(key, tenant);
+    (id, manifest_name(tenant, id), object)
+}
