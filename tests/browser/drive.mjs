@@ -95,6 +95,18 @@ const content = (page, id, path) =>
     },
     [id, path],
   );
+/** Writes a file of the home, as an upload does. */
+const put = async (page, id, path, text) =>
+  assert.ok(
+    await page.evaluate(
+      async ([id, path, body]) => {
+        const address = `/api/v1/workspaces/${id}/agent/files/content?path=${encodeURIComponent(path)}`;
+        return (await fetch(address, { method: "PUT", body })).ok;
+      },
+      [id, path, text],
+    ),
+    `${path} is written`,
+  );
 async function onDisk(page, id, path, expected) {
   const end = Date.now() + patience;
   let found;
@@ -308,19 +320,13 @@ await step("a stop saves the home, a start brings it back", async () => {
 if (process.env.BURROW_RUNTIME === "microvm") {
   const then = "# as it was\n";
   await step("the home's past: kept, looked at, compared, a file brought back", async () => {
-    await ada.locator(".xterm-helper-textarea").first().focus();
-    await type(ada, `printf '${then.replace("\n", "\\n")}' > ~/past.txt; sync`);
-    await onDisk(ada, workspace, "past.txt", then);
+    await put(ada, workspace, "past.txt", then);
     await ada.getByRole("link", { name: /^Safe up to/ }).click();
     await ada.getByRole("slider", { name: "Time" }).waitFor();
     await ada.getByRole("button", { name: "Take a snapshot now" }).click();
     const tree = ada.getByRole("tree", { name: "Files of the home as it was" });
     await tree.getByRole("treeitem", { name: "past.txt" }).waitFor();
-    const changed = await ada.evaluate(async ([id]) => {
-      const path = `/api/v1/workspaces/${id}/agent/files/content?path=past.txt`;
-      return (await fetch(path, { method: "PUT", body: "# another\n" })).ok;
-    }, [workspace]);
-    assert.ok(changed, "the file is written anew");
+    await put(ada, workspace, "past.txt", "# another\n");
     await tree.getByRole("treeitem", { name: "past.txt" }).click();
     await ada.locator(".past-file .cm-content").filter({ hasText: "# as it was" }).waitFor();
     await picture(ada, "history");
