@@ -340,7 +340,8 @@ if (process.env.BURROW_RUNTIME === "microvm") {
     await dialog.getByLabel("Name").fill("demo-then");
     await picture(ada, "fork", { narrow: false });
     await dialog.getByRole("button", { name: /^Fork/ }).click();
-    await ada.getByRole("tree", { name: "Files of the home" }).waitFor();
+    await ada.waitForURL((url) => !url.pathname.includes(workspace));
+    await ada.getByRole("tree", { name: "Files of the home", exact: true }).waitFor();
     await treeItem(ada, "past.txt").waitFor();
     const fork = ada.url().match(/workspaces\/([0-9a-f-]{36})/)[1];
     assert.notEqual(fork, workspace);
