@@ -161,6 +161,10 @@ await step("a terminal is a login shell, in colour and UTF-8", async () => {
   await type(ada, "printf '\\033[31mgr\\303\\274n \\346\\227\\245\\346\\234\\254\\033[0m\\n'");
   await sees(ada, "grün 日本");
   assert.ok((await ada.locator(".xterm-rows .xterm-fg-1").count()) > 0, "red is red");
+  await type(ada, "printf '\\033[48;2;10;90;60;38;2;250;250;250m%s-%s\\033[0m\\n' true colour");
+  const coloured = ada.locator(".xterm-rows span").filter({ hasText: /^true-colour$/ }).first();
+  await coloured.waitFor();
+  assert.equal(await coloured.evaluate((span) => getComputedStyle(span).backgroundColor), "rgb(10, 90, 60)");
   await type(ada, "echo begun-$((1+2)); sleep 1000");
   await sees(ada, "begun-3");
   await ada.keyboard.press("Control+c");
@@ -171,12 +175,19 @@ await step("a terminal is a login shell, in colour and UTF-8", async () => {
 });
 
 await step("the page loaded again shows the same shell with its output", async () => {
-  await type(ada, "KEPT=here-it-is");
+  // A page that goes takes what is on its way with it: the shell's word is waited for.
+  await type(ada, "KEPT=here-it-is; echo kept-$((2+2))");
+  await sees(ada, "kept-4");
   await ada.reload();
-  await sees(ada, "answer-42");
+  await sees(ada, "kept-4");
   await ada.locator(".xterm-helper-textarea").first().focus();
   await type(ada, "echo $KEPT-still");
   await sees(ada, "here-it-is-still");
+  const cut = await ada.evaluate(() => {
+    const bottom = (selector) => document.querySelector(selector).getBoundingClientRect().bottom;
+    return bottom(".xterm-rows") - bottom(".terminal-place");
+  });
+  assert.ok(cut <= 0, `the last line is whole: ${cut} px are not`);
 });
 
 await step("a second terminal is another shell", async () => {

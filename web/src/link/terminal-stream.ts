@@ -47,6 +47,8 @@ export class TerminalStream {
   private greeted = false;
   private over = false;
   private size: Size | null = null;
+  /** A size that could not be sent: the connection was being made, for another one. */
+  private unsent: Size | null = null;
   private readonly link: Link;
 
   constructor(
@@ -107,7 +109,7 @@ export class TerminalStream {
     if (this.options.readOnly) return;
     if (this.size && this.size.cols === size.cols && this.size.rows === size.rows) return;
     this.size = size;
-    this.link.send(encode({ kind: "resize", size }));
+    this.unsent = this.link.send(encode({ kind: "resize", size })) ? null : size;
   }
 
   private query(): Record<string, string> {
@@ -132,6 +134,7 @@ export class TerminalStream {
       case "info":
         this.size = frame.info.size;
         this.screen.resized(frame.info.size);
+        if (this.unsent) this.resize(this.unsent);
         if (this.greeted) this.accept(frame.info.input);
         else this.resume(frame.info.input);
         return;

@@ -90,6 +90,22 @@ describe("a stream", () => {
     sizes = [];
   });
 
+  it("does not lose a size that is wanted while it connects", () => {
+    const stream = new TerminalStream(
+      { client: "me", url: () => "ws://x/", readOnly: false },
+      screen,
+      environment,
+    );
+    stream.start({ cols: 80, rows: 24 });
+    stream.resize({ cols: 80, rows: 20 });
+    environment.last.accept();
+    environment.last.say(info(0, 0));
+    expect(sent(1).map((one) => [...one])).toEqual([[1, 0, 80, 0, 20]]);
+    environment.last.say(info(0, 0, { cols: 80, rows: 20 }));
+    expect(sizes.at(-1)).toEqual({ cols: 80, rows: 20 });
+    expect(sent(1)).toHaveLength(1);
+  });
+
   it("asks for the screen first, and after a break for what it lacks", () => {
     stream();
     expect(query()).toEqual({ client: "me", cols: "80", rows: "24" });

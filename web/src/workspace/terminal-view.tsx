@@ -12,7 +12,7 @@ import { wakeOnReturn, type LinkState } from "../link/socket";
 import { TerminalStream } from "../link/terminal-stream";
 import { useDark } from "../ui/theme";
 import { toast } from "../ui/toasts";
-import { terminalDocument } from "./xterm-document";
+import { allowTerminalStyles } from "./xterm-styles";
 
 const SCROLLBACK_LINES = 10_000;
 /** A row of typing into nothing says so once, not for each key. */
@@ -106,10 +106,10 @@ export function TerminalView(props: Props) {
   useEffect(() => {
     const element = place.current;
     if (!element) return;
+    allowTerminalStyles();
     const mono = getComputedStyle(document.documentElement).getPropertyValue("--mono");
     const terminal = new Terminal({
       allowProposedApi: true,
-      documentOverride: terminalDocument(),
       fontFamily: "monospace",
       fontSize: 13,
       lineHeight: 1.2,
