@@ -78,8 +78,10 @@ async fn a_home_has_a_past_that_is_read_forked_and_brought_back() {
     assert_eq!(stack.sh("demo", "cat gone src/file").await, "gone\ntwo\n");
     stack.ok(&["restore", "demo", "--at", "first", "--all", "-y"]).await;
     assert_eq!(stack.sh("demo", "cat gone src/file").await, "gone\none\n");
-    let undo: Value = serde_json::from_str(&stack.ok(&["history", "demo", "-o", "json"]).await).expect("JSON");
-    let undo = undo.as_array().expect("a list").iter().find(|one| one["kind"] == "asked" && one["name"].is_null());
+    let undo: Value =
+        serde_json::from_str(&stack.ok(&["history", "demo", "-o", "json"]).await).expect("JSON");
+    let undo =
+        undo.as_array().expect("a list").iter().find(|one| one["kind"] == "asked" && one["name"].is_null());
     let undo = undo.expect("what it was is kept")["id"].as_str().expect("text").to_owned();
     stack.ok(&["restore", "demo", "--at", &undo, "--all", "-y"]).await;
     assert_eq!(stack.sh("demo", "cat gone src/file").await, "gone\ntwo\n");
@@ -110,13 +112,21 @@ async fn forks_are_not_noticed(stack: &Stack) {
     stack.sh("copy", "test ! -e gone && echo theirs >> src/file").await;
     assert_eq!(stack.sh("demo", "cat src/file").await, "two\n");
     assert_eq!(stack.sh("copy", "cat src/file").await, "two\ntheirs\n");
-    assert_eq!(workspace(stack, "copy").await["forked_from"]["workspace"], workspace(stack, "demo").await["id"]);
+    assert_eq!(
+        workspace(stack, "copy").await["forked_from"]["workspace"],
+        workspace(stack, "demo").await["id"]
+    );
     stack.ok(&["delete", "copy", "-y"]).await;
 }
 
 /// A home without one free block starts, and there is a terminal in it.
 async fn full_home_starts(stack: &Stack) {
-    stack.sh("demo", "fallocate -l $(( $(stat -f -c '%a*%S' ~) )) filler; head -c 1M /dev/zero >> filler; df ~; true").await;
+    stack
+        .sh(
+            "demo",
+            "fallocate -l $(( $(stat -f -c '%a*%S' ~) )) filler; head -c 1M /dev/zero >> filler; df ~; true",
+        )
+        .await;
     stack.ok(&["stop", "demo"]).await;
     stack.ok(&["start", "demo"]).await;
     assert_eq!(stack.sh("demo", "rm filler && cat src/file").await, "two\n");
@@ -146,7 +156,8 @@ async fn what_was_said_to_be_safe_outlives_the_host() {
         acknowledged.push((OffsetDateTime::now_utc(), number));
         // Some snapshots' worth of numbers.
         let (_, now) = stack.get(&format!("/workspaces/{id}")).await;
-        let safe_at = now["safe_at"].as_str().map(|text| OffsetDateTime::parse(text, &Rfc3339).expect("a time"));
+        let safe_at =
+            now["safe_at"].as_str().map(|text| OffsetDateTime::parse(text, &Rfc3339).expect("a time"));
         let safe = |safe_at: &OffsetDateTime| acknowledged.iter().filter(|(at, _)| at < safe_at).count() > 20;
         if let Some(safe_at) = safe_at.filter(safe) {
             break safe_at;

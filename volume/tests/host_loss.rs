@@ -154,7 +154,8 @@ fn lose_a_host(world: &Arc<World>, epoch: u64, first: u64, random: &mut StdRng) 
         entries(&Volume::open(world.opening(epoch, elsewhere.path())).await.expect("opens")).await
     });
     // Without a word of danger all that was acknowledged before it is safe.
-    let safe_before = asked.checked_sub(unreplicated.unwrap_or_default()).expect("the clock is older than the run");
+    let safe_before =
+        asked.checked_sub(unreplicated.unwrap_or_default()).expect("the clock is older than the run");
     let kept = there.saturating_sub(first) as usize;
     let lost = acknowledged.get(kept..).unwrap_or_default();
     let age = lost.first().map_or(Duration::ZERO, |when| asked.saturating_duration_since(*when));
