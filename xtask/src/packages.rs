@@ -53,6 +53,7 @@ pub const TEST: &[Package] = &[
     package("chromium", "chromium", "the browser that tests drive"),
     package("nbdkit", "nbdkit", "an independent NBD server"),
     package("libnbd-bin", "nbdinfo", "independent NBD clients"),
+    package("fio", "fio", "writes to the home's export and checks what it reads"),
     package("openssh-server", "sshd", "what keystrokes are measured against"),
     package("openssh-client", "ssh", "what keystrokes are measured with"),
     package("python3-venv", "python3", "holds moto, an S3 server that is not ours"),
