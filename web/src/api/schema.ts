@@ -569,7 +569,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** A new workspace of the caller's whose home begins as this one's. A running machine goes on. */
-        post: operations["snapshots_create"];
+        post: operations["snapshots_fork"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2609,7 +2609,7 @@ export interface operations {
             };
         };
     };
-    snapshots_create: {
+    snapshots_fork: {
         parameters: {
             query?: never;
             header?: never;
