@@ -30,6 +30,7 @@ impl Exported {
             epoch: Epoch(1),
             head: None,
             head_of: None,
+            lineage: 0,
             cache: directory.path().join("cache"),
             key: DataKey::random(),
             store: Arc::new(MemoryStore::default()),

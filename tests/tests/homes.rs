@@ -11,10 +11,10 @@ use tokio::{
 };
 
 /// A repository of some size, and its clone.
-const CLONE: &str = r#"set -e; cd ~; git init -q origin; cd origin; git config user.email a@b; git config user.name a
+const CLONE: &str = r"set -e; cd ~; git init -q origin; cd origin; git config user.email a@b; git config user.name a
     for commit in 1 2 3 4 5; do for file in $(seq 200); do mkdir -p d$((file % 20))
     seq $((commit * file)) $((commit * file + 500)) > d$((file % 20))/f$file; done; git add .; git commit -qm $commit; done
-    cd ~; git clone -q --no-hardlinks file://$HOME/origin clone; sync"#;
+    cd ~; git clone -q --no-hardlinks file://$HOME/origin clone; sync";
 
 /// Numbers rows and records, and says each once it is promised: the database's commit, the log's fsync.
 const WRITER: &str = r#"

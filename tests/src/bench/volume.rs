@@ -62,6 +62,7 @@ impl World {
             epoch: Epoch(1),
             head,
             head_of: None,
+            lineage: 0,
             cache: self.directory.join(cache),
             key: DataKey::from_hex(KEY).expect("a key"),
             store,

@@ -1,10 +1,6 @@
 //! The home's export beside `qemu-nbd` on a raw file, both on a memory file system, both asked by fio.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Stdio,
-    time::Duration,
-};
+use std::{path::Path, process::Stdio, time::Duration};
 
 use serde_json::Value;
 use tokio::{net::UnixListener, process::Command};
@@ -117,7 +113,7 @@ fn median(figures: &[f64]) -> f64 {
 }
 
 /// Requests a second.
-async fn fio(socket: &PathBuf, arguments: &[&str], direction: &str) -> f64 {
+async fn fio(socket: &Path, arguments: &[&str], direction: &str) -> f64 {
     let output = Command::new("fio")
         .args(["--name=x", "--ioengine=nbd", "--output-format=json", "--norandommap", "--randrepeat=1"])
         .arg(format!("--uri=nbd+unix:///home?socket={}", socket.display()))
