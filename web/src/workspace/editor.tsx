@@ -80,7 +80,7 @@ export function Editor({ workspace, path, shared, active, onCursor, onClose }: P
         (error: unknown) => console.warn("the language cannot be loaded", error),
       );
     if (wasActive.current) {
-      created.focus();
+      takeKeys(created);
       tell.current(cursorOf(created.state));
     }
     return () => {
@@ -94,7 +94,7 @@ export function Editor({ workspace, path, shared, active, onCursor, onClose }: P
   useEffect(() => {
     if (!active || !editor.current) return;
     editor.current.requestMeasure();
-    editor.current.focus();
+    takeKeys(editor.current);
     tell.current(cursorOf(editor.current.state));
   }, [active]);
 
@@ -146,6 +146,11 @@ export function Editor({ workspace, path, shared, active, onCursor, onClose }: P
       <div ref={place} className="editor-place" hidden={view.refused !== null || !text} />
     </div>
   );
+}
+
+/** A click in the tree shows a file and leaves the keys to the tree: a Delete meant for the file must not reach its text. */
+function takeKeys(editor: EditorView): void {
+  if (!document.activeElement?.closest("[role=tree]")) editor.focus();
 }
 
 const downloadable: readonly RefusalReason[] = ["too_large", "not_text"];

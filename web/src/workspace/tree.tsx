@@ -50,6 +50,12 @@ export function FileTree(props: Props) {
     else if (row.entry.kind === "directory") files.toggle(row.path);
     else if (row.entry.kind !== "other") props.onOpen(row.path);
   };
+  /** The keys leave the tree: for the file's text if it is there, else once it has come. */
+  const goToEditor = (row: Row) => {
+    if (row.entry.kind === "directory" || row.entry.kind === "other") return;
+    (document.activeElement as HTMLElement | null)?.blur();
+    document.querySelector<HTMLElement>(".editor:not([hidden]) .cm-content")?.focus();
+  };
   const beginNew = (kind: "file" | "directory", row: Row | null | undefined) => {
     const directory = target(row);
     if (directory) files.toggle(directory, true);
@@ -67,6 +73,7 @@ export function FileTree(props: Props) {
     if (event.key === "Enter" || event.key === " ") {
       event.preventDefault();
       open(current);
+      if (event.key === "Enter") goToEditor(current);
     } else if (event.key === "F2" && writable && current.entry.utf8) {
       event.preventDefault();
       setEditing({ kind: "rename", path: current.path });
@@ -255,7 +262,14 @@ export function FileTree(props: Props) {
       </div>
       {files.failure && <p className="notice bad tree-note">{files.failure}</p>}
       {over === "" && <p className="drop-hint">Drop here: into the home</p>}
-      <ul ref={tree} role="tree" aria-label="Files of the home" className="tree" onKeyDown={onKey}>
+      <ul
+        ref={tree}
+        role="tree"
+        aria-label="Files of the home"
+        className="tree"
+        onKeyDown={onKey}
+        onDoubleClick={() => !editing && current && goToEditor(current)}
+      >
         {newAt?.directory === "" && nameInput(0, "", newAt.kind === "directory" ? "folder" : "file")}
         {rows.map((row, index) => (
           <TreeRow
