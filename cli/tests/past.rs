@@ -332,30 +332,19 @@ fn a_home_grows_and_says_from_what_to_what() {
 #[test]
 fn a_check_that_finds_damage_is_status_1() {
     let check = format!("POST /workspaces/{ID}/check");
-    let damage = |repaired: bool| {
-        json!({"snapshots": 1, "objects": 12, "bytes": 4096, "damaged": [
-            {"object": "packs/ab", "message": "It is cut short.", "repaired": repaired},
-        ]})
-    };
+    let damage = json!({"object": "packs/ab", "message": "It is cut short."});
     let script = Script::default()
         .json("GET /workspaces", json!({"workspaces": [workspace("demo", "terminated", 1)]}))
-        .json(&check, json!({"snapshots": 1, "objects": 12, "bytes": 4096}))
-        .json(&check, damage(false))
-        .json(&check, damage(true));
+        .json(&check, json!({"snapshots": 1, "objects": 12, "bytes": 4096, "damaged": []}))
+        .json(&check, json!({"snapshots": 1, "objects": 12, "bytes": 4096, "damaged": [damage]}));
     let setting = Setting::new(script.clone());
     let (status, _, words) = run(&setting, &["volume", "check", "demo"]);
     assert_eq!(status, Some(0), "{words}");
     assert!(words.contains("demo: 12 objects, 4.0 KiB, all sound"), "{words}");
     let (status, table, words) = run(&setting, &["volume", "check", "demo", "--all"]);
     assert_eq!(status, Some(1));
-    assert!(table.contains("packs/ab") && words.contains("burrow volume check demo --repair"), "{words}");
-    let (status, table, _) = run(&setting, &["volume", "check", "demo", "--repair"]);
-    assert_eq!(status, Some(0));
-    assert!(table.contains("repaired"), "{table}");
-    assert_eq!(
-        script.bodies(&check)[1..],
-        [r#"{"all":true,"repair":false}"#, r#"{"all":false,"repair":true}"#]
-    );
+    assert!(table.contains("packs/ab") && words.contains("burrow history demo"), "{words}");
+    assert_eq!(script.bodies(&check), [r#"{"all":false}"#, r#"{"all":true}"#]);
 }
 
 #[test]
@@ -365,7 +354,8 @@ fn retention_is_shown_and_set_with_care() {
         Script::default().json("GET /retention", present.clone()).json("PUT /retention", present).json(
             "POST /admin/collect",
             json!({
-                "deleted_objects": 3, "deleted_bytes": 1024, "waiting_objects": 2, "waiting_bytes": 10,
+                "objects": 9, "bytes": 4096, "garbage": 5, "garbage_bytes": 1034,
+                "deleted": 3, "deleted_bytes": 1024, "failed": 0,
             }),
         );
     let setting = Setting::new(script.clone());
