@@ -25,7 +25,7 @@ use crate::{
     key::{DataKey, random_bytes},
     map::{BlockMap, Extent, FRAME_BLOCKS_MAX, Frame, Pack, PackId},
     pack::{FRAME_BYTES_MAX, PACK_BLOCKS_MAX, PACK_BYTES_MAX},
-    seal::{FrameError, ObjectCipher},
+    seal::{Compressor, FrameError, ObjectCipher},
 };
 
 /// Largest manifest object: the map of 4 TiB, written in the least favourable order, stays below.
@@ -106,7 +106,7 @@ impl Manifest {
     pub fn seal(&self, key: &DataKey, tenant: TenantId) -> (ManifestId, Bytes) {
         let salt: [u8; SALT_BYTES] = random_bytes();
         let mut object = salt.to_vec();
-        object.extend_from_slice(&cipher(key, tenant, &salt).seal(0, &self.encode()));
+        object.extend_from_slice(&cipher(key, tenant, &salt).seal(0, &self.encode(), &mut Compressor::new()));
         (ManifestId(*blake3::hash(&object).as_bytes()), object.into())
     }
 

@@ -6,7 +6,7 @@ use crate::{
     blocks::BLOCK_BYTES,
     key::{DataKey, random_bytes},
     map::{Extent, FRAME_BLOCKS_MAX, Frame, Pack, PackId},
-    seal::{FRAME_OVERHEAD, FrameError, ObjectCipher},
+    seal::{Compressor, FRAME_OVERHEAD, FrameError, ObjectCipher},
 };
 
 /// Large enough that a store's cost per request does not matter, small enough to hold a few in memory.
@@ -31,6 +31,7 @@ pub fn pack_cipher(key: &DataKey, tenant: TenantId, id: PackId) -> ObjectCipher 
 pub struct PackWriter {
     id: PackId,
     cipher: ObjectCipher,
+    compressor: Compressor,
     bytes: Vec<u8>,
     blocks: u32,
     /// Extents whose `frame.pack` is still 0: the table's index is given when the pack is done.
@@ -47,7 +48,16 @@ pub struct SealedPack {
 impl PackWriter {
     pub fn new(key: &DataKey, tenant: TenantId) -> Self {
         let id = PackId(random_bytes());
-        Self { id, cipher: pack_cipher(key, tenant, id), bytes: Vec::new(), blocks: 0, extents: Vec::new() }
+        Self {
+            id,
+            cipher: pack_cipher(key, tenant, id),
+            compressor: Compressor::new(),
+            // Room for all of it at once: growing by doubling, each pack on its way would hold twice its bytes. What is not
+            // written takes no memory.
+            bytes: Vec::with_capacity(PACK_BYTES_MAX),
+            blocks: 0,
+            extents: Vec::new(),
+        }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -63,7 +73,7 @@ impl PackWriter {
     pub fn add(&mut self, blocks: &[u32], content: &[u8]) {
         debug_assert!(blocks.len() <= usize::from(FRAME_BLOCKS_MAX) && !self.is_full(), "it fits");
         let offset = self.bytes.len() as u64;
-        let sealed = self.cipher.seal(offset, content);
+        let sealed = self.cipher.seal(offset, content, &mut self.compressor);
         let frame = Frame { pack: 0, offset: offset as u32, length: sealed.len() as u32 };
         self.bytes.extend_from_slice(&sealed);
         self.blocks += blocks.len() as u32;
@@ -76,7 +86,8 @@ impl PackWriter {
         }
     }
 
-    pub fn finish(self) -> SealedPack {
+    pub fn finish(mut self) -> SealedPack {
+        self.bytes.shrink_to_fit();
         let pack = Pack { id: self.id, bytes: self.bytes.len() as u32, blocks: self.blocks };
         SealedPack { pack, bytes: self.bytes, extents: self.extents }
     }

@@ -33,6 +33,25 @@ pub struct ObjectCipher {
     name: Vec<u8>,
 }
 
+/// What compresses frame after frame: making one costs as much as a frame.
+pub struct Compressor(zstd::bulk::Compressor<'static>);
+
+impl Compressor {
+    pub fn new() -> Self {
+        Self(zstd::bulk::Compressor::new(ZSTD_LEVEL).expect("the level is one of zstd's"))
+    }
+
+    fn compress(&mut self, content: &[u8]) -> Vec<u8> {
+        let packed = self.0.compress(content).expect("compressing memory into memory does not fail");
+        let (kind, body) =
+            if packed.len() < content.len() { (ZSTD, packed.as_slice()) } else { (STORED, content) };
+        let mut frame = Vec::with_capacity(body.len() + FRAME_OVERHEAD);
+        frame.push(kind);
+        frame.extend_from_slice(body);
+        frame
+    }
+}
+
 impl ObjectCipher {
     /// `kind` keeps packs and manifests apart, `name` one object from the next.
     pub fn new(key: &DataKey, tenant: TenantId, kind: &'static str, name: &[u8]) -> Self {
@@ -46,8 +65,8 @@ impl ObjectCipher {
     }
 
     /// The frame that goes to `offset` of the object.
-    pub fn seal(&self, offset: u64, content: &[u8]) -> Vec<u8> {
-        let mut frame = compress(content);
+    pub fn seal(&self, offset: u64, content: &[u8], compressor: &mut Compressor) -> Vec<u8> {
+        let mut frame = compressor.compress(content);
         let tag = self
             .key
             .seal_in_place_separate_tag(nonce(offset), self.bound_to(offset), &mut frame)
@@ -79,18 +98,7 @@ fn nonce(offset: u64) -> Nonce {
     Nonce::assume_unique_for_key(bytes)
 }
 
-fn compress(content: &[u8]) -> Vec<u8> {
-    let packed =
-        zstd::bulk::compress(content, ZSTD_LEVEL).expect("compressing memory into memory does not fail");
-    let (kind, body) =
-        if packed.len() < content.len() { (ZSTD, packed.as_slice()) } else { (STORED, content) };
-    let mut frame = Vec::with_capacity(body.len() + FRAME_OVERHEAD);
-    frame.push(kind);
-    frame.extend_from_slice(body);
-    frame
-}
-
-/// Reads what [`compress`] made; never more than `content_max` bytes, whatever the frame claims.
+/// Reads what [`Compressor`] made; never more than `content_max` bytes, whatever the frame claims.
 pub fn decompress(frame: &[u8], content_max: usize) -> Result<Vec<u8>, FrameError> {
     match frame.split_first() {
         Some((&STORED, body)) if body.len() <= content_max => Ok(body.to_vec()),
@@ -115,7 +123,7 @@ mod tests {
     #[test]
     fn a_frame_opens_in_its_place_and_nowhere_else() {
         let (key, tenant) = (DataKey::random(), TenantId::random());
-        let frame = cipher(&key, tenant, b"one").seal(7, &[42; 4096]);
+        let frame = cipher(&key, tenant, b"one").seal(7, &[42; 4096], &mut Compressor::new());
         assert!(frame.len() < 100, "equal bytes compress");
         assert_eq!(cipher(&key, tenant, b"one").open(7, &frame, 4096), Ok(vec![42; 4096]));
         let elsewhere = [
@@ -134,7 +142,7 @@ mod tests {
     fn every_altered_byte_is_found() {
         let (key, tenant) = (DataKey::random(), TenantId::random());
         let cipher = cipher(&key, tenant, b"one");
-        let mut frame = cipher.seal(0, b"some content");
+        let mut frame = cipher.seal(0, b"some content", &mut Compressor::new());
         for index in 0..frame.len() {
             frame[index] ^= 0x10;
             assert_eq!(cipher.open(0, &frame, 100), Err(FrameError::DoesNotOpen), "byte {index}");
@@ -146,7 +154,7 @@ mod tests {
 
     #[test]
     fn no_more_than_the_bound_is_unpacked() {
-        let bomb = compress(&vec![0; 1 << 20]);
+        let bomb = Compressor::new().compress(&vec![0; 1 << 20]);
         assert_eq!(decompress(&bomb, 4096), Err(FrameError::Malformed));
         assert_eq!(decompress(&[STORED, 1, 2], 1), Err(FrameError::Malformed));
         assert_eq!(decompress(&[9], 1), Err(FrameError::Malformed));

@@ -29,8 +29,8 @@ use crate::{
     volume::{Shared, Volume, blocking, io_of},
 };
 
-/// Packs on their way at once: with the one being filled 32 MiB of memory.
-const UPLOADS_MAX: usize = 3;
+/// Packs on their way at once: with the one being filled 24 MiB of memory.
+const UPLOADS_MAX: usize = 2;
 /// Blocks copied under one hold of the lock: the guest's writes wait for 256 KiB at most.
 const COPY_BLOCKS: usize = 64;
 /// Blocks copied and sealed in one go on a blocking thread.
