@@ -97,8 +97,8 @@ impl Files {
             }
             return Ok(Some((recovered.present, recovered.dirty)));
         }
-        let newest = log::newest_head(&header, &records);
-        let has_work = replay(newest).is_some_and(|recovered| !recovered.dirty.is_empty());
+        // Also what snapshots hold that nobody committed: whether one was, the log does not tell.
+        let has_work = replay(header.head).is_some_and(|recovered| !recovered.dirty.is_empty());
         self.supersede(has_work)
             .map_err(|source| VolumeError::Cache { what: "put an outdated one aside", source })?;
         Ok(None)

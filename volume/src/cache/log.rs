@@ -330,15 +330,6 @@ pub fn replay(
     Some(recovered)
 }
 
-/// The newest snapshot that the log knows of.
-pub fn newest_head(header: &Header, records: &[(u32, Record)]) -> Option<ManifestId> {
-    let done = records.iter().rev().find_map(|(_, record)| match record {
-        Record::Done(_, manifest) => Some(*manifest),
-        _ => None,
-    });
-    done.or(header.head)
-}
-
 fn durable_through(records: &[(u32, Record)]) -> u32 {
     let through = |(_, record): &(u32, Record)| match record {
         Record::Flush { through, .. } => *through,
