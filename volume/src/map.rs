@@ -187,6 +187,8 @@ impl BlockMap {
 
     /// Puts a run in place of whatever was there.
     pub fn insert(&mut self, extent: Extent) {
+        // Its pack is held meanwhile: what is replaced may be all that the pack had.
+        *self.live(extent.frame) += u32::from(extent.blocks);
         self.remove(extent.range());
         let place = self.starting(extent.start);
         // At the end of the leaf before rather than in front of the next: a map that is written in order grows at its end.
@@ -197,6 +199,12 @@ impl BlockMap {
             place => place,
         };
         self.replace(place, place, &[], vec![extent]);
+        *self.live(extent.frame) -= u32::from(extent.blocks);
+    }
+
+    /// How many of its pack's blocks are named.
+    fn live(&mut self, frame: Frame) -> &mut u32 {
+        &mut Arc::make_mut(&mut self.packs)[frame.pack as usize].live
     }
 
     /// Bytes of all packs that it names.
@@ -365,6 +373,25 @@ mod tests {
             prop_assert_eq!(map.extents().count(), map.extents_len());
             prop_assert!(map.packs.len() <= 60 && map.leaves.iter().all(|leaf| !leaf.is_empty()));
         }
+    }
+
+    #[test]
+    fn a_pack_that_replaces_all_of_itself_keeps_its_place() {
+        let mut map = BlockMap::default();
+        let pack = |id| Pack { id: PackId([id; 16]), bytes: 1 << 20, blocks: 4 };
+        let one = map.add_pack(pack(1));
+        for offset in [0, 100] {
+            map.insert(Extent {
+                start: 5,
+                blocks: 4,
+                frame: Frame { pack: one, offset, length: 9 },
+                skip: 0,
+            });
+        }
+        let other = map.add_pack(pack(2));
+        assert_ne!(one, other);
+        map.remove(0..20);
+        assert_eq!(map.packs().count(), 0);
     }
 
     /// Many leaves, touched at their edges and across them.
