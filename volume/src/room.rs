@@ -46,8 +46,13 @@ impl Volume {
             return Ok(());
         }
         let from = *hand;
+        // Letting go may rewrite the log, and a flush counts on the log that it began with.
+        let gate = shared.flush_gate.clone().lock_owned().await;
         *hand = shared
-            .on_cache(move |_, cache| cache()?.evict(from, EVICT_BLOCKS).map_err(io_of("make room")))
+            .on_cache(move |_, cache| {
+                let _gate = gate;
+                cache()?.evict(from, EVICT_BLOCKS).map_err(io_of("make room"))
+            })
             .await?;
         Ok(())
     }
