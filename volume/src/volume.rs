@@ -1,7 +1,7 @@
 //! The volume as its users see it: a disk whose flush means this machine's disk and whose snapshot means the store.
 //!
-//! Reads go to the cache, and to the store for what is not there yet. All work on files happens on blocking threads under one
-//! short lock; no lock is held across an await.
+//! Reads go to the cache, and to the store for what is not there yet. Work on files happens on blocking threads, but for short
+//! writes, and under one short lock; no lock is held across an await.
 
 use std::{
     fmt, io,
@@ -33,6 +33,8 @@ use crate::{
 
 /// Most bytes that are written under one hold of the lock.
 const WRITE_SLICE_BYTES: usize = 1 << 20;
+/// A write so short takes less time than its way to another thread and back: it goes to the page cache only.
+const WRITE_AT_ONCE_BYTES_MAX: usize = 64 << 10;
 /// Most blocks that are discarded under one hold of the lock.
 const DISCARD_SLICE_BLOCKS: u32 = 1 << 16;
 /// Most bytes of one read or write.
@@ -83,7 +85,7 @@ pub(crate) struct Shared {
     /// Held from a snapshot's cut to its end.
     pub snapshot_gate: Arc<AsyncMutex<()>>,
     /// Held while files are synced and while the log is rewritten.
-    flush_gate: Arc<AsyncMutex<()>>,
+    pub flush_gate: Arc<AsyncMutex<()>>,
     cache: Mutex<Cache>,
     data: Arc<Disk>,
     closed: AtomicBool,
@@ -226,14 +228,17 @@ impl Volume {
     async fn write_slice(&self, offset: u64, slice: Bytes) -> Result<(), VolumeError> {
         let range = touched(offset, slice.len() as u64);
         for _ in 0..ROUNDS_MAX {
-            let bytes = slice.clone();
-            let write = self.shared.on_cache(move |shared, cache| {
-                let mut cache = cache()?;
-                let written = cache.write(offset, &bytes).map_err(io_of("write"))?;
-                shared.note_dirt(&cache);
-                Ok(written)
-            });
-            if write.await? {
+            let written = match self.shared.write_at_once(offset, &slice) {
+                Some(written) => written?,
+                None => {
+                    let bytes = slice.clone();
+                    let write = self
+                        .shared
+                        .on_cache(move |shared, cache| shared.write_to(&mut *cache()?, offset, &bytes));
+                    write.await?
+                }
+            };
+            if written {
                 return Ok(());
             }
             // Blocks written in part need their other part first.
@@ -409,21 +414,36 @@ impl Shared {
         .await
     }
 
+    /// Writes on this thread, if the write is short and nobody else is at the cache; false as [`Cache::write`] says it.
+    fn write_at_once(&self, offset: u64, bytes: &[u8]) -> Option<Result<bool, VolumeError>> {
+        if bytes.len() > WRITE_AT_ONCE_BYTES_MAX {
+            return None;
+        }
+        let mut cache = self.cache.try_lock().ok()?;
+        // Whoever waits for the lock says why nothing is written any more.
+        let is_open = self.failed.get().is_none() && !self.closed.load(Ordering::SeqCst);
+        is_open.then(|| self.write_to(&mut cache, offset, bytes))
+    }
+
+    fn write_to(&self, cache: &mut Cache, offset: u64, bytes: &[u8]) -> Result<bool, VolumeError> {
+        let written = cache.write(offset, bytes).map_err(io_of("write"))?;
+        self.note_dirt(cache);
+        Ok(written)
+    }
+
     pub async fn flush(self: &Arc<Self>) -> Result<(), VolumeError> {
         let gate = self.flush_gate.clone().lock_owned().await;
         self.on_cache(move |shared, cache| {
             let _gate = gate;
-            let Some(begun) = cache()?.begin_flush() else { return Ok(()) };
+            let Some(mut begun) = cache()?.begin_flush() else { return Ok(()) };
             shared.data.sync().map_err(|error| shared.fail(&error))?;
-            let log = {
-                let mut cache = cache()?;
-                cache.record_flush(begun).map_err(|error| shared.fail(&error))?;
-                cache.log_disk()
-            };
-            log.sync().map_err(|error| shared.fail(&error))?;
-            let mut cache = cache()?;
-            cache.end_flush(begun);
+            let log = cache()?.record_flush(&mut begun).map_err(|error| shared.fail(&error))?;
+            if let Some(log) = log {
+                log.sync().map_err(|error| shared.fail(&error))?;
+                cache()?.end_flush(begun);
+            }
             shared.flushed.notify_waiters();
+            let mut cache = cache()?;
             if cache.wants_rewrite() {
                 cache.rewrite_log().map_err(|error| shared.fail(&error))?;
             }

@@ -132,6 +132,8 @@ fn bench(arguments: &[String]) -> Result<()> {
         run::cargo()
             .args(["run", "--release", "--quiet", "-p", "burrow-tests", "--bin", "bench", "--"])
             .args(arguments)
-            .envs(build::environment(build::Profile::Release)),
+            .envs(build::environment(build::Profile::Release))
+            // Each measured server has a data directory of its own; the image is built once.
+            .env("BURROW_IMAGE_CACHE", build::image_cache()),
     )
 }

@@ -70,6 +70,8 @@ pub struct Cache {
     /// Changes so far, and how many of them the last flush covers.
     changes: u64,
     flushed_changes: u64,
+    /// How long the log was when it had nothing to say that was not durable, if it ever was.
+    covered_slots: Option<u32>,
 }
 
 /// The dirty blocks of one instant, on their way to the store.
@@ -98,6 +100,8 @@ pub enum Source {
 pub struct FlushBegun {
     through: u32,
     changes: u64,
+    /// Length of the log with the flush in it, if that covers all that is in it.
+    covers: Option<u32>,
 }
 
 /// A cut, for whoever takes the snapshot: the number says which, to a cache that may have given it up.
@@ -144,15 +148,12 @@ impl Cache {
             committed: head,
             changes: 0,
             flushed_changes: 0,
+            covered_slots: None,
         }
     }
 
     pub fn data(&self) -> Arc<Disk> {
         self.data.clone()
-    }
-
-    pub fn log_disk(&self) -> Arc<Disk> {
-        self.log.disk()
     }
 
     pub fn map(&self) -> Arc<BlockMap> {
@@ -381,7 +382,8 @@ impl Cache {
         Ok((renewed, away))
     }
 
-    /// Lets go of clean blocks from `from` on, so that the disk has room; the store has them. Where it came to.
+    /// Lets go of clean blocks from `from` on, so that the disk has room; the store has them. Where it came to. No flush may be
+    /// under way.
     pub fn evict(&mut self, from: u32, blocks_max: u32) -> io::Result<u32> {
         // An older head that the log rests on, or that a commit is open about, might miss them.
         if !self.rests_on_one() {
@@ -527,6 +529,7 @@ impl Cache {
         self.header.head = self.committed;
         self.log = self.files.replace_log(&self.header, &self.present, &self.dirty)?;
         self.log_bytes_then = self.log.bytes();
+        self.covered_slots = None;
         self.flushed_changes = self.changes;
         Ok(())
     }
@@ -534,18 +537,28 @@ impl Cache {
     /// What a flush has to cover; nothing if all is durable. The data file is to be synced next, without the lock.
     pub fn begin_flush(&self) -> Option<FlushBegun> {
         let all_is_durable = self.changes == self.flushed_changes;
-        (!all_is_durable).then(|| FlushBegun { through: self.log.slots(), changes: self.changes })
+        let begun = FlushBegun { through: self.log.slots(), changes: self.changes, covers: None };
+        (!all_is_durable).then_some(begun)
     }
 
-    /// The data file has been synced: the log is to be synced next, without the lock.
-    pub fn record_flush(&mut self, begun: FlushBegun) -> io::Result<()> {
-        self.log.append_flush(begun.through)?;
+    /// The data file has been synced: the log, if it is returned, is to be synced next, without the lock. Where blocks were
+    /// dirty already when they were written, the log has nothing new to say.
+    pub fn record_flush(&mut self, begun: &mut FlushBegun) -> io::Result<Option<Arc<Disk>>> {
+        if self.covered_slots != Some(begun.through) {
+            let is_all = self.log.slots() == begun.through;
+            self.log.append_flush(begun.through)?;
+            begun.covers = is_all.then(|| self.log.slots());
+            self.flushed_changes = begun.changes;
+            return Ok(Some(self.log.disk()));
+        }
         self.flushed_changes = begun.changes;
-        Ok(())
+        Ok(None)
     }
 
+    /// The log has been synced.
     pub fn end_flush(&mut self, begun: FlushBegun) {
         self.log.acknowledge(begun.through);
+        self.covered_slots = begun.covers;
     }
 
     /// Syncs everything and says so in the log.
