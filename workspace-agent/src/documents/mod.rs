@@ -148,22 +148,25 @@ impl Disk {
 impl Watched {
     /// Stops watching for documents that have ended: nobody else holds their notifiers.
     fn forget_the_closed(&mut self) {
-        let mut files = lock(&self.files);
-        let closed: Vec<PathBuf> = files
-            .iter()
-            .filter(|(_, notify)| Arc::strong_count(notify) == 1)
-            .map(|(file, _)| file.clone())
-            .collect();
-        for file in closed {
-            files.remove(&file);
-            let Some(directory) = file.parent() else { continue };
-            if !files.keys().any(|other| other.parent() == Some(directory))
-                && let Some(watcher) = self.watcher.as_mut()
-            {
-                let _ = watcher.unwatch(directory);
+        let idle = idle_directories(&mut lock(&self.files));
+        // Without the lock: the watcher answers only after it has told of what came before, and that takes the lock.
+        for directory in idle {
+            if let Some(watcher) = self.watcher.as_mut() {
+                let _ = watcher.unwatch(&directory);
             }
         }
     }
+}
+
+/// Removes the files of documents that have ended; the directories that no other file needs watched.
+fn idle_directories(files: &mut HashMap<PathBuf, Arc<Notify>>) -> Vec<PathBuf> {
+    let closed = files.extract_if(|_, notify| Arc::strong_count(notify) == 1);
+    let mut directories: Vec<PathBuf> =
+        closed.filter_map(|(file, _)| Some(file.parent()?.to_owned())).collect();
+    directories.sort_unstable();
+    directories.dedup();
+    directories.retain(|directory| !files.keys().any(|file| file.parent() == Some(directory)));
+    directories
 }
 
 fn tell(files: &Mutex<HashMap<PathBuf, Arc<Notify>>>, event: notify::Result<Event>) {
