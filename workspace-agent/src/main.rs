@@ -95,11 +95,8 @@ fn serve_host(socket: &Path, home: PathBuf) -> anyhow::Result<()> {
     })
 }
 
-/// Two threads are enough for one person, and a small machine has no more.
+/// One thread: a keystroke that never changes threads is there sooner, most of all where each change is emulated. What takes
+/// long is done on blocking threads.
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")
 }

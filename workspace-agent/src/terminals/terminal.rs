@@ -2,10 +2,13 @@
 
 use std::{
     collections::HashMap,
-    io::{Read, Write},
+    io::{self, Read},
+    os::fd::{BorrowedFd, OwnedFd},
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc as threads},
     time::Duration,
 };
+
+use anyhow::Context as _;
 
 use portable_pty::{Child, CommandBuilder, ExitStatus, MasterPty, PtySize, native_pty_system};
 use protocol::{
@@ -13,7 +16,11 @@ use protocol::{
     files::HomePath,
     terminal::{AttachInfo, Exit, NewTerminal, Size, TerminalInfo},
 };
-use tokio::sync::{mpsc, watch};
+use rustix::event::{PollFd, PollFlags};
+use tokio::{
+    io::unix::AsyncFd,
+    sync::{mpsc, watch},
+};
 
 use super::{ring::Ring, screen::Screen};
 use crate::{children, person::Person};
@@ -85,7 +92,7 @@ impl Terminal {
         let (child, owned) = children::own(|| pty.slave.spawn_command(command), |child| child.process_id())?;
         drop(pty.slave);
         let reader = pty.master.try_clone_reader()?;
-        let writer = pty.master.take_writer()?;
+        let master = own_descriptor(&*pty.master)?;
         let (input, queue) = mpsc::channel(INPUT_QUEUE);
         let terminal = Arc::new(Self {
             id: TerminalId::random(),
@@ -108,31 +115,34 @@ impl Terminal {
             process: child.process_id(),
             master: Mutex::new(pty.master),
         });
-        terminal.clone().run(reader, writer, queue, child, owned);
+        // SAFETY: the descriptor is owned by what is registered, and is never closed or replaced before.
+        #[allow(unsafe_code)]
+        let input = unsafe { AsyncFd::register(master.try_clone()?) }?;
+        tokio::spawn(write(input, queue));
+        terminal.clone().run(reader, master, child, owned);
         Ok(terminal)
     }
 
-    /// Three threads: PTYs block. They end with the program and its PTY.
+    /// Two threads: a flood's bytes are drawn beside what others type, and children are waited for. They end with the program
+    /// and its PTY.
     fn run(
         self: Arc<Self>,
         reader: Box<dyn Read + Send>,
-        writer: Box<dyn Write + Send>,
-        queue: mpsc::Receiver<Vec<u8>>,
+        master: OwnedFd,
         child: Box<dyn Child + Send + Sync>,
         owned: children::Owned,
     ) {
         let (drained, drain) = threads::channel();
         let reading = self.clone();
         std::thread::spawn(move || {
-            reading.read(reader);
+            reading.read(reader, &master);
             // The waiter may have given up: that is all right.
             let _ = drained.send(());
         });
-        std::thread::spawn(move || write(writer, queue));
         std::thread::spawn(move || self.wait(child, owned, &drain));
     }
 
-    fn read(&self, mut reader: Box<dyn Read + Send>) {
+    fn read(&self, mut reader: Box<dyn Read + Send>, master: &OwnedFd) {
         let mut buffer = vec![0; READ_BYTES];
         loop {
             match reader.read(&mut buffer) {
@@ -144,7 +154,11 @@ impl Terminal {
                     drop(state);
                     self.changed();
                 }
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // Interrupted or not, the next read tells.
+                    let _ = rustix::event::poll(&mut [PollFd::new(master, PollFlags::IN)], None);
+                }
                 Err(_) => return,
             }
         }
@@ -301,10 +315,29 @@ impl Drop for Viewer {
     }
 }
 
-fn write(mut writer: Box<dyn Write + Send>, mut queue: mpsc::Receiver<Vec<u8>>) {
-    while let Some(bytes) = queue.blocking_recv() {
-        if writer.write_all(&bytes).is_err() {
-            return;
+/// The PTY's controlling side, which from now on never blocks whoever reads or writes it.
+fn own_descriptor(master: &dyn MasterPty) -> anyhow::Result<OwnedFd> {
+    let number = master.as_raw_fd().context("the PTY has no descriptor")?;
+    // SAFETY: it is the master's, which outlives this function.
+    #[allow(unsafe_code)]
+    let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+    let own = rustix::io::fcntl_dupfd_cloexec(descriptor, 0)?;
+    rustix::io::ioctl_fionbio(&own, true)?;
+    Ok(own)
+}
+
+/// Types what is queued, as fast as the program takes it, until the terminal or its PTY has gone.
+async fn write(pty: AsyncFd<OwnedFd>, mut queue: mpsc::Receiver<Vec<u8>>) {
+    while let Some(bytes) = queue.recv().await {
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            let Ok(mut ready) = pty.writable().await else { return };
+            match ready.try_io(|pty| Ok(rustix::io::write(pty, rest)?)) {
+                Ok(Ok(count)) => rest = &rest[count..],
+                Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(Err(_)) => return,
+                Err(_would_block) => {}
+            }
         }
     }
 }
