@@ -1,6 +1,9 @@
-//! What every store promises, asked of each: a directory, S3 by an in-process server, S3 by one that is not Rust (moto).
+//! What every store promises, asked of each: a directory, S3 by an in-process server, S3 by one that is not Rust (moto), and by
+//! Ceph's gateway where it is installed.
 //!
 //! moto comes from PyPI; the first run installs it beneath the target directory.
+
+mod ceph;
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -162,6 +165,17 @@ async fn s3_that_does_not_answer_is_unavailable() {
 #[tokio::test]
 async fn s3_that_is_not_rust_keeps_its_promises() {
     let server = tokio::task::spawn_blocking(Moto::start).await.expect("starts");
+    let options = options(server.address, "homes", "secret");
+    create_bucket(&options).await;
+    keeps_its_promises(Arc::new(S3Store::open(options).await.expect("opens"))).await;
+}
+
+#[tokio::test]
+async fn s3_by_ceph_keeps_its_promises() {
+    if !ceph::Ceph::is_installed() {
+        return eprintln!("radosgw is not installed: `cargo xtask soak` installs it");
+    }
+    let server = tokio::task::spawn_blocking(ceph::Ceph::start).await.expect("starts");
     let options = options(server.address, "homes", "secret");
     create_bucket(&options).await;
     keeps_its_promises(Arc::new(S3Store::open(options).await.expect("opens"))).await;
