@@ -1,5 +1,7 @@
 //! The whole of Burrow as a test sees it: the real executable, its printed link, its API and its command line.
 
+pub mod carry;
+
 use std::{
     fs::File,
     path::{Path, PathBuf},

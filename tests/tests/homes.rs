@@ -3,7 +3,7 @@
 
 use std::{path::Path, process::Stdio};
 
-use burrow_tests::{Options, PATIENCE, Stack, burrow, guests_wanted};
+use burrow_tests::{Options, PATIENCE, Stack, burrow, carry, guests_wanted};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     process::{Child, Command},
@@ -52,6 +52,44 @@ assert status.stdout == b"", status.stdout
 print(min(len(rows), len(lines) // 16))
 "#;
 
+/// Its server in the guest, started as after a crash.
+const POSTGRES: &str = r#"set -e; bin=$(echo ~/carried/usr/lib/postgresql/*/bin)
+    with() { LD_LIBRARY_PATH=$HOME/carried/lib "$@"; }
+    if ! [ -d ~/pg ]; then
+        with $bin/initdb -D ~/pg.new -A trust -U owner --data-checksums --no-instructions > ~/initdb.log
+        sync; mv ~/pg.new ~/pg
+    fi
+    with $bin/pg_ctl -D ~/pg -s -w -t 120 -l ~/pg.log -o "-k /tmp -c listen_addresses=" start
+    ask() { with $bin/psql -h /tmp -U owner -d postgres -qAt -v ON_ERROR_STOP=1 "$@"; }
+    ask -c 'create table if not exists numbers (number integer primary key, text text)'
+"#;
+
+/// Numbers rows, and says each once its transaction is committed.
+const POSTGRES_WRITER: &str = r#"from=$(ask -c 'select coalesce(max(number), 0) + 1 from numbers')
+    seq $from 99999999 |
+    sed "s/.*/insert into numbers values (&, repeat('x', &::bigint * 37 % 3000)) returning 'promised ' || number;/" |
+    LD_LIBRARY_PATH=$HOME/carried/lib stdbuf -oL $bin/psql -h /tmp -U owner -d postgres -qAt -v ON_ERROR_STOP=1
+"#;
+
+/// Reads every page, whose checksums are verified, and says how many rows without a gap there are.
+const POSTGRES_READER: &str = r#"ask -c "select case when count(*) = max(number)
+        and sum(length(text)) = sum(number::bigint * 37 % 3000) then count(*) end from numbers"
+    with $bin/pg_ctl -D ~/pg -s -w -m fast stop
+"#;
+
+/// Random operations on one file, all verified, by this seed.
+const EXERCISE: &str = r#"set -e
+    printf 'flen = 4194304\n[weights]\nfsync = 1\nfdatasync = 1\npunch_hole = 2\nclose_open = 1\n' > ~/fsx.toml
+    for number in 1 2 3; do
+        LD_LIBRARY_PATH=$HOME/carried/lib ~/carried$FSX -f ~/fsx.toml -N 4000 -S $((SEED + number)) ~/fsx.$number
+    done
+"#;
+
+/// Blocks that name their place and carry a checksum; to be written, and to be found later.
+const FIO: &str = "LD_LIBRARY_PATH=$HOME/carried/lib ~/carried/usr/bin/fio --name=blocks --filename=$HOME/fio --size=96M
+    --rw=randwrite --bsrange=4k-64k --verify=crc32c --verify_state_save=0 --randseed=7 --fsync=64 --end_fsync=1
+    --output-format=terse --output=/dev/null";
+
 /// Promises that are waited for before the end comes.
 const PROMISES: usize = 40;
 
@@ -62,37 +100,104 @@ enum Killed {
     Up,
 }
 
+/// Minutes of clones and kills: `cargo xtask soak` runs them.
+fn is_soak() -> bool {
+    let is_soak = guests_wanted() && std::env::var_os("BURROW_SOAK_FACTOR").is_some();
+    if !is_soak {
+        eprintln!("left to `cargo xtask soak`");
+    }
+    is_soak
+}
+
+fn directory() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("burrow").tempdir_in("/tmp").expect("a directory")
+}
+
 #[tokio::test]
 async fn what_programs_were_promised_is_there_whoever_is_killed() {
-    if !guests_wanted() {
+    if !is_soak() {
         return;
     }
-    if std::env::var_os("BURROW_SOAK_FACTOR").is_none() {
-        return eprintln!("minutes of clones and kills: `cargo xtask soak` runs them");
-    }
-    let place = tempfile::Builder::new().prefix("burrow").tempdir_in("/tmp").expect("a directory");
+    let place = directory();
     let data = place.path().join("d");
-    let mut stack = Stack::start(Options::new("microvm", &data)).await;
+    let stack = Stack::start(Options::new("microvm", &data)).await;
     stack.ok(&["create", "box"]).await;
     stack.sh("box", CLONE).await;
+    let program = ["python3", "-c", WRITER];
+    let stack = whoever_is_killed(stack, &data, &program, &["python3", "-c", READER]).await;
+    what_is_safe_outlives_the_host(stack, &data).await;
+}
+
+#[tokio::test]
+async fn what_postgres_has_committed_is_there_whoever_is_killed() {
+    if !is_soak() {
+        return;
+    }
+    let place = directory();
+    let data = place.path().join("d");
+    let stack = Stack::start(Options::new("microvm", &data)).await;
+    stack.ok(&["create", "box"]).await;
+    carry::carry(&stack, "box", &[Path::new("/usr/lib/postgresql"), Path::new("/usr/share/postgresql")])
+        .await;
+    let script = |rest: &str| [POSTGRES, rest].concat();
+    let (writer, reader) = (script(POSTGRES_WRITER), script(POSTGRES_READER));
+    whoever_is_killed(stack, &data, &["bash", "-c", &writer], &["bash", "-c", &reader])
+        .await
+        .interrupt()
+        .await;
+}
+
+/// While the home streams every second, and after the loss of this host's copy.
+#[tokio::test]
+async fn what_exercisers_write_reads_back() {
+    if !is_soak() {
+        return;
+    }
+    let fsx = std::env::var("BURROW_FSX").expect("`cargo xtask soak` says where fsx is");
+    let place = directory();
+    let data = place.path().join("d");
+    let stack = Stack::start(Options::new("microvm", &data).with(&["--stream-seconds", "1"])).await;
+    stack.ok(&["create", "box"]).await;
+    carry::carry(&stack, "box", &[Path::new(&fsx), Path::new("/usr/bin/fio")]).await;
+    let seed = std::process::id();
+    println!("fsx with seeds from {seed}");
+    let fio = FIO.replace('\n', " ");
+    let both =
+        format!("SEED={seed} FSX={fsx}; ({EXERCISE}) > ~/fsx.log 2>&1 & {fio} --do_verify=0 && wait $!");
+    let said = stack.burrow(&["exec", "box", "--", "bash", "-c", &both]).await;
+    assert!(
+        said.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&said.stderr),
+        stack.sh("box", "tail -50 ~/fsx.log").await
+    );
+    stack.ok(&["stop", "box"]).await;
+    std::fs::remove_dir_all(data.join("cache")).expect("the cache was there");
+    stack.sh("box", &format!("{fio} --verify_only")).await;
+    stack.interrupt().await;
+}
+
+/// Ends the machine, its runner and the server in the middle of a writer's work, and counts what the reader finds each time.
+async fn whoever_is_killed(mut stack: Stack, data: &Path, writer: &[&str], reader: &[&str]) -> Stack {
     for killed in [Killed::Vmm, Killed::Runner, Killed::Up] {
-        let mut writer = Writer::start(&stack);
+        let mut writer = Writer::start(&stack, writer);
         let mut promised = writer.promises(PROMISES).await;
         match killed {
-            Killed::Vmm => kill(&data, "qemu-system"),
-            Killed::Runner => kill(&data, "\0runner\0"),
+            Killed::Vmm => kill(data, "qemu-system"),
+            Killed::Runner => kill(data, "\0runner\0"),
             Killed::Up => stack = Stack::start(stack.kill().await).await,
         }
         promised = promised.max(writer.rest().await);
-        let found = there(&stack).await;
+        let found = there(&stack, reader).await;
         assert!(found >= promised, "{killed:?}: {promised} was promised, {found} is there");
+        println!("{killed:?}: {promised} were promised, {found} are there");
     }
-    what_is_safe_outlives_the_host(stack, &data).await;
+    stack
 }
 
 /// With the cache deleted: whatever had been promised before the moment up to which the home is said to be safe.
 async fn what_is_safe_outlives_the_host(stack: Stack, data: &Path) {
-    let mut writer = Writer::start(&stack);
+    let mut writer = Writer::start(&stack, &["python3", "-c", WRITER]);
     let promised = writer.promises(PROMISES).await;
     let id = {
         let shown: serde_json::Value =
@@ -115,7 +220,7 @@ async fn what_is_safe_outlives_the_host(stack: Stack, data: &Path) {
     drop(writer);
     std::fs::remove_dir_all(data.join("cache")).expect("the cache was there");
     let stack = Stack::start(again).await;
-    let found = there(&stack).await;
+    let found = there(&stack, &["python3", "-c", READER]).await;
     assert!(found >= promised, "{promised} was said to be safe, {found} is there");
     stack.interrupt().await;
 }
@@ -126,8 +231,8 @@ fn now() -> String {
     String::from_utf8(output.expect("date runs").stdout).expect("text").trim().to_owned()
 }
 
-async fn there(stack: &Stack) -> u64 {
-    let said = stack.ok(&["exec", "box", "--", "python3", "-c", READER]).await;
+async fn there(stack: &Stack, reader: &[&str]) -> u64 {
+    let said = stack.ok(&[&["exec", "box", "--"], reader].concat()).await;
     said.trim().parse().unwrap_or_else(|_| panic!("{said}"))
 }
 
@@ -172,9 +277,10 @@ struct Writer {
 }
 
 impl Writer {
-    fn start(stack: &Stack) -> Self {
+    fn start(stack: &Stack, program: &[&str]) -> Self {
         let mut child = Command::new(burrow())
-            .args(["exec", "box", "--", "python3", "-c", WRITER])
+            .args(["exec", "box", "--"])
+            .args(program)
             .env("BURROW_URL", &stack.url)
             .env("BURROW_TOKEN", &stack.token)
             .stdin(Stdio::null())

@@ -58,7 +58,7 @@ enum Task {
         /// How many times the short share
         #[arg(long, default_value_t = 100)]
         factor: u32,
-        /// Only tests whose name holds one of these words
+        /// Only tests whose name holds one of these words; `volume` first: the proofs of homes
         filter: Vec<String>,
     },
 }

@@ -69,6 +69,14 @@ pub const BENCH: &[Package] = &[
     package("e2fsprogs", "debugfs", "makes the home that is measured, and changes it"),
 ];
 
+/// What the long proofs need besides: an S3 gateway that is in wide use.
+pub const SOAK: &[Package] = &[
+    package("ceph-mon", "ceph-mon", "the monitor of a small Ceph cluster"),
+    package("ceph-osd", "ceph-osd", "its store, in memory"),
+    package("radosgw", "radosgw", "its S3 gateway, which homes must get on with"),
+    package("ceph-common", "ceph", "asks and sets up the cluster"),
+];
+
 impl Package {
     /// What builds the web app.
     pub const NODE: &'static [Self] = &[

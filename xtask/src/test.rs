@@ -45,10 +45,26 @@ pub fn test(quick: bool, filter: &[String]) -> Result<()> {
     report.finish()
 }
 
+/// Random operations on files, each verified: what file systems are tested with.
+const FSX: &str = "0.2.0";
+
+/// The proofs of the home: its volume's, its reader's, and those on real machines.
+const VOLUME: [&[&str]; 2] = [
+    &["-p", "burrow-volume", "-p", "burrow-reader"],
+    &["-p", "burrow-tests", "--test", "export", "--test", "past", "--test", "homes"],
+];
+
 /// The tests again with a longer share of the long proofs, optimized.
-pub fn soak(factor: u32, filter: &[String]) -> Result<()> {
+pub fn soak(factor: u32, words: &[String]) -> Result<()> {
+    let (sets, filter) = match words {
+        [first, rest @ ..] if first == "volume" => (&VOLUME[..], rest),
+        _ => (&[&["--workspace"][..]][..], words),
+    };
     let mut report = Report::default();
+    packages::install(packages::BENCH)?;
+    packages::install(packages::SOAK)?;
     let moto = prepare(&mut report)?;
+    let fsx = report.stage("fsx", fsx)?;
     report.stage("build", || {
         build::executable(Profile::Release)?;
         build::agent(Profile::Release)?;
@@ -59,16 +75,34 @@ pub fn soak(factor: u32, filter: &[String]) -> Result<()> {
     environment.extend(build::environment(Profile::Release));
     environment.extend(for_guests_and_browser()?);
     environment.insert("BURROW_IMAGE_CACHE", build::image_cache());
-    report.tests("cargo test --release", || {
-        let mut command = run::cargo();
-        command
-            .args(["test", "--release", "--workspace", "--no-fail-fast", "--"])
-            .args(filter)
-            .envs(environment)
-            .env("BURROW_SOAK_FACTOR", factor.to_string());
-        counted(&mut command, cargo_counts)
-    });
+    environment.insert("BURROW_FSX", fsx);
+    for set in sets {
+        report.tests("cargo test --release", || {
+            let mut command = run::cargo();
+            command
+                .args(["test", "--release", "--no-fail-fast"])
+                .args(*set)
+                // What they have counted is what one runs them for.
+                .args(["--", "--show-output"])
+                .args(filter)
+                .envs(&environment)
+                .env("BURROW_SOAK_FACTOR", factor.to_string());
+            counted(&mut command, cargo_counts)
+        });
+    }
     report.finish()
+}
+
+/// Built from the crate registry, once a version.
+fn fsx() -> Result<PathBuf> {
+    let directory = root().join("target/tools").join(FSX);
+    let program = directory.join("bin/fsx");
+    if !program.is_file() {
+        run::run(
+            run::cargo().args(["install", "fsx", "--locked", "--version", FSX, "--root"]).arg(&directory),
+        )?;
+    }
+    Ok(program)
 }
 
 /// What all tests need before they are built. Gives moto's server.
