@@ -7,7 +7,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use protocol::api::import::ChunkHash;
 
 use crate::{
-    blocks::{BLOCK_BYTES, is_zero},
+    blocks::{BLOCK_BYTES, VOLUME_BYTES_MAX, is_zero},
     chunk::{self, CHUNK_BLOCKS, CHUNK_BYTES, chunks_of},
     error::VolumeError,
     map::Frame,
@@ -43,9 +43,9 @@ impl Reader {
         Ok(Listing { chunks: hashed.into_iter().flatten().collect(), next })
     }
 
-    /// Chunks as they travel; in order, each once, and within the volume.
+    /// Chunks as they travel; in order, each once. Beyond the volume's end are zeros.
     pub async fn parts(&self, indexes: &[u32]) -> Result<Vec<u8>, VolumeError> {
-        let beyond = indexes.iter().find(|index| **index >= chunks_of(self.size_bytes()));
+        let beyond = indexes.iter().find(|index| **index >= chunks_of(VOLUME_BYTES_MAX));
         if let Some(index) = beyond {
             let offset = u64::from(*index) * CHUNK_BYTES as u64;
             return Err(VolumeError::OutOfRange { offset, length: CHUNK_BYTES as u64 });

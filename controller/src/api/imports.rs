@@ -22,7 +22,7 @@ use serde::Deserialize;
 use tokio::time::timeout;
 use utoipa::IntoParams;
 use uuid::Uuid;
-use volume::{DataKey, Reader, Root, Target, chunks_of, decode_parts, patch};
+use volume::{DataKey, Part, PartsError, Reader, Root, Target, chunks_of, decode_parts, patch};
 
 use super::{
     chunks::{Page, listed, page, question},
@@ -67,21 +67,29 @@ pub async fn begin(
     let allowed = authorize(signed.caller(), Action::UseWorkspaces)?;
     let mut scope = app.db.scope(allowed).await?;
     refuse_forgotten(&mut scope).await?;
-    let template = wish.template.as_deref().unwrap_or(DEFAULT_TEMPLATE);
-    if !imports::has_template(&mut scope, template).await? {
+    let template = wish.template.clone().unwrap_or_else(|| DEFAULT_TEMPLATE.to_owned());
+    if !imports::has_template(&mut scope, &template).await? {
         return Err(ApiError::invalid("template", "There is no such template."));
     }
     // Told before anything is sent.
     let destination = imports::destination(&mut scope, &wish.name).await?;
     admit(&mut scope, destination.as_ref(), wish.source, wish.replace, &wish.name).await?;
+    let wish = NewImport { home_mib: room(&mut scope, destination.as_ref(), wish.home_mib).await?, ..wish };
     let expires_at = app.now() + IDLE_MAX;
-    let known = imports::go_on(&mut scope, &wish, template, expires_at).await?;
+    let known = imports::go_on(&mut scope, &wish, &template, expires_at).await?;
     let incoming = match known {
         Some(known) => known,
-        None => fresh(&app, &mut scope, &wish, template, destination.as_ref()).await?,
+        None => fresh(&app, &mut scope, &wish, &template, destination.as_ref()).await?,
     };
     scope.commit().await?;
     Ok(Json(incoming.import))
+}
+
+/// A home never shrinks: what it has beyond the end of the one that comes becomes zeros.
+async fn room(scope: &mut Scope, destination: Option<&Destination>, home_mib: u32) -> Result<u32> {
+    let Some(destination) = destination else { return Ok(home_mib) };
+    let there = view::one(scope, destination.workspace).await?;
+    Ok(there.map_or(0, |there| there.resources.home_mib).max(home_mib))
 }
 
 fn check(wish: &NewImport) -> Result<()> {
@@ -178,15 +186,15 @@ pub async fn put(
     let allowed = authorize(signed.caller(), Action::UseWorkspaces)?;
     let body = body.map_err(|rejection| unreadable(&rejection))?;
     let found = find(&app, allowed, id).await?;
-    let hash = *blake3::hash(&body).as_bytes();
+    let _question = question(&app).await?;
+    let (hash, parts) = taken_apart(body, chunks_of(found.size_bytes())).await?;
     let Incoming { import, last_hash, .. } = &found.incoming;
     if import.version != at.version {
-        let is_last = import.version == at.version + 1 && last_hash.as_deref() == Some(&hash);
+        let is_last =
+            at.version.checked_add(1) == Some(import.version) && last_hash.as_deref() == Some(&hash);
         return if is_last { Ok(Json(import.clone())) } else { Err(superseded()) };
     }
-    let chunks = chunks_of(found.size_bytes());
-    let _question = question(&app).await?;
-    let parts = decode_parts(&body, chunks, CHUNKS_AT_ONCE_MAX).map_err(|error| {
+    let parts = parts.map_err(|error| {
         ApiError::new(Code::Invalid, format!("These are no chunks of this home: {error}."))
     })?;
     let base = found.open(&app).await?;
@@ -200,6 +208,15 @@ pub async fn put(
     scope.commit().await?;
     app.readers.keep(allowed.caller().tenant, patched.manifest, Arc::new(patched.reader));
     Ok(Json(now.import))
+}
+
+/// A body's hash and what is in it, on a thread that may take its time.
+async fn taken_apart(
+    body: Bytes,
+    chunks: u32,
+) -> Result<([u8; 32], std::result::Result<Vec<Part>, PartsError>)> {
+    let work = move || (*blake3::hash(&body).as_bytes(), decode_parts(&body, chunks, CHUNKS_AT_ONCE_MAX));
+    tokio::task::spawn_blocking(work).await.map_err(|_| ApiError::internal())
 }
 
 /// Makes a workspace of what has arrived, or puts it into the one of its name. What has arrived is read again first.

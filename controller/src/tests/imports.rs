@@ -224,7 +224,10 @@ async fn a_home_is_moved_goes_on_where_it_was_and_is_moved_again_by_what_differs
     // A machine finds it bit for bit, and goes its way.
     let (runner, volume) = started(&there, &to, moved.id, 1).await;
     assert!(volume.read(0, BYTES).await.expect("whole") == home.content);
-    volume.write(3 * MIB, Bytes::from(vec![7; 4096])).await.expect("written");
+    // Also where the home that came had no room.
+    for offset in [3 * MIB, 6 * MIB] {
+        volume.write(offset, Bytes::from(vec![7; 4096])).await.expect("written");
+    }
     let theirs = Home { id: moved.id, runner, volume, content: vec![] };
     let left = theirs.save().await;
     assert_eq!(mover.to.post("/api/v1/imports", &mover.wish()).await.code(), "conflict", "it is in use");
@@ -236,10 +239,11 @@ async fn a_home_is_moved_goes_on_where_it_was_and_is_moved_again_by_what_differs
     home.write(0, b"changed").await;
     home.save().await;
     let (same, sent) = mover.all().await;
-    assert_eq!((same.id, sent), (moved.id, 2));
+    assert_eq!((same.id, sent), (moved.id, 3));
     let (runner, volume) = started(&there, &to, moved.id, 2).await;
     assert_eq!(runner.spec.lineage, 1, "what a host has cached does not count");
     assert!(volume.read(0, BYTES).await.expect("whole") == home.content);
+    assert_eq!(volume.read(6 * MIB, 4096).await.expect("whole"), vec![0; 4096]);
     let kept = to.snapshots(moved.id).await;
     assert_eq!(kept.iter().filter(|one| one.kind == SnapshotKind::Asked).count(), 3, "{kept:?} {left}");
     to.act(moved.id, "stop").await;

@@ -181,6 +181,9 @@ async fn a_home_is_moved_by_what_is_lacking() {
         assert_eq!(all(&arrived).await, everything(&volume).await, "{round}");
     }
     let source = here.reader(volume.snapshot(|_| ()).await.expect("stored").manifest).await;
-    let beyond = source.parts(&[chunks_of(here.size_bytes)]).await;
+    let end = chunks_of(here.size_bytes);
+    let zeros = source.parts(&[end]).await.expect("read");
+    assert_eq!(decode_parts(&zeros, end + 1, 1), Ok(vec![Part { index: end, content: vec![] }]));
+    let beyond = source.parts(&[chunks_of(crate::VOLUME_BYTES_MAX)]).await;
     assert!(matches!(beyond, Err(VolumeError::OutOfRange { .. })));
 }
