@@ -18,7 +18,7 @@ create table imports (
     created_at timestamptz not null default now(),
     expires_at timestamptz not null,
     primary key (tenant_id, import_id),
-    foreign key (tenant_id, owner_id) references users on delete cascade,
+    foreign key (tenant_id, owner_id) references users,
     foreign key (tenant_id, template) references templates,
     foreign key (tenant_id, volume_id) references volumes
 );

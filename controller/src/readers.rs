@@ -7,21 +7,30 @@ use std::{
 };
 
 use protocol::{ManifestId, TenantId};
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::{Instant, timeout},
+};
 use volume::{DataKey, ObjectStore, Reader, VolumeError};
 
 /// Open at the same time, for all tenants: of a home of 100 GiB each is some 40 MiB.
 const READERS_MAX: usize = 4;
 /// Questions at the same time: each reads and hashes up to 64 MiB. Others wait.
 const QUESTIONS_MAX: usize = 2;
+/// Longest wait for a turn; whoever moves a home asks again.
+const TURN_MAX: Duration = Duration::from_secs(30);
 /// Kept so long after its last use: whoever moves a home asks again at once.
 const IDLE_MAX: Duration = Duration::from_secs(60);
 
 pub struct Readers {
     store: Arc<dyn ObjectStore>,
     kept: Mutex<Vec<Kept>>,
-    pub questions: Semaphore,
+    questions: Semaphore,
 }
+
+/// All who may ask at the same time do, and go on doing so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Busy;
 
 struct Kept {
     tenant: TenantId,
@@ -47,6 +56,12 @@ impl Readers {
         let reader = Arc::new(Reader::open(self.store.clone(), key, tenant, manifest).await?);
         self.keep(tenant, manifest, reader.clone());
         Ok(reader)
+    }
+
+    /// The right to ask, for as long as it lives.
+    pub async fn question(&self) -> Result<SemaphorePermit<'_>, Busy> {
+        let turn = timeout(TURN_MAX, self.questions.acquire()).await;
+        turn.ok().and_then(Result::ok).ok_or(Busy)
     }
 
     /// Takes in one that is open; the one that was idle longest makes room.
@@ -79,5 +94,60 @@ impl Readers {
 
     fn kept(&self) -> MutexGuard<'_, Vec<Kept>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::VolumeId;
+    use volume::{Target, patch, store::MemoryStore};
+
+    use super::*;
+
+    /// A store with so many homes of a tenant.
+    async fn homes(count: usize) -> (Readers, TenantId, DataKey, Vec<ManifestId>) {
+        let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::default());
+        let (tenant, key) = (TenantId::random(), DataKey::random());
+        let mut manifests = Vec::new();
+        for _ in 0..count {
+            let (store, key, volume) = (store.clone(), key.clone(), VolumeId::random());
+            let target = Target { store, key, tenant, volume, size_bytes: 1 << 20 };
+            manifests.push(patch(target, None, vec![]).await.expect("stored").manifest);
+        }
+        (Readers::new(store), tenant, key, manifests)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn few_are_open_and_they_are_closed_when_idle() {
+        let (readers, tenant, key, manifests) = homes(2 * READERS_MAX).await;
+        for manifest in &manifests {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            let first = readers.open(tenant, key.clone(), *manifest).await.expect("opens");
+            let again = readers.open(tenant, key.clone(), *manifest).await.expect("is open");
+            assert!(Arc::ptr_eq(&first, &again));
+            assert!(readers.kept().len() <= READERS_MAX);
+        }
+        assert!(readers.known(TenantId::random(), manifests[7]).is_none(), "another tenant's is another");
+        assert!(
+            readers.known(tenant, manifests[0]).is_none() && readers.known(tenant, manifests[7]).is_some()
+        );
+        tokio::time::advance(IDLE_MAX).await;
+        readers.tidy();
+        assert!(readers.kept().is_empty());
+        readers.open(tenant, key, manifests[0]).await.expect("opens");
+        readers.close(tenant);
+        assert!(readers.kept().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn few_ask_at_the_same_time_and_nobody_waits_for_ever() {
+        let (readers, ..) = homes(0).await;
+        let mut asking = Vec::new();
+        for _ in 0..QUESTIONS_MAX {
+            asking.push(readers.question().await.expect("a turn"));
+        }
+        assert_eq!(readers.question().await.err(), Some(Busy));
+        asking.pop();
+        readers.question().await.expect("a turn");
     }
 }

@@ -17,6 +17,8 @@ use crate::{
 pub const CHUNK_BLOCKS: u32 = FRAME_BLOCKS_MAX as u32;
 pub const CHUNK_BYTES: usize = CHUNK_BLOCKS as usize * BLOCK_BYTES as usize;
 
+static ZEROS: [u8; CHUNK_BYTES] = [0; CHUNK_BYTES];
+
 const HEAD_BYTES: usize = 4 + 32 + 4;
 
 /// A chunk and what it holds; no bytes: zeros.
@@ -117,7 +119,7 @@ fn decode_one(bytes: &mut &[u8]) -> Result<Part, PartsError> {
         }
         content
     };
-    let whole = if content.is_empty() { &[0; CHUNK_BYTES][..] } else { &content };
+    let whole = if content.is_empty() { &ZEROS[..] } else { &content };
     if hash(whole).0 != head[4..4 + 32] {
         return Err(PartsError::OtherContent(index));
     }

@@ -25,6 +25,7 @@ use super::{
 use crate::{
     authz::{Action, Caller},
     core::{App, Core},
+    readers::Busy,
     tenants::{self, TenantKey},
     workspaces::snapshots::{self, Which},
 };
@@ -97,7 +98,9 @@ pub async fn page(app: &Core, reader: &Reader, from: u32) -> Result<Listing> {
 
 /// One of the few who read at the same time.
 pub async fn question(app: &Core) -> Result<tokio::sync::SemaphorePermit<'_>> {
-    app.readers.questions.acquire().await.map_err(|_| ApiError::internal())
+    app.readers.question().await.map_err(|Busy| {
+        ApiError::new(Code::Unavailable, "Other homes are being moved. Try again in a moment.").retry_after(2)
+    })
 }
 
 async fn open(app: &Core, caller: &Caller, id: WorkspaceId, which: Which) -> Result<Arc<Reader>> {

@@ -273,7 +273,9 @@ async fn root(app: &Core, reader: &Reader) -> Result<ChunkHash> {
     let (mut root, mut next) = (Root::default(), Some(0));
     while let Some(from) = next {
         let page = page(app, reader, from).await?;
-        page.chunks.iter().for_each(|(index, hash)| root.add(*index, hash));
+        for (index, hash) in &page.chunks {
+            root.add(*index, hash);
+        }
         next = page.next;
     }
     Ok(root.finish())

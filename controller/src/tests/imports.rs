@@ -128,7 +128,9 @@ impl Mover<'_> {
         let wanted = list(self.from, &self.source()).await;
         let known = list(self.to, &format!("/api/v1/imports/{}/chunks", import.id)).await;
         let mut root = Root::default();
-        wanted.iter().for_each(|(index, hash)| root.add(*index, hash));
+        for (index, hash) in &wanted {
+            root.add(*index, hash);
+        }
         let mut lacking: Vec<u32> = wanted.keys().chain(known.keys()).copied().collect();
         lacking.retain(|index| wanted.get(index) != known.get(index));
         lacking.sort_unstable();
