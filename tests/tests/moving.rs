@@ -79,6 +79,13 @@ async fn moves(runtime: &'static str) {
     }
     to.ok(&["start", "moved"]).await;
     assert_eq!(to.sh("moved", sums).await, expected);
+    if runtime == "fake" {
+        // The other way, into a third.
+        to.ok(&["stop", "moved"]).await;
+        from.ok(&["pull", "moved", "--from", &to.url, "--as", "back"]).await;
+        from.ok(&["start", "back"]).await;
+        assert_eq!(from.sh("back", sums).await, expected);
+    }
     from.interrupt().await;
     to.interrupt().await;
 }

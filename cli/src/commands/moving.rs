@@ -13,10 +13,10 @@ use protocol::{
         import::{
             CHUNKS_AT_ONCE_MAX, Chunk, ChunkHash, ChunkList, FinishImport, Import, NewImport, WantedChunks,
         },
-        snapshot::{NewSnapshot, Snapshot},
+        snapshot::{EditSnapshot, NAME_BYTES_MAX, NewSnapshot, SNAPSHOTS_MAX, Snapshot},
         workspace::Workspace,
     },
-    workspace::Phase,
+    workspace::{Phase, cut},
 };
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
@@ -101,10 +101,12 @@ async fn moved(
     let source = workspace::find(from, name).await?;
     // Whatever stands against it is said before a machine is asked for anything.
     let import = begin(to, &source, &moving).await?;
-    let (snapshot, is_taken) = choose(context, from, &source, moving.at.as_deref()).await?;
+    let label = cut(format!("moving to {}", to.url()), NAME_BYTES_MAX);
+    let snapshot = choose(context, from, &source, &moving, &label).await?;
     let home = Home { server: from, workspace: source.id, snapshot: snapshot.id };
     let difference = compare(context, &home, to, &import).await?;
     let sent_bytes = send(context, &home, to, import.clone(), &difference.lacking).await?;
+    let before = patiently(async || to.workspaces().await).await?.workspaces;
     let step = Step::begin(context.style, "Checking what has arrived");
     let request = FinishImport {
         root: difference.root,
@@ -113,10 +115,7 @@ async fn moved(
     };
     let workspace = to.finish_import(import.id, &request).await.map_err(again)?;
     step.done();
-    if is_taken {
-        // It has done its work. As the newest state of a home it stays, which is no error.
-        let _ = from.delete_snapshot(source.id, snapshot.id).await;
-    }
+    let_go(from, source.id, &label).await;
     let moved = Moved {
         url: to.url().to_owned(),
         workspace,
@@ -127,7 +126,8 @@ async fn moved(
         sent_bytes,
         seconds: begun.elapsed().as_secs_f64(),
     };
-    tell(context, &source, &moved)
+    let is_new = before.iter().all(|known| known.id != moved.workspace.id);
+    tell(context, &source, &moved, is_new)
 }
 
 async fn begin(to: &Server, source: &Workspace, moving: &Moving) -> Result<Import, Failure> {
@@ -145,29 +145,51 @@ async fn begin(to: &Server, source: &Workspace, moving: &Moving) -> Result<Impor
     })
 }
 
-/// What is moved, and whether it was taken for that. A home at rest is its newest snapshot.
+/// What is moved. A home at rest is its newest snapshot.
 async fn choose(
     context: &Context,
     from: &Server,
     source: &Workspace,
-    at: Option<&str>,
-) -> Result<(Snapshot, bool), Failure> {
-    if let Some(at) = at {
-        return Ok((snapshot::resolve(from, source, at).await?, false));
+    moving: &Moving,
+    label: &str,
+) -> Result<Snapshot, Failure> {
+    if let Some(at) = &moving.at {
+        return snapshot::resolve(from, source, at).await;
     }
     if source.phase != Phase::Terminated {
         let step = Step::begin(context.style, "Taking a snapshot");
-        match from.create_snapshot(source.id, &NewSnapshot { name: None }).await {
+        match take(from, source.id, label).await {
             Ok(taken) => {
                 step.done();
-                return Ok((taken, true));
+                return Ok(taken);
             }
             // Whoever may only look takes what there is.
             Err(refused) if refused.is(Code::Forbidden) => step.done(),
             Err(error) => return Err(error.into()),
         }
     }
-    Ok((snapshot::resolve(from, source, "latest").await?, false))
+    snapshot::resolve(from, source, "latest").await
+}
+
+/// A snapshot that no thinning out takes away meanwhile, under a name that says why it is there.
+async fn take(from: &Server, source: WorkspaceId, label: &str) -> Result<Snapshot, ApiError> {
+    let newest = from.snapshots(source, None, 1).await?.snapshots.pop().map(|newest| newest.id);
+    let taken = from.create_snapshot(source, &NewSnapshot { name: None }).await?;
+    // Where nothing has changed it is one that a person may have asked for.
+    if taken.name.is_none() && newest != Some(taken.id) {
+        let edit = EditSnapshot { name: label.to_owned() };
+        patiently(async || from.edit_snapshot(source, taken.id, &edit).await).await?;
+    }
+    Ok(taken)
+}
+
+/// What was taken to be moved there has done its work, also what a move left that was cut short. The newest state of a home
+/// cannot go: the next move finds it.
+async fn let_go(from: &Server, source: WorkspaceId, label: &str) {
+    let Ok(past) = from.snapshots(source, None, SNAPSHOTS_MAX).await else { return };
+    for taken in past.snapshots.iter().filter(|one| one.name.as_deref() == Some(label)) {
+        let _ = from.delete_snapshot(source, taken.id).await;
+    }
 }
 
 /// Where the home is.
@@ -340,13 +362,19 @@ fn progress(bytes: u64, chunks: usize, of: usize, seconds: f64) -> String {
     format!("{}, {percent} %, {rate}/s", output::size(bytes))
 }
 
-fn tell(context: &Context, source: &Workspace, moved: &Moved) -> Result<(), Failure> {
+fn tell(context: &Context, source: &Workspace, moved: &Moved, is_new: bool) -> Result<(), Failure> {
     let Moved { url, workspace, bytes, sent_bytes, .. } = moved;
     if !context.output.format.is_for_people() || context.output.quiet {
         return context.output.one(moved);
     }
     let (all, sent) = (output::size(*bytes), output::size(*sent_bytes));
     context.output.say(&format!("{} is {} on {url}: {sent} sent for {all}", source.name, workspace.name));
+    if !is_new && *sent_bytes > 0 {
+        context.output.say(&format!(
+            "What its home was stays a snapshot: burrow --url {url} history {}",
+            workspace.name
+        ));
+    }
     context.output.say(&format!("Next: burrow --url {url} start {}", workspace.name));
     Ok(())
 }
