@@ -13,7 +13,6 @@ use crate::{
     error::VolumeError,
     key::DataKey,
     manifest::{Delta, manifest_name},
-    map::BlockMap,
     next::{Next, Step},
     objects::{Loaded, Objects, put},
     pack::{Filler, SealedPack, pack_name},
@@ -40,32 +39,43 @@ pub struct Patched {
     pub stored_bytes: u64,
 }
 
+/// No placement made it: any that comes is later.
+const NO_PLACEMENT: Epoch = Epoch(0);
+
 /// Puts chunks in place of what `base` has there, of nothing if there is none. They are in order, and within the volume.
 pub async fn patch(target: Target, base: Option<&Reader>, parts: Vec<Part>) -> Result<Patched, VolumeError> {
     let Target { store, key, tenant, volume, size_bytes } = target;
     let objects = Objects::new(tenant, key.clone(), store);
-    let blocks = (size_bytes / BLOCK_BYTES) as u32;
-    let (packs, holes) = blocking(move || Ok(fill(Filler::new(&key, tenant), blocks, &parts))).await?;
+    let delta = store_packs(&objects, (size_bytes / BLOCK_BYTES) as u32, parts).await?;
+    let base = base.map(Reader::loaded);
+    let size_bytes = base.map_or(0, |base| base.size_bytes).max(size_bytes);
+    let order = base.map(|base| base.order.clone()).unwrap_or_default();
+    let step = Step {
+        volume,
+        epoch: NO_PLACEMENT,
+        size_bytes,
+        map: base.map(|base| base.map.clone()).unwrap_or_default(),
+        chain: base.map(|base| base.chain.clone()),
+        fresh_order: None,
+        known_order: order.clone(),
+        delta,
+    };
+    let Next { id, object, chain, map, .. } = blocking(move || Ok(step.seal(&key, tenant))).await?;
+    let stored_bytes = map.stored_bytes() + object.len() as u64;
+    put(&*objects.store, &manifest_name(tenant, id), object).await?;
+    let loaded = Loaded { volume, epoch: NO_PLACEMENT, size_bytes, order, map, chain };
+    Ok(Patched { manifest: id, reader: Reader::new(objects, loaded), stored_bytes })
+}
+
+async fn store_packs(objects: &Objects, blocks: u32, parts: Vec<Part>) -> Result<Delta, VolumeError> {
+    let filler = Filler::new(&objects.key, objects.tenant);
+    let (packs, holes) = blocking(move || Ok(fill(filler, blocks, &parts))).await?;
     let mut delta = Delta { holes, ..Delta::default() };
     for SealedPack { pack, bytes, extents } in packs {
         delta.add(pack, extents);
-        put(&*objects.store, &pack_name(tenant, pack.id), bytes.into()).await?;
+        put(&*objects.store, &pack_name(objects.tenant, pack.id), bytes.into()).await?;
     }
-    let loaded = base.map(Reader::loaded).cloned();
-    let size_bytes = loaded.as_ref().map_or(size_bytes, |base| base.size_bytes.max(size_bytes));
-    // No placement made it: any that comes is later.
-    let epoch = Epoch(0);
-    let known_order = loaded.as_ref().map(|base| base.order.clone()).unwrap_or_default();
-    let (map, chain) = loaded.map_or((BlockMap::default(), None), |base| (base.map, Some(base.chain)));
-    let order = known_order.clone();
-    let step = Step { volume, epoch, size_bytes, map, chain, fresh_order: None, known_order, delta };
-    let key = objects.key.clone();
-    let Next { id, object, chain, map, .. } = blocking(move || Ok(step.seal(&key, tenant))).await?;
-    let manifest_bytes = object.len() as u64;
-    put(&*objects.store, &manifest_name(tenant, id), object).await?;
-    let stored_bytes = map.stored_bytes() + manifest_bytes;
-    let loaded = Loaded { volume, epoch, size_bytes, order, map, chain };
-    Ok(Patched { manifest: id, reader: Reader::new(objects, loaded), stored_bytes })
+    Ok(delta)
 }
 
 /// Packs of what is no zeros, and where zeros are.

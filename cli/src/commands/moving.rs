@@ -89,14 +89,7 @@ async fn moved(
     name: &str,
     moving: Moving,
 ) -> Result<(), Failure> {
-    if from.url() == to.url() {
-        return Err(Failure::new(
-            Kind::Usage,
-            format!("{} is where it comes from and where it goes", to.url()),
-        )
-        .why("commands speak to the server of the last login, unless --url names another")
-        .next("burrow --url URL …, or within one server: burrow fork"));
-    }
+    two_servers(from, to)?;
     let begun = Instant::now();
     let source = workspace::find(from, name).await?;
     // Whatever stands against it is said before a machine is asked for anything.
@@ -107,15 +100,9 @@ async fn moved(
     let difference = compare(context, &home, to, &import).await?;
     let sent_bytes = send(context, &home, to, import.clone(), &difference.lacking).await?;
     let before = patiently(async || to.workspaces().await).await?.workspaces;
-    let step = Step::begin(context.style, "Checking what has arrived");
-    let request = FinishImport {
-        root: difference.root,
-        consistency: snapshot.consistency,
-        created_at: snapshot.created_at,
-    };
-    let workspace = to.finish_import(import.id, &request).await.map_err(again)?;
-    step.done();
+    let workspace = finish(context, to, &import, &snapshot, difference.root).await?;
     let_go(from, source.id, &label).await;
+    let is_new = before.iter().all(|known| known.id != workspace.id);
     let moved = Moved {
         url: to.url().to_owned(),
         workspace,
@@ -126,8 +113,16 @@ async fn moved(
         sent_bytes,
         seconds: begun.elapsed().as_secs_f64(),
     };
-    let is_new = before.iter().all(|known| known.id != moved.workspace.id);
     tell(context, &source, &moved, is_new)
+}
+
+fn two_servers(from: &Server, to: &Server) -> Result<(), Failure> {
+    if from.url() != to.url() {
+        return Ok(());
+    }
+    Err(Failure::new(Kind::Usage, format!("{} is where it comes from and where it goes", to.url()))
+        .why("commands speak to the server of the last login, unless --url names another")
+        .next("burrow --url URL …, or within one server: burrow fork"))
 }
 
 async fn begin(to: &Server, source: &Workspace, moving: &Moving) -> Result<Import, Failure> {
@@ -141,6 +136,9 @@ async fn begin(to: &Server, source: &Workspace, moving: &Moving) -> Result<Impor
     let begun = patiently(async || to.begin_import(&wish).await).await;
     begun.map_err(|error| match error.code() {
         Some(Code::NameTaken) => Failure::from(error).next("--as NAME, or --replace"),
+        Some(Code::Invalid) if moving.template.is_none() => {
+            Failure::from(error).next("--template base, if the other server has no such template")
+        }
         _ => error.into(),
     })
 }
@@ -306,6 +304,21 @@ async fn fetch(home: &Home<'_>, group: Option<&[u32]>) -> Result<Option<(Bytes, 
     let fetched =
         patiently(async || home.server.chunk_contents(home.workspace, home.snapshot, &wanted).await).await;
     Ok(Some((fetched.map_err(again)?, group.len())))
+}
+
+async fn finish(
+    context: &Context,
+    to: &Server,
+    import: &Import,
+    snapshot: &Snapshot,
+    root: ChunkHash,
+) -> Result<Workspace, Failure> {
+    let step = Step::begin(context.style, "Checking what has arrived");
+    let Snapshot { consistency, created_at, .. } = *snapshot;
+    let request = FinishImport { root, consistency, created_at };
+    let workspace = to.finish_import(import.id, &request).await.map_err(again)?;
+    step.done();
+    Ok(workspace)
 }
 
 /// Sends a request again whose answer was lost: each of them may come twice.

@@ -67,14 +67,11 @@ pub async fn begin(
     let allowed = authorize(signed.caller(), Action::UseWorkspaces)?;
     let mut scope = app.db.scope(allowed).await?;
     refuse_forgotten(&mut scope).await?;
-    let template = wish.template.clone().unwrap_or_else(|| DEFAULT_TEMPLATE.to_owned());
-    if !imports::has_template(&mut scope, &template).await? {
-        return Err(ApiError::invalid("template", "There is no such template."));
-    }
     // Told before anything is sent.
     let destination = imports::destination(&mut scope, &wish.name).await?;
     admit(&mut scope, destination.as_ref(), wish.source, wish.replace, &wish.name).await?;
-    let wish = NewImport { home_mib: room(&mut scope, destination.as_ref(), wish.home_mib).await?, ..wish };
+    let (template, home_mib) = fit(&mut scope, destination.as_ref(), &wish).await?;
+    let wish = NewImport { home_mib, ..wish };
     let expires_at = app.now() + IDLE_MAX;
     let known = imports::go_on(&mut scope, &wish, &template, expires_at).await?;
     let incoming = match known {
@@ -85,11 +82,23 @@ pub async fn begin(
     Ok(Json(incoming.import))
 }
 
-/// A home never shrinks: what it has beyond the end of the one that comes becomes zeros.
-async fn room(scope: &mut Scope, destination: Option<&Destination>, home_mib: u32) -> Result<u32> {
-    let Some(destination) = destination else { return Ok(home_mib) };
-    let there = view::one(scope, destination.workspace).await?;
-    Ok(there.map_or(0, |there| there.resources.home_mib).max(home_mib))
+/// Template and size. A workspace that is written to keeps its template, and its home never shrinks: what it has beyond the end of
+/// the one that comes becomes zeros.
+async fn fit(
+    scope: &mut Scope,
+    destination: Option<&Destination>,
+    wish: &NewImport,
+) -> Result<(String, u32)> {
+    if let Some(destination) = destination {
+        let there = view::one(scope, destination.workspace).await?;
+        let there = there.ok_or_else(|| ApiError::not_found("workspace"))?;
+        return Ok((there.template, there.resources.home_mib.max(wish.home_mib)));
+    }
+    let template = wish.template.clone().unwrap_or_else(|| DEFAULT_TEMPLATE.to_owned());
+    if imports::has_template(scope, &template).await? {
+        return Ok((template, wish.home_mib));
+    }
+    Err(ApiError::invalid("template", "There is no such template here. Name one of this server's."))
 }
 
 fn check(wish: &NewImport) -> Result<()> {
