@@ -128,6 +128,8 @@ fn decode_one(bytes: &mut &[u8]) -> Result<Part, PartsError> {
 
 #[cfg(test)]
 mod tests {
+    use protocol::api::import::{CHUNKS_AT_ONCE_MAX, CHUNKS_BYTES_MAX};
+
     use super::*;
 
     fn noise(seed: u8) -> Vec<u8> {
@@ -145,6 +147,13 @@ mod tests {
         assert_eq!(decode(&sent, 10, 3).as_deref(), Ok(&expected[..]));
         assert!(sent.len() < CHUNK_BYTES + 1000, "what compresses is sent compressed, zeros not at all");
         assert_eq!(decode(&[], 10, 3), Ok(vec![]));
+    }
+
+    #[test]
+    fn as_many_as_may_be_sent_at_once_fit_into_a_body() {
+        let noise = noise(1);
+        let sent = encode((0..CHUNKS_AT_ONCE_MAX as u32).map(|index| (index, &noise[..])));
+        assert!(sent.len() <= CHUNKS_BYTES_MAX, "{}", sent.len());
     }
 
     #[test]
