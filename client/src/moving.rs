@@ -20,8 +20,6 @@ use crate::{
 
 /// Longest wait for a page of hashes or for some chunks: they are read from the store, and others may be before us.
 const CHUNKS_TIMEOUT: Duration = Duration::from_mins(3);
-/// Longest wait for the end: all of a home is read.
-const FINISH_TIMEOUT: Duration = Duration::from_hours(1);
 
 impl Api {
     /// Hashes of a snapshot's chunks.
@@ -65,8 +63,9 @@ impl Api {
         self.json_within(CHUNKS_TIMEOUT, request).await
     }
 
+    /// While what has arrived is still being read again, the answer is that it took too long: it goes on when asked again.
     pub async fn finish_import(&self, import: Uuid, request: &FinishImport) -> Result<Workspace, ApiError> {
         let path = format!("/imports/{import}/finish");
-        self.json_within(FINISH_TIMEOUT, self.request(Method::POST, &path).json(request)).await
+        self.json_within(CHUNKS_TIMEOUT, self.request(Method::POST, &path).json(request)).await
     }
 }

@@ -11,12 +11,14 @@ use tokio::{
     sync::{Semaphore, SemaphorePermit},
     time::{Instant, timeout},
 };
-use volume::{DataKey, ObjectStore, Reader, VolumeError};
+use volume::{DataKey, ObjectStore, Reader, Root, VolumeError};
 
 /// Open at the same time, for all tenants: of a home of 100 GiB each is some 40 MiB.
 const READERS_MAX: usize = 4;
 /// Questions at the same time: each reads and hashes up to 64 MiB. Others wait.
 const QUESTIONS_MAX: usize = 2;
+/// Snapshots that are read for their roots, some kilobytes each; one that is forgotten is read from its beginning again.
+const READINGS_MAX: usize = 32;
 /// Longest wait for a turn; whoever moves a home asks again.
 const TURN_MAX: Duration = Duration::from_secs(30);
 /// Kept so long after its last use: whoever moves a home asks again at once.
@@ -25,7 +27,22 @@ const IDLE_MAX: Duration = Duration::from_secs(60);
 pub struct Readers {
     store: Arc<dyn ObjectStore>,
     kept: Mutex<Vec<Kept>>,
+    readings: Mutex<Vec<(TenantId, ManifestId, Reading)>>,
     questions: Semaphore,
+}
+
+/// How far a snapshot has been read for its root: a large one takes longer than an answer may.
+#[derive(Clone)]
+pub struct Reading {
+    pub root: Root,
+    /// Where the next page begins; none: all has been read.
+    pub next: Option<u32>,
+}
+
+impl Default for Reading {
+    fn default() -> Self {
+        Self { root: Root::default(), next: Some(0) }
+    }
 }
 
 /// All who may ask at the same time do, and go on doing so.
@@ -41,7 +58,8 @@ struct Kept {
 
 impl Readers {
     pub fn new(store: Arc<dyn ObjectStore>) -> Self {
-        Self { store, kept: Mutex::default(), questions: Semaphore::new(QUESTIONS_MAX) }
+        let (kept, readings) = Default::default();
+        Self { store, kept, readings, questions: Semaphore::new(QUESTIONS_MAX) }
     }
 
     pub async fn open(
@@ -62,6 +80,27 @@ impl Readers {
     pub async fn question(&self) -> Result<SemaphorePermit<'_>, Busy> {
         let turn = timeout(TURN_MAX, self.questions.acquire()).await;
         turn.ok().and_then(Result::ok).ok_or(Busy)
+    }
+
+    /// As far as a snapshot has been read by the last who asked.
+    pub fn reading(&self, tenant: TenantId, manifest: ManifestId) -> Reading {
+        let readings = self.readings();
+        let known = readings.iter().find(|(of, id, _)| (*of, *id) == (tenant, manifest));
+        known.map(|(.., reading)| reading.clone()).unwrap_or_default()
+    }
+
+    /// Remembers how far it is; those that were gone on with last.
+    pub fn note(&self, tenant: TenantId, manifest: ManifestId, reading: Reading) {
+        let mut readings = self.readings();
+        readings.retain(|(of, id, _)| (*of, *id) != (tenant, manifest));
+        if readings.len() >= READINGS_MAX {
+            readings.remove(0);
+        }
+        readings.push((tenant, manifest, reading));
+    }
+
+    fn readings(&self) -> MutexGuard<'_, Vec<(TenantId, ManifestId, Reading)>> {
+        self.readings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes in one that is open; the one that was idle longest makes room.
@@ -137,6 +176,21 @@ mod tests {
         readers.open(tenant, key, manifests[0]).await.expect("opens");
         readers.close(tenant);
         assert!(readers.kept().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_reading_goes_on_where_it_was_and_few_are_remembered() {
+        let (readers, tenant, ..) = homes(0).await;
+        let id = |number: usize| ManifestId([number as u8; 32]);
+        assert_eq!(readers.reading(tenant, id(0)).next, Some(0));
+        for number in 0..=READINGS_MAX {
+            readers.note(tenant, id(number), Reading { next: Some(7), ..Reading::default() });
+            readers.note(tenant, id(number), Reading { next: None, ..Reading::default() });
+        }
+        assert_eq!(readers.reading(tenant, id(1)).next, None);
+        assert_eq!(readers.reading(tenant, id(0)).next, Some(0), "the first was forgotten");
+        assert_eq!(readers.reading(TenantId::random(), id(1)).next, Some(0), "another tenant's is another");
+        assert_eq!(readers.readings().len(), READINGS_MAX);
     }
 
     #[tokio::test(start_paused = true)]

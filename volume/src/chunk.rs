@@ -57,7 +57,7 @@ pub fn hash(content: &[u8]) -> ChunkHash {
 }
 
 /// The hash of all hashes: two homes that have the same are the same.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Root(blake3::Hasher);
 
 impl Root {

@@ -34,6 +34,8 @@ use crate::{
 /// A request whose answer is lost is sent again so often: half a minute. Then the person decides.
 const TRIES: u32 = 6;
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
+/// For reading all of a home once more where it has arrived: a TiB at a disk's speed.
+const FINISH_MAX: Duration = Duration::from_hours(4);
 /// How often progress is told to a person who looks on, and to a log.
 const TOLD_EVERY: Duration = Duration::from_millis(200);
 const LOGGED_EVERY: Duration = Duration::from_secs(10);
@@ -316,9 +318,17 @@ async fn finish(
     let step = Step::begin(context.style, "Checking what has arrived");
     let Snapshot { consistency, created_at, .. } = *snapshot;
     let request = FinishImport { root, consistency, created_at };
-    let workspace = to.finish_import(import.id, &request).await.map_err(again)?;
-    step.done();
-    Ok(workspace)
+    let deadline = Instant::now() + FINISH_MAX;
+    loop {
+        match to.finish_import(import.id, &request).await {
+            Err(late) if late.is(Code::Timeout) && Instant::now() < deadline => sleep(PAUSE_FIRST).await,
+            finished => {
+                let workspace = finished.map_err(again)?;
+                step.done();
+                return Ok(workspace);
+            }
+        }
+    }
 }
 
 /// Sends a request again whose answer was lost: each of them may come twice.

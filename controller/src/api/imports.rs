@@ -9,7 +9,7 @@ use axum::{
     http::StatusCode,
 };
 use protocol::{
-    Code, ManifestId, WorkspaceId,
+    Code, ManifestId, TenantId, WorkspaceId,
     api::{
         import::{
             CHUNKS_AT_ONCE_MAX, CHUNKS_BYTES_MAX, ChunkHash, ChunkList, FinishImport, Import, NewImport,
@@ -19,10 +19,10 @@ use protocol::{
     workspace::Phase,
 };
 use serde::Deserialize;
-use tokio::time::timeout;
+use tokio::time::Instant;
 use utoipa::IntoParams;
 use uuid::Uuid;
-use volume::{DataKey, Part, PartsError, Reader, Root, Target, chunks_of, decode_parts, patch};
+use volume::{DataKey, Part, PartsError, Reader, Target, chunks_of, decode_parts, patch};
 
 use super::{
     chunks::{Page, listed, page, question},
@@ -45,8 +45,8 @@ use crate::{
     },
 };
 
-/// For reading all that has arrived once more.
-const FINISH_MAX: Duration = Duration::from_secs(3600);
+/// For reading what has arrived once more, in one request: with a wait for a turn and a page it is less than an answer may take.
+const FINISH_STEP: Duration = Duration::from_secs(15);
 
 #[derive(Debug, Deserialize, IntoParams)]
 pub struct At {
@@ -266,28 +266,34 @@ pub async fn finish(
 async fn verify(app: &Core, found: &Open, request: &FinishImport) -> Result<ManifestId> {
     let nothing = || ApiError::new(Code::Conflict, "Nothing of this home has arrived yet.");
     let reader = found.open(app).await?.ok_or_else(nothing)?;
-    let late = || ApiError::new(Code::Timeout, "Reading what has arrived took too long. Try again.");
-    let root = timeout(FINISH_MAX, root(app, &reader)).await.map_err(|_| late())??;
+    let head = found.incoming.head.ok_or_else(nothing)?;
+    let root = root(app, found.allowed.caller().tenant, head, &reader).await?;
     if root != request.root {
         return Err(ApiError::new(
             Code::Conflict,
             "What has arrived is not what was sent. Send what differs, then try again.",
         ));
     }
-    found.incoming.head.ok_or_else(nothing)
+    Ok(head)
 }
 
-/// Of what is in the store: all of it is read, and others have their turns meanwhile.
-async fn root(app: &Core, reader: &Reader) -> Result<ChunkHash> {
-    let (mut root, mut next) = (Root::default(), Some(0));
-    while let Some(from) = next {
+/// Of what is in the store: all of it is read, and others have their turns meanwhile. What takes longer than an answer may goes on
+/// with the next request.
+async fn root(app: &Core, tenant: TenantId, head: ManifestId, reader: &Reader) -> Result<ChunkHash> {
+    let begun = Instant::now();
+    let mut reading = app.readers.reading(tenant, head);
+    while let Some(from) = reading.next {
+        if begun.elapsed() > FINISH_STEP {
+            return Err(ApiError::new(Code::Timeout, "What has arrived is still being read. Ask again."));
+        }
         let page = page(app, reader, from).await?;
         for (index, hash) in &page.chunks {
-            root.add(*index, hash);
+            reading.root.add(*index, hash);
         }
-        next = page.next;
+        reading.next = page.next;
+        app.readers.note(tenant, head, reading.clone());
     }
-    Ok(root.finish())
+    Ok(reading.root.finish())
 }
 
 async fn make(
