@@ -3,6 +3,7 @@
 //! Every option has an environment variable `BURROW_<OPTION>`; the option wins. Secrets are no options: a token comes from
 //! standard input, `BURROW_TOKEN` or the credentials file.
 
+mod moving;
 mod past;
 
 use std::{net::IpAddr, path::PathBuf};
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, builder::Styles};
 use clap_complete::Shell;
 use protocol::TerminalId;
 
+pub use self::moving::{Moving, Pull, Push};
 pub use self::past::{
     Admin, Check, Fork, Grow, Growth, History, Listed, Restore, Retention, RotateMasterKey, Snapshot, Volume,
 };
@@ -109,6 +111,8 @@ pub enum Command {
     Snapshot(Snapshot),
     Fork(Fork),
     Grow(Grow),
+    Push(Push),
+    Pull(Pull),
     Attach(Attach),
     /// List the terminals of a workspace
     #[command(before_long_help = "Examples:\n  burrow terminals demo")]

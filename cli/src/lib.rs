@@ -75,6 +75,8 @@ async fn perform(arguments: Arguments) -> Result<u8, Failure> {
         Command::Restore(restore) => interruptible(commands::restore::restore(&context, restore)).await,
         Command::Fork(fork) => interruptible(commands::fork::fork(&context, fork)).await,
         Command::Grow(grow) => interruptible(commands::workspace::grow(&context, grow)).await,
+        Command::Push(push) => interruptible(commands::moving::push(&context, push)).await,
+        Command::Pull(pull) => interruptible(commands::moving::pull(&context, pull)).await,
         Command::Volume(Volume::Check(check)) => {
             interruptible(commands::volume::check(&context, check)).await
         }

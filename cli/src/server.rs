@@ -18,15 +18,23 @@ pub fn signed_in(url: Option<&str>) -> Result<Server, Failure> {
     let from_environment = std::env::var("BURROW_TOKEN").ok().filter(|token| !token.is_empty());
     let token = match from_environment {
         Some(token) => Redacted::new(token),
-        None => match credentials.server(&url) {
-            Some(server) => server.token.clone(),
-            None => {
-                return Err(Failure::new(Kind::AuthRequired, format!("Not signed in to {url}"))
-                    .next(format!("burrow login {url}")));
-            }
-        },
+        None => token(&credentials, &url)?,
     };
     Ok(Server::with_token(&url, token)?)
+}
+
+/// A server besides the one that commands are for. The environment's token is not for it.
+pub fn signed_in_to(url: &str) -> Result<Server, Failure> {
+    let credentials = Credentials::load(&credentials::path()?)?;
+    let url = credentials::normalise(url).map_err(|words| Failure::new(Kind::Usage, words))?;
+    Ok(Server::with_token(&url, token(&credentials, &url)?)?)
+}
+
+fn token(credentials: &Credentials, url: &str) -> Result<Redacted<String>, Failure> {
+    credentials.server(url).map(|server| server.token.clone()).ok_or_else(|| {
+        Failure::new(Kind::AuthRequired, format!("Not signed in to {url}"))
+            .next(format!("burrow login {url}"))
+    })
 }
 
 impl From<ApiError> for Failure {

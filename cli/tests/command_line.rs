@@ -68,6 +68,21 @@ fn a_server_that_is_not_there_is_status_7() {
 }
 
 #[test]
+fn the_environments_token_is_not_for_the_other_server() {
+    for line in ["push demo --to http://127.0.0.1:2", "pull demo --from http://127.0.0.1:2"] {
+        let burrow = Burrow::new();
+        let mut command = burrow.command(line);
+        let output = command
+            .env("BURROW_URL", "http://127.0.0.1:1")
+            .env("BURROW_TOKEN", "brw_x")
+            .output()
+            .expect("it runs");
+        assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
+        assert!(text(&output.stderr).contains("next: burrow login http://127.0.0.1:2"));
+    }
+}
+
+#[test]
 fn credentials_that_others_may_read_are_refused() {
     let burrow = Burrow::new();
     let directory = burrow.home.path().join(".config/burrow");
@@ -94,6 +109,8 @@ fn help_begins_with_examples_and_names_the_statuses() {
         "create",
         "history",
         "restore",
+        "push",
+        "pull",
         "snapshot",
         "attach",
         "exec",

@@ -278,7 +278,7 @@ impl Api {
     }
 }
 
-async fn bounded(mut response: Response, most: usize) -> Result<Vec<u8>, ApiError> {
+pub(crate) async fn bounded(mut response: Response, most: usize) -> Result<Vec<u8>, ApiError> {
     let request_id = request_id(&response);
     let mut body = Vec::new();
     while let Some(piece) = response.chunk().await.map_err(|error| ApiError::broken(error.without_url()))? {

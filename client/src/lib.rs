@@ -8,6 +8,7 @@ pub mod error;
 pub mod events;
 mod files;
 pub mod link;
+mod moving;
 mod past;
 pub mod socket;
 pub mod splice;

@@ -10,7 +10,7 @@ use volume::ObjectStore;
 
 use crate::{
     collector::Marking, config::Config, db::Database, engine::local::LocalEngine, history::Homes, hub::Hub,
-    keys::MasterKey, limits::Limits, password::Passwords, workspaces::life::Task,
+    keys::MasterKey, limits::Limits, password::Passwords, readers::Readers, workspaces::life::Task,
 };
 
 pub type App = Arc<Core>;
@@ -30,6 +30,8 @@ pub struct Core {
     pub marking: Arc<dyn Marking>,
     /// Past homes that are being looked at.
     pub homes: Homes,
+    /// Snapshots that are being moved.
+    pub readers: Readers,
     pub tasks: Tasks,
     /// The controller is about to end: nothing more is placed.
     pub draining: AtomicBool,

@@ -20,6 +20,7 @@ mod keys;
 pub mod lifecycle;
 mod limits;
 mod password;
+mod readers;
 mod reports;
 mod retention;
 mod schedule;

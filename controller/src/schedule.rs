@@ -21,6 +21,7 @@ use crate::{
     lifecycle::{Event, Word},
     secrets, tenants,
     workspaces::{
+        imports,
         life::{self, phase},
         snapshots, view,
     },
@@ -93,7 +94,12 @@ async fn pass(app: &App) -> Result<(), sqlx::Error> {
 
 async fn sweep(app: &Core) -> Result<(), sqlx::Error> {
     let mut system = app.db.system().await?;
+    app.readers.tidy();
     sessions::sweep(system.connection(), app.now()).await?;
+    let expired = imports::expire(system.connection(), app.now()).await?;
+    if expired > 0 {
+        tracing::info!(expired, "imports that nobody went on with are forgotten");
+    }
     system.commit().await
 }
 

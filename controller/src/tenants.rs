@@ -127,6 +127,7 @@ pub async fn forget(core: &Core, tenant: TenantId) -> Result<(), TenantError> {
         .await?;
     system.commit().await?;
     core.homes.close(tenant);
+    core.readers.close(tenant);
     end_machines(core, tenant).await?;
     remove_caches(core, tenant).await
 }

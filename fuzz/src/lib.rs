@@ -13,7 +13,7 @@ use runner::export::wire::{OptionHeader, Request, decode_info, decode_name};
 /// A corpus's name, and what reads it.
 pub type Decoder = (&'static str, fn(&[u8]));
 
-pub const DECODERS: [Decoder; 20] = [
+pub const DECODERS: [Decoder; 21] = [
     ("terminal_client", terminal_client),
     ("terminal_server", terminal_server),
     ("terminal_output", terminal_output),
@@ -29,6 +29,7 @@ pub const DECODERS: [Decoder; 20] = [
     ("volume_manifest", volume_manifest),
     ("volume_frame", volume_frame),
     ("volume_log", volume_log),
+    ("volume_parts", volume_parts),
     ("store_names", store_names),
     ("reader_request", reader_request),
     ("reader_reply", reader_reply),
@@ -119,6 +120,11 @@ pub fn volume_frame(bytes: &[u8]) {
 
 pub fn volume_log(bytes: &[u8]) {
     volume::fuzzing::dirty_log(bytes);
+}
+
+/// Chunks of a home, as another installation sends them.
+pub fn volume_parts(bytes: &[u8]) {
+    volume::fuzzing::parts(bytes);
 }
 
 pub fn store_names(bytes: &[u8]) {

@@ -22,6 +22,11 @@ pub fn covered(offset: u64, length: u64) -> Range<u32> {
     (first as u32)..(end as u32)
 }
 
+/// Whether it reads as a hole does.
+pub fn is_zero(content: &[u8]) -> bool {
+    content.iter().all(|byte| *byte == 0)
+}
+
 /// A set of the blocks of one volume: a bit each, so that 100 GiB cost 3.2 MiB and nothing grows with use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockSet {

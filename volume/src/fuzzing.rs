@@ -3,6 +3,7 @@
 
 use crate::{
     cache::parse_log,
+    chunk::{self, CHUNK_BYTES},
     key::DataKey,
     manifest::Manifest,
     pack::FRAME_CONTENT_MAX,
@@ -29,6 +30,15 @@ pub fn sealed_frame(bytes: &[u8]) {
     assert!(ObjectCipher::new(&key, tenant, "pack", &[0; 16]).open(0, bytes, FRAME_CONTENT_MAX).is_err());
 }
 
+/// Chunks of a home as another installation sends them.
+pub fn parts(bytes: &[u8]) {
+    const MOST: usize = 4;
+    if let Ok(parts) = chunk::decode(bytes, 1 << 16, MOST) {
+        assert!(parts.len() <= MOST, "the bound holds");
+        assert!(parts.iter().all(|part| part.content.is_empty() || part.content.len() == CHUNK_BYTES));
+    }
+}
+
 /// The log of a cache.
 pub fn dirty_log(bytes: &[u8]) {
     let _ = parse_log(bytes);
@@ -53,6 +63,7 @@ mod tests {
         fn decoders_bear_any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..2000), text in ".{0,80}") {
             manifest(&bytes);
             frame_content(&bytes);
+            parts(&bytes);
             sealed_frame(&bytes);
             dirty_log(&bytes);
             names(&text);

@@ -71,6 +71,16 @@ pub struct Delta {
 }
 
 impl Delta {
+    /// Takes in a pack that has been filled.
+    pub fn add(&mut self, pack: Pack, extents: Vec<Extent>) {
+        let index = self.packs.len() as u32;
+        self.packs.push(pack);
+        self.extents.extend(extents.into_iter().map(|extent| {
+            let frame = Frame { pack: index, ..extent.frame };
+            Extent { frame, ..extent }
+        }));
+    }
+
     pub fn apply(&self, map: &mut BlockMap) {
         self.holes.iter().for_each(|run| map.remove(run.clone()));
         // One that no extent names would stay in the table for ever.

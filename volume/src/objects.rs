@@ -15,7 +15,7 @@ use crate::{
     map::{BlockMap, Extent, Frame, PackId},
     pack::{open_frame, pack_cipher, pack_name, part},
     seal::FrameError,
-    store::{ObjectStore, retrying},
+    store::{ObjectStore, StoreError, retrying},
     volume::blocking,
 };
 
@@ -124,6 +124,11 @@ impl Objects {
         }
         Err(VolumeError::Damaged { object: name, reason: reason.to_string() })
     }
+}
+
+/// An object of its name is this object: names are random or hashes, and an answer may have been lost.
+pub async fn put(store: &dyn ObjectStore, name: &str, body: Bytes) -> Result<(), StoreError> {
+    retrying(|| store.put_if_absent(name, body.clone())).await.map(|_| ())
 }
 
 /// What the first minute of a start read.

@@ -3,7 +3,7 @@
 use protocol::TenantId;
 
 use crate::{
-    blocks::BLOCK_BYTES,
+    blocks::{BLOCK_BYTES, is_zero},
     key::{DataKey, random_bytes},
     map::{Extent, FRAME_BLOCKS_MAX, Frame, Pack, PackId},
     seal::{Compressor, FRAME_OVERHEAD, FrameError, ObjectCipher},
@@ -90,6 +90,63 @@ impl PackWriter {
         self.bytes.shrink_to_fit();
         let pack = Pack { id: self.id, bytes: self.bytes.len() as u32, blocks: self.blocks };
         SealedPack { pack, bytes: self.bytes, extents: self.extents }
+    }
+}
+
+/// Fills pack after pack with blocks as they come.
+pub struct Filler {
+    key: DataKey,
+    tenant: TenantId,
+    writer: PackWriter,
+    /// Blocks for the next frame.
+    blocks: Vec<u32>,
+    content: Vec<u8>,
+    /// For whoever stores them.
+    pub full: Vec<SealedPack>,
+}
+
+impl Filler {
+    pub fn new(key: &DataKey, tenant: TenantId) -> Self {
+        let (blocks, content, full) = Default::default();
+        Self { key: key.clone(), tenant, writer: PackWriter::new(key, tenant), blocks, content, full }
+    }
+
+    /// In order of their numbers. Zeros are holes: nothing is stored for them.
+    pub fn add(&mut self, block: u32, content: &[u8]) {
+        if is_zero(content) {
+            return;
+        }
+        self.blocks.push(block);
+        self.content.extend_from_slice(content);
+        if self.blocks.len() == usize::from(FRAME_BLOCKS_MAX) {
+            self.seal_frame();
+        }
+    }
+
+    /// No more blocks follow.
+    pub fn end(&mut self) {
+        self.seal_frame();
+        self.finish_pack();
+    }
+
+    fn seal_frame(&mut self) {
+        if self.blocks.is_empty() {
+            return;
+        }
+        self.writer.add(&self.blocks, &self.content);
+        self.blocks.clear();
+        self.content.clear();
+        if self.writer.is_full() {
+            self.finish_pack();
+        }
+    }
+
+    fn finish_pack(&mut self) {
+        let fresh = PackWriter::new(&self.key, self.tenant);
+        let writer = std::mem::replace(&mut self.writer, fresh);
+        if !writer.is_empty() {
+            self.full.push(writer.finish());
+        }
     }
 }
 

@@ -14,8 +14,8 @@ use crate::{
     blocks::{BLOCK_BYTES, touched},
     error::VolumeError,
     key::DataKey,
-    map::{Extent, Frame},
-    objects::{FETCHES_MAX, Loaded, Objects, Opened, plan},
+    map::{BlockMap, Extent, Frame},
+    objects::{FETCHES_MAX, Fetch, Loaded, Objects, Opened, plan},
     pack::pack_name,
     seal::FrameError,
     store::{ObjectStore, StoreError},
@@ -61,7 +61,27 @@ impl Reader {
     ) -> Result<Self, VolumeError> {
         let objects = Objects::new(tenant, key, store);
         let loaded = objects.load(manifest).await?;
-        Ok(Self { objects, loaded, kept: Mutex::default() })
+        Ok(Self::new(objects, loaded))
+    }
+
+    pub(crate) fn new(objects: Objects, loaded: Loaded) -> Self {
+        Self { objects, loaded, kept: Mutex::default() }
+    }
+
+    pub(crate) fn loaded(&self) -> &Loaded {
+        &self.loaded
+    }
+
+    pub(crate) fn map(&self) -> &BlockMap {
+        &self.loaded.map
+    }
+
+    pub(crate) fn blocks(&self) -> u32 {
+        (self.size_bytes() / BLOCK_BYTES) as u32
+    }
+
+    pub(crate) async fn fetch(&self, fetch: Fetch) -> Result<Vec<Opened>, VolumeError> {
+        self.objects.fetch(&self.loaded.map, fetch).await
     }
 
     pub fn volume(&self) -> VolumeId {
@@ -95,7 +115,7 @@ impl Reader {
         Ok(bytes.freeze())
     }
 
-    fn damaged(&self, extent: &Extent, reason: FrameError) -> VolumeError {
+    pub(crate) fn damaged(&self, extent: &Extent, reason: FrameError) -> VolumeError {
         let id = self.loaded.map.pack(extent.frame).id;
         VolumeError::Damaged { object: pack_name(self.objects.tenant, id), reason: reason.to_string() }
     }
@@ -128,13 +148,13 @@ impl Reader {
     pub async fn verify(&self) -> Result<Verified, VolumeError> {
         let mut verified =
             Verified { objects: self.loaded.map.packs().count() as u64, ..Verified::default() };
-        let blocks = (self.size_bytes() / BLOCK_BYTES) as u32;
+        let blocks = self.blocks();
         let mut start = 0;
         while start < blocks {
             let end = blocks.min(start.saturating_add(VERIFY_BLOCKS));
             let fetches = plan(&self.loaded.map, std::iter::once(start..end));
             let mut outcomes = futures_util::stream::iter(fetches)
-                .map(|fetch| self.objects.fetch(&self.loaded.map, fetch))
+                .map(|fetch| self.fetch(fetch))
                 .buffer_unordered(FETCHES_MAX);
             while let Some(outcome) = outcomes.next().await {
                 match outcome {
@@ -174,7 +194,7 @@ impl Reader {
         }
         let fetches = plan(&self.loaded.map, lacking.into_iter());
         let fetched: Vec<_> = futures_util::stream::iter(fetches)
-            .map(|fetch| self.objects.fetch(&self.loaded.map, fetch))
+            .map(|fetch| self.fetch(fetch))
             .buffer_unordered(FETCHES_MAX)
             .try_collect()
             .await?;

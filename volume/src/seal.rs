@@ -41,7 +41,7 @@ impl Compressor {
         Self(zstd::bulk::Compressor::new(ZSTD_LEVEL).expect("the level is one of zstd's"))
     }
 
-    fn compress(&mut self, content: &[u8]) -> Vec<u8> {
+    pub fn compress(&mut self, content: &[u8]) -> Vec<u8> {
         let packed = self.0.compress(content).expect("compressing memory into memory does not fail");
         let (kind, body) =
             if packed.len() < content.len() { (ZSTD, packed.as_slice()) } else { (STORED, content) };

@@ -4,12 +4,10 @@
 //! dropped, or dies with the process, loses nothing. Packs it had stored are then named by no manifest and are garbage.
 
 use std::{
-    ops::Range,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use bytes::Bytes;
 use protocol::{Epoch, ManifestId};
 use tokio::{
     sync::OwnedMutexGuard,
@@ -20,12 +18,11 @@ use tokio::{
 use crate::{
     blocks::BLOCK_BYTES,
     cache::{CutMade, UNCOMMITTED_MAX},
-    chain::Chain,
     error::VolumeError,
-    manifest::{Content, Delta, Manifest, manifest_name},
-    map::{BlockMap, Extent, FRAME_BLOCKS_MAX, Frame},
-    pack::{PackWriter, SealedPack, pack_name},
-    store::{ObjectStore, StoreError, retrying},
+    manifest::{Delta, manifest_name},
+    next::{Next, Step},
+    objects::put,
+    pack::{Filler, SealedPack, pack_name},
     volume::{Shared, Volume, blocking, io_of},
 };
 
@@ -191,7 +188,7 @@ async fn store(mut cut: Changed, progress: impl Fn(Progress) + Send) -> Result<S
     let packs = delta.packs.len() as u64;
     let (about, made) = (shared.clone(), cut.made.clone());
     let sealed = blocking(move || Ok(seal(&about, made, delta))).await?;
-    let Sealed { id, object, chain, map, order } = sealed;
+    let Next { id, object, chain, map, order } = sealed;
     let manifest_bytes = object.len() as u64;
     put(&*shared.objects.store, &manifest_name(shared.objects.tenant, id), object).await?;
     let snapshot = Snapshot {
@@ -222,43 +219,22 @@ async fn store(mut cut: Changed, progress: impl Fn(Progress) + Send) -> Result<S
     Ok(snapshot)
 }
 
-/// A manifest ready to be stored, and what the volume rests on once it is.
-struct Sealed {
-    id: ManifestId,
-    object: Bytes,
-    chain: Chain,
-    map: BlockMap,
-    order: Option<Vec<Range<u32>>>,
-}
-
-fn seal(shared: &Shared, made: CutMade, mut delta: Delta) -> Sealed {
-    let CutMade { blocks, map: parent, chain, size_bytes, .. } = made;
-    delta.extents.sort_unstable_by_key(|extent| extent.start);
+fn seal(shared: &Shared, made: CutMade, mut delta: Delta) -> Next {
+    let CutMade { blocks, map, chain, size_bytes, .. } = made;
     let mut holes = (*blocks).clone();
     delta.extents.iter().for_each(|extent| holes.remove_all(extent.range()));
     delta.holes = holes.runs().collect();
-    let mut map = (*parent).clone();
-    delta.apply(&mut map);
-    let content = match &chain {
-        Some(chain) if chain.takes_delta() => Content::Delta { chain: chain.links().to_vec(), delta },
-        _ => Content::Whole { parent: chain.as_ref().map(Chain::head), map: map.clone() },
+    let step = Step {
+        volume: shared.volume,
+        epoch: shared.epoch,
+        size_bytes,
+        map: (*map).clone(),
+        chain,
+        fresh_order: shared.recorder.worth_storing(),
+        known_order: shared.recorder.known(),
+        delta,
     };
-    let is_delta = matches!(content, Content::Delta { .. });
-    let recorder = &shared.recorder;
-    let order = recorder.worth_storing().or_else(|| (!is_delta).then(|| recorder.known()));
-    let order = order.filter(|order| !order.is_empty());
-    let manifest =
-        Manifest { volume: shared.volume, epoch: shared.epoch, size_bytes, order: order.clone(), content };
-    let (id, object) = manifest.seal(&shared.objects.key, shared.objects.tenant);
-    let bytes = object.len() as u64;
-    let chain = match chain {
-        Some(mut chain) if is_delta => {
-            chain.push(id, bytes);
-            chain
-        }
-        _ => Chain::new(id, bytes),
-    };
-    Sealed { id, object, chain, map, order }
+    step.seal(&shared.objects.key, shared.objects.tenant)
 }
 
 async fn store_packs(cut: &Changed, report: impl Fn(Progress) + Send) -> Result<Stored, VolumeError> {
@@ -272,7 +248,7 @@ async fn store_packs(cut: &Changed, report: impl Fn(Progress) + Send) -> Result<
     loop {
         let (next_packer, copied_all) = shared.on_cache(move |_, cache| packer.step(cache)).await?;
         packer = next_packer;
-        while let Some(pack) = packer.full.pop() {
+        while let Some(pack) = packer.filler.full.pop() {
             begin_upload(shared, &mut uploads, &mut delta, pack);
         }
         while uploads.len() > if copied_all { 0 } else { UPLOADS_MAX - 1 } {
@@ -297,12 +273,7 @@ fn begin_upload(
     sealed: SealedPack,
 ) {
     let SealedPack { pack, bytes, extents } = sealed;
-    let index = delta.packs.len() as u32;
-    delta.packs.push(pack);
-    delta.extents.extend(extents.into_iter().map(|extent| {
-        let frame = Frame { pack: index, ..extent.frame };
-        Extent { frame, ..extent }
-    }));
+    delta.add(pack, extents);
     let (store, name) = (shared.objects.store.clone(), pack_name(shared.objects.tenant, pack.id));
     uploads.spawn(async move {
         let length = bytes.len() as u64;
@@ -311,37 +282,19 @@ fn begin_upload(
     });
 }
 
-/// An object of its name is this object: names are random or hashes, and an answer may have been lost.
-async fn put(store: &dyn ObjectStore, name: &str, body: Bytes) -> Result<(), StoreError> {
-    retrying(|| store.put_if_absent(name, body.clone())).await.map(|_| ())
-}
-
 /// Turns the cut's blocks into packs.
 struct Packer {
-    shared: Arc<Shared>,
     cut: u32,
-    writer: PackWriter,
-    /// Blocks for the next frame.
-    blocks: Vec<u32>,
-    content: Vec<u8>,
+    filler: Filler,
     /// Where the cut is copied from next.
     next: u32,
     copied_blocks: u64,
-    full: Vec<SealedPack>,
 }
 
 impl Packer {
     fn new(shared: &Arc<Shared>, cut: u32) -> Self {
-        Self {
-            shared: shared.clone(),
-            cut,
-            writer: PackWriter::new(&shared.objects.key, shared.objects.tenant),
-            blocks: Vec::new(),
-            content: Vec::new(),
-            next: 0,
-            copied_blocks: 0,
-            full: Vec::new(),
-        }
+        let filler = Filler::new(&shared.objects.key, shared.objects.tenant);
+        Self { cut, filler, next: 0, copied_blocks: 0 }
     }
 
     /// Copies and seals the next blocks; true when none are left and the last pack is full.
@@ -351,8 +304,7 @@ impl Packer {
             let copied =
                 copied.map_err(io_of("copy a snapshot out"))?.ok_or(VolumeError::SnapshotAbandoned)?;
             let Some(last) = copied.blocks.last() else {
-                self.seal_frame();
-                self.finish_pack();
+                self.filler.end();
                 return Ok((self, true));
             };
             self.next = last + 1;
@@ -360,41 +312,9 @@ impl Packer {
             for (block, content) in
                 copied.blocks.iter().zip(copied.content.chunks_exact(BLOCK_BYTES as usize))
             {
-                self.add(*block, content);
+                self.filler.add(*block, content);
             }
         }
         Ok((self, false))
-    }
-
-    /// Zeros are holes: nothing is stored for them.
-    fn add(&mut self, block: u32, content: &[u8]) {
-        if content.iter().all(|byte| *byte == 0) {
-            return;
-        }
-        self.blocks.push(block);
-        self.content.extend_from_slice(content);
-        if self.blocks.len() == usize::from(FRAME_BLOCKS_MAX) {
-            self.seal_frame();
-        }
-    }
-
-    fn seal_frame(&mut self) {
-        if self.blocks.is_empty() {
-            return;
-        }
-        self.writer.add(&self.blocks, &self.content);
-        self.blocks.clear();
-        self.content.clear();
-        if self.writer.is_full() {
-            self.finish_pack();
-        }
-    }
-
-    fn finish_pack(&mut self) {
-        let fresh = PackWriter::new(&self.shared.objects.key, self.shared.objects.tenant);
-        let writer = std::mem::replace(&mut self.writer, fresh);
-        if !writer.is_empty() {
-            self.full.push(writer.finish());
-        }
     }
 }

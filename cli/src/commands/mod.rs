@@ -8,6 +8,7 @@ pub mod class;
 pub mod exec;
 pub mod fork;
 pub mod history;
+pub mod moving;
 mod place;
 pub mod restore;
 pub mod snapshot;
@@ -54,6 +55,11 @@ impl Context {
     /// The server, as the person who signed in.
     pub fn server(&self) -> Result<Server, Failure> {
         server::signed_in(self.url())
+    }
+
+    /// Another server that the person has signed in to.
+    pub fn other_server(&self, url: &str) -> Result<Server, Failure> {
+        server::signed_in_to(url)
     }
 
     /// Lets something be destroyed only by someone who types its name, or said `--yes`. `deed`: what would be done, as in

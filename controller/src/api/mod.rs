@@ -6,12 +6,14 @@
 mod admin;
 mod auth;
 mod check;
+mod chunks;
 mod classes;
 pub mod error;
 mod events;
 mod extract;
 mod forks;
 mod history;
+mod imports;
 mod internal;
 mod invitations;
 mod layers;
@@ -35,6 +37,7 @@ use protocol::{
     api::{
         Version,
         class::ROSTER_BYTES_MAX,
+        import::CHUNKS_BYTES_MAX,
         internal::{GRANT_KEY_PATH, GRANTS_PATH, SESSIONS_CHECK_PATH},
     },
     runner::REPORT_PATH,
@@ -67,6 +70,8 @@ const INTERNAL_BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
         (name = "templates"),
         (name = "workspaces"),
         (name = "snapshots", description = "Homes as they were: browse, restore, fork"),
+        (name = "chunks", description = "Homes as they are moved to another installation"),
+        (name = "imports", description = "Homes that are moved here from another installation"),
         (name = "classes"),
         (name = "invitations"),
         (name = "admin"),
@@ -121,6 +126,9 @@ fn public() -> OpenApiRouter<App> {
         .routes(routes!(history::changes))
         .routes(routes!(history::diff))
         .routes(routes!(check::check))
+        .routes(routes!(chunks::list, chunks::get))
+        .routes(routes!(imports::begin))
+        .routes(routes!(imports::finish))
         .routes(routes!(retention::get, retention::put))
         .routes(routes!(admin::collect))
         .routes(routes!(events::one))
@@ -136,7 +144,10 @@ fn public() -> OpenApiRouter<App> {
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
     let roster =
         OpenApiRouter::new().routes(routes!(classes::roster)).layer(DefaultBodyLimit::max(ROSTER_BYTES_MAX));
-    OpenApiRouter::with_openapi(Document::openapi()).nest(PREFIX, routes.merge(roster))
+    let chunks = OpenApiRouter::new()
+        .routes(routes!(imports::list, imports::put))
+        .layer(DefaultBodyLimit::max(CHUNKS_BYTES_MAX));
+    OpenApiRouter::with_openapi(Document::openapi()).nest(PREFIX, routes.merge(roster).merge(chunks))
 }
 
 /// Everything that the socket answers.

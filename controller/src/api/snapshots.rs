@@ -157,14 +157,7 @@ pub async fn restore(
 ) -> Result<Json<Workspace>> {
     let allowed = allowed(&app, signed.caller(), id, Action::ChangeWorkspace).await?;
     let mut scope = app.db.scope(allowed).await?;
-    let locked = life::lock(scope.connection(), id).await?;
-    let life = locked.ok_or_else(|| ApiError::not_found("workspace"))?.life;
-    if life.phase != Phase::Terminated || life.wanted == Wanted::Deleted {
-        return Err(ApiError::new(
-            Code::Conflict,
-            "A home is put back while no machine uses it. Stop the workspace first, then try again.",
-        ));
-    }
+    hold_at_rest(&mut scope, id).await?;
     let found = held(&mut scope, id, Which::One(request.snapshot)).await?;
     if !found.is_head {
         snapshots::restore(&mut scope, id, &found, app.now()).await?;
@@ -172,6 +165,19 @@ pub async fn restore(
     }
     scope.commit().await?;
     get_one(&app, allowed, id).await.map(Json)
+}
+
+/// No machine begins to use the home until the transaction's end.
+pub async fn hold_at_rest(scope: &mut Scope, id: WorkspaceId) -> Result<()> {
+    let locked = life::lock(scope.connection(), id).await?;
+    let life = locked.ok_or_else(|| ApiError::not_found("workspace"))?.life;
+    if life.phase == Phase::Terminated && life.wanted != Wanted::Deleted {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        Code::Conflict,
+        "A home is put back while no machine uses it. Stop the workspace first, then try again.",
+    ))
 }
 
 /// A snapshot that is not older than this call: of a running machine a new one, otherwise what the home is.

@@ -5,6 +5,7 @@ mod classes;
 mod collector;
 mod forks;
 mod history;
+mod imports;
 mod keys;
 mod lives;
 mod postgres;

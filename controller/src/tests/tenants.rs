@@ -72,6 +72,7 @@ async fn postgres_itself_hides_and_refuses() {
         "snapshots",
         "classes",
         "members",
+        "imports",
     ] {
         let mut scope = app.db.scope(allowed).await.expect("a scope");
         let statement = format!("select count(*) from {table} where tenant_id = $1");

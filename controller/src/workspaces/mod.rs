@@ -3,6 +3,7 @@
 pub mod create;
 pub mod deleted;
 pub mod fork;
+pub mod imports;
 pub mod life;
 pub mod snapshots;
 pub mod view;

@@ -116,6 +116,45 @@ pub async fn commit(
     Ok(made.is_some())
 }
 
+/// A snapshot that no machine of this volume took.
+pub struct Moved {
+    pub manifest: ManifestId,
+    /// The volume that made it.
+    pub made_by: VolumeId,
+    pub kind: SnapshotKind,
+    pub consistency: Consistency,
+    pub at: OffsetDateTime,
+    pub stored_bytes: i64,
+}
+
+/// Adds a snapshot from elsewhere to a volume, which is held. One that is there already stays as it is, and is kept.
+pub async fn take_in(
+    connection: &mut PgConnection,
+    now: OffsetDateTime,
+    (tenant, volume): (TenantId, VolumeId),
+    moved: &Moved,
+) -> Result<SnapshotId, sqlx::Error> {
+    let newest = hold(connection, tenant.0, volume.0).await?;
+    let id = sqlx::query_scalar!(
+        "insert into snapshots (tenant_id, volume_id, snapshot_id, epoch, manifest, made_by, kind, consistency, changed_bytes,
+             uploaded_bytes, stored_bytes, objects, created_at)
+         values ($1, $2, $3, 0, $4, $5, $6, $7, 0, 0, $8, 0, $9)
+         on conflict (tenant_id, volume_id, manifest) do update set kind = excluded.kind returning snapshot_id",
+        tenant.0,
+        volume.0,
+        SnapshotId::random().0,
+        &moved.manifest.0[..],
+        Some(moved.made_by.0).filter(|maker| *maker != volume.0),
+        kind_text(moved.kind),
+        consistency_text(moved.consistency),
+        moved.stored_bytes,
+        instant(moved.at, newest, now),
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(SnapshotId(id))
+}
+
 /// The row of a manifest that was committed before; what was asked for stays from now on.
 async fn known(connection: &mut PgConnection, locked: &Locked, told: &Told) -> Result<Uuid, sqlx::Error> {
     sqlx::query_scalar!(

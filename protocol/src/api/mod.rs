@@ -7,6 +7,7 @@ pub mod admin;
 pub mod auth;
 pub mod check;
 pub mod class;
+pub mod import;
 pub mod internal;
 pub mod snapshot;
 pub mod template;

@@ -3,6 +3,7 @@
 mod concurrency;
 mod garbage;
 mod model;
+mod moved;
 mod past;
 mod power;
 mod promises;

@@ -312,6 +312,58 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/imports": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Begins to take in a home, or goes on: what has arrived of this source under this name stays. */
+        post: operations["imports_begin"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imports/{id}/chunks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The hashes of the chunks that an import holds, those of zeros left out. */
+        get: operations["imports_list"];
+        /** Takes in chunks as they travel. The same body may come twice. */
+        put: operations["imports_put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imports/{id}/finish": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Makes a workspace of what has arrived, or puts it into the one of its name. What has arrived is read again first. */
+        post: operations["imports_finish"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/invitations/accept": {
         parameters: {
             query?: never;
@@ -646,6 +698,24 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/workspaces/{id}/snapshots/{snapshot}/chunks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The hashes of a snapshot's chunks, those of zeros left out. */
+        get: operations["chunks_list"];
+        put?: never;
+        /** Some of a snapshot's chunks, as they travel. */
+        post: operations["chunks_get"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/workspaces/{id}/snapshots/{snapshot}/content": {
         parameters: {
             query?: never;
@@ -812,6 +882,21 @@ export interface components {
             objects: number;
             /** Format: int32 */
             snapshots: number;
+        };
+        /** @description 64 KiB of a home that are not all zeros. */
+        Chunk: {
+            hash: string;
+            /** Format: int32 */
+            index: number;
+        };
+        /** @description A part of a home's chunks, by index. */
+        ChunkList: {
+            chunks: components["schemas"]["Chunk"][];
+            /**
+             * Format: int32
+             * @description There are more: ask with `from` this.
+             */
+            next?: number | null;
         };
         Class: {
             /** Format: date-time */
@@ -996,6 +1081,17 @@ export interface components {
             field: string;
             message: string;
         };
+        /** @description `POST /api/v1/imports/{id}/finish`. */
+        FinishImport: {
+            consistency: components["schemas"]["Consistency"];
+            /**
+             * Format: date-time
+             * @description The instant that it holds.
+             */
+            created_at: string;
+            /** @description The hash of all chunks' indexes and hashes, in order; what has arrived is read again and must have the same. */
+            root: string;
+        };
         /** @description `POST …/fork`: a new workspace of the caller's whose home begins as this one's. Copies no data. */
         Fork: {
             name: string;
@@ -1008,6 +1104,23 @@ export interface components {
          * @enum {string}
          */
         HomeNotice: "store_unavailable" | "throttled" | "host_disk_full";
+        /** @description A home on its way. */
+        Import: {
+            /**
+             * Format: date-time
+             * @description Nothing arrives until then: what has is forgotten.
+             */
+            expires_at: string;
+            /** Format: uuid */
+            id: string;
+            name: string;
+            source: components["schemas"]["WorkspaceId"];
+            /**
+             * Format: int64
+             * @description Grows with everything that arrives. Whoever sends says the one that they know.
+             */
+            version: number;
+        };
         Invitation: {
             class_name?: string | null;
             email: string;
@@ -1044,6 +1157,22 @@ export interface components {
             /** @description As a workspace's name. */
             name: string;
             /** @description Absent: `base`. */
+            template?: string | null;
+        };
+        /** @description `POST /api/v1/imports`. */
+        NewImport: {
+            /**
+             * Format: int32
+             * @description The home's size there.
+             */
+            home_mib: number;
+            /** @description What it is to be called here. One's own workspace of this name is written to if it was imported from the same source. */
+            name: string;
+            /** @description Write to the workspace of this name wherever it comes from. What its home is now stays a snapshot. */
+            replace?: boolean;
+            /** @description The workspace whose home is moved, as it is called where it comes from. */
+            source: components["schemas"]["WorkspaceId"];
+            /** @description Of a workspace that is made. Absent: `base`. */
             template?: string | null;
         };
         /** @description `POST …/snapshots`: takes one now; of a workspace that rests, keeps the newest. The answer waits until it is safe. */
@@ -1326,6 +1455,11 @@ export interface components {
         /** @description `POST /api/v1/invitations/view`. */
         ViewInvitation: {
             token: string;
+        };
+        /** @description `POST /api/v1/workspaces/{id}/snapshots/{snapshot}/chunks`. */
+        WantedChunks: {
+            /** @description In order, each once, at most [`CHUNKS_AT_ONCE_MAX`]. */
+            indexes: number[];
         };
         Workspace: {
             /** @description "kvm", "tcg" or "none", while running. */
@@ -2001,6 +2135,200 @@ export interface operations {
                 };
             };
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    imports_begin: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewImport"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Import"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    imports_list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                /** @description The first chunk that is asked for; absent: 0. */
+                from: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChunkList"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    imports_put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                /** @description What the import's version was when this was sent. */
+                version: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/octet-stream": number[];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Import"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    imports_finish: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FinishImport"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Workspace"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            504: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2925,6 +3253,81 @@ export interface operations {
                 };
             };
             504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    chunks_list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["WorkspaceId"];
+                /** @description An identifier, or `latest`. */
+                snapshot: string;
+                /** @description The first chunk that is asked for; absent: 0. */
+                from: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChunkList"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    chunks_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["WorkspaceId"];
+                snapshot: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WantedChunks"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": number[];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
