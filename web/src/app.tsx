@@ -16,6 +16,7 @@ const ClassesPage = lazy(() => import("./class/classes"));
 const ClassPage = lazy(() => import("./class/class"));
 const WatchPage = lazy(() => import("./class/watch"));
 const AccountPage = lazy(() => import("./pages/account"));
+const SettingsPage = lazy(() => import("./settings/settings"));
 const TokensPage = lazy(() => import("./pages/tokens"));
 
 function openPage(path: string): ReactNode {
@@ -35,6 +36,7 @@ const routes: [RegExp, (...ids: string[]) => ReactNode][] = [
   [new RegExp(`^/watch/${ID}$`), (_, id = "") => <WatchPage key={id} id={id} />],
   [/^\/account$/, () => <AccountPage />],
   [/^\/tokens$/, () => <TokensPage />],
+  [/^\/settings$/, () => <SettingsPage />],
   [/^\/device$/, () => <DevicePage />],
 ];
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { keptName } from "./restore-file";
+import { keptName } from "./restore-plan";
 import { textOf } from "./use-content";
 
 describe("restoring a file", () => {
