@@ -1,5 +1,8 @@
 //! The whole of Burrow as a test sees it: the real executable, its printed link, its API and its command line.
 
+pub mod browser;
+pub mod store;
+
 use std::{
     fs::File,
     path::{Path, PathBuf},
@@ -49,16 +52,24 @@ pub struct Options {
     pub runtime: &'static str,
     pub data: PathBuf,
     pub arguments: Vec<String>,
+    pub environment: Vec<(String, String)>,
 }
 
 impl Options {
     pub fn new(runtime: &'static str, data: &Path) -> Self {
-        Self { runtime, data: data.to_owned(), arguments: Vec::new() }
+        Self { runtime, data: data.to_owned(), arguments: Vec::new(), environment: Vec::new() }
     }
 
     #[must_use]
     pub fn with(mut self, arguments: &[&str]) -> Self {
         self.arguments.extend(arguments.iter().map(ToString::to_string));
+        self
+    }
+
+    #[must_use]
+    pub fn environment(mut self, variables: &[(&str, &str)]) -> Self {
+        let owned = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        self.environment.extend(owned);
         self
     }
 }
@@ -90,6 +101,7 @@ impl Stack {
             .args(["up", "--port", "0", "--runtime", options.runtime, "--data-dir"])
             .arg(&options.data)
             .args(&options.arguments)
+            .envs(options.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
@@ -101,6 +113,27 @@ impl Stack {
         let url = link.split("/welcome#").next().expect("the link's form").to_owned();
         let configuration = tempfile::tempdir().expect("a directory");
         Self { child, options, url, token: String::new(), link, configuration }
+    }
+
+    /// Signs in as somebody whose password is known.
+    pub async fn sign_in(&mut self, email: &str, password: &str) {
+        let request = json!({ "email": email, "password": password });
+        self.token = token_by(&self.url, "/auth/login", &request).await;
+    }
+
+    pub fn runtime(&self) -> &'static str {
+        self.options.runtime
+    }
+
+    /// Kills a machine's VMM, once there is one.
+    pub async fn kill_machine(&self) {
+        let machine = || {
+            let all = processes_with(&self.options.data);
+            let line = all.iter().find(|line| line.contains("qemu-system"))?;
+            line.strip_prefix("/proc/")?.split(' ').next()?.parse().ok()
+        };
+        until("a machine runs", || machine().is_some()).await;
+        signal(machine().expect("just seen"), rustix::process::Signal::KILL);
     }
 
     /// What `up` wrote to standard error.

@@ -13,7 +13,7 @@ import { toast, toastError } from "../ui/toasts";
 import { instant, size, wholeInstant } from "../ui/words";
 import { readLayout, Splitter } from "../workspace/layout";
 import { Palette, type Command } from "../workspace/palette";
-import { nameOf, parentOf, shown as shownName } from "../workspace/paths";
+import { ancestorsOf, nameOf, parentOf, shown as shownName } from "../workspace/paths";
 import { ChangesList } from "./changes";
 import { CheckDialog } from "./check-dialog";
 import { NameDialog, RestoreHomeDialog } from "./dialogs";
@@ -67,9 +67,7 @@ function readAddress(): { at: number | null; file: string | null; above: string[
   const query = new URLSearchParams(window.location.search);
   const at = Date.parse(query.get("at") ?? "");
   const file = query.get("file");
-  const above: string[] = [];
-  for (let path = parentOf(file ?? ""); path; path = parentOf(path)) above.unshift(path);
-  return { at: Number.isNaN(at) ? null : at, file, above };
+  return { at: Number.isNaN(at) ? null : at, file, above: ancestorsOf(file ?? "") };
 }
 
 export function History({ workspace, snapshots, points, put }: Props) {
@@ -306,7 +304,7 @@ export function History({ workspace, snapshots, points, put }: Props) {
       )}
       {restored && (
         <div className="thin-banner" role="status">
-          {shownName(restored.path)} is as it was on {wholeInstant(restored.at)}.
+          {shownName(restored.path)} was restored as of {wholeInstant(restored.at)}.
           <button
             className="link-button"
             onClick={() => setRestoring({ path: restored.path, point: shown, undo: restored })}

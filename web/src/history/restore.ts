@@ -4,7 +4,7 @@ import { files, snapshots } from "../api/calls";
 import { ApiError, wordsOf } from "../api/client";
 import type { PastEntry } from "../api/types";
 import { run } from "../link/exec";
-import { childOf, nameOf, parentOf } from "../workspace/paths";
+import { ancestorsOf, childOf, nameOf, parentOf } from "../workspace/paths";
 import { deedOf, keptName, PERMISSIONS, planOf, type Deed, type Plan } from "./restore-plan";
 
 /** Most paths of one call: more is a whole home. */
@@ -97,6 +97,11 @@ export async function lookAhead(
     if (past.kind !== "directory" || present?.kind === "directory") return;
     for (const entry of (await pastIn(path)).values()) await add(childOf(path, entry.name), entry);
   };
+  // What was above it may have gone with it.
+  for (const above of ancestorsOf(path)) {
+    const past = (await pastIn(parentOf(above))).get(nameOf(above));
+    if (past) all.push(deedOf(above, past, (await presentIn(parentOf(above))).get(nameOf(above))));
+  }
   const gone = changes.filter((change) => change.kind !== "added");
   for (const { path } of gone) {
     const past = (await pastIn(parentOf(path))).get(nameOf(path));
@@ -131,9 +136,6 @@ export async function carryOut(
   const directories = deeds.filter(({ past }) => past.kind === "directory");
   const others = deeds.filter(({ past }) => past.kind !== "directory");
   const work = new Work<Deed, Done>(one, (deed) => deed.path, watch);
-  // What was above them may have gone with them.
-  const [top] = deeds;
-  if (top && top.meets === "nothing") await makeAll(workspace, parentOf(top.path));
   await work.all(directories, 1);
   await work.all(others, AT_ONCE);
   return { done: await modes.set(work.done), failed: [...work.failed, ...modes.failed] };
@@ -147,7 +149,7 @@ async function write(
 ): Promise<Entry | null> {
   switch (past.kind) {
     case "directory":
-      return files.makeDirectory(workspace, path, true);
+      return files.makeDirectory(workspace, path);
     case "symlink":
       await run(workspace, ["ln", "-s", "-n", "--", past.target ?? "", path]);
       return null;
@@ -231,16 +233,6 @@ class Work<Item, Result> {
 function failureWords(error: unknown): string {
   const met = error instanceof ApiError && error.code === "precondition_failed";
   return met ? "It was written to meanwhile, and stays." : wordsOf(error);
-}
-
-async function makeAll(workspace: string, directory: string): Promise<void> {
-  if (!directory) return;
-  try {
-    await files.makeDirectory(workspace, directory, true);
-  } catch (error) {
-    // There already. If it is no directory, the write says so.
-    if (!(error instanceof ApiError) || error.code !== "conflict") throw error;
-  }
 }
 
 /** Permissions that the agent did not give by itself. */

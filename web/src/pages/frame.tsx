@@ -54,7 +54,7 @@ export function ThemeButton() {
   const label = dark ? "Light theme" : "Dark theme";
   return (
     <button
-      className="icon-button"
+      className="icon-button wide-only"
       aria-label={label}
       title={label}
       onClick={() => setTheme(dark ? "light" : "dark")}

@@ -217,8 +217,8 @@ function Summary({ rule }: { rule: Retention }) {
   const points = [1, 2, 3].reduce((sum, index) => sum + (pointsOf(rule, index) ?? 0), 0);
   return (
     <p className="notice retention-summary">
-      A home of {spanWords(rule.daily_hours)} ago can still be seen. Besides those of the newest{" "}
-      {spanWords(rule.all_hours)}, a home that is written to all the time has at most{" "}
+      A home as it was {spanWords(rule.daily_hours)} ago can still be seen. Beyond the last{" "}
+      {spanWords(rule.all_hours).replace(/^1 /, "")}, one that is written to all the time has at most{" "}
       <strong>{points.toLocaleString("en")} points</strong> to go back to.
     </p>
   );
