@@ -98,7 +98,7 @@ await step("a home that fills up is told at 80 and at 95 per cent, and when ther
   const fill = "room() { df --output=$1 -B1M ~ | tail -1; }; fill() { fallocate -l $(( $(room size) * $1 / 100 - $(room used) ))M big$1; }";
   await type(ada, `clear; ${fill}`);
   await type(ada, "fill 83");
-  await banner("full").filter({ hasText: /8\d % full/ }).waitFor();
+  await banner("full").filter({ hasText: /8\d\s% full/ }).waitFor();
   await picture(ada, "home-filling", { dark: true });
   await type(ada, "fill 97");
   await banner("full").and(ada.locator(".bad")).waitFor();

@@ -7,7 +7,7 @@ import { copyText } from "../ui/toasts";
 import { size, wholeInstant } from "../ui/words";
 import { shown } from "../workspace/paths";
 import { rowsOf, type Row } from "../workspace/tree-model";
-import { TreeItem, useRowMenu, useTreeFocus } from "../workspace/tree-row";
+import { DotfilesButton, TreeItem, TruncatedNote, useRowMenu, useTreeFocus } from "../workspace/tree-row";
 import { Failure } from "../ui/failure";
 import type { Past } from "./use-past";
 
@@ -73,15 +73,7 @@ export function PastTree({ workspace, past, active, reason, onOpen, onRestore }:
     <>
       {past.failure !== null && <Failure error={past.failure} onRetry={past.retry} />}
       <div className="past-tools">
-        <button
-          className="icon-button"
-          aria-label="Show dotfiles"
-          aria-pressed={hidden}
-          title={hidden ? "Hide dotfiles" : "Show dotfiles"}
-          onClick={() => setHidden(!hidden)}
-        >
-          <Icon name="eye" />
-        </button>
+        <DotfilesButton shown={hidden} onChange={setHidden} />
         <MenuButton label="More for the home as it was" items={[archive("")]}>
           <Icon name="more" />
         </MenuButton>
@@ -113,9 +105,7 @@ export function PastTree({ workspace, past, active, reason, onOpen, onRestore }:
       </ul>
       {menu.element}
       {rows.length === 0 && <p className="tree-note soft small">Nothing was here.</p>}
-      {[...past.directories].some(([, directory]) => directory.truncated) && (
-        <p className="tree-note soft small">A folder has more entries than are shown.</p>
-      )}
+      <TruncatedNote directories={past.directories} />
     </>
   );
 }

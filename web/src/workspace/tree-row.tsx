@@ -12,7 +12,7 @@ import {
 import { Icon } from "../ui/icons";
 import { ContextMenu, type MenuEntry } from "../ui/menu";
 import { shown } from "./paths";
-import { step, typedAhead, type Row } from "./tree-model";
+import { step, typedAhead, type Directories, type Row } from "./tree-model";
 
 /** Letters typed within this time are one word. */
 const TYPE_AHEAD_MS = 700;
@@ -155,4 +155,23 @@ function TreeLabel({ row }: { row: Row }) {
       <span className={entry.name.startsWith(".") ? "tree-name soft" : "tree-name"}>{shown(entry.name)}</span>
     </>
   );
+}
+
+export function DotfilesButton({ shown, onChange }: { shown: boolean; onChange: (shown: boolean) => void }) {
+  return (
+    <button
+      className="icon-button"
+      aria-label="Show dotfiles"
+      aria-pressed={shown}
+      title={shown ? "Hide dotfiles" : "Show dotfiles"}
+      onClick={() => onChange(!shown)}
+    >
+      <Icon name="eye" />
+    </button>
+  );
+}
+
+export function TruncatedNote({ directories }: { directories: Directories }) {
+  if (![...directories.values()].some((directory) => directory.truncated)) return null;
+  return <p className="tree-note soft small">A folder has more entries than are shown.</p>;
 }

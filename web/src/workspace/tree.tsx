@@ -8,7 +8,7 @@ import { copyText, toastError } from "../ui/toasts";
 import { size } from "../ui/words";
 import { childOf, fileNameProblem, isWithin, nameOf, parentOf, shown } from "./paths";
 import { rowsOf, type Row } from "./tree-model";
-import { TreeItem, useRowMenu, useTreeFocus } from "./tree-row";
+import { DotfilesButton, TreeItem, TruncatedNote, useRowMenu, useTreeFocus } from "./tree-row";
 import { useUploads } from "./uploads";
 import type { Files } from "./use-files";
 
@@ -237,15 +237,7 @@ export function FileTree(props: Props) {
             </button>
           </>
         )}
-        <button
-          className="icon-button"
-          aria-label="Show dotfiles"
-          aria-pressed={hidden}
-          title={hidden ? "Hide dotfiles" : "Show dotfiles"}
-          onClick={() => setHidden(!hidden)}
-        >
-          <Icon name="eye" />
-        </button>
+        <DotfilesButton shown={hidden} onChange={setHidden} />
       </div>
       {files.failure && <p className="notice bad tree-note">{files.failure}</p>}
       {over === "" && <p className="drop-hint">Drop here: into the home</p>}
@@ -281,9 +273,7 @@ export function FileTree(props: Props) {
           {writable ? "Nothing here yet. Make a file, or drop some here." : "Nothing here yet."}
         </p>
       )}
-      {[...files.directories].some(([, directory]) => directory.truncated) && (
-        <p className="tree-note soft small">A folder has more entries than are shown.</p>
-      )}
+      <TruncatedNote directories={files.directories} />
       <input
         ref={chooser}
         type="file"
