@@ -125,15 +125,15 @@ impl Stack {
         self.options.runtime
     }
 
-    /// Kills a machine's VMM, once there is one.
-    pub async fn kill_machine(&self) {
-        let machine = || {
+    /// Kills the VMM of the machine that was started last, once there is one.
+    pub async fn kill_newest_machine(&self) {
+        let newest = || {
             let all = processes_with(&self.options.data);
-            let line = all.iter().find(|line| line.contains("qemu-system"))?;
-            line.strip_prefix("/proc/")?.split(' ').next()?.parse().ok()
+            let machines = all.iter().filter(|line| line.contains("qemu-system"));
+            machines.filter_map(|line| line.strip_prefix("/proc/")?.split(' ').next()?.parse().ok()).max()
         };
-        until("a machine runs", || machine().is_some()).await;
-        signal(machine().expect("just seen"), rustix::process::Signal::KILL);
+        until("a machine runs", || newest().is_some()).await;
+        signal(newest().expect("just seen"), rustix::process::Signal::KILL);
     }
 
     /// What `up` wrote to standard error.

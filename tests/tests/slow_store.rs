@@ -27,7 +27,7 @@ async fn a_slow_store_is_told_and_loses_nothing() {
         "the store stalls" => line.set(Flow::Stalls),
         "the store is gone" => line.set(Flow::Breaks),
         "the store is back" => line.set(Flow::Passes),
-        "the machine dies" => stack.kill_machine().await,
+        "the machine dies" => stack.kill_newest_machine().await,
         other => panic!("it wishes for {other}"),
     })
     .await;

@@ -69,6 +69,8 @@ export const workspaces = {
   start: (id: string) => post<Workspace>(`/workspaces/${id}/start`),
   stop: (id: string) => post<Workspace>(`/workspaces/${id}/stop`),
   remove: (id: string) => remove(`/workspaces/${id}`),
+  /** Takes a deletion back, for some days: the home is what was saved last. */
+  undelete: (id: string) => post<Workspace>(`/workspaces/${id}/undelete`),
 };
 
 /** A snapshot that is asked for is answered when it is safe: the machine settles, and what it has goes to the store. */

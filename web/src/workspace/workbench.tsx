@@ -125,7 +125,12 @@ export function Workbench({ workspace, connected, onFork }: Props) {
     const at = regions.findIndex(([name]) => name === here);
     regions[(at + by + regions.length) % regions.length]?.[1]();
   };
-  const closeTab = () => documents.active && documents.close(documents.active);
+  const closeTab = () => {
+    if (!documents.active) return;
+    documents.close(documents.active);
+    // The keys stay where they were: with the next text, or the empty place.
+    focusEditor();
+  };
 
   const pastOf = (path: string | null) =>
     navigate(`/workspaces/${workspace.id}/history?${new URLSearchParams({ file: path ?? "" })}`);
