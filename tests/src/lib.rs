@@ -105,6 +105,8 @@ impl Stack {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
+            // A test that fails leaves nothing behind either.
+            .kill_on_drop(true)
             .spawn()
             .expect("`burrow up` starts");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
@@ -125,12 +127,13 @@ impl Stack {
         self.options.runtime
     }
 
-    /// Kills the VMM of the machine that was started last, once there is one.
+    /// Kills the VMM of the machine that was started last, once there is one: a child of a runner, which is a child of `up`.
     pub async fn kill_newest_machine(&self) {
+        let up = self.pid();
         let newest = || {
-            let all = processes_with(&self.options.data);
-            let machines = all.iter().filter(|line| line.contains("qemu-system"));
-            machines.filter_map(|line| line.strip_prefix("/proc/")?.split(' ').next()?.parse().ok()).max()
+            let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+            let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+            ids.filter(|id| is_machine(*id) && parent(*id).and_then(parent) == Some(up)).max()
         };
         until("a machine runs", || newest().is_some()).await;
         signal(newest().expect("just seen"), rustix::process::Signal::KILL);
@@ -239,6 +242,15 @@ impl Stack {
 
 fn log_of(options: &Options) -> String {
     std::fs::read_to_string(options.data.with_extension("log")).unwrap_or_default()
+}
+
+fn is_machine(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.starts_with("qemu-system"))
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
 }
 
 fn signal(pid: u32, signal: rustix::process::Signal) {

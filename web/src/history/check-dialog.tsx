@@ -112,9 +112,9 @@ function Told({ checked }: { checked: Checked }) {
           <strong>{count(damaged.length, "object")} damaged.</strong> Read: {what}.
         </p>
         <p>
-          What rests on them cannot be read. Leave the machine running if it runs: its host may still have the
-          data. An earlier point may be whole: look for it along the time line and fork from there, and give
-          whoever runs the store these names.
+          What rests on damaged objects cannot be read. Leave the machine running if it runs: its host may
+          still have the data. An earlier point may be whole: look for it along the time line and fork from
+          there. Give the names to whoever looks after the store.
         </p>
       </div>
       <ul className="restore-list" aria-label="Damaged objects" tabIndex={0}>
@@ -131,7 +131,7 @@ function Told({ checked }: { checked: Checked }) {
         ))}
       </ul>
       <button type="button" className="link-button" onClick={() => void copyText(text, "The list")}>
-        Copy all {damaged.length.toLocaleString("en")}
+        Copy the names
       </button>
     </>
   );
