@@ -1,7 +1,7 @@
 // The steps of a start or stop with their times, and what to do when one failed.
 import type { Step, Workspace } from "../api/types";
 import { Since } from "../ui/parts";
-import { startSteps, stepWord, stopSteps } from "../ui/words";
+import { isMoving, startSteps, stepWord, stopSteps } from "../ui/words";
 
 export interface StepLine {
   step: Step;
@@ -14,7 +14,8 @@ export interface StepLine {
 /** What has been, what is, what will be. Steps that the runner skipped are not shown as ahead. */
 export function stepLines(workspace: Pick<Workspace, "steps" | "phase" | "failure">): StepLine[] {
   const stopping = workspace.phase === "stopping" || workspace.phase === "persisting";
-  const failed = workspace.failure?.step;
+  // While it is tried again, the failure is the attempt's before.
+  const failed = isMoving(workspace.phase) ? undefined : workspace.failure?.step;
   const known = workspace.steps;
   const lines: StepLine[] = known.map((progress, index) => {
     const next = known[index + 1];
@@ -68,6 +69,12 @@ interface NoteProps {
 export function FailureNote({ workspace, open = false }: NoteProps) {
   const failure = workspace.failure;
   if (!failure) return null;
+  if (isMoving(workspace.phase))
+    return (
+      <p className="notice" role="status">
+        <strong>{stepWord(failure.step)} failed.</strong> {failure.cause} It is tried again.
+      </p>
+    );
   const log = failure.log ?? [];
   return (
     <>

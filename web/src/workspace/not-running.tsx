@@ -38,7 +38,7 @@ export function NotRunning({ workspace, onStart, onStop }: Props) {
           </p>
         )}
         {(moving || failure) && workspace.steps.length > 0 && <Steps workspace={workspace} />}
-        {failure && <FailureNote workspace={workspace} open />}
+        <FailureNote workspace={workspace} open />
         <div className="start-actions">
           {writable && canStart(workspace.phase) && (
             <button className="button primary" onClick={onStart} autoFocus>
