@@ -120,6 +120,7 @@ await step("a start that fails says which step, why, and what to do next", async
   await alert.filter({ hasText: /failed/ }).waitFor();
   await ada.getByRole("button", { name: "Try again" }).waitFor();
   await ada.getByText("unlucky did not start").waitFor();
+  await ada.getByRole("list", { name: "Steps" }).locator("li.failed").filter({ hasText: "Booting" }).waitFor();
   await ada.getByRole("link", { name: "Open the history" }).waitFor();
   await picture(ada, "failed-start", { dark: true });
   await ada.goto(origin);
@@ -128,6 +129,17 @@ await step("a start that fails says which step, why, and what to do next", async
   await ada.getByRole("link", { name: "unlucky", exact: true }).click();
   await ada.getByRole("button", { name: "Try again" }).click();
   await ada.getByRole("tree", { name: "Files of the home" }).waitFor();
+});
+
+await step("a machine that breaks shows the last lines of its console", async () => {
+  await sees(ada, /[$#]/);
+  await focusTerminal();
+  await type(ada, "sync; sudo sh -c 'echo c > /proc/sysrq-trigger'");
+  await ada.getByText("unlucky has ended unexpectedly").waitFor();
+  await ada.locator("pre.console").first().filter({ hasText: "Kernel panic" }).waitFor();
+  await picture(ada, "broken-machine", { dark: true });
+  await ada.getByRole("button", { name: "Copy the details" }).click();
+  assert.match(await ada.evaluate(() => navigator.clipboard.readText()), /Kernel panic/);
 });
 
 await end();

@@ -56,10 +56,11 @@ export async function picture(page, name, { narrow = true, dark = false } = {}) 
   };
   await widths("");
   if (!dark) return;
-  await page.emulateMedia({ colorScheme: "dark" });
+  // Without motion: no picture of a colour on its way.
+  await page.emulateMedia({ colorScheme: "dark", reducedMotion: "reduce" });
   await settled(page);
   await widths("-dark");
-  await page.emulateMedia({ colorScheme: "light" });
+  await page.emulateMedia({ colorScheme: "light", reducedMotion: null });
 }
 
 /** One pane of the workspace, as a phone shows it. */

@@ -1,7 +1,7 @@
 // The steps of a start or stop with their times, and what to do when one failed.
 import type { Step, Workspace } from "../api/types";
 import { Since } from "../ui/parts";
-import { isMoving, startSteps, stepWord, stopSteps } from "../ui/words";
+import { failedWords, isMoving, startSteps, stepWord, stopSteps } from "../ui/words";
 
 export interface StepLine {
   step: Step;
@@ -17,6 +17,7 @@ export function stepLines(workspace: Pick<Workspace, "steps" | "phase" | "failur
   // While it is tried again, the failure is the attempt's before.
   const failed = isMoving(workspace.phase) ? undefined : workspace.failure?.step;
   const known = workspace.steps;
+  if (failed && known.length === 0) return untilFailed(failed);
   const lines: StepLine[] = known.map((progress, index) => {
     const next = known[index + 1];
     const last = next === undefined;
@@ -36,10 +37,19 @@ export function stepLines(workspace: Pick<Workspace, "steps" | "phase" | "failur
   return [...lines, ...ahead.map((step): StepLine => ({ step, state: "ahead" }))];
 }
 
+/** Their times are not known any more. A machine that broke while it ran had them all behind it. */
+function untilFailed(failed: Step): StepLine[] {
+  const order = startSteps.includes(failed) ? startSteps : stopSteps;
+  const at = order.indexOf(failed);
+  return order.slice(0, at + 1).map((step, index) => ({ step, state: index < at ? "done" : "failed" }));
+}
+
 export function Steps({ workspace }: { workspace: Workspace }) {
+  const lines = stepLines(workspace);
+  if (lines.length === 0) return null;
   return (
     <ol className="steps" aria-label="Steps">
-      {stepLines(workspace).map((line) => (
+      {lines.map((line) => (
         <li key={line.step} className={line.state} aria-current={line.state === "now" ? "step" : undefined}>
           <span>
             {stepWord(line.step)}
@@ -72,7 +82,7 @@ export function FailureNote({ workspace, open = false }: NoteProps) {
   if (isMoving(workspace.phase))
     return (
       <p className="notice" role="status">
-        <strong>{stepWord(failure.step)} failed.</strong> {failure.cause} It is tried again.
+        <strong>{failedWords(failure.step)}</strong> {failure.cause} It is tried again.
       </p>
     );
   const log = failure.log ?? [];
@@ -80,7 +90,7 @@ export function FailureNote({ workspace, open = false }: NoteProps) {
     <>
       <div className="notice bad" role="alert">
         <p>
-          <strong>{stepWord(failure.step)} failed.</strong> {failure.cause}
+          <strong>{failedWords(failure.step)}</strong> {failure.cause}
         </p>
         <p>{failure.action}</p>
       </div>

@@ -5,7 +5,7 @@ import { FailureNote, Steps } from "../pages/steps";
 import { Since } from "../ui/parts";
 import { Link } from "../ui/router";
 import { copyText } from "../ui/toasts";
-import { canStart, canStop, isMoving, phaseWord, startSteps, stepWord } from "../ui/words";
+import { canStart, canStop, failedWords, isMoving, phaseWord, startSteps, stepWord } from "../ui/words";
 
 interface Props {
   workspace: Workspace;
@@ -37,7 +37,7 @@ export function NotRunning({ workspace, onStart, onStop }: Props) {
             <ForkedFrom origin={workspace.forked_from} />
           </p>
         )}
-        {(moving || failure) && workspace.steps.length > 0 && <Steps workspace={workspace} />}
+        {(moving || failure) && <Steps workspace={workspace} />}
         <FailureNote workspace={workspace} open />
         <div className="start-actions">
           {writable && canStart(workspace.phase) && (
@@ -86,6 +86,6 @@ function detailsOf({ name, id, failure, steps }: Workspace): string {
   const lines = steps.map(
     ({ step, since, detail }) => `${since} ${stepWord(step)}${detail ? ` · ${detail}` : ""}`,
   );
-  const why = failure ? [`${stepWord(failure.step)} failed. ${failure.cause}`, ...(failure.log ?? [])] : [];
+  const why = failure ? [`${failedWords(failure.step)} ${failure.cause}`, ...(failure.log ?? [])] : [];
   return [`${name} (${id})`, ...lines, ...why].join("\n");
 }
