@@ -441,6 +441,7 @@ export function History({ workspace, snapshots, points, put }: Props) {
         <RestoreDialog
           {...restoring}
           workspace={workspace}
+          newest={newest}
           onTaken={snapshots.put}
           onRestored={setRestored}
           onClose={() => setRestoring(null)}

@@ -4,7 +4,7 @@ import { snapshots } from "../api/calls";
 import type { Snapshot, Workspace } from "../api/types";
 import { Dialog } from "../ui/dialog";
 import { Failure } from "../ui/failure";
-import { size, wholeInstant } from "../ui/words";
+import { instant, size, wholeInstant } from "../ui/words";
 import { nameOf, shown } from "../workspace/paths";
 import { carryOut, lookAhead, takeBack, TooMany, type Done, type Failed, type Outcome } from "./restore";
 import { bytesOf, type Deed, type Plan, type Refused } from "./restore-plan";
@@ -37,6 +37,8 @@ interface Props {
   path: string;
   /** Given: it is taken back. */
   undo: Restored | null;
+  /** What a folder is compared with. */
+  newest: Point;
   /** A snapshot was taken. */
   onTaken: (snapshot: Snapshot) => void;
   onRestored: (restored: Restored | null) => void;
@@ -44,10 +46,13 @@ interface Props {
 }
 
 export function RestoreDialog(props: Props) {
-  const { workspace, point, path, undo, onTaken, onRestored, onClose } = props;
+  const { workspace, point, path, undo, newest, onTaken, onRestored, onClose } = props;
   const [state, setState] = useState<State>({ type: "looking" });
   const [attempt, setAttempt] = useState(0);
   const work = useRef(new AbortController());
+  /** The snapshot that the look is of: a newer one is looked at, until the work begins. */
+  const [looked, setLooked] = useState(newest.id);
+  if (state.type === "plan" && looked !== newest.id) setLooked(newest.id);
   const name = shown(nameOf(path));
 
   useEffect(() => {
@@ -70,16 +75,21 @@ export function RestoreDialog(props: Props) {
         failed,
       );
     } else {
-      setState({ type: "looking" });
+      setState((state) => (state.type === "plan" ? state : { type: "looking" }));
+      // Once the work has begun, what a look finds comes too late.
+      const found = (next: State) => {
+        if (controller.signal.aborted) return;
+        setState((state) => (state.type === "looking" || state.type === "plan" ? next : state));
+      };
       lookAhead(workspace.id, point.id, path, controller.signal).then(
-        (plan) => put({ type: "plan", plan }),
-        failed,
+        (plan) => found({ type: "plan", plan }),
+        (error: unknown) => found({ type: "failed", error }),
       );
     }
     return () => controller.abort();
     // The dialog is of one path and one instant.
     // eslint-disable-next-line react-hooks/exhaustive-deps
-  }, [attempt]);
+  }, [attempt, looked]);
 
   const restore = async (plan: Plan) => {
     const { signal } = work.current;
@@ -114,7 +124,7 @@ export function RestoreDialog(props: Props) {
             <code>~/{shown(path)}</code> as it was on <strong>{wholeInstant(point.at)}</strong>
           </p>
         )}
-        <Body state={state} workspace={workspace} onRetry={() => setAttempt(attempt + 1)} />
+        <Body state={state} workspace={workspace} newest={newest} onRetry={() => setAttempt(attempt + 1)} />
         <div className="form-actions">
           {moving ? (
             <button
@@ -146,10 +156,11 @@ export function RestoreDialog(props: Props) {
 interface BodyProps {
   state: State;
   workspace: Workspace;
+  newest: Point;
   onRetry: () => void;
 }
 
-function Body({ state, workspace, onRetry }: BodyProps) {
+function Body({ state, workspace, newest, onRetry }: BodyProps) {
   switch (state.type) {
     case "looking":
       return (
@@ -171,7 +182,7 @@ function Body({ state, workspace, onRetry }: BodyProps) {
         </>
       );
     case "plan":
-      return <Preview plan={state.plan} />;
+      return <Preview plan={state.plan} newest={newest} />;
     case "saving":
       return (
         <div role="status" className="restore-wait">
@@ -205,14 +216,17 @@ function Body({ state, workspace, onRetry }: BodyProps) {
   }
 }
 
-function Preview({ plan }: { plan: Plan }) {
+function Preview({ plan, newest }: { plan: Plan; newest: Point }) {
   const { deeds, refused, since } = plan;
   const of = (meets: Deed["meets"]) => deeds.filter((deed) => deed.meets === meets);
   const [back, over, aside] = [of("nothing"), of("file"), of("other")];
   const bytes = deeds.reduce((sum, deed) => sum + bytesOf(deed), 0);
   if (deeds.length === 0 && refused.length === 0)
     return (
-      <p role="status">Nothing differs: all that was there is there now, as it was.{sinceWords(since)}</p>
+      <p role="status">
+        Nothing differs from what was saved at {instant(newest.at, Date.now())}. What was written since shows
+        in a few seconds.{sinceWords(since)}
+      </p>
     );
   const facts = [
     over.length > 0 && `${counted(over.length, "file is", "files are")} overwritten`,

@@ -51,6 +51,15 @@ export function deedOf(path: string, past: PastEntry, present: Entry | undefined
   return { path, past, meets: "other", etag: null, mode: 0 };
 }
 
+/** As programs that copy trees see it: of one size, and not written to since. */
+export function isUntouched(past: PastEntry, present: Entry): boolean {
+  const facts = (kind: string, size: number, modified: number) => `${kind} ${size} ${modified}`;
+  return (
+    past.kind === "file" &&
+    facts(past.kind, past.size, past.modified_ms) === facts(present.kind, present.size, present.modified)
+  );
+}
+
 export const isRefused = (one: Deed | Refused): one is Refused => "reason" in one;
 
 /** Directories before what is in them. */

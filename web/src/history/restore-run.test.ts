@@ -26,7 +26,8 @@ function entriesOf(home: Home, directory: string): Entry[] {
     const kind = kindOf(content);
     const target = kind === "symlink" ? (content ?? "").slice(1) : null;
     const etag = kind === "file" ? `tag of ${content}` : null;
-    return [{ name, utf8: true, kind, size: 1, modified: 0, mode: 0o644, target, etag }];
+    const size = content?.length ?? 0;
+    return [{ name, utf8: true, kind, size, modified: 0, modified_ms: 0, mode: 0o644, target, etag }];
   });
 }
 
@@ -132,6 +133,17 @@ describe("bringing a folder back", () => {
     expect(world.now.get(`${kept}/inside`)).toBe("kept");
     expect((await takeBack("w", "before", done, watch)).failed).toEqual([]);
     expect(sorted(world.now)).toEqual(sorted(home(now)));
+  });
+
+  it("knows of one file at once whether it was written to", async () => {
+    const one = async () =>
+      (await lookAhead("w", "then", "src/a", watch.signal)).deeds.map(({ path }) => path);
+    world.now.set("src/a", "old");
+    expect(await one()).toEqual([]);
+    world.now.set("src/a", "older");
+    expect(await one()).toEqual(["src/a"]);
+    world.now.delete("src/a");
+    expect(await one()).toEqual(["src/a"]);
   });
 
   it("makes the folders above it, if they went too", async () => {

@@ -5,7 +5,7 @@ import { ApiError, wordsOf } from "../api/client";
 import type { PastEntry } from "../api/types";
 import { run } from "../link/exec";
 import { ancestorsOf, childOf, nameOf, parentOf } from "../workspace/paths";
-import { deedOf, keptName, PERMISSIONS, planOf, type Deed, type Plan } from "./restore-plan";
+import { deedOf, isUntouched, keptName, PERMISSIONS, planOf, type Deed, type Plan } from "./restore-plan";
 
 /** Most paths of one call: more is a whole home. */
 export const DEEDS_MAX = 10_000;
@@ -69,15 +69,13 @@ type Entries<T> = ReadonlyMap<string, T>;
 const byName = <T extends { name: string }>(entries: readonly T[]): Entries<T> =>
   new Map(entries.map((entry) => [entry.name, entry]));
 
-/** Compares a path as it was with what is there now. */
+/** Compares a path as it was with what is there now; of a folder, with what of it is in the store. */
 export async function lookAhead(
   workspace: string,
   snapshot: string,
   path: string,
   signal: AbortSignal,
 ): Promise<Plan> {
-  const { changes, truncated } = await snapshots.changes(workspace, snapshot, null, signal, path);
-  if (truncated) throw new TooMany();
   const pastIn = once(async (directory): Promise<Entries<PastEntry>> =>
     byName((await snapshots.directory(workspace, snapshot, directory, signal)).entries),
   );
@@ -102,6 +100,15 @@ export async function lookAhead(
     const past = (await pastIn(parentOf(above))).get(nameOf(above));
     if (past) all.push(deedOf(above, past, (await presentIn(parentOf(above))).get(nameOf(above))));
   }
+  // Of one file it is known at once; a folder is compared with the newest snapshot, a few seconds ago.
+  const root = (await pastIn(parentOf(path))).get(nameOf(path));
+  if (root && root.kind !== "directory") {
+    const present = (await presentIn(parentOf(path))).get(nameOf(path));
+    if (!present || !isUntouched(root, present)) all.push(deedOf(path, root, present));
+    return planOf(all, 0);
+  }
+  const { changes, truncated } = await snapshots.changes(workspace, snapshot, null, signal, path);
+  if (truncated) throw new TooMany();
   const gone = changes.filter((change) => change.kind !== "added");
   for (const { path } of gone) {
     const past = (await pastIn(parentOf(path))).get(nameOf(path));
