@@ -8,6 +8,7 @@ import {
   end,
   inTheStore,
   link,
+  makeDirectory,
   narrowPicture,
   onDisk,
   origin,
@@ -256,10 +257,11 @@ if (process.env.BURROW_RUNTIME === "microvm") {
     await dialog.getByText("1 file is overwritten").waitFor();
     await dialog.getByRole("button", { name: "Restore it" }).click();
     await onDisk(ada, workspace, "past.txt", then);
-    await ada.getByRole("button", { name: "Dismiss" }).click();
+    await ada.locator(".thin-banner").getByRole("button", { name: "Dismiss" }).click();
   });
 
   await step("a folder of the past: downloaded, looked at before it is brought back, taken back", async () => {
+    await makeDirectory(ada, workspace, "course/parts");
     await put(ada, workspace, "course/one.txt", "one\n");
     await put(ada, workspace, "course/parts/two.txt", "two\n");
     await ada.getByRole("button", { name: "Take a snapshot now" }).click();
@@ -288,7 +290,7 @@ if (process.env.BURROW_RUNTIME === "microvm") {
     await onDisk(ada, workspace, "course/one.txt", "one\n");
     await onDisk(ada, workspace, "course/parts/two.txt", "two\n");
     await picture(ada, "restored-folder");
-    await ada.getByRole("button", { name: "Undo" }).click();
+    await ada.locator(".thin-banner").getByRole("button", { name: "Undo" }).click();
     await ada.getByText("course is as it was before.").waitFor();
     await ada.getByRole("dialog").getByRole("button", { name: "Close" }).last().click();
     await onDisk(ada, workspace, "course/one.txt", "changed\n");

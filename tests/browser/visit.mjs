@@ -119,6 +119,19 @@ export const put = async (page, id, path, text) =>
     ),
     `${path} is written`,
   );
+/** Makes a directory of the home, with those above it. */
+export const makeDirectory = async (page, id, path) =>
+  assert.ok(
+    await page.evaluate(
+      async ([id, path]) => {
+        const body = JSON.stringify({ path, parents: true });
+        const headers = { "content-type": "application/json" };
+        return (await fetch(`/api/v1/workspaces/${id}/agent/files/directory`, { method: "POST", headers, body })).ok;
+      },
+      [id, path],
+    ),
+    `${path} is made`,
+  );
 /** Deletes a directory of the home with all below it. */
 export const remove = async (page, id, path) =>
   assert.ok(
