@@ -99,45 +99,48 @@ function RetentionForm({ saved, onSaved }: FormProps) {
       .finally(() => setBusy(false));
   };
   return (
-    <form className="panel retention" onSubmit={submit} aria-label="How long snapshots are kept">
-      <h2>How long the past of a home is kept</h2>
-      <p className="soft">
-        While a workspace runs, its home is saved every few seconds. The older the snapshots, the fewer stay.
-        What somebody named or asked for stays until it is deleted, and so does the newest.
-      </p>
-      <ol className="retention-steps">
-        {steps.map(({ key, word }, index) => (
-          <StepRow
-            key={key}
-            word={word}
-            typed={form[key]}
-            wrong={wrong[key] ?? ""}
-            points={rule ? pointsWords(pointsOf(rule, index)) : ""}
-            onChange={(typed) => put(key, typed)}
-          />
-        ))}
-      </ol>
-      {rule && <Summary rule={rule} />}
-      <FormError error={error} />
-      <div className="form-actions">
-        <span className="soft small retention-state" role="status">
-          {touched ? (rule ? (changed ? "Not saved yet" : "Saved") : "Not saved: see above") : "Saved"}
-        </span>
-        <button
-          type="button"
-          className="button"
-          disabled={isDefault}
-          onClick={() => setForm(formOf(defaults))}
-        >
-          Defaults
-        </button>
-        <button type="button" className="button" disabled={!touched} onClick={() => setForm(formOf(saved))}>
-          Discard
-        </button>
-        <button className="button primary" disabled={!changed || busy}>
-          {busy ? "Saving…" : "Save"}
-        </button>
-      </div>
+    // A form within a form is none: the question stands beside.
+    <>
+      <form className="panel retention" onSubmit={submit} aria-label="How long snapshots are kept">
+        <h2>How long the past of a home is kept</h2>
+        <p className="soft">
+          While a workspace runs, its home is saved every few seconds. The older the snapshots, the fewer
+          stay. What somebody named or asked for stays until it is deleted, and so does the newest.
+        </p>
+        <ol className="retention-steps">
+          {steps.map(({ key, word }, index) => (
+            <StepRow
+              key={key}
+              word={word}
+              typed={form[key]}
+              wrong={wrong[key] ?? ""}
+              points={rule ? pointsWords(pointsOf(rule, index)) : ""}
+              onChange={(typed) => put(key, typed)}
+            />
+          ))}
+        </ol>
+        {rule && <Summary rule={rule} />}
+        <FormError error={error} />
+        <div className="form-actions">
+          <span className="soft small retention-state" role="status">
+            {touched ? (rule ? (changed ? "Not saved yet" : "Saved") : "Not saved: see above") : "Saved"}
+          </span>
+          <button
+            type="button"
+            className="button"
+            disabled={isDefault}
+            onClick={() => setForm(formOf(defaults))}
+          >
+            Defaults
+          </button>
+          <button type="button" className="button" disabled={!touched} onClick={() => setForm(formOf(saved))}>
+            Discard
+          </button>
+          <button className="button primary" disabled={!changed || busy}>
+            {busy ? "Saving…" : "Save"}
+          </button>
+        </div>
+      </form>
       {asking && rule && (
         <Confirm
           title="Keep less of the past?"
@@ -158,7 +161,7 @@ function RetentionForm({ saved, onSaved }: FormProps) {
           onConfirm={() => save(rule)}
         />
       )}
-    </form>
+    </>
   );
 }
 
