@@ -1,5 +1,7 @@
 //! A directory of a past home as one download: a tar that is made while the home is read.
 
+use std::fmt::Write as _;
+
 use axum::{extract::State, response::Response};
 use bytes::Bytes;
 use protocol::{
@@ -139,7 +141,7 @@ impl Packing {
 
     fn leave_out(&mut self, name: &str, reason: &str) {
         if self.left_out.len() < LEFT_OUT_BYTES_MAX {
-            self.left_out += &format!("{}: {reason}\n", name.escape_debug());
+            let _ = writeln!(self.left_out, "{}: {reason}", name.escape_debug());
         }
     }
 
