@@ -25,6 +25,7 @@ mod reports;
 mod retention;
 mod schedule;
 mod secrets;
+mod tar;
 mod tenants;
 #[cfg(test)]
 mod tests;

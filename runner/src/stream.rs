@@ -7,6 +7,7 @@ use std::{
 };
 
 use protocol::{
+    agent::Health,
     api::{
         snapshot::{Consistency, SnapshotKind},
         workspace::HomeNotice,
@@ -208,7 +209,8 @@ impl Stream {
         loop {
             interval.tick().await;
             self.home.hear(&self.reporter).await;
-            let used_bytes = self.agent.health().await.ok().map(|health| health.home_used_bytes);
+            let size_bytes = u64::from(self.reporter.home_mib()) * MIB;
+            let used_bytes = self.agent.health().await.ok().map(|health| used_bytes(&health, size_bytes));
             match self.home.volume().status().await {
                 Ok(status) => self.reporter.tell(Report::Home {
                     dirty_bytes: status.dirty_bytes,
@@ -246,6 +248,12 @@ impl Stream {
     }
 }
 
+/// With what the file system has for itself: a home in which nothing more can be written is a full one.
+fn used_bytes(health: &Health, size_bytes: u64) -> u64 {
+    let own_bytes = size_bytes.saturating_sub(health.home_size_bytes);
+    health.home_used_bytes.saturating_add(own_bytes).min(size_bytes.max(health.home_used_bytes))
+}
+
 fn notice_of(error: &Trouble) -> Option<HomeNotice> {
     let of_volume = |error: &VolumeError| match error {
         VolumeError::Store(StoreError::NotFound(_)) => None,
@@ -257,5 +265,22 @@ fn notice_of(error: &Trouble) -> Option<HomeNotice> {
         Trouble::Volume(error) | Trouble::Home(HomeError::Volume(error)) => of_volume(error),
         Trouble::Home(HomeError::Store(_)) => Some(HomeNotice::StoreUnavailable),
         Trouble::Home(_) | Trouble::Runtime(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_file_system_has_for_itself_is_used() {
+        let used = |used, size, home| {
+            used_bytes(&Health { home_used_bytes: used, home_size_bytes: size, ..Health::default() }, home)
+        };
+        assert_eq!(used(0, 3952, 4096), 144);
+        assert_eq!(used(3952, 3952, 4096), 4096);
+        // A plain process has the host's file system, and a guest says what it likes.
+        assert_eq!(used(10, 99_999, 4096), 10);
+        assert_eq!(used(u64::MAX, 0, 4096), u64::MAX);
     }
 }

@@ -1,121 +1,28 @@
-// The main job in a real browser: from the one-time link to a home that has survived a stop. Waits for what a person would see,
-// never for a time; keeps a picture of each page at two widths.
-//
-// BURROW_LINK is the one-time link, BURROW_SCREENSHOTS a directory, BURROW_RUNTIME what the machines are.
-// BURROW_PATIENCE: how long anything may take, in seconds.
+// The main job in a real browser: from the one-time link to a home that has survived a stop. Keeps a picture of each page at two
+// widths.
 import assert from "node:assert/strict";
-import { mkdirSync } from "node:fs";
-import { join } from "node:path";
-import { chromium } from "playwright-core";
-
-const link = process.env.BURROW_LINK;
-const pictures = process.env.BURROW_SCREENSHOTS;
-const patience = Number(process.env.BURROW_PATIENCE ?? 60) * 1000;
-const origin = new URL(link).origin;
-const WIDE = { width: 1440, height: 900 };
-const NARROW = { width: 420, height: 800 };
-const PERSON = { name: "Ada Owner", email: "ada@example.org", password: "correct horse battery" };
-
-mkdirSync(pictures, { recursive: true });
-const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox"] });
-const complaints = [];
-
-async function visitor(name, colorScheme = "light") {
-  const context = await browser.newContext({
-    viewport: WIDE,
-    colorScheme,
-    acceptDownloads: true,
-    permissions: ["clipboard-read", "clipboard-write"],
-  });
-  context.setDefaultTimeout(patience);
-  const page = await context.newPage();
-  page.on("pageerror", (error) => complaints.push(`${name}: ${error.message}`));
-  page.on("console", (message) => {
-    // Refusals are the pages' own business (who am I, before anyone is signed in); what the policy forbids is not.
-    const refusal = message.text().startsWith("Failed to load resource");
-    if (message.type() === "error" && !refusal) complaints.push(`${name}: ${message.text()}`);
-  });
-  return page;
-}
-
-let number = 0;
-async function picture(page, name, { narrow = true } = {}) {
-  number += 1;
-  const file = (width) => join(pictures, `${String(number).padStart(2, "0")}-${name}-${width}.png`);
-  await page.screenshot({ path: file("wide") });
-  if (!narrow) return;
-  await page.setViewportSize(NARROW);
-  await settled(page);
-  await page.screenshot({ path: file("narrow") });
-  await page.setViewportSize(WIDE);
-  await settled(page);
-}
-
-/** One pane of the workspace, as a phone shows it. */
-async function narrowPicture(page, pane) {
-  await page.setViewportSize(NARROW);
-  await page.getByRole("navigation", { name: "Panes" }).getByRole("button", { name: pane }).click();
-  await settled(page);
-  await page.screenshot({ path: join(pictures, `${String(number).padStart(2, "0")}-${pane.toLowerCase()}-narrow.png`) });
-  await page.setViewportSize(WIDE);
-  await settled(page);
-}
-
-/** Two frames: what changed with the last event is drawn. */
-const settled = (page) =>
-  page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
-
-async function step(name, work) {
-  const since = Date.now();
-  try {
-    await work();
-  } catch (error) {
-    for (const [at, page] of browser.contexts().flatMap((context) => context.pages()).entries())
-      await page.screenshot({ path: join(pictures, `failed-${at}.png`) });
-    throw error;
-  }
-  console.log(`${name} (${((Date.now() - since) / 1000).toFixed(1)} s)`);
-}
-
-const terminalText = (page) => page.locator(".xterm-rows").first();
-async function type(page, line) {
-  await page.keyboard.type(line);
-  await page.keyboard.press("Enter");
-}
-const sees = (page, text) => terminalText(page).filter({ hasText: text }).waitFor();
-
-/** A file of the home as the server has it; null where it is not there. */
-const content = (page, id, path) =>
-  page.evaluate(
-    async ([id, path]) => {
-      const answer = await fetch(
-        `/api/v1/workspaces/${id}/agent/files/content?path=${encodeURIComponent(path)}`,
-      );
-      return answer.ok ? await answer.text() : null;
-    },
-    [id, path],
-  );
-/** Writes a file of the home, as an upload does. */
-const put = async (page, id, path, text) =>
-  assert.ok(
-    await page.evaluate(
-      async ([id, path, body]) => {
-        const address = `/api/v1/workspaces/${id}/agent/files/content?path=${encodeURIComponent(path)}`;
-        return (await fetch(address, { method: "PUT", body })).ok;
-      },
-      [id, path, text],
-    ),
-    `${path} is written`,
-  );
-async function onDisk(page, id, path, expected) {
-  const end = Date.now() + patience;
-  let found;
-  do found = await content(page, id, path);
-  while (found !== expected && Date.now() < end);
-  assert.equal(found, expected, `${path} on the guest's disk`);
-}
-const editorText = (page) => page.locator(".editor:not([hidden]) .cm-content");
-const treeItem = (page, name) => page.getByRole("treeitem", { name, exact: false }).filter({ hasText: name });
+import { execFileSync } from "node:child_process";
+import {
+  content,
+  editorText,
+  end,
+  inTheStore,
+  link,
+  makeDirectory,
+  narrowPicture,
+  onDisk,
+  origin,
+  patience,
+  PERSON,
+  picture,
+  put,
+  remove,
+  sees,
+  step,
+  treeItem,
+  type,
+  visitor,
+} from "./visit.mjs";
 
 const ada = await visitor("ada");
 let workspace;
@@ -346,7 +253,58 @@ if (process.env.BURROW_RUNTIME === "microvm") {
     await ada.locator(".past-file .cm-content").filter({ hasText: "# as it was" }).waitFor();
     await picture(ada, "history");
     await ada.getByRole("button", { name: /^Restore/ }).filter({ hasText: "this file" }).click();
+    const dialog = ada.getByRole("dialog");
+    await dialog.getByText("1 file is overwritten").waitFor();
+    await dialog.getByRole("button", { name: "Restore it" }).click();
     await onDisk(ada, workspace, "past.txt", then);
+    await ada.locator(".thin-banner").getByRole("button", { name: "Dismiss" }).click();
+  });
+
+  await step("a folder of the past: downloaded, looked at before it is brought back, taken back", async () => {
+    await makeDirectory(ada, workspace, "course/parts");
+    await put(ada, workspace, "course/one.txt", "one\n");
+    await put(ada, workspace, "course/parts/two.txt", "two\n");
+    await ada.getByRole("button", { name: "Take a snapshot now" }).click();
+    const tree = ada.getByRole("tree", { name: "Files of the home as it was" });
+    const folder = tree.getByRole("treeitem", { name: "course" });
+    await folder.click();
+    await folder.and(ada.locator("[aria-expanded=true]")).waitFor();
+    await folder.click({ button: "right" });
+    const [download] = await Promise.all([
+      ada.waitForEvent("download"),
+      ada.getByRole("menuitem", { name: "Download (.tar)" }).click(),
+    ]);
+    const unpacked = execFileSync("tar", ["--to-stdout", "-xf", await download.path(), "course/parts/two.txt"]);
+    assert.equal(`${unpacked}`, "two\n");
+    await put(ada, workspace, "course/one.txt", "changed\n");
+    await remove(ada, workspace, "course/parts");
+    await inTheStore(ada, workspace, "course/one.txt", "changed\n");
+    // By the keyboard alone.
+    await folder.focus();
+    await ada.keyboard.press("Shift+F10");
+    await ada.getByRole("menuitem", { name: "Restore this folder…" }).press("Enter");
+    await ada.getByText("1 file is overwritten, 2 come back").waitFor();
+    await picture(ada, "restore-folder", { dark: true });
+    await ada.getByRole("button", { name: "Restore 3 entries" }).press("Enter");
+    await ada.getByText(/^course was restored as of/).waitFor();
+    await onDisk(ada, workspace, "course/one.txt", "one\n");
+    await onDisk(ada, workspace, "course/parts/two.txt", "two\n");
+    await picture(ada, "restored-folder");
+    await ada.locator(".thin-banner").getByRole("button", { name: "Undo" }).click();
+    await ada.getByText("course is as it was before.").waitFor();
+    await ada.getByRole("dialog").getByRole("button", { name: "Close" }).last().click();
+    await onDisk(ada, workspace, "course/one.txt", "changed\n");
+    assert.equal(await content(ada, workspace, "course/parts/two.txt"), null);
+  });
+
+  await step("a home is checked from its page", async () => {
+    await ada.getByRole("button", { name: "More for this point" }).click();
+    await ada.getByRole("menuitem", { name: "Check this home…" }).click();
+    await ada.getByRole("button", { name: "All snapshots" }).click();
+    await ada.getByRole("button", { name: "Check it" }).click();
+    await ada.getByText("The home is sound.").waitFor();
+    await picture(ada, "checked", { dark: true });
+    await ada.getByRole("dialog").getByRole("button", { name: "Close" }).last().click();
   });
 
   await step("a fork from the past is a workspace of its own", async () => {
@@ -363,6 +321,24 @@ if (process.env.BURROW_RUNTIME === "microvm") {
     assert.equal(await content(ada, fork, "past.txt"), then);
   });
 }
+
+await step("an owner sets how long snapshots are kept", async () => {
+  await ada.goto(`${origin}/settings`);
+  const days = ada.getByLabel("One an hour, for");
+  await days.fill("nonsense");
+  await ada.getByText("A whole number.").waitFor();
+  await days.fill("10");
+  await picture(ada, "settings", { dark: true });
+  await ada.getByRole("button", { name: "Save" }).click();
+  await ada.getByRole("dialog").getByText("10 days instead of 30 days").waitFor();
+  await ada.getByRole("button", { name: "Keep less" }).click();
+  await ada.locator(".retention").getByText("Saved", { exact: true }).waitFor();
+  await ada.reload();
+  await ada.waitForFunction(() => document.querySelectorAll(".retention input")[2]?.value === "10");
+  await ada.getByRole("button", { name: "Defaults" }).click();
+  await ada.getByRole("button", { name: "Save" }).click();
+  await ada.locator(".retention").getByText("Saved", { exact: true }).waitFor();
+});
 
 await step("a class: a roster with a bad row, all started, one watched", async () => {
   await ada.goto(`${origin}/classes`);
@@ -401,6 +377,4 @@ await step("a class: a roster with a bad row, all started, one watched", async (
   await bea.context().close();
 });
 
-await browser.close();
-assert.deepEqual(complaints, [], "the browser had nothing to complain about");
-console.log("all done");
+await end();

@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use crate::Stack;
@@ -21,15 +21,17 @@ pub async fn carry(stack: &Stack, workspace: &str, what: &[&Path]) {
     let staging = tempfile::tempdir().expect("a directory");
     let libraries = staging.path().join("lib");
     std::fs::create_dir(&libraries).expect("made");
-    succeed(Command::new("cp").args(["-aL", "--parents"]).args(what).arg(staging.path()));
     let files: Vec<PathBuf> = what.iter().flat_map(|path| files_below(path)).collect();
     for library in files.iter().flat_map(|file| libraries_of(file)).collect::<BTreeSet<_>>() {
         succeed(Command::new("cp").arg("-L").arg(library).arg(&libraries));
     }
-    let archive = Command::new("tar").args(["-c", "-C"]).arg(staging.path()).arg(".").output();
-    let archive = archive.expect("tar runs").stdout;
+    let below_root = what.iter().map(|path| path.strip_prefix("/").expect("an absolute path"));
+    let mut tar = Command::new("tar");
+    tar.args(["-c", "-h", "-C", "/"]).args(below_root).arg("-C").arg(staging.path()).arg("lib");
+    let archive = tar.stderr(Stdio::inherit()).output().expect("tar runs");
+    assert!(archive.status.success(), "{tar:?}: {}", archive.status);
     let arguments = ["exec", workspace, "--", "bash", "-c", "mkdir -p ~/carried && tar -x -C ~/carried"];
-    let output = stack.burrow_with_input(&arguments, Some(&archive)).await;
+    let output = stack.burrow_with_input(&arguments, Some(&archive.stdout)).await;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 

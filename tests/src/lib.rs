@@ -1,6 +1,8 @@
 //! The whole of Burrow as a test sees it: the real executable, its printed link, its API and its command line.
 
+pub mod browser;
 pub mod carry;
+pub mod store;
 
 use std::{
     fs::File,
@@ -51,16 +53,24 @@ pub struct Options {
     pub runtime: &'static str,
     pub data: PathBuf,
     pub arguments: Vec<String>,
+    pub environment: Vec<(String, String)>,
 }
 
 impl Options {
     pub fn new(runtime: &'static str, data: &Path) -> Self {
-        Self { runtime, data: data.to_owned(), arguments: Vec::new() }
+        Self { runtime, data: data.to_owned(), arguments: Vec::new(), environment: Vec::new() }
     }
 
     #[must_use]
     pub fn with(mut self, arguments: &[&str]) -> Self {
         self.arguments.extend(arguments.iter().map(ToString::to_string));
+        self
+    }
+
+    #[must_use]
+    pub fn environment(mut self, variables: &[(&str, &str)]) -> Self {
+        let owned = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        self.environment.extend(owned);
         self
     }
 }
@@ -92,9 +102,12 @@ impl Stack {
             .args(["up", "--port", "0", "--runtime", options.runtime, "--data-dir"])
             .arg(&options.data)
             .args(&options.arguments)
+            .envs(options.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
+            // A test that fails leaves nothing behind either.
+            .kill_on_drop(true)
             .spawn()
             .expect("`burrow up` starts");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
@@ -103,6 +116,28 @@ impl Stack {
         let url = link.split("/welcome#").next().expect("the link's form").to_owned();
         let configuration = tempfile::tempdir().expect("a directory");
         Self { child, options, url, token: String::new(), link, configuration }
+    }
+
+    /// Signs in as somebody whose password is known.
+    pub async fn sign_in(&mut self, email: &str, password: &str) {
+        let request = json!({ "email": email, "password": password });
+        self.token = token_by(&self.url, "/auth/login", &request).await;
+    }
+
+    pub fn runtime(&self) -> &'static str {
+        self.options.runtime
+    }
+
+    /// Kills the VMM of the machine that was started last, once there is one: a child of a runner, which is a child of `up`.
+    pub async fn kill_newest_machine(&self) {
+        let up = self.pid();
+        let newest = || {
+            let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+            let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+            ids.filter(|id| is_machine(*id) && parent(*id).and_then(parent) == Some(up)).max()
+        };
+        until("a machine runs", || newest().is_some()).await;
+        signal(newest().expect("just seen"), rustix::process::Signal::KILL);
     }
 
     /// What `up` wrote to standard error.
@@ -208,6 +243,15 @@ impl Stack {
 
 fn log_of(options: &Options) -> String {
     std::fs::read_to_string(options.data.with_extension("log")).unwrap_or_default()
+}
+
+fn is_machine(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.starts_with("qemu-system"))
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
 }
 
 fn signal(pid: u32, signal: rustix::process::Signal) {

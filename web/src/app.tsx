@@ -2,12 +2,13 @@
 import { Component, lazy, Suspense, useEffect, type ReactNode } from "react";
 import { wordsOf } from "./api/client";
 import { DevicePage } from "./pages/device";
+import { Gone } from "./pages/gone";
 import { JoinPage } from "./pages/join";
 import { SignInPage } from "./pages/sign-in";
 import { WelcomePage } from "./pages/welcome";
 import { WorkspacesPage } from "./pages/workspaces";
 import { SessionProvider, toSignIn, useSession } from "./session";
-import { Link, usePath } from "./ui/router";
+import { usePath } from "./ui/router";
 import { Toasts } from "./ui/toasts";
 
 const WorkspacePage = lazy(() => import("./workspace/page"));
@@ -16,6 +17,7 @@ const ClassesPage = lazy(() => import("./class/classes"));
 const ClassPage = lazy(() => import("./class/class"));
 const WatchPage = lazy(() => import("./class/watch"));
 const AccountPage = lazy(() => import("./pages/account"));
+const SettingsPage = lazy(() => import("./settings/settings"));
 const TokensPage = lazy(() => import("./pages/tokens"));
 
 function openPage(path: string): ReactNode {
@@ -35,6 +37,7 @@ const routes: [RegExp, (...ids: string[]) => ReactNode][] = [
   [new RegExp(`^/watch/${ID}$`), (_, id = "") => <WatchPage key={id} id={id} />],
   [/^\/account$/, () => <AccountPage />],
   [/^\/tokens$/, () => <TokensPage />],
+  [/^\/settings$/, () => <SettingsPage />],
   [/^\/device$/, () => <DevicePage />],
 ];
 
@@ -44,15 +47,7 @@ function signedInPage(path: string): ReactNode {
     if (match) return page(...match);
   }
   return (
-    <main className="gate">
-      <div className="panel gate-card">
-        <h1>There is no such page</h1>
-        <p className="lead">The address may be mistyped, or what it showed was deleted.</p>
-        <Link className="button primary" href="/">
-          To the workspaces
-        </Link>
-      </div>
-    </main>
+    <Gone title="There is no such page" text="The address may be mistyped, or what it showed was deleted." />
   );
 }
 

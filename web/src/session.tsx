@@ -58,6 +58,8 @@ export function useUser(): User {
 
 export const mayTeach = (user: User): boolean => user.role !== "member";
 
+export const mayManage = (user: User): boolean => user.role === "owner";
+
 /** Where to go after signing in: a path of this app, nothing else. */
 export function nextPath(): string {
   const next = new URLSearchParams(window.location.search).get("next") ?? "/";

@@ -41,11 +41,14 @@ const STALLED_MAX: Duration = Duration::from_secs(60);
 /// For one download: a slow line takes a large file, and no home is held open for ever.
 const DOWNLOAD_MAX: Duration = Duration::from_secs(3600);
 
+/// What a download is made of. An error breaks it off.
+pub type Sender = mpsc::Sender<std::result::Result<Bytes, PastError>>;
+
 #[derive(Debug, Deserialize, IntoParams)]
 pub struct At {
     /// Below the home, without a leading `/`. Absent: the home itself.
     #[serde(default)]
-    path: String,
+    pub path: String,
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -92,18 +95,32 @@ pub async fn content(
     if entry.kind != EntryKind::File {
         return Err(PastError::NotAFile.into());
     }
+    let name = path.name().unwrap_or("home").to_owned();
+    let mut response = download(&app, "past content", &name, async move |sender| {
+        pieces(&past, &path, entry.size, &sender).await;
+    });
+    response.headers_mut().insert(header::CONTENT_LENGTH, entry.size.into());
+    Ok(response)
+}
+
+/// An answer that `sending` makes while it is taken, to be kept as a file.
+pub fn download<Sending: Future<Output = ()> + Send + 'static>(
+    app: &Core,
+    task: &'static str,
+    name: &str,
+    sending: impl FnOnce(Sender) -> Sending,
+) -> Response {
     let (sender, receiver) = mpsc::channel(PIECES_AHEAD);
-    let (tasks, name) = (app.tasks.clone(), path.name().unwrap_or("home").to_owned());
-    let shutdown = tasks.shutdown().clone();
-    tasks.spawn("past content", async move {
+    let shutdown = app.tasks.shutdown().clone();
+    let sending = sending(sender);
+    app.tasks.spawn(task, async move {
         tokio::select! {
             () = shutdown.cancelled() => {}
-            _ = timeout(DOWNLOAD_MAX, pieces(&past, &path, entry.size, &sender)) => {}
+            _ = timeout(DOWNLOAD_MAX, sending) => {}
         }
     });
     let mut response = Body::from_stream(ReceiverStream::new(receiver)).into_response();
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_LENGTH, entry.size.into());
     for (header, value) in [
         (header::CONTENT_TYPE, "application/octet-stream"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -112,18 +129,13 @@ pub async fn content(
     ] {
         headers.insert(header, HeaderValue::from_static(value));
     }
-    let disposition = HeaderValue::try_from(disposition(&name)).expect("only plain letters are left");
+    let disposition = HeaderValue::try_from(disposition(name)).expect("only plain letters are left");
     headers.insert(header::CONTENT_DISPOSITION, disposition);
-    Ok(response)
+    response
 }
 
-/// Sends a file to its end. An error breaks the answer off, which its length tells.
-async fn pieces(
-    past: &Visit,
-    path: &HomePath,
-    size: u64,
-    sender: &mpsc::Sender<std::result::Result<Bytes, PastError>>,
-) {
+/// Sends a file to its end, and says whether it got there. An error breaks the answer off, which its length tells.
+pub async fn pieces(past: &Visit, path: &HomePath, size: u64, sender: &Sender) -> bool {
     let mut offset = 0;
     while offset < size {
         let length = PIECE_BYTES.min(size - offset);
@@ -132,13 +144,18 @@ async fn pieces(
             Ok(_) => Err(PastError::Broken("its content ends early".to_owned())),
             Err(error) => Err(error),
         };
-        let failed = piece.is_err();
-        let taken = timeout(STALLED_MAX, sender.send(piece)).await;
-        if failed || !matches!(taken, Ok(Ok(()))) {
-            return;
+        if !send(sender, piece).await {
+            return false;
         }
         offset += length;
     }
+    true
+}
+
+/// Whether it was taken, and more may follow.
+pub async fn send(sender: &Sender, piece: std::result::Result<Bytes, PastError>) -> bool {
+    let failed = piece.is_err();
+    matches!(timeout(STALLED_MAX, sender.send(piece)).await, Ok(Ok(()))) && !failed
 }
 
 /// RFC 6266: an ASCII name for old clients and the exact one beside it.
@@ -188,12 +205,12 @@ pub async fn diff(
     Ok(Json(before.diff(&after, &path).await?))
 }
 
-fn home_path(text: &str) -> Result<HomePath> {
+pub fn home_path(text: &str) -> Result<HomePath> {
     HomePath::parse(text)
         .map_err(|error| ApiError::invalid("path", &format!("Not a path of a home: {error}.")))
 }
 
-async fn visit(app: &Core, caller: &Caller, id: WorkspaceId, which: Which) -> Result<Visit> {
+pub async fn visit(app: &Core, caller: &Caller, id: WorkspaceId, which: Which) -> Result<Visit> {
     let allowed = allowed(app, caller, id, Action::ReadWorkspace).await?;
     open(app, allowed, id, which).await
 }

@@ -4,6 +4,7 @@
 //! can open the socket; the gateway passes no request from outside to them.
 
 mod admin;
+mod archive;
 mod auth;
 mod check;
 mod chunks;
@@ -123,6 +124,7 @@ fn public() -> OpenApiRouter<App> {
         .routes(routes!(forks::fork))
         .routes(routes!(history::files))
         .routes(routes!(history::content))
+        .routes(routes!(archive::archive))
         .routes(routes!(history::changes))
         .routes(routes!(history::diff))
         .routes(routes!(check::check))

@@ -35,6 +35,17 @@ async fn files_contents_and_differences_are_those_of_the_snapshot() {
     let body = http_body_util::BodyExt::collect(content.into_body()).await.expect("whole").to_bytes();
     assert!(body == large.as_bytes());
 
+    for (rest, file, members) in [
+        ("archive?path=src", "src.tar", &["src/", "src/main.rs"][..]),
+        ("archive", "home.tar", &["home/", "home/a.txt", "home/src/", "home/src/main.rs"]),
+    ] {
+        let archive = owner.open(hyper::Method::GET, &at(&first, rest), None).await;
+        let disposition = archive.headers()["content-disposition"].to_str().expect("text").to_owned();
+        assert!(disposition.contains(&format!("\"{file}\"")), "{disposition}");
+        let body = http_body_util::BodyExt::collect(archive.into_body()).await.expect("whole").to_bytes();
+        assert_eq!(members_of(&body), members);
+    }
+
     let changes: Changes = owner.get(&at(&first, "changes")).await.ok();
     assert_eq!(changes.changes.len(), 3);
     let none: Changes = owner.get(&at(&first, &format!("changes?with={first}"))).await.ok();
@@ -47,6 +58,8 @@ async fn files_contents_and_differences_are_those_of_the_snapshot() {
         ("content?path=%2Fetc%2Fpasswd", 422, "invalid"),
         ("content?path=src", 415, "unsupported"),
         ("content?path=nothing", 404, "not_found"),
+        ("archive?path=nothing", 404, "not_found"),
+        ("archive?path=a.txt", 404, "not_found"),
         ("content?path=broken", 503, "unavailable"),
         ("changes?with=nonsense", 422, "invalid"),
     ] {
@@ -56,6 +69,13 @@ async fn files_contents_and_differences_are_those_of_the_snapshot() {
     runner.say(vec![stream(3)]).await.expect("heard");
     let blank = owner.get(&at("latest", "files")).await;
     assert_eq!((blank.status, blank.code()), (415, "unsupported"), "{}", blank.body);
+}
+
+/// The names in a tar whose contents are shorter than a block.
+fn members_of(tar: &[u8]) -> Vec<String> {
+    let headers = tar.chunks(512).filter(|block| block.get(257..262) == Some(b"ustar"));
+    let name = |block: &[u8]| block[..100].split(|byte| *byte == 0).next().map(<[u8]>::to_vec);
+    headers.filter_map(name).map(|name| String::from_utf8(name).expect("text")).collect()
 }
 
 #[tokio::test]
@@ -76,6 +96,7 @@ async fn strangers_see_none_and_teachers_look_but_change_nothing() {
             for answer in [
                 client.get(&format!("{at}/files")).await,
                 client.get(&format!("{at}/content?path=secret")).await,
+                client.get(&format!("{at}/archive")).await,
                 client.get(&format!("{at}/changes")).await,
                 client.get(&format!("{at}/diff?path=secret")).await,
                 client.patch(&at, &body).await,

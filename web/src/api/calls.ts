@@ -3,6 +3,7 @@ import { answer, request } from "./client";
 import type { Entry, Listing, Size, TerminalInfo } from "./agent";
 import type {
   Changes,
+  Checked,
   Class,
   ClassAction,
   ClassSummary,
@@ -11,6 +12,7 @@ import type {
   Invitation,
   InvitationLink,
   PastDirectory,
+  Retention,
   RosterResult,
   Session,
   Snapshot,
@@ -67,6 +69,8 @@ export const workspaces = {
   start: (id: string) => post<Workspace>(`/workspaces/${id}/start`),
   stop: (id: string) => post<Workspace>(`/workspaces/${id}/stop`),
   remove: (id: string) => remove(`/workspaces/${id}`),
+  /** Takes a deletion back, for some days: the home is what was saved last. */
+  undelete: (id: string) => post<Workspace>(`/workspaces/${id}/undelete`),
 };
 
 /** A snapshot that is asked for is answered when it is safe: the machine settles, and what it has goes to the store. */
@@ -75,6 +79,9 @@ const SAFE_DEADLINE_MS = 120_000;
 const CHANGES_DEADLINE_MS = 120_000;
 /** As long as the largest file that one restores may take over a slow line. */
 const CONTENT_DEADLINE_MS = 30 * 60_000;
+
+/** As long as the server takes for it. */
+const CHECK_DEADLINE_MS = 3_660_000;
 
 /** The address of a route of a snapshot, below `/api/v1`. `latest` is a snapshot too. */
 function past(id: string, snapshot: string, rest: string, query: Record<string, string>): string {
@@ -108,9 +115,12 @@ export const snapshots = {
     }),
   contentUrl: (id: string, snapshot: string, path: string) =>
     `/api/v1${past(id, snapshot, "content", { path })}`,
-  /** From a snapshot to a later one, or to the latest. */
-  changes: (id: string, from: string, to: string | null, signal: AbortSignal) =>
-    request<Changes>(past(id, from, "changes", to ? { with: to } : {}), {
+  /** A directory with all below it, as a tar. */
+  archiveUrl: (id: string, snapshot: string, path: string) =>
+    `/api/v1${past(id, snapshot, "archive", { path })}`,
+  /** From a snapshot to a later one, or to the latest; at a path and below. */
+  changes: (id: string, from: string, to: string | null, signal: AbortSignal, path = "") =>
+    request<Changes>(past(id, from, "changes", { path, ...(to ? { with: to } : {}) }), {
       signal,
       deadlineMs: CHANGES_DEADLINE_MS,
     }),
@@ -120,12 +130,25 @@ export const snapshots = {
       json: { snapshot },
       deadlineMs: SAFE_DEADLINE_MS,
     }),
+  /** Reads every object that the newest snapshot names, or all of them do. */
+  check: (id: string, all: boolean, signal: AbortSignal) =>
+    request<Checked>(`/workspaces/${id}/check`, {
+      method: "POST",
+      json: { all },
+      signal,
+      deadlineMs: CHECK_DEADLINE_MS,
+    }),
   fork: (id: string, fork: Fork) =>
     request<Workspace>(`/workspaces/${id}/fork`, {
       method: "POST",
       json: fork,
       deadlineMs: SAFE_DEADLINE_MS,
     }),
+};
+
+export const retention = {
+  get: () => request<Retention>("/retention"),
+  set: (rule: Retention) => request<Retention>("/retention", { method: "PUT", json: rule }),
 };
 
 export const classes = {
@@ -173,10 +196,11 @@ export const files = {
       deadlineMs: CONTENT_DEADLINE_MS,
     }),
   /** Writes the whole file: a new one, or in the place of what has `etag`. */
-  write: (id: string, path: string, content: Blob, etag: string | null) =>
+  write: (id: string, path: string, content: Blob, etag: string | null, signal?: AbortSignal) =>
     request<Entry>(agent(id, "files/content", { path }), {
       method: "PUT",
       body: content,
+      ...(signal ? { signal } : {}),
       headers: {
         "content-type": "application/octet-stream",
         ...(etag === null ? { "if-none-match": "*" } : { "if-match": etag }),

@@ -5,6 +5,7 @@ import { wordsOf } from "../api/client";
 import { useLiveClass } from "../api/live";
 import type { Class, ClassAction, Member, RosterResult } from "../api/types";
 import { Frame } from "../pages/frame";
+import { Gone } from "../pages/gone";
 import { Confirm, Dialog } from "../ui/dialog";
 import { Icon } from "../ui/icons";
 import { MenuButton, type MenuEntry } from "../ui/menu";
@@ -24,7 +25,7 @@ export default function ClassPage({ id }: { id: string }) {
   const [search, setSearch] = useState("");
   const { group } = live;
   const members = useMemo(() => found(group?.members ?? [], search), [group, search]);
-  if (live.gone) return <Gone />;
+  if (live.gone) return <Gone title="There is no such class" back="/classes" backWords="To the classes" />;
   if (!group) return <Frame title="Class">{<div className="skeleton class-skeleton" />}</Frame>;
   const counts = tally(group.members);
   const close = () => setAsked(null);
@@ -421,18 +422,4 @@ function useObjectUrl(text: string): string {
   const url = useMemo(() => URL.createObjectURL(new Blob([text], { type: "text/csv" })), [text]);
   useEffect(() => () => URL.revokeObjectURL(url), [url]);
   return url;
-}
-
-function Gone() {
-  return (
-    <main className="gate">
-      <div className="panel gate-card">
-        <h1>There is no such class</h1>
-        <p className="lead">It was deleted, or it is not yours to see.</p>
-        <Link className="button primary" href="/classes">
-          To the classes
-        </Link>
-      </div>
-    </main>
-  );
 }

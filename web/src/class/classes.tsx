@@ -1,11 +1,11 @@
 // The classes that one teaches.
-import { useEffect, useState, type FormEvent } from "react";
+import { useEffect, useState } from "react";
 import { classes as calls, workspaces } from "../api/calls";
-import { wordsOf } from "../api/client";
 import type { ClassSummary, Template } from "../api/types";
+import { FormDialog } from "../pages/form-dialog";
 import { Frame } from "../pages/frame";
+import { useSubmission } from "../pages/gate";
 import { FormError } from "../pages/gate";
-import { Dialog } from "../ui/dialog";
 import { Icon } from "../ui/icons";
 import { Field, Moment } from "../ui/parts";
 import { Link, navigate } from "../ui/router";
@@ -71,65 +71,43 @@ function NewClass({ taken, onClose }: { taken: string[]; onClose: () => void }) 
   const [name, setName] = useState("");
   const [template, setTemplate] = useState("base");
   const [templates, setTemplates] = useState<Template[]>([]);
-  const [wrong, setWrong] = useState("");
-  const [busy, setBusy] = useState(false);
+  const [failure, setFailure] = useState<unknown>(null);
+  const [tried, setTried] = useState(false);
   useEffect(() => {
-    workspaces.templates().then(setTemplates, (error: unknown) => setWrong(wordsOf(error)));
+    workspaces.templates().then(setTemplates, setFailure);
   }, []);
   const problem = taken.includes(name) ? "There is a class of this name." : nameProblem(name);
-  const submit = (event: FormEvent) => {
-    event.preventDefault();
-    if (problem) {
-      setWrong(problem);
-      return;
-    }
-    setBusy(true);
-    calls.create(name, template).then(
-      (made) => navigate(`/classes/${made.id}`),
-      (error: unknown) => {
-        setBusy(false);
-        setWrong(wordsOf(error));
-      },
-    );
-  };
+  const form = useSubmission(async () => {
+    setTried(true);
+    if (problem) return;
+    const made = await calls.create(name, template);
+    navigate(`/classes/${made.id}`);
+  });
   return (
-    <Dialog title="New class" onClose={onClose}>
-      <form className="form" onSubmit={submit} noValidate>
-        <Field
-          label="Name"
-          value={name}
-          autoComplete="off"
-          hint="Small letters, digits and hyphens."
-          wrong={wrong || (name && problem)}
-          onChange={(event) => {
-            setName(event.target.value);
-            setWrong("");
-          }}
-        />
-        <div className="field">
-          <label htmlFor="class-template">Template</label>
-          <select
-            id="class-template"
-            className="input"
-            value={template}
-            onChange={(event) => setTemplate(event.target.value)}
-          >
-            {(templates.length > 0 ? templates : [{ name: "base", title: "base" }]).map((one) => (
-              <option key={one.name} value={one.name}>
-                {one.title}
-              </option>
-            ))}
-          </select>
-        </div>
-        <div className="form-actions">
-          <button type="button" className="button" onClick={onClose}>
-            Cancel
-          </button>
-          <button className="button primary" disabled={busy}>
-            Create
-          </button>
-        </div>
-      </form>
-    </Dialog>
+    <FormDialog title="New class" form={form} action="Create" error={failure} onClose={onClose}>
+      <Field
+        label="Name"
+        value={name}
+        autoComplete="off"
+        hint="Small letters, digits and hyphens."
+        wrong={(tried || name ? problem : "") || form.field("name")}
+        onChange={(event) => setName(event.target.value)}
+      />
+      <div className="field">
+        <label htmlFor="class-template">Template</label>
+        <select
+          id="class-template"
+          className="input"
+          value={template}
+          onChange={(event) => setTemplate(event.target.value)}
+        >
+          {(templates.length > 0 ? templates : [{ name: "base", title: "base" }]).map((one) => (
+            <option key={one.name} value={one.name}>
+              {one.title}
+            </option>
+          ))}
+        </select>
+      </div>
+    </FormDialog>
   );
 }

@@ -3,6 +3,7 @@
 import { useEffect } from "react";
 import { useLiveWorkspace } from "../api/live";
 import { PersonMenu, ThemeButton } from "../pages/frame";
+import { Gone } from "../pages/gone";
 import { Icon } from "../ui/icons";
 import { Brand, State } from "../ui/parts";
 import { Link } from "../ui/router";
@@ -19,15 +20,12 @@ export default function WatchPage({ id }: { id: string }) {
   const back = workspace?.class ? `/classes/${workspace.class}` : "/classes";
   if (live.gone) {
     return (
-      <main className="gate">
-        <div className="panel gate-card">
-          <h1>There is nothing to watch</h1>
-          <p className="lead">The workspace was deleted, or it is not yours to see.</p>
-          <Link className="button primary" href={back}>
-            To the classes
-          </Link>
-        </div>
-      </main>
+      <Gone
+        title="There is nothing to watch"
+        text="The workspace was deleted, or it is not yours to see."
+        back={back}
+        backWords="To the classes"
+      />
     );
   }
   if (!workspace) return <div className="workspace" aria-busy="true" />;

@@ -53,7 +53,9 @@ export function ChangesList({ workspace, from, to, active, onOpen }: Props) {
   return (
     <div className="changes" aria-busy={read.key !== key}>
       <p className="changes-count soft small" role="status">
-        {changes.length === 0 ? "Nothing has changed." : countWords(changes.length, truncated)}
+        {changes.length === 0
+          ? "Nothing has changed. An earlier point may differ."
+          : countWords(changes.length, truncated)}
       </p>
       <ul aria-label="Changes">
         {changes.slice(0, most).map((change) => (

@@ -2,8 +2,9 @@
 import { useState } from "react";
 import { snapshots } from "../api/calls";
 import type { Snapshot, Workspace } from "../api/types";
-import { FormError, useSubmission } from "../pages/gate";
-import { Confirm, Dialog } from "../ui/dialog";
+import { FormDialog } from "../pages/form-dialog";
+import { useSubmission } from "../pages/gate";
+import { Confirm } from "../ui/dialog";
 import { Field } from "../ui/parts";
 import { wholeInstant } from "../ui/words";
 import type { Point } from "./timeline-model";
@@ -28,28 +29,23 @@ export function NameDialog({ workspace, point, onDone, onClose }: NameProps) {
     onClose();
   });
   return (
-    <Dialog title="Name this point" onClose={onClose}>
-      <form className="form" onSubmit={form.submit}>
-        <Field
-          label="Name"
-          autoComplete="off"
-          value={name}
-          hint={`${wholeInstant(point.at)}. A named point is never thinned out.`}
-          wrong={(tooLong ? `At most ${NAME_BYTES_MAX} bytes.` : "") || form.field("name")}
-          onFocus={(event) => event.target.select()}
-          onChange={(event) => setName(event.target.value)}
-        />
-        <FormError error={form.error} />
-        <div className="form-actions">
-          <button type="button" className="button" onClick={onClose}>
-            Cancel
-          </button>
-          <button className="button primary" disabled={form.busy || !wanted || tooLong}>
-            Name it
-          </button>
-        </div>
-      </form>
-    </Dialog>
+    <FormDialog
+      title="Name this point"
+      form={form}
+      action="Name it"
+      disabled={!wanted || tooLong}
+      onClose={onClose}
+    >
+      <Field
+        label="Name"
+        autoComplete="off"
+        value={name}
+        hint={`${wholeInstant(point.at)}. A named point is never thinned out.`}
+        wrong={(tooLong ? `At most ${NAME_BYTES_MAX} bytes.` : "") || form.field("name")}
+        onFocus={(event) => event.target.select()}
+        onChange={(event) => setName(event.target.value)}
+      />
+    </FormDialog>
   );
 }
 

@@ -7,16 +7,19 @@ import { ForkedFrom } from "../pages/origin";
 import { Confirm } from "../ui/dialog";
 import { Icon } from "../ui/icons";
 import { MenuButton, type MenuEntry } from "../ui/menu";
+import { useKeys } from "../ui/keys";
 import { Choice, ReasonButton, useNow } from "../ui/parts";
 import { toast, toastError } from "../ui/toasts";
 import { instant, size, wholeInstant } from "../ui/words";
 import { readLayout, Splitter } from "../workspace/layout";
 import { Palette, type Command } from "../workspace/palette";
-import { nameOf, parentOf } from "../workspace/paths";
+import { ancestorsOf, nameOf, parentOf, shown as shownName } from "../workspace/paths";
 import { ChangesList } from "./changes";
+import { CheckDialog } from "./check-dialog";
 import { NameDialog, RestoreHomeDialog } from "./dialogs";
 import { PastFile, type Mode } from "./past-file";
 import { PastTree } from "./past-tree";
+import { RestoreDialog, type Restored } from "./restore-dialog";
 import { kindWords, Timeline } from "./timeline";
 import {
   firstZoom,
@@ -56,7 +59,7 @@ interface Props {
   put: (workspace: Workspace) => void;
 }
 
-type Asked = "name" | "fork" | "restore" | "delete" | "commands" | null;
+type Asked = "name" | "fork" | "restore" | "delete" | "check" | "commands" | null;
 type Pane = "files" | "changes";
 
 /** What the address says: `?at=` an instant, `?file=` a path. */
@@ -64,9 +67,7 @@ function readAddress(): { at: number | null; file: string | null; above: string[
   const query = new URLSearchParams(window.location.search);
   const at = Date.parse(query.get("at") ?? "");
   const file = query.get("file");
-  const above: string[] = [];
-  for (let path = parentOf(file ?? ""); path; path = parentOf(path)) above.unshift(path);
-  return { at: Number.isNaN(at) ? null : at, file, above };
+  return { at: Number.isNaN(at) ? null : at, file, above: ancestorsOf(file ?? "") };
 }
 
 export function History({ workspace, snapshots, points, put }: Props) {
@@ -85,6 +86,11 @@ export function History({ workspace, snapshots, points, put }: Props) {
   const [asked, setAsked] = useState<Asked>(null);
   const [taking, setTaking] = useState(false);
   const [undo, setUndo] = useState<{ to: Point; was: Snapshot } | null>(null);
+  const [restored, setRestored] = useState<Restored | null>(null);
+  /** A path that is being brought back, or taken back. */
+  const [restoring, setRestoring] = useState<{ path: string; point: Point; undo: Restored | null } | null>(
+    null,
+  );
   const [sideWidth, setSideWidth] = useState(() => Math.max(readLayout(workspace.id).sideWidth, 260));
   const root = useRef<HTMLElement>(null);
 
@@ -142,6 +148,9 @@ export function History({ workspace, snapshots, points, put }: Props) {
   };
 
   const readOnly = workspace.access === "write" ? "" : "You may only read this workspace.";
+  const notWritable =
+    readOnly ||
+    (workspace.phase === "running" ? "" : "Start the workspace first: its machine writes the files.");
   const reasons = {
     take: readOnly || (taking ? "It is being taken." : ""),
     name: readOnly,
@@ -166,6 +175,7 @@ export function History({ workspace, snapshots, points, put }: Props) {
     pin,
     "line",
     { label: "Take a snapshot now", icon: "plus", reason: reasons.take, run: take },
+    { label: "Check this home…", icon: "check", reason: readOnly, run: () => setAsked("check") },
     "line",
     { label: "Delete this snapshot…", danger: true, reason: readOnly, run: () => setAsked("delete") },
   ];
@@ -292,6 +302,20 @@ export function History({ workspace, snapshots, points, put }: Props) {
           </button>
         </div>
       )}
+      {restored && (
+        <div className="thin-banner" role="status">
+          {shownName(restored.path)} was restored as of {wholeInstant(restored.at)}.
+          <button
+            className="link-button"
+            onClick={() => setRestoring({ path: restored.path, point: shown, undo: restored })}
+          >
+            Undo
+          </button>
+          <button className="link-button" onClick={() => setRestored(null)}>
+            Dismiss
+          </button>
+        </div>
+      )}
       {snapshots.failure !== null && (
         <div className="thin-banner" role="status">
           The older snapshots cannot be read.
@@ -330,7 +354,14 @@ export function History({ workspace, snapshots, points, put }: Props) {
             </p>
           )}
           {pane === "files" ? (
-            <PastTree past={past} active={path} onOpen={(path) => open(path)} />
+            <PastTree
+              workspace={workspace.id}
+              past={past}
+              active={path}
+              reason={notWritable}
+              onOpen={(path) => open(path)}
+              onRestore={(path) => setRestoring({ path, point: shown, undo: null })}
+            />
           ) : (
             <ChangesList
               workspace={workspace.id}
@@ -367,7 +398,9 @@ export function History({ workspace, snapshots, points, put }: Props) {
             bytes={bytesOf(past.directories.get(parentOf(path))?.entries, nameOf(path))}
             mode={mode}
             now={now}
+            reason={notWritable}
             onMode={setMode}
+            onRestore={() => setRestoring({ path, point: shown, undo: null })}
             onClose={() => setPath(null)}
           />
         )}
@@ -404,6 +437,17 @@ export function History({ workspace, snapshots, points, put }: Props) {
           onClose={() => setAsked(null)}
         />
       )}
+      {restoring && (
+        <RestoreDialog
+          {...restoring}
+          workspace={workspace}
+          newest={newest}
+          onTaken={snapshots.put}
+          onRestored={setRestored}
+          onClose={() => setRestoring(null)}
+        />
+      )}
+      {asked === "check" && <CheckDialog workspace={workspace} onClose={() => setAsked(null)} />}
       {asked === "commands" && <Palette commands={commands} files={[]} onClose={() => setAsked(null)} />}
     </main>
   );
@@ -452,21 +496,4 @@ function useAddress(at: string | null, file: string | null): void {
     const text = query.toString();
     window.history.replaceState(null, "", window.location.pathname + (text ? `?${text}` : ""));
   }, [at, file]);
-}
-
-function useKeys(does: (event: KeyboardEvent) => (() => void) | null): void {
-  const latest = useRef(does);
-  useEffect(() => {
-    latest.current = does;
-  });
-  useEffect(() => {
-    const listen = (event: KeyboardEvent) => {
-      const run = document.querySelector("dialog[open]") ? null : latest.current(event);
-      if (!run) return;
-      event.preventDefault();
-      run();
-    };
-    window.addEventListener("keydown", listen, true);
-    return () => window.removeEventListener("keydown", listen, true);
-  }, []);
 }

@@ -3,14 +3,14 @@ import { useEffect, useState } from "react";
 import { useLiveWorkspace } from "../api/live";
 import { snapshots as calls } from "../api/calls";
 import type { Workspace } from "../api/types";
-import { PersonMenu, ThemeButton } from "../pages/frame";
 import { Gone } from "../pages/gone";
 import { Failure } from "../ui/failure";
-import { Brand, ReasonButton, State } from "../ui/parts";
+import { ReasonButton, State } from "../ui/parts";
 import { Link } from "../ui/router";
 import { SafeUpTo } from "../ui/safe-up-to";
 import { toastError } from "../ui/toasts";
 import { HomeBanners } from "../workspace/home-banners";
+import { WorkspaceTop } from "../workspace/top";
 import "../workspace/workspace.css";
 import { History } from "./history";
 import "./history.css";
@@ -28,34 +28,33 @@ export default function HistoryPage({ id }: { id: string }) {
   if (live.gone) return <Gone />;
   return (
     <div className="workspace history">
-      <header className="workspace-top">
-        <Brand />
-        <h1>
-          <span className="soft wide-only">
-            <Link href="/">Workspaces</Link> /{" "}
-          </span>
-          <Link href={`/workspaces/${id}`}>{name ?? "…"}</Link> <span className="soft">/</span>{" "}
-          <strong>History</strong>
-        </h1>
-        {workspace && (
+      <WorkspaceTop
+        title={
           <>
-            <span className="wide-only">
-              <State workspace={workspace} />
-            </span>
-            <span className="spring" />
-            <span className="soft small wide-only">
-              <SafeUpTo workspace={workspace} connected={live.connected} />
-            </span>
+            <Link href={`/workspaces/${id}`}>{name ?? "…"}</Link> <span className="soft">/</span>{" "}
+            <strong>History</strong>
           </>
+        }
+        end={
+          <>
+            {workspace && (
+              <span className="soft small wide-only">
+                <SafeUpTo workspace={workspace} connected={live.connected} />
+              </span>
+            )}
+            <Link className="button small" href={`/workspaces/${id}`} title="Open the workspace">
+              Open
+            </Link>
+          </>
+        }
+      >
+        {workspace && (
+          <span className="wide-only">
+            <State workspace={workspace} />
+          </span>
         )}
-        {!workspace && <span className="spring" />}
-        <Link className="button small" href={`/workspaces/${id}`} title="Open the workspace">
-          Open
-        </Link>
-        <ThemeButton />
-        <PersonMenu />
-      </header>
-      {workspace && <HomeBanners workspace={workspace} onChanged={live.put} />}
+      </WorkspaceTop>
+      {workspace && <HomeBanners workspace={workspace} connected={live.connected} onChanged={live.put} />}
       {!workspace || snapshots.points === null ? (
         snapshots.failure !== null ? (
           <main className="past-none">

@@ -1,15 +1,13 @@
 // One file of the past: as it was, or beside another instant's; and what can be done with it.
-import { lazy, Suspense, useState } from "react";
+import { lazy, Suspense } from "react";
 import { snapshots } from "../api/calls";
 import type { Workspace } from "../api/types";
 import { Failure } from "../ui/failure";
 import { Icon } from "../ui/icons";
 import { Choice, ReasonButton } from "../ui/parts";
-import { toast, toastError } from "../ui/toasts";
 import { instant, size } from "../ui/words";
 import { useNarrow } from "../workspace/layout";
 import { nameOf, parentOf, shown } from "../workspace/paths";
-import { restoreFile } from "./restore-file";
 import type { Point } from "./timeline-model";
 import { useContent, type Content } from "./use-content";
 
@@ -28,34 +26,22 @@ interface Props {
   bytes: number;
   mode: Mode;
   now: number;
+  /** Why nothing can be brought back now; empty if it can. */
+  reason: string;
   onMode: (mode: Mode) => void;
+  onRestore: () => void;
   onClose: () => void;
 }
 
 export function PastFile(props: Props) {
   const { workspace, point, other, path, mode, now, onMode } = props;
   const narrow = useNarrow();
-  const [busy, setBusy] = useState(false);
   const then = useContent(workspace.id, point.id, path, props.bytes);
   const beside = useContent(workspace.id, other?.id ?? "latest", mode === "beside" ? path : null, 0);
   const name = shown(nameOf(path));
   const otherWord = other ? instant(other.at, now) : "today";
   const absent = then.loaded?.content.type === "absent";
-  const reason = reasonAgainst(workspace, absent);
-  const restore = () => {
-    setBusy(true);
-    restoreFile(workspace.id, point.id, path, new Date())
-      .then(
-        (kept) =>
-          toast(
-            kept
-              ? `${name} restored. What was there is kept as ${shown(nameOf(kept))}.`
-              : `${name} restored.`,
-          ),
-        (error: unknown) => toastError(error, `Restoring ${name}`),
-      )
-      .finally(() => setBusy(false));
-  };
+  const reason = absent ? "It was not there then." : props.reason;
   return (
     <section className="past-file" aria-label={name} data-region="file">
       <div className="past-file-head">
@@ -89,18 +75,10 @@ export function PastFile(props: Props) {
         >
           <Icon name="download" />
         </a>
-        <ReasonButton
-          className="button small"
-          reason={busy ? "It is being restored." : reason}
-          onClick={restore}
-        >
-          {busy ? (
-            "Restoring…"
-          ) : (
-            <span>
-              Restore<span className="wide-only"> this file</span>
-            </span>
-          )}
+        <ReasonButton className="button small" reason={reason} onClick={props.onRestore}>
+          <span>
+            Restore<span className="wide-only"> this file…</span>
+          </span>
         </ReasonButton>
       </div>
       <div className="past-file-body" aria-busy={then.loading || beside.loading}>
@@ -134,13 +112,6 @@ export function PastFile(props: Props) {
       </div>
     </section>
   );
-}
-
-function reasonAgainst(workspace: Workspace, absent: boolean): string {
-  if (workspace.access !== "write") return "You may only read this workspace.";
-  if (absent) return "It was not there then.";
-  if (workspace.phase !== "running") return "Start the workspace first: its machine writes the file.";
-  return "";
 }
 
 function Then({ content, path }: { content: Content; path: string }) {

@@ -1,20 +1,27 @@
-// The tree of a home as it was: to look at and to open from, nothing else.
+// The tree of a home as it was: to look at, to open from, to bring back from.
 import { useState } from "react";
+import { snapshots } from "../api/calls";
 import { Icon } from "../ui/icons";
+import { MenuButton, type MenuEntry } from "../ui/menu";
+import { copyText } from "../ui/toasts";
 import { size, wholeInstant } from "../ui/words";
 import { shown } from "../workspace/paths";
 import { rowsOf, type Row } from "../workspace/tree-model";
-import { TreeLabel, useTreeFocus } from "../workspace/tree-focus";
+import { DotfilesButton, TreeItem, TruncatedNote, useRowMenu, useTreeFocus } from "../workspace/tree-row";
 import { Failure } from "../ui/failure";
 import type { Past } from "./use-past";
 
 interface Props {
+  workspace: string;
   past: Past;
   active: string | null;
+  /** Why nothing can be brought back now; empty if it can. */
+  reason: string;
   onOpen: (path: string) => void;
+  onRestore: (path: string) => void;
 }
 
-export function PastTree({ past, active, onOpen }: Props) {
+export function PastTree({ workspace, past, active, reason, onOpen, onRestore }: Props) {
   const [hidden, setHidden] = useState(false);
   const rows = rowsOf(past.directories, past.expanded, hidden);
   const focus = useTreeFocus(rows, past.toggle);
@@ -23,21 +30,53 @@ export function PastTree({ past, active, onOpen }: Props) {
     if (row.entry.kind === "directory") past.toggle(row.path);
     else if (row.entry.kind === "file") onOpen(row.path);
   };
+  const archive = (path: string): MenuEntry => ({
+    label: path ? "Download (.tar)" : "Download the whole home (.tar)",
+    icon: "download",
+    href: snapshots.archiveUrl(workspace, past.of ?? "latest", path),
+    download: true,
+  });
+  const toggleHidden = { label: hidden ? "Hide dotfiles" : "Show dotfiles", run: () => setHidden(!hidden) };
+  const menu = useRowMenu(focus, (row): MenuEntry[] => {
+    if (!row) return [archive(""), toggleHidden];
+    const { path, entry } = row;
+    if (!entry.utf8) return [{ label: "Its name is not UTF-8", disabled: true }];
+    const items: MenuEntry[] = [];
+    if (entry.kind === "file")
+      items.push(
+        { label: "Open", icon: "file", run: () => open(row) },
+        {
+          label: "Download",
+          icon: "download",
+          href: snapshots.contentUrl(workspace, past.of ?? "latest", path),
+          download: true,
+        },
+      );
+    if (entry.kind === "directory") items.push(archive(path));
+    if (entry.kind !== "other")
+      items.push({
+        label: entry.kind === "directory" ? "Restore this folder…" : "Restore…",
+        icon: "restore",
+        reason,
+        run: () => onRestore(path),
+      });
+    items.push("line", {
+      label: "Copy path",
+      icon: "copy",
+      run: () => void copyText(`~/${path}`, "Path"),
+    });
+    return items;
+  });
   if (past.of === null && past.failure !== null) return <Failure error={past.failure} onRetry={past.retry} />;
   if (past.of === null) return <TreeSkeleton />;
   return (
     <>
       {past.failure !== null && <Failure error={past.failure} onRetry={past.retry} />}
       <div className="past-tools">
-        <button
-          className="icon-button"
-          aria-label="Show dotfiles"
-          aria-pressed={hidden}
-          title={hidden ? "Hide dotfiles" : "Show dotfiles"}
-          onClick={() => setHidden(!hidden)}
-        >
-          <Icon name="eye" />
-        </button>
+        <DotfilesButton shown={hidden} onChange={setHidden} />
+        <MenuButton label="More for the home as it was" items={[archive("")]}>
+          <Icon name="more" />
+        </MenuButton>
       </div>
       <ul
         ref={focus.element}
@@ -49,38 +88,24 @@ export function PastTree({ past, active, onOpen }: Props) {
           if ((event.key === "Enter" || event.key === " ") && focus.current) {
             event.preventDefault();
             open(focus.current);
-          } else focus.onKey(event);
+          } else if (!menu.onKey(event)) focus.onKey(event);
         }}
       >
-        {rows.map((row, index) => (
-          <li
+        {rows.map((row) => (
+          <TreeItem
             key={row.path}
-            role="treeitem"
-            data-path={row.path}
-            className={row.path === active ? "tree-row active" : "tree-row"}
-            aria-level={row.depth + 1}
-            aria-posinset={row.position}
-            aria-setsize={row.siblings}
-            aria-expanded={row.entry.kind === "directory" ? row.expanded : undefined}
-            aria-selected={row.path === active}
-            aria-disabled={!row.entry.utf8 || undefined}
-            tabIndex={index === focus.at ? 0 : -1}
+            row={row}
+            focus={focus}
+            menu={menu}
+            active={row.path === active}
             title={aboutRow(row)}
-            style={{ paddingInlineStart: `${8 + row.depth * 14}px` }}
-            onClick={() => {
-              focus.setFocused(row.path);
-              open(row);
-            }}
-            onFocus={() => focus.setFocused(row.path)}
-          >
-            <TreeLabel row={row} />
-          </li>
+            onOpen={open}
+          />
         ))}
       </ul>
+      {menu.element}
       {rows.length === 0 && <p className="tree-note soft small">Nothing was here.</p>}
-      {[...past.directories].some(([, directory]) => directory.truncated) && (
-        <p className="tree-note soft small">A folder has more entries than are shown.</p>
-      )}
+      <TruncatedNote directories={past.directories} />
     </>
   );
 }

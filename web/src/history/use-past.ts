@@ -5,7 +5,7 @@ import type { Entry } from "../api/agent";
 import { snapshots } from "../api/calls";
 import { ApiError } from "../api/client";
 import type { PastDirectory } from "../api/types";
-import type { Directories, Directory } from "../workspace/tree-model";
+import { toggled, type Directories, type Directory } from "../workspace/tree-model";
 
 /** Directories of past homes that are kept: they do not change. */
 const KEPT_MAX = 300;
@@ -87,12 +87,7 @@ export function usePast(workspace: string, snapshot: string | null, remembered: 
   }, [workspace, snapshot, expanded, attempt]);
 
   const toggle = useCallback((path: string, open?: boolean) => {
-    setExpanded((expanded) => {
-      const next = new Set(expanded);
-      if (open ?? !next.has(path)) next.add(path);
-      else next.delete(path);
-      return next;
-    });
+    setExpanded((expanded) => toggled(expanded, path, open));
   }, []);
   const retry = useCallback(() => setAttempt((attempt) => attempt + 1), []);
   return { ...seen, expanded, loading, failure, toggle, retry };

@@ -2,11 +2,11 @@
 import { useEffect, useState } from "react";
 import { snapshots, workspaces } from "../api/calls";
 import type { Snapshot, Workspace } from "../api/types";
-import { Dialog } from "../ui/dialog";
 import { Field } from "../ui/parts";
 import { navigate } from "../ui/router";
 import { nameProblem, wholeInstant } from "../ui/words";
-import { FormError, useSubmission } from "./gate";
+import { FormDialog } from "./form-dialog";
+import { useSubmission } from "./gate";
 import { freeName } from "./new-workspace";
 
 /** The longest that leaves room for the ending and a number. */
@@ -55,34 +55,28 @@ export function ForkDialog({ workspace, snapshot, onClose }: Props) {
       ? "as it is now; the machine goes on"
       : "as it is now";
   return (
-    <Dialog title={`Fork ${workspace.name}`} onClose={onClose}>
-      <form className="form" onSubmit={form.submit}>
-        <p>A new workspace of yours whose home begins as this one&rsquo;s, {from}. No data is copied.</p>
-        <Field
-          label="Name"
-          autoComplete="off"
-          spellCheck={false}
-          placeholder={suggestion}
-          maxLength={63}
-          value={name}
-          hint="Small letters, digits and hyphens."
-          wrong={wrong || form.field("name")}
-          onChange={(event) => setName(event.target.value)}
-        />
-        <label className="check">
-          <input type="checkbox" checked={start} onChange={(event) => setStart(event.target.checked)} />
-          Start it at once
-        </label>
-        <FormError error={form.error} />
-        <div className="form-actions">
-          <button type="button" className="button" onClick={onClose}>
-            Cancel
-          </button>
-          <button className="button primary" disabled={form.busy}>
-            {form.busy ? "Forking…" : "Fork"}
-          </button>
-        </div>
-      </form>
-    </Dialog>
+    <FormDialog
+      title={`Fork ${workspace.name}`}
+      form={form}
+      action={form.busy ? "Forking…" : "Fork"}
+      onClose={onClose}
+    >
+      <p>A new workspace of yours whose home begins as this one&rsquo;s, {from}. No data is copied.</p>
+      <Field
+        label="Name"
+        autoComplete="off"
+        spellCheck={false}
+        placeholder={suggestion}
+        maxLength={63}
+        value={name}
+        hint="Small letters, digits and hyphens."
+        wrong={wrong || form.field("name")}
+        onChange={(event) => setName(event.target.value)}
+      />
+      <label className="check">
+        <input type="checkbox" checked={start} onChange={(event) => setStart(event.target.checked)} />
+        Start it at once
+      </label>
+    </FormDialog>
   );
 }

@@ -1,7 +1,7 @@
 // The frame of the signed-in pages that are not a workspace: navigation, the person's menu.
 import { useEffect, type ReactNode } from "react";
 import { auth } from "../api/calls";
-import { mayTeach, useSession, useUser } from "../session";
+import { mayManage, mayTeach, useSession, useUser } from "../session";
 import { MenuButton, type MenuEntry } from "../ui/menu";
 import { Icon } from "../ui/icons";
 import { Brand } from "../ui/parts";
@@ -27,6 +27,7 @@ export function Frame({ title, children }: { title: string; children: ReactNode 
           </NavLink>
           {mayTeach(user) && <NavLink href="/classes">Classes</NavLink>}
           <NavLink href="/tokens">Tokens</NavLink>
+          {mayManage(user) && <NavLink href="/settings">Settings</NavLink>}
         </nav>
         <ThemeButton />
         <PersonMenu />
@@ -53,7 +54,7 @@ export function ThemeButton() {
   const label = dark ? "Light theme" : "Dark theme";
   return (
     <button
-      className="icon-button"
+      className="icon-button wide-only"
       aria-label={label}
       title={label}
       onClick={() => setTheme(dark ? "light" : "dark")}

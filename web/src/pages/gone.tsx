@@ -1,14 +1,27 @@
-// What an address shows whose workspace is not there.
+// What an address shows whose thing is not there.
 import { Link } from "../ui/router";
 
-export function Gone() {
+interface Props {
+  title?: string;
+  text?: string;
+  /** Where to go instead. */
+  back?: string;
+  backWords?: string;
+}
+
+export function Gone({
+  title = "There is no such workspace",
+  text = "It was deleted, or it is not yours to see.",
+  back = "/",
+  backWords = "To the workspaces",
+}: Props) {
   return (
     <main className="gate">
       <div className="panel gate-card">
-        <h1>There is no such workspace</h1>
-        <p className="lead">It was deleted, or it is not yours to see.</p>
-        <Link className="button primary" href="/">
-          To the workspaces
+        <h1>{title}</h1>
+        <p className="lead">{text}</p>
+        <Link className="button primary" href={back}>
+          {backWords}
         </Link>
       </div>
     </main>

@@ -2,10 +2,10 @@
 import { useEffect, useState } from "react";
 import { workspaces } from "../api/calls";
 import type { Template, Workspace } from "../api/types";
-import { Dialog } from "../ui/dialog";
 import { Field } from "../ui/parts";
 import { nameProblem, size } from "../ui/words";
-import { FormError, useSubmission } from "./gate";
+import { FormDialog } from "./form-dialog";
+import { useSubmission } from "./gate";
 
 const MIB = 1024 * 1024;
 
@@ -47,52 +47,48 @@ export function NewWorkspaceDialog({ taken, onClose, onMade }: Props) {
     onMade(await workspaces.create(wanted, chosen, `${attempt}-${wanted}-${chosen}`));
   });
   return (
-    <Dialog title="New workspace" onClose={onClose}>
-      <form className="form" onSubmit={form.submit}>
-        <Field
-          label="Name"
-          autoComplete="off"
-          spellCheck={false}
-          placeholder={suggestion}
-          maxLength={63}
-          value={name}
-          hint="Small letters, digits and hyphens."
-          wrong={(tried || name.length > 0 ? wrong : "") || form.field("name")}
-          onChange={(event) => setName(event.target.value)}
-        />
-        <fieldset className="choices">
-          <legend>Template</legend>
-          {templates === null && !failure && <div className="skeleton choice-skeleton" />}
-          {templates?.map((template) => (
-            <label key={template.name} className="choice">
-              <input
-                type="radio"
-                name="template"
-                value={template.name}
-                checked={chosen === template.name}
-                onChange={() => setChosen(template.name)}
-              />
-              <span>
-                <strong>{template.title}</strong>
-                <span className="soft small">{template.description}</span>
-                <span className="soft small">
-                  {template.resources.vcpus} CPU · {size(template.resources.memory_mib * MIB)} memory ·{" "}
-                  {size(template.resources.home_mib * MIB)} home
-                </span>
+    <FormDialog
+      title="New workspace"
+      form={form}
+      action="Create and start"
+      disabled={!chosen || templates === null}
+      error={failure}
+      onClose={onClose}
+    >
+      <Field
+        label="Name"
+        autoComplete="off"
+        spellCheck={false}
+        placeholder={suggestion}
+        maxLength={63}
+        value={name}
+        hint="Small letters, digits and hyphens."
+        wrong={(tried || name.length > 0 ? wrong : "") || form.field("name")}
+        onChange={(event) => setName(event.target.value)}
+      />
+      <fieldset className="choices">
+        <legend>Template</legend>
+        {templates === null && !failure && <div className="skeleton choice-skeleton" />}
+        {templates?.map((template) => (
+          <label key={template.name} className="choice">
+            <input
+              type="radio"
+              name="template"
+              value={template.name}
+              checked={chosen === template.name}
+              onChange={() => setChosen(template.name)}
+            />
+            <span>
+              <strong>{template.title}</strong>
+              <span className="soft small">{template.description}</span>
+              <span className="soft small">
+                {template.resources.vcpus} CPU · {size(template.resources.memory_mib * MIB)} memory ·{" "}
+                {size(template.resources.home_mib * MIB)} home
               </span>
-            </label>
-          ))}
-        </fieldset>
-        <FormError error={form.error ?? failure} />
-        <div className="form-actions">
-          <button type="button" className="button" onClick={onClose}>
-            Cancel
-          </button>
-          <button className="button primary" disabled={form.busy || !chosen || templates === null}>
-            Create and start
-          </button>
-        </div>
-      </form>
-    </Dialog>
+            </span>
+          </label>
+        ))}
+      </fieldset>
+    </FormDialog>
   );
 }

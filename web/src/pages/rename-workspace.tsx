@@ -2,10 +2,10 @@
 import { useState } from "react";
 import { workspaces } from "../api/calls";
 import type { Workspace } from "../api/types";
-import { Dialog } from "../ui/dialog";
 import { Field } from "../ui/parts";
 import { nameProblem } from "../ui/words";
-import { FormError, useSubmission } from "./gate";
+import { FormDialog } from "./form-dialog";
+import { useSubmission } from "./gate";
 
 interface Props {
   workspace: Workspace;
@@ -22,28 +22,17 @@ export function RenameDialog({ workspace, onClose, onDone }: Props) {
     onClose();
   });
   return (
-    <Dialog title={`Rename ${workspace.name}`} onClose={onClose}>
-      <form className="form" onSubmit={form.submit}>
-        <Field
-          label="Name"
-          autoComplete="off"
-          spellCheck={false}
-          maxLength={63}
-          value={name}
-          wrong={wrong || form.field("name")}
-          onFocus={(event) => event.target.select()}
-          onChange={(event) => setName(event.target.value)}
-        />
-        <FormError error={form.error} />
-        <div className="form-actions">
-          <button type="button" className="button" onClick={onClose}>
-            Cancel
-          </button>
-          <button className="button primary" disabled={form.busy}>
-            Rename
-          </button>
-        </div>
-      </form>
-    </Dialog>
+    <FormDialog title={`Rename ${workspace.name}`} form={form} action="Rename" onClose={onClose}>
+      <Field
+        label="Name"
+        autoComplete="off"
+        spellCheck={false}
+        maxLength={63}
+        value={name}
+        wrong={wrong || form.field("name")}
+        onFocus={(event) => event.target.select()}
+        onChange={(event) => setName(event.target.value)}
+      />
+    </FormDialog>
   );
 }

@@ -1,7 +1,7 @@
 // The steps of a start or stop with their times, and what to do when one failed.
 import type { Step, Workspace } from "../api/types";
 import { Since } from "../ui/parts";
-import { startSteps, stepWord, stopSteps } from "../ui/words";
+import { failedWords, isMoving, startSteps, stepWord, stopSteps } from "../ui/words";
 
 export interface StepLine {
   step: Step;
@@ -14,8 +14,10 @@ export interface StepLine {
 /** What has been, what is, what will be. Steps that the runner skipped are not shown as ahead. */
 export function stepLines(workspace: Pick<Workspace, "steps" | "phase" | "failure">): StepLine[] {
   const stopping = workspace.phase === "stopping" || workspace.phase === "persisting";
-  const failed = workspace.failure?.step;
+  // While it is tried again, the failure is the attempt's before.
+  const failed = isMoving(workspace.phase) ? undefined : workspace.failure?.step;
   const known = workspace.steps;
+  if (failed && known.length === 0) return untilFailed(failed);
   const lines: StepLine[] = known.map((progress, index) => {
     const next = known[index + 1];
     const last = next === undefined;
@@ -35,10 +37,19 @@ export function stepLines(workspace: Pick<Workspace, "steps" | "phase" | "failur
   return [...lines, ...ahead.map((step): StepLine => ({ step, state: "ahead" }))];
 }
 
+/** Their times are not known any more. A machine that broke while it ran had them all behind it. */
+function untilFailed(failed: Step): StepLine[] {
+  const order = startSteps.includes(failed) ? startSteps : stopSteps;
+  const at = order.indexOf(failed);
+  return order.slice(0, at + 1).map((step, index) => ({ step, state: index < at ? "done" : "failed" }));
+}
+
 export function Steps({ workspace }: { workspace: Workspace }) {
+  const lines = stepLines(workspace);
+  if (lines.length === 0) return null;
   return (
     <ol className="steps" aria-label="Steps">
-      {stepLines(workspace).map((line) => (
+      {lines.map((line) => (
         <li key={line.step} className={line.state} aria-current={line.state === "now" ? "step" : undefined}>
           <span>
             {stepWord(line.step)}
@@ -55,24 +66,58 @@ export function Steps({ workspace }: { workspace: Workspace }) {
   );
 }
 
-/** Which step failed, why, what to do next; the machine's console behind a fold. */
-export function FailureNote({ workspace }: { workspace: Workspace }) {
+/** The end of a console says most of why it ended. */
+const LAST_LINES = 12;
+
+interface NoteProps {
+  workspace: Workspace;
+  /** Whether the console's last lines are in sight at once; else they are behind a fold. */
+  open?: boolean;
+}
+
+/** Which step failed, why, what to do next, and the machine's console. */
+export function FailureNote({ workspace, open = false }: NoteProps) {
   const failure = workspace.failure;
   if (!failure) return null;
-  return (
-    <div className="notice bad" role="alert">
-      <p>
-        <strong>{stepWord(failure.step)} failed.</strong> {failure.cause}
+  if (isMoving(workspace.phase))
+    return (
+      <p className="notice" role="status">
+        <strong>{failedWords(failure.step)}</strong> {failure.cause} It is tried again.
       </p>
-      <p>{failure.action}</p>
-      {failure.log && failure.log.length > 0 && (
-        <details>
-          <summary>Console of the machine</summary>
-          <pre className="console" tabIndex={0}>
-            {failure.log.join("\n")}
-          </pre>
-        </details>
+    );
+  const log = failure.log ?? [];
+  return (
+    <>
+      <div className="notice bad" role="alert">
+        <p>
+          <strong>{failedWords(failure.step)}</strong> {failure.cause}
+        </p>
+        <p>{failure.action}</p>
+      </div>
+      {log.length > 0 && (
+        <div className="failure-log">
+          {open && (
+            <>
+              <h3>Last lines of the machine’s console</h3>
+              <Console lines={log.slice(-LAST_LINES)} />
+            </>
+          )}
+          {(!open || log.length > LAST_LINES) && (
+            <details>
+              <summary>{open ? `All ${log.length} lines` : "Console of the machine"}</summary>
+              <Console lines={log} />
+            </details>
+          )}
+        </div>
       )}
-    </div>
+    </>
+  );
+}
+
+function Console({ lines }: { lines: readonly string[] }) {
+  return (
+    <pre className="console" tabIndex={0} aria-label="Console of the machine">
+      {lines.join("\n")}
+    </pre>
   );
 }

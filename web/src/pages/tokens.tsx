@@ -5,6 +5,7 @@ import type { TokenInfo, TokenSecret } from "../api/types";
 import { Confirm, Dialog } from "../ui/dialog";
 import { Icon } from "../ui/icons";
 import { Copyable, Field, Moment } from "../ui/parts";
+import { FormDialog } from "./form-dialog";
 import { Frame } from "./frame";
 import { FormError, useSubmission } from "./gate";
 
@@ -132,37 +133,26 @@ function NewTokenDialog({ onClose, onMade }: { onClose: () => void; onMade: (sec
   const [days, setDays] = useState(String(DAYS_DEFAULT));
   const form = useSubmission(async () => onMade(await tokens.create(name.trim(), Number(days))));
   return (
-    <Dialog title="New token" onClose={onClose}>
-      <form className="form" onSubmit={form.submit}>
-        <Field
-          label="Name"
-          required
-          maxLength={100}
-          placeholder="build server"
-          wrong={form.field("name")}
-          value={name}
-          onChange={(event) => setName(event.target.value)}
-        />
-        <Field
-          label="Ends after (days)"
-          type="number"
-          required
-          min={1}
-          max={DAYS_MAX}
-          wrong={form.field("days")}
-          value={days}
-          onChange={(event) => setDays(event.target.value)}
-        />
-        <FormError error={form.error} />
-        <div className="form-actions">
-          <button type="button" className="button" onClick={onClose}>
-            Cancel
-          </button>
-          <button className="button primary" disabled={form.busy}>
-            Create
-          </button>
-        </div>
-      </form>
-    </Dialog>
+    <FormDialog title="New token" form={form} action="Create" onClose={onClose}>
+      <Field
+        label="Name"
+        required
+        maxLength={100}
+        placeholder="build server"
+        wrong={form.field("name")}
+        value={name}
+        onChange={(event) => setName(event.target.value)}
+      />
+      <Field
+        label="Ends after (days)"
+        type="number"
+        required
+        min={1}
+        max={DAYS_MAX}
+        wrong={form.field("days")}
+        value={days}
+        onChange={(event) => setDays(event.target.value)}
+      />
+    </FormDialog>
   );
 }

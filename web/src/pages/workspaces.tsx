@@ -7,7 +7,7 @@ import { useUser } from "../session";
 import { Confirm } from "../ui/dialog";
 import { Icon } from "../ui/icons";
 import { MenuButton, type MenuEntry } from "../ui/menu";
-import { fullnessOf } from "../ui/home";
+import { fullnessOf, troubleOf } from "../ui/home";
 import { Copyable, Moment, Since, State } from "../ui/parts";
 import { Link, navigate } from "../ui/router";
 import { SafeUpTo } from "../ui/safe-up-to";
@@ -115,14 +115,20 @@ export function WorkspacesPage() {
       {asked?.kind === "delete" && (
         <Confirm
           title={`Delete ${asked.workspace.name}?`}
-          text="Its home and all its snapshots are deleted. This cannot be undone."
-          action="Delete for good"
-          typed={asked.workspace.name}
+          text="Its machine ends without saving. What was safe of its home is kept for a few days, in case this was a mistake; then it is gone for good."
+          action="Delete"
           onClose={close}
           onConfirm={async () => {
             await calls.remove(asked.workspace.id);
             live.drop(asked.workspace.id);
-            toast(`${asked.workspace.name} deleted`);
+            toast(`${asked.workspace.name} deleted`, {
+              label: "Undo",
+              run: () => {
+                calls
+                  .undelete(asked.workspace.id)
+                  .then(live.put, (error: unknown) => toastError(error, "Undoing it"));
+              },
+            });
           }}
         />
       )}
@@ -184,6 +190,7 @@ function Row({
   const writable = workspace.access === "write";
   const step = workspace.steps.at(-1);
   const fullness = fullnessOf(workspace);
+  const trouble = troubleOf(workspace);
   const facts = [workspace.template];
   if (workspace.stored_bytes) facts.push(size(workspace.stored_bytes));
   if (workspace.owner !== user.id) facts.unshift(workspace.owner_name);
@@ -224,6 +231,11 @@ function Row({
       </div>
       <div className="status">
         <State workspace={workspace} />
+        {trouble && (
+          <p className="under trouble" title={trouble.rest}>
+            {trouble.lead}
+          </p>
+        )}
         {isMoving(workspace.phase) && step && (
           <p className="under">
             {stepWord(step.step)} · <Since at={step.since} />

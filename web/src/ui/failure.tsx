@@ -12,7 +12,7 @@ export function RequestId({ error }: { error: unknown }) {
   const id = error instanceof ApiError ? error.requestId : "";
   if (!id) return null;
   return (
-    <span className="soft small">
+    <span className="soft small request-id">
       Request <code>{id}</code>{" "}
       <button type="button" className="link-button" onClick={() => void copyText(id, "Request id")}>
         Copy

@@ -22,24 +22,48 @@ type Facts = Pick<Workspace, "phase" | "safe_at" | "unreplicated_seconds" | "hom
 
 export function safetyOf(workspace: Facts, now: number): Safety {
   const seconds = workspace.phase === "running" ? workspace.unreplicated_seconds : null;
-  const notice = workspace.home_notice;
   const late = typeof seconds === "number" && seconds > LATE_SECONDS;
   const told = workspace.safe_at ? Date.parse(workspace.safe_at) : null;
   const ticking = seconds === 0;
-  const about = notice
-    ? noticeWords[notice]
-    : late
-      ? "The newest writes are on their way to the store."
-      : "What was written before this instant survives the loss of the machine and its host.";
-  return { at: ticking ? now : told, ticking, late, about };
+  const about = troubleOf(workspace) ?? {
+    lead: "What was written before this instant survives the loss of the machine and its host.",
+    rest: "",
+  };
+  return { at: ticking ? now : told, ticking, late, about: `${about.lead} ${about.rest}`.trim() };
 }
 
-export const noticeWords: Record<HomeNotice, string> = {
-  store_unavailable:
-    "The store takes nothing at the moment. What you write stays on the host, and is saved as soon as the store is back.",
-  throttled: "More is written than the store takes. Writing is slowed down until it has caught up.",
-  host_disk_full: "The host's disk is nearly full. Writing waits until there is room.",
+/** What keeps a home from being safe, in few words and what follows from it. */
+export interface Trouble {
+  lead: string;
+  rest: string;
+}
+
+const notices: Record<HomeNotice, Trouble> = {
+  store_unavailable: {
+    lead: "The store takes nothing at the moment.",
+    rest: "What you write stays on the host, and is saved as soon as the store is back.",
+  },
+  throttled: {
+    lead: "More is written than the store takes.",
+    rest: "Writing is slowed down until it has caught up.",
+  },
+  host_disk_full: {
+    lead: "The host's disk is nearly full.",
+    rest: "Writing waits until there is room.",
+  },
 };
+
+const behind: Trouble = {
+  lead: "The store is slow.",
+  rest: "What you have written last is on the host only, and on its way.",
+};
+
+/** None: all is well, or the machine does not run. */
+export function troubleOf(workspace: Facts): Trouble | null {
+  if (workspace.phase !== "running") return null;
+  if (workspace.home_notice) return notices[workspace.home_notice];
+  return (workspace.unreplicated_seconds ?? 0) > LATE_SECONDS ? behind : null;
+}
 
 export interface Fullness {
   used: number;

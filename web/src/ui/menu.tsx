@@ -77,6 +77,10 @@ function MenuList({ label, head, items, place, onClose }: MenuListProps) {
       onClose();
     }
   };
+  // Words stand below each other, whether or not there is a picture before them.
+  const pictured = items.some((item) => item !== "line" && item.icon);
+  const icon = ({ icon }: MenuItem) =>
+    pictured && <span className="menu-icon">{icon && <Icon name={icon} />}</span>;
   return (
     <div ref={element} className="menu" popover="manual" role="menu" aria-label={label} onKeyDown={move}>
       {head}
@@ -92,7 +96,7 @@ function MenuList({ label, head, items, place, onClose }: MenuListProps) {
             download={item.download ? "" : undefined}
             onClick={onClose}
           >
-            {item.icon && <Icon name={item.icon} />}
+            {icon(item)}
             {item.label}
           </a>
         ) : (
@@ -107,7 +111,7 @@ function MenuList({ label, head, items, place, onClose }: MenuListProps) {
               item.run?.();
             }}
           >
-            {item.icon && <Icon name={item.icon} />}
+            {icon(item)}
             {item.reason ? (
               <span className="menu-reasoned">
                 {item.label}

@@ -8,9 +8,17 @@ export interface Toast {
   kind: "info" | "error";
   text: string;
   requestId: string;
+  action: ToastAction | null;
+}
+
+/** What can be done about it while it is shown. */
+export interface ToastAction {
+  label: string;
+  run: () => void;
 }
 
 const INFO_MS = 5_000;
+/** What is to be decided upon is to be read first. */
 const ERROR_MS = 20_000;
 /** More at once would cover the page. */
 const SHOWN_MAX = 4;
@@ -28,22 +36,23 @@ function dismiss(id: number): void {
   change(toasts.filter((toast) => toast.id !== id));
 }
 
-function show(kind: Toast["kind"], text: string, requestId: string, ms: number): void {
-  const again = toasts.filter((toast) => toast.text !== text);
+function show(told: Omit<Toast, "id">, ms: number): void {
+  const again = toasts.filter((toast) => toast.text !== told.text);
   const id = next++;
-  change([...again, { id, kind, text, requestId }].slice(-SHOWN_MAX));
+  change([...again, { id, ...told }].slice(-SHOWN_MAX));
   setTimeout(() => dismiss(id), ms);
 }
 
-export function toast(text: string): void {
-  show("info", text, "", INFO_MS);
+export function toast(text: string, action: ToastAction | null = null): void {
+  show({ kind: "info", text, requestId: "", action }, action ? ERROR_MS : INFO_MS);
 }
 
 /** Tells of a failure; `doing` says what was tried ("Stopping algo"). */
 export function toastError(error: unknown, doing?: string): void {
   const words = wordsOf(error);
   const text = doing ? `${doing} failed. ${words}` : words;
-  show("error", text, error instanceof ApiError ? error.requestId : "", ERROR_MS);
+  const requestId = error instanceof ApiError ? error.requestId : "";
+  show({ kind: "error", text, requestId, action: null }, ERROR_MS);
 }
 
 export async function copyText(text: string, what: string): Promise<void> {
@@ -82,6 +91,17 @@ export function Toasts() {
           <button className="icon-button" aria-label="Dismiss" onClick={() => dismiss(toast.id)}>
             <Icon name="close" />
           </button>
+          {toast.action && (
+            <button
+              className="link-button"
+              onClick={() => {
+                dismiss(toast.id);
+                toast.action?.run();
+              }}
+            >
+              {toast.action.label}
+            </button>
+          )}
           {toast.requestId && (
             <p className="request-id">
               Request <code>{toast.requestId}</code>{" "}

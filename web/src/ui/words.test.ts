@@ -104,5 +104,18 @@ describe("steps", () => {
       ],
     });
     expect(lines.map((line) => line.state)).toEqual(["done", "failed"]);
+    const failed = (step: "runner" | "ready") =>
+      stepLines({ phase: "terminated", failure: { step, cause: "", action: "" }, steps: [] });
+    expect(failed("runner").map((line) => line.state)).toEqual(["done", "failed"]);
+    expect(failed("ready")).toEqual([]);
+  });
+
+  it("begins anew when it is tried again", () => {
+    const lines = stepLines({
+      phase: "provisioning",
+      failure: { step: "boot", cause: "", action: "" },
+      steps: [{ step: "boot", since: since(1) }],
+    });
+    expect(lines.map((line) => line.state)).toEqual(["now", "ahead"]);
   });
 });

@@ -39,6 +39,11 @@ export function stepWord(step: Step): string {
   return steps[step];
 }
 
+/** "Booting failed." */
+export function failedWords(step: Step): string {
+  return step === "ready" ? "The machine broke." : `${stepWord(step)} failed.`;
+}
+
 /** The steps of a start, in order: those to come are shown too. */
 export const startSteps: readonly Step[] = [
   "queue",

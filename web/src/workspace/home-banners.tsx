@@ -2,7 +2,8 @@
 import { useState } from "react";
 import { workspaces as calls } from "../api/calls";
 import type { Workspace } from "../api/types";
-import { fullnessOf, nextHomeMib, noticeWords } from "../ui/home";
+import { fullnessOf, nextHomeMib, troubleOf } from "../ui/home";
+import { SafeUpTo } from "../ui/safe-up-to";
 import { toast, toastError } from "../ui/toasts";
 import { size } from "../ui/words";
 
@@ -10,15 +11,17 @@ const MIB = 1024 * 1024;
 
 interface Props {
   workspace: Workspace;
+  /** Whether we are told of its changes. */
+  connected: boolean;
   onChanged: (workspace: Workspace) => void;
 }
 
-export function HomeBanners({ workspace, onChanged }: Props) {
+export function HomeBanners({ workspace, connected, onChanged }: Props) {
   const [busy, setBusy] = useState(false);
   /** The level that the person has seen; a worse one is told again. */
   const [seen, setSeen] = useState<"fine" | "warn">("fine");
   const fullness = fullnessOf(workspace);
-  const notice = workspace.home_notice;
+  const trouble = troubleOf(workspace);
   const next = nextHomeMib(workspace.resources.home_mib);
   const tell = fullness !== null && fullness.level !== "fine" && fullness.level !== seen;
   const grow = () => {
@@ -36,14 +39,21 @@ export function HomeBanners({ workspace, onChanged }: Props) {
   };
   return (
     <>
-      {notice && (
-        <div className="thin-banner" role="status">
-          {noticeWords[notice]}
+      {trouble && (
+        <div className="thin-banner" role="status" data-banner="store">
+          <strong>{trouble.lead}</strong> {trouble.rest}{" "}
+          <span className="banner-safe">
+            <SafeUpTo workspace={workspace} connected={connected} />.
+          </span>
         </div>
       )}
       {tell && (
-        <div className={fullness.level === "full" ? "thin-banner bad" : "thin-banner"} role="status">
-          The home is {fullness.percent} % full: {fullness.words}.
+        <div
+          className={fullness.level === "full" ? "thin-banner bad" : "thin-banner"}
+          role="status"
+          data-banner="full"
+        >
+          <strong>The home is {fullness.percent} % full:</strong> {fullness.words}.
           {workspace.access === "write" && (
             <button className="link-button" disabled={busy} onClick={grow}>
               Grow to {size(next * MIB)}

@@ -2,20 +2,19 @@
 import { useEffect, useState } from "react";
 import { workspaces as calls } from "../api/calls";
 import { useLiveWorkspace } from "../api/live";
-import type { Workspace } from "../api/types";
-import { PersonMenu, ThemeButton } from "../pages/frame";
 import { ForkDialog } from "../pages/fork-workspace";
 import { Gone } from "../pages/gone";
 import { ForkedFrom } from "../pages/origin";
-import { FailureNote, Steps } from "../pages/steps";
 import { Confirm } from "../ui/dialog";
 import { Icon } from "../ui/icons";
 import { MenuButton, type MenuEntry } from "../ui/menu";
-import { Brand, State } from "../ui/parts";
+import { State } from "../ui/parts";
 import { Link, navigate } from "../ui/router";
 import { copyText, toastError } from "../ui/toasts";
-import { canStart, canStop, isMoving, phaseWord } from "../ui/words";
+import { canStart, canStop } from "../ui/words";
 import { HomeBanners } from "./home-banners";
+import { NotRunning } from "./not-running";
+import { WorkspaceTop } from "./top";
 import { Workbench } from "./workbench";
 import "../pages/workspaces.css";
 import "./workspace.css";
@@ -56,14 +55,19 @@ export default function WorkspacePage({ id }: { id: string }) {
   }
   return (
     <div className="workspace">
-      <header className="workspace-top">
-        <Brand />
-        <h1>
-          <span className="soft wide-only">
-            <Link href="/">Workspaces</Link> /{" "}
-          </span>
-          {workspace.name}
-        </h1>
+      <WorkspaceTop
+        title={workspace.name}
+        end={
+          <Link
+            className="icon-button wide-only"
+            href={history}
+            aria-label="History of the home"
+            title="History of the home"
+          >
+            <Icon name="history" />
+          </Link>
+        }
+      >
         <State workspace={workspace} />
         <MenuButton
           label={`More for ${workspace.name}`}
@@ -78,19 +82,8 @@ export default function WorkspacePage({ id }: { id: string }) {
         >
           <Icon name="more" />
         </MenuButton>
-        <span className="spring" />
-        <Link
-          className="icon-button wide-only"
-          href={history}
-          aria-label="History of the home"
-          title="History of the home"
-        >
-          <Icon name="history" />
-        </Link>
-        <ThemeButton />
-        <PersonMenu />
-      </header>
-      <HomeBanners workspace={workspace} onChanged={live.put} />
+      </WorkspaceTop>
+      <HomeBanners workspace={workspace} connected={live.connected} onChanged={live.put} />
       {workspace.phase === "running" ? (
         // Another machine is another life: its terminals and documents are others.
         <Workbench key={workspace.epoch} workspace={workspace} connected={live.connected} onFork={fork} />
@@ -108,59 +101,5 @@ export default function WorkspacePage({ id }: { id: string }) {
         />
       )}
     </div>
-  );
-}
-
-function NotRunning({
-  workspace,
-  onStart,
-  onStop,
-}: {
-  workspace: Workspace;
-  onStart: () => void;
-  onStop: () => void;
-}) {
-  const writable = workspace.access === "write";
-  const moving = isMoving(workspace.phase);
-  const titles: Partial<Record<Workspace["phase"], string>> = {
-    queued: "Starting",
-    provisioning: "Starting",
-    stopping: "Stopping",
-    persisting: "Stopping",
-  };
-  const title = `${workspace.name} is ${(titles[workspace.phase] ?? "stopped").toLowerCase()}`;
-  return (
-    <main className="gate start-gate" aria-busy={moving}>
-      <section className="panel start-card">
-        <h2>{title}</h2>
-        <p className="soft" role="status">
-          {moving
-            ? `${phaseWord(workspace.phase)}${workspace.phase === "queued" && workspace.queue_position ? `, place ${workspace.queue_position}` : ""}`
-            : "The home is saved. Start it to go on."}
-        </p>
-        {workspace.forked_from && (
-          <p className="soft small">
-            <ForkedFrom origin={workspace.forked_from} />
-          </p>
-        )}
-        <FailureNote workspace={workspace} />
-        {(moving || workspace.failure) && workspace.steps.length > 0 && <Steps workspace={workspace} />}
-        {writable && canStart(workspace.phase) && (
-          <button className="button primary wide" onClick={onStart} autoFocus>
-            {workspace.failure ? "Try again" : "Start"}
-          </button>
-        )}
-        {writable && moving && canStop(workspace.phase) && (
-          <button className="button" onClick={onStop}>
-            Cancel
-          </button>
-        )}
-        {!moving && (
-          <Link className="button" href={`/workspaces/${workspace.id}/history`}>
-            Open the data
-          </Link>
-        )}
-      </section>
-    </main>
   );
 }

@@ -4,6 +4,11 @@ export const nameOf = (path: string): string => path.slice(path.lastIndexOf("/")
 export const parentOf = (path: string): string => path.slice(0, Math.max(0, path.lastIndexOf("/")));
 export const childOf = (directory: string, name: string): string =>
   directory ? `${directory}/${name}` : name;
+/** `a/b/c` → `a`, `a/b` */
+export function ancestorsOf(path: string): string[] {
+  const above = parentOf(path);
+  return above === "" ? [] : [...ancestorsOf(above), above];
+}
 export const isWithin = (path: string, directory: string): boolean =>
   directory === "" || path === directory || path.startsWith(`${directory}/`);
 

@@ -78,3 +78,11 @@ export function typedAhead(rows: readonly Row[], at: number, typed: string): num
   }
   return null;
 }
+
+/** `expanded` with a directory opened or closed; without a wish, the other way round. */
+export function toggled(expanded: ReadonlySet<string>, path: string, open?: boolean): ReadonlySet<string> {
+  const next = new Set(expanded);
+  if (open ?? !next.has(path)) next.add(path);
+  else next.delete(path);
+  return next;
+}

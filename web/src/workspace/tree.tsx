@@ -1,14 +1,14 @@
 // The file tree: keyboard, menus, names typed in place, drops. Files come from use-files; opening is the page's.
-import { useEffect, useRef, useState, type DragEvent, type KeyboardEvent, type MouseEvent } from "react";
+import { useEffect, useRef, useState, type ComponentProps, type DragEvent, type KeyboardEvent } from "react";
 import { files as calls } from "../api/calls";
 import { Confirm } from "../ui/dialog";
 import { Icon } from "../ui/icons";
-import { ContextMenu, type MenuEntry } from "../ui/menu";
+import type { MenuEntry } from "../ui/menu";
 import { copyText, toastError } from "../ui/toasts";
 import { size } from "../ui/words";
 import { childOf, fileNameProblem, isWithin, nameOf, parentOf, shown } from "./paths";
-import { TreeLabel, useTreeFocus } from "./tree-focus";
 import { rowsOf, type Row } from "./tree-model";
+import { DotfilesButton, TreeItem, TruncatedNote, useRowMenu, useTreeFocus } from "./tree-row";
 import { useUploads } from "./uploads";
 import type { Files } from "./use-files";
 
@@ -33,14 +33,13 @@ export function FileTree(props: Props) {
   const [hidden, setHidden] = useState(false);
   const [editing, setEditing] = useState<Editing | null>(null);
   const [removing, setRemoving] = useState<Row | null>(null);
-  const [menu, setMenu] = useState<{ x: number; y: number; row: Row | null } | null>(null);
   const [over, setOver] = useState<string | null>(null);
   const chooser = useRef<HTMLInputElement>(null);
   const chosenFor = useRef("");
   const uploads = useUploads(workspace, () => files.refresh());
   const rows = rowsOf(files.directories, files.expanded, hidden);
   const focus = useTreeFocus(rows, files.toggle);
-  const { element: tree, at, current, focused, setFocused, focusRow } = focus;
+  const { element: tree, current, focused, setFocused, focusRow } = focus;
   /** Where something new goes: the focused directory, or the one that holds the focused file. */
   const target = (row: Row | null | undefined): string =>
     !row ? "" : row.entry.kind === "directory" ? row.path : parentOf(row.path);
@@ -80,13 +79,7 @@ export function FileTree(props: Props) {
     } else if (event.key === "Delete" && writable && current.entry.utf8) {
       event.preventDefault();
       setRemoving(current);
-    } else if (event.key === "ContextMenu" || (event.key === "F10" && event.shiftKey)) {
-      event.preventDefault();
-      const box = tree.current
-        ?.querySelector(`[data-path="${CSS.escape(current.path)}"]`)
-        ?.getBoundingClientRect();
-      if (box) setMenu({ x: box.left + 24, y: box.bottom, row: current });
-    } else {
+    } else if (!menu.onKey(event)) {
       focus.onKey(event);
     }
   };
@@ -150,13 +143,6 @@ export function FileTree(props: Props) {
     if (from) void move(from, target(row));
     else void uploads.drop(event.dataTransfer, target(row));
   };
-  const onMenu = (event: MouseEvent, row: Row | null) => {
-    event.preventDefault();
-    event.stopPropagation();
-    if (row) setFocused(row.path);
-    setMenu({ x: event.clientX, y: event.clientY, row });
-  };
-
   const menuItems = (row: Row | null): MenuEntry[] => {
     const items: MenuEntry[] = [];
     if (row && row.entry.kind !== "directory")
@@ -195,6 +181,7 @@ export function FileTree(props: Props) {
     }
     return items;
   };
+  const menu = useRowMenu(focus, menuItems);
 
   const nameInput = (depth: number, initial: string, icon: "file" | "folder") => (
     <NameInput
@@ -218,7 +205,7 @@ export function FileTree(props: Props) {
         if (!event.currentTarget.contains(event.relatedTarget as Node | null)) setOver(null);
       }}
       onDrop={(event) => onDrop(event, null)}
-      onContextMenu={(event) => onMenu(event, null)}
+      onContextMenu={(event) => menu.open(event, null)}
     >
       <div className="pane-head">
         <h2>Files</h2>
@@ -250,15 +237,7 @@ export function FileTree(props: Props) {
             </button>
           </>
         )}
-        <button
-          className="icon-button"
-          aria-label="Show dotfiles"
-          aria-pressed={hidden}
-          title={hidden ? "Hide dotfiles" : "Show dotfiles"}
-          onClick={() => setHidden(!hidden)}
-        >
-          <Icon name="eye" />
-        </button>
+        <DotfilesButton shown={hidden} onChange={setHidden} />
       </div>
       {files.failure && <p className="notice bad tree-note">{files.failure}</p>}
       {over === "" && <p className="drop-hint">Drop here: into the home</p>}
@@ -271,23 +250,19 @@ export function FileTree(props: Props) {
         onDoubleClick={() => !editing && current && goToEditor(current)}
       >
         {newAt?.directory === "" && nameInput(0, "", newAt.kind === "directory" ? "folder" : "file")}
-        {rows.map((row, index) => (
+        {rows.map((row) => (
           <TreeRow
             key={row.path}
             row={row}
-            tabbable={index === at}
+            focus={focus}
+            menu={menu}
             active={row.path === props.active}
-            over={over !== null && over !== "" && row.path === over}
+            className={over !== null && over !== "" && row.path === over ? "over" : ""}
             renaming={editing?.kind === "rename" && editing.path === row.path}
             nameInput={nameInput}
             newBelow={newAt?.directory === row.path ? newAt.kind : null}
             draggable={writable && row.entry.utf8}
-            onClick={() => {
-              setFocused(row.path);
-              open(row);
-            }}
-            onFocus={() => setFocused(row.path)}
-            onMenu={(event) => onMenu(event, row)}
+            onOpen={open}
             onDragOver={(event) => onDragOver(event, row)}
             onDrop={(event) => onDrop(event, row)}
           />
@@ -298,9 +273,7 @@ export function FileTree(props: Props) {
           {writable ? "Nothing here yet. Make a file, or drop some here." : "Nothing here yet."}
         </p>
       )}
-      {[...files.directories].some(([, directory]) => directory.truncated) && (
-        <p className="tree-note soft small">A folder has more entries than are shown.</p>
-      )}
+      <TruncatedNote directories={files.directories} />
       <input
         ref={chooser}
         type="file"
@@ -316,15 +289,7 @@ export function FileTree(props: Props) {
         }}
       />
       {uploads.element}
-      {menu && (
-        <ContextMenu
-          label="Actions"
-          x={menu.x}
-          y={menu.y}
-          items={menuItems(menu.row)}
-          onClose={() => setMenu(null)}
-        />
-      )}
+      {menu.element}
       {removing && (
         <Confirm
           title={`Delete ${shown(removing.entry.name)}?`}
@@ -346,23 +311,14 @@ export function FileTree(props: Props) {
   );
 }
 
-interface RowProps {
-  row: Row;
-  tabbable: boolean;
-  active: boolean;
-  over: boolean;
+interface RowProps extends ComponentProps<typeof TreeItem> {
   renaming: boolean;
   nameInput: (depth: number, initial: string, icon: "file" | "folder") => React.ReactNode;
   newBelow: "file" | "directory" | null;
-  draggable: boolean;
-  onClick: () => void;
-  onFocus: () => void;
-  onMenu: (event: MouseEvent) => void;
-  onDragOver: (event: DragEvent) => void;
-  onDrop: (event: DragEvent) => void;
 }
 
-function TreeRow({ row, renaming, nameInput, newBelow, ...props }: RowProps) {
+function TreeRow({ renaming, nameInput, newBelow, ...props }: RowProps) {
+  const { row } = props;
   const { entry } = row;
   if (renaming) return nameInput(row.depth, entry.name, entry.kind === "directory" ? "folder" : "file");
   const about =
@@ -373,28 +329,11 @@ function TreeRow({ row, renaming, nameInput, newBelow, ...props }: RowProps) {
         : "";
   return (
     <>
-      <li
-        role="treeitem"
-        data-path={row.path}
-        className={`tree-row${props.active ? " active" : ""}${props.over ? " over" : ""}`}
-        aria-level={row.depth + 1}
-        aria-posinset={row.position}
-        aria-setsize={row.siblings}
-        aria-expanded={entry.kind === "directory" ? row.expanded : undefined}
-        aria-selected={props.active}
-        tabIndex={props.tabbable ? 0 : -1}
+      <TreeItem
+        {...props}
         title={about ? `${shown(entry.name)} · ${about}` : shown(entry.name)}
-        style={{ paddingInlineStart: `${8 + row.depth * 14}px` }}
-        draggable={props.draggable}
-        onClick={props.onClick}
-        onFocus={props.onFocus}
-        onContextMenu={props.onMenu}
         onDragStart={(event) => event.dataTransfer.setData(DRAG_TYPE, row.path)}
-        onDragOver={props.onDragOver}
-        onDrop={props.onDrop}
-      >
-        <TreeLabel row={row} />
-      </li>
+      />
       {newBelow && nameInput(row.depth + 1, "", newBelow === "directory" ? "folder" : "file")}
     </>
   );

@@ -6,7 +6,7 @@ import type { LinkState } from "../link/socket";
 import { wakeOnReturn } from "../link/socket";
 import { FilesWatch } from "../link/watch";
 import { isWithin, moved } from "./paths";
-import { seenDirectories, type Directories } from "./tree-model";
+import { seenDirectories, toggled, type Directories } from "./tree-model";
 
 export interface Files {
   directories: Directories;
@@ -95,12 +95,7 @@ export function useFiles(workspace: string, remembered: readonly string[]): File
   }, [seen, list]);
 
   const toggle = useCallback((path: string, open?: boolean) => {
-    setExpanded((expanded) => {
-      const next = new Set(expanded);
-      if (open ?? !next.has(path)) next.add(path);
-      else next.delete(path);
-      return next;
-    });
+    setExpanded((expanded) => toggled(expanded, path, open));
   }, []);
   const renamed = useCallback((from: string, to: string) => {
     setExpanded((expanded) => new Set([...expanded].map((path) => moved(path, from, to))));

@@ -11,6 +11,7 @@ import type { Workspace } from "../api/types";
 import type { SharedDocument } from "../link/document";
 import { useUser } from "../session";
 import { Icon } from "../ui/icons";
+import { useKeys } from "../ui/keys";
 import { navigate } from "../ui/router";
 import { setTheme, useDark } from "../ui/theme";
 import { toast } from "../ui/toasts";
@@ -124,7 +125,12 @@ export function Workbench({ workspace, connected, onFork }: Props) {
     const at = regions.findIndex(([name]) => name === here);
     regions[(at + by + regions.length) % regions.length]?.[1]();
   };
-  const closeTab = () => documents.active && documents.close(documents.active);
+  const closeTab = () => {
+    if (!documents.active) return;
+    documents.close(documents.active);
+    // The keys stay where they were: with the next text, or the empty place.
+    focusEditor();
+  };
 
   const pastOf = (path: string | null) =>
     navigate(`/workspaces/${workspace.id}/history?${new URLSearchParams({ file: path ?? "" })}`);
@@ -155,49 +161,31 @@ export function Workbench({ workspace, connected, onFork }: Props) {
         .map((row) => ({ label: shown(row.path), run: () => open(row.path) }))
     : [];
 
-  const onKey = (event: KeyboardEvent) => {
-    if (document.querySelector("dialog[open]")) return;
-    const ctrl = (event.ctrlKey || event.metaKey) && !event.altKey;
-    const shift = event.shiftKey;
-    // What a shell or a program may want is its own while one types there.
-    const terminal = inTerminal();
-    const does = (): (() => void) | null => {
-      if (ctrl && event.code === "Backquote")
-        return shift ? (writable ? newTerminal : null) : terminal ? focusEditor : focusTerminal;
-      if (ctrl && shift && event.code === "KeyE") return focusTree;
-      if (ctrl && shift && event.code === "KeyP") return () => setPalette(true);
-      if (event.key === "F6" && !ctrl && !(terminal && fullScreen())) return () => cycle(shift ? -1 : 1);
-      if (terminal) return null;
-      if (event.key === "F1" || (ctrl && !shift && event.code === "KeyP")) return () => setPalette(true);
-      if (ctrl && !shift && event.code === "KeyB") return () => setSide(!side);
-      if (ctrl && !shift && event.code === "KeyJ") return () => setPanel(!panel);
-      if (ctrl && !shift && event.code === "KeyS") return sayWhetherSaved;
-      if (event.altKey && !event.ctrlKey && event.code === "KeyW") return closeTab;
-      if (ctrl && event.key === "PageDown") return () => nextTab(1);
-      if (ctrl && event.key === "PageUp") return () => nextTab(-1);
-      return null;
-    };
-    const run = does();
-    if (!run) return;
-    event.preventDefault();
-    event.stopPropagation();
-    run();
-  };
   const sayWhetherSaved = () => {
     const shared = documents.active ? documents.shared(documents.active) : undefined;
     if (shared)
       toast(shared.view.saved ? "Saved" : "Every change is saved by itself as soon as it has arrived.");
   };
-  const latest = useRef(onKey);
-  useEffect(() => {
-    latest.current = onKey;
+  useKeys((event) => {
+    const ctrl = (event.ctrlKey || event.metaKey) && !event.altKey;
+    const shift = event.shiftKey;
+    // What a shell or a program may want is its own while one types there.
+    const terminal = inTerminal();
+    if (ctrl && event.code === "Backquote")
+      return shift ? (writable ? newTerminal : null) : terminal ? focusEditor : focusTerminal;
+    if (ctrl && shift && event.code === "KeyE") return focusTree;
+    if (ctrl && shift && event.code === "KeyP") return () => setPalette(true);
+    if (event.key === "F6" && !ctrl && !(terminal && fullScreen())) return () => cycle(shift ? -1 : 1);
+    if (terminal) return null;
+    if (event.key === "F1" || (ctrl && !shift && event.code === "KeyP")) return () => setPalette(true);
+    if (ctrl && !shift && event.code === "KeyB") return () => setSide(!side);
+    if (ctrl && !shift && event.code === "KeyJ") return () => setPanel(!panel);
+    if (ctrl && !shift && event.code === "KeyS") return sayWhetherSaved;
+    if (event.altKey && !event.ctrlKey && event.code === "KeyW") return closeTab;
+    if (ctrl && event.key === "PageDown") return () => nextTab(1);
+    if (ctrl && event.key === "PageUp") return () => nextTab(-1);
+    return null;
   });
-  useEffect(() => {
-    const listen = (event: KeyboardEvent) => latest.current(event);
-    // Before the editor and the terminal see it.
-    window.addEventListener("keydown", listen, true);
-    return () => window.removeEventListener("keydown", listen, true);
-  }, []);
 
   const terminalVisible = narrow ? pane === "terminal" : panel;
   const style = useMemo(

@@ -1,0 +1,142 @@
+//! A store that shares no code with ours, and the line to it, which a test makes slow, cuts and mends.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    net::SocketAddr,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+};
+
+use crate::{client, target_directory};
+
+/// What is carried at once.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// moto's server as a child, for as long as it is held.
+pub struct Moto {
+    child: Child,
+    pub address: SocketAddr,
+}
+
+impl Moto {
+    /// Starts it with one bucket. The task runner installs it.
+    pub async fn start(bucket: &str) -> Self {
+        let installed = || target_directory().join("moto-venv/bin/moto_server");
+        let server = std::env::var_os("BURROW_MOTO_SERVER").map_or_else(installed, PathBuf::from);
+        let moto = tokio::task::spawn_blocking(|| Self::listen(server)).await.expect("starts");
+        let made = client().put(format!("http://{}/{bucket}", moto.address)).send().await;
+        assert!(made.expect("it answers").status().is_success(), "the bucket is made");
+        moto
+    }
+
+    fn listen(server: PathBuf) -> Self {
+        let mut child = Command::new(server)
+            .args(["-H", "127.0.0.1", "-p", "0"])
+            .env("PYTHONUNBUFFERED", "1")
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("moto starts");
+        let mut said = BufReader::new(child.stderr.take().expect("piped"));
+        let mut line = String::new();
+        let address = loop {
+            line.clear();
+            assert_ne!(said.read_line(&mut line).expect("readable"), 0, "moto ended before it listened");
+            if let Some((_, address)) = line.split_once("http://") {
+                break address.trim().parse().expect("an address");
+            }
+        };
+        // It logs each request; nobody reading would stop it.
+        std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
+        Self { child, address }
+    }
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What becomes of what is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    Passes,
+    /// It waits on the way, both ways; connections stay open.
+    Stalls,
+    /// Connections are closed, those that are open too.
+    Breaks,
+}
+
+/// A line to an address, at an address of its own.
+pub struct Line {
+    pub address: SocketAddr,
+    flow: watch::Sender<Flow>,
+    carrying: JoinHandle<()>,
+}
+
+impl Line {
+    pub async fn to(there: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let (flow, seen) = watch::channel(Flow::Passes);
+        let carrying = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((here, _)) = listener.accept().await {
+                connections.spawn(connection(here, there, seen.clone()));
+                while connections.try_join_next().is_some() {}
+            }
+        });
+        Self { address, flow, carrying }
+    }
+
+    pub fn set(&self, flow: Flow) {
+        self.flow.send_replace(flow);
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.carrying.abort();
+    }
+}
+
+async fn connection(here: TcpStream, there: SocketAddr, flow: watch::Receiver<Flow>) {
+    let Ok(there) = TcpStream::connect(there).await else { return };
+    let ((from_here, to_here), (from_there, to_there)) = (here.into_split(), there.into_split());
+    tokio::select! {
+        () = carry(from_here, to_there, flow.clone()) => {}
+        () = carry(from_there, to_here, flow) => {}
+    }
+}
+
+async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut flow: watch::Receiver<Flow>) {
+    let mut piece = vec![0; PIECE_BYTES];
+    loop {
+        let read = tokio::select! {
+            read = from.read(&mut piece) => read.unwrap_or(0),
+            () = is(&mut flow, |flow| flow == Flow::Breaks) => 0,
+        };
+        is(&mut flow, |flow| flow != Flow::Stalls).await;
+        let breaks = *flow.borrow() == Flow::Breaks;
+        if read == 0 || breaks || to.write_all(&piece[..read]).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Waits for it; a line that is gone is as one that breaks.
+async fn is(flow: &mut watch::Receiver<Flow>, wanted: impl Fn(Flow) -> bool) {
+    let _ = flow.wait_for(|flow| wanted(*flow)).await;
+}
