@@ -9,9 +9,6 @@ use std::{
 
 use crate::Stack;
 
-/// Said before a carried program is called by its path below `~/carried`.
-pub const LIBRARIES: &str = "export LD_LIBRARY_PATH=~/carried/lib;";
-
 /// What every guest has, in the version that its loader wants.
 const OF_THE_LOADER: [&str; 7] =
     ["libc.so", "libm.so", "libdl.so", "librt.so", "libpthread.so", "libresolv.so", "ld-linux"];
