@@ -274,7 +274,7 @@ async fn place(
         r#"update workspaces w set host = $2, runner_hash = $3, last_used_at = $4 from tenants t, volumes v
          where w.workspace_id = $1 and t.tenant_id = w.tenant_id and v.tenant_id = w.tenant_id and v.volume_id = w.volume_id
          returning w.tenant_id, w.name, w.vcpus, w.memory_mib, w.home_mib, w.scratch_mib, w.pids, w.image, w.volume_id,
-                   w.snapshot_wanted, v.head_of, v.lineage, t.wrapped_key"#,
+                   w.snapshot_wanted, w.repair_wanted, v.head_of, v.lineage, t.wrapped_key"#,
         workspace.0,
         app.config.host,
         &secrets::hash(token.expose())[..],
@@ -297,6 +297,7 @@ async fn place(
             head_of: row.head_of.map(VolumeId),
             lineage: row.lineage.unsigned_abs(),
             snapshot_wanted: row.snapshot_wanted.unsigned_abs(),
+            repair_wanted: row.repair_wanted.unsigned_abs(),
             data_key: key.to_hex(),
             token,
             grant_key: app.signing.verifying_key().to_hex(),

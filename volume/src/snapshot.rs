@@ -232,7 +232,7 @@ struct Sealed {
 }
 
 fn seal(shared: &Shared, made: CutMade, mut delta: Delta) -> Sealed {
-    let CutMade { blocks, map: parent, chain, size_bytes, .. } = made;
+    let CutMade { blocks, map: parent, chain, whole, size_bytes, .. } = made;
     delta.extents.sort_unstable_by_key(|extent| extent.start);
     let mut holes = (*blocks).clone();
     delta.extents.iter().for_each(|extent| holes.remove_all(extent.range()));
@@ -240,7 +240,9 @@ fn seal(shared: &Shared, made: CutMade, mut delta: Delta) -> Sealed {
     let mut map = (*parent).clone();
     delta.apply(&mut map);
     let content = match &chain {
-        Some(chain) if chain.takes_delta() => Content::Delta { chain: chain.links().to_vec(), delta },
+        Some(chain) if !whole && chain.takes_delta() => {
+            Content::Delta { chain: chain.links().to_vec(), delta }
+        }
         _ => Content::Whole { parent: chain.as_ref().map(Chain::head), map: map.clone() },
     };
     let is_delta = matches!(content, Content::Delta { .. });

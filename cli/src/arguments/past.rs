@@ -218,14 +218,19 @@ pub enum Volume {
 Examples:
   burrow volume check demo
   burrow volume check demo --all
+  burrow volume check demo --repair
 
-Status 1: something is damaged.")]
+With --repair, what is damaged in the newest snapshot is stored anew from the cache of the running machine, and read again. \
+Status 1: something that was read is damaged; after a repair, still.")]
 pub struct Check {
     #[command(flatten)]
     pub target: OneWorkspace,
     /// Of all snapshots, not of the newest only
     #[arg(long, env = "BURROW_ALL")]
     pub all: bool,
+    /// Store anew what the running machine still has of what is damaged
+    #[arg(long, env = "BURROW_REPAIR")]
+    pub repair: bool,
 }
 
 #[derive(Debug, Subcommand)]

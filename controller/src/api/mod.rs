@@ -17,6 +17,7 @@ mod invitations;
 mod layers;
 mod people;
 mod retention;
+mod repairs;
 mod snapshots;
 mod templates;
 mod tokens;

@@ -169,6 +169,7 @@ impl LocalEngine {
             grant_key: order.grant_key,
             lease_ms: lifecycle::LEASE.whole_milliseconds().unsigned_abs() as u64,
             snapshot_wanted: order.snapshot_wanted,
+            repair_wanted: order.repair_wanted,
             stream_seconds: inner.stream_seconds,
         })
     }

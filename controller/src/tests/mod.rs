@@ -8,6 +8,7 @@ mod history;
 mod keys;
 mod lives;
 mod postgres;
+mod repairs;
 mod snapshots;
 mod streaming;
 mod tenants;

@@ -16,6 +16,7 @@ const MIB: u64 = 1 << 20;
 
 fn home(unreplicated_ms: u64, used_mib: u64, notice: Option<HomeNotice>) -> Report {
     Report::Home {
+        at: OffsetDateTime::now_utc(),
         dirty_bytes: unreplicated_ms * 10,
         unreplicated_ms,
         used_bytes: Some(used_mib * MIB),

@@ -428,7 +428,7 @@ impl Runner {
     ) -> Result<ReportReply, Answer> {
         let (workspace, epoch) = (self.spec.workspace, self.spec.epoch);
         let request =
-            ReportRequest { workspace, epoch, reports, acting_on, answering: u64::MAX, home_mib: 0, wait_ms };
+            ReportRequest { workspace, epoch, reports, acting_on, answering: u64::MAX, repairing: u64::MAX, home_mib: 0, wait_ms };
         self.send(request).await
     }
 
@@ -445,7 +445,7 @@ impl Runner {
     pub async fn poll(&self, answering: u64, home_mib: u32, wait_ms: u64) -> ReportReply {
         let (workspace, epoch) = (self.spec.workspace, self.spec.epoch);
         let (reports, acting_on) = (vec![], Command::Run);
-        let request = ReportRequest { workspace, epoch, reports, acting_on, answering, home_mib, wait_ms };
+        let request = ReportRequest { workspace, epoch, reports, acting_on, answering, repairing: 0, home_mib, wait_ms };
         self.send(request).await.expect("heard")
     }
 

@@ -4,5 +4,6 @@ pub mod create;
 pub mod deleted;
 pub mod fork;
 pub mod life;
+pub mod repairs;
 pub mod snapshots;
 pub mod view;

@@ -6,6 +6,7 @@ mod model;
 mod past;
 mod power;
 mod promises;
+mod repair;
 
 use std::{cell::Cell, path::PathBuf, sync::Arc, time::Duration};
 
