@@ -12,7 +12,8 @@ use clap_complete::Shell;
 use protocol::TerminalId;
 
 pub use self::past::{
-    Admin, Check, Fork, Grow, Growth, History, Listed, Restore, Retention, RotateMasterKey, Snapshot, Volume,
+    Admin, Check, Fork, Grow, Growth, History, Keeper, Listed, Restore, Retention,
+    RotateMasterKey, Snapshot, Volume,
 };
 use crate::output::Format;
 
@@ -177,9 +178,8 @@ pub struct Up {
     /// The object store: s3://bucket/prefix or file:///directory [default: a directory in the data directory]
     #[arg(long, env = "BURROW_STORE", value_name = "URL")]
     pub store: Option<String>,
-    /// File of the key that seals all homes' keys; made if missing [default: master.key in the data directory]
-    #[arg(long, env = "BURROW_MASTER_KEY", value_name = "FILE")]
-    pub master_key: Option<PathBuf>,
+    #[command(flatten)]
+    pub master_key: MasterKey,
     /// Other addresses that browsers may come from, as https://burrow.example.org
     #[arg(long, env = "BURROW_PUBLIC_URL", value_name = "URL")]
     pub public_url: Option<String>,
@@ -198,6 +198,44 @@ pub struct Up {
     /// The static agent for guests [default: beside the executable, or the checkout's]
     #[arg(long, env = "BURROW_AGENT", value_name = "FILE", hide_short_help = true)]
     pub agent: Option<PathBuf>,
+}
+
+/// Where the key is that seals all homes' keys.
+#[derive(Clone, Debug, Args)]
+pub struct MasterKey {
+    /// File of the key that seals all homes' keys; made if missing [default: master.key in the data directory]
+    #[arg(long, env = "BURROW_MASTER_KEY", value_name = "FILE")]
+    pub master_key: Option<PathBuf>,
+    /// OpenBao or HashiCorp Vault that keeps that key in its transit engine, as https://vault:8200
+    #[arg(long, env = "BURROW_MASTER_KEY_SERVICE", value_name = "URL")]
+    pub master_key_service: Option<String>,
+    /// Where its transit engine is mounted
+    #[arg(
+        long,
+        env = "BURROW_VAULT_MOUNT",
+        value_name = "PATH",
+        default_value = "transit",
+        hide_short_help = true
+    )]
+    pub vault_mount: String,
+    /// The key's name there
+    #[arg(
+        long,
+        env = "BURROW_VAULT_KEY",
+        value_name = "NAME",
+        default_value = "burrow",
+        hide_short_help = true
+    )]
+    pub vault_key: String,
+    /// File of its token, read for each call [default: VAULT_TOKEN, or what `vault login` left]
+    #[arg(long, env = "BURROW_VAULT_TOKEN_FILE", value_name = "FILE", hide_short_help = true)]
+    pub vault_token_file: Option<PathBuf>,
+    /// PEM certificates to trust for it in place of the system's [default: VAULT_CACERT]
+    #[arg(long, env = "BURROW_VAULT_CACERT", value_name = "FILE", hide_short_help = true)]
+    pub vault_cacert: Option<PathBuf>,
+    /// Its namespace [default: VAULT_NAMESPACE]
+    #[arg(long, env = "BURROW_VAULT_NAMESPACE", value_name = "NAME", hide_short_help = true)]
+    pub vault_namespace: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

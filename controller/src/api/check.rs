@@ -88,7 +88,9 @@ impl<'a> Home<'a> {
                 return Err(repairs::at_rest());
             }
         }
-        let TenantKey::Open(key) = tenants::key(app, scope.connection(), tenant).await? else {
+        let sealed = tenants::key(scope.connection(), tenant).await?;
+        drop(scope);
+        let TenantKey::Open(key) = sealed.open(&app.keeper).await? else {
             return Err(forgotten());
         };
         Ok(Self { app, allowed, id, tenant, key })

@@ -21,7 +21,6 @@ pub struct Order {
     pub snapshot_wanted: u64,
     /// The same of repairs.
     pub repair_wanted: u64,
-    pub data_key: Redacted<String>,
     pub token: Redacted<String>,
     pub grant_key: String,
 }

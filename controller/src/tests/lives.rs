@@ -376,7 +376,7 @@ async fn a_long_poll_ends_in_time_and_at_the_shutdown() {
 async fn another_master_key_is_refused() {
     let mut world = World::new().await;
     world.stop().await;
-    world.config.master_key = world.directory.path().join("another.key");
+    world.config.master_key = crate::KeeperConfig::File(world.directory.path().join("another.key"));
     let started =
         crate::Controller::start(world.config.clone(), world.parts.clone(), CancellationToken::new()).await;
     assert!(matches!(started.err(), Some(crate::StartError::OtherMasterKey { .. })));

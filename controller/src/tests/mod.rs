@@ -12,4 +12,5 @@ mod repairs;
 mod snapshots;
 mod streaming;
 mod tenants;
+mod transit;
 pub mod world;
