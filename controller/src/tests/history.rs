@@ -48,6 +48,8 @@ async fn files_contents_and_differences_are_those_of_the_snapshot() {
         ("content?path=src", 415, "unsupported"),
         ("content?path=nothing", 404, "not_found"),
         ("content?path=broken", 503, "unavailable"),
+        ("content?path=silent", 504, "timeout"),
+        ("diff?path=silent", 504, "timeout"),
         ("changes?with=nonsense", 422, "invalid"),
     ] {
         let refused = owner.get(&at(&first, rest)).await;
