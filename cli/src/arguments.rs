@@ -12,7 +12,7 @@ use clap_complete::Shell;
 use protocol::TerminalId;
 
 pub use self::past::{
-    Admin, Check, Fork, Grow, Growth, History, Keeper, Listed, Restore, Retention,
+    Admin, Check, ForgetTenant, Fork, Grow, Growth, History, Keeper, Listed, Restore, Retention,
     RotateMasterKey, Snapshot, Volume,
 };
 use crate::output::Format;
@@ -93,9 +93,7 @@ pub enum Command {
     /// Who is signed in, and where
     #[command(subcommand)]
     Auth(Auth),
-    /// List workspaces
-    #[command(visible_alias = "ls", before_long_help = "Examples:\n  burrow list\n  burrow list -o json")]
-    List,
+    List(List),
     Create(Create),
     Start(Start),
     Stop(Stop),
@@ -103,6 +101,7 @@ pub enum Command {
     #[command(before_long_help = "Examples:\n  burrow show demo\n  burrow show demo -o json")]
     Show(OneWorkspace),
     Delete(Delete),
+    Undelete(Undelete),
     History(History),
     Restore(Restore),
     /// Snapshots: a home as it was at an instant
@@ -160,6 +159,7 @@ Examples:
   burrow up --port 9000 --data-dir /srv/burrow
   burrow up --listen 0.0.0.0
   burrow up --database-url postgres://burrow@db/burrow --store s3://bucket/burrow --master-key /etc/burrow.key
+  burrow up --master-key-service https://vault:8200 --vault-token-file /run/burrow/token
 
 It stays in the foreground. Ctrl-C persists every home and ends; a second Ctrl-C ends at once.")]
 pub struct Up {
@@ -350,7 +350,33 @@ pub struct Stop {
     pub waiting: Waiting,
 }
 
-/// Delete a workspace and its home, for good
+/// List workspaces
+#[derive(Debug, Args)]
+#[command(
+    visible_alias = "ls",
+    before_long_help = "Examples:\n  burrow list\n  burrow list -o json\n  burrow list --deleted"
+)]
+pub struct List {
+    /// Those that were deleted and can still be brought back
+    #[arg(long, env = "BURROW_DELETED")]
+    pub deleted: bool,
+}
+
+/// Bring a deleted workspace back, with its home as it was saved last
+#[derive(Debug, Args)]
+#[command(before_long_help = "\
+Examples:
+  burrow list --deleted
+  burrow undelete demo
+
+It comes back stopped. A home is kept for some days after the deletion.")]
+pub struct Undelete {
+    /// Its name, or its identifier where several of that name were deleted
+    #[arg(env = "BURROW_WORKSPACE")]
+    pub workspace: String,
+}
+
+/// Delete a workspace and its home; for some days it can be brought back
 #[derive(Debug, Args)]
 #[command(
     visible_alias = "rm",

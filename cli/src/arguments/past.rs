@@ -245,6 +245,21 @@ Examples:
 The server does so by itself. An object goes when it was found unused twice, some time apart.")]
     Collect,
     RotateMasterKey(RotateMasterKey),
+    ForgetTenant(ForgetTenant),
+}
+
+/// Destroy the key of all homes of the organisation that you own: nothing brings them back
+#[derive(Debug, Args)]
+#[command(before_long_help = "\
+Examples:
+  burrow admin forget-tenant
+
+Machines end at once, unsaved. Every home, snapshot and backup of them is unreadable from then on, wherever it lies. The \
+organisation's name is asked for; without a terminal it is given with --name.")]
+pub struct ForgetTenant {
+    /// The organisation's name, in place of typing it when asked
+    #[arg(long, env = "BURROW_NAME", value_name = "NAME")]
+    pub name: Option<String>,
 }
 
 /// Put a fresh master key in place of the one that seals all homes' keys; no home is rewritten

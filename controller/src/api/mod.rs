@@ -16,8 +16,8 @@ mod internal;
 mod invitations;
 mod layers;
 mod people;
-mod retention;
 mod repairs;
+mod retention;
 mod snapshots;
 mod templates;
 mod tokens;
@@ -108,6 +108,7 @@ fn public() -> OpenApiRouter<App> {
         .routes(routes!(people::me, people::edit))
         .routes(routes!(templates::list))
         .routes(routes!(workspaces::list, workspaces::create))
+        .routes(routes!(workspaces::deleted))
         .routes(routes!(events::all))
         .routes(routes!(workspaces::get, workspaces::edit, workspaces::delete))
         .routes(routes!(workspaces::start))
@@ -124,6 +125,7 @@ fn public() -> OpenApiRouter<App> {
         .routes(routes!(check::check))
         .routes(routes!(retention::get, retention::put))
         .routes(routes!(admin::collect))
+        .routes(routes!(admin::forget_tenant))
         .routes(routes!(events::one))
         .routes(routes!(classes::list, classes::create))
         .routes(routes!(classes::get, classes::delete))

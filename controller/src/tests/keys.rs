@@ -88,7 +88,12 @@ async fn a_forgotten_tenant_is_unreadable_and_says_so() {
     let cache = world.config.cache_dir.join(runner.spec.volume.to_string());
     std::fs::create_dir_all(&cache).expect("made");
 
-    world.controller().forget_tenant(tenant).await.expect("forgotten");
+    // By its owner only, who says which; a request that went astray destroys nothing.
+    let (route, wish) = ("/api/v1/admin/forget-tenant", json!({ "tenant": tenant }));
+    assert_eq!(stranger.post(route, &wish).await.code(), "invalid");
+    assert_eq!(world.member(&owner, "teacher").await.post(route, &wish).await.status, 403);
+    assert_eq!(owner.post(route, &json!({})).await.status, 422);
+    assert_eq!(owner.post(route, &wish).await.status, 204);
     world.controller().forget_tenant(tenant).await.expect("twice is once");
     let rest = owner.reaches(id, Phase::Terminated).await;
     assert!(rest.failure.is_some_and(|failure| failure.cause.contains("deleted for good")));
