@@ -299,7 +299,7 @@ async fn a_process_that_says_nothing_is_ended_in_time() {
 /// A disk whose store goes silent.
 struct Silent {
     disk: MemoryDisk,
-    is_silent: AtomicBool,
+    answers_nothing: AtomicBool,
     /// Something is asked of it that it does not answer.
     asked: Notify,
 }
@@ -307,7 +307,7 @@ struct Silent {
 impl ReadAt for Silent {
     fn read_at(&self, offset: u64, length: u64) -> BoxFuture<'_, io::Result<Bytes>> {
         Box::pin(async move {
-            if self.is_silent.load(Ordering::SeqCst) {
+            if self.answers_nothing.load(Ordering::SeqCst) {
                 self.asked.notify_one();
                 std::future::pending::<()>().await;
             }
@@ -324,10 +324,11 @@ impl ReadAt for Silent {
 async fn a_store_that_hangs_is_waited_for_half_a_minute_and_no_longer() {
     let scratch = tempfile::tempdir().expect("a directory");
     let image = images(scratch.path()).swap_remove(0);
-    let disk = Silent { disk: MemoryDisk(image), is_silent: AtomicBool::new(false), asked: Notify::new() };
+    let disk =
+        Silent { disk: MemoryDisk(image), answers_nothing: AtomicBool::new(false), asked: Notify::new() };
     let disk = Arc::new(disk);
     let mut home = Home::open(child(), disk.clone()).await.expect("a home");
-    disk.is_silent.store(true, Ordering::SeqCst);
+    disk.answers_nothing.store(true, Ordering::SeqCst);
     let content = path("dir/b");
     let begun;
     {

@@ -39,7 +39,7 @@ impl Volume {
             // Twice at most: what is away is fetched, and then it is here.
             for _ in 0..2 {
                 let found = renew(shared, &chosen, window.clone(), BLOCKS_MAX - renewed).await?;
-                renewed += found.renewed;
+                renewed += found.blocks;
                 if found.away.is_empty() || renewed >= BLOCKS_MAX {
                     break;
                 }
@@ -53,7 +53,7 @@ impl Volume {
 
 /// What of a window was here and is now dirty, and what has to be fetched first.
 pub struct Renewed {
-    pub renewed: u32,
+    pub blocks: u32,
     pub away: Vec<Range<u32>>,
     pub map: Arc<BlockMap>,
 }
@@ -68,9 +68,9 @@ pub async fn renew(
     let packs = packs.clone();
     let renewing = shared.on_cache(move |shared, cache| {
         let mut cache = cache()?;
-        let (renewed, away) = cache.renew(&packs, window, blocks_max).map_err(io_of("renew blocks"))?;
+        let (blocks, away) = cache.renew(&packs, window, blocks_max).map_err(io_of("renew blocks"))?;
         shared.note_dirt(&cache);
-        Ok(Renewed { renewed, away, map: cache.map() })
+        Ok(Renewed { blocks, away, map: cache.map() })
     });
     renewing.await
 }

@@ -41,12 +41,12 @@ impl Volume {
             let window = start..shared.blocks().min(start.saturating_add(WINDOW_BLOCKS));
             start = window.end;
             let mut found = renew(shared, &packs, window.clone(), WINDOW_BLOCKS).await?;
-            repaired.renew(found.renewed);
+            repaired.renew(found.blocks);
             if !found.away.is_empty() {
                 let fetches = plan(&found.map, found.away.into_iter());
                 take_in_what_opens(shared, found.map, fetches, FETCHES_MAX / 2).await?;
                 found = renew(shared, &packs, window, WINDOW_BLOCKS).await?;
-                repaired.renew(found.renewed);
+                repaired.renew(found.blocks);
                 repaired.lose(found.away);
             }
         }

@@ -118,7 +118,7 @@ mod tests {
         repair.lost_bytes = 20 * 4096;
         repair.lost = (0..20).map(|number| run(number * 8192)).collect();
         let text = repaired("demo", &repair);
-        assert!(text.contains("of 80.0 KiB there is no copy: bytes 0-4096 8192-12288"), "{text}");
+        assert!(text.contains("of 80 KiB there is no copy: bytes 0-4096 8192-12288"), "{text}");
         assert!(text.contains('…') && text.len() < 300, "{text}");
     }
 }
