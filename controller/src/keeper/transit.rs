@@ -72,7 +72,7 @@ pub enum TransitError {
     #[error("the key service at {0} is sealed or not initialised")]
     Sealed(String),
     #[error("the key service at {address} refuses the token: it has ended, or may not {what}")]
-    Denied { address: String, what: &'static str, path: String },
+    Denied { address: String, what: &'static str, mount: String, key: String },
     #[error("the key service at {address} has no key {path}")]
     NoKey { address: String, path: String, create: String },
     #[error("the key {path} cannot bind what it encrypts: {why}")]
@@ -101,9 +101,9 @@ impl TransitError {
                 "check that it runs, its address, and that --vault-cacert has its certificate's authority".to_owned()
             }
             Self::Sealed(_) => "unseal it (bao operator unseal, or vault operator unseal), then try again".to_owned(),
-            Self::Denied { path, .. } => format!(
-                "give the token a policy that has `read` on {path} and `update` on it for encrypt, decrypt and keys/…/rotate, or \
-                 renew it"
+            Self::Denied { mount, key, .. } => format!(
+                "renew it, or give it a policy with `read` on {mount}/keys/{key} and `update` on {mount}/encrypt/{key}, \
+                 {mount}/decrypt/{key} and, for rotations, {mount}/keys/{key}/rotate"
             ),
             Self::NoKey { create, .. } => {
                 format!("make it with `bao write -f {create}`, or check --vault-mount and --vault-key")
@@ -309,7 +309,10 @@ impl Transit {
         let path = self.key_path();
         let no_key = words.contains("encryption key not found");
         match status.as_u16() {
-            403 => TransitError::Denied { address, what, path },
+            403 => {
+                let (mount, key) = (self.mount.clone(), self.key.clone());
+                TransitError::Denied { address, what, mount, key }
+            }
             404 => TransitError::NoKey { address, create: path.clone(), path },
             400 if no_key => TransitError::NoKey { address, create: path.clone(), path },
             // Another key, another name, another version than there is, or what another keeper has sealed.

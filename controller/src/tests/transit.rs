@@ -374,6 +374,17 @@ async fn what_fails_for_a_moment_is_tried_again_and_what_is_refused_is_not() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_service_that_hangs_is_given_up() {
+    // It takes the connection, and time goes on by itself while everyone waits.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = format!("http://{}", silent.local_addr().expect("bound"));
+    let begun = tokio::time::Instant::now();
+    let error = transit(&config(&address, "t")).prove().await.expect_err("it says nothing");
+    assert!(matches!(error, TransitError::Unreachable { .. }), "{error}");
+    assert!(begun.elapsed() < std::time::Duration::from_secs(60), "{:?}", begun.elapsed());
+}
+
 #[tokio::test]
 async fn a_token_file_is_read_anew_for_each_call() {
     let Some(bao) = Bao::start().await else { return };
