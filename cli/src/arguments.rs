@@ -14,7 +14,8 @@ use protocol::TerminalId;
 
 pub use self::moving::{Moving, Pull, Push};
 pub use self::past::{
-    Admin, Check, Fork, Grow, Growth, History, Listed, Restore, Retention, RotateMasterKey, Snapshot, Volume,
+    Admin, Check, ForgetTenant, Fork, Grow, Growth, History, Keeper, Listed, Restore, Retention,
+    RotateMasterKey, Snapshot, Volume,
 };
 use crate::output::Format;
 
@@ -94,9 +95,7 @@ pub enum Command {
     /// Who is signed in, and where
     #[command(subcommand)]
     Auth(Auth),
-    /// List workspaces
-    #[command(visible_alias = "ls", before_long_help = "Examples:\n  burrow list\n  burrow list -o json")]
-    List,
+    List(List),
     Create(Create),
     Start(Start),
     Stop(Stop),
@@ -104,6 +103,7 @@ pub enum Command {
     #[command(before_long_help = "Examples:\n  burrow show demo\n  burrow show demo -o json")]
     Show(OneWorkspace),
     Delete(Delete),
+    Undelete(Undelete),
     History(History),
     Restore(Restore),
     /// Snapshots: a home as it was at an instant
@@ -163,6 +163,7 @@ Examples:
   burrow up --port 9000 --data-dir /srv/burrow
   burrow up --listen 0.0.0.0
   burrow up --database-url postgres://burrow@db/burrow --store s3://bucket/burrow --master-key /etc/burrow.key
+  burrow up --master-key-service https://vault:8200 --vault-token-file /run/burrow/token
 
 It stays in the foreground. Ctrl-C persists every home and ends; a second Ctrl-C ends at once.")]
 pub struct Up {
@@ -181,9 +182,8 @@ pub struct Up {
     /// The object store: s3://bucket/prefix or file:///directory [default: a directory in the data directory]
     #[arg(long, env = "BURROW_STORE", value_name = "URL")]
     pub store: Option<String>,
-    /// File of the key that seals all homes' keys; made if missing [default: master.key in the data directory]
-    #[arg(long, env = "BURROW_MASTER_KEY", value_name = "FILE")]
-    pub master_key: Option<PathBuf>,
+    #[command(flatten)]
+    pub master_key: MasterKey,
     /// Other addresses that browsers may come from, as https://burrow.example.org
     #[arg(long, env = "BURROW_PUBLIC_URL", value_name = "URL")]
     pub public_url: Option<String>,
@@ -202,6 +202,44 @@ pub struct Up {
     /// The static agent for guests [default: beside the executable, or the checkout's]
     #[arg(long, env = "BURROW_AGENT", value_name = "FILE", hide_short_help = true)]
     pub agent: Option<PathBuf>,
+}
+
+/// Where the key is that seals all homes' keys.
+#[derive(Clone, Debug, Args)]
+pub struct MasterKey {
+    /// File of the key that seals all homes' keys; made if missing [default: master.key in the data directory]
+    #[arg(long, env = "BURROW_MASTER_KEY", value_name = "FILE")]
+    pub master_key: Option<PathBuf>,
+    /// OpenBao or HashiCorp Vault that keeps that key in its transit engine, as https://vault:8200
+    #[arg(long, env = "BURROW_MASTER_KEY_SERVICE", value_name = "URL")]
+    pub master_key_service: Option<String>,
+    /// Where its transit engine is mounted
+    #[arg(
+        long,
+        env = "BURROW_VAULT_MOUNT",
+        value_name = "PATH",
+        default_value = "transit",
+        hide_short_help = true
+    )]
+    pub vault_mount: String,
+    /// The key's name there
+    #[arg(
+        long,
+        env = "BURROW_VAULT_KEY",
+        value_name = "NAME",
+        default_value = "burrow",
+        hide_short_help = true
+    )]
+    pub vault_key: String,
+    /// File of its token, read for each call [default: VAULT_TOKEN, or what `vault login` left]
+    #[arg(long, env = "BURROW_VAULT_TOKEN_FILE", value_name = "FILE", hide_short_help = true)]
+    pub vault_token_file: Option<PathBuf>,
+    /// PEM certificates to trust for it in place of the system's [default: VAULT_CACERT]
+    #[arg(long, env = "BURROW_VAULT_CACERT", value_name = "FILE", hide_short_help = true)]
+    pub vault_cacert: Option<PathBuf>,
+    /// Its namespace [default: VAULT_NAMESPACE]
+    #[arg(long, env = "BURROW_VAULT_NAMESPACE", value_name = "NAME", hide_short_help = true)]
+    pub vault_namespace: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -316,7 +354,33 @@ pub struct Stop {
     pub waiting: Waiting,
 }
 
-/// Delete a workspace and its home, for good
+/// List workspaces
+#[derive(Debug, Args)]
+#[command(
+    visible_alias = "ls",
+    before_long_help = "Examples:\n  burrow list\n  burrow list -o json\n  burrow list --deleted"
+)]
+pub struct List {
+    /// Those that were deleted and can still be brought back
+    #[arg(long, env = "BURROW_DELETED")]
+    pub deleted: bool,
+}
+
+/// Bring a deleted workspace back, with its home as it was saved last
+#[derive(Debug, Args)]
+#[command(before_long_help = "\
+Examples:
+  burrow list --deleted
+  burrow undelete demo
+
+It comes back stopped. A home is kept for some days after the deletion.")]
+pub struct Undelete {
+    /// Its name, or its identifier where several of that name were deleted
+    #[arg(env = "BURROW_WORKSPACE")]
+    pub workspace: String,
+}
+
+/// Delete a workspace and its home; for some days it can be brought back
 #[derive(Debug, Args)]
 #[command(
     visible_alias = "rm",

@@ -202,3 +202,58 @@ fn a_device_login_is_kept_and_forgotten() {
     assert!(setting.command("logout").output().expect("it runs").status.success());
     assert_eq!(setting.command("list").output().expect("it runs").status.code(), Some(4));
 }
+
+fn deleted(id: &str, name: &str) -> Value {
+    json!({
+        "id": id, "name": name, "owner": OTHER, "owner_name": "anna", "deleted_at": "2026-01-01T00:00:00Z",
+        "kept_until": "2999-01-08T00:00:00Z", "safe_at": "2025-12-31T00:00:00Z", "stored_bytes": 2048,
+    })
+}
+
+#[test]
+fn a_deleted_workspace_is_listed_and_brought_back_by_name() {
+    let list = json!({"workspaces": [deleted(ID, "demo"), deleted(OTHER, "twice"), deleted(ID, "twice")]});
+    let script = Script::default()
+        .json("GET /workspaces/deleted", list)
+        .json(&format!("POST /workspaces/{ID}/undelete"), workspace("demo", "terminated", 3));
+    let setting = Setting::new(script.clone());
+    let table = text(&setting.run("list --deleted").stdout);
+    assert!(table.starts_with("NAME") && table.contains("demo") && table.contains("days"), "{table}");
+    let parsed: Value = serde_json::from_slice(&setting.run("ls --deleted -o json").stdout).expect("JSON");
+    assert_eq!(parsed[0]["kept_until"], "2999-01-08T00:00:00Z");
+    let output = setting.run("undelete demo");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("burrow start demo"), "{}", text(&output.stderr));
+    assert_eq!(text(&setting.run(&format!("undelete {ID} -q")).stdout), format!("{ID}\n"));
+    for (line, status, words) in [
+        ("undelete dmeo", 3, "did you mean `demo`?"),
+        ("undelete other/demo", 3, "burrow list --deleted"),
+        ("undelete twice", 2, "give the identifier"),
+    ] {
+        let output = setting.run(line);
+        assert_eq!(output.status.code(), Some(status), "{line}");
+        assert!(text(&output.stderr).contains(words), "{line}: {}", text(&output.stderr));
+    }
+    assert_eq!(script.bodies(&format!("POST /workspaces/{ID}/undelete")).len(), 2);
+}
+
+#[test]
+fn a_tenant_is_forgotten_by_its_name_only() {
+    let route = "POST /admin/forget-tenant";
+    let script = Script::default().json("GET /auth/session", session()).json(route, Value::Null);
+    let setting = Setting::new(script.clone());
+    for (line, words) in [
+        ("admin forget-tenant", "add --name NAME"),
+        ("admin forget-tenant --name home", "another organisation's name"),
+        ("admin forget-tenant --yes", "unexpected argument"),
+    ] {
+        let output = setting.run(line);
+        assert_eq!(output.status.code(), Some(2), "{line}");
+        assert!(text(&output.stderr).contains(words), "{line}: {}", text(&output.stderr));
+    }
+    assert!(script.bodies(route).is_empty());
+    let output = setting.run("admin forget-tenant --name Home");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("homes of Home are unreadable"), "{}", text(&output.stderr));
+    assert_eq!(script.bodies(route), [json!({ "tenant": ID }).to_string()]);
+}

@@ -343,8 +343,53 @@ fn a_check_that_finds_damage_is_status_1() {
     assert!(words.contains("demo: 12 objects, 4.0 KiB, all sound"), "{words}");
     let (status, table, words) = run(&setting, &["volume", "check", "demo", "--all"]);
     assert_eq!(status, Some(1));
-    assert!(table.contains("packs/ab") && words.contains("burrow history demo"), "{words}");
-    assert_eq!(script.bodies(&check), [r#"{"all":false}"#, r#"{"all":true}"#]);
+    assert!(table.contains("packs/ab"), "{table}");
+    assert!(words.contains("next: burrow start demo, then burrow volume check demo --repair"), "{words}");
+    assert_eq!(script.bodies(&check), [r#"{"all":false,"repair":false}"#, r#"{"all":true,"repair":false}"#]);
+}
+
+#[test]
+fn a_repair_says_what_is_whole_again_what_is_lost_and_what_is_older() {
+    let check = format!("POST /workspaces/{ID}/check");
+    let damage = json!({"object": "tenant/packs/ab", "message": "missing or altered"});
+    let sound = json!({"snapshots": 1, "objects": 12, "bytes": 4096, "damaged": []});
+    let answer = |newest_is_whole: bool, damaged: &[&Value], repair: Value| {
+        let older = json!([{"id": OLD, "created_at": "2026-01-31T10:00:00Z", "name": null},
+            {"id": EXAM, "created_at": "2026-01-31T09:00:00Z", "name": "before-exam"}]);
+        let mut answer = sound.clone();
+        answer["damaged"] = json!(damaged);
+        answer["damaged_snapshots"] = older;
+        answer["newest_is_whole"] = json!(newest_is_whole);
+        answer["repair"] = repair;
+        answer
+    };
+    let lost = json!({"renewed_bytes": 8192, "lost_bytes": 4096, "lost": [{"start": 12288, "end": 16384}]});
+    let script = Script::default()
+        .json("GET /workspaces", json!({ "workspaces": [workspace("demo", "running", 1)] }))
+        .json(&check, answer(false, &[&damage], Value::Null))
+        .json(&check, answer(true, &[], json!({"renewed_bytes": 1_048_576, "lost_bytes": 0, "lost": []})))
+        .json(&check, answer(false, &[&damage], lost))
+        .problem(&check, 409, "conflict", "Start the workspace, then repair.");
+    let setting = Setting::new(script.clone());
+    let (status, _, words) = run(&setting, &["volume", "check", "demo"]);
+    assert!(status == Some(1) && words.contains("next: burrow volume check demo --repair"), "{words}");
+    let (status, _, words) = run(&setting, &["volume", "check", "demo", "--repair"]);
+    assert_eq!(status, Some(0), "{words}");
+    assert!(
+        words.contains("1.0 MiB stored anew") && words.contains("the newest snapshot is whole again"),
+        "{words}"
+    );
+    assert!(words.contains(&format!("Damaged snapshots: {OLD} before-exam")), "{words}");
+    let (status, table, words) = run(&setting, &["volume", "check", "demo", "--repair"]);
+    assert!(status == Some(1) && table.contains("packs/ab"), "{table}");
+    assert!(
+        words.contains("of 4.0 KiB there is no copy: bytes 12288-16384")
+            && words.contains("burrow history demo"),
+        "{words}"
+    );
+    let (status, _, words) = run(&setting, &["volume", "check", "demo", "--repair"]);
+    assert!(status == Some(5) && words.contains("Start the workspace"), "{words}");
+    assert_eq!(script.bodies(&check)[1], r#"{"all":false,"repair":true}"#);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use protocol::{
         Version,
         auth::{DeviceCode, DeviceRequest, DeviceTokenRequest, NewToken, Session, TokenList, TokenSecret},
         class::{Class, ClassAction, ClassList, NewClass, RosterResult},
-        workspace::{EditWorkspace, NewWorkspace, Workspace, WorkspaceList},
+        workspace::{DeletedList, EditWorkspace, NewWorkspace, Workspace, WorkspaceList},
     },
     exec::ExecRequest,
     problem,
@@ -138,6 +138,15 @@ impl Api {
 
     pub async fn delete_workspace(&self, id: WorkspaceId) -> Result<(), ApiError> {
         self.no_answer(Method::DELETE, &format!("/workspaces/{id}")).await
+    }
+
+    /// Those that can be brought back.
+    pub async fn deleted_workspaces(&self) -> Result<DeletedList, ApiError> {
+        self.get("/workspaces/deleted").await
+    }
+
+    pub async fn undelete_workspace(&self, id: WorkspaceId) -> Result<Workspace, ApiError> {
+        self.post(&format!("/workspaces/{id}/undelete"), &serde_json::json!({})).await
     }
 
     pub async fn terminals(&self, id: WorkspaceId) -> Result<TerminalList, ApiError> {

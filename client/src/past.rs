@@ -122,9 +122,18 @@ impl Api {
         self.json(self.past(Method::POST, workspace, "restore").json(request)).await
     }
 
-    /// A running machine is asked for a snapshot first.
+    /// A running machine is asked for a snapshot first. A request whose answer was lost is sent again: by its key the server knows
+    /// it, and makes one fork.
     pub async fn fork(&self, workspace: WorkspaceId, request: &Fork) -> Result<Workspace, ApiError> {
-        self.json_within(SNAPSHOT_TIMEOUT, self.past(Method::POST, workspace, "fork").json(request)).await
+        let key = uuid::Uuid::now_v7().to_string();
+        let ask = || {
+            let asked = self.past(Method::POST, workspace, "fork").header("idempotency-key", &key);
+            self.json_within(SNAPSHOT_TIMEOUT, asked.json(request))
+        };
+        match ask().await {
+            Err(ApiError::Unreachable { late: false, .. } | ApiError::Broken { .. }) => ask().await,
+            answer => answer,
+        }
     }
 
     fn past(&self, method: Method, workspace: WorkspaceId, rest: &str) -> RequestBuilder {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use protocol::{
     WorkspaceId,
     api::{
-        admin::Collected,
+        admin::{Collected, ForgetTenant},
         check::{Check, Checked},
         snapshot::Retention,
     },
@@ -34,5 +34,10 @@ impl Api {
     pub async fn collect(&self) -> Result<Collected, ApiError> {
         let request = self.request(Method::POST, "/admin/collect").json(&serde_json::json!({}));
         self.json_within(UPKEEP_TIMEOUT, request).await
+    }
+
+    pub async fn forget_tenant(&self, request: &ForgetTenant) -> Result<(), ApiError> {
+        let request = self.request(Method::POST, "/admin/forget-tenant").json(request);
+        self.send(request.timeout(UPKEEP_TIMEOUT)).await.map(drop)
     }
 }

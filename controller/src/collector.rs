@@ -218,13 +218,13 @@ impl Collector {
     /// Roots are read now, after the listing.
     async fn mark(&self, tenant: TenantId) -> Result<Reachable, CollectError> {
         let mut system = self.db().system().await?;
-        let key = tenants::key(&self.app, system.connection(), tenant).await?;
-        let TenantKey::Open(key) = key else {
+        let key = tenants::key(system.connection(), tenant).await?;
+        let roots = snapshots::roots(system.connection(), tenant).await?;
+        drop(system);
+        let TenantKey::Open(key) = key.open(&self.app.keeper).await.map_err(TenantError::Keeper)? else {
             // Nobody can read any of it.
             return Ok(Box::new(|_| false));
         };
-        let roots = snapshots::roots(system.connection(), tenant).await?;
-        drop(system);
         tokio::select! {
             () = self.shutdown.cancelled() => Err(CollectError::Cancelled),
             marked = self.app.marking.reachable(self.store.clone(), key, tenant, roots) => Ok(marked?),

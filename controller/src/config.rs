@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, ffi::OsString, path::PathBuf, time::Duration};
 
 use protocol::{Redacted, runner::RuntimeKind};
 
-use crate::admission::Capacity;
+use crate::{admission::Capacity, keeper::KeeperConfig};
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -13,8 +13,8 @@ pub struct Config {
     /// Names this installation's engine across restarts: a controller that starts takes all placements of its host for lost.
     /// No two controllers that run at the same time may have the same.
     pub host: String,
-    /// Seals keys; made where it is missing.
-    pub master_key: PathBuf,
+    /// What seals keys.
+    pub master_key: KeeperConfig,
     /// The object store of homes: `file:///…` or `s3://…`.
     pub store: String,
     /// Sockets and per-runner directories. The controller's own socket is `controller.sock` in it.

@@ -32,8 +32,8 @@ use crate::{
     engine::local::LocalEngine,
     history::{Homes, NoPast, Past},
     hub::Hub,
-    installation::{self, Rotated},
-    keys::KeyError,
+    installation::{self, Rotated, Rotation},
+    keeper::KeeperError,
     lifecycle::{Event, PERSIST_MAX, STOP_MAX},
     limits::Limits,
     password::Passwords,
@@ -55,9 +55,11 @@ pub enum StartError {
     #[error("the database refuses a statement")]
     Statement(#[from] sqlx::Error),
     #[error(transparent)]
-    Key(#[from] KeyError),
+    Keeper(#[from] KeeperError),
     #[error("the database was begun with another master key ({expected}) than the one given ({found})")]
     OtherMasterKey { expected: String, found: String },
+    #[error("the master key is in a key service, and none is named")]
+    NoKeyService,
     #[error("the key that signs grants is damaged")]
     SigningKey,
     #[error("the database holds no installation yet")]
@@ -116,8 +118,8 @@ impl Controller {
     ) -> Result<Self, StartError> {
         crate::db::migrate(&config.database_url).await?;
         let db = Database::connect(&config.database_url).await?;
-        let keys = installation::master_key(&db, &config.master_key).await?;
-        let signing = installation::signing_key(&db, &keys).await?;
+        let keeper = installation::keeper(&db, &config.master_key).await?;
+        let signing = installation::signing_key(&db, &keeper).await?;
         let store = volume::store::open(&config.store).await?;
         let socket = config.socket();
         let listener = listen(&config.run_dir, &socket)
@@ -128,7 +130,7 @@ impl Controller {
         let app = Arc::new(Core {
             config,
             db: db.clone(),
-            keys,
+            keeper,
             signing,
             passwords: Passwords::new(),
             limits: Limits::new(),
@@ -142,7 +144,7 @@ impl Controller {
             draining: AtomicBool::new(false),
         });
         let mut system = app.db.system().await?;
-        links::first_owner(system.connection(), &app.keys).await?;
+        links::first_owner(system.connection(), &app.keeper).await?;
         system.commit().await?;
         schedule::restarted(&app).await?;
         tasks.spawn("notices", hub.run(db, shutdown.clone()));
@@ -165,7 +167,7 @@ impl Controller {
     /// A fresh one-time link for the first tenant's owner: a path, the token behind `#`. Those not used before are void.
     pub async fn first_sign_in_link(&self) -> Result<Redacted<String>, StartError> {
         let mut system = self.app.db.system().await?;
-        let (tenant, owner) = links::first_owner(system.connection(), &self.app.keys).await?;
+        let (tenant, owner) = links::first_owner(system.connection(), &self.app.keeper).await?;
         let link = links::new_link(system.connection(), self.app.now(), tenant, owner).await?;
         system.commit().await?;
         Ok(link)
@@ -181,13 +183,13 @@ impl Controller {
         tenants::forget(&self.app, tenant).await
     }
 
-    /// Puts a fresh master key in the place of the one in the file; see [`installation::rotate_master_key`]. No controller may
-    /// run on the database meanwhile.
+    /// Puts a fresh master key in the place of the present one; see [`installation::rotate_master_key`]. No controller may run on
+    /// the database meanwhile.
     pub async fn rotate_master_key(
         database_url: &Redacted<String>,
-        master_key: &Path,
+        rotation: &Rotation,
     ) -> Result<Rotated, StartError> {
-        installation::rotate_master_key(database_url, master_key).await
+        installation::rotate_master_key(database_url, rotation).await
     }
 
     /// Stops every workspace of this host and waits until all homes are persisted. Nothing is placed any more.

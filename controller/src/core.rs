@@ -10,7 +10,7 @@ use volume::ObjectStore;
 
 use crate::{
     collector::Marking, config::Config, db::Database, engine::local::LocalEngine, history::Homes, hub::Hub,
-    keys::MasterKey, limits::Limits, password::Passwords, readers::Readers, workspaces::life::Task,
+    keeper::Keeper, limits::Limits, password::Passwords, readers::Readers, workspaces::life::Task,
 };
 
 pub type App = Arc<Core>;
@@ -18,7 +18,7 @@ pub type App = Arc<Core>;
 pub struct Core {
     pub config: Config,
     pub db: Database,
-    pub keys: MasterKey,
+    pub keeper: Keeper,
     pub signing: SigningKey,
     pub passwords: Passwords,
     pub limits: Limits,

@@ -423,8 +423,11 @@ pub(crate) mod tests {
         }
 
         fn stat<'a>(&'a mut self, path: &'a HomePath) -> BoxFuture<'a, Result<PastEntry, PastError>> {
-            if path.as_str() == "broken" {
-                return answer(Err(PastError::Broken("as asked".to_owned())));
+            match path.as_str() {
+                "broken" => return answer(Err(PastError::Broken("as asked".to_owned()))),
+                // As a reader says whose store hangs.
+                "silent" => return answer(Err(PastError::Timeout)),
+                _ => {}
             }
             let name = path.name().unwrap_or_default();
             let is_directory =
@@ -480,6 +483,9 @@ pub(crate) mod tests {
             after: &'a mut dyn PastHome,
             path: &'a HomePath,
         ) -> BoxFuture<'a, Result<Diff, PastError>> {
+            if path.as_str() == "silent" {
+                return answer(Err(PastError::Timeout));
+            }
             let after = (after as &mut dyn Any).downcast_mut::<Self>().expect("of one kind");
             let text = |home: &Self| {
                 String::from_utf8_lossy(home.files.get(path.as_str()).map_or(&[], Vec::as_slice)).into_owned()
@@ -550,6 +556,33 @@ pub(crate) mod tests {
         assert_eq!(visit(&homes, tenant, 0).stat(&path("no")).await, Err(PastError::NotFound));
         visit(&homes, tenant, 0).stat(&path("a")).await.expect("there");
         assert_eq!(memory.opened.load(Ordering::SeqCst), 2);
+    }
+
+    /// Whose store answers nothing.
+    struct Silent;
+
+    impl Past for Silent {
+        fn open(
+            &self,
+            _: TenantId,
+            _: DataKey,
+            _: ManifestId,
+        ) -> BoxFuture<'_, Result<Box<dyn PastHome>, PastError>> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_home_that_does_not_open_is_given_up_and_leaves_its_room() {
+        let homes = Homes::new(Arc::new(Silent));
+        let begun = Instant::now();
+        let visits = (0..2 * HOMES_MAX as u8).map(|content| visit(&homes, TenantId::random(), content));
+        let asking = visits.map(async |visit| visit.stat(&path("a")).await);
+        for answer in futures_util::future::join_all(asking).await {
+            assert_eq!(answer, Err(PastError::Timeout));
+        }
+        assert!(begun.elapsed() <= 2 * QUESTION_MAX, "{:?}", begun.elapsed());
+        assert_eq!(homes.0.rooms.available_permits(), HOMES_MAX);
     }
 
     #[tokio::test(start_paused = true)]

@@ -16,6 +16,7 @@ mod grants;
 mod history;
 mod hub;
 mod installation;
+mod keeper;
 mod keys;
 pub mod lifecycle;
 mod limits;
@@ -37,7 +38,8 @@ pub use controller::{Controller, Parts, Persisted, Persisting, StartError};
 pub use daemon::tasks::End;
 pub use db::{DatabaseError, migrate};
 pub use history::{NoPast, Past, PastError, PastHome};
-pub use installation::Rotated;
+pub use installation::{KeeperKind, Rotated, Rotation};
+pub use keeper::{KeeperConfig, KeeperError, TokenSource, TransitConfig, TransitError};
 pub use tenants::TenantError;
 
 /// The API's description.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use protocol::{
     ManifestId,
-    runner::{Command, REPORTS_MAX, Report, ReportReply, ReportRequest, WAIT_MS_MAX},
+    runner::{Command, REPORTS_MAX, RepairWish, Report, ReportReply, ReportRequest, WAIT_MS_MAX},
 };
 use sqlx::PgConnection;
 use subtle::ConstantTimeEq as _;
@@ -17,6 +17,7 @@ use crate::{
     secrets,
     workspaces::{
         life::{self, Home, Locked, Task},
+        repairs,
         snapshots::{self, Told},
     },
 };
@@ -57,30 +58,43 @@ pub async fn exchange(core: &Core, token: &str, request: ReportRequest) -> Resul
         committed,
         lease_ms: LEASE.whole_milliseconds().unsigned_abs() as u64,
         snapshot_wanted: wanted.snapshot,
+        repair: wanted.later_repair(&request),
         home_mib: wanted.larger_home(&request),
     })
 }
 
 /// What a runner is to do, all of it levels: asking again gives the same.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Wanted {
     command: Command,
     /// The highest request for a snapshot.
     snapshot: u64,
+    repair: Option<RepairWish>,
     home_mib: u32,
 }
 
 impl Wanted {
     fn of(locked: &Locked) -> Self {
         let command = locked.life.command();
-        Self { command, snapshot: locked.asked.wanted, home_mib: locked.home_mib }
+        Self {
+            command,
+            snapshot: locked.asked.wanted,
+            repair: locked.repair.wish(),
+            home_mib: locked.home_mib,
+        }
     }
 
     /// Whether it is more than the runner is doing already.
     fn is_news_to(&self, request: &ReportRequest) -> bool {
         self.command != request.acting_on
             || self.snapshot > request.answering
+            || self.later_repair(request).is_some()
             || self.larger_home(request).is_some()
+    }
+
+    /// A repair, for a runner that is not at it yet.
+    fn later_repair(&self, request: &ReportRequest) -> Option<RepairWish> {
+        self.repair.clone().filter(|wish| wish.number > request.repairing)
     }
 
     /// The home's size, for a runner that cares and has a smaller one.
@@ -156,9 +170,10 @@ async fn note(
     let word = match report.clone() {
         Report::Step(progress) => Word::Step(progress),
         Report::Ready { front, accelerator } => Word::Ready(Serving { front, accelerator }),
-        Report::Home { dirty_bytes, unreplicated_ms, used_bytes, notice } => {
+        Report::Home { at, dirty_bytes, unreplicated_ms, used_bytes, notice } => {
             let unreplicated_ms = bigint(unreplicated_ms);
-            let safe_at = now.checked_sub(time::Duration::milliseconds(unreplicated_ms));
+            // As of when it was so, however late we hear of it; a runner's clock that is ahead says no more than ours.
+            let safe_at = at.min(now).checked_sub(time::Duration::milliseconds(unreplicated_ms));
             locked.home = Home {
                 dirty_bytes: Some(bigint(dirty_bytes)),
                 unreplicated_ms: Some(unreplicated_ms),
@@ -186,6 +201,10 @@ async fn note(
                 return Ok(vec![]);
             }
             Word::Snapshot(manifest)
+        }
+        Report::Repaired { answers, outcome } => {
+            repairs::answer(connection, locked, answers, &outcome).await?;
+            return Ok(vec![]);
         }
         Report::Stopped => Word::Stopped,
         Report::Failed { mut failure, home_safe } => {

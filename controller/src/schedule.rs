@@ -17,9 +17,10 @@ use crate::{
     core::{App, Core},
     engine::{Exit, LaunchError, Order},
     hub::Ear,
-    keys,
+    keeper::KeeperError,
     lifecycle::{Event, Word},
-    secrets, tenants,
+    secrets,
+    tenants::{self, SealedKey, TenantKey},
     workspaces::{
         imports,
         life::{self, phase},
@@ -87,7 +88,7 @@ async fn pass(app: &App) -> Result<(), sqlx::Error> {
         return Ok(());
     }
     for placement in give_turns(app).await? {
-        launch(app, placement).await?;
+        app.tasks.spawn("launch", launch(app.clone(), placement));
     }
     Ok(())
 }
@@ -170,11 +171,10 @@ struct QueueRow {
     created_at: time::OffsetDateTime,
 }
 
-/// A turn that was given: the runner to start, or why there can be none.
+/// A turn that was given: the runner to start, once its home's key is open.
 struct Placement {
-    workspace: WorkspaceId,
-    epoch: Epoch,
-    order: Result<Order, Failure>,
+    key: SealedKey,
+    order: Order,
 }
 
 /// Places those whose turn it is, and tells the others where they stand.
@@ -277,10 +277,10 @@ async fn place(
     }
     let token = secrets::secret();
     let row = sqlx::query!(
-        r#"update workspaces w set host = $2, runner_hash = $3, last_used_at = $4 from tenants t, volumes v
-         where w.workspace_id = $1 and t.tenant_id = w.tenant_id and v.tenant_id = w.tenant_id and v.volume_id = w.volume_id
+        r#"update workspaces w set host = $2, runner_hash = $3, last_used_at = $4 from volumes v
+         where w.workspace_id = $1 and v.tenant_id = w.tenant_id and v.volume_id = w.volume_id
          returning w.tenant_id, w.name, w.vcpus, w.memory_mib, w.home_mib, w.scratch_mib, w.pids, w.image, w.volume_id,
-                   w.snapshot_wanted, v.head_of, v.lineage, t.wrapped_key"#,
+                   w.snapshot_wanted, w.repair_wanted, v.head_of, v.lineage"#,
         workspace.0,
         app.config.host,
         &secrets::hash(token.expose())[..],
@@ -289,48 +289,66 @@ async fn place(
     .fetch_one(&mut *connection)
     .await?;
     let tenant = TenantId(row.tenant_id);
-    let data_key = row.wrapped_key.map(|sealed| keys::data_key(&app.keys, tenant, &sealed));
-    let order = match data_key {
-        Some(Ok(key)) => Ok(Order {
-            tenant,
-            workspace,
-            name: row.name,
-            epoch: life.epoch,
-            resources: view::resources(row.vcpus, [row.memory_mib, row.home_mib, row.scratch_mib, row.pids]),
-            image: row.image,
-            volume: VolumeId(row.volume_id),
-            head: life.head,
-            head_of: row.head_of.map(VolumeId),
-            lineage: row.lineage.unsigned_abs(),
-            snapshot_wanted: row.snapshot_wanted.unsigned_abs(),
-            data_key: key.to_hex(),
-            token,
-            grant_key: app.signing.verifying_key().to_hex(),
-        }),
-        Some(Err(error)) => {
-            tracing::error!(%error, %tenant, "the tenant's key does not open");
-            Err(no_key())
-        }
-        None => Err(tenants::forgotten()),
+    let key = tenants::key(connection, tenant).await?;
+    let order = Order {
+        tenant,
+        workspace,
+        name: row.name,
+        epoch: life.epoch,
+        resources: view::resources(row.vcpus, [row.memory_mib, row.home_mib, row.scratch_mib, row.pids]),
+        image: row.image,
+        volume: VolumeId(row.volume_id),
+        head: life.head,
+        head_of: row.head_of.map(VolumeId),
+        lineage: row.lineage.unsigned_abs(),
+        snapshot_wanted: row.snapshot_wanted.unsigned_abs(),
+        repair_wanted: row.repair_wanted.unsigned_abs(),
+        token,
+        grant_key: app.signing.verifying_key().to_hex(),
     };
-    Ok(Some(Placement { workspace, epoch: life.epoch, order }))
+    Ok(Some(Placement { key, order }))
 }
 
-fn no_key() -> Failure {
-    Failure {
-        step: Step::Runner,
-        cause: "The key of this tenant's homes does not open.".to_owned(),
-        action: "Put back the master.key that the installation was begun with.".to_owned(),
-        log: vec![],
+/// Starts the runner of a placement that is committed. What fails is the placement's failure. A key service may take its time:
+/// nothing waits for it but this.
+async fn launch(app: App, placement: Placement) {
+    let Placement { key, order } = placement;
+    let (workspace, epoch, tenant) = (order.workspace, order.epoch, order.tenant);
+    let opened = tokio::select! {
+        () = app.tasks.shutdown().cancelled() => return,
+        opened = key.open(&app.keeper) => opened,
+    };
+    let launched = match opened {
+        Ok(TenantKey::Open(key)) => app.engine.launch(order, key.to_hex()).map_err(|error| failure(&error)),
+        Ok(TenantKey::Forgotten) => Err(tenants::forgotten()),
+        Err(error) => {
+            tracing::error!(%error, %tenant, "the tenant's key does not open");
+            Err(no_key(&error))
+        }
+    };
+    if let Err(failure) = launched
+        && let Err(error) = failed(&app, workspace, epoch, failure).await
+    {
+        // Its deadline ends it.
+        tracing::error!(%error, %workspace, "a failed launch cannot be written down");
     }
 }
 
-/// Starts the runner of a placement that is committed. What fails is the placement's failure.
-async fn launch(app: &Core, placement: Placement) -> Result<(), sqlx::Error> {
-    let Placement { workspace, epoch, order } = placement;
-    match order.and_then(|order| app.engine.launch(order).map_err(|error| failure(&error))) {
-        Ok(()) => Ok(()),
-        Err(failure) => failed(app, workspace, epoch, failure).await,
+fn no_key(error: &KeeperError) -> Failure {
+    let cause = match error {
+        KeeperError::Key(_) => "The key of this tenant's homes does not open.",
+        KeeperError::Service(_) => "The key service did not open the key of this tenant's homes.",
+    };
+    Failure {
+        step: Step::Runner,
+        cause: cause.to_owned(),
+        action: match error {
+            KeeperError::Key(_) => error.next(),
+            KeeperError::Service(_) => {
+                "Start it again; if it stays, whoever runs this server finds why in its log.".to_owned()
+            }
+        },
+        log: vec![],
     }
 }
 

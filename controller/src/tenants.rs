@@ -14,7 +14,8 @@ use crate::{
     audit,
     core::Core,
     db::Scope,
-    keys::{self, DataKey, KeyError},
+    keeper::{Keeper, KeeperError},
+    keys::{self, DataKey},
     lifecycle::{Event, Word},
     schedule,
     workspaces::life::phase,
@@ -36,25 +37,32 @@ pub enum TenantError {
     #[error("there is no such tenant")]
     Unknown,
     #[error(transparent)]
-    Key(#[from] KeyError),
+    Keeper(#[from] KeeperError),
     #[error(transparent)]
     Database(#[from] sqlx::Error),
     #[error("a local cache of a home cannot be removed")]
     Cache(#[source] std::io::Error),
 }
 
-pub async fn key(
-    core: &Core,
-    connection: &mut PgConnection,
+/// A tenant's key as the database has it: opening it may ask a key service, and nothing of the database is held meanwhile.
+pub struct SealedKey {
     tenant: TenantId,
-) -> Result<TenantKey, TenantError> {
+    sealed: Option<Vec<u8>>,
+}
+
+pub async fn key(connection: &mut PgConnection, tenant: TenantId) -> Result<SealedKey, sqlx::Error> {
     let sealed = sqlx::query_scalar!("select wrapped_key from tenants where tenant_id = $1", tenant.0)
-        .fetch_optional(connection)
-        .await?
-        .ok_or(TenantError::Unknown)?;
-    match sealed {
-        Some(sealed) => Ok(TenantKey::Open(keys::data_key(&core.keys, tenant, &sealed)?)),
-        None => Ok(TenantKey::Forgotten),
+        .fetch_one(connection)
+        .await?;
+    Ok(SealedKey { tenant, sealed })
+}
+
+impl SealedKey {
+    pub async fn open(&self, keeper: &Keeper) -> Result<TenantKey, KeeperError> {
+        match &self.sealed {
+            Some(sealed) => Ok(TenantKey::Open(keys::data_key(keeper, self.tenant, sealed).await?)),
+            None => Ok(TenantKey::Forgotten),
+        }
     }
 }
 

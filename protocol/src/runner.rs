@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 use crate::{
     Epoch, ManifestId, Redacted, TenantId, VolumeId, WorkspaceId,
     api::{
+        check::Repair,
         snapshot::{Consistency, SnapshotKind},
         workspace::HomeNotice,
     },
@@ -95,6 +96,9 @@ pub struct RunnerSpec {
     /// Requests for a snapshot up to this one were of another placement: not this runner's to answer.
     #[serde(default)]
     pub snapshot_wanted: u64,
+    /// The same of repairs.
+    #[serde(default)]
+    pub repair_wanted: u64,
     /// While it runs, the home goes to the store so often. 0: at stops and when asked only.
     #[serde(default)]
     pub stream_seconds: u32,
@@ -115,6 +119,9 @@ pub struct ReportRequest {
     /// The highest request for a snapshot that the runner has answered or is answering: a higher one ends the wait too.
     #[serde(default)]
     pub answering: u64,
+    /// The same of repairs.
+    #[serde(default)]
+    pub repairing: u64,
     /// The size of the home that the runner has or is making: a larger one ends the wait too. 0: it does not care.
     #[serde(default)]
     pub home_mib: u32,
@@ -141,7 +148,10 @@ pub enum Report {
     /// The home's state, every few seconds while running.
     Home {
         dirty_bytes: u64,
-        /// Age of the oldest write that no committed snapshot holds; 0 if there is none.
+        /// When this was so, by the runner's clock: a report may be late.
+        #[serde(with = "time::serde::rfc3339")]
+        at: OffsetDateTime,
+        /// Age of the oldest write that no committed snapshot held then; 0 if there was none.
         #[serde(default)]
         unreplicated_ms: u64,
         used_bytes: Option<u64>,
@@ -165,12 +175,39 @@ pub enum Report {
         /// Bytes that the whole home takes in the store.
         stored_bytes: u64,
     },
+    /// A repair has been done, and its snapshot is committed; or it failed, and is not tried again by itself.
+    Repaired {
+        /// The request that it answers, see [`ReportReply::repair`].
+        answers: u64,
+        outcome: RepairOutcome,
+    },
     /// The machine is gone and everything of it is removed. The last report.
     Stopped,
     /// The machine is gone after a failure. `home_safe` says whether all that the guest had flushed is committed or at
     /// least kept in the local cache. The last report.
     Failed { failure: Failure, home_safe: bool },
 }
+
+/// What a repair came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RepairOutcome {
+    Done(Repair),
+    /// Why nothing, or not all, was stored anew.
+    Failed(String),
+}
+
+/// Objects of a home that are damaged in the store: what of them lies in the home's cache is to be stored anew.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RepairWish {
+    /// Numbered from 1, as requests for a snapshot are.
+    pub number: u64,
+    /// At most [`REPAIR_OBJECTS_MAX`].
+    pub objects: Vec<String>,
+}
+
+/// Objects of one repair: with 8 MiB each, a snapshot of 1 GiB.
+pub const REPAIR_OBJECTS_MAX: usize = 128;
 
 /// The controller's answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -186,6 +223,9 @@ pub struct ReportReply {
     /// answer to a later request answers the earlier too.
     #[serde(default)]
     pub snapshot_wanted: u64,
+    /// A repair that is still to be done. The answer to a later one answers the earlier too.
+    #[serde(default)]
+    pub repair: Option<RepairWish>,
     /// The home's size, where it is to grow.
     #[serde(default)]
     pub home_mib: Option<u32>,

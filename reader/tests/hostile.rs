@@ -4,19 +4,26 @@
 mod support;
 
 use std::{
-    fs,
+    fs, io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use burrow_reader::{ChildCommand, Home, ReaderError, fuzzing};
+use burrow_reader::{ChildCommand, Home, ReadAt, ReaderError, fuzzing};
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use protocol::{
     api::snapshot::CHANGES_MAX,
     files::{EntryKind, HomePath},
 };
 use rand::{Rng as _, RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
-use support::{MemoryDisk, debugfs, filler, make_image, open, path, run};
+use support::{MemoryDisk, child, debugfs, filler, make_image, open, path, run};
+use tokio::sync::Notify;
 
 /// In this process; the soak runs do more.
 const MUTATIONS: usize = 3000;
@@ -287,6 +294,61 @@ async fn a_process_that_says_nothing_is_ended_in_time() {
     // Time goes on by itself while everyone waits.
     let opened = impostor("exec cat >/dev/null").await.err();
     assert!(matches!(opened, Some(ReaderError::Timeout)), "{opened:?}");
+}
+
+/// A disk whose store goes silent.
+struct Silent {
+    disk: MemoryDisk,
+    answers_nothing: AtomicBool,
+    /// Something is asked of it that it does not answer.
+    asked: Notify,
+}
+
+impl ReadAt for Silent {
+    fn read_at(&self, offset: u64, length: u64) -> BoxFuture<'_, io::Result<Bytes>> {
+        Box::pin(async move {
+            if self.answers_nothing.load(Ordering::SeqCst) {
+                self.asked.notify_one();
+                std::future::pending::<()>().await;
+            }
+            self.disk.read_at(offset, length).await
+        })
+    }
+
+    fn size_bytes(&self) -> u64 {
+        self.disk.size_bytes()
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_hangs_is_waited_for_half_a_minute_and_no_longer() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let image = images(scratch.path()).swap_remove(0);
+    let disk =
+        Silent { disk: MemoryDisk(image), answers_nothing: AtomicBool::new(false), asked: Notify::new() };
+    let disk = Arc::new(disk);
+    let mut home = Home::open(child(), disk.clone()).await.expect("a home");
+    disk.answers_nothing.store(true, Ordering::SeqCst);
+    let content = path("dir/b");
+    let begun;
+    {
+        let mut reading = std::pin::pin!(home.read(&content, 0, 100));
+        tokio::select! {
+            read = &mut reading => panic!("nothing can have been read: {read:?}"),
+            () = disk.asked.notified() => {}
+        }
+        // From here on time goes on by itself while everyone waits.
+        tokio::time::pause();
+        begun = tokio::time::Instant::now();
+        assert!(matches!(reading.await, Err(ReaderError::Timeout)));
+    }
+    assert!(
+        (Duration::from_secs(25)..Duration::from_secs(36)).contains(&begun.elapsed()),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert_eq!(home.process(), None, "what may still answer is ended");
+    assert!(matches!(home.read(&content, 0, 100).await, Err(ReaderError::Broken(_))));
 }
 
 #[tokio::test]

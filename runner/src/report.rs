@@ -15,7 +15,8 @@ use std::{
 use protocol::{
     ManifestId,
     runner::{
-        Command, REPORT_PATH, REPORTS_MAX, Report, ReportReply, ReportRequest, RunnerSpec, WAIT_MS_MAX,
+        Command, REPORT_PATH, REPORTS_MAX, RepairOutcome, RepairWish, Report, ReportReply, ReportRequest,
+        RunnerSpec, WAIT_MS_MAX,
     },
     workspace::{Step, StepProgress},
 };
@@ -50,6 +51,8 @@ pub struct Wanted {
     pub committed: Option<ManifestId>,
     /// The last request for a snapshot.
     pub snapshot: u64,
+    /// The last repair that was asked for.
+    pub repair: RepairWish,
     /// The home's size; 0 before the controller has said.
     pub home_mib: u32,
     pub lost: Option<Lost>,
@@ -64,8 +67,10 @@ struct Shared {
     news: Notify,
     wanted: watch::Sender<Wanted>,
     acting_on: watch::Sender<Command>,
-    /// The last request for a snapshot that was answered, and the home's size: what the controller need not say again.
+    /// The last request for a snapshot that was answered, the last repair, and the home's size: what the controller need not
+    /// say again.
     answering: AtomicU64,
+    repairing: AtomicU64,
     home_mib: AtomicU32,
     step: Mutex<Step>,
 }
@@ -79,16 +84,27 @@ enum ExchangeError {
 }
 
 impl Reporter {
-    /// Of a runner that need not answer requests up to `answered`, and whose home has a size.
-    pub fn new(answered: u64, home_mib: u32) -> Self {
-        let wanted =
-            Wanted { command: Command::Run, committed: None, snapshot: answered, home_mib, lost: None };
+    /// Of a runner that need not answer requests up to those of its specification, and whose home has a size.
+    pub fn new(spec: &RunnerSpec) -> Self {
+        Self::having(spec.snapshot_wanted, spec.repair_wanted, spec.resources.home_mib)
+    }
+
+    fn having(answered: u64, repaired: u64, home_mib: u32) -> Self {
+        let wanted = Wanted {
+            command: Command::Run,
+            committed: None,
+            snapshot: answered,
+            repair: RepairWish { number: repaired, objects: Vec::new() },
+            home_mib,
+            lost: None,
+        };
         Self(Arc::new(Shared {
             queue: Mutex::default(),
             news: Notify::new(),
             wanted: watch::Sender::new(wanted),
             acting_on: watch::Sender::new(Command::Run),
             answering: answered.into(),
+            repairing: repaired.into(),
             home_mib: home_mib.into(),
             step: Mutex::new(Step::Runner),
         }))
@@ -145,6 +161,17 @@ impl Reporter {
         self.0.news.notify_one();
     }
 
+    pub fn repairing(&self) -> u64 {
+        self.0.repairing.load(Ordering::SeqCst)
+    }
+
+    /// This repair, and all before it, have been done, or have failed.
+    pub fn repaired(&self, answers: u64, outcome: RepairOutcome) {
+        self.tell(Report::Repaired { answers, outcome });
+        self.0.repairing.fetch_max(answers, Ordering::SeqCst);
+        self.0.news.notify_one();
+    }
+
     /// The home has this size now.
     pub fn grown(&self, home_mib: u32) {
         self.0.home_mib.fetch_max(home_mib, Ordering::SeqCst);
@@ -187,6 +214,9 @@ impl Reporter {
             wanted.command = reply.command;
             wanted.committed = reply.committed.last().copied().or(wanted.committed);
             wanted.snapshot = wanted.snapshot.max(reply.snapshot_wanted);
+            if let Some(wish) = reply.repair.as_ref().filter(|wish| wish.number > wanted.repair.number) {
+                wanted.repair = wish.clone();
+            }
             wanted.home_mib = wanted.home_mib.max(reply.home_mib.unwrap_or(0));
         });
     }
@@ -215,6 +245,7 @@ impl Reporter {
             reports,
             acting_on: self.acting_on(),
             answering: wanted.snapshot,
+            repairing: wanted.repair.number,
             home_mib: wanted.home_mib,
             wait_ms,
         };
@@ -283,12 +314,18 @@ mod tests {
     use super::*;
 
     fn home(dirty_bytes: u64) -> Report {
-        Report::Home { dirty_bytes, unreplicated_ms: 0, used_bytes: None, notice: None }
+        Report::Home {
+            at: OffsetDateTime::UNIX_EPOCH,
+            dirty_bytes,
+            unreplicated_ms: 0,
+            used_bytes: None,
+            notice: None,
+        }
     }
 
     #[test]
     fn only_the_newest_state_waits() {
-        let reporter = Reporter::new(0, 0);
+        let reporter = Reporter::having(0, 0, 0);
         for dirty_bytes in 0..3 {
             reporter.tell(home(dirty_bytes));
             reporter.step(Step::Upload, Some(dirty_bytes.to_string()));

@@ -81,7 +81,7 @@ enum Ending {
 /// Runs until the controller wants the machine gone, it goes by itself, or `shutdown` says "at once".
 pub async fn run(spec: RunnerSpec, shutdown: CancellationToken) -> Result<(), RunError> {
     let spec = Arc::new(spec);
-    let reporter = Reporter::new(spec.snapshot_wanted, spec.resources.home_mib);
+    let reporter = Reporter::new(&spec);
     let told = CancellationToken::new();
     let talk = tokio::spawn(reporter.clone().run(spec.clone(), told.clone()));
     let orders = Orders { wanted: reporter.wanted(), reporter: reporter.clone(), shutdown };

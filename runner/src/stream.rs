@@ -9,11 +9,13 @@ use std::{
 use protocol::{
     agent::Health,
     api::{
+        check::{ByteRange, Repair},
         snapshot::{Consistency, SnapshotKind},
         workspace::HomeNotice,
     },
-    runner::{Report, RunnerSpec},
+    runner::{RepairOutcome, RepairWish, Report, RunnerSpec},
 };
+use time::OffsetDateTime;
 use tokio::time::{Instant, sleep, timeout};
 use volume::{Cut, StoreError, Turn, VolumeError};
 
@@ -61,6 +63,7 @@ enum Trouble {
 enum Next {
     Due,
     Asked(u64),
+    Repair(RepairWish),
     Grow(u32),
 }
 
@@ -119,7 +122,10 @@ impl Stream {
     async fn next(&self) -> Next {
         let mut wanted = self.reporter.wanted();
         let (answering, home_mib) = (self.reporter.answering(), self.reporter.home_mib());
-        let is_new = |wanted: &Wanted| wanted.snapshot > answering || wanted.home_mib > home_mib;
+        let repairing = self.reporter.repairing();
+        let is_new = |wanted: &Wanted| {
+            wanted.snapshot > answering || wanted.repair.number > repairing || wanted.home_mib > home_mib
+        };
         let due = async {
             match self.every {
                 Some(every) => self.home.volume().due(every, FLUSH_WITHIN).await,
@@ -130,7 +136,8 @@ impl Stream {
             biased;
             heard = wanted.wait_for(is_new) => match heard.map(|wanted| wanted.clone()) {
                 Ok(wanted) if wanted.home_mib > home_mib => Next::Grow(wanted.home_mib),
-                Ok(wanted) => Next::Asked(wanted.snapshot),
+                Ok(wanted) if wanted.snapshot > answering => Next::Asked(wanted.snapshot),
+                Ok(wanted) => Next::Repair(wanted.repair),
                 // Nobody is there to ask: the reporter lives as long as we do.
                 Err(_) => std::future::pending().await,
             },
@@ -156,6 +163,18 @@ impl Stream {
                 self.reporter.answer(number);
                 Ok(())
             }
+            Next::Repair(wish) => {
+                let outcome = match self.repair(&wish.objects).await {
+                    Ok(repair) => RepairOutcome::Done(repair),
+                    // Whoever asked decides whether to ask again; the home goes on to the store meanwhile.
+                    Err(error) => {
+                        tracing::warn!(%error, "a repair failed");
+                        RepairOutcome::Failed(error.to_string())
+                    }
+                };
+                self.reporter.repaired(wish.number, outcome);
+                Ok(())
+            }
             Next::Grow(home_mib) => {
                 let bytes = u64::from(home_mib) * MIB;
                 self.home.volume().grow(bytes).await?;
@@ -167,6 +186,16 @@ impl Stream {
                 Ok(())
             }
         }
+    }
+
+    /// Stores anew what the cache has of damaged objects. When it returns, that is committed.
+    async fn repair(&self, objects: &[String]) -> Result<Repair, Trouble> {
+        let repaired = self.home.volume().repair(objects).await?;
+        let cut = self.home.volume().turn().await.cut().await?;
+        self.store(cut, SnapshotKind::Stream, Consistency::Crash, 0).await?;
+        let volume::Repaired { renewed_bytes, lost_bytes, lost } = repaired;
+        let lost = lost.into_iter().map(|run| ByteRange { start: run.start, end: run.end }).collect();
+        Ok(Repair { renewed_bytes, lost_bytes, lost })
     }
 
     async fn store(
@@ -209,10 +238,13 @@ impl Stream {
         loop {
             interval.tick().await;
             self.home.hear(&self.reporter).await;
+            // Before anything is looked at: what is said to be safe then was.
+            let at = OffsetDateTime::now_utc();
             let size_bytes = u64::from(self.reporter.home_mib()) * MIB;
             let used_bytes = self.agent.health().await.ok().map(|health| used_bytes(&health, size_bytes));
             match self.home.volume().status().await {
                 Ok(status) => self.reporter.tell(Report::Home {
+                    at,
                     dirty_bytes: status.dirty_bytes,
                     unreplicated_ms: status.unreplicated.map_or(0, |age| age.as_millis().max(1) as u64),
                     used_bytes,

@@ -1,14 +1,14 @@
 //! Storing anew what lies in packs that are mostly dead or tiny, so that the collector can have them. What is stored anew is
 //! simply counted as dirty: the next snapshot does the rest.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, ops::Range, sync::Arc};
 
 use crate::{
     error::VolumeError,
     fetch::take_in,
-    map::{PackId, PackUse},
+    map::{BlockMap, PackId, PackUse},
     objects::{FETCHES_MAX, plan},
-    volume::{Volume, io_of},
+    volume::{Shared, Volume, io_of},
 };
 
 /// A pack of which less than one block in so many is alive is sparse: what it keeps costs four times its room.
@@ -21,14 +21,14 @@ const TINY_PACKS_MAX: usize = 256;
 /// Blocks that are stored anew at once: 16 MiB.
 const BLOCKS_MAX: u32 = 4096;
 /// Blocks that are looked at under one hold of the lock.
-const WINDOW_BLOCKS: u32 = 1 << 16;
+pub const WINDOW_BLOCKS: u32 = 1 << 16;
 
 impl Volume {
     /// Marks some of what should be stored anew. Returns the number of blocks.
     pub async fn compact(&self) -> Result<u32, VolumeError> {
         let shared = &self.shared;
         let map = shared.on_cache(|_, cache| Ok(cache()?.map())).await?;
-        let chosen = choose(map.packs().map(|(_, used)| used));
+        let chosen = Arc::new(choose(map.packs().map(|(_, used)| used)));
         if chosen.is_empty() {
             return Ok(0);
         }
@@ -38,25 +38,41 @@ impl Volume {
             start = window.end;
             // Twice at most: what is away is fetched, and then it is here.
             for _ in 0..2 {
-                let (packs, near, left) = (chosen.clone(), window.clone(), BLOCKS_MAX - renewed);
-                let (now, away, map) = shared
-                    .on_cache(move |shared, cache| {
-                        let mut cache = cache()?;
-                        let (now, away) = cache.renew(&packs, near, left).map_err(io_of("renew blocks"))?;
-                        shared.note_dirt(&cache);
-                        Ok((now, away, cache.map()))
-                    })
-                    .await?;
-                renewed += now;
-                if away.is_empty() || renewed >= BLOCKS_MAX {
+                let found = renew(shared, &chosen, window.clone(), BLOCKS_MAX - renewed).await?;
+                renewed += found.blocks;
+                if found.away.is_empty() || renewed >= BLOCKS_MAX {
                     break;
                 }
-                let fetches = plan(&map, away.into_iter());
-                take_in(shared, map, fetches, FETCHES_MAX / 2).await?;
+                let fetches = plan(&found.map, found.away.into_iter());
+                take_in(shared, found.map, fetches, FETCHES_MAX / 2).await?;
             }
         }
         Ok(renewed)
     }
+}
+
+/// What of a window was here and is now dirty, and what has to be fetched first.
+pub struct Renewed {
+    pub blocks: u32,
+    pub away: Vec<Range<u32>>,
+    pub map: Arc<BlockMap>,
+}
+
+/// Marks what the cache has of these packs in a window, which is at most [`WINDOW_BLOCKS`] long.
+pub async fn renew(
+    shared: &Arc<Shared>,
+    packs: &Arc<HashSet<PackId>>,
+    window: Range<u32>,
+    blocks_max: u32,
+) -> Result<Renewed, VolumeError> {
+    let packs = packs.clone();
+    let renewing = shared.on_cache(move |shared, cache| {
+        let mut cache = cache()?;
+        let (blocks, away) = cache.renew(&packs, window, blocks_max).map_err(io_of("renew blocks"))?;
+        shared.note_dirt(&cache);
+        Ok(Renewed { blocks, away, map: cache.map() })
+    });
+    renewing.await
 }
 
 /// Which packs to store anew.

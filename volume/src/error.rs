@@ -47,6 +47,15 @@ pub enum VolumeError {
 }
 
 impl VolumeError {
+    /// The object that is missing or altered in the store, if it is that: to ask again does not help.
+    pub fn damaged_object(&self) -> Option<&str> {
+        match self {
+            Self::Damaged { object, .. }
+            | Self::Store(StoreError::NotFound(object) | StoreError::Malformed(object)) => Some(object),
+            _ => None,
+        }
+    }
+
     /// A failure of the cache's files on the way of a read or write.
     pub(crate) fn of_io(what: &'static str, source: io::Error) -> Self {
         match source.kind() {

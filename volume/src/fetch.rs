@@ -9,6 +9,7 @@ use crate::{
     error::VolumeError,
     map::{BlockMap, FRAME_BLOCKS_MAX},
     objects::{self, FETCHES_MAX, Fetch, Opened},
+    store::StoreError,
     volume::{Shared, io_of},
 };
 
@@ -82,6 +83,42 @@ pub async fn take_in(
         .buffer_unordered(at_once)
         .try_collect::<Vec<()>>()
         .await?;
+    Ok(())
+}
+
+/// As [`take_in`], past what is missing or altered in the store: that stays away.
+pub async fn take_in_what_opens(
+    shared: &Arc<Shared>,
+    map: Arc<BlockMap>,
+    fetches: Vec<Fetch>,
+    at_once: usize,
+) -> Result<(), VolumeError> {
+    futures_util::stream::iter(fetches)
+        .map(|one| take_in_or_pass_over(shared, &map, one))
+        .buffer_unordered(at_once)
+        .try_collect::<Vec<()>>()
+        .await?;
+    Ok(())
+}
+
+async fn take_in_or_pass_over(
+    shared: &Arc<Shared>,
+    map: &Arc<BlockMap>,
+    fetch: Fetch,
+) -> Result<(), VolumeError> {
+    match shared.objects.fetch(map, fetch.clone()).await {
+        Ok(opened) => return put(shared, map.clone(), opened).await,
+        Err(VolumeError::Store(StoreError::NotFound(_))) => return Ok(()),
+        Err(error) if error.damaged_object().is_none() => return Err(error),
+        Err(_) => {}
+    }
+    for frame in fetch.frame_by_frame() {
+        match shared.objects.fetch(map, frame).await {
+            Ok(opened) => put(shared, map.clone(), opened).await?,
+            Err(error) if error.damaged_object().is_none() => return Err(error),
+            Err(_) => {}
+        }
+    }
     Ok(())
 }
 

@@ -21,6 +21,8 @@ pub struct Step {
     pub map: BlockMap,
     /// What the head rests on; none of a first manifest.
     pub chain: Option<Chain>,
+    /// Whether the next manifest is to rest on no other, because one of the chain is damaged.
+    pub whole: bool,
     /// What a start was just seen to read, in its order.
     pub fresh_order: Option<Vec<Range<u32>>>,
     /// What the head says about that.
@@ -41,11 +43,14 @@ pub struct Next {
 
 impl Step {
     pub fn seal(self, key: &DataKey, tenant: TenantId) -> Next {
-        let Self { volume, epoch, size_bytes, mut map, chain, fresh_order, known_order, mut delta } = self;
+        let Self { volume, epoch, size_bytes, mut map, chain, whole, fresh_order, known_order, mut delta } =
+            self;
         delta.extents.sort_unstable_by_key(|extent| extent.start);
         delta.apply(&mut map);
         let content = match &chain {
-            Some(chain) if chain.takes_delta() => Content::Delta { chain: chain.links().to_vec(), delta },
+            Some(chain) if !whole && chain.takes_delta() => {
+                Content::Delta { chain: chain.links().to_vec(), delta }
+            }
             _ => Content::Whole { parent: chain.as_ref().map(Chain::head), map: map.clone() },
         };
         let is_delta = matches!(content, Content::Delta { .. });

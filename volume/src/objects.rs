@@ -50,10 +50,23 @@ pub struct Loaded {
 }
 
 /// One range of one pack and the frames in it that are wanted, each with the places its blocks have in the volume.
+#[derive(Clone)]
 pub struct Fetch {
     pack: u32,
     range: Range<u32>,
     frames: Vec<(Frame, Vec<Extent>)>,
+}
+
+impl Fetch {
+    /// Each of its frames for itself: one that does not open keeps none of the others.
+    pub fn frame_by_frame(self) -> impl Iterator<Item = Self> {
+        let pack = self.pack;
+        self.frames.into_iter().map(move |(frame, extents)| Self {
+            pack,
+            range: frame.offset..frame.offset + frame.length,
+            frames: vec![(frame, extents)],
+        })
+    }
 }
 
 impl Objects {

@@ -23,6 +23,11 @@ pub fn pack_name(tenant: TenantId, id: PackId) -> String {
     format!("{tenant}/packs/{id}")
 }
 
+/// The pack of an object's name.
+pub fn pack_of(tenant: TenantId, name: &str) -> Option<PackId> {
+    name.strip_prefix(&format!("{tenant}/packs/")).and_then(PackId::parse)
+}
+
 pub fn pack_cipher(key: &DataKey, tenant: TenantId, id: PackId) -> ObjectCipher {
     ObjectCipher::new(key, tenant, "pack", &id.0)
 }

@@ -56,6 +56,7 @@ pub async fn patch(target: Target, base: Option<&Reader>, parts: Vec<Part>) -> R
         size_bytes,
         map: base.map(|base| base.map.clone()).unwrap_or_default(),
         chain: base.map(|base| base.chain.clone()),
+        whole: false,
         fresh_order: None,
         known_order: order.clone(),
         delta,

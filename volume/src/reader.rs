@@ -16,9 +16,9 @@ use crate::{
     key::DataKey,
     map::{BlockMap, Extent, Frame},
     objects::{FETCHES_MAX, Fetch, Loaded, Objects, Opened, plan},
-    pack::pack_name,
+    pack::{pack_name, pack_of},
     seal::FrameError,
-    store::{ObjectStore, StoreError},
+    store::ObjectStore,
     volume::REQUEST_BYTES_MAX,
 };
 
@@ -50,6 +50,14 @@ pub struct Verified {
     pub bytes: u64,
     /// Names of objects that are missing or altered.
     pub damaged: Vec<String>,
+}
+
+impl Verified {
+    fn note(&mut self, object: &str) {
+        if !self.damaged.iter().any(|known| known == object) {
+            self.damaged.push(object.to_owned());
+        }
+    }
 }
 
 impl Reader {
@@ -144,6 +152,12 @@ impl Reader {
         runs
     }
 
+    /// Whether some of the snapshot's blocks lie in this object.
+    pub fn rests_on(&self, object: &str) -> bool {
+        let pack = pack_of(self.objects.tenant, object);
+        self.loaded.map.packs().any(|(_, used)| Some(used.pack.id) == pack)
+    }
+
     /// Reads every frame of the snapshot from the store again.
     pub async fn verify(&self) -> Result<Verified, VolumeError> {
         let mut verified =
@@ -161,15 +175,10 @@ impl Reader {
                     Ok(opened) => {
                         verified.bytes += opened.iter().map(|frame| frame.content.len() as u64).sum::<u64>();
                     }
-                    Err(
-                        VolumeError::Damaged { object, .. }
-                        | VolumeError::Store(StoreError::NotFound(object)),
-                    ) => {
-                        if !verified.damaged.contains(&object) {
-                            verified.damaged.push(object);
-                        }
-                    }
-                    Err(error) => return Err(error),
+                    Err(error) => match error.damaged_object() {
+                        Some(object) => verified.note(object),
+                        None => return Err(error),
+                    },
                 }
             }
             start = end;

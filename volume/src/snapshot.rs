@@ -220,7 +220,7 @@ async fn store(mut cut: Changed, progress: impl Fn(Progress) + Send) -> Result<S
 }
 
 fn seal(shared: &Shared, made: CutMade, mut delta: Delta) -> Next {
-    let CutMade { blocks, map, chain, size_bytes, .. } = made;
+    let CutMade { blocks, map, chain, whole, size_bytes, .. } = made;
     let mut holes = (*blocks).clone();
     delta.extents.iter().for_each(|extent| holes.remove_all(extent.range()));
     delta.holes = holes.runs().collect();
@@ -230,6 +230,7 @@ fn seal(shared: &Shared, made: CutMade, mut delta: Delta) -> Next {
         size_bytes,
         map: (*map).clone(),
         chain,
+        whole,
         fresh_order: shared.recorder.worth_storing(),
         known_order: shared.recorder.known(),
         delta,

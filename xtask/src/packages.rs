@@ -56,7 +56,7 @@ pub const TEST: &[Package] = &[
     package("fio", "fio", "writes to the home's export and checks what it reads"),
     package("openssh-server", "sshd", "what keystrokes are measured against"),
     package("openssh-client", "ssh", "what keystrokes are measured with"),
-    package("python3-venv", "python3", "holds moto, an S3 server that is not ours"),
+    package("python3-venv", "python3", "holds moto and OpenBao, servers that are not ours"),
     package("tmux", "tmux", "a terminal that tests look into"),
     package("jq", "jq", "reads JSON in tests"),
 ];

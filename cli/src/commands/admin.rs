@@ -1,11 +1,14 @@
-//! `admin retention`, `admin collect`: what an installation's owner decides.
+//! `admin retention`, `admin collect`, `admin forget-tenant`: what an installation's owner decides.
 
-use protocol::api::{admin::Collected, snapshot::Retention as Record};
+use protocol::api::{
+    admin::{Collected, ForgetTenant as Request},
+    snapshot::Retention as Record,
+};
 
 use super::Context;
 use crate::{
-    arguments::{Admin, Retention},
-    failure::Failure,
+    arguments::{Admin, ForgetTenant, Retention},
+    failure::{Failure, Kind},
     output::{self, Shown},
     progress::Step,
     up::rotate,
@@ -62,6 +65,7 @@ impl Shown for Collected {
 pub async fn admin(context: &Context, admin: Admin) -> Result<(), Failure> {
     match admin {
         Admin::RotateMasterKey(wanted) => rotate::master_key(context, wanted).await,
+        Admin::ForgetTenant(wanted) => forget_tenant(context, &wanted).await,
         Admin::Retention(wanted) => {
             let server = context.server()?;
             let present = server.retention().await?;
@@ -85,6 +89,33 @@ pub async fn admin(context: &Context, admin: Admin) -> Result<(), Failure> {
             context.output.one(&collected)
         }
     }
+}
+
+async fn forget_tenant(context: &Context, wanted: &ForgetTenant) -> Result<(), Failure> {
+    let server = context.server()?;
+    let user = server.session().await?.user;
+    let deed = format!(
+        "destroys the key of every home of {}: nothing brings one of them back, no snapshot and no backup",
+        user.tenant_name
+    );
+    // No `--yes`: what cannot be undone is named.
+    match &wanted.name {
+        Some(name) if *name == user.tenant_name => {}
+        Some(_) => {
+            return Err(Failure::new(Kind::Usage, "That is another organisation's name; nothing was done"));
+        }
+        None if !context.asks => {
+            return Err(Failure::new(Kind::Usage, format!("This {deed}"))
+                .why("it is not done without the organisation's name")
+                .next("add --name NAME"));
+        }
+        None => context.confirm(false, &deed, &user.tenant_name)?,
+    }
+    let step = Step::begin(context.style, "Ending machines and destroying the key");
+    server.forget_tenant(&Request { tenant: user.tenant }).await?;
+    step.done();
+    context.output.say(&format!("The homes of {} are unreadable from now on", user.tenant_name));
+    Ok(())
 }
 
 fn edited(present: Record, wanted: &Retention) -> Record {

@@ -5,6 +5,7 @@ pub mod admin;
 pub mod attach;
 pub mod auth;
 pub mod class;
+pub mod deleted;
 pub mod exec;
 pub mod fork;
 pub mod history;

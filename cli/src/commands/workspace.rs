@@ -317,13 +317,13 @@ pub async fn delete(context: &Context, delete: Delete) -> Result<(), Failure> {
     context.confirm(
         delete.yes,
         &format!(
-            "deletes the workspace {} of {} with its home and its past, for good",
+            "deletes the workspace {} of {} with its home and its past",
             workspace.name, workspace.owner_name
         ),
         &workspace.name,
     )?;
     server.delete_workspace(workspace.id).await?;
-    context.output.say(&format!("Deleted {}", workspace.name));
+    context.output.say(&format!("Deleted {0}. For some days: burrow undelete {0}", workspace.name));
     Ok(())
 }
 

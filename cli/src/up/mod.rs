@@ -32,6 +32,7 @@ mod capacity;
 mod farewell;
 mod homes;
 pub mod images;
+pub mod keeper;
 pub mod listen;
 pub mod lock;
 pub mod place;
@@ -85,6 +86,7 @@ async fn start(context: &Context, up: &Up) -> Result<Running, Failure> {
     let lock = DataLock::acquire(data.path())?;
     let listener = bind(up.listen, up.port)?;
     data.check_space(SPACE_NEEDED)?;
+    let keeper = keeper::config(&up.master_key, &data)?;
     daemon::telemetry::init_with_file("warn,sqlx=error", &data.log()).map_err(|error| {
         Failure::error("The log cannot be written").because(&error).next("choose another --data-dir")
     })?;
@@ -98,7 +100,7 @@ async fn start(context: &Context, up: &Up) -> Result<Running, Failure> {
     let config = Config {
         database_url: database.url(),
         host: place::host(data.path())?,
-        master_key: up.master_key.clone().unwrap_or_else(|| data.master_key()),
+        master_key: keeper,
         store: store_url,
         run_dir,
         cache_dir: data.path().join("cache"),

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use controller::StartError;
+use controller::{KeeperError, StartError};
 use volume::StoreError;
 
 use super::{lock::LockError, place::PlaceError, postgres::PostgresError};
@@ -72,9 +72,17 @@ impl From<StartError> for Failure {
             StartError::Database(_) | StartError::Statement(_) => {
                 "check --database-url: Burrow needs Postgres 15 or newer, a database of its own and a role that may create roles"
             }
-            StartError::Key(_) | StartError::OtherMasterKey { .. } => {
+            StartError::Keeper(KeeperError::Service(refused)) => return of(&error, refused.next()),
+            StartError::OtherMasterKey { expected, .. } if expected.starts_with("transit:") => {
+                "name the key service that has it: --master-key-service, and --vault-mount and --vault-key as in transit:MOUNT/KEY"
+            }
+            StartError::OtherMasterKey { found, .. } if found.starts_with("transit:") => {
+                "start without --master-key-service, or move the key there: burrow admin rotate-master-key --to service"
+            }
+            StartError::Keeper(KeeperError::Key(_)) | StartError::OtherMasterKey { .. } => {
                 "name the key file that this database was begun with: --master-key"
             }
+            StartError::NoKeyService => "name it: --master-key-service, and --vault-token-file",
             StartError::NoInstallation => "burrow up: nothing was begun there yet",
             StartError::Store(_) => "check --store and its credentials",
             StartError::SigningKey => "restore the database from its backup",

@@ -5,10 +5,7 @@ use sqlx::PgConnection;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use crate::{
-    keys::{self, MasterKey},
-    secrets,
-};
+use crate::{StartError, keeper::Keeper, keys, secrets};
 
 /// Long enough to make coffee, short enough that a terminal's history is worthless tomorrow.
 const LINK_LIFE: Duration = Duration::hours(12);
@@ -23,8 +20,8 @@ const FIRST_OWNER: (&str, &str) = ("owner@burrow.localhost", "Owner");
 /// The first tenant's first owner; both are made where there is no tenant yet.
 pub async fn first_owner(
     connection: &mut PgConnection,
-    master: &MasterKey,
-) -> Result<(TenantId, UserId), sqlx::Error> {
+    keeper: &Keeper,
+) -> Result<(TenantId, UserId), StartError> {
     sqlx::query!("select pg_advisory_xact_lock($1)", FOUNDING_LOCK).fetch_one(&mut *connection).await?;
     let first = sqlx::query!(
         "select tenant_id, user_id from users where role = 'owner' and active order by created_at, user_id limit 1"
@@ -33,23 +30,23 @@ pub async fn first_owner(
     .await?;
     match first {
         Some(first) => Ok((TenantId(first.tenant_id), UserId(first.user_id))),
-        None => found(connection, master, FIRST_TENANT, FIRST_OWNER).await,
+        None => found(connection, keeper, FIRST_TENANT, FIRST_OWNER).await,
     }
 }
 
 /// A new tenant with its owner and the template that everyone begins with.
 pub async fn found(
     connection: &mut PgConnection,
-    master: &MasterKey,
+    keeper: &Keeper,
     name: &str,
     (email, owner_name): (&str, &str),
-) -> Result<(TenantId, UserId), sqlx::Error> {
+) -> Result<(TenantId, UserId), StartError> {
     let (tenant, owner) = (TenantId::random(), UserId::random());
     sqlx::query!(
         "insert into tenants (tenant_id, name, wrapped_key) values ($1, $2, $3)",
         tenant.0,
         name,
-        keys::new_data_key(master, tenant),
+        keys::new_data_key(keeper, tenant).await?,
     )
     .execute(&mut *connection)
     .await?;

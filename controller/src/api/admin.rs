@@ -1,17 +1,23 @@
 //! What the owner of a tenant may set going.
 
-use axum::{Json, extract::State};
-use protocol::{Code, api::admin::Collected};
+use axum::{Json, extract::State, http::StatusCode};
+use protocol::{
+    Code,
+    api::admin::{Collected, ForgetTenant},
+};
+
+use tokio::sync::oneshot;
 
 use super::{
     error::{ApiError, Result},
-    extract::Signed,
+    extract::{Input, Signed},
 };
 use crate::{
     audit,
     authz::{Action, authorize},
     collector::{self, CollectError},
     core::App,
+    tenants,
 };
 
 /// Searches the tenant's objects in the store for what no snapshot needs; what has been so for the grace period is deleted.
@@ -23,6 +29,29 @@ pub async fn collect(State(app): State<App>, signed: Signed) -> Result<Json<Coll
     audit::write(&mut scope, "store.collect.ask", "", serde_json::json!({})).await?;
     scope.commit().await?;
     Ok(Json(collector::collect(&app, Some(caller.tenant)).await?))
+}
+
+/// Destroys the key of all the tenant's homes: they and their past are unreadable from then on, wherever copies of them are.
+#[utoipa::path(post, path = "/admin/forget-tenant", tag = "admin", request_body = ForgetTenant,
+    responses((status = 204), (status = 403, body = protocol::Problem), (status = 422, body = protocol::Problem)))]
+pub async fn forget_tenant(
+    State(app): State<App>,
+    signed: Signed,
+    Input(request): Input<ForgetTenant>,
+) -> Result<StatusCode> {
+    let caller = signed.caller();
+    authorize(caller, Action::ManageTenant)?;
+    if request.tenant != caller.tenant {
+        return Err(ApiError::invalid("tenant", "This is not your organisation."));
+    }
+    // To the end, also where whoever asked goes away: half of it done is not undone.
+    let (tenant, core) = (caller.tenant, app.clone());
+    let (done, outcome) = oneshot::channel();
+    app.tasks.spawn("forget a tenant", async move {
+        let _ = done.send(tenants::forget(&core, tenant).await);
+    });
+    outcome.await.map_err(|_| ApiError::internal())??;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 impl From<CollectError> for ApiError {

@@ -1,27 +1,32 @@
-//! Whether a home's objects are what they were: each is read from the store and opened. Starts no machine, writes nothing.
+//! Whether a home's objects are what they were: each is read from the store and opened; and where they are not, the running
+//! machine is asked to store anew what it has, and they are read again.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use axum::{Json, extract::State};
 use protocol::{
-    Code, ManifestId, WorkspaceId,
-    api::check::{Check, Checked, Damage},
+    Code, ManifestId, TenantId, WorkspaceId,
+    api::check::{Check, Checked, DAMAGED_SNAPSHOTS_MAX, Damage, DamagedSnapshot, Repair},
+    workspace::Phase,
 };
 use tokio::{sync::Semaphore, time::timeout};
-use volume::VolumeError;
+use volume::{DataKey, Reader, VolumeError};
 
 use super::{
     error::{ApiError, Result},
     extract::{Input, Params, Signed},
+    repairs,
     snapshots::missing,
     workspaces::{allowed, forgotten},
 };
 use crate::{
-    authz::Action,
+    authz::{Action, Allowed},
     core::{App, Core},
-    db::Scope,
     tenants::{self, TenantKey},
-    workspaces::snapshots::{self, Which},
+    workspaces::{
+        repairs as asked,
+        snapshots::{self, Found, Which},
+    },
 };
 
 /// Reading a home whole takes the store's best; more at once would only make each slower.
@@ -29,11 +34,17 @@ static CHECKS: Semaphore = Semaphore::const_new(2);
 const CHECK_MAX: Duration = Duration::from_secs(3600);
 /// Snapshots of one check.
 const SNAPSHOTS_MAX: i64 = 10_000;
+/// Repairs of one check: of manifests, then of the packs that these name, and once more of what broke meanwhile.
+const REPAIRS_MAX: usize = 3;
+/// Older snapshots that are looked at, after a repair, for what was damaged: only their manifests are read.
+const OLDER_MAX: i64 = 256;
 
-/// Reads every object that a home's snapshots name, and says which are damaged.
+/// Reads every object that a home's snapshots name, and says which are damaged. With `repair`, what is damaged in the newest is
+/// stored anew from the running machine's cache.
 #[utoipa::path(post, path = "/workspaces/{id}/check", tag = "snapshots", params(("id" = WorkspaceId, Path)),
     request_body = Check,
-    responses((status = 200, body = Checked), (status = 404, body = protocol::Problem), (status = 504, body = protocol::Problem)))]
+    responses((status = 200, body = Checked), (status = 404, body = protocol::Problem), (status = 409, body = protocol::Problem),
+        (status = 504, body = protocol::Problem)))]
 pub async fn check(
     State(app): State<App>,
     signed: Signed,
@@ -41,78 +52,180 @@ pub async fn check(
     Input(request): Input<Check>,
 ) -> Result<Json<Checked>> {
     let allowed = allowed(&app, signed.caller(), id, Action::ChangeWorkspace).await?;
-    let tenant = allowed.caller().tenant;
-    let mut scope = app.db.scope(allowed).await?;
-    let manifests = wanted(&mut scope, id, request.all).await?;
-    let TenantKey::Open(key) = tenants::key(&app, scope.connection(), tenant).await? else {
-        return Err(forgotten());
-    };
-    drop(scope);
+    let home = Home::of(&app, allowed, id, request).await?;
     let _turn = CHECKS.try_acquire().map_err(|_| {
         ApiError::new(Code::RateLimited, "Other homes are being checked. Try again in a while.")
     })?;
     let checking = async {
-        let mut checked = Checked::default();
-        for manifest in manifests {
-            add(&mut checked, verified(&app, key.clone(), tenant, manifest).await?);
+        match request {
+            Check { repair: true, all } => home.repair(all).await,
+            Check { all: true, .. } => home.check(home.snapshots(SNAPSHOTS_MAX).await?).await,
+            Check { all: false, .. } => home.check(home.newest().await?).await,
         }
-        Ok(Json(checked))
     };
     let late =
         || ApiError::new(Code::Timeout, "Reading the home took too long. Check its newest snapshot only.");
-    timeout(CHECK_MAX, checking).await.unwrap_or_else(|_| Err(late()))
+    timeout(CHECK_MAX, checking).await.unwrap_or_else(|_| Err(late())).map(Json)
 }
 
-async fn wanted(scope: &mut Scope, id: WorkspaceId, all: bool) -> Result<BTreeSet<ManifestId>> {
-    let found = if all {
-        snapshots::list(scope, id, None, SNAPSHOTS_MAX).await?
-    } else {
-        snapshots::find(scope, id, Which::Latest).await?.into_iter().collect()
-    };
-    if found.is_empty() { Err(missing()) } else { Ok(found.into_iter().map(|one| one.manifest).collect()) }
+/// A home that is being checked.
+struct Home<'a> {
+    app: &'a Core,
+    allowed: Allowed,
+    id: WorkspaceId,
+    tenant: TenantId,
+    key: DataKey,
 }
 
-async fn verified(
-    app: &Core,
-    key: volume::DataKey,
-    tenant: protocol::TenantId,
-    manifest: ManifestId,
-) -> Result<Checked> {
-    let read = async { volume::Reader::open(app.store.clone(), key, tenant, manifest).await?.verify().await };
-    let damage = |object: String, message: &str| Damage { object, message: message.to_owned() };
-    match read.await {
-        Ok(verified) => Ok(Checked {
-            snapshots: 1,
-            objects: verified.objects,
-            bytes: verified.bytes,
-            damaged: verified
-                .damaged
-                .into_iter()
-                .map(|object| damage(object, "missing or altered"))
-                .collect(),
-        }),
-        Err(VolumeError::Manifest { id, source }) => Ok(Checked {
-            snapshots: 1,
-            damaged: vec![damage(format!("{tenant}/manifests/{id}"), &source.to_string())],
-            ..Checked::default()
-        }),
-        Err(VolumeError::Store(volume::StoreError::NotFound(object))) => {
-            Ok(Checked { snapshots: 1, damaged: vec![damage(object, "missing")], ..Checked::default() })
+impl<'a> Home<'a> {
+    async fn of(app: &'a Core, allowed: Allowed, id: WorkspaceId, request: Check) -> Result<Self> {
+        let tenant = allowed.caller().tenant;
+        let mut scope = app.db.scope(allowed).await?;
+        if request.repair {
+            // Told before anything is read for an hour.
+            let seen = asked::look(&mut scope, id).await?.ok_or_else(|| ApiError::not_found("workspace"))?;
+            if seen.phase != Phase::Running {
+                return Err(repairs::at_rest());
+            }
         }
-        Err(error) => {
-            tracing::error!(%error, %manifest, "a home cannot be checked");
-            Err(ApiError::new(Code::Unavailable, "The store does not answer as it should. Try again."))
+        let sealed = tenants::key(scope.connection(), tenant).await?;
+        drop(scope);
+        let TenantKey::Open(key) = sealed.open(&app.keeper).await? else {
+            return Err(forgotten());
+        };
+        Ok(Self { app, allowed, id, tenant, key })
+    }
+
+    async fn newest(&self) -> Result<Vec<Found>> {
+        let mut scope = self.app.db.scope(self.allowed).await?;
+        let newest = snapshots::find(&mut scope, self.id, Which::Latest).await?;
+        Ok(vec![newest.ok_or_else(missing)?])
+    }
+
+    async fn snapshots(&self, most: i64) -> Result<Vec<Found>> {
+        let mut scope = self.app.db.scope(self.allowed).await?;
+        let found = snapshots::list(&mut scope, self.id, None, most).await?;
+        if found.is_empty() { Err(missing()) } else { Ok(found) }
+    }
+
+    async fn check(&self, snapshots: Vec<Found>) -> Result<Checked> {
+        let mut checked = Checked { newest_is_whole: true, ..Checked::default() };
+        for found in snapshots {
+            let one = self.verified(found.manifest).await?;
+            checked.newest_is_whole &= one.damaged.is_empty() || !found.is_head;
+            add(&mut checked, &found, one);
+        }
+        Ok(checked)
+    }
+
+    /// Checks the newest snapshot and has it repaired, until it is whole or what is left has no copy.
+    async fn repair(&self, all: bool) -> Result<Checked> {
+        let mut checked = self.check(self.newest().await?).await?;
+        let mut was_damaged = BTreeSet::new();
+        let mut done: Option<Repair> = None;
+        for _ in 0..REPAIRS_MAX {
+            let damaged = objects(&checked);
+            if damaged.iter().all(|object| was_damaged.contains(object)) {
+                break;
+            }
+            let repair = repairs::repair(self.app, self.allowed, self.id, &damaged).await?;
+            let before = done.take().map_or(0, |done| done.renewed_bytes);
+            // All that is damaged was asked for again, so what is lost of it is told anew.
+            done = Some(Repair { renewed_bytes: before + repair.renewed_bytes, ..repair });
+            was_damaged.extend(damaged);
+            checked = self.check(self.newest().await?).await?;
+        }
+        if all {
+            checked = self.check(self.snapshots(SNAPSHOTS_MAX).await?).await?;
+        } else if !was_damaged.is_empty() {
+            self.name_older(&mut checked, &was_damaged).await?;
+        }
+        Ok(Checked { repair: done, ..checked })
+    }
+
+    /// Names the older snapshots that rest on what was damaged: they are as they were.
+    async fn name_older(&self, checked: &mut Checked, damaged: &BTreeSet<String>) -> Result<()> {
+        for found in self.snapshots(OLDER_MAX).await?.into_iter().filter(|found| !found.is_head) {
+            let rests_on_it = match self.open(found.manifest).await {
+                Ok(reader) => damaged.iter().any(|object| reader.rests_on(object)),
+                Err(error) if damage(self.tenant, &error).is_some() => true,
+                Err(error) => return Err(unavailable(&error, found.manifest)),
+            };
+            if rests_on_it {
+                name(checked, &found);
+            }
+        }
+        Ok(())
+    }
+
+    async fn open(&self, manifest: ManifestId) -> std::result::Result<Reader, VolumeError> {
+        Reader::open(self.app.store.clone(), self.key.clone(), self.tenant, manifest).await
+    }
+
+    async fn verified(&self, manifest: ManifestId) -> Result<Checked> {
+        let read = async { self.open(manifest).await?.verify().await };
+        match read.await {
+            Ok(verified) => Ok(Checked {
+                snapshots: 1,
+                objects: verified.objects,
+                bytes: verified.bytes,
+                damaged: verified
+                    .damaged
+                    .into_iter()
+                    .map(|object| Damage { object, message: "missing or altered".to_owned() })
+                    .collect(),
+                ..Checked::default()
+            }),
+            Err(error) => match damage(self.tenant, &error) {
+                Some(damage) => Ok(Checked { snapshots: 1, damaged: vec![damage], ..Checked::default() }),
+                None => Err(unavailable(&error, manifest)),
+            },
         }
     }
 }
 
-fn add(sum: &mut Checked, one: Checked) {
+/// A manifest that is missing or altered: without it nothing of a snapshot is read.
+fn damage(tenant: TenantId, error: &VolumeError) -> Option<Damage> {
+    match error {
+        VolumeError::Manifest { id, source } => {
+            Some(Damage { object: format!("{tenant}/manifests/{id}"), message: source.to_string() })
+        }
+        error => error
+            .damaged_object()
+            .map(|object| Damage { object: object.to_owned(), message: "missing".to_owned() }),
+    }
+}
+
+fn unavailable(error: &VolumeError, manifest: ManifestId) -> ApiError {
+    tracing::error!(%error, %manifest, "a home cannot be checked");
+    ApiError::new(Code::Unavailable, "The store does not answer as it should. Try again.")
+}
+
+fn objects(checked: &Checked) -> Vec<String> {
+    checked.damaged.iter().map(|damage| damage.object.clone()).collect()
+}
+
+fn add(sum: &mut Checked, found: &Found, one: Checked) {
     sum.snapshots += one.snapshots;
     sum.objects += one.objects;
     sum.bytes += one.bytes;
+    if !one.damaged.is_empty() {
+        name(sum, found);
+    }
     for damage in one.damaged {
         if !sum.damaged.contains(&damage) {
             sum.damaged.push(damage);
         }
+    }
+}
+
+fn name(checked: &mut Checked, found: &Found) {
+    if checked.damaged_snapshots.len() < DAMAGED_SNAPSHOTS_MAX {
+        let snapshot = &found.snapshot;
+        checked.damaged_snapshots.push(DamagedSnapshot {
+            id: snapshot.id,
+            created_at: snapshot.created_at,
+            name: snapshot.name.clone(),
+        });
     }
 }

@@ -107,10 +107,9 @@ async fn open(app: &Core, caller: &Caller, id: WorkspaceId, which: Which) -> Res
     let allowed = allowed(app, caller, id, Action::ReadWorkspace).await?;
     let mut scope = app.db.scope(allowed).await?;
     let found = snapshots::find(&mut scope, id, which).await?.ok_or_else(missing)?;
-    let TenantKey::Open(key) = tenants::key(app, scope.connection(), caller.tenant).await? else {
-        return Err(forgotten());
-    };
+    let sealed = tenants::key(scope.connection(), caller.tenant).await?;
     drop(scope);
+    let TenantKey::Open(key) = sealed.open(&app.keeper).await? else { return Err(forgotten()) };
     Ok(app.readers.open(caller.tenant, key, found.manifest).await?)
 }
 

@@ -7,7 +7,7 @@ use axum::{
 };
 use protocol::{Code, Problem, problem};
 
-use crate::{authz::Refused, keys::KeyError};
+use crate::{authz::Refused, keeper::KeeperError};
 
 /// What a handler may fail with.
 #[derive(Debug)]
@@ -63,10 +63,17 @@ impl From<Refused> for ApiError {
     }
 }
 
-impl From<KeyError> for ApiError {
-    fn from(error: KeyError) -> Self {
-        tracing::error!(%error, "keys");
-        Self::internal()
+impl From<KeeperError> for ApiError {
+    fn from(error: KeeperError) -> Self {
+        tracing::error!(%error, next = error.next(), "keys");
+        match error {
+            KeeperError::Key(_) => Self::internal(),
+            KeeperError::Service(_) => Self::new(
+                Code::Unavailable,
+                "The service that keeps the keys of all homes does not open them now. Whoever runs this server finds why in its log.",
+            )
+            .retry_after(10),
+        }
     }
 }
 

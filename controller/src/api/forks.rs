@@ -1,6 +1,10 @@
 //! Forks of workspaces.
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+};
 use protocol::{
     WorkspaceId,
     api::{snapshot::Fork, workspace::Workspace},
@@ -10,12 +14,13 @@ use super::{
     error::{ApiError, Result},
     extract::{Input, Params, Signed},
     snapshots::{missing, take},
-    workspaces::{NAME_RULE, allowed, check_quota, name_taken, refuse_forgotten},
+    workspaces::{NAME_RULE, allowed, check_quota, claim, name_taken, recall, refuse_forgotten},
 };
 use crate::{
     audit,
     authz::Action,
     core::App,
+    db::Scope,
     lifecycle::Event,
     workspaces::{
         create::is_name,
@@ -26,7 +31,9 @@ use crate::{
 };
 
 /// A new workspace of the caller's whose home begins as this one's. A running machine goes on.
-#[utoipa::path(post, path = "/workspaces/{id}/fork", tag = "snapshots", params(("id" = WorkspaceId, Path)),
+#[utoipa::path(post, path = "/workspaces/{id}/fork", tag = "snapshots",
+    params(("id" = WorkspaceId, Path),
+        ("idempotency-key" = Option<String>, Header, description = "A repeated request gives the first one's answer.")),
     request_body = Fork,
     responses((status = 201, body = Workspace), (status = 403, body = protocol::Problem), (status = 404, body = protocol::Problem),
         (status = 409, body = protocol::Problem), (status = 422, body = protocol::Problem), (status = 504, body = protocol::Problem)))]
@@ -34,6 +41,7 @@ pub async fn fork(
     State(app): State<App>,
     signed: Signed,
     Params(origin): Params<WorkspaceId>,
+    headers: HeaderMap,
     Input(request): Input<Fork>,
 ) -> Result<(StatusCode, Json<Workspace>)> {
     if !is_name(&request.name) {
@@ -42,6 +50,11 @@ pub async fn fork(
     let caller = signed.caller();
     let allowed = allowed(&app, caller, origin, Action::ForkWorkspace).await?;
     let mut scope = app.db.scope(allowed).await?;
+    // A key stands for what was asked, and of which workspace.
+    let asked = ("fork", origin, &request);
+    if let Some(known) = recall(&mut scope, &headers, &asked).await? {
+        return answer(&mut scope, known).await;
+    }
     refuse_forgotten(&mut scope).await?;
     // Told before a machine is asked for anything.
     check_quota(&mut scope, caller.user).await?;
@@ -51,9 +64,12 @@ pub async fn fork(
         None => take(&app, allowed, origin).await?,
     };
     let mut scope = app.db.scope(allowed).await?;
+    let workspace = WorkspaceId::random();
+    if let Some(known) = claim(&mut scope, &headers, &asked, workspace).await? {
+        return answer(&mut scope, known).await;
+    }
     check_quota(&mut scope, caller.user).await?;
     let base = snapshots::find_held(&mut scope, origin, Which::One(base)).await?.ok_or_else(missing)?;
-    let workspace = WorkspaceId::random();
     let now = app.now();
     let made = fork::insert(&mut scope, workspace, caller.user, &request.name, (origin, &base), now).await;
     if !made.map_err(|error| name_taken(error, &request.name))? {
@@ -66,7 +82,12 @@ pub async fn fork(
         "name": request.name, "workspace": workspace, "snapshot": base.snapshot.id,
     });
     audit::write(&mut scope, "workspace.fork", &origin.to_string(), detail).await?;
-    let made = view::one(&mut scope, workspace).await?.ok_or_else(|| ApiError::not_found("workspace"))?;
+    let made = answer(&mut scope, workspace).await?;
     scope.commit().await?;
+    Ok(made)
+}
+
+async fn answer(scope: &mut Scope, made: WorkspaceId) -> Result<(StatusCode, Json<Workspace>)> {
+    let made = view::one(scope, made).await?.ok_or_else(|| ApiError::not_found("workspace"))?;
     Ok((StatusCode::CREATED, Json(made)))
 }

@@ -231,7 +231,9 @@ async fn open(app: &Core, allowed: Allowed, id: WorkspaceId, which: Which) -> Re
     let tenant = allowed.caller().tenant;
     let mut scope = app.db.scope(allowed).await?;
     let found = snapshots::find(&mut scope, id, which).await?.ok_or_else(missing)?;
-    match tenants::key(app, scope.connection(), tenant).await? {
+    let sealed = tenants::key(scope.connection(), tenant).await?;
+    drop(scope);
+    match sealed.open(&app.keeper).await? {
         TenantKey::Open(key) => Ok(app.homes.visit(tenant, key, found.manifest)),
         TenantKey::Forgotten => Err(forgotten()),
     }
@@ -240,7 +242,7 @@ async fn open(app: &Core, allowed: Allowed, id: WorkspaceId, which: Which) -> Re
 impl From<TenantError> for ApiError {
     fn from(error: TenantError) -> Self {
         match error {
-            TenantError::Key(error) => error.into(),
+            TenantError::Keeper(error) => error.into(),
             TenantError::Database(error) => error.into(),
             TenantError::Unknown | TenantError::Cache(_) => {
                 tracing::error!(%error, "a tenant");

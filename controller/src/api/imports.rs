@@ -345,7 +345,9 @@ struct Open {
 async fn find(app: &Core, allowed: Allowed, id: Uuid) -> Result<Open> {
     let mut scope = app.db.scope(allowed).await?;
     let incoming = imports::find(&mut scope, id).await?.ok_or_else(gone)?;
-    match tenants::key(app, scope.connection(), allowed.caller().tenant).await? {
+    let sealed = tenants::key(scope.connection(), allowed.caller().tenant).await?;
+    drop(scope);
+    match sealed.open(&app.keeper).await? {
         TenantKey::Open(key) => Ok(Open { incoming, allowed, key }),
         TenantKey::Forgotten => Err(forgotten()),
     }

@@ -19,6 +19,7 @@ mod internal;
 mod invitations;
 mod layers;
 mod people;
+mod repairs;
 mod retention;
 mod snapshots;
 mod templates;
@@ -113,6 +114,7 @@ fn public() -> OpenApiRouter<App> {
         .routes(routes!(people::me, people::edit))
         .routes(routes!(templates::list))
         .routes(routes!(workspaces::list, workspaces::create))
+        .routes(routes!(workspaces::deleted))
         .routes(routes!(events::all))
         .routes(routes!(workspaces::get, workspaces::edit, workspaces::delete))
         .routes(routes!(workspaces::start))
@@ -133,6 +135,7 @@ fn public() -> OpenApiRouter<App> {
         .routes(routes!(imports::finish))
         .routes(routes!(retention::get, retention::put))
         .routes(routes!(admin::collect))
+        .routes(routes!(admin::forget_tenant))
         .routes(routes!(events::one))
         .routes(routes!(classes::list, classes::create))
         .routes(routes!(classes::get, classes::delete))

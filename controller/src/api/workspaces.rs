@@ -7,9 +7,10 @@ use axum::{
 };
 use protocol::{
     Code, UserId, WorkspaceId,
-    api::workspace::{EditWorkspace, NewWorkspace, Workspace, WorkspaceList},
+    api::workspace::{DeletedList, EditWorkspace, NewWorkspace, Workspace, WorkspaceList},
     workspace::Phase,
 };
+use serde::Serialize;
 
 use super::{
     error::{ApiError, Result, violated},
@@ -57,7 +58,7 @@ pub async fn create(
     let caller = signed.caller();
     let mut scope = app.db.scope(authorize(caller, Action::UseWorkspaces)?).await?;
     let workspace = WorkspaceId::random();
-    if let Some(known) = known(&mut scope, &headers, &request, workspace).await? {
+    if let Some(known) = claim(&mut scope, &headers, &request, workspace).await? {
         let known = view::one(&mut scope, known).await?;
         return Ok((StatusCode::CREATED, Json(known.ok_or_else(|| ApiError::not_found("workspace"))?)));
     }
@@ -109,19 +110,39 @@ pub fn name_taken(error: sqlx::Error, name: &str) -> ApiError {
     }
 }
 
-/// What an earlier request with the same key made.
-async fn known(
+/// What an earlier request with the same key made; otherwise the key is this request's from now on.
+pub async fn claim(
     scope: &mut Scope,
     headers: &HeaderMap,
-    request: &NewWorkspace,
+    request: &impl Serialize,
     fresh: WorkspaceId,
 ) -> Result<Option<WorkspaceId>> {
+    let Some(key) = idempotency_key(headers)? else { return Ok(None) };
+    made(create::claim_key(scope, key, &hash(request), fresh).await?)
+}
+
+/// As [`claim`], and claims nothing.
+pub async fn recall(
+    scope: &mut Scope,
+    headers: &HeaderMap,
+    request: &impl Serialize,
+) -> Result<Option<WorkspaceId>> {
+    let Some(key) = idempotency_key(headers)? else { return Ok(None) };
+    made(create::recall_key(scope, key, &hash(request)).await?)
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>> {
     let Some(key) = headers.get(IDEMPOTENCY_HEADER) else { return Ok(None) };
     let key = key.to_str().ok().filter(|key| (1..=IDEMPOTENCY_BYTES_MAX).contains(&key.len()));
-    let key =
-        key.ok_or_else(|| ApiError::new(Code::BadRequest, "An idempotency key is 1 to 200 characters."))?;
-    let hash = *blake3::hash(&serde_json::to_vec(request).expect("a request is plain data")).as_bytes();
-    match create::claim_key(scope, key, &hash, fresh).await? {
+    key.map(Some).ok_or_else(|| ApiError::new(Code::BadRequest, "An idempotency key is 1 to 200 characters."))
+}
+
+fn hash(request: &impl Serialize) -> [u8; 32] {
+    *blake3::hash(&serde_json::to_vec(request).expect("a request is plain data")).as_bytes()
+}
+
+fn made(key: Key) -> Result<Option<WorkspaceId>> {
+    match key {
         Key::Fresh => Ok(None),
         Key::Known(workspace) => Ok(Some(workspace)),
         Key::Other => {
@@ -230,6 +251,14 @@ pub async fn delete(
     let allowed = allowed(&app, signed.caller(), id, Action::ChangeWorkspace).await?;
     change(&app, allowed, id, Event::Delete, "workspace.delete").await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Deleted workspaces that the caller can still bring back.
+#[utoipa::path(get, path = "/workspaces/deleted", tag = "workspaces", responses((status = 200, body = DeletedList)))]
+pub async fn deleted(State(app): State<App>, signed: Signed) -> Result<Json<DeletedList>> {
+    let mut scope = app.db.scope(authorize(signed.caller(), Action::UseWorkspaces)?).await?;
+    let grace = time::Duration::try_from(app.config.history.deleted_grace).unwrap_or(time::Duration::MAX);
+    Ok(Json(DeletedList { workspaces: deleted::list(&mut scope, app.now(), grace).await? }))
 }
 
 /// Takes a deletion back: the home is what was saved last. Possible for some days.

@@ -13,7 +13,7 @@ use std::{
 
 use daemon::Tasks;
 use protocol::{
-    Epoch, WorkspaceId,
+    Epoch, Redacted, WorkspaceId,
     runner::{RunnerSpec, SLOT_MAX},
 };
 use tokio::{
@@ -94,7 +94,7 @@ impl LocalEngine {
     }
 
     /// Starts a runner. Its end comes as an [`Exit`].
-    pub fn launch(&self, order: Order) -> Result<(), LaunchError> {
+    pub fn launch(&self, order: Order, data_key: Redacted<String>) -> Result<(), LaunchError> {
         let (workspace, epoch) = (order.workspace, order.epoch);
         let mut children = self.children();
         if children.contains_key(&workspace) {
@@ -103,7 +103,7 @@ impl LocalEngine {
         let slot = (0..=SLOT_MAX)
             .find(|slot| children.values().all(|running| running.slot != *slot))
             .ok_or(LaunchError::NoSlot(usize::from(SLOT_MAX) + 1))?;
-        let spec = self.spec(order, slot)?;
+        let spec = self.spec(order, data_key, slot)?;
         let run_dir = spec.run_dir.clone();
         let mut child = self.command().spawn()?;
         let input = child.stdin.take().expect("piped");
@@ -140,7 +140,7 @@ impl LocalEngine {
         self.0.children.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn spec(&self, order: Order, slot: u16) -> Result<RunnerSpec, LaunchError> {
+    fn spec(&self, order: Order, data_key: Redacted<String>, slot: u16) -> Result<RunnerSpec, LaunchError> {
         let inner = &self.0;
         let Some(image_dir) = inner.config.images.get(&order.image).cloned() else {
             return Err(LaunchError::NoImage(order.image));
@@ -156,7 +156,7 @@ impl LocalEngine {
             head: order.head,
             head_of: order.head_of,
             lineage: order.lineage,
-            data_key: order.data_key,
+            data_key,
             store: inner.store.clone(),
             run_dir: inner.run_dir.join(order.workspace.to_string()),
             cache_dir: inner.cache_dir.join(order.volume.to_string()),
@@ -169,6 +169,7 @@ impl LocalEngine {
             grant_key: order.grant_key,
             lease_ms: lifecycle::LEASE.whole_milliseconds().unsigned_abs() as u64,
             snapshot_wanted: order.snapshot_wanted,
+            repair_wanted: order.repair_wanted,
             stream_seconds: inner.stream_seconds,
         })
     }

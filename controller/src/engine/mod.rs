@@ -19,7 +19,8 @@ pub struct Order {
     pub lineage: u64,
     /// Requests for a snapshot up to this one were of earlier placements.
     pub snapshot_wanted: u64,
-    pub data_key: Redacted<String>,
+    /// The same of repairs.
+    pub repair_wanted: u64,
     pub token: Redacted<String>,
     pub grant_key: String,
 }

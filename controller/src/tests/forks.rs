@@ -2,13 +2,16 @@
 
 use protocol::{
     ManifestId,
-    api::{snapshot::SnapshotKind, workspace::Workspace},
+    api::{
+        snapshot::SnapshotKind,
+        workspace::{Workspace, WorkspaceList},
+    },
     runner::Report,
     workspace::Phase,
 };
 use serde_json::json;
 
-use super::world::{World, answer, stream};
+use super::world::{World, answer, eventually, stream};
 
 #[tokio::test]
 async fn a_running_home_is_forked_while_its_machine_goes_on() {
@@ -54,6 +57,36 @@ async fn a_running_home_is_forked_while_its_machine_goes_on() {
         owner.post(&format!("/api/v1/workspaces/{}/fork", forked.id), &json!({ "name": "third" })).await.ok();
     let third = world.runner(second.id, 1).await;
     assert_eq!((third.spec.head, third.spec.head_of), (Some(ManifestId([7; 32])), Some(runner.spec.volume)));
+}
+
+#[tokio::test]
+async fn a_repeated_fork_makes_one_workspace() {
+    let world = World::new().await;
+    let owner = world.owner().await;
+    let (id, runner) = owner.running(&world, "demo").await;
+    let (fork, wish) = (format!("/api/v1/workspaces/{id}/fork"), json!({ "name": "copy" }));
+    let keyed = owner.with("idempotency-key", "fork-1");
+    // Sent again before the first is answered, and after.
+    let answering = async {
+        let wanted = eventually("both are asked for", async || {
+            Some(runner.poll(0, 0, 5000).await.snapshot_wanted).filter(|wanted| *wanted == 2)
+        });
+        runner.say(vec![answer(7, wanted.await)]).await.expect("heard");
+    };
+    let (first, second, ()) = tokio::join!(keyed.post(&fork, &wish), keyed.post(&fork, &wish), answering);
+    let third = keyed.post(&fork, &wish).await;
+    let made: Vec<Workspace> = [first, second, third].into_iter().map(super::world::Answer::ok).collect();
+    assert!(made.iter().all(|one| one.id == made[0].id), "{made:?}");
+    assert_eq!(runner.poll(2, 0, 50).await.snapshot_wanted, 2, "what is known is not asked of the machine");
+    let all: WorkspaceList = owner.get("/api/v1/workspaces").await.ok();
+    assert_eq!(all.workspaces.len(), 2);
+    // The key stands for this request, of this workspace, by this person.
+    let other = keyed.post(&fork, &json!({ "name": "another" })).await;
+    assert_eq!((other.status, other.code()), (409, "conflict"));
+    let elsewhere = keyed.post(&format!("/api/v1/workspaces/{}/fork", made[0].id), &wish).await;
+    assert_eq!((elsewhere.status, elsewhere.code()), (409, "conflict"));
+    let created = keyed.post("/api/v1/workspaces", &wish).await;
+    assert_eq!((created.status, created.code()), (409, "conflict"));
 }
 
 #[tokio::test]

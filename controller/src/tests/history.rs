@@ -61,6 +61,8 @@ async fn files_contents_and_differences_are_those_of_the_snapshot() {
         ("archive?path=nothing", 404, "not_found"),
         ("archive?path=a.txt", 404, "not_found"),
         ("content?path=broken", 503, "unavailable"),
+        ("content?path=silent", 504, "timeout"),
+        ("diff?path=silent", 504, "timeout"),
         ("changes?with=nonsense", 422, "invalid"),
     ] {
         let refused = owner.get(&at(&first, rest)).await;

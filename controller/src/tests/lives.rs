@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use protocol::{
     Epoch, ManifestId, WorkspaceId,
-    api::snapshot::SnapshotList,
+    api::{snapshot::SnapshotList, workspace::DeletedList},
     runner::{Command, Report},
     workspace::{Failure, Phase, Step, StepProgress},
 };
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::world::{World, eventually, snapshot};
+use super::world::{Client, World, eventually, snapshot};
 
 #[tokio::test]
 async fn a_workspace_starts_runs_and_is_persisted() {
@@ -165,6 +165,17 @@ async fn a_deletion_can_be_taken_back_while_the_home_is_kept() {
     let path = format!("/api/v1/workspaces/{id}");
     assert_eq!(owner.act(id, "undelete").await.status, 404, "it is not deleted");
     assert_eq!(owner.delete(&path).await.status, 204);
+    // Seen by those who may bring it back, and by nobody else.
+    let deleted =
+        async |client: &Client| client.get("/api/v1/workspaces/deleted").await.ok::<DeletedList>().workspaces;
+    let listed = deleted(&owner).await;
+    assert_eq!((listed.len(), listed[0].id, listed[0].name.as_str()), (1, id, "demo"));
+    assert!(
+        listed[0].safe_at.is_some() && listed[0].kept_until - listed[0].deleted_at == time::Duration::days(7)
+    );
+    for other in [world.stranger().await, world.member(&owner, "member").await] {
+        assert_eq!(deleted(&other).await, []);
+    }
     assert_eq!(world.stranger().await.act(id, "undelete").await.status, 404);
     assert_eq!(world.member(&owner, "member").await.act(id, "undelete").await.status, 404);
     let other = owner.create("demo").await.id;
@@ -172,6 +183,7 @@ async fn a_deletion_can_be_taken_back_while_the_home_is_kept() {
     let renamed = owner.patch(&format!("/api/v1/workspaces/{other}"), &json!({ "name": "other" })).await;
     assert_eq!(renamed.status, 200);
     assert_eq!(owner.act(id, "undelete").await.status, 200);
+    assert_eq!(deleted(&owner).await, []);
     assert_eq!(owner.snapshots(id).await.len(), 1);
     assert_eq!(owner.act(id, "start").await.status, 200);
     let runner = world.runner(id, 2).await;
@@ -184,6 +196,7 @@ async fn a_deletion_can_be_taken_back_while_the_home_is_kept() {
     world.start().await;
     let owner = world.anonymous().with_headers_of(&owner);
     assert_eq!(owner.act(id, "undelete").await.status, 404, "its time is over");
+    assert_eq!(owner.get("/api/v1/workspaces/deleted").await.ok::<DeletedList>().workspaces, []);
 }
 
 #[tokio::test]
@@ -376,7 +389,7 @@ async fn a_long_poll_ends_in_time_and_at_the_shutdown() {
 async fn another_master_key_is_refused() {
     let mut world = World::new().await;
     world.stop().await;
-    world.config.master_key = world.directory.path().join("another.key");
+    world.config.master_key = crate::KeeperConfig::File(world.directory.path().join("another.key"));
     let started =
         crate::Controller::start(world.config.clone(), world.parts.clone(), CancellationToken::new()).await;
     assert!(matches!(started.err(), Some(crate::StartError::OtherMasterKey { .. })));

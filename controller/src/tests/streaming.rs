@@ -16,11 +16,37 @@ const MIB: u64 = 1 << 20;
 
 fn home(unreplicated_ms: u64, used_mib: u64, notice: Option<HomeNotice>) -> Report {
     Report::Home {
+        at: OffsetDateTime::now_utc(),
         dirty_bytes: unreplicated_ms * 10,
         unreplicated_ms,
         used_bytes: Some(used_mib * MIB),
         notice,
     }
+}
+
+#[tokio::test]
+async fn a_report_that_comes_late_says_what_was_safe_then() {
+    let world = World::new().await;
+    let owner = world.owner().await;
+    let (id, runner) = owner.running(&world, "demo").await;
+    let said = |at: OffsetDateTime, unreplicated_ms: u64| Report::Home {
+        at,
+        dirty_bytes: 1,
+        unreplicated_ms,
+        used_bytes: None,
+        notice: None,
+    };
+    // Lying about for minutes, as where the controller was away.
+    let at = world.app().now() - Duration::minutes(3);
+    runner.say(vec![said(at, 0)]).await.expect("heard");
+    assert_eq!(owner.workspace(id).await.safe_at, Some(at));
+    runner.say(vec![said(at + Duration::minutes(1), 20_000)]).await.expect("heard");
+    assert_eq!(owner.workspace(id).await.safe_at, Some(at + Duration::seconds(40)));
+    // A clock that is ahead says nothing of the future.
+    let before = world.app().now();
+    runner.say(vec![said(before + Duration::hours(1), 1000)]).await.expect("heard");
+    let safe_at = owner.workspace(id).await.safe_at.expect("known");
+    assert!(safe_at <= world.app().now() - Duration::seconds(1), "{safe_at}");
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use tokio::{net::UnixStream, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Config, Controller, EngineConfig, Parts, core::App, history::tests::Memory};
+use crate::{Config, Controller, EngineConfig, KeeperConfig, Parts, core::App, history::tests::Memory};
 
 /// Far more than anything takes; a test that waits so long has failed.
 pub const SOON: Duration = Duration::from_secs(60);
@@ -49,7 +49,7 @@ impl World {
     }
 
     /// A controller of its own directory on a given database.
-    async fn on(database_url: Redacted<String>, host: &str, key: Option<&std::path::Path>) -> Self {
+    async fn on(database_url: Redacted<String>, host: &str, key: Option<&KeeperConfig>) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path();
         let specs = path.join("specs");
@@ -57,7 +57,7 @@ impl World {
         let config = Config {
             database_url,
             host: host.to_owned(),
-            master_key: key.map_or_else(|| path.join("master.key"), std::path::Path::to_owned),
+            master_key: key.cloned().unwrap_or_else(|| KeeperConfig::File(path.join("master.key"))),
             store: format!("file://{}", path.join("objects").display()),
             run_dir: path.join("run"),
             cache_dir: path.join("cache"),
@@ -149,10 +149,14 @@ impl World {
         let app = self.app();
         let mut system = app.db.system().await.expect("a transaction");
         let email = format!("{}@elsewhere.example", uuid::Uuid::now_v7());
-        let (tenant, user) =
-            crate::accounts::links::found(system.connection(), &app.keys, "Elsewhere", (&email, "Stranger"))
-                .await
-                .expect("founded");
+        let (tenant, user) = crate::accounts::links::found(
+            system.connection(),
+            &app.keeper,
+            "Elsewhere",
+            (&email, "Stranger"),
+        )
+        .await
+        .expect("founded");
         let now = app.now();
         let secret =
             crate::accounts::sessions::begin(system.connection(), now, (tenant.0, user.0), false).await;
@@ -427,8 +431,16 @@ impl Runner {
         wait_ms: u64,
     ) -> Result<ReportReply, Answer> {
         let (workspace, epoch) = (self.spec.workspace, self.spec.epoch);
-        let request =
-            ReportRequest { workspace, epoch, reports, acting_on, answering: u64::MAX, home_mib: 0, wait_ms };
+        let request = ReportRequest {
+            workspace,
+            epoch,
+            reports,
+            acting_on,
+            answering: u64::MAX,
+            repairing: u64::MAX,
+            home_mib: 0,
+            wait_ms,
+        };
         self.send(request).await
     }
 
@@ -445,7 +457,16 @@ impl Runner {
     pub async fn poll(&self, answering: u64, home_mib: u32, wait_ms: u64) -> ReportReply {
         let (workspace, epoch) = (self.spec.workspace, self.spec.epoch);
         let (reports, acting_on) = (vec![], Command::Run);
-        let request = ReportRequest { workspace, epoch, reports, acting_on, answering, home_mib, wait_ms };
+        let request = ReportRequest {
+            workspace,
+            epoch,
+            reports,
+            acting_on,
+            answering,
+            repairing: 0,
+            home_mib,
+            wait_ms,
+        };
         self.send(request).await.expect("heard")
     }
 

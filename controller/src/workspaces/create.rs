@@ -148,9 +148,12 @@ pub async fn claim_key(
     )
     .execute(scope.connection())
     .await?;
-    if done.rows_affected() > 0 {
-        return Ok(Key::Fresh);
-    }
+    if done.rows_affected() > 0 { Ok(Key::Fresh) } else { recall_key(scope, key, request_hash).await }
+}
+
+/// What became of a key so far.
+pub async fn recall_key(scope: &mut Scope, key: &str, request_hash: &[u8; 32]) -> Result<Key, sqlx::Error> {
+    let (tenant, user) = (scope.tenant(), scope.caller().user.0);
     let known = sqlx::query!(
         "select request_hash, workspace_id from idempotency where tenant_id = $1 and user_id = $2 and key = $3",
         tenant,
@@ -161,7 +164,8 @@ pub async fn claim_key(
     .await?;
     Ok(match known {
         Some(known) if known.request_hash == request_hash => Key::Known(WorkspaceId(known.workspace_id)),
-        _ => Key::Other,
+        Some(_) => Key::Other,
+        None => Key::Fresh,
     })
 }
 

@@ -1,9 +1,51 @@
 //! Deleted workspaces, for as long as their homes are kept.
 
-use protocol::{TenantId, UserId, WorkspaceId};
-use time::OffsetDateTime;
+use protocol::{
+    TenantId, UserId, WorkspaceId,
+    api::{user::Role, workspace::DeletedWorkspace},
+};
+use time::{Duration, OffsetDateTime};
 
 use crate::{authz::WorkspaceFacts, db::Scope};
+
+/// Rows of one answer.
+const DELETED_MAX: i64 = 1000;
+
+/// Those that the caller may bring back, the last deleted first; each is kept for this long.
+pub async fn list(
+    scope: &mut Scope,
+    now: OffsetDateTime,
+    grace: Duration,
+) -> Result<Vec<DeletedWorkspace>, sqlx::Error> {
+    let (tenant, caller) = (scope.tenant(), scope.caller());
+    let rows = sqlx::query!(
+        r#"select w.workspace_id, w.name, w.owner_id, u.name as owner_name, w.deleted_at as "deleted_at!", v.head, v.safe_at,
+                  v.stored_bytes
+           from workspaces w
+           join users u on u.tenant_id = w.tenant_id and u.user_id = w.owner_id
+           join volumes v on v.tenant_id = w.tenant_id and v.volume_id = w.volume_id
+           where w.tenant_id = $1 and w.deleted_at >= $2 and (w.owner_id = $3 or $4)
+           order by w.deleted_at desc, w.workspace_id limit $5"#,
+        tenant,
+        now - grace,
+        caller.user.0,
+        caller.role == Role::Owner,
+        DELETED_MAX,
+    )
+    .fetch_all(scope.connection())
+    .await?;
+    let deleted = rows.into_iter().map(|row| DeletedWorkspace {
+        id: WorkspaceId(row.workspace_id),
+        name: row.name,
+        owner: UserId(row.owner_id),
+        owner_name: row.owner_name,
+        deleted_at: row.deleted_at,
+        kept_until: row.deleted_at + grace,
+        safe_at: row.head.and(row.safe_at),
+        stored_bytes: row.stored_bytes.map(i64::unsigned_abs),
+    });
+    Ok(deleted.collect())
+}
 
 /// Whose a workspace was that was deleted since then.
 pub async fn facts(

@@ -9,6 +9,7 @@ use sqlx::{PgConnection, types::Json};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::repairs::Repairs;
 use crate::lifecycle::{Effect, Event, Life, Serving, Wanted, step};
 
 /// A workspace whose row this transaction holds.
@@ -20,6 +21,8 @@ pub struct Locked {
     pub life: Life,
     pub home: Home,
     pub asked: Asked,
+    /// Read here, written where it is answered.
+    pub repair: Repairs,
     pub home_mib: u32,
     /// A snapshot was committed in this transaction: people are told, whatever else is the same.
     pub committed: bool,
@@ -99,6 +102,9 @@ struct Row {
     snapshot_wanted: i64,
     snapshot_answered: i64,
     snapshot_answer: Option<Uuid>,
+    repair_wanted: i64,
+    repair_answered: i64,
+    repair_objects: Vec<String>,
 }
 
 pub async fn lock(
@@ -111,7 +117,7 @@ pub async fn lock(
                   w.not_before, w.attempts, w.steps as "steps: Json<Vec<StepProgress>>",
                   w.failure as "failure: Json<Failure>", w.front, w.accelerator, v.head, w.home_mib, w.dirty_bytes,
                   w.unreplicated_ms, w.home_used_bytes, w.home_notice, w.home_safe_at, w.snapshot_wanted, w.snapshot_answered,
-                  w.snapshot_answer
+                  w.snapshot_answer, w.repair_wanted, w.repair_answered, w.repair_objects
            from workspaces w join volumes v using (tenant_id, volume_id)
            where w.workspace_id = $1 and w.deleted_at is null for update of w"#,
         workspace.0,
@@ -134,11 +140,28 @@ fn locked(workspace: WorkspaceId, row: Row) -> Locked {
         answered: row.snapshot_answered.unsigned_abs(),
         answer: row.snapshot_answer.map(SnapshotId),
     };
+    let repair = Repairs {
+        wanted: row.repair_wanted.unsigned_abs(),
+        answered: row.repair_answered.unsigned_abs(),
+        objects: row.repair_objects.clone(),
+    };
     let (tenant, volume, home_mib) = (row.tenant_id, row.volume_id, row.home_mib.unsigned_abs());
     let runner_hash = row.runner_hash.clone();
     let life = life(row);
     let stored = (life.clone(), home, asked);
-    Locked { tenant, workspace, volume, runner_hash, life, home, asked, home_mib, committed: false, stored }
+    Locked {
+        tenant,
+        workspace,
+        volume,
+        runner_hash,
+        life,
+        home,
+        asked,
+        repair,
+        home_mib,
+        committed: false,
+        stored,
+    }
 }
 
 fn life(row: Row) -> Life {

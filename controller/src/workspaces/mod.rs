@@ -5,5 +5,6 @@ pub mod deleted;
 pub mod fork;
 pub mod imports;
 pub mod life;
+pub mod repairs;
 pub mod snapshots;
 pub mod view;

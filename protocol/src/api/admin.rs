@@ -1,9 +1,11 @@
 //! What the owner of a tenant may ask for.
 //!
-//! `POST /api/v1/admin/collect` → [`Collected`].
+//! `POST /api/v1/admin/collect` → [`Collected`]. `POST /api/v1/admin/forget-tenant` ([`ForgetTenant`]) → nothing more.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+use crate::TenantId;
 
 /// What a look through the store for what no snapshot needs has found and done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -19,4 +21,11 @@ pub struct Collected {
     pub deleted_bytes: u64,
     /// Deletions that did not succeed; the next look tries again.
     pub failed: u64,
+}
+
+/// Destroys the key of all of a tenant's homes. Nothing brings them back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ForgetTenant {
+    /// The asker's own, said again: a request that went astray destroys nothing.
+    pub tenant: TenantId,
 }

@@ -1,6 +1,7 @@
 //! Workspaces.
 //!
 //! `GET/POST /api/v1/workspaces`, `GET/PATCH/DELETE /api/v1/workspaces/{id}`, `POST …/{id}/start`, `POST …/{id}/stop`,
+//! `GET /api/v1/workspaces/deleted` and `POST …/{id}/undelete`,
 //! `GET /api/v1/workspaces/events` and `GET …/{id}/events` (server-sent events: `event: workspace`,
 //! data a [`Workspace`]; `event: deleted`, data `{"id": …}`; the present state comes first).
 //! `{id}` is the identifier; clients resolve names by the list. The home's past is [`super::snapshot`]'s.
@@ -15,6 +16,31 @@ use crate::{
     runner::Resources,
     workspace::{Failure, Phase, StepProgress},
 };
+
+/// `GET /api/v1/workspaces/deleted`: those that the asker may bring back, the last deleted first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DeletedList {
+    pub workspaces: Vec<DeletedWorkspace>,
+}
+
+/// A workspace that was deleted and whose home is still kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DeletedWorkspace {
+    pub id: WorkspaceId,
+    pub name: String,
+    pub owner: UserId,
+    pub owner_name: String,
+    #[serde(with = "time::serde::rfc3339")]
+    pub deleted_at: OffsetDateTime,
+    /// From then on nothing brings it back.
+    #[serde(with = "time::serde::rfc3339")]
+    pub kept_until: OffsetDateTime,
+    /// What its home will be: the state of then. Absent: it was never saved.
+    #[serde(with = "time::serde::rfc3339::option", default)]
+    pub safe_at: Option<OffsetDateTime>,
+    #[serde(default)]
+    pub stored_bytes: Option<u64>,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Workspace {

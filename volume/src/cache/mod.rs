@@ -67,6 +67,8 @@ pub struct Cache {
     uncommitted: Vec<(ManifestId, Instant)>,
     /// The log may be rewritten onto this one.
     committed: Option<ManifestId>,
+    /// The chain in the store is not to be gone on from: the next snapshot says everything, even if nothing has changed.
+    whole_wanted: bool,
     /// Changes so far, and how many of them the last flush covers.
     changes: u64,
     flushed_changes: u64,
@@ -80,6 +82,8 @@ struct Cut {
     blocks: Arc<BlockSet>,
     /// When the oldest of them was written.
     since: Instant,
+    /// What is made of it says everything.
+    whole: bool,
     /// Not yet copied, still as they were in the data file.
     waiting: BlockSet,
     /// Not yet copied, and overwritten since: as they were, in the file beside.
@@ -112,6 +116,8 @@ pub struct CutMade {
     /// What the head says.
     pub map: Arc<BlockMap>,
     pub chain: Option<Chain>,
+    /// Its manifest is to rest on no other.
+    pub whole: bool,
     pub size_bytes: u64,
 }
 
@@ -146,6 +152,7 @@ impl Cache {
             dirty_since,
             uncommitted: Vec::new(),
             committed: head,
+            whole_wanted: false,
             changes: 0,
             flushed_changes: 0,
             covered_slots: None,
@@ -382,6 +389,11 @@ impl Cache {
         Ok((renewed, away))
     }
 
+    /// The next snapshot's manifest rests on no other.
+    pub fn want_whole(&mut self) {
+        self.whole_wanted = true;
+    }
+
     /// Lets go of clean blocks from `from` on, so that the disk has room; the store has them. Where it came to. No flush may be
     /// under way.
     pub fn evict(&mut self, from: u32, blocks_max: u32) -> io::Result<u32> {
@@ -412,7 +424,8 @@ impl Cache {
     pub fn cut(&mut self) -> io::Result<Option<CutMade>> {
         // One whose taker went away in between.
         self.give_up_cut();
-        if self.dirty.is_empty() && self.chain.is_some() && self.head_bytes == self.header.size_bytes {
+        let is_stored = self.chain.is_some() && self.head_bytes == self.header.size_bytes;
+        if self.dirty.is_empty() && is_stored && !self.whole_wanted {
             return Ok(None);
         }
         let beside = self.files.beside()?;
@@ -425,9 +438,17 @@ impl Cache {
         let mut waiting = (*blocks).clone();
         waiting.intersect(&self.present);
         let aside = BlockSet::new(self.blocks);
-        self.cut = Some(Cut { number, blocks: blocks.clone(), since, waiting, aside, beside });
+        self.cut = Some(Cut {
+            number,
+            blocks: blocks.clone(),
+            since,
+            whole: self.whole_wanted,
+            waiting,
+            aside,
+            beside,
+        });
         let (map, chain, size_bytes) = (self.map.clone(), self.chain.clone(), self.header.size_bytes);
-        Ok(Some(CutMade { number, blocks, map, chain, size_bytes }))
+        Ok(Some(CutMade { number, blocks, map, chain, whole: self.whole_wanted, size_bytes }))
     }
 
     /// The next blocks of the cut that were data, from `from` on, at most `blocks_max`, as they were at the cut.
@@ -470,8 +491,9 @@ impl Cache {
     /// The snapshot is in the store, whole. A sync of the log must follow before anyone is told.
     pub fn finish_cut(&mut self, chain: Chain, map: BlockMap, size_bytes: u64) -> io::Result<()> {
         let Some(cut) = &self.cut else { return Err(io::Error::other("no snapshot is being taken")) };
-        let (manifest, since) = (chain.head(), cut.since);
+        let (manifest, since, whole) = (chain.head(), cut.since, cut.whole);
         self.log.append(&[Record::Done(cut.number, manifest)])?;
+        self.whole_wanted &= !whole;
         self.changes += 1;
         self.cut = None;
         self.files.remove_beside();

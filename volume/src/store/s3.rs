@@ -165,7 +165,12 @@ impl ObjectStore for S3Store {
                 return Ok(Bytes::new());
             }
             let length = range.end - range.start;
-            collect(name, self.read(name, Some(range)).await?, length).await
+            let output = self.read(name, Some(range)).await?;
+            // An object that ends before the range does was cut short: to ask again brings no more of it.
+            match output.content_length().and_then(|found| u64::try_from(found).ok()) {
+                Some(found) if found != length => Err(StoreError::Malformed(name.to_owned())),
+                _ => collect(name, output, length).await,
+            }
         })
     }
 
@@ -235,6 +240,8 @@ where
         _ if code == "NoSuchBucket" => StoreError::Unfit(text),
         Some(404) => StoreError::NotFound(name.to_owned()),
         Some(501) => StoreError::Unfit(text),
+        // A range behind the object's end.
+        Some(416) => StoreError::Malformed(name.to_owned()),
         // 409: two conditional writes at once. 408, 425, 429: come again.
         Some(408 | 409 | 425 | 429) => StoreError::Unavailable(text),
         Some(status) if (400..500).contains(&status) && code != "RequestTimeout" && code != "SlowDown" => {

@@ -7,6 +7,7 @@ mod moved;
 mod past;
 mod power;
 mod promises;
+mod repair;
 
 use std::{cell::Cell, path::PathBuf, sync::Arc, time::Duration};
 

@@ -21,6 +21,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/admin/forget-tenant": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Destroys the key of all the tenant's homes: they and their past are unreadable from then on, wherever copies of them are. */
+        post: operations["admin_forget_tenant"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/auth/device": {
         parameters: {
             query?: never;
@@ -538,6 +555,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/workspaces/deleted": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Deleted workspaces that the caller can still bring back. */
+        get: operations["workspaces_deleted"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/workspaces/events": {
         parameters: {
             query?: never;
@@ -586,7 +620,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Reads every object that a home's snapshots name, and says which are damaged. */
+        /**
+         * Reads every object that a home's snapshots name, and says which are damaged. With `repair`, what is damaged in the newest is
+         *     stored anew from the running machine's cache.
+         */
         post: operations["snapshots_check"];
         delete?: never;
         options?: never;
@@ -858,6 +895,15 @@ export interface components {
             member: string;
             name: string;
         };
+        ByteRange: {
+            /**
+             * Format: int64
+             * @description Behind the last.
+             */
+            end: number;
+            /** Format: int64 */
+            start: number;
+        };
         Change: {
             /** @description Of the entry, in the later snapshot unless it was removed. */
             entry: components["schemas"]["EntryKind"];
@@ -884,6 +930,8 @@ export interface components {
         Check: {
             /** @description Of all snapshots. Absent: of the newest. */
             all?: boolean;
+            /** @description Store anew what is damaged in the newest, as far as the running machine has a copy of it, and check again. */
+            repair?: boolean;
         };
         Checked: {
             /**
@@ -891,12 +939,21 @@ export interface components {
              * @description Bytes of the home that they hold.
              */
             bytes: number;
+            /** @description What is damaged; after a repair, still. */
             damaged: components["schemas"]["Damage"][];
+            /**
+             * @description Snapshots that rest on something damaged, newest first, at most [`DAMAGED_SNAPSHOTS_MAX`]. After a repair also those that
+             *     rest on what was damaged before it.
+             */
+            damaged_snapshots?: components["schemas"]["DamagedSnapshot"][];
+            /** @description Whether the newest snapshot can be read whole, now. */
+            newest_is_whole?: boolean;
             /**
              * Format: int64
              * @description Objects that were read, each counted once for each snapshot that rests on it.
              */
             objects: number;
+            repair?: components["schemas"]["Repair"] | null;
             /** Format: int32 */
             snapshots: number;
         };
@@ -1004,6 +1061,37 @@ export interface components {
             message: string;
             object: string;
         };
+        DamagedSnapshot: {
+            /** Format: date-time */
+            created_at: string;
+            id: components["schemas"]["SnapshotId"];
+            name?: string | null;
+        };
+        /** @description `GET /api/v1/workspaces/deleted`: those that the asker may bring back, the last deleted first. */
+        DeletedList: {
+            workspaces: components["schemas"]["DeletedWorkspace"][];
+        };
+        /** @description A workspace that was deleted and whose home is still kept. */
+        DeletedWorkspace: {
+            /** Format: date-time */
+            deleted_at: string;
+            id: components["schemas"]["WorkspaceId"];
+            /**
+             * Format: date-time
+             * @description From then on nothing brings it back.
+             */
+            kept_until: string;
+            name: string;
+            owner: components["schemas"]["UserId"];
+            owner_name: string;
+            /**
+             * Format: date-time
+             * @description What its home will be: the state of then. Absent: it was never saved.
+             */
+            safe_at?: string | null;
+            /** Format: int64 */
+            stored_bytes?: number | null;
+        };
         /** @description `POST /api/v1/auth/device/approve` (signed in) and `GET /api/v1/auth/device/{user_code}` → [`DeviceInfo`]. */
         DeviceApproval: {
             /** @description False refuses it. */
@@ -1108,6 +1196,11 @@ export interface components {
             created_at: string;
             /** @description The hash of all chunks' indexes and hashes, in order; what has arrived is read again and must have the same. */
             root: string;
+        };
+        /** @description Destroys the key of all of a tenant's homes. Nothing brings them back. */
+        ForgetTenant: {
+            /** @description The asker's own, said again: a request that went astray destroys nothing. */
+            tenant: components["schemas"]["TenantId"];
         };
         /** @description `POST …/fork`: a new workspace of the caller's whose home begins as this one's. Copies no data. */
         Fork: {
@@ -1264,6 +1357,21 @@ export interface components {
             title: string;
             /** @description `about:blank#<code>`: nothing to look up. */
             type: string;
+        };
+        /** @description What a repair came to. */
+        Repair: {
+            /** @description Where those lie on the home's disk, at most [`LOST_MAX`] runs. */
+            lost: components["schemas"]["ByteRange"][];
+            /**
+             * Format: int64
+             * @description Bytes of the home of which there is no copy.
+             */
+            lost_bytes: number;
+            /**
+             * Format: int64
+             * @description Bytes of the home that were stored anew.
+             */
+            renewed_bytes: number;
         };
         /** @description Size of a machine. */
         Resources: {
@@ -1581,6 +1689,43 @@ export interface operations {
                 };
             };
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    admin_forget_tenant: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ForgetTenant"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2760,6 +2905,25 @@ export interface operations {
             };
         };
     };
+    workspaces_deleted: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeletedList"];
+                };
+            };
+        };
+    };
     workspaces_all: {
         parameters: {
             query?: never;
@@ -2915,6 +3079,14 @@ export interface operations {
                     "application/json": components["schemas"]["Problem"];
                 };
             };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
             504: {
                 headers: {
                     [name: string]: unknown;
@@ -2957,7 +3129,10 @@ export interface operations {
     snapshots_fork: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A repeated request gives the first one's answer. */
+                "idempotency-key"?: string | null;
+            };
             path: {
                 id: components["schemas"]["WorkspaceId"];
             };
