@@ -38,6 +38,9 @@ use crate::refusal::{Outcome, Refusal};
 const AUTHORITY: &str = "controller";
 /// An answer's head may wait for the database, and for a password's hash behind others.
 const ANSWER_DEADLINE: Duration = Duration::from_mins(1);
+/// A home that is checked is read whole before its answer's head comes, and a collection looks at all of a tenant's: somewhat
+/// longer than the controller gives itself.
+const UPKEEP_DEADLINE: Duration = Duration::from_mins(61);
 /// What we ask ourselves is one query.
 const ASK_DEADLINE: Duration = Duration::from_secs(10);
 /// The largest is a verdict on all streams.
@@ -65,6 +68,8 @@ impl Controller {
 
     /// Passes a request on; resolves with the answer's head. The error may be the body's fault.
     pub async fn pass(&self, mut request: Request<link::Body>) -> Result<Response<Incoming>, PassError> {
+        let is_upkeep = ["/check", "/collect"].iter().any(|end| request.uri().path().ends_with(end));
+        let within = if is_upkeep { UPKEEP_DEADLINE } else { ANSWER_DEADLINE };
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
         *request.uri_mut() = Uri::builder()
             .scheme("http")
@@ -73,7 +78,7 @@ impl Controller {
             .build()
             .map_err(|_| PassError::BadAddress)?;
         *request.version_mut() = http::Version::HTTP_11;
-        let answer = timeout(ANSWER_DEADLINE, self.http.request(request));
+        let answer = timeout(within, self.http.request(request));
         Ok(answer.await.map_err(|_| PassError::Deadline)??)
     }
 

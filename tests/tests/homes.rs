@@ -78,12 +78,12 @@ const POSTGRES_READER: &str = r#"ask -c "select case when count(*) = max(number)
 "#;
 
 /// Random operations on one file, all verified, by this seed.
-const EXERCISE: &str = r#"set -e
+const EXERCISE: &str = r"set -e
     printf 'flen = 4194304\n[weights]\nfsync = 1\nfdatasync = 1\npunch_hole = 2\nclose_open = 1\n' > ~/fsx.toml
     for number in 1 2 3; do
         LD_LIBRARY_PATH=$HOME/carried/lib ~/carried$FSX -f ~/fsx.toml -N 4000 -S $((SEED + number)) ~/fsx.$number
     done
-"#;
+";
 
 /// Blocks that name their place and carry a checksum; to be written, and to be found later.
 const FIO: &str = "LD_LIBRARY_PATH=$HOME/carried/lib ~/carried/usr/bin/fio --name=blocks --filename=$HOME/fio --size=96M

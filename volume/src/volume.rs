@@ -228,15 +228,14 @@ impl Volume {
     async fn write_slice(&self, offset: u64, slice: Bytes) -> Result<(), VolumeError> {
         let range = touched(offset, slice.len() as u64);
         for _ in 0..ROUNDS_MAX {
-            let written = match self.shared.write_at_once(offset, &slice) {
-                Some(written) => written?,
-                None => {
-                    let bytes = slice.clone();
-                    let write = self
-                        .shared
-                        .on_cache(move |shared, cache| shared.write_to(&mut *cache()?, offset, &bytes));
-                    write.await?
-                }
+            let written = if let Some(written) = self.shared.write_at_once(offset, &slice) {
+                written?
+            } else {
+                let bytes = slice.clone();
+                let write = self
+                    .shared
+                    .on_cache(move |shared, cache| shared.write_to(&mut *cache()?, offset, &bytes));
+                write.await?
             };
             if written {
                 return Ok(());
