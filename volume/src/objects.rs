@@ -173,7 +173,13 @@ fn assemble(
 pub fn plan(map: &BlockMap, runs: impl Iterator<Item = Range<u32>>) -> Vec<Fetch> {
     let mut frames: BTreeMap<Frame, Vec<Extent>> = BTreeMap::new();
     for extent in runs.flat_map(|run| map.within(run).collect::<Vec<_>>()) {
-        frames.entry(extent.frame).or_insert_with(|| map.of_frame(extent.frame, extent.start + 1));
+        let known = frames.entry(extent.frame).or_default();
+        // What came later may lie between a frame's blocks, so that one look around does not see all that are wanted.
+        if !known.iter().any(|one| one.range().contains(&extent.start)) {
+            let around = map.of_frame(extent.frame, extent.start + 1);
+            let more: Vec<Extent> = around.into_iter().filter(|one| !known.contains(one)).collect();
+            known.extend(more);
+        }
     }
     let mut fetches: Vec<Fetch> = Vec::new();
     for (frame, extents) in frames {
