@@ -1,10 +1,12 @@
 //! A store that shares no code with ours, and the line to it, which a test makes slow, cuts and mends.
 
 use std::{
+    future::pending,
     io::{BufRead as _, BufReader},
     net::SocketAddr,
     path::PathBuf,
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use tokio::{
@@ -13,14 +15,17 @@ use tokio::{
         TcpListener, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
-    sync::watch,
+    sync::{mpsc, watch},
     task::{JoinHandle, JoinSet},
+    time::{Instant, sleep_until},
 };
 
 use crate::{client, target_directory};
 
 /// What is carried at once.
 const PIECE_BYTES: usize = 64 * 1024;
+/// What a line holds while it delays.
+const PIECES_UNDER_WAY: usize = 64;
 
 /// moto's server as a child, for as long as it is held.
 pub struct Moto {
@@ -88,13 +93,18 @@ pub struct Line {
 
 impl Line {
     pub async fn to(there: SocketAddr) -> Self {
+        Self::with_delay(there, Duration::ZERO).await
+    }
+
+    /// What is sent there arrives so much later; what comes back does not.
+    pub async fn with_delay(there: SocketAddr, delay: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");
         let (flow, seen) = watch::channel(Flow::Passes);
         let carrying = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((here, _)) = listener.accept().await {
-                connections.spawn(connection(here, there, seen.clone()));
+                connections.spawn(connection(here, there, delay, seen.clone()));
                 while connections.try_join_next().is_some() {}
             }
         });
@@ -112,27 +122,50 @@ impl Drop for Line {
     }
 }
 
-async fn connection(here: TcpStream, there: SocketAddr, flow: watch::Receiver<Flow>) {
+async fn connection(here: TcpStream, there: SocketAddr, delay: Duration, flow: watch::Receiver<Flow>) {
     let Ok(there) = TcpStream::connect(there).await else { return };
     let ((from_here, to_here), (from_there, to_there)) = (here.into_split(), there.into_split());
     tokio::select! {
-        () = carry(from_here, to_there, flow.clone()) => {}
-        () = carry(from_there, to_here, flow) => {}
+        () = carry(from_here, to_there, delay, flow.clone()) => {}
+        () = carry(from_there, to_here, Duration::ZERO, flow) => {}
     }
 }
 
-async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut flow: watch::Receiver<Flow>) {
-    let mut piece = vec![0; PIECE_BYTES];
-    loop {
-        let read = tokio::select! {
-            read = from.read(&mut piece) => read.unwrap_or(0),
-            () = is(&mut flow, |flow| flow == Flow::Breaks) => 0,
-        };
-        is(&mut flow, |flow| flow != Flow::Stalls).await;
-        let breaks = *flow.borrow() == Flow::Breaks;
-        if read == 0 || breaks || to.write_all(&piece[..read]).await.is_err() {
-            return;
+async fn carry(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    delay: Duration,
+    mut flow: watch::Receiver<Flow>,
+) {
+    let (arriving, mut under_way) = mpsc::channel(PIECES_UNDER_WAY);
+    let mut seen = flow.clone();
+    let taking = async move {
+        loop {
+            let mut piece = vec![0; PIECE_BYTES];
+            let read = tokio::select! {
+                read = from.read(&mut piece) => read.unwrap_or(0),
+                () = is(&mut seen, |flow| flow == Flow::Breaks) => 0,
+            };
+            piece.truncate(read);
+            if read == 0 || arriving.send((Instant::now() + delay, piece)).await.is_err() {
+                return;
+            }
         }
+    };
+    let giving = async {
+        while let Some((due, piece)) = under_way.recv().await {
+            sleep_until(due).await;
+            is(&mut flow, |flow| flow != Flow::Stalls).await;
+            let breaks = *flow.borrow() == Flow::Breaks;
+            if breaks || to.write_all(&piece).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        // With the last piece's arrival, or the first that does not arrive.
+        () = giving => {}
+        () = async { taking.await; pending().await } => {}
     }
 }
 

@@ -127,6 +127,7 @@ fn bench(arguments: &[String]) -> Result<()> {
         build::executable(build::Profile::Release)?;
         build::agent(build::Profile::Release)?;
         build::image(build::Profile::Release)?;
+        test::moto()?;
     }
     run::run(
         run::cargo()

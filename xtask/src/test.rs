@@ -138,7 +138,7 @@ fn for_guests_and_browser() -> Result<Vec<(&'static str, PathBuf)>> {
     Ok(vec![("BURROW_GUEST_TESTS", "1".into()), ("BURROW_CHROMIUM", chromium)])
 }
 
-fn moto() -> Result<PathBuf> {
+pub fn moto() -> Result<PathBuf> {
     Ok(from_pypi("moto-venv", MOTO)?.join("bin/moto_server"))
 }
 

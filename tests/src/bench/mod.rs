@@ -6,6 +6,7 @@ use burrow_tests::{Options, Stack};
 use serde_json::Value;
 
 pub mod echo;
+pub mod far;
 pub mod footprint;
 pub mod start;
 pub mod volume;

@@ -27,7 +27,7 @@ pub async fn measure() -> Row {
     let stack = stack("microvm", &place).await;
     stack.ok(&["create", "bench"]).await;
     let id = id_of(&stack, "bench").await;
-    let api = Api::with_token(&stack.url, Redacted::new(stack.token.clone())).expect("an API");
+    let api = api(&stack);
     let workspace: WorkspaceId = id.parse().expect("an id");
     let bare = Bare::prepare(place.path());
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
@@ -49,7 +49,11 @@ pub async fn measure() -> Row {
     }
 }
 
-async fn until_prompt(stack: &Stack, api: &Api, workspace: WorkspaceId, id: &str) -> Duration {
+pub fn api(stack: &Stack) -> Api {
+    Api::with_token(&stack.url, Redacted::new(stack.token.clone())).expect("an API")
+}
+
+pub async fn until_prompt(stack: &Stack, api: &Api, workspace: WorkspaceId, id: &str) -> Duration {
     let begun = Instant::now();
     api.start_workspace(workspace).await.expect("it starts");
     stack.get_until(&format!("/workspaces/{id}"), |workspace| workspace["phase"] == "running").await;

@@ -2,7 +2,7 @@
 //! On a memory file system, since disks have moods.
 
 mod disk;
-mod home;
+pub mod home;
 
 use std::{
     collections::HashMap,

@@ -34,6 +34,9 @@ async fn main() -> ExitCode {
     if wanted("volume") {
         rows.extend(bench::volume::measure(quick).await);
     }
+    if wanted("far") {
+        rows.push(bench::far::measure(quick).await);
+    }
     bench::print(&rows);
     if rows.iter().all(bench::Row::is_met) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
