@@ -27,7 +27,8 @@ pub async fn carry(stack: &Stack, workspace: &str, what: &[&Path]) {
     tar.args(["-c", "-h", "-C", "/"]).args(below_root).arg("-C").arg(staging.path()).arg("lib");
     let archive = tar.stderr(Stdio::inherit()).output().expect("tar runs");
     assert!(archive.status.success(), "{tar:?}: {}", archive.status);
-    let arguments = ["exec", workspace, "--", "bash", "-c", "mkdir -p ~/carried && tar -x -C ~/carried"];
+    let arguments =
+        ["exec", "-i", workspace, "--", "bash", "-c", "mkdir -p ~/carried && tar -x -C ~/carried"];
     let output = stack.burrow_with_input(&arguments, Some(&archive.stdout)).await;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -69,7 +69,7 @@ async fn fill(stack: &Stack, tree: &Path) {
         .expect("tar");
     let archive = tar.stdout.take().expect("piped");
     let mut filling =
-        stack.command(&["exec", "bench", "--", "bash", "-c", "mkdir tree && tar -x -C tree && sync"]);
+        stack.command(&["exec", "-i", "bench", "--", "bash", "-c", "mkdir tree && tar -x -C tree && sync"]);
     let filled = tokio::time::timeout(FILL_WITHIN, filling.stdin(archive).status()).await;
     assert!(filled.expect("it ends").expect("it starts").success(), "{}", stack.log());
     assert!(tar.wait().expect("waited for").success());
