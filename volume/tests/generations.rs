@@ -13,7 +13,7 @@ use bytes::Bytes;
 use protocol::{Epoch, ManifestId, TenantId, VolumeId};
 use rand::{Rng as _, RngExt as _, SeedableRng as _, rngs::StdRng};
 
-use common::{directory, seeded, share};
+use common::{directory, released, seeded, share};
 
 const BLOCKS: u64 = 400;
 const GENERATIONS: u64 = 30;
@@ -56,6 +56,7 @@ impl World {
 
     async fn start(&mut self, host: &str) -> Volume {
         self.epoch += 1;
+        released(&self.cache(host)).await;
         let opening = Opening {
             tenant: self.tenant,
             volume: self.volume,

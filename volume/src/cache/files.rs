@@ -31,7 +31,7 @@ use crate::{
 pub struct Files {
     directory: PathBuf,
     machine: Machine,
-    lock: Option<File>,
+    lock: Option<Lock>,
     superseded: bool,
 }
 
@@ -168,12 +168,23 @@ impl Files {
     }
 }
 
-fn take_lock(directory: &Path) -> Result<File, VolumeError> {
+/// Given up when dropped, and not only when the last copy of its descriptor is closed: a process that is just being started
+/// has one until it becomes its program.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
+fn take_lock(directory: &Path) -> Result<Lock, VolumeError> {
     let path = directory.join("lock");
     let opened = File::options().write(true).create(true).truncate(false).mode(0o600).open(path);
     let file = opened.map_err(|source| VolumeError::Cache { what: "open its lock", source })?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(VolumeError::InUse(directory.to_owned())),
         Err(errno) => Err(VolumeError::Cache { what: "lock it", source: errno.into() }),
     }

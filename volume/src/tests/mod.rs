@@ -9,7 +9,7 @@ mod power;
 mod promises;
 mod repair;
 
-use std::{cell::Cell, path::PathBuf, sync::Arc, time::Duration};
+use std::{cell::Cell, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 use protocol::{Epoch, ManifestId, TenantId, VolumeId};
@@ -49,9 +49,6 @@ fn soak_factor() -> u64 {
 fn from_environment(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
-
-const LOCK_TRIES: u32 = 1000;
-const LOCK_PAUSE: Duration = Duration::from_millis(1);
 
 /// A tenant, a volume, a store, and a directory for it all; in memory where the machine offers it.
 struct World {
@@ -113,19 +110,7 @@ impl World {
     }
 
     async fn open(&self, cache: &str, head: Option<ManifestId>) -> Volume {
-        self.open_again(cache, head).await.expect("opens")
-    }
-
-    /// Opens what was open until now. A process that another test is just starting has a copy of every descriptor until it
-    /// becomes its program, and with it the lock.
-    async fn open_again(&self, cache: &str, head: Option<ManifestId>) -> Result<Volume, VolumeError> {
-        for _ in 0..LOCK_TRIES {
-            match self.try_open(cache, head).await {
-                Err(VolumeError::InUse(_)) => std::thread::sleep(LOCK_PAUSE),
-                outcome => return outcome,
-            }
-        }
-        self.try_open(cache, head).await
+        self.try_open(cache, head).await.expect("opens")
     }
 
     async fn reader(&self, head: ManifestId) -> Reader {

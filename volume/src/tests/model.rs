@@ -5,7 +5,7 @@
 //! The model keeps what was overwritten since it was last durable. After a kill all acknowledged writes must be there; after a
 //! loss of power each byte must be one of those it has been since, and whatever it is then, it stays.
 
-use std::{collections::VecDeque, task::Poll};
+use std::{collections::VecDeque, task::Poll, time::Duration};
 
 use proptest::prelude::*;
 
@@ -505,10 +505,10 @@ impl Run {
         self.pull = None;
         self.world.machine.plug = Some(self.plug.clone());
         self.world.epoch += 1;
-        let opened = match self.world.open_again(&self.cache, self.head).await {
+        let opened = match self.world.try_open(&self.cache, self.head).await {
             Err(error) if self.trouble && is_of_the_store(&error) => {
                 self.set_trouble(false);
-                self.world.open_again(&self.cache, self.head).await
+                self.world.try_open(&self.cache, self.head).await
             }
             outcome => outcome,
         };

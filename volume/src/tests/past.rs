@@ -1,6 +1,6 @@
 //! Chains of snapshots, forks, growth, and what a volume does in the background.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use super::*;
 use crate::{

@@ -2,9 +2,13 @@
 
 #![allow(dead_code, reason = "each test takes what it needs of it")]
 
-use std::path::PathBuf;
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+};
 
 use rand::{SeedableRng as _, rngs::StdRng};
+use rustix::fs::{FlockOperation, flock};
 
 /// From `BURROW_SEED`, to play a failure again; printed, so that there is one to play.
 pub fn seeded() -> StdRng {
@@ -27,4 +31,11 @@ pub fn directory() -> tempfile::TempDir {
     let memory = PathBuf::from("/dev/shm");
     let directory = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
     directory.expect("a temporary directory")
+}
+
+/// Waits until nobody holds the cache. A call to the disk that was under way when its volume was dropped holds it to its end.
+pub async fn released(cache: &Path) {
+    let Ok(lock) = File::open(cache.join("lock")) else { return };
+    let waits = move || flock(&lock, FlockOperation::LockExclusive).expect("locks");
+    tokio::task::spawn_blocking(waits).await.expect("waits");
 }
