@@ -17,20 +17,20 @@ use tokio::{
 
 use crate::{
     blocks::BLOCK_BYTES,
-    cache::{CutMade, UNCOMMITTED_MAX},
+    cache::{Copied, CutMade, UNCOMMITTED_MAX},
     error::VolumeError,
     manifest::{Delta, manifest_name},
     next::{Next, Step},
     objects::put,
     pack::{Filler, SealedPack, pack_name},
-    volume::{Shared, Volume, blocking, io_of},
+    volume::{Locker, Shared, Volume, blocking, io_of},
 };
 
 /// Packs on their way at once: with the one being filled 24 MiB of memory.
 const UPLOADS_MAX: usize = 2;
 /// Blocks copied under one hold of the lock: the guest's writes wait for 256 KiB at most.
 const COPY_BLOCKS: usize = 64;
-/// Blocks copied and sealed in one go on a blocking thread.
+/// Blocks copied, and then sealed, in one go on a blocking thread.
 const STEP_BLOCKS: usize = 256;
 
 /// How far a snapshot is.
@@ -245,26 +245,33 @@ async fn store_packs(cut: &Changed, report: impl Fn(Progress) + Send) -> Result<
     report(progress);
     let mut delta = Delta::default();
     let mut uploads = JoinSet::new();
-    let mut packer = Packer::new(shared, cut.made.number);
+    let mut filler = Filler::new(&shared.objects.key, shared.objects.tenant);
+    let mut batch = Batch::copy(shared, cut.made.number, 0).await?;
     loop {
-        let (next_packer, copied_all) = shared.on_cache(move |_, cache| packer.step(cache)).await?;
-        packer = next_packer;
-        while let Some(pack) = packer.filler.full.pop() {
+        let (next, is_last) = (batch.next, batch.is_last);
+        progress.done_bytes += batch.bytes();
+        // The next blocks are read while these are sealed.
+        let sealing = blocking(move || Ok(batch.fill(filler)));
+        let copying = async {
+            if is_last { Ok(None) } else { Batch::copy(shared, cut.made.number, next).await.map(Some) }
+        };
+        let (filled, following) = tokio::try_join!(sealing, copying)?;
+        filler = filled;
+        while let Some(pack) = filler.full.pop() {
             begin_upload(shared, &mut uploads, &mut delta, pack);
         }
-        while uploads.len() > if copied_all { 0 } else { UPLOADS_MAX - 1 } {
+        while uploads.len() > if is_last { 0 } else { UPLOADS_MAX - 1 } {
             let uploaded = uploads.join_next().await.expect("one is under way");
             progress.uploaded_bytes += uploaded.map_err(|error| VolumeError::Failed(error.to_string()))??;
         }
-        progress.done_bytes = packer.copied_blocks * BLOCK_BYTES;
         report(progress);
-        if copied_all {
-            // Holes were cut too, and are done without copying.
-            progress.done_bytes = progress.changed_bytes;
-            report(progress);
-            return Ok(Stored { delta, progress });
-        }
+        let Some(following) = following else { break };
+        batch = following;
     }
+    // Holes were cut too, and are done without copying.
+    progress.done_bytes = progress.changed_bytes;
+    report(progress);
+    Ok(Stored { delta, progress })
 }
 
 fn begin_upload(
@@ -283,39 +290,48 @@ fn begin_upload(
     });
 }
 
-/// Turns the cut's blocks into packs.
-struct Packer {
-    cut: u32,
-    filler: Filler,
+/// Blocks of a cut on their way into packs.
+struct Batch {
+    copied: Vec<Copied>,
     /// Where the cut is copied from next.
     next: u32,
-    copied_blocks: u64,
+    is_last: bool,
 }
 
-impl Packer {
-    fn new(shared: &Arc<Shared>, cut: u32) -> Self {
-        let filler = Filler::new(&shared.objects.key, shared.objects.tenant);
-        Self { cut, filler, next: 0, copied_blocks: 0 }
+impl Batch {
+    async fn copy(shared: &Arc<Shared>, cut: u32, from: u32) -> Result<Self, VolumeError> {
+        let mut batch = Self { copied: Vec::new(), next: from, is_last: false };
+        let copying = move |_: &Arc<Shared>, cache: &Locker<'_>| {
+            for _ in 0..STEP_BLOCKS / COPY_BLOCKS {
+                let copied = cache()?.copy_cut(cut, batch.next, COPY_BLOCKS);
+                let copied =
+                    copied.map_err(io_of("copy a snapshot out"))?.ok_or(VolumeError::SnapshotAbandoned)?;
+                let Some(last) = copied.blocks.last() else {
+                    batch.is_last = true;
+                    break;
+                };
+                batch.next = last + 1;
+                batch.copied.push(copied);
+            }
+            Ok(batch)
+        };
+        shared.on_cache(copying).await
     }
 
-    /// Copies and seals the next blocks; true when none are left and the last pack is full.
-    fn step(mut self, cache: &crate::volume::Locker<'_>) -> Result<(Self, bool), VolumeError> {
-        for _ in 0..STEP_BLOCKS / COPY_BLOCKS {
-            let copied = cache()?.copy_cut(self.cut, self.next, COPY_BLOCKS);
-            let copied =
-                copied.map_err(io_of("copy a snapshot out"))?.ok_or(VolumeError::SnapshotAbandoned)?;
-            let Some(last) = copied.blocks.last() else {
-                self.filler.end();
-                return Ok((self, true));
-            };
-            self.next = last + 1;
-            self.copied_blocks += copied.blocks.len() as u64;
-            for (block, content) in
-                copied.blocks.iter().zip(copied.content.chunks_exact(BLOCK_BYTES as usize))
-            {
-                self.filler.add(*block, content);
+    fn bytes(&self) -> u64 {
+        self.copied.iter().map(|copied| copied.content.len() as u64).sum()
+    }
+
+    /// Seals the blocks; after the last ones the last pack is full.
+    fn fill(self, mut filler: Filler) -> Filler {
+        for Copied { blocks, content } in self.copied {
+            for (block, content) in blocks.into_iter().zip(content.chunks_exact(BLOCK_BYTES as usize)) {
+                filler.add(block, content);
             }
         }
-        Ok((self, false))
+        if self.is_last {
+            filler.end();
+        }
+        filler
     }
 }

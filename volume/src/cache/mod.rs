@@ -460,14 +460,17 @@ impl Cache {
         while copied.blocks.len() < blocks_max {
             let (waiting, aside) = (cut.waiting.next(next), cut.aside.next(next));
             let Some(block) = waiting.into_iter().chain(aside).min() else { break };
+            let (disk, lie) = match waiting {
+                Some(first) if first == block => (&*self.data, &mut cut.waiting),
+                _ => (&cut.beside, &mut cut.aside),
+            };
+            let room = (blocks_max - copied.blocks.len()) as u32;
+            next = lie.next_absent(block).min(block + room);
             let start = copied.content.len();
-            copied.content.resize(start + BLOCK_BYTES as usize, 0);
-            let disk = if waiting == Some(block) { &*self.data } else { &cut.beside };
+            copied.content.resize(start + byte(next - block) as usize, 0);
             disk.read(byte(block), &mut copied.content[start..])?;
-            copied.blocks.push(block);
-            cut.waiting.remove(block);
-            cut.aside.remove(block);
-            next = block + 1;
+            copied.blocks.extend(block..next);
+            lie.remove_all(block..next);
         }
         Ok(Some(copied))
     }
