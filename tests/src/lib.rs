@@ -2,6 +2,7 @@
 
 pub mod browser;
 pub mod carry;
+mod moto;
 pub mod store;
 
 use std::{

@@ -1,13 +1,6 @@
 //! A store that shares no code with ours, and the line to it, which a test makes slow, cuts and mends.
 
-use std::{
-    future::pending,
-    io::{BufRead as _, BufReader},
-    net::SocketAddr,
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::{future::pending, net::SocketAddr, path::PathBuf, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -20,18 +13,13 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
+pub use crate::moto::Moto;
 use crate::{client, target_directory};
 
 /// What is carried at once.
 const PIECE_BYTES: usize = 64 * 1024;
 /// What a line holds while it delays.
 const PIECES_UNDER_WAY: usize = 64;
-
-/// moto's server as a child, for as long as it is held.
-pub struct Moto {
-    child: Child,
-    pub address: SocketAddr,
-}
 
 impl Moto {
     /// Starts it with one bucket. The task runner installs it.
@@ -42,35 +30,6 @@ impl Moto {
         let made = client().put(format!("http://{}/{bucket}", moto.address)).send().await;
         assert!(made.expect("it answers").status().is_success(), "the bucket is made");
         moto
-    }
-
-    fn listen(server: PathBuf) -> Self {
-        let mut child = Command::new(server)
-            .args(["-H", "127.0.0.1", "-p", "0"])
-            .env("PYTHONUNBUFFERED", "1")
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("moto starts");
-        let mut said = BufReader::new(child.stderr.take().expect("piped"));
-        let mut line = String::new();
-        let address = loop {
-            line.clear();
-            assert_ne!(said.read_line(&mut line).expect("readable"), 0, "moto ended before it listened");
-            if let Some((_, address)) = line.split_once("http://") {
-                break address.trim().parse().expect("an address");
-            }
-        };
-        // It logs each request; nobody reading would stop it.
-        std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
-        Self { child, address }
-    }
-}
-
-impl Drop for Moto {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -1,15 +1,16 @@
 //! What every store promises, asked of each: a directory, S3 by an in-process server, S3 by one that is not Rust (moto), and by
 //! Ceph's gateway where it is installed.
 //!
-//! moto comes from PyPI; the first run installs it beneath the target directory.
+//! moto comes from PyPI; where the task runner has not, the first run installs it beneath the target directory.
 
 mod ceph;
+#[path = "../../../tests/src/moto.rs"]
+mod moto;
 
 use std::{
-    io::{BufRead as _, BufReader},
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::Command,
     sync::Arc,
 };
 
@@ -22,6 +23,8 @@ use volume::{
     DataKey, ObjectStore, Opening, StoreError, Volume,
     store::{DirectoryStore, Listed, MemoryStore, Put, S3Credentials, S3Options, S3Store},
 };
+
+use moto::Moto;
 
 /// Everything that is asked of any store.
 async fn keeps_its_promises(store: Arc<dyn ObjectStore>) {
@@ -167,7 +170,7 @@ async fn s3_that_does_not_answer_is_unavailable() {
 
 #[tokio::test]
 async fn s3_that_is_not_rust_keeps_its_promises() {
-    let server = tokio::task::spawn_blocking(Moto::start).await.expect("starts");
+    let server = tokio::task::spawn_blocking(|| Moto::listen(moto_server())).await.expect("starts");
     let options = options(server.address, "homes", "secret");
     create_bucket(&options).await;
     keeps_its_promises(Arc::new(S3Store::open(options).await.expect("opens"))).await;
@@ -291,45 +294,11 @@ impl Drop for InProcess {
     }
 }
 
-/// moto's server as a child, for as long as it is held.
-struct Moto {
-    child: Child,
-    address: SocketAddr,
+/// The server's executable, as the task runner names it or installed first where it is missing.
+fn moto_server() -> PathBuf {
+    std::env::var_os("BURROW_MOTO_SERVER").map_or_else(installed_moto, PathBuf::from)
 }
 
-impl Moto {
-    fn start() -> Self {
-        let server = installed_moto();
-        let mut child = Command::new(server)
-            .args(["-H", "127.0.0.1", "-p", "0"])
-            .env("PYTHONUNBUFFERED", "1")
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("moto starts");
-        let mut said = BufReader::new(child.stderr.take().expect("piped"));
-        let mut line = String::new();
-        let address = loop {
-            line.clear();
-            assert_ne!(said.read_line(&mut line).expect("readable"), 0, "moto ended before it listened");
-            if let Some((_, address)) = line.split_once("http://") {
-                break address.trim().parse().expect("an address");
-            }
-        };
-        // It logs each request; nobody reading would stop it.
-        std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
-        Self { child, address }
-    }
-}
-
-impl Drop for Moto {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// The server's executable, installed first where it is missing.
 fn installed_moto() -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("moto-5");
     let (server, whole) = (directory.join("bin/moto_server"), directory.join("installed"));
