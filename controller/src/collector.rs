@@ -58,18 +58,21 @@ pub trait Marking: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<Reachable, VolumeError>>;
 }
 
-/// For a server that cannot tell: nothing is ever garbage.
-pub struct KeepAll;
+/// As the volume writes them.
+pub struct Manifests;
 
-impl Marking for KeepAll {
+impl Marking for Manifests {
     fn reachable(
         &self,
-        _: Arc<dyn ObjectStore>,
-        _: DataKey,
-        _: TenantId,
-        _: Vec<ManifestId>,
+        store: Arc<dyn ObjectStore>,
+        key: DataKey,
+        tenant: TenantId,
+        roots: Vec<ManifestId>,
     ) -> BoxFuture<'_, Result<Reachable, VolumeError>> {
-        Box::pin(async { Ok(Box::new(|_: &str| true) as Reachable) })
+        Box::pin(async move {
+            let reachable = volume::gc::reachable(store, key, tenant, roots).await?;
+            Ok(Box::new(move |name: &str| reachable.contains(name)) as Reachable)
+        })
     }
 }
 

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     accounts::links,
     api,
-    collector::{self, CollectError, KeepAll, Marking},
+    collector::{self, CollectError, Manifests, Marking},
     config::Config,
     core::{App, Core},
     db::{Database, DatabaseError},
@@ -80,9 +80,9 @@ pub struct Parts {
 }
 
 impl Default for Parts {
-    /// No past is read, and nothing is collected.
+    /// No past is read.
     fn default() -> Self {
-        Self { past: Arc::new(NoPast), marking: Arc::new(KeepAll) }
+        Self { past: Arc::new(NoPast), marking: Arc::new(Manifests) }
     }
 }
 

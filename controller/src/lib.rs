@@ -32,7 +32,7 @@ mod tenants;
 mod tests;
 mod workspaces;
 
-pub use collector::{CollectError, KeepAll, Marking, Reachable};
+pub use collector::{CollectError, Manifests, Marking, Reachable};
 pub use config::{Config, EngineConfig, HistoryConfig};
 pub use controller::{Controller, Parts, Persisted, Persisting, StartError};
 pub use daemon::tasks::End;

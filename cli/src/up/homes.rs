@@ -1,10 +1,10 @@
-//! Homes as the controller cannot know them by itself: read without a machine, and followed to the objects that they rest on.
+//! Homes as the controller cannot know them by itself: read without a machine.
 //! Joins the volume, which knows blocks, to the reader, which knows files; knows neither from within.
 
 use std::{any::Any, ffi::OsString, io, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
-use controller::{Marking, Past, PastError, PastHome, Reachable};
+use controller::{Past, PastError, PastHome};
 use futures_util::future::BoxFuture;
 use protocol::{
     ManifestId, TenantId,
@@ -120,23 +120,5 @@ fn past_error(error: ReaderError) -> PastError {
             PastError::Broken(format!("{error}: {source}"))
         }
         ReaderError::Broken(_) => PastError::Broken(error.to_string()),
-    }
-}
-
-/// Follows manifests as the volume writes them.
-pub struct Manifests;
-
-impl Marking for Manifests {
-    fn reachable(
-        &self,
-        store: Arc<dyn ObjectStore>,
-        key: DataKey,
-        tenant: TenantId,
-        roots: Vec<ManifestId>,
-    ) -> BoxFuture<'_, Result<Reachable, VolumeError>> {
-        Box::pin(async move {
-            let reachable = volume::gc::reachable(store, key, tenant, roots).await?;
-            Ok(Box::new(move |name: &str| reachable.contains(name)) as Reachable)
-        })
     }
 }

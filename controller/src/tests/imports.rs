@@ -4,11 +4,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use http_body_util::BodyExt as _;
 use hyper::Method;
 use protocol::{
-    ManifestId, TenantId, WorkspaceId,
+    ManifestId, WorkspaceId,
     api::{
         import::{CHUNKS_AT_ONCE_MAX, CHUNKS_BYTES_MAX, ChunkHash, ChunkList, Import},
         snapshot::SnapshotKind,
@@ -20,12 +19,10 @@ use protocol::{
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
 use tokio_util::sync::CancellationToken;
-use volume::{
-    CHUNK_BYTES, DataKey, ObjectStore, Opening, Reader, Root, Volume, VolumeError, store::DirectoryStore,
-};
+use volume::{CHUNK_BYTES, DataKey, ObjectStore, Opening, Reader, Root, Volume, store::DirectoryStore};
 
 use super::world::{Answer, Client, Runner, World, stream};
-use crate::{Marking, Reachable, collector::Collector, workspaces::imports};
+use crate::{collector::Collector, workspaces::imports};
 
 /// Of a home in these tests; a workspace's may be larger.
 const BYTES: u64 = 4 << 20;
@@ -353,30 +350,9 @@ async fn homes_and_imports_are_seen_by_those_whose_they_are() {
     assert_eq!(moved.owner, to.session().await.user.id);
 }
 
-/// Follows manifests as a server does.
-struct Following;
-
-impl Marking for Following {
-    fn reachable(
-        &self,
-        store: Arc<dyn ObjectStore>,
-        key: DataKey,
-        tenant: TenantId,
-        roots: Vec<ManifestId>,
-    ) -> BoxFuture<'_, Result<Reachable, VolumeError>> {
-        Box::pin(async move {
-            let found = volume::gc::reachable(store, key, tenant, roots).await?;
-            Ok(Box::new(move |name: &str| found.contains(name)) as Reachable)
-        })
-    }
-}
-
 #[tokio::test]
 async fn what_has_arrived_is_kept_while_it_is_gone_on_with_and_goes_when_it_is_given_up() {
-    let (here, mut there) = (World::new().await, World::new().await);
-    there.stop().await;
-    there.parts.marking = Arc::new(Following);
-    there.start().await;
+    let (here, there) = (World::new().await, World::new().await);
     let (from, to) = (here.owner().await, there.owner().await);
     let mut home = Home::new(&here, &from, "demo").await;
     home.fill(0, MIB).await;
