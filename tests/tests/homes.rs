@@ -67,7 +67,7 @@ const POSTGRES: &str = r#"set -e; bin=$(echo ~/carried/usr/lib/postgresql/*/bin)
 /// Numbers rows, and says each once its transaction is committed.
 const POSTGRES_WRITER: &str = r#"from=$(ask -c 'select coalesce(max(number), 0) + 1 from numbers')
     seq $from 99999999 |
-    sed "s/.*/insert into numbers values (&, repeat('x', &::bigint * 37 % 3000)) returning 'promised ' || number;/" |
+    sed "s/.*/insert into numbers values (&, repeat('x', (&::bigint * 37 % 3000)::integer)) returning 'promised ' || number;/" |
     LD_LIBRARY_PATH=$HOME/carried/lib stdbuf -oL $bin/psql -h /tmp -U owner -d postgres -qAt -v ON_ERROR_STOP=1
 "#;
 
