@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use volume::ObjectStore;
 
 use self::{
-    homes::{Manifests, Snapshots},
+    homes::Snapshots,
     images::Images,
     listen::bind,
     lock::DataLock,
@@ -107,7 +107,7 @@ async fn start(context: &Context, up: &Up) -> Result<Running, Failure> {
         engine: engine(up, images)?,
         history: HistoryConfig { stream_seconds: up.stream_seconds, ..HistoryConfig::default() },
     };
-    let parts = Parts { past: Arc::new(Snapshots::new(store, own_program()?)), marking: Arc::new(Manifests) };
+    let parts = Parts { past: Arc::new(Snapshots::new(store, own_program()?)), ..Parts::default() };
     let step = Step::begin(style, "Starting the controller and the gateway");
     let shutdown = CancellationToken::new();
     let controller = Controller::start(config, parts, shutdown.clone()).await?;
