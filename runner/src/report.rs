@@ -128,6 +128,12 @@ impl Reporter {
         self.tell(Report::Step(StepProgress { step, since: OffsetDateTime::now_utc(), detail }));
     }
 
+    /// All steps of the start are behind: streams come in at `front`.
+    pub fn ready(&self, front: String, accelerator: String) {
+        *lock(&self.0.step) = Step::Ready;
+        self.tell(Report::Ready { front, accelerator });
+    }
+
     /// The step that is being done.
     pub fn present_step(&self) -> Step {
         *lock(&self.0.step)

@@ -207,10 +207,7 @@ async fn serve(
         ending = orders.ending() => return Ok((ending, Consistency::Crash)),
     }
     let front = serve_front(spec, &agent)?;
-    reporter.tell(Report::Ready {
-        front: front_socket(spec).display().to_string(),
-        accelerator: machine.accelerator().to_owned(),
-    });
+    reporter.ready(front_socket(spec).display().to_string(), machine.accelerator().to_owned());
     tracing::info!("the machine is ready");
     let stream = Stream::new(spec, reporter, home, &agent, machine.settler());
     let ending = tokio::select! {

@@ -10,6 +10,7 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
     sync::watch,
 };
+use tokio_util::sync::CancellationToken;
 
 const READ_BYTES: usize = 4096;
 
@@ -21,6 +22,8 @@ struct Shared {
     lines: Mutex<Lines>,
     /// Grows with each line.
     count: watch::Sender<u64>,
+    /// Cancelled once there is nothing more to read.
+    ended: CancellationToken,
 }
 
 #[derive(Default)]
@@ -32,7 +35,11 @@ struct Lines {
 impl Console {
     /// Reads `from` to its end, in a task of its own: a writer must never be held up.
     pub fn read(from: impl AsyncRead + Send + Unpin + 'static) -> Self {
-        let console = Self(Arc::new(Shared { lines: Mutex::default(), count: watch::Sender::new(0) }));
+        let console = Self(Arc::new(Shared {
+            lines: Mutex::default(),
+            count: watch::Sender::new(0),
+            ended: CancellationToken::new(),
+        }));
         tokio::spawn(console.clone().follow(from));
         console
     }
@@ -46,6 +53,12 @@ impl Console {
             }
             self.0.count.send_modify(|count| *count += lines.len() as u64);
         }
+        self.0.ended.cancel();
+    }
+
+    /// Resolves once all that was printed is here: the printer is gone.
+    pub async fn ended(&self) {
+        self.0.ended.cancelled().await;
     }
 
     /// The last lines, oldest first.

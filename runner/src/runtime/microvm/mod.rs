@@ -43,6 +43,10 @@ mod qmp;
 
 /// A VMM that was told to quit writes what it holds and goes.
 const QUIT_WITHIN: Duration = Duration::from_secs(10);
+/// What a VMM that is gone had printed is in the pipe.
+const LAST_LINES_WITHIN: Duration = Duration::from_secs(2);
+/// As the kernel begins its last words.
+const PANIC: &str = "Kernel panic - not syncing";
 /// Some hundred kilobytes of metadata.
 const FORMAT_WITHIN: Duration = Duration::from_secs(10);
 const MIB: u64 = 1024 * 1024;
@@ -124,7 +128,13 @@ impl Microvm {
     }
 
     pub async fn ended(&mut self) -> Ended {
-        Ended::of("the virtual machine", self.child.wait().await)
+        let ended = Ended::of("the virtual machine", self.child.wait().await);
+        // The VMM leaves a kernel that panics as it leaves one that powers off.
+        let _ = timeout(LAST_LINES_WITHIN, self.console.ended()).await;
+        if ended.orderly && self.console.last().iter().any(|line| line.contains(PANIC)) {
+            return Ended { how: "the machine's kernel panicked".to_owned(), orderly: false };
+        }
+        ended
     }
 
     /// What the VMM complained about comes last: it is why there is nothing else.
