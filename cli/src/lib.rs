@@ -38,9 +38,10 @@ pub fn main() -> ExitCode {
     // Two of our dependencies' trees could each bring a TLS provider; ours is named before anyone asks.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let mut threads = match arguments.command {
-        // One person's machine, and nothing of it computes here: a stream's bytes that never change threads are there sooner.
-        Command::Runner => tokio::runtime::Builder::new_current_thread(),
-        _ => tokio::runtime::Builder::new_multi_thread(),
+        Command::Up(_) => tokio::runtime::Builder::new_multi_thread(),
+        // One person's machine, or one person's errand, and nothing of it computes here: a stream's bytes that never change
+        // threads are there sooner.
+        _ => tokio::runtime::Builder::new_current_thread(),
     };
     let runtime = match threads.enable_all().build() {
         Ok(runtime) => runtime,

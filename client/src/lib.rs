@@ -10,6 +10,7 @@ mod files;
 pub mod link;
 mod moving;
 mod past;
+pub mod quiet;
 pub mod socket;
 pub mod splice;
 pub mod upkeep;

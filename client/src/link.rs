@@ -22,6 +22,8 @@ use tokio::{
     time::timeout,
 };
 
+use crate::quiet::Quiet;
+
 /// Body of a request: any stream of bytes.
 pub type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -88,8 +90,8 @@ impl Link {
     pub async fn connect(address: &str) -> Result<Self, LinkError> {
         let connected = async {
             if address.starts_with('/') {
-                Self::over(UnixStream::connect(address).await.map_err(|source| refused(address, source))?)
-                    .await
+                let stream = UnixStream::connect(address).await.and_then(Quiet::new);
+                Self::over(stream.map_err(|source| refused(address, source))?).await
             } else {
                 let stream = TcpStream::connect(address).await.map_err(|source| refused(address, source))?;
                 stream.set_nodelay(true).map_err(|source| refused(address, source))?;

@@ -6,7 +6,8 @@
 //!
 //! Output is numbered from 0 in bytes. A viewer attaches from the offset it has; where the ring no longer reaches back so
 //! far, a [`ServerMessage::Snapshot`] redraws the screen. The server keeps at most [`WINDOW`] bytes unacknowledged per
-//! viewer, so that a flood delays nothing else. Input is numbered per `client`, so that a resent key is not typed twice.
+//! viewer, so that a flood delays nothing else. Input is numbered per `client`, so that a resent key is not typed twice; it is
+//! confirmed when its echo has had time to go first, or at once where it was not what the numbering expects.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

@@ -8,6 +8,7 @@ use std::{io, path::PathBuf, time::Duration};
 use client::{
     Link, LinkError,
     link::{empty, full},
+    quiet::Quiet,
 };
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
@@ -87,7 +88,7 @@ impl Agent {
             }
         };
         greet(&mut stream).await?;
-        Ok(Link::over(stream).await?)
+        Ok(Link::over(Quiet::new(stream)?).await?)
     }
 
     /// Gives the machine its identity; answered once the home is mounted.

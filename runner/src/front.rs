@@ -9,6 +9,7 @@ use axum::body::Body;
 use client::{
     LinkError,
     link::SocketError,
+    quiet::Quiet,
     splice::{End, splice},
 };
 use futures_util::{SinkExt as _, StreamExt as _, future::pending};
@@ -100,6 +101,9 @@ impl Front {
             let (front, stop) = (self.clone(), stop.clone());
             async move { Ok::<_, Infallible>(front.answer(request, stop).await) }
         });
+        let Ok(stream) = Quiet::new(stream) else {
+            return tracing::warn!("a gateway's link cannot be watched");
+        };
         let served = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .enable_connect_protocol()

@@ -18,7 +18,7 @@ use crate::{
 type Steps = BTreeMap<protocol::WorkspaceId, Step>;
 
 pub async fn end(style: Style, running: Running) -> Result<(), Failure> {
-    let Running { database, controller, shutdown, gateway, _lock } = running;
+    let Running { database, controller, shutdown, edge, _lock } = running;
     if style != Style::Silent {
         progress::write_line(
             "\nSaving all homes. Ctrl-C again ends at once; homes are then kept in the data directory.",
@@ -26,8 +26,7 @@ pub async fn end(style: Style, running: Running) -> Result<(), Failure> {
     }
     let mut steps = Steps::new();
     let persisted = controller.persist_all(|awake| show(style, &mut steps, awake)).await;
-    gateway.stop();
-    gateway.join().await;
+    edge.end().await;
     shutdown.cancel();
     let ended = controller.join().await;
     if let Database::Private(postgres) = database {

@@ -1,23 +1,18 @@
 //! The role `up`: everything on one machine, in the foreground.
 //!
-//! It holds controller and gateway as tasks and Postgres as a child; the controller's engine starts the runners. What can be
+//! It holds the controller as tasks, the gateway as a thread, and Postgres as a child; the controller's engine starts the runners. What can be
 //! refused is refused before anything is begun. What is begun is ended in the opposite order.
 
 use std::{net::TcpListener, path::PathBuf, sync::Arc};
 
 use controller::{Config, Controller, EngineConfig, HistoryConfig, Parts};
-use gateway::Gateway;
 use protocol::{Redacted, runner::RuntimeKind};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use volume::ObjectStore;
 
 use self::{
-    homes::Snapshots,
-    images::Images,
-    listen::bind,
-    lock::DataLock,
-    place::DataDirectory,
+    edge::Edge, homes::Snapshots, images::Images, listen::bind, lock::DataLock, place::DataDirectory,
     postgres::Postgres,
 };
 use crate::{
@@ -29,6 +24,7 @@ use crate::{
 };
 
 mod capacity;
+mod edge;
 mod farewell;
 mod homes;
 pub mod images;
@@ -57,7 +53,7 @@ struct Running {
     controller: Controller,
     /// Ends the controller.
     shutdown: CancellationToken,
-    gateway: Gateway,
+    edge: Edge,
     _lock: DataLock,
 }
 
@@ -111,9 +107,9 @@ async fn start(context: &Context, up: &Up) -> Result<Running, Failure> {
     let step = Step::begin(style, "Starting the controller and the gateway");
     let shutdown = CancellationToken::new();
     let controller = Controller::start(config, parts, shutdown.clone()).await?;
-    let gateway = gateway(up, listener, &controller)?;
+    let edge = edge(up, listener, &controller)?;
     step.done();
-    Ok(Running { database, controller, shutdown, gateway, _lock: lock })
+    Ok(Running { database, controller, shutdown, edge, _lock: lock })
 }
 
 /// Opened and tried at once: who names a bucket that cannot be used should know now, and not when a home is to be saved.
@@ -177,17 +173,17 @@ fn kind(runtime: Runtime) -> RuntimeKind {
     }
 }
 
-fn gateway(up: &Up, listener: TcpListener, controller: &Controller) -> Result<Gateway, Failure> {
+fn edge(up: &Up, listener: TcpListener, controller: &Controller) -> Result<Edge, Failure> {
     let failed = |error: std::io::Error| Failure::error("The gateway cannot be started").because(&error);
     let port = listener.local_addr().map_err(failed)?.port();
     let allowed_origins = listen::origins(up.listen, port, up.public_url.as_deref())?;
     let config = gateway::Config { listener, controller: controller.socket().to_owned(), allowed_origins };
-    Gateway::start(config).map_err(failed)
+    Edge::start(config).map_err(failed)
 }
 
 /// The last line is the link: it can be taken by a script.
 async fn welcome(context: &Context, up: &Up, running: &Running) -> Result<(), Failure> {
-    let address = listen::address(up.public_url.as_deref(), running.gateway.addr());
+    let address = listen::address(up.public_url.as_deref(), running.edge.addr());
     let link = running.controller.first_sign_in_link().await?;
     context.output.say(&format!(
         "\nBurrow runs at {address}\nCtrl-C saves every home and ends it.\n\nSign in once with this link:"

@@ -17,7 +17,7 @@ use futures_util::{
 };
 use protocol::{
     TerminalId, WorkspaceId,
-    terminal::{AttachInfo, ClientMessage, Exit, INPUT_BYTES_MAX, ServerMessage, Size},
+    terminal::{AttachInfo, ClientMessage, Exit, INPUT_BYTES_MAX, ServerMessage, Size, WINDOW},
 };
 use tokio::{
     sync::{Notify, mpsc},
@@ -31,6 +31,8 @@ use crate::{api::Api, error::ApiError};
 
 /// Input that waits for its confirmation. As much as the agent takes at once; a paste waits for it piece by piece.
 const INPUT_QUEUE_BYTES: usize = INPUT_BYTES_MAX;
+/// Output drawn is acknowledged by so much at a time: a word for every key's echo would take the way that the next echo wants.
+const ACKNOWLEDGE_BYTES: u64 = WINDOW / 8;
 /// Events that wait for their reader. The window of acknowledgements bounds their bytes.
 const EVENTS: usize = 16;
 /// Pauses between attempts, and how long a connection that is gone is tried for.
@@ -232,7 +234,7 @@ impl State {
             self.size_told = self.size;
             return Some(ClientMessage::Resize(self.size).encode());
         }
-        if self.drawn > self.told {
+        if self.drawn >= self.told.saturating_add(ACKNOWLEDGE_BYTES) {
             self.told = self.drawn;
             return Some(ClientMessage::Acknowledge(self.drawn).encode());
         }
@@ -492,12 +494,16 @@ mod tests {
         let mut state = State::new(SIZE);
         state.begin(&info(10, 0));
         state.size = Size { cols: 100, rows: 30 };
-        state.drawn = 20;
+        state.drawn = 10 + ACKNOWLEDGE_BYTES;
         assert_eq!(state.message(), Some(ClientMessage::Resize(state.size).encode()));
-        assert_eq!(state.message(), Some(ClientMessage::Acknowledge(20).encode()));
+        assert_eq!(state.message(), Some(ClientMessage::Acknowledge(state.drawn).encode()));
         assert_eq!(state.message(), None);
+        state.drawn += ACKNOWLEDGE_BYTES - 1;
+        assert_eq!(state.message(), None, "an echo is not worth a word");
+        state.drawn += 1;
+        assert_eq!(state.message(), Some(ClientMessage::Acknowledge(state.drawn).encode()));
         state.reconnect();
-        state.begin(&info(20, 0));
+        state.begin(&info(state.drawn, 0));
         assert_eq!(state.message(), None);
     }
 }

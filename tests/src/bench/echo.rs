@@ -39,18 +39,13 @@ pub async fn measure() -> Row {
     stack.ok(&["create", "bench"]).await;
     let workspace: WorkspaceId = id_of(&stack, "bench").await.parse().expect("an id");
     let api = Api::with_token(&stack.url, Redacted::new(stack.token.clone())).expect("an API");
-    let mut ours = Ours::open(&api, workspace).await;
-    let mut theirs = Theirs::open(place.path()).await;
-    let (mut own, mut peer) = (Vec::new(), Vec::new());
-    for _ in 0..BLOCKS {
-        for _ in 0..KEYS {
-            own.push(timeout(PATIENCE, ours.key()).await.expect("an echo"));
-        }
-        for _ in 0..KEYS {
-            peer.push(timeout(PATIENCE, theirs.key()).await.expect("an echo"));
-        }
-    }
-    theirs.close().await;
+    let keys = place.path().to_owned();
+    let typing = tokio::task::spawn_blocking(move || {
+        // One thread, as `burrow attach` has, and as `ssh` has.
+        let client = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        client.block_on(type_into_both(&api, workspace, &keys))
+    });
+    let (own, peer) = typing.await.expect("typed");
     stack.interrupt().await;
     let tail = (quantile(&own, 0.99), quantile(&peer, 0.99));
     let (ours, theirs) = (median(&own), median(&peer));
@@ -61,6 +56,23 @@ pub async fn measure() -> Row {
         goal: Goal::AtMost(GOAL),
         unit: "×",
     }
+}
+
+/// How long each key took, there and back.
+async fn type_into_both(api: &Api, workspace: WorkspaceId, keys: &Path) -> (Vec<Duration>, Vec<Duration>) {
+    let mut ours = Ours::open(api, workspace).await;
+    let mut theirs = Theirs::open(keys).await;
+    let (mut own, mut peer) = (Vec::new(), Vec::new());
+    for _ in 0..BLOCKS {
+        for _ in 0..KEYS {
+            own.push(timeout(PATIENCE, ours.key()).await.expect("an echo"));
+        }
+        for _ in 0..KEYS {
+            peer.push(timeout(PATIENCE, theirs.key()).await.expect("an echo"));
+        }
+    }
+    theirs.close().await;
+    (own, peer)
 }
 
 struct Ours(Terminal);

@@ -1,9 +1,11 @@
 //! One viewer of a terminal: output within a window of acknowledgements, input in its own numbering.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::body::Bytes;
 use protocol::terminal::{Attach, ClientMessage, ServerMessage, Size, WINDOW};
+
+use tokio::time::{Instant, sleep_until};
 
 use super::terminal::{Piece, Terminal};
 use crate::socket::{Gone, Incoming, Socket};
@@ -11,6 +13,11 @@ use crate::socket::{Gone, Incoming, Socket};
 /// WebSocket close codes: a normal end, and a message that is not of this protocol.
 const CLOSE_NORMAL: u16 = 1000;
 const CLOSE_BAD_MESSAGE: u16 = 1007;
+
+/// Keys are confirmed after so long, when their echo is on its way: a word of its own before it would make it wait.
+const CONFIRM_WITHIN: Duration = Duration::from_millis(50);
+/// More than keys: a paste, whose next piece waits for the word.
+const CONFIRM_BYTES: u64 = 256;
 
 /// Serves one viewer until it goes or the program's last output is seen.
 pub async fn serve(terminal: Arc<Terminal>, attach: Attach, socket: Socket) {
@@ -25,6 +32,9 @@ pub async fn serve(terminal: Arc<Terminal>, attach: Attach, socket: Socket) {
         sent: attach.from,
         seen: 0,
         size: terminal.size(),
+        typed: 0,
+        confirmed: 0,
+        confirm_at: None,
     };
     if let Ok(end) = viewer.run().await {
         viewer.socket.close(end.code, end.reason).await;
@@ -41,6 +51,10 @@ struct View<'a> {
     seen: u64,
     /// The size the viewer was last told.
     size: Size,
+    /// Input typed, what the viewer was told of it, and when it is to be told the rest.
+    typed: u64,
+    confirmed: u64,
+    confirm_at: Option<Instant>,
 }
 
 struct End {
@@ -70,9 +84,10 @@ impl View<'_> {
                     let (Some(permit), Some(message)) = (permit, waiting.take()) else { return Err(Gone) };
                     if let Ok(ClientMessage::Input { offset, bytes }) = ClientMessage::decode(&message) {
                         let typed = terminal.type_in(permit, self.client, offset, bytes);
-                        self.send(&ServerMessage::InputAccepted(typed)).await?;
+                        self.typed_in(typed, offset.saturating_add(bytes.len() as u64)).await?;
                     }
                 }
+                () = passed(self.confirm_at) => self.confirm().await?,
                 message = self.socket.receive(), if waiting.is_none() => {
                     let Some(message) = message else { return Err(Gone) };
                     match self.take(message) {
@@ -85,6 +100,21 @@ impl View<'_> {
         }
     }
 
+    /// Confirms at once what is not as the viewer expects it, and what is more than keys.
+    async fn typed_in(&mut self, typed: u64, expected: u64) -> Result<(), Gone> {
+        self.typed = typed;
+        if typed != expected || typed.saturating_sub(self.confirmed) > CONFIRM_BYTES {
+            return self.confirm().await;
+        }
+        self.confirm_at.get_or_insert_with(|| Instant::now() + CONFIRM_WITHIN);
+        Ok(())
+    }
+
+    async fn confirm(&mut self) -> Result<(), Gone> {
+        (self.confirmed, self.confirm_at) = (self.typed, None);
+        self.send(&ServerMessage::InputAccepted(self.typed)).await
+    }
+
     /// Tells where output begins: where the viewer says, if that is still here, else after a drawing of the screen.
     async fn begin(&mut self) -> Result<(), Gone> {
         let first = self.terminal.piece(self.sent, WINDOW as usize);
@@ -95,6 +125,7 @@ impl View<'_> {
         self.seen = start;
         let info = self.terminal.attach_info(self.client, start);
         self.size = info.size;
+        self.confirmed = info.input;
         self.send(&ServerMessage::Info(info)).await?;
         self.send_piece(first).await.map(drop)
     }
@@ -155,6 +186,14 @@ impl View<'_> {
 
     async fn send(&mut self, message: &ServerMessage<'_>) -> Result<(), Gone> {
         self.socket.send_binary(message.encode()).await
+    }
+}
+
+/// Never, where there is no such instant.
+async fn passed(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    io::{self, Read},
+    io,
     os::fd::{BorrowedFd, OwnedFd},
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc as threads},
     time::Duration,
@@ -16,7 +16,6 @@ use protocol::{
     files::HomePath,
     terminal::{AttachInfo, Exit, NewTerminal, Size, TerminalInfo},
 };
-use rustix::event::{PollFd, PollFlags};
 use tokio::{
     io::unix::AsyncFd,
     sync::{mpsc, watch},
@@ -91,7 +90,6 @@ impl Terminal {
         let command = command(person, &argv, &directory);
         let (child, owned) = children::own(|| pty.slave.spawn_command(command), |child| child.process_id())?;
         drop(pty.slave);
-        let reader = pty.master.try_clone_reader()?;
         let master = own_descriptor(&*pty.master)?;
         let (input, queue) = mpsc::channel(INPUT_QUEUE);
         let terminal = Arc::new(Self {
@@ -117,51 +115,45 @@ impl Terminal {
         });
         // SAFETY: the descriptor is owned by what is registered, and is never closed or replaced before.
         #[allow(unsafe_code)]
-        let input = unsafe { AsyncFd::register(master.try_clone()?) }?;
-        tokio::spawn(write(input, queue));
-        terminal.clone().run(reader, master, child, owned);
-        Ok(terminal)
-    }
-
-    /// Two threads: a flood's bytes are drawn beside what others type, and children are waited for. They end with the program
-    /// and its PTY.
-    fn run(
-        self: Arc<Self>,
-        reader: Box<dyn Read + Send>,
-        master: OwnedFd,
-        child: Box<dyn Child + Send + Sync>,
-        owned: children::Owned,
-    ) {
+        let pty = Arc::new(unsafe { AsyncFd::register(master) }?);
+        tokio::spawn(write(pty.clone(), queue));
         let (drained, drain) = threads::channel();
-        let reading = self.clone();
-        std::thread::spawn(move || {
-            reading.read(reader, &master);
+        let reading = terminal.clone();
+        tokio::spawn(async move {
+            reading.read(&pty).await;
             // The waiter may have given up: that is all right.
             let _ = drained.send(());
         });
-        std::thread::spawn(move || self.wait(child, owned, &drain));
+        let waiting = terminal.clone();
+        // It ends with the program and its PTY.
+        std::thread::spawn(move || waiting.wait(child, owned, &drain));
+        Ok(terminal)
     }
 
-    fn read(&self, mut reader: Box<dyn Read + Send>, master: &OwnedFd) {
+    /// Takes what the program prints, until it and its PTY have gone. In a flood others have their turn after each read.
+    async fn read(&self, pty: &AsyncFd<OwnedFd>) {
         let mut buffer = vec![0; READ_BYTES];
         loop {
-            match reader.read(&mut buffer) {
-                Ok(0) => return,
-                Ok(length) => {
-                    let mut state = self.state();
-                    state.ring.push(&buffer[..length]);
-                    state.screen.push(&buffer[..length]);
-                    drop(state);
-                    self.changed();
+            let Ok(mut ready) = pty.readable().await else { return };
+            match ready.try_io(|pty| Ok(rustix::io::read(pty, &mut buffer)?)) {
+                Ok(Ok(0)) => return,
+                Ok(Ok(length)) => {
+                    self.take(&buffer[..length]);
+                    tokio::task::yield_now().await;
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    // Interrupted or not, the next read tells.
-                    let _ = rustix::event::poll(&mut [PollFd::new(master, PollFlags::IN)], None);
-                }
-                Err(_) => return,
+                Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(Err(_)) => return,
+                Err(_would_block) => {}
             }
         }
+    }
+
+    fn take(&self, output: &[u8]) {
+        let mut state = self.state();
+        state.ring.push(output);
+        state.screen.push(output);
+        drop(state);
+        self.changed();
     }
 
     fn wait(
@@ -327,7 +319,7 @@ fn own_descriptor(master: &dyn MasterPty) -> anyhow::Result<OwnedFd> {
 }
 
 /// Types what is queued, as fast as the program takes it, until the terminal or its PTY has gone.
-async fn write(pty: AsyncFd<OwnedFd>, mut queue: mpsc::Receiver<Vec<u8>>) {
+async fn write(pty: Arc<AsyncFd<OwnedFd>>, mut queue: mpsc::Receiver<Vec<u8>>) {
     while let Some(bytes) = queue.recv().await {
         let mut rest = &bytes[..];
         while !rest.is_empty() {
