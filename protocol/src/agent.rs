@@ -4,6 +4,8 @@
 //! `/v1/<rest>`. A route that [`Route::of`] does not know is not relayed; `bootstrap`, `freeze`, `thaw`, `grow` and `health` are
 //! the runner's own and never relayed.
 
+use std::net::Ipv4Addr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::grant::Access;
@@ -39,8 +41,9 @@ pub const HOME_SERIAL: &str = "burrow-home";
 pub const HOME_DISK_BYTES: u64 = 1 << 40;
 
 /// The machine's network, the same in every guest: it lives in a network namespace of its own.
-pub const GUEST_ADDRESS: &str = "10.111.0.2/30";
-pub const GUEST_GATEWAY: &str = "10.111.0.1";
+pub const GUEST_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 111, 0, 2);
+pub const GUEST_GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 111, 0, 1);
+pub const GUEST_PREFIX: u8 = 30;
 
 /// What a new machine is told. The agent answers once the home is mounted and a shell could start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

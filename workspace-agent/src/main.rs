@@ -60,6 +60,7 @@ fn be_init() -> ExitCode {
 
 fn serve_machine() -> anyhow::Result<()> {
     let machine = machine::prepare()?;
+    machine::warm_shell();
     let person = Person {
         home: PathBuf::from("/home").join(person::NAME),
         launcher: true,

@@ -1,6 +1,7 @@
 //! The initramfs: the agent as the machine's first program, and the modules that bring it to its disks.
 
 use std::{
+    collections::BTreeSet,
     io::BufWriter,
     path::{Path, PathBuf},
 };
@@ -70,7 +71,9 @@ fn parts(image: &Image, agent: &Path) -> Result<Vec<Part>, Error> {
     let mut parts = vec![Part { path: "init".into(), permissions: 0o755, content: program }];
     let list_path = image.modules_dir.join(LOAD_LIST);
     let list = std::fs::read_to_string(&list_path).map_err(at("read", &list_path))?;
-    for file in list.lines() {
+    // What two groups need is in both.
+    let files: BTreeSet<&str> = list.lines().filter(|line| !line.is_empty()).collect();
+    for file in files {
         let from = image.modules_dir.join(file);
         let content = std::fs::read(&from).map_err(at("read", &from))?;
         parts.push(Part { path: format!("modules/{file}"), permissions: 0o644, content });
@@ -136,7 +139,7 @@ mod tests {
     }
 
     fn image(directory: &Path) -> Image {
-        std::fs::write(directory.join(LOAD_LIST), "a.ko\nb.ko\n").expect("a file");
+        std::fs::write(directory.join(LOAD_LIST), "a.ko\nb.ko\n\na.ko\n").expect("a file");
         std::fs::write(directory.join("a.ko"), "first").expect("a file");
         std::fs::write(directory.join("b.ko"), "second").expect("a file");
         let no = PathBuf::new;

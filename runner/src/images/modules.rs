@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a machine needs before its root is mounted: the bus, its disks, its link, its network, and the root's file systems.
-/// ext4 is built in.
-pub const WANTED: [&str; 6] =
-    ["virtio_mmio", "virtio_blk", "virtio_console", "virtio_net", "erofs", "overlay"];
+/// What a machine needs before its root is mounted, in groups that load side by side: the bus with disks, link and network, and
+/// the root's file systems. ext4 is built in.
+pub const WANTED: [&[&str]; 2] =
+    [&["virtio_mmio", "virtio_blk", "virtio_console", "virtio_net"], &["erofs", "overlay"]];
 
 /// Endings of modules, as distributions compress them.
 const ENDINGS: [&str; 4] = [".ko", ".ko.xz", ".ko.zst", ".ko.gz"];

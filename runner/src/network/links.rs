@@ -7,6 +7,7 @@ use std::{
 };
 
 use futures_util::TryStreamExt as _;
+use protocol::agent::{GUEST_GATEWAY, GUEST_PREFIX};
 use rtnetlink::{Handle, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
 use super::{HOST_END, NetworkError, failed};
@@ -14,11 +15,6 @@ use super::{HOST_END, NetworkError, failed};
 /// Names inside the namespace.
 pub const TAP: &str = "guest";
 pub const UP: &str = "up";
-/// As `protocol::agent::GUEST_ADDRESS` and its gateway say; both are constants there as text.
-pub const GUEST: Ipv4Addr = Ipv4Addr::new(10, 111, 0, 2);
-const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 111, 0, 1);
-/// Every network here has two ends.
-const PREFIX: u8 = 30;
 /// Pairs between host and namespaces: four addresses for each slot.
 const PAIRS: u32 = u32::from_be_bytes([100, 64, 0, 0]);
 
@@ -55,10 +51,10 @@ impl Side {
         Ok(link.header.index)
     }
 
-    /// Gives a link its address and switches it on.
+    /// Gives a link its address, and switches it on. Every network here has two ends, and so the guest's prefix.
     async fn configure(&self, name: &str, address: Ipv4Addr) -> Result<u32, NetworkError> {
         let index = self.index(name).await?;
-        self.handle.address().add(index, IpAddr::V4(address), PREFIX).execute().await?;
+        self.handle.address().add(index, IpAddr::V4(address), GUEST_PREFIX).execute().await?;
         self.handle.link().set(LinkUnspec::new_with_index(index).up().build()).execute().await?;
         Ok(index)
     }
@@ -88,7 +84,7 @@ pub async fn connect(slot: u16, host: &Side, inside: &Side) -> Result<(), Networ
     let moved = LinkUnspec::new_with_name(&host_end).setns_by_fd(host.namespace.as_raw_fd()).build();
     inside.handle.link().set(moved).execute().await?;
     host.configure(&host_end, host_address).await?;
-    inside.configure(TAP, GATEWAY).await?;
+    inside.configure(TAP, GUEST_GATEWAY).await?;
     let up = inside.configure(UP, inside_address).await?;
     let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(host_address).output_interface(up).build();
     inside.handle.route().add(route).execute().await?;
@@ -105,11 +101,5 @@ mod tests {
         assert_eq!(pair(1).0, Ipv4Addr::from([100, 64, 0, 5]));
         let (last, _) = pair(protocol::runner::SLOT_MAX);
         assert_eq!(last, Ipv4Addr::from([100, 64, 255, 253]));
-    }
-
-    #[test]
-    fn the_guest_is_told_the_same() {
-        assert_eq!(protocol::agent::GUEST_ADDRESS, format!("{GUEST}/{PREFIX}"));
-        assert_eq!(protocol::agent::GUEST_GATEWAY, GATEWAY.to_string());
     }
 }

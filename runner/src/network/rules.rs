@@ -5,6 +5,8 @@
 
 use std::{fmt::Write as _, net::IpAddr};
 
+use protocol::agent::GUEST_ADDRESS;
+
 use super::{HOST_END, links};
 
 /// Nobody's public addresses: this host, its networks, link-local with clouds' metadata, carriers' NAT and our own pairs,
@@ -16,7 +18,7 @@ const NAMES: &str = "{ udp . 53, tcp . 53 }";
 
 /// Rules of a machine's namespace.
 pub fn of_namespace(nameservers: &[IpAddr]) -> String {
-    let (tap, up, guest) = (links::TAP, links::UP, links::GUEST);
+    let (tap, up, guest) = (links::TAP, links::UP, GUEST_ADDRESS);
     let names = names(nameservers, "accept");
     format!(
         "table inet burrow {{

@@ -33,6 +33,8 @@ pub const IN_ROOT: &str = "in-root";
 
 const PORT_APPEARS: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(5);
+/// A shell that takes longer has nothing to give any more.
+const WARM_SHELL: Duration = Duration::from_secs(20);
 /// A disk that does not answer must not keep a machine that wants to end.
 const LAST_SYNC: Duration = Duration::from_secs(5);
 
@@ -40,6 +42,13 @@ const LAST_SYNC: Duration = Duration::from_secs(5);
 pub struct Machine {
     home: PathBuf,
     freezer: freeze::Freezer,
+}
+
+/// Reads what a login shell reads, while the home is on its way: from a packed image that takes longer than all the rest of the
+/// shell's start. As root, but nothing of the home's is there yet.
+pub fn warm_shell() {
+    let start = ["-l", "-i", "-c", "TERM=xterm-256color; . /etc/skel/.bashrc"];
+    std::thread::spawn(move || tool::run("/bin/bash", &start, WARM_SHELL));
 }
 
 /// Brings the machine from the initramfs to its image's root.
@@ -53,12 +62,12 @@ pub fn prepare() -> anyhow::Result<Machine> {
 }
 
 impl Machine {
-    /// Gives the machine its identity and mounts the home. May be repeated.
+    /// Gives the machine its identity and mounts the home. May be repeated. For a blocking thread of the runtime.
     pub fn bootstrap(&self, request: &Bootstrap) -> anyhow::Result<()> {
         set_clock(request.clock_unix_nanos)?;
         freeze::add_entropy(&request.entropy)?;
         network::name(&request.hostname)?;
-        network::configure(request)?;
+        tokio::runtime::Handle::current().block_on(network::configure(request))?;
         root::limit_processes(request.pids_max)?;
         home::mount(&self.home, request.home_bytes)
     }

@@ -72,7 +72,7 @@ impl Microvm {
     pub async fn start(making: &Making<'_>) -> Result<Self, RuntimeError> {
         let spec = making.spec;
         let verdict = accelerator::verdict(&spec.image_dir, &spec.initramfs).await?;
-        let network = network(making).await?;
+        let (network, scratch) = tokio::try_join!(network(making), scratch(spec))?;
         making.reporter.step(Step::Machine, None);
         let mut jail = jail_for(making, verdict.accelerator);
         let nameservers = network.as_ref().map(|network| network.nameservers.clone());
@@ -93,7 +93,7 @@ impl Microvm {
             initramfs: jail.hand_over(open(&spec.initramfs)?),
             disks: Some(Disks {
                 root: jail.hand_over(open(&spec.image_dir.join(images::ROOTFS))?),
-                scratch: jail.hand_over(scratch(spec).await?),
+                scratch: jail.hand_over(scratch),
                 home: jail.hand_over(connection),
             }),
             agent: jail.hand_over(listen(&agent)?),
