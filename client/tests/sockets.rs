@@ -181,13 +181,18 @@ async fn output_is_acknowledged_when_it_has_been_drawn() {
     let (mut terminal, attach, mut socket) = server.attached().await;
     assert!(attach.is_valid() && attach.from.is_none());
     assert_eq!((attach.cols, attach.rows), (Some(80), Some(24)));
-    tell(&mut socket, &ServerMessage::Output { offset: 0, bytes: b"hello" }).await;
-    assert_eq!(next(&mut terminal).await, output("hello"));
+    // An echo is not worth a word; an eighth of the window is.
+    let text = "x".repeat(WINDOW as usize / 8);
+    for (offset, text) in [(0, "hello"), (5, &text)] {
+        tell(&mut socket, &ServerMessage::Output { offset, bytes: text.as_bytes() }).await;
+        assert_eq!(next(&mut terminal).await, output(text));
+    }
     let more = tokio::spawn(async move {
         let event = next(&mut terminal).await;
         (terminal, event)
     });
-    assert_eq!(ClientMessage::decode(&heard(&mut socket).await), Ok(ClientMessage::Acknowledge(5)));
+    let acknowledged = ClientMessage::Acknowledge(5 + WINDOW / 8);
+    assert_eq!(ClientMessage::decode(&heard(&mut socket).await), Ok(acknowledged));
     let exit = Exit { code: Some(7), signal: None };
     tell(&mut socket, &ServerMessage::Exited(exit)).await;
     let (mut terminal, event) = soon(more).await.expect("no panic");

@@ -71,7 +71,10 @@ fn serve_machine() -> anyhow::Result<()> {
     let open = move || machine::Port::new(port.try_clone()?);
     runtime()?.block_on(async {
         let reaping = tokio::spawn(machine::reap_forever());
-        link::serve_port(open, app).await;
+        tokio::select! {
+            () = link::serve_port(open, app) => {}
+            () = machine::told_to_end() => tracing::info!("told to end"),
+        }
         reaping.abort();
     });
     Ok(())

@@ -125,7 +125,7 @@ pub fn agent(profile: Profile) -> Result<()> {
         command.args(["build", "-p", "workspace-agent", "--target", TARGET]);
         profile.apply(&mut command);
         // It is loaded with every boot: without what only debuggers read it is a sixth.
-        run::run(command.env("RUSTFLAGS", "-C target-feature=+crt-static -C strip=debuginfo"))
+        run::run(command.env("RUSTFLAGS", "-C target-feature=+crt-static -C strip=symbols"))
     })
 }
 

@@ -51,3 +51,14 @@ inside install -d -m 0755 -o "$BURROW_UID" -g "$BURROW_GID" "/home/$BURROW_USER"
 echo "$BURROW_USER ALL=(ALL:ALL) NOPASSWD: ALL" >"$root/etc/sudoers.d/$BURROW_USER"
 chmod 0440 "$root/etc/sudoers.d/$BURROW_USER"
 inside visudo --check --quiet
+
+# The machine's first program is the agent, and ends it when it is told so.
+cat >"$root/usr/sbin/poweroff" <<'EOF'
+#!/bin/sh
+# Ends this machine. Its home is saved; whoever starts the workspace goes on.
+exec kill -s USR2 1
+EOF
+chmod 0755 "$root/usr/sbin/poweroff"
+for name in halt reboot shutdown; do
+    ln -s poweroff "$root/usr/sbin/$name"
+done

@@ -93,6 +93,9 @@ fn furnish(home: &Path) -> anyhow::Result<()> {
     // Repairs find their own way: an empty `lost+found` only puzzles the owner.
     let _ = std::fs::remove_dir(home.join("lost+found"));
     copy(Path::new("/etc/skel"), home).context("cannot copy the skeleton into the home")?;
+    // A machine that breaks in its first seconds must not leave empty files that nobody fills again.
+    let synced = std::fs::File::open(home).and_then(|home| Ok(rustix::fs::syncfs(home)?));
+    synced.context("cannot put the skeleton on the disk")?;
     rustix::fs::chmod(home, Mode::from_raw_mode(0o755)).context("cannot open the home to its owner")?;
     give(home).context("cannot give the home to its owner")
 }

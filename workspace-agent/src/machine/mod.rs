@@ -116,6 +116,18 @@ pub fn power_off() -> ! {
     }
 }
 
+/// Resolves when a person inside wants the machine to end: `poweroff` in the image is this signal.
+pub async fn told_to_end() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::user_defined2()) {
+        Ok(mut told) => drop(told.recv().await),
+        Err(error) => {
+            tracing::error!(%error, "nobody can end the machine from inside");
+            std::future::pending().await
+        }
+    }
+}
+
 /// Waits for every child that nobody else waits for, for ever.
 pub async fn reap_forever() {
     use tokio::signal::unix::{SignalKind, signal};
