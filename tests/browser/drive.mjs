@@ -340,6 +340,19 @@ await step("an owner sets how long snapshots are kept", async () => {
   await ada.locator(".retention").getByText("Saved", { exact: true }).waitFor();
 });
 
+await step("a workspace is deleted, and the deletion taken back", async () => {
+  await ada.goto(`${origin}/`);
+  const link = ada.getByRole("link", { name: "demo", exact: true });
+  await link.waitFor();
+  await ada.getByRole("button", { name: "More for demo", exact: true }).click();
+  await ada.getByRole("menuitem", { name: "Delete…" }).click();
+  await ada.getByRole("dialog").getByRole("button", { name: "Delete" }).click();
+  await link.waitFor({ state: "detached" });
+  await picture(ada, "deleted");
+  await ada.getByRole("button", { name: "Undo" }).click();
+  await link.waitFor();
+});
+
 await step("a class: a roster with a bad row, all started, one watched", async () => {
   await ada.goto(`${origin}/classes`);
   await ada.getByRole("button", { name: "Create a class" }).click();

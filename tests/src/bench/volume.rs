@@ -417,8 +417,10 @@ fn processor_time(home: &Home, processor: Duration, changed_bytes: u64) -> Row {
         processor_seconds() - begun
     };
     let mut sealed: Vec<Vec<u8>> = Vec::with_capacity(stored.len());
+    // One for all frames, as a pack's: making one costs as much as a frame.
+    let mut compressor = zstd::bulk::Compressor::new(1).expect("a compressor");
     let compress = timed(&mut || {
-        sealed.extend(stored.iter().map(|frame| zstd::bulk::compress(frame, 1).expect("compresses")));
+        sealed.extend(stored.iter().map(|frame| compressor.compress(frame).expect("compresses")));
     });
     let hash = timed(&mut || {
         for frame in &sealed {
