@@ -347,8 +347,11 @@ await step("a workspace is deleted, and the deletion taken back", async () => {
   await ada.getByRole("button", { name: "More for demo", exact: true }).click();
   await ada.getByRole("menuitem", { name: "Delete…" }).click();
   await ada.getByRole("dialog").getByRole("button", { name: "Delete" }).click();
-  await link.waitFor({ state: "detached" });
+  // At once: its machine is still ending, and what is heard of it is no news.
+  await ada.getByRole("button", { name: "Undo" }).waitFor();
+  assert.equal(await link.count(), 0);
   await picture(ada, "deleted");
+  assert.equal(await link.count(), 0);
   await ada.getByRole("button", { name: "Undo" }).click();
   await link.waitFor();
 });

@@ -1,5 +1,7 @@
 //! Workspaces: list, create, rename, grow, start, stop, delete and bring back.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     extract::State,
@@ -11,6 +13,7 @@ use protocol::{
     workspace::Phase,
 };
 use serde::Serialize;
+use tokio::time::{Instant, timeout_at};
 
 use super::{
     error::{ApiError, Result, violated},
@@ -31,6 +34,8 @@ use crate::{
 };
 
 pub const DEFAULT_TEMPLATE: &str = "base";
+/// A machine that is given up is gone in a moment; one whose host is lost, later.
+const DISCARDED_WITHIN: Duration = Duration::from_secs(10);
 const IDEMPOTENCY_HEADER: &str = "idempotency-key";
 const IDEMPOTENCY_BYTES_MAX: usize = 200;
 pub const NAME_RULE: &str = "1 to 63 of a-z, 0-9 and -, beginning and ending with a letter or digit.";
@@ -273,9 +278,7 @@ pub async fn undelete(
     let gone = || ApiError::not_found("deleted workspace");
     let caller = signed.caller();
     let since = app.now() - app.config.history.deleted_grace;
-    let mut scope = app.db.scope(authorize(caller, Action::UseWorkspaces)?).await?;
-    let facts = deleted::facts(&mut scope, id, since).await?.ok_or_else(gone)?;
-    drop(scope);
+    let facts = deleted_facts(&app, caller, id, since).await?.ok_or_else(gone)?;
     authorize(caller, Action::ReadWorkspace(facts)).map_err(|_| gone())?;
     let mut scope = app.db.scope(authorize(caller, Action::ChangeWorkspace(facts))?).await?;
     refuse_forgotten(&mut scope).await?;
@@ -295,6 +298,29 @@ pub async fn undelete(
     let back = view::one(&mut scope, id).await?.ok_or_else(gone)?;
     scope.commit().await?;
     Ok(Json(back))
+}
+
+/// A deletion that is taken back at once is taken back all the same: its machine's end is waited for.
+async fn deleted_facts(
+    app: &Core,
+    caller: &Caller,
+    id: WorkspaceId,
+    since: time::OffsetDateTime,
+) -> Result<Option<WorkspaceFacts>> {
+    let deadline = Instant::now() + DISCARDED_WITHIN;
+    let mut ear = app.hub.listen();
+    loop {
+        let mut scope = app.db.scope(authorize(caller, Action::UseWorkspaces)?).await?;
+        // In this order: what ends in between is found deleted.
+        let ends = view::one(&mut scope, id).await?.is_some_and(|seen| seen.phase == Phase::Stopping);
+        if let Some(facts) = deleted::facts(&mut scope, id, since).await? {
+            return Ok(Some(facts));
+        }
+        drop(scope);
+        if !ends || timeout_at(deadline, ear.hear_of(id)).await.is_err() {
+            return Ok(None);
+        }
+    }
 }
 
 /// Leave to do something to a workspace. One that may not even be seen is not there.

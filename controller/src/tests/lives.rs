@@ -157,6 +157,21 @@ async fn a_deleted_workspace_ends_without_a_snapshot_and_frees_its_name() {
 }
 
 #[tokio::test]
+async fn a_deletion_is_taken_back_while_its_machine_still_ends() {
+    let world = World::new().await;
+    let owner = world.owner().await;
+    let (id, runner) = owner.running(&world, "demo").await;
+    assert_eq!(owner.delete(&format!("/api/v1/workspaces/{id}")).await.status, 204);
+    let ends = async {
+        assert_eq!(runner.command(Command::Run).await, Command::Discard);
+        runner.exchange(vec![Report::Stopped], Command::Discard, 0).await.expect("heard");
+    };
+    let (back, ()) = tokio::join!(owner.act(id, "undelete"), ends);
+    assert_eq!(back.status, 200);
+    assert_eq!(owner.workspace(id).await.phase, Phase::Terminated);
+}
+
+#[tokio::test]
 async fn a_deletion_can_be_taken_back_while_the_home_is_kept() {
     let mut world = World::new().await;
     let owner = world.owner().await;

@@ -1,5 +1,5 @@
 // Workspaces and classes as they change, as hooks. The record with the higher revision wins, whichever way it came.
-import { useCallback, useEffect, useState } from "react";
+import { useCallback, useEffect, useRef, useState } from "react";
 import { workspaces as calls } from "./calls";
 import { listen } from "./events";
 import type { Class, Workspace } from "./types";
@@ -41,17 +41,27 @@ export function useLiveWorkspaces(): LiveList {
   const [known, setKnown] = useState<Workspaces | null>(null);
   const [failure, setFailure] = useState<unknown>(null);
   const [connected, setConnected] = useState(true);
-  const put = useCallback(
-    (workspace: Workspace) => setKnown((known) => withWorkspace(known ?? new Map(), workspace)),
-    [],
+  // Deleted here, while their machines are still ending: what is heard of those is no news.
+  const dropped = useRef(new Set<string>());
+  const put = useCallback((workspace: Workspace) => {
+    dropped.current.delete(workspace.id);
+    setKnown((known) => withWorkspace(known ?? new Map(), workspace));
+  }, []);
+  const forget = useCallback((id: string) => setKnown((known) => known && withoutWorkspace(known, id)), []);
+  const drop = useCallback(
+    (id: string) => {
+      dropped.current.add(id);
+      forget(id);
+    },
+    [forget],
   );
-  const drop = useCallback((id: string) => setKnown((known) => known && withoutWorkspace(known, id)), []);
   useEffect(() => {
     const readAll = () => {
       calls.list().then(
         (list) => {
           setFailure(null);
-          setKnown((known) => withList(known ?? new Map(), list));
+          const there = list.filter(({ id }) => !dropped.current.has(id));
+          setKnown((known) => withList(known ?? new Map(), there));
         },
         (error: unknown) => setFailure(error),
       );
@@ -61,8 +71,15 @@ export function useLiveWorkspaces(): LiveList {
       path: "/workspaces/events",
       probe: "/auth/session",
       handlers: {
-        workspace: (data) => put(data as Workspace),
-        deleted: (data) => drop((data as { id: string }).id),
+        workspace: (data) => {
+          const workspace = data as Workspace;
+          if (!dropped.current.has(workspace.id)) put(workspace);
+        },
+        deleted: (data) => {
+          const { id } = data as { id: string };
+          dropped.current.delete(id);
+          forget(id);
+        },
       },
       onState: (open) => {
         setConnected(open);
@@ -70,7 +87,7 @@ export function useLiveWorkspaces(): LiveList {
       },
       onGone: () => undefined,
     });
-  }, [put, drop]);
+  }, [put, forget]);
   return { workspaces: known, failure, connected, put, drop };
 }
 

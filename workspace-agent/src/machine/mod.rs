@@ -123,7 +123,7 @@ pub async fn told_to_end() {
         Ok(mut told) => drop(told.recv().await),
         Err(error) => {
             tracing::error!(%error, "nobody can end the machine from inside");
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }
