@@ -342,7 +342,7 @@ await step("an owner sets how long snapshots are kept", async () => {
 
 await step("a workspace is deleted, and the deletion taken back", async () => {
   await ada.goto(`${origin}/`);
-  const link = ada.getByRole("link", { name: "demo", exact: true });
+  const link = ada.locator(".workspace-name").filter({ hasText: /^demo$/ });
   await link.waitFor();
   await ada.getByRole("button", { name: "More for demo", exact: true }).click();
   await ada.getByRole("menuitem", { name: "Delete…" }).click();

@@ -2,7 +2,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use protocol::workspace::{Failure, cut};
@@ -13,6 +16,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 const READ_BYTES: usize = 4096;
+/// As a kernel begins its last words; what follows may be more lines than are kept.
+const PANIC: &str = "Kernel panic - not syncing";
 
 /// Clones are the same console.
 #[derive(Clone)]
@@ -22,6 +27,7 @@ struct Shared {
     lines: Mutex<Lines>,
     /// Grows with each line.
     count: watch::Sender<u64>,
+    panicked: AtomicBool,
     /// Cancelled once there is nothing more to read.
     ended: CancellationToken,
 }
@@ -38,6 +44,7 @@ impl Console {
         let console = Self(Arc::new(Shared {
             lines: Mutex::default(),
             count: watch::Sender::new(0),
+            panicked: AtomicBool::new(false),
             ended: CancellationToken::new(),
         }));
         tokio::spawn(console.clone().follow(from));
@@ -50,6 +57,9 @@ impl Console {
             let lines = self.lines().take_in(&buffer[..count]);
             for line in &lines {
                 tracing::debug!(line, "console");
+                if line.contains(PANIC) {
+                    self.0.panicked.store(true, Ordering::Relaxed);
+                }
             }
             self.0.count.send_modify(|count| *count += lines.len() as u64);
         }
@@ -59,6 +69,11 @@ impl Console {
     /// Resolves once all that was printed is here: the printer is gone.
     pub async fn ended(&self) {
         self.0.ended.cancelled().await;
+    }
+
+    /// Whether the machine's kernel has panicked.
+    pub fn has_panicked(&self) -> bool {
+        self.0.panicked.load(Ordering::Relaxed)
     }
 
     /// The last lines, oldest first.
@@ -119,6 +134,20 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_known_whatever_follows_it() {
+        let trace = " ? do_something+0x1/0x2\r\n".repeat(Failure::LOG_LINES_MAX * 2);
+        for (begin, expected) in
+            [("[ 1.0] Kernel panic - not syncing: why\r\n", true), ("[ 1.0] fine\r\n", false)]
+        {
+            let said = format!("{begin}{trace}").into_bytes();
+            let console = Console::read(std::io::Cursor::new(said));
+            console.ended().await;
+            assert_eq!(console.has_panicked(), expected);
+            assert_eq!(console.last().len(), Failure::LOG_LINES_MAX);
+        }
+    }
 
     #[test]
     fn only_the_last_lines_stay_and_none_is_long() {

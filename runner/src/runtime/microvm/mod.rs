@@ -45,8 +45,6 @@ mod qmp;
 const QUIT_WITHIN: Duration = Duration::from_secs(10);
 /// What a VMM that is gone had printed is in the pipe.
 const LAST_LINES_WITHIN: Duration = Duration::from_secs(2);
-/// As the kernel begins its last words.
-const PANIC: &str = "Kernel panic - not syncing";
 /// Some hundred kilobytes of metadata.
 const FORMAT_WITHIN: Duration = Duration::from_secs(10);
 const MIB: u64 = 1024 * 1024;
@@ -131,7 +129,7 @@ impl Microvm {
         let ended = Ended::of("the virtual machine", self.child.wait().await);
         // The VMM leaves a kernel that panics as it leaves one that powers off.
         let _ = timeout(LAST_LINES_WITHIN, self.console.ended()).await;
-        if ended.orderly && self.console.last().iter().any(|line| line.contains(PANIC)) {
+        if ended.orderly && self.console.has_panicked() {
             return Ended { how: "the machine's kernel panicked".to_owned(), orderly: false };
         }
         ended
