@@ -1,7 +1,7 @@
 //! The role `up`: everything on one machine, in the foreground.
 //!
-//! It holds the controller as tasks, the gateway as a thread, and Postgres as a child; the controller's engine starts the runners. What can be
-//! refused is refused before anything is begun. What is begun is ended in the opposite order.
+//! It holds the controller as tasks, the gateway as a thread, and Postgres as a child; the controller's engine starts the
+//! runners. What can be refused is refused before anything is begun. What is begun is ended in the opposite order.
 
 use std::{net::TcpListener, path::PathBuf, sync::Arc};
 
