@@ -160,7 +160,7 @@ enum Crash {
 async fn a_crash_at_any_step_of_a_stop_leaves_a_whole_generation() {
     let mut random = seeded();
     let mut points = 0;
-    for _ in 0..share(4, 40) {
+    for _ in 0..share(4, 60) {
         let seed = random.random();
         for stop in [Stop::First, Stop::Later, Stop::Compacting] {
             assert!(crash_once(stop, Crash::Untold, seed).await);
