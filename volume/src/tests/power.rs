@@ -20,7 +20,7 @@ const RECORD_BYTES: usize = 32;
 /// A file is replaced with every eighth record.
 const REPLACED_EVERY: u32 = 8;
 const REPLACED_BYTES: usize = 6000;
-const POINTS: u64 = 20;
+const POINTS: u64 = 30;
 const POINTS_FULL: u64 = 3000;
 /// One entry in so many is followed by a snapshot.
 const SNAPSHOT_RATIO: u32 = 400;
