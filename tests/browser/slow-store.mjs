@@ -112,9 +112,10 @@ await step("a start that fails says which step, why, and what to do next", async
   const now = ada.getByRole("list", { name: "Steps" }).locator("li.now");
   for (const attempt of [1, 2, 3]) {
     await now.filter({ hasText: "Booting" }).waitFor();
-    if (attempt === 2) await picture(ada, "tried-again", { dark: true });
+    // At once: a moment later it runs.
     await wish("the machine dies");
     if (attempt < 3) await now.filter({ hasText: "Waiting for a place" }).waitFor();
+    if (attempt === 2) await picture(ada, "tried-again", { narrow: false });
   }
   const alert = ada.getByRole("alert");
   await alert.filter({ hasText: /failed/ }).waitFor();
