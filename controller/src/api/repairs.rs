@@ -7,7 +7,10 @@ use protocol::{
     workspace::Phase,
 };
 
-use super::error::{ApiError, Result};
+use super::{
+    error::{ApiError, Result},
+    workspaces::news,
+};
 use crate::{
     audit,
     authz::Allowed,
@@ -34,12 +37,7 @@ async fn one(app: &Core, allowed: Allowed, id: WorkspaceId, objects: &[String]) 
         if let Some(answer) = answer(asked, seen) {
             return answer;
         }
-        tokio::select! {
-            () = app.tasks.shutdown().cancelled() => {
-                return Err(ApiError::new(Code::Unavailable, "The server is ending. Try again in a moment."));
-            }
-            () = ear.hear_of(id) => {}
-        }
+        news(app, &mut ear, id).await?;
     }
 }
 

@@ -21,7 +21,7 @@ use utoipa::IntoParams;
 use super::{
     error::{ApiError, Result},
     extract::{Input, Params, Query, Signed},
-    workspaces::{allowed, get_one, refuse_forgotten},
+    workspaces::{allowed, get_one, news, refuse_forgotten},
 };
 use crate::{
     audit,
@@ -205,12 +205,7 @@ pub async fn take(app: &Core, allowed: Allowed, id: WorkspaceId) -> Result<Snaps
             // What starts is asked once it runs; what stops will be saved.
             _ => has_waited = true,
         }
-        tokio::select! {
-            () = app.tasks.shutdown().cancelled() => {
-                return Err(ApiError::new(Code::Unavailable, "The server is ending. Try again in a moment."));
-            }
-            news = timeout_at(deadline, ear.hear_of(id)) => news.map_err(|_| late())?,
-        }
+        timeout_at(deadline, news(app, &mut ear, id)).await.map_err(|_| late())??;
     }
 }
 

@@ -24,6 +24,7 @@ use crate::{
     authz::{Action, Allowed, Caller, WorkspaceFacts, authorize},
     core::{App, Core},
     db::Scope,
+    hub::Ear,
     lifecycle::{Event, Wanted},
     tenants,
     workspaces::{
@@ -317,9 +318,23 @@ async fn deleted_facts(
             return Ok(Some(facts));
         }
         drop(scope);
-        if !ends || timeout_at(deadline, ear.hear_of(id)).await.is_err() {
+        if !ends {
             return Ok(None);
         }
+        match timeout_at(deadline, news(app, &mut ear, id)).await {
+            Ok(news) => news?,
+            Err(_late) => return Ok(None),
+        }
+    }
+}
+
+/// Waits until a workspace may have changed, or the server ends.
+pub async fn news(app: &Core, ear: &mut Ear, id: WorkspaceId) -> Result<()> {
+    tokio::select! {
+        () = app.tasks.shutdown().cancelled() => {
+            Err(ApiError::new(Code::Unavailable, "The server is ending. Try again in a moment."))
+        }
+        () = ear.hear_of(id) => Ok(()),
     }
 }
 
