@@ -20,9 +20,13 @@ pub fn load_all(directory: &Path) -> anyhow::Result<()> {
 }
 
 fn load_group(directory: &Path, group: &str) -> anyhow::Result<()> {
-    group.lines().filter(|line| !line.is_empty()).try_for_each(|name| {
+    names(group).try_for_each(|name| {
         load(&directory.join(name)).with_context(|| format!("cannot load the module {name}"))
     })
+}
+
+fn names(list: &str) -> impl Iterator<Item = &str> {
+    list.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
 fn load(path: &Path) -> anyhow::Result<()> {
@@ -30,5 +34,14 @@ fn load(path: &Path) -> anyhow::Result<()> {
     match finit_module(&File::open(path)?, c"", ModuleInitFlags::empty()) {
         Ok(()) | Err(nix::Error::EEXIST) => Ok(()),
         Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn comments_and_blank_lines_name_nothing() {
+        let list = "# order matters\nvirtio.ko\n\n  virtio_ring.ko \n";
+        assert_eq!(super::names(list).collect::<Vec<_>>(), ["virtio.ko", "virtio_ring.ko"]);
     }
 }

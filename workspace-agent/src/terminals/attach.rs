@@ -4,7 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use axum::body::Bytes;
 use protocol::terminal::{Attach, ClientMessage, ServerMessage, Size, WINDOW};
-
 use tokio::time::{Instant, sleep_until};
 
 use super::terminal::{Piece, Terminal};
