@@ -8,7 +8,7 @@ import type { Plugin } from "vite";
 import { defineConfig } from "vitest/config";
 
 /** Smaller files gain nothing from packing. */
-const PACK_BYTES_MIN = 1024;
+const MIN_PACK_BYTES = 1024;
 const PACKABLE = /\.(js|css|svg|json)$/;
 
 function packed(): Plugin {
@@ -25,7 +25,7 @@ function packed(): Plugin {
         const path = join(assets, name);
         if (!PACKABLE.test(name)) continue;
         const plain = await readFile(path);
-        if (plain.length < PACK_BYTES_MIN) continue;
+        if (plain.length < MIN_PACK_BYTES) continue;
         const quality = { params: { [constants.BROTLI_PARAM_QUALITY]: 10 } };
         await writeFile(`${path}.br`, await promisify(brotliCompress)(plain, quality));
         await writeFile(`${path}.gz`, await promisify(gzip)(plain, { level: 9 }));

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// A program that prints its version does so at once.
-const VERSION_WITHIN: Duration = Duration::from_secs(10);
+const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
 /// The image, a database, some homes.
 const SPACE_WANTED: u64 = 4 * 1024 * 1024 * 1024;
 /// One machine of the base template beside the host's own.
@@ -117,7 +117,7 @@ async fn vmm() -> Finding {
     const NEXT: &str = "apt-get install qemu-system-x86";
     let asked =
         Command::new("qemu-system-x86_64").arg("--version").stdin(Stdio::null()).kill_on_drop(true).output();
-    match timeout(VERSION_WITHIN, asked).await {
+    match timeout(VERSION_TIMEOUT, asked).await {
         Ok(Ok(answer)) if answer.status.success() => {
             let text = String::from_utf8_lossy(&answer.stdout);
             Finding::ok(CHECK, text.lines().next().unwrap_or("qemu").to_owned())

@@ -15,7 +15,7 @@ use crate::clock::Clock;
 /// Times as they can be written, for who wrote something else.
 pub const TIMES: &str = "2h, 14:03 or 2026-01-31";
 /// Fewer characters of an identifier are no sign of meaning it.
-const BEGINNING_MIN: usize = 4;
+const MIN_BEGINNING: usize = 4;
 /// Snapshots that are named where one must be chosen.
 const CHOICES: usize = 3;
 
@@ -69,7 +69,7 @@ fn named<'a>(name: &str, snapshots: &'a [Snapshot]) -> Result<&'a Snapshot, Abse
     let lower = name.to_ascii_lowercase();
     let begins = |snapshot: &&Snapshot| snapshot.id.to_string().starts_with(&lower);
     let mut matching: Vec<&Snapshot> = snapshots.iter().filter(called).collect();
-    if matching.is_empty() && lower.len() >= BEGINNING_MIN {
+    if matching.is_empty() && lower.len() >= MIN_BEGINNING {
         matching = snapshots.iter().filter(begins).collect();
     }
     match matching.as_slice() {

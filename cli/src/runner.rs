@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::failure::Failure;
 
 /// Far more than a specification holds.
-const SPEC_BYTES_MAX: u64 = 1024 * 1024;
+const MAX_SPEC_BYTES: u64 = 1024 * 1024;
 
 pub async fn run() -> Result<(), Failure> {
     daemon::telemetry::init("warn");
@@ -59,6 +59,6 @@ fn wait_for_end(input: &mut impl Read) {
 
 /// One JSON value; what stands behind it is not waited for.
 fn parse(input: &mut impl Read) -> Result<RunnerSpec, io::Error> {
-    let mut values = serde_json::Deserializer::from_reader(input.take(SPEC_BYTES_MAX)).into_iter();
+    let mut values = serde_json::Deserializer::from_reader(input.take(MAX_SPEC_BYTES)).into_iter();
     values.next().ok_or(io::ErrorKind::UnexpectedEof)?.map_err(io::Error::from)
 }

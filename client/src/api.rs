@@ -29,9 +29,9 @@ pub const API: u32 = 1;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
 /// Most bytes of an answer; the largest are lists.
-const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
 /// Most bytes of a problem.
-const PROBLEM_BYTES_MAX: usize = 4 * 1024 * 1024;
+const MAX_PROBLEM_BYTES: usize = 4 * 1024 * 1024;
 
 /// A server, and as whom it is asked. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -238,7 +238,7 @@ impl Api {
     ) -> Result<T, ApiError> {
         let response = self.send(request.timeout(patience)).await?;
         let request_id = request_id(&response);
-        let body = bounded(response, ANSWER_BYTES_MAX).await?;
+        let body = bounded(response, MAX_ANSWER_BYTES).await?;
         serde_json::from_slice(&body).map_err(|source| ApiError::Malformed {
             url: self.url.clone(),
             request_id,
@@ -276,7 +276,7 @@ impl Api {
         let (status, id) = (response.status().as_u16(), request_id(&response));
         let is_problem = header_text(&response, header::CONTENT_TYPE.as_str())
             .is_some_and(|kind| kind.starts_with(problem::CONTENT_TYPE));
-        let body = bounded(response, PROBLEM_BYTES_MAX).await.unwrap_or_default();
+        let body = bounded(response, MAX_PROBLEM_BYTES).await.unwrap_or_default();
         Err(ApiError::of_answer(&self.url, status, id, is_problem, &body))
     }
 

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use crate::error::ApiError;
 
 /// A server that reads a file for us says something more often than this.
-const SILENCE_MAX: Duration = Duration::from_mins(1);
+const SILENCE_TIMEOUT: Duration = Duration::from_mins(1);
 
 #[derive(Debug)]
 pub struct Content(Response);
@@ -27,7 +27,7 @@ impl Content {
 
     /// The next piece; none at the end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, ApiError> {
-        match timeout(SILENCE_MAX, self.0.chunk()).await {
+        match timeout(SILENCE_TIMEOUT, self.0.chunk()).await {
             Ok(piece) => piece.map_err(|error| ApiError::broken(error.without_url())),
             Err(late) => Err(ApiError::broken(late)),
         }

@@ -9,9 +9,9 @@ use tokio::time::{sleep, timeout};
 use crate::{api::Api, error::ApiError};
 
 /// A stream of events says something, if only a comment, more often than this.
-const SILENCE_MAX: Duration = Duration::from_mins(1);
+const SILENCE_TIMEOUT: Duration = Duration::from_mins(1);
 /// Most bytes of one event.
-const EVENT_BYTES_MAX: usize = 4 * 1024 * 1024;
+const MAX_EVENT_BYTES: usize = 4 * 1024 * 1024;
 /// Pause before a stream that broke off is opened again.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
@@ -53,8 +53,8 @@ impl Events {
                     return Ok(event);
                 }
             }
-            match timeout(SILENCE_MAX, response.chunk()).await {
-                Ok(Ok(Some(piece))) if buffer.len() + piece.len() <= EVENT_BYTES_MAX => {
+            match timeout(SILENCE_TIMEOUT, response.chunk()).await {
+                Ok(Ok(Some(piece))) if buffer.len() + piece.len() <= MAX_EVENT_BYTES => {
                     buffer.extend_from_slice(&piece);
                 }
                 Ok(Ok(Some(_))) => return Err(ApiError::TooLarge { request_id: None }),

@@ -31,12 +31,12 @@ pub type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 pub type Upgraded = TokioIo<hyper::upgrade::Upgraded>;
 
 /// Connecting, and waiting for a response's head.
-const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
-const RESPONSE_DEADLINE: Duration = Duration::from_secs(30);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A silent peer is dead after a ping and this wait.
 const PING_INTERVAL: Duration = Duration::from_secs(15);
-const PING_DEADLINE: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Per stream; four times as much for the link. Large enough for a local pipe to stay full, small enough that a stalled
 /// stream holds little.
@@ -44,7 +44,7 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 const LINK_WINDOW: u32 = 4 * STREAM_WINDOW;
 
 /// A peer's headers are a few lines; more is an attack.
-const HEADER_BYTES_MAX: u32 = 16 * 1024;
+const MAX_HEADER_BYTES: u32 = 16 * 1024;
 
 /// Why a link or a request on it came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -98,7 +98,7 @@ impl Link {
                 Self::over(stream).await
             }
         };
-        timeout(CONNECT_DEADLINE, connected).await.map_err(|_| LinkError::Deadline(CONNECT_DEADLINE))?
+        timeout(CONNECT_TIMEOUT, connected).await.map_err(|_| LinkError::Deadline(CONNECT_TIMEOUT))?
     }
 
     /// Speaks HTTP/2 over `stream` as the client, the peer being one of ours, which takes WebSockets.
@@ -110,9 +110,9 @@ impl Link {
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(LINK_WINDOW)
-            .max_header_list_size(HEADER_BYTES_MAX)
+            .max_header_list_size(MAX_HEADER_BYTES)
             .keep_alive_interval(PING_INTERVAL)
-            .keep_alive_timeout(PING_DEADLINE)
+            .keep_alive_timeout(PING_TIMEOUT)
             .handshake(TokioIo::new(stream))
             .await?;
         let driver = tokio::spawn(async move {
@@ -120,9 +120,9 @@ impl Link {
                 tracing::debug!(%error, "a link ended");
             }
         });
-        timeout(CONNECT_DEADLINE, sender.ready())
+        timeout(CONNECT_TIMEOUT, sender.ready())
             .await
-            .map_err(|_| LinkError::Deadline(CONNECT_DEADLINE))??;
+            .map_err(|_| LinkError::Deadline(CONNECT_TIMEOUT))??;
         Ok(Self { sender, driver: std::sync::Arc::new(Driver(driver)) })
     }
 
@@ -133,7 +133,7 @@ impl Link {
 
     /// Sends a request; resolves with the response's head. `uri` may be a path: the authority is filled in.
     pub async fn request(&self, request: Request<Body>) -> Result<Response<Incoming>, LinkError> {
-        self.request_within(request, RESPONSE_DEADLINE).await
+        self.request_within(request, RESPONSE_TIMEOUT).await
     }
 
     /// As [`Self::request`], for bodies so long that their sending takes more than the usual time.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use protocol::{
     SnapshotId, WorkspaceId,
     api::{
-        import::{CHUNKS_BYTES_MAX, ChunkList, FinishImport, Import, NewImport, WantedChunks},
+        import::{ChunkList, FinishImport, Import, MAX_CHUNKS_BYTES, NewImport, WantedChunks},
         workspace::Workspace,
     },
 };
@@ -42,7 +42,7 @@ impl Api {
     ) -> Result<Bytes, ApiError> {
         let path = format!("/workspaces/{workspace}/snapshots/{snapshot}/chunks");
         let request = self.request(Method::POST, &path).json(wanted).timeout(CHUNKS_TIMEOUT);
-        bounded(self.send(request).await?, CHUNKS_BYTES_MAX).await.map(Bytes::from)
+        bounded(self.send(request).await?, MAX_CHUNKS_BYTES).await.map(Bytes::from)
     }
 
     pub async fn begin_import(&self, wish: &NewImport) -> Result<Import, ApiError> {

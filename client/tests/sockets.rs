@@ -19,7 +19,7 @@ use burrow_client::{
 use protocol::{
     Code, Problem, TerminalId, WorkspaceId,
     exec::{ExecEnd, ExecInput, ExecOutput, ExecRequest},
-    terminal::{Attach, AttachInfo, ClientMessage, Exit, INPUT_BYTES_MAX, ServerMessage, Size, WINDOW},
+    terminal::{Attach, AttachInfo, ClientMessage, Exit, MAX_INPUT_BYTES, ServerMessage, Size, WINDOW},
 };
 use tokio::{
     sync::{Mutex, mpsc},
@@ -265,9 +265,9 @@ async fn input_has_room_for_so_much() {
     let server = Server::start().await;
     let (terminal, _, mut socket) = server.attached().await;
     let input = terminal.input();
-    input.type_in(&vec![b'x'; INPUT_BYTES_MAX]).expect("room");
+    input.type_in(&vec![b'x'; MAX_INPUT_BYTES]).expect("room");
     assert_eq!(input.type_in(b"y"), Err(InputFull));
-    assert_eq!(hears_input(&mut socket).await.1.len(), INPUT_BYTES_MAX);
+    assert_eq!(hears_input(&mut socket).await.1.len(), MAX_INPUT_BYTES);
     let waiting = tokio::spawn(async move { input.has_room(1).await });
     tell(&mut socket, &ServerMessage::InputAccepted(1)).await;
     soon(waiting).await.expect("room");

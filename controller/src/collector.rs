@@ -40,7 +40,7 @@ const WINDOW_OBJECTS: usize = 200_000;
 const ROWS: usize = 1000;
 const DELETIONS_AT_ONCE: usize = 8;
 /// For one call to the store with its repetitions.
-const CALL_MAX: Duration = Duration::from_secs(120);
+const CALL_TIMEOUT: Duration = Duration::from_secs(120);
 /// After a start: whoever has just started wants their machines first.
 const FIRST_AFTER: Duration = Duration::from_secs(15 * 60);
 
@@ -314,7 +314,7 @@ impl Collector {
         let late = || StoreError::Unavailable("it took too long".to_owned());
         tokio::select! {
             () = self.shutdown.cancelled() => Err(CollectError::Cancelled),
-            done = timeout(CALL_MAX, retrying(call)) => Ok(done.unwrap_or_else(|_| Err(late()))?),
+            done = timeout(CALL_TIMEOUT, retrying(call)) => Ok(done.unwrap_or_else(|_| Err(late()))?),
         }
     }
 

@@ -34,7 +34,7 @@ use crate::{
     hub::Hub,
     installation::{self, Rotated, Rotation},
     keeper::KeeperError,
-    lifecycle::{Event, PERSIST_MAX, STOP_MAX},
+    lifecycle::{Event, PERSIST_TIMEOUT, STOP_TIMEOUT},
     limits::Limits,
     password::Passwords,
     readers::Readers,
@@ -44,9 +44,9 @@ use crate::{
 };
 
 /// After the shutdown, runners are given their grace, connections end.
-const JOIN_MAX: Duration = Duration::from_secs(30);
+const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often progress is told while homes are persisted, if no news comes before.
-const PROGRESS_EVERY: Duration = Duration::from_millis(500);
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -199,7 +199,7 @@ impl Controller {
     ) -> Result<Persisted, StartError> {
         self.app.draining.store(true, Ordering::Relaxed);
         let mut ear = self.app.hub.listen();
-        let deadline = Instant::now() + (STOP_MAX + PERSIST_MAX).unsigned_abs() + JOIN_MAX;
+        let deadline = Instant::now() + (STOP_TIMEOUT + PERSIST_TIMEOUT).unsigned_abs() + JOIN_TIMEOUT;
         let begun = self.awake().await?;
         progress(&begun);
         for one in &begun {
@@ -211,7 +211,7 @@ impl Controller {
             if awake.is_empty() || Instant::now() > deadline {
                 return self.persisted(&begun, &awake).await;
             }
-            let _ = tokio::time::timeout(PROGRESS_EVERY, ear.next()).await;
+            let _ = tokio::time::timeout(PROGRESS_INTERVAL, ear.next()).await;
         }
     }
 
@@ -219,7 +219,7 @@ impl Controller {
     pub async fn join(self) -> End {
         self.app.tasks.shutdown().cancelled().await;
         self.app.engine.end_all();
-        let end = self.app.tasks.join(JOIN_MAX).await;
+        let end = self.app.tasks.join(JOIN_TIMEOUT).await;
         self.app.db.close().await;
         let _ = fs::remove_file(&self.socket);
         end

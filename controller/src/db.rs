@@ -15,9 +15,9 @@ use sqlx::{
 use crate::authz::{Allowed, Caller};
 
 /// The private Postgres admits 100; a second controller may run beside this one while it is replaced.
-const CONNECTIONS_MAX: u32 = 16;
+const MAX_CONNECTIONS: u32 = 16;
 /// Longest wait for a connection.
-const ACQUIRE_MAX: Duration = Duration::from_secs(10);
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 /// No statement of ours takes long; one that does is ended by the server, and so is a forgotten transaction.
 const SETTINGS: [(&str, &str); 4] = [
     ("statement_timeout", "20s"),
@@ -42,7 +42,7 @@ pub enum DatabaseError {
 pub async fn migrate(url: &Redacted<String>) -> Result<(), DatabaseError> {
     let pool = PgPoolOptions::new()
         .max_connections(1)
-        .acquire_timeout(ACQUIRE_MAX)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
         .connect_with(options(url)?.options([("statement_timeout", "0")]))
         .await
         .map_err(DatabaseError::Connect)?;
@@ -57,8 +57,8 @@ pub struct Database(PgPool);
 impl Database {
     pub async fn connect(url: &Redacted<String>) -> Result<Self, DatabaseError> {
         PgPoolOptions::new()
-            .max_connections(CONNECTIONS_MAX)
-            .acquire_timeout(ACQUIRE_MAX)
+            .max_connections(MAX_CONNECTIONS)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
             .connect_with(options(url)?)
             .await
             .map(Self)

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use protocol::{
     Code, Redacted, SessionId,
     api::internal::{GrantReply, GrantRequest, LiveStream, SessionsCheck, SessionsVerdict},
-    grant::{Access, GRANT_SECONDS_MAX, Grant},
+    grant::{Access, Grant, MAX_GRANT_SECONDS},
     workspace::Phase,
 };
 
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Of the longest life, a little is left to clocks that differ.
-const GRANT_SECONDS: i64 = GRANT_SECONDS_MAX - 5;
+const GRANT_SECONDS: i64 = MAX_GRANT_SECONDS - 5;
 
 pub async fn issue(core: &Core, request: &GrantRequest) -> Result<GrantReply> {
     let now = core.now();

@@ -23,15 +23,15 @@ use tokio::{
 use volume::DataKey;
 
 /// Open at the same time, for all tenants: each is a process with tens of MiB.
-const HOMES_MAX: usize = 8;
+const MAX_HOMES: usize = 8;
 /// Kept so long after its last use: somebody who browses clicks again.
-const IDLE_MAX: Duration = Duration::from_secs(5 * 60);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// How often it is looked whether one is idle.
-const TIDY_EVERY: Duration = Duration::from_secs(30);
+const TIDY_INTERVAL: Duration = Duration::from_secs(30);
 /// How often someone who waits for a room looks whether a home is idle now.
 const ROOM_POLL: Duration = Duration::from_millis(100);
 /// For one question, with waiting for its turn and opening the home; readers give up a little sooner by themselves.
-const QUESTION_MAX: Duration = Duration::from_secs(90);
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(90);
 /// Bytes of a file that are asked for at once.
 pub const PIECE_BYTES: u64 = 1 << 20;
 
@@ -160,7 +160,7 @@ pub struct Visit {
 
 impl Homes {
     pub fn new(past: Arc<dyn Past>) -> Self {
-        let rooms = Arc::new(Semaphore::new(HOMES_MAX));
+        let rooms = Arc::new(Semaphore::new(MAX_HOMES));
         Self(Arc::new(Inner { past, rooms, kept: Mutex::default() }))
     }
 
@@ -192,14 +192,14 @@ impl Homes {
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => break,
-                () = tokio::time::sleep(TIDY_EVERY) => self.tidy(),
+                () = tokio::time::sleep(TIDY_INTERVAL) => self.tidy(),
             }
         }
         self.kept().clear();
     }
 
     fn tidy(&self) {
-        self.kept().retain(|kept| is_in_use(kept) || kept.used.elapsed() < IDLE_MAX);
+        self.kept().retain(|kept| is_in_use(kept) || kept.used.elapsed() < IDLE_TIMEOUT);
     }
 
     /// A place for one more open home; the one that was idle longest makes room.
@@ -332,7 +332,7 @@ impl Turn<'_> {
 }
 
 async fn in_time<T>(answering: impl Future<Output = Result<T, PastError>>) -> Result<T, PastError> {
-    timeout(QUESTION_MAX, answering).await.unwrap_or(Err(PastError::Timeout))
+    timeout(QUESTION_TIMEOUT, answering).await.unwrap_or(Err(PastError::Timeout))
 }
 
 #[cfg(test)]
@@ -522,7 +522,7 @@ pub(crate) mod tests {
         assert_eq!(memory.opened.load(Ordering::SeqCst), 2, "another tenant's is another");
         let shutdown = tokio_util::sync::CancellationToken::new();
         let tidying = tokio::spawn(homes.clone().run(shutdown.clone()));
-        tokio::time::sleep(IDLE_MAX + TIDY_EVERY * 2).await;
+        tokio::time::sleep(IDLE_TIMEOUT + TIDY_INTERVAL * 2).await;
         assert_eq!(memory.open.load(Ordering::SeqCst), 0);
         shutdown.cancel();
         tidying.await.expect("ends");
@@ -535,7 +535,7 @@ pub(crate) mod tests {
         for content in 0..20 {
             tokio::time::advance(Duration::from_secs(1)).await;
             visit(&homes, tenant, content).stat(&path("a")).await.expect("there");
-            assert!(memory.open.load(Ordering::SeqCst) <= HOMES_MAX);
+            assert!(memory.open.load(Ordering::SeqCst) <= MAX_HOMES);
         }
         visit(&homes, tenant, 19).stat(&path("a")).await.expect("there");
         assert_eq!(memory.opened.load(Ordering::SeqCst), 20);
@@ -576,13 +576,13 @@ pub(crate) mod tests {
     async fn a_home_that_does_not_open_is_given_up_and_leaves_its_room() {
         let homes = Homes::new(Arc::new(Silent));
         let begun = Instant::now();
-        let visits = (0..2 * HOMES_MAX as u8).map(|content| visit(&homes, TenantId::random(), content));
+        let visits = (0..2 * MAX_HOMES as u8).map(|content| visit(&homes, TenantId::random(), content));
         let asking = visits.map(async |visit| visit.stat(&path("a")).await);
         for answer in futures_util::future::join_all(asking).await {
             assert_eq!(answer, Err(PastError::Timeout));
         }
-        assert!(begun.elapsed() <= 2 * QUESTION_MAX, "{:?}", begun.elapsed());
-        assert_eq!(homes.0.rooms.available_permits(), HOMES_MAX);
+        assert!(begun.elapsed() <= 2 * QUESTION_TIMEOUT, "{:?}", begun.elapsed());
+        assert_eq!(homes.0.rooms.available_permits(), MAX_HOMES);
     }
 
     #[tokio::test(start_paused = true)]

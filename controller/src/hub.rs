@@ -10,7 +10,7 @@ use crate::db::Database;
 
 const CHANNEL: &str = "burrow_workspaces";
 /// A listener so far behind is told to read everything anew.
-const NOTICES_MAX: usize = 1024;
+const MAX_NOTICES: usize = 1024;
 /// Pause before a lost listener is tried again.
 const RETRY: std::time::Duration = std::time::Duration::from_millis(500);
 
@@ -37,7 +37,7 @@ pub struct Ear(broadcast::Receiver<Notice>);
 
 impl Hub {
     pub fn new() -> Self {
-        Self(broadcast::channel(NOTICES_MAX).0)
+        Self(broadcast::channel(MAX_NOTICES).0)
     }
 
     /// Hears everything from now on.

@@ -24,27 +24,27 @@ use protocol::{
 use time::{Duration, OffsetDateTime};
 
 /// A turn that has not come in so long will hardly come: the person is told.
-pub const QUEUE_MAX: Duration = Duration::hours(1);
+pub const QUEUE_TIMEOUT: Duration = Duration::hours(1);
 /// Emulated, a cold boot with an empty cache takes up to two minutes on a busy machine.
-pub const PROVISION_MAX: Duration = Duration::minutes(5);
+pub const PROVISION_TIMEOUT: Duration = Duration::minutes(5);
 /// The guest's freeze and last flush.
-pub const STOP_MAX: Duration = Duration::minutes(2);
+pub const STOP_TIMEOUT: Duration = Duration::minutes(2);
 /// A first upload of a full home at 10 MiB/s takes 14 minutes. What is not done by then stays in the local cache.
-pub const PERSIST_MAX: Duration = Duration::minutes(30);
+pub const PERSIST_TIMEOUT: Duration = Duration::minutes(30);
 /// How long a runner may be silent. It speaks at least every ten seconds.
 pub const LEASE: Duration = Duration::seconds(30);
 /// A runner's first word comes after its process has started and read its spec.
 pub const FIRST_LEASE: Duration = Duration::seconds(60);
 /// Starts that are tried before a person is asked.
-pub const ATTEMPTS_MAX: u8 = 3;
+pub const MAX_ATTEMPTS: u8 = 3;
 /// Before the second attempt, the third …
-const BACKOFF: [Duration; ATTEMPTS_MAX as usize] =
+const BACKOFF: [Duration; MAX_ATTEMPTS as usize] =
     [Duration::ZERO, Duration::seconds(1), Duration::seconds(5)];
 /// A start and a stop have twelve steps; a retry begins anew.
-pub const STEPS_MAX: usize = 24;
+pub const MAX_STEPS: usize = 24;
 /// Longest name of a front.
-const FRONT_MAX: usize = 200;
-const ACCELERATOR_MAX: usize = 16;
+const MAX_FRONT: usize = 200;
+const MAX_ACCELERATOR: usize = 16;
 
 /// What the owner last asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -240,7 +240,7 @@ fn place(now: OffsetDateTime, mut life: Life) -> (Life, Vec<Effect>) {
     life.phase = Phase::Provisioning;
     life.epoch = life.epoch.next();
     life.attempts = life.attempts.saturating_add(1);
-    life.deadline = Some(now + PROVISION_MAX);
+    life.deadline = Some(now + PROVISION_TIMEOUT);
     life.lease_until = Some(now + FIRST_LEASE);
     life.not_before = None;
     let life = with_step(life, StepProgress { step: Step::Runner, since: now, detail: None });
@@ -268,9 +268,9 @@ fn stepped(now: OffsetDateTime, life: Life, progress: StepProgress) -> Life {
     let life = with_step(
         life,
         StepProgress {
-            detail: progress.detail.map(|detail| cut(detail, StepProgress::DETAIL_MAX)),
+            detail: progress.detail.map(|detail| cut(detail, StepProgress::MAX_DETAIL)),
             // A guest's host may have another clock; the page shows differences.
-            since: progress.since.clamp(now - PERSIST_MAX, now),
+            since: progress.since.clamp(now - PERSIST_TIMEOUT, now),
             ..progress
         },
     );
@@ -304,8 +304,8 @@ fn ready(now: OffsetDateTime, mut life: Life, serving: Serving) -> Life {
     life.failure = None;
     life.attempts = 0;
     life.serving = Some(Serving {
-        front: cut(serving.front, FRONT_MAX),
-        accelerator: cut(serving.accelerator, ACCELERATOR_MAX),
+        front: cut(serving.front, MAX_FRONT),
+        accelerator: cut(serving.accelerator, MAX_ACCELERATOR),
     });
     with_step(life, StepProgress { step: Step::Ready, since: now, detail: None })
 }
@@ -335,7 +335,7 @@ fn lost(now: OffsetDateTime, mut life: Life, failure: Failure) -> (Life, Vec<Eff
     }
     life.failure = Some(failure);
     let starting = life.phase == Phase::Provisioning && life.wanted == Wanted::Running;
-    if starting && life.attempts < ATTEMPTS_MAX {
+    if starting && life.attempts < MAX_ATTEMPTS {
         let pause = BACKOFF[usize::from(life.attempts)];
         return (queued(now, life, Some(now + pause)), vec![kill]);
     }
@@ -403,7 +403,7 @@ fn queued(now: OffsetDateTime, life: Life, not_before: Option<OffsetDateTime>) -
     let step = StepProgress { step: Step::Queue, since: now, detail: None };
     Life {
         phase: Phase::Queued,
-        deadline: Some(now + QUEUE_MAX),
+        deadline: Some(now + QUEUE_TIMEOUT),
         not_before,
         lease_until: None,
         serving: None,
@@ -414,7 +414,7 @@ fn queued(now: OffsetDateTime, life: Life, not_before: Option<OffsetDateTime>) -
 
 fn stopping(now: OffsetDateTime, mut life: Life) -> Life {
     life.phase = Phase::Stopping;
-    life.deadline = Some(now + STOP_MAX);
+    life.deadline = Some(now + STOP_TIMEOUT);
     if life.steps.last().is_none_or(|last| last.step != Step::Freeze) {
         life.steps = vec![StepProgress { step: Step::Freeze, since: now, detail: None }];
     }
@@ -422,7 +422,7 @@ fn stopping(now: OffsetDateTime, mut life: Life) -> Life {
 }
 
 fn persisting(now: OffsetDateTime, life: Life) -> Life {
-    Life { phase: Phase::Persisting, deadline: Some(now + PERSIST_MAX), ..life }
+    Life { phase: Phase::Persisting, deadline: Some(now + PERSIST_TIMEOUT), ..life }
 }
 
 fn rest(life: Life) -> Life {
@@ -444,7 +444,7 @@ fn with_step(mut life: Life, progress: StepProgress) -> Life {
         Some(known) => known.detail = progress.detail,
         None => life.steps.push(progress),
     }
-    life.steps.truncate(STEPS_MAX);
+    life.steps.truncate(MAX_STEPS);
     life
 }
 

@@ -208,7 +208,7 @@ fn check(world: &World, before: &Life, event: &Event, after: &Life, effects: &[E
     }
 
     // What people see.
-    assert!(after.steps.len() <= STEPS_MAX && after.attempts <= ATTEMPTS_MAX, "{}", told());
+    assert!(after.steps.len() <= MAX_STEPS && after.attempts <= MAX_ATTEMPTS, "{}", told());
     if after.phase == Phase::Running {
         assert_eq!(after.failure, None, "{}", told());
     }
@@ -294,7 +294,7 @@ fn a_stop_goes_through_all_phases() {
 fn a_failed_start_is_tried_again_and_then_told() {
     use Happening as H;
     let mut world = after(&[H::Start]);
-    for attempt in 1..=ATTEMPTS_MAX {
+    for attempt in 1..=MAX_ATTEMPTS {
         world.now = world.life.not_before.unwrap_or(world.now);
         world = advance(world, H::Place);
         assert_eq!(world.life.attempts, attempt);

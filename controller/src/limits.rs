@@ -18,9 +18,9 @@ const EMAIL: (u32, Duration) = (10, Duration::from_secs(20));
 /// Device codes typed by one person.
 const CODE: (u32, Duration) = (10, Duration::from_secs(10));
 /// Keys that are remembered at the most; beyond it all are forgotten that have their full allowance again.
-const KEYS_MAX: usize = 100_000;
+const MAX_KEYS: usize = 100_000;
 /// Longest key that is told apart.
-const KEY_BYTES_MAX: usize = 254;
+const MAX_KEY_BYTES: usize = 254;
 
 type Keyed = RateLimiter<String, DashMapStateStore<String>, DefaultClock>;
 
@@ -55,10 +55,10 @@ fn keyed((burst, every): (u32, Duration)) -> Keyed {
 }
 
 fn check(limiter: &Keyed, key: &str) -> Result<()> {
-    if limiter.len() > KEYS_MAX {
+    if limiter.len() > MAX_KEYS {
         limiter.retain_recent();
     }
-    let key = protocol::workspace::cut(key.to_owned(), KEY_BYTES_MAX);
+    let key = protocol::workspace::cut(key.to_owned(), MAX_KEY_BYTES);
     limiter.check_key(&key).map_err(|until| {
         let seconds = until.wait_time_from(DefaultClock::default().now()).as_secs() + 1;
         ApiError::new(Code::RateLimited, format!("Too many attempts. Try again in {seconds} s."))

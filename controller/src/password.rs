@@ -9,10 +9,10 @@ use argon2::{
 use protocol::Redacted;
 use tokio::sync::Semaphore;
 
-pub const LENGTH_MIN: usize = 10;
-pub const LENGTH_MAX: usize = 200;
+pub const MIN_LENGTH: usize = 10;
+pub const MAX_LENGTH: usize = 200;
 /// Each takes 19 MiB and about 20 ms of a core; more at once only delay each other and everyone else.
-const CONCURRENT_MAX: usize = 2;
+const MAX_CONCURRENT: usize = 2;
 
 /// Hashed in place of an unknown account's password.
 static NOBODYS: LazyLock<String> = LazyLock::new(|| hash_now(crate::secrets::secret().expose()));
@@ -22,7 +22,7 @@ pub struct Passwords(Arc<Semaphore>);
 
 impl Passwords {
     pub fn new() -> Self {
-        Self(Arc::new(Semaphore::new(CONCURRENT_MAX)))
+        Self(Arc::new(Semaphore::new(MAX_CONCURRENT)))
     }
 
     pub async fn hash(&self, password: &Redacted<String>) -> String {
@@ -52,10 +52,10 @@ impl Passwords {
 /// Why a password cannot be used, in words for the person.
 pub fn weakness(password: &str) -> Option<&'static str> {
     let length = password.chars().count();
-    if length < LENGTH_MIN {
+    if length < MIN_LENGTH {
         return Some("At least 10 characters.");
     }
-    if length > LENGTH_MAX {
+    if length > MAX_LENGTH {
         return Some("At most 200 characters.");
     }
     let first = password.chars().next();

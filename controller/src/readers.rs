@@ -14,15 +14,15 @@ use tokio::{
 use volume::{DataKey, ObjectStore, Reader, Root, VolumeError};
 
 /// Open at the same time, for all tenants: of a home of 100 GiB each is some 40 MiB.
-const READERS_MAX: usize = 4;
+const MAX_READERS: usize = 4;
 /// Questions at the same time: each reads and hashes up to 64 MiB. Others wait.
-const QUESTIONS_MAX: usize = 2;
+const MAX_QUESTIONS: usize = 2;
 /// Snapshots that are read for their roots, some kilobytes each; one that is forgotten is read from its beginning again.
-const READINGS_MAX: usize = 32;
+const MAX_READINGS: usize = 32;
 /// Longest wait for a turn; whoever moves a home asks again.
-const TURN_MAX: Duration = Duration::from_secs(30);
+const TURN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Kept so long after its last use: whoever moves a home asks again at once.
-const IDLE_MAX: Duration = Duration::from_secs(60);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub struct Readers {
     store: Arc<dyn ObjectStore>,
@@ -59,7 +59,7 @@ struct Kept {
 impl Readers {
     pub fn new(store: Arc<dyn ObjectStore>) -> Self {
         let (kept, readings) = Default::default();
-        Self { store, kept, readings, questions: Semaphore::new(QUESTIONS_MAX) }
+        Self { store, kept, readings, questions: Semaphore::new(MAX_QUESTIONS) }
     }
 
     pub async fn open(
@@ -78,7 +78,7 @@ impl Readers {
 
     /// The right to ask, for as long as it lives.
     pub async fn question(&self) -> Result<SemaphorePermit<'_>, Busy> {
-        let turn = timeout(TURN_MAX, self.questions.acquire()).await;
+        let turn = timeout(TURN_TIMEOUT, self.questions.acquire()).await;
         turn.ok().and_then(Result::ok).ok_or(Busy)
     }
 
@@ -93,7 +93,7 @@ impl Readers {
     pub fn note(&self, tenant: TenantId, manifest: ManifestId, reading: Reading) {
         let mut readings = self.readings();
         readings.retain(|(of, id, _)| (*of, *id) != (tenant, manifest));
-        if readings.len() >= READINGS_MAX {
+        if readings.len() >= MAX_READINGS {
             readings.remove(0);
         }
         readings.push((tenant, manifest, reading));
@@ -107,7 +107,7 @@ impl Readers {
     pub fn keep(&self, tenant: TenantId, manifest: ManifestId, reader: Arc<Reader>) {
         let mut kept = self.kept();
         kept.retain(|one| (one.tenant, one.manifest) != (tenant, manifest));
-        if kept.len() >= READERS_MAX {
+        if kept.len() >= MAX_READERS {
             let longest = (0..kept.len()).min_by_key(|index| kept[*index].used).expect("not empty");
             kept.swap_remove(longest);
         }
@@ -121,7 +121,7 @@ impl Readers {
 
     /// Closes what nobody asks about.
     pub fn tidy(&self) {
-        self.kept().retain(|one| one.used.elapsed() < IDLE_MAX);
+        self.kept().retain(|one| one.used.elapsed() < IDLE_TIMEOUT);
     }
 
     fn known(&self, tenant: TenantId, manifest: ManifestId) -> Option<Arc<Reader>> {
@@ -158,19 +158,19 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn few_are_open_and_they_are_closed_when_idle() {
-        let (readers, tenant, key, manifests) = homes(2 * READERS_MAX).await;
+        let (readers, tenant, key, manifests) = homes(2 * MAX_READERS).await;
         for manifest in &manifests {
             tokio::time::advance(Duration::from_secs(1)).await;
             let first = readers.open(tenant, key.clone(), *manifest).await.expect("opens");
             let again = readers.open(tenant, key.clone(), *manifest).await.expect("is open");
             assert!(Arc::ptr_eq(&first, &again));
-            assert!(readers.kept().len() <= READERS_MAX);
+            assert!(readers.kept().len() <= MAX_READERS);
         }
         assert!(readers.known(TenantId::random(), manifests[7]).is_none(), "another tenant's is another");
         assert!(
             readers.known(tenant, manifests[0]).is_none() && readers.known(tenant, manifests[7]).is_some()
         );
-        tokio::time::advance(IDLE_MAX).await;
+        tokio::time::advance(IDLE_TIMEOUT).await;
         readers.tidy();
         assert!(readers.kept().is_empty());
         readers.open(tenant, key, manifests[0]).await.expect("opens");
@@ -183,21 +183,21 @@ mod tests {
         let (readers, tenant, ..) = homes(0).await;
         let id = |number: usize| ManifestId([number as u8; 32]);
         assert_eq!(readers.reading(tenant, id(0)).next, Some(0));
-        for number in 0..=READINGS_MAX {
+        for number in 0..=MAX_READINGS {
             readers.note(tenant, id(number), Reading { next: Some(7), ..Reading::default() });
             readers.note(tenant, id(number), Reading { next: None, ..Reading::default() });
         }
         assert_eq!(readers.reading(tenant, id(1)).next, None);
         assert_eq!(readers.reading(tenant, id(0)).next, Some(0), "the first was forgotten");
         assert_eq!(readers.reading(TenantId::random(), id(1)).next, Some(0), "another tenant's is another");
-        assert_eq!(readers.readings().len(), READINGS_MAX);
+        assert_eq!(readers.readings().len(), MAX_READINGS);
     }
 
     #[tokio::test(start_paused = true)]
     async fn few_ask_at_the_same_time_and_nobody_waits_for_ever() {
         let (readers, ..) = homes(0).await;
         let mut asking = Vec::new();
-        for _ in 0..QUESTIONS_MAX {
+        for _ in 0..MAX_QUESTIONS {
             asking.push(readers.question().await.expect("a turn"));
         }
         assert_eq!(readers.question().await.err(), Some(Busy));

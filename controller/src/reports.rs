@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use protocol::{
     ManifestId,
-    runner::{Command, REPORTS_MAX, RepairWish, Report, ReportReply, ReportRequest, WAIT_MS_MAX},
+    runner::{Command, MAX_REPORTS, MAX_WAIT_MS, RepairWish, Report, ReportReply, ReportRequest},
 };
 use sqlx::PgConnection;
 use subtle::ConstantTimeEq as _;
@@ -36,11 +36,11 @@ pub enum ReportError {
 
 /// One exchange: the reports are written down, then the answer waits for news as long as the runner wants.
 pub async fn exchange(core: &Core, token: &str, request: ReportRequest) -> Result<ReportReply, ReportError> {
-    if request.reports.len() > REPORTS_MAX {
+    if request.reports.len() > MAX_REPORTS {
         return Err(ReportError::Excess);
     }
     let mut ear = core.hub.listen();
-    let deadline = Instant::now() + Duration::from_millis(request.wait_ms.min(WAIT_MS_MAX));
+    let deadline = Instant::now() + Duration::from_millis(request.wait_ms.min(MAX_WAIT_MS));
     let last_word = request.reports.iter().any(is_last);
     let (mut wanted, committed) = hear(core, token, &request).await?;
     while !wanted.is_news_to(&request) && committed.is_empty() && !last_word {

@@ -10,7 +10,7 @@ use protocol::api::snapshot::Retention;
 use time::{Duration, OffsetDateTime};
 
 /// Longest time that a snapshot is kept by rule: ten years.
-pub const HOURS_MAX: u32 = 10 * 366 * 24;
+pub const MAX_HOURS: u32 = 10 * 366 * 24;
 
 const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;
@@ -36,7 +36,7 @@ pub enum Kept {
 /// Whether hours can be a tenant's retention: a while of everything, and no step shorter than the one before.
 pub fn is_sound(policy: &Retention) -> bool {
     let steps =
-        [1, policy.all_hours, policy.minutely_hours, policy.hourly_hours, policy.daily_hours, HOURS_MAX];
+        [1, policy.all_hours, policy.minutely_hours, policy.hourly_hours, policy.daily_hours, MAX_HOURS];
     steps.is_sorted()
 }
 
@@ -149,9 +149,9 @@ mod tests {
         let sound = |all_hours, minutely_hours, hourly_hours, daily_hours| {
             is_sound(&Retention { all_hours, minutely_hours, hourly_hours, daily_hours })
         };
-        assert!(is_sound(&Retention::default()) && sound(1, 1, 1, 1) && sound(1, 1, 1, HOURS_MAX));
+        assert!(is_sound(&Retention::default()) && sound(1, 1, 1, 1) && sound(1, 1, 1, MAX_HOURS));
         assert!(
-            !sound(0, 1, 1, 1) && !sound(2, 1, 1, 1) && !sound(1, 5, 4, 6) && !sound(1, 1, 1, HOURS_MAX + 1)
+            !sound(0, 1, 1, 1) && !sound(2, 1, 1, 1) && !sound(1, 5, 4, 6) && !sound(1, 1, 1, MAX_HOURS + 1)
         );
     }
 

@@ -29,16 +29,16 @@ use crate::{
 };
 
 /// Looks at the clock at least so often: no deadline is finer.
-const PASS_EVERY: Duration = Duration::from_secs(1);
+const PASS_INTERVAL: Duration = Duration::from_secs(1);
 /// After news, others that come with them are waited for, so that a class of hundreds is one pass.
 const GATHER: Duration = Duration::from_millis(20);
 /// Overdue lives of one pass; the rest comes in the next.
-const OVERDUE_MAX: i64 = 200;
+const MAX_OVERDUE: i64 = 200;
 /// Queue and machines that are looked at together.
-const ROWS_MAX: i64 = 20_000;
-const SWEEP_EVERY: Duration = Duration::from_secs(600);
+const MAX_ROWS: i64 = 20_000;
+const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
 /// Homes are thinned out in small helpings: the queue waits meanwhile.
-const THIN_EVERY: Duration = Duration::from_secs(60);
+const THIN_INTERVAL: Duration = Duration::from_secs(60);
 const THIN_HOMES: i64 = 50;
 /// Held while turns are given.
 const TURNS_LOCK: i64 = 0x6275_7272_6f77_0002;
@@ -52,13 +52,13 @@ pub async fn run(app: App, mut exits: mpsc::Receiver<Exit>) -> anyhow::Result<()
         if let Err(error) = pass(&app).await {
             tracing::error!(%error, "reconcile");
         }
-        if swept.is_none_or(|time| time.elapsed() > SWEEP_EVERY) {
+        if swept.is_none_or(|time| time.elapsed() > SWEEP_INTERVAL) {
             swept = Some(Instant::now());
             if let Err(error) = sweep(&app).await {
                 tracing::error!(%error, "sweep");
             }
         }
-        if thinned.is_none_or(|time| time.elapsed() > THIN_EVERY) {
+        if thinned.is_none_or(|time| time.elapsed() > THIN_INTERVAL) {
             thinned = Some(Instant::now());
             match snapshots::thin(&app.db, app.now(), THIN_HOMES).await {
                 Ok(0) => {}
@@ -68,7 +68,7 @@ pub async fn run(app: App, mut exits: mpsc::Receiver<Exit>) -> anyhow::Result<()
         }
         tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
-            () = tokio::time::sleep(PASS_EVERY) => {}
+            () = tokio::time::sleep(PASS_INTERVAL) => {}
             Some(exit) = exits.recv() => gone(&app, exit).await,
             () = news(&mut ear) => {}
         }
@@ -112,7 +112,7 @@ async fn tick(app: &Core) -> Result<(), sqlx::Error> {
         "select workspace_id from workspaces
          where phase <> 'terminated' and deleted_at is null and (deadline <= $1 or lease_until <= $1) limit $2",
         now,
-        OVERDUE_MAX,
+        MAX_OVERDUE,
     )
     .fetch_all(system.connection())
     .await?;
@@ -195,7 +195,7 @@ async fn give_turns(app: &Core) -> Result<Vec<Placement>, sqlx::Error> {
         QueueRow,
         "select tenant_id, owner_id, workspace_id, phase, host, memory_mib, queued_at, not_before, queue_position, created_at
          from workspaces where phase <> 'terminated' and deleted_at is null limit $1",
-        ROWS_MAX,
+        MAX_ROWS,
     )
     .fetch_all(&mut *connection)
     .await?;

@@ -8,7 +8,7 @@ const SECRET_BYTES: usize = 32;
 /// Of the checksum in a token, which tells a mistyped or cut one, and lets secret scanners avoid false alarms.
 const CHECKSUM_BYTES: usize = 4;
 /// Longest credential that is looked at.
-const TEXT_BYTES_MAX: usize = 128;
+const MAX_TEXT_BYTES: usize = 128;
 /// Letters that nobody mistakes for another, and no vowels: no words come about.
 const CODE_LETTERS: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
 /// Letters of a user code: 20^8 = 2.6·10^10 of them, valid for minutes, behind a rate limit.
@@ -36,7 +36,7 @@ pub fn token() -> Redacted<String> {
 pub fn is_token(text: &str) -> bool {
     let Some(body) = text.strip_prefix(TOKEN_PREFIX).filter(|body| body.is_ascii()) else { return false };
     let secret_length = SECRET_BYTES.div_ceil(3) * 4 - 1;
-    if body.len() <= secret_length || text.len() > TEXT_BYTES_MAX {
+    if body.len() <= secret_length || text.len() > MAX_TEXT_BYTES {
         return false;
     }
     let (secret, sum) = body.split_at(secret_length);
@@ -45,7 +45,7 @@ pub fn is_token(text: &str) -> bool {
 
 /// Whether the text has the form of [`secret`].
 pub fn is_secret(text: &str) -> bool {
-    text.len() <= TEXT_BYTES_MAX
+    text.len() <= MAX_TEXT_BYTES
         && URL_SAFE_NO_PAD.decode(text).is_ok_and(|bytes| bytes.len() == SECRET_BYTES)
 }
 
@@ -67,7 +67,7 @@ pub fn user_code() -> String {
 pub fn normal_user_code(typed: &str) -> Option<String> {
     let letters: Vec<u8> = typed
         .bytes()
-        .take(TEXT_BYTES_MAX)
+        .take(MAX_TEXT_BYTES)
         .filter(|byte| !matches!(byte, b'-' | b' '))
         .map(|byte| byte.to_ascii_uppercase())
         .collect();

@@ -10,9 +10,9 @@ const BLOCK: usize = 512;
 /// Two empty blocks end an archive.
 pub const END: [u8; 2 * BLOCK] = [0; 2 * BLOCK];
 /// What the old field holds of a name or a link.
-const NAME_BYTES_MAX: usize = 100;
+const MAX_NAME_BYTES: usize = 100;
 /// What eleven octal digits hold.
-const SIZE_MAX: u64 = 0o777_7777_7777;
+const MAX_SIZE: u64 = 0o777_7777_7777;
 
 const FILE: u8 = b'0';
 const SYMLINK: u8 = b'2';
@@ -32,7 +32,7 @@ pub fn header(path: &str, entry: &PastEntry) -> Option<Vec<u8>> {
     let records = [
         (!fits(&path)).then(|| record("path", &path)),
         (!fits(link)).then(|| record("linkpath", link)),
-        (size > SIZE_MAX).then(|| record("size", &size.to_string())),
+        (size > MAX_SIZE).then(|| record("size", &size.to_string())),
     ];
     let records: String = records.into_iter().flatten().collect();
     let mut bytes = Vec::new();
@@ -45,7 +45,7 @@ pub fn header(path: &str, entry: &PastEntry) -> Option<Vec<u8>> {
         path.as_bytes(),
         kind,
         entry.mode & 0o777,
-        size.min(SIZE_MAX),
+        size.min(MAX_SIZE),
         seconds,
         link.as_bytes(),
     ));
@@ -59,7 +59,7 @@ pub fn padding(size: u64) -> Vec<u8> {
 }
 
 fn fits(text: &str) -> bool {
-    text.len() <= NAME_BYTES_MAX && text.is_ascii()
+    text.len() <= MAX_NAME_BYTES && text.is_ascii()
 }
 
 /// `"<length> key=value\n"`, the length counting itself.
@@ -75,15 +75,15 @@ fn record(key: &str, value: &str) -> String {
 fn block(name: &[u8], kind: u8, mode: u32, size: u64, seconds: u64, link: &[u8]) -> [u8; BLOCK] {
     let mut block = [0; BLOCK];
     let mut put = |at: usize, bytes: &[u8]| block[at..at + bytes.len()].copy_from_slice(bytes);
-    put(0, &name[..name.len().min(NAME_BYTES_MAX)]);
+    put(0, &name[..name.len().min(MAX_NAME_BYTES)]);
     put(100, format!("{mode:07o}").as_bytes());
     put(108, b"0001750");
     put(116, b"0001750");
     put(124, format!("{size:011o}").as_bytes());
-    put(136, format!("{:011o}", seconds.min(SIZE_MAX)).as_bytes());
+    put(136, format!("{:011o}", seconds.min(MAX_SIZE)).as_bytes());
     put(148, b"        ");
     put(156, &[kind]);
-    put(157, &link[..link.len().min(NAME_BYTES_MAX)]);
+    put(157, &link[..link.len().min(MAX_NAME_BYTES)]);
     put(257, b"ustar\x0000");
     let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
     block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());

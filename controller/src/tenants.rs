@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// How long machines of a forgotten tenant are waited for; the engine kills what does not end by itself sooner.
-const END_MAX: Duration = Duration::from_secs(30);
+const END_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(50);
 
 /// A tenant's key, as far as there is one.
@@ -150,7 +150,7 @@ async fn end_machines(core: &Core, tenant: TenantId) -> Result<(), TenantError> 
     .fetch_all(system.connection())
     .await?;
     drop(system);
-    let deadline = Instant::now() + END_MAX;
+    let deadline = Instant::now() + END_TIMEOUT;
     for row in awake {
         let (workspace, epoch) = (WorkspaceId(row.workspace_id), Epoch(row.epoch.unsigned_abs()));
         // Whatever it was about to do, its next step is rest: it is not started again, and nothing more is saved.

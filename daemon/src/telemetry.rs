@@ -18,7 +18,7 @@ pub const FILTER_VARIABLE: &str = "BURROW_LOG";
 /// What the file is told where the variable is unset: enough to find a request by its id.
 const FILE_FILTER: &str = "info,sqlx=warn";
 /// A file of this size becomes the old one, and the old one before it goes.
-const FILE_BYTES_MAX: u64 = 32 * 1024 * 1024;
+const MAX_FILE_BYTES: u64 = 32 * 1024 * 1024;
 
 /// Starts the log. `default` holds where the variable is unset. A second call changes nothing.
 pub fn init(default: &str) {
@@ -69,7 +69,7 @@ impl LogFile {
 
 impl Write for LogFile {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.bytes > 0 && self.bytes + line.len() as u64 > FILE_BYTES_MAX {
+        if self.bytes > 0 && self.bytes + line.len() as u64 > MAX_FILE_BYTES {
             std::fs::rename(&self.path, self.path.with_added_extension("old"))?;
             *self = Self::open(&self.path)?;
         }
@@ -92,14 +92,14 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("burrow.log");
         let mut log = LogFile::open(&path).expect("opened");
-        let line = vec![b'x'; FILE_BYTES_MAX as usize / 2];
+        let line = vec![b'x'; MAX_FILE_BYTES as usize / 2];
         for _ in 0..5 {
             log.write_all(&line).expect("written");
         }
         let size = |path: &Path| std::fs::metadata(path).expect("there").len();
-        assert_eq!(size(&path), FILE_BYTES_MAX / 2);
-        assert_eq!(size(&path.with_added_extension("old")), FILE_BYTES_MAX);
+        assert_eq!(size(&path), MAX_FILE_BYTES / 2);
+        assert_eq!(size(&path.with_added_extension("old")), MAX_FILE_BYTES);
         assert_eq!(std::fs::read_dir(directory.path()).expect("there").count(), 2);
-        assert_eq!(LogFile::open(&path).expect("opened").bytes, FILE_BYTES_MAX / 2, "it goes on in it");
+        assert_eq!(LogFile::open(&path).expect("opened").bytes, MAX_FILE_BYTES / 2, "it goes on in it");
     }
 }

@@ -37,14 +37,14 @@ use crate::refusal::{Outcome, Refusal};
 /// The name that stands in requests; the socket is the address.
 const AUTHORITY: &str = "controller";
 /// An answer's head may wait for the database, and for a password's hash behind others.
-const ANSWER_DEADLINE: Duration = Duration::from_mins(1);
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
 /// A home that is checked is read whole before its answer's head comes, and a collection looks at all of a tenant's: somewhat
 /// longer than the controller gives itself.
-const UPKEEP_DEADLINE: Duration = Duration::from_mins(61);
+const UPKEEP_TIMEOUT: Duration = Duration::from_mins(61);
 /// What we ask ourselves is one query.
-const ASK_DEADLINE: Duration = Duration::from_secs(10);
+const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest is a verdict on all streams.
-const ASK_BYTES_MAX: usize = 8 * 1024 * 1024;
+const MAX_ASK_BYTES: usize = 8 * 1024 * 1024;
 /// Connections that wait for work.
 const IDLE_CONNECTIONS: usize = 32;
 const IDLE: Duration = Duration::from_secs(30);
@@ -69,7 +69,7 @@ impl Controller {
     /// Passes a request on; resolves with the answer's head. The error may be the body's fault.
     pub async fn pass(&self, mut request: Request<link::Body>) -> Result<Response<Incoming>, PassError> {
         let is_upkeep = ["/check", "/collect"].iter().any(|end| request.uri().path().ends_with(end));
-        let within = if is_upkeep { UPKEEP_DEADLINE } else { ANSWER_DEADLINE };
+        let within = if is_upkeep { UPKEEP_TIMEOUT } else { ANSWER_TIMEOUT };
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
         *request.uri_mut() = Uri::builder()
             .scheme("http")
@@ -160,13 +160,13 @@ impl Controller {
             let response =
                 self.pass(request).await.map_err(|error| Refusal::controller_unavailable().because(error))?;
             let status = response.status();
-            let body = Limited::new(response.into_body(), ASK_BYTES_MAX)
+            let body = Limited::new(response.into_body(), MAX_ASK_BYTES)
                 .collect()
                 .await
                 .map_err(|error| Refusal::controller_unavailable().because(error))?;
             understand(status, &body.to_bytes())
         };
-        timeout(ASK_DEADLINE, answer)
+        timeout(ASK_TIMEOUT, answer)
             .await
             .unwrap_or_else(|_| Err(Refusal::controller_unavailable().because("no answer in time")))
     }

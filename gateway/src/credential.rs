@@ -7,7 +7,7 @@ use protocol::{
 };
 
 /// Longest credential that is looked at.
-const CREDENTIAL_BYTES_MAX: usize = 512;
+const MAX_CREDENTIAL_BYTES: usize = 512;
 
 #[derive(Debug)]
 pub enum Credential {
@@ -50,7 +50,7 @@ fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
 }
 
 fn is_plausible(secret: &str) -> bool {
-    (1..=CREDENTIAL_BYTES_MAX).contains(&secret.len()) && secret.bytes().all(|byte| byte.is_ascii_graphic())
+    (1..=MAX_CREDENTIAL_BYTES).contains(&secret.len()) && secret.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 #[cfg(test)]
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn other_things_are_no_credential() {
-        let long = format!("Bearer {}", "x".repeat(CREDENTIAL_BYTES_MAX + 1));
+        let long = format!("Bearer {}", "x".repeat(MAX_CREDENTIAL_BYTES + 1));
         for header in ["Basic abc", "Bearer", "Bearer ", "Bearer a b", &long] {
             // A program that says who it is is not taken for the browser's session instead.
             assert_eq!(found(&[("authorization", header), ("cookie", "burrow=s")]), None, "{header}");

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Largest request to the controller: a roster.
-const API_BODY_BYTES_MAX: u64 = 4 * 1024 * 1024;
+const MAX_API_BODY_BYTES: u64 = 4 * 1024 * 1024;
 
 #[derive(Debug)]
 pub struct Edge {
@@ -80,16 +80,16 @@ impl Edge {
         if websocket::is_wanted(&request) {
             return Err(Refusal::new(Code::BadRequest, "There is no WebSocket at this address."));
         }
-        check_length(request.headers(), API_BODY_BYTES_MAX)?;
+        check_length(request.headers(), MAX_API_BODY_BYTES)?;
         let (parts, body) = request.into_parts();
         let secure = self.origins.is_secure(headers::host(&parts));
-        let (body, fault) = upward(body, API_BODY_BYTES_MAX, self.limits.body_silence);
+        let (body, fault) = upward(body, MAX_API_BODY_BYTES, self.limits.body_silence);
         let mut passed = Request::new(body);
         *passed.headers_mut() = headers::to_controller(&parts, peer, id, secure);
         *passed.method_mut() = parts.method;
         *passed.uri_mut() = parts.uri;
         let answer = self.controller.pass(passed).await.map_err(|error| {
-            fault.refusal(API_BODY_BYTES_MAX).unwrap_or_else(|| refused(&error)).because(chain(&error))
+            fault.refusal(MAX_API_BODY_BYTES).unwrap_or_else(|| refused(&error)).because(chain(&error))
         })?;
         let (parts, body) = answer.into_parts();
         if parts.status.is_informational() {

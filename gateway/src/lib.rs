@@ -34,7 +34,7 @@ mod websocket;
 pub use limits::Limits;
 
 /// Streams are cut at once; answers under way get this long.
-const JOIN_DEADLINE: Duration = Duration::from_secs(10);
+const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a gateway is started with.
 #[derive(Debug)]
@@ -86,7 +86,7 @@ impl Gateway {
     /// Waits until it has ended, by [`Self::stop`] or by a failure, which the log tells.
     pub async fn join(&self) -> End {
         self.tasks.shutdown().cancelled().await;
-        self.tasks.join(JOIN_DEADLINE).await
+        self.tasks.join(JOIN_TIMEOUT).await
     }
 }
 

@@ -32,13 +32,13 @@ use crate::{
 };
 
 /// Sending the largest upload over a slow line; silence inside it has a bound of its own.
-const UPLOAD_DEADLINE: Duration = Duration::from_hours(2);
+const UPLOAD_TIMEOUT: Duration = Duration::from_hours(2);
 /// A front answers at once or after a look at the guest's disk.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// A refusal is a problem, a few lines.
-const REFUSAL_BYTES_MAX: usize = 64 * 1024;
+const MAX_REFUSAL_BYTES: usize = 64 * 1024;
 /// From our answer to the client's stream being ours.
-const UPGRADE_DEADLINE: Duration = Duration::from_secs(10);
+const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An admitted request's way.
 struct Admitted {
@@ -144,19 +144,19 @@ impl Edge {
         let mut fault = Fault::default();
         let answer = if most == 0 {
             let first =
-                send(&link, &parts.method, &admitted.address, &headers, empty(), ANSWER_DEADLINE).await;
+                send(&link, &parts.method, &admitted.address, &headers, empty(), ANSWER_TIMEOUT).await;
             match first {
                 // The link had died unnoticed. What only reads may be asked again.
                 Err(_) if link.is_closed() && parts.method.is_safe() => {
                     let link = self.link(&admitted.place).await?;
-                    send(&link, &parts.method, &admitted.address, &headers, empty(), ANSWER_DEADLINE).await
+                    send(&link, &parts.method, &admitted.address, &headers, empty(), ANSWER_TIMEOUT).await
                 }
                 answer => answer,
             }
         } else {
             let (body, noted) = upward(body, most, self.limits.body_silence);
             fault = noted;
-            send(&link, &parts.method, &admitted.address, &headers, body, UPLOAD_DEADLINE).await
+            send(&link, &parts.method, &admitted.address, &headers, body, UPLOAD_TIMEOUT).await
         };
         let answer = answer.map_err(|error| fault.refusal(most).unwrap_or_else(|| unavailable(&error)))?;
         tell_refusal(&admitted, answer.status());
@@ -191,7 +191,7 @@ async fn carry(
     live: Live,
     stall: Option<Duration>,
 ) {
-    let downstream = match timeout(UPGRADE_DEADLINE, on_upgrade).await {
+    let downstream = match timeout(UPGRADE_TIMEOUT, on_upgrade).await {
         Ok(Ok(downstream)) => TokioIo::new(downstream),
         Ok(Err(error)) => return tracing::debug!(request_id = %id, %error, "the client left while upgrading"),
         Err(_) => return tracing::info!(request_id = %id, "the client did not finish upgrading"),
@@ -236,7 +236,7 @@ async fn refused_answer(answer: http::Response<Incoming>) -> Outcome<Response> {
         return Err(Refusal::workspace_unavailable()
             .because(format!("it answered a WebSocket with {}", parts.status)));
     }
-    let body = timeout(ANSWER_DEADLINE, Limited::new(body, REFUSAL_BYTES_MAX).collect()).await;
+    let body = timeout(ANSWER_TIMEOUT, Limited::new(body, MAX_REFUSAL_BYTES).collect()).await;
     let body = match body {
         Ok(Ok(body)) => body.to_bytes(),
         Ok(Err(error)) => return Err(Refusal::workspace_unavailable().because(error)),

@@ -27,12 +27,12 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_PROBES: u32 = 3;
 /// HTTP/2: streams of one connection, and how long a silent peer is believed in.
-const STREAMS_MAX: u32 = 256;
+const MAX_STREAMS: u32 = 256;
 const STREAM_WINDOW: u32 = 256 * 1024;
 const PING_INTERVAL: Duration = Duration::from_secs(20);
-const PING_DEADLINE: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// A browser's headers with many cookies of other programs on the same host.
-const HEADER_BYTES_MAX: u32 = 32 * 1024;
+const MAX_HEADER_BYTES: u32 = 32 * 1024;
 
 /// Accepts until the gateway's end.
 pub async fn accept(listener: TcpListener, edge: Arc<Edge>) -> anyhow::Result<()> {
@@ -101,12 +101,12 @@ fn builder(head: Duration) -> Builder<TokioExecutor> {
         .http2()
         .timer(TokioTimer::new())
         .enable_connect_protocol()
-        .max_concurrent_streams(STREAMS_MAX)
-        .max_header_list_size(HEADER_BYTES_MAX)
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEADER_BYTES)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(4 * STREAM_WINDOW)
         .keep_alive_interval(PING_INTERVAL)
-        .keep_alive_timeout(PING_DEADLINE);
+        .keep_alive_timeout(PING_TIMEOUT);
     builder
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use protocol::{
     Code, SessionId,
-    api::internal::{CHECK_MAX, LiveStream},
+    api::internal::{LiveStream, MAX_SESSIONS_PER_CHECK},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -45,7 +45,7 @@ impl Sessions {
     /// Takes a stream in, unless its session or the gateway has too many.
     pub fn admit(self: &Arc<Self>, stream: LiveStream) -> Outcome<Live> {
         let mut state = self.lock();
-        if state.streams.len() >= CHECK_MAX {
+        if state.streams.len() >= MAX_SESSIONS_PER_CHECK {
             return Err(Refusal::new(Code::Unavailable, "The server has no room for more streams.")
                 .because("the gateway's limit of live streams"));
         }

@@ -279,7 +279,7 @@ async fn uploads_stream_through_and_are_bounded() {
         "PUT /api/v1/workspaces/{}/agent/files/content?path=a HTTP/1.1\r\nhost: x\r\nauthorization: Bearer anna\r\n\
          content-length: {}\r\n\r\n",
         setting.controller.workspace,
-        protocol::agent::UPLOAD_BYTES_MAX + 1
+        protocol::agent::MAX_UPLOAD_BYTES + 1
     );
     assert!(raw(&setting, &request).await.starts_with("HTTP/1.1 413 "));
     let roster = |size: usize| {

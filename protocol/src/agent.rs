@@ -121,11 +121,11 @@ pub struct Route {
 }
 
 /// Most bytes of a JSON request body.
-pub const JSON_BYTES_MAX: u64 = 64 * 1024;
+pub const MAX_JSON_BYTES: u64 = 64 * 1024;
 /// Most bytes of one uploaded file.
-pub const UPLOAD_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+pub const MAX_UPLOAD_BYTES: u64 = 1024 * 1024 * 1024;
 /// Most bytes of one WebSocket message in either direction.
-pub const MESSAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
+pub const MAX_MESSAGE_BYTES: usize = 8 * 1024 * 1024;
 
 impl Route {
     /// Finds the route of `path` (below `/v1/`, without the query) for `method`. WebSocket routes take `GET` (HTTP/1.1
@@ -137,14 +137,14 @@ impl Route {
         let socket = matches!(method, "GET" | "CONNECT");
         let (kind, access, socket, body_bytes_max) = match (method, segments.as_slice()) {
             ("GET", ["terminals"]) => (Terminal, Read, false, 0),
-            ("POST", ["terminals"]) => (Terminal, Write, false, JSON_BYTES_MAX),
+            ("POST", ["terminals"]) => (Terminal, Write, false, MAX_JSON_BYTES),
             ("GET", ["terminals", id]) if is_id(id) => (Terminal, Read, false, 0),
             ("DELETE", ["terminals", id]) if is_id(id) => (Terminal, Write, false, 0),
             (_, ["terminals", id, "attach"]) if socket && is_id(id) => (Terminal, Read, true, 0),
             (_, ["exec"]) if socket => (Exec, Write, true, 0),
             ("GET", ["files"]) | ("GET" | "HEAD", ["files", "content"]) => (Files, Read, false, 0),
-            ("PUT", ["files", "content"]) => (Files, Write, false, UPLOAD_BYTES_MAX),
-            ("POST", ["files", "directory" | "rename"]) => (Files, Write, false, JSON_BYTES_MAX),
+            ("PUT", ["files", "content"]) => (Files, Write, false, MAX_UPLOAD_BYTES),
+            ("POST", ["files", "directory" | "rename"]) => (Files, Write, false, MAX_JSON_BYTES),
             ("DELETE", ["files"]) => (Files, Write, false, 0),
             (_, ["files", "watch"]) if socket => (Files, Read, true, 0),
             (_, ["documents"]) if socket => (Document, Read, true, 0),

@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// Largest file that opens as a document. Beyond it an editor in a browser is of no use, and memory in the guest is scarce.
-pub const DOCUMENT_BYTES_MAX: u64 = 8 * 1024 * 1024;
+pub const MAX_DOCUMENT_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Most bytes of one update from a client.
-pub const UPDATE_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub const MAX_UPDATE_BYTES: usize = 4 * 1024 * 1024;
 
 /// The name of the shared text inside the Yjs document.
 pub const TEXT_NAME: &str = "content";
@@ -52,7 +52,7 @@ pub enum RefusalReason {
     /// The client's epoch is not the document's: open again without one.
     Stale,
     NotFound,
-    /// Larger than [`DOCUMENT_BYTES_MAX`].
+    /// Larger than [`MAX_DOCUMENT_BYTES`].
     TooLarge,
     /// Not UTF-8: bytes would be lost.
     NotText,

@@ -10,9 +10,9 @@ use utoipa::ToSchema;
 use crate::terminal::{Exit, MalformedMessage};
 
 /// Most bytes of one stdin, stdout or stderr message.
-pub const CHUNK_BYTES_MAX: usize = 64 * 1024;
+pub const MAX_CHUNK_BYTES: usize = 64 * 1024;
 /// Most bytes of an [`ExecRequest`].
-pub const REQUEST_BYTES_MAX: usize = 1024 * 1024;
+pub const MAX_REQUEST_BYTES: usize = 1024 * 1024;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ExecRequest {
@@ -72,7 +72,7 @@ impl<'a> ExecInput<'a> {
 
     pub fn decode(message: &'a [u8]) -> Result<Self, MalformedMessage> {
         match message {
-            [0, bytes @ ..] if bytes.len() <= CHUNK_BYTES_MAX => Ok(Self::Stdin(bytes)),
+            [0, bytes @ ..] if bytes.len() <= MAX_CHUNK_BYTES => Ok(Self::Stdin(bytes)),
             [0, ..] => Err(MalformedMessage::Long),
             [1] => Ok(Self::Eof),
             [2, number] => Ok(Self::Signal(*number)),

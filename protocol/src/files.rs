@@ -14,13 +14,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// Longest path, as in Linux.
-pub const PATH_BYTES_MAX: usize = 4096;
+pub const MAX_PATH_BYTES: usize = 4096;
 /// Longest name of one file.
-pub const NAME_BYTES_MAX: usize = 255;
+pub const MAX_NAME_BYTES: usize = 255;
 /// Most entries that a listing holds; a directory with more says so by `truncated`.
-pub const ENTRIES_MAX: usize = 10_000;
+pub const MAX_ENTRIES: usize = 10_000;
 /// Most directories that one watcher may watch.
-pub const WATCHES_MAX: usize = 512;
+pub const MAX_WATCHES: usize = 512;
 
 /// A path relative to the home: no leading `/`, no `.` or `..`, no empty segment, no NUL. The empty path is the home itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -40,7 +40,7 @@ pub enum BadPath {
 impl HomePath {
     /// Tidies `text` (repeated slashes, `.` segments, a trailing slash) and refuses what could leave the home.
     pub fn parse(text: &str) -> Result<Self, BadPath> {
-        if text.len() > PATH_BYTES_MAX {
+        if text.len() > MAX_PATH_BYTES {
             return Err(BadPath::Long);
         }
         if text.contains('\0') {
@@ -54,7 +54,7 @@ impl HomePath {
         if segments.contains(&"..") {
             return Err(BadPath::Outside);
         }
-        if segments.iter().any(|segment| segment.len() > NAME_BYTES_MAX) {
+        if segments.iter().any(|segment| segment.len() > MAX_NAME_BYTES) {
             return Err(BadPath::Long);
         }
         Ok(Self(segments.join("/")))

@@ -17,10 +17,10 @@ use utoipa::ToSchema;
 use crate::{Epoch, SessionId, UserId, WorkspaceId, agent::Route};
 
 /// Longest life of a grant, in seconds. A stream outlives its grant; the gateway asks again about live streams' sessions.
-pub const GRANT_SECONDS_MAX: i64 = 60;
+pub const MAX_GRANT_SECONDS: i64 = 60;
 
 /// Longest token that is looked at at all.
-pub const TOKEN_BYTES_MAX: usize = 2048;
+pub const MAX_TOKEN_BYTES: usize = 2048;
 
 /// Bound into every signature, so that a token made for another purpose by the same key is worthless here.
 const PURPOSE: &[u8] = b"burrow grant v1";
@@ -116,14 +116,14 @@ impl VerifyingKey {
 
     /// Checks signature and expiry. `now` in Unix seconds.
     pub fn verify(&self, token: &str, now: i64) -> Result<Grant, GrantRefusal> {
-        if token.len() > TOKEN_BYTES_MAX {
+        if token.len() > MAX_TOKEN_BYTES {
             return Err(GrantRefusal::Malformed);
         }
         let untrusted = UntrustedToken::<Public, V4>::try_from(token).map_err(|_| GrantRefusal::Malformed)?;
         let trusted = PublicToken::verify(&self.0, &untrusted, None, Some(PURPOSE))
             .map_err(|_| GrantRefusal::Forged)?;
         let grant: Grant = serde_json::from_str(trusted.payload()).map_err(|_| GrantRefusal::Malformed)?;
-        if now >= grant.expires_at || grant.expires_at - now > GRANT_SECONDS_MAX {
+        if now >= grant.expires_at || grant.expires_at - now > MAX_GRANT_SECONDS {
             return Err(GrantRefusal::Expired);
         }
         Ok(grant)

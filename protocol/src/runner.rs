@@ -24,7 +24,7 @@ use crate::{
 pub const REPORT_PATH: &str = "/internal/runners/report";
 
 /// How long a report may wait for news, in milliseconds.
-pub const WAIT_MS_MAX: u64 = 10_000;
+pub const MAX_WAIT_MS: u64 = 10_000;
 
 /// Which sandbox a runner makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
@@ -83,7 +83,7 @@ pub struct RunnerSpec {
     pub initramfs: PathBuf,
     /// The agent's executable on the host; used by the fake runtime only.
     pub agent: PathBuf,
-    /// A small number no other running runner on this host has: picks addresses and the VMM's uid. 0 ..= [`SLOT_MAX`].
+    /// A small number no other running runner on this host has: picks addresses and the VMM's uid. 0 ..= [`MAX_SLOT`].
     pub slot: u16,
     /// The controller: a path of a Unix socket (`/…`) or an `http(s)://` address.
     pub controller: String,
@@ -105,14 +105,14 @@ pub struct RunnerSpec {
 }
 
 /// Highest slot: 100.64.0.0/10 gives 2^20 networks of four addresses; uids 620000+slot stay in 16 bits of room.
-pub const SLOT_MAX: u16 = 16_383;
+pub const MAX_SLOT: u16 = 16_383;
 
 /// The runner's half of one exchange. `authorization: Bearer <token>` goes with it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReportRequest {
     pub workspace: WorkspaceId,
     pub epoch: Epoch,
-    /// In the order in which they became true. At most [`REPORTS_MAX`].
+    /// In the order in which they became true. At most [`MAX_REPORTS`].
     pub reports: Vec<Report>,
     /// The command the runner is already acting on: the answer waits until another is wanted, or `wait_ms` have passed.
     pub acting_on: Command,
@@ -125,12 +125,12 @@ pub struct ReportRequest {
     /// The size of the home that the runner has or is making: a larger one ends the wait too. 0: it does not care.
     #[serde(default)]
     pub home_mib: u32,
-    /// 0 ..= [`WAIT_MS_MAX`].
+    /// 0 ..= [`MAX_WAIT_MS`].
     pub wait_ms: u64,
 }
 
 /// Most reports in one exchange.
-pub const REPORTS_MAX: usize = 64;
+pub const MAX_REPORTS: usize = 64;
 
 /// A fact about the runner. Each may come twice.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -202,12 +202,12 @@ pub enum RepairOutcome {
 pub struct RepairWish {
     /// Numbered from 1, as requests for a snapshot are.
     pub number: u64,
-    /// At most [`REPAIR_OBJECTS_MAX`].
+    /// At most [`MAX_REPAIR_OBJECTS`].
     pub objects: Vec<String>,
 }
 
 /// Objects of one repair: with 8 MiB each, a snapshot of 1 GiB.
-pub const REPAIR_OBJECTS_MAX: usize = 128;
+pub const MAX_REPAIR_OBJECTS: usize = 128;
 
 /// The controller's answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

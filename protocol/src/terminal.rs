@@ -17,11 +17,11 @@ use crate::TerminalId;
 /// Most bytes of output in flight to one viewer without an acknowledgement.
 pub const WINDOW: u64 = 64 * 1024;
 /// Most bytes of one input message.
-pub const INPUT_BYTES_MAX: usize = 64 * 1024;
+pub const MAX_INPUT_BYTES: usize = 64 * 1024;
 /// Most columns and rows: beyond it a screen model costs memory that nobody can see.
-pub const SIZE_MAX: u16 = 1000;
+pub const MAX_SIZE: u16 = 1000;
 /// Most terminals in one workspace.
-pub const TERMINALS_MAX: usize = 64;
+pub const MAX_TERMINALS: usize = 64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Size {
@@ -33,7 +33,7 @@ impl Size {
     /// The nearest size that a screen may have.
     #[must_use]
     pub fn clamped(self) -> Self {
-        Self { cols: self.cols.clamp(1, SIZE_MAX), rows: self.rows.clamp(1, SIZE_MAX) }
+        Self { cols: self.cols.clamp(1, MAX_SIZE), rows: self.rows.clamp(1, MAX_SIZE) }
     }
 }
 
@@ -200,7 +200,7 @@ impl<'a> ClientMessage<'a> {
         match kind {
             0 => {
                 let (offset, bytes) = number(rest)?;
-                if bytes.len() > INPUT_BYTES_MAX {
+                if bytes.len() > MAX_INPUT_BYTES {
                     return Err(MalformedMessage::Long);
                 }
                 Ok(Self::Input { offset, bytes })

@@ -82,13 +82,13 @@ pub struct StepProgress {
     pub step: Step,
     #[serde(with = "time::serde::rfc3339")]
     pub since: OffsetDateTime,
-    /// A short sentence of detail ("12 of 40 MiB"); from the runner, so bounded to [`StepProgress::DETAIL_MAX`] bytes.
+    /// A short sentence of detail ("12 of 40 MiB"); from the runner, so bounded to [`StepProgress::MAX_DETAIL`] bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
 
 impl StepProgress {
-    pub const DETAIL_MAX: usize = 200;
+    pub const MAX_DETAIL: usize = 200;
 }
 
 /// Why the last start or stop did not succeed, in words for the person.
@@ -105,17 +105,17 @@ pub struct Failure {
 }
 
 impl Failure {
-    pub const TEXT_MAX: usize = 1000;
-    pub const LOG_LINES_MAX: usize = 40;
+    pub const MAX_TEXT: usize = 1000;
+    pub const MAX_LOG_LINES: usize = 40;
 
     /// Cuts what a runner said to its bounds.
     #[must_use]
     pub fn bounded(mut self) -> Self {
-        self.cause = cut(self.cause, Self::TEXT_MAX);
-        self.action = cut(self.action, Self::TEXT_MAX);
-        let excess = self.log.len().saturating_sub(Self::LOG_LINES_MAX);
+        self.cause = cut(self.cause, Self::MAX_TEXT);
+        self.action = cut(self.action, Self::MAX_TEXT);
+        let excess = self.log.len().saturating_sub(Self::MAX_LOG_LINES);
         self.log.drain(..excess);
-        self.log = self.log.into_iter().map(|line| cut(line, Self::TEXT_MAX)).collect();
+        self.log = self.log.into_iter().map(|line| cut(line, Self::MAX_TEXT)).collect();
         self
     }
 }

@@ -6,17 +6,17 @@
 use std::{collections::VecDeque, time::Duration};
 
 use protocol::{
-    api::snapshot::{CHANGES_MAX, Change, ChangeKind, Changes},
-    files::{EntryKind, HomePath, PATH_BYTES_MAX},
+    api::snapshot::{Change, ChangeKind, Changes, MAX_CHANGES},
+    files::{EntryKind, HomePath, MAX_PATH_BYTES},
 };
 use tokio::time::Instant;
 
 use crate::{error::ReaderError, home::Home, node::Node, wire::Place};
 
 /// Most entries, of both sides together, that one comparison looks at.
-pub const ENTRIES_VISITED_MAX: usize = 200_000;
+pub const MAX_ENTRIES_VISITED: usize = 200_000;
 /// What the directories that are yet to be compared may take: their paths.
-const PENDING_BYTES_MAX: usize = 32 << 20;
+const MAX_PENDING_BYTES: usize = 32 << 20;
 /// And how long it goes on; what was found until then is the answer.
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -34,7 +34,7 @@ pub async fn changes(
     if old.is_none() && new.is_none() {
         return Err(ReaderError::NotFound);
     }
-    let mut walk = Walk::new(most.min(CHANGES_MAX));
+    let mut walk = Walk::new(most.min(MAX_CHANGES));
     walk.meet(path.parent().unwrap_or_default().as_str(), old, new);
     let deadline = Instant::now() + DEADLINE;
     while let Some(pair) = walk.next() {
@@ -141,7 +141,7 @@ impl Walk {
             }
             self.changes.push(change);
         }
-        if self.visited >= ENTRIES_VISITED_MAX {
+        if self.visited >= MAX_ENTRIES_VISITED {
             self.stop();
         }
     }
@@ -149,7 +149,7 @@ impl Walk {
     /// A path that is too long for Linux is one that leads round in a circle.
     fn descend(&mut self, pair: Pair) {
         self.pending_bytes += pair.path.len();
-        if pair.path.len() > PATH_BYTES_MAX || self.pending_bytes > PENDING_BYTES_MAX {
+        if pair.path.len() > MAX_PATH_BYTES || self.pending_bytes > MAX_PENDING_BYTES {
             self.stop();
         } else {
             self.pending.push(pair);

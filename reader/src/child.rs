@@ -10,13 +10,13 @@ use crate::{
     ext4::Device,
     sandbox,
     service::Service,
-    wire::{FRAME_BYTES_MAX, PIECE_BYTES_MAX, Reply, Request},
+    wire::{MAX_FRAME_BYTES, MAX_PIECE_BYTES, Reply, Request},
 };
 
 /// The disk is fetched and kept in pieces: what lies close together is read together.
 const PIECE_BYTES: u64 = 64 << 10;
 /// 32 MiB.
-const PIECES_MAX: usize = 512;
+const MAX_PIECES: usize = 512;
 
 /// All of the process. The caller has started no thread.
 pub fn main() -> ExitCode {
@@ -64,7 +64,7 @@ fn receive() -> io::Result<Option<Request>> {
         return Ok(None);
     }
     let length = u32::from_le_bytes(length) as usize;
-    if length > FRAME_BYTES_MAX {
+    if length > MAX_FRAME_BYTES {
         return Err(io::ErrorKind::InvalidData.into());
     }
     let mut frame = vec![0; length];
@@ -105,7 +105,7 @@ impl Disk {
 
     /// Fetches the missing pieces from `first` on that follow each other, `last` being the last one wanted.
     fn fetch(&mut self, first: u64, last: u64) -> Result<(), Fault> {
-        let most = PIECE_BYTES_MAX / PIECE_BYTES;
+        let most = MAX_PIECE_BYTES / PIECE_BYTES;
         let missing = (first..=last).take(most as usize).take_while(|piece| !self.pieces.contains_key(piece));
         let offset = first * PIECE_BYTES;
         let length = (missing.count() as u64 * PIECE_BYTES).min(self.size_bytes.saturating_sub(offset));
@@ -117,7 +117,7 @@ impl Disk {
     }
 
     fn keep(&mut self, piece: u64, bytes: Vec<u8>) {
-        if self.pieces.len() >= PIECES_MAX
+        if self.pieces.len() >= MAX_PIECES
             && let Some(oldest) =
                 self.pieces.iter().min_by_key(|(_, piece)| piece.used).map(|(piece, _)| *piece)
         {

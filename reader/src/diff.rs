@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use protocol::{
-    api::snapshot::{DIFF_BYTES_MAX, Diff},
+    api::snapshot::{Diff, MAX_DIFF_BYTES},
     files::{EntryKind, HomePath},
 };
 use similar::TextDiff;
 
-use crate::{changes::both, error::ReaderError, home::Home, node::Node, wire::PIECE_BYTES_MAX};
+use crate::{changes::both, error::ReaderError, home::Home, node::Node, wire::MAX_PIECE_BYTES};
 
 /// Lines around a change.
 const CONTEXT_LINES: usize = 3;
 /// Most lines of one side: what is compared line by line takes memory by the line.
-const LINES_MAX: usize = 200_000;
+const MAX_LINES: usize = 200_000;
 /// When it has not found the shortest difference by then, it gives a longer one.
 const DEADLINE: Duration = Duration::from_secs(2);
 
@@ -26,7 +26,7 @@ pub async fn diff(before: &mut Home, after: &mut Home, path: &HomePath) -> Resul
     let size = |side: &Option<Node>| side.as_ref().map_or(0, |node| node.size);
     let (size_before, size_after) = (size(&old), size(&new));
     let binary = Diff::Binary { size_before, size_after };
-    if size_before.max(size_after) > DIFF_BYTES_MAX {
+    if size_before.max(size_after) > MAX_DIFF_BYTES {
         return Ok(binary);
     }
     let (old, new) = both(content(before, path, size_before), content(after, path, size_after)).await?;
@@ -50,7 +50,7 @@ async fn content(home: &mut Home, path: &HomePath, size: u64) -> Result<Vec<u8>,
     let mut content = Vec::new();
     while (content.len() as u64) < size {
         let offset = content.len() as u64;
-        let bytes = home.read(path, offset, PIECE_BYTES_MAX.min(size - offset)).await?;
+        let bytes = home.read(path, offset, MAX_PIECE_BYTES.min(size - offset)).await?;
         if bytes.is_empty() {
             return Err(ReaderError::Broken("its content ends early"));
         }
@@ -76,7 +76,7 @@ fn compare(path: &str, old: Vec<u8>, new: Vec<u8>) -> Option<Diff> {
 
 fn text(bytes: Vec<u8>) -> Option<String> {
     let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
-    if lines > LINES_MAX || bytes.contains(&0) { None } else { String::from_utf8(bytes).ok() }
+    if lines > MAX_LINES || bytes.contains(&0) { None } else { String::from_utf8(bytes).ok() }
 }
 
 #[cfg(test)]
@@ -104,7 +104,7 @@ mod tests {
     fn what_is_no_text_is_not_compared_by_line() {
         assert_eq!(compare("a", b"x\0".to_vec(), b"x".to_vec()), None);
         assert_eq!(compare("a", b"x\xff".to_vec(), b"x".to_vec()), None);
-        assert_eq!(compare("a", vec![b'\n'; LINES_MAX + 1], b"x".to_vec()), None);
+        assert_eq!(compare("a", vec![b'\n'; MAX_LINES + 1], b"x".to_vec()), None);
         assert_eq!(compare("a", b"\0\xff".to_vec(), b"\0\xff".to_vec()), Some(Diff::Same));
     }
 

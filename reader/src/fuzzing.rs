@@ -10,8 +10,8 @@ use crate::{
 };
 
 /// Enough to see every kind of file of a small image; an image that lies about its size is not read for long.
-const NODES_MAX: usize = 200;
-const CONTENT_BYTES_MAX: usize = 64 << 10;
+const MAX_NODES: usize = 200;
+const MAX_CONTENT_BYTES: usize = 64 << 10;
 
 /// What a child says.
 pub fn reply(bytes: &[u8]) {
@@ -36,7 +36,7 @@ pub fn image(bytes: &[u8]) {
         let Ok((entries, _)) = file_system.entries(&directory) else { continue };
         for entry in entries {
             nodes += 1;
-            if nodes > NODES_MAX {
+            if nodes > MAX_NODES {
                 return;
             }
             let Ok(inode) = file_system.inode(entry.inode) else { continue };
@@ -46,8 +46,8 @@ pub fn image(bytes: &[u8]) {
             }
             let _ = file_system.node(&inode, entry.name);
             for offset in [0, inode.size / 2, inode.size.saturating_sub(1)] {
-                if let Ok(content) = file_system.content(&inode, offset, CONTENT_BYTES_MAX) {
-                    assert!(content.len() <= CONTENT_BYTES_MAX, "the bound holds");
+                if let Ok(content) = file_system.content(&inode, offset, MAX_CONTENT_BYTES) {
+                    assert!(content.len() <= MAX_CONTENT_BYTES, "the bound holds");
                 }
             }
         }

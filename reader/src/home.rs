@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::{Stream, stream::try_unfold};
 use protocol::{
     api::snapshot::{Directory, PastEntry},
-    files::{ENTRIES_MAX, EntryKind, HomePath},
+    files::{EntryKind, HomePath, MAX_ENTRIES},
 };
 use tokio::time::timeout;
 
@@ -17,13 +17,13 @@ use crate::{
     link::Link,
     node::Node,
     sandbox::Sandbox,
-    wire::{PAGE_ENTRIES_MAX, PIECE_BYTES_MAX, Page, Place, Reply, Request},
+    wire::{MAX_PAGE_ENTRIES, MAX_PIECE_BYTES, Page, Place, Reply, Request},
 };
 
 /// To start the process and read a large journal from a store that is far away.
-const OPEN_DEADLINE: Duration = Duration::from_secs(60);
+const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
 /// To answer one question: a page of entries, a piece of a file.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 const GONE: ReaderError = ReaderError::Broken("it was ended before");
 const OTHER: ReaderError = ReaderError::Broken("its answer is to another question");
@@ -53,7 +53,7 @@ impl Home {
                 _ => Err(OTHER),
             }
         };
-        match timeout(OPEN_DEADLINE, opening).await.unwrap_or(Err(ReaderError::Timeout)) {
+        match timeout(OPEN_TIMEOUT, opening).await.unwrap_or(Err(ReaderError::Timeout)) {
             Ok(sandbox) => Ok(Self { link: Some(link), sandbox }),
             Err(error) => {
                 link.end().await;
@@ -87,10 +87,10 @@ impl Home {
             let page = self.page(Place::Path(path.as_str().into()), after).await?;
             after = page.nodes.last().map(|node| node.name.clone()).unwrap_or_default();
             directory.entries.extend(page.nodes.into_iter().map(Node::into_entry));
-            let is_full = directory.entries.len() >= ENTRIES_MAX;
+            let is_full = directory.entries.len() >= MAX_ENTRIES;
             if is_full || !page.more {
-                directory.truncated = page.overflows || page.more || directory.entries.len() > ENTRIES_MAX;
-                directory.entries.truncate(ENTRIES_MAX);
+                directory.truncated = page.overflows || page.more || directory.entries.len() > MAX_ENTRIES;
+                directory.entries.truncate(MAX_ENTRIES);
                 return Ok(directory);
             }
         }
@@ -100,9 +100,9 @@ impl Home {
         self.node(path).await.map(Node::into_entry)
     }
 
-    /// At most `length` bytes of a file, no more than [`PIECE_BYTES_MAX`]; fewer at its end only.
+    /// At most `length` bytes of a file, no more than [`MAX_PIECE_BYTES`]; fewer at its end only.
     pub async fn read(&mut self, path: &HomePath, offset: u64, length: u64) -> Result<Bytes, ReaderError> {
-        let length = length.min(PIECE_BYTES_MAX);
+        let length = length.min(MAX_PIECE_BYTES);
         let request = Request::Read { path: path.as_str().into(), offset, length: length as u32 };
         let Reply::Content { size, bytes } = self.ask(&request).await? else {
             return self.break_off(OTHER).await;
@@ -151,7 +151,7 @@ impl Home {
 
     /// The entries of a directory behind the name `after`.
     pub(crate) async fn page(&mut self, place: Place, after: Vec<u8>) -> Result<Page, ReaderError> {
-        let request = Request::List { place, after: after.clone(), entries_max: PAGE_ENTRIES_MAX };
+        let request = Request::List { place, after: after.clone(), entries_max: MAX_PAGE_ENTRIES };
         let Reply::Page(page) = self.ask(&request).await? else { return self.break_off(OTHER).await };
         let goes_on = page.nodes.first().is_none_or(|first| first.name > after);
         if goes_on && !(page.more && page.nodes.is_empty()) {
@@ -162,8 +162,7 @@ impl Home {
 
     async fn ask(&mut self, request: &Request) -> Result<Reply, ReaderError> {
         let mut link = self.link.take().ok_or(GONE)?;
-        let reply =
-            timeout(ANSWER_DEADLINE, link.perform(request)).await.unwrap_or(Err(ReaderError::Timeout));
+        let reply = timeout(ANSWER_TIMEOUT, link.perform(request)).await.unwrap_or(Err(ReaderError::Timeout));
         match reply {
             Err(error @ (ReaderError::Timeout | ReaderError::Broken(_))) => {
                 tracing::warn!(%error, "reading process is ended");
@@ -197,7 +196,7 @@ fn pieces<H: BorrowMut<Home> + Send>(
         if offset == size {
             return Ok(None);
         }
-        let length = PIECE_BYTES_MAX.min(size - offset);
+        let length = MAX_PIECE_BYTES.min(size - offset);
         let bytes = home.borrow_mut().read(&path, offset, length).await?;
         if bytes.len() as u64 != length {
             return home.borrow_mut().break_off(ReaderError::Broken("its content ends early")).await;

@@ -25,10 +25,10 @@ pub mod sandbox;
 mod service;
 mod wire;
 
-pub use changes::{ENTRIES_VISITED_MAX, changes};
+pub use changes::{MAX_ENTRIES_VISITED, changes};
 pub use diff::diff;
 pub use disk::ReadAt;
 pub use error::{ReaderError, Reason};
 pub use home::{ChildCommand, Home};
 pub use sandbox::Sandbox;
-pub use wire::PIECE_BYTES_MAX;
+pub use wire::MAX_PIECE_BYTES;

@@ -14,20 +14,20 @@ use crate::{
     disk::ReadAt,
     error::{Fault, ReaderError},
     home::ChildCommand,
-    wire::{FRAME_BYTES_MAX, Reply, Request},
+    wire::{MAX_FRAME_BYTES, Reply, Request},
 };
 
 /// What opening may have of the disk: the largest journal.
-const OPENING_BYTES_MAX: u64 = 1 << 30;
+const MAX_OPENING_BYTES: u64 = 1 << 30;
 /// What one question may: a large directory, and a piece of the disk for each inode of a page.
-const QUESTION_BYTES_MAX: u64 = 256 << 20;
+const MAX_QUESTION_BYTES: u64 = 256 << 20;
 /// And how often either may ask.
-const NEEDS_MAX: u32 = 1 << 15;
+const MAX_NEEDS: u32 = 1 << 15;
 
 /// A killed process is gone at once; this bounds the wait for a kernel that is busy.
-const END_DEADLINE: Duration = Duration::from_secs(5);
+const END_TIMEOUT: Duration = Duration::from_secs(5);
 /// Of a child's last words, which are only logged.
-const WORDS_BYTES_MAX: u64 = 2048;
+const MAX_WORDS_BYTES: u64 = 2048;
 
 pub struct Link {
     child: Child,
@@ -60,7 +60,7 @@ impl Link {
     pub async fn receive(&mut self) -> Result<Reply, ReaderError> {
         let ended = |_| ReaderError::Broken("it ended");
         let length = self.socket.read_u32_le().await.map_err(ended)? as usize;
-        if length > FRAME_BYTES_MAX {
+        if length > MAX_FRAME_BYTES {
             return Err(ReaderError::Broken("its message is too long"));
         }
         let mut frame = vec![0; length];
@@ -78,7 +78,7 @@ impl Link {
             match self.receive().await? {
                 Reply::Need { offset, length } => {
                     (bytes, needs) = (bytes + u64::from(length), needs + 1);
-                    if bytes > bytes_max || needs > NEEDS_MAX {
+                    if bytes > bytes_max || needs > MAX_NEEDS {
                         return Err(ReaderError::Broken("it wants too much of the disk"));
                     }
                     failed = self.give(offset, u64::from(length)).await?.or(failed);
@@ -112,7 +112,7 @@ impl Link {
     /// Ends the child and reaps it. Its last words are logged: they are foreign text, and few.
     pub async fn end(mut self) {
         let _ = self.child.start_kill();
-        match timeout(END_DEADLINE, self.child.wait()).await {
+        match timeout(END_TIMEOUT, self.child.wait()).await {
             Ok(Ok(status)) => {
                 let words = self.last_words().await;
                 tracing::debug!(%status, words, "reading process ended");
@@ -125,7 +125,7 @@ impl Link {
     async fn last_words(&mut self) -> String {
         let mut words = Vec::new();
         if let Some(stderr) = self.child.stderr.take() {
-            let _ = timeout(END_DEADLINE, stderr.take(WORDS_BYTES_MAX).read_to_end(&mut words)).await;
+            let _ = timeout(END_TIMEOUT, stderr.take(MAX_WORDS_BYTES).read_to_end(&mut words)).await;
         }
         String::from_utf8_lossy(&words).escape_debug().collect()
     }
@@ -135,8 +135,8 @@ const OUTSIDE: ReaderError = ReaderError::Broken("it wants what is not on the di
 
 fn bytes_max(request: &Request) -> u64 {
     match request {
-        Request::Open { .. } => OPENING_BYTES_MAX,
-        _ => QUESTION_BYTES_MAX,
+        Request::Open { .. } => MAX_OPENING_BYTES,
+        _ => MAX_QUESTION_BYTES,
     }
 }
 

@@ -3,9 +3,9 @@
 use protocol::{api::snapshot::PastEntry, files::EntryKind};
 
 /// Longest name in a directory.
-pub const NAME_BYTES_MAX: usize = protocol::files::NAME_BYTES_MAX;
+pub const MAX_NAME_BYTES: usize = protocol::files::MAX_NAME_BYTES;
 /// Longest target of a symbolic link, as in Linux.
-pub const TARGET_BYTES_MAX: usize = 4096;
+pub const MAX_TARGET_BYTES: usize = 4096;
 
 /// An instant, in seconds since 1970 and nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,7 +57,7 @@ impl Node {
 
 /// Whether a directory may hold such a name.
 pub fn is_name(name: &[u8]) -> bool {
-    (1..=NAME_BYTES_MAX).contains(&name.len())
+    (1..=MAX_NAME_BYTES).contains(&name.len())
         && !name.iter().any(|byte| matches!(byte, 0 | b'/'))
         && !matches!(name, b"." | b"..")
 }

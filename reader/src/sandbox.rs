@@ -26,13 +26,13 @@ use seccompiler::{
 pub const USER: u32 = 619_999;
 
 /// What it may take: pieces of the disk, one directory's entries, one message.
-const DATA_BYTES_MAX: u64 = 512 << 20;
+const MAX_DATA_BYTES: u64 = 512 << 20;
 /// With the program itself, which is mapped whole.
-const ADDRESS_BYTES_MAX: u64 = 1 << 30;
+const MAX_ADDRESS_BYTES: u64 = 1 << 30;
 /// Of a whole life, which is one request's or one page's.
-const CPU_SECONDS_MAX: u64 = 120;
+const MAX_CPU_SECONDS: u64 = 120;
 /// The socket, nothing, and its last words.
-const DESCRIPTORS_MAX: u64 = 3;
+const MAX_DESCRIPTORS: u64 = 3;
 
 const STDIN: u64 = 0;
 const STDERR: u64 = 2;
@@ -142,10 +142,10 @@ fn leave_namespaces() -> bool {
 
 fn limit() -> bool {
     let limits = [
-        (Resource::Data, DATA_BYTES_MAX),
-        (Resource::As, ADDRESS_BYTES_MAX),
-        (Resource::Cpu, CPU_SECONDS_MAX),
-        (Resource::Nofile, DESCRIPTORS_MAX),
+        (Resource::Data, MAX_DATA_BYTES),
+        (Resource::As, MAX_ADDRESS_BYTES),
+        (Resource::Cpu, MAX_CPU_SECONDS),
+        (Resource::Nofile, MAX_DESCRIPTORS),
         (Resource::Nproc, 0),
         (Resource::Fsize, 0),
         (Resource::Core, 0),

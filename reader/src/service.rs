@@ -4,7 +4,7 @@ use crate::{
     error::Fault,
     ext4::{Device, Entry, FileSystem, Inode},
     node::Node,
-    wire::{PAGE_BYTES_MAX, Page, Place, Reply, Request},
+    wire::{MAX_PAGE_BYTES, Page, Place, Reply, Request},
 };
 
 /// What a node takes in a page beside its name and target.
@@ -65,7 +65,7 @@ impl<D: Device> Service<D> {
         let mut page = Page { overflows: listed.overflows, ..Page::default() };
         let (mut bytes, mut taken) = (0, 0);
         for entry in &listed.entries[start..] {
-            if taken == entries_max || bytes >= PAGE_BYTES_MAX {
+            if taken == entries_max || bytes >= MAX_PAGE_BYTES {
                 break;
             }
             let node = node(&mut self.file_system, entry)?;

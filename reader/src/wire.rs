@@ -3,22 +3,22 @@
 //! A frame is a `u32` length and as many bytes, the first of which is the kind. Numbers are little-endian. Every decoder is total
 //! and takes no more than the frame holds: both sides read foreign bytes, the parent those of a child that may be lost.
 
-use protocol::files::{EntryKind, PATH_BYTES_MAX};
+use protocol::files::{EntryKind, MAX_PATH_BYTES};
 
 use crate::{
     error::{Fault, Reason},
-    node::{Instant, NAME_BYTES_MAX, Node, TARGET_BYTES_MAX, is_name},
+    node::{Instant, MAX_NAME_BYTES, MAX_TARGET_BYTES, Node, is_name},
     sandbox::Sandbox,
 };
 
 /// Most bytes of a file, or of the disk, in one message.
-pub const PIECE_BYTES_MAX: u64 = 1 << 20;
+pub const MAX_PIECE_BYTES: u64 = 1 << 20;
 /// Most bytes that a page of entries holds, roughly: it grows by one entry beyond it at most.
-pub const PAGE_BYTES_MAX: usize = 256 << 10;
+pub const MAX_PAGE_BYTES: usize = 256 << 10;
 /// Most entries of one page.
-pub const PAGE_ENTRIES_MAX: u32 = 1000;
+pub const MAX_PAGE_ENTRIES: u32 = 1000;
 /// Longest frame, either way: a piece and its head.
-pub const FRAME_BYTES_MAX: usize = PIECE_BYTES_MAX as usize + 64;
+pub const MAX_FRAME_BYTES: usize = MAX_PIECE_BYTES as usize + 64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed message")]
@@ -132,14 +132,14 @@ impl Request {
             OPEN => Self::Open { size_bytes: frame.u64()? },
             LIST => Self::List {
                 place: frame.place()?,
-                after: frame.short(NAME_BYTES_MAX)?,
-                entries_max: at_most(frame.u32()?, PAGE_ENTRIES_MAX)?,
+                after: frame.short(MAX_NAME_BYTES)?,
+                entries_max: at_most(frame.u32()?, MAX_PAGE_ENTRIES)?,
             },
-            STAT => Self::Stat { path: frame.short(PATH_BYTES_MAX)? },
+            STAT => Self::Stat { path: frame.short(MAX_PATH_BYTES)? },
             READ => Self::Read {
-                path: frame.short(PATH_BYTES_MAX)?,
+                path: frame.short(MAX_PATH_BYTES)?,
                 offset: frame.u64()?,
-                length: at_most(frame.u32()?, PIECE_BYTES_MAX as u32)?,
+                length: at_most(frame.u32()?, MAX_PIECE_BYTES as u32)?,
             },
             BLOCKS => Self::Blocks(frame.rest()),
             NO_BLOCKS => Self::NoBlocks,
@@ -178,7 +178,7 @@ impl Reply {
         let reply = match frame.u8()? {
             READY => Self::Ready(Sandbox::from_bits(frame.u8()?).ok_or(Malformed)?),
             NEED => {
-                Self::Need { offset: frame.u64()?, length: at_most(frame.u32()?, PIECE_BYTES_MAX as u32)? }
+                Self::Need { offset: frame.u64()?, length: at_most(frame.u32()?, MAX_PIECE_BYTES as u32)? }
             }
             OPENED => Self::Opened,
             PAGE => Self::Page(frame.page()?),
@@ -323,7 +323,7 @@ impl Cursor<'_> {
     }
 
     fn place(&mut self) -> Result<Place, Malformed> {
-        if self.bool()? { self.u32().map(Place::Inode) } else { self.short(PATH_BYTES_MAX).map(Place::Path) }
+        if self.bool()? { self.u32().map(Place::Inode) } else { self.short(MAX_PATH_BYTES).map(Place::Path) }
     }
 
     fn instant(&mut self) -> Result<Instant, Malformed> {
@@ -332,21 +332,21 @@ impl Cursor<'_> {
 
     fn node(&mut self) -> Result<Node, Malformed> {
         Ok(Node {
-            name: self.short(NAME_BYTES_MAX)?,
+            name: self.short(MAX_NAME_BYTES)?,
             inode: self.u32()?,
             kind: *KINDS.get(usize::from(self.u8()?)).ok_or(Malformed)?,
             size: self.u64()?,
             modified: self.instant()?,
             changed: self.instant()?,
             mode: at_most(self.u16()?, 0o7777)?,
-            target: if self.bool()? { Some(self.short(TARGET_BYTES_MAX)?) } else { None },
+            target: if self.bool()? { Some(self.short(MAX_TARGET_BYTES)?) } else { None },
         })
     }
 
     /// Its names are names, and each comes behind the one before: so no listing goes on for ever.
     fn page(&mut self) -> Result<Page, Malformed> {
         let (more, overflows) = (self.bool()?, self.bool()?);
-        let count = at_most(self.u32()?, PAGE_ENTRIES_MAX)?;
+        let count = at_most(self.u32()?, MAX_PAGE_ENTRIES)?;
         let mut nodes: Vec<Node> = Vec::new();
         for _ in 0..count {
             let node = self.node()?;
@@ -381,7 +381,7 @@ mod tests {
         let requests = [
             Request::Open { size_bytes: u64::MAX },
             Request::List { place: Place::Path(b"a/b".to_vec()), after: b"\xff".to_vec(), entries_max: 10 },
-            Request::List { place: Place::Inode(2), after: Vec::new(), entries_max: PAGE_ENTRIES_MAX },
+            Request::List { place: Place::Inode(2), after: Vec::new(), entries_max: MAX_PAGE_ENTRIES },
             Request::Stat { path: Vec::new() },
             Request::Read { path: b"a".to_vec(), offset: 1 << 40, length: 1 << 20 },
             Request::Blocks(vec![1; 1000]),

@@ -5,7 +5,7 @@ mod support;
 use std::{fs, path::Path};
 
 use burrow_reader::{Home, ReaderError, changes, diff};
-use protocol::api::snapshot::{CHANGES_MAX, ChangeKind, Changes, DIFF_BYTES_MAX, Diff};
+use protocol::api::snapshot::{ChangeKind, Changes, Diff, MAX_CHANGES, MAX_DIFF_BYTES};
 use support::{debugfs, filler, make_image, open_image, path};
 use tempfile::TempDir;
 
@@ -37,7 +37,7 @@ fn furnish() -> TempDir {
         fs::write(path.join(name), content).expect("writable");
     }
     fs::write(path.join("binary"), [0, 1, 2]).expect("writable");
-    fs::write(path.join("large"), vec![b'x'; DIFF_BYTES_MAX as usize + 1]).expect("writable");
+    fs::write(path.join("large"), vec![b'x'; MAX_DIFF_BYTES as usize + 1]).expect("writable");
     std::os::unix::fs::symlink("one", path.join("link")).expect("writable");
     directory
 }
@@ -75,14 +75,14 @@ async fn what_changed_is_found_wherever_it_is() {
         text.display(),
     );
     let (_scratch, mut before, mut after) = instants(directory.path(), &commands).await;
-    let all = changes(&mut before, &mut after, &path(""), CHANGES_MAX).await.expect("comparable");
+    let all = changes(&mut before, &mut after, &path(""), MAX_CHANGES).await.expect("comparable");
     let expected = ["~deep/er/file 14>17", "-gone >", "~kind 4>", "~link >", "~mode 4>4", "+new >"];
     assert_eq!((short(&all), all.truncated), (expected.map(str::to_owned).to_vec(), false));
-    let below = changes(&mut before, &mut after, &path("deep"), CHANGES_MAX).await.expect("comparable");
+    let below = changes(&mut before, &mut after, &path("deep"), MAX_CHANGES).await.expect("comparable");
     assert_eq!(short(&below), ["~deep/er/file 14>17"]);
-    let one = changes(&mut before, &mut after, &path("new/below"), CHANGES_MAX).await.expect("comparable");
+    let one = changes(&mut before, &mut after, &path("new/below"), MAX_CHANGES).await.expect("comparable");
     assert_eq!(short(&one), ["+new/below >"]);
-    let none = changes(&mut before, &mut after, &path("same"), CHANGES_MAX).await.expect("comparable");
+    let none = changes(&mut before, &mut after, &path("same"), MAX_CHANGES).await.expect("comparable");
     assert_eq!((short(&none), none.truncated), (vec![], false));
     let few = changes(&mut before, &mut after, &path(""), 2).await.expect("comparable");
     assert_eq!((few.changes.len(), few.truncated), (2, true));
@@ -98,7 +98,7 @@ async fn a_home_and_itself_differ_in_nothing() {
     make_image(&image, &[], Some(directory.path()), "32M");
     let (one, other) = (open_image(&image).await, open_image(&image).await);
     let (mut one, mut other) = (one.expect("a home"), other.expect("a home"));
-    let none = changes(&mut one, &mut other, &path(""), CHANGES_MAX).await.expect("comparable");
+    let none = changes(&mut one, &mut other, &path(""), MAX_CHANGES).await.expect("comparable");
     assert_eq!((short(&none), none.truncated), (vec![], false));
     assert_eq!(diff(&mut one, &mut other, &path("mode")).await.expect("comparable"), Diff::Same);
 }
@@ -114,7 +114,7 @@ async fn a_circle_of_directories_ends() {
     fs::copy(&before, &after).expect("copied");
     let (before, after) = (open_image(&before).await, open_image(&after).await);
     let (mut before, mut after) = (before.expect("a home"), after.expect("a home"));
-    let circle = changes(&mut before, &mut after, &path(""), CHANGES_MAX).await.expect("comparable");
+    let circle = changes(&mut before, &mut after, &path(""), MAX_CHANGES).await.expect("comparable");
     assert!(circle.truncated && circle.changes.is_empty());
 }
 
@@ -143,7 +143,7 @@ async fn a_texts_difference_is_shown() {
     assert_eq!(check("same/file").await.expect("comparable"), Diff::Same);
     let binary = Diff::Binary { size_before: 3, size_after: 100 };
     assert_eq!(check("binary").await.expect("comparable"), binary);
-    let large = Diff::Binary { size_before: DIFF_BYTES_MAX + 1, size_after: 17 };
+    let large = Diff::Binary { size_before: MAX_DIFF_BYTES + 1, size_after: 17 };
     assert_eq!(check("large").await.expect("comparable"), large);
     assert!(matches!(check("absent").await, Err(ReaderError::NotFound)));
     assert!(matches!(check("deep").await, Err(ReaderError::IsADirectory)));

@@ -12,10 +12,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use burrow_reader::{Home, PIECE_BYTES_MAX, ReadAt, ReaderError, Reason};
+use burrow_reader::{Home, MAX_PIECE_BYTES, ReadAt, ReaderError, Reason};
 use bytes::Bytes;
 use futures_util::{FutureExt as _, future::BoxFuture};
-use protocol::files::{ENTRIES_MAX, EntryKind};
+use protocol::files::{EntryKind, MAX_ENTRIES};
 use support::{
     FileDisk, MemoryDisk, assert_same, child, content, debugfs, filler, make_image, open, open_image, path,
     tree_in, tree_of,
@@ -82,7 +82,7 @@ async fn a_large_directory_is_listed_in_order_and_to_its_bound() {
     let (directory, image) = (scratch.path().join("in"), scratch.path().join("image"));
     fs::create_dir(&directory).expect("writable");
     fs::write(directory.join("one"), "many names").expect("writable");
-    for (name, files) in [("some", 5_000), ("many", ENTRIES_MAX + 1)] {
+    for (name, files) in [("some", 5_000), ("many", MAX_ENTRIES + 1)] {
         fs::create_dir(directory.join(name)).expect("writable");
         for file in 0..files {
             let link = directory.join(name).join(format!("file-{file}"));
@@ -97,7 +97,7 @@ async fn a_large_directory_is_listed_in_order_and_to_its_bound() {
     assert_eq!((some.entries.len(), some.truncated), (5_000, false));
     assert!(some.entries.is_sorted_by(|one, other| one.name < other.name));
     let many = home.list(&path("many")).await.expect("a directory");
-    assert_eq!((many.entries.len(), many.truncated), (ENTRIES_MAX, true));
+    assert_eq!((many.entries.len(), many.truncated), (MAX_ENTRIES, true));
     assert_eq!(home.stat(&path("many/file-7777")).await.expect("there").kind, EntryKind::File);
 }
 
@@ -120,7 +120,7 @@ async fn a_file_beyond_4_gib_is_read_at_any_offset() {
         assert_eq!(home.read(&huge, 3 << 30, 5).await.expect("readable"), &[0; 5][..]);
         assert_eq!(home.read(&huge, far + 8, 1).await.expect("readable"), &b""[..]);
         assert_eq!(home.read(&huge, u64::MAX, 1).await.expect("readable"), &b""[..]);
-        assert_eq!(home.read(&huge, 0, u64::MAX).await.expect("readable").len() as u64, PIECE_BYTES_MAX);
+        assert_eq!(home.read(&huge, 0, u64::MAX).await.expect("readable").len() as u64, MAX_PIECE_BYTES);
     }
 }
 
@@ -192,7 +192,7 @@ async fn a_stream_may_own_its_home() {
     let (entry, pieces) = home.into_content(&path("large")).await.expect("a file");
     let pieces = tokio::spawn(pieces.try_collect::<Vec<Bytes>>()).await.expect("ends").expect("readable");
     assert_eq!(entry.size, 3_000_001);
-    assert!(pieces.iter().all(|piece| piece.len() as u64 <= PIECE_BYTES_MAX));
+    assert!(pieces.iter().all(|piece| piece.len() as u64 <= MAX_PIECE_BYTES));
     assert_eq!(pieces.concat(), filler(1, 3_000_001));
 }
 

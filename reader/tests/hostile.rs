@@ -18,7 +18,7 @@ use burrow_reader::{ChildCommand, Home, ReadAt, ReaderError, fuzzing};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use protocol::{
-    api::snapshot::CHANGES_MAX,
+    api::snapshot::MAX_CHANGES,
     files::{EntryKind, HomePath},
 };
 use rand::{Rng as _, RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
@@ -392,6 +392,6 @@ async fn sizes_that_no_disk_has_cost_nothing() {
     assert!(matches!(home.stat(&path("link")).await, Err(ReaderError::Damaged(_))));
     assert!(matches!(home.list(&path("dir")).await, Err(ReaderError::Damaged(_))));
     let mut other = open(MemoryDisk(fs::read(&image).expect("readable"))).await.expect("a home");
-    let compared = burrow_reader::changes(&mut home, &mut other, &path(""), CHANGES_MAX).await;
+    let compared = burrow_reader::changes(&mut home, &mut other, &path(""), MAX_CHANGES).await;
     assert!(matches!(compared, Err(ReaderError::Damaged(_))), "{compared:?}");
 }

@@ -25,16 +25,16 @@ use tokio::{
 /// Once the machine is up, a new link comes at once or after the guest has caught its breath.
 const RELINK: Duration = Duration::from_secs(10);
 /// Formatting a home and mounting it, in an emulated machine on a busy host.
-const BOOTSTRAP_WITHIN: Duration = Duration::from_secs(90);
+const BOOTSTRAP_TIMEOUT: Duration = Duration::from_secs(90);
 /// Saving open documents and quiescing the file system.
-const FREEZE_WITHIN: Duration = Duration::from_secs(60);
+const FREEZE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Letting writers go on. The guest does so by itself after a minute.
-const THAW_WITHIN: Duration = Duration::from_secs(10);
+const THAW_TIMEOUT: Duration = Duration::from_secs(10);
 /// Writing a file system's new groups.
-const GROW_WITHIN: Duration = Duration::from_secs(120);
-const HEALTH_WITHIN: Duration = Duration::from_secs(5);
+const GROW_TIMEOUT: Duration = Duration::from_secs(120);
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 /// A problem or a state: a few lines.
-const ANSWER_BYTES_MAX: usize = 64 * 1024;
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
 /// A socket that is not there yet is tried so often.
 const CONNECT_RETRY: Duration = Duration::from_millis(10);
 
@@ -94,28 +94,28 @@ impl Agent {
     /// Gives the machine its identity; answered once the home is mounted.
     pub async fn bootstrap(&self, bootstrap: &Bootstrap) -> Result<Health, AgentError> {
         let body = serde_json::to_vec(bootstrap).expect("plain data");
-        let answer = self.call(Method::POST, BOOTSTRAP, Some(body), BOOTSTRAP_WITHIN).await?;
+        let answer = self.call(Method::POST, BOOTSTRAP, Some(body), BOOTSTRAP_TIMEOUT).await?;
         serde_json::from_slice(&answer).map_err(|error| AgentError::Refused(error.to_string()))
     }
 
     /// Puts all edits on the home's disk and holds writers still.
     pub async fn freeze(&self) -> Result<(), AgentError> {
-        self.call(Method::POST, FREEZE, None, FREEZE_WITHIN).await.map(drop)
+        self.call(Method::POST, FREEZE, None, FREEZE_TIMEOUT).await.map(drop)
     }
 
     /// Lets writers go on. Thawing what is not frozen is no error.
     pub async fn thaw(&self) -> Result<(), AgentError> {
-        self.call(Method::POST, THAW, None, THAW_WITHIN).await.map(drop)
+        self.call(Method::POST, THAW, None, THAW_TIMEOUT).await.map(drop)
     }
 
     /// Lets the home's file system fill so many bytes.
     pub async fn grow(&self, home_bytes: u64) -> Result<(), AgentError> {
         let body = serde_json::to_vec(&Grow { home_bytes }).expect("plain data");
-        self.call(Method::POST, GROW, Some(body), GROW_WITHIN).await.map(drop)
+        self.call(Method::POST, GROW, Some(body), GROW_TIMEOUT).await.map(drop)
     }
 
     pub async fn health(&self) -> Result<Health, AgentError> {
-        let answer = self.call(Method::GET, HEALTH, None, HEALTH_WITHIN).await?;
+        let answer = self.call(Method::GET, HEALTH, None, HEALTH_TIMEOUT).await?;
         serde_json::from_slice(&answer).map_err(|error| AgentError::Refused(error.to_string()))
     }
 
@@ -135,7 +135,7 @@ impl Agent {
                 .map_err(|_| LinkError::BadAddress)?;
             let response = self.link().await?.request_within(request, deadline).await?;
             let status = response.status();
-            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+            let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
             let body = body.map_err(|error| AgentError::Refused(error.to_string()))?.to_bytes().to_vec();
             if status.is_success() { Ok(body) } else { Err(refusal(status, &body)) }
         };

@@ -19,7 +19,7 @@ use hyper::{body::Incoming, ext::Protocol, service::service_fn, upgrade::OnUpgra
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use protocol::{
     Code, Epoch, Problem, WorkspaceId,
-    agent::{ACCESS_HEADER, Kind, MESSAGE_BYTES_MAX, Route, viewer_may_send},
+    agent::{ACCESS_HEADER, Kind, MAX_MESSAGE_BYTES, Route, viewer_may_send},
     grant::{Access, Grant, VerifyingKey},
     problem::REQUEST_ID_HEADER,
 };
@@ -40,21 +40,21 @@ use tokio_util::sync::CancellationToken;
 use crate::agent::{Agent, AgentError};
 
 /// Gateways of one cluster; each keeps one link.
-const CONNECTIONS_MAX: usize = 64;
+const MAX_CONNECTIONS: usize = 64;
 /// Streams at once on one link: terminals, documents and requests of all viewers.
-const STREAMS_MAX: u32 = 1024;
-const HEADER_BYTES_MAX: u32 = 16 * 1024;
+const MAX_STREAMS: u32 = 1024;
+const MAX_HEADER_BYTES: u32 = 16 * 1024;
 /// Per stream, and for the link: as the other ends have them.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const LINK_WINDOW: u32 = 4 * STREAM_WINDOW;
 const PING_INTERVAL: Duration = Duration::from_secs(20);
-const PING_DEADLINE: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// From our answer to the stream being ours.
-const UPGRADE_WITHIN: Duration = Duration::from_secs(10);
+const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 /// An agent answers at once or after a look at its disk; an upload takes as long as it takes, its silence is the gateway's to end.
-const ANSWER_WITHIN: Duration = Duration::from_secs(30);
-const UPLOAD_WITHIN: Duration = Duration::from_hours(2);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+const UPLOAD_TIMEOUT: Duration = Duration::from_hours(2);
 
 /// What only we may say, and what the guest need not know.
 const NOT_PASSED: [HeaderName; 4] =
@@ -78,7 +78,7 @@ impl Front {
     /// Serves whoever connects, until told to stop: then every stream is cut.
     pub async fn serve(self: Arc<Self>, listener: UnixListener, stop: CancellationToken) {
         let mut connections = JoinSet::new();
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
@@ -107,12 +107,12 @@ impl Front {
         let served = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .enable_connect_protocol()
-            .max_concurrent_streams(STREAMS_MAX)
-            .max_header_list_size(HEADER_BYTES_MAX)
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(MAX_HEADER_BYTES)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(LINK_WINDOW)
             .keep_alive_interval(PING_INTERVAL)
-            .keep_alive_timeout(PING_DEADLINE)
+            .keep_alive_timeout(PING_TIMEOUT)
             .serve_connection(TokioIo::new(stream), service)
             .await;
         if let Err(error) = served {
@@ -203,7 +203,7 @@ impl Front {
     ) -> Outcome<Response<Body>> {
         let (parts, body) = request.into_parts();
         let most = usize::try_from(route.body_bytes_max).unwrap_or(usize::MAX);
-        let within = if most == 0 { ANSWER_WITHIN } else { UPLOAD_WITHIN };
+        let within = if most == 0 { ANSWER_TIMEOUT } else { UPLOAD_TIMEOUT };
         let mut onward = Request::builder()
             .method(parts.method)
             .uri(address)
@@ -232,7 +232,7 @@ async fn accept(
 
 /// Carries an opened WebSocket until its end.
 async fn carry(on_upgrade: OnUpgrade, upstream: client::link::Upgraded, kind: Kind, access: Access) {
-    let downstream = match timeout(UPGRADE_WITHIN, on_upgrade).await {
+    let downstream = match timeout(UPGRADE_TIMEOUT, on_upgrade).await {
         Ok(Ok(downstream)) => TokioIo::new(downstream),
         Ok(Err(error)) => return tracing::debug!(%error, "a stream was given up while it opened"),
         Err(_) => return tracing::debug!("a stream did not open in time"),
@@ -252,8 +252,8 @@ where
     B: AsyncRead + AsyncWrite + Unpin,
 {
     let config = WebSocketConfig::default()
-        .max_message_size(Some(MESSAGE_BYTES_MAX))
-        .max_frame_size(Some(MESSAGE_BYTES_MAX));
+        .max_message_size(Some(MAX_MESSAGE_BYTES))
+        .max_frame_size(Some(MAX_MESSAGE_BYTES));
     let viewer = WebSocketStream::from_raw_socket(downstream, Role::Server, Some(config)).await;
     let agent = WebSocketStream::from_raw_socket(upstream, Role::Client, Some(config)).await;
     let (mut to_viewer, mut from_viewer) = viewer.split();

@@ -15,9 +15,9 @@ use volume::{DataKey, Opening, Progress, Snapshot, Volume, VolumeError};
 use crate::report::{Reporter, Wanted};
 
 /// The controller commits in the exchange that carries the snapshot; it may be restarting.
-const COMMIT_WITHIN: Duration = Duration::from_secs(60);
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(60);
 /// News of an upload that people can follow.
-const PROGRESS_EVERY: Duration = Duration::from_millis(250);
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 const MIB: u64 = 1024 * 1024;
 
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +78,7 @@ impl Home {
         let told = std::sync::Mutex::new(Instant::now());
         let progress = |progress: Progress| {
             let mut told = told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            if told.elapsed() >= PROGRESS_EVERY {
+            if told.elapsed() >= PROGRESS_INTERVAL {
                 *told = Instant::now();
                 reporter.step(Step::Upload, Some(sentence(progress)));
             }
@@ -95,7 +95,7 @@ impl Home {
         reporter.tell(report_of(taken));
         let mut wanted = reporter.wanted();
         let known = |wanted: &Wanted| wanted.committed == Some(manifest) || wanted.lost.is_some();
-        match timeout(COMMIT_WITHIN, wanted.wait_for(known)).await {
+        match timeout(COMMIT_TIMEOUT, wanted.wait_for(known)).await {
             Ok(Ok(wanted)) if wanted.committed == Some(manifest) => {}
             _ => return Err(HomeError::NotCommitted),
         }

@@ -15,8 +15,8 @@ use std::{
 use protocol::{
     ManifestId,
     runner::{
-        Command, REPORT_PATH, REPORTS_MAX, RepairOutcome, RepairWish, Report, ReportReply, ReportRequest,
-        RunnerSpec, WAIT_MS_MAX,
+        Command, MAX_REPORTS, MAX_WAIT_MS, REPORT_PATH, RepairOutcome, RepairWish, Report, ReportReply,
+        ReportRequest, RunnerSpec,
     },
     workspace::{Step, StepProgress},
 };
@@ -33,7 +33,7 @@ const ANSWER_GRACE: Duration = Duration::from_secs(5);
 /// Between attempts while the controller does not answer.
 const RETRY: Duration = Duration::from_millis(500);
 /// Facts that wait to be told. Only a controller that is away for minutes lets them grow; then the oldest steps matter least.
-const QUEUE_MAX: usize = 1024;
+const QUEUE_TIMEOUT: usize = 1024;
 
 /// Why the talk has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +114,7 @@ impl Reporter {
     pub fn tell(&self, report: Report) {
         let mut queue = lock(&self.0.queue);
         queue.retain(|queued| !replaces(&report, queued));
-        if queue.len() < QUEUE_MAX {
+        if queue.len() < QUEUE_TIMEOUT {
             queue.push_back(report);
         }
         drop(queue);
@@ -240,9 +240,9 @@ impl Reporter {
         spec: &RunnerSpec,
         done: &CancellationToken,
     ) -> Result<Option<ReportReply>, ExchangeError> {
-        let reports: Vec<Report> = lock(&self.0.queue).iter().take(REPORTS_MAX).cloned().collect();
+        let reports: Vec<Report> = lock(&self.0.queue).iter().take(MAX_REPORTS).cloned().collect();
         let told = reports.clone();
-        let wait_ms = if told.is_empty() { WAIT_MS_MAX } else { 0 };
+        let wait_ms = if told.is_empty() { MAX_WAIT_MS } else { 0 };
         // What is being acted on already is no news.
         let wanted = self.0.wanted.borrow().clone();
         let request = ReportRequest {

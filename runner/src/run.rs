@@ -38,9 +38,9 @@ use crate::{
 };
 
 /// An emulated machine on a busy host takes a minute or two; the controller gives five.
-const BOOT_WITHIN: Duration = Duration::from_secs(240);
+const BOOT_TIMEOUT: Duration = Duration::from_secs(240);
 /// After the end, the last word has so long to reach the controller.
-const LAST_WORD_WITHIN: Duration = Duration::from_secs(30);
+const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(30);
 const ENTROPY_BYTES: usize = 64;
 const MIB: u64 = 1024 * 1024;
 
@@ -102,7 +102,7 @@ pub async fn run(spec: RunnerSpec, shutdown: CancellationToken) -> Result<(), Ru
         }
     };
     told.cancel();
-    if timeout(LAST_WORD_WITHIN, talk).await.is_err() {
+    if timeout(LAST_WORD_TIMEOUT, talk).await.is_err() {
         tracing::warn!("the controller did not hear the last word");
     }
     outcome
@@ -230,7 +230,7 @@ async fn serve(
 
 async fn come_up(reporter: &Reporter, agent: &Agent, bootstrap: &Bootstrap) -> Result<(), AgentError> {
     reporter.step(Step::Boot, None);
-    agent.link_within(BOOT_WITHIN).await?;
+    agent.link_within(BOOT_TIMEOUT).await?;
     reporter.step(Step::Home, None);
     let health = agent.bootstrap(bootstrap).await?;
     tracing::info!(version = health.version, "the agent answers");

@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use protocol::runner::SLOT_MAX;
+use protocol::runner::MAX_SLOT;
 use rustix::fs::{FlockOperation, flock};
 
 /// Uid and gid of slot 0's VMM. Above what systems hand out, below what containers map.
@@ -20,7 +20,7 @@ const UID_BASE: u32 = 620_000;
 pub enum SlotError {
     #[error("{} cannot be used: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
-    #[error("all {} slots of this host are taken", u32::from(SLOT_MAX) + 1)]
+    #[error("all {} slots of this host are taken", u32::from(MAX_SLOT) + 1)]
     Full,
 }
 
@@ -43,7 +43,7 @@ impl Slot {
             move |source| SlotError::Io { path, source }
         };
         DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed(directory))?;
-        let order = (proposed..=SLOT_MAX).chain(0..proposed.min(SLOT_MAX));
+        let order = (proposed..=MAX_SLOT).chain(0..proposed.min(MAX_SLOT));
         for number in order {
             let path = directory.join(number.to_string());
             let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
@@ -88,8 +88,8 @@ mod tests {
         assert_eq!((first.number(), second.number()), (7, 8));
         drop(first);
         assert_eq!(Slot::take_in(directory.path(), 7).expect("free again").number(), 7);
-        let last = Slot::take_in(directory.path(), SLOT_MAX).expect("free");
-        assert_eq!(Slot::take_in(directory.path(), SLOT_MAX).expect("from the start").number(), 0);
+        let last = Slot::take_in(directory.path(), MAX_SLOT).expect("free");
+        assert_eq!(Slot::take_in(directory.path(), MAX_SLOT).expect("from the start").number(), 0);
         assert_ne!(last.uid(), second.uid());
     }
 }

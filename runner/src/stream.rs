@@ -27,16 +27,16 @@ use crate::{
 };
 
 /// A snapshot that is due waits so long for the guest's next flush, where the file system is nearest to order.
-const FLUSH_WITHIN: Duration = Duration::from_secs(2);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// A guest that does not hold still within this is not waited for: the snapshot is then as after a power cut.
-const FREEZE_WITHIN: Duration = Duration::from_secs(2);
+const FREEZE_TIMEOUT: Duration = Duration::from_secs(2);
 /// After a failure, the first and the longest pause.
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
-const PAUSE_MAX: Duration = Duration::from_secs(30);
+const MAX_PAUSE: Duration = Duration::from_secs(30);
 /// How often the home's state is told.
-const HOME_EVERY: Duration = Duration::from_secs(5);
+const HOME_INTERVAL: Duration = Duration::from_secs(5);
 /// After so many snapshots it is worth looking for packs to store anew.
-const COMPACT_EVERY: u32 = 64;
+const COMPACT_INTERVAL: u32 = 64;
 const MIB: u64 = 1024 * 1024;
 
 pub struct Stream {
@@ -105,10 +105,10 @@ impl Stream {
                     tracing::warn!(%error, "the home did not come into the store; trying again");
                     self.set_trouble(notice_of(&error));
                     sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
-                    pause = (pause * 2).min(PAUSE_MAX);
+                    pause = (pause * 2).min(MAX_PAUSE);
                 }
             }
-            if taken >= COMPACT_EVERY {
+            if taken >= COMPACT_INTERVAL {
                 taken = 0;
                 match self.home.volume().compact().await {
                     Ok(0) => {}
@@ -128,7 +128,7 @@ impl Stream {
         };
         let due = async {
             match self.every {
-                Some(every) => self.home.volume().due(every, FLUSH_WITHIN).await,
+                Some(every) => self.home.volume().due(every, FLUSH_TIMEOUT).await,
                 None => std::future::pending().await,
             }
         };
@@ -212,7 +212,7 @@ impl Stream {
 
     /// A cut with the file system put in order, if the guest holds still; its writers wait for the cut only.
     async fn cut_in_order(&self, turn: Turn) -> Result<(Cut, Consistency), VolumeError> {
-        let frozen = timeout(FREEZE_WITHIN, self.agent.freeze()).await;
+        let frozen = timeout(FREEZE_TIMEOUT, self.agent.freeze()).await;
         let begun = Instant::now();
         let cut = turn.cut().await;
         let held = begun.elapsed();
@@ -233,7 +233,7 @@ impl Stream {
     }
 
     async fn tell(&self) {
-        let mut interval = tokio::time::interval(HOME_EVERY);
+        let mut interval = tokio::time::interval(HOME_INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             interval.tick().await;
@@ -270,7 +270,7 @@ impl Stream {
         while let Err(error) = self.home.volume().prefetch().await {
             tracing::warn!(%error, "the rest of the home is not here yet; trying again");
             sleep(pause).await;
-            pause = (pause * 2).min(PAUSE_MAX);
+            pause = (pause * 2).min(MAX_PAUSE);
         }
     }
 

@@ -12,7 +12,7 @@ use tokio::{
 use crate::{PATIENCE, Stack, target_directory};
 
 /// Several waits of a person, one after the other.
-const SCRIPT_WITHIN: u32 = 4;
+const SCRIPT_TIMEOUT: u32 = 4;
 
 /// Whether a browser is there to be driven.
 pub fn browser_wanted() -> bool {
@@ -53,6 +53,6 @@ pub async fn drive(stack: &Stack, script: &str, pictures: &str, mut wish: impl A
     let mut complaint = String::new();
     let ending = async { tokio::join!(listening, errors.read_to_string(&mut complaint), child.wait()).2 };
     let status =
-        timeout(PATIENCE * SCRIPT_WITHIN, ending).await.expect("it ends in time").expect("waited for");
+        timeout(PATIENCE * SCRIPT_TIMEOUT, ending).await.expect("it ends in time").expect("waited for");
     assert!(status.success(), "{complaint}\n{}", stack.log());
 }

@@ -13,7 +13,7 @@ mod decoders;
 
 /// For each seed of a corpus.
 const MUTATIONS: usize = 400;
-const BYTES_MAX: usize = 4096;
+const MAX_BYTES: usize = 4096;
 
 #[test]
 fn decoders_bear_whatever_is_sent() {
@@ -46,12 +46,12 @@ fn mutate(bytes: &mut Vec<u8>, random: &mut StdRng) {
         0 if at < bytes.len() => bytes[at] ^= 1 << random.random_range(0..8),
         1 if at < bytes.len() => bytes[at] = [0, 1, 0x7f, 0x80, 0xff][random.random_range(0..5)],
         2 => bytes.truncate(at),
-        3 if bytes.len() < BYTES_MAX => {
+        3 if bytes.len() < MAX_BYTES => {
             let mut more = vec![0; random.random_range(1..16)];
             random.fill_bytes(&mut more);
             bytes.splice(at..at, more);
         }
-        _ if bytes.len() < BYTES_MAX => {
+        _ if bytes.len() < MAX_BYTES => {
             let copy = bytes[at.min(bytes.len())..].to_vec();
             bytes.extend(copy.into_iter().take(64));
         }

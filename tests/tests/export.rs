@@ -11,7 +11,7 @@ use volume::{DataKey, Opening, Volume, store::MemoryStore};
 
 const SIZE_MIB: u64 = 64;
 /// Snapshots go on meanwhile, and the cache is made to fetch.
-const SNAPSHOT_EVERY: Duration = Duration::from_millis(200);
+const SNAPSHOT_INTERVAL: Duration = Duration::from_millis(200);
 
 struct Exported {
     directory: tempfile::TempDir,
@@ -69,7 +69,7 @@ async fn fio_reads_what_it_wrote_while_snapshots_are_taken() {
         loop {
             let snapshot = volume.snapshot(|_| ()).await.expect("stored");
             volume.committed(snapshot.manifest).await.expect("known");
-            tokio::time::sleep(SNAPSHOT_EVERY).await;
+            tokio::time::sleep(SNAPSHOT_INTERVAL).await;
         }
     });
     for sizes in ["--bs=4k", "--bsrange=4k-64k", "--bs=1M"] {

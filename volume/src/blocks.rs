@@ -6,7 +6,7 @@ use std::ops::Range;
 pub const BLOCK_BYTES: u64 = 4096;
 
 /// Largest volume: the number of a block stays within 32 bits with room.
-pub const VOLUME_BYTES_MAX: u64 = 4 << 40;
+pub const MAX_VOLUME_BYTES: u64 = 4 << 40;
 
 /// Blocks that a range of bytes touches.
 pub fn touched(offset: u64, length: u64) -> Range<u32> {

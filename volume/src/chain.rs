@@ -2,7 +2,7 @@
 
 use protocol::ManifestId;
 
-use crate::manifest::CHAIN_MAX;
+use crate::manifest::MAX_CHAIN;
 
 /// Deltas of so many bytes together are cheaper to keep than a whole one is to write.
 const DELTA_BYTES_FREE: u64 = 256 << 10;
@@ -36,7 +36,7 @@ impl Chain {
 
     /// Whether the next may be a delta: opening asks for all links, and half of what a whole one takes has been spent.
     pub fn takes_delta(&self) -> bool {
-        self.links.len() < CHAIN_MAX && self.delta_bytes <= (self.whole_bytes / 2).max(DELTA_BYTES_FREE)
+        self.links.len() < MAX_CHAIN && self.delta_bytes <= (self.whole_bytes / 2).max(DELTA_BYTES_FREE)
     }
 }
 
@@ -48,12 +48,12 @@ mod tests {
     fn a_chain_is_bounded_in_links_and_in_bytes() {
         let id = |number: usize| ManifestId([number as u8; 32]);
         let mut chain = Chain::new(id(0), 10 << 20);
-        for number in 1..CHAIN_MAX {
+        for number in 1..MAX_CHAIN {
             assert!(chain.takes_delta(), "{number}");
             chain.push(id(number), 1000);
         }
         assert!(!chain.takes_delta());
-        assert_eq!((chain.links().len(), chain.head()), (CHAIN_MAX, id(CHAIN_MAX - 1)));
+        assert_eq!((chain.links().len(), chain.head()), (MAX_CHAIN, id(MAX_CHAIN - 1)));
 
         let mut chain = Chain::new(id(0), 10 << 20);
         chain.push(id(1), 5 << 20);

@@ -9,12 +9,12 @@ use protocol::api::import::ChunkHash;
 
 use crate::{
     blocks::{BLOCK_BYTES, is_zero},
-    map::FRAME_BLOCKS_MAX,
+    map::MAX_FRAME_BLOCKS,
     seal::{Compressor, decompress},
 };
 
 /// Blocks of one frame: a chunk is read by fetching one, and stored as one. A home of 100 dense GiB is told in 57 MiB of hashes.
-pub const CHUNK_BLOCKS: u32 = FRAME_BLOCKS_MAX as u32;
+pub const CHUNK_BLOCKS: u32 = MAX_FRAME_BLOCKS as u32;
 pub const CHUNK_BYTES: usize = CHUNK_BLOCKS as usize * BLOCK_BYTES as usize;
 
 static ZEROS: [u8; CHUNK_BYTES] = [0; CHUNK_BYTES];
@@ -128,7 +128,7 @@ fn decode_one(bytes: &mut &[u8]) -> Result<Part, PartsError> {
 
 #[cfg(test)]
 mod tests {
-    use protocol::api::import::{CHUNKS_AT_ONCE_MAX, CHUNKS_BYTES_MAX};
+    use protocol::api::import::{MAX_CHUNKS_AT_ONCE, MAX_CHUNKS_BYTES};
 
     use super::*;
 
@@ -152,8 +152,8 @@ mod tests {
     #[test]
     fn as_many_as_may_be_sent_at_once_fit_into_a_body() {
         let noise = noise(1);
-        let sent = encode((0..CHUNKS_AT_ONCE_MAX as u32).map(|index| (index, &noise[..])));
-        assert!(sent.len() <= CHUNKS_BYTES_MAX, "{}", sent.len());
+        let sent = encode((0..MAX_CHUNKS_AT_ONCE as u32).map(|index| (index, &noise[..])));
+        assert!(sent.len() <= MAX_CHUNKS_BYTES, "{}", sent.len());
     }
 
     #[test]

@@ -7,19 +7,19 @@ use crate::{
     error::VolumeError,
     fetch::take_in,
     map::{BlockMap, PackId, PackUse},
-    objects::{FETCHES_MAX, plan},
+    objects::{MAX_FETCHES, plan},
     volume::{Shared, Volume, io_of},
 };
 
 /// A pack of which less than one block in so many is alive is sparse: what it keeps costs four times its room.
 const SPARSE: u32 = 4;
 /// Smaller ones are not worth a request.
-const SPARSE_BYTES_MIN: u32 = 64 << 10;
+const MIN_SPARSE_BYTES: u32 = 64 << 10;
 /// A snapshot of a few seconds makes a pack of some kilobytes: so many of them are kept apart before they are joined.
 const TINY_BYTES: u32 = 512 << 10;
-const TINY_PACKS_MAX: usize = 256;
+const MAX_TINY_PACKS: usize = 256;
 /// Blocks that are stored anew at once: 16 MiB.
-const BLOCKS_MAX: u32 = 4096;
+const MAX_BLOCKS: u32 = 4096;
 /// Blocks that are looked at under one hold of the lock.
 pub const WINDOW_BLOCKS: u32 = 1 << 16;
 
@@ -33,18 +33,18 @@ impl Volume {
             return Ok(0);
         }
         let (mut renewed, mut start) = (0, 0);
-        while start < shared.blocks() && renewed < BLOCKS_MAX {
+        while start < shared.blocks() && renewed < MAX_BLOCKS {
             let window = start..shared.blocks().min(start.saturating_add(WINDOW_BLOCKS));
             start = window.end;
             // Twice at most: what is away is fetched, and then it is here.
             for _ in 0..2 {
-                let found = renew(shared, &chosen, window.clone(), BLOCKS_MAX - renewed).await?;
+                let found = renew(shared, &chosen, window.clone(), MAX_BLOCKS - renewed).await?;
                 renewed += found.blocks;
-                if found.away.is_empty() || renewed >= BLOCKS_MAX {
+                if found.away.is_empty() || renewed >= MAX_BLOCKS {
                     break;
                 }
                 let fetches = plan(&found.map, found.away.into_iter());
-                take_in(shared, found.map, fetches, FETCHES_MAX / 2).await?;
+                take_in(shared, found.map, fetches, MAX_FETCHES / 2).await?;
             }
         }
         Ok(renewed)
@@ -82,11 +82,11 @@ fn choose(packs: impl Iterator<Item = PackUse>) -> HashSet<PackId> {
         if pack.bytes < TINY_BYTES {
             tiny.push(pack);
         }
-        if live.saturating_mul(SPARSE) < pack.blocks && pack.bytes >= SPARSE_BYTES_MIN {
+        if live.saturating_mul(SPARSE) < pack.blocks && pack.bytes >= MIN_SPARSE_BYTES {
             chosen.insert(pack.id);
         }
     }
-    if tiny.len() > TINY_PACKS_MAX {
+    if tiny.len() > MAX_TINY_PACKS {
         chosen.extend(tiny.iter().map(|pack| pack.id));
     }
     chosen

@@ -7,15 +7,15 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use crate::{
     cache::Source,
     error::VolumeError,
-    map::{BlockMap, FRAME_BLOCKS_MAX},
-    objects::{self, FETCHES_MAX, Fetch, Opened},
+    map::{BlockMap, MAX_FRAME_BLOCKS},
+    objects::{self, Fetch, MAX_FETCHES, Opened},
     store::StoreError,
     volume::{Shared, io_of},
 };
 
 /// Reading ahead begins with so many blocks and doubles while reads follow one another.
-const AHEAD_BLOCKS_MIN: u32 = 32;
-const AHEAD_BLOCKS_MAX: u32 = 1024;
+const MIN_AHEAD_BLOCKS: u32 = 32;
+const MAX_AHEAD_BLOCKS: u32 = 1024;
 
 /// Notices readers that go straight on.
 #[derive(Debug, Default)]
@@ -28,9 +28,9 @@ impl ReadAhead {
     /// How much of what follows is worth fetching too.
     fn extend(&mut self, range: &Range<u32>, volume_blocks: u32) -> Range<u32> {
         // Whole frames arrive, so a reader may get some blocks further than was asked for.
-        let reach = self.next.saturating_add(u32::from(FRAME_BLOCKS_MAX));
+        let reach = self.next.saturating_add(u32::from(MAX_FRAME_BLOCKS));
         let goes_on = (self.next.saturating_sub(self.blocks)..=reach).contains(&range.start);
-        self.blocks = if goes_on { (self.blocks * 2).clamp(AHEAD_BLOCKS_MIN, AHEAD_BLOCKS_MAX) } else { 0 };
+        self.blocks = if goes_on { (self.blocks * 2).clamp(MIN_AHEAD_BLOCKS, MAX_AHEAD_BLOCKS) } else { 0 };
         self.next = range.end.saturating_add(self.blocks).min(volume_blocks);
         range.start..self.next.max(range.end)
     }
@@ -51,7 +51,7 @@ pub async fn fill(shared: &Arc<Shared>, range: Range<u32>) -> Result<(), VolumeE
         Ok(Some(lacking(&cache, [wanted])))
     });
     let Some((map, fetches)) = plan.await? else { return Ok(()) };
-    take_in(shared, map, fetches, FETCHES_MAX).await
+    take_in(shared, map, fetches, MAX_FETCHES).await
 }
 
 /// What the store has to bring of these runs.

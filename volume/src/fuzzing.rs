@@ -6,7 +6,7 @@ use crate::{
     chunk::{self, CHUNK_BYTES},
     key::DataKey,
     manifest::Manifest,
-    pack::FRAME_CONTENT_MAX,
+    pack::MAX_FRAME_CONTENT,
     seal::{ObjectCipher, decompress},
     store::{S3Options, check_name},
 };
@@ -18,8 +18,8 @@ pub fn manifest(bytes: &[u8]) {
 
 /// A frame's content, after opening.
 pub fn frame_content(bytes: &[u8]) {
-    if let Ok(content) = decompress(bytes, FRAME_CONTENT_MAX) {
-        assert!(content.len() <= FRAME_CONTENT_MAX, "the bound holds");
+    if let Ok(content) = decompress(bytes, MAX_FRAME_CONTENT) {
+        assert!(content.len() <= MAX_FRAME_CONTENT, "the bound holds");
     }
 }
 
@@ -27,7 +27,7 @@ pub fn frame_content(bytes: &[u8]) {
 pub fn sealed_frame(bytes: &[u8]) {
     let key = DataKey::from_hex(&"5a".repeat(32)).expect("64 digits");
     let tenant = protocol::TenantId(uuid::Uuid::nil());
-    assert!(ObjectCipher::new(&key, tenant, "pack", &[0; 16]).open(0, bytes, FRAME_CONTENT_MAX).is_err());
+    assert!(ObjectCipher::new(&key, tenant, "pack", &[0; 16]).open(0, bytes, MAX_FRAME_CONTENT).is_err());
 }
 
 /// Chunks of a home as another installation sends them.

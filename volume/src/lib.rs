@@ -46,7 +46,7 @@ mod volume;
 #[cfg(test)]
 mod tests;
 
-pub use blocks::{BLOCK_BYTES, VOLUME_BYTES_MAX};
+pub use blocks::{BLOCK_BYTES, MAX_VOLUME_BYTES};
 pub use cache::LogError;
 pub use chunk::{CHUNK_BYTES, Part, PartsError, Root, chunks_of, decode as decode_parts};
 pub use error::VolumeError;
@@ -55,7 +55,7 @@ pub use listing::Listing;
 pub use manifest::ManifestError;
 pub use patch::{Patched, Target, patch};
 pub use reader::{Reader, Verified};
-pub use repair::{LOST_RUNS_MAX, Repaired};
+pub use repair::{MAX_LOST_RUNS, Repaired};
 pub use snapshot::{Cut, Progress, Snapshot, Turn};
 pub use store::{ObjectStore, StoreError};
-pub use volume::{Opening, REQUEST_BYTES_MAX, Volume, VolumeStatus};
+pub use volume::{MAX_REQUEST_BYTES, Opening, Volume, VolumeStatus};

@@ -7,11 +7,11 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use protocol::api::import::ChunkHash;
 
 use crate::{
-    blocks::{BLOCK_BYTES, VOLUME_BYTES_MAX, is_zero},
+    blocks::{BLOCK_BYTES, MAX_VOLUME_BYTES, is_zero},
     chunk::{self, CHUNK_BLOCKS, CHUNK_BYTES, chunks_of},
     error::VolumeError,
     map::Frame,
-    objects::{FETCHES_MAX, Opened, plan},
+    objects::{MAX_FETCHES, Opened, plan},
     reader::Reader,
     volume::blocking,
 };
@@ -45,7 +45,7 @@ impl Reader {
 
     /// Chunks as they travel; in order, each once. Beyond the volume's end are zeros.
     pub async fn parts(&self, indexes: &[u32]) -> Result<Vec<u8>, VolumeError> {
-        let beyond = indexes.iter().find(|index| **index >= chunks_of(VOLUME_BYTES_MAX));
+        let beyond = indexes.iter().find(|index| **index >= chunks_of(MAX_VOLUME_BYTES));
         if let Some(index) = beyond {
             let offset = u64::from(*index) * CHUNK_BYTES as u64;
             return Err(VolumeError::OutOfRange { offset, length: CHUNK_BYTES as u64 });
@@ -87,7 +87,7 @@ impl Reader {
         let fetches = plan(self.map(), indexes.iter().map(|index| self.blocks_of(*index)));
         let opened: Vec<Vec<Opened>> = futures_util::stream::iter(fetches)
             .map(|fetch| self.fetch(fetch))
-            .buffer_unordered(FETCHES_MAX)
+            .buffer_unordered(MAX_FETCHES)
             .try_collect()
             .await?;
         let frames: HashMap<Frame, Opened> =

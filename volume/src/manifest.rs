@@ -21,22 +21,22 @@ use protocol::{Epoch, ManifestId, TenantId, VolumeId};
 use uuid::Uuid;
 
 use crate::{
-    blocks::{BLOCK_BYTES, VOLUME_BYTES_MAX},
+    blocks::{BLOCK_BYTES, MAX_VOLUME_BYTES},
     key::{DataKey, random_bytes},
-    map::{BlockMap, Extent, FRAME_BLOCKS_MAX, Frame, Pack, PackId},
-    pack::{FRAME_BYTES_MAX, PACK_BLOCKS_MAX, PACK_BYTES_MAX},
+    map::{BlockMap, Extent, Frame, MAX_FRAME_BLOCKS, Pack, PackId},
+    pack::{MAX_FRAME_BYTES, MAX_PACK_BLOCKS, MAX_PACK_BYTES},
     seal::{Compressor, FrameError, ObjectCipher},
 };
 
 /// Largest manifest object: the map of 4 TiB, written in the least favourable order, stays below.
-pub const MANIFEST_BYTES_MAX: u64 = 256 << 20;
+pub const MAX_MANIFEST_BYTES: u64 = 256 << 20;
 /// Largest unpacked content.
-const CONTENT_BYTES_MAX: usize = 1 << 30;
+const MAX_CONTENT_BYTES: usize = 1 << 30;
 
 /// Manifests that one delta rests on. Opening asks for all of them at once.
-pub const CHAIN_MAX: usize = 64;
+pub const MAX_CHAIN: usize = 64;
 /// Runs of a boot order: more than a first minute reads.
-pub const ORDER_RUNS_MAX: usize = 4096;
+pub const MAX_ORDER_RUNS: usize = 4096;
 
 const MAGIC: &[u8; 4] = b"BVM2";
 const WHOLE: u8 = 0;
@@ -131,7 +131,7 @@ impl Manifest {
         }
         let (salt, frame) =
             object.split_first_chunk::<SALT_BYTES>().ok_or(ManifestError::Malformed("it is too short"))?;
-        Self::decode(&cipher(key, tenant, salt).open(0, frame, CONTENT_BYTES_MAX)?)
+        Self::decode(&cipher(key, tenant, salt).open(0, frame, MAX_CONTENT_BYTES)?)
     }
 
     /// The manifest that this one goes on from.
@@ -191,7 +191,7 @@ impl Manifest {
         let volume = VolumeId(Uuid::from_bytes(reader.array()?));
         let epoch = Epoch(u64::from_le_bytes(reader.array()?));
         let size_bytes = u64::from_le_bytes(reader.array()?);
-        if size_bytes > VOLUME_BYTES_MAX || !size_bytes.is_multiple_of(BLOCK_BYTES) {
+        if size_bytes > MAX_VOLUME_BYTES || !size_bytes.is_multiple_of(BLOCK_BYTES) {
             return Err(ManifestError::Malformed("its size"));
         }
         let blocks = (size_bytes / BLOCK_BYTES) as u32;
@@ -314,7 +314,7 @@ impl Reader<'_> {
 
     fn order(&mut self, blocks: u32) -> Result<Vec<Range<u32>>, ManifestError> {
         let count = self.count()?;
-        if count as usize > ORDER_RUNS_MAX {
+        if count as usize > MAX_ORDER_RUNS {
             return Err(ManifestError::Malformed("its order"));
         }
         let run = |reader: &mut Self| {
@@ -327,7 +327,7 @@ impl Reader<'_> {
 
     fn chain(&mut self) -> Result<Vec<ManifestId>, ManifestError> {
         let count = self.count()? as usize;
-        if !(1..=CHAIN_MAX).contains(&count) {
+        if !(1..=MAX_CHAIN).contains(&count) {
             return Err(ManifestError::Malformed("its chain"));
         }
         (0..count).map(|_| Ok(ManifestId(self.array()?))).collect()
@@ -356,7 +356,7 @@ impl Reader<'_> {
 
     fn pack(&mut self) -> Result<Pack, ManifestError> {
         let pack = Pack { id: PackId(self.array()?), bytes: self.number()?, blocks: self.number()? };
-        if pack.bytes as usize > PACK_BYTES_MAX || pack.blocks > PACK_BLOCKS_MAX {
+        if pack.bytes as usize > MAX_PACK_BYTES || pack.blocks > MAX_PACK_BLOCKS {
             return Err(ManifestError::Malformed("a pack's size"));
         }
         Ok(pack)
@@ -382,10 +382,10 @@ impl Reader<'_> {
         let frame = Frame { pack: self.number()?, offset: self.number()?, length: self.number()? };
         let pack = packs.get(frame.pack as usize).ok_or(bad.clone())?;
         let frame_end = u64::from(frame.offset) + u64::from(frame.length);
-        let fits = blocks + skip <= u64::from(FRAME_BLOCKS_MAX)
+        let fits = blocks + skip <= u64::from(MAX_FRAME_BLOCKS)
             && start.checked_add(blocks as u32).is_some()
             && frame_end <= u64::from(pack.bytes)
-            && frame.length as usize <= FRAME_BYTES_MAX;
+            && frame.length as usize <= MAX_FRAME_BYTES;
         if !fits {
             return Err(bad);
         }
@@ -408,7 +408,7 @@ mod tests {
                 let pack = Pack { id: PackId([id as u8; 16]), bytes: 200_000, blocks: 2000 };
                 let pack = known.map_or_else(|| map.add_pack(pack), |(index, _)| index);
                 let frame = Frame { pack, offset, length: 5000 };
-                map.insert(Extent { start, blocks, frame, skip: FRAME_BLOCKS_MAX - blocks });
+                map.insert(Extent { start, blocks, frame, skip: MAX_FRAME_BLOCKS - blocks });
             }
             map
         })
@@ -429,7 +429,7 @@ mod tests {
     fn some_manifest() -> impl Strategy<Value = Manifest> {
         let whole = (any::<Option<[u8; 32]>>(), some_map())
             .prop_map(|(parent, map)| Content::Whole { parent: parent.map(ManifestId), map });
-        let chain = prop::collection::vec(any::<[u8; 32]>().prop_map(ManifestId), 1..=CHAIN_MAX);
+        let chain = prop::collection::vec(any::<[u8; 32]>().prop_map(ManifestId), 1..=MAX_CHAIN);
         let delta = (chain, some_runs(), some_map()).prop_map(|(chain, holes, map)| {
             let (indexes, packs): (Vec<u32>, Vec<Pack>) =
                 map.packs().map(|(index, used)| (index, used.pack)).unzip();

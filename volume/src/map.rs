@@ -8,10 +8,10 @@ use std::{ops::Range, sync::Arc};
 use crate::key::hex;
 
 /// A leaf of this size is moved about within a few hundred nanoseconds, and copying one costs 10 KiB.
-const LEAF_EXTENTS_MAX: usize = 512;
+const MAX_LEAF_EXTENTS: usize = 512;
 
 /// Most blocks in one frame: 64 KiB compress well and are little to fetch for one block.
-pub const FRAME_BLOCKS_MAX: u8 = 16;
+pub const MAX_FRAME_BLOCKS: u8 = 16;
 
 /// A pack's name: random, so that the key derived from it is used for this pack only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -153,7 +153,7 @@ impl BlockMap {
     /// Where the frame's blocks are still used, near a block that is in it. Blocks are packed in their order, so the
     /// others are neighbours, however far apart their numbers are.
     pub fn of_frame(&self, frame: Frame, near: u32) -> Vec<Extent> {
-        let reach = usize::from(FRAME_BLOCKS_MAX);
+        let reach = usize::from(MAX_FRAME_BLOCKS);
         let place = self.starting(near);
         let around = self.backwards(place).take(reach).chain(self.onwards(place).take(reach));
         around.filter(|extent| extent.frame == frame).copied().collect()
@@ -226,7 +226,7 @@ impl BlockMap {
         if first.leaf == last {
             let leaf = Arc::make_mut(&mut self.leaves[last]);
             leaf.splice(first.index..last_end, kept);
-            if (1..=LEAF_EXTENTS_MAX).contains(&leaf.len()) {
+            if (1..=MAX_LEAF_EXTENTS).contains(&leaf.len()) {
                 return;
             }
             let extents = std::mem::take(leaf);
@@ -303,7 +303,7 @@ impl Eq for BlockMap {}
 
 /// Half full, so that there is room.
 fn leaves_of(extents: &[Extent]) -> impl Iterator<Item = Arc<Vec<Extent>>> {
-    extents.chunks(LEAF_EXTENTS_MAX / 2).map(|leaf| Arc::new(leaf.to_vec()))
+    extents.chunks(MAX_LEAF_EXTENTS / 2).map(|leaf| Arc::new(leaf.to_vec()))
 }
 
 #[cfg(test)]
@@ -320,7 +320,7 @@ mod tests {
 
     fn step() -> impl Strategy<Value = Step> {
         let insert = (0u32..200, 1u8..=16, 0u32..50).prop_flat_map(|(start, blocks, offset)| {
-            (0..=FRAME_BLOCKS_MAX - blocks).prop_map(move |skip| Step::Insert { start, blocks, skip, offset })
+            (0..=MAX_FRAME_BLOCKS - blocks).prop_map(move |skip| Step::Insert { start, blocks, skip, offset })
         });
         let remove = (0u32..220, 0u32..40).prop_map(|(start, length)| Step::Remove(start..start + length));
         prop_oneof![3 => insert, 1 => remove]

@@ -11,7 +11,7 @@ use crate::{
     chain::Chain,
     error::VolumeError,
     key::DataKey,
-    manifest::{Content, MANIFEST_BYTES_MAX, Manifest, ManifestError, manifest_name},
+    manifest::{Content, MAX_MANIFEST_BYTES, Manifest, ManifestError, manifest_name},
     map::{BlockMap, Extent, Frame, PackId},
     pack::{open_frame, pack_cipher, pack_name, part},
     seal::FrameError,
@@ -20,11 +20,11 @@ use crate::{
 };
 
 /// Ranges in flight, for all readers: with the bound below at most 8 MiB in memory.
-pub const FETCHES_MAX: usize = 8;
+pub const MAX_FETCHES: usize = 8;
 /// Largest range; at 20 ms a request and 400 Mbit/s half of the time is transfer.
-const FETCH_BYTES_MAX: u32 = 1 << 20;
+const MAX_FETCH_BYTES: u32 = 1 << 20;
 /// Bytes between two wanted frames that are cheaper to fetch than a second request.
-const GAP_BYTES_MAX: u32 = 128 << 10;
+const MAX_GAP_BYTES: u32 = 128 << 10;
 /// What arrives altered is asked for again, then it is damaged in the store.
 const OPEN_ATTEMPTS: usize = 3;
 /// Links of a chain that are asked for at once.
@@ -71,7 +71,7 @@ impl Fetch {
 
 impl Objects {
     pub fn new(tenant: TenantId, key: DataKey, store: Arc<dyn ObjectStore>) -> Self {
-        Self { tenant, key, store, fetches: Semaphore::new(FETCHES_MAX) }
+        Self { tenant, key, store, fetches: Semaphore::new(MAX_FETCHES) }
     }
 
     /// A home from its head's name.
@@ -105,7 +105,7 @@ impl Objects {
         let name = manifest_name(self.tenant, id);
         let mut source = ManifestError::OtherBytes;
         for _ in 0..OPEN_ATTEMPTS {
-            let object = retrying(|| self.store.get(&name, MANIFEST_BYTES_MAX)).await?;
+            let object = retrying(|| self.store.get(&name, MAX_MANIFEST_BYTES)).await?;
             let (key, tenant, bytes) = (self.key.clone(), self.tenant, object.len() as u64);
             match blocking(move || Ok(Manifest::open(&key, tenant, id, &object))).await? {
                 Ok(manifest) => return Ok((manifest, bytes)),
@@ -187,8 +187,8 @@ pub fn plan(map: &BlockMap, runs: impl Iterator<Item = Range<u32>>) -> Vec<Fetch
         match fetches.last_mut() {
             Some(last)
                 if last.pack == frame.pack
-                    && frame.offset.saturating_sub(last.range.end) <= GAP_BYTES_MAX
-                    && end - last.range.start <= FETCH_BYTES_MAX =>
+                    && frame.offset.saturating_sub(last.range.end) <= MAX_GAP_BYTES
+                    && end - last.range.start <= MAX_FETCH_BYTES =>
             {
                 last.range.end = last.range.end.max(end);
                 last.frames.push((frame, extents));

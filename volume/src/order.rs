@@ -8,14 +8,14 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::manifest::ORDER_RUNS_MAX;
+use crate::manifest::MAX_ORDER_RUNS;
 
 /// A machine's boot, the shell, the editor's first files.
 const RECORDED: Duration = Duration::from_secs(60);
 /// Reads that lie so close are one run: they share frames anyway.
 const GAP_BLOCKS: u32 = 8;
 /// Of a known order so many per cent of the blocks may be missing before it is replaced.
-const MISSING_PER_CENT_MAX: u64 = 20;
+const MAX_MISSING_PER_CENT: u64 = 20;
 
 /// Records one start.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ fn note(runs: &mut Vec<Range<u32>>, range: &Range<u32>) {
         |last: &Range<u32>| (last.start..=last.end.saturating_add(GAP_BLOCKS)).contains(&range.start);
     if let Some(last) = runs.last_mut().filter(|last| goes_on(last)) {
         last.end = last.end.max(range.end);
-    } else if runs.len() < ORDER_RUNS_MAX {
+    } else if runs.len() < MAX_ORDER_RUNS {
         runs.push(range.clone());
     }
 }
@@ -91,7 +91,7 @@ fn differs(known: &[Range<u32>], seen: &[Range<u32>]) -> bool {
         covered += together.min(length(run));
     }
     let all: u64 = seen.iter().map(length).sum();
-    (all - covered) * 100 > all * MISSING_PER_CENT_MAX
+    (all - covered) * 100 > all * MAX_MISSING_PER_CENT
 }
 
 #[cfg(test)]
@@ -110,8 +110,8 @@ mod tests {
     fn reads_become_runs_in_their_order() {
         assert_eq!(noted(&[100..101, 101..110, 5..6, 104..106, 7..9, 30..31]), [100..110, 5..9, 30..31]);
         let many: Vec<_> =
-            (0..2 * ORDER_RUNS_MAX as u32).map(|number| number * 100..number * 100 + 1).collect();
-        assert_eq!(noted(&many).len(), ORDER_RUNS_MAX);
+            (0..2 * MAX_ORDER_RUNS as u32).map(|number| number * 100..number * 100 + 1).collect();
+        assert_eq!(noted(&many).len(), MAX_ORDER_RUNS);
     }
 
     #[test]

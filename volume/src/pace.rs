@@ -20,14 +20,14 @@ const RATE_LEAST: f64 = 1024.0 * 1024.0;
 /// Before the first upload has told.
 const RATE_FIRST: f64 = 8.0 * 1024.0 * 1024.0;
 /// Longest wait of one write.
-const WAIT_MAX: Duration = Duration::from_secs(20);
+const MAX_WAIT: Duration = Duration::from_secs(20);
 /// Weight of the newest upload in the rate.
 const NEWEST: f64 = 0.3;
 
 /// While the disk is full, a write looks again so often.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Then it is tried all the same, and fails with the disk's own word.
-const FULL_MAX: Duration = Duration::from_secs(600);
+const FULL_TIMEOUT: Duration = Duration::from_secs(600);
 
 #[derive(Debug)]
 pub struct Pace {
@@ -80,7 +80,7 @@ impl Pace {
     /// Waits as long as a write of so many bytes has to.
     pub async fn wait(&self, bytes: u64) {
         let begun = Instant::now();
-        while self.is_full() && begun.elapsed() < FULL_MAX {
+        while self.is_full() && begun.elapsed() < FULL_TIMEOUT {
             sleep(LOOK_AGAIN).await;
         }
         let wait = {
@@ -92,7 +92,7 @@ impl Pace {
             }
             let cost = cost(bytes, age, state.rate);
             state.paid_until = state.paid_until.max(now) + cost;
-            (state.paid_until - now).min(WAIT_MAX)
+            (state.paid_until - now).min(MAX_WAIT)
         };
         sleep(wait).await;
     }

@@ -5,18 +5,18 @@ use protocol::TenantId;
 use crate::{
     blocks::{BLOCK_BYTES, is_zero},
     key::{DataKey, random_bytes},
-    map::{Extent, FRAME_BLOCKS_MAX, Frame, Pack, PackId},
+    map::{Extent, Frame, MAX_FRAME_BLOCKS, Pack, PackId},
     seal::{Compressor, FRAME_OVERHEAD, FrameError, ObjectCipher},
 };
 
 /// Large enough that a store's cost per request does not matter, small enough to hold a few in memory.
-pub const PACK_BYTES_MAX: usize = 8 << 20;
+pub const MAX_PACK_BYTES: usize = 8 << 20;
 
 /// What is compressed to nearly nothing still has its frames' overhead.
-pub const PACK_BLOCKS_MAX: u32 = (PACK_BYTES_MAX / FRAME_OVERHEAD) as u32 * FRAME_BLOCKS_MAX as u32;
+pub const MAX_PACK_BLOCKS: u32 = (MAX_PACK_BYTES / FRAME_OVERHEAD) as u32 * MAX_FRAME_BLOCKS as u32;
 
-pub const FRAME_CONTENT_MAX: usize = FRAME_BLOCKS_MAX as usize * BLOCK_BYTES as usize;
-pub const FRAME_BYTES_MAX: usize = FRAME_CONTENT_MAX + FRAME_OVERHEAD;
+pub const MAX_FRAME_CONTENT: usize = MAX_FRAME_BLOCKS as usize * BLOCK_BYTES as usize;
+pub const MAX_FRAME_BYTES: usize = MAX_FRAME_CONTENT + FRAME_OVERHEAD;
 
 /// The object's name of a pack. Packs belong to the tenant, not to a volume, so that homes may share them.
 pub fn pack_name(tenant: TenantId, id: PackId) -> String {
@@ -59,7 +59,7 @@ impl PackWriter {
             compressor: Compressor::new(),
             // Room for all of it at once: growing by doubling, each pack on its way would hold twice its bytes. What is not
             // written takes no memory.
-            bytes: Vec::with_capacity(PACK_BYTES_MAX),
+            bytes: Vec::with_capacity(MAX_PACK_BYTES),
             blocks: 0,
             extents: Vec::new(),
         }
@@ -71,12 +71,12 @@ impl PackWriter {
 
     /// Whether the next frame may not fit.
     pub fn is_full(&self) -> bool {
-        self.bytes.len() + FRAME_BYTES_MAX > PACK_BYTES_MAX
+        self.bytes.len() + MAX_FRAME_BYTES > MAX_PACK_BYTES
     }
 
     /// Adds blocks, in order of their numbers, as one frame.
     pub fn add(&mut self, blocks: &[u32], content: &[u8]) {
-        debug_assert!(blocks.len() <= usize::from(FRAME_BLOCKS_MAX) && !self.is_full(), "it fits");
+        debug_assert!(blocks.len() <= usize::from(MAX_FRAME_BLOCKS) && !self.is_full(), "it fits");
         let offset = self.bytes.len() as u64;
         let sealed = self.cipher.seal(offset, content, &mut self.compressor);
         let frame = Frame { pack: 0, offset: offset as u32, length: sealed.len() as u32 };
@@ -123,7 +123,7 @@ impl Filler {
         }
         self.blocks.push(block);
         self.content.extend_from_slice(content);
-        if self.blocks.len() == usize::from(FRAME_BLOCKS_MAX) {
+        if self.blocks.len() == usize::from(MAX_FRAME_BLOCKS) {
             self.seal_frame();
         }
     }
@@ -157,7 +157,7 @@ impl Filler {
 
 /// The blocks of a frame, opened and verified.
 pub fn open_frame(cipher: &ObjectCipher, frame: Frame, bytes: &[u8]) -> Result<Vec<u8>, FrameError> {
-    let content = cipher.open(u64::from(frame.offset), bytes, FRAME_CONTENT_MAX)?;
+    let content = cipher.open(u64::from(frame.offset), bytes, MAX_FRAME_CONTENT)?;
     if content.is_empty() || !(content.len() as u64).is_multiple_of(BLOCK_BYTES) {
         return Err(FrameError::Malformed);
     }

@@ -15,15 +15,15 @@ use crate::{
     error::VolumeError,
     key::DataKey,
     map::{BlockMap, Extent, Frame},
-    objects::{FETCHES_MAX, Fetch, Loaded, Objects, Opened, plan},
+    objects::{Fetch, Loaded, MAX_FETCHES, Objects, Opened, plan},
     pack::{pack_name, pack_of},
     seal::FrameError,
     store::ObjectStore,
-    volume::REQUEST_BYTES_MAX,
+    volume::MAX_REQUEST_BYTES,
 };
 
 /// Frames kept in memory, in bytes: directories and tables are read in many small pieces.
-const KEPT_BYTES_MAX: usize = 32 << 20;
+const MAX_KEPT_BYTES: usize = 32 << 20;
 /// Blocks whose frames are verified together.
 const VERIFY_BLOCKS: u32 = 1 << 16;
 
@@ -107,7 +107,7 @@ impl Reader {
 
     pub async fn read(&self, offset: u64, length: u64) -> Result<Bytes, VolumeError> {
         let end = offset.checked_add(length).filter(|end| *end <= self.size_bytes());
-        let Some(end) = end.filter(|_| length <= REQUEST_BYTES_MAX) else {
+        let Some(end) = end.filter(|_| length <= MAX_REQUEST_BYTES) else {
             return Err(VolumeError::OutOfRange { offset, length });
         };
         let range = touched(offset, length);
@@ -169,7 +169,7 @@ impl Reader {
             let fetches = plan(&self.loaded.map, std::iter::once(start..end));
             let mut outcomes = futures_util::stream::iter(fetches)
                 .map(|fetch| self.fetch(fetch))
-                .buffer_unordered(FETCHES_MAX);
+                .buffer_unordered(MAX_FETCHES);
             while let Some(outcome) = outcomes.next().await {
                 match outcome {
                     Ok(opened) => {
@@ -204,7 +204,7 @@ impl Reader {
         let fetches = plan(&self.loaded.map, lacking.into_iter());
         let fetched: Vec<_> = futures_util::stream::iter(fetches)
             .map(|fetch| self.fetch(fetch))
-            .buffer_unordered(FETCHES_MAX)
+            .buffer_unordered(MAX_FETCHES)
             .try_collect()
             .await?;
         let mut kept = self.kept();
@@ -228,7 +228,7 @@ impl Kept {
             Some(before) => self.bytes -= before.content.len(),
             None => self.order.push_back(frame),
         }
-        while self.bytes > KEPT_BYTES_MAX {
+        while self.bytes > MAX_KEPT_BYTES {
             let Some(oldest) = self.order.pop_front() else { return };
             if let Some(gone) = self.frames.remove(&oldest) {
                 self.bytes -= gone.content.len();

@@ -9,13 +9,13 @@ use crate::{
     compact::{WINDOW_BLOCKS, renew},
     error::VolumeError,
     fetch::take_in_what_opens,
-    objects::{FETCHES_MAX, plan},
+    objects::{MAX_FETCHES, plan},
     pack::pack_of,
     volume::Volume,
 };
 
 /// Runs of lost blocks that are told one by one: what is lost beyond is counted.
-pub const LOST_RUNS_MAX: usize = 100;
+pub const MAX_LOST_RUNS: usize = 100;
 
 /// What a repair came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub struct Repaired {
     pub renewed_bytes: u64,
     /// Bytes of which there is no copy: they stay as damaged as they were.
     pub lost_bytes: u64,
-    /// Where those lie in the volume, in order; at most [`LOST_RUNS_MAX`] runs.
+    /// Where those lie in the volume, in order; at most [`MAX_LOST_RUNS`] runs.
     pub lost: Vec<Range<u64>>,
 }
 
@@ -44,7 +44,7 @@ impl Volume {
             repaired.renew(found.blocks);
             if !found.away.is_empty() {
                 let fetches = plan(&found.map, found.away.into_iter());
-                take_in_what_opens(shared, found.map, fetches, FETCHES_MAX / 2).await?;
+                take_in_what_opens(shared, found.map, fetches, MAX_FETCHES / 2).await?;
                 found = renew(shared, &packs, window, WINDOW_BLOCKS).await?;
                 repaired.renew(found.blocks);
                 repaired.lose(found.away);
@@ -69,7 +69,7 @@ impl Repaired {
         for run in runs {
             let bytes = u64::from(run.start) * BLOCK_BYTES..u64::from(run.end) * BLOCK_BYTES;
             self.lost_bytes += bytes.end - bytes.start;
-            let is_full = self.lost.len() == LOST_RUNS_MAX;
+            let is_full = self.lost.len() == MAX_LOST_RUNS;
             match self.lost.last_mut() {
                 Some(last) if last.end == bytes.start => last.end = bytes.end,
                 _ if is_full => {}

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// How often the disk is looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Below this share of the disk, or this much, whichever is less, clean blocks go.
 const LOW_PER_CENT: u64 = 5;
 const LOW_BYTES: u64 = 2 << 30;
@@ -31,7 +31,7 @@ impl Volume {
         let mut hand = 0;
         loop {
             match self.look_for_room(&mut hand).await {
-                Ok(()) => tokio::time::sleep(LOOK_EVERY).await,
+                Ok(()) => tokio::time::sleep(LOOK_INTERVAL).await,
                 Err(error) => return error,
             }
         }

@@ -7,7 +7,7 @@ use crate::{
     blocks::BLOCK_BYTES,
     key::DataKey,
     manifest::{Content, Manifest, manifest_name},
-    map::{BlockMap, Extent, FRAME_BLOCKS_MAX, Frame, Pack, PackId},
+    map::{BlockMap, Extent, Frame, MAX_FRAME_BLOCKS, Pack, PackId},
 };
 
 /// Blocks in a pack of half-compressible content.
@@ -22,7 +22,7 @@ pub fn dense_home(
     size_bytes: u64,
 ) -> (ManifestId, String, Bytes) {
     let blocks = (size_bytes / BLOCK_BYTES) as u32;
-    let frame_blocks = u32::from(FRAME_BLOCKS_MAX);
+    let frame_blocks = u32::from(MAX_FRAME_BLOCKS);
     let frames = PACK_BLOCKS / frame_blocks;
     let pack = |number: u32| {
         let id = PackId(u128::from(number).to_le_bytes());

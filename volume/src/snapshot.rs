@@ -17,7 +17,7 @@ use tokio::{
 
 use crate::{
     blocks::BLOCK_BYTES,
-    cache::{Copied, CutMade, UNCOMMITTED_MAX},
+    cache::{Copied, CutMade, MAX_UNCOMMITTED},
     error::VolumeError,
     manifest::{Delta, manifest_name},
     next::{Next, Step},
@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Packs on their way at once: with the one being filled 24 MiB of memory.
-const UPLOADS_MAX: usize = 2;
+const MAX_UPLOADS: usize = 2;
 /// Blocks copied under one hold of the lock: the guest's writes wait for 256 KiB at most.
 const COPY_BLOCKS: usize = 64;
 /// Blocks copied, and then sealed, in one go on a blocking thread.
@@ -154,7 +154,7 @@ fn begin(
     gate: OwnedMutexGuard<()>,
 ) -> Result<Cut, VolumeError> {
     let waiting = cache.uncommitted();
-    if waiting >= UNCOMMITTED_MAX {
+    if waiting >= MAX_UNCOMMITTED {
         return Err(VolumeError::TooManyUncommitted(waiting));
     }
     let head = cache.head();
@@ -260,7 +260,7 @@ async fn store_packs(cut: &Changed, report: impl Fn(Progress) + Send) -> Result<
         while let Some(pack) = filler.full.pop() {
             begin_upload(shared, &mut uploads, &mut delta, pack);
         }
-        while uploads.len() > if is_last { 0 } else { UPLOADS_MAX - 1 } {
+        while uploads.len() > if is_last { 0 } else { MAX_UPLOADS - 1 } {
             let uploaded = uploads.join_next().await.expect("one is under way");
             progress.uploaded_bytes += uploaded.map_err(|error| VolumeError::Failed(error.to_string()))??;
         }

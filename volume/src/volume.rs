@@ -18,7 +18,7 @@ use protocol::{Epoch, ManifestId, TenantId, VolumeId};
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 
 use crate::{
-    blocks::{BLOCK_BYTES, VOLUME_BYTES_MAX, covered, touched},
+    blocks::{BLOCK_BYTES, MAX_VOLUME_BYTES, covered, touched},
     cache::{Cache, Disk, Files, Header, Machine, Source},
     error::VolumeError,
     fetch::{self, ReadAhead},
@@ -34,13 +34,13 @@ use crate::{
 /// Most bytes that are written under one hold of the lock.
 const WRITE_SLICE_BYTES: usize = 1 << 20;
 /// A write so short takes less time than its way to another thread and back: it goes to the page cache only.
-const WRITE_AT_ONCE_BYTES_MAX: usize = 64 << 10;
+const MAX_WRITE_AT_ONCE_BYTES: usize = 64 << 10;
 /// Most blocks that are discarded under one hold of the lock.
 const DISCARD_SLICE_BLOCKS: u32 = 1 << 16;
 /// Most bytes of one read or write.
-pub const REQUEST_BYTES_MAX: u64 = 64 << 20;
+pub const MAX_REQUEST_BYTES: u64 = 64 << 20;
 /// Times that a read fetches what it lacks. Each round can only be needed because a snapshot ended during the last.
-const ROUNDS_MAX: usize = 8;
+const MAX_ROUNDS: usize = 8;
 
 /// All that it takes to open a volume.
 pub struct Opening {
@@ -126,7 +126,7 @@ impl Volume {
 
     pub(crate) async fn open_on(opening: Opening, machine: Machine) -> Result<Self, VolumeError> {
         let size_bytes = opening.size_bytes;
-        if size_bytes == 0 || size_bytes > VOLUME_BYTES_MAX || !size_bytes.is_multiple_of(BLOCK_BYTES) {
+        if size_bytes == 0 || size_bytes > MAX_VOLUME_BYTES || !size_bytes.is_multiple_of(BLOCK_BYTES) {
             return Err(VolumeError::Size(size_bytes));
         }
         let objects = Objects::new(opening.tenant, opening.key, opening.store);
@@ -198,7 +198,7 @@ impl Volume {
         }
         let range = touched(offset, length);
         self.shared.recorder.note(&range);
-        for _ in 0..ROUNDS_MAX {
+        for _ in 0..MAX_ROUNDS {
             let wanted = range.clone();
             let read = self.shared.on_cache(move |shared, cache| {
                 let sources = cache()?.sources(wanted);
@@ -227,7 +227,7 @@ impl Volume {
 
     async fn write_slice(&self, offset: u64, slice: Bytes) -> Result<(), VolumeError> {
         let range = touched(offset, slice.len() as u64);
-        for _ in 0..ROUNDS_MAX {
+        for _ in 0..MAX_ROUNDS {
             let written = if let Some(written) = self.shared.write_at_once(offset, &slice) {
                 written?
             } else {
@@ -300,7 +300,7 @@ impl Volume {
 
     /// Makes the volume larger, while it is used. A size that it has already changes nothing.
     pub async fn grow(&self, size_bytes: u64) -> Result<(), VolumeError> {
-        if size_bytes > VOLUME_BYTES_MAX || !size_bytes.is_multiple_of(BLOCK_BYTES) {
+        if size_bytes > MAX_VOLUME_BYTES || !size_bytes.is_multiple_of(BLOCK_BYTES) {
             return Err(VolumeError::Size(size_bytes));
         }
         self.shared
@@ -415,7 +415,7 @@ impl Shared {
 
     /// Writes on this thread, if the write is short and nobody else is at the cache; false as [`Cache::write`] says it.
     fn write_at_once(&self, offset: u64, bytes: &[u8]) -> Option<Result<bool, VolumeError>> {
-        if bytes.len() > WRITE_AT_ONCE_BYTES_MAX {
+        if bytes.len() > MAX_WRITE_AT_ONCE_BYTES {
             return None;
         }
         let mut cache = self.cache.try_lock().ok()?;
@@ -511,7 +511,7 @@ impl Shared {
 
     fn check_range(&self, offset: u64, length: u64) -> Result<(), VolumeError> {
         let end = offset.checked_add(length).filter(|end| *end <= self.size_bytes());
-        if end.is_none() || length > REQUEST_BYTES_MAX {
+        if end.is_none() || length > MAX_REQUEST_BYTES {
             return Err(VolumeError::OutOfRange { offset, length });
         }
         Ok(())

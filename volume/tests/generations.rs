@@ -18,7 +18,7 @@ use common::{directory, released, seeded, share};
 const BLOCKS: u64 = 400;
 const GENERATIONS: u64 = 30;
 /// More calls to the store, and more waits, than any of these stops takes.
-const STEPS_MAX: u64 = 200;
+const MAX_STEPS: u64 = 200;
 
 struct World {
     directory: tempfile::TempDir,
@@ -168,7 +168,7 @@ async fn a_crash_at_any_step_of_a_stop_leaves_a_whole_generation() {
                 let mut step = 0;
                 while crash_once(stop, crash(step), seed).await {
                     step += 1;
-                    assert!(step < STEPS_MAX, "{stop:?} never ends");
+                    assert!(step < MAX_STEPS, "{stop:?} never ends");
                 }
                 points += step;
             }

@@ -20,9 +20,9 @@ use common::{directory, seeded, share};
 
 const BLOCKS: u64 = 1 << 13;
 /// The runner's seconds, a hundredth of them.
-const STREAM_EVERY: Duration = Duration::from_millis(50);
-const FLUSH_WITHIN: Duration = Duration::from_millis(20);
-const LIFE_MS_MAX: u64 = 700;
+const STREAM_INTERVAL: Duration = Duration::from_millis(50);
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(20);
+const MAX_LIFE_MS: u64 = 700;
 
 /// What outlives the host.
 struct World {
@@ -71,7 +71,7 @@ async fn append(volume: &Volume, log: &Log, first: u64) -> Result<(), VolumeErro
 async fn stream(volume: &Volume, world: &World) {
     loop {
         let taken = async {
-            volume.due(STREAM_EVERY, FLUSH_WITHIN).await?;
+            volume.due(STREAM_INTERVAL, FLUSH_TIMEOUT).await?;
             let snapshot = volume.turn().await.cut().await?.store(|_| ()).await?;
             *world.committed.lock().expect("no panic") = Some(snapshot.manifest);
             tokio::task::yield_now().await;
@@ -124,7 +124,7 @@ fn a_lost_host_loses_no_more_than_it_had_said() {
 
 /// What is there afterwards with what is lost, and the age of the oldest lost entry.
 fn lose_a_host(world: &Arc<World>, epoch: u64, first: u64, random: &mut StdRng) -> ((u64, u64), Duration) {
-    let life = Duration::from_millis(random.random_range(1..LIFE_MS_MAX));
+    let life = Duration::from_millis(random.random_range(1..MAX_LIFE_MS));
     let delay_max = Duration::from_millis(random.random_range(0..40));
     world.store.set_faults(Faults { before: 0.05, after: 0.05, flipped: 0.0, delay_max });
     let host = directory();

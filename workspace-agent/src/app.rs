@@ -19,7 +19,7 @@ use axum::{
 };
 use protocol::{
     Code,
-    agent::{ACCESS_HEADER, BOOTSTRAP, Bootstrap, FREEZE, GROW, Grow, HEALTH, Health, JSON_BYTES_MAX, THAW},
+    agent::{ACCESS_HEADER, BOOTSTRAP, Bootstrap, FREEZE, GROW, Grow, HEALTH, Health, MAX_JSON_BYTES, THAW},
     problem::REQUEST_ID_HEADER,
 };
 
@@ -35,10 +35,10 @@ use crate::{
 };
 
 /// A file system that does not take the last edits in this time is frozen without them: they are still in the editors.
-const FLUSH_DEADLINE: Duration = Duration::from_secs(10);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What an error's sentence may take where a library worded it.
-const SENTENCE_BYTES_MAX: usize = 4 * 1024;
+const MAX_SENTENCE_BYTES: usize = 4 * 1024;
 
 pub struct App {
     pub(crate) person: Person,
@@ -142,7 +142,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/stats", get(stats::show))
         .merge(homes)
         .fallback(async || Refusal::new(Code::NotFound, "The agent has no such route."))
-        .layer(DefaultBodyLimit::max(JSON_BYTES_MAX as usize))
+        .layer(DefaultBodyLimit::max(MAX_JSON_BYTES as usize))
         .layer(from_fn(refuse_in_one_form))
         .with_state(app)
 }
@@ -161,7 +161,7 @@ async fn bootstrap(State(app): State<Arc<App>>, Json(request): Json<Bootstrap>) 
 
 /// Puts all edits on disk and holds the home still, so that a snapshot of it is a file system that was put away in order.
 async fn freeze(State(app): State<Arc<App>>) -> Answer<StatusCode> {
-    if tokio::time::timeout(FLUSH_DEADLINE, app.documents.flush_all()).await.is_err() {
+    if tokio::time::timeout(FLUSH_TIMEOUT, app.documents.flush_all()).await.is_err() {
         tracing::warn!("edits were not saved within the deadline");
     }
     app.change(Machine::freeze).await?;
@@ -203,6 +203,6 @@ async fn as_problem(response: Response) -> Response {
         status if status.is_server_error() => Code::Internal,
         _ => Code::BadRequest,
     };
-    let text = to_bytes(response.into_body(), SENTENCE_BYTES_MAX).await.unwrap_or_default();
+    let text = to_bytes(response.into_body(), MAX_SENTENCE_BYTES).await.unwrap_or_default();
     Refusal::new(code, String::from_utf8_lossy(&text)).into_response()
 }

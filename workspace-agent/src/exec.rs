@@ -8,7 +8,7 @@ use axum::{
     response::Response,
 };
 use protocol::{
-    exec::{CHUNK_BYTES_MAX, ExecEnd, ExecInput, ExecOutput, ExecRequest, REQUEST_BYTES_MAX},
+    exec::{ExecEnd, ExecInput, ExecOutput, ExecRequest, MAX_CHUNK_BYTES, MAX_REQUEST_BYTES},
     files::HomePath,
     terminal::Exit,
 };
@@ -45,7 +45,7 @@ pub async fn open(State(app): State<Arc<App>>, upgrade: WebSocketUpgrade) -> Ans
 
 async fn serve(app: Arc<App>, mut socket: Socket) {
     let request = match socket.receive().await {
-        Some(Incoming::Text(text)) if text.len() <= REQUEST_BYTES_MAX => {
+        Some(Incoming::Text(text)) if text.len() <= MAX_REQUEST_BYTES => {
             serde_json::from_str::<ExecRequest>(&text).ok()
         }
         Some(_) => None,
@@ -179,7 +179,7 @@ fn signal(group: Option<Pid>, signal: Signal) {
 /// Reads a stream of the program into messages of kind `tag`.
 async fn read(stream: Option<impl AsyncRead + Unpin>, output: mpsc::Sender<Vec<u8>>, tag: u8) {
     let Some(mut stream) = stream else { return };
-    let mut buffer = vec![0; CHUNK_BYTES_MAX];
+    let mut buffer = vec![0; MAX_CHUNK_BYTES];
     while let Ok(length @ 1..) = stream.read(&mut buffer).await {
         let bytes = &buffer[..length];
         let message = if tag == 1 { ExecOutput::Stdout(bytes) } else { ExecOutput::Stderr(bytes) };

@@ -15,8 +15,8 @@ use tokio::{
 use crate::app::{App, router};
 
 /// Streams at once: terminals, documents and requests of all viewers.
-const STREAMS_MAX: u32 = 1024;
-const HEADER_BYTES_MAX: u32 = 16 * 1024;
+const MAX_STREAMS: u32 = 1024;
+const MAX_HEADER_BYTES: u32 = 16 * 1024;
 /// Per stream, and for the link: as the other end has them.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const LINK_WINDOW: u32 = 4 * STREAM_WINDOW;
@@ -33,8 +33,8 @@ where
     let served = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .enable_connect_protocol()
-        .max_concurrent_streams(STREAMS_MAX)
-        .max_header_list_size(HEADER_BYTES_MAX)
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEADER_BYTES)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(LINK_WINDOW)
         .serve_connection(TokioIo::new(stream), service)

@@ -11,15 +11,15 @@ use futures_util::{
     SinkExt as _, StreamExt as _,
     stream::{SplitSink, SplitStream},
 };
-use protocol::agent::MESSAGE_BYTES_MAX;
+use protocol::agent::MAX_MESSAGE_BYTES;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
 
 /// A reader that takes nothing for so long is given up.
-const SEND_DEADLINE: Duration = Duration::from_secs(30);
+const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 /// Proxies cut connections that are silent for a minute; some for half of one.
 const PING_INTERVAL: Duration = Duration::from_secs(25);
 /// How long the peer may take to answer a close.
-const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The library's default holds 128 KiB per socket for reads; these streams are mostly keys and small updates.
 const READ_BUFFER: usize = 4 * 1024;
 
@@ -46,8 +46,8 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     upgrade
-        .max_message_size(MESSAGE_BYTES_MAX)
-        .max_frame_size(MESSAGE_BYTES_MAX)
+        .max_message_size(MAX_MESSAGE_BYTES)
+        .max_frame_size(MAX_MESSAGE_BYTES)
         .read_buffer_size(READ_BUFFER)
         .on_upgrade(move |inner| {
             let mut ping = interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
@@ -97,12 +97,12 @@ impl Socket {
         let frame = CloseFrame { code, reason: reason.into() };
         if self.send(Message::Close(Some(frame))).await.is_ok() {
             let rest = async { while let Some(Ok(_)) = self.inner.recv().await {} };
-            let _ = timeout(CLOSE_DEADLINE, rest).await;
+            let _ = timeout(CLOSE_TIMEOUT, rest).await;
         }
     }
 
     async fn send(&mut self, message: Message) -> Result<(), Gone> {
-        match timeout(SEND_DEADLINE, self.inner.send(message)).await {
+        match timeout(SEND_TIMEOUT, self.inner.send(message)).await {
             Ok(Ok(())) => Ok(()),
             _ => Err(Gone),
         }
@@ -122,7 +122,7 @@ impl Speaker {
 
     pub async fn close(&mut self, code: u16, reason: &'static str) {
         let frame = CloseFrame { code, reason: reason.into() };
-        let _ = timeout(CLOSE_DEADLINE, self.0.send(Message::Close(Some(frame)))).await;
+        let _ = timeout(CLOSE_TIMEOUT, self.0.send(Message::Close(Some(frame)))).await;
     }
 }
 

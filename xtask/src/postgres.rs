@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::run;
 
-const READY_DEADLINE: Duration = Duration::from_mins(1);
+const READY_TIMEOUT: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(20);
 
 pub struct Postgres {
@@ -78,7 +78,7 @@ impl Postgres {
     }
 
     fn wait_ready(&mut self) -> Result<()> {
-        let deadline = Instant::now() + READY_DEADLINE;
+        let deadline = Instant::now() + READY_TIMEOUT;
         let file = self.data().join("postmaster.pid");
         while !fs::read_to_string(&file)
             .is_ok_and(|text| text.lines().nth(7).is_some_and(|l| l.trim() == "ready"))
@@ -87,7 +87,7 @@ impl Postgres {
                 bail!("postgres ended while it started ({status})");
             }
             if Instant::now() > deadline {
-                bail!("postgres was not ready after {} s", READY_DEADLINE.as_secs());
+                bail!("postgres was not ready after {} s", READY_TIMEOUT.as_secs());
             }
             thread::sleep(POLL);
         }

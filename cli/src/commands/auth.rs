@@ -23,10 +23,10 @@ use crate::{
 };
 
 /// Longest token that is read.
-const TOKEN_BYTES_MAX: u64 = 4096;
+const MAX_TOKEN_BYTES: u64 = 4096;
 /// Bounds on what the server says about polling: neither a flood nor for ever.
 const INTERVAL_SECONDS: std::ops::RangeInclusive<u64> = 1..=30;
-const LIFE_SECONDS_MAX: u64 = 1800;
+const MAX_LIFE_SECONDS: u64 = 1800;
 
 impl From<CredentialsError> for Failure {
     fn from(error: CredentialsError) -> Self {
@@ -102,7 +102,7 @@ fn token_from_stdin() -> Result<Redacted<String>, Failure> {
         // Typed by a person: not shown.
         rpassword::prompt_password("Token: ").map(|typed| text = typed)
     } else {
-        io::stdin().lock().take(TOKEN_BYTES_MAX).read_to_string(&mut text).map(drop)
+        io::stdin().lock().take(MAX_TOKEN_BYTES).read_to_string(&mut text).map(drop)
     };
     read.map_err(|error| Failure::error("The token cannot be read from standard input").because(&error))?;
     let token = text.trim().to_owned();
@@ -127,7 +127,7 @@ async fn by_device(context: &Context, url: &str, no_browser: bool) -> Result<Red
     let waiting = Step::begin(context.style, "Waiting for your approval");
     let interval =
         Duration::from_secs(code.interval_seconds.clamp(*INTERVAL_SECONDS.start(), *INTERVAL_SECONDS.end()));
-    let deadline = Instant::now() + Duration::from_secs(code.expires_in_seconds.min(LIFE_SECONDS_MAX));
+    let deadline = Instant::now() + Duration::from_secs(code.expires_in_seconds.min(MAX_LIFE_SECONDS));
     let request = DeviceTokenRequest { device_code: code.device_code };
     loop {
         sleep(interval).await;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use protocol::api::class::{
-    Class as ClassRecord, ClassAction, ClassList, ClassSummary, Member, NewClass, ROSTER_BYTES_MAX,
+    Class as ClassRecord, ClassAction, ClassList, ClassSummary, MAX_ROSTER_BYTES, Member, NewClass,
     RosterResult,
 };
 use serde::Serialize;
@@ -239,15 +239,15 @@ fn read_roster(file: &Path) -> Result<Vec<u8>, Failure> {
     let unreadable =
         |error: io::Error| Failure::error(format!("{} cannot be read", file.display())).because(&error);
     let mut text = Vec::new();
-    let most = ROSTER_BYTES_MAX as u64 + 1;
+    let most = MAX_ROSTER_BYTES as u64 + 1;
     if file == Path::new("-") {
         io::stdin().lock().take(most).read_to_end(&mut text).map_err(unreadable)?;
     } else {
         File::open(file).map_err(unreadable)?.take(most).read_to_end(&mut text).map_err(unreadable)?;
     }
-    if text.len() > ROSTER_BYTES_MAX {
+    if text.len() > MAX_ROSTER_BYTES {
         return Err(Failure::error(format!("{} is larger than a roster may be", file.display()))
-            .why(format!("at most {}", output::size(ROSTER_BYTES_MAX as u64))));
+            .why(format!("at most {}", output::size(MAX_ROSTER_BYTES as u64))));
     }
     Ok(text)
 }

@@ -16,7 +16,7 @@ use crate::{arguments::Fork, failure::Failure, progress::Step, server::Server};
 /// Names that are tried before the person is asked for one.
 const NAMES_TRIED: u32 = 50;
 /// Longest name of a workspace.
-const NAME_MAX: usize = 63;
+const MAX_NAME: usize = 63;
 
 pub async fn fork(context: &Context, fork: Fork) -> Result<(), Failure> {
     let server = context.server()?;
@@ -73,7 +73,7 @@ impl Wanted {
 /// "demo-fork", "demo-fork-2", and so on.
 fn numbered(origin: &str, number: u32) -> String {
     let end = if number == 1 { "-fork".to_owned() } else { format!("-fork-{number}") };
-    let begin = origin.get(..NAME_MAX - end.len()).unwrap_or(origin);
+    let begin = origin.get(..MAX_NAME - end.len()).unwrap_or(origin);
     format!("{}{end}", begin.trim_end_matches('-'))
 }
 

@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// Most snapshots that are looked into for one file's versions: each is a question to the server.
-const LOOKS_MAX: usize = 300;
+const MAX_LOOKS: usize = 300;
 
 impl Shown for PastEntry {
     const COLUMNS: &'static [&'static str] = &["mode", "size", "modified", "name"];
@@ -418,7 +418,7 @@ impl<'a> Looked<'a> {
         let (mut different, mut absent) = (vec![(0, oldest)], VecDeque::new());
         let mut found = 0;
         while let Some((newer, older)) = different.pop().or_else(|| absent.pop_front()) {
-            if self.entries.len() >= LOOKS_MAX || found >= enough {
+            if self.entries.len() >= MAX_LOOKS || found >= enough {
                 return Ok(false);
             }
             let (after, before) = (self.at(newer).await?, self.at(older).await?);

@@ -79,7 +79,7 @@ impl Context {
         let mut answer = String::new();
         io::stdin()
             .lock()
-            .take(ANSWER_BYTES_MAX)
+            .take(MAX_ANSWER_BYTES)
             .read_line(&mut answer)
             .map_err(|error| Failure::error("The answer cannot be read").because(&error))?;
         if answer.trim() == name {
@@ -91,7 +91,7 @@ impl Context {
 }
 
 /// Longest answer that is read.
-const ANSWER_BYTES_MAX: u64 = 4096;
+const MAX_ANSWER_BYTES: u64 = 4096;
 
 /// The one of `names` that is nearest to `wanted`, if any is near.
 pub fn did_you_mean<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {

@@ -11,9 +11,9 @@ use protocol::{
     Code, SnapshotId, WorkspaceId,
     api::{
         import::{
-            CHUNKS_AT_ONCE_MAX, Chunk, ChunkHash, ChunkList, FinishImport, Import, NewImport, WantedChunks,
+            Chunk, ChunkHash, ChunkList, FinishImport, Import, MAX_CHUNKS_AT_ONCE, NewImport, WantedChunks,
         },
-        snapshot::{EditSnapshot, NAME_BYTES_MAX, NewSnapshot, SNAPSHOTS_MAX, Snapshot},
+        snapshot::{EditSnapshot, MAX_NAME_BYTES, MAX_SNAPSHOTS, NewSnapshot, Snapshot},
         workspace::Workspace,
     },
     workspace::{Phase, cut},
@@ -35,10 +35,10 @@ use crate::{
 const TRIES: u32 = 6;
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
 /// For reading all of a home once more where it has arrived: a TiB at a disk's speed.
-const FINISH_MAX: Duration = Duration::from_hours(4);
+const FINISH_TIMEOUT: Duration = Duration::from_hours(4);
 /// How often progress is told to a person who looks on, and to a log.
-const TOLD_EVERY: Duration = Duration::from_millis(200);
-const LOGGED_EVERY: Duration = Duration::from_secs(10);
+const TOLD_INTERVAL: Duration = Duration::from_millis(200);
+const LOGGED_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What became of it.
 #[derive(Debug, Serialize)]
@@ -96,7 +96,7 @@ async fn moved(
     let source = workspace::find(from, name).await?;
     // Whatever stands against it is said before a machine is asked for anything.
     let import = begin(to, &source, &moving).await?;
-    let label = cut(format!("moving to {}", to.url()), NAME_BYTES_MAX);
+    let label = cut(format!("moving to {}", to.url()), MAX_NAME_BYTES);
     let snapshot = choose(context, from, &source, &moving, &label).await?;
     let home = Home { server: from, workspace: source.id, snapshot: snapshot.id };
     let difference = compare(context, &home, to, &import).await?;
@@ -186,7 +186,7 @@ async fn take(from: &Server, source: WorkspaceId, label: &str) -> Result<Snapsho
 /// What was taken to be moved there has done its work, also what a move left that was cut short. The newest state of a home
 /// cannot go: the next move finds it.
 async fn let_go(from: &Server, source: WorkspaceId, label: &str) {
-    let Ok(past) = from.snapshots(source, None, SNAPSHOTS_MAX).await else { return };
+    let Ok(past) = from.snapshots(source, None, MAX_SNAPSHOTS).await else { return };
     for taken in past.snapshots.iter().filter(|one| one.name.as_deref() == Some(label)) {
         let _ = from.delete_snapshot(source, taken.id).await;
     }
@@ -282,7 +282,7 @@ async fn send(
     mut import: Import,
     lacking: &[u32],
 ) -> Result<u64, Failure> {
-    let mut groups = lacking.chunks(CHUNKS_AT_ONCE_MAX);
+    let mut groups = lacking.chunks(MAX_CHUNKS_AT_ONCE);
     let mut telling = Telling::begin(context.style, "Sending");
     let (mut sent_bytes, mut sent_chunks) = (0, 0);
     let mut ahead = fetch(home, groups.next()).await?;
@@ -318,7 +318,7 @@ async fn finish(
     let step = Step::begin(context.style, "Checking what has arrived");
     let Snapshot { consistency, created_at, .. } = *snapshot;
     let request = FinishImport { root, consistency, created_at };
-    let deadline = Instant::now() + FINISH_MAX;
+    let deadline = Instant::now() + FINISH_TIMEOUT;
     loop {
         match to.finish_import(import.id, &request).await {
             Err(late) if late.is(Code::Timeout) && Instant::now() < deadline => sleep(PAUSE_FIRST).await,
@@ -362,7 +362,7 @@ struct Telling {
 impl Telling {
     fn begin(style: Style, title: &str) -> Self {
         let (step, now) = (Step::begin(style, title), Instant::now());
-        let every = if style == Style::Spinner { TOLD_EVERY } else { LOGGED_EVERY };
+        let every = if style == Style::Spinner { TOLD_INTERVAL } else { LOGGED_INTERVAL };
         Self { step, every, since: now, told: now }
     }
 

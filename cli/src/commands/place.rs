@@ -11,7 +11,7 @@ use std::{
 use client::{Content, socket::ExecEvent};
 use protocol::{
     Code, WorkspaceId,
-    agent::UPLOAD_BYTES_MAX,
+    agent::MAX_UPLOAD_BYTES,
     exec::{ExecEnd, ExecRequest},
     files::{EntryKind, HomePath, NewDirectory, Rename},
 };
@@ -26,7 +26,7 @@ use crate::{
 /// Paths in one call of a program: far below what a kernel takes.
 const PATHS_OF_ONE_CALL: usize = 200;
 /// As much as is kept of what a program complains of.
-const COMPLAINT_BYTES_MAX: usize = 4096;
+const MAX_COMPLAINT_BYTES: usize = 4096;
 /// One read of a file that is compared.
 const PIECE_BYTES: usize = 64 * 1024;
 
@@ -98,7 +98,7 @@ impl<'a> Home<'a> {
             match receiver.next().await? {
                 ExecEvent::Stdout(_) => {}
                 ExecEvent::Stderr(bytes) => {
-                    let room = COMPLAINT_BYTES_MAX - complaint.len();
+                    let room = MAX_COMPLAINT_BYTES - complaint.len();
                     complaint.extend_from_slice(&bytes[..bytes.len().min(room)]);
                 }
                 ExecEvent::End(ExecEnd::Exited(exit)) => break exit.status(),
@@ -131,7 +131,7 @@ impl Place for Home<'_> {
     }
 
     fn size_max(&self) -> u64 {
-        UPLOAD_BYTES_MAX
+        MAX_UPLOAD_BYTES
     }
 
     async fn entries(&self, directory: &HomePath) -> Result<HashMap<String, Present>, Failure> {

@@ -33,9 +33,9 @@ use crate::{
 };
 
 /// Most files and directories of one call: more is a whole home, or a home made to have no end.
-const ENTRIES_MAX: usize = 200_000;
+const MAX_ENTRIES: usize = 200_000;
 /// Files between two words about how far it is.
-const TOLD_EVERY: usize = 100;
+const TOLD_INTERVAL: usize = 100;
 
 /// What became of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -247,9 +247,9 @@ impl<'a, P: Place> Restoring<'a, P> {
 
     async fn work(&mut self) -> Result<(), Failure> {
         while let Some(item) = self.items.pop() {
-            if self.done.len() >= ENTRIES_MAX {
+            if self.done.len() >= MAX_ENTRIES {
                 return Err(Failure::error(format!(
-                    "More than {ENTRIES_MAX} files are too many for one call"
+                    "More than {MAX_ENTRIES} files are too many for one call"
                 ))
                 .next("restore its directories one by one, or the whole home with --all"));
             }
@@ -264,7 +264,7 @@ impl<'a, P: Place> Restoring<'a, P> {
                 }
             };
             self.done.push(restored);
-            if self.done.len().is_multiple_of(TOLD_EVERY) {
+            if self.done.len().is_multiple_of(TOLD_INTERVAL) {
                 self.step.detail(&format!("{} files", self.done.len()));
             }
         }

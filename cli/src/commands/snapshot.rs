@@ -4,7 +4,7 @@ use protocol::{
     SnapshotId,
     api::{
         snapshot::{
-            Consistency, EditSnapshot, NAME_BYTES_MAX, NewSnapshot, SNAPSHOTS_MAX, Snapshot as Record,
+            Consistency, EditSnapshot, MAX_NAME_BYTES, MAX_SNAPSHOTS, NewSnapshot, Snapshot as Record,
             SnapshotKind, SnapshotList,
         },
         workspace::Workspace,
@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Most snapshots of one home that are looked at: some times what a home keeps for a year.
-const LOOKED_AT_MAX: u32 = 20_000;
+const MAX_LOOKED_AT: u32 = 20_000;
 /// Characters of an identifier that tell a home's snapshots apart: the millisecond.
 const SHORT_ID: usize = 13;
 
@@ -128,7 +128,7 @@ fn check_name(name: &str) -> Result<(), Failure> {
         Err(Failure::new(Kind::Usage, format!("`{}` is no name for a snapshot", output::printable(name)))
             .why(why))
     };
-    if name.trim() != name || name.is_empty() || name.len() > NAME_BYTES_MAX {
+    if name.trim() != name || name.is_empty() || name.len() > MAX_NAME_BYTES {
         return wrong("it has 1 to 100 bytes, and no space at its ends");
     }
     if name.chars().any(char::is_control) {
@@ -178,12 +178,12 @@ pub async fn past(
     since: Option<OffsetDateTime>,
     most: u32,
 ) -> Result<(Vec<Record>, bool), Failure> {
-    let most = most.min(LOOKED_AT_MAX);
+    let most = most.min(MAX_LOOKED_AT);
     let mut all: Vec<Record> = Vec::new();
     loop {
         let left = most - all.len() as u32;
         let before = all.last().map(|last| last.created_at);
-        let page = server.snapshots(workspace.id, before, left.min(SNAPSHOTS_MAX)).await?;
+        let page = server.snapshots(workspace.id, before, left.min(MAX_SNAPSHOTS)).await?;
         let SnapshotList { snapshots, more } = page;
         let ended = snapshots.is_empty();
         for snapshot in snapshots {
@@ -210,14 +210,14 @@ pub async fn resolve(server: &Server, workspace: &Workspace, text: &str) -> Resu
     if let Ok(found) = point.choose(&likely) {
         return Ok(found.clone());
     }
-    let (all, _) = past(server, workspace, None, LOOKED_AT_MAX).await?;
+    let (all, _) = past(server, workspace, None, MAX_LOOKED_AT).await?;
     point.choose(&all).cloned().map_err(|absent| explain(absent, workspace, text, &clock))
 }
 
 /// As [`resolve`], but only by identifier or name: what is destroyed is not guessed.
 async fn resolve_exactly(server: &Server, workspace: &Workspace, text: &str) -> Result<Record, Failure> {
     let clock = Clock::read();
-    let (all, _) = past(server, workspace, None, LOOKED_AT_MAX).await?;
+    let (all, _) = past(server, workspace, None, MAX_LOOKED_AT).await?;
     let named = Point::Named(text.to_owned());
     named.choose(&all).cloned().map_err(|absent| explain(absent, workspace, text, &clock))
 }

@@ -9,7 +9,7 @@ const OFF_AT_REST: &[u16] =
     &[1, 9, 47, 1000, 1001, 1002, 1003, 1004, 1005, 1006, 1015, 1016, 1047, 1049, 2004, 2026];
 const ON_AT_REST: &[u16] = &[7, 25];
 /// Longest list of parameters that is followed; longer ones are nobody's.
-const PARAMETERS_MAX: usize = 64;
+const MAX_PARAMETERS: usize = 64;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Modes {
@@ -46,7 +46,7 @@ impl Modes {
                     self.parameters.clear();
                     State::Private
                 }
-                (State::Private, b'0'..=b'9' | b';') if self.parameters.len() < PARAMETERS_MAX => {
+                (State::Private, b'0'..=b'9' | b';') if self.parameters.len() < MAX_PARAMETERS => {
                     self.parameters.push(byte);
                     State::Private
                 }
@@ -144,6 +144,6 @@ mod tests {
         let mut modes = Modes::default();
         modes.observe(b"\x1b[?");
         modes.observe(&vec![b'1'; 100_000]);
-        assert!(modes.parameters.len() <= PARAMETERS_MAX);
+        assert!(modes.parameters.len() <= MAX_PARAMETERS);
     }
 }

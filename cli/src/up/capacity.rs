@@ -5,7 +5,7 @@ use crate::arguments::Runtime;
 /// What the host itself needs: database, controller, gateway, page cache.
 const RESERVED_MIB: u64 = 1024;
 /// A machine that does nothing takes a little of everything; this many were never tried.
-const MACHINES_MAX: usize = 1024;
+const MAX_MACHINES: usize = 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacity {
@@ -29,7 +29,7 @@ fn of(runtime: Runtime, cores: usize, total_mib: u64) -> Capacity {
         // Plain processes take what they use.
         Runtime::Fake => u64::from(u32::MAX),
     };
-    Capacity { machines: MACHINES_MAX, memory_mib, starting: cores.max(2) }
+    Capacity { machines: MAX_MACHINES, memory_mib, starting: cores.max(2) }
 }
 
 #[cfg(test)]

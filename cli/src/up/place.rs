@@ -9,10 +9,10 @@ use std::{
 
 use etcetera::BaseStrategy;
 
-use super::postgres::SOCKET_PATH_BYTES_MAX;
+use super::postgres::MAX_SOCKET_PATH_BYTES;
 
 /// Longest name of a socket below the run directory: `<workspace id>/<name>.sock`, with room.
-const SOCKET_NAME_BYTES_MAX: usize = 60;
+const MAX_SOCKET_NAME_BYTES: usize = 60;
 
 #[derive(Debug, thiserror::Error)]
 pub enum PlaceError {
@@ -66,7 +66,7 @@ impl DataDirectory {
         if about.uid() != uid.as_raw() {
             return Err(PlaceError::Foreign { path, uid: about.uid() });
         }
-        if path.join("run").as_os_str().len() + SOCKET_NAME_BYTES_MAX > SOCKET_PATH_BYTES_MAX {
+        if path.join("run").as_os_str().len() + MAX_SOCKET_NAME_BYTES > MAX_SOCKET_PATH_BYTES {
             return Err(PlaceError::Long { path });
         }
         // Root's parts run as other users: they pass through, and may list nothing. Everyone else's parts run as themselves.

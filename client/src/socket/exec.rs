@@ -7,13 +7,13 @@ use futures_util::{
 };
 use protocol::{
     WorkspaceId,
-    exec::{CHUNK_BYTES_MAX, ExecEnd, ExecInput, ExecOutput, ExecRequest},
+    exec::{ExecEnd, ExecInput, ExecOutput, ExecRequest, MAX_CHUNK_BYTES},
     terminal::MalformedMessage,
 };
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::{SILENCE_MAX, Socket, open};
+use super::{SILENCE_TIMEOUT, Socket, open};
 use crate::{api::Api, error::ApiError};
 
 /// A program that has been asked for.
@@ -61,7 +61,7 @@ impl Exec {
 
 impl ExecSender {
     pub async fn stdin(&mut self, bytes: &[u8]) -> Result<(), ApiError> {
-        for piece in bytes.chunks(CHUNK_BYTES_MAX) {
+        for piece in bytes.chunks(MAX_CHUNK_BYTES) {
             self.send(Message::binary(ExecInput::Stdin(piece).encode())).await?;
         }
         Ok(())
@@ -90,7 +90,7 @@ impl ExecReceiver {
     /// The next piece. May be cancelled without loss.
     pub async fn next(&mut self) -> Result<ExecEvent, ApiError> {
         loop {
-            let message = timeout(SILENCE_MAX, self.stream.next())
+            let message = timeout(SILENCE_TIMEOUT, self.stream.next())
                 .await
                 .map_err(ApiError::broken)?
                 .ok_or_else(|| ApiError::broken(Error::ConnectionClosed))?

@@ -3,7 +3,7 @@
 use std::{future::Future, time::Duration};
 
 use http::{HeaderValue, header};
-use protocol::{WorkspaceId, agent::MESSAGE_BYTES_MAX, problem};
+use protocol::{WorkspaceId, agent::MAX_MESSAGE_BYTES, problem};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async_with_config,
@@ -21,9 +21,9 @@ pub use terminal::{InputFull, Terminal, TerminalEvent, TerminalInput};
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// Connecting, the grant, and the way into the machine.
-const OPEN_DEADLINE: Duration = Duration::from_secs(20);
+const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
 /// Agents and we say something, if only a ping, far more often. A longer silence is a dead connection.
-const SILENCE_MAX: Duration = Duration::from_secs(75);
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(75);
 /// The library's default is 128 KiB for a socket.
 const READ_BUFFER_BYTES: usize = 16 * 1024;
 
@@ -47,12 +47,12 @@ async fn open(api: &Api, workspace: WorkspaceId, rest: &str) -> Result<Socket, A
     }
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
-        .max_message_size(Some(MESSAGE_BYTES_MAX))
-        .max_frame_size(Some(MESSAGE_BYTES_MAX));
+        .max_message_size(Some(MAX_MESSAGE_BYTES))
+        .max_frame_size(Some(MAX_MESSAGE_BYTES));
     // Keys must not wait for one another: no Nagle. On the heap: TLS makes the future large.
     let opening: std::pin::Pin<Box<dyn Future<Output = _> + Send>> =
         Box::pin(connect_async_with_config(request, Some(config), true));
-    match timeout(OPEN_DEADLINE, opening).await {
+    match timeout(OPEN_TIMEOUT, opening).await {
         Err(late) => Err(unreachable(true, late.into())),
         Ok(Ok((socket, _))) => Ok(socket),
         Ok(Err(Error::Http(answer))) => {

@@ -17,7 +17,7 @@ use futures_util::{
 };
 use protocol::{
     TerminalId, WorkspaceId,
-    terminal::{AttachInfo, ClientMessage, Exit, INPUT_BYTES_MAX, ServerMessage, Size, WINDOW},
+    terminal::{AttachInfo, ClientMessage, Exit, MAX_INPUT_BYTES, ServerMessage, Size, WINDOW},
 };
 use tokio::{
     sync::{Notify, mpsc},
@@ -26,11 +26,11 @@ use tokio::{
 };
 use tokio_tungstenite::tungstenite::{Error, Message, protocol::frame::coding::CloseCode};
 
-use super::{SILENCE_MAX, Socket, exec::malformed, open};
+use super::{SILENCE_TIMEOUT, Socket, exec::malformed, open};
 use crate::{api::Api, error::ApiError};
 
 /// Input that waits for its confirmation. As much as the agent takes at once; a paste waits for it piece by piece.
-const INPUT_QUEUE_BYTES: usize = INPUT_BYTES_MAX;
+const INPUT_QUEUE_BYTES: usize = MAX_INPUT_BYTES;
 /// Output drawn is acknowledged by so much at a time: a word for every key's echo would take the way that the next echo wants.
 const ACKNOWLEDGE_BYTES: u64 = WINDOW / 8;
 /// Events that wait for their reader. The window of acknowledgements bounds their bytes.
@@ -242,7 +242,7 @@ impl State {
         if from >= self.pending.len() {
             return None;
         }
-        let bytes: Vec<u8> = self.pending.range(from..).copied().take(INPUT_BYTES_MAX).collect();
+        let bytes: Vec<u8> = self.pending.range(from..).copied().take(MAX_INPUT_BYTES).collect();
         let offset = self.sent;
         self.sent = self.sent.saturating_add(bytes.len() as u64);
         Some(ClientMessage::Input { offset, bytes: &bytes }.encode())
@@ -329,7 +329,7 @@ impl Attachment {
 
     async fn hear(&mut self, mut stream: SplitStream<Socket>) -> End {
         loop {
-            let message = match timeout(SILENCE_MAX, stream.next()).await {
+            let message = match timeout(SILENCE_TIMEOUT, stream.next()).await {
                 Err(silent) => return End::Lost(ApiError::broken(silent)),
                 Ok(None) => return End::Lost(ApiError::broken(Error::ConnectionClosed)),
                 Ok(Some(Err(error))) => return End::Lost(ApiError::broken(error)),

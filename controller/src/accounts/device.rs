@@ -10,7 +10,7 @@ use crate::secrets;
 pub const LIFE: Duration = Duration::minutes(10);
 pub const INTERVAL: Duration = Duration::seconds(2);
 /// Logins that wait at the same time, of everyone: bounds the table against a flood.
-const PENDING_MAX: i64 = 10_000;
+const MAX_PENDING: i64 = 10_000;
 
 pub struct NewLogin {
     pub device_code: Redacted<String>,
@@ -32,7 +32,7 @@ pub async fn begin(
         client_name,
         now,
         now + LIFE,
-        PENDING_MAX,
+        MAX_PENDING,
     )
     .execute(connection)
     .await?;

@@ -12,13 +12,13 @@ pub const IDLE: Duration = Duration::days(14);
 /// And after so long in any case.
 pub const LIFE: Duration = Duration::days(90);
 /// A use is written down at most so often: not each request is a write.
-const USE_NOTED_EVERY: Duration = Duration::minutes(5);
+const USE_NOTED_INTERVAL: Duration = Duration::minutes(5);
 /// Sessions of one person; the oldest are ended. Bounds the table, not the person.
-const SESSIONS_MAX: i64 = 100;
+const MAX_SESSIONS: i64 = 100;
 /// After a sign-in by link, a password may be set without the old one for so long.
 pub const LINK_TRUSTED: Duration = Duration::minutes(10);
 pub const TOKEN_DAYS: u16 = 90;
-pub const TOKEN_DAYS_MAX: u16 = 365;
+pub const MAX_TOKEN_DAYS: u16 = 365;
 
 /// A session that is open.
 pub struct Open {
@@ -69,7 +69,7 @@ pub async fn find(
     .fetch_optional(&mut *connection)
     .await?;
     let Some(mut row) = row else { return Ok(None) };
-    if row.last_used_at.is_none_or(|used| used + USE_NOTED_EVERY < now) {
+    if row.last_used_at.is_none_or(|used| used + USE_NOTED_INTERVAL < now) {
         row.expires_at = prolonged(connection, now, &row).await?;
     }
     Ok(Some(Open {
@@ -118,7 +118,7 @@ pub async fn begin(
              order by created_at desc offset $3)",
         tenant,
         user,
-        SESSIONS_MAX - 1,
+        MAX_SESSIONS - 1,
     )
     .execute(&mut *connection)
     .await?;

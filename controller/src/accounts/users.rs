@@ -10,10 +10,10 @@ use uuid::Uuid;
 
 use crate::db::Scope;
 
-pub const NAME_CHARACTERS_MAX: usize = 200;
-pub const EMAIL_BYTES_MAX: usize = 254;
+pub const MAX_NAME_CHARACTERS: usize = 200;
+pub const MAX_EMAIL_BYTES: usize = 254;
 /// Rows in one answer.
-const USERS_MAX: i64 = 10_000;
+const MAX_USERS: i64 = 10_000;
 
 /// A user with the tenant's name, as every answer shows one.
 pub struct UserRow {
@@ -72,7 +72,7 @@ pub async fn list(scope: &mut Scope) -> Result<Vec<UserRow>, sqlx::Error> {
          from users u join tenants t using (tenant_id)
          where u.tenant_id = $1 and u.active order by u.created_at, u.user_id limit $2",
         tenant,
-        USERS_MAX,
+        MAX_USERS,
     )
     .fetch_all(scope.connection())
     .await
@@ -130,7 +130,7 @@ pub async fn with_password(connection: &mut PgConnection, email: &str) -> Result
 pub fn clean_name(name: &str) -> Option<String> {
     let name = name.trim();
     let sound = !name.is_empty() && !name.chars().any(char::is_control);
-    (sound && name.chars().count() <= NAME_CHARACTERS_MAX).then(|| name.to_owned())
+    (sound && name.chars().count() <= MAX_NAME_CHARACTERS).then(|| name.to_owned())
 }
 
 /// The form of an address, not whether someone reads it.
@@ -146,7 +146,7 @@ pub fn clean_email(email: &str) -> Option<String> {
         && !domain.ends_with('.')
         && !domain.contains("..")
         && email.chars().all(plain)
-        && email.len() <= EMAIL_BYTES_MAX;
+        && email.len() <= MAX_EMAIL_BYTES;
     sound.then(|| email.to_owned())
 }
 

@@ -23,11 +23,11 @@ use crate::{
 };
 
 /// Most files and directories of one archive: more is a home made to have no end.
-const ENTRIES_MAX: u32 = 1_000_000;
+const MAX_ENTRIES: u32 = 1_000_000;
 /// The member that names what the archive does not hold.
 const LEFT_OUT: &str = "left-out.txt";
 /// As much of it as is kept.
-const LEFT_OUT_BYTES_MAX: usize = 1 << 20;
+const MAX_LEFT_OUT_BYTES: usize = 1 << 20;
 
 /// What a directory held, with all below it. What an archive cannot hold is named in its last member.
 #[utoipa::path(get, path = "/workspaces/{id}/snapshots/{snapshot}/archive", tag = "snapshots",
@@ -98,7 +98,7 @@ impl Packing {
                 let child = child.filter(|child| entry.utf8 && child.name() == Some(&entry.name));
                 match child {
                     None => self.leave_out(&member, "its name cannot be asked for"),
-                    Some(_) if self.entries > ENTRIES_MAX => {
+                    Some(_) if self.entries > MAX_ENTRIES => {
                         self.leave_out(&member, "too many entries");
                         return Ok(());
                     }
@@ -140,7 +140,7 @@ impl Packing {
     }
 
     fn leave_out(&mut self, name: &str, reason: &str) {
-        if self.left_out.len() < LEFT_OUT_BYTES_MAX {
+        if self.left_out.len() < MAX_LEFT_OUT_BYTES {
             let _ = writeln!(self.left_out, "{}: {reason}", name.escape_debug());
         }
     }

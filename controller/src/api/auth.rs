@@ -29,12 +29,12 @@ use crate::{
     audit,
     authz::{Action, authorize},
     core::{App, Core},
-    password::{LENGTH_MAX, weakness},
+    password::{MAX_LENGTH, weakness},
     secrets,
 };
 
 const DEVICE_PAGE: &str = "/device";
-const CLIENT_NAME_CHARACTERS_MAX: usize = 100;
+const MAX_CLIENT_NAME_CHARACTERS: usize = 100;
 
 /// Signs in by a one-time link's token.
 #[utoipa::path(post, path = "/auth/link", tag = "auth", request_body = LinkSignIn,
@@ -64,7 +64,7 @@ pub async fn login(State(app): State<App>, client: Client, Input(request): Input
     app.limits.address(&client.address)?;
     app.limits.email(request.email.trim())?;
     let refused = || ApiError::new(Code::BadCredentials, "E-mail or password is wrong.");
-    if request.password.expose().chars().count() > LENGTH_MAX {
+    if request.password.expose().chars().count() > MAX_LENGTH {
         return Err(refused());
     }
     let mut system = app.db.system().await?;
@@ -173,7 +173,7 @@ pub async fn device(
 ) -> Result<Json<DeviceCode>> {
     app.limits.address(&client.address)?;
     let name = users::clean_name(&request.client_name)
-        .filter(|name| name.chars().count() <= CLIENT_NAME_CHARACTERS_MAX)
+        .filter(|name| name.chars().count() <= MAX_CLIENT_NAME_CHARACTERS)
         .ok_or_else(|| ApiError::invalid("client_name", "One line of at most 100 characters."))?;
     let mut system = app.db.system().await?;
     let login = device::begin(system.connection(), app.now(), &name).await?;

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, time::Duration};
 use axum::{Json, extract::State};
 use protocol::{
     Code, ManifestId, TenantId, WorkspaceId,
-    api::check::{Check, Checked, DAMAGED_SNAPSHOTS_MAX, Damage, DamagedSnapshot, Repair},
+    api::check::{Check, Checked, Damage, DamagedSnapshot, MAX_DAMAGED_SNAPSHOTS, Repair},
     workspace::Phase,
 };
 use tokio::{sync::Semaphore, time::timeout};
@@ -31,13 +31,13 @@ use crate::{
 
 /// Reading a home whole takes the store's best; more at once would only make each slower.
 static CHECKS: Semaphore = Semaphore::const_new(2);
-const CHECK_MAX: Duration = Duration::from_secs(3600);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Snapshots of one check.
-const SNAPSHOTS_MAX: i64 = 10_000;
+const MAX_SNAPSHOTS: i64 = 10_000;
 /// Repairs of one check: of manifests, then of the packs that these name, and once more of what broke meanwhile.
-const REPAIRS_MAX: usize = 3;
+const MAX_REPAIRS: usize = 3;
 /// Older snapshots that are looked at, after a repair, for what was damaged: only their manifests are read.
-const OLDER_MAX: i64 = 256;
+const MAX_OLDER: i64 = 256;
 
 /// Reads every object that a home's snapshots name, and says which are damaged. With `repair`, what is damaged in the newest is
 /// stored anew from the running machine's cache.
@@ -59,13 +59,13 @@ pub async fn check(
     let checking = async {
         match request {
             Check { repair: true, all } => home.repair(all).await,
-            Check { all: true, .. } => home.check(home.snapshots(SNAPSHOTS_MAX).await?).await,
+            Check { all: true, .. } => home.check(home.snapshots(MAX_SNAPSHOTS).await?).await,
             Check { all: false, .. } => home.check(home.newest().await?).await,
         }
     };
     let late =
         || ApiError::new(Code::Timeout, "Reading the home took too long. Check its newest snapshot only.");
-    timeout(CHECK_MAX, checking).await.unwrap_or_else(|_| Err(late())).map(Json)
+    timeout(CHECK_TIMEOUT, checking).await.unwrap_or_else(|_| Err(late())).map(Json)
 }
 
 /// A home that is being checked.
@@ -123,7 +123,7 @@ impl<'a> Home<'a> {
         let mut checked = self.check(self.newest().await?).await?;
         let mut was_damaged = BTreeSet::new();
         let mut done: Option<Repair> = None;
-        for _ in 0..REPAIRS_MAX {
+        for _ in 0..MAX_REPAIRS {
             let damaged = objects(&checked);
             if damaged.iter().all(|object| was_damaged.contains(object)) {
                 break;
@@ -136,7 +136,7 @@ impl<'a> Home<'a> {
             checked = self.check(self.newest().await?).await?;
         }
         if all {
-            checked = self.check(self.snapshots(SNAPSHOTS_MAX).await?).await?;
+            checked = self.check(self.snapshots(MAX_SNAPSHOTS).await?).await?;
         } else if !was_damaged.is_empty() {
             self.name_older(&mut checked, &was_damaged).await?;
         }
@@ -145,7 +145,7 @@ impl<'a> Home<'a> {
 
     /// Names the older snapshots that rest on what was damaged: they are as they were.
     async fn name_older(&self, checked: &mut Checked, damaged: &BTreeSet<String>) -> Result<()> {
-        for found in self.snapshots(OLDER_MAX).await?.into_iter().filter(|found| !found.is_head) {
+        for found in self.snapshots(MAX_OLDER).await?.into_iter().filter(|found| !found.is_head) {
             let rests_on_it = match self.open(found.manifest).await {
                 Ok(reader) => damaged.iter().any(|object| reader.rests_on(object)),
                 Err(error) if damage(self.tenant, &error).is_some() => true,
@@ -220,7 +220,7 @@ fn add(sum: &mut Checked, found: &Found, one: Checked) {
 }
 
 fn name(checked: &mut Checked, found: &Found) {
-    if checked.damaged_snapshots.len() < DAMAGED_SNAPSHOTS_MAX {
+    if checked.damaged_snapshots.len() < MAX_DAMAGED_SNAPSHOTS {
         let snapshot = &found.snapshot;
         checked.damaged_snapshots.push(DamagedSnapshot {
             id: snapshot.id,

@@ -10,11 +10,11 @@ use axum::{
 };
 use protocol::{
     Code, WorkspaceId,
-    api::import::{CHUNKS_AT_ONCE_MAX, CHUNKS_LISTED_MAX, Chunk, ChunkList, WantedChunks},
+    api::import::{Chunk, ChunkList, MAX_CHUNKS_AT_ONCE, MAX_CHUNKS_LISTED, WantedChunks},
 };
 use serde::Deserialize;
 use utoipa::IntoParams;
-use volume::{Listing, Reader, VOLUME_BYTES_MAX, VolumeError, chunks_of};
+use volume::{Listing, MAX_VOLUME_BYTES, Reader, VolumeError, chunks_of};
 
 use super::{
     error::{ApiError, Result},
@@ -70,14 +70,14 @@ pub async fn get(
 }
 
 fn check(indexes: &[u32]) -> Result<()> {
-    if indexes.len() > CHUNKS_AT_ONCE_MAX {
-        return Err(ApiError::invalid("indexes", &format!("At most {CHUNKS_AT_ONCE_MAX}.")));
+    if indexes.len() > MAX_CHUNKS_AT_ONCE {
+        return Err(ApiError::invalid("indexes", &format!("At most {MAX_CHUNKS_AT_ONCE}.")));
     }
     if !indexes.is_sorted_by(|one, next| one < next) {
         return Err(ApiError::invalid("indexes", "In order, each once."));
     }
     // Beyond the end of this one are zeros, for a home that is larger where it goes.
-    if indexes.last().is_some_and(|last| *last >= chunks_of(VOLUME_BYTES_MAX)) {
+    if indexes.last().is_some_and(|last| *last >= chunks_of(MAX_VOLUME_BYTES)) {
         return Err(ApiError::invalid("indexes", "No home is so large."));
     }
     Ok(())
@@ -93,7 +93,7 @@ pub async fn listed(app: &Core, reader: &Reader, from: u32) -> Result<Json<Chunk
 /// What is read for one answer.
 pub async fn page(app: &Core, reader: &Reader, from: u32) -> Result<Listing> {
     let _question = question(app).await?;
-    Ok(reader.chunks(from, CHUNKS_LISTED_MAX).await?)
+    Ok(reader.chunks(from, MAX_CHUNKS_LISTED).await?)
 }
 
 /// One of the few who read at the same time.

@@ -37,15 +37,15 @@ use crate::{
 };
 
 /// Events that a slow reader may be behind; then the producer waits, and what changes meanwhile is told once.
-const BEHIND_MAX: usize = 16;
+const MAX_BEHIND: usize = 16;
 /// Other changes that come with the first are told together with it.
 const GATHER: Duration = Duration::from_millis(30);
 /// A class shows hundreds of states; a page wants them a few times a second.
 const GATHER_CLASS: Duration = Duration::from_millis(200);
 /// More changed at once than this: everything is read, in one statement.
-const SINGLY_MAX: usize = 8;
+const MAX_SINGLY: usize = 8;
 /// A comment for proxies that close what is silent, and the time at which the session is looked at again.
-const ALIVE_EVERY: Duration = Duration::from_secs(15);
+const ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
 type Sender = mpsc::Sender<std::result::Result<Event, Infallible>>;
 type Stream =
@@ -85,8 +85,9 @@ pub async fn class(State(app): State<App>, signed: Signed, Params(id): Params<Cl
 }
 
 fn channel() -> (Sender, Stream) {
-    let (sender, receiver) = mpsc::channel(BEHIND_MAX);
-    let stream = Sse::new(ReceiverStream::new(receiver)).keep_alive(KeepAlive::new().interval(ALIVE_EVERY));
+    let (sender, receiver) = mpsc::channel(MAX_BEHIND);
+    let stream =
+        Sse::new(ReceiverStream::new(receiver)).keep_alive(KeepAlive::new().interval(ALIVE_INTERVAL));
     (sender, stream)
 }
 
@@ -134,7 +135,7 @@ impl Follower {
         loop {
             let news = self.news(GATHER, |caller, changed| concerns(caller, which, changed)).await?;
             match news {
-                News::Some(ids) if ids.len() <= SINGLY_MAX => {
+                News::Some(ids) if ids.len() <= MAX_SINGLY => {
                     for id in ids {
                         let which = Which { workspace: Some(id), class: None };
                         let found = look(&self.app, &self.caller, which).await.map_err(|_| Over)?;
@@ -211,7 +212,7 @@ impl Follower {
         let mut ids = HashSet::new();
         let mut until = None::<Instant>;
         loop {
-            let wake = until.unwrap_or(self.checked + ALIVE_EVERY);
+            let wake = until.unwrap_or(self.checked + ALIVE_INTERVAL);
             let notice = tokio::select! {
                 () = self.app.tasks.shutdown().cancelled() => return Err(Over),
                 () = self.sender.closed() => return Err(Over),

@@ -12,7 +12,7 @@ use axum::{
 use bytes::Bytes;
 use protocol::{
     Code, WorkspaceId,
-    api::snapshot::{CHANGES_MAX, Changes, Diff, Directory},
+    api::snapshot::{Changes, Diff, Directory, MAX_CHANGES},
     files::{EntryKind, HomePath},
 };
 use serde::Deserialize;
@@ -37,9 +37,9 @@ use crate::{
 /// Pieces that are read before they are taken.
 const PIECES_AHEAD: usize = 2;
 /// A reader that takes nothing for so long is gone.
-const STALLED_MAX: Duration = Duration::from_secs(60);
+const STALLED_TIMEOUT: Duration = Duration::from_secs(60);
 /// For one download: a slow line takes a large file, and no home is held open for ever.
-const DOWNLOAD_MAX: Duration = Duration::from_secs(3600);
+const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// What a download is made of. An error breaks it off.
 pub type Sender = mpsc::Sender<std::result::Result<Bytes, PastError>>;
@@ -116,7 +116,7 @@ pub fn download<Sending: Future<Output = ()> + Send + 'static>(
     app.tasks.spawn(task, async move {
         tokio::select! {
             () = shutdown.cancelled() => {}
-            _ = timeout(DOWNLOAD_MAX, sending) => {}
+            _ = timeout(DOWNLOAD_TIMEOUT, sending) => {}
         }
     });
     let mut response = Body::from_stream(ReceiverStream::new(receiver)).into_response();
@@ -155,7 +155,7 @@ pub async fn pieces(past: &Visit, path: &HomePath, size: u64, sender: &Sender) -
 /// Whether it was taken, and more may follow.
 pub async fn send(sender: &Sender, piece: std::result::Result<Bytes, PastError>) -> bool {
     let failed = piece.is_err();
-    matches!(timeout(STALLED_MAX, sender.send(piece)).await, Ok(Ok(()))) && !failed
+    matches!(timeout(STALLED_TIMEOUT, sender.send(piece)).await, Ok(Ok(()))) && !failed
 }
 
 /// RFC 6266: an ASCII name for old clients and the exact one beside it.
@@ -186,7 +186,7 @@ pub async fn changes(
 ) -> Result<Json<Changes>> {
     let path = home_path(&between.path)?;
     let (before, after) = both(&app, signed.caller(), id, which, between.with).await?;
-    Ok(Json(before.changes(&after, &path, CHANGES_MAX).await?))
+    Ok(Json(before.changes(&after, &path, MAX_CHANGES).await?))
 }
 
 /// How one file differs from a snapshot to a later one.

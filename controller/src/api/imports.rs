@@ -12,7 +12,7 @@ use protocol::{
     Code, ManifestId, TenantId, WorkspaceId,
     api::{
         import::{
-            CHUNKS_AT_ONCE_MAX, CHUNKS_BYTES_MAX, ChunkHash, ChunkList, FinishImport, Import, NewImport,
+            ChunkHash, ChunkList, FinishImport, Import, MAX_CHUNKS_AT_ONCE, MAX_CHUNKS_BYTES, NewImport,
         },
         workspace::Workspace,
     },
@@ -38,8 +38,8 @@ use crate::{
     db::Scope,
     tenants::{self, TenantKey},
     workspaces::{
-        create::{HOME_MIB_MAX, is_name},
-        imports::{self, Destination, IDLE_MAX, IMPORTS_OF_ONE_MAX, Incoming},
+        create::{MAX_HOME_MIB, is_name},
+        imports::{self, Destination, IDLE_TIMEOUT, Incoming, MAX_IMPORTS_OF_ONE},
         snapshots::{self, Which},
         view,
     },
@@ -72,7 +72,7 @@ pub async fn begin(
     admit(&mut scope, destination.as_ref(), wish.source, wish.replace, &wish.name).await?;
     let (template, home_mib) = fit(&mut scope, destination.as_ref(), &wish).await?;
     let wish = NewImport { home_mib, ..wish };
-    let expires_at = app.now() + IDLE_MAX;
+    let expires_at = app.now() + IDLE_TIMEOUT;
     let known = imports::go_on(&mut scope, &wish, &template, expires_at).await?;
     let incoming = match known {
         Some(known) => known,
@@ -105,8 +105,8 @@ fn check(wish: &NewImport) -> Result<()> {
     if !is_name(&wish.name) {
         return Err(ApiError::invalid("name", NAME_RULE));
     }
-    if !(1..=HOME_MIB_MAX).contains(&wish.home_mib) {
-        return Err(ApiError::invalid("home_mib", &format!("A home has 1 to {HOME_MIB_MAX} MiB.")));
+    if !(1..=MAX_HOME_MIB).contains(&wish.home_mib) {
+        return Err(ApiError::invalid("home_mib", &format!("A home has 1 to {MAX_HOME_MIB} MiB.")));
     }
     Ok(())
 }
@@ -144,16 +144,16 @@ async fn fresh(
     template: &str,
     destination: Option<&Destination>,
 ) -> Result<Incoming> {
-    if imports::count(scope).await? >= IMPORTS_OF_ONE_MAX {
+    if imports::count(scope).await? >= MAX_IMPORTS_OF_ONE {
         let detail =
-            format!("{IMPORTS_OF_ONE_MAX} homes of yours are on their way here already. Finish one first.");
+            format!("{MAX_IMPORTS_OF_ONE} homes of yours are on their way here already. Finish one first.");
         return Err(ApiError::new(Code::QuotaExceeded, detail));
     }
     let base = match destination {
         Some(destination) => snapshots::find_held(scope, destination.workspace, Which::Latest).await?,
         None => None,
     };
-    let begun = imports::begin(scope, wish, template, base.as_ref(), app.now() + IDLE_MAX).await;
+    let begun = imports::begin(scope, wish, template, base.as_ref(), app.now() + IDLE_TIMEOUT).await;
     let begun = begun.map_err(|error| match violated(&error) {
         Some("imports_home") => superseded(),
         _ => error.into(),
@@ -210,7 +210,7 @@ pub async fn put(
     let patched = patch(found.target(&app), base.as_deref(), parts).await?;
     let mut scope = app.db.scope(allowed).await?;
     let stored = (patched.manifest, patched.stored_bytes);
-    if !imports::advance(&mut scope, &found.incoming, stored, &hash, app.now() + IDLE_MAX).await? {
+    if !imports::advance(&mut scope, &found.incoming, stored, &hash, app.now() + IDLE_TIMEOUT).await? {
         return Err(superseded());
     }
     let now = imports::find(&mut scope, id).await?.ok_or_else(gone)?;
@@ -224,7 +224,7 @@ async fn taken_apart(
     body: Bytes,
     chunks: u32,
 ) -> Result<([u8; 32], std::result::Result<Vec<Part>, PartsError>)> {
-    let work = move || (*blake3::hash(&body).as_bytes(), decode_parts(&body, chunks, CHUNKS_AT_ONCE_MAX));
+    let work = move || (*blake3::hash(&body).as_bytes(), decode_parts(&body, chunks, MAX_CHUNKS_AT_ONCE));
     tokio::task::spawn_blocking(work).await.map_err(|_| ApiError::internal())
 }
 
@@ -388,7 +388,7 @@ fn superseded() -> ApiError {
 
 fn unreadable(rejection: &BytesRejection) -> ApiError {
     if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        return ApiError::new(Code::TooLarge, format!("Chunks come in at most {CHUNKS_BYTES_MAX} bytes."));
+        return ApiError::new(Code::TooLarge, format!("Chunks come in at most {MAX_CHUNKS_BYTES} bytes."));
     }
     ApiError::new(Code::BadRequest, "The body cannot be read.")
 }

@@ -3,7 +3,7 @@
 use axum::{Json, extract::State, http::HeaderMap};
 use protocol::{
     Code,
-    api::internal::{CHECK_MAX, GrantReply, GrantRequest, SessionsCheck, SessionsVerdict},
+    api::internal::{GrantReply, GrantRequest, MAX_SESSIONS_PER_CHECK, SessionsCheck, SessionsVerdict},
     runner::{ReportReply, ReportRequest},
 };
 
@@ -26,7 +26,7 @@ pub async fn sessions_check(
     State(app): State<App>,
     Input(request): Input<SessionsCheck>,
 ) -> Result<Json<SessionsVerdict>> {
-    if request.streams.len() > CHECK_MAX {
+    if request.streams.len() > MAX_SESSIONS_PER_CHECK {
         return Err(ApiError::new(Code::TooLarge, "Too many streams in one check."));
     }
     grants::check(&app, request).await.map(Json)

@@ -73,7 +73,7 @@ pub async fn authenticate(State(app): State<App>, mut request: Request, next: Ne
         Ok(()) => next.run(request).await,
         Err(error) => {
             // What the client still sends is taken, so that it reads the answer rather than a broken connection.
-            let _ = to_bytes(request.into_body(), super::BODY_BYTES_MAX).await;
+            let _ = to_bytes(request.into_body(), super::MAX_BODY_BYTES).await;
             error.into_response()
         }
     }

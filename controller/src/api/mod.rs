@@ -38,8 +38,8 @@ use protocol::{
     Code, Problem,
     api::{
         Version,
-        class::ROSTER_BYTES_MAX,
-        import::CHUNKS_BYTES_MAX,
+        class::MAX_ROSTER_BYTES,
+        import::MAX_CHUNKS_BYTES,
         internal::{GRANT_KEY_PATH, GRANTS_PATH, SESSIONS_CHECK_PATH},
     },
     runner::REPORT_PATH,
@@ -58,9 +58,9 @@ use error::ApiError;
 const API: u32 = 1;
 const PREFIX: &str = "/api/v1";
 /// A request is a few fields.
-const BODY_BYTES_MAX: usize = 64 * 1024;
+const MAX_BODY_BYTES: usize = 64 * 1024;
 /// Reports hold console lines; a check holds all live streams of the gateway.
-const INTERNAL_BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
+const MAX_INTERNAL_BODY_BYTES: usize = 8 * 1024 * 1024;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -146,12 +146,12 @@ fn public() -> OpenApiRouter<App> {
         .routes(routes!(events::class))
         .routes(routes!(invitations::view))
         .routes(routes!(invitations::accept))
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES));
     let roster =
-        OpenApiRouter::new().routes(routes!(classes::roster)).layer(DefaultBodyLimit::max(ROSTER_BYTES_MAX));
+        OpenApiRouter::new().routes(routes!(classes::roster)).layer(DefaultBodyLimit::max(MAX_ROSTER_BYTES));
     let chunks = OpenApiRouter::new()
         .routes(routes!(imports::list, imports::put))
-        .layer(DefaultBodyLimit::max(CHUNKS_BYTES_MAX));
+        .layer(DefaultBodyLimit::max(MAX_CHUNKS_BYTES));
     OpenApiRouter::with_openapi(Document::openapi()).nest(PREFIX, routes.merge(roster).merge(chunks))
 }
 
@@ -166,7 +166,7 @@ pub fn router(app: App) -> Router {
         .route(SESSIONS_CHECK_PATH, post(internal::sessions_check))
         .route(GRANT_KEY_PATH, get(internal::grant_key))
         .route(REPORT_PATH, post(internal::report))
-        .layer(DefaultBodyLimit::max(INTERNAL_BODY_BYTES_MAX));
+        .layer(DefaultBodyLimit::max(MAX_INTERNAL_BODY_BYTES));
     guarded
         .merge(internal)
         .method_not_allowed_fallback(async || {

@@ -3,7 +3,7 @@
 use protocol::{
     Code, WorkspaceId,
     api::check::Repair,
-    runner::{REPAIR_OBJECTS_MAX, RepairOutcome},
+    runner::{MAX_REPAIR_OBJECTS, RepairOutcome},
     workspace::Phase,
 };
 
@@ -21,7 +21,7 @@ use crate::{
 /// Has the machine store anew what its cache has of these objects, some at a time.
 pub async fn repair(app: &Core, allowed: Allowed, id: WorkspaceId, objects: &[String]) -> Result<Repair> {
     let mut sum = Repair::default();
-    for some in objects.chunks(REPAIR_OBJECTS_MAX) {
+    for some in objects.chunks(MAX_REPAIR_OBJECTS) {
         sum.add(one(app, allowed, id, some).await?);
     }
     Ok(sum)

@@ -7,7 +7,7 @@ use protocol::{
     Code, Epoch, ManifestId, SnapshotId, WorkspaceId,
     api::{
         snapshot::{
-            EditSnapshot, NAME_BYTES_MAX, NewSnapshot, Restore, SNAPSHOTS_MAX, Snapshot, SnapshotList,
+            EditSnapshot, MAX_NAME_BYTES, MAX_SNAPSHOTS, NewSnapshot, Restore, Snapshot, SnapshotList,
         },
         workspace::Workspace,
     },
@@ -38,7 +38,7 @@ use crate::{
 /// Snapshots of an answer that was not asked for fewer.
 const LIMIT: u32 = 100;
 /// How long a running machine may take to answer a request: it freezes within 2 s, and uploads what the last few seconds wrote.
-const ASKED_MAX: Duration = Duration::from_secs(30);
+const ASKED_TIMEOUT: Duration = Duration::from_secs(30);
 const NAME_RULE: &str = "1 to 100 bytes without control characters.";
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -61,7 +61,7 @@ pub async fn list(
     Query(page): Query<Page>,
 ) -> Result<Json<SnapshotList>> {
     let limit = page.limit.unwrap_or(LIMIT);
-    if !(1..=SNAPSHOTS_MAX).contains(&limit) {
+    if !(1..=MAX_SNAPSHOTS).contains(&limit) {
         return Err(ApiError::invalid("limit", "1 to 1000."));
     }
     let allowed = allowed(&app, signed.caller(), id, Action::ReadWorkspace).await?;
@@ -183,7 +183,7 @@ pub async fn hold_at_rest(scope: &mut Scope, id: WorkspaceId) -> Result<()> {
 /// A snapshot that is not older than this call: of a running machine a new one, otherwise what the home is.
 pub async fn take(app: &Core, allowed: Allowed, id: WorkspaceId) -> Result<SnapshotId> {
     let begun = app.now();
-    let deadline = Instant::now() + ASKED_MAX;
+    let deadline = Instant::now() + ASKED_TIMEOUT;
     let mut ear = app.hub.listen();
     let mut asked: Option<Request> = None;
     let first = look(app, allowed, id).await?.head;
@@ -313,7 +313,7 @@ async fn tell(scope: &mut Scope, action: &str, id: WorkspaceId, found: &Found) -
 }
 
 fn is_snapshot_name(name: &str) -> bool {
-    (1..=NAME_BYTES_MAX).contains(&name.len())
+    (1..=MAX_NAME_BYTES).contains(&name.len())
         && !name.trim().is_empty()
         && !name.chars().any(char::is_control)
 }

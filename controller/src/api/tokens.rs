@@ -33,7 +33,7 @@ pub async fn create(
     let name = users::clean_name(&request.name)
         .ok_or_else(|| ApiError::invalid("name", "One line of at most 200 characters."))?;
     let days = request.days.unwrap_or(sessions::TOKEN_DAYS);
-    if !(1..=sessions::TOKEN_DAYS_MAX).contains(&days) {
+    if !(1..=sessions::MAX_TOKEN_DAYS).contains(&days) {
         return Err(ApiError::invalid("days", "1 to 365 days."));
     }
     let caller = signed.caller();

@@ -28,7 +28,7 @@ use crate::{
     lifecycle::{Event, Wanted},
     tenants,
     workspaces::{
-        create::{self, HOME_MIB_MAX, Key, WORKSPACES_OF_ONE_MAX, is_name},
+        create::{self, Key, MAX_HOME_MIB, MAX_WORKSPACES_OF_ONE, is_name},
         deleted, life,
         view::{self, Which},
     },
@@ -36,9 +36,9 @@ use crate::{
 
 pub const DEFAULT_TEMPLATE: &str = "base";
 /// A machine that is given up is gone in a moment; one whose host is lost, later.
-const DISCARDED_WITHIN: Duration = Duration::from_secs(10);
+const DISCARDED_TIMEOUT: Duration = Duration::from_secs(10);
 const IDEMPOTENCY_HEADER: &str = "idempotency-key";
-const IDEMPOTENCY_BYTES_MAX: usize = 200;
+const MAX_IDEMPOTENCY_BYTES: usize = 200;
 pub const NAME_RULE: &str = "1 to 63 of a-z, 0-9 and -, beginning and ending with a letter or digit.";
 
 /// All that the caller may see.
@@ -91,10 +91,10 @@ pub async fn create(
 }
 
 pub async fn check_quota(scope: &mut Scope, owner: UserId) -> Result<()> {
-    if create::count(scope, owner).await? < WORKSPACES_OF_ONE_MAX {
+    if create::count(scope, owner).await? < MAX_WORKSPACES_OF_ONE {
         return Ok(());
     }
-    let detail = format!("You have {WORKSPACES_OF_ONE_MAX} workspaces. Delete one first.");
+    let detail = format!("You have {MAX_WORKSPACES_OF_ONE} workspaces. Delete one first.");
     Err(ApiError::new(Code::QuotaExceeded, detail))
 }
 
@@ -139,7 +139,7 @@ pub async fn recall(
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>> {
     let Some(key) = headers.get(IDEMPOTENCY_HEADER) else { return Ok(None) };
-    let key = key.to_str().ok().filter(|key| (1..=IDEMPOTENCY_BYTES_MAX).contains(&key.len()));
+    let key = key.to_str().ok().filter(|key| (1..=MAX_IDEMPOTENCY_BYTES).contains(&key.len()));
     key.map(Some).ok_or_else(|| ApiError::new(Code::BadRequest, "An idempotency key is 1 to 200 characters."))
 }
 
@@ -200,8 +200,8 @@ pub async fn edit(
 }
 
 async fn grow(scope: &mut Scope, id: WorkspaceId, home_mib: u32) -> Result<()> {
-    if home_mib > HOME_MIB_MAX {
-        return Err(ApiError::invalid("home_mib", &format!("A home has at most {HOME_MIB_MAX} MiB.")));
+    if home_mib > MAX_HOME_MIB {
+        return Err(ApiError::invalid("home_mib", &format!("A home has at most {MAX_HOME_MIB} MiB.")));
     }
     match create::grow(scope, id, home_mib).await? {
         None => Err(ApiError::not_found("workspace")),
@@ -308,7 +308,7 @@ async fn deleted_facts(
     id: WorkspaceId,
     since: time::OffsetDateTime,
 ) -> Result<Option<WorkspaceFacts>> {
-    let deadline = Instant::now() + DISCARDED_WITHIN;
+    let deadline = Instant::now() + DISCARDED_TIMEOUT;
     let mut ear = app.hub.listen();
     loop {
         let mut scope = app.db.scope(authorize(caller, Action::UseWorkspaces)?).await?;

@@ -2,7 +2,7 @@
 
 use protocol::{
     ClassId, UserId, WorkspaceId,
-    api::class::{AddedMember, MEMBERS_MAX},
+    api::class::{AddedMember, MAX_MEMBERS},
 };
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -44,7 +44,7 @@ pub async fn add(
     if place.known {
         return Ok(Outcome::Unchanged);
     }
-    if place.members >= MEMBERS_MAX as i64 {
+    if place.members >= MAX_MEMBERS as i64 {
         return Ok(Outcome::Refused("the class is full: 1000 members"));
     }
     let user = user_of(scope, entry).await?;

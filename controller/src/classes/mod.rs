@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Classes of one answer.
-const CLASSES_MAX: i64 = 1000;
+const MAX_CLASSES: i64 = 1000;
 
 pub struct Row {
     pub class_id: Uuid,
@@ -79,7 +79,7 @@ pub async fn list(scope: &mut Scope) -> Result<Vec<ClassSummary>, sqlx::Error> {
         tenant,
         caller.user.0,
         caller.role == Role::Owner,
-        CLASSES_MAX,
+        MAX_CLASSES,
     )
     .fetch_all(scope.connection())
     .await?;

@@ -14,7 +14,7 @@ use std::{
 use daemon::Tasks;
 use protocol::{
     Epoch, Redacted, WorkspaceId,
-    runner::{RunnerSpec, SLOT_MAX},
+    runner::{MAX_SLOT, RunnerSpec},
 };
 use tokio::{
     io::AsyncWriteExt as _,
@@ -31,11 +31,11 @@ use crate::{
 };
 
 /// A runner reads its specification at once; a pipe holds all of it anyway.
-const SPEC_DEADLINE: Duration = Duration::from_secs(10);
+const SPEC_TIMEOUT: Duration = Duration::from_secs(10);
 /// From the end of its input to the signal that nothing survives: the machine must be ended, its network removed.
 const END_GRACE: Duration = Duration::from_secs(15);
 /// Exits that wait to be heard.
-const EXITS_MAX: usize = 256;
+const MAX_EXITS: usize = 256;
 /// What a runner may see of our environment: no secret of ours but the object store's.
 const ENVIRONMENT: [&str; 8] = [
     "PATH",
@@ -73,7 +73,7 @@ struct Running {
 
 impl LocalEngine {
     pub fn new(config: &Config, tasks: Tasks) -> (Self, mpsc::Receiver<Exit>) {
-        let (exits, receiver) = mpsc::channel(EXITS_MAX);
+        let (exits, receiver) = mpsc::channel(MAX_EXITS);
         let inner = Inner {
             config: config.engine.clone(),
             store: config.store.clone(),
@@ -100,9 +100,9 @@ impl LocalEngine {
         if children.contains_key(&workspace) {
             return Err(LaunchError::Busy);
         }
-        let slot = (0..=SLOT_MAX)
+        let slot = (0..=MAX_SLOT)
             .find(|slot| children.values().all(|running| running.slot != *slot))
-            .ok_or(LaunchError::NoSlot(usize::from(SLOT_MAX) + 1))?;
+            .ok_or(LaunchError::NoSlot(usize::from(MAX_SLOT) + 1))?;
         let spec = self.spec(order, data_key, slot)?;
         let run_dir = spec.run_dir.clone();
         let mut child = self.command().spawn()?;
@@ -195,7 +195,7 @@ impl LocalEngine {
 /// From the start to the reaping of one child.
 async fn watch(mut child: Child, mut input: ChildStdin, spec: &RunnerSpec, end: CancellationToken) {
     let text = protocol::Redacted::new(serde_json::to_vec(spec).expect("a specification is plain data"));
-    let told = timeout(SPEC_DEADLINE, async {
+    let told = timeout(SPEC_TIMEOUT, async {
         input.write_all(text.expose()).await?;
         input.flush().await
     });

@@ -13,19 +13,19 @@ use reqwest::{Certificate, Client, Method, StatusCode, Url, redirect};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-const CONNECT_MAX: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// One call; the service answers within milliseconds unless something is wrong.
-const CALL_MAX: Duration = Duration::from_secs(10);
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// With the pauses between them, what a leader's change in a cluster takes.
 const ATTEMPTS: u32 = 4;
 const PAUSE_FIRST: Duration = Duration::from_millis(250);
-const PAUSE_MAX: Duration = Duration::from_secs(2);
+const MAX_PAUSE: Duration = Duration::from_secs(2);
 /// Longest answer that is read: a ciphertext and some words about it.
-const ANSWER_BYTES_MAX: usize = 64 << 10;
+const MAX_ANSWER_BYTES: usize = 64 << 10;
 /// Longest token that is taken from a file.
-const TOKEN_BYTES_MAX: u64 = 4096;
+const MAX_TOKEN_BYTES: u64 = 4096;
 /// Of what the service says went wrong, as far as it is repeated.
-const WORDS_MAX: usize = 200;
+const MAX_WORDS: usize = 200;
 
 /// Types of keys that bind what they encrypt to associated data.
 const AEAD_TYPES: [&str; 4] = ["aes128-gcm96", "aes256-gcm96", "chacha20-poly1305", "xchacha20-poly1305"];
@@ -155,8 +155,8 @@ impl Transit {
         }
         let mut http = Client::builder()
             .user_agent(concat!("burrow/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT_MAX)
-            .timeout(CALL_MAX)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(CALL_TIMEOUT)
             // Neither a proxy nor whoever a redirect names is meant to have the token.
             .no_proxy()
             .redirect(redirect::Policy::none());
@@ -249,7 +249,7 @@ impl Transit {
             }
             let jittered = pause.mul_f64(rand::rng().random_range(0.5..1.0));
             tokio::time::sleep(jittered).await;
-            pause = (pause * 2).min(PAUSE_MAX);
+            pause = (pause * 2).min(MAX_PAUSE);
         }
         self.try_call(method, path, what, body).await
     }
@@ -296,7 +296,7 @@ impl Transit {
     async fn bounded(&self, mut response: reqwest::Response) -> Result<Redacted<Vec<u8>>, TransitError> {
         let mut body = Vec::new();
         while let Some(piece) = response.chunk().await.map_err(|source| self.unreachable(source))? {
-            if body.len() + piece.len() > ANSWER_BYTES_MAX {
+            if body.len() + piece.len() > MAX_ANSWER_BYTES {
                 return Err(self.malformed());
             }
             body.extend_from_slice(&piece);
@@ -341,7 +341,7 @@ impl Transit {
 /// A secret goes there: encrypted, or not farther than this host; and nothing of it in the address itself.
 fn address(text: &str) -> Result<Url, TransitError> {
     let refused =
-        || TransitError::Address(text.chars().take(WORDS_MAX).filter(|c| !c.is_control()).collect());
+        || TransitError::Address(text.chars().take(MAX_WORDS).filter(|c| !c.is_control()).collect());
     let url = Url::parse(text).map_err(|_| refused())?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err(TransitError::Address("an address with a name or password".to_owned()));
@@ -378,7 +378,7 @@ fn token_in(path: &std::path::Path) -> Result<Redacted<String>, TransitError> {
 
     let mut text = String::new();
     fs::File::open(path)
-        .and_then(|file| file.take(TOKEN_BYTES_MAX).read_to_string(&mut text))
+        .and_then(|file| file.take(MAX_TOKEN_BYTES).read_to_string(&mut text))
         .map_err(|source| TransitError::Token { path: path.to_owned(), source })?;
     let token = Redacted::new(text.trim().to_owned());
     let is_token = !token.expose().is_empty() && token.expose().bytes().all(|byte| byte.is_ascii_graphic());
@@ -399,7 +399,7 @@ fn errors(body: &[u8]) -> String {
         errors: Vec<String>,
     }
     let said = serde_json::from_slice::<Errors>(body).map(|said| said.errors.join("; ")).unwrap_or_default();
-    said.chars().map(|c| if c.is_control() { ' ' } else { c }).take(WORDS_MAX).collect()
+    said.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_WORDS).collect()
 }
 
 #[cfg(test)]

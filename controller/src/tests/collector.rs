@@ -31,7 +31,7 @@ use crate::{CollectError, Marking, Reachable, collector::Collector, workspaces::
 
 const BLOCKS: u64 = 12;
 /// Machines that run at the same time.
-const HOMES_MAX: usize = 4;
+const MAX_HOMES: usize = 4;
 const BYTES: u64 = BLOCKS * BLOCK_BYTES;
 
 async fn open(
@@ -282,7 +282,7 @@ impl Play {
 
     async fn fork(&mut self) {
         let Some((id, snapshot)) = self.any_snapshot().await else { return };
-        let start = self.homes.len() < HOMES_MAX && self.random.random_bool(0.5);
+        let start = self.homes.len() < MAX_HOMES && self.random.random_bool(0.5);
         let wish = json!({ "name": self.next_name(), "snapshot": snapshot, "start": start });
         let forked: Workspace = self.owner.post(&format!("/api/v1/workspaces/{id}/fork"), &wish).await.ok();
         if !start {
@@ -387,7 +387,7 @@ impl Play {
 
     async fn step(&mut self) {
         match self.random.random_range(0..100) {
-            0..10 if self.homes.len() < HOMES_MAX => self.make().await,
+            0..10 if self.homes.len() < MAX_HOMES => self.make().await,
             0..45 => self.stream().await,
             45..52 => self.litter().await,
             52..60 => self.fork().await,

@@ -9,7 +9,7 @@ use hyper::Method;
 use protocol::{
     ManifestId, WorkspaceId,
     api::{
-        import::{CHUNKS_AT_ONCE_MAX, CHUNKS_BYTES_MAX, ChunkHash, ChunkList, Import},
+        import::{ChunkHash, ChunkList, Import, MAX_CHUNKS_AT_ONCE, MAX_CHUNKS_BYTES},
         snapshot::SnapshotKind,
         workspace::Workspace,
     },
@@ -163,7 +163,7 @@ impl Mover<'_> {
     }
 
     async fn all(&self) -> (Workspace, usize) {
-        let (import, root, sent) = self.send(CHUNKS_AT_ONCE_MAX).await;
+        let (import, root, sent) = self.send(MAX_CHUNKS_AT_ONCE).await;
         (self.finish(&import, root).await.ok(), sent)
     }
 }
@@ -286,7 +286,7 @@ async fn what_is_no_home_of_this_size_is_refused_and_nothing_is_lost() {
         let refused = mover.put(&import, bad).await;
         assert_eq!((refused.status, refused.code()), (422, "invalid"), "{}", refused.body);
     }
-    let large = mover.put(&import, vec![0; CHUNKS_BYTES_MAX + 1]).await;
+    let large = mover.put(&import, vec![0; MAX_CHUNKS_BYTES + 1]).await;
     assert_eq!((large.status, large.code()), (413, "too_large"));
     let stale = Import { version: 7, ..import.clone() };
     assert_eq!(mover.put(&stale, sent.clone()).await.code(), "conflict");
@@ -316,7 +316,7 @@ async fn what_is_no_home_of_this_size_is_refused_and_nothing_is_lost() {
     let replaced: Workspace = mover.finish(&import, root).await.ok();
     assert_eq!(replaced.id, moved.id);
 
-    for number in 0..imports::IMPORTS_OF_ONE_MAX {
+    for number in 0..imports::MAX_IMPORTS_OF_ONE {
         let wish = json!({ "source": home.id, "name": format!("n{number}"), "home_mib": 4 });
         assert_eq!(to.post("/api/v1/imports", &wish).await.status, 200);
     }
@@ -332,7 +332,7 @@ async fn homes_and_imports_are_seen_by_those_whose_they_are() {
     home.fill(0, MIB).await;
     home.save().await;
     let mover = Mover { from: &from, to: &to, home: home.id, name: "moved" };
-    let (import, root, _) = mover.send(CHUNKS_AT_ONCE_MAX).await;
+    let (import, root, _) = mover.send(MAX_CHUNKS_AT_ONCE).await;
     for other in [there.stranger().await, there.member(&to, "member").await] {
         let them = Mover { to: &other, ..mover };
         assert_eq!(other.get(&format!("/api/v1/imports/{}/chunks", import.id)).await.status, 404);
@@ -377,8 +377,8 @@ async fn what_has_arrived_is_kept_while_it_is_gone_on_with_and_goes_when_it_is_g
     let expired = async |system: &mut sqlx::PgConnection, later| {
         imports::expire(system, app.now() + later).await.expect("expired")
     };
-    assert_eq!(expired(system.connection(), imports::IDLE_MAX - Duration::hours(1)).await, 0);
-    assert_eq!(expired(system.connection(), imports::IDLE_MAX + Duration::hours(1)).await, 1);
+    assert_eq!(expired(system.connection(), imports::IDLE_TIMEOUT - Duration::hours(1)).await, 0);
+    assert_eq!(expired(system.connection(), imports::IDLE_TIMEOUT + Duration::hours(1)).await, 1);
     system.commit().await.expect("committed");
     assert_eq!(given_up.put(&half, vec![]).await.status, 404);
     let found = collect(Duration::ZERO).await;

@@ -5,10 +5,10 @@ use protocol::{ClassId, UserId, VolumeId, WorkspaceId, agent::HOME_DISK_BYTES};
 use crate::db::Scope;
 
 /// Workspaces of one person: far above use, below harm.
-pub const WORKSPACES_OF_ONE_MAX: i64 = 200;
+pub const MAX_WORKSPACES_OF_ONE: i64 = 200;
 
 /// Largest home: it lies on a disk of a fixed size, and a GiB of that is the file system's own to move in.
-pub const HOME_MIB_MAX: u32 = (HOME_DISK_BYTES >> 20) as u32 - 1024;
+pub const MAX_HOME_MIB: u32 = (HOME_DISK_BYTES >> 20) as u32 - 1024;
 
 /// A name of workspaces, classes and hosts: 1 ..= 63 of `[a-z0-9-]`, beginning and ending with a letter or digit.
 pub fn is_name(name: &str) -> bool {

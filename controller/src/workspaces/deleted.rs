@@ -9,7 +9,7 @@ use time::{Duration, OffsetDateTime};
 use crate::{authz::WorkspaceFacts, db::Scope};
 
 /// Rows of one answer.
-const DELETED_MAX: i64 = 1000;
+const MAX_DELETED: i64 = 1000;
 
 /// Those that the caller may bring back, the last deleted first; each is kept for this long.
 pub async fn list(
@@ -30,7 +30,7 @@ pub async fn list(
         now - grace,
         caller.user.0,
         caller.role == Role::Owner,
-        DELETED_MAX,
+        MAX_DELETED,
     )
     .fetch_all(scope.connection())
     .await?;

@@ -23,9 +23,9 @@ use super::{
 use crate::db::Scope;
 
 /// Of one person at the same time: each may hold a home's worth of the store.
-pub const IMPORTS_OF_ONE_MAX: i64 = 8;
+pub const MAX_IMPORTS_OF_ONE: i64 = 8;
 /// What nobody sends to any more is forgotten: long enough for a weekend without the laptop.
-pub const IDLE_MAX: Duration = Duration::days(4);
+pub const IDLE_TIMEOUT: Duration = Duration::days(4);
 
 /// One's own import, for whoever acts on it.
 #[derive(Clone, Debug)]

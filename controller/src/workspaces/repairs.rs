@@ -2,7 +2,7 @@
 
 use protocol::{
     Epoch, WorkspaceId,
-    runner::{REPAIR_OBJECTS_MAX, RepairOutcome, RepairWish},
+    runner::{MAX_REPAIR_OBJECTS, RepairOutcome, RepairWish},
     workspace::Phase,
 };
 use sqlx::{PgConnection, types::Json};
@@ -69,7 +69,7 @@ fn together(pending: &Repairs, objects: &[String]) -> Option<Vec<String>> {
             all.push(object.clone());
         }
     }
-    (all.len() <= REPAIR_OBJECTS_MAX).then_some(all)
+    (all.len() <= MAX_REPAIR_OBJECTS).then_some(all)
 }
 
 /// Requests for a repair, as numbers that only grow.
@@ -150,7 +150,7 @@ mod tests {
         assert_eq!(together(&done, &names(5..6)), Some(names(5..6)));
         let pending = Repairs { answered: 2, ..done };
         assert_eq!(together(&pending, &names(1..3)), Some(names(0..3)));
-        let full = Repairs { objects: names(0..REPAIR_OBJECTS_MAX), ..pending };
+        let full = Repairs { objects: names(0..MAX_REPAIR_OBJECTS), ..pending };
         assert_eq!(together(&full, &names(0..3)), Some(full.objects.clone()));
         assert_eq!(together(&full, &names(500..501)), None);
     }

@@ -18,9 +18,9 @@ use crate::{
 };
 
 /// Snapshots of one home that are weighed together when it is thinned out, the oldest first. What is beyond comes next time.
-const WEIGHED_MAX: i64 = 20_000;
+const MAX_WEIGHED: i64 = 20_000;
 /// A home is thinned out at most so often: no step of a retention is finer.
-const THIN_EVERY: Duration = Duration::hours(1);
+const THIN_INTERVAL: Duration = Duration::hours(1);
 /// Two snapshots of a home never hold the same instant: the database's finest step.
 const TICK: Duration = Duration::microseconds(1);
 
@@ -393,7 +393,7 @@ pub async fn thin(db: &Database, now: OffsetDateTime, homes: i64) -> Result<u64,
     let due = sqlx::query!(
         "select tenant_id, volume_id from volumes
          where head is not null and (thinned_at is null or thinned_at < $1) order by thinned_at nulls first limit $2",
-        now - THIN_EVERY,
+        now - THIN_INTERVAL,
         homes,
     )
     .fetch_all(system.connection())
@@ -425,7 +425,7 @@ async fn thin_one(
         tenant.0,
         volume,
         now - Duration::hours(policy.all_hours.into()),
-        WEIGHED_MAX,
+        MAX_WEIGHED,
     )
     .fetch_all(&mut *connection)
     .await?;

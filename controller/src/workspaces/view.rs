@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Rows of one answer.
-const WORKSPACES_MAX: i64 = 10_000;
+const MAX_WORKSPACES: i64 = 10_000;
 
 /// A workspace's row with what its answer needs of others.
 pub struct Row {
@@ -143,7 +143,7 @@ pub async fn rows(scope: &mut Scope, which: Which) -> Result<Vec<Row>, sqlx::Err
         caller.role == Role::Owner,
         which.workspace.map(|id| id.0),
         which.class.map(|id| id.0),
-        WORKSPACES_MAX,
+        MAX_WORKSPACES,
     )
     .fetch_all(scope.connection())
     .await

@@ -9,9 +9,9 @@ use utoipa::ToSchema;
 use crate::SnapshotId;
 
 /// Runs of lost bytes that are told one by one.
-pub const LOST_MAX: usize = 100;
+pub const MAX_LOST: usize = 100;
 /// Damaged snapshots that are told one by one.
-pub const DAMAGED_SNAPSHOTS_MAX: usize = 100;
+pub const MAX_DAMAGED_SNAPSHOTS: usize = 100;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Check {
@@ -32,7 +32,7 @@ pub struct Checked {
     pub bytes: u64,
     /// What is damaged; after a repair, still.
     pub damaged: Vec<Damage>,
-    /// Snapshots that rest on something damaged, newest first, at most [`DAMAGED_SNAPSHOTS_MAX`]. After a repair also those that
+    /// Snapshots that rest on something damaged, newest first, at most [`MAX_DAMAGED_SNAPSHOTS`]. After a repair also those that
     /// rest on what was damaged before it.
     #[serde(default)]
     pub damaged_snapshots: Vec<DamagedSnapshot>,
@@ -66,7 +66,7 @@ pub struct Repair {
     pub renewed_bytes: u64,
     /// Bytes of the home of which there is no copy.
     pub lost_bytes: u64,
-    /// Where those lie on the home's disk, at most [`LOST_MAX`] runs.
+    /// Where those lie on the home's disk, at most [`MAX_LOST`] runs.
     pub lost: Vec<ByteRange>,
 }
 
@@ -82,7 +82,7 @@ impl Repair {
     pub fn add(&mut self, other: Self) {
         self.renewed_bytes += other.renewed_bytes;
         self.lost_bytes += other.lost_bytes;
-        let room = LOST_MAX.saturating_sub(self.lost.len());
+        let room = MAX_LOST.saturating_sub(self.lost.len());
         self.lost.extend(other.lost.into_iter().take(room));
     }
 }

@@ -13,9 +13,9 @@ use super::workspace::Workspace;
 use crate::{ClassId, Redacted, UserId};
 
 /// Most bytes of a roster.
-pub const ROSTER_BYTES_MAX: usize = 1024 * 1024;
+pub const MAX_ROSTER_BYTES: usize = 1024 * 1024;
 /// Most members of a class.
-pub const MEMBERS_MAX: usize = 1000;
+pub const MAX_MEMBERS: usize = 1000;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NewClass {

@@ -17,11 +17,11 @@ use super::snapshot::Consistency;
 use crate::{ManifestId, WorkspaceId};
 
 /// Hashes in one answer: what they are of is read for it, 64 MiB at most.
-pub const CHUNKS_LISTED_MAX: usize = 1024;
-/// Chunks in one request: 3 MiB at most, and with their heads less than [`CHUNKS_BYTES_MAX`].
-pub const CHUNKS_AT_ONCE_MAX: usize = 48;
+pub const MAX_CHUNKS_LISTED: usize = 1024;
+/// Chunks in one request: 3 MiB at most, and with their heads less than [`MAX_CHUNKS_BYTES`].
+pub const MAX_CHUNKS_AT_ONCE: usize = 48;
 /// Largest body of chunks; what is at the edge takes no more either.
-pub const CHUNKS_BYTES_MAX: usize = 4 << 20;
+pub const MAX_CHUNKS_BYTES: usize = 4 << 20;
 
 /// BLAKE3 of a chunk's content, or of all chunks' hashes. 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -84,7 +84,7 @@ pub struct ChunkList {
 /// `POST /api/v1/workspaces/{id}/snapshots/{snapshot}/chunks`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WantedChunks {
-    /// In order, each once, at most [`CHUNKS_AT_ONCE_MAX`].
+    /// In order, each once, at most [`MAX_CHUNKS_AT_ONCE`].
     pub indexes: Vec<u32>,
 }
 

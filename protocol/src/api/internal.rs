@@ -12,7 +12,7 @@ pub const SESSIONS_CHECK_PATH: &str = "/internal/sessions/check";
 pub const GRANT_KEY_PATH: &str = "/internal/grant-key";
 
 /// Most streams in one check.
-pub const CHECK_MAX: usize = 10_000;
+pub const MAX_SESSIONS_PER_CHECK: usize = 10_000;
 
 /// May the bearer of this credential open a stream of this kind?
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -15,13 +15,13 @@ use utoipa::ToSchema;
 use crate::{Epoch, SnapshotId, WorkspaceId, files::EntryKind};
 
 /// Longest name of a snapshot.
-pub const NAME_BYTES_MAX: usize = 100;
+pub const MAX_NAME_BYTES: usize = 100;
 /// Most snapshots in one answer.
-pub const SNAPSHOTS_MAX: u32 = 1000;
+pub const MAX_SNAPSHOTS: u32 = 1000;
 /// Most changed paths in one answer; more are said by `truncated`.
-pub const CHANGES_MAX: usize = 10_000;
+pub const MAX_CHANGES: usize = 10_000;
 /// Largest file whose difference is shown.
-pub const DIFF_BYTES_MAX: u64 = 4 << 20;
+pub const MAX_DIFF_BYTES: u64 = 4 << 20;
 
 /// Why a snapshot was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -75,7 +75,7 @@ pub struct SnapshotList {
 /// `POST …/snapshots`: takes one now; of a workspace that rests, keeps the newest. The answer waits until it is safe.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NewSnapshot {
-    /// 1 ..= [`NAME_BYTES_MAX`] bytes without control characters.
+    /// 1 ..= [`MAX_NAME_BYTES`] bytes without control characters.
     #[serde(default)]
     pub name: Option<String>,
 }

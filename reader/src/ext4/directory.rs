@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Most entries of one directory that are read: more than anyone looks through, and a bound to what is kept of it.
-pub const ENTRIES_READ_MAX: usize = 500_000;
+pub const MAX_ENTRIES_READ: usize = 500_000;
 
 const HEAD_BYTES: usize = 8;
 /// At a block's end: an entry without a name that holds the block's checksum.

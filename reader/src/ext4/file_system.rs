@@ -7,7 +7,7 @@ use protocol::files::EntryKind;
 use super::{
     Device,
     checksum::{crc32c, crc32c_without},
-    directory::{self, ENTRIES_READ_MAX, Entry},
+    directory::{self, Entry, MAX_ENTRIES_READ},
     fields::{Fields, halves},
     inode::{Inode, ROOT},
     journal,
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     error::{Fault, Reason},
-    node::{Node, TARGET_BYTES_MAX},
+    node::{MAX_TARGET_BYTES, Node},
 };
 
 /// Where a group's descriptor keeps its checksum.
@@ -88,7 +88,7 @@ impl<D: Device> FileSystem<D> {
         let block_bytes = u64::from(self.superblock.block_bytes);
         let blocks = u32::try_from(journal.size / block_bytes)
             .ok()
-            .filter(|blocks| *blocks <= journal::BLOCKS_MAX)
+            .filter(|blocks| *blocks <= journal::MAX_BLOCKS)
             .ok_or(Fault::Damaged(Reason::Journal))?;
         let mut places = Vec::new();
         while (places.len() as u32) < blocks {
@@ -155,7 +155,7 @@ impl<D: Device> FileSystem<D> {
     pub fn entries(&mut self, directory: &Inode) -> Result<(Vec<Entry>, bool), Fault> {
         let (mut entries, mut more) = (Vec::new(), false);
         self.each_block(directory, |entry| {
-            more |= entries.len() == ENTRIES_READ_MAX;
+            more |= entries.len() == MAX_ENTRIES_READ;
             if !more {
                 entries.push(entry);
             }
@@ -212,7 +212,7 @@ impl<D: Device> FileSystem<D> {
         if let Some(target) = link.short_target() {
             return Ok(target.to_vec());
         }
-        if link.size > TARGET_BYTES_MAX as u64 {
+        if link.size > MAX_TARGET_BYTES as u64 {
             return Err(Fault::Damaged(Reason::Link));
         }
         let mut target = vec![0; link.size as usize];

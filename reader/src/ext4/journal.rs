@@ -17,7 +17,7 @@ use crate::error::{Fault, Reason};
 pub const MAGIC: [u8; 4] = 0xc03b_3998_u32.to_be_bytes();
 
 /// 4 GiB in blocks of 4 KiB; mkfs makes at most a quarter.
-pub const BLOCKS_MAX: u32 = 1 << 20;
+pub const MAX_BLOCKS: u32 = 1 << 20;
 
 const HEADER_BYTES: usize = 12;
 const DESCRIPTOR: u32 = 1;
@@ -187,7 +187,7 @@ impl Head {
         let holds = bytes.starts_with(&MAGIC)
             && matches!(kind, HEAD_V1 | HEAD_V2)
             && fields.u32_be(0xc) == block_bytes
-            && head.blocks <= BLOCKS_MAX
+            && head.blocks <= MAX_BLOCKS
             && (1..head.blocks).contains(&head.first)
             && (head.start == 0 || (head.first..head.blocks).contains(&head.start));
         if !holds {

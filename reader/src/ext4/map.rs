@@ -12,9 +12,9 @@ const EXTENT_MAGIC: u16 = 0xf30a;
 /// Both the header of a node and its entries.
 const EXTENT_BYTES: usize = 12;
 /// Deeper trees are not made: five levels address every block there is.
-const EXTENT_DEPTH_MAX: u16 = 5;
+const MAX_EXTENT_DEPTH: u16 = 5;
 /// An extent that is longer is one whose blocks were set aside and never written: it reads as zeros.
-const EXTENT_BLOCKS_MAX: u16 = 32768;
+const MAX_EXTENT_BLOCKS: u16 = 32768;
 
 const DIRECT: u32 = 12;
 const POINTER_BYTES: u32 = 4;
@@ -74,7 +74,7 @@ fn by_extents(
 fn depth_of(node: &[u8]) -> Result<u16, Fault> {
     let fields = Fields(node);
     let depth = fields.u16(6);
-    if fields.u16(0) == EXTENT_MAGIC && depth <= EXTENT_DEPTH_MAX { Ok(depth) } else { Err(WRONG) }
+    if fields.u16(0) == EXTENT_MAGIC && depth <= MAX_EXTENT_DEPTH { Ok(depth) } else { Err(WRONG) }
 }
 
 /// The last entry that begins at or before `wanted`, and where the one behind it begins.
@@ -96,7 +96,7 @@ fn within_extent(entry: &[u8], wanted: u32) -> Option<Run> {
     let fields = Fields(entry);
     let skip = u64::from(wanted.checked_sub(fields.u32(0))?);
     let (blocks, is_written) = match fields.u16(4) {
-        blocks if blocks > EXTENT_BLOCKS_MAX => (blocks - EXTENT_BLOCKS_MAX, false),
+        blocks if blocks > MAX_EXTENT_BLOCKS => (blocks - MAX_EXTENT_BLOCKS, false),
         blocks => (blocks, true),
     };
     let blocks = u64::from(blocks).checked_sub(skip).filter(|blocks| *blocks > 0)?;

@@ -14,11 +14,11 @@ const MAGIC: u16 = 0xef53;
 /// The checksum is the last field.
 const CHECKSUM_AT: usize = 0x3fc;
 /// 1 KiB << 6.
-const LOG_BLOCK_BYTES_MAX: u32 = 6;
-const INODE_BYTES_MIN: u16 = 128;
-const GROUP_BYTES_MIN: u16 = 32;
+const MAX_LOG_BLOCK_BYTES: u32 = 6;
+const MIN_INODE_BYTES: u16 = 128;
+const MIN_GROUP_BYTES: u16 = 32;
 const GROUP_BYTES_64BIT: u16 = 64;
-const GROUP_BYTES_MAX: u16 = 1024;
+const MAX_GROUP_BYTES: u16 = 1024;
 
 const COMPAT_JOURNAL: u32 = 0x4;
 const COMPAT_SPARSE_SUPER2: u32 = 0x200;
@@ -93,13 +93,13 @@ impl Superblock {
             return Err(Fault::Damaged(Reason::Superblock));
         }
         let superblock = Self {
-            block_bytes: 1024 << fields.u32(0x18).min(LOG_BLOCK_BYTES_MAX + 1),
+            block_bytes: 1024 << fields.u32(0x18).min(MAX_LOG_BLOCK_BYTES + 1),
             blocks: halves(fields.u32(0x4), if has_64bit { fields.u32(0x150) } else { 0 }),
             inodes: fields.u32(0x0),
             inodes_per_group: fields.u32(0x28),
             // The first revision had no choice.
-            inode_bytes: if fields.u32(0x4c) == 0 { INODE_BYTES_MIN } else { fields.u16(0x58) },
-            group_bytes: if has_64bit { fields.u16(0xfe) } else { GROUP_BYTES_MIN },
+            inode_bytes: if fields.u32(0x4c) == 0 { MIN_INODE_BYTES } else { fields.u16(0x58) },
+            group_bytes: if has_64bit { fields.u16(0xfe) } else { MIN_GROUP_BYTES },
             has_64bit,
             has_file_types: incompat & INCOMPAT_FILE_TYPE != 0,
             checksum_seed: has_checksums.then(|| seed(&fields, incompat)),
@@ -117,17 +117,17 @@ impl Superblock {
     }
 
     fn holds_on(&self, device_bytes: u64) -> bool {
-        let group_bytes_min = if self.has_64bit { GROUP_BYTES_64BIT } else { GROUP_BYTES_MIN };
-        self.block_bytes <= 1024 << LOG_BLOCK_BYTES_MAX
+        let group_bytes_min = if self.has_64bit { GROUP_BYTES_64BIT } else { MIN_GROUP_BYTES };
+        self.block_bytes <= 1024 << MAX_LOG_BLOCK_BYTES
             && self.blocks.checked_mul(u64::from(self.block_bytes)).is_some_and(|bytes| bytes <= device_bytes)
             && u64::from(self.first_data_block) < self.blocks
             && self.blocks_per_group > 0
             && self.inodes_per_group > 0
             && self.inode_bytes.is_power_of_two()
-            && self.inode_bytes >= INODE_BYTES_MIN
+            && self.inode_bytes >= MIN_INODE_BYTES
             && u32::from(self.inode_bytes) <= self.block_bytes
             && self.group_bytes.is_power_of_two()
-            && (group_bytes_min..=GROUP_BYTES_MAX).contains(&self.group_bytes)
+            && (group_bytes_min..=MAX_GROUP_BYTES).contains(&self.group_bytes)
     }
 
     /// The block of a group's descriptor, and the offset in it.

@@ -22,9 +22,9 @@ use super::{
 };
 
 /// Requests under way: QEMU asks for 16 at once unless told otherwise.
-const REQUESTS_MAX: usize = 64;
+const MAX_REQUESTS: usize = 64;
 /// Payload under way, in KiB: two of the longest requests.
-const PAYLOAD_KIB_MAX: u32 = 2 * wire::PAYLOAD_BYTES_MAX / 1024;
+const MAX_PAYLOAD_KIB: u32 = 2 * wire::MAX_PAYLOAD_BYTES / 1024;
 /// Zeros are written in pieces of this size when no hole is wanted.
 const ZEROS_BYTES: u64 = 1 << 20;
 
@@ -44,7 +44,7 @@ pub async fn run(
         return Ok(());
     }
     let (from_client, to_client) = stream.into_split();
-    let (replies, to_write) = mpsc::channel(REQUESTS_MAX);
+    let (replies, to_write) = mpsc::channel(MAX_REQUESTS);
     let disk = Disk { volume: volume.clone(), bytes: disk_bytes };
     let reading = take_requests(BufReader::new(from_client), &disk, replies, stop);
     let writing = send_replies(to_client, to_write);
@@ -75,8 +75,8 @@ async fn take_requests(
     replies: mpsc::Sender<Reply>,
     stop: &CancellationToken,
 ) -> Result<(), ExportError> {
-    let requests = Arc::new(Semaphore::new(REQUESTS_MAX));
-    let payload = Arc::new(Semaphore::new(PAYLOAD_KIB_MAX as usize));
+    let requests = Arc::new(Semaphore::new(MAX_REQUESTS));
+    let payload = Arc::new(Semaphore::new(MAX_PAYLOAD_KIB as usize));
     let mut under_way = JoinSet::new();
     let outcome = loop {
         let taken = tokio::select! {
@@ -116,14 +116,14 @@ async fn take_request(
     let body_bytes = match request.command {
         Command::Disconnect => return Ok(None),
         // What follows cannot be told from requests unless it is read, and it is too much to read.
-        Command::Write if request.length > wire::PAYLOAD_BYTES_MAX => {
+        Command::Write if request.length > wire::MAX_PAYLOAD_BYTES => {
             return Err(ExportError::Protocol("a write too long"));
         }
         Command::Write => request.length,
         _ => 0,
     };
     let room_for = match request.command {
-        Command::Read if request.length <= wire::PAYLOAD_BYTES_MAX => request.length,
+        Command::Read if request.length <= wire::MAX_PAYLOAD_BYTES => request.length,
         _ => body_bytes,
     };
     let place = requests.clone().acquire_owned().await.expect("it is never closed");
@@ -152,7 +152,7 @@ impl Disk {
         // What a home has, of the request.
         let had = end.map_or(0, |end| end.min(volume_bytes).saturating_sub(offset));
         let done = match command {
-            Command::Read if length > u64::from(wire::PAYLOAD_BYTES_MAX) => return Err(Failure::Overflow),
+            Command::Read if length > u64::from(wire::MAX_PAYLOAD_BYTES) => return Err(Failure::Overflow),
             Command::Read | Command::Trim if end.is_none() => return Err(Failure::Invalid),
             Command::Write if had < length => return Err(Failure::NoSpace),
             Command::WriteZeroes if end.is_none() => return Err(Failure::NoSpace),

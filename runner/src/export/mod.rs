@@ -16,9 +16,9 @@ use tokio_util::sync::CancellationToken;
 use volume::Volume;
 
 /// Connections at once: a VMM opens one, tools that look at it a few more.
-const CONNECTIONS_MAX: usize = 16;
+const MAX_CONNECTIONS: usize = 16;
 /// After the call to stop, what was asked for has so long to be answered: longer than a volume tries its store.
-const DRAIN_WITHIN: Duration = Duration::from_secs(60);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
 /// Failures to accept are of the host (no descriptors); trying again at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -37,7 +37,7 @@ pub enum ExportError {
 /// and when it returns nothing touches the volume any more. Flushing and closing the volume is the caller's.
 pub async fn serve(listener: UnixListener, volume: Volume, disk_bytes: u64, stop: CancellationToken) {
     let mut connections = JoinSet::new();
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let place = tokio::select! {
             () = stop.cancelled() => break,
@@ -65,7 +65,7 @@ pub async fn serve(listener: UnixListener, volume: Volume, disk_bytes: u64, stop
         while connections.try_join_next().is_some() {}
     }
     drop(listener);
-    let drained = timeout(DRAIN_WITHIN, async { while connections.join_next().await.is_some() {} }).await;
+    let drained = timeout(DRAIN_TIMEOUT, async { while connections.join_next().await.is_some() {} }).await;
     if drained.is_err() {
         tracing::error!("requests to the home are still under way; their connections are cut");
         connections.shutdown().await;

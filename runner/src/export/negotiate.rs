@@ -12,9 +12,9 @@ use super::{
 };
 
 /// A client says all of it at once.
-const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// More options than any client has to ask.
-const OPTIONS_MAX: usize = 64;
+const MAX_OPTIONS: usize = 64;
 
 /// The export's name; the empty one means it too.
 pub const NAME: &str = "home";
@@ -30,7 +30,7 @@ pub async fn negotiate(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     size_bytes: u64,
 ) -> Result<Agreed, ExportError> {
-    timeout(HANDSHAKE_WITHIN, shake_hands(stream, size_bytes)).await.unwrap_or(Err(ExportError::Slow))
+    timeout(HANDSHAKE_TIMEOUT, shake_hands(stream, size_bytes)).await.unwrap_or(Err(ExportError::Slow))
 }
 
 async fn shake_hands(
@@ -48,12 +48,12 @@ async fn shake_hands(
     }
     let no_zeroes = theirs & u32::from(wire::HANDSHAKE_NO_ZEROES) != 0;
 
-    for _ in 0..OPTIONS_MAX {
+    for _ in 0..MAX_OPTIONS {
         let mut header = [0; wire::OPTION_HEADER_BYTES];
         stream.read_exact(&mut header).await?;
         let header =
             OptionHeader::decode(&header).ok_or(ExportError::Protocol("an option without its magic"))?;
-        if header.length > wire::OPTION_BYTES_MAX {
+        if header.length > wire::MAX_OPTION_BYTES {
             let reply = wire::option_reply(header.code, wire::REPLY_TOO_BIG, b"the option is too long");
             stream.write_all(&reply).await?;
             return Err(ExportError::Protocol("an option too long to read"));
@@ -132,7 +132,7 @@ fn export_info(size_bytes: u64) -> Vec<u8> {
 /// Any byte can be addressed; whole blocks cost less.
 fn block_size_info() -> Vec<u8> {
     let mut info = wire::INFO_BLOCK_SIZE.to_be_bytes().to_vec();
-    for size in [1, BLOCK_BYTES as u32, wire::PAYLOAD_BYTES_MAX] {
+    for size in [1, BLOCK_BYTES as u32, wire::MAX_PAYLOAD_BYTES] {
         info.extend_from_slice(&size.to_be_bytes());
     }
     info

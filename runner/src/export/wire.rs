@@ -1,10 +1,10 @@
 //! The words of NBD, fixed newstyle: numbers, and what is read into types. Pure; big-endian throughout.
 
 /// Longest payload of a read or write: what the block size information promises and QEMU keeps to.
-pub const PAYLOAD_BYTES_MAX: u32 = 32 << 20;
+pub const MAX_PAYLOAD_BYTES: u32 = 32 << 20;
 /// Longest option: a name of 4096 bytes and some information requests.
-pub const OPTION_BYTES_MAX: u32 = 8192;
-const NAME_BYTES_MAX: usize = 4096;
+pub const MAX_OPTION_BYTES: u32 = 8192;
+const MAX_NAME_BYTES: usize = 4096;
 
 pub const MAGIC: u64 = u64::from_be_bytes(*b"NBDMAGIC");
 pub const OPTION_MAGIC: u64 = u64::from_be_bytes(*b"IHAVEOPT");
@@ -80,7 +80,7 @@ pub fn decode_info(bytes: &[u8]) -> Option<&str> {
 }
 
 pub fn decode_name(bytes: &[u8]) -> Option<&str> {
-    str::from_utf8(bytes).ok().filter(|name| name.len() <= NAME_BYTES_MAX)
+    str::from_utf8(bytes).ok().filter(|name| name.len() <= MAX_NAME_BYTES)
 }
 
 pub fn option_reply(code: u32, kind: u32, data: &[u8]) -> Vec<u8> {

@@ -9,8 +9,8 @@ pub const BUILDER_VERSION: u32 = 2;
 /// An image's name: enough of the hash that two never meet.
 const NAME_BYTES: usize = 16;
 /// What no list in a definition needs to exceed.
-const LIST_MAX: usize = 1000;
-const WORD_MAX: usize = 200;
+const MAX_LIST: usize = 1000;
+const MAX_WORD: usize = 200;
 /// Below are the distribution's own users.
 const FIRST_USER: u32 = 1000;
 const LAST_USER: u32 = 59_999;
@@ -114,8 +114,8 @@ pub fn short_name(hasher: &blake3::Hasher) -> String {
 }
 
 fn words(field: &str, list: &[String], also: &str) -> Result<(), String> {
-    if list.len() > LIST_MAX {
-        return Err(format!("{field} has more than {LIST_MAX} entries"));
+    if list.len() > MAX_LIST {
+        return Err(format!("{field} has more than {MAX_LIST} entries"));
     }
     list.iter().try_for_each(|text| word(field, text, also))
 }
@@ -124,7 +124,7 @@ fn words(field: &str, list: &[String], also: &str) -> Result<(), String> {
 fn word(field: &str, text: &str, also: &str) -> Result<(), String> {
     let plain = |character: char| character.is_ascii_alphanumeric() || also.contains(character);
     let begins = text.starts_with(|character: char| character.is_ascii_alphanumeric());
-    if begins && text.len() <= WORD_MAX && text.chars().all(plain) {
+    if begins && text.len() <= MAX_WORD && text.chars().all(plain) {
         return Ok(());
     }
     Err(format!("{field} cannot be {text:?}: it may have letters, digits and {also:?}"))

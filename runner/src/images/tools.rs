@@ -39,7 +39,7 @@ pub const ALL: [Tool; 6] = [MMDEBSTRAP, MKFS_EROFS, LZ4, XZ, ZSTD, GZIP];
 
 /// Of a program's words: how many lines are kept for an error, and how long a line may be.
 const KEPT_LINES: usize = 12;
-const LINE_MAX: u64 = 4096;
+const MAX_LINE: u64 = 4096;
 /// Lines read and not yet looked at.
 const LINES_WAITING: usize = 64;
 /// How often an ended output's program is looked at.
@@ -173,7 +173,7 @@ fn listen(child: &mut Child) -> Receiver<String> {
         std::thread::spawn(move || {
             let mut words = BufReader::new(words);
             let mut line = Vec::new();
-            while words.by_ref().take(LINE_MAX).read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
+            while words.by_ref().take(MAX_LINE).read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
                 let text = String::from_utf8_lossy(&line).trim_end().to_owned();
                 if send.send(text).is_err() {
                     return;

@@ -99,7 +99,7 @@ mod tests {
     fn no_two_slots_share_an_address() {
         assert_eq!(pair(0), ([100, 64, 0, 1].into(), [100, 64, 0, 2].into()));
         assert_eq!(pair(1).0, Ipv4Addr::from([100, 64, 0, 5]));
-        let (last, _) = pair(protocol::runner::SLOT_MAX);
+        let (last, _) = pair(protocol::runner::MAX_SLOT);
         assert_eq!(last, Ipv4Addr::from([100, 64, 255, 253]));
     }
 }

@@ -8,7 +8,7 @@ use std::{
 /// Where systemd keeps the real ones when `/etc/resolv.conf` names its stub.
 const FILES: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
 /// As many as resolvers read.
-const SERVERS_MAX: usize = 3;
+const MAX_SERVERS: usize = 3;
 
 pub fn of_host() -> Vec<IpAddr> {
     let servers = FILES.iter().filter_map(|file| fs::read_to_string(file).ok()).map(|text| reachable(&text));
@@ -24,7 +24,7 @@ fn reachable(text: &str) -> Vec<IpAddr> {
     let servers = text.lines().filter_map(|line| line.trim().strip_prefix("nameserver"));
     let servers = servers.filter_map(|rest| rest.trim().parse::<Ipv4Addr>().ok());
     let usable = |server: &Ipv4Addr| !server.is_loopback() && !server.is_unspecified();
-    servers.filter(usable).map(IpAddr::V4).take(SERVERS_MAX).collect()
+    servers.filter(usable).map(IpAddr::V4).take(MAX_SERVERS).collect()
 }
 
 #[cfg(test)]

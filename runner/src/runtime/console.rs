@@ -106,7 +106,7 @@ impl Lines {
     fn take_in(&mut self, bytes: &[u8]) -> Vec<String> {
         let mut new = Vec::new();
         for &byte in bytes {
-            if byte != b'\n' && self.begun.len() < Failure::TEXT_MAX {
+            if byte != b'\n' && self.begun.len() < Failure::MAX_TEXT {
                 self.begun.push(byte);
                 continue;
             }
@@ -115,7 +115,7 @@ impl Lines {
             if line.is_empty() {
                 continue;
             }
-            if self.whole.len() == Failure::LOG_LINES_MAX {
+            if self.whole.len() == Failure::MAX_LOG_LINES {
                 self.whole.pop_front();
             }
             self.whole.push_back(line.clone());
@@ -127,7 +127,7 @@ impl Lines {
     /// Without control characters: what a guest prints moves nobody's cursor.
     fn line(bytes: &[u8]) -> String {
         let text: String = String::from_utf8_lossy(bytes).chars().filter(|c| !c.is_control()).collect();
-        cut(text.trim_end().to_owned(), Failure::TEXT_MAX)
+        cut(text.trim_end().to_owned(), Failure::MAX_TEXT)
     }
 }
 
@@ -137,7 +137,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_known_whatever_follows_it() {
-        let trace = " ? do_something+0x1/0x2\r\n".repeat(Failure::LOG_LINES_MAX * 2);
+        let trace = " ? do_something+0x1/0x2\r\n".repeat(Failure::MAX_LOG_LINES * 2);
         for (begin, expected) in
             [("[ 1.0] Kernel panic - not syncing: why\r\n", true), ("[ 1.0] fine\r\n", false)]
         {
@@ -145,20 +145,20 @@ mod tests {
             let console = Console::read(std::io::Cursor::new(said));
             console.ended().await;
             assert_eq!(console.has_panicked(), expected);
-            assert_eq!(console.last().len(), Failure::LOG_LINES_MAX);
+            assert_eq!(console.last().len(), Failure::MAX_LOG_LINES);
         }
     }
 
     #[test]
     fn only_the_last_lines_stay_and_none_is_long() {
         let mut lines = Lines::default();
-        let long = vec![b'x'; Failure::TEXT_MAX * 3];
+        let long = vec![b'x'; Failure::MAX_TEXT * 3];
         lines.take_in(&long);
         for number in 0..100 {
             lines.take_in(format!("line \x1b[31m{number}\r\n").as_bytes());
         }
-        assert_eq!(lines.whole.len(), Failure::LOG_LINES_MAX);
+        assert_eq!(lines.whole.len(), Failure::MAX_LOG_LINES);
         assert_eq!(lines.whole.back().map(String::as_str), Some("line [31m99"));
-        assert!(lines.whole.iter().all(|line| line.len() <= Failure::TEXT_MAX));
+        assert!(lines.whole.iter().all(|line| line.len() <= Failure::MAX_TEXT));
     }
 }

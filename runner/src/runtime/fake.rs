@@ -25,7 +25,7 @@ use super::{Ended, Making, RuntimeError, console::Console, in_run_dir, io};
 use crate::agent::Agent;
 
 /// From the end of its input to the signal that nothing survives.
-const END_WITHIN: Duration = Duration::from_secs(5);
+const END_TIMEOUT: Duration = Duration::from_secs(5);
 /// What our own environment holds for the object store.
 const STORE_SECRETS: &str = "AWS_";
 /// The archive begins here; before it, its length.
@@ -107,7 +107,7 @@ impl Fake {
     /// Ends the agent and packs the home.
     pub async fn end(mut self) -> Result<(), RuntimeError> {
         drop(self.input);
-        if timeout(END_WITHIN, self.child.wait()).await.is_err() {
+        if timeout(END_TIMEOUT, self.child.wait()).await.is_err() {
             let _ = self.child.kill().await;
         }
         Ok(pack(&self.directory, &self.volume).await?)

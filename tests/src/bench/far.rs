@@ -19,7 +19,7 @@ const AWAY: Duration = Duration::from_millis(20);
 const GOAL: f64 = 0.1;
 const CREDENTIALS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "tester"), ("AWS_SECRET_ACCESS_KEY", "secret")];
 /// A gibibyte of small files through an emulated machine.
-const FILL_WITHIN: Duration = Duration::from_mins(20);
+const FILL_TIMEOUT: Duration = Duration::from_mins(20);
 
 pub async fn measure(quick: bool) -> Row {
     let place = directory();
@@ -70,7 +70,7 @@ async fn fill(stack: &Stack, tree: &Path) {
     let archive = tar.stdout.take().expect("piped");
     let mut filling =
         stack.command(&["exec", "-i", "bench", "--", "bash", "-c", "mkdir tree && tar -x -C tree && sync"]);
-    let filled = tokio::time::timeout(FILL_WITHIN, filling.stdin(archive).status()).await;
+    let filled = tokio::time::timeout(FILL_TIMEOUT, filling.stdin(archive).status()).await;
     assert!(filled.expect("it ends").expect("it starts").success(), "{}", stack.log());
     assert!(tar.wait().expect("waited for").success());
 }

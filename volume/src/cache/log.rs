@@ -22,7 +22,7 @@ const MAGIC: &[u8; 8] = b"BVLOG\0\0\x01";
 const CHECKED_BYTES: usize = HEADER_BYTES - 32;
 
 /// More than a log of 4 TiB of scattered blocks takes between two rewrites.
-const LOG_BYTES_MAX: u64 = 4 << 30;
+const MAX_LOG_BYTES: u64 = 4 << 30;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
@@ -261,7 +261,7 @@ impl Log {
 /// Reads a log: its header and its records, each with its slot.
 pub fn read(disk: &Disk) -> Result<(Header, Vec<(u32, Record)>), LogError> {
     let length = disk.bytes()?;
-    if length > LOG_BYTES_MAX {
+    if length > MAX_LOG_BYTES {
         return Err(LogError::Header);
     }
     let mut bytes = vec![0; length as usize];

@@ -41,7 +41,7 @@ use log::Log;
 const LOG_REWRITE_BYTES: u64 = 16 << 20;
 
 /// Snapshots that wait for their commit. A controller that answers none of so many has fenced us.
-pub const UNCOMMITTED_MAX: usize = 64;
+pub const MAX_UNCOMMITTED: usize = 64;
 
 pub struct Cache {
     files: Files,

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use super::{LIST_MAX, Listed, ObjectStore, Put, StoreError, check_name};
+use super::{Listed, MAX_LIST, ObjectStore, Put, StoreError, check_name};
 use crate::key::{hex, random_bytes};
 
 /// Where half-written objects lie; what a crash leaves here means nothing and is removed at the next opening, once old.
@@ -93,7 +93,7 @@ impl ObjectStore for DirectoryStore {
             found.sort_by(|one, other| one.name.cmp(&other.name));
             let first = after.map_or(0, |after| found.partition_point(|listed| listed.name <= after));
             found.drain(..first);
-            found.truncate(LIST_MAX);
+            found.truncate(MAX_LIST);
             Ok(found)
         }))
     }

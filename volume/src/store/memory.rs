@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use super::{LIST_MAX, Listed, ObjectStore, Put, StoreError, check_name};
+use super::{Listed, MAX_LIST, ObjectStore, Put, StoreError, check_name};
 
 #[derive(Debug, Default)]
 pub struct MemoryStore {
@@ -70,7 +70,7 @@ impl ObjectStore for MemoryStore {
             };
             let objects = self.objects();
             let found = objects.range::<str, _>((from, Bound::Unbounded));
-            let found = found.take_while(|(name, _)| name.starts_with(prefix)).take(LIST_MAX);
+            let found = found.take_while(|(name, _)| name.starts_with(prefix)).take(MAX_LIST);
             Ok(found.map(|(name, body)| Listed { name: name.clone(), bytes: body.len() as u64 }).collect())
         })
     }

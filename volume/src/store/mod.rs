@@ -21,16 +21,16 @@ pub use s3::{S3Credentials, S3Options, S3Store};
 use crate::key::{hex, random_bytes};
 
 /// Longest name of an object: a tenant, a kind and a hash take 140.
-const NAME_BYTES_MAX: usize = 512;
+const MAX_NAME_BYTES: usize = 512;
 
 /// Names in one page of a listing.
-pub const LIST_MAX: usize = 1000;
+pub const MAX_LIST: usize = 1000;
 
 /// Attempts before a transient failure is given up: with the pauses below about half a minute, what a guest's flush can
 /// bear without its kernel calling the disk dead.
 const ATTEMPTS: u32 = 7;
 const PAUSE_FIRST: Duration = Duration::from_millis(200);
-const PAUSE_MAX: Duration = Duration::from_secs(8);
+const MAX_PAUSE: Duration = Duration::from_secs(8);
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
@@ -82,7 +82,7 @@ pub trait ObjectStore: Send + Sync + 'static {
     /// Exactly these bytes of the object.
     fn get_range<'a>(&'a self, name: &'a str, range: Range<u64>) -> BoxFuture<'a, Result<Bytes, StoreError>>;
 
-    /// The next names with this prefix, in order, after the given one; at most [`LIST_MAX`].
+    /// The next names with this prefix, in order, after the given one; at most [`MAX_LIST`].
     fn list<'a>(
         &'a self,
         prefix: &'a str,
@@ -138,7 +138,7 @@ where
         }
         let jittered = pause.mul_f64(rand::rng().random_range(0.5..1.0));
         tokio::time::sleep(jittered).await;
-        pause = (pause * 2).min(PAUSE_MAX);
+        pause = (pause * 2).min(MAX_PAUSE);
     }
     call().await
 }
@@ -159,10 +159,10 @@ pub async fn open(url: &str) -> Result<Arc<dyn ObjectStore>, StoreError> {
 pub(crate) fn check_name(name: &str) -> Result<(), StoreError> {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
     let part_is_good = |part: &str| !part.is_empty() && !part.starts_with('.') && part.bytes().all(plain);
-    if name.len() <= NAME_BYTES_MAX && name.split('/').all(part_is_good) {
+    if name.len() <= MAX_NAME_BYTES && name.split('/').all(part_is_good) {
         Ok(())
     } else {
-        Err(StoreError::Malformed(name.chars().take(NAME_BYTES_MAX).collect()))
+        Err(StoreError::Malformed(name.chars().take(MAX_NAME_BYTES).collect()))
     }
 }
 

@@ -15,12 +15,12 @@ use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use protocol::Redacted;
 
-use super::{LIST_MAX, Listed, ObjectStore, Put, StoreError, check_name};
+use super::{Listed, MAX_LIST, ObjectStore, Put, StoreError, check_name};
 
 /// A store that does not even accept is down.
-const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// One attempt: 8 MiB over a line of 2 Mbit/s.
-const ATTEMPT_WITHIN: Duration = Duration::from_secs(45);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(45);
 /// Attempts within one call; pauses between calls are the caller's.
 const ATTEMPTS: u32 = 2;
 
@@ -88,9 +88,9 @@ pub struct S3Store {
 impl S3Store {
     pub async fn open(options: S3Options) -> Result<Self, StoreError> {
         let timeouts = TimeoutConfig::builder()
-            .connect_timeout(CONNECT_WITHIN)
-            .operation_attempt_timeout(ATTEMPT_WITHIN)
-            .operation_timeout(ATTEMPT_WITHIN * 2)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+            .operation_timeout(ATTEMPT_TIMEOUT * 2)
             .build();
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .timeout_config(timeouts)
@@ -186,7 +186,7 @@ impl ObjectStore for S3Store {
                 .bucket(&self.bucket)
                 .prefix(format!("{}{prefix}", self.prefix))
                 .set_start_after(after.map(|after| format!("{}{after}", self.prefix)))
-                .max_keys(LIST_MAX as i32);
+                .max_keys(MAX_LIST as i32);
             let page = request.send().await.map_err(|error| refusal(prefix, &error))?;
             let listed = page.contents().iter().filter_map(|object| {
                 let name = object.key()?.strip_prefix(&self.prefix)?.to_owned();

@@ -20,10 +20,10 @@ use crate::{
 
 const BLOCKS: u64 = 40;
 /// Growth ends here.
-const BLOCKS_MAX: u64 = 64;
+const MAX_BLOCKS: u64 = 64;
 const BLOCK: usize = BLOCK_BYTES as usize;
 /// Snapshots of the past that are read again.
-const PAST_MAX: usize = 6;
+const MAX_PAST: usize = 6;
 /// A store with trouble: slow, and now and then without an answer or with another.
 const TROUBLE: Faults =
     Faults { before: 0.15, after: 0.1, flipped: 0.05, delay_max: Duration::from_millis(80) };
@@ -90,7 +90,7 @@ enum Step {
 }
 
 fn some_place(random: &mut StdRng) -> Place {
-    let bytes = (BLOCKS_MAX * BLOCK_BYTES) as usize;
+    let bytes = (MAX_BLOCKS * BLOCK_BYTES) as usize;
     let (unit, count_max) = match random.random_range(0..14) {
         0..8 => (BLOCK, 12),
         8..12 => (SECTOR as usize, 24),
@@ -129,7 +129,7 @@ fn some_step(random: &mut StdRng, dear: u32) -> Step {
         27 => Step::Takeover(some_place(random), random.random()),
         28 => Step::Fork,
         29 => Step::Grow(random.random_range(0..4)),
-        30..32 => Step::Past(random.random_range(0..PAST_MAX)),
+        30..32 => Step::Past(random.random_range(0..MAX_PAST)),
         32..34 => Step::Evict,
         34..36 => Step::Renew,
         36 => Step::Prefetch,
@@ -278,7 +278,7 @@ impl Run {
             Step::Takeover(place, fill) => self.takeover(place, fill).await,
             Step::Fork => self.fork().await,
             Step::Grow(blocks) => {
-                let size_bytes = (self.world.size_bytes + blocks * BLOCK_BYTES).min(BLOCKS_MAX * BLOCK_BYTES);
+                let size_bytes = (self.world.size_bytes + blocks * BLOCK_BYTES).min(MAX_BLOCKS * BLOCK_BYTES);
                 match self.volume().grow(size_bytes).await {
                     Ok(()) => self.grown(size_bytes),
                     Err(_) => self.crash(false).await,
@@ -297,7 +297,7 @@ impl Run {
             Step::Renew => {
                 let renew = |cache: &mut Cache| {
                     let packs = cache.map().packs().map(|(_, used)| used.pack.id).collect();
-                    cache.renew(&packs, 0..BLOCKS_MAX as u32, 1000).map(drop)
+                    cache.renew(&packs, 0..MAX_BLOCKS as u32, 1000).map(drop)
                 };
                 if self.on_cache(renew).await.is_err() {
                     self.crash(false).await;
@@ -440,7 +440,7 @@ impl Run {
     async fn commit_as(&mut self, manifest: ManifestId, content: Vec<u8>, heard: bool) {
         self.check(manifest, &content).await;
         self.past.push_back((manifest, content.clone()));
-        if self.past.len() > PAST_MAX {
+        if self.past.len() > MAX_PAST {
             self.past.pop_front();
         }
         (self.head, self.head_content) = (Some(manifest), content);

@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     CHUNK_BYTES, Part, Patched, Target, chunks_of, decode_parts,
     gc::reachable,
-    manifest::{CHAIN_MAX, Content},
+    manifest::{Content, MAX_CHAIN},
     objects::Objects,
     patch,
 };
@@ -79,7 +79,7 @@ async fn a_patched_volume_is_the_array_that_was_patched() {
     let mut model = vec![0; world.size_bytes as usize];
     let mut head: Option<Patched> = None;
     let (mut whole, mut past) = (0, BTreeMap::new());
-    for number in 0..3 * CHAIN_MAX as u64 * soak_factor() {
+    for number in 0..3 * MAX_CHAIN as u64 * soak_factor() {
         let parts = some_parts(&mut random, world.size_bytes);
         if random.random_bool(0.1) {
             // A store that fails half-way leaves everything as it was.
@@ -184,6 +184,6 @@ async fn a_home_is_moved_by_what_is_lacking() {
     let end = chunks_of(here.size_bytes);
     let zeros = source.parts(&[end]).await.expect("read");
     assert_eq!(decode_parts(&zeros, end + 1, 1), Ok(vec![Part { index: end, content: vec![] }]));
-    let beyond = source.parts(&[chunks_of(crate::VOLUME_BYTES_MAX)]).await;
+    let beyond = source.parts(&[chunks_of(crate::MAX_VOLUME_BYTES)]).await;
     assert!(matches!(beyond, Err(VolumeError::OutOfRange { .. })));
 }

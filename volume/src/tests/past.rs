@@ -4,7 +4,7 @@ use std::{collections::HashSet, time::Duration};
 
 use super::*;
 use crate::{
-    manifest::{CHAIN_MAX, Content, Manifest},
+    manifest::{Content, MAX_CHAIN, Manifest},
     objects::Objects,
 };
 
@@ -26,7 +26,7 @@ async fn a_long_past_is_deltas_with_a_whole_one_now_and_then_and_each_of_them_re
     let world = World::new(64).await;
     let volume = world.open("cache", None).await;
     let (mut past, mut whole, mut parent) = (Vec::new(), 0, None);
-    for number in 0..2 * CHAIN_MAX as u64 + 10 {
+    for number in 0..2 * MAX_CHAIN as u64 + 10 {
         let at = number * 7 % 64;
         if number % 5 == 4 {
             let written = (number - 1) * 7 % 64;

@@ -12,13 +12,13 @@ use crate::cache::plug::{Plug, SECTOR};
 
 const BEFORE: &[u8] = include_bytes!("../../tests/power/before.zst");
 const LOG: &[u8] = include_bytes!("../../tests/power/log.zst");
-const LOG_BYTES_MAX: usize = 512 << 20;
+const MAX_LOG_BYTES: usize = 512 << 20;
 /// Where the guest writes the number of what it has been told is safe; the file system ends here.
 const MARK_OFFSET: u64 = 32 << 20;
 const DISK_BYTES: u64 = 33 << 20;
 const RECORD_BYTES: usize = 32;
 /// A file is replaced with every eighth record.
-const REPLACED_EVERY: u32 = 8;
+const REPLACED_INTERVAL: u32 = 8;
 const REPLACED_BYTES: usize = 6000;
 const POINTS: u64 = 30;
 const POINTS_FULL: u64 = 3000;
@@ -34,7 +34,7 @@ enum Entry {
 
 /// What the kernel's dm-log-writes calls a log: a header sector, then entries of a sector each, followed by their data.
 fn recorded() -> Vec<Entry> {
-    let log = Bytes::from(zstd::bulk::decompress(LOG, LOG_BYTES_MAX).expect("a fixture"));
+    let log = Bytes::from(zstd::bulk::decompress(LOG, MAX_LOG_BYTES).expect("a fixture"));
     let number = |at: usize| u64::from_le_bytes(*log[at..].first_chunk().expect("eight bytes"));
     let count = number(16);
     let (mut entries, mut at) = (Vec::new(), SECTOR as usize);
@@ -155,7 +155,7 @@ fn wrong_with(content: &[u8], promised: u32, directory: &Path) -> Option<String>
     if !current.is_empty() && current != expected[..REPLACED_BYTES] {
         return Some(format!("the replaced file is torn: {} bytes of {number}", current.len()));
     }
-    (number < promised / REPLACED_EVERY * REPLACED_EVERY)
+    (number < promised / REPLACED_INTERVAL * REPLACED_INTERVAL)
         .then(|| format!("{promised} was promised, and the replaced file is that of {number}"))
 }
 

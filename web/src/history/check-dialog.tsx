@@ -9,7 +9,7 @@ import { copyText } from "../ui/toasts";
 import { size } from "../ui/words";
 
 /** So many are listed; all of them are copied. */
-const LISTED_MAX = 200;
+const MAX_LISTED = 200;
 
 type Which = "newest" | "all";
 type State =
@@ -118,7 +118,7 @@ function Told({ checked }: { checked: Checked }) {
         </p>
       </div>
       <ul className="restore-list" aria-label="Damaged objects" tabIndex={0}>
-        {damaged.slice(0, LISTED_MAX).map(({ object, message }) => (
+        {damaged.slice(0, MAX_LISTED).map(({ object, message }) => (
           <li key={object}>
             <span className="change-kind removed" aria-hidden="true">
               !

@@ -10,7 +10,7 @@ import { wholeInstant } from "../ui/words";
 import type { Point } from "./timeline-model";
 
 /** As the server takes it. */
-const NAME_BYTES_MAX = 100;
+const MAX_NAME_BYTES = 100;
 
 interface NameProps {
   workspace: string;
@@ -22,7 +22,7 @@ interface NameProps {
 export function NameDialog({ workspace, point, onDone, onClose }: NameProps) {
   const [name, setName] = useState(point.name ?? "");
   const wanted = name.trim();
-  const tooLong = new TextEncoder().encode(wanted).length > NAME_BYTES_MAX;
+  const tooLong = new TextEncoder().encode(wanted).length > MAX_NAME_BYTES;
   const form = useSubmission(async () => {
     if (!wanted || tooLong) return;
     onDone(await snapshots.rename(workspace, point.id, wanted));
@@ -41,7 +41,7 @@ export function NameDialog({ workspace, point, onDone, onClose }: NameProps) {
         autoComplete="off"
         value={name}
         hint={`${wholeInstant(point.at)}. A named point is never thinned out.`}
-        wrong={(tooLong ? `At most ${NAME_BYTES_MAX} bytes.` : "") || form.field("name")}
+        wrong={(tooLong ? `At most ${MAX_NAME_BYTES} bytes.` : "") || form.field("name")}
         onFocus={(event) => event.target.select()}
         onChange={(event) => setName(event.target.value)}
       />

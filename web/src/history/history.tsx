@@ -37,7 +37,7 @@ import type { Snapshots } from "./use-snapshots";
 
 /** While one drags, nothing is read: only where one rests. */
 const SETTLED_MS = 180;
-const SIDE_MIN = 180;
+const MIN_SIDE = 180;
 /** What the buttons beside the zoom move by. */
 const PAN_PART = 0.75;
 
@@ -376,7 +376,7 @@ export function History({ workspace, snapshots, points, put }: Props) {
           kind="column"
           label="Width of the list"
           value={sideWidth}
-          min={SIDE_MIN}
+          min={MIN_SIDE}
           max={() => window.innerWidth * 0.6}
           onChange={setSideWidth}
         />

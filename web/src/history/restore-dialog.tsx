@@ -11,9 +11,9 @@ import { bytesOf, type Deed, type Plan, type Refused } from "./restore-plan";
 import type { Point } from "./timeline-model";
 
 /** So many paths are listed; the rest is counted. */
-const LISTED_MAX = 300;
+const MAX_LISTED = 300;
 /** As the server takes a name of a snapshot. */
-const NAME_LETTERS_MAX = 30;
+const MAX_NAME_LETTERS = 30;
 
 /** What was brought back, and how that is undone. */
 export interface Restored {
@@ -95,7 +95,7 @@ export function RestoreDialog(props: Props) {
     const { signal } = work.current;
     try {
       setState({ type: "saving" });
-      const label = [...name].slice(0, NAME_LETTERS_MAX).join("");
+      const label = [...name].slice(0, MAX_NAME_LETTERS).join("");
       const before = await snapshots.take(workspace.id, `Before restoring ${label}`);
       onTaken(before);
       if (signal.aborted) return;
@@ -206,7 +206,7 @@ function Body({ state, workspace, newest, onRetry }: BodyProps) {
           <p role="status">{state.words}</p>
           {state.failed.length > 0 && (
             <ul className="restore-list" aria-label="What failed">
-              {state.failed.slice(0, LISTED_MAX).map(({ path, words }) => (
+              {state.failed.slice(0, MAX_LISTED).map(({ path, words }) => (
                 <Line key={path} kind="removed" letter="!" path={path} about={words} />
               ))}
             </ul>
@@ -241,15 +241,15 @@ function Preview({ plan, newest }: { plan: Plan; newest: Point }) {
         {bytes > 0 && ` · ${size(bytes)}`}.{sinceWords(since)}
       </p>
       <ul className="restore-list" aria-label="What it does" tabIndex={0}>
-        {refused.slice(0, LISTED_MAX).map((one) => (
+        {refused.slice(0, MAX_LISTED).map((one) => (
           <RefusedLine key={one.path} one={one} />
         ))}
-        {[...over, ...aside, ...back].slice(0, LISTED_MAX).map((deed) => (
+        {[...over, ...aside, ...back].slice(0, MAX_LISTED).map((deed) => (
           <DeedLine key={deed.path} deed={deed} />
         ))}
-        {deeds.length + refused.length > LISTED_MAX && (
+        {deeds.length + refused.length > MAX_LISTED && (
           <li className="soft small">
-            and {(deeds.length + refused.length - LISTED_MAX).toLocaleString("en")} more
+            and {(deeds.length + refused.length - MAX_LISTED).toLocaleString("en")} more
           </li>
         )}
       </ul>

@@ -3,10 +3,10 @@ import type { Entry } from "../api/agent";
 import type { PastEntry } from "../api/types";
 import { size } from "../ui/words";
 import { childOf, nameOf, parentOf } from "../workspace/paths";
-import { UPLOAD_BYTES_MAX } from "../workspace/upload";
+import { MAX_UPLOAD_BYTES } from "../workspace/upload";
 
 /** Longest name of a file, in bytes, as in Linux. */
-const NAME_BYTES_MAX = 255;
+const MAX_NAME_BYTES = 255;
 /** Who may read, write and run; who set them is not brought back. */
 export const PERMISSIONS = 0o777;
 
@@ -38,10 +38,10 @@ export interface Plan {
 export function deedOf(path: string, past: PastEntry, present: Entry | undefined): Deed | Refused | null {
   if (!past.utf8) return { path, reason: "Its name is not UTF-8." };
   if (past.kind === "other") return { path, reason: "It was a socket, a pipe or a device." };
-  if (past.kind === "file" && past.size > UPLOAD_BYTES_MAX)
+  if (past.kind === "file" && past.size > MAX_UPLOAD_BYTES)
     return {
       path,
-      reason: `Too large: ${size(past.size)}, and at most ${size(UPLOAD_BYTES_MAX)} go through the page. Download it instead.`,
+      reason: `Too large: ${size(past.size)}, and at most ${size(MAX_UPLOAD_BYTES)} go through the page. Download it instead.`,
     };
   if (!present) return { path, past, meets: "nothing", etag: null, mode: 0 };
   if (past.kind === "directory" && present.kind === "directory") return null;
@@ -89,6 +89,6 @@ export function keptName(path: string, now: Date): string {
   const ending = `.before-restore-${day}-${time}`;
   const letters = [...nameOf(path)];
   const bytes = (text: string) => new TextEncoder().encode(text).length;
-  while (bytes(letters.join("")) + ending.length > NAME_BYTES_MAX) letters.pop();
+  while (bytes(letters.join("")) + ending.length > MAX_NAME_BYTES) letters.pop();
   return childOf(parentOf(path), letters.join("") + ending);
 }

@@ -8,7 +8,7 @@ import { ancestorsOf, childOf, nameOf, parentOf } from "../workspace/paths";
 import { deedOf, isUntouched, keptName, PERMISSIONS, planOf, type Deed, type Plan } from "./restore-plan";
 
 /** Most paths of one call: more is a whole home. */
-export const DEEDS_MAX = 10_000;
+export const MAX_DEEDS = 10_000;
 /** Files on their way at once. */
 const AT_ONCE = 4;
 /** Paths in one call of a program: far below what a kernel takes. */
@@ -25,7 +25,7 @@ const ENDS_ALL = [
 
 export class TooMany extends Error {
   constructor() {
-    super(`More than ${DEEDS_MAX.toLocaleString("en")} paths differ: too many for one go.`);
+    super(`More than ${MAX_DEEDS.toLocaleString("en")} paths differ: too many for one go.`);
   }
 }
 
@@ -88,7 +88,7 @@ export async function lookAhead(
   });
   const all: ReturnType<typeof deedOf>[] = [];
   const add = async (path: string, past: PastEntry) => {
-    if (all.length >= DEEDS_MAX) throw new TooMany();
+    if (all.length >= MAX_DEEDS) throw new TooMany();
     const present = (await presentIn(parentOf(path))).get(nameOf(path));
     all.push(deedOf(path, past, present));
     // What both have as a directory is among the changes, path by path.

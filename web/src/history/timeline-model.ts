@@ -215,7 +215,7 @@ const MARK_GAP = 9;
 /** What a letter of a label takes, about; and what lies between two labels. */
 const LETTER = 6.4;
 const LABEL_GAP = 10;
-const LABEL_LETTERS_MAX = 24;
+const MAX_LABEL_LETTERS = 24;
 
 export function markKind(snapshot: Snapshot): MarkKind | null {
   if (snapshot.name) return "named";
@@ -268,5 +268,5 @@ export function marksOf(points: readonly Point[], span: Span, width: number): Ma
 function labelOf(point: Point, kind: MarkKind): string {
   const text = kind === "named" ? (point.name ?? "") : kind === "asked" ? "Asked" : "Stop";
   const letters = [...text];
-  return letters.length > LABEL_LETTERS_MAX ? `${letters.slice(0, LABEL_LETTERS_MAX - 1).join("")}…` : text;
+  return letters.length > MAX_LABEL_LETTERS ? `${letters.slice(0, MAX_LABEL_LETTERS - 1).join("")}…` : text;
 }

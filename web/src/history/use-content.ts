@@ -4,7 +4,7 @@ import { snapshots } from "../api/calls";
 import { ApiError } from "../api/client";
 
 /** As the server compares them: a larger one is for downloading. */
-export const TEXT_BYTES_MAX = 4 * 1024 * 1024;
+export const MAX_TEXT_BYTES = 4 * 1024 * 1024;
 
 export type Content =
   | { type: "text"; text: string }
@@ -48,7 +48,7 @@ async function firstBytes(response: Response): Promise<Uint8Array<ArrayBuffer> |
     if (done) break;
     parts.push(value);
     length += value.length;
-    if (length <= TEXT_BYTES_MAX) continue;
+    if (length <= MAX_TEXT_BYTES) continue;
     await reader.cancel();
     return null;
   }
@@ -84,7 +84,7 @@ export function useContent(
   const [failure, setFailure] = useState<unknown>(null);
   const [attempt, setAttempt] = useState(0);
   // The tree's word that it is too large spares reading it.
-  const tooLarge = bytes > TEXT_BYTES_MAX ? bytes : 0;
+  const tooLarge = bytes > MAX_TEXT_BYTES ? bytes : 0;
   const latest = useRef(0);
   useEffect(() => {
     if (snapshot === null || path === null) return;

@@ -8,7 +8,7 @@ import type { PastDirectory } from "../api/types";
 import { toggled, type Directories, type Directory } from "../workspace/tree-model";
 
 /** Directories of past homes that are kept: they do not change. */
-const KEPT_MAX = 300;
+const MAX_KEPT = 300;
 
 export interface Past {
   /** The snapshot that the directories are of; none before the first. */
@@ -54,7 +54,7 @@ export function usePast(workspace: string, snapshot: string | null, remembered: 
       const directory = directoryOf(await snapshots.directory(workspace, snapshot, path, controller.signal));
       kept.current.set(key, directory);
       for (const first of kept.current.keys()) {
-        if (kept.current.size <= KEPT_MAX) break;
+        if (kept.current.size <= MAX_KEPT) break;
         kept.current.delete(first);
       }
       return directory;

@@ -5,7 +5,7 @@ import type { Snapshot, SnapshotList } from "../api/types";
 import { pointsOf, withPage, withPoint, type Point } from "./timeline-model";
 
 /** What retention leaves of a home is a few thousand; more than this is not drawn. */
-const POINTS_MAX = 20_000;
+const MAX_POINTS = 20_000;
 /** The most that the server gives at once. */
 const PAGE = 1000;
 /** A machine that writes makes one every few seconds: a few are enough to meet those that are known. */
@@ -40,7 +40,7 @@ export function useSnapshots(workspace: string, revision: number | undefined): S
     const controller = new AbortController();
     const readAll = async () => {
       let before: string | null = null;
-      for (let count = 0; count < POINTS_MAX;) {
+      for (let count = 0; count < MAX_POINTS;) {
         const { snapshots, more }: SnapshotList = await calls.list(
           workspace,
           PAGE,

@@ -42,7 +42,7 @@ export interface DocumentView {
 /** Reasons after which trying again by itself is of use. */
 const PASSING: readonly RefusalReason[] = ["stale", "bad_update"];
 /** "Bad update" again and again means a fault of ours: not an endless loop. */
-const RENEWALS_MAX = 3;
+const MAX_RENEWALS = 3;
 
 export class SharedDocument {
   private doc = new Y.Doc();
@@ -212,7 +212,7 @@ export class SharedDocument {
 
   private refuse(reason: RefusalReason, message: string): void {
     this.disconnected();
-    if (PASSING.includes(reason) && this.renewals < RENEWALS_MAX) {
+    if (PASSING.includes(reason) && this.renewals < MAX_RENEWALS) {
       this.renewals += 1;
       this.renew();
       this.link.restart();

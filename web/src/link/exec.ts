@@ -3,7 +3,7 @@ import { socketUrl } from "../api/calls";
 import { browser, type Environment } from "./socket";
 
 /** As much as is kept of what a program complains of. */
-const COMPLAINT_MAX = 2000;
+const MAX_COMPLAINT = 2000;
 /** Small deeds only are asked for. */
 const DEADLINE_MS = 60_000;
 const STDERR = 2;
@@ -35,7 +35,7 @@ export function run(workspace: string, argv: readonly string[], environment: Env
       if (!(data instanceof ArrayBuffer)) return;
       const [kind] = new Uint8Array(data, 0, Math.min(1, data.byteLength));
       const rest = data.slice(1);
-      if (kind === STDERR) complaint = (complaint + text.decode(rest)).slice(0, COMPLAINT_MAX);
+      if (kind === STDERR) complaint = (complaint + text.decode(rest)).slice(0, MAX_COMPLAINT);
       if (kind !== END) return;
       const how = JSON.parse(text.decode(rest)) as End;
       if (how.type === "not_started") end(how.message);

@@ -16,7 +16,7 @@ export type ClientFrame =
 export class MalformedFrame extends Error {}
 
 /** Most columns and rows that a screen may have. */
-export const SIZE_MAX = 1000;
+export const MAX_SIZE = 1000;
 
 export function decode(message: ArrayBuffer): ServerFrame {
   if (message.byteLength < 1) throw new MalformedFrame("an empty message");
@@ -57,7 +57,7 @@ export function encode(frame: ClientFrame): Uint8Array<ArrayBuffer> {
   }
 }
 
-const clamp = (number: number): number => Math.max(1, Math.min(SIZE_MAX, Math.floor(number)));
+const clamp = (number: number): number => Math.max(1, Math.min(MAX_SIZE, Math.floor(number)));
 
 function numbered(kind: number, offset: number, tail: number): Uint8Array<ArrayBuffer> {
   const message = new Uint8Array(9 + tail);

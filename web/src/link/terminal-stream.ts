@@ -31,7 +31,7 @@ const ACKNOWLEDGE_MS = 60;
 /** Input goes in pieces that are well below the largest message. */
 const INPUT_PIECE_BYTES = 16 * 1024;
 /** More than this is not typed ahead. */
-export const INPUT_WAITING_MAX = 4 * 1024 * 1024;
+export const MAX_INPUT_WAITING = 4 * 1024 * 1024;
 
 export class TerminalStream {
   /** Output received: the number of the next byte. None before the first screen. */
@@ -94,7 +94,7 @@ export class TerminalStream {
   /** Types. Answers false where it could not: while there is no connection keys are not collected, for nobody sees what they do. */
   type(bytes: Uint8Array): boolean {
     if (this.options.readOnly || this.over || !this.greeted || this.link.state !== "open") return false;
-    if (this.waitingBytes + bytes.length > INPUT_WAITING_MAX) return false;
+    if (this.waitingBytes + bytes.length > MAX_INPUT_WAITING) return false;
     for (let at = 0; at < bytes.length; at += INPUT_PIECE_BYTES) {
       const piece = bytes.slice(at, at + INPUT_PIECE_BYTES);
       const offset = this.typed + this.waitingBytes;

@@ -3,7 +3,7 @@ import type { Changed } from "../api/agent";
 import { browser, Link, type Environment, type LinkState } from "./socket";
 
 /** The agent watches no more for one viewer. */
-export const WATCHES_MAX = 512;
+export const MAX_WATCHES = 512;
 
 export interface WatchHandlers {
   /** These directories are to be listed again; none: all of them. */
@@ -54,7 +54,7 @@ export class FilesWatch {
 
   /** Watches exactly these. */
   want(paths: Iterable<string>): void {
-    const next = new Set([...paths].slice(0, WATCHES_MAX));
+    const next = new Set([...paths].slice(0, MAX_WATCHES));
     for (const path of this.wanted) {
       if (!next.has(path)) {
         this.wanted.delete(path);

@@ -10,13 +10,13 @@ import { useSubmission } from "./gate";
 import { freeName } from "./new-workspace";
 
 /** The longest that leaves room for the ending and a number. */
-const STEM_MAX = 50;
+const MAX_STEM = 50;
 
 /** `algo` → `algo-fork`, and so for a fork of a fork. */
 const forkName = (name: string): string =>
   `${name
     .replace(/-fork(-\d+)?$/, "")
-    .slice(0, STEM_MAX)
+    .slice(0, MAX_STEM)
     .replace(/-$/, "")}-fork`;
 
 interface Props {

@@ -10,7 +10,7 @@ import { Frame } from "./frame";
 import { FormError, useSubmission } from "./gate";
 
 const DAYS_DEFAULT = 90;
-const DAYS_MAX = 365;
+const MAX_DAYS = 365;
 
 export default function TokensPage() {
   const [list, setList] = useState<TokenInfo[] | null>(null);
@@ -148,7 +148,7 @@ function NewTokenDialog({ onClose, onMade }: { onClose: () => void; onMade: (sec
         type="number"
         required
         min={1}
-        max={DAYS_MAX}
+        max={MAX_DAYS}
         wrong={form.field("days")}
         value={days}
         onChange={(event) => setDays(event.target.value)}

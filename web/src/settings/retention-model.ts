@@ -6,7 +6,7 @@ export type Key = keyof Retention;
 
 const HOURS: Record<Unit, number> = { hours: 1, days: 24, years: 365 * 24 };
 /** As the server has it: ten years. */
-export const HOURS_MAX = 10 * 366 * 24;
+export const MAX_HOURS = 10 * 366 * 24;
 
 export const defaults: Retention = {
   all_hours: 1,
@@ -61,7 +61,7 @@ export function ruleOf(form: Form): { rule: Retention | null; wrong: Partial<Rec
   for (const [index, { key }] of steps.entries()) {
     const hours = hoursOf(form[key]);
     if (hours === null) wrong[key] = "A whole number.";
-    else if (hours > HOURS_MAX) wrong[key] = "Ten years at most.";
+    else if (hours > MAX_HOURS) wrong[key] = "Ten years at most.";
     else if (index === 0 && hours < 1) wrong[key] = "At least one hour.";
     else if (hours < before) wrong[key] = "No shorter than the step before.";
     rule[key] = hours ?? 0;

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import {
   defaults,
   formOf,
-  HOURS_MAX,
+  MAX_HOURS,
   pointsOf,
   ruleOf,
   shortened,
@@ -33,7 +33,7 @@ describe("how snapshots thin out", () => {
       ["1.5", "whole"],
       ["-1", "whole"],
       ["2", "shorter"],
-      [String(HOURS_MAX + 1), "Ten years"],
+      [String(MAX_HOURS + 1), "Ten years"],
     ] as const)
       expect(ruleOf(typed(count)).wrong.hourly_hours, count).toContain(words);
     expect(ruleOf(formOf({ ...defaults, all_hours: 0 })).wrong.all_hours).toContain("one hour");

@@ -71,8 +71,8 @@ export function Field({ label, hint, wrong, ...input }: FieldProps) {
 }
 
 /** As the controller wants it. */
-const PASSWORD_MIN = 10;
-const PASSWORD_MAX = 200;
+const MIN_PASSWORD = 10;
+const MAX_PASSWORD = 200;
 
 export function NewPasswordField(props: FieldProps) {
   return (
@@ -80,9 +80,9 @@ export function NewPasswordField(props: FieldProps) {
       type="password"
       autoComplete="new-password"
       required
-      minLength={PASSWORD_MIN}
-      maxLength={PASSWORD_MAX}
-      hint={`At least ${PASSWORD_MIN} characters.`}
+      minLength={MIN_PASSWORD}
+      maxLength={MAX_PASSWORD}
+      hint={`At least ${MIN_PASSWORD} characters.`}
       {...props}
     />
   );

@@ -21,7 +21,7 @@ const INFO_MS = 5_000;
 /** What is to be decided upon is to be read first. */
 const ERROR_MS = 20_000;
 /** More at once would cover the page. */
-const SHOWN_MAX = 4;
+const MAX_SHOWN = 4;
 
 let toasts: readonly Toast[] = [];
 let next = 1;
@@ -39,7 +39,7 @@ function dismiss(id: number): void {
 function show(told: Omit<Toast, "id">, ms: number): void {
   const again = toasts.filter((toast) => toast.text !== told.text);
   const id = next++;
-  change([...again, { id, ...told }].slice(-SHOWN_MAX));
+  change([...again, { id, ...told }].slice(-MAX_SHOWN));
   setTimeout(() => dismiss(id), ms);
 }
 

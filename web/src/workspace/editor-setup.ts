@@ -137,14 +137,14 @@ const specialCharacters = highlightSpecialChars({
 });
 
 /** Larger pieces would not be taken by the agent in one update. */
-export const INSERT_MAX = 1024 * 1024;
+export const MAX_INSERT = 1024 * 1024;
 
 const noHugePaste = (refuse: () => void) =>
   EditorState.transactionFilter.of((transaction) => {
     if (!transaction.docChanged || !transaction.isUserEvent("input")) return transaction;
     let inserted = 0;
     transaction.changes.iterChanges((_a, _b, _c, _d, text) => (inserted += text.length));
-    if (inserted <= INSERT_MAX) return transaction;
+    if (inserted <= MAX_INSERT) return transaction;
     refuse();
     return [];
   });

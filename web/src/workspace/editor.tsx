@@ -9,7 +9,7 @@ import type { RefusalReason } from "../api/agent";
 import type { SharedDocument } from "../link/document";
 import { copyText, toastError } from "../ui/toasts";
 import { size } from "../ui/words";
-import { commonExtensions, INSERT_MAX } from "./editor-setup";
+import { commonExtensions, MAX_INSERT } from "./editor-setup";
 import { indentOf, languageOf } from "./languages";
 import { nameOf, shown } from "./paths";
 import { peerCursors } from "./peers";
@@ -54,7 +54,7 @@ export function Editor({ workspace, path, shared, active, onCursor, onClose }: P
         extensions: [
           commonExtensions(indentOf(name, content), readOnly, `Text of ${shown(name)}`, () =>
             toastError(
-              new Error(`At most ${size(INSERT_MAX)} of text at once: upload it as a file instead.`),
+              new Error(`At most ${size(MAX_INSERT)} of text at once: upload it as a file instead.`),
               "Pasting",
             ),
           ),

@@ -8,7 +8,7 @@ export interface Command {
   run: () => void;
 }
 
-const SHOWN_MAX = 60;
+const MAX_SHOWN = 60;
 
 /** How well `text` answers `query`: all its letters in order; a run and a beginning of a word count more. None: not at all. */
 export function score(query: string, text: string): number | null {
@@ -30,14 +30,14 @@ export function score(query: string, text: string): number | null {
 }
 
 export function ranked(query: string, commands: readonly Command[]): Command[] {
-  if (!query) return commands.slice(0, SHOWN_MAX);
+  if (!query) return commands.slice(0, MAX_SHOWN);
   return commands
     .flatMap((command) => {
       const points = score(query, command.label);
       return points === null ? [] : [{ command, points }];
     })
     .sort((a, b) => b.points - a.points)
-    .slice(0, SHOWN_MAX)
+    .slice(0, MAX_SHOWN)
     .map(({ command }) => command);
 }
 

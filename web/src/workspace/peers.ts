@@ -14,7 +14,7 @@ import * as Y from "yjs";
 
 /** How many colours there are; see peers.css. */
 export const PEER_COLORS = 8;
-const NAME_MAX = 40;
+const MAX_NAME = 40;
 
 export interface Peer {
   client: number;
@@ -27,7 +27,7 @@ export function peerOf(client: number, state: unknown): Peer | null {
   const user = (state as { user?: { name?: unknown; color?: unknown } } | null)?.user;
   if (!user || typeof user.name !== "string") return null;
   const color = typeof user.color === "number" && Number.isInteger(user.color) ? user.color : client;
-  return { client, name: user.name.slice(0, NAME_MAX) || "Someone", color: Math.abs(color) % PEER_COLORS };
+  return { client, name: user.name.slice(0, MAX_NAME) || "Someone", color: Math.abs(color) % PEER_COLORS };
 }
 
 /** The same person has the same colour everywhere. */

@@ -5,9 +5,9 @@ import type { Problem } from "../api/types";
 import { childOf } from "./paths";
 
 /** As the agent takes it. */
-export const UPLOAD_BYTES_MAX = 1024 * 1024 * 1024;
+export const MAX_UPLOAD_BYTES = 1024 * 1024 * 1024;
 /** More in one drop is a mistake more often than a wish. */
-export const UPLOAD_FILES_MAX = 1000;
+export const MAX_UPLOAD_FILES = 1000;
 
 export interface Upload {
   /** Below the directory that it was dropped on. */
@@ -39,7 +39,7 @@ async function collect(directory: FileSystemDirectoryEntry, above: string, uploa
     );
     if (entries.length === 0) return;
     for (const entry of entries) {
-      if (uploads.length > UPLOAD_FILES_MAX) throw new Error(`At most ${UPLOAD_FILES_MAX} files at once.`);
+      if (uploads.length > MAX_UPLOAD_FILES) throw new Error(`At most ${MAX_UPLOAD_FILES} files at once.`);
       if (entry.isDirectory) await collect(entry as FileSystemDirectoryEntry, path, uploads);
       else {
         const file = await new Promise<File>((resolve, reject) =>

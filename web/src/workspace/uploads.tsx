@@ -6,7 +6,7 @@ import { Icon } from "../ui/icons";
 import { toast, toastError } from "../ui/toasts";
 import { size } from "../ui/words";
 import { childOf, shown } from "./paths";
-import { filesOf, send, UPLOAD_BYTES_MAX, UPLOAD_FILES_MAX, type Upload } from "./upload";
+import { filesOf, send, MAX_UPLOAD_BYTES, MAX_UPLOAD_FILES, type Upload } from "./upload";
 
 interface Progress {
   path: string;
@@ -50,9 +50,9 @@ export function useUploads(workspace: string, onDone: () => void): Uploads {
       const tell = (sent: number) =>
         setProgress({ path, sent, total: file.size, left: uploads.length - index });
       tell(0);
-      if (file.size > UPLOAD_BYTES_MAX) {
+      if (file.size > MAX_UPLOAD_BYTES) {
         toastError(
-          new Error(`It has ${size(file.size)}; at most ${size(UPLOAD_BYTES_MAX)} are taken.`),
+          new Error(`It has ${size(file.size)}; at most ${size(MAX_UPLOAD_BYTES)} are taken.`),
           `Uploading ${shown(path)}`,
         );
         continue;
@@ -79,9 +79,9 @@ export function useUploads(workspace: string, onDone: () => void): Uploads {
     onDone();
   };
   const add = (uploads: Upload[], directory: string) => {
-    if (uploads.length > UPLOAD_FILES_MAX) {
+    if (uploads.length > MAX_UPLOAD_FILES) {
       toastError(
-        new Error(`At most ${UPLOAD_FILES_MAX} files at once. Pack them, and unpack them in a terminal.`),
+        new Error(`At most ${MAX_UPLOAD_FILES} files at once. Pack them, and unpack them in a terminal.`),
         "Uploading",
       );
       return Promise.resolve();

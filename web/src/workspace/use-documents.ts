@@ -7,7 +7,7 @@ import { isWithin, moved } from "./paths";
 import { colorOf } from "./peers";
 
 /** More open files are more than a row of tabs can hold; the oldest that is not looked at goes. */
-const OPEN_MAX = 30;
+const MAX_OPEN = 30;
 
 export interface Documents {
   paths: readonly string[];
@@ -79,7 +79,7 @@ export function useDocuments(
   const open = useCallback((path: string) => {
     setOpen(({ paths }) => {
       if (paths.includes(path)) return { paths, active: path };
-      return { paths: [...paths.slice(-(OPEN_MAX - 1)), path], active: path };
+      return { paths: [...paths.slice(-(MAX_OPEN - 1)), path], active: path };
     });
   }, []);
   const activate = useCallback((path: string) => setOpen(({ paths }) => ({ paths, active: path })), []);

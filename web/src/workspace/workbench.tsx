@@ -28,8 +28,8 @@ import { useDocuments, type Documents } from "./use-documents";
 import { useFiles } from "./use-files";
 
 type Pane = "files" | "editor" | "terminal";
-const SIDE_MIN = 150;
-const PANEL_MIN = 90;
+const MIN_SIDE = 150;
+const MIN_PANEL = 90;
 
 interface Props {
   workspace: Workspace;
@@ -220,7 +220,7 @@ export function Workbench({ workspace, connected, onFork }: Props) {
               kind="column"
               label="Width of the side bar"
               value={sideWidth}
-              min={SIDE_MIN}
+              min={MIN_SIDE}
               max={() => window.innerWidth * 0.6}
               onChange={setSideWidth}
             />
@@ -267,7 +267,7 @@ export function Workbench({ workspace, connected, onFork }: Props) {
               kind="row"
               label="Height of the terminals"
               value={panelHeight}
-              min={PANEL_MIN}
+              min={MIN_PANEL}
               max={() => window.innerHeight * 0.8}
               onChange={setPanelHeight}
             />

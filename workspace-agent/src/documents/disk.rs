@@ -4,7 +4,7 @@
 use std::io::{self, Read as _, Write as _};
 
 use protocol::{
-    document::{DOCUMENT_BYTES_MAX, RefusalReason},
+    document::{MAX_DOCUMENT_BYTES, RefusalReason},
     files::HomePath,
 };
 use rustix::fs::{Mode, OFlags};
@@ -51,7 +51,7 @@ pub enum Save {
 /// Why a file is no document.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
-    #[error("The file is larger than {} MiB: open it in a terminal.", DOCUMENT_BYTES_MAX / 1024 / 1024)]
+    #[error("The file is larger than {} MiB: open it in a terminal.", MAX_DOCUMENT_BYTES / 1024 / 1024)]
     TooLarge,
     #[error("The file is not UTF-8 text: editing it here would change other bytes too.")]
     NotText,
@@ -102,13 +102,13 @@ pub fn load(files: &Files<'_>, path: &HomePath) -> Result<Loaded, Unreadable> {
     if !is_file(&stat) {
         return Err(Unreadable::NotAFile);
     }
-    if stat.st_size as u64 > DOCUMENT_BYTES_MAX {
+    if stat.st_size as u64 > MAX_DOCUMENT_BYTES {
         return Err(Unreadable::TooLarge);
     }
     // It may grow while it is read: one byte more than allowed tells.
     let mut bytes = Vec::with_capacity(stat.st_size as usize);
-    std::fs::File::from(file).take(DOCUMENT_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > DOCUMENT_BYTES_MAX {
+    std::fs::File::from(file).take(MAX_DOCUMENT_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_DOCUMENT_BYTES {
         return Err(Unreadable::TooLarge);
     }
     let text = String::from_utf8(bytes).map_err(|_| Unreadable::NotText)?;

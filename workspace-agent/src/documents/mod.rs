@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// Most documents at once.
-const DOCUMENTS_MAX: usize = 256;
+const MAX_DOCUMENTS: usize = 256;
 /// A document that ends between being found and being joined is opened again; not more often than this.
 const ATTEMPTS: usize = 3;
 
@@ -96,9 +96,9 @@ impl Documents {
         if let Some(handle) = open.get(path) {
             return Ok(handle.clone());
         }
-        if open.len() >= DOCUMENTS_MAX {
+        if open.len() >= MAX_DOCUMENTS {
             let message =
-                format!("{DOCUMENTS_MAX} documents are open: close some, and try again in a few minutes.");
+                format!("{MAX_DOCUMENTS} documents are open: close some, and try again in a few minutes.");
             return Err(Refused { reason: RefusalReason::TooMany, message });
         }
         let notify = self.disk.watch(self.home.path().join(path.as_str()));

@@ -10,7 +10,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
 };
 
-use protocol::document::{TEXT_NAME, UPDATE_BYTES_MAX};
+use protocol::document::{MAX_UPDATE_BYTES, TEXT_NAME};
 use yrs::{
     ClientID, Doc, GetString as _, OffsetKind, Options, ReadTxn as _, StateVector, Text as _, Transact as _,
     TransactionMut, Update, WriteTxn as _,
@@ -25,11 +25,11 @@ use yrs::{
 use super::merge::edits;
 
 /// What one person's cursor, name and colour may take.
-const PRESENCE_BYTES_MAX: usize = 4 * 1024;
+const MAX_PRESENCE_BYTES: usize = 4 * 1024;
 /// A client that reconnects has a new number while its old one is still known; more than a few is abuse.
-const PRESENCES_PER_VIEWER_MAX: usize = 4;
+const MAX_PRESENCES_PER_VIEWER: usize = 4;
 /// Everyone at once.
-const PRESENCES_MAX: usize = 512;
+const MAX_PRESENCES: usize = 512;
 /// An update that changes nothing.
 const NO_CHANGE: [u8; 2] = [0, 0];
 
@@ -108,7 +108,7 @@ impl Shared {
     ///
     /// Panics if the document cannot be read any more: whoever owns it ends it, and it is opened anew from its file.
     pub fn receive(&mut self, viewer: ViewerId, message: &[u8]) -> Result<Effects, BadMessage> {
-        if message.len() > UPDATE_BYTES_MAX || claims_too_much(message) {
+        if message.len() > MAX_UPDATE_BYTES || claims_too_much(message) {
             return Err(BadMessage);
         }
         match decode(|| Message::decode_v1(message))? {
@@ -195,7 +195,7 @@ impl Shared {
 
     /// Whether a viewer may say this of itself.
     fn takes(&self, viewer: ViewerId, client: ClientID, entry: &AwarenessUpdateEntry) -> bool {
-        if entry.json.len() > PRESENCE_BYTES_MAX {
+        if entry.json.len() > MAX_PRESENCE_BYTES {
             return false;
         }
         match self.presences.get(&client) {
@@ -203,7 +203,7 @@ impl Shared {
             None if &*entry.json == "null" => false,
             None => {
                 let own = self.presences.values().filter(|presence| presence.viewer == viewer).count();
-                own < PRESENCES_PER_VIEWER_MAX && self.presences.len() < PRESENCES_MAX
+                own < MAX_PRESENCES_PER_VIEWER && self.presences.len() < MAX_PRESENCES
             }
         }
     }
@@ -445,12 +445,12 @@ mod tests {
         };
         assert_eq!(shared.receive(1, &say(7, 1, "{}")).expect("presence").broadcast.len(), 1);
         assert!(shared.receive(2, &say(7, 2, "{\"forged\":1}")).expect("presence").broadcast.is_empty());
-        let long = format!("\"{}\"", "x".repeat(PRESENCE_BYTES_MAX));
+        let long = format!("\"{}\"", "x".repeat(MAX_PRESENCE_BYTES));
         assert!(shared.receive(1, &say(8, 1, &long)).expect("presence").broadcast.is_empty());
         for client in 10..30 {
             shared.receive(3, &say(client, 1, "{}")).expect("presence");
         }
-        assert_eq!(shared.presences.len(), 1 + PRESENCES_PER_VIEWER_MAX);
+        assert_eq!(shared.presences.len(), 1 + MAX_PRESENCES_PER_VIEWER);
         assert!(shared.leave(1).is_some());
         assert!(shared.leave(1).is_none());
     }

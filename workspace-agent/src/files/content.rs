@@ -12,7 +12,7 @@ use axum::{
 use futures_util::StreamExt as _;
 use protocol::{
     Code,
-    agent::UPLOAD_BYTES_MAX,
+    agent::MAX_UPLOAD_BYTES,
     files::{Entry, HomePath},
 };
 use rustix::fs::{Mode, OFlags, Stat};
@@ -149,7 +149,7 @@ pub async fn put(
     let path = HomePath::parse(&query.path)?;
     if header(&headers, &header::CONTENT_LENGTH)
         .and_then(|length| length.parse().ok())
-        .is_some_and(|length: u64| length > UPLOAD_BYTES_MAX)
+        .is_some_and(|length: u64| length > MAX_UPLOAD_BYTES)
     {
         return Err(too_large());
     }
@@ -189,7 +189,7 @@ async fn receive(body: Body, file: &mut tokio::fs::File) -> Answer<()> {
         let chunk = chunk
             .map_err(|_| Refusal::new(Code::BadRequest, "The upload ended early; nothing was changed."))?;
         length += chunk.len() as u64;
-        if length > UPLOAD_BYTES_MAX {
+        if length > MAX_UPLOAD_BYTES {
             return Err(too_large());
         }
         file.write_all(&chunk).await?;
@@ -199,7 +199,7 @@ async fn receive(body: Body, file: &mut tokio::fs::File) -> Answer<()> {
 }
 
 fn too_large() -> Refusal {
-    let limit = UPLOAD_BYTES_MAX / 1024 / 1024;
+    let limit = MAX_UPLOAD_BYTES / 1024 / 1024;
     Refusal::new(
         Code::TooLarge,
         format!("A file of at most {limit} MiB can be uploaded; use `curl` or `git` in a terminal for more."),

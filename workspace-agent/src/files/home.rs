@@ -17,7 +17,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Stat};
 use crate::person;
 
 /// Deepest tree that is deleted: each level holds an open directory.
-const DEPTH_MAX: usize = 256;
+const MAX_DEPTH: usize = 256;
 
 #[derive(Clone)]
 pub struct Home(Arc<Inner>);
@@ -173,7 +173,7 @@ impl Files<'_> {
             return Ok(rustix::fs::unlinkat(&parent, name, AtFlags::empty())?);
         }
         if recursive {
-            empty(parent.as_fd(), name.as_ref(), DEPTH_MAX)?;
+            empty(parent.as_fd(), name.as_ref(), MAX_DEPTH)?;
         }
         Ok(rustix::fs::unlinkat(&parent, name, AtFlags::REMOVEDIR)?)
     }

@@ -15,7 +15,7 @@ use axum::{
 };
 use protocol::{
     Code,
-    files::{ENTRIES_MAX, Entry, EntryKind, HomePath, Listing, NewDirectory, Rename},
+    files::{Entry, EntryKind, HomePath, Listing, MAX_ENTRIES, NewDirectory, Rename},
 };
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 use serde::Deserialize;
@@ -57,7 +57,7 @@ fn listing(files: &Files<'_>, path: &HomePath) -> Answer<Listing> {
         if matches!(name.to_bytes(), b"." | b"..") {
             continue;
         }
-        if entries.len() == ENTRIES_MAX {
+        if entries.len() == MAX_ENTRIES {
             truncated = true;
             break;
         }

@@ -12,7 +12,7 @@ use axum::{
     response::Response,
 };
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
-use protocol::files::{Changed, HomePath, WATCHES_MAX, WatchRequest};
+use protocol::files::{Changed, HomePath, MAX_WATCHES, WatchRequest};
 use rustix::fs::{Mode, OFlags};
 use tokio::{sync::mpsc, time::Instant};
 
@@ -98,7 +98,7 @@ impl View {
     async fn change(&mut self, request: WatchRequest) {
         match request {
             WatchRequest::Watch { path } => {
-                if self.directories.len() < WATCHES_MAX
+                if self.directories.len() < MAX_WATCHES
                     && let Some(real) = self.real(&path).await
                     && self.watcher.watch(&real, RecursiveMode::NonRecursive).is_ok()
                 {

@@ -12,10 +12,10 @@ use anyhow::Context as _;
 /// A runner that dies while the home is frozen must not leave its programs hanging for ever.
 const THAW_AFTER: Duration = Duration::from_mins(1);
 /// Most entropy taken at once, in bytes.
-const ENTROPY_MAX: usize = 64;
+const MAX_ENTROPY: usize = 64;
 
 /// Less would not seed a generator.
-const ENTROPY_MIN: usize = 32;
+const MIN_ENTROPY: usize = 32;
 
 mod calls {
     #![allow(unsafe_code)]
@@ -26,7 +26,7 @@ mod calls {
         os::fd::{AsFd as _, AsRawFd as _},
     };
 
-    use super::ENTROPY_MAX;
+    use super::MAX_ENTROPY;
 
     nix::ioctl_readwrite!(fifreeze, b'X', 119, c_int);
     nix::ioctl_readwrite!(fithaw, b'X', 120, c_int);
@@ -38,7 +38,7 @@ mod calls {
     struct Pool {
         bits: c_int,
         bytes: c_int,
-        content: [u8; ENTROPY_MAX],
+        content: [u8; MAX_ENTROPY],
     }
 
     pub fn freeze(directory: &File) -> nix::Result<()> {
@@ -52,8 +52,8 @@ mod calls {
     }
 
     pub fn add_entropy(random: &File, bytes: &[u8]) -> nix::Result<()> {
-        let length = bytes.len().min(ENTROPY_MAX);
-        let mut pool = Pool { bits: length as c_int * 8, bytes: length as c_int, content: [0; ENTROPY_MAX] };
+        let length = bytes.len().min(MAX_ENTROPY);
+        let mut pool = Pool { bits: length as c_int * 8, bytes: length as c_int, content: [0; MAX_ENTROPY] };
         pool.content[..length].copy_from_slice(&bytes[..length]);
         // SAFETY: the kernel reads two integers and then `bytes` bytes, all within `pool`, which lives over the call.
         unsafe { rndaddentropy(random.as_fd().as_raw_fd(), (&raw const pool).cast()) }?;
@@ -118,7 +118,7 @@ fn watch(home: &File, cancelled: &mpsc::Receiver<()>) {
 /// Adds hexadecimal random bytes to the kernel's pool.
 pub fn add_entropy(hexadecimal: &str) -> anyhow::Result<()> {
     let bytes = from_hex(hexadecimal).context("the entropy is not hexadecimal")?;
-    anyhow::ensure!(bytes.len() >= ENTROPY_MIN, "the entropy is shorter than {ENTROPY_MIN} bytes");
+    anyhow::ensure!(bytes.len() >= MIN_ENTROPY, "the entropy is shorter than {MIN_ENTROPY} bytes");
     let random = File::options().write(true).open("/dev/random").context("cannot open /dev/random")?;
     calls::add_entropy(&random, &bytes).context("cannot add entropy")
 }

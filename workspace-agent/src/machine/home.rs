@@ -19,10 +19,10 @@ use super::{
 };
 use crate::person::{GID, UID};
 
-const MKFS_DEADLINE: Duration = Duration::from_mins(2);
+const MKFS_TIMEOUT: Duration = Duration::from_mins(2);
 /// A check after a crash replays the journal; a full one reads all metadata.
-const CHECK_DEADLINE: Duration = Duration::from_mins(10);
-const GROW_DEADLINE: Duration = Duration::from_mins(2);
+const CHECK_TIMEOUT: Duration = Duration::from_mins(10);
+const GROW_TIMEOUT: Duration = Duration::from_mins(2);
 /// `e2fsck`: 1 is "errors were corrected".
 const CORRECTED: i32 = 1;
 
@@ -43,7 +43,7 @@ pub fn grow(home_bytes: u64) -> anyhow::Result<()> {
 }
 
 fn resize(disk: &str, home_bytes: u64) -> anyhow::Result<()> {
-    tool::run("/usr/sbin/resize2fs", &[disk, &in_kib(home_bytes, "K")], GROW_DEADLINE)?.at_most(0)
+    tool::run("/usr/sbin/resize2fs", &[disk, &in_kib(home_bytes, "K")], GROW_TIMEOUT)?.at_most(0)
 }
 
 /// A size as e2fsprogs read it.
@@ -62,7 +62,7 @@ fn attach_home(target: &Path, home_bytes: u64) -> anyhow::Result<()> {
         Content::Ext4(said) => {
             // What was put away in order needs no check, which would keep the person waiting.
             if !said.clean {
-                tool::run("/usr/sbin/e2fsck", &["-p", name], CHECK_DEADLINE)?.at_most(CORRECTED)?;
+                tool::run("/usr/sbin/e2fsck", &["-p", name], CHECK_TIMEOUT)?.at_most(CORRECTED)?;
             }
             grows = said.bytes < home_bytes;
         }
@@ -81,7 +81,7 @@ fn make(disk: &str, home_bytes: u64) -> anyhow::Result<()> {
     let size = in_kib(home_bytes, "k");
     let zeros = "assume_storage_prezeroed=1,nodiscard";
     let options = ["-q", "-F", "-m", "0", "-L", "home", "-E", zeros, disk, &size];
-    tool::run("/usr/sbin/mkfs.ext4", &options, MKFS_DEADLINE)?.at_most(0)
+    tool::run("/usr/sbin/mkfs.ext4", &options, MKFS_TIMEOUT)?.at_most(0)
 }
 
 /// Gives a new home its owner and the skeleton. The owner of its root tells whether it was done: that is set last.

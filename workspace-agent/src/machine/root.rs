@@ -17,10 +17,10 @@ pub const USER_CGROUP: &str = "/sys/fs/cgroup/user";
 
 /// What programs may not take, so that the agent can still answer: a sixteenth of the memory, 32 MiB at the least.
 const RESERVE_SHARE: u64 = 16;
-const RESERVE_MIN: u64 = 32 * 1024 * 1024;
+const MIN_RESERVE: u64 = 32 * 1024 * 1024;
 
 /// Making the layer's file system writes a few blocks only; a host under load may still take its time.
-const MKFS_DEADLINE: Duration = Duration::from_mins(1);
+const MKFS_TIMEOUT: Duration = Duration::from_mins(1);
 
 const PLAIN: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
 
@@ -93,7 +93,7 @@ fn make_layer(scratch: &str) -> anyhow::Result<()> {
         ["-q", "-F", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard", "-O", "^has_journal", scratch];
     let arguments: Vec<&str> =
         [IN_ROOT, "/image", "/usr/sbin/mkfs.ext4"].into_iter().chain(options).collect();
-    tool::run("/proc/self/exe", &arguments, MKFS_DEADLINE)?.at_most(0)?;
+    tool::run("/proc/self/exe", &arguments, MKFS_TIMEOUT)?.at_most(0)?;
     rustix::mount::unmount("/image/dev", rustix::mount::UnmountFlags::DETACH)
         .context("cannot unmount /image/dev")
 }
@@ -107,7 +107,7 @@ pub fn make_cgroups() -> anyhow::Result<()> {
     write(&format!("{AGENT_CGROUP}/cgroup.procs"), "0")?;
     write("/sys/fs/cgroup/cgroup.subtree_control", "+memory +pids")?;
     let total = memory_bytes()?;
-    let most = total - (total / RESERVE_SHARE).max(RESERVE_MIN).min(total / 2);
+    let most = total - (total / RESERVE_SHARE).max(MIN_RESERVE).min(total / 2);
     write(&format!("{USER_CGROUP}/memory.max"), &most.to_string())?;
     write("/proc/self/oom_score_adj", "-1000")
 }

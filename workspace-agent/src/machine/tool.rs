@@ -16,7 +16,7 @@ const POLL: Duration = Duration::from_millis(10);
 /// A program that has ended may have left one behind that holds its pipes: that one is not waited for.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// What of a program's words is kept.
-const WORDS_MAX: u64 = 4 * 1024;
+const MAX_WORDS: u64 = 4 * 1024;
 
 /// Runs a program to its end. Gives its exit status; an error if it did not start, was killed, or took too long.
 pub fn run(program: &str, arguments: &[&str], deadline: Duration) -> anyhow::Result<Finished> {
@@ -51,7 +51,7 @@ fn listen(mut pipe: impl std::io::Read + Send + 'static) -> mpsc::Receiver<Strin
     let (heard, words) = mpsc::channel();
     std::thread::spawn(move || {
         let mut text = Vec::new();
-        let _ = pipe.by_ref().take(WORDS_MAX).read_to_end(&mut text);
+        let _ = pipe.by_ref().take(MAX_WORDS).read_to_end(&mut text);
         let _ = std::io::copy(&mut pipe, &mut std::io::sink());
         let _ = heard.send(String::from_utf8_lossy(&text).trim().to_owned());
     });

@@ -14,7 +14,7 @@ const CLOSE_NORMAL: u16 = 1000;
 const CLOSE_BAD_MESSAGE: u16 = 1007;
 
 /// Keys are confirmed after so long, when their echo is on its way: a word of its own before it would make it wait.
-const CONFIRM_WITHIN: Duration = Duration::from_millis(50);
+const CONFIRM_TIMEOUT: Duration = Duration::from_millis(50);
 /// More than keys: a paste, whose next piece waits for the word.
 const CONFIRM_BYTES: u64 = 256;
 
@@ -105,7 +105,7 @@ impl View<'_> {
         if typed != expected || typed.saturating_sub(self.confirmed) > CONFIRM_BYTES {
             return self.confirm().await;
         }
-        self.confirm_at.get_or_insert_with(|| Instant::now() + CONFIRM_WITHIN);
+        self.confirm_at.get_or_insert_with(|| Instant::now() + CONFIRM_TIMEOUT);
         Ok(())
     }
 

@@ -16,7 +16,7 @@ use axum::{
 };
 use protocol::{
     Code, TerminalId,
-    terminal::{Attach, NewTerminal, TERMINALS_MAX, TerminalInfo, TerminalList},
+    terminal::{Attach, MAX_TERMINALS, NewTerminal, TerminalInfo, TerminalList},
 };
 use terminal::Terminal;
 
@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Most ended terminals that stay in the list, for whoever wants to read how they ended.
-const ENDED_MAX: usize = 16;
+const MAX_ENDED: usize = 16;
 
 #[derive(Default)]
 pub struct Terminals(Mutex<Vec<Arc<Terminal>>>);
@@ -50,13 +50,13 @@ impl Terminals {
 
     /// Makes room for one more, at the cost of the oldest that have ended.
     fn make_room(list: &mut Vec<Arc<Terminal>>) -> Answer<()> {
-        while list.iter().filter(|terminal| terminal.has_ended()).count() >= ENDED_MAX
-            || list.len() >= TERMINALS_MAX
+        while list.iter().filter(|terminal| terminal.has_ended()).count() >= MAX_ENDED
+            || list.len() >= MAX_TERMINALS
         {
             let oldest = list.iter().position(|terminal| terminal.has_ended()).ok_or_else(|| {
                 Refusal::new(
                     Code::QuotaExceeded,
-                    format!("{TERMINALS_MAX} terminals are open: close one first."),
+                    format!("{MAX_TERMINALS} terminals are open: close one first."),
                 )
             })?;
             list.remove(oldest);

@@ -13,7 +13,7 @@ use super::sequence::Sequencer;
 /// Lines that are kept above the screen.
 const SCROLLBACK_LINES: usize = 1000;
 /// Longest title.
-const TITLE_BYTES_MAX: usize = 256;
+const MAX_TITLE_BYTES: usize = 256;
 
 /// A screen model fed with a terminal's output.
 pub struct Screen {
@@ -29,7 +29,7 @@ struct Title(String);
 impl vt100::Callbacks for Title {
     fn set_window_title(&mut self, _: &mut vt100::Screen, title: &[u8]) {
         let title: String = String::from_utf8_lossy(title).chars().filter(|c| !c.is_control()).collect();
-        self.0 = cut(title, TITLE_BYTES_MAX);
+        self.0 = cut(title, MAX_TITLE_BYTES);
     }
 }
 
@@ -218,7 +218,7 @@ mod tests {
         screen.push(b"\x1b]0;a\nb\x07");
         assert_eq!(screen.title(), "ab");
         screen.push(format!("\x1b]2;{}\x07", "x".repeat(5000)).as_bytes());
-        assert_eq!(screen.title().len(), TITLE_BYTES_MAX);
+        assert_eq!(screen.title().len(), MAX_TITLE_BYTES);
     }
 
     fn piece() -> impl Strategy<Value = Vec<u8>> {

@@ -1,7 +1,7 @@
 //! Where escape sequences and characters end, so that a snapshot is never taken in the middle of one. Pure.
 
 /// Longest incomplete sequence that is waited for; a program that sends a longer one gets it cut.
-const PENDING_MAX: usize = 64 * 1024;
+const MAX_PENDING: usize = 64 * 1024;
 
 /// Finds the longest prefix of a stream that ends between sequences.
 #[derive(Debug, Default)]
@@ -38,7 +38,7 @@ impl Sequencer {
             }
         }
         self.pending.extend_from_slice(bytes);
-        if self.pending.len() - whole > PENDING_MAX {
+        if self.pending.len() - whole > MAX_PENDING {
             self.state = State::Ground;
             whole = self.pending.len();
         }

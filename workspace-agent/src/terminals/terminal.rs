@@ -31,7 +31,7 @@ const READ_BYTES: usize = 16 * 1024;
 /// Input messages that wait for the program; after that the socket is not read until it has taken some.
 const INPUT_QUEUE: usize = 64;
 /// Clients whose input numbering is remembered; the one longest silent is forgotten.
-const CLIENTS_MAX: usize = 64;
+const MAX_CLIENTS: usize = 64;
 /// After the program has ended, processes it left behind may hold the PTY open; their output is awaited no longer than this.
 const DRAIN: Duration = Duration::from_millis(500);
 
@@ -287,7 +287,7 @@ impl Terminal {
 impl State {
     fn client(&mut self, name: &str) -> &mut Client {
         self.uses += 1;
-        if !self.clients.contains_key(name) && self.clients.len() >= CLIENTS_MAX {
+        if !self.clients.contains_key(name) && self.clients.len() >= MAX_CLIENTS {
             let oldest =
                 self.clients.iter().min_by_key(|(_, client)| client.used).map(|(name, _)| name.clone());
             oldest.and_then(|oldest| self.clients.remove(&oldest));

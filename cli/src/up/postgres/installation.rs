@@ -13,12 +13,12 @@ use super::{
     DATABASE, PostgresError, ROLE,
     account::Account,
     failed,
-    log::{LOG_LINE_BYTES_MAX, LOG_LINES_KEPT},
+    log::{LOG_LINES_KEPT, MAX_LOG_LINE_BYTES},
     process::{open_process, wait_process},
 };
 
 /// `initdb` takes about two seconds, and its final sync longer on a busy disk.
-const INITDB_DEADLINE: Duration = Duration::from_mins(3);
+const INITDB_TIMEOUT: Duration = Duration::from_mins(3);
 
 /// The programs of one Postgres version.
 pub(super) struct Installation {
@@ -84,10 +84,10 @@ impl Installation {
             .args(["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-instructions", "--username", ROLE])
             .arg("--pgdata")
             .arg(&unfinished);
-        run(initdb, b"", INITDB_DEADLINE)?;
+        run(initdb, b"", INITDB_TIMEOUT)?;
         let mut single = account.command(&self.postgres);
         single.arg("--single").arg("-D").arg(&unfinished).arg("postgres");
-        run(single, format!("CREATE DATABASE {DATABASE}\n").as_bytes(), INITDB_DEADLINE)?;
+        run(single, format!("CREATE DATABASE {DATABASE}\n").as_bytes(), INITDB_TIMEOUT)?;
         fs::rename(&unfinished, data)
             .map_err(failed(format!("{} cannot be put in its place", data.display())))
     }
@@ -122,7 +122,7 @@ pub(super) fn run(mut command: Command, input: &[u8], deadline: Duration) -> Res
 pub(super) fn read_all(stderr: ChildStderr) -> thread::JoinHandle<Vec<u8>> {
     thread::spawn(move || {
         let mut bytes = Vec::new();
-        let _ = stderr.take(LOG_LINES_KEPT as u64 * LOG_LINE_BYTES_MAX).read_to_end(&mut bytes);
+        let _ = stderr.take(LOG_LINES_KEPT as u64 * MAX_LOG_LINE_BYTES).read_to_end(&mut bytes);
         bytes
     })
 }

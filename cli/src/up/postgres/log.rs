@@ -9,11 +9,11 @@ use std::{
 };
 
 /// How long the last words of a server that has ended are waited for.
-const END_DEADLINE: Duration = Duration::from_secs(5);
+const END_TIMEOUT: Duration = Duration::from_secs(5);
 /// Last lines of the server's log that an error shows.
 pub(super) const LOG_LINES_KEPT: usize = 20;
 /// Longest line of the server's log; the rest becomes the next line.
-pub(super) const LOG_LINE_BYTES_MAX: u64 = 4096;
+pub(super) const MAX_LOG_LINE_BYTES: u64 = 4096;
 
 /// The server's log: passed on to ours, its last lines kept for an error.
 #[derive(Debug, Default)]
@@ -29,7 +29,7 @@ impl Log {
         let mut line = Vec::new();
         loop {
             line.clear();
-            match (&mut reader).take(LOG_LINE_BYTES_MAX).read_until(b'\n', &mut line) {
+            match (&mut reader).take(MAX_LOG_LINE_BYTES).read_until(b'\n', &mut line) {
                 Ok(0) | Err(_) => break,
                 Ok(_) => self.push(String::from_utf8_lossy(&line).trim_end().to_owned()),
             }
@@ -61,7 +61,7 @@ impl Log {
 
     pub(super) fn tail_at_end(&self) -> String {
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.end.wait_timeout_while(ended, END_DEADLINE, |ended| !*ended));
+        drop(self.end.wait_timeout_while(ended, END_TIMEOUT, |ended| !*ended));
         self.tail()
     }
 }

@@ -25,7 +25,7 @@ use rustix::{
     process::{Signal, pidfd_send_signal},
 };
 
-pub use self::socket::SOCKET_PATH_BYTES_MAX;
+pub use self::socket::MAX_SOCKET_PATH_BYTES;
 use self::{
     account::Account,
     installation::Installation,
@@ -45,7 +45,7 @@ const ROLE: &str = "burrow";
 const DATABASE: &str = "burrow";
 
 /// A start after a power cut replays the log first; on a slow disk that takes its time.
-const READY_DEADLINE: Duration = Duration::from_mins(2);
+const READY_TIMEOUT: Duration = Duration::from_mins(2);
 /// A fast shutdown writes one checkpoint.
 const FAST_STOP: Duration = Duration::from_secs(30);
 /// An immediate shutdown writes nothing.
@@ -75,7 +75,7 @@ pub enum PostgresError {
     Init(String),
     #[error("Postgres ended while it started: {0}")]
     EndedEarly(String),
-    #[error("Postgres was not ready after {} seconds: {log}", READY_DEADLINE.as_secs())]
+    #[error("Postgres was not ready after {} seconds: {log}", READY_TIMEOUT.as_secs())]
     NotReady { log: String },
     #[error("an old Postgres (process {0}) of this data directory does not end")]
     OrphanStays(u32),
@@ -217,7 +217,7 @@ impl Postgres {
     }
 
     fn wait_ready(&self, data: &Path) -> Result<(), PostgresError> {
-        let deadline = Instant::now() + READY_DEADLINE;
+        let deadline = Instant::now() + READY_TIMEOUT;
         loop {
             if postmaster(data).is_some_and(|found| found.pid == self.pid && found.ready) {
                 return Ok(());

@@ -16,12 +16,12 @@ use super::{PostgresError, account::Account, failed};
 
 pub(super) const SOCKET_NAME: &str = ".s.PGSQL.5432";
 /// Longest path of a Unix socket, without its final NUL.
-pub const SOCKET_PATH_BYTES_MAX: usize = 107;
+pub const MAX_SOCKET_PATH_BYTES: usize = 107;
 
 /// The data directory itself, or a short one elsewhere when the socket's path would be too long.
 pub(super) fn socket_directory(data: &Path, account: &Account) -> Result<(PathBuf, bool), PostgresError> {
     let data = data.canonicalize().map_err(failed(format!("{} cannot be found", data.display())))?;
-    if data.join(SOCKET_NAME).as_os_str().len() <= SOCKET_PATH_BYTES_MAX {
+    if data.join(SOCKET_NAME).as_os_str().len() <= MAX_SOCKET_PATH_BYTES {
         return Ok((data, false));
     }
     let parent = if Uid::effective().is_root() {

@@ -16,7 +16,7 @@ use crate::runtime::console::Console;
 
 const DEVICE: &str = "/dev/kvm";
 /// Under KVM a kernel is there in a second or two.
-const PROBE_WITHIN: Duration = Duration::from_secs(20);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(20);
 /// What the kernel says when it hands over to the first process.
 const CAME_UP: &str = "as init process";
 /// Beside the image: the verdict is about this host and this kernel.
@@ -143,11 +143,11 @@ async fn probe(kernel: &Path, initramfs: &Path) -> Result<Result<(), String>, Ac
             let said = complaints.last().pop().or_else(|| status.ok().map(|status| status.to_string()));
             Err(format!("the VMM ended: {}", said.unwrap_or_default()))
         }
-        () = tokio::time::sleep(PROBE_WITHIN) => {
-            Err(format!("a kernel did not come up under it in {} seconds", PROBE_WITHIN.as_secs()))
+        () = tokio::time::sleep(PROBE_TIMEOUT) => {
+            Err(format!("a kernel did not come up under it in {} seconds", PROBE_TIMEOUT.as_secs()))
         }
     };
-    let _ = timeout(PROBE_WITHIN, child.kill()).await;
+    let _ = timeout(PROBE_TIMEOUT, child.kill()).await;
     Ok(came_up)
 }
 

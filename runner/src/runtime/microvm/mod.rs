@@ -42,11 +42,11 @@ mod jail;
 mod qmp;
 
 /// A VMM that was told to quit writes what it holds and goes.
-const QUIT_WITHIN: Duration = Duration::from_secs(10);
+const QUIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// What a VMM that is gone had printed is in the pipe.
-const LAST_LINES_WITHIN: Duration = Duration::from_secs(2);
+const LAST_LINES_TIMEOUT: Duration = Duration::from_secs(2);
 /// Some hundred kilobytes of metadata.
-const FORMAT_WITHIN: Duration = Duration::from_secs(10);
+const FORMAT_TIMEOUT: Duration = Duration::from_secs(10);
 const MIB: u64 = 1024 * 1024;
 
 pub struct Microvm {
@@ -128,7 +128,7 @@ impl Microvm {
     pub async fn ended(&mut self) -> Ended {
         let ended = Ended::of("the virtual machine", self.child.wait().await);
         // The VMM leaves a kernel that panics as it leaves one that powers off.
-        let _ = timeout(LAST_LINES_WITHIN, self.console.ended()).await;
+        let _ = timeout(LAST_LINES_TIMEOUT, self.console.ended()).await;
         if ended.orderly && self.console.has_panicked() {
             return Ended { how: "the machine's kernel panicked".to_owned(), orderly: false };
         }
@@ -144,10 +144,10 @@ impl Microvm {
 
     /// Ends the VMM in order, then the export: all that the guest wrote is in the volume.
     pub async fn end(mut self) {
-        if let Err(error) = timeout(QUIT_WITHIN, qmp::quit(&self.qmp)).await.unwrap_or(Err(qmp::late())) {
+        if let Err(error) = timeout(QUIT_TIMEOUT, qmp::quit(&self.qmp)).await.unwrap_or(Err(qmp::late())) {
             tracing::debug!(%error, "the VMM was not told to quit");
         }
-        if timeout(QUIT_WITHIN, self.child.wait()).await.is_err() {
+        if timeout(QUIT_TIMEOUT, self.child.wait()).await.is_err() {
             tracing::warn!("the VMM did not quit");
         }
         self.kill().await;
@@ -155,7 +155,7 @@ impl Microvm {
 
     /// Ends it at once.
     pub async fn kill(mut self) {
-        if timeout(QUIT_WITHIN, self.child.kill()).await.is_err() {
+        if timeout(QUIT_TIMEOUT, self.child.kill()).await.is_err() {
             tracing::error!("the VMM does not die");
         }
         drop(self.export.stop);
@@ -226,7 +226,7 @@ async fn format(scratch: &File) {
         .stderr(Stdio::null())
         .kill_on_drop(true)
         .status();
-    match timeout(FORMAT_WITHIN, formatting).await {
+    match timeout(FORMAT_TIMEOUT, formatting).await {
         Ok(Ok(status)) if status.success() => {}
         Ok(Ok(status)) => tracing::debug!(%status, "the guest formats its scratch disk itself"),
         Ok(Err(error)) => tracing::debug!(%error, "the guest formats its scratch disk itself"),
