@@ -18,7 +18,7 @@ use axum::{
 };
 use protocol::{
     exec::{ExecEnd, ExecInput, ExecOutput, ExecRequest},
-    terminal::{Attach, AttachInfo, ClientMessage, Exit, ServerMessage, Size},
+    terminal::{AttachInfo, AttachQuery, ClientMessage, ExitStatus, ServerMessage, TerminalSize},
 };
 use rustix::{
     process::{Pid, Signal, kill_process},
@@ -128,7 +128,7 @@ fn app() -> Router {
         )
         .route(
             &format!("/api/v1/workspaces/{ID}/agent/terminals/{TERMINAL}/attach"),
-            any(move |Query(attach): Query<Attach>, upgrade: WebSocketUpgrade| {
+            any(move |Query(attach): Query<AttachQuery>, upgrade: WebSocketUpgrade| {
                 let answer = shell(attach, typed.clone(), upgrade);
                 async { answer }
             }),
@@ -152,11 +152,11 @@ fn terminal() -> Value {
 }
 
 /// Repeats what is typed. `x` loses the connection, `q` ends the shell with 7, `m` switches another screen on.
-fn shell(attach: Attach, typed: Arc<Mutex<u64>>, upgrade: WebSocketUpgrade) -> Response {
+fn shell(attach: AttachQuery, typed: Arc<Mutex<u64>>, upgrade: WebSocketUpgrade) -> Response {
     upgrade.on_upgrade(move |mut socket| async move {
         let input = *typed.lock().expect("sound");
         let mut end = attach.from.unwrap_or(0);
-        let info = AttachInfo { size: Size { cols: 80, rows: 24 }, start: end, input };
+        let info = AttachInfo { size: TerminalSize { cols: 80, rows: 24 }, start: end, input };
         say(&mut socket, &ServerMessage::Info(info)).await;
         if attach.from.is_none() {
             say(&mut socket, &ServerMessage::Snapshot { offset: 0, screen: b"prompt$ " }).await;
@@ -173,7 +173,8 @@ fn shell(attach: Attach, typed: Arc<Mutex<u64>>, upgrade: WebSocketUpgrade) -> R
             }
             say(&mut socket, &ServerMessage::InputAccepted(typed_now)).await;
             if bytes.contains(&b'q') {
-                return say(&mut socket, &ServerMessage::Exited(Exit { code: Some(7), signal: None })).await;
+                return say(&mut socket, &ServerMessage::Exited(ExitStatus { code: Some(7), signal: None }))
+                    .await;
             }
             let answer =
                 if bytes == b"m" { b"\x1b[?1049h(other)".to_vec() } else { [b"<", bytes, b">"].concat() };
@@ -212,7 +213,7 @@ async fn exec(upgrade: WebSocketUpgrade) -> Response {
                 let _ = socket.send(Message::Binary(output.into())).await;
             }
         }
-        let end = ExecOutput::End(ExecEnd::Exited(Exit { code: Some(3), signal: None })).encode();
+        let end = ExecOutput::End(ExecEnd::Exited(ExitStatus { code: Some(3), signal: None })).encode();
         let _ = socket.send(Message::Binary(end.into())).await;
     })
 }

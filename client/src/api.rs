@@ -12,7 +12,7 @@ use protocol::{
     },
     exec::ExecRequest,
     problem,
-    terminal::{NewTerminal, Size, TerminalInfo, TerminalList},
+    terminal::{NewTerminal, TerminalInfo, TerminalList, TerminalSize},
 };
 use reqwest::{Method, RequestBuilder, Response, header};
 use serde::{Serialize, de::DeserializeOwned};
@@ -166,7 +166,7 @@ impl Api {
         &self,
         workspace: WorkspaceId,
         terminal: TerminalId,
-        size: Size,
+        size: TerminalSize,
     ) -> Result<Terminal, ApiError> {
         Terminal::attach(self.clone(), workspace, terminal, size).await
     }

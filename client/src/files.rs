@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use protocol::{
     WorkspaceId,
-    files::{Entry, HomePath, Listing, NewDirectory, Rename},
+    files::{DirectoryListing, FileEntry, HomePath, NewDirectory, RenameRequest},
 };
 use reqwest::{Method, RequestBuilder, header};
 
@@ -14,7 +14,11 @@ use crate::{api::Api, content::Content, error::ApiError};
 const UPLOAD_TIMEOUT: Duration = Duration::from_hours(1);
 
 impl Api {
-    pub async fn files(&self, workspace: WorkspaceId, directory: &HomePath) -> Result<Listing, ApiError> {
+    pub async fn files(
+        &self,
+        workspace: WorkspaceId,
+        directory: &HomePath,
+    ) -> Result<DirectoryListing, ApiError> {
         self.json(self.file_route(Method::GET, workspace, "files").query(&[("path", directory.as_str())]))
             .await
     }
@@ -31,7 +35,7 @@ impl Api {
         path: &HomePath,
         content: Content,
         must_be_new: bool,
-    ) -> Result<Entry, ApiError> {
+    ) -> Result<FileEntry, ApiError> {
         let mut request = self
             .file_route(Method::PUT, workspace, "files/content")
             .query(&[("path", path.as_str())])
@@ -49,11 +53,15 @@ impl Api {
         &self,
         workspace: WorkspaceId,
         request: &NewDirectory,
-    ) -> Result<Entry, ApiError> {
+    ) -> Result<FileEntry, ApiError> {
         self.json(self.file_route(Method::POST, workspace, "files/directory").json(request)).await
     }
 
-    pub async fn rename_file(&self, workspace: WorkspaceId, request: &Rename) -> Result<Entry, ApiError> {
+    pub async fn rename_file(
+        &self,
+        workspace: WorkspaceId,
+        request: &RenameRequest,
+    ) -> Result<FileEntry, ApiError> {
         self.json(self.file_route(Method::POST, workspace, "files/rename").json(request)).await
     }
 

@@ -19,7 +19,10 @@ use burrow_client::{
 use protocol::{
     Code, Problem, TerminalId, WorkspaceId,
     exec::{ExecEnd, ExecInput, ExecOutput, ExecRequest},
-    terminal::{Attach, AttachInfo, ClientMessage, Exit, MAX_INPUT_BYTES, ServerMessage, Size, WINDOW},
+    terminal::{
+        AttachInfo, AttachQuery, ClientMessage, ExitStatus, MAX_INPUT_BYTES, OUTPUT_WINDOW_BYTES,
+        ServerMessage, TerminalSize,
+    },
 };
 use tokio::{
     sync::{Mutex, mpsc},
@@ -27,11 +30,11 @@ use tokio::{
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
-const SIZE: Size = Size { cols: 80, rows: 24 };
+const SIZE: TerminalSize = TerminalSize { cols: 80, rows: 24 };
 
 /// Each attempt to open a socket comes out here, and waits for its answer.
 struct Attempt {
-    attach: Attach,
+    attach: AttachQuery,
     authorization: String,
     answer: tokio::sync::oneshot::Sender<Answer>,
 }
@@ -69,7 +72,7 @@ impl Server {
     }
 
     /// Accepts the next attempt and says the first word.
-    async fn accept(&self, start: u64, input: u64) -> (Attach, WebSocket) {
+    async fn accept(&self, start: u64, input: u64) -> (AttachQuery, WebSocket) {
         let attempt = self.attempt().await;
         let (sender, socket) = tokio::sync::oneshot::channel();
         assert!(attempt.answer.send(Answer::Accept(sender)).is_ok(), "it waits for its answer");
@@ -83,7 +86,7 @@ impl Server {
         assert!(self.attempt().await.answer.send(Answer::Refuse(code)).is_ok(), "it waits for its answer");
     }
 
-    async fn attached(&self) -> (Terminal, Attach, WebSocket) {
+    async fn attached(&self) -> (Terminal, AttachQuery, WebSocket) {
         let attaching = self.api.attach(WorkspaceId::random(), TerminalId::random(), SIZE);
         let (terminal, (attach, socket)) = tokio::join!(soon(attaching), self.accept(0, 0));
         let mut terminal = terminal.expect("attached");
@@ -94,7 +97,7 @@ impl Server {
 
 async fn attach(
     State(script): State<Arc<Script>>,
-    Query(query): Query<Attach>,
+    Query(query): Query<AttachQuery>,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Response {
@@ -129,10 +132,12 @@ async fn exec(Path(_): Path<WorkspaceId>, upgrade: WebSocketUpgrade) -> Response
                     vec![ExecOutput::Stdout(bytes).encode(), ExecOutput::Stderr(b"e").encode()]
                 }
                 ExecInput::Eof => {
-                    vec![ExecOutput::End(ExecEnd::Exited(Exit { code: Some(3), signal: None })).encode()]
+                    vec![
+                        ExecOutput::End(ExecEnd::Exited(ExitStatus { code: Some(3), signal: None })).encode(),
+                    ]
                 }
                 ExecInput::Signal(number) => {
-                    let exit = Exit { code: None, signal: Some(i32::from(number)) };
+                    let exit = ExitStatus { code: None, signal: Some(i32::from(number)) };
                     vec![ExecOutput::End(ExecEnd::Exited(exit)).encode()]
                 }
             };
@@ -182,7 +187,7 @@ async fn output_is_acknowledged_when_it_has_been_drawn() {
     assert!(attach.is_valid() && attach.from.is_none());
     assert_eq!((attach.cols, attach.rows), (Some(80), Some(24)));
     // An echo is not worth a word; an eighth of the window is.
-    let text = "x".repeat(WINDOW as usize / 8);
+    let text = "x".repeat(OUTPUT_WINDOW_BYTES as usize / 8);
     for (offset, text) in [(0, "hello"), (5, &text)] {
         tell(&mut socket, &ServerMessage::Output { offset, bytes: text.as_bytes() }).await;
         assert_eq!(next(&mut terminal).await, output(text));
@@ -191,9 +196,9 @@ async fn output_is_acknowledged_when_it_has_been_drawn() {
         let event = next(&mut terminal).await;
         (terminal, event)
     });
-    let acknowledged = ClientMessage::Acknowledge(5 + WINDOW / 8);
+    let acknowledged = ClientMessage::Acknowledge(5 + OUTPUT_WINDOW_BYTES / 8);
     assert_eq!(ClientMessage::decode(&heard(&mut socket).await), Ok(acknowledged));
-    let exit = Exit { code: Some(7), signal: None };
+    let exit = ExitStatus { code: Some(7), signal: None };
     tell(&mut socket, &ServerMessage::Exited(exit)).await;
     let (mut terminal, event) = soon(more).await.expect("no panic");
     assert_eq!(event, TerminalEvent::Exited(exit));
@@ -245,7 +250,7 @@ async fn a_reader_that_pauses_holds_back_acknowledgements_only() {
     let server = Server::start().await;
     let (mut terminal, _, mut socket) = server.attached().await;
     let piece = vec![b'x'; 4096];
-    let pieces = WINDOW / 4096;
+    let pieces = OUTPUT_WINDOW_BYTES / 4096;
     for number in 0..pieces {
         tell(&mut socket, &ServerMessage::Output { offset: number * 4096, bytes: &piece }).await;
     }
@@ -308,7 +313,7 @@ async fn programs_keep_their_streams_apart_and_their_status() {
     assert_eq!(soon(receiver.next()).await.expect("open"), ExecEvent::Stderr(b"e".to_vec().into()));
     soon(sender.ping()).await.expect("taken");
     soon(sender.end_of_stdin()).await.expect("taken");
-    let end = ExecEvent::End(ExecEnd::Exited(Exit { code: Some(3), signal: None }));
+    let end = ExecEvent::End(ExecEnd::Exited(ExitStatus { code: Some(3), signal: None }));
     assert_eq!(soon(receiver.next()).await.expect("open"), end);
     let exec = soon(server.api.exec(WorkspaceId::random(), &request("absent"))).await.expect("asked");
     let (_sender, mut receiver) = exec.split();

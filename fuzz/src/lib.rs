@@ -2,7 +2,7 @@
 //! more than its bounds.
 
 use protocol::{
-    agent::{Kind, Route, viewer_may_send},
+    agent::{Route, RouteKind, viewer_may_send},
     exec::{ExecInput, ExecOutput},
     files::HomePath,
     grant::{SigningKey, VerifyingKey},
@@ -64,10 +64,10 @@ pub fn document_message(bytes: &[u8]) {
 
 /// What of a read-only viewer's messages passes: never one that types or edits.
 pub fn viewer_filter(bytes: &[u8]) {
-    for kind in [Kind::Terminal, Kind::Document, Kind::Exec, Kind::Stats] {
+    for kind in [RouteKind::Terminal, RouteKind::Document, RouteKind::Exec, RouteKind::Stats] {
         let passes = viewer_may_send(kind, true, bytes);
         assert!(!viewer_may_send(kind, false, bytes), "no text");
-        if passes && kind == Kind::Terminal {
+        if passes && kind == RouteKind::Terminal {
             assert!(
                 !matches!(ClientMessage::decode(bytes), Ok(ClientMessage::Input { .. })),
                 "nothing is typed"

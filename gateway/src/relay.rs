@@ -14,7 +14,7 @@ use hyper::{body::Incoming, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
 use protocol::{
     Code, RequestId, WorkspaceId,
-    agent::{Kind, Route},
+    agent::{Route, RouteKind},
     api::internal::{GrantReply, GrantRequest, LiveStream},
 };
 use tokio::time::timeout;
@@ -60,11 +60,11 @@ impl Edge {
         rest: &str,
     ) -> Outcome<Response> {
         let route = Route::of(request.method().as_str(), rest).ok_or_else(Refusal::not_found)?;
-        if !route.socket && websocket::is_wanted(&request) {
+        if !route.is_websocket && websocket::is_wanted(&request) {
             return Err(Refusal::new(Code::BadRequest, "There is no WebSocket at this address."));
         }
-        let wish = if route.socket { Some(Wish::of(&mut request)?) } else { None };
-        check_length(request.headers(), route.body_bytes_max)?;
+        let wish = if route.is_websocket { Some(Wish::of(&mut request)?) } else { None };
+        check_length(request.headers(), route.max_body_bytes)?;
         let credential = Credential::of(request.headers()).ok_or_else(Refusal::unauthenticated)?;
         let asked = GrantRequest { credential: credential.into_secret(), workspace, needs: route.access };
         let grant = self.controller.grant(id, &asked, &route).await?;
@@ -98,7 +98,7 @@ impl Edge {
         &self,
         wish: Wish,
         request: &Request<Incoming>,
-        kind: Kind,
+        kind: RouteKind,
         admitted: Admitted,
     ) -> Outcome<Response> {
         let headers = headers::to_front(request.headers(), admitted.grant.grant.expose(), admitted.id);
@@ -118,7 +118,7 @@ impl Edge {
             Err(SocketError::Link(error)) => return Err(unavailable(&error)),
         };
         // A program waits for whoever reads its output, and its writer for it, for hours if need be.
-        let stall = (kind != Kind::Exec).then_some(self.limits.write_stall);
+        let stall = (kind != RouteKind::Exec).then_some(self.limits.write_stall);
         if stall.is_none()
             && wish.owns_connection()
             && let Some(lift) = request.extensions().get::<Lift>()
@@ -140,7 +140,7 @@ impl Edge {
         let (parts, body) = request.into_parts();
         let headers = headers::to_front(&parts.headers, admitted.grant.grant.expose(), admitted.id);
         let link = self.link(&admitted.place).await?;
-        let most = route.body_bytes_max;
+        let most = route.max_body_bytes;
         let mut fault = Fault::default();
         let answer = if most == 0 {
             let first =

@@ -1,8 +1,11 @@
-//! The agent's HTTP routes: the list, who may use each, and the messages of those that only the runner uses.
+//! The agent's HTTP routes: which exist, what access each needs, and the messages that only the runner exchanges with the agent.
 //!
-//! The agent serves HTTP/2 over one byte stream. The public path `/api/v1/workspaces/{id}/agent/<rest>` maps to the agent's
-//! `/v1/<rest>`. A route that [`Route::of`] does not know is not relayed; `bootstrap`, `freeze`, `thaw`, `grow` and `health` are
-//! the runner's own and never relayed.
+//! The agent serves HTTP/2 over one byte stream, the *link*. Clients reach it through the gateway: the public path
+//! `/api/v1/workspaces/{id}/agent/<rest>` maps to the agent's `/v1/<rest>`. Gateway and front relay only the routes that
+//! [`Route::of`] knows. `bootstrap`, `freeze`, `thaw`, `grow` and `health` belong to the runner and are never relayed.
+//!
+//! The messages of the relayed routes are in [`crate::terminal`], [`crate::files`], [`crate::document`] and
+//! [`crate::exec`].
 
 use std::net::Ipv4Addr;
 
@@ -13,111 +16,143 @@ use crate::grant::Access;
 /// Name of the virtio-serial port that carries the link.
 pub const PORT_NAME: &str = "burrow.agent";
 
-/// Bytes that begin a link, followed by [`NONCE_BYTES`] of the runner's choice. The agent discards everything until it has
-/// read the magic, echoes magic and nonce, and then both speak HTTP/2 (the agent is the server). Bytes of an earlier link
-/// are thereby never read as the new one's.
+/// First bytes of a link, followed by a nonce of [`NONCE_BYTES`] that the runner chooses.
+///
+/// The agent discards all bytes up to the magic, then echoes magic and nonce. From then on both sides speak HTTP/2, with
+/// the agent as the server. This keeps leftover bytes of an earlier link out of the new one.
 pub const LINK_MAGIC: [u8; 16] = *b"\0burrow-link-1\r\n";
+/// Length of the nonce that follows [`LINK_MAGIC`].
 pub const NONCE_BYTES: usize = 16;
 
-/// Set by the runner's front on every relayed request, whatever the client sent: `read` or `write`. For politeness only
-/// (what to show, whose size counts): what a reader may not do, the front does not pass on.
+/// Header that carries the caller's access, `read` or `write`. The runner's front sets it on every relayed request and
+/// overwrites what the client sent.
+///
+/// The agent uses it only to decide what to show and whose terminal size counts. The front itself drops messages that a
+/// read-only viewer may not send.
 pub const ACCESS_HEADER: &str = "x-burrow-access";
 
+/// `POST` [`BootstrapRequest`] → [`Health`].
 pub const BOOTSTRAP: &str = "/v1/bootstrap";
+/// `POST`: saves all edits and freezes the home's file system.
 pub const FREEZE: &str = "/v1/freeze";
+/// `POST`: thaws the home's file system.
 pub const THAW: &str = "/v1/thaw";
+/// `GET` → [`Health`].
 pub const HEALTH: &str = "/v1/health";
-/// `POST`, [`Grow`]: the home's file system grows while it is used.
+/// `POST` [`GrowRequest`]: enlarges the home's file system while it is mounted.
 pub const GROW: &str = "/v1/grow";
 
-/// Serials of the machine's disks, by which the guest tells them apart: the read-only root, the layer above it that dies with
-/// the machine, and the home.
+/// Serial of the disk that holds the image, the read-only root file system.
 pub const ROOT_SERIAL: &str = "burrow-root";
+/// Serial of the disk that holds the writable layer above the image. It is deleted with the sandbox.
 pub const SCRATCH_SERIAL: &str = "burrow-scratch";
+/// Serial of the home's disk.
 pub const HOME_SERIAL: &str = "burrow-home";
 
-/// Size of the home's disk as the guest sees it, whatever the home's size: its file system fills as much of it as the home
-/// has, and the host refuses what is written beyond. So a home can grow while it is used.
+/// Size of the home's disk as the guest sees it, the same for every home.
+///
+/// The file system covers only as much of the disk as the home's size allows, and the host refuses writes beyond that. A
+/// home can therefore grow while it is mounted, without a change of the disk.
 pub const HOME_DISK_BYTES: u64 = 1 << 40;
 
-/// The machine's network, the same in every guest: it lives in a network namespace of its own.
+/// Address of every guest: each sandbox has a network namespace to itself.
 pub const GUEST_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 111, 0, 2);
+/// The guest's default gateway: the host's end of the link.
 pub const GUEST_GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 111, 0, 1);
+/// Prefix length of the guest's network.
 pub const GUEST_PREFIX: u8 = 30;
 
-/// What a new machine is told. The agent answers once the home is mounted and a shell could start.
+/// What the runner sends to a guest that has just booted. The agent answers once the home is mounted and a shell can start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Bootstrap {
+pub struct BootstrapRequest {
+    /// Host name of the guest.
     pub hostname: String,
-    /// Unix nanoseconds: a guest without a battery clock starts in the past.
+    /// Unix nanoseconds. A guest without a battery-backed clock boots with a time in the past.
     pub clock_unix_nanos: i64,
-    /// 32 bytes or more, for the guest's random pool; hexadecimal.
+    /// At least 32 bytes for the guest's random pool, in hexadecimal.
     pub entropy: String,
-    /// Bounds processes of the user, so that a fork bomb leaves room for a terminal.
+    /// Most processes of the user. The bound keeps room for a terminal during a fork bomb.
     pub pids_max: u32,
-    /// Whether there is an `eth0` to configure.
+    /// Whether the guest has an `eth0` to configure.
     pub network: bool,
-    /// Whom the guest asks for names.
+    /// Name servers for `/etc/resolv.conf`.
     #[serde(default)]
     pub nameservers: Vec<std::net::IpAddr>,
-    /// As [`Grow::home_bytes`]. 0: the whole disk.
+    /// Size of the home, as in [`GrowRequest::home_bytes`]. 0 means the whole disk.
     #[serde(default)]
     pub home_bytes: u64,
 }
 
-/// The home's file system is to fill so many bytes of its disk, which is larger: what a home may take is the host's to say,
-/// and grows without a change of the disk.
+/// Asks the agent to enlarge the home's file system. See [`HOME_DISK_BYTES`] for why the disk itself stays the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Grow {
+pub struct GrowRequest {
+    /// Size that the file system gets, in bytes.
     pub home_bytes: u64,
 }
 
-/// The answer to [`Bootstrap`] and to `GET health`.
+/// Answer to [`BootstrapRequest`] and to `GET` [`HEALTH`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
     /// Version of the agent's build.
     pub version: String,
+    /// Whether the home is mounted and programs can start.
     pub ready: bool,
+    /// Used bytes of the home's file system.
     #[serde(default)]
     pub home_used_bytes: u64,
+    /// Total bytes of the home's file system.
     #[serde(default)]
     pub home_size_bytes: u64,
 }
 
-/// `GET stats`: for the status bar.
+/// Answer to `GET stats`: what the status bar shows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Stats {
+    /// Load average of the last minute.
     pub load_1m: f32,
+    /// Memory that is not available to new programs.
     pub memory_used_bytes: u64,
+    /// Memory of the sandbox.
     pub memory_total_bytes: u64,
+    /// Used bytes of the home's file system.
     pub home_used_bytes: u64,
+    /// Total bytes of the home's file system.
     pub home_total_bytes: u64,
+    /// Seconds since the guest booted.
     pub uptime_seconds: u64,
+    /// Open terminals, including those whose program has ended.
     pub terminals: u32,
+    /// Open documents.
     pub documents: u32,
 }
 
-/// Kinds of stream, by which a relay knows how to treat a read-only viewer's messages.
+/// What a relayed route is about. Relays treat a read-only viewer's messages by it, see [`viewer_may_send`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum RouteKind {
+    /// The terminal list, and attaching to a terminal.
     Terminal,
+    /// An open document.
     Document,
+    /// Files of the home, and watching directories.
     Files,
+    /// Running one program.
     Exec,
+    /// Figures for the status bar.
     Stats,
 }
 
-/// A relayed route: what it is and the access it needs.
+/// A relayed route: what it is and the access that it needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    pub kind: Kind,
-    /// The least access that may open it. A socket of a terminal or a document may be opened by a reader, whose messages
-    /// then pass [`viewer_may_send`].
+    /// What the route is about.
+    pub kind: RouteKind,
+    /// The least access that may open the route. A read-only viewer may open the WebSocket of a terminal or document; its
+    /// messages then have to pass [`viewer_may_send`].
     pub access: Access,
-    /// Whether it is a WebSocket (extended CONNECT on the inner links).
-    pub socket: bool,
+    /// Whether the route is a WebSocket (extended CONNECT on the inner links).
+    pub is_websocket: bool,
     /// Most bytes of a request body.
-    pub body_bytes_max: u64,
+    pub max_body_bytes: u64,
 }
 
 /// Most bytes of a JSON request body.
@@ -128,44 +163,44 @@ pub const MAX_UPLOAD_BYTES: u64 = 1024 * 1024 * 1024;
 pub const MAX_MESSAGE_BYTES: usize = 8 * 1024 * 1024;
 
 impl Route {
-    /// Finds the route of `path` (below `/v1/`, without the query) for `method`. WebSocket routes take `GET` (HTTP/1.1
-    /// upgrade) and `CONNECT` (HTTP/2). `None`: not relayed.
+    /// Finds the route of `path` (below `/v1/`, without the query) for `method`. WebSocket routes accept `GET` (HTTP/1.1
+    /// upgrade) and `CONNECT` (HTTP/2). Returns `None` for a route that must not be relayed.
     pub fn of(method: &str, path: &str) -> Option<Self> {
         use Access::{Read, Write};
-        use Kind::{Document, Exec, Files, Stats, Terminal};
+        use RouteKind::{Document, Exec, Files, Stats, Terminal};
         let segments: Vec<&str> = path.split('/').collect();
-        let socket = matches!(method, "GET" | "CONNECT");
-        let (kind, access, socket, body_bytes_max) = match (method, segments.as_slice()) {
+        let upgrades = matches!(method, "GET" | "CONNECT");
+        let (kind, access, is_websocket, max_body_bytes) = match (method, segments.as_slice()) {
             ("GET", ["terminals"]) => (Terminal, Read, false, 0),
             ("POST", ["terminals"]) => (Terminal, Write, false, MAX_JSON_BYTES),
-            ("GET", ["terminals", id]) if is_id(id) => (Terminal, Read, false, 0),
-            ("DELETE", ["terminals", id]) if is_id(id) => (Terminal, Write, false, 0),
-            (_, ["terminals", id, "attach"]) if socket && is_id(id) => (Terminal, Read, true, 0),
-            (_, ["exec"]) if socket => (Exec, Write, true, 0),
+            ("GET", ["terminals", id]) if is_terminal_id(id) => (Terminal, Read, false, 0),
+            ("DELETE", ["terminals", id]) if is_terminal_id(id) => (Terminal, Write, false, 0),
+            (_, ["terminals", id, "attach"]) if upgrades && is_terminal_id(id) => (Terminal, Read, true, 0),
+            (_, ["exec"]) if upgrades => (Exec, Write, true, 0),
             ("GET", ["files"]) | ("GET" | "HEAD", ["files", "content"]) => (Files, Read, false, 0),
             ("PUT", ["files", "content"]) => (Files, Write, false, MAX_UPLOAD_BYTES),
             ("POST", ["files", "directory" | "rename"]) => (Files, Write, false, MAX_JSON_BYTES),
             ("DELETE", ["files"]) => (Files, Write, false, 0),
-            (_, ["files", "watch"]) if socket => (Files, Read, true, 0),
-            (_, ["documents"]) if socket => (Document, Read, true, 0),
+            (_, ["files", "watch"]) if upgrades => (Files, Read, true, 0),
+            (_, ["documents"]) if upgrades => (Document, Read, true, 0),
             ("GET", ["stats"]) => (Stats, Read, false, 0),
             _ => return None,
         };
-        Some(Self { kind, access, socket, body_bytes_max })
+        Some(Self { kind, access, is_websocket, max_body_bytes })
     }
 }
 
-fn is_id(text: &str) -> bool {
+fn is_terminal_id(text: &str) -> bool {
     text.parse::<crate::TerminalId>().is_ok()
 }
 
-/// Whether a read-only viewer's WebSocket message may pass on to the guest.
-pub fn viewer_may_send(kind: Kind, binary: bool, message: &[u8]) -> bool {
+/// Whether a relay passes a read-only viewer's WebSocket message on to the guest.
+pub fn viewer_may_send(kind: RouteKind, binary: bool, message: &[u8]) -> bool {
     match kind {
-        Kind::Terminal => binary && crate::terminal::is_acknowledgement(message),
-        Kind::Document => binary && crate::document::is_question(message),
-        Kind::Files => true, // `watch` and `unwatch`: what to look at
-        Kind::Exec | Kind::Stats => false,
+        RouteKind::Terminal => binary && crate::terminal::is_acknowledgement(message),
+        RouteKind::Document => binary && crate::document::is_query(message),
+        RouteKind::Files => true, // only watch requests, which change nothing
+        RouteKind::Exec | RouteKind::Stats => false,
     }
 }
 
@@ -173,46 +208,51 @@ pub fn viewer_may_send(kind: Kind, binary: bool, message: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_runners_own_routes_are_not_relayed() {
-        for path in [BOOTSTRAP, FREEZE, THAW, GROW, HEALTH] {
-            let rest = path.strip_prefix("/v1/").expect("all begin so");
-            for method in ["GET", "POST", "CONNECT", "PUT", "DELETE"] {
-                assert_eq!(Route::of(method, rest), None, "{method} {rest}");
+    mod route {
+        use super::*;
+
+        #[test]
+        fn of_runner_paths_is_none() {
+            for path in [BOOTSTRAP, FREEZE, THAW, GROW, HEALTH] {
+                let rest = path.strip_prefix("/v1/").expect("every path begins with /v1/");
+                for method in ["GET", "POST", "CONNECT", "PUT", "DELETE"] {
+                    assert_eq!(Route::of(method, rest), None, "{method} {rest}");
+                }
             }
         }
-    }
 
-    #[test]
-    fn crooked_paths_are_no_routes() {
-        for path in [
-            "",
-            "/",
-            "files/",
-            "files//content",
-            "./files",
-            "files/../bootstrap",
-            "terminals/x",
-            "FILES",
-            "files%2fcontent",
-        ] {
-            assert_eq!(Route::of("GET", path), None, "{path}");
+        #[test]
+        fn of_malformed_paths_is_none() {
+            for path in [
+                "",
+                "/",
+                "files/",
+                "files//content",
+                "./files",
+                "files/../bootstrap",
+                "terminals/x",
+                "FILES",
+                "files%2fcontent",
+            ] {
+                assert_eq!(Route::of("GET", path), None, "{path}");
+            }
         }
-    }
 
-    #[test]
-    fn what_changes_the_guest_needs_write() {
-        let id = crate::TerminalId::random();
-        for (method, path) in [
-            ("POST", "terminals".to_owned()),
-            ("DELETE", format!("terminals/{id}")),
-            ("GET", "exec".to_owned()),
-            ("PUT", "files/content".to_owned()),
-            ("POST", "files/directory".to_owned()),
-            ("POST", "files/rename".to_owned()),
-            ("DELETE", "files".to_owned()),
-        ] {
-            assert_eq!(Route::of(method, &path).expect("a route").access, Access::Write, "{method} {path}");
+        #[test]
+        fn that_changes_the_guest_needs_write_access() {
+            let id = crate::TerminalId::random();
+            for (method, path) in [
+                ("POST", "terminals".to_owned()),
+                ("DELETE", format!("terminals/{id}")),
+                ("GET", "exec".to_owned()),
+                ("PUT", "files/content".to_owned()),
+                ("POST", "files/directory".to_owned()),
+                ("POST", "files/rename".to_owned()),
+                ("DELETE", "files".to_owned()),
+            ] {
+                let route = Route::of(method, &path).expect("a route");
+                assert_eq!(route.access, Access::Write, "{method} {path}");
+            }
         }
     }
 }

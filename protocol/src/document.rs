@@ -1,74 +1,102 @@
-//! Shared documents: the standard y-sync protocol, with a few words beside it.
+//! Documents that several users edit: the standard y-sync protocol and a few JSON events beside it.
 //!
-//! `documents?path=&epoch=` is a WebSocket. Binary messages are y-sync's own (sync and awareness), exactly as y-websocket
-//! speaks it; text messages are JSON [`DocumentEvent`]s from the agent. A document lives in the agent's memory; its `epoch`
-//! changes whenever it was made anew from the file. A client that comes back with another epoch is refused with
-//! [`DocumentEvent::Refused`] `stale`, and must start from an empty document: otherwise its old text and the new one would
-//! both be there.
+//! `documents?path=&epoch=` ([`OpenDocument`]) is a WebSocket. Binary messages are y-sync messages (sync and awareness),
+//! exactly as y-websocket sends them. Text messages are JSON [`DocumentEvent`]s from the agent.
+//!
+//! A document lives in the agent's memory. Its `epoch` identifies one instance: each time the agent loads the file into a
+//! new instance, the epoch changes. A client that reconnects with another epoch gets [`DocumentEvent::Refused`] with
+//! [`RefusalReason::Stale`] and must start from an empty replica. Merging its old replica into the new instance would show
+//! every line twice.
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
-/// Largest file that opens as a document. Beyond it an editor in a browser is of no use, and memory in the guest is scarce.
+/// Largest file that opens as a document. Larger files are of no use in a browser's editor, and memory in the guest is
+/// scarce.
 pub const MAX_DOCUMENT_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Most bytes of one update from a client.
 pub const MAX_UPDATE_BYTES: usize = 4 * 1024 * 1024;
 
-/// The name of the shared text inside the Yjs document.
+/// Name of the shared text inside the Yjs document.
 pub const TEXT_NAME: &str = "content";
 
-/// The query of `documents`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Query of `documents`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct OpenDocument {
-    /// Relative to the home.
+    /// Path of the file, relative to the home.
+    #[param(example = "src/main.rs")]
     pub path: String,
-    /// The epoch of the document that the client still holds, if any.
+    /// Epoch of the replica that the client still holds. Leave out to start from an empty replica.
     #[serde(default)]
     pub epoch: Option<String>,
 }
 
-/// A text message from the agent.
+/// A text message from the agent about a document.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum DocumentEvent {
-    /// The first message: synchronisation follows.
-    Opened { epoch: String, read_only: bool },
-    /// All edits that arrived before are on disk.
-    Saved { bytes: u64 },
-    /// Edits are waiting for the disk.
+    /// The first message. Synchronization follows.
+    Opened {
+        /// Identifies this instance of the document.
+        epoch: String,
+        /// Whether the viewer may only read.
+        read_only: bool,
+    },
+    /// Every edit that arrived before this event is on disk.
+    Saved {
+        /// Size of the file.
+        bytes: u64,
+    },
+    /// There are edits that are not on disk yet.
     Dirty,
-    /// The document cannot be opened, or not any longer; the socket closes after it. What was typed stays in the client.
-    Refused { reason: RefusalReason, message: String },
-    /// The file was deleted or renamed on disk. Typing goes on; the next save makes it again.
+    /// The document cannot be opened, or cannot stay open. The socket closes after this event. The client keeps what the
+    /// user typed.
+    Refused {
+        /// Why, for programs.
+        reason: RefusalReason,
+        /// Why, for users.
+        message: String,
+    },
+    /// The file was deleted or renamed on disk. Users can keep typing; the next save creates the file again.
     Deleted,
-    /// The disk does not take the text ("no space left"); tried again.
-    SaveFailed { message: String },
+    /// The file cannot be written, for example because the home is full. The agent retries.
+    SaveFailed {
+        /// Why, for users.
+        message: String,
+    },
 }
 
+/// Why the agent refuses to open a document or to keep it open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RefusalReason {
-    /// The client's epoch is not the document's: open again without one.
+    /// The client's epoch is not the document's. Open the document again without an epoch.
     Stale,
+    /// The file does not exist.
     NotFound,
-    /// Larger than [`MAX_DOCUMENT_BYTES`].
+    /// The file is larger than 8 MiB.
     TooLarge,
-    /// Not UTF-8: bytes would be lost.
+    /// The file is not UTF-8 text. Editing it would lose bytes.
     NotText,
+    /// The path names a directory, pipe, socket or device.
     NotAFile,
     /// The path leaves the home.
     OutsideHome,
+    /// The user may not read the file.
     PermissionDenied,
-    /// The client sent an update that cannot be applied; it must synchronise anew.
+    /// The client sent an update that cannot be applied. It must synchronize again.
     BadUpdate,
     /// Too many documents are open.
     TooMany,
+    /// An error inside the agent.
     Internal,
 }
 
-/// Whether a y-sync message only asks (sync step 1, awareness query): all that a read-only viewer may send.
-pub fn is_question(message: &[u8]) -> bool {
+/// Whether a y-sync message only requests state (sync step 1 or an awareness query). A read-only viewer may send nothing
+/// else.
+pub fn is_query(message: &[u8]) -> bool {
     matches!(message, [0, 0, ..] | [3])
 }
 
@@ -77,11 +105,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn questions_pass_and_edits_do_not() {
-        assert!(is_question(&[0, 0, 1, 0]));
-        assert!(is_question(&[3]));
+    fn is_query_accepts_requests_only() {
+        assert!(is_query(&[0, 0, 1, 0]));
+        assert!(is_query(&[3]));
         for edit in [&[0, 1, 0][..], &[0, 2, 0], &[1, 0], &[2], &[], &[0], &[0x80, 0, 0], &[3, 0]] {
-            assert!(!is_question(edit), "{edit:?}");
+            assert!(!is_query(edit), "{edit:?}");
         }
     }
 }

@@ -1,67 +1,77 @@
-//! One program, its three streams apart, its status passed through: `exec` is a WebSocket.
+//! `exec`: run one program without a terminal, with separate streams and its exit status.
 //!
-//! The first message is text: an [`ExecRequest`]. Then binary messages, the first byte being the kind. Nothing survives the
-//! socket: when it closes, the program gets SIGHUP and then, after a grace, SIGKILL. Output waits for the reader (the socket's own flow
-//! control), so a flood costs no memory.
+//! `exec` is a WebSocket. The client's first message is text, an [`ExecRequest`]. All later messages are binary; their
+//! first byte is the tag given at [`ExecInput`] and [`ExecOutput`].
+//!
+//! The program does not outlive the socket: when the socket closes, the program gets SIGHUP and, after a grace period,
+//! SIGKILL. Output waits for the client (the socket's own flow control), so a flood of output costs no memory.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::terminal::{Exit, MalformedMessage};
+use crate::terminal::{ExitStatus, MalformedMessage};
 
 /// Most bytes of one stdin, stdout or stderr message.
 pub const MAX_CHUNK_BYTES: usize = 64 * 1024;
 /// Most bytes of an [`ExecRequest`].
 pub const MAX_REQUEST_BYTES: usize = 1024 * 1024;
 
+/// The program to run: the first message of an `exec` socket.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({ "argv": ["git", "status", "--short"], "directory": "project" }))]
 pub struct ExecRequest {
+    /// Program and arguments. Must not be empty.
     pub argv: Vec<String>,
-    /// Relative to the home.
+    /// Working directory, relative to the home. Defaults to the home.
     #[serde(default)]
     pub directory: Option<String>,
+    /// Variables added to the login environment, as pairs of name and value.
     #[serde(default)]
     pub environment: Vec<(String, String)>,
-    /// Whether standard input follows; otherwise the program reads /dev/null.
+    /// Whether standard input follows. Otherwise the program reads `/dev/null`.
     #[serde(default)]
     pub stdin: bool,
 }
 
-/// Client → agent.
+/// A binary message from the client to the agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExecInput<'a> {
-    /// Tag 0.
+    /// Tag 0: bytes for standard input.
     Stdin(&'a [u8]),
     /// Tag 1: end of standard input.
     Eof,
-    /// Tag 2: a signal's number in one byte.
+    /// Tag 2: a signal's number, in one byte.
     Signal(u8),
 }
 
-/// Agent → client.
+/// A binary message from the agent to the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExecOutput<'a> {
-    /// Tag 1.
+    /// Tag 1: bytes of standard output.
     Stdout(&'a [u8]),
-    /// Tag 2.
+    /// Tag 2: bytes of standard error.
     Stderr(&'a [u8]),
     /// Tag 3: JSON [`ExecEnd`]. The last message.
     End(ExecEnd),
 }
 
-/// How it ended, or why it did not begin.
+/// How the program ended, or why it did not start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ExecEnd {
-    Exited(Exit),
-    /// `status` as a shell gives it: 127 not found, 126 not executable.
+    /// The program ran and ended.
+    Exited(ExitStatus),
+    /// The program could not be started.
     NotStarted {
+        /// Exit status as a shell reports it: 127 not found, 126 not executable.
         status: i32,
+        /// Why, for users.
         message: String,
     },
 }
 
 impl<'a> ExecInput<'a> {
+    /// The message's bytes on the wire.
     pub fn encode(&self) -> Vec<u8> {
         match self {
             Self::Stdin(bytes) => [&[0], *bytes].concat(),
@@ -70,6 +80,7 @@ impl<'a> ExecInput<'a> {
         }
     }
 
+    /// Parses a message. Bounded and total: it borrows from `message` and never panics.
     pub fn decode(message: &'a [u8]) -> Result<Self, MalformedMessage> {
         match message {
             [0, bytes @ ..] if bytes.len() <= MAX_CHUNK_BYTES => Ok(Self::Stdin(bytes)),
@@ -83,16 +94,18 @@ impl<'a> ExecInput<'a> {
 }
 
 impl<'a> ExecOutput<'a> {
+    /// The message's bytes on the wire.
     pub fn encode(&self) -> Vec<u8> {
         match self {
             Self::Stdout(bytes) => [&[1], *bytes].concat(),
             Self::Stderr(bytes) => [&[2], *bytes].concat(),
             Self::End(end) => {
-                [&[3], serde_json::to_vec(end).expect("plain data becomes JSON").as_slice()].concat()
+                [&[3], serde_json::to_vec(end).expect("plain data serializes").as_slice()].concat()
             }
         }
     }
 
+    /// Parses a message. Bounded and total: it borrows from `message` and never panics.
     pub fn decode(message: &'a [u8]) -> Result<Self, MalformedMessage> {
         match message {
             [1, bytes @ ..] => Ok(Self::Stdout(bytes)),
@@ -109,14 +122,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_survive_their_wire_form() {
+    fn exec_messages_round_trip() {
         for message in [ExecInput::Stdin(b"\x00x"), ExecInput::Eof, ExecInput::Signal(2)] {
             assert_eq!(ExecInput::decode(&message.encode()), Ok(message.clone()));
         }
         for message in [
             ExecOutput::Stdout(b""),
             ExecOutput::Stderr(b"e"),
-            ExecOutput::End(ExecEnd::Exited(Exit { code: Some(3), signal: None })),
+            ExecOutput::End(ExecEnd::Exited(ExitStatus { code: Some(3), signal: None })),
             ExecOutput::End(ExecEnd::NotStarted { status: 127, message: "not found".to_owned() }),
         ] {
             assert_eq!(ExecOutput::decode(&message.encode()), Ok(message.clone()));

@@ -1,23 +1,28 @@
-//! Files of the home: paths that cannot point out of it, and the messages of the file routes.
+//! Files of the home: paths that cannot leave it, and the messages of the file routes.
 //!
-//! Routes (below `/v1/`): `GET files?path=` → [`Listing`]; `GET files/content?path=` (Range, `ETag`; `download=1` adds a
-//! content disposition); `PUT files/content?path=` (whole file, written aside and renamed; `If-Match`, `If-None-Match: *`)
-//! → [`Entry`]; `POST files/directory` ([`NewDirectory`]); `POST files/rename` ([`Rename`]); `DELETE
-//! files?path=&recursive=`; `files/watch` is a WebSocket of JSON: [`WatchRequest`] up, [`Changed`] down.
+//! Routes (below `/v1/`):
+//! - `GET files?path=` → [`DirectoryListing`].
+//! - `GET files/content?path=` → the bytes. Supports `Range` and `ETag`; `download=1` adds a `Content-Disposition`.
+//! - `PUT files/content?path=` → [`FileEntry`]. Replaces the whole file atomically. Supports `If-Match` and
+//!   `If-None-Match: *`.
+//! - `POST files/directory` ([`NewDirectory`]) and `POST files/rename` ([`RenameRequest`]) → [`FileEntry`].
+//! - `DELETE files?path=&recursive=`.
+//! - `files/watch`: a WebSocket of JSON text messages, [`WatchRequest`] from the client and [`DirectoryChanges`] from the
+//!   agent.
 //!
-//! [`HomePath`] is the lexical half of the guard. The other half is the agent's: it resolves beneath the home with
-//! `openat2`, so that a symbolic link leads nowhere else either.
+//! [`HomePath`] is the lexical half of the guard against leaving the home. The agent has the other half: it resolves every
+//! path beneath the home with `openat2`, so that symbolic links cannot lead out of it either.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Longest path, as in Linux.
+/// Most bytes of a path, as in Linux.
 pub const MAX_PATH_BYTES: usize = 4096;
-/// Longest name of one file.
+/// Most bytes of one file's name, as in Linux.
 pub const MAX_NAME_BYTES: usize = 255;
-/// Most entries that a listing holds; a directory with more says so by `truncated`.
+/// Most entries of a listing. A longer listing is cut and marked as `truncated`.
 pub const MAX_ENTRIES: usize = 10_000;
 /// Most directories that one watcher may watch.
 pub const MAX_WATCHES: usize = 512;
@@ -27,18 +32,22 @@ pub const MAX_WATCHES: usize = 512;
 #[serde(transparent)]
 pub struct HomePath(String);
 
+/// Why a text is not a [`HomePath`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadPath {
-    #[error("the path leads out of the home")]
+    /// Absolute, or with a `..` segment.
+    #[error("the path leaves the home")]
     Outside,
+    /// Longer than [`MAX_PATH_BYTES`], or with a name longer than [`MAX_NAME_BYTES`].
     #[error("the path is longer than Linux allows")]
     Long,
-    #[error("the path holds a NUL byte")]
+    /// Contains a NUL byte.
+    #[error("the path contains a NUL byte")]
     Nul,
 }
 
 impl HomePath {
-    /// Tidies `text` (repeated slashes, `.` segments, a trailing slash) and refuses what could leave the home.
+    /// Normalizes `text` (repeated slashes, `.` segments, a trailing slash) and refuses what could leave the home.
     pub fn parse(text: &str) -> Result<Self, BadPath> {
         if text.len() > MAX_PATH_BYTES {
             return Err(BadPath::Long);
@@ -60,20 +69,22 @@ impl HomePath {
         Ok(Self(segments.join("/")))
     }
 
+    /// The path as text, without a leading slash.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
+    /// Whether this is the home itself.
     pub fn is_home(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The last segment; none for the home itself.
+    /// The last segment. `None` for the home itself.
     pub fn name(&self) -> Option<&str> {
         self.0.rsplit('/').next().filter(|name| !name.is_empty())
     }
 
-    /// The directory that holds it; none for the home itself.
+    /// The directory that contains the path. `None` for the home itself.
     pub fn parent(&self) -> Option<Self> {
         if self.is_home() {
             return None;
@@ -99,73 +110,110 @@ impl<'de> Deserialize<'de> for HomePath {
     }
 }
 
+/// Type of a directory entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum EntryKind {
+    /// A regular file.
     File,
+    /// A directory.
     Directory,
+    /// A symbolic link.
     Symlink,
-    /// Socket, pipe, device.
+    /// A socket, pipe or device.
     Other,
 }
 
+/// A file, directory or link as a listing shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Entry {
-    /// With replacement characters where it is not UTF-8.
+#[schema(example = json!({
+    "name": "notes.md",
+    "utf8": true,
+    "kind": "file",
+    "size": 2048,
+    "modified": 1_764_374_400_000_u64,
+    "mode": 420,
+    "etag": "\"fd00-81-800-692a3c00.0-692a3c00.0\""
+}))]
+pub struct FileEntry {
+    /// Name in its directory. Bytes that are not UTF-8 are replaced by U+FFFD.
     pub name: String,
-    /// Whether `name` is exact; where it is not, the entry can be seen but not addressed.
+    /// Whether `name` is exact. If not, the entry can be shown but not addressed.
     pub utf8: bool,
+    /// Type of the entry. Links are not followed.
     pub kind: EntryKind,
+    /// Size in bytes.
     pub size: u64,
-    /// Unix milliseconds.
+    /// Time of the last modification in Unix milliseconds.
     pub modified: i64,
-    /// Permission bits.
+    /// Permission bits, for example 420 (0o644).
     pub mode: u32,
-    /// What a symbolic link says (it may point anywhere; the agent follows none out of the home).
+    /// Target of a symbolic link. It may name any path; the agent follows none out of the home.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
-    /// For `If-Match`.
+    /// Entity tag of a regular file, for `If-Match`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etag: Option<String>,
 }
 
+/// Answer to `GET files`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Listing {
+pub struct DirectoryListing {
+    /// The normalized path of the directory, relative to the home.
     pub path: String,
     /// Directories first, then by name.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<FileEntry>,
+    /// Whether the directory has more than 10,000 entries and some are left out.
     pub truncated: bool,
 }
 
+/// Body of `POST files/directory`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({ "path": "project/src", "parents": true }))]
 pub struct NewDirectory {
+    /// Path of the new directory, relative to the home.
     pub path: String,
-    /// Make missing parents too.
+    /// Create missing parent directories too.
     #[serde(default)]
     pub parents: bool,
 }
 
+/// Body of `POST files/rename`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Rename {
+#[schema(example = json!({ "from": "draft.md", "to": "docs/guide.md" }))]
+pub struct RenameRequest {
+    /// Current path, relative to the home.
     pub from: String,
+    /// New path, relative to the home.
     pub to: String,
+    /// Replace what exists at `to`. Otherwise the request fails with `conflict`.
     #[serde(default)]
     pub overwrite: bool,
 }
 
-/// What a watcher wants to hear of: the direct entries of a directory.
+/// A client's message on `files/watch`. Only direct entries of a watched directory are reported.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum WatchRequest {
-    Watch { path: String },
-    Unwatch { path: String },
+    /// Starts watching a directory.
+    Watch {
+        /// Path relative to the home.
+        path: String,
+    },
+    /// Stops watching a directory.
+    Unwatch {
+        /// Path exactly as in the `watch` request.
+        path: String,
+    },
 }
 
-/// Something in these directories changed: list them again. Changes close in time come as one.
+/// The agent's message on `files/watch`: these directories changed, list them again. Changes within 80 ms are one message.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Changed {
+#[schema(example = json!({ "directories": ["project/src"], "all": false }))]
+pub struct DirectoryChanges {
+    /// Changed directories, as the client named them in its requests.
     pub directories: Vec<String>,
-    /// Events were lost: list everything again.
+    /// Events were lost: list every watched directory again.
     #[serde(default)]
     pub all: bool,
 }
@@ -175,7 +223,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_stay_in_the_home() {
+    fn parse_keeps_paths_in_the_home() {
         for (text, expected) in [
             ("", Ok("")),
             ("a/b", Ok("a/b")),
@@ -200,9 +248,9 @@ mod tests {
     }
 
     #[test]
-    fn parents_end_at_the_home() {
+    fn parent_ends_at_the_home() {
         let path = HomePath::parse("a/b").expect("valid");
-        let parent = path.parent().expect("has one");
+        let parent = path.parent().expect("a parent");
         assert_eq!((parent.as_str(), path.name()), ("a", Some("b")));
         assert_eq!(parent.parent(), Some(HomePath::default()));
         assert_eq!(HomePath::default().parent(), None);

@@ -1,184 +1,238 @@
-//! Terminals: two numbered streams of bytes each.
+//! Terminals: each is two numbered streams of bytes.
 //!
 //! Routes (below `/v1/`): `GET terminals` → [`TerminalList`]; `POST terminals` ([`NewTerminal`]) → [`TerminalInfo`];
-//! `GET terminals/{id}`; `DELETE terminals/{id}` ends the shell; `terminals/{id}/attach?client=&from=&cols=&rows=`
-//! ([`Attach`]) is a WebSocket of binary messages, the first byte being the kind.
+//! `GET terminals/{terminal}`; `DELETE terminals/{terminal}` ends the program;
+//! `terminals/{terminal}/attach?client=&from=&cols=&rows=` ([`AttachQuery`]) is a WebSocket of binary messages. The first
+//! byte of a message is the tag given at [`ServerMessage`] and [`ClientMessage`]. Numbers are big-endian.
 //!
-//! Output is numbered from 0 in bytes. A viewer attaches from the offset it has; where the ring no longer reaches back so
-//! far, a [`ServerMessage::Snapshot`] redraws the screen. The server keeps at most [`WINDOW`] bytes unacknowledged per
-//! viewer, so that a flood delays nothing else. Input is numbered per `client`, so that a resent key is not typed twice; it is
-//! confirmed when its echo has had time to go first, or at once where it was not what the numbering expects.
+//! **Output** bytes are numbered from 0. A viewer attaches at the offset up to which it already has the output. If the
+//! agent no longer keeps that much output, it sends a [`ServerMessage::Snapshot`] that redraws the screen. At most
+//! [`OUTPUT_WINDOW_BYTES`] are unacknowledged per viewer, so a flood of output delays nothing else.
+//!
+//! **Input** bytes are numbered per `client`, so a resent key is not typed twice. The agent confirms input after its echo
+//! has had time to arrive, or at once if the input does not have the expected number.
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::TerminalId;
 
-/// Most bytes of output in flight to one viewer without an acknowledgement.
-pub const WINDOW: u64 = 64 * 1024;
+/// Most bytes of output that are in flight to one viewer without an acknowledgement.
+pub const OUTPUT_WINDOW_BYTES: u64 = 64 * 1024;
 /// Most bytes of one input message.
 pub const MAX_INPUT_BYTES: usize = 64 * 1024;
-/// Most columns and rows: beyond it a screen model costs memory that nobody can see.
-pub const MAX_SIZE: u16 = 1000;
+/// Most columns, and most rows. A larger screen model costs memory that no user can see.
+pub const MAX_SIDE: u16 = 1000;
 /// Most terminals in one workspace.
 pub const MAX_TERMINALS: usize = 64;
 
+/// Size of a terminal, in character cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Size {
+#[schema(example = json!({ "cols": 80, "rows": 24 }))]
+pub struct TerminalSize {
+    /// Columns, 1 to 1000.
     pub cols: u16,
+    /// Rows, 1 to 1000.
     pub rows: u16,
 }
 
-impl Size {
+impl TerminalSize {
     /// The nearest size that a screen may have.
     #[must_use]
     pub fn clamped(self) -> Self {
-        Self { cols: self.cols.clamp(1, MAX_SIZE), rows: self.rows.clamp(1, MAX_SIZE) }
+        Self { cols: self.cols.clamp(1, MAX_SIDE), rows: self.rows.clamp(1, MAX_SIDE) }
     }
 }
 
-/// The body of `POST terminals`. All may be absent.
+/// Body of `POST terminals`. Every field is optional.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({ "size": { "cols": 120, "rows": 40 }, "directory": "project" }))]
 pub struct NewTerminal {
+    /// Initial size. Defaults to 80 × 24.
     #[serde(default)]
-    pub size: Option<Size>,
-    /// Directory relative to the home.
+    pub size: Option<TerminalSize>,
+    /// Working directory, relative to the home. Defaults to the home.
     #[serde(default)]
     pub directory: Option<String>,
-    /// Instead of a login shell.
+    /// Program and arguments. Defaults to a login shell.
     #[serde(default)]
     pub command: Option<Vec<String>>,
 }
 
+/// A terminal and the state of its program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({
+    "id": "7f9c2ba4-e88f-4d27-a61b-7b1c5f3d2a10",
+    "title": "bash",
+    "size": { "cols": 80, "rows": 24 },
+    "created_at": 1_764_374_400_000_u64,
+    "end": 5120,
+    "viewers": 1
+}))]
 pub struct TerminalInfo {
+    /// Identifies the terminal in its workspace.
     pub id: TerminalId,
-    /// What the program set by OSC 0/2, else the command. Guest text.
+    /// Title that the program set with OSC 0 or 2, otherwise the command's name. Text from the guest.
     pub title: String,
-    pub size: Size,
-    /// Unix milliseconds.
+    /// Current size.
+    pub size: TerminalSize,
+    /// Creation time in Unix milliseconds.
     pub created_at: i64,
     /// Bytes of output so far.
     pub end: u64,
+    /// Attached clients.
     pub viewers: u32,
-    /// Set once the shell has ended.
+    /// How the program ended. Absent while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub exit: Option<Exit>,
+    pub exit: Option<ExitStatus>,
 }
 
+/// Answer to `GET terminals`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TerminalList {
+    /// All terminals, the oldest first.
     pub terminals: Vec<TerminalInfo>,
 }
 
-/// How a process ended: a code, or a signal's number.
+/// How a process ended: with an exit code or by a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Exit {
+#[schema(example = json!({ "code": 0, "signal": null }))]
+pub struct ExitStatus {
+    /// The exit code, if the process exited by itself.
     #[serde(default)]
     pub code: Option<i32>,
+    /// Number of the signal that ended the process.
     #[serde(default)]
     pub signal: Option<i32>,
 }
 
-impl Exit {
-    /// As a shell reports it: the code, or 128 + the signal.
+impl ExitStatus {
+    /// The status as a shell reports it: the code, or 128 + the signal's number.
     pub fn status(self) -> i32 {
         self.code.unwrap_or_else(|| 128 + self.signal.unwrap_or(0))
     }
 }
 
-/// The query of `attach`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attach {
-    /// Names this client over reconnects; 1 ..= 64 characters of `[A-Za-z0-9-]`.
+/// Query of `terminals/{terminal}/attach`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct AttachQuery {
+    /// Name of this client, the same after a reconnect. 1 to 64 characters of `[A-Za-z0-9-]`.
+    #[param(example = "laptop-1")]
     pub client: String,
-    /// The output the client already has; absent: send the screen.
+    /// Offset up to which the client already has the output. Leave out to get the screen first.
     #[serde(default)]
     pub from: Option<u64>,
+    /// Columns of the client's screen. Takes effect only together with `rows`.
     #[serde(default)]
     pub cols: Option<u16>,
+    /// Rows of the client's screen. Takes effect only together with `cols`.
     #[serde(default)]
     pub rows: Option<u16>,
 }
 
-impl Attach {
+impl AttachQuery {
+    /// Whether the client's name has an allowed form.
     pub fn is_valid(&self) -> bool {
         (1..=64).contains(&self.client.len())
             && self.client.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
     }
 }
 
-/// What an attached viewer is told first, and again when it changes.
+/// State of an attached viewer: the first message to it, sent again when the size changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AttachInfo {
-    pub size: Size,
-    /// Where the following output begins.
+    /// Size of the terminal.
+    pub size: TerminalSize,
+    /// Offset at which the output that follows begins.
     pub start: u64,
-    /// Input of this client already typed: the client goes on from here.
+    /// Bytes of this client's input that were already typed. The client continues from here.
     pub input: u64,
 }
 
-/// Agent → viewer.
+/// A binary message from the agent to a viewer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServerMessage<'a> {
-    /// Tag 0: `u64` offset of the first byte, then the bytes.
-    Output { offset: u64, bytes: &'a [u8] },
+    /// Tag 0: output of the program.
+    Output {
+        /// `u64`: number of the first byte.
+        offset: u64,
+        /// The rest of the message.
+        bytes: &'a [u8],
+    },
     /// Tag 1: JSON.
     Info(AttachInfo),
-    /// Tag 2: JSON. No output follows.
-    Exited(Exit),
-    /// Tag 3: `u64`, the input that has been typed.
+    /// Tag 2: JSON. The program has ended and no output follows.
+    Exited(ExitStatus),
+    /// Tag 3: `u64`, the bytes of this client's input that were typed.
     InputAccepted(u64),
-    /// Tag 4: `u64` offset after which output goes on, then bytes that redraw the screen on a reset terminal.
-    Snapshot { offset: u64, screen: &'a [u8] },
+    /// Tag 4: a drawing of the screen.
+    Snapshot {
+        /// `u64`: offset of the output that follows the drawing.
+        offset: u64,
+        /// Bytes that draw the screen on a terminal that was just reset.
+        screen: &'a [u8],
+    },
 }
 
-/// Viewer → agent.
+/// A binary message from a viewer to the agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientMessage<'a> {
-    /// Tag 0: `u64` offset in this client's input, then the keys.
-    Input { offset: u64, bytes: &'a [u8] },
+    /// Tag 0: keys, or pasted text.
+    Input {
+        /// `u64`: number of the first byte in this client's input.
+        offset: u64,
+        /// The rest of the message.
+        bytes: &'a [u8],
+    },
     /// Tag 1: `u16` columns, `u16` rows.
-    Resize(Size),
-    /// Tag 2: `u64`, all output before it is drawn.
+    Resize(TerminalSize),
+    /// Tag 2: `u64`. All output before this offset is drawn.
     Acknowledge(u64),
 }
 
+/// Why a binary message cannot be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MalformedMessage {
-    #[error("the message is empty or too short for its kind")]
+    /// Empty, or shorter than its tag requires.
+    #[error("the message is empty or too short for its tag")]
     Short,
-    #[error("the message is longer than its kind allows")]
+    /// Longer than its tag allows.
+    #[error("the message is longer than its tag allows")]
     Long,
-    #[error("no message of this kind is known")]
+    /// The first byte is no known tag.
+    #[error("the message's tag is unknown")]
     UnknownKind,
-    #[error("the message's JSON is not what its kind demands")]
+    /// The JSON does not have the expected form.
+    #[error("the message's JSON does not match its tag")]
     Json,
 }
 
 impl<'a> ServerMessage<'a> {
+    /// The message's bytes on the wire.
     pub fn encode(&self) -> Vec<u8> {
         match self {
-            Self::Output { offset, bytes } => tagged(0, &offset.to_be_bytes(), bytes),
-            Self::Info(info) => tagged(1, &json(info), &[]),
-            Self::Exited(exit) => tagged(2, &json(exit), &[]),
-            Self::InputAccepted(offset) => tagged(3, &offset.to_be_bytes(), &[]),
-            Self::Snapshot { offset, screen } => tagged(4, &offset.to_be_bytes(), screen),
+            Self::Output { offset, bytes } => encode_tagged(0, &offset.to_be_bytes(), bytes),
+            Self::Info(info) => encode_tagged(1, &to_json(info), &[]),
+            Self::Exited(exit) => encode_tagged(2, &to_json(exit), &[]),
+            Self::InputAccepted(offset) => encode_tagged(3, &offset.to_be_bytes(), &[]),
+            Self::Snapshot { offset, screen } => encode_tagged(4, &offset.to_be_bytes(), screen),
         }
     }
 
+    /// Parses a message. Bounded and total: it borrows from `message` and never panics.
     pub fn decode(message: &'a [u8]) -> Result<Self, MalformedMessage> {
         let (kind, rest) = message.split_first().ok_or(MalformedMessage::Short)?;
         Ok(match kind {
             0 => {
-                let (offset, bytes) = number(rest)?;
+                let (offset, bytes) = split_u64(rest)?;
                 Self::Output { offset, bytes }
             }
             1 => Self::Info(serde_json::from_slice(rest).map_err(|_| MalformedMessage::Json)?),
             2 => Self::Exited(serde_json::from_slice(rest).map_err(|_| MalformedMessage::Json)?),
-            3 => Self::InputAccepted(number(rest)?.0),
+            3 => Self::InputAccepted(split_u64(rest)?.0),
             4 => {
-                let (offset, screen) = number(rest)?;
+                let (offset, screen) = split_u64(rest)?;
                 Self::Snapshot { offset, screen }
             }
             _ => return Err(MalformedMessage::UnknownKind),
@@ -187,19 +241,21 @@ impl<'a> ServerMessage<'a> {
 }
 
 impl<'a> ClientMessage<'a> {
+    /// The message's bytes on the wire.
     pub fn encode(&self) -> Vec<u8> {
         match self {
-            Self::Input { offset, bytes } => tagged(0, &offset.to_be_bytes(), bytes),
-            Self::Resize(size) => tagged(1, &size.cols.to_be_bytes(), &size.rows.to_be_bytes()),
-            Self::Acknowledge(offset) => tagged(2, &offset.to_be_bytes(), &[]),
+            Self::Input { offset, bytes } => encode_tagged(0, &offset.to_be_bytes(), bytes),
+            Self::Resize(size) => encode_tagged(1, &size.cols.to_be_bytes(), &size.rows.to_be_bytes()),
+            Self::Acknowledge(offset) => encode_tagged(2, &offset.to_be_bytes(), &[]),
         }
     }
 
+    /// Parses a message. Bounded and total: it borrows from `message` and never panics.
     pub fn decode(message: &'a [u8]) -> Result<Self, MalformedMessage> {
         let (kind, rest) = message.split_first().ok_or(MalformedMessage::Short)?;
         match kind {
             0 => {
-                let (offset, bytes) = number(rest)?;
+                let (offset, bytes) = split_u64(rest)?;
                 if bytes.len() > MAX_INPUT_BYTES {
                     return Err(MalformedMessage::Long);
                 }
@@ -207,23 +263,24 @@ impl<'a> ClientMessage<'a> {
             }
             1 => match rest {
                 &[a, b, c, d] => {
-                    let size = Size { cols: u16::from_be_bytes([a, b]), rows: u16::from_be_bytes([c, d]) };
+                    let size =
+                        TerminalSize { cols: u16::from_be_bytes([a, b]), rows: u16::from_be_bytes([c, d]) };
                     Ok(Self::Resize(size.clamped()))
                 }
                 _ => Err(MalformedMessage::Short),
             },
-            2 => Ok(Self::Acknowledge(number(rest)?.0)),
+            2 => Ok(Self::Acknowledge(split_u64(rest)?.0)),
             _ => Err(MalformedMessage::UnknownKind),
         }
     }
 }
 
-/// Whether a message to the agent only says what has been drawn; all that a viewer without write access may send.
+/// Whether a message to the agent is an acknowledgement of output. A read-only viewer may send nothing else.
 pub fn is_acknowledgement(message: &[u8]) -> bool {
     message.len() == 9 && matches!(ClientMessage::decode(message), Ok(ClientMessage::Acknowledge(_)))
 }
 
-fn tagged(kind: u8, head: &[u8], tail: &[u8]) -> Vec<u8> {
+fn encode_tagged(kind: u8, head: &[u8], tail: &[u8]) -> Vec<u8> {
     let mut message = Vec::with_capacity(1 + head.len() + tail.len());
     message.push(kind);
     message.extend_from_slice(head);
@@ -231,13 +288,13 @@ fn tagged(kind: u8, head: &[u8], tail: &[u8]) -> Vec<u8> {
     message
 }
 
-fn number(bytes: &[u8]) -> Result<(u64, &[u8]), MalformedMessage> {
+fn split_u64(bytes: &[u8]) -> Result<(u64, &[u8]), MalformedMessage> {
     let (number, rest) = bytes.split_first_chunk::<8>().ok_or(MalformedMessage::Short)?;
     Ok((u64::from_be_bytes(*number), rest))
 }
 
-fn json<T: Serialize>(value: &T) -> Vec<u8> {
-    serde_json::to_vec(value).expect("plain data becomes JSON")
+fn to_json<T: Serialize>(value: &T) -> Vec<u8> {
+    serde_json::to_vec(value).expect("plain data serializes")
 }
 
 #[cfg(test)]
@@ -245,9 +302,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_survive_their_wire_form() {
-        let exit = Exit { code: Some(3), signal: None };
-        let info = AttachInfo { size: Size { cols: 80, rows: 24 }, start: 5, input: 9 };
+    fn terminal_messages_round_trip() {
+        let exit = ExitStatus { code: Some(3), signal: None };
+        let info = AttachInfo { size: TerminalSize { cols: 80, rows: 24 }, start: 5, input: 9 };
         for message in [
             ServerMessage::Output { offset: u64::MAX, bytes: b"\xff\x00" },
             ServerMessage::Info(info),
@@ -259,7 +316,7 @@ mod tests {
         }
         for message in [
             ClientMessage::Input { offset: 8, bytes: b"ls\r" },
-            ClientMessage::Resize(Size { cols: 1000, rows: 1 }),
+            ClientMessage::Resize(TerminalSize { cols: 1000, rows: 1 }),
             ClientMessage::Acknowledge(77),
         ] {
             assert_eq!(ClientMessage::decode(&message.encode()), Ok(message.clone()));
@@ -267,10 +324,10 @@ mod tests {
     }
 
     #[test]
-    fn only_acknowledgements_are_a_viewers() {
+    fn is_acknowledgement_refuses_other_messages() {
         assert!(is_acknowledgement(&ClientMessage::Acknowledge(1).encode()));
         assert!(!is_acknowledgement(&ClientMessage::Input { offset: 0, bytes: b"x" }.encode()));
-        assert!(!is_acknowledgement(&ClientMessage::Resize(Size { cols: 2, rows: 2 }).encode()));
+        assert!(!is_acknowledgement(&ClientMessage::Resize(TerminalSize { cols: 2, rows: 2 }).encode()));
         assert!(!is_acknowledgement(b""));
         assert!(!is_acknowledgement(b"\x02"));
         assert!(!is_acknowledgement(b"\x0200000000x"));

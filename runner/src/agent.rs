@@ -13,7 +13,7 @@ use client::{
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use protocol::agent::{
-    BOOTSTRAP, Bootstrap, FREEZE, GROW, Grow, HEALTH, Health, LINK_MAGIC, NONCE_BYTES, THAW,
+    BOOTSTRAP, BootstrapRequest, FREEZE, GROW, GrowRequest, HEALTH, Health, LINK_MAGIC, NONCE_BYTES, THAW,
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -92,7 +92,7 @@ impl Agent {
     }
 
     /// Gives the machine its identity; answered once the home is mounted.
-    pub async fn bootstrap(&self, bootstrap: &Bootstrap) -> Result<Health, AgentError> {
+    pub async fn bootstrap(&self, bootstrap: &BootstrapRequest) -> Result<Health, AgentError> {
         let body = serde_json::to_vec(bootstrap).expect("plain data");
         let answer = self.call(Method::POST, BOOTSTRAP, Some(body), BOOTSTRAP_TIMEOUT).await?;
         serde_json::from_slice(&answer).map_err(|error| AgentError::Refused(error.to_string()))
@@ -110,7 +110,7 @@ impl Agent {
 
     /// Lets the home's file system fill so many bytes.
     pub async fn grow(&self, home_bytes: u64) -> Result<(), AgentError> {
-        let body = serde_json::to_vec(&Grow { home_bytes }).expect("plain data");
+        let body = serde_json::to_vec(&GrowRequest { home_bytes }).expect("plain data");
         self.call(Method::POST, GROW, Some(body), GROW_TIMEOUT).await.map(drop)
     }
 

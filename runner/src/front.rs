@@ -19,7 +19,7 @@ use hyper::{body::Incoming, ext::Protocol, service::service_fn, upgrade::OnUpgra
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use protocol::{
     Code, Epoch, Problem, WorkspaceId,
-    agent::{ACCESS_HEADER, Kind, MAX_MESSAGE_BYTES, Route, viewer_may_send},
+    agent::{ACCESS_HEADER, MAX_MESSAGE_BYTES, Route, RouteKind, viewer_may_send},
     grant::{Access, Grant, VerifyingKey},
     problem::REQUEST_ID_HEADER,
 };
@@ -138,7 +138,7 @@ impl Front {
         let grant = self.admit(request.headers(), &route)?;
         let headers = to_agent(request.headers(), grant.access);
         let address = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
-        if route.socket {
+        if route.is_websocket {
             self.open(request, &address, headers, route.kind, grant.access, stop).await
         } else {
             self.forward(request, &address, headers, &route).await
@@ -164,7 +164,7 @@ impl Front {
         mut request: Request<Incoming>,
         address: &str,
         headers: HeaderMap,
-        kind: Kind,
+        kind: RouteKind,
         access: Access,
         stop: CancellationToken,
     ) -> Outcome<Response<Body>> {
@@ -202,7 +202,7 @@ impl Front {
         route: &Route,
     ) -> Outcome<Response<Body>> {
         let (parts, body) = request.into_parts();
-        let most = usize::try_from(route.body_bytes_max).unwrap_or(usize::MAX);
+        let most = usize::try_from(route.max_body_bytes).unwrap_or(usize::MAX);
         let within = if most == 0 { ANSWER_TIMEOUT } else { UPLOAD_TIMEOUT };
         let mut onward = Request::builder()
             .method(parts.method)
@@ -231,7 +231,7 @@ async fn accept(
 }
 
 /// Carries an opened WebSocket until its end.
-async fn carry(on_upgrade: OnUpgrade, upstream: client::link::Upgraded, kind: Kind, access: Access) {
+async fn carry(on_upgrade: OnUpgrade, upstream: client::link::Upgraded, kind: RouteKind, access: Access) {
     let downstream = match timeout(UPGRADE_TIMEOUT, on_upgrade).await {
         Ok(Ok(downstream)) => TokioIo::new(downstream),
         Ok(Err(error)) => return tracing::debug!(%error, "a stream was given up while it opened"),
@@ -246,7 +246,7 @@ async fn carry(on_upgrade: OnUpgrade, upstream: client::link::Upgraded, kind: Ki
 }
 
 /// A viewer's stream: everything comes down, and only what a viewer may send goes up.
-async fn watch<A, B>(downstream: A, upstream: B, kind: Kind)
+async fn watch<A, B>(downstream: A, upstream: B, kind: RouteKind)
 where
     A: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
@@ -279,7 +279,7 @@ where
 }
 
 /// Pings are answered at each side by itself and are not passed on.
-fn passes(kind: Kind, message: &Message) -> bool {
+fn passes(kind: RouteKind, message: &Message) -> bool {
     match message {
         Message::Binary(bytes) => viewer_may_send(kind, true, bytes),
         Message::Text(text) => viewer_may_send(kind, false, text.as_bytes()),

@@ -16,7 +16,7 @@ use std::{
 };
 
 use protocol::{
-    agent::Bootstrap,
+    agent::BootstrapRequest,
     api::snapshot::Consistency,
     grant::VerifyingKey,
     runner::{Command, Report, RunnerSpec},
@@ -228,7 +228,7 @@ async fn serve(
     Ok((ending, consistency))
 }
 
-async fn come_up(reporter: &Reporter, agent: &Agent, bootstrap: &Bootstrap) -> Result<(), AgentError> {
+async fn come_up(reporter: &Reporter, agent: &Agent, bootstrap: &BootstrapRequest) -> Result<(), AgentError> {
     reporter.step(Step::Boot, None);
     agent.link_within(BOOT_TIMEOUT).await?;
     reporter.step(Step::Home, None);
@@ -312,13 +312,13 @@ fn front_socket(spec: &RunnerSpec) -> std::path::PathBuf {
     spec.run_dir.join("front.sock")
 }
 
-fn bootstrap_of(spec: &RunnerSpec, nameservers: Option<&[std::net::IpAddr]>) -> Bootstrap {
+fn bootstrap_of(spec: &RunnerSpec, nameservers: Option<&[std::net::IpAddr]>) -> BootstrapRequest {
     let nanos = OffsetDateTime::now_utc().unix_timestamp_nanos();
     let mut entropy = String::new();
     for byte in rand::random::<[u8; ENTROPY_BYTES]>() {
         let _ = write!(entropy, "{byte:02x}");
     }
-    Bootstrap {
+    BootstrapRequest {
         hostname: spec.name.clone(),
         clock_unix_nanos: i64::try_from(nanos).unwrap_or(i64::MAX),
         entropy,

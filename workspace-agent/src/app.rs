@@ -19,7 +19,10 @@ use axum::{
 };
 use protocol::{
     Code,
-    agent::{ACCESS_HEADER, BOOTSTRAP, Bootstrap, FREEZE, GROW, Grow, HEALTH, Health, MAX_JSON_BYTES, THAW},
+    agent::{
+        ACCESS_HEADER, BOOTSTRAP, BootstrapRequest, FREEZE, GROW, GrowRequest, HEALTH, Health,
+        MAX_JSON_BYTES, THAW,
+    },
     problem::REQUEST_ID_HEADER,
 };
 
@@ -152,7 +155,10 @@ async fn health(State(app): State<Arc<App>>) -> Json<Health> {
 }
 
 /// May come twice: the second finds all done.
-async fn bootstrap(State(app): State<Arc<App>>, Json(request): Json<Bootstrap>) -> Answer<Json<Health>> {
+async fn bootstrap(
+    State(app): State<Arc<App>>,
+    Json(request): Json<BootstrapRequest>,
+) -> Answer<Json<Health>> {
     app.change(move |machine| machine.bootstrap(&request)).await?;
     app.home.open_root()?;
     app.ready.store(true, Ordering::Release);
@@ -174,7 +180,7 @@ async fn thaw(State(app): State<Arc<App>>) -> Answer<StatusCode> {
 }
 
 /// A home that has the size already stays as it is.
-async fn grow(State(app): State<Arc<App>>, Json(request): Json<Grow>) -> Answer<StatusCode> {
+async fn grow(State(app): State<Arc<App>>, Json(request): Json<GrowRequest>) -> Answer<StatusCode> {
     app.change(move |_| Machine::grow(request)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

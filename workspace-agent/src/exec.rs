@@ -10,7 +10,7 @@ use axum::{
 use protocol::{
     exec::{ExecEnd, ExecInput, ExecOutput, ExecRequest, MAX_CHUNK_BYTES, MAX_REQUEST_BYTES},
     files::HomePath,
-    terminal::Exit,
+    terminal::ExitStatus,
 };
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
@@ -126,7 +126,7 @@ impl Running {
                 }
                 exit = wait(&mut self.child), if ended.is_none() => ended = Some(exit),
                 () = drain, if ended.is_some() => {
-                    return Ok(ExecEnd::Exited(ended.unwrap_or(Exit { code: Some(255), signal: None })));
+                    return Ok(ExecEnd::Exited(ended.unwrap_or(ExitStatus { code: Some(255), signal: None })));
                 }
                 Gone = &mut hearing => return self.hang_up().await,
             }
@@ -136,7 +136,7 @@ impl Running {
     /// All has been said: how did it end?
     async fn ended(
         mut self,
-        known: Option<Exit>,
+        known: Option<ExitStatus>,
         hearing: impl Future<Output = Gone>,
     ) -> Result<ExecEnd, Gone> {
         if let Some(exit) = known {
@@ -161,11 +161,11 @@ impl Running {
     }
 }
 
-async fn wait(child: &mut Child) -> Exit {
+async fn wait(child: &mut Child) -> ExitStatus {
     use std::os::unix::process::ExitStatusExt as _;
     match child.wait().await {
-        Ok(status) => Exit { code: status.code(), signal: status.signal() },
-        Err(_) => Exit { code: Some(255), signal: None },
+        Ok(status) => ExitStatus { code: status.code(), signal: status.signal() },
+        Err(_) => ExitStatus { code: Some(255), signal: None },
     }
 }
 

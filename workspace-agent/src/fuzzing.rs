@@ -1,4 +1,4 @@
-//! Entry points for fuzzing: what reads bytes that a viewer sends or a program prints. Each must return, whatever it is given.
+//! FileEntry points for fuzzing: what reads bytes that a viewer sends or a program prints. Each must return, whatever it is given.
 
 use crate::{documents, terminals};
 

@@ -10,8 +10,8 @@ use protocol::{
     agent::{LINK_MAGIC, NONCE_BYTES},
     document::{DocumentEvent, RefusalReason, TEXT_NAME},
     exec::{ExecEnd, ExecInput, ExecOutput, ExecRequest},
-    files::{Changed, Entry, Listing},
-    terminal::{ClientMessage, ServerMessage, TerminalInfo, WINDOW},
+    files::{DirectoryChanges, DirectoryListing, FileEntry},
+    terminal::{ClientMessage, OUTPUT_WINDOW_BYTES, ServerMessage, TerminalInfo},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -189,7 +189,7 @@ async fn an_interrupt_is_answered_under_a_flood() {
             _ => {}
         }
     }
-    assert!(unread <= WINDOW, "{unread} bytes came unasked");
+    assert!(unread <= OUTPUT_WINDOW_BYTES, "{unread} bytes came unasked");
     // With the window closed, one acknowledgement of all lets the rest come.
     let info: TerminalInfo =
         agent.json(Method::GET, &format!("/v1/terminals/{}", terminal.id), serde_json::Value::Null).await;
@@ -222,13 +222,14 @@ async fn files_stay_in_the_home() {
     let (status, _) = agent.send(Method::PUT, "/v1/files/content?path=out/x", full("x")).await;
     assert_eq!(status, StatusCode::FORBIDDEN);
 
-    let _: Entry = agent
+    let _: FileEntry = agent
         .json(Method::POST, "/v1/files/directory", serde_json::json!({ "path": "d/e", "parents": true }))
         .await;
     let rename = serde_json::json!({ "from": "a\nb.txt", "to": "d/c.txt" });
-    let entry: Entry = agent.json(Method::POST, "/v1/files/rename", rename).await;
+    let entry: FileEntry = agent.json(Method::POST, "/v1/files/rename", rename).await;
     assert_eq!((entry.name.as_str(), entry.size), ("c.txt", 4));
-    let listing: Listing = agent.json(Method::GET, "/v1/files?path=d", serde_json::Value::Null).await;
+    let listing: DirectoryListing =
+        agent.json(Method::GET, "/v1/files?path=d", serde_json::Value::Null).await;
     assert_eq!(listing.entries.iter().map(|entry| entry.name.as_str()).collect::<Vec<_>>(), ["e", "c.txt"]);
 
     let (status, _) = agent.send(Method::DELETE, "/v1/files?path=d", empty()).await;
@@ -264,7 +265,7 @@ async fn changes_of_a_directory_are_told() {
         std::fs::write(agent.path("new"), "x").expect("written");
         match tokio::time::timeout(std::time::Duration::from_millis(200), socket.next()).await {
             Ok(Some(Ok(Message::Text(text)))) => {
-                break serde_json::from_str::<Changed>(&text).expect("a change");
+                break serde_json::from_str::<DirectoryChanges>(&text).expect("a change");
             }
             Ok(None | Some(Err(_))) => panic!("the watch ended"),
             _ => {}

@@ -8,7 +8,7 @@ use std::io::{self, IsTerminal};
 use client::socket::{Terminal, TerminalEvent, TerminalInput};
 use protocol::{
     api::workspace::Workspace,
-    terminal::{Exit, NewTerminal, Size, TerminalInfo},
+    terminal::{ExitStatus, NewTerminal, TerminalInfo, TerminalSize},
 };
 use tokio::{
     io::{AsyncWriteExt, Stdout},
@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// Where the terminal's size is not known.
-const SIZE_UNKNOWN: Size = Size { cols: 80, rows: 24 };
+const SIZE_UNKNOWN: TerminalSize = TerminalSize { cols: 80, rows: 24 };
 /// Keys of one read; a paste comes in more.
 const KEYS_BYTES: usize = 4096;
 
@@ -287,14 +287,14 @@ fn at_bottom(text: &str) -> String {
     format!("\x1b7\x1b[{};1H\x1b[2K{text}\x1b8", size().rows)
 }
 
-fn size() -> Size {
+fn size() -> TerminalSize {
     match crossterm::terminal::size() {
-        Ok((cols, rows)) if cols > 0 && rows > 0 => Size { cols, rows }.clamped(),
+        Ok((cols, rows)) if cols > 0 && rows > 0 => TerminalSize { cols, rows }.clamped(),
         _ => SIZE_UNKNOWN,
     }
 }
 
 /// A guest may name any number; a status has eight bits.
-pub fn status(exit: Exit) -> u8 {
+pub fn status(exit: ExitStatus) -> u8 {
     u8::try_from(exit.status() & 0xff).unwrap_or(u8::MAX)
 }

@@ -13,7 +13,7 @@ use protocol::{
     Code, WorkspaceId,
     agent::MAX_UPLOAD_BYTES,
     exec::{ExecEnd, ExecRequest},
-    files::{EntryKind, HomePath, NewDirectory, Rename},
+    files::{EntryKind, HomePath, NewDirectory, RenameRequest},
 };
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
@@ -165,7 +165,8 @@ impl Place for Home<'_> {
     }
 
     async fn rename(&self, from: &HomePath, to: &HomePath) -> Result<(), Failure> {
-        let request = Rename { from: from.as_str().to_owned(), to: to.as_str().to_owned(), overwrite: false };
+        let request =
+            RenameRequest { from: from.as_str().to_owned(), to: to.as_str().to_owned(), overwrite: false };
         self.server.rename_file(self.workspace, &request).await?;
         Ok(())
     }

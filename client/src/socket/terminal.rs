@@ -17,7 +17,10 @@ use futures_util::{
 };
 use protocol::{
     TerminalId, WorkspaceId,
-    terminal::{AttachInfo, ClientMessage, Exit, MAX_INPUT_BYTES, ServerMessage, Size, WINDOW},
+    terminal::{
+        AttachInfo, ClientMessage, ExitStatus, MAX_INPUT_BYTES, OUTPUT_WINDOW_BYTES, ServerMessage,
+        TerminalSize,
+    },
 };
 use tokio::{
     sync::{Notify, mpsc},
@@ -32,7 +35,7 @@ use crate::{api::Api, error::ApiError};
 /// Input that waits for its confirmation. As much as the agent takes at once; a paste waits for it piece by piece.
 const INPUT_QUEUE_BYTES: usize = MAX_INPUT_BYTES;
 /// Output drawn is acknowledged by so much at a time: a word for every key's echo would take the way that the next echo wants.
-const ACKNOWLEDGE_BYTES: u64 = WINDOW / 8;
+const ACKNOWLEDGE_BYTES: u64 = OUTPUT_WINDOW_BYTES / 8;
 /// Events that wait for their reader. The window of acknowledgements bounds their bytes.
 const EVENTS: usize = 16;
 /// Pauses between attempts, and how long a connection that is gone is tried for.
@@ -47,12 +50,12 @@ pub enum TerminalEvent {
     /// Reset the screen, then draw this: output in between is no longer to be had.
     Redraw(Bytes),
     /// Its size, which another viewer may have chosen.
-    Resized(Size),
+    Resized(TerminalSize),
     /// The connection is gone and being made again; typed keys are kept.
     Lost,
     Restored,
     /// The last.
-    Exited(Exit),
+    Exited(ExitStatus),
 }
 
 /// The keys typed so far wait for a terminal that does not take them.
@@ -95,8 +98,8 @@ struct State {
     /// Output drawn, and what the agent was told of it over this connection.
     drawn: u64,
     told: u64,
-    size: Size,
-    size_told: Size,
+    size: TerminalSize,
+    size_told: TerminalSize,
     /// Whether this connection has begun with its first word.
     begun: bool,
 }
@@ -106,7 +109,7 @@ impl Terminal {
         api: Api,
         workspace: WorkspaceId,
         terminal: TerminalId,
-        size: Size,
+        size: TerminalSize,
     ) -> Result<Self, ApiError> {
         let size = size.clamped();
         let shared = Arc::new(Shared {
@@ -168,7 +171,7 @@ impl TerminalInput {
         }
     }
 
-    pub fn resize(&self, size: Size) {
+    pub fn resize(&self, size: TerminalSize) {
         self.0.lock().size = size.clamped();
         self.0.changed.notify_one();
     }
@@ -187,7 +190,7 @@ impl Shared {
 }
 
 impl State {
-    fn new(size: Size) -> Self {
+    fn new(size: TerminalSize) -> Self {
         Self {
             pending: VecDeque::new(),
             confirmed: 0,
@@ -201,7 +204,7 @@ impl State {
     }
 
     /// A new connection: `size` was told with it.
-    fn reconnect(&mut self) -> Size {
+    fn reconnect(&mut self) -> TerminalSize {
         self.begun = false;
         self.told = 0;
         self.size_told = self.size;
@@ -438,7 +441,7 @@ fn refuses(code: CloseCode) -> bool {
 mod tests {
     use super::*;
 
-    const SIZE: Size = Size { cols: 80, rows: 24 };
+    const SIZE: TerminalSize = TerminalSize { cols: 80, rows: 24 };
 
     fn info(start: u64, input: u64) -> AttachInfo {
         AttachInfo { size: SIZE, start, input }
@@ -493,7 +496,7 @@ mod tests {
     fn sizes_and_acknowledgements_are_said_once() {
         let mut state = State::new(SIZE);
         state.begin(&info(10, 0));
-        state.size = Size { cols: 100, rows: 30 };
+        state.size = TerminalSize { cols: 100, rows: 30 };
         state.drawn = 10 + ACKNOWLEDGE_BYTES;
         assert_eq!(state.message(), Some(ClientMessage::Resize(state.size).encode()));
         assert_eq!(state.message(), Some(ClientMessage::Acknowledge(state.drawn).encode()));

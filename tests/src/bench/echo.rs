@@ -14,7 +14,7 @@ use client::{
 };
 use protocol::{
     Redacted, WorkspaceId,
-    terminal::{NewTerminal, Size},
+    terminal::{NewTerminal, TerminalSize},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -31,7 +31,7 @@ const PROGRAM: &str = "stty raw -echo; echo ready; exec cat";
 const BLOCKS: usize = 20;
 const KEYS: usize = 100;
 const GOAL: f64 = 1.2;
-const SIZE: Size = Size { cols: 80, rows: 24 };
+const SIZE: TerminalSize = TerminalSize { cols: 80, rows: 24 };
 
 pub async fn measure() -> Row {
     let place = directory();

@@ -10,7 +10,7 @@ use burrow_tests::{PATIENCE, Stack};
 use client::{Api, socket::TerminalEvent};
 use protocol::{
     Redacted, WorkspaceId,
-    terminal::{NewTerminal, Size},
+    terminal::{NewTerminal, TerminalSize},
 };
 use tokio::{io::AsyncReadExt as _, time::timeout};
 
@@ -20,7 +20,7 @@ use super::{Goal, Row, directory, id_of, median, stack};
 const ROUNDS: usize = 5;
 const GOAL: f64 = 1.5;
 const SAYS: &str = "bare-init-is-here";
-const SIZE: Size = Size { cols: 80, rows: 24 };
+const SIZE: TerminalSize = TerminalSize { cols: 80, rows: 24 };
 
 pub async fn measure() -> Row {
     let place = directory();

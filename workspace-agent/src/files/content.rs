@@ -13,7 +13,7 @@ use futures_util::StreamExt as _;
 use protocol::{
     Code,
     agent::MAX_UPLOAD_BYTES,
-    files::{Entry, HomePath},
+    files::{FileEntry, HomePath},
 };
 use rustix::fs::{Mode, OFlags, Stat};
 use serde::Deserialize;
@@ -145,7 +145,7 @@ pub async fn put(
     Query(query): Query<Content>,
     headers: HeaderMap,
     body: Body,
-) -> Answer<(StatusCode, Json<Entry>)> {
+) -> Answer<(StatusCode, Json<FileEntry>)> {
     let path = HomePath::parse(&query.path)?;
     if header(&headers, &header::CONTENT_LENGTH)
         .and_then(|length| length.parse().ok())

@@ -1,18 +1,18 @@
-//! What the kernel says of a file, as an [`Entry`].
+//! What the kernel says of a file, as an [`FileEntry`].
 
 use std::{ffi::CStr, os::fd::BorrowedFd};
 
-use protocol::files::{Entry, EntryKind};
+use protocol::files::{EntryKind, FileEntry};
 use rustix::fs::{FileType, Stat};
 
 /// The entry of `name` in `directory`.
-pub fn entry(directory: BorrowedFd<'_>, name: &CStr, stat: &Stat) -> Entry {
+pub fn entry(directory: BorrowedFd<'_>, name: &CStr, stat: &Stat) -> FileEntry {
     let kind = kind(stat);
     let target = (kind == EntryKind::Symlink)
         .then(|| rustix::fs::readlinkat(directory, name, Vec::new()).ok())
         .flatten()
         .map(|target| target.to_string_lossy().into_owned());
-    Entry {
+    FileEntry {
         name: String::from_utf8_lossy(name.to_bytes()).into_owned(),
         utf8: name.to_str().is_ok(),
         kind,

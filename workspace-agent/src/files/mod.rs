@@ -15,7 +15,7 @@ use axum::{
 };
 use protocol::{
     Code,
-    files::{Entry, EntryKind, HomePath, Listing, MAX_ENTRIES, NewDirectory, Rename},
+    files::{DirectoryListing, EntryKind, FileEntry, HomePath, MAX_ENTRIES, NewDirectory, RenameRequest},
 };
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 use serde::Deserialize;
@@ -42,12 +42,15 @@ pub struct Delete {
     recursive: bool,
 }
 
-pub async fn list(State(app): State<Arc<App>>, Query(query): Query<AtPath>) -> Answer<Json<Listing>> {
+pub async fn list(
+    State(app): State<Arc<App>>,
+    Query(query): Query<AtPath>,
+) -> Answer<Json<DirectoryListing>> {
     let path = HomePath::parse(&query.path)?;
     app.home.run(move |files| listing(files, &path)).await.map(Json)
 }
 
-fn listing(files: &Files<'_>, path: &HomePath) -> Answer<Listing> {
+fn listing(files: &Files<'_>, path: &HomePath) -> Answer<DirectoryListing> {
     let directory = files.open(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
     let mut entries = Vec::new();
     let mut truncated = false;
@@ -70,13 +73,13 @@ fn listing(files: &Files<'_>, path: &HomePath) -> Answer<Listing> {
     entries.sort_by(|a, b| {
         (a.kind != EntryKind::Directory, &a.name).cmp(&(b.kind != EntryKind::Directory, &b.name))
     });
-    Ok(Listing { path: path.as_str().to_owned(), entries, truncated })
+    Ok(DirectoryListing { path: path.as_str().to_owned(), entries, truncated })
 }
 
 pub async fn create_directory(
     State(app): State<Arc<App>>,
     Json(request): Json<NewDirectory>,
-) -> Answer<(StatusCode, Json<Entry>)> {
+) -> Answer<(StatusCode, Json<FileEntry>)> {
     let path = HomePath::parse(&request.path)?;
     app.home
         .run(move |files| make_directory(files, &path, request.parents))
@@ -84,7 +87,7 @@ pub async fn create_directory(
         .map(|entry| (StatusCode::CREATED, Json(entry)))
 }
 
-fn make_directory(files: &Files<'_>, path: &HomePath, parents: bool) -> Answer<Entry> {
+fn make_directory(files: &Files<'_>, path: &HomePath, parents: bool) -> Answer<FileEntry> {
     if parents
         && let Some(parent) = path.parent().filter(|parent| !parent.is_home())
         && files.stat(&parent)?.is_none()
@@ -96,7 +99,10 @@ fn make_directory(files: &Files<'_>, path: &HomePath, parents: bool) -> Answer<E
     entry_at(files, path)
 }
 
-pub async fn rename(State(app): State<Arc<App>>, Json(request): Json<Rename>) -> Answer<Json<Entry>> {
+pub async fn rename(
+    State(app): State<Arc<App>>,
+    Json(request): Json<RenameRequest>,
+) -> Answer<Json<FileEntry>> {
     let (from, to) = (HomePath::parse(&request.from)?, HomePath::parse(&request.to)?);
     app.home
         .run(move |files| {
@@ -120,7 +126,7 @@ pub async fn delete(State(app): State<Arc<App>>, Query(query): Query<Delete>) ->
 }
 
 /// The entry of a path that is there.
-fn entry_at(files: &Files<'_>, path: &HomePath) -> Answer<Entry> {
+fn entry_at(files: &Files<'_>, path: &HomePath) -> Answer<FileEntry> {
     let (parent, name) = files.parent(path)?;
     let name = CString::new(name).map_err(io::Error::other)?;
     let stat = rustix::fs::statat(&parent, &name, AtFlags::SYMLINK_NOFOLLOW)?;

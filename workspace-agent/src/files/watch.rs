@@ -12,7 +12,7 @@ use axum::{
     response::Response,
 };
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
-use protocol::files::{Changed, HomePath, MAX_WATCHES, WatchRequest};
+use protocol::files::{DirectoryChanges, HomePath, MAX_WATCHES, WatchRequest};
 use rustix::fs::{Mode, OFlags};
 use tokio::{sync::mpsc, time::Instant};
 
@@ -88,7 +88,7 @@ impl View {
                     let all = self.lost.swap(false, std::sync::atomic::Ordering::Relaxed);
                     let directories = std::mem::take(&mut changed).into_iter().collect::<Vec<_>>();
                     if all || !directories.is_empty() {
-                        socket.send_json(&Changed { directories, all }).await?;
+                        socket.send_json(&DirectoryChanges { directories, all }).await?;
                     }
                 }
             }

@@ -22,7 +22,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use protocol::agent::{Bootstrap, Grow, PORT_NAME};
+use protocol::agent::{BootstrapRequest, GrowRequest, PORT_NAME};
 
 pub use self::port::Port;
 
@@ -63,7 +63,7 @@ pub fn prepare() -> anyhow::Result<Machine> {
 
 impl Machine {
     /// Gives the machine its identity and mounts the home. May be repeated. For a blocking thread of the runtime.
-    pub fn bootstrap(&self, request: &Bootstrap) -> anyhow::Result<()> {
+    pub fn bootstrap(&self, request: &BootstrapRequest) -> anyhow::Result<()> {
         set_clock(request.clock_unix_nanos)?;
         freeze::add_entropy(&request.entropy)?;
         network::name(&request.hostname)?;
@@ -73,7 +73,7 @@ impl Machine {
     }
 
     /// Lets the home's file system grow.
-    pub fn grow(request: Grow) -> anyhow::Result<()> {
+    pub fn grow(request: GrowRequest) -> anyhow::Result<()> {
         home::grow(request.home_bytes)
     }
 

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, net::Ipv4Addr};
 
 use anyhow::Context as _;
 use futures_util::TryStreamExt as _;
-use protocol::agent::{Bootstrap, GUEST_ADDRESS, GUEST_GATEWAY, GUEST_PREFIX};
+use protocol::agent::{BootstrapRequest, GUEST_ADDRESS, GUEST_GATEWAY, GUEST_PREFIX};
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 
 const LOOPBACK: &str = "lo";
@@ -20,7 +20,7 @@ pub fn name(hostname: &str) -> anyhow::Result<()> {
 /// Configures the loopback and, if there is one, the interface. May be repeated.
 ///
 /// By netlink and not by `ip`: each start of a program takes a tenth of a second where the processor is emulated.
-pub async fn configure(request: &Bootstrap) -> anyhow::Result<()> {
+pub async fn configure(request: &BootstrapRequest) -> anyhow::Result<()> {
     let (connection, netlink, _) =
         rtnetlink::new_connection().context("cannot reach the kernel's netlink")?;
     let connection = tokio::spawn(connection);
@@ -57,7 +57,7 @@ fn hosts(hostname: &str) -> String {
     format!("127.0.0.1 localhost\n127.0.1.1 {hostname}\n::1 localhost ip6-localhost ip6-loopback\n")
 }
 
-fn resolvers(request: &Bootstrap) -> String {
+fn resolvers(request: &BootstrapRequest) -> String {
     request.nameservers.iter().fold(String::new(), |mut text, address| {
         let _ = writeln!(text, "nameserver {address}");
         text

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::body::Bytes;
-use protocol::terminal::{Attach, ClientMessage, ServerMessage, Size, WINDOW};
+use protocol::terminal::{AttachQuery, ClientMessage, OUTPUT_WINDOW_BYTES, ServerMessage, TerminalSize};
 use tokio::time::{Instant, sleep_until};
 
 use super::terminal::{Piece, Terminal};
@@ -19,10 +19,10 @@ const CONFIRM_TIMEOUT: Duration = Duration::from_millis(50);
 const CONFIRM_BYTES: u64 = 256;
 
 /// Serves one viewer until it goes or the program's last output is seen.
-pub async fn serve(terminal: Arc<Terminal>, attach: Attach, socket: Socket) {
+pub async fn serve(terminal: Arc<Terminal>, attach: AttachQuery, socket: Socket) {
     let _counted = terminal.enter();
     if let (Some(cols), Some(rows)) = (attach.cols, attach.rows) {
-        terminal.resize(Size { cols, rows });
+        terminal.resize(TerminalSize { cols, rows });
     }
     let mut viewer = View {
         terminal: &terminal,
@@ -49,7 +49,7 @@ struct View<'a> {
     /// What the viewer has acknowledged.
     seen: u64,
     /// The size the viewer was last told.
-    size: Size,
+    size: TerminalSize,
     /// Input typed, what the viewer was told of it, and when it is to be told the rest.
     typed: u64,
     confirmed: u64,
@@ -116,7 +116,7 @@ impl View<'_> {
 
     /// Tells where output begins: where the viewer says, if that is still here, else after a drawing of the screen.
     async fn begin(&mut self) -> Result<(), Gone> {
-        let first = self.terminal.piece(self.sent, WINDOW as usize);
+        let first = self.terminal.piece(self.sent, OUTPUT_WINDOW_BYTES as usize);
         let start = match (&first, self.sent) {
             (Piece::Output { offset, .. } | Piece::Snapshot { offset, .. }, _) => *offset,
             (_, sent) => sent.unwrap_or_default(),
@@ -139,7 +139,7 @@ impl View<'_> {
         }
         loop {
             let in_flight = self.sent.unwrap_or_default().saturating_sub(self.seen);
-            let room = WINDOW.saturating_sub(in_flight) as usize;
+            let room = OUTPUT_WINDOW_BYTES.saturating_sub(in_flight) as usize;
             match self.terminal.piece(self.sent, room) {
                 Piece::Nothing => return Ok(None),
                 Piece::End(exit) => {

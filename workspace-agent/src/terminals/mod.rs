@@ -16,7 +16,7 @@ use axum::{
 };
 use protocol::{
     Code, TerminalId,
-    terminal::{Attach, MAX_TERMINALS, NewTerminal, TerminalInfo, TerminalList},
+    terminal::{AttachQuery, MAX_TERMINALS, NewTerminal, TerminalInfo, TerminalList},
 };
 use terminal::Terminal;
 
@@ -104,7 +104,7 @@ pub async fn delete(State(app): State<Arc<App>>, Path(id): Path<TerminalId>) -> 
 pub async fn attach(
     State(app): State<Arc<App>>,
     Path(id): Path<TerminalId>,
-    Query(mut attach): Query<Attach>,
+    Query(mut attach): Query<AttachQuery>,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Answer<Response> {

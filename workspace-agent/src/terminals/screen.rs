@@ -6,7 +6,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use protocol::{terminal::Size, workspace::cut};
+use protocol::{terminal::TerminalSize, workspace::cut};
 
 use super::sequence::Sequencer;
 
@@ -34,7 +34,7 @@ impl vt100::Callbacks for Title {
 }
 
 impl Screen {
-    pub fn new(size: Size) -> Self {
+    pub fn new(size: TerminalSize) -> Self {
         Self { parser: parser(cells(size)), sequencer: Sequencer::default(), drawn: 0 }
     }
 
@@ -44,7 +44,7 @@ impl Screen {
         self.drawn += whole.len() as u64;
     }
 
-    pub fn resize(&mut self, size: Size) {
+    pub fn resize(&mut self, size: TerminalSize) {
         let (rows, cols) = cells(size);
         self.model(|parser| parser.set_size(rows, cols));
     }
@@ -123,7 +123,7 @@ fn parser((rows, cols): (NonZeroU16, NonZeroU16)) -> vt100::Parser<Title> {
     vt100::Parser::new_with_callbacks(rows, cols, SCROLLBACK_LINES, Title::default())
 }
 
-fn cells(size: Size) -> (NonZeroU16, NonZeroU16) {
+fn cells(size: TerminalSize) -> (NonZeroU16, NonZeroU16) {
     let size = size.clamped();
     (
         NonZeroU16::new(size.rows).unwrap_or(NonZeroU16::MIN),
@@ -133,10 +133,10 @@ fn cells(size: Size) -> (NonZeroU16, NonZeroU16) {
 
 /// See [`crate::fuzzing`].
 pub fn fuzz(output: &[u8]) {
-    let mut screen = Screen::new(Size { cols: 20, rows: 6 });
+    let mut screen = Screen::new(TerminalSize { cols: 20, rows: 6 });
     output.chunks(7).for_each(|piece| screen.push(piece));
     screen.snapshot();
-    screen.resize(Size { cols: 3, rows: 2 });
+    screen.resize(TerminalSize { cols: 3, rows: 2 });
     screen.push(output);
     let (drawn, _) = screen.snapshot();
     assert!(drawn <= 2 * output.len() as u64);
@@ -148,7 +148,7 @@ mod tests {
 
     use super::*;
 
-    const SIZE: Size = Size { cols: 20, rows: 6 };
+    const SIZE: TerminalSize = TerminalSize { cols: 20, rows: 6 };
 
     fn same(a: &vt100::Screen, b: &vt100::Screen) {
         assert_eq!(a.contents(), b.contents());
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_terminal_goes_on_after_what_its_model_does_not_survive() {
-        let mut screen = Screen::new(Size { cols: 20, rows: 6 });
+        let mut screen = Screen::new(TerminalSize { cols: 20, rows: 6 });
         screen.push(b"before");
         screen.model(|_| panic!("as the library does"));
         screen.push(b"after");

@@ -10,11 +10,13 @@ use std::{
 
 use anyhow::Context as _;
 
-use portable_pty::{Child, CommandBuilder, ExitStatus, MasterPty, PtySize, native_pty_system};
+use portable_pty::{
+    Child, CommandBuilder, ExitStatus as PtyExitStatus, MasterPty, PtySize, native_pty_system,
+};
 use protocol::{
     TerminalId,
     files::HomePath,
-    terminal::{AttachInfo, Exit, NewTerminal, Size, TerminalInfo},
+    terminal::{AttachInfo, ExitStatus, NewTerminal, TerminalInfo, TerminalSize},
 };
 use tokio::{
     io::unix::AsyncFd,
@@ -35,7 +37,7 @@ const MAX_CLIENTS: usize = 64;
 /// After the program has ended, processes it left behind may hold the PTY open; their output is awaited no longer than this.
 const DRAIN: Duration = Duration::from_millis(500);
 
-const DEFAULT_SIZE: Size = Size { cols: 80, rows: 24 };
+const DEFAULT_SIZE: TerminalSize = TerminalSize { cols: 80, rows: 24 };
 
 pub struct Terminal {
     pub id: TerminalId,
@@ -52,9 +54,9 @@ pub struct Terminal {
 struct State {
     ring: Ring,
     screen: Screen,
-    size: Size,
+    size: TerminalSize,
     viewers: u32,
-    exit: Option<Exit>,
+    exit: Option<ExitStatus>,
     clients: HashMap<String, Client>,
     /// Orders clients by their last use.
     uses: u64,
@@ -76,7 +78,7 @@ pub enum Piece {
         screen: Vec<u8>,
     },
     /// All has been seen, and the program has ended.
-    End(Exit),
+    End(ExitStatus),
     Nothing,
 }
 
@@ -162,7 +164,8 @@ impl Terminal {
         owned: children::Owned,
         drain: &threads::Receiver<()>,
     ) {
-        let exit = child.wait().map_or(Exit { code: Some(255), signal: None }, |status| exit_of(&status));
+        let exit =
+            child.wait().map_or(ExitStatus { code: Some(255), signal: None }, |status| exit_of(&status));
         drop(owned);
         let _ = drain.recv_timeout(DRAIN);
         self.state().exit = Some(exit);
@@ -204,12 +207,12 @@ impl Terminal {
         AttachInfo { size: state.size, start, input }
     }
 
-    pub fn size(&self) -> Size {
+    pub fn size(&self) -> TerminalSize {
         self.state().size
     }
 
     /// The last one who says a size decides: it is the person who is typing.
-    pub fn resize(&self, size: Size) {
+    pub fn resize(&self, size: TerminalSize) {
         let size = size.clamped();
         {
             let mut state = self.state();
@@ -347,14 +350,14 @@ fn command(person: &Person, argv: &[String], directory: &HomePath) -> CommandBui
     command
 }
 
-fn pty_size(size: Size) -> PtySize {
+fn pty_size(size: TerminalSize) -> PtySize {
     PtySize { rows: size.rows, cols: size.cols, pixel_width: 0, pixel_height: 0 }
 }
 
-fn exit_of(status: &ExitStatus) -> Exit {
+fn exit_of(status: &PtyExitStatus) -> ExitStatus {
     match status.signal() {
-        None => Exit { code: Some(status.exit_code() as i32), signal: None },
-        Some(name) => Exit { code: None, signal: Some(signal_number(name)) },
+        None => ExitStatus { code: Some(status.exit_code() as i32), signal: None },
+        Some(name) => ExitStatus { code: None, signal: Some(signal_number(name)) },
     }
 }
 
