@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, ffi::OsString, path::PathBuf, time::Duration};
 
 use protocol::{Redacted, runner::RuntimeKind};
 
-use crate::{admission::Capacity, keeper::KeeperConfig};
+use crate::{kms::KeeperConfig, workspaces::admission::Capacity};
 
 #[derive(Clone, Debug)]
 pub struct Config {

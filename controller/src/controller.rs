@@ -23,24 +23,23 @@ use tokio::{net::UnixListener, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    accounts::links,
     api,
-    collector::{self, CollectError, Manifests, Marking},
     config::Config,
     core::{App, Core},
     db::{Database, DatabaseError},
     engine::local::LocalEngine,
-    history::{Homes, NoPast, Past},
-    hub::Hub,
+    events::Hub,
+    identity::{passwords::Passwords, rate_limits::Limits, sign_in_links},
     installation::{self, Rotated, Rotation},
-    keeper::KeeperError,
-    lifecycle::{Event, PERSIST_TIMEOUT, STOP_TIMEOUT},
-    limits::Limits,
-    password::Passwords,
-    readers::Readers,
-    schedule,
+    kms::KeeperError,
+    lifecycle::{Event, PERSIST_TIMEOUT, STOP_TIMEOUT, record::phase},
+    snapshots::{
+        browser::{Homes, NoPast, Past},
+        chunks::Readers,
+        gc::{self, CollectError, Manifests, Marking},
+    },
     tenants::{self, TenantError},
-    workspaces::life::phase,
+    workspaces::reconciler,
 };
 
 /// After the shutdown, runners are given their grace, connections end.
@@ -144,13 +143,13 @@ impl Controller {
             draining: AtomicBool::new(false),
         });
         let mut system = app.db.system().await?;
-        links::first_owner(system.connection(), &app.keeper).await?;
+        sign_in_links::first_owner(system.connection(), &app.keeper).await?;
         system.commit().await?;
-        schedule::restarted(&app).await?;
+        reconciler::restarted(&app).await?;
         tasks.spawn("notices", hub.run(db, shutdown.clone()));
         tasks.spawn("past homes", app.homes.clone().run(shutdown.clone()));
-        tasks.spawn("collector", collector::run(app.clone()));
-        tasks.spawn_essential("reconcile", schedule::run(app.clone(), exits));
+        tasks.spawn("collector", gc::run(app.clone()));
+        tasks.spawn_essential("reconcile", reconciler::run(app.clone(), exits));
         tasks.spawn_essential("api", api::serve(app.clone(), listener));
         Ok(Self { app, socket })
     }
@@ -167,15 +166,15 @@ impl Controller {
     /// A fresh one-time link for the first tenant's owner: a path, the token behind `#`. Those not used before are void.
     pub async fn first_sign_in_link(&self) -> Result<Redacted<String>, StartError> {
         let mut system = self.app.db.system().await?;
-        let (tenant, owner) = links::first_owner(system.connection(), &self.app.keeper).await?;
-        let link = links::new_link(system.connection(), self.app.now(), tenant, owner).await?;
+        let (tenant, owner) = sign_in_links::first_owner(system.connection(), &self.app.keeper).await?;
+        let link = sign_in_links::new_link(system.connection(), self.app.now(), tenant, owner).await?;
         system.commit().await?;
         Ok(link)
     }
 
     /// Searches the store for what no snapshot needs, and deletes what has been garbage for the grace period.
     pub async fn collect(&self) -> Result<Collected, CollectError> {
-        collector::collect(&self.app, None).await
+        gc::collect(&self.app, None).await
     }
 
     /// Destroys a tenant's key, and with it all that the tenant's homes ever held. Nothing brings it back.
@@ -203,7 +202,7 @@ impl Controller {
         let begun = self.awake().await?;
         progress(&begun);
         for one in &begun {
-            schedule::happen(&self.app, one.workspace, Event::Stop).await?;
+            reconciler::happen(&self.app, one.workspace, Event::Stop).await?;
         }
         loop {
             let awake = self.awake().await?;

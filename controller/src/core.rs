@@ -9,8 +9,14 @@ use time::OffsetDateTime;
 use volume::ObjectStore;
 
 use crate::{
-    collector::Marking, config::Config, db::Database, engine::local::LocalEngine, history::Homes, hub::Hub,
-    keeper::Keeper, limits::Limits, password::Passwords, readers::Readers, workspaces::life::Task,
+    config::Config,
+    db::Database,
+    engine::local::LocalEngine,
+    events::Hub,
+    identity::{passwords::Passwords, rate_limits::Limits},
+    kms::Keeper,
+    lifecycle::record::Task,
+    snapshots::{browser::Homes, chunks::Readers, gc::Marking},
 };
 
 pub type App = Arc<Core>;

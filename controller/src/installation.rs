@@ -13,8 +13,11 @@ use sqlx::PgConnection;
 use crate::{
     StartError,
     db::{self, Database},
-    keeper::{Keeper, KeeperConfig, KeeperError, Transit, TransitConfig, transit::FINGERPRINT_PREFIX},
-    keys::{self, KeyError, MasterKey},
+    kms::{
+        Keeper, KeeperConfig, KeeperError, Transit, TransitConfig,
+        tenant_keys::{self, KeyError, MasterKey},
+        transit::FINGERPRINT_PREFIX,
+    },
 };
 
 const SIGNING_KEY_NAME: &str = "grant signing key";
@@ -183,7 +186,8 @@ async fn reseal_all(db: &Database, old: &Keeper, new: &Keeper) -> Result<usize, 
     .fetch_all(&mut *connection)
     .await?;
     for row in &rows {
-        let resealed = keys::reseal_data_key(old, new, TenantId(row.tenant_id), &row.wrapped_key).await?;
+        let resealed =
+            tenant_keys::reseal_data_key(old, new, TenantId(row.tenant_id), &row.wrapped_key).await?;
         sqlx::query!("update tenants set wrapped_key = $2 where tenant_id = $1", row.tenant_id, resealed)
             .execute(&mut *connection)
             .await?;

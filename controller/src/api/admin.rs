@@ -15,8 +15,8 @@ use super::{
 use crate::{
     audit,
     authz::{Action, authorize},
-    collector::{self, CollectError},
     core::App,
+    snapshots::gc::{self, CollectError},
     tenants,
 };
 
@@ -28,7 +28,7 @@ pub async fn collect(State(app): State<App>, signed: Signed) -> Result<Json<Coll
     let mut scope = app.db.scope(authorize(caller, Action::ManageTenant)?).await?;
     audit::write(&mut scope, "store.collect.ask", "", serde_json::json!({})).await?;
     scope.commit().await?;
-    Ok(Json(collector::collect(&app, Some(caller.tenant)).await?))
+    Ok(Json(gc::collect(&app, Some(caller.tenant)).await?))
 }
 
 /// Destroys the key of all the tenant's homes: they and their past are unreadable from then on, wherever copies of them are.

@@ -11,15 +11,17 @@ use protocol::{
 };
 
 use super::{
+    browse::{At, Sender, download, home_path, pieces, send, visit},
     error::Result,
     extract::{Params, Query, Signed},
-    history::{At, Sender, download, home_path, pieces, send, visit},
 };
 use crate::{
     core::App,
-    history::{PastError, Visit},
-    tar,
-    workspaces::snapshots::Which,
+    snapshots::{
+        Which,
+        browser::{PastError, Visit},
+        tar,
+    },
 };
 
 /// Most files and directories of one archive: more is a home made to have no end.

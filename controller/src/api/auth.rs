@@ -20,17 +20,16 @@ use super::{
     extract::{Client, Input, Params, Signed},
 };
 use crate::{
-    accounts::{
-        device::{self, Asked},
-        links,
-        sessions::{self, Kind, LIFE, LINK_TRUSTED, Open},
-        users,
-    },
     audit,
     authz::{Action, authorize},
     core::{App, Core},
-    password::{MAX_LENGTH, weakness},
-    secrets,
+    identity::{
+        device_logins::{self, Asked},
+        passwords::{MAX_LENGTH, weakness},
+        secrets,
+        sessions::{self, Kind, LIFE, LINK_TRUSTED, Open},
+        sign_in_links, users,
+    },
 };
 
 const DEVICE_PAGE: &str = "/device";
@@ -46,7 +45,7 @@ pub async fn link(
 ) -> Result<Response> {
     app.limits.address(&client.address)?;
     let mut system = app.db.system().await?;
-    let user = links::redeem(system.connection(), app.now(), request.token.expose()).await?;
+    let user = sign_in_links::redeem(system.connection(), app.now(), request.token.expose()).await?;
     system.commit().await?;
     let user = user.ok_or_else(|| {
         ApiError::new(
@@ -176,7 +175,7 @@ pub async fn device(
         .filter(|name| name.chars().count() <= MAX_CLIENT_NAME_CHARACTERS)
         .ok_or_else(|| ApiError::invalid("client_name", "One line of at most 100 characters."))?;
     let mut system = app.db.system().await?;
-    let login = device::begin(system.connection(), app.now(), &name).await?;
+    let login = device_logins::begin(system.connection(), app.now(), &name).await?;
     system.commit().await?;
     let login = login.ok_or_else(|| {
         ApiError::new(Code::RateLimited, "Too many sign-ins wait for approval.").retry_after(60)
@@ -185,8 +184,8 @@ pub async fn device(
         device_code: login.device_code,
         user_code: login.user_code,
         verification_path: DEVICE_PAGE.to_owned(),
-        expires_in_seconds: device::LIFE.whole_seconds().unsigned_abs(),
-        interval_seconds: device::INTERVAL.whole_seconds().unsigned_abs(),
+        expires_in_seconds: device_logins::LIFE.whole_seconds().unsigned_abs(),
+        interval_seconds: device_logins::INTERVAL.whole_seconds().unsigned_abs(),
     }))
 }
 
@@ -199,7 +198,7 @@ pub async fn device_token(
 ) -> Result<Json<TokenSecret>> {
     let now = app.now();
     let mut system = app.db.system().await?;
-    let asked = device::ask(system.connection(), now, request.device_code.expose()).await?;
+    let asked = device_logins::ask(system.connection(), now, request.device_code.expose()).await?;
     let answer = match asked {
         Asked::Approved { tenant, user, client_name } => {
             let days = sessions::TOKEN_DAYS;
@@ -209,7 +208,7 @@ pub async fn device_token(
         }
         Asked::Pending => Err(ApiError::new(Code::AuthorizationPending, "Nobody has approved yet.")),
         Asked::TooSoon => {
-            let seconds = device::INTERVAL.whole_seconds().unsigned_abs();
+            let seconds = device_logins::INTERVAL.whole_seconds().unsigned_abs();
             Err(ApiError::new(Code::RateLimited, "Ask more slowly.").retry_after(seconds))
         }
         Asked::Refused => Err(ApiError::new(Code::Forbidden, "The sign-in was refused.")),
@@ -230,7 +229,7 @@ pub async fn device_info(
     app.limits.code(&signed.caller().user.to_string())?;
     let code = secrets::normal_user_code(&typed).ok_or_else(unknown_code)?;
     let mut system = app.db.system().await?;
-    let info = device::info(system.connection(), app.now(), &code).await?;
+    let info = device_logins::info(system.connection(), app.now(), &code).await?;
     info.map(Json).ok_or_else(unknown_code)
 }
 
@@ -247,7 +246,7 @@ pub async fn device_approve(
     let code = secrets::normal_user_code(&request.user_code).ok_or_else(unknown_code)?;
     let mut system = app.db.system().await?;
     let user = (caller.tenant.0, caller.user.0);
-    let done = device::decide(system.connection(), app.now(), &code, request.approve, user).await?;
+    let done = device_logins::decide(system.connection(), app.now(), &code, request.approve, user).await?;
     system.commit().await?;
     if done { Ok(StatusCode::NO_CONTENT) } else { Err(unknown_code()) }
 }

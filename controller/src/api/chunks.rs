@@ -25,9 +25,8 @@ use super::{
 use crate::{
     authz::{Action, Caller},
     core::{App, Core},
-    readers::Busy,
+    snapshots::{self, Which, chunks::Busy},
     tenants::{self, TenantKey},
-    workspaces::snapshots::{self, Which},
 };
 
 #[derive(Debug, Deserialize, IntoParams)]

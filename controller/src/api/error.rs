@@ -7,7 +7,7 @@ use axum::{
 };
 use protocol::{Code, Problem, problem};
 
-use crate::{authz::Refused, keeper::KeeperError};
+use crate::{authz::Refused, kms::KeeperError};
 
 /// What a handler may fail with.
 #[derive(Debug)]

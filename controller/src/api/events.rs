@@ -29,10 +29,10 @@ use super::{
     extract::{Params, Signed},
 };
 use crate::{
-    accounts::sessions,
     authz::{Action, Caller, authorize},
     core::App,
-    hub::{Changed, Ear, Notice},
+    events::{Changed, Ear, Notice},
+    identity::sessions,
     workspaces::view::{self, Which},
 };
 

@@ -11,7 +11,7 @@ use protocol::Code;
 use serde::de::DeserializeOwned;
 
 use super::error::ApiError;
-use crate::{accounts::sessions::Open, authz::Caller};
+use crate::{authz::Caller, identity::sessions::Open};
 
 /// Says that the browser sees us by https, or on loopback: set by the gateway, which takes it from nobody.
 const SECURE_HEADER: &str = "x-burrow-secure";

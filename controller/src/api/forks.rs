@@ -21,13 +21,9 @@ use crate::{
     authz::Action,
     core::App,
     db::Scope,
-    lifecycle::Event,
-    workspaces::{
-        create::is_name,
-        fork, life,
-        snapshots::{self, Which},
-        view,
-    },
+    lifecycle::{Event, record},
+    snapshots::{self, Which},
+    workspaces::{create::is_name, fork, view},
 };
 
 /// A new workspace of the caller's whose home begins as this one's. A running machine goes on.
@@ -76,7 +72,7 @@ pub async fn fork(
         return Err(ApiError::not_found("workspace"));
     }
     if request.start.unwrap_or(true) {
-        life::apply(scope.connection(), now, workspace, Event::Start).await?;
+        record::apply(scope.connection(), now, workspace, Event::Start).await?;
     }
     let detail = serde_json::json!({
         "name": request.name, "workspace": workspace, "snapshot": base.snapshot.id,

@@ -36,11 +36,13 @@ use crate::{
     authz::{Action, Allowed, authorize},
     core::{App, Core},
     db::Scope,
+    snapshots::{
+        self, Which,
+        imports::{self, Destination, IDLE_TIMEOUT, Incoming, MAX_IMPORTS_OF_ONE},
+    },
     tenants::{self, TenantKey},
     workspaces::{
         create::{MAX_HOME_MIB, is_name},
-        imports::{self, Destination, IDLE_TIMEOUT, Incoming, MAX_IMPORTS_OF_ONE},
-        snapshots::{self, Which},
         view,
     },
 };

@@ -14,8 +14,10 @@ use super::{
 };
 use crate::{
     core::App,
-    grants,
-    reports::{self, ReportError},
+    workspaces::{
+        grants,
+        reports::{self, ReportError},
+    },
 };
 
 pub async fn grants(State(app): State<App>, Input(request): Input<GrantRequest>) -> Result<Json<GrantReply>> {

@@ -14,7 +14,11 @@ use super::{
     error::{ApiError, Result},
     extract::{Client, Input},
 };
-use crate::{accounts::users, classes::invitations, core::App, password::weakness};
+use crate::{
+    classes::invitations,
+    core::App,
+    identity::{passwords::weakness, users},
+};
 
 /// Whom a link invites to what.
 #[utoipa::path(post, path = "/invitations/view", tag = "invitations", request_body = ViewInvitation,

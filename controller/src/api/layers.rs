@@ -18,7 +18,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument as _;
 
 use super::error::{ApiError, Result};
-use crate::{accounts::sessions, core::App};
+use crate::{core::App, identity::sessions};
 
 /// The routes that need no session: what they take is itself a credential, or nothing that anyone may not know.
 const OPEN: [&str; 7] = [

@@ -6,24 +6,24 @@
 mod admin;
 mod archive;
 mod auth;
-mod check;
+mod browse;
 mod chunks;
 mod classes;
 pub mod error;
 mod events;
 mod extract;
 mod forks;
-mod history;
 mod imports;
 mod internal;
 mod invitations;
 mod layers;
-mod people;
 mod repairs;
 mod retention;
+mod scrub;
 mod snapshots;
 mod templates;
 mod tokens;
+mod users;
 mod workspaces;
 
 use std::future::IntoFuture as _;
@@ -110,8 +110,8 @@ fn public() -> OpenApiRouter<App> {
         .routes(routes!(auth::device_info))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::delete))
-        .routes(routes!(people::list))
-        .routes(routes!(people::me, people::edit))
+        .routes(routes!(users::list))
+        .routes(routes!(users::me, users::edit))
         .routes(routes!(templates::list))
         .routes(routes!(workspaces::list, workspaces::create))
         .routes(routes!(workspaces::deleted))
@@ -124,12 +124,12 @@ fn public() -> OpenApiRouter<App> {
         .routes(routes!(snapshots::edit, snapshots::delete))
         .routes(routes!(snapshots::restore))
         .routes(routes!(forks::fork))
-        .routes(routes!(history::files))
-        .routes(routes!(history::content))
+        .routes(routes!(browse::files))
+        .routes(routes!(browse::content))
         .routes(routes!(archive::archive))
-        .routes(routes!(history::changes))
-        .routes(routes!(history::diff))
-        .routes(routes!(check::check))
+        .routes(routes!(browse::changes))
+        .routes(routes!(browse::diff))
+        .routes(routes!(scrub::check))
         .routes(routes!(chunks::list, chunks::get))
         .routes(routes!(imports::begin))
         .routes(routes!(imports::finish))

@@ -15,7 +15,7 @@ use crate::{
     audit,
     authz::Allowed,
     core::Core,
-    workspaces::repairs::{self, Ask, Asked, Seen},
+    workspaces::repair_requests::{self, Ask, Asked, Seen},
 };
 
 /// Has the machine store anew what its cache has of these objects, some at a time.
@@ -32,7 +32,8 @@ async fn one(app: &Core, allowed: Allowed, id: WorkspaceId, objects: &[String]) 
     let asked = ask(app, allowed, id, objects).await?;
     loop {
         let mut scope = app.db.scope(allowed).await?;
-        let seen = repairs::look(&mut scope, id).await?.ok_or_else(|| ApiError::not_found("workspace"))?;
+        let seen =
+            repair_requests::look(&mut scope, id).await?.ok_or_else(|| ApiError::not_found("workspace"))?;
         drop(scope);
         if let Some(answer) = answer(asked, seen) {
             return answer;
@@ -43,7 +44,7 @@ async fn one(app: &Core, allowed: Allowed, id: WorkspaceId, objects: &[String]) 
 
 async fn ask(app: &Core, allowed: Allowed, id: WorkspaceId, objects: &[String]) -> Result<Asked> {
     let mut scope = app.db.scope(allowed).await?;
-    let asked = repairs::ask(&mut scope, id, objects).await?;
+    let asked = repair_requests::ask(&mut scope, id, objects).await?;
     match asked.ok_or_else(|| ApiError::not_found("workspace"))? {
         Ask::Asked(asked) => {
             let detail = serde_json::json!({ "objects": objects.len() });

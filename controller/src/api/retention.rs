@@ -11,7 +11,7 @@ use crate::{
     audit,
     authz::{Action, authorize},
     core::App,
-    retention::is_sound,
+    snapshots::retention::is_sound,
     tenants,
 };
 

@@ -28,11 +28,8 @@ use crate::{
     authz::{Action, Allowed},
     core::{App, Core},
     db::Scope,
-    lifecycle::Wanted,
-    workspaces::{
-        life,
-        snapshots::{self, Found, Which},
-    },
+    lifecycle::{Wanted, record},
+    snapshots::{self, Found, Which},
 };
 
 /// Snapshots of an answer that was not asked for fewer.
@@ -169,7 +166,7 @@ pub async fn restore(
 
 /// No machine begins to use the home until the transaction's end.
 pub async fn hold_at_rest(scope: &mut Scope, id: WorkspaceId) -> Result<()> {
-    let locked = life::lock(scope.connection(), id).await?;
+    let locked = record::lock(scope.connection(), id).await?;
     let life = locked.ok_or_else(|| ApiError::not_found("workspace"))?.life;
     if life.phase == Phase::Terminated && life.wanted != Wanted::Deleted {
         return Ok(());
@@ -271,11 +268,11 @@ async fn look(app: &Core, allowed: Allowed, id: WorkspaceId) -> Result<Seen> {
     .await?
     .ok_or_else(|| ApiError::not_found("workspace"))?;
     Ok(Seen {
-        phase: life::phase(&row.phase),
+        phase: record::phase(&row.phase),
         epoch: Epoch(row.epoch.unsigned_abs()),
         answered: row.snapshot_answered,
         answer: row.snapshot_answer.map(SnapshotId),
-        head: row.head.and_then(|bytes| life::manifest(&bytes)),
+        head: row.head.and_then(|bytes| record::manifest(&bytes)),
         snapshot: row.snapshot.map(SnapshotId),
         safe_at: row.safe_at,
     })

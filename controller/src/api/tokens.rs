@@ -9,10 +9,10 @@ use super::{
     extract::{Input, Params, Signed},
 };
 use crate::{
-    accounts::{sessions, users},
     audit,
     authz::{Action, authorize},
     core::App,
+    identity::{sessions, users},
 };
 
 /// The own tokens.

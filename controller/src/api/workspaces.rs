@@ -24,12 +24,12 @@ use crate::{
     authz::{Action, Allowed, Caller, WorkspaceFacts, authorize},
     core::{App, Core},
     db::Scope,
-    hub::Ear,
-    lifecycle::{Event, Wanted},
+    events::Ear,
+    lifecycle::{Event, Wanted, record},
     tenants,
     workspaces::{
         create::{self, Key, MAX_HOME_MIB, MAX_WORKSPACES_OF_ONE, is_name},
-        deleted, life,
+        deleted,
         view::{self, Which},
     },
 };
@@ -76,7 +76,7 @@ pub async fn create(
         return Err(ApiError::invalid("template", "There is no such template."));
     }
     if request.start.unwrap_or(true) {
-        life::apply(scope.connection(), app.now(), workspace, Event::Start).await?;
+        record::apply(scope.connection(), app.now(), workspace, Event::Start).await?;
     }
     audit::write(
         &mut scope,
@@ -369,14 +369,14 @@ pub async fn change(
         refuse_forgotten(&mut scope).await?;
     }
     let connection = scope.connection();
-    let Some(mut locked) = life::lock(connection, id).await? else {
+    let Some(mut locked) = record::lock(connection, id).await? else {
         return Err(ApiError::not_found("workspace"));
     };
     if locked.life.wanted == Wanted::Deleted && event != Event::Delete {
         return Err(ApiError::new(Code::Conflict, "The workspace is being deleted."));
     }
     let before = locked.life.clone();
-    let tasks = life::advance(connection, app.now(), &mut locked, event).await?;
+    let tasks = record::advance(connection, app.now(), &mut locked, event).await?;
     audit::write(&mut scope, action, &id.to_string(), serde_json::json!({})).await?;
     scope.commit().await?;
     app.perform(tasks);

@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use crate::{db::Scope, secrets};
+use crate::{db::Scope, identity::secrets};
 
 /// Handed out before the term, used in its first weeks.
 const LIFE: Duration = Duration::days(30);

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use protocol::{api::class::RowError, workspace::cut};
 
-use crate::accounts::users::{clean_email, clean_name};
+use crate::identity::users::{clean_email, clean_name};
 
 const ROW_BYTES_SHOWN: usize = 200;
 

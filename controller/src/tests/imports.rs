@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use volume::{CHUNK_BYTES, DataKey, ObjectStore, Opening, Reader, Root, Volume, store::DirectoryStore};
 
 use super::world::{Answer, Client, Runner, World, stream};
-use crate::{collector::Collector, workspaces::imports};
+use crate::snapshots::{gc::Collector, imports};
 
 /// Of a home in these tests; a workspace's may be larger.
 const BYTES: u64 = 4 << 20;

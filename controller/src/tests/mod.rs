@@ -1,17 +1,17 @@
-//! Tests with a real Postgres.
+//! Tests of the controller as a whole, with a real Postgres.
 
-mod accounts;
+mod browse;
 mod classes;
-mod collector;
 mod forks;
-mod history;
+mod gc;
+mod identity;
 mod imports;
-mod keys;
-mod lives;
+mod kms;
+mod lifecycle;
+mod master_key;
 mod postgres;
-mod repairs;
+mod repair;
+mod reports;
 mod snapshots;
-mod streaming;
 mod tenants;
-mod transit;
 pub mod world;

@@ -10,7 +10,7 @@ use serde_json::json;
 use time::{Duration, OffsetDateTime};
 
 use super::world::{World, answer, eventually, snapshot, stream};
-use crate::workspaces::snapshots;
+use crate::snapshots;
 
 #[tokio::test]
 async fn a_list_goes_back_page_by_page() {

@@ -11,8 +11,8 @@ use serde_json::json;
 use super::world::{Client, World};
 use crate::{
     authz::{Action, Allowed, Caller, authorize},
-    lifecycle::Event,
-    workspaces::{life, view},
+    lifecycle::{Event, record},
+    workspaces::view,
 };
 
 async fn allowed(client: &Client) -> Allowed {
@@ -88,7 +88,7 @@ async fn postgres_itself_hides_and_refuses() {
     let changed = sqlx::query("update workspaces set name = 'stolen'").execute(scope.connection()).await;
     assert_eq!(changed.expect("no error").rows_affected(), 0);
     assert!(view::one(&mut scope, id).await.expect("read").is_none());
-    let stepped = life::apply(scope.connection(), app.now(), id, Event::Delete).await.expect("no error");
+    let stepped = record::apply(scope.connection(), app.now(), id, Event::Delete).await.expect("no error");
     assert!(stepped.is_none());
     // … and makes none.
     let forged = sqlx::query("insert into volumes (tenant_id, volume_id) values ($1, $2)")

@@ -21,7 +21,9 @@ use serde_json::{Value, json};
 use tokio::{net::UnixStream, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Config, Controller, EngineConfig, KeeperConfig, Parts, core::App, history::tests::Memory};
+use crate::{
+    Config, Controller, EngineConfig, KeeperConfig, Parts, core::App, snapshots::browser::tests::Memory,
+};
 
 /// Far more than anything takes; a test that waits so long has failed.
 pub const SOON: Duration = Duration::from_secs(60);
@@ -139,7 +141,7 @@ impl World {
         .await
         .expect("made");
         let begun =
-            crate::accounts::sessions::begin(system.connection(), app.now(), (tenant, user), false).await;
+            crate::identity::sessions::begin(system.connection(), app.now(), (tenant, user), false).await;
         system.commit().await.expect("committed");
         self.anonymous().with("cookie", &format!("burrow={}", begun.expect("begun").expose()))
     }
@@ -149,7 +151,7 @@ impl World {
         let app = self.app();
         let mut system = app.db.system().await.expect("a transaction");
         let email = format!("{}@elsewhere.example", uuid::Uuid::now_v7());
-        let (tenant, user) = crate::accounts::links::found(
+        let (tenant, user) = crate::identity::sign_in_links::found(
             system.connection(),
             &app.keeper,
             "Elsewhere",
@@ -159,7 +161,7 @@ impl World {
         .expect("founded");
         let now = app.now();
         let secret =
-            crate::accounts::sessions::begin(system.connection(), now, (tenant.0, user.0), false).await;
+            crate::identity::sessions::begin(system.connection(), now, (tenant.0, user.0), false).await;
         system.commit().await.expect("committed");
         self.anonymous().with("cookie", &format!("burrow={}", secret.expect("begun").expose()))
     }

@@ -3,8 +3,8 @@
 use protocol::{UserId, VolumeId, WorkspaceId, api::snapshot::SnapshotKind};
 use time::OffsetDateTime;
 
-use super::snapshots::{Found, kind_text};
 use crate::db::Scope;
+use crate::snapshots::{Found, kind_text};
 
 /// A workspace at rest, sized as its origin is now, whose home is this snapshot. False: the origin is gone.
 pub async fn insert(

@@ -10,7 +10,7 @@ use sqlx::types::Json;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::life::{notice, phase};
+use crate::lifecycle::record::{notice, phase};
 use crate::{
     authz::{Caller, WorkspaceFacts, workspace_access},
     db::Scope,

@@ -8,8 +8,8 @@ use protocol::{
 use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
-use super::life::{self, Locked};
 use crate::db::Scope;
+use crate::lifecycle::record::{self, Locked};
 
 /// A repair that a placement was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub async fn ask(
     objects: &[String],
 ) -> Result<Option<Ask>, sqlx::Error> {
     let tenant = scope.tenant();
-    let Some(locked) = life::lock(scope.connection(), workspace).await? else { return Ok(None) };
+    let Some(locked) = record::lock(scope.connection(), workspace).await? else { return Ok(None) };
     if locked.life.phase != Phase::Running {
         return Ok(Some(Ask::AtRest));
     }
@@ -129,7 +129,7 @@ pub async fn look(scope: &mut Scope, workspace: WorkspaceId) -> Result<Option<Se
     .fetch_optional(scope.connection())
     .await?;
     Ok(row.map(|row| Seen {
-        phase: life::phase(&row.phase),
+        phase: record::phase(&row.phase),
         epoch: Epoch(row.epoch.unsigned_abs()),
         answered: row.repair_answered.unsigned_abs(),
         answer: row.repair_answer.map(|answer| answer.0),

@@ -4,7 +4,7 @@
 use protocol::TenantId;
 pub use volume::{DataKey, KeyError, MasterKey};
 
-use crate::keeper::{Keeper, KeeperError};
+use crate::kms::{Keeper, KeeperError};
 
 /// A fresh key for a tenant's homes, sealed.
 pub async fn new_data_key(keeper: &Keeper, tenant: TenantId) -> Result<Vec<u8>, KeeperError> {

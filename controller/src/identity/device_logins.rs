@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use crate::secrets;
+use crate::identity::secrets;
 
 pub const LIFE: Duration = Duration::minutes(10);
 pub const INTERVAL: Duration = Duration::seconds(2);

@@ -11,9 +11,9 @@ use super::{
     extract::{Input, Signed},
 };
 use crate::{
-    accounts::users,
     authz::{Action, authorize},
     core::App,
+    identity::users,
 };
 
 /// The tenant's people.

@@ -1,6 +1,7 @@
 //! Keepers of the master key: what seals the installation's secrets and opens them again. One has the key in a file of this
 //! host, the other in a key service that never gives it away. Knows no secret and no database.
 
+pub mod tenant_keys;
 pub mod transit;
 
 use std::{fmt, path::PathBuf};

@@ -5,7 +5,11 @@ use sqlx::PgConnection;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use crate::{StartError, keeper::Keeper, keys, secrets};
+use crate::{
+    StartError,
+    identity::secrets,
+    kms::{Keeper, tenant_keys},
+};
 
 /// Long enough to make coffee, short enough that a terminal's history is worthless tomorrow.
 const LINK_LIFE: Duration = Duration::hours(12);
@@ -46,7 +50,7 @@ pub async fn found(
         "insert into tenants (tenant_id, name, wrapped_key) values ($1, $2, $3)",
         tenant.0,
         name,
-        keys::new_data_key(keeper, tenant).await?,
+        tenant_keys::new_data_key(keeper, tenant).await?,
     )
     .execute(&mut *connection)
     .await?;

@@ -13,13 +13,13 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     core::Core,
-    lifecycle::{Effect, Event, LEASE, Serving, Word},
-    secrets,
-    workspaces::{
-        life::{self, Home, Locked, Task},
-        repairs,
-        snapshots::{self, Told},
+    identity::secrets,
+    lifecycle::{
+        Effect, Event, LEASE, Serving, Word,
+        record::{self, Home, Locked, Task},
     },
+    snapshots::{self, Told},
+    workspaces::repair_requests,
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -125,7 +125,7 @@ async fn hear(
         }
         effects.extend(note(connection, now, &mut locked, report, &mut committed).await?);
     }
-    let mut tasks = life::settle(connection, now, &mut locked, effects).await?;
+    let mut tasks = record::settle(connection, now, &mut locked, effects).await?;
     let wanted = Wanted::of(&locked);
     system.commit().await?;
     if request.reports.iter().any(is_last) {
@@ -142,7 +142,7 @@ async fn admitted(
     request: &ReportRequest,
 ) -> Result<Locked, ReportError> {
     // A workspace that is deleted meanwhile has no runner.
-    let locked = life::lock(connection, request.workspace).await?.ok_or(ReportError::Fenced)?;
+    let locked = record::lock(connection, request.workspace).await?.ok_or(ReportError::Fenced)?;
     if request.epoch < locked.life.epoch {
         return Err(ReportError::Fenced);
     }
@@ -156,7 +156,7 @@ async fn admitted(
 /// What to do now, without a word of the runner's own.
 async fn look(core: &Core, request: &ReportRequest) -> Result<Wanted, ReportError> {
     let mut system = core.db.system().await?;
-    let locked = life::lock(system.connection(), request.workspace).await?.ok_or(ReportError::Fenced)?;
+    let locked = record::lock(system.connection(), request.workspace).await?.ok_or(ReportError::Fenced)?;
     if locked.life.hears(request.epoch) { Ok(Wanted::of(&locked)) } else { Err(ReportError::Fenced) }
 }
 
@@ -203,7 +203,7 @@ async fn note(
             Word::Snapshot(manifest)
         }
         Report::Repaired { answers, outcome } => {
-            repairs::answer(connection, locked, answers, &outcome).await?;
+            repair_requests::answer(connection, locked, answers, &outcome).await?;
             return Ok(vec![]);
         }
         Report::Stopped => Word::Stopped,

@@ -14,11 +14,12 @@ use crate::{
     audit,
     core::Core,
     db::Scope,
-    keeper::{Keeper, KeeperError},
-    keys::{self, DataKey},
-    lifecycle::{Event, Word},
-    schedule,
-    workspaces::life::phase,
+    kms::{
+        Keeper, KeeperError,
+        tenant_keys::{self, DataKey},
+    },
+    lifecycle::{Event, Word, record::phase},
+    workspaces::reconciler,
 };
 
 /// How long machines of a forgotten tenant are waited for; the engine kills what does not end by itself sooner.
@@ -60,7 +61,7 @@ pub async fn key(connection: &mut PgConnection, tenant: TenantId) -> Result<Seal
 impl SealedKey {
     pub async fn open(&self, keeper: &Keeper) -> Result<TenantKey, KeeperError> {
         match &self.sealed {
-            Some(sealed) => Ok(TenantKey::Open(keys::data_key(keeper, self.tenant, sealed).await?)),
+            Some(sealed) => Ok(TenantKey::Open(tenant_keys::data_key(keeper, self.tenant, sealed).await?)),
             None => Ok(TenantKey::Forgotten),
         }
     }
@@ -154,9 +155,9 @@ async fn end_machines(core: &Core, tenant: TenantId) -> Result<(), TenantError> 
     for row in awake {
         let (workspace, epoch) = (WorkspaceId(row.workspace_id), Epoch(row.epoch.unsigned_abs()));
         // Whatever it was about to do, its next step is rest: it is not started again, and nothing more is saved.
-        schedule::happen(core, workspace, Event::Stop).await?;
+        reconciler::happen(core, workspace, Event::Stop).await?;
         if phase(&row.phase) != protocol::workspace::Phase::Queued {
-            schedule::happen(core, workspace, Event::Runner(epoch, Word::Failed(forgotten()))).await?;
+            reconciler::happen(core, workspace, Event::Runner(epoch, Word::Failed(forgotten()))).await?;
         }
         while core.engine.busy(workspace) && Instant::now() < deadline {
             tokio::time::sleep(POLL).await;

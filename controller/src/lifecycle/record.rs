@@ -9,7 +9,7 @@ use sqlx::{PgConnection, types::Json};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::repairs::Repairs;
+use crate::workspaces::repair_requests::Repairs;
 use crate::lifecycle::{Effect, Event, Life, Serving, Wanted, step};
 
 /// A workspace whose row this transaction holds.
@@ -193,7 +193,7 @@ pub async fn apply(
     Ok(Some((locked.life, tasks)))
 }
 
-/// Steps a held life and writes it back. Commits are the runners' reports' own affair: see [`crate::reports`].
+/// Steps a held life and writes it back. Commits are the runners' reports' own affair: see [`crate::workspaces::reports`].
 pub async fn advance(
     connection: &mut PgConnection,
     now: OffsetDateTime,

@@ -16,11 +16,11 @@ use sqlx::PgConnection;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use super::{
-    life::{manifest, phase},
-    snapshots::{Found, Moved},
+use super::{Found, Moved};
+use crate::{
+    db::Scope,
+    lifecycle::record::{manifest, phase},
 };
-use crate::db::Scope;
 
 /// Of one person at the same time: each may hold a home's worth of the store.
 pub const MAX_IMPORTS_OF_ONE: i64 = 8;

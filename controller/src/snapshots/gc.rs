@@ -28,8 +28,8 @@ use crate::{
     config::HistoryConfig,
     core::App,
     db::Database,
+    snapshots,
     tenants::{self, TenantError, TenantKey},
-    workspaces::snapshots,
 };
 
 /// Held by the one collector of a database.

@@ -27,7 +27,10 @@ use volume::{
 };
 
 use super::world::{Client, Runner, World, seed, soak_factor, stream};
-use crate::{CollectError, Marking, Reachable, collector::Collector, workspaces::snapshots};
+use crate::{
+    CollectError, Marking, Reachable,
+    snapshots::{self, gc::Collector},
+};
 
 const BLOCKS: u64 = 12;
 /// Machines that run at the same time.
@@ -378,7 +381,7 @@ impl Play {
         .expect("read");
         drop(system);
         for bytes in rows {
-            let manifest = crate::workspaces::life::manifest(&bytes).expect("32 bytes");
+            let manifest = crate::lifecycle::record::manifest(&bytes).expect("32 bytes");
             let (store, key, tenant) = self.whole();
             let content = read(store, key, tenant, manifest).await.expect("whole");
             assert!(content == self.promised[&manifest], "{manifest} holds something else");

@@ -16,6 +16,8 @@
 //! - a committed snapshot stays the head until a newer one of the present epoch replaces it;
 //! - every phase but rest has a deadline, and at its deadline it ends.
 
+pub mod record;
+
 use protocol::{
     Epoch, ManifestId,
     runner::Command,
@@ -449,5 +451,4 @@ fn with_step(mut life: Life, progress: StepProgress) -> Life {
 }
 
 #[cfg(test)]
-#[path = "lifecycle_walk.rs"]
 mod walk;

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::world::{World, eventually, stream};
 use crate::{
     CollectError, Controller, KeeperConfig, Rotation, StartError, TenantError, installation,
-    keys::MasterKey,
+    kms::tenant_keys::MasterKey,
     tenants::{self, TenantKey},
 };
 

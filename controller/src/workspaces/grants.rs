@@ -10,11 +10,12 @@ use protocol::{
 };
 
 use crate::{
-    accounts::{sessions, users::role},
     api::error::{ApiError, Result},
     authz::{Action, Caller, WorkspaceFacts, authorize, workspace_access},
     core::Core,
-    workspaces::{life::phase, view},
+    identity::{sessions, users::role},
+    lifecycle::record::phase,
+    workspaces::view,
 };
 
 /// Of the longest life, a little is left to clocks that differ.

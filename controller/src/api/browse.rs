@@ -29,9 +29,11 @@ use super::{
 use crate::{
     authz::{Action, Allowed, Caller},
     core::{App, Core},
-    history::{PIECE_BYTES, PastError, Visit},
+    snapshots::{
+        self, Which,
+        browser::{PIECE_BYTES, PastError, Visit},
+    },
     tenants::{self, TenantError, TenantKey},
-    workspaces::snapshots::{self, Which},
 };
 
 /// Pieces that are read before they are taken.

@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 use time::{Duration, OffsetDateTime};
 
 use super::users::role;
-use crate::{authz::Caller, db::Scope, secrets};
+use crate::{authz::Caller, db::Scope, identity::secrets};
 
 /// A browser that was not used for so long must sign in again.
 pub const IDLE: Duration = Duration::days(14);

@@ -15,7 +15,7 @@ pub const MAX_LENGTH: usize = 200;
 const MAX_CONCURRENT: usize = 2;
 
 /// Hashed in place of an unknown account's password.
-static NOBODYS: LazyLock<String> = LazyLock::new(|| hash_now(crate::secrets::secret().expose()));
+static NOBODYS: LazyLock<String> = LazyLock::new(|| hash_now(crate::identity::secrets::secret().expose()));
 
 #[derive(Clone)]
 pub struct Passwords(Arc<Semaphore>);

@@ -12,19 +12,20 @@ use sqlx::PgConnection;
 use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
-    accounts::sessions,
-    admission::{Placed, Waiting, turns},
     core::{App, Core},
     engine::{Exit, LaunchError, Order},
-    hub::Ear,
-    keeper::KeeperError,
-    lifecycle::{Event, Word},
-    secrets,
+    events::Ear,
+    identity::{secrets, sessions},
+    kms::KeeperError,
+    lifecycle::{
+        Event, Word,
+        record::{self, phase},
+    },
+    snapshots::{self, imports},
     tenants::{self, SealedKey, TenantKey},
     workspaces::{
-        imports,
-        life::{self, phase},
-        snapshots, view,
+        admission::{Placed, Waiting, turns},
+        view,
     },
 };
 
@@ -126,7 +127,7 @@ async fn tick(app: &Core) -> Result<(), sqlx::Error> {
 /// One event in a transaction of its own.
 pub async fn happen(app: &Core, workspace: WorkspaceId, event: Event) -> Result<(), sqlx::Error> {
     let mut system = app.db.system().await?;
-    let done = life::apply(system.connection(), app.now(), workspace, event).await?;
+    let done = record::apply(system.connection(), app.now(), workspace, event).await?;
     system.commit().await?;
     if let Some((_, tasks)) = done {
         app.perform(tasks);
@@ -269,7 +270,7 @@ async fn place(
     now: time::OffsetDateTime,
     workspace: WorkspaceId,
 ) -> Result<Option<Placement>, sqlx::Error> {
-    let Some((life, tasks)) = life::apply(connection, now, workspace, Event::Place).await? else {
+    let Some((life, tasks)) = record::apply(connection, now, workspace, Event::Place).await? else {
         return Ok(None);
     };
     if tasks.is_empty() {

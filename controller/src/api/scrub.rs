@@ -22,11 +22,9 @@ use super::{
 use crate::{
     authz::{Action, Allowed},
     core::{App, Core},
+    snapshots::{self, Found, Which},
     tenants::{self, TenantKey},
-    workspaces::{
-        repairs as asked,
-        snapshots::{self, Found, Which},
-    },
+    workspaces::repair_requests as asked,
 };
 
 /// Reading a home whole takes the store's best; more at once would only make each slower.

@@ -22,8 +22,7 @@ use super::world::World;
 use crate::{
     Controller, KeeperConfig, KeeperError, KeeperKind, Rotation, StartError, TokenSource, TransitConfig,
     TransitError,
-    keeper::{Keeper, Transit},
-    keys,
+    kms::{Keeper, Transit, tenant_keys},
 };
 
 const ROOT: &str = "root-token";
@@ -131,23 +130,24 @@ async fn a_key_service_seals_for_one_name_and_opens_nothing_else() {
     let Some(bao) = Bao::start().await else { return };
     let keeper = Keeper::Service(transit(&bao.config()));
     let tenant = TenantId::random();
-    let sealed = keys::new_data_key(&keeper, tenant).await.expect("sealed");
+    let sealed = tenant_keys::new_data_key(&keeper, tenant).await.expect("sealed");
     assert!(sealed.starts_with(b"vault:v1:"));
-    let key = keys::data_key(&keeper, tenant, &sealed).await.expect("opens").to_hex();
-    let refused = keys::data_key(&keeper, TenantId::random(), &sealed).await.expect_err("another tenant's");
+    let key = tenant_keys::data_key(&keeper, tenant, &sealed).await.expect("opens").to_hex();
+    let refused =
+        tenant_keys::data_key(&keeper, TenantId::random(), &sealed).await.expect_err("another tenant's");
     assert!(matches!(refused, KeeperError::Service(TransitError::DoesNotOpen(_))), "{refused}");
     for strange in
         [&b"vault:v1:abcd"[..], b"", b"\xff\xfe", b"vault:v9:abcdabcdabcdabcdabcdabcdabcdabcdabcdabcd"]
     {
-        let refused = keys::data_key(&keeper, tenant, strange).await.expect_err("nothing of ours");
+        let refused = tenant_keys::data_key(&keeper, tenant, strange).await.expect_err("nothing of ours");
         assert!(matches!(refused, KeeperError::Service(TransitError::DoesNotOpen(_))), "{refused}");
     }
     let Keeper::Service(service) = &keeper else { unreachable!() };
     service.rotate().await.expect("rotated");
-    let again = keys::reseal_data_key(&keeper, &keeper, tenant, &sealed).await.expect("sealed anew");
+    let again = tenant_keys::reseal_data_key(&keeper, &keeper, tenant, &sealed).await.expect("sealed anew");
     assert!(again.starts_with(b"vault:v2:"));
     for sealed in [sealed, again] {
-        let opened = keys::data_key(&keeper, tenant, &sealed).await.expect("opens").to_hex();
+        let opened = tenant_keys::data_key(&keeper, tenant, &sealed).await.expect("opens").to_hex();
         assert_eq!(opened.expose(), key.expose());
     }
 }

@@ -216,13 +216,13 @@ fn of(named: ManifestId) -> Report {
 /// The next placement, as another host would have it: the old runner is not told.
 async fn take_over(world: &World, id: WorkspaceId, old: &Runner) -> Runner {
     let app = world.app();
-    let token = crate::secrets::secret();
+    let token = crate::identity::secrets::secret();
     let mut system = app.db.system().await.expect("a transaction");
     let epoch: i64 = sqlx::query_scalar(
         "update workspaces set epoch = epoch + 1, runner_hash = $2 where workspace_id = $1 returning epoch",
     )
     .bind(id.0)
-    .bind(&crate::secrets::hash(token.expose())[..])
+    .bind(&crate::identity::secrets::hash(token.expose())[..])
     .fetch_one(system.connection())
     .await
     .expect("placed");
@@ -244,14 +244,14 @@ async fn rows(world: &World, id: WorkspaceId) -> Vec<(ManifestId, Epoch)> {
     .fetch_all(system.connection())
     .await
     .expect("read");
-    let manifest = |bytes: Vec<u8>| crate::workspaces::life::manifest(&bytes).expect("32 bytes");
+    let manifest = |bytes: Vec<u8>| crate::lifecycle::record::manifest(&bytes).expect("32 bytes");
     rows.into_iter().map(|(bytes, epoch)| (manifest(bytes), Epoch(epoch.unsigned_abs()))).collect()
 }
 
 async fn head_of(world: &World, id: WorkspaceId) -> Option<ManifestId> {
     let app = world.app();
     let mut system = app.db.system().await.expect("a transaction");
-    crate::workspaces::life::lock(system.connection(), id).await.expect("read")?.life.head
+    crate::lifecycle::record::lock(system.connection(), id).await.expect("read")?.life.head
 }
 
 #[tokio::test]

@@ -1,0 +1,10 @@
+//! Users, how they prove who they are, passwords, sessions, tokens, sign-in links, device logins and
+//! rate limits. Knows no HTTP and no workspace's state.
+
+pub mod device_logins;
+pub mod passwords;
+pub mod rate_limits;
+pub mod secrets;
+pub mod sessions;
+pub mod sign_in_links;
+pub mod users;
