@@ -9,8 +9,8 @@ use sqlx::{PgConnection, types::Json};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::workspaces::repair_requests::Repairs;
 use crate::lifecycle::{Effect, Event, Life, Serving, Wanted, step};
+use crate::workspaces::repair_requests::Repairs;
 
 /// A workspace whose row this transaction holds.
 pub struct Locked {
