@@ -1,6 +1,6 @@
 // Where the app begins.
 import { createRoot } from "react-dom/client";
-import { App } from "./app";
+import { App } from "./app/app";
 import { startTheme } from "./ui/theme";
 import "@fontsource-variable/inter/wght.css";
 import "@fontsource-variable/jetbrains-mono/wght.css";

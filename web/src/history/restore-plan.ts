@@ -1,9 +1,9 @@
 // What bringing files of the past back would do to what is there now. Pure.
 import type { Entry } from "../api/agent";
 import type { PastEntry } from "../api/types";
-import { size } from "../ui/words";
-import { childOf, nameOf, parentOf } from "../workspace/paths";
-import { MAX_UPLOAD_BYTES } from "../workspace/upload";
+import { size } from "../ui/format";
+import { childOf, nameOf, parentOf } from "../files/paths";
+import { MAX_UPLOAD_BYTES } from "../files/upload";
 
 /** Longest name of a file, in bytes, as in Linux. */
 const MAX_NAME_BYTES = 255;

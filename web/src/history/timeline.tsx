@@ -9,7 +9,7 @@ import {
   type PointerEvent,
   type RefObject,
 } from "react";
-import { wholeInstant } from "../ui/words";
+import { wholeInstant } from "../ui/format";
 import {
   densityOf,
   instantAt,

@@ -1,6 +1,6 @@
 // The snapshots of a home as the page knows them: the newest first, the older ones behind them, new ones as they come.
 import { useCallback, useEffect, useRef, useState } from "react";
-import { snapshots as calls } from "../api/calls";
+import { snapshots as calls } from "../api/endpoints";
 import type { Snapshot, SnapshotList } from "../api/types";
 import { pointsOf, withPage, withPoint, type Point } from "./timeline-model";
 

@@ -1,0 +1,47 @@
+// The frame of the signed-in pages that are not a workspace: navigation, the person's menu.
+import { useEffect, type ReactNode } from "react";
+import { mayManage, mayTeach, useUser } from "../auth/session";
+import { Brand } from "../ui/brand";
+import { Link, usePath } from "../ui/router";
+import { ThemeButton } from "./theme-button";
+import { PersonMenu } from "./user-menu";
+
+export function Frame({ title, children }: { title: string; children: ReactNode }) {
+  const user = useUser();
+  useEffect(() => {
+    document.title = `${title} · Burrow`;
+  }, [title]);
+  return (
+    <>
+      <a className="skip" href="#content">
+        Skip to the content
+      </a>
+      <header className="top">
+        <Brand />
+        <nav aria-label="Pages">
+          <NavLink href="/" also="/workspaces">
+            Workspaces
+          </NavLink>
+          {mayTeach(user) && <NavLink href="/classes">Classes</NavLink>}
+          <NavLink href="/tokens">Tokens</NavLink>
+          {mayManage(user) && <NavLink href="/settings">Settings</NavLink>}
+        </nav>
+        <ThemeButton />
+        <PersonMenu />
+      </header>
+      <main id="content" className="page" tabIndex={-1}>
+        {children}
+      </main>
+    </>
+  );
+}
+
+function NavLink({ href, also, children }: { href: string; also?: string; children: ReactNode }) {
+  const path = usePath();
+  const here = path === href || path === also || (href !== "/" && path.startsWith(`${href}/`));
+  return (
+    <Link href={href} aria-current={here ? "page" : undefined}>
+      {children}
+    </Link>
+  );
+}

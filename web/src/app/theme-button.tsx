@@ -1,0 +1,18 @@
+// Switches between the light and the dark theme.
+import { Icon } from "../ui/icons";
+import { setTheme, useDark } from "../ui/theme";
+
+export function ThemeButton() {
+  const dark = useDark();
+  const label = dark ? "Light theme" : "Dark theme";
+  return (
+    <button
+      className="icon-button wide-only"
+      aria-label={label}
+      title={label}
+      onClick={() => setTheme(dark ? "light" : "dark")}
+    >
+      <Icon name={dark ? "sun" : "moon"} />
+    </button>
+  );
+}

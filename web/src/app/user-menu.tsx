@@ -1,0 +1,58 @@
+// The menu of the signed-in user: account, tokens, theme, sign out.
+import { auth } from "../api/endpoints";
+import { useSession, useUser } from "../auth/session";
+import { MenuButton, type MenuEntry } from "../ui/menu";
+import { navigate } from "../ui/router";
+import { setTheme, useTheme } from "../ui/theme";
+import { toastError } from "../ui/toasts";
+
+export function PersonMenu() {
+  const user = useUser();
+  const { set } = useSession();
+  const theme = useTheme();
+  const signOut = () => {
+    auth.signOut().then(
+      () => {
+        set(null);
+        navigate("/sign-in");
+      },
+      (error: unknown) => toastError(error, "Signing out"),
+    );
+  };
+  const items: MenuEntry[] = [
+    { label: "Account", icon: "people", run: () => navigate("/account") },
+    { label: "Tokens for the CLI", icon: "terminal", run: () => navigate("/tokens") },
+    "line",
+    {
+      label: "Theme of the system",
+      icon: theme === "system" ? "check" : "screen",
+      run: () => setTheme("system"),
+    },
+    { label: "Light", icon: theme === "light" ? "check" : "sun", run: () => setTheme("light") },
+    { label: "Dark", icon: theme === "dark" ? "check" : "moon", run: () => setTheme("dark") },
+    "line",
+    { label: "Sign out", run: signOut },
+  ];
+  return (
+    <MenuButton
+      label="Your menu"
+      className="person-button icon-button"
+      items={items}
+      head={
+        <div className="menu-head">
+          <p>{user.name}</p>
+          <p className="soft small">{user.email}</p>
+        </div>
+      }
+    >
+      <span className="initials" aria-hidden="true">
+        {initials(user.name || user.email)}
+      </span>
+    </MenuButton>
+  );
+}
+
+function initials(name: string): string {
+  const words = name.trim().split(/\s+/);
+  return ((words[0]?.[0] ?? "?") + (words.length > 1 ? (words.at(-1)?.[0] ?? "") : "")).toUpperCase();
+}

@@ -1,0 +1,107 @@
+// The files that are open: one shared document for each, as long as its tab is there.
+import { useCallback, useEffect, useMemo, useRef, useState } from "react";
+import { socketUrl } from "../api/endpoints";
+import { SharedDocument } from "../streams/shared-document";
+import { wakeOnReturn } from "../streams/reconnecting-socket";
+import { isWithin, moved } from "../files/paths";
+import { colorOf } from "./remote-cursors";
+
+/** More open files are more than a row of tabs can hold; the oldest that is not looked at goes. */
+const MAX_OPEN = 30;
+
+export interface Documents {
+  paths: readonly string[];
+  active: string | null;
+  shared: (path: string) => SharedDocument | undefined;
+  open: (path: string) => void;
+  activate: (path: string) => void;
+  close: (path: string) => void;
+  renamed: (from: string, to: string) => void;
+  removed: (path: string) => void;
+}
+
+interface Open {
+  paths: readonly string[];
+  active: string | null;
+}
+
+export function useDocuments(
+  workspace: string,
+  person: { id: string; name: string },
+  remembered: Open,
+): Documents {
+  const [{ paths, active }, setOpen] = useState<Open>(remembered);
+  const [documents, setDocuments] = useState<ReadonlyMap<string, SharedDocument>>(new Map());
+  const alive = useRef(new Map<string, { shared: SharedDocument; stop: () => void }>());
+  const { id, name } = person;
+
+  useEffect(() => {
+    const all = alive.current;
+    for (const [path, { shared, stop }] of all) {
+      if (paths.includes(path)) continue;
+      stop();
+      shared.close();
+      all.delete(path);
+    }
+    for (const path of paths) {
+      if (all.has(path)) continue;
+      const shared = new SharedDocument((query) => socketUrl(workspace, "documents", { path, ...query }), {
+        name,
+        color: colorOf(id),
+      });
+      shared.start();
+      all.set(path, { shared, stop: wakeOnReturn(shared.socket) });
+    }
+    setDocuments(new Map([...all].map(([path, { shared }]) => [path, shared])));
+  }, [workspace, paths, id, name]);
+
+  useEffect(() => {
+    const all = alive.current;
+    return () => {
+      for (const { shared, stop } of all.values()) {
+        stop();
+        shared.close();
+      }
+      all.clear();
+    };
+  }, []);
+
+  // Only what has not reached the disk is worth a question.
+  useEffect(() => {
+    const ask = (event: BeforeUnloadEvent) => {
+      if ([...alive.current.values()].some(({ shared }) => !shared.view.saved && !shared.view.refused))
+        event.preventDefault();
+    };
+    window.addEventListener("beforeunload", ask);
+    return () => window.removeEventListener("beforeunload", ask);
+  }, []);
+
+  const open = useCallback((path: string) => {
+    setOpen(({ paths }) => {
+      if (paths.includes(path)) return { paths, active: path };
+      return { paths: [...paths.slice(-(MAX_OPEN - 1)), path], active: path };
+    });
+  }, []);
+  const activate = useCallback((path: string) => setOpen(({ paths }) => ({ paths, active: path })), []);
+  const closeAll = useCallback((which: (path: string) => boolean) => {
+    setOpen(({ paths, active }) => {
+      const left = paths.filter((path) => !which(path));
+      if (active === null || left.includes(active)) return { paths: left, active };
+      const before = paths.slice(0, paths.indexOf(active)).filter((path) => !which(path));
+      return { paths: left, active: before.at(-1) ?? left[0] ?? null };
+    });
+  }, []);
+  const close = useCallback((path: string) => closeAll((one) => one === path), [closeAll]);
+  const removed = useCallback((path: string) => closeAll((one) => isWithin(one, path)), [closeAll]);
+  const renamed = useCallback((from: string, to: string) => {
+    setOpen(({ paths, active }) => ({
+      paths: [...new Set(paths.map((path) => moved(path, from, to)))],
+      active: active && moved(active, from, to),
+    }));
+  }, []);
+  const shared = useCallback((path: string) => documents.get(path), [documents]);
+  return useMemo(
+    () => ({ paths, active, shared, open, activate, close, renamed, removed }),
+    [paths, active, shared, open, activate, close, renamed, removed],
+  );
+}

@@ -1,0 +1,393 @@
+// The file tree: keyboard, menus, names typed in place, drops. Files come from use-files; opening is the page's.
+import { useEffect, useRef, useState, type ComponentProps, type DragEvent, type KeyboardEvent } from "react";
+import { files as calls } from "../api/endpoints";
+import { Confirm } from "../ui/dialog";
+import { Icon } from "../ui/icons";
+import type { MenuEntry } from "../ui/menu";
+import { copyText, toastError } from "../ui/toasts";
+import { size } from "../ui/format";
+import { childOf, fileNameProblem, isWithin, nameOf, parentOf, shown } from "./paths";
+import { rowsOf, type Row } from "./tree-model";
+import { DotfilesButton, TruncatedNote } from "./tree-tools";
+import { TreeItem } from "./tree-item";
+import { useRowMenu } from "./use-row-menu";
+import { useTreeFocus } from "./use-tree-focus";
+import { useUploads } from "./use-uploads";
+import type { Files } from "./use-file-tree";
+
+/** What a row dragged within the tree is called in the transfer. */
+const DRAG_TYPE = "application/x-burrow-path";
+
+interface Props {
+  workspace: string;
+  files: Files;
+  writable: boolean;
+  active: string | null;
+  onOpen: (path: string) => void;
+  onRenamed: (from: string, to: string) => void;
+  onRemoved: (path: string) => void;
+}
+
+/** A name that is being typed. */
+type Editing = { kind: "file" | "directory"; directory: string } | { kind: "rename"; path: string };
+
+export function FileTree(props: Props) {
+  const { workspace, files, writable } = props;
+  const [hidden, setHidden] = useState(false);
+  const [editing, setEditing] = useState<Editing | null>(null);
+  const [removing, setRemoving] = useState<Row | null>(null);
+  const [over, setOver] = useState<string | null>(null);
+  const chooser = useRef<HTMLInputElement>(null);
+  const chosenFor = useRef("");
+  const uploads = useUploads(workspace, () => files.refresh());
+  const rows = rowsOf(files.directories, files.expanded, hidden);
+  const focus = useTreeFocus(rows, files.toggle);
+  const { element: tree, current, focused, setFocused, focusRow } = focus;
+  /** Where something new goes: the focused directory, or the one that holds the focused file. */
+  const target = (row: Row | null | undefined): string =>
+    !row ? "" : row.entry.kind === "directory" ? row.path : parentOf(row.path);
+
+  const open = (row: Row) => {
+    if (!row.entry.utf8) toastError(new Error("Its name is not UTF-8: rename it in a terminal first."));
+    else if (row.entry.kind === "directory") files.toggle(row.path);
+    else if (row.entry.kind !== "other") props.onOpen(row.path);
+  };
+  /** The keys leave the tree: for the file's text if it is there, else once it has come. */
+  const goToEditor = (row: Row) => {
+    if (row.entry.kind === "directory" || row.entry.kind === "other") return;
+    (document.activeElement as HTMLElement | null)?.blur();
+    document.querySelector<HTMLElement>(".editor:not([hidden]) .cm-content")?.focus();
+  };
+  const beginNew = (kind: "file" | "directory", row: Row | null | undefined) => {
+    const directory = target(row);
+    if (directory) files.toggle(directory, true);
+    setEditing({ kind, directory });
+  };
+  const chooseFiles = (row: Row | null | undefined) => {
+    chosenFor.current = target(row);
+    chooser.current?.click();
+  };
+
+  const onKey = (event: KeyboardEvent) => {
+    if (editing || (event.target as Element).tagName === "INPUT") return;
+    const plain = !event.ctrlKey && !event.metaKey && !event.altKey;
+    if (!plain || !current) return;
+    if (event.key === "Enter" || event.key === " ") {
+      event.preventDefault();
+      open(current);
+      if (event.key === "Enter") goToEditor(current);
+    } else if (event.key === "F2" && writable && current.entry.utf8) {
+      event.preventDefault();
+      setEditing({ kind: "rename", path: current.path });
+    } else if (event.key === "Delete" && writable && current.entry.utf8) {
+      event.preventDefault();
+      setRemoving(current);
+    } else if (!menu.onKey(event)) {
+      focus.onKey(event);
+    }
+  };
+
+  const finish = async (name: string) => {
+    const doing = editing;
+    setEditing(null);
+    if (!doing) return;
+    try {
+      if (doing.kind === "rename") {
+        const to = childOf(parentOf(doing.path), name);
+        if (to === doing.path) return;
+        await calls.rename(workspace, doing.path, to);
+        files.renamed(doing.path, to);
+        props.onRenamed(doing.path, to);
+        setFocused(to);
+        files.refresh([parentOf(doing.path), parentOf(to)]);
+        return;
+      }
+      const path = childOf(doing.directory, name);
+      if (doing.kind === "directory") await calls.makeDirectory(workspace, path);
+      else await calls.makeFile(workspace, path);
+      files.refresh();
+      setFocused(path);
+      if (doing.kind === "file") props.onOpen(path);
+    } catch (error) {
+      toastError(
+        error,
+        doing.kind === "rename" ? `Renaming ${shown(nameOf(doing.path))}` : `Making ${shown(name)}`,
+      );
+    }
+  };
+
+  const move = async (from: string, directory: string) => {
+    const to = childOf(directory, nameOf(from));
+    if (to === from || isWithin(directory, from)) return;
+    try {
+      await calls.rename(workspace, from, to);
+      files.renamed(from, to);
+      props.onRenamed(from, to);
+      files.refresh();
+    } catch (error) {
+      toastError(error, `Moving ${shown(nameOf(from))}`);
+    }
+  };
+
+  const onDragOver = (event: DragEvent, row: Row | null) => {
+    const types = event.dataTransfer.types;
+    if (!writable || (!types.includes("Files") && !types.includes(DRAG_TYPE))) return;
+    event.preventDefault();
+    event.stopPropagation();
+    event.dataTransfer.dropEffect = types.includes("Files") ? "copy" : "move";
+    setOver(target(row));
+  };
+  const onDrop = (event: DragEvent, row: Row | null) => {
+    setOver(null);
+    if (!writable) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const from = event.dataTransfer.getData(DRAG_TYPE);
+    if (from) void move(from, target(row));
+    else void uploads.drop(event.dataTransfer, target(row));
+  };
+  const menuItems = (row: Row | null): MenuEntry[] => {
+    const items: MenuEntry[] = [];
+    if (row && row.entry.kind !== "directory")
+      items.push({ label: "Open", icon: "file", run: () => open(row) });
+    if (writable) {
+      items.push(
+        { label: "New file…", icon: "filePlus", run: () => beginNew("file", row) },
+        { label: "New folder…", icon: "folderPlus", run: () => beginNew("directory", row) },
+        { label: "Upload files…", icon: "upload", run: () => chooseFiles(row) },
+      );
+    }
+    if (!row) {
+      items.push({ label: hidden ? "Hide dotfiles" : "Show dotfiles", run: () => setHidden(!hidden) });
+      return items;
+    }
+    if (!row.entry.utf8) return [{ label: "Its name is not UTF-8", disabled: true }];
+    if (row.entry.kind === "file") {
+      items.push({
+        label: "Download",
+        icon: "download",
+        href: calls.downloadUrl(workspace, row.path),
+        download: true,
+      });
+    }
+    items.push("line", {
+      label: "Copy path",
+      icon: "copy",
+      run: () => void copyText(`~/${row.path}`, "Path"),
+    });
+    if (writable) {
+      items.push(
+        "line",
+        { label: "Rename…", keys: "F2", run: () => setEditing({ kind: "rename", path: row.path }) },
+        { label: "Delete…", keys: "Del", danger: true, run: () => setRemoving(row) },
+      );
+    }
+    return items;
+  };
+  const menu = useRowMenu(focus, menuItems);
+
+  const nameInput = (depth: number, initial: string, icon: "file" | "folder") => (
+    <NameInput
+      depth={depth}
+      initial={initial}
+      icon={icon}
+      onDone={(name) => void finish(name)}
+      onCancel={() => {
+        setEditing(null);
+        focusRow(focused);
+      }}
+    />
+  );
+  const newAt = editing && editing.kind !== "rename" ? editing : null;
+
+  return (
+    <div
+      className="tree-pane"
+      onDragOver={(event) => onDragOver(event, null)}
+      onDragLeave={(event) => {
+        if (!event.currentTarget.contains(event.relatedTarget as Node | null)) setOver(null);
+      }}
+      onDrop={(event) => onDrop(event, null)}
+      onContextMenu={(event) => menu.open(event, null)}
+    >
+      <div className="pane-head">
+        <h2>Files</h2>
+        {writable && (
+          <>
+            <button
+              className="icon-button"
+              aria-label="New file"
+              title="New file"
+              onClick={() => beginNew("file", current)}
+            >
+              <Icon name="filePlus" />
+            </button>
+            <button
+              className="icon-button"
+              aria-label="New folder"
+              title="New folder"
+              onClick={() => beginNew("directory", current)}
+            >
+              <Icon name="folderPlus" />
+            </button>
+            <button
+              className="icon-button"
+              aria-label="Upload files"
+              title="Upload files"
+              onClick={() => chooseFiles(current)}
+            >
+              <Icon name="upload" />
+            </button>
+          </>
+        )}
+        <DotfilesButton shown={hidden} onChange={setHidden} />
+      </div>
+      {files.failure && <p className="notice bad tree-note">{files.failure}</p>}
+      {over === "" && <p className="drop-hint">Drop here: into the home</p>}
+      <ul
+        ref={tree}
+        role="tree"
+        aria-label="Files of the home"
+        className="tree"
+        onKeyDown={onKey}
+        onDoubleClick={() => !editing && current && goToEditor(current)}
+      >
+        {newAt?.directory === "" && nameInput(0, "", newAt.kind === "directory" ? "folder" : "file")}
+        {rows.map((row) => (
+          <TreeRow
+            key={row.path}
+            row={row}
+            focus={focus}
+            menu={menu}
+            active={row.path === props.active}
+            className={over !== null && over !== "" && row.path === over ? "over" : ""}
+            renaming={editing?.kind === "rename" && editing.path === row.path}
+            nameInput={nameInput}
+            newBelow={newAt?.directory === row.path ? newAt.kind : null}
+            draggable={writable && row.entry.utf8}
+            onOpen={open}
+            onDragOver={(event) => onDragOver(event, row)}
+            onDrop={(event) => onDrop(event, row)}
+          />
+        ))}
+      </ul>
+      {rows.length === 0 && files.directories.has("") && !editing && (
+        <p className="tree-note soft small">
+          {writable ? "Nothing here yet. Make a file, or drop some here." : "Nothing here yet."}
+        </p>
+      )}
+      <TruncatedNote directories={files.directories} />
+      <input
+        ref={chooser}
+        type="file"
+        multiple
+        hidden
+        onChange={(event) => {
+          const list = [...(event.target.files ?? [])];
+          void uploads.add(
+            list.map((file) => ({ path: file.name, file })),
+            chosenFor.current,
+          );
+          event.target.value = "";
+        }}
+      />
+      {uploads.element}
+      {menu.element}
+      {removing && (
+        <Confirm
+          title={`Delete ${shown(removing.entry.name)}?`}
+          text={
+            removing.entry.kind === "directory"
+              ? "With everything in it. This cannot be undone."
+              : "This cannot be undone."
+          }
+          action="Delete"
+          onClose={() => setRemoving(null)}
+          onConfirm={async () => {
+            await calls.remove(workspace, removing.path, removing.entry.kind === "directory");
+            props.onRemoved(removing.path);
+            files.refresh([parentOf(removing.path)]);
+          }}
+        />
+      )}
+    </div>
+  );
+}
+
+interface RowProps extends ComponentProps<typeof TreeItem> {
+  renaming: boolean;
+  nameInput: (depth: number, initial: string, icon: "file" | "folder") => React.ReactNode;
+  newBelow: "file" | "directory" | null;
+}
+
+function TreeRow({ renaming, nameInput, newBelow, ...props }: RowProps) {
+  const { row } = props;
+  const { entry } = row;
+  if (renaming) return nameInput(row.depth, entry.name, entry.kind === "directory" ? "folder" : "file");
+  const about =
+    entry.kind === "symlink"
+      ? `→ ${shown(entry.target ?? "")}`
+      : entry.kind === "file"
+        ? size(entry.size)
+        : "";
+  return (
+    <>
+      <TreeItem
+        {...props}
+        title={about ? `${shown(entry.name)} · ${about}` : shown(entry.name)}
+        onDragStart={(event) => event.dataTransfer.setData(DRAG_TYPE, row.path)}
+      />
+      {newBelow && nameInput(row.depth + 1, "", newBelow === "directory" ? "folder" : "file")}
+    </>
+  );
+}
+
+interface NameInputProps {
+  depth: number;
+  initial: string;
+  icon: "file" | "folder";
+  onDone: (name: string) => void;
+  onCancel: () => void;
+}
+
+/** A name typed in place: Enter takes it, Escape or leaving it forgets it. */
+function NameInput({ depth, initial, icon, onDone, onCancel }: NameInputProps) {
+  const [name, setName] = useState(initial);
+  const input = useRef<HTMLInputElement>(null);
+  const over = useRef(false);
+  const wrong = name === initial ? "" : fileNameProblem(name);
+  useEffect(() => {
+    input.current?.focus();
+    // The name without its ending: that stays more often than not.
+    const dot = initial.lastIndexOf(".");
+    input.current?.setSelectionRange(0, dot > 0 ? dot : initial.length);
+  }, [initial]);
+  const end = (take: boolean) => {
+    if (over.current) return;
+    over.current = true;
+    if (take && name && !wrong) onDone(name);
+    else onCancel();
+  };
+  return (
+    <li role="none" className="tree-row naming" style={{ paddingInlineStart: `${8 + depth * 14}px` }}>
+      <span className="twist" />
+      <Icon name={icon} size={15} />
+      <input
+        ref={input}
+        aria-label="Name"
+        aria-invalid={wrong ? true : undefined}
+        title={wrong}
+        spellCheck={false}
+        autoComplete="off"
+        value={name}
+        onChange={(event) => setName(event.target.value)}
+        onBlur={() => end(name !== initial)}
+        onKeyDown={(event) => {
+          event.stopPropagation();
+          if (event.key === "Enter") end(true);
+          if (event.key === "Escape") end(false);
+        }}
+      />
+    </li>
+  );
+}

@@ -1,0 +1,68 @@
+// What every tree of files does alike: which row has the focus, what the arrow keys and typed letters lead to, a row's menu, how
+// a row reads.
+import { type LiHTMLAttributes } from "react";
+import { Icon } from "../ui/icons";
+import { shown } from "./paths";
+import { type Row } from "./tree-model";
+import type { RowMenu } from "./use-row-menu";
+import type { TreeFocus } from "./use-tree-focus";
+
+interface TreeItemProps extends LiHTMLAttributes<HTMLLIElement> {
+  row: Row;
+  focus: TreeFocus;
+  menu: RowMenu;
+  active: boolean;
+  onOpen: (row: Row) => void;
+}
+
+export function TreeItem({ row, focus, menu, active, onOpen, className, ...rest }: TreeItemProps) {
+  const isDirectory = row.entry.kind === "directory";
+  return (
+    <li
+      role="treeitem"
+      data-path={row.path}
+      className={["tree-row", active && "active", className].filter(Boolean).join(" ")}
+      aria-level={row.depth + 1}
+      aria-posinset={row.position}
+      aria-setsize={row.siblings}
+      aria-expanded={isDirectory ? row.expanded : undefined}
+      aria-selected={active}
+      aria-disabled={!row.entry.utf8 || undefined}
+      tabIndex={row === focus.current ? 0 : -1}
+      style={{ paddingInlineStart: `${8 + row.depth * 14}px` }}
+      onClick={() => {
+        focus.setFocused(row.path);
+        onOpen(row);
+      }}
+      onFocus={() => focus.setFocused(row.path)}
+      onContextMenu={(event) => menu.open(event, row)}
+      {...rest}
+    >
+      <TreeLabel row={row} />
+      <button
+        // The keyboard has its own way to the menu.
+        tabIndex={-1}
+        aria-hidden="true"
+        className="tree-more"
+        title="More"
+        onClick={(event) => menu.open(event, row)}
+      >
+        <Icon name="more" size={14} />
+      </button>
+    </li>
+  );
+}
+
+function TreeLabel({ row }: { row: Row }) {
+  const { entry } = row;
+  const icon = entry.kind === "directory" ? "folder" : entry.kind === "symlink" ? "link" : "file";
+  return (
+    <>
+      <span className={row.expanded ? "twist open" : "twist"}>
+        {entry.kind === "directory" && <Icon name="chevron" size={12} />}
+      </span>
+      <Icon name={icon} size={15} />
+      <span className={entry.name.startsWith(".") ? "tree-name soft" : "tree-name"}>{shown(entry.name)}</span>
+    </>
+  );
+}

@@ -1,0 +1,91 @@
+// Sending files into the home: dropped or chosen, with progress, one after the other.
+import { files } from "../api/endpoints";
+import { ApiError } from "../api/client";
+import type { Problem } from "../api/types";
+import { childOf } from "./paths";
+
+/** As the agent takes it. */
+export const MAX_UPLOAD_BYTES = 1024 * 1024 * 1024;
+/** More in one drop is a mistake more often than a wish. */
+export const MAX_UPLOAD_FILES = 1000;
+
+export interface Upload {
+  /** Below the directory that it was dropped on. */
+  path: string;
+  file: File;
+}
+
+/** All files of a drop, those in dropped folders too. */
+export async function filesOf(transfer: DataTransfer): Promise<Upload[]> {
+  const uploads: Upload[] = [];
+  // The list is emptied when the event ends: everything is taken from it before the first wait.
+  const roots = [...transfer.items]
+    .filter((item) => item.kind === "file")
+    .map((item) => ({ entry: item.webkitGetAsEntry(), file: item.getAsFile() }));
+  for (const { entry, file } of roots) {
+    if (entry?.isDirectory) await collect(entry as FileSystemDirectoryEntry, "", uploads);
+    else if (file) uploads.push({ path: file.name, file });
+  }
+  return uploads;
+}
+
+async function collect(directory: FileSystemDirectoryEntry, above: string, uploads: Upload[]): Promise<void> {
+  const path = childOf(above, directory.name);
+  const reader = directory.createReader();
+  for (;;) {
+    // A reader gives its entries in parts; an empty part is the end.
+    const entries = await new Promise<FileSystemEntry[]>((resolve, reject) =>
+      reader.readEntries(resolve, reject),
+    );
+    if (entries.length === 0) return;
+    for (const entry of entries) {
+      if (uploads.length > MAX_UPLOAD_FILES) throw new Error(`At most ${MAX_UPLOAD_FILES} files at once.`);
+      if (entry.isDirectory) await collect(entry as FileSystemDirectoryEntry, path, uploads);
+      else {
+        const file = await new Promise<File>((resolve, reject) =>
+          (entry as FileSystemFileEntry).file(resolve, reject),
+        );
+        uploads.push({ path: childOf(path, file.name), file });
+      }
+    }
+  }
+}
+
+/** Sends one file. Without `overwrite` a file that is there is left, and the failure has the code `precondition_failed`. */
+export function send(
+  workspace: string,
+  path: string,
+  file: File,
+  overwrite: boolean,
+  onProgress: (sent: number) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  return new Promise((resolve, reject) => {
+    // fetch tells no progress of what it sends.
+    const request = new XMLHttpRequest();
+    request.open("PUT", files.contentUrl(workspace, path));
+    request.setRequestHeader("content-type", "application/octet-stream");
+    if (!overwrite) request.setRequestHeader("if-none-match", "*");
+    request.upload.onprogress = (event) => onProgress(event.loaded);
+    request.onload = () => {
+      if (request.status >= 200 && request.status < 300) resolve();
+      else reject(new ApiError(problemOf(request), request.status));
+    };
+    request.onerror = () =>
+      reject(
+        new ApiError({ code: "unreachable", detail: "The connection was lost, or the server ended it." }, 0),
+      );
+    request.onabort = () => reject(new DOMException("aborted", "AbortError"));
+    signal.addEventListener("abort", () => request.abort(), { once: true });
+    request.send(file);
+  });
+}
+
+function problemOf(request: XMLHttpRequest): Partial<Problem> {
+  const requestId = request.getResponseHeader("x-request-id") ?? "";
+  try {
+    return { request_id: requestId, ...(JSON.parse(request.responseText) as Partial<Problem>) };
+  } catch {
+    return { title: `The server answered ${request.status}`, request_id: requestId };
+  }
+}

@@ -1,0 +1,504 @@
+// A home's past: the time line, the tree and the changes at the chosen instant, a file of it, and what can be done from there.
+import { useEffect, useMemo, useRef, useState, type CSSProperties } from "react";
+import { snapshots as calls } from "../api/endpoints";
+import type { Snapshot, Workspace } from "../api/types";
+import { ForkDialog } from "../workspaces/fork-workspace-dialog";
+import { ForkedFrom } from "../workspaces/forked-from";
+import { Confirm } from "../ui/dialog";
+import { Icon } from "../ui/icons";
+import { MenuButton, type MenuEntry } from "../ui/menu";
+import { useKeys } from "../ui/use-keys";
+import { Choice } from "../ui/segmented-control";
+import { ReasonButton } from "../ui/reason-button";
+import { useNow } from "../ui/time";
+import { toast, toastError } from "../ui/toasts";
+import { instant, size, wholeInstant } from "../ui/format";
+import { readLayout } from "../workbench/layout";
+import { Splitter } from "../ui/splitter";
+import { Palette } from "../ui/command-palette";
+import { type Command } from "../ui/commands";
+import { ancestorsOf, nameOf, parentOf, shown as shownName } from "../files/paths";
+import { ChangesList } from "./changes-list";
+import { CheckDialog } from "./verify-home-dialog";
+import { NameDialog } from "./name-snapshot-dialog";
+import { RestoreHomeDialog } from "./restore-home-dialog";
+import { PastFile, type Mode } from "./snapshot-file";
+import { PastTree } from "./snapshot-tree";
+import { RestoreDialog, type Restored } from "./restore-files-dialog";
+import { kindWords, Timeline } from "./timeline";
+import {
+  firstZoom,
+  markKind,
+  nearest,
+  panned,
+  spanAround,
+  spanWith,
+  zooms,
+  type Point,
+  type Zoom,
+} from "./timeline-model";
+import { usePast } from "./use-snapshot-browser";
+import type { Snapshots } from "./use-snapshots";
+
+/** While one drags, nothing is read: only where one rests. */
+const SETTLED_MS = 180;
+const MIN_SIDE = 180;
+/** What the buttons beside the zoom move by. */
+const PAN_PART = 0.75;
+
+/** What F6 leads to in a region: the first of these that is seen. */
+const regionTargets = [
+  '[role="slider"]',
+  '[role="treeitem"][tabindex="0"]',
+  ".change-row:not(:disabled)",
+  ".cm-content",
+  "button",
+];
+
+const zoomWords: Record<Zoom, string> = { hour: "Hour", day: "Day", month: "Month", year: "Year" };
+
+interface Props {
+  workspace: Workspace;
+  snapshots: Snapshots;
+  points: readonly Point[];
+  put: (workspace: Workspace) => void;
+}
+
+type Asked = "name" | "fork" | "restore" | "delete" | "check" | "commands" | null;
+type Pane = "files" | "changes";
+
+/** What the address says: `?at=` an instant, `?file=` a path. */
+function readAddress(): { at: number | null; file: string | null; above: string[] } {
+  const query = new URLSearchParams(window.location.search);
+  const at = Date.parse(query.get("at") ?? "");
+  const file = query.get("file");
+  return { at: Number.isNaN(at) ? null : at, file, above: ancestorsOf(file ?? "") };
+}
+
+export function History({ workspace, snapshots, points, put }: Props) {
+  const now = useNow(30_000);
+  const newest = points.at(-1) as Point;
+  const oldest = points[0] as Point;
+  const [first] = useState(readAddress);
+  // An instant, not a snapshot: what is looked at stays, whatever comes or is thinned out.
+  const [at, setAt] = useState(first.at ?? newest.at);
+  const [zoom, setZoom] = useState<Zoom>(() => firstZoom(Math.min(oldest.at, first.at ?? oldest.at), now));
+  const [span, setSpan] = useState(() => spanAround(at, zoom, now));
+  const [pinned, setPinned] = useState<number | null>(null);
+  const [pane, setPane] = useState<Pane>("files");
+  const [path, setPath] = useState<string | null>(first.file);
+  const [mode, setMode] = useState<Mode>("then");
+  const [asked, setAsked] = useState<Asked>(null);
+  const [taking, setTaking] = useState(false);
+  const [undo, setUndo] = useState<{ to: Point; was: Snapshot } | null>(null);
+  const [restored, setRestored] = useState<Restored | null>(null);
+  /** A path that is being brought back, or taken back. */
+  const [restoring, setRestoring] = useState<{ path: string; point: Point; undo: Restored | null } | null>(
+    null,
+  );
+  const [sideWidth, setSideWidth] = useState(() => Math.max(readLayout(workspace.id).sideWidth, 260));
+  const root = useRef<HTMLElement>(null);
+
+  const index = nearest(points, at);
+  const point = points[index] as Point;
+  const shown = useSettled(point);
+  const other = pinned === null ? null : (points[nearest(points, pinned)] ?? null);
+  const past = usePast(workspace.id, shown.id, first.above);
+  useAddress(point.id === newest.id ? null : point.created_at, path);
+
+  const choose = (at: number) => {
+    setAt(at);
+    setSpan((span) => spanWith(span, at));
+  };
+  const zoomTo = (zoom: Zoom) => {
+    setZoom(zoom);
+    setSpan(spanAround(point.at, zoom, now));
+  };
+  const pan = (part: number) => setSpan((span) => panned(span, part, oldest.at, Date.now()));
+  const open = (path: string, mode?: Mode) => {
+    setPath(path);
+    if (mode) setMode(mode);
+  };
+  const take = () => {
+    setTaking(true);
+    calls
+      .take(workspace.id)
+      .then(
+        (snapshot) => {
+          snapshots.put(snapshot);
+          choose(Date.parse(snapshot.created_at));
+          toast("Snapshot taken");
+        },
+        (error: unknown) => toastError(error, "Taking a snapshot"),
+      )
+      .finally(() => setTaking(false));
+  };
+  const restoreHome = async () => {
+    // At rest this is what the home is, which need not be the newest: it may have been restored before.
+    const was = await calls.take(workspace.id);
+    snapshots.put(was);
+    put(await calls.restore(workspace.id, point.id));
+    setUndo({ to: point, was });
+  };
+  const undoRestore = () => {
+    if (!undo) return;
+    calls.restore(workspace.id, undo.was.id).then(
+      (changed) => {
+        put(changed);
+        setUndo(null);
+        toast("The home is as it was before");
+      },
+      (error: unknown) => toastError(error, "Undoing it"),
+    );
+  };
+
+  const readOnly = workspace.access === "write" ? "" : "You may only read this workspace.";
+  const notWritable =
+    readOnly ||
+    (workspace.phase === "running" ? "" : "Start the workspace first: its machine writes the files.");
+  const reasons = {
+    take: readOnly || (taking ? "It is being taken." : ""),
+    name: readOnly,
+    restore:
+      readOnly ||
+      (workspace.phase === "terminated" ? "" : "Stop the workspace first: its machine is using the home."),
+  };
+  const label = point.name ?? wholeInstant(point.at);
+  const pin: MenuEntry =
+    pinned === null
+      ? { label: "Compare with this point", icon: "pin", run: () => setPinned(point.at) }
+      : { label: "Compare with now", icon: "pin", run: () => setPinned(null) };
+  const menu: MenuEntry[] = [
+    { label: "Name this point…", reason: reasons.name, run: () => setAsked("name") },
+    { label: "Fork from here…", icon: "fork", run: () => setAsked("fork") },
+    {
+      label: "Restore whole home…",
+      icon: "restore",
+      reason: reasons.restore,
+      run: () => setAsked("restore"),
+    },
+    pin,
+    "line",
+    { label: "Take a snapshot now", icon: "plus", reason: reasons.take, run: take },
+    { label: "Check this home…", icon: "check", reason: readOnly, run: () => setAsked("check") },
+    "line",
+    { label: "Delete this snapshot…", danger: true, reason: readOnly, run: () => setAsked("delete") },
+  ];
+  const focusRegion = (by: number) => {
+    const regions = [...(root.current?.querySelectorAll<HTMLElement>("[data-region]") ?? [])];
+    const here = regions.findIndex((region) => region.contains(document.activeElement));
+    const next = regions[(here + by + regions.length) % regions.length];
+    const all = regionTargets.flatMap((target) => [...(next?.querySelectorAll<HTMLElement>(target) ?? [])]);
+    all.find((target) => target.offsetParent !== null)?.focus();
+  };
+  useKeys((event) => {
+    if (event.key === "F6") return () => focusRegion(event.shiftKey ? -1 : 1);
+    const ctrl = (event.ctrlKey || event.metaKey) && !event.altKey;
+    if (event.key === "F1" || (ctrl && event.shiftKey && event.code === "KeyP"))
+      return () => setAsked("commands");
+    return null;
+  });
+  const commands: Command[] = [
+    ...menu.flatMap((item) =>
+      item === "line" || item.reason ? [] : [{ label: item.label, run: item.run ?? (() => undefined) }],
+    ),
+    ...zooms.map((zoom) => ({
+      label: `Show a${zoom === "hour" ? "n" : ""} ${zoom}`,
+      run: () => zoomTo(zoom),
+    })),
+    { label: "List the files", run: () => setPane("files") },
+    { label: "List the changes", run: () => setPane("changes") },
+    ...(path === null
+      ? []
+      : [
+          { label: "Show the file as it was", run: () => setMode("then") },
+          { label: "Show the file beside the other instant", run: () => setMode("beside") },
+          { label: "Close the file", run: () => setPath(null) },
+        ]),
+    { label: "To the newest snapshot", keys: "End", run: () => choose(newest.at) },
+    { label: "To the oldest snapshot", keys: "Home", run: () => choose(oldest.at) },
+    { label: "Next region", keys: "F6", run: () => focusRegion(1) },
+  ];
+
+  const ends = endsOf(shown, other);
+  const style = useMemo(() => ({ "--side-width": `${sideWidth}px` }) as CSSProperties, [sideWidth]);
+  return (
+    <main ref={root} className="history-main" data-open={path !== null} style={style}>
+      <section className="time" aria-label="Time line" data-region="time">
+        <div className="time-tools">
+          <Choice
+            label="How much time is shown"
+            options={zooms.map((zoom) => [zoom, zoomWords[zoom]] as const)}
+            value={zoom}
+            onChange={zoomTo}
+          />
+          <button className="icon-button" aria-label="Earlier" title="Earlier" onClick={() => pan(-PAN_PART)}>
+            <Icon name="earlier" />
+          </button>
+          <button className="icon-button" aria-label="Later" title="Later" onClick={() => pan(PAN_PART)}>
+            <Icon name="later" />
+          </button>
+          <button
+            className="icon-button"
+            aria-label="Newest"
+            title="Newest (End)"
+            disabled={point.id === newest.id}
+            onClick={() => choose(newest.at)}
+          >
+            <Icon name="newest" />
+          </button>
+          <span className="spring" />
+          <span className="soft wide-only">
+            {workspace.forked_from ? (
+              <ForkedFrom origin={workspace.forked_from} />
+            ) : (
+              countWords(points.length, snapshots.complete)
+            )}
+          </span>
+          <span className="wide-only">
+            <ReasonButton className="button small" reason={reasons.take} onClick={take}>
+              {taking ? "Taking a snapshot…" : "Take a snapshot now"}
+            </ReasonButton>
+          </span>
+        </div>
+        <Timeline
+          points={points}
+          index={index}
+          span={span}
+          zoom={zoom}
+          now={Math.max(now, newest.at)}
+          other={other?.at ?? null}
+          onChoose={choose}
+          onPan={pan}
+        />
+        <div className="point-bar">
+          <div className="point-words">
+            <h2>{label}</h2>
+            <p className="soft small">{aboutPoint(point)}</p>
+          </div>
+          <span className="wide-only point-actions">
+            <ReasonButton className="button small" reason={reasons.name} onClick={() => setAsked("name")}>
+              {point.name ? "Rename this point…" : "Name this point…"}
+            </ReasonButton>
+            <ReasonButton
+              className="button small"
+              reason={reasons.restore}
+              onClick={() => setAsked("restore")}
+            >
+              Restore whole home…
+            </ReasonButton>
+            <button className="button small" onClick={() => setAsked("fork")}>
+              Fork from here…
+            </button>
+          </span>
+          <MenuButton label="More for this point" items={menu}>
+            <Icon name="more" />
+          </MenuButton>
+        </div>
+      </section>
+      {undo && (
+        <div className="thin-banner" role="status">
+          The home is as it was on {wholeInstant(undo.to.at)}. What it was before is kept as a snapshot.
+          <button className="link-button" onClick={undoRestore}>
+            Undo
+          </button>
+          <button className="link-button" onClick={() => setUndo(null)}>
+            Dismiss
+          </button>
+        </div>
+      )}
+      {restored && (
+        <div className="thin-banner" role="status">
+          {shownName(restored.path)} was restored as of {wholeInstant(restored.at)}.
+          <button
+            className="link-button"
+            onClick={() => setRestoring({ path: restored.path, point: shown, undo: restored })}
+          >
+            Undo
+          </button>
+          <button className="link-button" onClick={() => setRestored(null)}>
+            Dismiss
+          </button>
+        </div>
+      )}
+      {snapshots.failure !== null && (
+        <div className="thin-banner" role="status">
+          The older snapshots cannot be read.
+          <button className="link-button" onClick={snapshots.retry}>
+            Try again
+          </button>
+        </div>
+      )}
+      <div className="columns past-columns">
+        <aside className="side past-side" aria-label="The home as it was" data-region="list">
+          <div className="past-side-head">
+            <Choice
+              label="What is listed"
+              options={[
+                ["files", "Files"],
+                ["changes", other ? "Changes between" : "Changes since"],
+              ]}
+              value={pane}
+              onChange={setPane}
+            />
+          </div>
+          {other && (
+            <p className="pinned soft small">
+              <span>
+                Compared with{" "}
+                <strong title={wholeInstant(other.at)}>{other.name ?? instant(other.at, now)}</strong>
+              </span>
+              <button
+                className="icon-button"
+                aria-label="Compare with now"
+                title="Compare with now"
+                onClick={() => setPinned(null)}
+              >
+                <Icon name="close" size={14} />
+              </button>
+            </p>
+          )}
+          {pane === "files" ? (
+            <PastTree
+              workspace={workspace.id}
+              past={past}
+              active={path}
+              reason={notWritable}
+              onOpen={(path) => open(path)}
+              onRestore={(path) => setRestoring({ path, point: shown, undo: null })}
+            />
+          ) : (
+            <ChangesList
+              workspace={workspace.id}
+              from={ends.from}
+              to={ends.to}
+              active={path}
+              onOpen={(path) => open(path, "beside")}
+            />
+          )}
+        </aside>
+        <Splitter
+          kind="column"
+          label="Width of the list"
+          value={sideWidth}
+          min={MIN_SIDE}
+          max={() => window.innerWidth * 0.6}
+          onChange={setSideWidth}
+        />
+        {path === null ? (
+          <div className="past-none soft past-pick">
+            <p>Choose a file to see it as it was.</p>
+            <p className="small">
+              <kbd>←</kbd> <kbd>→</kbd> move along the time line · <kbd>F6</kbd> leads on · <kbd>F1</kbd>{" "}
+              shows all commands
+            </p>
+          </div>
+        ) : (
+          <PastFile
+            key={path}
+            workspace={workspace}
+            point={shown}
+            other={other}
+            path={path}
+            bytes={bytesOf(past.directories.get(parentOf(path))?.entries, nameOf(path))}
+            mode={mode}
+            now={now}
+            reason={notWritable}
+            onMode={setMode}
+            onRestore={() => setRestoring({ path, point: shown, undo: null })}
+            onClose={() => setPath(null)}
+          />
+        )}
+      </div>
+      {asked === "name" && (
+        <NameDialog
+          workspace={workspace.id}
+          point={point}
+          onDone={snapshots.put}
+          onClose={() => setAsked(null)}
+        />
+      )}
+      {asked === "fork" && (
+        <ForkDialog workspace={workspace} snapshot={point} onClose={() => setAsked(null)} />
+      )}
+      {asked === "restore" && (
+        <RestoreHomeDialog
+          workspace={workspace}
+          point={point}
+          onConfirm={restoreHome}
+          onClose={() => setAsked(null)}
+        />
+      )}
+      {asked === "delete" && (
+        <Confirm
+          title="Delete this snapshot?"
+          text={`The home as it was on ${wholeInstant(point.at)} cannot be seen or restored any more.`}
+          action="Delete"
+          onConfirm={async () => {
+            await calls.remove(workspace.id, point.id);
+            snapshots.drop(point.id);
+            toast("Snapshot deleted");
+          }}
+          onClose={() => setAsked(null)}
+        />
+      )}
+      {restoring && (
+        <RestoreDialog
+          {...restoring}
+          workspace={workspace}
+          newest={newest}
+          onTaken={snapshots.put}
+          onRestored={setRestored}
+          onClose={() => setRestoring(null)}
+        />
+      )}
+      {asked === "check" && <CheckDialog workspace={workspace} onClose={() => setAsked(null)} />}
+      {asked === "commands" && <Palette commands={commands} files={[]} onClose={() => setAsked(null)} />}
+    </main>
+  );
+}
+
+/** From the earlier to the later; the later is what is now if nothing is pinned. */
+function endsOf(point: Point, other: Point | null): { from: string; to: string | null } {
+  if (!other) return { from: point.id, to: null };
+  const [from, to] = other.at < point.at ? [other, point] : [point, other];
+  return { from: from.id, to: to.id };
+}
+
+function aboutPoint(point: Point): string {
+  const facts = point.name ? [wholeInstant(point.at)] : [`Taken ${kindWords[markKind(point) ?? "stream"]}`];
+  facts.push(`${size(point.changed_bytes)} changed`);
+  if (point.consistency === "clean") facts.push("settled");
+  return facts.join(" · ");
+}
+
+function countWords(count: number, complete: boolean): string {
+  const words = count === 1 ? "1 snapshot" : `${count.toLocaleString("en")} snapshots`;
+  return complete ? words : `${words} so far…`;
+}
+
+function bytesOf(entries: readonly { name: string; size: number }[] | undefined, name: string): number {
+  return entries?.find((entry) => entry.name === name)?.size ?? 0;
+}
+
+/** The point that one rests at. */
+function useSettled(point: Point): Point {
+  const [settled, setSettled] = useState(point);
+  useEffect(() => {
+    if (settled.id === point.id) return;
+    const timer = setTimeout(() => setSettled(point), SETTLED_MS);
+    return () => clearTimeout(timer);
+  }, [point, settled.id]);
+  return settled.id === point.id ? point : settled;
+}
+
+/** What is looked at stands in the address: it can be kept, sent, and come back to. */
+function useAddress(at: string | null, file: string | null): void {
+  useEffect(() => {
+    const query = new URLSearchParams();
+    if (at !== null) query.set("at", at);
+    if (file !== null) query.set("file", file);
+    const text = query.toString();
+    window.history.replaceState(null, "", window.location.pathname + (text ? `?${text}` : ""));
+  }, [at, file]);
+}

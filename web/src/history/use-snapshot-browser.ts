@@ -1,0 +1,94 @@
+// The tree of a home as it was: directories of one snapshot, listed when they are opened. What was seen stays until the next
+// snapshot's is there.
+import { useCallback, useEffect, useRef, useState } from "react";
+import type { Entry } from "../api/agent";
+import { snapshots } from "../api/endpoints";
+import { ApiError } from "../api/client";
+import type { PastDirectory } from "../api/types";
+import { toggled, type Directories, type Directory } from "../files/tree-model";
+
+/** Directories of past homes that are kept: they do not change. */
+const MAX_KEPT = 300;
+
+export interface Past {
+  /** The snapshot that the directories are of; none before the first. */
+  of: string | null;
+  directories: Directories;
+  expanded: ReadonlySet<string>;
+  loading: boolean;
+  failure: unknown;
+  toggle: (path: string, open?: boolean) => void;
+  retry: () => void;
+}
+
+/** As trees have it, sorted as the agent sorts. */
+function directoryOf({ entries, truncated }: PastDirectory): Directory {
+  const sorted = entries
+    .map(({ modified_ms, ...entry }): Entry => ({ ...entry, modified: modified_ms }))
+    .sort(
+      (a, b) => Number(a.kind !== "directory") - Number(b.kind !== "directory") || compare(a.name, b.name),
+    );
+  return { entries: sorted, truncated };
+}
+const compare = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0);
+
+/** `remembered` is open from the start. */
+export function usePast(workspace: string, snapshot: string | null, remembered: readonly string[]): Past {
+  const [seen, setSeen] = useState<{ of: string | null; directories: Directories }>({
+    of: null,
+    directories: new Map(),
+  });
+  const [expanded, setExpanded] = useState<ReadonlySet<string>>(() => new Set(remembered));
+  const [loading, setLoading] = useState(true);
+  const [failure, setFailure] = useState<unknown>(null);
+  const [attempt, setAttempt] = useState(0);
+  const kept = useRef(new Map<string, Directory>());
+
+  useEffect(() => {
+    if (snapshot === null) return;
+    const controller = new AbortController();
+    const read = async (path: string): Promise<Directory> => {
+      const key = `${snapshot}/${path}`;
+      const old = kept.current.get(key);
+      if (old) return old;
+      const directory = directoryOf(await snapshots.directory(workspace, snapshot, path, controller.signal));
+      kept.current.set(key, directory);
+      for (const first of kept.current.keys()) {
+        if (kept.current.size <= MAX_KEPT) break;
+        kept.current.delete(first);
+      }
+      return directory;
+    };
+    const readOpen = async (path: string): Promise<[string, Directory][]> => {
+      try {
+        return [[path, await read(path)]];
+      } catch (error) {
+        // What is open at one instant need not be there at another.
+        if (path !== "" && error instanceof ApiError && error.status === 404) return [];
+        throw error;
+      }
+    };
+    setLoading(true);
+    Promise.all(["", ...expanded].map(readOpen))
+      .then(
+        (read) => {
+          if (controller.signal.aborted) return;
+          setSeen({ of: snapshot, directories: new Map(read.flat()) });
+          setFailure(null);
+        },
+        (error: unknown) => {
+          if (!controller.signal.aborted) setFailure(error);
+        },
+      )
+      .finally(() => {
+        if (!controller.signal.aborted) setLoading(false);
+      });
+    return () => controller.abort();
+  }, [workspace, snapshot, expanded, attempt]);
+
+  const toggle = useCallback((path: string, open?: boolean) => {
+    setExpanded((expanded) => toggled(expanded, path, open));
+  }, []);
+  const retry = useCallback(() => setAttempt((attempt) => attempt + 1), []);
+  return { ...seen, expanded, loading, failure, toggle, retry };
+}

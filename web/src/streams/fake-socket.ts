@@ -1,0 +1,65 @@
+// For tests only: sockets and time under the test's hand.
+import type { Environment, RawSocket } from "./reconnecting-socket";
+
+export class FakeSocket implements RawSocket {
+  binaryType: BinaryType = "blob";
+  onopen: RawSocket["onopen"] = null;
+  onclose: RawSocket["onclose"] = null;
+  onmessage: RawSocket["onmessage"] = null;
+  sent: (string | Uint8Array)[] = [];
+  closed = false;
+
+  constructor(readonly url: string) {}
+
+  send(data: string | Uint8Array<ArrayBuffer>): void {
+    this.sent.push(data);
+  }
+  close(): void {
+    this.closed = true;
+  }
+  accept(): void {
+    this.onopen?.();
+  }
+  say(data: Uint8Array | string): void {
+    this.onmessage?.({ data: typeof data === "string" ? data : data.slice().buffer });
+  }
+  break(code = 1006): void {
+    this.onclose?.({ code, reason: "" });
+  }
+}
+
+export class FakeEnvironment implements Environment {
+  sockets: FakeSocket[] = [];
+  private timers: { at: number; run: () => void }[] = [];
+  private now = 0;
+
+  open(url: string): FakeSocket {
+    const socket = new FakeSocket(url);
+    this.sockets.push(socket);
+    return socket;
+  }
+  later(ms: number, run: () => void): () => void {
+    const timer = { at: this.now + ms, run };
+    this.timers.push(timer);
+    return () => {
+      this.timers = this.timers.filter((other) => other !== timer);
+    };
+  }
+  random(): number {
+    return 1;
+  }
+  get last(): FakeSocket {
+    const socket = this.sockets.at(-1);
+    if (!socket) throw new Error("no socket was opened");
+    return socket;
+  }
+  pass(ms: number): void {
+    this.now += ms;
+    for (;;) {
+      const due = this.timers.find((timer) => timer.at <= this.now);
+      if (!due) return;
+      this.timers = this.timers.filter((timer) => timer !== due);
+      due.run();
+    }
+  }
+}

@@ -1,0 +1,175 @@
+// The terminals of a workspace as tabs. They live in the guest: this page only shows those that are there.
+import { useState, type KeyboardEvent } from "react";
+import { Confirm } from "../ui/dialog";
+import { Icon } from "../ui/icons";
+import { shown } from "../files/paths";
+import { TerminalView, type TerminalHandle } from "./terminal-view";
+import type { Terminals, Tab } from "./use-terminals";
+
+interface PanelProps {
+  workspace: string;
+  terminals: Terminals;
+  writable: boolean;
+  visible: boolean;
+  onHandle: (id: string, handle: TerminalHandle | null) => void;
+  handle: (id: string) => TerminalHandle | undefined;
+}
+
+export function TerminalPanel({ workspace, terminals, writable, visible, onHandle, handle }: PanelProps) {
+  const { tabs, active } = terminals;
+  const [closing, setClosing] = useState<Tab | null>(null);
+  const [ctrl, setCtrl] = useState(false);
+  // A terminal is attached when it is first looked at, and then stays so.
+  const [seen, setSeen] = useState<ReadonlySet<string>>(new Set());
+  if (visible && active && !seen.has(active)) setSeen(new Set(seen).add(active));
+  const label = (tab: Tab, index: number) => shown(tab.title) || `Terminal ${index + 1}`;
+
+  const askToClose = (tab: Tab) => {
+    if (tab.ended) terminals.close(tab.id).catch(() => terminals.forget(tab.id));
+    else setClosing(tab);
+  };
+  const onKey = (event: KeyboardEvent) => {
+    const at = tabs?.findIndex((tab) => tab.id === active) ?? -1;
+    const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!tabs || at < 0) return;
+    if (event.key === "Delete" && writable) {
+      const tab = tabs[at];
+      if (tab) askToClose(tab);
+    }
+    if (by === undefined) return;
+    event.preventDefault();
+    const next = tabs[(at + by + tabs.length) % tabs.length];
+    if (!next) return;
+    terminals.activate(next.id);
+    const strip = event.currentTarget;
+    requestAnimationFrame(() => strip.querySelector<HTMLElement>('[aria-selected="true"]')?.focus());
+  };
+  const withCtrl = (data: string) => {
+    if (!ctrl || data.length !== 1) return data;
+    setCtrl(false);
+    const code = data.toUpperCase().charCodeAt(0);
+    return code >= 64 && code < 96 ? String.fromCharCode(code - 64) : data;
+  };
+  const press = (text: string) => active && handle(active)?.type(text);
+
+  return (
+    <>
+      <div className="tab-strip">
+        <div className="tabs" role="tablist" aria-label="Terminals" onKeyDown={onKey}>
+          {tabs?.map((tab, index) => (
+            <div key={tab.id} className={tab.id === active ? "tab chosen" : "tab"}>
+              <button
+                role="tab"
+                aria-selected={tab.id === active}
+                tabIndex={tab.id === active ? 0 : -1}
+                title={label(tab, index)}
+                onClick={() => {
+                  terminals.activate(tab.id);
+                  requestAnimationFrame(() => handle(tab.id)?.focus());
+                }}
+                onAuxClick={(event) => event.button === 1 && writable && askToClose(tab)}
+              >
+                <Icon name="terminal" size={14} />
+                <span className={tab.ended ? "tab-name soft" : "tab-name"}>{label(tab, index)}</span>
+              </button>
+              {writable && (
+                <button
+                  className="tab-close"
+                  tabIndex={-1}
+                  aria-label={`Close ${label(tab, index)}`}
+                  title="Close"
+                  onClick={() => askToClose(tab)}
+                >
+                  <Icon name="close" size={13} />
+                </button>
+              )}
+            </div>
+          ))}
+        </div>
+        {writable && (
+          <button
+            className="icon-button"
+            aria-label="New terminal"
+            title="New terminal (Ctrl+Shift+`)"
+            onClick={() => void terminals.create()}
+          >
+            <Icon name="plus" />
+          </button>
+        )}
+      </div>
+      <div className="terminals">
+        {terminals.failure && tabs === null && (
+          <div className="terminal-empty">
+            <p className="soft">{terminals.failure}</p>
+            <button className="button" onClick={() => void terminals.load()}>
+              Try again
+            </button>
+          </div>
+        )}
+        {tabs?.length === 0 && (
+          <div className="terminal-empty">
+            <p className="soft">No terminal is open.</p>
+            {writable && (
+              <button className="button" onClick={() => void terminals.create()}>
+                New terminal
+              </button>
+            )}
+          </div>
+        )}
+        {tabs?.map(
+          (tab, index) =>
+            seen.has(tab.id) && (
+              <TerminalView
+                key={tab.id}
+                workspace={workspace}
+                id={tab.id}
+                active={tab.id === active && visible}
+                readOnly={!writable}
+                label={`${label(tab, index)}. Ctrl+\` leaves the terminal.`}
+                transform={withCtrl}
+                onTitle={(title) => terminals.change(tab.id, { title })}
+                onExit={() => terminals.change(tab.id, { ended: true })}
+                onGone={() => terminals.forget(tab.id)}
+                onRestart={() => {
+                  terminals.close(tab.id).catch(() => terminals.forget(tab.id));
+                  void terminals.create();
+                }}
+                onHandle={(made) => onHandle(tab.id, made)}
+              />
+            ),
+        )}
+      </div>
+      {writable && tabs && tabs.length > 0 && (
+        <div className="touch-keys" role="toolbar" aria-label="Keys">
+          <button onClick={() => press("\x1b")}>Esc</button>
+          <button onClick={() => press("\t")}>Tab</button>
+          <button aria-pressed={ctrl} onClick={() => setCtrl(!ctrl)}>
+            Ctrl
+          </button>
+          <button onClick={() => press("\x03")}>^C</button>
+          <button aria-label="Up" onClick={() => press("\x1b[A")}>
+            ↑
+          </button>
+          <button aria-label="Down" onClick={() => press("\x1b[B")}>
+            ↓
+          </button>
+          <button aria-label="Left" onClick={() => press("\x1b[D")}>
+            ←
+          </button>
+          <button aria-label="Right" onClick={() => press("\x1b[C")}>
+            →
+          </button>
+        </div>
+      )}
+      {closing && (
+        <Confirm
+          title={`Close ${shown(closing.title) || "the terminal"}?`}
+          text="Its shell, and what runs in it, ends for everyone who sees it."
+          action="Close"
+          onClose={() => setClosing(null)}
+          onConfirm={() => terminals.close(closing.id)}
+        />
+      )}
+    </>
+  );
+}

@@ -1,0 +1,85 @@
+// The command palette: every action with its key, and the files that the tree knows.
+import { ranked, type Command } from "./commands";
+import { useMemo, useRef, useState } from "react";
+import { Dialog } from "./dialog";
+
+export function Palette({
+  commands,
+  files,
+  onClose,
+}: {
+  commands: Command[];
+  files: Command[];
+  onClose: () => void;
+}) {
+  const [query, setQuery] = useState("");
+  const [at, setAt] = useState(0);
+  const list = useRef<HTMLUListElement>(null);
+  const found = useMemo(
+    () =>
+      query.startsWith(">")
+        ? ranked(query.slice(1).trim(), commands)
+        : ranked(query.trim(), [...commands, ...files]),
+    [query, commands, files],
+  );
+  const chosen = Math.min(at, found.length - 1);
+  const run = (command: Command | undefined) => {
+    if (!command) return;
+    onClose();
+    // After the dialog has given the focus back.
+    requestAnimationFrame(command.run);
+  };
+  const move = (to: number) => {
+    setAt(to);
+    requestAnimationFrame(() =>
+      list.current?.querySelector('[aria-selected="true"]')?.scrollIntoView({ block: "nearest" }),
+    );
+  };
+  return (
+    <Dialog title="Commands" onClose={onClose}>
+      <input
+        className="input"
+        role="combobox"
+        aria-label="Command or file"
+        aria-expanded="true"
+        aria-controls="palette-list"
+        aria-activedescendant={found.length > 0 ? `palette-${chosen}` : undefined}
+        placeholder="A command or a file"
+        autoComplete="off"
+        spellCheck={false}
+        value={query}
+        onChange={(event) => {
+          setQuery(event.target.value);
+          setAt(0);
+        }}
+        onKeyDown={(event) => {
+          if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+            event.preventDefault();
+            const by = event.key === "ArrowDown" ? 1 : -1;
+            move((chosen + by + found.length) % Math.max(1, found.length));
+          } else if (event.key === "Enter") {
+            event.preventDefault();
+            run(found[chosen]);
+          }
+        }}
+      />
+      <ul ref={list} id="palette-list" role="listbox" aria-label="Found" className="palette-list">
+        {found.map((command, index) => (
+          <li
+            key={`${command.label}-${index}`}
+            id={`palette-${index}`}
+            role="option"
+            aria-selected={index === chosen}
+            className="menu-item"
+            onPointerMove={() => setAt(index)}
+            onClick={() => run(command)}
+          >
+            <span className="tree-name">{command.label}</span>
+            {command.keys && <kbd>{command.keys}</kbd>}
+          </li>
+        ))}
+        {found.length === 0 && <li className="soft menu-head">Nothing found</li>}
+      </ul>
+    </Dialog>
+  );
+}

@@ -1,0 +1,36 @@
+// A dialog that is one form: what it asks for, what went wrong, and the two ways out.
+import type { ReactNode } from "react";
+import { Dialog } from "./dialog";
+import { FormError } from "./form-error";
+import { type Submission } from "./use-submission";
+
+interface Props {
+  title: string;
+  form: Submission;
+  /** The verb on the button. */
+  action: string;
+  disabled?: boolean;
+  /** Of something else than the sending. */
+  error?: unknown;
+  onClose: () => void;
+  children: ReactNode;
+}
+
+export function FormDialog({ title, form, action, disabled = false, error, onClose, children }: Props) {
+  return (
+    <Dialog title={title} onClose={onClose}>
+      <form className="form" onSubmit={form.submit}>
+        {children}
+        <FormError error={form.error ?? error} />
+        <div className="form-actions">
+          <button type="button" className="button" onClick={onClose}>
+            Cancel
+          </button>
+          <button className="button primary" disabled={form.busy || disabled}>
+            {action}
+          </button>
+        </div>
+      </form>
+    </Dialog>
+  );
+}

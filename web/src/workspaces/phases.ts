@@ -1,0 +1,65 @@
+// Labels of a workspace's phases and steps, and what a user may do in each phase. Pure.
+import type { Phase, Step, Workspace } from "../api/types";
+
+export type Tone = "good" | "busy" | "bad" | "rest";
+
+const phases: Record<Phase, { word: string; tone: Tone }> = {
+  queued: { word: "Queued", tone: "busy" },
+  provisioning: { word: "Provisioning", tone: "busy" },
+  running: { word: "Running", tone: "good" },
+  stopping: { word: "Stopping", tone: "busy" },
+  persisting: { word: "Saving the home", tone: "busy" },
+  terminated: { word: "Stopped", tone: "rest" },
+};
+
+export function phaseWord(phase: Phase): string {
+  return phases[phase].word;
+}
+
+export function toneOf(workspace: Pick<Workspace, "phase" | "failure">): Tone {
+  return workspace.failure && workspace.phase === "terminated" ? "bad" : phases[workspace.phase].tone;
+}
+
+const steps: Record<Step, string> = {
+  queue: "Waiting for a place",
+  runner: "Starting the runner",
+  volume: "Opening the home",
+  network: "Making the network",
+  machine: "Starting the machine",
+  boot: "Booting",
+  home: "Mounting the home",
+  ready: "Ready",
+  freeze: "Settling the home",
+  upload: "Saving what changed",
+  commit: "Recording the snapshot",
+  remove: "Removing the machine",
+};
+
+export function stepWord(step: Step): string {
+  return steps[step];
+}
+
+/** "Booting failed." */
+export function failedWords(step: Step): string {
+  return step === "ready" ? "The machine broke." : `${stepWord(step)} failed.`;
+}
+
+/** The steps of a start, in order: those to come are shown too. */
+export const startSteps: readonly Step[] = [
+  "queue",
+  "runner",
+  "volume",
+  "network",
+  "machine",
+  "boot",
+  "home",
+];
+
+export const stopSteps: readonly Step[] = ["freeze", "upload", "commit", "remove"];
+
+export const isMoving = (phase: Phase): boolean => phase !== "running" && phase !== "terminated";
+
+export const canStart = (phase: Phase): boolean => phase === "terminated";
+
+export const canStop = (phase: Phase): boolean =>
+  phase === "running" || phase === "queued" || phase === "provisioning";
