@@ -7,16 +7,12 @@ pub mod content;
 pub mod error;
 pub mod events;
 mod files;
-pub mod link;
 mod moving;
 mod past;
-pub mod quiet;
 pub mod socket;
-pub mod splice;
 pub mod upkeep;
 
 pub use api::Api;
 pub use content::Content;
 pub use error::ApiError;
 pub use events::{Event, Events};
-pub use link::{Link, LinkError};

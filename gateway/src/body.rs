@@ -7,7 +7,6 @@ use std::{
 };
 
 use axum::body::Body;
-use client::link;
 use futures_util::{StreamExt as _, stream};
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -48,7 +47,7 @@ impl Fault {
 }
 
 /// A client's body as it goes on: at most `most` bytes, never silent for longer than `silence`.
-pub fn upward(body: Incoming, most: u64, silence: Duration) -> (link::Body, Fault) {
+pub fn upward(body: Incoming, most: u64, silence: Duration) -> (transport::Body, Fault) {
     let most = usize::try_from(most).unwrap_or(usize::MAX);
     let fault = Fault::default();
     let noted = fault.clone();

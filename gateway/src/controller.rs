@@ -8,7 +8,6 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use client::link::{self, empty, full};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::{body::Incoming, rt::ReadBufCursor};
@@ -31,6 +30,7 @@ use protocol::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{net::UnixStream, sync::Mutex, time::timeout};
+use transport::body::{Body, empty, full};
 
 use crate::refusal::{Outcome, Refusal};
 
@@ -51,7 +51,7 @@ const IDLE: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 pub struct Controller {
-    http: Client<Connector, link::Body>,
+    http: Client<Connector, Body>,
     /// The key by which grants are checked, once it is known.
     key: Mutex<Option<VerifyingKey>>,
 }
@@ -67,7 +67,7 @@ impl Controller {
     }
 
     /// Passes a request on; resolves with the answer's head. The error may be the body's fault.
-    pub async fn pass(&self, mut request: Request<link::Body>) -> Result<Response<Incoming>, PassError> {
+    pub async fn pass(&self, mut request: Request<Body>) -> Result<Response<Incoming>, PassError> {
         let is_upkeep = ["/check", "/collect"].iter().any(|end| request.uri().path().ends_with(end));
         let within = if is_upkeep { UPKEEP_TIMEOUT } else { ANSWER_TIMEOUT };
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
@@ -147,7 +147,7 @@ impl Controller {
         id: RequestId,
         method: Method,
         path: &str,
-        body: link::Body,
+        body: Body,
     ) -> Outcome<A> {
         let request = Request::builder()
             .method(method)

@@ -5,8 +5,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use client::{Link, LinkError};
 use protocol::{Epoch, WorkspaceId};
+use transport::{Link, LinkError};
 
 /// A placement: another epoch is another runner, whatever its address.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -2,9 +2,9 @@
 
 use std::fmt::Display;
 
-use axum::{body::Body, response::Response};
-use http::{HeaderValue, StatusCode, header};
-use protocol::{Code, Problem, RequestId, problem};
+use axum::response::Response;
+use http::{HeaderValue, header};
+use protocol::{Code, Problem, RequestId};
 
 /// A refusal, with what only the log is told.
 #[derive(Debug)]
@@ -64,11 +64,8 @@ impl Refusal {
         } else {
             tracing::info!(request_id = %id, ?code, status, what, cause, "refused");
         }
-        let json = serde_json::to_vec(&self.problem).unwrap_or_default();
-        let mut response = Response::new(Body::from(json));
-        *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = transport::problem::response(*self.problem);
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(problem::CONTENT_TYPE));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
     }

@@ -3,11 +3,6 @@
 use std::time::Duration;
 
 use axum::{body::Body, response::Response};
-use client::{
-    Link, LinkError,
-    link::{self, SocketError, empty},
-    splice::{End, splice},
-};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
@@ -18,6 +13,11 @@ use protocol::{
     api::internal::{GrantReply, GrantRequest, LiveStream},
 };
 use tokio::time::timeout;
+use transport::{
+    Link, LinkError, Upgraded, WebSocketError,
+    body::{self, empty},
+    splice::{SpliceEnd, splice},
+};
 
 use crate::{
     body::{Fault, check_length, downward, upward},
@@ -103,19 +103,19 @@ impl Edge {
     ) -> Outcome<Response> {
         let headers = headers::to_front(request.headers(), admitted.grant.grant.expose(), admitted.id);
         let link = self.link(&admitted.place).await?;
-        let opened = match link.websocket(&admitted.address, headers.clone()).await {
-            Err(SocketError::Link(_)) if link.is_closed() => {
-                self.link(&admitted.place).await?.websocket(&admitted.address, headers).await
+        let opened = match link.open_websocket(&admitted.address, headers.clone()).await {
+            Err(WebSocketError::Link(_)) if link.is_closed() => {
+                self.link(&admitted.place).await?.open_websocket(&admitted.address, headers).await
             }
             opened => opened,
         };
         let upstream = match opened {
             Ok(upstream) => upstream,
-            Err(SocketError::Refused(answer)) => {
+            Err(WebSocketError::Refused(answer)) => {
                 tell_refusal(&admitted, answer.status());
                 return refused_answer(*answer).await;
             }
-            Err(SocketError::Link(error)) => return Err(unavailable(&error)),
+            Err(WebSocketError::Link(error)) => return Err(unavailable(&error)),
         };
         // A program waits for whoever reads its output, and its writer for it, for hours if need be.
         let stall = (kind != RouteKind::Exec).then_some(self.limits.write_stall);
@@ -173,11 +173,11 @@ async fn send(
     method: &Method,
     address: &str,
     headers: &HeaderMap,
-    body: link::Body,
+    body: body::Body,
     deadline: Duration,
 ) -> Result<http::Response<Incoming>, LinkError> {
     let mut request =
-        Request::builder().method(method).uri(address).body(body).map_err(|_| LinkError::BadAddress)?;
+        Request::builder().method(method).uri(address).body(body).map_err(|_| LinkError::InvalidUri)?;
     *request.headers_mut() = headers.clone();
     link.request_within(request, deadline).await
 }
@@ -186,7 +186,7 @@ async fn send(
 async fn carry(
     id: RequestId,
     on_upgrade: OnUpgrade,
-    upstream: link::Upgraded,
+    upstream: Upgraded,
     _link: Link,
     live: Live,
     stall: Option<Duration>,
@@ -197,10 +197,10 @@ async fn carry(
         Err(_) => return tracing::info!(request_id = %id, "the client did not finish upgrading"),
     };
     match splice(downstream, upstream, live.revoked(), stall).await {
-        End::Closed => tracing::debug!(request_id = %id, "a socket closed"),
-        End::Revoked => tracing::info!(request_id = %id, "a socket was cut: its session may no longer"),
-        End::Stalled => tracing::info!(request_id = %id, "a socket was cut: one side stopped reading"),
-        End::Broken(error) => tracing::debug!(request_id = %id, %error, "a socket broke"),
+        SpliceEnd::Closed => tracing::debug!(request_id = %id, "a socket closed"),
+        SpliceEnd::Revoked => tracing::info!(request_id = %id, "a socket was cut: its session may no longer"),
+        SpliceEnd::Stalled => tracing::info!(request_id = %id, "a socket was cut: one side stopped reading"),
+        SpliceEnd::Failed(error) => tracing::debug!(request_id = %id, %error, "a socket broke"),
     }
 }
 
@@ -250,7 +250,7 @@ async fn refused_answer(answer: http::Response<Incoming>) -> Outcome<Response> {
 
 fn unavailable(error: &LinkError) -> Refusal {
     match error {
-        LinkError::Deadline(_) => {
+        LinkError::Timeout(_) => {
             Refusal::new(Code::Timeout, "The workspace did not answer in time. Try again.").because(error)
         }
         _ => Refusal::workspace_unavailable().because(error),

@@ -57,7 +57,7 @@ async fn a_browsers_socket_reaches_the_guest_with_a_grant_and_no_cookie() {
 #[tokio::test]
 async fn sockets_come_by_http2_too() {
     let setting = Setting::new();
-    let link = client::Link::connect(&setting.address().to_string()).await.expect("connects");
+    let link = transport::Link::connect(&setting.address().to_string()).await.expect("connects");
     let path = format!("/api/v1/workspaces/{}/agent/{}", setting.controller.workspace, attach());
     let headers = |origin: &str| {
         let pairs = [("cookie", "burrow=anna"), ("origin", origin)];
@@ -66,9 +66,9 @@ async fn sockets_come_by_http2_too() {
             .map(|(name, value)| (name.parse().expect("valid"), value.parse().expect("valid")))
             .collect::<http::HeaderMap>()
     };
-    let refusal = soon(link.websocket(&path, headers("http://evil.test"))).await.expect_err("refused");
-    assert!(matches!(refusal, client::link::SocketError::Refused(answer) if answer.status() == 403));
-    let raw = soon(link.websocket(&path, headers(ORIGIN))).await.expect("opened");
+    let refusal = soon(link.open_websocket(&path, headers("http://evil.test"))).await.expect_err("refused");
+    assert!(matches!(refusal, transport::WebSocketError::Refused(answer) if answer.status() == 403));
+    let raw = soon(link.open_websocket(&path, headers(ORIGIN))).await.expect("opened");
     let mut socket = WebSocketStream::from_raw_socket(raw, Role::Client, None).await;
     socket.send(Message::binary(b"ls".to_vec())).await.expect("open");
     assert_eq!(soon(socket.next()).await.expect("open").expect("valid").into_data(), b"ls".as_slice());

@@ -5,21 +5,18 @@
 
 use std::{io, path::PathBuf, time::Duration};
 
-use client::{
-    Link, LinkError,
-    link::{empty, full},
-    quiet::Quiet,
-};
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
-use protocol::agent::{
-    BOOTSTRAP, BootstrapRequest, FREEZE, GROW, GrowRequest, HEALTH, Health, LINK_MAGIC, NONCE_BYTES, THAW,
-};
+use protocol::agent::{BOOTSTRAP, BootstrapRequest, FREEZE, GROW, GrowRequest, HEALTH, Health, THAW};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::UnixStream,
     sync::Mutex,
     time::{sleep, timeout},
+};
+use transport::{
+    Link, LinkError, ReadWakeStream,
+    body::{empty, full},
+    preamble::send_preamble,
 };
 
 /// Once the machine is up, a new link comes at once or after the guest has caught its breath.
@@ -87,8 +84,8 @@ impl Agent {
                 Err(error) => return Err(error.into()),
             }
         };
-        greet(&mut stream).await?;
-        Ok(Link::over(Quiet::new(stream)?).await?)
+        send_preamble(&mut stream, rand::random()).await?;
+        Ok(Link::handshake(ReadWakeStream::new(stream)?).await?)
     }
 
     /// Gives the machine its identity; answered once the home is mounted.
@@ -132,7 +129,7 @@ impl Agent {
                 .uri(path)
                 .header(header::CONTENT_TYPE, "application/json")
                 .body(body.map_or_else(empty, full))
-                .map_err(|_| LinkError::BadAddress)?;
+                .map_err(|_| LinkError::InvalidUri)?;
             let response = self.link().await?.request_within(request, deadline).await?;
             let status = response.status();
             let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
@@ -143,19 +140,6 @@ impl Agent {
     }
 }
 
-/// Sends magic and a fresh nonce, and reads on until they come back: what an earlier link left in the pipe is read past.
-async fn greet(stream: &mut UnixStream) -> io::Result<()> {
-    let greeting = [LINK_MAGIC.as_slice(), &rand::random::<[u8; NONCE_BYTES]>()].concat();
-    stream.write_all(&greeting).await?;
-    let mut window = vec![0; greeting.len()];
-    while window != greeting {
-        window.rotate_left(1);
-        // Byte by byte: not one byte after the echo may be taken.
-        *window.last_mut().expect("not empty") = stream.read_u8().await?;
-    }
-    Ok(())
-}
-
 fn may_come(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }
@@ -163,27 +147,4 @@ fn may_come(error: &io::Error) -> bool {
 fn refusal(status: StatusCode, body: &[u8]) -> AgentError {
     let problem = serde_json::from_slice::<protocol::Problem>(body);
     AgentError::Refused(problem.map_or_else(|_| status.to_string(), |problem| problem.detail))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn the_rest_of_an_old_link_is_read_past() {
-        let (mut ours, mut theirs) = UnixStream::pair().expect("a pair");
-        let answering = tokio::spawn(async move {
-            let mut greeting = [0; LINK_MAGIC.len() + NONCE_BYTES];
-            theirs.read_exact(&mut greeting).await.expect("a greeting");
-            let old = [b"old bytes".as_slice(), &LINK_MAGIC, &[0; NONCE_BYTES], &greeting[..20]].concat();
-            theirs.write_all(&old).await.expect("room");
-            theirs.write_all(&greeting).await.expect("room");
-            theirs.write_all(b"new").await.expect("room");
-        });
-        greet(&mut ours).await.expect("an echo");
-        let mut next = [0; 3];
-        ours.read_exact(&mut next).await.expect("what follows");
-        assert_eq!(&next, b"new");
-        answering.await.expect("no panic");
-    }
 }

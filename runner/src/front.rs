@@ -6,17 +6,11 @@
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::body::Body;
-use client::{
-    LinkError,
-    link::SocketError,
-    quiet::Quiet,
-    splice::{End, splice},
-};
 use futures_util::{SinkExt as _, StreamExt as _, future::pending};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::{body::Incoming, ext::Protocol, service::service_fn, upgrade::OnUpgrade};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use protocol::{
     Code, Epoch, Problem, WorkspaceId,
     agent::{ACCESS_HEADER, MAX_MESSAGE_BYTES, Route, RouteKind, viewer_may_send},
@@ -36,19 +30,15 @@ use tokio_tungstenite::{
     tungstenite::{Message, protocol::Role, protocol::WebSocketConfig},
 };
 use tokio_util::sync::CancellationToken;
+use transport::{
+    KeepAlive, LinkError, ReadWakeStream, Upgraded, WebSocketError, serve_link,
+    splice::{SpliceEnd, splice},
+};
 
 use crate::agent::{Agent, AgentError};
 
 /// Gateways of one cluster; each keeps one link.
 const MAX_CONNECTIONS: usize = 64;
-/// Streams at once on one link: terminals, documents and requests of all viewers.
-const MAX_STREAMS: u32 = 1024;
-const MAX_HEADER_BYTES: u32 = 16 * 1024;
-/// Per stream, and for the link: as the other ends have them.
-const STREAM_WINDOW: u32 = 256 * 1024;
-const LINK_WINDOW: u32 = 4 * STREAM_WINDOW;
-const PING_INTERVAL: Duration = Duration::from_secs(20);
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// From our answer to the stream being ours.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -101,21 +91,10 @@ impl Front {
             let (front, stop) = (self.clone(), stop.clone());
             async move { Ok::<_, Infallible>(front.answer(request, stop).await) }
         });
-        let Ok(stream) = Quiet::new(stream) else {
+        let Ok(stream) = ReadWakeStream::new(stream) else {
             return tracing::warn!("a gateway's link cannot be watched");
         };
-        let served = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .enable_connect_protocol()
-            .max_concurrent_streams(MAX_STREAMS)
-            .max_header_list_size(MAX_HEADER_BYTES)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(LINK_WINDOW)
-            .keep_alive_interval(PING_INTERVAL)
-            .keep_alive_timeout(PING_TIMEOUT)
-            .serve_connection(TokioIo::new(stream), service)
-            .await;
-        if let Err(error) = served {
+        if let Err(error) = serve_link(stream, service, KeepAlive::Ping).await {
             tracing::debug!(%error, "a gateway's link ended");
         }
     }
@@ -127,7 +106,7 @@ impl Front {
         let outcome = self.relay(request, stop).await;
         outcome.unwrap_or_else(|Refusal(code, detail)| {
             tracing::info!(request_id = id, %method, ?code, detail, "a stream was refused");
-            refusal(Problem { request_id: id, ..Problem::new(code, detail) })
+            transport::problem::response(Problem { request_id: id, ..Problem::new(code, detail) })
         })
     }
 
@@ -174,13 +153,13 @@ impl Front {
             return Err(Refusal(Code::BadRequest, "This address takes WebSockets only.".to_owned()));
         }
         let link = self.agent.link().await?;
-        let upstream = match link.websocket(address, headers).await {
+        let upstream = match link.open_websocket(address, headers).await {
             Ok(upstream) => upstream,
-            Err(SocketError::Refused(answer)) if answer.status().is_success() => {
+            Err(WebSocketError::Refused(answer)) if answer.status().is_success() => {
                 return Err(Refusal(Code::Unavailable, "The agent did not open the stream.".to_owned()));
             }
-            Err(SocketError::Refused(answer)) => return Ok(from_agent(*answer)),
-            Err(SocketError::Link(error)) => return Err(error.into()),
+            Err(WebSocketError::Refused(answer)) => return Ok(from_agent(*answer)),
+            Err(WebSocketError::Link(error)) => return Err(error.into()),
         };
         let on_upgrade = hyper::upgrade::on(&mut request);
         tokio::spawn(async move {
@@ -208,7 +187,7 @@ impl Front {
             .method(parts.method)
             .uri(address)
             .body(Limited::new(body, most).boxed_unsync())
-            .map_err(|_| LinkError::BadAddress)?;
+            .map_err(|_| LinkError::InvalidUri)?;
         *onward.headers_mut() = headers;
         let answer = self.agent.link().await?.request_within(onward, within).await?;
         Ok(from_agent(answer))
@@ -231,7 +210,7 @@ async fn accept(
 }
 
 /// Carries an opened WebSocket until its end.
-async fn carry(on_upgrade: OnUpgrade, upstream: client::link::Upgraded, kind: RouteKind, access: Access) {
+async fn carry(on_upgrade: OnUpgrade, upstream: Upgraded, kind: RouteKind, access: Access) {
     let downstream = match timeout(UPGRADE_TIMEOUT, on_upgrade).await {
         Ok(Ok(downstream)) => TokioIo::new(downstream),
         Ok(Err(error)) => return tracing::debug!(%error, "a stream was given up while it opened"),
@@ -240,7 +219,7 @@ async fn carry(on_upgrade: OnUpgrade, upstream: client::link::Upgraded, kind: Ro
     if access == Access::Read {
         return watch(downstream, upstream, kind).await;
     }
-    if let End::Broken(error) = splice(downstream, upstream, pending(), None).await {
+    if let SpliceEnd::Failed(error) = splice(downstream, upstream, pending(), None).await {
         tracing::debug!(%error, "a stream broke");
     }
 }
@@ -300,16 +279,6 @@ fn to_agent(client: &HeaderMap, access: Access) -> HeaderMap {
 
 fn from_agent(answer: Response<Incoming>) -> Response<Body> {
     answer.map(Body::new)
-}
-
-fn refusal(problem: Problem) -> Response<Body> {
-    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let body = serde_json::to_vec(&problem).expect("plain data");
-    let mut response = Response::new(Body::from(body));
-    *response.status_mut() = status;
-    let kind = HeaderValue::from_static(protocol::problem::CONTENT_TYPE);
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    response
 }
 
 impl From<AgentError> for Refusal {

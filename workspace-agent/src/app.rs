@@ -32,7 +32,7 @@ use crate::{
     files::{self, home::Home},
     machine::Machine,
     person::Person,
-    problem::{Answer, Refusal, with_request_id},
+    problem::{Answer, Refusal},
     stats,
     terminals::{self, Terminals},
 };
@@ -189,7 +189,7 @@ async fn grow(State(app): State<Arc<App>>, Json(request): Json<GrowRequest>) -> 
 async fn refuse_in_one_form(request: Request, next: Next) -> Response {
     let id = request.headers().get(REQUEST_ID_HEADER).and_then(|id| id.to_str().ok());
     let id = id.unwrap_or_default().to_owned();
-    with_request_id(as_problem(next.run(request).await).await, id)
+    transport::problem::add_request_id(as_problem(next.run(request).await).await, &id)
 }
 
 /// What the library words becomes a problem.

@@ -2,11 +2,7 @@
 
 use std::io;
 
-use axum::{
-    Json,
-    http::{HeaderValue, StatusCode, header},
-    response::{IntoResponse, Response},
-};
+use axum::response::{IntoResponse, Response};
 use protocol::{Code, Problem};
 
 /// The error of a handler.
@@ -23,20 +19,7 @@ impl Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, Json(&self.0)).into_response();
-        response.extensions_mut().insert(*self.0);
-        let kind = HeaderValue::from_static(protocol::problem::CONTENT_TYPE);
-        response.headers_mut().insert(header::CONTENT_TYPE, kind);
-        response
-    }
-}
-
-/// The answer, with the id of the request in it if it is a problem.
-pub fn with_request_id(mut answer: Response, id: String) -> Response {
-    match answer.extensions_mut().remove::<Problem>() {
-        Some(problem) => Refusal(Box::new(Problem { request_id: id, ..problem })).into_response(),
-        None => answer,
+        transport::problem::response(*self.0)
     }
 }
 

@@ -2,30 +2,33 @@
 
 use std::{path::Path, process::Stdio};
 
-use client::link::{Body, Link, empty, full};
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use protocol::{
-    agent::{LINK_MAGIC, NONCE_BYTES},
+    agent::NONCE_BYTES,
     document::{DocumentEvent, RefusalReason, TEXT_NAME},
     exec::{ExecEnd, ExecInput, ExecOutput, ExecRequest},
     files::{DirectoryChanges, DirectoryListing, FileEntry},
     terminal::{ClientMessage, OUTPUT_WINDOW_BYTES, ServerMessage, TerminalInfo},
 };
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::UnixStream,
     process::{Child, Command},
 };
 use tokio_tungstenite::{WebSocketStream, tungstenite::Message, tungstenite::protocol::Role};
+use transport::{
+    Body, Link, Upgraded,
+    body::{empty, full},
+    preamble::send_preamble,
+};
 use yrs::{
     Doc, GetString as _, OffsetKind, Options, ReadTxn as _, Text as _, Transact as _, Update,
     sync::{Message as Sync, SyncMessage},
     updates::{decoder::Decode as _, encoder::Encode as _},
 };
 
-type Socket = WebSocketStream<client::link::Upgraded>;
+type Socket = WebSocketStream<Upgraded>;
 
 struct Agent {
     link: Link,
@@ -75,7 +78,7 @@ impl Agent {
     }
 
     async fn socket(&self, path: &str) -> Socket {
-        let raw = self.link.websocket(path, HeaderMap::new()).await.expect("accepted");
+        let raw = self.link.open_websocket(path, HeaderMap::new()).await.expect("accepted");
         WebSocketStream::from_raw_socket(raw, Role::Client, None).await
     }
 
@@ -92,13 +95,8 @@ async fn connect(socket: &Path) -> Link {
             Err(_) => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
         }
     };
-    let nonce = [9; NONCE_BYTES];
-    let greeting = [LINK_MAGIC.as_slice(), &nonce].concat();
-    stream.write_all(&greeting).await.expect("room");
-    let mut echo = vec![0; greeting.len()];
-    stream.read_exact(&mut echo).await.expect("an echo");
-    assert_eq!(echo, greeting);
-    Link::over(stream).await.expect("HTTP/2")
+    send_preamble(&mut stream, [9; NONCE_BYTES]).await.expect("an echo");
+    Link::handshake(stream).await.expect("HTTP/2")
 }
 
 async fn binary(socket: &mut Socket) -> Option<Vec<u8>> {

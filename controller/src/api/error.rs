@@ -1,11 +1,10 @@
 //! Errors as answers: every failure below becomes a [`Problem`] here, and what is our own fault is logged and not told.
 
 use axum::{
-    Json,
-    http::{HeaderValue, StatusCode, header},
+    http::header,
     response::{IntoResponse, Response},
 };
-use protocol::{Code, Problem, problem};
+use protocol::{Code, Problem};
 
 use crate::{authz::Refused, kms::KeeperError};
 
@@ -97,15 +96,10 @@ impl From<sqlx::Error> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, Json(&self.problem)).into_response();
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(problem::CONTENT_TYPE));
+        let mut response = transport::problem::response(self.problem);
         if let Some(seconds) = self.retry_after {
-            headers.insert(header::RETRY_AFTER, seconds.into());
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
-        // The layer that knows the request's id writes it into the body.
-        response.extensions_mut().insert(self.problem);
         response
     }
 }

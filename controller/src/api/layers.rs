@@ -3,7 +3,7 @@
 use std::any::Any;
 
 use axum::{
-    body::{Body, to_bytes},
+    body::to_bytes,
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, Method, header},
     middleware::Next,
@@ -40,22 +40,14 @@ pub async fn request_id(mut request: Request, next: Next) -> Response {
     request.extensions_mut().insert(id);
     let span = tracing::info_span!("request", %id);
     let mut response = next.run(request).instrument(span.clone()).await;
-    if let Some(mut problem) = response.extensions_mut().remove::<Problem>() {
+    if let Some(problem) = response.extensions().get::<Problem>() {
         span.in_scope(|| tracing::info!(code = ?problem.code, detail = problem.detail, "refused"));
-        problem.request_id = id.to_string();
-        response = with_body(response, &problem);
+        response = transport::problem::add_request_id(response, &id.to_string());
     }
     let text = HeaderValue::from_str(&id.to_string()).expect("an id is plain text");
     response.headers_mut().insert(REQUEST_ID_HEADER, text);
     response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
-}
-
-fn with_body(response: Response, problem: &Problem) -> Response {
-    let (mut parts, _) = response.into_parts();
-    parts.headers.remove(header::CONTENT_LENGTH);
-    let body = serde_json::to_vec(problem).expect("a problem is plain data");
-    Response::from_parts(parts, Body::from(body))
 }
 
 /// A panic is one request's end, and an answer.

@@ -1,7 +1,9 @@
-//! A Unix socket that wakes its owner when there is something to read, and to write only after it was full.
+//! A Unix socket that wakes its task only when there is something to read.
 //!
-//! The kernel wakes whoever watches a Unix socket for room each time its peer has read. With the usual interest in both, each
-//! message costs its sender a second waking, just while the peer works on it.
+//! The kernel wakes everyone who watches a Unix socket for room each time the peer has read from it. Tokio's own
+//! `UnixStream` watches for both, so every message costs its sender a second wake-up, just while the peer works on it.
+//! [`ReadWakeStream`] watches for readability only. It writes without asking, and watches for room only while the
+//! kernel's buffer is full.
 
 use std::{
     io::{self, IoSlice, Read as _, Write as _},
@@ -13,42 +15,42 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, unix::AsyncFd};
 
-/// A connected Unix socket.
+/// A connected Unix socket that is watched for room only while its buffer is full. See the module for why.
 #[derive(Debug)]
-pub struct Quiet {
+pub struct ReadWakeStream {
     stream: AsyncFd<UnixStream>,
-    /// Waits for room. There is none while nobody has to wait.
-    full: Option<AsyncFd<UnixStream>>,
+    /// A second registration that waits for room. `None` unless a write found the buffer full.
+    write_wait: Option<AsyncFd<UnixStream>>,
 }
 
-impl Quiet {
-    /// Fails where the runtime can watch no more descriptors.
+impl ReadWakeStream {
+    /// Takes over `stream`. Fails when the runtime cannot register another descriptor.
     pub fn new(stream: tokio::net::UnixStream) -> io::Result<Self> {
-        Ok(Self { stream: watch(stream.into_std()?, Interest::READABLE)?, full: None })
+        Ok(Self { stream: register(stream.into_std()?, Interest::READABLE)?, write_wait: None })
     }
 
-    fn poll_writing(
+    fn poll_write_with(
         &mut self,
         context: &mut Context<'_>,
         mut write: impl FnMut(&mut &UnixStream) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         loop {
-            let Some(full) = &self.full else {
+            let Some(write_wait) = &self.write_wait else {
                 match write(&mut self.stream.get_ref()) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        let watched = self.stream.get_ref().try_clone()?;
-                        self.full = Some(watch(watched, Interest::WRITABLE)?);
+                        let duplicate = self.stream.get_ref().try_clone()?;
+                        self.write_wait = Some(register(duplicate, Interest::WRITABLE)?);
                     }
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                     written => return Poll::Ready(written),
                 }
                 continue;
             };
-            let mut room = ready!(full.poll_write_ready(context))?;
+            let mut room = ready!(write_wait.poll_write_ready(context))?;
             match room.try_io(|stream| write(&mut stream.get_ref())) {
                 Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(written) => {
-                    self.full = None;
+                    self.write_wait = None;
                     return Poll::Ready(written);
                 }
                 Err(_would_block) => {}
@@ -57,13 +59,13 @@ impl Quiet {
     }
 }
 
-fn watch(stream: UnixStream, interest: Interest) -> io::Result<AsyncFd<UnixStream>> {
-    // SAFETY: the descriptor is owned by what is registered, and is never closed or replaced before.
+fn register(stream: UnixStream, interest: Interest) -> io::Result<AsyncFd<UnixStream>> {
+    // SAFETY: the returned value owns the descriptor and neither closes nor replaces it before it is deregistered.
     #[allow(unsafe_code)]
     Ok(unsafe { AsyncFd::register_with_interest(stream, interest) }?)
 }
 
-impl AsyncRead for Quiet {
+impl AsyncRead for ReadWakeStream {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -81,9 +83,9 @@ impl AsyncRead for Quiet {
     }
 }
 
-impl AsyncWrite for Quiet {
+impl AsyncWrite for ReadWakeStream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_writing(context, |stream| stream.write(bytes))
+        self.get_mut().poll_write_with(context, |stream| stream.write(bytes))
     }
 
     fn poll_write_vectored(
@@ -91,7 +93,7 @@ impl AsyncWrite for Quiet {
         context: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_writing(context, |stream| stream.write_vectored(parts))
+        self.get_mut().poll_write_with(context, |stream| stream.write_vectored(parts))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -117,13 +119,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn more_than_the_kernel_holds_arrives_whole_and_then_the_end() {
+    async fn large_write_arrives_whole_before_the_end() {
         let (here, there) = UnixStream::pair().expect("a pair");
-        let (mut here, mut there) = (Quiet::new(here).expect("watched"), Quiet::new(there).expect("watched"));
+        let mut here = ReadWakeStream::new(here).expect("registered");
+        let mut there = ReadWakeStream::new(there).expect("registered");
         let sent: Vec<u8> = (0..3_000_000_u32).flat_map(u32::to_le_bytes).collect();
         let expected = sent.clone();
         let sending = tokio::spawn(async move {
-            here.write_all(&sent).await.expect("taken");
+            here.write_all(&sent).await.expect("open");
             here.shutdown().await.expect("open");
             let mut answer = Vec::new();
             here.read_to_end(&mut answer).await.expect("open");
@@ -132,17 +135,17 @@ mod tests {
         let mut received = Vec::new();
         there.read_to_end(&mut received).await.expect("open");
         assert!(received == expected);
-        there.write_all(b"thanks").await.expect("taken");
+        there.write_all(b"thanks").await.expect("open");
         drop(there);
         assert_eq!(sending.await.expect("no panic"), b"thanks");
     }
 
     #[tokio::test]
-    async fn a_peer_that_is_gone_is_an_error() {
+    async fn write_to_closed_peer_fails() {
         let (here, there) = UnixStream::pair().expect("a pair");
-        let mut here = Quiet::new(here).expect("watched");
+        let mut here = ReadWakeStream::new(here).expect("registered");
         drop(there);
-        assert_eq!(here.write(b"x").await.expect_err("gone").kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(here.write(b"x").await.expect_err("closed").kind(), io::ErrorKind::BrokenPipe);
         assert_eq!(here.read(&mut [0]).await.expect("the end"), 0);
     }
 }
