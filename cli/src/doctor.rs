@@ -131,13 +131,13 @@ async fn vmm() -> Finding {
 async fn kvm(data_dir: Option<&Path>) -> Finding {
     const CHECK: &str = "accelerator";
     const SLOW: &str = "nothing, if 5 to 7 times slower machines will do; else a host with virtualization";
-    if let Err(reason) = accelerator::first_signs() {
+    if let Err(reason) = accelerator::check_kvm() {
         return Finding::note(CHECK, format!("tcg: {reason}"), SLOW);
     }
     let Some((image, initramfs)) = built_image(data_dir) else {
         return Finding::ok(CHECK, "kvm may work; the first `burrow up` proves it by booting a kernel");
     };
-    match accelerator::verdict(&image, &initramfs).await {
+    match accelerator::choose(&image, &initramfs).await {
         Ok(verdict) if verdict.accelerator == Accelerator::Kvm => {
             Finding::ok(CHECK, format!("kvm: {}", verdict.reason))
         }
@@ -148,7 +148,7 @@ async fn kvm(data_dir: Option<&Path>) -> Finding {
 
 fn built_image(data_dir: Option<&Path>) -> Option<(std::path::PathBuf, std::path::PathBuf)> {
     let data = data_dir.map(Path::to_owned).or_else(|| DataDirectory::default_path().ok())?;
-    images::find_built(&data.join("images"))
+    images::find_cached_image(&data.join("images"))
 }
 
 fn postgres() -> Finding {
@@ -163,7 +163,7 @@ fn postgres() -> Finding {
 }
 
 fn network() -> Finding {
-    match runner::network::available() {
+    match runner::network::check_available() {
         Ok(()) => Finding::ok("network", "machines get a network of their own"),
         Err(reason) => {
             Finding::note("network", format!("machines have no network: {reason}"), "see the reason")
@@ -172,7 +172,7 @@ fn network() -> Finding {
 }
 
 fn image_tools() -> Finding {
-    match images::tools_missing() {
+    match images::missing_tools() {
         missing if missing.is_empty() => Finding::ok("image tools", "an image can be built here"),
         missing => Finding::note(
             "image tools",

@@ -4,7 +4,7 @@ use std::{io, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::{FutureExt as _, future::BoxFuture};
-use reader::{ChildCommand, Home, ReadAt, ReaderError, Reason};
+use reader::{ReaderCommand, SnapshotFiles, ReadAt, ReaderError, FaultReason};
 
 struct Blank;
 
@@ -21,7 +21,7 @@ impl ReadAt for Blank {
 #[tokio::test]
 async fn a_blank_disk_is_no_home() {
     let child =
-        ChildCommand { program: env!("CARGO_BIN_EXE_burrow").into(), args: vec!["ext4-reader".into()] };
-    let opened = Home::open(child, Arc::new(Blank)).await.err();
-    assert!(matches!(opened, Some(ReaderError::NotAHome(Reason::Blank))), "{opened:?}");
+        ReaderCommand { program: env!("CARGO_BIN_EXE_burrow").into(), args: vec!["ext4-reader".into()] };
+    let opened = SnapshotFiles::open(child, Arc::new(Blank)).await.err();
+    assert!(matches!(opened, Some(ReaderError::NotAHome(FaultReason::Blank))), "{opened:?}");
 }

@@ -8,7 +8,6 @@ use protocol::{
     grant::{SigningKey, VerifyingKey},
     terminal::{ClientMessage, ServerMessage},
 };
-use runner::export::wire::{OptionHeader, Request, decode_info, decode_name};
 
 /// A corpus's name, and what reads it.
 pub type Decoder = (&'static str, fn(&[u8]));
@@ -93,16 +92,11 @@ pub fn grant(bytes: &[u8]) {
 }
 
 pub fn nbd_option(bytes: &[u8]) {
-    if let Some((header, data)) = bytes.split_first_chunk() {
-        let _ = OptionHeader::decode(header).map(OptionHeader::kind);
-        let _ = (decode_info(data), decode_name(data));
-    }
+    runner::fuzzing::nbd_option(bytes);
 }
 
 pub fn nbd_request(bytes: &[u8]) {
-    if let Some((header, _)) = bytes.split_first_chunk() {
-        let _ = Request::decode(header);
-    }
+    runner::fuzzing::nbd_request(bytes);
 }
 
 pub fn roster(bytes: &[u8]) {

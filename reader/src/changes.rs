@@ -1,7 +1,7 @@
-//! How two instants of a home differ: both trees are walked together, directory by directory, in the order of names.
+//! Compares two snapshots of a home: walks both trees together, directory by directory, in the order of names.
 //!
-//! No directory is passed over because it looks the same: its times speak of its own entries only, so a file that changed deep
-//! below shows nowhere above. What bounds the walk is the number of entries looked at and the time it takes.
+//! No directory can be skipped because it looks unchanged. A directory's times reflect only its own entries, so a file that
+//! changed deep below leaves no trace above. The walk is bounded by the number of visited entries and by time.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -11,40 +11,40 @@ use protocol::{
 };
 use tokio::time::Instant;
 
-use crate::{error::ReaderError, home::Home, node::Node, wire::Place};
+use crate::{error::ReaderError, node::Node, snapshot_files::SnapshotFiles, wire::DirectoryRef};
 
-/// Most entries, of both sides together, that one comparison looks at.
+/// Entries of both snapshots together that one comparison visits.
 pub const MAX_ENTRIES_VISITED: usize = 200_000;
-/// What the directories that are yet to be compared may take: their paths.
+/// Memory for the paths of directories that are still to be compared.
 const MAX_PENDING_BYTES: usize = 32 << 20;
-/// And how long it goes on; what was found until then is the answer.
-const DEADLINE: Duration = Duration::from_secs(60);
+/// How long one comparison may take. Then it returns what it has found.
+const COMPARE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What differs at `path` and below it, by path; at most `most` of it.
+/// Lists the differences at `path` and below, sorted by path, at most `max_changes`.
 ///
-/// A file counts as changed also where only its inode or the time of the inode's last change differ: a program can set the time
-/// of a content's change back, and this one it cannot.
-pub async fn changes(
-    before: &mut Home,
-    after: &mut Home,
+/// A file also counts as changed if only its inode number or its change time (ctime) differ. Programs can set a file's
+/// modification time back; they cannot do that with its change time.
+pub async fn list_changes(
+    before: &mut SnapshotFiles,
+    after: &mut SnapshotFiles,
     path: &HomePath,
-    most: usize,
+    max_changes: usize,
 ) -> Result<Changes, ReaderError> {
-    let (old, new) = both(found(before, path), found(after, path)).await?;
+    let (old, new) = join_results(find_node(before, path), find_node(after, path)).await?;
     if old.is_none() && new.is_none() {
         return Err(ReaderError::NotFound);
     }
-    let mut walk = Walk::new(most.min(MAX_CHANGES));
-    walk.meet(path.parent().unwrap_or_default().as_str(), old, new);
-    let deadline = Instant::now() + DEADLINE;
-    while let Some(pair) = walk.next() {
-        walk.compare(before, after, &pair, deadline).await?;
+    let mut walk = TreeComparison::new(max_changes.min(MAX_CHANGES));
+    walk.compare_nodes(path.parent().unwrap_or_default().as_str(), old, new);
+    let deadline = Instant::now() + COMPARE_TIMEOUT;
+    while let Some(pair) = walk.next_directory() {
+        walk.compare_directory(before, after, &pair, deadline).await?;
     }
     Ok(walk.finish())
 }
 
-/// Both to their end, whatever becomes of the one: a question that is dropped takes its home along.
-pub async fn both<A, B>(
+/// Awaits both results, even if one fails: dropping a request would kill its reader.
+pub async fn join_results<A, B>(
     one: impl Future<Output = Result<A, ReaderError>>,
     other: impl Future<Output = Result<B, ReaderError>>,
 ) -> Result<(A, B), ReaderError> {
@@ -52,7 +52,8 @@ pub async fn both<A, B>(
     Ok((one?, other?))
 }
 
-async fn found(home: &mut Home, path: &HomePath) -> Result<Option<Node>, ReaderError> {
+/// The node at `path`; `None` if it does not exist.
+async fn find_node(home: &mut SnapshotFiles, path: &HomePath) -> Result<Option<Node>, ReaderError> {
     match home.node(path).await {
         Ok(node) => Ok(Some(node)),
         Err(ReaderError::NotFound | ReaderError::NotADirectory) => Ok(None),
@@ -60,71 +61,73 @@ async fn found(home: &mut Home, path: &HomePath) -> Result<Option<Node>, ReaderE
     }
 }
 
-/// A directory that both have, yet to be compared.
-struct Pair {
+/// A directory of both snapshots that is still to be compared. `before` and `after` are inode numbers.
+struct DirectoryPair {
     path: String,
     before: u32,
     after: u32,
 }
 
-struct Walk {
+/// The state of one comparison.
+struct TreeComparison {
     changes: Vec<Change>,
-    pending: Vec<Pair>,
+    pending: Vec<DirectoryPair>,
     pending_bytes: usize,
     visited: usize,
-    most: usize,
+    max_changes: usize,
+    /// Whether a bound ended the comparison early.
     truncated: bool,
 }
 
-impl Walk {
-    fn new(most: usize) -> Self {
+impl TreeComparison {
+    fn new(max_changes: usize) -> Self {
         Self {
             changes: Vec::new(),
             pending: Vec::new(),
             pending_bytes: 0,
             visited: 0,
-            most,
+            max_changes,
             truncated: false,
         }
     }
 
-    fn next(&mut self) -> Option<Pair> {
+    fn next_directory(&mut self) -> Option<DirectoryPair> {
         let pair = self.pending.pop()?;
         self.pending_bytes -= pair.path.len();
         Some(pair)
     }
 
-    /// The changes by path; a directory before what is in it.
+    /// The changes, sorted by path: a directory comes before its content.
     fn finish(mut self) -> Changes {
         self.changes.sort_by(|one, other| one.path.split('/').cmp(other.path.split('/')));
         Changes { changes: self.changes, truncated: self.truncated }
     }
 
-    async fn compare(
+    async fn compare_directory(
         &mut self,
-        before: &mut Home,
-        after: &mut Home,
-        pair: &Pair,
+        before: &mut SnapshotFiles,
+        after: &mut SnapshotFiles,
+        pair: &DirectoryPair,
         deadline: Instant,
     ) -> Result<(), ReaderError> {
-        let (mut old, mut new) = (Entries::of(pair.before), Entries::of(pair.after));
+        let (mut old, mut new) = (EntryStream::new(pair.before), EntryStream::new(pair.after));
         loop {
-            both(old.fill(before), new.fill(after)).await?;
+            join_results(old.fill(before), new.fill(after)).await?;
             if old.overflows || new.overflows || Instant::now() >= deadline {
                 self.stop();
             }
             if self.truncated {
                 return Ok(());
             }
-            match take_next(&mut old, &mut new) {
+            match pop_next(&mut old, &mut new) {
                 (None, None) => return Ok(()),
-                (old, new) => self.meet(&pair.path, old, new),
+                (old, new) => self.compare_nodes(&pair.path, old, new),
             }
         }
     }
 
-    /// Two entries of one name in the directory `path`, or one that the other side has not.
-    fn meet(&mut self, path: &str, old: Option<Node>, new: Option<Node>) {
+    /// Compares two entries with the same name in the directory `path`, or records one that exists on one side only.
+    fn compare_nodes(&mut self, path: &str, old: Option<Node>, new: Option<Node>) {
         self.visited += usize::from(old.is_some()) + usize::from(new.is_some());
         let Some(name) = new.as_ref().or(old.as_ref()).map(|node| String::from_utf8_lossy(&node.name)) else {
             return;
@@ -133,10 +136,10 @@ impl Walk {
         if let (Some(old), Some(new)) = (&old, &new)
             && (old.kind, new.kind) == (EntryKind::Directory, EntryKind::Directory)
         {
-            self.descend(Pair { path: path.clone(), before: old.inode, after: new.inode });
+            self.queue_directory(DirectoryPair { path: path.clone(), before: old.inode, after: new.inode });
         }
-        if let Some(change) = difference(path, old.as_ref(), new.as_ref()) {
-            if self.changes.len() == self.most {
+        if let Some(change) = describe_change(path, old.as_ref(), new.as_ref()) {
+            if self.changes.len() == self.max_changes {
                 return self.stop();
             }
             self.changes.push(change);
@@ -146,8 +149,8 @@ impl Walk {
         }
     }
 
-    /// A path that is too long for Linux is one that leads round in a circle.
-    fn descend(&mut self, pair: Pair) {
+    /// Queues a directory. A path that is too long for Linux means a cycle, which ends the comparison.
+    fn queue_directory(&mut self, pair: DirectoryPair) {
         self.pending_bytes += pair.path.len();
         if pair.path.len() > MAX_PATH_BYTES || self.pending_bytes > MAX_PENDING_BYTES {
             self.stop();
@@ -163,25 +166,27 @@ impl Walk {
     }
 }
 
-/// A directory's entries as they come, page by page.
-struct Entries {
+/// A directory's entries, fetched page by page.
+struct EntryStream {
     inode: u32,
     queue: VecDeque<Node>,
+    /// Name of the last fetched entry.
     after: Vec<u8>,
     more: bool,
     overflows: bool,
 }
 
-impl Entries {
-    fn of(inode: u32) -> Self {
+impl EntryStream {
+    fn new(inode: u32) -> Self {
         Self { inode, queue: VecDeque::new(), after: Vec::new(), more: true, overflows: false }
     }
 
-    async fn fill(&mut self, home: &mut Home) -> Result<(), ReaderError> {
+    /// Fetches the next page if the queue is empty.
+    async fn fill(&mut self, home: &mut SnapshotFiles) -> Result<(), ReaderError> {
         if !self.queue.is_empty() || !self.more {
             return Ok(());
         }
-        let page = home.page(Place::Inode(self.inode), std::mem::take(&mut self.after)).await?;
+        let page = home.page(DirectoryRef::Inode(self.inode), std::mem::take(&mut self.after)).await?;
         self.after = page.nodes.last().map(|node| node.name.clone()).unwrap_or_default();
         (self.more, self.overflows) = (page.more, page.overflows);
         self.queue = page.nodes.into();
@@ -189,8 +194,8 @@ impl Entries {
     }
 }
 
-/// The entry whose name comes first, of each side that has it.
-fn take_next(old: &mut Entries, new: &mut Entries) -> (Option<Node>, Option<Node>) {
+/// Takes the entry whose name comes first, from each side that has it.
+fn pop_next(old: &mut EntryStream, new: &mut EntryStream) -> (Option<Node>, Option<Node>) {
     let (first, second) =
         (old.queue.front().map(|node| &node.name), new.queue.front().map(|node| &node.name));
     let (takes_old, takes_new) = match (first, second) {
@@ -202,7 +207,7 @@ fn take_next(old: &mut Entries, new: &mut Entries) -> (Option<Node>, Option<Node
     (old, new)
 }
 
-fn difference(path: String, old: Option<&Node>, new: Option<&Node>) -> Option<Change> {
+fn describe_change(path: String, old: Option<&Node>, new: Option<&Node>) -> Option<Change> {
     let kind = match (old, new) {
         (None, Some(_)) => ChangeKind::Added,
         (Some(_), None) => ChangeKind::Removed,
@@ -214,7 +219,7 @@ fn difference(path: String, old: Option<&Node>, new: Option<&Node>) -> Option<Ch
     Some(Change { path, kind, entry, size_before: size(old), size_after: size(new) })
 }
 
-/// Of a directory its own times do not count: its entries are compared.
+/// Whether two nodes differ. A directory's own times do not count, because its entries are compared.
 fn differ(old: &Node, new: &Node) -> bool {
     let shape = |node: &Node| (node.kind, node.mode);
     let content = |node: &Node| (node.size, node.modified, node.changed, node.inode);
@@ -233,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_differs_by_whatever_could_mean_another_content() {
+    fn files_differ_by_any_content_attribute() {
         let check = |change: fn(&mut Node), expected: bool| {
             let (old, mut new) = (file("a", 12), file("a", 12));
             change(&mut new);
@@ -249,10 +254,10 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_and_a_link_differ_by_what_they_say() {
+    fn directories_ignore_times_links_compare_targets() {
         let mut old = file("a", 12);
         old.kind = EntryKind::Directory;
-        let new = Node { modified: node::Instant { seconds: 1, nanoseconds: 0 }, inode: 13, ..old.clone() };
+        let new = Node { modified: node::Timestamp { seconds: 1, nanoseconds: 0 }, inode: 13, ..old.clone() };
         assert!(!differ(&old, &new));
         let old = Node { kind: EntryKind::Symlink, target: Some(b"x".to_vec()), ..old };
         let new = Node { inode: 13, ..old.clone() };
@@ -261,32 +266,32 @@ mod tests {
     }
 
     #[test]
-    fn entries_are_met_in_the_order_of_their_names() {
-        let entries = |names: &[&str]| Entries {
+    fn entries_are_paired_in_name_order() {
+        let entries = |names: &[&str]| EntryStream {
             queue: names.iter().map(|name| file(name, 12)).collect(),
             more: false,
-            ..Entries::of(2)
+            ..EntryStream::new(2)
         };
         let (mut old, mut new) = (entries(&["a", "c", "d"]), entries(&["b", "c"]));
-        let mut met = Vec::new();
+        let mut pairs = Vec::new();
         loop {
-            let (old, new) = take_next(&mut old, &mut new);
+            let (old, new) = pop_next(&mut old, &mut new);
             if old.is_none() && new.is_none() {
                 break;
             }
             let name = |node: Option<Node>| node.map(|node| String::from_utf8_lossy(&node.name).into_owned());
-            met.push((name(old).unwrap_or_default(), name(new).unwrap_or_default()));
+            pairs.push((name(old).unwrap_or_default(), name(new).unwrap_or_default()));
         }
-        let met: Vec<(&str, &str)> = met.iter().map(|(old, new)| (old.as_str(), new.as_str())).collect();
-        assert_eq!(met, [("a", ""), ("", "b"), ("c", "c"), ("d", "")]);
+        let pairs: Vec<(&str, &str)> = pairs.iter().map(|(old, new)| (old.as_str(), new.as_str())).collect();
+        assert_eq!(pairs, [("a", ""), ("", "b"), ("c", "c"), ("d", "")]);
     }
 
     #[test]
-    fn more_changes_than_wanted_are_said_to_be_more() {
-        let mut walk = Walk::new(1);
-        walk.meet("", None, Some(file("b", 12)));
+    fn too_many_changes_are_truncated() {
+        let mut walk = TreeComparison::new(1);
+        walk.compare_nodes("", None, Some(file("b", 12)));
         assert!(!walk.truncated);
-        walk.meet("", None, Some(file("a", 12)));
+        walk.compare_nodes("", None, Some(file("a", 12)));
         let changes = walk.finish();
         assert!(changes.truncated);
         assert_eq!(changes.changes.len(), 1);

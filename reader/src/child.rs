@@ -1,5 +1,5 @@
-//! The reading process: gives everything up, then answers requests over its one socket, descriptor 0. One thread; it waits for
-//! nobody but its parent, and ends when that one does.
+//! The reader itself: enters its sandbox, then answers requests over its only socket, descriptor 0. It has one thread, waits only
+//! for its parent, and exits when the parent closes the socket.
 
 use std::{collections::HashMap, io, process::ExitCode};
 
@@ -9,19 +9,19 @@ use crate::{
     error::Fault,
     ext4::Device,
     sandbox,
-    service::Service,
+    handler::RequestHandler,
     wire::{MAX_FRAME_BYTES, MAX_PIECE_BYTES, Reply, Request},
 };
 
-/// The disk is fetched and kept in pieces: what lies close together is read together.
+/// The disk is fetched and cached in pieces of this size, because nearby blocks are usually read together.
 const PIECE_BYTES: u64 = 64 << 10;
-/// 32 MiB.
-const MAX_PIECES: usize = 512;
+/// Pieces in the cache: 32 MiB.
+const MAX_CACHED_PIECES: usize = 512;
 
-/// All of the process. The caller has started no thread.
+/// The whole process. The caller must not have started a thread.
 pub fn main() -> ExitCode {
-    let holds = sandbox::enter();
-    match serve(holds) {
+    let report = sandbox::enter();
+    match serve(report) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
@@ -30,18 +30,18 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn serve(holds: sandbox::Sandbox) -> io::Result<()> {
-    send(&Reply::Ready(holds))?;
+fn serve(report: sandbox::SandboxReport) -> io::Result<()> {
+    send(&Reply::Ready(report))?;
     let Some(Request::Open { size_bytes }) = receive()? else {
         return Err(io::ErrorKind::InvalidData.into());
     };
-    let mut service = match Service::open(Disk::new(size_bytes)) {
-        Ok(service) => service,
+    let mut handler = match RequestHandler::open(RemoteDisk::new(size_bytes)) {
+        Ok(handler) => handler,
         Err(fault) => return send(&Reply::Failed(fault)),
     };
     send(&Reply::Opened)?;
     while let Some(request) = receive()? {
-        let reply = service.answer(request).ok_or(io::ErrorKind::InvalidData)?;
+        let reply = handler.answer(request).ok_or(io::ErrorKind::InvalidData)?;
         send(&reply)?;
     }
     Ok(())
@@ -57,10 +57,10 @@ fn send(reply: &Reply) -> io::Result<()> {
     Ok(())
 }
 
-/// None: the parent has closed.
+/// Receives the next request; `None` if the parent has closed the socket.
 fn receive() -> io::Result<Option<Request>> {
     let mut length = [0; 4];
-    if !fill(&mut length)? {
+    if !read_exact(&mut length)? {
         return Ok(None);
     }
     let length = u32::from_le_bytes(length) as usize;
@@ -68,14 +68,14 @@ fn receive() -> io::Result<Option<Request>> {
         return Err(io::ErrorKind::InvalidData.into());
     }
     let mut frame = vec![0; length];
-    if !fill(&mut frame)? {
+    if !read_exact(&mut frame)? {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     Request::decode(&frame).map(Some).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
-/// False: the end came first.
-fn fill(into: &mut [u8]) -> io::Result<bool> {
+/// Fills the buffer. False if the socket ends first.
+fn read_exact(into: &mut [u8]) -> io::Result<bool> {
     let mut filled = 0;
     while filled < into.len() {
         match rustix::io::retry_on_intr(|| rustix::io::read(stdin(), &mut into[filled..]))? {
@@ -86,49 +86,52 @@ fn fill(into: &mut [u8]) -> io::Result<bool> {
     Ok(true)
 }
 
-/// The parent's disk: the pieces that were used last are kept.
-struct Disk {
+/// The parent's disk, with a cache of the most recently used pieces.
+struct RemoteDisk {
     size_bytes: u64,
-    pieces: HashMap<u64, Piece>,
+    /// By the piece's number on the disk.
+    pieces: HashMap<u64, CachedPiece>,
+    /// Counts uses; orders the pieces by their last use.
     uses: u64,
 }
 
-struct Piece {
+struct CachedPiece {
     bytes: Vec<u8>,
-    used: u64,
+    last_use: u64,
 }
 
-impl Disk {
+impl RemoteDisk {
     fn new(size_bytes: u64) -> Self {
         Self { size_bytes, pieces: HashMap::new(), uses: 0 }
     }
 
-    /// Fetches the missing pieces from `first` on that follow each other, `last` being the last one wanted.
+    /// Fetches `first` and the missing pieces that follow it, up to `last`, in one request.
     fn fetch(&mut self, first: u64, last: u64) -> Result<(), Fault> {
-        let most = MAX_PIECE_BYTES / PIECE_BYTES;
-        let missing = (first..=last).take(most as usize).take_while(|piece| !self.pieces.contains_key(piece));
+        let max_pieces = MAX_PIECE_BYTES / PIECE_BYTES;
+        let missing = (first..=last).take(max_pieces as usize);
+        let missing = missing.take_while(|piece| !self.pieces.contains_key(piece));
         let offset = first * PIECE_BYTES;
         let length = (missing.count() as u64 * PIECE_BYTES).min(self.size_bytes.saturating_sub(offset));
-        let bytes = ask(offset, length as u32)?;
+        let bytes = request_blocks(offset, length as u32)?;
         for (piece, bytes) in (first..).zip(bytes.chunks(PIECE_BYTES as usize)) {
-            self.keep(piece, bytes.to_vec());
+            self.insert(piece, bytes.to_vec());
         }
         Ok(())
     }
 
-    fn keep(&mut self, piece: u64, bytes: Vec<u8>) {
-        if self.pieces.len() >= MAX_PIECES
+    fn insert(&mut self, piece: u64, bytes: Vec<u8>) {
+        if self.pieces.len() >= MAX_CACHED_PIECES
             && let Some(oldest) =
-                self.pieces.iter().min_by_key(|(_, piece)| piece.used).map(|(piece, _)| *piece)
+                self.pieces.iter().min_by_key(|(_, piece)| piece.last_use).map(|(piece, _)| *piece)
         {
             self.pieces.remove(&oldest);
         }
         self.uses += 1;
-        self.pieces.insert(piece, Piece { bytes, used: self.uses });
+        self.pieces.insert(piece, CachedPiece { bytes, last_use: self.uses });
     }
 }
 
-impl Device for Disk {
+impl Device for RemoteDisk {
     fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<(), Fault> {
         let end =
             offset.checked_add(into.len() as u64).filter(|end| *end <= self.size_bytes).ok_or(Fault::Disk)?;
@@ -140,12 +143,12 @@ impl Device for Disk {
                 self.fetch(piece, last)?;
             }
             self.uses += 1;
-            let kept = self.pieces.get_mut(&piece).ok_or(Fault::Disk)?;
-            kept.used = self.uses;
-            let there = kept.bytes.get(within..).filter(|there| !there.is_empty()).ok_or(Fault::Disk)?;
-            let length = there.len().min(rest.len());
+            let cached = self.pieces.get_mut(&piece).ok_or(Fault::Disk)?;
+            cached.last_use = self.uses;
+            let available = cached.bytes.get(within..).filter(|bytes| !bytes.is_empty()).ok_or(Fault::Disk)?;
+            let length = available.len().min(rest.len());
             let (part, behind) = rest.split_at_mut(length);
-            part.copy_from_slice(&there[..length]);
+            part.copy_from_slice(&available[..length]);
             (offset, rest) = (offset + length as u64, behind);
         }
         Ok(())
@@ -156,7 +159,8 @@ impl Device for Disk {
     }
 }
 
-fn ask(offset: u64, length: u32) -> Result<Vec<u8>, Fault> {
+/// Asks the parent for a part of the disk.
+fn request_blocks(offset: u64, length: u32) -> Result<Vec<u8>, Fault> {
     send(&Reply::Need { offset, length }).map_err(|_| Fault::Disk)?;
     match receive() {
         Ok(Some(Request::Blocks(bytes))) if bytes.len() == length as usize => Ok(bytes),

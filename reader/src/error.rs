@@ -1,41 +1,42 @@
-//! What can be wrong with reading a home, as a caller can act on it.
+//! Errors of reading a home, by what a caller can do about them.
 
 use std::io;
 
-/// Why a file system is not read. The child sends a number, never words of its own.
+/// Why a file system cannot be read. The reader sends a number, never text of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum Reason {
-    #[error("the disk is blank: no home was ever made on it")]
+pub enum FaultReason {
+    #[error("the disk is blank")]
     Blank,
-    #[error("no ext4 file system is on the disk")]
+    #[error("the disk has no ext4 file system")]
     NotExt4,
-    #[error("the file system uses a feature that is not known here")]
+    #[error("the file system uses an unknown feature")]
     Feature,
-    #[error("its journal uses a feature that is not known here")]
+    #[error("the journal uses an unknown feature")]
     JournalFeature,
-    #[error("its journal lies on another device")]
+    #[error("the journal is on another device")]
     JournalElsewhere,
-    #[error("the file's content lies within its inode (inline_data)")]
+    #[error("the file's content is stored in its inode (inline_data)")]
     InlineData,
-    #[error("it is encrypted")]
+    #[error("the file is encrypted")]
     Encrypted,
-    #[error("the superblock contradicts itself or the disk")]
+    #[error("the superblock is inconsistent")]
     Superblock,
-    #[error("a group descriptor is wrong")]
+    #[error("a group descriptor is invalid")]
     Group,
-    #[error("an inode is wrong")]
+    #[error("an inode is invalid")]
     Inode,
-    #[error("a directory is wrong")]
+    #[error("a directory is invalid")]
     Directory,
-    #[error("a file's map of blocks is wrong")]
+    #[error("a file's block map is invalid")]
     Map,
-    #[error("a symbolic link is wrong")]
+    #[error("a symbolic link is invalid")]
     Link,
-    #[error("the journal is wrong")]
+    #[error("the journal is invalid")]
     Journal,
 }
 
-impl Reason {
+impl FaultReason {
+    /// All reasons. The position is the number on the wire.
     pub(crate) const ALL: [Self; 14] = [
         Self::Blank,
         Self::NotExt4,
@@ -54,45 +55,46 @@ impl Reason {
     ];
 }
 
-/// What an operation on a file system ends with when it does not succeed.
+/// Why an operation on a file system failed, inside the reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     NotFound,
     NotADirectory,
     IsADirectory,
     NotAFile,
-    NotAHome(Reason),
-    Unsupported(Reason),
-    Damaged(Reason),
-    /// A block could not be had.
+    NotAHome(FaultReason),
+    Unsupported(FaultReason),
+    Damaged(FaultReason),
+    /// The parent did not provide a block.
     Disk,
 }
 
+/// Why a snapshot's files cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReaderError {
-    #[error("there is no such file")]
+    #[error("No such file or directory")]
     NotFound,
-    /// Also of a symbolic link on the way: none is followed.
-    #[error("a part of the path is no directory")]
+    /// A part of the path is not a directory. Symbolic links are not followed.
+    #[error("Not a directory")]
     NotADirectory,
-    #[error("it is a directory")]
+    #[error("Is a directory")]
     IsADirectory,
-    #[error("it is no regular file")]
+    #[error("Not a regular file")]
     NotAFile,
-    #[error("this is no home: {0}")]
-    NotAHome(Reason),
-    #[error("the home cannot be read here: {0}")]
-    Unsupported(Reason),
-    #[error("the home is damaged: {0}")]
-    Damaged(Reason),
-    /// It took longer than it may. The home must be opened anew.
-    #[error("reading took too long")]
+    #[error("Cannot read this home: {0}")]
+    NotAHome(FaultReason),
+    #[error("Cannot read this home: {0}")]
+    Unsupported(FaultReason),
+    #[error("Cannot read this home: {0}. Its file system is damaged")]
+    Damaged(FaultReason),
+    /// The reader did not answer in time, and was killed. Open the snapshot again.
+    #[error("Cannot read this home: the reader did not answer in time")]
     Timeout,
-    #[error("the reading process cannot be started")]
+    #[error("Cannot start the reader")]
     Spawn(#[source] io::Error),
-    /// The reading process ended or said what it may not. The home must be opened anew.
-    #[error("the reading process failed: {0}")]
+    /// The reader exited, or sent an invalid reply and was killed. Open the snapshot again.
+    #[error("Cannot read this home: the reader failed: {0}")]
     Broken(&'static str),
-    #[error("a block cannot be read")]
+    #[error("Cannot read a block of this home")]
     Disk(#[source] io::Error),
 }

@@ -1,5 +1,5 @@
-//! Every decoder of foreign bytes, as an entry point for a fuzzer: both sides of the socket, and the file system itself. Each takes
-//! any bytes, and must neither panic, nor go on without end, nor take more than its bounds.
+//! Entry points for fuzzers: every decoder of foreign bytes, that is both sides of the socket and the file system itself. Each takes
+//! any bytes, and must not panic, run forever, or exceed its bounds.
 
 use protocol::files::EntryKind;
 
@@ -9,27 +9,27 @@ use crate::{
     wire::{Reply, Request},
 };
 
-/// Enough to see every kind of file of a small image; an image that lies about its size is not read for long.
+/// Enough to visit every kind of file in a small image, and a bound for images with a wrong size.
 const MAX_NODES: usize = 200;
 const MAX_CONTENT_BYTES: usize = 64 << 10;
 
-/// What a child says.
+/// Decodes a reply of the reader.
 pub fn reply(bytes: &[u8]) {
     if let Ok(reply) = Reply::decode(bytes) {
-        assert_eq!(Reply::decode(&reply.encode()[4..]), Ok(reply), "it says the same");
+        assert_eq!(Reply::decode(&reply.encode()[4..]), Ok(reply), "encoding round-trips");
     }
 }
 
-/// What a parent says.
+/// Decodes a request of the parent.
 pub fn request(bytes: &[u8]) {
     if let Ok(request) = Request::decode(bytes) {
-        assert_eq!(Request::decode(&request.encode()[4..]), Ok(request), "it says the same");
+        assert_eq!(Request::decode(&request.encode()[4..]), Ok(request), "encoding round-trips");
     }
 }
 
-/// A disk, walked through. Behind its end it is blank.
+/// Walks through the file system of a disk. Beyond the given bytes the disk is blank.
 pub fn image(bytes: &[u8]) {
-    let Ok(mut file_system) = FileSystem::open(Image(bytes)) else { return };
+    let Ok(mut file_system) = FileSystem::open(ImageBytes(bytes)) else { return };
     let mut pending: Vec<Inode> = file_system.inode(ROOT).into_iter().collect();
     let mut nodes = 0;
     while let Some(directory) = pending.pop() {
@@ -54,7 +54,7 @@ pub fn image(bytes: &[u8]) {
     }
 }
 
-/// A journal of small blocks. Behind its end it is blank.
+/// Replays a journal of small blocks. Beyond the given bytes it is blank.
 pub fn journal(bytes: &[u8]) {
     let blocks: Vec<&[u8]> = bytes.chunks(JOURNAL_BLOCK_BYTES as usize).collect();
     let read = |at: u32| {
@@ -63,26 +63,26 @@ pub fn journal(bytes: &[u8]) {
         Ok(block)
     };
     if let Ok(newer) = recover(JOURNAL_BLOCK_BYTES, read) {
-        assert!(newer.len() <= bytes.len(), "each takes a tag");
+        assert!(newer.len() <= bytes.len(), "each block needs a tag");
     }
 }
 
 const JOURNAL_BLOCK_BYTES: u32 = 1024;
 
-struct Image<'a>(&'a [u8]);
+struct ImageBytes<'a>(&'a [u8]);
 
-/// Larger than any image that is tried.
+/// Larger than any image in the corpus.
 const IMAGE_BYTES: u64 = 64 << 20;
 
-impl Device for Image<'_> {
+impl Device for ImageBytes<'_> {
     fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<(), Fault> {
         let end = offset.checked_add(into.len() as u64);
         if end.is_none_or(|end| end > IMAGE_BYTES) {
             return Err(Fault::Disk);
         }
-        let there = usize::try_from(offset).ok().and_then(|offset| self.0.get(offset..)).unwrap_or_default();
-        let length = there.len().min(into.len());
-        into[..length].copy_from_slice(&there[..length]);
+        let available = usize::try_from(offset).ok().and_then(|offset| self.0.get(offset..)).unwrap_or_default();
+        let length = available.len().min(into.len());
+        into[..length].copy_from_slice(&available[..length]);
         into[length..].fill(0);
         Ok(())
     }
@@ -102,7 +102,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(3000))]
 
         #[test]
-        fn decoders_bear_any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..3000)) {
+        fn decoders_accept_any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..3000)) {
             reply(&bytes);
             request(&bytes);
             journal(&bytes);

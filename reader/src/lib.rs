@@ -1,34 +1,53 @@
-//! Reads files out of a home at an instant, without a machine and without mounting in the host's kernel what a guest wrote.
-//! Knows no store and no database: a disk is whatever implements [`ReadAt`].
+//! Reads files out of a snapshot of a home, without a sandbox and without mounting what a guest wrote in the host's kernel.
+//! Knows no store and no database: a disk is anything that implements [`ReadAt`].
+//!
+//! The *reader* is a child process. It parses the ext4 file system, and may do nothing else:
 //!
 //! ```text
-//! controller ─▶ Home (async) ◀── one socket: operations, blocks ──▶ child (`burrow ext4-reader`): Service ─▶ FileSystem
-//!                 │ checks every answer                                has nothing: see `sandbox`
-//!                 ▼
+//! controller ─▶ SnapshotFiles ◀── one socket: requests, blocks ──▶ reader (`burrow ext4-reader`)
+//!                 │ validates every reply                           RequestHandler ─▶ FileSystem
+//!                 ▼                                                 no files, no network, no rights
 //!              ReadAt (a snapshot in the store)
 //! ```
 //!
-//! The file system is made and written by a hostile guest, so the child is taken for lost: it can lie about the home that it
-//! reads, and about nothing else. What it may ask for, for how long, and what it may answer is bounded here, outside of it.
+//! # What the reader may do
+//!
+//! A hostile guest wrote the file system, so we assume that it takes over the reader. The reader can then return wrong files of the
+//! home that it reads, and nothing more:
+//!
+//! - It has one socket and standard error. It has its own user, no capabilities, an empty root directory, its own network
+//!   namespace without interfaces, limits on memory and processor time, and a list of allowed system calls. See [`sandbox`].
+//! - It asks for blocks of the disk over the socket. The parent serves only blocks of this disk, and only up to a bound per request.
+//! - The parent decodes each reply within bounds, checks that it answers the request, and kills the reader at the first reply that
+//!   does not, or when a reply takes too long. See [`SnapshotFiles`].
+//!
+//! # Example
+//!
+//! A user opens `notes.txt` of yesterday. The controller calls [`SnapshotFiles::open`] with the snapshot as [`ReadAt`]; the reader
+//! enters its sandbox, reads the superblock and, if the file system was not unmounted cleanly, its journal. Then
+//! [`SnapshotFiles::content`] finds the file and streams it in pieces of [`MAX_PIECE_BYTES`]. Closing or dropping the value ends
+//! the reader.
 
 mod changes;
 pub mod child;
 mod diff;
-mod disk;
 mod error;
 mod ext4;
+#[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
-mod home;
-mod link;
+mod handler;
 mod node;
+mod process;
+mod read_at;
 pub mod sandbox;
-mod service;
+mod snapshot_files;
 mod wire;
 
-pub use changes::{MAX_ENTRIES_VISITED, changes};
-pub use diff::diff;
-pub use disk::ReadAt;
-pub use error::{ReaderError, Reason};
-pub use home::{ChildCommand, Home};
-pub use sandbox::Sandbox;
+pub use changes::{MAX_ENTRIES_VISITED, list_changes};
+pub use diff::diff_file;
+pub use error::{FaultReason, ReaderError};
+pub use process::ReaderCommand;
+pub use read_at::ReadAt;
+pub use sandbox::SandboxReport;
+pub use snapshot_files::SnapshotFiles;
 pub use wire::MAX_PIECE_BYTES;

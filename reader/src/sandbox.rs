@@ -1,8 +1,8 @@
-//! Gives up everything that a process can have, before the first byte of a guest's is looked at. What this system does not permit
-//! (not root, inside a container) is left out and reported: the rest still holds.
+//! The reader's sandbox: before it parses the first byte that a guest wrote, the process gives up everything that it can.
 //!
-//! Of a descriptor, it keeps 0 (the socket) and 2 (its last words); of a user, one that nothing else runs as; of a root
-//! directory, one that is empty and that no path leads to; of the kernel, the few calls that memory and the socket need.
+//! What remains: descriptors 0 (the socket) and 2 (standard error); a user that runs nothing else; an empty root directory without a
+//! path to it; the few system calls that memory and the socket need. A part that this host does not permit (without root, inside a
+//! container) is skipped and reported in [`SandboxReport`]; the other parts still apply.
 
 use std::{env::consts::ARCH, fs, path::PathBuf};
 
@@ -22,48 +22,48 @@ use seccompiler::{
     apply_filter,
 };
 
-/// The reading process's own user and group: no file and no other process is theirs.
-pub const USER: u32 = 619_999;
+/// The reader's own uid and gid. They own no file and no other process.
+pub const READER_UID: u32 = 619_999;
 
-/// What it may take: pieces of the disk, one directory's entries, one message.
+/// Memory for data: cached pieces of the disk, one directory's entries, one message.
 const MAX_DATA_BYTES: u64 = 512 << 20;
-/// With the program itself, which is mapped whole.
+/// Address space, which includes the whole mapped program.
 const MAX_ADDRESS_BYTES: u64 = 1 << 30;
-/// Of a whole life, which is one request's or one page's.
+/// Processor time of the reader's whole life, which is one API request or one page.
 const MAX_CPU_SECONDS: u64 = 120;
-/// The socket, nothing, and its last words.
+/// Descriptors 0 to 2: the socket, nothing, and standard error.
 const MAX_DESCRIPTORS: u64 = 3;
 
 const STDIN: u64 = 0;
 const STDERR: u64 = 2;
 
-/// What holds.
+/// Which parts of the sandbox are in force.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sandbox {
+pub struct SandboxReport {
     /// Inherited descriptors are closed.
     pub descriptors: bool,
-    /// A network namespace of its own, without an interface; no IPC and no names in common with anyone either.
+    /// Own network, mount, IPC and UTS namespaces; the network has no interface.
     pub network: bool,
     /// An empty root directory.
     pub root: bool,
-    /// A user of its own.
+    /// Its own user.
     pub user: bool,
-    /// No capability, and no way to get one.
+    /// No capabilities, and no way to gain any.
     pub privileges: bool,
-    /// Memory, processor time, files, processes.
+    /// Limits on memory, processor time, files and processes.
     pub limits: bool,
-    /// Only listed system calls; any other ends the process.
-    pub calls: bool,
+    /// Only listed system calls. Any other kills the process.
+    pub system_calls: bool,
 }
 
-impl Sandbox {
-    /// Whether nothing had to be left out.
-    pub fn is_whole(self) -> bool {
+impl SandboxReport {
+    /// Whether all parts are in force.
+    pub fn is_complete(self) -> bool {
         self.parts().into_iter().all(|part| part)
     }
 
     fn parts(self) -> [bool; 7] {
-        [self.descriptors, self.network, self.root, self.user, self.privileges, self.limits, self.calls]
+        [self.descriptors, self.network, self.root, self.user, self.privileges, self.limits, self.system_calls]
     }
 
     pub(crate) fn bits(self) -> u8 {
@@ -79,68 +79,68 @@ impl Sandbox {
             user: part(3),
             privileges: part(4),
             limits: part(5),
-            calls: part(6),
+            system_calls: part(6),
         })
     }
 }
 
-/// All of it. The process must have one thread.
-pub fn enter() -> Sandbox {
-    let holds = give_up();
-    // Last: it forbids what the rest needs.
-    Sandbox { calls: confine_calls(), ..holds }
+/// Enters the whole sandbox. The process must have one thread.
+pub fn enter() -> SandboxReport {
+    let report = enter_without_filter();
+    // Last, because it forbids what the other parts need.
+    SandboxReport { system_calls: filter_system_calls(), ..report }
 }
 
-/// All but the calls. The order matters: namespaces, root and user need what is given up behind them, and changing the user forgets
-/// the death signal.
-pub fn give_up() -> Sandbox {
+/// Enters the sandbox except for the system call filter. The order matters: namespaces and the root directory need privileges
+/// that are dropped after them, and changing the user resets the death signal.
+pub fn enter_without_filter() -> SandboxReport {
     let descriptors = close_descriptors();
     let in_empty_directory = enter_empty_directory();
     let network = leave_namespaces();
     let root = in_empty_directory && chroot(".").is_ok() && std::env::set_current_dir("/").is_ok();
-    let limits = limit();
+    let limits = set_limits();
     let user = change_user();
     let privileges = drop_privileges();
-    Sandbox { descriptors, network, root, user, privileges, limits, calls: false }
+    SandboxReport { descriptors, network, root, user, privileges, limits, system_calls: false }
 }
 
-/// From now on, any call but the listed ones ends the process.
-pub fn confine_calls() -> bool {
-    filter().is_some_and(|filter| apply_filter(&filter).is_ok())
+/// From now on, any system call that is not listed kills the process.
+pub fn filter_system_calls() -> bool {
+    build_filter().is_some_and(|filter| apply_filter(&filter).is_ok())
 }
 
-/// All but 0 and 2.
+/// Closes all descriptors except 0 and 2.
 fn close_descriptors() -> bool {
     [(1, 1), (3, libc::c_uint::MAX)].into_iter().all(|(first, last)| {
-        // SAFETY: nothing of this process owns these descriptors: it has just begun, and the caller keeps to 0 and 2.
+        // SAFETY: nothing in this process owns these descriptors: it has just started and uses only 0 and 2.
         #[allow(unsafe_code)]
         let closed = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
         closed == 0
     })
 }
 
-/// A directory that is removed while it is entered: nothing is in it and nothing can be made in it.
+/// Enters a directory and removes it: it is empty, and nothing can be created in it.
 fn enter_empty_directory() -> bool {
     ["/tmp", "/run", "/dev/shm"].into_iter().any(|parent| {
         let path = PathBuf::from(parent).join(format!("burrow-reader-{}", std::process::id()));
-        // Fails where somebody else has made it.
-        let made = fs::create_dir(&path).is_ok();
-        let entered = made && std::env::set_current_dir(&path).is_ok();
-        let removed = made && fs::remove_dir(&path).is_ok();
-        entered && removed
+        // Fails if another process has created it.
+        let is_created = fs::create_dir(&path).is_ok();
+        let is_entered = is_created && std::env::set_current_dir(&path).is_ok();
+        let is_removed = is_created && fs::remove_dir(&path).is_ok();
+        is_entered && is_removed
     })
 }
 
-/// Who is not root becomes so in a user namespace of its own, where that is permitted; it maps nobody.
+/// Moves to new namespaces. Without root this takes a user namespace, where permitted; it maps no user.
 fn leave_namespaces() -> bool {
-    let apart = CloneFlags::CLONE_NEWNET
+    let namespaces = CloneFlags::CLONE_NEWNET
         | CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWIPC
         | CloneFlags::CLONE_NEWUTS;
-    nix::sched::unshare(apart).or_else(|_| nix::sched::unshare(apart | CloneFlags::CLONE_NEWUSER)).is_ok()
+    nix::sched::unshare(namespaces).or_else(|_| nix::sched::unshare(namespaces | CloneFlags::CLONE_NEWUSER)).is_ok()
 }
 
-fn limit() -> bool {
+fn set_limits() -> bool {
     let limits = [
         (Resource::Data, MAX_DATA_BYTES),
         (Resource::As, MAX_ADDRESS_BYTES),
@@ -152,19 +152,19 @@ fn limit() -> bool {
         (Resource::Memlock, 0),
         (Resource::Msgqueue, 0),
     ];
-    limits.into_iter().fold(true, |all, (resource, most)| {
-        let limit = Rlimit { current: Some(most), maximum: Some(most) };
+    limits.into_iter().fold(true, |all, (resource, max)| {
+        let limit = Rlimit { current: Some(max), maximum: Some(max) };
         setrlimit(resource, limit).is_ok() && all
     })
 }
 
-/// False where this process may not: then it stays who it is.
+/// Changes to [`READER_UID`]. False if this process may not.
 fn change_user() -> bool {
-    let (user, group) = (Uid::from_raw(USER), Gid::from_raw(USER));
+    let (user, group) = (Uid::from_raw(READER_UID), Gid::from_raw(READER_UID));
     if !geteuid().is_root() {
         return false;
     }
-    // Before the user goes, which takes the right to do so.
+    // Before the change, which drops the right to do so.
     for capability in CapabilitySet::all() {
         let _ = remove_capability_from_bounding_set(capability);
     }
@@ -176,25 +176,25 @@ fn change_user() -> bool {
 fn drop_privileges() -> bool {
     let none = CapabilitySet::empty();
     let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
-    // No other process of the same user may look into it; it dies with the thread that started it.
+    // No process of the same user may inspect this one, and it dies with the thread that started it.
     let _ = clear_ambient_capability_set();
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
     set_capabilities(None, sets).is_ok() && set_no_new_privs(true).is_ok()
 }
 
-/// Memory that is not executable, the socket, and the end.
-fn filter() -> Option<BpfProgram> {
+/// Allows memory that is not executable, the socket, standard error, and exiting.
+fn build_filter() -> Option<BpfProgram> {
     let equals = |index: u8, value: u64| {
         SeccompCondition::new(index, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value).ok()
     };
-    let on = |descriptor| SeccompRule::new(vec![equals(0, descriptor)?]).ok();
+    let on_descriptor = |descriptor| SeccompRule::new(vec![equals(0, descriptor)?]).ok();
     let not_executable = || {
         let executable = libc::PROT_EXEC as u64;
         let operator = SeccompCmpOp::MaskedEq(executable);
         SeccompRule::new(vec![SeccompCondition::new(2, SeccompCmpArgLen::Dword, operator, 0).ok()?]).ok()
     };
-    let plain = [
+    let unconditional = [
         libc::SYS_munmap,
         libc::SYS_mremap,
         libc::SYS_madvise,
@@ -209,9 +209,9 @@ fn filter() -> Option<BpfProgram> {
         libc::SYS_exit,
         libc::SYS_exit_group,
     ];
-    let rules = plain.into_iter().map(|call| (call, vec![])).chain([
-        (libc::SYS_read, vec![on(STDIN)?]),
-        (libc::SYS_write, vec![on(STDIN)?, on(STDERR)?]),
+    let rules = unconditional.into_iter().map(|call| (call, vec![])).chain([
+        (libc::SYS_read, vec![on_descriptor(STDIN)?]),
+        (libc::SYS_write, vec![on_descriptor(STDIN)?, on_descriptor(STDERR)?]),
         (libc::SYS_mmap, vec![not_executable()?]),
         (libc::SYS_mprotect, vec![not_executable()?]),
     ]);
@@ -224,17 +224,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_holds_goes_over_the_wire() {
+    fn report_round_trips() {
         for bits in 0..1 << 7 {
-            assert_eq!(Sandbox::from_bits(bits).map(Sandbox::bits), Some(bits));
+            assert_eq!(SandboxReport::from_bits(bits).map(SandboxReport::bits), Some(bits));
         }
-        assert_eq!(Sandbox::from_bits(1 << 7), None);
-        assert!(Sandbox::from_bits(0x7f).is_some_and(Sandbox::is_whole));
-        assert!(!Sandbox::default().is_whole());
+        assert_eq!(SandboxReport::from_bits(1 << 7), None);
+        assert!(SandboxReport::from_bits(0x7f).is_some_and(SandboxReport::is_complete));
+        assert!(!SandboxReport::default().is_complete());
     }
 
     #[test]
-    fn the_filter_is_one_for_this_machine() {
-        assert!(filter().is_some_and(|program| !program.is_empty()));
+    fn filter_builds_for_this_architecture() {
+        assert!(build_filter().is_some_and(|program| !program.is_empty()));
     }
 }

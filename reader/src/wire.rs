@@ -1,75 +1,81 @@
-//! What parent and child say to each other over their one socket. Pure.
+//! The messages between parent and reader over their socket. Pure.
 //!
-//! A frame is a `u32` length and as many bytes, the first of which is the kind. Numbers are little-endian. Every decoder is total
-//! and takes no more than the frame holds: both sides read foreign bytes, the parent those of a child that may be lost.
+//! A frame is a `u32` length and that many bytes; the first byte is the kind. Numbers are little-endian. Decoders accept any bytes and
+//! allocate no more than the frame's length, because the reader may have been taken over by a guest.
 
 use protocol::files::{EntryKind, MAX_PATH_BYTES};
 
 use crate::{
-    error::{Fault, Reason},
-    node::{Instant, MAX_NAME_BYTES, MAX_TARGET_BYTES, Node, is_name},
-    sandbox::Sandbox,
+    error::{Fault, FaultReason},
+    node::{Timestamp, MAX_NAME_BYTES, MAX_TARGET_BYTES, Node, is_name},
+    sandbox::SandboxReport,
 };
 
-/// Most bytes of a file, or of the disk, in one message.
+/// Bytes of a file, or of the disk, in one message.
 pub const MAX_PIECE_BYTES: u64 = 1 << 20;
-/// Most bytes that a page of entries holds, roughly: it grows by one entry beyond it at most.
+/// Approximate size of a page of entries. The last entry may exceed it.
 pub const MAX_PAGE_BYTES: usize = 256 << 10;
-/// Most entries of one page.
+/// Entries in one page.
 pub const MAX_PAGE_ENTRIES: u32 = 1000;
-/// Longest frame, either way: a piece and its head.
+/// Longest frame in either direction: a piece and its header.
 pub const MAX_FRAME_BYTES: usize = MAX_PIECE_BYTES as usize + 64;
 
+/// A frame that is not a valid message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed message")]
 pub struct Malformed;
 
-/// Where a directory is.
+/// Identifies a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum DirectoryRef {
     Path(Vec<u8>),
     Inode(u32),
 }
 
-/// Parent → child.
+/// Parent to reader.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// First of all.
+    /// Opens the file system. The first request.
     Open {
         size_bytes: u64,
     },
-    /// The directory's entries whose names come behind `after`.
+    /// Lists the directory's entries whose names follow `after`.
     List {
-        place: Place,
+        directory: DirectoryRef,
         after: Vec<u8>,
-        entries_max: u32,
+        max_entries: u32,
     },
+    /// Describes one path.
     Stat {
         path: Vec<u8>,
     },
+    /// Reads a part of a file.
     Read {
         path: Vec<u8>,
         offset: u64,
         length: u32,
     },
-    /// The answer to [`Reply::Need`].
+    /// Answers [`Reply::Need`] with the blocks.
     Blocks(Vec<u8>),
-    /// The other answer to it.
+    /// Answers [`Reply::Need`] with a failure.
     NoBlocks,
 }
 
-/// Child → parent: any number of needs, then one of the others.
+/// Reader to parent: for each request any number of `Need`, then one other reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// Before anything is asked.
-    Ready(Sandbox),
+    /// Sent once, before any request: the reader is in its sandbox.
+    Ready(SandboxReport),
+    /// Asks for a part of the disk.
     Need {
         offset: u64,
         length: u32,
     },
+    /// The file system is open.
     Opened,
     Page(Page),
     Node(Node),
+    /// A part of a file, and the size of the whole file.
     Content {
         size: u64,
         bytes: Vec<u8>,
@@ -77,13 +83,13 @@ pub enum Reply {
     Failed(Fault),
 }
 
-/// Entries in the order of their names.
+/// A part of a directory, sorted by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
     pub nodes: Vec<Node>,
-    /// Others follow.
+    /// Whether more entries follow.
     pub more: bool,
-    /// The directory has more than are ever read.
+    /// Whether the directory has more entries than are ever read.
     pub overflows: bool,
 }
 
@@ -105,39 +111,39 @@ const FAILED: u8 = 7;
 const KINDS: [EntryKind; 4] = [EntryKind::File, EntryKind::Directory, EntryKind::Symlink, EntryKind::Other];
 
 impl Request {
-    /// The whole frame.
+    /// Encodes the whole frame.
     pub fn encode(&self) -> Vec<u8> {
-        let mut frame = Writer::new();
+        let mut frame = FrameEncoder::new();
         match self {
             Self::Open { size_bytes } => frame.u8(OPEN).u64(*size_bytes),
-            Self::List { place, after, entries_max } => {
-                match place {
-                    Place::Path(path) => frame.u8(LIST).u8(0).short(path),
-                    Place::Inode(inode) => frame.u8(LIST).u8(1).u32(*inode),
+            Self::List { directory, after, max_entries } => {
+                match directory {
+                    DirectoryRef::Path(path) => frame.u8(LIST).u8(0).prefixed(path),
+                    DirectoryRef::Inode(inode) => frame.u8(LIST).u8(1).u32(*inode),
                 };
-                frame.short(after).u32(*entries_max)
+                frame.prefixed(after).u32(*max_entries)
             }
-            Self::Stat { path } => frame.u8(STAT).short(path),
-            Self::Read { path, offset, length } => frame.u8(READ).short(path).u64(*offset).u32(*length),
+            Self::Stat { path } => frame.u8(STAT).prefixed(path),
+            Self::Read { path, offset, length } => frame.u8(READ).prefixed(path).u64(*offset).u32(*length),
             Self::Blocks(bytes) => frame.u8(BLOCKS).rest(bytes),
             Self::NoBlocks => frame.u8(NO_BLOCKS),
         };
         frame.finish()
     }
 
-    /// From what follows the length.
+    /// Decodes a frame without its length.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
-        let mut frame = Cursor(bytes);
+        let mut frame = FrameDecoder(bytes);
         let request = match frame.u8()? {
             OPEN => Self::Open { size_bytes: frame.u64()? },
             LIST => Self::List {
-                place: frame.place()?,
-                after: frame.short(MAX_NAME_BYTES)?,
-                entries_max: at_most(frame.u32()?, MAX_PAGE_ENTRIES)?,
+                directory: frame.directory()?,
+                after: frame.prefixed(MAX_NAME_BYTES)?,
+                max_entries: at_most(frame.u32()?, MAX_PAGE_ENTRIES)?,
             },
-            STAT => Self::Stat { path: frame.short(MAX_PATH_BYTES)? },
+            STAT => Self::Stat { path: frame.prefixed(MAX_PATH_BYTES)? },
             READ => Self::Read {
-                path: frame.short(MAX_PATH_BYTES)?,
+                path: frame.prefixed(MAX_PATH_BYTES)?,
                 offset: frame.u64()?,
                 length: at_most(frame.u32()?, MAX_PIECE_BYTES as u32)?,
             },
@@ -150,9 +156,9 @@ impl Request {
 }
 
 impl Reply {
-    /// The whole frame.
+    /// Encodes the whole frame.
     pub fn encode(&self) -> Vec<u8> {
-        let mut frame = Writer::new();
+        let mut frame = FrameEncoder::new();
         match self {
             Self::Ready(sandbox) => frame.u8(READY).u8(sandbox.bits()),
             Self::Need { offset, length } => frame.u8(NEED).u64(*offset).u32(*length),
@@ -165,18 +171,18 @@ impl Reply {
             Self::Node(node) => frame.u8(NODE).node(node),
             Self::Content { size, bytes } => frame.u8(CONTENT).u64(*size).rest(bytes),
             Self::Failed(fault) => {
-                let (kind, reason) = number_of(*fault);
+                let (kind, reason) = fault_to_numbers(*fault);
                 frame.u8(FAILED).u8(kind).u8(reason)
             }
         };
         frame.finish()
     }
 
-    /// From what follows the length.
+    /// Decodes a frame without its length.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
-        let mut frame = Cursor(bytes);
+        let mut frame = FrameDecoder(bytes);
         let reply = match frame.u8()? {
-            READY => Self::Ready(Sandbox::from_bits(frame.u8()?).ok_or(Malformed)?),
+            READY => Self::Ready(SandboxReport::from_bits(frame.u8()?).ok_or(Malformed)?),
             NEED => {
                 Self::Need { offset: frame.u64()?, length: at_most(frame.u32()?, MAX_PIECE_BYTES as u32)? }
             }
@@ -184,14 +190,14 @@ impl Reply {
             PAGE => Self::Page(frame.page()?),
             NODE => Self::Node(frame.node()?),
             CONTENT => Self::Content { size: frame.u64()?, bytes: frame.rest() },
-            FAILED => Self::Failed(fault_of(frame.u8()?, frame.u8()?).ok_or(Malformed)?),
+            FAILED => Self::Failed(fault_from_numbers(frame.u8()?, frame.u8()?).ok_or(Malformed)?),
             _ => return Err(Malformed),
         };
         frame.end(reply)
     }
 }
 
-fn number_of(fault: Fault) -> (u8, u8) {
+fn fault_to_numbers(fault: Fault) -> (u8, u8) {
     match fault {
         Fault::NotFound => (0, 0),
         Fault::NotADirectory => (1, 0),
@@ -204,8 +210,8 @@ fn number_of(fault: Fault) -> (u8, u8) {
     }
 }
 
-fn fault_of(kind: u8, reason: u8) -> Option<Fault> {
-    let reason = *Reason::ALL.get(usize::from(reason))?;
+fn fault_from_numbers(kind: u8, reason: u8) -> Option<Fault> {
+    let reason = *FaultReason::ALL.get(usize::from(reason))?;
     Some(match kind {
         0 => Fault::NotFound,
         1 => Fault::NotADirectory,
@@ -219,14 +225,15 @@ fn fault_of(kind: u8, reason: u8) -> Option<Fault> {
     })
 }
 
-fn at_most<T: PartialOrd>(value: T, most: T) -> Result<T, Malformed> {
-    if value <= most { Ok(value) } else { Err(Malformed) }
+fn at_most<T: PartialOrd>(value: T, max: T) -> Result<T, Malformed> {
+    if value <= max { Ok(value) } else { Err(Malformed) }
 }
 
-struct Writer(Vec<u8>);
+/// Builds a frame.
+struct FrameEncoder(Vec<u8>);
 
-impl Writer {
-    /// Leaves room for the length.
+impl FrameEncoder {
+    /// Reserves space for the length.
     fn new() -> Self {
         Self(vec![0; 4])
     }
@@ -254,29 +261,30 @@ impl Writer {
         self.rest(&value.to_le_bytes())
     }
 
-    /// Bytes behind their length; all that are sent so have a bound below 64 KiB.
-    fn short(&mut self, bytes: &[u8]) -> &mut Self {
+    /// Appends bytes with their length. All such fields are shorter than 64 KiB.
+    fn prefixed(&mut self, bytes: &[u8]) -> &mut Self {
         self.rest(&(bytes.len() as u16).to_le_bytes()).rest(bytes)
     }
 
-    fn instant(&mut self, instant: Instant) -> &mut Self {
-        self.rest(&instant.seconds.to_le_bytes()).u32(instant.nanoseconds)
+    fn timestamp(&mut self, timestamp: Timestamp) -> &mut Self {
+        self.rest(&timestamp.seconds.to_le_bytes()).u32(timestamp.nanoseconds)
     }
 
     fn node(&mut self, node: &Node) -> &mut Self {
         let kind = KINDS.iter().position(|kind| *kind == node.kind).unwrap_or_default();
-        self.short(&node.name).u32(node.inode).u8(kind as u8).u64(node.size).instant(node.modified);
-        self.instant(node.changed).rest(&node.mode.to_le_bytes());
+        self.prefixed(&node.name).u32(node.inode).u8(kind as u8).u64(node.size).timestamp(node.modified);
+        self.timestamp(node.changed).rest(&node.mode.to_le_bytes());
         match &node.target {
             None => self.u8(0),
-            Some(target) => self.u8(1).short(target),
+            Some(target) => self.u8(1).prefixed(target),
         }
     }
 }
 
-struct Cursor<'a>(&'a [u8]);
+/// Decodes a frame from its front.
+struct FrameDecoder<'a>(&'a [u8]);
 
-impl Cursor<'_> {
+impl FrameDecoder<'_> {
     fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
         let (array, rest) = self.0.split_first_chunk().ok_or(Malformed)?;
         self.0 = rest;
@@ -307,8 +315,8 @@ impl Cursor<'_> {
         }
     }
 
-    fn short(&mut self, most: usize) -> Result<Vec<u8>, Malformed> {
-        let length = at_most(usize::from(self.u16()?), most)?;
+    fn prefixed(&mut self, max: usize) -> Result<Vec<u8>, Malformed> {
+        let length = at_most(usize::from(self.u16()?), max)?;
         let (bytes, rest) = self.0.split_at_checked(length).ok_or(Malformed)?;
         self.0 = rest;
         Ok(bytes.to_vec())
@@ -322,28 +330,28 @@ impl Cursor<'_> {
         if self.0.is_empty() { Ok(value) } else { Err(Malformed) }
     }
 
-    fn place(&mut self) -> Result<Place, Malformed> {
-        if self.bool()? { self.u32().map(Place::Inode) } else { self.short(MAX_PATH_BYTES).map(Place::Path) }
+    fn directory(&mut self) -> Result<DirectoryRef, Malformed> {
+        if self.bool()? { self.u32().map(DirectoryRef::Inode) } else { self.prefixed(MAX_PATH_BYTES).map(DirectoryRef::Path) }
     }
 
-    fn instant(&mut self) -> Result<Instant, Malformed> {
-        Ok(Instant { seconds: self.array().map(i64::from_le_bytes)?, nanoseconds: self.u32()? })
+    fn timestamp(&mut self) -> Result<Timestamp, Malformed> {
+        Ok(Timestamp { seconds: self.array().map(i64::from_le_bytes)?, nanoseconds: self.u32()? })
     }
 
     fn node(&mut self) -> Result<Node, Malformed> {
         Ok(Node {
-            name: self.short(MAX_NAME_BYTES)?,
+            name: self.prefixed(MAX_NAME_BYTES)?,
             inode: self.u32()?,
             kind: *KINDS.get(usize::from(self.u8()?)).ok_or(Malformed)?,
             size: self.u64()?,
-            modified: self.instant()?,
-            changed: self.instant()?,
+            modified: self.timestamp()?,
+            changed: self.timestamp()?,
             mode: at_most(self.u16()?, 0o7777)?,
-            target: if self.bool()? { Some(self.short(MAX_TARGET_BYTES)?) } else { None },
+            target: if self.bool()? { Some(self.prefixed(MAX_TARGET_BYTES)?) } else { None },
         })
     }
 
-    /// Its names are names, and each comes behind the one before: so no listing goes on for ever.
+    /// Names must be valid and strictly ascending, so that no listing is endless.
     fn page(&mut self) -> Result<Page, Malformed> {
         let (more, overflows) = (self.bool()?, self.bool()?);
         let count = at_most(self.u32()?, MAX_PAGE_ENTRIES)?;
@@ -369,19 +377,19 @@ mod tests {
             inode: 12,
             kind: EntryKind::Symlink,
             size: 5,
-            modified: Instant { seconds: -1, nanoseconds: 7 },
-            changed: Instant { seconds: 1 << 33, nanoseconds: 0 },
+            modified: Timestamp { seconds: -1, nanoseconds: 7 },
+            changed: Timestamp { seconds: 1 << 33, nanoseconds: 0 },
             mode: 0o777,
             target: Some(b"a\xff".to_vec()),
         }
     }
 
     #[test]
-    fn every_request_comes_back() {
+    fn requests_round_trip() {
         let requests = [
             Request::Open { size_bytes: u64::MAX },
-            Request::List { place: Place::Path(b"a/b".to_vec()), after: b"\xff".to_vec(), entries_max: 10 },
-            Request::List { place: Place::Inode(2), after: Vec::new(), entries_max: MAX_PAGE_ENTRIES },
+            Request::List { directory: DirectoryRef::Path(b"a/b".to_vec()), after: b"\xff".to_vec(), max_entries: 10 },
+            Request::List { directory: DirectoryRef::Inode(2), after: Vec::new(), max_entries: MAX_PAGE_ENTRIES },
             Request::Stat { path: Vec::new() },
             Request::Read { path: b"a".to_vec(), offset: 1 << 40, length: 1 << 20 },
             Request::Blocks(vec![1; 1000]),
@@ -393,15 +401,15 @@ mod tests {
     }
 
     #[test]
-    fn every_reply_comes_back() {
+    fn replies_round_trip() {
         let page = Page { nodes: vec![node(b"a"), node(b"b")], more: true, overflows: false };
-        let faults = Reason::ALL
+        let faults = FaultReason::ALL
             .into_iter()
             .flat_map(|reason| [Fault::NotAHome(reason), Fault::Unsupported(reason), Fault::Damaged(reason)]);
         let plain =
             [Fault::NotFound, Fault::NotADirectory, Fault::IsADirectory, Fault::NotAFile, Fault::Disk];
         let replies = [
-            Reply::Ready(Sandbox::default()),
+            Reply::Ready(SandboxReport::default()),
             Reply::Need { offset: 1, length: 1 << 20 },
             Reply::Opened,
             Reply::Page(page),
@@ -414,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_page_may_not_hold_is_refused() {
+    fn invalid_pages_are_refused() {
         let check = |names: &[&[u8]]| {
             let nodes = names.iter().map(|name| node(name)).collect();
             let frame = Reply::Page(Page { nodes, ..Page::default() }).encode();
@@ -428,12 +436,12 @@ mod tests {
     }
 
     #[test]
-    fn more_than_may_be_asked_is_refused() {
+    fn oversized_lengths_are_refused() {
         let need = Reply::Need { offset: 0, length: (1 << 20) + 1 };
         assert_eq!(Reply::decode(&need.encode()[4..]), Err(Malformed));
         let read = Request::Read { path: Vec::new(), offset: 0, length: (1 << 20) + 1 };
         assert_eq!(Request::decode(&read.encode()[4..]), Err(Malformed));
         assert_eq!(Reply::decode(&[]), Err(Malformed));
-        assert_eq!(Reply::decode(&[OPENED, 0]), Err(Malformed), "a byte too many");
+        assert_eq!(Reply::decode(&[OPENED, 0]), Err(Malformed), "trailing byte");
     }
 }

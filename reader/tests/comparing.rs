@@ -4,13 +4,13 @@ mod support;
 
 use std::{fs, path::Path};
 
-use burrow_reader::{Home, ReaderError, changes, diff};
+use burrow_reader::{SnapshotFiles, ReaderError, diff_file, list_changes};
 use protocol::api::snapshot::{ChangeKind, Changes, Diff, MAX_CHANGES, MAX_DIFF_BYTES};
 use support::{debugfs, filler, make_image, open_image, path};
 use tempfile::TempDir;
 
 /// A home, and the same one after these commands.
-async fn instants(directory: &Path, commands: &str) -> (TempDir, Home, Home) {
+async fn instants(directory: &Path, commands: &str) -> (TempDir, SnapshotFiles, SnapshotFiles) {
     let scratch = tempfile::tempdir().expect("a directory");
     let (before, after) = (scratch.path().join("before"), scratch.path().join("after"));
     make_image(&before, &[], Some(directory), "32M");
@@ -75,18 +75,18 @@ async fn what_changed_is_found_wherever_it_is() {
         text.display(),
     );
     let (_scratch, mut before, mut after) = instants(directory.path(), &commands).await;
-    let all = changes(&mut before, &mut after, &path(""), MAX_CHANGES).await.expect("comparable");
+    let all = list_changes(&mut before, &mut after, &path(""), MAX_CHANGES).await.expect("comparable");
     let expected = ["~deep/er/file 14>17", "-gone >", "~kind 4>", "~link >", "~mode 4>4", "+new >"];
     assert_eq!((short(&all), all.truncated), (expected.map(str::to_owned).to_vec(), false));
-    let below = changes(&mut before, &mut after, &path("deep"), MAX_CHANGES).await.expect("comparable");
+    let below = list_changes(&mut before, &mut after, &path("deep"), MAX_CHANGES).await.expect("comparable");
     assert_eq!(short(&below), ["~deep/er/file 14>17"]);
-    let one = changes(&mut before, &mut after, &path("new/below"), MAX_CHANGES).await.expect("comparable");
+    let one = list_changes(&mut before, &mut after, &path("new/below"), MAX_CHANGES).await.expect("comparable");
     assert_eq!(short(&one), ["+new/below >"]);
-    let none = changes(&mut before, &mut after, &path("same"), MAX_CHANGES).await.expect("comparable");
+    let none = list_changes(&mut before, &mut after, &path("same"), MAX_CHANGES).await.expect("comparable");
     assert_eq!((short(&none), none.truncated), (vec![], false));
-    let few = changes(&mut before, &mut after, &path(""), 2).await.expect("comparable");
+    let few = list_changes(&mut before, &mut after, &path(""), 2).await.expect("comparable");
     assert_eq!((few.changes.len(), few.truncated), (2, true));
-    let absent = changes(&mut before, &mut after, &path("absent"), 2).await.err();
+    let absent = list_changes(&mut before, &mut after, &path("absent"), 2).await.err();
     assert!(matches!(absent, Some(ReaderError::NotFound)), "{absent:?}");
 }
 
@@ -98,9 +98,9 @@ async fn a_home_and_itself_differ_in_nothing() {
     make_image(&image, &[], Some(directory.path()), "32M");
     let (one, other) = (open_image(&image).await, open_image(&image).await);
     let (mut one, mut other) = (one.expect("a home"), other.expect("a home"));
-    let none = changes(&mut one, &mut other, &path(""), MAX_CHANGES).await.expect("comparable");
+    let none = list_changes(&mut one, &mut other, &path(""), MAX_CHANGES).await.expect("comparable");
     assert_eq!((short(&none), none.truncated), (vec![], false));
-    assert_eq!(diff(&mut one, &mut other, &path("mode")).await.expect("comparable"), Diff::Same);
+    assert_eq!(diff_file(&mut one, &mut other, &path("mode")).await.expect("comparable"), Diff::Same);
 }
 
 #[tokio::test]
@@ -114,7 +114,7 @@ async fn a_circle_of_directories_ends() {
     fs::copy(&before, &after).expect("copied");
     let (before, after) = (open_image(&before).await, open_image(&after).await);
     let (mut before, mut after) = (before.expect("a home"), after.expect("a home"));
-    let circle = changes(&mut before, &mut after, &path(""), MAX_CHANGES).await.expect("comparable");
+    let circle = list_changes(&mut before, &mut after, &path(""), MAX_CHANGES).await.expect("comparable");
     assert!(circle.truncated && circle.changes.is_empty());
 }
 
@@ -131,7 +131,7 @@ async fn a_texts_difference_is_shown() {
         noise.display(),
     );
     let (_scratch, mut before, mut after) = instants(directory.path(), &commands).await;
-    let mut check = async |name: &str| diff(&mut before, &mut after, &path(name)).await;
+    let mut check = async |name: &str| diff_file(&mut before, &mut after, &path(name)).await;
     let unified = |diff| match diff {
         Ok(Diff::Text { unified }) => unified,
         other => panic!("{other:?}"),

@@ -12,12 +12,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use burrow_reader::{Home, MAX_PIECE_BYTES, ReadAt, ReaderError, Reason};
+use burrow_reader::{SnapshotFiles, MAX_PIECE_BYTES, ReadAt, ReaderError, FaultReason};
 use bytes::Bytes;
 use futures_util::{FutureExt as _, future::BoxFuture};
 use protocol::files::{EntryKind, MAX_ENTRIES};
 use support::{
-    FileDisk, MemoryDisk, assert_same, child, content, debugfs, filler, make_image, open, open_image, path,
+    FileDisk, MemoryDisk, assert_same, reader_command, content, debugfs, filler, make_image, open, open_image, path,
     tree_in, tree_of,
 };
 
@@ -199,9 +199,9 @@ async fn a_stream_may_own_its_home() {
 #[tokio::test]
 async fn what_is_no_home_is_said_to_be_none() {
     let blank = open(MemoryDisk(vec![0; 1 << 20])).await.err();
-    assert!(matches!(blank, Some(ReaderError::NotAHome(Reason::Blank))), "{blank:?}");
+    assert!(matches!(blank, Some(ReaderError::NotAHome(FaultReason::Blank))), "{blank:?}");
     let other = open(MemoryDisk(filler(3, 1 << 20))).await.err();
-    assert!(matches!(other, Some(ReaderError::NotAHome(Reason::NotExt4))), "{other:?}");
+    assert!(matches!(other, Some(ReaderError::NotAHome(FaultReason::NotExt4))), "{other:?}");
     let small = open(MemoryDisk(Vec::new())).await.err();
     assert!(matches!(small, Some(ReaderError::NotAHome(_))), "{small:?}");
 }
@@ -214,7 +214,7 @@ async fn what_is_not_known_here_is_said_to_be_so() {
     make_image(&image, &["-O", "inline_data", "-I", "256"], Some(&directory), "64M");
     let mut home = open_image(&image).await.expect("a home");
     let small = home.read(&path("small"), 0, 100).await.err();
-    assert!(matches!(small, Some(ReaderError::Unsupported(Reason::InlineData))), "{small:?}");
+    assert!(matches!(small, Some(ReaderError::Unsupported(FaultReason::InlineData))), "{small:?}");
     assert_eq!(content(&mut home, &path("large")).await, filler(1, 3_000_001));
 }
 
@@ -243,7 +243,7 @@ async fn a_disk_that_fails_is_not_a_damaged_home() {
     make_image(&image, &[], Some(&directory), "64M");
     let file = File::open(&image).expect("an image");
     let disk = Failing(support::FileDisk::of(file));
-    let mut home = Home::open(child(), Arc::new(disk)).await.expect("its superblock is there");
+    let mut home = SnapshotFiles::open(reader_command(), Arc::new(disk)).await.expect("its superblock is there");
     for _ in 0..2 {
         let read = home.read(&path("large"), 2_000_000, 10).await.err();
         assert!(matches!(&read, Some(ReaderError::Disk(error)) if error.to_string() == "gone"), "{read:?}");

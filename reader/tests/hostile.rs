@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use burrow_reader::{ChildCommand, Home, ReadAt, ReaderError, fuzzing};
+use burrow_reader::{ReaderCommand, SnapshotFiles, ReadAt, ReaderError, fuzzing};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use protocol::{
@@ -22,7 +22,7 @@ use protocol::{
     files::{EntryKind, HomePath},
 };
 use rand::{Rng as _, RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
-use support::{MemoryDisk, child, debugfs, filler, make_image, open, path, run};
+use support::{MemoryDisk, reader_command, debugfs, filler, make_image, open, path, run};
 use tokio::sync::Notify;
 
 /// In this process; the soak runs do more.
@@ -165,7 +165,7 @@ async fn a_mutated_home_is_read_or_refused() {
 }
 
 /// Everything that can be asked.
-async fn visit(home: &mut Home) {
+async fn visit(home: &mut SnapshotFiles) {
     let mut pending = vec![HomePath::default()];
     let mut left = 200;
     while let Some(directory) = pending.pop() {
@@ -196,10 +196,10 @@ fn assert_is_clean(error: &ReaderError) {
 }
 
 /// A program of this host in the place of the reading process.
-async fn impostor(script: &str) -> Result<Home, ReaderError> {
+async fn impostor(script: &str) -> Result<SnapshotFiles, ReaderError> {
     let args = ["-c", script].map(Into::into).to_vec();
-    let child = ChildCommand { program: "/bin/sh".into(), args };
-    Home::open(child, std::sync::Arc::new(MemoryDisk(vec![0; 1 << 20]))).await
+    let child = ReaderCommand { program: "/bin/sh".into(), args };
+    SnapshotFiles::open(child, std::sync::Arc::new(MemoryDisk(vec![0; 1 << 20]))).await
 }
 
 /// The frame as `printf` takes it.
@@ -245,7 +245,7 @@ async fn a_process_that_never_has_enough_is_ended() {
         frame(READY)
     );
     let opened = impostor(&script).await.err();
-    assert!(matches!(opened, Some(ReaderError::Broken("it wants too much of the disk"))), "{opened:?}");
+    assert!(matches!(opened, Some(ReaderError::Broken("it reads too much of the disk"))), "{opened:?}");
 }
 
 #[tokio::test]
@@ -269,7 +269,7 @@ async fn answers_to_other_questions_end_the_process() {
             impostor(&format!("printf '{frames}' >&0; exec cat >/dev/null")).await.expect("it lies well");
         let listing = home.list(&path("")).await.err();
         assert!(matches!(listing, Some(ReaderError::Broken(_))), "{what}: {listing:?}");
-        assert_eq!(home.process(), None, "{what}: it is ended");
+        assert_eq!(home.process_id(), None, "{what}: it is ended");
         assert!(matches!(home.list(&path("")).await, Err(ReaderError::Broken(_))), "{what}: and stays so");
     }
     // The same page over and over would be listed for ever.
@@ -327,7 +327,7 @@ async fn a_store_that_hangs_is_waited_for_half_a_minute_and_no_longer() {
     let disk =
         Silent { disk: MemoryDisk(image), answers_nothing: AtomicBool::new(false), asked: Notify::new() };
     let disk = Arc::new(disk);
-    let mut home = Home::open(child(), disk.clone()).await.expect("a home");
+    let mut home = SnapshotFiles::open(reader_command(), disk.clone()).await.expect("a home");
     disk.answers_nothing.store(true, Ordering::SeqCst);
     let content = path("dir/b");
     let begun;
@@ -347,7 +347,7 @@ async fn a_store_that_hangs_is_waited_for_half_a_minute_and_no_longer() {
         "{:?}",
         begun.elapsed()
     );
-    assert_eq!(home.process(), None, "what may still answer is ended");
+    assert_eq!(home.process_id(), None, "what may still answer is ended");
     assert!(matches!(home.read(&content, 0, 100).await, Err(ReaderError::Broken(_))));
 }
 
@@ -392,6 +392,6 @@ async fn sizes_that_no_disk_has_cost_nothing() {
     assert!(matches!(home.stat(&path("link")).await, Err(ReaderError::Damaged(_))));
     assert!(matches!(home.list(&path("dir")).await, Err(ReaderError::Damaged(_))));
     let mut other = open(MemoryDisk(fs::read(&image).expect("readable"))).await.expect("a home");
-    let compared = burrow_reader::changes(&mut home, &mut other, &path(""), MAX_CHANGES).await;
+    let compared = burrow_reader::list_changes(&mut home, &mut other, &path(""), MAX_CHANGES).await;
     assert!(matches!(compared, Err(ReaderError::Damaged(_))), "{compared:?}");
 }

@@ -10,15 +10,15 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use burrow_reader::sandbox::USER;
-use support::{example, make_image, open_image};
+use burrow_reader::sandbox::READER_UID;
+use support::{make_image, open_image};
 
 /// Once by every wall, and once by those behind the filter of system calls, which would hide them.
 const BEHIND_THE_FILTER: [&str; 2] = ["whole", "without-filter"];
 const BY_THE_FILTER: [&str; 1] = ["whole"];
 
 fn attempt(mode: &str, probe: &str, argument: &str) -> Output {
-    Command::new(example("sandbox-probe"))
+    Command::new(env!("CARGO_BIN_EXE_sandbox-probe"))
         .args([mode, probe, argument])
         .stdin(Stdio::null())
         .output()
@@ -95,7 +95,7 @@ async fn the_kernel_says_the_same_of_a_real_one() {
     let image = scratch.path().join("image");
     make_image(&image, &[], None, "8M");
     let home = open_image(&image).await.expect("a home");
-    let process = home.process().expect("it runs");
+    let process = home.process_id().expect("it runs");
     let status = status(process);
     assert_eq!(status["NoNewPrivs"], "1");
     assert_eq!(status["Seccomp"], "2");
@@ -106,9 +106,9 @@ async fn the_kernel_says_the_same_of_a_real_one() {
     if !is_root() {
         return eprintln!("left out: the rest holds where root starts it");
     }
-    assert!(home.sandbox().is_whole(), "{:?}", home.sandbox());
+    assert!(home.sandbox_report().is_complete(), "{:?}", home.sandbox_report());
     assert_eq!(status["CapBnd"], "0000000000000000");
-    assert_eq!(status["Uid"], [USER; 4].map(|user| user.to_string()).join(" "));
+    assert_eq!(status["Uid"], [READER_UID; 4].map(|user| user.to_string()).join(" "));
     assert_eq!(status["Gid"], status["Uid"]);
     assert_eq!(status["Groups"], "");
     let within = |name: &str| format!("/proc/{process}/{name}");

@@ -1,6 +1,6 @@
-//! The runner's link to the agent: made over any socket, made again when it breaks, and the few calls that are the runner's own.
+//! The runner's connection to the agent, and the few requests that the runner itself makes.
 //!
-//! What the agent says is the guest's word: it is bounded, waited for with a deadline, and believed in nothing that matters
+//! The agent runs in a hostile guest: its answers are bounded, awaited with a timeout, and trusted in nothing that matters
 //! outside the guest.
 
 use std::{io, path::PathBuf, time::Duration};
@@ -19,59 +19,63 @@ use transport::{
     preamble::send_preamble,
 };
 
-/// Once the machine is up, a new link comes at once or after the guest has caught its breath.
-const RELINK: Duration = Duration::from_secs(10);
-/// Formatting a home and mounting it, in an emulated machine on a busy host.
+/// Once the guest is up, a new link connects at once, or after a moment if the guest is busy.
+const RECONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time to format a home and mount it, in an emulated guest on a busy host.
 const BOOTSTRAP_TIMEOUT: Duration = Duration::from_secs(90);
-/// Saving open documents and quiescing the file system.
+/// Time to save open documents and freeze the file system.
 const FREEZE_TIMEOUT: Duration = Duration::from_secs(60);
-/// Letting writers go on. The guest does so by itself after a minute.
+/// Time to thaw the file system. The guest thaws it by itself after a minute.
 const THAW_TIMEOUT: Duration = Duration::from_secs(10);
-/// Writing a file system's new groups.
+/// Time to write the new groups of a file system.
 const GROW_TIMEOUT: Duration = Duration::from_secs(120);
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
-/// A problem or a state: a few lines.
+/// Bound of an answer's body. A problem or a health state takes a few lines.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
-/// A socket that is not there yet is tried so often.
-const CONNECT_RETRY: Duration = Duration::from_millis(10);
+/// Pause between attempts to connect to a socket that does not exist yet.
+const CONNECT_RETRY_DELAY: Duration = Duration::from_millis(10);
 
+/// Why the agent cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
-    #[error("the agent did not answer within {} seconds", .0.as_secs())]
-    Silent(Duration),
-    #[error("the link to the agent broke: {0}")]
-    Broken(#[from] io::Error),
+    #[error("Cannot reach the agent: it did not answer within {} seconds", .0.as_secs())]
+    Timeout(Duration),
+    #[error("Cannot connect to the agent: {0}")]
+    Connect(#[from] io::Error),
     #[error(transparent)]
     Link(#[from] LinkError),
-    #[error("the agent said: {0}")]
+    /// The agent answered with an error, or with something that is no answer.
+    #[error("The agent refused a request: {0}")]
     Refused(String),
 }
 
-/// The agent behind a Unix socket.
+/// The agent behind a Unix socket: the VMM's virtio-serial port, or the fake runtime's socket.
+///
+/// All requests share one HTTP/2 link. It is opened when it is first needed, and again after it has closed.
 pub struct Agent {
     socket: PathBuf,
-    /// Held while a new link is made: a second one would cut the first.
+    /// Locked while a new link connects: the port takes one connection, and a second would cut the first.
     link: Mutex<Option<Link>>,
 }
 
 impl Agent {
-    pub fn at(socket: PathBuf) -> Self {
+    pub fn new(socket: PathBuf) -> Self {
         Self { socket, link: Mutex::new(None) }
     }
 
-    /// The live link; a new one if there is none.
+    /// The open link, or a new one.
     pub async fn link(&self) -> Result<Link, AgentError> {
-        self.link_within(RELINK).await
+        self.connect_within(RECONNECT_TIMEOUT).await
     }
 
-    /// As [`Self::link`], for a machine that boots.
-    pub async fn link_within(&self, deadline: Duration) -> Result<Link, AgentError> {
+    /// Like [`Self::link`], with a timeout that suits a guest that is still booting.
+    pub async fn connect_within(&self, deadline: Duration) -> Result<Link, AgentError> {
         let mut current = self.link.lock().await;
         if let Some(link) = current.as_ref().filter(|link| !link.is_closed()) {
             return Ok(link.clone());
         }
         *current = None;
-        let link = timeout(deadline, self.connect()).await.map_err(|_| AgentError::Silent(deadline))??;
+        let link = timeout(deadline, self.connect()).await.map_err(|_| AgentError::Timeout(deadline))??;
         *current = Some(link.clone());
         Ok(link)
     }
@@ -80,7 +84,7 @@ impl Agent {
         let mut stream = loop {
             match UnixStream::connect(&self.socket).await {
                 Ok(stream) => break stream,
-                Err(error) if may_come(&error) => sleep(CONNECT_RETRY).await,
+                Err(error) if is_not_listening_yet(&error) => sleep(CONNECT_RETRY_DELAY).await,
                 Err(error) => return Err(error.into()),
             }
         };
@@ -88,29 +92,30 @@ impl Agent {
         Ok(Link::handshake(ReadWakeStream::new(stream)?).await?)
     }
 
-    /// Gives the machine its identity; answered once the home is mounted.
+    /// Gives the guest its identity. Answered once the home is mounted.
     pub async fn bootstrap(&self, bootstrap: &BootstrapRequest) -> Result<Health, AgentError> {
         let body = serde_json::to_vec(bootstrap).expect("plain data");
         let answer = self.call(Method::POST, BOOTSTRAP, Some(body), BOOTSTRAP_TIMEOUT).await?;
         serde_json::from_slice(&answer).map_err(|error| AgentError::Refused(error.to_string()))
     }
 
-    /// Puts all edits on the home's disk and holds writers still.
+    /// Saves open documents and freezes the home's file system: writers wait.
     pub async fn freeze(&self) -> Result<(), AgentError> {
         self.call(Method::POST, FREEZE, None, FREEZE_TIMEOUT).await.map(drop)
     }
 
-    /// Lets writers go on. Thawing what is not frozen is no error.
+    /// Thaws the file system. It is no error if it is not frozen.
     pub async fn thaw(&self) -> Result<(), AgentError> {
         self.call(Method::POST, THAW, None, THAW_TIMEOUT).await.map(drop)
     }
 
-    /// Lets the home's file system fill so many bytes.
+    /// Grows the home's file system to this size.
     pub async fn grow(&self, home_bytes: u64) -> Result<(), AgentError> {
         let body = serde_json::to_vec(&GrowRequest { home_bytes }).expect("plain data");
         self.call(Method::POST, GROW, Some(body), GROW_TIMEOUT).await.map(drop)
     }
 
+    /// The agent's version and the home's usage, as the guest reports them.
     pub async fn health(&self) -> Result<Health, AgentError> {
         let answer = self.call(Method::GET, HEALTH, None, HEALTH_TIMEOUT).await?;
         serde_json::from_slice(&answer).map_err(|error| AgentError::Refused(error.to_string()))
@@ -136,11 +141,11 @@ impl Agent {
             let body = body.map_err(|error| AgentError::Refused(error.to_string()))?.to_bytes().to_vec();
             if status.is_success() { Ok(body) } else { Err(refusal(status, &body)) }
         };
-        timeout(deadline, called).await.map_err(|_| AgentError::Silent(deadline))?
+        timeout(deadline, called).await.map_err(|_| AgentError::Timeout(deadline))?
     }
 }
 
-fn may_come(error: &io::Error) -> bool {
+fn is_not_listening_yet(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }
 

@@ -1,7 +1,10 @@
-//! The front: where streams come in. It checks each one's grant for itself and passes it on to the agent.
+//! The front: the runner's socket, where the gateway's streams arrive. It checks the grant of each stream and splices the stream
+//! to the agent.
 //!
-//! The gateway is believed in nothing: signature, workspace, epoch, route and access are looked at here again. The guest never
-//! sees a grant. It looks into messages only of viewers who may not write, to drop what they may not send.
+//! The front does not trust the gateway: it checks signature, workspace, epoch, route and access itself. The guest never sees a
+//! grant. The front parses messages only in the streams of read-only viewers, to drop what they may not send.
+//!
+//! The tasks of connections and of spliced streams are awaited before [`Front::serve`] returns.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -29,7 +32,7 @@ use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{Message, protocol::Role, protocol::WebSocketConfig},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use transport::{
     KeepAlive, LinkError, ReadWakeStream, Upgraded, WebSocketError, serve_link,
     splice::{SpliceEnd, splice},
@@ -37,62 +40,78 @@ use transport::{
 
 use crate::agent::{Agent, AgentError};
 
-/// Gateways of one cluster; each keeps one link.
+/// Gateways of one cluster, each with one link.
 const MAX_CONNECTIONS: usize = 64;
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// From our answer to the stream being ours.
+/// Accepting fails for lack of descriptors; retrying at once would spin.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
+/// How long a stream may take from our answer to its upgrade.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
-/// An agent answers at once or after a look at its disk; an upload takes as long as it takes, its silence is the gateway's to end.
+/// An agent answers requests without a body at once, or after reading its disk.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// An upload takes as long as the client sends. The gateway ends uploads that stall.
 const UPLOAD_TIMEOUT: Duration = Duration::from_hours(2);
 
-/// What only we may say, and what the guest need not know.
-const NOT_PASSED: [HeaderName; 4] =
+/// When the front stops, its streams are cancelled. This bounds the wait for their tasks.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Headers that are not passed to the guest: credentials, and those that only the front may set.
+const DROPPED_HEADERS: [HeaderName; 4] =
     [header::AUTHORIZATION, header::COOKIE, header::HOST, HeaderName::from_static(ACCESS_HEADER)];
 
-/// Whose streams are let in, and where they go.
+/// Admits streams with a valid grant for one workspace and epoch, and passes them to its agent.
 pub struct Front {
-    pub workspace: WorkspaceId,
-    pub epoch: Epoch,
-    pub key: VerifyingKey,
-    pub agent: Arc<Agent>,
+    workspace: WorkspaceId,
+    epoch: Epoch,
+    /// The controller's key for grants.
+    key: VerifyingKey,
+    agent: Arc<Agent>,
+    /// The tasks of spliced streams. Connections have a set of their own.
+    streams: TaskTracker,
 }
 
-/// Why a stream was not let in.
+/// Why a stream was not admitted.
 #[derive(Debug)]
 struct Refusal(Code, String);
 
 type Outcome<T> = Result<T, Refusal>;
 
 impl Front {
-    /// Serves whoever connects, until told to stop: then every stream is cut.
+    pub fn new(workspace: WorkspaceId, epoch: Epoch, key: VerifyingKey, agent: Arc<Agent>) -> Self {
+        Self { workspace, epoch, key, agent, streams: TaskTracker::new() }
+    }
+
+    /// Serves until `stop` is cancelled. Then it closes every stream, and returns when their tasks have ended.
     pub async fn serve(self: Arc<Self>, listener: UnixListener, stop: CancellationToken) {
         let mut connections = JoinSet::new();
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
-                accepted = accept(&listener, &places) => accepted,
+                accepted = accept(&listener, &permits) => accepted,
             };
-            let Some((stream, place)) = accepted else { continue };
+            let Some((stream, permit)) = accepted else { continue };
             let front = self.clone();
             let stop = stop.clone();
             connections.spawn(async move {
-                let _place = place;
-                front.connection(stream, stop).await;
+                let _permit = permit;
+                front.serve_connection(stream, stop).await;
             });
             while connections.try_join_next().is_some() {}
         }
         connections.shutdown().await;
+        self.streams.close();
+        if timeout(DRAIN_TIMEOUT, self.streams.wait()).await.is_err() {
+            tracing::warn!(streams = self.streams.len(), "streams did not end in time");
+        }
     }
 
-    async fn connection(self: Arc<Self>, stream: UnixStream, stop: CancellationToken) {
+    async fn serve_connection(self: Arc<Self>, stream: UnixStream, stop: CancellationToken) {
         let service = service_fn(move |request| {
             let (front, stop) = (self.clone(), stop.clone());
             async move { Ok::<_, Infallible>(front.answer(request, stop).await) }
         });
         let Ok(stream) = ReadWakeStream::new(stream) else {
-            return tracing::warn!("a gateway's link cannot be watched");
+            return tracing::warn!("cannot register a gateway's connection");
         };
         if let Err(error) = serve_link(stream, service, KeepAlive::Ping).await {
             tracing::debug!(%error, "a gateway's link ended");
@@ -105,7 +124,7 @@ impl Front {
         let id = id.unwrap_or_default().to_owned();
         let outcome = self.relay(request, stop).await;
         outcome.unwrap_or_else(|Refusal(code, detail)| {
-            tracing::info!(request_id = id, %method, ?code, detail, "a stream was refused");
+            tracing::info!(request_id = id, %method, ?code, detail, "refused a stream");
             transport::problem::response(Problem { request_id: id, ..Problem::new(code, detail) })
         })
     }
@@ -115,15 +134,16 @@ impl Front {
         let route = path.and_then(|path| Route::of(request.method().as_str(), path));
         let route = route.ok_or_else(|| Refusal(Code::NotFound, "There is no such route.".to_owned()))?;
         let grant = self.admit(request.headers(), &route)?;
-        let headers = to_agent(request.headers(), grant.access);
+        let headers = headers_for_agent(request.headers(), grant.access);
         let address = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
         if route.is_websocket {
-            self.open(request, &address, headers, route.kind, grant.access, stop).await
+            self.open_stream(request, &address, headers, route.kind, grant.access, stop).await
         } else {
             self.forward(request, &address, headers, &route).await
         }
     }
 
+    /// Checks the bearer grant for this route.
     fn admit(&self, headers: &HeaderMap, route: &Route) -> Outcome<Grant> {
         let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token = bearer.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
@@ -138,7 +158,8 @@ impl Front {
         Ok(grant)
     }
 
-    async fn open(
+    /// Opens a WebSocket at the agent and splices the client's to it.
+    async fn open_stream(
         &self,
         mut request: Request<Incoming>,
         address: &str,
@@ -150,7 +171,7 @@ impl Front {
         let protocol = request.extensions().get::<Protocol>();
         let is_websocket = protocol.is_some_and(|protocol| protocol.as_str() == "websocket");
         if request.method() != Method::CONNECT || !is_websocket {
-            return Err(Refusal(Code::BadRequest, "This address takes WebSockets only.".to_owned()));
+            return Err(Refusal(Code::BadRequest, "This route accepts WebSockets only.".to_owned()));
         }
         let link = self.agent.link().await?;
         let upstream = match link.open_websocket(address, headers).await {
@@ -162,17 +183,18 @@ impl Front {
             Err(WebSocketError::Link(error)) => return Err(error.into()),
         };
         let on_upgrade = hyper::upgrade::on(&mut request);
-        tokio::spawn(async move {
-            // The link lives as long as its streams.
+        self.streams.spawn(async move {
+            // The link must live as long as its streams.
             let _link = link;
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = carry(on_upgrade, upstream, kind, access) => {}
+                () = splice_stream(on_upgrade, upstream, kind, access) => {}
             }
         });
         Ok(Response::new(Body::empty()))
     }
 
+    /// Forwards a request and its answer.
     async fn forward(
         &self,
         request: Request<Incoming>,
@@ -181,51 +203,51 @@ impl Front {
         route: &Route,
     ) -> Outcome<Response<Body>> {
         let (parts, body) = request.into_parts();
-        let most = usize::try_from(route.max_body_bytes).unwrap_or(usize::MAX);
-        let within = if most == 0 { ANSWER_TIMEOUT } else { UPLOAD_TIMEOUT };
-        let mut onward = Request::builder()
+        let max_bytes = usize::try_from(route.max_body_bytes).unwrap_or(usize::MAX);
+        let timeout = if max_bytes == 0 { ANSWER_TIMEOUT } else { UPLOAD_TIMEOUT };
+        let mut forwarded = Request::builder()
             .method(parts.method)
             .uri(address)
-            .body(Limited::new(body, most).boxed_unsync())
+            .body(Limited::new(body, max_bytes).boxed_unsync())
             .map_err(|_| LinkError::InvalidUri)?;
-        *onward.headers_mut() = headers;
-        let answer = self.agent.link().await?.request_within(onward, within).await?;
+        *forwarded.headers_mut() = headers;
+        let answer = self.agent.link().await?.request_within(forwarded, timeout).await?;
         Ok(from_agent(answer))
     }
 }
 
 async fn accept(
     listener: &UnixListener,
-    places: &Arc<Semaphore>,
+    permits: &Arc<Semaphore>,
 ) -> Option<(UnixStream, tokio::sync::OwnedSemaphorePermit)> {
-    let place = places.clone().acquire_owned().await.expect("it is never closed");
+    let permit = permits.clone().acquire_owned().await.expect("the semaphore is never closed");
     match listener.accept().await {
-        Ok((stream, _)) => Some((stream, place)),
+        Ok((stream, _)) => Some((stream, permit)),
         Err(error) => {
-            tracing::warn!(%error, "cannot accept on the front");
-            sleep(ACCEPT_PAUSE).await;
+            tracing::warn!(%error, "cannot accept a connection on the front");
+            sleep(ACCEPT_RETRY_DELAY).await;
             None
         }
     }
 }
 
-/// Carries an opened WebSocket until its end.
-async fn carry(on_upgrade: OnUpgrade, upstream: Upgraded, kind: RouteKind, access: Access) {
+/// Splices an admitted WebSocket to the agent's until one of them ends.
+async fn splice_stream(on_upgrade: OnUpgrade, upstream: Upgraded, kind: RouteKind, access: Access) {
     let downstream = match timeout(UPGRADE_TIMEOUT, on_upgrade).await {
         Ok(Ok(downstream)) => TokioIo::new(downstream),
-        Ok(Err(error)) => return tracing::debug!(%error, "a stream was given up while it opened"),
+        Ok(Err(error)) => return tracing::debug!(%error, "the client closed a stream while it opened"),
         Err(_) => return tracing::debug!("a stream did not open in time"),
     };
     if access == Access::Read {
-        return watch(downstream, upstream, kind).await;
+        return splice_read_only(downstream, upstream, kind).await;
     }
     if let SpliceEnd::Failed(error) = splice(downstream, upstream, pending(), None).await {
-        tracing::debug!(%error, "a stream broke");
+        tracing::debug!(%error, "a stream ended with an error");
     }
 }
 
-/// A viewer's stream: everything comes down, and only what a viewer may send goes up.
-async fn watch<A, B>(downstream: A, upstream: B, kind: RouteKind)
+/// Splices the stream of a read-only viewer: all messages from the agent pass, and only what a viewer may send goes to it.
+async fn splice_read_only<A, B>(downstream: A, upstream: B, kind: RouteKind)
 where
     A: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
@@ -239,7 +261,7 @@ where
     let (mut to_agent, mut from_agent) = agent.split();
     let up = async {
         while let Some(Ok(message)) = from_viewer.next().await {
-            if passes(kind, &message) {
+            if viewer_may_send_message(kind, &message) {
                 to_agent.send(message).await.ok()?;
             }
         }
@@ -253,12 +275,12 @@ where
         }
         to_viewer.close().await.ok()
     };
-    // The first end is the end of both: neither has anything to say to half a viewer.
+    // When one direction ends, the other ends too: a half-open viewer is of no use.
     tokio::select! { _ = up => {}, _ = down => {} }
 }
 
-/// Pings are answered at each side by itself and are not passed on.
-fn passes(kind: RouteKind, message: &Message) -> bool {
+/// Pings are answered on each side and not forwarded.
+fn viewer_may_send_message(kind: RouteKind, message: &Message) -> bool {
     match message {
         Message::Binary(bytes) => viewer_may_send(kind, true, bytes),
         Message::Text(text) => viewer_may_send(kind, false, text.as_bytes()),
@@ -267,9 +289,9 @@ fn passes(kind: RouteKind, message: &Message) -> bool {
     }
 }
 
-fn to_agent(client: &HeaderMap, access: Access) -> HeaderMap {
+fn headers_for_agent(client: &HeaderMap, access: Access) -> HeaderMap {
     let mut headers = client.clone();
-    for name in NOT_PASSED {
+    for name in DROPPED_HEADERS {
         headers.remove(name);
     }
     let access = if access == Access::Write { "write" } else { "read" };
@@ -283,8 +305,8 @@ fn from_agent(answer: Response<Incoming>) -> Response<Body> {
 
 impl From<AgentError> for Refusal {
     fn from(error: AgentError) -> Self {
-        tracing::warn!(%error, "the agent cannot be reached");
-        Self(Code::Unavailable, "The machine does not answer. Try again in a moment.".to_owned())
+        tracing::warn!(%error, "cannot reach the agent");
+        Self(Code::Unavailable, "The workspace does not answer. Try again in a moment.".to_owned())
     }
 }
 

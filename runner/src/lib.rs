@@ -1,18 +1,30 @@
-//! One process per running workspace; also builds the images that workspaces boot from.
+//! The runner: one process per running workspace. It owns the workspace's sandbox, its volume and its front. The crate also
+//! builds the images that sandboxes boot from.
+//!
+//! ```text
+//! controller ◀─ reporter ─ session ─┬─ runtime: microvm (QEMU, network, jail) or fake
+//!                                   ├─ home_volume ◀─ export (NBD) ◀─ QEMU
+//!                                   ├─ replicator ─▶ object store
+//! gateway ─▶ front ─▶ agent ────────┘
+//! ```
+//!
+//! Start reading at [`session`]: it is the life of a runner.
 
 mod agent;
 pub mod export;
 mod front;
-mod home;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
+mod home_volume;
 pub mod images;
 pub mod network;
-mod report;
-mod run;
+mod replicator;
+mod reporter;
+mod run_directory;
 mod runtime;
+mod session;
 mod slot;
-mod stream;
-mod sweep;
 
-pub use run::{RunError, run};
+pub use run_directory::sweep;
 pub use runtime::accelerator;
-pub use sweep::sweep;
+pub use session::{RunError, run};

@@ -1,7 +1,7 @@
-//! Slots: small numbers, one for each machine on this host, that pick its network and the VMM's user.
+//! Slots: small numbers, one for each sandbox on this host, from which its network and the VMM's user are derived.
 //!
-//! The controller proposes one that none of its own machines has; another controller on the same host may have it. The lock
-//! is the kernel's: it ends with this process, however that ends.
+//! The controller proposes a slot that none of its own sandboxes uses; another controller on the same host may use it. A slot is
+//! locked with `flock`: the kernel releases the lock when this process dies, however it dies.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -13,18 +13,19 @@ use std::{
 use protocol::runner::MAX_SLOT;
 use rustix::fs::{FlockOperation, flock};
 
-/// Uid and gid of slot 0's VMM. Above what systems hand out, below what containers map.
-const UID_BASE: u32 = 620_000;
+/// Uid and gid of slot 0's VMM. Above what systems assign, below what containers map.
+const BASE_UID: u32 = 620_000;
 
+/// Why no slot can be acquired.
 #[derive(Debug, thiserror::Error)]
 pub enum SlotError {
-    #[error("{} cannot be used: {source}", path.display())]
+    #[error("Cannot lock the slot {}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
-    #[error("all {} slots of this host are taken", u32::from(MAX_SLOT) + 1)]
+    #[error("Cannot acquire a slot: all {} slots of this host are in use", u32::from(MAX_SLOT) + 1)]
     Full,
 }
 
-/// Held for as long as it lives.
+/// An acquired slot. Dropping it releases it.
 #[derive(Debug)]
 pub struct Slot {
     number: u16,
@@ -32,12 +33,12 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// The proposed slot, or the next one that is free.
-    pub fn take(proposed: u16) -> Result<Self, SlotError> {
-        Self::take_in(&directory(), proposed)
+    /// Acquires the proposed slot, or the next free one.
+    pub fn acquire(proposed: u16) -> Result<Self, SlotError> {
+        Self::acquire_in(&directory(), proposed)
     }
 
-    fn take_in(directory: &Path, proposed: u16) -> Result<Self, SlotError> {
+    fn acquire_in(directory: &Path, proposed: u16) -> Result<Self, SlotError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |source| SlotError::Io { path, source }
@@ -57,17 +58,18 @@ impl Slot {
         Err(SlotError::Full)
     }
 
+    /// 0 ..= [`MAX_SLOT`].
     pub fn number(&self) -> u16 {
         self.number
     }
 
-    /// User and group of this slot's VMM: nobody else has them.
+    /// Uid and gid of this slot's VMM. No other process uses them.
     pub fn uid(&self) -> u32 {
-        UID_BASE + u32::from(self.number)
+        BASE_UID + u32::from(self.number)
     }
 }
 
-/// One place for the whole host where we may, else one for this user.
+/// One directory for the whole host if we are root, else one for this user.
 fn directory() -> PathBuf {
     let host = Path::new("/run");
     if rustix::process::geteuid().is_root() && fs::metadata(host).is_ok_and(|about| about.is_dir()) {
@@ -81,15 +83,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_taken_slot_gives_way_to_the_next() {
+    fn next_free_slot_replaces_a_locked_one() {
         let directory = tempfile::tempdir().expect("a directory");
-        let first = Slot::take_in(directory.path(), 7).expect("free");
-        let second = Slot::take_in(directory.path(), 7).expect("another");
+        let first = Slot::acquire_in(directory.path(), 7).expect("free");
+        let second = Slot::acquire_in(directory.path(), 7).expect("another");
         assert_eq!((first.number(), second.number()), (7, 8));
         drop(first);
-        assert_eq!(Slot::take_in(directory.path(), 7).expect("free again").number(), 7);
-        let last = Slot::take_in(directory.path(), MAX_SLOT).expect("free");
-        assert_eq!(Slot::take_in(directory.path(), MAX_SLOT).expect("from the start").number(), 0);
+        assert_eq!(Slot::acquire_in(directory.path(), 7).expect("free again").number(), 7);
+        let last = Slot::acquire_in(directory.path(), MAX_SLOT).expect("free");
+        assert_eq!(Slot::acquire_in(directory.path(), MAX_SLOT).expect("from the start").number(), 0);
         assert_ne!(last.uid(), second.uid());
     }
 }

@@ -11,19 +11,19 @@ use protocol::{
     api::snapshot::{Changes, Diff, Directory, PastEntry},
     files::HomePath,
 };
-use reader::{ChildCommand, Home, ReadAt, ReaderError};
+use reader::{ReaderCommand, SnapshotFiles, ReadAt, ReaderError};
 use volume::{DataKey, ObjectStore, VolumeError};
 
 /// Reads snapshots in a process of their own.
 pub struct Snapshots {
     store: Arc<dyn ObjectStore>,
-    child: ChildCommand,
+    child: ReaderCommand,
 }
 
 impl Snapshots {
     /// `program` is this program's own file.
     pub fn new(store: Arc<dyn ObjectStore>, program: PathBuf) -> Self {
-        Self { store, child: ChildCommand { program, args: vec![OsString::from("ext4-reader")] } }
+        Self { store, child: ReaderCommand { program, args: vec![OsString::from("ext4-reader")] } }
     }
 }
 
@@ -40,9 +40,9 @@ impl Past for Snapshots {
                 VolumeError::Store(error) if error.is_transient() => PastError::Broken(error.to_string()),
                 error => PastError::Unreadable(error.to_string()),
             })?;
-            let home = Home::open(self.child.clone(), Arc::new(Disk(snapshot))).await.map_err(past_error)?;
-            if !home.sandbox().is_whole() {
-                tracing::warn!(sandbox = ?home.sandbox(), "a wall around what reads homes is missing");
+            let home = SnapshotFiles::open(self.child.clone(), Arc::new(Disk(snapshot))).await.map_err(past_error)?;
+            if !home.sandbox_report().is_complete() {
+                tracing::warn!(sandbox = ?home.sandbox_report(), "a wall around what reads homes is missing");
             }
             Ok(Box::new(Opened(home)) as Box<dyn PastHome>)
         })
@@ -61,7 +61,7 @@ impl ReadAt for Disk {
     }
 }
 
-struct Opened(Home);
+struct Opened(SnapshotFiles);
 
 impl PastHome for Opened {
     fn list<'a>(&'a mut self, path: &'a HomePath) -> BoxFuture<'a, Result<Directory, PastError>> {
@@ -88,7 +88,7 @@ impl PastHome for Opened {
         most: usize,
     ) -> BoxFuture<'a, Result<Changes, PastError>> {
         Box::pin(async move {
-            reader::changes(&mut self.0, same_kind(after)?, path, most).await.map_err(past_error)
+            reader::list_changes(&mut self.0, same_kind(after)?, path, most).await.map_err(past_error)
         })
     }
 
@@ -97,11 +97,11 @@ impl PastHome for Opened {
         after: &'a mut dyn PastHome,
         path: &'a HomePath,
     ) -> BoxFuture<'a, Result<Diff, PastError>> {
-        Box::pin(async move { reader::diff(&mut self.0, same_kind(after)?, path).await.map_err(past_error) })
+        Box::pin(async move { reader::diff_file(&mut self.0, same_kind(after)?, path).await.map_err(past_error) })
     }
 }
 
-fn same_kind(home: &mut dyn PastHome) -> Result<&mut Home, PastError> {
+fn same_kind(home: &mut dyn PastHome) -> Result<&mut SnapshotFiles, PastError> {
     let home: &mut dyn Any = home;
     let opened = home.downcast_mut::<Opened>();
     opened.map(|opened| &mut opened.0).ok_or_else(|| PastError::Broken("it is of another kind".to_owned()))

@@ -71,7 +71,7 @@ pub async fn up(context: &Context, up: Up) -> Result<(), Failure> {
     };
     let ended = farewell::end(context.style, running).await;
     if up.runtime == Runtime::Microvm && rustix::process::geteuid().is_root() {
-        runner::network::retire_host().await;
+        runner::network::remove_host_rules().await;
     }
     broken.map_or(ended, Err)
 }

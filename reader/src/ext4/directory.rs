@@ -5,7 +5,7 @@ use protocol::files::EntryKind;
 
 use super::{checksum::crc32c, fields::Fields};
 use crate::{
-    error::{Fault, Reason},
+    error::{Fault, FaultReason},
     node::is_name,
 };
 
@@ -18,14 +18,14 @@ const TAIL_BYTES: usize = 12;
 const TAIL_KIND: u8 = 0xde;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Entry {
+pub struct DirectoryEntry {
     pub name: Vec<u8>,
     pub inode: u32,
     /// What the directory says that it is; its inode knows better.
     pub hint: u8,
 }
 
-impl Entry {
+impl DirectoryEntry {
     pub fn kind(&self) -> EntryKind {
         match self.hint {
             1 => EntryKind::File,
@@ -41,30 +41,30 @@ pub fn entries(
     block: &[u8],
     checksum_seed: Option<u32>,
     has_file_types: bool,
-    mut take: impl FnMut(Entry),
+    mut take: impl FnMut(DirectoryEntry),
 ) -> Result<(), Fault> {
     if checksum_seed.is_some_and(|seed| !checksum_holds(seed, block)) {
-        return Err(Fault::Damaged(Reason::Directory));
+        return Err(Fault::Damaged(FaultReason::Directory));
     }
     let mut rest = block;
     while !rest.is_empty() {
         let fields = Fields(rest);
         let length = record_bytes(fields.u16(4), block.len());
         if length < HEAD_BYTES || length > rest.len() {
-            return Err(Fault::Damaged(Reason::Directory));
+            return Err(Fault::Damaged(FaultReason::Directory));
         }
         let (record, behind) = rest.split_at(length);
         rest = behind;
         let (inode, name_bytes) = (fields.u32(0), usize::from(fields.u8(6)));
         let name =
-            record.get(HEAD_BYTES..HEAD_BYTES + name_bytes).ok_or(Fault::Damaged(Reason::Directory))?;
+            record.get(HEAD_BYTES..HEAD_BYTES + name_bytes).ok_or(Fault::Damaged(FaultReason::Directory))?;
         if inode == 0 || matches!(name, b"." | b"..") {
             continue;
         }
         if !is_name(name) {
-            return Err(Fault::Damaged(Reason::Directory));
+            return Err(Fault::Damaged(FaultReason::Directory));
         }
-        take(Entry { name: name.to_vec(), inode, hint: if has_file_types { fields.u8(7) } else { 0 } });
+        take(DirectoryEntry { name: name.to_vec(), inode, hint: if has_file_types { fields.u8(7) } else { 0 } });
     }
     Ok(())
 }
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn wrong_records_end_it() {
-        let wrong = Err(Fault::Damaged(Reason::Directory));
+        let wrong = Err(Fault::Damaged(FaultReason::Directory));
         assert_eq!(names(&record(12, 0, b"")[..8]), wrong, "no progress");
         assert_eq!(names(&record(12, 12, b"a")[..8]), wrong, "beyond the end");
         assert_eq!(names(&record(12, 12, b"a/b")), wrong);

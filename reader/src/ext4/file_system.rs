@@ -7,15 +7,15 @@ use protocol::files::EntryKind;
 use super::{
     Device,
     checksum::{crc32c, crc32c_without},
-    directory::{self, Entry, MAX_ENTRIES_READ},
+    directory::{self, DirectoryEntry, MAX_ENTRIES_READ},
     fields::{Fields, halves},
     inode::{Inode, ROOT},
     journal,
-    map::{self, Run},
+    map::{self, BlockRun},
     superblock::{self, Superblock},
 };
 use crate::{
-    error::{Fault, Reason},
+    error::{Fault, FaultReason},
     node::{MAX_TARGET_BYTES, Node},
 };
 
@@ -26,12 +26,12 @@ pub struct FileSystem<D> {
     device: D,
     superblock: Superblock,
     /// By the file system's block.
-    newer: HashMap<u64, Newer>,
+    newer: HashMap<u64, JournaledBlock>,
 }
 
 /// A block's newer content, in the journal.
 #[derive(Clone, Copy)]
-struct Newer {
+struct JournaledBlock {
     /// On the disk.
     place: u64,
     is_escaped: bool,
@@ -41,7 +41,7 @@ impl<D: Device> FileSystem<D> {
     pub fn open(mut device: D) -> Result<Self, Fault> {
         let size = device.size_bytes();
         if size < superblock::OFFSET + superblock::BYTES as u64 {
-            return Err(Fault::NotAHome(Reason::NotExt4));
+            return Err(Fault::NotAHome(FaultReason::NotExt4));
         }
         let mut bytes = vec![0; superblock::BYTES];
         device.read(superblock::OFFSET, &mut bytes)?;
@@ -58,14 +58,14 @@ impl<D: Device> FileSystem<D> {
         // All of it while nothing is replayed yet: the journal is not read through itself.
         let places = self.places(&journal)?;
         let block_bytes = self.superblock.block_bytes;
-        let place = |at: u32| places.get(at as usize).copied().ok_or(Fault::Damaged(Reason::Journal));
+        let place = |at: u32| places.get(at as usize).copied().ok_or(Fault::Damaged(FaultReason::Journal));
         let replay = journal::recover(block_bytes, |at| {
             let mut block = vec![0; block_bytes as usize];
             self.device.read(place(at)?, &mut block).map(|()| block)
         })?;
         self.newer = replay
             .into_iter()
-            .map(|(block, copy)| Ok((block, Newer { place: place(copy.at)?, is_escaped: copy.is_escaped })))
+            .map(|(block, copy)| Ok((block, JournaledBlock { place: place(copy.at)?, is_escaped: copy.is_escaped })))
             .collect::<Result<_, Fault>>()?;
         self.reread_superblock()
     }
@@ -77,7 +77,7 @@ impl<D: Device> FileSystem<D> {
         self.read_block(block, offset as usize, &mut bytes)?;
         let superblock = Superblock::decode(&bytes, self.device.size_bytes())?;
         if u64::from(superblock.block_bytes) != block_bytes {
-            return Err(Fault::Damaged(Reason::Journal));
+            return Err(Fault::Damaged(FaultReason::Journal));
         }
         self.superblock = superblock;
         Ok(())
@@ -89,12 +89,12 @@ impl<D: Device> FileSystem<D> {
         let blocks = u32::try_from(journal.size / block_bytes)
             .ok()
             .filter(|blocks| *blocks <= journal::MAX_BLOCKS)
-            .ok_or(Fault::Damaged(Reason::Journal))?;
+            .ok_or(Fault::Damaged(FaultReason::Journal))?;
         let mut places = Vec::new();
         while (places.len() as u32) < blocks {
             let at = places.len() as u32;
             let run = self.run_at(journal, at)?;
-            let start = run.start.ok_or(Fault::Damaged(Reason::Journal))?;
+            let start = run.start.ok_or(Fault::Damaged(FaultReason::Journal))?;
             let end = start + run.blocks.min(u64::from(blocks - at));
             places.extend((start..end).map(|block| block * block_bytes));
         }
@@ -104,13 +104,13 @@ impl<D: Device> FileSystem<D> {
     pub fn inode(&mut self, number: u32) -> Result<Inode, Fault> {
         let (index, size) = (number.wrapping_sub(1), self.superblock.inode_bytes);
         if index >= self.superblock.inodes {
-            return Err(Fault::Damaged(Reason::Inode));
+            return Err(Fault::Damaged(FaultReason::Inode));
         }
         let table = self.inode_table(index / self.superblock.inodes_per_group)?;
         let within = u64::from(index % self.superblock.inodes_per_group) * u64::from(size);
         let block_bytes = u64::from(self.superblock.block_bytes);
         let mut bytes = vec![0; usize::from(size)];
-        let block = table.checked_add(within / block_bytes).ok_or(Fault::Damaged(Reason::Group))?;
+        let block = table.checked_add(within / block_bytes).ok_or(Fault::Damaged(FaultReason::Group))?;
         self.read_block(block, (within % block_bytes) as usize, &mut bytes)?;
         Inode::decode(&self.superblock, number, &bytes)
     }
@@ -124,7 +124,7 @@ impl<D: Device> FileSystem<D> {
         if let Some(seed) = self.superblock.checksum_seed {
             let sum = crc32c_without(crc32c(seed, &group.to_le_bytes()), &bytes, GROUP_CHECKSUM_AT, 2);
             if sum as u16 != fields.u16(GROUP_CHECKSUM_AT) {
-                return Err(Fault::Damaged(Reason::Group));
+                return Err(Fault::Damaged(FaultReason::Group));
             }
         }
         Ok(halves(fields.u32(0x8), if self.superblock.has_64bit { fields.u32(0x28) } else { 0 }))
@@ -152,7 +152,7 @@ impl<D: Device> FileSystem<D> {
     }
 
     /// All entries in the order of their names, and whether there are more than are read.
-    pub fn entries(&mut self, directory: &Inode) -> Result<(Vec<Entry>, bool), Fault> {
+    pub fn entries(&mut self, directory: &Inode) -> Result<(Vec<DirectoryEntry>, bool), Fault> {
         let (mut entries, mut more) = (Vec::new(), false);
         self.each_block(directory, |entry| {
             more |= entries.len() == MAX_ENTRIES_READ;
@@ -167,19 +167,19 @@ impl<D: Device> FileSystem<D> {
     }
 
     /// Gives entries to `take` as long as it wants more after a block.
-    fn each_block(&mut self, directory: &Inode, mut take: impl FnMut(Entry) -> bool) -> Result<(), Fault> {
+    fn each_block(&mut self, directory: &Inode, mut take: impl FnMut(DirectoryEntry) -> bool) -> Result<(), Fault> {
         if directory.kind != EntryKind::Directory {
             return Err(Fault::NotADirectory);
         }
         directory.check_readable()?;
         let block_bytes = self.superblock.block_bytes;
         let blocks = u32::try_from(directory.size / u64::from(block_bytes))
-            .map_err(|_| Fault::Damaged(Reason::Directory))?;
+            .map_err(|_| Fault::Damaged(FaultReason::Directory))?;
         let mut goes_on = true;
         let mut at = 0;
         while goes_on && at < blocks {
             let run = self.run_at(directory, at)?;
-            let start = run.start.ok_or(Fault::Damaged(Reason::Directory))?;
+            let start = run.start.ok_or(Fault::Damaged(FaultReason::Directory))?;
             for block in start..start + run.blocks.min(u64::from(blocks - at)) {
                 let bytes = self.whole_block(block)?;
                 let (seed, typed) = (directory.checksum_seed, self.superblock.has_file_types);
@@ -213,7 +213,7 @@ impl<D: Device> FileSystem<D> {
             return Ok(target.to_vec());
         }
         if link.size > MAX_TARGET_BYTES as u64 {
-            return Err(Fault::Damaged(Reason::Link));
+            return Err(Fault::Damaged(FaultReason::Link));
         }
         let mut target = vec![0; link.size as usize];
         self.fill(link, 0, &mut target)?;
@@ -237,7 +237,7 @@ impl<D: Device> FileSystem<D> {
         let block_bytes = u64::from(self.superblock.block_bytes);
         let (mut offset, mut rest) = (offset, into);
         while !rest.is_empty() {
-            let block = u32::try_from(offset / block_bytes).map_err(|_| Fault::Damaged(Reason::Map))?;
+            let block = u32::try_from(offset / block_bytes).map_err(|_| Fault::Damaged(FaultReason::Map))?;
             let within = offset % block_bytes;
             let run = self.run_at(inode, block)?;
             let there = (run.blocks.saturating_mul(block_bytes) - within).min(rest.len() as u64);
@@ -252,12 +252,12 @@ impl<D: Device> FileSystem<D> {
     }
 
     /// The run of a file's blocks that begins with `block`; all of it lies on the disk.
-    fn run_at(&mut self, inode: &Inode, block: u32) -> Result<Run, Fault> {
+    fn run_at(&mut self, inode: &Inode, block: u32) -> Result<BlockRun, Fault> {
         let run = map::run_at(inode, block, self.superblock.block_bytes, |node| self.whole_block(node))?;
         let fits = run.start.is_none_or(|start| {
             start > 0 && start.checked_add(run.blocks).is_some_and(|end| end <= self.superblock.blocks)
         });
-        if fits { Ok(run) } else { Err(Fault::Damaged(Reason::Map)) }
+        if fits { Ok(run) } else { Err(Fault::Damaged(FaultReason::Map)) }
     }
 
     fn whole_block(&mut self, block: u64) -> Result<Vec<u8>, Fault> {
@@ -286,7 +286,7 @@ impl<D: Device> FileSystem<D> {
     fn read_block(&mut self, block: u64, offset: usize, into: &mut [u8]) -> Result<(), Fault> {
         let block_bytes = self.superblock.block_bytes as usize;
         if block >= self.superblock.blocks || offset + into.len() > block_bytes {
-            return Err(Fault::Damaged(Reason::Map));
+            return Err(Fault::Damaged(FaultReason::Map));
         }
         match self.newer.get(&block).copied() {
             Some(newer) => self.read_newer(newer, offset, into),
@@ -294,7 +294,7 @@ impl<D: Device> FileSystem<D> {
         }
     }
 
-    fn read_newer(&mut self, newer: Newer, offset: usize, into: &mut [u8]) -> Result<(), Fault> {
+    fn read_newer(&mut self, newer: JournaledBlock, offset: usize, into: &mut [u8]) -> Result<(), Fault> {
         self.device.read(newer.place + offset as u64, into)?;
         if newer.is_escaped {
             let original = journal::MAGIC.get(offset..).unwrap_or_default();

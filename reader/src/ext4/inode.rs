@@ -8,8 +8,8 @@ use super::{
     superblock::Superblock,
 };
 use crate::{
-    error::{Fault, Reason},
-    node::Instant,
+    error::{Fault, FaultReason},
+    node::Timestamp,
 };
 
 /// The inode of the file system's root: the home.
@@ -41,8 +41,8 @@ pub struct Inode {
     /// Permission bits.
     pub mode: u16,
     pub size: u64,
-    pub modified: Instant,
-    pub changed: Instant,
+    pub modified: Timestamp,
+    pub changed: Timestamp,
     pub map: [u8; MAP_BYTES],
     pub has_extents: bool,
     /// Of checksums of what belongs to it.
@@ -60,18 +60,18 @@ impl Inode {
         let (mode, links) = (fields.u16(0x0), fields.u16(0x1a));
         let (Some(kind), Some(map)) = (kind_of(mode), bytes.get(0x28..).and_then(|map| map.first_chunk()))
         else {
-            return Err(Fault::Damaged(Reason::Inode));
+            return Err(Fault::Damaged(FaultReason::Inode));
         };
         if links == 0 || checksum_seed.is_some_and(|seed| !checksum_holds(seed, bytes)) {
-            return Err(Fault::Damaged(Reason::Inode));
+            return Err(Fault::Damaged(FaultReason::Inode));
         }
         Ok(Self {
             number,
             kind,
             mode: mode & MODE_PERMISSIONS,
             size: halves(fields.u32(0x4), fields.u32(0x6c)),
-            modified: instant(&fields, 0x10, 0x88),
-            changed: instant(&fields, 0xc, 0x84),
+            modified: timestamp(&fields, 0x10, 0x88),
+            changed: timestamp(&fields, 0xc, 0x84),
             map: *map,
             has_extents: fields.u32(0x20) & FLAG_EXTENTS != 0,
             checksum_seed,
@@ -82,8 +82,8 @@ impl Inode {
     /// Whether what it holds can be read.
     pub fn check_readable(&self) -> Result<(), Fault> {
         match self.flags {
-            flags if flags & FLAG_ENCRYPTED != 0 => Err(Fault::Unsupported(Reason::Encrypted)),
-            flags if flags & FLAG_INLINE_DATA != 0 => Err(Fault::Unsupported(Reason::InlineData)),
+            flags if flags & FLAG_ENCRYPTED != 0 => Err(Fault::Unsupported(FaultReason::Encrypted)),
+            flags if flags & FLAG_INLINE_DATA != 0 => Err(Fault::Unsupported(FaultReason::InlineData)),
             _ => Ok(()),
         }
     }
@@ -111,13 +111,13 @@ fn has_extra(fields: &Fields<'_>, at: usize, length: usize) -> bool {
 }
 
 /// Seconds as a signed number; the later field extends them by two bits and adds nanoseconds.
-fn instant(fields: &Fields<'_>, at: usize, extra_at: usize) -> Instant {
+fn timestamp(fields: &Fields<'_>, at: usize, extra_at: usize) -> Timestamp {
     let seconds = i64::from(fields.u32(at) as i32);
     if !has_extra(fields, extra_at, 4) {
-        return Instant { seconds, nanoseconds: 0 };
+        return Timestamp { seconds, nanoseconds: 0 };
     }
     let extra = fields.u32(extra_at);
-    Instant { seconds: seconds + (i64::from(extra & 3) << 32), nanoseconds: extra >> 2 }
+    Timestamp { seconds: seconds + (i64::from(extra & 3) << 32), nanoseconds: extra >> 2 }
 }
 
 fn checksum_holds(seed: u32, bytes: &[u8]) -> bool {
@@ -143,7 +143,7 @@ mod tests {
             bytes[0x10..0x14].copy_from_slice(&seconds.to_le_bytes());
             bytes[0x80] = 32;
             bytes[0x88..0x8c].copy_from_slice(&extra.to_le_bytes());
-            instant(&Fields(&bytes), 0x10, 0x88).seconds
+            timestamp(&Fields(&bytes), 0x10, 0x88).seconds
         };
         assert_eq!(at(1, 0), 1);
         assert_eq!(at(-315_619_200_i32 as u32, 0), -315_619_200, "1960");

@@ -11,7 +11,7 @@ use super::{
     checksum::{SEED, crc32c, crc32c_without},
     fields::{Fields, halves},
 };
-use crate::error::{Fault, Reason};
+use crate::error::{Fault, FaultReason};
 
 /// Begins each block of the log that is not a copy.
 pub const MAGIC: [u8; 4] = 0xc03b_3998_u32.to_be_bytes();
@@ -42,7 +42,7 @@ const COMMIT_CHECKSUM_AT: usize = 0x10;
 
 /// A block's newer content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Copy {
+pub struct JournalCopy {
     /// The block of the journal that holds it.
     pub at: u32,
     /// Its first bytes were taken out, because they are the ones that begin a block of the log.
@@ -50,14 +50,14 @@ pub struct Copy {
 }
 
 /// What the journal has newer, by the file system's block.
-pub type Replay = HashMap<u64, Copy>;
+pub type JournaledBlocks = HashMap<u64, JournalCopy>;
 
 /// `read` gives a block of the journal, the first being 0.
 pub fn recover(
     block_bytes: u32,
     mut read: impl FnMut(u32) -> Result<Vec<u8>, Fault>,
-) -> Result<Replay, Fault> {
-    let head = Head::decode(&read(0)?, block_bytes)?;
+) -> Result<JournaledBlocks, Fault> {
+    let head = JournalSuperblock::decode(&read(0)?, block_bytes)?;
     let mut ring = head.ring();
     let mut sequence = head.sequence;
     let (mut whole, mut current) = (Vec::new(), Transaction::default());
@@ -82,7 +82,7 @@ pub fn recover(
 }
 
 /// The log's places in their order.
-struct Ring {
+struct LogRing {
     position: u32,
     /// The log is at most the whole ring.
     left: u32,
@@ -90,7 +90,7 @@ struct Ring {
     end: u32,
 }
 
-impl Ring {
+impl LogRing {
     fn next(&mut self) -> Option<u32> {
         self.left = self.left.checked_sub(1)?;
         let at = self.position;
@@ -101,17 +101,17 @@ impl Ring {
 
 #[derive(Default)]
 struct Transaction {
-    copies: Vec<(u64, Copy)>,
+    copies: Vec<(u64, JournalCopy)>,
     revoked: Vec<u64>,
 }
 
 impl Transaction {
     /// Takes the copies that follow the block. False: the log ends here.
-    fn describe(&mut self, head: &Head, block: &[u8], ring: &mut Ring) -> bool {
+    fn describe(&mut self, head: &JournalSuperblock, block: &[u8], ring: &mut LogRing) -> bool {
         let mut rest = head.body(block);
         while let Some((tag, behind)) = head.tag(rest) {
             let Some(at) = ring.next() else { return false };
-            self.copies.push((tag.block, Copy { at, is_escaped: tag.flags & TAG_ESCAPED != 0 }));
+            self.copies.push((tag.block, JournalCopy { at, is_escaped: tag.flags & TAG_ESCAPED != 0 }));
             if tag.flags & TAG_LAST != 0 {
                 break;
             }
@@ -120,7 +120,7 @@ impl Transaction {
         true
     }
 
-    fn revoke(&mut self, head: &Head, block: &[u8]) -> bool {
+    fn revoke(&mut self, head: &JournalSuperblock, block: &[u8]) -> bool {
         let used = Fields(block).u32_be(HEADER_BYTES) as usize;
         let Some(records) =
             block.get(HEADER_BYTES + 4..used).filter(|_| used <= block.len() - head.tail_bytes())
@@ -136,12 +136,12 @@ impl Transaction {
     }
 }
 
-fn replay(transactions: &[Transaction]) -> Replay {
+fn replay(transactions: &[Transaction]) -> JournaledBlocks {
     let mut revoked_in = HashMap::new();
     for (index, transaction) in transactions.iter().enumerate() {
         revoked_in.extend(transaction.revoked.iter().map(|block| (*block, index)));
     }
-    let mut replay = Replay::new();
+    let mut replay = JournaledBlocks::new();
     for (index, transaction) in transactions.iter().enumerate() {
         let counts = |block: &u64| revoked_in.get(block).is_none_or(|last| *last < index);
         replay.extend(transaction.copies.iter().copied().filter(|(block, _)| counts(block)));
@@ -156,7 +156,7 @@ fn kind_of(block: &[u8], sequence: u32) -> Option<u32> {
 }
 
 /// The journal's own superblock.
-struct Head {
+struct JournalSuperblock {
     blocks: u32,
     first: u32,
     sequence: u32,
@@ -171,7 +171,7 @@ struct Tag {
     flags: u32,
 }
 
-impl Head {
+impl JournalSuperblock {
     fn decode(bytes: &[u8], block_bytes: u32) -> Result<Self, Fault> {
         let fields = Fields(bytes);
         let kind = fields.u32_be(4);
@@ -191,17 +191,17 @@ impl Head {
             && (1..head.blocks).contains(&head.first)
             && (head.start == 0 || (head.first..head.blocks).contains(&head.start));
         if !holds {
-            return Err(Fault::Damaged(Reason::Journal));
+            return Err(Fault::Damaged(FaultReason::Journal));
         }
         if head.features & !FEATURES_KNOWN != 0 {
-            return Err(Fault::Unsupported(Reason::JournalFeature));
+            return Err(Fault::Unsupported(FaultReason::JournalFeature));
         }
         Ok(head)
     }
 
-    fn ring(&self) -> Ring {
+    fn ring(&self) -> LogRing {
         let left = if self.start == 0 { 0 } else { self.blocks };
-        Ring { position: self.start, left, first: self.first, end: self.blocks }
+        LogRing { position: self.start, left, first: self.first, end: self.blocks }
     }
 
     fn has(&self, feature: u32) -> bool {
@@ -282,8 +282,8 @@ mod tests {
             journal
         }
 
-        fn head(&self) -> Head {
-            Head::decode(&self.blocks[0], BLOCK as u32).expect("a journal")
+        fn head(&self) -> JournalSuperblock {
+            JournalSuperblock::decode(&self.blocks[0], BLOCK as u32).expect("a journal")
         }
 
         fn put(&mut self, block: Vec<u8>) {
@@ -443,11 +443,11 @@ mod tests {
             let read = |at: u32| journal.blocks.get(at as usize).cloned().ok_or(Fault::Disk);
             assert_eq!(recover(BLOCK as u32, read).err(), Some(expected), "{at:#x}");
         };
-        check(0x28, 0x20, Fault::Unsupported(Reason::JournalFeature));
-        check(0x10, u32::MAX, Fault::Damaged(Reason::Journal));
-        check(0x14, 0, Fault::Damaged(Reason::Journal));
-        check(0x1c, 8, Fault::Damaged(Reason::Journal));
-        check(0xc, 4096, Fault::Damaged(Reason::Journal));
-        check(0, 0, Fault::Damaged(Reason::Journal));
+        check(0x28, 0x20, Fault::Unsupported(FaultReason::JournalFeature));
+        check(0x10, u32::MAX, Fault::Damaged(FaultReason::Journal));
+        check(0x14, 0, Fault::Damaged(FaultReason::Journal));
+        check(0x1c, 8, Fault::Damaged(FaultReason::Journal));
+        check(0xc, 4096, Fault::Damaged(FaultReason::Journal));
+        check(0, 0, Fault::Damaged(FaultReason::Journal));
     }
 }

@@ -6,7 +6,7 @@ use super::{
     fields::{Fields, halves},
     inode::Inode,
 };
-use crate::error::{Fault, Reason};
+use crate::error::{Fault, FaultReason};
 
 const EXTENT_MAGIC: u16 = 0xf30a;
 /// Both the header of a node and its entries.
@@ -19,11 +19,11 @@ const MAX_EXTENT_BLOCKS: u16 = 32768;
 const DIRECT: u32 = 12;
 const POINTER_BYTES: u32 = 4;
 
-const WRONG: Fault = Fault::Damaged(Reason::Map);
+const WRONG: Fault = Fault::Damaged(FaultReason::Map);
 
 /// Blocks of a file that lie one after the other, or are not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Run {
+pub struct BlockRun {
     /// None: they read as zeros.
     pub start: Option<u64>,
     /// At least one.
@@ -36,7 +36,7 @@ pub fn run_at(
     wanted: u32,
     block_bytes: u32,
     read: impl FnMut(u64) -> Result<Vec<u8>, Fault>,
-) -> Result<Run, Fault> {
+) -> Result<BlockRun, Fault> {
     if inode.has_extents {
         by_extents(inode, wanted, read)
     } else {
@@ -48,7 +48,7 @@ fn by_extents(
     inode: &Inode,
     wanted: u32,
     mut read: impl FnMut(u64) -> Result<Vec<u8>, Fault>,
-) -> Result<Run, Fault> {
+) -> Result<BlockRun, Fault> {
     let mut node = inode.map.to_vec();
     let mut depth = depth_of(&node)?;
     // What is not found here begins there at the earliest.
@@ -56,7 +56,7 @@ fn by_extents(
     loop {
         let (found, next) = find(&node, wanted)?;
         bound = next.map_or(bound, |next| bound.min(u64::from(next)));
-        let hole = Run { start: None, blocks: bound - u64::from(wanted) };
+        let hole = BlockRun { start: None, blocks: bound - u64::from(wanted) };
         let Some(entry) = found else { return Ok(hole) };
         if depth == 0 {
             return Ok(within_extent(entry, wanted).unwrap_or(hole));
@@ -92,7 +92,7 @@ fn find(node: &[u8], wanted: u32) -> Result<(Option<&[u8]>, Option<u32>), Fault>
     Ok((found, None))
 }
 
-fn within_extent(entry: &[u8], wanted: u32) -> Option<Run> {
+fn within_extent(entry: &[u8], wanted: u32) -> Option<BlockRun> {
     let fields = Fields(entry);
     let skip = u64::from(wanted.checked_sub(fields.u32(0))?);
     let (blocks, is_written) = match fields.u16(4) {
@@ -101,7 +101,7 @@ fn within_extent(entry: &[u8], wanted: u32) -> Option<Run> {
     };
     let blocks = u64::from(blocks).checked_sub(skip).filter(|blocks| *blocks > 0)?;
     let start = halves(fields.u32(8), u32::from(fields.u16(6))) + skip;
-    Some(Run { start: is_written.then_some(start), blocks })
+    Some(BlockRun { start: is_written.then_some(start), blocks })
 }
 
 /// The checksum lies behind the last entry that there is room for.
@@ -117,7 +117,7 @@ fn by_pointers(
     wanted: u32,
     block_bytes: u32,
     mut read: impl FnMut(u64) -> Result<Vec<u8>, Fault>,
-) -> Result<Run, Fault> {
+) -> Result<BlockRun, Fault> {
     let root = |slot: u32| Fields(&inode.map).u32((slot * POINTER_BYTES) as usize);
     if wanted < DIRECT {
         return Ok(one(root(wanted)));
@@ -133,7 +133,7 @@ fn by_pointers(
         let mut pointer = root(DIRECT + depth - 1);
         while span > 1 {
             if pointer == 0 {
-                return Ok(Run { start: None, blocks: span - rest });
+                return Ok(BlockRun { start: None, blocks: span - rest });
             }
             span /= fan;
             let slot = (rest / span) as usize;
@@ -145,6 +145,6 @@ fn by_pointers(
     Err(WRONG)
 }
 
-fn one(pointer: u32) -> Run {
-    Run { start: (pointer != 0).then_some(u64::from(pointer)), blocks: 1 }
+fn one(pointer: u32) -> BlockRun {
+    BlockRun { start: (pointer != 0).then_some(u64::from(pointer)), blocks: 1 }
 }

@@ -15,9 +15,10 @@ mod journal;
 mod map;
 mod superblock;
 
-pub use directory::Entry;
+pub use directory::DirectoryEntry;
 pub use file_system::FileSystem;
 pub use inode::{Inode, ROOT};
+#[cfg(any(test, feature = "fuzzing"))]
 pub use journal::recover;
 
 use crate::error::Fault;

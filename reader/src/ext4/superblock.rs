@@ -4,7 +4,7 @@ use super::{
     checksum::{SEED, crc32c},
     fields::{Fields, halves},
 };
-use crate::error::{Fault, Reason};
+use crate::error::{Fault, FaultReason};
 
 /// Where it lies, and how large it is.
 pub const OFFSET: u64 = 1024;
@@ -65,12 +65,12 @@ pub struct Superblock {
     blocks_per_group: u32,
     /// Descriptors' blocks from this one on lie within the groups that they describe.
     meta_from: Option<u32>,
-    copies: Copies,
+    copies: BackupGroups,
 }
 
 /// Which groups begin with a copy of the superblock.
 #[derive(Clone, Copy, Debug)]
-enum Copies {
+enum BackupGroups {
     All,
     PowersOf357,
     These([u32; 2]),
@@ -81,16 +81,16 @@ impl Superblock {
         let fields = Fields(bytes);
         if fields.u16(0x38) != MAGIC {
             let blank = bytes.iter().all(|byte| *byte == 0);
-            return Err(Fault::NotAHome(if blank { Reason::Blank } else { Reason::NotExt4 }));
+            return Err(Fault::NotAHome(if blank { FaultReason::Blank } else { FaultReason::NotExt4 }));
         }
         let (compat, incompat, read_only) = (fields.u32(0x5c), fields.u32(0x60), fields.u32(0x64));
         if incompat & !INCOMPAT_KNOWN != 0 {
-            return Err(Fault::Unsupported(Reason::Feature));
+            return Err(Fault::Unsupported(FaultReason::Feature));
         }
         let has_64bit = incompat & INCOMPAT_64BIT != 0;
         let has_checksums = read_only & RO_METADATA_CHECKSUMS != 0;
         if has_checksums && crc32c(SEED, &bytes[..CHECKSUM_AT.min(bytes.len())]) != fields.u32(CHECKSUM_AT) {
-            return Err(Fault::Damaged(Reason::Superblock));
+            return Err(Fault::Damaged(FaultReason::Superblock));
         }
         let superblock = Self {
             block_bytes: 1024 << fields.u32(0x18).min(MAX_LOG_BLOCK_BYTES + 1),
@@ -112,7 +112,7 @@ impl Superblock {
         if superblock.holds_on(device_bytes) {
             Ok(superblock)
         } else {
-            Err(Fault::Damaged(Reason::Superblock))
+            Err(Fault::Damaged(FaultReason::Superblock))
         }
     }
 
@@ -148,7 +148,7 @@ impl Superblock {
     }
 }
 
-impl Copies {
+impl BackupGroups {
     fn has(self, group: u32) -> bool {
         match self {
             Self::All => true,
@@ -162,13 +162,13 @@ fn is_power_of(base: u32, number: u32) -> bool {
     std::iter::successors(Some(base), |power| power.checked_mul(base)).any(|power| power == number)
 }
 
-fn copies(fields: &Fields<'_>, compat: u32, read_only: u32) -> Copies {
+fn copies(fields: &Fields<'_>, compat: u32, read_only: u32) -> BackupGroups {
     if compat & COMPAT_SPARSE_SUPER2 != 0 {
-        Copies::These([fields.u32(0x24c), fields.u32(0x250)])
+        BackupGroups::These([fields.u32(0x24c), fields.u32(0x250)])
     } else if read_only & RO_SPARSE_SUPER != 0 {
-        Copies::PowersOf357
+        BackupGroups::PowersOf357
     } else {
-        Copies::All
+        BackupGroups::All
     }
 }
 
@@ -186,7 +186,7 @@ fn journal(fields: &Fields<'_>, compat: u32, incompat: u32) -> Result<Option<u32
         return Ok(None);
     }
     match fields.u32(0xe0) {
-        0 => Err(Fault::Unsupported(Reason::JournalElsewhere)),
+        0 => Err(Fault::Unsupported(FaultReason::JournalElsewhere)),
         inode => Ok(Some(inode)),
     }
 }
@@ -197,20 +197,20 @@ mod tests {
 
     #[test]
     fn copies_of_the_superblock_are_in_few_groups() {
-        let with_copies: Vec<u32> = (0..130).filter(|group| Copies::PowersOf357.has(*group)).collect();
+        let with_copies: Vec<u32> = (0..130).filter(|group| BackupGroups::PowersOf357.has(*group)).collect();
         assert_eq!(with_copies, [0, 1, 3, 5, 7, 9, 25, 27, 49, 81, 125]);
     }
 
     #[test]
     fn what_is_no_file_system_is_told_apart() {
         let mut bytes = vec![0; BYTES];
-        assert_eq!(Superblock::decode(&bytes, 1 << 20).err(), Some(Fault::NotAHome(Reason::Blank)));
+        assert_eq!(Superblock::decode(&bytes, 1 << 20).err(), Some(Fault::NotAHome(FaultReason::Blank)));
         bytes[7] = 1;
-        assert_eq!(Superblock::decode(&bytes, 1 << 20).err(), Some(Fault::NotAHome(Reason::NotExt4)));
-        assert_eq!(Superblock::decode(&[], 0).err(), Some(Fault::NotAHome(Reason::Blank)));
+        assert_eq!(Superblock::decode(&bytes, 1 << 20).err(), Some(Fault::NotAHome(FaultReason::NotExt4)));
+        assert_eq!(Superblock::decode(&[], 0).err(), Some(Fault::NotAHome(FaultReason::Blank)));
         bytes[0x38..0x3a].copy_from_slice(&MAGIC.to_le_bytes());
-        assert_eq!(Superblock::decode(&bytes, 1 << 20).err(), Some(Fault::Damaged(Reason::Superblock)));
+        assert_eq!(Superblock::decode(&bytes, 1 << 20).err(), Some(Fault::Damaged(FaultReason::Superblock)));
         bytes[0x60] = 1;
-        assert_eq!(Superblock::decode(&bytes, 1 << 20).err(), Some(Fault::Unsupported(Reason::Feature)));
+        assert_eq!(Superblock::decode(&bytes, 1 << 20).err(), Some(Fault::Unsupported(FaultReason::Feature)));
     }
 }

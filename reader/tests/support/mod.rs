@@ -10,12 +10,12 @@ use std::{
         ffi::OsStrExt as _,
         fs::{FileExt as _, FileTypeExt as _, MetadataExt as _},
     },
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
     sync::Arc,
 };
 
-use burrow_reader::{ChildCommand, Home, ReadAt, ReaderError};
+use burrow_reader::{ReaderCommand, SnapshotFiles, ReadAt, ReaderError};
 use bytes::Bytes;
 use futures_util::{FutureExt as _, TryStreamExt as _, future::BoxFuture};
 use protocol::files::{EntryKind, HomePath};
@@ -59,23 +59,16 @@ impl ReadAt for MemoryDisk {
     }
 }
 
-/// An example of this crate, which is built with its tests.
-pub fn example(name: &str) -> PathBuf {
-    let tests = std::env::current_exe().expect("this program has a path");
-    let path = tests.ancestors().nth(2).expect("it lies in target/debug/deps").join("examples").join(name);
-    assert!(path.exists(), "`cargo test -p burrow-reader` builds {}", path.display());
-    path
+/// The reader process alone: the helper that the tests start instead of `burrow ext4-reader`.
+pub fn reader_command() -> ReaderCommand {
+    ReaderCommand { program: env!("CARGO_BIN_EXE_ext4-reader").into(), args: Vec::new() }
 }
 
-pub fn child() -> ChildCommand {
-    ChildCommand { program: example("ext4-reader"), args: Vec::new() }
+pub async fn open(disk: impl ReadAt + 'static) -> Result<SnapshotFiles, ReaderError> {
+    SnapshotFiles::open(reader_command(), Arc::new(disk)).await
 }
 
-pub async fn open(disk: impl ReadAt + 'static) -> Result<Home, ReaderError> {
-    Home::open(child(), Arc::new(disk)).await
-}
-
-pub async fn open_image(image: &Path) -> Result<Home, ReaderError> {
+pub async fn open_image(image: &Path) -> Result<SnapshotFiles, ReaderError> {
     open(FileDisk::of(File::open(image).expect("an image"))).await
 }
 
@@ -160,7 +153,7 @@ fn collect(directory: &Path, prefix: &str, tree: &mut Tree) {
 }
 
 /// What a home holds, without `lost+found`. A name that is not UTF-8 is seen and cannot be read.
-pub async fn tree_in(home: &mut Home) -> Tree {
+pub async fn tree_in(home: &mut SnapshotFiles) -> Tree {
     let (mut tree, mut pending) = (Tree::new(), vec![HomePath::default()]);
     while let Some(directory) = pending.pop() {
         let listing = home.list(&directory).await.expect("a directory");
@@ -186,7 +179,7 @@ pub async fn tree_in(home: &mut Home) -> Tree {
     tree
 }
 
-pub async fn content(home: &mut Home, path: &HomePath) -> Vec<u8> {
+pub async fn content(home: &mut SnapshotFiles, path: &HomePath) -> Vec<u8> {
     let (entry, pieces) = home.content(path).await.expect("a file");
     let pieces: Vec<Bytes> = pieces.try_collect().await.expect("readable");
     let content = pieces.concat();

@@ -1,4 +1,4 @@
-//! One connection after its handshake: requests in, replies in the order in which they are done.
+//! One connection: the handshake, then requests in, and replies in the order of completion.
 
 use std::sync::Arc;
 
@@ -17,18 +17,18 @@ use volume::{Volume, VolumeError};
 
 use super::{
     ExportError,
-    negotiate::{Agreed, negotiate},
-    wire::{self, Command, Failure, Request},
+    negotiate::{HandshakeOutcome, negotiate},
+    wire::{self, NbdCommand, NbdError, Request},
 };
 
-/// Requests under way: QEMU asks for 16 at once unless told otherwise.
+/// Concurrent requests. QEMU sends 16 at once by default.
 const MAX_REQUESTS: usize = 64;
-/// Payload under way, in KiB: two of the longest requests.
+/// Payload of all concurrent requests, in KiB: two of the longest requests.
 const MAX_PAYLOAD_KIB: u32 = 2 * wire::MAX_PAYLOAD_BYTES / 1024;
-/// Zeros are written in pieces of this size when no hole is wanted.
-const ZEROS_BYTES: u64 = 1 << 20;
+/// Zeros without a hole are written in pieces of this size.
+const ZERO_PIECE_BYTES: u64 = 1 << 20;
 
-/// Serves the connection to its end. When told to stop it takes no more requests and answers those it took.
+/// Serves the connection to its end. After `stop` it accepts no more requests, and answers the accepted ones.
 pub async fn run(
     mut stream: UnixStream,
     volume: &Volume,
@@ -36,21 +36,21 @@ pub async fn run(
     stop: &CancellationToken,
 ) -> Result<(), ExportError> {
     let disk_bytes = disk_bytes.max(volume.size_bytes());
-    let agreed = tokio::select! {
+    let outcome = tokio::select! {
         () = stop.cancelled() => return Ok(()),
-        agreed = negotiate(&mut stream, disk_bytes) => agreed?,
+        outcome = negotiate(&mut stream, disk_bytes) => outcome?,
     };
-    if agreed == Agreed::Goodbye {
+    if outcome == HandshakeOutcome::Disconnect {
         return Ok(());
     }
     let (from_client, to_client) = stream.into_split();
     let (replies, to_write) = mpsc::channel(MAX_REQUESTS);
-    let disk = Disk { volume: volume.clone(), bytes: disk_bytes };
-    let reading = take_requests(BufReader::new(from_client), &disk, replies, stop);
+    let disk = ExportedDisk { volume: volume.clone(), bytes: disk_bytes };
+    let reading = receive_requests(BufReader::new(from_client), &disk, replies, stop);
     let writing = send_replies(to_client, to_write);
     tokio::pin!(reading, writing);
     tokio::select! {
-        // A client that cannot be answered need not be listened to. Its writes that were begun go on by themselves.
+        // If replies cannot be sent, no more requests are read. Writes that have begun complete by themselves.
         written = &mut writing => written,
         read = &mut reading => {
             writing.await?;
@@ -59,153 +59,154 @@ pub async fn run(
     }
 }
 
-/// A reply on its way, with the room it takes until it has been written.
+/// A reply to be written. It holds its request's share of the bounds until then.
 struct Reply {
     cookie: u64,
-    outcome: Result<Bytes, Failure>,
-    _room: Room,
+    outcome: Result<Bytes, NbdError>,
+    _permits: RequestPermits,
 }
 
-/// A request's share of what may be under way.
-type Room = (OwnedSemaphorePermit, OwnedSemaphorePermit);
+/// A request's share of the bounds: one request, and its payload in KiB.
+type RequestPermits = (OwnedSemaphorePermit, OwnedSemaphorePermit);
 
-async fn take_requests(
+async fn receive_requests(
     mut from_client: BufReader<OwnedReadHalf>,
-    disk: &Disk,
+    disk: &ExportedDisk,
     replies: mpsc::Sender<Reply>,
     stop: &CancellationToken,
 ) -> Result<(), ExportError> {
     let requests = Arc::new(Semaphore::new(MAX_REQUESTS));
     let payload = Arc::new(Semaphore::new(MAX_PAYLOAD_KIB as usize));
-    let mut under_way = JoinSet::new();
+    let mut running = JoinSet::new();
     let outcome = loop {
-        let taken = tokio::select! {
+        let received = tokio::select! {
             () = stop.cancelled() => break Ok(()),
-            taken = take_request(&mut from_client, &requests, &payload) => taken,
+            received = receive_request(&mut from_client, &requests, &payload) => received,
         };
-        let (request, body, room) = match taken {
-            Ok(Some(taken)) => taken,
+        let (request, body, permits) = match received {
+            Ok(Some(received)) => received,
             Ok(None) => break Ok(()),
             Err(error) => break Err(error),
         };
         let (disk, replies) = (disk.clone(), replies.clone());
-        under_way.spawn(async move {
+        running.spawn(async move {
             let outcome = disk.perform(request, body).await;
-            // Nobody is there to be told if this fails.
-            let _ = replies.send(Reply { cookie: request.cookie, outcome, _room: room }).await;
+            // Fails only if the writing side has ended; then there is no client to answer.
+            let _ = replies.send(Reply { cookie: request.cookie, outcome, _permits: permits }).await;
         });
-        while under_way.try_join_next().is_some() {}
+        while running.try_join_next().is_some() {}
     };
     drop(replies);
-    while under_way.join_next().await.is_some() {}
+    while running.join_next().await.is_some() {}
     outcome
 }
 
-/// The next request with its payload; nothing when the client has gone.
-async fn take_request(
+/// Receives the next request with its payload; `None` if the client has disconnected.
+async fn receive_request(
     from_client: &mut BufReader<OwnedReadHalf>,
     requests: &Arc<Semaphore>,
     payload: &Arc<Semaphore>,
-) -> Result<Option<(Request, Bytes, Room)>, ExportError> {
+) -> Result<Option<(Request, Bytes, RequestPermits)>, ExportError> {
     let mut header = [0; wire::REQUEST_BYTES];
     match from_client.read_exact(&mut header).await {
         Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(None),
         other => other?,
     };
-    let request = Request::decode(&header).ok_or(ExportError::Protocol("a request without its magic"))?;
+    let request = Request::decode(&header).ok_or(ExportError::Protocol("a request without its magic number"))?;
     let body_bytes = match request.command {
-        Command::Disconnect => return Ok(None),
-        // What follows cannot be told from requests unless it is read, and it is too much to read.
-        Command::Write if request.length > wire::MAX_PAYLOAD_BYTES => {
-            return Err(ExportError::Protocol("a write too long"));
+        NbdCommand::Disconnect => return Ok(None),
+        // The payload would have to be read to find the next request, and it is too long to read.
+        NbdCommand::Write if request.length > wire::MAX_PAYLOAD_BYTES => {
+            return Err(ExportError::Protocol("a write is too long"));
         }
-        Command::Write => request.length,
+        NbdCommand::Write => request.length,
         _ => 0,
     };
-    let room_for = match request.command {
-        Command::Read if request.length <= wire::MAX_PAYLOAD_BYTES => request.length,
+    let payload_bytes = match request.command {
+        NbdCommand::Read if request.length <= wire::MAX_PAYLOAD_BYTES => request.length,
         _ => body_bytes,
     };
-    let place = requests.clone().acquire_owned().await.expect("it is never closed");
-    let room = payload.clone().acquire_many_owned(room_for.div_ceil(1024)).await.expect("it is never closed");
+    let permit = requests.clone().acquire_owned().await.expect("the semaphore is never closed");
+    let payload_permit = payload.clone().acquire_many_owned(payload_bytes.div_ceil(1024)).await;
+    let payload_permit = payload_permit.expect("the semaphore is never closed");
     let mut body = BytesMut::zeroed(body_bytes as usize);
     from_client.read_exact(&mut body).await?;
-    Ok(Some((request, body.freeze(), (place, room))))
+    Ok(Some((request, body.freeze(), (permit, payload_permit))))
 }
 
-/// The volume as the client sees it.
+/// The volume as the client sees it: a disk that may be larger.
 #[derive(Clone)]
-struct Disk {
+struct ExportedDisk {
     volume: Volume,
     bytes: u64,
 }
 
-impl Disk {
-    async fn perform(&self, request: Request, body: Bytes) -> Result<Bytes, Failure> {
+impl ExportedDisk {
+    async fn perform(&self, request: Request, body: Bytes) -> Result<Bytes, NbdError> {
         let Request { command, offset, length, .. } = request;
-        if !request.flags_are_known() {
-            return Err(Failure::Invalid);
+        if !request.has_valid_flags() {
+            return Err(NbdError::Invalid);
         }
         let (volume, length) = (&self.volume, u64::from(length));
         let end = offset.checked_add(length).filter(|end| *end <= self.bytes);
         let volume_bytes = volume.size_bytes();
-        // What a home has, of the request.
-        let had = end.map_or(0, |end| end.min(volume_bytes).saturating_sub(offset));
+        // How much of the request lies within the volume.
+        let within = end.map_or(0, |end| end.min(volume_bytes).saturating_sub(offset));
         let done = match command {
-            Command::Read if length > u64::from(wire::MAX_PAYLOAD_BYTES) => return Err(Failure::Overflow),
-            Command::Read | Command::Trim if end.is_none() => return Err(Failure::Invalid),
-            Command::Write if had < length => return Err(Failure::NoSpace),
-            Command::WriteZeroes if end.is_none() => return Err(Failure::NoSpace),
-            Command::Read => return self.read(offset, length, had).await.map_err(failure),
-            Command::Write => volume.write(offset, body).await,
-            Command::Trim | Command::WriteZeroes if had == 0 => Ok(()),
-            Command::WriteZeroes if request.flags & wire::FLAG_NO_HOLE != 0 => {
-                write_zeros(volume, offset, had).await
+            NbdCommand::Read if length > u64::from(wire::MAX_PAYLOAD_BYTES) => return Err(NbdError::Overflow),
+            NbdCommand::Read | NbdCommand::Trim if end.is_none() => return Err(NbdError::Invalid),
+            NbdCommand::Write if within < length => return Err(NbdError::NoSpace),
+            NbdCommand::WriteZeroes if end.is_none() => return Err(NbdError::NoSpace),
+            NbdCommand::Read => return self.read(offset, length, within).await.map_err(to_nbd_error),
+            NbdCommand::Write => volume.write(offset, body).await,
+            NbdCommand::Trim | NbdCommand::WriteZeroes if within == 0 => Ok(()),
+            NbdCommand::WriteZeroes if request.flags & wire::FLAG_NO_HOLE != 0 => {
+                write_zeros(volume, offset, within).await
             }
-            Command::Trim | Command::WriteZeroes => volume.discard(offset, had).await,
-            Command::Flush => volume.flush().await,
-            Command::Disconnect | Command::Other(_) => return Err(Failure::Invalid),
+            NbdCommand::Trim | NbdCommand::WriteZeroes => volume.discard(offset, within).await,
+            NbdCommand::Flush => volume.flush().await,
+            NbdCommand::Disconnect | NbdCommand::Other(_) => return Err(NbdError::Invalid),
         };
-        done.map_err(failure)?;
-        if request.is_forced() && command != Command::Flush {
-            volume.flush().await.map_err(failure)?;
+        done.map_err(to_nbd_error)?;
+        if request.has_fua() && command != NbdCommand::Flush {
+            volume.flush().await.map_err(to_nbd_error)?;
         }
         Ok(Bytes::new())
     }
 
-    /// Beyond what the home has there are zeros.
-    async fn read(&self, offset: u64, length: u64, had: u64) -> Result<Bytes, VolumeError> {
-        if had == length {
+    /// Reads `length` bytes, of which `within` lie in the volume. The rest are zeros.
+    async fn read(&self, offset: u64, length: u64, within: u64) -> Result<Bytes, VolumeError> {
+        if within == length {
             return self.volume.read(offset, length).await;
         }
         let mut bytes = BytesMut::zeroed(length as usize);
-        if had > 0 {
-            bytes[..had as usize].copy_from_slice(&self.volume.read(offset, had).await?);
+        if within > 0 {
+            bytes[..within as usize].copy_from_slice(&self.volume.read(offset, within).await?);
         }
         Ok(bytes.freeze())
     }
 }
 
 async fn write_zeros(volume: &Volume, offset: u64, length: u64) -> Result<(), VolumeError> {
-    let zeros = Bytes::from(vec![0; ZEROS_BYTES.min(length) as usize]);
+    let zeros = Bytes::from(vec![0; ZERO_PIECE_BYTES.min(length) as usize]);
     let (mut offset, end) = (offset, offset + length);
     while offset < end {
-        let piece = zeros.slice(..ZEROS_BYTES.min(end - offset) as usize);
+        let piece = zeros.slice(..ZERO_PIECE_BYTES.min(end - offset) as usize);
         offset += piece.len() as u64;
         volume.write(offset - piece.len() as u64, piece).await?;
     }
     Ok(())
 }
 
-fn failure(error: VolumeError) -> Failure {
-    let failure = match error {
-        VolumeError::Full => Failure::NoSpace,
-        VolumeError::OutOfRange { .. } => Failure::Invalid,
-        VolumeError::Closed => Failure::Shutdown,
-        _ => Failure::Io,
+fn to_nbd_error(error: VolumeError) -> NbdError {
+    let nbd_error = match error {
+        VolumeError::Full => NbdError::NoSpace,
+        VolumeError::OutOfRange { .. } => NbdError::Invalid,
+        VolumeError::Closed => NbdError::Shutdown,
+        _ => NbdError::Io,
     };
-    tracing::error!(%error, ?failure, "a request to the home failed");
-    failure
+    tracing::error!(%error, ?nbd_error, "a request to the home failed");
+    nbd_error
 }
 
 async fn send_replies(
@@ -214,11 +215,11 @@ async fn send_replies(
 ) -> Result<(), ExportError> {
     let mut to_client = BufWriter::new(to_client);
     while let Some(reply) = replies.recv().await {
-        let (content, failure) = match &reply.outcome {
+        let (content, error) = match &reply.outcome {
             Ok(content) => (&content[..], None),
-            Err(failure) => (&[][..], Some(*failure)),
+            Err(error) => (&[][..], Some(*error)),
         };
-        to_client.write_all(&wire::simple_reply(reply.cookie, failure)).await?;
+        to_client.write_all(&wire::simple_reply(reply.cookie, error)).await?;
         to_client.write_all(content).await?;
         if replies.is_empty() {
             to_client.flush().await?;

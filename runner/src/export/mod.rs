@@ -1,13 +1,29 @@
-//! The home as a network block device on a Unix socket: fixed newstyle NBD over a [`Volume`]. Knows no machine.
+//! Exports a volume as a network block device on a Unix socket: fixed newstyle NBD over a [`Volume`]. Knows no runtime.
 //!
-//! The client is the VMM, which a hostile guest may have taken over: whatever it sends is bounded, and the worst it can do is
-//! to lose its own connection. A reply to FLUSH, or to a write with FUA, means that the data is on this machine's disk.
+//! ```text
+//! guest ─ virtio-blk ─▶ QEMU ─ NBD ─▶ connection ─┬─ read requests, one at a time, within bounds
+//!                                                 ├─ perform them on the volume, many at a time
+//!                                                 └─ write replies, in the order of completion
+//! ```
+//!
+//! The client is the VMM, which a hostile guest may control. Everything that it sends is bounded, and the worst that it can do
+//! is to lose its own connection. A request holds its share of the bounds until its reply is written, so a client that does not
+//! read its replies stops only itself.
+//!
+//! A reply to FLUSH, or to a write with FUA, means that the data is on this host's disk. That is all that the guest's file
+//! system relies on; when the data is in the object store is the replicator's business.
+//!
+//! For example, a guest's `fsync`: QEMU sends WRITE requests, which the volume writes to its cache file, then FLUSH, which the
+//! volume answers after an fsync of its cache and its dirty log.
 
 mod connection;
 mod negotiate;
 #[cfg(test)]
 mod tests;
-pub mod wire;
+#[cfg(not(feature = "fuzzing"))]
+mod wire;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod wire;
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -15,33 +31,38 @@ use tokio::{net::UnixListener, sync::Semaphore, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 use volume::Volume;
 
-/// Connections at once: a VMM opens one, tools that look at it a few more.
+/// Concurrent connections: a VMM opens one, tools for inspection a few more.
 const MAX_CONNECTIONS: usize = 16;
-/// After the call to stop, what was asked for has so long to be answered: longer than a volume tries its store.
+/// How long accepted requests may take after the stop: longer than a volume retries its store.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
-/// Failures to accept are of the host (no descriptors); trying again at once would spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Accepting fails for lack of descriptors; retrying at once would spin.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
+/// Why a connection ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
     #[error("the connection failed: {0}")]
     Io(#[from] io::Error),
-    #[error("the client broke the protocol: {0}")]
+    #[error("the client violated the protocol: {0}")]
     Protocol(&'static str),
     #[error("the client did not finish its handshake in time")]
-    Slow,
+    HandshakeTimeout,
 }
 
-/// Serves the volume to whoever connects, as a disk of so many bytes, until told to stop. Of a disk larger than the volume the
-/// rest reads as zeros, and what is written there is refused for want of space. Then no new request is taken, those under way are answered,
-/// and when it returns nothing touches the volume any more. Flushing and closing the volume is the caller's.
+/// Serves the volume as a disk of `disk_bytes` until `stop` is cancelled.
+///
+/// If the disk is larger than the volume, the rest reads as zeros, and writes there fail with ENOSPC. A volume that grows
+/// reaches further at once.
+///
+/// After `stop` no request is accepted, and the accepted ones are answered. When this returns, nothing uses the volume any more.
+/// The caller flushes and closes the volume.
 pub async fn serve(listener: UnixListener, volume: Volume, disk_bytes: u64, stop: CancellationToken) {
     let mut connections = JoinSet::new();
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
-        let place = tokio::select! {
+        let permit = tokio::select! {
             () = stop.cancelled() => break,
-            place = places.clone().acquire_owned() => place.expect("it is never closed"),
+            permit = permits.clone().acquire_owned() => permit.expect("the semaphore is never closed"),
         };
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
@@ -50,16 +71,16 @@ pub async fn serve(listener: UnixListener, volume: Volume, disk_bytes: u64, stop
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
-                tracing::warn!(%error, "cannot accept on the home's socket");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                tracing::warn!(%error, "cannot accept a connection on the home's socket");
+                tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
                 continue;
             }
         };
         let (volume, stop) = (volume.clone(), stop.clone());
         connections.spawn(async move {
-            let _place = place;
+            let _permit = permit;
             if let Err(error) = connection::run(stream, &volume, disk_bytes, &stop).await {
-                tracing::warn!(%error, "a connection to the home ended badly");
+                tracing::warn!(%error, "a connection to the home failed");
             }
         });
         while connections.try_join_next().is_some() {}
@@ -67,7 +88,7 @@ pub async fn serve(listener: UnixListener, volume: Volume, disk_bytes: u64, stop
     drop(listener);
     let drained = timeout(DRAIN_TIMEOUT, async { while connections.join_next().await.is_some() {} }).await;
     if drained.is_err() {
-        tracing::error!("requests to the home are still under way; their connections are cut");
+        tracing::error!("requests to the home did not finish in time; closing their connections");
         connections.shutdown().await;
     }
 }

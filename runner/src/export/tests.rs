@@ -1,4 +1,4 @@
-//! The export against independent clients, and against clients that mean no good.
+//! Tests the export with independent clients (qemu, libnbd) and with hostile ones.
 
 use std::{path::PathBuf, process::Stdio, sync::Arc, time::Duration};
 
@@ -17,23 +17,23 @@ use super::{serve, wire};
 
 const SIZE: u64 = 64 << 20;
 /// No client of these tests takes a tenth of it.
-const WITHIN: Duration = Duration::from_secs(60);
+const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A volume behind its socket.
-struct Exported {
+struct ExportedVolume {
     directory: tempfile::TempDir,
     volume: Volume,
     stop: CancellationToken,
     serving: JoinHandle<()>,
 }
 
-impl Exported {
+impl ExportedVolume {
     async fn start() -> Self {
-        Self::as_disk(SIZE).await
+        Self::start_as_disk(SIZE).await
     }
 
-    /// As a disk that may be larger than the volume.
-    async fn as_disk(disk_bytes: u64) -> Self {
+    /// Exports the volume as a disk that may be larger.
+    async fn start_as_disk(disk_bytes: u64) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let objects = store::DirectoryStore::open(directory.path().join("objects")).await.expect("a store");
         let opening = Opening {
@@ -67,8 +67,8 @@ impl Exported {
         UnixStream::connect(self.path("home.sock")).await.expect("connects")
     }
 
-    /// A connection past its handshake.
-    async fn enter(&self) -> UnixStream {
+    /// Connects and completes the handshake.
+    async fn connect_to_export(&self) -> UnixStream {
         let mut stream = self.connect().await;
         let mut greeting = [0; 18];
         stream.read_exact(&mut greeting).await.expect("a greeting");
@@ -82,25 +82,25 @@ impl Exported {
 
     async fn stop(self) {
         self.stop.cancel();
-        timeout(WITHIN, self.serving).await.expect("ends in time").expect("does not panic");
+        timeout(TEST_TIMEOUT, self.serving).await.expect("ends in time").expect("does not panic");
         self.volume.close().await.expect("closes");
     }
 }
 
 async fn run(program: &str, arguments: &[&str]) -> String {
-    let (success, said) = try_to_run(program, arguments).await;
-    assert!(success, "{program} {arguments:?}: {said}");
-    said
+    let (success, output) = try_to_run(program, arguments).await;
+    assert!(success, "{program} {arguments:?}: {output}");
+    output
 }
 
-/// Whether it succeeded, and what it said.
+/// Whether the program succeeded, and its output.
 async fn try_to_run(program: &str, arguments: &[&str]) -> (bool, String) {
     let command = Program::new(program).args(arguments).stdin(Stdio::null()).kill_on_drop(true).output();
-    let output = timeout(WITHIN, command).await.unwrap_or_else(|_| panic!("{program} hangs"));
+    let output = timeout(TEST_TIMEOUT, command).await.unwrap_or_else(|_| panic!("{program} hangs"));
     let output = output.unwrap_or_else(|error| panic!("{program} (of qemu-utils or libnbd-bin): {error}"));
-    let said =
+    let text =
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    (output.status.success(), said)
+    (output.status.success(), text)
 }
 
 fn option(code: u32, data: &[u8]) -> Vec<u8> {
@@ -118,24 +118,24 @@ fn request(flags: u16, command: u16, cookie: u64, offset: u64, length: u32) -> V
     bytes
 }
 
-/// Cookie and error of the next reply.
-async fn reply(stream: &mut UnixStream) -> (u64, u32) {
+/// Reads the next reply's cookie and error.
+async fn read_reply(stream: &mut UnixStream) -> (u64, u32) {
     let mut bytes = [0; 16];
-    timeout(WITHIN, stream.read_exact(&mut bytes)).await.expect("in time").expect("a reply");
+    timeout(TEST_TIMEOUT, stream.read_exact(&mut bytes)).await.expect("in time").expect("a reply");
     assert_eq!(bytes[..4], 0x6744_6698u32.to_be_bytes());
     let error = u32::from_be_bytes(bytes[4..8].try_into().expect("four"));
     (u64::from_be_bytes(bytes[8..].try_into().expect("eight")), error)
 }
 
-async fn hangs_up(mut stream: UnixStream) {
+async fn expect_disconnect(mut stream: UnixStream) {
     let mut rest = Vec::new();
-    // A reset is as good an end as any.
-    let _ = timeout(WITHIN, stream.read_to_end(&mut rest)).await.expect("the connection ends");
+    // A reset is a disconnect too.
+    let _ = timeout(TEST_TIMEOUT, stream.read_to_end(&mut rest)).await.expect("the connection ends");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn qemu_reads_what_it_wrote() {
-    let exported = Exported::start().await;
+async fn qemu_reads_its_writes() {
+    let exported = ExportedVolume::start().await;
     let url = exported.url();
     let commands = [
         "write -P 0x11 0 8M",
@@ -164,17 +164,17 @@ async fn qemu_reads_what_it_wrote() {
         arguments.extend(["-c", command]);
     }
     arguments.push(&url);
-    let said = run("qemu-io", &arguments).await;
-    assert!(!said.contains("Pattern verification failed"), "{said}");
+    let output = run("qemu-io", &arguments).await;
+    assert!(!output.contains("Pattern verification failed"), "{output}");
     let content = exported.volume.read(20 << 20, 4096).await.expect("reads");
     assert!(content.iter().all(|byte| *byte == 0x33));
     exported.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn libnbd_finds_what_is_promised() {
-    let exported = Exported::start().await;
-    let said = run("nbdinfo", &["--json", &exported.url()]).await;
+async fn libnbd_sees_announced_features() {
+    let exported = ExportedVolume::start().await;
+    let output = run("nbdinfo", &["--json", &exported.url()]).await;
     for promised in [
         format!("\"export-size\": {SIZE}"),
         "\"can_flush\": true".to_owned(),
@@ -186,7 +186,7 @@ async fn libnbd_finds_what_is_promised() {
         "\"block_size_preferred\": 4096".to_owned(),
         "\"block_size_maximum\": 33554432".to_owned(),
     ] {
-        assert!(said.contains(&promised), "{promised} is not in {said}");
+        assert!(output.contains(&promised), "{promised} is not in {output}");
     }
     let listed = run("nbdinfo", &["--list", &exported.url()]).await;
     assert!(listed.contains("export=\"home\""), "{listed}");
@@ -194,8 +194,8 @@ async fn libnbd_finds_what_is_promised() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn images_copied_in_and_out_are_the_same() {
-    let exported = Exported::start().await;
+async fn copied_images_are_identical() {
+    let exported = ExportedVolume::start().await;
     let (image, copy) = (exported.path("in.raw"), exported.path("out.raw"));
     let mut content = vec![0; SIZE as usize];
     rand::Rng::fill_bytes(&mut rand::rng(), &mut content[..20 << 20]);
@@ -212,11 +212,11 @@ async fn images_copied_in_and_out_are_the_same() {
     exported.stop().await;
 }
 
-/// A disk larger than the home: beyond it zeros are read, holes are made, and writes find no space; a home that grows reaches
-/// further at once.
+/// A disk may be larger than the home. Beyond the home, reads give zeros, discards succeed, and writes fail with ENOSPC. A home that
+/// grows reaches further at once.
 #[tokio::test]
-async fn beyond_the_home_there_is_nothing_and_no_space() {
-    let exported = Exported::as_disk(1 << 40).await;
+async fn disk_beyond_the_home_is_empty_and_full() {
+    let exported = ExportedVolume::start_as_disk(1 << 40).await;
     let url = exported.url();
     let io = |commands: &[&str]| {
         let arguments: Vec<String> =
@@ -249,9 +249,9 @@ async fn beyond_the_home_there_is_nothing_and_no_space() {
 }
 
 #[tokio::test]
-async fn requests_are_answered_by_cookie_and_errors_by_number() {
-    let exported = Exported::start().await;
-    let mut stream = exported.enter().await;
+async fn replies_have_cookies_and_error_numbers() {
+    let exported = ExportedVolume::start().await;
+    let mut stream = exported.connect_to_export().await;
     let cases: [(Vec<u8>, u32); 9] = [
         (request(0, 0, 1, SIZE, 1), 22),
         (request(0, 0, 2, u64::MAX, 16), 22),
@@ -266,27 +266,27 @@ async fn requests_are_answered_by_cookie_and_errors_by_number() {
     for (bytes, error) in cases {
         stream.write_all(&bytes).await.expect("sent");
         let cookie = u64::from_be_bytes(bytes[8..16].try_into().expect("eight"));
-        assert_eq!(reply(&mut stream).await, (cookie, error));
+        assert_eq!(read_reply(&mut stream).await, (cookie, error));
     }
-    // A write beyond the end is read to its end, refused, and the next request is understood.
+    // The payload of a refused write is consumed, so the next request is decoded correctly.
     stream.write_all(&[request(0, 1, 10, SIZE - 10, 20), vec![1; 20]].concat()).await.expect("sent");
-    assert_eq!(reply(&mut stream).await, (10, 28));
+    assert_eq!(read_reply(&mut stream).await, (10, 28));
     stream.write_all(&[request(1, 1, 11, 77, 3), b"abc".to_vec()].concat()).await.expect("sent");
-    assert_eq!(reply(&mut stream).await, (11, 0));
+    assert_eq!(read_reply(&mut stream).await, (11, 0));
     assert_eq!(exported.volume.status().await.expect("status").dirty_bytes, 4096);
     stream.write_all(&request(0, 0, 12, 76, 5)).await.expect("sent");
-    assert_eq!(reply(&mut stream).await, (12, 0));
+    assert_eq!(read_reply(&mut stream).await, (12, 0));
     let mut content = [9; 5];
     stream.read_exact(&mut content).await.expect("content");
     assert_eq!(&content, b"\0abc\0");
     stream.write_all(&request(0, 2, 13, 0, 0)).await.expect("sent");
-    hangs_up(stream).await;
+    expect_disconnect(stream).await;
     exported.stop().await;
 }
 
 #[tokio::test]
-async fn options_are_answered_and_the_unknown_ones_declined() {
-    let exported = Exported::start().await;
+async fn unknown_options_are_declined() {
+    let exported = ExportedVolume::start().await;
     let mut stream = exported.connect().await;
     let mut greeting = [0; 18];
     stream.read_exact(&mut greeting).await.expect("a greeting");
@@ -318,14 +318,14 @@ async fn options_are_answered_and_the_unknown_ones_declined() {
         assert_eq!(first, Some(expected), "option {code}");
     }
     stream.write_all(&option(2, &[])).await.expect("sent");
-    hangs_up(stream).await;
+    expect_disconnect(stream).await;
     exported.stop().await;
 }
 
 #[tokio::test]
-async fn clients_that_break_the_protocol_lose_their_own_connection_only() {
-    let exported = Exported::start().await;
-    let mut good = exported.enter().await;
+async fn protocol_violation_closes_only_its_connection() {
+    let exported = ExportedVolume::start().await;
+    let mut good = exported.connect_to_export().await;
     let before = [
         0xffu32.to_be_bytes().to_vec(),
         [&3u32.to_be_bytes()[..], &[0; 16]].concat(),
@@ -337,21 +337,21 @@ async fn clients_that_break_the_protocol_lose_their_own_connection_only() {
     for bytes in before {
         let mut stream = exported.connect().await;
         let _ = stream.write_all(&bytes).await;
-        hangs_up(stream).await;
+        expect_disconnect(stream).await;
     }
     let after = [vec![0; 28], request(0, 1, 1, 0, (32 << 20) + 1)];
     for bytes in after {
-        let mut stream = exported.enter().await;
+        let mut stream = exported.connect_to_export().await;
         stream.write_all(&bytes).await.expect("sent");
-        hangs_up(stream).await;
+        expect_disconnect(stream).await;
     }
-    // Gone in the middle of a write: nothing of it is there.
-    let mut stream = exported.enter().await;
+    // A client that disconnects in the middle of a write: nothing of it is stored.
+    let mut stream = exported.connect_to_export().await;
     stream.write_all(&[request(0, 1, 1, 0, 1 << 20), vec![7; 1000]].concat()).await.expect("sent");
     drop(stream);
 
     good.write_all(&request(0, 0, 1, 0, 4096)).await.expect("sent");
-    assert_eq!(reply(&mut good).await, (1, 0));
+    assert_eq!(read_reply(&mut good).await, (1, 0));
     let mut content = vec![1; 4096];
     good.read_exact(&mut content).await.expect("content");
     assert!(content.iter().all(|byte| *byte == 0));
@@ -359,61 +359,61 @@ async fn clients_that_break_the_protocol_lose_their_own_connection_only() {
 }
 
 #[tokio::test]
-async fn random_bytes_do_no_harm() {
+async fn random_bytes_are_harmless() {
     let seed: u64 = rand::random();
     println!("seed {seed}");
     let mut random = <rand::rngs::StdRng as rand::SeedableRng>::seed_from_u64(seed);
-    let exported = Exported::start().await;
+    let exported = ExportedVolume::start().await;
     for round in 0..200 {
-        let mut stream = if round % 2 == 0 { exported.connect().await } else { exported.enter().await };
+        let mut stream = if round % 2 == 0 { exported.connect().await } else { exported.connect_to_export().await };
         let mut bytes = vec![0; rand::RngExt::random_range(&mut random, 1..4000)];
         rand::Rng::fill_bytes(&mut random, &mut bytes);
         if round % 4 == 3 {
-            // Past the magic, so that more of it is read.
+            // Behind a valid header, so that more of it is decoded.
             bytes.splice(0..0, request(0, rand::RngExt::random_range(&mut random, 0..8), 0, 0, 1 << 12));
         }
         let _ = stream.write_all(&bytes).await;
         let _ = stream.shutdown().await;
-        hangs_up(stream).await;
+        expect_disconnect(stream).await;
     }
     exported.stop().await;
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_stops_only_itself() {
-    let exported = Exported::start().await;
-    let mut stalled = exported.enter().await;
-    // Far more than sockets hold; beyond the bound the server does not even take the requests.
-    let asking = tokio::spawn(async move {
+async fn stalled_client_stops_only_itself() {
+    let exported = ExportedVolume::start().await;
+    let mut stalled = exported.connect_to_export().await;
+    // Far more than socket buffers hold. Beyond its bound the server does not even read the requests.
+    let requests = tokio::spawn(async move {
         for cookie in 0..10_000 {
             if stalled.write_all(&request(0, 0, cookie, 0, 1 << 20)).await.is_err() {
                 break;
             }
         }
     });
-    let mut good = exported.enter().await;
+    let mut good = exported.connect_to_export().await;
     good.write_all(&request(0, 3, 1, 0, 0)).await.expect("sent");
-    assert_eq!(reply(&mut good).await, (1, 0));
-    asking.abort();
-    let _ = asking.await;
+    assert_eq!(read_reply(&mut good).await, (1, 0));
+    requests.abort();
+    let _ = requests.await;
     exported.stop().await;
 }
 
 #[tokio::test]
-async fn requests_under_way_are_answered_at_the_end() {
-    let exported = Exported::start().await;
-    let mut stream = exported.enter().await;
+async fn accepted_requests_are_answered_after_stop() {
+    let exported = ExportedVolume::start().await;
+    let mut stream = exported.connect_to_export().await;
     let body = vec![5; 8 << 20];
     stream.write_all(&[request(1, 1, 1, 0, 8 << 20), body].concat()).await.expect("sent");
     stream.write_all(&request(0, 0, 2, 0, 16)).await.expect("sent");
-    // The first reply may be of either; with it the server has taken at least that one.
-    let (first, error) = reply(&mut stream).await;
+    // The first reply may belong to either request. It proves that the server has accepted that one.
+    let (first, error) = read_reply(&mut stream).await;
     assert_eq!(error, 0);
     if first == 2 {
         stream.read_exact(&mut [0; 16]).await.expect("content");
         exported.stop.cancel();
-        assert_eq!(reply(&mut stream).await, (1, 0));
+        assert_eq!(read_reply(&mut stream).await, (1, 0));
     }
     exported.stop().await;
-    hangs_up(stream).await;
+    expect_disconnect(stream).await;
 }

@@ -1,12 +1,14 @@
-//! The words of NBD, fixed newstyle: numbers, and what is read into types. Pure; big-endian throughout.
+//! The messages of NBD, fixed newstyle: constants, decoders and encoders. Pure. All numbers are big-endian.
 
-/// Longest payload of a read or write: what the block size information promises and QEMU keeps to.
+/// Longest payload of a read or write. The block size information announces it, and QEMU respects it.
 pub const MAX_PAYLOAD_BYTES: u32 = 32 << 20;
 /// Longest option: a name of 4096 bytes and some information requests.
 pub const MAX_OPTION_BYTES: u32 = 8192;
 const MAX_NAME_BYTES: usize = 4096;
 
+/// The first bytes that a server sends.
 pub const MAGIC: u64 = u64::from_be_bytes(*b"NBDMAGIC");
+/// Begins the handshake's second part, and each option.
 pub const OPTION_MAGIC: u64 = u64::from_be_bytes(*b"IHAVEOPT");
 const OPTION_REPLY_MAGIC: u64 = 0x0003_e889_0455_65a9;
 const REQUEST_MAGIC: u32 = 0x2560_9513;
@@ -15,7 +17,7 @@ const SIMPLE_REPLY_MAGIC: u32 = 0x6744_6698;
 pub const HANDSHAKE_FIXED_NEWSTYLE: u16 = 1;
 pub const HANDSHAKE_NO_ZEROES: u16 = 2;
 
-/// Has flags, FLUSH, FUA, TRIM, WRITE_ZEROES, and a flush on one connection covers the writes of all.
+/// Supported: FLUSH, FUA, TRIM and WRITE_ZEROES; a flush on one connection covers the writes of all.
 pub const TRANSMISSION_FLAGS: u16 = 1 | 1 << 2 | 1 << 3 | 1 << 5 | 1 << 6 | 1 << 8;
 
 pub const REPLY_ACK: u32 = 1;
@@ -32,6 +34,7 @@ pub const INFO_BLOCK_SIZE: u16 = 3;
 pub const OPTION_HEADER_BYTES: usize = 16;
 pub const REQUEST_BYTES: usize = 28;
 
+/// The kind of a handshake option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OptionKind {
     ExportName,
@@ -39,11 +42,11 @@ pub enum OptionKind {
     List,
     Info,
     Go,
-    /// Also those we know and do not serve: TLS, structured replies.
+    /// Unsupported options, such as TLS and structured replies.
     Other(u32),
 }
 
-/// What precedes an option's data.
+/// The header in front of an option's data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OptionHeader {
     pub code: u32,
@@ -51,6 +54,7 @@ pub struct OptionHeader {
 }
 
 impl OptionHeader {
+    /// `None`: the magic number is wrong.
     pub fn decode(bytes: &[u8; OPTION_HEADER_BYTES]) -> Option<Self> {
         let magic = u64::from_be_bytes(*bytes.first_chunk()?);
         let code = u32::from_be_bytes(*bytes[8..].first_chunk()?);
@@ -70,19 +74,22 @@ impl OptionHeader {
     }
 }
 
-/// The data of INFO and GO: a name, then which information is wanted. We send all we have, so that list is only checked.
+/// Decodes the data of INFO and GO: a name, then a list of requested information. The server sends everything that it has, so
+/// the list is only validated.
 pub fn decode_info(bytes: &[u8]) -> Option<&str> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
     let (name, rest) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
-    let (count, wanted) = rest.split_first_chunk::<2>()?;
-    let whole = wanted.len() == usize::from(u16::from_be_bytes(*count)) * 2;
-    if whole { decode_name(name) } else { None }
+    let (count, requested) = rest.split_first_chunk::<2>()?;
+    let is_complete = requested.len() == usize::from(u16::from_be_bytes(*count)) * 2;
+    if is_complete { decode_name(name) } else { None }
 }
 
+/// Decodes an export name. `None`: it is too long or not UTF-8.
 pub fn decode_name(bytes: &[u8]) -> Option<&str> {
     str::from_utf8(bytes).ok().filter(|name| name.len() <= MAX_NAME_BYTES)
 }
 
+/// Encodes the reply to an option.
 pub fn option_reply(code: u32, kind: u32, data: &[u8]) -> Vec<u8> {
     let mut bytes = OPTION_REPLY_MAGIC.to_be_bytes().to_vec();
     bytes.extend_from_slice(&code.to_be_bytes());
@@ -92,8 +99,9 @@ pub fn option_reply(code: u32, kind: u32, data: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
+pub enum NbdCommand {
     Read,
     Write,
     Disconnect,
@@ -107,28 +115,29 @@ pub enum Command {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
     pub flags: u16,
-    pub command: Command,
+    pub command: NbdCommand,
     pub cookie: u64,
     pub offset: u64,
     pub length: u32,
 }
 
-/// The data is to be on disk when the reply comes.
+/// Force unit access: the data must be on disk before the reply.
 pub const FLAG_FUA: u16 = 1;
-/// Zeros, but no hole.
+/// Write zeros without punching a hole.
 pub const FLAG_NO_HOLE: u16 = 2;
 
 impl Request {
+    /// `None`: the magic number is wrong.
     pub fn decode(bytes: &[u8; REQUEST_BYTES]) -> Option<Self> {
         let magic = u32::from_be_bytes(*bytes.first_chunk()?);
         let command = match u16::from_be_bytes(*bytes[6..].first_chunk()?) {
-            0 => Command::Read,
-            1 => Command::Write,
-            2 => Command::Disconnect,
-            3 => Command::Flush,
-            4 => Command::Trim,
-            6 => Command::WriteZeroes,
-            other => Command::Other(other),
+            0 => NbdCommand::Read,
+            1 => NbdCommand::Write,
+            2 => NbdCommand::Disconnect,
+            3 => NbdCommand::Flush,
+            4 => NbdCommand::Trim,
+            6 => NbdCommand::WriteZeroes,
+            other => NbdCommand::Other(other),
         };
         let request = Self {
             flags: u16::from_be_bytes(*bytes[4..].first_chunk()?),
@@ -140,25 +149,26 @@ impl Request {
         (magic == REQUEST_MAGIC).then_some(request)
     }
 
-    pub fn is_forced(self) -> bool {
+    /// Whether the request has the FUA flag.
+    pub fn has_fua(self) -> bool {
         self.flags & FLAG_FUA != 0
     }
 
-    /// Whether it carries only flags that its command has.
-    pub fn flags_are_known(self) -> bool {
+    /// Whether all of the request's flags are defined for its command.
+    pub fn has_valid_flags(self) -> bool {
         let known = match self.command {
-            Command::WriteZeroes => FLAG_FUA | FLAG_NO_HOLE,
-            // FUA is harmless on all others, and some clients set it.
+            NbdCommand::WriteZeroes => FLAG_FUA | FLAG_NO_HOLE,
+            // FUA is harmless on all other commands, and some clients set it.
             _ => FLAG_FUA,
         };
         self.flags & !known == 0
     }
 }
 
-/// Errors that a reply can carry, by the numbers of the protocol.
+/// Errors in a reply, with the numbers of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub enum Failure {
+pub enum NbdError {
     Io = 5,
     Invalid = 22,
     NoSpace = 28,
@@ -166,10 +176,11 @@ pub enum Failure {
     Shutdown = 108,
 }
 
-pub fn simple_reply(cookie: u64, failure: Option<Failure>) -> [u8; 16] {
+/// Encodes the header of a reply. The content of a read follows it.
+pub fn simple_reply(cookie: u64, error: Option<NbdError>) -> [u8; 16] {
     let mut bytes = [0; 16];
     bytes[..4].copy_from_slice(&SIMPLE_REPLY_MAGIC.to_be_bytes());
-    bytes[4..8].copy_from_slice(&failure.map_or(0, |failure| failure as u32).to_be_bytes());
+    bytes[4..8].copy_from_slice(&error.map_or(0, |error| error as u32).to_be_bytes());
     bytes[8..].copy_from_slice(&cookie.to_be_bytes());
     bytes
 }

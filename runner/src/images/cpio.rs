@@ -1,6 +1,6 @@
-//! A cpio archive in the "newc" format, as the kernel unpacks it. Knows no file system: files come as bytes.
+//! Writes cpio archives in the "newc" format, which the kernel unpacks as an initramfs. Knows no file system: files come as bytes.
 //!
-//! Nothing in it depends on when or where it was written: the same files give the same bytes.
+//! The output is reproducible: the same files give the same bytes.
 
 use std::{
     fmt::Write as _,
@@ -11,49 +11,51 @@ const DIRECTORY: u32 = 0o040_000;
 const REGULAR: u32 = 0o100_000;
 const CHARACTER_DEVICE: u32 = 0o020_000;
 const ALIGNMENT: usize = 4;
-const END: &str = "TRAILER!!!";
+const TRAILER_NAME: &str = "TRAILER!!!";
 
-pub struct Archive<W> {
-    to: W,
+/// An archive that is being written.
+pub struct CpioWriter<W> {
+    output: W,
+    /// Number of the last entry.
     inode: u32,
 }
 
-impl<W: Write> Archive<W> {
-    pub fn new(to: W) -> Self {
-        Self { to, inode: 0 }
+impl<W: Write> CpioWriter<W> {
+    pub fn new(output: W) -> Self {
+        Self { output, inode: 0 }
     }
 
-    pub fn directory(&mut self, path: &str) -> io::Result<()> {
-        self.entry(path, DIRECTORY | 0o755, (0, 0), &[])
+    pub fn add_directory(&mut self, path: &str) -> io::Result<()> {
+        self.add_entry(path, DIRECTORY | 0o755, (0, 0), &[])
     }
 
-    pub fn file(&mut self, path: &str, permissions: u32, content: &[u8]) -> io::Result<()> {
-        self.entry(path, REGULAR | permissions, (0, 0), content)
+    pub fn add_file(&mut self, path: &str, permissions: u32, content: &[u8]) -> io::Result<()> {
+        self.add_entry(path, REGULAR | permissions, (0, 0), content)
     }
 
-    pub fn character_device(&mut self, path: &str, permissions: u32, numbers: (u32, u32)) -> io::Result<()> {
-        self.entry(path, CHARACTER_DEVICE | permissions, numbers, &[])
+    pub fn add_character_device(&mut self, path: &str, permissions: u32, numbers: (u32, u32)) -> io::Result<()> {
+        self.add_entry(path, CHARACTER_DEVICE | permissions, numbers, &[])
     }
 
-    /// Writes the end and gives the destination back.
+    /// Writes the trailer and returns the output.
     pub fn finish(mut self) -> io::Result<W> {
         self.inode = 0;
-        self.write(END, 0, (0, 0), &[])?;
-        self.to.flush()?;
-        Ok(self.to)
+        self.write_entry(TRAILER_NAME, 0, (0, 0), &[])?;
+        self.output.flush()?;
+        Ok(self.output)
     }
 
-    fn entry(&mut self, path: &str, mode: u32, device: (u32, u32), content: &[u8]) -> io::Result<()> {
+    fn add_entry(&mut self, path: &str, mode: u32, device: (u32, u32), content: &[u8]) -> io::Result<()> {
         self.inode += 1;
-        self.write(path, mode, device, content)
+        self.write_entry(path, mode, device, content)
     }
 
-    fn write(&mut self, path: &str, mode: u32, device: (u32, u32), content: &[u8]) -> io::Result<()> {
+    fn write_entry(&mut self, path: &str, mode: u32, device: (u32, u32), content: &[u8]) -> io::Result<()> {
         let size = u32::try_from(content.len())
             .map_err(|_| io::Error::other(format!("{path} is too large for an initramfs")))?;
         let links = if mode & DIRECTORY == DIRECTORY { 2 } else { 1 };
         let name_size = path.len() as u32 + 1;
-        // inode, mode, user, group, links, time, size, device (2), device that it is (2), length of the name, checksum
+        // Inode, mode, uid, gid, links, mtime, size, device (major, minor), rdev (major, minor), name size, checksum.
         let fields = [self.inode, mode, 0, 0, links, 0, size, 0, 0, device.0, device.1, name_size, 0];
         let mut header = String::from("070701");
         for field in fields {
@@ -61,14 +63,14 @@ impl<W: Write> Archive<W> {
         }
         header.push_str(path);
         header.push('\0');
-        self.padded(header.as_bytes())?;
-        self.padded(content)
+        self.write_padded(header.as_bytes())?;
+        self.write_padded(content)
     }
 
-    fn padded(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.to.write_all(bytes)?;
+    fn write_padded(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.output.write_all(bytes)?;
         let padding = bytes.len().next_multiple_of(ALIGNMENT) - bytes.len();
-        self.to.write_all(&[0; ALIGNMENT][..padding])
+        self.output.write_all(&[0; ALIGNMENT][..padding])
     }
 }
 
@@ -77,15 +79,15 @@ mod tests {
     use super::*;
 
     fn sample() -> Vec<u8> {
-        let mut archive = Archive::new(Vec::new());
-        archive.directory("modules").expect("memory");
-        archive.file("modules/a", 0o644, b"hello").expect("memory");
-        archive.character_device("console", 0o600, (5, 1)).expect("memory");
+        let mut archive = CpioWriter::new(Vec::new());
+        archive.add_directory("modules").expect("memory");
+        archive.add_file("modules/a", 0o644, b"hello").expect("memory");
+        archive.add_character_device("console", 0o600, (5, 1)).expect("memory");
         archive.finish().expect("memory")
     }
 
     #[test]
-    fn an_entry_is_a_header_a_name_and_content_each_padded() {
+    fn entries_are_padded_and_reproducible() {
         let bytes = sample();
         let directory = &bytes[..120];
         assert!(directory.starts_with(b"07070100000001000041ED0000000000000000000000020000000000000000"));
@@ -102,14 +104,14 @@ mod tests {
     }
 
     #[test]
-    fn the_cpio_program_reads_it() {
+    fn cpio_program_lists_entries() {
         let Ok(mut listing) = std::process::Command::new("cpio")
             .args(["-tv", "--quiet"])
             .stdin(std::process::Stdio::piped())
             .stdout(std::process::Stdio::piped())
             .spawn()
         else {
-            return eprintln!("there is no cpio here: not compared");
+            return eprintln!("skipped: cpio is not installed");
         };
         listing.stdin.take().expect("piped").write_all(&sample()).expect("it reads");
         let output = listing.wait_with_output().expect("it ends");

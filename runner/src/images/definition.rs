@@ -1,139 +1,154 @@
-//! What an `image.toml` says, checked. Pure: reads no file. Must not know how an image is built.
+//! The definition of an image: `image.toml`, parsed and validated. Pure: reads no file. Must not know how an image is built.
 
 use std::fmt::Write as _;
 
 use serde::Deserialize;
 
-/// Goes into every image's name. Raise it whenever the builder makes something else of the same definition.
+/// Part of every image's name. Raise it whenever the builder's output for the same definition changes.
 pub const BUILDER_VERSION: u32 = 2;
-/// An image's name: enough of the hash that two never meet.
+/// How much of the hash is in an image's name: enough to avoid collisions.
 const NAME_BYTES: usize = 16;
-/// What no list in a definition needs to exceed.
-const MAX_LIST: usize = 1000;
-const MAX_WORD: usize = 200;
-/// Below are the distribution's own users.
-const FIRST_USER: u32 = 1000;
-const LAST_USER: u32 = 59_999;
+/// Longest list in a definition.
+const MAX_LIST_ENTRIES: usize = 1000;
+/// Longest word in a definition.
+const MAX_WORD_BYTES: usize = 200;
+/// Lower numbers belong to the distribution's own users.
+const MIN_UID: u32 = 1000;
+const MAX_UID: u32 = 59_999;
 
+/// A valid definition. Its values become arguments of programs that run as root, so all of them are plain words.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Definition {
+pub struct ImageDefinition {
+    /// First part of the image's name, such as "base".
     pub name: String,
+    /// Debian's suite, such as "bookworm".
     pub suite: String,
+    /// URL of a Debian mirror.
     pub mirror: String,
+    /// URL of a mirror of Debian's security updates.
     pub security_mirror: String,
+    /// A metapackage that depends on the kernel to use.
     pub kernel: String,
+    /// Host name until the agent sets the workspace's own.
     pub hostname: String,
+    /// Value of LANG.
     pub locale: String,
+    /// Locales to generate, with their character sets.
     pub locales: Vec<String>,
+    /// Debian packages to install.
     pub packages: Vec<String>,
-    pub user: User,
+    /// The user that programs of the workspace run as.
+    pub user: GuestUser,
 }
 
+/// The guest's user.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct User {
+pub struct GuestUser {
     pub name: String,
     pub uid: u32,
     pub gid: u32,
+    /// Absolute path of the login shell.
     pub shell: String,
+    /// Supplementary groups.
     pub groups: Vec<String>,
 }
 
-/// The packages that the setup itself runs.
-const NEEDED: [&str; 2] = ["kmod", "sudo"];
+/// The packages that the setup script uses.
+const REQUIRED_PACKAGES: [&str; 2] = ["kmod", "sudo"];
 
-impl Definition {
-    /// Reads a definition. What it says becomes arguments of programs run as root, so every word has to be plain.
+impl ImageDefinition {
+    /// Parses and validates a definition. The error says what is wrong, as a clause for users.
     pub fn parse(text: &str) -> Result<Self, String> {
         let definition: Self = toml::from_str(text).map_err(|error| error.to_string())?;
-        definition.check()?;
+        definition.validate()?;
         Ok(definition)
     }
 
-    fn check(&self) -> Result<(), String> {
-        word("name", &self.name, "-")?;
-        word("suite", &self.suite, "-")?;
-        word("kernel", &self.kernel, "-+.")?;
-        word("hostname", &self.hostname, "-")?;
-        word("locale", &self.locale, "_.-@")?;
-        mirror("mirror", &self.mirror)?;
-        mirror("security_mirror", &self.security_mirror)?;
-        words("locales", &self.locales, "_.-@")?;
-        words("packages", &self.packages, "-+.")?;
-        self.user.check()?;
+    fn validate(&self) -> Result<(), String> {
+        check_word("name", &self.name, "-")?;
+        check_word("suite", &self.suite, "-")?;
+        check_word("kernel", &self.kernel, "-+.")?;
+        check_word("hostname", &self.hostname, "-")?;
+        check_word("locale", &self.locale, "_.-@")?;
+        check_mirror("mirror", &self.mirror)?;
+        check_mirror("security_mirror", &self.security_mirror)?;
+        check_words("locales", &self.locales, "_.-@")?;
+        check_words("packages", &self.packages, "-+.")?;
+        self.user.validate()?;
         if let Some(locale) = self.locales.iter().find(|locale| !locale.contains('.')) {
-            return Err(format!("the locale {locale:?} names no character set, as en_US.UTF-8 does"));
+            return Err(format!("the locale {locale:?} needs a character set, such as en_US.UTF-8"));
         }
         let needs_locales = (!self.locales.is_empty()).then_some("locales");
-        match NEEDED
+        match REQUIRED_PACKAGES
             .into_iter()
             .chain(needs_locales)
-            .find(|needed| !self.packages.iter().any(|package| package == needed))
+            .find(|required| !self.packages.iter().any(|package| package == required))
         {
-            Some(missing) => Err(format!("packages must have {missing:?}")),
+            Some(missing) => Err(format!("packages must contain {missing:?}")),
             None => Ok(()),
         }
     }
 }
 
-impl User {
-    fn check(&self) -> Result<(), String> {
-        word("user.name", &self.name, "-_")?;
-        words("user.groups", &self.groups, "-_")?;
+impl GuestUser {
+    fn validate(&self) -> Result<(), String> {
+        check_word("user.name", &self.name, "-_")?;
+        check_words("user.groups", &self.groups, "-_")?;
         let Some(shell) = self.shell.strip_prefix('/') else {
-            return Err("user.shell must begin with a slash".into());
+            return Err("user.shell must be an absolute path".into());
         };
-        word("user.shell", shell, "-_./")?;
+        check_word("user.shell", shell, "-_./")?;
         for (field, number) in [("user.uid", self.uid), ("user.gid", self.gid)] {
-            if !(FIRST_USER..=LAST_USER).contains(&number) {
-                return Err(format!("{field} must be from {FIRST_USER} to {LAST_USER}"));
+            if !(MIN_UID..=MAX_UID).contains(&number) {
+                return Err(format!("{field} must be from {MIN_UID} to {MAX_UID}"));
             }
         }
         Ok(())
     }
 }
 
-/// The name of the image that this builder makes of a definition's text.
-pub fn image_name(text: &str) -> String {
+/// The hash in the name of the image that this builder makes from a definition's text.
+pub fn hash_definition(text: &str) -> String {
     let mut hasher = blake3::Hasher::new_derive_key("burrow image definition");
     hasher.update(&BUILDER_VERSION.to_le_bytes());
-    // The setup is part of the builder.
+    // The setup script is part of the builder.
     hasher.update(&(super::rootfs::SETUP.len() as u64).to_le_bytes());
     hasher.update(super::rootfs::SETUP.as_bytes());
     hasher.update(text.as_bytes());
-    short_name(&hasher)
+    short_hash(&hasher)
 }
 
 /// The beginning of a hash, in hexadecimal.
-pub fn short_name(hasher: &blake3::Hasher) -> String {
+pub fn short_hash(hasher: &blake3::Hasher) -> String {
     hasher.finalize().as_bytes()[..NAME_BYTES].iter().fold(String::new(), |mut name, byte| {
         let _ = write!(name, "{byte:02x}");
         name
     })
 }
 
-fn words(field: &str, list: &[String], also: &str) -> Result<(), String> {
-    if list.len() > MAX_LIST {
-        return Err(format!("{field} has more than {MAX_LIST} entries"));
+fn check_words(field: &str, list: &[String], also: &str) -> Result<(), String> {
+    if list.len() > MAX_LIST_ENTRIES {
+        return Err(format!("{field} has more than {MAX_LIST_ENTRIES} entries"));
     }
-    list.iter().try_for_each(|text| word(field, text, also))
+    list.iter().try_for_each(|text| check_word(field, text, also))
 }
 
-/// A letter or digit, then letters, digits and the characters of `also`: nothing that a shell or a program would take for its own.
-fn word(field: &str, text: &str, also: &str) -> Result<(), String> {
-    let plain = |character: char| character.is_ascii_alphanumeric() || also.contains(character);
-    let begins = text.starts_with(|character: char| character.is_ascii_alphanumeric());
-    if begins && text.len() <= MAX_WORD && text.chars().all(plain) {
+/// Accepts a letter or digit, then letters, digits and the characters in `also`: nothing that a shell or a program interprets.
+fn check_word(field: &str, text: &str, also: &str) -> Result<(), String> {
+    let is_plain = |character: char| character.is_ascii_alphanumeric() || also.contains(character);
+    let begins_well = text.starts_with(|character: char| character.is_ascii_alphanumeric());
+    if begins_well && text.len() <= MAX_WORD_BYTES && text.chars().all(is_plain) {
         return Ok(());
     }
-    Err(format!("{field} cannot be {text:?}: it may have letters, digits and {also:?}"))
+    Err(format!("{field} is {text:?}, but may contain only letters, digits and {also:?}"))
 }
 
-fn mirror(field: &str, text: &str) -> Result<(), String> {
+fn check_mirror(field: &str, text: &str) -> Result<(), String> {
     let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
     let rest = rest.ok_or_else(|| format!("{field} must begin with http:// or https://"))?;
-    word(field, rest, "-._~:/")
+    check_word(field, rest, "-._~:/")
 }
 
 #[cfg(test)]
@@ -143,14 +158,14 @@ mod tests {
     const BASE: &str = include_str!("../../../images/base/image.toml");
 
     #[test]
-    fn the_base_image_is_well_defined() {
-        let base = Definition::parse(BASE).expect("it parses");
+    fn base_definition_is_valid() {
+        let base = ImageDefinition::parse(BASE).expect("it parses");
         assert_eq!((base.user.name.as_str(), base.user.uid, base.user.gid), ("dev", 1000, 1000));
         assert!(base.packages.iter().any(|package| package == "e2fsprogs"), "the agent needs it");
     }
 
     #[test]
-    fn what_a_shell_would_read_is_refused() {
+    fn values_with_shell_syntax_are_refused() {
         for (from, to) in [
             ("\"git\"", "\"git; reboot\""),
             ("\"git\"", "\"--variant=custom\""),
@@ -165,15 +180,15 @@ mod tests {
             ("suite =", "suit ="),
         ] {
             assert!(BASE.contains(from), "{from}");
-            assert!(Definition::parse(&BASE.replace(from, to)).is_err(), "{to}");
+            assert!(ImageDefinition::parse(&BASE.replace(from, to)).is_err(), "{to}");
         }
     }
 
     #[test]
-    fn any_change_is_another_image() {
-        let name = image_name(BASE);
+    fn any_change_renames_the_image() {
+        let name = hash_definition(BASE);
         assert_eq!(name.len(), 2 * NAME_BYTES);
-        assert_eq!(name, image_name(BASE));
-        assert_ne!(name, image_name(&format!("{BASE}\n")));
+        assert_eq!(name, hash_definition(BASE));
+        assert_ne!(name, hash_definition(&format!("{BASE}\n")));
     }
 }

@@ -1,43 +1,51 @@
-//! What can go wrong with an image, in words that say what to do.
+//! Errors of image builds, as users see them: what failed, why, and what to do.
 
 use std::{
     io,
     path::{Path, PathBuf},
 };
 
+/// Why an image or an initramfs cannot be built or found.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("{} is not an image's definition: {reason}", .path.display())]
+    #[error("Cannot read the image definition {}: {reason}", .path.display())]
     Definition { path: PathBuf, reason: String },
     #[error(
-        "building an image needs root: run burrow as root, or bring the images directory from a machine where it was built"
+        "Cannot build the image: it needs root. Run burrow as root, or copy the images directory from a host where it was built"
     )]
     NotRoot,
-    #[error("{program} is needed to build images and is not installed: apt install {package}")]
+    #[error("Cannot build the image: {program} is not installed. Run `apt-get install {package}`")]
     MissingTool { program: &'static str, package: &'static str },
     #[error(
-        "cannot fetch Debian's packages: {detail}. Building an image needs the network once; if it is behind a proxy, set http_proxy"
+        "Cannot download Debian's packages: {detail}. Check the network connection; behind a proxy, set http_proxy"
     )]
     NoNetwork { detail: String },
-    #[error("{} has too little room: an image needs {} MiB while it is built. Free some and start again", .directory.display(), .needed >> 20)]
-    DiskFull { directory: PathBuf, needed: u64 },
-    #[error("{program} failed ({status}): {words}")]
-    Tool { program: &'static str, status: String, words: String },
     #[error(
-        "{program} did not end within {minutes} minutes: the network or this machine is too slow; start again to try again"
+        "Cannot build the image: {} has less than {} MiB free. Free disk space and start again",
+        .directory.display(),
+        .needed >> 20
     )]
-    Deadline { program: &'static str, minutes: u64 },
-    #[error("another process has been building in {} for more than {minutes} minutes: end it and start again", .directory.display())]
+    DiskFull { directory: PathBuf, needed: u64 },
+    #[error("Cannot build the image: {program} failed ({status}): {output}")]
+    Tool { program: &'static str, status: String, output: String },
+    #[error(
+        "Cannot build the image: {program} did not finish within {minutes} minutes. Start again on a faster host or network"
+    )]
+    Timeout { program: &'static str, minutes: u64 },
+    #[error(
+        "Cannot build the image: another process has held {} for {minutes} minutes. End it and start again",
+        .directory.display()
+    )]
     Busy { directory: PathBuf, minutes: u64 },
-    #[error("the kernel of this image cannot be used: {0}")]
+    #[error("Cannot use the image's kernel: {0}")]
     Kernel(String),
-    #[error("{} cannot be the machine's first program: it is not linked statically", .path.display())]
+    #[error("Cannot boot the agent {}: it is not statically linked", .path.display())]
     Agent { path: PathBuf },
-    #[error("cannot {doing} {}: {source}", .path.display())]
+    #[error("Cannot {doing} {}: {source}", .path.display())]
     File { doing: &'static str, path: PathBuf, source: io::Error },
 }
 
-/// Names the file of an error of the file system; a full disk is a full disk, whoever met it.
+/// Names the file in an I/O error. A full disk becomes [`Error::DiskFull`] whichever operation found it.
 pub fn at(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     move |source| match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => full(path),
@@ -45,7 +53,7 @@ pub fn at(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     }
 }
 
-/// The disk of `path` is full.
+/// The error of a full disk that holds `path`.
 pub fn full(path: &Path) -> Error {
-    Error::DiskFull { directory: path.to_owned(), needed: super::ROOM_NEEDED }
+    Error::DiskFull { directory: path.to_owned(), needed: super::MIN_FREE_BYTES }
 }

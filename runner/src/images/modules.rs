@@ -1,47 +1,48 @@
-//! Which kernel modules the initramfs carries, and in which order they load. Pure: reads `modules.dep` as text.
+//! Which kernel modules the initramfs contains, and in which order they load. Pure: gets `modules.dep` as text.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a machine needs before its root is mounted, in groups that load side by side: the bus with disks, link and network, and
-/// the root's file systems. ext4 is built in.
-pub const WANTED: [&[&str]; 2] =
+/// The modules that a guest needs before its root is mounted, in groups that load in parallel: virtio with disks, console and
+/// network; and the root's file systems. ext4 is built into the kernel.
+pub const REQUIRED_MODULES: [&[&str]; 2] =
     [&["virtio_mmio", "virtio_blk", "virtio_console", "virtio_net"], &["erofs", "overlay"]];
 
-/// Endings of modules, as distributions compress them.
-const ENDINGS: [&str; 4] = [".ko", ".ko.xz", ".ko.zst", ".ko.gz"];
+/// File name suffixes of modules, by compression.
+const SUFFIXES: [&str; 4] = [".ko", ".ko.xz", ".ko.zst", ".ko.gz"];
 
-/// A module's name as the kernel says it: `virtio-net` and `virtio_net` are one.
-pub fn name(path: &str) -> String {
+/// A module's canonical name: the kernel treats `virtio-net` and `virtio_net` as the same.
+pub fn module_name(path: &str) -> String {
     let file = path.rsplit('/').next().unwrap_or(path);
-    let stem = ENDINGS.iter().find_map(|ending| file.strip_suffix(ending)).unwrap_or(file);
+    let stem = SUFFIXES.iter().find_map(|suffix| file.strip_suffix(suffix)).unwrap_or(file);
     stem.replace('-', "_")
 }
 
-/// The paths of the wanted modules and all that they need, each after what it needs.
+/// The paths of the requested modules and of all their dependencies, each after its dependencies.
 ///
-/// `dependencies` is `modules.dep`, `builtin` is `modules.builtin`: what is in the kernel already needs no loading.
-/// An error is the name of a module that there is not.
-pub fn load_order(wanted: &[&str], dependencies: &str, builtin: &str) -> Result<Vec<String>, String> {
-    let builtin: BTreeSet<String> = builtin.lines().map(|line| name(line.trim())).collect();
+/// `dependencies` is the text of `modules.dep`, `builtin` that of `modules.builtin`; built-in modules are left out. The error is
+/// the name of a missing module.
+pub fn load_order(requested: &[&str], dependencies: &str, builtin: &str) -> Result<Vec<String>, String> {
+    let builtin: BTreeSet<String> = builtin.lines().map(|line| module_name(line.trim())).collect();
     let needs: BTreeMap<String, (&str, Vec<String>)> = dependencies
         .lines()
         .filter_map(|line| line.split_once(':'))
-        .map(|(path, needs)| (name(path), (path, needs.split_whitespace().map(name).collect())))
+        .map(|(path, needs)| (module_name(path), (path, needs.split_whitespace().map(module_name).collect())))
         .collect();
-    let mut order = Order { builtin, needs, seen: BTreeSet::new(), paths: Vec::new() };
-    wanted.iter().try_for_each(|module| order.visit(module))?;
+    let mut order = LoadOrder { builtin, needs, seen: BTreeSet::new(), paths: Vec::new() };
+    requested.iter().try_for_each(|module| order.visit(module))?;
     Ok(order.paths)
 }
 
-struct Order<'a> {
+/// A depth-first traversal of the dependencies.
+struct LoadOrder<'a> {
     builtin: BTreeSet<String>,
     needs: BTreeMap<String, (&'a str, Vec<String>)>,
     seen: BTreeSet<String>,
     paths: Vec<String>,
 }
 
-impl Order<'_> {
-    /// Depth first. Each module is entered once, so even a file with a circle in it ends.
+impl LoadOrder<'_> {
+    /// Appends a module after its dependencies. Each module is visited once, so cycles end.
     fn visit(&mut self, module: &str) -> Result<(), String> {
         if self.builtin.contains(module) || !self.seen.insert(module.to_owned()) {
             return Ok(());
@@ -60,7 +61,8 @@ mod tests {
     use super::*;
 
     const DEPENDENCIES: &str = "\
-kernel/drivers/net/virtio_net.ko: kernel/drivers/net/net_failover.ko kernel/net/core/failover.ko kernel/drivers/virtio/virtio_ring.ko kernel/drivers/virtio/virtio.ko
+kernel/drivers/net/virtio_net.ko: kernel/drivers/net/net_failover.ko kernel/net/core/failover.ko \
+kernel/drivers/virtio/virtio_ring.ko kernel/drivers/virtio/virtio.ko
 kernel/drivers/net/net_failover.ko: kernel/net/core/failover.ko
 kernel/net/core/failover.ko:
 kernel/drivers/virtio/virtio_ring.ko:
@@ -71,37 +73,37 @@ kernel/a/round.ko: kernel/a/about.ko
 kernel/a/about.ko: kernel/a/round.ko
 ";
 
-    fn names(wanted: &[&str], builtin: &str) -> Vec<String> {
-        let order = load_order(wanted, DEPENDENCIES, builtin).expect("all are there");
-        order.iter().map(|path| name(path)).collect()
+    fn names(requested: &[&str], builtin: &str) -> Vec<String> {
+        let order = load_order(requested, DEPENDENCIES, builtin).expect("no module is missing");
+        order.iter().map(|path| module_name(path)).collect()
     }
 
     #[test]
-    fn each_module_comes_after_what_it_needs_and_once() {
+    fn modules_follow_their_dependencies() {
         let expected =
             ["failover", "net_failover", "virtio_ring", "virtio", "virtio_net", "libcrc32c", "erofs"];
         assert_eq!(names(&["virtio_net", "erofs", "virtio"], ""), expected);
     }
 
     #[test]
-    fn what_is_built_in_is_not_loaded() {
+    fn builtin_modules_are_skipped() {
         assert_eq!(names(&["erofs", "ext4"], "kernel/lib/libcrc32c.ko\nkernel/fs/ext4/ext4.ko\n"), ["erofs"]);
     }
 
     #[test]
-    fn a_module_that_is_not_there_is_named() {
+    fn missing_module_is_named() {
         assert_eq!(load_order(&["overlay"], DEPENDENCIES, ""), Err("overlay".to_owned()));
     }
 
     #[test]
-    fn a_circle_ends() {
+    fn dependency_cycle_ends() {
         assert_eq!(names(&["round"], "").len(), 2);
     }
 
     #[test]
-    fn dashes_and_compression_are_no_part_of_a_name() {
+    fn names_ignore_dashes_and_compression() {
         for path in ["kernel/crypto/crc32c-intel.ko", "crc32c_intel.ko.zst", "a/crc32c-intel.ko.gz"] {
-            assert_eq!(name(path), "crc32c_intel");
+            assert_eq!(module_name(path), "crc32c_intel");
         }
     }
 }

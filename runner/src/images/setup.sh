@@ -1,8 +1,8 @@
-# Runs outside the new root, as its last step before the package lists go: `sh setup.sh ROOT`.
+# Configures a new root: `sh setup.sh ROOT`. Runs outside the root, before its package lists are removed.
 #
-# Wants in the environment: BURROW_OUT (a directory for what the image has beside its root), BURROW_KERNEL (a metapackage),
+# Needs in the environment: BURROW_OUT (the directory for the kernel and the package list), BURROW_KERNEL (a metapackage),
 # BURROW_LOCALE, BURROW_LOCALES, BURROW_USER, BURROW_UID, BURROW_GID, BURROW_SHELL, BURROW_GROUPS, and from mmdebstrap
-# MMDEBSTRAP_APT_CONFIG. All were checked by the builder: no value holds what a shell or a file's grammar would read as its own.
+# MMDEBSTRAP_APT_CONFIG. The builder has validated all values: none contains shell syntax.
 set -eu
 root=$1
 
@@ -13,10 +13,10 @@ packages() {
     APT_CONFIG=$MMDEBSTRAP_APT_CONFIG "$@"
 }
 
-# The kernel is not installed: that would bring a boot loader's hooks and an initramfs that nobody boots.
+# The kernel is unpacked, not installed. Installing it would add boot loader hooks and an initramfs that is never booted.
 kernel=$(packages apt-cache depends --important "$BURROW_KERNEL" | sed -n 's/^ *Depends: *\(linux-image-[^ ]*\).*$/\1/p' | head -n 1)
 if [ -z "$kernel" ]; then
-    echo "E: the package $BURROW_KERNEL names no kernel" >&2
+    echo "E: the package $BURROW_KERNEL depends on no kernel" >&2
     exit 1
 fi
 mkdir "$root/tmp/kernel"
@@ -45,17 +45,17 @@ inside useradd --uid "$BURROW_UID" --gid "$BURROW_GID" --shell "$BURROW_SHELL" -
 for group in $BURROW_GROUPS; do
     inside usermod --append --groups "$group" "$BURROW_USER"
 done
-# Only the mount point of the home: the home itself is the workspace's own disk.
+# The mount point of the home. The home itself is the workspace's own disk.
 inside install -d -m 0755 -o "$BURROW_UID" -g "$BURROW_GID" "/home/$BURROW_USER"
-# The machine is the boundary, not the user: who is in it may do all in it.
+# The sandbox is the boundary, not the user: the user may become root in the guest.
 echo "$BURROW_USER ALL=(ALL:ALL) NOPASSWD: ALL" >"$root/etc/sudoers.d/$BURROW_USER"
 chmod 0440 "$root/etc/sudoers.d/$BURROW_USER"
 inside visudo --check --quiet
 
-# The machine's first program is the agent, and ends it when it is told so.
+# The guest's first process is the agent. It powers off on SIGUSR2.
 cat >"$root/usr/sbin/poweroff" <<'EOF'
 #!/bin/sh
-# Ends this machine. Its home is saved; whoever starts the workspace goes on.
+# Stops this workspace. Its home is saved; start the workspace to continue.
 exec kill -s USR2 1
 EOF
 chmod 0755 "$root/usr/sbin/poweroff"

@@ -1,6 +1,5 @@
-//! Programs that the builder runs: found or named with their package, bounded in time, their words in the error.
-//!
-//! Must not know what an image is.
+//! The programs that the builder runs. If one is missing, the error names its package; if one fails, the error has its output; and
+//! each has a timeout. Must not know what an image is.
 
 use std::{
     collections::VecDeque,
@@ -17,39 +16,42 @@ use rustix::process::{Pid, Signal};
 
 use super::error::{Error, full};
 
+/// A program that the builder runs.
 #[derive(Debug, Clone, Copy)]
-pub struct Tool {
+pub struct BuildTool {
     pub program: &'static str,
-    /// The package of Debian that has it.
+    /// The Debian package that contains it.
     pub package: &'static str,
-    pub deadline: Duration,
+    /// How long one run may take.
+    pub timeout: Duration,
 }
 
 const MINUTE: Duration = Duration::from_mins(1);
-/// Fetches and installs some hundred packages.
-pub const MMDEBSTRAP: Tool =
-    Tool { program: "mmdebstrap", package: "mmdebstrap", deadline: Duration::from_hours(1) };
-pub const MKFS_EROFS: Tool =
-    Tool { program: "mkfs.erofs", package: "erofs-utils", deadline: Duration::from_mins(30) };
-pub const LZ4: Tool = Tool { program: "lz4", package: "lz4", deadline: Duration::from_mins(5) };
-pub const XZ: Tool = Tool { program: "xz", package: "xz-utils", deadline: Duration::from_mins(5) };
-pub const ZSTD: Tool = Tool { program: "zstd", package: "zstd", deadline: Duration::from_mins(5) };
-pub const GZIP: Tool = Tool { program: "gzip", package: "gzip", deadline: Duration::from_mins(5) };
-pub const ALL: [Tool; 6] = [MMDEBSTRAP, MKFS_EROFS, LZ4, XZ, ZSTD, GZIP];
+/// Downloads and installs some hundred packages.
+pub const MMDEBSTRAP: BuildTool =
+    BuildTool { program: "mmdebstrap", package: "mmdebstrap", timeout: Duration::from_hours(1) };
+pub const MKFS_EROFS: BuildTool =
+    BuildTool { program: "mkfs.erofs", package: "erofs-utils", timeout: Duration::from_mins(30) };
+pub const LZ4: BuildTool = BuildTool { program: "lz4", package: "lz4", timeout: Duration::from_mins(5) };
+pub const XZ: BuildTool = BuildTool { program: "xz", package: "xz-utils", timeout: Duration::from_mins(5) };
+pub const ZSTD: BuildTool = BuildTool { program: "zstd", package: "zstd", timeout: Duration::from_mins(5) };
+pub const GZIP: BuildTool = BuildTool { program: "gzip", package: "gzip", timeout: Duration::from_mins(5) };
+pub const ALL: [BuildTool; 6] = [MMDEBSTRAP, MKFS_EROFS, LZ4, XZ, ZSTD, GZIP];
 
-/// Of a program's words: how many lines are kept for an error, and how long a line may be.
-const KEPT_LINES: usize = 12;
-const MAX_LINE: u64 = 4096;
-/// Lines read and not yet looked at.
-const LINES_WAITING: usize = 64;
-/// How often an ended output's program is looked at.
-const POLL: Duration = Duration::from_millis(10);
-/// What a program gets to clean up after it was told to end.
-const GRACE: Duration = Duration::from_secs(10);
-/// Where programs are looked for besides PATH: a person's PATH may lack the administrator's directories.
+/// How many of a program's last lines an error contains.
+const MAX_ERROR_LINES: usize = 12;
+/// Longest line; a longer one is split.
+const MAX_LINE_BYTES: u64 = 4096;
+/// Lines that are read and not yet handled.
+const MAX_QUEUED_LINES: usize = 64;
+/// How often a program whose output has ended is polled for its exit.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
+/// How long a program may clean up after SIGTERM.
+const TERMINATE_GRACE: Duration = Duration::from_secs(10);
+/// Where programs are searched, whatever our own PATH: a user's PATH may not contain the sbin directories.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// What programs get of our environment: how to reach the network, and nothing that is secret to us.
-const KEPT_VARIABLES: [&str; 8] = [
+/// Environment variables that programs inherit: how to reach the network, and no secrets.
+const INHERITED_VARIABLES: [&str; 8] = [
     "http_proxy",
     "https_proxy",
     "no_proxy",
@@ -60,14 +62,14 @@ const KEPT_VARIABLES: [&str; 8] = [
     "SSL_CERT_DIR",
 ];
 
-impl Tool {
-    /// Says at once which package is missing, rather than after minutes of work.
+impl BuildTool {
+    /// Checks that the program is installed, to fail before minutes of work.
     pub fn require(&self) -> Result<(), Error> {
         let found = PATH.split(':').any(|directory| Path::new(directory).join(self.program).is_file());
         if found { Ok(()) } else { Err(self.missing()) }
     }
 
-    /// A command with a clean environment, that ends when the thread that started it does.
+    /// A command with a clean environment. The program is killed when the thread that starts it ends.
     pub fn command(&self) -> Command {
         let mut command = Command::new(self.program);
         command
@@ -76,63 +78,66 @@ impl Tool {
             .env("LANG", "C.UTF-8")
             .env("LC_ALL", "C.UTF-8")
             .env("HOME", "/");
-        command.envs(KEPT_VARIABLES.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+        command.envs(INHERITED_VARIABLES.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
         die_with_parent(&mut command);
         command
     }
 
-    /// Runs a command to its end; `heard` gets each line that it says on standard error.
-    pub fn run(&self, command: &mut Command, heard: &mut dyn FnMut(&str)) -> Result<(), Error> {
+    /// Runs a command to its end. `on_line` gets each line that it prints to standard error.
+    pub fn run(&self, command: &mut Command, on_line: &mut dyn FnMut(&str)) -> Result<(), Error> {
         let mut child = command.spawn().map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => self.missing(),
-            _ => self.failed("it did not start", &error.to_string()),
+            _ => self.failed("cannot be started", &error.to_string()),
         })?;
-        let end = Instant::now() + self.deadline;
-        let lines = listen(&mut child);
-        let mut kept = VecDeque::with_capacity(KEPT_LINES);
-        let heard_all = hear(&lines, end, &mut |line| {
-            heard(line);
-            if kept.len() == KEPT_LINES {
-                kept.pop_front();
+        let end = Instant::now() + self.timeout;
+        let lines = read_lines(&mut child);
+        let mut last_lines = VecDeque::with_capacity(MAX_ERROR_LINES);
+        let is_output_complete = receive_lines(&lines, end, &mut |line| {
+            on_line(line);
+            if last_lines.len() == MAX_ERROR_LINES {
+                last_lines.pop_front();
             }
-            kept.push_back(line.to_owned());
+            last_lines.push_back(line.to_owned());
         });
-        let status = if heard_all { wait(&mut child, end) } else { None };
+        let status = if is_output_complete { wait_until(&mut child, end) } else { None };
         let Some(status) = status else {
-            stop(&mut child);
-            return Err(Error::Deadline {
+            kill_group(&mut child);
+            return Err(Error::Timeout {
                 program: self.program,
-                minutes: self.deadline.as_secs() / MINUTE.as_secs(),
+                minutes: self.timeout.as_secs() / MINUTE.as_secs(),
             });
         };
-        if status.success() { Ok(()) } else { Err(self.explain(status, &kept)) }
+        if status.success() { Ok(()) } else { Err(self.explain(status, &last_lines)) }
     }
 
-    fn explain(&self, status: ExitStatus, kept: &VecDeque<String>) -> Error {
-        let has =
-            |signs: &[&str]| kept.iter().rev().find(|line| signs.iter().any(|sign| line.contains(sign)));
-        if has(&FULL).is_some() {
+    fn explain(&self, status: ExitStatus, last_lines: &VecDeque<String>) -> Error {
+        let has = |marks: &[&str]| {
+            last_lines.iter().rev().find(|line| marks.iter().any(|mark| line.contains(mark)))
+        };
+        if has(&FULL_MARKS).is_some() {
             return full(&std::env::temp_dir());
         }
-        if let Some(line) = has(&UNREACHABLE) {
+        if let Some(line) = has(&UNREACHABLE_MARKS) {
             return Error::NoNetwork { detail: line.trim_start_matches("E: ").trim().to_owned() };
         }
-        let words = kept.iter().map(String::as_str).collect::<Vec<_>>().join("; ");
-        self.failed(&status.to_string(), if words.is_empty() { "it said nothing" } else { &words })
+        let output = last_lines.iter().map(String::as_str).collect::<Vec<_>>().join("; ");
+        self.failed(&status.to_string(), if output.is_empty() { "no output" } else { &output })
     }
 
     fn missing(&self) -> Error {
         Error::MissingTool { program: self.program, package: self.package }
     }
 
-    fn failed(&self, status: &str, words: &str) -> Error {
-        Error::Tool { program: self.program, status: status.to_owned(), words: words.to_owned() }
+    fn failed(&self, status: &str, output: &str) -> Error {
+        Error::Tool { program: self.program, status: status.to_owned(), output: output.to_owned() }
     }
 }
 
-const FULL: [&str; 2] = ["No space left on device", "Disk quota exceeded"];
-const UNREACHABLE: [&str; 8] = [
+/// What programs print when the disk is full.
+const FULL_MARKS: [&str; 2] = ["No space left on device", "Disk quota exceeded"];
+/// What programs print when the network is unreachable.
+const UNREACHABLE_MARKS: [&str; 8] = [
     "Temporary failure resolving",
     "Could not resolve",
     "Something wicked happened resolving",
@@ -143,8 +148,8 @@ const UNREACHABLE: [&str; 8] = [
     "Failed to fetch",
 ];
 
-/// Decompresses or compresses a file into another by a program that writes to its standard output.
-pub fn filter<A: AsRef<OsStr>>(tool: &Tool, arguments: &[A], from: &Path, to: &Path) -> Result<(), Error> {
+/// Runs a program as a filter from one file to another, such as a compressor.
+pub fn filter<A: AsRef<OsStr>>(tool: &BuildTool, arguments: &[A], from: &Path, to: &Path) -> Result<(), Error> {
     let source = std::fs::File::open(from).map_err(super::error::at("read", from))?;
     let target = std::fs::File::create(to).map_err(super::error::at("write", to))?;
     tool.run(tool.command().args(arguments).stdin(source).stdout(target), &mut |_| {})
@@ -153,27 +158,27 @@ pub fn filter<A: AsRef<OsStr>>(tool: &Tool, arguments: &[A], from: &Path, to: &P
 #[allow(unsafe_code)]
 fn die_with_parent(command: &mut Command) {
     let parent = rustix::process::getpid();
-    let arrange = move || {
+    let set_signal = move || {
         rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
-        // It may have died before the signal was arranged.
+        // The parent may have died before the signal was set.
         if rustix::process::getppid() != Some(parent) {
             return Err(io::Error::from(io::ErrorKind::BrokenPipe));
         }
         Ok(())
     };
     // SAFETY: between fork and exec the closure makes two system calls, allocates nothing and takes no lock.
-    unsafe { command.pre_exec(arrange) };
+    unsafe { command.pre_exec(set_signal) };
 }
 
-/// Lines of a child's standard error, until it is closed.
-fn listen(child: &mut Child) -> Receiver<String> {
-    let (send, lines) = sync_channel(LINES_WAITING);
-    if let Some(words) = child.stderr.take() {
-        // Ends with the child's output, or when no one listens any more.
+/// Reads the lines of a child's standard error in a thread, until it is closed.
+fn read_lines(child: &mut Child) -> Receiver<String> {
+    let (send, lines) = sync_channel(MAX_QUEUED_LINES);
+    if let Some(stderr) = child.stderr.take() {
+        // The thread ends with the child's output, or when the receiver is dropped.
         std::thread::spawn(move || {
-            let mut words = BufReader::new(words);
+            let mut stderr = BufReader::new(stderr);
             let mut line = Vec::new();
-            while words.by_ref().take(MAX_LINE).read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
+            while stderr.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
                 let text = String::from_utf8_lossy(&line).trim_end().to_owned();
                 if send.send(text).is_err() {
                     return;
@@ -185,33 +190,34 @@ fn listen(child: &mut Child) -> Receiver<String> {
     lines
 }
 
-/// False if the deadline came before the end of the lines.
-fn hear(lines: &Receiver<String>, end: Instant, heard: &mut dyn FnMut(&str)) -> bool {
+/// Handles lines until the output ends. False if `end` comes first.
+fn receive_lines(lines: &Receiver<String>, end: Instant, on_line: &mut dyn FnMut(&str)) -> bool {
     loop {
         match lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
             Ok(line) if line.is_empty() => {}
-            Ok(line) => heard(&line),
+            Ok(line) => on_line(&line),
             Err(RecvTimeoutError::Disconnected) => return true,
             Err(RecvTimeoutError::Timeout) => return false,
         }
     }
 }
 
-fn wait(child: &mut Child, end: Instant) -> Option<ExitStatus> {
+/// The exit status, or `None` at `end`.
+fn wait_until(child: &mut Child, end: Instant) -> Option<ExitStatus> {
     loop {
         match child.try_wait() {
             Ok(Some(status)) => return Some(status),
-            Ok(None) if Instant::now() < end => std::thread::sleep(POLL),
+            Ok(None) if Instant::now() < end => std::thread::sleep(POLL_INTERVAL),
             _ => return None,
         }
     }
 }
 
-/// Ends a child and all that it started.
-fn stop(child: &mut Child) {
+/// Ends a child and its whole process group: SIGTERM, a grace period, then SIGKILL.
+fn kill_group(child: &mut Child) {
     let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) else { return };
     let _ = rustix::process::kill_process_group(group, Signal::TERM);
-    wait(child, Instant::now() + GRACE);
+    wait_until(child, Instant::now() + TERMINATE_GRACE);
     let _ = rustix::process::kill_process_group(group, Signal::KILL);
     let _ = child.wait();
 }
@@ -220,27 +226,27 @@ fn stop(child: &mut Child) {
 mod tests {
     use super::*;
 
-    const SHELL: Tool = Tool { program: "sh", package: "dash", deadline: Duration::from_secs(20) };
+    const SHELL: BuildTool = BuildTool { program: "sh", package: "dash", timeout: Duration::from_secs(20) };
 
-    fn shell(tool: &Tool, script: &str) -> (Result<(), Error>, Vec<String>) {
+    fn shell(tool: &BuildTool, script: &str) -> (Result<(), Error>, Vec<String>) {
         let mut lines = Vec::new();
         let result = tool.run(tool.command().args(["-c", script]), &mut |line| lines.push(line.to_owned()));
         (result, lines)
     }
 
     #[test]
-    fn lines_are_heard_and_the_last_are_in_the_error() {
+    fn error_contains_the_last_lines() {
         let (result, lines) = shell(&SHELL, "for i in $(seq 40); do echo line $i >&2; done; exit 3");
         assert_eq!(lines.len(), 40);
-        let words = result.expect_err("three is no success").to_string();
+        let message = result.expect_err("status 3 is a failure").to_string();
         assert!(
-            words.contains("line 40") && words.contains("line 29;") && !words.contains("line 28;"),
-            "{words}"
+            message.contains("line 40") && message.contains("line 29;") && !message.contains("line 28;"),
+            "{message}"
         );
     }
 
     #[test]
-    fn known_troubles_are_told_apart() {
+    fn known_failures_have_their_own_errors() {
         let (result, _) =
             shell(&SHELL, "echo 'E: Failed to fetch http://x/ Temporary failure resolving x' >&2; exit 100");
         assert!(matches!(result, Err(Error::NoNetwork { .. })), "{result:?}");
@@ -249,21 +255,21 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_program_is_named_with_its_package() {
-        let tool = Tool { program: "no-such-program-here", package: "the-package", deadline: MINUTE };
-        assert!(tool.require().expect_err("it is missing").to_string().contains("apt install the-package"));
+    fn missing_program_names_its_package() {
+        let tool = BuildTool { program: "no-such-program-here", package: "the-package", timeout: MINUTE };
+        assert!(tool.require().expect_err("it is missing").to_string().contains("apt-get install the-package"));
         assert!(matches!(tool.run(&mut tool.command(), &mut |_| {}), Err(Error::MissingTool { .. })));
     }
 
     #[test]
-    fn what_does_not_end_is_ended_with_its_children() {
-        let tool = Tool { deadline: Duration::from_millis(100), ..SHELL };
+    fn timeout_kills_the_process_group() {
+        let tool = BuildTool { timeout: Duration::from_millis(100), ..SHELL };
         let (result, _) = shell(&tool, "sleep 1000 & sleep 1000");
-        assert!(matches!(result, Err(Error::Deadline { .. })), "{result:?}");
+        assert!(matches!(result, Err(Error::Timeout { .. })), "{result:?}");
     }
 
     #[test]
-    fn secrets_of_our_environment_are_not_handed_on() {
+    fn environment_is_not_inherited() {
         let (_, lines) = shell(&SHELL, "env >&2");
         let names: Vec<_> = lines.iter().filter_map(|line| line.split('=').next()).collect();
         assert!(!names.iter().any(|name| name.starts_with("CARGO")), "{names:?}");

@@ -1,4 +1,4 @@
-//! Links, addresses and routes, through netlink.
+//! Links, addresses and routes of network namespaces, through netlink.
 
 use std::{
     fs::File,
@@ -9,30 +9,34 @@ use std::{
 use futures_util::TryStreamExt as _;
 use protocol::agent::{GUEST_GATEWAY, GUEST_PREFIX};
 use rtnetlink::{Handle, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use tokio_util::task::AbortOnDropHandle;
 
-use super::{HOST_END, NetworkError, failed};
+use super::{HOST_LINK_PREFIX, NetworkError, cannot};
 
-/// Names inside the namespace.
+/// Name of the guest's tap, inside the namespace.
 pub const TAP: &str = "guest";
-pub const UP: &str = "up";
-/// Pairs between host and namespaces: four addresses for each slot.
-const PAIRS: u32 = u32::from_be_bytes([100, 64, 0, 0]);
+/// Name of the namespace's end of the veth pair.
+pub const UPLINK: &str = "up";
+/// The first address of the veth pairs: each slot has four addresses.
+const PAIRS_START: u32 = u32::from_be_bytes([100, 64, 0, 0]);
 
-/// One network namespace as netlink sees it.
-pub struct Side {
+/// The links of one network namespace.
+pub struct NamespaceLinks {
     handle: Handle,
     namespace: OwnedFd,
+    /// Drives the netlink socket, as long as this value lives.
+    _connection: AbortOnDropHandle<()>,
 }
 
-impl Side {
-    /// The calling thread's namespace. Stays that one when the thread changes its own.
-    pub fn present() -> Result<Self, NetworkError> {
+impl NamespaceLinks {
+    /// Opens the calling thread's namespace. The value keeps referring to it when the thread changes its own.
+    pub fn of_current_thread() -> Result<Self, NetworkError> {
         let (connection, handle, _) =
-            rtnetlink::new_connection().map_err(failed("the kernel's netlink cannot be reached"))?;
-        tokio::spawn(connection);
+            rtnetlink::new_connection().map_err(cannot("open a netlink socket"))?;
+        let connection = AbortOnDropHandle::new(tokio::spawn(connection));
         let namespace =
-            File::open("/proc/thread-self/ns/net").map_err(failed("the namespace cannot be held"))?;
-        Ok(Self { handle, namespace: namespace.into() })
+            File::open("/proc/thread-self/ns/net").map_err(cannot("open the network namespace"))?;
+        Ok(Self { handle, namespace: namespace.into(), _connection: connection })
     }
 
     #[cfg(test)]
@@ -51,7 +55,7 @@ impl Side {
         Ok(link.header.index)
     }
 
-    /// Gives a link its address, and switches it on. Every network here has two ends, and so the guest's prefix.
+    /// Sets a link's address and brings it up. All networks here have two ends, so they share the guest's prefix length.
     async fn configure(&self, name: &str, address: Ipv4Addr) -> Result<u32, NetworkError> {
         let index = self.index(name).await?;
         self.handle.address().add(index, IpAddr::V4(address), GUEST_PREFIX).execute().await?;
@@ -59,7 +63,7 @@ impl Side {
         Ok(index)
     }
 
-    async fn remove_if_there(&self, name: &str) -> Result<(), NetworkError> {
+    async fn remove_if_present(&self, name: &str) -> Result<(), NetworkError> {
         if let Ok(index) = self.index(name).await {
             self.handle.link().del(index).execute().await?;
         }
@@ -67,27 +71,31 @@ impl Side {
     }
 }
 
-/// The addresses of a slot's pair: the host's end and the namespace's.
-fn pair(slot: u16) -> (Ipv4Addr, Ipv4Addr) {
-    let network = PAIRS + u32::from(slot) * 4;
+/// The addresses of a slot's veth pair: the host's end and the namespace's end.
+fn pair_addresses(slot: u16) -> (Ipv4Addr, Ipv4Addr) {
+    let network = PAIRS_START + u32::from(slot) * 4;
     (Ipv4Addr::from(network + 1), Ipv4Addr::from(network + 2))
 }
 
-/// Connects `inside`, which has the tap already, with `host`.
-pub async fn connect(slot: u16, host: &Side, inside: &Side) -> Result<(), NetworkError> {
-    let host_end = format!("{HOST_END}{slot}");
-    let (host_address, inside_address) = pair(slot);
-    // A namespace that is still being taken down may hold its pair for a moment; the slot is ours.
-    host.remove_if_there(&host_end).await?;
-    // Made inside and moved out: what fails before leaves nothing on the host.
-    inside.handle.link().add(LinkVeth::new(UP, &host_end).build()).execute().await?;
-    let moved = LinkUnspec::new_with_name(&host_end).setns_by_fd(host.namespace.as_raw_fd()).build();
-    inside.handle.link().set(moved).execute().await?;
-    host.configure(&host_end, host_address).await?;
-    inside.configure(TAP, GUEST_GATEWAY).await?;
-    let up = inside.configure(UP, inside_address).await?;
+/// Connects `namespace`, which has the tap already, to `host`.
+pub async fn connect(
+    slot: u16,
+    host: &NamespaceLinks,
+    namespace: &NamespaceLinks,
+) -> Result<(), NetworkError> {
+    let host_link = format!("{HOST_LINK_PREFIX}{slot}");
+    let (host_address, namespace_address) = pair_addresses(slot);
+    // The namespace of the slot's last sandbox may still be on its way down and hold the link. The slot is ours now.
+    host.remove_if_present(&host_link).await?;
+    // Created in the namespace and moved to the host: a failure before the move leaves nothing on the host.
+    namespace.handle.link().add(LinkVeth::new(UPLINK, &host_link).build()).execute().await?;
+    let moved = LinkUnspec::new_with_name(&host_link).setns_by_fd(host.namespace.as_raw_fd()).build();
+    namespace.handle.link().set(moved).execute().await?;
+    host.configure(&host_link, host_address).await?;
+    namespace.configure(TAP, GUEST_GATEWAY).await?;
+    let up = namespace.configure(UPLINK, namespace_address).await?;
     let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(host_address).output_interface(up).build();
-    inside.handle.route().add(route).execute().await?;
+    namespace.handle.route().add(route).execute().await?;
     Ok(())
 }
 
@@ -96,10 +104,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_two_slots_share_an_address() {
-        assert_eq!(pair(0), ([100, 64, 0, 1].into(), [100, 64, 0, 2].into()));
-        assert_eq!(pair(1).0, Ipv4Addr::from([100, 64, 0, 5]));
-        let (last, _) = pair(protocol::runner::MAX_SLOT);
+    fn slots_have_distinct_addresses() {
+        assert_eq!(pair_addresses(0), ([100, 64, 0, 1].into(), [100, 64, 0, 2].into()));
+        assert_eq!(pair_addresses(1).0, Ipv4Addr::from([100, 64, 0, 5]));
+        let (last, _) = pair_addresses(protocol::runner::MAX_SLOT);
         assert_eq!(last, Ipv4Addr::from([100, 64, 255, 253]));
     }
 }

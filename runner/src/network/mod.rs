@@ -1,11 +1,11 @@
-//! A machine's way out: a network namespace of its own, with a tap for the machine, a veth pair to the host, and rules in both.
+//! A sandbox's network: its own network namespace with a tap for the guest, a veth pair to the host, and firewall rules in both.
 //!
 //! ```text
-//! guest 10.111.0.2 ─ tap ─ [namespace: drop, then NAT] ─ veth ─ bw<slot> [host: drop, then NAT] ─▶ the internet
+//! guest 10.111.0.2 ─ tap ─ [namespace: drop, then NAT] ─ veth ─ bw<slot> [host: drop, then NAT] ─▶ internet
 //! ```
 //!
-//! The namespace has no name: it is held open by descriptors, so that it, its tap, its veth pair and its rules vanish with the
-//! last process, however that ends. Knows no workspace; needs root.
+//! The namespace has no name. Descriptors hold it open, so the kernel removes it with its tap, its veth pair and its rules when
+//! the last process that holds one dies, however it dies. Knows no workspace. Needs root.
 
 use std::{
     fs::{self, OpenOptions},
@@ -18,142 +18,149 @@ use std::{
 
 use tokio::sync::oneshot;
 
+use self::links::NamespaceLinks;
+
 mod links;
 mod resolvers;
 mod rules;
 mod tap;
 
-/// Host ends of the pairs are called so, with the slot behind.
-const HOST_END: &str = "bw";
+/// Prefix of the veth pairs' host ends; the slot follows.
+const HOST_LINK_PREFIX: &str = "bw";
 const TUN: &str = "/dev/net/tun";
 const NFT: &str = "nft";
 
-/// What a machine's way out is, while it is held.
+/// A sandbox's network. It exists as long as one of its descriptors is open.
 #[derive(Debug)]
 pub struct Network {
-    /// The VMM enters it.
+    /// The namespace that the VMM enters.
     pub namespace: OwnedFd,
-    /// For QEMU's `-netdev tap,fd=`.
+    /// The tap, for QEMU's `-netdev tap,fd=`.
     pub tap: OwnedFd,
-    /// Whom the guest may ask for names.
+    /// The name servers that the guest may use.
     pub nameservers: Vec<IpAddr>,
 }
 
+/// Why a sandbox's network cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
-    #[error("{what}: {source}")]
-    Io { what: &'static str, source: io::Error },
-    #[error("the kernel refused a link, an address or a route: {0}")]
+    /// `action` is the object of "Cannot".
+    #[error("Cannot {action}: {source}")]
+    Io { action: &'static str, source: io::Error },
+    #[error("Cannot configure a link, an address or a route: {0}")]
     Link(#[from] rtnetlink::Error),
-    #[error("the firewall's rules were refused: {0}")]
+    #[error("Cannot load the firewall rules: {0}")]
     Rules(String),
-    #[error("{0}")]
+    /// The host lacks something that sandboxes need for a network. The text says what, and how to add it.
+    #[error("Cannot create the sandbox's network: {0}")]
     Unavailable(String),
 }
 
-fn failed(what: &'static str) -> impl FnOnce(io::Error) -> NetworkError {
-    move |source| NetworkError::Io { what, source }
+/// Names the failed action in an I/O error.
+fn cannot(action: &'static str) -> impl FnOnce(io::Error) -> NetworkError {
+    move |source| NetworkError::Io { action, source }
 }
 
 impl Network {
-    /// Makes the way out of `slot`, whose lock the caller holds. The host is the network namespace of the calling process.
-    pub async fn raise(slot: u16) -> Result<Self, NetworkError> {
-        available().map_err(NetworkError::Unavailable)?;
-        let (tell, told) = oneshot::channel();
-        // A thread of its own: it changes its namespace, and ends.
+    /// Creates the network of `slot`, which the caller has acquired. The host is the network namespace of this process.
+    pub async fn create(slot: u16) -> Result<Self, NetworkError> {
+        check_available().map_err(NetworkError::Unavailable)?;
+        let (result, created) = oneshot::channel();
+        // The work needs a thread of its own, because it changes the thread's namespace.
         thread::Builder::new()
             .name("network".to_owned())
             .spawn(move || {
-                let _ = tell.send(raise_here(slot));
+                let _ = result.send(create_in_thread(slot));
             })
-            .map_err(failed("no thread can be started"))?;
-        told.await.map_err(|_| NetworkError::Rules("the thread that made the network panicked".to_owned()))?
+            .map_err(cannot("start a thread"))?;
+        created.await.map_err(|_| NetworkError::Unavailable("its thread panicked".to_owned()))?
     }
 }
 
-/// In a thread that ends after this.
-fn raise_here(slot: u16) -> Result<Network, NetworkError> {
+/// Changes the calling thread's namespace: the thread must end after this.
+fn create_in_thread(slot: u16) -> Result<Network, NetworkError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(failed("the network's runtime cannot be started"))?;
-    let nameservers = resolvers::of_host();
+    let runtime = runtime.map_err(cannot("start the network's async runtime"))?;
+    let nameservers = resolvers::host_nameservers();
     runtime.block_on(async {
-        let host = links::Side::present()?;
+        let host = NamespaceLinks::of_current_thread()?;
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)
-            .map_err(|errno| failed("a network namespace cannot be made")(errno.into()))?;
+            .map_err(|errno| cannot("create a network namespace")(errno.into()))?;
         let namespace = open_namespace()?;
-        forward_version_4_only()?;
-        let inside = links::Side::present()?;
-        let tap = tap::make(links::TAP)?;
-        links::connect(slot, &host, &inside).await?;
-        load(&rules::of_namespace(&nameservers))?;
+        enable_ipv4_forwarding_only()?;
+        let namespace_links = NamespaceLinks::of_current_thread()?;
+        let tap = tap::create(links::TAP)?;
+        links::connect(slot, &host, &namespace_links).await?;
+        load_rules(&rules::for_namespace(&nameservers))?;
         Ok(Network { namespace, tap, nameservers })
     })
 }
 
 fn open_namespace() -> Result<OwnedFd, NetworkError> {
-    let file = fs::File::open("/proc/thread-self/ns/net").map_err(failed("the namespace cannot be held"))?;
+    let file = fs::File::open("/proc/thread-self/ns/net").map_err(cannot("open the network namespace"))?;
     Ok(file.into())
 }
 
-/// In the calling thread's namespace.
-fn forward_version_4_only() -> Result<(), NetworkError> {
-    set("/proc/sys/net/ipv4/ip_forward", "1")?;
-    // A kernel without IPv6 has none to close.
+/// Enables IPv4 forwarding and disables IPv6, in the calling thread's namespace.
+fn enable_ipv4_forwarding_only() -> Result<(), NetworkError> {
+    write_setting("/proc/sys/net/ipv4/ip_forward", "1")?;
+    // On a kernel without IPv6 there is nothing to disable.
     for scope in ["all", "default"] {
         let path = format!("/proc/sys/net/ipv6/conf/{scope}/disable_ipv6");
         if Path::new(&path).exists() {
-            set(&path, "1")?;
+            write_setting(&path, "1")?;
         }
     }
     Ok(())
 }
 
-fn set(path: &str, value: &str) -> Result<(), NetworkError> {
-    fs::write(path, value).map_err(failed("a setting of the network cannot be changed"))
+fn write_setting(path: &str, value: &str) -> Result<(), NetworkError> {
+    fs::write(path, value).map_err(cannot("change a network setting"))
 }
 
-/// Makes the host let machines out: forwarding, and rules of our own. May be repeated; replaces its own rules in one step.
+/// Prepares the host for sandboxes with a network: enables forwarding and loads our firewall rules. May be repeated; replaces our
+/// rules atomically.
 pub async fn prepare_host() -> Result<(), NetworkError> {
-    available().map_err(NetworkError::Unavailable)?;
+    check_available().map_err(NetworkError::Unavailable)?;
     tokio::task::spawn_blocking(|| {
-        load(&rules::of_host(&resolvers::of_host()))?;
-        set("/proc/sys/net/ipv4/ip_forward", "1")
+        load_rules(&rules::for_host(&resolvers::host_nameservers()))?;
+        write_setting("/proc/sys/net/ipv4/ip_forward", "1")
     })
     .await
     .map_err(|error| NetworkError::Rules(error.to_string()))?
 }
 
-/// Takes the host's rules away when no machine is left that they keep apart.
-pub async fn retire_host() {
-    let retired = tokio::task::spawn_blocking(|| {
+/// Removes our rules from the host, unless another server's sandboxes still depend on them. A failure is logged.
+pub async fn remove_host_rules() {
+    let restored = tokio::task::spawn_blocking(|| {
         let links = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
-        let any = links.into_iter().any(|link| rules::is_host_end(&link.file_name().to_string_lossy()));
-        if any { Ok(()) } else { load(&rules::of_no_host()) }
+        let any = links.into_iter().any(|link| rules::is_sandbox_link(&link.file_name().to_string_lossy()));
+        if any { Ok(()) } else { load_rules(&rules::for_removal()) }
     });
-    if let Ok(Err(error)) = retired.await {
-        tracing::warn!(%error, "the host's rules stay");
+    if let Ok(Err(error)) = restored.await {
+        tracing::warn!(%error, "cannot remove the host's firewall rules");
     }
 }
 
-/// Whether machines can have a network here; if not, why, and what to do.
-pub fn available() -> Result<(), String> {
+/// Checks whether sandboxes can have a network on this host. An error says why not, and what to do.
+pub fn check_available() -> Result<(), String> {
     if !rustix::process::geteuid().is_root() {
-        return Err("that takes root".to_owned());
+        return Err("it needs root. Run burrow as root".to_owned());
     }
     if let Err(error) = OpenOptions::new().read(true).write(true).open(TUN) {
-        return Err(format!("{TUN} cannot be opened ({error}): modprobe tun"));
+        return Err(format!("{TUN} cannot be opened ({error}). Run `modprobe tun`"));
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let administrators = ["/usr/sbin".into(), "/sbin".into()];
-    if std::env::split_paths(&path).chain(administrators).any(|directory| directory.join(NFT).is_file()) {
+    let admin_directories = ["/usr/sbin".into(), "/sbin".into()];
+    if std::env::split_paths(&path).chain(admin_directories).any(|directory| directory.join(NFT).is_file()) {
         Ok(())
     } else {
-        Err("nft is not here: apt-get install nftables".to_owned())
+        Err("nft is not installed. Run `apt-get install nftables`".to_owned())
     }
 }
 
-/// Gives rules to the kernel, in the calling thread's namespace; all of them or none.
-fn load(rules: &str) -> Result<(), NetworkError> {
+/// Loads rules into the calling thread's namespace, all of them or none.
+fn load_rules(rules: &str) -> Result<(), NetworkError> {
     use std::{
         io::Write as _,
         process::{Command, Stdio},
@@ -165,14 +172,14 @@ fn load(rules: &str) -> Result<(), NetworkError> {
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(failed("nft cannot be run"))?;
+        .map_err(cannot("run nft"))?;
     let written = nft.stdin.take().expect("piped").write_all(rules.as_bytes());
-    let output = nft.wait_with_output().map_err(failed("nft cannot be waited for"))?;
+    let output = nft.wait_with_output().map_err(cannot("wait for nft"))?;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        return Err(NetworkError::Rules(said.lines().next().unwrap_or("nft failed").to_owned()));
+        let message = String::from_utf8_lossy(&output.stderr);
+        return Err(NetworkError::Rules(message.lines().next().unwrap_or("nft failed").to_owned()));
     }
-    written.map_err(failed("nft did not take its rules"))
+    written.map_err(cannot("write rules to nft"))
 }
 
 #[cfg(test)]

@@ -1,26 +1,27 @@
-//! Whom the host asks for names: the guest asks the same, for it can reach no resolver of the host's own.
+//! The host's name servers. Guests use the same ones, because they cannot reach a resolver that runs on the host itself.
 
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr},
 };
 
-/// Where systemd keeps the real ones when `/etc/resolv.conf` names its stub.
+/// systemd keeps the real servers in the second file when `/etc/resolv.conf` names its stub resolver.
 const FILES: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
-/// As many as resolvers read.
+/// As many as resolvers use.
 const MAX_SERVERS: usize = 3;
 
-pub fn of_host() -> Vec<IpAddr> {
-    let servers = FILES.iter().filter_map(|file| fs::read_to_string(file).ok()).map(|text| reachable(&text));
+/// The IPv4 name servers that a guest can reach, possibly none.
+pub fn host_nameservers() -> Vec<IpAddr> {
+    let servers = FILES.iter().filter_map(|file| fs::read_to_string(file).ok()).map(|text| parse_reachable(&text));
     let servers = servers.into_iter().find(|servers| !servers.is_empty()).unwrap_or_default();
     if servers.is_empty() {
-        tracing::warn!("this host names no resolver that machines could reach: they will resolve no names");
+        tracing::warn!("no name server of this host can be reached from sandboxes; they will not resolve names");
     }
     servers
 }
 
 /// Those that a machine can reach: not the host's loopback, and IPv4.
-fn reachable(text: &str) -> Vec<IpAddr> {
+fn parse_reachable(text: &str) -> Vec<IpAddr> {
     let servers = text.lines().filter_map(|line| line.trim().strip_prefix("nameserver"));
     let servers = servers.filter_map(|rest| rest.trim().parse::<Ipv4Addr>().ok());
     let usable = |server: &Ipv4Addr| !server.is_loopback() && !server.is_unspecified();
@@ -32,8 +33,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_only_the_host_reaches_is_left_out() {
-        let text = "# a comment\nnameserver 127.0.0.53\nnameserver ::1\nnameserver 10.0.0.2\n nameserver\t9.9.9.9\nsearch lan\n";
-        assert_eq!(reachable(text), ["10.0.0.2", "9.9.9.9"].map(|ip| ip.parse::<IpAddr>().expect("valid")));
+    fn loopback_resolvers_are_skipped() {
+        let text = "# a comment\nnameserver 127.0.0.53\nnameserver ::1\nnameserver 10.0.0.2\n \
+                    nameserver\t9.9.9.9\nsearch lan\n";
+        assert_eq!(parse_reachable(text), ["10.0.0.2", "9.9.9.9"].map(|ip| ip.parse::<IpAddr>().expect("valid")));
     }
 }

@@ -1,25 +1,25 @@
-//! The firewall's rules, as nft reads them. Pure.
+//! The firewall rules, as nft scripts. Pure.
 //!
-//! Two walls, each enough by itself: one in the machine's namespace, one on the host. Only what is meant for everyone on the
-//! internet is let out; the way back is open only to answers. There is one policy yet.
+//! There are two sets, and each is sufficient alone: one in the sandbox's namespace, one on the host. Guests reach public
+//! addresses only; towards the guest only replies pass. All sandboxes have the same policy.
 
 use std::{fmt::Write as _, net::IpAddr};
 
 use protocol::agent::GUEST_ADDRESS;
 
-use super::{HOST_END, links};
+use super::{HOST_LINK_PREFIX, links};
 
-/// Nobody's public addresses: this host, its networks, link-local with clouds' metadata, carriers' NAT and our own pairs,
-/// benchmarks, multicast, reserved.
+/// Addresses that are not public: this host, private networks, link-local with cloud metadata services, carrier-grade NAT with
+/// our own veth pairs, benchmarks, multicast, reserved.
 const NOT_PUBLIC: &str = "0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, \
                           192.0.0.0/24, 192.168.0.0/16, 198.18.0.0/15, 224.0.0.0/3";
-/// Only these may be asked, and only for names.
-const NAMES: &str = "{ udp . 53, tcp . 53 }";
+/// The ports of name servers, in nft's notation.
+const DNS_PORTS: &str = "{ udp . 53, tcp . 53 }";
 
-/// Rules of a machine's namespace.
-pub fn of_namespace(nameservers: &[IpAddr]) -> String {
-    let (tap, up, guest) = (links::TAP, links::UP, GUEST_ADDRESS);
-    let names = names(nameservers, "accept");
+/// The rules of a sandbox's namespace.
+pub fn for_namespace(nameservers: &[IpAddr]) -> String {
+    let (tap, up, guest) = (links::TAP, links::UPLINK, GUEST_ADDRESS);
+    let names = dns_rules(nameservers, "accept");
     format!(
         "table inet burrow {{
   chain forward {{
@@ -44,21 +44,21 @@ pub fn of_namespace(nameservers: &[IpAddr]) -> String {
     )
 }
 
-/// Rules of the host, in place of those that were there before. They come before other tables' rules, and never accept for
-/// good what another table would drop.
-pub fn of_host(nameservers: &[IpAddr]) -> String {
-    let names = names(nameservers, "return");
+/// The rules of the host, which replace our earlier ones. They run before other tables' rules, and never accept what another
+/// table would drop.
+pub fn for_host(nameservers: &[IpAddr]) -> String {
+    let names = dns_rules(nameservers, "return");
     format!(
         "{}table inet burrow {{
   chain input {{
     type filter hook input priority filter - 10; policy accept;
-    iifname \"{HOST_END}*\" jump from_machines
+    iifname \"{HOST_LINK_PREFIX}*\" jump from_machines
   }}
   chain forward {{
     type filter hook forward priority filter - 10; policy accept;
-    iifname \"{HOST_END}*\" jump from_machines
-    oifname \"{HOST_END}*\" ct state established,related accept
-    oifname \"{HOST_END}*\" counter drop
+    iifname \"{HOST_LINK_PREFIX}*\" jump from_machines
+    oifname \"{HOST_LINK_PREFIX}*\" ct state established,related accept
+    oifname \"{HOST_LINK_PREFIX}*\" counter drop
   }}
   chain from_machines {{
     ct state established,related return
@@ -68,28 +68,29 @@ pub fn of_host(nameservers: &[IpAddr]) -> String {
   }}
   chain translate {{
     type nat hook postrouting priority srcnat;
-    ip saddr 100.64.0.0/10 oifname != \"{HOST_END}*\" masquerade
+    ip saddr 100.64.0.0/10 oifname != \"{HOST_LINK_PREFIX}*\" masquerade
   }}
 }}
 ",
-        of_no_host()
+        for_removal()
     )
 }
 
-/// Takes the host's rules away, whether they are there or not.
-pub fn of_no_host() -> String {
+/// Removes our rules from the host, whether they exist or not.
+pub fn for_removal() -> String {
     "table inet burrow\ndelete table inet burrow\n".to_owned()
 }
 
-pub fn is_host_end(link: &str) -> bool {
-    link.strip_prefix(HOST_END).is_some_and(|slot| slot.parse::<u16>().is_ok())
+/// Whether a link of the host is the host end of a sandbox's veth pair.
+pub fn is_sandbox_link(link: &str) -> bool {
+    link.strip_prefix(HOST_LINK_PREFIX).is_some_and(|slot| slot.parse::<u16>().is_ok())
 }
 
-/// One line for each: in a namespace it is let through, on the host it goes on to the host's other rules.
-fn names(nameservers: &[IpAddr], verdict: &str) -> String {
+/// One rule per name server. In a namespace the verdict is `accept`; on the host `return`, so that the host's other rules apply.
+fn dns_rules(nameservers: &[IpAddr], verdict: &str) -> String {
     let mut lines = String::new();
     for server in nameservers.iter().filter(|server| server.is_ipv4()) {
-        let _ = writeln!(lines, "    ip daddr {server} meta l4proto . th dport {NAMES} {verdict}");
+        let _ = writeln!(lines, "    ip daddr {server} meta l4proto . th dport {DNS_PORTS} {verdict}");
     }
     lines
 }
@@ -99,20 +100,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_let_through_before_anything_is_dropped() {
+    fn dns_rules_come_before_drops() {
         let server: IpAddr = "10.0.0.53".parse().expect("valid");
-        for rules in [of_namespace(&[server]), of_host(&[server])] {
+        for rules in [for_namespace(&[server]), for_host(&[server])] {
             let (names, drop) = (rules.find("10.0.0.53"), rules.find("169.254.0.0/16"));
             assert!(names.is_some() && names < drop, "{rules}");
         }
     }
 
     #[test]
-    fn only_our_own_links_are_ours() {
+    fn only_sandbox_links_match() {
         for (name, ours) in
             [("bw0", true), ("bw16383", true), ("bw", false), ("bwlan0", false), ("eth0", false)]
         {
-            assert_eq!(is_host_end(name), ours, "{name}");
+            assert_eq!(is_sandbox_link(name), ours, "{name}");
         }
     }
 }

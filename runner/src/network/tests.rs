@@ -1,5 +1,5 @@
-//! The walls, with real packets: a "host" and an "internet" namespace that the test made, and a guest that is whoever writes
-//! frames into the tap. Root only; elsewhere there is nothing to prove it with.
+//! Tests the firewall rules with real packets. A "host" and an "internet" are namespaces of the test; the guest is the test
+//! itself, which writes frames into the tap. Needs root.
 
 use std::{
     fs::File,
@@ -12,83 +12,84 @@ use std::{
 
 use rtnetlink::{LinkUnspec, LinkVeth};
 
-use super::{links::Side, *};
+use super::*;
 
 const PUBLIC: [u8; 4] = [203, 0, 113, 1];
-const HOSTS_PUBLIC: [u8; 4] = [203, 0, 113, 2];
+const HOST_PUBLIC: [u8; 4] = [203, 0, 113, 2];
 const PORT: u16 = 9999;
-const OUR_MAC: [u8; 6] = [0x52, 0x54, 0, 0x6f, 0, 2];
-const US: [u8; 4] = [10, 111, 0, 2];
+const GUEST_MAC: [u8; 6] = [0x52, 0x54, 0, 0x6f, 0, 2];
+const GUEST: [u8; 4] = [10, 111, 0, 2];
 const GATEWAY: [u8; 4] = [10, 111, 0, 1];
-/// Before each frame of a tap with IFF_VNET_HDR.
-const VNET_HEADER: usize = 10;
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Length of the header before each frame of a tap with IFF_VNET_HDR.
+const VNET_HEADER_BYTES: usize = 10;
+const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What a namespace behind a wall heard.
-type Heard = Receiver<String>;
+/// The payloads that a namespace received.
+type ReceivedPayloads = Receiver<String>;
 
 #[test]
-fn the_guest_reaches_the_internet_and_nothing_else() {
-    if let Err(reason) = available() {
-        eprintln!("not proved here: {reason}");
+fn guest_reaches_only_the_internet() {
+    if let Err(reason) = check_available() {
+        eprintln!("skipped: {reason}");
         return;
     }
     // The namespaces belong to threads that end with the test.
-    thread::spawn(prove).join().expect("proved");
+    thread::spawn(send_packets).join().expect("packets are filtered");
 }
 
-fn prove() {
+fn send_packets() {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("a host");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let (internet_heard, _internet) = make_internet().await;
-        let (tell, host_heard) = channel();
-        listen(tell);
+        let (internet_received, _internet) = create_internet().await;
+        let (payloads, host_received) = channel();
+        listen(payloads);
         prepare_host().await.expect("rules on the host");
-        let network = Network::raise(3).await.expect("a network");
-        let other = Network::raise(4).await.expect("another");
+        let network = Network::create(3).await.expect("a network");
+        let other = Network::create(4).await.expect("another");
         let mut guest = Guest::new(&network);
         let forbidden = [
             [169, 254, 169, 254],
             [10, 0, 0, 1],
             [192, 168, 1, 1],
             [172, 16, 0, 1],
-            HOSTS_PUBLIC,
+            HOST_PUBLIC,
             [100, 64, 0, 13],
             [100, 64, 0, 18],
         ];
         for address in forbidden {
-            guest.send(US, address, "forbidden");
+            guest.send(GUEST, address, "forbidden");
         }
         guest.send([10, 111, 0, 77], PUBLIC, "spoofed");
-        // Packets keep their order: when this one and its answer have come, the others have not.
-        guest.send(US, PUBLIC, "allowed");
-        assert_eq!(internet_heard.recv_timeout(PATIENCE).expect("it is heard"), "allowed");
+        // Packets keep their order: if this one is answered and the others have not arrived, they were dropped.
+        guest.send(GUEST, PUBLIC, "allowed");
+        assert_eq!(internet_received.recv_timeout(TEST_TIMEOUT).expect("received"), "allowed");
         guest.wait_for_answer("allowed");
-        assert_eq!(internet_heard.try_recv().ok(), None, "nothing else got out");
-        assert_eq!(host_heard.try_recv().ok(), None, "nothing reached the host");
-        let is_there =
-            |slot: u16| async move { Side::present().expect("netlink").has(&format!("bw{slot}")).await };
-        assert!(is_there(3).await && is_there(4).await);
+        assert_eq!(internet_received.try_recv().ok(), None, "nothing else got out");
+        assert_eq!(host_received.try_recv().ok(), None, "nothing reached the host");
+        let exists = |slot: u16| async move {
+            NamespaceLinks::of_current_thread().expect("netlink").has(&format!("bw{slot}")).await
+        };
+        assert!(exists(3).await && exists(4).await);
         drop(guest);
         drop((network, other));
-        // The kernel takes namespaces down in its own time.
-        let gone = async { while is_there(3).await || is_there(4).await {} };
-        tokio::time::timeout(PATIENCE, gone).await.expect("nothing is left");
+        // The kernel removes namespaces asynchronously.
+        let gone = async { while exists(3).await || exists(4).await {} };
+        tokio::time::timeout(TEST_TIMEOUT, gone).await.expect("nothing is left");
     });
 }
 
-/// A namespace that answers everyone, with all kinds of addresses, and the host's routes to it.
-async fn make_internet() -> (Heard, Side) {
-    let host = Side::present().expect("netlink");
-    let (tell, heard) = channel();
-    let (made, making) = channel();
+/// Creates a namespace that has all kinds of addresses and answers every packet, and the host's routes to it.
+async fn create_internet() -> (ReceivedPayloads, NamespaceLinks) {
+    let host = NamespaceLinks::of_current_thread().expect("netlink");
+    let (payloads, received) = channel();
+    let (created, creating) = channel();
     thread::spawn(move || {
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("an internet");
-        listen(tell);
-        made.send(open_namespace().expect("held")).expect("waited for");
+        listen(payloads);
+        created.send(open_namespace().expect("opened")).expect("awaited");
     });
-    let internet = making.recv().expect("made");
+    let internet = creating.recv().expect("created");
     let handle = host.handle();
     handle.link().add(LinkVeth::new("wan", "lan").build()).execute().await.expect("a pair");
     let moved = LinkUnspec::new_with_name("lan").setns_by_fd(internet.as_raw_fd()).build();
@@ -96,20 +97,21 @@ async fn make_internet() -> (Heard, Side) {
     for (namespace, script) in [
         (
             None,
-            "addr add 203.0.113.2/24 dev wan; link set wan up; link set lo up; route add default via 203.0.113.1",
+            "addr add 203.0.113.2/24 dev wan; link set wan up; link set lo up; \
+             route add default via 203.0.113.1",
         ),
         (
             Some(&internet),
-            "addr add 203.0.113.1/24 dev lan; link set lan up; link set lo up; addr add 169.254.169.254/32 dev lo; \
-             addr add 10.0.0.1/32 dev lo; addr add 192.168.1.1/32 dev lo; addr add 172.16.0.1/32 dev lo; \
-             route add default via 203.0.113.2",
+            "addr add 203.0.113.1/24 dev lan; link set lan up; link set lo up; \
+             addr add 169.254.169.254/32 dev lo; addr add 10.0.0.1/32 dev lo; addr add 192.168.1.1/32 dev lo; \
+             addr add 172.16.0.1/32 dev lo; route add default via 203.0.113.2",
         ),
     ] {
         for line in script.split(';') {
             ip(namespace, line.trim());
         }
     }
-    (heard, host)
+    (received, host)
 }
 
 fn ip(namespace: Option<&OwnedFd>, arguments: &str) {
@@ -126,21 +128,21 @@ fn ip(namespace: Option<&OwnedFd>, arguments: &str) {
     assert!(status.success(), "ip {arguments}");
 }
 
-/// Tells what comes to any address of the calling thread's namespace, and answers it.
-fn listen(tell: Sender<String>) {
+/// Sends on each payload that any address of the calling thread's namespace receives, and answers it.
+fn listen(payloads: Sender<String>) {
     let socket = UdpSocket::bind(SocketAddr::from(([0, 0, 0, 0], PORT))).expect("a socket");
     thread::spawn(move || {
         let mut buffer = [0; 64];
         while let Ok((length, from)) = socket.recv_from(&mut buffer) {
             let _ = socket.send_to(&buffer[..length], from);
-            if tell.send(String::from_utf8_lossy(&buffer[..length]).into_owned()).is_err() {
+            if payloads.send(String::from_utf8_lossy(&buffer[..length]).into_owned()).is_err() {
                 return;
             }
         }
     });
 }
 
-/// A very small network stack.
+/// A minimal network stack behind the tap.
 struct Guest {
     tap: File,
     gateway: [u8; 6],
@@ -150,9 +152,9 @@ impl Guest {
     fn new(network: &Network) -> Self {
         let tap = File::from(network.tap.try_clone().expect("a descriptor"));
         let mut guest = Self { tap, gateway: [0xff; 6] };
-        guest.arp(1, [0; 6], GATEWAY);
+        guest.send_arp(1, [0; 6], GATEWAY);
         guest.gateway = loop {
-            let frame = guest.next();
+            let frame = guest.next_frame();
             if frame[12..14] == [8, 6] && frame[20..22] == [0, 2] && frame[28..32] == GATEWAY {
                 break *frame[22..28].first_chunk().expect("six");
             }
@@ -160,11 +162,11 @@ impl Guest {
         guest
     }
 
-    fn arp(&mut self, operation: u8, target_mac: [u8; 6], target: [u8; 4]) {
+    fn send_arp(&mut self, operation: u8, target_mac: [u8; 6], target: [u8; 4]) {
         let to = if operation == 1 { [0xff; 6] } else { target_mac };
         let head = [0, 1, 8, 0, 6, 4, 0, operation];
-        let body = [&head[..], &OUR_MAC, &US, &target_mac, &target].concat();
-        self.frame(to, [8, 6], &body);
+        let body = [&head[..], &GUEST_MAC, &GUEST, &target_mac, &target].concat();
+        self.send_frame(to, [8, 6], &body);
     }
 
     fn send(&mut self, from: [u8; 4], to: [u8; 4], payload: &str) {
@@ -179,27 +181,27 @@ impl Guest {
         let checksum = !u16::try_from(folded).expect("folded");
         header[10..12].copy_from_slice(&checksum.to_be_bytes());
         let packet = [&header[..], &ports, payload.as_bytes()].concat();
-        self.frame(self.gateway, [8, 0], &packet);
+        self.send_frame(self.gateway, [8, 0], &packet);
     }
 
-    fn frame(&mut self, to: [u8; 6], kind: [u8; 2], body: &[u8]) {
-        let frame = [&[0; VNET_HEADER][..], &to, &OUR_MAC, &kind, body].concat();
+    fn send_frame(&mut self, to: [u8; 6], kind: [u8; 2], body: &[u8]) {
+        let frame = [&[0; VNET_HEADER_BYTES][..], &to, &GUEST_MAC, &kind, body].concat();
         assert_eq!(self.tap.write(&frame).expect("room"), frame.len());
     }
 
-    /// The next frame; questions for our address are answered on the way.
-    fn next(&mut self) -> Vec<u8> {
+    /// Receives the next frame. ARP requests for our address are answered on the way.
+    fn next_frame(&mut self) -> Vec<u8> {
         let mut buffer = [0; 2048];
         loop {
             let length = self.tap.read(&mut buffer).expect("a frame");
-            let frame = buffer[VNET_HEADER..length].to_vec();
+            let frame = buffer[VNET_HEADER_BYTES..length].to_vec();
             if frame.len() < 42 {
                 continue;
             }
-            if frame[12..14] == [8, 6] && frame[20..22] == [0, 1] && frame[38..42] == US {
+            if frame[12..14] == [8, 6] && frame[20..22] == [0, 1] && frame[38..42] == GUEST {
                 let mac = *frame[22..28].first_chunk().expect("six");
-                let asker = *frame[28..32].first_chunk().expect("four");
-                self.arp(2, mac, asker);
+                let sender = *frame[28..32].first_chunk().expect("four");
+                self.send_arp(2, mac, sender);
                 continue;
             }
             return frame;
@@ -208,7 +210,7 @@ impl Guest {
 
     fn wait_for_answer(&mut self, payload: &str) {
         loop {
-            let frame = self.next();
+            let frame = self.next_frame();
             let is_udp = frame[12..14] == [8, 0] && frame[23] == 17;
             if is_udp && frame[26..30] == PUBLIC && frame[42..].starts_with(payload.as_bytes()) {
                 return;

@@ -1,8 +1,8 @@
-//! The fake runtime: the agent as a plain process on this host, its home a directory. No boundary at all: for tests and for
-//! simulation.
+//! The fake runtime: the agent as a plain process on this host, with a directory as its home. It is no boundary at all, and
+//! exists for tests and simulations.
 //!
-//! The home's truth is the volume, as with a real machine: at the end the directory is packed into it, at the start unpacked
-//! from it. Between them the directory in the cache is the newer one, as a real home's cache file is.
+//! As with a microVM, the volume is the home's authoritative copy: the directory is unpacked from it at the start and packed
+//! into it at the end. In between, the directory in the cache is the newer one.
 
 use std::{
     fs, io,
@@ -21,22 +21,23 @@ use tokio::{
 };
 use volume::{Volume, VolumeError};
 
-use super::{Ended, Making, RuntimeError, console::Console, in_run_dir, io};
+use super::{RuntimeError, SandboxExit, StartContext, cannot, console::Console, in_run_dir};
 use crate::agent::Agent;
 
-/// From the end of its input to the signal that nothing survives.
-const END_TIMEOUT: Duration = Duration::from_secs(5);
-/// What our own environment holds for the object store.
-const STORE_SECRETS: &str = "AWS_";
-/// The archive begins here; before it, its length.
-const ARCHIVE_AT: u64 = 4096;
+/// How long the agent may take to exit after its input has ended. Then it is killed.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Environment variables with this prefix hold the object store's credentials; the agent does not get them.
+const STORE_SECRETS_PREFIX: &str = "AWS_";
+/// Offset of the archive in the volume. Its length is stored at offset 0.
+const ARCHIVE_OFFSET: u64 = 4096;
 const CHUNK_BYTES: usize = 1 << 20;
 
+/// Why a home cannot be packed into its volume or unpacked from it.
 #[derive(Debug, thiserror::Error)]
 pub enum PackError {
     #[error(transparent)]
     Volume(#[from] VolumeError),
-    #[error("tar cannot be run: {0}")]
+    #[error("cannot run tar: {0}")]
     Io(#[from] io::Error),
     #[error("tar failed ({0})")]
     Tar(ExitStatus),
@@ -44,9 +45,10 @@ pub enum PackError {
     Full,
 }
 
-pub struct Fake {
+/// The agent as a process.
+pub struct FakeSandbox {
     child: Child,
-    /// Its end tells the agent to go.
+    /// The agent exits when this is closed.
     input: ChildStdin,
     agent: Arc<Agent>,
     console: Console,
@@ -54,15 +56,15 @@ pub struct Fake {
     volume: Volume,
 }
 
-impl Fake {
-    pub async fn start(making: &Making<'_>) -> Result<Self, RuntimeError> {
-        let spec = making.spec;
+impl FakeSandbox {
+    pub async fn start(context: &StartContext<'_>) -> Result<Self, RuntimeError> {
+        let spec = context.spec;
         let directory = directory(spec);
         if !is_current(spec) {
-            unpack(making.volume, &directory).await?;
-            mark(spec, spec.head).map_err(io("the home's mark cannot be written"))?;
+            unpack(context.volume, &directory).await?;
+            write_head(spec, spec.head).map_err(cannot("write the home's head"))?;
         }
-        making.reporter.step(Step::Machine, None);
+        context.reporter.report_step(Step::Machine, None);
         let socket = in_run_dir(spec, "agent.sock");
         let mut child = Command::new(&spec.agent)
             .arg("--serve-unix")
@@ -73,31 +75,31 @@ impl Fake {
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .env_clear()
-            .envs(std::env::vars().filter(|(name, _)| !name.starts_with(STORE_SECRETS)))
+            .envs(std::env::vars().filter(|(name, _)| !name.starts_with(STORE_SECRETS_PREFIX)))
             .kill_on_drop(true)
             .spawn()
-            .map_err(io("the agent cannot be started"))?;
+            .map_err(cannot("start the agent"))?;
         let input = child.stdin.take().expect("piped");
-        let console = Console::read(child.stderr.take().expect("piped"));
-        let agent = Arc::new(Agent::at(socket));
-        Ok(Self { child, input, agent, console, directory, volume: making.volume.clone() })
+        let console = Console::follow(child.stderr.take().expect("piped"));
+        let agent = Arc::new(Agent::new(socket));
+        Ok(Self { child, input, agent, console, directory, volume: context.volume.clone() })
     }
 
     pub fn agent(&self) -> Arc<Agent> {
         self.agent.clone()
     }
 
-    /// What brings the home as it is into the volume.
+    /// Packs the home into the volume while the agent runs.
     pub fn packer(&self) -> Packer {
         Packer { directory: self.directory.clone(), volume: self.volume.clone() }
     }
 
     pub fn log(&self) -> Vec<String> {
-        self.console.last()
+        self.console.last_lines()
     }
 
-    pub async fn ended(&mut self) -> Ended {
-        Ended::of("the agent", self.child.wait().await)
+    pub async fn wait(&mut self) -> SandboxExit {
+        SandboxExit::new("the agent", self.child.wait().await)
     }
 
     pub async fn kill(mut self) {
@@ -105,16 +107,16 @@ impl Fake {
     }
 
     /// Ends the agent and packs the home.
-    pub async fn end(mut self) -> Result<(), RuntimeError> {
+    pub async fn shut_down(mut self) -> Result<(), RuntimeError> {
         drop(self.input);
-        if timeout(END_TIMEOUT, self.child.wait()).await.is_err() {
+        if timeout(EXIT_TIMEOUT, self.child.wait()).await.is_err() {
             let _ = self.child.kill().await;
         }
         Ok(pack(&self.directory, &self.volume).await?)
     }
 }
 
-/// The home's two places.
+/// Packs a directory into a volume.
 pub struct Packer {
     directory: PathBuf,
     volume: Volume,
@@ -126,10 +128,10 @@ impl Packer {
     }
 }
 
-/// The directory is now what the snapshot holds.
-pub fn committed(spec: &RunnerSpec, manifest: ManifestId) {
-    if let Err(error) = mark(spec, Some(manifest)) {
-        tracing::warn!(%error, "the home will be unpacked anew");
+/// Records that the directory has the content of this snapshot.
+pub fn record_commit(spec: &RunnerSpec, manifest: ManifestId) {
+    if let Err(error) = write_head(spec, Some(manifest)) {
+        tracing::warn!(%error, "cannot record the home's head; the next start unpacks the home again");
     }
 }
 
@@ -137,27 +139,27 @@ fn directory(spec: &RunnerSpec) -> PathBuf {
     spec.cache_dir.join("fake-home")
 }
 
-fn mark_file(spec: &RunnerSpec) -> PathBuf {
+fn head_file(spec: &RunnerSpec) -> PathBuf {
     spec.cache_dir.join("fake-head")
 }
 
-fn mark_of(head: Option<ManifestId>) -> String {
+fn format_head(head: Option<ManifestId>) -> String {
     head.map_or_else(|| "none".to_owned(), |head| head.to_string())
 }
 
-/// Whether the directory goes on from the committed snapshot.
+/// Whether the directory builds on the committed snapshot.
 fn is_current(spec: &RunnerSpec) -> bool {
     directory(spec).is_dir()
-        && fs::read_to_string(mark_file(spec)).is_ok_and(|mark| mark == mark_of(spec.head))
+        && fs::read_to_string(head_file(spec)).is_ok_and(|head| head == format_head(spec.head))
 }
 
-fn mark(spec: &RunnerSpec, head: Option<ManifestId>) -> io::Result<()> {
-    let new = mark_file(spec).with_extension("new");
-    fs::write(&new, mark_of(head))?;
-    fs::rename(new, mark_file(spec))
+fn write_head(spec: &RunnerSpec, head: Option<ManifestId>) -> io::Result<()> {
+    let new = head_file(spec).with_extension("new");
+    fs::write(&new, format_head(head))?;
+    fs::rename(new, head_file(spec))
 }
 
-/// Writes the directory into the volume as an archive. Blocks that are the same are not written again.
+/// Writes the directory into the volume as a tar archive. Unchanged chunks are not written again.
 async fn pack(directory: &Path, volume: &Volume) -> Result<(), PackError> {
     let mut tar = Command::new("tar")
         .args(["--create", "--file=-", "--sort=name", "--numeric-owner", "--format=posix", "--directory"])
@@ -176,11 +178,11 @@ async fn pack(directory: &Path, volume: &Volume) -> Result<(), PackError> {
         if chunk.is_empty() {
             break;
         }
-        write_changed(volume, ARCHIVE_AT + length, chunk.clone().into()).await?;
+        write_changed(volume, ARCHIVE_OFFSET + length, chunk.clone().into()).await?;
         length += chunk.len() as u64;
     }
     let status = tar.wait().await?;
-    // 1: a file changed while it was read. The agent is gone; what its programs still write is not asked for.
+    // 1: a file changed while tar read it. What programs write while the home is packed need not be in the archive.
     if !matches!(status.code(), Some(0 | 1)) {
         return Err(PackError::Tar(status));
     }
@@ -199,7 +201,7 @@ async fn write_changed(volume: &Volume, offset: u64, chunk: Bytes) -> Result<(),
     Ok(())
 }
 
-/// Makes the directory what the volume holds.
+/// Replaces the directory with the archive in the volume.
 async fn unpack(volume: &Volume, directory: &Path) -> Result<(), PackError> {
     if directory.exists() {
         fs::remove_dir_all(directory)?;
@@ -222,7 +224,7 @@ async fn unpack(volume: &Volume, directory: &Path) -> Result<(), PackError> {
     let mut archive = tar.stdin.take().expect("piped");
     let mut done = 0;
     while done < length {
-        let chunk = volume.read(ARCHIVE_AT + done, (length - done).min(CHUNK_BYTES as u64)).await?;
+        let chunk = volume.read(ARCHIVE_OFFSET + done, (length - done).min(CHUNK_BYTES as u64)).await?;
         archive.write_all(&chunk).await?;
         done += chunk.len() as u64;
     }

@@ -1,6 +1,19 @@
-//! The two sandboxes: the microVM, and the fake that tests and simulations use. Both give an agent behind a socket.
+//! Runtimes: the two ways to run a sandbox.
 //!
-//! A machine that is dropped is gone: its processes die with it, its network too. Only [`Machine::end`] ends it in order.
+//! A runtime turns a [`StartContext`] into a [`Sandbox`]: an agent behind a Unix socket, whose home is the given volume. The
+//! *microVM* runtime boots QEMU with its own kernel and is the only boundary against hostile code. The *fake* runtime starts
+//! the agent as a plain process; tests and simulations use it. The set is closed, so a sandbox is an enum and not a trait.
+//!
+//! What every runtime guarantees:
+//!
+//! - [`Sandbox::start`] either succeeds or leaves nothing behind.
+//! - A sandbox that is dropped is gone: its processes and its network die with it. What the guest had flushed is in the volume.
+//! - [`Sandbox::shut_down`] ends it in order: when it returns, everything that the guest wrote is in the volume.
+//! - [`Sandbox::wait`] resolves when the sandbox exits by itself, and may be called again.
+//! - [`PreSnapshotHook::run`] brings the volume up to date while the sandbox runs. A microVM writes to its volume directly and
+//!   needs none; the fake runtime packs its directory.
+//!
+//! A runtime knows no controller, no grants and no streams. It reports its own steps and nothing else.
 
 use std::{path::PathBuf, process::ExitStatus, sync::Arc};
 
@@ -10,7 +23,7 @@ use protocol::{
 };
 use volume::Volume;
 
-use crate::{agent::Agent, report::Reporter, slot::Slot};
+use crate::{agent::Agent, reporter::Reporter, slot::Slot};
 
 mod console;
 mod fake;
@@ -18,62 +31,75 @@ mod microvm;
 
 pub use microvm::accelerator;
 
-/// What a runtime is given.
-pub struct Making<'a> {
+/// What a runtime needs to start a sandbox.
+pub struct StartContext<'a> {
     pub spec: &'a RunnerSpec,
+    /// Picks the sandbox's network and the VMM's user.
     pub slot: &'a Slot,
+    /// The home.
     pub volume: &'a Volume,
     pub reporter: &'a Reporter,
 }
 
+/// Why a sandbox cannot be started or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
-    #[error("{what}: {source}")]
-    Io { what: &'static str, source: std::io::Error },
-    #[error("the home cannot be unpacked: {0}")]
+    /// `action` is the object of "Cannot".
+    #[error("Cannot {action}: {source}")]
+    Io { action: &'static str, source: std::io::Error },
+    #[error("Cannot pack or unpack the home: {0}")]
     Fake(#[from] fake::PackError),
-    #[error("the machine's network cannot be made: {0}")]
+    #[error(transparent)]
     Network(#[from] crate::network::NetworkError),
     #[error(transparent)]
     Accelerator(#[from] microvm::accelerator::AcceleratorError),
 }
 
-/// How a machine ended by itself.
+/// How a sandbox exited by itself.
 #[derive(Debug)]
-pub struct Ended {
-    /// A sentence's part, for people.
-    pub how: String,
-    /// Its own doing (`poweroff` in the guest), not a crash.
-    pub orderly: bool,
+pub struct SandboxExit {
+    /// A clause for users, such as "the virtual machine exited (exit status: 1)".
+    pub description: String,
+    /// Whether the guest powered off, as opposed to a crash.
+    pub is_orderly: bool,
 }
 
-impl Ended {
-    fn of(what: &str, status: std::io::Result<ExitStatus>) -> Self {
+impl SandboxExit {
+    fn new(process: &str, status: std::io::Result<ExitStatus>) -> Self {
         match status {
-            Ok(status) => Self { how: format!("{what} ended ({status})"), orderly: status.success() },
-            Err(error) => Self { how: format!("{what} cannot be waited for: {error}"), orderly: false },
+            Ok(status) => Self {
+                description: format!("{process} exited ({status})"),
+                is_orderly: status.success(),
+            },
+            Err(error) => Self {
+                description: format!("cannot wait for {process}: {error}"),
+                is_orderly: false,
+            },
         }
     }
 }
 
-pub(crate) fn io(what: &'static str) -> impl FnOnce(std::io::Error) -> RuntimeError {
-    move |source| RuntimeError::Io { what, source }
+/// Names the failed action in an I/O error.
+fn cannot(action: &'static str) -> impl FnOnce(std::io::Error) -> RuntimeError {
+    move |source| RuntimeError::Io { action, source }
 }
 
-/// A started machine.
-pub enum Machine {
-    Fake(Box<fake::Fake>),
+/// A started sandbox.
+pub enum Sandbox {
+    Fake(Box<fake::FakeSandbox>),
     Microvm(Box<microvm::Microvm>),
 }
 
-impl Machine {
-    pub async fn start(making: &Making<'_>) -> Result<Self, RuntimeError> {
-        match making.spec.runtime {
-            RuntimeKind::Fake => Ok(Self::Fake(Box::new(fake::Fake::start(making).await?))),
-            RuntimeKind::Microvm => Ok(Self::Microvm(Box::new(microvm::Microvm::start(making).await?))),
+impl Sandbox {
+    /// Starts the sandbox with the runtime that the specification names.
+    pub async fn start(context: &StartContext<'_>) -> Result<Self, RuntimeError> {
+        match context.spec.runtime {
+            RuntimeKind::Fake => Ok(Self::Fake(Box::new(fake::FakeSandbox::start(context).await?))),
+            RuntimeKind::Microvm => Ok(Self::Microvm(Box::new(microvm::Microvm::start(context).await?))),
         }
     }
 
+    /// The agent. It may still be booting.
     pub fn agent(&self) -> Arc<Agent> {
         match self {
             Self::Fake(fake) => fake.agent(),
@@ -89,7 +115,7 @@ impl Machine {
         }
     }
 
-    /// Whom the guest asks for names; none if it has no network of its own.
+    /// The name servers that the guest may use; `None` if it has no network of its own.
     pub fn nameservers(&self) -> Option<&[std::net::IpAddr]> {
         match self {
             Self::Fake(_) => None,
@@ -97,23 +123,23 @@ impl Machine {
         }
     }
 
-    /// Resolves when the machine has ended by itself, with how.
-    pub async fn ended(&mut self) -> Ended {
+    /// Waits until the sandbox exits by itself.
+    pub async fn wait(&mut self) -> SandboxExit {
         match self {
-            Self::Fake(fake) => fake.ended().await,
-            Self::Microvm(microvm) => microvm.ended().await,
+            Self::Fake(fake) => fake.wait().await,
+            Self::Microvm(microvm) => microvm.wait().await,
         }
     }
 
-    /// What has to be done before a snapshot while it runs.
-    pub fn settler(&self) -> Settler {
+    /// What must run before each requested snapshot.
+    pub fn pre_snapshot_hook(&self) -> PreSnapshotHook {
         match self {
-            Self::Fake(fake) => Settler(Some(fake.packer())),
-            Self::Microvm(_) => Settler(None),
+            Self::Fake(fake) => PreSnapshotHook(Some(fake.packer())),
+            Self::Microvm(_) => PreSnapshotHook(None),
         }
     }
 
-    /// The last lines that the machine printed.
+    /// The last lines that the sandbox printed.
     pub fn log(&self) -> Vec<String> {
         match self {
             Self::Fake(fake) => fake.log(),
@@ -121,7 +147,7 @@ impl Machine {
         }
     }
 
-    /// Ends the machine at once; what it had flushed is in the volume.
+    /// Ends the sandbox at once. What the guest had flushed is in the volume.
     pub async fn kill(self) {
         match self {
             Self::Fake(fake) => fake.kill().await,
@@ -129,23 +155,23 @@ impl Machine {
         }
     }
 
-    /// Ends the machine; when it returns, all that it wrote is in the volume.
-    pub async fn end(self) -> Result<(), RuntimeError> {
+    /// Ends the sandbox in order. When this returns, everything that the guest wrote is in the volume.
+    pub async fn shut_down(self) -> Result<(), RuntimeError> {
         match self {
-            Self::Fake(fake) => fake.end().await,
+            Self::Fake(fake) => fake.shut_down().await,
             Self::Microvm(microvm) => {
-                microvm.end().await;
+                microvm.shut_down().await;
                 Ok(())
             }
         }
     }
 }
 
-/// Brings what a machine has beside its volume into it. A real one has nothing there.
-pub struct Settler(Option<fake::Packer>);
+/// Writes what a sandbox keeps outside its volume into it, so that a snapshot has it.
+pub struct PreSnapshotHook(Option<fake::Packer>);
 
-impl Settler {
-    pub async fn settle(&self) -> Result<(), RuntimeError> {
+impl PreSnapshotHook {
+    pub async fn run(&self) -> Result<(), RuntimeError> {
         match &self.0 {
             Some(packer) => Ok(packer.pack().await?),
             None => Ok(()),
@@ -153,14 +179,14 @@ impl Settler {
     }
 }
 
-/// What follows a committed snapshot.
-pub fn committed(spec: &RunnerSpec, manifest: ManifestId) {
+/// Records that the snapshot of a stop is committed, for the next start on this host.
+pub fn record_commit(spec: &RunnerSpec, manifest: ManifestId) {
     if spec.runtime == RuntimeKind::Fake {
-        fake::committed(spec, manifest);
+        fake::record_commit(spec, manifest);
     }
 }
 
-/// A socket or another thing of this machine's own.
+/// The path of a file in the runner's own directory.
 fn in_run_dir(spec: &RunnerSpec, name: &str) -> PathBuf {
     spec.run_dir.join(name)
 }

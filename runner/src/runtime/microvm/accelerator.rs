@@ -1,4 +1,5 @@
-//! KVM where it works, else TCG. A device that can be opened proves nothing: the verdict is that of a real kernel that came up.
+//! Chooses KVM where it works, and TCG elsewhere. A `/dev/kvm` that opens proves nothing (nested hosts often break later), so
+//! the choice is made by booting a kernel, and remembered.
 
 use std::{
     fs::{self, OpenOptions},
@@ -11,25 +12,29 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
-use super::{arguments::Plan, jail::Jail};
+use super::{command_line::CommandLine, jail::Jail};
 use crate::runtime::console::Console;
 
 const DEVICE: &str = "/dev/kvm";
-/// Under KVM a kernel is there in a second or two.
+/// Under KVM a kernel boots in a second or two.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(20);
-/// What the kernel says when it hands over to the first process.
-const CAME_UP: &str = "as init process";
-/// Beside the image: the verdict is about this host and this kernel.
-const VERDICT: &str = "accelerator.json";
+/// What the kernel prints when it starts the first process.
+const BOOTED_MARK: &str = "as init process";
+/// Lies beside the image, because the choice holds for this host and this kernel.
+const CHOICE_FILE: &str = "accelerator.json";
 
+/// How QEMU runs guest code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Accelerator {
+    /// On the processor's virtualization.
     Kvm,
+    /// By translation: works everywhere, 5 to 7 times slower.
     Tcg,
 }
 
 impl Accelerator {
+    /// "kvm" or "tcg".
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Kvm => "kvm",
@@ -38,44 +43,48 @@ impl Accelerator {
     }
 }
 
-/// Which, and why, in a sentence for people.
+/// The chosen accelerator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Verdict {
+pub struct AcceleratorChoice {
     pub accelerator: Accelerator,
+    /// Why, as a clause for users.
     pub reason: String,
-    /// The host's boot that it was found in: another may have other modules.
+    /// The host's boot id. After a reboot the choice is made again, because other modules may be loaded.
     boot: String,
 }
 
+/// Why no accelerator can be chosen.
 #[derive(Debug, thiserror::Error)]
 pub enum AcceleratorError {
-    #[error("the kernel or the initramfs cannot be opened: {0}")]
+    #[error("Cannot open the kernel or the initramfs: {0}")]
     Open(io::Error),
-    #[error("the VMM cannot be started: {0}")]
+    #[error("Cannot start QEMU: {0}. Install qemu-system-x86")]
     Spawn(io::Error),
 }
 
-/// The verdict for this host. A host that may have KVM is asked once, by booting `kernel`.
-pub async fn verdict(image_dir: &Path, initramfs: &Path) -> Result<Verdict, AcceleratorError> {
-    if let Err(reason) = first_signs() {
-        return Ok(Verdict::new(Accelerator::Tcg, reason));
+/// The accelerator for this host. If KVM may work, the image's kernel is booted under it, once per boot of the host.
+pub async fn choose(image_dir: &Path, initramfs: &Path) -> Result<AcceleratorChoice, AcceleratorError> {
+    if let Err(reason) = check_kvm() {
+        return Ok(AcceleratorChoice::new(Accelerator::Tcg, reason));
     }
-    let file = image_dir.join(VERDICT);
-    if let Some(known) = remembered(&file) {
-        return Ok(known);
+    let file = image_dir.join(CHOICE_FILE);
+    if let Some(choice) = read_choice(&file) {
+        return Ok(choice);
     }
-    let verdict = match probe(&image_dir.join(crate::images::KERNEL), initramfs).await? {
-        Ok(()) => Verdict::new(Accelerator::Kvm, "a kernel came up under it".to_owned()),
-        Err(reason) => Verdict::new(Accelerator::Tcg, format!("{DEVICE} is there, but {reason}")),
+    let choice = match probe_kvm(&image_dir.join(crate::images::KERNEL), initramfs).await? {
+        Ok(()) => AcceleratorChoice::new(Accelerator::Kvm, "a kernel booted under it".to_owned()),
+        Err(reason) => {
+            AcceleratorChoice::new(Accelerator::Tcg, format!("{DEVICE} exists, but {reason}"))
+        }
     };
-    if let Err(error) = remember(&file, &verdict) {
-        tracing::warn!(%error, "the accelerator will be probed again");
+    if let Err(error) = write_choice(&file, &choice) {
+        tracing::warn!(%error, "cannot remember the accelerator; the next start probes it again");
     }
-    Ok(verdict)
+    Ok(choice)
 }
 
-/// What tells without a boot that KVM cannot work. `Ok`: it may.
-pub fn first_signs() -> Result<(), String> {
+/// Checks without booting whether KVM may work. An error says why it cannot, as a clause for users.
+pub fn check_kvm() -> Result<(), String> {
     let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let flags = processor.lines().find(|line| line.starts_with("flags")).unwrap_or_default();
     if !flags.split_whitespace().any(|flag| flag == "vmx" || flag == "svm") {
@@ -83,16 +92,16 @@ pub fn first_signs() -> Result<(), String> {
     }
     match OpenOptions::new().read(true).write(true).open(DEVICE) {
         Ok(_) => Ok(()),
-        Err(error) => Err(format!("{DEVICE} cannot be opened: {error}")),
+        Err(error) => Err(format!("cannot open {DEVICE}: {error}")),
     }
 }
 
-/// The group that may use the device, where the VMM's user needs it.
+/// The group that may use `/dev/kvm`, if the VMM's user needs to be in it.
 pub fn device_group() -> Option<u32> {
-    fs::metadata(DEVICE).ok().filter(|about| about.mode() & 0o006 != 0o006).map(|about| about.gid())
+    fs::metadata(DEVICE).ok().filter(|device| device.mode() & 0o006 != 0o006).map(|device| device.gid())
 }
 
-impl Verdict {
+impl AcceleratorChoice {
     fn new(accelerator: Accelerator, reason: String) -> Self {
         Self { accelerator, reason, boot: boot_id() }
     }
@@ -102,56 +111,57 @@ fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
-fn remembered(file: &Path) -> Option<Verdict> {
-    let verdict: Verdict = serde_json::from_slice(&fs::read(file).ok()?).ok()?;
-    (verdict.boot == boot_id()).then_some(verdict)
+fn read_choice(file: &Path) -> Option<AcceleratorChoice> {
+    let choice: AcceleratorChoice = serde_json::from_slice(&fs::read(file).ok()?).ok()?;
+    (choice.boot == boot_id()).then_some(choice)
 }
 
-fn remember(file: &Path, verdict: &Verdict) -> io::Result<()> {
+fn write_choice(file: &Path, choice: &AcceleratorChoice) -> io::Result<()> {
     let new: PathBuf = file.with_extension(format!("{}.new", std::process::id()));
     let mut writing = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&new)?;
-    writing.write_all(&serde_json::to_vec(verdict)?)?;
+    writing.write_all(&serde_json::to_vec(choice)?)?;
     fs::rename(new, file)
 }
 
-/// Boots the kernel under KVM to its first process, without disks. The outer error: no probe was possible.
-async fn probe(kernel: &Path, initramfs: &Path) -> Result<Result<(), String>, AcceleratorError> {
+/// Boots the kernel under KVM to its first process, without disks. The inner error says why it did not boot; the outer one,
+/// why the probe could not run.
+async fn probe_kvm(kernel: &Path, initramfs: &Path) -> Result<Result<(), String>, AcceleratorError> {
     let directory = ProbeDirectory::new().map_err(AcceleratorError::Spawn)?;
     let listen = |name: &str| UnixListener::bind(directory.0.join(name)).map_err(AcceleratorError::Spawn);
     let open = |path: &Path| fs::File::open(path).map_err(AcceleratorError::Open);
     let groups = device_group().into_iter().collect();
     let mut jail = Jail { uid: None, groups, namespace: None, descriptors: Vec::new() };
-    let plan = Plan {
+    let command_line = CommandLine {
         accelerator: Accelerator::Kvm,
         tsc_khz: None,
         vcpus: 1,
         memory_mib: 512,
-        kernel: jail.hand_over(open(kernel)?),
-        initramfs: jail.hand_over(open(initramfs)?),
+        kernel: jail.pass(open(kernel)?),
+        initramfs: jail.pass(open(initramfs)?),
         disks: None,
-        agent: jail.hand_over(listen("agent.sock")?),
-        qmp: jail.hand_over(listen("qmp.sock")?),
+        agent: jail.pass(listen("agent.sock")?),
+        qmp: jail.pass(listen("qmp.sock")?),
         tap: None,
-        verbose: true,
+        is_verbose: true,
     };
-    let mut child = jail.spawn(&plan.arguments()).map_err(AcceleratorError::Spawn)?;
-    let console = Console::read(child.stdout.take().expect("piped"));
-    let complaints = Console::read(child.stderr.take().expect("piped"));
-    let came_up = tokio::select! {
-        () = console.says(CAME_UP) => Ok(()),
+    let mut child = jail.spawn(&command_line.to_arguments()).map_err(AcceleratorError::Spawn)?;
+    let console = Console::follow(child.stdout.take().expect("piped"));
+    let errors = Console::follow(child.stderr.take().expect("piped"));
+    let booted = tokio::select! {
+        () = console.wait_for_line(BOOTED_MARK) => Ok(()),
         status = child.wait() => {
-            let said = complaints.last().pop().or_else(|| status.ok().map(|status| status.to_string()));
-            Err(format!("the VMM ended: {}", said.unwrap_or_default()))
+            let message = errors.last_lines().pop().or_else(|| status.ok().map(|status| status.to_string()));
+            Err(format!("QEMU exited: {}", message.unwrap_or_default()))
         }
         () = tokio::time::sleep(PROBE_TIMEOUT) => {
-            Err(format!("a kernel did not come up under it in {} seconds", PROBE_TIMEOUT.as_secs()))
+            Err(format!("no kernel booted under it within {} seconds", PROBE_TIMEOUT.as_secs()))
         }
     };
     let _ = timeout(PROBE_TIMEOUT, child.kill()).await;
-    Ok(came_up)
+    Ok(booted)
 }
 
-/// For two sockets that nobody connects to.
+/// A temporary directory for the two sockets that the VMM needs and nobody connects to.
 struct ProbeDirectory(PathBuf);
 
 impl ProbeDirectory {

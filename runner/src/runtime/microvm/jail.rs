@@ -1,5 +1,5 @@
-//! Starting the VMM with as little as it needs: a user of its own, no capability, no environment, the descriptors that it is
-//! given and no other, in the machine's network namespace. It dies with this process.
+//! Starts the VMM with as little as it needs: an own user, no capabilities, no environment, only the descriptors that are
+//! passed to it, and the sandbox's network namespace. The kernel kills it when this process dies.
 
 use std::{
     io,
@@ -17,22 +17,24 @@ use rustix::{
 };
 use tokio::process::{Child, Command};
 
+/// The VMM's program.
 pub const VMM: &str = "qemu-system-x86_64";
 
-/// What the VMM may have.
+/// What the VMM may use.
 pub struct Jail {
-    /// Its user and group; none when this process may not change users.
+    /// Its user and group; `None` if this process may not change users.
     pub uid: Option<u32>,
-    /// Beside its own: the one that may use /dev/kvm.
+    /// At most one supplementary group: the one that may use `/dev/kvm`.
     pub groups: Vec<u32>,
+    /// Its network namespace; `None`: ours.
     pub namespace: Option<OwnedFd>,
-    /// Kept open for it, under the same numbers.
+    /// Descriptors that stay open in the VMM, under the same numbers.
     pub descriptors: Vec<OwnedFd>,
 }
 
 impl Jail {
-    /// The number under which the VMM will find `descriptor`.
-    pub fn hand_over(&mut self, descriptor: impl Into<OwnedFd>) -> RawFd {
+    /// Passes `descriptor` to the VMM and returns its number there.
+    pub fn pass(&mut self, descriptor: impl Into<OwnedFd>) -> RawFd {
         use std::os::fd::AsRawFd as _;
         let descriptor = descriptor.into();
         let number = descriptor.as_raw_fd();
@@ -40,7 +42,7 @@ impl Jail {
         number
     }
 
-    /// Starts the VMM. Its standard output is piped: the machine's console; its standard error goes where ours goes.
+    /// Starts the VMM. Its standard output is the guest's console, its standard error the VMM's own messages; both are piped.
     pub fn spawn(self, arguments: &[String]) -> io::Result<Child> {
         let parent = getpid();
         let mut command = Command::new(VMM);
@@ -53,8 +55,8 @@ impl Jail {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
-        // SAFETY: between fork and exec only system calls are made, without allocation and without locks; the descriptors live
-        // in `self`, which lives until after the spawn.
+        // SAFETY: between fork and exec the closure makes system calls only, without allocations or locks. The descriptors
+        // belong to `self`, which lives until after the spawn.
         #[allow(unsafe_code)]
         unsafe {
             command.pre_exec(move || self.enter(parent))
@@ -62,8 +64,8 @@ impl Jail {
         command.spawn()
     }
 
-    /// In the child, before it becomes the VMM. The order matters: namespaces and groups need what giving up the user takes away,
-    /// and changing the user forgets the death signal.
+    /// Runs in the child before it becomes the VMM. The order matters: entering namespaces and setting groups needs privileges
+    /// that changing the user drops, and changing the user resets the death signal.
     fn enter(&self, parent: Pid) -> io::Result<()> {
         for descriptor in &self.descriptors {
             fcntl_setfd(descriptor, FdFlags::empty())?;
@@ -73,7 +75,7 @@ impl Jail {
         }
         if let Some(uid) = self.uid {
             let (user, group) = (Uid::from_raw(uid), Gid::from_raw(uid));
-            // At most one other group: no allocation.
+            // At most one group, so nothing is allocated.
             match self.groups.first() {
                 Some(other) => set_thread_groups(&[Gid::from_raw(*other)])?,
                 None => set_thread_groups(&[])?,

@@ -1,7 +1,7 @@
-//! The microVM: QEMU with a kernel of its own, in a jail, its disks and sockets handed over open.
+//! The microVM runtime: QEMU with its own kernel, in a jail, with its disks and sockets passed open.
 //!
-//! Whatever the guest makes of the VMM, it has the descriptors that it was given: a read-only image, a scratch file without a
-//! name, one connection to its own home, a tap in its own network namespace.
+//! A guest that takes over its VMM has the descriptors that the VMM was given and nothing else: a read-only image, a scratch
+//! file without a name, one connection to its own home, and a tap in its own network namespace.
 
 use std::{
     fs::{File, OpenOptions},
@@ -13,7 +13,7 @@ use std::{
             net::{UnixListener, UnixStream},
         },
     },
-    path::Path,
+    path::{Path, PathBuf},
     process::Stdio,
     sync::Arc,
     time::Duration,
@@ -29,84 +29,88 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::{
     accelerator::Accelerator,
-    arguments::{Disks, Plan},
+    command_line::{CommandLine, DiskDescriptors},
     jail::Jail,
 };
-use super::{Ended, Making, RuntimeError, console::Console, in_run_dir, io};
+use super::{RuntimeError, SandboxExit, StartContext, cannot, console::Console, in_run_dir};
 use crate::{agent::Agent, export, images, network::Network};
 
 pub mod accelerator;
-mod arguments;
-mod clock;
+mod command_line;
 mod jail;
 mod qmp;
+mod tsc;
 
-/// A VMM that was told to quit writes what it holds and goes.
+/// How long the VMM may take to write its caches and exit.
 const QUIT_TIMEOUT: Duration = Duration::from_secs(10);
-/// What a VMM that is gone had printed is in the pipe.
+/// How long to read the rest of a dead VMM's output, which is already in the pipe.
 const LAST_LINES_TIMEOUT: Duration = Duration::from_secs(2);
-/// Some hundred kilobytes of metadata.
+/// Time to write some hundred kilobytes of metadata.
 const FORMAT_TIMEOUT: Duration = Duration::from_secs(10);
 const MIB: u64 = 1024 * 1024;
 
+/// A running VMM, the home that it is connected to, and the agent in its guest.
 pub struct Microvm {
     child: Child,
     agent: Arc<Agent>,
     accelerator: Accelerator,
+    /// What the guest's kernel prints.
     console: Console,
-    complaints: Console,
-    qmp: std::path::PathBuf,
-    export: Export,
+    /// What the VMM itself prints.
+    errors: Console,
+    /// Path of the socket of QEMU's control protocol.
+    qmp: PathBuf,
+    export: HomeExport,
     nameservers: Option<Vec<IpAddr>>,
 }
 
-/// The home's export, which ends when this is dropped.
-struct Export {
+/// The home's NBD export. Its task ends when this is dropped.
+struct HomeExport {
     task: JoinHandle<()>,
     stop: DropGuard,
 }
 
 impl Microvm {
-    pub async fn start(making: &Making<'_>) -> Result<Self, RuntimeError> {
-        let spec = making.spec;
-        let verdict = accelerator::verdict(&spec.image_dir, &spec.initramfs).await?;
-        let (network, scratch) = tokio::try_join!(network(making), scratch(spec))?;
-        making.reporter.step(Step::Machine, None);
-        let mut jail = jail_for(making, verdict.accelerator);
+    pub async fn start(context: &StartContext<'_>) -> Result<Self, RuntimeError> {
+        let spec = context.spec;
+        let choice = accelerator::choose(&spec.image_dir, &spec.initramfs).await?;
+        let (network, scratch) = tokio::try_join!(create_network(context), create_scratch_disk(spec))?;
+        context.reporter.report_step(Step::Machine, None);
+        let mut jail = new_jail(context, choice.accelerator);
         let nameservers = network.as_ref().map(|network| network.nameservers.clone());
         let (namespace, tap) = network.map(|network| (network.namespace, network.tap)).unzip();
         jail.namespace = namespace;
-        let (export, connection) = serve_home(making)?;
+        let (export, connection) = export_home(context)?;
         let agent = in_run_dir(spec, "agent.sock");
         let qmp = in_run_dir(spec, "qmp.sock");
-        let plan = Plan {
-            accelerator: verdict.accelerator,
-            tsc_khz: match verdict.accelerator {
+        let command_line = CommandLine {
+            accelerator: choice.accelerator,
+            tsc_khz: match choice.accelerator {
                 Accelerator::Kvm => None,
-                Accelerator::Tcg => clock::tsc_khz(),
+                Accelerator::Tcg => tsc::measure_khz(),
             },
             vcpus: spec.resources.vcpus,
             memory_mib: spec.resources.memory_mib,
-            kernel: jail.hand_over(open(&spec.image_dir.join(images::KERNEL))?),
-            initramfs: jail.hand_over(open(&spec.initramfs)?),
-            disks: Some(Disks {
-                root: jail.hand_over(open(&spec.image_dir.join(images::ROOTFS))?),
-                scratch: jail.hand_over(scratch),
-                home: jail.hand_over(connection),
+            kernel: jail.pass(open(&spec.image_dir.join(images::KERNEL))?),
+            initramfs: jail.pass(open(&spec.initramfs)?),
+            disks: Some(DiskDescriptors {
+                root: jail.pass(open(&spec.image_dir.join(images::ROOTFS))?),
+                scratch: jail.pass(scratch),
+                home: jail.pass(connection),
             }),
-            agent: jail.hand_over(listen(&agent)?),
-            qmp: jail.hand_over(listen(&qmp)?),
-            tap: tap.map(|tap| jail.hand_over(tap)),
-            verbose: false,
+            agent: jail.pass(listen(&agent)?),
+            qmp: jail.pass(listen(&qmp)?),
+            tap: tap.map(|tap| jail.pass(tap)),
+            is_verbose: false,
         };
-        let mut child = jail.spawn(&plan.arguments()).map_err(io("the VMM cannot be started"))?;
-        tracing::info!(pid = child.id(), accelerator = verdict.accelerator.as_str(), "the VMM runs");
+        let mut child = jail.spawn(&command_line.to_arguments()).map_err(cannot("start QEMU"))?;
+        tracing::info!(pid = child.id(), accelerator = choice.accelerator.as_str(), "started the VMM");
         Ok(Self {
-            console: Console::read(child.stdout.take().expect("piped")),
-            complaints: Console::read(child.stderr.take().expect("piped")),
+            console: Console::follow(child.stdout.take().expect("piped")),
+            errors: Console::follow(child.stderr.take().expect("piped")),
             child,
-            agent: Arc::new(Agent::at(agent)),
-            accelerator: verdict.accelerator,
+            agent: Arc::new(Agent::new(agent)),
+            accelerator: choice.accelerator,
             qmp,
             export,
             nameservers,
@@ -125,83 +129,84 @@ impl Microvm {
         self.nameservers.as_deref()
     }
 
-    pub async fn ended(&mut self) -> Ended {
-        let ended = Ended::of("the virtual machine", self.child.wait().await);
-        // The VMM leaves a kernel that panics as it leaves one that powers off.
+    pub async fn wait(&mut self) -> SandboxExit {
+        let exit = SandboxExit::new("the virtual machine", self.child.wait().await);
+        // The VMM exits in the same way when the kernel panics and when it powers off; only the console differs.
         let _ = timeout(LAST_LINES_TIMEOUT, self.console.ended()).await;
-        if ended.orderly && self.console.has_panicked() {
-            return Ended { how: "the machine's kernel panicked".to_owned(), orderly: false };
+        if exit.is_orderly && self.console.has_panicked() {
+            return SandboxExit { description: "the guest's kernel panicked".to_owned(), is_orderly: false };
         }
-        ended
+        exit
     }
 
-    /// What the VMM complained about comes last: it is why there is nothing else.
+    /// The guest's lines, then the VMM's own: if the VMM failed, its last line says why.
     pub fn log(&self) -> Vec<String> {
-        let mut log = self.console.last();
-        log.extend(self.complaints.last());
+        let mut log = self.console.last_lines();
+        log.extend(self.errors.last_lines());
         log
     }
 
-    /// Ends the VMM in order, then the export: all that the guest wrote is in the volume.
-    pub async fn end(mut self) {
-        if let Err(error) = timeout(QUIT_TIMEOUT, qmp::quit(&self.qmp)).await.unwrap_or(Err(qmp::late())) {
-            tracing::debug!(%error, "the VMM was not told to quit");
+    /// Ends the VMM in order, then the export. Everything that the guest wrote is then in the volume.
+    pub async fn shut_down(mut self) {
+        let asked = timeout(QUIT_TIMEOUT, qmp::quit(&self.qmp)).await;
+        if let Err(error) = asked.unwrap_or_else(|_| Err(qmp::timed_out())) {
+            tracing::debug!(%error, "cannot ask the VMM to quit");
         }
         if timeout(QUIT_TIMEOUT, self.child.wait()).await.is_err() {
-            tracing::warn!("the VMM did not quit");
+            tracing::warn!("the VMM did not quit in time");
         }
         self.kill().await;
     }
 
-    /// Ends it at once.
+    /// Ends the VMM at once, then the export.
     pub async fn kill(mut self) {
         if timeout(QUIT_TIMEOUT, self.child.kill()).await.is_err() {
-            tracing::error!("the VMM does not die");
+            tracing::error!("the VMM survived SIGKILL");
         }
         drop(self.export.stop);
         let _ = self.export.task.await;
     }
 }
 
-/// Without root there is no network; with root there is one or no machine.
-async fn network(making: &Making<'_>) -> Result<Option<Network>, RuntimeError> {
+/// Creates the sandbox's network. As root, a failure fails the start; without root the sandbox has no network.
+async fn create_network(context: &StartContext<'_>) -> Result<Option<Network>, RuntimeError> {
     if !rustix::process::geteuid().is_root() {
         return Ok(None);
     }
-    making.reporter.step(Step::Network, None);
-    Ok(Some(Network::raise(making.slot.number()).await?))
+    context.reporter.report_step(Step::Network, None);
+    Ok(Some(Network::create(context.slot.number()).await?))
 }
 
-fn jail_for(making: &Making<'_>, accelerator: Accelerator) -> Jail {
+fn new_jail(context: &StartContext<'_>, accelerator: Accelerator) -> Jail {
     let root = rustix::process::geteuid().is_root();
     let groups = match accelerator {
         Accelerator::Kvm => accelerator::device_group().into_iter().collect(),
         Accelerator::Tcg => Vec::new(),
     };
-    Jail { uid: root.then(|| making.slot.uid()), groups, namespace: None, descriptors: Vec::new() }
+    Jail { uid: root.then(|| context.slot.uid()), groups, namespace: None, descriptors: Vec::new() }
 }
 
-/// The export, and the VMM's connection to it.
-fn serve_home(making: &Making<'_>) -> Result<(Export, UnixStream), RuntimeError> {
-    let path = in_run_dir(making.spec, "home.sock");
-    let listener = tokio::net::UnixListener::bind(&path).map_err(io("the home cannot be exported"))?;
-    let connection = UnixStream::connect(&path).map_err(io("the home cannot be connected"))?;
+/// Starts the home's export, and opens the VMM's connection to it.
+fn export_home(context: &StartContext<'_>) -> Result<(HomeExport, UnixStream), RuntimeError> {
+    let path = in_run_dir(context.spec, "home.sock");
+    let listener = tokio::net::UnixListener::bind(&path).map_err(cannot("export the home"))?;
+    let connection = UnixStream::connect(&path).map_err(cannot("connect to the home's export"))?;
     let stop = CancellationToken::new();
-    let task = tokio::spawn(export::serve(listener, making.volume.clone(), HOME_DISK_BYTES, stop.clone()));
-    Ok((Export { task, stop: stop.drop_guard() }, connection))
+    let task = tokio::spawn(export::serve(listener, context.volume.clone(), HOME_DISK_BYTES, stop.clone()));
+    Ok((HomeExport { task, stop: stop.drop_guard() }, connection))
 }
 
 fn open(path: &Path) -> Result<File, RuntimeError> {
-    File::open(path).map_err(io("the image cannot be opened"))
+    File::open(path).map_err(cannot("open the image"))
 }
 
 fn listen(path: &Path) -> Result<UnixListener, RuntimeError> {
-    UnixListener::bind(path).map_err(io("a socket of the machine cannot be made"))
+    UnixListener::bind(path).map_err(cannot("create a socket of the sandbox"))
 }
 
-/// The layer above the root: sparse and without a name, so that it dies with the machine.
-async fn scratch(spec: &RunnerSpec) -> Result<File, RuntimeError> {
-    let make = || {
+/// Creates the scratch disk, the writable layer above the root: a sparse file without a name, which dies with the sandbox.
+async fn create_scratch_disk(spec: &RunnerSpec) -> Result<File, RuntimeError> {
+    let create = || {
         let directory = spec.cache_dir.as_path();
         let flags = rustix::fs::OFlags::TMPFILE.bits().cast_signed();
         let file =
@@ -209,13 +214,14 @@ async fn scratch(spec: &RunnerSpec) -> Result<File, RuntimeError> {
         file.set_len(u64::from(spec.resources.scratch_mib) * MIB)?;
         Ok(file)
     };
-    let file = make().map_err(io("the scratch disk cannot be made"))?;
-    format(&file).await;
+    let file = create().map_err(cannot("create the scratch disk"))?;
+    format_scratch_disk(&file).await;
     Ok(file)
 }
 
-/// Spares the guest the work, which takes it ten times as long when it is emulated. A guest that finds the disk blank formats it.
-async fn format(scratch: &File) {
+/// Formats the scratch disk on the host, which is ten times faster than in an emulated guest. If it fails, the guest finds a
+/// blank disk and formats it.
+async fn format_scratch_disk(scratch: &File) {
     let path = format!("/proc/{}/fd/{}", std::process::id(), scratch.as_raw_fd());
     let formatting = Command::new("mkfs.ext4")
         .args(["-q", "-F", "-E", "lazy_itable_init=1,nodiscard", "-O", "^has_journal"])
@@ -228,8 +234,8 @@ async fn format(scratch: &File) {
         .status();
     match timeout(FORMAT_TIMEOUT, formatting).await {
         Ok(Ok(status)) if status.success() => {}
-        Ok(Ok(status)) => tracing::debug!(%status, "the guest formats its scratch disk itself"),
-        Ok(Err(error)) => tracing::debug!(%error, "the guest formats its scratch disk itself"),
-        Err(_) => tracing::warn!("mkfs.ext4 did not end"),
+        Ok(Ok(status)) => tracing::debug!(%status, "cannot format the scratch disk; the guest will"),
+        Ok(Err(error)) => tracing::debug!(%error, "cannot format the scratch disk; the guest will"),
+        Err(_) => tracing::warn!("mkfs.ext4 did not finish in time"),
     }
 }

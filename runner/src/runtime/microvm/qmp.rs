@@ -1,16 +1,17 @@
-//! The VMM's own protocol: what we tell it. A VMM that a guest took over says what it likes; nothing it says is believed.
+//! QEMU's control protocol, as far as we use it. A guest may have taken over the VMM, so nothing in its answers is trusted.
 
 use std::{io, path::Path};
 
 use qapi::{futures::QmpStreamTokio, qmp};
 
-/// Tells the VMM to write what it holds and go.
+/// Asks the VMM to write its caches and exit.
 pub async fn quit(socket: &Path) -> io::Result<()> {
     let stream = QmpStreamTokio::open_uds(socket).await?;
     let mut vmm = stream.negotiate().await?;
     vmm.execute(qmp::quit {}).await.map(drop).map_err(io::Error::other)
 }
 
-pub fn late() -> io::Error {
+/// The error of a VMM that does not answer in time.
+pub fn timed_out() -> io::Error {
     io::ErrorKind::TimedOut.into()
 }

@@ -1,39 +1,40 @@
-//! Answers requests about one file system, one after the other. Knows no socket: blocks come from a [`Device`].
+//! Answers requests about one file system, one at a time. Knows no socket: blocks come from a [`Device`].
 
 use crate::{
     error::Fault,
-    ext4::{Device, Entry, FileSystem, Inode},
+    ext4::{Device, DirectoryEntry, FileSystem, Inode},
     node::Node,
-    wire::{MAX_PAGE_BYTES, Page, Place, Reply, Request},
+    wire::{MAX_PAGE_BYTES, Page, DirectoryRef, Reply, Request},
 };
 
-/// What a node takes in a page beside its name and target.
+/// Size of a node in a page, without its name and target.
 const NODE_BYTES: usize = 64;
 
-pub struct Service<D> {
+/// An open file system, and what is cached between requests.
+pub struct RequestHandler<D> {
     file_system: FileSystem<D>,
-    /// The directory that was listed last: its pages are asked for one after the other.
-    listed: Option<Listed>,
-    /// The file that was found last: it is read piece by piece.
-    found: Option<(Vec<u8>, Inode)>,
+    /// The last listed directory, because its pages are requested one after the other.
+    last_directory: Option<ListedDirectory>,
+    /// Path and inode of the last file, because it is read piece by piece.
+    last_file: Option<(Vec<u8>, Inode)>,
 }
 
-struct Listed {
+struct ListedDirectory {
     inode: u32,
-    entries: Vec<Entry>,
+    entries: Vec<DirectoryEntry>,
     overflows: bool,
 }
 
-impl<D: Device> Service<D> {
+impl<D: Device> RequestHandler<D> {
     pub fn open(device: D) -> Result<Self, Fault> {
-        Ok(Self { file_system: FileSystem::open(device)?, listed: None, found: None })
+        Ok(Self { file_system: FileSystem::open(device)?, last_directory: None, last_file: None })
     }
 
-    /// None for what is no question.
+    /// Answers a request; `None` if it is not one that the reader answers.
     pub fn answer(&mut self, request: Request) -> Option<Reply> {
         let answer = match request {
-            Request::List { place, after, entries_max } => {
-                self.page(&place, &after, entries_max as usize).map(Reply::Page)
+            Request::List { directory, after, max_entries } => {
+                self.page(&directory, &after, max_entries as usize).map(Reply::Page)
             }
             Request::Stat { path } => self.stat(&path).map(Reply::Node),
             Request::Read { path, offset, length } => self.read(path, offset, length as usize),
@@ -49,53 +50,53 @@ impl<D: Device> Service<D> {
     }
 
     fn read(&mut self, path: Vec<u8>, offset: u64, length: usize) -> Result<Reply, Fault> {
-        let inode = match self.found.take() {
-            Some((found, inode)) if found == path => inode,
+        let inode = match self.last_file.take() {
+            Some((last, inode)) if last == path => inode,
             _ => self.file_system.find(&path)?,
         };
         let bytes = self.file_system.content(&inode, offset, length)?;
         let size = inode.size;
-        self.found = Some((path, inode));
+        self.last_file = Some((path, inode));
         Ok(Reply::Content { size, bytes })
     }
 
-    fn page(&mut self, place: &Place, after: &[u8], entries_max: usize) -> Result<Page, Fault> {
-        let listed = self.listed_at(place)?;
+    fn page(&mut self, directory: &DirectoryRef, after: &[u8], max_entries: usize) -> Result<Page, Fault> {
+        let listed = self.list_directory(directory)?;
         let start = listed.entries.partition_point(|entry| entry.name.as_slice() <= after);
         let mut page = Page { overflows: listed.overflows, ..Page::default() };
         let (mut bytes, mut taken) = (0, 0);
         for entry in &listed.entries[start..] {
-            if taken == entries_max || bytes >= MAX_PAGE_BYTES {
+            if taken == max_entries || bytes >= MAX_PAGE_BYTES {
                 break;
             }
-            let node = node(&mut self.file_system, entry)?;
+            let node = describe_entry(&mut self.file_system, entry)?;
             bytes += NODE_BYTES + node.name.len() + node.target.as_ref().map_or(0, Vec::len);
             taken += 1;
             page.nodes.push(node);
         }
         page.more = start + taken < listed.entries.len();
-        self.listed = Some(listed);
+        self.last_directory = Some(listed);
         Ok(page)
     }
 
-    /// Taken out, so that it is dropped where reading on fails.
-    fn listed_at(&mut self, place: &Place) -> Result<Listed, Fault> {
-        let inode = match place {
-            Place::Path(path) => self.file_system.find(path)?,
-            Place::Inode(number) => self.file_system.inode(*number)?,
+    /// Takes the cached listing or reads it. The caller puts it back after success, so that a failure drops it.
+    fn list_directory(&mut self, directory: &DirectoryRef) -> Result<ListedDirectory, Fault> {
+        let inode = match directory {
+            DirectoryRef::Path(path) => self.file_system.find(path)?,
+            DirectoryRef::Inode(number) => self.file_system.inode(*number)?,
         };
-        match self.listed.take() {
+        match self.last_directory.take() {
             Some(listed) if listed.inode == inode.number => Ok(listed),
             _ => {
                 let (entries, overflows) = self.file_system.entries(&inode)?;
-                Ok(Listed { inode: inode.number, entries, overflows })
+                Ok(ListedDirectory { inode: inode.number, entries, overflows })
             }
         }
     }
 }
 
-/// One that is damaged does not hide its siblings.
-fn node<D: Device>(file_system: &mut FileSystem<D>, entry: &Entry) -> Result<Node, Fault> {
+/// Describes an entry. A damaged inode does not hide its siblings.
+fn describe_entry<D: Device>(file_system: &mut FileSystem<D>, entry: &DirectoryEntry) -> Result<Node, Fault> {
     let described =
         file_system.inode(entry.inode).and_then(|inode| file_system.node(&inode, entry.name.clone()));
     match described {

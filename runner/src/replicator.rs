@@ -1,0 +1,336 @@
+//! Replicates a home to the object store while its sandbox runs: a snapshot every few seconds and on request, repairs, growth,
+//! and the state that users see. Knows no runtime: what a runtime must do before a snapshot is a [`PreSnapshotHook`].
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use protocol::{
+    agent::Health,
+    api::{
+        check::{ByteRange, Repair},
+        snapshot::{Consistency, SnapshotKind},
+        workspace::HomeNotice,
+    },
+    runner::{RepairOutcome, Report, RunnerSpec},
+};
+use time::OffsetDateTime;
+use tokio::time::{Instant, sleep, timeout};
+use volume::{Cut, StoreError, Turn, VolumeError};
+
+use crate::{
+    agent::Agent,
+    home_volume::{HomeError, HomeVolume, TakenSnapshot},
+    reporter::{ControllerState, HomeTask, Reporter},
+    runtime::{PreSnapshotHook, RuntimeError},
+};
+
+/// How long a snapshot that is due waits for the guest's next flush, where the file system is closest to consistent.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+/// A guest that does not freeze within this time is not waited for: its snapshot is then crash-consistent.
+const FREEZE_TIMEOUT: Duration = Duration::from_secs(2);
+/// The first pause after a failure. Each further failure doubles it.
+const MIN_RETRY_DELAY: Duration = Duration::from_secs(1);
+/// The longest pause after a failure.
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(30);
+/// How often the home's state is reported.
+const HOME_INTERVAL: Duration = Duration::from_secs(5);
+/// After this many snapshots it is worth looking for packs to compact.
+const SNAPSHOTS_PER_COMPACTION: u32 = 64;
+const MIB: u64 = 1024 * 1024;
+
+/// Moves a running home to the store, like Litestream moves a database.
+///
+/// It lives from the moment the agent is ready until the sandbox stops, and runs four loops side by side: snapshots and other
+/// tasks, reports about the home, prefetching the rest of the home, and eviction when the host's disk runs low. It does one
+/// task at a time. For example, with an interval of 5 seconds:
+///
+/// 1. The guest writes. The volume counts dirty blocks.
+/// 2. 5 seconds later a snapshot is due. The replicator waits up to [`FLUSH_TIMEOUT`] for a flush and cuts.
+/// 3. The cut's blocks are uploaded as packs, then their manifest.
+/// 4. The snapshot is reported. The controller's reply commits it, and the cache builds on it.
+///
+/// The session drops the replicator when the sandbox stops. Dropping it at any point is safe: the snapshot of the stop includes
+/// whatever the interrupted one would have uploaded.
+pub struct Replicator {
+    /// Time between snapshots; `None` if they are taken only on stop and on request.
+    interval: Option<Duration>,
+    home: HomeVolume,
+    agent: Arc<Agent>,
+    reporter: Reporter,
+    hook: PreSnapshotHook,
+    /// Why the last snapshot failed, as users see it.
+    failure: Mutex<Option<HomeNotice>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ReplicationError {
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+}
+
+enum Task {
+    /// The interval has passed since the oldest write that no snapshot has.
+    ScheduledSnapshot,
+    /// The controller desires something.
+    Desired(HomeTask),
+}
+
+impl Replicator {
+    pub fn new(
+        spec: &RunnerSpec,
+        reporter: &Reporter,
+        home: &HomeVolume,
+        agent: &Arc<Agent>,
+        hook: PreSnapshotHook,
+    ) -> Self {
+        let interval = Duration::from_secs(spec.stream_seconds.into());
+        Self {
+            interval: (!interval.is_zero()).then_some(interval),
+            home: home.clone(),
+            agent: agent.clone(),
+            reporter: reporter.clone(),
+            hook,
+            failure: Mutex::default(),
+        }
+    }
+
+    /// Runs until dropped.
+    pub async fn run(&self) {
+        tokio::join!(self.run_tasks(), self.report_home(), self.prefetch(), self.evict());
+    }
+
+    async fn run_tasks(&self) {
+        let (mut retry_delay, mut tasks_done) = (MIN_RETRY_DELAY, 0_u32);
+        loop {
+            let task = self.next_task().await;
+            match self.perform(task).await {
+                Ok(()) => {
+                    self.set_failure(None);
+                    retry_delay = MIN_RETRY_DELAY;
+                    tasks_done += 1;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "replication failed; retrying");
+                    self.set_failure(notice_for(&error));
+                    sleep(retry_delay.mul_f64(rand::random_range(0.5..1.0))).await;
+                    retry_delay = (retry_delay * 2).min(MAX_RETRY_DELAY);
+                }
+            }
+            if tasks_done >= SNAPSHOTS_PER_COMPACTION {
+                tasks_done = 0;
+                match self.home.volume().compact().await {
+                    Ok(0) => {}
+                    Ok(blocks) => tracing::info!(blocks, "compacted packs"),
+                    Err(error) => tracing::warn!(%error, "compaction failed"),
+                }
+            }
+        }
+    }
+
+    /// Waits for the next task. What the controller desires comes before a scheduled snapshot.
+    async fn next_task(&self) -> Task {
+        let mut controller = self.reporter.subscribe();
+        let acknowledged = self.reporter.acknowledged();
+        let next = |state: &ControllerState| state.desired.next_home_task(&acknowledged);
+        let due = async {
+            match self.interval {
+                Some(interval) => self.home.volume().due(interval, FLUSH_TIMEOUT).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            state = controller.wait_for(|state| next(state).is_some()) => {
+                match state.ok().and_then(|state| next(&state)) {
+                    Some(task) => Task::Desired(task),
+                    // Unreachable: the sender lives in `self.reporter`.
+                    None => std::future::pending().await,
+                }
+            }
+            due = due => match due {
+                Ok(()) => Task::ScheduledSnapshot,
+                // The volume has failed or is closed. The guest's own reads and writes report that.
+                Err(_) => std::future::pending().await,
+            },
+        }
+    }
+
+    async fn perform(&self, task: Task) -> Result<(), ReplicationError> {
+        match task {
+            Task::ScheduledSnapshot => self.snapshot_unfrozen().await,
+            Task::Desired(HomeTask::Snapshot(request)) => {
+                self.hook.run().await?;
+                let turn = self.home.volume().turn().await;
+                let (cut, consistency) = self.cut_frozen(turn).await?;
+                self.store_and_commit(cut, SnapshotKind::Asked, consistency, request).await?;
+                self.reporter.acknowledge_snapshot(request);
+                Ok(())
+            }
+            Task::Desired(HomeTask::Repair(repair)) => {
+                let outcome = match self.repair(&repair.objects).await {
+                    Ok(repair) => RepairOutcome::Done(repair),
+                    // Not retried here: the caller of the repair decides that, and replication goes on.
+                    Err(error) => {
+                        tracing::warn!(%error, "repair failed");
+                        RepairOutcome::Failed(error.to_string())
+                    }
+                };
+                self.reporter.acknowledge_repair(repair.number, outcome);
+                Ok(())
+            }
+            Task::Desired(HomeTask::Grow(home_mib)) => {
+                let bytes = u64::from(home_mib) * MIB;
+                self.home.volume().grow(bytes).await?;
+                // If the guest cannot grow its file system now, it does so at its next start.
+                if let Err(error) = self.agent.grow(bytes).await {
+                    tracing::warn!(%error, "the home's file system did not grow");
+                }
+                self.reporter.acknowledge_size(home_mib);
+                Ok(())
+            }
+        }
+    }
+
+    async fn snapshot_unfrozen(&self) -> Result<(), ReplicationError> {
+        let cut = self.home.volume().turn().await.cut().await?;
+        self.store_and_commit(cut, SnapshotKind::Stream, Consistency::Crash, 0).await
+    }
+
+    /// Stores again what the cache has of damaged objects. When it returns, the new objects are committed.
+    async fn repair(&self, objects: &[String]) -> Result<Repair, ReplicationError> {
+        let repaired = self.home.volume().repair(objects).await?;
+        self.snapshot_unfrozen().await?;
+        let volume::Repaired { renewed_bytes, lost_bytes, lost } = repaired;
+        let lost = lost.into_iter().map(|run| ByteRange { start: run.start, end: run.end }).collect();
+        Ok(Repair { renewed_bytes, lost_bytes, lost })
+    }
+
+    async fn store_and_commit(
+        &self,
+        cut: Cut,
+        kind: SnapshotKind,
+        consistency: Consistency,
+        request: u64,
+    ) -> Result<(), ReplicationError> {
+        let snapshot = cut.store(|_| ()).await?;
+        let taken = TakenSnapshot { snapshot, kind, consistency, request };
+        Ok(self.home.commit_snapshot(&self.reporter, &taken).await?)
+    }
+
+    /// Cuts while the guest's file system is frozen, if the guest cooperates. Its writers wait for the cut, not for the upload.
+    async fn cut_frozen(&self, turn: Turn) -> Result<(Cut, Consistency), VolumeError> {
+        let frozen = timeout(FREEZE_TIMEOUT, self.agent.freeze()).await;
+        let started = Instant::now();
+        let cut = turn.cut().await;
+        let elapsed = started.elapsed();
+        // Thaw even if the freeze was not answered: the guest may freeze a little later.
+        if let Err(error) = self.agent.thaw().await {
+            tracing::warn!(%error, "cannot thaw the guest; it thaws by itself");
+        }
+        let consistency = match frozen {
+            Ok(Ok(())) => Consistency::Clean,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "cannot freeze the guest");
+                Consistency::Crash
+            }
+            Err(_) => Consistency::Crash,
+        };
+        tracing::debug!(?consistency, ?elapsed, "cut");
+        Ok((cut?, consistency))
+    }
+
+    async fn report_home(&self) {
+        let mut interval = tokio::time::interval(HOME_INTERVAL);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            interval.tick().await;
+            self.home.apply_late_commit(&self.reporter).await;
+            // The time is read before the status: what is reported as safe was safe at this time.
+            let at = OffsetDateTime::now_utc();
+            let size_bytes = u64::from(self.reporter.acknowledged().home_mib) * MIB;
+            let used_bytes = self.agent.health().await.ok().map(|health| used_bytes(&health, size_bytes));
+            match self.home.volume().status().await {
+                Ok(status) => self.reporter.queue_report(Report::Home {
+                    at,
+                    dirty_bytes: status.dirty_bytes,
+                    unreplicated_ms: status.unreplicated.map_or(0, |age| age.as_millis().max(1) as u64),
+                    used_bytes,
+                    notice: self.notice(status.is_full, status.is_slowed),
+                }),
+                Err(error) => tracing::warn!(%error, "cannot read the home's status"),
+            }
+        }
+    }
+
+    /// What users should know about the home: the most serious condition, if any.
+    fn notice(&self, is_full: bool, is_slowed: bool) -> Option<HomeNotice> {
+        let failure = *self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = is_full.then_some(HomeNotice::HostDiskFull);
+        full.or(failure).or(is_slowed.then_some(HomeNotice::Throttled))
+    }
+
+    fn set_failure(&self, failure: Option<HomeNotice>) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+    }
+
+    /// Fetches the rest of the home in the background.
+    async fn prefetch(&self) {
+        let mut retry_delay = MIN_RETRY_DELAY;
+        while let Err(error) = self.home.volume().prefetch().await {
+            tracing::warn!(%error, "prefetching the home failed; retrying");
+            sleep(retry_delay).await;
+            retry_delay = (retry_delay * 2).min(MAX_RETRY_DELAY);
+        }
+    }
+
+    /// Evicts clean blocks whenever the host's disk runs low.
+    async fn evict(&self) {
+        let error = self.home.volume().keep_room().await;
+        tracing::debug!(%error, "eviction ended");
+    }
+}
+
+/// Used bytes of the home, including what the file system needs for itself: a home that nothing can be written to is full.
+fn used_bytes(health: &Health, size_bytes: u64) -> u64 {
+    let own_bytes = size_bytes.saturating_sub(health.home_size_bytes);
+    health.home_used_bytes.saturating_add(own_bytes).min(size_bytes.max(health.home_used_bytes))
+}
+
+fn notice_for(error: &ReplicationError) -> Option<HomeNotice> {
+    let for_volume = |error: &VolumeError| match error {
+        VolumeError::Store(StoreError::NotFound(_)) => None,
+        VolumeError::Store(_) => Some(HomeNotice::StoreUnavailable),
+        VolumeError::Full => Some(HomeNotice::HostDiskFull),
+        _ => None,
+    };
+    match error {
+        ReplicationError::Volume(error) | ReplicationError::Home(HomeError::Volume(error)) => {
+            for_volume(error)
+        }
+        ReplicationError::Home(HomeError::Store(_)) => Some(HomeNotice::StoreUnavailable),
+        ReplicationError::Home(_) | ReplicationError::Runtime(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn used_bytes_include_file_system_overhead() {
+        let used = |used, size, home| {
+            used_bytes(&Health { home_used_bytes: used, home_size_bytes: size, ..Health::default() }, home)
+        };
+        assert_eq!(used(0, 3952, 4096), 144);
+        assert_eq!(used(3952, 3952, 4096), 4096);
+        // The fake runtime reports the host's file system, and a guest may report anything.
+        assert_eq!(used(10, 99_999, 4096), 10);
+        assert_eq!(used(u64::MAX, 0, 4096), u64::MAX);
+    }
+}

@@ -1,0 +1,157 @@
+//! What the controller desires of this runner, and what this runner has acknowledged of it. Pure: no clock, no I/O.
+//!
+//! The two structs have the same four parts: the command, the last requested snapshot, the last requested repair and the
+//! home's size. Requests are numbered and only grow, so each message may arrive twice, late or never: the runner compares
+//! numbers, does the newest task and acknowledges its number, which answers all earlier requests too.
+
+use protocol::{
+    ManifestId,
+    runner::{Command, RepairWish, ReportReply, RunnerSpec},
+};
+
+/// Why this runner must stop serving and may report nothing more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaseLoss {
+    /// The controller answered 409 `fenced`: a runner with a later epoch has taken over.
+    Fenced,
+    /// The controller has not answered for the whole lease: a later runner may have taken over.
+    Expired,
+}
+
+/// The newest desired state, merged from all replies.
+#[derive(Clone, Debug)]
+pub struct DesiredState {
+    pub command: Command,
+    /// Number of the last requested snapshot.
+    pub snapshot_request: u64,
+    /// The last requested repair.
+    pub repair: RepairWish,
+    /// Size of the home, in MiB.
+    pub home_mib: u32,
+}
+
+/// What this runner has done, or is doing, of the desired state.
+#[derive(Clone, Copy, Debug)]
+pub struct AcknowledgedState {
+    /// The command that the runner is executing.
+    pub command: Command,
+    /// Number of the last requested snapshot that is committed.
+    pub snapshot_request: u64,
+    /// Number of the last requested repair that succeeded or failed.
+    pub repair_request: u64,
+    /// Size of the home, in MiB.
+    pub home_mib: u32,
+}
+
+/// All that this runner knows from the controller.
+#[derive(Clone, Debug)]
+pub struct ControllerState {
+    pub desired: DesiredState,
+    /// The last snapshot that the controller reported as committed.
+    pub committed: Option<ManifestId>,
+    /// Set once, when the runner loses its lease. Final.
+    pub lease_loss: Option<LeaseLoss>,
+}
+
+/// Something that the controller desires of a running home.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HomeTask {
+    /// Grow the home to this size, in MiB.
+    Grow(u32),
+    /// Take the snapshot with this request number.
+    Snapshot(u64),
+    /// Store damaged objects again.
+    Repair(RepairWish),
+}
+
+impl AcknowledgedState {
+    /// The state of a new runner: requests up to those in its specification were answered by earlier placements.
+    pub fn from_spec(spec: &RunnerSpec) -> Self {
+        Self {
+            command: Command::Run,
+            snapshot_request: spec.snapshot_wanted,
+            repair_request: spec.repair_wanted,
+            home_mib: spec.resources.home_mib,
+        }
+    }
+}
+
+impl DesiredState {
+    /// The desired state in which nothing is left to do.
+    pub fn fulfilled_by(acknowledged: &AcknowledgedState) -> Self {
+        Self {
+            command: acknowledged.command,
+            snapshot_request: acknowledged.snapshot_request,
+            repair: RepairWish { number: acknowledged.repair_request, objects: Vec::new() },
+            home_mib: acknowledged.home_mib,
+        }
+    }
+
+    /// The most urgent task for the home that is not acknowledged yet.
+    pub fn next_home_task(&self, acknowledged: &AcknowledgedState) -> Option<HomeTask> {
+        if self.home_mib > acknowledged.home_mib {
+            Some(HomeTask::Grow(self.home_mib))
+        } else if self.snapshot_request > acknowledged.snapshot_request {
+            Some(HomeTask::Snapshot(self.snapshot_request))
+        } else if self.repair.number > acknowledged.repair_request {
+            Some(HomeTask::Repair(self.repair.clone()))
+        } else {
+            None
+        }
+    }
+}
+
+impl ControllerState {
+    /// Merges a reply. Replies may arrive late, so numbers and the size never go back.
+    pub fn apply_reply(&mut self, reply: &ReportReply) {
+        let desired = &mut self.desired;
+        desired.command = reply.command;
+        desired.snapshot_request = desired.snapshot_request.max(reply.snapshot_wanted);
+        if let Some(repair) = reply.repair.as_ref().filter(|repair| repair.number > desired.repair.number) {
+            desired.repair = repair.clone();
+        }
+        desired.home_mib = desired.home_mib.max(reply.home_mib.unwrap_or(0));
+        self.committed = reply.committed.last().copied().or(self.committed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn acknowledged() -> AcknowledgedState {
+        AcknowledgedState { command: Command::Run, snapshot_request: 3, repair_request: 1, home_mib: 100 }
+    }
+
+    #[test]
+    fn tasks_come_in_order_of_urgency() {
+        let mut done = acknowledged();
+        let mut desired = DesiredState::fulfilled_by(&done);
+        assert_eq!(desired.next_home_task(&done), None);
+        let repair = RepairWish { number: 2, objects: Vec::new() };
+        desired = DesiredState { snapshot_request: 5, repair: repair.clone(), home_mib: 200, ..desired };
+        assert_eq!(desired.next_home_task(&done), Some(HomeTask::Grow(200)));
+        done.home_mib = 200;
+        assert_eq!(desired.next_home_task(&done), Some(HomeTask::Snapshot(5)));
+        done.snapshot_request = 5;
+        assert_eq!(desired.next_home_task(&done), Some(HomeTask::Repair(repair)));
+        done.repair_request = 2;
+        assert_eq!(desired.next_home_task(&done), None);
+    }
+
+    #[test]
+    fn late_replies_take_nothing_back() {
+        let desired = DesiredState::fulfilled_by(&acknowledged());
+        let mut state = ControllerState { desired, committed: None, lease_loss: None };
+        let late = ReportReply {
+            command: Command::Run,
+            committed: Vec::new(),
+            lease_ms: 1,
+            snapshot_wanted: 2,
+            repair: Some(RepairWish::default()),
+            home_mib: Some(50),
+        };
+        state.apply_reply(&late);
+        assert_eq!(state.desired.next_home_task(&acknowledged()), None);
+    }
+}

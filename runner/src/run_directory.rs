@@ -1,0 +1,87 @@
+//! A runner's own directory for sockets, and the sweep that a server does at its start.
+//!
+//! A server that was killed leaves runners behind. They end by themselves, because their standard input has ended. The sweep
+//! waits until they have, and removes their directories.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io,
+    os::unix::fs::DirBuilderExt as _,
+    path::Path,
+    time::Duration,
+};
+
+use rustix::fs::{FlockOperation, flock};
+use tokio::time::{Instant, sleep};
+
+/// The lock file in a runner's directory. The kernel releases the lock when the runner dies, however it dies.
+const LOCK_FILE: &str = "alive";
+/// Ending a sandbox at once takes a moment. A runner that takes longer hangs, and its workspace will fail to start.
+const SWEEP_TIMEOUT: Duration = Duration::from_secs(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Creates a runner's directory, empty and with mode 0700, and locks it. The runner counts as alive while the lock is held.
+pub fn create(path: &Path) -> io::Result<File> {
+    remove(path);
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    lock(path)
+}
+
+/// Removes a runner's directory. A failure is logged: the next sweep tries again.
+pub fn remove(path: &Path) {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(%error, directory = %path.display(), "cannot remove the runner's directory");
+        }
+        _ => {}
+    }
+}
+
+fn lock(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().write(true).create(true).truncate(false).open(path.join(LOCK_FILE))?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+    Ok(file)
+}
+
+/// Waits for the runners of an earlier server below `run_dir`, and removes their directories. The caller holds the lock that
+/// makes it the only server here.
+pub async fn sweep(run_dir: &Path) {
+    let deadline = Instant::now() + SWEEP_TIMEOUT;
+    let entries = fs::read_dir(run_dir).into_iter().flatten().flatten();
+    for directory in entries.map(|entry| entry.path()).filter(|path| path.is_dir()) {
+        while is_alive(&directory) && Instant::now() < deadline {
+            sleep(POLL_INTERVAL).await;
+        }
+        if is_alive(&directory) {
+            tracing::warn!(directory = %directory.display(), "a runner of an earlier server does not end");
+        } else {
+            remove(&directory);
+        }
+    }
+}
+
+fn is_alive(directory: &Path) -> bool {
+    let Ok(file) = File::open(directory.join(LOCK_FILE)) else { return false };
+    flock(&file, FlockOperation::NonBlockingLockShared).is_err()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn sweep_waits_for_live_runners() {
+        let run = tempfile::tempdir().expect("a directory");
+        let (ended, ending) = (run.path().join("a"), run.path().join("b"));
+        for directory in [&ended, &ending] {
+            fs::create_dir(directory).expect("created");
+        }
+        let alive = lock(&ending).expect("locked");
+        let sweeping = sweep(run.path());
+        tokio::pin!(sweeping);
+        assert!(futures_util::poll!(&mut sweeping).is_pending(), "one is alive");
+        drop(alive);
+        sweeping.await;
+        assert!(!ended.exists() && !ending.exists());
+    }
+}

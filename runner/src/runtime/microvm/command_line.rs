@@ -1,0 +1,160 @@
+//! QEMU's command line. Pure: descriptors come as numbers, and no secret is among the arguments.
+//!
+//! Files and sockets are passed open, because the VMM's user may open nothing itself.
+
+use std::os::fd::RawFd;
+
+use protocol::agent::{HOME_SERIAL, PORT_NAME, ROOT_SERIAL, SCRATCH_SERIAL};
+
+use super::accelerator::Accelerator;
+
+/// Cache of translated code under TCG. A larger cache makes long sessions no faster and costs every sandbox memory.
+const TRANSLATION_CACHE_MIB: u32 = 128;
+
+/// Everything that the command line of one VMM depends on. Descriptors are numbers in the VMM.
+pub struct CommandLine {
+    pub accelerator: Accelerator,
+    /// Frequency of the host's time stamp counter, for guests that have no better clock to measure it.
+    pub tsc_khz: Option<u64>,
+    pub vcpus: u8,
+    pub memory_mib: u32,
+    pub kernel: RawFd,
+    pub initramfs: RawFd,
+    /// `None` for a probe.
+    pub disks: Option<DiskDescriptors>,
+    /// Listening socket of the agent's port.
+    pub agent: RawFd,
+    /// Listening socket of QEMU's control protocol.
+    pub qmp: RawFd,
+    /// `None`: the guest has no network.
+    pub tap: Option<RawFd>,
+    /// Whether the kernel logs everything, which a probe needs.
+    pub is_verbose: bool,
+}
+
+/// Descriptors of the three disks.
+#[derive(Clone, Copy)]
+pub struct DiskDescriptors {
+    /// The image's root file system, read-only.
+    pub root: RawFd,
+    /// The writable layer above the root.
+    pub scratch: RawFd,
+    /// A connection to the home's export.
+    pub home: RawFd,
+}
+
+impl CommandLine {
+    pub fn to_arguments(&self) -> Vec<String> {
+        let mut all = split("-no-user-config -nodefaults -no-reboot -display none");
+        all.extend(split("-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"));
+        all.extend(split("-machine microvm,acpi=on,rtc=on,pit=on,pic=on,isa-serial=on"));
+        all.extend(split("-global virtio-mmio.force-legacy=false"));
+        all.extend(self.processor_arguments());
+        all.extend(self.kernel_arguments());
+        all.extend(split("-chardev stdio,id=console,signal=off -serial chardev:console"));
+        all.extend(split(&format!("-chardev socket,id=qmp,fd={},server=on,wait=off", self.qmp)));
+        all.extend(split("-mon chardev=qmp,mode=control"));
+        all.extend(split(&format!("-chardev socket,id=agent,fd={},server=on,wait=off", self.agent)));
+        all.extend(split("-device virtio-serial-device"));
+        all.extend(split(&format!("-device virtserialport,chardev=agent,name={PORT_NAME}")));
+        all.extend(self.disks.iter().flat_map(DiskDescriptors::to_arguments));
+        all.extend(self.tap.iter().flat_map(|tap| network_arguments(*tap)));
+        all
+    }
+
+    fn processor_arguments(&self) -> Vec<String> {
+        let (accelerator, model) = match self.accelerator {
+            Accelerator::Kvm => ("kvm".to_owned(), "host"),
+            Accelerator::Tcg => (format!("tcg,thread=multi,tb-size={TRANSLATION_CACHE_MIB}"), "max"),
+        };
+        split(&format!(
+            "-accel {accelerator} -cpu {model} -smp {} -m {}M",
+            self.vcpus.max(1),
+            self.memory_mib
+        ))
+    }
+
+    fn kernel_arguments(&self) -> Vec<String> {
+        let log_level = if self.is_verbose { "loglevel=7" } else { "quiet" };
+        // Without this hint an emulated guest calibrates its clock by a timer. A busy host delivers that timer late, and the
+        // guest hangs.
+        let clock = self.tsc_khz.map(|khz| format!(" tsc_early_khz={khz} no_timer_check"));
+        // The kernel's self-tests of its ciphers are for certified systems. Emulated, they take a quarter of its boot.
+        let line = format!(
+            "console=ttyS0 panic=-1 reboot=t random.trust_cpu=on cryptomgr.notests {log_level}{}",
+            clock.unwrap_or_default()
+        );
+        let mut all =
+            split(&format!("-kernel /proc/self/fd/{} -initrd /proc/self/fd/{}", self.kernel, self.initramfs));
+        all.extend(["-append".to_owned(), line]);
+        all
+    }
+}
+
+impl DiskDescriptors {
+    fn to_arguments(&self) -> Vec<String> {
+        let Self { root, scratch, home } = self;
+        split(&format!(
+            "-add-fd fd={root},set=1 \
+             -blockdev driver=file,node-name=root-file,filename=/dev/fdset/1,read-only=on,locking=off \
+             -blockdev driver=raw,node-name=root,file=root-file,read-only=on \
+             -device virtio-blk-device,drive=root,serial={ROOT_SERIAL} \
+             -add-fd fd={scratch},set=2 \
+             -blockdev driver=file,node-name=scratch-file,filename=/dev/fdset/2,locking=off,\
+             discard=unmap,cache.no-flush=on \
+             -blockdev driver=raw,node-name=scratch,file=scratch-file,discard=unmap,cache.no-flush=on \
+             -device virtio-blk-device,drive=scratch,serial={SCRATCH_SERIAL} \
+             -blockdev driver=nbd,node-name=home,server.type=fd,server.str={home},export=home,discard=unmap \
+             -device virtio-blk-device,drive=home,serial={HOME_SERIAL}"
+        ))
+    }
+}
+
+fn network_arguments(tap: RawFd) -> Vec<String> {
+    split(&format!("-netdev tap,id=net,fd={tap} -device virtio-net-device,netdev=net,mac=52:54:00:6f:00:02"))
+}
+
+fn split(line: &str) -> Vec<String> {
+    line.split_whitespace().map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn command_line() -> CommandLine {
+        CommandLine {
+            accelerator: Accelerator::Tcg,
+            tsc_khz: Some(2_000_000),
+            vcpus: 2,
+            memory_mib: 1024,
+            kernel: 10,
+            initramfs: 11,
+            disks: Some(DiskDescriptors { root: 12, scratch: 13, home: 14 }),
+            agent: 15,
+            qmp: 16,
+            tap: None,
+            is_verbose: false,
+        }
+    }
+
+    #[test]
+    fn guest_without_tap_has_no_network() {
+        let line = command_line().to_arguments().join(" ");
+        assert!(!line.contains("-netdev") && !line.contains("-nic"), "{line}");
+        let line = CommandLine { tap: Some(17), ..command_line() }.to_arguments().join(" ");
+        assert!(line.contains("-netdev tap,id=net,fd=17"), "{line}");
+    }
+
+    #[test]
+    fn seccomp_sandbox_is_always_on() {
+        assert!(command_line().to_arguments().join(" ").contains("-sandbox on,"));
+    }
+
+    #[test]
+    fn kvm_guest_uses_host_clock() {
+        let kvm = CommandLine { accelerator: Accelerator::Kvm, tsc_khz: None, ..command_line() };
+        let line = kvm.to_arguments().join(" ");
+        assert!(line.contains("-accel kvm -cpu host") && !line.contains("tsc_early_khz"), "{line}");
+    }
+}
