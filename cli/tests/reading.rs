@@ -4,7 +4,7 @@ use std::{io, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::{FutureExt as _, future::BoxFuture};
-use reader::{ReaderCommand, SnapshotFiles, ReadAt, ReaderError, FaultReason};
+use reader::{FaultReason, ReadAt, ReaderCommand, ReaderError, SnapshotFiles};
 
 struct Blank;
 

@@ -8,8 +8,8 @@ use rustix::stdio::stdin;
 use crate::{
     error::Fault,
     ext4::Device,
-    sandbox,
     handler::RequestHandler,
+    sandbox,
     wire::{MAX_FRAME_BYTES, MAX_PIECE_BYTES, Reply, Request},
 };
 
@@ -145,7 +145,8 @@ impl Device for RemoteDisk {
             self.uses += 1;
             let cached = self.pieces.get_mut(&piece).ok_or(Fault::Disk)?;
             cached.last_use = self.uses;
-            let available = cached.bytes.get(within..).filter(|bytes| !bytes.is_empty()).ok_or(Fault::Disk)?;
+            let available =
+                cached.bytes.get(within..).filter(|bytes| !bytes.is_empty()).ok_or(Fault::Disk)?;
             let length = available.len().min(rest.len());
             let (part, behind) = rest.split_at_mut(length);
             part.copy_from_slice(&available[..length]);

@@ -9,7 +9,8 @@ use protocol::{
 use similar::TextDiff;
 
 use crate::{
-    changes::join_results, error::ReaderError, node::Node, snapshot_files::SnapshotFiles, wire::MAX_PIECE_BYTES,
+    changes::join_results, error::ReaderError, node::Node, snapshot_files::SnapshotFiles,
+    wire::MAX_PIECE_BYTES,
 };
 
 /// Unchanged lines around a change.
@@ -21,7 +22,11 @@ const DIFF_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Compares the file at `path` in two snapshots. A missing file counts as empty; if both are missing, the result is
 /// [`ReaderError::NotFound`].
-pub async fn diff_file(before: &mut SnapshotFiles, after: &mut SnapshotFiles, path: &HomePath) -> Result<Diff, ReaderError> {
+pub async fn diff_file(
+    before: &mut SnapshotFiles,
+    after: &mut SnapshotFiles,
+    path: &HomePath,
+) -> Result<Diff, ReaderError> {
     let (old, new) = join_results(find_file(before, path), find_file(after, path)).await?;
     if old.is_none() && new.is_none() {
         return Err(ReaderError::NotFound);
@@ -32,7 +37,8 @@ pub async fn diff_file(before: &mut SnapshotFiles, after: &mut SnapshotFiles, pa
     if size_before.max(size_after) > MAX_DIFF_BYTES {
         return Ok(binary);
     }
-    let (old, new) = join_results(read_content(before, path, size_before), read_content(after, path, size_after)).await?;
+    let (old, new) =
+        join_results(read_content(before, path, size_before), read_content(after, path, size_after)).await?;
     let name = path.to_string();
     let compared = tokio::task::spawn_blocking(move || compare(&name, old, new)).await;
     Ok(compared.ok().flatten().unwrap_or(binary))

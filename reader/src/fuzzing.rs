@@ -80,7 +80,8 @@ impl Device for ImageBytes<'_> {
         if end.is_none_or(|end| end > IMAGE_BYTES) {
             return Err(Fault::Disk);
         }
-        let available = usize::try_from(offset).ok().and_then(|offset| self.0.get(offset..)).unwrap_or_default();
+        let available =
+            usize::try_from(offset).ok().and_then(|offset| self.0.get(offset..)).unwrap_or_default();
         let length = available.len().min(into.len());
         into[..length].copy_from_slice(&available[..length]);
         into[length..].fill(0);

@@ -4,7 +4,7 @@ use crate::{
     error::Fault,
     ext4::{Device, DirectoryEntry, FileSystem, Inode},
     node::Node,
-    wire::{MAX_PAGE_BYTES, Page, DirectoryRef, Reply, Request},
+    wire::{DirectoryRef, MAX_PAGE_BYTES, Page, Reply, Request},
 };
 
 /// Size of a node in a page, without its name and target.

@@ -11,8 +11,8 @@ use tokio::{
 };
 
 use crate::{
-    read_at::ReadAt,
     error::{Fault, ReaderError},
+    read_at::ReadAt,
     wire::{MAX_FRAME_BYTES, Reply, Request},
 };
 

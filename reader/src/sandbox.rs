@@ -63,7 +63,15 @@ impl SandboxReport {
     }
 
     fn parts(self) -> [bool; 7] {
-        [self.descriptors, self.network, self.root, self.user, self.privileges, self.limits, self.system_calls]
+        [
+            self.descriptors,
+            self.network,
+            self.root,
+            self.user,
+            self.privileges,
+            self.limits,
+            self.system_calls,
+        ]
     }
 
     pub(crate) fn bits(self) -> u8 {
@@ -137,7 +145,9 @@ fn leave_namespaces() -> bool {
         | CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWIPC
         | CloneFlags::CLONE_NEWUTS;
-    nix::sched::unshare(namespaces).or_else(|_| nix::sched::unshare(namespaces | CloneFlags::CLONE_NEWUSER)).is_ok()
+    nix::sched::unshare(namespaces)
+        .or_else(|_| nix::sched::unshare(namespaces | CloneFlags::CLONE_NEWUSER))
+        .is_ok()
 }
 
 fn set_limits() -> bool {

@@ -12,12 +12,12 @@ use protocol::{
 use tokio::time::timeout;
 
 use crate::{
-    read_at::ReadAt,
     error::ReaderError,
-    process::{ReaderCommand, ReaderProcess},
     node::Node,
+    process::{ReaderCommand, ReaderProcess},
+    read_at::ReadAt,
     sandbox::SandboxReport,
-    wire::{MAX_PAGE_ENTRIES, MAX_PIECE_BYTES, Page, DirectoryRef, Reply, Request},
+    wire::{DirectoryRef, MAX_PAGE_ENTRIES, MAX_PIECE_BYTES, Page, Reply, Request},
 };
 
 /// Time to start the reader, and to read a large journal from a distant store.
@@ -152,9 +152,15 @@ impl SnapshotFiles {
     }
 
     /// The next page of a directory: its entries whose names follow `after`.
-    pub(crate) async fn page(&mut self, directory: DirectoryRef, after: Vec<u8>) -> Result<Page, ReaderError> {
+    pub(crate) async fn page(
+        &mut self,
+        directory: DirectoryRef,
+        after: Vec<u8>,
+    ) -> Result<Page, ReaderError> {
         let request = Request::List { directory, after: after.clone(), max_entries: MAX_PAGE_ENTRIES };
-        let Reply::Page(page) = self.request(&request).await? else { return self.kill_reader(WRONG_REPLY).await };
+        let Reply::Page(page) = self.request(&request).await? else {
+            return self.kill_reader(WRONG_REPLY).await;
+        };
         let is_ordered = page.nodes.first().is_none_or(|first| first.name > after);
         if is_ordered && !(page.more && page.nodes.is_empty()) {
             return Ok(page);
@@ -165,7 +171,8 @@ impl SnapshotFiles {
     /// Sends one request. On an error that makes the reader unusable, the reader is killed.
     async fn request(&mut self, request: &Request) -> Result<Reply, ReaderError> {
         let mut process = self.process.take().ok_or(ALREADY_ENDED)?;
-        let reply = timeout(REPLY_TIMEOUT, process.perform(request)).await.unwrap_or(Err(ReaderError::Timeout));
+        let reply =
+            timeout(REPLY_TIMEOUT, process.perform(request)).await.unwrap_or(Err(ReaderError::Timeout));
         match reply {
             Err(error @ (ReaderError::Timeout | ReaderError::Broken(_))) => {
                 tracing::warn!(%error, "killing the reader");

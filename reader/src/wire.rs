@@ -7,7 +7,7 @@ use protocol::files::{EntryKind, MAX_PATH_BYTES};
 
 use crate::{
     error::{Fault, FaultReason},
-    node::{Timestamp, MAX_NAME_BYTES, MAX_TARGET_BYTES, Node, is_name},
+    node::{MAX_NAME_BYTES, MAX_TARGET_BYTES, Node, Timestamp, is_name},
     sandbox::SandboxReport,
 };
 
@@ -36,25 +36,13 @@ pub enum DirectoryRef {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// Opens the file system. The first request.
-    Open {
-        size_bytes: u64,
-    },
+    Open { size_bytes: u64 },
     /// Lists the directory's entries whose names follow `after`.
-    List {
-        directory: DirectoryRef,
-        after: Vec<u8>,
-        max_entries: u32,
-    },
+    List { directory: DirectoryRef, after: Vec<u8>, max_entries: u32 },
     /// Describes one path.
-    Stat {
-        path: Vec<u8>,
-    },
+    Stat { path: Vec<u8> },
     /// Reads a part of a file.
-    Read {
-        path: Vec<u8>,
-        offset: u64,
-        length: u32,
-    },
+    Read { path: Vec<u8>, offset: u64, length: u32 },
     /// Answers [`Reply::Need`] with the blocks.
     Blocks(Vec<u8>),
     /// Answers [`Reply::Need`] with a failure.
@@ -331,7 +319,11 @@ impl FrameDecoder<'_> {
     }
 
     fn directory(&mut self) -> Result<DirectoryRef, Malformed> {
-        if self.bool()? { self.u32().map(DirectoryRef::Inode) } else { self.prefixed(MAX_PATH_BYTES).map(DirectoryRef::Path) }
+        if self.bool()? {
+            self.u32().map(DirectoryRef::Inode)
+        } else {
+            self.prefixed(MAX_PATH_BYTES).map(DirectoryRef::Path)
+        }
     }
 
     fn timestamp(&mut self) -> Result<Timestamp, Malformed> {
@@ -388,8 +380,16 @@ mod tests {
     fn requests_round_trip() {
         let requests = [
             Request::Open { size_bytes: u64::MAX },
-            Request::List { directory: DirectoryRef::Path(b"a/b".to_vec()), after: b"\xff".to_vec(), max_entries: 10 },
-            Request::List { directory: DirectoryRef::Inode(2), after: Vec::new(), max_entries: MAX_PAGE_ENTRIES },
+            Request::List {
+                directory: DirectoryRef::Path(b"a/b".to_vec()),
+                after: b"\xff".to_vec(),
+                max_entries: 10,
+            },
+            Request::List {
+                directory: DirectoryRef::Inode(2),
+                after: Vec::new(),
+                max_entries: MAX_PAGE_ENTRIES,
+            },
             Request::Stat { path: Vec::new() },
             Request::Read { path: b"a".to_vec(), offset: 1 << 40, length: 1 << 20 },
             Request::Blocks(vec![1; 1000]),

@@ -4,7 +4,7 @@ mod support;
 
 use std::{fs, path::Path};
 
-use burrow_reader::{SnapshotFiles, ReaderError, diff_file, list_changes};
+use burrow_reader::{ReaderError, SnapshotFiles, diff_file, list_changes};
 use protocol::api::snapshot::{ChangeKind, Changes, Diff, MAX_CHANGES, MAX_DIFF_BYTES};
 use support::{debugfs, filler, make_image, open_image, path};
 use tempfile::TempDir;
@@ -80,7 +80,8 @@ async fn what_changed_is_found_wherever_it_is() {
     assert_eq!((short(&all), all.truncated), (expected.map(str::to_owned).to_vec(), false));
     let below = list_changes(&mut before, &mut after, &path("deep"), MAX_CHANGES).await.expect("comparable");
     assert_eq!(short(&below), ["~deep/er/file 14>17"]);
-    let one = list_changes(&mut before, &mut after, &path("new/below"), MAX_CHANGES).await.expect("comparable");
+    let one =
+        list_changes(&mut before, &mut after, &path("new/below"), MAX_CHANGES).await.expect("comparable");
     assert_eq!(short(&one), ["+new/below >"]);
     let none = list_changes(&mut before, &mut after, &path("same"), MAX_CHANGES).await.expect("comparable");
     assert_eq!((short(&none), none.truncated), (vec![], false));

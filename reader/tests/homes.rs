@@ -12,13 +12,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use burrow_reader::{SnapshotFiles, MAX_PIECE_BYTES, ReadAt, ReaderError, FaultReason};
+use burrow_reader::{FaultReason, MAX_PIECE_BYTES, ReadAt, ReaderError, SnapshotFiles};
 use bytes::Bytes;
 use futures_util::{FutureExt as _, future::BoxFuture};
 use protocol::files::{EntryKind, MAX_ENTRIES};
 use support::{
-    FileDisk, MemoryDisk, assert_same, reader_command, content, debugfs, filler, make_image, open, open_image, path,
-    tree_in, tree_of,
+    FileDisk, MemoryDisk, assert_same, content, debugfs, filler, make_image, open, open_image, path,
+    reader_command, tree_in, tree_of,
 };
 
 /// Files of every kind.
@@ -243,7 +243,8 @@ async fn a_disk_that_fails_is_not_a_damaged_home() {
     make_image(&image, &[], Some(&directory), "64M");
     let file = File::open(&image).expect("an image");
     let disk = Failing(support::FileDisk::of(file));
-    let mut home = SnapshotFiles::open(reader_command(), Arc::new(disk)).await.expect("its superblock is there");
+    let mut home =
+        SnapshotFiles::open(reader_command(), Arc::new(disk)).await.expect("its superblock is there");
     for _ in 0..2 {
         let read = home.read(&path("large"), 2_000_000, 10).await.err();
         assert!(matches!(&read, Some(ReaderError::Disk(error)) if error.to_string() == "gone"), "{read:?}");

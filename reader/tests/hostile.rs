@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use burrow_reader::{ReaderCommand, SnapshotFiles, ReadAt, ReaderError, fuzzing};
+use burrow_reader::{ReadAt, ReaderCommand, ReaderError, SnapshotFiles, fuzzing};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use protocol::{
@@ -22,7 +22,7 @@ use protocol::{
     files::{EntryKind, HomePath},
 };
 use rand::{Rng as _, RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
-use support::{MemoryDisk, reader_command, debugfs, filler, make_image, open, path, run};
+use support::{MemoryDisk, debugfs, filler, make_image, open, path, reader_command, run};
 use tokio::sync::Notify;
 
 /// In this process; the soak runs do more.

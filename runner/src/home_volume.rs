@@ -98,11 +98,7 @@ impl HomeVolume {
     }
 
     /// Reports a snapshot and waits until the controller has committed it. Then the cache builds on it.
-    pub async fn commit_snapshot(
-        &self,
-        reporter: &Reporter,
-        taken: &TakenSnapshot,
-    ) -> Result<(), HomeError> {
+    pub async fn commit_snapshot(&self, reporter: &Reporter, taken: &TakenSnapshot) -> Result<(), HomeError> {
         let manifest = taken.snapshot.manifest;
         reporter.queue_report(taken.to_report());
         let mut controller = reporter.subscribe();

@@ -11,7 +11,7 @@ use protocol::{
     api::snapshot::{Changes, Diff, Directory, PastEntry},
     files::HomePath,
 };
-use reader::{ReaderCommand, SnapshotFiles, ReadAt, ReaderError};
+use reader::{ReadAt, ReaderCommand, ReaderError, SnapshotFiles};
 use volume::{DataKey, ObjectStore, VolumeError};
 
 /// Reads snapshots in a process of their own.
@@ -40,7 +40,9 @@ impl Past for Snapshots {
                 VolumeError::Store(error) if error.is_transient() => PastError::Broken(error.to_string()),
                 error => PastError::Unreadable(error.to_string()),
             })?;
-            let home = SnapshotFiles::open(self.child.clone(), Arc::new(Disk(snapshot))).await.map_err(past_error)?;
+            let home = SnapshotFiles::open(self.child.clone(), Arc::new(Disk(snapshot)))
+                .await
+                .map_err(past_error)?;
             if !home.sandbox_report().is_complete() {
                 tracing::warn!(sandbox = ?home.sandbox_report(), "a wall around what reads homes is missing");
             }
@@ -97,7 +99,9 @@ impl PastHome for Opened {
         after: &'a mut dyn PastHome,
         path: &'a HomePath,
     ) -> BoxFuture<'a, Result<Diff, PastError>> {
-        Box::pin(async move { reader::diff_file(&mut self.0, same_kind(after)?, path).await.map_err(past_error) })
+        Box::pin(
+            async move { reader::diff_file(&mut self.0, same_kind(after)?, path).await.map_err(past_error) },
+        )
     }
 }
 

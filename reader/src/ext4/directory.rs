@@ -64,7 +64,11 @@ pub fn entries(
         if !is_name(name) {
             return Err(Fault::Damaged(FaultReason::Directory));
         }
-        take(DirectoryEntry { name: name.to_vec(), inode, hint: if has_file_types { fields.u8(7) } else { 0 } });
+        take(DirectoryEntry {
+            name: name.to_vec(),
+            inode,
+            hint: if has_file_types { fields.u8(7) } else { 0 },
+        });
     }
     Ok(())
 }

@@ -65,7 +65,9 @@ impl<D: Device> FileSystem<D> {
         })?;
         self.newer = replay
             .into_iter()
-            .map(|(block, copy)| Ok((block, JournaledBlock { place: place(copy.at)?, is_escaped: copy.is_escaped })))
+            .map(|(block, copy)| {
+                Ok((block, JournaledBlock { place: place(copy.at)?, is_escaped: copy.is_escaped }))
+            })
             .collect::<Result<_, Fault>>()?;
         self.reread_superblock()
     }
@@ -167,7 +169,11 @@ impl<D: Device> FileSystem<D> {
     }
 
     /// Gives entries to `take` as long as it wants more after a block.
-    fn each_block(&mut self, directory: &Inode, mut take: impl FnMut(DirectoryEntry) -> bool) -> Result<(), Fault> {
+    fn each_block(
+        &mut self,
+        directory: &Inode,
+        mut take: impl FnMut(DirectoryEntry) -> bool,
+    ) -> Result<(), Fault> {
         if directory.kind != EntryKind::Directory {
             return Err(Fault::NotADirectory);
         }

@@ -15,7 +15,7 @@ use std::{
     sync::Arc,
 };
 
-use burrow_reader::{ReaderCommand, SnapshotFiles, ReadAt, ReaderError};
+use burrow_reader::{ReadAt, ReaderCommand, ReaderError, SnapshotFiles};
 use bytes::Bytes;
 use futures_util::{FutureExt as _, TryStreamExt as _, future::BoxFuture};
 use protocol::files::{EntryKind, HomePath};

@@ -112,7 +112,8 @@ async fn receive_request(
         Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(None),
         other => other?,
     };
-    let request = Request::decode(&header).ok_or(ExportError::Protocol("a request without its magic number"))?;
+    let request =
+        Request::decode(&header).ok_or(ExportError::Protocol("a request without its magic number"))?;
     let body_bytes = match request.command {
         NbdCommand::Disconnect => return Ok(None),
         // The payload would have to be read to find the next request, and it is too long to read.
@@ -153,7 +154,9 @@ impl ExportedDisk {
         // How much of the request lies within the volume.
         let within = end.map_or(0, |end| end.min(volume_bytes).saturating_sub(offset));
         let done = match command {
-            NbdCommand::Read if length > u64::from(wire::MAX_PAYLOAD_BYTES) => return Err(NbdError::Overflow),
+            NbdCommand::Read if length > u64::from(wire::MAX_PAYLOAD_BYTES) => {
+                return Err(NbdError::Overflow);
+            }
             NbdCommand::Read | NbdCommand::Trim if end.is_none() => return Err(NbdError::Invalid),
             NbdCommand::Write if within < length => return Err(NbdError::NoSpace),
             NbdCommand::WriteZeroes if end.is_none() => return Err(NbdError::NoSpace),

@@ -33,7 +33,9 @@ pub async fn negotiate(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     size_bytes: u64,
 ) -> Result<HandshakeOutcome, ExportError> {
-    timeout(HANDSHAKE_TIMEOUT, shake_hands(stream, size_bytes)).await.unwrap_or(Err(ExportError::HandshakeTimeout))
+    timeout(HANDSHAKE_TIMEOUT, shake_hands(stream, size_bytes))
+        .await
+        .unwrap_or(Err(ExportError::HandshakeTimeout))
 }
 
 async fn shake_hands(
@@ -54,8 +56,8 @@ async fn shake_hands(
     for _ in 0..MAX_OPTIONS {
         let mut header = [0; wire::OPTION_HEADER_BYTES];
         stream.read_exact(&mut header).await?;
-        let header =
-            OptionHeader::decode(&header).ok_or(ExportError::Protocol("an option without its magic number"))?;
+        let header = OptionHeader::decode(&header)
+            .ok_or(ExportError::Protocol("an option without its magic number"))?;
         if header.length > wire::MAX_OPTION_BYTES {
             let reply = wire::option_reply(header.code, wire::REPLY_TOO_BIG, b"the option is too long");
             stream.write_all(&reply).await?;

@@ -365,7 +365,8 @@ async fn random_bytes_are_harmless() {
     let mut random = <rand::rngs::StdRng as rand::SeedableRng>::seed_from_u64(seed);
     let exported = ExportedVolume::start().await;
     for round in 0..200 {
-        let mut stream = if round % 2 == 0 { exported.connect().await } else { exported.connect_to_export().await };
+        let mut stream =
+            if round % 2 == 0 { exported.connect().await } else { exported.connect_to_export().await };
         let mut bytes = vec![0; rand::RngExt::random_range(&mut random, 1..4000)];
         rand::Rng::fill_bytes(&mut random, &mut bytes);
         if round % 4 == 3 {

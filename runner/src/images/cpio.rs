@@ -33,7 +33,12 @@ impl<W: Write> CpioWriter<W> {
         self.add_entry(path, REGULAR | permissions, (0, 0), content)
     }
 
-    pub fn add_character_device(&mut self, path: &str, permissions: u32, numbers: (u32, u32)) -> io::Result<()> {
+    pub fn add_character_device(
+        &mut self,
+        path: &str,
+        permissions: u32,
+        numbers: (u32, u32),
+    ) -> io::Result<()> {
         self.add_entry(path, CHARACTER_DEVICE | permissions, numbers, &[])
     }
 

@@ -80,7 +80,11 @@ fn collect_files(image: &Image, agent: &Path) -> Result<Vec<InitramfsFile>, Erro
         let content = std::fs::read(&from).map_err(at("read", &from))?;
         files.push(InitramfsFile { path: format!("modules/{module}"), permissions: 0o644, content });
     }
-    files.push(InitramfsFile { path: format!("modules/{LOAD_LIST}"), permissions: 0o644, content: list.into_bytes() });
+    files.push(InitramfsFile {
+        path: format!("modules/{LOAD_LIST}"),
+        permissions: 0o644,
+        content: list.into_bytes(),
+    });
     Ok(files)
 }
 

@@ -75,7 +75,8 @@ fn find_payload(image: &[u8]) -> Result<(Compression, &[u8]), String> {
         0 => DEFAULT_SETUP_SECTORS,
         sectors => usize::from(sectors),
     };
-    let (offset, length) = (read_number(image, PAYLOAD_POSITION_OFFSET), read_number(image, PAYLOAD_LENGTH_OFFSET));
+    let (offset, length) =
+        (read_number(image, PAYLOAD_POSITION_OFFSET), read_number(image, PAYLOAD_LENGTH_OFFSET));
     let start = (sectors + 1) * SECTOR_BYTES + offset;
     let payload = image.get(start..start + length).ok_or("vmlinuz is truncated")?;
     let compression = Compression::detect(payload).ok_or("vmlinuz has an unknown compression")?;

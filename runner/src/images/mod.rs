@@ -153,7 +153,8 @@ fn build(
 }
 
 fn check_free_space(directory: &Path) -> Result<(), Error> {
-    let disk = rustix::fs::statvfs(directory).map_err(|error| at("read the free space of", directory)(error.into()))?;
+    let disk = rustix::fs::statvfs(directory)
+        .map_err(|error| at("read the free space of", directory)(error.into()))?;
     if disk.f_bavail.saturating_mul(disk.f_frsize) < MIN_FREE_BYTES { Err(full(directory)) } else { Ok(()) }
 }
 

@@ -162,7 +162,8 @@ fn format_manifest(definition: &ImageDefinition, name: &str, release: &str, list
 /// Copies the modules for the initramfs into `out`, uncompressed, with their load order.
 fn collect_modules(tree: &Path, out: &Path) -> Result<(), Error> {
     create_directory(out)?;
-    let (dependencies, builtin) = (read_text(&tree.join("modules.dep"))?, read_text(&tree.join("modules.builtin"))?);
+    let (dependencies, builtin) =
+        (read_text(&tree.join("modules.dep"))?, read_text(&tree.join("modules.builtin"))?);
     let mut groups = Vec::new();
     for requested in modules::REQUIRED_MODULES {
         let order = modules::load_order(requested, &dependencies, &builtin)

@@ -149,7 +149,12 @@ const UNREACHABLE_MARKS: [&str; 8] = [
 ];
 
 /// Runs a program as a filter from one file to another, such as a compressor.
-pub fn filter<A: AsRef<OsStr>>(tool: &BuildTool, arguments: &[A], from: &Path, to: &Path) -> Result<(), Error> {
+pub fn filter<A: AsRef<OsStr>>(
+    tool: &BuildTool,
+    arguments: &[A],
+    from: &Path,
+    to: &Path,
+) -> Result<(), Error> {
     let source = std::fs::File::open(from).map_err(super::error::at("read", from))?;
     let target = std::fs::File::create(to).map_err(super::error::at("write", to))?;
     tool.run(tool.command().args(arguments).stdin(source).stdout(target), &mut |_| {})
@@ -178,7 +183,12 @@ fn read_lines(child: &mut Child) -> Receiver<String> {
         std::thread::spawn(move || {
             let mut stderr = BufReader::new(stderr);
             let mut line = Vec::new();
-            while stderr.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
+            while stderr
+                .by_ref()
+                .take(MAX_LINE_BYTES)
+                .read_until(b'\n', &mut line)
+                .is_ok_and(|length| length > 0)
+            {
                 let text = String::from_utf8_lossy(&line).trim_end().to_owned();
                 if send.send(text).is_err() {
                     return;
@@ -257,7 +267,9 @@ mod tests {
     #[test]
     fn missing_program_names_its_package() {
         let tool = BuildTool { program: "no-such-program-here", package: "the-package", timeout: MINUTE };
-        assert!(tool.require().expect_err("it is missing").to_string().contains("apt-get install the-package"));
+        assert!(
+            tool.require().expect_err("it is missing").to_string().contains("apt-get install the-package")
+        );
         assert!(matches!(tool.run(&mut tool.command(), &mut |_| {}), Err(Error::MissingTool { .. })));
     }
 

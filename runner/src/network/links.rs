@@ -31,8 +31,7 @@ pub struct NamespaceLinks {
 impl NamespaceLinks {
     /// Opens the calling thread's namespace. The value keeps referring to it when the thread changes its own.
     pub fn of_current_thread() -> Result<Self, NetworkError> {
-        let (connection, handle, _) =
-            rtnetlink::new_connection().map_err(cannot("open a netlink socket"))?;
+        let (connection, handle, _) = rtnetlink::new_connection().map_err(cannot("open a netlink socket"))?;
         let connection = AbortOnDropHandle::new(tokio::spawn(connection));
         let namespace =
             File::open("/proc/thread-self/ns/net").map_err(cannot("open the network namespace"))?;

@@ -12,10 +12,13 @@ const MAX_SERVERS: usize = 3;
 
 /// The IPv4 name servers that a guest can reach, possibly none.
 pub fn host_nameservers() -> Vec<IpAddr> {
-    let servers = FILES.iter().filter_map(|file| fs::read_to_string(file).ok()).map(|text| parse_reachable(&text));
+    let servers =
+        FILES.iter().filter_map(|file| fs::read_to_string(file).ok()).map(|text| parse_reachable(&text));
     let servers = servers.into_iter().find(|servers| !servers.is_empty()).unwrap_or_default();
     if servers.is_empty() {
-        tracing::warn!("no name server of this host can be reached from sandboxes; they will not resolve names");
+        tracing::warn!(
+            "no name server of this host can be reached from sandboxes; they will not resolve names"
+        );
     }
     servers
 }
@@ -36,6 +39,9 @@ mod tests {
     fn loopback_resolvers_are_skipped() {
         let text = "# a comment\nnameserver 127.0.0.53\nnameserver ::1\nnameserver 10.0.0.2\n \
                     nameserver\t9.9.9.9\nsearch lan\n";
-        assert_eq!(parse_reachable(text), ["10.0.0.2", "9.9.9.9"].map(|ip| ip.parse::<IpAddr>().expect("valid")));
+        assert_eq!(
+            parse_reachable(text),
+            ["10.0.0.2", "9.9.9.9"].map(|ip| ip.parse::<IpAddr>().expect("valid"))
+        );
     }
 }

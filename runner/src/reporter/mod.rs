@@ -247,12 +247,8 @@ mod tests {
 
     #[test]
     fn queue_keeps_only_newest_state() {
-        let acknowledged = AcknowledgedState {
-            command: Command::Run,
-            snapshot_request: 0,
-            repair_request: 0,
-            home_mib: 0,
-        };
+        let acknowledged =
+            AcknowledgedState { command: Command::Run, snapshot_request: 0, repair_request: 0, home_mib: 0 };
         let reporter = Reporter::with_acknowledged(acknowledged);
         for dirty_bytes in 0..3 {
             reporter.queue_report(home(dirty_bytes));

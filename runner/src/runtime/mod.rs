@@ -67,14 +67,12 @@ pub struct SandboxExit {
 impl SandboxExit {
     fn new(process: &str, status: std::io::Result<ExitStatus>) -> Self {
         match status {
-            Ok(status) => Self {
-                description: format!("{process} exited ({status})"),
-                is_orderly: status.success(),
-            },
-            Err(error) => Self {
-                description: format!("cannot wait for {process}: {error}"),
-                is_orderly: false,
-            },
+            Ok(status) => {
+                Self { description: format!("{process} exited ({status})"), is_orderly: status.success() }
+            }
+            Err(error) => {
+                Self { description: format!("cannot wait for {process}: {error}"), is_orderly: false }
+            }
         }
     }
 }

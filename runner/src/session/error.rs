@@ -4,9 +4,7 @@ use std::io;
 
 use protocol::workspace::{Failure, Step};
 
-use crate::{
-    agent::AgentError, home_volume::HomeError, runtime::RuntimeError, slot::SlotError,
-};
+use crate::{agent::AgentError, home_volume::HomeError, runtime::RuntimeError, slot::SlotError};
 
 /// A failed session: its cause, and what its end means for the home.
 #[derive(Debug)]

@@ -134,11 +134,7 @@ impl Session {
         }
     }
 
-    async fn persist(
-        &mut self,
-        home: &HomeVolume,
-        consistency: Consistency,
-    ) -> Result<Ending, FailureCause> {
+    async fn persist(&mut self, home: &HomeVolume, consistency: Consistency) -> Result<Ending, FailureCause> {
         let manifest = tokio::select! {
             persisted = home.persist(&self.reporter, consistency) => persisted?,
             // Only something more urgent than a stop gets here.

@@ -73,9 +73,7 @@ pub async fn choose(image_dir: &Path, initramfs: &Path) -> Result<AcceleratorCho
     }
     let choice = match probe_kvm(&image_dir.join(crate::images::KERNEL), initramfs).await? {
         Ok(()) => AcceleratorChoice::new(Accelerator::Kvm, "a kernel booted under it".to_owned()),
-        Err(reason) => {
-            AcceleratorChoice::new(Accelerator::Tcg, format!("{DEVICE} exists, but {reason}"))
-        }
+        Err(reason) => AcceleratorChoice::new(Accelerator::Tcg, format!("{DEVICE} exists, but {reason}")),
     };
     if let Err(error) = write_choice(&file, &choice) {
         tracing::warn!(%error, "cannot remember the accelerator; the next start probes it again");
