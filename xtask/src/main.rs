@@ -1,13 +1,19 @@
-//! Project automation: one word for each thing that people and the gate do. It knows the checkout and its tools, and links
+//! Project automation: one command for each task of developers and of the gate. It knows the checkout and its tools. It links
 //! nothing of Burrow, so that it builds in seconds.
 
+mod bench;
 mod build;
+mod check;
+mod dist;
+mod docs;
+mod language;
 mod node;
 mod packages;
 mod postgres;
 mod prepare;
 mod run;
 mod test;
+mod tools;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -17,7 +23,7 @@ use clap::{Parser, Subcommand};
 #[derive(Parser)]
 #[command(
     name = "cargo xtask",
-    about = "Builds, runs, tests and measures Burrow. Says what it is going to install before it does"
+    about = "Build, run, test and measure Burrow. Lists the packages that it installs before it installs them"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -28,7 +34,7 @@ struct Arguments {
 enum Task {
     /// Install what is missing, build everything, run `burrow up`
     Up {
-        /// Passed on to `burrow up`; see `burrow up --help`
+        /// Passed to `burrow up`; see `burrow up --help`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
@@ -37,28 +43,45 @@ enum Task {
         /// Leave out microVMs and the browser
         #[arg(long)]
         quick: bool,
-        /// Only tests whose name holds one of these words
+        /// Only tests whose name contains one of these words
         filter: Vec<String>,
     },
-    /// Formatting, clippy, the web's linter and types
-    Check,
-    /// Record anew what is generated: checked queries, OpenAPI, the web's API types
+    /// Check formatting, clippy, licences, links in the docs, and the web app's lint and types
+    Check {
+        /// Only report words to avoid, long lines and undocumented public items, with counts per crate
+        #[arg(long)]
+        language: bool,
+    },
+    /// Write the generated files that are committed: checked queries, OpenAPI, the web app's API types
     Prepare {
         /// Only the checked queries
         #[arg(long)]
         queries: bool,
     },
-    /// Measure, side by side in one run
+    /// Build the documentation as a site in target/book/html
+    Docs {
+        /// Only write the command reference, from the grammar of the executable
+        #[arg(long)]
+        reference: bool,
+    },
+    /// Build the release in target/dist: executable, Debian package, container image, checksums, SBOM
+    Dist {
+        /// Test the Debian package in fresh roots of Debian instead
+        #[arg(long)]
+        test: bool,
+    },
+    /// Measure speed and size, side by side with other programs
     Bench {
+        /// Passed to the benchmark: the rows to measure
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// The long proofs: what the tests do in short, with full figures
+    /// Run the tests optimized, with many more random cases
     Soak {
-        /// How many times the short share
+        /// How many times the cases of `test`
         #[arg(long, default_value_t = 100)]
         factor: u32,
-        /// Only tests whose name holds one of these words; `volume` first: the proofs of homes
+        /// Only tests whose name contains one of these words; `volume` first: only the tests of homes
         filter: Vec<String>,
     },
 }
@@ -75,66 +98,35 @@ fn main() -> ExitCode {
 }
 
 fn perform(task: Task) -> Result<()> {
-    std::env::set_current_dir(root()).context("the checkout cannot be entered")?;
+    std::env::set_current_dir(root()).context("Cannot enter the checkout")?;
     match task {
         Task::Up { arguments } => up(&arguments),
         Task::Test { quick, filter } => test::test(quick, &filter),
-        Task::Check => check(),
+        Task::Check { language: false } => check::check(),
+        Task::Check { language: true } => language::check(),
         Task::Prepare { queries } => prepare::prepare(queries),
-        Task::Bench { arguments } => bench(&arguments),
+        Task::Docs { reference: false } => docs::build(),
+        Task::Docs { reference: true } => docs::write_reference(),
+        Task::Dist { test: false } => dist::build(),
+        Task::Dist { test: true } => dist::test(),
+        Task::Bench { arguments } => bench::bench(&arguments),
         Task::Soak { factor, filter } => test::soak(factor, &filter),
     }
 }
 
-/// Where the checkout is.
+/// The directory of the checkout.
 fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the checkout").to_owned()
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is in the checkout").to_owned()
 }
 
 fn up(arguments: &[String]) -> Result<()> {
     packages::install(packages::UP)?;
     node::ensure()?;
     build::web()?;
-    build::executable(build::Profile::Release)?;
-    build::agent(build::Profile::Release)?;
-    let mut command = run::program(build::Profile::Release.executable());
-    command.arg("up").args(arguments).envs(build::environment(build::Profile::Release));
-    // This process becomes it: signals and the exit status need no passing on.
+    build::executable(build::Profile::Up)?;
+    build::agent(build::Profile::Up)?;
+    let mut command = run::program(build::Profile::Up.executable());
+    command.arg("up").args(arguments).envs(build::environment(build::Profile::Up));
+    // This process becomes `burrow up`, so signals and the exit status need no forwarding.
     Err(run::replace(command))
-}
-
-fn check() -> Result<()> {
-    node::ensure()?;
-    run::stage("formatting", || run::run(run::cargo().args(["fmt", "--all", "--check"])))?;
-    // Clippy compiles the crate that embeds the web app's pages, so they are there first.
-    build::web()?;
-    run::stage("clippy", || {
-        run::run(run::cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
-    })?;
-    run::stage("web: lint", || run::run(run::npm().args(["run", "lint"])))?;
-    run::stage("web: types", || run::run(run::npm().args(["run", "typecheck"])))
-}
-
-fn bench(arguments: &[String]) -> Result<()> {
-    packages::install(packages::UP)?;
-    packages::install(packages::BENCH)?;
-    // Rows about the volume alone need no machine and no page.
-    let words: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with("--")).collect();
-    if words.is_empty() || words.iter().any(|word| *word != "volume") {
-        packages::install(packages::TEST)?;
-        node::ensure()?;
-        build::web()?;
-        build::executable(build::Profile::Release)?;
-        build::agent(build::Profile::Release)?;
-        build::image(build::Profile::Release)?;
-        test::moto()?;
-    }
-    run::run(
-        run::cargo()
-            .args(["run", "--release", "--quiet", "-p", "burrow-tests", "--bin", "bench", "--"])
-            .args(arguments)
-            .envs(build::environment(build::Profile::Release))
-            // Each measured server has a data directory of its own; the image is built once.
-            .env("BURROW_IMAGE_CACHE", build::image_cache()),
-    )
 }

@@ -1,4 +1,4 @@
-//! A Postgres for one task: made in a temporary directory, gone with its guard.
+//! A Postgres for one task, in a temporary directory. It ends and is deleted when its guard is dropped.
 
 use std::{
     fs,
@@ -14,15 +14,19 @@ use tempfile::TempDir;
 
 use crate::run;
 
+/// `initdb` and a start take about two seconds; a busy host may take many times longer.
 const READY_TIMEOUT: Duration = Duration::from_mins(1);
-const POLL: Duration = Duration::from_millis(20);
+/// Between two reads of the file in which Postgres announces that it is ready.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
+/// A running server. Its data directory is deleted with it.
 pub struct Postgres {
     directory: TempDir,
     server: Child,
 }
 
 impl Postgres {
+    /// Creates a cluster and waits until it accepts connections.
     pub fn start() -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("burrow-pg").tempdir()?;
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))?;
@@ -53,17 +57,18 @@ impl Postgres {
             .arg(&data)
             .stderr(Stdio::null())
             .spawn()
-            .context("postgres cannot be started")?;
+            .context("Cannot start postgres")?;
         let mut postgres = Self { directory, server };
         postgres.wait_ready()?;
         Ok(postgres)
     }
 
+    /// The address for clients: a Unix socket in the data directory.
     pub fn url(&self) -> String {
         format!("postgres://postgres@localhost/postgres?host={}", self.data().display())
     }
 
-    /// Runs a file of SQL as one transaction.
+    /// Runs a file of SQL in one transaction.
     pub fn apply(&self, file: &std::path::Path) -> Result<()> {
         run::run(
             Command::new(find("psql")?)
@@ -84,12 +89,12 @@ impl Postgres {
             .is_ok_and(|text| text.lines().nth(7).is_some_and(|l| l.trim() == "ready"))
         {
             if let Some(status) = self.server.try_wait()? {
-                bail!("postgres ended while it started ({status})");
+                bail!("Cannot start postgres: it exited with {status}");
             }
             if Instant::now() > deadline {
-                bail!("postgres was not ready after {} s", READY_TIMEOUT.as_secs());
+                bail!("Cannot start postgres: not ready after {} s", READY_TIMEOUT.as_secs());
             }
-            thread::sleep(POLL);
+            thread::sleep(POLL_INTERVAL);
         }
         Ok(())
     }
@@ -97,7 +102,7 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        // Nothing in it is worth a checkpoint.
+        // The data is deleted, so an immediate shutdown without a checkpoint is enough.
         let pid = i32::try_from(self.server.id()).ok().and_then(rustix::process::Pid::from_raw);
         if let Some(pid) = pid {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::QUIT);
@@ -107,10 +112,10 @@ impl Drop for Postgres {
 }
 
 fn find(name: &str) -> Result<PathBuf> {
-    run::find(name).with_context(|| format!("{name} is missing: apt-get install postgresql"))
+    run::find(name).with_context(|| format!("Cannot find {name}. Install the package postgresql"))
 }
 
-/// Postgres refuses to run as root.
+/// The user to run Postgres as, because it refuses to run as root. None: the current user, who is not root.
 fn unprivileged_user() -> Result<Option<String>> {
     if !run::is_root() {
         return Ok(None);
@@ -119,7 +124,8 @@ fn unprivileged_user() -> Result<Option<String>> {
         |name: &&str| Command::new("id").arg(name).stdout(Stdio::null()).stderr(Stdio::null()).status();
     let user =
         ["postgres", "nobody"].into_iter().find(|name| known(name).is_ok_and(|status| status.success()));
-    user.map(|name| Some(name.to_owned())).context("neither a user postgres nor nobody exists")
+    user.map(|name| Some(name.to_owned()))
+        .context("Cannot run postgres as root: there is neither a user postgres nor nobody")
 }
 
 fn as_user(user: Option<&str>, program: &std::path::Path) -> Command {

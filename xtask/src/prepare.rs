@@ -1,4 +1,5 @@
-//! What is generated and checked in: the checked queries, the OpenAPI document, the web's API types.
+//! `cargo xtask prepare`: writes the generated files that are committed: checked queries, the OpenAPI document, the web app's
+//! API types.
 
 use std::{
     fs::{self, File},
@@ -16,6 +17,7 @@ use crate::{
     root, run,
 };
 
+/// Writes all generated files, or only the checked queries.
 pub fn prepare(queries_only: bool) -> Result<()> {
     packages::install(Package::POSTGRES)?;
     run::stage("checked queries: controller/.sqlx", queries)?;
@@ -26,11 +28,11 @@ pub fn prepare(queries_only: bool) -> Result<()> {
     build::web_packages()?;
     let api = root().join("web/src/api");
     run::stage("web/src/api/openapi.json", || {
-        // Debug builds read the web app from its folder at run time, so none has to be built for this.
+        // Debug builds read the web app from its directory at run time, so it need not be built here.
         build::executable(Profile::Dev)?;
         fs::create_dir_all(&api)?;
         let document = run::output(run::program(Profile::Dev.executable()).arg("openapi"))?;
-        fs::write(api.join("openapi.json"), document).context("openapi.json cannot be written")
+        fs::write(api.join("openapi.json"), document).context("Cannot write openapi.json")
     })?;
     run::stage("web/src/api/schema.ts", || {
         run::run(run::npm().args([
@@ -44,7 +46,7 @@ pub fn prepare(queries_only: bool) -> Result<()> {
     })
 }
 
-/// Describes every query to a Postgres with the migrations applied; sqlx's macros write the answers down.
+/// Compiles the controller against a Postgres with all migrations applied; sqlx's macros record the description of each query.
 fn queries() -> Result<()> {
     let controller = root().join("controller");
     let postgres = Postgres::start()?;
@@ -52,7 +54,7 @@ fn queries() -> Result<()> {
         postgres.apply(&migration)?;
     }
     let fresh = tempfile::tempdir_in(root().join("target"))?;
-    // The macros run only when the crate is compiled.
+    // The macros run only when the crate is compiled again.
     touch(&controller.join("src/lib.rs"))?;
     let checked = run::run(
         run::cargo()
@@ -61,7 +63,7 @@ fn queries() -> Result<()> {
             .env("SQLX_OFFLINE", "false")
             .env("SQLX_OFFLINE_DIR", fresh.path()),
     );
-    // The next build must ask the recorded queries, not this database.
+    // The next build must use the recorded queries, not this database.
     touch(&controller.join("src/lib.rs"))?;
     checked?;
     replace(fresh.path(), &controller.join(".sqlx"))
@@ -79,10 +81,10 @@ fn migrations() -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The files of `fresh` and no others come to lie in `place`.
-fn replace(fresh: &std::path::Path, place: &std::path::Path) -> Result<()> {
-    fs::create_dir_all(place)?;
-    for entry in fs::read_dir(place)? {
+/// Replaces the recorded queries in `target` with those in `fresh`.
+fn replace(fresh: &std::path::Path, target: &std::path::Path) -> Result<()> {
+    fs::create_dir_all(target)?;
+    for entry in fs::read_dir(target)? {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "json") {
             fs::remove_file(path)?;
@@ -92,7 +94,7 @@ fn replace(fresh: &std::path::Path, place: &std::path::Path) -> Result<()> {
     for entry in fs::read_dir(fresh)? {
         let entry = entry?;
         if entry.path().extension().is_some_and(|extension| extension == "json") {
-            fs::copy(entry.path(), place.join(entry.file_name()))?;
+            fs::copy(entry.path(), target.join(entry.file_name()))?;
             count += 1;
         }
     }
@@ -102,6 +104,6 @@ fn replace(fresh: &std::path::Path, place: &std::path::Path) -> Result<()> {
 
 fn touch(path: &std::path::Path) -> Result<()> {
     let file =
-        File::options().append(true).open(path).with_context(|| format!("{} is missing", path.display()))?;
+        File::options().append(true).open(path).with_context(|| format!("Cannot open {}", path.display()))?;
     Ok(file.set_modified(SystemTime::now())?)
 }

@@ -1,4 +1,4 @@
-//! Running other programs, with their words shown and their time told.
+//! Running other programs. Errors name the command line; stages print their duration.
 
 use std::{
     ffi::OsStr,
@@ -12,11 +12,12 @@ use anyhow::{Context, Result, bail};
 
 use crate::{node, root};
 
+/// A command for a program by name or path.
 pub fn program(program: impl AsRef<OsStr>) -> Command {
     Command::new(program)
 }
 
-/// The cargo that runs us, without what it set for us alone.
+/// The cargo that started xtask, without the variables that it set for xtask's own package.
 pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     for (name, _) in std::env::vars_os() {
@@ -37,49 +38,52 @@ pub fn npm() -> Command {
     command
 }
 
+/// Runs a program that must succeed.
 pub fn run(command: &mut Command) -> Result<()> {
-    let words = describe(command);
-    let status = command.status().with_context(|| format!("`{words}` cannot be started"))?;
+    let line = describe(command);
+    let status = command.status().with_context(|| format!("Cannot start `{line}`"))?;
     if !status.success() {
-        bail!("`{words}` failed ({status})");
+        bail!("`{line}` failed ({status})");
     }
     Ok(())
 }
 
-/// Standard output of a program that must succeed.
+/// Runs a program that must succeed and returns its standard output.
 pub fn output(command: &mut Command) -> Result<String> {
-    let words = describe(command);
-    let output = command.output().with_context(|| format!("`{words}` cannot be started"))?;
+    let line = describe(command);
+    let output = command.output().with_context(|| format!("Cannot start `{line}`"))?;
     if !output.status.success() {
-        bail!("`{words}` failed ({}): {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
+        bail!("`{line}` failed ({}): {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
     }
-    String::from_utf8(output.stdout).with_context(|| format!("`{words}` printed something other than text"))
+    String::from_utf8(output.stdout).with_context(|| format!("The output of `{line}` is not text"))
 }
 
-/// Becomes the program; returns only if that fails.
+/// Replaces this process with the program. Returns only if that fails.
 pub fn replace(mut command: Command) -> anyhow::Error {
-    let words = describe(&command);
-    anyhow::Error::new(command.exec()).context(format!("`{words}` cannot be started"))
+    let line = describe(&command);
+    anyhow::Error::new(command.exec()).context(format!("Cannot start `{line}`"))
 }
 
-/// Does something with its name before and its time after.
+/// Does a piece of work. Prints its name before and its duration after.
 pub fn stage<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     eprintln!("==> {name}");
-    let begun = Instant::now();
+    let started = Instant::now();
     let result = work();
-    let word = if result.is_ok() { "done" } else { "FAILED" };
-    eprintln!("<== {name}: {word} in {}", time(begun.elapsed()));
+    let outcome = if result.is_ok() { "done" } else { "FAILED" };
+    eprintln!("<== {name}: {outcome} in {}", format_duration(started.elapsed()));
     result
 }
 
-pub fn time(time: Duration) -> String {
-    match time.as_secs() {
-        0..60 => format!("{:.1} s", time.as_secs_f64()),
+/// A duration as a reader wants it: "12.3 s" or "4 min 05 s".
+pub fn format_duration(duration: Duration) -> String {
+    match duration.as_secs() {
+        0..60 => format!("{:.1} s", duration.as_secs_f64()),
         seconds => format!("{} min {:02} s", seconds / 60, seconds % 60),
     }
 }
 
-/// The first of the directories of PATH, and of those that an ordinary user's PATH lacks, that holds `name`.
+/// The path of a program: from PATH, else from directories of administration programs and of Postgres, which an ordinary
+/// user's PATH does not contain.
 pub fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let postgres = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
@@ -90,6 +94,7 @@ pub fn find(name: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
+/// Whether this process runs as root.
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }

