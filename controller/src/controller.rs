@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use daemon::{Tasks, tasks::End};
+use daemon::{ShutdownOutcome, Tasks};
 use protocol::{
     Redacted, TenantId, WorkspaceId,
     api::admin::Collected,
@@ -215,7 +215,7 @@ impl Controller {
     }
 
     /// Waits until everything has ended after the shutdown; runners that are still there are ended.
-    pub async fn join(self) -> End {
+    pub async fn join(self) -> ShutdownOutcome {
         self.app.tasks.shutdown().cancelled().await;
         self.app.engine.end_all();
         let end = self.app.tasks.join(JOIN_TIMEOUT).await;

@@ -22,7 +22,7 @@ mod workspaces;
 
 pub use config::{Config, EngineConfig, HistoryConfig};
 pub use controller::{Controller, Parts, Persisted, Persisting, StartError};
-pub use daemon::tasks::End;
+pub use daemon::ShutdownOutcome;
 pub use db::{DatabaseError, migrate};
 pub use installation::{KeeperKind, Rotated, Rotation};
 pub use kms::{KeeperConfig, KeeperError, TokenSource, TransitConfig, TransitError};

@@ -1,10 +1,10 @@
-//! What every long-running role does alike: signals become a shutdown, events become log lines, and no task ends unseen.
+//! What every long-running role needs: shutdown on signals, logging, and supervised tasks.
 //!
-//! Knows nothing of Burrow's own parts.
+//! Knows nothing about Burrow's other crates.
 
 pub mod shutdown;
 pub mod tasks;
 pub mod telemetry;
 
 pub use shutdown::shutdown_on_signals;
-pub use tasks::Tasks;
+pub use tasks::{ShutdownOutcome, Tasks};

@@ -1,21 +1,21 @@
-//! Signals become one cancellation.
+//! Turns signals into one cancellation.
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// Exit status of a process that was interrupted twice: 128 + SIGINT, as shells give it.
-const INTERRUPTED: i32 = 130;
+/// Exit status of a process that was interrupted twice: 128 + SIGINT, as in shells.
+const INTERRUPTED_STATUS: i32 = 130;
 
-/// A token that is cancelled by SIGINT or SIGTERM. A second SIGINT ends the process at once: whoever presses Ctrl-C again does
-/// not want to wait for an orderly end.
+/// Returns a token that SIGINT or SIGTERM cancels. A second SIGINT ends the process immediately: a
+/// user who presses Ctrl-C again does not want to wait for an orderly shutdown.
 ///
-/// Call once per process, from within the async runtime.
+/// Call it once per process, inside the async runtime.
 pub fn shutdown_on_signals() -> std::io::Result<CancellationToken> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let token = CancellationToken::new();
     let cancelled = token.clone();
-    // Lives as long as the process: it must hear the second signal while everything else is being stopped.
+    // This task lives as long as the process: it must see the second signal during the shutdown.
     tokio::spawn(async move {
         tokio::select! {
             _ = interrupt.recv() => {}
@@ -25,10 +25,10 @@ pub fn shutdown_on_signals() -> std::io::Result<CancellationToken> {
         loop {
             tokio::select! {
                 _ = interrupt.recv() => {
-                    tracing::warn!("interrupted again: ending at once");
-                    std::process::exit(INTERRUPTED);
+                    tracing::warn!("interrupted again: exiting immediately");
+                    std::process::exit(INTERRUPTED_STATUS);
                 }
-                _ = terminate.recv() => {} // supervisors repeat it; the end is on its way
+                _ = terminate.recv() => {} // supervisors may repeat it during the shutdown
             }
         }
     });

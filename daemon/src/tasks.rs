@@ -1,7 +1,8 @@
-//! Tasks whose end someone sees.
+//! Supervised tasks: no task ends unnoticed.
 //!
-//! A role's tasks run in one [`Tasks`]. A task that panics or fails takes its role down in an orderly way: half a role that
-//! looks alive is worse than one that is started again.
+//! A role (controller, gateway, runner) runs its tasks in one [`Tasks`]. When an essential task
+//! fails or panics, the whole role shuts down: a role that runs only partly but looks alive is
+//! worse than one that is restarted.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -9,7 +10,11 @@ use tokio::task::JoinError;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument as _;
 
-/// The tasks of one role. Cheap to clone; clones are the same set.
+/// The tasks of one role. Clones are cheap and refer to the same set.
+///
+/// [`Tasks::spawn_essential`] starts what the role cannot do without (its listener, its loops);
+/// [`Tasks::spawn`] starts what concerns one client (a connection). At shutdown,
+/// [`Tasks::shutdown`] is cancelled and [`Tasks::join`] waits for all.
 #[derive(Clone, Debug)]
 pub struct Tasks {
     tracker: TaskTracker,
@@ -17,29 +22,29 @@ pub struct Tasks {
     failed: Arc<std::sync::atomic::AtomicBool>,
 }
 
-/// What is still running when the deadline has passed.
+/// How the tasks of a role ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum End {
-    /// All tasks ended, and well.
+pub enum ShutdownOutcome {
+    /// All tasks ended without an error.
     Clean,
-    /// All ended, one of them by failure; the log says which.
+    /// All tasks ended, at least one of them with an error that is in the log.
     Failed,
-    /// So many did not end in time.
+    /// This many tasks did not end in time.
     Stuck(usize),
 }
 
 impl Tasks {
-    /// A set that ends with `shutdown`, and cancels it when one of its tasks fails.
+    /// Creates an empty set. `shutdown` ends its tasks, and is cancelled when an essential task fails.
     pub fn new(shutdown: CancellationToken) -> Self {
         Self { tracker: TaskTracker::new(), shutdown, failed: Arc::default() }
     }
 
-    /// Cancelled when the role is to end. Each task must watch it.
+    /// The token that is cancelled when the role shuts down. Every task must watch it.
     pub fn shutdown(&self) -> &CancellationToken {
         &self.shutdown
     }
 
-    /// Runs a task that the role cannot live without: an error or a panic ends the role.
+    /// Starts a task that the role cannot do without: an error, a panic or an early end shuts the role down.
     pub fn spawn_essential<F>(&self, name: &'static str, task: F)
     where
         F: Future<Output = anyhow::Result<()>> + Send + 'static,
@@ -47,7 +52,7 @@ impl Tasks {
         let guard = self.clone();
         let handle = tokio::spawn(task.in_current_span());
         self.tracker.spawn(async move {
-            if guard.ended_well(name, handle.await) {
+            if guard.log_end(name, handle.await) {
                 return;
             }
             guard.failed.store(true, std::sync::atomic::Ordering::Relaxed);
@@ -55,7 +60,7 @@ impl Tasks {
         });
     }
 
-    /// Runs a task whose failure concerns only itself (one connection): a panic is logged and goes no further.
+    /// Starts a task whose failure concerns only itself, such as one connection. A panic is logged.
     pub fn spawn<F>(&self, name: &'static str, task: F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -68,24 +73,29 @@ impl Tasks {
         });
     }
 
-    /// Waits until all have ended, `deadline` at the longest. No more tasks may be added after it.
-    pub async fn join(&self, deadline: Duration) -> End {
+    /// Waits until all tasks have ended, at most for `limit`. No tasks may be started after this call.
+    pub async fn join(&self, limit: Duration) -> ShutdownOutcome {
         self.tracker.close();
-        if tokio::time::timeout(deadline, self.tracker.wait()).await.is_err() {
-            return End::Stuck(self.tracker.len());
+        if tokio::time::timeout(limit, self.tracker.wait()).await.is_err() {
+            return ShutdownOutcome::Stuck(self.tracker.len());
         }
-        if self.failed.load(std::sync::atomic::Ordering::Relaxed) { End::Failed } else { End::Clean }
+        if self.failed.load(std::sync::atomic::Ordering::Relaxed) {
+            ShutdownOutcome::Failed
+        } else {
+            ShutdownOutcome::Clean
+        }
     }
 
-    fn ended_well(&self, name: &'static str, end: Result<anyhow::Result<()>, JoinError>) -> bool {
+    /// Logs how an essential task ended. Returns whether that was fine.
+    fn log_end(&self, name: &'static str, end: Result<anyhow::Result<()>, JoinError>) -> bool {
         match end {
             Ok(Ok(())) if self.shutdown.is_cancelled() => true,
             Ok(Ok(())) => {
-                tracing::error!(task = name, "ended before its time");
+                tracing::error!(task = name, "task ended before the shutdown");
                 false
             }
             Ok(Err(error)) => {
-                tracing::error!(task = name, error = format!("{error:#}"), "failed");
+                tracing::error!(task = name, error = format!("{error:#}"), "task failed");
                 false
             }
             Err(error) => {
@@ -98,7 +108,7 @@ impl Tasks {
 
 fn log_panic(name: &'static str, error: JoinError) {
     if error.is_panic() {
-        tracing::error!(task = name, "panicked");
+        tracing::error!(task = name, "task panicked");
     }
 }
 
@@ -106,32 +116,32 @@ fn log_panic(name: &'static str, error: JoinError) {
 mod tests {
     use super::*;
 
-    const SOON: Duration = Duration::from_secs(30);
+    const TIMEOUT: Duration = Duration::from_secs(30);
 
     #[tokio::test]
-    async fn a_failure_ends_the_role() {
+    async fn essential_failure_shuts_down() {
         let tasks = Tasks::new(CancellationToken::new());
         let shutdown = tasks.shutdown().clone();
-        tasks.spawn_essential("patient", async move {
+        tasks.spawn_essential("waiting", async move {
             shutdown.cancelled().await;
             Ok(())
         });
         tasks.spawn_essential("failing", async { anyhow::bail!("no") });
-        assert_eq!(tasks.join(SOON).await, End::Failed);
+        assert_eq!(tasks.join(TIMEOUT).await, ShutdownOutcome::Failed);
     }
 
     #[tokio::test]
-    async fn a_connections_panic_does_not() {
+    async fn connection_panic_is_contained() {
         let tasks = Tasks::new(CancellationToken::new());
-        tasks.spawn("connection", async { panic!("one connection's own") });
-        assert_eq!(tasks.join(SOON).await, End::Clean);
+        tasks.spawn("connection", async { panic!("in one connection") });
+        assert_eq!(tasks.join(TIMEOUT).await, ShutdownOutcome::Clean);
         assert!(!tasks.shutdown().is_cancelled());
     }
 
     #[tokio::test]
-    async fn what_does_not_end_is_counted() {
+    async fn stuck_tasks_are_counted() {
         let tasks = Tasks::new(CancellationToken::new());
         tasks.spawn("stuck", std::future::pending());
-        assert_eq!(tasks.join(Duration::ZERO).await, End::Stuck(1));
+        assert_eq!(tasks.join(Duration::ZERO).await, ShutdownOutcome::Stuck(1));
     }
 }

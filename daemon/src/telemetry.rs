@@ -1,4 +1,4 @@
-//! Events become lines on standard error: for people where it is a terminal, JSON elsewhere.
+//! Logging with `tracing`: readable lines on a terminal, JSON elsewhere, and optionally a bounded file.
 
 use std::{
     fs::{File, OpenOptions},
@@ -12,26 +12,30 @@ use tracing_subscriber::{
     EnvFilter, Layer as _, fmt, layer::SubscriberExt as _, registry::LookupSpan, util::SubscriberInitExt as _,
 };
 
-/// The variable that says which events are wanted, as `tracing` filters are written: `burrow=debug,warn`.
+/// Environment variable with the log filter, in the syntax of `tracing`: `burrow=debug,warn`.
 pub const FILTER_VARIABLE: &str = "BURROW_LOG";
 
-/// What the file is told where the variable is unset: enough to find a request by its id.
+/// Filter of the file if the variable is unset: enough to find a request by its id.
 const FILE_FILTER: &str = "info,sqlx=warn";
-/// A file of this size becomes the old one, and the old one before it goes.
+
+/// Size of the log file, in bytes. A full file is renamed to `.old` and replaces the previous one.
 const MAX_FILE_BYTES: u64 = 32 * 1024 * 1024;
 
-/// Starts the log. `default` holds where the variable is unset. A second call changes nothing.
+/// Starts logging to standard error. `default` is the filter if the variable is unset. A second
+/// call has no effect.
 pub fn init(default: &str) {
     let started = tracing_subscriber::registry().with(standard_error(default)).try_init();
-    // The only failure is that a log runs already, which is what was wanted.
+    // The only possible error is that logging runs already.
     drop(started);
 }
 
-/// As [`init`]; what is of use to whoever looks later goes to `path` too, as JSON.
+/// Like [`init`], and also logs to the file at `path` as JSON.
+///
+/// Errors: the file cannot be opened or created.
 pub fn init_with_file(default: &str, path: &Path) -> io::Result<()> {
     let file = Mutex::new(LogFile::open(path)?);
     let layer = fmt::layer().with_writer(file).with_ansi(false).json().flatten_event(true);
-    // A full disk costs lines; it must not cost a complaint for each of them.
+    // On a full disk lines are lost. Do not print an error for each of them.
     let layer = layer.log_internal_errors(false).with_filter(filter(FILE_FILTER));
     drop(tracing_subscriber::registry().with(standard_error(default)).with(layer).try_init());
     Ok(())
@@ -53,7 +57,7 @@ where
     }
 }
 
-/// A file of bounded size, with one older beside it.
+/// A log file of bounded size, with one older file (`.old`) beside it.
 struct LogFile {
     path: PathBuf,
     file: File,
@@ -88,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_log_becomes_the_old_one() {
+    fn full_log_is_rotated() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("burrow.log");
         let mut log = LogFile::open(&path).expect("opened");
@@ -100,6 +104,6 @@ mod tests {
         assert_eq!(size(&path), MAX_FILE_BYTES / 2);
         assert_eq!(size(&path.with_added_extension("old")), MAX_FILE_BYTES);
         assert_eq!(std::fs::read_dir(directory.path()).expect("there").count(), 2);
-        assert_eq!(LogFile::open(&path).expect("opened").bytes, MAX_FILE_BYTES / 2, "it goes on in it");
+        assert_eq!(LogFile::open(&path).expect("opened").bytes, MAX_FILE_BYTES / 2, "it appends");
     }
 }

@@ -1,4 +1,5 @@
-//! The controller behind its Unix socket: the public API is passed on to it, grants and verdicts are asked of it.
+//! The client for the controller's Unix socket: forwards the public API, requests grants, and asks
+//! about revoked streams.
 
 use std::{
     io,
@@ -32,82 +33,107 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::{net::UnixStream, sync::Mutex, time::timeout};
 use transport::body::{Body, empty, full};
 
-use crate::refusal::{Outcome, Refusal};
+use crate::refusal::{Refusal, Result};
 
-/// The name that stands in requests; the socket is the address.
+/// The authority of request URIs. It has no meaning, because the socket is the address.
 const AUTHORITY: &str = "controller";
-/// An answer's head may wait for the database, and for a password's hash behind others.
-const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
-/// A home that is checked is read whole before its answer's head comes, and a collection looks at all of a tenant's: somewhat
-/// longer than the controller gives itself.
-const UPKEEP_TIMEOUT: Duration = Duration::from_mins(61);
-/// What we ask ourselves is one query.
-const ASK_TIMEOUT: Duration = Duration::from_secs(10);
-/// The largest is a verdict on all streams.
-const MAX_ASK_BYTES: usize = 8 * 1024 * 1024;
-/// Connections that wait for work.
-const IDLE_CONNECTIONS: usize = 32;
-const IDLE: Duration = Duration::from_secs(30);
 
+/// Longest wait for the head of a response. It may wait for the database, or for password hashes of
+/// other requests.
+const RESPONSE_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// Longest wait for a scrub, which reads a whole home before its response begins, and for a gc,
+/// which lists all objects of a tenant. Slightly longer than the controller's own timeout.
+const MAINTENANCE_TIMEOUT: Duration = Duration::from_mins(61);
+
+/// Ends of the paths that get [`MAINTENANCE_TIMEOUT`].
+const MAINTENANCE_ROUTES: [&str; 4] = ["/check", "/scrub", "/collect", "/gc"];
+
+/// Longest time for one of the gateway's own requests. The controller runs one query for it.
+const INTERNAL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Size of a response to one of the gateway's own requests. The largest lists all revoked streams.
+const MAX_INTERNAL_BYTES: usize = 8 * 1024 * 1024;
+
+/// Idle connections in the pool.
+const MAX_IDLE_CONNECTIONS: usize = 32;
+
+/// How long a connection stays idle in the pool before it is closed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A pooled HTTP client for the controller.
 #[derive(Debug)]
-pub struct Controller {
-    http: Client<Connector, Body>,
-    /// The key by which grants are checked, once it is known.
+pub struct ControllerClient {
+    http: Client<UnixConnector, Body>,
+    /// The controller's public key for grants. Fetched on first use, and again when a signature
+    /// does not match.
     key: Mutex<Option<VerifyingKey>>,
 }
 
-impl Controller {
+impl ControllerClient {
+    /// `socket` is the path of the controller's Unix socket. Nothing is connected yet.
     pub fn new(socket: &Path) -> Self {
         let http = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS)
-            .build(Connector(socket.to_owned()));
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_max_idle_per_host(MAX_IDLE_CONNECTIONS)
+            .build(UnixConnector(socket.to_owned()));
         Self { http, key: Mutex::default() }
     }
 
-    /// Passes a request on; resolves with the answer's head. The error may be the body's fault.
-    pub async fn pass(&self, mut request: Request<Body>) -> Result<Response<Incoming>, PassError> {
-        let is_upkeep = ["/check", "/collect"].iter().any(|end| request.uri().path().ends_with(end));
-        let within = if is_upkeep { UPKEEP_TIMEOUT } else { ANSWER_TIMEOUT };
+    /// Forwards a request of a client and returns once the head of the response has arrived. An
+    /// error may be caused by the client's body.
+    pub async fn forward(
+        &self,
+        mut request: Request<Body>,
+    ) -> std::result::Result<Response<Incoming>, ForwardError> {
+        let is_maintenance = MAINTENANCE_ROUTES.iter().any(|route| request.uri().path().ends_with(route));
+        let limit = if is_maintenance { MAINTENANCE_TIMEOUT } else { RESPONSE_TIMEOUT };
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
         *request.uri_mut() = Uri::builder()
             .scheme("http")
             .authority(AUTHORITY)
             .path_and_query(path)
             .build()
-            .map_err(|_| PassError::BadAddress)?;
+            .map_err(|_| ForwardError::InvalidUri)?;
         *request.version_mut() = http::Version::HTTP_11;
-        let answer = timeout(within, self.http.request(request));
-        Ok(answer.await.map_err(|_| PassError::Deadline)??)
+        let response = timeout(limit, self.http.request(request));
+        Ok(response.await.map_err(|_| ForwardError::Timeout)??)
     }
 
-    /// Asks whether `request`'s credential opens `route`, and checks what is given.
-    pub async fn grant(&self, id: RequestId, request: &GrantRequest, route: &Route) -> Outcome<GrantReply> {
-        let reply: GrantReply = self.ask(id, GRANTS_PATH, request).await?;
-        self.check(id, &reply, request.workspace, route).await?;
+    /// Requests a grant for `route` with the credential in `request`, and verifies it.
+    pub async fn request_grant(
+        &self,
+        id: RequestId,
+        request: &GrantRequest,
+        route: &Route,
+    ) -> Result<GrantReply> {
+        let reply: GrantReply = self.post_json(id, GRANTS_PATH, request).await?;
+        self.verify_grant(id, &reply, request.workspace, route).await?;
         Ok(reply)
     }
 
-    /// Which of these streams must end.
-    pub async fn verdict(&self, streams: Vec<LiveStream>) -> Outcome<Vec<LiveStream>> {
+    /// Returns those of `streams` that must end, because their session was revoked or their
+    /// workspace is placed elsewhere.
+    pub async fn find_revoked(&self, streams: Vec<LiveStream>) -> Result<Vec<LiveStream>> {
         let check = SessionsCheck { streams };
-        let verdict: SessionsVerdict = self.ask(RequestId::random(), SESSIONS_CHECK_PATH, &check).await?;
+        let verdict: SessionsVerdict =
+            self.post_json(RequestId::random(), SESSIONS_CHECK_PATH, &check).await?;
         Ok(verdict.revoked)
     }
 
-    /// A grant that does not hold would be refused by the front too; here it is found before anything is opened.
-    async fn check(
+    /// Verifies a grant before anything is opened with it. The front verifies it again.
+    async fn verify_grant(
         &self,
         id: RequestId,
         reply: &GrantReply,
         workspace: WorkspaceId,
         route: &Route,
-    ) -> Outcome<()> {
+    ) -> Result<()> {
         let mut key = self.key.lock().await;
         let known = if let Some(key) = &*key { key.clone() } else { self.fetch_key(id).await? };
         let checked = match verify(&known, reply, workspace, route) {
-            // It may be that the controller has made itself a new key.
+            // The controller may have a new key.
             Err(GrantRefusal::Forged) => {
                 let fresh = self.fetch_key(id).await?;
                 let checked = verify(&fresh, reply, workspace, route);
@@ -120,35 +146,37 @@ impl Controller {
             }
         };
         checked.map_err(|refusal| match refusal {
-            GrantRefusal::ReadOnly => Refusal::new(Code::Forbidden, "You may watch this workspace only."),
-            other => Refusal::new(Code::Internal, "The grant for this workspace does not hold. Try again.")
+            GrantRefusal::ReadOnly => {
+                Refusal::new(Code::Forbidden, "You have read-only access to this workspace.")
+            }
+            other => Refusal::new(Code::Internal, "The grant for this workspace is not valid. Try again.")
                 .because(other),
         })
     }
 
-    async fn fetch_key(&self, id: RequestId) -> Outcome<VerifyingKey> {
-        let text: String = self.json(id, Method::GET, GRANT_KEY_PATH, empty()).await?;
+    async fn fetch_key(&self, id: RequestId) -> Result<VerifyingKey> {
+        let text: String = self.request_json(id, Method::GET, GRANT_KEY_PATH, empty()).await?;
         VerifyingKey::from_hex(&text).map_err(|error| Refusal::controller_unavailable().because(error))
     }
 
-    async fn ask<Q: Serialize, A: DeserializeOwned>(
+    async fn post_json<Q: Serialize, A: DeserializeOwned>(
         &self,
         id: RequestId,
         path: &str,
-        question: &Q,
-    ) -> Outcome<A> {
+        request: &Q,
+    ) -> Result<A> {
         let json =
-            serde_json::to_vec(question).map_err(|error| Refusal::controller_unavailable().because(error))?;
-        self.json(id, Method::POST, path, full(json)).await
+            serde_json::to_vec(request).map_err(|error| Refusal::controller_unavailable().because(error))?;
+        self.request_json(id, Method::POST, path, full(json)).await
     }
 
-    async fn json<A: DeserializeOwned>(
+    async fn request_json<A: DeserializeOwned>(
         &self,
         id: RequestId,
         method: Method,
         path: &str,
         body: Body,
-    ) -> Outcome<A> {
+    ) -> Result<A> {
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -156,29 +184,34 @@ impl Controller {
             .header(REQUEST_ID_HEADER, id.to_string())
             .body(body)
             .map_err(|error| Refusal::controller_unavailable().because(error))?;
-        let answer = async {
-            let response =
-                self.pass(request).await.map_err(|error| Refusal::controller_unavailable().because(error))?;
+        let exchange = async {
+            let response = self
+                .forward(request)
+                .await
+                .map_err(|error| Refusal::controller_unavailable().because(error))?;
             let status = response.status();
-            let body = Limited::new(response.into_body(), MAX_ASK_BYTES)
+            let body = Limited::new(response.into_body(), MAX_INTERNAL_BYTES)
                 .collect()
                 .await
                 .map_err(|error| Refusal::controller_unavailable().because(error))?;
-            understand(status, &body.to_bytes())
+            parse_response(status, &body.to_bytes())
         };
-        timeout(ASK_TIMEOUT, answer)
+        timeout(INTERNAL_TIMEOUT, exchange)
             .await
             .unwrap_or_else(|_| Err(Refusal::controller_unavailable().because("no answer in time")))
     }
 }
 
-/// Why a request could not be passed on.
+/// Why a request could not be forwarded.
 #[derive(Debug, thiserror::Error)]
-pub enum PassError {
-    #[error("the address is not valid")]
-    BadAddress,
+pub enum ForwardError {
+    /// The path of the request is not valid in a URI.
+    #[error("the path is not valid")]
+    InvalidUri,
+    /// The controller did not answer in time.
     #[error("no answer in time")]
-    Deadline,
+    Timeout,
+    /// The connection failed, or the body of the request did.
     #[error(transparent)]
     Http(#[from] hyper_util::client::legacy::Error),
 }
@@ -188,28 +221,29 @@ fn verify(
     reply: &GrantReply,
     workspace: WorkspaceId,
     route: &Route,
-) -> Result<(), GrantRefusal> {
+) -> std::result::Result<(), GrantRefusal> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let grant = key.verify(reply.grant.expose(), now.cast_signed())?;
     grant.admits(workspace, reply.epoch, route)
 }
 
-fn understand<A: DeserializeOwned>(status: StatusCode, body: &[u8]) -> Outcome<A> {
+fn parse_response<A: DeserializeOwned>(status: StatusCode, body: &[u8]) -> Result<A> {
     if status.is_success() {
         return serde_json::from_slice(body)
             .map_err(|error| Refusal::controller_unavailable().because(error));
     }
     match serde_json::from_slice::<Problem>(body) {
-        // The status is written anew from the code: the two cannot differ.
+        // The status is set from the code again, so that the two cannot differ.
         Ok(problem) => Err(Problem { status: problem.code.status(), ..problem }.into()),
         Err(_) => Err(Refusal::controller_unavailable().because(status)),
     }
 }
 
+/// Connects to the Unix socket, whatever the URI of the request is.
 #[derive(Clone, Debug)]
-struct Connector(PathBuf);
+struct UnixConnector(PathBuf);
 
-impl tower::Service<Uri> for Connector {
+impl tower::Service<Uri> for UnixConnector {
     type Response = UnixConnection;
     type Error = io::Error;
     type Future = Pin<Box<dyn Future<Output = io::Result<UnixConnection>> + Send>>;

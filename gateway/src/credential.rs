@@ -1,4 +1,5 @@
-//! The caller's credential, as it stands in the headers: a bearer token, else the session cookie. It is not judged here.
+//! Finds the caller's credential in the headers: a bearer token, else the session cookie. The
+//! controller checks it.
 
 use http::{HeaderMap, header};
 use protocol::{
@@ -6,19 +7,22 @@ use protocol::{
     api::auth::{COOKIE, COOKIE_PLAIN},
 };
 
-/// Longest credential that is looked at.
+/// Length of a credential, in bytes. A longer one is treated as none.
 const MAX_CREDENTIAL_BYTES: usize = 512;
 
+/// A credential that has not been checked.
 #[derive(Debug)]
 pub enum Credential {
-    /// Set by a program on purpose: no page of another origin can send it.
+    /// Set on purpose by a program. A page of another origin cannot send it.
     Bearer(Redacted<String>),
-    /// Sent by the browser by itself, whoever's page asks.
+    /// Added by the browser to every request, even to one that a page of another origin makes.
     Cookie(Redacted<String>),
 }
 
 impl Credential {
-    pub fn of(headers: &HeaderMap) -> Option<Self> {
+    /// Finds the credential. A request with an `authorization` header has no other credential, even
+    /// if that header is not valid.
+    pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
         if let Some(value) = headers.get(header::AUTHORIZATION) {
             return bearer(value.to_str().ok()?).map(|token| Self::Bearer(Redacted::new(token)));
         }
@@ -28,6 +32,7 @@ impl Credential {
             .map(|value| Self::Cookie(Redacted::new(value)))
     }
 
+    /// The token, or the cookie's value.
     pub fn into_secret(self) -> Redacted<String> {
         match self {
             Self::Bearer(secret) | Self::Cookie(secret) => secret,
@@ -62,13 +67,13 @@ mod tests {
         for (name, value) in pairs {
             headers.append(*name, value.parse().expect("valid"));
         }
-        Credential::of(&headers).map(|credential| {
+        Credential::from_headers(&headers).map(|credential| {
             (matches!(credential, Credential::Bearer(_)), credential.into_secret().expose().clone())
         })
     }
 
     #[test]
-    fn tokens_and_cookies_are_found() {
+    fn finds_tokens_and_cookies() {
         assert_eq!(found(&[("authorization", "bearer abc")]), Some((true, "abc".to_owned())));
         assert_eq!(found(&[("cookie", "x=1; __Host-burrow=s")]), Some((false, "s".to_owned())));
         assert_eq!(found(&[("cookie", "x=1"), ("cookie", "burrow=s")]), Some((false, "s".to_owned())));
@@ -76,10 +81,10 @@ mod tests {
     }
 
     #[test]
-    fn other_things_are_no_credential() {
+    fn ignores_other_headers() {
         let long = format!("Bearer {}", "x".repeat(MAX_CREDENTIAL_BYTES + 1));
         for header in ["Basic abc", "Bearer", "Bearer ", "Bearer a b", &long] {
-            // A program that says who it is is not taken for the browser's session instead.
+            // An unusable `authorization` header must not fall back to the browser's session.
             assert_eq!(found(&[("authorization", header), ("cookie", "burrow=s")]), None, "{header}");
         }
         assert_eq!(found(&[("cookie", "xburrow=s; burrow=")]), None);

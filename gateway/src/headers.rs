@@ -1,16 +1,22 @@
-//! Which headers pass in which direction. To the controller all but what we or only neighbours may say; to and from a guest
-//! only those on a list: it must never see a credential of ours, and its answers stand on our own origin.
+//! Which headers pass in which direction.
+//!
+//! The controller gets all of a client's headers except hop-by-hop ones and those that only our
+//! processes may set. A guest gets, and may send, only the headers on a list: it must never see a
+//! credential, and browsers read its responses on our own origin.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
 use protocol::{RequestId, problem::REQUEST_ID_HEADER};
 
-/// What the controller is told beside the client's own headers.
+/// Tells the controller whether cookies marked secure reach it: `true` or `false`.
 pub const SECURE: HeaderName = HeaderName::from_static("x-burrow-secure");
-pub const CLIENT_ADDRESS: HeaderName = HeaderName::from_static("x-burrow-client-address");
-/// Only our processes say these.
-const OURS: &str = "x-burrow-";
 
-/// Concern one connection only (RFC 9110, 7.6.1).
+/// Tells the controller the client's IP address.
+pub const CLIENT_ADDRESS: HeaderName = HeaderName::from_static("x-burrow-client-address");
+
+/// Prefix of the headers that only our processes may set.
+const INTERNAL_PREFIX: &str = "x-burrow-";
+
+/// Headers that concern one connection only (RFC 9110, 7.6.1).
 const HOP_BY_HOP: [&str; 10] = [
     "connection",
     "expect",
@@ -24,11 +30,11 @@ const HOP_BY_HOP: [&str; 10] = [
     "upgrade",
 ];
 
-/// Claims about where a request comes from, which we make ourselves.
-const CLAIMS: [&str; 3] = ["forwarded", "x-real-ip", REQUEST_ID_HEADER];
+/// Headers about where a request comes from. The gateway sets its own.
+const ORIGIN_CLAIMS: [&str; 3] = ["forwarded", "x-real-ip", REQUEST_ID_HEADER];
 
-/// What a guest may be told by a client.
-const TO_GUEST: [HeaderName; 9] = [
+/// Headers of a client that a guest gets.
+const CLIENT_TO_GUEST: [HeaderName; 9] = [
     header::ACCEPT,
     header::CONTENT_LENGTH,
     header::CONTENT_TYPE,
@@ -40,8 +46,8 @@ const TO_GUEST: [HeaderName; 9] = [
     header::RANGE,
 ];
 
-/// What a guest may say about its answer. No cookies, no redirects, no policies.
-const FROM_GUEST: [HeaderName; 9] = [
+/// Headers of a guest that a client gets. No cookies, no redirects, no policies.
+const GUEST_TO_CLIENT: [HeaderName; 9] = [
     header::ACCEPT_RANGES,
     header::ALLOW,
     header::CONTENT_DISPOSITION,
@@ -53,9 +59,9 @@ const FROM_GUEST: [HeaderName; 9] = [
     header::RETRY_AFTER,
 ];
 
-/// Types that a browser shows without running anything in them. Others come as plain bytes: no script, no page, no style of a
-/// guest's is served under our origin.
-const HARMLESS_TYPES: [&str; 9] = [
+/// Content types that a browser displays without executing anything. A guest's other content is
+/// sent as plain bytes, so that no script, page or style of a guest is served from our origin.
+const SAFE_TYPES: [&str; 9] = [
     "application/json",
     "application/problem+json",
     "application/octet-stream",
@@ -67,19 +73,24 @@ const HARMLESS_TYPES: [&str; 9] = [
     "image/avif",
 ];
 
-/// For answers that are no page of ours.
-const POLICY_OF_DATA: HeaderValue =
+/// The content security policy of every response that is not our page.
+const DATA_POLICY: HeaderValue =
     HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'; sandbox");
 
-/// The client's headers for the controller, with what we know about the request.
-pub fn to_controller(parts: &Parts, peer: std::net::IpAddr, id: RequestId, secure: bool) -> HeaderMap {
+/// Returns a client's headers for the controller, plus what the gateway knows about the request.
+pub fn client_to_controller(
+    parts: &Parts,
+    peer: std::net::IpAddr,
+    id: RequestId,
+    is_secure: bool,
+) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let named = connection_options(&parts.headers);
     for (name, value) in &parts.headers {
         let text = name.as_str();
         let passes = !HOP_BY_HOP.contains(&text)
-            && !CLAIMS.contains(&text)
-            && !text.starts_with(OURS)
+            && !ORIGIN_CLAIMS.contains(&text)
+            && !text.starts_with(INTERNAL_PREFIX)
             && !text.starts_with("x-forwarded-")
             && !named.iter().any(|option| option == text)
             && *name != header::COOKIE;
@@ -93,34 +104,36 @@ pub fn to_controller(parts: &Parts, peer: std::net::IpAddr, id: RequestId, secur
     if let Ok(host) = host(parts).parse() {
         headers.insert(header::HOST, host);
     }
-    headers.insert(SECURE, HeaderValue::from_static(if secure { "true" } else { "false" }));
+    headers.insert(SECURE, HeaderValue::from_static(if is_secure { "true" } else { "false" }));
     set(&mut headers, CLIENT_ADDRESS, &peer.to_canonical().to_string());
     set(&mut headers, HeaderName::from_static(REQUEST_ID_HEADER), &id.to_string());
     headers
 }
 
-/// The controller's headers for the client.
-pub fn from_controller(mut headers: HeaderMap) -> HeaderMap {
+/// Returns the controller's headers for a client.
+pub fn controller_to_client(mut headers: HeaderMap) -> HeaderMap {
     let named = connection_options(&headers);
-    let gone: Vec<HeaderName> = headers
+    let removed: Vec<HeaderName> = headers
         .keys()
         .filter(|name| {
             let text = name.as_str();
-            HOP_BY_HOP.contains(&text) || text.starts_with(OURS) || named.iter().any(|option| option == text)
+            HOP_BY_HOP.contains(&text)
+                || text.starts_with(INTERNAL_PREFIX)
+                || named.iter().any(|option| option == text)
         })
         .cloned()
         .collect();
-    for name in gone {
+    for name in removed {
         headers.remove(name);
     }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(POLICY_OF_DATA);
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(DATA_POLICY);
     headers
 }
 
-/// The client's headers for a front.
-pub fn to_front(client: &HeaderMap, grant: &str, id: RequestId) -> HeaderMap {
-    let mut headers = passed(client, &TO_GUEST);
+/// Returns a client's headers for a front, with the grant instead of the client's credential.
+pub fn client_to_front(client: &HeaderMap, grant: &str, id: RequestId) -> HeaderMap {
+    let mut headers = select(client, &CLIENT_TO_GUEST);
     if let Ok(mut bearer) = HeaderValue::from_str(&format!("Bearer {grant}")) {
         bearer.set_sensitive(true);
         headers.insert(header::AUTHORIZATION, bearer);
@@ -129,21 +142,21 @@ pub fn to_front(client: &HeaderMap, grant: &str, id: RequestId) -> HeaderMap {
     headers
 }
 
-/// A front's headers for the client. They are the guest's words.
-pub fn from_front(guest: &HeaderMap) -> HeaderMap {
-    let mut headers = passed(guest, &FROM_GUEST);
+/// Returns a front's headers for a client. The guest wrote them, so they are not trusted.
+pub fn front_to_client(guest: &HeaderMap) -> HeaderMap {
+    let mut headers = select(guest, &GUEST_TO_CLIENT);
     if let Some(kind) = headers.get_mut(header::CONTENT_TYPE)
-        && !is_harmless(kind)
+        && !is_safe_type(kind)
     {
         *kind = HeaderValue::from_static("application/octet-stream");
     }
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
-    headers.insert(header::CONTENT_SECURITY_POLICY, POLICY_OF_DATA);
+    headers.insert(header::CONTENT_SECURITY_POLICY, DATA_POLICY);
     headers
 }
 
-/// What every answer says.
-pub fn secure(headers: &mut HeaderMap, id: RequestId) {
+/// Adds the headers that every response has.
+pub fn add_security_headers(headers: &mut HeaderMap, id: RequestId) {
     set(headers, HeaderName::from_static(REQUEST_ID_HEADER), &id.to_string());
     for (name, value) in [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -154,10 +167,10 @@ pub fn secure(headers: &mut HeaderMap, id: RequestId) {
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(POLICY_OF_DATA);
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(DATA_POLICY);
 }
 
-/// The name and port that the client asked for.
+/// Returns the host and port that the client sent the request to.
 pub fn host(parts: &Parts) -> &str {
     match parts.uri.authority() {
         Some(authority) => authority.as_str(),
@@ -165,7 +178,7 @@ pub fn host(parts: &Parts) -> &str {
     }
 }
 
-fn passed(from: &HeaderMap, allowed: &[HeaderName]) -> HeaderMap {
+fn select(from: &HeaderMap, allowed: &[HeaderName]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for name in allowed {
         if let Some(value) = from.get(name) {
@@ -175,13 +188,13 @@ fn passed(from: &HeaderMap, allowed: &[HeaderName]) -> HeaderMap {
     headers
 }
 
-fn is_harmless(kind: &HeaderValue) -> bool {
+fn is_safe_type(kind: &HeaderValue) -> bool {
     let Ok(kind) = kind.to_str() else { return false };
     let kind = kind.split(';').next().unwrap_or_default().trim();
-    HARMLESS_TYPES.iter().any(|harmless| kind.eq_ignore_ascii_case(harmless))
+    SAFE_TYPES.iter().any(|safe| kind.eq_ignore_ascii_case(safe))
 }
 
-/// HTTP/2 may bring cookies one by one; HTTP/1.1 takes one line.
+/// Joins cookie headers: HTTP/2 may send each cookie separately, HTTP/1.1 allows one line.
 fn joined_cookies(headers: &HeaderMap) -> Option<HeaderValue> {
     let cookies: Vec<&[u8]> =
         headers.get_all(header::COOKIE).into_iter().map(HeaderValue::as_bytes).collect();
@@ -217,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_do_not_speak_as_us() {
+    fn clients_cannot_set_internal_headers() {
         let parts = parts(&[
             ("x-burrow-secure", "true"),
             ("x-burrow-client-address", "1.2.3.4"),
@@ -233,7 +246,7 @@ mod tests {
             ("host", "burrow.example"),
         ]);
         let id = RequestId::random();
-        let headers = to_controller(&parts, "::ffff:10.0.0.1".parse().expect("valid"), id, false);
+        let headers = client_to_controller(&parts, "::ffff:10.0.0.1".parse().expect("valid"), id, false);
         assert_eq!(headers[SECURE], "false");
         assert_eq!(headers[CLIENT_ADDRESS], "10.0.0.1");
         assert_eq!(headers[REQUEST_ID_HEADER], id.to_string().as_str());
@@ -243,17 +256,17 @@ mod tests {
     }
 
     #[test]
-    fn guests_get_no_credential_but_the_grant() {
+    fn guests_get_only_the_grant() {
         let parts =
             parts(&[("cookie", "burrow=s"), ("authorization", "Bearer brw_x"), ("range", "bytes=0-1")]);
-        let headers = to_front(&parts.headers, "grant", RequestId::random());
+        let headers = client_to_front(&parts.headers, "grant", RequestId::random());
         assert_eq!(headers["authorization"], "Bearer grant");
         assert_eq!(headers["range"], "bytes=0-1");
         assert!(!headers.contains_key("cookie"));
     }
 
     #[test]
-    fn guests_run_nothing_on_our_origin() {
+    fn guest_content_is_not_executable() {
         for kind in
             ["text/html", "Text/HTML; charset=utf-8", "image/svg+xml", "text/javascript", "text/css", ""]
         {
@@ -262,12 +275,12 @@ mod tests {
             let mut guest = parts.headers;
             guest.insert(header::CONTENT_TYPE, kind.parse().expect("valid"));
             guest.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src *"));
-            let headers = from_front(&guest);
+            let headers = front_to_client(&guest);
             assert_eq!(headers["content-type"], "application/octet-stream", "{kind}");
-            assert_eq!(headers[header::CONTENT_SECURITY_POLICY], POLICY_OF_DATA);
+            assert_eq!(headers[header::CONTENT_SECURITY_POLICY], DATA_POLICY);
             assert_eq!(headers.len(), 3, "{headers:?}");
         }
         let plain = parts(&[("content-type", "text/plain; charset=utf-8")]).headers;
-        assert_eq!(from_front(&plain)["content-type"], "text/plain; charset=utf-8");
+        assert_eq!(front_to_client(&plain)["content-type"], "text/plain; charset=utf-8");
     }
 }

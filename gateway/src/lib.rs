@@ -1,7 +1,14 @@
-//! The edge: admits a connection, relays messages, serves the web app.
+//! The gateway: Burrow's public listener. It checks grants, relays streams to runners, forwards the
+//! API to the controller, and serves the web app.
 //!
-//! It decides nothing that it was not told: the controller says who may open what, the runner's front checks it again. It
-//! never looks into a payload, and keeps no state that a restart would lose.
+//! It decides nothing by itself: the controller says who may open what, and the runner's front
+//! checks that again. It never parses a payload, and keeps no state that a restart would lose.
+//!
+//! ```text
+//!                        ┌─ /api/v1/workspaces/{id}/agent/… ─> relay ──> link ──> runner's front
+//! listener ─> router ────┼─ /api/v1/… ───────────────────────> api_proxy ───────> controller
+//!                        └─ any other path ──────────────────> assets (the web app)
+//! ```
 
 use std::{
     io,
@@ -11,39 +18,42 @@ use std::{
     time::Duration,
 };
 
-use daemon::{Tasks, tasks::End};
+use daemon::{Tasks, tasks::ShutdownOutcome};
 use tokio_util::sync::CancellationToken;
 
+mod api_proxy;
 mod assets;
 mod body;
 mod controller;
 mod credential;
-mod edge;
 mod headers;
 mod limits;
 mod links;
+mod listener;
 mod origin;
-mod path;
 mod refusal;
 mod relay;
-mod serve;
-mod sessions;
-mod stall;
+mod revocation;
+mod router;
+mod streams;
+mod target;
 mod websocket;
+mod write_timeout;
 
 pub use limits::Limits;
 
-/// Streams are cut at once; answers under way get this long.
+/// How long shutdown waits for responses under way. Streams are cut at once.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a gateway is started with.
+/// What a gateway needs to start.
 #[derive(Debug)]
 pub struct Config {
-    /// Bound already, so that a taken port is known before anything else is begun.
+    /// A bound listener, so that the caller sees a taken port before it starts anything else.
     pub listener: TcpListener,
     /// The controller's Unix socket.
     pub controller: PathBuf,
-    /// Origins of our own pages, as browsers write them: `scheme://host[:port]`, lower case, no slash at the end.
+    /// Origins of our own pages as browsers write them: `scheme://host[:port]`, lower case, no
+    /// slash at the end.
     pub allowed_origins: Vec<String>,
 }
 
@@ -55,36 +65,37 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Starts to serve, in the present async runtime.
+    /// Starts a gateway with the default limits in the current async runtime.
     pub fn start(config: Config) -> io::Result<Self> {
-        Self::start_with(config, Limits::default())
+        Self::start_with_limits(config, Limits::default())
     }
 
-    /// As [`Self::start`], with bounds of one's own.
-    pub fn start_with(config: Config, limits: Limits) -> io::Result<Self> {
+    /// Like [`Self::start`], with other limits.
+    pub fn start_with_limits(config: Config, limits: Limits) -> io::Result<Self> {
         config.listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(config.listener)?;
         let address = listener.local_addr()?;
         let tasks = Tasks::new(CancellationToken::new());
-        let edge =
-            Arc::new(edge::Edge::new(&config.controller, config.allowed_origins, limits, tasks.clone()));
-        tasks.spawn_essential("sessions", edge.clone().watch_sessions());
-        tasks.spawn_essential("accept", serve::accept(listener, edge));
+        let router = router::Router::new(&config.controller, config.allowed_origins, limits, tasks.clone());
+        let router = Arc::new(router);
+        tasks.spawn_essential("sessions", router.clone().watch_revocations());
+        tasks.spawn_essential("accept", listener::accept_connections(listener, router));
         Ok(Self { address, tasks })
     }
 
-    /// Where it listens: of use where the port was 0.
-    pub fn addr(&self) -> SocketAddr {
+    /// The address that the gateway listens on. Useful when the configured port was 0.
+    pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Begins the end: no more connections, live streams are cut (clients come back to the next gateway).
+    /// Starts the shutdown: no more connections are accepted and live streams are cut. Clients
+    /// reconnect to the next gateway.
     pub fn stop(&self) {
         self.tasks.shutdown().cancel();
     }
 
-    /// Waits until it has ended, by [`Self::stop`] or by a failure, which the log tells.
-    pub async fn join(&self) -> End {
+    /// Waits until the gateway has ended, by [`Self::stop`] or by a failure, whose cause is in the log.
+    pub async fn join(&self) -> ShutdownOutcome {
         self.tasks.shutdown().cancelled().await;
         self.tasks.join(JOIN_TIMEOUT).await
     }

@@ -1,49 +1,52 @@
-//! One link per placement of a workspace, made when it is first needed and again when it has broken.
+//! The links to runners' fronts: one per placement, made on first use and again after it broke.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use protocol::{Epoch, WorkspaceId};
 use transport::{Link, LinkError};
 
-/// A placement: another epoch is another runner, whatever its address.
+/// A placement of a workspace and where its runner listens. A new epoch means a new runner, even at
+/// the same address.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Place {
+pub struct Placement {
     pub workspace: WorkspaceId,
     pub epoch: Epoch,
+    /// Path of the front's Unix socket, or `host:port`.
     pub front: String,
 }
 
-/// The lock is held while a link is being made, so that many streams at once make one.
-type Slot = Arc<tokio::sync::Mutex<Option<Link>>>;
+/// The link to one placement. Its lock is held while the link is made, so that concurrent streams share one.
+type LinkSlot = Arc<tokio::sync::Mutex<Option<Link>>>;
 
+/// All links of the gateway.
 #[derive(Debug, Default)]
-pub struct Links(Mutex<HashMap<Place, Slot>>);
+pub struct LinkPool(Mutex<HashMap<Placement, LinkSlot>>);
 
-impl Links {
-    /// The link to `place`.
-    pub async fn get(&self, place: &Place) -> Result<Link, LinkError> {
-        let slot = self.lock().entry(place.clone()).or_default().clone();
+impl LinkPool {
+    /// Returns the link to `placement`. Connects if there is none or the last one is closed.
+    pub async fn get(&self, placement: &Placement) -> Result<Link, LinkError> {
+        let slot = self.lock().entry(placement.clone()).or_default().clone();
         let mut link = slot.lock().await;
         if let Some(link) = link.as_ref().filter(|link| !link.is_closed()) {
             return Ok(link.clone());
         }
         *link = None;
-        let made = Link::connect(&place.front).await?;
-        Ok(link.insert(made).clone())
+        let connected = Link::connect(&placement.front).await?;
+        Ok(link.insert(connected).clone())
     }
 
-    /// Forgets broken links, and places nobody got through to.
-    pub fn sweep(&self) {
+    /// Removes closed links, and placements that could not be connected to. Slots in use stay.
+    pub fn remove_closed(&self) {
         self.lock().retain(|_, slot| match slot.try_lock() {
             Ok(link) => link.as_ref().is_some_and(|link| !link.is_closed()),
             Err(_) => true,
         });
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Place, Slot>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Placement, LinkSlot>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,15 +1,16 @@
-//! Whether a request comes from a page of ours. Pure.
+//! Checks that a request comes from one of our own pages. Pure.
 //!
-//! A browser sends our cookie along whoever's page asks, and lets every page open a WebSocket; it says truly from where. So
-//! what changes something, and every upgrade, must come from an origin on the list. A program that shows a token sends no
-//! origin and needs none.
+//! A browser adds our cookie to requests of any page, and lets any page open a WebSocket, but it
+//! reports the page's origin truthfully. So every request that changes something, and every
+//! upgrade, must come from an allowed origin. A program with a token sends no origin and needs
+//! none.
 
 use http::{HeaderMap, Method, header};
 use protocol::Code;
 
 use crate::{
     credential::Credential,
-    refusal::{Outcome, Refusal},
+    refusal::{Refusal, Result},
 };
 
 /// The origins of our own pages.
@@ -17,35 +18,39 @@ use crate::{
 pub struct Origins(Vec<String>);
 
 impl Origins {
+    /// `allowed` as browsers write them: `scheme://host[:port]`, lower case, no slash at the end.
     pub fn new(allowed: Vec<String>) -> Self {
         Self(allowed)
     }
 
-    /// Refuses what a page of another origin could have caused. `upgrade`: a WebSocket is asked for.
-    pub fn check(&self, method: &Method, headers: &HeaderMap, upgrade: bool) -> Outcome<()> {
-        if method.is_safe() && !upgrade {
+    /// Refuses a request that a page of another origin may have caused. `is_upgrade`: it asks for a
+    /// WebSocket.
+    pub fn check(&self, method: &Method, headers: &HeaderMap, is_upgrade: bool) -> Result<()> {
+        if method.is_safe() && !is_upgrade {
             return Ok(());
         }
         let mut origins = headers.get_all(header::ORIGIN).into_iter();
         match (origins.next(), origins.next()) {
-            (None, _) if matches!(Credential::of(headers), Some(Credential::Cookie(_))) => {
-                Err(foreign("the browser did not say where it comes from"))
+            (None, _) if matches!(Credential::from_headers(headers), Some(Credential::Cookie(_))) => {
+                Err(foreign_origin("a cookie without an origin"))
             }
             (None, _) => Ok(()),
             (Some(one), None) if self.0.iter().any(|allowed| allowed.as_bytes() == one.as_bytes()) => Ok(()),
-            (Some(one), _) => Err(foreign(&String::from_utf8_lossy(one.as_bytes()))),
+            (Some(one), _) => Err(foreign_origin(&String::from_utf8_lossy(one.as_bytes()))),
         }
     }
 
-    /// Whether the browser that asked `host` keeps cookies marked secure: https, or this very machine.
+    /// Whether a browser that sent the request to `host` keeps cookies marked secure: https, or a
+    /// loopback address.
     pub fn is_secure(&self, host: &str) -> bool {
         let https = self.0.iter().filter_map(|origin| origin.strip_prefix("https://"));
         https.into_iter().any(|known| known.eq_ignore_ascii_case(host)) || is_loopback(host)
     }
 }
 
-fn foreign(origin: &str) -> Refusal {
-    let detail = "Open Burrow at its own address; if this is its address, the server must be told of it.";
+fn foreign_origin(origin: &str) -> Refusal {
+    let detail =
+        "Open Burrow at its own address. If this is its address, add it to the server's allowed origins.";
     Refusal::new(Code::ForeignOrigin, detail).because(origin)
 }
 
@@ -68,25 +73,25 @@ mod tests {
         Origins::new(vec!["https://burrow.example".to_owned(), "http://127.0.0.1:8080".to_owned()])
     }
 
-    fn allowed(method: &Method, pairs: &[(&'static str, &str)], upgrade: bool) -> bool {
+    fn is_allowed(method: &Method, pairs: &[(&'static str, &str)], is_upgrade: bool) -> bool {
         let mut headers = HeaderMap::new();
         for (name, value) in pairs {
             headers.append(*name, value.parse().expect("valid"));
         }
-        origins().check(method, &headers, upgrade).is_ok()
+        origins().check(method, &headers, is_upgrade).is_ok()
     }
 
     #[test]
-    fn our_own_pages_may() {
+    fn own_page_is_allowed() {
         for origin in ["https://burrow.example", "http://127.0.0.1:8080"] {
             let headers = [("origin", origin), ("cookie", "burrow=s")];
-            assert!(allowed(&Method::POST, &headers, false));
-            assert!(allowed(&Method::GET, &headers, true));
+            assert!(is_allowed(&Method::POST, &headers, false));
+            assert!(is_allowed(&Method::GET, &headers, true));
         }
     }
 
     #[test]
-    fn others_may_not() {
+    fn other_origin_is_refused() {
         for origin in [
             "null",
             "",
@@ -103,26 +108,26 @@ mod tests {
         ] {
             for credential in [("cookie", "burrow=s"), ("authorization", "Bearer t"), ("accept", "*/*")] {
                 let headers = [("origin", origin), credential];
-                assert!(!allowed(&Method::POST, &headers, false), "{origin}");
-                assert!(!allowed(&Method::GET, &headers, true), "{origin}");
-                assert!(!allowed(&Method::CONNECT, &headers, true), "{origin}");
+                assert!(!is_allowed(&Method::POST, &headers, false), "{origin}");
+                assert!(!is_allowed(&Method::GET, &headers, true), "{origin}");
+                assert!(!is_allowed(&Method::CONNECT, &headers, true), "{origin}");
             }
         }
         let two = [("origin", "https://burrow.example"), ("origin", "https://evil.example")];
-        assert!(!allowed(&Method::POST, &two, false));
+        assert!(!is_allowed(&Method::POST, &two, false));
     }
 
     #[test]
-    fn without_an_origin_only_programs_may() {
-        assert!(!allowed(&Method::POST, &[("cookie", "burrow=s")], false));
-        assert!(!allowed(&Method::GET, &[("cookie", "burrow=s")], true));
-        assert!(allowed(&Method::GET, &[("cookie", "burrow=s")], false));
-        assert!(allowed(&Method::GET, &[("authorization", "Bearer t"), ("cookie", "burrow=s")], true));
-        assert!(allowed(&Method::POST, &[], false));
+    fn missing_origin_is_allowed_without_cookie() {
+        assert!(!is_allowed(&Method::POST, &[("cookie", "burrow=s")], false));
+        assert!(!is_allowed(&Method::GET, &[("cookie", "burrow=s")], true));
+        assert!(is_allowed(&Method::GET, &[("cookie", "burrow=s")], false));
+        assert!(is_allowed(&Method::GET, &[("authorization", "Bearer t"), ("cookie", "burrow=s")], true));
+        assert!(is_allowed(&Method::POST, &[], false));
     }
 
     #[test]
-    fn secure_is_https_or_this_machine() {
+    fn secure_means_https_or_loopback() {
         for host in ["burrow.example", "127.0.0.1:8080", "localhost", "localhost:80", "[::1]:8080"] {
             assert!(origins().is_secure(host), "{host}");
         }

@@ -1,4 +1,14 @@
-//! A workspace's streams and files: from the client to the runner's front, unread.
+//! Relays a workspace's streams and files between the client and the runner's front, without parsing them.
+//!
+//! The path of one request:
+//!
+//! 1. Find its [`Route`]. An unknown route is 404, so a client never reaches the agent's internal routes.
+//! 2. Ask the controller for a grant with the caller's credential, and verify it.
+//! 3. Register the stream ([`StreamGuard`]), so that it ends when the session is revoked.
+//! 4. Get the link to the placement's front and send the request on it, with the grant in place of
+//!    the credential.
+//! 5. A WebSocket: accept the client's upgrade and splice both streams in a task. Any other route:
+//!    send the response back.
 
 use std::time::Duration;
 
@@ -20,58 +30,62 @@ use transport::{
 };
 
 use crate::{
-    body::{Fault, check_length, downward, upward},
+    body::{BodyFault, check_content_length, request_body, response_body},
     credential::Credential,
-    edge::Edge,
     headers,
-    links::Place,
-    refusal::{Outcome, Refusal},
-    sessions::Live,
-    stall::Lift,
-    websocket::{self, Wish},
+    links::Placement,
+    refusal::{Refusal, Result},
+    router::Router,
+    streams::StreamGuard,
+    websocket::{self, UpgradeRequest},
+    write_timeout::WriteTimeoutHandle,
 };
 
-/// Sending the largest upload over a slow line; silence inside it has a bound of its own.
+/// Longest time for the largest upload over a slow line. Silence inside it has its own timeout.
 const UPLOAD_TIMEOUT: Duration = Duration::from_hours(2);
-/// A front answers at once or after a look at the guest's disk.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// A refusal is a problem, a few lines.
+
+/// Longest wait for the head of a front's response. The agent answers at once or after a disk access.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Size of a front's response that refuses a WebSocket: a problem, a few lines.
 const MAX_REFUSAL_BYTES: usize = 64 * 1024;
-/// From our answer to the client's stream being ours.
+
+/// Longest time between our response and the client's upgraded stream.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// An admitted request's way.
-struct Admitted {
+/// A request that has a grant and a place among the live streams.
+struct AdmittedRequest {
     id: RequestId,
-    place: Place,
+    placement: Placement,
     grant: GrantReply,
-    live: Live,
-    /// As the front is asked: `/v1/…` with the query.
-    address: String,
+    guard: StreamGuard,
+    /// Path and query for the front: `/v1/…`.
+    path_and_query: String,
 }
 
-impl Edge {
-    /// Relays to `rest` (below `agent/`) of `workspace`.
+impl Router {
+    /// Relays a request to the agent of `workspace`. `rest` is the path below `agent/`.
     pub async fn relay(
         &self,
         mut request: Request<Incoming>,
         id: RequestId,
         workspace: WorkspaceId,
         rest: &str,
-    ) -> Outcome<Response> {
+    ) -> Result<Response> {
         let route = Route::of(request.method().as_str(), rest).ok_or_else(Refusal::not_found)?;
-        if !route.is_websocket && websocket::is_wanted(&request) {
+        if !route.is_websocket && websocket::is_upgrade(&request) {
             return Err(Refusal::new(Code::BadRequest, "There is no WebSocket at this address."));
         }
-        let wish = if route.is_websocket { Some(Wish::of(&mut request)?) } else { None };
-        check_length(request.headers(), route.max_body_bytes)?;
-        let credential = Credential::of(request.headers()).ok_or_else(Refusal::unauthenticated)?;
-        let asked = GrantRequest { credential: credential.into_secret(), workspace, needs: route.access };
-        let grant = self.controller.grant(id, &asked, &route).await?;
+        let upgrade = if route.is_websocket { Some(UpgradeRequest::parse(&mut request)?) } else { None };
+        check_content_length(request.headers(), route.max_body_bytes)?;
+        let credential = Credential::from_headers(request.headers()).ok_or_else(Refusal::unauthenticated)?;
+        let grant_request =
+            GrantRequest { credential: credential.into_secret(), workspace, needs: route.access };
+        let grant = self.controller.request_grant(id, &grant_request, &route).await?;
         let admitted = self.admit(id, workspace, grant, rest, request.uri().query())?;
-        match wish {
-            Some(wish) => self.open_socket(wish, &request, route.kind, admitted).await,
-            None => self.forward(request, &route, admitted).await,
+        match upgrade {
+            Some(upgrade) => self.relay_websocket(upgrade, &request, route.kind, admitted).await,
+            None => self.relay_request(request, &route, admitted).await,
         }
     }
 
@@ -82,173 +96,191 @@ impl Edge {
         grant: GrantReply,
         rest: &str,
         query: Option<&str>,
-    ) -> Outcome<Admitted> {
-        let live = self.sessions.admit(LiveStream {
+    ) -> Result<AdmittedRequest> {
+        let guard = self.streams.register(LiveStream {
             session: grant.session,
             workspace,
             epoch: grant.epoch,
             access: grant.access,
         })?;
-        let place = Place { workspace, epoch: grant.epoch, front: grant.front.clone() };
-        let address = query.map_or_else(|| format!("/v1/{rest}"), |query| format!("/v1/{rest}?{query}"));
-        Ok(Admitted { id, place, grant, live, address })
+        let placement = Placement { workspace, epoch: grant.epoch, front: grant.front.clone() };
+        let path_and_query =
+            query.map_or_else(|| format!("/v1/{rest}"), |query| format!("/v1/{rest}?{query}"));
+        Ok(AdmittedRequest { id, placement, grant, guard, path_and_query })
     }
 
-    async fn open_socket(
+    async fn relay_websocket(
         &self,
-        wish: Wish,
+        upgrade: UpgradeRequest,
         request: &Request<Incoming>,
         kind: RouteKind,
-        admitted: Admitted,
-    ) -> Outcome<Response> {
-        let headers = headers::to_front(request.headers(), admitted.grant.grant.expose(), admitted.id);
-        let link = self.link(&admitted.place).await?;
-        let opened = match link.open_websocket(&admitted.address, headers.clone()).await {
+        admitted: AdmittedRequest,
+    ) -> Result<Response> {
+        let headers = headers::client_to_front(request.headers(), admitted.grant.grant.expose(), admitted.id);
+        let link = self.link(&admitted.placement).await?;
+        let opened = match link.open_websocket(&admitted.path_and_query, headers.clone()).await {
+            // The link had died unnoticed: try once more over a new one.
             Err(WebSocketError::Link(_)) if link.is_closed() => {
-                self.link(&admitted.place).await?.open_websocket(&admitted.address, headers).await
+                self.link(&admitted.placement).await?.open_websocket(&admitted.path_and_query, headers).await
             }
             opened => opened,
         };
         let upstream = match opened {
             Ok(upstream) => upstream,
-            Err(WebSocketError::Refused(answer)) => {
-                tell_refusal(&admitted, answer.status());
-                return refused_answer(*answer).await;
+            Err(WebSocketError::Refused(response)) => {
+                log_front_refusal(&admitted, response.status());
+                return websocket_refusal(*response).await;
             }
-            Err(WebSocketError::Link(error)) => return Err(unavailable(&error)),
+            Err(WebSocketError::Link(error)) => return Err(link_refusal(&error)),
         };
-        // A program waits for whoever reads its output, and its writer for it, for hours if need be.
-        let stall = (kind != RouteKind::Exec).then_some(self.limits.write_stall);
-        if stall.is_none()
-            && wish.owns_connection()
-            && let Some(lift) = request.extensions().get::<Lift>()
+        // A program may wait for hours until someone reads its output, so exec streams have no write timeout.
+        let stall_timeout = (kind != RouteKind::Exec).then_some(self.limits.write_timeout);
+        if stall_timeout.is_none()
+            && upgrade.owns_connection()
+            && let Some(write_timeout) = request.extensions().get::<WriteTimeoutHandle>()
         {
-            lift.lift();
+            write_timeout.disable();
         }
-        let (response, on_upgrade) = wish.grant();
-        let Admitted { id, live, .. } = admitted;
-        self.tasks.spawn("splice", carry(id, on_upgrade, upstream, link, live, stall));
+        let (response, on_upgrade) = upgrade.accept();
+        let AdmittedRequest { id, guard, .. } = admitted;
+        self.tasks.spawn("splice", splice_websocket(id, on_upgrade, upstream, link, guard, stall_timeout));
         Ok(response)
     }
 
-    async fn forward(
+    async fn relay_request(
         &self,
         request: Request<Incoming>,
         route: &Route,
-        admitted: Admitted,
-    ) -> Outcome<Response> {
+        admitted: AdmittedRequest,
+    ) -> Result<Response> {
         let (parts, body) = request.into_parts();
-        let headers = headers::to_front(&parts.headers, admitted.grant.grant.expose(), admitted.id);
-        let link = self.link(&admitted.place).await?;
-        let most = route.max_body_bytes;
-        let mut fault = Fault::default();
-        let answer = if most == 0 {
-            let first =
-                send(&link, &parts.method, &admitted.address, &headers, empty(), ANSWER_TIMEOUT).await;
+        let headers = headers::client_to_front(&parts.headers, admitted.grant.grant.expose(), admitted.id);
+        let link = self.link(&admitted.placement).await?;
+        let path = &admitted.path_and_query;
+        let max_bytes = route.max_body_bytes;
+        let mut fault = BodyFault::default();
+        let response = if max_bytes == 0 {
+            let first = send(&link, &parts.method, path, &headers, empty(), RESPONSE_TIMEOUT).await;
             match first {
-                // The link had died unnoticed. What only reads may be asked again.
+                // The link had died unnoticed. A request that only reads may be sent twice.
                 Err(_) if link.is_closed() && parts.method.is_safe() => {
-                    let link = self.link(&admitted.place).await?;
-                    send(&link, &parts.method, &admitted.address, &headers, empty(), ANSWER_TIMEOUT).await
+                    let link = self.link(&admitted.placement).await?;
+                    send(&link, &parts.method, path, &headers, empty(), RESPONSE_TIMEOUT).await
                 }
-                answer => answer,
+                response => response,
             }
         } else {
-            let (body, noted) = upward(body, most, self.limits.body_silence);
-            fault = noted;
-            send(&link, &parts.method, &admitted.address, &headers, body, UPLOAD_TIMEOUT).await
+            let (body, body_fault) = request_body(body, max_bytes, self.limits.body_idle_timeout);
+            fault = body_fault;
+            send(&link, &parts.method, path, &headers, body, UPLOAD_TIMEOUT).await
         };
-        let answer = answer.map_err(|error| fault.refusal(most).unwrap_or_else(|| unavailable(&error)))?;
-        tell_refusal(&admitted, answer.status());
-        answered(answer, self.limits.body_silence, admitted.live)
+        let response =
+            response.map_err(|error| fault.refusal(max_bytes).unwrap_or_else(|| link_refusal(&error)))?;
+        log_front_refusal(&admitted, response.status());
+        client_response(response, self.limits.body_idle_timeout, admitted.guard)
     }
 
-    async fn link(&self, place: &Place) -> Outcome<Link> {
-        self.links.get(place).await.map_err(|error| unavailable(&error))
+    async fn link(&self, placement: &Placement) -> Result<Link> {
+        self.links.get(placement).await.map_err(|error| link_refusal(&error))
     }
 }
 
 async fn send(
     link: &Link,
     method: &Method,
-    address: &str,
+    path_and_query: &str,
     headers: &HeaderMap,
     body: body::Body,
-    deadline: Duration,
-) -> Result<http::Response<Incoming>, LinkError> {
-    let mut request =
-        Request::builder().method(method).uri(address).body(body).map_err(|_| LinkError::InvalidUri)?;
+    limit: Duration,
+) -> std::result::Result<http::Response<Incoming>, LinkError> {
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path_and_query)
+        .body(body)
+        .map_err(|_| LinkError::InvalidUri)?;
     *request.headers_mut() = headers.clone();
-    link.request_within(request, deadline).await
+    link.request_within(request, limit).await
 }
 
-/// Carries a socket's bytes until its end. The link is held, so that it lives as long as its streams.
-async fn carry(
+/// Copies an accepted WebSocket's bytes until it ends. Holds the link, because the stream lives
+/// only as long as it.
+async fn splice_websocket(
     id: RequestId,
     on_upgrade: OnUpgrade,
     upstream: Upgraded,
     _link: Link,
-    live: Live,
-    stall: Option<Duration>,
+    guard: StreamGuard,
+    stall_timeout: Option<Duration>,
 ) {
     let downstream = match timeout(UPGRADE_TIMEOUT, on_upgrade).await {
         Ok(Ok(downstream)) => TokioIo::new(downstream),
-        Ok(Err(error)) => return tracing::debug!(request_id = %id, %error, "the client left while upgrading"),
-        Err(_) => return tracing::info!(request_id = %id, "the client did not finish upgrading"),
+        Ok(Err(error)) => {
+            return tracing::debug!(request_id = %id, %error, "the client left during the upgrade");
+        }
+        Err(_) => return tracing::info!(request_id = %id, "the client did not finish the upgrade"),
     };
-    match splice(downstream, upstream, live.revoked(), stall).await {
-        SpliceEnd::Closed => tracing::debug!(request_id = %id, "a socket closed"),
-        SpliceEnd::Revoked => tracing::info!(request_id = %id, "a socket was cut: its session may no longer"),
-        SpliceEnd::Stalled => tracing::info!(request_id = %id, "a socket was cut: one side stopped reading"),
-        SpliceEnd::Failed(error) => tracing::debug!(request_id = %id, %error, "a socket broke"),
+    match splice(downstream, upstream, guard.revoked(), stall_timeout).await {
+        SpliceEnd::Closed => tracing::debug!(request_id = %id, "a WebSocket closed"),
+        SpliceEnd::Revoked => {
+            tracing::info!(request_id = %id, "a WebSocket was cut: its session was revoked");
+        }
+        SpliceEnd::Stalled => {
+            tracing::info!(request_id = %id, "a WebSocket was cut: one side stopped reading");
+        }
+        SpliceEnd::Failed(error) => tracing::debug!(request_id = %id, %error, "a WebSocket failed"),
     }
 }
 
-/// What the workspace refuses is found by its request id as our own refusals are. Its words are the guest's: not for our log.
-fn tell_refusal(admitted: &Admitted, status: StatusCode) {
+/// Logs that the workspace refused a request, so that its id can be found like that of our own
+/// refusals. The body may come from the guest and does not belong in our log.
+fn log_front_refusal(admitted: &AdmittedRequest, status: StatusCode) {
     if status.is_client_error() || status.is_server_error() {
-        let (id, workspace) = (admitted.id, admitted.place.workspace);
+        let (id, workspace) = (admitted.id, admitted.placement.workspace);
         tracing::info!(request_id = %id, %workspace, status = status.as_u16(), "refused by the workspace");
     }
 }
 
-/// The front's answer for the client.
-fn answered(answer: http::Response<Incoming>, silence: Duration, live: Live) -> Outcome<Response> {
-    let (parts, body) = answer.into_parts();
-    let sound = parts.status.is_success()
+/// Turns the front's response into the client's. Statuses that the agent's routes never use are refused.
+fn client_response(
+    response: http::Response<Incoming>,
+    idle_timeout: Duration,
+    guard: StreamGuard,
+) -> Result<Response> {
+    let (parts, body) = response.into_parts();
+    let is_expected = parts.status.is_success()
         || parts.status == StatusCode::NOT_MODIFIED
         || parts.status.is_client_error()
         || parts.status.is_server_error();
-    if !sound {
+    if !is_expected {
         return Err(Refusal::workspace_unavailable().because(format!("it answered {}", parts.status)));
     }
-    let mut response = Response::new(downward(body, silence, Some(live)));
+    let mut response = Response::new(response_body(body, idle_timeout, Some(guard)));
     *response.status_mut() = parts.status;
-    *response.headers_mut() = headers::from_front(&parts.headers);
+    *response.headers_mut() = headers::front_to_client(&parts.headers);
     Ok(response)
 }
 
-/// A WebSocket was wanted and something else came: passed on where it is an error, and never as a stream. In one piece: what
-/// fails to upgrade reads no more than that.
-async fn refused_answer(answer: http::Response<Incoming>) -> Outcome<Response> {
-    let (parts, body) = answer.into_parts();
+/// Turns the front's response to a WebSocket request into the client's: an error, never a stream.
+/// The body is sent in one piece, because a client whose upgrade fails reads no more than that.
+async fn websocket_refusal(response: http::Response<Incoming>) -> Result<Response> {
+    let (parts, body) = response.into_parts();
     if !(parts.status.is_client_error() || parts.status.is_server_error()) {
         return Err(Refusal::workspace_unavailable()
             .because(format!("it answered a WebSocket with {}", parts.status)));
     }
-    let body = timeout(ANSWER_TIMEOUT, Limited::new(body, MAX_REFUSAL_BYTES).collect()).await;
+    let body = timeout(RESPONSE_TIMEOUT, Limited::new(body, MAX_REFUSAL_BYTES).collect()).await;
     let body = match body {
         Ok(Ok(body)) => body.to_bytes(),
         Ok(Err(error)) => return Err(Refusal::workspace_unavailable().because(error)),
-        Err(late) => return Err(Refusal::workspace_unavailable().because(late)),
+        Err(elapsed) => return Err(Refusal::workspace_unavailable().because(elapsed)),
     };
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = parts.status;
-    *response.headers_mut() = headers::from_front(&parts.headers);
+    *response.headers_mut() = headers::front_to_client(&parts.headers);
     Ok(response)
 }
 
-fn unavailable(error: &LinkError) -> Refusal {
+fn link_refusal(error: &LinkError) -> Refusal {
     match error {
         LinkError::Timeout(_) => {
             Refusal::new(Code::Timeout, "The workspace did not answer in time. Try again.").because(error)

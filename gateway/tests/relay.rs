@@ -1,10 +1,10 @@
-//! Who gets through the gateway, what of theirs does, and when it ends.
+//! The gateway's boundary: who gets through, which headers and bytes pass, and when streams end.
 
-mod setting;
+mod harness;
 
 use futures_util::{SinkExt as _, StreamExt as _};
+use harness::{Harness, ORIGIN, Socket, in_time, problem, refused_status};
 use protocol::{Code, TerminalId, WorkspaceId, grant::SigningKey};
-use setting::{ORIGIN, Setting, Socket, problem, refused, soon};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -18,28 +18,28 @@ fn attach() -> String {
     format!("terminals/{}/attach?client=c", TerminalId::random())
 }
 
-async fn open(setting: &Setting, cookie: &str) -> Socket {
-    setting.open(&attach(), cookie, Some(ORIGIN)).await.expect("opened")
+async fn open(harness: &Harness, cookie: &str) -> Socket {
+    harness.open(&attach(), cookie, Some(ORIGIN)).await.expect("opened")
 }
 
-async fn echoes(socket: &mut Socket, text: &str) {
+async fn assert_echo(socket: &mut Socket, text: &str) {
     socket.send(Message::binary(text.as_bytes().to_vec())).await.expect("open");
-    let answer = soon(socket.next()).await.expect("open").expect("valid");
+    let answer = in_time(socket.next()).await.expect("open").expect("valid");
     assert_eq!(answer.into_data(), text.as_bytes());
 }
 
-/// Reads until the socket is gone.
-async fn gone(mut socket: Socket) {
-    soon(async { while let Some(Ok(_)) = socket.next().await {} }).await;
+/// Reads until the socket is closed.
+async fn closed(mut socket: Socket) {
+    in_time(async { while let Some(Ok(_)) = socket.next().await {} }).await;
 }
 
 #[tokio::test]
-async fn a_browsers_socket_reaches_the_guest_with_a_grant_and_no_cookie() {
-    let mut setting = Setting::new();
-    let mut socket = open(&setting, "anna").await;
-    echoes(&mut socket, "ls\r").await;
-    echoes(&mut socket, &"x".repeat(300_000)).await;
-    let seen = soon(setting.seen.recv()).await.expect("seen");
+async fn websocket_reaches_front_with_grant_only() {
+    let mut harness = Harness::new();
+    let mut socket = open(&harness, "anna").await;
+    assert_echo(&mut socket, "ls\r").await;
+    assert_echo(&mut socket, &"x".repeat(300_000)).await;
+    let seen = in_time(harness.seen.recv()).await.expect("seen");
     assert!(
         seen.path.starts_with("/v1/terminals/") && seen.path.ends_with("/attach?client=c"),
         "{}",
@@ -55,10 +55,10 @@ async fn a_browsers_socket_reaches_the_guest_with_a_grant_and_no_cookie() {
 }
 
 #[tokio::test]
-async fn sockets_come_by_http2_too() {
-    let setting = Setting::new();
-    let link = transport::Link::connect(&setting.address().to_string()).await.expect("connects");
-    let path = format!("/api/v1/workspaces/{}/agent/{}", setting.controller.workspace, attach());
+async fn websocket_opens_over_http2() {
+    let harness = Harness::new();
+    let link = transport::Link::connect(&harness.address().to_string()).await.expect("connects");
+    let path = format!("/api/v1/workspaces/{}/agent/{}", harness.controller.workspace, attach());
     let headers = |origin: &str| {
         let pairs = [("cookie", "burrow=anna"), ("origin", origin)];
         pairs
@@ -66,162 +66,165 @@ async fn sockets_come_by_http2_too() {
             .map(|(name, value)| (name.parse().expect("valid"), value.parse().expect("valid")))
             .collect::<http::HeaderMap>()
     };
-    let refusal = soon(link.open_websocket(&path, headers("http://evil.test"))).await.expect_err("refused");
+    let refusal =
+        in_time(link.open_websocket(&path, headers("http://evil.test"))).await.expect_err("refused");
     assert!(matches!(refusal, transport::WebSocketError::Refused(answer) if answer.status() == 403));
-    let raw = soon(link.open_websocket(&path, headers(ORIGIN))).await.expect("opened");
+    let raw = in_time(link.open_websocket(&path, headers(ORIGIN))).await.expect("opened");
     let mut socket = WebSocketStream::from_raw_socket(raw, Role::Client, None).await;
     socket.send(Message::binary(b"ls".to_vec())).await.expect("open");
-    assert_eq!(soon(socket.next()).await.expect("open").expect("valid").into_data(), b"ls".as_slice());
+    assert_eq!(in_time(socket.next()).await.expect("open").expect("valid").into_data(), b"ls".as_slice());
 }
 
 #[tokio::test]
-async fn without_a_credential_nothing_is_asked_or_opened() {
-    let mut setting = Setting::new();
-    let sent = setting.http.get(setting.agent("files?path=")).header("x-request-id", "mine").send();
-    let problem = problem(soon(sent).await.expect("answers")).await;
+async fn missing_credential_is_refused() {
+    let mut harness = Harness::new();
+    let sent = harness.http.get(harness.agent_url("files?path=")).header("x-request-id", "mine").send();
+    let problem = problem(in_time(sent).await.expect("a response")).await;
     assert_eq!(problem.code, Code::Unauthenticated);
     assert_ne!(problem.request_id, "mine");
-    assert_eq!(setting.grants_asked(), 0);
-    assert_eq!(refused(setting.open(&attach(), "unknown", Some(ORIGIN)).await), 401);
-    assert!(setting.seen.try_recv().is_err());
+    assert_eq!(harness.grant_requests(), 0);
+    assert_eq!(refused_status(harness.open(&attach(), "unknown", Some(ORIGIN)).await), 401);
+    assert!(harness.seen.try_recv().is_err());
 }
 
 #[tokio::test]
-async fn pages_of_other_origins_open_nothing_and_change_nothing() {
-    let mut setting = Setting::new();
+async fn other_origins_are_refused() {
+    let mut harness = Harness::new();
     for origin in [None, Some("null"), Some("http://evil.test"), Some("http://burrow.test.evil.test")] {
-        assert_eq!(refused(setting.open(&attach(), "anna", origin).await), 403, "{origin:?}");
-        for url in [setting.agent("terminals"), setting.url("/api/v1/workspaces")] {
-            let mut request = setting.http.post(url).header("cookie", "burrow=anna");
+        assert_eq!(refused_status(harness.open(&attach(), "anna", origin).await), 403, "{origin:?}");
+        for url in [harness.agent_url("terminals"), harness.url("/api/v1/workspaces")] {
+            let mut request = harness.http.post(url).header("cookie", "burrow=anna");
             if let Some(origin) = origin {
                 request = request.header("origin", origin);
             }
-            let refusal = problem(soon(request.send()).await.expect("answers")).await;
+            let refusal = problem(in_time(request.send()).await.expect("a response")).await;
             assert_eq!(refusal.code, Code::ForeignOrigin, "{origin:?}");
         }
     }
-    assert_eq!(setting.grants_asked(), 0);
-    assert!(setting.seen.try_recv().is_err());
+    assert_eq!(harness.grant_requests(), 0);
+    assert!(harness.seen.try_recv().is_err());
 }
 
 #[tokio::test]
-async fn someone_elses_workspace_is_not_there() {
-    let mut setting = Setting::new();
-    let url = setting.url(&format!("/api/v1/workspaces/{}/agent/files?path=", WorkspaceId::random()));
+async fn unknown_workspace_is_not_found() {
+    let mut harness = Harness::new();
+    let url = harness.url(&format!("/api/v1/workspaces/{}/agent/files?path=", WorkspaceId::random()));
     let refusal =
-        problem(soon(setting.http.get(url).bearer_auth("anna").send()).await.expect("answers")).await;
+        problem(in_time(harness.http.get(url).bearer_auth("anna").send()).await.expect("a response")).await;
     assert_eq!(refusal.code, Code::NotFound);
-    assert!(setting.seen.try_recv().is_err());
+    assert!(harness.seen.try_recv().is_err());
 }
 
 #[tokio::test]
-async fn a_watchers_grant_does_not_write() {
-    let mut setting = Setting::new();
-    let sent = setting.http.put(setting.agent("files/content?path=a")).bearer_auth("ben").body("x").send();
-    assert_eq!(problem(soon(sent).await.expect("answers")).await.code, Code::Forbidden);
-    assert!(setting.seen.try_recv().is_err());
-    echoes(&mut open(&setting, "ben").await, "watching").await;
+async fn read_only_grant_cannot_write() {
+    let mut harness = Harness::new();
+    let sent =
+        harness.http.put(harness.agent_url("files/content?path=a")).bearer_auth("ben").body("x").send();
+    assert_eq!(problem(in_time(sent).await.expect("a response")).await.code, Code::Forbidden);
+    assert!(harness.seen.try_recv().is_err());
+    assert_echo(&mut open(&harness, "ben").await, "watching").await;
 }
 
 #[tokio::test]
-async fn only_the_controllers_signature_opens() {
-    let mut setting = Setting::new();
-    *setting.controller.forger.lock().expect("sound") = Some(SigningKey::generate().expect("randomness"));
-    let sent = setting.http.get(setting.agent("files?path=")).bearer_auth("anna").send();
-    assert_eq!(problem(soon(sent).await.expect("answers")).await.code, Code::Internal);
-    assert!(setting.seen.try_recv().is_err());
-    // A controller that has changed its key is believed, once it publishes it.
-    let forger = setting.controller.forger.lock().expect("sound").take().expect("set");
-    *setting.controller.key.lock().expect("sound") = forger;
-    echoes(&mut open(&setting, "anna").await, "again").await;
+async fn foreign_signature_is_refused() {
+    let mut harness = Harness::new();
+    *harness.controller.forger.lock().expect("not poisoned") =
+        Some(SigningKey::generate().expect("randomness"));
+    let sent = harness.http.get(harness.agent_url("files?path=")).bearer_auth("anna").send();
+    assert_eq!(problem(in_time(sent).await.expect("a response")).await.code, Code::Internal);
+    assert!(harness.seen.try_recv().is_err());
+    // A new key of the controller is accepted once the controller publishes it.
+    let forger = harness.controller.forger.lock().expect("not poisoned").take().expect("set");
+    *harness.controller.key.lock().expect("not poisoned") = forger;
+    assert_echo(&mut open(&harness, "anna").await, "again").await;
 }
 
 #[tokio::test]
-async fn the_runners_own_routes_are_not_there() {
-    let mut setting = Setting::new();
+async fn internal_agent_routes_are_not_found() {
+    let mut harness = Harness::new();
     for rest in ["freeze", "bootstrap", "health", "files/../freeze", "files%2f..%2ffreeze", ""] {
-        let sent = setting.http.get(setting.agent(rest)).bearer_auth("anna").send();
-        assert_eq!(soon(sent).await.expect("answers").status(), 404, "{rest}");
+        let sent = harness.http.get(harness.agent_url(rest)).bearer_auth("anna").send();
+        assert_eq!(in_time(sent).await.expect("a response").status(), 404, "{rest}");
     }
-    assert!(setting.seen.try_recv().is_err());
+    assert!(harness.seen.try_recv().is_err());
 }
 
 #[tokio::test]
-async fn a_refused_upgrade_is_an_answer_and_no_tunnel() {
-    let setting = Setting::new();
-    assert_eq!(refused(setting.open("exec", "anna", Some(ORIGIN)).await), 409);
-    // An ordinary request where a socket is needed, and the other way round.
-    let sent = setting.http.get(setting.agent("exec")).bearer_auth("anna").send();
-    assert_eq!(problem(soon(sent).await.expect("answers")).await.code, Code::BadRequest);
-    assert_eq!(refused(setting.open("files?path=", "anna", Some(ORIGIN)).await), 400);
+async fn refused_upgrade_opens_no_stream() {
+    let harness = Harness::new();
+    assert_eq!(refused_status(harness.open("exec", "anna", Some(ORIGIN)).await), 409);
+    // A plain request to a WebSocket route, and a WebSocket to a plain route.
+    let sent = harness.http.get(harness.agent_url("exec")).bearer_auth("anna").send();
+    assert_eq!(problem(in_time(sent).await.expect("a response")).await.code, Code::BadRequest);
+    assert_eq!(refused_status(harness.open("files?path=", "anna", Some(ORIGIN)).await), 400);
 }
 
 #[tokio::test]
-async fn a_browser_that_stops_reading_is_dropped() {
-    let mut setting = Setting::new();
-    let flooded = setting.open("documents?path=a", "anna", Some(ORIGIN)).await.expect("opened");
-    let mut other = open(&setting, "anna").await;
-    assert_eq!(soon(setting.ended.recv()).await.expect("told"), "flood");
-    echoes(&mut other, "untouched").await;
+async fn stalled_browser_is_dropped() {
+    let mut harness = Harness::new();
+    let flooded = harness.open("documents?path=a", "anna", Some(ORIGIN)).await.expect("opened");
+    let mut other = open(&harness, "anna").await;
+    assert_eq!(in_time(harness.ended.recv()).await.expect("a report"), "flood");
+    assert_echo(&mut other, "untouched").await;
     drop(flooded);
 }
 
 #[tokio::test]
-async fn a_program_waits_for_its_reader() {
-    let mut setting = Setting::new();
-    let mut program = setting.open("exec?flood", "anna", Some(ORIGIN)).await.expect("opened");
-    // By the time that this one has been dropped, the program's would have been too.
-    let browser = setting.open("documents?path=a", "ben", Some(ORIGIN)).await.expect("opened");
-    assert_eq!(soon(setting.ended.recv()).await.expect("told"), "flood");
-    let other = setting.open("documents?path=b", "ben", Some(ORIGIN)).await.expect("opened");
-    assert_eq!(soon(setting.ended.recv()).await.expect("told"), "flood");
+async fn exec_stream_may_stall() {
+    let mut harness = Harness::new();
+    let mut program = harness.open("exec?flood", "anna", Some(ORIGIN)).await.expect("opened");
+    // When this stream is dropped for not reading, the program's would have been dropped too.
+    let browser = harness.open("documents?path=a", "ben", Some(ORIGIN)).await.expect("opened");
+    assert_eq!(in_time(harness.ended.recv()).await.expect("a report"), "flood");
+    let other = harness.open("documents?path=b", "ben", Some(ORIGIN)).await.expect("opened");
+    assert_eq!(in_time(harness.ended.recv()).await.expect("a report"), "flood");
     for _ in 0..1000 {
-        soon(program.next()).await.expect("still open").expect("valid");
+        in_time(program.next()).await.expect("still open").expect("valid");
     }
-    assert!(setting.ended.try_recv().is_err());
+    assert!(harness.ended.try_recv().is_err());
     drop((browser, other));
 }
 
 #[tokio::test]
-async fn a_refused_socket_tells_its_problem() {
-    let setting = Setting::new();
-    let api = client::Api::with_token(&setting.url(""), "anna".to_owned().into()).expect("made");
+async fn refused_websocket_returns_problem() {
+    let harness = Harness::new();
+    let api = client::Api::with_token(&harness.url(""), "anna".to_owned().into()).expect("valid");
     let request = protocol::exec::ExecRequest { argv: vec!["true".to_owned()], ..Default::default() };
-    let refused = soon(api.exec(setting.controller.workspace, &request)).await.err().expect("refused");
+    let refused = in_time(api.exec(harness.controller.workspace, &request)).await.err().expect("refused");
     assert!(refused.is(Code::Conflict), "{refused:?}");
 }
 
 #[tokio::test]
-async fn a_download_that_nobody_reads_ends() {
-    let mut setting = Setting::new();
-    let sent = setting.http.get(setting.agent("files/content?path=endless")).bearer_auth("anna").send();
-    let mut stalled = soon(sent).await.expect("answers");
-    soon(setting.seen.recv()).await.expect("seen");
-    // Its place is given back once it is dropped: as many others as there are places can be opened.
-    let sockets = soon(async {
+async fn stalled_download_frees_its_stream() {
+    let mut harness = Harness::new();
+    let sent = harness.http.get(harness.agent_url("files/content?path=endless")).bearer_auth("anna").send();
+    let mut stalled = in_time(sent).await.expect("a response");
+    in_time(harness.seen.recv()).await.expect("seen");
+    // Its place is free again once the download was dropped: the session can open its full number of streams.
+    let sockets = in_time(async {
         let mut sockets = Vec::new();
-        while sockets.len() < setting::limits().streams_per_session {
-            match setting.open(&attach(), "anna", Some(ORIGIN)).await {
+        while sockets.len() < harness::limits().max_streams_per_session {
+            match harness.open(&attach(), "anna", Some(ORIGIN)).await {
                 Ok(socket) => sockets.push(socket),
-                refusal => assert_eq!(refused(refusal), 429),
+                refusal => assert_eq!(refused_status(refusal), 429),
             }
         }
         sockets
     });
     drop(sockets.await);
-    while let Ok(Some(_)) = soon(stalled.chunk()).await {}
+    while let Ok(Some(_)) = in_time(stalled.chunk()).await {}
 }
 
 #[tokio::test]
-async fn a_revoked_sessions_streams_end_and_others_stay() {
-    let mut setting = Setting::new();
-    let (anna, mut ben) = (open(&setting, "anna").await, open(&setting, "ben").await);
-    let sent = setting.http.get(setting.agent("files/content?path=endless")).bearer_auth("anna").send();
-    let mut download = soon(sent).await.expect("answers");
-    setting.controller.revoked.lock().expect("sound").insert(setting.controller.anna);
-    gone(anna).await;
-    assert_eq!(soon(setting.ended.recv()).await.expect("told"), "echo");
-    let cut = soon(async {
+async fn revocation_ends_streams_of_session_only() {
+    let mut harness = Harness::new();
+    let (anna, mut ben) = (open(&harness, "anna").await, open(&harness, "ben").await);
+    let sent = harness.http.get(harness.agent_url("files/content?path=endless")).bearer_auth("anna").send();
+    let mut download = in_time(sent).await.expect("a response");
+    harness.controller.revoked.lock().expect("not poisoned").insert(harness.controller.anna);
+    closed(anna).await;
+    assert_eq!(in_time(harness.ended.recv()).await.expect("a report"), "echo");
+    let cut = in_time(async {
         loop {
             match download.chunk().await {
                 Ok(Some(_)) => {}
@@ -229,101 +232,105 @@ async fn a_revoked_sessions_streams_end_and_others_stay() {
             }
         }
     });
-    cut.await.expect_err("a cut is not an end");
-    echoes(&mut ben, "still here").await;
+    cut.await.expect_err("a revoked download must not look complete");
+    assert_echo(&mut ben, "still here").await;
 }
 
 #[tokio::test]
-async fn a_session_has_so_many_streams() {
-    let setting = Setting::new();
+async fn streams_per_session_are_limited() {
+    let harness = Harness::new();
     let mut sockets = Vec::new();
-    for _ in 0..setting::limits().streams_per_session {
-        sockets.push(open(&setting, "anna").await);
+    for _ in 0..harness::limits().max_streams_per_session {
+        sockets.push(open(&harness, "anna").await);
     }
-    assert_eq!(refused(setting.open(&attach(), "anna", Some(ORIGIN)).await), 429);
-    echoes(&mut open(&setting, "ben").await, "another's").await;
+    assert_eq!(refused_status(harness.open(&attach(), "anna", Some(ORIGIN)).await), 429);
+    assert_echo(&mut open(&harness, "ben").await, "another session").await;
 }
 
 #[tokio::test]
-async fn streams_share_a_link_and_a_lost_one_is_made_again() {
-    let setting = Setting::new();
-    let (first, mut second) = (open(&setting, "anna").await, open(&setting, "ben").await);
-    echoes(&mut second, "before").await;
-    let lost: Vec<_> = setting.links.lock().expect("sound").drain(..).collect();
-    assert_eq!(lost.len(), 1, "one link carries both");
+async fn streams_share_a_link_that_reconnects() {
+    let harness = Harness::new();
+    let (first, mut second) = (open(&harness, "anna").await, open(&harness, "ben").await);
+    assert_echo(&mut second, "before").await;
+    let lost: Vec<_> = harness.links.lock().expect("not poisoned").drain(..).collect();
+    assert_eq!(lost.len(), 1, "both streams share one link");
     lost.iter().for_each(tokio::task::JoinHandle::abort);
-    tokio::join!(gone(first), gone(second));
-    echoes(&mut open(&setting, "anna").await, "after").await;
-    assert_eq!(setting.links.lock().expect("sound").len(), 1);
+    tokio::join!(closed(first), closed(second));
+    assert_echo(&mut open(&harness, "anna").await, "after").await;
+    assert_eq!(harness.links.lock().expect("not poisoned").len(), 1);
 }
 
 #[tokio::test]
-async fn a_guests_answer_runs_nothing_on_our_origin() {
-    let setting = Setting::new();
-    let sent = setting.http.get(setting.agent("files?path=")).bearer_auth("anna").send();
-    let answer = soon(sent).await.expect("answers");
+async fn guest_response_is_not_executable() {
+    let harness = Harness::new();
+    let sent = harness.http.get(harness.agent_url("files?path=")).bearer_auth("anna").send();
+    let answer = in_time(sent).await.expect("a response");
     assert_eq!(answer.headers()["content-type"], "application/octet-stream");
     assert_eq!(answer.headers()["x-content-type-options"], "nosniff");
     assert!(!answer.headers().contains_key("set-cookie"));
 }
 
 #[tokio::test]
-async fn uploads_stream_through_and_are_bounded() {
-    let setting = Setting::new();
+async fn uploads_are_streamed_and_limited() {
+    let harness = Harness::new();
     let upload = |body: reqwest::Body| {
-        setting.http.put(setting.agent("files/content?path=a")).bearer_auth("anna").body(body).send()
+        harness.http.put(harness.agent_url("files/content?path=a")).bearer_auth("anna").body(body).send()
     };
-    let taken = soon(upload(vec![1; 3_000_000].into())).await.expect("answers");
-    assert_eq!(taken.text().await.expect("whole"), "3000000");
+    let taken = in_time(upload(vec![1; 3_000_000].into())).await.expect("a response");
+    assert_eq!(taken.text().await.expect("complete"), "3000000");
     let request = format!(
-        "PUT /api/v1/workspaces/{}/agent/files/content?path=a HTTP/1.1\r\nhost: x\r\nauthorization: Bearer anna\r\n\
-         content-length: {}\r\n\r\n",
-        setting.controller.workspace,
+        "PUT /api/v1/workspaces/{}/agent/files/content?path=a HTTP/1.1\r\nhost: x\r\n\
+         authorization: Bearer anna\r\ncontent-length: {}\r\n\r\n",
+        harness.controller.workspace,
         protocol::agent::MAX_UPLOAD_BYTES + 1
     );
-    assert!(raw(&setting, &request).await.starts_with("HTTP/1.1 413 "));
+    assert!(send_raw(&harness, &request).await.starts_with("HTTP/1.1 413 "));
     let roster = |size: usize| {
         let pieces =
             futures_util::stream::iter((0..size / 1024).map(|_| Ok::<_, std::io::Error>(vec![b'a'; 1024])));
-        let request = setting.http.post(setting.url("/api/v1/classes/x/roster")).bearer_auth("anna");
+        let request = harness.http.post(harness.url("/api/v1/classes/x/roster")).bearer_auth("anna");
         request.body(reqwest::Body::wrap_stream(pieces)).send()
     };
-    assert_eq!(soon(roster(64 * 1024)).await.expect("answers").text().await.expect("whole"), "65536");
-    let refusal = problem(soon(roster(8 * 1024 * 1024)).await.expect("answers")).await;
+    assert_eq!(
+        in_time(roster(64 * 1024)).await.expect("a response").text().await.expect("complete"),
+        "65536"
+    );
+    let refusal = problem(in_time(roster(8 * 1024 * 1024)).await.expect("a response")).await;
     assert_eq!(refusal.code, Code::TooLarge);
 }
 
 #[tokio::test]
-async fn events_stream_through_as_they_come() {
-    let setting = Setting::new();
-    let mut answer = soon(setting.http.get(setting.url("/api/v1/events")).send()).await.expect("answers");
+async fn events_are_streamed() {
+    let harness = Harness::new();
+    let mut answer =
+        in_time(harness.http.get(harness.url("/api/v1/events")).send()).await.expect("a response");
     for text in ["event: workspace\n\n", ": comment\n\n", "event: deleted\n\n"] {
-        setting.events.send(text.to_owned()).await.expect("open");
-        assert_eq!(soon(answer.chunk()).await.expect("open").expect("a piece"), text);
+        harness.events.send(text.to_owned()).await.expect("open");
+        assert_eq!(in_time(answer.chunk()).await.expect("open").expect("a piece"), text);
     }
 }
 
 #[tokio::test]
-async fn the_controller_hears_what_we_know_and_not_what_clients_claim() {
-    let setting = Setting::new();
-    let sent = setting
+async fn clients_cannot_forge_internal_headers() {
+    let harness = Harness::new();
+    let sent = harness
         .http
-        .get(setting.url("/api/v1/version?x=%2e%2e"))
+        .get(harness.url("/api/v1/version?x=%2e%2e"))
         .header("x-burrow-secure", "true, really")
         .header("x-burrow-client-address", "1.2.3.4")
         .header("x-forwarded-for", "1.2.3.4")
         .header("x-request-id", "mine")
         .header("host", "other.test")
         .send();
-    let answer = soon(sent).await.expect("answers");
+    let answer = in_time(sent).await.expect("a response");
     assert_eq!(answer.headers()["set-cookie"], "burrow=new");
     assert!(!answer.headers().contains_key("x-burrow-inner"));
     let id = answer.headers()["x-request-id"].to_str().expect("text").to_owned();
-    let told: serde_json::Value =
-        serde_json::from_slice(&answer.bytes().await.expect("whole")).expect("JSON");
-    assert_eq!(told["path"], "/api/v1/version?x=%2e%2e");
+    let received: serde_json::Value =
+        serde_json::from_slice(&answer.bytes().await.expect("complete")).expect("JSON");
+    assert_eq!(received["path"], "/api/v1/version?x=%2e%2e");
     let headers: std::collections::HashMap<String, String> =
-        serde_json::from_value::<Vec<(String, String)>>(told["headers"].clone())
+        serde_json::from_value::<Vec<(String, String)>>(received["headers"].clone())
             .expect("pairs")
             .into_iter()
             .collect();
@@ -335,8 +342,8 @@ async fn the_controller_hears_what_we_know_and_not_what_clients_claim() {
 }
 
 #[tokio::test]
-async fn no_path_leads_to_what_is_internal() {
-    let setting = Setting::new();
+async fn internal_paths_are_not_reachable() {
+    let harness = Harness::new();
     for path in [
         "/internal/grant-key",
         "/api/v1/../../internal/grant-key",
@@ -346,11 +353,11 @@ async fn no_path_leads_to_what_is_internal() {
         "/api/v1/\\..\\..\\internal\\grant-key",
     ] {
         let answer =
-            raw(&setting, &format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")).await;
-        // The app's shell, where it is built, answers every address of a page: it is ours, and the same for everyone.
-        let is_shell = answer.starts_with("HTTP/1.1 200 ") && answer.contains("<!doctype html>");
+            send_raw(&harness, &format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")).await;
+        // If the web app is built, its page answers every path of a page. It is the same for everyone.
+        let is_app_page = answer.starts_with("HTTP/1.1 200 ") && answer.contains("<!doctype html>");
         assert!(
-            answer.starts_with("HTTP/1.1 404 ") || answer.starts_with("HTTP/1.1 400 ") || is_shell,
+            answer.starts_with("HTTP/1.1 404 ") || answer.starts_with("HTTP/1.1 400 ") || is_app_page,
             "{path}: {answer}"
         );
         assert!(!answer.contains("grant-key"), "{path}: {answer}");
@@ -358,15 +365,15 @@ async fn no_path_leads_to_what_is_internal() {
 }
 
 #[tokio::test]
-async fn a_lost_controller_is_told_and_forgotten_when_it_is_back() {
-    let mut setting = Setting::new();
-    let mut socket = open(&setting, "anna").await;
-    setting.controller_task.abort();
-    let (address, http) = (setting.url("/api/v1/version"), setting.http.clone());
-    soon(async {
-        // The connections that it had open are served to their end.
+async fn controller_restart_keeps_streams() {
+    let mut harness = Harness::new();
+    let mut socket = open(&harness, "anna").await;
+    harness.controller_task.abort();
+    let (address, http) = (harness.url("/api/v1/version"), harness.http.clone());
+    in_time(async {
+        // The controller's open connections are served until they end.
         loop {
-            let answer = http.get(&address).send().await.expect("answers");
+            let answer = http.get(&address).send().await.expect("a response");
             if answer.status() != 200 {
                 assert_eq!(problem(answer).await.code, Code::Unavailable);
                 break;
@@ -374,25 +381,25 @@ async fn a_lost_controller_is_told_and_forgotten_when_it_is_back() {
         }
     })
     .await;
-    echoes(&mut socket, "the stream stays").await;
-    setting.restart_controller();
-    assert_eq!(soon(http.get(&address).send()).await.expect("answers").status(), 200);
+    assert_echo(&mut socket, "the stream stays").await;
+    harness.restart_controller();
+    assert_eq!(in_time(http.get(&address).send()).await.expect("a response").status(), 200);
 }
 
 #[tokio::test]
-async fn its_end_cuts_streams_and_is_clean() {
-    let setting = Setting::new();
-    let socket = open(&setting, "anna").await;
-    setting.gateway.stop();
-    gone(socket).await;
-    assert_eq!(soon(setting.gateway.join()).await, daemon::tasks::End::Clean);
+async fn shutdown_cuts_streams() {
+    let harness = Harness::new();
+    let socket = open(&harness, "anna").await;
+    harness.gateway.stop();
+    closed(socket).await;
+    assert_eq!(in_time(harness.gateway.join()).await, daemon::ShutdownOutcome::Clean);
 }
 
-/// Sends bytes as they are; gives what comes back until the end or the first pause in it.
-async fn raw(setting: &Setting, request: &str) -> String {
-    let mut stream = TcpStream::connect(setting.address()).await.expect("connects");
-    stream.write_all(request.as_bytes()).await.expect("taken");
+/// Sends raw bytes and returns what one read of the response yields.
+async fn send_raw(harness: &Harness, request: &str) -> String {
+    let mut stream = TcpStream::connect(harness.address()).await.expect("connects");
+    stream.write_all(request.as_bytes()).await.expect("open");
     let mut buffer = vec![0; 64 * 1024];
-    let count = soon(stream.read(&mut buffer)).await.expect("answers");
+    let count = in_time(stream.read(&mut buffer)).await.expect("a response");
     String::from_utf8_lossy(&buffer[..count]).into_owned()
 }

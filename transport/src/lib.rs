@@ -1,18 +1,19 @@
 //! How Burrow's processes carry bytes to each other: HTTP/2 links, spliced streams, problem responses.
 //!
-//! A *link* is one HTTP/2 connection between two of our processes. There are two kinds, and both use this crate at
-//! both ends:
+//! A *link* is one HTTP/2 connection between two of our processes. There are two kinds, and both
+//! use this crate at both ends:
 //!
 //! ```text
 //! gateway ── link (Unix socket) ──> runner's front ── link (virtio-serial port) ──> agent in the guest
 //! ```
 //!
-//! One keystroke of a browser therefore takes this path: the gateway accepts a WebSocket, opens a WebSocket on its link
-//! to the front ([`Link::open_websocket`]), and copies bytes between the two ([`splice::splice`]). The front does the
-//! same on its link to the agent. Neither parses a frame.
+//! One keystroke of a browser therefore takes this path: the gateway accepts a WebSocket, opens a
+//! WebSocket on its link to the front ([`Link::open_websocket`]), and copies bytes between the two
+//! ([`splice::splice`]). The front does the same on its link to the agent. Neither parses a frame.
 //!
-//! This crate knows HTTP and byte streams. It must not know grants, sessions, routes or the controller: who may open what is
-//! decided by its callers. It is part of the guest's agent, so it must not add heavy dependencies.
+//! This crate knows HTTP and byte streams. It must not know grants, sessions, routes or the
+//! controller: who may open what is decided by its callers. It is part of the guest's agent, so it
+//! must not add heavy dependencies.
 
 pub mod body;
 pub mod link;

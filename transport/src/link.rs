@@ -1,8 +1,8 @@
 //! The client end of a link: one HTTP/2 connection that carries many requests and WebSockets at once.
 //!
-//! WebSockets use extended CONNECT (RFC 8441). An accepted one is returned as a raw byte stream, so that a relay can splice
-//! it without parsing frames. The peer is not trusted: its headers are bounded by [`settings`], and every wait has
-//! a timeout.
+//! WebSockets use extended CONNECT (RFC 8441). An accepted one is returned as a raw byte stream, so
+//! that a relay can splice it without parsing frames. The peer is not trusted: its headers are
+//! bounded by [`settings`], and every wait has a timeout.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -70,9 +70,10 @@ pub enum WebSocketError {
 
 /// A live link to a peer that is one of our processes.
 ///
-/// [`Link::connect`] or [`Link::handshake`] makes it. Clones share the connection; a stream that was opened on it lives only as
-/// long as one clone does, so a caller keeps its clone until the stream ends. When the peer dies, [`Link::is_closed`] turns
-/// true and every request fails: the owner then makes a new link.
+/// [`Link::connect`] or [`Link::handshake`] makes it. Clones share the connection; a stream that
+/// was opened on it lives only as long as one clone does, so a caller keeps its clone until the
+/// stream ends. When the peer dies, [`Link::is_closed`] turns true and every request fails: the
+/// owner then makes a new link.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -145,13 +146,14 @@ impl Link {
         self.sender.is_closed() || self.driver.0.is_finished()
     }
 
-    /// Sends a request and returns once the head of the response has arrived. The URI may be a path: scheme and authority are
-    /// filled in.
+    /// Sends a request and returns once the head of the response has arrived. The URI may be a
+    /// path: scheme and authority are filled in.
     pub async fn request(&self, request: Request<Body>) -> Result<Response<Incoming>, LinkError> {
         self.request_within(request, RESPONSE_TIMEOUT).await
     }
 
-    /// Like [`Self::request`], with a timeout of the caller's: the upload of a large body takes longer than the usual one.
+    /// Like [`Self::request`], with a timeout of the caller's: the upload of a large body takes
+    /// longer than the usual one.
     pub async fn request_within(
         &self,
         mut request: Request<Body>,
@@ -164,8 +166,8 @@ impl Link {
         Ok(timeout(limit, response).await.map_err(|_| LinkError::Timeout(limit))??)
     }
 
-    /// Opens a WebSocket at `path_and_query`. Only the peer's 200 makes a stream; any other response is returned whole
-    /// as [`WebSocketError::Refused`].
+    /// Opens a WebSocket at `path_and_query`. Only the peer's 200 makes a stream; any other
+    /// response is returned whole as [`WebSocketError::Refused`].
     pub async fn open_websocket(
         &self,
         path_and_query: &str,
@@ -188,7 +190,8 @@ impl Link {
     }
 }
 
-/// Adds the scheme and authority that HTTP/2 requires. Ours have no meaning, because the link itself is the address.
+/// Adds the scheme and authority that HTTP/2 requires. Ours have no meaning, because the link
+/// itself is the address.
 fn absolute_uri(uri: &Uri) -> Result<Uri, LinkError> {
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     Uri::builder()

@@ -1,8 +1,9 @@
 //! The preamble of a link over a port that outlives its users.
 //!
-//! A virtio-serial port stays open in the guest when the runner reconnects, so bytes of an earlier link may still be in it, in
-//! both directions. Before HTTP/2 begins, the client therefore sends [`LINK_MAGIC`] and a random nonce, and the server echoes
-//! both. Everything before the magic (at the server) and before the echo (at the client) is discarded.
+//! A virtio-serial port stays open in the guest when the runner reconnects, so bytes of an earlier
+//! link may still be in it, in both directions. Before HTTP/2 begins, the client therefore sends
+//! [`LINK_MAGIC`] and a random nonce, and the server echoes both. Everything before the magic (at
+//! the server) and before the echo (at the client) is discarded.
 
 use std::io;
 
@@ -12,8 +13,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 /// Length of magic and nonce, in bytes.
 const PREAMBLE_BYTES: usize = LINK_MAGIC.len() + NONCE_BYTES;
 
-/// Sends the preamble and reads until its echo has arrived. `nonce` must be fresh and random: it tells this echo from
-/// an earlier link's.
+/// Sends the preamble and reads until its echo has arrived. `nonce` must be fresh and random: it
+/// tells this echo from an earlier link's.
 pub async fn send_preamble<S>(stream: &mut S, nonce: [u8; NONCE_BYTES]) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -38,7 +39,8 @@ where
     stream.flush().await
 }
 
-/// Reads until the last bytes read are `expected`. Reads single bytes, because the bytes after it belong to HTTP/2.
+/// Reads until the last bytes read are `expected`. Reads single bytes, because the bytes after it
+/// belong to HTTP/2.
 async fn read_until<S, const N: usize>(stream: &mut S, expected: [u8; N]) -> io::Result<()>
 where
     S: AsyncRead + Unpin,

@@ -1,7 +1,8 @@
 //! Problems as HTTP responses (RFC 9457).
 //!
-//! The code that detects an error often does not know the id of the request, so [`response`] also keeps the [`Problem`] in the
-//! response's extensions. The layer that knows the id adds it with [`add_request_id`].
+//! The code that detects an error often does not know the id of the request, so [`response`] also
+//! keeps the [`Problem`] in the response's extensions. The layer that knows the id adds it with
+//! [`add_request_id`].
 
 use http::{HeaderValue, Response, StatusCode, header};
 use protocol::{Problem, problem::CONTENT_TYPE};
@@ -16,8 +17,8 @@ pub fn response<B: From<Vec<u8>>>(problem: Problem) -> Response<B> {
     response
 }
 
-/// Writes `id` into the problem of a response that [`response`] made. Its other headers stay. Any other response is
-/// returned as it is.
+/// Writes `id` into the problem of a response that [`response`] made. Its other headers stay. Any
+/// other response is returned as it is.
 pub fn add_request_id<B: From<Vec<u8>>>(mut response: Response<B>, id: &str) -> Response<B> {
     let Some(mut problem) = response.extensions_mut().remove::<Problem>() else { return response };
     id.clone_into(&mut problem.request_id);

@@ -1,9 +1,9 @@
 //! A Unix socket that wakes its task only when there is something to read.
 //!
-//! The kernel wakes everyone who watches a Unix socket for room each time the peer has read from it. Tokio's own
-//! `UnixStream` watches for both, so every message costs its sender a second wake-up, just while the peer works on it.
-//! [`ReadWakeStream`] watches for readability only. It writes without asking, and watches for room only while the
-//! kernel's buffer is full.
+//! The kernel wakes everyone who watches a Unix socket for room each time the peer has read from
+//! it. Tokio's own `UnixStream` watches for both, so every message costs its sender a second
+//! wake-up, just while the peer works on it. [`ReadWakeStream`] watches for readability only. It
+//! writes without asking, and watches for room only while the kernel's buffer is full.
 
 use std::{
     io::{self, IoSlice, Read as _, Write as _},
@@ -60,7 +60,8 @@ impl ReadWakeStream {
 }
 
 fn register(stream: UnixStream, interest: Interest) -> io::Result<AsyncFd<UnixStream>> {
-    // SAFETY: the returned value owns the descriptor and neither closes nor replaces it before it is deregistered.
+    // SAFETY: the returned value owns the descriptor and neither closes nor replaces it before it
+    // is deregistered.
     #[allow(unsafe_code)]
     Ok(unsafe { AsyncFd::register_with_interest(stream, interest) }?)
 }

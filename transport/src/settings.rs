@@ -1,11 +1,12 @@
 //! The HTTP/2 settings of every link, for both of its ends.
 //!
-//! The peer of a link may be hostile (a guest), so header lists and streams are bounded here, and the library bounds resets.
+//! The peer of a link may be hostile (a guest), so header lists and streams are bounded here, and
+//! the library bounds resets.
 
 use std::time::Duration;
 
-/// Flow-control window of one stream, in bytes. Large enough to keep a local pipe full, small enough that a stalled stream
-/// holds little memory.
+/// Flow-control window of one stream, in bytes. Large enough to keep a local pipe full, small
+/// enough that a stalled stream holds little memory.
 pub const STREAM_WINDOW: u32 = 256 * 1024;
 
 /// Flow-control window of a whole connection, in bytes. One stalled stream cannot use it up.
@@ -20,8 +21,8 @@ pub const MAX_HEADER_BYTES: u32 = 16 * 1024;
 /// Silence after which the client of a link pings. It pings only while a stream is open.
 pub const CLIENT_PING_INTERVAL: Duration = Duration::from_secs(15);
 
-/// Silence after which a server pings ([`KeepAlive::Ping`](crate::KeepAlive)). Longer than the client's interval, so
-/// that on a link with open streams one end pings and not both.
+/// Silence after which a server pings ([`KeepAlive::Ping`](crate::KeepAlive)). Longer than the
+/// client's interval, so that on a link with open streams one end pings and not both.
 pub const SERVER_PING_INTERVAL: Duration = Duration::from_secs(20);
 
 /// A peer that does not answer a ping for this long is dead.

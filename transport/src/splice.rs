@@ -1,7 +1,7 @@
 //! Splicing: copying bytes between two streams in both directions, without parsing them.
 //!
-//! Each direction has one buffer and no queue. A side that does not read therefore makes the other side wait, which is the
-//! backpressure of every terminal: the flood stays in the guest.
+//! Each direction has one buffer and no queue. A side that does not read therefore makes the other
+//! side wait, which is the backpressure of every terminal: the flood stays in the guest.
 
 use std::{io, time::Duration};
 
@@ -10,8 +10,8 @@ use tokio::{
     time::timeout,
 };
 
-/// Bytes of one direction's buffer. A keystroke and its echo fit in. Every splice has two, so ten thousand WebSockets
-/// cost 80 MB.
+/// Bytes of one direction's buffer. A keystroke and its echo fit in. Every splice has two, so ten
+/// thousand WebSockets cost 80 MB.
 const BUFFER_BYTES: usize = 4096;
 
 /// How long one side may still send after the other has ended.
@@ -30,8 +30,8 @@ pub enum SpliceEnd {
     Failed(io::Error),
 }
 
-/// Copies bytes between `a` and `b` until both have ended, one fails, one accepts no byte for `stall_timeout` (`None`: any
-/// pause is fine), or `revoked` resolves.
+/// Copies bytes between `a` and `b` until both have ended, one fails, one accepts no byte for
+/// `stall_timeout` (`None`: any pause is fine), or `revoked` resolves.
 pub async fn splice<A, B>(
     a: A,
     b: B,

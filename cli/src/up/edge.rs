@@ -25,7 +25,7 @@ impl Edge {
     }
 
     pub fn addr(&self) -> SocketAddr {
-        self.gateway.addr()
+        self.gateway.address()
     }
 
     /// Streams are cut, answers under way are waited for.

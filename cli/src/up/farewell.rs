@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use controller::Persisting;
-use daemon::tasks::End;
+use daemon::ShutdownOutcome;
 use protocol::workspace::Phase;
 use tokio::task::spawn_blocking;
 
@@ -41,7 +41,7 @@ pub async fn end(style: Style, running: Running) -> Result<(), Failure> {
             .why("their homes are kept in the data directory up to their last flush")
             .next("burrow up, then start and stop them"));
     }
-    if ended != End::Clean {
+    if ended != ShutdownOutcome::Clean {
         tracing::warn!(?ended, "the controller did not end in order");
     }
     if style != Style::Silent {

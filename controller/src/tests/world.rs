@@ -99,7 +99,7 @@ impl World {
     pub async fn stop(&mut self) {
         self.shutdown.cancel();
         if let Some(controller) = self.controller.take() {
-            assert_eq!(controller.join().await, crate::End::Clean);
+            assert_eq!(controller.join().await, crate::ShutdownOutcome::Clean);
         }
     }
 

@@ -17,10 +17,7 @@ use axum::{
     routing::{any, get, post},
 };
 use burrow_gateway::{Config, Gateway, Limits};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    service::TowerToHyperService,
-};
+use hyper_util::service::TowerToHyperService;
 use protocol::{
     Code, Epoch, Problem, SessionId, UserId, WorkspaceId,
     api::internal::{GrantReply, GrantRequest, SessionsCheck, SessionsVerdict},
@@ -36,47 +33,49 @@ use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream,
     tungstenite::{Error, client::IntoClientRequest as _},
 };
+use transport::{KeepAlive, serve_link};
 
-/// Nothing here takes so long; a test that waits for it fails.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// Longest wait of a test before it fails.
+pub const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 pub const ORIGIN: &str = "http://burrow.test";
 
 pub type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// What the controller says next, and what it was asked.
-pub struct Controller {
+/// A scripted controller: what it answers next, and what it was asked.
+pub struct FakeController {
     pub key: Mutex<SigningKey>,
-    /// By which grants are signed where it is not the published one.
+    /// Signs grants instead of the published key, if set.
     pub forger: Mutex<Option<SigningKey>>,
     pub front: PathBuf,
     pub workspace: WorkspaceId,
     pub anna: SessionId,
     pub ben: SessionId,
     pub revoked: Mutex<HashSet<SessionId>>,
-    pub grants_asked: Mutex<usize>,
+    pub grant_requests: Mutex<usize>,
     events: Mutex<Option<mpsc::Receiver<String>>>,
 }
 
-/// What the front saw.
+/// A request that reached the front.
 #[derive(Debug, Clone)]
-pub struct Seen {
+pub struct FrontRequest {
     pub path: String,
     pub headers: HeaderMap,
 }
 
-pub struct Front {
-    seen: mpsc::UnboundedSender<Seen>,
+/// A scripted front.
+pub struct FakeFront {
+    seen: mpsc::UnboundedSender<FrontRequest>,
     ended: mpsc::UnboundedSender<String>,
 }
 
-pub struct Setting {
+pub struct Harness {
     pub gateway: Gateway,
-    pub controller: Arc<Controller>,
-    /// Feeds the controller's stream of events.
+    pub controller: Arc<FakeController>,
+    /// Sends to the controller's event stream.
     pub events: mpsc::Sender<String>,
     /// Requests that reached the front.
-    pub seen: mpsc::UnboundedReceiver<Seen>,
-    /// Sockets that ended at the front.
+    pub seen: mpsc::UnboundedReceiver<FrontRequest>,
+    /// Names of the front's WebSockets that ended.
     pub ended: mpsc::UnboundedReceiver<String>,
     pub links: Arc<Mutex<Vec<JoinHandle<()>>>>,
     pub controller_task: JoinHandle<()>,
@@ -86,19 +85,19 @@ pub struct Setting {
 
 pub fn limits() -> Limits {
     Limits {
-        write_stall: Duration::from_millis(500),
-        recheck: Duration::from_millis(50),
-        streams_per_session: 4,
+        write_timeout: Duration::from_millis(500),
+        session_check_interval: Duration::from_millis(50),
+        max_streams_per_session: 4,
         ..Limits::default()
     }
 }
 
-impl Setting {
+impl Harness {
     pub fn new() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let front = directory.path().join("front.sock");
         let (events, feed) = mpsc::channel(8);
-        let controller = Arc::new(Controller {
+        let controller = Arc::new(FakeController {
             key: Mutex::new(SigningKey::generate().expect("randomness")),
             forger: Mutex::default(),
             front: front.clone(),
@@ -106,7 +105,7 @@ impl Setting {
             anna: SessionId::random(),
             ben: SessionId::random(),
             revoked: Mutex::default(),
-            grants_asked: Mutex::default(),
+            grant_requests: Mutex::default(),
             events: Mutex::new(Some(feed)),
         });
         let (seen_sender, seen) = mpsc::unbounded_channel();
@@ -114,12 +113,12 @@ impl Setting {
         let links = Arc::new(Mutex::new(Vec::new()));
         serve_front(
             UnixListener::bind(&front).expect("bound"),
-            Arc::new(Front { seen: seen_sender, ended: ended_sender }),
+            Arc::new(FakeFront { seen: seen_sender, ended: ended_sender }),
             links.clone(),
         );
         let socket = directory.path().join("controller.sock");
         let controller_task = serve_controller(&socket, controller.clone());
-        let gateway = Gateway::start_with(
+        let gateway = Gateway::start_with_limits(
             Config {
                 listener: std::net::TcpListener::bind("127.0.0.1:0").expect("a port"),
                 controller: socket,
@@ -128,56 +127,56 @@ impl Setting {
             limits(),
         )
         .expect("started");
-        let http = reqwest::Client::builder().no_proxy().build().expect("made");
+        let http = reqwest::Client::builder().no_proxy().build().expect("valid");
         Self { gateway, controller, events, seen, ended, links, controller_task, http, directory }
     }
 
     pub fn restart_controller(&mut self) {
         let socket = self.directory.path().join("controller.sock");
-        std::fs::remove_file(&socket).expect("there");
+        std::fs::remove_file(&socket).expect("exists");
         self.controller_task = serve_controller(&socket, self.controller.clone());
     }
 
     pub fn address(&self) -> SocketAddr {
-        self.gateway.addr()
+        self.gateway.address()
     }
 
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address())
     }
 
-    /// An address of the workspace's agent.
-    pub fn agent(&self, rest: &str) -> String {
+    /// The URL of a route of the workspace's agent.
+    pub fn agent_url(&self, rest: &str) -> String {
         self.url(&format!("/api/v1/workspaces/{}/agent/{rest}", self.controller.workspace))
     }
 
     /// Opens a WebSocket as a browser does.
     pub async fn open(&self, rest: &str, cookie: &str, origin: Option<&str>) -> Result<Socket, Error> {
-        let url = self.agent(rest).replacen("http", "ws", 1);
+        let url = self.agent_url(rest).replacen("http", "ws", 1);
         let mut request = url.into_client_request().expect("valid");
         let headers = request.headers_mut();
         headers.insert("cookie", format!("burrow={cookie}").parse().expect("valid"));
         if let Some(origin) = origin {
             headers.insert("origin", origin.parse().expect("valid"));
         }
-        soon(Box::pin(tokio_tungstenite::connect_async(request))).await.map(|(socket, _)| socket)
+        in_time(Box::pin(tokio_tungstenite::connect_async(request))).await.map(|(socket, _)| socket)
     }
 
-    pub fn grants_asked(&self) -> usize {
-        *self.controller.grants_asked.lock().expect("sound")
+    pub fn grant_requests(&self) -> usize {
+        *self.controller.grant_requests.lock().expect("not poisoned")
     }
 }
 
-/// Waits for what must come.
-pub async fn soon<T>(future: impl Future<Output = T>) -> T {
-    timeout(PATIENCE, future).await.expect("comes in time")
+/// Waits for a future that must complete soon.
+pub async fn in_time<T>(future: impl Future<Output = T>) -> T {
+    timeout(TEST_TIMEOUT, future).await.expect("no timeout")
 }
 
-/// The status with which a WebSocket was refused.
-pub fn refused(opened: Result<Socket, Error>) -> u16 {
+/// Returns the status with which a WebSocket was refused.
+pub fn refused_status(opened: Result<Socket, Error>) -> u16 {
     match opened {
         Err(Error::Http(response)) => response.status().as_u16(),
-        other => panic!("refused by a status, not {other:?}"),
+        other => panic!("expected a refusal, not {other:?}"),
     }
 }
 
@@ -186,23 +185,23 @@ pub async fn problem(response: reqwest::Response) -> Problem {
     let status = response.status().as_u16();
     let id = response.headers()["x-request-id"].to_str().expect("text").to_owned();
     let problem: Problem =
-        serde_json::from_slice(&response.bytes().await.expect("whole")).expect("a problem");
+        serde_json::from_slice(&response.bytes().await.expect("complete")).expect("a problem");
     assert_eq!(problem.status, status);
     assert_eq!(problem.request_id, id);
     problem
 }
 
-fn serve_controller(socket: &std::path::Path, controller: Arc<Controller>) -> JoinHandle<()> {
+fn serve_controller(socket: &std::path::Path, controller: Arc<FakeController>) -> JoinHandle<()> {
     let listener = UnixListener::bind(socket).expect("bound");
     let app = Router::new()
         .route(
             "/internal/grant-key",
-            get(|State(controller): State<Arc<Controller>>| async move {
-                Json(controller.key.lock().expect("sound").verifying_key().to_hex())
+            get(|State(controller): State<Arc<FakeController>>| async move {
+                Json(controller.key.lock().expect("not poisoned").verifying_key().to_hex())
             }),
         )
         .route("/internal/grants", post(grant))
-        .route("/internal/sessions/check", post(check))
+        .route("/internal/sessions/check", post(check_sessions))
         .route("/api/v1/events", get(stream))
         .route("/api/v1/classes/x/roster", post(|body: Bytes| async move { body.len().to_string() }))
         .fallback(any(echo))
@@ -211,8 +210,8 @@ fn serve_controller(socket: &std::path::Path, controller: Arc<Controller>) -> Jo
     tokio::spawn(async move { axum::serve(listener, app).await.expect("serves") })
 }
 
-async fn grant(State(controller): State<Arc<Controller>>, Json(asked): Json<GrantRequest>) -> Response {
-    *controller.grants_asked.lock().expect("sound") += 1;
+async fn grant(State(controller): State<Arc<FakeController>>, Json(asked): Json<GrantRequest>) -> Response {
+    *controller.grant_requests.lock().expect("not poisoned") += 1;
     let (session, access) = match asked.credential.expose().as_str() {
         "anna" => (controller.anna, Access::Write),
         "ben" => (controller.ben, Access::Read),
@@ -230,10 +229,10 @@ async fn grant(State(controller): State<Arc<Controller>>, Json(asked): Json<Gran
         access,
         expires_at: now.cast_signed() + 30,
     };
-    let forger = controller.forger.lock().expect("sound");
+    let forger = controller.forger.lock().expect("not poisoned");
     let signed = match &*forger {
         Some(forger) => forger.sign(&grant),
-        None => controller.key.lock().expect("sound").sign(&grant),
+        None => controller.key.lock().expect("not poisoned").sign(&grant),
     };
     Json(GrantReply {
         grant: signed.into(),
@@ -246,24 +245,24 @@ async fn grant(State(controller): State<Arc<Controller>>, Json(asked): Json<Gran
     .into_response()
 }
 
-async fn check(
-    State(controller): State<Arc<Controller>>,
+async fn check_sessions(
+    State(controller): State<Arc<FakeController>>,
     Json(asked): Json<SessionsCheck>,
 ) -> Json<SessionsVerdict> {
-    let revoked = controller.revoked.lock().expect("sound");
+    let revoked = controller.revoked.lock().expect("not poisoned");
     let revoked = asked.streams.into_iter().filter(|stream| revoked.contains(&stream.session)).collect();
     Json(SessionsVerdict { revoked })
 }
 
-async fn stream(State(controller): State<Arc<Controller>>) -> Response {
-    let feed = controller.events.lock().expect("sound").take().expect("asked once");
+async fn stream(State(controller): State<Arc<FakeController>>) -> Response {
+    let feed = controller.events.lock().expect("not poisoned").take().expect("one subscriber");
     let pieces = futures_util::stream::unfold(feed, |mut feed| async {
         feed.recv().await.map(|text| (Ok::<_, std::io::Error>(text), feed))
     });
     ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(pieces)).into_response()
 }
 
-/// The request's own head, as JSON.
+/// Answers with the request's path and headers as JSON.
 async fn echo(request: Request) -> Response {
     let headers: Vec<(String, String)> = request
         .headers()
@@ -275,14 +274,12 @@ async fn echo(request: Request) -> Response {
 }
 
 pub fn refuse(code: Code, detail: &str) -> Response {
-    let status = StatusCode::from_u16(code.status()).expect("valid");
-    let kind = [(header::CONTENT_TYPE, protocol::problem::CONTENT_TYPE)];
-    (status, kind, Json(Problem::new(code, detail))).into_response()
+    transport::problem::response(Problem::new(code, detail))
 }
 
-fn serve_front(listener: UnixListener, front: Arc<Front>, links: Arc<Mutex<Vec<JoinHandle<()>>>>) {
+fn serve_front(listener: UnixListener, front: Arc<FakeFront>, links: Arc<Mutex<Vec<JoinHandle<()>>>>) {
     let app = Router::new()
-        .route("/v1/terminals/{id}/attach", any(socket))
+        .route("/v1/terminals/{id}/attach", any(echo_socket))
         .route("/v1/exec", any(exec))
         .route("/v1/documents", any(flood))
         .route(
@@ -297,23 +294,25 @@ fn serve_front(listener: UnixListener, front: Arc<Front>, links: Arc<Mutex<Vec<J
         while let Ok((stream, _)) = listener.accept().await {
             let app = TowerToHyperService::new(app.clone());
             let link = tokio::spawn(async move {
-                let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-                builder.enable_connect_protocol();
-                drop(builder.serve_connection(TokioIo::new(stream), app).await);
+                drop(serve_link(stream, app, KeepAlive::AnswerOnly).await);
             });
-            links.lock().expect("sound").push(link);
+            links.lock().expect("not poisoned").push(link);
         }
     });
 }
 
-async fn record(State(front): State<Arc<Front>>, request: Request, next: axum::middleware::Next) -> Response {
+async fn record(
+    State(front): State<Arc<FakeFront>>,
+    request: Request,
+    next: axum::middleware::Next,
+) -> Response {
     let path = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
-    let _ = front.seen.send(Seen { path, headers: request.headers().clone() });
+    let _ = front.seen.send(FrontRequest { path, headers: request.headers().clone() });
     next.run(request).await
 }
 
-/// Says everything again.
-async fn socket(State(front): State<Arc<Front>>, upgrade: WebSocketUpgrade) -> Response {
+/// Echoes every message.
+async fn echo_socket(State(front): State<Arc<FakeFront>>, upgrade: WebSocketUpgrade) -> Response {
     upgrade.on_upgrade(|mut socket| async move {
         while let Some(Ok(message)) = socket.recv().await {
             if socket.send(message).await.is_err() {
@@ -324,8 +323,8 @@ async fn socket(State(front): State<Arc<Front>>, upgrade: WebSocketUpgrade) -> R
     })
 }
 
-/// Floods once it is asked to by the query; else refuses.
-async fn exec(state: State<Arc<Front>>, uri: axum::http::Uri, upgrade: WebSocketUpgrade) -> Response {
+/// Floods if the query asks for it; otherwise refuses.
+async fn exec(state: State<Arc<FakeFront>>, uri: axum::http::Uri, upgrade: WebSocketUpgrade) -> Response {
     if uri.query() == Some("flood") {
         flood(state, upgrade).await
     } else {
@@ -333,8 +332,8 @@ async fn exec(state: State<Arc<Front>>, uri: axum::http::Uri, upgrade: WebSocket
     }
 }
 
-/// Sends for as long as it is taken.
-async fn flood(State(front): State<Arc<Front>>, upgrade: WebSocketUpgrade) -> Response {
+/// Sends until the other side is gone.
+async fn flood(State(front): State<Arc<FakeFront>>, upgrade: WebSocketUpgrade) -> Response {
     upgrade.on_upgrade(|mut socket| async move {
         let piece = Bytes::from(vec![7; 64 * 1024]);
         while socket.send(axum::extract::ws::Message::Binary(piece.clone())).await.is_ok() {}
@@ -342,7 +341,7 @@ async fn flood(State(front): State<Arc<Front>>, upgrade: WebSocketUpgrade) -> Re
     })
 }
 
-/// Takes an upload, or gives a file without end.
+/// Accepts an upload, or sends an endless file.
 async fn content(request: Request) -> Response {
     if request.method() == axum::http::Method::PUT {
         return match axum::body::to_bytes(request.into_body(), usize::MAX).await {

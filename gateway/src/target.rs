@@ -1,50 +1,55 @@
-//! Which part of the gateway a path belongs to. Pure; paths are compared as they came, never decoded, so that no later part
-//! can read another path out of the same bytes.
+//! Decides which part of the gateway serves a path. Pure. Paths are compared as they arrived and
+//! never decoded, so that no later part can read another path out of the same bytes.
 
 use protocol::WorkspaceId;
 
+/// The part of the gateway that serves a path.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Target<'a> {
-    /// A workspace's agent; `rest` is what stands behind `agent/`.
+    /// The relay to a workspace's agent.
     Agent {
+        /// The workspace in the path.
         workspace: WorkspaceId,
+        /// The path below `agent/`.
         rest: &'a str,
     },
     /// The controller's API.
     Api,
     /// The web app.
-    App,
-    Nothing,
+    WebApp,
+    /// No part: 404.
+    NotFound,
 }
 
 impl<'a> Target<'a> {
-    pub fn of(path: &'a str) -> Self {
-        if !path.starts_with('/') || is_crooked(path) {
-            return Self::Nothing;
+    /// Finds the target of `path`, which has no query.
+    pub fn parse(path: &'a str) -> Self {
+        if !path.starts_with('/') || is_ambiguous(path) {
+            return Self::NotFound;
         }
         if let Some(below) = path.strip_prefix("/api/v1/") {
-            return Self::below_api(below);
+            return Self::parse_api(below);
         }
         let first = path[1..].split('/').next().unwrap_or_default();
-        if matches!(first, "api" | "internal") { Self::Nothing } else { Self::App }
+        if matches!(first, "api" | "internal") { Self::NotFound } else { Self::WebApp }
     }
 
-    fn below_api(path: &'a str) -> Self {
+    fn parse_api(path: &'a str) -> Self {
         let agent = path
             .strip_prefix("workspaces/")
             .and_then(|path| path.split_once('/'))
             .and_then(|(id, path)| Some((id, path.strip_prefix("agent/")?)));
         let Some((id, rest)) = agent else { return Self::Api };
         match id.parse::<WorkspaceId>() {
-            // Only the one way in which we write it.
+            // Only in the canonical form: a UUID can be written in several ways.
             Ok(workspace) if workspace.to_string() == id => Self::Agent { workspace, rest },
-            _ => Self::Nothing,
+            _ => Self::NotFound,
         }
     }
 }
 
-/// Whether someone could read a way upwards, or another path, out of it.
-fn is_crooked(path: &str) -> bool {
+/// Whether a lenient parser could read a parent directory or another path out of it.
+fn is_ambiguous(path: &str) -> bool {
     let lower = path.to_ascii_lowercase();
     if lower.contains('\\') || lower.contains("%2f") || lower.contains("%5c") || lower.contains("%00") {
         return true;
@@ -57,20 +62,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_find_their_part() {
+    fn path_has_one_target() {
         let workspace = WorkspaceId::random();
         let agent = format!("/api/v1/workspaces/{workspace}/agent/files/content");
-        assert_eq!(Target::of(&agent), Target::Agent { workspace, rest: "files/content" });
+        assert_eq!(Target::parse(&agent), Target::Agent { workspace, rest: "files/content" });
         for path in ["/api/v1/workspaces", "/api/v1/version", "/api/v1/workspaces/x/events"] {
-            assert_eq!(Target::of(path), Target::Api, "{path}");
+            assert_eq!(Target::parse(path), Target::Api, "{path}");
         }
         for path in ["/", "/workspaces/1", "/assets/a.js", "/apiary"] {
-            assert_eq!(Target::of(path), Target::App, "{path}");
+            assert_eq!(Target::parse(path), Target::WebApp, "{path}");
         }
     }
 
     #[test]
-    fn crooked_paths_lead_nowhere() {
+    fn ambiguous_path_is_not_found() {
         let workspace = WorkspaceId::random();
         let upper = workspace.to_string().to_uppercase();
         for path in [
@@ -88,7 +93,7 @@ mod tests {
             &format!("/api/v1/workspaces/{upper}/agent/files"),
             &format!("/api/v1/workspaces/{{{workspace}}}/agent/files"),
         ] {
-            assert_eq!(Target::of(path), Target::Nothing, "{path}");
+            assert_eq!(Target::parse(path), Target::NotFound, "{path}");
         }
     }
 }

@@ -1,0 +1,75 @@
+//! The gateway's shared state, and the path of every request through it: target, origin check, the
+//! part that serves it, then the headers that every response has.
+
+use std::{net::IpAddr, path::Path, sync::Arc};
+
+use axum::response::Response;
+use http::Request;
+use hyper::body::Incoming;
+use protocol::RequestId;
+
+use crate::{
+    Limits, assets,
+    controller::ControllerClient,
+    headers,
+    links::LinkPool,
+    origin::Origins,
+    refusal::{Refusal, Result},
+    streams::StreamRegistry,
+    target::Target,
+    websocket,
+};
+
+/// Everything that serving a request needs. One per gateway, shared by all connections.
+///
+/// A request goes to one of three parts: `/api/v1/workspaces/{id}/agent/…` to the workspace's
+/// runner ([`Self::relay`]), the rest of `/api/v1/` to the controller
+/// ([`Self::proxy_to_controller`]), any other path to the web app ([`assets`]).
+#[derive(Debug)]
+pub struct Router {
+    pub controller: ControllerClient,
+    pub links: LinkPool,
+    pub streams: Arc<StreamRegistry>,
+    pub origins: Origins,
+    pub limits: Limits,
+    pub tasks: daemon::Tasks,
+}
+
+impl Router {
+    /// `controller` is the controller's Unix socket.
+    pub fn new(controller: &Path, origins: Vec<String>, limits: Limits, tasks: daemon::Tasks) -> Self {
+        Self {
+            controller: ControllerClient::new(controller),
+            links: LinkPool::default(),
+            streams: StreamRegistry::new(limits.max_streams_per_session),
+            origins: Origins::new(origins),
+            limits,
+            tasks,
+        }
+    }
+
+    /// Answers a request. Every failure becomes a response with the id of the request.
+    pub async fn handle(&self, request: Request<Incoming>, peer: IpAddr) -> Response {
+        let id = RequestId::random();
+        // Without the query, which may hold names of files: this text goes to the log.
+        let summary = format!("{} {}", request.method(), request.uri().path());
+        let result = self.route(request, id, peer).await;
+        let mut response = result.unwrap_or_else(|refusal| refusal.into_response(id, &summary));
+        headers::add_security_headers(response.headers_mut(), id);
+        response
+    }
+
+    async fn route(&self, request: Request<Incoming>, id: RequestId, peer: IpAddr) -> Result<Response> {
+        let path = request.uri().path().to_owned();
+        let target = Target::parse(&path);
+        if let Target::Agent { .. } | Target::Api = target {
+            self.origins.check(request.method(), request.headers(), websocket::is_upgrade(&request))?;
+        }
+        match target {
+            Target::Agent { workspace, rest } => self.relay(request, id, workspace, rest).await,
+            Target::Api => self.proxy_to_controller(request, id, peer).await,
+            Target::WebApp => assets::serve(request.method(), &path, request.headers()),
+            Target::NotFound => Err(Refusal::not_found()),
+        }
+    }
+}

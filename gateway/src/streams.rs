@@ -1,0 +1,150 @@
+//! The registry of live streams: limits how many a session has, and ends those that were revoked.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use protocol::{
+    Code, SessionId,
+    api::internal::{LiveStream, MAX_SESSIONS_PER_CHECK},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::refusal::{Refusal, Result};
+
+/// All live streams of the gateway.
+///
+/// A relayed request is registered once it has a grant and stays so until its [`StreamGuard`] is
+/// dropped. In between, [`StreamRegistry::end`] can revoke it: [`StreamGuard::revoked`] then
+/// resolves, and whoever serves the stream ends it.
+#[derive(Debug)]
+pub struct StreamRegistry {
+    max_per_session: usize,
+    state: Mutex<RegistryState>,
+}
+
+#[derive(Debug, Default)]
+struct RegistryState {
+    next_id: u64,
+    streams: HashMap<u64, (LiveStream, CancellationToken)>,
+    /// Number of streams of each session that has any.
+    counts: HashMap<SessionId, usize>,
+}
+
+/// One registered stream. Dropping it removes the stream from the registry.
+#[derive(Debug)]
+pub struct StreamGuard {
+    id: u64,
+    session: SessionId,
+    token: CancellationToken,
+    registry: Arc<StreamRegistry>,
+}
+
+impl StreamRegistry {
+    /// `max_per_session`: concurrent streams of one session.
+    pub fn new(max_per_session: usize) -> Arc<Self> {
+        Arc::new(Self { max_per_session, state: Mutex::default() })
+    }
+
+    /// Registers a stream. Refuses if its session or the whole gateway has too many.
+    pub fn register(self: &Arc<Self>, stream: LiveStream) -> Result<StreamGuard> {
+        let mut state = self.lock();
+        if state.streams.len() >= MAX_SESSIONS_PER_CHECK {
+            return Err(Refusal::new(Code::Unavailable, "The server has no room for more streams.")
+                .because("the gateway's limit of live streams"));
+        }
+        let count = state.counts.entry(stream.session).or_default();
+        if *count >= self.max_per_session {
+            return Err(Refusal::new(
+                Code::RateLimited,
+                "Too many terminals and editors are open at once. Close some of them, then try again.",
+            ));
+        }
+        *count += 1;
+        let (id, token) = (state.next_id, CancellationToken::new());
+        state.next_id += 1;
+        state.streams.insert(id, (stream, token.clone()));
+        drop(state);
+        Ok(StreamGuard { id, session: stream.session, token, registry: self.clone() })
+    }
+
+    /// Returns the live streams without duplicates, for the controller to check.
+    pub fn list(&self) -> Vec<LiveStream> {
+        let streams: HashSet<LiveStream> = self.lock().streams.values().map(|(stream, _)| *stream).collect();
+        streams.into_iter().collect()
+    }
+
+    /// Ends all streams that equal one of `revoked` and returns their number.
+    pub fn end(&self, revoked: &[LiveStream]) -> usize {
+        let revoked: HashSet<LiveStream> = revoked.iter().copied().collect();
+        let state = self.lock();
+        let ended = state.streams.values().filter(|(stream, _)| revoked.contains(stream));
+        ended.map(|(_, token)| token.cancel()).count()
+    }
+
+    /// Ends all streams.
+    pub fn end_all(&self) {
+        self.lock().streams.values().for_each(|(_, token)| token.cancel());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, RegistryState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl StreamGuard {
+    /// Resolves when the stream must end.
+    pub async fn revoked(&self) {
+        self.token.cancelled().await;
+    }
+}
+
+impl Drop for StreamGuard {
+    fn drop(&mut self) {
+        let mut state = self.registry.lock();
+        state.streams.remove(&self.id);
+        if let Some(count) = state.counts.get_mut(&self.session) {
+            *count -= 1;
+            if *count == 0 {
+                state.counts.remove(&self.session);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::{Epoch, WorkspaceId, grant::Access};
+
+    use super::*;
+
+    fn stream(session: SessionId) -> LiveStream {
+        LiveStream { session, workspace: WorkspaceId::random(), epoch: Epoch(1), access: Access::Write }
+    }
+
+    #[test]
+    fn session_limit_counts_live_streams_only() {
+        let registry = StreamRegistry::new(1);
+        let (anna, ben) = (SessionId::random(), SessionId::random());
+        let first = registry.register(stream(anna)).expect("room");
+        assert_eq!(registry.register(stream(anna)).expect_err("full").code(), Code::RateLimited);
+        let other = registry.register(stream(ben)).expect("room of another session");
+        drop(first);
+        drop(registry.register(stream(anna)).expect("room again"));
+        drop(other);
+        assert!(registry.lock().counts.is_empty() && registry.list().is_empty());
+    }
+
+    #[test]
+    fn end_cancels_revoked_streams_only() {
+        let registry = StreamRegistry::new(8);
+        let (revoked, other) = (stream(SessionId::random()), stream(SessionId::random()));
+        let twice = [registry.register(revoked).expect("room"), registry.register(revoked).expect("room")];
+        let stays = registry.register(other).expect("room");
+        assert_eq!(registry.list().len(), 2);
+        assert_eq!(registry.end(&[revoked]), 2);
+        assert!(twice.iter().all(|guard| guard.token.is_cancelled()));
+        assert!(!stays.token.is_cancelled());
+    }
+}
