@@ -1,10 +1,10 @@
 //! Client commands against a server that answers from a script: what is sent, what is printed, which status. The real
 //! controller is met by the whole-path tests.
 
-mod scripted;
+mod support;
 
-use scripted::{Answer, ID, OTHER, Script, Setting, event, text, workspace};
 use serde_json::{Value, json};
+use support::{Answer, ID, OTHER, Script, TestServer, event, text, workspace};
 
 fn stepping(phase: &str, revision: u64, steps: &[(&str, u32)]) -> Value {
     let mut workspace = workspace("demo", phase, revision);
@@ -29,21 +29,21 @@ fn session() -> Value {
 #[test]
 fn a_list_has_three_forms() {
     let list = json!({"workspaces": [workspace("demo", "running", 1)]});
-    let setting = Setting::new(Script::default().json("GET /workspaces", list));
-    let table = text(&setting.run("list").stdout);
+    let server = TestServer::new(Script::default().json("GET /workspaces", list));
+    let table = text(&server.run("list").stdout);
     assert!(table.starts_with("NAME") && table.contains("demo") && table.contains("Running"), "{table}");
-    assert_eq!(text(&setting.run("ls -o name").stdout), "demo\n");
-    assert_eq!(text(&setting.run("ls -q").stdout), format!("{ID}\n"));
-    let parsed: Value = serde_json::from_slice(&setting.run("ls -o json").stdout).expect("JSON");
+    assert_eq!(text(&server.run("ls -o name").stdout), "demo\n");
+    assert_eq!(text(&server.run("ls -q").stdout), format!("{ID}\n"));
+    let parsed: Value = serde_json::from_slice(&server.run("ls -o json").stdout).expect("JSON");
     assert_eq!(parsed[0]["name"], "demo");
-    assert!(setting.script.credentials().iter().all(|credential| credential == "Bearer brw_test"));
+    assert!(server.script.credentials().iter().all(|credential| credential == "Bearer brw_test"));
 }
 
 #[test]
 fn an_unknown_name_is_status_3_with_a_suggestion() {
     let list = json!({"workspaces": [workspace("demo", "running", 1)]});
-    let setting = Setting::new(Script::default().json("GET /workspaces", list));
-    let output = setting.run("show dmeo");
+    let server = TestServer::new(Script::default().json("GET /workspaces", list));
+    let output = server.run("show dmeo");
     assert_eq!(output.status.code(), Some(3));
     assert!(text(&output.stderr).contains("did you mean `demo`?"), "{}", text(&output.stderr));
 }
@@ -52,10 +52,10 @@ fn an_unknown_name_is_status_3_with_a_suggestion() {
 fn a_problem_is_told_with_its_request_id() {
     let script =
         Script::default().problem("GET /workspaces", 403, "quota_exceeded", "Ten workspaces are the limit.");
-    let output = Setting::new(script).run("list");
+    let output = TestServer::new(script).run("list");
     assert_eq!(output.status.code(), Some(6));
     let words = text(&output.stderr);
-    assert!(words.contains("Ten workspaces") && words.contains("request id: request-7"), "{words}");
+    assert!(words.contains("Ten workspaces") && words.contains("request ID: request-7"), "{words}");
 }
 
 #[test]
@@ -72,14 +72,14 @@ fn create_shows_the_steps_until_it_runs() {
     let script = Script::default()
         .json("POST /workspaces", workspace("demo", "queued", 2))
         .on(&format!("GET /workspaces/{ID}/events"), Answer::Events(events));
-    let setting = Setting::new(script);
-    let output = setting.run("create demo --template base");
+    let server = TestServer::new(script);
+    let output = server.run("create demo --template base");
     let words = text(&output.stderr);
     assert!(output.status.success(), "{words}");
-    assert!(words.contains("Waiting for a turn done in 2.0 s"), "{words}");
-    assert!(words.contains("Starting the machine done in 3.0 s"), "{words}");
+    assert!(words.contains("Waiting in the queue done in 2.0 s"), "{words}");
+    assert!(words.contains("Starting the sandbox done in 3.0 s"), "{words}");
     assert!(words.contains("burrow attach demo"), "{words}");
-    let asked: Value = serde_json::from_str(&setting.script.bodies("POST /workspaces")[0]).expect("JSON");
+    let asked: Value = serde_json::from_str(&server.script.bodies("POST /workspaces")[0]).expect("JSON");
     assert_eq!(asked, json!({"name": "demo", "template": "base", "start": true}));
 }
 
@@ -91,7 +91,7 @@ fn a_broken_event_stream_is_opened_again() {
         .json(&format!("POST /workspaces/{ID}/start"), workspace("demo", "queued", 2))
         .on(&events, Answer::Events(event(&workspace("demo", "queued", 2)) + "event: works"))
         .on(&events, Answer::Events(event(&workspace("demo", "running", 3))));
-    let output = Setting::new(script).run("start demo -q");
+    let output = TestServer::new(script).run("start demo -q");
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert_eq!(text(&output.stdout), format!("{ID}\n"));
 }
@@ -106,10 +106,10 @@ fn a_failed_start_names_step_cause_and_action() {
         .json("GET /workspaces", json!({"workspaces": [workspace("demo", "terminated", 1)]}))
         .json(&format!("POST /workspaces/{ID}/start"), workspace("demo", "queued", 2))
         .on(&format!("GET /workspaces/{ID}/events"), Answer::Events(event(&failed)));
-    let output = Setting::new(script).run("start demo");
+    let output = TestServer::new(script).run("start demo");
     assert_eq!(output.status.code(), Some(1));
     let words = text(&output.stderr);
-    assert!(words.contains("booting failed") && words.contains("next: Try again."), "{words}");
+    assert!(words.contains("booting failed") && words.contains("hint: Try again."), "{words}");
     assert!(words.contains("| a line") && !words.contains('\u{1b}'), "{words}");
 }
 
@@ -118,9 +118,9 @@ fn a_name_that_is_taken_is_status_5_unless_wanted() {
     let script = Script::default()
         .problem("POST /workspaces", 409, "name_taken", "There is a demo already.")
         .json("GET /workspaces", json!({"workspaces": [workspace("demo", "running", 1)]}));
-    let setting = Setting::new(script);
-    assert_eq!(setting.run("create demo").status.code(), Some(5));
-    let again = setting.run("create demo --if-not-exists");
+    let server = TestServer::new(script);
+    assert_eq!(server.run("create demo").status.code(), Some(5));
+    let again = server.run("create demo --if-not-exists");
     assert!(again.status.success(), "{}", text(&again.stderr));
 }
 
@@ -129,16 +129,16 @@ fn nothing_is_deleted_without_a_word() {
     let script = Script::default()
         .json("GET /workspaces", json!({"workspaces": [workspace("demo", "terminated", 1)]}))
         .json(&format!("DELETE /workspaces/{ID}"), json!({}));
-    let setting = Setting::new(script);
+    let server = TestServer::new(script);
     let route = format!("DELETE /workspaces/{ID}");
-    let refused = setting.run("delete demo");
+    let refused = server.run("delete demo");
     assert_eq!(refused.status.code(), Some(2));
     assert!(text(&refused.stderr).contains("--yes"));
-    assert!(setting.script.bodies(&route).is_empty());
-    assert!(setting.run("rm demo -y").status.success());
-    assert_eq!(setting.script.bodies(&route).len(), 1);
-    assert_eq!(setting.run("delete other -y").status.code(), Some(3));
-    assert!(setting.run("delete other -y --ignore-not-found").status.success());
+    assert!(server.script.bodies(&route).is_empty());
+    assert!(server.run("rm demo -y").status.success());
+    assert_eq!(server.script.bodies(&route).len(), 1);
+    assert_eq!(server.run("delete other -y").status.code(), Some(3));
+    assert!(server.run("delete other -y --ignore-not-found").status.success());
 }
 
 #[test]
@@ -157,21 +157,21 @@ fn a_rosters_bad_rows_are_named_and_the_rest_goes_on() {
     });
     let script =
         Script::default().json("POST /classes", class).json(&format!("POST /classes/{ID}/roster"), result);
-    let setting = Setting::new(script);
-    let file = setting.home.path().join("students.csv");
+    let server = TestServer::new(script);
+    let file = server.home.path().join("students.csv");
     std::fs::write(&file, "Ben,ben@example.org\nEva,eva@example.org\nnonsense\n").expect("written");
-    let output = setting.run(&format!("class create algo --roster {}", file.display()));
+    let output = server.run(&format!("class create algo --roster {}", file.display()));
     assert_eq!(output.status.code(), Some(1));
     let (data, words) = (text(&output.stdout), text(&output.stderr));
-    assert!(data.contains(&format!("{}/join#secret", setting.url)), "{data}");
+    assert!(data.contains(&format!("{}/join#secret", server.url)), "{data}");
     assert!(words.contains("students.csv:3: the e-mail is missing: nonsense"), "{words}");
     assert_eq!(
-        setting.script.bodies(&format!("POST /classes/{ID}/roster")),
+        server.script.bodies(&format!("POST /classes/{ID}/roster")),
         ["Ben,ben@example.org\nEva,eva@example.org\nnonsense\n"]
     );
-    let missing = setting.run("class create other --roster /nowhere.csv");
+    let missing = server.run("class create other --roster /nowhere.csv");
     assert_eq!(missing.status.code(), Some(1));
-    assert_eq!(setting.script.bodies("POST /classes").len(), 1, "no class is left behind");
+    assert_eq!(server.script.bodies("POST /classes").len(), 1, "no class is left behind");
 }
 
 #[test]
@@ -190,17 +190,17 @@ fn a_device_login_is_kept_and_forgotten() {
         .json("GET /auth/session", session())
         .json("POST /auth/logout", json!({}))
         .json("GET /workspaces", json!({"workspaces": []}));
-    let setting = Setting::new(script);
-    let output = setting.command("login").output().expect("it runs");
+    let server = TestServer::new(script);
+    let output = server.command("login").output().expect("it runs");
     let words = text(&output.stderr);
     assert!(output.status.success(), "{words}");
-    assert!(words.contains("ABCD-EFGH") && words.contains(&format!("{}/device", setting.url)), "{words}");
+    assert!(words.contains("ABCD-EFGH") && words.contains(&format!("{}/device", server.url)), "{words}");
     assert!(!words.contains("device-secret") && !words.contains("brw_fresh"), "{words}");
 
-    assert!(setting.command("list").output().expect("it runs").status.success());
-    assert!(setting.script.credentials().contains(&"Bearer brw_fresh".to_owned()));
-    assert!(setting.command("logout").output().expect("it runs").status.success());
-    assert_eq!(setting.command("list").output().expect("it runs").status.code(), Some(4));
+    assert!(server.command("list").output().expect("it runs").status.success());
+    assert!(server.script.credentials().contains(&"Bearer brw_fresh".to_owned()));
+    assert!(server.command("logout").output().expect("it runs").status.success());
+    assert_eq!(server.command("list").output().expect("it runs").status.code(), Some(4));
 }
 
 fn deleted(id: &str, name: &str) -> Value {
@@ -216,21 +216,21 @@ fn a_deleted_workspace_is_listed_and_brought_back_by_name() {
     let script = Script::default()
         .json("GET /workspaces/deleted", list)
         .json(&format!("POST /workspaces/{ID}/undelete"), workspace("demo", "terminated", 3));
-    let setting = Setting::new(script.clone());
-    let table = text(&setting.run("list --deleted").stdout);
+    let server = TestServer::new(script.clone());
+    let table = text(&server.run("list --deleted").stdout);
     assert!(table.starts_with("NAME") && table.contains("demo") && table.contains("days"), "{table}");
-    let parsed: Value = serde_json::from_slice(&setting.run("ls --deleted -o json").stdout).expect("JSON");
+    let parsed: Value = serde_json::from_slice(&server.run("ls --deleted -o json").stdout).expect("JSON");
     assert_eq!(parsed[0]["kept_until"], "2999-01-08T00:00:00Z");
-    let output = setting.run("undelete demo");
+    let output = server.run("undelete demo");
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(text(&output.stderr).contains("burrow start demo"), "{}", text(&output.stderr));
-    assert_eq!(text(&setting.run(&format!("undelete {ID} -q")).stdout), format!("{ID}\n"));
+    assert_eq!(text(&server.run(&format!("undelete {ID} -q")).stdout), format!("{ID}\n"));
     for (line, status, words) in [
         ("undelete dmeo", 3, "did you mean `demo`?"),
         ("undelete other/demo", 3, "burrow list --deleted"),
         ("undelete twice", 2, "give the identifier"),
     ] {
-        let output = setting.run(line);
+        let output = server.run(line);
         assert_eq!(output.status.code(), Some(status), "{line}");
         assert!(text(&output.stderr).contains(words), "{line}: {}", text(&output.stderr));
     }
@@ -241,19 +241,19 @@ fn a_deleted_workspace_is_listed_and_brought_back_by_name() {
 fn a_tenant_is_forgotten_by_its_name_only() {
     let route = "POST /admin/forget-tenant";
     let script = Script::default().json("GET /auth/session", session()).json(route, Value::Null);
-    let setting = Setting::new(script.clone());
+    let server = TestServer::new(script.clone());
     for (line, words) in [
-        ("admin forget-tenant", "add --name NAME"),
-        ("admin forget-tenant --name home", "another organisation's name"),
-        ("admin forget-tenant --yes", "unexpected argument"),
+        ("admin destroy-tenant-key", "add --name NAME"),
+        ("admin destroy-tenant-key --name home", "not the name of your organisation"),
+        ("admin destroy-tenant-key --yes", "unexpected argument"),
     ] {
-        let output = setting.run(line);
+        let output = server.run(line);
         assert_eq!(output.status.code(), Some(2), "{line}");
         assert!(text(&output.stderr).contains(words), "{line}: {}", text(&output.stderr));
     }
     assert!(script.bodies(route).is_empty());
-    let output = setting.run("admin forget-tenant --name Home");
+    let output = server.run("admin destroy-tenant-key --name Home");
     assert!(output.status.success(), "{}", text(&output.stderr));
-    assert!(text(&output.stderr).contains("homes of Home are unreadable"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("Destroyed the key of Home"), "{}", text(&output.stderr));
     assert_eq!(script.bodies(route), [json!({ "tenant": ID }).to_string()]);
 }

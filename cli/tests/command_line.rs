@@ -48,7 +48,7 @@ fn usage_is_status_2_with_a_suggestion() {
 fn not_signed_in_is_status_4_and_names_the_command() {
     let output = Burrow::new().run("list");
     assert_eq!(output.status.code(), Some(4));
-    assert!(text(&output.stderr).contains("next: burrow login http://127.0.0.1:8080"));
+    assert!(text(&output.stderr).contains("hint: burrow login http://127.0.0.1:8080"));
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn the_environments_token_is_not_for_the_other_server() {
             .output()
             .expect("it runs");
         assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
-        assert!(text(&output.stderr).contains("next: burrow login http://127.0.0.1:2"));
+        assert!(text(&output.stderr).contains("hint: burrow login http://127.0.0.1:2"));
     }
 }
 
@@ -100,8 +100,8 @@ fn help_begins_with_examples_and_names_the_statuses() {
     let output = Burrow::new().run("--help");
     assert!(output.status.success());
     let help = text(&output.stdout);
-    assert!(help.starts_with("Examples:\n  burrow up"), "{help}");
-    assert!(help.contains("Exit statuses:"), "{help}");
+    assert!(help.contains("\nExamples:\n  burrow up"), "{help}");
+    assert!(help.contains("Exit status:"), "{help}");
     for command in [
         "up",
         "login",
@@ -124,7 +124,9 @@ fn help_begins_with_examples_and_names_the_statuses() {
             "{command} is missing: {help}"
         );
     }
-    assert!(!help.contains("runner"), "hidden: {help}");
+    for hidden in ["runner", "ext4-reader", "openapi", "reference"] {
+        assert!(!help.contains(hidden), "{hidden} is hidden: {help}");
+    }
 }
 
 #[test]

@@ -134,7 +134,7 @@ fn data_of_another_version_is_refused_by_name() {
     std::fs::write(data.join("PG_VERSION"), "9\n").expect("written");
     let refused = Postgres::start(directory.path()).expect_err("refused");
     assert!(matches!(&refused, PostgresError::OtherVersion { data_version, .. } if data_version == "9"));
-    assert!(refused.next().contains("postgresql-9"), "{}", refused.next());
+    assert!(refused.hint().contains("postgresql-9"), "{}", refused.hint());
 }
 
 #[test]

@@ -29,13 +29,13 @@ use serde_json::{Value, json};
 const ID: &str = "01900000-0000-7000-8000-000000000001";
 const TERMINAL: &str = "01900000-0000-7000-8000-0000000000aa";
 
-struct Setting {
+struct TestServer {
     url: String,
     home: tempfile::TempDir,
     _runtime: tokio::runtime::Runtime,
 }
 
-impl Setting {
+impl TestServer {
     fn new() -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -220,8 +220,8 @@ async fn exec(upgrade: WebSocketUpgrade) -> Response {
 
 #[test]
 fn exec_passes_streams_and_status() {
-    let setting = Setting::new();
-    let run = setting.run(&["exec", "-e", "CI=1", "-w", "project", "demo", "--", "make", "-j", "2"]);
+    let server = TestServer::new();
+    let run = server.run(&["exec", "-e", "CI=1", "-w", "project", "demo", "--", "make", "-j", "2"]);
     assert_eq!(run.status.code(), Some(3));
     assert!(run.stdout.is_empty());
     let request: ExecRequest = serde_json::from_slice(&run.stderr).expect("as it was told");
@@ -232,9 +232,9 @@ fn exec_passes_streams_and_status() {
 
 #[test]
 fn exec_passes_standard_input_and_its_end() {
-    let setting = Setting::new();
+    let server = TestServer::new();
     let mut child =
-        setting.burrow(&["exec", "-i", "demo", "--", "cat"]).stdin(Stdio::piped()).spawn().expect("runs");
+        server.burrow(&["exec", "-i", "demo", "--", "cat"]).stdin(Stdio::piped()).spawn().expect("runs");
     let sent: Vec<u8> = (0..300_000_u32).flat_map(u32::to_le_bytes).collect();
     let mut stdin = child.stdin.take().expect("piped");
     let writer = {
@@ -249,20 +249,20 @@ fn exec_passes_standard_input_and_its_end() {
 
 #[test]
 fn exec_tells_its_own_failures_apart() {
-    let setting = Setting::new();
-    let absent = setting.run(&["exec", "demo", "--", "absent"]);
+    let server = TestServer::new();
+    let absent = server.run(&["exec", "demo", "--", "absent"]);
     assert_eq!(absent.status.code(), Some(127));
     let words = String::from_utf8(absent.stderr).expect("text");
     assert!(words.contains("not found") && !words.contains('\x1b'), "{words:?}");
-    let lost = setting.run(&["exec", "demo", "--", "lost"]);
+    let lost = server.run(&["exec", "demo", "--", "lost"]);
     assert_eq!((lost.status.code(), lost.stdout.as_slice()), (Some(255), &b"half"[..]));
-    assert_eq!(setting.run(&["exec", "nowhere", "--", "true"]).status.code(), Some(255));
+    assert_eq!(server.run(&["exec", "nowhere", "--", "true"]).status.code(), Some(255));
 }
 
 #[test]
 fn attach_shows_types_and_ends_with_the_shell() {
-    let setting = Setting::new();
-    let mut attached = setting.attach();
+    let server = TestServer::new();
+    let mut attached = server.attach();
     attached.shows("prompt$ ");
     attached.keys("ls\r");
     attached.shows("<ls\r>");
@@ -272,8 +272,8 @@ fn attach_shows_types_and_ends_with_the_shell() {
 
 #[test]
 fn attach_survives_a_lost_connection() {
-    let setting = Setting::new();
-    let mut attached = setting.attach();
+    let server = TestServer::new();
+    let mut attached = server.attach();
     attached.shows("prompt$ ");
     attached.keys("a");
     attached.shows("<a>");
@@ -287,8 +287,8 @@ fn attach_survives_a_lost_connection() {
 
 #[test]
 fn attach_detaches_and_gives_the_terminal_back() {
-    let setting = Setting::new();
-    let mut attached = setting.attach();
+    let server = TestServer::new();
+    let mut attached = server.attach();
     attached.shows("prompt$ ");
     attached.keys("m");
     attached.shows("(other)");
@@ -300,9 +300,9 @@ fn attach_detaches_and_gives_the_terminal_back() {
 
 #[test]
 fn attach_ends_by_a_signal_in_order() {
-    let setting = Setting::new();
+    let server = TestServer::new();
     for signal in [Signal::TERM, Signal::HUP, Signal::INT] {
-        let mut attached = setting.attach();
+        let mut attached = server.attach();
         attached.shows("prompt$ ");
         kill_process(Pid::from_child(&attached.child), signal).expect("alive");
         assert_eq!(attached.ends(), 128 + signal.as_raw());
@@ -311,7 +311,7 @@ fn attach_ends_by_a_signal_in_order() {
 
 #[test]
 fn attach_needs_a_terminal() {
-    let run = Setting::new().run(&["attach", "demo"]);
+    let run = TestServer::new().run(&["attach", "demo"]);
     assert_eq!(run.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&run.stderr).contains("burrow exec"));
 }

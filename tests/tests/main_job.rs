@@ -270,8 +270,8 @@ async fn what_cannot_start_says_why() {
     };
     let other = place.path().join("e");
     for (said, words) in [
-        (up(&data, &["--port", "0"]).await, ["in use by another", &stack.pid().to_string()]),
-        (up(&other, &["--port", &port]).await, ["is taken", "--port"]),
+        (up(&data, &["--port", "0"]).await, ["another `burrow up` is using it", &stack.pid().to_string()]),
+        (up(&other, &["--port", &port]).await, ["another program uses this port", "--port"]),
         (up(&other, &["--port", "0", "--store", "ftp://x"]).await, ["ftp://x", "--store"]),
         (up(&other, &["--port", "0", "--agent", "/nowhere"]).await, ["/nowhere", "--agent"]),
         (

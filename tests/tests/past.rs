@@ -101,7 +101,7 @@ async fn a_home_has_a_past_that_is_read_forked_and_brought_back() {
         after = stack.sh("demo", size).await.trim().parse().expect("a number");
     }
     full_home_starts(&stack).await;
-    assert!(stack.ok(&["volume", "check", "demo", "--all"]).await.is_empty(), "nothing is damaged");
+    assert!(stack.ok(&["volume", "scrub", "demo", "--all"]).await.is_empty(), "nothing is damaged");
     stack.interrupt().await;
 }
 

@@ -24,23 +24,23 @@ async fn a_damaged_home_is_repaired(runtime: &'static str) {
         damage(path, number);
     }
 
-    let check = ["volume", "check", "demo", "-o", "json"];
-    let found = stack.burrow(&check).await;
+    let scrub = ["volume", "scrub", "demo", "-o", "json"];
+    let found = stack.burrow(&scrub).await;
     assert_eq!(found.status.code(), Some(1));
     let words = String::from_utf8_lossy(&found.stderr);
-    assert!(words.contains("next: burrow volume check demo --repair"), "{words}");
+    assert!(words.contains("hint: burrow volume scrub demo --repair"), "{words}");
     let repaired: Value =
-        serde_json::from_str(&stack.ok(&[&check[..], &["--repair"]].concat()).await).expect("JSON");
+        serde_json::from_str(&stack.ok(&[&scrub[..], &["--repair"]].concat()).await).expect("JSON");
     assert_eq!((&repaired["newest_is_whole"], &repaired["repair"]["lost_bytes"]), (&true.into(), &0.into()));
     assert!(repaired["repair"]["renewed_bytes"].as_u64() > Some(3_000_000), "{repaired}");
     let named = repaired["damaged_snapshots"].as_array().expect("a list");
     assert!(named.iter().any(|one| one["name"] == "sound"), "what is older is as it was: {repaired}");
-    let again: Value = serde_json::from_str(&stack.ok(&check).await).expect("JSON");
+    let again: Value = serde_json::from_str(&stack.ok(&scrub).await).expect("JSON");
     assert_eq!(again["damaged"].as_array().map(Vec::len), Some(0));
 
     // What the store has now is all that there is.
     stack.ok(&["stop", "demo"]).await;
-    let refused = stack.burrow(&["volume", "check", "demo", "--repair"]).await;
+    let refused = stack.burrow(&["volume", "scrub", "demo", "--repair"]).await;
     assert_eq!(refused.status.code(), Some(5), "at rest nothing is repaired");
     std::fs::remove_dir_all(data.join("cache")).expect("the cache was there");
     stack.ok(&["start", "demo"]).await;

@@ -1,14 +1,16 @@
-//! `attach`: the person's terminal becomes a view of one in the workspace, the same as in the browser.
+//! `burrow attach`: connects the user's terminal to one in the workspace, the same one that the browser shows.
 //!
-//! One loop owns everything: it takes the next happening, then acts on it. However it ends (exit of the shell, `~.`, a
-//! signal, a panic), the guard of [`crate::terminal::guard`] gives the person's terminal back.
+//! One loop owns everything: it waits for the next event, then applies it. However it ends (exit of the shell, `~.`, a
+//! signal, a panic), the guard of [`crate::terminal::guard`] restores the user's terminal.
 
 use std::io::{self, IsTerminal};
 
+use clap::Args;
 use client::socket::{Terminal, TerminalEvent, TerminalInput};
 use protocol::{
+    TerminalId, WorkspaceId,
     api::workspace::Workspace,
-    terminal::{ExitStatus, NewTerminal, TerminalInfo, TerminalSize},
+    terminal::{ExitStatus as RemoteExit, NewTerminal, TerminalInfo, TerminalSize},
 };
 use tokio::{
     io::{AsyncWriteExt, Stdout},
@@ -16,75 +18,105 @@ use tokio::{
     sync::mpsc,
 };
 
-use super::{Context, workspace};
+use super::{
+    Context, ExitStatus,
+    workspace::{self, WorkspaceArgument},
+};
 use crate::{
-    arguments::{Attach, is_beginning_of},
-    failure::{Failure, Kind},
+    output::{CommandError, ErrorKind},
     server::Server,
     terminal::{
-        escape::{Escapes, HELP, Keys},
+        escape::{EscapeParser, HELP, Keys},
         guard::{RawError, RawTerminal},
         keyboard,
     },
 };
 
-/// Where the terminal's size is not known.
-const SIZE_UNKNOWN: TerminalSize = TerminalSize { cols: 80, rows: 24 };
-/// Keys of one read; a paste comes in more.
-const KEYS_BYTES: usize = 4096;
+/// Used when the size of the user's terminal is not known.
+const DEFAULT_SIZE: TerminalSize = TerminalSize { cols: 80, rows: 24 };
+/// Bytes of one read of the keyboard. A paste arrives in several reads.
+const MAX_KEYS_BYTES: usize = 4096;
 
 const SIGHUP: u8 = 1;
 const SIGINT: u8 = 2;
 const SIGTERM: u8 = 15;
-/// Leaves the other screen, resets modes and colours, empties the screen: a drawing of it follows.
+/// Leaves the alternate screen, resets modes and colors, and clears the screen. A redraw follows.
 const RESET: &[u8] = b"\x1b[?1049l\x1b[!p\x1b[0m\x1b[2J\x1b[H";
 
-/// Attaches; gives the status to end with.
-pub async fn attach(context: &Context, attach: Attach) -> Result<u8, Failure> {
-    if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
-        return Err(Failure::new(Kind::Usage, "attach needs a terminal as standard input and output")
-            .next("for scripts: burrow exec WORKSPACE -- PROGRAM"));
-    }
-    let server = context.server().map_err(transport)?;
-    let (found, chosen, terminal) = find(context, &server, &attach).await.map_err(transport)?;
-    context.output.say(&format!("Attached to {} (~? for help)", found.name));
-    let end = Session::begin(terminal).map_err(transport)?.run().await;
-    let again = || format!("burrow attach {} --terminal {}", found.name, chosen.id);
-    match end {
-        End::Exited(status) => Ok(status),
-        End::Detached => {
-            context.output.say(&format!("Detached; the shell goes on running. Back: {}", again()));
-            Ok(0)
+/// Attach to a terminal of a workspace
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  burrow attach demo
+  burrow attach demo --new
+  burrow attach demo --terminal 0199f0aa
+
+Attaches to the most recent terminal, which the browser shows too, or opens a new one. At the beginning of a line, ~.
+detaches and ~? lists the other escapes. The shell keeps running.")]
+pub struct Attach {
+    #[command(flatten)]
+    pub target: WorkspaceArgument,
+    /// Identifier of the terminal, or its beginning (see `burrow terminals`)
+    #[arg(long, env = "BURROW_TERMINAL", value_name = "ID", conflicts_with = "new")]
+    pub terminal: Option<String>,
+    /// Open a new terminal
+    #[arg(long, env = "BURROW_NEW")]
+    pub new: bool,
+    /// Fail if the workspace is stopped, instead of starting it
+    #[arg(long, env = "BURROW_NO_START")]
+    pub no_start: bool,
+}
+
+impl Attach {
+    /// Attaches until the shell exits or the user detaches. Returns the exit status of the shell.
+    pub async fn run(self, context: &Context) -> Result<ExitStatus, CommandError> {
+        if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
+            let what = "Cannot attach: standard input and output must be a terminal";
+            return Err(CommandError::new(ErrorKind::Usage, what)
+                .hint("for scripts: burrow exec WORKSPACE -- PROGRAM"));
         }
-        End::Signalled(number) => Ok(128 + number),
-        End::Failed(failure) => Err(transport(failure).next(again())),
+        let server = context.server().map_err(connection_error)?;
+        let (workspace, info, terminal) =
+            open_terminal(context, &server, &self).await.map_err(connection_error)?;
+        context.output.say(&format!("Attached to {} (~? for help)", workspace.name));
+        let end = Session::begin(terminal).map_err(connection_error)?.run().await;
+        let again = || format!("burrow attach {} --terminal {}", workspace.name, info.id);
+        match end {
+            SessionEnd::Exited(status) => Ok(ExitStatus(status)),
+            SessionEnd::Detached => {
+                context.output.say(&format!("Detached. The shell keeps running. To return: {}", again()));
+                Ok(ExitStatus(0))
+            }
+            SessionEnd::Signalled(number) => Ok(ExitStatus(128 + number)),
+            SessionEnd::Failed(error) => Err(connection_error(error).hint(again())),
+        }
     }
 }
 
-/// Finds, starts if need be, and opens what was asked for.
-async fn find(
+/// Finds the workspace, starts it if needed, and opens the terminal.
+async fn open_terminal(
     context: &Context,
     server: &Server,
     attach: &Attach,
-) -> Result<(Workspace, TerminalInfo, Terminal), Failure> {
-    let found =
+) -> Result<(Workspace, TerminalInfo, Terminal), CommandError> {
+    let workspace =
         workspace::ensure_running(context, server, &attach.target.workspace, !attach.no_start).await?;
-    let chosen = choose(server, found.id, attach).await?;
-    let terminal = server.attach(found.id, chosen.id, size()).await?;
-    Ok((found, chosen, terminal))
+    let info = choose_terminal(server, workspace.id, attach).await?;
+    let terminal = server.attach(workspace.id, info.id, size()).await?;
+    Ok((workspace, info, terminal))
 }
 
-/// The remote status is passed on, so that every failure of ours has one status that is none of its.
-fn transport(failure: Failure) -> Failure {
-    failure.with_kind(Kind::Transport)
+/// Gives an error of ours the one exit status that remote programs do not use, because theirs is passed through.
+fn connection_error(error: CommandError) -> CommandError {
+    error.with_kind(ErrorKind::Connection)
 }
 
-/// The terminal that was asked for: a new one, the named one, or the most recent that is alive.
-async fn choose(
+/// The terminal to attach to: a new one, the one that `--terminal` names, or the most recent that is alive.
+async fn choose_terminal(
     server: &Server,
-    workspace: protocol::WorkspaceId,
+    workspace: WorkspaceId,
     attach: &Attach,
-) -> Result<TerminalInfo, Failure> {
+) -> Result<TerminalInfo, CommandError> {
     let new = NewTerminal { size: Some(size()), ..NewTerminal::default() };
     if attach.new {
         return Ok(server.create_terminal(workspace, &new).await?);
@@ -100,46 +132,52 @@ async fn choose(
     let mut matching = terminals.into_iter().filter(|terminal| is_beginning_of(wanted, terminal.id));
     match (matching.next(), matching.next()) {
         (Some(one), None) => Ok(one),
-        (None, _) => Err(Failure::new(Kind::NotFound, format!("There is no terminal `{wanted}`"))
-            .next(format!("burrow terminals {}", attach.target.workspace))),
+        (None, _) => Err(CommandError::new(ErrorKind::NotFound, format!("Cannot find terminal `{wanted}`"))
+            .hint(format!("burrow terminals {}", attach.target.workspace))),
         (Some(_), Some(_)) => {
-            Err(Failure::new(Kind::Usage, format!("Several terminals begin with `{wanted}`"))
-                .next(format!("burrow terminals {}", attach.target.workspace)))
+            Err(CommandError::new(ErrorKind::Usage, format!("Several terminals begin with `{wanted}`"))
+                .hint(format!("burrow terminals {}", attach.target.workspace)))
         }
     }
 }
 
-/// How a session ends.
-enum End {
+/// Whether `text` is the beginning of this identifier.
+fn is_beginning_of(text: &str, id: TerminalId) -> bool {
+    !text.is_empty() && id.to_string().starts_with(&text.to_ascii_lowercase())
+}
+
+/// How a session ended.
+enum SessionEnd {
     Exited(u8),
     Detached,
     Signalled(u8),
-    Failed(Failure),
+    Failed(CommandError),
 }
 
-/// What may happen next.
-enum Happening {
+/// What a session waits for.
+enum SessionEvent {
     Typed(Vec<u8>),
-    /// Standard input has ended: the person's terminal is gone.
+    /// Standard input has ended: the user's terminal was closed.
     InputEnded,
     Resized,
     Signal(u8),
     Remote(TerminalEvent),
-    Lost(Failure),
+    Failed(CommandError),
 }
 
+/// An attached terminal. It owns the raw mode of the user's terminal.
 struct Session {
     remote: Terminal,
     input: TerminalInput,
     raw: RawTerminal,
     stdout: Stdout,
     typed: mpsc::Receiver<Vec<u8>>,
-    escapes: Escapes,
+    escapes: EscapeParser,
     resized: Signal,
     signals: Signals,
 }
 
-/// Those that end us.
+/// The signals that end the session.
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
@@ -147,74 +185,77 @@ struct Signals {
 }
 
 impl Session {
-    fn begin(remote: Terminal) -> Result<Self, Failure> {
-        // Listened to before the terminal is raw: from then on none of them may end us unprepared.
-        let unheard = |error: io::Error| Failure::error("Signals cannot be listened to").because(&error);
-        let signals = Signals::listen().map_err(unheard)?;
-        let resized = signal(SignalKind::window_change()).map_err(unheard)?;
-        let raw = RawTerminal::enter()
-            .map_err(|error: RawError| Failure::error("The terminal cannot be made raw").because(&error))?;
+    fn begin(remote: Terminal) -> Result<Self, CommandError> {
+        // Listen before the terminal is raw: from then on, a signal must not end the process without a restore.
+        let failed = |error: io::Error| CommandError::error("Cannot listen for signals").because(&error);
+        let signals = Signals::listen().map_err(failed)?;
+        let resized = signal(SignalKind::window_change()).map_err(failed)?;
+        let raw = RawTerminal::enter().map_err(|error: RawError| {
+            CommandError::error("Cannot put the terminal into raw mode").because(&error)
+        })?;
         Ok(Self {
             input: remote.input(),
             remote,
             raw,
             stdout: tokio::io::stdout(),
-            typed: keyboard::pieces(KEYS_BYTES),
-            escapes: Escapes::default(),
+            typed: keyboard::read_stdin(MAX_KEYS_BYTES),
+            escapes: EscapeParser::default(),
             resized,
             signals,
         })
     }
 
-    async fn run(mut self) -> End {
+    async fn run(mut self) -> SessionEnd {
         loop {
-            let happening = self.next().await;
-            if let Some(end) = self.apply(happening).await {
+            let event = self.next().await;
+            if let Some(end) = self.apply(event).await {
                 return end;
             }
         }
     }
 
-    async fn next(&mut self) -> Happening {
+    async fn next(&mut self) -> SessionEvent {
         tokio::select! {
             event = self.remote.next() => match event {
-                Ok(event) => Happening::Remote(event),
-                Err(error) => Happening::Lost(Failure::from(error)),
+                Ok(event) => SessionEvent::Remote(event),
+                Err(error) => SessionEvent::Failed(CommandError::from(error)),
             },
-            // Keys are left where they are until the remote side takes them.
-            typed = next_typed(&self.input, &mut self.typed) => typed.map_or(Happening::InputEnded, Happening::Typed),
-            _ = self.resized.recv() => Happening::Resized,
-            number = ending(&mut self.signals) => Happening::Signal(number),
+            // Keys stay in standard input until the remote side has room for them.
+            typed = next_typed(&self.input, &mut self.typed) => typed.map_or(SessionEvent::InputEnded, SessionEvent::Typed),
+            _ = self.resized.recv() => SessionEvent::Resized,
+            number = self.signals.next() => SessionEvent::Signal(number),
         }
     }
 
-    async fn apply(&mut self, happening: Happening) -> Option<End> {
-        match happening {
-            Happening::Typed(bytes) => self.typed(&bytes).await,
-            Happening::InputEnded => Some(End::Signalled(SIGHUP)),
-            Happening::Resized => {
+    async fn apply(&mut self, event: SessionEvent) -> Option<SessionEnd> {
+        match event {
+            SessionEvent::Typed(bytes) => self.send_keys(&bytes).await,
+            SessionEvent::InputEnded => Some(SessionEnd::Signalled(SIGHUP)),
+            SessionEvent::Resized => {
                 self.input.resize(size());
                 None
             }
-            Happening::Signal(number) => Some(End::Signalled(number)),
-            Happening::Lost(failure) => Some(End::Failed(failure)),
-            Happening::Remote(event) => self.remote(event).await,
+            SessionEvent::Signal(number) => Some(SessionEnd::Signalled(number)),
+            SessionEvent::Failed(error) => Some(SessionEnd::Failed(error)),
+            SessionEvent::Remote(event) => self.apply_remote(event).await,
         }
     }
 
-    async fn typed(&mut self, bytes: &[u8]) -> Option<End> {
-        for keys in self.escapes.typed(bytes) {
+    async fn send_keys(&mut self, bytes: &[u8]) -> Option<SessionEnd> {
+        for keys in self.escapes.parse(bytes) {
             match keys {
-                Keys::Disconnect => return Some(End::Detached),
+                Keys::Detach => return Some(SessionEnd::Detached),
                 Keys::Help => {
                     if let Some(end) = self.show(HELP.as_bytes()).await {
                         return Some(end);
                     }
                 }
                 Keys::Send(keys) => {
-                    // There is room: it was waited for.
+                    // There is room: `next_typed` has waited for it.
                     if let Err(full) = self.input.type_in(&keys) {
-                        return Some(End::Failed(Failure::error("Keys were lost").because(&full)));
+                        return Some(SessionEnd::Failed(
+                            CommandError::error("Cannot send keys").because(&full),
+                        ));
                     }
                 }
             }
@@ -222,26 +263,26 @@ impl Session {
         None
     }
 
-    async fn remote(&mut self, event: TerminalEvent) -> Option<End> {
+    async fn apply_remote(&mut self, event: TerminalEvent) -> Option<SessionEnd> {
         match event {
             TerminalEvent::Output(bytes) => self.show(&bytes).await,
             TerminalEvent::Redraw(screen) => {
                 let bytes = [RESET, &screen].concat();
                 self.show(&bytes).await
             }
-            // The person's window has the size that it has.
+            // The size of the user's window does not follow other viewers.
             TerminalEvent::Resized(_) => None,
             TerminalEvent::Lost => {
-                let notice = at_bottom("\x1b[7m Connection lost; trying again (Enter ~. to leave) \x1b[0m");
+                let notice = at_bottom("\x1b[7m Connection lost. Reconnecting… (Enter ~. to detach) \x1b[0m");
                 self.show(notice.as_bytes()).await
             }
             TerminalEvent::Restored => self.show(at_bottom("").as_bytes()).await,
-            TerminalEvent::Exited(exit) => Some(End::Exited(status(exit))),
+            TerminalEvent::Exited(exit) => Some(SessionEnd::Exited(exit_status(exit))),
         }
     }
 
-    /// Writes to the person's terminal. One that is held up (Ctrl-S) does not hold up signals.
-    async fn show(&mut self, bytes: &[u8]) -> Option<End> {
+    /// Writes to the user's terminal. A terminal that is paused (Ctrl-S) does not block signals.
+    async fn show(&mut self, bytes: &[u8]) -> Option<SessionEnd> {
         self.raw.observe(bytes);
         let stdout = &mut self.stdout;
         let written = async {
@@ -251,25 +292,16 @@ impl Session {
         tokio::select! {
             written = written => written
                 .err()
-                .map(|error| End::Failed(Failure::error("The terminal cannot be written to").because(&error))),
-            number = ending(&mut self.signals) => Some(End::Signalled(number)),
+                .map(|error| SessionEnd::Failed(CommandError::error("Cannot write to the terminal").because(&error))),
+            number = self.signals.next() => Some(SessionEnd::Signalled(number)),
         }
     }
 }
 
 async fn next_typed(input: &TerminalInput, typed: &mut mpsc::Receiver<Vec<u8>>) -> Option<Vec<u8>> {
-    // One more: a `~` that was held back.
-    input.has_room(KEYS_BYTES + 1).await;
+    // One byte more, for a `~` that was held back.
+    input.has_room(MAX_KEYS_BYTES + 1).await;
     typed.recv().await
-}
-
-/// A signal that ends us.
-async fn ending(signals: &mut Signals) -> u8 {
-    tokio::select! {
-        _ = signals.interrupt.recv() => SIGINT,
-        _ = signals.terminate.recv() => SIGTERM,
-        _ = signals.hangup.recv() => SIGHUP,
-    }
 }
 
 impl Signals {
@@ -280,9 +312,18 @@ impl Signals {
             hangup: signal(SignalKind::hangup())?,
         })
     }
+
+    /// Waits for a signal and returns its number.
+    async fn next(&mut self) -> u8 {
+        tokio::select! {
+            _ = self.interrupt.recv() => SIGINT,
+            _ = self.terminate.recv() => SIGTERM,
+            _ = self.hangup.recv() => SIGHUP,
+        }
+    }
 }
 
-/// The last line, with the cursor left where it is.
+/// Escape sequences that replace the last line with `text` and leave the cursor where it is.
 fn at_bottom(text: &str) -> String {
     format!("\x1b7\x1b[{};1H\x1b[2K{text}\x1b8", size().rows)
 }
@@ -290,11 +331,11 @@ fn at_bottom(text: &str) -> String {
 fn size() -> TerminalSize {
     match crossterm::terminal::size() {
         Ok((cols, rows)) if cols > 0 && rows > 0 => TerminalSize { cols, rows }.clamped(),
-        _ => SIZE_UNKNOWN,
+        _ => DEFAULT_SIZE,
     }
 }
 
-/// A guest may name any number; a status has eight bits.
-pub fn status(exit: ExitStatus) -> u8 {
+/// The exit status of a remote program. A guest may report any number, but a status has eight bits.
+pub fn exit_status(exit: RemoteExit) -> u8 {
     u8::try_from(exit.status() & 0xff).unwrap_or(u8::MAX)
 }

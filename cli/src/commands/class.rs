@@ -1,11 +1,12 @@
-//! `class create`, `list`, `show`, `start`, `stop`, `delete`, `roster`.
+//! `burrow class`: a roster of students, and a workspace for each of them.
 
 use std::{
     fs::File,
     io::{self, Read},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
+use clap::{Args, Subcommand};
 use protocol::api::class::{
     Class as ClassRecord, ClassAction, ClassList, ClassSummary, MAX_ROSTER_BYTES, Member, NewClass,
     RosterResult,
@@ -13,16 +14,81 @@ use protocol::api::class::{
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::{Context, did_you_mean};
+use super::Context;
 use crate::{
-    arguments::{Class, OneClass},
-    failure::{Failure, Kind},
-    output::{self, Format, Shown},
-    progress,
+    output::{self, CommandError, ErrorKind, Format, Record, progress, suggest::did_you_mean},
     server::Server,
 };
 
-impl Shown for ClassSummary {
+/// Manage classes: a roster, and a workspace for each student
+#[derive(Debug, Args)]
+pub struct Class {
+    #[command(subcommand)]
+    pub command: ClassCommand,
+}
+
+/// The subcommands of `burrow class`.
+#[derive(Debug, Subcommand)]
+pub enum ClassCommand {
+    /// Create a class
+    #[command(after_long_help = "\
+Examples:
+  burrow class create algo --template base --roster students.csv
+  burrow class create algo -o json > invitations.json")]
+    Create {
+        /// Name of the class: 1 to 63 characters of a-z, 0-9 and -
+        name: String,
+        /// Template of the students' workspaces
+        #[arg(long, env = "BURROW_TEMPLATE", default_value = "base")]
+        template: String,
+        /// CSV file with names and e-mail addresses; - reads standard input
+        #[arg(long, env = "BURROW_ROSTER", value_name = "FILE")]
+        roster: Option<PathBuf>,
+    },
+    /// List classes
+    #[command(visible_alias = "ls", after_long_help = "Examples:\n  burrow class list")]
+    List,
+    /// Show the students of a class and their workspaces
+    #[command(after_long_help = "Examples:\n  burrow class show algo")]
+    Show(ClassArgument),
+    /// Start the workspaces of all students
+    #[command(after_long_help = "Examples:\n  burrow class start algo")]
+    Start(ClassArgument),
+    /// Save the homes of all students and stop their workspaces
+    #[command(after_long_help = "Examples:\n  burrow class stop algo")]
+    Stop(ClassArgument),
+    /// Delete a class and the workspaces of its students permanently
+    #[command(visible_alias = "rm", after_long_help = "Examples:\n  burrow class delete algo --yes")]
+    Delete {
+        #[command(flatten)]
+        target: ClassArgument,
+        /// Do not ask for confirmation
+        #[arg(short, long, env = "BURROW_YES")]
+        yes: bool,
+    },
+    /// Add students and print an invitation link for each new one
+    #[command(after_long_help = "\
+Examples:
+  burrow class roster algo more-students.csv
+  burrow class roster algo - < students.csv
+
+Malformed rows are reported with their line number; the others are added.")]
+    Roster {
+        #[command(flatten)]
+        target: ClassArgument,
+        /// CSV file with names and e-mail addresses; - reads standard input
+        file: PathBuf,
+    },
+}
+
+/// The positional argument that names one class.
+#[derive(Debug, Args)]
+pub struct ClassArgument {
+    /// Name of the class
+    pub class: String,
+}
+
+impl Record for ClassSummary {
     const COLUMNS: &'static [&'static str] = &["name", "students", "running", "template", "created"];
 
     fn cells(&self) -> Vec<String> {
@@ -44,8 +110,8 @@ impl Shown for ClassSummary {
     }
 }
 
-impl Shown for Member {
-    const COLUMNS: &'static [&'static str] = &["name", "e-mail", "joined", "workspace", "state"];
+impl Record for Member {
+    const COLUMNS: &'static [&'static str] = &["name", "email", "joined", "workspace", "state"];
 
     fn cells(&self) -> Vec<String> {
         let workspace = self.workspace.as_ref();
@@ -67,9 +133,9 @@ impl Shown for Member {
     }
 }
 
-/// An invitation as it is given to a person.
+/// The invitation of one student.
 #[derive(Serialize)]
-struct Invited {
+struct InvitationRow {
     name: String,
     email: String,
     link: String,
@@ -77,8 +143,8 @@ struct Invited {
     expires_at: OffsetDateTime,
 }
 
-impl Shown for Invited {
-    const COLUMNS: &'static [&'static str] = &["name", "e-mail", "link"];
+impl Record for InvitationRow {
+    const COLUMNS: &'static [&'static str] = &["name", "email", "link"];
 
     fn cells(&self) -> Vec<String> {
         vec![self.name.clone(), self.email.clone(), self.link.clone()]
@@ -93,73 +159,74 @@ impl Shown for Invited {
     }
 }
 
-pub async fn class(context: &Context, class: Class) -> Result<(), Failure> {
-    let server = context.server()?;
-    match class {
-        Class::Create { name, template, roster } => {
-            // Read first: a file that is not there must leave no class behind.
-            let text = roster.as_deref().map(read_roster).transpose()?;
-            let made = server.create_class(&NewClass { name, template: Some(template) }).await?;
-            context.output.say(&format!("Made the class {}", made.name));
-            match (roster, text) {
-                (Some(file), Some(text)) => add(context, &server, &made, &file, text).await,
-                _ if context.output.format == Format::Json => context.output.json(&made),
-                _ => Ok(()),
+impl Class {
+    /// Runs the subcommand.
+    pub async fn run(self, context: &Context) -> Result<(), CommandError> {
+        let server = context.server()?;
+        match self.command {
+            ClassCommand::Create { name, template, roster } => {
+                // Read the roster first: a missing file must not leave an empty class behind.
+                let text = roster.as_deref().map(read_roster).transpose()?;
+                let created = server.create_class(&NewClass { name, template: Some(template) }).await?;
+                context.output.say(&format!("Created class {}", created.name));
+                match (roster, text) {
+                    (Some(file), Some(text)) => add_roster(context, &server, &created, &file, text).await,
+                    _ if context.output.format == Format::Json => context.output.json(&created),
+                    _ => Ok(()),
+                }
             }
-        }
-        Class::List => {
-            let ClassList { classes } = server.classes().await?;
-            context.output.list(&classes)
-        }
-        Class::Show(target) => {
-            let found = find(&server, &target).await?;
-            match context.output.format {
-                Format::Json => context.output.json(&found),
-                _ => context.output.list(&found.members),
+            ClassCommand::List => {
+                let ClassList { classes } = server.classes().await?;
+                context.output.list(&classes)
             }
-        }
-        Class::Start(target) => {
-            let found = find(&server, &target).await?;
-            let action = server.start_class(found.id).await?;
-            tell(context, ("Starting", "running"), &found.name, &action)
-        }
-        Class::Stop(target) => {
-            let found = find(&server, &target).await?;
-            let action = server.stop_class(found.id).await?;
-            tell(context, ("Stopping", "stopped"), &found.name, &action)
-        }
-        Class::Delete { target, yes } => {
-            let found = find(&server, &target).await?;
-            let deed = format!(
-                "deletes the class {} with the workspaces of its {} students, for good",
-                found.name,
-                found.members.len()
-            );
-            context.confirm(yes, &deed, &found.name)?;
-            server.delete_class(found.id).await?;
-            context.output.say(&format!("Deleted the class {}", found.name));
-            Ok(())
-        }
-        Class::Roster { target, file } => {
-            let text = read_roster(&file)?;
-            let found = find(&server, &target).await?;
-            add(context, &server, &found, &file, text).await
+            ClassCommand::Show(target) => {
+                let class = find(&server, &target).await?;
+                match context.output.format {
+                    Format::Json => context.output.json(&class),
+                    _ => context.output.list(&class.members),
+                }
+            }
+            ClassCommand::Start(target) => {
+                let class = find(&server, &target).await?;
+                let action = server.start_class(class.id).await?;
+                print_action(context, ("Starting", "running"), &class.name, &action)
+            }
+            ClassCommand::Stop(target) => {
+                let class = find(&server, &target).await?;
+                let action = server.stop_class(class.id).await?;
+                print_action(context, ("Stopping", "stopped"), &class.name, &action)
+            }
+            ClassCommand::Delete { target, yes } => {
+                let class = find(&server, &target).await?;
+                let (name, students) = (&class.name, class.members.len());
+                let action =
+                    format!("deletes class {name} and the workspaces of its {students} students permanently");
+                context.confirm(yes, &action, name)?;
+                server.delete_class(class.id).await?;
+                context.output.say(&format!("Deleted class {name}"));
+                Ok(())
+            }
+            ClassCommand::Roster { target, file } => {
+                let text = read_roster(&file)?;
+                let class = find(&server, &target).await?;
+                add_roster(context, &server, &class, &file, text).await
+            }
         }
     }
 }
 
-/// Sends the roster; good rows get their links, bad ones are named by their line.
-async fn add(
+/// Sends the roster. Valid rows get their links; malformed rows are reported by line.
+async fn add_roster(
     context: &Context,
     server: &Server,
     class: &ClassRecord,
     file: &Path,
     text: Vec<u8>,
-) -> Result<(), Failure> {
+) -> Result<(), CommandError> {
     let RosterResult { class, added, unchanged, errors } = server.add_roster(class.id, text).await?;
-    let invited: Vec<Invited> = added
+    let invited: Vec<InvitationRow> = added
         .into_iter()
-        .map(|member| Invited {
+        .map(|member| InvitationRow {
             name: output::printable(&member.name),
             email: output::printable(&member.email),
             link: server.absolute(member.invitation.path.expose()),
@@ -179,33 +246,32 @@ async fn add(
         progress::write_line(&format!("{name}:{}: {message}: {row}", error.line));
     }
     context.output.say(&format!(
-        "{} added, {unchanged} already there, {} malformed",
+        "{} added, {unchanged} unchanged, {} malformed",
         invited.len(),
         errors.len()
     ));
     if errors.is_empty() {
         return Ok(());
     }
-    let rows = if errors.len() == 1 { "row was" } else { "rows were" };
-    Err(Failure::error(format!("{} {rows} not taken", errors.len())).next(format!(
-        "correct them and run: burrow class roster {} {}",
-        class.name,
-        file.display()
-    )))
+    let rows = if errors.len() == 1 { "row" } else { "rows" };
+    let (count, name, file) = (errors.len(), &class.name, file.display());
+    Err(CommandError::error(format!("Cannot add {count} {rows} of the roster"))
+        .hint(format!("correct them and run: burrow class roster {name} {file}")))
 }
 
-fn tell(
+/// Prints what a start or stop of all workspaces did. `(begun, already)`: "Starting", "running".
+fn print_action(
     context: &Context,
     (begun, already): (&str, &str),
     class: &str,
     action: &ClassAction,
-) -> Result<(), Failure> {
+) -> Result<(), CommandError> {
     if context.output.format == Format::Json {
         context.output.json(action)?;
     }
     let others = match action.unchanged {
         0 => String::new(),
-        unchanged => format!("; {unchanged} {already} already"),
+        unchanged => format!("; {unchanged} already {already}"),
     };
     context.output.say(&format!("{begun} {}{others}\nNext: burrow class show {class}", action.begun));
     for failed in &action.failed {
@@ -218,36 +284,38 @@ fn tell(
     if action.failed.is_empty() {
         return Ok(());
     }
-    Err(Failure::error(format!("{} students' workspaces did not follow", action.failed.len())))
+    let verb = if begun == "Starting" { "start" } else { "stop" };
+    Err(CommandError::error(format!("Cannot {verb} {} of the workspaces", action.failed.len())))
 }
 
-async fn find(server: &Server, target: &OneClass) -> Result<ClassRecord, Failure> {
+async fn find(server: &Server, target: &ClassArgument) -> Result<ClassRecord, CommandError> {
     let ClassList { classes } = server.classes().await?;
     let found =
         classes.iter().find(|class| class.name == target.class || class.id.to_string() == target.class);
     if let Some(class) = found {
         return Ok(server.class(class.id).await?);
     }
-    let failure = Failure::new(Kind::NotFound, format!("There is no class `{}`", target.class));
+    let error = CommandError::new(ErrorKind::NotFound, format!("Cannot find class `{}`", target.class));
     Err(match did_you_mean(&target.class, classes.iter().map(|class| class.name.as_str())) {
-        Some(near) => failure.why(format!("did you mean `{near}`?")),
-        None => failure.next("burrow class list"),
+        Some(near) => error.cause(format!("did you mean `{near}`?")),
+        None => error.hint("burrow class list"),
     })
 }
 
-fn read_roster(file: &Path) -> Result<Vec<u8>, Failure> {
+fn read_roster(file: &Path) -> Result<Vec<u8>, CommandError> {
     let unreadable =
-        |error: io::Error| Failure::error(format!("{} cannot be read", file.display())).because(&error);
+        |error: io::Error| CommandError::error(format!("Cannot read {}", file.display())).because(&error);
     let mut text = Vec::new();
-    let most = MAX_ROSTER_BYTES as u64 + 1;
+    // One byte more than allowed, to notice a file that is too large.
+    let limit = MAX_ROSTER_BYTES as u64 + 1;
     if file == Path::new("-") {
-        io::stdin().lock().take(most).read_to_end(&mut text).map_err(unreadable)?;
+        io::stdin().lock().take(limit).read_to_end(&mut text).map_err(unreadable)?;
     } else {
-        File::open(file).map_err(unreadable)?.take(most).read_to_end(&mut text).map_err(unreadable)?;
+        File::open(file).map_err(unreadable)?.take(limit).read_to_end(&mut text).map_err(unreadable)?;
     }
     if text.len() > MAX_ROSTER_BYTES {
-        return Err(Failure::error(format!("{} is larger than a roster may be", file.display()))
-            .why(format!("at most {}", output::size(MAX_ROSTER_BYTES as u64))));
+        return Err(CommandError::error(format!("Cannot use {} as a roster", file.display()))
+            .cause(format!("it is larger than {}", output::size(MAX_ROSTER_BYTES as u64))));
     }
     Ok(text)
 }

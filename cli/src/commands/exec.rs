@@ -1,8 +1,9 @@
-//! `exec`: a program in the workspace as if it ran here. Its streams, signals and status are passed through; like a pipe, it
-//! waits for whoever reads it.
+//! `burrow exec`: runs a program in a workspace as if it ran here. Streams, signals and the exit status are passed through,
+//! with back-pressure like a pipe.
 
 use std::{convert::Infallible, io, time::Duration};
 
+use clap::Args;
 use client::{
     ApiError,
     socket::{ExecEvent, ExecReceiver, ExecSender},
@@ -15,53 +16,97 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{Context, attach, workspace};
+use super::{
+    Context, ExitStatus,
+    attach::exit_status,
+    workspace::{self, WorkspaceArgument},
+};
 use crate::{
-    arguments::Exec,
-    failure::{Failure, Kind},
-    output, progress,
+    output::{self, CommandError, ErrorKind, progress},
     terminal::keyboard,
 };
 
-/// One read of standard input.
-const PIECE_BYTES: usize = 32 * 1024;
-/// Between signs of life, for programs that say nothing for hours.
+/// Bytes of one read of standard input.
+const MAX_READ_BYTES: usize = 32 * 1024;
+/// Pings keep the connection open while a program prints nothing for hours.
 const PING_INTERVAL: Duration = Duration::from_secs(25);
-/// Signals on their way.
-const SIGNALS: usize = 4;
-/// What a shell reports of a program whose reader has gone (SIGPIPE).
-const BROKEN_PIPE: u8 = 128 + 13;
+/// Signals that wait to be sent.
+const SIGNAL_QUEUE: usize = 4;
+/// The exit status that shells report when the reader of a pipe has gone (SIGPIPE).
+const BROKEN_PIPE_STATUS: u8 = 128 + 13;
 const SIGINT: u8 = 2;
 
-/// Runs; gives the status to end with.
-pub async fn exec(context: &Context, exec: Exec) -> Result<u8, Failure> {
-    run(context, exec).await.map_err(|failure| failure.with_kind(Kind::Transport))
+/// Run a program in a workspace
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  burrow exec demo -- make test
+  tar c src | burrow exec -i demo -- tar x
+  burrow exec -w project -e CI=1 demo -- ./run.sh
+
+Standard output, standard error, signals and the exit status are passed through.")]
+pub struct Exec {
+    #[command(flatten)]
+    pub target: WorkspaceArgument,
+    /// Pass standard input to the program
+    #[arg(short = 'i', long, env = "BURROW_INTERACTIVE")]
+    pub interactive: bool,
+    /// Set an environment variable of the program; may be repeated
+    #[arg(short, long, env = "BURROW_ENV", value_name = "KEY=VALUE", value_parser = parse_variable)]
+    pub env: Vec<(String, String)>,
+    /// Working directory, relative to the home
+    #[arg(short, long, env = "BURROW_WORKDIR", value_name = "DIR")]
+    pub workdir: Option<String>,
+    /// Fail if the workspace is stopped, instead of starting it
+    #[arg(long, env = "BURROW_NO_START")]
+    pub no_start: bool,
+    /// Program and its arguments
+    #[arg(last = true, required = true, num_args = 1..)]
+    pub command: Vec<String>,
 }
 
-async fn run(context: &Context, exec: Exec) -> Result<u8, Failure> {
-    let signals =
-        Signals::listen().map_err(|error| Failure::error("Signals cannot be listened to").because(&error))?;
+fn parse_variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("expected KEY=VALUE".to_owned()),
+    }
+}
+
+impl Exec {
+    /// Runs the program to its end. Returns its exit status.
+    pub async fn run(self, context: &Context) -> Result<ExitStatus, CommandError> {
+        let status = run(context, self).await;
+        status.map(ExitStatus).map_err(|error| error.with_kind(ErrorKind::Connection))
+    }
+}
+
+async fn run(context: &Context, exec: Exec) -> Result<u8, CommandError> {
+    let signals = Signals::listen()
+        .map_err(|error| CommandError::error("Cannot listen for signals").because(&error))?;
     let server = context.server()?;
-    let found = workspace::ensure_running(context, &server, &exec.target.workspace, !exec.no_start).await?;
+    let workspace =
+        workspace::ensure_running(context, &server, &exec.target.workspace, !exec.no_start).await?;
     let request = ExecRequest {
         argv: exec.command,
         directory: exec.workdir,
         environment: exec.env,
         stdin: exec.interactive,
     };
-    let (sender, receiver) = server.exec(found.id, &request).await?.split();
-    let stdin = exec.interactive.then(|| keyboard::pieces(PIECE_BYTES));
-    let (signal_sender, forwarded) = mpsc::channel(SIGNALS);
+    let (sender, receiver) = server.exec(workspace.id, &request).await?.split();
+    let stdin = exec.interactive.then(|| keyboard::read_stdin(MAX_READ_BYTES));
+    let (signal_sender, forwarded) = mpsc::channel(SIGNAL_QUEUE);
     tokio::select! {
-        status = hear(receiver) => status,
-        never = feed(sender, stdin, forwarded) => match never {},
+        status = copy_output(receiver) => status,
+        never = copy_input(sender, stdin, forwarded) => match never {},
         number = signals.forward(signal_sender) => Ok(128 + number),
     }
 }
 
-/// Passes on what the program gets. Does not end by itself: when nothing more can be sent, the program may have ended, with its
-/// last words on their way, so that hearing decides.
-async fn feed(
+/// Sends input, signals and pings to the program.
+///
+/// It never returns. When nothing can be sent any more, the program may have ended with its last output still on the way,
+/// so [`copy_output`] decides when the command ends.
+async fn copy_input(
     mut sender: ExecSender,
     mut stdin: Option<mpsc::Receiver<Vec<u8>>>,
     mut signals: mpsc::Receiver<u8>,
@@ -71,8 +116,8 @@ async fn feed(
     loop {
         let sent: Result<(), ApiError> = tokio::select! {
             Some(number) = signals.recv() => sender.signal(number).await,
-            piece = next_piece(&mut stdin) => if let Some(piece) = piece {
-                sender.stdin(&piece).await
+            bytes = next_input(&mut stdin) => if let Some(bytes) = bytes {
+                sender.stdin(&bytes).await
             } else {
                 stdin = None;
                 sender.end_of_stdin().await
@@ -80,28 +125,28 @@ async fn feed(
             _ = pings.tick() => sender.ping().await,
         };
         if let Err(error) = sent {
-            tracing::debug!(%error, "nothing more can be sent");
+            tracing::debug!(%error, "cannot send to the program any more");
             return std::future::pending().await;
         }
     }
 }
 
-/// Standard input's next piece; its end is none. Without standard input there is neither.
-async fn next_piece(stdin: &mut Option<mpsc::Receiver<Vec<u8>>>) -> Option<Vec<u8>> {
+/// The next bytes of standard input; None at its end. Without standard input, it waits forever.
+async fn next_input(stdin: &mut Option<mpsc::Receiver<Vec<u8>>>) -> Option<Vec<u8>> {
     match stdin {
         Some(stdin) => stdin.recv().await,
         None => std::future::pending().await,
     }
 }
 
-/// Passes on what the program says, until its end.
-async fn hear(mut receiver: ExecReceiver) -> Result<u8, Failure> {
+/// Writes the program's output until it ends. Returns its exit status.
+async fn copy_output(mut receiver: ExecReceiver) -> Result<u8, CommandError> {
     let (mut stdout, mut stderr) = (tokio::io::stdout(), tokio::io::stderr());
     loop {
         let written = match receiver.next().await? {
             ExecEvent::Stdout(bytes) => write(&mut stdout, &bytes).await,
             ExecEvent::Stderr(bytes) => write(&mut stderr, &bytes).await,
-            ExecEvent::End(ExecEnd::Exited(exit)) => return Ok(attach::status(exit)),
+            ExecEvent::End(ExecEnd::Exited(exit)) => return Ok(exit_status(exit)),
             ExecEvent::End(ExecEnd::NotStarted { status, message }) => {
                 progress::write_line(&format!("error: {}", output::printable(&message)));
                 return Ok(u8::try_from(status & 0xff).unwrap_or(u8::MAX));
@@ -109,8 +154,8 @@ async fn hear(mut receiver: ExecReceiver) -> Result<u8, Failure> {
         };
         match written {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(BROKEN_PIPE),
-            Err(error) => return Err(Failure::error("The output cannot be written").because(&error)),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(BROKEN_PIPE_STATUS),
+            Err(error) => return Err(CommandError::error("Cannot write the output").because(&error)),
         }
     }
 }
@@ -120,6 +165,7 @@ async fn write(to: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<(
     to.flush().await
 }
 
+/// The signals that are forwarded to the program.
 struct Signals {
     interrupt: Signal,
     quit: Signal,
@@ -137,7 +183,7 @@ impl Signals {
         })
     }
 
-    /// Passes signals on to the program. The second Ctrl-C ends us: whoever presses it again does not want to wait.
+    /// Forwards signals to the program. Returns on the second Ctrl-C, which ends this command without waiting.
     async fn forward(mut self, to: mpsc::Sender<u8>) -> u8 {
         let mut interrupted = false;
         loop {
@@ -151,9 +197,9 @@ impl Signals {
                 return number;
             }
             interrupted |= number == SIGINT;
-            // With as many on their way already, one more says nothing new.
+            // When this many signals are waiting already, one more makes no difference.
             if to.try_send(number).is_err() {
-                tracing::debug!(number, "a signal was not passed on");
+                tracing::debug!(number, "dropped a signal: too many are waiting");
             }
         }
     }

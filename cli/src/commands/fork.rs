@@ -1,5 +1,6 @@
-//! `fork`: a new workspace whose home begins as another's.
+//! `burrow fork`: a new workspace that starts from a snapshot of another.
 
+use clap::Args;
 use protocol::{
     Code, SnapshotId,
     api::{snapshot::Fork as ForkRequest, workspace::Workspace},
@@ -7,74 +8,109 @@ use protocol::{
 
 use super::{
     Context,
-    snapshot::{self, described},
-    waiting::Goal,
-    workspace,
+    wait::{Goal, WaitOptions},
+    workspace::{self, WorkspaceArgument},
 };
-use crate::{arguments::Fork, failure::Failure, progress::Step, server::Server};
+use crate::{
+    output::{CommandError, progress::Step},
+    server::Server,
+    snapshots::{self, describe},
+};
 
-/// Names that are tried before the person is asked for one.
-const NAMES_TRIED: u32 = 50;
-/// Longest name of a workspace.
-const MAX_NAME: usize = 63;
+/// Names that are tried before the user is asked for one.
+const MAX_NAME_ATTEMPTS: u32 = 50;
+/// Longest name of a workspace, in bytes.
+const MAX_NAME_BYTES: usize = 63;
 
-pub async fn fork(context: &Context, fork: Fork) -> Result<(), Failure> {
-    let server = context.server()?;
-    let origin = workspace::find(&server, &fork.target.workspace).await?;
-    let at = match &fork.at {
-        Some(at) => Some(snapshot::resolve(&server, &origin, at).await?),
-        None => None,
-    };
-    let step = Step::begin(context.style, format!("Forking {}", origin.name));
-    let request = Wanted { snapshot: at.as_ref().map(|at| at.id), start: !fork.no_start };
-    let made = match &fork.name {
-        Some(name) => request.ask(&server, &origin, name).await?,
-        None => request.ask_for_a_free_name(&server, &origin).await?,
-    };
-    step.done();
-    let when = at.as_ref().map_or_else(|| "is now".to_owned(), |at| format!("was at {}", described(at)));
-    context.output.say(&format!("{} begins as {} {when}", made.name, origin.name));
-    let settled = if fork.no_start {
-        made
-    } else {
-        workspace::settle(context, &server, made, Goal::Running, fork.waiting).await?
-    };
-    workspace::finish(context, &settled)?;
-    workspace::say_next(context, &settled);
-    Ok(())
+/// Create a workspace from a snapshot of another
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  burrow fork demo
+  burrow fork demo experiment --at 2h
+  burrow fork demo experiment --no-start
+
+No data is copied. If the workspace is running, a snapshot is taken first, and it keeps running.")]
+pub struct Fork {
+    #[command(flatten)]
+    pub target: WorkspaceArgument,
+    /// Name of the new workspace [default: NAME-fork, or the next free NAME-fork-N]
+    pub name: Option<String>,
+    /// Snapshot to start from: its identifier, its name, an age or a time [default: now]
+    #[arg(long, env = "BURROW_AT", value_name = "TIME")]
+    pub at: Option<String>,
+    /// Create it without starting it
+    #[arg(long, env = "BURROW_NO_START")]
+    pub no_start: bool,
+    #[command(flatten)]
+    pub wait: WaitOptions,
 }
 
-struct Wanted {
+impl Fork {
+    /// Forks, starts the new workspace and waits until it runs.
+    pub async fn run(self, context: &Context) -> Result<(), CommandError> {
+        let server = context.server()?;
+        let origin = workspace::find(&server, &self.target.workspace).await?;
+        let at = match &self.at {
+            Some(at) => Some(snapshots::resolve(&server, &origin, at).await?),
+            None => None,
+        };
+        let step = Step::begin(context.style, format!("Forking {}", origin.name));
+        let attempt = ForkAttempt { snapshot: at.as_ref().map(|at| at.id), start: !self.no_start };
+        let created = match &self.name {
+            Some(name) => attempt.send(&server, &origin, name).await?,
+            None => attempt.send_with_free_name(&server, &origin).await?,
+        };
+        step.done();
+        let source = at.as_ref().map_or_else(|| "its present state".to_owned(), describe);
+        context.output.say(&format!("Forked {} from {} ({source})", created.name, origin.name));
+        let created = if self.no_start {
+            created
+        } else {
+            workspace::wait_for(context, &server, created, Goal::Running, self.wait).await?
+        };
+        workspace::print_outcome(context, &created)?;
+        workspace::say_next_step(context, &created);
+        Ok(())
+    }
+}
+
+/// The request without its name.
+struct ForkAttempt {
     snapshot: Option<SnapshotId>,
     start: bool,
 }
 
-impl Wanted {
-    async fn ask(&self, server: &Server, origin: &Workspace, name: &str) -> Result<Workspace, Failure> {
+impl ForkAttempt {
+    async fn send(&self, server: &Server, origin: &Workspace, name: &str) -> Result<Workspace, CommandError> {
         let request = ForkRequest { name: name.to_owned(), snapshot: self.snapshot, start: Some(self.start) };
         Ok(server.fork(origin.id, &request).await?)
     }
 
-    /// The server knows which names are free.
-    async fn ask_for_a_free_name(&self, server: &Server, origin: &Workspace) -> Result<Workspace, Failure> {
-        for number in 1..NAMES_TRIED {
-            match self.ask(server, origin, &numbered(&origin.name, number)).await {
-                Err(failure) if failure.is(Code::NameTaken) => {}
+    /// Tries one name after the other: only the server knows which are free.
+    async fn send_with_free_name(
+        &self,
+        server: &Server,
+        origin: &Workspace,
+    ) -> Result<Workspace, CommandError> {
+        for number in 1..MAX_NAME_ATTEMPTS {
+            match self.send(server, origin, &fork_name(&origin.name, number)).await {
+                Err(error) if error.is(Code::NameTaken) => {}
                 answer => return answer,
             }
         }
-        let name = numbered(&origin.name, NAMES_TRIED);
-        self.ask(server, origin, &name)
+        let name = fork_name(&origin.name, MAX_NAME_ATTEMPTS);
+        self.send(server, origin, &name)
             .await
-            .map_err(|failure| failure.next(format!("burrow fork {} NAME", origin.name)))
+            .map_err(|error| error.hint(format!("burrow fork {} NAME", origin.name)))
     }
 }
 
-/// "demo-fork", "demo-fork-2", and so on.
-fn numbered(origin: &str, number: u32) -> String {
-    let end = if number == 1 { "-fork".to_owned() } else { format!("-fork-{number}") };
-    let begin = origin.get(..MAX_NAME - end.len()).unwrap_or(origin);
-    format!("{}{end}", begin.trim_end_matches('-'))
+/// "demo-fork", "demo-fork-2" and so on, within the length of a name.
+fn fork_name(origin: &str, number: u32) -> String {
+    let suffix = if number == 1 { "-fork".to_owned() } else { format!("-fork-{number}") };
+    let prefix = origin.get(..MAX_NAME_BYTES - suffix.len()).unwrap_or(origin);
+    format!("{}{suffix}", prefix.trim_end_matches('-'))
 }
 
 #[cfg(test)]
@@ -82,13 +118,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_forks_are_names() {
-        assert_eq!(numbered("demo", 1), "demo-fork");
-        assert_eq!(numbered("demo", 2), "demo-fork-2");
+    fn fork_names_are_valid() {
+        assert_eq!(fork_name("demo", 1), "demo-fork");
+        assert_eq!(fork_name("demo", 2), "demo-fork-2");
         let long = "a".repeat(63);
-        assert_eq!(numbered(&long, 1).len(), 63);
+        assert_eq!(fork_name(&long, 1).len(), 63);
         assert_eq!(
-            numbered(&format!("{}-bcdefg", "a".repeat(56)), 10),
+            fork_name(&format!("{}-bcdefg", "a".repeat(56)), 10),
             format!("{}-fork-10", "a".repeat(55))
         );
     }

@@ -1,133 +1,310 @@
-//! The client commands, one noun a file. They speak to a server through [`crate::server::Server`] and print through
-//! [`crate::output::Output`].
+//! The commands. Each file holds one command: its grammar (a clap type) and its code (`run`).
+//!
+//! To add a command, write `commands/NAME.rs` with a type `Name` that derives [`clap::Args`] and has
+//! `async fn run(self, context: &Context) -> Result<(), CommandError>`, then add it to the list below.
+//!
+//! Rules of the grammar, which tests enforce: every option has an environment variable `BURROW_<OPTION>` (the option wins),
+//! and every command has examples. Secrets are never options: a token comes from standard input, `BURROW_TOKEN` or the
+//! credentials file.
+
+use clap::{Args, Parser, Subcommand, builder::Styles};
+
+pub use self::context::Context;
+use crate::output::{CommandError, Format};
 
 pub mod admin;
 pub mod attach;
 pub mod auth;
 pub mod class;
-pub mod deleted;
+pub mod completion;
+mod context;
+pub mod create;
+pub mod delete;
+pub mod doctor;
 pub mod exec;
+pub mod ext4_reader;
 pub mod fork;
+pub mod grow;
 pub mod history;
-pub mod moving;
-mod place;
+pub mod image;
+pub mod list;
+pub mod login;
+pub mod logout;
+pub mod open;
+pub mod openapi;
+pub mod pull;
+pub mod push;
+pub mod reference;
 pub mod restore;
+pub mod runner;
+pub mod show;
 pub mod snapshot;
+pub mod start;
+pub mod stop;
+pub mod terminals;
 pub mod token;
+mod transfer;
+pub mod undelete;
+pub mod up;
 pub mod version;
 pub mod volume;
-pub mod waiting;
-pub mod workspace;
+mod wait;
+mod workspace;
 
-use std::io::{self, BufRead, IsTerminal, Read, Write};
+const AFTER_HELP: &str = "\
+Exit status:
+  0 success · 1 error · 2 usage · 3 not found · 4 not signed in · 5 conflict · 6 quota
+  7 unavailable or timed out · 130 interrupted
+  exec and attach return the remote exit status; 255 means that the connection failed
 
-use crate::{
-    arguments::Global,
-    failure::{Failure, Kind},
-    output::Output,
-    progress::Style,
-    server::{self, Server},
-};
+Environment variables:
+  Every option can be set as BURROW_<OPTION>. BURROW_TOKEN signs in without a credentials file.
+  NO_COLOR turns colors off.";
 
-/// What every command has at hand.
-pub struct Context {
-    pub output: Output,
-    pub style: Style,
-    /// Whether a person can be asked.
-    pub asks: bool,
-    url: Option<String>,
+const AFTER_LONG_HELP: &str = "\
+Examples:
+  burrow up
+  burrow login http://127.0.0.1:8080
+  burrow create demo && burrow attach demo
+  burrow exec demo -- uname -a
+  burrow restore demo --at 10m notes.txt
+
+Exit status:
+  0 success · 1 error · 2 usage · 3 not found · 4 not signed in · 5 conflict · 6 quota
+  7 unavailable or timed out · 130 interrupted
+  exec and attach return the remote exit status; 255 means that the connection failed
+
+Environment variables:
+  Every option can be set as BURROW_<OPTION>. BURROW_TOKEN signs in without a credentials file.
+  NO_COLOR turns colors off.";
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "burrow",
+    version,
+    about = "Self-hosted cloud development environments",
+    after_help = AFTER_HELP,
+    after_long_help = AFTER_LONG_HELP,
+    styles = Styles::plain(),
+    max_term_width = 100,
+    infer_long_args = false,
+    disable_help_subcommand = true,
+    propagate_version = false
+)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub global: GlobalOptions,
+    #[command(subcommand)]
+    pub command: Command,
 }
 
-impl Context {
-    pub fn new(global: &Global) -> Self {
-        let ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty());
-        Self {
-            output: Output { format: global.output, quiet: global.quiet },
-            style: Style::detect(global.quiet),
-            asks: !global.no_input && !ci && io::stdin().is_terminal() && io::stderr().is_terminal(),
-            url: global.url.clone(),
-        }
-    }
+/// Options that every command takes.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct GlobalOptions {
+    /// Output format
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "BURROW_OUTPUT",
+        value_enum,
+        default_value_t,
+        hide_env_values = true
+    )]
+    pub output: Format,
+    /// Print identifiers only, and no progress
+    #[arg(short, long, global = true, env = "BURROW_QUIET")]
+    pub quiet: bool,
+    /// Never prompt; fail instead
+    #[arg(long, global = true, env = "BURROW_NO_INPUT")]
+    pub no_input: bool,
+    /// Address of the server [default: the server of the last `burrow login`]
+    #[arg(long, global = true, env = "BURROW_URL", value_name = "URL")]
+    pub url: Option<String>,
+}
 
-    pub fn url(&self) -> Option<&str> {
-        self.url.as_deref()
-    }
+/// The exit status of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExitStatus(pub u8);
 
-    /// The server, as the person who signed in.
-    pub fn server(&self) -> Result<Server, Failure> {
-        server::signed_in(self.url())
-    }
-
-    /// Another server that the person has signed in to.
-    pub fn other_server(&self, url: &str) -> Result<Server, Failure> {
-        server::signed_in_to(url)
-    }
-
-    /// Lets something be destroyed only by someone who types its name, or said `--yes`. `deed`: what would be done, as in
-    /// "deletes the class algo, for good".
-    pub fn confirm(&self, yes: bool, deed: &str, name: &str) -> Result<(), Failure> {
-        if yes {
-            return Ok(());
-        }
-        if !self.asks {
-            return Err(Failure::new(Kind::Usage, format!("This {deed}"))
-                .why("it is not done without being asked for twice")
-                .next("add --yes"));
-        }
-        eprint!("This {deed}. Type {name} to go on: ");
-        let _ = io::stderr().flush();
-        let mut answer = String::new();
-        io::stdin()
-            .lock()
-            .take(MAX_ANSWER_BYTES)
-            .read_line(&mut answer)
-            .map_err(|error| Failure::error("The answer cannot be read").because(&error))?;
-        if answer.trim() == name {
-            Ok(())
-        } else {
-            Err(Failure::new(Kind::Usage, "That is another word; nothing was done"))
-        }
+impl From<()> for ExitStatus {
+    fn from((): ()) -> Self {
+        Self(0)
     }
 }
 
-/// Longest answer that is read.
-const MAX_ANSWER_BYTES: u64 = 4096;
-
-/// The one of `names` that is nearest to `wanted`, if any is near.
-pub fn did_you_mean<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let far = wanted.chars().count() / 3 + 2;
-    names
-        .map(|name| (distance(wanted, name), name))
-        .filter(|(distance, _)| *distance < far)
-        .min()
-        .map(|(_, name)| name)
+impl From<ExitStatus> for std::process::ExitCode {
+    fn from(status: ExitStatus) -> Self {
+        Self::from(status.0)
+    }
 }
 
-/// Levenshtein's distance.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+/// Makes [`Command`] and its dispatch from one list, in the order of `burrow --help`.
+macro_rules! commands {
+    ($($module:ident::$Name:ident),* $(,)?) => {
+        /// A parsed command.
+        #[derive(Debug, Subcommand)]
+        pub enum Command {
+            $($Name(Box<$module::$Name>),)*
         }
+
+        impl Command {
+            /// Runs the command to its end.
+            pub async fn run(self, context: &Context) -> Result<ExitStatus, CommandError> {
+                match self {
+                    $(Self::$Name(command) => command.run(context).await.map(ExitStatus::from),)*
+                }
+            }
+        }
+    };
+}
+
+commands! {
+    up::Up,
+    login::Login,
+    logout::Logout,
+    auth::Auth,
+    list::List,
+    create::Create,
+    start::Start,
+    stop::Stop,
+    show::Show,
+    delete::Delete,
+    undelete::Undelete,
+    history::History,
+    restore::Restore,
+    snapshot::Snapshot,
+    fork::Fork,
+    grow::Grow,
+    push::Push,
+    pull::Pull,
+    attach::Attach,
+    terminals::Terminals,
+    exec::Exec,
+    open::Open,
+    doctor::Doctor,
+    image::Image,
+    version::Version,
+    completion::Completion,
+    class::Class,
+    token::Token,
+    volume::Volume,
+    admin::Admin,
+    runner::Runner,
+    ext4_reader::Ext4Reader,
+    openapi::Openapi,
+    reference::Reference,
+}
+
+impl Command {
+    /// Whether the command handles Ctrl-C itself, because it forwards it or cleans up first.
+    pub fn handles_signals(&self) -> bool {
+        matches!(self, Self::Attach(_) | Self::Exec(_) | Self::Up(_) | Self::Runner(_))
     }
-    row[b.len()]
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::{CommandFactory, error::ErrorKind};
+
     use super::*;
 
+    fn parse(line: &str) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(line.split_whitespace())
+    }
+
+    fn each_command(command: &clap::Command, path: String, check: &mut dyn FnMut(&str, &clap::Command)) {
+        check(&path, command);
+        for sub in command.get_subcommands() {
+            each_command(sub, format!("{path} {}", sub.get_name()), check);
+        }
+    }
+
+    mod grammar {
+        use super::*;
+
+        #[test]
+        fn is_valid() {
+            Arguments::command().debug_assert();
+        }
+
+        #[test]
+        fn options_have_environment_variables() {
+            each_command(&Arguments::command(), String::new(), &mut |path, command| {
+                for argument in command.get_opts() {
+                    let long = argument.get_long().expect("every option has a long form");
+                    if matches!(long, "help" | "version") || (path == " login" && long == "token") {
+                        continue;
+                    }
+                    let expected = format!("BURROW_{}", long.to_uppercase().replace('-', "_"));
+                    assert_eq!(
+                        argument.get_env().and_then(|env| env.to_str()),
+                        Some(expected.as_str()),
+                        "{path}"
+                    );
+                }
+            });
+        }
+
+        #[test]
+        fn long_help_has_examples() {
+            each_command(&Arguments::command(), String::new(), &mut |path, command| {
+                if command.is_hide_set() || (command.has_subcommands() && !path.is_empty()) {
+                    return;
+                }
+                let help = command.clone().render_long_help().to_string();
+                assert!(help.contains("\nExamples:\n  burrow"), "burrow{path}: {help}");
+            });
+        }
+
+        #[test]
+        fn commands_have_summaries() {
+            each_command(&Arguments::command(), String::new(), &mut |path, command| {
+                let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+                assert!(!about.is_empty() && !about.starts_with('`'), "burrow{path}: {about}");
+            });
+        }
+
+        #[test]
+        fn typo_gets_suggestion_and_status_2() {
+            let error = parse("burrow crate demo").expect_err("no such command");
+            assert_eq!((error.kind(), error.exit_code()), (ErrorKind::InvalidSubcommand, 2));
+            assert!(error.to_string().contains("create"), "{error}");
+            let error = parse("burrow up --prot 1").expect_err("no such option");
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains("--port"), "{error}");
+        }
+
+        #[test]
+        fn old_names_are_hidden_aliases() {
+            for line in
+                ["burrow volume check demo", "burrow admin collect", "burrow admin forget-tenant --name Home"]
+            {
+                assert!(parse(line).is_ok(), "{line}");
+            }
+        }
+    }
+
     #[test]
-    fn near_names_are_suggested() {
-        let names = ["demo", "thesis", "homework"];
-        assert_eq!(did_you_mean("dmeo", names.into_iter()), Some("demo"));
-        assert_eq!(did_you_mean("homewrok", names.into_iter()), Some("homework"));
-        assert_eq!(did_you_mean("x", names.into_iter()), None);
-        assert_eq!(did_you_mean("zzzzzzzz", names.into_iter()), None);
+    fn exec_takes_everything_after_two_dashes() {
+        let parsed = parse("burrow exec -i -e A=b=c -w x demo -- ls -o json --help").expect("valid");
+        let Command::Exec(exec) = parsed.command else { panic!("exec") };
+        assert_eq!(exec.command, ["ls", "-o", "json", "--help"]);
+        assert_eq!(exec.env, [("A".to_owned(), "b=c".to_owned())]);
+        assert!(parse("burrow exec demo").is_err());
+        assert!(parse("burrow exec demo -e =x -- ls").is_err());
+    }
+
+    #[test]
+    fn login_refuses_token_as_argument() {
+        assert!(parse("burrow login http://x --token brw_secret").is_err());
+        assert!(parse("burrow login http://x --token -").is_ok());
+    }
+
+    #[test]
+    fn attach_takes_one_terminal() {
+        assert!(parse("burrow attach demo --new --terminal x").is_err());
     }
 }

@@ -1,42 +1,47 @@
-//! `version`: of this program and, where one answers, of the server.
+//! `burrow version`: of this program and, if one answers, of the server.
+
+use clap::Args;
 
 use super::Context;
 use crate::{
-    failure::Failure,
-    output::{self, Format},
-    progress,
-    server::{API, Server},
+    output::{self, CommandError, Format, progress},
+    server::{API, Server, credentials::DEFAULT_URL},
 };
 
-const OURS: &str = env!("CARGO_PKG_VERSION");
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-pub async fn version(context: &Context) -> Result<(), Failure> {
-    // Without a sign-in there is still a default server to ask; that none answers is no error here.
-    let server = context
-        .server()
-        .or_else(|_| Server::anonymous(context.url().unwrap_or(crate::credentials::DEFAULT_URL)));
-    let theirs = match &server {
-        Ok(server) => server.version().await.ok(),
-        Err(_) => None,
-    };
-    if context.output.format == Format::Json {
-        return context.output.json(&serde_json::json!({
-            "client": { "version": OURS, "api": API },
-            "server": theirs,
-        }));
-    }
-    output::line(&format!("burrow {OURS}"))?;
-    match theirs {
-        Some(theirs) => {
-            output::line(&format!("server {}", output::printable(&theirs.version)))?;
-            if theirs.api != API {
-                progress::write_line(&format!(
-                    "warning: the server speaks version {} of the API, this program version {API}",
-                    theirs.api
-                ));
-            }
-            Ok(())
+/// Print the versions of this program and of the server
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  burrow version
+  burrow version -o json")]
+pub struct Version {}
+
+impl Version {
+    /// Prints both versions, and warns if they speak different versions of the API.
+    pub async fn run(self, context: &Context) -> Result<(), CommandError> {
+        // Without a login there is still a default server to ask. A server that does not answer is not an error.
+        let server = context.server().or_else(|_| Server::anonymous(context.url().unwrap_or(DEFAULT_URL)));
+        let theirs = match &server {
+            Ok(server) => server.version().await.ok(),
+            Err(_) => None,
+        };
+        if context.output.format == Format::Json {
+            return context.output.json(&serde_json::json!({
+                "client": { "version": VERSION, "api": API },
+                "server": theirs,
+            }));
         }
-        None => output::line("server not reachable"),
+        output::line(&format!("burrow {VERSION}"))?;
+        let Some(theirs) = theirs else { return output::line("server not reachable") };
+        output::line(&format!("server {}", output::printable(&theirs.version)))?;
+        if theirs.api != API {
+            progress::write_line(&format!(
+                "warning: The server uses version {} of the API, this program uses version {API}.",
+                theirs.api
+            ));
+        }
+        Ok(())
     }
 }

@@ -1,26 +1,96 @@
-//! `volume check`: what a home is made of in the store.
+//! `burrow volume scrub`: reads every object of a home in the object store and verifies it.
 
+use clap::{Args, Subcommand};
 use protocol::{
     api::{
-        check::{Check as Request, Checked, Damage, Repair},
+        check::{Check as ScrubRequest, Checked as ScrubReport, Damage, Repair},
         workspace::Workspace,
     },
     workspace::Phase,
 };
 
-use super::{Context, workspace};
-use crate::{
-    arguments::Check,
-    failure::Failure,
-    output::{self, Shown},
-    progress::Step,
+use super::{
+    Context,
+    workspace::{self, WorkspaceArgument},
 };
+use crate::output::{self, CommandError, Record, progress::Step};
 
-/// Runs of lost bytes, and damaged snapshots, in one sentence; JSON has more.
-const LOST_SHOWN: usize = 8;
-const SNAPSHOTS_SHOWN: usize = 8;
+/// Lost byte ranges, and damaged snapshots, that one sentence names. JSON has all of them.
+const MAX_RANGES_SHOWN: usize = 8;
+const MAX_SNAPSHOTS_SHOWN: usize = 8;
 
-impl Shown for Damage {
+/// Verify and repair the stored data of a home
+#[derive(Debug, Args)]
+pub struct Volume {
+    #[command(subcommand)]
+    pub command: VolumeCommand,
+}
+
+/// The subcommands of `burrow volume`.
+#[derive(Debug, Subcommand)]
+pub enum VolumeCommand {
+    Scrub(Scrub),
+}
+
+impl Volume {
+    /// Runs the subcommand.
+    pub async fn run(self, context: &Context) -> Result<(), CommandError> {
+        match self.command {
+            VolumeCommand::Scrub(scrub) => scrub.run(context).await,
+        }
+    }
+}
+
+/// Read every object of a home from the object store and verify it
+#[derive(Debug, Args)]
+#[command(
+    alias = "check",
+    after_long_help = "\
+Examples:
+  burrow volume scrub demo
+  burrow volume scrub demo --all
+  burrow volume scrub demo --repair
+
+With --repair, damaged objects of the newest snapshot are stored again from the cache of the running workspace, and verified
+again. The exit status is 1 if anything that was read is damaged, or is still damaged after a repair."
+)]
+pub struct Scrub {
+    #[command(flatten)]
+    pub target: WorkspaceArgument,
+    /// Read all snapshots, not only the newest
+    #[arg(long, env = "BURROW_ALL")]
+    pub all: bool,
+    /// Store damaged objects again from the running workspace
+    #[arg(long, env = "BURROW_REPAIR")]
+    pub repair: bool,
+}
+
+impl Scrub {
+    async fn run(self, context: &Context) -> Result<(), CommandError> {
+        let server = context.server()?;
+        let workspace = workspace::find(&server, &self.target.workspace).await?;
+        let scope = if self.all { "all snapshots" } else { "the newest snapshot" };
+        let verb = if self.repair { "Scrubbing and repairing" } else { "Scrubbing" };
+        let step = Step::begin(context.style, format!("{verb} {scope} of {}", workspace.name));
+        let request = ScrubRequest { all: self.all, repair: self.repair };
+        let report = server.check_home(workspace.id, &request).await?;
+        step.done();
+        if context.output.format == output::Format::Json {
+            context.output.json(&report)?;
+        } else if !report.damaged.is_empty() || !context.output.format.is_human() {
+            context.output.list(&report.damaged)?;
+        }
+        if let Some(repair) = &report.repair {
+            context.output.say(&repair_text(&workspace.name, repair));
+        }
+        if let Some(sentence) = damaged_snapshots_text(&report) {
+            context.output.say(&sentence);
+        }
+        conclude(context, &workspace, self.repair, &report)
+    }
+}
+
+impl Record for Damage {
     const COLUMNS: &'static [&'static str] = &["object", "damage"];
 
     fn cells(&self) -> Vec<String> {
@@ -32,75 +102,60 @@ impl Shown for Damage {
     }
 
     fn id(&self) -> String {
-        Shown::name(self)
+        Record::name(self)
     }
 }
 
-pub async fn check(context: &Context, check: Check) -> Result<(), Failure> {
-    let server = context.server()?;
-    let workspace = workspace::find(&server, &check.target.workspace).await?;
-    let what = if check.all { "all snapshots" } else { "the newest snapshot" };
-    let doing = if check.repair { "Reading and repairing" } else { "Reading" };
-    let step = Step::begin(context.style, format!("{doing} {what} of {}", workspace.name));
-    let request = Request { all: check.all, repair: check.repair };
-    let checked = server.check_home(workspace.id, &request).await?;
-    step.done();
-    if context.output.format == output::Format::Json {
-        context.output.json(&checked)?;
-    } else if !checked.damaged.is_empty() || !context.output.format.is_for_people() {
-        context.output.list(&checked.damaged)?;
-    }
-    if let Some(repair) = &checked.repair {
-        context.output.say(&repaired(&workspace.name, repair));
-    }
-    if let Some(sentence) = damaged_snapshots(&checked) {
-        context.output.say(&sentence);
-    }
-    judge(context, &workspace, check.repair, &checked)
-}
-
-fn judge(context: &Context, workspace: &Workspace, repair: bool, checked: &Checked) -> Result<(), Failure> {
+/// Says that all is well, or fails with what to do next.
+fn conclude(
+    context: &Context,
+    workspace: &Workspace,
+    repair: bool,
+    report: &ScrubReport,
+) -> Result<(), CommandError> {
     let name = &workspace.name;
-    let read = format!("{} objects, {}", checked.objects, output::size(checked.bytes));
-    if checked.damaged.is_empty() {
-        let whole = if checked.repair.is_some() { "the newest snapshot is whole again" } else { "all sound" };
-        context.output.say(&format!("{name}: {read}, {whole}"));
+    let read = format!("{} objects, {}", report.objects, output::size(report.bytes));
+    if report.damaged.is_empty() {
+        let verdict =
+            if report.repair.is_some() { "the newest snapshot is repaired" } else { "no damage found" };
+        context.output.say(&format!("{name}: {read}, {verdict}"));
         return Ok(());
     }
-    let failure = Failure::error(format!("{name}: {read}, {} damaged", checked.damaged.len()));
-    let earlier = format!("burrow history {name}, and fork or restore a snapshot from before the damage");
+    let error = CommandError::error(format!("{name}: {read}, {} damaged", report.damaged.len()));
+    let earlier = format!("burrow history {name}, then fork or restore a snapshot from before the damage");
     Err(match workspace.phase {
-        // Only what is older is damaged: there is nothing to take it from.
-        _ if repair || checked.newest_is_whole => failure.next(earlier),
-        Phase::Running => failure.next(format!("burrow volume check {name} --repair")),
-        _ => failure.next(format!("burrow start {name}, then burrow volume check {name} --repair")),
+        // Only older snapshots are damaged: the cache of the running workspace does not have their objects.
+        _ if repair || report.newest_is_whole => error.hint(earlier),
+        Phase::Running => error.hint(format!("burrow volume scrub {name} --repair")),
+        _ => error.hint(format!("burrow start {name}, then burrow volume scrub {name} --repair")),
     })
 }
 
-fn repaired(name: &str, repair: &Repair) -> String {
-    let renewed = format!("{name}: {} stored anew", output::size(repair.renewed_bytes));
+fn repair_text(name: &str, repair: &Repair) -> String {
+    let repaired = format!("{name}: {} repaired", output::size(repair.renewed_bytes));
     if repair.lost_bytes == 0 {
-        return renewed;
+        return repaired;
     }
-    let shown: Vec<String> =
-        repair.lost.iter().take(LOST_SHOWN).map(|run| format!("{}-{}", run.start, run.end)).collect();
+    let shown: Vec<String> = repair
+        .lost
+        .iter()
+        .take(MAX_RANGES_SHOWN)
+        .map(|range| format!("{}-{}", range.start, range.end))
+        .collect();
     let more = if repair.lost.len() > shown.len() { " …" } else { "" };
-    format!(
-        "{renewed}; of {} there is no copy: bytes {}{more} of the home's disk",
-        output::size(repair.lost_bytes),
-        shown.join(" "),
-    )
+    let (size, ranges) = (output::size(repair.lost_bytes), shown.join(" "));
+    format!("{repaired}; {size} lost, no copy left: bytes {ranges}{more} of the volume")
 }
 
-/// Each with its name, or its identifier.
-fn damaged_snapshots(checked: &Checked) -> Option<String> {
-    let shown: Vec<String> = checked
+/// The damaged snapshots, each by its name or its identifier. None: there are none.
+fn damaged_snapshots_text(report: &ScrubReport) -> Option<String> {
+    let shown: Vec<String> = report
         .damaged_snapshots
         .iter()
-        .take(SNAPSHOTS_SHOWN)
+        .take(MAX_SNAPSHOTS_SHOWN)
         .map(|one| one.name.as_ref().map_or_else(|| one.id.to_string(), |name| output::printable(name)))
         .collect();
-    let more = if checked.damaged_snapshots.len() > shown.len() { " …" } else { "" };
+    let more = if report.damaged_snapshots.len() > shown.len() { " …" } else { "" };
     (!shown.is_empty()).then(|| format!("Damaged snapshots: {}{more}", shown.join(" ")))
 }
 
@@ -111,14 +166,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_lost_is_told_and_bounded() {
-        let run = |start| ByteRange { start, end: start + 4096 };
+    fn lost_ranges_are_named_and_bounded() {
+        let range = |start| ByteRange { start, end: start + 4096 };
         let mut repair = Repair { renewed_bytes: 1 << 20, lost_bytes: 0, lost: vec![] };
-        assert_eq!(repaired("demo", &repair), "demo: 1.0 MiB stored anew");
+        assert_eq!(repair_text("demo", &repair), "demo: 1.0 MiB repaired");
         repair.lost_bytes = 20 * 4096;
-        repair.lost = (0..20).map(|number| run(number * 8192)).collect();
-        let text = repaired("demo", &repair);
-        assert!(text.contains("of 80 KiB there is no copy: bytes 0-4096 8192-12288"), "{text}");
+        repair.lost = (0..20).map(|number| range(number * 8192)).collect();
+        let text = repair_text("demo", &repair);
+        assert!(text.contains("80 KiB lost, no copy left: bytes 0-4096 8192-12288"), "{text}");
         assert!(text.contains('…') && text.len() < 300, "{text}");
     }
 }

@@ -1,28 +1,31 @@
-//! `list`, `create`, `start`, `stop`, `show`, `grow`, `delete`, `open`, `terminals`.
+//! What the commands about one workspace share: its argument, finding it, its rows, and starting it.
 
+use clap::Args;
 use protocol::{
-    Code, WorkspaceId,
-    api::workspace::{EditWorkspace, HomeNotice, NewWorkspace, Workspace, WorkspaceList},
-    terminal::{TerminalInfo, TerminalList},
+    WorkspaceId,
+    api::workspace::{HomeNotice, Workspace, WorkspaceList},
     workspace::Phase,
 };
-use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::{
-    Context, did_you_mean,
-    waiting::{self, Goal},
+    Context,
+    wait::{self, Goal, WaitOptions},
 };
 use crate::{
-    arguments::{Create, Delete, Grow, Growth, Start, Stop, Waiting},
-    browser,
-    clock::Clock,
-    failure::{Failure, Kind},
-    output::{self, Shown},
+    output::{self, CommandError, ErrorKind, Record, progress::Style, suggest::did_you_mean},
     server::Server,
 };
 
-impl Shown for Workspace {
+/// The positional argument that names one workspace.
+#[derive(Debug, Args)]
+pub struct WorkspaceArgument {
+    /// Name of the workspace
+    #[arg(env = "BURROW_WORKSPACE")]
+    pub workspace: String,
+}
+
+impl Record for Workspace {
     const COLUMNS: &'static [&'static str] = &["name", "state", "owner", "home", "safe", "last used"];
     const WIDE: &'static [&'static str] = &["template", "stored", "created"];
 
@@ -32,8 +35,8 @@ impl Shown for Workspace {
             self.name.clone(),
             state(self),
             self.owner_name.clone(),
-            home(self),
-            safe(self, now),
+            home_usage(self),
+            safe_since(self, now),
             ago(self.last_used_at, now),
         ]
     }
@@ -55,68 +58,13 @@ impl Shown for Workspace {
     }
 }
 
-/// A workspace with all that is known of its home.
-#[derive(Serialize)]
-#[serde(transparent)]
-struct Detailed<'a> {
-    workspace: &'a Workspace,
-    /// The name of what it is a fork of, if that is there and may be seen.
-    #[serde(skip)]
-    origin: Option<String>,
-}
-
-impl Shown for Detailed<'_> {
-    const COLUMNS: &'static [&'static str] = &[
-        "name",
-        "state",
-        "owner",
-        "template",
-        "home",
-        "stored",
-        "safe",
-        "notice",
-        "forked from",
-        "created",
-        "last used",
-    ];
-
-    fn cells(&self) -> Vec<String> {
-        let (workspace, now) = (self.workspace, OffsetDateTime::now_utc());
-        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "–".to_owned());
-        let origin = workspace.forked_from.as_ref().map(|origin| {
-            let name = self.origin.clone().unwrap_or_else(|| origin.workspace.to_string());
-            format!("{name} at {}", Clock::read().wall(origin.at))
-        });
-        vec![
-            workspace.name.clone(),
-            state(workspace),
-            workspace.owner_name.clone(),
-            workspace.template.clone(),
-            home(workspace),
-            or_dash(workspace.stored_bytes.map(output::size)),
-            safe(workspace, now),
-            or_dash(workspace.home_notice.map(|notice| self::notice(notice).to_owned())),
-            or_dash(origin),
-            ago(Some(workspace.created_at), now),
-            ago(workspace.last_used_at, now),
-        ]
-    }
-
-    fn name(&self) -> String {
-        self.workspace.name.clone()
-    }
-
-    fn id(&self) -> String {
-        self.workspace.id.to_string()
-    }
-}
-
-fn ago(time: Option<OffsetDateTime>, now: OffsetDateTime) -> String {
+/// "5 min ago", or a dash for a time that never was.
+pub fn ago(time: Option<OffsetDateTime>, now: OffsetDateTime) -> String {
     time.map_or_else(|| "–".to_owned(), |then| output::ago(then, now))
 }
 
-/// "1.2 of 10 GiB": what the files take, of what they may take.
-fn home(workspace: &Workspace) -> String {
+/// "1.2 of 10 GiB": the space that files use, and the size of the home.
+pub fn home_usage(workspace: &Workspace) -> String {
     let size = output::size(home_bytes(workspace));
     let Some(used) = workspace.home_used_bytes else { return size };
     let used = output::size(used);
@@ -124,41 +72,33 @@ fn home(workspace: &Workspace) -> String {
     format!("{} of {size}", used.strip_suffix(unit).unwrap_or(&used))
 }
 
-fn home_bytes(workspace: &Workspace) -> u64 {
+/// Size of the workspace's home, in bytes.
+pub fn home_bytes(workspace: &Workspace) -> u64 {
     u64::from(workspace.resources.home_mib) << 20
 }
 
-/// Up to when what was written outlives the machine and its host.
-fn safe(workspace: &Workspace, now: OffsetDateTime) -> String {
+/// The age of the newest state of the home that the object store has: what would survive the loss of the host.
+pub fn safe_since(workspace: &Workspace, now: OffsetDateTime) -> String {
     match (workspace.phase, workspace.unreplicated_seconds) {
         (Phase::Running, Some(0)) => "now".to_owned(),
-        // Not "now", be it a second ago.
+        // `output::ago` says "now" for the last seconds, which would claim too much here.
         (Phase::Running, Some(seconds @ 1..60)) => format!("{seconds} s ago"),
         (Phase::Running, Some(seconds)) => output::ago(now - time::Duration::seconds(seconds.into()), now),
         _ => ago(workspace.safe_at, now),
     }
 }
 
-fn notice(notice: HomeNotice) -> &'static str {
+/// A sentence about a home that is slowed down or at risk.
+pub fn notice_text(notice: HomeNotice) -> &'static str {
     match notice {
-        HomeNotice::StoreUnavailable => "the store takes nothing now: what is written waits on the host",
-        HomeNotice::Throttled => "more is written than the store takes: writing is slowed down",
-        HomeNotice::HostDiskFull => "the host's disk is nearly full: writing waits",
+        HomeNotice::StoreUnavailable => "the object store is unavailable: changes wait on the host",
+        HomeNotice::Throttled => "writes are slowed down: the object store cannot keep up",
+        HomeNotice::HostDiskFull => "writes are paused: the host's disk is nearly full",
     }
 }
 
-/// Percent of the home that are used, as far as the person should know: from here on it may fill up before they look again.
-fn fullness(workspace: &Workspace) -> Option<u64> {
-    let used = workspace.home_used_bytes?.saturating_mul(100);
-    used.checked_div(home_bytes(workspace)).filter(|percent| *percent >= FULL_PERCENT)
-}
-
-/// From here on a word about the home's room is said.
-const FULL_PERCENT: u64 = 80;
-/// From here on it is urgent: programs that write much may fail at any time.
-const NEARLY_FULL_PERCENT: u64 = 95;
-
-fn state(workspace: &Workspace) -> String {
+/// The state as users know it.
+pub fn state(workspace: &Workspace) -> String {
     match (workspace.phase, &workspace.failure, workspace.queue_position) {
         (Phase::Queued, _, Some(position)) => format!("Queued ({position})"),
         (Phase::Queued, _, None) => "Queued".to_owned(),
@@ -171,185 +111,14 @@ fn state(workspace: &Workspace) -> String {
     }
 }
 
-impl Shown for TerminalInfo {
-    const COLUMNS: &'static [&'static str] = &["id", "title", "size", "viewers", "state", "started"];
-
-    fn cells(&self) -> Vec<String> {
-        let started =
-            OffsetDateTime::from_unix_timestamp(self.created_at / 1000).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-        vec![
-            self.id.to_string(),
-            output::printable(&self.title),
-            format!("{}×{}", self.size.cols, self.size.rows),
-            self.viewers.to_string(),
-            self.exit.map_or_else(|| "running".to_owned(), |exit| format!("ended ({})", exit.status())),
-            output::ago(started, OffsetDateTime::now_utc()),
-        ]
-    }
-
-    fn name(&self) -> String {
-        self.id.to_string()
-    }
-
-    fn id(&self) -> String {
-        self.id.to_string()
-    }
+/// All workspaces that the user may see.
+pub async fn all(server: &Server) -> Result<Vec<Workspace>, CommandError> {
+    let WorkspaceList { workspaces } = server.workspaces().await?;
+    Ok(workspaces)
 }
 
-pub async fn list(context: &Context) -> Result<(), Failure> {
-    let workspaces = all(&context.server()?).await?;
-    context.output.list(&workspaces)?;
-    if workspaces.is_empty() && context.output.format.is_for_people() {
-        context.output.say("No workspaces yet. Make one: burrow create NAME");
-    }
-    Ok(())
-}
-
-pub async fn show(context: &Context, name: &str) -> Result<(), Failure> {
-    let server = context.server()?;
-    let workspace = find(&server, name).await?;
-    let origin = match &workspace.forked_from {
-        Some(origin) if context.output.format.is_for_people() => {
-            let known = all(&server).await?.into_iter().find(|known| known.id == origin.workspace);
-            known.map(|known| known.name)
-        }
-        _ => None,
-    };
-    context.output.one(&Detailed { workspace: &workspace, origin })?;
-    if !context.output.format.is_for_people() {
-        return Ok(());
-    }
-    if let Some(failure) = &workspace.failure {
-        context.output.say(&format!("The last start or stop failed: {} {}", failure.cause, failure.action));
-    }
-    if let Some(percent) = fullness(&workspace) {
-        let urgency = if percent >= NEARLY_FULL_PERCENT { "Warning: the" } else { "The" };
-        context.output.say(&format!(
-            "{urgency} home is {percent} % full. More room: burrow grow {} +5G",
-            workspace.name
-        ));
-    }
-    Ok(())
-}
-
-pub async fn grow(context: &Context, grow: Grow) -> Result<(), Failure> {
-    let server = context.server()?;
-    let workspace = find(&server, &grow.target.workspace).await?;
-    let old = workspace.resources.home_mib;
-    let wanted = grow.size.of(old).ok_or_else(|| Failure::new(Kind::Usage, "The size is too large"))?;
-    let words = |mib: u32| output::size(u64::from(mib) << 20);
-    if wanted < old {
-        let failure = Failure::new(
-            Kind::Usage,
-            format!("The home of {} has {}, and never shrinks", workspace.name, words(old)),
-        );
-        return Err(match grow.size {
-            Growth::To(_) => failure.next(format!("burrow grow {} +5G adds to it", workspace.name)),
-            Growth::By(_) => failure,
-        });
-    }
-    if wanted == old {
-        context.output.say(&format!("The home of {} has {} already", workspace.name, words(old)));
-        return finish_silently(context, &workspace);
-    }
-    let request = EditWorkspace { home_mib: Some(wanted), ..EditWorkspace::default() };
-    let grown = server.edit_workspace(workspace.id, &request).await?;
-    context.output.say(&format!(
-        "The home of {}: {} → {}",
-        grown.name,
-        words(old),
-        words(grown.resources.home_mib)
-    ));
-    finish_silently(context, &grown)
-}
-
-pub async fn create(context: &Context, create: Create) -> Result<(), Failure> {
-    let server = context.server()?;
-    let request = NewWorkspace {
-        name: create.name.clone(),
-        template: Some(create.template.clone()),
-        start: Some(!create.no_start),
-    };
-    let made = match server.create_workspace(&request).await {
-        Err(refused) if create.if_not_exists && refused.is(Code::NameTaken) => {
-            let there = find(&server, &create.name).await?;
-            if create.no_start || there.phase == Phase::Running {
-                there
-            } else {
-                begin_start(&server, &there).await?
-            }
-        }
-        made => made?,
-    };
-    let workspace = if create.no_start {
-        made
-    } else {
-        settle(context, &server, made, Goal::Running, create.waiting).await?
-    };
-    finish(context, &workspace)?;
-    say_next(context, &workspace);
-    Ok(())
-}
-
-pub async fn start(context: &Context, start: Start) -> Result<(), Failure> {
-    let server = context.server()?;
-    let found = find(&server, &start.target.workspace).await?;
-    let begun = begin_start(&server, &found).await?;
-    let workspace = settle(context, &server, begun, Goal::Running, start.waiting).await?;
-    finish(context, &workspace)
-}
-
-pub async fn stop(context: &Context, stop: Stop) -> Result<(), Failure> {
-    let server = context.server()?;
-    let found = find(&server, &stop.target.workspace).await?;
-    let begun =
-        if found.phase == Phase::Terminated { found } else { server.stop_workspace(found.id).await? };
-    let workspace = settle(context, &server, begun, Goal::Stopped, stop.waiting).await?;
-    finish(context, &workspace)
-}
-
-pub async fn delete(context: &Context, delete: Delete) -> Result<(), Failure> {
-    let server = context.server()?;
-    let workspace = match find(&server, &delete.workspace).await {
-        Err(failure) if failure.kind == Kind::NotFound && delete.ignore_not_found => return Ok(()),
-        found => found?,
-    };
-    context.confirm(
-        delete.yes,
-        &format!(
-            "deletes the workspace {} of {} with its home and its past",
-            workspace.name, workspace.owner_name
-        ),
-        &workspace.name,
-    )?;
-    server.delete_workspace(workspace.id).await?;
-    context.output.say(&format!("Deleted {0}. For some days: burrow undelete {0}", workspace.name));
-    Ok(())
-}
-
-pub async fn open(context: &Context, name: &str) -> Result<(), Failure> {
-    let server = context.server()?;
-    let workspace = find(&server, name).await?;
-    let url = server.page_of(workspace.id);
-    if context.output.format == output::Format::Json {
-        return context.output.json(&serde_json::json!({ "url": url }));
-    }
-    if context.output.quiet || !browser::open(&url) {
-        return output::line(&url);
-    }
-    context.output.say(&format!("Opened {url}"));
-    Ok(())
-}
-
-pub async fn terminals(context: &Context, name: &str) -> Result<(), Failure> {
-    let server = context.server()?;
-    let workspace = find(&server, name).await?;
-    let TerminalList { terminals } = server.terminals(workspace.id).await?;
-    context.output.list(&terminals)
-}
-
-/// The workspace of this name: `name`, `owner/name`, or its identifier. Among several of one name, one's own.
-pub async fn find(server: &Server, wanted: &str) -> Result<Workspace, Failure> {
+/// Finds a workspace by `name`, `owner/name` or identifier. Among several of one name, the user's own wins.
+pub async fn find(server: &Server, wanted: &str) -> Result<Workspace, CommandError> {
     if let Ok(id) = wanted.parse::<WorkspaceId>() {
         return Ok(server.workspace(id).await?);
     }
@@ -372,94 +141,85 @@ pub async fn find(server: &Server, wanted: &str) -> Result<Workspace, Failure> {
     match matching.len() {
         1 => Ok(matching.remove(0)),
         0 => {
-            let failure = Failure::new(Kind::NotFound, format!("There is no workspace `{wanted}`"));
+            let error = CommandError::new(ErrorKind::NotFound, format!("Cannot find workspace `{wanted}`"));
             Err(match did_you_mean(name, names.iter().map(String::as_str)) {
-                Some(near) => failure.why(format!("did you mean `{near}`?")).next("burrow list"),
-                None => failure.next(format!("burrow list, or burrow create {name}")),
+                Some(near) => error.cause(format!("did you mean `{near}`?")).hint("burrow list"),
+                None => error.hint(format!("burrow list, or burrow create {name}")),
             })
         }
-        count => Err(Failure::new(Kind::Usage, format!("{count} workspaces are named `{name}`"))
-            .next(format!("name the owner: {}/{name}", matching[0].owner_name))),
+        count => Err(CommandError::new(ErrorKind::Usage, format!("{count} workspaces are named `{name}`"))
+            .hint(format!("name the owner: {}/{name}", matching[0].owner_name))),
     }
 }
 
-/// Makes sure that it runs: what `attach` and `exec` begin with.
+/// Finds a workspace and starts it if it is stopped and `may_start` allows it.
 pub async fn ensure_running(
     context: &Context,
     server: &Server,
     name: &str,
     may_start: bool,
-) -> Result<Workspace, Failure> {
-    let found = find(server, name).await?;
-    if found.phase == Phase::Running {
-        return Ok(found);
+) -> Result<Workspace, CommandError> {
+    let workspace = find(server, name).await?;
+    if workspace.phase == Phase::Running {
+        return Ok(workspace);
     }
     if !may_start {
-        return Err(Failure::new(Kind::Conflict, format!("The workspace {name} is not running"))
-            .next(format!("burrow start {name}")));
+        return Err(CommandError::new(ErrorKind::Conflict, format!("Workspace {name} is not running"))
+            .hint(format!("burrow start {name}")));
     }
-    let begun = begin_start(server, &found).await?;
-    waiting::until(context.style, server, begun, Goal::Running, waiting::DEADLINE).await
+    let starting = begin_start(server, &workspace).await?;
+    wait::until(context.style, server, starting, Goal::Running, wait::DEFAULT_TIMEOUT).await
 }
 
-/// A start of what is on its way already is no error.
-async fn begin_start(server: &Server, workspace: &Workspace) -> Result<Workspace, Failure> {
+/// Asks for a start. Starting a workspace that is already starting is not an error; one that is stopping is waited for.
+pub async fn begin_start(server: &Server, workspace: &Workspace) -> Result<Workspace, CommandError> {
     match workspace.phase {
         Phase::Running | Phase::Queued | Phase::Provisioning => Ok(workspace.clone()),
         Phase::Stopping | Phase::Persisting => {
-            let stopped = waiting::until(
-                crate::progress::Style::Silent,
-                server,
-                workspace.clone(),
-                Goal::Stopped,
-                waiting::DEADLINE,
-            )
-            .await?;
+            let goal = Goal::Stopped;
+            let stopped =
+                wait::until(Style::Silent, server, workspace.clone(), goal, wait::DEFAULT_TIMEOUT).await?;
             Ok(server.start_workspace(stopped.id).await?)
         }
         Phase::Terminated => Ok(server.start_workspace(workspace.id).await?),
     }
 }
 
-pub async fn settle(
+/// Waits for `goal`, unless the user gave `--no-wait`.
+pub async fn wait_for(
     context: &Context,
     server: &Server,
     workspace: Workspace,
     goal: Goal,
-    waiting: Waiting,
-) -> Result<Workspace, Failure> {
-    if waiting.no_wait {
+    options: WaitOptions,
+) -> Result<Workspace, CommandError> {
+    if options.no_wait {
         return Ok(workspace);
     }
-    waiting::until(context.style, server, workspace, goal, waiting.timeout).await
+    wait::until(context.style, server, workspace, goal, options.timeout).await
 }
 
-/// People have seen the steps; programs get the record.
-pub fn finish(context: &Context, workspace: &Workspace) -> Result<(), Failure> {
-    if context.output.format.is_for_people() {
+/// Prints the outcome: one line for users, the record for programs.
+pub fn print_outcome(context: &Context, workspace: &Workspace) -> Result<(), CommandError> {
+    if context.output.format.is_human() {
         context.output.say(&format!("{}: {}", workspace.name, state(workspace)));
     }
-    finish_silently(context, workspace)
+    print_record(context, workspace)
 }
 
-/// The record for programs; people have read the sentence.
-fn finish_silently(context: &Context, workspace: &Workspace) -> Result<(), Failure> {
-    if context.output.format.is_for_people() && !context.output.quiet {
+/// Prints the record for programs. Users have read a sentence instead.
+pub fn print_record(context: &Context, workspace: &Workspace) -> Result<(), CommandError> {
+    if context.output.format.is_human() && !context.output.quiet {
         return Ok(());
     }
     context.output.one(workspace)
 }
 
-/// What a person types after making a workspace.
-pub fn say_next(context: &Context, workspace: &Workspace) {
+/// Suggests the command that usually follows the creation of a workspace.
+pub fn say_next_step(context: &Context, workspace: &Workspace) {
     context.output.say(&match workspace.phase {
         Phase::Running => format!("Next: burrow attach {0}, or burrow open {0}", workspace.name),
         Phase::Terminated => format!("Next: burrow start {}", workspace.name),
         _ => format!("Next: burrow show {}", workspace.name),
     });
-}
-
-async fn all(server: &Server) -> Result<Vec<Workspace>, Failure> {
-    let WorkspaceList { workspaces } = server.workspaces().await?;
-    Ok(workspaces)
 }

@@ -1,24 +1,26 @@
-//! Keys that are for us and not for the remote shell: `~` at the beginning of a line, as in ssh. Pure.
+//! Escape sequences of `burrow attach`: `~` at the beginning of a line, as in ssh. Pure.
 
-/// What is shown for `~?`. Raw mode: lines end with both characters.
+/// The text that `~?` shows. The terminal is in raw mode, so lines end with CR and LF.
 pub const HELP: &str = "\r\n\
 Supported escapes, at the beginning of a line:\r\n  \
-~.  disconnect; the shell goes on running\r\n  \
+~.  detach; the shell keeps running\r\n  \
 ~?  this help\r\n  \
 ~~  send a ~\r\n";
 
-/// What some keys mean.
+/// What typed bytes mean.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Keys {
-    /// For the remote shell.
+    /// Bytes for the remote shell.
     Send(Vec<u8>),
-    Disconnect,
+    /// Detach from the terminal.
+    Detach,
+    /// Show [`HELP`].
     Help,
 }
 
-/// Watches typed bytes for escapes.
+/// Finds escapes in typed bytes, which may be split anywhere.
 #[derive(Debug)]
-pub struct Escapes {
+pub struct EscapeParser {
     state: State,
 }
 
@@ -30,15 +32,15 @@ enum State {
     Middle,
 }
 
-impl Default for Escapes {
+impl Default for EscapeParser {
     fn default() -> Self {
         Self { state: State::LineStart }
     }
 }
 
-impl Escapes {
-    /// Splits typed bytes. Everything behind a disconnect is dropped.
-    pub fn typed(&mut self, bytes: &[u8]) -> Vec<Keys> {
+impl EscapeParser {
+    /// Splits typed bytes into keys. Everything after a detach is dropped.
+    pub fn parse(&mut self, bytes: &[u8]) -> Vec<Keys> {
         let mut parts = Vec::new();
         let mut send = Vec::with_capacity(bytes.len());
         for &byte in bytes {
@@ -46,7 +48,7 @@ impl Escapes {
                 (State::LineStart, b'~') => self.state = State::Tilde,
                 (State::Tilde, b'.') => {
                     flush(&mut send, &mut parts);
-                    parts.push(Keys::Disconnect);
+                    parts.push(Keys::Detach);
                     return parts;
                 }
                 (State::Tilde, b'?') => {
@@ -88,18 +90,18 @@ mod tests {
     use super::*;
 
     fn check(input: &str, expected: &[Keys]) {
-        assert_eq!(Escapes::default().typed(input.as_bytes()), expected, "{input:?}");
-        // One key at a time gives the same, but for how the bytes are cut.
-        let mut escapes = Escapes::default();
+        assert_eq!(EscapeParser::default().parse(input.as_bytes()), expected, "{input:?}");
+        // One key at a time gives the same result, apart from how the bytes are split.
+        let mut escapes = EscapeParser::default();
         let mut parts: Vec<Keys> = Vec::new();
         for byte in input.bytes() {
-            for part in escapes.typed(&[byte]) {
+            for part in escapes.parse(&[byte]) {
                 match (parts.last_mut(), part) {
                     (Some(Keys::Send(before)), Keys::Send(more)) => before.extend(more),
                     (_, part) => parts.push(part),
                 }
             }
-            if parts.last() == Some(&Keys::Disconnect) {
+            if parts.last() == Some(&Keys::Detach) {
                 break;
             }
         }
@@ -111,13 +113,13 @@ mod tests {
     }
 
     #[test]
-    fn escapes_work_at_the_beginning_of_a_line_only() {
-        check("~.", &[Keys::Disconnect]);
-        check("ls\r~.more", &[send("ls\r"), Keys::Disconnect]);
+    fn escapes_work_only_at_line_start() {
+        check("~.", &[Keys::Detach]);
+        check("ls\r~.more", &[send("ls\r"), Keys::Detach]);
         check("~?x", &[Keys::Help, send("x")]);
         check("cd ~.\r", &[send("cd ~.\r")]);
         check("~~.", &[send("~.")]);
         check("~/bin\r", &[send("~/bin\r")]);
-        check("~\r~.", &[send("~\r"), Keys::Disconnect]);
+        check("~\r~.", &[send("~\r"), Keys::Detach]);
     }
 }

@@ -1,5 +1,7 @@
-//! Raw mode with a way back. The guard restores on drop; the panic hook restores before a panic's words are printed, so that
-//! they can be read. Signals are the caller's: it leaves its loop on them and drops the guard.
+//! Raw mode that is always restored.
+//!
+//! The guard restores the terminal when it is dropped. A panic hook restores it before the panic message is printed, so
+//! that the message is readable. Signals are up to the caller, which must leave its loop on them and drop the guard.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -11,33 +13,34 @@ use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use super::modes::Modes;
 
-/// What is to be restored: at most one terminal is ours. Global, because the panic hook has no other way to it.
+/// The state to restore. There is at most one raw terminal. Global, because the panic hook cannot reach it otherwise.
 static SAVED: Mutex<Option<Saved>> = Mutex::new(None);
 static HOOK: Once = Once::new();
 
 struct Saved {
     terminal: OwnedFd,
     settings: Termios,
-    /// What the remote programs have switched on in it.
+    /// The modes that remote programs have switched on.
     modes: Modes,
 }
 
-/// Raw mode for as long as it lives.
+/// The user's terminal in raw mode. Dropping it restores the terminal.
 #[derive(Debug)]
 pub struct RawTerminal(());
 
+/// Why a terminal cannot be put into raw mode.
 #[derive(Debug, thiserror::Error)]
 pub enum RawError {
     #[error("standard input is not a terminal")]
     NotATerminal,
-    #[error("the terminal is in raw mode already")]
+    #[error("the terminal is already in raw mode")]
     Nested,
-    #[error("the terminal's settings cannot be changed")]
+    #[error("cannot change the settings of the terminal")]
     Io(#[from] io::Error),
 }
 
 impl RawTerminal {
-    /// Standard input becomes raw.
+    /// Puts standard input into raw mode.
     pub fn enter() -> Result<Self, RawError> {
         let stdin = io::stdin();
         if !stdin.is_terminal() {
@@ -46,9 +49,9 @@ impl RawTerminal {
         Self::enter_on(stdin.as_fd().try_clone_to_owned()?)
     }
 
-    /// `terminal` becomes raw.
+    /// Puts `terminal` into raw mode.
     pub fn enter_on(terminal: OwnedFd) -> Result<Self, RawError> {
-        HOOK.call_once(restore_before_panic_is_told);
+        HOOK.call_once(install_panic_hook);
         let mut saved = SAVED.lock().unwrap_or_else(PoisonError::into_inner);
         if saved.is_some() {
             return Err(RawError::Nested);
@@ -56,7 +59,7 @@ impl RawTerminal {
         let settings = tcgetattr(&terminal).map_err(io::Error::from)?;
         let mut raw = settings.clone();
         raw.make_raw();
-        // Kept first: whatever happens after the change finds the way back.
+        // Save the settings first: a panic right after the change can then restore them.
         let saved = saved.insert(Saved { terminal, settings, modes: Modes::default() });
         if let Err(errno) = tcsetattr(&saved.terminal, OptionalActions::Drain, &raw) {
             drop(SAVED.lock().map(|mut saved| saved.take()));
@@ -65,7 +68,7 @@ impl RawTerminal {
         Ok(Self(()))
     }
 
-    /// Remembers what remote output switches on, to switch it off at the end.
+    /// Follows the modes that remote output switches on, so that the end can switch them off.
     pub fn observe(&self, output: &[u8]) {
         if let Some(saved) = SAVED.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             saved.modes.observe(output);
@@ -79,22 +82,22 @@ impl Drop for RawTerminal {
     }
 }
 
-/// Gives the terminal back as it was. May be called at any time, any number of times.
+/// Restores the terminal. May be called at any time and any number of times.
 pub fn restore() {
     let saved = SAVED.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(Saved { terminal, settings, modes }) = saved {
         let reset = modes.reset();
         let mut file = std::fs::File::from(terminal);
-        // A terminal that is gone (SIGHUP) needs nothing.
+        // A terminal that was closed (SIGHUP) does not need it.
         let _ = file.write_all(&reset);
         let _ = tcsetattr(&file, OptionalActions::Now, &settings);
     }
 }
 
-fn restore_before_panic_is_told() {
-    let tell = std::panic::take_hook();
+fn install_panic_hook() {
+    let print_panic = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         restore();
-        tell(panic);
+        print_panic(panic);
     }));
 }

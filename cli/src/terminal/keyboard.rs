@@ -1,19 +1,18 @@
-//! Standard input as a stream of pieces, read by a thread of its own: a blocked read must hold up nothing, not even the
-//! program's end.
+//! Standard input, read by its own thread, because a blocked read must not delay anything, not even the exit of the program.
 
 use std::thread;
 
 use tokio::sync::mpsc;
 
-/// Pieces that wait for their reader; then the thread waits, and the pipe behind it.
-const PIECES: usize = 16;
+/// Reads that wait in the channel. When it is full, the thread waits, and then the pipe behind it.
+const QUEUED_READS: usize = 16;
 
-/// Reads standard input until its end, at most `piece_bytes` at a time. The end of the channel is the end of input.
-pub fn pieces(piece_bytes: usize) -> mpsc::Receiver<Vec<u8>> {
-    let (sender, receiver) = mpsc::channel(PIECES);
-    // Not joined: it may be blocked in its read when the program ends.
+/// Reads standard input until its end, at most `max_bytes` at a time. The channel closes at the end of input.
+pub fn read_stdin(max_bytes: usize) -> mpsc::Receiver<Vec<u8>> {
+    let (sender, receiver) = mpsc::channel(QUEUED_READS);
+    // Not joined: it may still be blocked in a read when the program exits.
     thread::spawn(move || {
-        let mut buffer = vec![0; piece_bytes];
+        let mut buffer = vec![0; max_bytes];
         let stdin = std::io::stdin();
         loop {
             match rustix::io::read(&stdin, &mut buffer) {

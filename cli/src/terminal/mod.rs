@@ -1,4 +1,4 @@
-//! The person's terminal while a remote one is shown in it: raw mode, restored whatever happens; keys that are ours.
+//! The user's terminal while it shows a remote one: raw mode that is always restored, and the escape keys of `burrow attach`.
 
 pub mod escape;
 pub mod guard;

@@ -1,16 +1,18 @@
-//! Which modes of the terminal remote output has switched on. Pure: bytes in, bytes out.
+//! The terminal modes that remote output has switched on. Pure: bytes in, bytes out.
 //!
-//! A program that is cut off cannot tidy up after itself: without this, a mouse or another screen stays on in the person's shell.
+//! A program whose connection is cut cannot clean up. Without this, mouse reporting or the alternate screen would stay on
+//! in the user's shell.
 
 use std::collections::BTreeSet;
 
-/// DEC private modes that a shell does not expect to find changed, with the value that it expects.
+/// DEC private modes that a shell expects to be off, and those that it expects to be on.
 const OFF_AT_REST: &[u16] =
     &[1, 9, 47, 1000, 1001, 1002, 1003, 1004, 1005, 1006, 1015, 1016, 1047, 1049, 2004, 2026];
 const ON_AT_REST: &[u16] = &[7, 25];
-/// Longest list of parameters that is followed; longer ones are nobody's.
+/// Longest parameter list that is followed. No program sends longer ones.
 const MAX_PARAMETERS: usize = 64;
 
+/// A parser that follows mode changes in terminal output.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Modes {
     changed: BTreeSet<u16>,
@@ -25,14 +27,14 @@ enum State {
     #[default]
     Text,
     Escape,
-    /// Behind `ESC [`.
+    /// After `ESC [`.
     Control,
-    /// Behind `ESC [ ?`.
+    /// After `ESC [ ?`.
     Private,
 }
 
 impl Modes {
-    /// Follows output, which may be cut anywhere.
+    /// Follows output, which may be split anywhere.
     pub fn observe(&mut self, output: &[u8]) {
         self.seen |= !output.is_empty();
         for &byte in output {
@@ -57,7 +59,7 @@ impl Modes {
         }
     }
 
-    /// What undoes it.
+    /// The escape sequences that undo the changes.
     pub fn reset(&self) -> Vec<u8> {
         if !self.seen {
             return Vec::new();
@@ -70,7 +72,7 @@ impl Modes {
         if self.keypad {
             bytes.extend_from_slice(b"\x1b>");
         }
-        // Colours, the character set and the cursor's shape; they show nothing by themselves.
+        // Colors, character set and cursor shape. These sequences print nothing.
         bytes.extend_from_slice(b"\x1b[0m\x1b(B\x1b[0 q");
         bytes
     }
@@ -111,7 +113,7 @@ mod tests {
     use super::*;
 
     fn reset(output: &[u8]) -> String {
-        // Every cut must give the same result.
+        // Every split must give the same result.
         let mut whole = Modes::default();
         whole.observe(output);
         let mut bytes = Modes::default();
@@ -121,26 +123,26 @@ mod tests {
     }
 
     #[test]
-    fn what_was_switched_on_is_switched_off() {
+    fn changed_modes_are_reset() {
         assert_eq!(reset(b"\x1b[?1049h\x1b[?25l vim"), "\x1b[?25h\x1b[?1049l");
         assert_eq!(reset(b"\x1b[?1000;1006h"), "\x1b[?1000l\x1b[?1006l");
         assert_eq!(reset(b"\x1b="), "\x1b>");
     }
 
     #[test]
-    fn what_was_tidied_up_is_left_alone() {
+    fn restored_modes_need_no_reset() {
         assert_eq!(reset(b"\x1b[?1049h\x1b[?25l\x1b[?25h\x1b[?1049l\x1b=\x1b>"), "");
         assert_eq!(reset(b"\x1b[?1049h\x1bc"), "");
         assert_eq!(reset(b"[?1049h plain \x1b[2J\x1b[?7727h"), "");
     }
 
     #[test]
-    fn nothing_seen_writes_nothing() {
+    fn no_output_needs_no_reset() {
         assert!(Modes::default().reset().is_empty());
     }
 
     #[test]
-    fn endless_parameters_are_bounded() {
+    fn parameters_are_bounded() {
         let mut modes = Modes::default();
         modes.observe(b"\x1b[?");
         modes.observe(&vec![b'1'; 100_000]);

@@ -1,20 +1,24 @@
-//! How many machines a host carries. Pure but for reading what the host has.
+//! How many sandboxes this host can run at once. Pure, except for reading the host's cores and memory.
 
-use crate::arguments::Runtime;
+use crate::commands::up::Runtime;
 
-/// What the host itself needs: database, controller, gateway, page cache.
+/// Memory for the host itself: database, controller, gateway and page cache.
 const RESERVED_MIB: u64 = 1024;
-/// A machine that does nothing takes a little of everything; this many were never tried.
+/// Even idle sandboxes need resources. More than this were never tested.
 const MAX_MACHINES: usize = 1024;
 
+/// The limits of admission on this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacity {
+    /// Sandboxes at once.
     pub machines: usize,
+    /// Memory of all sandboxes together.
     pub memory_mib: u64,
-    /// Booting takes a core each.
+    /// Sandboxes that boot at once. Each needs a core.
     pub starting: usize,
 }
 
+/// The capacity of this host.
 pub fn of_host(runtime: Runtime) -> Capacity {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let memory = rustix::system::sysinfo();
@@ -24,9 +28,9 @@ pub fn of_host(runtime: Runtime) -> Capacity {
 
 fn of(runtime: Runtime, cores: usize, total_mib: u64) -> Capacity {
     let memory_mib = match runtime {
-        // A machine of the smallest size must fit, or there would be no use in starting at all.
+        // A sandbox of the smallest size must fit. Otherwise there would be no point in starting.
         Runtime::Microvm => total_mib.saturating_sub(RESERVED_MIB).max(RESERVED_MIB),
-        // Plain processes take what they use.
+        // Plain processes have no reservation.
         Runtime::Fake => u64::from(u32::MAX),
     };
     Capacity { machines: MAX_MACHINES, memory_mib, starting: cores.max(2) }
@@ -37,14 +41,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_host_keeps_some_memory_for_itself() {
+    fn host_keeps_some_memory() {
         for (total, expected) in [(24_576, 23_552), (512, 1024), (0, 1024)] {
             assert_eq!(of(Runtime::Microvm, 2, total).memory_mib, expected, "{total}");
         }
     }
 
     #[test]
-    fn two_may_always_start() {
+    fn two_can_always_start() {
         assert_eq!(of(Runtime::Fake, 1, 1024).starting, 2);
         assert_eq!(of(Runtime::Fake, 8, 1024).starting, 8);
     }

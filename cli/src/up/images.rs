@@ -1,45 +1,55 @@
-//! What machines boot from: found or built before anything is started.
+//! The image and the initramfs that sandboxes boot. They are found or built before anything is started.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
 use runner::images::{ensure_base_image, ensure_image, ensure_initramfs};
 use tokio::{sync::mpsc, task::spawn_blocking};
 
-use super::{SPACE_NEEDED_FOR_IMAGE, panicked, place, place::DataDirectory};
+use super::{
+    MIN_FREE_BYTES_FOR_IMAGE,
+    data_directory::{DataDirectory, find_agent},
+    task_panicked,
+};
 use crate::{
-    arguments::{Runtime, Up},
-    failure::Failure,
-    progress::{Step, Style},
+    commands::up::{Runtime, Up},
+    output::{
+        CommandError,
+        progress::{Step, Style},
+    },
 };
 
-/// What templates call it.
+/// The name of the base image in templates.
 pub const BASE: &str = "base";
 
+/// Everything that a sandbox boots.
 pub struct Images {
-    /// Built images' directories.
+    /// Directories of the built images, by name.
     pub by_name: BTreeMap<String, PathBuf>,
+    /// File of the initramfs.
     pub initramfs: PathBuf,
+    /// File of the static agent.
     pub agent: PathBuf,
 }
 
-/// What was built or found.
+/// An image that was built or found in the cache. `burrow image build -o json` prints it.
 #[derive(Debug, serde::Serialize)]
-pub struct Built {
+pub struct BuiltImage {
     pub name: String,
     pub directory: PathBuf,
     pub initramfs: PathBuf,
 }
 
 impl Images {
-    pub async fn prepare(style: Style, up: &Up, data: &DataDirectory) -> Result<Self, Failure> {
-        let agent = place::agent(up.agent.as_deref())?;
+    /// Finds or builds the base image. The fake runtime needs none.
+    pub async fn prepare(style: Style, up: &Up, data: &DataDirectory) -> Result<Self, CommandError> {
+        let agent = find_agent(up.agent.as_deref())?;
         if up.runtime == Runtime::Fake {
             let by_name = BTreeMap::from([(BASE.to_owned(), PathBuf::new())]);
             return Ok(Self { by_name, initramfs: PathBuf::new(), agent });
         }
         let cache = up.image_cache.clone().unwrap_or_else(|| data.images());
         if !cache.is_dir() {
-            data.check_space(SPACE_NEEDED_FOR_IMAGE)?;
+            data.check_free_space(MIN_FREE_BYTES_FOR_IMAGE)?;
         }
         let built = build(style, up.image_source.clone(), cache, agent.clone()).await?;
         let by_name = BTreeMap::from([(BASE.to_owned(), built.directory)]);
@@ -47,23 +57,24 @@ impl Images {
     }
 }
 
-/// Words of progress that wait to be shown.
-const SENTENCES: usize = 16;
+/// Progress messages that wait to be shown.
+const QUEUED_MESSAGES: usize = 16;
 
-/// Image and initramfs, from the cache or built. `source`: a directory with an `image.toml`; else the one in this program.
+/// Finds the image and the initramfs in the cache, or builds them. `source`: a directory with an `image.toml`; by default, the
+/// one that is built into this program.
 pub async fn build(
     style: Style,
     source: Option<PathBuf>,
     cache: PathBuf,
     agent: PathBuf,
-) -> Result<Built, Failure> {
+) -> Result<BuiltImage, CommandError> {
     let mut step = Step::begin(style, "Preparing the base image");
-    let (tell, mut told) = mpsc::channel::<String>(SENTENCES);
+    let (sender, mut receiver) = mpsc::channel::<String>(QUEUED_MESSAGES);
     let building = spawn_blocking(move || {
-        let progress = |sentence: &str, done: Option<f32>| {
+        let progress = |message: &str, done: Option<f32>| {
             let percent = done.map(|done| format!("{:.0} % · ", done * 100.0)).unwrap_or_default();
-            // Whoever reads no longer is not told.
-            let _ = tell.blocking_send(format!("{percent}{sentence}"));
+            // If nobody reads any more, the message is dropped.
+            let _ = sender.blocking_send(format!("{percent}{message}"));
         };
         let image = match source {
             Some(source) => ensure_image(&source, &cache, &progress)?,
@@ -71,12 +82,12 @@ pub async fn build(
         };
         let initramfs = ensure_initramfs(&image, &agent, &cache.join("initramfs"), &progress)?;
         let directory = cache.join(&image.name);
-        Ok::<_, runner::images::Error>(Built { name: image.name, directory, initramfs })
+        Ok::<_, runner::images::Error>(BuiltImage { name: image.name, directory, initramfs })
     });
-    while let Some(sentence) = told.recv().await {
-        step.detail(&sentence);
+    while let Some(message) = receiver.recv().await {
+        step.detail(&message);
     }
-    let built = building.await.map_err(panicked)??;
+    let built = building.await.map_err(task_panicked)??;
     step.done();
     Ok(built)
 }

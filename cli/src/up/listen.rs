@@ -1,20 +1,21 @@
-//! The port, taken before anything else is begun: who finds it taken should know at once.
+//! The listening address of the gateway. The port is bound before anything is started, so that a conflict shows immediately.
 
 use std::{
     io,
     net::{IpAddr, SocketAddr, TcpListener},
 };
 
-use crate::failure::{Failure, Kind};
+use crate::output::{CommandError, ErrorKind};
 
-pub fn bind(ip: IpAddr, port: u16) -> Result<TcpListener, Failure> {
+/// Binds the address, or explains why it cannot.
+pub fn bind(ip: IpAddr, port: u16) -> Result<TcpListener, CommandError> {
     let address = SocketAddr::new(ip, port);
     let listener = TcpListener::bind(address).map_err(|error| refused(address, &error))?;
     listener.set_nonblocking(true).map_err(|error| refused(address, &error))?;
     Ok(listener)
 }
 
-/// Where people reach it, as they type it.
+/// The address that users type into a browser.
 pub fn address(public_url: Option<&str>, bound: SocketAddr) -> String {
     match public_url {
         Some(url) => url.trim_end_matches('/').to_owned(),
@@ -23,48 +24,52 @@ pub fn address(public_url: Option<&str>, bound: SocketAddr) -> String {
     }
 }
 
-/// Origins that our own pages have: what the address, and the names of this machine, look like in a browser.
-pub fn origins(ip: IpAddr, port: u16, public_url: Option<&str>) -> Result<Vec<String>, Failure> {
+/// The origins that the web app may have in a browser: the address, the names of this computer, and the public URL.
+pub fn origins(ip: IpAddr, port: u16, public_url: Option<&str>) -> Result<Vec<String>, CommandError> {
     let mut origins = vec![address(None, SocketAddr::new(ip, port))];
     if ip.is_loopback() || ip.is_unspecified() {
         origins.push(format!("http://localhost:{port}"));
     }
     if let Some(url) = public_url {
         origins.push(origin(url).ok_or_else(|| {
-            Failure::new(Kind::Usage, format!("--public-url {url} is not an address of a site"))
-                .next("burrow up --public-url https://burrow.example.org")
+            CommandError::new(
+                ErrorKind::Usage,
+                format!("Cannot use --public-url {url}: it must be a scheme and a host"),
+            )
+            .hint("burrow up --public-url https://burrow.example.org")
         })?);
     }
     Ok(origins)
 }
 
-/// `scheme://host[:port]`, lower case, if that is all that the address holds.
+/// `scheme://host[:port]` in lower case. None if the URL has anything else.
 fn origin(url: &str) -> Option<String> {
     let url = url.trim_end_matches('/').to_ascii_lowercase();
     let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-.:[]".contains(c);
-    (!host.is_empty() && host.chars().all(plain)).then_some(url)
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-.:[]".contains(c);
+    (!host.is_empty() && host.chars().all(is_plain)).then_some(url)
 }
 
-fn refused(address: SocketAddr, error: &io::Error) -> Failure {
+fn refused(address: SocketAddr, error: &io::Error) -> CommandError {
     let port = address.port();
     match error.kind() {
-        io::ErrorKind::AddrInUse => Failure::new(
-            Kind::Conflict,
-            format!("Port {port} of {} is taken by another program", address.ip()),
+        io::ErrorKind::AddrInUse => CommandError::new(
+            ErrorKind::Conflict,
+            format!("Cannot listen on {address}: another program uses this port"),
         )
-        .next(format!(
+        .hint(format!(
             "burrow up --port {}, or --port 0 for a free one",
             port.checked_add(1).unwrap_or(8080)
         )),
         io::ErrorKind::PermissionDenied => {
-            Failure::error(format!("Port {port} may not be used by this user")).next("burrow up --port 8080")
+            CommandError::error(format!("Cannot listen on {address}: permission denied"))
+                .hint("burrow up --port 8080")
         }
-        io::ErrorKind::AddrNotAvailable => {
-            Failure::error(format!("{} is no address of this machine", address.ip()))
-                .next("burrow up --listen 127.0.0.1, or 0.0.0.0 for all")
-        }
-        _ => Failure::error(format!("Cannot listen on {address}")).because(error),
+        io::ErrorKind::AddrNotAvailable => CommandError::error(format!(
+            "Cannot listen on {address}: this computer does not have the address"
+        ))
+        .hint("burrow up --listen 127.0.0.1, or 0.0.0.0 for all"),
+        _ => CommandError::error(format!("Cannot listen on {address}")).because(error),
     }
 }
 
@@ -73,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn origins_are_as_browsers_write_them() {
+    fn origins_match_browsers() {
         for (url, expected) in [
             ("https://Burrow.Example.org/", Some("https://burrow.example.org")),
             ("http://[::1]:8080", Some("http://[::1]:8080")),
@@ -88,17 +93,17 @@ mod tests {
     }
 
     #[test]
-    fn a_taken_port_is_named() {
+    fn used_port_is_named() {
         let loopback = IpAddr::from([127, 0, 0, 1]);
         let first = bind(loopback, 0).expect("a free one");
         let port = first.local_addr().expect("bound").port();
         let refused = bind(loopback, port).expect_err("taken");
-        assert_eq!(refused.kind, Kind::Conflict);
+        assert_eq!(refused.kind, ErrorKind::Conflict);
         assert!(refused.to_string().contains(&port.to_string()), "{refused}");
     }
 
     #[test]
-    fn a_foreign_address_is_named() {
+    fn foreign_address_is_named() {
         let refused = bind(IpAddr::from([192, 0, 2, 1]), 0).expect_err("documentation's own");
         assert!(refused.to_string().contains("192.0.2.1"), "{refused}");
     }

@@ -1,4 +1,4 @@
-//! One `up` per data directory: an advisory lock that the kernel releases however the process ends.
+//! The lock that allows one `burrow up` per data directory. The kernel releases it, however the process ends.
 
 use std::{
     fs::{File, OpenOptions},
@@ -11,21 +11,27 @@ use rustix::{
     io::Errno,
 };
 
-/// Held for as long as it lives. The file stays: removing it would let two processes lock two files of one name.
+/// The lock, held until it is dropped. The file is never removed: otherwise two processes could lock two files of one name.
 #[derive(Debug)]
 pub struct DataLock {
     _file: File,
 }
 
+/// Why the lock cannot be acquired.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    #[error("{path} is in use by another `burrow up`{}", .pid.map(|pid| format!(" (process {pid})")).unwrap_or_default())]
+    #[error("cannot use {path}: another `burrow up` is using it{}", process_text(*pid))]
     Held { path: PathBuf, pid: Option<u32> },
-    #[error("{path} cannot be opened")]
+    #[error("cannot open {path}")]
     Io { path: PathBuf, source: std::io::Error },
 }
 
+fn process_text(pid: Option<u32>) -> String {
+    pid.map(|pid| format!(" (process {pid})")).unwrap_or_default()
+}
+
 impl DataLock {
+    /// Acquires the lock, or fails immediately if another process holds it.
     pub fn acquire(data_dir: &Path) -> Result<Self, LockError> {
         let path = data_dir.join("lock");
         let io = |source| LockError::Io { path: path.clone(), source };
@@ -45,7 +51,7 @@ impl DataLock {
     }
 }
 
-/// Who wrote its number into the file; nobody for the instant between locking and writing.
+/// The process that holds the lock. None in the moment between its locking and its writing of the number.
 fn holder(file: &mut File) -> Option<u32> {
     let mut text = String::new();
     file.take(32).read_to_string(&mut text).ok()?;
@@ -57,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_second_is_told_who_is_the_first() {
+    fn second_holder_is_refused() {
         let directory = tempfile::tempdir().expect("a directory");
         let first = DataLock::acquire(directory.path()).expect("free");
         let refused = DataLock::acquire(directory.path()).expect_err("held");

@@ -1,7 +1,8 @@
-//! The role `up`: everything on one machine, in the foreground.
+//! `burrow up`: the whole system on one computer, in the foreground.
 //!
-//! It holds the controller as tasks, the gateway as a thread, and Postgres as a child; the controller's engine starts the
-//! runners. What can be refused is refused before anything is begun. What is begun is ended in the opposite order.
+//! The controller runs as tasks of this process, the gateway on its own thread, and Postgres as a child. The controller's
+//! engine starts one runner process per running workspace. Everything that can fail early is checked before anything is
+//! started. Parts are stopped in the opposite order of their start.
 
 use std::{net::TcpListener, path::PathBuf, sync::Arc};
 
@@ -12,91 +13,96 @@ use tokio_util::sync::CancellationToken;
 use volume::ObjectStore;
 
 use self::{
-    edge::Edge, homes::Snapshots, images::Images, listen::bind, lock::DataLock, place::DataDirectory,
-    postgres::Postgres,
+    data_directory::DataDirectory, gateway::GatewayThread, homes::Snapshots, images::Images, listen::bind,
+    lock::DataLock, postgres::Postgres,
 };
 use crate::{
-    arguments::{Runtime, Up},
-    commands::Context,
-    failure::{Failure, Kind},
-    output,
-    progress::{Step, Style},
+    commands::{
+        Context,
+        up::{Runtime, Up},
+    },
+    output::{
+        self, CommandError, ErrorKind,
+        progress::{Step, Style},
+    },
 };
 
 mod capacity;
-mod edge;
-mod farewell;
+pub mod data_directory;
+mod errors;
+mod gateway;
 mod homes;
 pub mod images;
-pub mod keeper;
+pub mod kms;
 pub mod listen;
 pub mod lock;
-pub mod place;
 pub mod postgres;
-mod refusals;
-pub mod rotate;
+mod shutdown;
 
-/// A new database, the log of a day, a few sockets.
-const SPACE_NEEDED: u64 = 256 * 1024 * 1024;
-/// Building the base image unpacks a whole Debian, and then packs it.
-const SPACE_NEEDED_FOR_IMAGE: u64 = 3 * 1024 * 1024 * 1024;
+/// Free space for a new database, the log of a day and some sockets.
+const MIN_FREE_BYTES: u64 = 256 * 1024 * 1024;
+/// Free space for building the base image, which unpacks a whole Debian and then packs it.
+const MIN_FREE_BYTES_FOR_IMAGE: u64 = 3 * 1024 * 1024 * 1024;
 
-/// Where the homes' truth lies.
-enum Database {
+/// The database that the controller uses.
+pub enum Database {
+    /// A Postgres that this process has started.
     Private(Arc<Postgres>),
-    Given(Redacted<String>),
+    /// An existing Postgres, by its URL.
+    External(Redacted<String>),
 }
 
-/// All that runs, in the order in which it was begun.
-struct Running {
+/// The running parts, in the order of their start.
+struct System {
     database: Database,
     controller: Controller,
-    /// Ends the controller.
+    /// Stops the controller.
     shutdown: CancellationToken,
-    edge: Edge,
+    gateway: GatewayThread,
     _lock: DataLock,
 }
 
-pub async fn up(context: &Context, up: Up) -> Result<(), Failure> {
+/// Starts everything, and waits for Ctrl-C or for a part that fails.
+pub async fn run(context: &Context, up: Up) -> Result<(), CommandError> {
     let interrupted = daemon::shutdown_on_signals()
-        .map_err(|error| Failure::error("Signals cannot be listened to").because(&error))?;
-    let running = tokio::select! {
-        running = start(context, &up) => running?,
-        () = interrupted.cancelled() => return Err(Failure::new(Kind::Interrupted, "Interrupted")),
+        .map_err(|error| CommandError::error("Cannot listen for signals").because(&error))?;
+    let system = tokio::select! {
+        system = start(context, &up) => system?,
+        () = interrupted.cancelled() => return Err(CommandError::new(ErrorKind::Interrupted, "Interrupted")),
     };
-    welcome(context, &up, &running).await?;
-    let broken = tokio::select! {
+    print_link(context, &up, &system).await?;
+    let failed = tokio::select! {
         () = interrupted.cancelled() => None,
-        broken = running.broken() => Some(broken),
+        failed = system.wait_for_failure() => Some(failed),
     };
-    let ended = farewell::end(context.style, running).await;
+    let stopped = shutdown::stop(context.style, system).await;
     if up.runtime == Runtime::Microvm && rustix::process::geteuid().is_root() {
         runner::network::remove_host_rules().await;
     }
-    broken.map_or(ended, Err)
+    failed.map_or(stopped, Err)
 }
 
-async fn start(context: &Context, up: &Up) -> Result<Running, Failure> {
+async fn start(context: &Context, up: &Up) -> Result<System, CommandError> {
     let style = context.style;
     let data = DataDirectory::open(up.data_dir.as_deref())?;
     let lock = DataLock::acquire(data.path())?;
     let listener = bind(up.listen, up.port)?;
-    data.check_space(SPACE_NEEDED)?;
-    let keeper = keeper::config(&up.master_key, &data)?;
+    data.check_free_space(MIN_FREE_BYTES)?;
+    let master_key = kms::config(&up.master_key, &data)?;
     daemon::telemetry::init_with_file("warn,sqlx=error", &data.log()).map_err(|error| {
-        Failure::error("The log cannot be written").because(&error).next("choose another --data-dir")
+        CommandError::error("Cannot write the log").because(&error).hint("choose another --data-dir")
     })?;
-    // Before the image: building that takes minutes.
-    let (store_url, store) = store(style, up, &data).await?;
+    // Before the image, because building one takes minutes.
+    let (store_url, store) = open_store(style, up, &data).await?;
     let images = Images::prepare(style, up, &data).await?;
-    let database = database(style, up.database_url.as_deref(), &data).await?;
+    let database = start_database(style, up.database_url.as_deref(), &data).await?;
     let run_dir = data.path().join("run");
     runner::sweep(&run_dir).await;
     prepare_network(up).await?;
     let config = Config {
         database_url: database.url(),
-        host: place::host(data.path())?,
-        master_key: keeper,
+        host: data_directory::host_id(data.path())?,
+        master_key,
         store: store_url,
         run_dir,
         cache_dir: data.path().join("cache"),
@@ -107,45 +113,50 @@ async fn start(context: &Context, up: &Up) -> Result<Running, Failure> {
     let step = Step::begin(style, "Starting the controller and the gateway");
     let shutdown = CancellationToken::new();
     let controller = Controller::start(config, parts, shutdown.clone()).await?;
-    let edge = edge(up, listener, &controller)?;
+    let gateway = start_gateway(up, listener, &controller)?;
     step.done();
-    Ok(Running { database, controller, shutdown, edge, _lock: lock })
+    Ok(System { database, controller, shutdown, gateway, _lock: lock })
 }
 
-/// Opened and tried at once: who names a bucket that cannot be used should know now, and not when a home is to be saved.
-async fn store(
+/// Opens the object store and tests it, so that a bucket that cannot be used is reported now, and not when a home is saved.
+async fn open_store(
     style: Style,
     up: &Up,
     data: &DataDirectory,
-) -> Result<(String, Arc<dyn ObjectStore>), Failure> {
+) -> Result<(String, Arc<dyn ObjectStore>), CommandError> {
     let url = up.store.clone().unwrap_or_else(|| data.objects_url());
-    let step = Step::begin(style, "Trying the object store");
+    let step = Step::begin(style, "Checking the object store");
     let store = volume::store::open(&url).await?;
     store.probe().await?;
     step.done();
     Ok((url, store))
 }
 
-async fn database(style: Style, given: Option<&str>, data: &DataDirectory) -> Result<Database, Failure> {
-    if let Some(url) = given {
-        return Ok(Database::Given(Redacted::new(url.to_owned())));
+/// Starts a private Postgres, unless the user names an existing one.
+pub async fn start_database(
+    style: Style,
+    url: Option<&str>,
+    data: &DataDirectory,
+) -> Result<Database, CommandError> {
+    if let Some(url) = url {
+        return Ok(Database::External(Redacted::new(url.to_owned())));
     }
     let step = Step::begin(style, "Starting Postgres");
     let path = data.path().to_owned();
-    let postgres = spawn_blocking(move || Postgres::start(&path)).await.map_err(panicked)??;
+    let postgres = spawn_blocking(move || Postgres::start(&path)).await.map_err(task_panicked)??;
     step.done();
     Ok(Database::Private(Arc::new(postgres)))
 }
 
-/// Without root machines have no network, and `burrow doctor` says so.
-async fn prepare_network(up: &Up) -> Result<(), Failure> {
+/// Prepares the host's network for sandboxes. Without root, sandboxes have none, which `burrow doctor` reports.
+async fn prepare_network(up: &Up) -> Result<(), CommandError> {
     if up.runtime == Runtime::Microvm && rustix::process::geteuid().is_root() {
         runner::network::prepare_host().await?;
     }
     Ok(())
 }
 
-fn engine(up: &Up, images: Images) -> Result<EngineConfig, Failure> {
+fn engine(up: &Up, images: Images) -> Result<EngineConfig, CommandError> {
     let runner = own_program()?;
     let capacity = capacity::of_host(up.runtime);
     Ok(EngineConfig {
@@ -161,9 +172,9 @@ fn engine(up: &Up, images: Images) -> Result<EngineConfig, Failure> {
     })
 }
 
-fn own_program() -> Result<PathBuf, Failure> {
+fn own_program() -> Result<PathBuf, CommandError> {
     std::env::current_exe()
-        .map_err(|error| Failure::error("This program's own file is not known").because(&error))
+        .map_err(|error| CommandError::error("Cannot find the file of this program").because(&error))
 }
 
 fn kind(runtime: Runtime) -> RuntimeKind {
@@ -173,59 +184,65 @@ fn kind(runtime: Runtime) -> RuntimeKind {
     }
 }
 
-fn edge(up: &Up, listener: TcpListener, controller: &Controller) -> Result<Edge, Failure> {
-    let failed = |error: std::io::Error| Failure::error("The gateway cannot be started").because(&error);
+fn start_gateway(
+    up: &Up,
+    listener: TcpListener,
+    controller: &Controller,
+) -> Result<GatewayThread, CommandError> {
+    let failed = |error: std::io::Error| CommandError::error("Cannot start the gateway").because(&error);
     let port = listener.local_addr().map_err(failed)?.port();
     let allowed_origins = listen::origins(up.listen, port, up.public_url.as_deref())?;
-    let config = gateway::Config { listener, controller: controller.socket().to_owned(), allowed_origins };
-    Edge::start(config).map_err(failed)
+    let config = ::gateway::Config { listener, controller: controller.socket().to_owned(), allowed_origins };
+    GatewayThread::start(config).map_err(failed)
 }
 
-/// The last line is the link: it can be taken by a script.
-async fn welcome(context: &Context, up: &Up, running: &Running) -> Result<(), Failure> {
-    let address = listen::address(up.public_url.as_deref(), running.edge.addr());
-    let link = running.controller.first_sign_in_link().await?;
+/// Prints the address and the sign-in link. The link is the only line on standard output, so that scripts can read it.
+async fn print_link(context: &Context, up: &Up, system: &System) -> Result<(), CommandError> {
+    let address = listen::address(up.public_url.as_deref(), system.gateway.addr());
+    let link = system.controller.first_sign_in_link().await?;
     context.output.say(&format!(
-        "\nBurrow runs at {address}\nCtrl-C saves every home and ends it.\n\nSign in once with this link:"
+        "\nBurrow is running at {address}\nPress Ctrl-C to save all homes and stop.\n\nSign in with this link. It works once:"
     ));
     output::line(&format!("{address}{}", link.expose()))
 }
 
-impl Running {
-    /// Resolves when a part has ended that nothing works without.
-    async fn broken(&self) -> Failure {
+impl System {
+    /// Resolves when a part has failed that the others depend on.
+    async fn wait_for_failure(&self) -> CommandError {
         let postgres = async {
             match &self.database {
                 Database::Private(postgres) => postgres_ended(postgres).await,
-                Database::Given(_) => std::future::pending().await,
+                Database::External(_) => std::future::pending().await,
             }
         };
         tokio::select! {
             failure = postgres => failure,
             () = self.shutdown.cancelled() => {
-                Failure::error("The controller has failed").why("its log above says how").next("burrow up")
+                CommandError::error("The controller has failed").cause("see its log above").hint("burrow up")
             }
         }
     }
 }
 
 impl Database {
-    fn url(&self) -> Redacted<String> {
+    /// The URL to connect to, with the password.
+    pub fn url(&self) -> Redacted<String> {
         match self {
             Self::Private(postgres) => Redacted::new(postgres.url()),
-            Self::Given(url) => url.clone(),
+            Self::External(url) => url.clone(),
         }
     }
 }
 
-async fn postgres_ended(postgres: &Postgres) -> Failure {
+async fn postgres_ended(postgres: &Postgres) -> CommandError {
     if postgres.ended().await.is_err() {
-        // It cannot be watched: the controller's own errors will tell.
+        // It cannot be watched. The errors of the controller will show that it has ended.
         std::future::pending::<()>().await;
     }
-    Failure::error("Postgres has ended").why(postgres.last_words()).next("burrow up")
+    CommandError::error("Postgres has exited").cause(postgres.log_tail()).hint("burrow up")
 }
 
-fn panicked(error: tokio::task::JoinError) -> Failure {
-    Failure::error("A part of the start panicked").because(&error)
+/// The error for a task that has panicked.
+pub fn task_panicked(error: tokio::task::JoinError) -> CommandError {
+    CommandError::error("A task has panicked").because(&error)
 }

@@ -1,4 +1,4 @@
-//! The account that Postgres runs as, and what is started as it.
+//! The user account that Postgres runs as, and starting programs as that user.
 
 use std::{
     fs, io,
@@ -11,24 +11,25 @@ use nix::unistd::{Gid, Uid, User};
 
 use super::{PostgresError, failed};
 
-/// The server refuses to run as root: root's is `postgres` or `nobody`, everyone else's is their own.
+/// The account of the server. It refuses to run as root, so under root it is `postgres` or `nobody`; otherwise the present user.
 pub(super) struct Account {
-    /// None: the present one.
+    /// None: the present user.
     other: Option<(Uid, Gid, String)>,
     setpriv: PathBuf,
 }
 
 impl Account {
+    /// Chooses the account.
     pub(super) fn choose() -> Result<Self, PostgresError> {
         let setpriv = find_program("setpriv", &[]).ok_or_else(|| {
-            failed("the program setpriv (package util-linux) is missing")(io::ErrorKind::NotFound.into())
+            failed("cannot find the program setpriv (package util-linux)")(io::ErrorKind::NotFound.into())
         })?;
         let other = if Uid::effective().is_root() {
             let user = ["postgres", "nobody"]
                 .into_iter()
                 .find_map(|name| User::from_name(name).ok().flatten())
                 .ok_or_else(|| {
-                    failed("neither a user postgres nor nobody exists")(io::ErrorKind::NotFound.into())
+                    failed("cannot find a user named postgres or nobody")(io::ErrorKind::NotFound.into())
                 })?;
             Some((user.uid, user.gid, user.name))
         } else {
@@ -37,16 +38,18 @@ impl Account {
         Ok(Self { other, setpriv })
     }
 
+    /// Its name, or its number if the name is not needed.
     pub(super) fn name(&self) -> String {
         self.other.as_ref().map_or_else(|| Uid::effective().to_string(), |(_, _, name)| name.clone())
     }
 
+    /// Its user id.
     pub(super) fn uid(&self) -> Uid {
         self.other.as_ref().map_or_else(Uid::effective, |(uid, _, _)| *uid)
     }
 
-    /// `program` as this account, ended with the thread that spawns it, with a clean environment. It is no member of the
-    /// terminal's foreground group: Ctrl-C is for `up`, which then stops its parts in order.
+    /// A command that runs `program` as this account with a clean environment, and that is killed when the thread that
+    /// spawns it ends. It has its own process group, so that Ctrl-C reaches only `up`, which then stops its parts in order.
     pub(super) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(&self.setpriv);
         if let Some((uid, gid, _)) = &self.other {
@@ -64,11 +67,11 @@ impl Account {
         command
     }
 
-    /// A directory of this account alone.
-    pub(super) fn make_directory(&self, path: &Path) -> io::Result<()> {
+    /// Creates a directory that only this account can access.
+    pub(super) fn create_directory(&self, path: &Path) -> io::Result<()> {
         match fs::DirBuilder::new().mode(0o700).create(path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            made => made?,
+            created => created?,
         }
         if let Some((uid, gid, _)) = &self.other {
             std::os::unix::fs::lchown(path, Some(uid.as_raw()), Some(gid.as_raw()))?;
@@ -76,11 +79,11 @@ impl Account {
         Ok(())
     }
 
-    /// Parents that are closed to the account would make Postgres fail in less clear words.
-    pub(super) fn check_reach(&self, path: &Path) -> Result<(), PostgresError> {
+    /// Checks that the account can reach and write `path`. Postgres itself would fail with a less clear error.
+    pub(super) fn check_access(&self, path: &Path) -> Result<(), PostgresError> {
         let mut command = self.command(&find_program("test", &[]).unwrap_or_else(|| "/usr/bin/test".into()));
         command.arg("-w").arg(path).stderr(Stdio::null());
-        let status = command.status().map_err(failed("setpriv cannot be started"))?;
+        let status = command.status().map_err(failed("cannot start setpriv"))?;
         if status.success() {
             Ok(())
         } else {
@@ -89,12 +92,13 @@ impl Account {
     }
 }
 
-pub(super) fn find_program(name: &str, more: &[&str]) -> Option<PathBuf> {
+/// Finds a program on PATH, in the standard directories, or in `extra` ones.
+pub(super) fn find_program(name: &str, extra: &[&str]) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let standard = ["/usr/bin", "/bin", "/usr/sbin", "/sbin"].map(PathBuf::from);
     std::env::split_paths(&path)
         .chain(standard)
-        .chain(more.iter().map(PathBuf::from))
+        .chain(extra.iter().map(PathBuf::from))
         .map(|directory| directory.join(name))
         .find(|path| path.is_file())
 }

@@ -1,4 +1,4 @@
-//! The programs of Postgres that are installed, and making a database with them.
+//! The installed versions of Postgres, and creating a database with one of them.
 
 use std::{
     fs, io,
@@ -13,11 +13,11 @@ use super::{
     DATABASE, PostgresError, ROLE,
     account::Account,
     failed,
-    log::{LOG_LINES_KEPT, MAX_LOG_LINE_BYTES},
+    log::{MAX_LOG_LINE_BYTES, MAX_LOG_LINES},
     process::{open_process, wait_process},
 };
 
-/// `initdb` takes about two seconds, and its final sync longer on a busy disk.
+/// `initdb` takes about two seconds; its final sync takes longer on a busy disk.
 const INITDB_TIMEOUT: Duration = Duration::from_mins(3);
 
 /// The programs of one Postgres version.
@@ -27,7 +27,7 @@ pub(super) struct Installation {
 }
 
 impl Installation {
-    /// Of the data's version where there is data, else the newest.
+    /// The version that the data in `data` needs; without data, the newest.
     pub(super) fn find(data: &Path) -> Result<Self, PostgresError> {
         let mut installed = Self::all();
         if installed.is_empty() {
@@ -50,7 +50,7 @@ impl Installation {
             })
     }
 
-    /// All that can be found, with their major versions, the newest first.
+    /// All installed versions with their major version, newest first.
     pub(super) fn all() -> Vec<(u32, Self)> {
         let distribution = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
         let mut directories: Vec<PathBuf> = distribution.map(|entry| entry.path().join("bin")).collect();
@@ -59,7 +59,7 @@ impl Installation {
         let mut found: Vec<(u32, Self)> = directories
             .iter()
             .filter_map(|directory| {
-                // `initdb` looks for its `postgres` beside itself, so links are followed first.
+                // `initdb` expects `postgres` in its own directory, so resolve links first.
                 let postgres = directory.join("postgres").canonicalize().ok()?;
                 let initdb = directory.join("initdb").canonicalize().ok()?;
                 Some((major_version(&postgres)?, Self { postgres, initdb }))
@@ -70,15 +70,14 @@ impl Installation {
         found
     }
 
-    /// Makes the data beside its place and renames it, so that a half-made one is never taken for one.
-    pub(super) fn make_database(&self, account: &Account, data: &Path) -> Result<(), PostgresError> {
+    /// Creates the database in a temporary directory and renames it, so that an interrupted attempt is never used.
+    pub(super) fn create_database(&self, account: &Account, data: &Path) -> Result<(), PostgresError> {
         let unfinished = data.with_extension("unfinished");
-        remove_if_there(&unfinished)
-            .map_err(failed(format!("{} cannot be removed", unfinished.display())))?;
+        remove_if_exists(&unfinished).map_err(failed(format!("cannot remove {}", unfinished.display())))?;
         account
-            .make_directory(&unfinished)
-            .map_err(failed(format!("{} cannot be made", unfinished.display())))?;
-        account.check_reach(&unfinished)?;
+            .create_directory(&unfinished)
+            .map_err(failed(format!("cannot create {}", unfinished.display())))?;
+        account.check_access(&unfinished)?;
         let mut initdb = account.command(&self.initdb);
         initdb
             .args(["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-instructions", "--username", ROLE])
@@ -89,28 +88,28 @@ impl Installation {
         single.arg("--single").arg("-D").arg(&unfinished).arg("postgres");
         run(single, format!("CREATE DATABASE {DATABASE}\n").as_bytes(), INITDB_TIMEOUT)?;
         fs::rename(&unfinished, data)
-            .map_err(failed(format!("{} cannot be put in its place", data.display())))
+            .map_err(failed(format!("cannot rename the new database to {}", data.display())))
     }
 }
 
-/// Runs a short program to its end; its standard error becomes the error.
-pub(super) fn run(mut command: Command, input: &[u8], deadline: Duration) -> Result<(), PostgresError> {
+/// Runs a short program to its end. If it fails, its standard error becomes the error.
+fn run(mut command: Command, input: &[u8], timeout: Duration) -> Result<(), PostgresError> {
     let mut child = command
         .stdin(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(failed("a program of Postgres cannot be started"))?;
+        .map_err(failed("cannot start a program of Postgres"))?;
     let mut stdin = child.stdin.take().expect("piped");
-    // A program that ends early says why on its standard error.
+    // A program that exits early prints the reason to standard error.
     let _ = stdin.write_all(input);
     drop(stdin);
-    let process = open_process(child.id()).map_err(failed("a program of Postgres cannot be watched"))?;
+    let process = open_process(child.id()).map_err(failed("cannot watch a program of Postgres"))?;
     let reader = read_all(child.stderr.take().expect("piped"));
-    if !wait_process(&process, deadline) {
+    if !wait_process(&process, timeout) {
         let _ = child.kill();
     }
     let Output { status, stderr, .. } =
-        collect(child, reader).map_err(failed("a program of Postgres was lost"))?;
+        wait_with_stderr(child, reader).map_err(failed("cannot read the result of a program of Postgres"))?;
     if status.success() {
         return Ok(());
     }
@@ -119,15 +118,15 @@ pub(super) fn run(mut command: Command, input: &[u8], deadline: Duration) -> Res
     Err(PostgresError::Init(lines[lines.len().saturating_sub(3)..].join("; ")))
 }
 
-pub(super) fn read_all(stderr: ChildStderr) -> thread::JoinHandle<Vec<u8>> {
+fn read_all(stderr: ChildStderr) -> thread::JoinHandle<Vec<u8>> {
     thread::spawn(move || {
         let mut bytes = Vec::new();
-        let _ = stderr.take(LOG_LINES_KEPT as u64 * MAX_LOG_LINE_BYTES).read_to_end(&mut bytes);
+        let _ = stderr.take(MAX_LOG_LINES as u64 * MAX_LOG_LINE_BYTES).read_to_end(&mut bytes);
         bytes
     })
 }
 
-pub(super) fn collect(mut child: Child, reader: thread::JoinHandle<Vec<u8>>) -> io::Result<Output> {
+fn wait_with_stderr(mut child: Child, reader: thread::JoinHandle<Vec<u8>>) -> io::Result<Output> {
     let status = child.wait()?;
     let stderr = reader.join().unwrap_or_default();
     Ok(Output { status, stdout: Vec::new(), stderr })
@@ -139,7 +138,7 @@ fn major_version(postgres: &Path) -> Option<u32> {
     text.split_whitespace().nth(2)?.split('.').next()?.parse().ok()
 }
 
-fn remove_if_there(path: &Path) -> io::Result<()> {
+fn remove_if_exists(path: &Path) -> io::Result<()> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,

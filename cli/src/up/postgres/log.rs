@@ -1,4 +1,4 @@
-//! The server's words: into our log, the last of them kept for an error.
+//! The server's log: forwarded to ours, with its last lines kept for error messages.
 
 use std::{
     collections::VecDeque,
@@ -8,14 +8,14 @@ use std::{
     time::Duration,
 };
 
-/// How long the last words of a server that has ended are waited for.
+/// How long to wait for the last lines of a server that has exited.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
-/// Last lines of the server's log that an error shows.
-pub(super) const LOG_LINES_KEPT: usize = 20;
-/// Longest line of the server's log; the rest becomes the next line.
+/// Last lines of the server's log that are kept.
+pub(super) const MAX_LOG_LINES: usize = 20;
+/// Longest line of the server's log. The rest becomes the next line.
 pub(super) const MAX_LOG_LINE_BYTES: u64 = 4096;
 
-/// The server's log: passed on to ours, its last lines kept for an error.
+/// The log of one server.
 #[derive(Debug, Default)]
 pub(super) struct Log {
     lines: Mutex<VecDeque<String>>,
@@ -24,6 +24,7 @@ pub(super) struct Log {
 }
 
 impl Log {
+    /// Reads standard error until its end.
     pub(super) fn follow(&self, stderr: ChildStderr) {
         let mut reader = BufReader::new(stderr);
         let mut line = Vec::new();
@@ -38,20 +39,20 @@ impl Log {
         self.end.notify_all();
     }
 
-    pub(super) fn push(&self, line: String) {
+    fn push(&self, line: String) {
         if line.contains("ERROR:") || line.contains("FATAL:") || line.contains("PANIC:") {
             tracing::warn!(target: "burrow::postgres", "{line}");
         } else {
             tracing::debug!(target: "burrow::postgres", "{line}");
         }
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        if lines.len() == LOG_LINES_KEPT {
+        if lines.len() == MAX_LOG_LINES {
             lines.pop_front();
         }
         lines.push_back(line);
     }
 
-    /// The lines that say what went wrong, else the last.
+    /// The lines that name an error; if there are none, the last line.
     pub(super) fn tail(&self) -> String {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let bad = lines.iter().filter(|line| line.contains("FATAL:") || line.contains("PANIC:"));
@@ -59,6 +60,7 @@ impl Log {
         if bad.is_empty() { lines.back().cloned().unwrap_or_default() } else { bad.join("; ") }
     }
 
+    /// Like [`Log::tail`], after the server has exited and all lines are read.
     pub(super) fn tail_at_end(&self) -> String {
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         drop(self.end.wait_timeout_while(ended, END_TIMEOUT, |ended| !*ended));

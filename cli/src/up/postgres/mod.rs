@@ -1,4 +1,4 @@
-//! A private Postgres: the distribution's server as a child of this process. It knows nothing of what is stored in it.
+//! A private Postgres: the distribution's server as a child of this process. This module knows nothing of what is stored in it.
 //!
 //! ```text
 //! up ── thread "postgres" ── setpriv (uid, no new privileges, death signal) ── postgres
@@ -6,10 +6,10 @@
 //!                └── its stderr → tracing          <data-dir>/postgres ──────────┘  data and socket
 //! ```
 //!
-//! The server listens on a Unix socket only, in a directory that only its user and root may enter. It refuses to run as
-//! root, so root's `up` drops to `postgres` or `nobody` for it. The kernel ends it with the thread that started it
-//! (`PDEATHSIG`), so that thread lives as long as the server. What a killed `up` left all the same is stopped at the next start.
-//! Everything here blocks; callers use a blocking thread.
+//! The server listens only on a Unix socket, in a directory that only its user and root can enter. It refuses to run as
+//! root, so `up` under root runs it as `postgres` or `nobody`. The kernel kills it when the thread that started it ends
+//! (`PDEATHSIG`), so that thread lives as long as the server. A server that outlived a killed `up` is stopped at the next
+//! start. Everything here blocks; call it from a blocking thread.
 
 use std::{
     io,
@@ -31,7 +31,7 @@ use self::{
     installation::Installation,
     log::Log,
     process::{open_process, postmaster, stop_orphans, wait_process},
-    socket::{percent, socket_directory},
+    socket::{percent_encode, socket_directory},
 };
 
 mod account;
@@ -40,52 +40,53 @@ mod log;
 mod process;
 mod socket;
 
-/// The role that owns everything; on a socket that nobody else reaches it needs no password.
+/// The role that owns everything. It needs no password, because nobody else can reach the socket.
 const ROLE: &str = "burrow";
 const DATABASE: &str = "burrow";
 
-/// A start after a power cut replays the log first; on a slow disk that takes its time.
+/// A start after a power failure replays the log first, which takes long on a slow disk.
 const READY_TIMEOUT: Duration = Duration::from_mins(2);
 /// A fast shutdown writes one checkpoint.
-const FAST_STOP: Duration = Duration::from_secs(30);
+const FAST_STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// An immediate shutdown writes nothing.
-const IMMEDIATE_STOP: Duration = Duration::from_secs(5);
-const KILLED_STOP: Duration = Duration::from_secs(5);
-/// Ever ruder ways to end a server, and how long each is given.
-const STAGES: [(Signal, Duration); 3] =
-    [(Signal::INT, FAST_STOP), (Signal::QUIT, IMMEDIATE_STOP), (Signal::KILL, KILLED_STOP)];
-/// A wait without an end is one after the other of these.
-const POLL_FOR_END: Duration = Duration::from_hours(1);
-/// How often a file or process without an event is looked at.
-const POLL: Duration = Duration::from_millis(20);
+const IMMEDIATE_STOP_TIMEOUT: Duration = Duration::from_secs(5);
+const KILL_TIMEOUT: Duration = Duration::from_secs(5);
+/// The signals that stop a server, from gentle to forced, and how long to wait after each.
+const STOP_STAGES: [(Signal, Duration); 3] =
+    [(Signal::INT, FAST_STOP_TIMEOUT), (Signal::QUIT, IMMEDIATE_STOP_TIMEOUT), (Signal::KILL, KILL_TIMEOUT)];
+/// An unlimited wait is a loop of waits of this length.
+const WAIT_SLICE_TIMEOUT: Duration = Duration::from_hours(1);
+/// How often a file or process that has no event is polled.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
+/// Why the server cannot be started or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum PostgresError {
-    #[error("no Postgres server was found on PATH or in /usr/lib/postgresql")]
+    #[error("cannot find a Postgres server on PATH or in /usr/lib/postgresql")]
     NotInstalled,
     #[error(
-        "the database in {data} was made by Postgres {data_version}, and only version {installed} is installed"
+        "cannot open the database in {data}: it needs Postgres {data_version}, and only {installed} is installed"
     )]
     OtherVersion { data: PathBuf, data_version: String, installed: String },
-    #[error("the user `{user}`, which Postgres runs as, cannot enter {path}")]
+    #[error("cannot start Postgres: its user `{user}` cannot access {path}")]
     Unreachable { user: String, path: PathBuf },
-    #[error("{0} is not a directory of ours alone")]
+    #[error("cannot use {0}: other users can write to it")]
     ForeignDirectory(PathBuf),
-    #[error("initdb failed: {0}")]
+    #[error("cannot create the database: {0}")]
     Init(String),
-    #[error("Postgres ended while it started: {0}")]
+    #[error("cannot start Postgres: {0}")]
     EndedEarly(String),
-    #[error("Postgres was not ready after {} seconds: {log}", READY_TIMEOUT.as_secs())]
+    #[error("cannot start Postgres: it is not ready after {} seconds: {log}", READY_TIMEOUT.as_secs())]
     NotReady { log: String },
-    #[error("an old Postgres (process {0}) of this data directory does not end")]
-    OrphanStays(u32),
+    #[error("cannot stop an old Postgres of this data directory (process {0})")]
+    OrphanRemains(u32),
     #[error("{what}")]
     Io { what: String, source: io::Error },
 }
 
 impl PostgresError {
-    /// What to do now.
-    pub fn next(&self) -> String {
+    /// What the user can do about it.
+    pub fn hint(&self) -> String {
         match self {
             Self::NotInstalled => "apt-get install postgresql".to_owned(),
             Self::OtherVersion { data, data_version, .. } => format!(
@@ -93,13 +94,13 @@ impl PostgresError {
                 data.display()
             ),
             Self::Unreachable { path, .. } => format!(
-                "choose another --data-dir, or let others pass through its parents (chmod o+x) up to {}",
+                "choose another --data-dir, or let other users enter its parents (chmod o+x) up to {}",
                 path.display()
             ),
             Self::ForeignDirectory(path) => format!("remove {} and try again", path.display()),
-            Self::OrphanStays(pid) => format!("end process {pid} and try again"),
+            Self::OrphanRemains(pid) => format!("kill {pid}, and try again"),
             Self::Init(text) | Self::EndedEarly(text) if text.contains("No space left") => {
-                "free some space on the disk of the data directory and try again".to_owned()
+                "free up space on the disk of the data directory and try again".to_owned()
             }
             Self::Init(_) | Self::EndedEarly(_) | Self::NotReady { .. } | Self::Io { .. } => {
                 "burrow doctor".to_owned()
@@ -108,122 +109,131 @@ impl PostgresError {
     }
 }
 
+/// Turns an I/O error into a [`PostgresError`]. `what`: "cannot verb object".
 fn failed(what: impl Into<String>) -> impl FnOnce(io::Error) -> PostgresError {
     let what = what.into();
     move |source| PostgresError::Io { what, source }
 }
 
-/// A running server. Dropping it stops the server too, but [`Postgres::stop`] says whether that went well.
+/// A running server. Dropping it stops the server; [`Postgres::stop`] also returns whether that worked.
 #[derive(Debug)]
 pub struct Postgres {
     pid: u32,
     process: OwnedFd,
     socket_directory: PathBuf,
-    /// Whether the socket lies outside the data directory, because the path there would be too long.
-    socket_apart: bool,
+    /// Whether the socket is outside the data directory, because its path there would be too long.
+    is_socket_elsewhere: bool,
     watcher: Option<thread::JoinHandle<io::Result<ExitStatus>>>,
     log: Arc<Log>,
 }
 
 impl Postgres {
-    /// Starts the server of `data_dir`, making its database first where there is none. The caller holds the data
-    /// directory's lock: any server that still runs in it is an orphan, and is stopped.
+    /// Starts the server of `data_dir`, and creates its database if there is none. The caller holds the lock of the data
+    /// directory, so a server that is still running there is an orphan, and is stopped.
     pub fn start(data_dir: &Path) -> Result<Self, PostgresError> {
         let data = data_dir.join("postgres");
         let account = Account::choose()?;
         stop_orphans(&data)?;
         let installation = Installation::find(&data)?;
         if !data.join("PG_VERSION").exists() {
-            installation.make_database(&account, &data)?;
+            installation.create_database(&account, &data)?;
         }
-        account.check_reach(&data)?;
-        let (socket_directory, socket_apart) = socket_directory(&data, &account)?;
-        let server = Server {
+        account.check_access(&data)?;
+        let (socket_directory, is_socket_elsewhere) = socket_directory(&data, &account)?;
+        let server = ServerArguments {
             program: installation.postgres.clone(),
             data: data.clone(),
             socket_directory: socket_directory.clone(),
         };
         let log = Arc::new(Log::default());
         let (watcher, pid) = spawn_watched(account.command(&server.program), &server, log.clone())?;
-        let process = open_process(pid).map_err(failed("the new Postgres process cannot be watched"))?;
-        let postgres =
-            Self { pid, process, socket_directory, socket_apart, watcher: Some(watcher), log: log.clone() };
+        let process = open_process(pid).map_err(failed("cannot watch the Postgres process"))?;
+        let postgres = Self {
+            pid,
+            process,
+            socket_directory,
+            is_socket_elsewhere,
+            watcher: Some(watcher),
+            log: log.clone(),
+        };
         postgres.wait_ready(&data)?;
         Ok(postgres)
     }
 
-    /// The newest server that is installed here, by its major version.
+    /// The newest major version that is installed.
     pub fn installed() -> Option<u32> {
         Installation::all().first().map(|(version, _)| *version)
     }
 
-    /// Where the controller connects to.
+    /// The URL that the controller connects to.
     pub fn url(&self) -> String {
-        let directory = percent(self.socket_directory.as_os_str());
+        let directory = percent_encode(self.socket_directory.as_os_str());
         format!("postgres://{ROLE}@localhost/{DATABASE}?host={directory}")
     }
 
+    /// The process id of the server.
     pub fn pid(&self) -> u32 {
         self.pid
     }
 
+    /// The directory of its socket.
     pub fn socket_directory(&self) -> &Path {
         &self.socket_directory
     }
 
-    /// Blocks until the server ends by itself, or `deadline` passes; true if it has ended.
-    pub fn wait_ended(&self, deadline: Duration) -> bool {
-        wait_process(&self.process, deadline)
+    /// Blocks until the server exits by itself. Returns whether it did so within `timeout`.
+    pub fn wait_ended(&self, timeout: Duration) -> bool {
+        wait_process(&self.process, timeout)
     }
 
-    /// Resolves when the server has ended. A thread of its own waits: it ends with the server.
+    /// Resolves when the server has exited. A separate thread waits for it, and ends with it.
     pub async fn ended(&self) -> io::Result<()> {
         let process = self.process.try_clone()?;
-        let (tell, told) = tokio::sync::oneshot::channel();
+        let (sender, receiver) = tokio::sync::oneshot::channel();
         thread::Builder::new().name("postgres-end".to_owned()).spawn(move || {
-            while !wait_process(&process, POLL_FOR_END) {}
-            let _ = tell.send(());
+            while !wait_process(&process, WAIT_SLICE_TIMEOUT) {}
+            let _ = sender.send(());
         })?;
-        told.await.map_err(io::Error::other)
+        receiver.await.map_err(io::Error::other)
     }
 
-    /// The last words of its log.
-    pub fn last_words(&self) -> String {
+    /// The end of its log.
+    pub fn log_tail(&self) -> String {
         self.log.tail()
     }
 
-    /// Ends it in good order: sessions are cut off, a checkpoint is written.
+    /// Stops it cleanly: sessions are closed and a checkpoint is written.
     pub fn stop(mut self) -> Result<ExitStatus, PostgresError> {
-        self.signal_until_gone();
+        self.signal_until_exit();
         let watcher = self.watcher.take().expect("taken only here and in drop");
         let status = watcher
             .join()
             .map_err(|_| io::Error::other("its watcher panicked"))
             .and_then(|status| status)
-            .map_err(failed("Postgres's exit status cannot be read"));
+            .map_err(failed("cannot read the exit status of Postgres"));
         self.remove_socket_directory();
         status
     }
 
-    fn signal_until_gone(&self) {
-        for (signal, patience) in STAGES {
-            // It may have ended by itself.
+    fn signal_until_exit(&self) {
+        for (signal, timeout) in STOP_STAGES {
+            // It may have exited by itself.
             let _ = pidfd_send_signal(&self.process, signal);
-            if wait_process(&self.process, patience) {
+            if wait_process(&self.process, timeout) {
                 return;
             }
-            tracing::warn!(pid = self.pid, ?signal, "postgres does not end");
+            tracing::warn!(pid = self.pid, ?signal, "postgres does not stop");
         }
     }
 
     fn wait_ready(&self, data: &Path) -> Result<(), PostgresError> {
         let deadline = Instant::now() + READY_TIMEOUT;
         loop {
-            if postmaster(data).is_some_and(|found| found.pid == self.pid && found.ready) {
+            if postmaster(data).is_some_and(|found| found.pid == self.pid && found.is_ready) {
                 return Ok(());
             }
-            if wait_process(&self.process, POLL) {
-                // Its last line may still be in the pipe; the watcher has read all once it has ended.
+            if wait_process(&self.process, POLL_INTERVAL) {
+                // The last lines may still be in the pipe. The watcher has read them once it has ended.
                 return Err(PostgresError::EndedEarly(self.log.tail_at_end()));
             }
             if Instant::now() > deadline {
@@ -233,7 +243,7 @@ impl Postgres {
     }
 
     fn remove_socket_directory(&self) {
-        if self.socket_apart {
+        if self.is_socket_elsewhere {
             let _ = std::fs::remove_dir_all(&self.socket_directory);
         }
     }
@@ -242,28 +252,28 @@ impl Postgres {
 impl Drop for Postgres {
     fn drop(&mut self) {
         if let Some(watcher) = self.watcher.take() {
-            self.signal_until_gone();
+            self.signal_until_exit();
             let _ = watcher.join();
             self.remove_socket_directory();
         }
     }
 }
 
-/// What the server's command line says.
-struct Server {
+/// The command line of the server.
+struct ServerArguments {
     program: PathBuf,
     data: PathBuf,
     socket_directory: PathBuf,
 }
 
-impl Server {
-    fn arguments(&self, command: &mut Command) {
+impl ServerArguments {
+    fn apply_to(&self, command: &mut Command) {
         command.arg("-D").arg(&self.data);
         for setting in [
             "listen_addresses=",
             "unix_socket_permissions=0700",
             "cluster_name=burrow",
-            // One machine's control plane: little memory, no replicas, no just-in-time compiler for short queries.
+            // The database of one host: little memory, no replicas, and no JIT compiler for short queries.
             "shared_buffers=32MB",
             "max_connections=100",
             "wal_level=minimal",
@@ -284,14 +294,14 @@ impl Server {
     }
 }
 
-/// Starts the server on a thread of its own that lives until the server has ended: the kernel sends the death signal
-/// when the *thread* that started the child ends.
+/// Starts the server on a thread that lives until the server has exited, because the kernel sends the death signal when the
+/// *thread* that started the child ends.
 fn spawn_watched(
     mut command: Command,
-    server: &Server,
+    server: &ServerArguments,
     log: Arc<Log>,
 ) -> Result<(thread::JoinHandle<io::Result<ExitStatus>>, u32), PostgresError> {
-    server.arguments(&mut command);
+    server.apply_to(&mut command);
     command.stderr(Stdio::piped());
     let (started, start) = mpsc::sync_channel(1);
     let watcher = thread::Builder::new()
@@ -308,11 +318,11 @@ fn spawn_watched(
             log.follow(child.stderr.take().expect("piped"));
             child.wait()
         })
-        .map_err(failed("no thread can be started"))?;
+        .map_err(failed("cannot start a thread"))?;
     let pid = start
         .recv()
         .map_err(io::Error::other)
         .and_then(|started| started)
-        .map_err(failed(format!("{} cannot be started", server.program.display())))?;
+        .map_err(failed(format!("cannot start {}", server.program.display())))?;
     Ok((watcher, pid))
 }

@@ -1,4 +1,4 @@
-//! Processes of Postgres: waiting for one, and stopping what an earlier `up` left.
+//! Processes of Postgres: waiting for one, and stopping those that an earlier `up` left behind.
 
 use std::{
     fs, io,
@@ -13,54 +13,55 @@ use rustix::{
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
 
-use super::{POLL, PostgresError, STAGES, failed};
+use super::{POLL_INTERVAL, PostgresError, STOP_STAGES, failed};
 
-/// What the server wrote about itself.
+/// What the server has written about itself to `postmaster.pid`.
 pub(super) struct Postmaster {
     pub(super) pid: u32,
-    pub(super) ready: bool,
+    pub(super) is_ready: bool,
 }
 
-/// Reads `postmaster.pid`: the process on the first line, the state on the eighth.
+/// Reads `postmaster.pid`: the process id is on the first line, the state on the eighth.
 pub(super) fn postmaster(data: &Path) -> Option<Postmaster> {
     let text = fs::read_to_string(data.join("postmaster.pid")).ok()?;
     let mut lines = text.lines();
     let pid = lines.next()?.trim().parse().ok()?;
-    Some(Postmaster { pid, ready: lines.nth(6).is_some_and(|state| state.trim() == "ready") })
+    Some(Postmaster { pid, is_ready: lines.nth(6).is_some_and(|state| state.trim() == "ready") })
 }
 
-/// Stops what still runs in `data`: a server whose `up` was killed, or sessions whose server was.
+/// Stops processes that are still running in `data`: a server whose `up` was killed, or sessions whose server was.
 pub(super) fn stop_orphans(data: &Path) -> Result<(), PostgresError> {
     let Ok(data) = data.canonicalize() else { return Ok(()) };
     let main = postmaster(&data).map(|found| found.pid);
-    for (signal, patience) in STAGES {
+    for (signal, timeout) in STOP_STAGES {
         let orphans = processes_in(&data);
         let Some((&first, _)) = orphans.split_first() else { break };
-        tracing::warn!(pid = first, ?signal, "stopping a postgres that an earlier `up` left");
+        tracing::warn!(pid = first, ?signal, "stopping a postgres that an earlier `up` left behind");
         for pid in orphans.iter().filter(|pid| signal != Signal::INT || main == Some(**pid)) {
             if let Ok(process) = open_process(*pid) {
                 let _ = pidfd_send_signal(&process, signal);
             }
         }
-        let deadline = Instant::now() + if main.is_none() && signal == Signal::INT { POLL } else { patience };
+        let deadline =
+            Instant::now() + if main.is_none() && signal == Signal::INT { POLL_INTERVAL } else { timeout };
         while !processes_in(&data).is_empty() && Instant::now() < deadline {
-            thread::sleep(POLL);
+            thread::sleep(POLL_INTERVAL);
         }
     }
-    if let Some(&stays) = processes_in(&data).first() {
-        return Err(PostgresError::OrphanStays(stays));
+    if let Some(&remaining) = processes_in(&data).first() {
+        return Err(PostgresError::OrphanRemains(remaining));
     }
-    // The number in it may by now be some other process's, which would keep the server from starting.
+    // Another process may have the number in it by now, which would keep the server from starting.
     match fs::remove_file(data.join("postmaster.pid")) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(failed("a stale postmaster.pid cannot be removed")(error))
+            Err(failed("cannot remove a stale postmaster.pid")(error))
         }
         _ => Ok(()),
     }
 }
 
-/// Processes whose working directory is `data`: Postgres, and nobody else, works there.
-pub(super) fn processes_in(data: &Path) -> Vec<u32> {
+/// The Postgres processes whose working directory is `data`.
+fn processes_in(data: &Path) -> Vec<u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries
         .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
@@ -71,17 +72,18 @@ pub(super) fn processes_in(data: &Path) -> Vec<u32> {
         .collect()
 }
 
+/// A descriptor of the process, which stays valid when its number is reused.
 pub(super) fn open_process(pid: u32) -> io::Result<OwnedFd> {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput)?;
     pidfd_open(pid, PidfdFlags::empty()).map_err(io::Error::from)
 }
 
-/// Whether the process ends within `deadline`.
-pub(super) fn wait_process(process: &OwnedFd, deadline: Duration) -> bool {
-    let until = Instant::now() + deadline;
+/// Whether the process exits within `timeout`.
+pub(super) fn wait_process(process: &OwnedFd, timeout: Duration) -> bool {
+    let deadline = Instant::now() + timeout;
     loop {
-        let left = until.saturating_duration_since(Instant::now());
-        let timeout = Timespec::try_from(left).expect("deadlines here are of seconds");
+        let remaining = deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec::try_from(remaining).expect("timeouts here are short");
         let mut descriptors = [PollFd::from_borrowed_fd(process.as_fd(), PollFlags::IN)];
         match poll(&mut descriptors, Some(&timeout)) {
             Err(rustix::io::Errno::INTR) => {}

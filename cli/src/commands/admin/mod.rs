@@ -1,0 +1,42 @@
+//! `burrow admin`: what the owner of an installation decides.
+
+use clap::{Args, Subcommand};
+
+use self::{
+    destroy_tenant_key::DestroyTenantKey, gc::Gc, retention::Retention, rotate_master_key::RotateMasterKey,
+};
+use super::Context;
+use crate::output::CommandError;
+
+mod destroy_tenant_key;
+mod gc;
+mod retention;
+mod rotate_master_key;
+
+/// Administer the installation
+#[derive(Debug, Args)]
+pub struct Admin {
+    #[command(subcommand)]
+    pub command: AdminCommand,
+}
+
+/// The subcommands of `burrow admin`.
+#[derive(Debug, Subcommand)]
+pub enum AdminCommand {
+    Retention(Retention),
+    Gc(Gc),
+    RotateMasterKey(Box<RotateMasterKey>),
+    DestroyTenantKey(DestroyTenantKey),
+}
+
+impl Admin {
+    /// Runs the subcommand.
+    pub async fn run(self, context: &Context) -> Result<(), CommandError> {
+        match self.command {
+            AdminCommand::Retention(retention) => retention.run(context).await,
+            AdminCommand::Gc(gc) => gc.run(context).await,
+            AdminCommand::RotateMasterKey(rotate) => rotate.run(context).await,
+            AdminCommand::DestroyTenantKey(destroy) => destroy.run(context).await,
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! `burrow completion`.
+
+use clap::{Args, CommandFactory, ValueEnum};
+
+use super::{Arguments, Context};
+use crate::output::{self, CommandError};
+
+/// Print a shell completion script
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  burrow completion bash > /etc/bash_completion.d/burrow
+  burrow completion zsh > \"${fpath[1]}/_burrow\"
+  burrow completion fish > ~/.config/fish/completions/burrow.fish")]
+pub struct Completion {
+    /// Shell to complete in
+    #[arg(value_enum)]
+    pub shell: Shell,
+}
+
+/// The shells that are supported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+impl From<Shell> for clap_complete::Shell {
+    fn from(shell: Shell) -> Self {
+        match shell {
+            Shell::Bash => Self::Bash,
+            Shell::Zsh => Self::Zsh,
+            Shell::Fish => Self::Fish,
+        }
+    }
+}
+
+impl Completion {
+    /// Prints the script.
+    pub async fn run(self, _context: &Context) -> Result<(), CommandError> {
+        let mut script = Vec::new();
+        let shell = clap_complete::Shell::from(self.shell);
+        clap_complete::generate(shell, &mut Arguments::command(), "burrow", &mut script);
+        output::line(String::from_utf8_lossy(&script).trim_end())
+    }
+}

@@ -1,0 +1,79 @@
+//! What every command needs: the output, the server, and whether the user can be asked.
+
+use std::io::{self, BufRead, IsTerminal, Read, Write};
+
+use super::GlobalOptions;
+use crate::{
+    output::{CommandError, ErrorKind, Output, progress::Style},
+    server::{self, Server},
+};
+
+/// Longest answer that a prompt reads.
+const MAX_ANSWER_BYTES: u64 = 4096;
+
+/// The environment of one command.
+pub struct Context {
+    /// Where results and messages go.
+    pub output: Output,
+    /// How progress is shown.
+    pub style: Style,
+    /// Whether the user can be prompted: a terminal is there, and neither `--no-input` nor `CI` is set.
+    pub can_prompt: bool,
+    url: Option<String>,
+}
+
+impl Context {
+    /// The context that the global options, the terminal and the environment describe.
+    pub fn new(global: &GlobalOptions) -> Self {
+        let is_ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty());
+        let is_terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
+        Self {
+            output: Output { format: global.output, quiet: global.quiet },
+            style: Style::detect(global.quiet),
+            can_prompt: !global.no_input && !is_ci && is_terminal,
+            url: global.url.clone(),
+        }
+    }
+
+    /// The address that `--url` or `BURROW_URL` names.
+    pub fn url(&self) -> Option<&str> {
+        self.url.as_deref()
+    }
+
+    /// A client of the server, signed in as the current user.
+    pub fn server(&self) -> Result<Server, CommandError> {
+        server::signed_in(self.url())
+    }
+
+    /// A client of another server that the user has signed in to.
+    pub fn other_server(&self, url: &str) -> Result<Server, CommandError> {
+        server::signed_in_to(url)
+    }
+
+    /// Asks the user to type `name` before something is destroyed, unless they gave `--yes`.
+    ///
+    /// `action` completes "This …", as in "deletes the class algo permanently".
+    pub fn confirm(&self, yes: bool, action: &str, name: &str) -> Result<(), CommandError> {
+        if yes {
+            return Ok(());
+        }
+        if !self.can_prompt {
+            return Err(CommandError::new(ErrorKind::Usage, format!("This {action}"))
+                .cause("it needs a confirmation, and there is no terminal to ask on")
+                .hint("add --yes"));
+        }
+        eprint!("This {action}. Type {name} to confirm: ");
+        let _ = io::stderr().flush();
+        let mut answer = String::new();
+        io::stdin()
+            .lock()
+            .take(MAX_ANSWER_BYTES)
+            .read_line(&mut answer)
+            .map_err(|error| CommandError::error("Cannot read the answer").because(&error))?;
+        if answer.trim() == name {
+            Ok(())
+        } else {
+            Err(CommandError::new(ErrorKind::Usage, "The answer does not match; nothing was changed"))
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! `burrow list`: the workspaces, or those that were deleted and can still be restored.
+
+use clap::Args;
+use protocol::api::workspace::DeletedList;
+
+use super::{Context, workspace};
+use crate::output::CommandError;
+
+/// List workspaces
+#[derive(Debug, Args)]
+#[command(
+    visible_alias = "ls",
+    after_long_help = "\
+Examples:
+  burrow list
+  burrow list -o json
+  burrow list --deleted"
+)]
+pub struct List {
+    /// List deleted workspaces that can still be undeleted
+    #[arg(long, env = "BURROW_DELETED")]
+    pub deleted: bool,
+}
+
+impl List {
+    /// Prints one row per workspace.
+    pub async fn run(self, context: &Context) -> Result<(), CommandError> {
+        let server = context.server()?;
+        if self.deleted {
+            let DeletedList { workspaces } = server.deleted_workspaces().await?;
+            context.output.list(&workspaces)?;
+            if workspaces.is_empty() && context.output.format.is_human() {
+                context.output.say("There are no deleted workspaces.");
+            }
+            return Ok(());
+        }
+        let workspaces = workspace::all(&server).await?;
+        context.output.list(&workspaces)?;
+        if workspaces.is_empty() && context.output.format.is_human() {
+            context.output.say("There are no workspaces yet. Create one: burrow create NAME");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,149 @@
+//! `burrow restore`: brings files, or the whole home, back from a snapshot.
+//!
+//! Nothing that exists is lost: files that differ are kept next to the restored ones, and the previous state of a whole home
+//! stays a snapshot.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use protocol::{
+    api::{
+        snapshot::{Restore as RestoreRequest, Snapshot},
+        workspace::Workspace,
+    },
+    workspace::Phase,
+};
+
+use self::{
+    files::{FileRestorer, home_sources, local_sources, print_results},
+    target::{LocalTarget, WorkspaceTarget},
+};
+use super::{
+    Context,
+    history::{SnapshotFiles, parse_path},
+    wait::{self, Goal},
+    workspace,
+};
+use crate::{
+    output::{CommandError, ErrorKind, progress::Step},
+    server::Server,
+    snapshots::{self, describe, short_id},
+};
+
+mod files;
+mod target;
+
+/// Restore files or the whole home from a snapshot
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  burrow restore demo --at 2h notes.txt              into the running workspace
+  burrow restore demo --at yesterday src docs
+  burrow restore demo --at 14:03 src --to ./rescued  onto this computer
+  burrow restore demo --at before-exam --all         the whole home
+
+An existing file that differs is kept as NAME.before-restore-TIME. Files that are not in the snapshot stay as they are. With
+--all, the workspace is stopped and started again, and its present home is kept as a snapshot. With --to, the workspace need
+not be running. See `burrow history --help` for how to write a time.")]
+pub struct Restore {
+    /// Name of the workspace
+    pub workspace: String,
+    /// Files and directories to restore, relative to the home
+    #[arg(required_unless_present = "all", value_name = "PATH")]
+    pub paths: Vec<String>,
+    /// Snapshot to restore from: its identifier, its name, an age or a time
+    #[arg(long, env = "BURROW_AT", value_name = "TIME")]
+    pub at: String,
+    /// Write to this directory or file on this computer
+    #[arg(long, env = "BURROW_TO", value_name = "DIR|FILE", conflicts_with = "all")]
+    pub to: Option<PathBuf>,
+    /// Overwrite files that differ
+    #[arg(long, env = "BURROW_FORCE", conflicts_with = "all")]
+    pub force: bool,
+    /// Restore the whole home
+    #[arg(long, env = "BURROW_ALL", conflicts_with = "paths")]
+    pub all: bool,
+    /// Do not ask for confirmation
+    #[arg(short, long, env = "BURROW_YES")]
+    pub yes: bool,
+}
+
+impl Restore {
+    /// Restores what was asked for, and prints what was written.
+    pub async fn run(self, context: &Context) -> Result<(), CommandError> {
+        let paths = self.paths.iter().map(|path| parse_path(path)).collect::<Result<Vec<_>, _>>()?;
+        let server = context.server()?;
+        let workspace = workspace::find(&server, &self.workspace).await?;
+        let at = snapshots::resolve(&server, &workspace, &self.at).await?;
+        if self.all {
+            return restore_home(context, &server, workspace, &at, self.yes).await;
+        }
+        if self.to.is_none() && workspace.phase != Phase::Running {
+            return Err(not_running(&workspace));
+        }
+        let files = SnapshotFiles { server: &server, workspace: &workspace };
+        // Find all paths first: a mistyped one must not leave the work half done.
+        let mut wanted = Vec::new();
+        for path in paths {
+            let entry = files.find(&at, &path).await?;
+            wanted.push((path, entry));
+        }
+        let step = Step::begin(context.style, format!("Restoring from {}", describe(&at)));
+        let results = if let Some(to) = &self.to {
+            let sources = local_sources(wanted, to);
+            FileRestorer::new(&files, &at, LocalTarget::default(), self.force, step).run(sources).await?
+        } else {
+            let sources = home_sources(wanted);
+            let target = WorkspaceTarget::new(&server, workspace.id);
+            FileRestorer::new(&files, &at, target, self.force, step).run(sources).await?
+        };
+        print_results(context, results)
+    }
+}
+
+fn not_running(workspace: &Workspace) -> CommandError {
+    let name = &workspace.name;
+    CommandError::new(ErrorKind::Conflict, format!("Cannot restore files: workspace {name} is not running"))
+        .hint(format!(
+            "burrow start {name}; or restore to this computer with --to DIR, or the whole home with --all"
+        ))
+}
+
+/// Restores the whole home. A running workspace is stopped for it and started again.
+async fn restore_home(
+    context: &Context,
+    server: &Server,
+    workspace: Workspace,
+    at: &Snapshot,
+    yes: bool,
+) -> Result<(), CommandError> {
+    let was_running = workspace.phase != Phase::Terminated;
+    let name = &workspace.name;
+    let stops = if was_running { format!("stops {name} and ") } else { String::new() };
+    let action = format!("{stops}restores the whole home of {name} from snapshot {}", describe(at));
+    context.confirm(yes, &action, name)?;
+    let stopped = if was_running {
+        let stopping = server.stop_workspace(workspace.id).await?;
+        wait::until(context.style, server, stopping, Goal::Stopped, wait::DEFAULT_TIMEOUT).await?
+    } else {
+        workspace
+    };
+    let before = server.snapshots(stopped.id, None, 1).await?.snapshots.into_iter().next();
+    let step = Step::begin(context.style, "Restoring the home");
+    let restored = server.restore(stopped.id, &RestoreRequest { snapshot: at.id }).await?;
+    step.done();
+    let name = &restored.name;
+    context.output.say(&format!("Restored the home of {name} from snapshot {}", describe(at)));
+    if let Some(before) = before {
+        context
+            .output
+            .say(&format!("To undo this: burrow restore {name} --at {} --all", short_id(before.id)));
+    }
+    let workspace = if was_running {
+        let starting = server.start_workspace(restored.id).await?;
+        wait::until(context.style, server, starting, Goal::Running, wait::DEFAULT_TIMEOUT).await?
+    } else {
+        restored
+    };
+    workspace::print_outcome(context, &workspace)
+}

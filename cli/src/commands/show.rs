@@ -1,0 +1,121 @@
+//! `burrow show`: everything about one workspace.
+
+use clap::Args;
+use protocol::api::workspace::Workspace;
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use super::{
+    Context,
+    workspace::{self, WorkspaceArgument, ago, home_bytes, home_usage, notice_text, safe_since, state},
+};
+use crate::output::{self, CommandError, Record, clock::Clock};
+
+/// Percentage of a home in use from which the user is told: it may fill up before they look again.
+const FULL_PERCENT: u64 = 80;
+/// From here it is a warning: programs that write much may fail at any time.
+const NEARLY_FULL_PERCENT: u64 = 95;
+
+/// Show one workspace
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  burrow show demo
+  burrow show demo -o json")]
+pub struct Show {
+    #[command(flatten)]
+    pub target: WorkspaceArgument,
+}
+
+impl Show {
+    /// Prints the workspace, its last failure, and a warning when its home is nearly full.
+    pub async fn run(self, context: &Context) -> Result<(), CommandError> {
+        let server = context.server()?;
+        let workspace = workspace::find(&server, &self.target.workspace).await?;
+        let origin = match &workspace.forked_from {
+            Some(origin) if context.output.format.is_human() => {
+                let known = workspace::all(&server).await?.into_iter().find(|one| one.id == origin.workspace);
+                known.map(|known| known.name)
+            }
+            _ => None,
+        };
+        context.output.one(&WorkspaceDetails { workspace: &workspace, origin })?;
+        if !context.output.format.is_human() {
+            return Ok(());
+        }
+        if let Some(failure) = &workspace.failure {
+            let (cause, action) = (&failure.cause, &failure.action);
+            context.output.say(&format!("The last start or stop failed: {cause} {action}"));
+        }
+        if let Some(percent) = reportable_usage(&workspace) {
+            let urgency = if percent >= NEARLY_FULL_PERCENT { "Warning: the" } else { "The" };
+            let name = &workspace.name;
+            context
+                .output
+                .say(&format!("{urgency} home is {percent} % full. Make it larger: burrow grow {name} +5G"));
+        }
+        Ok(())
+    }
+}
+
+/// A workspace with everything that is known of its home.
+#[derive(Serialize)]
+#[serde(transparent)]
+struct WorkspaceDetails<'a> {
+    workspace: &'a Workspace,
+    /// Name of the workspace that it was forked from, if that still exists and the user may see it.
+    #[serde(skip)]
+    origin: Option<String>,
+}
+
+impl Record for WorkspaceDetails<'_> {
+    const COLUMNS: &'static [&'static str] = &[
+        "name",
+        "state",
+        "owner",
+        "template",
+        "home",
+        "stored",
+        "safe",
+        "notice",
+        "forked from",
+        "created",
+        "last used",
+    ];
+
+    fn cells(&self) -> Vec<String> {
+        let (workspace, now) = (self.workspace, OffsetDateTime::now_utc());
+        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "–".to_owned());
+        let origin = workspace.forked_from.as_ref().map(|origin| {
+            let name = self.origin.clone().unwrap_or_else(|| origin.workspace.to_string());
+            format!("{name} at {}", Clock::read().wall(origin.at))
+        });
+        vec![
+            workspace.name.clone(),
+            state(workspace),
+            workspace.owner_name.clone(),
+            workspace.template.clone(),
+            home_usage(workspace),
+            or_dash(workspace.stored_bytes.map(output::size)),
+            safe_since(workspace, now),
+            or_dash(workspace.home_notice.map(|notice| notice_text(notice).to_owned())),
+            or_dash(origin),
+            ago(Some(workspace.created_at), now),
+            ago(workspace.last_used_at, now),
+        ]
+    }
+
+    fn name(&self) -> String {
+        self.workspace.name.clone()
+    }
+
+    fn id(&self) -> String {
+        self.workspace.id.to_string()
+    }
+}
+
+/// Percentage of the home that is in use, if the user should know it.
+fn reportable_usage(workspace: &Workspace) -> Option<u64> {
+    let used = workspace.home_used_bytes?.saturating_mul(100);
+    used.checked_div(home_bytes(workspace)).filter(|percent| *percent >= FULL_PERCENT)
+}
