@@ -60,7 +60,7 @@ fn a_problem_is_told_with_its_request_id() {
 
 #[test]
 fn create_shows_the_steps_until_it_runs() {
-    let steps = [("queue", 0), ("machine", 2), ("boot", 5)];
+    let steps = [("queue", 0), ("sandbox", 2), ("boot", 5)];
     // An older state first, as a connection that lagged behind would give.
     let events = [
         event(&workspace("demo", "terminated", 1)),
@@ -239,7 +239,7 @@ fn a_deleted_workspace_is_listed_and_brought_back_by_name() {
 
 #[test]
 fn a_tenant_is_forgotten_by_its_name_only() {
-    let route = "POST /admin/forget-tenant";
+    let route = "POST /admin/destroy-tenant-key";
     let script = Script::default().json("GET /auth/session", session()).json(route, Value::Null);
     let server = TestServer::new(script.clone());
     for (line, words) in [

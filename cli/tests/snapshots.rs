@@ -208,7 +208,7 @@ fn changes_and_differences_are_shown_between_two_points() {
 fn snapshots_are_taken_named_and_deleted() {
     let (script, routes) = snapshot_server("running", &snapshots());
     let made = json!({
-        "id": NEW, "name": "good", "kind": "asked", "consistency": "clean", "epoch": 1, "changed_bytes": 1,
+        "id": NEW, "name": "good", "kind": "requested", "consistency": "clean", "epoch": 1, "changed_bytes": 1,
         "uploaded_bytes": 2048, "stored_bytes": 1, "created_at": "2026-01-01T00:00:00Z",
     });
     let create = format!("POST /workspaces/{ID}/snapshots");
@@ -340,7 +340,7 @@ fn a_home_grows_and_says_from_what_to_what() {
 
 #[test]
 fn a_check_that_finds_damage_is_status_1() {
-    let check = format!("POST /workspaces/{ID}/check");
+    let check = format!("POST /workspaces/{ID}/scrub");
     let damage = json!({"object": "packs/ab", "message": "It is cut short."});
     let script = Script::default()
         .json("GET /workspaces", json!({"workspaces": [workspace("demo", "terminated", 1)]}))
@@ -359,7 +359,7 @@ fn a_check_that_finds_damage_is_status_1() {
 
 #[test]
 fn a_repair_says_what_is_whole_again_what_is_lost_and_what_is_older() {
-    let check = format!("POST /workspaces/{ID}/check");
+    let check = format!("POST /workspaces/{ID}/scrub");
     let damage = json!({"object": "tenant/packs/ab", "message": "missing or altered"});
     let sound = json!({"snapshots": 1, "objects": 12, "bytes": 4096, "damaged": []});
     let answer = |newest_is_whole: bool, damaged: &[&Value], repair: Value| {
@@ -406,7 +406,7 @@ fn retention_is_shown_and_set_with_care() {
     let present = json!({"all_hours": 1, "minutely_hours": 24, "hourly_hours": 720, "daily_hours": 8760});
     let script =
         Script::default().json("GET /retention", present.clone()).json("PUT /retention", present).json(
-            "POST /admin/collect",
+            "POST /admin/gc",
             json!({
                 "objects": 9, "bytes": 4096, "garbage": 5, "garbage_bytes": 1034,
                 "deleted": 3, "deleted_bytes": 1024, "failed": 0,

@@ -14,7 +14,7 @@ const OLD: &str = "01a00000-0001-7000-8000-000000000001";
 
 fn snapshot(id: &str, name: Option<&str>) -> Value {
     json!({
-        "id": id, "name": name, "kind": "asked", "consistency": "clean", "epoch": 1, "changed_bytes": 0, "uploaded_bytes": 0,
+        "id": id, "name": name, "kind": "requested", "consistency": "clean", "epoch": 1, "changed_bytes": 0, "uploaded_bytes": 0,
         "stored_bytes": 0, "created_at": "2026-01-01T00:00:00Z",
     })
 }

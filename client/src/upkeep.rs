@@ -5,8 +5,8 @@ use std::time::Duration;
 use protocol::{
     WorkspaceId,
     api::{
-        admin::{Collected, ForgetTenant},
-        check::{Check, Checked},
+        admin::{GcReport, DestroyTenantKey},
+        scrub::{ScrubRequest, ScrubReport},
         snapshot::Retention,
     },
 };
@@ -18,8 +18,8 @@ use crate::{api::Api, error::ApiError};
 const UPKEEP_TIMEOUT: Duration = Duration::from_hours(1);
 
 impl Api {
-    pub async fn check_home(&self, workspace: WorkspaceId, request: &Check) -> Result<Checked, ApiError> {
-        let request = self.request(Method::POST, &format!("/workspaces/{workspace}/check")).json(request);
+    pub async fn check_home(&self, workspace: WorkspaceId, request: &ScrubRequest) -> Result<ScrubReport, ApiError> {
+        let request = self.request(Method::POST, &format!("/workspaces/{workspace}/scrub")).json(request);
         self.json_within(UPKEEP_TIMEOUT, request).await
     }
 
@@ -31,13 +31,13 @@ impl Api {
         self.json(self.request(Method::PUT, "/retention").json(retention)).await
     }
 
-    pub async fn collect(&self) -> Result<Collected, ApiError> {
-        let request = self.request(Method::POST, "/admin/collect").json(&serde_json::json!({}));
+    pub async fn collect(&self) -> Result<GcReport, ApiError> {
+        let request = self.request(Method::POST, "/admin/gc").json(&serde_json::json!({}));
         self.json_within(UPKEEP_TIMEOUT, request).await
     }
 
-    pub async fn forget_tenant(&self, request: &ForgetTenant) -> Result<(), ApiError> {
-        let request = self.request(Method::POST, "/admin/forget-tenant").json(request);
+    pub async fn destroy_tenant_key(&self, request: &DestroyTenantKey) -> Result<(), ApiError> {
+        let request = self.request(Method::POST, "/admin/destroy-tenant-key").json(request);
         self.send(request.timeout(UPKEEP_TIMEOUT)).await.map(drop)
     }
 }

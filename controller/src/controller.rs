@@ -15,7 +15,7 @@ use std::{
 use daemon::{ShutdownOutcome, Tasks};
 use protocol::{
     Redacted, TenantId, WorkspaceId,
-    api::admin::Collected,
+    api::admin::GcReport,
     workspace::{Phase, StepProgress},
 };
 use sqlx::types::Json;
@@ -173,12 +173,12 @@ impl Controller {
     }
 
     /// Searches the store for what no snapshot needs, and deletes what has been garbage for the grace period.
-    pub async fn collect(&self) -> Result<Collected, CollectError> {
+    pub async fn collect(&self) -> Result<GcReport, CollectError> {
         gc::collect(&self.app, None).await
     }
 
     /// Destroys a tenant's key, and with it all that the tenant's homes ever held. Nothing brings it back.
-    pub async fn forget_tenant(&self, tenant: TenantId) -> Result<(), TenantError> {
+    pub async fn destroy_tenant_key(&self, tenant: TenantId) -> Result<(), TenantError> {
         tenants::forget(&self.app, tenant).await
     }
 

@@ -47,7 +47,7 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_mins(1);
 const MAINTENANCE_TIMEOUT: Duration = Duration::from_mins(61);
 
 /// Ends of the paths that get [`MAINTENANCE_TIMEOUT`].
-const MAINTENANCE_ROUTES: [&str; 4] = ["/check", "/scrub", "/collect", "/gc"];
+const MAINTENANCE_ROUTES: [&str; 2] = ["/scrub", "/gc"];
 
 /// Longest time for one of the gateway's own requests. The controller runs one query for it.
 const INTERNAL_TIMEOUT: Duration = Duration::from_secs(10);

@@ -2,8 +2,8 @@
 //!
 //! The controller gives a [`RunnerSpec`] once, on the runner's standard input (secrets never stand on a command line). From
 //! then on the runner speaks and the controller answers: `POST /internal/runners/report` with a [`ReportRequest`], which is
-//! heartbeat, report and long poll in one. Reports are facts that may come twice; the command is the wanted state, not an
-//! event, so losing an answer loses nothing.
+//! heartbeat, report and long poll in one. Reports are facts that may come twice. The answer is a [`DesiredRunnerState`], not
+//! a list of events, so a lost answer loses nothing.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use crate::{
     Epoch, ManifestId, Redacted, TenantId, VolumeId, WorkspaceId,
     api::{
-        check::Repair,
+        scrub::Repair,
         snapshot::{Consistency, SnapshotKind},
         workspace::HomeNotice,
     },
@@ -93,12 +93,12 @@ pub struct RunnerSpec {
     pub grant_key: String,
     /// Without an answer for so long the runner must assume that it has been replaced, and stop serving.
     pub lease_ms: u64,
-    /// Requests for a snapshot up to this one were of another placement: not this runner's to answer.
+    /// Highest snapshot request of earlier placements. This runner answers later ones only.
     #[serde(default)]
-    pub snapshot_wanted: u64,
-    /// The same of repairs.
+    pub snapshot_requested: u64,
+    /// Highest repair request of earlier placements. This runner answers later ones only.
     #[serde(default)]
-    pub repair_wanted: u64,
+    pub repair_requested: u64,
     /// While it runs, the home goes to the store so often. 0: at stops and when asked only.
     #[serde(default)]
     pub stream_seconds: u32,
@@ -114,17 +114,8 @@ pub struct ReportRequest {
     pub epoch: Epoch,
     /// In the order in which they became true. At most [`MAX_REPORTS`].
     pub reports: Vec<Report>,
-    /// The command the runner is already acting on: the answer waits until another is wanted, or `wait_ms` have passed.
-    pub acting_on: Command,
-    /// The highest request for a snapshot that the runner has answered or is answering: a higher one ends the wait too.
-    #[serde(default)]
-    pub answering: u64,
-    /// The same of repairs.
-    #[serde(default)]
-    pub repairing: u64,
-    /// The size of the home that the runner has or is making: a larger one ends the wait too. 0: it does not care.
-    #[serde(default)]
-    pub home_mib: u32,
+    /// What the runner knows already. The answer waits until the desired state is ahead of it, or `wait_ms` have passed.
+    pub acknowledged: AcknowledgedState,
     /// 0 ..= [`MAX_WAIT_MS`].
     pub wait_ms: u64,
 }
@@ -163,7 +154,7 @@ pub enum Report {
         manifest: ManifestId,
         kind: SnapshotKind,
         consistency: Consistency,
-        /// For [`SnapshotKind::Asked`]: the request that it answers, see [`ReportReply::snapshot_wanted`].
+        /// For [`SnapshotKind::Requested`]: the request that it answers, see [`DesiredRunnerState::snapshot`].
         #[serde(default)]
         answers: u64,
         /// The instant of the cut, by the runner's clock.
@@ -177,7 +168,7 @@ pub enum Report {
     },
     /// A repair has been done, and its snapshot is committed; or it failed, and is not tried again by itself.
     Repaired {
-        /// The request that it answers, see [`ReportReply::repair`].
+        /// The request that it answers, see [`DesiredRunnerState::repair`].
         answers: u64,
         outcome: RepairOutcome,
     },
@@ -197,42 +188,74 @@ pub enum RepairOutcome {
     Failed(String),
 }
 
-/// Objects of a home that are damaged in the store: what of them lies in the home's cache is to be stored anew.
+/// Asks a runner to store damaged objects again, as far as the home's local cache has their content.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RepairWish {
-    /// Numbered from 1, as requests for a snapshot are.
+pub struct RepairRequest {
+    /// Counts from 1, like snapshot requests.
     pub number: u64,
-    /// At most [`MAX_REPAIR_OBJECTS`].
+    /// Names of the damaged objects, at most [`MAX_REPAIR_OBJECTS`].
     pub objects: Vec<String>,
 }
 
-/// Objects of one repair: with 8 MiB each, a snapshot of 1 GiB.
+/// Most objects of one repair: with 8 MiB each, a snapshot of 1 GiB.
 pub const MAX_REPAIR_OBJECTS: usize = 128;
 
 /// The controller's answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReportReply {
-    /// What the runner is to do now.
-    pub command: Command,
+    /// What the runner should do now.
+    pub desired: DesiredRunnerState,
     /// The manifests of this request that are now committed.
     #[serde(default)]
     pub committed: Vec<ManifestId>,
-    /// The lease from now on.
+    /// How long the runner may serve from now on without another answer.
     pub lease_ms: u64,
-    /// Requests for a snapshot are numbered from 1. A runner takes one for each number above the last that it answered; the
-    /// answer to a later request answers the earlier too.
-    #[serde(default)]
-    pub snapshot_wanted: u64,
-    /// A repair that is still to be done. The answer to a later one answers the earlier too.
-    #[serde(default)]
-    pub repair: Option<RepairWish>,
-    /// The home's size, where it is to grow.
-    #[serde(default)]
-    pub home_mib: Option<u32>,
 }
 
-/// The wanted state of a runner. A runner that is refused with 409 `fenced` has been replaced: it stops at once, keeps its
-/// cache and reports nothing more.
+/// What a runner should do. Every field is a level, not an event: receiving it twice changes nothing, and a lost answer
+/// loses nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DesiredRunnerState {
+    pub command: Command,
+    /// Number of the latest snapshot request, from 1; 0 if there was none. A runner takes one snapshot for each number
+    /// above the last that it answered. The answer to a later request answers the earlier ones too.
+    #[serde(default)]
+    pub snapshot: u64,
+    /// The repair that is still to be done. The answer to a later request answers the earlier ones too.
+    #[serde(default)]
+    pub repair: Option<RepairRequest>,
+    /// Size that the home should have. It never shrinks.
+    pub home_mib: u32,
+}
+
+/// How much of the desired state a runner has received. The controller does not repeat it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AcknowledgedState {
+    /// The command that the runner is acting on.
+    pub command: Command,
+    /// The latest snapshot request that it has answered or is answering.
+    #[serde(default)]
+    pub snapshot: u64,
+    /// The latest repair request that it has answered or is answering.
+    #[serde(default)]
+    pub repair: u64,
+    /// The size that the home has or is growing to. 0 if the runner no longer follows the size.
+    #[serde(default)]
+    pub home_mib: u32,
+}
+
+impl DesiredRunnerState {
+    /// Whether there is more to do than the runner has acknowledged.
+    pub fn is_ahead_of(&self, acknowledged: &AcknowledgedState) -> bool {
+        self.command != acknowledged.command
+            || self.snapshot > acknowledged.snapshot
+            || self.repair.as_ref().is_some_and(|repair| repair.number > acknowledged.repair)
+            || (acknowledged.home_mib > 0 && self.home_mib > acknowledged.home_mib)
+    }
+}
+
+/// The part of the desired state that says how a placement ends. A runner that is refused with 409 `fenced` has been
+/// replaced: it stops at once, keeps its cache and reports nothing more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Command {
@@ -241,4 +264,33 @@ pub enum Command {
     Stop,
     /// End without a snapshot: the workspace is being deleted.
     Discard,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn desired_state_is_ahead_until_acknowledged() {
+        let desired = DesiredRunnerState {
+            command: Command::Run,
+            snapshot: 2,
+            repair: Some(RepairRequest { number: 3, objects: vec![] }),
+            home_mib: 20,
+        };
+        let acknowledged = AcknowledgedState { command: Command::Run, snapshot: 2, repair: 3, home_mib: 20 };
+        assert!(!desired.is_ahead_of(&acknowledged));
+        assert!(
+            !desired.is_ahead_of(&AcknowledgedState { home_mib: 0, ..acknowledged }),
+            "size not followed"
+        );
+        for behind in [
+            AcknowledgedState { command: Command::Stop, ..acknowledged },
+            AcknowledgedState { snapshot: 1, ..acknowledged },
+            AcknowledgedState { repair: 2, ..acknowledged },
+            AcknowledgedState { home_mib: 19, ..acknowledged },
+        ] {
+            assert!(desired.is_ahead_of(&behind), "{behind:?}");
+        }
+    }
 }

@@ -58,8 +58,8 @@ pub enum Step {
     Volume,
     /// Making the network.
     Network,
-    /// Starting the VMM.
-    Machine,
+    /// Starting the sandbox: the VMM, or the plain process of the fake runtime.
+    Sandbox,
     /// The guest's kernel and agent come up.
     Boot,
     /// The home is mounted, the user made.

@@ -9,7 +9,7 @@ use std::{
 use protocol::{
     agent::Health,
     api::{
-        check::{ByteRange, Repair},
+        scrub::{ByteRange, Repair},
         snapshot::{Consistency, SnapshotKind},
         workspace::HomeNotice,
     },
@@ -168,7 +168,7 @@ impl Replicator {
                 self.hook.run().await?;
                 let turn = self.home.volume().turn().await;
                 let (cut, consistency) = self.cut_frozen(turn).await?;
-                self.store_and_commit(cut, SnapshotKind::Asked, consistency, request).await?;
+                self.store_and_commit(cut, SnapshotKind::Requested, consistency, request).await?;
                 self.reporter.acknowledge_snapshot(request);
                 Ok(())
             }

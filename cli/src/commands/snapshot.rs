@@ -237,7 +237,7 @@ fn kind_text(kind: SnapshotKind) -> &'static str {
     match kind {
         SnapshotKind::Stream => "stream",
         SnapshotKind::Stop => "stop",
-        SnapshotKind::Asked => "requested",
+        SnapshotKind::Requested => "requested",
     }
 }
 

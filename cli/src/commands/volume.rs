@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use protocol::{
     api::{
-        check::{Check as ScrubRequest, Checked as ScrubReport, Damage, Repair},
+        scrub::{Damage, Repair, ScrubReport, ScrubRequest},
         workspace::Workspace,
     },
     workspace::Phase,
@@ -161,7 +161,7 @@ fn damaged_snapshots_text(report: &ScrubReport) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use protocol::api::check::ByteRange;
+    use protocol::api::scrub::ByteRange;
 
     use super::*;
 

@@ -197,7 +197,7 @@ fn title(step: WorkspaceStep) -> &'static str {
         WorkspaceStep::Runner => "Starting the runner",
         WorkspaceStep::Volume => "Opening the home",
         WorkspaceStep::Network => "Creating the network",
-        WorkspaceStep::Machine => "Starting the sandbox",
+        WorkspaceStep::Sandbox => "Starting the sandbox",
         WorkspaceStep::Boot => "Booting",
         WorkspaceStep::Home => "Mounting the home",
         WorkspaceStep::Ready => "Ready",

@@ -57,7 +57,7 @@ impl TestSnapshot {
 
     fn record(&self) -> Value {
         json!({
-            "id": self.id, "name": self.name, "kind": if self.name.is_some() { "asked" } else { "stream" },
+            "id": self.id, "name": self.name, "kind": if self.name.is_some() { "requested" } else { "stream" },
             "consistency": "clean", "epoch": 1, "changed_bytes": 4096, "uploaded_bytes": 1024, "stored_bytes": 8192,
             "created_at": self.created_at.format(&Rfc3339).expect("written"),
         })

@@ -3,7 +3,7 @@
 use axum::{Json, extract::State, http::StatusCode};
 use protocol::{
     Code,
-    api::admin::{Collected, ForgetTenant},
+    api::admin::{DestroyTenantKey, GcReport},
 };
 
 use tokio::sync::oneshot;
@@ -21,9 +21,9 @@ use crate::{
 };
 
 /// Searches the tenant's objects in the store for what no snapshot needs; what has been so for the grace period is deleted.
-#[utoipa::path(post, path = "/admin/collect", tag = "admin",
-    responses((status = 200, body = Collected), (status = 403, body = protocol::Problem), (status = 409, body = protocol::Problem)))]
-pub async fn collect(State(app): State<App>, signed: Signed) -> Result<Json<Collected>> {
+#[utoipa::path(post, path = "/admin/gc", tag = "admin",
+    responses((status = 200, body = GcReport), (status = 403, body = protocol::Problem), (status = 409, body = protocol::Problem)))]
+pub async fn run_gc(State(app): State<App>, signed: Signed) -> Result<Json<GcReport>> {
     let caller = signed.caller();
     let mut scope = app.db.scope(authorize(caller, Action::ManageTenant)?).await?;
     audit::write(&mut scope, "store.collect.ask", "", serde_json::json!({})).await?;
@@ -32,12 +32,12 @@ pub async fn collect(State(app): State<App>, signed: Signed) -> Result<Json<Coll
 }
 
 /// Destroys the key of all the tenant's homes: they and their past are unreadable from then on, wherever copies of them are.
-#[utoipa::path(post, path = "/admin/forget-tenant", tag = "admin", request_body = ForgetTenant,
+#[utoipa::path(post, path = "/admin/destroy-tenant-key", tag = "admin", request_body = DestroyTenantKey,
     responses((status = 204), (status = 403, body = protocol::Problem), (status = 422, body = protocol::Problem)))]
-pub async fn forget_tenant(
+pub async fn destroy_tenant_key(
     State(app): State<App>,
     signed: Signed,
-    Input(request): Input<ForgetTenant>,
+    Input(request): Input<DestroyTenantKey>,
 ) -> Result<StatusCode> {
     let caller = signed.caller();
     authorize(caller, Action::ManageTenant)?;

@@ -2,7 +2,7 @@
 
 use protocol::{
     Code, WorkspaceId,
-    api::check::Repair,
+    api::scrub::Repair,
     runner::{MAX_REPAIR_OBJECTS, RepairOutcome},
     workspace::Phase,
 };

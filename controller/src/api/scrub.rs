@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, time::Duration};
 use axum::{Json, extract::State};
 use protocol::{
     Code, ManifestId, TenantId, WorkspaceId,
-    api::check::{Check, Checked, Damage, DamagedSnapshot, MAX_DAMAGED_SNAPSHOTS, Repair},
+    api::scrub::{Damage, DamagedSnapshot, MAX_DAMAGED_SNAPSHOTS, Repair, ScrubReport, ScrubRequest},
     workspace::Phase,
 };
 use tokio::{sync::Semaphore, time::timeout};
@@ -39,16 +39,16 @@ const MAX_OLDER: i64 = 256;
 
 /// Reads every object that a home's snapshots name, and says which are damaged. With `repair`, what is damaged in the newest is
 /// stored anew from the running machine's cache.
-#[utoipa::path(post, path = "/workspaces/{id}/check", tag = "snapshots", params(("id" = WorkspaceId, Path)),
-    request_body = Check,
-    responses((status = 200, body = Checked), (status = 404, body = protocol::Problem), (status = 409, body = protocol::Problem),
+#[utoipa::path(post, path = "/workspaces/{id}/scrub", tag = "snapshots", params(("id" = WorkspaceId, Path)),
+    request_body = ScrubRequest,
+    responses((status = 200, body = ScrubReport), (status = 404, body = protocol::Problem), (status = 409, body = protocol::Problem),
         (status = 504, body = protocol::Problem)))]
-pub async fn check(
+pub async fn scrub(
     State(app): State<App>,
     signed: Signed,
     Params(id): Params<WorkspaceId>,
-    Input(request): Input<Check>,
-) -> Result<Json<Checked>> {
+    Input(request): Input<ScrubRequest>,
+) -> Result<Json<ScrubReport>> {
     let allowed = allowed(&app, signed.caller(), id, Action::ChangeWorkspace).await?;
     let home = Home::of(&app, allowed, id, request).await?;
     let _turn = CHECKS.try_acquire().map_err(|_| {
@@ -56,13 +56,14 @@ pub async fn check(
     })?;
     let checking = async {
         match request {
-            Check { repair: true, all } => home.repair(all).await,
-            Check { all: true, .. } => home.check(home.snapshots(MAX_SNAPSHOTS).await?).await,
-            Check { all: false, .. } => home.check(home.newest().await?).await,
+            ScrubRequest { repair: true, all } => home.repair(all).await,
+            ScrubRequest { all: true, .. } => home.check(home.snapshots(MAX_SNAPSHOTS).await?).await,
+            ScrubRequest { all: false, .. } => home.check(home.newest().await?).await,
         }
     };
-    let late =
-        || ApiError::new(Code::Timeout, "Reading the home took too long. Check its newest snapshot only.");
+    let late = || {
+        ApiError::new(Code::Timeout, "Reading the home took too long. ScrubRequest its newest snapshot only.")
+    };
     timeout(CHECK_TIMEOUT, checking).await.unwrap_or_else(|_| Err(late())).map(Json)
 }
 
@@ -76,7 +77,7 @@ struct Home<'a> {
 }
 
 impl<'a> Home<'a> {
-    async fn of(app: &'a Core, allowed: Allowed, id: WorkspaceId, request: Check) -> Result<Self> {
+    async fn of(app: &'a Core, allowed: Allowed, id: WorkspaceId, request: ScrubRequest) -> Result<Self> {
         let tenant = allowed.caller().tenant;
         let mut scope = app.db.scope(allowed).await?;
         if request.repair {
@@ -106,8 +107,8 @@ impl<'a> Home<'a> {
         if found.is_empty() { Err(missing()) } else { Ok(found) }
     }
 
-    async fn check(&self, snapshots: Vec<Found>) -> Result<Checked> {
-        let mut checked = Checked { newest_is_whole: true, ..Checked::default() };
+    async fn check(&self, snapshots: Vec<Found>) -> Result<ScrubReport> {
+        let mut checked = ScrubReport { newest_is_whole: true, ..ScrubReport::default() };
         for found in snapshots {
             let one = self.verified(found.manifest).await?;
             checked.newest_is_whole &= one.damaged.is_empty() || !found.is_head;
@@ -117,7 +118,7 @@ impl<'a> Home<'a> {
     }
 
     /// Checks the newest snapshot and has it repaired, until it is whole or what is left has no copy.
-    async fn repair(&self, all: bool) -> Result<Checked> {
+    async fn repair(&self, all: bool) -> Result<ScrubReport> {
         let mut checked = self.check(self.newest().await?).await?;
         let mut was_damaged = BTreeSet::new();
         let mut done: Option<Repair> = None;
@@ -138,11 +139,11 @@ impl<'a> Home<'a> {
         } else if !was_damaged.is_empty() {
             self.name_older(&mut checked, &was_damaged).await?;
         }
-        Ok(Checked { repair: done, ..checked })
+        Ok(ScrubReport { repair: done, ..checked })
     }
 
     /// Names the older snapshots that rest on what was damaged: they are as they were.
-    async fn name_older(&self, checked: &mut Checked, damaged: &BTreeSet<String>) -> Result<()> {
+    async fn name_older(&self, checked: &mut ScrubReport, damaged: &BTreeSet<String>) -> Result<()> {
         for found in self.snapshots(MAX_OLDER).await?.into_iter().filter(|found| !found.is_head) {
             let rests_on_it = match self.open(found.manifest).await {
                 Ok(reader) => damaged.iter().any(|object| reader.rests_on(object)),
@@ -160,10 +161,10 @@ impl<'a> Home<'a> {
         Reader::open(self.app.store.clone(), self.key.clone(), self.tenant, manifest).await
     }
 
-    async fn verified(&self, manifest: ManifestId) -> Result<Checked> {
+    async fn verified(&self, manifest: ManifestId) -> Result<ScrubReport> {
         let read = async { self.open(manifest).await?.verify().await };
         match read.await {
-            Ok(verified) => Ok(Checked {
+            Ok(verified) => Ok(ScrubReport {
                 snapshots: 1,
                 objects: verified.objects,
                 bytes: verified.bytes,
@@ -172,10 +173,12 @@ impl<'a> Home<'a> {
                     .into_iter()
                     .map(|object| Damage { object, message: "missing or altered".to_owned() })
                     .collect(),
-                ..Checked::default()
+                ..ScrubReport::default()
             }),
             Err(error) => match damage(self.tenant, &error) {
-                Some(damage) => Ok(Checked { snapshots: 1, damaged: vec![damage], ..Checked::default() }),
+                Some(damage) => {
+                    Ok(ScrubReport { snapshots: 1, damaged: vec![damage], ..ScrubReport::default() })
+                }
                 None => Err(unavailable(&error, manifest)),
             },
         }
@@ -199,11 +202,11 @@ fn unavailable(error: &VolumeError, manifest: ManifestId) -> ApiError {
     ApiError::new(Code::Unavailable, "The store does not answer as it should. Try again.")
 }
 
-fn objects(checked: &Checked) -> Vec<String> {
+fn objects(checked: &ScrubReport) -> Vec<String> {
     checked.damaged.iter().map(|damage| damage.object.clone()).collect()
 }
 
-fn add(sum: &mut Checked, found: &Found, one: Checked) {
+fn add(sum: &mut ScrubReport, found: &Found, one: ScrubReport) {
     sum.snapshots += one.snapshots;
     sum.objects += one.objects;
     sum.bytes += one.bytes;
@@ -217,7 +220,7 @@ fn add(sum: &mut Checked, found: &Found, one: Checked) {
     }
 }
 
-fn name(checked: &mut Checked, found: &Found) {
+fn name(checked: &mut ScrubReport, found: &Found) {
     if checked.damaged_snapshots.len() < MAX_DAMAGED_SNAPSHOTS {
         let snapshot = &found.snapshot;
         checked.damaged_snapshots.push(DamagedSnapshot {

@@ -283,15 +283,15 @@ async fn ask(app: &Core, allowed: Allowed, id: WorkspaceId) -> Result<Request> {
     let mut scope = app.db.scope(allowed).await?;
     let tenant = scope.tenant();
     let row = sqlx::query!(
-        "update workspaces set snapshot_wanted = snapshot_wanted + 1 where tenant_id = $1 and workspace_id = $2
-         returning epoch, snapshot_wanted",
+        "update workspaces set snapshot_requested = snapshot_requested + 1 where tenant_id = $1 and workspace_id = $2
+         returning epoch, snapshot_requested",
         tenant,
         id.0,
     )
     .fetch_one(scope.connection())
     .await?;
     scope.commit().await?;
-    Ok(Request { epoch: Epoch(row.epoch.unsigned_abs()), number: row.snapshot_wanted })
+    Ok(Request { epoch: Epoch(row.epoch.unsigned_abs()), number: row.snapshot_requested })
 }
 
 /// A snapshot whose row and head stay as they are until the transaction's end.

@@ -168,8 +168,8 @@ impl LocalEngine {
             token: order.token,
             grant_key: order.grant_key,
             lease_ms: lifecycle::LEASE.whole_milliseconds().unsigned_abs() as u64,
-            snapshot_wanted: order.snapshot_wanted,
-            repair_wanted: order.repair_wanted,
+            snapshot_requested: order.snapshot_requested,
+            repair_requested: order.repair_requested,
             stream_seconds: inner.stream_seconds,
         })
     }

@@ -18,9 +18,9 @@ pub struct Order {
     pub head_of: Option<VolumeId>,
     pub lineage: u64,
     /// Requests for a snapshot up to this one were of earlier placements.
-    pub snapshot_wanted: u64,
+    pub snapshot_requested: u64,
     /// The same of repairs.
-    pub repair_wanted: u64,
+    pub repair_requested: u64,
     pub token: Redacted<String>,
     pub grant_key: String,
 }

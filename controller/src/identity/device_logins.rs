@@ -63,7 +63,7 @@ pub async fn decide(
     approve: bool,
     (tenant, user): (Uuid, Uuid),
 ) -> Result<bool, sqlx::Error> {
-    let state = if approve { "approved" } else { "refused" };
+    let state = if approve { "approved" } else { "denied" };
     let done = sqlx::query!(
         "update device_logins set state = $3, tenant_id = $4, user_id = $5
          where user_code = $1 and state = 'pending' and expires_at > $2",
@@ -98,7 +98,7 @@ pub async fn ask(
     device_code: &str,
 ) -> Result<Asked, sqlx::Error> {
     let row = sqlx::query!(
-        "select d.secret_hash, d.state, d.client_name, d.asked_at, d.tenant_id, d.user_id, u.active as \"active?\"
+        "select d.secret_hash, d.state, d.client_name, d.polled_at, d.tenant_id, d.user_id, u.active as \"active?\"
          from device_logins d left join users u on u.tenant_id = d.tenant_id and u.user_id = d.user_id
          where d.secret_hash = $1 and d.expires_at > $2 for update of d",
         &secrets::hash(device_code)[..],
@@ -109,7 +109,7 @@ pub async fn ask(
     let Some(row) = row else { return Ok(Asked::Gone) };
     let next = if row.state == "approved" { "used" } else { &row.state };
     sqlx::query!(
-        "update device_logins set state = $2, asked_at = $3 where secret_hash = $1",
+        "update device_logins set state = $2, polled_at = $3 where secret_hash = $1",
         &row.secret_hash[..],
         next,
         now,
@@ -121,9 +121,9 @@ pub async fn ask(
             Asked::Approved { tenant, user, client_name: row.client_name }
         }
         // Half the interval: clocks and networks are not exact.
-        ("pending", ..) if row.asked_at.is_some_and(|asked| now - asked < INTERVAL / 2) => Asked::TooSoon,
+        ("pending", ..) if row.polled_at.is_some_and(|asked| now - asked < INTERVAL / 2) => Asked::TooSoon,
         ("pending", ..) => Asked::Pending,
-        ("refused", ..) => Asked::Refused,
+        ("denied", ..) => Asked::Refused,
         _ => Asked::Gone,
     })
 }

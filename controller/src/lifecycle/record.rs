@@ -82,7 +82,7 @@ struct Row {
     volume_id: Uuid,
     runner_hash: Option<Vec<u8>>,
     phase: String,
-    wanted: String,
+    desired_state: String,
     epoch: i64,
     deadline: Option<OffsetDateTime>,
     lease_until: Option<OffsetDateTime>,
@@ -99,10 +99,10 @@ struct Row {
     home_used_bytes: Option<i64>,
     home_notice: Option<String>,
     home_safe_at: Option<OffsetDateTime>,
-    snapshot_wanted: i64,
+    snapshot_requested: i64,
     snapshot_answered: i64,
     snapshot_answer: Option<Uuid>,
-    repair_wanted: i64,
+    repair_requested: i64,
     repair_answered: i64,
     repair_objects: Vec<String>,
 }
@@ -113,11 +113,11 @@ pub async fn lock(
 ) -> Result<Option<Locked>, sqlx::Error> {
     let row = sqlx::query_as!(
         Row,
-        r#"select w.tenant_id, w.volume_id, w.runner_hash, w.phase, w.wanted, w.epoch, w.deadline, w.lease_until,
+        r#"select w.tenant_id, w.volume_id, w.runner_hash, w.phase, w.desired_state, w.epoch, w.deadline, w.lease_until,
                   w.not_before, w.attempts, w.steps as "steps: Json<Vec<StepProgress>>",
                   w.failure as "failure: Json<Failure>", w.front, w.accelerator, v.head, w.home_mib, w.dirty_bytes,
-                  w.unreplicated_ms, w.home_used_bytes, w.home_notice, w.home_safe_at, w.snapshot_wanted, w.snapshot_answered,
-                  w.snapshot_answer, w.repair_wanted, w.repair_answered, w.repair_objects
+                  w.unreplicated_ms, w.home_used_bytes, w.home_notice, w.home_safe_at, w.snapshot_requested, w.snapshot_answered,
+                  w.snapshot_answer, w.repair_requested, w.repair_answered, w.repair_objects
            from workspaces w join volumes v using (tenant_id, volume_id)
            where w.workspace_id = $1 and w.deleted_at is null for update of w"#,
         workspace.0,
@@ -136,12 +136,12 @@ fn locked(workspace: WorkspaceId, row: Row) -> Locked {
         safe_at: row.home_safe_at,
     };
     let asked = Asked {
-        wanted: row.snapshot_wanted.unsigned_abs(),
+        wanted: row.snapshot_requested.unsigned_abs(),
         answered: row.snapshot_answered.unsigned_abs(),
         answer: row.snapshot_answer.map(SnapshotId),
     };
     let repair = Repairs {
-        wanted: row.repair_wanted.unsigned_abs(),
+        wanted: row.repair_requested.unsigned_abs(),
         answered: row.repair_answered.unsigned_abs(),
         objects: row.repair_objects.clone(),
     };
@@ -169,7 +169,7 @@ fn life(row: Row) -> Life {
     Life {
         phase: phase(&row.phase),
         epoch: Epoch(row.epoch.unsigned_abs()),
-        wanted: wanted(&row.wanted),
+        wanted: wanted(&row.desired_state),
         deadline: row.deadline,
         lease_until: row.lease_until,
         not_before: row.not_before,
@@ -240,13 +240,13 @@ async fn save(
         None => (None, None),
     };
     sqlx::query!(
-        "update workspaces set phase = $3, wanted = $4, epoch = $5, deadline = $6, lease_until = $7, not_before = $8,
+        "update workspaces set phase = $3, desired_state = $4, epoch = $5, deadline = $6, lease_until = $7, not_before = $8,
              attempts = $9, steps = $10, failure = $11, front = $12, accelerator = $13,
              queued_at = case when $3 = 'queued' then coalesce(queued_at, $14) end,
              queue_position = case when $3 = 'queued' then queue_position end,
              host = case when $3 in ('queued', 'terminated') then null else host end,
              dirty_bytes = $15, unreplicated_ms = $16, home_used_bytes = $17, home_notice = $18, home_safe_at = $19,
-             snapshot_wanted = $20, snapshot_answered = $21, snapshot_answer = $22,
+             snapshot_requested = $20, snapshot_answered = $21, snapshot_answer = $22,
              revision = revision + case when $23 then 1 else 0 end
          where tenant_id = $1 and workspace_id = $2",
         locked.tenant,

@@ -80,7 +80,7 @@ fn word(world: &World, said: Said) -> Word {
         }
         Said::Stopped => Word::Stopped,
         Said::Failed => Word::Failed(Failure {
-            step: Step::Machine,
+            step: Step::Sandbox,
             cause: "no".into(),
             action: "try".into(),
             log: vec![],

@@ -58,7 +58,7 @@ pub async fn commit(
         Some(id) => id,
         None => known(connection, locked, told).await?,
     };
-    if told.kind == SnapshotKind::Asked && told.answers > locked.asked.answered {
+    if told.kind == SnapshotKind::Requested && told.answers > locked.asked.answered {
         locked.asked.answered = told.answers.min(locked.asked.wanted);
         locked.asked.answer = Some(SnapshotId(id));
     }
@@ -129,7 +129,7 @@ pub async fn take_in(
 /// The row of a manifest that was committed before; what was asked for stays from now on.
 async fn known(connection: &mut PgConnection, locked: &Locked, told: &Told) -> Result<Uuid, sqlx::Error> {
     sqlx::query_scalar!(
-        "update snapshots set kind = case when $4 = 'asked' then 'asked' else kind end,
+        "update snapshots set kind = case when $4 = 'requested' then 'requested' else kind end,
              consistency = case when $5 = 'clean' then 'clean' else consistency end
          where tenant_id = $1 and volume_id = $2 and manifest = $3 returning snapshot_id",
         locked.tenant,

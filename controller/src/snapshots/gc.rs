@@ -13,7 +13,7 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, future::BoxFuture};
-use protocol::{ManifestId, TenantId, api::admin::Collected};
+use protocol::{ManifestId, TenantId, api::admin::GcReport};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use tokio::time::{Instant, timeout};
@@ -110,7 +110,7 @@ pub async fn run(app: App) {
 }
 
 /// One collection, of one tenant or of all.
-pub async fn collect(app: &App, tenant: Option<TenantId>) -> Result<Collected, CollectError> {
+pub async fn collect(app: &App, tenant: Option<TenantId>) -> Result<GcReport, CollectError> {
     let collector = Collector {
         app: app.clone(),
         store: app.store.clone(),
@@ -128,7 +128,7 @@ pub struct Collector {
 }
 
 impl Collector {
-    pub async fn collect(&self, tenant: Option<TenantId>) -> Result<Collected, CollectError> {
+    pub async fn collect(&self, tenant: Option<TenantId>) -> Result<GcReport, CollectError> {
         let lock = self.db().hold(COLLECTOR_LOCK).await?.ok_or(CollectError::Busy)?;
         let done = self.collect_alone(tenant).await;
         if let Err(error) = lock.release().await {
@@ -137,14 +137,14 @@ impl Collector {
         done
     }
 
-    async fn collect_alone(&self, tenant: Option<TenantId>) -> Result<Collected, CollectError> {
+    async fn collect_alone(&self, tenant: Option<TenantId>) -> Result<GcReport, CollectError> {
         let begun = Instant::now();
         self.give_up_homes().await?;
         let tenants = match tenant {
             Some(tenant) => vec![tenant],
             None => tenants::all(self.db().system().await?.connection()).await?,
         };
-        let mut sum = Collected::default();
+        let mut sum = GcReport::default();
         let mut failed = None;
         for tenant in tenants {
             // One tenant's damage is not the others'.
@@ -180,8 +180,8 @@ impl Collector {
         Ok(())
     }
 
-    async fn collect_one(&self, tenant: TenantId) -> Result<Collected, CollectError> {
-        let mut sum = Collected::default();
+    async fn collect_one(&self, tenant: TenantId) -> Result<GcReport, CollectError> {
+        let mut sum = GcReport::default();
         let mut after: Option<String> = None;
         loop {
             let window = self.list(tenant, after.as_deref()).await?;
@@ -241,7 +241,7 @@ impl Collector {
         after: Option<&str>,
         window: &Window,
         reachable: &Reachable,
-    ) -> Result<Collected, CollectError> {
+    ) -> Result<GcReport, CollectError> {
         let garbage: Vec<&Listed> = window.objects.iter().filter(|object| !reachable(&object.name)).collect();
         let names: HashSet<&str> = garbage.iter().map(|object| object.name.as_str()).collect();
         let until = window.objects.last().filter(|_| window.more).map(|last| last.name.as_str());
@@ -259,12 +259,12 @@ impl Collector {
             remember(system.connection(), tenant, self.now, rows).await?;
         }
         system.commit().await?;
-        let mut sum = Collected {
+        let mut sum = GcReport {
             objects: window.objects.len() as u64,
             bytes: window.objects.iter().map(|object| object.bytes).sum(),
             garbage: garbage.len() as u64,
             garbage_bytes: garbage.iter().map(|object| object.bytes).sum(),
-            ..Collected::default()
+            ..GcReport::default()
         };
         for rows in doomed.chunks(ROWS) {
             self.delete(tenant, rows, &mut sum).await?;
@@ -272,12 +272,7 @@ impl Collector {
         Ok(sum)
     }
 
-    async fn delete(
-        &self,
-        tenant: TenantId,
-        rows: &[Known],
-        sum: &mut Collected,
-    ) -> Result<(), CollectError> {
+    async fn delete(&self, tenant: TenantId, rows: &[Known], sum: &mut GcReport) -> Result<(), CollectError> {
         let deletions: Vec<_> = rows.iter().map(|row| self.delete_one(row)).collect();
         let outcomes: Vec<_> =
             futures_util::stream::iter(deletions).buffer_unordered(DELETIONS_AT_ONCE).collect().await;
@@ -392,7 +387,7 @@ async fn forget(
     Ok(())
 }
 
-fn add(sum: &mut Collected, one: &Collected) {
+fn add(sum: &mut GcReport, one: &GcReport) {
     sum.objects += one.objects;
     sum.bytes += one.bytes;
     sum.garbage += one.garbage;

@@ -257,7 +257,7 @@ pub fn moved(incoming: &Incoming, head: ManifestId, request: &FinishImport) -> M
     Moved {
         manifest: head,
         made_by: incoming.made_by,
-        kind: SnapshotKind::Asked,
+        kind: SnapshotKind::Requested,
         consistency: request.consistency,
         at: request.created_at,
         stored_bytes: incoming.stored_bytes,
@@ -274,7 +274,7 @@ pub async fn become_workspace(
     let (tenant, owner) = (scope.tenant(), scope.caller().user.0);
     let done = sqlx::query!(
         "insert into workspaces (tenant_id, workspace_id, owner_id, name, template, image, vcpus, memory_mib, home_mib,
-             scratch_mib, pids, volume_id, phase, wanted, imported_from)
+             scratch_mib, pids, volume_id, phase, desired_state, imported_from)
          select t.tenant_id, $2, $3, $4, t.name, t.image, t.vcpus, t.memory_mib, greatest(t.home_mib, $6), t.scratch_mib,
              t.pids, $7, 'terminated', 'stopped', $8
          from templates t where t.tenant_id = $1 and t.name = $5",

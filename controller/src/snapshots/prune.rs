@@ -21,7 +21,7 @@ pub async fn thin(db: &Database, now: OffsetDateTime, homes: i64) -> Result<u64,
     let mut system = db.system().await?;
     let due = sqlx::query!(
         "select tenant_id, volume_id from volumes
-         where head is not null and (thinned_at is null or thinned_at < $1) order by thinned_at nulls first limit $2",
+         where head is not null and (pruned_at is null or pruned_at < $1) order by pruned_at nulls first limit $2",
         now - THIN_INTERVAL,
         homes,
     )
@@ -46,7 +46,7 @@ async fn thin_one(
     let newest = hold(connection, tenant.0, volume).await?;
     let policy: Retention = tenants::retention(connection, tenant).await?;
     let rows = sqlx::query!(
-        r#"select s.snapshot_id, s.created_at, s.name is not null or s.kind = 'asked' as "is_chosen!",
+        r#"select s.snapshot_id, s.created_at, s.name is not null or s.kind = 'requested' as "is_chosen!",
                   coalesce(s.manifest = v.head, false) as "is_head!"
            from snapshots s join volumes v using (tenant_id, volume_id)
            where s.tenant_id = $1 and s.volume_id = $2 and s.created_at < $3
@@ -80,7 +80,7 @@ async fn thin_one(
     .execute(&mut *connection)
     .await?;
     sqlx::query!(
-        "update volumes set thinned_at = $3 where tenant_id = $1 and volume_id = $2",
+        "update volumes set pruned_at = $3 where tenant_id = $1 and volume_id = $2",
         tenant.0,
         volume,
         now,

@@ -147,7 +147,7 @@ pub async fn find_held(
 pub async fn keep(scope: &mut Scope, snapshot: SnapshotId, name: Option<&str>) -> Result<(), sqlx::Error> {
     let tenant = scope.tenant();
     sqlx::query!(
-        "update snapshots set kind = 'asked', name = coalesce($3, name) where tenant_id = $1 and snapshot_id = $2",
+        "update snapshots set kind = 'requested', name = coalesce($3, name) where tenant_id = $1 and snapshot_id = $2",
         tenant,
         snapshot.0,
         name,
@@ -188,7 +188,7 @@ pub async fn restore(
 ) -> Result<(), sqlx::Error> {
     let tenant = scope.tenant();
     sqlx::query!(
-        "update snapshots s set kind = 'asked' from volumes v
+        "update snapshots s set kind = 'requested' from volumes v
          where v.tenant_id = $1 and v.volume_id = $2 and s.tenant_id = $1 and s.volume_id = $2 and s.manifest = v.head",
         tenant,
         found.volume.0,
@@ -221,7 +221,7 @@ pub async fn restore(
 fn kind(text: &str) -> SnapshotKind {
     match text {
         "stream" => SnapshotKind::Stream,
-        "asked" => SnapshotKind::Asked,
+        "requested" => SnapshotKind::Requested,
         _ => SnapshotKind::Stop,
     }
 }
@@ -230,7 +230,7 @@ pub fn kind_text(kind: SnapshotKind) -> &'static str {
     match kind {
         SnapshotKind::Stream => "stream",
         SnapshotKind::Stop => "stop",
-        SnapshotKind::Asked => "asked",
+        SnapshotKind::Requested => "requested",
     }
 }
 

@@ -76,7 +76,7 @@ pub async fn all(connection: &mut PgConnection) -> Result<Vec<TenantId>, sqlx::E
 pub async fn is_forgotten(scope: &mut Scope) -> Result<bool, sqlx::Error> {
     let tenant = scope.tenant();
     sqlx::query_scalar!(
-        r#"select forgotten_at is not null as "forgotten!" from tenants where tenant_id = $1"#,
+        r#"select key_destroyed_at is not null as "forgotten!" from tenants where tenant_id = $1"#,
         tenant,
     )
     .fetch_one(scope.connection())
@@ -123,7 +123,7 @@ pub async fn forget(core: &Core, tenant: TenantId) -> Result<(), TenantError> {
     let mut system = core.db.system().await?;
     let connection = system.connection();
     let done = sqlx::query!(
-        "update tenants set wrapped_key = null, forgotten_at = coalesce(forgotten_at, $2) where tenant_id = $1",
+        "update tenants set wrapped_key = null, key_destroyed_at = coalesce(key_destroyed_at, $2) where tenant_id = $1",
         tenant.0,
         core.now(),
     )

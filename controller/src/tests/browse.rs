@@ -126,7 +126,7 @@ async fn strangers_see_none_and_teachers_look_but_change_nothing() {
                 &json!({ "all_hours": 1, "minutely_hours": 1, "hourly_hours": 1, "daily_hours": 1 }),
             )
             .await,
-        member.post("/api/v1/admin/collect", &json!({})).await,
+        member.post("/api/v1/admin/gc", &json!({})).await,
     ] {
         assert_eq!((answer.status, answer.code()), (403, "forbidden"));
     }

@@ -19,7 +19,7 @@ async fn a_running_home_is_forked_while_its_machine_goes_on() {
     let owner = world.owner().await;
     let (id, runner) = owner.running(&world, "demo").await;
     let answering = async {
-        let wanted = runner.poll(0, 0, 10_000).await.snapshot_wanted;
+        let wanted = runner.poll(0, 0, 10_000).await.snapshot;
         runner.say(vec![answer(7, wanted)]).await.expect("heard");
     };
     let fork = format!("/api/v1/workspaces/{id}/fork");
@@ -42,7 +42,7 @@ async fn a_running_home_is_forked_while_its_machine_goes_on() {
     assert_eq!(owner.workspace(id).await.phase, Phase::Running);
     let base = owner.snapshots(forked.id).await;
     assert_eq!(base.len(), 2);
-    assert_eq!((base[1].kind, base[1].epoch.0, base[1].created_at), (SnapshotKind::Asked, 0, origin.at));
+    assert_eq!((base[1].kind, base[1].epoch.0, base[1].created_at), (SnapshotKind::Requested, 0, origin.at));
     owner.rest(forked.id, &copy, 10).await;
     owner.act(forked.id, "start").await;
     let copy = world.runner(forked.id, 2).await;
@@ -69,7 +69,7 @@ async fn a_repeated_fork_makes_one_workspace() {
     // Sent again before the first is answered, and after.
     let answering = async {
         let wanted = eventually("both are asked for", async || {
-            Some(runner.poll(0, 0, 5000).await.snapshot_wanted).filter(|wanted| *wanted == 2)
+            Some(runner.poll(0, 0, 5000).await.snapshot).filter(|wanted| *wanted == 2)
         });
         runner.say(vec![answer(7, wanted.await)]).await.expect("heard");
     };
@@ -77,7 +77,7 @@ async fn a_repeated_fork_makes_one_workspace() {
     let third = keyed.post(&fork, &wish).await;
     let made: Vec<Workspace> = [first, second, third].into_iter().map(super::world::Answer::ok).collect();
     assert!(made.iter().all(|one| one.id == made[0].id), "{made:?}");
-    assert_eq!(runner.poll(2, 0, 50).await.snapshot_wanted, 2, "what is known is not asked of the machine");
+    assert_eq!(runner.poll(2, 0, 50).await.snapshot, 2, "what is known is not asked of the machine");
     let all: WorkspaceList = owner.get("/api/v1/workspaces").await.ok();
     assert_eq!(all.workspaces.len(), 2);
     // The key stands for this request, of this workspace, by this person.

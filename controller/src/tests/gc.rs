@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use protocol::{
     ManifestId, SnapshotId, TenantId, VolumeId, WorkspaceId,
-    api::{admin::Collected, workspace::Workspace},
+    api::{admin::GcReport, workspace::Workspace},
     runner::{Report, RunnerSpec},
     workspace::Phase,
 };
@@ -342,7 +342,7 @@ impl Play {
         snapshots::thin(&app.db, app.now() + self.later, 100).await.expect("thinned");
     }
 
-    async fn collect(&mut self) -> Result<Collected, CollectError> {
+    async fn collect(&mut self) -> Result<GcReport, CollectError> {
         let app = self.world.app();
         let collector = Collector {
             now: app.now() + self.later,
@@ -439,7 +439,7 @@ async fn two_sightings_a_grace_period_apart_and_one_collector_at_a_time() {
     let second = play.collect().await.expect("collected");
     assert_eq!((second.garbage, second.deleted), (first.garbage, 0), "too soon");
     // The owner may ask too, and hears what was found.
-    let asked: Collected = play.owner.post("/api/v1/admin/collect", &json!({})).await.ok();
+    let asked: GcReport = play.owner.post("/api/v1/admin/gc", &json!({})).await.ok();
     assert_eq!((asked.objects, asked.garbage, asked.deleted), (first.objects, first.garbage, 0));
     play.later += Duration::hours(2);
     // Cut off half-way: nothing is forgotten.
@@ -455,7 +455,7 @@ async fn two_sightings_a_grace_period_apart_and_one_collector_at_a_time() {
     let app = play.world.app();
     let held = app.db.hold(0x6275_7272_6f77_0003).await.expect("asked").expect("free");
     assert!(matches!(play.collect().await, Err(CollectError::Busy)));
-    assert_eq!(play.owner.post("/api/v1/admin/collect", &json!({})).await.code(), "conflict");
+    assert_eq!(play.owner.post("/api/v1/admin/gc", &json!({})).await.code(), "conflict");
     held.release().await.expect("given back");
     play.collect().await.expect("collected");
     let mut system = app.db.system().await.expect("a transaction");
@@ -486,7 +486,7 @@ async fn a_deleted_home_is_kept_for_a_while_and_a_forgotten_tenants_objects_go()
 
     play.make().await;
     play.stream().await;
-    play.world.controller().forget_tenant(play.tenant).await.expect("forgotten");
+    play.world.controller().destroy_tenant_key(play.tenant).await.expect("forgotten");
     let seen = play.collect().await.expect("collected");
     assert!(seen.garbage == seen.objects && seen.objects > 0);
     play.later += Duration::days(1);

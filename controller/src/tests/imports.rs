@@ -217,7 +217,7 @@ async fn a_home_is_moved_goes_on_where_it_was_and_is_moved_again_by_what_differs
     assert!(moved.safe_at.is_some());
     let snapshots = to.snapshots(moved.id).await;
     assert_eq!(snapshots.len(), 1);
-    assert_eq!(snapshots[0].kind, SnapshotKind::Asked);
+    assert_eq!(snapshots[0].kind, SnapshotKind::Requested);
     assert_eq!(snapshots[0].created_at.year(), 2026);
 
     // A machine finds it bit for bit, and goes its way.
@@ -244,7 +244,7 @@ async fn a_home_is_moved_goes_on_where_it_was_and_is_moved_again_by_what_differs
     assert!(volume.read(0, BYTES).await.expect("whole") == home.content);
     assert_eq!(volume.read(6 * MIB, 4096).await.expect("whole"), vec![0; 4096]);
     let kept = to.snapshots(moved.id).await;
-    assert_eq!(kept.iter().filter(|one| one.kind == SnapshotKind::Asked).count(), 3, "{kept:?} {left}");
+    assert_eq!(kept.iter().filter(|one| one.kind == SnapshotKind::Requested).count(), 3, "{kept:?} {left}");
     to.act(moved.id, "stop").await;
     runner.say(vec![Report::Stopped]).await.expect("heard");
     to.reaches(moved.id, Phase::Terminated).await;

@@ -390,7 +390,7 @@ async fn a_long_poll_ends_in_time_and_at_the_shutdown() {
     runner.ready().await;
     let begun = std::time::Instant::now();
     let reply = runner.exchange(vec![], Command::Run, 300).await.expect("heard");
-    assert_eq!(reply.command, Command::Run);
+    assert_eq!(reply.desired.command, Command::Run);
     assert!(begun.elapsed() >= Duration::from_millis(300));
     set_lease(&world, id, "5 seconds").await;
     let heard = async {
@@ -399,7 +399,7 @@ async fn a_long_poll_ends_in_time_and_at_the_shutdown() {
         world.stop().await;
     };
     let (reply, ()) = tokio::join!(runner.exchange(vec![], Command::Run, 10_000), heard);
-    assert!(reply.is_ok_and(|reply| reply.command == Command::Run));
+    assert!(reply.is_ok_and(|reply| reply.desired.command == Command::Run));
 }
 
 #[tokio::test]

@@ -89,12 +89,12 @@ async fn a_forgotten_tenant_is_unreadable_and_says_so() {
     std::fs::create_dir_all(&cache).expect("made");
 
     // By its owner only, who says which; a request that went astray destroys nothing.
-    let (route, wish) = ("/api/v1/admin/forget-tenant", json!({ "tenant": tenant }));
+    let (route, wish) = ("/api/v1/admin/destroy-tenant-key", json!({ "tenant": tenant }));
     assert_eq!(stranger.post(route, &wish).await.code(), "invalid");
     assert_eq!(world.member(&owner, "teacher").await.post(route, &wish).await.status, 403);
     assert_eq!(owner.post(route, &json!({})).await.status, 422);
     assert_eq!(owner.post(route, &wish).await.status, 204);
-    world.controller().forget_tenant(tenant).await.expect("twice is once");
+    world.controller().destroy_tenant_key(tenant).await.expect("twice is once");
     let rest = owner.reaches(id, Phase::Terminated).await;
     assert!(rest.failure.is_some_and(|failure| failure.cause.contains("deleted for good")));
     eventually("the machine ends", async || (!runner.alive()).then_some(())).await;
@@ -117,7 +117,7 @@ async fn a_forgotten_tenant_is_unreadable_and_says_so() {
     }
     assert_eq!(owner.delete(&base).await.status, 204);
     assert_eq!(stranger.workspace(other).await.phase, Phase::Running, "nobody else is hit");
-    let unknown = world.controller().forget_tenant(protocol::TenantId::random()).await;
+    let unknown = world.controller().destroy_tenant_key(protocol::TenantId::random()).await;
     assert!(matches!(unknown, Err(TenantError::Unknown)));
     assert_eq!(runner.spec.head, None::<ManifestId>);
     assert!(!matches!(world.controller().collect().await, Err(CollectError::Busy)));

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use protocol::{
     ManifestId,
-    api::check::{Checked, Repair},
-    runner::{Command, RepairOutcome, RepairWish, Report, ReportRequest},
+    api::scrub::{Repair, ScrubReport},
+    runner::{AcknowledgedState, Command, RepairOutcome, RepairRequest, Report, ReportRequest},
     workspace::Phase,
 };
 use serde_json::json;
@@ -65,7 +65,7 @@ impl Machine {
     }
 
     /// The next wish above a number.
-    async fn wish(&self, above: u64) -> RepairWish {
+    async fn wish(&self, above: u64) -> RepairRequest {
         loop {
             if let Some(wish) = self.poll(above).await {
                 return wish;
@@ -73,23 +73,26 @@ impl Machine {
         }
     }
 
-    async fn poll(&self, repairing: u64) -> Option<RepairWish> {
+    async fn poll(&self, above: u64) -> Option<RepairRequest> {
         let (workspace, epoch) = (self.runner.spec.workspace, self.runner.spec.epoch);
         let request = ReportRequest {
             workspace,
             epoch,
             reports: vec![],
-            acting_on: Command::Run,
-            answering: u64::MAX,
-            repairing,
-            home_mib: 0,
+            acknowledged: AcknowledgedState {
+                command: Command::Run,
+                snapshot: u64::MAX,
+                repair: above,
+                home_mib: 0,
+            },
             wait_ms: 5000,
         };
-        self.runner.send(request).await.expect("heard").repair
+        let repair = self.runner.send(request).await.expect("heard").desired.repair;
+        repair.filter(|repair| repair.number > above)
     }
 
     /// As a runner does it.
-    async fn repair(&self, wish: &RepairWish) {
+    async fn repair(&self, wish: &RepairRequest) {
         let repaired = self.volume.repair(&wish.objects).await.expect("repairs");
         self.commit().await;
         let repair =
@@ -109,7 +112,7 @@ impl Machine {
 
 impl Client {
     async fn check(&self, id: protocol::WorkspaceId, all: bool, repair: bool) -> super::world::Answer {
-        self.post(&format!("/api/v1/workspaces/{id}/check"), &json!({ "all": all, "repair": repair })).await
+        self.post(&format!("/api/v1/workspaces/{id}/scrub"), &json!({ "all": all, "repair": repair })).await
     }
 }
 
@@ -123,14 +126,14 @@ async fn what_is_damaged_is_stored_anew_by_the_running_machine_and_read_again() 
     machine.commit().await;
     machine.write(10, 2).await;
     machine.commit().await;
-    let sound: Checked = owner.check(id, false, true).await.ok();
+    let sound: ScrubReport = owner.check(id, false, true).await.ok();
     assert!(sound.newest_is_whole && sound.repair.is_none() && sound.damaged_snapshots.is_empty());
 
     // All packs and all manifests: the new manifest first, and then what it says of the packs.
     for path in [machine.objects("packs"), machine.objects("manifests")].concat() {
         std::fs::remove_file(path).expect("removed");
     }
-    let found: Checked = owner.check(id, false, false).await.ok();
+    let found: ScrubReport = owner.check(id, false, false).await.ok();
     assert!(!found.newest_is_whole && found.damaged_snapshots.len() == 1, "{found:?}");
     let working = async {
         for number in 1..=2 {
@@ -140,17 +143,17 @@ async fn what_is_damaged_is_stored_anew_by_the_running_machine_and_read_again() 
         }
     };
     let (checked, ()) = tokio::join!(owner.check(id, false, true), working);
-    let checked: Checked = checked.ok();
+    let checked: ScrubReport = checked.ok();
     assert!(checked.newest_is_whole && checked.damaged.is_empty(), "{checked:?}");
     let repair = checked.repair.as_ref().expect("done");
     assert_eq!((repair.renewed_bytes, repair.lost_bytes), (6 * BLOCK_BYTES, 0));
     // What came before rests on what is gone: the first two, and the one that says where their blocks were.
     assert_eq!(checked.damaged_snapshots.len(), 3, "{checked:?}");
-    let all: Checked = owner.check(id, true, false).await.ok();
+    let all: ScrubReport = owner.check(id, true, false).await.ok();
     assert!(all.newest_is_whole && all.damaged_snapshots == checked.damaged_snapshots, "{all:?}");
     // Nothing is asked of the machine any more, and asking again does nothing.
     assert_eq!(machine.poll(2).await, None);
-    assert_eq!(owner.check(id, false, true).await.ok::<Checked>().repair, None);
+    assert_eq!(owner.check(id, false, true).await.ok::<ScrubReport>().repair, None);
 }
 
 #[tokio::test]
@@ -169,7 +172,7 @@ async fn what_has_no_copy_is_told_and_stays_damaged() {
         machine.runner.say(vec![report]).await.expect("heard");
     };
     let (checked, ()) = tokio::join!(owner.check(id, false, true), working);
-    let checked: Checked = checked.ok();
+    let checked: ScrubReport = checked.ok();
     assert!(!checked.newest_is_whole && checked.damaged.len() == 1, "it is not asked for ever: {checked:?}");
     assert_eq!(checked.repair.map(|repair| repair.lost_bytes), Some(3 * BLOCK_BYTES));
 }
@@ -208,7 +211,7 @@ async fn a_repair_is_done_by_the_machine_that_runs_now_and_by_no_other() {
     // The next placement need not answer what its predecessor was asked, and that one is not heard.
     owner.act(id, "start").await;
     let next = world.runner(id, 2).await;
-    assert_eq!(next.spec.repair_wanted, 2);
+    assert_eq!(next.spec.repair_requested, 2);
     next.ready().await;
     let late = Report::Repaired { answers: 2, outcome: RepairOutcome::Done(Repair::default()) };
     let refused = machine.runner.say(vec![late]).await.expect_err("fenced");

@@ -118,11 +118,10 @@ async fn a_home_grows_and_a_waiting_runner_hears_of_it() {
     let wish = json!({ "home_mib": larger });
     let (grown, reply) = tokio::join!(owner.patch(&path, &wish), runner.poll(0, before, 10_000));
     assert_eq!(grown.body["resources"]["home_mib"], larger);
-    assert_eq!((reply.command, reply.home_mib), (Command::Run, Some(larger)));
-    // A level: told until the runner has it, and to none that does not care.
-    assert_eq!(runner.poll(0, before, 0).await.home_mib, Some(larger));
-    assert_eq!(runner.poll(0, larger, 0).await.home_mib, None);
-    assert_eq!(runner.poll(0, 0, 0).await.home_mib, None);
+    assert_eq!((reply.command, reply.home_mib), (Command::Run, larger));
+    // The size is a level: every answer has it.
+    assert_eq!(runner.poll(0, before, 0).await.home_mib, larger);
+    assert_eq!(runner.poll(0, larger, 0).await.home_mib, larger);
     for (home_mib, why) in [(larger - 1, "smaller"), (1 << 20, "the whole disk")] {
         let refused = owner.patch(&path, &json!({ "home_mib": home_mib })).await;
         assert_eq!((refused.status, refused.code()), (422, "invalid"), "{why}");

@@ -70,10 +70,10 @@ async fn a_running_machine_is_asked_and_the_answer_waits_until_it_is_safe() {
     let asking = owner.post(&path, &wish);
     let answering = async {
         let reply = runner.poll(0, 0, 10_000).await;
-        assert_eq!(reply.snapshot_wanted, 1, "the wait ends for it");
+        assert_eq!(reply.snapshot, 1, "the wait ends for it");
         // One that was under way already is no answer.
         runner.say(vec![stream(2)]).await.expect("heard");
-        let told = answer(3, reply.snapshot_wanted);
+        let told = answer(3, reply.snapshot);
         // The answer was lost: the same again.
         for _ in 0..2 {
             let reply = runner.say(vec![told.clone()]).await.expect("heard");
@@ -83,7 +83,7 @@ async fn a_running_machine_is_asked_and_the_answer_waits_until_it_is_safe() {
     let (made, ()) = tokio::join!(asking, answering);
     assert_eq!(made.status, 201, "{}", made.body);
     let made: Snapshot = made.ok();
-    assert_eq!((made.name.as_deref(), made.kind), (Some("Before the exam"), SnapshotKind::Asked));
+    assert_eq!((made.name.as_deref(), made.kind), (Some("Before the exam"), SnapshotKind::Requested));
     let all = owner.snapshots(id).await;
     assert_eq!((all.len(), &all[0]), (3, &made));
 
@@ -92,7 +92,7 @@ async fn a_running_machine_is_asked_and_the_answer_waits_until_it_is_safe() {
     let both = async { tokio::join!(owner.post(&path, &wish), owner.post(&path, &wish)) };
     let answering = async {
         let wanted = eventually("two requests", async || {
-            Some(runner.poll(1, 0, 5000).await.snapshot_wanted).filter(|wanted| *wanted == 3)
+            Some(runner.poll(1, 0, 5000).await.snapshot).filter(|wanted| *wanted == 3)
         });
         runner.say(vec![answer(3, wanted.await)]).await.expect("heard");
     };
@@ -100,10 +100,10 @@ async fn a_running_machine_is_asked_and_the_answer_waits_until_it_is_safe() {
     let (one, two): (Snapshot, Snapshot) = (one.ok(), two.ok());
     assert_eq!((one.id, two.id, one.name), (made.id, made.id, made.name));
     // What has been answered is not asked again, and not of the next placement.
-    assert_eq!(runner.poll(3, 0, 50).await.snapshot_wanted, 3);
+    assert_eq!(runner.poll(3, 0, 50).await.snapshot, 3);
     owner.rest(id, &runner, 4).await;
     owner.act(id, "start").await;
-    assert_eq!(world.runner(id, 2).await.spec.snapshot_wanted, 3);
+    assert_eq!(world.runner(id, 2).await.spec.snapshot_requested, 3);
 }
 
 #[tokio::test]
@@ -125,7 +125,7 @@ async fn a_machine_that_stops_meanwhile_answers_by_its_stop_and_one_that_breaks_
     let runner = world.runner(id, 2).await;
     runner.ready().await;
     let breaking = async {
-        runner.poll(runner.spec.snapshot_wanted, 0, 10_000).await;
+        runner.poll(runner.spec.snapshot_requested, 0, 10_000).await;
         runner.kill();
     };
     let wish = json!({});
@@ -203,7 +203,7 @@ async fn a_restore_goes_back_and_can_be_undone() {
     snapshots::thin(&app.db, app.now() + Duration::days(400), 100).await.expect("thinned");
     let left = owner.snapshots(id).await;
     assert_eq!(left.iter().map(|one| one.id).collect::<Vec<_>>(), [before[0].id, all[1].id]);
-    assert_eq!(left[0].kind, SnapshotKind::Asked);
+    assert_eq!(left[0].kind, SnapshotKind::Requested);
 
     // The next machine goes on from there, under a later epoch, and its snapshots are the newest.
     owner.act(id, "start").await;

@@ -14,7 +14,10 @@ use protocol::{
         snapshot::{Consistency, Snapshot, SnapshotKind, SnapshotList},
         workspace::Workspace,
     },
-    runner::{Command, REPORT_PATH, Report, ReportReply, ReportRequest, RunnerSpec, RuntimeKind},
+    runner::{
+        AcknowledgedState, Command, DesiredRunnerState, REPORT_PATH, Report, ReportReply, ReportRequest,
+        RunnerSpec, RuntimeKind,
+    },
     workspace::Phase,
 };
 use serde_json::{Value, json};
@@ -437,10 +440,12 @@ impl Runner {
             workspace,
             epoch,
             reports,
-            acting_on,
-            answering: u64::MAX,
-            repairing: u64::MAX,
-            home_mib: 0,
+            acknowledged: AcknowledgedState {
+                command: acting_on,
+                snapshot: u64::MAX,
+                repair: u64::MAX,
+                home_mib: 0,
+            },
             wait_ms,
         };
         self.send(request).await
@@ -456,20 +461,16 @@ impl Runner {
     }
 
     /// Asks, as a runner that has answered and grown so far, until there is news or it has waited long enough.
-    pub async fn poll(&self, answering: u64, home_mib: u32, wait_ms: u64) -> ReportReply {
+    pub async fn poll(&self, snapshot: u64, home_mib: u32, wait_ms: u64) -> DesiredRunnerState {
         let (workspace, epoch) = (self.spec.workspace, self.spec.epoch);
-        let (reports, acting_on) = (vec![], Command::Run);
         let request = ReportRequest {
             workspace,
             epoch,
-            reports,
-            acting_on,
-            answering,
-            repairing: 0,
-            home_mib,
+            reports: vec![],
+            acknowledged: AcknowledgedState { command: Command::Run, snapshot, repair: 0, home_mib },
             wait_ms,
         };
-        self.send(request).await.expect("heard")
+        self.send(request).await.expect("heard").desired
     }
 
     pub async fn ready(&self) {
@@ -481,7 +482,7 @@ impl Runner {
     pub async fn command(&self, acting_on: Command) -> Command {
         eventually("another command", async || {
             let reply = self.exchange(vec![], acting_on, 5000).await.expect("heard");
-            Some(reply.command).filter(|command| *command != acting_on)
+            Some(reply.desired.command).filter(|command| *command != acting_on)
         })
         .await
     }
@@ -514,7 +515,7 @@ pub fn stream(content: u8) -> Report {
 
 /// For a request.
 pub fn answer(content: u8, answers: u64) -> Report {
-    taken(content, SnapshotKind::Asked, answers)
+    taken(content, SnapshotKind::Requested, answers)
 }
 
 fn taken(content: u8, kind: SnapshotKind, answers: u64) -> Report {

@@ -36,7 +36,7 @@ pub async fn insert(
         .await?;
     let done = sqlx::query!(
         "insert into workspaces (tenant_id, workspace_id, owner_id, name, template, image, vcpus, memory_mib, home_mib,
-             scratch_mib, pids, class_id, volume_id, phase, wanted)
+             scratch_mib, pids, class_id, volume_id, phase, desired_state)
          select t.tenant_id, $2, $3, $4, t.name, t.image, t.vcpus, t.memory_mib, t.home_mib, t.scratch_mib, t.pids, $6, $7,
              'terminated', 'stopped'
          from templates t where t.tenant_id = $1 and t.name = $5",

@@ -79,7 +79,7 @@ pub async fn bring_back(
 ) -> Result<bool, sqlx::Error> {
     let tenant = scope.tenant();
     let done = sqlx::query!(
-        "update workspaces set deleted_at = null, wanted = 'stopped', class_id = null, failure = null
+        "update workspaces set deleted_at = null, desired_state = 'stopped', class_id = null, failure = null
          where tenant_id = $1 and workspace_id = $2 and deleted_at >= $3",
         tenant,
         workspace.0,

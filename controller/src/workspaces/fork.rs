@@ -20,7 +20,7 @@ pub async fn insert(
     let tenant = scope.tenant();
     let done = sqlx::query!(
         "insert into workspaces (tenant_id, workspace_id, owner_id, name, template, image, vcpus, memory_mib, home_mib,
-             scratch_mib, pids, volume_id, phase, wanted, forked_from, forked_at)
+             scratch_mib, pids, volume_id, phase, desired_state, forked_from, forked_at)
          select w.tenant_id, $2, $3, $4, w.template, w.image, w.vcpus, w.memory_mib, w.home_mib, w.scratch_mib, w.pids, $5,
              'terminated', 'stopped', w.workspace_id, $6
          from workspaces w where w.tenant_id = $1 and w.workspace_id = $7 and w.deleted_at is null",
@@ -66,7 +66,7 @@ async fn insert_volume(
         volume.0,
         protocol::SnapshotId::random().0,
         base.made_by.0,
-        kind_text(SnapshotKind::Asked),
+        kind_text(SnapshotKind::Requested),
     )
     .execute(scope.connection())
     .await?;

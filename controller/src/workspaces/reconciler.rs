@@ -281,7 +281,7 @@ async fn place(
         r#"update workspaces w set host = $2, runner_hash = $3, last_used_at = $4 from volumes v
          where w.workspace_id = $1 and v.tenant_id = w.tenant_id and v.volume_id = w.volume_id
          returning w.tenant_id, w.name, w.vcpus, w.memory_mib, w.home_mib, w.scratch_mib, w.pids, w.image, w.volume_id,
-                   w.snapshot_wanted, w.repair_wanted, v.head_of, v.lineage"#,
+                   w.snapshot_requested, w.repair_requested, v.head_of, v.lineage"#,
         workspace.0,
         app.config.host,
         &secrets::hash(token.expose())[..],
@@ -302,8 +302,8 @@ async fn place(
         head: life.head,
         head_of: row.head_of.map(VolumeId),
         lineage: row.lineage.unsigned_abs(),
-        snapshot_wanted: row.snapshot_wanted.unsigned_abs(),
-        repair_wanted: row.repair_wanted.unsigned_abs(),
+        snapshot_requested: row.snapshot_requested.unsigned_abs(),
+        repair_requested: row.repair_requested.unsigned_abs(),
         token,
         grant_key: app.signing.verifying_key().to_hex(),
     };

@@ -2,7 +2,7 @@
 
 use protocol::{
     Epoch, WorkspaceId,
-    runner::{MAX_REPAIR_OBJECTS, RepairOutcome, RepairWish},
+    runner::{MAX_REPAIR_OBJECTS, RepairOutcome, RepairRequest},
     workspace::Phase,
 };
 use sqlx::{PgConnection, types::Json};
@@ -50,8 +50,8 @@ pub async fn ask(
     }
     let Some(wanted) = together(&locked.repair, objects) else { return Ok(Some(Ask::Busy)) };
     let number = sqlx::query_scalar!(
-        "update workspaces set repair_wanted = repair_wanted + 1, repair_objects = $3
-         where tenant_id = $1 and workspace_id = $2 returning repair_wanted",
+        "update workspaces set repair_requested = repair_requested + 1, repair_objects = $3
+         where tenant_id = $1 and workspace_id = $2 returning repair_requested",
         tenant,
         workspace.0,
         &wanted,
@@ -82,8 +82,8 @@ pub struct Repairs {
 
 impl Repairs {
     /// What is still to be done.
-    pub fn wish(&self) -> Option<RepairWish> {
-        let wish = RepairWish { number: self.wanted, objects: self.objects.clone() };
+    pub fn wish(&self) -> Option<RepairRequest> {
+        let wish = RepairRequest { number: self.wanted, objects: self.objects.clone() };
         (self.wanted > self.answered).then_some(wish)
     }
 }

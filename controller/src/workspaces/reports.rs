@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use protocol::{
     ManifestId,
-    runner::{Command, MAX_REPORTS, MAX_WAIT_MS, RepairWish, Report, ReportReply, ReportRequest},
+    runner::{DesiredRunnerState, MAX_REPORTS, MAX_WAIT_MS, Report, ReportReply, ReportRequest},
 };
 use sqlx::PgConnection;
 use subtle::ConstantTimeEq as _;
@@ -42,8 +42,8 @@ pub async fn exchange(core: &Core, token: &str, request: ReportRequest) -> Resul
     let mut ear = core.hub.listen();
     let deadline = Instant::now() + Duration::from_millis(request.wait_ms.min(MAX_WAIT_MS));
     let last_word = request.reports.iter().any(is_last);
-    let (mut wanted, committed) = hear(core, token, &request).await?;
-    while !wanted.is_news_to(&request) && committed.is_empty() && !last_word {
+    let (mut desired, committed) = hear(core, token, &request).await?;
+    while !desired.is_ahead_of(&request.acknowledged) && committed.is_empty() && !last_word {
         let news = tokio::select! {
             () = core.tasks.shutdown().cancelled() => break,
             news = timeout_at(deadline, ear.hear_of(request.workspace)) => news,
@@ -51,55 +51,17 @@ pub async fn exchange(core: &Core, token: &str, request: ReportRequest) -> Resul
         if news.is_err() {
             break;
         }
-        wanted = look(core, &request).await?;
+        desired = look(core, &request).await?;
     }
-    Ok(ReportReply {
-        command: wanted.command,
-        committed,
-        lease_ms: LEASE.whole_milliseconds().unsigned_abs() as u64,
-        snapshot_wanted: wanted.snapshot,
-        repair: wanted.later_repair(&request),
-        home_mib: wanted.larger_home(&request),
-    })
+    Ok(ReportReply { desired, committed, lease_ms: LEASE.whole_milliseconds().unsigned_abs() as u64 })
 }
 
-/// What a runner is to do, all of it levels: asking again gives the same.
-#[derive(Clone, Debug)]
-struct Wanted {
-    command: Command,
-    /// The highest request for a snapshot.
-    snapshot: u64,
-    repair: Option<RepairWish>,
-    home_mib: u32,
-}
-
-impl Wanted {
-    fn of(locked: &Locked) -> Self {
-        let command = locked.life.command();
-        Self {
-            command,
-            snapshot: locked.asked.wanted,
-            repair: locked.repair.wish(),
-            home_mib: locked.home_mib,
-        }
-    }
-
-    /// Whether it is more than the runner is doing already.
-    fn is_news_to(&self, request: &ReportRequest) -> bool {
-        self.command != request.acting_on
-            || self.snapshot > request.answering
-            || self.later_repair(request).is_some()
-            || self.larger_home(request).is_some()
-    }
-
-    /// A repair, for a runner that is not at it yet.
-    fn later_repair(&self, request: &ReportRequest) -> Option<RepairWish> {
-        self.repair.clone().filter(|wish| wish.number > request.repairing)
-    }
-
-    /// The home's size, for a runner that cares and has a smaller one.
-    fn larger_home(&self, request: &ReportRequest) -> Option<u32> {
-        Some(self.home_mib).filter(|mib| request.home_mib > 0 && *mib > request.home_mib)
+fn desired_state(locked: &Locked) -> DesiredRunnerState {
+    DesiredRunnerState {
+        command: locked.life.command(),
+        snapshot: locked.asked.wanted,
+        repair: locked.repair.wish(),
+        home_mib: locked.home_mib,
     }
 }
 
@@ -111,7 +73,7 @@ async fn hear(
     core: &Core,
     token: &str,
     request: &ReportRequest,
-) -> Result<(Wanted, Vec<ManifestId>), ReportError> {
+) -> Result<(DesiredRunnerState, Vec<ManifestId>), ReportError> {
     let now = core.now();
     let mut system = core.db.system().await?;
     let connection = system.connection();
@@ -126,13 +88,13 @@ async fn hear(
         effects.extend(note(connection, now, &mut locked, report, &mut committed).await?);
     }
     let mut tasks = record::settle(connection, now, &mut locked, effects).await?;
-    let wanted = Wanted::of(&locked);
+    let desired = desired_state(&locked);
     system.commit().await?;
     if request.reports.iter().any(is_last) {
         tasks.push(Task::Kill(request.workspace, request.epoch));
     }
     core.perform(tasks);
-    Ok((wanted, committed))
+    Ok((desired, committed))
 }
 
 /// The workspace's row, if the request comes from the runner that holds its place now.
@@ -154,10 +116,10 @@ async fn admitted(
 }
 
 /// What to do now, without a word of the runner's own.
-async fn look(core: &Core, request: &ReportRequest) -> Result<Wanted, ReportError> {
+async fn look(core: &Core, request: &ReportRequest) -> Result<DesiredRunnerState, ReportError> {
     let mut system = core.db.system().await?;
     let locked = record::lock(system.connection(), request.workspace).await?.ok_or(ReportError::Fenced)?;
-    if locked.life.hears(request.epoch) { Ok(Wanted::of(&locked)) } else { Err(ReportError::Fenced) }
+    if locked.life.hears(request.epoch) { Ok(desired_state(&locked)) } else { Err(ReportError::Fenced) }
 }
 
 async fn note(

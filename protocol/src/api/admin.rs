@@ -1,6 +1,6 @@
 //! What the owner of a tenant may ask for.
 //!
-//! `POST /api/v1/admin/collect` → [`Collected`]. `POST /api/v1/admin/forget-tenant` ([`ForgetTenant`]) → nothing more.
+//! `POST /api/v1/admin/gc` → [`GcReport`]. `POST /api/v1/admin/destroy-tenant-key` ([`DestroyTenantKey`]) → nothing more.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -9,7 +9,7 @@ use crate::TenantId;
 
 /// What a look through the store for what no snapshot needs has found and done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Collected {
+pub struct GcReport {
     /// All of the tenant's objects in the store.
     pub objects: u64,
     pub bytes: u64,
@@ -25,7 +25,7 @@ pub struct Collected {
 
 /// Destroys the key of all of a tenant's homes. Nothing brings them back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct ForgetTenant {
+pub struct DestroyTenantKey {
     /// The asker's own, said again: a request that went astray destroys nothing.
     pub tenant: TenantId,
 }

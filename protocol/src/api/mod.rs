@@ -5,10 +5,10 @@
 
 pub mod admin;
 pub mod auth;
-pub mod check;
 pub mod class;
 pub mod import;
 pub mod internal;
+pub mod scrub;
 pub mod snapshot;
 pub mod template;
 pub mod user;

@@ -32,7 +32,7 @@ pub enum SnapshotKind {
     /// When the machine stopped.
     Stop,
     /// Somebody asked for it. Stays until it is deleted.
-    Asked,
+    Requested,
 }
 
 /// What a snapshot holds of the instant.

@@ -198,10 +198,12 @@ impl Reporter {
             workspace: spec.workspace,
             epoch: spec.epoch,
             reports,
-            acting_on: self.acknowledged().command,
-            answering: desired.snapshot_request,
-            repairing: desired.repair.number,
-            home_mib: desired.home_mib,
+            acknowledged: protocol::runner::AcknowledgedState {
+                command: self.acknowledged().command,
+                snapshot: desired.snapshot_request,
+                repair: desired.repair.number,
+                home_mib: desired.home_mib,
+            },
             wait_ms,
         };
         let answer = controller.send_report(spec, &request);

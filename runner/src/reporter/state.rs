@@ -6,7 +6,7 @@
 
 use protocol::{
     ManifestId,
-    runner::{Command, RepairWish, ReportReply, RunnerSpec},
+    runner::{Command, RepairRequest, ReportReply, RunnerSpec},
 };
 
 /// Why this runner must stop serving and may report nothing more.
@@ -25,7 +25,7 @@ pub struct DesiredState {
     /// Number of the last requested snapshot.
     pub snapshot_request: u64,
     /// The last requested repair.
-    pub repair: RepairWish,
+    pub repair: RepairRequest,
     /// Size of the home, in MiB.
     pub home_mib: u32,
 }
@@ -61,7 +61,7 @@ pub enum HomeTask {
     /// Take the snapshot with this request number.
     Snapshot(u64),
     /// Store damaged objects again.
-    Repair(RepairWish),
+    Repair(RepairRequest),
 }
 
 impl AcknowledgedState {
@@ -69,8 +69,8 @@ impl AcknowledgedState {
     pub fn from_spec(spec: &RunnerSpec) -> Self {
         Self {
             command: Command::Run,
-            snapshot_request: spec.snapshot_wanted,
-            repair_request: spec.repair_wanted,
+            snapshot_request: spec.snapshot_requested,
+            repair_request: spec.repair_requested,
             home_mib: spec.resources.home_mib,
         }
     }
@@ -82,7 +82,7 @@ impl DesiredState {
         Self {
             command: acknowledged.command,
             snapshot_request: acknowledged.snapshot_request,
-            repair: RepairWish { number: acknowledged.repair_request, objects: Vec::new() },
+            repair: RepairRequest { number: acknowledged.repair_request, objects: Vec::new() },
             home_mib: acknowledged.home_mib,
         }
     }
@@ -105,18 +105,21 @@ impl ControllerState {
     /// Merges a reply. Replies may arrive late, so numbers and the size never go back.
     pub fn apply_reply(&mut self, reply: &ReportReply) {
         let desired = &mut self.desired;
-        desired.command = reply.command;
-        desired.snapshot_request = desired.snapshot_request.max(reply.snapshot_wanted);
-        if let Some(repair) = reply.repair.as_ref().filter(|repair| repair.number > desired.repair.number) {
+        desired.command = reply.desired.command;
+        desired.snapshot_request = desired.snapshot_request.max(reply.desired.snapshot);
+        let repair = reply.desired.repair.as_ref();
+        if let Some(repair) = repair.filter(|repair| repair.number > desired.repair.number) {
             desired.repair = repair.clone();
         }
-        desired.home_mib = desired.home_mib.max(reply.home_mib.unwrap_or(0));
+        desired.home_mib = desired.home_mib.max(reply.desired.home_mib);
         self.committed = reply.committed.last().copied().or(self.committed);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use protocol::runner::DesiredRunnerState;
+
     use super::*;
 
     fn acknowledged() -> AcknowledgedState {
@@ -128,7 +131,7 @@ mod tests {
         let mut done = acknowledged();
         let mut desired = DesiredState::fulfilled_by(&done);
         assert_eq!(desired.next_home_task(&done), None);
-        let repair = RepairWish { number: 2, objects: Vec::new() };
+        let repair = RepairRequest { number: 2, objects: Vec::new() };
         desired = DesiredState { snapshot_request: 5, repair: repair.clone(), home_mib: 200, ..desired };
         assert_eq!(desired.next_home_task(&done), Some(HomeTask::Grow(200)));
         done.home_mib = 200;
@@ -144,12 +147,14 @@ mod tests {
         let desired = DesiredState::fulfilled_by(&acknowledged());
         let mut state = ControllerState { desired, committed: None, lease_loss: None };
         let late = ReportReply {
-            command: Command::Run,
+            desired: DesiredRunnerState {
+                command: Command::Run,
+                snapshot: 2,
+                repair: Some(RepairRequest::default()),
+                home_mib: 50,
+            },
             committed: Vec::new(),
             lease_ms: 1,
-            snapshot_wanted: 2,
-            repair: Some(RepairWish::default()),
-            home_mib: Some(50),
         };
         state.apply_reply(&late);
         assert_eq!(state.desired.next_home_task(&acknowledged()), None);

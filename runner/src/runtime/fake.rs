@@ -64,7 +64,7 @@ impl FakeSandbox {
             unpack(context.volume, &directory).await?;
             write_head(spec, spec.head).map_err(cannot("write the home's head"))?;
         }
-        context.reporter.report_step(Step::Machine, None);
+        context.reporter.report_step(Step::Sandbox, None);
         let socket = in_run_dir(spec, "agent.sock");
         let mut child = Command::new(&spec.agent)
             .arg("--serve-unix")

@@ -3,7 +3,7 @@ import { answer, request } from "./client";
 import type { Entry, Listing, Size, TerminalInfo } from "./agent";
 import type {
   Changes,
-  Checked,
+  ScrubReport,
   Class,
   ClassAction,
   ClassSummary,
@@ -132,7 +132,7 @@ export const snapshots = {
     }),
   /** Reads every object that the newest snapshot names, or all of them do. */
   check: (id: string, all: boolean, signal: AbortSignal) =>
-    request<Checked>(`/workspaces/${id}/check`, {
+    request<ScrubReport>(`/workspaces/${id}/scrub`, {
       method: "POST",
       json: { all },
       signal,

@@ -4,24 +4,7 @@
  */
 
 export interface paths {
-    "/api/v1/admin/collect": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** Searches the tenant's objects in the store for what no snapshot needs; what has been so for the grace period is deleted. */
-        post: operations["admin_collect"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/admin/forget-tenant": {
+    "/api/v1/admin/destroy-tenant-key": {
         parameters: {
             query?: never;
             header?: never;
@@ -31,7 +14,24 @@ export interface paths {
         get?: never;
         put?: never;
         /** Destroys the key of all the tenant's homes: they and their past are unreadable from then on, wherever copies of them are. */
-        post: operations["admin_forget_tenant"];
+        post: operations["admin_destroy_tenant_key"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/gc": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Searches the tenant's objects in the store for what no snapshot needs; what has been so for the grace period is deleted. */
+        post: operations["admin_run_gc"];
         delete?: never;
         options?: never;
         head?: never;
@@ -611,26 +611,6 @@ export interface paths {
         patch: operations["workspaces_edit"];
         trace?: never;
     };
-    "/api/v1/workspaces/{id}/check": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Reads every object that a home's snapshots name, and says which are damaged. With `repair`, what is damaged in the newest is
-         *     stored anew from the running machine's cache.
-         */
-        post: operations["snapshots_check"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/api/v1/workspaces/{id}/events": {
         parameters: {
             query?: never;
@@ -676,6 +656,26 @@ export interface paths {
         put?: never;
         /** Puts the whole home back to what it was. What it is now is kept as a snapshot, so that this can be undone. */
         post: operations["snapshots_restore"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{id}/scrub": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Reads every object that a home's snapshots name, and says which are damaged. With `repair`, what is damaged in the newest is
+         *     stored anew from the running machine's cache.
+         */
+        post: operations["snapshots_scrub"];
         delete?: never;
         options?: never;
         head?: never;
@@ -927,36 +927,6 @@ export interface components {
             changes: components["schemas"]["Change"][];
             truncated: boolean;
         };
-        Check: {
-            /** @description Of all snapshots. Absent: of the newest. */
-            all?: boolean;
-            /** @description Store anew what is damaged in the newest, as far as the running machine has a copy of it, and check again. */
-            repair?: boolean;
-        };
-        Checked: {
-            /**
-             * Format: int64
-             * @description Bytes of the home that they hold.
-             */
-            bytes: number;
-            /** @description What is damaged; after a repair, still. */
-            damaged: components["schemas"]["Damage"][];
-            /**
-             * @description Snapshots that rest on something damaged, newest first, at most [`DAMAGED_SNAPSHOTS_MAX`]. After a repair also those that
-             *     rest on what was damaged before it.
-             */
-            damaged_snapshots?: components["schemas"]["DamagedSnapshot"][];
-            /** @description Whether the newest snapshot can be read whole, now. */
-            newest_is_whole?: boolean;
-            /**
-             * Format: int64
-             * @description Objects that were read, each counted once for each snapshot that rests on it.
-             */
-            objects: number;
-            repair?: components["schemas"]["Repair"] | null;
-            /** Format: int32 */
-            snapshots: number;
-        };
         /** @description 64 KiB of a home that are not all zeros. */
         Chunk: {
             hash: string;
@@ -1022,35 +992,6 @@ export interface components {
          * @enum {string}
          */
         Code: "bad_request" | "unauthenticated" | "bad_credentials" | "forbidden" | "foreign_origin" | "not_found" | "method_not_allowed" | "conflict" | "name_taken" | "expired" | "authorization_pending" | "fenced" | "precondition_failed" | "too_large" | "invalid" | "unsupported" | "quota_exceeded" | "rate_limited" | "disk_full" | "unavailable" | "not_running" | "timeout" | "internal";
-        /** @description What a look through the store for what no snapshot needs has found and done. */
-        Collected: {
-            /** Format: int64 */
-            bytes: number;
-            /**
-             * Format: int64
-             * @description Deleted now.
-             */
-            deleted: number;
-            /** Format: int64 */
-            deleted_bytes: number;
-            /**
-             * Format: int64
-             * @description Deletions that did not succeed; the next look tries again.
-             */
-            failed: number;
-            /**
-             * Format: int64
-             * @description Of these, what no snapshot needs. It is deleted once that has been so for the grace period.
-             */
-            garbage: number;
-            /** Format: int64 */
-            garbage_bytes: number;
-            /**
-             * Format: int64
-             * @description All of the tenant's objects in the store.
-             */
-            objects: number;
-        };
         /**
          * @description What a snapshot holds of the instant.
          * @enum {string}
@@ -1091,6 +1032,11 @@ export interface components {
             safe_at?: string | null;
             /** Format: int64 */
             stored_bytes?: number | null;
+        };
+        /** @description Destroys the key of all of a tenant's homes. Nothing brings them back. */
+        DestroyTenantKey: {
+            /** @description The asker's own, said again: a request that went astray destroys nothing. */
+            tenant: components["schemas"]["TenantId"];
         };
         /** @description `POST /api/v1/auth/device/approve` (signed in) and `GET /api/v1/auth/device/{user_code}` → [`DeviceInfo`]. */
         DeviceApproval: {
@@ -1197,17 +1143,41 @@ export interface components {
             /** @description The hash of all chunks' indexes and hashes, in order; what has arrived is read again and must have the same. */
             root: string;
         };
-        /** @description Destroys the key of all of a tenant's homes. Nothing brings them back. */
-        ForgetTenant: {
-            /** @description The asker's own, said again: a request that went astray destroys nothing. */
-            tenant: components["schemas"]["TenantId"];
-        };
         /** @description `POST …/fork`: a new workspace of the caller's whose home begins as this one's. Copies no data. */
         Fork: {
             name: string;
             snapshot?: components["schemas"]["SnapshotId"] | null;
             /** @description Start it at once. Absent: true. */
             start?: boolean | null;
+        };
+        /** @description What a look through the store for what no snapshot needs has found and done. */
+        GcReport: {
+            /** Format: int64 */
+            bytes: number;
+            /**
+             * Format: int64
+             * @description Deleted now.
+             */
+            deleted: number;
+            /** Format: int64 */
+            deleted_bytes: number;
+            /**
+             * Format: int64
+             * @description Deletions that did not succeed; the next look tries again.
+             */
+            failed: number;
+            /**
+             * Format: int64
+             * @description Of these, what no snapshot needs. It is deleted once that has been so for the grace period.
+             */
+            garbage: number;
+            /** Format: int64 */
+            garbage_bytes: number;
+            /**
+             * Format: int64
+             * @description All of the tenant's objects in the store.
+             */
+            objects: number;
         };
         /**
          * @description Something about a home that its owner should know while it lasts.
@@ -1448,6 +1418,36 @@ export interface components {
             /** @description The row as it was, cut to 200 bytes. */
             row: string;
         };
+        ScrubReport: {
+            /**
+             * Format: int64
+             * @description Bytes of the home that they hold.
+             */
+            bytes: number;
+            /** @description What is damaged; after a repair, still. */
+            damaged: components["schemas"]["Damage"][];
+            /**
+             * @description Snapshots that rest on something damaged, newest first, at most [`DAMAGED_SNAPSHOTS_MAX`]. After a repair also those that
+             *     rest on what was damaged before it.
+             */
+            damaged_snapshots?: components["schemas"]["DamagedSnapshot"][];
+            /** @description Whether the newest snapshot can be read whole, now. */
+            newest_is_whole?: boolean;
+            /**
+             * Format: int64
+             * @description Objects that were read, each counted once for each snapshot that rests on it.
+             */
+            objects: number;
+            repair?: components["schemas"]["Repair"] | null;
+            /** Format: int32 */
+            snapshots: number;
+        };
+        ScrubRequest: {
+            /** @description Of all snapshots. Absent: of the newest. */
+            all?: boolean;
+            /** @description Store anew what is damaged in the newest, as far as the running machine has a copy of it, and check again. */
+            repair?: boolean;
+        };
         /** @description The answer to each way of signing in (beside the cookie), and to `GET /api/v1/auth/session`. */
         Session: {
             /** Format: date-time */
@@ -1490,7 +1490,7 @@ export interface components {
          * @description Why a snapshot was taken.
          * @enum {string}
          */
-        SnapshotKind: "stream" | "stop" | "asked";
+        SnapshotKind: "stream" | "stop" | "requested";
         /** @description Newest first. */
         SnapshotList: {
             /** @description There are older ones: ask with `before` the last one's `created_at`. */
@@ -1501,7 +1501,7 @@ export interface components {
          * @description What is being done inside a phase, in the order in which a start and then a stop go through them.
          * @enum {string}
          */
-        Step: "queue" | "runner" | "volume" | "network" | "machine" | "boot" | "home" | "ready" | "freeze" | "upload" | "commit" | "remove";
+        Step: "queue" | "runner" | "volume" | "network" | "sandbox" | "boot" | "home" | "ready" | "freeze" | "upload" | "commit" | "remove";
         /** @description A step with the time at which it began. */
         StepProgress: {
             /** @description A short sentence of detail ("12 of 40 MiB"); from the runner, so bounded to [`StepProgress::DETAIL_MAX`] bytes. */
@@ -1663,42 +1663,7 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
-    admin_collect: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Collected"];
-                };
-            };
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                };
-            };
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    admin_forget_tenant: {
+    admin_destroy_tenant_key: {
         parameters: {
             query?: never;
             header?: never;
@@ -1707,7 +1672,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["ForgetTenant"];
+                "application/json": components["schemas"]["DestroyTenantKey"];
             };
         };
         responses: {
@@ -1726,6 +1691,41 @@ export interface operations {
                 };
             };
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    admin_run_gc: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GcReport"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3048,55 +3048,6 @@ export interface operations {
             };
         };
     };
-    snapshots_check: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                id: components["schemas"]["WorkspaceId"];
-            };
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["Check"];
-            };
-        };
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Checked"];
-                };
-            };
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                };
-            };
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                };
-            };
-            504: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
     workspaces_one: {
         parameters: {
             query?: never;
@@ -3226,6 +3177,55 @@ export interface operations {
                 };
             };
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    snapshots_scrub: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["WorkspaceId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ScrubRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ScrubReport"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            504: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -165,7 +165,7 @@ describe("drawing", () => {
       snapshot(NOON + 10 * MINUTE),
       snapshot(NOON + 20 * MINUTE, { kind: "stop" }),
       snapshot(NOON + 20.2 * MINUTE, { name: "exam" }),
-      snapshot(NOON + 26 * MINUTE, { kind: "asked" }),
+      snapshot(NOON + 26 * MINUTE, { kind: "requested" }),
       snapshot(NOON + 99 * MINUTE, { name: "before the great refactoring of everything" }),
       snapshot(NOON + 200 * MINUTE, { name: "later" }),
     ]);
@@ -173,7 +173,7 @@ describe("drawing", () => {
     expect(marks.map((mark) => [mark.kind, mark.label, mark.before])).toEqual([
       ["named", "before the great refact…", true],
       ["named", "exam", false],
-      ["asked", "Asked", false],
+      ["requested", "Requested", false],
     ]);
     expect(marksOf(all, span, 100).map((mark) => mark.label)).toEqual(["", "exam"]);
   });

@@ -198,7 +198,7 @@ export function densityOf(points: readonly Point[], span: Span, count: number): 
   return parts.map((part) => (part === 0 ? 0 : Math.log1p(part) / most));
 }
 
-export type MarkKind = "named" | "asked" | "stop";
+export type MarkKind = "named" | "requested" | "stop";
 
 export interface Mark {
   point: Point;
@@ -224,7 +224,7 @@ export function markKind(snapshot: Snapshot): MarkKind | null {
 
 /** Those that a person would look for, thinned to what `width` pixels can hold: named before asked before stop, newest first. */
 export function marksOf(points: readonly Point[], span: Span, width: number): Mark[] {
-  const order: MarkKind[] = ["named", "asked", "stop"];
+  const order: MarkKind[] = ["named", "requested", "stop"];
   const found: { point: Point; kind: MarkKind }[] = [];
   for (let index = firstFrom(points, span.from); index < points.length; index += 1) {
     const point = points[index] as Point;
@@ -266,7 +266,7 @@ export function marksOf(points: readonly Point[], span: Span, width: number): Ma
 }
 
 function labelOf(point: Point, kind: MarkKind): string {
-  const text = kind === "named" ? (point.name ?? "") : kind === "asked" ? "Asked" : "Stop";
+  const text = kind === "named" ? (point.name ?? "") : kind === "requested" ? "Requested" : "Stop";
   const letters = [...text];
   return letters.length > MAX_LABEL_LETTERS ? `${letters.slice(0, MAX_LABEL_LETTERS - 1).join("")}…` : text;
 }

@@ -197,7 +197,7 @@ function Marks({ points, span, width }: { points: readonly Point[]; span: Span; 
 function MarkShape({ kind, x }: { kind: MarkKind; x: number }) {
   const y = LABELS + 4;
   if (kind === "named") return <path d={`M${x} ${y - 4.5}l4.5 4.5-4.5 4.5-4.5-4.5z`} />;
-  if (kind === "asked") return <circle cx={x} cy={y} r={3.2} />;
+  if (kind === "requested") return <circle cx={x} cy={y} r={3.2} />;
   return <rect x={x - 3} y={y - 3} width={6} height={6} />;
 }
 

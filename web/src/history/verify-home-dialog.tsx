@@ -1,7 +1,7 @@
 // Whether a home's objects are what they were: asked for, waited for, told.
 import { useEffect, useRef, useState } from "react";
 import { snapshots } from "../api/endpoints";
-import type { Checked, Workspace } from "../api/types";
+import type { ScrubReport, Workspace } from "../api/types";
 import { Dialog } from "../ui/dialog";
 import { Failure } from "../ui/failure";
 import { Choice } from "../ui/segmented-control";
@@ -17,7 +17,7 @@ type State =
   | { type: "asked" }
   | { type: "checking"; since: string }
   | { type: "failed"; error: unknown }
-  | { type: "told"; checked: Checked };
+  | { type: "told"; checked: ScrubReport };
 
 export function CheckDialog({ workspace, onClose }: { workspace: Workspace; onClose: () => void }) {
   const [which, setWhich] = useState<Which>("newest");
@@ -96,7 +96,7 @@ export function CheckDialog({ workspace, onClose }: { workspace: Workspace; onCl
   );
 }
 
-function Told({ checked }: { checked: Checked }) {
+function Told({ checked }: { checked: ScrubReport }) {
   const { snapshots, objects, bytes, damaged } = checked;
   const what = `${count(objects, "object")} of ${count(snapshots, "snapshot")}, ${size(bytes)}`;
   if (damaged.length === 0)

@@ -84,12 +84,12 @@ describe("steps", () => {
       phase: "provisioning",
       steps: [
         { step: "queue", since: since(0) },
-        { step: "machine", since: since(1) },
+        { step: "sandbox", since: since(1) },
       ],
     });
     expect(lines.map((line) => [line.step, line.state])).toEqual([
       ["queue", "done"],
-      ["machine", "now"],
+      ["sandbox", "now"],
       ["boot", "ahead"],
       ["home", "ahead"],
     ]);

@@ -25,7 +25,7 @@ const steps: Record<Step, string> = {
   runner: "Starting the runner",
   volume: "Opening the home",
   network: "Making the network",
-  machine: "Starting the machine",
+  sandbox: "Starting the sandbox",
   boot: "Booting",
   home: "Mounting the home",
   ready: "Ready",
@@ -50,7 +50,7 @@ export const startSteps: readonly Step[] = [
   "runner",
   "volume",
   "network",
-  "machine",
+  "sandbox",
   "boot",
   "home",
 ];

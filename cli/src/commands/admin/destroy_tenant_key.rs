@@ -1,7 +1,7 @@
 //! `burrow admin destroy-tenant-key`: makes every home of the user's organisation unreadable.
 
 use clap::Args;
-use protocol::api::admin::ForgetTenant as DestroyRequest;
+use protocol::api::admin::DestroyTenantKey as DestroyRequest;
 
 use super::Context;
 use crate::output::{CommandError, ErrorKind, progress::Step};
@@ -47,7 +47,7 @@ impl DestroyTenantKey {
             None => context.confirm(false, &action, tenant)?,
         }
         let step = Step::begin(context.style, "Ending workspaces and destroying the key");
-        server.forget_tenant(&DestroyRequest { tenant: user.tenant }).await?;
+        server.destroy_tenant_key(&DestroyRequest { tenant: user.tenant }).await?;
         step.done();
         context.output.say(&format!("Destroyed the key of {tenant}. Its homes can no longer be read."));
         Ok(())

@@ -1,7 +1,7 @@
 //! `burrow admin gc`: deletes objects that no kept snapshot needs.
 
 use clap::Args;
-use protocol::api::admin::Collected as GcReport;
+use protocol::api::admin::GcReport;
 
 use super::Context;
 use crate::output::{self, CommandError, Record, progress::Step};

@@ -75,7 +75,7 @@ impl Microvm {
         let spec = context.spec;
         let choice = accelerator::choose(&spec.image_dir, &spec.initramfs).await?;
         let (network, scratch) = tokio::try_join!(create_network(context), create_scratch_disk(spec))?;
-        context.reporter.report_step(Step::Machine, None);
+        context.reporter.report_step(Step::Sandbox, None);
         let mut jail = new_jail(context, choice.accelerator);
         let nameservers = network.as_ref().map(|network| network.nameservers.clone());
         let (namespace, tap) = network.map(|network| (network.namespace, network.tap)).unzip();

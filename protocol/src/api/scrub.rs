@@ -1,6 +1,6 @@
 //! Whether a home's objects in the store are what they were, and what is done where they are not.
 //!
-//! `POST /api/v1/workspaces/{id}/check` ([`Check`]) → [`Checked`]: reads every object that the home's snapshots name.
+//! `POST /api/v1/workspaces/{id}/scrub` ([`ScrubRequest`]) → [`ScrubReport`]: reads every object that the home's snapshots name.
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -14,7 +14,7 @@ pub const MAX_LOST: usize = 100;
 pub const MAX_DAMAGED_SNAPSHOTS: usize = 100;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Check {
+pub struct ScrubRequest {
     /// Of all snapshots. Absent: of the newest.
     #[serde(default)]
     pub all: bool,
@@ -24,7 +24,7 @@ pub struct Check {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Checked {
+pub struct ScrubReport {
     pub snapshots: u32,
     /// Objects that were read, each counted once for each snapshot that rests on it.
     pub objects: u64,
