@@ -5,8 +5,8 @@ use std::time::Duration;
 use protocol::{
     WorkspaceId,
     api::{
-        admin::{GcReport, DestroyTenantKey},
-        scrub::{ScrubRequest, ScrubReport},
+        admin::{DestroyTenantKey, GcReport},
+        scrub::{ScrubReport, ScrubRequest},
         snapshot::Retention,
     },
 };
@@ -18,7 +18,11 @@ use crate::{api::Api, error::ApiError};
 const UPKEEP_TIMEOUT: Duration = Duration::from_hours(1);
 
 impl Api {
-    pub async fn check_home(&self, workspace: WorkspaceId, request: &ScrubRequest) -> Result<ScrubReport, ApiError> {
+    pub async fn check_home(
+        &self,
+        workspace: WorkspaceId,
+        request: &ScrubRequest,
+    ) -> Result<ScrubReport, ApiError> {
         let request = self.request(Method::POST, &format!("/workspaces/{workspace}/scrub")).json(request);
         self.json_within(UPKEEP_TIMEOUT, request).await
     }

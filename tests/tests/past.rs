@@ -86,8 +86,11 @@ async fn a_home_has_a_past_that_is_read_forked_and_brought_back() {
     assert_eq!(stack.sh("demo", "cat gone src/file").await, "gone\none\n");
     let undo: Value =
         serde_json::from_str(&stack.ok(&["history", "demo", "-o", "json"]).await).expect("JSON");
-    let undo =
-        undo.as_array().expect("a list").iter().find(|one| one["kind"] == "requested" && one["name"].is_null());
+    let undo = undo
+        .as_array()
+        .expect("a list")
+        .iter()
+        .find(|one| one["kind"] == "requested" && one["name"].is_null());
     let undo = undo.expect("what it was is kept")["id"].as_str().expect("text").to_owned();
     stack.ok(&["restore", "demo", "--at", &undo, "--all", "-y"]).await;
     assert_eq!(stack.sh("demo", "cat gone src/file").await, "gone\ntwo\n");
