@@ -12,6 +12,7 @@ pub mod exec;
 pub mod files;
 pub mod grant;
 pub mod ids;
+pub mod openapi;
 pub mod problem;
 pub mod redacted;
 pub mod runner;

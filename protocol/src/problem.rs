@@ -11,7 +11,7 @@ pub const CONTENT_TYPE: &str = "application/problem+json";
 pub const REQUEST_ID_HEADER: &str = "x-request-id";
 
 /// A stable name for what went wrong; programs compare this, never the words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
     /// The request cannot be understood: 400.
@@ -83,7 +83,37 @@ impl Code {
         }
     }
 
-    fn title(self) -> &'static str {
+    /// The code as it is written in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BadRequest => "bad_request",
+            Self::Unauthenticated => "unauthenticated",
+            Self::BadCredentials => "bad_credentials",
+            Self::Forbidden => "forbidden",
+            Self::ForeignOrigin => "foreign_origin",
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::Conflict => "conflict",
+            Self::NameTaken => "name_taken",
+            Self::Expired => "expired",
+            Self::AuthorizationPending => "authorization_pending",
+            Self::Fenced => "fenced",
+            Self::PreconditionFailed => "precondition_failed",
+            Self::TooLarge => "too_large",
+            Self::Invalid => "invalid",
+            Self::Unsupported => "unsupported",
+            Self::QuotaExceeded => "quota_exceeded",
+            Self::RateLimited => "rate_limited",
+            Self::DiskFull => "disk_full",
+            Self::Unavailable => "unavailable",
+            Self::NotRunning => "not_running",
+            Self::Timeout => "timeout",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// The code in a few words, for the `title` of a [`Problem`].
+    pub fn title(self) -> &'static str {
         match self {
             Self::BadRequest => "The request cannot be understood",
             Self::Unauthenticated => "Sign in first",
@@ -140,9 +170,8 @@ pub struct FieldError {
 impl Problem {
     /// `detail` is read by a person. The request id is filled in by the layer that knows it.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        let name = serde_json::to_value(code).ok().and_then(|name| name.as_str().map(str::to_owned));
         Self {
-            kind: format!("about:blank#{}", name.unwrap_or_default()),
+            kind: format!("about:blank#{}", code.as_str()),
             title: code.title().to_owned(),
             status: code.status(),
             detail: detail.into(),

@@ -20,9 +20,17 @@ use crate::{
     tenants,
 };
 
-/// Searches the tenant's objects in the store for what no snapshot needs; what has been so for the grace period is deleted.
-#[utoipa::path(post, path = "/admin/gc", tag = "admin",
-    responses((status = 200, body = GcReport), (status = 403, body = protocol::Problem), (status = 409, body = protocol::Problem)))]
+/// Run garbage collection
+///
+/// For owners. Finds objects of the tenant that no kept snapshot needs, and deletes those that have been garbage for the
+/// grace period.
+#[utoipa::path(
+    post,
+    path = "/admin/gc",
+    tag = "admin",
+    responses((status = 200, body = GcReport, description = "The report")),
+    extensions(("x-problem-codes" = json!(["conflict", "unavailable"]))),
+)]
 pub async fn run_gc(State(app): State<App>, signed: Signed) -> Result<Json<GcReport>> {
     let caller = signed.caller();
     let mut scope = app.db.scope(authorize(caller, Action::ManageTenant)?).await?;
@@ -31,9 +39,17 @@ pub async fn run_gc(State(app): State<App>, signed: Signed) -> Result<Json<GcRep
     Ok(Json(gc::collect(&app, Some(caller.tenant)).await?))
 }
 
-/// Destroys the key of all the tenant's homes: they and their past are unreadable from then on, wherever copies of them are.
-#[utoipa::path(post, path = "/admin/destroy-tenant-key", tag = "admin", request_body = DestroyTenantKey,
-    responses((status = 204), (status = 403, body = protocol::Problem), (status = 422, body = protocol::Problem)))]
+/// Destroy the tenant's key
+///
+/// For owners. Every home and snapshot of the tenant is unreadable from then on, wherever copies of it are. This cannot be
+/// undone.
+#[utoipa::path(
+    post,
+    path = "/admin/destroy-tenant-key",
+    tag = "admin",
+    request_body = DestroyTenantKey,
+    responses((status = 204, description = "The key is destroyed")),
+)]
 pub async fn destroy_tenant_key(
     State(app): State<App>,
     signed: Signed,

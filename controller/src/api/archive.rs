@@ -31,12 +31,23 @@ const LEFT_OUT: &str = "left-out.txt";
 /// As much of it as is kept.
 const MAX_LEFT_OUT_BYTES: usize = 1 << 20;
 
-/// What a directory held, with all below it. What an archive cannot hold is named in its last member.
-#[utoipa::path(get, path = "/workspaces/{id}/snapshots/{snapshot}/archive", tag = "snapshots",
-    params(("id" = WorkspaceId, Path), ("snapshot" = String, Path), At),
-    responses((status = 200, content_type = "application/x-tar", body = Vec<u8>), (status = 404, body = protocol::Problem),
-        (status = 415, body = protocol::Problem), (status = 504, body = protocol::Problem)))]
-pub async fn archive(
+/// Download a directory of a snapshot
+///
+/// Streams a tar of the directory and everything below it. Its last member, `left-out.txt`, names what a tar cannot
+/// hold.
+#[utoipa::path(
+    get,
+    path = "/workspaces/{id}/snapshots/{snapshot}/archive",
+    tag = "snapshots",
+    params(
+        ("id" = WorkspaceId, Path, description = "The workspace."),
+        ("snapshot" = String, Path, description = "A snapshot's id, or `latest`."),
+        At,
+    ),
+    responses((status = 200, content_type = "application/x-tar", body = Vec<u8>, description = "A tar archive")),
+    extensions(("x-problem-codes" = json!(["unsupported", "timeout"]))),
+)]
+pub async fn download_snapshot_archive(
     State(app): State<App>,
     signed: Signed,
     Params((id, which)): Params<(WorkspaceId, Which)>,

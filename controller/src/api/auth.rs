@@ -35,10 +35,19 @@ use crate::{
 const DEVICE_PAGE: &str = "/device";
 const MAX_CLIENT_NAME_CHARACTERS: usize = 100;
 
-/// Signs in by a one-time link's token.
-#[utoipa::path(post, path = "/auth/link", tag = "auth", request_body = LinkSignIn,
-    responses((status = 200, body = Session), (status = 410, body = protocol::Problem)))]
-pub async fn link(
+/// Sign in with a one-time link
+///
+/// The token stands behind `#` in the link that the server prints at its first start. It works once and expires after
+/// 12 hours. Sets the session cookie.
+#[utoipa::path(
+    post,
+    path = "/auth/link",
+    tag = "auth",
+    request_body = LinkSignIn,
+    responses((status = 200, body = Session, description = "The new session; its cookie is in `set-cookie`")),
+    extensions(("x-problem-codes" = json!(["expired", "rate_limited"]))),
+)]
+pub async fn sign_in_with_link(
     State(app): State<App>,
     client: Client,
     Input(request): Input<LinkSignIn>,
@@ -56,10 +65,18 @@ pub async fn link(
     signed_in(&app, &client, user, true).await
 }
 
-/// Signs in by e-mail and password.
-#[utoipa::path(post, path = "/auth/login", tag = "auth", request_body = Login,
-    responses((status = 200, body = Session), (status = 401, body = protocol::Problem), (status = 429, body = protocol::Problem)))]
-pub async fn login(State(app): State<App>, client: Client, Input(request): Input<Login>) -> Result<Response> {
+/// Sign in with e-mail and password
+///
+/// Sets the session cookie. Repeated failures are limited per address and per e-mail.
+#[utoipa::path(
+    post,
+    path = "/auth/login",
+    tag = "auth",
+    request_body = Login,
+    responses((status = 200, body = Session, description = "The new session; its cookie is in `set-cookie`")),
+    extensions(("x-problem-codes" = json!(["bad_credentials", "rate_limited"]))),
+)]
+pub async fn sign_in(State(app): State<App>, client: Client, Input(request): Input<Login>) -> Result<Response> {
     app.limits.address(&client.address)?;
     app.limits.email(request.email.trim())?;
     let refused = || ApiError::new(Code::BadCredentials, "E-mail or password is wrong.");
@@ -108,18 +125,29 @@ fn cookie(secure: bool, value: &Redacted<String>, seconds: i64) -> HeaderValue {
     header
 }
 
-/// Who is signed in.
-#[utoipa::path(get, path = "/auth/session", tag = "auth",
-    responses((status = 200, body = Session), (status = 401, body = protocol::Problem)))]
-pub async fn session(State(app): State<App>, signed: Signed) -> Result<Json<Session>> {
+/// Get the current session
+#[utoipa::path(
+    get,
+    path = "/auth/session",
+    tag = "auth",
+    responses((status = 200, body = Session, description = "The session that the request was made with")),
+)]
+pub async fn get_session(State(app): State<App>, signed: Signed) -> Result<Json<Session>> {
     let mut scope = app.db.scope(authorize(signed.caller(), Action::ManageSelf)?).await?;
     let session = describe(&mut scope, &signed.0).await?;
     Ok(Json(session))
 }
 
-/// Ends this session, or voids this token.
-#[utoipa::path(post, path = "/auth/logout", tag = "auth", responses((status = 204)))]
-pub async fn logout(State(app): State<App>, client: Client, signed: Signed) -> Result<Response> {
+/// Sign out
+///
+/// Ends the session that the request was made with; a personal access token is revoked. Clears the cookie.
+#[utoipa::path(
+    post,
+    path = "/auth/logout",
+    tag = "auth",
+    responses((status = 204, description = "The session has ended")),
+)]
+pub async fn sign_out(State(app): State<App>, client: Client, signed: Signed) -> Result<Response> {
     let mut scope = app.db.scope(authorize(signed.caller(), Action::ManageSelf)?).await?;
     sessions::end(&mut scope, signed.caller().session.0, None).await?;
     audit::write(&mut scope, "session.end", "", serde_json::json!({})).await?;
@@ -131,10 +159,19 @@ pub async fn logout(State(app): State<App>, client: Client, signed: Signed) -> R
     Ok((StatusCode::NO_CONTENT, headers).into_response())
 }
 
-/// Sets or changes the own password; every other session ends.
-#[utoipa::path(post, path = "/auth/password", tag = "auth", request_body = SetPassword,
-    responses((status = 204), (status = 401, body = protocol::Problem), (status = 422, body = protocol::Problem)))]
-pub async fn password(
+/// Set or change your password
+///
+/// Every other session of the user ends. The current password is required unless the session began with a one-time
+/// link in the last ten minutes.
+#[utoipa::path(
+    post,
+    path = "/auth/password",
+    tag = "auth",
+    request_body = SetPassword,
+    responses((status = 204, description = "The password is set")),
+    extensions(("x-problem-codes" = json!(["bad_credentials", "rate_limited"]))),
+)]
+pub async fn set_password(
     State(app): State<App>,
     signed: Signed,
     Input(request): Input<SetPassword>,
@@ -162,10 +199,19 @@ pub async fn password(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Begins a program's sign-in that a person approves elsewhere.
-#[utoipa::path(post, path = "/auth/device", tag = "auth", request_body = DeviceRequest,
-    responses((status = 200, body = DeviceCode)))]
-pub async fn device(
+/// Start a device login
+///
+/// A program without a browser signs in as in RFC 8628: it shows `user_code`, the user approves it on another device,
+/// and the program polls `POST /auth/device/token`. Needs no session.
+#[utoipa::path(
+    post,
+    path = "/auth/device",
+    tag = "auth",
+    request_body = DeviceRequest,
+    responses((status = 200, body = DeviceCode, description = "The codes, and how often to poll")),
+    extensions(("x-problem-codes" = json!(["rate_limited"]))),
+)]
+pub async fn start_device_login(
     State(app): State<App>,
     client: Client,
     Input(request): Input<DeviceRequest>,
@@ -189,10 +235,19 @@ pub async fn device(
     }))
 }
 
-/// Asks whether the person has approved.
-#[utoipa::path(post, path = "/auth/device/token", tag = "auth", request_body = DeviceTokenRequest,
-    responses((status = 200, body = TokenSecret), (status = 400, body = protocol::Problem)))]
-pub async fn device_token(
+/// Poll a device login
+///
+/// Answers 400 `authorization_pending` until the user has decided. Poll no more often than `interval_seconds`.
+/// Needs no session.
+#[utoipa::path(
+    post,
+    path = "/auth/device/token",
+    tag = "auth",
+    request_body = DeviceTokenRequest,
+    responses((status = 200, body = TokenSecret, description = "The user approved. The token is returned once.")),
+    extensions(("x-problem-codes" = json!(["authorization_pending", "expired", "forbidden", "rate_limited"]))),
+)]
+pub async fn poll_device_login(
     State(app): State<App>,
     Input(request): Input<DeviceTokenRequest>,
 ) -> Result<Json<TokenSecret>> {
@@ -218,10 +273,18 @@ pub async fn device_token(
     answer
 }
 
-/// What a code stands for.
-#[utoipa::path(get, path = "/auth/device/{user_code}", tag = "auth",
-    params(("user_code" = String, Path)), responses((status = 200, body = DeviceInfo), (status = 410, body = protocol::Problem)))]
-pub async fn device_info(
+/// Get a pending device login by its user code
+#[utoipa::path(
+    get,
+    path = "/auth/device/{user_code}",
+    tag = "auth",
+    params(
+        ("user_code" = String, Path, description = "The code that the program shows; case and dashes do not matter."),
+    ),
+    responses((status = 200, body = DeviceInfo, description = "The pending login")),
+    extensions(("x-problem-codes" = json!(["expired", "rate_limited"]))),
+)]
+pub async fn get_device_login(
     State(app): State<App>,
     signed: Signed,
     Params(typed): Params<String>,
@@ -233,10 +296,16 @@ pub async fn device_info(
     info.map(Json).ok_or_else(unknown_code)
 }
 
-/// The person's word on a program's sign-in.
-#[utoipa::path(post, path = "/auth/device/approve", tag = "auth", request_body = DeviceApproval,
-    responses((status = 204), (status = 410, body = protocol::Problem)))]
-pub async fn device_approve(
+/// Approve or deny a device login
+#[utoipa::path(
+    post,
+    path = "/auth/device/approve",
+    tag = "auth",
+    request_body = DeviceApproval,
+    responses((status = 204, description = "The decision is recorded")),
+    extensions(("x-problem-codes" = json!(["expired", "rate_limited"]))),
+)]
+pub async fn decide_device_login(
     State(app): State<App>,
     signed: Signed,
     Input(request): Input<DeviceApproval>,

@@ -64,12 +64,22 @@ pub struct Between {
     with: Option<Which>,
 }
 
-/// A directory as it was.
-#[utoipa::path(get, path = "/workspaces/{id}/snapshots/{snapshot}/files", tag = "snapshots",
-    params(("id" = WorkspaceId, Path), ("snapshot" = String, Path, description = "An identifier, or `latest`."), At),
-    responses((status = 200, body = Directory), (status = 404, body = protocol::Problem), (status = 415, body = protocol::Problem),
-        (status = 504, body = protocol::Problem)))]
-pub async fn files(
+/// List a directory of a snapshot
+///
+/// Reads the snapshot without starting the workspace.
+#[utoipa::path(
+    get,
+    path = "/workspaces/{id}/snapshots/{snapshot}/files",
+    tag = "snapshots",
+    params(
+        ("id" = WorkspaceId, Path, description = "The workspace."),
+        ("snapshot" = String, Path, description = "A snapshot's id, or `latest`."),
+        At,
+    ),
+    responses((status = 200, body = Directory, description = "The directory, by name")),
+    extensions(("x-problem-codes" = json!(["unsupported", "timeout"]))),
+)]
+pub async fn list_snapshot_files(
     State(app): State<App>,
     signed: Signed,
     Params((id, which)): Params<(WorkspaceId, Which)>,
@@ -80,12 +90,20 @@ pub async fn files(
     Ok(Json(past.list(&path).await?))
 }
 
-/// What a file held.
-#[utoipa::path(get, path = "/workspaces/{id}/snapshots/{snapshot}/content", tag = "snapshots",
-    params(("id" = WorkspaceId, Path), ("snapshot" = String, Path), At),
-    responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>), (status = 404, body = protocol::Problem),
-        (status = 415, body = protocol::Problem), (status = 504, body = protocol::Problem)))]
-pub async fn content(
+/// Download a file of a snapshot
+#[utoipa::path(
+    get,
+    path = "/workspaces/{id}/snapshots/{snapshot}/content",
+    tag = "snapshots",
+    params(
+        ("id" = WorkspaceId, Path, description = "The workspace."),
+        ("snapshot" = String, Path, description = "A snapshot's id, or `latest`."),
+        At,
+    ),
+    responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>, description = "The bytes of the file")),
+    extensions(("x-problem-codes" = json!(["unsupported", "timeout"]))),
+)]
+pub async fn read_snapshot_file(
     State(app): State<App>,
     signed: Signed,
     Params((id, which)): Params<(WorkspaceId, Which)>,
@@ -175,12 +193,22 @@ fn disposition(name: &str) -> String {
     format!("attachment; filename=\"{plain}\"; filename*=UTF-8''{exact}")
 }
 
-/// What has changed from a snapshot to a later one, at a path and below.
-#[utoipa::path(get, path = "/workspaces/{id}/snapshots/{snapshot}/changes", tag = "snapshots",
-    params(("id" = WorkspaceId, Path), ("snapshot" = String, Path), Between),
-    responses((status = 200, body = Changes), (status = 404, body = protocol::Problem), (status = 415, body = protocol::Problem),
-        (status = 504, body = protocol::Problem)))]
-pub async fn changes(
+/// List changes between two snapshots
+///
+/// Lists what the later snapshot has otherwise than this one, at a path and below.
+#[utoipa::path(
+    get,
+    path = "/workspaces/{id}/snapshots/{snapshot}/changes",
+    tag = "snapshots",
+    params(
+        ("id" = WorkspaceId, Path, description = "The workspace."),
+        ("snapshot" = String, Path, description = "A snapshot's id, or `latest`."),
+        Between,
+    ),
+    responses((status = 200, body = Changes, description = "The changed paths")),
+    extensions(("x-problem-codes" = json!(["unsupported", "timeout"]))),
+)]
+pub async fn list_snapshot_changes(
     State(app): State<App>,
     signed: Signed,
     Params((id, which)): Params<(WorkspaceId, Which)>,
@@ -191,12 +219,20 @@ pub async fn changes(
     Ok(Json(before.changes(&after, &path, MAX_CHANGES).await?))
 }
 
-/// How one file differs from a snapshot to a later one.
-#[utoipa::path(get, path = "/workspaces/{id}/snapshots/{snapshot}/diff", tag = "snapshots",
-    params(("id" = WorkspaceId, Path), ("snapshot" = String, Path), Between),
-    responses((status = 200, body = Diff), (status = 404, body = protocol::Problem), (status = 415, body = protocol::Problem),
-        (status = 504, body = protocol::Problem)))]
-pub async fn diff(
+/// Compare a file in two snapshots
+#[utoipa::path(
+    get,
+    path = "/workspaces/{id}/snapshots/{snapshot}/diff",
+    tag = "snapshots",
+    params(
+        ("id" = WorkspaceId, Path, description = "The workspace."),
+        ("snapshot" = String, Path, description = "A snapshot's id, or `latest`."),
+        Between,
+    ),
+    responses((status = 200, body = Diff, description = "The difference in unified form")),
+    extensions(("x-problem-codes" = json!(["unsupported", "timeout"]))),
+)]
+pub async fn diff_snapshot_file(
     State(app): State<App>,
     signed: Signed,
     Params((id, which)): Params<(WorkspaceId, Which)>,

@@ -36,11 +36,21 @@ pub struct Page {
     pub from: u32,
 }
 
-/// The hashes of a snapshot's chunks, those of zeros left out.
-#[utoipa::path(get, path = "/workspaces/{id}/snapshots/{snapshot}/chunks", tag = "chunks",
-    params(("id" = WorkspaceId, Path), ("snapshot" = String, Path, description = "An identifier, or `latest`."), Page),
-    responses((status = 200, body = ChunkList), (status = 404, body = protocol::Problem)))]
-pub async fn list(
+/// List the chunks of a snapshot
+///
+/// Lists index and hash of each 64 KiB chunk that is not all zeros. Used by `burrow push` and `burrow pull`.
+#[utoipa::path(
+    get,
+    path = "/workspaces/{id}/snapshots/{snapshot}/chunks",
+    tag = "chunks",
+    params(
+        ("id" = WorkspaceId, Path, description = "The workspace."),
+        ("snapshot" = String, Path, description = "A snapshot's id, or `latest`."),
+        Page,
+    ),
+    responses((status = 200, body = ChunkList, description = "A page of chunks")),
+)]
+pub async fn list_snapshot_chunks(
     State(app): State<App>,
     signed: Signed,
     Params((id, which)): Params<(WorkspaceId, Which)>,
@@ -50,12 +60,21 @@ pub async fn list(
     listed(&app, &reader, asked.from).await
 }
 
-/// Some of a snapshot's chunks, as they travel.
-#[utoipa::path(post, path = "/workspaces/{id}/snapshots/{snapshot}/chunks", tag = "chunks",
-    params(("id" = WorkspaceId, Path), ("snapshot" = String, Path)), request_body = WantedChunks,
-    responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>), (status = 404, body = protocol::Problem),
-        (status = 422, body = protocol::Problem)))]
-pub async fn get(
+/// Download chunks of a snapshot
+///
+/// Returns the chunks in transfer format, to be uploaded unchanged with `upload_import_chunks`.
+#[utoipa::path(
+    post,
+    path = "/workspaces/{id}/snapshots/{snapshot}/chunks",
+    tag = "chunks",
+    request_body = WantedChunks,
+    params(
+        ("id" = WorkspaceId, Path, description = "The workspace."),
+        ("snapshot" = String, Path, description = "A snapshot's id, or `latest`."),
+    ),
+    responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>, description = "The chunks in transfer format")),
+)]
+pub async fn read_snapshot_chunks(
     State(app): State<App>,
     signed: Signed,
     Params((id, which)): Params<(WorkspaceId, Which)>,

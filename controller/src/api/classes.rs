@@ -30,18 +30,30 @@ use crate::{
     workspaces::create::is_name,
 };
 
-/// The own classes; all of the tenant for its owner.
-#[utoipa::path(get, path = "/classes", tag = "classes",
-    responses((status = 200, body = ClassList), (status = 403, body = protocol::Problem)))]
-pub async fn list(State(app): State<App>, signed: Signed) -> Result<Json<ClassList>> {
+/// List classes
+///
+/// Teachers see their own, owners all.
+#[utoipa::path(
+    get,
+    path = "/classes",
+    tag = "classes",
+    responses((status = 200, body = ClassList, description = "The classes")),
+)]
+pub async fn list_classes(State(app): State<App>, signed: Signed) -> Result<Json<ClassList>> {
     let mut scope = app.db.scope(authorize(signed.caller(), Action::UseClasses)?).await?;
     Ok(Json(ClassList { classes: classes::list(&mut scope).await? }))
 }
 
-/// A new class, with nobody in it.
-#[utoipa::path(post, path = "/classes", tag = "classes", request_body = NewClass,
-    responses((status = 201, body = Class), (status = 409, body = protocol::Problem), (status = 422, body = protocol::Problem)))]
-pub async fn create(
+/// Create a class
+#[utoipa::path(
+    post,
+    path = "/classes",
+    tag = "classes",
+    request_body = NewClass,
+    responses((status = 201, body = Class, description = "The new class, without members")),
+    extensions(("x-problem-codes" = json!(["name_taken"]))),
+)]
+pub async fn create_class(
     State(app): State<App>,
     signed: Signed,
     Input(request): Input<NewClass>,
@@ -69,17 +81,35 @@ pub async fn create(
     Ok((StatusCode::CREATED, Json(made)))
 }
 
-/// One class with its members and their workspaces.
-#[utoipa::path(get, path = "/classes/{id}", tag = "classes", params(("id" = ClassId, Path)),
-    responses((status = 200, body = Class), (status = 404, body = protocol::Problem)))]
-pub async fn get(State(app): State<App>, signed: Signed, Params(id): Params<ClassId>) -> Result<Json<Class>> {
+/// Get a class
+///
+/// Returns its members and their workspaces.
+#[utoipa::path(
+    get,
+    path = "/classes/{id}",
+    tag = "classes",
+    params(
+        ("id" = ClassId, Path, description = "The class."),
+    ),
+    responses((status = 200, body = Class, description = "The class")),
+)]
+pub async fn get_class(State(app): State<App>, signed: Signed, Params(id): Params<ClassId>) -> Result<Json<Class>> {
     read(&app, signed.caller(), id).await.map(Json)
 }
 
-/// Deletes a class with its members' workspaces.
-#[utoipa::path(delete, path = "/classes/{id}", tag = "classes", params(("id" = ClassId, Path)),
-    responses((status = 204), (status = 404, body = protocol::Problem)))]
-pub async fn delete(
+/// Delete a class
+///
+/// Deletes the workspaces of its members too.
+#[utoipa::path(
+    delete,
+    path = "/classes/{id}",
+    tag = "classes",
+    params(
+        ("id" = ClassId, Path, description = "The class."),
+    ),
+    responses((status = 204, description = "The class is deleted")),
+)]
+pub async fn delete_class(
     State(app): State<App>,
     signed: Signed,
     Params(id): Params<ClassId>,
@@ -95,11 +125,22 @@ pub async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Adds the rows of a CSV (name, e-mail). Bad rows are named; good ones are taken.
-#[utoipa::path(post, path = "/classes/{id}/roster", tag = "classes", params(("id" = ClassId, Path)),
+/// Add members from a CSV
+///
+/// Columns: name, e-mail; a header row is optional. Valid rows are added, each with an invitation and a workspace;
+/// invalid rows are reported with their line.
+#[utoipa::path(
+    post,
+    path = "/classes/{id}/roster",
+    tag = "classes",
     request_body(content = String, content_type = "text/csv"),
-    responses((status = 200, body = RosterResult), (status = 404, body = protocol::Problem), (status = 413, body = protocol::Problem)))]
-pub async fn roster(
+    params(
+        ("id" = ClassId, Path, description = "The class."),
+    ),
+    responses((status = 200, body = RosterResult, description = "What was added, and which rows were not")),
+    extensions(("x-problem-codes" = json!(["too_large"]))),
+)]
+pub async fn import_roster(
     State(app): State<App>,
     signed: Signed,
     Params(id): Params<ClassId>,
@@ -135,10 +176,17 @@ pub async fn roster(
     Ok(Json(RosterResult { class, added, unchanged, errors }))
 }
 
-/// Puts every member's workspace in the queue to run.
-#[utoipa::path(post, path = "/classes/{id}/start", tag = "classes", params(("id" = ClassId, Path)),
-    responses((status = 200, body = ClassAction), (status = 404, body = protocol::Problem)))]
-pub async fn start(
+/// Start all workspaces of a class
+#[utoipa::path(
+    post,
+    path = "/classes/{id}/start",
+    tag = "classes",
+    params(
+        ("id" = ClassId, Path, description = "The class."),
+    ),
+    responses((status = 200, body = ClassAction, description = "How many were started, and which were not")),
+)]
+pub async fn start_class(
     State(app): State<App>,
     signed: Signed,
     Params(id): Params<ClassId>,
@@ -146,10 +194,19 @@ pub async fn start(
     for_all(&app, signed.caller(), id, Event::Start, "workspace.start").await.map(Json)
 }
 
-/// Stops every member's workspace; homes are persisted first.
-#[utoipa::path(post, path = "/classes/{id}/stop", tag = "classes", params(("id" = ClassId, Path)),
-    responses((status = 200, body = ClassAction), (status = 404, body = protocol::Problem)))]
-pub async fn stop(
+/// Stop all workspaces of a class
+///
+/// Homes are saved first.
+#[utoipa::path(
+    post,
+    path = "/classes/{id}/stop",
+    tag = "classes",
+    params(
+        ("id" = ClassId, Path, description = "The class."),
+    ),
+    responses((status = 200, body = ClassAction, description = "How many are stopping, and which are not")),
+)]
+pub async fn stop_class(
     State(app): State<App>,
     signed: Signed,
     Params(id): Params<ClassId>,
@@ -157,11 +214,20 @@ pub async fn stop(
     for_all(&app, signed.caller(), id, Event::Stop, "workspace.stop").await.map(Json)
 }
 
-/// Takes a member out of the class and deletes the workspace made for it.
-#[utoipa::path(delete, path = "/classes/{id}/members/{member}", tag = "classes",
-    params(("id" = ClassId, Path), ("member" = Uuid, Path)),
-    responses((status = 204), (status = 404, body = protocol::Problem)))]
-pub async fn remove_member(
+/// Remove a member from a class
+///
+/// Deletes the workspace that was created for the member.
+#[utoipa::path(
+    delete,
+    path = "/classes/{id}/members/{member}",
+    tag = "classes",
+    params(
+        ("id" = ClassId, Path, description = "The class."),
+        ("member" = Uuid, Path, description = "The member of the class."),
+    ),
+    responses((status = 204, description = "The member is removed")),
+)]
+pub async fn remove_class_member(
     State(app): State<App>,
     signed: Signed,
     Params((id, member)): Params<(ClassId, Uuid)>,
@@ -178,11 +244,21 @@ pub async fn remove_member(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// A new invitation link for a member; the earlier one is void.
-#[utoipa::path(post, path = "/classes/{id}/members/{member}/invitation", tag = "classes",
-    params(("id" = ClassId, Path), ("member" = Uuid, Path)),
-    responses((status = 200, body = InvitationLink), (status = 404, body = protocol::Problem)))]
-pub async fn invite_again(
+/// Create a new invitation for a member
+///
+/// The previous link stops working.
+#[utoipa::path(
+    post,
+    path = "/classes/{id}/members/{member}/invitation",
+    tag = "classes",
+    params(
+        ("id" = ClassId, Path, description = "The class."),
+        ("member" = Uuid, Path, description = "The member of the class."),
+    ),
+    responses((status = 200, body = InvitationLink, description = "The new link; it is shown once")),
+    extensions(("x-problem-codes" = json!(["conflict"]))),
+)]
+pub async fn renew_invitation(
     State(app): State<App>,
     signed: Signed,
     Params((id, member)): Params<(ClassId, Uuid)>,

@@ -54,24 +54,52 @@ type Stream =
 /// The stream's reader is gone, its session has ended, or the server ends.
 struct Over;
 
-/// All workspaces that the caller may see.
-#[utoipa::path(get, path = "/workspaces/events", tag = "workspaces",
-    responses((status = 200, content_type = "text/event-stream", body = Workspace)))]
-pub async fn all(State(app): State<App>, signed: Signed) -> Result<Stream> {
+/// Watch all workspaces
+///
+/// Server-sent events. `event: workspace` carries a workspace, `event: deleted` carries `{"id": …}`. The present state
+/// of every workspace comes first. The stream ends with its session.
+#[utoipa::path(
+    get,
+    path = "/workspaces/events",
+    tag = "workspaces",
+    responses((status = 200, content_type = "text/event-stream", body = Workspace,
+            description = "A stream of events; each `data` is a workspace")),
+)]
+pub async fn watch_workspaces(State(app): State<App>, signed: Signed) -> Result<Stream> {
     follow(app, *signed.caller(), Which::default()).await
 }
 
-/// One workspace. The stream ends when it is deleted.
-#[utoipa::path(get, path = "/workspaces/{id}/events", tag = "workspaces", params(("id" = WorkspaceId, Path)),
-    responses((status = 200, content_type = "text/event-stream", body = Workspace), (status = 404, body = protocol::Problem)))]
-pub async fn one(State(app): State<App>, signed: Signed, Params(id): Params<WorkspaceId>) -> Result<Stream> {
+/// Watch a workspace
+///
+/// Server-sent events as in `watch_workspaces`, for one workspace. The stream ends when it is deleted.
+#[utoipa::path(
+    get,
+    path = "/workspaces/{id}/events",
+    tag = "workspaces",
+    params(
+        ("id" = WorkspaceId, Path, description = "The workspace."),
+    ),
+    responses((status = 200, content_type = "text/event-stream", body = Workspace,
+            description = "A stream of events; each `data` is a workspace")),
+)]
+pub async fn watch_workspace(State(app): State<App>, signed: Signed, Params(id): Params<WorkspaceId>) -> Result<Stream> {
     follow(app, *signed.caller(), Which { workspace: Some(id), class: None }).await
 }
 
-/// One class with all its members' workspaces.
-#[utoipa::path(get, path = "/classes/{id}/events", tag = "classes", params(("id" = ClassId, Path)),
-    responses((status = 200, content_type = "text/event-stream", body = Class), (status = 404, body = protocol::Problem)))]
-pub async fn class(State(app): State<App>, signed: Signed, Params(id): Params<ClassId>) -> Result<Stream> {
+/// Watch a class
+///
+/// Server-sent events. `event: class` carries the class with its members' workspaces, a few times a second at most.
+#[utoipa::path(
+    get,
+    path = "/classes/{id}/events",
+    tag = "classes",
+    params(
+        ("id" = ClassId, Path, description = "The class."),
+    ),
+    responses((status = 200, content_type = "text/event-stream", body = Class,
+            description = "A stream of events; each `data` is the class")),
+)]
+pub async fn watch_class(State(app): State<App>, signed: Signed, Params(id): Params<ClassId>) -> Result<Stream> {
     let caller = *signed.caller();
     let ear = app.hub.listen();
     let first = classes::read(&app, &caller, id).await?;

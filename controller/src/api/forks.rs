@@ -26,14 +26,24 @@ use crate::{
     workspaces::{create::is_name, fork, view},
 };
 
-/// A new workspace of the caller's whose home begins as this one's. A running machine goes on.
-#[utoipa::path(post, path = "/workspaces/{id}/fork", tag = "snapshots",
-    params(("id" = WorkspaceId, Path),
-        ("idempotency-key" = Option<String>, Header, description = "A repeated request gives the first one's answer.")),
+/// Fork a workspace
+///
+/// Creates a workspace of the caller whose home starts as a copy of this one. No data is copied, and a running origin
+/// continues.
+#[utoipa::path(
+    post,
+    path = "/workspaces/{id}/fork",
+    tag = "snapshots",
     request_body = Fork,
-    responses((status = 201, body = Workspace), (status = 403, body = protocol::Problem), (status = 404, body = protocol::Problem),
-        (status = 409, body = protocol::Problem), (status = 422, body = protocol::Problem), (status = 504, body = protocol::Problem)))]
-pub async fn fork(
+    params(
+        ("id" = WorkspaceId, Path, description = "The workspace."),
+        ("idempotency-key" = Option<String>, Header,
+            description = "Repeat a request with the same key and get the first answer instead of a second workspace."),
+    ),
+    responses((status = 201, body = Workspace, description = "The new workspace")),
+    extensions(("x-problem-codes" = json!(["bad_request", "conflict", "name_taken", "quota_exceeded", "timeout"]))),
+)]
+pub async fn fork_workspace(
     State(app): State<App>,
     signed: Signed,
     Params(origin): Params<WorkspaceId>,

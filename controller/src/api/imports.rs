@@ -56,11 +56,19 @@ pub struct At {
     version: u64,
 }
 
-/// Begins to take in a home, or goes on: what has arrived of this source under this name stays.
-#[utoipa::path(post, path = "/imports", tag = "imports", request_body = NewImport,
-    responses((status = 200, body = Import), (status = 403, body = protocol::Problem), (status = 409, body = protocol::Problem),
-        (status = 422, body = protocol::Problem)))]
-pub async fn begin(
+/// Start or resume an import
+///
+/// Receives a home from another installation. A second request for the same source and name resumes: what has arrived
+/// stays.
+#[utoipa::path(
+    post,
+    path = "/imports",
+    tag = "imports",
+    request_body = NewImport,
+    responses((status = 200, body = Import, description = "The import")),
+    extensions(("x-problem-codes" = json!(["conflict", "name_taken", "quota_exceeded"]))),
+)]
+pub async fn create_import(
     State(app): State<App>,
     signed: Signed,
     Input(wish): Input<NewImport>,
@@ -166,10 +174,20 @@ async fn fresh(
     Ok(begun)
 }
 
-/// The hashes of the chunks that an import holds, those of zeros left out.
-#[utoipa::path(get, path = "/imports/{id}/chunks", tag = "imports", params(("id" = Uuid, Path), Page),
-    responses((status = 200, body = ChunkList), (status = 404, body = protocol::Problem)))]
-pub async fn list(
+/// List the chunks of an import
+///
+/// Lists the chunks that have arrived and are not all zeros.
+#[utoipa::path(
+    get,
+    path = "/imports/{id}/chunks",
+    tag = "imports",
+    params(
+        ("id" = Uuid, Path, description = "The import."),
+        Page,
+    ),
+    responses((status = 200, body = ChunkList, description = "A page of chunks")),
+)]
+pub async fn list_import_chunks(
     State(app): State<App>,
     signed: Signed,
     Params(id): Params<Uuid>,
@@ -182,12 +200,22 @@ pub async fn list(
     }
 }
 
-/// Takes in chunks as they travel. The same body may come twice.
-#[utoipa::path(put, path = "/imports/{id}/chunks", tag = "imports", params(("id" = Uuid, Path), At),
+/// Upload chunks
+///
+/// The body is what `read_snapshot_chunks` returned. Repeating the last body changes nothing.
+#[utoipa::path(
+    put,
+    path = "/imports/{id}/chunks",
+    tag = "imports",
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
-    responses((status = 200, body = Import), (status = 404, body = protocol::Problem), (status = 409, body = protocol::Problem),
-        (status = 413, body = protocol::Problem), (status = 422, body = protocol::Problem)))]
-pub async fn put(
+    params(
+        ("id" = Uuid, Path, description = "The import."),
+        At,
+    ),
+    responses((status = 200, body = Import, description = "The import with its new version")),
+    extensions(("x-problem-codes" = json!(["conflict", "too_large", "unavailable"]))),
+)]
+pub async fn upload_import_chunks(
     State(app): State<App>,
     signed: Signed,
     Params(id): Params<Uuid>,
@@ -230,11 +258,21 @@ async fn taken_apart(
     tokio::task::spawn_blocking(work).await.map_err(|_| ApiError::internal())
 }
 
-/// Makes a workspace of what has arrived, or puts it into the one of its name. What has arrived is read again first.
-#[utoipa::path(post, path = "/imports/{id}/finish", tag = "imports", params(("id" = Uuid, Path)), request_body = FinishImport,
-    responses((status = 200, body = Workspace), (status = 403, body = protocol::Problem), (status = 404, body = protocol::Problem),
-        (status = 409, body = protocol::Problem), (status = 504, body = protocol::Problem)))]
-pub async fn finish(
+/// Finish an import
+///
+/// Verifies everything that has arrived, then creates the workspace, or writes into the existing one of that name.
+#[utoipa::path(
+    post,
+    path = "/imports/{id}/finish",
+    tag = "imports",
+    request_body = FinishImport,
+    params(
+        ("id" = Uuid, Path, description = "The import."),
+    ),
+    responses((status = 200, body = Workspace, description = "The workspace")),
+    extensions(("x-problem-codes" = json!(["conflict", "name_taken", "quota_exceeded", "timeout"]))),
+)]
+pub async fn finish_import(
     State(app): State<App>,
     signed: Signed,
     Params(id): Params<Uuid>,

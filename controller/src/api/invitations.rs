@@ -20,10 +20,18 @@ use crate::{
     identity::{passwords::weakness, users},
 };
 
-/// Whom a link invites to what.
-#[utoipa::path(post, path = "/invitations/view", tag = "invitations", request_body = ViewInvitation,
-    responses((status = 200, body = Invitation), (status = 410, body = protocol::Problem)))]
-pub async fn view(
+/// Preview an invitation
+///
+/// Needs no session: the token is the credential.
+#[utoipa::path(
+    post,
+    path = "/invitations/view",
+    tag = "invitations",
+    request_body = ViewInvitation,
+    responses((status = 200, body = Invitation, description = "Who is invited, and to what")),
+    extensions(("x-problem-codes" = json!(["expired", "rate_limited"]))),
+)]
+pub async fn preview_invitation(
     State(app): State<App>,
     client: Client,
     Input(request): Input<ViewInvitation>,
@@ -34,11 +42,19 @@ pub async fn view(
     Ok(Json(open.ok_or_else(gone)?.into()))
 }
 
-/// Becomes a user, or joins with the account one has: then the password is the account's own.
-#[utoipa::path(post, path = "/invitations/accept", tag = "invitations", request_body = AcceptInvitation,
-    responses((status = 200, body = Session), (status = 401, body = protocol::Problem), (status = 410, body = protocol::Problem),
-        (status = 422, body = protocol::Problem)))]
-pub async fn accept(
+/// Accept an invitation
+///
+/// Creates the account, or joins with an existing one; then `password` is the one of that account. Sets the session
+/// cookie.
+#[utoipa::path(
+    post,
+    path = "/invitations/accept",
+    tag = "invitations",
+    request_body = AcceptInvitation,
+    responses((status = 200, body = Session, description = "The new session; its cookie is in `set-cookie`")),
+    extensions(("x-problem-codes" = json!(["bad_credentials", "expired", "rate_limited"]))),
+)]
+pub async fn accept_invitation(
     State(app): State<App>,
     client: Client,
     Input(request): Input<AcceptInvitation>,

@@ -21,7 +21,7 @@ use super::error::{ApiError, Result};
 use crate::{core::App, identity::sessions};
 
 /// The routes that need no session: what they take is itself a credential, or nothing that anyone may not know.
-const OPEN: [&str; 7] = [
+pub const OPEN_ROUTES: [&str; 7] = [
     "/api/v1/version",
     "/api/v1/auth/link",
     "/api/v1/auth/login",
@@ -77,7 +77,7 @@ async fn admit(app: &App, request: &mut Request) -> Result<()> {
         own_site(request.headers())?;
     }
     // This layer stands outside of the routes, so the path is whole.
-    if OPEN.contains(&request.uri().path()) {
+    if OPEN_ROUTES.contains(&request.uri().path()) {
         return Ok(());
     }
     let credential = bearer.or_else(|| cookie(request.headers())).ok_or_else(ApiError::unauthenticated)?;

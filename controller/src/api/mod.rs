@@ -17,6 +17,7 @@ mod imports;
 mod internal;
 mod invitations;
 mod layers;
+mod openapi;
 mod repairs;
 mod retention;
 mod scrub;
@@ -35,7 +36,7 @@ use axum::{
     routing::{get, post},
 };
 use protocol::{
-    Code, Problem,
+    Code,
     api::{
         Version,
         class::MAX_ROSTER_BYTES,
@@ -45,14 +46,11 @@ use protocol::{
     runner::REPORT_PATH,
 };
 use tokio::net::UnixListener;
-use utoipa::{
-    OpenApi,
-    openapi::{PathItem, path::Operation},
-};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::core::App;
 use error::ApiError;
+pub use openapi::openapi;
 
 /// Version of the API; see [`Version`].
 const API: u32 = 1;
@@ -62,97 +60,63 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 /// Reports hold console lines; a check holds all live streams of the gateway.
 const MAX_INTERNAL_BODY_BYTES: usize = 8 * 1024 * 1024;
 
-#[derive(OpenApi)]
-#[openapi(
-    info(title = "Burrow", description = "Workspaces in microVMs: the public HTTP API."),
-    components(schemas(Problem)),
-    tags(
-        (name = "auth", description = "Signing in and out, tokens"),
-        (name = "users"),
-        (name = "templates"),
-        (name = "workspaces"),
-        (name = "snapshots", description = "Homes as they were: browse, restore, fork"),
-        (name = "chunks", description = "Homes as they are moved to another installation"),
-        (name = "imports", description = "Homes that are moved here from another installation"),
-        (name = "classes"),
-        (name = "invitations"),
-        (name = "admin"),
-    )
-)]
-struct Document;
-
-/// The API as OpenAPI 3.1 describes it.
-pub fn openapi() -> utoipa::openapi::OpenApi {
-    let mut document = public().split_for_parts().1;
-    for operation in document.paths.paths.values_mut().flat_map(operations) {
-        // Each name stands for one operation only, as the standard wants it: the noun, then the verb.
-        let noun = operation.tags.as_ref().and_then(|tags| tags.first()).map_or("api", String::as_str);
-        operation.operation_id = operation.operation_id.as_ref().map(|verb| format!("{noun}_{verb}"));
-    }
-    document
-}
-
-fn operations(path: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    [&mut path.get, &mut path.post, &mut path.put, &mut path.patch, &mut path.delete].into_iter().flatten()
-}
-
 fn public() -> OpenApiRouter<App> {
     let routes = OpenApiRouter::new()
-        .routes(routes!(version))
-        .routes(routes!(auth::link))
-        .routes(routes!(auth::login))
-        .routes(routes!(auth::session))
-        .routes(routes!(auth::logout))
-        .routes(routes!(auth::password))
-        .routes(routes!(auth::device))
-        .routes(routes!(auth::device_token))
-        .routes(routes!(auth::device_approve))
-        .routes(routes!(auth::device_info))
-        .routes(routes!(tokens::list, tokens::create))
-        .routes(routes!(tokens::delete))
-        .routes(routes!(users::list))
-        .routes(routes!(users::me, users::edit))
-        .routes(routes!(templates::list))
-        .routes(routes!(workspaces::list, workspaces::create))
-        .routes(routes!(workspaces::deleted))
-        .routes(routes!(events::all))
-        .routes(routes!(workspaces::get, workspaces::edit, workspaces::delete))
-        .routes(routes!(workspaces::start))
-        .routes(routes!(workspaces::stop))
-        .routes(routes!(workspaces::undelete))
-        .routes(routes!(snapshots::list, snapshots::create))
-        .routes(routes!(snapshots::edit, snapshots::delete))
-        .routes(routes!(snapshots::restore))
-        .routes(routes!(forks::fork))
-        .routes(routes!(browse::files))
-        .routes(routes!(browse::content))
-        .routes(routes!(archive::archive))
-        .routes(routes!(browse::changes))
-        .routes(routes!(browse::diff))
-        .routes(routes!(scrub::scrub))
-        .routes(routes!(chunks::list, chunks::get))
-        .routes(routes!(imports::begin))
-        .routes(routes!(imports::finish))
-        .routes(routes!(retention::get, retention::put))
+        .routes(routes!(get_version))
+        .routes(routes!(auth::sign_in_with_link))
+        .routes(routes!(auth::sign_in))
+        .routes(routes!(auth::get_session))
+        .routes(routes!(auth::sign_out))
+        .routes(routes!(auth::set_password))
+        .routes(routes!(auth::start_device_login))
+        .routes(routes!(auth::poll_device_login))
+        .routes(routes!(auth::decide_device_login))
+        .routes(routes!(auth::get_device_login))
+        .routes(routes!(tokens::list_tokens, tokens::create_token))
+        .routes(routes!(tokens::revoke_token))
+        .routes(routes!(users::list_users))
+        .routes(routes!(users::get_current_user, users::update_current_user))
+        .routes(routes!(templates::list_templates))
+        .routes(routes!(workspaces::list_workspaces, workspaces::create_workspace))
+        .routes(routes!(workspaces::list_deleted_workspaces))
+        .routes(routes!(events::watch_workspaces))
+        .routes(routes!(workspaces::get_workspace, workspaces::update_workspace, workspaces::delete_workspace))
+        .routes(routes!(workspaces::start_workspace))
+        .routes(routes!(workspaces::stop_workspace))
+        .routes(routes!(workspaces::undelete_workspace))
+        .routes(routes!(snapshots::list_snapshots, snapshots::create_snapshot))
+        .routes(routes!(snapshots::update_snapshot, snapshots::delete_snapshot))
+        .routes(routes!(snapshots::restore_home))
+        .routes(routes!(forks::fork_workspace))
+        .routes(routes!(browse::list_snapshot_files))
+        .routes(routes!(browse::read_snapshot_file))
+        .routes(routes!(archive::download_snapshot_archive))
+        .routes(routes!(browse::list_snapshot_changes))
+        .routes(routes!(browse::diff_snapshot_file))
+        .routes(routes!(scrub::scrub_home))
+        .routes(routes!(chunks::list_snapshot_chunks, chunks::read_snapshot_chunks))
+        .routes(routes!(imports::create_import))
+        .routes(routes!(imports::finish_import))
+        .routes(routes!(retention::get_retention_policy, retention::set_retention_policy))
         .routes(routes!(admin::run_gc))
         .routes(routes!(admin::destroy_tenant_key))
-        .routes(routes!(events::one))
-        .routes(routes!(classes::list, classes::create))
-        .routes(routes!(classes::get, classes::delete))
-        .routes(routes!(classes::start))
-        .routes(routes!(classes::stop))
-        .routes(routes!(classes::remove_member))
-        .routes(routes!(classes::invite_again))
-        .routes(routes!(events::class))
-        .routes(routes!(invitations::view))
-        .routes(routes!(invitations::accept))
+        .routes(routes!(events::watch_workspace))
+        .routes(routes!(classes::list_classes, classes::create_class))
+        .routes(routes!(classes::get_class, classes::delete_class))
+        .routes(routes!(classes::start_class))
+        .routes(routes!(classes::stop_class))
+        .routes(routes!(classes::remove_class_member))
+        .routes(routes!(classes::renew_invitation))
+        .routes(routes!(events::watch_class))
+        .routes(routes!(invitations::preview_invitation))
+        .routes(routes!(invitations::accept_invitation))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES));
     let roster =
-        OpenApiRouter::new().routes(routes!(classes::roster)).layer(DefaultBodyLimit::max(MAX_ROSTER_BYTES));
+        OpenApiRouter::new().routes(routes!(classes::import_roster)).layer(DefaultBodyLimit::max(MAX_ROSTER_BYTES));
     let chunks = OpenApiRouter::new()
-        .routes(routes!(imports::list, imports::put))
+        .routes(routes!(imports::list_import_chunks, imports::upload_import_chunks))
         .layer(DefaultBodyLimit::max(MAX_CHUNKS_BYTES));
-    OpenApiRouter::with_openapi(Document::openapi()).nest(PREFIX, routes.merge(roster).merge(chunks))
+    OpenApiRouter::with_openapi(openapi::outline()).nest(PREFIX, routes.merge(roster).merge(chunks))
 }
 
 /// Everything that the socket answers.
@@ -189,8 +153,15 @@ pub async fn serve(app: App, listener: UnixListener) -> anyhow::Result<()> {
     Ok(server.into_future().await?)
 }
 
-/// The server's version. Open to all.
-#[utoipa::path(get, path = "/version", tag = "auth", responses((status = 200, body = Version)))]
-async fn version() -> Json<Version> {
+/// Get the server version
+///
+/// Needs no session. Clients compare `api` with the version that they were built for.
+#[utoipa::path(
+    get,
+    path = "/version",
+    tag = "auth",
+    responses((status = 200, body = Version, description = "The version of the server and of its API")),
+)]
+async fn get_version() -> Json<Version> {
     Json(Version { version: env!("CARGO_PKG_VERSION").to_owned(), api: API })
 }

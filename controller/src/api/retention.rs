@@ -15,19 +15,30 @@ use crate::{
     tenants,
 };
 
-/// The present rule.
-#[utoipa::path(get, path = "/retention", tag = "snapshots",
-    responses((status = 200, body = Retention), (status = 403, body = protocol::Problem)))]
-pub async fn get(State(app): State<App>, signed: Signed) -> Result<Json<Retention>> {
+/// Get the retention policy
+#[utoipa::path(
+    get,
+    path = "/retention",
+    tag = "snapshots",
+    responses((status = 200, body = Retention, description = "The policy of the tenant")),
+)]
+pub async fn get_retention_policy(State(app): State<App>, signed: Signed) -> Result<Json<Retention>> {
     let caller = signed.caller();
     let mut scope = app.db.scope(authorize(caller, Action::ManageTenant)?).await?;
     Ok(Json(tenants::retention(scope.connection(), caller.tenant).await?))
 }
 
-/// Sets the rule. What it does not keep goes within hours.
-#[utoipa::path(put, path = "/retention", tag = "snapshots", request_body = Retention,
-    responses((status = 200, body = Retention), (status = 403, body = protocol::Problem), (status = 422, body = protocol::Problem)))]
-pub async fn put(
+/// Set the retention policy
+///
+/// For owners. Snapshots that the new policy does not keep are pruned within hours.
+#[utoipa::path(
+    put,
+    path = "/retention",
+    tag = "snapshots",
+    request_body = Retention,
+    responses((status = 200, body = Retention, description = "The new policy")),
+)]
+pub async fn set_retention_policy(
     State(app): State<App>,
     signed: Signed,
     Input(policy): Input<Retention>,

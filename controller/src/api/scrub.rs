@@ -37,13 +37,22 @@ const MAX_REPAIRS: usize = 3;
 /// Older snapshots that are looked at, after a repair, for what was damaged: only their manifests are read.
 const MAX_OLDER: i64 = 256;
 
-/// Reads every object that a home's snapshots name, and says which are damaged. With `repair`, what is damaged in the newest is
-/// stored anew from the running machine's cache.
-#[utoipa::path(post, path = "/workspaces/{id}/scrub", tag = "snapshots", params(("id" = WorkspaceId, Path)),
+/// Verify a home
+///
+/// Reads every object that the home's snapshots refer to and reports damage. With `repair`, damaged objects of the newest
+/// snapshot are stored again from the running workspace's cache.
+#[utoipa::path(
+    post,
+    path = "/workspaces/{id}/scrub",
+    tag = "snapshots",
     request_body = ScrubRequest,
-    responses((status = 200, body = ScrubReport), (status = 404, body = protocol::Problem), (status = 409, body = protocol::Problem),
-        (status = 504, body = protocol::Problem)))]
-pub async fn scrub(
+    params(
+        ("id" = WorkspaceId, Path, description = "The workspace."),
+    ),
+    responses((status = 200, body = ScrubReport, description = "The report")),
+    extensions(("x-problem-codes" = json!(["conflict", "rate_limited", "timeout"]))),
+)]
+pub async fn scrub_home(
     State(app): State<App>,
     signed: Signed,
     Params(id): Params<WorkspaceId>,

@@ -48,10 +48,20 @@ pub struct Page {
     limit: Option<u32>,
 }
 
-/// The committed snapshots of a workspace's home, newest first.
-#[utoipa::path(get, path = "/workspaces/{id}/snapshots", tag = "snapshots", params(("id" = WorkspaceId, Path), Page),
-    responses((status = 200, body = SnapshotList), (status = 404, body = protocol::Problem)))]
-pub async fn list(
+/// List snapshots
+///
+/// Lists the committed snapshots of a workspace's home, newest first.
+#[utoipa::path(
+    get,
+    path = "/workspaces/{id}/snapshots",
+    tag = "snapshots",
+    params(
+        ("id" = WorkspaceId, Path, description = "The workspace."),
+        Page,
+    ),
+    responses((status = 200, body = SnapshotList, description = "A page of snapshots")),
+)]
+pub async fn list_snapshots(
     State(app): State<App>,
     signed: Signed,
     Params(id): Params<WorkspaceId>,
@@ -70,12 +80,22 @@ pub async fn list(
     Ok(Json(SnapshotList { snapshots: found.into_iter().map(|one| one.snapshot).collect(), more }))
 }
 
-/// Takes a snapshot of a running workspace, and answers when it is safe; of one that rests, keeps the newest.
-#[utoipa::path(post, path = "/workspaces/{id}/snapshots", tag = "snapshots", params(("id" = WorkspaceId, Path)),
+/// Create a snapshot
+///
+/// Of a running workspace: takes one now and answers when it is complete in the store. Of a stopped one: keeps the
+/// newest.
+#[utoipa::path(
+    post,
+    path = "/workspaces/{id}/snapshots",
+    tag = "snapshots",
     request_body = NewSnapshot,
-    responses((status = 201, body = Snapshot), (status = 404, body = protocol::Problem), (status = 409, body = protocol::Problem),
-        (status = 422, body = protocol::Problem), (status = 504, body = protocol::Problem)))]
-pub async fn create(
+    params(
+        ("id" = WorkspaceId, Path, description = "The workspace."),
+    ),
+    responses((status = 201, body = Snapshot, description = "The snapshot")),
+    extensions(("x-problem-codes" = json!(["conflict", "timeout"]))),
+)]
+pub async fn create_snapshot(
     State(app): State<App>,
     signed: Signed,
     Params(id): Params<WorkspaceId>,
@@ -95,12 +115,22 @@ pub async fn create(
     Ok((StatusCode::CREATED, Json(kept.snapshot)))
 }
 
-/// Names a snapshot, which keeps it.
-#[utoipa::path(patch, path = "/workspaces/{id}/snapshots/{snapshot}", tag = "snapshots",
-    params(("id" = WorkspaceId, Path), ("snapshot" = String, Path, description = "An identifier, or `latest`.")),
+/// Name a snapshot
+///
+/// A named snapshot is never pruned.
+#[utoipa::path(
+    patch,
+    path = "/workspaces/{id}/snapshots/{snapshot}",
+    tag = "snapshots",
     request_body = EditSnapshot,
-    responses((status = 200, body = Snapshot), (status = 404, body = protocol::Problem), (status = 422, body = protocol::Problem)))]
-pub async fn edit(
+    params(
+        ("id" = WorkspaceId, Path, description = "The workspace."),
+        ("snapshot" = String, Path, description = "A snapshot's id, or `latest`."),
+    ),
+    responses((status = 200, body = Snapshot, description = "The snapshot with its name")),
+    extensions(("x-problem-codes" = json!(["conflict"]))),
+)]
+pub async fn update_snapshot(
     State(app): State<App>,
     signed: Signed,
     Params((id, which)): Params<(WorkspaceId, Which)>,
@@ -118,11 +148,21 @@ pub async fn edit(
     Ok(Json(Snapshot { name: Some(request.name), ..found.snapshot }))
 }
 
-/// Deletes a snapshot. The newest state of a home is no snapshot that could be deleted.
-#[utoipa::path(delete, path = "/workspaces/{id}/snapshots/{snapshot}", tag = "snapshots",
-    params(("id" = WorkspaceId, Path), ("snapshot" = String, Path)),
-    responses((status = 204), (status = 404, body = protocol::Problem), (status = 409, body = protocol::Problem)))]
-pub async fn delete(
+/// Delete a snapshot
+///
+/// The newest state of a home cannot be deleted.
+#[utoipa::path(
+    delete,
+    path = "/workspaces/{id}/snapshots/{snapshot}",
+    tag = "snapshots",
+    params(
+        ("id" = WorkspaceId, Path, description = "The workspace."),
+        ("snapshot" = String, Path, description = "A snapshot's id, or `latest`."),
+    ),
+    responses((status = 204, description = "The snapshot is deleted")),
+    extensions(("x-problem-codes" = json!(["conflict"]))),
+)]
+pub async fn delete_snapshot(
     State(app): State<App>,
     signed: Signed,
     Params((id, which)): Params<(WorkspaceId, Which)>,
@@ -142,11 +182,21 @@ pub async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Puts the whole home back to what it was. What it is now is kept as a snapshot, so that this can be undone.
-#[utoipa::path(post, path = "/workspaces/{id}/restore", tag = "snapshots", params(("id" = WorkspaceId, Path)),
+/// Restore a home to a snapshot
+///
+/// The workspace must be stopped. Its present home is kept as a snapshot first, so this can be undone.
+#[utoipa::path(
+    post,
+    path = "/workspaces/{id}/restore",
+    tag = "snapshots",
     request_body = Restore,
-    responses((status = 200, body = Workspace), (status = 404, body = protocol::Problem), (status = 409, body = protocol::Problem)))]
-pub async fn restore(
+    params(
+        ("id" = WorkspaceId, Path, description = "The workspace."),
+    ),
+    responses((status = 200, body = Workspace, description = "The workspace with the restored home")),
+    extensions(("x-problem-codes" = json!(["conflict", "not_running"]))),
+)]
+pub async fn restore_home(
     State(app): State<App>,
     signed: Signed,
     Params(id): Params<WorkspaceId>,

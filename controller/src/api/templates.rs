@@ -10,9 +10,16 @@ use crate::{
     workspaces::view::resources,
 };
 
-/// What workspaces can be made from.
-#[utoipa::path(get, path = "/templates", tag = "templates", responses((status = 200, body = TemplateList)))]
-pub async fn list(State(app): State<App>, signed: Signed) -> Result<Json<TemplateList>> {
+/// List templates
+///
+/// A template names the image and the size of a new workspace.
+#[utoipa::path(
+    get,
+    path = "/templates",
+    tag = "templates",
+    responses((status = 200, body = TemplateList, description = "The templates of the tenant")),
+)]
+pub async fn list_templates(State(app): State<App>, signed: Signed) -> Result<Json<TemplateList>> {
     let mut scope = app.db.scope(authorize(signed.caller(), Action::UseTemplates)?).await?;
     let tenant = scope.tenant();
     let rows = sqlx::query!(

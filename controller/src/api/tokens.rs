@@ -15,17 +15,31 @@ use crate::{
     identity::{sessions, users},
 };
 
-/// The own tokens.
-#[utoipa::path(get, path = "/tokens", tag = "auth", responses((status = 200, body = TokenList)))]
-pub async fn list(State(app): State<App>, signed: Signed) -> Result<Json<TokenList>> {
+/// List your personal access tokens
+///
+/// Secrets are never listed.
+#[utoipa::path(
+    get,
+    path = "/tokens",
+    tag = "auth",
+    responses((status = 200, body = TokenList, description = "The tokens of the current user")),
+)]
+pub async fn list_tokens(State(app): State<App>, signed: Signed) -> Result<Json<TokenList>> {
     let mut scope = app.db.scope(authorize(signed.caller(), Action::ManageSelf)?).await?;
     Ok(Json(TokenList { tokens: sessions::tokens(&mut scope, app.now()).await? }))
 }
 
-/// A new token: the only time its text is seen.
-#[utoipa::path(post, path = "/tokens", tag = "auth", request_body = NewToken,
-    responses((status = 201, body = TokenSecret), (status = 422, body = protocol::Problem)))]
-pub async fn create(
+/// Create a personal access token
+///
+/// The secret is returned once. Send it as `authorization: Bearer brw_…`.
+#[utoipa::path(
+    post,
+    path = "/tokens",
+    tag = "auth",
+    request_body = NewToken,
+    responses((status = 201, body = TokenSecret, description = "The token with its secret")),
+)]
+pub async fn create_token(
     State(app): State<App>,
     signed: Signed,
     Input(request): Input<NewToken>,
@@ -46,10 +60,19 @@ pub async fn create(
     Ok((StatusCode::CREATED, Json(TokenSecret { info, token })))
 }
 
-/// Voids a token at once.
-#[utoipa::path(delete, path = "/tokens/{id}", tag = "auth", params(("id" = Uuid, Path)),
-    responses((status = 204), (status = 404, body = protocol::Problem)))]
-pub async fn delete(State(app): State<App>, signed: Signed, Params(id): Params<Uuid>) -> Result<StatusCode> {
+/// Revoke a personal access token
+///
+/// Requests and streams that use it end at once.
+#[utoipa::path(
+    delete,
+    path = "/tokens/{id}",
+    tag = "auth",
+    params(
+        ("id" = Uuid, Path, description = "The token."),
+    ),
+    responses((status = 204, description = "The token is revoked")),
+)]
+pub async fn revoke_token(State(app): State<App>, signed: Signed, Params(id): Params<Uuid>) -> Result<StatusCode> {
     let mut scope = app.db.scope(authorize(signed.caller(), Action::ManageSelf)?).await?;
     if !sessions::end(&mut scope, id, Some("token")).await? {
         return Err(ApiError::not_found("token"));

@@ -16,26 +16,45 @@ use crate::{
     identity::users,
 };
 
-/// The tenant's people.
-#[utoipa::path(get, path = "/users", tag = "users",
-    responses((status = 200, body = UserList), (status = 403, body = protocol::Problem)))]
-pub async fn list(State(app): State<App>, signed: Signed) -> Result<Json<UserList>> {
+/// List the users of your organisation
+///
+/// For teachers and owners.
+#[utoipa::path(
+    get,
+    path = "/users",
+    tag = "users",
+    responses((status = 200, body = UserList, description = "All users of the tenant")),
+)]
+pub async fn list_users(State(app): State<App>, signed: Signed) -> Result<Json<UserList>> {
     let mut scope = app.db.scope(authorize(signed.caller(), Action::ListUsers)?).await?;
     let users = users::list(&mut scope).await?;
     Ok(Json(UserList { users: users.into_iter().map(User::from).collect() }))
 }
 
-/// Oneself.
-#[utoipa::path(get, path = "/users/me", tag = "users", responses((status = 200, body = User)))]
-pub async fn me(State(app): State<App>, signed: Signed) -> Result<Json<User>> {
+/// Get the current user
+#[utoipa::path(
+    get,
+    path = "/users/me",
+    tag = "users",
+    responses((status = 200, body = User, description = "The current user")),
+)]
+pub async fn get_current_user(State(app): State<App>, signed: Signed) -> Result<Json<User>> {
     let mut scope = app.db.scope(authorize(signed.caller(), Action::ManageSelf)?).await?;
     Ok(Json(users::me(&mut scope).await?.into()))
 }
 
-/// Changes the own name or e-mail.
-#[utoipa::path(patch, path = "/users/me", tag = "users", request_body = EditMe,
-    responses((status = 200, body = User), (status = 409, body = protocol::Problem), (status = 422, body = protocol::Problem)))]
-pub async fn edit(
+/// Update the current user
+///
+/// Changes the name or e-mail; fields that are absent stay as they are.
+#[utoipa::path(
+    patch,
+    path = "/users/me",
+    tag = "users",
+    request_body = EditMe,
+    responses((status = 200, body = User, description = "The user with the changes")),
+    extensions(("x-problem-codes" = json!(["name_taken"]))),
+)]
+pub async fn update_current_user(
     State(app): State<App>,
     signed: Signed,
     Input(request): Input<EditMe>,

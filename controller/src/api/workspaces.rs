@@ -41,18 +41,36 @@ const IDEMPOTENCY_HEADER: &str = "idempotency-key";
 const MAX_IDEMPOTENCY_BYTES: usize = 200;
 pub const NAME_RULE: &str = "1 to 63 of a-z, 0-9 and -, beginning and ending with a letter or digit.";
 
-/// All that the caller may see.
-#[utoipa::path(get, path = "/workspaces", tag = "workspaces", responses((status = 200, body = WorkspaceList)))]
-pub async fn list(State(app): State<App>, signed: Signed) -> Result<Json<WorkspaceList>> {
+/// List workspaces
+///
+/// Lists every workspace that the caller may see: their own, for teachers those of their classes, for owners all.
+#[utoipa::path(
+    get,
+    path = "/workspaces",
+    tag = "workspaces",
+    responses((status = 200, body = WorkspaceList, description = "The workspaces")),
+)]
+pub async fn list_workspaces(State(app): State<App>, signed: Signed) -> Result<Json<WorkspaceList>> {
     let mut scope = app.db.scope(authorize(signed.caller(), Action::UseWorkspaces)?).await?;
     Ok(Json(WorkspaceList { workspaces: view::list(&mut scope, Which::default()).await? }))
 }
 
-/// Makes a workspace, and starts it unless told otherwise.
-#[utoipa::path(post, path = "/workspaces", tag = "workspaces", request_body = NewWorkspace,
-    params(("idempotency-key" = Option<String>, Header, description = "A repeated request gives the first one's answer.")),
-    responses((status = 201, body = Workspace), (status = 409, body = protocol::Problem), (status = 422, body = protocol::Problem)))]
-pub async fn create(
+/// Create a workspace
+///
+/// Starts it unless `start` is false. Names are unique per owner.
+#[utoipa::path(
+    post,
+    path = "/workspaces",
+    tag = "workspaces",
+    request_body = NewWorkspace,
+    params(
+        ("idempotency-key" = Option<String>, Header,
+            description = "Repeat a request with the same key and get the first answer instead of a second workspace."),
+    ),
+    responses((status = 201, body = Workspace, description = "The new workspace")),
+    extensions(("x-problem-codes" = json!(["bad_request", "name_taken", "quota_exceeded", "conflict"]))),
+)]
+pub async fn create_workspace(
     State(app): State<App>,
     signed: Signed,
     headers: HeaderMap,
@@ -157,10 +175,17 @@ fn made(key: Key) -> Result<Option<WorkspaceId>> {
     }
 }
 
-/// One workspace.
-#[utoipa::path(get, path = "/workspaces/{id}", tag = "workspaces", params(("id" = WorkspaceId, Path)),
-    responses((status = 200, body = Workspace), (status = 404, body = protocol::Problem)))]
-pub async fn get(
+/// Get a workspace
+#[utoipa::path(
+    get,
+    path = "/workspaces/{id}",
+    tag = "workspaces",
+    params(
+        ("id" = WorkspaceId, Path, description = "The workspace."),
+    ),
+    responses((status = 200, body = Workspace, description = "The workspace")),
+)]
+pub async fn get_workspace(
     State(app): State<App>,
     signed: Signed,
     Params(id): Params<WorkspaceId>,
@@ -169,13 +194,21 @@ pub async fn get(
     view::one(&mut scope, id).await?.map(Json).ok_or_else(|| ApiError::not_found("workspace"))
 }
 
-/// Renames a workspace, or lets its home grow, which also a running machine does. The guest keeps its old hostname until the
-/// next start.
-#[utoipa::path(patch, path = "/workspaces/{id}", tag = "workspaces", params(("id" = WorkspaceId, Path)),
+/// Rename a workspace or grow its home
+///
+/// A home only grows, also while the workspace runs. The guest keeps its old host name until the next start.
+#[utoipa::path(
+    patch,
+    path = "/workspaces/{id}",
+    tag = "workspaces",
     request_body = EditWorkspace,
-    responses((status = 200, body = Workspace), (status = 404, body = protocol::Problem), (status = 409, body = protocol::Problem),
-        (status = 422, body = protocol::Problem)))]
-pub async fn edit(
+    params(
+        ("id" = WorkspaceId, Path, description = "The workspace."),
+    ),
+    responses((status = 200, body = Workspace, description = "The workspace with the changes")),
+    extensions(("x-problem-codes" = json!(["conflict", "name_taken", "quota_exceeded"]))),
+)]
+pub async fn update_workspace(
     State(app): State<App>,
     signed: Signed,
     Params(id): Params<WorkspaceId>,
@@ -216,10 +249,21 @@ async fn grow(scope: &mut Scope, id: WorkspaceId, home_mib: u32) -> Result<()> {
     }
 }
 
-/// Puts a workspace in the queue to run. One that waits or starts already is left as it is.
-#[utoipa::path(post, path = "/workspaces/{id}/start", tag = "workspaces", params(("id" = WorkspaceId, Path)),
-    responses((status = 200, body = Workspace), (status = 404, body = protocol::Problem), (status = 409, body = protocol::Problem)))]
-pub async fn start(
+/// Start a workspace
+///
+/// Queues the workspace to run. A workspace that is queued, starting or running is returned unchanged; watch its
+/// events to follow the start.
+#[utoipa::path(
+    post,
+    path = "/workspaces/{id}/start",
+    tag = "workspaces",
+    params(
+        ("id" = WorkspaceId, Path, description = "The workspace."),
+    ),
+    responses((status = 200, body = Workspace, description = "The workspace, queued")),
+    extensions(("x-problem-codes" = json!(["conflict"]))),
+)]
+pub async fn start_workspace(
     State(app): State<App>,
     signed: Signed,
     Params(id): Params<WorkspaceId>,
@@ -233,10 +277,19 @@ pub async fn start(
     get_one(&app, allowed, id).await.map(Json)
 }
 
-/// Stops a workspace: its home is persisted first. One that stops or rests already is left as it is.
-#[utoipa::path(post, path = "/workspaces/{id}/stop", tag = "workspaces", params(("id" = WorkspaceId, Path)),
-    responses((status = 200, body = Workspace), (status = 404, body = protocol::Problem)))]
-pub async fn stop(
+/// Stop a workspace
+///
+/// Saves the home, then ends the sandbox. A workspace that is stopping or stopped is returned unchanged.
+#[utoipa::path(
+    post,
+    path = "/workspaces/{id}/stop",
+    tag = "workspaces",
+    params(
+        ("id" = WorkspaceId, Path, description = "The workspace."),
+    ),
+    responses((status = 200, body = Workspace, description = "The workspace, stopping")),
+)]
+pub async fn stop_workspace(
     State(app): State<App>,
     signed: Signed,
     Params(id): Params<WorkspaceId>,
@@ -246,10 +299,19 @@ pub async fn stop(
     get_one(&app, allowed, id).await.map(Json)
 }
 
-/// Deletes a workspace with its home. A running machine ends first, without a snapshot.
-#[utoipa::path(delete, path = "/workspaces/{id}", tag = "workspaces", params(("id" = WorkspaceId, Path)),
-    responses((status = 204), (status = 404, body = protocol::Problem)))]
-pub async fn delete(
+/// Delete a workspace
+///
+/// A running sandbox ends first, without another snapshot. The home is kept for some days: see `undelete_workspace`.
+#[utoipa::path(
+    delete,
+    path = "/workspaces/{id}",
+    tag = "workspaces",
+    params(
+        ("id" = WorkspaceId, Path, description = "The workspace."),
+    ),
+    responses((status = 204, description = "The workspace is deleted")),
+)]
+pub async fn delete_workspace(
     State(app): State<App>,
     signed: Signed,
     Params(id): Params<WorkspaceId>,
@@ -259,19 +321,35 @@ pub async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Deleted workspaces that the caller can still bring back.
-#[utoipa::path(get, path = "/workspaces/deleted", tag = "workspaces", responses((status = 200, body = DeletedList)))]
-pub async fn deleted(State(app): State<App>, signed: Signed) -> Result<Json<DeletedList>> {
+/// List deleted workspaces
+///
+/// Lists those that the caller can still undelete, the last deleted first.
+#[utoipa::path(
+    get,
+    path = "/workspaces/deleted",
+    tag = "workspaces",
+    responses((status = 200, body = DeletedList, description = "The deleted workspaces")),
+)]
+pub async fn list_deleted_workspaces(State(app): State<App>, signed: Signed) -> Result<Json<DeletedList>> {
     let mut scope = app.db.scope(authorize(signed.caller(), Action::UseWorkspaces)?).await?;
     let grace = time::Duration::try_from(app.config.history.deleted_grace).unwrap_or(time::Duration::MAX);
     Ok(Json(DeletedList { workspaces: deleted::list(&mut scope, app.now(), grace).await? }))
 }
 
-/// Takes a deletion back: the home is what was saved last. Possible for some days.
-#[utoipa::path(post, path = "/workspaces/{id}/undelete", tag = "workspaces", params(("id" = WorkspaceId, Path)),
-    responses((status = 200, body = Workspace), (status = 403, body = protocol::Problem), (status = 404, body = protocol::Problem),
-        (status = 409, body = protocol::Problem)))]
-pub async fn undelete(
+/// Undelete a workspace
+///
+/// Brings the workspace back with the home that was saved last, if its home is still kept.
+#[utoipa::path(
+    post,
+    path = "/workspaces/{id}/undelete",
+    tag = "workspaces",
+    params(
+        ("id" = WorkspaceId, Path, description = "The workspace."),
+    ),
+    responses((status = 200, body = Workspace, description = "The workspace, stopped")),
+    extensions(("x-problem-codes" = json!(["conflict", "name_taken", "quota_exceeded"]))),
+)]
+pub async fn undelete_workspace(
     State(app): State<App>,
     signed: Signed,
     Params(id): Params<WorkspaceId>,

@@ -9,6 +9,7 @@ mod imports;
 mod kms;
 mod lifecycle;
 mod master_key;
+mod openapi;
 mod postgres;
 mod repair;
 mod reports;

@@ -304,6 +304,7 @@ impl Client {
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("shakes hands");
         tokio::spawn(connection);
+        let name = method.to_string();
         let mut request = Request::builder().method(method).uri(path).header("host", "controller");
         for (name, value) in &self.headers {
             request = request.header(name, value);
@@ -311,7 +312,10 @@ impl Client {
         let (kind, bytes) = body.unwrap_or(("application/json", vec![]));
         let request =
             request.header("content-type", kind).body(Full::new(Bytes::from(bytes))).expect("a request");
-        timeout(SOON, sender.send_request(request)).await.expect("in time").expect("answered")
+        let response = timeout(SOON, sender.send_request(request)).await.expect("in time").expect("answered");
+        let content_type = response.headers().get("content-type").and_then(|value| value.to_str().ok());
+        super::openapi::assert_declared(&name, path, response.status().as_u16(), content_type);
+        response
     }
 
     pub async fn events(&self, path: &str) -> Events {
