@@ -21,6 +21,8 @@ struct Dist;
 /// Placeholder for the nonce in the page.
 const NONCE_PLACEHOLDER: &str = "__BURROW_NONCE__";
 const PAGE: &str = "index.html";
+/// Path and file of the API reference. It is a page of its own, not part of the app.
+const API_REFERENCE: (&str, &str) = ("docs", "api-docs.html");
 const CACHE_FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 const REVALIDATE: HeaderValue = HeaderValue::from_static("no-cache");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
@@ -30,7 +32,10 @@ pub fn serve(method: &Method, path: &str, headers: &HeaderMap) -> Result<Respons
     if !matches!(*method, Method::GET | Method::HEAD) {
         return Err(Refusal::new(Code::MethodNotAllowed, "Pages accept only GET and HEAD."));
     }
-    let name = path.trim_start_matches('/');
+    let name = match path.trim_matches('/') {
+        name if name == API_REFERENCE.0 => API_REFERENCE.1,
+        _ => path.trim_start_matches('/'),
+    };
     if !name.is_empty() && name != PAGE {
         if let Some((file, encoding)) = find_file(name, headers) {
             return Ok(file_response(name, file, encoding, headers));
