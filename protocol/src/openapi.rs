@@ -1,8 +1,10 @@
-//! What the API descriptions of controller and agent share: the error responses that every operation has because of how
-//! requests are read, authenticated and relayed. Pure; each part describes its own routes.
+//! What the API descriptions of controller and agent share: the error responses that every
+//! operation has because of how requests are read, authenticated and relayed. Pure; each part
+//! describes its own routes.
 //!
-//! An operation names the codes of its own in the extension `x-problem-codes`. [`describe_problems`] adds the common ones,
-//! keeps the whole list in the extension and declares one response for each status.
+//! An operation names the codes of its own in the extension `x-problem-codes`.
+//! [`describe_problems`] adds the common ones, keeps the whole list in the extension and declares
+//! one response for each status.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +20,8 @@ use crate::{Code, Problem, problem::CONTENT_TYPE};
 /// The extension that lists the codes of an operation's errors.
 pub const CODES_EXTENSION: &str = "x-problem-codes";
 
-/// Errors of any request: the controller, the database or the runner may fail or be slow, and a body may be cut short.
+/// Errors of any request: the controller, the database or the runner may fail or be slow, and a
+/// body may be cut short.
 const ALWAYS: [Code; 4] = [Code::BadRequest, Code::Internal, Code::Unavailable, Code::Timeout];
 
 /// Declares every error response of every operation.
@@ -33,10 +36,10 @@ pub fn describe_problems(document: &mut OpenApi) {
             operation.responses.responses.insert(status.to_string(), RefOr::T(response));
         }
         let names: Vec<String> = codes.iter().map(|code| code.as_str().to_owned()).collect();
-        operation.extensions.get_or_insert_with(Extensions::default).insert(
-            CODES_EXTENSION.to_owned(),
-            json!(names),
-        );
+        operation
+            .extensions
+            .get_or_insert_with(Extensions::default)
+            .insert(CODES_EXTENSION.to_owned(), json!(names));
     }
 }
 
@@ -79,7 +82,9 @@ fn own_codes(operation: &Operation) -> BTreeSet<Code> {
     let listed = operation.extensions.as_ref().and_then(|extensions| extensions.get(CODES_EXTENSION));
     let names = listed.and_then(Value::as_array).into_iter().flatten();
     names
-        .map(|name| serde_json::from_value(name.clone()).unwrap_or_else(|_| panic!("no such problem code: {name}")))
+        .map(|name| {
+            serde_json::from_value(name.clone()).unwrap_or_else(|_| panic!("no such problem code: {name}"))
+        })
         .collect()
 }
 
@@ -93,7 +98,8 @@ fn by_status(codes: &BTreeSet<Code>) -> BTreeMap<u16, Vec<Code>> {
 
 /// The description of one status: each code with its title, and the first as an example.
 fn problem_response(codes: &[Code]) -> Response {
-    let lines: Vec<String> = codes.iter().map(|code| format!("`{}`: {}", code.as_str(), code.title())).collect();
+    let lines: Vec<String> =
+        codes.iter().map(|code| format!("`{}`: {}", code.as_str(), code.title())).collect();
     let mut example = Problem::new(codes[0], format!("{}.", codes[0].title()));
     "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182".clone_into(&mut example.request_id);
     let content = ContentBuilder::new()

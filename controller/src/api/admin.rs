@@ -22,8 +22,8 @@ use crate::{
 
 /// Run garbage collection
 ///
-/// For owners. Finds objects of the tenant that no kept snapshot needs, and deletes those that have been garbage for the
-/// grace period.
+/// For owners. Finds objects of the tenant that no kept snapshot needs, and deletes those that have
+/// been garbage for the grace period.
 #[utoipa::path(
     post,
     path = "/admin/gc",
@@ -41,8 +41,8 @@ pub async fn run_gc(State(app): State<App>, signed: Signed) -> Result<Json<GcRep
 
 /// Destroy the tenant's key
 ///
-/// For owners. Every home and snapshot of the tenant is unreadable from then on, wherever copies of it are. This cannot be
-/// undone.
+/// For owners. Every home and snapshot of the tenant is unreadable from then on, wherever copies of
+/// it are. This cannot be undone.
 #[utoipa::path(
     post,
     path = "/admin/destroy-tenant-key",

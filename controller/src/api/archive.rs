@@ -33,8 +33,8 @@ const MAX_LEFT_OUT_BYTES: usize = 1 << 20;
 
 /// Download a directory of a snapshot
 ///
-/// Streams a tar of the directory and everything below it. Its last member, `left-out.txt`, names what a tar cannot
-/// hold.
+/// Streams a tar of the directory and everything below it. Its last member, `left-out.txt`, names
+/// what a tar cannot hold.
 #[utoipa::path(
     get,
     path = "/workspaces/{id}/snapshots/{snapshot}/archive",

@@ -37,8 +37,8 @@ const MAX_CLIENT_NAME_CHARACTERS: usize = 100;
 
 /// Sign in with a one-time link
 ///
-/// The token stands behind `#` in the link that the server prints at its first start. It works once and expires after
-/// 12 hours. Sets the session cookie.
+/// The token stands behind `#` in the link that the server prints at its first start. It works once
+/// and expires after 12 hours. Sets the session cookie.
 #[utoipa::path(
     post,
     path = "/auth/link",
@@ -161,8 +161,8 @@ pub async fn sign_out(State(app): State<App>, client: Client, signed: Signed) ->
 
 /// Set or change your password
 ///
-/// Every other session of the user ends. The current password is required unless the session began with a one-time
-/// link in the last ten minutes.
+/// Every other session of the user ends. The current password is required unless the session began
+/// with a one-time link in the last ten minutes.
 #[utoipa::path(
     post,
     path = "/auth/password",
@@ -201,8 +201,8 @@ pub async fn set_password(
 
 /// Start a device login
 ///
-/// A program without a browser signs in as in RFC 8628: it shows `user_code`, the user approves it on another device,
-/// and the program polls `POST /auth/device/token`. Needs no session.
+/// A program without a browser signs in as in RFC 8628: it shows `user_code`, the user approves it
+/// on another device, and the program polls `POST /auth/device/token`. Needs no session.
 #[utoipa::path(
     post,
     path = "/auth/device",
@@ -237,8 +237,8 @@ pub async fn start_device_login(
 
 /// Poll a device login
 ///
-/// Answers 400 `authorization_pending` until the user has decided. Poll no more often than `interval_seconds`.
-/// Needs no session.
+/// Answers 400 `authorization_pending` until the user has decided. Poll no more often than
+/// `interval_seconds`. Needs no session.
 #[utoipa::path(
     post,
     path = "/auth/device/token",

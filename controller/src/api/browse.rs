@@ -154,7 +154,8 @@ pub fn download<Sending: Future<Output = ()> + Send + 'static>(
     response
 }
 
-/// Sends a file to its end, and says whether it got there. An error breaks the answer off, which its length tells.
+/// Sends a file to its end, and says whether it got there. An error breaks the answer off, which
+/// its length tells.
 pub async fn pieces(past: &Visit, path: &HomePath, size: u64, sender: &Sender) -> bool {
     let mut offset = 0;
     while offset < size {

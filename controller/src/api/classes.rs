@@ -127,8 +127,8 @@ pub async fn delete_class(
 
 /// Add members from a CSV
 ///
-/// Columns: name, e-mail; a header row is optional. Valid rows are added, each with an invitation and a workspace;
-/// invalid rows are reported with their line.
+/// Columns: name, e-mail; a header row is optional. Valid rows are added, each with an invitation
+/// and a workspace; invalid rows are reported with their line.
 #[utoipa::path(
     post,
     path = "/classes/{id}/roster",
@@ -152,7 +152,8 @@ pub async fn import_roster(
     let mut scope = app.db.scope(allowed).await?;
     let (mut added, mut unchanged) = (Vec::new(), 0);
     for entry in &entries {
-        // Each row by itself, so that the class grows while a long roster is read, and no lock is held for seconds.
+        // Each row by itself, so that the class grows while a long roster is read, and no lock is
+        // held for seconds.
         let row = classes::row(&mut scope, id).await?.ok_or_else(|| ApiError::not_found("class"))?;
         match members::add(&mut scope, &row, entry, app.now()).await? {
             Outcome::Added(member) => added.push(*member),

@@ -1,4 +1,5 @@
-//! Errors as answers: every failure below becomes a [`Problem`] here, and what is our own fault is logged and not told.
+//! Errors as answers: every failure below becomes a [`Problem`] here, and what is our own fault is
+//! logged and not told.
 
 use axum::{
     http::header,

@@ -1,7 +1,8 @@
-//! States as they change, as server-sent events. The present state comes first; a stream ends with its session.
+//! States as they change, as server-sent events. The present state comes first; a stream ends with
+//! its session.
 //!
-//! A notice says that something changed; what is sent is read anew through the caller's scope, so nobody is told of what they
-//! could not ask for.
+//! A notice says that something changed; what is sent is read anew through the caller's scope, so
+//! nobody is told of what they could not ask for.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -56,8 +57,8 @@ struct Over;
 
 /// Watch all workspaces
 ///
-/// Server-sent events. `event: workspace` carries a workspace, `event: deleted` carries `{"id": …}`. The present state
-/// of every workspace comes first. The stream ends with its session.
+/// Server-sent events. `event: workspace` carries a workspace, `event: deleted` carries `{"id":
+/// …}`. The present state of every workspace comes first. The stream ends with its session.
 #[utoipa::path(
     get,
     path = "/workspaces/events",
@@ -88,7 +89,8 @@ pub async fn watch_workspace(State(app): State<App>, signed: Signed, Params(id):
 
 /// Watch a class
 ///
-/// Server-sent events. `event: class` carries the class with its members' workspaces, a few times a second at most.
+/// Server-sent events. `event: class` carries the class with its members' workspaces, a few times a
+/// second at most.
 #[utoipa::path(
     get,
     path = "/classes/{id}/events",

@@ -28,8 +28,8 @@ use crate::{
 
 /// Fork a workspace
 ///
-/// Creates a workspace of the caller whose home starts as a copy of this one. No data is copied, and a running origin
-/// continues.
+/// Creates a workspace of the caller whose home starts as a copy of this one. No data is copied,
+/// and a running origin continues.
 #[utoipa::path(
     post,
     path = "/workspaces/{id}/fork",

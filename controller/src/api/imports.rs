@@ -47,7 +47,8 @@ use crate::{
     },
 };
 
-/// For reading what has arrived once more, in one request: with a wait for a turn and a page it is less than an answer may take.
+/// For reading what has arrived once more, in one request: with a wait for a turn and a page it is
+/// less than an answer may take.
 const FINISH_STEP: Duration = Duration::from_secs(15);
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -58,8 +59,8 @@ pub struct At {
 
 /// Start or resume an import
 ///
-/// Receives a home from another installation. A second request for the same source and name resumes: what has arrived
-/// stays.
+/// Receives a home from another installation. A second request for the same source and name
+/// resumes: what has arrived stays.
 #[utoipa::path(
     post,
     path = "/imports",
@@ -92,8 +93,8 @@ pub async fn create_import(
     Ok(Json(incoming.import))
 }
 
-/// Template and size. A workspace that is written to keeps its template, and its home never shrinks: what it has beyond the end of
-/// the one that comes becomes zeros.
+/// Template and size. A workspace that is written to keeps its template, and its home never
+/// shrinks: what it has beyond the end of the one that comes becomes zeros.
 async fn fit(
     scope: &mut Scope,
     destination: Option<&Destination>,
@@ -260,7 +261,8 @@ async fn taken_apart(
 
 /// Finish an import
 ///
-/// Verifies everything that has arrived, then creates the workspace, or writes into the existing one of that name.
+/// Verifies everything that has arrived, then creates the workspace, or writes into the existing
+/// one of that name.
 #[utoipa::path(
     post,
     path = "/imports/{id}/finish",
@@ -317,8 +319,8 @@ async fn verify(app: &Core, found: &Open, request: &FinishImport) -> Result<Mani
     Ok(head)
 }
 
-/// Of what is in the store: all of it is read, and others have their turns meanwhile. What takes longer than an answer may goes on
-/// with the next request.
+/// Of what is in the store: all of it is read, and others have their turns meanwhile. What takes
+/// longer than an answer may goes on with the next request.
 async fn root(app: &Core, tenant: TenantId, head: ManifestId, reader: &Reader) -> Result<ChunkHash> {
     let begun = Instant::now();
     let mut reading = app.readers.reading(tenant, head);

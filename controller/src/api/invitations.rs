@@ -44,8 +44,8 @@ pub async fn preview_invitation(
 
 /// Accept an invitation
 ///
-/// Creates the account, or joins with an existing one; then `password` is the one of that account. Sets the session
-/// cookie.
+/// Creates the account, or joins with an existing one; then `password` is the one of that account.
+/// Sets the session cookie.
 #[utoipa::path(
     post,
     path = "/invitations/accept",

@@ -20,7 +20,8 @@ use tracing::Instrument as _;
 use super::error::{ApiError, Result};
 use crate::{core::App, identity::sessions};
 
-/// The routes that need no session: what they take is itself a credential, or nothing that anyone may not know.
+/// The routes that need no session: what they take is itself a credential, or nothing that anyone
+/// may not know.
 pub const OPEN_ROUTES: [&str; 7] = [
     "/api/v1/version",
     "/api/v1/auth/link",
@@ -64,7 +65,8 @@ pub async fn authenticate(State(app): State<App>, mut request: Request, next: Ne
     match admit(&app, &mut request).await {
         Ok(()) => next.run(request).await,
         Err(error) => {
-            // What the client still sends is taken, so that it reads the answer rather than a broken connection.
+            // What the client still sends is taken, so that it reads the answer rather than a
+            // broken connection.
             let _ = to_bytes(request.into_body(), super::MAX_BODY_BYTES).await;
             error.into_response()
         }
@@ -89,7 +91,8 @@ async fn admit(app: &App, request: &mut Request) -> Result<()> {
     Ok(())
 }
 
-/// A browser says by itself whose page it acts for. The gateway compares the origin too; here it costs nothing.
+/// A browser says by itself whose page it acts for. The gateway compares the origin too; here it
+/// costs nothing.
 fn own_site(headers: &HeaderMap) -> Result<()> {
     match headers.get("sec-fetch-site").map(HeaderValue::as_bytes) {
         Some(site) if !OWN_SITES.iter().any(|own| own.as_bytes() == site) => {

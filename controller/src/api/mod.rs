@@ -1,7 +1,8 @@
 //! The HTTP side: routes, who may call them, and answers. Below this folder nobody knows a status.
 //!
-//! Every route of the public API needs a session unless it is on the list of open ones. The internal routes are for those who
-//! can open the socket; the gateway passes no request from outside to them.
+//! Every route of the public API needs a session unless it is on the list of open ones. The
+//! internal routes are for those who can open the socket; the gateway passes no request from
+//! outside to them.
 
 mod admin;
 mod archive;

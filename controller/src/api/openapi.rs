@@ -55,7 +55,8 @@ pub fn outline() -> utoipa::openapi::OpenApi {
     Outline::openapi()
 }
 
-/// The controller's API in OpenAPI 3.1, with every status that it can answer. The agent describes its own routes.
+/// The controller's API in OpenAPI 3.1, with every status that it can answer. The agent describes
+/// its own routes.
 pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut document = super::public().split_for_parts().1;
     for (path, _, operation) in protocol::openapi::operations(&mut document) {

@@ -1,4 +1,5 @@
-//! Repairs of a running home: its runner is asked, and the answer waits until what could be saved is committed.
+//! Repairs of a running home: its runner is asked, and the answer waits until what could be saved
+//! is committed.
 
 use protocol::{
     Code, WorkspaceId,

@@ -1,5 +1,5 @@
-//! Whether a home's objects are what they were: each is read from the store and opened; and where they are not, the running
-//! machine is asked to store anew what it has, and they are read again.
+//! Whether a home's objects are what they were: each is read from the store and opened; and where
+//! they are not, the running machine is asked to store anew what it has, and they are read again.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -32,15 +32,16 @@ static CHECKS: Semaphore = Semaphore::const_new(2);
 const CHECK_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Snapshots of one check.
 const MAX_SNAPSHOTS: i64 = 10_000;
-/// Repairs of one check: of manifests, then of the packs that these name, and once more of what broke meanwhile.
+/// Repairs of one check: of manifests, then of the packs that these name, and once more of what
+/// broke meanwhile.
 const MAX_REPAIRS: usize = 3;
 /// Older snapshots that are looked at, after a repair, for what was damaged: only their manifests are read.
 const MAX_OLDER: i64 = 256;
 
 /// Verify a home
 ///
-/// Reads every object that the home's snapshots refer to and reports damage. With `repair`, damaged objects of the newest
-/// snapshot are stored again from the running workspace's cache.
+/// Reads every object that the home's snapshots refer to and reports damage. With `repair`, damaged
+/// objects of the newest snapshot are stored again from the running workspace's cache.
 #[utoipa::path(
     post,
     path = "/workspaces/{id}/scrub",

@@ -34,7 +34,8 @@ use crate::{
 
 /// Snapshots of an answer that was not asked for fewer.
 const LIMIT: u32 = 100;
-/// How long a running machine may take to answer a request: it freezes within 2 s, and uploads what the last few seconds wrote.
+/// How long a running machine may take to answer a request: it freezes within 2 s, and uploads what
+/// the last few seconds wrote.
 const ASKED_TIMEOUT: Duration = Duration::from_secs(30);
 const NAME_RULE: &str = "1 to 100 bytes without control characters.";
 
@@ -82,8 +83,8 @@ pub async fn list_snapshots(
 
 /// Create a snapshot
 ///
-/// Of a running workspace: takes one now and answers when it is complete in the store. Of a stopped one: keeps the
-/// newest.
+/// Of a running workspace: takes one now and answers when it is complete in the store. Of a stopped
+/// one: keeps the newest.
 #[utoipa::path(
     post,
     path = "/workspaces/{id}/snapshots",

@@ -43,7 +43,8 @@ pub const NAME_RULE: &str = "1 to 63 of a-z, 0-9 and -, beginning and ending wit
 
 /// List workspaces
 ///
-/// Lists every workspace that the caller may see: their own, for teachers those of their classes, for owners all.
+/// Lists every workspace that the caller may see: their own, for teachers those of their classes,
+/// for owners all.
 #[utoipa::path(
     get,
     path = "/workspaces",
@@ -251,8 +252,8 @@ async fn grow(scope: &mut Scope, id: WorkspaceId, home_mib: u32) -> Result<()> {
 
 /// Start a workspace
 ///
-/// Queues the workspace to run. A workspace that is queued, starting or running is returned unchanged; watch its
-/// events to follow the start.
+/// Queues the workspace to run. A workspace that is queued, starting or running is returned
+/// unchanged; watch its events to follow the start.
 #[utoipa::path(
     post,
     path = "/workspaces/{id}/start",
@@ -301,7 +302,8 @@ pub async fn stop_workspace(
 
 /// Delete a workspace
 ///
-/// A running sandbox ends first, without another snapshot. The home is kept for some days: see `undelete_workspace`.
+/// A running sandbox ends first, without another snapshot. The home is kept for some days: see
+/// `undelete_workspace`.
 #[utoipa::path(
     delete,
     path = "/workspaces/{id}",
@@ -434,7 +436,8 @@ pub async fn get_one(app: &Core, allowed: Allowed, id: WorkspaceId) -> Result<Wo
     view::one(&mut scope, id).await?.ok_or_else(|| ApiError::not_found("workspace"))
 }
 
-/// Lets a person's wish happen to a workspace, in a transaction that holds this one life only. True: it changed something.
+/// Lets a person's wish happen to a workspace, in a transaction that holds this one life only.
+/// True: it changed something.
 pub async fn change(
     app: &Core,
     allowed: Allowed,

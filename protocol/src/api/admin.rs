@@ -1,31 +1,35 @@
-//! What the owner of a tenant may ask for.
-//!
-//! `POST /api/v1/admin/gc` → [`GcReport`]. `POST /api/v1/admin/destroy-tenant-key` ([`DestroyTenantKey`]) → nothing more.
+//! Requests of a tenant's owner about the whole tenant.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::TenantId;
 
-/// What a look through the store for what no snapshot needs has found and done.
+/// The result of one garbage collection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"objects": 5120, "bytes": 21474836480, "garbage": 12,
+    "garbage_bytes": 50331648, "deleted": 4, "deleted_bytes": 16777216, "failed": 0}))]
 pub struct GcReport {
-    /// All of the tenant's objects in the store.
+    /// All objects of the tenant.
     pub objects: u64,
+    /// Their bytes.
     pub bytes: u64,
-    /// Of these, what no snapshot needs. It is deleted once that has been so for the grace period.
+    /// Objects that no kept snapshot needs. They are deleted once that was so for the grace period.
     pub garbage: u64,
+    /// Their bytes.
     pub garbage_bytes: u64,
-    /// Deleted now.
+    /// Objects that were deleted now.
     pub deleted: u64,
+    /// Their bytes.
     pub deleted_bytes: u64,
-    /// Deletions that did not succeed; the next look tries again.
+    /// Deletions that failed; the next run tries again.
     pub failed: u64,
 }
 
-/// Destroys the key of all of a tenant's homes. Nothing brings them back.
+/// Destroys the key of all homes of a tenant. This cannot be undone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"tenant": "0197a3b0-0f1e-7d2c-8b3a-495867768594"}))]
 pub struct DestroyTenantKey {
-    /// The asker's own, said again: a request that went astray destroys nothing.
+    /// Must be the caller's own tenant: a confirmation that the request is meant.
     pub tenant: TenantId,
 }

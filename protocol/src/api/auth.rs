@@ -1,4 +1,4 @@
-//! Signing in and out: links, passwords, device codes, tokens.
+//! Signing in and out: one-time links, passwords, device logins, personal access tokens.
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -8,118 +8,157 @@ use uuid::Uuid;
 use super::user::User;
 use crate::Redacted;
 
-/// The session cookie's name on https and on loopback.
+/// Name of the session cookie over https and on loopback.
 pub const COOKIE: &str = "__Host-burrow";
-/// Its name on plain http to another machine, where a browser takes no `__Host-` cookie. Served with a warning.
+/// Name of the session cookie over plain http from another host, where browsers refuse `__Host-` cookies.
+/// The server warns when it uses this name.
 pub const COOKIE_PLAIN: &str = "burrow";
-/// What a personal access token begins with, so that secret scanners find it.
+/// Prefix of every personal access token, so that secret scanners find them.
 pub const TOKEN_PREFIX: &str = "brw_";
 
-/// `POST /api/v1/auth/link`: the one-time token of a sign-in link (it stands behind `#`, so it reaches no log).
+/// A sign-in by a one-time link.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"token": "8k2N…"}))]
 pub struct LinkSignIn {
+    /// The part of the link behind `#`, which reaches no log.
     #[schema(value_type = String)]
     pub token: Redacted<String>,
 }
 
-/// `POST /api/v1/auth/login`.
+/// A sign-in by e-mail and password.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"email": "anna@example.org", "password": "correct horse battery"}))]
 pub struct Login {
+    /// Compared without regard to case.
     pub email: String,
+    /// The account's password.
     #[schema(value_type = String)]
     pub password: Redacted<String>,
 }
 
-/// `POST /api/v1/auth/password`: sets or changes the own password. Ends every other session.
+/// A new password for the current user. Every other session ends.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"current": null, "new": "correct horse battery"}))]
 pub struct SetPassword {
-    /// Needed where a password is set, unless the session began by a link in the last ten minutes.
+    /// The current password. Optional only if none is set, or if the session began with a link in
+    /// the last ten minutes.
     #[schema(value_type = Option<String>)]
     pub current: Option<Redacted<String>>,
-    /// 10 ..= 200 characters.
+    /// 10 to 200 characters. Common and guessable passwords are refused.
     #[schema(value_type = String)]
     pub new: Redacted<String>,
 }
 
-/// The answer to each way of signing in (beside the cookie), and to `GET /api/v1/auth/session`.
+/// The session that the request belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Session {
+    /// The signed-in user.
     pub user: User,
+    /// When the session ends if it is not used.
     #[serde(with = "time::serde::rfc3339")]
     pub expires_at: OffsetDateTime,
 }
 
-/// `POST /api/v1/auth/device` (open; RFC 8628).
+/// The start of a device login (RFC 8628).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"client_name": "burrow on anna's laptop"}))]
 pub struct DeviceRequest {
-    /// Shown to the person who approves: "burrow on anna's laptop".
+    /// What the user sees when they approve: "burrow on anna's laptop". At most 100 characters.
     pub client_name: String,
 }
 
+/// The two codes of a device login.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"device_code": "Qm3f…", "user_code": "BDFH-KLMN", "verification_path": "/device",
+    "expires_in_seconds": 600, "interval_seconds": 2}))]
 pub struct DeviceCode {
-    /// For the program, to ask with.
+    /// For the program: the secret to poll with.
     #[schema(value_type = String)]
     pub device_code: Redacted<String>,
-    /// For the person: eight letters, `ABCD-EFGH`.
+    /// For the user: eight letters, `ABCD-EFGH`.
     pub user_code: String,
-    /// Path of the page to approve on: `/device`.
+    /// Path of the page where the user enters the code: `/device`.
     pub verification_path: String,
+    /// After so many seconds the codes are void.
     pub expires_in_seconds: u64,
+    /// Pause between two polls.
     pub interval_seconds: u64,
 }
 
-/// `POST /api/v1/auth/device/token` (open): [`crate::problem::Code::AuthorizationPending`] until approved.
+/// A poll of a device login.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"device_code": "Qm3f…"}))]
 pub struct DeviceTokenRequest {
+    /// From the answer that started the login.
     #[schema(value_type = String)]
     pub device_code: Redacted<String>,
 }
 
-/// `POST /api/v1/auth/device/approve` (signed in) and `GET /api/v1/auth/device/{user_code}` → [`DeviceInfo`].
+/// The user's decision about a device login.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"user_code": "BDFH-KLMN", "approve": true}))]
 pub struct DeviceApproval {
+    /// The code that the program shows.
     pub user_code: String,
-    /// False refuses it.
+    /// `false` denies the login.
     pub approve: bool,
 }
 
+/// A pending device login, as shown to the user who decides.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"client_name": "burrow on anna's laptop", "requested_at": "2026-03-02T09:14:07Z"}))]
 pub struct DeviceInfo {
+    /// The name that the program gave itself. Not verified.
     pub client_name: String,
+    /// When the program asked.
     #[serde(with = "time::serde::rfc3339")]
     pub requested_at: OffsetDateTime,
 }
 
-/// `POST /api/v1/tokens`.
+/// A personal access token to create.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"name": "ci", "days": 30}))]
 pub struct NewToken {
+    /// Tells tokens apart in the list. At most 200 characters.
     pub name: String,
-    /// 1 ..= 365; absent: 90.
+    /// Lifetime in days, 1 to 365. 90 if absent.
     pub days: Option<u16>,
 }
 
-/// A new token: the only time its text is seen.
+/// A new token with its secret, which is returned once.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct TokenSecret {
+    /// The token as it is listed from now on.
     pub info: TokenInfo,
+    /// The secret: `brw_…`.
     #[schema(value_type = String)]
     pub token: Redacted<String>,
 }
 
+/// A personal access token without its secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182", "name": "ci",
+    "created_at": "2026-03-02T09:14:07Z",
+    "expires_at": "2026-04-01T09:14:07Z", "last_used_at": null}))]
 pub struct TokenInfo {
+    /// Names the token in `DELETE /tokens/{id}`.
     pub id: Uuid,
+    /// The name it was created with.
     pub name: String,
+    /// When it was created.
     #[serde(with = "time::serde::rfc3339")]
     pub created_at: OffsetDateTime,
+    /// When it stops working.
     #[serde(with = "time::serde::rfc3339")]
     pub expires_at: OffsetDateTime,
+    /// Last use, to within five minutes. Absent if it was never used.
     #[serde(with = "time::serde::rfc3339::option", default)]
     pub last_used_at: Option<OffsetDateTime>,
 }
 
+/// The tokens of the current user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TokenList {
+    /// Newest first.
     pub tokens: Vec<TokenInfo>,
 }

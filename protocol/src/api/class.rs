@@ -1,9 +1,5 @@
-//! Classes: a roster, an invitation for each line, a workspace for each student.
-//!
-//! `GET/POST /api/v1/classes`, `GET/DELETE /api/v1/classes/{id}`, `POST …/{id}/roster` (CSV as text, header optional: name, e-mail)
-//! → [`RosterResult`], `POST …/{id}/start`, `POST …/{id}/stop` → [`ClassAction`], `DELETE …/{id}/members/{member}`,
-//! `POST …/{id}/members/{member}/invitation` (a new link), `GET …/{id}/events` (server-sent: `event: class`, data a [`Class`]).
-//! `POST /api/v1/invitations/view` and `POST /api/v1/invitations/accept` are open: the token is the credential.
+//! Classes: a roster, an invitation for each row, a workspace for each student. The invitation's
+//! token is a credential by itself.
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -12,135 +8,188 @@ use utoipa::ToSchema;
 use super::workspace::Workspace;
 use crate::{ClassId, Redacted, UserId};
 
-/// Most bytes of a roster.
+/// Largest roster in bytes.
 pub const MAX_ROSTER_BYTES: usize = 1024 * 1024;
 /// Most members of a class.
 pub const MAX_MEMBERS: usize = 1000;
 
+/// A class to create.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"name": "algorithms", "template": "base"}))]
 pub struct NewClass {
-    /// As a workspace's name.
+    /// Same rules as for workspaces: 1 to 63 of `[a-z0-9-]`.
     pub name: String,
-    /// Absent: `base`.
+    /// Template of the members' workspaces. `base` if absent.
     #[serde(default)]
     pub template: Option<String>,
 }
 
+/// A class with its members.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Class {
+    /// Identifies the class.
     pub id: ClassId,
+    /// Unique per teacher.
     pub name: String,
+    /// Template of the members' workspaces.
     pub template: String,
+    /// The user who created the class.
     pub teacher: UserId,
+    /// When it was created.
     #[serde(with = "time::serde::rfc3339")]
     pub created_at: OffsetDateTime,
+    /// Sorted by name.
     pub members: Vec<Member>,
 }
 
+/// A class in a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ClassSummary {
+    /// Identifies the class.
     pub id: ClassId,
+    /// Unique per teacher.
     pub name: String,
+    /// Template of the members' workspaces.
     pub template: String,
+    /// Number of members.
     pub members: u32,
+    /// Number of members' workspaces that are running.
     pub running: u32,
+    /// When it was created.
     #[serde(with = "time::serde::rfc3339")]
     pub created_at: OffsetDateTime,
 }
 
+/// The classes that the caller may see.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ClassList {
+    /// Oldest first.
     pub classes: Vec<ClassSummary>,
 }
 
-/// One line of the roster.
+/// One member of a class: a row of its roster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Member {
+    /// Identifies the member within the class; not a user id.
     pub id: uuid::Uuid,
+    /// From the roster, until the user has joined.
     pub name: String,
+    /// The address that the invitation is for.
     pub email: String,
     /// Whether the invitation was accepted.
     pub joined: bool,
-    /// Made with the member, so that a class starts whether or not everyone has joined.
+    /// Created with the member, so a class can start before everyone has joined.
     pub workspace: Option<Workspace>,
 }
 
-/// What became of a roster: good rows were taken, bad ones are named.
+/// The result of a roster: valid rows are added, invalid ones reported.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct RosterResult {
+    /// The class afterwards.
     pub class: Class,
+    /// New members with their invitations.
     pub added: Vec<AddedMember>,
-    /// Rows whose e-mail is in the class already: left as they are.
+    /// Rows whose e-mail is already in the class.
     pub unchanged: u32,
+    /// Rows that were not added, and why.
     pub errors: Vec<RowError>,
 }
 
+/// A new member with the link to send them.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct AddedMember {
+    /// The member's id.
     pub member: uuid::Uuid,
+    /// From the roster.
     pub name: String,
+    /// From the roster.
     pub email: String,
+    /// The link to send.
     pub invitation: InvitationLink,
 }
 
-/// A link to give to a person: the token stands behind `#`. Shown once; a new one can be made.
+/// An invitation link. It is returned once; a new one can be created.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"path": "/join#Vn4q…", "expires_at": "2026-03-16T09:14:07Z"}))]
 pub struct InvitationLink {
-    /// `/join#<token>`, to be put behind the server's address.
+    /// `/join#<token>`, to be appended to the server's address.
     #[schema(value_type = String)]
     pub path: Redacted<String>,
+    /// When the link stops working.
     #[serde(with = "time::serde::rfc3339")]
     pub expires_at: OffsetDateTime,
 }
 
+/// A row of a roster that was not added.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"line": 3, "row": "Jo,jo(at)example.org",
+    "message": "This is not an e-mail address."}))]
 pub struct RowError {
-    /// Line in the file, from 1.
+    /// Line in the file, starting at 1.
     pub line: u64,
-    /// The row as it was, cut to 200 bytes.
+    /// The row's text, cut to 200 bytes.
     pub row: String,
+    /// What is wrong, and what would be right.
     pub message: String,
 }
 
-/// Start or stop of all: what was begun, and what could not be.
+/// The result of starting or stopping a class.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"begun": 29, "unchanged": 1, "failed": []}))]
 pub struct ClassAction {
+    /// Workspaces that are now starting or stopping.
     pub begun: u32,
-    /// Those already so.
+    /// Workspaces that were in that state already.
     pub unchanged: u32,
+    /// Workspaces that could not be started or stopped.
     pub failed: Vec<ClassActionError>,
 }
 
+/// A member whose workspace could not be started or stopped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ClassActionError {
+    /// The member's id.
     pub member: uuid::Uuid,
+    /// The member's name.
     pub name: String,
+    /// Why not.
     pub message: String,
 }
 
-/// `POST /api/v1/invitations/view`.
+/// An invitation to preview.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ViewInvitation {
+    /// The part of the link behind `#`.
     #[schema(value_type = String)]
     pub token: Redacted<String>,
 }
 
+/// What an invitation is for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"tenant_name": "Example School", "class_name": "algorithms", "name": "Jo Beck",
+    "email": "jo@example.org"}))]
 pub struct Invitation {
+    /// The organisation.
     pub tenant_name: String,
+    /// The class, if the invitation is to one.
     #[serde(default)]
     pub class_name: Option<String>,
+    /// The invited user's name, from the roster.
     pub name: String,
+    /// The invited user's address.
     pub email: String,
 }
 
-/// `POST /api/v1/invitations/accept` → a session, as by signing in.
+/// The acceptance of an invitation. Signs in.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"token": "Vn4q…", "name": "Jo Beck", "password": "correct horse battery"}))]
 pub struct AcceptInvitation {
+    /// The part of the link behind `#`.
     #[schema(value_type = String)]
     pub token: Redacted<String>,
-    /// May be corrected by the person.
+    /// The user may correct the name from the roster.
     pub name: String,
+    /// A new password, or that of the existing account.
     #[schema(value_type = String)]
     pub password: Redacted<String>,
 }

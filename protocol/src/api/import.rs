@@ -1,11 +1,10 @@
-//! Homes that are moved between installations by whoever is signed in to both. The two never talk to each other.
+//! Transfers of homes between installations. The client is signed in to both; the two servers never
+//! connect to each other.
 //!
-//! Where a home comes from: `GET /api/v1/workspaces/{id}/snapshots/{snapshot}/chunks?from=` → [`ChunkList`], and
-//! `POST …/chunks` ([`WantedChunks`]) → chunks as they travel, which are passed on as they are.
-//!
-//! Where it goes: `POST /api/v1/imports` ([`NewImport`]) → [`Import`], the same one again for the same home and name, so that
-//! who was cut short goes on; `GET …/{id}/chunks?from=` → what has arrived; `PUT …/{id}/chunks?version=` with chunks;
-//! `POST …/{id}/finish` ([`FinishImport`]) → the workspace.
+//! Source: `GET …/snapshots/{snapshot}/chunks` → [`ChunkList`], then `POST …/chunks`
+//! ([`WantedChunks`]) → chunks in transfer format. Destination: `POST /imports` ([`NewImport`]) →
+//! [`Import`], the same one again for the same source and name, so an interrupted transfer resumes;
+//! `GET …/chunks` → what has arrived; `PUT …/chunks`; `POST …/finish`.
 
 use std::{fmt, str::FromStr};
 
@@ -16,14 +15,14 @@ use utoipa::ToSchema;
 use super::snapshot::Consistency;
 use crate::{ManifestId, WorkspaceId};
 
-/// Hashes in one answer: what they are of is read for it, 64 MiB at most.
+/// Most hashes in one answer. The server reads up to 64 MiB for it.
 pub const MAX_CHUNKS_LISTED: usize = 1024;
 /// Chunks in one request: 3 MiB at most, and with their heads less than [`MAX_CHUNKS_BYTES`].
 pub const MAX_CHUNKS_AT_ONCE: usize = 48;
 /// Largest body of chunks; what is at the edge takes no more either.
 pub const MAX_CHUNKS_BYTES: usize = 4 << 20;
 
-/// BLAKE3 of a chunk's content, or of all chunks' hashes. 64 hexadecimal digits.
+/// BLAKE3 of a chunk's content, or of the list of all chunks. Written as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ChunkHash(pub [u8; 32]);
 
@@ -66,66 +65,83 @@ impl<'de> Deserialize<'de> for ChunkHash {
 
 /// 64 KiB of a home that are not all zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"index": 7,
+    "hash": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"}))]
 pub struct Chunk {
+    /// Its position in the home, in chunks.
     pub index: u32,
+    /// Hash of its content.
     #[schema(value_type = String)]
     pub hash: ChunkHash,
 }
 
-/// A part of a home's chunks, by index.
+/// A page of chunks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ChunkList {
+    /// By index; chunks of zeros are left out.
     pub chunks: Vec<Chunk>,
-    /// There are more: ask with `from` this.
+    /// There are more: request them with `from` set to this.
     #[serde(default)]
     pub next: Option<u32>,
 }
 
-/// `POST /api/v1/workspaces/{id}/snapshots/{snapshot}/chunks`.
+/// Chunks to download.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"indexes": [0, 1, 7]}))]
 pub struct WantedChunks {
     /// In order, each once, at most [`MAX_CHUNKS_AT_ONCE`].
     pub indexes: Vec<u32>,
 }
 
-/// `POST /api/v1/imports`.
+/// A home to receive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"source": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182", "name": "api",
+    "home_mib": 10240}))]
 pub struct NewImport {
-    /// The workspace whose home is moved, as it is called where it comes from.
+    /// Id of the workspace at its source.
     pub source: WorkspaceId,
-    /// What it is to be called here. One's own workspace of this name is written to if it was imported from the same source.
+    /// Name of the workspace here. If you have imported the same source under this name before,
+    /// that workspace is updated.
     pub name: String,
-    /// Of a workspace that is made. Absent: `base`.
+    /// Template of a workspace that is created. `base` if absent.
     #[serde(default)]
     pub template: Option<String>,
-    /// The home's size there.
+    /// Size of the home at its source.
     pub home_mib: u32,
-    /// Write to the workspace of this name wherever it comes from. What its home is now stays a snapshot.
+    /// Write to the existing workspace of this name whatever its source. Its present home is kept
+    /// as a snapshot.
     #[serde(default)]
     pub replace: bool,
 }
 
-/// A home on its way.
+/// A home that is being received.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+    "source": "0197a3b0-1c2d-7e3f-8a4b-5c6d7e8f9011", "name": "api",
+    "version": 12, "expires_at": "2026-03-03T09:14:07Z"}))]
 pub struct Import {
+    /// Identifies the import.
     pub id: uuid::Uuid,
+    /// Id of the workspace at its source.
     pub source: WorkspaceId,
+    /// Name of the workspace here.
     pub name: String,
-    /// Grows with everything that arrives. Whoever sends says the one that they know.
+    /// Grows with every upload. Each upload names the version it builds on.
     pub version: u64,
-    /// Nothing arrives until then: what has is forgotten.
+    /// If nothing arrives until then, the import and its chunks are deleted.
     #[serde(with = "time::serde::rfc3339")]
     pub expires_at: OffsetDateTime,
 }
 
-/// `POST /api/v1/imports/{id}/finish`.
+/// The end of an import.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FinishImport {
-    /// The hash of all chunks' indexes and hashes, in order; what has arrived is read again and must have the same.
+    /// Hash of all chunks' indexes and hashes in order. The server reads what has arrived and compares.
     #[schema(value_type = String)]
     pub root: ChunkHash,
+    /// Consistency of the source snapshot.
     pub consistency: Consistency,
-    /// The instant that it holds.
+    /// The instant that the source snapshot holds.
     #[serde(with = "time::serde::rfc3339")]
     pub created_at: OffsetDateTime,
 }

@@ -1,57 +1,70 @@
-//! What the gateway asks the controller, over a Unix socket that nobody else may open.
+//! Requests of the gateway to the controller, over a Unix socket that only our processes can open.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Epoch, Redacted, SessionId, UserId, WorkspaceId, grant::Access};
 
-/// `POST /internal/grants`.
+/// Path of [`GrantRequest`] → [`GrantReply`].
 pub const GRANTS_PATH: &str = "/internal/grants";
-/// `POST /internal/sessions/check`.
+/// Path of [`SessionsCheck`] → [`SessionsVerdict`].
 pub const SESSIONS_CHECK_PATH: &str = "/internal/sessions/check";
-/// `GET /internal/grant-key` → the controller's public key as JSON string.
+/// Path of the controller's public grant key, a JSON string.
 pub const GRANT_KEY_PATH: &str = "/internal/grant-key";
 
 /// Most streams in one check.
 pub const MAX_SESSIONS_PER_CHECK: usize = 10_000;
 
-/// May the bearer of this credential open a stream of this kind?
+/// Asks whether a credential may open a stream to a workspace.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct GrantRequest {
-    /// The session cookie's value, or the bearer token.
+    /// Value of the session cookie, or the bearer token.
     pub credential: Redacted<String>,
+    /// The workspace.
     pub workspace: WorkspaceId,
-    /// What the route needs.
+    /// Access that the route requires.
     pub needs: Access,
 }
 
-/// Yes: the grant, and where the runner is. No is a [`crate::problem::Problem`].
+/// The grant, and where to present it. A refusal is a [`crate::problem::Problem`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct GrantReply {
+    /// The signed grant.
     pub grant: Redacted<String>,
+    /// Session of the caller.
     pub session: SessionId,
+    /// The caller.
     pub user: UserId,
+    /// Access that the grant gives.
     pub access: Access,
+    /// The placement that it is valid for.
     pub epoch: Epoch,
-    /// As the runner reported it: a path of a Unix socket, or `host:port`.
+    /// Address of the runner's front: a Unix socket's path, or `host:port`.
     pub front: String,
 }
 
-/// Are these live streams still allowed?
+/// Asks which live streams must be closed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionsCheck {
+    /// All live streams of the gateway.
     pub streams: Vec<LiveStream>,
 }
 
+/// What a live stream was granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct LiveStream {
+    /// Session that opened it.
     pub session: SessionId,
+    /// The workspace.
     pub workspace: WorkspaceId,
+    /// The placement it is connected to.
     pub epoch: Epoch,
+    /// Access it was granted.
     pub access: Access,
 }
 
-/// Those that must be closed now, each as it was asked.
+/// The streams to close.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionsVerdict {
+    /// As they were sent.
     pub revoked: Vec<LiveStream>,
 }

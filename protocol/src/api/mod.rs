@@ -1,7 +1,8 @@
-//! The public HTTP API below `/api/v1`: requests and answers, one file a noun. OpenAPI and the web's types are made of these.
+//! The public HTTP API below `/api/v1`: requests and answers, one file a noun. OpenAPI and the
+//! web's types are made of these.
 //!
-//! Times are RFC 3339, UTC. Sizes are bytes unless the name says MiB. Unknown fields are ignored; absent optional fields
-//! are null. Every error is a [`crate::problem::Problem`].
+//! Times are RFC 3339, UTC. Sizes are bytes unless the name says MiB. Unknown fields are ignored;
+//! absent optional fields are null. Every error is a [`crate::problem::Problem`].
 
 pub mod admin;
 pub mod auth;

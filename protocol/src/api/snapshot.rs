@@ -1,12 +1,6 @@
-//! A home's past: its snapshots, what they hold, and what can be made of them.
+//! Snapshots of a home: list, browse, compare, restore, fork, and the policy that keeps them.
 //!
-//! Below `/api/v1/workspaces/{id}`: `GET/POST snapshots`, `PATCH/DELETE snapshots/{snapshot}`,
-//! `GET snapshots/{snapshot}/files?path=` → [`Directory`], `GET snapshots/{snapshot}/content?path=` (the file's bytes),
-//! `GET snapshots/{snapshot}/changes?with=&path=` → [`Changes`], `GET snapshots/{snapshot}/diff?with=&path=` → [`Diff`],
-//! `POST restore` ([`Restore`]) → [`super::workspace::Workspace`], `POST fork` ([`Fork`]) → the new workspace.
-//! `{snapshot}` is an identifier or `latest`. None of them starts a machine.
-//!
-//! `GET/PUT /api/v1/retention` ([`Retention`]): how the tenant's automatic snapshots thin out.
+//! `{snapshot}` in a path is a snapshot's id or `latest`. No operation here starts the workspace.
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -16,109 +10,132 @@ use crate::{Epoch, SnapshotId, WorkspaceId, files::EntryKind};
 
 /// Longest name of a snapshot.
 pub const MAX_NAME_BYTES: usize = 100;
-/// Most snapshots in one answer.
+/// Most snapshots in one page.
 pub const MAX_SNAPSHOTS: u32 = 1000;
-/// Most changed paths in one answer; more are said by `truncated`.
+/// Most changed paths in one answer; `truncated` says that there are more.
 pub const MAX_CHANGES: usize = 10_000;
-/// Largest file whose difference is shown.
+/// Largest file that is compared line by line.
 pub const MAX_DIFF_BYTES: u64 = 4 << 20;
 
 /// Why a snapshot was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SnapshotKind {
-    /// By itself, while the machine ran. Thins out with time.
+    /// Taken automatically while the workspace ran. Pruned by the retention policy.
     Stream,
-    /// When the machine stopped.
+    /// Taken when the workspace stopped.
     Stop,
     /// Somebody asked for it. Stays until it is deleted.
     Requested,
 }
 
-/// What a snapshot holds of the instant.
+/// What state of the file system a snapshot holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Consistency {
-    /// As after a power cut: all that was flushed, and a prefix of the rest; the file system's journal mends it.
+    /// The state after a power cut: everything that was flushed, and a prefix of the rest. The
+    /// journal repairs it.
     Crash,
-    /// The file system had been put in order first.
+    /// The file system was frozen for the snapshot.
     Clean,
 }
 
-/// A home at an instant, whole in the store.
+/// The content of a home at an instant, complete in the object store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+    "name": "before the upgrade", "kind": "stream",
+    "consistency": "crash", "epoch": 3, "changed_bytes": 1048576, "uploaded_bytes": 340112,
+    "stored_bytes": 73400320, "created_at": "2026-03-02T09:14:07Z"}))]
 pub struct Snapshot {
+    /// Identifies the snapshot.
     pub id: SnapshotId,
-    /// Given by a person. A named snapshot is never thinned out.
+    /// A snapshot with a name is never pruned.
     #[serde(default)]
     pub name: Option<String>,
+    /// Why it was taken.
     pub kind: SnapshotKind,
+    /// What state of the file system it holds.
     pub consistency: Consistency,
+    /// The placement that took it.
     pub epoch: Epoch,
+    /// Bytes that had changed since the snapshot before.
     pub changed_bytes: u64,
+    /// Bytes that were uploaded for it.
     pub uploaded_bytes: u64,
+    /// Bytes that the whole home takes in the object store.
     pub stored_bytes: u64,
-    /// The instant.
+    /// The instant whose content it holds.
     #[serde(with = "time::serde::rfc3339")]
     pub created_at: OffsetDateTime,
 }
 
-/// Newest first.
+/// A page of snapshots.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SnapshotList {
+    /// Newest first.
     pub snapshots: Vec<Snapshot>,
-    /// There are older ones: ask with `before` the last one's `created_at`.
+    /// There are older ones: request them with `before` set to the last `created_at`.
     #[serde(default)]
     pub more: bool,
 }
 
-/// `POST …/snapshots`: takes one now; of a workspace that rests, keeps the newest. The answer waits until it is safe.
+/// A snapshot to take.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"name": "before the upgrade"}))]
 pub struct NewSnapshot {
-    /// 1 ..= [`MAX_NAME_BYTES`] bytes without control characters.
+    /// 1 to 100 bytes without control characters. Keeps the snapshot until it is deleted.
     #[serde(default)]
     pub name: Option<String>,
 }
 
-/// `PATCH …/snapshots/{snapshot}`.
+/// A name for a snapshot, which keeps it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"name": "before the upgrade"}))]
 pub struct EditSnapshot {
+    /// 1 to 100 bytes without control characters.
     pub name: String,
 }
 
-/// `POST …/restore`: the whole home, of a workspace that rests. What it was is kept as a snapshot first.
+/// The snapshot to restore a whole home to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"snapshot": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182"}))]
 pub struct Restore {
+    /// The snapshot.
     pub snapshot: SnapshotId,
 }
 
-/// `POST …/fork`: a new workspace of the caller's whose home begins as this one's. Copies no data.
+/// A workspace to create from another's home. Copies no data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"name": "api-experiment", "start": true}))]
 pub struct Fork {
+    /// Name of the new workspace.
     pub name: String,
-    /// Absent: now. A running machine is asked for a snapshot, and goes on.
+    /// The state to start from. If absent: the current one; a running workspace takes a snapshot for it.
     #[serde(default)]
     pub snapshot: Option<SnapshotId>,
-    /// Start it at once. Absent: true.
+    /// Whether to start it at once. `true` if absent.
     #[serde(default)]
     pub start: Option<bool>,
 }
 
-/// Where a workspace's home comes from.
+/// Where the home of a fork came from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Origin {
+    /// The workspace that was forked.
     pub workspace: WorkspaceId,
-    /// The instant at which the two homes were one.
+    /// The instant up to which the two homes are the same.
     #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,
 }
 
-/// A directory of a snapshot, by name.
+/// A directory of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Directory {
+    /// Its path below the home; empty for the home itself.
     pub path: String,
+    /// Sorted by name.
     pub entries: Vec<PastEntry>,
-    /// It has more than are here.
+    /// Whether it has more entries than are listed.
     pub truncated: bool,
 }
 
@@ -140,63 +157,70 @@ pub struct PastEntry {
     pub target: Option<String>,
 }
 
-/// How a path differs from the same path of another snapshot.
+/// How a path differs between two snapshots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ChangeKind {
-    /// Only the later one has it.
+    /// Only the later snapshot has it.
     Added,
-    /// Only the earlier one has it.
+    /// Only the earlier snapshot has it.
     Removed,
+    /// Both have it, with different content or attributes.
     Changed,
 }
 
+/// One changed path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"path": "notes.md", "kind": "changed", "entry": "file",
+    "size_before": 120, "size_after": 164}))]
 pub struct Change {
+    /// Below the home.
     pub path: String,
+    /// How it differs.
     pub kind: ChangeKind,
-    /// Of the entry, in the later snapshot unless it was removed.
+    /// Kind of the entry in the later snapshot, or in the earlier one if it was removed.
     pub entry: EntryKind,
+    /// Size in the earlier snapshot.
     #[serde(default)]
     pub size_before: Option<u64>,
+    /// Size in the later snapshot.
     #[serde(default)]
     pub size_after: Option<u64>,
 }
 
-/// What has changed below a path from one snapshot to `with` (a later one; absent: `latest`). A directory that was added or
-/// removed stands for all below it.
+/// What changed below a path between two snapshots. An added or removed directory stands for
+/// everything in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Changes {
+    /// Sorted by path.
     pub changes: Vec<Change>,
+    /// Whether there are more changes than are listed.
     pub truncated: bool,
 }
 
-/// One file's difference.
+/// The difference of one file between two snapshots.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum Diff {
+    /// The contents are equal.
     Same,
-    /// In unified form.
-    Text {
-        unified: String,
-    },
-    /// It is no text, or too large to compare line by line.
-    Binary {
-        size_before: u64,
-        size_after: u64,
-    },
+    /// Two texts.
+    Text { unified: String },
+    /// A file that is not text, or too large to compare line by line.
+    Binary { size_before: u64, size_after: u64 },
 }
 
-/// How automatic snapshots thin out: the newest of each step stays, as long as the step lasts. Hours.
+/// Which automatic snapshots are kept: the newest of each period, for so many hours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"all_hours": 1, "minutely_hours": 24, "hourly_hours": 720, "daily_hours": 8760}))]
 pub struct Retention {
-    /// Every one.
+    /// Every snapshot.
     pub all_hours: u32,
-    /// One a minute.
+    /// One per minute.
     pub minutely_hours: u32,
-    /// One an hour.
+    /// One per hour.
     pub hourly_hours: u32,
-    /// One a day.
+    /// One per day.
     pub daily_hours: u32,
 }
 

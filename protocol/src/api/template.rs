@@ -1,22 +1,32 @@
-//! Templates: image, size, tier.
+//! Templates: what a new workspace is created from.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::runner::Resources;
 
+/// An image with a size.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"name": "base", "title": "Debian 12",
+    "description": "Compilers, Python, Node and editors.",
+    "image": "base", "resources": {"vcpus": 2, "memory_mib": 1024, "home_mib": 10240,
+    "scratch_mib": 8192, "pids": 4096}}))]
 pub struct Template {
-    /// `base`; 1 ..= 63 characters of `[a-z0-9-]`.
+    /// 1 to 63 of `[a-z0-9-]`; `base` always exists.
     pub name: String,
+    /// Shown in the dialog for new workspaces.
     pub title: String,
+    /// One or two sentences.
     pub description: String,
+    /// The image that workspaces boot.
     pub image: String,
+    /// Size of a workspace.
     pub resources: Resources,
 }
 
-/// `GET /api/v1/templates`.
+/// The templates of the tenant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TemplateList {
+    /// Sorted by name.
     pub templates: Vec<Template>,
 }

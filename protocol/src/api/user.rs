@@ -1,4 +1,4 @@
-//! People of a tenant.
+//! Users of a tenant.
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -6,41 +6,57 @@ use utoipa::ToSchema;
 
 use crate::{TenantId, UserId};
 
-/// What a person may do in the tenant. The order is the order of power.
+/// What a user may do in the tenant, in ascending order of rights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Own workspaces; those of classes taken part in.
+    /// May use their own workspaces and the classes they joined.
     Member,
-    /// Also classes, and the workspaces of their students to look at.
+    /// May also run classes and see their students' workspaces.
     Teacher,
-    /// Also users and everything of the tenant.
+    /// May also manage users and everything else of the tenant.
     Owner,
 }
 
+/// A user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"id": "0197a3b0-1c2d-7e3f-8a4b-5c6d7e8f9011",
+    "tenant": "0197a3b0-0f1e-7d2c-8b3a-495867768594", "tenant_name": "Example School",
+    "email": "anna@example.org", "name": "Anna Lind", "role": "teacher", "has_password": true,
+    "created_at": "2026-03-02T09:14:07Z"}))]
 pub struct User {
+    /// Identifies the user.
     pub id: UserId,
+    /// The organisation that the user belongs to.
     pub tenant: TenantId,
+    /// Its name.
     pub tenant_name: String,
+    /// Unique in the tenant, without regard to case.
     pub email: String,
+    /// The name that others see.
     pub name: String,
+    /// What the user may do.
     pub role: Role,
-    /// Whether a password was set (someone who came by a link has none yet).
+    /// `false` for a user who has only signed in by a link.
     pub has_password: bool,
+    /// When the account was created.
     #[serde(with = "time::serde::rfc3339")]
     pub created_at: OffsetDateTime,
 }
 
-/// `GET /api/v1/users` (owner, teacher): the people of the tenant.
+/// The users of the tenant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct UserList {
+    /// Oldest account first.
     pub users: Vec<User>,
 }
 
-/// `PATCH /api/v1/users/me`.
+/// Changes to the current user. Absent fields stay as they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"name": "Anna Lind"}))]
 pub struct EditMe {
+    /// One line of at most 200 characters.
     pub name: Option<String>,
+    /// An address such as `anna@example.org`.
     pub email: Option<String>,
 }

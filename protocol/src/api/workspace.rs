@@ -1,10 +1,4 @@
-//! Workspaces.
-//!
-//! `GET/POST /api/v1/workspaces`, `GET/PATCH/DELETE /api/v1/workspaces/{id}`, `POST …/{id}/start`, `POST …/{id}/stop`,
-//! `GET /api/v1/workspaces/deleted` and `POST …/{id}/undelete`,
-//! `GET /api/v1/workspaces/events` and `GET …/{id}/events` (server-sent events: `event: workspace`,
-//! data a [`Workspace`]; `event: deleted`, data `{"id": …}`; the present state comes first).
-//! `{id}` is the identifier; clients resolve names by the list. The home's past is [`super::snapshot`]'s.
+//! Workspaces. `{id}` in a path is the workspace's id; clients find the id of a name in the list.
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -17,121 +11,155 @@ use crate::{
     workspace::{Failure, Phase, StepProgress},
 };
 
-/// `GET /api/v1/workspaces/deleted`: those that the asker may bring back, the last deleted first.
+/// The deleted workspaces that the caller can undelete.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DeletedList {
+    /// The last deleted first.
     pub workspaces: Vec<DeletedWorkspace>,
 }
 
-/// A workspace that was deleted and whose home is still kept.
+/// A deleted workspace whose home is still kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DeletedWorkspace {
+    /// Identifies the workspace.
     pub id: WorkspaceId,
+    /// Its name when it was deleted.
     pub name: String,
+    /// Its owner.
     pub owner: UserId,
+    /// The owner's name.
     pub owner_name: String,
+    /// When it was deleted.
     #[serde(with = "time::serde::rfc3339")]
     pub deleted_at: OffsetDateTime,
-    /// From then on nothing brings it back.
+    /// Afterwards it can no longer be undeleted.
     #[serde(with = "time::serde::rfc3339")]
     pub kept_until: OffsetDateTime,
-    /// What its home will be: the state of then. Absent: it was never saved.
+    /// The home will have the state of this time. Absent if it was never saved.
     #[serde(with = "time::serde::rfc3339::option", default)]
     pub safe_at: Option<OffsetDateTime>,
+    /// Bytes that the home takes in the object store.
     #[serde(default)]
     pub stored_bytes: Option<u64>,
 }
 
+/// A workspace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182", "name": "api",
+    "owner": "0197a3b0-1c2d-7e3f-8a4b-5c6d7e8f9011",
+    "owner_name": "Anna Lind", "template": "base", "resources": {"vcpus": 2, "memory_mib": 1024,
+    "home_mib": 10240,
+    "scratch_mib": 8192, "pids": 4096}, "class": null, "phase": "running", "access": "write",
+    "revision": 41, "epoch": 3,
+    "steps": [{"step": "ready", "since": "2026-03-02T09:14:07Z"}], "accelerator": "kvm",
+    "safe_at": "2026-03-02T09:20:31Z", "unreplicated_seconds": 2, "stored_bytes": 73400320,
+    "created_at": "2026-02-20T08:00:00Z"}))]
 pub struct Workspace {
+    /// Identifies the workspace.
     pub id: WorkspaceId,
-    /// Unique among the owner's: 1 ..= 63 of `[a-z0-9-]`, beginning and ending with a letter or digit.
+    /// Unique per owner: 1 to 63 of `[a-z0-9-]`, starting and ending with a letter or digit.
     pub name: String,
+    /// The user who owns it.
     pub owner: UserId,
+    /// The owner's name.
     pub owner_name: String,
+    /// The template it was created from.
     pub template: String,
+    /// Its size.
     pub resources: Resources,
+    /// The class it was created for, if any.
     #[serde(default)]
     pub class: Option<ClassId>,
+    /// Where it is in its life.
     pub phase: Phase,
-    /// What the asker may do with its streams.
+    /// What the caller may do with its terminals, files and documents.
     pub access: Access,
-    /// Grows with every change of this record; a later one is newer.
+    /// Grows with every change of this record: of two copies the higher is newer.
     pub revision: u64,
+    /// Number of the current or last placement.
     pub epoch: Epoch,
-    /// While queued: 1 is next.
+    /// Place in the queue while queued; 1 is next.
     #[serde(default)]
     pub queue_position: Option<u32>,
-    /// The steps of the present start or stop, in order; the last is being done.
+    /// Steps of the current start or stop in order; the last is under way.
     pub steps: Vec<StepProgress>,
-    /// Why the last start or stop failed; cleared by the next start.
+    /// Why the last start or stop failed. Cleared by the next start.
     #[serde(default)]
     pub failure: Option<Failure>,
-    /// "kvm", "tcg" or "none", while running.
+    /// `kvm`, `tcg` (emulation) or `none`, while running.
     #[serde(default)]
     pub accelerator: Option<String>,
-    /// What was written before this instant survives the loss of the machine and its host.
+    /// Everything written before this time survives the loss of the workspace and its host.
     #[serde(with = "time::serde::rfc3339::option", default)]
     pub safe_at: Option<OffsetDateTime>,
-    /// While running: the age of the oldest write that no snapshot holds yet, when the machine last told. 0: all is safe.
+    /// While running: age of the oldest write that no snapshot holds, at the last report. 0 means
+    /// that all is safe.
     #[serde(default)]
     pub unreplicated_seconds: Option<u32>,
     /// Bytes in the local cache that no snapshot holds yet.
     #[serde(default)]
     pub dirty_bytes: Option<u64>,
-    /// Bytes that the home's files take, when the machine last told.
+    /// Bytes that the home's files take, at the last report.
     #[serde(default)]
     pub home_used_bytes: Option<u64>,
-    /// What the person should know about the home.
+    /// A condition of the home that its owner should know about.
     #[serde(default)]
     pub home_notice: Option<HomeNotice>,
     /// Where its home came from, if it is a fork.
     #[serde(default)]
     pub forked_from: Option<super::snapshot::Origin>,
-    /// Bytes the home takes in the object store.
+    /// Bytes that the home takes in the object store.
     #[serde(default)]
     pub stored_bytes: Option<u64>,
+    /// When it was created.
     #[serde(with = "time::serde::rfc3339")]
     pub created_at: OffsetDateTime,
+    /// When it was last started or connected to.
     #[serde(with = "time::serde::rfc3339::option", default)]
     pub last_used_at: Option<OffsetDateTime>,
 }
 
-/// Something about a home that its owner should know while it lasts.
+/// A condition of a home, reported while it lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HomeNotice {
-    /// The store does not take what is written: it stays on the host until it does.
+    /// The object store does not accept uploads. Writes stay on the host until it does.
     StoreUnavailable,
-    /// More is written than the store takes: writing is slowed down.
+    /// Writes are slowed down because the object store accepts less than is written.
     Throttled,
-    /// The host's disk is nearly full: writing waits.
+    /// Writes wait because the host's disk is nearly full.
     HostDiskFull,
 }
 
+/// The workspaces that the caller may see.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WorkspaceList {
+    /// Oldest first.
     pub workspaces: Vec<Workspace>,
 }
 
-/// `POST /api/v1/workspaces`. With the header `idempotency-key`, a repeated request gives the first one's answer.
+/// A workspace to create.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"name": "api", "template": "base", "start": true}))]
 pub struct NewWorkspace {
+    /// Unique among your workspaces: 1 to 63 of `[a-z0-9-]`.
     pub name: String,
-    /// Absent: `base`.
+    /// `base` if absent.
     #[serde(default)]
     pub template: Option<String>,
-    /// Start it at once. Absent: true.
+    /// Whether to start it at once. `true` if absent.
     #[serde(default)]
     pub start: Option<bool>,
 }
 
-/// `PATCH /api/v1/workspaces/{id}`.
+/// Changes to a workspace. Absent fields stay as they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"home_mib": 20480}))]
 pub struct EditWorkspace {
+    /// The new name.
     #[serde(default)]
     pub name: Option<String>,
-    /// The home's new size; it grows only, also while the machine runs.
+    /// The new size of the home in MiB. It can only grow, also while the workspace runs.
     #[serde(default)]
     pub home_mib: Option<u32>,
 }
