@@ -7,7 +7,7 @@ use crate::TenantId;
 
 /// The result of one garbage collection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(example = json!({"objects": 5120, "bytes": 21474836480, "garbage": 12,
+#[schema(example = json!({"objects": 5120, "bytes": 2147483647, "garbage": 12,
     "garbage_bytes": 50331648, "deleted": 4, "deleted_bytes": 16777216, "failed": 0}))]
 pub struct GcReport {
     /// All objects of the tenant.

@@ -1,8 +1,8 @@
-//! The public HTTP API below `/api/v1`: requests and answers, one file a noun. OpenAPI and the
-//! web's types are made of these.
+//! Requests and responses of the public HTTP API below `/api/v1`, one file per noun. The OpenAPI
+//! document and the web app's types are generated from these types.
 //!
-//! Times are RFC 3339, UTC. Sizes are bytes unless the name says MiB. Unknown fields are ignored;
-//! absent optional fields are null. Every error is a [`crate::problem::Problem`].
+//! Times are RFC 3339 in UTC. Sizes are bytes unless the name ends in `_mib`. Unknown fields are
+//! ignored; absent optional fields are null. Every error is a [`crate::problem::Problem`].
 
 pub mod admin;
 pub mod auth;
@@ -18,11 +18,12 @@ pub mod workspace;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// `GET /api/v1/version`: open to all.
+/// The server's version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"version": "0.1.0", "api": 1}))]
 pub struct Version {
-    /// Of the server's build.
+    /// Version of the build.
     pub version: String,
-    /// Version of the API; clients of another major refuse with a clear word.
+    /// Version of the API. A client for another version refuses to continue.
     pub api: u32,
 }

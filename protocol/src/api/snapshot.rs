@@ -25,7 +25,7 @@ pub enum SnapshotKind {
     Stream,
     /// Taken when the workspace stopped.
     Stop,
-    /// Somebody asked for it. Stays until it is deleted.
+    /// Requested by a user. Kept until it is deleted.
     Requested,
 }
 
