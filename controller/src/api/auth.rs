@@ -76,7 +76,11 @@ pub async fn sign_in_with_link(
     responses((status = 200, body = Session, description = "The new session; its cookie is in `set-cookie`")),
     extensions(("x-problem-codes" = json!(["bad_credentials", "rate_limited"]))),
 )]
-pub async fn sign_in(State(app): State<App>, client: Client, Input(request): Input<Login>) -> Result<Response> {
+pub async fn sign_in(
+    State(app): State<App>,
+    client: Client,
+    Input(request): Input<Login>,
+) -> Result<Response> {
     app.limits.address(&client.address)?;
     app.limits.email(request.email.trim())?;
     let refused = || ApiError::new(Code::BadCredentials, "E-mail or password is wrong.");

@@ -93,7 +93,11 @@ pub async fn create_class(
     ),
     responses((status = 200, body = Class, description = "The class")),
 )]
-pub async fn get_class(State(app): State<App>, signed: Signed, Params(id): Params<ClassId>) -> Result<Json<Class>> {
+pub async fn get_class(
+    State(app): State<App>,
+    signed: Signed,
+    Params(id): Params<ClassId>,
+) -> Result<Json<Class>> {
     read(&app, signed.caller(), id).await.map(Json)
 }
 

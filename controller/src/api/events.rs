@@ -83,7 +83,11 @@ pub async fn watch_workspaces(State(app): State<App>, signed: Signed) -> Result<
     responses((status = 200, content_type = "text/event-stream", body = Workspace,
             description = "A stream of events; each `data` is a workspace")),
 )]
-pub async fn watch_workspace(State(app): State<App>, signed: Signed, Params(id): Params<WorkspaceId>) -> Result<Stream> {
+pub async fn watch_workspace(
+    State(app): State<App>,
+    signed: Signed,
+    Params(id): Params<WorkspaceId>,
+) -> Result<Stream> {
     follow(app, *signed.caller(), Which { workspace: Some(id), class: None }).await
 }
 
@@ -101,7 +105,11 @@ pub async fn watch_workspace(State(app): State<App>, signed: Signed, Params(id):
     responses((status = 200, content_type = "text/event-stream", body = Class,
             description = "A stream of events; each `data` is the class")),
 )]
-pub async fn watch_class(State(app): State<App>, signed: Signed, Params(id): Params<ClassId>) -> Result<Stream> {
+pub async fn watch_class(
+    State(app): State<App>,
+    signed: Signed,
+    Params(id): Params<ClassId>,
+) -> Result<Stream> {
     let caller = *signed.caller();
     let ear = app.hub.listen();
     let first = classes::read(&app, &caller, id).await?;

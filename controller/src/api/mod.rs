@@ -81,7 +81,11 @@ fn public() -> OpenApiRouter<App> {
         .routes(routes!(workspaces::list_workspaces, workspaces::create_workspace))
         .routes(routes!(workspaces::list_deleted_workspaces))
         .routes(routes!(events::watch_workspaces))
-        .routes(routes!(workspaces::get_workspace, workspaces::update_workspace, workspaces::delete_workspace))
+        .routes(routes!(
+            workspaces::get_workspace,
+            workspaces::update_workspace,
+            workspaces::delete_workspace
+        ))
         .routes(routes!(workspaces::start_workspace))
         .routes(routes!(workspaces::stop_workspace))
         .routes(routes!(workspaces::undelete_workspace))
@@ -112,8 +116,9 @@ fn public() -> OpenApiRouter<App> {
         .routes(routes!(invitations::preview_invitation))
         .routes(routes!(invitations::accept_invitation))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES));
-    let roster =
-        OpenApiRouter::new().routes(routes!(classes::import_roster)).layer(DefaultBodyLimit::max(MAX_ROSTER_BYTES));
+    let roster = OpenApiRouter::new()
+        .routes(routes!(classes::import_roster))
+        .layer(DefaultBodyLimit::max(MAX_ROSTER_BYTES));
     let chunks = OpenApiRouter::new()
         .routes(routes!(imports::list_import_chunks, imports::upload_import_chunks))
         .layer(DefaultBodyLimit::max(MAX_CHUNKS_BYTES));

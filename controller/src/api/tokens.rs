@@ -72,7 +72,11 @@ pub async fn create_token(
     ),
     responses((status = 204, description = "The token is revoked")),
 )]
-pub async fn revoke_token(State(app): State<App>, signed: Signed, Params(id): Params<Uuid>) -> Result<StatusCode> {
+pub async fn revoke_token(
+    State(app): State<App>,
+    signed: Signed,
+    Params(id): Params<Uuid>,
+) -> Result<StatusCode> {
     let mut scope = app.db.scope(authorize(signed.caller(), Action::ManageSelf)?).await?;
     if !sessions::end(&mut scope, id, Some("token")).await? {
         return Err(ApiError::not_found("token"));

@@ -44,7 +44,10 @@ fn find(method: &str, path: &str) -> Option<(&'static str, &'static Value)> {
 
 fn matches(template: &str, path: &str) -> bool {
     template.split('/').count() == path.split('/').count()
-        && template.split('/').zip(path.split('/')).all(|(part, given)| part.starts_with('{') || part == given)
+        && template
+            .split('/')
+            .zip(path.split('/'))
+            .all(|(part, given)| part.starts_with('{') || part == given)
 }
 
 #[test]
