@@ -18,8 +18,9 @@ use support::{
 };
 use tower::ServiceExt as _;
 use workspace_agent::{
-    app::{self, App},
-    person::Person,
+    routes,
+    state::AgentState,
+    user::GuestUser,
 };
 
 const NEW: &str = "01a00000-0002-7000-8000-000000000002";
@@ -83,8 +84,8 @@ impl Machine {
 /// The agent's own routes, as the gateway maps them.
 fn agent(home: &Path) -> Router<Script> {
     let home = home.canonicalize().expect("there");
-    let agent = App::on_host(Person { home, launcher: false, cgroup: None }).expect("a home");
-    let agent = app::router(Arc::new(agent));
+    let agent = AgentState::on_host(GuestUser::on_host(home)).expect("a home");
+    let agent = routes::router(Arc::new(agent));
     let base = format!("/api/v1/workspaces/{ID}/agent");
     let serve = {
         let base = base.clone();

@@ -1,11 +1,13 @@
-//! The agent's HTTP routes: which exist, what access each needs, and the messages that only the runner exchanges with the agent.
+//! The agent's HTTP routes: which exist, what access each needs, and the messages that only the
+//! runner exchanges with the agent.
 //!
-//! The agent serves HTTP/2 over one byte stream, the *link*. Clients reach it through the gateway: the public path
-//! `/api/v1/workspaces/{id}/agent/<rest>` maps to the agent's `/v1/<rest>`. Gateway and front relay only the routes that
-//! [`Route::of`] knows. `bootstrap`, `freeze`, `thaw`, `grow` and `health` belong to the runner and are never relayed.
+//! The agent serves HTTP/2 over one byte stream, the *link*. Clients reach it through the gateway:
+//! the public path `/api/v1/workspaces/{id}/agent/<rest>` maps to the agent's `/v1/<rest>`. Gateway
+//! and front relay only the routes that [`Route::of`] knows. `bootstrap`, `freeze`, `thaw`, `grow`
+//! and `health` belong to the runner and are never relayed.
 //!
-//! The messages of the relayed routes are in [`crate::terminal`], [`crate::files`], [`crate::document`] and
-//! [`crate::exec`].
+//! The messages of the relayed routes are in [`crate::terminal`], [`crate::files`],
+//! [`crate::document`] and [`crate::exec`].
 
 use std::net::Ipv4Addr;
 
@@ -18,17 +20,18 @@ pub const PORT_NAME: &str = "burrow.agent";
 
 /// First bytes of a link, followed by a nonce of [`NONCE_BYTES`] that the runner chooses.
 ///
-/// The agent discards all bytes up to the magic, then echoes magic and nonce. From then on both sides speak HTTP/2, with
-/// the agent as the server. This keeps leftover bytes of an earlier link out of the new one.
+/// The agent discards all bytes up to the magic, then echoes magic and nonce. From then on both
+/// sides speak HTTP/2, with the agent as the server. This keeps leftover bytes of an earlier link
+/// out of the new one.
 pub const LINK_MAGIC: [u8; 16] = *b"\0burrow-link-1\r\n";
 /// Length of the nonce that follows [`LINK_MAGIC`].
 pub const NONCE_BYTES: usize = 16;
 
-/// Header that carries the caller's access, `read` or `write`. The runner's front sets it on every relayed request and
-/// overwrites what the client sent.
+/// Header that carries the caller's access, `read` or `write`. The runner's front sets it on every
+/// relayed request and overwrites what the client sent.
 ///
-/// The agent uses it only to decide what to show and whose terminal size counts. The front itself drops messages that a
-/// read-only viewer may not send.
+/// The agent uses it only to decide what to show and whose terminal size counts. The front itself
+/// drops messages that a read-only viewer may not send.
 pub const ACCESS_HEADER: &str = "x-burrow-access";
 
 /// `POST` [`BootstrapRequest`] → [`Health`].
@@ -44,15 +47,16 @@ pub const GROW: &str = "/v1/grow";
 
 /// Serial of the disk that holds the image, the read-only root file system.
 pub const ROOT_SERIAL: &str = "burrow-root";
-/// Serial of the disk that holds the writable layer above the image. It is deleted with the sandbox.
+/// Serial of the disk that holds the writable layer above the image. It is deleted with the
+/// sandbox.
 pub const SCRATCH_SERIAL: &str = "burrow-scratch";
 /// Serial of the home's disk.
 pub const HOME_SERIAL: &str = "burrow-home";
 
 /// Size of the home's disk as the guest sees it, the same for every home.
 ///
-/// The file system covers only as much of the disk as the home's size allows, and the host refuses writes beyond that. A
-/// home can therefore grow while it is mounted, without a change of the disk.
+/// The file system covers only as much of the disk as the home's size allows, and the host refuses
+/// writes beyond that. A home can therefore grow while it is mounted, without a change of the disk.
 pub const HOME_DISK_BYTES: u64 = 1 << 40;
 
 /// Address of every guest: each sandbox has a network namespace to itself.
@@ -62,7 +66,8 @@ pub const GUEST_GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 111, 0, 1);
 /// Prefix length of the guest's network.
 pub const GUEST_PREFIX: u8 = 30;
 
-/// What the runner sends to a guest that has just booted. The agent answers once the home is mounted and a shell can start.
+/// What the runner sends to a guest that has just booted. The agent answers once the home is
+/// mounted and a shell can start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BootstrapRequest {
     /// Host name of the guest.
@@ -83,7 +88,8 @@ pub struct BootstrapRequest {
     pub home_bytes: u64,
 }
 
-/// Asks the agent to enlarge the home's file system. See [`HOME_DISK_BYTES`] for why the disk itself stays the same.
+/// Asks the agent to enlarge the home's file system. See [`HOME_DISK_BYTES`] for why the disk
+/// itself stays the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GrowRequest {
     /// Size that the file system gets, in bytes.
@@ -126,7 +132,8 @@ pub struct Stats {
     pub documents: u32,
 }
 
-/// What a relayed route is about. Relays treat a read-only viewer's messages by it, see [`viewer_may_send`].
+/// What a relayed route is about. Relays treat a read-only viewer's messages by it, see
+/// [`viewer_may_send`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RouteKind {
     /// The terminal list, and attaching to a terminal.
@@ -146,8 +153,8 @@ pub enum RouteKind {
 pub struct Route {
     /// What the route is about.
     pub kind: RouteKind,
-    /// The least access that may open the route. A read-only viewer may open the WebSocket of a terminal or document; its
-    /// messages then have to pass [`viewer_may_send`].
+    /// The least access that may open the route. A read-only viewer may open the WebSocket of a
+    /// terminal or document; its messages then have to pass [`viewer_may_send`].
     pub access: Access,
     /// Whether the route is a WebSocket (extended CONNECT on the inner links).
     pub is_websocket: bool,
@@ -163,8 +170,9 @@ pub const MAX_UPLOAD_BYTES: u64 = 1024 * 1024 * 1024;
 pub const MAX_MESSAGE_BYTES: usize = 8 * 1024 * 1024;
 
 impl Route {
-    /// Finds the route of `path` (below `/v1/`, without the query) for `method`. WebSocket routes accept `GET` (HTTP/1.1
-    /// upgrade) and `CONNECT` (HTTP/2). Returns `None` for a route that must not be relayed.
+    /// Finds the route of `path` (below `/v1/`, without the query) for `method`. WebSocket routes
+    /// accept `GET` (HTTP/1.1 upgrade) and `CONNECT` (HTTP/2). Returns `None` for a route that must
+    /// not be relayed.
     pub fn of(method: &str, path: &str) -> Option<Self> {
         use Access::{Read, Write};
         use RouteKind::{Document, Exec, Files, Stats, Terminal};

@@ -1,18 +1,19 @@
 //! Documents that several users edit: the standard y-sync protocol and a few JSON events beside it.
 //!
-//! `documents?path=&epoch=` ([`OpenDocument`]) is a WebSocket. Binary messages are y-sync messages (sync and awareness),
-//! exactly as y-websocket sends them. Text messages are JSON [`DocumentEvent`]s from the agent.
+//! `documents?path=&epoch=` ([`OpenDocument`]) is a WebSocket. Binary messages are y-sync messages
+//! (sync and awareness), exactly as y-websocket sends them. Text messages are JSON
+//! [`DocumentEvent`]s from the agent.
 //!
-//! A document lives in the agent's memory. Its `epoch` identifies one instance: each time the agent loads the file into a
-//! new instance, the epoch changes. A client that reconnects with another epoch gets [`DocumentEvent::Refused`] with
-//! [`RefusalReason::Stale`] and must start from an empty replica. Merging its old replica into the new instance would show
-//! every line twice.
+//! A document lives in the agent's memory. Its `epoch` identifies one instance: each time the agent
+//! loads the file into a new instance, the epoch changes. A client that reconnects with another
+//! epoch gets [`DocumentEvent::Refused`] with [`RefusalReason::Stale`] and must start from an empty
+//! replica. Merging its old replica into the new instance would show every line twice.
 
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-/// Largest file that opens as a document. Larger files are of no use in a browser's editor, and memory in the guest is
-/// scarce.
+/// Largest file that opens as a document. Larger files are of no use in a browser's editor, and
+/// memory in the guest is scarce.
 pub const MAX_DOCUMENT_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Most bytes of one update from a client.
@@ -51,15 +52,16 @@ pub enum DocumentEvent {
     },
     /// There are edits that are not on disk yet.
     Dirty,
-    /// The document cannot be opened, or cannot stay open. The socket closes after this event. The client keeps what the
-    /// user typed.
+    /// The document cannot be opened, or cannot stay open. The socket closes after this event. The
+    /// client keeps what the user typed.
     Refused {
         /// Why, for programs.
         reason: RefusalReason,
         /// Why, for users.
         message: String,
     },
-    /// The file was deleted or renamed on disk. Users can keep typing; the next save creates the file again.
+    /// The file was deleted or renamed on disk. Users can keep typing; the next save creates the
+    /// file again.
     Deleted,
     /// The file cannot be written, for example because the home is full. The agent retries.
     SaveFailed {
@@ -94,8 +96,8 @@ pub enum RefusalReason {
     Internal,
 }
 
-/// Whether a y-sync message only requests state (sync step 1 or an awareness query). A read-only viewer may send nothing
-/// else.
+/// Whether a y-sync message only requests state (sync step 1 or an awareness query). A read-only
+/// viewer may send nothing else.
 pub fn is_query(message: &[u8]) -> bool {
     matches!(message, [0, 0, ..] | [3])
 }

@@ -1,10 +1,11 @@
 //! `exec`: run one program without a terminal, with separate streams and its exit status.
 //!
-//! `exec` is a WebSocket. The client's first message is text, an [`ExecRequest`]. All later messages are binary; their
-//! first byte is the tag given at [`ExecInput`] and [`ExecOutput`].
+//! `exec` is a WebSocket. The client's first message is text, an [`ExecRequest`]. All later
+//! messages are binary; their first byte is the tag given at [`ExecInput`] and [`ExecOutput`].
 //!
-//! The program does not outlive the socket: when the socket closes, the program gets SIGHUP and, after a grace period,
-//! SIGKILL. Output waits for the client (the socket's own flow control), so a flood of output costs no memory.
+//! The program does not outlive the socket: when the socket closes, the program gets SIGHUP and,
+//! after a grace period, SIGKILL. Output waits for the client (the socket's own flow control), so a
+//! flood of output costs no memory.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

@@ -2,16 +2,19 @@
 //!
 //! Routes (below `/v1/`):
 //! - `GET files?path=` → [`DirectoryListing`].
-//! - `GET files/content?path=` → the bytes. Supports `Range` and `ETag`; `download=1` adds a `Content-Disposition`.
-//! - `PUT files/content?path=` → [`FileEntry`]. Replaces the whole file atomically. Supports `If-Match` and
-//!   `If-None-Match: *`.
-//! - `POST files/directory` ([`NewDirectory`]) and `POST files/rename` ([`RenameRequest`]) → [`FileEntry`].
+//! - `GET files/content?path=` → the bytes. Supports `Range` and `ETag`; `download=1` adds a
+//!   `Content-Disposition`.
+//! - `PUT files/content?path=` → [`FileEntry`]. Replaces the whole file atomically. Supports
+//!   `If-Match` and `If-None-Match: *`.
+//! - `POST files/directory` ([`NewDirectory`]) and `POST files/rename` ([`RenameRequest`]) →
+//!   [`FileEntry`].
 //! - `DELETE files?path=&recursive=`.
-//! - `files/watch`: a WebSocket of JSON text messages, [`WatchRequest`] from the client and [`DirectoryChanges`] from the
-//!   agent.
+//! - `files/watch`: a WebSocket of JSON text messages, [`WatchRequest`] from the client and
+//!   [`DirectoryChanges`] from the agent.
 //!
-//! [`HomePath`] is the lexical half of the guard against leaving the home. The agent has the other half: it resolves every
-//! path beneath the home with `openat2`, so that symbolic links cannot lead out of it either.
+//! [`HomePath`] is the lexical half of the guard against leaving the home. The agent has the other
+//! half: it resolves every path beneath the home with `openat2`, so that symbolic links cannot lead
+//! out of it either.
 
 use std::fmt;
 
@@ -27,7 +30,8 @@ pub const MAX_ENTRIES: usize = 10_000;
 /// Most directories that one watcher may watch.
 pub const MAX_WATCHES: usize = 512;
 
-/// A path relative to the home: no leading `/`, no `.` or `..`, no empty segment, no NUL. The empty path is the home itself.
+/// A path relative to the home: no leading `/`, no `.` or `..`, no empty segment, no NUL. The empty
+/// path is the home itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct HomePath(String);
@@ -47,7 +51,8 @@ pub enum BadPath {
 }
 
 impl HomePath {
-    /// Normalizes `text` (repeated slashes, `.` segments, a trailing slash) and refuses what could leave the home.
+    /// Normalizes `text` (repeated slashes, `.` segments, a trailing slash) and refuses what could
+    /// leave the home.
     pub fn parse(text: &str) -> Result<Self, BadPath> {
         if text.len() > MAX_PATH_BYTES {
             return Err(BadPath::Long);
@@ -207,7 +212,8 @@ pub enum WatchRequest {
     },
 }
 
-/// The agent's message on `files/watch`: these directories changed, list them again. Changes within 80 ms are one message.
+/// The agent's message on `files/watch`: these directories changed, list them again. Changes within
+/// 80 ms are one message.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({ "directories": ["project/src"], "all": false }))]
 pub struct DirectoryChanges {

@@ -1,16 +1,19 @@
 //! Terminals: each is two numbered streams of bytes.
 //!
-//! Routes (below `/v1/`): `GET terminals` → [`TerminalList`]; `POST terminals` ([`NewTerminal`]) → [`TerminalInfo`];
-//! `GET terminals/{terminal}`; `DELETE terminals/{terminal}` ends the program;
-//! `terminals/{terminal}/attach?client=&from=&cols=&rows=` ([`AttachQuery`]) is a WebSocket of binary messages. The first
-//! byte of a message is the tag given at [`ServerMessage`] and [`ClientMessage`]. Numbers are big-endian.
+//! Routes (below `/v1/`): `GET terminals` → [`TerminalList`]; `POST terminals` ([`NewTerminal`]) →
+//! [`TerminalInfo`]; `GET terminals/{terminal}`; `DELETE terminals/{terminal}` ends the program;
+//! `terminals/{terminal}/attach?client=&from=&cols=&rows=` ([`AttachQuery`]) is a WebSocket of
+//! binary messages. The first byte of a message is the tag given at [`ServerMessage`] and
+//! [`ClientMessage`]. Numbers are big-endian.
 //!
-//! **Output** bytes are numbered from 0. A viewer attaches at the offset up to which it already has the output. If the
-//! agent no longer keeps that much output, it sends a [`ServerMessage::Snapshot`] that redraws the screen. At most
-//! [`OUTPUT_WINDOW_BYTES`] are unacknowledged per viewer, so a flood of output delays nothing else.
+//! **Output** bytes are numbered from 0. A viewer attaches at the offset up to which it already has
+//! the output. If the agent no longer keeps that much output, it sends a
+//! [`ServerMessage::Snapshot`] that redraws the screen. At most [`OUTPUT_WINDOW_BYTES`] are
+//! unacknowledged per viewer, so a flood of output delays nothing else.
 //!
-//! **Input** bytes are numbered per `client`, so a resent key is not typed twice. The agent confirms input after its echo
-//! has had time to arrive, or at once if the input does not have the expected number.
+//! **Input** bytes are numbered per `client`, so a resent key is not typed twice. The agent
+//! confirms input after its echo has had time to arrive, or at once if the input does not have the
+//! expected number.
 
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -72,7 +75,8 @@ pub struct NewTerminal {
 pub struct TerminalInfo {
     /// Identifies the terminal in its workspace.
     pub id: TerminalId,
-    /// Title that the program set with OSC 0 or 2, otherwise the command's name. Text from the guest.
+    /// Title that the program set with OSC 0 or 2, otherwise the command's name. Text from the
+    /// guest.
     pub title: String,
     /// Current size.
     pub size: TerminalSize,
@@ -275,7 +279,8 @@ impl<'a> ClientMessage<'a> {
     }
 }
 
-/// Whether a message to the agent is an acknowledgement of output. A read-only viewer may send nothing else.
+/// Whether a message to the agent is an acknowledgement of output. A read-only viewer may send
+/// nothing else.
 pub fn is_acknowledgement(message: &[u8]) -> bool {
     message.len() == 9 && matches!(ClientMessage::decode(message), Ok(ClientMessage::Acknowledge(_)))
 }

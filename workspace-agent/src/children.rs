@@ -1,53 +1,65 @@
-//! Starting programs as PID 1: our own children are waited for by whoever started them, all others by the reaper.
+//! Child processes of PID 1: the part of the agent that starts a child waits for it, and the reaper
+//! waits for all others.
 //!
-//! The two must not steal from each other. A child is registered under the same lock that the reaper takes, so there
-//! is no moment in which a child of ours exists and is not known.
+//! As PID 1 the agent inherits every orphan in the guest and has to reap it. The reaper must not
+//! take the exit status of a child that another part of the agent waits for. A child is therefore
+//! registered under the lock that the reaper holds: at no moment does a child of ours exist
+//! unregistered.
 
-use std::{collections::BTreeMap, io, sync::Mutex};
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
-static OURS: Mutex<BTreeMap<u32, usize>> = Mutex::new(BTreeMap::new());
+/// The children that their starter waits for, and how often each process id is registered.
+static OWNED_CHILDREN: Mutex<BTreeMap<u32, usize>> = Mutex::new(BTreeMap::new());
 
-/// Marks a child as waited for by its owner until dropped. Drop it after the wait.
+/// Keeps the reaper away from a child while it exists. Drop it after the child was waited for.
 #[derive(Debug)]
-pub struct Owned(u32);
+pub struct ChildGuard(u32);
 
-impl Drop for Owned {
+impl Drop for ChildGuard {
     fn drop(&mut self) {
-        let mut ours = OURS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        // Counted: between the wait and this, the number may have become another child's.
-        if let Some(count) = ours.get_mut(&self.0) {
+        let mut owned = owned_children();
+        // Counted, because the process id may have been reused between the wait and this drop.
+        if let Some(count) = owned.get_mut(&self.0) {
             *count -= 1;
             if *count == 0 {
-                ours.remove(&self.0);
+                owned.remove(&self.0);
             }
         }
     }
 }
 
-/// Runs `spawn` and registers the process that it made.
-pub fn own<T, E>(
+/// Runs `spawn` and registers the process that it started.
+pub fn spawn_owned<T, E>(
     spawn: impl FnOnce() -> Result<T, E>,
     id: impl FnOnce(&T) -> Option<u32>,
-) -> Result<(T, Owned), E> {
-    let mut ours = OURS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+) -> Result<(T, ChildGuard), E> {
+    let mut owned = owned_children();
     let child = spawn()?;
     let id = id(&child).unwrap_or(0);
-    *ours.entry(id).or_insert(0) += 1;
-    Ok((child, Owned(id)))
+    *owned.entry(id).or_insert(0) += 1;
+    Ok((child, ChildGuard(id)))
 }
 
-/// Waits for every ended child that nobody owns. Called on SIGCHLD, by PID 1 only.
-pub fn reap() -> io::Result<()> {
-    let ours = OURS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+/// Waits for every ended child that is not registered. PID 1 calls this on SIGCHLD.
+pub fn reap_orphans() -> io::Result<()> {
+    let owned = owned_children();
     for task in std::fs::read_dir("/proc/self/task")? {
-        // A thread may end while we look.
+        // A thread may end during the iteration.
         let Ok(children) = std::fs::read_to_string(task?.path().join("children")) else { continue };
         let orphans = children.split_whitespace().filter_map(|id| id.parse::<u32>().ok());
-        for id in orphans.filter(|id| !ours.contains_key(id)) {
+        for id in orphans.filter(|id| !owned.contains_key(id)) {
             let Some(pid) = rustix::process::Pid::from_raw(id as i32) else { continue };
-            // Alive still, or gone: nothing to do.
+            // Fails for a child that another thread has reaped, which needs no action.
             let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::NOHANG);
         }
     }
     Ok(())
+}
+
+fn owned_children() -> MutexGuard<'static, BTreeMap<u32, usize>> {
+    OWNED_CHILDREN.lock().unwrap_or_else(PoisonError::into_inner)
 }

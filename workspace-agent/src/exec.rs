@@ -1,12 +1,8 @@
-//! One program per socket, with its three streams apart. Nothing survives the socket.
+//! One program per socket, with separate streams. The program does not outlive the socket.
 
-use std::{process::Stdio, sync::Arc, time::Duration};
+use std::{process::Stdio, time::Duration};
 
-use axum::{
-    body::Bytes,
-    extract::{State, WebSocketUpgrade},
-    response::Response,
-};
+use axum::body::Bytes;
 use protocol::{
     exec::{ExecEnd, ExecInput, ExecOutput, ExecRequest, MAX_CHUNK_BYTES, MAX_REQUEST_BYTES},
     files::HomePath,
@@ -17,33 +13,36 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
     process::{Child, ChildStdin, Command},
     sync::mpsc,
+    task::JoinSet,
     time::timeout,
 };
 
 use crate::{
-    app::App,
-    children::{self, Owned},
-    problem::Answer,
-    socket::{self, Gone, Incoming, Listener, Socket, Speaker},
+    children::{self, ChildGuard},
+    socket::{
+        CLOSE_INVALID_MESSAGE, CLOSE_NORMAL, CloseReason, Disconnected, Incoming, Socket, SocketReceiver,
+        SocketSender,
+    },
+    user::GuestUser,
 };
 
-/// How long the program may take to end by itself once its client has gone.
+/// How long the program may take to end after its client has disconnected. Then it is killed.
 const HANG_UP_GRACE: Duration = Duration::from_secs(5);
-/// Processes that the program left behind may hold its output open; once it has ended and they are silent for so long, that
-/// was all.
-const DRAIN: Duration = Duration::from_millis(500);
-/// Chunks between the program and the socket: enough that neither waits for the other at every one.
-const QUEUE: usize = 4;
+/// Processes that the program started may hold its output open. Once the program has ended and no
+/// output arrives for this long, the output counts as complete.
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
+/// Most output messages between the program and the socket: enough that neither waits for the other
+/// at every message.
+const MAX_QUEUED_OUTPUT: usize = 4;
 
-const CLOSE_NORMAL: u16 = 1000;
-const CLOSE_BAD_MESSAGE: u16 = 1007;
+/// The status if the system does not report how a program ended.
+const UNKNOWN_EXIT: ExitStatus = ExitStatus { code: Some(255), signal: None };
+/// Exit statuses of a shell for a program that cannot be started.
+const STATUS_NOT_EXECUTABLE: i32 = 126;
+const STATUS_NOT_FOUND: i32 = 127;
 
-pub async fn open(State(app): State<Arc<App>>, upgrade: WebSocketUpgrade) -> Answer<Response> {
-    app.require_ready()?;
-    Ok(socket::accept(upgrade, move |socket| serve(app, socket)))
-}
-
-async fn serve(app: Arc<App>, mut socket: Socket) {
+/// Reads the request from the socket, runs the program, and sends how it ended.
+pub async fn serve(user: GuestUser, mut socket: Socket) {
     let request = match socket.receive().await {
         Some(Incoming::Text(text)) if text.len() <= MAX_REQUEST_BYTES => {
             serde_json::from_str::<ExecRequest>(&text).ok()
@@ -52,34 +51,36 @@ async fn serve(app: Arc<App>, mut socket: Socket) {
         None => return,
     };
     let Some(request) = request.filter(|request| !request.argv.is_empty()) else {
-        return socket.close(CLOSE_BAD_MESSAGE, "the first message must be a request").await;
+        let reason = "the first message must be an exec request";
+        return socket.close(CloseReason { code: CLOSE_INVALID_MESSAGE, reason }).await;
     };
-    let (mut speaker, listener) = socket.split();
-    let end = match start(&app, &request) {
-        Ok(running) => running.serve(&mut speaker, listener).await,
+    let (mut sender, receiver) = socket.split();
+    let end = match start(&user, &request) {
+        Ok(program) => program.serve(&mut sender, receiver).await,
         Err(end) => Ok(end),
     };
     if let Ok(end) = end
-        && speaker.send_binary(ExecOutput::End(end).encode()).await.is_ok()
+        && sender.send_binary(ExecOutput::End(end).encode()).await.is_ok()
     {
-        speaker.close(CLOSE_NORMAL, "the program has ended").await;
+        sender.close(CloseReason { code: CLOSE_NORMAL, reason: "the program has ended" }).await;
     }
 }
 
-struct Running {
+/// A started program. Its process id is also the id of its process group.
+struct RunningProgram {
     child: Child,
-    /// Keeps PID 1's reaper away until the child has been waited for.
-    owned: Owned,
+    /// Keeps PID 1's reaper away until the child was waited for.
+    guard: ChildGuard,
     group: Option<Pid>,
 }
 
-fn start(app: &App, request: &ExecRequest) -> Result<Running, ExecEnd> {
-    let directory = HomePath::parse(request.directory.as_deref().unwrap_or_default());
-    let directory = directory
-        .map_err(|error| ExecEnd::NotStarted { status: 126, message: format!("directory: {error}") })?;
-    let program = app.person.program(&request.argv, &directory, &request.environment);
+fn start(user: &GuestUser, request: &ExecRequest) -> Result<RunningProgram, ExecEnd> {
+    let not_executable = |message: String| ExecEnd::NotStarted { status: STATUS_NOT_EXECUTABLE, message };
+    let directory = HomePath::parse(request.directory.as_deref().unwrap_or_default())
+        .map_err(|error| not_executable(format!("Cannot use the working directory: {error}")))?;
+    let program = user.program(&request.argv, &directory, &request.environment);
     let [name, arguments @ ..] = program.argv.as_slice() else {
-        return Err(ExecEnd::NotStarted { status: 126, message: "no program was named".to_owned() });
+        return Err(not_executable("Cannot start a program: argv is empty".to_owned()));
     };
     let mut command = Command::new(name);
     command
@@ -91,73 +92,86 @@ fn start(app: &App, request: &ExecRequest) -> Result<Running, ExecEnd> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0);
-    let spawned = children::own(|| command.spawn(), Child::id);
-    let (child, owned) = spawned.map_err(|error| {
-        let status = if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
+    let spawned = children::spawn_owned(|| command.spawn(), Child::id);
+    let (child, guard) = spawned.map_err(|error| {
+        let is_missing = error.kind() == std::io::ErrorKind::NotFound;
+        let status = if is_missing { STATUS_NOT_FOUND } else { STATUS_NOT_EXECUTABLE };
         ExecEnd::NotStarted { status, message: format!("{}: {error}", request.argv[0]) }
     })?;
     let group = child.id().and_then(|id| Pid::from_raw(id as i32));
-    Ok(Running { child, owned, group })
+    Ok(RunningProgram { child, guard, group })
 }
 
-impl Running {
-    /// Carries the streams until the program has ended, or its client has gone.
-    async fn serve(mut self, speaker: &mut Speaker, listener: Listener) -> Result<ExecEnd, Gone> {
-        let (output, mut chunks) = mpsc::channel(QUEUE);
-        tokio::spawn(read(self.child.stdout.take(), output.clone(), 1));
-        tokio::spawn(read(self.child.stderr.take(), output, 2));
-        let mut hearing = std::pin::pin!(hear(listener, self.child.stdin.take(), self.group));
+impl RunningProgram {
+    /// Copies the streams until the program has ended or its client has disconnected.
+    async fn serve(
+        mut self,
+        sender: &mut SocketSender,
+        receiver: SocketReceiver,
+    ) -> Result<ExecEnd, Disconnected> {
+        let (output, mut messages) = mpsc::channel(MAX_QUEUED_OUTPUT);
+        // Dropped at the end of this function, which ends both readers.
+        let mut readers = JoinSet::new();
+        let stdout = |bytes: &[u8]| ExecOutput::Stdout(bytes).encode();
+        let stderr = |bytes: &[u8]| ExecOutput::Stderr(bytes).encode();
+        readers.spawn(read_output(self.child.stdout.take(), output.clone(), stdout));
+        readers.spawn(read_output(self.child.stderr.take(), output, stderr));
+        let mut input = std::pin::pin!(copy_input(receiver, self.child.stdin.take(), self.group));
         let mut ended = None;
         loop {
-            // With the program gone, silence means that all has been said.
-            let drain = async {
+            // After the program has ended, silence means that all output has arrived.
+            let drained = async {
                 match ended {
-                    Some(_) => tokio::time::sleep(DRAIN).await,
+                    Some(_) => tokio::time::sleep(DRAIN_TIMEOUT).await,
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
-                chunk = chunks.recv() => {
-                    let Some(chunk) = chunk else { return self.ended(ended, hearing).await };
+                message = messages.recv() => {
+                    let Some(message) = message else { return self.finish(ended, input).await };
                     tokio::select! {
-                        sent = speaker.send_binary(chunk) => if sent.is_err() { return self.hang_up().await },
-                        Gone = &mut hearing => return self.hang_up().await,
+                        sent = sender.send_binary(message) => {
+                            if sent.is_err() {
+                                return self.hang_up().await;
+                            }
+                        }
+                        Disconnected = &mut input => return self.hang_up().await,
                     }
                 }
                 exit = wait(&mut self.child), if ended.is_none() => ended = Some(exit),
-                () = drain, if ended.is_some() => {
-                    return Ok(ExecEnd::Exited(ended.unwrap_or(ExitStatus { code: Some(255), signal: None })));
+                () = drained, if ended.is_some() => {
+                    return Ok(ExecEnd::Exited(ended.unwrap_or(UNKNOWN_EXIT)));
                 }
-                Gone = &mut hearing => return self.hang_up().await,
+                Disconnected = &mut input => return self.hang_up().await,
             }
         }
     }
 
-    /// All has been said: how did it end?
-    async fn ended(
+    /// All output was sent: waits for the program, unless it has ended already.
+    async fn finish(
         mut self,
-        known: Option<ExitStatus>,
-        hearing: impl Future<Output = Gone>,
-    ) -> Result<ExecEnd, Gone> {
-        if let Some(exit) = known {
+        ended: Option<ExitStatus>,
+        input: impl Future<Output = Disconnected>,
+    ) -> Result<ExecEnd, Disconnected> {
+        if let Some(exit) = ended {
             return Ok(ExecEnd::Exited(exit));
         }
         tokio::select! {
             exit = wait(&mut self.child) => Ok(ExecEnd::Exited(exit)),
-            Gone = hearing => self.hang_up().await,
+            Disconnected = input => self.hang_up().await,
         }
     }
 
-    /// The client has gone: so must the program.
-    async fn hang_up<T>(mut self) -> Result<T, Gone> {
-        signal(self.group, Signal::HUP);
-        signal(self.group, Signal::CONT);
+    /// Ends the program after its client has disconnected.
+    async fn hang_up<T>(mut self) -> Result<T, Disconnected> {
+        send_signal(self.group, Signal::HUP);
+        send_signal(self.group, Signal::CONT);
         if timeout(HANG_UP_GRACE, self.child.wait()).await.is_err() {
-            signal(self.group, Signal::KILL);
+            send_signal(self.group, Signal::KILL);
             let _ = timeout(HANG_UP_GRACE, self.child.wait()).await;
         }
-        drop(self.owned);
-        Err(Gone)
+        drop(self.guard);
+        Err(Disconnected)
     }
 }
 
@@ -165,49 +179,57 @@ async fn wait(child: &mut Child) -> ExitStatus {
     use std::os::unix::process::ExitStatusExt as _;
     match child.wait().await {
         Ok(status) => ExitStatus { code: status.code(), signal: status.signal() },
-        Err(_) => ExitStatus { code: Some(255), signal: None },
+        Err(_) => UNKNOWN_EXIT,
     }
 }
 
-fn signal(group: Option<Pid>, signal: Signal) {
+fn send_signal(group: Option<Pid>, signal: Signal) {
     if let Some(group) = group {
-        // Gone already: as it should be.
+        // Fails if the program has ended, which needs no action.
         let _ = kill_process_group(group, signal);
     }
 }
 
-/// Reads a stream of the program into messages of kind `tag`.
-async fn read(stream: Option<impl AsyncRead + Unpin>, output: mpsc::Sender<Vec<u8>>, tag: u8) {
+/// Reads one stream of the program and queues it as messages.
+async fn read_output(
+    stream: Option<impl AsyncRead + Unpin>,
+    output: mpsc::Sender<Vec<u8>>,
+    encode: impl Fn(&[u8]) -> Vec<u8>,
+) {
     let Some(mut stream) = stream else { return };
     let mut buffer = vec![0; MAX_CHUNK_BYTES];
     while let Ok(length @ 1..) = stream.read(&mut buffer).await {
-        let bytes = &buffer[..length];
-        let message = if tag == 1 { ExecOutput::Stdout(bytes) } else { ExecOutput::Stderr(bytes) };
-        if output.send(message.encode()).await.is_err() {
+        if output.send(encode(&buffer[..length])).await.is_err() {
             return;
         }
     }
 }
 
-/// Takes what the client says, until it goes. While the program does not read its input, nothing more is taken but signals
-/// wait too: they are in the same stream.
-async fn hear(mut listener: Listener, mut stdin: Option<ChildStdin>, group: Option<Pid>) -> Gone {
-    while let Some(Incoming::Binary(message)) = listener.receive().await {
+/// Copies the client's messages to the program until the client disconnects.
+///
+/// Signals are part of the same stream: while the program does not read its standard input, signals
+/// wait too.
+async fn copy_input(
+    mut receiver: SocketReceiver,
+    mut stdin: Option<ChildStdin>,
+    group: Option<Pid>,
+) -> Disconnected {
+    while let Some(Incoming::Binary(message)) = receiver.receive().await {
         match ExecInput::decode(&message) {
-            Ok(ExecInput::Stdin(bytes)) => feed(&mut stdin, Bytes::copy_from_slice(bytes)).await,
+            Ok(ExecInput::Stdin(bytes)) => write_stdin(&mut stdin, message.slice_ref(bytes)).await,
             Ok(ExecInput::Eof) => stdin = None,
             Ok(ExecInput::Signal(number)) => {
-                if let Some(known) = Signal::from_named_raw(i32::from(number)) {
-                    signal(group, known);
+                if let Some(signal) = Signal::from_named_raw(i32::from(number)) {
+                    send_signal(group, signal);
                 }
             }
-            Err(_) => return Gone,
+            Err(_) => return Disconnected,
         }
     }
-    Gone
+    Disconnected
 }
 
-async fn feed(stdin: &mut Option<ChildStdin>, bytes: Bytes) {
+async fn write_stdin(stdin: &mut Option<ChildStdin>, bytes: Bytes) {
     if let Some(pipe) = stdin
         && pipe.write_all(&bytes).await.is_err()
     {

@@ -1,7 +1,11 @@
-//! The link: HTTP/2 over one byte stream, after a preamble that tells a new link from the rest of an old one.
+//! The agent's end of the link to the runner.
+//!
+//! A link is HTTP/2 over one byte stream, after a preamble that separates a new link from leftover
+//! bytes of an earlier one. Knows no routes; it serves any router.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, time::Duration};
 
+use axum::Router;
 use hyper_util::service::TowerToHyperService;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -9,34 +13,34 @@ use tokio::{
 };
 use transport::{KeepAlive, preamble::accept_preamble, serve_link};
 
-use crate::app::{App, router};
-
-/// A port whose other end is closed answers reads at once with nothing: it is asked this often.
-const PORT_RETRY: Duration = Duration::from_millis(20);
+/// Pause before the port is opened again. While its other end is closed, a read returns at once
+/// without data.
+const PORT_RETRY_DELAY: Duration = Duration::from_millis(20);
 
 /// Serves one link until the other end closes it.
-pub async fn serve<S>(mut stream: S, app: Arc<App>) -> io::Result<()>
+pub async fn serve<S>(mut stream: S, router: Router) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     accept_preamble(&mut stream).await?;
-    let service = TowerToHyperService::new(router(app));
+    let service = TowerToHyperService::new(router);
     serve_link(stream, service, KeepAlive::AnswerOnly).await.map_err(io::Error::other)
 }
 
-/// Serves links over a machine's port, one after the other, for ever. `open` gives the port anew for each link.
-pub async fn serve_port<S>(mut open: impl FnMut() -> io::Result<S>, app: Arc<App>)
+/// Serves links over a guest's port forever, one after another. `open` opens the port for each
+/// link.
+pub async fn serve_port<S>(mut open: impl FnMut() -> io::Result<S>, router: &Router)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     loop {
         let served = match open() {
-            Ok(stream) => serve(stream, app.clone()).await,
+            Ok(stream) => serve(stream, router.clone()).await,
             Err(error) => Err(error),
         };
         if let Err(error) = served {
             tracing::debug!(%error, "a link ended");
         }
-        sleep(PORT_RETRY).await;
+        sleep(PORT_RETRY_DELAY).await;
     }
 }

@@ -1,4 +1,5 @@
-//! The agent's executable: PID 1 of a machine, a launcher of the person's programs, or a server on a host's Unix socket.
+//! The agent's executable. It is PID 1 of a guest, a launcher of the user's programs, or a server
+//! on a Unix socket of the host.
 
 use std::{
     ffi::OsString,
@@ -10,34 +11,31 @@ use std::{
 
 use anyhow::Context as _;
 use tokio::net::UnixListener;
-use workspace_agent::{
-    app::App,
-    link, machine,
-    person::{self, Person},
-};
+use workspace_agent::{guest, link, routes, state::AgentState, user, user::GuestUser};
 
 const USAGE: &str = "usage: workspace-agent --serve-unix SOCKET --home DIRECTORY
-As PID 1 it is a machine's init. On a host it serves DIRECTORY over SOCKET until its standard input closes.";
+As PID 1, it is the init process of a guest.
+On a host, it serves DIRECTORY on SOCKET until its standard input closes.";
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    if arguments.first().is_some_and(|first| first == person::LAUNCH) {
-        let (status, message) = person::launch(&arguments[1..]);
+    if arguments.first().is_some_and(|first| first == user::LAUNCH) {
+        let (status, message) = user::launch(&arguments[1..]);
         eprintln!("{message}");
         return ExitCode::from(status as u8);
     }
-    if arguments.first().is_some_and(|first| first == machine::IN_ROOT) {
-        eprintln!("{:#}", machine::exec_in_root(&arguments[1..]));
+    if arguments.first().is_some_and(|first| first == guest::IN_ROOT) {
+        eprintln!("{:#}", guest::exec_in_root(&arguments[1..]));
         return ExitCode::FAILURE;
     }
     let filter = tracing_subscriber::EnvFilter::try_from_env("BURROW_LOG").unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
     if std::process::id() == 1 {
-        return be_init();
+        return run_as_init();
     }
     let result = match arguments.as_slice() {
         [serve, socket, home, directory] if serve == "--serve-unix" && home == "--home" => {
-            serve_host(Path::new(socket), PathBuf::from(directory))
+            serve_on_host(Path::new(socket), PathBuf::from(directory))
         }
         _ => Err(anyhow::anyhow!(USAGE)),
     };
@@ -50,57 +48,80 @@ fn main() -> ExitCode {
     }
 }
 
-/// PID 1 never returns: an error ends the machine, and the runner reads why on its console.
-fn be_init() -> ExitCode {
-    if let Err(error) = serve_machine() {
-        tracing::error!("the machine cannot run: {error:#}");
+/// PID 1 must never return: on an error it powers the guest off. The runner finds the error on the
+/// console.
+fn run_as_init() -> ExitCode {
+    if let Err(error) = serve_in_guest() {
+        tracing::error!("Cannot run the guest: {error:#}");
     }
-    machine::power_off()
+    guest::power_off()
 }
 
-fn serve_machine() -> anyhow::Result<()> {
-    let machine = machine::prepare()?;
-    machine::warm_shell();
-    let person = Person {
-        home: PathBuf::from("/home").join(person::NAME),
-        launcher: true,
-        cgroup: machine.user_cgroup(),
-    };
-    let port = machine.open_port().context("cannot open the link's port")?;
-    let app = Arc::new(App::in_machine(person, machine));
-    let open = move || machine::Port::new(port.try_clone()?);
-    runtime()?.block_on(async {
-        let reaping = tokio::spawn(machine::reap_forever());
+fn serve_in_guest() -> anyhow::Result<()> {
+    let guest = guest::prepare()?;
+    guest::warm_up_shell();
+    let user = GuestUser::in_guest(guest.user_cgroup());
+    let port = guest.open_port().context("cannot open the link's port")?;
+    let state = Arc::new(AgentState::in_guest(user, guest));
+    let tasks = state.tasks().clone();
+    let router = routes::router(state);
+    let open = move || guest::VirtioPort::new(port.try_clone()?);
+    run(async {
         tokio::select! {
-            () = link::serve_port(open, app) => {}
-            () = machine::told_to_end() => tracing::info!("told to end"),
+            () = link::serve_port(open, &router) => {}
+            () = guest::reap_orphans_forever() => {}
+            () = guest::power_off_requested() => tracing::info!("power-off requested"),
         }
-        reaping.abort();
-    });
-    Ok(())
-}
-
-fn serve_host(socket: &Path, home: PathBuf) -> anyhow::Result<()> {
-    let home = home.canonicalize().with_context(|| format!("cannot serve {}", home.display()))?;
-    let person = Person { home, launcher: false, cgroup: None };
-    let app = Arc::new(App::on_host(person).context("cannot open the home")?);
-    // Whoever started us holds our input open; its end, also by SIGKILL, is ours.
-    std::thread::spawn(|| {
-        let _ = std::io::stdin().lock().read_to_end(&mut Vec::new());
-        std::process::exit(0);
-    });
-    runtime()?.block_on(async {
-        let listener =
-            UnixListener::bind(socket).with_context(|| format!("cannot listen on {}", socket.display()))?;
-        loop {
-            let (stream, _) = listener.accept().await?;
-            tokio::spawn(link::serve(stream, app.clone()));
-        }
+        tasks.shut_down().await;
+        Ok(())
     })
 }
 
-/// One thread: a keystroke that never changes threads is there sooner, most of all where each change is emulated. What takes
-/// long is done on blocking threads.
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")
+fn serve_on_host(socket: &Path, home: PathBuf) -> anyhow::Result<()> {
+    let home = home.canonicalize().with_context(|| format!("cannot serve {}", home.display()))?;
+    let state = AgentState::on_host(GuestUser::on_host(home)).context("cannot open the home")?;
+    let tasks = state.tasks().clone();
+    let router = routes::router(Arc::new(state));
+    // The parent process holds our standard input open. When the parent ends, even by SIGKILL, the
+    // input closes.
+    let stop = tasks.clone();
+    std::thread::spawn(move || {
+        let _ = std::io::stdin().lock().read_to_end(&mut Vec::new());
+        stop.request_shutdown();
+    });
+    run(async {
+        let listener =
+            UnixListener::bind(socket).with_context(|| format!("cannot listen on {}", socket.display()))?;
+        loop {
+            tokio::select! {
+                () = tasks.shutdown_requested() => break,
+                accepted = listener.accept() => {
+                    let (stream, _) = accepted?;
+                    let router = router.clone();
+                    tasks.spawn(async move {
+                        if let Err(error) = link::serve(stream, router).await {
+                            tracing::debug!(%error, "a link ended");
+                        }
+                    });
+                }
+            }
+        }
+        tasks.shut_down().await;
+        Ok(())
+    })
+}
+
+/// Runs `main` on a runtime with one thread.
+///
+/// A keystroke that never moves to another thread is echoed sooner, most of all on an emulated
+/// processor, where each switch is slow. Long work runs on blocking threads. The process does not
+/// wait for those when `main` has ended.
+fn run(main: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let result = runtime.block_on(main);
+    runtime.shutdown_background();
+    result
 }

@@ -1,30 +1,28 @@
-//! Figures of the machine for the status bar, as the kernel gives them.
+//! Figures for the status bar, as the kernel reports them.
 
-use std::sync::Arc;
-
-use axum::{Json, extract::State};
 use protocol::agent::Stats;
 
-use crate::app::App;
+use crate::files::home_directory::HomeDirectory;
 
-pub async fn show(State(app): State<Arc<App>>) -> Json<Stats> {
-    let (home_used_bytes, home_total_bytes) = app.home.space().unwrap_or_default();
+/// Reads all figures. A figure that cannot be read is 0.
+pub fn read_stats(home: &HomeDirectory, terminals: usize, documents: usize) -> Stats {
+    let space = home.space().unwrap_or_default();
     let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total = kibibytes(&memory, "MemTotal:");
-    Json(Stats {
+    let total = meminfo_bytes(&memory, "MemTotal:");
+    Stats {
         load_1m: first_number("/proc/loadavg") as f32,
-        memory_used_bytes: total.saturating_sub(kibibytes(&memory, "MemAvailable:")),
+        memory_used_bytes: total.saturating_sub(meminfo_bytes(&memory, "MemAvailable:")),
         memory_total_bytes: total,
-        home_used_bytes,
-        home_total_bytes,
+        home_used_bytes: space.used_bytes,
+        home_total_bytes: space.total_bytes,
         uptime_seconds: first_number("/proc/uptime") as u64,
-        terminals: app.terminals.count() as u32,
-        documents: app.documents.count() as u32,
-    })
+        terminals: terminals as u32,
+        documents: documents as u32,
+    }
 }
 
-/// A line of `/proc/meminfo`, in bytes; 0 where it is missing.
-fn kibibytes(meminfo: &str, name: &str) -> u64 {
+/// The value of a line in `/proc/meminfo`, converted to bytes. 0 if the line is missing.
+fn meminfo_bytes(meminfo: &str, name: &str) -> u64 {
     let line = meminfo.lines().find_map(|line| line.strip_prefix(name));
     line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
 }
@@ -39,9 +37,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn meminfo_is_in_kibibytes() {
+    fn meminfo_kibibytes_become_bytes() {
         let text = "MemTotal:       24630512 kB\nMemFree: 1 kB\n";
-        assert_eq!(kibibytes(text, "MemTotal:"), 24_630_512 * 1024);
-        assert_eq!(kibibytes(text, "MemAvailable:"), 0);
+        assert_eq!(meminfo_bytes(text, "MemTotal:"), 24_630_512 * 1024);
+        assert_eq!(meminfo_bytes(text, "MemAvailable:"), 0);
     }
 }

@@ -1,4 +1,5 @@
-//! The agent's executable on a host directory, over its real link: terminals, files, documents, programs.
+//! The agent's executable, serving a directory of this host over its real link: terminals, files,
+//! documents, programs.
 
 use std::{path::Path, process::Stdio};
 
@@ -59,6 +60,7 @@ impl Agent {
         self.home.path().join(name)
     }
 
+    /// Sends a request and returns status and body.
     async fn send(&self, method: Method, path: &str, body: Body) -> (StatusCode, Vec<u8>) {
         let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
         let response = self.link.request(request.body(body).expect("a request")).await.expect("an answer");
@@ -66,6 +68,7 @@ impl Agent {
         (status, response.into_body().collect().await.expect("a body").to_bytes().to_vec())
     }
 
+    /// Sends a request that must succeed and returns its JSON.
     async fn json<T: serde::de::DeserializeOwned>(
         &self,
         method: Method,
@@ -74,20 +77,20 @@ impl Agent {
     ) -> T {
         let (status, bytes) = self.send(method, path, full(body.to_string())).await;
         assert!(status.is_success(), "{path}: {status} {}", String::from_utf8_lossy(&bytes));
-        serde_json::from_slice(&bytes).expect("the promised JSON")
+        serde_json::from_slice(&bytes).expect("valid JSON")
     }
 
-    async fn socket(&self, path: &str) -> Socket {
+    async fn open_socket(&self, path: &str) -> Socket {
         let raw = self.link.open_websocket(path, HeaderMap::new()).await.expect("accepted");
         WebSocketStream::from_raw_socket(raw, Role::Client, None).await
     }
 
-    async fn terminal(&self, command: &[&str]) -> TerminalInfo {
+    async fn create_terminal(&self, command: &[&str]) -> TerminalInfo {
         self.json(Method::POST, "/v1/terminals", serde_json::json!({ "command": command })).await
     }
 }
 
-/// The socket appears some moments after the process: its directory is watched by trying.
+/// Connects to the socket, which appears a few moments after the process.
 async fn connect(socket: &Path) -> Link {
     let mut stream = loop {
         match UnixStream::connect(socket).await {
@@ -99,9 +102,10 @@ async fn connect(socket: &Path) -> Link {
     Link::handshake(stream).await.expect("HTTP/2")
 }
 
-async fn binary(socket: &mut Socket) -> Option<Vec<u8>> {
+/// Receives the next binary message. `None` after a close.
+async fn next_binary(socket: &mut Socket) -> Option<Vec<u8>> {
     loop {
-        match soon(socket.next()).await?.ok()? {
+        match within_timeout(socket.next()).await?.ok()? {
             Message::Binary(bytes) => return Some(bytes.to_vec()),
             Message::Close(_) => return None,
             _ => {}
@@ -109,16 +113,16 @@ async fn binary(socket: &mut Socket) -> Option<Vec<u8>> {
     }
 }
 
-/// What does not come in this time does not come: a test that hangs says nothing.
-async fn soon<T>(event: impl Future<Output = T>) -> T {
-    tokio::time::timeout(std::time::Duration::from_secs(60), event).await.expect("it comes")
+/// Fails a test instead of letting it hang.
+async fn within_timeout<T>(event: impl Future<Output = T>) -> T {
+    tokio::time::timeout(std::time::Duration::from_secs(60), event).await.expect("no timeout")
 }
 
-/// Output until it holds `needle`, acknowledged as it comes. Gives all of it.
-async fn output_until(socket: &mut Socket, needle: &str) -> String {
+/// Receives and acknowledges output until it contains `needle`. Returns all of it.
+async fn read_output_until(socket: &mut Socket, needle: &str) -> String {
     let mut all = Vec::new();
     loop {
-        let message = binary(socket)
+        let message = next_binary(socket)
             .await
             .unwrap_or_else(|| panic!("closed before {needle:?}: {}", String::from_utf8_lossy(&all)));
         let (offset, bytes) = match ServerMessage::decode(&message).expect("a terminal message") {
@@ -135,33 +139,33 @@ async fn output_until(socket: &mut Socket, needle: &str) -> String {
     }
 }
 
-async fn type_in(socket: &mut Socket, offset: u64, bytes: &[u8]) {
+async fn send_input(socket: &mut Socket, offset: u64, bytes: &[u8]) {
     socket.send(Message::binary(ClientMessage::Input { offset, bytes }.encode())).await.expect("open");
 }
 
 #[tokio::test]
-async fn a_terminal_outlives_its_viewer_and_types_nothing_twice() {
+async fn terminal_outlives_client_and_types_input_once() {
     let agent = Agent::start().await;
-    let terminal = agent.terminal(&["/bin/sh"]).await;
+    let terminal = agent.create_terminal(&["/bin/sh"]).await;
     let path = format!("/v1/terminals/{}/attach?client=a", terminal.id);
-    let mut socket = agent.socket(&path).await;
-    type_in(&mut socket, 0, b"echo first-$((40+2))\n").await;
-    output_until(&mut socket, "first-42").await;
+    let mut socket = agent.open_socket(&path).await;
+    send_input(&mut socket, 0, b"echo first-$((40+2))\n").await;
+    read_output_until(&mut socket, "first-42").await;
     drop(socket);
 
-    let mut again = agent.socket(&path).await;
-    output_until(&mut again, "first-42").await;
-    // The same input again, and then more: only the new part is typed.
-    type_in(&mut again, 0, b"echo first-$((40+2))\necho second-$((1+1))\n").await;
-    let text = output_until(&mut again, "second-2").await;
-    assert!(!text.contains("first-42\r\n"), "typed twice: {text}");
+    let mut again = agent.open_socket(&path).await;
+    read_output_until(&mut again, "first-42").await;
+    // Repeated input with a new part: only the new part is typed.
+    send_input(&mut again, 0, b"echo first-$((40+2))\necho second-$((1+1))\n").await;
+    let text = read_output_until(&mut again, "second-2").await;
+    assert!(!text.contains("first-42\r\n"), "input was typed twice: {text}");
 
-    let mut other = agent.socket(&format!("/v1/terminals/{}/attach?client=b&from=0", terminal.id)).await;
-    let all = output_until(&mut other, "second-2").await;
+    let mut other = agent.open_socket(&format!("/v1/terminals/{}/attach?client=b&from=0", terminal.id)).await;
+    let all = read_output_until(&mut other, "second-2").await;
     assert_eq!(all.matches("first-42").count(), 1, "{all}");
-    type_in(&mut other, 0, b"exit 3\n").await;
+    send_input(&mut other, 0, b"exit 3\n").await;
     let exit = loop {
-        let message = binary(&mut other).await.expect("an end before the close");
+        let message = next_binary(&mut other).await.expect("an exit message before the close");
         if let ServerMessage::Exited(exit) = ServerMessage::decode(&message).expect("a message") {
             break exit;
         }
@@ -170,34 +174,34 @@ async fn a_terminal_outlives_its_viewer_and_types_nothing_twice() {
 }
 
 #[tokio::test]
-async fn an_interrupt_is_answered_under_a_flood() {
+async fn terminal_answers_interrupt_under_flood() {
     let agent = Agent::start().await;
-    let terminal = agent.terminal(&["/bin/sh"]).await;
-    let mut socket = agent.socket(&format!("/v1/terminals/{}/attach?client=a", terminal.id)).await;
-    type_in(&mut socket, 0, b"yes\n").await;
-    output_until(&mut socket, "y\r\ny\r\n").await;
-    // Nothing more is acknowledged: no more than the window comes.
-    let mut unread = 0;
-    type_in(&mut socket, 4, b"\x03").await;
+    let terminal = agent.create_terminal(&["/bin/sh"]).await;
+    let mut socket = agent.open_socket(&format!("/v1/terminals/{}/attach?client=a", terminal.id)).await;
+    send_input(&mut socket, 0, b"yes\n").await;
+    read_output_until(&mut socket, "y\r\ny\r\n").await;
+    // Without further acknowledgements, no more than the window arrives.
+    let mut unacknowledged = 0;
+    send_input(&mut socket, 4, b"\x03").await;
     loop {
-        let message = binary(&mut socket).await.expect("open");
+        let message = next_binary(&mut socket).await.expect("open");
         match ServerMessage::decode(&message).expect("a message") {
-            ServerMessage::Output { bytes, .. } => unread += bytes.len() as u64,
+            ServerMessage::Output { bytes, .. } => unacknowledged += bytes.len() as u64,
             ServerMessage::InputAccepted(5) => break,
             _ => {}
         }
     }
-    assert!(unread <= OUTPUT_WINDOW_BYTES, "{unread} bytes came unasked");
-    // With the window closed, one acknowledgement of all lets the rest come.
+    assert!(unacknowledged <= OUTPUT_WINDOW_BYTES, "{unacknowledged} bytes exceed the window");
+    // Acknowledging everything opens the window again.
     let info: TerminalInfo =
         agent.json(Method::GET, &format!("/v1/terminals/{}", terminal.id), serde_json::Value::Null).await;
     socket.send(Message::binary(ClientMessage::Acknowledge(info.end).encode())).await.expect("open");
-    type_in(&mut socket, 5, b"echo alive-$((2+3))\n").await;
-    output_until(&mut socket, "alive-5").await;
+    send_input(&mut socket, 5, b"echo alive-$((2+3))\n").await;
+    read_output_until(&mut socket, "alive-5").await;
 }
 
 #[tokio::test]
-async fn files_stay_in_the_home() {
+async fn file_routes_stay_in_the_home() {
     let agent = Agent::start().await;
     let (status, _) = agent.send(Method::PUT, "/v1/files/content?path=a%0Ab.txt", full("text")).await;
     assert_eq!(status, StatusCode::CREATED);
@@ -240,7 +244,7 @@ async fn files_stay_in_the_home() {
 }
 
 #[tokio::test]
-async fn a_stale_write_is_refused() {
+async fn write_file_refuses_stale_etag() {
     let agent = Agent::start().await;
     std::fs::write(agent.path("f"), "one").expect("a file");
     let request = Request::put("/v1/files/content?path=f")
@@ -250,15 +254,15 @@ async fn a_stale_write_is_refused() {
     let response = agent.link.request(request).await.expect("an answer");
     assert_eq!(response.status(), StatusCode::PRECONDITION_FAILED);
     assert_eq!(std::fs::read(agent.path("f")).expect("there"), b"one");
-    assert_eq!(std::fs::read_dir(agent.home.path()).expect("a home").count(), 1, "nothing is left aside");
+    assert_eq!(std::fs::read_dir(agent.home.path()).expect("a home").count(), 1, "no temporary file remains");
 }
 
 #[tokio::test]
-async fn changes_of_a_directory_are_told() {
+async fn watch_files_reports_changes() {
     let agent = Agent::start().await;
-    let mut socket = agent.socket("/v1/files/watch").await;
+    let mut socket = agent.open_socket("/v1/files/watch").await;
     socket.send(Message::text(r#"{"type":"watch","path":""}"#)).await.expect("open");
-    // The answer to a first request tells nothing about the watch: write until a change is told.
+    // A watch request has no answer, so write until a change is reported.
     let changed = loop {
         std::fs::write(agent.path("new"), "x").expect("written");
         match tokio::time::timeout(std::time::Duration::from_millis(200), socket.next()).await {
@@ -272,7 +276,7 @@ async fn changes_of_a_directory_are_told() {
     assert_eq!(changed.directories, [""]);
 }
 
-/// A browser's end of a document.
+/// A client of a document, as a browser is.
 struct Editor {
     socket: Socket,
     doc: Doc,
@@ -281,13 +285,13 @@ struct Editor {
 
 impl Editor {
     async fn open(agent: &Agent, path: &str) -> Self {
-        let mut socket = agent.socket(&format!("/v1/documents?path={path}")).await;
-        let DocumentEvent::Opened { epoch, read_only: false } = event(&mut socket).await else {
+        let mut socket = agent.open_socket(&format!("/v1/documents?path={path}")).await;
+        let DocumentEvent::Opened { epoch, read_only: false } = next_event(&mut socket).await else {
             panic!("not opened")
         };
         let doc = Doc::with_options(Options { offset_kind: OffsetKind::Utf16, ..Options::default() });
-        let ask = Sync::Sync(SyncMessage::SyncStep1(doc.transact().state_vector())).encode_v1();
-        socket.send(Message::binary(ask)).await.expect("open");
+        let request = Sync::Sync(SyncMessage::SyncStep1(doc.transact().state_vector())).encode_v1();
+        socket.send(Message::binary(request)).await.expect("open");
         Self { socket, doc, epoch }
     }
 
@@ -296,32 +300,32 @@ impl Editor {
         text.get_string(&self.doc.transact())
     }
 
-    async fn insert(&mut self, at: u32, words: &str) {
+    async fn insert(&mut self, at: u32, content: &str) {
         let text = self.doc.get_or_insert_text(TEXT_NAME);
         let before = self.doc.transact().state_vector();
-        text.insert(&mut self.doc.transact_mut(), at, words);
+        text.insert(&mut self.doc.transact_mut(), at, content);
         let update = self.doc.transact().encode_diff_v1(&before);
         let message = Sync::Sync(SyncMessage::Update(update)).encode_v1();
         self.socket.send(Message::binary(message)).await.expect("open");
     }
 
-    /// Takes messages until `done` says so of the text or of an event.
-    async fn until(&mut self, mut done: impl FnMut(&str, Option<&DocumentEvent>) -> bool) {
+    /// Receives messages until `is_done` accepts the text or an event.
+    async fn receive_until(&mut self, mut is_done: impl FnMut(&str, Option<&DocumentEvent>) -> bool) {
         loop {
-            let message = soon(self.socket.next()).await.expect("open").expect("a message");
-            let mut told = None;
+            let message = within_timeout(self.socket.next()).await.expect("open").expect("a message");
+            let mut event = None;
             match message {
-                Message::Text(text) => told = serde_json::from_str(&text).ok(),
-                Message::Binary(bytes) => self.take(&bytes),
+                Message::Text(text) => event = serde_json::from_str(&text).ok(),
+                Message::Binary(bytes) => self.apply(&bytes),
                 _ => {}
             }
-            if done(&self.text(), told.as_ref()) {
+            if is_done(&self.text(), event.as_ref()) {
                 return;
             }
         }
     }
 
-    fn take(&self, message: &[u8]) {
+    fn apply(&self, message: &[u8]) {
         if let Ok(Sync::Sync(SyncMessage::SyncStep2(update) | SyncMessage::Update(update))) =
             Sync::decode_v1(message)
         {
@@ -333,48 +337,48 @@ impl Editor {
     }
 }
 
-async fn event(socket: &mut Socket) -> DocumentEvent {
+async fn next_event(socket: &mut Socket) -> DocumentEvent {
     loop {
-        if let Message::Text(text) = soon(socket.next()).await.expect("open").expect("a message") {
+        if let Message::Text(text) = within_timeout(socket.next()).await.expect("open").expect("a message") {
             return serde_json::from_str(&text).expect("an event");
         }
     }
 }
 
 #[tokio::test]
-async fn editors_and_the_disk_share_a_document() {
+async fn document_merges_edits_and_file_changes() {
     let agent = Agent::start().await;
     std::fs::write(agent.path("f.txt"), "one\r\ntwo 😀\r\n").expect("a file");
     let mut anna = Editor::open(&agent, "f.txt").await;
-    anna.until(|text, _| text == "one\ntwo 😀\n").await;
+    anna.receive_until(|text, _| text == "one\ntwo 😀\n").await;
     std::os::unix::fs::symlink("f.txt", agent.path("link.txt")).expect("a link");
     let mut ben = Editor::open(&agent, "link.txt").await;
-    ben.until(|text, _| text == "one\ntwo 😀\n").await;
+    ben.receive_until(|text, _| text == "one\ntwo 😀\n").await;
     assert_eq!(anna.epoch, ben.epoch);
 
     anna.insert(11, "three\n").await;
-    ben.until(|text, _| text == "one\ntwo 😀\nthree\n").await;
-    anna.until(|_, told| matches!(told, Some(DocumentEvent::Saved { bytes: 22 }))).await;
+    ben.receive_until(|text, _| text == "one\ntwo 😀\nthree\n").await;
+    anna.receive_until(|_, event| matches!(event, Some(DocumentEvent::Saved { bytes: 22 }))).await;
     assert_eq!(std::fs::read_to_string(agent.path("f.txt")).expect("saved"), "one\r\ntwo 😀\r\nthree\r\n");
 
-    std::fs::write(agent.path("f.txt"), "zero\r\none\r\ntwo 😀\r\nthree\r\n").expect("a program writes");
-    anna.until(|text, _| text == "zero\none\ntwo 😀\nthree\n").await;
-    ben.until(|text, _| text == "zero\none\ntwo 😀\nthree\n").await;
+    std::fs::write(agent.path("f.txt"), "zero\r\none\r\ntwo 😀\r\nthree\r\n").expect("a writable file");
+    anna.receive_until(|text, _| text == "zero\none\ntwo 😀\nthree\n").await;
+    ben.receive_until(|text, _| text == "zero\none\ntwo 😀\nthree\n").await;
 
-    // Garbage costs its sender the socket, and nobody else anything.
+    // An invalid update closes its sender's socket and affects no other client.
     ben.socket.send(Message::binary(vec![0, 2, 3, 255, 255, 255])).await.expect("open");
-    ben.until(|_, told| {
-        matches!(told, Some(DocumentEvent::Refused { reason: RefusalReason::BadUpdate, .. }))
+    ben.receive_until(|_, event| {
+        matches!(event, Some(DocumentEvent::Refused { reason: RefusalReason::BadUpdate, .. }))
     })
     .await;
     anna.insert(0, "! ").await;
-    anna.until(|_, told| matches!(told, Some(DocumentEvent::Dirty))).await;
-    anna.until(|_, told| matches!(told, Some(DocumentEvent::Saved { .. }))).await;
+    anna.receive_until(|_, event| matches!(event, Some(DocumentEvent::Dirty))).await;
+    anna.receive_until(|_, event| matches!(event, Some(DocumentEvent::Saved { .. }))).await;
     assert!(std::fs::read_to_string(agent.path("f.txt")).expect("saved").starts_with("! zero"));
 }
 
 #[tokio::test]
-async fn what_is_no_text_is_refused_with_its_reason() {
+async fn open_document_refuses_other_files() {
     let agent = Agent::start().await;
     std::fs::write(agent.path("binary"), [0xff, 0xfe, 0x00]).expect("a file");
     std::fs::File::create(agent.path("huge"))
@@ -389,19 +393,22 @@ async fn what_is_no_text_is_refused_with_its_reason() {
         ("out", RefusalReason::OutsideHome),
         ("", RefusalReason::NotAFile),
     ] {
-        let mut socket = agent.socket(&format!("/v1/documents?path={path}")).await;
-        match event(&mut socket).await {
+        let mut socket = agent.open_socket(&format!("/v1/documents?path={path}")).await;
+        match next_event(&mut socket).await {
             DocumentEvent::Refused { reason, .. } => assert_eq!(reason, expected, "{path}"),
             other => panic!("{path}: {other:?}"),
         }
     }
     std::fs::write(agent.path("f"), "text").expect("a file");
-    let mut socket = agent.socket("/v1/documents?path=f&epoch=old").await;
-    assert!(matches!(event(&mut socket).await, DocumentEvent::Refused { reason: RefusalReason::Stale, .. }));
+    let mut socket = agent.open_socket("/v1/documents?path=f&epoch=old").await;
+    assert!(matches!(
+        next_event(&mut socket).await,
+        DocumentEvent::Refused { reason: RefusalReason::Stale, .. }
+    ));
 }
 
-async fn exec(agent: &Agent, request: &ExecRequest, stdin: &[&[u8]]) -> (Vec<u8>, Vec<u8>, ExecEnd) {
-    let mut socket = agent.socket("/v1/exec").await;
+async fn run_program(agent: &Agent, request: &ExecRequest, stdin: &[&[u8]]) -> (Vec<u8>, Vec<u8>, ExecEnd) {
+    let mut socket = agent.open_socket("/v1/exec").await;
     socket.send(Message::text(serde_json::to_string(request).expect("JSON"))).await.expect("open");
     for bytes in stdin {
         socket.send(Message::binary(ExecInput::Stdin(bytes).encode())).await.expect("open");
@@ -411,7 +418,7 @@ async fn exec(agent: &Agent, request: &ExecRequest, stdin: &[&[u8]]) -> (Vec<u8>
     }
     let (mut out, mut err) = (Vec::new(), Vec::new());
     loop {
-        let message = binary(&mut socket).await.expect("an end");
+        let message = next_binary(&mut socket).await.expect("an end");
         match ExecOutput::decode(&message).expect("an exec message") {
             ExecOutput::Stdout(bytes) => out.extend_from_slice(bytes),
             ExecOutput::Stderr(bytes) => err.extend_from_slice(bytes),
@@ -421,30 +428,30 @@ async fn exec(agent: &Agent, request: &ExecRequest, stdin: &[&[u8]]) -> (Vec<u8>
 }
 
 #[tokio::test]
-async fn a_program_has_three_streams_and_a_status() {
+async fn exec_separates_streams_and_reports_status() {
     let agent = Agent::start().await;
     let shell = |script: &str| ExecRequest {
         argv: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
         stdin: true,
         ..ExecRequest::default()
     };
-    let (out, err, end) = exec(&agent, &shell("cat; echo no >&2; exit 7"), &[b"a\0b", b"c"]).await;
+    let (out, err, end) = run_program(&agent, &shell("cat; echo no >&2; exit 7"), &[b"a\0b", b"c"]).await;
     assert_eq!((out.as_slice(), err.as_slice()), (b"a\0bc".as_slice(), b"no\n".as_slice()));
     assert!(matches!(end, ExecEnd::Exited(exit) if exit.status() == 7), "{end:?}");
 
-    let (out, _, _) = exec(&agent, &shell("head -c 3000000 /dev/zero"), &[]).await;
+    let (out, _, _) = run_program(&agent, &shell("head -c 3000000 /dev/zero"), &[]).await;
     assert_eq!(out.len(), 3_000_000);
 
-    let (_, _, end) = exec(&agent, &shell("kill -TERM $$"), &[]).await;
+    let (_, _, end) = run_program(&agent, &shell("kill -TERM $$"), &[]).await;
     assert!(matches!(end, ExecEnd::Exited(exit) if exit.signal == Some(15)), "{end:?}");
 
     let missing = ExecRequest { argv: vec!["/no/such".to_owned()], ..ExecRequest::default() };
-    let (_, _, end) = exec(&agent, &missing, &[]).await;
+    let (_, _, end) = run_program(&agent, &missing, &[]).await;
     assert!(matches!(end, ExecEnd::NotStarted { status: 127, .. }), "{end:?}");
 }
 
 #[tokio::test]
-async fn the_agent_ends_with_whoever_started_it() {
+async fn agent_ends_when_its_input_closes() {
     let mut agent = Agent::start().await;
     drop(agent.child.stdin.take());
     assert!(agent.child.wait().await.expect("a status").success());

@@ -1,4 +1,4 @@
-//! What the kernel says of a file, as an [`FileEntry`].
+//! Conversion of the kernel's file status into a [`FileEntry`], and the entity tag of a file.
 
 use std::{ffi::CStr, os::fd::BorrowedFd};
 
@@ -6,8 +6,8 @@ use protocol::files::{EntryKind, FileEntry};
 use rustix::fs::{FileType, Stat};
 
 /// The entry of `name` in `directory`.
-pub fn entry(directory: BorrowedFd<'_>, name: &CStr, stat: &Stat) -> FileEntry {
-    let kind = kind(stat);
+pub fn file_entry(directory: BorrowedFd<'_>, name: &CStr, stat: &Stat) -> FileEntry {
+    let kind = entry_kind(stat);
     let target = (kind == EntryKind::Symlink)
         .then(|| rustix::fs::readlinkat(directory, name, Vec::new()).ok())
         .flatten()
@@ -24,7 +24,7 @@ pub fn entry(directory: BorrowedFd<'_>, name: &CStr, stat: &Stat) -> FileEntry {
     }
 }
 
-/// Changes whenever the content may have.
+/// The entity tag of a file. It changes whenever the content may have changed.
 pub fn etag(stat: &Stat) -> String {
     format!(
         "\"{:x}-{:x}-{:x}-{:x}.{:x}-{:x}.{:x}\"",
@@ -38,7 +38,17 @@ pub fn etag(stat: &Stat) -> String {
     )
 }
 
-fn kind(stat: &Stat) -> EntryKind {
+/// Whether the status is that of a directory.
+pub fn is_directory(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode).is_dir()
+}
+
+/// Whether the status is that of a regular file.
+pub fn is_file(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode).is_file()
+}
+
+fn entry_kind(stat: &Stat) -> EntryKind {
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => EntryKind::File,
         FileType::Directory => EntryKind::Directory,

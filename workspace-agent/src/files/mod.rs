@@ -1,56 +1,20 @@
-//! The file routes.
+//! Files of the home. Blocking; every function runs inside
+//! [`HomeDirectory::run`](home_directory::HomeDirectory::run). Knows no HTTP.
 
-mod content;
 pub mod entry;
-pub mod home;
-pub mod save;
-mod watch;
+pub mod home_directory;
+pub mod replacement;
+pub mod watch;
 
-use std::{ffi::CString, io, os::fd::AsFd as _, sync::Arc};
+use std::{ffi::CString, io, os::fd::AsFd as _};
 
-use axum::{
-    Json,
-    extract::{Query, State},
-    http::StatusCode,
-};
-use protocol::{
-    Code,
-    files::{DirectoryListing, EntryKind, FileEntry, HomePath, MAX_ENTRIES, NewDirectory, RenameRequest},
-};
+use protocol::files::{DirectoryListing, EntryKind, FileEntry, HomePath, MAX_ENTRIES};
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
-use serde::Deserialize;
 
-pub use content::{get, head, put};
-pub use watch::watch;
+use self::home_directory::HomeFiles;
 
-use self::home::Files;
-use crate::{
-    app::App,
-    problem::{Answer, Refusal},
-};
-
-#[derive(Debug, Deserialize)]
-pub struct AtPath {
-    #[serde(default)]
-    path: String,
-}
-
-#[derive(Debug, Deserialize)]
-pub struct Delete {
-    path: String,
-    #[serde(default)]
-    recursive: bool,
-}
-
-pub async fn list(
-    State(app): State<Arc<App>>,
-    Query(query): Query<AtPath>,
-) -> Answer<Json<DirectoryListing>> {
-    let path = HomePath::parse(&query.path)?;
-    app.home.run(move |files| listing(files, &path)).await.map(Json)
-}
-
-fn listing(files: &Files<'_>, path: &HomePath) -> Answer<DirectoryListing> {
+/// Lists a directory.
+pub fn list_directory(files: &HomeFiles<'_>, path: &HomePath) -> io::Result<DirectoryListing> {
     let directory = files.open(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
     let mut entries = Vec::new();
     let mut truncated = false;
@@ -65,8 +29,8 @@ fn listing(files: &Files<'_>, path: &HomePath) -> Answer<DirectoryListing> {
             break;
         }
         match rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => entries.push(entry::entry(directory.as_fd(), name, &stat)),
-            Err(rustix::io::Errno::NOENT) => {} // deleted meanwhile
+            Ok(stat) => entries.push(entry::file_entry(directory.as_fd(), name, &stat)),
+            Err(rustix::io::Errno::NOENT) => {} // deleted during the iteration
             Err(error) => return Err(error.into()),
         }
     }
@@ -76,59 +40,37 @@ fn listing(files: &Files<'_>, path: &HomePath) -> Answer<DirectoryListing> {
     Ok(DirectoryListing { path: path.as_str().to_owned(), entries, truncated })
 }
 
-pub async fn create_directory(
-    State(app): State<Arc<App>>,
-    Json(request): Json<NewDirectory>,
-) -> Answer<(StatusCode, Json<FileEntry>)> {
-    let path = HomePath::parse(&request.path)?;
-    app.home
-        .run(move |files| make_directory(files, &path, request.parents))
-        .await
-        .map(|entry| (StatusCode::CREATED, Json(entry)))
-}
-
-fn make_directory(files: &Files<'_>, path: &HomePath, parents: bool) -> Answer<FileEntry> {
+/// Creates a directory, and with `parents` its missing parents too.
+pub fn create_directory(files: &HomeFiles<'_>, path: &HomePath, parents: bool) -> io::Result<FileEntry> {
     if parents
         && let Some(parent) = path.parent().filter(|parent| !parent.is_home())
         && files.stat(&parent)?.is_none()
     {
-        make_directory(files, &parent, true)?;
+        create_directory(files, &parent, true)?;
     }
-    let (parent, name) = files.parent(path)?;
+    let (parent, name) = files.open_parent(path)?;
     rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755))?;
     entry_at(files, path)
 }
 
-pub async fn rename(
-    State(app): State<Arc<App>>,
-    Json(request): Json<RenameRequest>,
-) -> Answer<Json<FileEntry>> {
-    let (from, to) = (HomePath::parse(&request.from)?, HomePath::parse(&request.to)?);
-    app.home
-        .run(move |files| {
-            let (from_parent, from_name) = files.parent(&from)?;
-            let (to_parent, to_name) = files.parent(&to)?;
-            let flags = if request.overwrite { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
-            rustix::fs::renameat_with(&from_parent, from_name, &to_parent, to_name, flags)?;
-            entry_at(files, &to)
-        })
-        .await
-        .map(Json)
+/// Renames a file or directory. Without `overwrite`, fails if something exists at `to`.
+pub fn rename(
+    files: &HomeFiles<'_>,
+    from: &HomePath,
+    to: &HomePath,
+    overwrite: bool,
+) -> io::Result<FileEntry> {
+    let (from_parent, from_name) = files.open_parent(from)?;
+    let (to_parent, to_name) = files.open_parent(to)?;
+    let flags = if overwrite { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
+    rustix::fs::renameat_with(&from_parent, from_name, &to_parent, to_name, flags)?;
+    entry_at(files, to)
 }
 
-pub async fn delete(State(app): State<Arc<App>>, Query(query): Query<Delete>) -> Answer<StatusCode> {
-    let path = HomePath::parse(&query.path)?;
-    if path.is_home() {
-        return Err(Refusal::new(Code::Forbidden, "The home itself cannot be deleted."));
-    }
-    app.home.run(move |files| files.delete(&path, query.recursive)).await.map_err(Refusal::from)?;
-    Ok(StatusCode::NO_CONTENT)
-}
-
-/// The entry of a path that is there.
-fn entry_at(files: &Files<'_>, path: &HomePath) -> Answer<FileEntry> {
-    let (parent, name) = files.parent(path)?;
+/// The entry of an existing path.
+pub fn entry_at(files: &HomeFiles<'_>, path: &HomePath) -> io::Result<FileEntry> {
+    let (parent, name) = files.open_parent(path)?;
     let name = CString::new(name).map_err(io::Error::other)?;
     let stat = rustix::fs::statat(&parent, &name, AtFlags::SYMLINK_NOFOLLOW)?;
-    Ok(entry::entry(parent.as_fd(), &name, &stat))
+    Ok(entry::file_entry(parent.as_fd(), &name, &stat))
 }

@@ -1,4 +1,5 @@
-//! One viewer of a terminal: output within a window of acknowledgements, input in its own numbering.
+//! One client attached to a terminal: output within a window of acknowledgements, and input with
+//! numbers of its own.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,131 +7,149 @@ use axum::body::Bytes;
 use protocol::terminal::{AttachQuery, ClientMessage, OUTPUT_WINDOW_BYTES, ServerMessage, TerminalSize};
 use tokio::time::{Instant, sleep_until};
 
-use super::terminal::{Piece, Terminal};
-use crate::socket::{Gone, Incoming, Socket};
+use super::terminal::{NextOutput, Terminal};
+use crate::socket::{CLOSE_INVALID_MESSAGE, CLOSE_NORMAL, CloseReason, Disconnected, Incoming, Socket};
 
-/// WebSocket close codes: a normal end, and a message that is not of this protocol.
-const CLOSE_NORMAL: u16 = 1000;
-const CLOSE_BAD_MESSAGE: u16 = 1007;
-
-/// Keys are confirmed after so long, when their echo is on its way: a word of its own before it would make it wait.
-const CONFIRM_TIMEOUT: Duration = Duration::from_millis(50);
-/// More than keys: a paste, whose next piece waits for the word.
+/// Keys are confirmed after this time. By then their echo is usually sent; an earlier confirmation
+/// would delay the echo.
+const CONFIRM_DELAY: Duration = Duration::from_millis(50);
+/// More unconfirmed input than this is a paste, whose next part waits for the confirmation. It is
+/// confirmed at once.
 const CONFIRM_BYTES: u64 = 256;
 
-/// Serves one viewer until it goes or the program's last output is seen.
-pub async fn serve(terminal: Arc<Terminal>, attach: AttachQuery, socket: Socket) {
-    let _counted = terminal.enter();
-    if let (Some(cols), Some(rows)) = (attach.cols, attach.rows) {
+/// Serves one client until it disconnects or has received the last output of a program that has
+/// ended.
+pub async fn serve(terminal: Arc<Terminal>, query: AttachQuery, socket: Socket) {
+    let _viewer = terminal.add_viewer();
+    if let (Some(cols), Some(rows)) = (query.cols, query.rows) {
         terminal.resize(TerminalSize { cols, rows });
     }
-    let mut viewer = View {
+    let mut session = AttachSession {
         terminal: &terminal,
-        client: &attach.client,
+        client: &query.client,
         socket,
-        sent: attach.from,
-        seen: 0,
+        sent: query.from,
+        acknowledged: 0,
         size: terminal.size(),
         typed: 0,
         confirmed: 0,
         confirm_at: None,
     };
-    if let Ok(end) = viewer.run().await {
-        viewer.socket.close(end.code, end.reason).await;
+    if let Ok(reason) = session.run().await {
+        session.socket.close(reason).await;
     }
 }
 
-struct View<'a> {
+struct AttachSession<'a> {
     terminal: &'a Terminal,
     client: &'a str,
     socket: Socket,
-    /// Where output goes on; none: draw the screen first.
+    /// Offset after the output that was sent. `None`: send a drawing of the screen first.
     sent: Option<u64>,
-    /// What the viewer has acknowledged.
-    seen: u64,
-    /// The size the viewer was last told.
+    /// Offset after the output that the client has acknowledged.
+    acknowledged: u64,
+    /// The size that the client knows.
     size: TerminalSize,
-    /// Input typed, what the viewer was told of it, and when it is to be told the rest.
+    /// Bytes of this client's input that were typed.
     typed: u64,
+    /// How much of `typed` was confirmed to the client.
     confirmed: u64,
+    /// When the rest of `typed` is to be confirmed.
     confirm_at: Option<Instant>,
 }
 
-struct End {
-    code: u16,
-    reason: &'static str,
+/// Input that waits until the program has read what came before.
+struct PendingInput {
+    offset: u64,
+    bytes: Bytes,
 }
 
-impl View<'_> {
-    async fn run(&mut self) -> Result<End, Gone> {
+impl AttachSession<'_> {
+    async fn run(&mut self) -> Result<CloseReason, Disconnected> {
         let mut changes = self.terminal.watch();
         self.begin().await?;
-        let mut waiting: Option<Bytes> = None;
+        let mut pending: Option<PendingInput> = None;
         loop {
             changes.mark_unchanged();
-            if let Some(end) = self.send_output().await? {
-                return Ok(end);
+            if let Some(reason) = self.send_output().await? {
+                return Ok(reason);
             }
             let terminal = self.terminal;
             tokio::select! {
-                changed = changes.changed() => {
-                    if changed.is_err() {
-                        return Err(Gone);
-                    }
+                changed = changes.changed() => changed.map_err(|_| Disconnected)?,
+                // While the program does not read its input, the socket is not read either.
+                permit = terminal.reserve_input(), if pending.is_some() => {
+                    let (Some(permit), Some(input)) = (permit, pending.take()) else {
+                        return Err(Disconnected);
+                    };
+                    let expected = input.offset.saturating_add(input.bytes.len() as u64);
+                    let typed = terminal.type_input(permit, self.client, input.offset, &input.bytes);
+                    self.record_typed(typed, expected).await?;
                 }
-                // The program does not read: neither do we, until it has made room.
-                permit = terminal.room(), if waiting.is_some() => {
-                    let (Some(permit), Some(message)) = (permit, waiting.take()) else { return Err(Gone) };
-                    if let Ok(ClientMessage::Input { offset, bytes }) = ClientMessage::decode(&message) {
-                        let typed = terminal.type_in(permit, self.client, offset, bytes);
-                        self.typed_in(typed, offset.saturating_add(bytes.len() as u64)).await?;
-                    }
-                }
-                () = passed(self.confirm_at) => self.confirm().await?,
-                message = self.socket.receive(), if waiting.is_none() => {
-                    let Some(message) = message else { return Err(Gone) };
-                    match self.take(message) {
-                        Taken::Done => {}
-                        Taken::Input(message) => waiting = Some(message),
-                        Taken::Malformed => return Ok(End { code: CLOSE_BAD_MESSAGE, reason: "not a terminal message" }),
+                () = sleep_until_some(self.confirm_at) => self.confirm_input().await?,
+                message = self.socket.receive(), if pending.is_none() => {
+                    match self.apply_message(message.ok_or(Disconnected)?) {
+                        Ok(input) => pending = input,
+                        Err(reason) => return Ok(reason),
                     }
                 }
             }
         }
     }
 
-    /// Confirms at once what is not as the viewer expects it, and what is more than keys.
-    async fn typed_in(&mut self, typed: u64, expected: u64) -> Result<(), Gone> {
+    /// Applies a message, except for input, which is returned.
+    fn apply_message(&mut self, message: Incoming) -> Result<Option<PendingInput>, CloseReason> {
+        let invalid = CloseReason { code: CLOSE_INVALID_MESSAGE, reason: "not a terminal message" };
+        let Incoming::Binary(message) = message else { return Err(invalid) };
+        match ClientMessage::decode(&message) {
+            Ok(ClientMessage::Input { offset, bytes }) => {
+                let bytes = message.slice_ref(bytes);
+                return Ok(Some(PendingInput { offset, bytes }));
+            }
+            Ok(ClientMessage::Resize(size)) => self.terminal.resize(size),
+            Ok(ClientMessage::Acknowledge(offset)) => {
+                // Never beyond what was sent, and never backwards.
+                self.acknowledged = offset.min(self.sent.unwrap_or_default()).max(self.acknowledged);
+            }
+            Err(_) => return Err(invalid),
+        }
+        Ok(None)
+    }
+
+    /// Confirms input at once if the client expects another offset, or if it is more than a few
+    /// keys.
+    async fn record_typed(&mut self, typed: u64, expected: u64) -> Result<(), Disconnected> {
         self.typed = typed;
         if typed != expected || typed.saturating_sub(self.confirmed) > CONFIRM_BYTES {
-            return self.confirm().await;
+            return self.confirm_input().await;
         }
-        self.confirm_at.get_or_insert_with(|| Instant::now() + CONFIRM_TIMEOUT);
+        self.confirm_at.get_or_insert_with(|| Instant::now() + CONFIRM_DELAY);
         Ok(())
     }
 
-    async fn confirm(&mut self) -> Result<(), Gone> {
+    async fn confirm_input(&mut self) -> Result<(), Disconnected> {
         (self.confirmed, self.confirm_at) = (self.typed, None);
         self.send(&ServerMessage::InputAccepted(self.typed)).await
     }
 
-    /// Tells where output begins: where the viewer says, if that is still here, else after a drawing of the screen.
-    async fn begin(&mut self) -> Result<(), Gone> {
-        let first = self.terminal.piece(self.sent, OUTPUT_WINDOW_BYTES as usize);
+    /// Sends where output begins: at the client's offset if the ring still has it, otherwise after
+    /// a drawing of the screen.
+    async fn begin(&mut self) -> Result<(), Disconnected> {
+        let first = self.terminal.next_output(self.sent, OUTPUT_WINDOW_BYTES as usize);
         let start = match (&first, self.sent) {
-            (Piece::Output { offset, .. } | Piece::Snapshot { offset, .. }, _) => *offset,
+            (NextOutput::Output { offset, .. } | NextOutput::Snapshot { offset, .. }, _) => *offset,
             (_, sent) => sent.unwrap_or_default(),
         };
-        self.seen = start;
+        self.acknowledged = start;
         let info = self.terminal.attach_info(self.client, start);
         self.size = info.size;
         self.confirmed = info.input;
         self.send(&ServerMessage::Info(info)).await?;
-        self.send_piece(first).await.map(drop)
+        self.send_next(first).await.map(drop)
     }
 
-    /// Sends what the window has room for.
-    async fn send_output(&mut self) -> Result<Option<End>, Gone> {
+    /// Sends a changed size, then output as far as the window allows.
+    async fn send_output(&mut self) -> Result<Option<CloseReason>, Disconnected> {
         let size = self.terminal.size();
         if size != self.size {
             self.size = size;
@@ -138,66 +157,44 @@ impl View<'_> {
             self.send(&ServerMessage::Info(info)).await?;
         }
         loop {
-            let in_flight = self.sent.unwrap_or_default().saturating_sub(self.seen);
+            let in_flight = self.sent.unwrap_or_default().saturating_sub(self.acknowledged);
             let room = OUTPUT_WINDOW_BYTES.saturating_sub(in_flight) as usize;
-            match self.terminal.piece(self.sent, room) {
-                Piece::Nothing => return Ok(None),
-                Piece::End(exit) => {
+            match self.terminal.next_output(self.sent, room) {
+                NextOutput::Nothing => return Ok(None),
+                NextOutput::End(exit) => {
                     self.send(&ServerMessage::Exited(exit)).await?;
-                    return Ok(Some(End { code: CLOSE_NORMAL, reason: "the program has ended" }));
+                    let reason = CloseReason { code: CLOSE_NORMAL, reason: "the program has ended" };
+                    return Ok(Some(reason));
                 }
-                piece => self.send_piece(piece).await?,
+                next => self.send_next(next).await?,
             }
         }
     }
 
-    async fn send_piece(&mut self, piece: Piece) -> Result<(), Gone> {
-        match piece {
-            Piece::Output { offset, bytes } => {
+    async fn send_next(&mut self, next: NextOutput) -> Result<(), Disconnected> {
+        match next {
+            NextOutput::Output { offset, bytes } => {
                 self.sent = Some(offset + bytes.len() as u64);
                 self.send(&ServerMessage::Output { offset, bytes: &bytes }).await
             }
-            Piece::Snapshot { offset, screen } => {
+            NextOutput::Snapshot { offset, screen } => {
                 self.sent = Some(offset);
-                self.seen = offset;
+                self.acknowledged = offset;
                 self.send(&ServerMessage::Snapshot { offset, screen: &screen }).await
             }
-            Piece::End(_) | Piece::Nothing => Ok(()),
+            NextOutput::End(_) | NextOutput::Nothing => Ok(()),
         }
     }
 
-    fn take(&mut self, message: Incoming) -> Taken {
-        let Incoming::Binary(message) = message else { return Taken::Malformed };
-        match ClientMessage::decode(&message) {
-            Ok(ClientMessage::Input { .. }) => Taken::Input(message),
-            Ok(ClientMessage::Resize(size)) => {
-                self.terminal.resize(size);
-                Taken::Done
-            }
-            Ok(ClientMessage::Acknowledge(offset)) => {
-                // Never more than was sent, never back.
-                self.seen = offset.min(self.sent.unwrap_or_default()).max(self.seen);
-                Taken::Done
-            }
-            Err(_) => Taken::Malformed,
-        }
-    }
-
-    async fn send(&mut self, message: &ServerMessage<'_>) -> Result<(), Gone> {
+    async fn send(&mut self, message: &ServerMessage<'_>) -> Result<(), Disconnected> {
         self.socket.send_binary(message.encode()).await
     }
 }
 
-/// Never, where there is no such instant.
-async fn passed(instant: Option<Instant>) {
+/// Sleeps until `instant`, or forever without one.
+async fn sleep_until_some(instant: Option<Instant>) {
     match instant {
         Some(instant) => sleep_until(instant).await,
         None => std::future::pending().await,
     }
-}
-
-enum Taken {
-    Done,
-    Input(Bytes),
-    Malformed,
 }

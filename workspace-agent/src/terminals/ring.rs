@@ -1,31 +1,34 @@
-//! The last bytes of a terminal's output, numbered from 0. Pure.
+//! The newest bytes of a terminal's output, numbered from 0. No I/O.
 
 use std::collections::VecDeque;
 
-/// Keeps the newest `capacity` bytes; older ones are gone, their numbers are not used again.
+/// Keeps the newest `capacity` bytes of a stream. Older bytes are dropped; their numbers are not
+/// used again.
 #[derive(Debug)]
-pub struct Ring {
+pub struct OutputRing {
     bytes: VecDeque<u8>,
     capacity: usize,
     /// Number of the byte after the newest.
     end: u64,
 }
 
-impl Ring {
+impl OutputRing {
+    /// An empty ring.
     pub fn new(capacity: usize) -> Self {
         Self { bytes: VecDeque::new(), capacity, end: 0 }
     }
 
-    /// The offset of the oldest byte still here.
+    /// Offset of the oldest byte that is kept.
     pub fn start(&self) -> u64 {
         self.end - self.bytes.len() as u64
     }
 
-    /// The offset after the newest byte.
+    /// Offset after the newest byte.
     pub fn end(&self) -> u64 {
         self.end
     }
 
+    /// Appends bytes to the stream.
     pub fn push(&mut self, bytes: &[u8]) {
         self.end += bytes.len() as u64;
         let kept = &bytes[bytes.len().saturating_sub(self.capacity)..];
@@ -34,7 +37,8 @@ impl Ring {
         self.bytes.extend(kept);
     }
 
-    /// At most `max` bytes from `offset` on. `None`: they are gone, or not there yet.
+    /// Reads at most `max` bytes from `offset` on. Returns `None` if the bytes were dropped or do
+    /// not exist yet.
     pub fn read(&self, offset: u64, max: usize) -> Option<Vec<u8>> {
         if offset < self.start() || offset > self.end {
             return None;
@@ -53,12 +57,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_the_tail_of_all_that_was_pushed(
+        fn ring_is_the_tail_of_the_stream(
             capacity in 1_usize..64,
             pushes in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..100), 0..12),
             max in 0_usize..80,
         ) {
-            let mut ring = Ring::new(capacity);
+            let mut ring = OutputRing::new(capacity);
             let mut all = Vec::new();
             for push in &pushes {
                 ring.push(push);

@@ -1,4 +1,5 @@
-//! What a terminal's screen shows, so that it can be drawn anew for someone who comes late. No I/O.
+//! A model of a terminal's screen, from which the screen can be redrawn for a client that attaches
+//! late. No I/O.
 
 use std::{
     fmt::Write as _,
@@ -8,21 +9,22 @@ use std::{
 
 use protocol::{terminal::TerminalSize, workspace::cut};
 
-use super::sequence::Sequencer;
+use super::splitter::SequenceSplitter;
 
-/// Lines that are kept above the screen.
+/// Lines above the screen that are kept.
 const SCROLLBACK_LINES: usize = 1000;
-/// Longest title.
+/// Longest title. The rest is cut.
 const MAX_TITLE_BYTES: usize = 256;
 
-/// A screen model fed with a terminal's output.
+/// The screen after a given amount of a program's output.
 pub struct Screen {
     parser: vt100::Parser<Title>,
-    sequencer: Sequencer,
-    /// Output that the model has seen: always between two sequences.
+    splitter: SequenceSplitter,
+    /// Offset up to which the model has drawn the output. Always between two escape sequences.
     drawn: u64,
 }
 
+/// The title that the program set.
 #[derive(Default)]
 struct Title(String);
 
@@ -34,39 +36,43 @@ impl vt100::Callbacks for Title {
 }
 
 impl Screen {
+    /// An empty screen.
     pub fn new(size: TerminalSize) -> Self {
-        Self { parser: parser(cells(size)), sequencer: Sequencer::default(), drawn: 0 }
+        Self { parser: new_parser(cells(size)), splitter: SequenceSplitter::default(), drawn: 0 }
     }
 
+    /// Draws more output.
     pub fn push(&mut self, output: &[u8]) {
-        let whole = self.sequencer.push(output);
-        self.model(|parser| parser.process(&whole));
+        let whole = self.splitter.push(output);
+        self.update_model(|parser| parser.process(&whole));
         self.drawn += whole.len() as u64;
     }
 
+    /// Changes the size of the screen.
     pub fn resize(&mut self, size: TerminalSize) {
         let (rows, cols) = cells(size);
-        self.model(|parser| parser.set_size(rows, cols));
+        self.update_model(|parser| parser.set_size(rows, cols));
     }
 
-    /// Changes the model. Where the library does not survive a program's output, the model begins anew: a terminal goes on
-    /// whatever is printed in it, and its bytes are in the ring.
-    fn model(&mut self, change: impl FnOnce(&mut vt100::Parser<Title>)) {
+    /// Changes the model. If the library panics on a program's output, the model starts over with
+    /// an empty screen. The terminal stays usable, and its output is still in the ring.
+    fn update_model(&mut self, change: impl FnOnce(&mut vt100::Parser<Title>)) {
         let size = self.parser.screen().size();
         if catch_unwind(AssertUnwindSafe(|| change(&mut self.parser))).is_err() {
-            self.parser = parser(size);
+            self.parser = new_parser(size);
         }
     }
 
-    /// What the program set by OSC 0 or 2; empty where it set none.
+    /// The title that the program set with OSC 0 or 2. Empty if it set none.
     pub fn title(&self) -> &str {
         &self.parser.callbacks().0
     }
 
-    /// The offset up to which the model has drawn, and bytes that draw the same on a terminal of this size that has just been reset.
+    /// The offset up to which the model has drawn, and bytes that draw the same screen on a
+    /// terminal of this size that was just reset.
     pub fn snapshot(&mut self) -> (u64, Vec<u8>) {
         let alternate = self.parser.screen().alternate_screen();
-        // Mode 47 switches between the two screens and changes neither.
+        // Mode 47 switches between the two screens without changing either.
         if alternate {
             self.parser.process(b"\x1b[?47l");
         }
@@ -74,7 +80,7 @@ impl Screen {
         drawing += &self.parser.screen().contents_formatted();
         if alternate {
             self.parser.process(b"\x1b[?47h");
-            // 1049 keeps the cursor of the primary screen, as the program's own 1049 did.
+            // 1049 saves the cursor of the primary screen, as the program's own 1049 did.
             drawing += "\x1b[?1049h";
             drawing += &self.parser.screen().contents_formatted();
         }
@@ -85,7 +91,8 @@ impl Screen {
         (self.drawn, drawing.into_bytes())
     }
 
-    /// All lines, those above the screen and those on it, each below the other: the terminal scrolls by itself.
+    /// Draws all lines from the oldest in the scrollback to the last on the screen. The terminal
+    /// scrolls by itself.
     fn scrollback(&mut self) -> String {
         let screen = self.parser.screen_mut();
         let (rows, cols) = screen.size();
@@ -100,7 +107,8 @@ impl Screen {
         }
         let mut left = above + rows;
         while left > 0 {
-            // The window shows the rows from `left` above the bottom on; its last one may begin higher than that.
+            // The view starts `left` rows above the bottom. The last view may start higher than
+            // that.
             let offset = left.saturating_sub(rows);
             screen.set_scrollback(offset);
             let shown = left.min(rows);
@@ -119,7 +127,7 @@ impl Screen {
     }
 }
 
-fn parser((rows, cols): (NonZeroU16, NonZeroU16)) -> vt100::Parser<Title> {
+fn new_parser((rows, cols): (NonZeroU16, NonZeroU16)) -> vt100::Parser<Title> {
     vt100::Parser::new_with_callbacks(rows, cols, SCROLLBACK_LINES, Title::default())
 }
 
@@ -131,17 +139,6 @@ fn cells(size: TerminalSize) -> (NonZeroU16, NonZeroU16) {
     )
 }
 
-/// See [`crate::fuzzing`].
-pub fn fuzz(output: &[u8]) {
-    let mut screen = Screen::new(TerminalSize { cols: 20, rows: 6 });
-    output.chunks(7).for_each(|piece| screen.push(piece));
-    screen.snapshot();
-    screen.resize(TerminalSize { cols: 3, rows: 2 });
-    screen.push(output);
-    let (drawn, _) = screen.snapshot();
-    assert!(drawn <= 2 * output.len() as u64);
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -150,7 +147,7 @@ mod tests {
 
     const SIZE: TerminalSize = TerminalSize { cols: 20, rows: 6 };
 
-    fn same(a: &vt100::Screen, b: &vt100::Screen) {
+    fn assert_same(a: &vt100::Screen, b: &vt100::Screen) {
         assert_eq!(a.contents(), b.contents());
         assert_eq!(a.contents_formatted(), b.contents_formatted());
         assert_eq!(a.input_mode_formatted(), b.input_mode_formatted());
@@ -158,7 +155,7 @@ mod tests {
         assert_eq!(a.cursor_position(), b.cursor_position());
     }
 
-    fn redrawn(screen: &mut Screen) -> Screen {
+    fn redraw(screen: &mut Screen) -> Screen {
         let (_, drawing) = screen.snapshot();
         let mut fresh = Screen::new(SIZE);
         fresh.push(&drawing);
@@ -166,12 +163,12 @@ mod tests {
     }
 
     #[test]
-    fn a_late_viewer_sees_the_lines_above_too() {
+    fn snapshot_includes_scrollback() {
         let mut screen = Screen::new(SIZE);
         for line in 0..50 {
             screen.push(format!("\x1b[3{}mline {line}\r\n", line % 8).as_bytes());
         }
-        let mut fresh = redrawn(&mut screen);
+        let mut fresh = redraw(&mut screen);
         for up in 0..=44 {
             screen.parser.screen_mut().set_scrollback(up);
             fresh.parser.screen_mut().set_scrollback(up);
@@ -180,20 +177,20 @@ mod tests {
     }
 
     #[test]
-    fn leaving_an_editor_shows_the_shell_again() {
+    fn snapshot_keeps_primary_screen() {
         let mut screen = Screen::new(SIZE);
         screen.push(b"$ vim\r\n\x1b[?1049h\x1b[2J\x1b[Htext\x1b[?1h\x1b[?2004h");
-        let mut fresh = redrawn(&mut screen);
-        same(screen.parser.screen(), fresh.parser.screen());
+        let mut fresh = redraw(&mut screen);
+        assert_same(screen.parser.screen(), fresh.parser.screen());
         for screen in [&mut screen, &mut fresh] {
             screen.push(b"\x1b[?1049l");
         }
-        same(screen.parser.screen(), fresh.parser.screen());
+        assert_same(screen.parser.screen(), fresh.parser.screen());
         assert!(fresh.parser.screen().contents().starts_with("$ vim"));
     }
 
     #[test]
-    fn a_snapshot_ends_between_sequences() {
+    fn snapshot_ends_between_sequences() {
         let mut screen = Screen::new(SIZE);
         screen.push(b"ab\x1b[3");
         assert_eq!(screen.snapshot().0, 2);
@@ -202,10 +199,10 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_goes_on_after_what_its_model_does_not_survive() {
+    fn push_survives_a_panic_of_the_model() {
         let mut screen = Screen::new(TerminalSize { cols: 20, rows: 6 });
         screen.push(b"before");
-        screen.model(|_| panic!("as the library does"));
+        screen.update_model(|_| panic!("as the library does"));
         screen.push(b"after");
         let (drawn, drawing) = screen.snapshot();
         assert_eq!(drawn, 11);
@@ -213,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn titles_are_bounded_text() {
+    fn title_is_bounded_text() {
         let mut screen = Screen::new(SIZE);
         screen.push(b"\x1b]0;a\nb\x07");
         assert_eq!(screen.title(), "ab");
@@ -255,13 +252,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_snapshot_draws_the_same(pieces in prop::collection::vec(piece(), 0..40)) {
+        fn snapshot_draws_the_same_screen(pieces in prop::collection::vec(piece(), 0..40)) {
             let mut screen = Screen::new(SIZE);
             screen.push(&pieces.concat());
-            let fresh = redrawn(&mut screen);
-            prop_assert_eq!(screen.parser.screen().contents(), fresh.parser.screen().contents());
-            prop_assert_eq!(screen.parser.screen().input_mode_formatted(), fresh.parser.screen().input_mode_formatted());
-            prop_assert_eq!(screen.parser.screen().alternate_screen(), fresh.parser.screen().alternate_screen());
+            let fresh = redraw(&mut screen);
+            let (before, after) = (screen.parser.screen(), fresh.parser.screen());
+            prop_assert_eq!(before.contents(), after.contents());
+            prop_assert_eq!(before.input_mode_formatted(), after.input_mode_formatted());
+            prop_assert_eq!(before.alternate_screen(), after.alternate_screen());
         }
     }
 }

@@ -1,15 +1,18 @@
-//! One PTY, the program in it, its output's ring and screen, and its input.
+//! One PTY with its program: the output's ring and screen model, and the clients' input.
+//!
+//! Four parties share a [`Terminal`]: a task that reads the PTY, a task that writes queued input to
+//! it, a task that records how the program ended, and the attach sessions. They meet in the locked
+//! state; every change of it wakes the sessions.
 
 use std::{
     collections::HashMap,
     io,
     os::fd::{BorrowedFd, OwnedFd},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc as threads},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use anyhow::Context as _;
-
 use portable_pty::{
     Child, CommandBuilder, ExitStatus as PtyExitStatus, MasterPty, PtySize, native_pty_system,
 };
@@ -20,31 +23,43 @@ use protocol::{
 };
 use tokio::{
     io::unix::AsyncFd,
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
+    time::timeout,
 };
 
-use super::{ring::Ring, screen::Screen};
-use crate::{children, person::Person};
+use super::{ring::OutputRing, screen::Screen};
+use crate::{
+    children::{self, ChildGuard},
+    now_millis,
+    tasks::Tasks,
+    user::GuestUser,
+};
 
-/// Output that is kept for viewers who come back.
+/// Newest output that is kept for clients that reconnect.
 const RING_BYTES: usize = 1024 * 1024;
-/// One read of the PTY.
+/// Most bytes of one read from the PTY.
 const READ_BYTES: usize = 16 * 1024;
-/// Input messages that wait for the program; after that the socket is not read until it has taken some.
-const INPUT_QUEUE: usize = 64;
-/// Clients whose input numbering is remembered; the one longest silent is forgotten.
+/// Most input messages that wait for the program. Beyond that, sessions stop reading their sockets.
+const MAX_QUEUED_INPUT: usize = 64;
+/// Most clients whose input numbering is remembered. The least recently active one is forgotten
+/// first.
 const MAX_CLIENTS: usize = 64;
-/// After the program has ended, processes it left behind may hold the PTY open; their output is awaited no longer than this.
-const DRAIN: Duration = Duration::from_millis(500);
+/// How long output is awaited after the program has ended. Background processes may hold the PTY
+/// open for longer.
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
 
 const DEFAULT_SIZE: TerminalSize = TerminalSize { cols: 80, rows: 24 };
+/// The status if the system does not report how a program ended.
+const UNKNOWN_EXIT: ExitStatus = ExitStatus { code: Some(255), signal: None };
 
+/// A terminal, from the start of its program until it is removed from the registry.
 pub struct Terminal {
+    /// Identifies the terminal in its workspace.
     pub id: TerminalId,
     created_at: i64,
     command: String,
     state: Mutex<State>,
-    /// Counts changes of `state`; viewers wait on it.
+    /// Counts changes of `state`, to wake sessions.
     changes: watch::Sender<u64>,
     input: mpsc::Sender<Vec<u8>>,
     master: Mutex<Box<dyn MasterPty + Send>>,
@@ -52,57 +67,66 @@ pub struct Terminal {
 }
 
 struct State {
-    ring: Ring,
+    ring: OutputRing,
     screen: Screen,
     size: TerminalSize,
     viewers: u32,
     exit: Option<ExitStatus>,
-    clients: HashMap<String, Client>,
-    /// Orders clients by their last use.
+    clients: HashMap<String, ClientInput>,
+    /// Counts uses of `clients`, to order them by their last use.
     uses: u64,
 }
 
-struct Client {
+/// The numbering of one client's input.
+struct ClientInput {
     typed: u64,
-    used: u64,
+    last_use: u64,
 }
 
-/// What a viewer gets next.
-pub enum Piece {
+/// What a session sends next.
+pub enum NextOutput {
+    /// Output from the ring.
     Output {
+        /// Number of the first byte.
         offset: u64,
+        /// The output.
         bytes: Vec<u8>,
     },
+    /// A drawing of the screen, because the ring no longer has the output.
     Snapshot {
+        /// Offset of the output that follows the drawing.
         offset: u64,
+        /// Bytes that draw the screen.
         screen: Vec<u8>,
     },
-    /// All has been seen, and the program has ended.
+    /// All output was sent, and the program has ended.
     End(ExitStatus),
+    /// All output was sent, or the client has no room.
     Nothing,
 }
 
 impl Terminal {
-    /// Starts `request`'s program (a login shell by default) in a new PTY.
-    pub fn start(person: &Person, request: &NewTerminal, created_at: i64) -> anyhow::Result<Arc<Self>> {
+    /// Starts the program of `request` (by default a login shell) in a new PTY.
+    pub fn start(user: &GuestUser, request: &NewTerminal, tasks: &Tasks) -> anyhow::Result<Arc<Self>> {
         let size = request.size.unwrap_or(DEFAULT_SIZE).clamped();
-        let argv = request.command.clone().filter(|argv| !argv.is_empty()).unwrap_or_else(|| person.shell());
+        let argv = request.command.clone().filter(|argv| !argv.is_empty()).unwrap_or_else(|| user.shell());
         let directory = HomePath::parse(request.directory.as_deref().unwrap_or_default())?;
         let pty = native_pty_system().openpty(pty_size(size))?;
-        let command = command(person, &argv, &directory);
-        let (child, owned) = children::own(|| pty.slave.spawn_command(command), |child| child.process_id())?;
+        let command = pty_command(user, &argv, &directory);
+        let (child, guard) =
+            children::spawn_owned(|| pty.slave.spawn_command(command), |child| child.process_id())?;
         drop(pty.slave);
-        let master = own_descriptor(&*pty.master)?;
-        let (input, queue) = mpsc::channel(INPUT_QUEUE);
+        let master = duplicate_nonblocking(&*pty.master)?;
+        let (input, queue) = mpsc::channel(MAX_QUEUED_INPUT);
         let terminal = Arc::new(Self {
             id: TerminalId::random(),
-            created_at,
+            created_at: now_millis(),
             command: argv
                 .first()
                 .map(|program| program.rsplit('/').next().unwrap_or(program).to_owned())
                 .unwrap_or_default(),
             state: Mutex::new(State {
-                ring: Ring::new(RING_BYTES),
+                ring: OutputRing::new(RING_BYTES),
                 screen: Screen::new(size),
                 size,
                 viewers: 0,
@@ -115,32 +139,34 @@ impl Terminal {
             process: child.process_id(),
             master: Mutex::new(pty.master),
         });
-        // SAFETY: the descriptor is owned by what is registered, and is never closed or replaced before.
+        // SAFETY: the registered value owns the descriptor, and nothing closes or replaces it
+        // before.
         #[allow(unsafe_code)]
         let pty = Arc::new(unsafe { AsyncFd::register(master) }?);
-        tokio::spawn(write(pty.clone(), queue));
-        let (drained, drain) = threads::channel();
-        let reading = terminal.clone();
-        tokio::spawn(async move {
-            reading.read(&pty).await;
-            // The waiter may have given up: that is all right.
-            let _ = drained.send(());
+        tasks.spawn(write_input(pty.clone(), queue));
+        let reader = terminal.clone();
+        let reading = tasks.spawn(async move { reader.read_output(&pty).await });
+        let exited = wait_on_thread(child, guard)?;
+        let recorder = terminal.clone();
+        tasks.spawn(async move {
+            let exit = exited.await.unwrap_or(UNKNOWN_EXIT);
+            // Output that is still in the PTY counts as the program's, unless it takes too long.
+            let _ = timeout(DRAIN_TIMEOUT, reading).await;
+            recorder.record_exit(exit);
         });
-        let waiting = terminal.clone();
-        // It ends with the program and its PTY.
-        std::thread::spawn(move || waiting.wait(child, owned, &drain));
         Ok(terminal)
     }
 
-    /// Takes what the program prints, until it and its PTY have gone. In a flood others have their turn after each read.
-    async fn read(&self, pty: &AsyncFd<OwnedFd>) {
+    /// Reads the program's output until the PTY closes. Yields after each read, so that a flood of
+    /// output starves no other task.
+    async fn read_output(&self, pty: &AsyncFd<OwnedFd>) {
         let mut buffer = vec![0; READ_BYTES];
         loop {
             let Ok(mut ready) = pty.readable().await else { return };
             match ready.try_io(|pty| Ok(rustix::io::read(pty, &mut buffer)?)) {
                 Ok(Ok(0)) => return,
                 Ok(Ok(length)) => {
-                    self.take(&buffer[..length]);
+                    self.record_output(&buffer[..length]);
                     tokio::task::yield_now().await;
                 }
                 Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -150,28 +176,20 @@ impl Terminal {
         }
     }
 
-    fn take(&self, output: &[u8]) {
+    fn record_output(&self, output: &[u8]) {
         let mut state = self.state();
         state.ring.push(output);
         state.screen.push(output);
         drop(state);
-        self.changed();
+        self.notify_sessions();
     }
 
-    fn wait(
-        &self,
-        mut child: Box<dyn Child + Send + Sync>,
-        owned: children::Owned,
-        drain: &threads::Receiver<()>,
-    ) {
-        let exit =
-            child.wait().map_or(ExitStatus { code: Some(255), signal: None }, |status| exit_of(&status));
-        drop(owned);
-        let _ = drain.recv_timeout(DRAIN);
+    fn record_exit(&self, exit: ExitStatus) {
         self.state().exit = Some(exit);
-        self.changed();
+        self.notify_sessions();
     }
 
+    /// Describes the terminal as the API does.
     pub fn info(&self) -> TerminalInfo {
         let state = self.state();
         let title = state.screen.title();
@@ -186,32 +204,36 @@ impl Terminal {
         }
     }
 
+    /// Whether the program has ended.
     pub fn has_ended(&self) -> bool {
         self.state().exit.is_some()
     }
 
-    /// Wakes whenever something a viewer may see has changed.
+    /// A receiver that wakes whenever something changes that a client may see.
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 
     /// Counts a viewer until the guard is dropped.
-    pub fn enter(self: &Arc<Self>) -> Viewer {
+    pub fn add_viewer(self: &Arc<Self>) -> ViewerGuard {
         self.state().viewers += 1;
-        Viewer(self.clone())
+        ViewerGuard(self.clone())
     }
 
+    /// The state that a client is sent when its output begins at `start`.
     pub fn attach_info(&self, client: &str, start: u64) -> AttachInfo {
         let mut state = self.state();
-        let input = state.client(client).typed;
+        let input = state.client_input(client).typed;
         AttachInfo { size: state.size, start, input }
     }
 
+    /// Current size.
     pub fn size(&self) -> TerminalSize {
         self.state().size
     }
 
-    /// The last one who says a size decides: it is the person who is typing.
+    /// Changes the size. The client that resized last decides, because that is where the user is
+    /// typing.
     pub fn resize(&self, size: TerminalSize) {
         let size = size.clamped();
         {
@@ -224,51 +246,62 @@ impl Terminal {
         }
         let master = self.master.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = master.resize(pty_size(size)) {
-            tracing::debug!(%error, "the PTY took no new size");
+            tracing::debug!(%error, "cannot resize the PTY");
         }
         drop(master);
-        self.changed();
+        self.notify_sessions();
     }
 
-    /// What follows `offset` for a viewer that has room for `room` bytes.
-    pub fn piece(&self, offset: Option<u64>, room: usize) -> Piece {
+    /// What follows `offset` for a client that has room for `room` bytes.
+    pub fn next_output(&self, offset: Option<u64>, room: usize) -> NextOutput {
         let mut state = self.state();
         match offset {
-            Some(offset) if offset == state.ring.end() => state.exit.map_or(Piece::Nothing, Piece::End),
-            Some(_) if room == 0 => Piece::Nothing,
+            Some(offset) if offset == state.ring.end() => {
+                state.exit.map_or(NextOutput::Nothing, NextOutput::End)
+            }
+            Some(_) if room == 0 => NextOutput::Nothing,
             Some(offset) if state.ring.read(offset, 0).is_some() => {
                 let bytes = state.ring.read(offset, room.min(READ_BYTES)).unwrap_or_default();
-                Piece::Output { offset, bytes }
+                NextOutput::Output { offset, bytes }
             }
             _ => {
                 let (offset, screen) = state.screen.snapshot();
-                Piece::Snapshot { offset, screen }
+                NextOutput::Snapshot { offset, screen }
             }
         }
     }
 
-    /// Room for one input message; waits until the program has taken what came before.
-    pub async fn room(&self) -> Option<mpsc::Permit<'_, Vec<u8>>> {
+    /// Waits for room for one input message, which is there once the program has read enough of
+    /// what came before.
+    pub async fn reserve_input(&self) -> Option<mpsc::Permit<'_, Vec<u8>>> {
         self.input.reserve().await.ok()
     }
 
-    /// Types what of `bytes` (numbered from `offset`) was not typed before. Gives the number of the client's next byte.
-    pub fn type_in(&self, permit: mpsc::Permit<'_, Vec<u8>>, client: &str, offset: u64, bytes: &[u8]) -> u64 {
+    /// Types the part of `bytes` (numbered from `offset`) that was not typed before. Returns the
+    /// number of the client's next byte.
+    pub fn type_input(
+        &self,
+        permit: mpsc::Permit<'_, Vec<u8>>,
+        client: &str,
+        offset: u64,
+        bytes: &[u8],
+    ) -> u64 {
         let mut state = self.state();
-        let client = state.client(client);
-        let known = client.typed.saturating_sub(offset);
-        // A gap means that something was lost on the way: the answer says from where to send again.
-        if offset > client.typed || known >= bytes.len() as u64 {
+        let client = state.client_input(client);
+        let repeated = client.typed.saturating_sub(offset);
+        // A gap means that a message was lost. The returned number tells the client where to
+        // resume.
+        if offset > client.typed || repeated >= bytes.len() as u64 {
             return client.typed;
         }
-        let new = &bytes[known as usize..];
+        let new = &bytes[repeated as usize..];
         client.typed += new.len() as u64;
         let typed = client.typed;
         permit.send(new.to_vec());
         typed
     }
 
-    /// Hangs up: the shell and its foreground programs get SIGHUP, as when a terminal is closed.
+    /// Sends SIGHUP to the shell and its foreground programs, as when a terminal window is closed.
     pub fn hang_up(&self) {
         let Some(pid) = self.process.and_then(|id| rustix::process::Pid::from_raw(id as i32)) else { return };
         if !self.has_ended() {
@@ -277,52 +310,69 @@ impl Terminal {
         }
     }
 
-    fn changed(&self) {
+    fn notify_sessions(&self) {
         self.changes.send_modify(|count| *count += 1);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // A panic while the lock was held leaves at worst a wrong picture; refusing every viewer would be worse.
+        // A panic under the lock leaves at worst a wrong drawing. Refusing every client would be
+        // worse.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
-    fn client(&mut self, name: &str) -> &mut Client {
+    fn client_input(&mut self, name: &str) -> &mut ClientInput {
         self.uses += 1;
         if !self.clients.contains_key(name) && self.clients.len() >= MAX_CLIENTS {
             let oldest =
-                self.clients.iter().min_by_key(|(_, client)| client.used).map(|(name, _)| name.clone());
+                self.clients.iter().min_by_key(|(_, client)| client.last_use).map(|(name, _)| name.clone());
             oldest.and_then(|oldest| self.clients.remove(&oldest));
         }
-        let client = self.clients.entry(name.to_owned()).or_insert(Client { typed: 0, used: 0 });
-        client.used = self.uses;
+        let client = self.clients.entry(name.to_owned()).or_insert(ClientInput { typed: 0, last_use: 0 });
+        client.last_use = self.uses;
         client
     }
 }
 
-/// Someone is looking.
-pub struct Viewer(Arc<Terminal>);
+/// Counts as one viewer of a terminal until it is dropped.
+pub struct ViewerGuard(Arc<Terminal>);
 
-impl Drop for Viewer {
+impl Drop for ViewerGuard {
     fn drop(&mut self) {
         self.0.state().viewers -= 1;
     }
 }
 
-/// The PTY's controlling side, which from now on never blocks whoever reads or writes it.
-fn own_descriptor(master: &dyn MasterPty) -> anyhow::Result<OwnedFd> {
+/// Duplicates the PTY's controlling side as a descriptor that never blocks.
+fn duplicate_nonblocking(master: &dyn MasterPty) -> anyhow::Result<OwnedFd> {
     let number = master.as_raw_fd().context("the PTY has no descriptor")?;
-    // SAFETY: it is the master's, which outlives this function.
+    // SAFETY: the descriptor belongs to `master`, which outlives this function.
     #[allow(unsafe_code)]
     let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
-    let own = rustix::io::fcntl_dupfd_cloexec(descriptor, 0)?;
-    rustix::io::ioctl_fionbio(&own, true)?;
-    Ok(own)
+    let duplicate = rustix::io::fcntl_dupfd_cloexec(descriptor, 0)?;
+    rustix::io::ioctl_fionbio(&duplicate, true)?;
+    Ok(duplicate)
 }
 
-/// Types what is queued, as fast as the program takes it, until the terminal or its PTY has gone.
-async fn write(pty: Arc<AsyncFd<OwnedFd>>, mut queue: mpsc::Receiver<Vec<u8>>) {
+/// Waits for the program on a thread, because the library has only a blocking wait. The thread ends
+/// with the program.
+fn wait_on_thread(
+    mut child: Box<dyn Child + Send + Sync>,
+    guard: ChildGuard,
+) -> io::Result<oneshot::Receiver<ExitStatus>> {
+    let (sender, exited) = oneshot::channel();
+    std::thread::Builder::new().spawn(move || {
+        let exit = child.wait().map_or(UNKNOWN_EXIT, |status| exit_status(&status));
+        drop(guard);
+        // Fails if the agent is shutting down.
+        let _ = sender.send(exit);
+    })?;
+    Ok(exited)
+}
+
+/// Writes queued input, as fast as the program reads it, until the terminal or its PTY is closed.
+async fn write_input(pty: Arc<AsyncFd<OwnedFd>>, mut queue: mpsc::Receiver<Vec<u8>>) {
     while let Some(bytes) = queue.recv().await {
         let mut rest = &bytes[..];
         while !rest.is_empty() {
@@ -337,10 +387,10 @@ async fn write(pty: Arc<AsyncFd<OwnedFd>>, mut queue: mpsc::Receiver<Vec<u8>>) {
     }
 }
 
-fn command(person: &Person, argv: &[String], directory: &HomePath) -> CommandBuilder {
+fn pty_command(user: &GuestUser, argv: &[String], directory: &HomePath) -> CommandBuilder {
     let terminal = [("TERM", "xterm-256color"), ("COLORTERM", "truecolor")];
     let program =
-        person.program(argv, directory, &terminal.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        user.program(argv, directory, &terminal.map(|(name, value)| (name.to_owned(), value.to_owned())));
     let mut command = CommandBuilder::from_argv(program.argv);
     command.env_clear();
     for (name, value) in program.environment {
@@ -354,16 +404,16 @@ fn pty_size(size: TerminalSize) -> PtySize {
     PtySize { rows: size.rows, cols: size.cols, pixel_width: 0, pixel_height: 0 }
 }
 
-fn exit_of(status: &PtyExitStatus) -> ExitStatus {
+fn exit_status(status: &PtyExitStatus) -> ExitStatus {
     match status.signal() {
         None => ExitStatus { code: Some(status.exit_code() as i32), signal: None },
         Some(name) => ExitStatus { code: None, signal: Some(signal_number(name)) },
     }
 }
 
-/// The library gives a signal's name as `strsignal` words it.
-fn signal_number(name: &str) -> i32 {
-    let known = [
+/// The number of a signal. The library only returns the description that `strsignal` gives.
+fn signal_number(description: &str) -> i32 {
+    let signals = [
         ("Hangup", 1),
         ("Interrupt", 2),
         ("Quit", 3),
@@ -375,5 +425,5 @@ fn signal_number(name: &str) -> i32 {
         ("Broken pipe", 13),
         ("Terminated", 15),
     ];
-    known.iter().find(|(known, _)| name.starts_with(known)).map_or(0, |(_, number)| *number)
+    signals.iter().find(|(name, _)| description.starts_with(name)).map_or(0, |(_, number)| *number)
 }

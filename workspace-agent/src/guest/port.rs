@@ -1,8 +1,9 @@
 //! The link's virtio-serial port as an async stream.
 //!
-//! Not one of the runtime's own pipes: those take a short read or write for the sign that the kernel has no more, and wait for
-//! the next edge. This port gives one received buffer at a time however many it has, and takes 32 KiB at most: the next edge
-//! would never come. Here only "would block" means wait.
+//! Tokio's own pipes do not work here. They take a short read or write as a sign that the kernel
+//! has no more, and wait for the next readiness event. This port returns one received buffer per
+//! read, even if it has more, and accepts at most 32 KiB per write, so that event would never come.
+//! This stream waits only after "would block".
 
 use std::{
     fs::File,
@@ -13,19 +14,21 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, unix::AsyncFd};
 
-pub struct Port(AsyncFd<File>);
+/// The open port.
+pub struct VirtioPort(AsyncFd<File>);
 
-impl Port {
-    /// `file` is open for reading and writing and does not block.
+impl VirtioPort {
+    /// Wraps `file`, which must be open for reading and writing in non-blocking mode.
     pub fn new(file: File) -> io::Result<Self> {
-        // SAFETY: the file owns its descriptor and keeps it until it is dropped, which is after its registration.
+        // SAFETY: the file owns its descriptor and keeps it open until after the registration has
+        // ended.
         #[allow(unsafe_code)]
         let registered = unsafe { AsyncFd::register(file) };
         Ok(Self(registered?))
     }
 }
 
-impl AsyncRead for Port {
+impl AsyncRead for VirtioPort {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -42,7 +45,7 @@ impl AsyncRead for Port {
     }
 }
 
-impl AsyncWrite for Port {
+impl AsyncWrite for VirtioPort {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         loop {
             let mut guard = ready!(self.0.poll_write_ready(context))?;
@@ -57,7 +60,7 @@ impl AsyncWrite for Port {
         Poll::Ready(Ok(()))
     }
 
-    /// The port stays open: the other end sees the link's end in HTTP/2.
+    /// Does nothing: the other end learns about the end of the link from HTTP/2.
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
@@ -71,21 +74,22 @@ mod tests {
 
     use super::*;
 
-    /// A datagram socket behaves as the port does: one message a read, whatever else is there.
+    /// A datagram socket behaves like the port: each read returns one message, even if there are
+    /// more.
     #[tokio::test]
-    async fn short_reads_are_no_end_of_what_is_there() {
+    async fn reads_continue_after_a_short_read() {
         let (ours, theirs) = UnixDatagram::pair().expect("a pair");
         theirs.set_nonblocking(true).expect("a socket");
         for message in ["one", "two", "three"] {
             ours.send(message.as_bytes()).expect("room");
         }
-        let mut port = Port::new(File::from(OwnedFd::from(theirs))).expect("a port");
+        let mut port = VirtioPort::new(File::from(OwnedFd::from(theirs))).expect("a port");
         let mut all = [0; 11];
         let read = tokio::time::timeout(std::time::Duration::from_secs(30), port.read_exact(&mut all));
-        read.await.expect("no second edge is waited for").expect("all of it");
+        read.await.expect("no wait for another event").expect("all bytes");
         assert_eq!(&all, b"onetwothree");
         port.write_all(b"back").await.expect("room");
         let mut back = [0; 16];
-        assert_eq!(ours.recv(&mut back).expect("there"), 4);
+        assert_eq!(ours.recv(&mut back).expect("a message"), 4);
     }
 }

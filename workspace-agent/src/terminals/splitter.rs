@@ -1,13 +1,14 @@
-//! Where escape sequences and characters end, so that a snapshot is never taken in the middle of one. Pure.
+//! Finds the ends of escape sequences and characters, so that no snapshot is taken in the middle of
+//! one. No I/O.
 
-/// Longest incomplete sequence that is waited for; a program that sends a longer one gets it cut.
-const MAX_PENDING: usize = 64 * 1024;
+/// Longest incomplete sequence that is held back. A longer one is cut.
+const MAX_PENDING_BYTES: usize = 64 * 1024;
 
-/// Finds the longest prefix of a stream that ends between sequences.
+/// Splits a stream after whole escape sequences and characters.
 #[derive(Debug, Default)]
-pub struct Sequencer {
+pub struct SequenceSplitter {
     state: State,
-    /// Bytes since the stream was last between sequences.
+    /// Bytes of the incomplete sequence at the end of the stream.
     pending: Vec<u8>,
 }
 
@@ -15,30 +16,31 @@ pub struct Sequencer {
 enum State {
     #[default]
     Ground,
-    /// So many continuation bytes of a character are to come.
+    /// Inside a UTF-8 character, with this many continuation bytes to come.
     Character(u8),
     Escape,
-    /// `ESC [ …` up to a final byte.
+    /// After `ESC [`, up to a final byte.
     Control,
-    /// OSC, DCS, SOS, PM, APC: up to BEL or ST.
+    /// In an OSC, DCS, SOS, PM or APC string, up to BEL or ST.
     String,
-    /// Within a string, after an ESC that may begin its ST.
+    /// In a string, after an ESC that may begin its ST.
     StringEscape,
 }
 
-impl Sequencer {
-    /// Takes the stream's next bytes; gives those (with what was waiting) that end whole. The rest waits.
+impl SequenceSplitter {
+    /// Appends bytes to the stream. Returns the pending and new bytes up to the last end of a
+    /// sequence, and holds back the rest.
     pub fn push(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut whole = 0;
-        let waiting = self.pending.len();
+        let held_back = self.pending.len();
         for (at, &byte) in bytes.iter().enumerate() {
             self.state = self.state.next(byte);
             if self.state == State::Ground {
-                whole = waiting + at + 1;
+                whole = held_back + at + 1;
             }
         }
         self.pending.extend_from_slice(bytes);
-        if self.pending.len() - whole > MAX_PENDING {
+        if self.pending.len() - whole > MAX_PENDING_BYTES {
             self.state = State::Ground;
             whole = self.pending.len();
         }
@@ -55,11 +57,11 @@ impl State {
             // CAN and SUB abort any sequence.
             (Self::Escape | Self::Control | Self::String | Self::StringEscape, 0x18 | 0x1a) => Self::Ground,
             (Self::String, _) => Self::String,
-            // An ESC in a string that is no ST begins a new sequence.
+            // An ESC in a string that does not begin an ST begins a new sequence.
             (Self::Escape | Self::StringEscape, b'[') => Self::Control,
             (Self::Escape | Self::StringEscape, b']' | b'P' | b'X' | b'^' | b'_') => Self::String,
             (_, 0x1b) => Self::Escape,
-            // Intermediates, and controls that are carried out inside a sequence.
+            // Intermediate bytes, and control characters that take effect inside a sequence.
             (Self::Escape | Self::StringEscape, 0x00..=0x2f) => Self::Escape,
             (Self::Escape | Self::StringEscape, _) => Self::Ground,
             (Self::Control, 0x40..=0x7e) => Self::Ground,
@@ -80,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sequences_stay_whole() {
+    fn push_returns_whole_sequences() {
         for (stream, whole) in [
             (&b"plain"[..], 5),
             (b"a\x1b[31", 1),
@@ -95,20 +97,22 @@ mod tests {
             (b"\xe2\x82", 0),
             (b"\x1b[31\x18x", 6),
         ] {
-            assert_eq!(Sequencer::default().push(stream).len(), whole, "{stream:?}");
+            assert_eq!(SequenceSplitter::default().push(stream).len(), whole, "{stream:?}");
         }
     }
 
     proptest! {
         #[test]
-        fn nothing_is_lost_or_reordered(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..20)) {
-            let mut sequencer = Sequencer::default();
+        fn push_keeps_all_bytes_in_order(
+            pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..20),
+        ) {
+            let mut splitter = SequenceSplitter::default();
             let mut out = Vec::new();
             for piece in &pieces {
-                out.extend(sequencer.push(piece));
+                out.extend(splitter.push(piece));
             }
             let all = pieces.concat();
-            prop_assert_eq!(out.len() + sequencer.pending.len(), all.len());
+            prop_assert_eq!(out.len() + splitter.pending.len(), all.len());
             prop_assert_eq!(&out[..], &all[..out.len()]);
         }
     }

@@ -1,8 +1,9 @@
-//! Who programs run as: the home's owner, with a login environment, away from the agent's own privileges.
+//! The guest's user: the account that owns the home and that every program runs as.
 //!
-//! Inside a machine the agent is root and PID 1. Programs are started through the agent's own executable as a launcher
-//! (`burrow-agent launch`), which enters the user's cgroup, gives up root and then becomes the program: nothing
-//! between fork and exec needs unsafe code. On a host (the fake runtime) programs run as whoever runs the agent.
+//! In a guest the agent is root and PID 1. It starts programs through its own executable as a
+//! *launcher* (`workspace-agent launch …`). The launcher enters the user's cgroup, gives up root
+//! and then executes the program. No code between fork and exec needs to be unsafe. On a host (the
+//! process runtime of the tests) programs run as the agent's own user.
 
 use std::{
     ffi::OsString,
@@ -13,44 +14,66 @@ use anyhow::Context as _;
 use protocol::files::HomePath;
 use rustix::process::{Gid, Uid};
 
-/// The person's account inside a machine, made by the image.
+/// Name of the user's account in a guest. The image creates the account.
 pub const NAME: &str = "dev";
+/// User id of the account.
 pub const UID: u32 = 1000;
+/// Group id of the account.
 pub const GID: u32 = 1000;
-/// `sudo` in Debian: the group whose members may become root.
+/// The account's groups. 27 is `sudo` in Debian, whose members may become root.
 const GROUPS: [u32; 2] = [GID, 27];
 
 /// The first argument that makes the agent's executable a launcher.
 pub const LAUNCH: &str = "launch";
 
-/// The variables that describe a session; nothing of the agent's own environment is passed on.
+/// Exit statuses of a shell for a program that cannot be started.
+const STATUS_NOT_EXECUTABLE: i32 = 126;
+const STATUS_NOT_FOUND: i32 = 127;
+
 const PATH_VARIABLE: &str =
     "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/games:/usr/games";
 
+/// The user that programs run as, and how they are started.
 #[derive(Clone, Debug)]
-pub struct Person {
+pub struct GuestUser {
+    /// The home directory, absolute.
     pub home: PathBuf,
-    /// Give up root by the launcher. False on a host.
-    pub launcher: bool,
+    /// Whether programs and file accesses give up root. False on a host.
+    pub drops_privileges: bool,
     /// The cgroup that programs enter.
-    pub cgroup: Option<PathBuf>,
+    cgroup: Option<PathBuf>,
 }
 
-/// A program to be started: what `std::process::Command` and `portable_pty::CommandBuilder` both take.
+/// A program to start, in the form that both `std::process::Command` and
+/// `portable_pty::CommandBuilder` take.
 #[derive(Debug)]
 pub struct Program {
+    /// Program and arguments.
     pub argv: Vec<OsString>,
+    /// Absolute working directory.
     pub directory: PathBuf,
+    /// The whole environment. Nothing of the agent's own environment is passed on.
     pub environment: Vec<(OsString, OsString)>,
 }
 
-impl Person {
-    /// The login shell.
+impl GuestUser {
+    /// The account [`NAME`] of a guest.
+    pub fn in_guest(cgroup: Option<PathBuf>) -> Self {
+        Self { home: Path::new("/home").join(NAME), drops_privileges: true, cgroup }
+    }
+
+    /// The user that runs the agent on a host, with `home` as the home directory.
+    pub fn on_host(home: PathBuf) -> Self {
+        Self { home, drops_privileges: false, cgroup: None }
+    }
+
+    /// Program and arguments of the login shell.
     pub fn shell(&self) -> Vec<String> {
         vec!["/bin/bash".to_owned(), "-l".to_owned()]
     }
 
-    /// `argv` as this person would start it in `directory`, with `extra` variables on top of a login's.
+    /// Prepares `argv` to be started as this user in `directory`, with `extra` variables added to
+    /// the login environment.
     pub fn program(&self, argv: &[String], directory: &HomePath, extra: &[(String, String)]) -> Program {
         let directory = self.home.join(directory.as_str());
         let mut environment: Vec<(OsString, OsString)> = [
@@ -66,7 +89,7 @@ impl Person {
         .to_vec();
         environment.extend(extra.iter().map(|(name, value)| (name.into(), value.into())));
         let argv = argv.iter().map(OsString::from).collect();
-        if !self.launcher {
+        if !self.drops_privileges {
             return Program { argv, directory, environment };
         }
         let mut launched: Vec<OsString> =
@@ -77,7 +100,7 @@ impl Person {
     }
 
     fn name(&self) -> String {
-        if self.launcher {
+        if self.drops_privileges {
             NAME.to_owned()
         } else {
             std::env::var("USER").unwrap_or_else(|_| "root".to_owned())
@@ -85,25 +108,30 @@ impl Person {
     }
 }
 
-/// The launcher: `launch <directory> <cgroup or empty> <program> <argument>…`. Returns only if it failed; the status is a
-/// shell's: 127 not found, 126 not executable.
+/// Runs the launcher: `launch <directory> <cgroup or empty> <program> <argument>…`.
+///
+/// Returns only on failure, with the exit status that a shell would report and a message.
 pub fn launch(arguments: &[OsString]) -> (i32, String) {
     let [directory, cgroup, program, rest @ ..] = arguments else {
-        return (126, "the launcher needs a directory, a cgroup and a program".to_owned());
+        return (
+            STATUS_NOT_EXECUTABLE,
+            "Cannot launch: directory, cgroup and program are required.".to_owned(),
+        );
     };
-    if let Err(error) = become_person(Path::new(directory), Path::new(cgroup)) {
-        return (126, format!("{error:#}"));
+    if let Err(error) = become_user(Path::new(directory), Path::new(cgroup)) {
+        return (STATUS_NOT_EXECUTABLE, format!("{error:#}"));
     }
     let error = std::os::unix::process::CommandExt::exec(std::process::Command::new(program).args(rest));
-    let status = if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
+    let is_missing = error.kind() == std::io::ErrorKind::NotFound;
+    let status = if is_missing { STATUS_NOT_FOUND } else { STATUS_NOT_EXECUTABLE };
     (status, format!("{}: {error}", program.to_string_lossy()))
 }
 
-fn become_person(directory: &Path, cgroup: &Path) -> anyhow::Result<()> {
+fn become_user(directory: &Path, cgroup: &Path) -> anyhow::Result<()> {
     if !cgroup.as_os_str().is_empty() {
         std::fs::write(cgroup.join("cgroup.procs"), "0").context("cannot enter the user's cgroup")?;
     }
-    // Programs are killed before the agent when memory runs out.
+    // When memory runs out, the kernel kills programs before the agent.
     std::fs::write("/proc/self/oom_score_adj", "0").context("cannot reset the OOM score")?;
     let groups = GROUPS.map(Gid::from_raw);
     rustix::thread::set_thread_groups(&groups).context("cannot set groups")?;

@@ -1,0 +1,567 @@
+//! A text that several users edit: the CRDT, the users' presence, and the state of the file. No
+//! I/O, no clock, no tasks.
+//!
+//! It holds two copies of the CRDT. `doc` is what users edit. `saved_doc` is `doc` at the last
+//! moment when file and text were equal. When another program changes the file, the change becomes
+//! an edit of `saved_doc` by one more author, and is merged into `doc` like any user's edit. So
+//! neither the file nor the users overwrite each other.
+//!
+//! ```text
+//! users ── receive ──→ doc ── mark_saved ──→ saved_doc
+//! file ─── merge_file_text ─────────────────→ saved_doc and doc
+//! ```
+
+use std::{
+    collections::HashMap,
+    mem::ManuallyDrop,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+};
+
+use protocol::document::{MAX_UPDATE_BYTES, TEXT_NAME};
+use yrs::{
+    ClientID, Doc, GetString as _, OffsetKind, Options, ReadTxn as _, StateVector, Text as _, Transact as _,
+    TransactionMut, Update, WriteTxn as _,
+    encoding::read::{Cursor, Error, Read as _},
+    sync::{AwarenessUpdate, Message, SyncMessage, awareness::AwarenessUpdateEntry, protocol::MSG_SYNC},
+    updates::{
+        decoder::Decode as _,
+        encoder::{Encode as _, Encoder as _, EncoderV1},
+    },
+};
+
+use super::diff::text_edits;
+
+/// Most bytes of one user's presence: cursor, name and colour.
+const MAX_PRESENCE_BYTES: usize = 4 * 1024;
+/// Most presences of one viewer. A client that reconnects gets a new number while its old one is
+/// still known.
+const MAX_PRESENCES_PER_VIEWER: usize = 4;
+/// Most presences of all viewers together.
+const MAX_PRESENCES: usize = 512;
+/// The encoding of an update that changes nothing.
+const NO_CHANGE: [u8; 2] = [0, 0];
+
+/// Identifies a viewer in its document.
+pub type ViewerId = u64;
+
+/// The text of a document, with the presence of its viewers.
+pub struct SharedText {
+    doc: Doc,
+    saved_doc: Doc,
+    /// Updates that are in `doc` and not in `saved_doc`.
+    unsaved: Vec<Vec<u8>>,
+    presences: HashMap<ClientID, Presence>,
+}
+
+/// What a client tells other users about its user, as JSON that only clients read.
+struct Presence {
+    viewer: ViewerId,
+    clock: u32,
+    state: String,
+}
+
+/// A version of the text that is being saved. Valid until the next [`SharedText::mark_saved`].
+#[derive(Debug, Clone, Copy)]
+pub struct SavePoint(usize);
+
+/// What a message leads to.
+#[derive(Debug, Default, PartialEq)]
+pub struct MessageEffects {
+    /// Messages for the sender.
+    pub replies: Vec<Vec<u8>>,
+    /// Messages for all other viewers.
+    pub broadcasts: Vec<Vec<u8>>,
+    /// Whether the text has changed.
+    pub has_edited: bool,
+}
+
+/// The message cannot be applied. The sender must synchronize again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InvalidMessage;
+
+fn empty_doc() -> Doc {
+    // Yjs counts UTF-16 units; the library's default counts bytes and would diverge at the first
+    // emoji.
+    Doc::with_options(Options { offset_kind: OffsetKind::Utf16, ..Options::default() })
+}
+
+impl SharedText {
+    /// A text that is equal to its file.
+    pub fn new(text: &str) -> Self {
+        let doc = empty_doc();
+        let content = doc.get_or_insert_text(TEXT_NAME);
+        if !text.is_empty() {
+            content.insert(&mut doc.transact_mut(), 0, text);
+        }
+        let saved_doc = empty_doc();
+        saved_doc.get_or_insert_text(TEXT_NAME);
+        let mut new = Self { doc, saved_doc, unsaved: Vec::new(), presences: HashMap::new() };
+        let all = new.doc.transact().encode_diff_v1(&StateVector::default());
+        new.unsaved.push(all);
+        new.mark_saved(new.save_point());
+        new
+    }
+
+    /// The current text.
+    pub fn text(&self) -> String {
+        text_of(&self.doc)
+    }
+
+    /// Messages for a viewer that joins: the state here, so that it sends what is missing, and all
+    /// users' presence.
+    pub fn greeting(&self) -> Vec<Vec<u8>> {
+        let state = self.doc.transact().state_vector();
+        let mut greeting = vec![Message::Sync(SyncMessage::SyncStep1(state)).encode_v1()];
+        if !self.presences.is_empty() {
+            greeting.push(self.all_presences());
+        }
+        greeting
+    }
+
+    /// Applies a viewer's y-sync message.
+    ///
+    /// Panics if the CRDT library can no longer encode the document. The document's task then ends,
+    /// and the document is loaded again from its file.
+    pub fn receive(&mut self, viewer: ViewerId, message: &[u8]) -> Result<MessageEffects, InvalidMessage> {
+        if message.len() > MAX_UPDATE_BYTES || claims_too_many_entries(message) {
+            return Err(InvalidMessage);
+        }
+        match decode(|| Message::decode_v1(message))? {
+            Message::Sync(SyncMessage::SyncStep1(state)) => self.encode_missing(&state),
+            Message::Sync(SyncMessage::SyncStep2(update) | SyncMessage::Update(update)) => {
+                self.apply_update(&update)
+            }
+            Message::Awareness(update) => Ok(self.apply_presence(viewer, update)),
+            Message::AwarenessQuery => {
+                Ok(MessageEffects { replies: vec![self.all_presences()], ..MessageEffects::default() })
+            }
+            Message::Auth(_) | Message::Custom(..) => Err(InvalidMessage),
+        }
+    }
+
+    /// Encodes what is missing from a replica with `state`.
+    fn encode_missing(&self, state: &StateVector) -> Result<MessageEffects, InvalidMessage> {
+        // Only integrated updates: pending updates of a hostile client could not be encoded.
+        let encode = |state| catch_unwind(AssertUnwindSafe(|| self.doc.transact().encode_diff_v1(state)));
+        match encode(state) {
+            Ok(diff) => Ok(MessageEffects {
+                replies: vec![Message::Sync(SyncMessage::SyncStep2(diff)).encode_v1()],
+                ..MessageEffects::default()
+            }),
+            // Either this state vector was invalid, or the document cannot be encoded for anyone
+            // any more.
+            Err(_) => match encode(&StateVector::default()) {
+                Ok(_) => Err(InvalidMessage),
+                Err(panic) => resume_unwind(panic),
+            },
+        }
+    }
+
+    fn apply_update(&mut self, update: &[u8]) -> Result<MessageEffects, InvalidMessage> {
+        let update = decode(|| Update::decode_v1(update))?;
+        let AppliedUpdate { change, missing_after } = self.try_change(|doc| apply_update(doc, update))??;
+        let mut effects = MessageEffects::default();
+        if let Some(state) = missing_after {
+            effects.replies.push(Message::Sync(SyncMessage::SyncStep1(state)).encode_v1());
+        }
+        if change != NO_CHANGE {
+            effects.has_edited = true;
+            effects.broadcasts.push(Message::Sync(SyncMessage::Update(change.clone())).encode_v1());
+            self.unsaved.push(change);
+        }
+        Ok(effects)
+    }
+
+    /// Changes `doc`. If the library panics, `doc` is restored to its state before.
+    fn try_change<T>(
+        &mut self,
+        change: impl FnOnce(&mut TransactionMut<'_>) -> T,
+    ) -> Result<T, InvalidMessage> {
+        catch_unwind(AssertUnwindSafe(|| transact(&self.doc, change))).map_err(|_| {
+            self.rebuild();
+            InvalidMessage
+        })
+    }
+
+    /// Builds `doc` again from the saved copy and the unsaved updates.
+    fn rebuild(&mut self) {
+        let doc = empty_doc();
+        let saved = self.saved_doc.transact().encode_diff_v1(&StateVector::default());
+        transact(&doc, |transaction| {
+            transaction.get_or_insert_text(TEXT_NAME);
+            [&saved]
+                .into_iter()
+                .chain(&self.unsaved)
+                .for_each(|update| apply_own_update(transaction, update));
+        });
+        self.doc = doc;
+    }
+
+    fn apply_presence(&mut self, viewer: ViewerId, update: AwarenessUpdate) -> MessageEffects {
+        let mut accepted = HashMap::new();
+        for (client, entry) in update.clients {
+            if self.accepts_presence(viewer, client, &entry) {
+                let state = entry.json.to_string();
+                if state == "null" {
+                    self.presences.remove(&client);
+                } else {
+                    self.presences.insert(client, Presence { viewer, clock: entry.clock, state });
+                }
+                accepted.insert(client, entry);
+            }
+        }
+        if accepted.is_empty() {
+            return MessageEffects::default();
+        }
+        let message = Message::Awareness(AwarenessUpdate { clients: accepted }).encode_v1();
+        MessageEffects { broadcasts: vec![message], ..MessageEffects::default() }
+    }
+
+    /// Whether a viewer may set this presence. It cannot change another viewer's.
+    fn accepts_presence(&self, viewer: ViewerId, client: ClientID, entry: &AwarenessUpdateEntry) -> bool {
+        if entry.json.len() > MAX_PRESENCE_BYTES {
+            return false;
+        }
+        match self.presences.get(&client) {
+            Some(known) => known.viewer == viewer && entry.clock >= known.clock,
+            None if &*entry.json == "null" => false,
+            None => {
+                let own = self.presences.values().filter(|presence| presence.viewer == viewer).count();
+                own < MAX_PRESENCES_PER_VIEWER && self.presences.len() < MAX_PRESENCES
+            }
+        }
+    }
+
+    /// Removes a viewer's presences. Returns the message that tells the other viewers, if there
+    /// were any.
+    pub fn remove_viewer(&mut self, viewer: ViewerId) -> Option<Vec<u8>> {
+        let removed: HashMap<ClientID, AwarenessUpdateEntry> = self
+            .presences
+            .iter()
+            .filter(|(_, presence)| presence.viewer == viewer)
+            .map(|(client, presence)| {
+                (*client, AwarenessUpdateEntry { clock: presence.clock + 1, json: "null".into() })
+            })
+            .collect();
+        self.presences.retain(|_, presence| presence.viewer != viewer);
+        (!removed.is_empty()).then(|| Message::Awareness(AwarenessUpdate { clients: removed }).encode_v1())
+    }
+
+    fn all_presences(&self) -> Vec<u8> {
+        let entry = |presence: &Presence| AwarenessUpdateEntry {
+            clock: presence.clock,
+            json: presence.state.as_str().into(),
+        };
+        let clients = self.presences.iter().map(|(client, presence)| (*client, entry(presence))).collect();
+        Message::Awareness(AwarenessUpdate { clients }).encode_v1()
+    }
+
+    /// Identifies the current version of the text, for [`Self::mark_saved`].
+    pub fn save_point(&self) -> SavePoint {
+        SavePoint(self.unsaved.len())
+    }
+
+    /// Records that the file is equal to the version of `save_point`.
+    pub fn mark_saved(&mut self, save_point: SavePoint) {
+        let saved = self.unsaved.drain(..save_point.0.min(self.unsaved.len()));
+        transact(&self.saved_doc, |doc| saved.for_each(|update| apply_own_update(doc, &update)));
+    }
+
+    /// Whether there are edits that are not in the file.
+    pub fn has_unsaved_edits(&self) -> bool {
+        !self.unsaved.is_empty()
+    }
+
+    /// The text at the last moment when it was equal to the file.
+    pub fn saved_text(&self) -> String {
+        text_of(&self.saved_doc)
+    }
+
+    /// Merges the file's new content into the text: the difference to [`Self::saved_text`] becomes
+    /// an edit. Returns the message for all viewers, if the file has changed.
+    pub fn merge_file_text(&mut self, file_text: &str) -> Option<Vec<u8>> {
+        let edits = text_edits(&self.saved_text(), file_text);
+        if edits.is_empty() {
+            return None;
+        }
+        let change = transact(&self.saved_doc, |doc| {
+            let text = doc.get_or_insert_text(TEXT_NAME);
+            for edit in edits {
+                text.remove_range(doc, edit.at, edit.delete);
+                text.insert(doc, edit.at, &edit.insert);
+            }
+            doc.encode_update_v1()
+        });
+        transact(&self.doc, |doc| apply_own_update(doc, &change));
+        let mut message = EncoderV1::new();
+        Message::Sync(SyncMessage::Update(change)).encode(&mut message);
+        Some(message.to_vec())
+    }
+}
+
+/// An update of a client that was applied.
+struct AppliedUpdate {
+    /// What changed, as an update.
+    change: Vec<u8>,
+    /// Set if the update builds on others that are missing here: everything after this state has to
+    /// be requested.
+    missing_after: Option<StateVector>,
+}
+
+fn apply_update(doc: &mut TransactionMut<'_>, update: Update) -> Result<AppliedUpdate, InvalidMessage> {
+    doc.apply_update(update).map_err(|_| InvalidMessage)?;
+    // An update that builds on missing ones would stay pending and break encoding. Drop it and
+    // request the missing ones.
+    let missing_after = doc.has_missing_updates().then(|| {
+        doc.prune_pending();
+        doc.state_vector()
+    });
+    Ok(AppliedUpdate { change: doc.encode_update_v1(), missing_after })
+}
+
+/// Applies an update that this module has encoded, which always decodes and applies.
+fn apply_own_update(doc: &mut TransactionMut<'_>, update: &[u8]) {
+    if let Ok(update) = Update::decode_v1(update) {
+        let _ = doc.apply_update(update);
+    }
+}
+
+/// Changes `doc` in one transaction. If that panics, the transaction is leaked and `doc` stays
+/// locked. Dropping the transaction would commit a partial change and panic again during unwinding,
+/// which aborts the process.
+fn transact<T>(doc: &Doc, change: impl FnOnce(&mut TransactionMut<'_>) -> T) -> T {
+    let mut transaction = ManuallyDrop::new(doc.transact_mut());
+    let changed = change(&mut transaction);
+    drop(ManuallyDrop::into_inner(transaction));
+    changed
+}
+
+/// Decodes a viewer's bytes. The library panics on some; no state has changed at that point.
+fn decode<T, E>(decode: impl FnOnce() -> Result<T, E>) -> Result<T, InvalidMessage> {
+    catch_unwind(AssertUnwindSafe(decode)).map_err(|_| InvalidMessage)?.map_err(|_| InvalidMessage)
+}
+
+/// Whether a message claims to contain more entries than it has bytes. The library would reserve
+/// memory for all of them before it reads the first.
+fn claims_too_many_entries(message: &[u8]) -> bool {
+    let mut message = Cursor::new(message);
+    let mut content = || {
+        if message.read_var::<u32>()? == u32::from(MSG_SYNC) {
+            message.read_var::<u32>()?;
+        }
+        let content = message.read_buf()?;
+        // State vectors, updates and presences all begin with their number of clients.
+        Ok::<_, Error>(Cursor::new(content).read_var::<u64>()? > content.len() as u64)
+    };
+    content().unwrap_or(false)
+}
+
+fn text_of(doc: &Doc) -> String {
+    let text = doc.get_or_insert_text(TEXT_NAME);
+    text.get_string(&doc.transact())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A client with its own replica, as a browser has.
+    struct Client {
+        doc: Doc,
+        id: ViewerId,
+    }
+
+    impl Client {
+        fn join(shared: &mut SharedText, id: ViewerId) -> Self {
+            let client = Self { doc: empty_doc(), id };
+            client.synchronize(shared);
+            client
+        }
+
+        fn synchronize(&self, shared: &mut SharedText) {
+            let state = self.doc.transact().state_vector();
+            let request = Message::Sync(SyncMessage::SyncStep1(state)).encode_v1();
+            for reply in shared.receive(self.id, &request).expect("a sync request").replies {
+                self.apply(&reply);
+            }
+        }
+
+        fn apply(&self, message: &[u8]) {
+            if let Ok(Message::Sync(SyncMessage::SyncStep2(update) | SyncMessage::Update(update))) =
+                Message::decode_v1(message)
+            {
+                let update = Update::decode_v1(&update).expect("the server's updates decode");
+                self.doc.transact_mut().apply_update(update).expect("the server's updates apply");
+            }
+        }
+
+        fn edit(&self, at: u32, delete: u32, insert: &str) -> Vec<u8> {
+            let text = self.doc.get_or_insert_text(TEXT_NAME);
+            let mut transaction = self.doc.transact_mut();
+            let length = text.len(&transaction);
+            let at = at.min(length);
+            text.remove_range(&mut transaction, at, delete.min(length - at));
+            text.insert(&mut transaction, at, insert);
+            Message::Sync(SyncMessage::Update(transaction.encode_update_v1())).encode_v1()
+        }
+    }
+
+    #[test]
+    fn file_change_and_edit_are_merged() {
+        let mut shared = SharedText::new("one\ntwo\nthree\n");
+        let client = Client::join(&mut shared, 1);
+        let edit = client.edit(0, 0, "zero\n");
+        assert!(shared.receive(1, &edit).expect("an edit").has_edited);
+        let change = shared.merge_file_text("one\ntwo\nthree\nfour\n").expect("a change");
+        client.apply(&change);
+        assert_eq!(shared.text(), "zero\none\ntwo\nthree\nfour\n");
+        assert_eq!(text_of(&client.doc), shared.text());
+        assert_eq!(shared.saved_text(), "one\ntwo\nthree\nfour\n");
+    }
+
+    #[test]
+    fn update_without_its_base_is_requested_again() {
+        let mut shared = SharedText::new("text");
+        let other = empty_doc();
+        let text = other.get_or_insert_text(TEXT_NAME);
+        text.insert(&mut other.transact_mut(), 0, "lost");
+        let second = {
+            let mut transaction = other.transact_mut();
+            text.insert(&mut transaction, 4, " tail");
+            transaction.encode_update_v1()
+        };
+        let effects =
+            shared.receive(1, &Message::Sync(SyncMessage::Update(second)).encode_v1()).expect("decodes");
+        assert_eq!(effects.replies.len(), 1);
+        assert!(!effects.has_edited);
+        let joined = Client::join(&mut shared, 2);
+        assert_eq!(text_of(&joined.doc), "text");
+    }
+
+    #[test]
+    fn panic_in_the_library_changes_nothing() {
+        let mut shared = SharedText::new("saved ");
+        let client = Client::join(&mut shared, 1);
+        shared.receive(1, &client.edit(6, 0, "ahead ")).expect("an edit");
+        let broken: Result<(), InvalidMessage> = shared.try_change(|doc| {
+            let text = doc.get_or_insert_text(TEXT_NAME);
+            text.insert(doc, 0, "half");
+            panic!("as the library does");
+        });
+        assert_eq!(broken, Err(InvalidMessage));
+        assert_eq!(shared.text(), "saved ahead ");
+        shared.receive(1, &client.edit(12, 0, "on")).expect("the document still works");
+        assert_eq!(shared.text(), "saved ahead on");
+        assert_eq!(text_of(&Client::join(&mut shared, 2).doc), "saved ahead on");
+        shared.mark_saved(shared.save_point());
+        assert_eq!(shared.saved_text(), "saved ahead on");
+    }
+
+    #[test]
+    fn message_with_too_many_entries_is_refused() {
+        let mut shared = SharedText::new("");
+        let many = [0xff, 0xff, 0xff, 0xff, 0x0f];
+        for kind in [&[0_u8, 0][..], &[0, 1], &[0, 2], &[1]] {
+            let message = [kind, &[many.len() as u8], &many].concat();
+            assert!(claims_too_many_entries(&message), "{message:?}");
+            assert_eq!(shared.receive(1, &message), Err(InvalidMessage));
+        }
+    }
+
+    #[test]
+    fn presence_belongs_to_one_viewer_and_is_bounded() {
+        let mut shared = SharedText::new("");
+        let presence = |client: u64, clock, json: &str| {
+            let entry = AwarenessUpdateEntry { clock, json: json.into() };
+            Message::Awareness(AwarenessUpdate { clients: HashMap::from([(ClientID::new(client), entry)]) })
+                .encode_v1()
+        };
+        assert_eq!(shared.receive(1, &presence(7, 1, "{}")).expect("presence").broadcasts.len(), 1);
+        assert!(
+            shared.receive(2, &presence(7, 2, "{\"forged\":1}")).expect("presence").broadcasts.is_empty()
+        );
+        let long = format!("\"{}\"", "x".repeat(MAX_PRESENCE_BYTES));
+        assert!(shared.receive(1, &presence(8, 1, &long)).expect("presence").broadcasts.is_empty());
+        for client in 10..30 {
+            shared.receive(3, &presence(client, 1, "{}")).expect("presence");
+        }
+        assert_eq!(shared.presences.len(), 1 + MAX_PRESENCES_PER_VIEWER);
+        assert!(shared.remove_viewer(1).is_some());
+        assert!(shared.remove_viewer(1).is_none());
+    }
+
+    #[derive(Debug, Clone)]
+    enum Action {
+        Edit { client: usize, at: u32, delete: u32, insert: String },
+        WriteFile(String),
+        Save,
+        Noise { client: usize, bytes: Vec<u8> },
+    }
+
+    fn action() -> impl Strategy<Value = Action> {
+        prop_oneof![
+            6 => (0_usize..3, 0_u32..20, 0_u32..4, "[ab😀é\n]{0,4}")
+                .prop_map(|(client, at, delete, insert)| Action::Edit { client, at, delete, insert }),
+            1 => "[abé😀\n]{0,20}".prop_map(Action::WriteFile),
+            1 => Just(Action::Save),
+            2 => (0_usize..3, prop::collection::vec(any::<u8>(), 0..30)).prop_map(|(client, mut bytes)| {
+                if let Some(first) = bytes.first_mut() {
+                    *first %= 4;
+                }
+                Action::Noise { client, bytes }
+            }),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+        #[test]
+        fn replicas_converge(actions in prop::collection::vec(action(), 0..60)) {
+            let mut shared = SharedText::new("start 😀\n");
+            let clients: Vec<Client> = (0..3).map(|id| Client::join(&mut shared, id)).collect();
+            for action in actions {
+                let (sender, message) = match action {
+                    Action::Edit { client, at, delete, insert } => {
+                        let client = &clients[client];
+                        // A cursor is never inside a surrogate pair.
+                        let text: Vec<u16> = text_of(&client.doc).encode_utf16().collect();
+                        let splits_pair = |at: u32| {
+                            text.get(at as usize).is_some_and(|unit| (0xdc00..0xe000).contains(unit))
+                        };
+                        let at = if splits_pair(at) { at - 1 } else { at };
+                        let delete = if splits_pair(at + delete) { delete + 1 } else { delete };
+                        (client.id, client.edit(at, delete, &insert))
+                    }
+                    Action::WriteFile(text) => {
+                        if let Some(change) = shared.merge_file_text(&text) {
+                            for client in &clients {
+                                client.apply(&change);
+                            }
+                        }
+                        prop_assert_eq!(shared.saved_text(), text);
+                        continue;
+                    }
+                    Action::Save => {
+                        shared.mark_saved(shared.save_point());
+                        prop_assert_eq!(shared.saved_text(), shared.text());
+                        continue;
+                    }
+                    Action::Noise { client, bytes } => (clients[client].id, bytes),
+                };
+                let Ok(effects) = shared.receive(sender, &message) else { continue };
+                for change in &effects.broadcasts {
+                    let others = clients.iter().filter(|client| client.id != sender);
+                    others.for_each(|client| client.apply(change));
+                }
+            }
+            // A client that sent noise does not have its effect yet: it arrives with a
+            // synchronization.
+            for client in &clients {
+                client.synchronize(&mut shared);
+                prop_assert_eq!(text_of(&client.doc), shared.text());
+            }
+        }
+    }
+}

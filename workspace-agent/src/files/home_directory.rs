@@ -1,0 +1,234 @@
+//! Access to the home directory with the user's rights.
+//!
+//! The kernel resolves every path beneath the home: `openat2` with `RESOLVE_BENEATH` refuses `..`,
+//! absolute paths and symbolic links that lead out of it, even while another process renames
+//! directories. Knows no HTTP.
+
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+};
+
+use protocol::files::HomePath;
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Stat};
+
+use super::entry::is_directory;
+use crate::user;
+
+/// Deepest directory tree that can be deleted. Each level holds an open directory.
+const MAX_DEPTH: usize = 256;
+/// How often `openat2` is repeated if a rename races with the resolution.
+const MAX_OPEN_ATTEMPTS: usize = 16;
+
+/// The home directory. Clones share one descriptor.
+#[derive(Clone)]
+pub struct HomeDirectory(Arc<Inner>);
+
+struct Inner {
+    path: PathBuf,
+    /// Set by [`HomeDirectory::open_root`], once the home is mounted.
+    root: OnceLock<OwnedFd>,
+    /// Whether files are accessed as the user instead of root.
+    drops_privileges: bool,
+}
+
+/// Space of the file system that holds the home.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HomeSpace {
+    /// Used bytes.
+    pub used_bytes: u64,
+    /// All bytes.
+    pub total_bytes: u64,
+}
+
+impl HomeDirectory {
+    /// The home at `path`, which need not exist yet. With `drops_privileges`, files are accessed as
+    /// the account of [`crate::user`].
+    pub fn new(path: PathBuf, drops_privileges: bool) -> Self {
+        Self(Arc::new(Inner { path, root: OnceLock::new(), drops_privileges }))
+    }
+
+    /// Opens the directory. Call this once the home is mounted; later calls do nothing.
+    pub fn open_root(&self) -> io::Result<()> {
+        if self.0.root.get().is_none() {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let root = rustix::fs::open(&self.0.path, flags, Mode::empty())?;
+            // If another caller was first, its descriptor is as good as this one.
+            let _ = self.0.root.set(root);
+        }
+        Ok(())
+    }
+
+    /// Absolute path of the home.
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// Space of the file system that holds the home.
+    pub fn space(&self) -> io::Result<HomeSpace> {
+        let stat = rustix::fs::statvfs(&self.0.path)?;
+        let used_blocks = stat.f_blocks.saturating_sub(stat.f_bfree);
+        Ok(HomeSpace { used_bytes: used_blocks * stat.f_frsize, total_bytes: stat.f_blocks * stat.f_frsize })
+    }
+
+    /// Runs file operations on a blocking thread, with the user's rights.
+    pub async fn run<T, E>(
+        &self,
+        work: impl FnOnce(&HomeFiles<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<io::Error> + Send + 'static,
+    {
+        let inner = self.0.clone();
+        tokio::task::spawn_blocking(move || {
+            let root = inner.root.get().ok_or_else(|| io::Error::other("the home is not mounted yet"))?;
+            let _rights = inner.drops_privileges.then(UserRights::take);
+            work(&HomeFiles { root: root.as_fd(), home: &inner.path })
+        })
+        .await
+        .unwrap_or_else(|_| Err(io::Error::other("the file operation panicked").into()))
+    }
+}
+
+/// While it exists, the kernel checks this thread's file accesses against the user's rights instead
+/// of root's.
+struct UserRights;
+
+impl UserRights {
+    fn take() -> Self {
+        nix::unistd::setfsgid(user::GID.into());
+        nix::unistd::setfsuid(user::UID.into());
+        Self
+    }
+}
+
+impl Drop for UserRights {
+    fn drop(&mut self) {
+        nix::unistd::setfsuid(0.into());
+        nix::unistd::setfsgid(0.into());
+    }
+}
+
+/// The files of the home, inside [`HomeDirectory::run`].
+pub struct HomeFiles<'a> {
+    root: BorrowedFd<'a>,
+    home: &'a Path,
+}
+
+impl HomeFiles<'_> {
+    /// Opens `path`. Follows symbolic links that stay in the home.
+    pub fn open(&self, path: &HomePath, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
+        let text = if path.is_home() { "." } else { path.as_str() };
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        // EAGAIN means that a rename raced with the resolution, so the kernel could not prove that
+        // the path stayed beneath the home.
+        for _ in 0..MAX_OPEN_ATTEMPTS {
+            match rustix::fs::openat2(self.root, text, flags | OFlags::CLOEXEC, mode, resolve) {
+                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+                result => return Ok(result?),
+            }
+        }
+        Err(rustix::io::Errno::BUSY.into())
+    }
+
+    /// Opens the directory that contains `path`, and returns it with the last name of `path`.
+    pub fn open_parent<'p>(&self, path: &'p HomePath) -> io::Result<(OwnedFd, &'p str)> {
+        let (Some(parent), Some(name)) = (path.parent(), path.name()) else {
+            return Err(rustix::io::Errno::BUSY.into()); // the home itself
+        };
+        Ok((self.open(&parent, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?, name))
+    }
+
+    /// Status of `path`, without following a link in its last name. `None` if it does not exist.
+    pub fn stat(&self, path: &HomePath) -> io::Result<Option<Stat>> {
+        if path.is_home() {
+            return Ok(Some(rustix::fs::fstat(self.root)?));
+        }
+        let (parent, name) = match self.open_parent(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            result => result?,
+        };
+        match rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(rustix::io::Errno::NOENT) => Ok(None),
+            stat => Ok(Some(stat?)),
+        }
+    }
+
+    /// Resolves all symbolic links, so that each file has exactly one path. A name that does not
+    /// exist is kept in the resolved path of its parent.
+    pub fn resolve(&self, path: &HomePath) -> io::Result<HomePath> {
+        match self.open(path, OFlags::PATH, Mode::empty()) {
+            Ok(file) => self.path_of(file.as_fd()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let (parent, name) = self.open_parent(path)?;
+                let is_dangling_link = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW).is_ok();
+                if is_dangling_link {
+                    return Err(error);
+                }
+                self.path_of(parent.as_fd())?.child(name).map_err(io::Error::other)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn path_of(&self, file: BorrowedFd<'_>) -> io::Result<HomePath> {
+        let target = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+        let home = std::fs::read_link(format!("/proc/self/fd/{}", self.root.as_raw_fd()))?;
+        let relative = target.strip_prefix(&home).or_else(|_| target.strip_prefix(self.home));
+        let relative = relative.map_err(|_| io::Error::from(rustix::io::Errno::XDEV))?;
+        let text = relative.to_str().ok_or(rustix::io::Errno::ILSEQ)?;
+        HomePath::parse(text).map_err(io::Error::other)
+    }
+
+    /// Deletes a file, a link, or (with `recursive`) a directory with its content. Follows no link.
+    pub fn delete(&self, path: &HomePath, recursive: bool) -> io::Result<()> {
+        let (parent, name) = self.open_parent(path)?;
+        let stat = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        if !is_directory(&stat) {
+            return Ok(rustix::fs::unlinkat(&parent, name, AtFlags::empty())?);
+        }
+        if recursive {
+            delete_content(parent.as_fd(), name.as_ref(), MAX_DEPTH)?;
+        }
+        Ok(rustix::fs::unlinkat(&parent, name, AtFlags::REMOVEDIR)?)
+    }
+}
+
+fn delete_content(parent: BorrowedFd<'_>, name: &std::ffi::OsStr, depth: usize) -> io::Result<()> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let Some(depth) = depth.checked_sub(1) else {
+        return Err(io::Error::other(format!(
+            "Cannot delete the directory: it is nested deeper than {MAX_DEPTH} levels. \
+             Use `rm -r` in a terminal"
+        )));
+    };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let directory = rustix::fs::openat(parent, name, flags, Mode::empty())?;
+    for entry in rustix::fs::Dir::read_from(&directory)? {
+        let entry = entry?;
+        let name = std::ffi::OsStr::from_bytes(entry.file_name().to_bytes());
+        if name == "." || name == ".." {
+            continue;
+        }
+        match rustix::fs::unlinkat(&directory, name, AtFlags::empty()) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+            Err(rustix::io::Errno::ISDIR) => {
+                delete_content(directory.as_fd(), name, depth)?;
+                rustix::fs::unlinkat(&directory, name, AtFlags::REMOVEDIR)?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Syncs a directory, so that a rename in it survives a power failure.
+pub fn sync_directory(directory: BorrowedFd<'_>) -> io::Result<()> {
+    // An O_PATH descriptor cannot be synced, so the directory is opened a second time.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = rustix::fs::openat(directory, ".", flags, Mode::empty())?;
+    Ok(rustix::fs::fsync(directory)?)
+}

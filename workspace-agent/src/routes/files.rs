@@ -1,0 +1,178 @@
+//! Directories and files of the home, except their content.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Query, State, WebSocketUpgrade},
+    http::StatusCode,
+    response::Response,
+};
+use protocol::{
+    Code,
+    files::{DirectoryListing, FileEntry, HomePath, NewDirectory, RenameRequest},
+};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use crate::{
+    error::{ApiError, ApiResult},
+    files::{self, watch::WatchSession},
+    socket,
+    state::AgentState,
+};
+
+/// Query of [`list_directory`].
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct ListDirectoryQuery {
+    /// Path of the directory, relative to the home. Defaults to the home.
+    #[serde(default)]
+    #[param(example = "project/src")]
+    path: String,
+}
+
+/// Query of [`delete_file`].
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct DeleteFileQuery {
+    /// Path of the file or directory, relative to the home.
+    #[param(example = "project/build")]
+    path: String,
+    /// Delete a directory with its content.
+    #[serde(default)]
+    recursive: bool,
+}
+
+/// List a directory
+///
+/// Returns at most 10,000 entries, directories first, then by name. Links are not followed.
+#[utoipa::path(
+    get,
+    path = "/files",
+    tag = "files",
+    params(ListDirectoryQuery),
+    responses(
+        (status = 200, description = "The entries of the directory.", body = DirectoryListing),
+        (status = 403, description = "`forbidden`: permission denied, or a link leaves the home."),
+        (status = 404, description = "`not_found`: no such directory or workspace."),
+        (status = 422, description = "`invalid`: the path is absolute, contains `..`, or is too long."),
+    ),
+)]
+pub async fn list_directory(
+    State(state): State<Arc<AgentState>>,
+    Query(query): Query<ListDirectoryQuery>,
+) -> ApiResult<Json<DirectoryListing>> {
+    let path = HomePath::parse(&query.path)?;
+    let listing = state.home.run(move |files| files::list_directory(files, &path)).await?;
+    Ok(Json(listing))
+}
+
+/// Create a directory
+///
+/// Creates a directory with mode 755, and with `parents` its missing parents too. Requires write
+/// access.
+#[utoipa::path(
+    post,
+    path = "/files/directory",
+    tag = "files",
+    request_body(content = NewDirectory, description = "Path of the new directory."),
+    responses(
+        (status = 201, description = "The new directory.", body = FileEntry),
+        (status = 403, description = "`forbidden`: permission denied, or a link leaves the home."),
+        (status = 404, description = "`not_found`: no such parent directory or workspace."),
+        (status = 409, description = "`conflict`: the path exists. `not_running`: no running workspace."),
+        (status = 413, description = "`too_large`: the body is larger than 64 KiB."),
+        (status = 422, description = "`invalid`: the path is absolute, contains `..`, or is too long."),
+        (status = 507, description = "`disk_full`: the home is full."),
+    ),
+)]
+pub async fn create_directory(
+    State(state): State<Arc<AgentState>>,
+    Json(request): Json<NewDirectory>,
+) -> ApiResult<(StatusCode, Json<FileEntry>)> {
+    let path = HomePath::parse(&request.path)?;
+    let entry = state.home.run(move |files| files::create_directory(files, &path, request.parents)).await?;
+    Ok((StatusCode::CREATED, Json(entry)))
+}
+
+/// Rename a file
+///
+/// Renames or moves a file, link or directory within the home, atomically. Without `overwrite`, the
+/// request fails if something exists at the new path. Requires write access.
+#[utoipa::path(
+    post,
+    path = "/files/rename",
+    tag = "files",
+    request_body(content = RenameRequest, description = "Current and new path."),
+    responses(
+        (status = 200, description = "The entry at its new path.", body = FileEntry),
+        (status = 403, description = "`forbidden`: permission denied, or a link leaves the home."),
+        (status = 404, description = "`not_found`: no such file, parent directory or workspace."),
+        (status = 409, description = "`conflict`: the new path exists. `not_running`: no running workspace."),
+        (status = 413, description = "`too_large`: the body is larger than 64 KiB."),
+        (status = 422, description = "`invalid`: a path is absolute, contains `..`, or is too long."),
+        (status = 507, description = "`disk_full`: the home is full."),
+    ),
+)]
+pub async fn rename_file(
+    State(state): State<Arc<AgentState>>,
+    Json(request): Json<RenameRequest>,
+) -> ApiResult<Json<FileEntry>> {
+    let (from, to) = (HomePath::parse(&request.from)?, HomePath::parse(&request.to)?);
+    let entry = state.home.run(move |files| files::rename(files, &from, &to, request.overwrite)).await?;
+    Ok(Json(entry))
+}
+
+/// Delete a file
+///
+/// Deletes a file or link, an empty directory, or with `recursive` a directory with its content.
+/// Links are not followed. Requires write access.
+#[utoipa::path(
+    delete,
+    path = "/files",
+    tag = "files",
+    params(DeleteFileQuery),
+    responses(
+        (status = 204, description = "The file or directory is deleted."),
+        (status = 403, description = "`forbidden`: permission denied, or the path is the home itself."),
+        (status = 404, description = "`not_found`: no such file or workspace."),
+        (status = 409, description = "`conflict`: directory not empty. `not_running`: no running workspace."),
+        (status = 422, description = "`invalid`: the path is absolute, contains `..`, or is too long."),
+    ),
+)]
+pub async fn delete_file(
+    State(state): State<Arc<AgentState>>,
+    Query(query): Query<DeleteFileQuery>,
+) -> ApiResult<StatusCode> {
+    let path = HomePath::parse(&query.path)?;
+    if path.is_home() {
+        return Err(ApiError::new(Code::Forbidden, "Cannot delete the home itself."));
+    }
+    state.home.run(move |files| files.delete(&path, query.recursive)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Watch directories
+///
+/// Opens a WebSocket of JSON text messages that reports changes in directories. The client sends
+/// `WatchRequest`s for at most 512 directories; only direct entries of a watched directory count.
+/// The server sends `DirectoryChanges`, at most one message every 80 ms. A directory that cannot be
+/// watched is ignored. Close code 1007 after an invalid message.
+#[utoipa::path(
+    get,
+    path = "/files/watch",
+    tag = "files",
+    responses(
+        (status = 101, description = "The connection is now a WebSocket."),
+        (status = 400, description = "`bad_request`: not a WebSocket upgrade."),
+    ),
+)]
+pub async fn watch_files(
+    State(state): State<Arc<AgentState>>,
+    upgrade: WebSocketUpgrade,
+) -> ApiResult<Response> {
+    let session = WatchSession::new(state.home.clone())
+        .map_err(|error| ApiError::new(Code::Unavailable, format!("Cannot watch files: {error}.")))?;
+    Ok(socket::accept(upgrade, state.tasks(), move |socket| session.serve(socket)))
+}

@@ -1,0 +1,196 @@
+//! The OpenAPI description of the routes that clients reach through the gateway.
+//!
+//! The executable of the agent never calls [`openapi`], so the linker leaves the whole description
+//! out of it: the agent is loaded into every guest at boot and has to stay small. This is also why
+//! the router is a plain table instead of `utoipa_axum`'s, which builds the description whenever it
+//! builds routes. A test compares the table with the description.
+
+use protocol::{
+    Problem, WorkspaceId,
+    document::DocumentEvent,
+    exec::{ExecEnd, ExecRequest},
+    files::{DirectoryChanges, WatchRequest},
+    terminal::{AttachInfo, ExitStatus},
+};
+use utoipa::{
+    OpenApi, PartialSchema as _,
+    openapi::{
+        Content, PathItem, Ref, RefOr, Required, Response,
+        path::{Operation, ParameterBuilder, ParameterIn},
+    },
+};
+
+use super::{documents, exec, file_content, files, stats, terminals};
+
+/// Path of the agent's routes as the gateway maps it. `/v1/…` of the agent is below it.
+const PUBLIC_PREFIX: &str = "/api/v1/workspaces/{id}/agent";
+
+/// Statuses that any relayed route can return, before the request reaches the agent. A handler's
+/// own description of a status takes precedence.
+const COMMON_PROBLEMS: [(&str, &str); 8] = [
+    ("400", "`bad_request`: the request cannot be parsed."),
+    ("401", "`unauthenticated`: no session or token, or an expired one."),
+    ("403", "`forbidden`: the caller may not do this in the workspace."),
+    ("404", "`not_found`: no such workspace."),
+    ("409", "`not_running`: the workspace is not running."),
+    ("500", "`internal`: an internal error."),
+    ("503", "`unavailable`: the workspace is starting, or does not respond at the moment. Try again."),
+    ("504", "`timeout`: the workspace did not respond in time."),
+];
+
+#[derive(OpenApi)]
+#[openapi(
+    paths(
+        terminals::list_terminals,
+        terminals::create_terminal,
+        terminals::get_terminal,
+        terminals::delete_terminal,
+        terminals::attach_terminal,
+        files::list_directory,
+        files::delete_file,
+        file_content::read_file,
+        file_content::get_file_headers,
+        file_content::write_file,
+        files::create_directory,
+        files::rename_file,
+        files::watch_files,
+        documents::open_document,
+        exec::exec_program,
+        stats::get_workspace_stats,
+    ),
+    // Messages of the WebSockets, which no operation refers to.
+    components(schemas(
+        Problem,
+        AttachInfo,
+        ExitStatus,
+        DirectoryChanges,
+        WatchRequest,
+        DocumentEvent,
+        ExecRequest,
+        ExecEnd,
+    )),
+    tags(
+        (name = "terminals", description = "Terminals of a running workspace. They outlive their clients."),
+        (name = "files", description = "Files of a running workspace's home."),
+        (name = "documents", description = "Text files that several users edit at once."),
+        (name = "exec", description = "Programs without a terminal."),
+    )
+)]
+struct AgentApi;
+
+/// Describes the relayed routes at their public paths, `/api/v1/workspaces/{id}/agent/…`.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    let mut document = AgentApi::openapi();
+    let paths = std::mem::take(&mut document.paths.paths);
+    document.paths.paths = paths
+        .into_iter()
+        .map(|(path, mut item)| {
+            operations(&mut item).for_each(|(method, operation)| complete_operation(method, operation));
+            (format!("{PUBLIC_PREFIX}{path}"), item)
+        })
+        .collect();
+    document
+}
+
+/// The operations of a path, with their methods.
+fn operations(path: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {
+    [
+        ("GET", &mut path.get),
+        ("HEAD", &mut path.head),
+        ("POST", &mut path.post),
+        ("PUT", &mut path.put),
+        ("DELETE", &mut path.delete),
+    ]
+    .into_iter()
+    .filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
+}
+
+/// Adds what all operations have in common: the workspace's id, and the problems.
+fn complete_operation(method: &str, operation: &mut Operation) {
+    let id = ParameterBuilder::new()
+        .name("id")
+        .parameter_in(ParameterIn::Path)
+        .required(Required::True)
+        .description(Some("Id of the workspace."))
+        .schema(Some(WorkspaceId::schema()))
+        .build();
+    operation.parameters.get_or_insert_default().insert(0, id.into());
+    let responses = &mut operation.responses.responses;
+    for (status, description) in COMMON_PROBLEMS {
+        responses.entry(status.to_owned()).or_insert_with(|| Response::new(description).into());
+    }
+    for (status, response) in responses {
+        // 416 reports the file's size in a header, without a body.
+        let has_problem = status.starts_with(['4', '5']) && status != "416" && method != "HEAD";
+        if let RefOr::T(response) = response
+            && has_problem
+        {
+            let problem = Content::new(Some(Ref::from_schema_name("Problem")));
+            response.content.insert(protocol::problem::CONTENT_TYPE.to_owned(), problem.into());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use protocol::agent::Route;
+
+    use super::*;
+    use crate::routes::{relayed_file_routes, relayed_routes};
+
+    #[test]
+    fn openapi_describes_every_route() {
+        let mut document = openapi();
+        let mut described = BTreeSet::new();
+        for (path, item) in &mut document.paths.paths {
+            let path = path.strip_prefix(PUBLIC_PREFIX).expect("the public prefix");
+            described.extend(operations(item).map(|(method, _)| (method, format!("/v1{path}"))));
+        }
+        let routes = relayed_routes().into_iter().chain(relayed_file_routes());
+        let routes: BTreeSet<_> = routes.map(|(method, path, _)| (method, path.to_owned())).collect();
+        assert_eq!(described, routes);
+    }
+
+    #[test]
+    fn openapi_describes_only_relayed_routes() {
+        let id = protocol::TerminalId::random().to_string();
+        for (method, path, _) in relayed_routes().into_iter().chain(relayed_file_routes()) {
+            let path = path.strip_prefix("/v1/").expect("the version").replace("{terminal}", &id);
+            assert!(Route::of(method, &path).is_some(), "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn operations_are_complete() {
+        let mut document = openapi();
+        let mut ids = BTreeSet::new();
+        for (path, item) in &mut document.paths.paths {
+            for (method, operation) in operations(item) {
+                let id = operation.operation_id.clone().expect("an operation id");
+                assert!(ids.insert(id.clone()), "{id} is used twice");
+                assert!(operation.summary.is_some(), "{method} {path} has no summary");
+                assert!(operation.description.is_some(), "{method} {path} has no description");
+                assert!(operation.responses.responses.keys().any(|status| status < &"400".to_owned()));
+            }
+        }
+    }
+
+    #[test]
+    fn references_resolve() {
+        let document = serde_json::to_value(openapi()).expect("plain data serializes");
+        fn check(document: &serde_json::Value, value: &serde_json::Value) {
+            if let Some(reference) = value.get("$ref").and_then(serde_json::Value::as_str) {
+                let pointer = reference.strip_prefix('#').expect("a local reference");
+                assert!(document.pointer(pointer).is_some(), "{reference} does not exist");
+            }
+            match value {
+                serde_json::Value::Object(fields) => fields.values().for_each(|value| check(document, value)),
+                serde_json::Value::Array(items) => items.iter().for_each(|value| check(document, value)),
+                _ => {}
+            }
+        }
+        check(&document, &document);
+    }
+}

@@ -1,0 +1,160 @@
+//! Terminals: list, create, attach, delete.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, Query, State, WebSocketUpgrade},
+    http::{HeaderMap, StatusCode},
+    response::Response,
+};
+use protocol::{
+    Code, TerminalId,
+    terminal::{AttachQuery, NewTerminal, TerminalInfo, TerminalList},
+};
+
+use super::may_write;
+use crate::{
+    error::{ApiError, ApiResult},
+    socket,
+    state::AgentState,
+    terminals::attach,
+};
+
+/// List terminals
+///
+/// Returns all terminals, the oldest first. A terminal whose program has ended stays in the list
+/// until it is deleted or until 16 others have ended.
+#[utoipa::path(
+    get,
+    path = "/terminals",
+    tag = "terminals",
+    responses((status = 200, description = "All terminals.", body = TerminalList)),
+)]
+pub async fn list_terminals(State(state): State<Arc<AgentState>>) -> Json<TerminalList> {
+    Json(TerminalList { terminals: state.terminals.list() })
+}
+
+/// Create a terminal
+///
+/// Starts a login shell, or the given command, in a new PTY. The terminal lives until its program
+/// ends, whether clients are attached or not. The body is optional. Requires write access.
+#[utoipa::path(
+    post,
+    path = "/terminals",
+    tag = "terminals",
+    request_body(content = Option<NewTerminal>, description = "Size, directory and command."),
+    responses(
+        (status = 201, description = "The new terminal.", body = TerminalInfo),
+        (status = 403, description = "`quota_exceeded`: 64 open terminals. `forbidden`: no write access."),
+        (status = 413, description = "`too_large`: the body is larger than 64 KiB."),
+        (status = 503, description = "`unavailable`: cannot start the program, or the workspace starts."),
+    ),
+)]
+pub async fn create_terminal(
+    State(state): State<Arc<AgentState>>,
+    body: Option<Json<NewTerminal>>,
+) -> ApiResult<(StatusCode, Json<TerminalInfo>)> {
+    state.require_ready()?;
+    let request = body.map(|Json(request)| request).unwrap_or_default();
+    let created =
+        tokio::task::spawn_blocking(move || state.terminals.create(&state.user, &request, state.tasks()));
+    let terminal = created
+        .await
+        .map_err(|_| ApiError::new(Code::Internal, "Cannot start the terminal: an internal error."))??;
+    Ok((StatusCode::CREATED, Json(terminal.info())))
+}
+
+/// Get a terminal
+///
+/// Returns size, title, amount of output and, if its program has ended, the exit status.
+#[utoipa::path(
+    get,
+    path = "/terminals/{terminal}",
+    tag = "terminals",
+    params(("terminal" = TerminalId, Path, description = "Id of the terminal.")),
+    responses(
+        (status = 200, description = "The terminal.", body = TerminalInfo),
+        (status = 404, description = "`not_found`: no such terminal or workspace."),
+    ),
+)]
+pub async fn get_terminal(
+    State(state): State<Arc<AgentState>>,
+    Path(id): Path<TerminalId>,
+) -> ApiResult<Json<TerminalInfo>> {
+    Ok(Json(state.terminals.find(id)?.info()))
+}
+
+/// Delete a terminal
+///
+/// Sends SIGHUP to the terminal's programs and removes the terminal from the list. Requires write
+/// access.
+#[utoipa::path(
+    delete,
+    path = "/terminals/{terminal}",
+    tag = "terminals",
+    params(("terminal" = TerminalId, Path, description = "Id of the terminal.")),
+    responses(
+        (status = 204, description = "The terminal is deleted."),
+        (status = 404, description = "`not_found`: no such terminal or workspace."),
+    ),
+)]
+pub async fn delete_terminal(
+    State(state): State<Arc<AgentState>>,
+    Path(id): Path<TerminalId>,
+) -> ApiResult<StatusCode> {
+    state.terminals.delete(id)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Attach to a terminal
+///
+/// Opens a WebSocket of binary messages. The first byte of a message is its tag; numbers are
+/// big-endian.
+///
+/// From the server:
+/// - `0` output: `u64` offset of the first byte, then the bytes.
+/// - `1` info: JSON `AttachInfo`. The first message, sent again when the size changes.
+/// - `2` exited: JSON `ExitStatus`. The socket closes after it.
+/// - `3` input accepted: `u64`, bytes of this client's input that were typed.
+/// - `4` snapshot: `u64` offset of the output that follows, then bytes that draw the screen on a
+///   terminal that was just reset.
+///
+/// From the client:
+/// - `0` input: `u64` offset in this client's input, then at most 64 KiB of bytes. Repeated bytes
+///   are not typed twice.
+/// - `1` resize: `u16` columns, `u16` rows.
+/// - `2` acknowledge: `u64`, all output before this offset is drawn. At most 64 KiB are sent
+///   without an acknowledgement.
+///
+/// A client with read access may only send acknowledgements; the server drops its other messages.
+/// Close codes: 1000 after the program has ended, 1007 after an invalid message.
+#[utoipa::path(
+    get,
+    path = "/terminals/{terminal}/attach",
+    tag = "terminals",
+    params(("terminal" = TerminalId, Path, description = "Id of the terminal."), AttachQuery),
+    responses(
+        (status = 101, description = "The connection is now a WebSocket."),
+        (status = 400, description = "`bad_request`: not a WebSocket upgrade, or an invalid query."),
+        (status = 404, description = "`not_found`: no such terminal or workspace."),
+        (status = 422, description = "`invalid`: the client's name is not allowed."),
+    ),
+)]
+pub async fn attach_terminal(
+    State(state): State<Arc<AgentState>>,
+    Path(id): Path<TerminalId>,
+    Query(mut query): Query<AttachQuery>,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> ApiResult<Response> {
+    if !query.is_valid() {
+        return Err(ApiError::new(Code::Invalid, "`client` must be 1 to 64 letters, digits or hyphens."));
+    }
+    // A read-only viewer does not change the terminal's size.
+    if !may_write(&headers) {
+        (query.cols, query.rows) = (None, None);
+    }
+    let terminal = state.terminals.find(id)?;
+    Ok(socket::accept(upgrade, state.tasks(), move |socket| attach::serve(terminal, query, socket)))
+}

@@ -1,0 +1,146 @@
+//! The state of the agent, which all routes share: its parts, and the guest's life from bootstrap
+//! to freeze.
+//!
+//! Knows no routes.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::anyhow;
+use protocol::{
+    Code,
+    agent::{BootstrapRequest, GrowRequest, Health},
+};
+
+use crate::{
+    documents::registry::DocumentRegistry,
+    error::{ApiError, ApiResult},
+    files::home_directory::HomeDirectory,
+    guest::Guest,
+    tasks::Tasks,
+    terminals::registry::TerminalRegistry,
+    user::GuestUser,
+};
+
+/// How long a freeze waits for unsaved edits. After that it continues without them; clients still
+/// have them.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The agent's parts. An agent in a guest becomes ready with its bootstrap, an agent on a host is
+/// ready at once.
+pub struct AgentState {
+    /// The user that programs run as.
+    pub(crate) user: GuestUser,
+    /// The user's home.
+    pub(crate) home: HomeDirectory,
+    /// All terminals.
+    pub(crate) terminals: TerminalRegistry,
+    /// All open documents.
+    pub(crate) documents: DocumentRegistry,
+    tasks: Tasks,
+    /// `None` on a host.
+    guest: Option<Arc<Guest>>,
+    is_ready: AtomicBool,
+    /// Held during an operation on the guest, so that they run one at a time.
+    guest_operation: tokio::sync::Mutex<()>,
+}
+
+impl AgentState {
+    /// The agent of a guest.
+    pub fn in_guest(user: GuestUser, guest: Guest) -> Self {
+        Self::new(user, Some(Arc::new(guest)))
+    }
+
+    /// The agent of a directory on a host.
+    pub fn on_host(user: GuestUser) -> io::Result<Self> {
+        let state = Self::new(user, None);
+        state.home.open_root()?;
+        state.is_ready.store(true, Ordering::Release);
+        Ok(state)
+    }
+
+    fn new(user: GuestUser, guest: Option<Arc<Guest>>) -> Self {
+        let home = HomeDirectory::new(user.home.clone(), user.drops_privileges);
+        let tasks = Tasks::default();
+        Self {
+            documents: DocumentRegistry::new(home.clone(), tasks.clone()),
+            home,
+            user,
+            terminals: TerminalRegistry::default(),
+            tasks,
+            guest,
+            is_ready: AtomicBool::new(false),
+            guest_operation: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// The agent's background tasks.
+    pub fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+
+    /// Refuses a request while the home is not mounted.
+    pub(crate) fn require_ready(&self) -> ApiResult<()> {
+        if self.is_ready.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        Err(ApiError::new(Code::Unavailable, "The workspace is still starting. Try again in a moment."))
+    }
+
+    /// Whether the home is mounted, and its space.
+    pub(crate) fn health(&self) -> Health {
+        let space = self.home.space().unwrap_or_default();
+        Health {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ready: self.is_ready.load(Ordering::Acquire),
+            home_used_bytes: space.used_bytes,
+            home_size_bytes: space.total_bytes,
+        }
+    }
+
+    /// Gives the guest its identity and mounts the home. Repeating it is harmless.
+    pub(crate) async fn bootstrap(&self, request: BootstrapRequest) -> ApiResult<()> {
+        self.run_in_guest(move |guest| guest.bootstrap(&request)).await?;
+        self.home.open_root()?;
+        self.is_ready.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Saves all edits and freezes the home, so that a snapshot of it is a cleanly unmounted file
+    /// system.
+    pub(crate) async fn freeze(&self) -> ApiResult<()> {
+        if tokio::time::timeout(FLUSH_TIMEOUT, self.documents.flush_all()).await.is_err() {
+            tracing::warn!("edits were not saved within the flush timeout");
+        }
+        self.run_in_guest(Guest::freeze).await
+    }
+
+    /// Thaws the home.
+    pub(crate) async fn thaw(&self) -> ApiResult<()> {
+        self.run_in_guest(Guest::thaw).await
+    }
+
+    /// Enlarges the home's file system. A file system that already has the size does not change.
+    pub(crate) async fn grow_home(&self, request: GrowRequest) -> ApiResult<()> {
+        self.run_in_guest(move |_| Guest::grow_home(request)).await
+    }
+
+    /// Runs an operation on the guest on a blocking thread, one at a time. Does nothing on a host.
+    async fn run_in_guest(
+        &self,
+        operation: impl FnOnce(&Guest) -> anyhow::Result<()> + Send + 'static,
+    ) -> ApiResult<()> {
+        let Some(guest) = self.guest.clone() else { return Ok(()) };
+        let _exclusive = self.guest_operation.lock().await;
+        let result = tokio::task::spawn_blocking(move || operation(&guest)).await;
+        result
+            .unwrap_or_else(|_| Err(anyhow!("the operation panicked")))
+            .map_err(|error| ApiError::new(Code::Internal, format!("{error:#}.")))
+    }
+}

@@ -1,0 +1,81 @@
+//! All terminals of the workspace.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use protocol::{
+    Code, TerminalId,
+    terminal::{MAX_TERMINALS, NewTerminal, TerminalInfo},
+};
+
+use super::terminal::Terminal;
+use crate::{
+    error::{ApiError, ApiResult},
+    tasks::Tasks,
+    user::GuestUser,
+};
+
+/// Most terminals whose program has ended. They stay in the list so that clients can see how they
+/// ended.
+const MAX_ENDED: usize = 16;
+
+/// The list of terminals, the oldest first.
+#[derive(Default)]
+pub struct TerminalRegistry(Mutex<Vec<Arc<Terminal>>>);
+
+impl TerminalRegistry {
+    /// Number of terminals, including those that have ended.
+    pub fn count(&self) -> usize {
+        self.terminals().len()
+    }
+
+    /// Describes all terminals.
+    pub fn list(&self) -> Vec<TerminalInfo> {
+        self.terminals().iter().map(|terminal| terminal.info()).collect()
+    }
+
+    /// Finds a terminal.
+    pub fn find(&self, id: TerminalId) -> ApiResult<Arc<Terminal>> {
+        let terminal = self.terminals().iter().find(|terminal| terminal.id == id).cloned();
+        terminal.ok_or_else(|| {
+            ApiError::new(Code::NotFound, "The terminal does not exist. It may have been closed.")
+        })
+    }
+
+    /// Starts a program in a new terminal. Blocks while the program starts.
+    pub fn create(&self, user: &GuestUser, request: &NewTerminal, tasks: &Tasks) -> ApiResult<Arc<Terminal>> {
+        let mut terminals = self.terminals();
+        make_room(&mut terminals)?;
+        let terminal = Terminal::start(user, request, tasks).map_err(|error| {
+            ApiError::new(Code::Unavailable, format!("Cannot start the program: {error:#}."))
+        })?;
+        terminals.push(terminal.clone());
+        Ok(terminal)
+    }
+
+    /// Hangs up a terminal's program and removes the terminal.
+    pub fn delete(&self, id: TerminalId) -> ApiResult<()> {
+        self.find(id)?.hang_up();
+        self.terminals().retain(|terminal| terminal.id != id);
+        Ok(())
+    }
+
+    fn terminals(&self) -> MutexGuard<'_, Vec<Arc<Terminal>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Makes room for one more terminal by removing the oldest that have ended.
+fn make_room(terminals: &mut Vec<Arc<Terminal>>) -> ApiResult<()> {
+    while terminals.iter().filter(|terminal| terminal.has_ended()).count() >= MAX_ENDED
+        || terminals.len() >= MAX_TERMINALS
+    {
+        let oldest = terminals.iter().position(|terminal| terminal.has_ended()).ok_or_else(|| {
+            ApiError::new(
+                Code::QuotaExceeded,
+                format!("Cannot open a terminal: {MAX_TERMINALS} are open. Close one first."),
+            )
+        })?;
+        terminals.remove(oldest);
+    }
+    Ok(())
+}
