@@ -17,11 +17,7 @@ use support::{
     text,
 };
 use tower::ServiceExt as _;
-use workspace_agent::{
-    routes,
-    state::AgentState,
-    user::GuestUser,
-};
+use workspace_agent::{routes, state::AgentState, user::GuestUser};
 
 const NEW: &str = "01a00000-0002-7000-8000-000000000002";
 const OLD: &str = "01a00000-0001-7000-8000-000000000001";
