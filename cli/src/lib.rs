@@ -1,7 +1,8 @@
-//! The `burrow` executable: every role of the system and every client command is a subcommand of it.
+//! The `burrow` executable: every role of the system and every client command is a subcommand of
+//! it.
 //!
-//! This library holds everything except `main`, so that tests can call it. It parses arguments, calls a role or the API,
-//! and prints. It decides nothing about workspaces: the controller does.
+//! This library holds everything except `main`, so that tests can call it. It parses arguments,
+//! calls a role or the API, and prints. It decides nothing about workspaces: the controller does.
 //!
 //! - [`commands`]: one file per command, with its grammar and its code.
 //! - [`snapshots`]: finding the snapshot that a user means by a time or a name.
@@ -29,7 +30,8 @@ pub mod up;
 /// Parses the arguments, runs the command, and returns the exit status.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    // The reader gives up its privileges for the whole process, so it must run before there is a second thread.
+    // The reader gives up its privileges for the whole process, so it must run before there is a
+    // second thread.
     if matches!(arguments.command, Command::Ext4Reader(_)) {
         return reader::child::main();
     }

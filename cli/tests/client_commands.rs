@@ -1,12 +1,12 @@
-//! Client commands against a server that answers from a script: what is sent, what is printed, which status. The real
-//! controller is met by the whole-path tests.
+//! Client commands with a scripted server: requests, output and exit status. Tests with the real
+//! controller are in the `tests` crate.
 
 mod support;
 
 use serde_json::{Value, json};
 use support::{Answer, ID, OTHER, Script, TestServer, event, text, workspace};
 
-fn stepping(phase: &str, revision: u64, steps: &[(&str, u32)]) -> Value {
+fn workspace_with_steps(phase: &str, revision: u64, steps: &[(&str, u32)]) -> Value {
     let mut workspace = workspace("demo", phase, revision);
     workspace["steps"] = steps
         .iter()
@@ -17,8 +17,8 @@ fn stepping(phase: &str, revision: u64, steps: &[(&str, u32)]) -> Value {
 
 fn user() -> Value {
     json!({
-        "id": OTHER, "tenant": ID, "tenant_name": "Home", "email": "anna@example.org", "name": "Anna", "role": "owner",
-        "has_password": true, "created_at": "2026-01-01T00:00:00Z",
+        "id": OTHER, "tenant": ID, "tenant_name": "Home", "email": "anna@example.org", "name": "Anna",
+        "role": "owner",        "has_password": true, "created_at": "2026-01-01T00:00:00Z",
     })
 }
 
@@ -27,7 +27,7 @@ fn session() -> Value {
 }
 
 #[test]
-fn a_list_has_three_forms() {
+fn list_has_three_formats() {
     let list = json!({"workspaces": [workspace("demo", "running", 1)]});
     let server = TestServer::new(Script::default().json("GET /workspaces", list));
     let table = text(&server.run("list").stdout);
@@ -40,7 +40,7 @@ fn a_list_has_three_forms() {
 }
 
 #[test]
-fn an_unknown_name_is_status_3_with_a_suggestion() {
+fn unknown_name_is_status_3_with_suggestion() {
     let list = json!({"workspaces": [workspace("demo", "running", 1)]});
     let server = TestServer::new(Script::default().json("GET /workspaces", list));
     let output = server.run("show dmeo");
@@ -49,7 +49,7 @@ fn an_unknown_name_is_status_3_with_a_suggestion() {
 }
 
 #[test]
-fn a_problem_is_told_with_its_request_id() {
+fn problems_show_request_id() {
     let script =
         Script::default().problem("GET /workspaces", 403, "quota_exceeded", "Ten workspaces are the limit.");
     let output = TestServer::new(script).run("list");
@@ -59,14 +59,14 @@ fn a_problem_is_told_with_its_request_id() {
 }
 
 #[test]
-fn create_shows_the_steps_until_it_runs() {
+fn create_shows_steps() {
     let steps = [("queue", 0), ("sandbox", 2), ("boot", 5)];
-    // An older state first, as a connection that lagged behind would give.
+    // An older state first, as after a reconnect.
     let events = [
         event(&workspace("demo", "terminated", 1)),
-        event(&stepping("queued", 2, &steps[..1])),
-        event(&stepping("provisioning", 3, &steps)),
-        event(&stepping("running", 4, &steps)),
+        event(&workspace_with_steps("queued", 2, &steps[..1])),
+        event(&workspace_with_steps("provisioning", 3, &steps)),
+        event(&workspace_with_steps("running", 4, &steps)),
     ]
     .concat();
     let script = Script::default()
@@ -84,7 +84,7 @@ fn create_shows_the_steps_until_it_runs() {
 }
 
 #[test]
-fn a_broken_event_stream_is_opened_again() {
+fn broken_event_stream_is_reopened() {
     let events = format!("GET /workspaces/{ID}/events");
     let script = Script::default()
         .json("GET /workspaces", json!({"workspaces": [workspace("demo", "terminated", 1)]}))
@@ -97,7 +97,7 @@ fn a_broken_event_stream_is_opened_again() {
 }
 
 #[test]
-fn a_failed_start_names_step_cause_and_action() {
+fn failed_start_shows_step_cause_and_action() {
     let mut failed = workspace("demo", "terminated", 3);
     failed["failure"] = json!({
         "step": "boot", "cause": "The kernel \u{1b}[31mpanicked.", "action": "Try again.", "log": ["a line"],
@@ -114,7 +114,7 @@ fn a_failed_start_names_step_cause_and_action() {
 }
 
 #[test]
-fn a_name_that_is_taken_is_status_5_unless_wanted() {
+fn taken_name_is_status_5() {
     let script = Script::default()
         .problem("POST /workspaces", 409, "name_taken", "There is a demo already.")
         .json("GET /workspaces", json!({"workspaces": [workspace("demo", "running", 1)]}));
@@ -125,7 +125,7 @@ fn a_name_that_is_taken_is_status_5_unless_wanted() {
 }
 
 #[test]
-fn nothing_is_deleted_without_a_word() {
+fn delete_needs_confirmation() {
     let script = Script::default()
         .json("GET /workspaces", json!({"workspaces": [workspace("demo", "terminated", 1)]}))
         .json(&format!("DELETE /workspaces/{ID}"), json!({}));
@@ -142,7 +142,7 @@ fn nothing_is_deleted_without_a_word() {
 }
 
 #[test]
-fn a_rosters_bad_rows_are_named_and_the_rest_goes_on() {
+fn malformed_roster_rows_are_reported() {
     let class = json!({
         "id": ID, "name": "algo", "template": "base", "teacher": OTHER, "created_at": "2026-01-01T00:00:00Z",
         "members": [],
@@ -171,13 +171,14 @@ fn a_rosters_bad_rows_are_named_and_the_rest_goes_on() {
     );
     let missing = server.run("class create other --roster /nowhere.csv");
     assert_eq!(missing.status.code(), Some(1));
-    assert_eq!(server.script.bodies("POST /classes").len(), 1, "no class is left behind");
+    assert_eq!(server.script.bodies("POST /classes").len(), 1, "no class is created");
 }
 
 #[test]
-fn a_device_login_is_kept_and_forgotten() {
+fn device_login_is_saved_and_removed() {
     let info = json!({
-        "id": ID, "name": "burrow", "created_at": "2026-01-01T00:00:00Z", "expires_at": "2027-01-01T00:00:00Z",
+        "id": ID, "name": "burrow", "created_at": "2026-01-01T00:00:00Z",
+        "expires_at": "2027-01-01T00:00:00Z",
     });
     let code = json!({
         "device_code": "device-secret", "user_code": "ABCD-EFGH", "verification_path": "/device",
@@ -211,7 +212,7 @@ fn deleted(id: &str, name: &str) -> Value {
 }
 
 #[test]
-fn a_deleted_workspace_is_listed_and_brought_back_by_name() {
+fn undelete_finds_workspaces_by_name() {
     let list = json!({"workspaces": [deleted(ID, "demo"), deleted(OTHER, "twice"), deleted(ID, "twice")]});
     let script = Script::default()
         .json("GET /workspaces/deleted", list)
@@ -238,7 +239,7 @@ fn a_deleted_workspace_is_listed_and_brought_back_by_name() {
 }
 
 #[test]
-fn a_tenant_is_forgotten_by_its_name_only() {
+fn destroy_tenant_key_needs_its_name() {
     let route = "POST /admin/destroy-tenant-key";
     let script = Script::default().json("GET /auth/session", session()).json(route, Value::Null);
     let server = TestServer::new(script.clone());

@@ -1,4 +1,4 @@
-//! The executable as scripts see it: statuses, streams, words. No server runs here.
+//! The executable as scripts see it: exit statuses, streams and messages. No server is running.
 
 use std::{
     net::TcpListener,
@@ -6,7 +6,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-/// `burrow` with a home of its own and nothing of the caller's.
+/// `burrow` with its own home directory and a clean environment.
 struct Burrow {
     home: tempfile::TempDir,
 }
@@ -37,7 +37,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn usage_is_status_2_with_a_suggestion() {
+fn usage_error_is_status_2_with_suggestion() {
     let output = Burrow::new().run("crate demo");
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("create"));
@@ -45,14 +45,14 @@ fn usage_is_status_2_with_a_suggestion() {
 }
 
 #[test]
-fn not_signed_in_is_status_4_and_names_the_command() {
+fn not_signed_in_is_status_4() {
     let output = Burrow::new().run("list");
     assert_eq!(output.status.code(), Some(4));
     assert!(text(&output.stderr).contains("hint: burrow login http://127.0.0.1:8080"));
 }
 
 #[test]
-fn a_server_that_is_not_there_is_status_7() {
+fn unreachable_server_is_status_7() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
     drop(listener);
@@ -68,7 +68,7 @@ fn a_server_that_is_not_there_is_status_7() {
 }
 
 #[test]
-fn the_environments_token_is_not_for_the_other_server() {
+fn environment_token_is_not_sent_elsewhere() {
     for line in ["push demo --to http://127.0.0.1:2", "pull demo --from http://127.0.0.1:2"] {
         let burrow = Burrow::new();
         let mut command = burrow.command(line);
@@ -83,7 +83,7 @@ fn the_environments_token_is_not_for_the_other_server() {
 }
 
 #[test]
-fn credentials_that_others_may_read_are_refused() {
+fn readable_credentials_are_refused() {
     let burrow = Burrow::new();
     let directory = burrow.home.path().join(".config/burrow");
     std::fs::create_dir_all(&directory).expect("made");
@@ -96,7 +96,7 @@ fn credentials_that_others_may_read_are_refused() {
 }
 
 #[test]
-fn help_begins_with_examples_and_names_the_statuses() {
+fn help_has_examples_and_statuses() {
     let output = Burrow::new().run("--help");
     assert!(output.status.success());
     let help = text(&output.stdout);
@@ -130,7 +130,7 @@ fn help_begins_with_examples_and_names_the_statuses() {
 }
 
 #[test]
-fn completion_scripts_are_accepted_by_their_shell() {
+fn completion_scripts_are_valid() {
     let output = Burrow::new().run("completion bash");
     assert!(output.status.success());
     let directory = tempfile::tempdir().expect("a directory");
@@ -144,7 +144,7 @@ fn completion_scripts_are_accepted_by_their_shell() {
 }
 
 #[test]
-fn version_answers_without_a_server() {
+fn version_works_without_server() {
     let burrow = Burrow::new();
     let output =
         burrow.command("version -o json").env("BURROW_URL", "http://127.0.0.1:9").output().expect("it runs");
@@ -154,7 +154,7 @@ fn version_answers_without_a_server() {
 }
 
 #[test]
-fn a_closed_pipe_is_no_panic() {
+fn closed_pipe_does_not_panic() {
     let burrow = Burrow::new();
     let mut child = burrow
         .command("completion bash")
@@ -167,9 +167,9 @@ fn a_closed_pipe_is_no_panic() {
     assert!(!text(&output.stderr).contains("panicked"), "{}", text(&output.stderr));
 }
 
-/// Not so? `cargo xtask prepare`, and commit what it writes.
+/// If this fails, run `cargo xtask prepare` and commit the result.
 #[test]
-fn the_recorded_description_of_the_api_is_the_programs_own() {
+fn recorded_openapi_is_current() {
     let output =
         std::process::Command::new(env!("CARGO_BIN_EXE_burrow")).arg("openapi").output().expect("it runs");
     let own: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");

@@ -1,4 +1,4 @@
-//! The private Postgres against the real server: started, killed, found again.
+//! The private Postgres with the real server: started, stopped, killed and recovered.
 
 use std::{
     io::Write,
@@ -10,9 +10,9 @@ use std::{
 
 use burrow_cli::up::postgres::{Postgres, PostgresError};
 
-const DEADLINE: Duration = Duration::from_mins(1);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// A directory that the unprivileged user may pass through, as `up` makes its own.
+/// A directory that the unprivileged user can enter, like the one of `up`.
 fn data_dir() -> tempfile::TempDir {
     let directory = tempfile::Builder::new().prefix("bw").tempdir().expect("a directory");
     std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o711)).expect("ours");
@@ -32,8 +32,8 @@ fn psql(postgres: &Postgres, sql: &str) -> String {
     String::from_utf8(output.stdout).expect("UTF-8").trim().to_owned()
 }
 
-fn gone(pid: u32) -> bool {
-    let deadline = Instant::now() + DEADLINE;
+fn has_exited(pid: u32) -> bool {
+    let deadline = Instant::now() + TIMEOUT;
     while Path::new(&format!("/proc/{pid}/cwd")).exists() {
         if Instant::now() > deadline {
             return false;
@@ -44,7 +44,7 @@ fn gone(pid: u32) -> bool {
 }
 
 #[test]
-fn it_keeps_what_was_written_over_a_stop_and_a_kill() {
+fn data_survives_stop_and_kill() {
     let directory = data_dir();
     let postgres = Postgres::start(directory.path()).expect("it starts");
     psql(&postgres, "create table t (n int); insert into t values (1)");
@@ -54,7 +54,7 @@ fn it_keeps_what_was_written_over_a_stop_and_a_kill() {
     psql(&postgres, "insert into t values (2)");
     let killed = nix::unistd::Pid::from_raw(postgres.pid().cast_signed());
     nix::sys::signal::kill(killed, nix::sys::signal::Signal::SIGKILL).expect("ours");
-    assert!(postgres.wait_ended(DEADLINE), "a killed server is noticed");
+    assert!(postgres.wait_ended(TIMEOUT), "a killed server is noticed");
     drop(postgres);
 
     let postgres = Postgres::start(directory.path()).expect("it recovers");
@@ -66,7 +66,7 @@ fn it_keeps_what_was_written_over_a_stop_and_a_kill() {
 }
 
 #[test]
-fn it_does_not_run_as_root() {
+fn server_does_not_run_as_root() {
     let directory = data_dir();
     let postgres = Postgres::start(directory.path()).expect("it starts");
     let status = std::fs::read_to_string(format!("/proc/{}/status", postgres.pid())).expect("it runs");
@@ -76,15 +76,15 @@ fn it_does_not_run_as_root() {
     assert!(line("NoNewPrivs:").ends_with('1'), "{status}");
     let pid = postgres.pid();
     drop(postgres);
-    assert!(gone(pid), "dropping stops it");
+    assert!(has_exited(pid), "dropping stops it");
 }
 
 #[test]
-fn an_orphan_of_a_killed_predecessor_is_stopped_first() {
+fn orphan_is_stopped_first() {
     let directory = data_dir();
     drop(Postgres::start(directory.path()).expect("the data is made"));
     let data = directory.path().join("postgres");
-    // Started as by a predecessor that could no longer tie it to its own life.
+    // A server without a death signal, so that it outlives its parent.
     let owner = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(&data).expect("there")).to_string();
     let server = std::fs::read_dir("/usr/lib/postgresql").expect("installed").flatten().next().expect("one");
     let mut orphan = Command::new("setpriv");
@@ -101,7 +101,7 @@ fn an_orphan_of_a_killed_predecessor_is_stopped_first() {
         .stderr(Stdio::null())
         .spawn()
         .expect("it starts");
-    let deadline = Instant::now() + DEADLINE;
+    let deadline = Instant::now() + TIMEOUT;
     let file = data.join("postmaster.pid");
     while !std::fs::read_to_string(&file).is_ok_and(|text| text.contains("ready")) {
         assert!(Instant::now() < deadline, "the orphan comes up");
@@ -109,12 +109,12 @@ fn an_orphan_of_a_killed_predecessor_is_stopped_first() {
     }
     let reaper = std::thread::spawn(move || orphan.wait());
     let postgres = Postgres::start(directory.path()).expect("it takes over");
-    assert!(reaper.join().expect("no panic").expect("reaped").success(), "the orphan ended in good order");
+    assert!(reaper.join().expect("no panic").expect("reaped").success(), "the orphan was stopped cleanly");
     assert_eq!(psql(&postgres, "select 1"), "1");
 }
 
 #[test]
-fn a_long_path_gets_a_short_socket() {
+fn long_path_gets_short_socket() {
     let directory = data_dir();
     let long = directory.path().join("d".repeat(90));
     std::fs::create_dir(&long).expect("made");
@@ -127,7 +127,7 @@ fn a_long_path_gets_a_short_socket() {
 }
 
 #[test]
-fn data_of_another_version_is_refused_by_name() {
+fn other_data_version_is_refused() {
     let directory = data_dir();
     let data = directory.path().join("postgres");
     std::fs::create_dir(&data).expect("made");
@@ -138,7 +138,7 @@ fn data_of_another_version_is_refused_by_name() {
 }
 
 #[test]
-fn a_closed_parent_is_named() {
+fn inaccessible_parent_is_named() {
     if !nix::unistd::geteuid().is_root() {
         return;
     }

@@ -1,4 +1,4 @@
-//! `burrow ext4-reader` is the process that reads homes: it gives up everything, and answers.
+//! `burrow ext4-reader` runs as the reader process.
 
 use std::{io, sync::Arc};
 
@@ -19,7 +19,7 @@ impl ReadAt for Blank {
 }
 
 #[tokio::test]
-async fn a_blank_disk_is_no_home() {
+async fn blank_volume_is_not_a_home() {
     let child =
         ReaderCommand { program: env!("CARGO_BIN_EXE_burrow").into(), args: vec!["ext4-reader".into()] };
     let opened = SnapshotFiles::open(child, Arc::new(Blank)).await.err();

@@ -1,4 +1,5 @@
-//! The commands about snapshots: which snapshot a selection means, what is printed, and what is sent to the server.
+//! The commands about snapshots: which snapshot a selection means, what is printed, and what is
+//! sent to the server.
 
 mod support;
 
@@ -13,7 +14,8 @@ const NEW: &str = "01a00000-0003-7000-8000-000000000003";
 const EXAM: &str = "01a00000-0002-7000-8000-000000000002";
 const OLD: &str = "01a00000-0001-7000-8000-000000000001";
 
-/// Three snapshots of two hours: a note that was created and changed, and a file that was created and deleted.
+/// Three snapshots of two hours: a note that was created and changed, and a file that was created
+/// and deleted.
 fn snapshots() -> Vec<TestSnapshot> {
     vec![
         test_snapshot(
@@ -48,7 +50,7 @@ fn run(server: &TestServer, line: &[&str]) -> (Option<i32>, String, String) {
 }
 
 #[test]
-fn history_lists_snapshots_newest_first_in_all_forms() {
+fn history_lists_snapshots_in_all_formats() {
     let server = server();
     let (status, table, words) = run(&server, &["history", "demo"]);
     assert_eq!((status, words.as_str()), (Some(0), ""));
@@ -71,7 +73,7 @@ fn history_lists_snapshots_newest_first_in_all_forms() {
 }
 
 #[test]
-fn history_is_bounded_by_number_and_time() {
+fn history_limits_by_count_and_time() {
     let server = server();
     let (_, one, words) = run(&server, &["history", "demo", "--limit", "1", "-o", "name"]);
     assert_eq!((one.as_str(), words.as_str()), (format!("{NEW}\n").as_str(), ""));
@@ -88,7 +90,7 @@ fn history_is_bounded_by_number_and_time() {
 }
 
 #[test]
-fn a_file_is_printed_as_it_was() {
+fn history_prints_files() {
     let server = server();
     let shown_at = snapshots()[1].time_of_day();
     let shown_at = shown_at.split('.').next().expect("a time");
@@ -110,7 +112,7 @@ fn a_file_is_printed_as_it_was() {
 }
 
 #[test]
-fn a_directory_is_listed_as_it_was() {
+fn history_lists_directories() {
     let server = server();
     let (_, home, words) = run(&server, &["history", "demo", "--at", "before-exam"]);
     assert!(words.contains("demo, its home at before-exam, "), "{words}");
@@ -123,7 +125,7 @@ fn a_directory_is_listed_as_it_was() {
 }
 
 #[test]
-fn what_was_not_there_is_status_3_with_the_nearest() {
+fn missing_entries_are_status_3_with_suggestion() {
     let server = server();
     for (line, status, expected) in [
         (&["history", "demo", "--at", "1w"][..], 3, "the oldest is from "),
@@ -149,7 +151,7 @@ fn what_was_not_there_is_status_3_with_the_nearest() {
 }
 
 #[test]
-fn a_files_versions_are_found_though_it_is_gone() {
+fn history_finds_versions_of_deleted_files() {
     let server = server();
     let versions = |path: &str| {
         let (status, data, words) = run(&server, &["history", "demo", path, "-o", "json"]);
@@ -171,7 +173,7 @@ fn a_files_versions_are_found_though_it_is_gone() {
 }
 
 #[test]
-fn changes_and_differences_are_shown_between_two_points() {
+fn history_compares_two_snapshots() {
     let (script, routes) = snapshot_server("running", &snapshots());
     let changes = json!({"truncated": true, "changes": [
         {"path": "gone.txt", "kind": "removed", "entry": "file", "size_before": 4},
@@ -205,7 +207,7 @@ fn changes_and_differences_are_shown_between_two_points() {
 }
 
 #[test]
-fn snapshots_are_taken_named_and_deleted() {
+fn snapshots_are_created_renamed_and_deleted() {
     let (script, routes) = snapshot_server("running", &snapshots());
     let made = json!({
         "id": NEW, "name": "good", "kind": "requested", "consistency": "clean", "epoch": 1, "changed_bytes": 1,
@@ -244,7 +246,7 @@ fn snapshots_are_taken_named_and_deleted() {
 }
 
 #[test]
-fn a_fork_takes_the_next_free_name_and_is_waited_for() {
+fn fork_takes_next_free_name_and_waits() {
     let (script, routes) = snapshot_server("running", &snapshots());
     let fork = format!("POST /workspaces/{ID}/fork");
     let mut made = workspace("demo-fork-2", "queued", 2);
@@ -267,7 +269,7 @@ fn a_fork_takes_the_next_free_name_and_is_waited_for() {
 }
 
 #[test]
-fn a_fork_of_a_taken_name_is_status_5() {
+fn fork_with_taken_name_is_status_5() {
     let (script, routes) = snapshot_server("running", &snapshots());
     let fork = format!("POST /workspaces/{ID}/fork");
     let script = script.problem(&fork, 409, "name_taken", "There is one.");
@@ -277,7 +279,7 @@ fn a_fork_of_a_taken_name_is_status_5() {
 }
 
 #[test]
-fn a_whole_home_is_restored_between_a_stop_and_a_start() {
+fn restore_all_stops_and_starts() {
     let (script, routes) = snapshot_server("running", &snapshots());
     let events = format!("GET /workspaces/{ID}/events");
     let restore = format!("POST /workspaces/{ID}/restore");
@@ -305,7 +307,7 @@ fn a_whole_home_is_restored_between_a_stop_and_a_start() {
 }
 
 #[test]
-fn a_resting_home_is_restored_and_goes_on_resting() {
+fn restore_all_leaves_stopped_home_stopped() {
     let (script, routes) = snapshot_server("terminated", &snapshots());
     let restore = format!("POST /workspaces/{ID}/restore");
     let script = script.json(&restore, workspace("demo", "terminated", 4));
@@ -316,7 +318,7 @@ fn a_resting_home_is_restored_and_goes_on_resting() {
 }
 
 #[test]
-fn a_home_grows_and_says_from_what_to_what() {
+fn grow_prints_both_sizes() {
     let mut grown = workspace("demo", "running", 2);
     grown["resources"]["home_mib"] = json!(6 * 1024);
     let edit = format!("PATCH /workspaces/{ID}");
@@ -339,13 +341,13 @@ fn a_home_grows_and_says_from_what_to_what() {
 }
 
 #[test]
-fn a_check_that_finds_damage_is_status_1() {
-    let check = format!("POST /workspaces/{ID}/scrub");
+fn scrub_with_damage_is_status_1() {
+    let scrub = format!("POST /workspaces/{ID}/scrub");
     let damage = json!({"object": "packs/ab", "message": "It is cut short."});
     let script = Script::default()
         .json("GET /workspaces", json!({"workspaces": [workspace("demo", "terminated", 1)]}))
-        .json(&check, json!({"snapshots": 1, "objects": 12, "bytes": 4096, "damaged": []}))
-        .json(&check, json!({"snapshots": 1, "objects": 12, "bytes": 4096, "damaged": [damage]}));
+        .json(&scrub, json!({"snapshots": 1, "objects": 12, "bytes": 4096, "damaged": []}))
+        .json(&scrub, json!({"snapshots": 1, "objects": 12, "bytes": 4096, "damaged": [damage]}));
     let server = TestServer::new(script.clone());
     let (status, _, words) = run(&server, &["volume", "scrub", "demo"]);
     assert_eq!(status, Some(0), "{words}");
@@ -354,12 +356,12 @@ fn a_check_that_finds_damage_is_status_1() {
     assert_eq!(status, Some(1));
     assert!(table.contains("packs/ab"), "{table}");
     assert!(words.contains("hint: burrow start demo, then burrow volume scrub demo --repair"), "{words}");
-    assert_eq!(script.bodies(&check), [r#"{"all":false,"repair":false}"#, r#"{"all":true,"repair":false}"#]);
+    assert_eq!(script.bodies(&scrub), [r#"{"all":false,"repair":false}"#, r#"{"all":true,"repair":false}"#]);
 }
 
 #[test]
-fn a_repair_says_what_is_whole_again_what_is_lost_and_what_is_older() {
-    let check = format!("POST /workspaces/{ID}/scrub");
+fn repair_reports_repaired_lost_and_older() {
+    let scrub = format!("POST /workspaces/{ID}/scrub");
     let damage = json!({"object": "tenant/packs/ab", "message": "missing or altered"});
     let sound = json!({"snapshots": 1, "objects": 12, "bytes": 4096, "damaged": []});
     let answer = |newest_is_whole: bool, damaged: &[&Value], repair: Value| {
@@ -375,10 +377,10 @@ fn a_repair_says_what_is_whole_again_what_is_lost_and_what_is_older() {
     let lost = json!({"renewed_bytes": 8192, "lost_bytes": 4096, "lost": [{"start": 12288, "end": 16384}]});
     let script = Script::default()
         .json("GET /workspaces", json!({ "workspaces": [workspace("demo", "running", 1)] }))
-        .json(&check, answer(false, &[&damage], Value::Null))
-        .json(&check, answer(true, &[], json!({"renewed_bytes": 1_048_576, "lost_bytes": 0, "lost": []})))
-        .json(&check, answer(false, &[&damage], lost))
-        .problem(&check, 409, "conflict", "Start the workspace, then repair.");
+        .json(&scrub, answer(false, &[&damage], Value::Null))
+        .json(&scrub, answer(true, &[], json!({"renewed_bytes": 1_048_576, "lost_bytes": 0, "lost": []})))
+        .json(&scrub, answer(false, &[&damage], lost))
+        .problem(&scrub, 409, "conflict", "Start the workspace, then repair.");
     let server = TestServer::new(script.clone());
     let (status, _, words) = run(&server, &["volume", "scrub", "demo"]);
     assert!(status == Some(1) && words.contains("hint: burrow volume scrub demo --repair"), "{words}");
@@ -398,11 +400,11 @@ fn a_repair_says_what_is_whole_again_what_is_lost_and_what_is_older() {
     );
     let (status, _, words) = run(&server, &["volume", "scrub", "demo", "--repair"]);
     assert!(status == Some(5) && words.contains("Start the workspace"), "{words}");
-    assert_eq!(script.bodies(&check)[1], r#"{"all":false,"repair":true}"#);
+    assert_eq!(script.bodies(&scrub)[1], r#"{"all":false,"repair":true}"#);
 }
 
 #[test]
-fn retention_is_shown_and_set_with_care() {
+fn shorter_retention_needs_confirmation() {
     let present = json!({"all_hours": 1, "minutely_hours": 24, "hourly_hours": 720, "daily_hours": 8760});
     let script =
         Script::default().json("GET /retention", present.clone()).json("PUT /retention", present).json(
@@ -430,7 +432,7 @@ fn retention_is_shown_and_set_with_care() {
 }
 
 #[test]
-fn how_safe_and_how_full_a_home_is_is_said() {
+fn show_reports_safety_and_usage() {
     let mut running = workspace("demo", "running", 1);
     running["unreplicated_seconds"] = json!(0);
     running["home_used_bytes"] = json!(1000 << 20);

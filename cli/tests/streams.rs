@@ -1,4 +1,5 @@
-//! `exec` and `attach` as a person meets them: the program itself, a server that answers from a script, a pseudo-terminal.
+//! `burrow exec` and `burrow attach`: the real program with a scripted server and a
+//! pseudo-terminal.
 
 use std::{
     io::{Read, Write},
@@ -66,7 +67,7 @@ impl TestServer {
         self.burrow(arguments).output().expect("runs")
     }
 
-    /// `attach` in a pseudo-terminal of its own.
+    /// `burrow attach` in its own pseudo-terminal.
     fn attach(&self) -> Attached {
         let pair = nix::pty::openpty(None, None).expect("a pseudo-terminal");
         let inside = || Stdio::from(pair.slave.try_clone().expect("a copy"));
@@ -89,8 +90,8 @@ struct Attached {
 }
 
 impl Attached {
-    /// Reads what the terminal shows until `text` is in it.
-    fn shows(&mut self, text: &str) {
+    /// Reads the output of the terminal until it contains `text`.
+    fn wait_for(&mut self, text: &str) {
         let mut buffer = [0; 1024];
         while !String::from_utf8_lossy(&self.shown).contains(text) {
             let count = self.outside.read(&mut buffer).expect("the terminal is open");
@@ -98,15 +99,16 @@ impl Attached {
         }
     }
 
-    fn keys(&mut self, keys: &str) {
-        self.outside.write_all(keys.as_bytes()).expect("taken");
+    /// Types keys.
+    fn type_keys(&mut self, keys: &str) {
+        self.outside.write_all(keys.as_bytes()).expect("written");
     }
 
-    /// The exit status; the terminal is as it was.
-    fn ends(mut self) -> i32 {
+    /// Waits for the end, and checks that the terminal is restored. Returns the exit status.
+    fn exit_status(mut self) -> i32 {
         let status = self.child.wait().expect("ends").code().expect("by itself");
         let modes = tcgetattr(&self.inside).expect("a terminal").local_modes;
-        assert!(modes.contains(LocalModes::ICANON | LocalModes::ECHO), "the terminal is given back");
+        assert!(modes.contains(LocalModes::ICANON | LocalModes::ECHO), "the terminal is restored");
         status
     }
 }
@@ -147,19 +149,21 @@ fn workspace() -> Value {
 
 fn terminal() -> Value {
     json!({
-        "id": TERMINAL, "title": "sh", "size": { "cols": 80, "rows": 24 }, "created_at": 1, "end": 0, "viewers": 0,
+        "id": TERMINAL, "title": "sh", "size": { "cols": 80, "rows": 24 }, "created_at": 1, "end": 0,
+        "viewers": 0,
     })
 }
 
-/// Repeats what is typed. `x` loses the connection, `q` ends the shell with 7, `m` switches another screen on.
+/// Repeats what is typed. `x` loses the connection, `q` ends the shell with 7, `m` switches another
+/// screen on.
 fn shell(attach: AttachQuery, typed: Arc<Mutex<u64>>, upgrade: WebSocketUpgrade) -> Response {
     upgrade.on_upgrade(move |mut socket| async move {
         let input = *typed.lock().expect("sound");
         let mut end = attach.from.unwrap_or(0);
         let info = AttachInfo { size: TerminalSize { cols: 80, rows: 24 }, start: end, input };
-        say(&mut socket, &ServerMessage::Info(info)).await;
+        send(&mut socket, &ServerMessage::Info(info)).await;
         if attach.from.is_none() {
-            say(&mut socket, &ServerMessage::Snapshot { offset: 0, screen: b"prompt$ " }).await;
+            send(&mut socket, &ServerMessage::Snapshot { offset: 0, screen: b"prompt$ " }).await;
         }
         while let Some(Ok(message)) = socket.recv().await {
             let Message::Binary(message) = message else { continue };
@@ -171,40 +175,41 @@ fn shell(attach: AttachQuery, typed: Arc<Mutex<u64>>, upgrade: WebSocketUpgrade)
             if bytes.contains(&b'x') {
                 return;
             }
-            say(&mut socket, &ServerMessage::InputAccepted(typed_now)).await;
+            send(&mut socket, &ServerMessage::InputAccepted(typed_now)).await;
             if bytes.contains(&b'q') {
-                return say(&mut socket, &ServerMessage::Exited(ExitStatus { code: Some(7), signal: None }))
+                return send(&mut socket, &ServerMessage::Exited(ExitStatus { code: Some(7), signal: None }))
                     .await;
             }
             let answer =
                 if bytes == b"m" { b"\x1b[?1049h(other)".to_vec() } else { [b"<", bytes, b">"].concat() };
-            say(&mut socket, &ServerMessage::Output { offset: end, bytes: &answer }).await;
+            send(&mut socket, &ServerMessage::Output { offset: end, bytes: &answer }).await;
             end += answer.len() as u64;
         }
     })
 }
 
-async fn say(socket: &mut WebSocket, message: &ServerMessage<'_>) {
+async fn send(socket: &mut WebSocket, message: &ServerMessage<'_>) {
     let _ = socket.send(Message::Binary(message.encode().into())).await;
 }
 
-/// Tells its request on standard error, repeats its input, ends with 3; or as the program's name says.
+/// Tells its request on standard error, repeats its input, ends with 3; or as the program's name
+/// says.
 async fn exec(upgrade: WebSocketUpgrade) -> Response {
     upgrade.on_upgrade(|mut socket| async move {
         let Some(Ok(Message::Text(text))) = socket.recv().await else { return };
         let request: ExecRequest = serde_json::from_str(&text).expect("a request");
-        let mut say = async |output: ExecOutput<'_>| {
+        let mut send = async |output: ExecOutput<'_>| {
             let _ = socket.send(Message::Binary(output.encode().into())).await;
         };
         match request.argv[0].as_str() {
             "absent" => {
                 let end = ExecEnd::NotStarted { status: 127, message: "absent: \x1b[2Jnot found".to_owned() };
-                return say(ExecOutput::End(end)).await;
+                return send(ExecOutput::End(end)).await;
             }
-            "lost" => return say(ExecOutput::Stdout(b"half")).await,
+            "lost" => return send(ExecOutput::Stdout(b"half")).await,
             _ => {}
         }
-        say(ExecOutput::Stderr(text.as_bytes())).await;
+        send(ExecOutput::Stderr(text.as_bytes())).await;
         if request.stdin {
             while let Some(Ok(message)) = socket.recv().await {
                 let Message::Binary(message) = message else { continue };
@@ -224,7 +229,7 @@ fn exec_passes_streams_and_status() {
     let run = server.run(&["exec", "-e", "CI=1", "-w", "project", "demo", "--", "make", "-j", "2"]);
     assert_eq!(run.status.code(), Some(3));
     assert!(run.stdout.is_empty());
-    let request: ExecRequest = serde_json::from_slice(&run.stderr).expect("as it was told");
+    let request: ExecRequest = serde_json::from_slice(&run.stderr).expect("a request");
     assert_eq!(request.argv, ["make", "-j", "2"]);
     assert_eq!(request.environment, [("CI".to_owned(), "1".to_owned())]);
     assert_eq!((request.directory.as_deref(), request.stdin), (Some("project"), false));
@@ -242,13 +247,13 @@ fn exec_passes_standard_input_and_its_end() {
         std::thread::spawn(move || stdin.write_all(&sent))
     };
     let run = child.wait_with_output().expect("ends");
-    writer.join().expect("no panic").expect("taken");
+    writer.join().expect("no panic").expect("written");
     assert_eq!(run.status.code(), Some(3));
     assert!(run.stdout == sent, "{} of {} bytes", run.stdout.len(), sent.len());
 }
 
 #[test]
-fn exec_tells_its_own_failures_apart() {
+fn exec_errors_have_own_status() {
     let server = TestServer::new();
     let absent = server.run(&["exec", "demo", "--", "absent"]);
     assert_eq!(absent.status.code(), Some(127));
@@ -260,52 +265,52 @@ fn exec_tells_its_own_failures_apart() {
 }
 
 #[test]
-fn attach_shows_types_and_ends_with_the_shell() {
+fn attach_types_and_exits_with_shell() {
     let server = TestServer::new();
     let mut attached = server.attach();
-    attached.shows("prompt$ ");
-    attached.keys("ls\r");
-    attached.shows("<ls\r>");
-    attached.keys("q");
-    assert_eq!(attached.ends(), 7);
+    attached.wait_for("prompt$ ");
+    attached.type_keys("ls\r");
+    attached.wait_for("<ls\r>");
+    attached.type_keys("q");
+    assert_eq!(attached.exit_status(), 7);
 }
 
 #[test]
 fn attach_survives_a_lost_connection() {
     let server = TestServer::new();
     let mut attached = server.attach();
-    attached.shows("prompt$ ");
-    attached.keys("a");
-    attached.shows("<a>");
-    attached.keys("x");
-    attached.shows("Connection lost");
-    attached.keys("b");
-    attached.shows("<b>");
-    attached.keys("q");
-    assert_eq!(attached.ends(), 7);
+    attached.wait_for("prompt$ ");
+    attached.type_keys("a");
+    attached.wait_for("<a>");
+    attached.type_keys("x");
+    attached.wait_for("Connection lost");
+    attached.type_keys("b");
+    attached.wait_for("<b>");
+    attached.type_keys("q");
+    assert_eq!(attached.exit_status(), 7);
 }
 
 #[test]
-fn attach_detaches_and_gives_the_terminal_back() {
+fn attach_detach_restores_terminal() {
     let server = TestServer::new();
     let mut attached = server.attach();
-    attached.shows("prompt$ ");
-    attached.keys("m");
-    attached.shows("(other)");
-    attached.keys("\r~.");
-    attached.shows("\x1b[?1049l\x1b[0m");
-    attached.shows("Detached");
-    assert_eq!(attached.ends(), 0);
+    attached.wait_for("prompt$ ");
+    attached.type_keys("m");
+    attached.wait_for("(other)");
+    attached.type_keys("\r~.");
+    attached.wait_for("\x1b[?1049l\x1b[0m");
+    attached.wait_for("Detached");
+    assert_eq!(attached.exit_status(), 0);
 }
 
 #[test]
-fn attach_ends_by_a_signal_in_order() {
+fn attach_signals_restore_terminal() {
     let server = TestServer::new();
     for signal in [Signal::TERM, Signal::HUP, Signal::INT] {
         let mut attached = server.attach();
-        attached.shows("prompt$ ");
+        attached.wait_for("prompt$ ");
         kill_process(Pid::from_child(&attached.child), signal).expect("alive");
-        assert_eq!(attached.ends(), 128 + signal.as_raw());
+        assert_eq!(attached.exit_status(), 128 + signal.as_raw());
     }
 }
 

@@ -1,4 +1,4 @@
-//! A real terminal (a pseudo-terminal) gets its settings back, whatever happens.
+//! Raw mode of a real (pseudo-)terminal is always restored.
 
 use std::{
     io::{Read, Write},
@@ -9,7 +9,7 @@ use std::{
 use burrow_cli::terminal::guard::{RawError, RawTerminal, restore};
 use rustix::termios::{LocalModes, tcgetattr};
 
-/// The guard is one for the process; the tests take turns.
+/// A process has one guard, so the tests run one at a time.
 static TURN: Mutex<()> = Mutex::new(());
 
 struct Pair {
@@ -31,7 +31,7 @@ fn enter(pair: &Pair) -> RawTerminal {
 }
 
 #[test]
-fn dropping_restores() {
+fn drop_restores() {
     let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let mut pair = terminal();
     assert!(!is_raw(&pair));
@@ -52,13 +52,13 @@ fn dropping_restores() {
 }
 
 #[test]
-fn a_panic_restores() {
+fn panic_restores() {
     let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let pair = terminal();
     let inside = pair.inside.try_clone().expect("a copy");
     let panicked = std::thread::spawn(move || {
         let raw = RawTerminal::enter_on(inside).expect("raw mode");
-        // Even when nobody drops it.
+        // Even if it is never dropped.
         std::mem::forget(raw);
         panic!("on purpose");
     })
@@ -68,7 +68,7 @@ fn a_panic_restores() {
 }
 
 #[test]
-fn restoring_twice_and_entering_twice_do_no_harm() {
+fn restore_twice_is_harmless() {
     let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let pair = terminal();
     let raw = enter(&pair);
@@ -83,7 +83,7 @@ fn restoring_twice_and_entering_twice_do_no_harm() {
 }
 
 #[test]
-fn a_file_is_no_terminal() {
+fn file_is_refused() {
     let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let null: OwnedFd = std::fs::File::open("/dev/null").expect("there").into();
     assert!(matches!(RawTerminal::enter_on(null), Err(RawError::Io(_))));

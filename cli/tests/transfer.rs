@@ -1,4 +1,4 @@
-//! `push` and `pull` from the command line: what is asked of which server, by whom, and what is passed on.
+//! `burrow push` and `burrow pull`: which server gets which request, with which token.
 
 mod support;
 
@@ -14,8 +14,8 @@ const OLD: &str = "01a00000-0001-7000-8000-000000000001";
 
 fn snapshot(id: &str, name: Option<&str>) -> Value {
     json!({
-        "id": id, "name": name, "kind": "requested", "consistency": "clean", "epoch": 1, "changed_bytes": 0, "uploaded_bytes": 0,
-        "stored_bytes": 0, "created_at": "2026-01-01T00:00:00Z",
+        "id": id, "name": name, "kind": "requested", "consistency": "clean", "epoch": 1, "changed_bytes": 0,
+        "uploaded_bytes": 0, "stored_bytes": 0, "created_at": "2026-01-01T00:00:00Z",
     })
 }
 
@@ -25,15 +25,17 @@ fn chunks(list: &[(u32, u8)], next: Option<u32>) -> Value {
 }
 
 fn import(version: u64) -> Value {
-    json!({ "id": OTHER, "source": ID, "name": "demo", "version": version, "expires_at": "2027-01-01T00:00:00Z" })
+    json!({
+        "id": OTHER, "source": ID, "name": "demo", "version": version, "expires_at": "2027-01-01T00:00:00Z",
+    })
 }
 
-/// The way of a chunk's list and contents.
-fn of(snapshot: &str) -> String {
+/// The path of a snapshot's chunks.
+fn chunks_path(snapshot: &str) -> String {
     format!("/workspaces/{ID}/snapshots/{snapshot}/chunks")
 }
 
-/// Signs the person of `here` in to `there` too.
+/// Saves a login to `there` in the configuration of `here`.
 fn sign_in(here: &TestServer, there: &TestServer) {
     let directory = here.home.path().join(".config/burrow");
     fs::create_dir_all(&directory).expect("made");
@@ -48,16 +50,16 @@ fn destination() -> Script {
         .json("POST /imports", import(3))
         .json("GET /workspaces", json!({ "workspaces": [] }))
         .json(&format!("GET {route}/chunks"), chunks(&[(1, 1), (4, 9)], None))
-        // An answer that is lost on its way.
+        // A lost answer.
         .problem(&format!("PUT {route}/chunks"), 503, "unavailable", "Later.")
         .json(&format!("PUT {route}/chunks"), import(4))
-        // Reading it all takes longer than an answer may.
+        // Verifying takes longer than a request may.
         .problem(&format!("POST {route}/finish"), 504, "timeout", "Ask again.")
         .json(&format!("POST {route}/finish"), workspace("demo", "terminated", 1))
 }
 
 #[test]
-fn what_is_lacking_is_passed_on_and_a_lost_answer_asked_for_again() {
+fn push_sends_missing_chunks_and_retries() {
     let there = TestServer::new(destination());
     let label = format!("moving to {}", there.url);
     let source = Script::default()
@@ -65,29 +67,31 @@ fn what_is_lacking_is_passed_on_and_a_lost_answer_asked_for_again() {
         .json(&format!("GET /workspaces/{ID}/snapshots"), json!({ "snapshots": [snapshot(OLD, None)] }))
         .json(
             &format!("GET /workspaces/{ID}/snapshots"),
-            json!({ "snapshots": [snapshot(TAKEN, Some(&label)), snapshot(LEFT, Some(&label)), snapshot(OLD, None)] }),
+            json!({ "snapshots": [
+                snapshot(TAKEN, Some(&label)), snapshot(LEFT, Some(&label)), snapshot(OLD, None),
+            ] }),
         )
         .json(&format!("POST /workspaces/{ID}/snapshots"), snapshot(TAKEN, None))
         .json(&format!("PATCH /workspaces/{ID}/snapshots/{TAKEN}"), snapshot(TAKEN, Some(&label)))
         .json(&format!("DELETE /workspaces/{ID}/snapshots/{TAKEN}"), json!({}))
         .json(&format!("DELETE /workspaces/{ID}/snapshots/{LEFT}"), json!({}))
-        .json(&format!("GET {}", of(TAKEN)), chunks(&[(0, 7), (1, 1)], Some(5)))
-        .json(&format!("GET {}", of(TAKEN)), chunks(&[(5, 8)], None))
-        .json(&format!("POST {}", of(TAKEN)), json!("as they travel"));
+        .json(&format!("GET {}", chunks_path(TAKEN)), chunks(&[(0, 7), (1, 1)], Some(5)))
+        .json(&format!("GET {}", chunks_path(TAKEN)), chunks(&[(5, 8)], None))
+        .json(&format!("POST {}", chunks_path(TAKEN)), json!("chunk data"));
     let here = TestServer::new(source);
     sign_in(&here, &there);
     let output = here.run(&format!("push demo --to {} -o json", there.url));
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
 
-    let wish: Value = serde_json::from_str(&there.script.bodies("POST /imports")[0]).expect("JSON");
+    let request: Value = serde_json::from_str(&there.script.bodies("POST /imports")[0]).expect("JSON");
     assert_eq!(
-        (&wish["source"], &wish["name"], &wish["home_mib"]),
+        (&request["source"], &request["name"], &request["home_mib"]),
         (&json!(ID), &json!("demo"), &json!(1024))
     );
-    // What differs, what is new, and what is to become zeros.
-    assert_eq!(here.script.bodies(&format!("POST {}", of(TAKEN))), [r#"{"indexes":[0,4,5]}"#]);
-    let passed_on = there.script.bodies(&format!("PUT /imports/{OTHER}/chunks"));
-    assert_eq!(passed_on, ["\"as they travel\"", "\"as they travel\""]);
+    // A chunk that differs, a new one, and one that must become zeros.
+    assert_eq!(here.script.bodies(&format!("POST {}", chunks_path(TAKEN))), [r#"{"indexes":[0,4,5]}"#]);
+    let sent = there.script.bodies(&format!("PUT /imports/{OTHER}/chunks"));
+    assert_eq!(sent, ["\"chunk data\"", "\"chunk data\""]);
     let mut root = volume::Root::default();
     for (index, hash) in [(0, 7), (1, 1), (5, 8)] {
         root.add(index, &ChunkHash([hash; 32]));
@@ -97,10 +101,10 @@ fn what_is_lacking_is_passed_on_and_a_lost_answer_asked_for_again() {
     let finish: Value = serde_json::from_str(&finish[1]).expect("JSON");
     assert_eq!(finish["root"], json!(root.finish()));
 
-    let moved: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert_eq!((&moved["chunks"], &moved["sent_chunks"]), (&json!(3), &json!(3)));
-    assert_eq!((&moved["sent_bytes"], &moved["snapshot"]), (&json!(16), &json!(TAKEN)));
-    // What was taken for it is gone, and what a move that was cut short had left.
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&report["chunks"], &report["sent_chunks"]), (&json!(3), &json!(3)));
+    assert_eq!((&report["sent_bytes"], &report["snapshot"]), (&json!(12), &json!(TAKEN)));
+    // The temporary snapshot is deleted, and the one of an interrupted transfer.
     for taken in [TAKEN, LEFT] {
         assert_eq!(here.script.bodies(&format!("DELETE /workspaces/{ID}/snapshots/{taken}")).len(), 1);
     }
@@ -109,24 +113,24 @@ fn what_is_lacking_is_passed_on_and_a_lost_answer_asked_for_again() {
 }
 
 #[test]
-fn a_snapshot_that_a_person_asked_for_is_left_alone() {
+fn push_keeps_requested_snapshots() {
     let there = TestServer::new(destination());
     let source = Script::default()
         .json("GET /workspaces", json!({ "workspaces": [workspace("demo", "running", 1)] }))
         .json(&format!("GET /workspaces/{ID}/snapshots"), json!({ "snapshots": [snapshot(OLD, None)] }))
         // Nothing has changed since.
         .json(&format!("POST /workspaces/{ID}/snapshots"), snapshot(OLD, None))
-        .json(&format!("GET {}", of(OLD)), chunks(&[(1, 1), (4, 9)], None));
+        .json(&format!("GET {}", chunks_path(OLD)), chunks(&[(1, 1), (4, 9)], None));
     let here = TestServer::new(source);
     sign_in(&here, &there);
     let output = here.run(&format!("push demo --to {} -o json", there.url));
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    assert!(there.script.bodies(&format!("PUT /imports/{OTHER}/chunks")).is_empty(), "all is there");
+    assert!(there.script.bodies(&format!("PUT /imports/{OTHER}/chunks")).is_empty(), "nothing is missing");
     assert!(here.script.bodies(&format!("DELETE /workspaces/{ID}/snapshots/{OLD}")).is_empty());
 }
 
 #[test]
-fn what_stands_against_it_is_said_before_a_machine_is_asked_for_anything() {
+fn refused_push_creates_no_snapshot() {
     let taken = Script::default().problem("POST /imports", 409, "name_taken", "You have one.");
     let there = TestServer::new(taken);
     let list = json!({ "workspaces": [workspace("demo", "running", 1)] });

@@ -1,7 +1,9 @@
-//! `burrow attach`: connects the user's terminal to one in the workspace, the same one that the browser shows.
+//! `burrow attach`: connects the user's terminal to one in the workspace, the same one that the
+//! browser shows.
 //!
-//! One loop owns everything: it waits for the next event, then applies it. However it ends (exit of the shell, `~.`, a
-//! signal, a panic), the guard of [`crate::terminal::guard`] restores the user's terminal.
+//! One loop owns everything: it waits for the next event, then applies it. However it ends (exit of
+//! the shell, `~.`, a signal, a panic), the guard of [`crate::terminal::guard`] restores the user's
+//! terminal.
 
 use std::io::{self, IsTerminal};
 
@@ -51,8 +53,8 @@ Examples:
   burrow attach demo --new
   burrow attach demo --terminal 0199f0aa
 
-Attaches to the most recent terminal, which the browser shows too, or opens a new one. At the beginning of a line, ~.
-detaches and ~? lists the other escapes. The shell keeps running.")]
+Attaches to the most recent terminal, which the browser shows too, or opens a new one. At the
+beginning of a line, ~. detaches and ~? lists the other escapes. The shell keeps running.")]
 pub struct Attach {
     #[command(flatten)]
     pub target: WorkspaceArgument,
@@ -106,12 +108,14 @@ async fn open_terminal(
     Ok((workspace, info, terminal))
 }
 
-/// Gives an error of ours the one exit status that remote programs do not use, because theirs is passed through.
+/// Gives an error of ours the one exit status that remote programs do not use, because theirs is
+/// passed through.
 fn connection_error(error: CommandError) -> CommandError {
     error.with_kind(ErrorKind::Connection)
 }
 
-/// The terminal to attach to: a new one, the one that `--terminal` names, or the most recent that is alive.
+/// The terminal to attach to: a new one, the one that `--terminal` names, or the most recent that
+/// is alive.
 async fn choose_terminal(
     server: &Server,
     workspace: WorkspaceId,
@@ -186,7 +190,8 @@ struct Signals {
 
 impl Session {
     fn begin(remote: Terminal) -> Result<Self, CommandError> {
-        // Listen before the terminal is raw: from then on, a signal must not end the process without a restore.
+        // Listen before the terminal is raw: from then on, a signal must not end the process
+        // without a restore.
         let failed = |error: io::Error| CommandError::error("Cannot listen for signals").because(&error);
         let signals = Signals::listen().map_err(failed)?;
         let resized = signal(SignalKind::window_change()).map_err(failed)?;
@@ -221,7 +226,9 @@ impl Session {
                 Err(error) => SessionEvent::Failed(CommandError::from(error)),
             },
             // Keys stay in standard input until the remote side has room for them.
-            typed = next_typed(&self.input, &mut self.typed) => typed.map_or(SessionEvent::InputEnded, SessionEvent::Typed),
+            typed = next_typed(&self.input, &mut self.typed) => {
+                typed.map_or(SessionEvent::InputEnded, SessionEvent::Typed)
+            }
             _ = self.resized.recv() => SessionEvent::Resized,
             number = self.signals.next() => SessionEvent::Signal(number),
         }
@@ -292,7 +299,10 @@ impl Session {
         tokio::select! {
             written = written => written
                 .err()
-                .map(|error| SessionEnd::Failed(CommandError::error("Cannot write to the terminal").because(&error))),
+                .map(|error| {
+                    let error = CommandError::error("Cannot write to the terminal").because(&error);
+                    SessionEnd::Failed(error)
+                }),
             number = self.signals.next() => Some(SessionEnd::Signalled(number)),
         }
     }

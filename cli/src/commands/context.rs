@@ -17,7 +17,8 @@ pub struct Context {
     pub output: Output,
     /// How progress is shown.
     pub style: Style,
-    /// Whether the user can be prompted: a terminal is there, and neither `--no-input` nor `CI` is set.
+    /// Whether the user can be prompted: a terminal is there, and neither `--no-input` nor `CI` is
+    /// set.
     pub can_prompt: bool,
     url: Option<String>,
 }

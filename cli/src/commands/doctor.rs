@@ -1,4 +1,5 @@
-//! `burrow doctor`: checks whether workspaces can run on this computer, and says what to do if not. It changes nothing.
+//! `burrow doctor`: checks whether workspaces can run on this computer, and says what to do if not.
+//! It changes nothing.
 
 use std::{
     path::{Path, PathBuf},

@@ -1,5 +1,5 @@
-//! `burrow exec`: runs a program in a workspace as if it ran here. Streams, signals and the exit status are passed through,
-//! with back-pressure like a pipe.
+//! `burrow exec`: runs a program in a workspace as if it ran here. Streams, signals and the exit
+//! status are passed through, with back-pressure like a pipe.
 
 use std::{convert::Infallible, io, time::Duration};
 
@@ -104,8 +104,8 @@ async fn run(context: &Context, exec: Exec) -> Result<u8, CommandError> {
 
 /// Sends input, signals and pings to the program.
 ///
-/// It never returns. When nothing can be sent any more, the program may have ended with its last output still on the way,
-/// so [`copy_output`] decides when the command ends.
+/// It never returns. When nothing can be sent any more, the program may have ended with its last
+/// output still on the way, so [`copy_output`] decides when the command ends.
 async fn copy_input(
     mut sender: ExecSender,
     mut stdin: Option<mpsc::Receiver<Vec<u8>>>,
@@ -183,7 +183,8 @@ impl Signals {
         })
     }
 
-    /// Forwards signals to the program. Returns on the second Ctrl-C, which ends this command without waiting.
+    /// Forwards signals to the program. Returns on the second Ctrl-C, which ends this command
+    /// without waiting.
     async fn forward(mut self, to: mpsc::Sender<u8>) -> u8 {
         let mut interrupted = false;
         loop {

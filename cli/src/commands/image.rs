@@ -31,7 +31,8 @@ Examples:
 
 Needs root and a network connection.")]
     Build {
-        /// Directory with the definition of the image (image.toml) [default: built into this program]
+        /// Directory with the definition of the image (image.toml) [default: built into this
+        /// program]
         #[arg(long, env = "BURROW_IMAGE_SOURCE", value_name = "DIR")]
         image_source: Option<PathBuf>,
         /// Directory for built images [default: images in the data directory]

@@ -27,7 +27,8 @@ use crate::{
 
 /// Longest token that is read.
 const MAX_TOKEN_BYTES: u64 = 4096;
-/// Bounds on the polling interval that the server asks for, in seconds: it must neither flood nor hang.
+/// Bounds on the polling interval that the server asks for, in seconds: it must neither flood nor
+/// hang.
 const POLL_SECONDS: RangeInclusive<u64> = 1..=30;
 /// Longest validity of a device code that is believed.
 const MAX_CODE_SECONDS: u64 = 1800;
@@ -90,7 +91,8 @@ fn read_token() -> Result<Redacted<String>, CommandError> {
     Ok(token.into())
 }
 
-/// The device flow (RFC 8628): the user approves in a browser while this program polls for the token.
+/// The device flow (RFC 8628): the user approves in a browser while this program polls for the
+/// token.
 async fn device_login(
     context: &Context,
     url: &str,

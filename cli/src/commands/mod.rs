@@ -1,11 +1,12 @@
 //! The commands. Each file holds one command: its grammar (a clap type) and its code (`run`).
 //!
-//! To add a command, write `commands/NAME.rs` with a type `Name` that derives [`clap::Args`] and has
-//! `async fn run(self, context: &Context) -> Result<(), CommandError>`, then add it to the list below.
+//! To add a command, write `commands/NAME.rs` with a type `Name` that derives [`clap::Args`] and
+//! has `async fn run(self, context: &Context) -> Result<(), CommandError>`, then add it to the list
+//! below.
 //!
-//! Rules of the grammar, which tests enforce: every option has an environment variable `BURROW_<OPTION>` (the option wins),
-//! and every command has examples. Secrets are never options: a token comes from standard input, `BURROW_TOKEN` or the
-//! credentials file.
+//! Rules of the grammar, which tests enforce: every option has an environment variable
+//! `BURROW_<OPTION>` (the option wins), and every command has examples. Secrets are never options:
+//! a token comes from standard input, `BURROW_TOKEN` or the credentials file.
 
 use clap::{Args, Parser, Subcommand, builder::Styles};
 

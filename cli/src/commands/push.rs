@@ -17,12 +17,14 @@ Examples:
   burrow push demo --to https://burrow.example.org --as thesis --at 2h
   burrow --url http://127.0.0.1:8080 push demo --to https://burrow.example.org
 
-Sign in to both servers first with `burrow login URL`. The last login is where commands go, unless --url names another
-server. The servers need not reach each other: the data goes through this computer.
+Sign in to both servers first with `burrow login URL`. The last login is where commands go, unless
+--url names another server. The servers need not reach each other: the data goes through this
+computer.
 
-Only what the other server does not have is sent. If the command is interrupted, run it again: it continues where it
-stopped. Pushing again later updates the same workspace, which must be stopped; its previous home is kept as a snapshot.
-If the pushed workspace is running, a snapshot of it is sent, and it keeps running.")]
+Only what the other server does not have is sent. If the command is interrupted, run it again: it
+continues where it stopped. Pushing again later updates the same workspace, which must be stopped;
+its previous home is kept as a snapshot. If the pushed workspace is running, a snapshot of it is
+sent, and it keeps running.")]
 pub struct Push {
     #[command(flatten)]
     pub target: WorkspaceArgument,

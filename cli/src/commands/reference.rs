@@ -1,4 +1,5 @@
-//! `burrow reference`: man pages and the Markdown reference of the command line, from the same grammar that parses it.
+//! `burrow reference`: man pages and the Markdown reference of the command line, from the same
+//! grammar that parses it.
 
 use std::{
     fmt::Write as _,

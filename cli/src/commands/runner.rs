@@ -1,7 +1,7 @@
 //! `burrow runner`: the process that owns one running workspace.
 //!
-//! Its launch spec arrives on standard input, which then stays open as a lifeline. When it ends, the parent has died, and
-//! the runner ends its sandbox and exits.
+//! Its launch spec arrives on standard input, which then stays open as a lifeline. When it ends,
+//! the parent has died, and the runner ends its sandbox and exits.
 
 use std::{
     io::{self, Read},

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::output::{self, CommandError, Record, clock::Clock};
 
-/// Percentage of a home in use from which the user is told: it may fill up before they look again.
+/// From this percentage in use, the user gets a notice: the home may fill up before they look again.
 const FULL_PERCENT: u64 = 80;
 /// From here it is a warning: programs that write much may fail at any time.
 const NEARLY_FULL_PERCENT: u64 = 95;

@@ -180,7 +180,8 @@ fn check_name(name: &str) -> Result<(), CommandError> {
     }
 }
 
-/// Prints the snapshots of a workspace, newest first. `burrow history` without a path does the same.
+/// Prints the snapshots of a workspace, newest first. `burrow history` without a path does the
+/// same.
 pub async fn list(
     context: &Context,
     server: &Server,

@@ -1,8 +1,8 @@
 //! What `burrow push` and `burrow pull` share: copying a home from one server to another.
 //!
-//! Both servers list the hashes of their chunks. The chunks that differ are fetched from the source and sent to the
-//! destination as they are. Nothing is stored here: after an interruption, the same command compares again, and finds the
-//! chunks that have arrived already.
+//! Both servers list the hashes of their chunks. The chunks that differ are fetched from the source
+//! and sent to the destination as they are. Nothing is stored here: after an interruption, the same
+//! command compares again, and finds the chunks that have arrived already.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -34,7 +34,8 @@ use crate::{
     snapshots,
 };
 
-/// How often a request is sent until its answer arrives: for about half a minute. Then the user decides.
+/// How often a request is sent until its answer arrives: for about half a minute. Then the user
+/// decides.
 const MAX_ATTEMPTS: u32 = 6;
 const FIRST_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// The destination reads the whole home once more: a TiB at the speed of a disk.
@@ -55,7 +56,8 @@ pub struct TransferOptions {
     /// Template of the new workspace [default: the same template]
     #[arg(long, env = "BURROW_TEMPLATE", value_name = "NAME")]
     pub template: Option<String>,
-    /// Replace the home of an existing workspace of that name; its previous home is kept as a snapshot
+    /// Replace the home of an existing workspace of that name; its previous home is kept as a
+    /// snapshot
     #[arg(long, env = "BURROW_REPLACE")]
     pub replace: bool,
 }
@@ -161,7 +163,8 @@ async fn begin_import(
     })
 }
 
-/// The snapshot to copy: the one that `--at` names, a new one of a running workspace, or the newest.
+/// The snapshot to copy: the one that `--at` names, a new one of a running workspace, or the
+/// newest.
 async fn choose_snapshot(
     context: &Context,
     from: &Server,
@@ -187,7 +190,8 @@ async fn choose_snapshot(
     snapshots::resolve(from, source, "latest").await
 }
 
-/// Creates a snapshot for the transfer. Its name says what it is for, and keeps it from being pruned.
+/// Creates a snapshot for the transfer. Its name says what it is for, and keeps it from being
+/// pruned.
 async fn create_temporary_snapshot(
     from: &Server,
     source: WorkspaceId,
@@ -195,7 +199,8 @@ async fn create_temporary_snapshot(
 ) -> Result<Snapshot, ApiError> {
     let newest = from.snapshots(source, None, 1).await?.snapshots.pop().map(|newest| newest.id);
     let snapshot = from.create_snapshot(source, &NewSnapshot { name: None }).await?;
-    // If nothing has changed, the server returns an existing snapshot, which a user may have requested: leave it alone.
+    // If nothing has changed, the server returns an existing snapshot, which a user may have
+    // requested: leave it alone.
     if snapshot.name.is_none() && newest != Some(snapshot.id) {
         let edit = EditSnapshot { name: label.to_owned() };
         retry(async || from.edit_snapshot(source, snapshot.id, &edit).await).await?;
@@ -203,8 +208,8 @@ async fn create_temporary_snapshot(
     Ok(snapshot)
 }
 
-/// Deletes the snapshots that transfers to this destination have created, also those that were interrupted. The server
-/// keeps the newest snapshot of a home; the next transfer deletes that one.
+/// Deletes the snapshots that transfers to this destination have created, also those that were
+/// interrupted. The server keeps the newest snapshot of a home; the next transfer deletes that one.
 async fn delete_temporary_snapshots(from: &Server, source: WorkspaceId, label: &str) {
     let Ok(list) = from.snapshots(source, None, MAX_SNAPSHOTS).await else { return };
     for snapshot in list.snapshots.iter().filter(|one| one.name.as_deref() == Some(label)) {
@@ -223,7 +228,8 @@ struct SourceHome<'a> {
 struct Difference {
     chunks: u64,
     root: ChunkHash,
-    /// Indexes of the chunks that the destination does not have, in order. 4 bytes per 64 KiB of the home.
+    /// Indexes of the chunks that the destination does not have, in order. 4 bytes per 64 KiB of
+    /// the home.
     missing: Vec<u32>,
 }
 
@@ -296,7 +302,8 @@ impl ChunkPages {
     }
 }
 
-/// Sends the missing chunks; the next ones are fetched while some are sent. Returns the bytes that were sent.
+/// Sends the missing chunks; the next ones are fetched while some are sent. Returns the bytes that
+/// were sent.
 async fn send_chunks(
     context: &Context,
     home: &SourceHome<'_>,

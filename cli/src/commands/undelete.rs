@@ -14,7 +14,8 @@ Examples:
   burrow list --deleted
   burrow undelete demo
 
-The workspace is stopped, and its home is as it was last saved. Deleted workspaces are kept for some days.")]
+The workspace is stopped, and its home is as it was last saved. Deleted workspaces are kept for some
+days.")]
 pub struct Undelete {
     /// Name of the workspace, or its identifier if several of that name were deleted
     #[arg(env = "BURROW_WORKSPACE")]

@@ -17,8 +17,8 @@ Examples:
   burrow up --database-url postgres://burrow@db/burrow --store s3://bucket/burrow --master-key /etc/burrow.key
   burrow up --master-key-service https://vault:8200 --vault-token-file /run/burrow/token
 
-Starts the database, the controller and the gateway, and prints a link to sign in. It runs in the foreground. Ctrl-C
-saves all homes and exits; a second Ctrl-C exits immediately.")]
+Starts the database, the controller and the gateway, and prints a link to sign in. It runs in the
+foreground. Ctrl-C saves all homes and exits; a second Ctrl-C exits immediately.")]
 pub struct Up {
     /// Directory for all data [default: $XDG_DATA_HOME/burrow, or /var/lib/burrow for root]
     #[arg(long, env = "BURROW_DATA_DIR", value_name = "DIR")]
@@ -29,10 +29,12 @@ pub struct Up {
     /// Port to listen on; 0 selects a free port
     #[arg(long, env = "BURROW_PORT", default_value_t = 8080)]
     pub port: u16,
-    /// URL of an existing Postgres to use instead of a private one. Put the password into the environment variable
+    /// URL of an existing Postgres to use instead of a private one. Put the password into the
+    /// environment variable
     #[arg(long, env = "BURROW_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database_url: Option<String>,
-    /// Object store: s3://bucket/prefix or file:///directory [default: a directory in the data directory]
+    /// Object store: s3://bucket/prefix or file:///directory [default: a directory in the data
+    /// directory]
     #[arg(long, env = "BURROW_STORE", value_name = "URL")]
     pub store: Option<String>,
     #[command(flatten)]
@@ -60,10 +62,12 @@ pub struct Up {
 /// Where the master key is kept.
 #[derive(Clone, Debug, Args)]
 pub struct MasterKeyOptions {
-    /// File of the master key; created if it does not exist [default: master.key in the data directory]
+    /// File of the master key; created if it does not exist [default: master.key in the data
+    /// directory]
     #[arg(long, env = "BURROW_MASTER_KEY", value_name = "FILE")]
     pub master_key: Option<PathBuf>,
-    /// Address of the OpenBao or Vault whose transit engine holds the master key, such as https://vault:8200
+    /// Address of the OpenBao or Vault whose transit engine holds the master key, such as
+    /// https://vault:8200
     #[arg(long, env = "BURROW_MASTER_KEY_SERVICE", value_name = "URL")]
     pub master_key_service: Option<String>,
     /// Mount path of the transit engine
@@ -84,10 +88,12 @@ pub struct MasterKeyOptions {
         hide_short_help = true
     )]
     pub vault_key: String,
-    /// File with the token of the key service, read for each call [default: VAULT_TOKEN, or the file of `vault login`]
+    /// File with the token of the key service, read for each call [default: VAULT_TOKEN, or the
+    /// file of `vault login`]
     #[arg(long, env = "BURROW_VAULT_TOKEN_FILE", value_name = "FILE", hide_short_help = true)]
     pub vault_token_file: Option<PathBuf>,
-    /// PEM certificates to trust for the key service instead of the system's [default: VAULT_CACERT]
+    /// PEM certificates to trust for the key service instead of the system's [default:
+    /// VAULT_CACERT]
     #[arg(long, env = "BURROW_VAULT_CACERT", value_name = "FILE", hide_short_help = true)]
     pub vault_cacert: Option<PathBuf>,
     /// Namespace in the key service [default: VAULT_NAMESPACE]

@@ -21,7 +21,8 @@ pub struct Version {}
 impl Version {
     /// Prints both versions, and warns if they speak different versions of the API.
     pub async fn run(self, context: &Context) -> Result<(), CommandError> {
-        // Without a login there is still a default server to ask. A server that does not answer is not an error.
+        // Without a login there is still a default server to ask. A server that does not answer is
+        // not an error.
         let server = context.server().or_else(|_| Server::anonymous(context.url().unwrap_or(DEFAULT_URL)));
         let theirs = match &server {
             Ok(server) => server.version().await.ok(),

@@ -51,8 +51,9 @@ Examples:
   burrow volume scrub demo --all
   burrow volume scrub demo --repair
 
-With --repair, damaged objects of the newest snapshot are stored again from the cache of the running workspace, and verified
-again. The exit status is 1 if anything that was read is damaged, or is still damaged after a repair."
+With --repair, damaged objects of the newest snapshot are stored again from the cache of the running
+workspace, and verified again. The exit status is 1 if anything that was read is damaged, or is
+still damaged after a repair."
 )]
 pub struct Scrub {
     #[command(flatten)]
@@ -124,7 +125,8 @@ fn conclude(
     let error = CommandError::error(format!("{name}: {read}, {} damaged", report.damaged.len()));
     let earlier = format!("burrow history {name}, then fork or restore a snapshot from before the damage");
     Err(match workspace.phase {
-        // Only older snapshots are damaged: the cache of the running workspace does not have their objects.
+        // Only older snapshots are damaged: the cache of the running workspace does not have their
+        // objects.
         _ if repair || report.newest_is_whole => error.hint(earlier),
         Phase::Running => error.hint(format!("burrow volume scrub {name} --repair")),
         _ => error.hint(format!("burrow start {name}, then burrow volume scrub {name} --repair")),

@@ -1,4 +1,5 @@
-//! Waiting for a workspace to run or to stop, while its steps are shown with the times that the server measured.
+//! Waiting for a workspace to run or to stop, while its steps are shown with the times that the
+//! server measured.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! What the commands about one workspace share: its argument, finding it, its rows, and starting it.
+//! What the commands about one workspace share: its argument, finding it, its rows, and starting
+//! it.
 
 use clap::Args;
 use protocol::{
@@ -77,7 +78,8 @@ pub fn home_bytes(workspace: &Workspace) -> u64 {
     u64::from(workspace.resources.home_mib) << 20
 }
 
-/// The age of the newest state of the home that the object store has: what would survive the loss of the host.
+/// The age of the newest state of the home that the object store has: what would survive the loss
+/// of the host.
 pub fn safe_since(workspace: &Workspace, now: OffsetDateTime) -> String {
     match (workspace.phase, workspace.unreplicated_seconds) {
         (Phase::Running, Some(0)) => "now".to_owned(),
@@ -117,7 +119,8 @@ pub async fn all(server: &Server) -> Result<Vec<Workspace>, CommandError> {
     Ok(workspaces)
 }
 
-/// Finds a workspace by `name`, `owner/name` or identifier. Among several of one name, the user's own wins.
+/// Finds a workspace by `name`, `owner/name` or identifier. Among several of one name, the user's
+/// own wins.
 pub async fn find(server: &Server, wanted: &str) -> Result<Workspace, CommandError> {
     if let Ok(id) = wanted.parse::<WorkspaceId>() {
         return Ok(server.workspace(id).await?);
@@ -171,7 +174,8 @@ pub async fn ensure_running(
     wait::until(context.style, server, starting, Goal::Running, wait::DEFAULT_TIMEOUT).await
 }
 
-/// Asks for a start. Starting a workspace that is already starting is not an error; one that is stopping is waited for.
+/// Asks for a start. Starting a workspace that is already starting is not an error; one that is
+/// stopping is waited for.
 pub async fn begin_start(server: &Server, workspace: &Workspace) -> Result<Workspace, CommandError> {
     match workspace.phase {
         Phase::Running | Phase::Queued | Phase::Provisioning => Ok(workspace.clone()),

@@ -2,7 +2,8 @@
 
 use std::process::{Command, Stdio};
 
-/// Opens `url` and returns whether a browser was started. Over SSH or without a display there is none.
+/// Opens `url` and returns whether a browser was started. Over SSH or without a display there is
+/// none.
 pub fn open(url: &str) -> bool {
     let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let remote = set("SSH_CONNECTION") || set("SSH_TTY");

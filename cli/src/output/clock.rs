@@ -41,7 +41,8 @@ impl Clock {
         wall.assume_offset((self.offset_at)(near))
     }
 
-    /// "14:03:20", "yesterday 14:03:20" or "2026-01-31 14:03:20". A snapshot selector understands all of them.
+    /// "14:03:20", "yesterday 14:03:20" or "2026-01-31 14:03:20". A snapshot selector understands
+    /// all of them.
     pub fn wall(&self, instant: OffsetDateTime) -> String {
         let local = self.local(instant);
         let time = text(local, format_description!("[hour]:[minute]:[second]"));

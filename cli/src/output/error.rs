@@ -1,6 +1,8 @@
-//! The error that a command ends with: what failed, why, what to do next, and the exit status that tells it to scripts.
+//! The error that a command ends with: what failed, why, what to do next, and the exit status that
+//! tells it to scripts.
 //!
-//! Every message has the same order: *Cannot VERB OBJECT: CAUSE*, then a hint. This module knows no command.
+//! Every message has the same order: *Cannot VERB OBJECT: CAUSE*, then a hint. This module knows no
+//! command.
 
 use std::{error::Error, fmt, io::Write};
 
@@ -8,7 +10,8 @@ use protocol::{Code, Problem, problem::FieldError};
 
 use crate::commands::ExitStatus;
 
-/// The kinds of error. Their numbers are the exit statuses that scripts rely on; `burrow --help` lists them.
+/// The kinds of error. Their numbers are the exit statuses that scripts rely on; `burrow --help`
+/// lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ErrorKind {
@@ -21,7 +24,8 @@ pub enum ErrorKind {
     Unavailable = 7,
     /// Ctrl-C. Shells use the same number.
     Interrupted = 130,
-    /// An error of `exec` or `attach` themselves. They pass the remote status through, so theirs is different, as in ssh.
+    /// An error of `exec` or `attach` themselves. They pass the remote status through, so theirs is
+    /// different, as in ssh.
     Connection = 255,
 }
 

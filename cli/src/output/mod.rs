@@ -1,5 +1,5 @@
-//! What the program prints: results on standard output (tables for users, JSON for programs, names for shells), messages,
-//! progress and errors on standard error. It must not know any command.
+//! What the program prints: results on standard output (tables for users, JSON for programs, names
+//! for shells), messages, progress and errors on standard error. It must not know any command.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -112,7 +112,8 @@ pub fn line(text: &str) -> Result<(), CommandError> {
     bytes(format!("{text}\n").as_bytes())
 }
 
-/// Writes bytes to standard output. A closed pipe (`burrow list | head -1`) ends the program, as it ends other programs.
+/// Writes bytes to standard output. A closed pipe (`burrow list | head -1`) ends the program, as it
+/// ends other programs.
 pub fn bytes(data: &[u8]) -> Result<(), CommandError> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(data).and_then(|()| stdout.flush()) {
@@ -140,7 +141,8 @@ fn table(columns: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Result<()
     table.to_string().lines().try_for_each(|text| line(text.trim_end().strip_prefix(' ').unwrap_or(text)))
 }
 
-/// Replaces control characters in text of a guest or another user, so that the terminal does not execute them.
+/// Replaces control characters in text of a guest or another user, so that the terminal does not
+/// execute them.
 pub fn printable(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
 }
@@ -151,7 +153,8 @@ pub fn printable_text(text: &str) -> String {
     text.chars().map(|character| if is_unsafe(character) { '\u{fffd}' } else { character }).collect()
 }
 
-/// Whether to use colors on standard output: it is a terminal, and NO_COLOR is not set (no-color.org).
+/// Whether to use colors on standard output: it is a terminal, and NO_COLOR is not set
+/// (no-color.org).
 pub fn has_colors() -> bool {
     let is_disabled = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");

@@ -1,4 +1,5 @@
-//! Progress on standard error: a spinner with the elapsed time on a terminal, plain lines elsewhere.
+//! Progress on standard error: a spinner with the elapsed time on a terminal, plain lines
+//! elsewhere.
 
 use std::{
     io::{self, IsTerminal, Write},

@@ -1,4 +1,5 @@
-//! The credentials file that `burrow login` writes: one token per server. Only its owner may read it.
+//! The credentials file that `burrow login` writes: one token per server. Only its owner may read
+//! it.
 
 use std::{
     collections::BTreeMap,
@@ -65,7 +66,8 @@ pub fn path() -> Result<PathBuf, CredentialsError> {
 }
 
 impl Credentials {
-    /// Reads the file. A missing file is empty. A file that others can read is refused, as ssh refuses such keys.
+    /// Reads the file. A missing file is empty. A file that others can read is refused, as ssh
+    /// refuses such keys.
     pub fn load(path: &Path) -> Result<Self, CredentialsError> {
         let io = |source| CredentialsError::Io { path: path.to_owned(), source };
         let text = match fs::read_to_string(path) {
@@ -124,7 +126,8 @@ impl Credentials {
     }
 }
 
-/// Reduces an address to what identifies a server: scheme and authority, without a path. The default scheme is https.
+/// Reduces an address to what identifies a server: scheme and authority, without a path. The
+/// default scheme is https.
 pub fn normalise(url: &str) -> Result<String, String> {
     let with_scheme = if url.contains("://") { url.to_owned() } else { format!("https://{url}") };
     let parsed = reqwest::Url::parse(&with_scheme)

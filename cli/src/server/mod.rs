@@ -1,5 +1,5 @@
-//! Which server a command talks to, as which user, and its errors as [`CommandError`]s. The client itself is
-//! [`client::Api`].
+//! Which server a command talks to, as which user, and its errors as [`CommandError`]s. The client
+//! itself is [`client::Api`].
 
 use client::ApiError;
 pub use client::{Api as Server, Event, api::API};
@@ -10,7 +10,8 @@ use crate::output::{CommandError, ErrorKind};
 
 pub mod credentials;
 
-/// The server that the options, the environment or the last `burrow login` name, signed in as the current user.
+/// The server that the options, the environment or the last `burrow login` name, signed in as the
+/// current user.
 pub fn signed_in(url: Option<&str>) -> Result<Server, CommandError> {
     let credentials = Credentials::load(&credentials::path()?)?;
     let wanted = url.or(credentials.current()).unwrap_or(DEFAULT_URL);

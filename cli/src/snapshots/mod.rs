@@ -1,4 +1,5 @@
-//! Snapshots as users name them: fetching a workspace's list, and finding the one that a time or a name means.
+//! Snapshots as users name them: fetching a workspace's list, and finding the one that a time or a
+//! name means.
 //!
 //! [`selector`] decides, without I/O. This module asks the server and explains what was not found.
 
@@ -19,7 +20,8 @@ use crate::{
 
 pub mod selector;
 
-/// Most snapshots of one workspace that are fetched: several times what the retention policy keeps for a year.
+/// Most snapshots of one workspace that are fetched: several times what the retention policy keeps
+/// for a year.
 const MAX_FETCHED: u32 = 20_000;
 /// Characters of an identifier that tell the snapshots of a workspace apart: up to the millisecond.
 const SHORT_ID_CHARS: usize = 13;
@@ -76,7 +78,8 @@ pub async fn resolve(server: &Server, workspace: &Workspace, text: &str) -> Resu
     selector.select(&all).cloned().map_err(|reason| explain(reason, workspace, text, &clock))
 }
 
-/// Like [`resolve`], but by identifier or name only, because what is destroyed must not be guessed from a time.
+/// Like [`resolve`], but by identifier or name only, because what is destroyed must not be guessed
+/// from a time.
 pub async fn resolve_exactly(
     server: &Server,
     workspace: &Workspace,

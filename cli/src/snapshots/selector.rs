@@ -1,7 +1,9 @@
-//! How users name a snapshot, and which one they mean. Pure: the time and the list of snapshots are arguments.
+//! How users name a snapshot, and which one they mean. Pure: the time and the list of snapshots are
+//! arguments.
 //!
-//! An age (`10m`, `2h ago`), a local time (`14:03`, `yesterday 14:03`, `2026-01-31`), an RFC 3339 time, or `latest` means the
-//! newest snapshot that is not later. Anything else is the identifier of a snapshot, the beginning of it, or its name.
+//! An age (`10m`, `2h ago`), a local time (`14:03`, `yesterday 14:03`, `2026-01-31`), an RFC 3339
+//! time, or `latest` means the newest snapshot that is not later. Anything else is the identifier
+//! of a snapshot, the beginning of it, or its name.
 
 use protocol::api::snapshot::Snapshot;
 use time::{
@@ -95,7 +97,8 @@ fn suggestions<'a>(name: &str, snapshots: &'a [Snapshot]) -> Vec<&'a Snapshot> {
     }
 }
 
-/// Parses a time. The result is the first instant that is too late, so that "14:03" includes the whole second.
+/// Parses a time. The result is the first instant that is too late, so that "14:03" includes the
+/// whole second.
 pub fn parse_instant(text: &str, clock: &Clock) -> Option<OffsetDateTime> {
     let text = text.trim().to_ascii_lowercase();
     if let Some(age) = parse_age(text.strip_suffix("ago").unwrap_or(&text)) {
@@ -133,7 +136,8 @@ fn last_occurrence(time: Time, clock: &Clock) -> Option<OffsetDateTime> {
     last.checked_add(Duration::SECOND)
 }
 
-/// A time without a fraction means the whole second, because that is how the times of snapshots are shown.
+/// A time without a fraction means the whole second, because that is how the times of snapshots are
+/// shown.
 fn precision(instant: OffsetDateTime) -> Duration {
     if instant.nanosecond() == 0 { Duration::SECOND } else { Duration::MICROSECOND }
 }

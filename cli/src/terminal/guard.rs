@@ -1,7 +1,8 @@
 //! Raw mode that is always restored.
 //!
-//! The guard restores the terminal when it is dropped. A panic hook restores it before the panic message is printed, so
-//! that the message is readable. Signals are up to the caller, which must leave its loop on them and drop the guard.
+//! The guard restores the terminal when it is dropped. A panic hook restores it before the panic
+//! message is printed, so that the message is readable. Signals are up to the caller, which must
+//! leave its loop on them and drop the guard.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -13,7 +14,8 @@ use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use super::modes::Modes;
 
-/// The state to restore. There is at most one raw terminal. Global, because the panic hook cannot reach it otherwise.
+/// The state to restore. There is at most one raw terminal. Global, because the panic hook cannot
+/// reach it otherwise.
 static SAVED: Mutex<Option<Saved>> = Mutex::new(None);
 static HOOK: Once = Once::new();
 

@@ -1,4 +1,5 @@
-//! Standard input, read by its own thread, because a blocked read must not delay anything, not even the exit of the program.
+//! Standard input, read by its own thread, because a blocked read must not delay anything, not even
+//! the exit of the program.
 
 use std::thread;
 
@@ -7,7 +8,8 @@ use tokio::sync::mpsc;
 /// Reads that wait in the channel. When it is full, the thread waits, and then the pipe behind it.
 const QUEUED_READS: usize = 16;
 
-/// Reads standard input until its end, at most `max_bytes` at a time. The channel closes at the end of input.
+/// Reads standard input until its end, at most `max_bytes` at a time. The channel closes at the end
+/// of input.
 pub fn read_stdin(max_bytes: usize) -> mpsc::Receiver<Vec<u8>> {
     let (sender, receiver) = mpsc::channel(QUEUED_READS);
     // Not joined: it may still be blocked in a read when the program exits.

@@ -1,4 +1,5 @@
-//! The user's terminal while it shows a remote one: raw mode that is always restored, and the escape keys of `burrow attach`.
+//! The user's terminal while it shows a remote one: raw mode that is always restored, and the
+//! escape keys of `burrow attach`.
 
 pub mod escape;
 pub mod guard;

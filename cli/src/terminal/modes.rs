@@ -1,7 +1,7 @@
 //! The terminal modes that remote output has switched on. Pure: bytes in, bytes out.
 //!
-//! A program whose connection is cut cannot clean up. Without this, mouse reporting or the alternate screen would stay on
-//! in the user's shell.
+//! A program whose connection is cut cannot clean up. Without this, mouse reporting or the
+//! alternate screen would stay on in the user's shell.
 
 use std::collections::BTreeSet;
 

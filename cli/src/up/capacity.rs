@@ -1,4 +1,5 @@
-//! How many sandboxes this host can run at once. Pure, except for reading the host's cores and memory.
+//! How many sandboxes this host can run at once. Pure, except for reading the host's cores and
+//! memory.
 
 use crate::commands::up::Runtime;
 

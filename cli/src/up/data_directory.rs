@@ -79,7 +79,8 @@ impl DataDirectory {
         if path.join("run").as_os_str().len() + MAX_SOCKET_NAME_BYTES > MAX_SOCKET_PATH_BYTES {
             return Err(DataDirectoryError::PathTooLong { path });
         }
-        // Under root, Postgres and sandboxes run as other users, which must be able to pass through.
+        // Under root, Postgres and sandboxes run as other users, which must be able to pass
+        // through.
         let mode = if uid.is_root() { 0o711 } else { 0o700 };
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(unusable)?;
         Ok(Self(path))
@@ -123,7 +124,8 @@ impl DataDirectory {
     }
 }
 
-/// The static agent for guests: at `path`, or next to the executable, or where a package or a checkout has it.
+/// The static agent for guests: at `path`, or next to the executable, or where a package or a
+/// checkout has it.
 pub fn find_agent(path: Option<&Path>) -> Result<PathBuf, DataDirectoryError> {
     let directory = executable_directory();
     let mut candidates =
@@ -180,7 +182,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let data = open(&directory.path().join("a/b")).expect("made");
         let mode = fs::metadata(data.path()).expect("there").permissions().mode();
-        assert_eq!(mode & 0o044, 0, "nobody else may list it");
+        assert_eq!(mode & 0o044, 0, "other users cannot list it");
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The gateway on its own thread, so that the keystrokes that it relays never wait for work of the controller.
+//! The gateway on its own thread, so that the keystrokes that it relays never wait for work of the
+//! controller.
 
 use std::{io, net::SocketAddr, thread};
 

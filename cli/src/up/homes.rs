@@ -1,5 +1,5 @@
-//! Homes as the controller cannot know them by itself: read without a machine.
-//! Joins the volume, which knows blocks, to the reader, which knows files; knows neither from within.
+//! Homes as the controller cannot know them by itself: read without a machine. Joins the volume,
+//! which knows blocks, to the reader, which knows files; knows neither from within.
 
 use std::{any::Any, ffi::OsString, io, path::PathBuf, sync::Arc};
 

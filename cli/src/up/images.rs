@@ -1,4 +1,5 @@
-//! The image and the initramfs that sandboxes boot. They are found or built before anything is started.
+//! The image and the initramfs that sandboxes boot. They are found or built before anything is
+//! started.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -60,8 +61,8 @@ impl Images {
 /// Progress messages that wait to be shown.
 const QUEUED_MESSAGES: usize = 16;
 
-/// Finds the image and the initramfs in the cache, or builds them. `source`: a directory with an `image.toml`; by default, the
-/// one that is built into this program.
+/// Finds the image and the initramfs in the cache, or builds them. `source`: a directory with an
+/// `image.toml`; by default, the one that is built into this program.
 pub async fn build(
     style: Style,
     source: Option<PathBuf>,

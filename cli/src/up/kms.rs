@@ -1,4 +1,5 @@
-//! Where the master key is kept, from the options and from the environment variables of OpenBao and Vault.
+//! Where the master key is kept, from the options and from the environment variables of OpenBao and
+//! Vault.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,5 @@
-//! The listening address of the gateway. The port is bound before anything is started, so that a conflict shows immediately.
+//! The listening address of the gateway. The port is bound before anything is started, so that a
+//! conflict shows immediately.
 
 use std::{
     io,
@@ -24,7 +25,8 @@ pub fn address(public_url: Option<&str>, bound: SocketAddr) -> String {
     }
 }
 
-/// The origins that the web app may have in a browser: the address, the names of this computer, and the public URL.
+/// The origins that the web app may have in a browser: the address, the names of this computer, and
+/// the public URL.
 pub fn origins(ip: IpAddr, port: u16, public_url: Option<&str>) -> Result<Vec<String>, CommandError> {
     let mut origins = vec![address(None, SocketAddr::new(ip, port))];
     if ip.is_loopback() || ip.is_unspecified() {

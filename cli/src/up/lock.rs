@@ -1,4 +1,5 @@
-//! The lock that allows one `burrow up` per data directory. The kernel releases it, however the process ends.
+//! The lock that allows one `burrow up` per data directory. The kernel releases it, however the
+//! process ends.
 
 use std::{
     fs::{File, OpenOptions},
@@ -11,7 +12,8 @@ use rustix::{
     io::Errno,
 };
 
-/// The lock, held until it is dropped. The file is never removed: otherwise two processes could lock two files of one name.
+/// The lock, held until it is dropped. The file is never removed: otherwise two processes could
+/// lock two files of one name.
 #[derive(Debug)]
 pub struct DataLock {
     _file: File,
@@ -51,7 +53,8 @@ impl DataLock {
     }
 }
 
-/// The process that holds the lock. None in the moment between its locking and its writing of the number.
+/// The process that holds the lock. None in the moment between its locking and its writing of the
+/// number.
 fn holder(file: &mut File) -> Option<u32> {
     let mut text = String::new();
     file.take(32).read_to_string(&mut text).ok()?;

@@ -1,8 +1,9 @@
 //! `burrow up`: the whole system on one computer, in the foreground.
 //!
-//! The controller runs as tasks of this process, the gateway on its own thread, and Postgres as a child. The controller's
-//! engine starts one runner process per running workspace. Everything that can fail early is checked before anything is
-//! started. Parts are stopped in the opposite order of their start.
+//! The controller runs as tasks of this process, the gateway on its own thread, and Postgres as a
+//! child. The controller's engine starts one runner process per running workspace. Everything that
+//! can fail early is checked before anything is started. Parts are stopped in the opposite order of
+//! their start.
 
 use std::{net::TcpListener, path::PathBuf, sync::Arc};
 
@@ -118,7 +119,8 @@ async fn start(context: &Context, up: &Up) -> Result<System, CommandError> {
     Ok(System { database, controller, shutdown, gateway, _lock: lock })
 }
 
-/// Opens the object store and tests it, so that a bucket that cannot be used is reported now, and not when a home is saved.
+/// Opens the object store and tests it, so that a bucket that cannot be used is reported now, and
+/// not when a home is saved.
 async fn open_store(
     style: Style,
     up: &Up,
@@ -148,7 +150,8 @@ pub async fn start_database(
     Ok(Database::Private(Arc::new(postgres)))
 }
 
-/// Prepares the host's network for sandboxes. Without root, sandboxes have none, which `burrow doctor` reports.
+/// Prepares the host's network for sandboxes. Without root, sandboxes have none, which `burrow
+/// doctor` reports.
 async fn prepare_network(up: &Up) -> Result<(), CommandError> {
     if up.runtime == Runtime::Microvm && rustix::process::geteuid().is_root() {
         runner::network::prepare_host().await?;
@@ -196,12 +199,14 @@ fn start_gateway(
     GatewayThread::start(config).map_err(failed)
 }
 
-/// Prints the address and the sign-in link. The link is the only line on standard output, so that scripts can read it.
+/// Prints the address and the sign-in link. The link is the only line on standard output, so that
+/// scripts can read it.
 async fn print_link(context: &Context, up: &Up, system: &System) -> Result<(), CommandError> {
     let address = listen::address(up.public_url.as_deref(), system.gateway.addr());
     let link = system.controller.first_sign_in_link().await?;
     context.output.say(&format!(
-        "\nBurrow is running at {address}\nPress Ctrl-C to save all homes and stop.\n\nSign in with this link. It works once:"
+        "\nBurrow is running at {address}\nPress Ctrl-C to save all homes and stop.\n\n\
+         Sign in with this link. It works once:"
     ));
     output::line(&format!("{address}{}", link.expose()))
 }

@@ -1,4 +1,5 @@
-//! The end of `burrow up`: saves all homes, then stops the parts in the opposite order of their start.
+//! The end of `burrow up`: saves all homes, then stops the parts in the opposite order of their
+//! start.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -21,7 +22,8 @@ pub async fn stop(style: Style, system: System) -> Result<(), CommandError> {
     let System { database, controller, shutdown, gateway, _lock } = system;
     if style != Style::Silent {
         progress::write_line(
-            "\nSaving all homes… Press Ctrl-C again to exit immediately; homes then stay in the data directory only.",
+            "\nSaving all homes… Press Ctrl-C again to exit immediately; homes then stay in the data \
+             directory only.",
         );
     }
     let mut steps = SaveSteps::new();

@@ -1,4 +1,5 @@
-//! A server that answers from a script, and the `burrow` executable with its own configuration directory.
+//! A server that answers from a script, and the `burrow` executable with its own configuration
+//! directory.
 #![allow(dead_code, reason = "each test program uses its part")]
 
 pub mod snapshots;
@@ -21,7 +22,8 @@ use serde_json::{Value, json};
 pub const ID: &str = "01900000-0000-7000-8000-000000000001";
 pub const OTHER: &str = "01900000-0000-7000-8000-000000000002";
 
-/// The answers of the server to each `METHOD /path`, in order, and the requests that it has received.
+/// The answers of the server to each `METHOD /path`, in order, and the requests that it has
+/// received.
 #[derive(Clone, Default)]
 pub struct Script {
     answers: Arc<Mutex<Vec<Route>>>,

@@ -1,4 +1,5 @@
-//! The snapshot routes of a server: small trees in memory, behind the routes of `protocol::api::snapshot`.
+//! The snapshot routes of a server: small trees in memory, behind the routes of
+//! `protocol::api::snapshot`.
 
 use std::{
     collections::BTreeMap,
@@ -58,7 +59,8 @@ impl TestSnapshot {
     fn record(&self) -> Value {
         json!({
             "id": self.id, "name": self.name, "kind": if self.name.is_some() { "requested" } else { "stream" },
-            "consistency": "clean", "epoch": 1, "changed_bytes": 4096, "uploaded_bytes": 1024, "stored_bytes": 8192,
+            "consistency": "clean", "epoch": 1, "changed_bytes": 4096, "uploaded_bytes": 1024,
+            "stored_bytes": 8192,
             "created_at": self.created_at.format(&Rfc3339).expect("written"),
         })
     }
@@ -96,7 +98,8 @@ impl File {
 
 fn entry(name: &str, kind: &str, size: u64, mode: u32, target: Option<&str>, time: i64) -> Value {
     json!({
-        "name": name, "utf8": true, "kind": kind, "size": size, "mode": mode, "target": target, "modified_ms": time,
+        "name": name, "utf8": true, "kind": kind, "size": size, "mode": mode, "target": target,
+        "modified_ms": time,
     })
 }
 
@@ -111,7 +114,8 @@ struct AtPath {
     path: String,
 }
 
-/// A script with one workspace, `demo`, and routes for its snapshots, which are sorted newest first.
+/// A script with one workspace, `demo`, and routes for its snapshots, which are sorted newest
+/// first.
 pub fn snapshot_server(phase: &str, snapshots: &[TestSnapshot]) -> (Script, Router<Script>) {
     let script =
         Script::default().json("GET /workspaces", json!({"workspaces": [workspace("demo", phase, 1)]}));

@@ -15,9 +15,9 @@ Examples:
   burrow admin destroy-tenant-key
   burrow admin destroy-tenant-key --name \"Example University\"
 
-Running workspaces are ended at once and are not saved. Every home, snapshot and backup of the organisation becomes
-unreadable, wherever it is stored. This cannot be undone. The command asks for the name of the organisation; without a
-terminal, give it with --name."
+Running workspaces are ended at once and are not saved. Every home, snapshot and backup of the
+organisation becomes unreadable, wherever it is stored. This cannot be undone. The command asks for
+the name of the organisation; without a terminal, give it with --name."
 )]
 pub struct DestroyTenantKey {
     /// Name of the organisation, instead of typing it when asked

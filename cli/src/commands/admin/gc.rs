@@ -15,7 +15,8 @@ Examples:
   burrow admin gc
   burrow admin gc -o json
 
-The server does this regularly by itself. An object is deleted once it was found unused twice, some time apart."
+The server does this regularly by itself. An object is deleted once it was found unused twice, some
+time apart."
 )]
 pub struct Gc {}
 

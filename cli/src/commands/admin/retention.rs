@@ -14,8 +14,8 @@ Examples:
   burrow admin retention --all-hours 2 --daily-hours 17520
   burrow admin retention -o json
 
-Options that are not given keep their value. Snapshots that a user requested or named, and the newest snapshot of each
-home, are never pruned.")]
+Options that are not given keep their value. Snapshots that a user requested or named, and the
+newest snapshot of each home, are never pruned.")]
 pub struct Retention {
     /// Hours for which every snapshot is kept
     #[arg(long, env = "BURROW_ALL_HOURS", value_name = "HOURS")]

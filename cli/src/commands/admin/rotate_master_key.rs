@@ -1,4 +1,5 @@
-//! `burrow admin rotate-master-key`: replaces the master key, or moves it to or from a key service. Runs without a server.
+//! `burrow admin rotate-master-key`: replaces the master key, or moves it to or from a key service.
+//! Runs without a server.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -25,9 +26,10 @@ Examples:
   burrow admin rotate-master-key --to service --master-key-service https://vault:8200
   burrow admin rotate-master-key --to file --master-key-service https://vault:8200
 
-Stop the server first. No home is rewritten. The old key cannot decrypt anything afterwards: replace your copies of it.
-If the command is interrupted, the next start completes it. In a key service, the key gets a new version; --to moves the
-key from its file to the service, or from the service to a new file.")]
+Stop the server first. No home is rewritten. The old key cannot decrypt anything afterwards: replace
+your copies of it. If the command is interrupted, the next start completes it. In a key service, the
+key gets a new version; --to moves the key from its file to the service, or from the service to a
+new file.")]
 pub struct RotateMasterKey {
     /// Data directory of the server [default: as for `burrow up`]
     #[arg(long, env = "BURROW_DATA_DIR", value_name = "DIR")]
@@ -89,8 +91,8 @@ fn result_text(rotation: &Rotation, rotated: &Rotated) -> String {
     };
     let next = match (from, to) {
         (KeeperKind::File, KeeperKind::Service) => format!(
-            " From now on, start with --master-key-service. {file} cannot decrypt anything any more: delete it and \
-             its copies."
+            " From now on, start with --master-key-service. {file} cannot decrypt anything any more: \
+             delete it and its copies."
         ),
         (KeeperKind::Service, KeeperKind::Service) => {
             " Set min_decryption_version to retire the versions before it.".to_owned()

@@ -97,7 +97,8 @@ impl SnapshotFiles<'_> {
         Ok(())
     }
 
-    /// Prints what differs between two snapshots: of a file, a diff; of a directory, the changed paths.
+    /// Prints what differs between two snapshots: of a file, a diff; of a directory, the changed
+    /// paths.
     pub(super) async fn compare(
         &self,
         context: &Context,

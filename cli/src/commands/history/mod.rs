@@ -1,4 +1,5 @@
-//! `burrow history`: the snapshots of a home, the versions of a file, and the files and changes of a snapshot.
+//! `burrow history`: the snapshots of a home, the versions of a file, and the files and changes of
+//! a snapshot.
 
 use clap::Args;
 use protocol::files::HomePath;
@@ -28,9 +29,9 @@ Examples:
   burrow history demo --at yesterday --diff           list what has changed since
   burrow history demo --at 2h --diff --with 1h notes.txt
 
-A snapshot is given by its identifier, the beginning of it, or its name; or by a time, which means the newest snapshot that
-is not later: an age (10m, 2h, 3d), a local time (14:03, yesterday 14:03, 2026-01-31, 2026-01-31 14:03) or an RFC 3339 time.
-The workspace need not be running.")]
+A snapshot is given by its identifier, the beginning of it, or its name; or by a time, which means
+the newest snapshot that is not later: an age (10m, 2h, 3d), a local time (14:03, yesterday 14:03,
+2026-01-31, 2026-01-31 14:03) or an RFC 3339 time. The workspace need not be running.")]
 pub struct History {
     #[command(flatten)]
     pub target: WorkspaceArgument,

@@ -105,12 +105,12 @@ impl<'a> VersionSearch<'a> {
         Self { files, path, snapshots, entries: BTreeMap::new() }
     }
 
-    /// Searches, newest first, until every change between neighbouring snapshots is known, or `limit` of them. Returns
-    /// whether the search is complete.
+    /// Searches, newest first, until every change between neighbouring snapshots is known, or
+    /// `limit` of them. Returns whether the search is complete.
     ///
-    /// If two snapshots have the same entry, so have those between them: otherwise its modification time would differ. If
-    /// neither has one, a file may have been created and deleted between them. Those ranges are searched last, wide steps
-    /// first.
+    /// If two snapshots have the same entry, so have those between them: otherwise its modification
+    /// time would differ. If neither has one, a file may have been created and deleted between
+    /// them. Those ranges are searched last, wide steps first.
     async fn run(&mut self, limit: usize) -> Result<bool, CommandError> {
         let Some(oldest) = self.snapshots.len().checked_sub(1) else { return Ok(true) };
         let (mut different, mut absent) = (vec![(0, oldest)], VecDeque::new());
@@ -144,7 +144,8 @@ impl<'a> VersionSearch<'a> {
         Ok(entry)
     }
 
-    /// The versions that the search has found: each pair of neighbours that differ, and the entry of the oldest snapshot.
+    /// The versions that the search has found: each pair of neighbours that differ, and the entry
+    /// of the oldest snapshot.
     fn versions(&self) -> Vec<Version> {
         let version = |index: usize, change, entry: &Option<PastEntry>| Version {
             snapshot: self.snapshots[index].clone(),

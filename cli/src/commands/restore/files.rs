@@ -19,7 +19,8 @@ use crate::output::{
     progress::{self, Step},
 };
 
-/// Most files and directories of one command. More would be a whole home, or a home made to be endless.
+/// Most files and directories of one command. More would be a whole home, or a home made to be
+/// endless.
 const MAX_ENTRIES: usize = 200_000;
 /// Files between two updates of the progress.
 const FILES_PER_UPDATE: usize = 100;
@@ -79,7 +80,8 @@ impl Record for RestoredEntry {
     }
 }
 
-/// A path of the snapshot, and the directory and name to restore it to. Without a name, its content goes into the directory.
+/// A path of the snapshot, and the directory and name to restore it to. Without a name, its content
+/// goes into the directory.
 pub struct Source<At> {
     path: HomePath,
     entry: PastEntry,
@@ -170,7 +172,8 @@ pub struct FileRestorer<'a, T: RestoreTarget> {
 }
 
 impl<'a, T: RestoreTarget> FileRestorer<'a, T> {
-    /// A restorer that shows its progress with `step`. `force`: overwrite files instead of keeping them.
+    /// A restorer that shows its progress with `step`. `force`: overwrite files instead of keeping
+    /// them.
     pub fn new(files: &'a SnapshotFiles<'a>, at: &'a Snapshot, target: T, force: bool, step: Step) -> Self {
         let suffix = format!(".before-restore-{}", Clock::read().stamp());
         Self { files, at, target, force, suffix, step, items: Vec::new(), results: Vec::new() }
@@ -224,7 +227,8 @@ impl<'a, T: RestoreTarget> FileRestorer<'a, T> {
         Ok(())
     }
 
-    /// Restores one entry. The entries of a directory become further items. None: nothing to report.
+    /// Restores one entry. The entries of a directory become further items. None: nothing to
+    /// report.
     async fn restore_item(
         &mut self,
         item: Item<T::At>,

@@ -1,7 +1,7 @@
 //! `burrow restore`: brings files, or the whole home, back from a snapshot.
 //!
-//! Nothing that exists is lost: files that differ are kept next to the restored ones, and the previous state of a whole home
-//! stays a snapshot.
+//! Nothing that exists is lost: files that differ are kept next to the restored ones, and the
+//! previous state of a whole home stays a snapshot.
 
 use std::path::PathBuf;
 
@@ -42,9 +42,10 @@ Examples:
   burrow restore demo --at 14:03 src --to ./rescued  onto this computer
   burrow restore demo --at before-exam --all         the whole home
 
-An existing file that differs is kept as NAME.before-restore-TIME. Files that are not in the snapshot stay as they are. With
---all, the workspace is stopped and started again, and its present home is kept as a snapshot. With --to, the workspace need
-not be running. See `burrow history --help` for how to write a time.")]
+An existing file that differs is kept as NAME.before-restore-TIME. Files that are not in the
+snapshot stay as they are. With --all, the workspace is stopped and started again, and its present
+home is kept as a snapshot. With --to, the workspace need not be running. See `burrow history
+--help` for how to write a time.")]
 pub struct Restore {
     /// Name of the workspace
     pub workspace: String,

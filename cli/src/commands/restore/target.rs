@@ -1,4 +1,5 @@
-//! Where files are restored to: the home of a running workspace, or this computer. This module knows nothing of snapshots.
+//! Where files are restored to: the home of a running workspace, or this computer. This module
+//! knows nothing of snapshots.
 
 use std::{
     collections::HashMap,
@@ -225,14 +226,16 @@ impl RestoreTarget for WorkspaceTarget<'_> {
     }
 }
 
-/// The path of `name` in a directory of the home. The name comes from a guest and must be a single name.
+/// The path of `name` in a directory of the home. The name comes from a guest and must be a single
+/// name.
 pub fn child(directory: &HomePath, name: &str) -> Result<HomePath, CommandError> {
     let child = directory.child(name).ok().filter(|child| child.name() == Some(name));
     child
         .ok_or_else(|| CommandError::error(format!("`{}` is not a valid file name", output::printable(name))))
 }
 
-/// A directory on this computer. Restored links are never followed, because the owner of the home controls them.
+/// A directory on this computer. Restored links are never followed, because the owner of the home
+/// controls them.
 #[derive(Default)]
 pub struct LocalTarget {
     /// Temporary files so far, for their names.
@@ -364,7 +367,8 @@ fn existing_entry(path: &Path) -> io::Result<ExistingEntry> {
     Ok(ExistingEntry { kind, size: metadata.len(), target })
 }
 
-/// A file that is written under a temporary name. It is deleted if it is dropped before it is renamed.
+/// A file that is written under a temporary name. It is deleted if it is dropped before it is
+/// renamed.
 struct TemporaryFile {
     path: PathBuf,
     file: File,

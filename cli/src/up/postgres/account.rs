@@ -11,7 +11,8 @@ use nix::unistd::{Gid, Uid, User};
 
 use super::{PostgresError, failed};
 
-/// The account of the server. It refuses to run as root, so under root it is `postgres` or `nobody`; otherwise the present user.
+/// The account of the server. It refuses to run as root, so under root it is `postgres` or
+/// `nobody`; otherwise the present user.
 pub(super) struct Account {
     /// None: the present user.
     other: Option<(Uid, Gid, String)>,
@@ -48,8 +49,9 @@ impl Account {
         self.other.as_ref().map_or_else(Uid::effective, |(uid, _, _)| *uid)
     }
 
-    /// A command that runs `program` as this account with a clean environment, and that is killed when the thread that
-    /// spawns it ends. It has its own process group, so that Ctrl-C reaches only `up`, which then stops its parts in order.
+    /// A command that runs `program` as this account with a clean environment, and that is killed
+    /// when the thread that spawns it ends. It has its own process group, so that Ctrl-C reaches
+    /// only `up`, which then stops its parts in order.
     pub(super) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(&self.setpriv);
         if let Some((uid, gid, _)) = &self.other {
@@ -79,7 +81,8 @@ impl Account {
         Ok(())
     }
 
-    /// Checks that the account can reach and write `path`. Postgres itself would fail with a less clear error.
+    /// Checks that the account can reach and write `path`. Postgres itself would fail with a less
+    /// clear error.
     pub(super) fn check_access(&self, path: &Path) -> Result<(), PostgresError> {
         let mut command = self.command(&find_program("test", &[]).unwrap_or_else(|| "/usr/bin/test".into()));
         command.arg("-w").arg(path).stderr(Stdio::null());

@@ -70,7 +70,8 @@ impl Installation {
         found
     }
 
-    /// Creates the database in a temporary directory and renames it, so that an interrupted attempt is never used.
+    /// Creates the database in a temporary directory and renames it, so that an interrupted attempt
+    /// is never used.
     pub(super) fn create_database(&self, account: &Account, data: &Path) -> Result<(), PostgresError> {
         let unfinished = data.with_extension("unfinished");
         remove_if_exists(&unfinished).map_err(failed(format!("cannot remove {}", unfinished.display())))?;

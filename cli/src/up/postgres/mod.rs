@@ -1,4 +1,5 @@
-//! A private Postgres: the distribution's server as a child of this process. This module knows nothing of what is stored in it.
+//! A private Postgres: the distribution's server as a child of this process. This module knows
+//! nothing of what is stored in it.
 //!
 //! ```text
 //! up ── thread "postgres" ── setpriv (uid, no new privileges, death signal) ── postgres
@@ -6,10 +7,11 @@
 //!                └── its stderr → tracing          <data-dir>/postgres ──────────┘  data and socket
 //! ```
 //!
-//! The server listens only on a Unix socket, in a directory that only its user and root can enter. It refuses to run as
-//! root, so `up` under root runs it as `postgres` or `nobody`. The kernel kills it when the thread that started it ends
-//! (`PDEATHSIG`), so that thread lives as long as the server. A server that outlived a killed `up` is stopped at the next
-//! start. Everything here blocks; call it from a blocking thread.
+//! The server listens only on a Unix socket, in a directory that only its user and root can enter.
+//! It refuses to run as root, so `up` under root runs it as `postgres` or `nobody`. The kernel
+//! kills it when the thread that started it ends (`PDEATHSIG`), so that thread lives as long as the
+//! server. A server that outlived a killed `up` is stopped at the next start. Everything here
+//! blocks; call it from a blocking thread.
 
 use std::{
     io,
@@ -115,7 +117,8 @@ fn failed(what: impl Into<String>) -> impl FnOnce(io::Error) -> PostgresError {
     move |source| PostgresError::Io { what, source }
 }
 
-/// A running server. Dropping it stops the server; [`Postgres::stop`] also returns whether that worked.
+/// A running server. Dropping it stops the server; [`Postgres::stop`] also returns whether that
+/// worked.
 #[derive(Debug)]
 pub struct Postgres {
     pid: u32,
@@ -128,8 +131,9 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Starts the server of `data_dir`, and creates its database if there is none. The caller holds the lock of the data
-    /// directory, so a server that is still running there is an orphan, and is stopped.
+    /// Starts the server of `data_dir`, and creates its database if there is none. The caller holds
+    /// the lock of the data directory, so a server that is still running there is an orphan, and is
+    /// stopped.
     pub fn start(data_dir: &Path) -> Result<Self, PostgresError> {
         let data = data_dir.join("postgres");
         let account = Account::choose()?;
@@ -233,7 +237,8 @@ impl Postgres {
                 return Ok(());
             }
             if wait_process(&self.process, POLL_INTERVAL) {
-                // The last lines may still be in the pipe. The watcher has read them once it has ended.
+                // The last lines may still be in the pipe. The watcher has read them once it has
+                // ended.
                 return Err(PostgresError::EndedEarly(self.log.tail_at_end()));
             }
             if Instant::now() > deadline {
@@ -273,7 +278,8 @@ impl ServerArguments {
             "listen_addresses=",
             "unix_socket_permissions=0700",
             "cluster_name=burrow",
-            // The database of one host: little memory, no replicas, and no JIT compiler for short queries.
+            // The database of one host: little memory, no replicas, and no JIT compiler for short
+            // queries.
             "shared_buffers=32MB",
             "max_connections=100",
             "wal_level=minimal",
@@ -294,8 +300,8 @@ impl ServerArguments {
     }
 }
 
-/// Starts the server on a thread that lives until the server has exited, because the kernel sends the death signal when the
-/// *thread* that started the child ends.
+/// Starts the server on a thread that lives until the server has exited, because the kernel sends
+/// the death signal when the *thread* that started the child ends.
 fn spawn_watched(
     mut command: Command,
     server: &ServerArguments,

@@ -29,7 +29,8 @@ pub(super) fn postmaster(data: &Path) -> Option<Postmaster> {
     Some(Postmaster { pid, is_ready: lines.nth(6).is_some_and(|state| state.trim() == "ready") })
 }
 
-/// Stops processes that are still running in `data`: a server whose `up` was killed, or sessions whose server was.
+/// Stops processes that are still running in `data`: a server whose `up` was killed, or sessions
+/// whose server was.
 pub(super) fn stop_orphans(data: &Path) -> Result<(), PostgresError> {
     let Ok(data) = data.canonicalize() else { return Ok(()) };
     let main = postmaster(&data).map(|found| found.pid);

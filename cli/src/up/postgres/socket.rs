@@ -18,8 +18,8 @@ const SOCKET_NAME: &str = ".s.PGSQL.5432";
 /// Longest path of a Unix socket, without the final NUL.
 pub const MAX_SOCKET_PATH_BYTES: usize = 107;
 
-/// The data directory, or a short directory elsewhere if the path of the socket would be too long. Returns whether it is
-/// elsewhere.
+/// The data directory, or a short directory elsewhere if the path of the socket would be too long.
+/// Returns whether it is elsewhere.
 pub(super) fn socket_directory(data: &Path, account: &Account) -> Result<(PathBuf, bool), PostgresError> {
     let data = data.canonicalize().map_err(failed(format!("cannot find {}", data.display())))?;
     if data.join(SOCKET_NAME).as_os_str().len() <= MAX_SOCKET_PATH_BYTES {
