@@ -1,5 +1,6 @@
-//! A real headless browser, driven by a script of `tests/browser`. A script may wish for what is outside its browser: it says
-//! so in a line that begins with `> `, and is answered by a line when it is so.
+//! A real headless browser, driven by a script of `tests/browser`. A script can ask for actions
+//! outside the browser, with a line that begins with `> `. It gets a line as an answer when the
+//! action is done.
 
 use std::{path::Path, process::Stdio};
 
@@ -9,29 +10,30 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{PATIENCE, Stack, target_directory};
+use crate::{Stack, WAIT_TIMEOUT, target_directory};
 
-/// Several waits of a person, one after the other.
-const SCRIPT_TIMEOUT: u32 = 4;
+/// A script may wait this many times as long as a single step.
+const SCRIPT_TIMEOUT_FACTOR: u32 = 4;
 
-/// Whether a browser is there to be driven.
-pub fn browser_wanted() -> bool {
-    let wanted = std::env::var_os("BURROW_CHROMIUM").is_some();
-    if !wanted {
-        eprintln!("no browser is driven: BURROW_CHROMIUM is not set");
+/// Whether tests with a browser are enabled.
+pub fn browser_enabled() -> bool {
+    let is_enabled = std::env::var_os("BURROW_CHROMIUM").is_some();
+    if !is_enabled {
+        eprintln!("skipped, no browser is driven: BURROW_CHROMIUM is not set");
     }
-    wanted
+    is_enabled
 }
 
-/// Runs a script against `stack` to its end. `pictures` names the directory of its screenshots.
-pub async fn drive(stack: &Stack, script: &str, pictures: &str, mut wish: impl AsyncFnMut(&str)) {
+/// Runs a script against `stack` to its end. `screenshots` names the directory of its screenshots,
+/// `act` does what the script asks for.
+pub async fn run_script(stack: &Stack, script: &str, screenshots: &str, mut act: impl AsyncFnMut(&str)) {
     let mut child = Command::new("node")
         .arg(script)
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("browser"))
         .env("BURROW_LINK", &stack.link)
-        .env("BURROW_SCREENSHOTS", target_directory().join("screenshots").join(pictures))
+        .env("BURROW_SCREENSHOTS", target_directory().join("screenshots").join(screenshots))
         .env("BURROW_RUNTIME", stack.runtime())
-        .env("BURROW_PATIENCE", PATIENCE.as_secs().to_string())
+        .env("BURROW_PATIENCE", WAIT_TIMEOUT.as_secs().to_string())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -41,18 +43,18 @@ pub async fn drive(stack: &Stack, script: &str, pictures: &str, mut wish: impl A
     let mut answers = child.stdin.take().expect("piped");
     let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
     let mut errors = child.stderr.take().expect("piped");
-    let listening = async {
+    let follow = async {
         while let Some(line) = lines.next_line().await.expect("readable") {
             eprintln!("{line}");
-            if let Some(wished) = line.strip_prefix("> ") {
-                wish(wished).await;
+            if let Some(action) = line.strip_prefix("> ") {
+                act(action).await;
                 answers.write_all(b"so it is\n").await.expect("it listens");
             }
         }
     };
-    let mut complaint = String::new();
-    let ending = async { tokio::join!(listening, errors.read_to_string(&mut complaint), child.wait()).2 };
+    let mut stderr = String::new();
+    let end = async { tokio::join!(follow, errors.read_to_string(&mut stderr), child.wait()).2 };
     let status =
-        timeout(PATIENCE * SCRIPT_TIMEOUT, ending).await.expect("it ends in time").expect("waited for");
-    assert!(status.success(), "{complaint}\n{}", stack.log());
+        timeout(WAIT_TIMEOUT * SCRIPT_TIMEOUT_FACTOR, end).await.expect("ends in time").expect("exits");
+    assert!(status.success(), "{stderr}\n{}", stack.log());
 }

@@ -1,7 +1,8 @@
-//! The whole of Burrow as a test sees it: the real executable, its printed link, its API and its command line.
+//! The whole system as a test sees it: the real executable, its printed link, its API and its
+//! command line.
 
 pub mod browser;
-pub mod carry;
+pub mod guest_programs;
 mod moto;
 pub mod store;
 
@@ -19,55 +20,67 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-/// What does not come in this time does not come.
-pub const PATIENCE: Duration = Duration::from_secs(180);
-/// Between looks at what has no event of its own: other processes.
-const LOOK: Duration = Duration::from_millis(20);
+/// How long tests wait for anything. What takes longer has failed.
+pub const WAIT_TIMEOUT: Duration = Duration::from_secs(180);
+/// Between two looks at something without an event, such as another process.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The executable that is tested: as the task runner says, else the one that was built beside this test.
+/// The executable under test: `BURROW_BIN`, which the task runner sets, or the one that was built
+/// with this program.
 pub fn burrow() -> PathBuf {
-    from_environment("BURROW_BIN", "burrow")
+    std::env::var_os("BURROW_BIN").map_or_else(|| profile_directory().join("burrow"), PathBuf::from)
 }
 
-fn from_environment(variable: &str, name: &str) -> PathBuf {
-    std::env::var_os(variable).map_or_else(|| target_directory().join("debug").join(name), PathBuf::from)
-}
-
-/// `target`, from `target/debug/deps/<this test>`.
+/// Cargo's target directory.
 pub fn target_directory() -> PathBuf {
-    let this = std::env::current_exe().expect("this test's own file");
-    this.ancestors().nth(3).expect("target/<profile>/deps/<test>").to_owned()
+    profile_directory().parent().expect("the profile's directory is in `target`").to_owned()
 }
 
-/// Whether real machines are asked for: booting them takes root, an image and minutes.
-pub fn guests_wanted() -> bool {
-    let wanted = std::env::var_os("BURROW_GUEST_TESTS").is_some();
-    if !wanted {
-        eprintln!("no machine is booted: BURROW_GUEST_TESTS is not set");
+/// `target/<profile>`: this program is `target/<profile>/deps/<test>` or
+/// `target/<profile>/<binary>`.
+fn profile_directory() -> PathBuf {
+    let executable = std::env::current_exe().expect("the path of this program");
+    let directories = executable.ancestors().skip(1);
+    let profile = directories.into_iter().find(|directory| !directory.ends_with("deps"));
+    profile.expect("an executable is in a directory").to_owned()
+}
+
+/// Whether tests with real microVMs are enabled. Booting them needs root, an image and minutes.
+pub fn guests_enabled() -> bool {
+    let is_enabled = std::env::var_os("BURROW_GUEST_TESTS").is_some();
+    if !is_enabled {
+        eprintln!("skipped, no microVM is booted: BURROW_GUEST_TESTS is not set");
     }
-    wanted
+    is_enabled
 }
 
 /// How `burrow up` is started.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct StackOptions {
+    /// `--runtime`: "microvm" or "fake".
     pub runtime: &'static str,
+    /// `--data-dir`.
     pub data: PathBuf,
+    /// Further arguments.
     pub arguments: Vec<String>,
+    /// Further environment variables.
     pub environment: Vec<(String, String)>,
 }
 
-impl Options {
+impl StackOptions {
+    /// Options with only a runtime and a data directory.
     pub fn new(runtime: &'static str, data: &Path) -> Self {
         Self { runtime, data: data.to_owned(), arguments: Vec::new(), environment: Vec::new() }
     }
 
+    /// Adds arguments.
     #[must_use]
     pub fn with(mut self, arguments: &[&str]) -> Self {
         self.arguments.extend(arguments.iter().map(ToString::to_string));
         self
     }
 
+    /// Adds environment variables.
     #[must_use]
     pub fn environment(mut self, variables: &[(&str, &str)]) -> Self {
         let owned = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
@@ -76,28 +89,34 @@ impl Options {
     }
 }
 
-/// A running `burrow up`, and the owner's token.
+/// A running `burrow up`, and a token of its owner.
+///
+/// A test starts it, uses its API and command line, and ends it with [`Stack::interrupt`] or
+/// [`Stack::kill`], which also check that nothing is left behind. A test that fails kills it.
 pub struct Stack {
     child: Child,
-    options: Options,
+    options: StackOptions,
+    /// Its address.
     pub url: String,
+    /// The owner's token. Empty until someone signs in.
     pub token: String,
-    /// The one-time link, if it was not used to sign in here.
+    /// The one-time link. [`Stack::start`] has used it; after [`Stack::start_signed_out`] it is
+    /// still valid.
     pub link: String,
     configuration: tempfile::TempDir,
 }
 
 impl Stack {
-    /// Starts, and signs the owner in with the printed link.
-    pub async fn start(options: Options) -> Self {
+    /// Starts it, and signs the owner in with the printed link.
+    pub async fn start(options: StackOptions) -> Self {
         let mut stack = Self::start_signed_out(options).await;
         let (url, secret) = stack.link.split_once("/welcome#").expect("the link's form");
         stack.token = token_by_link(url, secret).await;
         stack
     }
 
-    /// Starts; the link is still good.
-    pub async fn start_signed_out(options: Options) -> Self {
+    /// Starts it. The link stays valid.
+    pub async fn start_signed_out(options: StackOptions) -> Self {
         let log = File::create(options.data.with_extension("log")).expect("a log");
         let mut child = Command::new(burrow())
             .args(["up", "--port", "0", "--runtime", options.runtime, "--data-dir"])
@@ -107,60 +126,64 @@ impl Stack {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
-            // A test that fails leaves nothing behind either.
+            // A test that fails must not leave processes behind.
             .kill_on_drop(true)
             .spawn()
             .expect("`burrow up` starts");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let link = timeout(PATIENCE, lines.next_line()).await.expect("a link in time").expect("readable");
+        let link = timeout(WAIT_TIMEOUT, lines.next_line()).await.expect("a link in time").expect("readable");
         let link = link.unwrap_or_else(|| panic!("`burrow up` ended: {}", log_of(&options)));
         let url = link.split("/welcome#").next().expect("the link's form").to_owned();
         let configuration = tempfile::tempdir().expect("a directory");
         Self { child, options, url, token: String::new(), link, configuration }
     }
 
-    /// Signs in as somebody whose password is known.
+    /// Signs in with a password.
     pub async fn sign_in(&mut self, email: &str, password: &str) {
         let request = json!({ "email": email, "password": password });
         self.token = token_by(&self.url, "/auth/login", &request).await;
     }
 
+    /// The runtime of its sandboxes.
     pub fn runtime(&self) -> &'static str {
         self.options.runtime
     }
 
-    /// Kills the VMM of the machine that was started last, once there is one: a child of a runner, which is a child of `up`.
-    pub async fn kill_newest_machine(&self) {
+    /// Waits for a VMM and kills the newest one. A VMM is a child of a runner, which is a child of
+    /// `up`.
+    pub async fn kill_newest_vmm(&self) {
         let up = self.pid();
         let newest = || {
             let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
             let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-            ids.filter(|id| is_machine(*id) && parent(*id).and_then(parent) == Some(up)).max()
+            ids.filter(|id| is_vmm(*id) && parent_of(*id).and_then(parent_of) == Some(up)).max()
         };
-        until("a machine runs", || newest().is_some()).await;
+        wait_until("a VMM runs", || newest().is_some()).await;
         signal(newest().expect("just seen"), rustix::process::Signal::KILL);
     }
 
-    /// What `up` wrote to standard error.
+    /// The standard error of `up`.
     pub fn log(&self) -> String {
         log_of(&self.options)
     }
 
-    /// What `up` wrote to its log, for whoever looks for a request.
+    /// The log file of `up`.
     pub fn log_file(&self) -> String {
         std::fs::read_to_string(self.options.data.join("burrow.log")).unwrap_or_default()
     }
 
+    /// Process id of `up`.
     pub fn pid(&self) -> u32 {
         self.child.id().expect("it runs")
     }
 
-    /// A client command, as the owner.
-    pub async fn burrow(&self, arguments: &[&str]) -> Output {
-        self.burrow_with_input(arguments, None).await
+    /// Runs a client command as the owner.
+    pub async fn run(&self, arguments: &[&str]) -> Output {
+        self.run_with_input(arguments, None).await
     }
 
-    /// A client command, as the owner, ready to be started; it dies with its handle.
+    /// A client command of the owner that is not started yet. It is killed when its handle is
+    /// dropped.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(burrow());
         command
@@ -175,7 +198,8 @@ impl Stack {
         command
     }
 
-    pub async fn burrow_with_input(&self, arguments: &[&str], input: Option<&[u8]>) -> Output {
+    /// Like [`Stack::run`], with bytes on standard input.
+    pub async fn run_with_input(&self, arguments: &[&str], input: Option<&[u8]>) -> Output {
         let mut child = self
             .command(arguments)
             .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
@@ -188,69 +212,70 @@ impl Stack {
             }
         };
         let both = async { tokio::join!(write, child.wait_with_output()).1 };
-        timeout(PATIENCE, both).await.expect("it ends in time").expect("it can be waited for")
+        timeout(WAIT_TIMEOUT, both).await.expect("it ends in time").expect("it can be waited for")
     }
 
-    /// A client command that must succeed. Gives its standard output.
-    pub async fn ok(&self, arguments: &[&str]) -> String {
-        let output = self.burrow(arguments).await;
+    /// Runs a client command that must succeed. Returns its standard output.
+    pub async fn run_ok(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments).await;
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{arguments:?}: {}\n{error}\n{}", output.status, self.log());
         String::from_utf8(output.stdout).expect("text")
     }
 
-    /// A shell command in a workspace, which must succeed.
+    /// Runs a shell command in a workspace. It must succeed. Returns its standard output.
     pub async fn sh(&self, workspace: &str, script: &str) -> String {
-        self.ok(&["exec", workspace, "--", "bash", "-c", script]).await
+        self.run_ok(&["exec", workspace, "--", "bash", "-c", script]).await
     }
 
-    /// A request with the owner's token.
+    /// An API request with the owner's token.
     pub fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
         client().request(method, format!("{}/api/v1{path}", self.url)).bearer_auth(&self.token)
     }
 
+    /// Status and JSON of a GET request.
     pub async fn get(&self, path: &str) -> (u16, Value) {
         answer(self.request(reqwest::Method::GET, path)).await
     }
 
-    /// Asks for `path` until the answer is as wanted; gives that answer.
-    pub async fn get_until(&self, path: &str, mut is_so: impl FnMut(&Value) -> bool) -> Value {
-        let deadline = Instant::now() + PATIENCE;
+    /// Repeats a GET request until its answer satisfies the condition. Returns that answer.
+    pub async fn get_until(&self, path: &str, mut condition: impl FnMut(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + WAIT_TIMEOUT;
         loop {
             let (_, value) = self.get(path).await;
-            if is_so(&value) {
+            if condition(&value) {
                 return value;
             }
             assert!(Instant::now() < deadline, "{path} is still {value}");
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// SIGINT, as Ctrl-C sends it: waits for the end, which must be in order and leave nothing.
+    /// Sends SIGINT, like Ctrl-C, and waits for the end. It must be clean and leave nothing behind.
     pub async fn interrupt(mut self) {
         signal(self.pid(), rustix::process::Signal::INT);
-        let status = timeout(PATIENCE, self.child.wait()).await.expect("it ends").expect("waited for");
+        let status = timeout(WAIT_TIMEOUT, self.child.wait()).await.expect("it ends").expect("waited for");
         assert!(status.success(), "{status}\n{}", self.log());
-        nothing_left(&self.options.data).await;
+        wait_for_cleanup(&self.options.data).await;
     }
 
-    /// SIGKILL: waits until nothing of it is left. Gives how it may be started again.
-    pub async fn kill(mut self) -> Options {
+    /// Sends SIGKILL, and waits until nothing of it is left. Returns the options to start it again.
+    pub async fn kill(mut self) -> StackOptions {
         self.child.kill().await.expect("killed");
-        nothing_left(&self.options.data).await;
+        wait_for_cleanup(&self.options.data).await;
         self.options.clone()
     }
 }
 
-fn log_of(options: &Options) -> String {
+fn log_of(options: &StackOptions) -> String {
     std::fs::read_to_string(options.data.with_extension("log")).unwrap_or_default()
 }
 
-fn is_machine(pid: u32) -> bool {
+fn is_vmm(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.starts_with("qemu-system"))
 }
 
-fn parent(pid: u32) -> Option<u32> {
+fn parent_of(pid: u32) -> Option<u32> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
 }
@@ -260,18 +285,20 @@ fn signal(pid: u32, signal: rustix::process::Signal) {
     rustix::process::kill_process(pid, signal).expect("it lives");
 }
 
-/// Waits until no process works with the data directory: no runner, no machine, no agent, no database.
-async fn nothing_left(data: &Path) {
-    // What is left of a killed `up` is ended by the kernel, in its own time.
-    until("nothing of it is left", || processes_with(data).is_empty() && mounts_below(data).is_empty()).await;
+/// Waits until no process uses the data directory: no runner, VMM, agent or database.
+async fn wait_for_cleanup(data: &Path) {
+    // The kernel ends the children of a killed `up`, which takes a moment.
+    let is_clean = || processes_with(data).is_empty() && mounts_below(data).is_empty();
+    wait_until("all processes and mounts are gone", is_clean).await;
 }
 
-/// Waits for what has no event of its own: the state of other processes and of the kernel.
-pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "{what}");
-        tokio::time::sleep(LOOK).await;
+/// Waits for a condition that has no event, such as the state of another process. `what` describes
+/// it in the error.
+pub async fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + WAIT_TIMEOUT;
+    while !condition() {
+        assert!(Instant::now() < deadline, "timed out waiting until {what}");
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
@@ -280,7 +307,7 @@ fn mounts_below(data: &Path) -> Vec<String> {
     mounts.lines().filter(|line| line.contains(&*data.to_string_lossy())).map(str::to_owned).collect()
 }
 
-/// Command lines, open files and working directories that name the data directory.
+/// Processes whose command line, open files or working directory name the data directory.
 fn processes_with(data: &Path) -> Vec<String> {
     let data = data.canonicalize().unwrap_or_else(|_| data.to_owned());
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -304,23 +331,24 @@ fn processes_with(data: &Path) -> Vec<String> {
         .collect()
 }
 
+/// An HTTP client without a proxy.
 pub fn client() -> reqwest::Client {
-    reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().expect("a client")
+    reqwest::Client::builder().no_proxy().timeout(WAIT_TIMEOUT).build().expect("a client")
 }
 
-/// Status and JSON of an answer; null where it holds none.
+/// Status and JSON of an answer. The JSON is null if there is none.
 pub async fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {
     let response = request.send().await.expect("an answer");
     let status = response.status().as_u16();
     (status, response.json().await.unwrap_or(Value::Null))
 }
 
-/// Signs in with a one-time link, as a browser does, and makes a token for programs.
+/// Signs in with a one-time link, as a browser does, and creates a personal access token.
 pub async fn token_by_link(url: &str, secret: &str) -> String {
     token_by(url, "/auth/link", &json!({ "token": secret })).await
 }
 
-/// Signs in through `path`, and makes a token for programs.
+/// Signs in through `path`, and creates a personal access token.
 pub async fn token_by(url: &str, path: &str, request: &Value) -> String {
     let response = client()
         .post(format!("{url}/api/v1{path}"))

@@ -1,4 +1,4 @@
-//! moto's server, an S3 that shares no code with ours. The volume's own tests include this file too.
+//! moto's server: an S3 that shares no code with ours. The volume's tests include this file too.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -7,14 +7,15 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-/// The server as a child, for as long as it is held.
+/// The server as a child process. Dropping it ends the process.
 pub struct Moto {
     child: Child,
+    /// The address that it listens on.
     pub address: SocketAddr,
 }
 
 impl Moto {
-    /// Starts the executable and waits until it listens.
+    /// Starts the program and waits until it listens.
     pub fn listen(server: PathBuf) -> Self {
         let mut child = Command::new(server)
             .args(["-H", "127.0.0.1", "-p", "0"])
@@ -23,17 +24,17 @@ impl Moto {
             .stderr(Stdio::piped())
             .spawn()
             .expect("moto starts");
-        let mut said = BufReader::new(child.stderr.take().expect("piped"));
+        let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
         let mut line = String::new();
         let address = loop {
             line.clear();
-            assert_ne!(said.read_line(&mut line).expect("readable"), 0, "moto ended before it listened");
+            assert_ne!(stderr.read_line(&mut line).expect("readable"), 0, "moto ended before it listened");
             if let Some((_, address)) = line.split_once("http://") {
                 break address.trim().parse().expect("an address");
             }
         };
-        // It logs each request; nobody reading would stop it.
-        std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
+        // It logs each request. If nobody read the log, it would block.
+        std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
         Self { child, address }
     }
 }

@@ -1,4 +1,5 @@
-//! A store that shares no code with ours, and the line to it, which a test makes slow, cuts and mends.
+//! An object store that shares no code with ours, and a proxy to it that tests slow down, stall and
+//! break.
 
 use std::{future::pending, net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -16,13 +17,13 @@ use tokio::{
 pub use crate::moto::Moto;
 use crate::{client, target_directory};
 
-/// What is carried at once.
-const PIECE_BYTES: usize = 64 * 1024;
-/// What a line holds while it delays.
-const PIECES_UNDER_WAY: usize = 64;
+/// Bytes of one read.
+const READ_BYTES: usize = 64 * 1024;
+/// Reads that the proxy holds while it delays them.
+const MAX_DELAYED_READS: usize = 64;
 
 impl Moto {
-    /// Starts it with one bucket. The task runner installs it.
+    /// Starts a server with one bucket. The task runner installs the program.
     pub async fn start(bucket: &str) -> Self {
         let installed = || target_directory().join("moto-venv/bin/moto_server");
         let server = std::env::var_os("BURROW_MOTO_SERVER").map_or_else(installed, PathBuf::from);
@@ -33,102 +34,107 @@ impl Moto {
     }
 }
 
-/// What becomes of what is sent.
+/// What the proxy does with traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flow {
-    Passes,
-    /// It waits on the way, both ways; connections stay open.
-    Stalls,
-    /// Connections are closed, those that are open too.
-    Breaks,
+pub enum ProxyMode {
+    /// Forward it.
+    Forward,
+    /// Hold it back in both directions. Connections stay open.
+    Stall,
+    /// Close all connections, also those that are open.
+    Break,
 }
 
-/// A line to an address, at an address of its own.
-pub struct Line {
+/// A TCP proxy to one address.
+pub struct Proxy {
+    /// The address that the proxy listens on.
     pub address: SocketAddr,
-    flow: watch::Sender<Flow>,
-    carrying: JoinHandle<()>,
+    mode: watch::Sender<ProxyMode>,
+    task: JoinHandle<()>,
 }
 
-impl Line {
+impl Proxy {
+    /// A proxy to `there` without delay.
     pub async fn to(there: SocketAddr) -> Self {
         Self::with_delay(there, Duration::ZERO).await
     }
 
-    /// What is sent there arrives so much later; what comes back does not.
+    /// A proxy that delays what is sent to `there`, but not what comes back.
     pub async fn with_delay(there: SocketAddr, delay: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");
-        let (flow, seen) = watch::channel(Flow::Passes);
-        let carrying = tokio::spawn(async move {
+        let (mode, watcher) = watch::channel(ProxyMode::Forward);
+        let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((here, _)) = listener.accept().await {
-                connections.spawn(connection(here, there, delay, seen.clone()));
+                connections.spawn(connection(here, there, delay, watcher.clone()));
                 while connections.try_join_next().is_some() {}
             }
         });
-        Self { address, flow, carrying }
+        Self { address, mode, task }
     }
 
-    pub fn set(&self, flow: Flow) {
-        self.flow.send_replace(flow);
+    /// Switches the mode, also for open connections.
+    pub fn set(&self, mode: ProxyMode) {
+        self.mode.send_replace(mode);
     }
 }
 
-impl Drop for Line {
+impl Drop for Proxy {
     fn drop(&mut self) {
-        self.carrying.abort();
+        self.task.abort();
     }
 }
 
-async fn connection(here: TcpStream, there: SocketAddr, delay: Duration, flow: watch::Receiver<Flow>) {
+async fn connection(here: TcpStream, there: SocketAddr, delay: Duration, mode: watch::Receiver<ProxyMode>) {
     let Ok(there) = TcpStream::connect(there).await else { return };
     let ((from_here, to_here), (from_there, to_there)) = (here.into_split(), there.into_split());
     tokio::select! {
-        () = carry(from_here, to_there, delay, flow.clone()) => {}
-        () = carry(from_there, to_here, Duration::ZERO, flow) => {}
+        () = forward(from_here, to_there, delay, mode.clone()) => {}
+        () = forward(from_there, to_here, Duration::ZERO, mode) => {}
     }
 }
 
-async fn carry(
+/// Copies bytes in one direction until either side closes or the mode is [`ProxyMode::Break`].
+async fn forward(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     delay: Duration,
-    mut flow: watch::Receiver<Flow>,
+    mut mode: watch::Receiver<ProxyMode>,
 ) {
-    let (arriving, mut under_way) = mpsc::channel(PIECES_UNDER_WAY);
-    let mut seen = flow.clone();
-    let taking = async move {
+    let (queue, mut delayed) = mpsc::channel(MAX_DELAYED_READS);
+    let mut watcher = mode.clone();
+    let receive = async move {
         loop {
-            let mut piece = vec![0; PIECE_BYTES];
+            let mut bytes = vec![0; READ_BYTES];
             let read = tokio::select! {
-                read = from.read(&mut piece) => read.unwrap_or(0),
-                () = is(&mut seen, |flow| flow == Flow::Breaks) => 0,
+                read = from.read(&mut bytes) => read.unwrap_or(0),
+                () = wait_for_mode(&mut watcher, |mode| mode == ProxyMode::Break) => 0,
             };
-            piece.truncate(read);
-            if read == 0 || arriving.send((Instant::now() + delay, piece)).await.is_err() {
+            bytes.truncate(read);
+            if read == 0 || queue.send((Instant::now() + delay, bytes)).await.is_err() {
                 return;
             }
         }
     };
-    let giving = async {
-        while let Some((due, piece)) = under_way.recv().await {
+    let send = async {
+        while let Some((due, bytes)) = delayed.recv().await {
             sleep_until(due).await;
-            is(&mut flow, |flow| flow != Flow::Stalls).await;
-            let breaks = *flow.borrow() == Flow::Breaks;
-            if breaks || to.write_all(&piece).await.is_err() {
+            wait_for_mode(&mut mode, |mode| mode != ProxyMode::Stall).await;
+            let is_broken = *mode.borrow() == ProxyMode::Break;
+            if is_broken || to.write_all(&bytes).await.is_err() {
                 return;
             }
         }
     };
     tokio::select! {
-        // With the last piece's arrival, or the first that does not arrive.
-        () = giving => {}
-        () = async { taking.await; pending().await } => {}
+        // Ends when the last bytes have arrived, or the first that cannot.
+        () = send => {}
+        () = async { receive.await; pending().await } => {}
     }
 }
 
-/// Waits for it; a line that is gone is as one that breaks.
-async fn is(flow: &mut watch::Receiver<Flow>, wanted: impl Fn(Flow) -> bool) {
-    let _ = flow.wait_for(|flow| wanted(*flow)).await;
+/// Waits for a mode. Returns at once if the proxy was dropped.
+async fn wait_for_mode(mode: &mut watch::Receiver<ProxyMode>, is_wanted: impl Fn(ProxyMode) -> bool) {
+    let _ = mode.wait_for(|mode| is_wanted(*mode)).await;
 }

@@ -1,4 +1,5 @@
-//! Every decoder of foreign bytes over its corpus and seeded mutations of it. The fuzz targets run the same functions for longer.
+//! Every decoder of untrusted bytes, with its corpus and random mutations of it. The fuzz targets
+//! run the same functions for longer.
 
 use std::{
     fs,
@@ -11,12 +12,12 @@ use rand::{Rng as _, RngExt as _, SeedableRng as _, rngs::StdRng};
 #[path = "../../fuzz/src/lib.rs"]
 mod decoders;
 
-/// For each seed of a corpus.
+/// Mutations of each file of a corpus.
 const MUTATIONS: usize = 400;
 const MAX_BYTES: usize = 4096;
 
 #[test]
-fn decoders_bear_whatever_is_sent() {
+fn decoders_survive_any_bytes() {
     let seed =
         std::env::var("BURROW_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(rand::random);
     eprintln!("BURROW_SEED={seed}");
@@ -32,8 +33,8 @@ fn decoders_bear_whatever_is_sent() {
         for path in seeds {
             let mut bytes = fs::read(&path).expect("readable");
             for _ in 0..MUTATIONS * factor {
-                let bears = catch_unwind(AssertUnwindSafe(|| decode(&bytes)));
-                assert!(bears.is_ok(), "{name} breaks on {bytes:02x?} (from {})", path.display());
+                let result = catch_unwind(AssertUnwindSafe(|| decode(&bytes)));
+                assert!(result.is_ok(), "{name} panics on {bytes:02x?} (from {})", path.display());
                 mutate(&mut bytes, &mut random);
             }
         }

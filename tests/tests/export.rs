@@ -1,26 +1,27 @@
-//! The home's export against clients that share no code with it and check what they read: fio's nbd engine with its own checksums,
-//! and nbdkit's client behind nbdkit's server.
+//! The volume's NBD export with clients that share no code with it and verify what they read: fio's
+//! nbd engine with its own checksums, and nbdkit.
 
 use std::{path::PathBuf, process::Stdio, sync::Arc, time::Duration};
 
-use burrow_tests::PATIENCE;
+use burrow_tests::WAIT_TIMEOUT;
 use protocol::{Epoch, TenantId, VolumeId};
 use tokio::{net::UnixListener, process::Command, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 use volume::{DataKey, Opening, Volume, store::MemoryStore};
 
 const SIZE_MIB: u64 = 64;
-/// Snapshots go on meanwhile, and the cache is made to fetch.
+/// Snapshots are taken at this interval during the test.
 const SNAPSHOT_INTERVAL: Duration = Duration::from_millis(200);
 
-struct Exported {
+/// A volume that is exported on a socket.
+struct ExportedVolume {
     directory: tempfile::TempDir,
     volume: Volume,
     stop: CancellationToken,
     serving: JoinHandle<()>,
 }
 
-impl Exported {
+impl ExportedVolume {
     async fn start() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let opening = Opening {
@@ -48,22 +49,22 @@ impl Exported {
 
     async fn end(self) {
         self.stop.cancel();
-        timeout(PATIENCE, self.serving).await.expect("it ends").expect("no panic");
+        timeout(WAIT_TIMEOUT, self.serving).await.expect("it ends").expect("no panic");
     }
 }
 
 async fn run(command: &mut Command) -> String {
     let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
-    let output = timeout(PATIENCE, output).await.expect("it ends in time").expect("it starts");
-    let said =
+    let output = timeout(WAIT_TIMEOUT, output).await.expect("it ends in time").expect("it starts");
+    let output_text =
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{said}");
-    said
+    assert!(output.status.success(), "{output_text}");
+    output_text
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fio_reads_what_it_wrote_while_snapshots_are_taken() {
-    let exported = Exported::start().await;
+async fn fio_verifies_during_snapshots() {
+    let exported = ExportedVolume::start().await;
     let volume = exported.volume.clone();
     let snapshots = tokio::spawn(async move {
         loop {
@@ -83,7 +84,7 @@ async fn fio_reads_what_it_wrote_while_snapshots_are_taken() {
                 "--fsync=32",
             ])
             .args([sizes, &format!("--size={SIZE_MIB}M")])
-            // It leaves its checksums' state where it stands.
+            // fio writes its verification state to the working directory.
             .current_dir(exported.directory.path())
             .arg(format!("--uri=nbd+unix:///home?socket={}", exported.socket().display())))
         .await;
@@ -94,21 +95,21 @@ async fn fio_reads_what_it_wrote_while_snapshots_are_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nbdkit_passes_on_what_is_there() {
-    let exported = Exported::start().await;
+async fn nbdkit_copies_the_volume() {
+    let exported = ExportedVolume::start().await;
     let (image, copy) = (exported.directory.path().join("in"), exported.directory.path().join("out"));
     let mut content = vec![0; (SIZE_MIB << 20) as usize];
     rand::Rng::fill_bytes(&mut rand::rng(), &mut content[5 << 20..17 << 20]);
     std::fs::write(&image, &content).expect("written");
-    // Its client talks to us, its server to nbdcopy; the filter sends what is larger than a block in pieces.
-    let through = async |script: String| {
+    // nbdkit is a client of our export and a server for nbdcopy. The filter splits large requests.
+    let run_nbdkit = async |script: String| {
         run(Command::new("nbdkit")
             .args(["-U", "-", "--filter=blocksize", "nbd", "export=home", "maxdata=65536", "--run", &script])
             .arg(format!("socket={}", exported.socket().display())))
         .await
     };
-    through(format!("nbdcopy --flush '{}' \"$uri\"", image.display())).await;
-    through(format!("nbdcopy \"$uri\" '{}'", copy.display())).await;
+    run_nbdkit(format!("nbdcopy --flush '{}' \"$uri\"", image.display())).await;
+    run_nbdkit(format!("nbdcopy \"$uri\" '{}'", copy.display())).await;
     assert!(std::fs::read(&copy).expect("copied") == content);
     assert!(exported.volume.read(0, SIZE_MIB << 20).await.expect("reads") == content);
     exported.end().await;

@@ -1,9 +1,10 @@
-//! A home's past on real machines: streamed, read without its machine, brought back, forked, grown, and there when the host is
-//! not. What the volume promises by itself is tested in `volume`, what the controller promises in `controller`.
+//! Snapshots of real microVMs: uploaded while they run, browsed, restored, forked, and safe when
+//! the host is lost. The guarantees of the volume and the controller by themselves are tested in
+//! their crates.
 
 use std::process::Stdio;
 
-use burrow_tests::{Options, PATIENCE, Stack, guests_wanted};
+use burrow_tests::{Stack, StackOptions, WAIT_TIMEOUT, guests_enabled};
 use serde_json::Value;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::{
@@ -11,7 +12,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-/// Says each number once it is on the home's disk.
+/// Writes numbers to a file, and prints each once it is durable.
 const NUMBERED: &str = "python3 -uc '
 import os
 log = open(\"log\", \"a\")
@@ -26,16 +27,16 @@ fn directory() -> tempfile::TempDir {
 }
 
 async fn workspace(stack: &Stack, name: &str) -> Value {
-    let listed: Value = serde_json::from_str(&stack.ok(&["list", "-o", "json"]).await).expect("JSON");
+    let listed: Value = serde_json::from_str(&stack.run_ok(&["list", "-o", "json"]).await).expect("JSON");
     let listed = listed.as_array().expect("a list");
     listed.iter().find(|one| one["name"] == name).expect("it is there").clone()
 }
 
-/// Waits until the newest snapshot of `demo` holds a file so.
-async fn in_the_store(stack: &Stack, path: &str, expected: &str) {
-    let deadline = Instant::now() + PATIENCE;
+/// Waits until the newest snapshot of `demo` has a file with this content.
+async fn wait_for_snapshot(stack: &Stack, path: &str, expected: &str) {
+    let deadline = Instant::now() + WAIT_TIMEOUT;
     loop {
-        let output = stack.burrow(&["history", "demo", "--at", "latest", path]).await;
+        let output = stack.run(&["history", "demo", "--at", "latest", path]).await;
         if output.stdout == expected.as_bytes() {
             return;
         }
@@ -44,78 +45,76 @@ async fn in_the_store(stack: &Stack, path: &str, expected: &str) {
 }
 
 #[tokio::test]
-async fn a_home_has_a_past_that_is_read_forked_and_brought_back() {
-    if !guests_wanted() {
+async fn snapshots_are_browsed_forked_and_restored() {
+    if !guests_enabled() {
         return;
     }
     let place = directory();
-    let options = Options::new("microvm", &place.path().join("d")).with(&["--stream-seconds", "1"]);
+    let options = StackOptions::new("microvm", &place.path().join("d")).with(&["--stream-seconds", "1"]);
     let stack = Stack::start(options).await;
-    stack.ok(&["create", "demo"]).await;
+    stack.run_ok(&["create", "demo"]).await;
 
-    // Streamed while it runs, and put in order when asked.
+    // Uploaded while the workspace runs. A requested snapshot is clean.
     stack.sh("demo", "mkdir src && echo one > src/file && echo gone > gone && sync").await;
-    stack.ok(&["snapshot", "create", "demo", "first"]).await;
+    stack.run_ok(&["snapshot", "create", "demo", "first"]).await;
     stack.sh("demo", "echo two > src/file && rm gone && sync").await;
     let id = workspace(&stack, "demo").await["id"].as_str().expect("text").to_owned();
     let path = format!("/workspaces/{id}/snapshots");
-    in_the_store(&stack, "src/file", "two\n").await;
+    wait_for_snapshot(&stack, "src/file", "two\n").await;
     let newest = stack.get_until(&path, |list| list["snapshots"][0]["kind"] == "stream").await;
     let named = newest["snapshots"].as_array().expect("a list").iter().find(|one| one["name"] == "first");
     assert_eq!(named.expect("it stays")["consistency"], "clean", "{newest}");
     assert_eq!(newest["snapshots"][0]["consistency"], "crash", "{newest}");
 
-    // Read without the machine.
-    assert_eq!(stack.ok(&["history", "demo", "--at", "first", "src/file"]).await, "one\n");
-    let changes = stack.ok(&["history", "demo", "--at", "first", "--diff", "-o", "json"]).await;
+    // Browse without the workspace.
+    assert_eq!(stack.run_ok(&["history", "demo", "--at", "first", "src/file"]).await, "one\n");
+    let changes = stack.run_ok(&["history", "demo", "--at", "first", "--diff", "-o", "json"]).await;
     let changes: Value = serde_json::from_str(&changes).expect("JSON");
     let of = |path: &str| {
         let changes = changes["changes"].as_array().or_else(|| changes.as_array()).expect("a list");
         changes.iter().find(|change| change["path"] == path).map(|change| change["kind"].clone())
     };
     assert_eq!((of("gone"), of("src/file")), (Some("removed".into()), Some("changed".into())), "{changes}");
-    let diff = stack.ok(&["history", "demo", "--at", "first", "--diff", "src/file"]).await;
+    let diff = stack.run_ok(&["history", "demo", "--at", "first", "--diff", "src/file"]).await;
     assert!(diff.contains("-one") && diff.contains("+two"), "{diff}");
 
-    forks_are_not_noticed(&stack).await;
+    check_fork_of_running_workspace(&stack).await;
 
-    // One file, and then the whole of it and back again.
-    stack.ok(&["restore", "demo", "--at", "first", "gone"]).await;
+    // Restore one file, then the whole home, then undo it.
+    stack.run_ok(&["restore", "demo", "--at", "first", "gone"]).await;
     assert_eq!(stack.sh("demo", "cat gone src/file").await, "gone\ntwo\n");
-    stack.ok(&["restore", "demo", "--at", "first", "--all", "-y"]).await;
+    stack.run_ok(&["restore", "demo", "--at", "first", "--all", "-y"]).await;
     assert_eq!(stack.sh("demo", "cat gone src/file").await, "gone\none\n");
     let undo: Value =
-        serde_json::from_str(&stack.ok(&["history", "demo", "-o", "json"]).await).expect("JSON");
-    let undo = undo
-        .as_array()
-        .expect("a list")
-        .iter()
-        .find(|one| one["kind"] == "requested" && one["name"].is_null());
-    let undo = undo.expect("what it was is kept")["id"].as_str().expect("text").to_owned();
-    stack.ok(&["restore", "demo", "--at", &undo, "--all", "-y"]).await;
+        serde_json::from_str(&stack.run_ok(&["history", "demo", "-o", "json"]).await).expect("JSON");
+    let undo =
+        undo.as_array().expect("a list").iter().find(|one| one["kind"] == "requested" && one["name"].is_null());
+    let undo = undo.expect("the previous state is kept")["id"].as_str().expect("text").to_owned();
+    stack.run_ok(&["restore", "demo", "--at", &undo, "--all", "-y"]).await;
     assert_eq!(stack.sh("demo", "cat gone src/file").await, "gone\ntwo\n");
 
-    // Larger while it is used.
+    // Grow the home while it is in use.
     let size = "df --output=size -B1M ~ | tail -1";
     let before: u64 = stack.sh("demo", size).await.trim().parse().expect("a number");
-    stack.ok(&["grow", "demo", "+2G"]).await;
+    stack.run_ok(&["grow", "demo", "+2G"]).await;
     let mut after = before;
     while after < before + 1900 {
         after = stack.sh("demo", size).await.trim().parse().expect("a number");
     }
-    full_home_starts(&stack).await;
-    assert!(stack.ok(&["volume", "scrub", "demo", "--all"]).await.is_empty(), "nothing is damaged");
+    check_full_home_starts(&stack).await;
+    assert!(stack.run_ok(&["volume", "scrub", "demo", "--all"]).await.is_empty(), "nothing is damaged");
     stack.interrupt().await;
 }
 
-/// A program's output goes on while its machine's home is forked, and both homes live their own lives.
-async fn forks_are_not_noticed(stack: &Stack) {
+/// A program keeps printing while its home is forked, and the two homes are independent.
+async fn check_fork_of_running_workspace(stack: &Stack) {
     let counting = stack
         .command(&["exec", "demo", "--", "bash", "-c", "for i in $(seq 300); do echo $i; sleep 0.01; done"])
         .spawn()
         .expect("it starts");
-    stack.ok(&["fork", "demo", "copy"]).await;
-    let counted = timeout(PATIENCE, counting.wait_with_output()).await.expect("in time").expect("it ends");
+    stack.run_ok(&["fork", "demo", "copy"]).await;
+    let counted = timeout(WAIT_TIMEOUT, counting.wait_with_output()).await;
+    let counted = counted.expect("in time").expect("it ends");
     let expected: Vec<String> = (1..=300).map(|number| number.to_string()).collect();
     assert_eq!(String::from_utf8_lossy(&counted.stdout).lines().collect::<Vec<_>>(), expected);
     stack.sh("copy", "test ! -e gone && echo theirs >> src/file").await;
@@ -125,32 +124,33 @@ async fn forks_are_not_noticed(stack: &Stack) {
         workspace(stack, "copy").await["forked_from"]["workspace"],
         workspace(stack, "demo").await["id"]
     );
-    stack.ok(&["delete", "copy", "-y"]).await;
+    stack.run_ok(&["delete", "copy", "-y"]).await;
 }
 
-/// A home without one free block starts, and there is a terminal in it.
-async fn full_home_starts(stack: &Stack) {
+/// A workspace whose home has no free block starts.
+async fn check_full_home_starts(stack: &Stack) {
     stack
         .sh(
             "demo",
             "fallocate -l $(( $(stat -f -c '%a*%S' ~) )) filler; head -c 1M /dev/zero >> filler; df ~; true",
         )
         .await;
-    stack.ok(&["stop", "demo"]).await;
-    stack.ok(&["start", "demo"]).await;
+    stack.run_ok(&["stop", "demo"]).await;
+    stack.run_ok(&["start", "demo"]).await;
     assert_eq!(stack.sh("demo", "rm filler && cat src/file").await, "two\n");
 }
 
-/// The host goes away without a word, and its disk with it: what was said to be safe is there, and nothing that never was.
+/// After the sudden loss of the host and its disk, everything before "safe up to" is there, and the
+/// home is a prefix of what was written.
 #[tokio::test]
-async fn what_was_said_to_be_safe_outlives_the_host() {
-    if !guests_wanted() {
+async fn safe_data_survives_host_loss() {
+    if !guests_enabled() {
         return;
     }
     let place = directory();
     let data = place.path().join("d");
-    let stack = Stack::start(Options::new("microvm", &data).with(&["--stream-seconds", "1"])).await;
-    stack.ok(&["create", "demo"]).await;
+    let stack = Stack::start(StackOptions::new("microvm", &data).with(&["--stream-seconds", "1"])).await;
+    stack.run_ok(&["create", "demo"]).await;
     let id = workspace(&stack, "demo").await["id"].as_str().expect("text").to_owned();
     let mut writing = stack
         .command(&["exec", "demo", "--", "bash", "-c", NUMBERED])
@@ -160,10 +160,10 @@ async fn what_was_said_to_be_safe_outlives_the_host() {
     let mut lines = BufReader::new(writing.stdout.take().expect("piped")).lines();
     let mut acknowledged: Vec<(OffsetDateTime, u64)> = Vec::new();
     let safe_at = loop {
-        let line = timeout(PATIENCE, lines.next_line()).await.expect("in time").expect("readable");
+        let line = timeout(WAIT_TIMEOUT, lines.next_line()).await.expect("in time").expect("readable");
         let number = line.expect("it goes on").parse().expect("a number");
         acknowledged.push((OffsetDateTime::now_utc(), number));
-        // Some snapshots' worth of numbers.
+        // Wait for the numbers of some snapshots.
         let (_, now) = stack.get(&format!("/workspaces/{id}")).await;
         let safe_at =
             now["safe_at"].as_str().map(|text| OffsetDateTime::parse(text, &Rfc3339).expect("a time"));
@@ -172,20 +172,20 @@ async fn what_was_said_to_be_safe_outlives_the_host() {
             break safe_at;
         }
     };
-    let again = stack.kill().await;
+    let options = stack.kill().await;
     std::fs::remove_dir_all(data.join("cache")).expect("the cache was there");
-    let stack = Stack::start(again).await;
+    let stack = Stack::start(options).await;
     let log = stack.sh("demo", "cat log").await;
     let found: Vec<u64> = log.lines().filter_map(|line| line.parse().ok()).collect();
     let written: Vec<u64> = (0..found.len() as u64).collect();
     assert_eq!(found, written, "a prefix of what was written");
     let safe = acknowledged.iter().filter(|(at, _)| *at < safe_at).map(|(_, number)| *number).max();
     assert!(found.last().copied() >= safe, "{:?} of {safe:?}, safe at {safe_at}", found.last());
-    safe_again(&stack).await;
+    check_uploads_resume(&stack).await;
     stack.interrupt().await;
 }
 
-async fn safe_again(stack: &Stack) {
+async fn check_uploads_resume(stack: &Stack) {
     stack.sh("demo", "echo after > after && sync").await;
-    in_the_store(stack, "after", "after\n").await;
+    wait_for_snapshot(stack, "after", "after\n").await;
 }

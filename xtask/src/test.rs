@@ -45,7 +45,7 @@ pub fn test(quick: bool, filter: &[String]) -> Result<()> {
 /// The tests of homes: those of the volume, of the reader, and those with real microVMs.
 const HOME_TESTS: [&[&str]; 2] = [
     &["-p", "burrow-volume", "-p", "burrow-reader"],
-    &["-p", "burrow-tests", "--test", "export", "--test", "past", "--test", "homes"],
+    &["-p", "burrow-tests", "--test", "export", "--test", "snapshots", "--test", "durability"],
 ];
 
 /// Runs the tests optimized and with `factor` times as many random cases. The first word `volume` selects the tests of homes.

@@ -1,5 +1,5 @@
-//! A keystroke's way there and back: a browser's protocol through gateway, front and agent, beside OpenSSH's server on loopback.
-//! Both type into the same program on a terminal of its own.
+//! The round trip of a keystroke: the terminal protocol through gateway, front and agent, compared
+//! with OpenSSH on loopback. Both type into the same program.
 
 use std::{
     path::Path,
@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use burrow_tests::PATIENCE;
+use burrow_tests::WAIT_TIMEOUT;
 use client::{
     Api,
     socket::{Terminal, TerminalEvent},
@@ -25,23 +25,23 @@ use tokio::{
 
 use super::{Goal, Row, directory, id_of, median, quantile, stack};
 
-/// The same at both: the terminal's own echo is off, the program answers.
+/// The program on both sides. The echo of the terminal is off, so that the program answers.
 const PROGRAM: &str = "stty raw -echo; echo ready; exec cat";
-/// Alternating blocks, so that both see the same moods of the host.
+/// Blocks alternate, so that both are measured under the same load.
 const BLOCKS: usize = 20;
 const KEYS: usize = 100;
 const GOAL: f64 = 1.2;
 const SIZE: TerminalSize = TerminalSize { cols: 80, rows: 24 };
 
 pub async fn measure() -> Row {
-    let place = directory();
-    let stack = stack("fake", &place).await;
-    stack.ok(&["create", "bench"]).await;
+    let directory = directory();
+    let stack = stack("fake", &directory).await;
+    stack.run_ok(&["create", "bench"]).await;
     let workspace: WorkspaceId = id_of(&stack, "bench").await.parse().expect("an id");
     let api = Api::with_token(&stack.url, Redacted::new(stack.token.clone())).expect("an API");
-    let keys = place.path().to_owned();
+    let keys = directory.path().to_owned();
     let typing = tokio::task::spawn_blocking(move || {
-        // One thread, as `burrow attach` has, and as `ssh` has.
+        // One thread, like `burrow attach` and `ssh`.
         let client = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         client.block_on(type_into_both(&api, workspace, &keys))
     });
@@ -50,7 +50,7 @@ pub async fn measure() -> Row {
     let tail = (quantile(&own, 0.99), quantile(&peer, 0.99));
     let (ours, theirs) = (median(&own), median(&peer));
     Row {
-        what: "keystroke echo ÷ OpenSSH, p50",
+        name: "keystroke echo ÷ OpenSSH, p50",
         detail: format!("{} keys: {ours:.0?} ÷ {theirs:.0?}; p99 {:.0?} ÷ {:.0?}", own.len(), tail.0, tail.1),
         value: ours.as_secs_f64() / theirs.as_secs_f64(),
         goal: Goal::AtMost(GOAL),
@@ -58,26 +58,27 @@ pub async fn measure() -> Row {
     }
 }
 
-/// How long each key took, there and back.
+/// The round trip times of all keys, ours and theirs.
 async fn type_into_both(api: &Api, workspace: WorkspaceId, keys: &Path) -> (Vec<Duration>, Vec<Duration>) {
-    let mut ours = Ours::open(api, workspace).await;
-    let mut theirs = Theirs::open(keys).await;
+    let mut ours = BurrowSession::open(api, workspace).await;
+    let mut theirs = SshSession::open(keys).await;
     let (mut own, mut peer) = (Vec::new(), Vec::new());
     for _ in 0..BLOCKS {
         for _ in 0..KEYS {
-            own.push(timeout(PATIENCE, ours.key()).await.expect("an echo"));
+            own.push(timeout(WAIT_TIMEOUT, ours.time_key()).await.expect("an echo"));
         }
         for _ in 0..KEYS {
-            peer.push(timeout(PATIENCE, theirs.key()).await.expect("an echo"));
+            peer.push(timeout(WAIT_TIMEOUT, theirs.time_key()).await.expect("an echo"));
         }
     }
     theirs.close().await;
     (own, peer)
 }
 
-struct Ours(Terminal);
+/// A terminal of Burrow.
+struct BurrowSession(Terminal);
 
-impl Ours {
+impl BurrowSession {
     async fn open(api: &Api, workspace: WorkspaceId) -> Self {
         let command = ["bash", "-c", PROGRAM].map(str::to_owned).to_vec();
         let request = NewTerminal { command: Some(command), size: Some(SIZE), ..NewTerminal::default() };
@@ -98,7 +99,7 @@ impl Ours {
         }
     }
 
-    async fn key(&mut self) -> Duration {
+    async fn time_key(&mut self) -> Duration {
         let begun = Instant::now();
         self.0.input().type_in(b"x").expect("room");
         self.read_until(b"x").await;
@@ -106,15 +107,15 @@ impl Ours {
     }
 }
 
-/// A server of its own on a free port, and one session of the usual client.
-struct Theirs {
+/// An SSH server on a free port, and one session of the OpenSSH client.
+struct SshSession {
     server: Child,
     client: Child,
     input: ChildStdin,
     output: ChildStdout,
 }
 
-impl Theirs {
+impl SshSession {
     async fn open(directory: &Path) -> Self {
         let (host_key, key) = (directory.join("host"), directory.join("user"));
         for key in [&host_key, &key] {
@@ -139,7 +140,7 @@ impl Theirs {
             .spawn()
             .expect("sshd starts");
         let listening = async { while TcpStream::connect(("127.0.0.1", port)).await.is_err() {} };
-        timeout(PATIENCE, listening).await.expect("sshd listens");
+        timeout(WAIT_TIMEOUT, listening).await.expect("sshd listens");
         let mut client = Command::new("ssh")
             .args(["-tt", "-q", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-i"])
             .arg(&key)
@@ -151,7 +152,7 @@ impl Theirs {
             .expect("ssh starts");
         let (input, output) = (client.stdin.take().expect("piped"), client.stdout.take().expect("piped"));
         let mut theirs = Self { server, client, input, output };
-        timeout(PATIENCE, theirs.read_until(b"ready")).await.expect("a session");
+        timeout(WAIT_TIMEOUT, theirs.read_until(b"ready")).await.expect("a session");
         theirs
     }
 
@@ -164,7 +165,7 @@ impl Theirs {
         }
     }
 
-    async fn key(&mut self) -> Duration {
+    async fn time_key(&mut self) -> Duration {
         let begun = Instant::now();
         self.input.write_all(b"x").await.expect("room");
         self.read_until(b"x").await;

@@ -1,4 +1,4 @@
-//! What a snapshot uploads for what was changed, and what the processes hold in memory.
+//! The bytes that a snapshot uploads for a change, and the memory of the processes.
 
 use std::path::Path;
 
@@ -7,41 +7,41 @@ use serde_json::Value;
 
 use super::{Goal, Row, directory, id_of, stack};
 
-/// Random, so that no compression flatters.
+/// Random data, which cannot be compressed.
 const WRITTEN_MIB: f64 = 64.0;
 const MIB: f64 = 1024.0 * 1024.0;
 
 pub async fn measure() -> Vec<Row> {
-    let place = directory();
-    let stack = stack("microvm", &place).await;
+    let directory = directory();
+    let stack = stack("microvm", &directory).await;
     let controller = resident_mib(stack.pid());
-    stack.ok(&["create", "bench"]).await;
+    stack.run_ok(&["create", "bench"]).await;
     stack.sh("bench", "true").await;
     let runner = children(stack.pid()).into_iter().find(|pid| command_line(*pid).contains("\0runner\0"));
     let runner = resident_mib(runner.expect("a runner"));
-    stack.ok(&["stop", "bench"]).await;
-    let before = uploaded(&stack).await;
+    stack.run_ok(&["stop", "bench"]).await;
+    let before = uploaded_bytes(&stack).await;
     stack.sh("bench", &format!("head -c {WRITTEN_MIB}M /dev/urandom > ~/random; sync")).await;
-    stack.ok(&["stop", "bench"]).await;
-    let sent = (uploaded(&stack).await - before) / MIB;
+    stack.run_ok(&["stop", "bench"]).await;
+    let sent = (uploaded_bytes(&stack).await - before) / MIB;
     stack.interrupt().await;
     vec![
         Row {
-            what: "snapshot: bytes uploaded ÷ bytes changed",
+            name: "snapshot: bytes uploaded ÷ bytes changed",
             detail: format!("{sent:.1} MiB ÷ {WRITTEN_MIB} MiB of random data in one file"),
             value: sent / WRITTEN_MIB,
             goal: Goal::AtMost(1.1),
             unit: "×",
         },
         Row {
-            what: "memory of a runner without its VMM",
-            detail: "resident, a machine running".to_owned(),
+            name: "memory of a runner without its VMM",
+            detail: "resident, while a workspace runs".to_owned(),
             value: runner,
             goal: Goal::AtMost(30.0),
             unit: "MiB",
         },
         Row {
-            what: "memory of controller and gateway, idle",
+            name: "memory of controller and gateway, idle",
             detail: "resident, one process".to_owned(),
             value: controller,
             goal: Goal::AtMost(120.0),
@@ -51,7 +51,7 @@ pub async fn measure() -> Vec<Row> {
 }
 
 /// Bytes that all snapshots so far have uploaded.
-async fn uploaded(stack: &Stack) -> f64 {
+async fn uploaded_bytes(stack: &Stack) -> f64 {
     let id = id_of(stack, "bench").await;
     let (_, list) = stack.get(&format!("/workspaces/{id}/snapshots")).await;
     let snapshots = list["snapshots"].as_array().expect("a list");

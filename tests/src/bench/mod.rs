@@ -1,35 +1,38 @@
-//! Rows of measurements, and what they share.
+//! The rows of the benchmark, and what the measurements share.
 
 use std::time::Duration;
 
-use burrow_tests::{Options, Stack};
+use burrow_tests::{Stack, StackOptions};
 use serde_json::Value;
 
 pub mod echo;
-pub mod far;
 pub mod footprint;
+pub mod remote_start;
 pub mod start;
 pub mod volume;
 
-/// One measurement beside its goal.
+/// One measurement and its goal.
 pub struct Row {
-    pub what: &'static str,
-    /// What it was measured against, in words, with the plain figures.
+    /// Name of the row.
+    pub name: &'static str,
+    /// What it was compared with, and the absolute figures.
     pub detail: String,
     pub value: f64,
     pub goal: Goal,
     pub unit: &'static str,
 }
 
+/// The value that a row should reach.
 #[derive(Clone, Copy, Debug)]
 pub enum Goal {
     AtMost(f64),
     AtLeast(f64),
-    /// Told, and not judged.
+    /// No goal: the row is for information.
     None,
 }
 
 impl Row {
+    /// Whether the goal is reached.
     pub fn is_met(&self) -> bool {
         match self.goal {
             Goal::AtMost(most) => self.value <= most,
@@ -39,8 +42,9 @@ impl Row {
     }
 }
 
+/// Prints all rows as a table.
 pub fn print(rows: &[Row]) {
-    println!("\n{:44} {:>9} {:>10}       how", "measured", "value", "goal");
+    println!("\n{:44} {:>9} {:>10}       details", "measurement", "value", "goal");
     for row in rows {
         let (goal, verdict) = match row.goal {
             Goal::AtMost(most) => {
@@ -51,33 +55,35 @@ pub fn print(rows: &[Row]) {
             }
             Goal::None => (String::new(), ""),
         };
-        println!("{:44} {:>6.3} {:3} {goal:>9}  {verdict:4}  {}", row.what, row.value, row.unit, row.detail);
+        println!("{:44} {:>6.3} {:3} {goal:>9}  {verdict:4}  {}", row.name, row.value, row.unit, row.detail);
     }
 }
 
-/// A short place, since sockets lie below it.
+/// A temporary directory with a short path, because sockets are below it.
 pub fn directory() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("burrow").tempdir_in("/tmp").expect("a directory")
 }
 
-pub async fn stack(runtime: &'static str, place: &tempfile::TempDir) -> Stack {
-    Stack::start(Options::new(runtime, &place.path().join("d"))).await
+/// A running `burrow up` with its data in `directory`.
+pub async fn stack(runtime: &'static str, directory: &tempfile::TempDir) -> Stack {
+    Stack::start(StackOptions::new(runtime, &directory.path().join("d"))).await
 }
 
-/// The id of the workspace of this name.
+/// The id of a workspace.
 pub async fn id_of(stack: &Stack, name: &str) -> String {
-    let shown = stack.ok(&["show", name, "-o", "json"]).await;
+    let shown = stack.run_ok(&["show", name, "-o", "json"]).await;
     let shown: Value = serde_json::from_str(&shown).expect("JSON");
     shown["id"].as_str().expect("an id").to_owned()
 }
 
-/// The value below which the share `at` (0 to 1) of them lies.
+/// The value below which the share `at` (0 to 1) of the times is.
 pub fn quantile(times: &[Duration], at: f64) -> Duration {
     let mut sorted = times.to_vec();
     sorted.sort_unstable();
     sorted[((sorted.len() - 1) as f64 * at).round() as usize]
 }
 
+/// The middle of the times.
 pub fn median(times: &[Duration]) -> Duration {
     quantile(times, 0.5)
 }

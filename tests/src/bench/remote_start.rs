@@ -1,5 +1,5 @@
-//! A start whose home lies wholly in a store 20 ms away, beside restic's full restore from the same store over the same line: how
-//! soon one is back at work.
+//! The time until a prompt when the home is only in an object store with 20 ms of latency, compared
+//! with a full restore by restic from the same store.
 
 use std::{
     path::Path,
@@ -8,44 +8,44 @@ use std::{
 };
 
 use burrow_tests::{
-    Options, Stack,
-    store::{Line, Moto},
+    Stack, StackOptions,
+    store::{Moto, Proxy},
 };
 
-use super::{Goal, Row, directory, id_of, start, volume::home::Home};
+use super::{Goal, Row, directory, id_of, start, volume::home::SampleHome};
 
 const BUCKET: &str = "homes";
-const AWAY: Duration = Duration::from_millis(20);
+const LATENCY_DELAY: Duration = Duration::from_millis(20);
 const GOAL: f64 = 0.1;
 const CREDENTIALS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "tester"), ("AWS_SECRET_ACCESS_KEY", "secret")];
-/// A gibibyte of small files through an emulated machine.
+/// For copying a GiB of small files into an emulated microVM.
 const FILL_TIMEOUT: Duration = Duration::from_mins(20);
 
 pub async fn measure(quick: bool) -> Row {
-    let place = directory();
+    let directory = directory();
     let memory = tempfile::Builder::new().prefix("bench").tempdir_in("/dev/shm").expect("a directory");
-    let home = Home::make(memory.path(), if quick { 128 } else { 1024 });
+    let home = SampleHome::create(memory.path(), if quick { 128 } else { 1024 });
     let moto = Moto::start(BUCKET).await;
-    let line = Line::with_delay(moto.address, AWAY).await;
-    let store = format!("s3://{BUCKET}/burrow?endpoint=http://{}", line.address);
-    let data = place.path().join("d");
-    let options = Options::new("microvm", &data).with(&["--store", &store]).environment(&CREDENTIALS);
+    let proxy = Proxy::with_delay(moto.address, LATENCY_DELAY).await;
+    let store = format!("s3://{BUCKET}/burrow?endpoint=http://{}", proxy.address);
+    let data = directory.path().join("d");
+    let options = StackOptions::new("microvm", &data).with(&["--store", &store]).environment(&CREDENTIALS);
     let stack = Stack::start(options).await;
-    stack.ok(&["create", "bench"]).await;
+    stack.run_ok(&["create", "bench"]).await;
     fill(&stack, &home.tree).await;
-    stack.ok(&["stop", "bench"]).await;
-    // One start records what a start reads.
-    let near = timed(&stack).await;
-    stack.ok(&["stop", "bench"]).await;
+    stack.run_ok(&["stop", "bench"]).await;
+    // The first start records which blocks a start reads.
+    let near = time_start(&stack).await;
+    stack.run_ok(&["stop", "bench"]).await;
     std::fs::remove_dir_all(data.join("cache")).expect("the cache was there");
-    let far = timed(&stack).await;
+    let far = time_start(&stack).await;
     stack.interrupt().await;
-    let repository = format!("s3:http://{}/{BUCKET}/restic", line.address);
-    let restored = restic(&repository, &home.tree, memory.path()).await;
+    let repository = format!("s3:http://{}/{BUCKET}/restic", proxy.address);
+    let restored = time_restic_restore(&repository, &home.tree, memory.path()).await;
     Row {
-        what: "start with the home 20 ms away ÷ restic's restore",
+        name: "start from remote store ÷ restic restore",
         detail: format!(
-            "empty cache, to the prompt: {far:.2?} ÷ {restored:.2?}; {near:.2?} with a full cache"
+            "to the prompt, empty cache, 20 ms latency: {far:.2?} ÷ {restored:.2?}; {near:.2?} with a full cache"
         ),
         value: far.as_secs_f64() / restored.as_secs_f64(),
         goal: Goal::AtMost(GOAL),
@@ -53,10 +53,10 @@ pub async fn measure(quick: bool) -> Row {
     }
 }
 
-async fn timed(stack: &Stack) -> Duration {
+async fn time_start(stack: &Stack) -> Duration {
     let id = id_of(stack, "bench").await;
     let api = start::api(stack);
-    start::until_prompt(stack, &api, id.parse().expect("an id"), &id).await
+    start::time_to_prompt(stack, &api, id.parse().expect("an id"), &id).await
 }
 
 async fn fill(stack: &Stack, tree: &Path) {
@@ -75,7 +75,7 @@ async fn fill(stack: &Stack, tree: &Path) {
     assert!(tar.wait().expect("waited for").success());
 }
 
-async fn restic(repository: &str, tree: &Path, place: &Path) -> Duration {
+async fn time_restic_restore(repository: &str, tree: &Path, place: &Path) -> Duration {
     let run = |arguments: Vec<String>| {
         let mut restic = Command::new("restic");
         restic.args(["--quiet", "--repo", repository, "--cache-dir"]).arg(place.join("restic-cache"));
@@ -86,9 +86,9 @@ async fn restic(repository: &str, tree: &Path, place: &Path) -> Duration {
             begun.elapsed()
         })
     };
-    let words = |words: &[&str]| words.iter().map(ToString::to_string).collect();
-    run(words(&["init"])).await.expect("no panic");
-    run(words(&["backup", &tree.display().to_string()])).await.expect("no panic");
+    let owned = |arguments: &[&str]| arguments.iter().map(ToString::to_string).collect();
+    run(owned(&["init"])).await.expect("no panic");
+    run(owned(&["backup", &tree.display().to_string()])).await.expect("no panic");
     let target = place.join("restored").display().to_string();
-    run(words(&["restore", "latest", "--target", &target])).await.expect("no panic")
+    run(owned(&["restore", "latest", "--target", &target])).await.expect("no panic")
 }

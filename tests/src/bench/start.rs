@@ -1,4 +1,5 @@
-//! From "start" to a prompt in a terminal, beside a bare QEMU with the same kernel, accelerator and size, up to its first process.
+//! The time from a start request to a prompt, compared with a bare QEMU with the same kernel,
+//! accelerator and size until its first process runs.
 
 use std::{
     path::{Path, PathBuf},
@@ -6,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use burrow_tests::{PATIENCE, Stack};
+use burrow_tests::{Stack, WAIT_TIMEOUT};
 use client::{Api, socket::TerminalEvent};
 use protocol::{
     Redacted, WorkspaceId,
@@ -16,32 +17,33 @@ use tokio::{io::AsyncReadExt as _, time::timeout};
 
 use super::{Goal, Row, directory, id_of, median, stack};
 
-/// Alternating, so that both see the same moods of the host.
+/// Rounds alternate, so that both are measured under the same load.
 const ROUNDS: usize = 5;
 const GOAL: f64 = 1.5;
-const SAYS: &str = "bare-init-is-here";
+/// What the first process of the bare QEMU prints.
+const READY_MESSAGE: &str = "bare-init-is-ready";
 const SIZE: TerminalSize = TerminalSize { cols: 80, rows: 24 };
 
 pub async fn measure() -> Row {
-    let place = directory();
-    let stack = stack("microvm", &place).await;
-    stack.ok(&["create", "bench"]).await;
+    let directory = directory();
+    let stack = stack("microvm", &directory).await;
+    stack.run_ok(&["create", "bench"]).await;
     let id = id_of(&stack, "bench").await;
     let api = api(&stack);
     let workspace: WorkspaceId = id.parse().expect("an id");
-    let bare = Bare::prepare(place.path());
+    let bare = BareVm::prepare(directory.path());
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
-        stack.ok(&["stop", "bench"]).await;
-        ours.push(until_prompt(&stack, &api, workspace, &id).await);
-        stack.ok(&["stop", "bench"]).await;
+        stack.run_ok(&["stop", "bench"]).await;
+        ours.push(time_to_prompt(&stack, &api, workspace, &id).await);
+        stack.run_ok(&["stop", "bench"]).await;
         theirs.push(bare.boot().await);
-        eprintln!("start {}/{ROUNDS}: {:.2?} beside {:.2?}", round + 1, ours[round], theirs[round]);
+        eprintln!("start {}/{ROUNDS}: {:.2?}, bare VM {:.2?}", round + 1, ours[round], theirs[round]);
     }
     stack.interrupt().await;
     let (ours, theirs) = (median(&ours), median(&theirs));
     Row {
-        what: "start to first prompt ÷ bare boot to /init",
+        name: "start to first prompt ÷ bare boot to /init",
         detail: format!("cold, median of {ROUNDS}: {ours:.2?} ÷ {theirs:.2?}"),
         value: ours.as_secs_f64() / theirs.as_secs_f64(),
         goal: Goal::AtMost(GOAL),
@@ -49,11 +51,13 @@ pub async fn measure() -> Row {
     }
 }
 
+/// An API client of the owner.
 pub fn api(stack: &Stack) -> Api {
     Api::with_token(&stack.url, Redacted::new(stack.token.clone())).expect("an API")
 }
 
-pub async fn until_prompt(stack: &Stack, api: &Api, workspace: WorkspaceId, id: &str) -> Duration {
+/// Starts the workspace and waits for a prompt in a new terminal.
+pub async fn time_to_prompt(stack: &Stack, api: &Api, workspace: WorkspaceId, id: &str) -> Duration {
     let begun = Instant::now();
     api.start_workspace(workspace).await.expect("it starts");
     stack.get_until(&format!("/workspaces/{id}"), |workspace| workspace["phase"] == "running").await;
@@ -69,18 +73,18 @@ pub async fn until_prompt(stack: &Stack, api: &Api, workspace: WorkspaceId, id: 
             }
         }
     };
-    timeout(PATIENCE, prompt).await.expect("a prompt");
+    timeout(WAIT_TIMEOUT, prompt).await.expect("a prompt");
     begun.elapsed()
 }
 
-/// A machine with nothing but a first process that says so.
-struct Bare {
+/// A VM with nothing but a first process that prints a message.
+struct BareVm {
     kernel: PathBuf,
     initramfs: PathBuf,
     accelerator: &'static str,
 }
 
-impl Bare {
+impl BareVm {
     fn prepare(directory: &Path) -> Self {
         let cache = std::env::var_os("BURROW_IMAGE_CACHE")
             .map_or_else(|| burrow_tests::target_directory().join("images"), PathBuf::from);
@@ -116,23 +120,23 @@ impl Bare {
             .spawn()
             .expect("qemu starts");
         let mut console = child.stdout.take().expect("piped");
-        let mut said = Vec::new();
-        let came_up = async {
+        let mut output = Vec::new();
+        let boot = async {
             let mut buffer = [0; 4096];
-            while !String::from_utf8_lossy(&said).contains(SAYS) {
+            while !String::from_utf8_lossy(&output).contains(READY_MESSAGE) {
                 let count = console.read(&mut buffer).await.expect("readable");
-                assert_ne!(count, 0, "it ended: {}", String::from_utf8_lossy(&said));
-                said.extend_from_slice(&buffer[..count]);
+                assert_ne!(count, 0, "it ended: {}", String::from_utf8_lossy(&output));
+                output.extend_from_slice(&buffer[..count]);
             }
         };
-        timeout(PATIENCE, came_up).await.expect("it boots");
+        timeout(WAIT_TIMEOUT, boot).await.expect("it boots");
         let elapsed = begun.elapsed();
         child.kill().await.expect("killed");
         elapsed
     }
 }
 
-/// The counter's speed, as the kernel has measured it.
+/// The frequency of the TSC, as the kernel has measured it.
 fn tsc_khz() -> u64 {
     let text = std::fs::read_to_string("/proc/cpuinfo").expect("there");
     let megahertz =
@@ -141,14 +145,14 @@ fn tsc_khz() -> u64 {
     (megahertz * 1000.0) as u64
 }
 
-/// A first process of three lines.
+/// Builds an initramfs whose first process prints the message.
 fn initramfs(directory: &Path) -> PathBuf {
     let root = directory.join("bare");
     std::fs::create_dir_all(root.join("dev")).expect("made");
     let source = directory.join("init.c");
     let program = format!(
-        "#include <unistd.h>\nint main(void){{ write(1, \"{SAYS}\\n\", {}); for(;;) pause(); }}\n",
-        SAYS.len() + 1
+        "#include <unistd.h>\nint main(void){{ write(1, \"{READY_MESSAGE}\\n\", {}); for(;;) pause(); }}\n",
+        READY_MESSAGE.len() + 1
     );
     std::fs::write(&source, program).expect("written");
     let init = root.join("init");

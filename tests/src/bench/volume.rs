@@ -1,7 +1,7 @@
-//! The home's way to the store beside restic, and its way to the guest beside `qemu-nbd`: the same gibibyte, the same one per cent.
-//! On a memory file system, since disks have moods.
+//! The volume: uploads and restores compared with restic, and the NBD export compared with
+//! `qemu-nbd`. Everything is on a memory file system, because the speed of disks varies.
 
-mod disk;
+mod export;
 pub mod home;
 
 use std::{
@@ -24,31 +24,32 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use protocol::{Epoch, ManifestId, TenantId, VolumeId};
 
 use super::{Goal, Row};
-use home::{BLOCK, Home};
+use home::{BLOCK, SampleHome};
 
-/// The first argument of this program when it is a part of a measurement, with memory and processor time of its own.
-pub const CHILD: &str = "in-a-process-of-its-own";
+/// First argument of this program when it runs as a child, to measure memory and processor time of
+/// one operation.
+pub const CHILD: &str = "child";
 const KEY: &str = "11223344556677889900aabbccddeeff11223344556677889900aabbccddeeff";
 const RESTIC_PASSWORD: &str = "burrow";
-/// One piece of what is read or written from end to end.
-const PIECE: u64 = 1 << 20;
-/// Pieces in flight of a full restore.
-const PIECES_AT_ONCE: usize = 4;
-/// A session's changes leave in so many snapshots.
+/// Bytes of one request when a whole volume is read or written.
+const REQUEST_BYTES: u64 = 1 << 20;
+/// Parallel requests of a full restore.
+const PARALLEL_REQUESTS: usize = 4;
+/// Snapshots in which the changes of a session are uploaded.
 const SESSION_SNAPSHOTS: usize = 40;
 const FORK_ROUNDS: usize = 9;
 const HUGE_BYTES: u64 = 100 << 30;
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// The ids that all openings of one measurement share.
-struct World {
+/// A volume of one measurement: everything that is needed to open it.
+struct TestVolume {
     tenant: TenantId,
     volume: VolumeId,
     directory: PathBuf,
     size_bytes: u64,
 }
 
-impl World {
+impl TestVolume {
     fn new(directory: &Path, size_bytes: u64) -> Self {
         let id = "0190b6c4-7d5e-7e3a-8a51-3f2f0a1b2c3d".parse().expect("an id");
         Self { tenant: TenantId(id), volume: VolumeId(id), directory: directory.to_owned(), size_bytes }
@@ -86,45 +87,45 @@ pub async fn measure(quick: bool) -> Vec<Row> {
     let memory = Path::new("/dev/shm");
     let place = tempfile::Builder::new().prefix("bench").tempdir_in(memory).expect("a directory");
     let mut rows = Vec::new();
-    eprintln!("load before: {}", load());
-    rows.extend(disk::measure(place.path(), quick).await);
-    eprintln!("load after the export: {}", load());
-    rows.extend(homes(place.path(), quick).await);
-    rows.push(fork(place.path()).await);
-    rows.push(maps(place.path()));
-    eprintln!("load after: {}", load());
+    eprintln!("load before: {}", load_average());
+    rows.extend(export::measure(place.path(), quick).await);
+    eprintln!("load after the export: {}", load_average());
+    rows.extend(compare_with_restic(place.path(), quick).await);
+    rows.push(measure_fork(place.path()).await);
+    rows.push(measure_map_memory(place.path()));
+    eprintln!("load after: {}", load_average());
     rows
 }
 
-fn load() -> String {
+fn load_average() -> String {
     std::fs::read_to_string("/proc/loadavg").unwrap_or_default().trim().to_owned()
 }
 
-/// The GiB with its one per cent, beside restic.
-async fn homes(place: &Path, quick: bool) -> Vec<Row> {
-    let home = Home::make(place, if quick { 128 } else { 1024 });
+/// Uploads and restores of a home and of a change of one per cent, compared with restic.
+async fn compare_with_restic(place: &Path, quick: bool) -> Vec<Row> {
+    let home = SampleHome::create(place, if quick { 128 } else { 1024 });
     let mib = home.bytes as f64 / MIB;
     eprintln!("{} files of {mib:.0} MiB together", home.files);
     let size_bytes = std::fs::metadata(&home.image).expect("made").len();
-    let world = World::new(&place.join("ours"), size_bytes);
+    let test = TestVolume::new(&place.join("ours"), size_bytes);
     let restic = Restic::new(place);
 
-    // The first copy: both read what is there and store it whole.
-    let objects = store(&world.directory).await;
-    let volume = world.open("cache", None, objects.clone()).await;
+    // The first upload: both read the whole home and store it.
+    let objects = store(&test.directory).await;
+    let volume = test.open("cache", None, objects.clone()).await;
     copy_in(&volume, &home.image).await;
     volume.close().await.expect("closes");
     drop(volume);
-    let first = first_upload(&world);
+    let first = first_upload(&test);
     let first_restic = restic.backup(&home.tree);
     let first_restic_bytes = restic.bytes();
 
-    // One per cent: written through the volume while the guest goes on writing.
+    // The change of one per cent, written through the volume.
     let counted = Arc::new(Faulty::new(objects.clone(), 1, Faults::default()));
-    let volume = world.open("cache", Some(first.manifest), counted.clone()).await;
-    let differing = home.differing();
-    let changed: u64 = differing.iter().map(|(_, run)| run.len() as u64).sum();
-    for (offset, run) in &differing {
+    let volume = test.open("cache", Some(first.manifest), counted.clone()).await;
+    let changed_ranges = home.changed_ranges();
+    let changed: u64 = changed_ranges.iter().map(|(_, run)| run.len() as u64).sum();
+    for (offset, run) in &changed_ranges {
         volume.write(*offset, run.clone().into()).await.expect("writes");
     }
     volume.flush().await.expect("flushes");
@@ -136,24 +137,24 @@ async fn homes(place: &Path, quick: bool) -> Vec<Row> {
     let increment_restic = restic.backup(&home.tree);
     let increment_restic_bytes = restic.bytes() - first_restic_bytes;
 
-    // Nothing changed.
+    // A snapshot without changes.
     let (calls, bytes) = (counted.calls(), counted.bytes_put());
     let begun = Instant::now();
     volume.snapshot(|_| ()).await.expect("nothing to store");
     let nothing_time = begun.elapsed();
     let nothing_restic = restic.backup(&home.tree);
     let nothing = (counted.calls() - calls) + (counted.bytes_put() - bytes);
-    let (held, held_else) = holds(&volume, &differing).await;
+    let (held, held_without) = measure_write_holds(&volume, &changed_ranges).await;
     drop(volume);
 
-    // Everything back, with an empty cache.
-    let (restored, restored_restic) = restore(&world, increment.manifest, &objects, &restic, &home).await;
-    let session = session(&world, first.manifest, &objects, &differing).await;
+    // A full restore with an empty cache.
+    let (restored, restored_restic) = restore(&test, increment.manifest, &objects, &restic, &home).await;
+    let session = measure_session(&test, first.manifest, &objects, &changed_ranges).await;
 
     let seconds = |time: Duration| time.as_secs_f64();
     let mut rows = vec![
         Row {
-            what: "1 % changed: uploaded ÷ restic",
+            name: "1 % changed: uploaded ÷ restic",
             detail: format!(
                 "{:.2} ÷ {:.2} MiB; {:.2} MiB of blocks differ",
                 increment.uploaded_bytes as f64 / MIB,
@@ -166,8 +167,11 @@ async fn homes(place: &Path, quick: bool) -> Vec<Row> {
         },
         ratio("1 % changed: time ÷ restic", increment_time, increment_restic, 0.2, String::new()),
         Row {
-            what: "longest hold of a write, a snapshot running",
-            detail: format!("4 KiB on 4 KiB without a pause; {:.1} ms without one", seconds(held_else) * 1e3),
+            name: "longest write during a snapshot",
+            detail: format!(
+                "4 KiB writes without pause; {:.1} ms without a snapshot",
+                seconds(held_without) * 1e3
+            ),
             value: seconds(held) * 1e3,
             goal: Goal::AtMost(20.0),
             unit: "ms",
@@ -184,8 +188,8 @@ async fn homes(place: &Path, quick: bool) -> Vec<Row> {
             ),
         ),
         Row {
-            what: "first upload: peak memory",
-            detail: "resident, a process that does nothing else".to_owned(),
+            name: "first upload: peak memory",
+            detail: "resident, of a process that does nothing else".to_owned(),
             value: first.peak_mib,
             goal: Goal::AtMost(64.0),
             unit: "MiB",
@@ -193,7 +197,7 @@ async fn homes(place: &Path, quick: bool) -> Vec<Row> {
         ratio("full restore: time ÷ restic", restored, restored_restic, 0.7, String::new()),
         session,
         Row {
-            what: "nothing changed: requests and bytes",
+            name: "nothing changed: requests and bytes",
             detail: format!("{nothing_time:.1?}, restic {nothing_restic:.2?}"),
             value: nothing as f64,
             goal: Goal::AtMost(0.0),
@@ -204,9 +208,9 @@ async fn homes(place: &Path, quick: bool) -> Vec<Row> {
     rows
 }
 
-fn ratio(what: &'static str, ours: Duration, theirs: Duration, goal: f64, more: String) -> Row {
+fn ratio(name: &'static str, ours: Duration, theirs: Duration, goal: f64, more: String) -> Row {
     Row {
-        what,
+        name,
         detail: format!("{ours:.2?} ÷ {theirs:.2?}{more}"),
         value: ours.as_secs_f64() / theirs.as_secs_f64(),
         goal: Goal::AtMost(goal),
@@ -214,19 +218,19 @@ fn ratio(what: &'static str, ours: Duration, theirs: Duration, goal: f64, more: 
     }
 }
 
-/// Writes what is not zero.
+/// Writes the image to the volume, without its zeros.
 async fn copy_in(volume: &Volume, image: &Path) {
     let content = Bytes::from(std::fs::read(image).expect("readable"));
     let size = content.len() as u64;
-    for offset in (0..size).step_by(PIECE as usize) {
-        let piece = content.slice(offset as usize..size.min(offset + PIECE) as usize);
+    for offset in (0..size).step_by(REQUEST_BYTES as usize) {
+        let piece = content.slice(offset as usize..size.min(offset + REQUEST_BYTES) as usize);
         if piece.iter().any(|byte| *byte != 0) {
             volume.write(offset, piece).await.expect("writes");
         }
     }
 }
 
-/// What the child tells of its upload.
+/// The result of the first upload, which a child measures.
 struct FirstUpload {
     manifest: ManifestId,
     time: Duration,
@@ -236,12 +240,11 @@ struct FirstUpload {
     changed_bytes: u64,
 }
 
-fn first_upload(world: &World) -> FirstUpload {
-    let said =
-        this_program(&["upload", &world.directory.display().to_string(), &world.size_bytes.to_string()]);
-    let number = |name: &str| said[name].parse::<f64>().expect("a number");
+fn first_upload(test: &TestVolume) -> FirstUpload {
+    let results = run_child(&["upload", &test.directory.display().to_string(), &test.size_bytes.to_string()]);
+    let number = |name: &str| results[name].parse::<f64>().expect("a number");
     FirstUpload {
-        manifest: said["manifest"].parse().expect("a name"),
+        manifest: results["manifest"].parse().expect("a name"),
         time: Duration::from_secs_f64(number("seconds")),
         peak_mib: number("peak_mib"),
         processor: Duration::from_secs_f64(number("processor")),
@@ -250,17 +253,17 @@ fn first_upload(world: &World) -> FirstUpload {
     }
 }
 
-/// This program as a child; the `name value` lines that it says.
-fn this_program(arguments: &[&str]) -> HashMap<String, String> {
+/// Runs this program as a child. Returns the `name value` lines that it prints.
+fn run_child(arguments: &[&str]) -> HashMap<String, String> {
     let program = std::env::current_exe().expect("this program");
     let output = Command::new(program).arg(CHILD).args(arguments).output().expect("it starts");
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    let said = String::from_utf8(output.stdout).expect("text");
-    let pairs = said.lines().filter_map(|line| line.split_once(' '));
+    let stdout = String::from_utf8(output.stdout).expect("text");
+    let pairs = stdout.lines().filter_map(|line| line.split_once(' '));
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-/// The child's side.
+/// Runs an operation in the child, and prints its results.
 pub async fn child(arguments: &[String]) {
     match arguments {
         [what, directory, size_bytes] if what == "upload" => {
@@ -275,8 +278,8 @@ pub async fn child(arguments: &[String]) {
 }
 
 async fn upload(directory: &Path, size_bytes: u64) {
-    let world = World::new(directory, size_bytes);
-    let volume = world.open("cache", None, store(directory).await).await;
+    let test = TestVolume::new(directory, size_bytes);
+    let volume = test.open("cache", None, store(directory).await).await;
     let (begun, processor) = (Instant::now(), processor_seconds());
     let snapshot = volume.snapshot(|_| ()).await.expect("stored");
     let (time, processor) = (begun.elapsed(), processor_seconds() - processor);
@@ -295,30 +298,30 @@ fn own_mib(line: &str) -> f64 {
     rest.trim().trim_end_matches("kB").trim().parse::<f64>().expect("a number") / 1024.0
 }
 
-/// Of all threads of this process, in user and system together.
+/// User and system time of all threads of this process.
 fn processor_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").expect("it is there");
     let fields: Vec<&str> = stat.rsplit(") ").next().expect("fields").split(' ').collect();
     let ticks = |index: usize| fields[index].parse::<f64>().expect("a number");
-    // Linux counts these in hundredths for everyone to see.
+    // Linux reports these in hundredths of a second.
     (ticks(11) + ticks(12)) / 100.0
 }
 
-/// The longest that a small write took while snapshots of the change were taken, and while none was.
-async fn holds(volume: &Volume, differing: &[(u64, Vec<u8>)]) -> (Duration, Duration) {
+/// The longest time of a small write while snapshots are taken, and while none is.
+async fn measure_write_holds(volume: &Volume, changed_ranges: &[(u64, Vec<u8>)]) -> (Duration, Duration) {
     let quiet = Arc::new(AtomicBool::new(false));
     let stop = quiet.clone();
-    let watched = watch(volume.clone(), stop);
+    let watched = watch_writes(volume.clone(), stop);
     tokio::time::sleep(Duration::from_secs(1)).await;
     quiet.store(true, Ordering::Relaxed);
     let without = watched.await.expect("no panic");
     let mut longest = Vec::new();
     for _ in 0..5 {
-        for (offset, run) in differing {
+        for (offset, run) in changed_ranges {
             volume.write(*offset, run.clone().into()).await.expect("writes");
         }
         let quiet = Arc::new(AtomicBool::new(false));
-        let watched = watch(volume.clone(), quiet.clone());
+        let watched = watch_writes(volume.clone(), quiet.clone());
         let snapshot = volume.snapshot(|_| ()).await.expect("stored");
         quiet.store(true, Ordering::Relaxed);
         longest.push(watched.await.expect("no panic"));
@@ -328,7 +331,8 @@ async fn holds(volume: &Volume, differing: &[(u64, Vec<u8>)]) -> (Duration, Dura
     (longest[longest.len() / 2], without)
 }
 
-fn watch(volume: Volume, stop: Arc<AtomicBool>) -> tokio::task::JoinHandle<Duration> {
+/// Writes small blocks until `stop`. Returns the longest time of a write.
+fn watch_writes(volume: Volume, stop: Arc<AtomicBool>) -> tokio::task::JoinHandle<Duration> {
     tokio::spawn(async move {
         let (mut longest, mut number) = (Duration::ZERO, 0_u64);
         while !stop.load(Ordering::Relaxed) {
@@ -344,42 +348,42 @@ fn watch(volume: Volume, stop: Arc<AtomicBool>) -> tokio::task::JoinHandle<Durat
 }
 
 async fn restore(
-    world: &World,
+    test: &TestVolume,
     head: ManifestId,
     objects: &Arc<dyn ObjectStore>,
     restic: &Restic,
-    home: &Home,
+    home: &SampleHome,
 ) -> (Duration, Duration) {
     let begun = Instant::now();
-    let volume = world.open("restored", Some(head), objects.clone()).await;
-    let pieces = (0..world.size_bytes).step_by(PIECE as usize).map(|offset| {
+    let volume = test.open("restored", Some(head), objects.clone()).await;
+    let pieces = (0..test.size_bytes).step_by(REQUEST_BYTES as usize).map(|offset| {
         let volume = &volume;
-        async move { volume.read(offset, PIECE.min(world.size_bytes - offset)).await }
+        async move { volume.read(offset, REQUEST_BYTES.min(test.size_bytes - offset)).await }
     });
-    let read = futures_util::stream::iter(pieces).buffered(PIECES_AT_ONCE).try_for_each(async |_| Ok(()));
+    let read = futures_util::stream::iter(pieces).buffered(PARALLEL_REQUESTS).try_for_each(async |_| Ok(()));
     read.await.expect("reads");
     let ours = begun.elapsed();
-    // It is the changed image, whatever was written since.
+    // The content must be the changed image, whatever was written since.
     let expected = std::fs::read(&home.changed_image).expect("readable");
-    for offset in (0..world.size_bytes).step_by(64 * PIECE as usize) {
-        let found = volume.read(offset, PIECE.min(world.size_bytes - offset)).await.expect("reads");
+    for offset in (0..test.size_bytes).step_by(64 * REQUEST_BYTES as usize) {
+        let found = volume.read(offset, REQUEST_BYTES.min(test.size_bytes - offset)).await.expect("reads");
         assert!(found == expected[offset as usize..][..found.len()], "at {offset}");
     }
     drop(volume);
-    world.remove("restored");
+    test.remove("restored");
     (ours, restic.restore())
 }
 
-/// The change, in the order of its blocks, leaving in many snapshots as it does every few seconds.
-async fn session(
-    world: &World,
+/// The change, uploaded in many snapshots as the runner does it.
+async fn measure_session(
+    test: &TestVolume,
     head: ManifestId,
     objects: &Arc<dyn ObjectStore>,
-    differing: &[(u64, Vec<u8>)],
+    changed_ranges: &[(u64, Vec<u8>)],
 ) -> Row {
-    let volume = world.open("session", Some(head), objects.clone()).await;
+    let volume = test.open("session", Some(head), objects.clone()).await;
     let (mut uploaded, mut manifests, mut floor) = (0, 0, 0);
-    for part in differing.chunks(differing.len().div_ceil(SESSION_SNAPSHOTS)) {
+    for part in changed_ranges.chunks(changed_ranges.len().div_ceil(SESSION_SNAPSHOTS)) {
         for (offset, run) in part {
             let blocks = run.chunks(BLOCK);
             floor +=
@@ -393,7 +397,7 @@ async fn session(
     }
     let packs = (uploaded - manifests) as f64;
     Row {
-        what: "streamed session: packs ÷ compressed blocks",
+        name: "streamed session: packs ÷ compressed blocks",
         detail: format!(
             "{:.2} ÷ {:.2} MiB, and {:.2} MiB of manifests in {SESSION_SNAPSHOTS} snapshots",
             packs / MIB,
@@ -406,8 +410,9 @@ async fn session(
     }
 }
 
-/// What the first upload's processor time went into: each part is done again by itself over the same blocks.
-fn processor_time(home: &Home, processor: Duration, changed_bytes: u64) -> Row {
+/// Where the processor time of the first upload goes: each part is repeated by itself with the same
+/// blocks.
+fn processor_time(home: &SampleHome, processor: Duration, changed_bytes: u64) -> Row {
     let image = std::fs::read(&home.image).expect("readable");
     let stored: Vec<&[u8]> =
         image.chunks(16 * BLOCK).filter(|frame| frame.iter().any(|byte| *byte != 0)).collect();
@@ -417,7 +422,8 @@ fn processor_time(home: &Home, processor: Duration, changed_bytes: u64) -> Row {
         processor_seconds() - begun
     };
     let mut sealed: Vec<Vec<u8>> = Vec::with_capacity(stored.len());
-    // One for all frames, as a pack's: making one costs as much as a frame.
+    // One compressor for all frames, as for a pack: creating one costs as much as compressing a
+    // frame.
     let mut compressor = zstd::bulk::Compressor::new(1).expect("a compressor");
     let compress = timed(&mut || {
         sealed.extend(stored.iter().map(|frame| compressor.compress(frame).expect("compresses")));
@@ -440,9 +446,10 @@ fn processor_time(home: &Home, processor: Duration, changed_bytes: u64) -> Row {
     let gib = changed_bytes as f64 / f64::from(1 << 30);
     let all = processor.as_secs_f64();
     Row {
-        what: "processor time of a GiB streamed",
+        name: "processor time per GiB streamed",
         detail: format!(
-            "compress {:.2}, encrypt {:.2}, copy and the rest {:.2} s; packs are not hashed (it would be {:.2})",
+            "compress {:.2}, \
+             encrypt {:.2}, copy and other {:.2} s; hashing is not done, but would take {:.2}",
             compress / gib,
             encrypt / gib,
             (all - compress - encrypt) / gib,
@@ -454,11 +461,11 @@ fn processor_time(home: &Home, processor: Duration, changed_bytes: u64) -> Row {
     }
 }
 
-/// A fork of a home of a hundred sparse GiB, up to its first byte.
-async fn fork(place: &Path) -> Row {
-    let world = World::new(&place.join("fork"), HUGE_BYTES);
-    let objects = store(&world.directory).await;
-    let origin = world.open("origin", None, objects.clone()).await;
+/// The time of a fork of a home of 100 sparse GiB until its first block is read.
+async fn measure_fork(place: &Path) -> Row {
+    let test = TestVolume::new(&place.join("fork"), HUGE_BYTES);
+    let objects = store(&test.directory).await;
+    let origin = test.open("origin", None, objects.clone()).await;
     for number in 0..2000 {
         let offset = HUGE_BYTES / 2000 * number / BLOCK as u64 * BLOCK as u64;
         origin.write(offset, vec![number as u8 + 1; BLOCK].into()).await.expect("writes");
@@ -466,18 +473,18 @@ async fn fork(place: &Path) -> Row {
     let head = origin.snapshot(|_| ()).await.expect("stored").manifest;
     let mut times = Vec::new();
     for round in 0..FORK_ROUNDS {
-        let opening = world.opening(&format!("fork-{round}"), Some(head), objects.clone());
-        let opening = Opening { volume: VolumeId::random(), head_of: Some(world.volume), ..opening };
+        let opening = test.opening(&format!("fork-{round}"), Some(head), objects.clone());
+        let opening = Opening { volume: VolumeId::random(), head_of: Some(test.volume), ..opening };
         let begun = Instant::now();
         let volume = Volume::open(opening).await.expect("opens");
         volume.read(0, BLOCK as u64).await.expect("reads");
         times.push(begun.elapsed());
         drop(volume);
-        world.remove(&format!("fork-{round}"));
+        test.remove(&format!("fork-{round}"));
     }
     let median = super::median(&times);
     Row {
-        what: "fork of a home of 100 sparse GiB",
+        name: "fork of a home of 100 sparse GiB",
         detail: format!("open and read a block, median of {FORK_ROUNDS}"),
         value: median.as_secs_f64() * 1e3,
         goal: Goal::AtMost(100.0),
@@ -485,40 +492,40 @@ async fn fork(place: &Path) -> Row {
     }
 }
 
-/// What an open home of a hundred dense GiB holds in memory.
-fn maps(place: &Path) -> Row {
+/// The memory of an open home of 100 dense GiB.
+fn measure_map_memory(place: &Path) -> Row {
     let directory = place.join("maps").display().to_string();
-    let stored = this_program(&["store-dense", &directory]);
-    let said = this_program(&["maps", &directory, &stored["head"]]);
-    let number = |name: &str| said[name].parse::<f64>().expect("a number");
+    let stored = run_child(&["store-dense", &directory]);
+    let results = run_child(&["maps", &directory, &stored["head"]]);
+    let number = |name: &str| results[name].parse::<f64>().expect("a number");
     Row {
-        what: "memory of an open home of 100 dense GiB",
-        detail: format!("{} MiB at the peak of its opening", number("peak_mib").round()),
+        name: "memory of an open home of 100 dense GiB",
+        detail: format!("{} MiB at the peak while opening", number("peak_mib").round()),
         value: number("mib"),
         goal: Goal::AtMost(64.0),
         unit: "MiB",
     }
 }
 
-/// Stores the manifest, and leaves its opening to a process that has not built it.
+/// Stores the manifest. Another process opens it, because building it needs memory too.
 async fn store_dense(directory: &Path) {
-    let world = World::new(directory, HUGE_BYTES);
+    let test = TestVolume::new(directory, HUGE_BYTES);
     let key = DataKey::from_hex(KEY).expect("a key");
-    let (head, name, object) = simulation::dense_home(&key, world.tenant, world.volume, HUGE_BYTES);
+    let (head, name, object) = simulation::dense_home(&key, test.tenant, test.volume, HUGE_BYTES);
     store(directory).await.put_if_absent(&name, object).await.expect("stored");
     println!("head {head}");
 }
 
 async fn hold_maps(directory: &Path, head: ManifestId) {
     let before = own_mib("VmRSS:");
-    let world = World::new(directory, HUGE_BYTES);
-    let volume = world.open("cache", Some(head), store(directory).await).await;
+    let test = TestVolume::new(directory, HUGE_BYTES);
+    let volume = test.open("cache", Some(head), store(directory).await).await;
     println!("mib {}", own_mib("VmRSS:") - before);
     println!("peak_mib {}", own_mib("VmHWM:") - before);
     drop(volume);
 }
 
-/// The peer that copies files.
+/// restic, with its repository.
 struct Restic {
     repository: PathBuf,
     cache: PathBuf,
@@ -560,7 +567,7 @@ impl Restic {
         time
     }
 
-    /// Bytes of all files of the repository.
+    /// Size of the repository.
     fn bytes(&self) -> u64 {
         bytes_beneath(&self.repository)
     }

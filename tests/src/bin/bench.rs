@@ -1,8 +1,9 @@
-//! `cargo xtask bench`: Burrow beside a peer or a physical limit, measured in one run, as ratios. Times alone mean nothing on a
-//! machine that is not yours.
+//! `cargo xtask bench`: compares Burrow with another program or a physical limit, in one run, as
+//! ratios. Times alone cannot be compared between computers.
 //!
-//! Each row says its goal and `ok` or `MISS`; the exit status tells whether all goals were met. Words as arguments choose
-//! rows by their names; `--quick` makes what is measured smaller, for a fast look.
+//! Each row has a goal and `ok` or `MISS`. The exit status says whether all goals are met.
+//! Arguments select rows by name: start, echo, snapshot, memory, volume, remote. `--quick` measures
+//! less data.
 
 use std::process::ExitCode;
 
@@ -11,31 +12,33 @@ mod bench;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let mut words: Vec<String> = std::env::args().skip(1).collect();
-    if let [word, arguments @ ..] = &words[..]
-        && word == bench::volume::CHILD
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [first, rest @ ..] = &arguments[..]
+        && first == bench::volume::CHILD
     {
-        bench::volume::child(arguments).await;
+        bench::volume::child(rest).await;
         return ExitCode::SUCCESS;
     }
-    let quick = words.iter().any(|word| word == "--quick");
-    words.retain(|word| word != "--quick");
-    let wanted = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
+    let quick = arguments.iter().any(|argument| argument == "--quick");
+    arguments.retain(|argument| argument != "--quick");
+    let is_selected = |name: &str| {
+        arguments.is_empty() || arguments.iter().any(|argument| name.contains(argument.as_str()))
+    };
     let mut rows = Vec::new();
-    if wanted("start") {
+    if is_selected("start") {
         rows.push(bench::start::measure().await);
     }
-    if wanted("echo") {
+    if is_selected("echo") {
         rows.push(bench::echo::measure().await);
     }
-    if wanted("snapshot") || wanted("memory") {
+    if is_selected("snapshot") || is_selected("memory") {
         rows.extend(bench::footprint::measure().await);
     }
-    if wanted("volume") {
+    if is_selected("volume") {
         rows.extend(bench::volume::measure(quick).await);
     }
-    if wanted("far") {
-        rows.push(bench::far::measure(quick).await);
+    if is_selected("remote") || is_selected("far") {
+        rows.push(bench::remote_start::measure(quick).await);
     }
     bench::print(&rows);
     if rows.iter().all(bench::Row::is_met) { ExitCode::SUCCESS } else { ExitCode::FAILURE }

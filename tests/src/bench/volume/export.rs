@@ -1,4 +1,5 @@
-//! The home's export beside `qemu-nbd` on a raw file, both on a memory file system, both asked by fio.
+//! The throughput of the volume's NBD export, compared with `qemu-nbd` on a raw file. Both are on a
+//! memory file system, and fio is the client of both.
 
 use std::{path::Path, process::Stdio, time::Duration};
 
@@ -6,42 +7,44 @@ use serde_json::Value;
 use tokio::{net::UnixListener, process::Command};
 use tokio_util::sync::CancellationToken;
 
-use super::{Goal, Row, World, store};
+use super::{Goal, Row, TestVolume, store};
 
 const GOAL: f64 = 0.9;
-/// A round whose peer's figure is this far from its median has seen another machine than the others.
-const MOVED: f64 = 1.5;
+/// A round in which the peer differs from its median by more than this factor was disturbed, and is
+/// ignored.
+const MAX_DEVIATION: f64 = 1.5;
 
+/// One pattern of requests.
 struct Workload {
-    what: &'static str,
+    name: &'static str,
     arguments: &'static [&'static str],
-    /// Where fio's JSON has the figure.
+    /// The part of fio's JSON that has the figure.
     direction: &'static str,
 }
 
 const WORKLOADS: [Workload; 5] = [
     Workload {
-        what: "export: sequential read ÷ qemu-nbd",
+        name: "export: sequential read ÷ qemu-nbd",
         arguments: &["--rw=read", "--bs=1M", "--iodepth=4"],
         direction: "read",
     },
     Workload {
-        what: "export: sequential write ÷ qemu-nbd",
+        name: "export: sequential write ÷ qemu-nbd",
         arguments: &["--rw=write", "--bs=1M", "--iodepth=4"],
         direction: "write",
     },
     Workload {
-        what: "export: random 4 KiB read ÷ qemu-nbd",
+        name: "export: random 4 KiB read ÷ qemu-nbd",
         arguments: &["--rw=randread", "--bs=4k", "--iodepth=16"],
         direction: "read",
     },
     Workload {
-        what: "export: random 4 KiB write ÷ qemu-nbd",
+        name: "export: random 4 KiB write ÷ qemu-nbd",
         arguments: &["--rw=randwrite", "--bs=4k", "--iodepth=16"],
         direction: "write",
     },
     Workload {
-        what: "export: 4 KiB write + fsync ÷ qemu-nbd",
+        name: "export: 4 KiB write + fsync ÷ qemu-nbd",
         arguments: &["--rw=randwrite", "--bs=4k", "--iodepth=1", "--fsync=1"],
         direction: "write",
     },
@@ -50,8 +53,8 @@ const WORKLOADS: [Workload; 5] = [
 pub async fn measure(directory: &Path, quick: bool) -> Vec<Row> {
     let (mib, rounds, seconds) = if quick { (128, 5, 1) } else { (512, 7, 2) };
     let (ours, theirs) = (directory.join("ours.sock"), directory.join("theirs.sock"));
-    let world = World::new(&directory.join("disk"), mib << 20);
-    let volume = world.open("cache", None, store(&directory.join("disk")).await).await;
+    let test = TestVolume::new(&directory.join("disk"), mib << 20);
+    let volume = test.open("cache", None, store(&directory.join("disk")).await).await;
     let stop = CancellationToken::new();
     let listener = UnixListener::bind(&ours).expect("a socket");
     let serving = tokio::spawn(runner::export::serve(listener, volume.clone(), mib << 20, stop.clone()));
@@ -63,7 +66,7 @@ pub async fn measure(directory: &Path, quick: bool) -> Vec<Row> {
         .kill_on_drop(true)
         .spawn()
         .expect("qemu-nbd starts");
-    burrow_tests::until("qemu-nbd listens", || theirs.exists()).await;
+    burrow_tests::wait_until("qemu-nbd listens", || theirs.exists()).await;
     for socket in [&ours, &theirs] {
         fio(socket, &["--rw=write", "--bs=1M", "--iodepth=4", &format!("--size={mib}M")], "write").await;
     }
@@ -73,13 +76,14 @@ pub async fn measure(directory: &Path, quick: bool) -> Vec<Row> {
         let (size, runtime) = (format!("--size={mib}M"), format!("--runtime={seconds}"));
         let arguments = [workload.arguments, &["--time_based", &size, &runtime]].concat();
         for _ in 0..rounds {
-            // As the runner does every few seconds: what the store does not have for long slows a guest down, and should.
+            // Commit regularly, as the runner does: writers are throttled when too much is not in
+            // the store.
             let snapshot = volume.snapshot(|_| ()).await.expect("stored");
             volume.committed(snapshot.manifest).await.expect("known");
             own.push(fio(&ours, &arguments, workload.direction).await);
             others.push(fio(&theirs, &arguments, workload.direction).await);
         }
-        rows.push(row(workload.what, &own, &others));
+        rows.push(row(workload.name, &own, &others));
     }
     peer.kill().await.expect("killed");
     stop.cancel();
@@ -87,18 +91,18 @@ pub async fn measure(directory: &Path, quick: bool) -> Vec<Row> {
     rows
 }
 
-fn row(what: &'static str, own: &[f64], others: &[f64]) -> Row {
+fn row(name: &'static str, own: &[f64], others: &[f64]) -> Row {
     let floor = median(others);
-    let is_calm = |other: f64| other < floor * MOVED && other > floor / MOVED;
-    let calm: Vec<(f64, f64)> =
-        own.iter().copied().zip(others.iter().copied()).filter(|(_, other)| is_calm(*other)).collect();
-    let (own, others): (Vec<f64>, Vec<f64>) = calm.iter().copied().unzip();
+    let is_undisturbed = |other: f64| other < floor * MAX_DEVIATION && other > floor / MAX_DEVIATION;
+    let undisturbed: Vec<(f64, f64)> =
+        own.iter().copied().zip(others.iter().copied()).filter(|(_, other)| is_undisturbed(*other)).collect();
+    let (own, others): (Vec<f64>, Vec<f64>) = undisturbed.iter().copied().unzip();
     let (own, others) = (median(&own), median(&others));
     Row {
-        what,
+        name,
         detail: format!(
             "{own:.0} ÷ {others:.0} requests/s, median of {} rounds between snapshots",
-            calm.len()
+            undisturbed.len()
         ),
         value: own / others,
         goal: Goal::AtLeast(GOAL),
@@ -112,7 +116,7 @@ fn median(figures: &[f64]) -> f64 {
     sorted[sorted.len() / 2]
 }
 
-/// Requests a second.
+/// Runs fio. Returns requests per second.
 async fn fio(socket: &Path, arguments: &[&str], direction: &str) -> f64 {
     let output = Command::new("fio")
         .args(["--name=x", "--ioengine=nbd", "--output-format=json", "--norandommap", "--randrepeat=1"])
@@ -122,9 +126,9 @@ async fn fio(socket: &Path, arguments: &[&str], direction: &str) -> f64 {
         .output();
     let output = tokio::time::timeout(Duration::from_secs(300), output).await.expect("fio ends");
     let output = output.expect("fio starts");
-    let said = String::from_utf8_lossy(&output.stdout);
-    let json = said.find('{').map_or("", |start| &said[start..]);
-    let told: Value = serde_json::from_str(json)
-        .unwrap_or_else(|error| panic!("{error}: {said} {}", String::from_utf8_lossy(&output.stderr)));
-    told["jobs"][0][direction]["iops"].as_f64().expect("a figure")
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let json = stdout.find('{').map_or("", |start| &stdout[start..]);
+    let report: Value = serde_json::from_str(json)
+        .unwrap_or_else(|error| panic!("{error}: {stdout} {}", String::from_utf8_lossy(&output.stderr)));
+    report["jobs"][0][direction]["iops"].as_f64().expect("a figure")
 }

@@ -1,7 +1,9 @@
-//! A home as people have them, from a seed: some 37,000 files in a GiB, most of them small text, and a few databases. As a tree
-//! for programs that copy files, and as an ext4 image for those that copy blocks; then the same one per cent of it changed in
-//! both: files rewritten, files removed, pages of the databases written in place. How much of it is which was chosen so that
-//! restic uploads for it what it did for the real home that the goals come from: four times the new content.
+//! A realistic home from a seed: some 37,000 files in a GiB, most of them small text, and a few
+//! databases. It exists as a tree for programs that copy files, and as an ext4 image for those that
+//! copy blocks. Then the same one per cent is changed in both: files are rewritten, files are
+//! removed, and pages of the databases are written in place. The proportions are chosen so that
+//! restic uploads as much for the change as for the real home that the goals come from: four times
+//! the new content.
 
 use std::{
     fmt::Write as _,
@@ -17,23 +19,28 @@ pub const BLOCK: usize = 4096;
 const SEED: u64 = 20_260_101;
 const FILES_A_GIB: usize = 34_000;
 const FILES_A_DIRECTORY: usize = 60;
-/// Of 41,025 files 216 were changed and 20 deleted.
+/// One file in so many is changed or deleted: in the real home, 216 and 20 of 41,025.
 const CHANGED_OF: usize = 190;
 const DELETED_OF: usize = 2050;
 const WORDS: usize = 4096;
-/// Databases in a GiB, the size of each, and what is written of each: so many places of so many pages.
+/// Databases per GiB, the size of each, and what is written in each: places, and pages per place.
 const DATABASES_A_GIB: u64 = 8;
 const DATABASE_BYTES: usize = 12 << 20;
 const PLACES: usize = 3;
 const PAGES: usize = 4;
 
-pub struct Home {
+/// The home, before and after the change.
+pub struct SampleHome {
+    /// Directory of the files.
     pub tree: PathBuf,
+    /// ext4 image of the files before the change.
     pub image: PathBuf,
+    /// ext4 image after the change.
     pub changed_image: PathBuf,
+    /// Number of files.
     pub files: usize,
     databases: u64,
-    /// Per database and place: the offset in the file, and the new pages.
+    /// For each database and place: the database, the offset in its file, and the new pages.
     pages: Vec<(u64, usize, Vec<u8>)>,
     /// Bytes of all files.
     pub bytes: u64,
@@ -41,9 +48,9 @@ pub struct Home {
     words: Vec<String>,
 }
 
-impl Home {
-    /// Makes tree and image; the change is made in the image's copy, and in the tree when asked for.
-    pub fn make(directory: &Path, mib: u64) -> Self {
+impl SampleHome {
+    /// Creates the tree and both images. [`SampleHome::change_tree`] changes the tree.
+    pub fn create(directory: &Path, mib: u64) -> Self {
         let mut random = StdRng::seed_from_u64(SEED);
         let words = (0..WORDS).map(|_| word(&mut random)).collect();
         let mut home = Self {
@@ -106,14 +113,14 @@ impl Home {
             _ => self.random.random_range(400_000..3_000_000),
         };
         let mut content = Vec::with_capacity(length + 16);
-        // A third is packed already: images, archives, git's objects.
+        // A third is compressed already: pictures, archives, Git objects.
         if self.random.random_ratio(1, 3) {
             content.resize(length, 0);
             self.random.fill_bytes(&mut content);
             return content;
         }
         while content.len() < length {
-            // The small numbers are the frequent ones.
+            // Words with small numbers are frequent.
             let rank = self.random.random::<f64>().powi(3) * WORDS as f64;
             content.extend_from_slice(self.words[rank as usize].as_bytes());
             content.push(if self.random.random_ratio(1, 9) { b'\n' } else { b' ' });
@@ -122,7 +129,7 @@ impl Home {
         content
     }
 
-    /// The change as files beside the tree, and in the image by the tools of ext4.
+    /// Writes the changed files next to the tree, and applies the change to the image with debugfs.
     fn change_image(&mut self, directory: &Path) {
         let changes = directory.join("changes");
         fs::create_dir(&changes).expect("made");
@@ -144,7 +151,7 @@ impl Home {
         self.change_pages();
     }
 
-    /// Pages written in place: the file system does not move them.
+    /// Writes pages of the databases in place. The file system does not move them.
     fn change_pages(&mut self) {
         let image = fs::File::options().write(true).open(&self.changed_image).expect("opens");
         for number in 0..self.databases {
@@ -168,7 +175,7 @@ impl Home {
         }
     }
 
-    /// The same change in the tree.
+    /// Applies the same change to the tree.
     pub fn change_tree(&self) {
         for change in fs::read_dir(self.tree.with_file_name("changes")).expect("made").flatten() {
             let number: usize =
@@ -184,8 +191,8 @@ impl Home {
         }
     }
 
-    /// Runs of bytes that differ between the images, as they are in the changed one.
-    pub fn differing(&self) -> Vec<(u64, Vec<u8>)> {
+    /// The byte ranges that differ between the images, with the content of the changed one.
+    pub fn changed_ranges(&self) -> Vec<(u64, Vec<u8>)> {
         let (before, after) =
             (fs::read(&self.image).expect("read"), fs::read(&self.changed_image).expect("read"));
         let mut runs: Vec<(u64, Vec<u8>)> = Vec::new();
@@ -203,10 +210,12 @@ impl Home {
     }
 }
 
+/// A random word.
 fn word(random: &mut StdRng) -> String {
     (0..random.random_range(2..10)).map(|_| char::from(random.random_range(b'a'..=b'z'))).collect()
 }
 
+/// Runs a program that must succeed.
 pub fn run(command: &mut Command) {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
