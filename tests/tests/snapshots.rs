@@ -87,8 +87,11 @@ async fn snapshots_are_browsed_forked_and_restored() {
     assert_eq!(stack.sh("demo", "cat gone src/file").await, "gone\none\n");
     let undo: Value =
         serde_json::from_str(&stack.run_ok(&["history", "demo", "-o", "json"]).await).expect("JSON");
-    let undo =
-        undo.as_array().expect("a list").iter().find(|one| one["kind"] == "requested" && one["name"].is_null());
+    let undo = undo
+        .as_array()
+        .expect("a list")
+        .iter()
+        .find(|one| one["kind"] == "requested" && one["name"].is_null());
     let undo = undo.expect("the previous state is kept")["id"].as_str().expect("text").to_owned();
     stack.run_ok(&["restore", "demo", "--at", &undo, "--all", "-y"]).await;
     assert_eq!(stack.sh("demo", "cat gone src/file").await, "gone\ntwo\n");
