@@ -1,4 +1,4 @@
-// Where the app begins.
+// Entry point of the web app.
 import { createRoot } from "react-dom/client";
 import { App } from "./app/app";
 import { startTheme } from "./ui/theme";

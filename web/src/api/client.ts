@@ -1,9 +1,8 @@
-// One function for every HTTP request of the app: JSON in, JSON (or the answer itself) or an ApiError out. Knows no page and
-// no noun.
+// Sends every HTTP request of the app: JSON in; JSON, the response, or an ApiError out. Knows no endpoint and no page.
 import type { FieldError, Problem } from "./types";
 
-/** A server that has not begun to answer by then is not going to. */
-const ANSWER_DEADLINE_MS = 30_000;
+/** How long a request may wait for its response. */
+const RESPONSE_TIMEOUT_MS = 30_000;
 
 export class ApiError extends Error {
   readonly code: string;
@@ -12,7 +11,7 @@ export class ApiError extends Error {
   readonly fields: FieldError[];
 
   constructor(problem: Partial<Problem>, status: number) {
-    super(problem.detail || problem.title || "The server answered in a way that cannot be understood.");
+    super(problem.detail || problem.title || "The server sent a response that cannot be read.");
     this.name = "ApiError";
     this.code = problem.code ?? "internal";
     this.status = status;
@@ -31,25 +30,25 @@ export interface RequestOptions {
   body?: BodyInit;
   headers?: Record<string, string>;
   signal?: AbortSignal;
-  /** For what takes long: instead of the usual deadline. */
-  deadlineMs?: number;
+  /** Replaces the default timeout, for slow endpoints. */
+  timeoutMs?: number;
 }
 
-/** Called with every 401 that means "no session", so that the app can show the sign-in page. */
-let signedOut: () => void = () => undefined;
+/** Called for every 401 that means "no session". The app then shows the sign-in page. */
+let signedOutListener: () => void = () => undefined;
 export function onSignedOut(listener: () => void): void {
-  signedOut = listener;
+  signedOutListener = listener;
 }
 
-/** The answer itself, its body unread: for bytes. */
-export async function answer(path: string, options: RequestOptions = {}): Promise<Response> {
+/** Returns the response with its body unread. Use it for content that is not JSON. */
+export async function fetchResponse(path: string, options: RequestOptions = {}): Promise<Response> {
   const headers: Record<string, string> = { accept: "application/json", ...options.headers };
   let body = options.body;
   if (options.json !== undefined) {
     headers["content-type"] = "application/json";
     body = JSON.stringify(options.json);
   }
-  const deadline = AbortSignal.timeout(options.deadlineMs ?? ANSWER_DEADLINE_MS);
+  const deadline = AbortSignal.timeout(options.timeoutMs ?? RESPONSE_TIMEOUT_MS);
   const signal = options.signal ? AbortSignal.any([options.signal, deadline]) : deadline;
   let response: Response;
   try {
@@ -62,21 +61,18 @@ export async function answer(path: string, options: RequestOptions = {}): Promis
     });
   } catch (error) {
     if (options.signal?.aborted) throw error;
-    throw new ApiError(
-      { code: "unreachable", detail: "The server cannot be reached. Check the connection." },
-      0,
-    );
+    throw new ApiError({ code: "unreachable", detail: "Cannot reach the server. Check your connection." }, 0);
   }
   if (!response.ok) {
     const failure = new ApiError(await problemOf(response), response.status);
-    if (failure.code === "unauthenticated") signedOut();
+    if (failure.code === "unauthenticated") signedOutListener();
     throw failure;
   }
   return response;
 }
 
 export async function request<T>(path: string, options: RequestOptions = {}): Promise<T> {
-  const response = await answer(path, options);
+  const response = await fetchResponse(path, options);
   if (response.status === 204 || response.headers.get("content-length") === "0") return undefined as T;
   const text = await response.text();
   return (text ? JSON.parse(text) : undefined) as T;
@@ -90,13 +86,13 @@ async function problemOf(response: Response): Promise<Partial<Problem>> {
   } catch {
     return {
       code: response.status >= 500 ? "unavailable" : "internal",
-      title: `The server answered ${response.status}`,
+      title: `The server returned status ${response.status}`,
       request_id: requestId,
     };
   }
 }
 
-/** What to tell a person about anything thrown. */
-export function wordsOf(error: unknown): string {
+/** The text to show for anything thrown. */
+export function errorMessage(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

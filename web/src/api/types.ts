@@ -1,4 +1,4 @@
-// Short names for the API's types. Nothing else in the app reads schema.ts.
+// Short names for the API's types. No other module imports schema.ts.
 import type { components } from "./schema";
 
 type Schemas = components["schemas"];
@@ -10,11 +10,11 @@ export type HomeNotice = Schemas["HomeNotice"];
 export type Origin = Schemas["Origin"];
 export type Snapshot = Schemas["Snapshot"];
 export type SnapshotList = Schemas["SnapshotList"];
-export type PastDirectory = Schemas["Directory"];
+export type SnapshotDirectory = Schemas["Directory"];
 export type Change = Schemas["Change"];
 export type ChangeKind = Schemas["ChangeKind"];
 export type Changes = Schemas["Changes"];
-export type PastEntry = Schemas["PastEntry"];
+export type SnapshotEntry = Schemas["PastEntry"];
 export type ScrubReport = Schemas["ScrubReport"];
 export type Retention = Schemas["Retention"];
 export type Fork = Schemas["Fork"];
@@ -33,5 +33,5 @@ export type InvitationLink = Schemas["InvitationLink"];
 export type ClassAction = Schemas["ClassAction"];
 export type Invitation = Schemas["Invitation"];
 export type FieldError = Schemas["FieldError"];
-/** The server's problems, and the one that no server can tell. */
+/** The server's problems, plus the one that only the client can see. */
 export type Problem = Omit<Schemas["Problem"], "code"> & { code: Schemas["Problem"]["code"] | "unreachable" };

@@ -1,13 +1,13 @@
-// Which page an address shows. The workspace page, with editor and terminal, is loaded when it is first needed.
+// Chooses the page for a path. Pages with the editor or the terminal are loaded when they are first needed.
 import { Component, lazy, Suspense, useEffect, type ReactNode } from "react";
-import { wordsOf } from "../api/client";
+import { errorMessage } from "../api/client";
 import { DevicePage } from "../auth/device-login-page";
-import { Gone } from "./not-found";
+import { NotFound } from "./not-found";
 import { JoinPage } from "../auth/invitation-page";
 import { SignInPage } from "../auth/sign-in-page";
 import { WelcomePage } from "../auth/sign-in-link-page";
 import { WorkspacesPage } from "../workspaces/workspaces-page";
-import { SessionProvider, toSignIn, useSession } from "../auth/session";
+import { SessionProvider, redirectToSignIn, useSession } from "../auth/session";
 import { usePath } from "../ui/router";
 import { Toasts } from "../ui/toasts";
 
@@ -20,7 +20,7 @@ const AccountPage = lazy(() => import("../users/account-page"));
 const SettingsPage = lazy(() => import("../settings/settings-page"));
 const TokensPage = lazy(() => import("../users/tokens-page"));
 
-function openPage(path: string): ReactNode {
+function publicPage(path: string): ReactNode {
   if (path === "/welcome") return <WelcomePage />;
   if (path === "/sign-in") return <SignInPage />;
   if (path === "/join") return <JoinPage />;
@@ -46,24 +46,22 @@ function signedInPage(path: string): ReactNode {
     const match = pattern.exec(path);
     if (match) return page(...match);
   }
-  return (
-    <Gone title="There is no such page" text="The address may be mistyped, or what it showed was deleted." />
-  );
+  return <NotFound title="Page not found" text="The address may be wrong, or the page was deleted." />;
 }
 
-function ToSignIn() {
-  useEffect(toSignIn, []);
+function RedirectToSignIn() {
+  useEffect(redirectToSignIn, []);
   return null;
 }
 
 function Page() {
   const path = usePath();
   const { user } = useSession();
-  return openPage(path) ?? (user ? signedInPage(path) : <ToSignIn />);
+  return publicPage(path) ?? (user ? signedInPage(path) : <RedirectToSignIn />);
 }
 
-/** The last resort: a page that breaks says so, instead of leaving a blank one. */
-class Boundary extends Component<{ children: ReactNode }, { error: unknown }> {
+/** Shows an error if a page fails to render, instead of a blank page. */
+class ErrorBoundary extends Component<{ children: ReactNode }, { error: unknown }> {
   override state = { error: null as unknown };
   static getDerivedStateFromError(error: unknown) {
     return { error };
@@ -74,9 +72,9 @@ class Boundary extends Component<{ children: ReactNode }, { error: unknown }> {
       <main className="gate">
         <div className="panel gate-card" role="alert">
           <h1>This page failed</h1>
-          <p className="lead">{wordsOf(this.state.error)}</p>
+          <p className="lead">{errorMessage(this.state.error)}</p>
           <button className="button primary" onClick={() => window.location.reload()}>
-            Load it again
+            Reload
           </button>
         </div>
       </main>
@@ -86,13 +84,13 @@ class Boundary extends Component<{ children: ReactNode }, { error: unknown }> {
 
 export function App() {
   return (
-    <Boundary>
+    <ErrorBoundary>
       <SessionProvider>
         <Suspense fallback={null}>
           <Page />
         </Suspense>
       </SessionProvider>
       <Toasts />
-    </Boundary>
+    </ErrorBoundary>
   );
 }

@@ -1,19 +1,19 @@
-// What an address shows whose thing is not there.
+// Shown for an address whose page or object does not exist.
 import { Link } from "../ui/router";
 
 interface Props {
   title?: string;
   text?: string;
-  /** Where to go instead. */
+  /** The link to continue with. */
   back?: string;
-  backWords?: string;
+  backLabel?: string;
 }
 
-export function Gone({
-  title = "There is no such workspace",
-  text = "It was deleted, or it is not yours to see.",
+export function NotFound({
+  title = "Workspace not found",
+  text = "It was deleted, or you do not have access to it.",
   back = "/",
-  backWords = "To the workspaces",
+  backLabel = "Go to workspaces",
 }: Props) {
   return (
     <main className="gate">
@@ -21,7 +21,7 @@ export function Gone({
         <h1>{title}</h1>
         <p className="lead">{text}</p>
         <Link className="button primary" href={back}>
-          {backWords}
+          {backLabel}
         </Link>
       </div>
     </main>

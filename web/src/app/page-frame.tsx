@@ -1,12 +1,12 @@
-// The frame of the signed-in pages that are not a workspace: navigation, the person's menu.
+// The frame of all signed-in pages except the workspace itself: navigation and user menu.
 import { useEffect, type ReactNode } from "react";
-import { mayManage, mayTeach, useUser } from "../auth/session";
+import { canManage, canTeach, useUser } from "../auth/session";
 import { Brand } from "../ui/brand";
 import { Link, usePath } from "../ui/router";
 import { ThemeButton } from "./theme-button";
-import { PersonMenu } from "./user-menu";
+import { UserMenu } from "./user-menu";
 
-export function Frame({ title, children }: { title: string; children: ReactNode }) {
+export function PageFrame({ title, children }: { title: string; children: ReactNode }) {
   const user = useUser();
   useEffect(() => {
     document.title = `${title} · Burrow`;
@@ -14,7 +14,7 @@ export function Frame({ title, children }: { title: string; children: ReactNode 
   return (
     <>
       <a className="skip" href="#content">
-        Skip to the content
+        Skip to content
       </a>
       <header className="top">
         <Brand />
@@ -22,12 +22,12 @@ export function Frame({ title, children }: { title: string; children: ReactNode 
           <NavLink href="/" also="/workspaces">
             Workspaces
           </NavLink>
-          {mayTeach(user) && <NavLink href="/classes">Classes</NavLink>}
+          {canTeach(user) && <NavLink href="/classes">Classes</NavLink>}
           <NavLink href="/tokens">Tokens</NavLink>
-          {mayManage(user) && <NavLink href="/settings">Settings</NavLink>}
+          {canManage(user) && <NavLink href="/settings">Settings</NavLink>}
         </nav>
         <ThemeButton />
-        <PersonMenu />
+        <UserMenu />
       </header>
       <main id="content" className="page" tabIndex={-1}>
         {children}

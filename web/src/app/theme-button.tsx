@@ -1,9 +1,9 @@
 // Switches between the light and the dark theme.
 import { Icon } from "../ui/icons";
-import { setTheme, useDark } from "../ui/theme";
+import { setTheme, useIsDark } from "../ui/theme";
 
 export function ThemeButton() {
-  const dark = useDark();
+  const dark = useIsDark();
   const label = dark ? "Light theme" : "Dark theme";
   return (
     <button

@@ -1,41 +1,41 @@
 // The menu of the signed-in user: account, tokens, theme, sign out.
-import { auth } from "../api/endpoints";
+import { authApi } from "../api/endpoints";
 import { useSession, useUser } from "../auth/session";
 import { MenuButton, type MenuEntry } from "../ui/menu";
 import { navigate } from "../ui/router";
 import { setTheme, useTheme } from "../ui/theme";
 import { toastError } from "../ui/toasts";
 
-export function PersonMenu() {
+export function UserMenu() {
   const user = useUser();
-  const { set } = useSession();
+  const { setUser } = useSession();
   const theme = useTheme();
   const signOut = () => {
-    auth.signOut().then(
+    authApi.signOut().then(
       () => {
-        set(null);
+        setUser(null);
         navigate("/sign-in");
       },
-      (error: unknown) => toastError(error, "Signing out"),
+      (error: unknown) => toastError(error, "sign out"),
     );
   };
   const items: MenuEntry[] = [
     { label: "Account", icon: "people", run: () => navigate("/account") },
-    { label: "Tokens for the CLI", icon: "terminal", run: () => navigate("/tokens") },
+    { label: "Access tokens", icon: "terminal", run: () => navigate("/tokens") },
     "line",
     {
-      label: "Theme of the system",
+      label: "System theme",
       icon: theme === "system" ? "check" : "screen",
       run: () => setTheme("system"),
     },
-    { label: "Light", icon: theme === "light" ? "check" : "sun", run: () => setTheme("light") },
-    { label: "Dark", icon: theme === "dark" ? "check" : "moon", run: () => setTheme("dark") },
+    { label: "Light theme", icon: theme === "light" ? "check" : "sun", run: () => setTheme("light") },
+    { label: "Dark theme", icon: theme === "dark" ? "check" : "moon", run: () => setTheme("dark") },
     "line",
     { label: "Sign out", run: signOut },
   ];
   return (
     <MenuButton
-      label="Your menu"
+      label="User menu"
       className="person-button icon-button"
       items={items}
       head={

@@ -1,15 +1,15 @@
-// Approving a program's sign-in (RFC 8628): the person types or confirms the code that the program shows.
+// Approves the sign-in of a program (RFC 8628). The user types or confirms the code that the program shows.
 import { useState } from "react";
-import { auth } from "../api/endpoints";
+import { authApi } from "../api/endpoints";
 import type { DeviceInfo } from "../api/types";
 import { Field } from "../ui/form-fields";
-import { Moment } from "../ui/time";
-import { takeFragment } from "../ui/router";
+import { RelativeTime } from "../ui/time";
+import { consumeFragment } from "../ui/router";
 import { FormError } from "../ui/form-error";
-import { Gate } from "../ui/card-page";
+import { CardPage } from "../ui/card-page";
 import { useSubmission } from "../ui/use-submission";
 
-/** Eight letters as people type them, in the form ABCD-EFGH. */
+/** Formats a typed code as ABCD-EFGH. */
 export function tidyCode(text: string): string {
   const letters = text
     .toUpperCase()
@@ -20,20 +20,20 @@ export function tidyCode(text: string): string {
 
 export function DevicePage() {
   const [code, setCode] = useState(() =>
-    tidyCode(new URLSearchParams(window.location.search).get("code") ?? takeFragment()),
+    tidyCode(new URLSearchParams(window.location.search).get("code") ?? consumeFragment()),
   );
   const [device, setDevice] = useState<DeviceInfo | null>(null);
-  const [answer, setAnswer] = useState<"approved" | "refused" | null>(null);
-  const look = useSubmission(async () => setDevice(await auth.device(code)));
+  const [answer, setAnswer] = useState<"approved" | "denied" | null>(null);
+  const look = useSubmission(async () => setDevice(await authApi.getDeviceLogin(code)));
   const [approve, setApprove] = useState(true);
   const decide = useSubmission(async () => {
-    await auth.answerDevice(code, approve);
-    setAnswer(approve ? "approved" : "refused");
+    await authApi.decideDeviceLogin(code, approve);
+    setAnswer(approve ? "approved" : "denied");
   });
   if (answer) {
     return (
-      <Gate
-        title={answer === "approved" ? "Signed in" : "Refused"}
+      <CardPage
+        title={answer === "approved" ? "Signed in" : "Denied"}
         lead={
           answer === "approved"
             ? "The program is signed in. You can close this page."
@@ -44,27 +44,27 @@ export function DevicePage() {
   }
   if (device) {
     return (
-      <Gate
+      <CardPage
         title={`Sign in “${device.client_name}”?`}
-        lead="Approve only if you have just started it yourself."
+        lead="Approve only if you started this sign-in yourself."
       >
         <form className="form" onSubmit={decide.submit}>
           <p>
-            Code <code>{code}</code>, asked for <Moment at={device.requested_at} />.
+            Code <code>{code}</code>, requested <RelativeTime at={device.requested_at} />.
           </p>
           <FormError error={decide.error} />
           <button className="button primary wide" disabled={decide.busy} onClick={() => setApprove(true)}>
             Approve
           </button>
           <button className="button wide" disabled={decide.busy} onClick={() => setApprove(false)}>
-            Refuse
+            Deny
           </button>
         </form>
-      </Gate>
+      </CardPage>
     );
   }
   return (
-    <Gate title="Sign in a program" lead="Type the code that the program shows.">
+    <CardPage title="Sign in to a device" lead="Enter the code that the program shows.">
       <form className="form" onSubmit={look.submit}>
         <Field
           label="Code"
@@ -79,9 +79,9 @@ export function DevicePage() {
         />
         <FormError error={look.error} />
         <button className="button primary wide" disabled={look.busy}>
-          Go on
+          Continue
         </button>
       </form>
-    </Gate>
+    </CardPage>
   );
 }

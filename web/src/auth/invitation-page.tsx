@@ -1,50 +1,50 @@
-// Accepting an invitation: /join#<token>.
+// Accepts an invitation: /join#<token>.
 import { useEffect, useRef, useState } from "react";
-import { auth } from "../api/endpoints";
-import { wordsOf } from "../api/client";
+import { authApi } from "../api/endpoints";
+import { errorMessage } from "../api/client";
 import type { Invitation } from "../api/types";
 import { useSession } from "./session";
 import { Field, NewPasswordField } from "../ui/form-fields";
-import { Link, navigate, takeFragment } from "../ui/router";
+import { Link, navigate, consumeFragment } from "../ui/router";
 import { FormError } from "../ui/form-error";
-import { Gate } from "../ui/card-page";
+import { CardPage } from "../ui/card-page";
 import { useSubmission } from "../ui/use-submission";
 
 export function JoinPage() {
-  const [token] = useState(takeFragment);
+  const [token] = useState(consumeFragment);
   const [invitation, setInvitation] = useState<Invitation | null>(null);
   const [failure, setFailure] = useState(
-    token ? "" : "The link is incomplete: the part behind # is missing. Copy it whole.",
+    token ? "" : "The link is incomplete: the part after # is missing. Copy the whole link.",
   );
   const asked = useRef(false);
   useEffect(() => {
     if (!token || asked.current) return;
     asked.current = true;
-    auth.invitation(token).then(setInvitation, (error: unknown) => setFailure(wordsOf(error)));
+    authApi.previewInvitation(token).then(setInvitation, (error: unknown) => setFailure(errorMessage(error)));
   }, [token]);
   if (failure) {
     return (
-      <Gate title="The invitation cannot be used" lead={failure}>
+      <CardPage title="Cannot use this invitation" lead={failure}>
         <Link className="button wide" href="/sign-in">
           Sign in
         </Link>
-      </Gate>
+      </CardPage>
     );
   }
-  if (!invitation) return <Gate title="Opening the invitation…" />;
+  if (!invitation) return <CardPage title="Loading the invitation…" />;
   return <Accept token={token} invitation={invitation} />;
 }
 
 function Accept({ token, invitation }: { token: string; invitation: Invitation }) {
-  const { set } = useSession();
+  const { setUser } = useSession();
   const [name, setName] = useState(invitation.name);
   const [password, setPassword] = useState("");
   const form = useSubmission(async () => {
-    set((await auth.acceptInvitation(token, name.trim(), password)).user);
+    setUser((await authApi.acceptInvitation(token, name.trim(), password)).user);
     navigate("/", { replace: true });
   });
   return (
-    <Gate
+    <CardPage
       title={`Join ${invitation.class_name ?? invitation.tenant_name}`}
       lead={
         invitation.class_name
@@ -53,20 +53,20 @@ function Accept({ token, invitation }: { token: string; invitation: Invitation }
       }
     >
       <form className="form" onSubmit={form.submit}>
-        <Field label="E-mail" type="email" autoComplete="username" readOnly value={invitation.email} />
+        <Field label="Email" type="email" autoComplete="username" readOnly value={invitation.email} />
         <Field
           label="Name"
           autoComplete="name"
           required
           maxLength={100}
           value={name}
-          wrong={form.field("name")}
+          error={form.field("name")}
           onChange={(event) => setName(event.target.value)}
         />
         <NewPasswordField
           label="Password"
           autoFocus
-          wrong={form.field("password")}
+          error={form.field("password")}
           value={password}
           onChange={(event) => setPassword(event.target.value)}
         />
@@ -75,6 +75,6 @@ function Accept({ token, invitation }: { token: string; invitation: Invitation }
           Join
         </button>
       </form>
-    </Gate>
+    </CardPage>
   );
 }

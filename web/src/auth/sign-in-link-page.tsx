@@ -1,62 +1,65 @@
-// A one-time sign-in link: /welcome#<token>. Signs in, and lets a person without one set e-mail and password.
+// Signs in with a one-time link: /welcome#<token>. Users without a password are asked to set one.
 import { useEffect, useRef, useState } from "react";
-import { auth } from "../api/endpoints";
-import { wordsOf } from "../api/client";
+import { authApi } from "../api/endpoints";
+import { errorMessage } from "../api/client";
 import { useSession } from "./session";
 import { Field, NewPasswordField } from "../ui/form-fields";
-import { Link, navigate, takeFragment } from "../ui/router";
+import { Link, navigate, consumeFragment } from "../ui/router";
 import { FormError } from "../ui/form-error";
-import { Gate } from "../ui/card-page";
+import { CardPage } from "../ui/card-page";
 import { useSubmission } from "../ui/use-submission";
 
 export function WelcomePage() {
-  const { user, set } = useSession();
+  const { user, setUser } = useSession();
   const [failure, setFailure] = useState("");
   const [signedIn, setSignedIn] = useState(false);
   const asked = useRef(false);
   useEffect(() => {
     if (asked.current) return;
     asked.current = true;
-    const token = takeFragment();
+    const token = consumeFragment();
     if (!token) {
-      setFailure("The link is incomplete: the part behind # is missing. Copy it whole.");
+      setFailure("The link is incomplete: the part after # is missing. Copy the whole link.");
       return;
     }
-    auth.byLink(token).then(
+    authApi.signInWithLink(token).then(
       (session) => {
-        set(session.user);
+        setUser(session.user);
         setSignedIn(true);
         if (session.user.has_password) navigate("/", { replace: true });
       },
-      (error: unknown) => setFailure(wordsOf(error)),
+      (error: unknown) => setFailure(errorMessage(error)),
     );
-  }, [set]);
+  }, [setUser]);
   if (failure) {
     return (
-      <Gate title="The link does not sign you in" lead={failure}>
+      <CardPage title="Cannot sign in with this link" lead={failure}>
         <Link className="button wide" href={user ? "/" : "/sign-in"}>
-          {user ? "To the workspaces" : "Sign in with a password"}
+          {user ? "Go to workspaces" : "Sign in with a password"}
         </Link>
-      </Gate>
+      </CardPage>
     );
   }
-  if (!user || !signedIn) return <Gate title="Signing in…" />;
+  if (!user || !signedIn) return <CardPage title="Signing in…" />;
   return <SetUp />;
 }
 
 function SetUp() {
-  const { user, set } = useSession();
+  const { user, setUser } = useSession();
   const [name, setName] = useState(user?.name ?? "");
   const [email, setEmail] = useState(user?.email ?? "");
   const [password, setPassword] = useState("");
   const form = useSubmission(async () => {
-    const changed = await auth.editMe({ name: name.trim(), email: email.trim() });
-    await auth.setPassword(password);
-    set({ ...changed, has_password: true });
+    const changed = await authApi.updateCurrentUser({ name: name.trim(), email: email.trim() });
+    await authApi.setPassword(password);
+    setUser({ ...changed, has_password: true });
     navigate("/", { replace: true });
   });
   return (
-    <Gate title="Welcome" lead="You are signed in. Set an e-mail and a password to sign in again later.">
+    <CardPage
+      title="Welcome"
+      lead="You are signed in. Set an email address and a password to sign in again later."
+    >
       <form className="form" onSubmit={form.submit}>
         <Field
           label="Name"
@@ -64,33 +67,33 @@ function SetUp() {
           required
           maxLength={100}
           value={name}
-          wrong={form.field("name")}
+          error={form.field("name")}
           onChange={(event) => setName(event.target.value)}
         />
         <Field
-          label="E-mail"
+          label="Email"
           type="email"
           autoComplete="username"
           required
           value={email}
-          wrong={form.field("email")}
+          error={form.field("email")}
           onChange={(event) => setEmail(event.target.value)}
         />
         <NewPasswordField
           label="Password"
           autoFocus
-          wrong={form.field("new")}
+          error={form.field("new")}
           value={password}
           onChange={(event) => setPassword(event.target.value)}
         />
         <FormError error={form.error} />
         <button className="button primary wide" disabled={form.busy}>
-          Save and go on
+          Save and continue
         </button>
         <Link className="button wide" href="/">
-          Later
+          Skip for now
         </Link>
       </form>
-    </Gate>
+    </CardPage>
   );
 }

@@ -1,28 +1,28 @@
-// Signing in by e-mail and password.
+// Signs in with email and password.
 import { useEffect, useState } from "react";
-import { auth } from "../api/endpoints";
+import { authApi } from "../api/endpoints";
 import { nextPath, useSession } from "./session";
 import { Field } from "../ui/form-fields";
 import { navigate } from "../ui/router";
 import { FormError } from "../ui/form-error";
-import { Gate } from "../ui/card-page";
+import { CardPage } from "../ui/card-page";
 import { useSubmission } from "../ui/use-submission";
 
 export function SignInPage() {
-  const { user, set } = useSession();
+  const { user, setUser } = useSession();
   const [email, setEmail] = useState("");
   const [password, setPassword] = useState("");
   const form = useSubmission(async () => {
-    set((await auth.byPassword(email.trim(), password)).user);
+    setUser((await authApi.signInWithPassword(email.trim(), password)).user);
   });
   useEffect(() => {
     if (user) navigate(nextPath(), { replace: true });
   }, [user]);
   return (
-    <Gate title="Sign in">
+    <CardPage title="Sign in">
       <form className="form" onSubmit={form.submit}>
         <Field
-          label="E-mail"
+          label="Email"
           type="email"
           autoComplete="username"
           required
@@ -43,10 +43,9 @@ export function SignInPage() {
           Sign in
         </button>
         <p className="soft small">
-          No password yet? Open the one-time link that <code>burrow up</code> printed, or the invitation you
-          were sent.
+          No password yet? Open the one-time link that <code>burrow up</code> printed, or your invitation.
         </p>
       </form>
-    </Gate>
+    </CardPage>
   );
 }

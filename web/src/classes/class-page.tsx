@@ -1,48 +1,49 @@
 // One class: its roster and invitations, all machines with their states live, one Start and one Stop for all.
 import { useEffect, useMemo, useState, type DragEvent } from "react";
-import { classes as calls } from "../api/endpoints";
-import { wordsOf } from "../api/client";
+import { classesApi } from "../api/endpoints";
+import { errorMessage } from "../api/client";
 import { useLiveClass } from "./use-live-class";
 import type { Class, ClassAction, Member, RosterResult } from "../api/types";
-import { Frame } from "../app/page-frame";
-import { Gone } from "../app/not-found";
-import { Confirm, Dialog } from "../ui/dialog";
+import { PageFrame } from "../app/page-frame";
+import { NotFound } from "../app/not-found";
+import { ConfirmDialog, Dialog } from "../ui/dialog";
 import { Icon } from "../ui/icons";
 import { MenuButton, type MenuEntry } from "../ui/menu";
-import { Since } from "../ui/time";
-import { State } from "../workspaces/workspace-state";
+import { ElapsedTime } from "../ui/time";
+import { WorkspaceState } from "../workspaces/workspace-state";
 import { Link, navigate } from "../ui/router";
 import { copyText, toast, toastError } from "../ui/toasts";
-import { isMoving, stepWord } from "../workspaces/phases";
-import { counted, found, invitationsCsv, sentence, tally, type Invited } from "./roster";
+import { isTransitioning, stepLabel } from "../workspaces/phases";
+import { pluralize, searchMembers, invitationsCsv, tallySummary, tally, type Invited } from "./roster";
 import "../workspaces/workspaces.css";
 import "./classes.css";
 
-type Asked = { kind: "roster" | "stop" | "delete" } | { kind: "remove"; member: Member } | null;
+type OpenDialog = { kind: "roster" | "stop" | "delete" } | { kind: "remove"; member: Member } | null;
 
 export default function ClassPage({ id }: { id: string }) {
   const live = useLiveClass(id);
-  const [asked, setAsked] = useState<Asked>(null);
+  const [asked, setAsked] = useState<OpenDialog>(null);
   const [search, setSearch] = useState("");
   const { group } = live;
-  const members = useMemo(() => found(group?.members ?? [], search), [group, search]);
-  if (live.gone) return <Gone title="There is no such class" back="/classes" backWords="To the classes" />;
-  if (!group) return <Frame title="Class">{<div className="skeleton class-skeleton" />}</Frame>;
+  const members = useMemo(() => searchMembers(group?.members ?? [], search), [group, search]);
+  if (live.isMissing)
+    return <NotFound title="There is no such class" back="/classes" backLabel="Go to classes" />;
+  if (!group) return <PageFrame title="Class">{<div className="skeleton class-skeleton" />}</PageFrame>;
   const counts = tally(group.members);
   const close = () => setAsked(null);
   const startAll = () => {
-    calls.start(id).then(
+    classesApi.start(id).then(
       (done) => tellOf(done, "starting"),
       (error: unknown) => toastError(error, "Starting the class"),
     );
   };
   return (
-    <Frame title={group.name}>
+    <PageFrame title={group.name}>
       <div className="page-head">
         <div>
           <h1>{group.name}</h1>
           <p className="under" role="status">
-            {sentence(counts)}
+            {tallySummary(counts)}
             {live.connected ? "" : " · the connection is lost, trying again"}
           </p>
         </div>
@@ -112,55 +113,55 @@ export default function ClassPage({ id }: { id: string }) {
           </ul>
         </>
       )}
-      {asked?.kind === "roster" && <RosterDialog group={group} put={live.put} onClose={close} />}
+      {asked?.kind === "roster" && <RosterDialog group={group} put={live.update} onClose={close} />}
       {asked?.kind === "stop" && (
-        <Confirm
+        <ConfirmDialog
           title="Stop all machines?"
-          text={`Programs in ${counted(counts.running + counts.moving, "machine")} end. Every home is saved first.`}
+          text={`Programs in ${pluralize(counts.running + counts.moving, "machine")} end. Every home is saved first.`}
           action="Stop all"
           onClose={close}
-          onConfirm={async () => tellOf(await calls.stop(id), "stopping")}
+          onConfirm={async () => tellOf(await classesApi.stop(id), "stopping")}
         />
       )}
       {asked?.kind === "remove" && (
-        <Confirm
+        <ConfirmDialog
           title={`Remove ${asked.member.name} from the class?`}
           text="The workspace made for this student, with its home and all its snapshots, is deleted. This cannot be undone."
           action="Remove for good"
-          typed={asked.member.name}
+          confirmationText={asked.member.name}
           onClose={close}
           onConfirm={async () => {
-            await calls.removeMember(id, asked.member.id);
-            live.put({ ...group, members: group.members.filter((one) => one.id !== asked.member.id) });
+            await classesApi.removeMember(id, asked.member.id);
+            live.update({ ...group, members: group.members.filter((one) => one.id !== asked.member.id) });
             toast(`${asked.member.name} removed`);
           }}
         />
       )}
       {asked?.kind === "delete" && (
-        <Confirm
+        <ConfirmDialog
           title={`Delete ${group.name}?`}
-          text={`The roster and the workspaces of ${counted(counts.students, "student")}, with their homes and all snapshots, are deleted. This cannot be undone.`}
+          text={`The roster and the workspaces of ${pluralize(counts.students, "student")}, with their homes and all snapshots, are deleted. This cannot be undone.`}
           action="Delete for good"
-          typed={group.name}
+          confirmationText={group.name}
           onClose={close}
           onConfirm={async () => {
-            await calls.remove(id);
+            await classesApi.remove(id);
             toast(`${group.name} deleted`);
             navigate("/classes");
           }}
         />
       )}
-    </Frame>
+    </PageFrame>
   );
 }
 
 function tellOf(action: ClassAction, word: string): void {
   const [first] = action.failed;
   if (first) {
-    const others = action.failed.length > 1 ? ` and ${counted(action.failed.length - 1, "other")}` : "";
+    const others = action.failed.length > 1 ? ` and ${pluralize(action.failed.length - 1, "other")}` : "";
     toastError(new Error(first.message), `${first.name}${others}`);
   }
-  if (action.begun > 0) toast(`${counted(action.begun, "machine")} ${word}`);
+  if (action.begun > 0) toast(`${pluralize(action.begun, "machine")} ${word}`);
   else if (!first) toast("Nothing to do");
 }
 
@@ -174,7 +175,7 @@ function Row({ group, member, onRemove }: RowProps) {
   const { workspace } = member;
   const step = workspace?.steps.at(-1);
   const invite = () => {
-    calls.invite(group.id, member.id).then(
+    classesApi.createInvitation(group.id, member.id).then(
       (link) => void copyText(`${window.location.origin}${link.path}`, "Invitation link"),
       (error: unknown) => toastError(error, `Inviting ${member.name}`),
     );
@@ -193,10 +194,10 @@ function Row({ group, member, onRemove }: RowProps) {
         </p>
       </div>
       <div className="status">
-        {workspace ? <State workspace={workspace} /> : <span className="soft">No machine yet</span>}
-        {workspace && isMoving(workspace.phase) && step && (
+        {workspace ? <WorkspaceState workspace={workspace} /> : <span className="soft">No machine yet</span>}
+        {workspace && isTransitioning(workspace.phase) && step && (
           <p className="under">
-            {stepWord(step.step)} · <Since at={step.since} />
+            {stepLabel(step.step)} · <ElapsedTime at={step.since} />
           </p>
         )}
         {workspace?.failure && (
@@ -240,14 +241,14 @@ function RosterDialog({ group, put, onClose }: RosterProps) {
   const add = () => {
     setBusy(true);
     setWrong("");
-    calls
+    classesApi
       .addRoster(group.id, text)
       .then(
         (done) => {
           put(done.class);
           setResult(done);
         },
-        (error: unknown) => setWrong(wordsOf(error)),
+        (error: unknown) => setWrong(errorMessage(error)),
       )
       .finally(() => setBusy(false));
   };
@@ -255,7 +256,7 @@ function RosterDialog({ group, put, onClose }: RosterProps) {
     event.preventDefault();
     setOver(false);
     const [file] = event.dataTransfer.files;
-    if (file) void file.text().then(setText, (error: unknown) => setWrong(wordsOf(error)));
+    if (file) void file.text().then(setText, (error: unknown) => setWrong(errorMessage(error)));
     else setText(event.dataTransfer.getData("text/plain"));
   };
   if (result) {
@@ -313,7 +314,7 @@ function RosterDialog({ group, put, onClose }: RosterProps) {
               accept=".csv,text/csv,text/plain"
               onChange={(event) => {
                 const file = event.target.files?.[0];
-                if (file) void file.text().then(setText, (error: unknown) => setWrong(wordsOf(error)));
+                if (file) void file.text().then(setText, (error: unknown) => setWrong(errorMessage(error)));
               }}
             />
           </label>
@@ -348,9 +349,9 @@ function Result({
   return (
     <div className="form">
       <p role="status">
-        {counted(result.added.length, "student")} added
+        {pluralize(result.added.length, "student")} added
         {result.unchanged > 0 ? `, ${result.unchanged} were there already` : ""}
-        {result.errors.length > 0 ? `, ${counted(result.errors.length, "row")} could not be read` : ""}.
+        {result.errors.length > 0 ? `, ${pluralize(result.errors.length, "row")} could not be read` : ""}.
       </p>
       {result.errors.length > 0 && (
         <div className="notice bad" role="alert">

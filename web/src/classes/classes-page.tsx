@@ -1,17 +1,17 @@
-// The classes that one teaches.
+// The classes that the user teaches.
 import { useEffect, useState } from "react";
-import { classes as calls, workspaces } from "../api/endpoints";
+import { classesApi, workspacesApi } from "../api/endpoints";
 import type { ClassSummary, Template } from "../api/types";
 import { FormDialog } from "../ui/form-dialog";
-import { Frame } from "../app/page-frame";
+import { PageFrame } from "../app/page-frame";
 import { useSubmission } from "../ui/use-submission";
 import { FormError } from "../ui/form-error";
 import { Icon } from "../ui/icons";
 import { Field } from "../ui/form-fields";
-import { Moment } from "../ui/time";
+import { RelativeTime } from "../ui/time";
 import { Link, navigate } from "../ui/router";
 import { nameProblem } from "../workspaces/names";
-import { counted } from "./roster";
+import { pluralize } from "./roster";
 import "./classes.css";
 
 export default function ClassesPage() {
@@ -19,10 +19,10 @@ export default function ClassesPage() {
   const [failure, setFailure] = useState<unknown>(null);
   const [making, setMaking] = useState(false);
   useEffect(() => {
-    calls.list().then(setKnown, setFailure);
+    classesApi.list().then(setKnown, setFailure);
   }, []);
   return (
-    <Frame title="Classes">
+    <PageFrame title="Classes">
       <div className="page-head">
         <h1>Classes</h1>
         <div className="actions">
@@ -39,9 +39,9 @@ export default function ClassesPage() {
       )}
       {known?.length === 0 && (
         <div className="panel empty">
-          <p>A class is a roster, and a workspace for each student, started and stopped together.</p>
+          <p>A class is a list of students with a workspace for each, started and stopped together.</p>
           <button className="button primary" onClick={() => setMaking(true)}>
-            Create a class
+            Create class
           </button>
         </div>
       )}
@@ -54,44 +54,46 @@ export default function ClassesPage() {
                   {one.name}
                 </Link>
                 <p className="under">
-                  {one.template} · made <Moment at={one.created_at} />
+                  {one.template} · created <RelativeTime at={one.created_at} />
                 </p>
               </div>
-              <p>{counted(one.members, "student")}</p>
+              <p>{pluralize(one.members, "student")}</p>
               <p className={one.running > 0 ? "" : "soft"}>{one.running} running</p>
             </li>
           ))}
         </ul>
       )}
-      {making && <NewClass taken={(known ?? []).map((one) => one.name)} onClose={() => setMaking(false)} />}
-    </Frame>
+      {making && (
+        <CreateClassDialog taken={(known ?? []).map((one) => one.name)} onClose={() => setMaking(false)} />
+      )}
+    </PageFrame>
   );
 }
 
-function NewClass({ taken, onClose }: { taken: string[]; onClose: () => void }) {
+function CreateClassDialog({ taken, onClose }: { taken: string[]; onClose: () => void }) {
   const [name, setName] = useState("");
   const [template, setTemplate] = useState("base");
   const [templates, setTemplates] = useState<Template[]>([]);
   const [failure, setFailure] = useState<unknown>(null);
   const [tried, setTried] = useState(false);
   useEffect(() => {
-    workspaces.templates().then(setTemplates, setFailure);
+    workspacesApi.listTemplates().then(setTemplates, setFailure);
   }, []);
-  const problem = taken.includes(name) ? "There is a class of this name." : nameProblem(name);
+  const problem = taken.includes(name) ? "A class with this name already exists." : nameProblem(name);
   const form = useSubmission(async () => {
     setTried(true);
     if (problem) return;
-    const made = await calls.create(name, template);
+    const made = await classesApi.create(name, template);
     navigate(`/classes/${made.id}`);
   });
   return (
-    <FormDialog title="New class" form={form} action="Create" error={failure} onClose={onClose}>
+    <FormDialog title="New class" form={form} action="Create class" error={failure} onClose={onClose}>
       <Field
         label="Name"
         value={name}
         autoComplete="off"
-        hint="Small letters, digits and hyphens."
-        wrong={(tried || name ? problem : "") || form.field("name")}
+        hint="Lowercase letters, digits and hyphens."
+        error={(tried || name ? problem : "") || form.field("name")}
         onChange={(event) => setName(event.target.value)}
       />
       <div className="field">

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { Member, Workspace } from "../api/types";
-import { found, invitationsCsv, sentence, tally } from "./roster";
+import { searchMembers, invitationsCsv, tallySummary, tally } from "./roster";
 
 const member = (name: string, phase?: Workspace["phase"], failed = false): Member => ({
   id: name,
@@ -12,7 +12,7 @@ const member = (name: string, phase?: Workspace["phase"], failed = false): Membe
     : null,
 });
 
-test("each student counts once", () => {
+test("tally counts each student once", () => {
   const members = [
     member("ann", "running"),
     member("bob", "provisioning"),
@@ -22,11 +22,11 @@ test("each student counts once", () => {
     member("flo"),
   ];
   expect(tally(members)).toEqual({ students: 6, running: 1, moving: 2, failed: 1, stopped: 2 });
-  expect(sentence(tally(members))).toBe("6 students: 1 running, 2 on the way, 1 failed, 2 stopped");
-  expect(sentence(tally([]))).toBe("No students yet");
+  expect(tallySummary(tally(members))).toBe("6 students: 1 running, 2 in progress, 1 failed, 2 stopped");
+  expect(tallySummary(tally([]))).toBe("No students yet");
 });
 
-describe("invitations as a table", () => {
+describe("invitationsCsv", () => {
   test.each([
     ["Ann", "Ann"],
     ["Ann, B.", '"Ann, B."'],
@@ -39,9 +39,9 @@ describe("invitations as a table", () => {
   });
 });
 
-test("a search finds by name and by e-mail", () => {
+test("search matches name and email", () => {
   const members = [member("ann"), member("bob")];
-  expect(found(members, " ANN ").map((one) => one.id)).toEqual(["ann"]);
-  expect(found(members, "bob@school").map((one) => one.id)).toEqual(["bob"]);
-  expect(found(members, "")).toHaveLength(2);
+  expect(searchMembers(members, " ANN ").map((one) => one.id)).toEqual(["ann"]);
+  expect(searchMembers(members, "bob@school").map((one) => one.id)).toEqual(["bob"]);
+  expect(searchMembers(members, "")).toHaveLength(2);
 });

@@ -1,4 +1,4 @@
-// What a teacher sees of a class in numbers, and a roster's links as text. Pure.
+// A class in numbers, its invitations as CSV, and search. Pure.
 import type { Member } from "../api/types";
 
 export interface Tally {
@@ -9,7 +9,7 @@ export interface Tally {
   stopped: number;
 }
 
-/** How many students' machines are in which state. Who has none yet counts as stopped. */
+/** Counts the students by the state of their workspace. A student without one counts as stopped. */
 export function tally(members: readonly Member[]): Tally {
   const counts: Tally = { students: members.length, running: 0, moving: 0, failed: 0, stopped: 0 };
   for (const { workspace } of members) {
@@ -22,22 +22,22 @@ export function tally(members: readonly Member[]): Tally {
   return counts;
 }
 
-/** The tally as a sentence; what is none is left out. */
-export function sentence({ students, running, moving, failed, stopped }: Tally): string {
+/** The tally as a sentence, without zero counts. */
+export function tallySummary({ students, running, moving, failed, stopped }: Tally): string {
   if (students === 0) return "No students yet";
   const parts = [
     [running, "running"],
-    [moving, "on the way"],
+    [moving, "in progress"],
     [failed, "failed"],
     [stopped, "stopped"],
   ] as const;
-  return `${counted(students, "student")}: ${parts
+  return `${pluralize(students, "student")}: ${parts
     .filter(([count]) => count > 0)
     .map(([count, word]) => `${count} ${word}`)
     .join(", ")}`;
 }
 
-export function counted(count: number, noun: string): string {
+export function pluralize(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? "" : "s"}`;
 }
 
@@ -47,7 +47,7 @@ export interface Invited {
   link: string;
 }
 
-/** A table that spreadsheets open. A field that a spreadsheet would take for a formula is made text. */
+/** CSV for a spreadsheet. Fields that a spreadsheet would take for a formula are escaped. */
 export function invitationsCsv(invited: readonly Invited[]): string {
   const quote = (field: string) => {
     const harmless = /^[=+\-@\t\r]/.test(field) ? `'${field}` : field;
@@ -57,8 +57,8 @@ export function invitationsCsv(invited: readonly Invited[]): string {
   return ["name,email,link", ...rows, ""].join("\r\n");
 }
 
-/** Those that a search finds, by name or e-mail. */
-export function found(members: readonly Member[], words: string): Member[] {
+/** The members whose name or email contains `words`. */
+export function searchMembers(members: readonly Member[], words: string): Member[] {
   const wanted = words.trim().toLowerCase();
   return members.filter((one) => `${one.name} ${one.email}`.toLowerCase().includes(wanted));
 }

@@ -1,13 +1,12 @@
-// Looking over a student's shoulder: the terminals of a workspace, read only. What is typed here goes nowhere; the server sees to
-// that.
+// The terminals of a student's workspace, read-only. The server, not this page, enforces that.
 import { useEffect } from "react";
 import { useLiveWorkspace } from "../workspaces/live-workspaces";
-import { PersonMenu } from "../app/user-menu";
+import { UserMenu } from "../app/user-menu";
 import { ThemeButton } from "../app/theme-button";
-import { Gone } from "../app/not-found";
+import { NotFound } from "../app/not-found";
 import { Icon } from "../ui/icons";
 import { Brand } from "../ui/brand";
-import { State } from "../workspaces/workspace-state";
+import { WorkspaceState } from "../workspaces/workspace-state";
 import { Link } from "../ui/router";
 import { TerminalPanel } from "../terminals/terminal-panel";
 import { useTerminals } from "../terminals/use-terminals";
@@ -21,13 +20,13 @@ export default function WatchPage({ id }: { id: string }) {
     document.title = workspace ? `Watching ${workspace.owner_name} · Burrow` : "Burrow";
   }, [workspace]);
   const back = workspace?.class ? `/classes/${workspace.class}` : "/classes";
-  if (live.gone) {
+  if (live.isMissing) {
     return (
-      <Gone
-        title="There is nothing to watch"
-        text="The workspace was deleted, or it is not yours to see."
+      <NotFound
+        title="Workspace not found"
+        text="It was deleted, or you do not have access to it."
         back={back}
-        backWords="To the classes"
+        backLabel="Go to classes"
       />
     );
   }
@@ -39,39 +38,41 @@ export default function WatchPage({ id }: { id: string }) {
         <h1>
           {workspace.owner_name} <span className="soft wide-only">/ {workspace.name}</span>
         </h1>
-        <State workspace={workspace} />
+        <WorkspaceState workspace={workspace} />
         <span className="spring" />
         <ThemeButton />
-        <PersonMenu />
+        <UserMenu />
       </header>
       <p className="watch-note" role="note">
         <Icon name="eye" />
         <span>
-          You are watching. Nothing that you type reaches the machine.{" "}
-          <Link href={back}>Back to the class</Link>
+          You are watching, read-only. <Link href={back}>Back to class</Link>
         </span>
       </p>
       {workspace.phase === "running" ? (
-        <Watched key={workspace.epoch} id={id} />
+        <WatchedTerminals key={workspace.epoch} id={id} />
       ) : (
         <main className="gate">
-          <p className="soft">The machine is not running. This page shows its terminals when it is.</p>
+          <p className="soft">The workspace is not running. Its terminals appear here when it runs.</p>
         </main>
       )}
     </div>
   );
 }
 
-/** How often terminals that the student opens are looked for. */
-const LOOK_MS = 5_000;
+/** How often the list of terminals is refreshed. */
+const REFRESH_INTERVAL_MS = 5_000;
 
-function Watched({ id }: { id: string }) {
+function WatchedTerminals({ id }: { id: string }) {
   const terminals = useTerminals(id, false, null);
-  const { load } = terminals;
+  const { refresh } = terminals;
   useEffect(() => {
-    const timer = setInterval(() => document.visibilityState === "visible" && void load(), LOOK_MS);
+    const timer = setInterval(
+      () => document.visibilityState === "visible" && void refresh(),
+      REFRESH_INTERVAL_MS,
+    );
     return () => clearInterval(timer);
-  }, [load]);
+  }, [refresh]);
   return (
     <main className="watch-terminals">
       <TerminalPanel

@@ -1,4 +1,4 @@
-// How the editor looks and behaves, whatever the file: keys, colours, tabs. All styles go through the page's nonce.
+// The look and behaviour of every editor: keys, colours, indentation. Styles use the page's CSP nonce.
 import {
   autocompletion,
   closeBrackets,
@@ -124,7 +124,7 @@ const colours = HighlightStyle.define([
   { tag: tags.invalid, color: "var(--code-invalid)" },
 ]);
 
-/** The carriage returns of a file from Windows stay in the text, and out of sight. */
+/** Carriage returns of Windows files stay in the text but are not displayed. */
 const specialCharacters = highlightSpecialChars({
   render: (code, description, placeholder) => {
     const element = document.createElement("span");
@@ -136,24 +136,24 @@ const specialCharacters = highlightSpecialChars({
   },
 });
 
-/** Larger pieces would not be taken by the agent in one update. */
-export const MAX_INSERT = 1024 * 1024;
+/** The agent refuses larger updates. */
+export const MAX_PASTE_CHARACTERS = 1024 * 1024;
 
-const noHugePaste = (refuse: () => void) =>
+const limitPasteSize = (refuse: () => void) =>
   EditorState.transactionFilter.of((transaction) => {
     if (!transaction.docChanged || !transaction.isUserEvent("input")) return transaction;
     let inserted = 0;
     transaction.changes.iterChanges((_a, _b, _c, _d, text) => (inserted += text.length));
-    if (inserted <= MAX_INSERT) return transaction;
+    if (inserted <= MAX_PASTE_CHARACTERS) return transaction;
     refuse();
     return [];
   });
 
-/** All that reading needs. */
-export function readingExtensions(indent: string, label: string): Extension {
+/** For read-only text. */
+export function readOnlyExtensions(indent: string, label: string): Extension {
   return [
     EditorView.cspNonce.of(nonce()),
-    // Any other separator would count a line's end as one character where the shared text has two.
+    // With another separator, CodeMirror would count \r\n as one character and the shared text as two.
     EditorState.lineSeparator.of("\n"),
     EditorState.tabSize.of(4),
     indentUnit.of(indent),
@@ -174,8 +174,8 @@ export function readingExtensions(indent: string, label: string): Extension {
   ];
 }
 
-/** For a shared document: what writing needs comes first, its keys before the others. */
-export function commonExtensions(
+/** For a shared document. Editing extensions come first, so that their keys take precedence. */
+export function editingExtensions(
   indent: string,
   readOnly: boolean,
   label: string,
@@ -189,9 +189,9 @@ export function commonExtensions(
     autocompletion(),
     highlightActiveLine(),
     highlightActiveLineGutter(),
-    noHugePaste(refuse),
+    limitPasteSize(refuse),
     keymap.of([...closeBracketsKeymap, ...yUndoManagerKeymap]),
-    readingExtensions(indent, label),
+    readOnlyExtensions(indent, label),
     keymap.of([...completionKeymap, indentWithTab]),
   ];
 }

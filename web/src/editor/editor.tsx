@@ -1,18 +1,18 @@
-// One open file: the shared document in CodeMirror, and what to say when it cannot be had.
+// One open file: a shared document in CodeMirror, or the reason why it cannot be opened.
 import { Compartment, EditorState } from "@codemirror/state";
 import { EditorView } from "@codemirror/view";
 import { useEffect, useRef, useSyncExternalStore } from "react";
 import { yCollab } from "y-codemirror.next";
 import * as Y from "yjs";
-import { files } from "../api/endpoints";
+import { filesApi } from "../api/endpoints";
 import type { RefusalReason } from "../api/agent";
 import type { SharedDocument } from "../streams/shared-document";
 import { copyText, toastError } from "../ui/toasts";
-import { size } from "../ui/format";
-import { commonExtensions, MAX_INSERT } from "./editor-setup";
+import { formatBytes } from "../ui/format";
+import { editingExtensions, MAX_PASTE_CHARACTERS } from "./editor-setup";
 import { indentOf, languageOf } from "./languages";
-import { nameOf, shown } from "../files/paths";
-import { peerCursors } from "./remote-cursors";
+import { nameOf, displayName } from "../files/paths";
+import { remoteCursors } from "./remote-cursors";
 
 export interface Cursor {
   line: number;
@@ -30,7 +30,7 @@ interface Props {
 }
 
 export function Editor({ workspace, path, shared, active, onCursor, onClose }: Props) {
-  const view = useSyncExternalStore(shared.subscribe, () => shared.view);
+  const view = useSyncExternalStore(shared.subscribe, () => shared.state);
   const place = useRef<HTMLDivElement>(null);
   const editor = useRef<EditorView | null>(null);
   const wasActive = useRef(active);
@@ -52,15 +52,17 @@ export function Editor({ workspace, path, shared, active, onCursor, onClose }: P
       state: EditorState.create({
         doc: content,
         extensions: [
-          commonExtensions(indentOf(name, content), readOnly, `Text of ${shown(name)}`, () =>
+          editingExtensions(indentOf(name, content), readOnly, `Text of ${displayName(name)}`, () =>
             toastError(
-              new Error(`At most ${size(MAX_INSERT)} of text at once: upload it as a file instead.`),
-              "Pasting",
+              new Error(
+                `The limit is ${formatBytes(MAX_PASTE_CHARACTERS)} of text at once. Upload it as a file instead.`,
+              ),
+              "paste",
             ),
           ),
-          // Without an awareness the binding draws no cursors: peers.ts does.
+          // Without an awareness the binding draws no cursors. remote-cursors.ts draws them.
           yCollab(text, null, { undoManager: undo }),
-          peerCursors(text, awareness, readOnly),
+          remoteCursors(text, awareness, readOnly),
           language.of([]),
           EditorView.updateListener.of((update) => {
             if (update.selectionSet || update.docChanged || update.focusChanged)
@@ -77,7 +79,7 @@ export function Editor({ workspace, path, shared, active, onCursor, onClose }: P
         (extension) => {
           if (!over) created.dispatch({ effects: language.reconfigure(extension) });
         },
-        (error: unknown) => console.warn("the language cannot be loaded", error),
+        (error: unknown) => console.warn("cannot load the language", error),
       );
     if (wasActive.current) {
       takeKeys(created);
@@ -98,37 +100,37 @@ export function Editor({ workspace, path, shared, active, onCursor, onClose }: P
     tell.current(cursorOf(editor.current.state));
   }, [active]);
 
-  const name = shown(nameOf(path));
+  const name = displayName(nameOf(path));
   return (
     <div className="editor" hidden={!active} role="tabpanel" aria-label={name} data-ready={text !== null}>
-      {view.lost !== null && (
+      {view.unsentText !== null && (
         <div className="notice editor-note" role="alert">
-          The file was opened anew while the connection was away. What you had typed did not arrive.
-          <button className="button" onClick={() => void copyText(view.lost ?? "", "Your text")}>
+          The file was reset while you were disconnected, and your last edits were not saved.
+          <button className="button" onClick={() => void copyText(view.unsentText ?? "", "Your text")}>
             Copy my text
           </button>
-          <button className="button" onClick={() => shared.forgetLost()}>
+          <button className="button" onClick={() => shared.dismissUnsentText()}>
             Dismiss
           </button>
         </div>
       )}
       {view.deleted && (
         <p className="notice editor-note" role="status">
-          {name} was deleted or renamed on disk. The next edit makes it again.
+          {name} was deleted or renamed on disk. The next edit creates it again.
         </p>
       )}
       {view.saveFailure && (
         <p className="notice bad editor-note" role="alert">
-          {name} cannot be written: {view.saveFailure} It is tried again.
+          Cannot save {name}: {view.saveFailure} Retrying…
         </p>
       )}
       {view.refused ? (
         <div className="refused" role="alert">
-          <h2>{refusals[view.refused.reason] ?? "The file cannot be opened"}</h2>
+          <h2>{refusals[view.refused.reason] ?? "Cannot open the file"}</h2>
           <p className="soft">{view.refused.message}</p>
           <div className="form-actions">
             {downloadable.includes(view.refused.reason) && (
-              <a className="button" href={files.downloadUrl(workspace, path)} download>
+              <a className="button" href={filesApi.downloadUrl(workspace, path)} download>
                 Download
               </a>
             )}
@@ -148,7 +150,7 @@ export function Editor({ workspace, path, shared, active, onCursor, onClose }: P
   );
 }
 
-/** A click in the tree shows a file and leaves the keys to the tree: a Delete meant for the file must not reach its text. */
+/** Focuses the editor, unless the file was opened by a click in the tree: a Delete meant for the file must not reach its text. */
 function takeKeys(editor: EditorView): void {
   if (!document.activeElement?.closest("[role=tree]")) editor.focus();
 }
@@ -156,16 +158,16 @@ function takeKeys(editor: EditorView): void {
 const downloadable: readonly RefusalReason[] = ["too_large", "not_text"];
 
 const refusals: Record<RefusalReason, string> = {
-  stale: "The file has to be opened again",
-  not_found: "The file is not there",
+  stale: "The file must be opened again",
+  not_found: "File not found",
   too_large: "The file is too large for the editor",
-  not_text: "The file is not text",
+  not_text: "The file is not a text file",
   not_a_file: "This is not a file",
-  outside_home: "The file lies outside the home",
-  permission_denied: "The file may not be read",
-  bad_update: "The edits were not understood",
+  outside_home: "The file is outside the home",
+  permission_denied: "Permission denied",
+  bad_update: "The editor sent an invalid edit",
   too_many: "Too many files are open",
-  internal: "The file cannot be opened",
+  internal: "Cannot open the file",
 };
 
 function cursorOf(state: EditorState): Cursor {

@@ -1,4 +1,4 @@
-// Which language a file is in, by its name; each is loaded when first needed.
+// The language of a file, by its name. Each language is loaded when it is first needed.
 import { StreamLanguage, type LanguageSupport } from "@codemirror/language";
 import type { Extension } from "@codemirror/state";
 
@@ -91,7 +91,7 @@ export function languageOf(name: string): Language | null {
   return low.includes(".") && Object.hasOwn(byEnding, ending) ? (byEnding[ending] ?? null) : null;
 }
 
-/** What one level of indentation is in this text: as most of its lines have it, else four spaces. */
+/** One level of indentation in this text, as most of its lines have it. Four spaces if it cannot be told. */
 export function indentOf(name: string, text: string): string {
   if (/^(gnu)?makefile$|\.mk$/i.test(name)) return "\t";
   const counts = new Map<string, number>();
@@ -103,7 +103,7 @@ export function indentOf(name: string, text: string): string {
   const spaces = [...counts].filter(([lead]) => lead !== "\t");
   if (tabs > spaces.reduce((sum, [, count]) => sum + count, 0)) return "\t";
   const most = Math.max(0, ...spaces.map(([, count]) => count));
-  // The smallest that is not rare: deeper levels are multiples of it.
+  // The smallest width that is not rare. Deeper levels are multiples of it.
   const common = spaces.filter(([, count]) => count * 5 >= most).map(([lead]) => lead.length);
   const width = common.length > 0 ? Math.min(...common) : 4;
   return " ".repeat(width === 3 || width > 4 ? 4 : width);

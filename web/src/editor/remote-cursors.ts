@@ -1,5 +1,5 @@
-// Others' cursors in the editor, with their names. The binding's own drawing writes style attributes, which the page's policy
-// forbids; here a colour is a class. The cursors' form in the awareness is the binding's.
+// Cursors and names of other users in the editor. The Yjs binding would draw them with style attributes, which the page's
+// CSP forbids, so here each colour is a class. The awareness state has the binding's format.
 import { Annotation, type Extension, type Range } from "@codemirror/state";
 import {
   Decoration,
@@ -12,7 +12,7 @@ import {
 import type { Awareness } from "y-protocols/awareness";
 import * as Y from "yjs";
 
-/** How many colours there are; see peers.css. */
+/** Number of peer colours, as in workbench.css. */
 export const PEER_COLORS = 8;
 const MAX_NAME = 40;
 
@@ -22,28 +22,28 @@ export interface Peer {
   color: number;
 }
 
-/** What a peer says of itself comes from outside: bounded, and of the right type. */
-export function peerOf(client: number, state: unknown): Peer | null {
+/** Reads a peer's awareness state. It comes from another client, so types and lengths are checked. */
+export function parsePeer(client: number, state: unknown): Peer | null {
   const user = (state as { user?: { name?: unknown; color?: unknown } } | null)?.user;
   if (!user || typeof user.name !== "string") return null;
   const color = typeof user.color === "number" && Number.isInteger(user.color) ? user.color : client;
   return { client, name: user.name.slice(0, MAX_NAME) || "Someone", color: Math.abs(color) % PEER_COLORS };
 }
 
-/** The same person has the same colour everywhere. */
-export function colorOf(id: string): number {
+/** A user has the same colour in every browser. */
+export function userColor(id: string): number {
   let sum = 0;
   for (const character of id) sum = (sum * 31 + (character.codePointAt(0) ?? 0)) >>> 0;
   return sum % PEER_COLORS;
 }
 
-const moved = Annotation.define<true>();
+const remoteCursorsChanged = Annotation.define<true>();
 
-class Caret extends WidgetType {
+class RemoteCaret extends WidgetType {
   constructor(private readonly peer: Peer) {
     super();
   }
-  override eq(other: Caret): boolean {
+  override eq(other: RemoteCaret): boolean {
     return other.peer.name === this.peer.name && other.peer.color === this.peer.color;
   }
   override toDOM(): HTMLElement {
@@ -63,7 +63,7 @@ class Caret extends WidgetType {
   }
 }
 
-export function peerCursors(text: Y.Text, awareness: Awareness, silent: boolean): Extension {
+export function remoteCursors(text: Y.Text, awareness: Awareness, silent: boolean): Extension {
   if (!text.doc) return [];
   const doc: Y.Doc = text.doc;
 
@@ -75,7 +75,7 @@ export function peerCursors(text: Y.Text, awareness: Awareness, silent: boolean)
       );
       return position?.type === text ? position.index : null;
     } catch {
-      return null; // a peer's word
+      return null; // sent by a peer: may be invalid
     }
   };
 
@@ -84,7 +84,7 @@ export function peerCursors(text: Y.Text, awareness: Awareness, silent: boolean)
     private readonly onChange = (change: { added: number[]; updated: number[]; removed: number[] }) => {
       const clients = [...change.added, ...change.updated, ...change.removed];
       if (clients.some((client) => client !== doc.clientID))
-        this.view.dispatch({ annotations: moved.of(true) });
+        this.view.dispatch({ annotations: remoteCursorsChanged.of(true) });
     };
 
     constructor(private readonly view: EditorView) {
@@ -96,15 +96,16 @@ export function peerCursors(text: Y.Text, awareness: Awareness, silent: boolean)
       if (!silent && awareness.getLocalState()) awareness.setLocalStateField("cursor", null);
     }
     update(update: ViewUpdate): void {
-      if (!silent && (update.selectionSet || update.focusChanged || update.docChanged)) this.tell(update);
-      const told = update.transactions.some((transaction) => transaction.annotation(moved));
+      if (!silent && (update.selectionSet || update.focusChanged || update.docChanged))
+        this.publishCursor(update);
+      const told = update.transactions.some((transaction) => transaction.annotation(remoteCursorsChanged));
       if (told || update.docChanged) this.decorations = this.draw(update.state.doc.length);
     }
-    private tell(update: ViewUpdate): void {
+    private publishCursor(update: ViewUpdate): void {
       const own = awareness.getLocalState() as { cursor?: { anchor: unknown; head: unknown } | null } | null;
       if (!own || !update.view.hasFocus) return;
       const { anchor, head } = update.state.selection.main;
-      if (Math.max(anchor, head) > text.length) return; // the binding has not yet told the shared text
+      if (Math.max(anchor, head) > text.length) return; // the binding has not updated the shared text yet
       const at = own.cursor;
       if (at && positionOf(at.anchor) === anchor && positionOf(at.head) === head) return;
       awareness.setLocalStateField("cursor", {
@@ -115,7 +116,7 @@ export function peerCursors(text: Y.Text, awareness: Awareness, silent: boolean)
     private draw(length: number): DecorationSet {
       const ranges: Range<Decoration>[] = [];
       for (const [client, state] of awareness.getStates()) {
-        const peer = client === doc.clientID ? null : peerOf(client, state);
+        const peer = client === doc.clientID ? null : parsePeer(client, state);
         const cursor = (state as { cursor?: { anchor?: unknown; head?: unknown } | null }).cursor;
         if (!peer || !cursor?.anchor || !cursor.head) continue;
         const anchor = positionOf(cursor.anchor);
@@ -125,7 +126,9 @@ export function peerCursors(text: Y.Text, awareness: Awareness, silent: boolean)
           const mark = Decoration.mark({ class: `peer-selection peer-${peer.color}` });
           ranges.push(mark.range(Math.min(anchor, head), Math.max(anchor, head)));
         }
-        ranges.push(Decoration.widget({ widget: new Caret(peer), side: head < anchor ? -1 : 1 }).range(head));
+        ranges.push(
+          Decoration.widget({ widget: new RemoteCaret(peer), side: head < anchor ? -1 : 1 }).range(head),
+        );
       }
       return Decoration.set(ranges, true);
     }

@@ -1,15 +1,15 @@
-// The files that are open: one shared document for each, as long as its tab is there.
+// The open files: one shared document for each tab.
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { socketUrl } from "../api/endpoints";
 import { SharedDocument } from "../streams/shared-document";
-import { wakeOnReturn } from "../streams/reconnecting-socket";
-import { isWithin, moved } from "../files/paths";
-import { colorOf } from "./remote-cursors";
+import { reconnectOnReturn } from "../streams/reconnecting-socket";
+import { isWithin, pathAfterRename } from "../files/paths";
+import { userColor } from "./remote-cursors";
 
-/** More open files are more than a row of tabs can hold; the oldest that is not looked at goes. */
+/** Limit of open tabs. The oldest inactive tab is closed beyond it. */
 const MAX_OPEN = 30;
 
-export interface Documents {
+export interface OpenDocuments {
   paths: readonly string[];
   active: string | null;
   shared: (path: string) => SharedDocument | undefined;
@@ -20,23 +20,23 @@ export interface Documents {
   removed: (path: string) => void;
 }
 
-interface Open {
+interface OpenPaths {
   paths: readonly string[];
   active: string | null;
 }
 
 export function useDocuments(
   workspace: string,
-  person: { id: string; name: string },
-  remembered: Open,
-): Documents {
-  const [{ paths, active }, setOpen] = useState<Open>(remembered);
+  user: { id: string; name: string },
+  remembered: OpenPaths,
+): OpenDocuments {
+  const [{ paths, active }, setOpen] = useState<OpenPaths>(remembered);
   const [documents, setDocuments] = useState<ReadonlyMap<string, SharedDocument>>(new Map());
-  const alive = useRef(new Map<string, { shared: SharedDocument; stop: () => void }>());
-  const { id, name } = person;
+  const sessions = useRef(new Map<string, { shared: SharedDocument; stop: () => void }>());
+  const { id, name } = user;
 
   useEffect(() => {
-    const all = alive.current;
+    const all = sessions.current;
     for (const [path, { shared, stop }] of all) {
       if (paths.includes(path)) continue;
       stop();
@@ -47,16 +47,16 @@ export function useDocuments(
       if (all.has(path)) continue;
       const shared = new SharedDocument((query) => socketUrl(workspace, "documents", { path, ...query }), {
         name,
-        color: colorOf(id),
+        color: userColor(id),
       });
       shared.start();
-      all.set(path, { shared, stop: wakeOnReturn(shared.socket) });
+      all.set(path, { shared, stop: reconnectOnReturn(shared.connection) });
     }
     setDocuments(new Map([...all].map(([path, { shared }]) => [path, shared])));
   }, [workspace, paths, id, name]);
 
   useEffect(() => {
-    const all = alive.current;
+    const all = sessions.current;
     return () => {
       for (const { shared, stop } of all.values()) {
         stop();
@@ -66,10 +66,10 @@ export function useDocuments(
     };
   }, []);
 
-  // Only what has not reached the disk is worth a question.
+  // Ask before leaving only if edits have not reached the disk.
   useEffect(() => {
     const ask = (event: BeforeUnloadEvent) => {
-      if ([...alive.current.values()].some(({ shared }) => !shared.view.saved && !shared.view.refused))
+      if ([...sessions.current.values()].some(({ shared }) => !shared.state.saved && !shared.state.refused))
         event.preventDefault();
     };
     window.addEventListener("beforeunload", ask);
@@ -95,8 +95,8 @@ export function useDocuments(
   const removed = useCallback((path: string) => closeAll((one) => isWithin(one, path)), [closeAll]);
   const renamed = useCallback((from: string, to: string) => {
     setOpen(({ paths, active }) => ({
-      paths: [...new Set(paths.map((path) => moved(path, from, to)))],
-      active: active && moved(active, from, to),
+      paths: [...new Set(paths.map((path) => pathAfterRename(path, from, to)))],
+      active: active && pathAfterRename(active, from, to),
     }));
   }, []);
   const shared = useCallback((path: string) => documents.get(path), [documents]);

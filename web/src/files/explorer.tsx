@@ -1,26 +1,26 @@
 // The file tree: keyboard, menus, names typed in place, drops. Files come from use-files; opening is the page's.
 import { useEffect, useRef, useState, type ComponentProps, type DragEvent, type KeyboardEvent } from "react";
-import { files as calls } from "../api/endpoints";
-import { Confirm } from "../ui/dialog";
+import { filesApi } from "../api/endpoints";
+import { ConfirmDialog } from "../ui/dialog";
 import { Icon } from "../ui/icons";
 import type { MenuEntry } from "../ui/menu";
 import { copyText, toastError } from "../ui/toasts";
-import { size } from "../ui/format";
-import { childOf, fileNameProblem, isWithin, nameOf, parentOf, shown } from "./paths";
-import { rowsOf, type Row } from "./tree-model";
+import { formatBytes } from "../ui/format";
+import { childOf, fileNameProblem, isWithin, nameOf, parentOf, displayName } from "./paths";
+import { visibleRows, type TreeRow as ExplorerRow } from "./tree-model";
 import { DotfilesButton, TruncatedNote } from "./tree-tools";
 import { TreeItem } from "./tree-item";
 import { useRowMenu } from "./use-row-menu";
 import { useTreeFocus } from "./use-tree-focus";
 import { useUploads } from "./use-uploads";
-import type { Files } from "./use-file-tree";
+import type { FileTree } from "./use-file-tree";
 
 /** What a row dragged within the tree is called in the transfer. */
 const DRAG_TYPE = "application/x-burrow-path";
 
 interface Props {
   workspace: string;
-  files: Files;
+  files: FileTree;
   writable: boolean;
   active: string | null;
   onOpen: (path: string) => void;
@@ -29,41 +29,41 @@ interface Props {
 }
 
 /** A name that is being typed. */
-type Editing = { kind: "file" | "directory"; directory: string } | { kind: "rename"; path: string };
+type NameEdit = { kind: "file" | "directory"; directory: string } | { kind: "rename"; path: string };
 
-export function FileTree(props: Props) {
+export function Explorer(props: Props) {
   const { workspace, files, writable } = props;
   const [hidden, setHidden] = useState(false);
-  const [editing, setEditing] = useState<Editing | null>(null);
-  const [removing, setRemoving] = useState<Row | null>(null);
+  const [editing, setEditing] = useState<NameEdit | null>(null);
+  const [removing, setRemoving] = useState<ExplorerRow | null>(null);
   const [over, setOver] = useState<string | null>(null);
   const chooser = useRef<HTMLInputElement>(null);
   const chosenFor = useRef("");
   const uploads = useUploads(workspace, () => files.refresh());
-  const rows = rowsOf(files.directories, files.expanded, hidden);
+  const rows = visibleRows(files.directories, files.expanded, hidden);
   const focus = useTreeFocus(rows, files.toggle);
   const { element: tree, current, focused, setFocused, focusRow } = focus;
   /** Where something new goes: the focused directory, or the one that holds the focused file. */
-  const target = (row: Row | null | undefined): string =>
+  const target = (row: ExplorerRow | null | undefined): string =>
     !row ? "" : row.entry.kind === "directory" ? row.path : parentOf(row.path);
 
-  const open = (row: Row) => {
+  const open = (row: ExplorerRow) => {
     if (!row.entry.utf8) toastError(new Error("Its name is not UTF-8: rename it in a terminal first."));
     else if (row.entry.kind === "directory") files.toggle(row.path);
     else if (row.entry.kind !== "other") props.onOpen(row.path);
   };
   /** The keys leave the tree: for the file's text if it is there, else once it has come. */
-  const goToEditor = (row: Row) => {
+  const goToEditor = (row: ExplorerRow) => {
     if (row.entry.kind === "directory" || row.entry.kind === "other") return;
     (document.activeElement as HTMLElement | null)?.blur();
     document.querySelector<HTMLElement>(".editor:not([hidden]) .cm-content")?.focus();
   };
-  const beginNew = (kind: "file" | "directory", row: Row | null | undefined) => {
+  const beginNew = (kind: "file" | "directory", row: ExplorerRow | null | undefined) => {
     const directory = target(row);
     if (directory) files.toggle(directory, true);
     setEditing({ kind, directory });
   };
-  const chooseFiles = (row: Row | null | undefined) => {
+  const chooseFiles = (row: ExplorerRow | null | undefined) => {
     chosenFor.current = target(row);
     chooser.current?.click();
   };
@@ -95,7 +95,7 @@ export function FileTree(props: Props) {
       if (doing.kind === "rename") {
         const to = childOf(parentOf(doing.path), name);
         if (to === doing.path) return;
-        await calls.rename(workspace, doing.path, to);
+        await filesApi.rename(workspace, doing.path, to);
         files.renamed(doing.path, to);
         props.onRenamed(doing.path, to);
         setFocused(to);
@@ -103,15 +103,17 @@ export function FileTree(props: Props) {
         return;
       }
       const path = childOf(doing.directory, name);
-      if (doing.kind === "directory") await calls.makeDirectory(workspace, path);
-      else await calls.makeFile(workspace, path);
+      if (doing.kind === "directory") await filesApi.createDirectory(workspace, path);
+      else await filesApi.createFile(workspace, path);
       files.refresh();
       setFocused(path);
       if (doing.kind === "file") props.onOpen(path);
     } catch (error) {
       toastError(
         error,
-        doing.kind === "rename" ? `Renaming ${shown(nameOf(doing.path))}` : `Making ${shown(name)}`,
+        doing.kind === "rename"
+          ? `Renaming ${displayName(nameOf(doing.path))}`
+          : `Making ${displayName(name)}`,
       );
     }
   };
@@ -120,16 +122,16 @@ export function FileTree(props: Props) {
     const to = childOf(directory, nameOf(from));
     if (to === from || isWithin(directory, from)) return;
     try {
-      await calls.rename(workspace, from, to);
+      await filesApi.rename(workspace, from, to);
       files.renamed(from, to);
       props.onRenamed(from, to);
       files.refresh();
     } catch (error) {
-      toastError(error, `Moving ${shown(nameOf(from))}`);
+      toastError(error, `Moving ${displayName(nameOf(from))}`);
     }
   };
 
-  const onDragOver = (event: DragEvent, row: Row | null) => {
+  const onDragOver = (event: DragEvent, row: ExplorerRow | null) => {
     const types = event.dataTransfer.types;
     if (!writable || (!types.includes("Files") && !types.includes(DRAG_TYPE))) return;
     event.preventDefault();
@@ -137,7 +139,7 @@ export function FileTree(props: Props) {
     event.dataTransfer.dropEffect = types.includes("Files") ? "copy" : "move";
     setOver(target(row));
   };
-  const onDrop = (event: DragEvent, row: Row | null) => {
+  const onDrop = (event: DragEvent, row: ExplorerRow | null) => {
     setOver(null);
     if (!writable) return;
     event.preventDefault();
@@ -146,7 +148,7 @@ export function FileTree(props: Props) {
     if (from) void move(from, target(row));
     else void uploads.drop(event.dataTransfer, target(row));
   };
-  const menuItems = (row: Row | null): MenuEntry[] => {
+  const menuItems = (row: ExplorerRow | null): MenuEntry[] => {
     const items: MenuEntry[] = [];
     if (row && row.entry.kind !== "directory")
       items.push({ label: "Open", icon: "file", run: () => open(row) });
@@ -161,12 +163,12 @@ export function FileTree(props: Props) {
       items.push({ label: hidden ? "Hide dotfiles" : "Show dotfiles", run: () => setHidden(!hidden) });
       return items;
     }
-    if (!row.entry.utf8) return [{ label: "Its name is not UTF-8", disabled: true }];
+    if (!row.entry.utf8) return [{ label: "The name is not UTF-8", disabled: true }];
     if (row.entry.kind === "file") {
       items.push({
         label: "Download",
         icon: "download",
-        href: calls.downloadUrl(workspace, row.path),
+        href: filesApi.downloadUrl(workspace, row.path),
         download: true,
       });
     }
@@ -254,7 +256,7 @@ export function FileTree(props: Props) {
       >
         {newAt?.directory === "" && nameInput(0, "", newAt.kind === "directory" ? "folder" : "file")}
         {rows.map((row) => (
-          <TreeRow
+          <ExplorerRow
             key={row.path}
             row={row}
             focus={focus}
@@ -294,8 +296,8 @@ export function FileTree(props: Props) {
       {uploads.element}
       {menu.element}
       {removing && (
-        <Confirm
-          title={`Delete ${shown(removing.entry.name)}?`}
+        <ConfirmDialog
+          title={`Delete ${displayName(removing.entry.name)}?`}
           text={
             removing.entry.kind === "directory"
               ? "With everything in it. This cannot be undone."
@@ -304,7 +306,7 @@ export function FileTree(props: Props) {
           action="Delete"
           onClose={() => setRemoving(null)}
           onConfirm={async () => {
-            await calls.remove(workspace, removing.path, removing.entry.kind === "directory");
+            await filesApi.remove(workspace, removing.path, removing.entry.kind === "directory");
             props.onRemoved(removing.path);
             files.refresh([parentOf(removing.path)]);
           }}
@@ -320,21 +322,21 @@ interface RowProps extends ComponentProps<typeof TreeItem> {
   newBelow: "file" | "directory" | null;
 }
 
-function TreeRow({ renaming, nameInput, newBelow, ...props }: RowProps) {
+function ExplorerRow({ renaming, nameInput, newBelow, ...props }: RowProps) {
   const { row } = props;
   const { entry } = row;
   if (renaming) return nameInput(row.depth, entry.name, entry.kind === "directory" ? "folder" : "file");
   const about =
     entry.kind === "symlink"
-      ? `→ ${shown(entry.target ?? "")}`
+      ? `→ ${displayName(entry.target ?? "")}`
       : entry.kind === "file"
-        ? size(entry.size)
+        ? formatBytes(entry.size)
         : "";
   return (
     <>
       <TreeItem
         {...props}
-        title={about ? `${shown(entry.name)} · ${about}` : shown(entry.name)}
+        title={about ? `${displayName(entry.name)} · ${about}` : displayName(entry.name)}
         onDragStart={(event) => event.dataTransfer.setData(DRAG_TYPE, row.path)}
       />
       {newBelow && nameInput(row.depth + 1, "", newBelow === "directory" ? "folder" : "file")}

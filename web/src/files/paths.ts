@@ -1,4 +1,4 @@
-// Paths of the home: no leading slash, "" is the home itself. Pure.
+// Paths in the home. They have no leading slash; "" is the home itself. Pure.
 
 export const nameOf = (path: string): string => path.slice(path.lastIndexOf("/") + 1);
 export const parentOf = (path: string): string => path.slice(0, Math.max(0, path.lastIndexOf("/")));
@@ -13,28 +13,28 @@ export const isWithin = (path: string, directory: string): boolean =>
   directory === "" || path === directory || path.startsWith(`${directory}/`);
 
 /** Where `path` is after `from` was renamed to `to`. */
-export function moved(path: string, from: string, to: string): string {
+export function pathAfterRename(path: string, from: string, to: string): string {
   return isWithin(path, from) ? to + path.slice(from.length) : path;
 }
 
 const INVISIBLE = /[\p{Cc}\p{Cf}\u2028\u2029]/gu;
 
-/** A guest's name as it can be shown: what is invisible or turns the text around becomes visible. */
-export function shown(name: string): string {
+/** A file name as it is displayed: invisible and direction-changing characters are escaped, since names come from the guest. */
+export function displayName(name: string): string {
   return name.replace(INVISIBLE, (character) => {
     if (character === "\n") return "␤";
     return `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`;
   });
 }
 
-/** Why a name that is typed cannot be a file's; empty if it can. Slashes make directories. */
+/** Why a typed file name is invalid; empty if it is valid. Slashes create directories. */
 export function fileNameProblem(name: string): string {
-  if (!name.trim()) return "Give it a name.";
+  if (!name.trim()) return "Enter a name.";
   const parts = name.split("/");
   if (parts.some((part) => part === "" || part === "." || part === ".."))
-    return "Not a path within the home.";
+    return "The path must stay inside the home.";
   if (name.includes("\0") || parts.some((part) => new TextEncoder().encode(part).length > 255)) {
-    return "At most 255 bytes in a name.";
+    return "A name can have at most 255 bytes.";
   }
   return "";
 }

@@ -1,18 +1,17 @@
-// What every tree of files does alike: which row has the focus, what the arrow keys and typed letters lead to, a row's menu, how
-// a row reads.
+// A row of a file tree, for the explorer and for the tree of a snapshot.
 import { type LiHTMLAttributes } from "react";
 import { Icon } from "../ui/icons";
-import { shown } from "./paths";
-import { type Row } from "./tree-model";
+import { displayName } from "./paths";
+import { type TreeRow } from "./tree-model";
 import type { RowMenu } from "./use-row-menu";
 import type { TreeFocus } from "./use-tree-focus";
 
 interface TreeItemProps extends LiHTMLAttributes<HTMLLIElement> {
-  row: Row;
+  row: TreeRow;
   focus: TreeFocus;
   menu: RowMenu;
   active: boolean;
-  onOpen: (row: Row) => void;
+  onOpen: (row: TreeRow) => void;
 }
 
 export function TreeItem({ row, focus, menu, active, onOpen, className, ...rest }: TreeItemProps) {
@@ -40,7 +39,7 @@ export function TreeItem({ row, focus, menu, active, onOpen, className, ...rest 
     >
       <TreeLabel row={row} />
       <button
-        // The keyboard has its own way to the menu.
+        // Keyboard users open the menu with the menu key.
         tabIndex={-1}
         aria-hidden="true"
         className="tree-more"
@@ -53,7 +52,7 @@ export function TreeItem({ row, focus, menu, active, onOpen, className, ...rest 
   );
 }
 
-function TreeLabel({ row }: { row: Row }) {
+function TreeLabel({ row }: { row: TreeRow }) {
   const { entry } = row;
   const icon = entry.kind === "directory" ? "folder" : entry.kind === "symlink" ? "link" : "file";
   return (
@@ -62,7 +61,9 @@ function TreeLabel({ row }: { row: Row }) {
         {entry.kind === "directory" && <Icon name="chevron" size={12} />}
       </span>
       <Icon name={icon} size={15} />
-      <span className={entry.name.startsWith(".") ? "tree-name soft" : "tree-name"}>{shown(entry.name)}</span>
+      <span className={entry.name.startsWith(".") ? "tree-name soft" : "tree-name"}>
+        {displayName(entry.name)}
+      </span>
     </>
   );
 }

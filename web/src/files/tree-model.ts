@@ -1,4 +1,4 @@
-// The tree as rows: which entries are seen, at what depth. Pure.
+// The file tree as rows: which entries are visible, at what depth. Pure.
 import type { Entry } from "../api/agent";
 import { childOf } from "./paths";
 
@@ -7,7 +7,7 @@ export interface Directory {
   truncated: boolean;
 }
 
-export interface Row {
+export interface TreeRow {
   path: string;
   entry: Entry;
   depth: number;
@@ -19,8 +19,12 @@ export interface Row {
 
 export type Directories = ReadonlyMap<string, Directory>;
 
-export function rowsOf(directories: Directories, expanded: ReadonlySet<string>, hidden: boolean): Row[] {
-  const rows: Row[] = [];
+export function visibleRows(
+  directories: Directories,
+  expanded: ReadonlySet<string>,
+  hidden: boolean,
+): TreeRow[] {
+  const rows: TreeRow[] = [];
   const add = (directory: string, depth: number) => {
     const all = directories.get(directory)?.entries ?? [];
     const entries = hidden ? all : all.filter((entry) => !entry.name.startsWith("."));
@@ -35,14 +39,18 @@ export function rowsOf(directories: Directories, expanded: ReadonlySet<string>, 
   return rows;
 }
 
-/** The directories that are seen: those to list and to watch. */
-export function seenDirectories(directories: Directories, expanded: ReadonlySet<string>): string[] {
-  const open = rowsOf(directories, expanded, true).filter((row) => row.expanded);
+/** The expanded directories, which must be listed and watched. */
+export function visibleDirectories(directories: Directories, expanded: ReadonlySet<string>): string[] {
+  const open = visibleRows(directories, expanded, true).filter((row) => row.expanded);
   return ["", ...open.map((row) => row.path)];
 }
 
-/** The row that `key` leads to from `at`, or what it does there; none where the key means nothing. */
-export function step(rows: readonly Row[], at: number, key: string): number | "open" | "close" | null {
+/** What `key` does at row `at`: the index of the row to focus, or to open or close the row. Null: nothing. */
+export function keyAction(
+  rows: readonly TreeRow[],
+  at: number,
+  key: string,
+): number | "open" | "close" | null {
   const row = rows[at];
   if (!row) return rows.length > 0 ? 0 : null;
   switch (key) {
@@ -60,7 +68,7 @@ export function step(rows: readonly Row[], at: number, key: string): number | "o
     case "ArrowLeft": {
       if (row.expanded) return "close";
       for (let index = at - 1; index >= 0; index -= 1) {
-        if ((rows[index] as Row).depth < row.depth) return index;
+        if ((rows[index] as TreeRow).depth < row.depth) return index;
       }
       return null;
     }
@@ -70,7 +78,7 @@ export function step(rows: readonly Row[], at: number, key: string): number | "o
 }
 
 /** The next row after `at` whose name begins with what was typed. */
-export function typedAhead(rows: readonly Row[], at: number, typed: string): number | null {
+export function findByPrefix(rows: readonly TreeRow[], at: number, typed: string): number | null {
   const wanted = typed.toLowerCase();
   for (let distance = typed.length > 1 ? 0 : 1; distance <= rows.length; distance += 1) {
     const index = (at + distance) % rows.length;
@@ -79,7 +87,7 @@ export function typedAhead(rows: readonly Row[], at: number, typed: string): num
   return null;
 }
 
-/** `expanded` with a directory opened or closed; without a wish, the other way round. */
+/** `expanded` with a directory opened or closed. Without `open`, it is toggled. */
 export function toggled(expanded: ReadonlySet<string>, path: string, open?: boolean): ReadonlySet<string> {
   const next = new Set(expanded);
   if (open ?? !next.has(path)) next.add(path);

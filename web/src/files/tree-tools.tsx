@@ -18,5 +18,5 @@ export function DotfilesButton({ shown, onChange }: { shown: boolean; onChange: 
 
 export function TruncatedNote({ directories }: { directories: Directories }) {
   if (![...directories.values()].some((directory) => directory.truncated)) return null;
-  return <p className="tree-note soft small">A folder has more entries than are shown.</p>;
+  return <p className="tree-note soft small">Some folders have more entries than are shown.</p>;
 }

@@ -1,46 +1,50 @@
-// Sending files into the home: dropped or chosen, with progress, one after the other.
-import { files } from "../api/endpoints";
+// Uploads files to the home, with progress.
+import { filesApi } from "../api/endpoints";
 import { ApiError } from "../api/client";
 import type { Problem } from "../api/types";
 import { childOf } from "./paths";
 
-/** As the agent takes it. */
+/** The agent's limit. */
 export const MAX_UPLOAD_BYTES = 1024 * 1024 * 1024;
-/** More in one drop is a mistake more often than a wish. */
+/** More files in one drop are more likely a mistake than intended. */
 export const MAX_UPLOAD_FILES = 1000;
 
 export interface Upload {
-  /** Below the directory that it was dropped on. */
+  /** Relative to the directory that it was dropped on. */
   path: string;
   file: File;
 }
 
-/** All files of a drop, those in dropped folders too. */
-export async function filesOf(transfer: DataTransfer): Promise<Upload[]> {
+/** All files of a drop, including those in dropped folders. */
+export async function filesOfDrop(transfer: DataTransfer): Promise<Upload[]> {
   const uploads: Upload[] = [];
-  // The list is emptied when the event ends: everything is taken from it before the first wait.
+  // The browser empties the list when the event ends, so it is read completely before the first await.
   const roots = [...transfer.items]
     .filter((item) => item.kind === "file")
     .map((item) => ({ entry: item.webkitGetAsEntry(), file: item.getAsFile() }));
   for (const { entry, file } of roots) {
-    if (entry?.isDirectory) await collect(entry as FileSystemDirectoryEntry, "", uploads);
+    if (entry?.isDirectory) await collectDirectory(entry as FileSystemDirectoryEntry, "", uploads);
     else if (file) uploads.push({ path: file.name, file });
   }
   return uploads;
 }
 
-async function collect(directory: FileSystemDirectoryEntry, above: string, uploads: Upload[]): Promise<void> {
+async function collectDirectory(
+  directory: FileSystemDirectoryEntry,
+  above: string,
+  uploads: Upload[],
+): Promise<void> {
   const path = childOf(above, directory.name);
   const reader = directory.createReader();
   for (;;) {
-    // A reader gives its entries in parts; an empty part is the end.
+    // readEntries returns batches; an empty batch is the end.
     const entries = await new Promise<FileSystemEntry[]>((resolve, reject) =>
       reader.readEntries(resolve, reject),
     );
     if (entries.length === 0) return;
     for (const entry of entries) {
       if (uploads.length > MAX_UPLOAD_FILES) throw new Error(`At most ${MAX_UPLOAD_FILES} files at once.`);
-      if (entry.isDirectory) await collect(entry as FileSystemDirectoryEntry, path, uploads);
+      if (entry.isDirectory) await collectDirectory(entry as FileSystemDirectoryEntry, path, uploads);
       else {
         const file = await new Promise<File>((resolve, reject) =>
           (entry as FileSystemFileEntry).file(resolve, reject),
@@ -51,8 +55,8 @@ async function collect(directory: FileSystemDirectoryEntry, above: string, uploa
   }
 }
 
-/** Sends one file. Without `overwrite` a file that is there is left, and the failure has the code `precondition_failed`. */
-export function send(
+/** Uploads one file. Without `overwrite`, an existing file is kept and the error has the code `precondition_failed`. */
+export function uploadFile(
   workspace: string,
   path: string,
   file: File,
@@ -61,9 +65,9 @@ export function send(
   signal: AbortSignal,
 ): Promise<void> {
   return new Promise((resolve, reject) => {
-    // fetch tells no progress of what it sends.
+    // fetch does not report upload progress.
     const request = new XMLHttpRequest();
-    request.open("PUT", files.contentUrl(workspace, path));
+    request.open("PUT", filesApi.contentUrl(workspace, path));
     request.setRequestHeader("content-type", "application/octet-stream");
     if (!overwrite) request.setRequestHeader("if-none-match", "*");
     request.upload.onprogress = (event) => onProgress(event.loaded);
@@ -72,9 +76,7 @@ export function send(
       else reject(new ApiError(problemOf(request), request.status));
     };
     request.onerror = () =>
-      reject(
-        new ApiError({ code: "unreachable", detail: "The connection was lost, or the server ended it." }, 0),
-      );
+      reject(new ApiError({ code: "unreachable", detail: "The connection was lost." }, 0));
     request.onabort = () => reject(new DOMException("aborted", "AbortError"));
     signal.addEventListener("abort", () => request.abort(), { once: true });
     request.send(file);

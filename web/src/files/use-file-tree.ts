@@ -1,47 +1,47 @@
-// The home's directories as the page knows them: listed when opened, listed again when the guest changes them.
+// The file tree of a running home: directories are listed when they are opened, and again when the guest changes them.
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
-import { files, socketUrl } from "../api/endpoints";
-import { ApiError, wordsOf } from "../api/client";
-import type { LinkState } from "../streams/reconnecting-socket";
-import { wakeOnReturn } from "../streams/reconnecting-socket";
-import { FilesWatch } from "../streams/file-watcher";
-import { isWithin, moved } from "./paths";
-import { seenDirectories, toggled, type Directories } from "./tree-model";
+import { filesApi, socketUrl } from "../api/endpoints";
+import { ApiError, errorMessage } from "../api/client";
+import type { ConnectionState } from "../streams/reconnecting-socket";
+import { reconnectOnReturn } from "../streams/reconnecting-socket";
+import { FileWatcher } from "../streams/file-watcher";
+import { isWithin, pathAfterRename } from "./paths";
+import { visibleDirectories, toggled, type Directories } from "./tree-model";
 
-export interface Files {
+export interface FileTree {
   directories: Directories;
   expanded: ReadonlySet<string>;
   failure: string;
-  link: LinkState;
+  connection: ConnectionState;
   toggle: (path: string, open?: boolean) => void;
   refresh: (directories?: readonly string[]) => void;
-  /** A directory was renamed: what is open below stays open. */
+  /** Call after a directory was renamed: what is expanded below stays expanded. */
   renamed: (from: string, to: string) => void;
   retry: () => void;
 }
 
-export function useFiles(workspace: string, remembered: readonly string[]): Files {
+export function useFileTree(workspace: string, remembered: readonly string[]): FileTree {
   const [directories, setDirectories] = useState<Directories>(new Map());
   const [expanded, setExpanded] = useState<ReadonlySet<string>>(() => new Set(remembered));
   const [failure, setFailure] = useState("");
-  const [link, setLink] = useState<LinkState>("connecting");
-  const watch = useRef<FilesWatch | null>(null);
+  const [connection, setConnection] = useState<ConnectionState>("connecting");
+  const watch = useRef<FileWatcher | null>(null);
   const listings = useRef(new Map<string, AbortController>());
 
   const list = useCallback(
     async (path: string) => {
-      // The newest listing wins: an older one that is still under way would bring back what is gone.
+      // The newest listing wins. An older one that is still running could show deleted files again.
       listings.current.get(path)?.abort();
       const controller = new AbortController();
       listings.current.set(path, controller);
       try {
-        const { entries, truncated } = await files.list(workspace, path, controller.signal);
+        const { entries, truncated } = await filesApi.list(workspace, path, controller.signal);
         if (controller.signal.aborted) return;
         setDirectories((known) => new Map(known).set(path, { entries, truncated }));
         if (path === "") setFailure("");
       } catch (error) {
         if (controller.signal.aborted) return;
-        if (path === "") setFailure(wordsOf(error));
+        if (path === "") setFailure(errorMessage(error));
         else if (error instanceof ApiError && error.status === 404) {
           setExpanded((open) => new Set([...open].filter((one) => !isWithin(one, path))));
         }
@@ -52,7 +52,7 @@ export function useFiles(workspace: string, remembered: readonly string[]): File
     [workspace],
   );
 
-  const seen = useMemo(() => seenDirectories(directories, expanded), [directories, expanded]);
+  const seen = useMemo(() => visibleDirectories(directories, expanded), [directories, expanded]);
   const latest = useRef({ seen, list });
   useEffect(() => {
     latest.current = { seen, list };
@@ -67,15 +67,15 @@ export function useFiles(workspace: string, remembered: readonly string[]): File
 
   useEffect(() => {
     const pending = listings.current;
-    const opened = new FilesWatch(() => socketUrl(workspace, "files/watch"), {
-      changed: (changed) => refresh(changed ?? undefined),
-      state: setLink,
-      lost: () => undefined,
+    const opened = new FileWatcher(() => socketUrl(workspace, "files/watch"), {
+      onChange: (changed) => refresh(changed ?? undefined),
+      onState: setConnection,
+      onClose: () => undefined,
     });
     watch.current = opened;
-    opened.want([""]);
+    opened.setDirectories([""]);
     opened.start();
-    const stopWaking = wakeOnReturn(opened.link);
+    const stopWaking = reconnectOnReturn(opened.socket);
     return () => {
       stopWaking();
       opened.close();
@@ -85,7 +85,7 @@ export function useFiles(workspace: string, remembered: readonly string[]): File
 
   const known = useRef(new Set<string>());
   useEffect(() => {
-    watch.current?.want(seen);
+    watch.current?.setDirectories(seen);
     for (const path of seen) {
       if (known.current.has(path)) continue;
       known.current.add(path);
@@ -98,11 +98,11 @@ export function useFiles(workspace: string, remembered: readonly string[]): File
     setExpanded((expanded) => toggled(expanded, path, open));
   }, []);
   const renamed = useCallback((from: string, to: string) => {
-    setExpanded((expanded) => new Set([...expanded].map((path) => moved(path, from, to))));
+    setExpanded((expanded) => new Set([...expanded].map((path) => pathAfterRename(path, from, to))));
   }, []);
   const retry = useCallback(() => {
-    watch.current?.link.retry();
+    watch.current?.socket.retry();
     refresh();
   }, [refresh]);
-  return { directories, expanded, failure, link, toggle, refresh, renamed, retry };
+  return { directories, expanded, failure, connection, toggle, refresh, renamed, retry };
 }

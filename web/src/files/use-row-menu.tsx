@@ -1,20 +1,20 @@
 // The context menu of a row in a file tree: opened by pointer, button or keyboard.
 import { useState, type KeyboardEvent, type MouseEvent, type ReactNode } from "react";
 import { ContextMenu, type MenuEntry } from "../ui/menu";
-import { type Row } from "./tree-model";
+import { type TreeRow } from "./tree-model";
 import type { TreeFocus } from "./use-tree-focus";
 
 export interface RowMenu {
-  open: (event: MouseEvent, row: Row | null) => void;
-  /** Opens it for the focused row, if the key asks for it. */
+  open: (event: MouseEvent, row: TreeRow | null) => void;
+  /** Opens the menu for the focused row if the key is a menu key. */
   onKey: (event: KeyboardEvent) => boolean;
   element: ReactNode;
 }
 
-/** The menu of a row, or with none that of the tree: by the pointer, by its button, by the keyboard. */
-export function useRowMenu(focus: TreeFocus, itemsOf: (row: Row | null) => MenuEntry[]): RowMenu {
-  const [menu, setMenu] = useState<{ x: number; y: number; row: Row | null } | null>(null);
-  const open = (event: MouseEvent, row: Row | null) => {
+/** The menu of a row, or of the tree if the row is null. */
+export function useRowMenu(focus: TreeFocus, itemsOf: (row: TreeRow | null) => MenuEntry[]): RowMenu {
+  const [menu, setMenu] = useState<{ x: number; y: number; row: TreeRow | null } | null>(null);
+  const open = (event: MouseEvent, row: TreeRow | null) => {
     event.preventDefault();
     event.stopPropagation();
     if (row) focus.setFocused(row.path);

@@ -1,23 +1,26 @@
 // Keyboard focus in a file tree: which row has it, and where arrow keys and typed letters move it.
 import { useRef, useState, type KeyboardEvent, type RefObject } from "react";
-import { step, typedAhead, type Row } from "./tree-model";
+import { keyAction, findByPrefix, type TreeRow } from "./tree-model";
 
-/** Letters typed within this time are one word. */
+/** Letters typed within this time are matched as one prefix. */
 const TYPE_AHEAD_MS = 700;
 
 export interface TreeFocus {
   element: RefObject<HTMLUListElement | null>;
-  /** The row that Tab leads to. */
-  current: Row | undefined;
+  /** The row in the tab order. */
+  current: TreeRow | undefined;
   focused: string;
   setFocused: (path: string) => void;
   focusRow: (path: string) => void;
   elementOf: (path: string) => HTMLElement | null;
-  /** Moves by the key, opens or closes; false where the key means nothing to a tree. */
+  /** Moves the focus, expands or collapses. Returns false if the key has no meaning in a tree. */
   onKey: (event: KeyboardEvent) => boolean;
 }
 
-export function useTreeFocus(rows: readonly Row[], toggle: (path: string, open: boolean) => void): TreeFocus {
+export function useTreeFocus(
+  rows: readonly TreeRow[],
+  toggle: (path: string, open: boolean) => void,
+): TreeFocus {
   const [focused, setFocused] = useState("");
   const element = useRef<HTMLUListElement>(null);
   const typed = useRef({ text: "", at: 0 });
@@ -34,7 +37,7 @@ export function useTreeFocus(rows: readonly Row[], toggle: (path: string, open: 
   };
   const onKey = (event: KeyboardEvent): boolean => {
     if (event.ctrlKey || event.metaKey || event.altKey || !current) return false;
-    const to = step(rows, at, event.key);
+    const to = keyAction(rows, at, event.key);
     if (to !== null) {
       event.preventDefault();
       if (typeof to === "number") focusRow(rows[to]?.path ?? "");
@@ -45,7 +48,7 @@ export function useTreeFocus(rows: readonly Row[], toggle: (path: string, open: 
     const now = event.timeStamp;
     const text = (now - typed.current.at < TYPE_AHEAD_MS ? typed.current.text : "") + event.key;
     typed.current = { text, at: now };
-    const found = typedAhead(rows, at, text);
+    const found = findByPrefix(rows, at, text);
     if (found !== null) focusRow(rows[found]?.path ?? "");
     return true;
   };

@@ -1,12 +1,12 @@
-// Uploads under way: a quiet list below the tree, and the question whether to replace what is there.
+// Uploads files one after the other: progress, and a question before a file is replaced.
 import { useRef, useState, type ReactNode } from "react";
 import { ApiError } from "../api/client";
 import { Dialog } from "../ui/dialog";
 import { Icon } from "../ui/icons";
 import { toast, toastError } from "../ui/toasts";
-import { size } from "../ui/format";
-import { childOf, shown } from "./paths";
-import { filesOf, send, MAX_UPLOAD_BYTES, MAX_UPLOAD_FILES, type Upload } from "./upload";
+import { formatBytes } from "../ui/format";
+import { childOf, displayName } from "./paths";
+import { filesOfDrop, uploadFile, MAX_UPLOAD_BYTES, MAX_UPLOAD_FILES, type Upload } from "./upload";
 
 interface Progress {
   path: string;
@@ -52,26 +52,26 @@ export function useUploads(workspace: string, onDone: () => void): Uploads {
       tell(0);
       if (file.size > MAX_UPLOAD_BYTES) {
         toastError(
-          new Error(`It has ${size(file.size)}; at most ${size(MAX_UPLOAD_BYTES)} are taken.`),
-          `Uploading ${shown(path)}`,
+          new Error(`It is ${formatBytes(file.size)}. The limit is ${formatBytes(MAX_UPLOAD_BYTES)}.`),
+          `upload ${displayName(path)}`,
         );
         continue;
       }
       try {
         try {
-          await send(workspace, to, file, replaceAll, tell, controller.signal);
+          await uploadFile(workspace, to, file, replaceAll, tell, controller.signal);
         } catch (error) {
           if (!(error instanceof ApiError) || error.code !== "precondition_failed") throw error;
           const answer = await ask(path);
           if (answer === "cancel") break;
           if (answer === "skip") continue;
           replaceAll ||= answer === "replace-all";
-          await send(workspace, to, file, true, tell, controller.signal);
+          await uploadFile(workspace, to, file, true, tell, controller.signal);
         }
         done += 1;
       } catch (error) {
         if (controller.signal.aborted) break;
-        toastError(error, `Uploading ${shown(path)}`);
+        toastError(error, `upload ${displayName(path)}`);
       }
     }
     setProgress(null);
@@ -81,8 +81,10 @@ export function useUploads(workspace: string, onDone: () => void): Uploads {
   const add = (uploads: Upload[], directory: string) => {
     if (uploads.length > MAX_UPLOAD_FILES) {
       toastError(
-        new Error(`At most ${MAX_UPLOAD_FILES} files at once. Pack them, and unpack them in a terminal.`),
-        "Uploading",
+        new Error(
+          `The limit is ${MAX_UPLOAD_FILES} files at once. Upload an archive and unpack it in a terminal.`,
+        ),
+        "upload the files",
       );
       return Promise.resolve();
     }
@@ -91,9 +93,9 @@ export function useUploads(workspace: string, onDone: () => void): Uploads {
   };
   const drop = async (transfer: DataTransfer, directory: string) => {
     try {
-      await add(await filesOf(transfer), directory);
+      await add(await filesOfDrop(transfer), directory);
     } catch (error) {
-      toastError(error, "Uploading");
+      toastError(error, "upload the files");
     }
   };
 
@@ -102,23 +104,23 @@ export function useUploads(workspace: string, onDone: () => void): Uploads {
       {progress && (
         <div className="upload" role="status">
           <span className="upload-name">
-            {shown(progress.path)}
+            {displayName(progress.path)}
             {progress.left > 1 ? ` and ${progress.left - 1} more` : ""}
           </span>
-          <button
-            className="icon-button"
-            aria-label="Cancel the upload"
-            onClick={() => abort.current?.abort()}
-          >
+          <button className="icon-button" aria-label="Cancel upload" onClick={() => abort.current?.abort()}>
             <Icon name="close" />
           </button>
-          <progress max={progress.total || 1} value={progress.total ? progress.sent : 1} aria-label="Sent" />
+          <progress
+            max={progress.total || 1}
+            value={progress.total ? progress.sent : 1}
+            aria-label="Uploaded"
+          />
         </div>
       )}
       {question && (
-        <Dialog title={`Replace ${shown(question.path)}?`} onClose={() => question.answer("cancel")}>
+        <Dialog title={`Replace ${displayName(question.path)}?`} onClose={() => question.answer("cancel")}>
           <div className="form">
-            <p>A file of this name is there already.</p>
+            <p>A file with this name already exists.</p>
             <div className="form-actions">
               <button className="button" onClick={() => question.answer("skip")}>
                 Skip

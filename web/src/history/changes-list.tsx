@@ -1,20 +1,20 @@
-// What has changed between two instants of a home, by path.
+// The paths that changed between two snapshots.
 import { useEffect, useState } from "react";
-import { snapshots } from "../api/endpoints";
+import { snapshotsApi } from "../api/endpoints";
 import type { Change, ChangeKind, Changes } from "../api/types";
 import { Failure } from "../ui/failure";
 import { Icon } from "../ui/icons";
-import { size } from "../ui/format";
-import { nameOf, parentOf, shown } from "../files/paths";
+import { formatBytes } from "../ui/format";
+import { nameOf, parentOf, displayName } from "../files/paths";
 import { TreeSkeleton } from "../files/tree-skeleton";
 
-/** So many rows at once; more at the press of a button. */
-const SHOWN_STEP = 300;
+/** Rows shown at first, and added by "Show more". */
+const PAGE_ROWS = 300;
 
 interface Props {
   workspace: string;
   from: string;
-  /** None: the latest. */
+  /** Null: the latest snapshot. */
   to: string | null;
   active: string | null;
   onOpen: (path: string) => void;
@@ -32,12 +32,12 @@ export function ChangesList({ workspace, from, to, active, onOpen }: Props) {
   const [read, setRead] = useState<Read | null>(null);
   const [failure, setFailure] = useState<unknown>(null);
   const [attempt, setAttempt] = useState(0);
-  const [most, setMost] = useState(SHOWN_STEP);
+  const [most, setMost] = useState(PAGE_ROWS);
   const key = `${from} ${to ?? ""}`;
   useEffect(() => {
     const controller = new AbortController();
     setFailure(null);
-    snapshots.changes(workspace, from, to, controller.signal).then(
+    snapshotsApi.listChanges(workspace, from, to, controller.signal).then(
       (changes) => {
         if (!controller.signal.aborted) setRead({ key: `${from} ${to ?? ""}`, changes });
       },
@@ -54,7 +54,7 @@ export function ChangesList({ workspace, from, to, active, onOpen }: Props) {
     <div className="changes" aria-busy={read.key !== key}>
       <p className="changes-count soft small" role="status">
         {changes.length === 0
-          ? "Nothing has changed. An earlier point may differ."
+          ? "No changes. An earlier snapshot may differ."
           : countWords(changes.length, truncated)}
       </p>
       <ul aria-label="Changes">
@@ -65,7 +65,7 @@ export function ChangesList({ workspace, from, to, active, onOpen }: Props) {
         ))}
       </ul>
       {changes.length > most && (
-        <button className="button" onClick={() => setMost(most + SHOWN_STEP)}>
+        <button className="button" onClick={() => setMost(most + PAGE_ROWS)}>
           Show more
         </button>
       )}
@@ -74,7 +74,7 @@ export function ChangesList({ workspace, from, to, active, onOpen }: Props) {
 }
 
 function countWords(count: number, truncated: boolean): string {
-  if (truncated) return `The first ${count} changes; there are more.`;
+  if (truncated) return `Showing the first ${count} changes`;
   return count === 1 ? "1 change" : `${count} changes`;
 }
 
@@ -93,7 +93,7 @@ function ChangeRow({
       className={active ? "change-row active" : "change-row"}
       aria-current={active || undefined}
       disabled={entry !== "file"}
-      title={`${words[kind]}: ~/${shown(path)}${sizesOf(change)}`}
+      title={`${words[kind]}: ~/${displayName(path)}${sizesOf(change)}`}
       onClick={() => onOpen(path)}
     >
       <span className={`change-kind ${kind}`} aria-hidden="true">
@@ -101,14 +101,14 @@ function ChangeRow({
       </span>
       <span className="hidden-text">{words[kind]}</span>
       <Icon name={entry === "directory" ? "folder" : entry === "symlink" ? "link" : "file"} size={15} />
-      <span className="tree-name">{shown(nameOf(path))}</span>
-      <span className="change-where soft">{shown(parentOf(path))}</span>
+      <span className="tree-name">{displayName(nameOf(path))}</span>
+      <span className="change-where soft">{displayName(parentOf(path))}</span>
     </button>
   );
 }
 
 function sizesOf({ entry, size_before: before, size_after: after }: Change): string {
   if (entry !== "file") return "";
-  const sizes = [before, after].filter((one) => typeof one === "number").map(size);
+  const sizes = [before, after].filter((one) => typeof one === "number").map(formatBytes);
   return sizes.length > 0 ? ` · ${sizes.join(" → ")}` : "";
 }

@@ -1,35 +1,35 @@
-// A past text in the editor, and two texts beside each other. Both are for reading.
+// Two versions of a text: side by side, or unified where there is no space.
 import { Compartment, type Extension } from "@codemirror/state";
 import { EditorView } from "@codemirror/view";
 import { MergeView, unifiedMergeView } from "@codemirror/merge";
 import { useEffect, useRef } from "react";
-import { extensionsOf, colour } from "./read-only-editor";
+import { readOnlyEditor, loadLanguage } from "./read-only-editor";
 
-interface DifferenceProps {
+interface DiffProps {
   path: string;
   before: string;
   after: string;
-  /** Side by side, or one below the other where there is no room. */
+  /** Side by side. Otherwise unified. */
   wide: boolean;
 }
 
-/** Lines that did not change, beyond these around a change, are folded. */
+/** Unchanged lines are folded, except these around a change. */
 const unchanged = { margin: 3, minSize: 6 };
-/** A difference that takes longer is told in less detail. */
+/** Beyond these limits a diff is computed in less detail. */
 const diffConfig = { scanLimit: 2000, timeout: 500 };
 
-export function Difference({ path, before, after, wide }: DifferenceProps) {
+export function DiffView({ path, before, after, wide }: DiffProps) {
   const place = useRef<HTMLDivElement>(null);
   useEffect(() => {
     const parent = place.current;
     if (!parent) return;
     const language = new Compartment();
     let over = false;
-    const setup = (text: string, what: string) => extensionsOf(path, text, what, language);
+    const setup = (text: string, what: string) => readOnlyEditor(path, text, what, language);
     const { views, destroy } = wide
       ? sideBySide(parent, before, after, setup)
       : unified(parent, before, after, setup);
-    colour(path, language, views, () => over);
+    loadLanguage(path, language, views, () => over);
     return () => {
       over = true;
       destroy();

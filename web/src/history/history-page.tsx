@@ -1,19 +1,19 @@
-// The page of a home's past: what frames it, and what to say where there is none.
+// The history page of a workspace: header, loading state, and the empty state.
 import { useEffect, useState } from "react";
 import { useLiveWorkspace } from "../workspaces/live-workspaces";
-import { snapshots as calls } from "../api/endpoints";
+import { snapshotsApi } from "../api/endpoints";
 import type { Workspace } from "../api/types";
-import { Gone } from "../app/not-found";
+import { NotFound } from "../app/not-found";
 import { Failure } from "../ui/failure";
 import { ReasonButton } from "../ui/reason-button";
-import { State } from "../workspaces/workspace-state";
+import { WorkspaceState } from "../workspaces/workspace-state";
 import { Link } from "../ui/router";
 import { SafeUpTo } from "../workspaces/safe-up-to";
 import { toastError } from "../ui/toasts";
 import { HomeBanners } from "../workspaces/home-banners";
-import { WorkspaceTop } from "../workspaces/workspace-header";
+import { WorkspaceHeader } from "../workspaces/workspace-header";
 import "../workbench/workbench.css";
-import { History } from "./history-view";
+import { HistoryView } from "./history-view";
 import "./history.css";
 import { TreeSkeleton } from "../files/tree-skeleton";
 import { useSnapshots, type Snapshots } from "./use-snapshots";
@@ -26,10 +26,10 @@ export default function HistoryPage({ id }: { id: string }) {
   useEffect(() => {
     document.title = name ? `History of ${name} · Burrow` : "Burrow";
   }, [name]);
-  if (live.gone) return <Gone />;
+  if (live.isMissing) return <NotFound />;
   return (
     <div className="workspace history">
-      <WorkspaceTop
+      <WorkspaceHeader
         title={
           <>
             <Link href={`/workspaces/${id}`}>{name ?? "…"}</Link> <span className="soft">/</span>{" "}
@@ -51,11 +51,11 @@ export default function HistoryPage({ id }: { id: string }) {
       >
         {workspace && (
           <span className="wide-only">
-            <State workspace={workspace} />
+            <WorkspaceState workspace={workspace} />
           </span>
         )}
-      </WorkspaceTop>
-      {workspace && <HomeBanners workspace={workspace} connected={live.connected} onChanged={live.put} />}
+      </WorkspaceHeader>
+      {workspace && <HomeBanners workspace={workspace} connected={live.connected} onChanged={live.update} />}
       {!workspace || snapshots.points === null ? (
         snapshots.failure !== null ? (
           <main className="past-none">
@@ -67,13 +67,18 @@ export default function HistoryPage({ id }: { id: string }) {
       ) : snapshots.points.length === 0 ? (
         <Empty workspace={workspace} snapshots={snapshots} />
       ) : (
-        <History workspace={workspace} snapshots={snapshots} points={snapshots.points} put={live.put} />
+        <HistoryView
+          workspace={workspace}
+          snapshots={snapshots}
+          points={snapshots.points}
+          put={live.update}
+        />
       )}
     </div>
   );
 }
 
-/** As large as what it stands for. */
+/** As large as the page it stands for, so the layout does not shift. */
 function HistorySkeleton() {
   return (
     <main className="history-main" aria-busy="true" aria-label="History">
@@ -105,32 +110,32 @@ function Empty({ workspace, snapshots }: { workspace: Workspace; snapshots: Snap
   const running = workspace.phase === "running";
   const take = () => {
     setBusy(true);
-    calls
-      .take(workspace.id)
-      .then(snapshots.put, (error: unknown) => toastError(error, "Taking a snapshot"))
+    snapshotsApi
+      .create(workspace.id)
+      .then(snapshots.update, (error: unknown) => toastError(error, "create a snapshot"))
       .finally(() => setBusy(false));
   };
   return (
     <main className="past-none" id="content">
-      <h2>No snapshot yet</h2>
+      <h2>No snapshots yet</h2>
       <p className="soft">
         {running
-          ? "The first comes by itself within seconds of the first write, and at the latest when the workspace stops."
-          : "The first comes by itself within seconds, once the workspace is started."}
+          ? "The first snapshot is created within seconds of the first change, or when the workspace stops."
+          : "The first snapshot is created within seconds after the workspace starts."}
       </p>
       <ReasonButton
         reason={
           workspace.access !== "write"
-            ? "You may only read this workspace."
+            ? "You have read-only access to this workspace."
             : !running
-              ? "There is nothing to take: it has not been started."
+              ? "The workspace has never been started, so its home is empty."
               : busy
-                ? "It is being taken."
+                ? "A snapshot is being created."
                 : ""
         }
         onClick={take}
       >
-        {busy ? "Taking a snapshot…" : "Take a snapshot now"}
+        {busy ? "Creating snapshot…" : "Create snapshot"}
       </ReasonButton>
     </main>
   );

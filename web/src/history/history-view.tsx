@@ -1,50 +1,50 @@
 // A home's past: the time line, the tree and the changes at the chosen instant, a file of it, and what can be done from there.
 import { useEffect, useMemo, useRef, useState, type CSSProperties } from "react";
-import { snapshots as calls } from "../api/endpoints";
+import { snapshotsApi } from "../api/endpoints";
 import type { Snapshot, Workspace } from "../api/types";
-import { ForkDialog } from "../workspaces/fork-workspace-dialog";
+import { ForkWorkspaceDialog } from "../workspaces/fork-workspace-dialog";
 import { ForkedFrom } from "../workspaces/forked-from";
-import { Confirm } from "../ui/dialog";
+import { ConfirmDialog } from "../ui/dialog";
 import { Icon } from "../ui/icons";
 import { MenuButton, type MenuEntry } from "../ui/menu";
-import { useKeys } from "../ui/use-keys";
-import { Choice } from "../ui/segmented-control";
+import { useKeyBindings } from "../ui/use-keys";
+import { SegmentedControl } from "../ui/segmented-control";
 import { ReasonButton } from "../ui/reason-button";
 import { useNow } from "../ui/time";
 import { toast, toastError } from "../ui/toasts";
-import { instant, size, wholeInstant } from "../ui/format";
+import { formatInstant, formatBytes, formatFullInstant } from "../ui/format";
 import { readLayout } from "../workbench/layout";
 import { Splitter } from "../ui/splitter";
-import { Palette } from "../ui/command-palette";
+import { CommandPalette } from "../ui/command-palette";
 import { type Command } from "../ui/commands";
-import { ancestorsOf, nameOf, parentOf, shown as shownName } from "../files/paths";
+import { ancestorsOf, nameOf, parentOf, displayName as shownName } from "../files/paths";
 import { ChangesList } from "./changes-list";
-import { CheckDialog } from "./verify-home-dialog";
-import { NameDialog } from "./name-snapshot-dialog";
+import { VerifyHomeDialog } from "./verify-home-dialog";
+import { NameSnapshotDialog } from "./name-snapshot-dialog";
 import { RestoreHomeDialog } from "./restore-home-dialog";
-import { PastFile, type Mode } from "./snapshot-file";
-import { PastTree } from "./snapshot-tree";
-import { RestoreDialog, type Restored } from "./restore-files-dialog";
-import { kindWords, Timeline } from "./timeline";
+import { SnapshotFile, type ViewMode } from "./snapshot-file";
+import { SnapshotTree } from "./snapshot-tree";
+import { RestoreFilesDialog, type CompletedRestore } from "./restore-files-dialog";
+import { kindLabels, Timeline } from "./timeline";
 import {
-  firstZoom,
+  initialZoom,
   markKind,
   nearest,
-  panned,
+  panSpan,
   spanAround,
-  spanWith,
+  spanIncluding,
   zooms,
   type Point,
   type Zoom,
 } from "./timeline-model";
-import { usePast } from "./use-snapshot-browser";
+import { useSnapshotBrowser } from "./use-snapshot-browser";
 import type { Snapshots } from "./use-snapshots";
 
 /** While one drags, nothing is read: only where one rests. */
-const SETTLED_MS = 180;
+const SETTLE_DELAY_MS = 180;
 const MIN_SIDE = 180;
 /** What the buttons beside the zoom move by. */
-const PAN_PART = 0.75;
+const PAN_FRACTION = 0.75;
 
 /** What F6 leads to in a region: the first of these that is seen. */
 const regionTargets = [
@@ -64,7 +64,7 @@ interface Props {
   put: (workspace: Workspace) => void;
 }
 
-type Asked = "name" | "fork" | "restore" | "delete" | "check" | "commands" | null;
+type OpenDialog = "name" | "fork" | "restore" | "delete" | "check" | "commands" | null;
 type Pane = "files" | "changes";
 
 /** What the address says: `?at=` an instant, `?file=` a path. */
@@ -75,27 +75,29 @@ function readAddress(): { at: number | null; file: string | null; above: string[
   return { at: Number.isNaN(at) ? null : at, file, above: ancestorsOf(file ?? "") };
 }
 
-export function History({ workspace, snapshots, points, put }: Props) {
+export function HistoryView({ workspace, snapshots, points, put }: Props) {
   const now = useNow(30_000);
   const newest = points.at(-1) as Point;
   const oldest = points[0] as Point;
   const [first] = useState(readAddress);
   // An instant, not a snapshot: what is looked at stays, whatever comes or is thinned out.
   const [at, setAt] = useState(first.at ?? newest.at);
-  const [zoom, setZoom] = useState<Zoom>(() => firstZoom(Math.min(oldest.at, first.at ?? oldest.at), now));
+  const [zoom, setZoom] = useState<Zoom>(() => initialZoom(Math.min(oldest.at, first.at ?? oldest.at), now));
   const [span, setSpan] = useState(() => spanAround(at, zoom, now));
   const [pinned, setPinned] = useState<number | null>(null);
   const [pane, setPane] = useState<Pane>("files");
   const [path, setPath] = useState<string | null>(first.file);
-  const [mode, setMode] = useState<Mode>("then");
-  const [asked, setAsked] = useState<Asked>(null);
+  const [mode, setMode] = useState<ViewMode>("content");
+  const [asked, setAsked] = useState<OpenDialog>(null);
   const [taking, setTaking] = useState(false);
   const [undo, setUndo] = useState<{ to: Point; was: Snapshot } | null>(null);
-  const [restored, setRestored] = useState<Restored | null>(null);
+  const [restored, setRestored] = useState<CompletedRestore | null>(null);
   /** A path that is being brought back, or taken back. */
-  const [restoring, setRestoring] = useState<{ path: string; point: Point; undo: Restored | null } | null>(
-    null,
-  );
+  const [restoring, setRestoring] = useState<{
+    path: string;
+    point: Point;
+    undo: CompletedRestore | null;
+  } | null>(null);
   const [sideWidth, setSideWidth] = useState(() => Math.max(readLayout(workspace.id).sideWidth, 260));
   const root = useRef<HTMLElement>(null);
 
@@ -103,67 +105,67 @@ export function History({ workspace, snapshots, points, put }: Props) {
   const point = points[index] as Point;
   const shown = useSettled(point);
   const other = pinned === null ? null : (points[nearest(points, pinned)] ?? null);
-  const past = usePast(workspace.id, shown.id, first.above);
+  const past = useSnapshotBrowser(workspace.id, shown.id, first.above);
   useAddress(point.id === newest.id ? null : point.created_at, path);
 
   const choose = (at: number) => {
     setAt(at);
-    setSpan((span) => spanWith(span, at));
+    setSpan((span) => spanIncluding(span, at));
   };
   const zoomTo = (zoom: Zoom) => {
     setZoom(zoom);
     setSpan(spanAround(point.at, zoom, now));
   };
-  const pan = (part: number) => setSpan((span) => panned(span, part, oldest.at, Date.now()));
-  const open = (path: string, mode?: Mode) => {
+  const pan = (part: number) => setSpan((span) => panSpan(span, part, oldest.at, Date.now()));
+  const open = (path: string, mode?: ViewMode) => {
     setPath(path);
     if (mode) setMode(mode);
   };
   const take = () => {
     setTaking(true);
-    calls
-      .take(workspace.id)
+    snapshotsApi
+      .create(workspace.id)
       .then(
         (snapshot) => {
-          snapshots.put(snapshot);
+          snapshots.update(snapshot);
           choose(Date.parse(snapshot.created_at));
           toast("Snapshot taken");
         },
-        (error: unknown) => toastError(error, "Taking a snapshot"),
+        (error: unknown) => toastError(error, "create a snapshot"),
       )
       .finally(() => setTaking(false));
   };
   const restoreHome = async () => {
     // At rest this is what the home is, which need not be the newest: it may have been restored before.
-    const was = await calls.take(workspace.id);
-    snapshots.put(was);
-    put(await calls.restore(workspace.id, point.id));
+    const was = await snapshotsApi.create(workspace.id);
+    snapshots.update(was);
+    put(await snapshotsApi.restore(workspace.id, point.id));
     setUndo({ to: point, was });
   };
   const undoRestore = () => {
     if (!undo) return;
-    calls.restore(workspace.id, undo.was.id).then(
+    snapshotsApi.restore(workspace.id, undo.was.id).then(
       (changed) => {
         put(changed);
         setUndo(null);
         toast("The home is as it was before");
       },
-      (error: unknown) => toastError(error, "Undoing it"),
+      (error: unknown) => toastError(error, "undo"),
     );
   };
 
-  const readOnly = workspace.access === "write" ? "" : "You may only read this workspace.";
+  const readOnly = workspace.access === "write" ? "" : "You have read-only access to this workspace.";
   const notWritable =
     readOnly ||
     (workspace.phase === "running" ? "" : "Start the workspace first: its machine writes the files.");
   const reasons = {
-    take: readOnly || (taking ? "It is being taken." : ""),
+    take: readOnly || (taking ? "A snapshot is being created." : ""),
     name: readOnly,
     restore:
       readOnly ||
       (workspace.phase === "terminated" ? "" : "Stop the workspace first: its machine is using the home."),
   };
-  const label = point.name ?? wholeInstant(point.at);
+  const label = point.name ?? formatFullInstant(point.at);
   const pin: MenuEntry =
     pinned === null
       ? { label: "Compare with this point", icon: "pin", run: () => setPinned(point.at) }
@@ -191,7 +193,7 @@ export function History({ workspace, snapshots, points, put }: Props) {
     const all = regionTargets.flatMap((target) => [...(next?.querySelectorAll<HTMLElement>(target) ?? [])]);
     all.find((target) => target.offsetParent !== null)?.focus();
   };
-  useKeys((event) => {
+  useKeyBindings((event) => {
     if (event.key === "F6") return () => focusRegion(event.shiftKey ? -1 : 1);
     const ctrl = (event.ctrlKey || event.metaKey) && !event.altKey;
     if (event.key === "F1" || (ctrl && event.shiftKey && event.code === "KeyP"))
@@ -211,8 +213,8 @@ export function History({ workspace, snapshots, points, put }: Props) {
     ...(path === null
       ? []
       : [
-          { label: "Show the file as it was", run: () => setMode("then") },
-          { label: "Show the file beside the other instant", run: () => setMode("beside") },
+          { label: "Show the file as it was", run: () => setMode("content") },
+          { label: "Show the file beside the other instant", run: () => setMode("diff") },
           { label: "Close the file", run: () => setPath(null) },
         ]),
     { label: "To the newest snapshot", keys: "End", run: () => choose(newest.at) },
@@ -226,16 +228,21 @@ export function History({ workspace, snapshots, points, put }: Props) {
     <main ref={root} className="history-main" data-open={path !== null} style={style}>
       <section className="time" aria-label="Time line" data-region="time">
         <div className="time-tools">
-          <Choice
+          <SegmentedControl
             label="How much time is shown"
             options={zooms.map((zoom) => [zoom, zoomWords[zoom]] as const)}
             value={zoom}
             onChange={zoomTo}
           />
-          <button className="icon-button" aria-label="Earlier" title="Earlier" onClick={() => pan(-PAN_PART)}>
+          <button
+            className="icon-button"
+            aria-label="Earlier"
+            title="Earlier"
+            onClick={() => pan(-PAN_FRACTION)}
+          >
             <Icon name="earlier" />
           </button>
-          <button className="icon-button" aria-label="Later" title="Later" onClick={() => pan(PAN_PART)}>
+          <button className="icon-button" aria-label="Later" title="Later" onClick={() => pan(PAN_FRACTION)}>
             <Icon name="later" />
           </button>
           <button
@@ -257,7 +264,7 @@ export function History({ workspace, snapshots, points, put }: Props) {
           </span>
           <span className="wide-only">
             <ReasonButton className="button small" reason={reasons.take} onClick={take}>
-              {taking ? "Taking a snapshot…" : "Take a snapshot now"}
+              {taking ? "Creating snapshot…" : "Create snapshot"}
             </ReasonButton>
           </span>
         </div>
@@ -298,7 +305,7 @@ export function History({ workspace, snapshots, points, put }: Props) {
       </section>
       {undo && (
         <div className="thin-banner" role="status">
-          The home is as it was on {wholeInstant(undo.to.at)}. What it was before is kept as a snapshot.
+          The home is as it was on {formatFullInstant(undo.to.at)}. What it was before is kept as a snapshot.
           <button className="link-button" onClick={undoRestore}>
             Undo
           </button>
@@ -309,7 +316,7 @@ export function History({ workspace, snapshots, points, put }: Props) {
       )}
       {restored && (
         <div className="thin-banner" role="status">
-          {shownName(restored.path)} was restored as of {wholeInstant(restored.at)}.
+          {shownName(restored.path)} was restored as of {formatFullInstant(restored.at)}.
           <button
             className="link-button"
             onClick={() => setRestoring({ path: restored.path, point: shown, undo: restored })}
@@ -332,7 +339,7 @@ export function History({ workspace, snapshots, points, put }: Props) {
       <div className="columns past-columns">
         <aside className="side past-side" aria-label="The home as it was" data-region="list">
           <div className="past-side-head">
-            <Choice
+            <SegmentedControl
               label="What is listed"
               options={[
                 ["files", "Files"],
@@ -346,7 +353,9 @@ export function History({ workspace, snapshots, points, put }: Props) {
             <p className="pinned soft small">
               <span>
                 Compared with{" "}
-                <strong title={wholeInstant(other.at)}>{other.name ?? instant(other.at, now)}</strong>
+                <strong title={formatFullInstant(other.at)}>
+                  {other.name ?? formatInstant(other.at, now)}
+                </strong>
               </span>
               <button
                 className="icon-button"
@@ -359,9 +368,9 @@ export function History({ workspace, snapshots, points, put }: Props) {
             </p>
           )}
           {pane === "files" ? (
-            <PastTree
+            <SnapshotTree
               workspace={workspace.id}
-              past={past}
+              browser={past}
               active={path}
               reason={notWritable}
               onOpen={(path) => open(path)}
@@ -373,7 +382,7 @@ export function History({ workspace, snapshots, points, put }: Props) {
               from={ends.from}
               to={ends.to}
               active={path}
-              onOpen={(path) => open(path, "beside")}
+              onOpen={(path) => open(path, "diff")}
             />
           )}
         </aside>
@@ -394,7 +403,7 @@ export function History({ workspace, snapshots, points, put }: Props) {
             </p>
           </div>
         ) : (
-          <PastFile
+          <SnapshotFile
             key={path}
             workspace={workspace}
             point={shown}
@@ -411,15 +420,15 @@ export function History({ workspace, snapshots, points, put }: Props) {
         )}
       </div>
       {asked === "name" && (
-        <NameDialog
+        <NameSnapshotDialog
           workspace={workspace.id}
           point={point}
-          onDone={snapshots.put}
+          onDone={snapshots.update}
           onClose={() => setAsked(null)}
         />
       )}
       {asked === "fork" && (
-        <ForkDialog workspace={workspace} snapshot={point} onClose={() => setAsked(null)} />
+        <ForkWorkspaceDialog workspace={workspace} snapshot={point} onClose={() => setAsked(null)} />
       )}
       {asked === "restore" && (
         <RestoreHomeDialog
@@ -430,30 +439,32 @@ export function History({ workspace, snapshots, points, put }: Props) {
         />
       )}
       {asked === "delete" && (
-        <Confirm
+        <ConfirmDialog
           title="Delete this snapshot?"
-          text={`The home as it was on ${wholeInstant(point.at)} cannot be seen or restored any more.`}
+          text={`The home as it was on ${formatFullInstant(point.at)} cannot be seen or restored any more.`}
           action="Delete"
           onConfirm={async () => {
-            await calls.remove(workspace.id, point.id);
-            snapshots.drop(point.id);
+            await snapshotsApi.remove(workspace.id, point.id);
+            snapshots.remove(point.id);
             toast("Snapshot deleted");
           }}
           onClose={() => setAsked(null)}
         />
       )}
       {restoring && (
-        <RestoreDialog
+        <RestoreFilesDialog
           {...restoring}
           workspace={workspace}
           newest={newest}
-          onTaken={snapshots.put}
+          onSnapshotCreated={snapshots.update}
           onRestored={setRestored}
           onClose={() => setRestoring(null)}
         />
       )}
-      {asked === "check" && <CheckDialog workspace={workspace} onClose={() => setAsked(null)} />}
-      {asked === "commands" && <Palette commands={commands} files={[]} onClose={() => setAsked(null)} />}
+      {asked === "check" && <VerifyHomeDialog workspace={workspace} onClose={() => setAsked(null)} />}
+      {asked === "commands" && (
+        <CommandPalette commands={commands} files={[]} onClose={() => setAsked(null)} />
+      )}
     </main>
   );
 }
@@ -466,8 +477,10 @@ function endsOf(point: Point, other: Point | null): { from: string; to: string |
 }
 
 function aboutPoint(point: Point): string {
-  const facts = point.name ? [wholeInstant(point.at)] : [`Taken ${kindWords[markKind(point) ?? "stream"]}`];
-  facts.push(`${size(point.changed_bytes)} changed`);
+  const facts = point.name
+    ? [formatFullInstant(point.at)]
+    : [`Taken ${kindLabels[markKind(point) ?? "stream"]}`];
+  facts.push(`${formatBytes(point.changed_bytes)} changed`);
   if (point.consistency === "clean") facts.push("settled");
   return facts.join(" · ");
 }
@@ -486,7 +499,7 @@ function useSettled(point: Point): Point {
   const [settled, setSettled] = useState(point);
   useEffect(() => {
     if (settled.id === point.id) return;
-    const timer = setTimeout(() => setSettled(point), SETTLED_MS);
+    const timer = setTimeout(() => setSettled(point), SETTLE_DELAY_MS);
     return () => clearTimeout(timer);
   }, [point, settled.id]);
   return settled.id === point.id ? point : settled;

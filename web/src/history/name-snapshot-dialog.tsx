@@ -1,14 +1,14 @@
-// What one is asked in the history: a name for an instant, and whether a whole home is to be replaced.
+// Names a snapshot.
 import { useState } from "react";
-import { snapshots } from "../api/endpoints";
+import { snapshotsApi } from "../api/endpoints";
 import type { Snapshot } from "../api/types";
 import { FormDialog } from "../ui/form-dialog";
 import { useSubmission } from "../ui/use-submission";
 import { Field } from "../ui/form-fields";
-import { wholeInstant } from "../ui/format";
+import { formatFullInstant } from "../ui/format";
 import type { Point } from "./timeline-model";
 
-/** As the server takes it. */
+/** The server's limit. */
 const MAX_NAME_BYTES = 100;
 
 interface NameProps {
@@ -18,20 +18,20 @@ interface NameProps {
   onClose: () => void;
 }
 
-export function NameDialog({ workspace, point, onDone, onClose }: NameProps) {
+export function NameSnapshotDialog({ workspace, point, onDone, onClose }: NameProps) {
   const [name, setName] = useState(point.name ?? "");
   const wanted = name.trim();
   const tooLong = new TextEncoder().encode(wanted).length > MAX_NAME_BYTES;
   const form = useSubmission(async () => {
     if (!wanted || tooLong) return;
-    onDone(await snapshots.rename(workspace, point.id, wanted));
+    onDone(await snapshotsApi.rename(workspace, point.id, wanted));
     onClose();
   });
   return (
     <FormDialog
-      title="Name this point"
+      title="Name snapshot"
       form={form}
-      action="Name it"
+      action="Save"
       disabled={!wanted || tooLong}
       onClose={onClose}
     >
@@ -39,8 +39,8 @@ export function NameDialog({ workspace, point, onDone, onClose }: NameProps) {
         label="Name"
         autoComplete="off"
         value={name}
-        hint={`${wholeInstant(point.at)}. A named point is never thinned out.`}
-        wrong={(tooLong ? `At most ${MAX_NAME_BYTES} bytes.` : "") || form.field("name")}
+        hint={`${formatFullInstant(point.at)}. A named snapshot is never pruned.`}
+        error={(tooLong ? `The limit is ${MAX_NAME_BYTES} bytes.` : "") || form.field("name")}
         onFocus={(event) => event.target.select()}
         onChange={(event) => setName(event.target.value)}
       />

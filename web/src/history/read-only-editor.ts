@@ -1,20 +1,25 @@
 // What the read-only editors of the history page share.
 import { Compartment, EditorState, type Extension } from "@codemirror/state";
 import { EditorView } from "@codemirror/view";
-import { readingExtensions } from "../editor/editor-setup";
+import { readOnlyExtensions } from "../editor/editor-setup";
 import { indentOf, languageOf } from "../editor/languages";
-import { nameOf, shown } from "../files/paths";
+import { nameOf, displayName } from "../files/paths";
 
-export function extensionsOf(path: string, text: string, what: string, language: Compartment): Extension {
+export function readOnlyEditor(path: string, text: string, what: string, language: Compartment): Extension {
   return [
-    readingExtensions(indentOf(nameOf(path), text), `${shown(nameOf(path))}, ${what}`),
+    readOnlyExtensions(indentOf(nameOf(path), text), `${displayName(nameOf(path))}, ${what}`),
     EditorState.readOnly.of(true),
     language.of([]),
   ];
 }
 
-/** Colours the views once the language is there; until `over` says that they are gone. */
-export function colour(path: string, language: Compartment, views: EditorView[], over: () => boolean): void {
+/** Adds syntax highlighting to the views once the language has loaded, unless `over` reports that they are destroyed. */
+export function loadLanguage(
+  path: string,
+  language: Compartment,
+  views: EditorView[],
+  over: () => boolean,
+): void {
   languageOf(nameOf(path))
     ?.load()
     .then(
@@ -22,6 +27,6 @@ export function colour(path: string, language: Compartment, views: EditorView[],
         if (over()) return;
         for (const view of views) view.dispatch({ effects: language.reconfigure(extension) });
       },
-      (error: unknown) => console.warn("the language cannot be loaded", error),
+      (error: unknown) => console.warn("cannot load the language", error),
     );
 }

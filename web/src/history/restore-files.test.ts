@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it, vi } from "vitest";
 import type { Entry, EntryKind } from "../api/agent";
 import { ApiError } from "../api/client";
-import { carryOut, lookAhead, takeBack, type Watch } from "./restore-files";
+import { restoreFiles, planRestore, undoRestore, type RestoreProgress } from "./restore-files";
 
 /** Homes as maps from path to content; a directory's content is none, a link's begins with `→`. */
 type Home = Map<string, string | null>;
@@ -32,7 +32,7 @@ function entriesOf(home: Home, directory: string): Entry[] {
 }
 
 vi.mock("../streams/exec", () => ({
-  run: (_: string, argv: string[]) => {
+  execProgram: (_: string, argv: string[]) => {
     world.ran.push(argv);
     if (argv[0] === "ln") world.now.set(argv.at(-1) ?? "", `→${argv.at(-2)}`);
     return Promise.resolve();
@@ -42,8 +42,8 @@ vi.mock("../api/endpoints", () => {
   const later = <T>(answer: () => T) => new Promise<T>((resolve) => resolve(answer()));
   const past = (snapshot: string) => world.past.get(snapshot) as Home;
   return {
-    snapshots: {
-      changes: (_: string, from: string) =>
+    snapshotsApi: {
+      listChanges: (_: string, from: string) =>
         later(() => {
           const paths = new Set([...past(from).keys(), ...world.now.keys()]);
           const all = [...paths].filter((path) => past(from).get(path) !== world.now.get(path));
@@ -53,12 +53,12 @@ vi.mock("../api/endpoints", () => {
           const isTop = (path: string) => !all.some((above) => path.startsWith(`${above}/`));
           return { truncated: false, changes: all.filter(isTop).map((path) => ({ path, kind: kind(path) })) };
         }),
-      directory: (_: string, snapshot: string, path: string) =>
+      listDirectory: (_: string, snapshot: string, path: string) =>
         later(() => ({ entries: entriesOf(past(snapshot), path) })),
-      content: (_: string, snapshot: string, path: string) =>
+      getContent: (_: string, snapshot: string, path: string) =>
         later(() => ({ blob: () => Promise.resolve(past(snapshot).get(path)) })),
     },
-    files: {
+    filesApi: {
       list: (_: string, path: string) => later(() => ({ entries: entriesOf(world.now, path) })),
       rename: (_: string, from: string, to: string) =>
         later(() => {
@@ -73,12 +73,12 @@ vi.mock("../api/endpoints", () => {
           if ([...world.now.keys()].some((one) => one.startsWith(`${path}/`))) throw refusal("conflict", 409);
           world.now.delete(path);
         }),
-      makeDirectory: (_: string, path: string) =>
+      createDirectory: (_: string, path: string) =>
         later(() => {
           world.now.set(path, null);
           return { mode: 0o755 };
         }),
-      write: (_: string, path: string, content: string, etag: string | null) =>
+      writeContent: (_: string, path: string, content: string, etag: string | null) =>
         later(() => {
           const there = world.now.get(path);
           const tag = there === undefined ? null : `tag of ${there}`;
@@ -90,12 +90,12 @@ vi.mock("../api/endpoints", () => {
   };
 });
 
-const watch: Watch = { signal: new AbortController().signal, tell: () => undefined };
-const look = () => lookAhead("w", "then", "src", watch.signal);
+const watch: RestoreProgress = { signal: new AbortController().signal, onProgress: () => undefined };
+const look = () => planRestore("w", "then", "src", watch.signal);
 const home = (all: Record<string, string | null>): Home => new Map(Object.entries(all));
 const sorted = (home: Home) => [...home].sort(([one], [other]) => (one < other ? -1 : 1));
 
-describe("bringing a folder back", () => {
+describe("restoring a folder", () => {
   const then = {
     src: null,
     "src/a": "old",
@@ -115,29 +115,29 @@ describe("bringing a folder back", () => {
     world.refused = "";
   });
 
-  it("makes it what it was, leaves what came since, and is taken back to the letter", async () => {
+  it("keeps newer entries, and undo restores all", async () => {
     const plan = await look();
-    expect(plan.deeds.map(({ path, meets }) => `${path} ${meets}`)).toEqual([
+    expect(plan.actions.map(({ path, replaces }) => `${path} ${replaces}`)).toEqual([
       "src/a file",
       "src/lib nothing",
       "src/lib/b nothing",
       "src/link nothing",
       "src/x other",
     ]);
-    expect(plan.since).toBe(1);
-    const { done, failed } = await carryOut("w", "then", plan, watch);
+    expect(plan.newerCount).toBe(1);
+    const { done, failed } = await restoreFiles("w", "then", plan, watch);
     expect(failed).toEqual([]);
     for (const [path, content] of Object.entries(then)) expect(world.now.get(path), path).toBe(content);
     expect(world.now.get("src/made")).toBe("since");
     const kept = [...world.now.keys()].find((path) => path.startsWith("src/x.before-restore-"));
     expect(world.now.get(`${kept}/inside`)).toBe("kept");
-    expect((await takeBack("w", "before", done, watch)).failed).toEqual([]);
+    expect((await undoRestore("w", "before", done, watch)).failed).toEqual([]);
     expect(sorted(world.now)).toEqual(sorted(home(now)));
   });
 
-  it("knows of one file at once whether it was written to", async () => {
+  it("compares a single file directly", async () => {
     const one = async () =>
-      (await lookAhead("w", "then", "src/a", watch.signal)).deeds.map(({ path }) => path);
+      (await planRestore("w", "then", "src/a", watch.signal)).actions.map(({ path }) => path);
     world.now.set("src/a", "old");
     expect(await one()).toEqual([]);
     world.now.set("src/a", "older");
@@ -146,38 +146,41 @@ describe("bringing a folder back", () => {
     expect(await one()).toEqual(["src/a"]);
   });
 
-  it("makes the folders above it, if they went too", async () => {
+  it("creates missing parent folders", async () => {
     world.now = home({});
-    const { failed } = await carryOut("w", "then", await look(), watch);
+    const { failed } = await restoreFiles("w", "then", await look(), watch);
     expect(failed).toEqual([]);
     expect(sorted(world.now)).toEqual(sorted(home(then)));
   });
 
-  it("leaves alone what is written to after the look", async () => {
+  it("keeps a file that changed after planning", async () => {
     const plan = await look();
-    world.now.set("src/a", "typed meanwhile");
-    const { done, failed } = await carryOut("w", "then", plan, watch);
-    expect(world.now.get("src/a")).toBe("typed meanwhile");
+    world.now.set("src/a", "typed during the restore");
+    const { done, failed } = await restoreFiles("w", "then", plan, watch);
+    expect(world.now.get("src/a")).toBe("typed during the restore");
     expect([failed.map(({ path }) => path), done.length]).toEqual([["src/a"], 4]);
-    // And so does the way back.
+    // Undo also keeps what changed.
     world.now.set("src/lib/b", "typed later");
-    const back = await takeBack("w", "before", done, watch);
+    const back = await undoRestore("w", "before", done, watch);
     expect(world.now.get("src/lib/b")).toBe("typed later");
     expect(back.failed.map(({ path }) => path)).toEqual(["src/lib/b", "src/lib"]);
   });
 
-  it("puts back what was set aside, if nothing could take its place", async () => {
+  it("puts a renamed entry back on failure", async () => {
     const plan = await look();
     world.refused = "src/x";
-    const { failed } = await carryOut("w", "then", plan, watch);
+    const { failed } = await restoreFiles("w", "then", plan, watch);
     expect(failed.map(({ path }) => path)).toEqual(["src/x"]);
     expect(world.now.get("src/x/inside")).toBe("kept");
   });
 
-  it("begins nothing once it is told to stop", async () => {
+  it("stops when it is cancelled", async () => {
     const stopped = new AbortController();
-    const tell = () => stopped.abort();
-    const { done } = await carryOut("w", "then", await look(), { signal: stopped.signal, tell });
+    const onProgress = () => stopped.abort();
+    const { done } = await restoreFiles("w", "then", await look(), {
+      signal: stopped.signal,
+      onProgress,
+    });
     expect(done.length).toBeLessThanOrEqual(1);
   });
 });

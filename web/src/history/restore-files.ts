@@ -1,20 +1,27 @@
-// Files of the past, brought back into the running home through its agent, and that taken back. Knows no page.
+// Restores files of a snapshot to the running home through its agent, and undoes that. Knows no page.
 import type { Entry } from "../api/agent";
-import { files, snapshots } from "../api/endpoints";
-import { ApiError, wordsOf } from "../api/client";
-import type { PastEntry } from "../api/types";
-import { run } from "../streams/exec";
+import { filesApi, snapshotsApi } from "../api/endpoints";
+import { ApiError, errorMessage } from "../api/client";
+import type { SnapshotEntry } from "../api/types";
+import { execProgram } from "../streams/exec";
 import { ancestorsOf, childOf, nameOf, parentOf } from "../files/paths";
-import { deedOf, isUntouched, keptName, PERMISSIONS, planOf, type Deed, type Plan } from "./restore-plan";
+import {
+  planPath,
+  isUnchanged,
+  keptName,
+  PERMISSION_BITS,
+  planOf,
+  type RestoreAction,
+  type RestorePlan,
+} from "./restore-plan";
 
-/** Most paths of one call: more is a whole home. */
-export const MAX_DEEDS = 10_000;
-/** Files on their way at once. */
-const AT_ONCE = 4;
-/** Paths in one call of a program: far below what a kernel takes. */
-const PATHS_OF_ONE_CALL = 200;
-/** After one of these the next file would fare no better. */
-const ENDS_ALL = [
+/** Limit of paths in one restore. For more, the CLI or a restore of the whole home is the better tool. */
+export const MAX_PATHS = 10_000;
+const MAX_CONCURRENT_FILES = 4;
+/** Paths in one chmod, far below the kernel's limit for arguments. */
+const MAX_PATHS_PER_CHMOD = 200;
+/** Problem codes after which every other file would fail too. */
+const FATAL_CODES = [
   "unauthenticated",
   "unavailable",
   "unreachable",
@@ -23,38 +30,38 @@ const ENDS_ALL = [
   "quota_exceeded",
 ];
 
-export class TooMany extends Error {
+export class TooManyPaths extends Error {
   constructor() {
-    super(`More than ${MAX_DEEDS.toLocaleString("en")} paths differ: too many for one go.`);
+    super(`More than ${MAX_PATHS.toLocaleString("en")} paths differ, which is too many for one restore.`);
   }
 }
 
-/** What was done to a path, for taking it back. */
-export interface Done {
-  deed: Deed;
-  /** Where what it met is now, if that was set aside. */
-  kept: string | null;
-  /** Of the file that was written. */
+/** What was done to one path, for undo. */
+export interface RestoredPath {
+  action: RestoreAction;
+  /** Where the replaced entry is now, if it was renamed. */
+  keptPath: string | null;
+  /** Of the written file. */
   etag: string | null;
 }
 
-export interface Failed {
+export interface FailedPath {
   path: string;
-  words: string;
+  message: string;
 }
 
 export interface Outcome {
-  done: readonly Done[];
-  failed: readonly Failed[];
+  done: readonly RestoredPath[];
+  failed: readonly FailedPath[];
 }
 
-export interface Watch {
+export interface RestoreProgress {
   signal: AbortSignal;
-  tell: (path: string, done: number) => void;
+  onProgress: (path: string, done: number) => void;
 }
 
-/** Answers that are asked for once. */
-function once<T>(ask: (key: string) => Promise<T>): (key: string) => Promise<T> {
+/** Calls `ask` once for each key. */
+function memoize<T>(ask: (key: string) => Promise<T>): (key: string) => Promise<T> {
   const known = new Map<string, Promise<T>>();
   return (key) => {
     const old = known.get(key);
@@ -69,152 +76,156 @@ type Entries<T> = ReadonlyMap<string, T>;
 const byName = <T extends { name: string }>(entries: readonly T[]): Entries<T> =>
   new Map(entries.map((entry) => [entry.name, entry]));
 
-/** Compares a path as it was with what is there now; of a folder, with what of it is in the store. */
-export async function lookAhead(
+/** Compares a path of a snapshot with the home now. A folder is compared with the newest snapshot. */
+export async function planRestore(
   workspace: string,
   snapshot: string,
   path: string,
   signal: AbortSignal,
-): Promise<Plan> {
-  const pastIn = once(async (directory): Promise<Entries<PastEntry>> =>
-    byName((await snapshots.directory(workspace, snapshot, directory, signal)).entries),
+): Promise<RestorePlan> {
+  const pastIn = memoize(async (directory): Promise<Entries<SnapshotEntry>> =>
+    byName((await snapshotsApi.listDirectory(workspace, snapshot, directory, signal)).entries),
   );
-  const presentIn = once(async (directory): Promise<Entries<Entry>> => {
+  const presentIn = memoize(async (directory): Promise<Entries<Entry>> => {
     if (directory !== "") {
       const above = await presentIn(parentOf(directory));
       if (above.get(nameOf(directory))?.kind !== "directory") return new Map();
     }
-    return byName((await files.list(workspace, directory, signal)).entries);
+    return byName((await filesApi.list(workspace, directory, signal)).entries);
   });
-  const all: ReturnType<typeof deedOf>[] = [];
-  const add = async (path: string, past: PastEntry) => {
-    if (all.length >= MAX_DEEDS) throw new TooMany();
+  const runAll: ReturnType<typeof planPath>[] = [];
+  const add = async (path: string, past: SnapshotEntry) => {
+    if (runAll.length >= MAX_PATHS) throw new TooManyPaths();
     const present = (await presentIn(parentOf(path))).get(nameOf(path));
-    all.push(deedOf(path, past, present));
-    // What both have as a directory is among the changes, path by path.
+    runAll.push(planPath(path, past, present));
+    // If both sides have a directory, its changed paths are in the list themselves.
     if (past.kind !== "directory" || present?.kind === "directory") return;
     for (const entry of (await pastIn(path)).values()) await add(childOf(path, entry.name), entry);
   };
-  // What was above it may have gone with it.
+  // The directories above may have been deleted too.
   for (const above of ancestorsOf(path)) {
     const past = (await pastIn(parentOf(above))).get(nameOf(above));
-    if (past) all.push(deedOf(above, past, (await presentIn(parentOf(above))).get(nameOf(above))));
+    if (past) runAll.push(planPath(above, past, (await presentIn(parentOf(above))).get(nameOf(above))));
   }
-  // Of one file it is known at once; a folder is compared with the newest snapshot, a few seconds ago.
+  // One file is compared directly. A folder is compared with the newest snapshot, which is a few seconds old.
   const root = (await pastIn(parentOf(path))).get(nameOf(path));
   if (root && root.kind !== "directory") {
     const present = (await presentIn(parentOf(path))).get(nameOf(path));
-    if (!present || !isUntouched(root, present)) all.push(deedOf(path, root, present));
-    return planOf(all, 0);
+    if (!present || !isUnchanged(root, present)) runAll.push(planPath(path, root, present));
+    return planOf(runAll, 0);
   }
-  const { changes, truncated } = await snapshots.changes(workspace, snapshot, null, signal, path);
-  if (truncated) throw new TooMany();
+  const { changes, truncated } = await snapshotsApi.listChanges(workspace, snapshot, null, signal, path);
+  if (truncated) throw new TooManyPaths();
   const gone = changes.filter((change) => change.kind !== "added");
   for (const { path } of gone) {
     const past = (await pastIn(parentOf(path))).get(nameOf(path));
     if (past) await add(path, past);
   }
-  return planOf(all, changes.length - gone.length);
+  return planOf(runAll, changes.length - gone.length);
 }
 
-/** Writes what the plan says. What fails is told and the rest goes on, unless nothing could succeed any more. */
-export async function carryOut(
+/** Carries out a plan. A path that fails is reported and the others continue, unless the failure is fatal for all. */
+export async function restoreFiles(
   workspace: string,
   snapshot: string,
-  { deeds }: Plan,
-  watch: Watch,
+  { actions }: RestorePlan,
+  watch: RestoreProgress,
 ): Promise<Outcome> {
-  const modes = new Modes(workspace);
+  const modes = new ModeChanges(workspace);
   const now = new Date();
-  const one = async (deed: Deed): Promise<Done> => {
-    const kept = deed.meets === "other" ? keptName(deed.path, now) : null;
-    if (kept !== null) await files.rename(workspace, deed.path, kept);
+  const one = async (action: RestoreAction): Promise<RestoredPath> => {
+    const keptPath = action.replaces === "other" ? keptName(action.path, now) : null;
+    if (keptPath !== null) await filesApi.rename(workspace, action.path, keptPath);
     try {
-      const made = await write(workspace, snapshot, deed, watch.signal);
+      const made = await write(workspace, snapshot, action, watch.signal);
       if (made)
-        modes.want(deed.path, deed.past.mode | (deed.past.kind === "directory" ? 0o700 : 0), made.mode);
-      return { deed, kept, etag: made?.etag ?? null };
+        modes.add(
+          action.path,
+          action.entry.mode | (action.entry.kind === "directory" ? 0o700 : 0),
+          made.mode,
+        );
+      return { action, keptPath, etag: made?.etag ?? null };
     } catch (error) {
-      // Better the present than nothing.
-      if (kept !== null) await files.rename(workspace, kept, deed.path);
+      // Put the replaced entry back rather than leave nothing.
+      if (keptPath !== null) await filesApi.rename(workspace, keptPath, action.path);
       throw error;
     }
   };
-  const directories = deeds.filter(({ past }) => past.kind === "directory");
-  const others = deeds.filter(({ past }) => past.kind !== "directory");
-  const work = new Work<Deed, Done>(one, (deed) => deed.path, watch);
+  const directories = actions.filter(({ entry }) => entry.kind === "directory");
+  const others = actions.filter(({ entry }) => entry.kind !== "directory");
+  const work = new WorkQueue<RestoreAction, RestoredPath>(one, (deed) => deed.path, watch);
   await work.all(directories, 1);
-  await work.all(others, AT_ONCE);
-  return { done: await modes.set(work.done), failed: [...work.failed, ...modes.failed] };
+  await work.all(others, MAX_CONCURRENT_FILES);
+  return { done: await modes.apply(work.done), failed: [...work.failed, ...modes.failed] };
 }
 
 async function write(
   workspace: string,
   snapshot: string,
-  { path, past, etag }: Deed,
+  { path, entry, etag }: RestoreAction,
   signal: AbortSignal,
 ): Promise<Entry | null> {
-  switch (past.kind) {
+  switch (entry.kind) {
     case "directory":
-      return files.makeDirectory(workspace, path);
+      return filesApi.createDirectory(workspace, path);
     case "symlink":
-      await run(workspace, ["ln", "-s", "-n", "--", past.target ?? "", path]);
+      await execProgram(workspace, ["ln", "-s", "-n", "--", entry.target ?? "", path]);
       return null;
     case "file": {
-      const content = await (await snapshots.content(workspace, snapshot, path, signal)).blob();
-      return files.write(workspace, path, content, etag, signal);
+      const content = await (await snapshotsApi.getContent(workspace, snapshot, path, signal)).blob();
+      return filesApi.writeContent(workspace, path, content, etag, signal);
     }
     case "other":
-      throw new Error("It is nothing that can be written.");
+      throw new Error("Sockets, pipes and devices cannot be restored.");
   }
 }
 
-/** Puts back what `done` met, as `before` has it; what it met nothing goes, unless it was written to since. */
-export async function takeBack(
+/** Undoes `done`: replaced files get their content from `before`, created paths are deleted. What changed since then is kept. */
+export async function undoRestore(
   workspace: string,
   before: string,
-  done: readonly Done[],
-  watch: Watch,
+  done: readonly RestoredPath[],
+  watch: RestoreProgress,
 ): Promise<Outcome> {
-  const presentIn = once(async (directory) => byName((await files.list(workspace, directory)).entries));
-  const modes = new Modes(workspace);
-  const one = async (was: Done): Promise<Done> => {
-    const { deed, kept, etag } = was;
-    const { path } = deed;
-    if (deed.meets === "file") {
-      const content = await (await snapshots.content(workspace, before, path, watch.signal)).blob();
-      const made = await files.write(workspace, path, content, etag, watch.signal);
-      modes.want(path, deed.mode, made.mode);
+  const presentIn = memoize(async (directory) => byName((await filesApi.list(workspace, directory)).entries));
+  const modes = new ModeChanges(workspace);
+  const one = async (was: RestoredPath): Promise<RestoredPath> => {
+    const { action, keptPath, etag } = was;
+    const { path } = action;
+    if (action.replaces === "file") {
+      const content = await (await snapshotsApi.getContent(workspace, before, path, watch.signal)).blob();
+      const made = await filesApi.writeContent(workspace, path, content, etag, watch.signal);
+      modes.add(path, action.mode, made.mode);
       return was;
     }
     const present = (await presentIn(parentOf(path))).get(nameOf(path));
     if (present && etag !== null && present.etag !== etag)
-      throw new Error("It was written to since, and stays.");
-    if (present) await files.remove(workspace, path, false);
-    if (kept !== null) await files.rename(workspace, kept, path);
+      throw new Error("It was changed since then, and is kept.");
+    if (present) await filesApi.remove(workspace, path, false);
+    if (keptPath !== null) await filesApi.rename(workspace, keptPath, path);
     return was;
   };
-  const work = new Work<Done, Done>(one, ({ deed }) => deed.path, watch);
-  const isDirectory = ({ deed }: Done) => deed.past.kind === "directory";
+  const work = new WorkQueue<RestoredPath, RestoredPath>(one, ({ action }) => action.path, watch);
+  const isDirectory = ({ action }: RestoredPath) => action.entry.kind === "directory";
   await work.all(
     done.filter((was) => !isDirectory(was)),
-    AT_ONCE,
+    MAX_CONCURRENT_FILES,
   );
-  // Those below before those above.
+  // Children before their parents.
   await work.all([...done].filter(isDirectory).reverse(), 1);
-  await modes.set([]);
+  await modes.apply([]);
   return { done: work.done, failed: [...work.failed, ...modes.failed] };
 }
 
-/** Deeds one after the other, a few at once. */
-class Work<Item, Result> {
+/** Works through items, a few at a time, and collects results and failures. */
+class WorkQueue<Item, Result> {
   readonly done: Result[] = [];
-  readonly failed: Failed[] = [];
+  readonly failed: FailedPath[] = [];
 
   constructor(
     private readonly one: (item: Item) => Promise<Result>,
     private readonly pathOf: (item: Item) => string,
-    private readonly watch: Watch,
+    private readonly watch: RestoreProgress,
   ) {}
 
   async all(items: readonly Item[], atOnce: number): Promise<void> {
@@ -223,13 +234,13 @@ class Work<Item, Result> {
       for (let item = left.shift(); item !== undefined; item = left.shift()) {
         if (this.watch.signal.aborted) return;
         const path = this.pathOf(item);
-        this.watch.tell(path, this.done.length);
+        this.watch.onProgress(path, this.done.length);
         try {
           this.done.push(await this.one(item));
         } catch (error) {
           if (this.watch.signal.aborted) return;
-          this.failed.push({ path, words: failureWords(error) });
-          if (error instanceof ApiError && ENDS_ALL.includes(error.code)) left.length = 0;
+          this.failed.push({ path, message: failureMessage(error) });
+          if (error instanceof ApiError && FATAL_CODES.includes(error.code)) left.length = 0;
         }
       }
     };
@@ -237,43 +248,44 @@ class Work<Item, Result> {
   }
 }
 
-function failureWords(error: unknown): string {
+function failureMessage(error: unknown): string {
   const met = error instanceof ApiError && error.code === "precondition_failed";
-  return met ? "It was written to meanwhile, and stays." : wordsOf(error);
+  return met ? "It was changed during the restore, and is kept." : errorMessage(error);
 }
 
-/** Permissions that the agent did not give by itself. */
-class Modes {
-  readonly failed: Failed[] = [];
-  private readonly wanted = new Map<number, string[]>();
+/** Permissions to set after writing, where the agent's default differs. One chmod for each mode. */
+class ModeChanges {
+  readonly failed: FailedPath[] = [];
+  private readonly pathsByMode = new Map<number, string[]>();
 
   constructor(private readonly workspace: string) {}
 
-  want(path: string, wanted: number, given: number): void {
-    const mode = wanted & PERMISSIONS;
-    if (mode !== (given & PERMISSIONS)) this.wanted.set(mode, [...(this.wanted.get(mode) ?? []), path]);
+  add(path: string, wanted: number, given: number): void {
+    const mode = wanted & PERMISSION_BITS;
+    if (mode !== (given & PERMISSION_BITS))
+      this.pathsByMode.set(mode, [...(this.pathsByMode.get(mode) ?? []), path]);
   }
 
-  /** Gives what was done with the marks that the files have then. */
-  async set(done: readonly Done[]): Promise<readonly Done[]> {
+  /** Sets the permissions. Returns `done` with the etags that the files have afterwards. */
+  async apply(done: readonly RestoredPath[]): Promise<readonly RestoredPath[]> {
     const paths = new Set<string>();
-    for (const [mode, all] of this.wanted) {
-      for (let at = 0; at < all.length; at += PATHS_OF_ONE_CALL) {
-        const some = all.slice(at, at + PATHS_OF_ONE_CALL);
+    for (const [mode, all] of this.pathsByMode) {
+      for (let at = 0; at < all.length; at += MAX_PATHS_PER_CHMOD) {
+        const some = all.slice(at, at + MAX_PATHS_PER_CHMOD);
         try {
-          await run(this.workspace, ["chmod", mode.toString(8), "--", ...some]);
+          await execProgram(this.workspace, ["chmod", mode.toString(8), "--", ...some]);
           for (const path of some) paths.add(path);
         } catch (error) {
-          this.failed.push({ path: some[0] ?? "", words: failureWords(error) });
+          this.failed.push({ path: some[0] ?? "", message: failureMessage(error) });
         }
       }
     }
-    const entriesOf = once(async (directory) =>
-      byName((await files.list(this.workspace, directory)).entries),
+    const entriesOf = memoize(async (directory) =>
+      byName((await filesApi.list(this.workspace, directory)).entries),
     );
     return Promise.all(
       done.map(async (was) => {
-        const { path } = was.deed;
+        const { path } = was.action;
         if (was.etag === null || !paths.has(path)) return was;
         return { ...was, etag: (await entriesOf(parentOf(path))).get(nameOf(path))?.etag ?? null };
       }),

@@ -1,7 +1,7 @@
 // Confirms that the whole home is replaced by a snapshot.
 import type { Workspace } from "../api/types";
-import { Confirm } from "../ui/dialog";
-import { wholeInstant } from "../ui/format";
+import { ConfirmDialog } from "../ui/dialog";
+import { formatFullInstant } from "../ui/format";
 import type { Point } from "./timeline-model";
 
 interface RestoreProps {
@@ -13,17 +13,17 @@ interface RestoreProps {
 
 export function RestoreHomeDialog({ workspace, point, onConfirm, onClose }: RestoreProps) {
   return (
-    <Confirm
+    <ConfirmDialog
       title="Restore the whole home?"
       text={
         <>
-          Everything in the home of <strong>{workspace.name}</strong> becomes as it was on{" "}
-          <strong>{wholeInstant(point.at)}</strong>. What it is now is kept as a snapshot first, so that it
-          can be undone.
+          The home of <strong>{workspace.name}</strong> is replaced by the snapshot of{" "}
+          <strong>{formatFullInstant(point.at)}</strong>. A snapshot of the current home is created first, so
+          you can undo this.
         </>
       }
-      action="Restore the home"
-      typed={workspace.name}
+      action="Restore home"
+      confirmationText={workspace.name}
       onConfirm={onConfirm}
       onClose={onClose}
     />

@@ -1,58 +1,62 @@
-// What bringing files of the past back would do to what is there now. Pure.
+// Plans a restore of files: what it would do to the files that are there now. Pure.
 import type { Entry } from "../api/agent";
-import type { PastEntry } from "../api/types";
-import { size } from "../ui/format";
+import type { SnapshotEntry } from "../api/types";
+import { formatBytes } from "../ui/format";
 import { childOf, nameOf, parentOf } from "../files/paths";
 import { MAX_UPLOAD_BYTES } from "../files/upload";
 
-/** Longest name of a file, in bytes, as in Linux. */
+/** Linux's limit for a file name. */
 const MAX_NAME_BYTES = 255;
-/** Who may read, write and run; who set them is not brought back. */
-export const PERMISSIONS = 0o777;
+/** The permission bits that are restored. Set-uid, set-gid and sticky bits are not. */
+export const PERMISSION_BITS = 0o777;
 
-/** A path that is brought back, and what it meets. */
-export interface Deed {
+/** One path to restore, and what it replaces. */
+export interface RestoreAction {
   path: string;
-  past: PastEntry;
-  /** A file is overwritten; anything else is set aside, under another name beside it. */
-  meets: "nothing" | "file" | "other";
-  /** Of the file that it meets: one that is written to meanwhile is left alone. */
+  entry: SnapshotEntry;
+  /** A file is overwritten. Anything else is renamed first, and kept next to it. */
+  replaces: "nothing" | "file" | "other";
+  /** Of the file that is replaced. A file that changed since then is not overwritten. */
   etag: string | null;
-  /** Permissions of the file that it meets. */
+  /** Permissions of the file that is replaced. */
   mode: number;
 }
 
-export interface Refused {
+export interface SkippedPath {
   path: string;
   reason: string;
 }
 
-export interface Plan {
-  deeds: readonly Deed[];
-  refused: readonly Refused[];
-  /** Paths that were made since: they stay. */
-  since: number;
+export interface RestorePlan {
+  actions: readonly RestoreAction[];
+  skipped: readonly SkippedPath[];
+  /** Number of paths created after the snapshot. They are kept. */
+  newerCount: number;
 }
 
-/** What is to be done about a path; none where it is as it was. */
-export function deedOf(path: string, past: PastEntry, present: Entry | undefined): Deed | Refused | null {
-  if (!past.utf8) return { path, reason: "Its name is not UTF-8." };
-  if (past.kind === "other") return { path, reason: "It was a socket, a pipe or a device." };
-  if (past.kind === "file" && past.size > MAX_UPLOAD_BYTES)
+/** What to do about one path. Null: it has not changed. */
+export function planPath(
+  path: string,
+  entry: SnapshotEntry,
+  present: Entry | undefined,
+): RestoreAction | SkippedPath | null {
+  if (!entry.utf8) return { path, reason: "The name is not UTF-8." };
+  if (entry.kind === "other") return { path, reason: "Sockets, pipes and devices cannot be restored." };
+  if (entry.kind === "file" && entry.size > MAX_UPLOAD_BYTES)
     return {
       path,
-      reason: `Too large: ${size(past.size)}, and at most ${size(MAX_UPLOAD_BYTES)} go through the page. Download it instead.`,
+      reason: `Too large: ${formatBytes(entry.size)}, and at most ${formatBytes(MAX_UPLOAD_BYTES)} go through the page. Download it instead.`,
     };
-  if (!present) return { path, past, meets: "nothing", etag: null, mode: 0 };
-  if (past.kind === "directory" && present.kind === "directory") return null;
-  if (past.kind === "symlink" && present.kind === "symlink" && past.target === present.target) return null;
-  if (past.kind === "file" && present.kind === "file")
-    return { path, past, meets: "file", etag: present.etag ?? null, mode: present.mode };
-  return { path, past, meets: "other", etag: null, mode: 0 };
+  if (!present) return { path, entry, replaces: "nothing", etag: null, mode: 0 };
+  if (entry.kind === "directory" && present.kind === "directory") return null;
+  if (entry.kind === "symlink" && present.kind === "symlink" && entry.target === present.target) return null;
+  if (entry.kind === "file" && present.kind === "file")
+    return { path, entry, replaces: "file", etag: present.etag ?? null, mode: present.mode };
+  return { path, entry, replaces: "other", etag: null, mode: 0 };
 }
 
-/** As programs that copy trees see it: of one size, and not written to since. */
-export function isUntouched(past: PastEntry, present: Entry): boolean {
+/** Same size and modification time, which is how copying tools detect an unchanged file. */
+export function isUnchanged(past: SnapshotEntry, present: Entry): boolean {
   const facts = (kind: string, size: number, modified: number) => `${kind} ${size} ${modified}`;
   return (
     past.kind === "file" &&
@@ -60,15 +64,18 @@ export function isUntouched(past: PastEntry, present: Entry): boolean {
   );
 }
 
-export const isRefused = (one: Deed | Refused): one is Refused => "reason" in one;
+export const isSkipped = (one: RestoreAction | SkippedPath): one is SkippedPath => "reason" in one;
 
-/** Directories before what is in them. */
-export function planOf(all: readonly (Deed | Refused | null)[], since: number): Plan {
+/** Sorts directories before their content. */
+export function planOf(
+  all: readonly (RestoreAction | SkippedPath | null)[],
+  newerCount: number,
+): RestorePlan {
   const known = all.filter((one) => one !== null);
   return {
-    deeds: known.filter((one): one is Deed => !isRefused(one)).sort(byPath),
-    refused: known.filter(isRefused).sort(byPath),
-    since,
+    actions: known.filter((one): one is RestoreAction => !isSkipped(one)).sort(byPath),
+    skipped: known.filter(isSkipped).sort(byPath),
+    newerCount,
   };
 }
 
@@ -79,7 +86,7 @@ function byPath(one: { path: string }, other: { path: string }): number {
   return (a[at] ?? "") < (b[at] ?? "") ? -1 : 1;
 }
 
-export const bytesOf = ({ past }: Deed): number => (past.kind === "file" ? past.size : 0);
+export const bytesOf = ({ entry }: RestoreAction): number => (entry.kind === "file" ? entry.size : 0);
 
 /** `main.rs` → `main.rs.before-restore-20250312-140322`, in the same directory. */
 export function keptName(path: string, now: Date): string {

@@ -1,78 +1,73 @@
-// One file of the past: as it was, or beside another instant's; and what can be done with it.
+// One file of a snapshot: its content or a diff, with Download and Restore.
 import { lazy, Suspense } from "react";
-import { snapshots } from "../api/endpoints";
+import { snapshotsApi } from "../api/endpoints";
 import type { Workspace } from "../api/types";
 import { Failure } from "../ui/failure";
 import { Icon } from "../ui/icons";
-import { Choice } from "../ui/segmented-control";
+import { SegmentedControl } from "../ui/segmented-control";
 import { ReasonButton } from "../ui/reason-button";
-import { instant, size } from "../ui/format";
+import { formatInstant, formatBytes } from "../ui/format";
 import { useNarrow } from "../ui/use-narrow";
-import { nameOf, parentOf, shown } from "../files/paths";
+import { nameOf, parentOf, displayName } from "../files/paths";
 import type { Point } from "./timeline-model";
-import { useContent, type Content } from "./use-snapshot-content";
+import { useSnapshotContent, type Content } from "./use-snapshot-content";
 
-const PastText = lazy(async () => ({ default: (await import("./snapshot-text")).PastText }));
-const Difference = lazy(async () => ({ default: (await import("./diff-view")).Difference }));
+const PastText = lazy(async () => ({ default: (await import("./snapshot-text")).SnapshotText }));
+const Difference = lazy(async () => ({ default: (await import("./diff-view")).DiffView }));
 
-export type Mode = "then" | "beside";
+export type ViewMode = "content" | "diff";
 
 interface Props {
   workspace: Workspace;
   point: Point;
-  /** What it is compared with; none: what is now. */
+  /** The snapshot to compare with. Null: the latest. */
   other: Point | null;
   path: string;
-  /** As the tree has it; 0 where it does not know. */
+  /** The file's size according to the tree; 0 if unknown. */
   bytes: number;
-  mode: Mode;
+  mode: ViewMode;
   now: number;
-  /** Why nothing can be brought back now; empty if it can. */
+  /** Why nothing can be restored now; empty if it can. */
   reason: string;
-  onMode: (mode: Mode) => void;
+  onMode: (mode: ViewMode) => void;
   onRestore: () => void;
   onClose: () => void;
 }
 
-export function PastFile(props: Props) {
+export function SnapshotFile(props: Props) {
   const { workspace, point, other, path, mode, now, onMode } = props;
   const narrow = useNarrow();
-  const then = useContent(workspace.id, point.id, path, props.bytes);
-  const beside = useContent(workspace.id, other?.id ?? "latest", mode === "beside" ? path : null, 0);
-  const name = shown(nameOf(path));
-  const otherWord = other ? instant(other.at, now) : "today";
+  const then = useSnapshotContent(workspace.id, point.id, path, props.bytes);
+  const beside = useSnapshotContent(workspace.id, other?.id ?? "latest", mode === "diff" ? path : null, 0);
+  const name = displayName(nameOf(path));
+  const otherWord = other ? formatInstant(other.at, now) : "current";
   const absent = then.loaded?.content.type === "absent";
-  const reason = absent ? "It was not there then." : props.reason;
+  const reason = absent ? "The file does not exist in this snapshot." : props.reason;
   return (
     <section className="past-file" aria-label={name} data-region="file">
       <div className="past-file-head">
-        <button
-          className="icon-button past-back"
-          aria-label="Back to the list"
-          title="Back to the list"
-          onClick={props.onClose}
-        >
+        <button className="icon-button past-back" aria-label="Back" title="Back" onClick={props.onClose}>
           <Icon name="earlier" />
         </button>
-        <h2 title={`~/${shown(path)}`}>
-          {name} <span className="soft">{shown(parentOf(path))}</span>
+        <h2 title={`~/${displayName(path)}`}>
+          {name} <span className="soft">{displayName(parentOf(path))}</span>
         </h2>
-        <Choice
-          label="How it is shown"
+        <SegmentedControl
+          label="View"
           options={[
-            ["then", "As it was"],
-            ["beside", `Beside ${otherWord}`],
+            ["content", "Content"],
+            ["diff", `Diff with ${otherWord}`],
           ]}
           value={mode}
           onChange={onMode}
         />
         <a
           className="icon-button"
-          href={absent ? undefined : snapshots.contentUrl(workspace.id, point.id, path)}
+          href={absent ? undefined : snapshotsApi.contentUrl(workspace.id, point.id, path)}
           download={nameOf(path)}
-          aria-label={`Download ${name} as it was`}
+          aria-label={`Download ${name}`}
           aria-disabled={absent || undefined}
-          title="Download as it was"
+          title="Download"
         >
           <Icon name="download" />
         </a>
@@ -84,11 +79,11 @@ export function PastFile(props: Props) {
       </div>
       <div className="past-file-body" aria-busy={then.loading || beside.loading}>
         <Suspense fallback={<TextSkeleton />}>
-          {mode === "then" ? (
+          {mode === "content" ? (
             then.failure !== null ? (
               <Failure error={then.failure} onRetry={then.retry} />
             ) : then.loaded ? (
-              <Then content={then.loaded.content} path={path} />
+              <FileContent content={then.loaded.content} path={path} />
             ) : (
               <TextSkeleton />
             )
@@ -101,7 +96,7 @@ export function PastFile(props: Props) {
               }}
             />
           ) : then.loaded && beside.loaded ? (
-            <Beside
+            <FileDiff
               path={path}
               sides={sidesOf(point, other, then.loaded.content, beside.loaded.content, now)}
               wide={!narrow}
@@ -115,26 +110,26 @@ export function PastFile(props: Props) {
   );
 }
 
-function Then({ content, path }: { content: Content; path: string }) {
+function FileContent({ content, path }: { content: Content; path: string }) {
   if (content.type === "text") return <PastText path={path} text={content.text} />;
   return (
     <p className="past-none soft">
       {content.type === "absent"
-        ? "This file was not there then. Move along the time line, or see it beside another instant."
-        : `${binaryWords(content.bytes)} Download it to look at it.`}
+        ? "This file does not exist in this snapshot. Choose another one on the timeline."
+        : `${binaryMessage(content.bytes)} Download it to view it.`}
     </p>
   );
 }
 
-const binaryWords = (bytes: number | null) =>
-  bytes === null ? "The file is too large to be shown." : `This is no text, ${size(bytes)}.`;
+const binaryMessage = (bytes: number | null) =>
+  bytes === null ? "The file is too large to display." : `This is not a text file (${formatBytes(bytes)}).`;
 
 interface Side {
   word: string;
   content: Content;
 }
 
-/** The earlier one is on the left. */
+/** The earlier one comes first. */
 function sidesOf(
   point: Point,
   other: Point | null,
@@ -142,19 +137,19 @@ function sidesOf(
   beside: Content,
   now: number,
 ): [Side, Side] {
-  const one = { word: instant(point.at, now), content: then };
-  const two = { word: other ? instant(other.at, now) : "Today", content: beside };
+  const one = { word: formatInstant(point.at, now), content: then };
+  const two = { word: other ? formatInstant(other.at, now) : "Current", content: beside };
   return other && other.at < point.at ? [two, one] : [one, two];
 }
 
-function Beside({ path, sides, wide }: { path: string; sides: [Side, Side]; wide: boolean }) {
+function FileDiff({ path, sides, wide }: { path: string; sides: [Side, Side]; wide: boolean }) {
   const [before, after] = sides;
   if (before.content.type === "binary" || after.content.type === "binary") {
     const words = sides.map(
       ({ word, content }) =>
-        `${word}: ${content.type === "absent" ? "not there" : content.type === "binary" && content.bytes !== null ? size(content.bytes) : "there"}`,
+        `${word}: ${content.type === "absent" ? "does not exist" : content.type === "binary" && content.bytes !== null ? formatBytes(content.bytes) : "exists"}`,
     );
-    return <p className="past-none soft">It cannot be compared line by line. {words.join(" · ")}</p>;
+    return <p className="past-none soft">Cannot show a diff of binary files. {words.join(" · ")}</p>;
   }
   const text = (content: Content) => (content.type === "text" ? content.text : "");
   const same = text(before.content) === text(after.content) && before.content.type === after.content.type;
@@ -164,7 +159,7 @@ function Beside({ path, sides, wide }: { path: string; sides: [Side, Side]; wide
         <span key={index}>
           {!wide && <b aria-hidden="true">{index === 0 ? "−" : "+"} </b>}
           {word}
-          {content.type === "absent" && " · not there"}
+          {content.type === "absent" && " · does not exist"}
         </span>
       ))}
     </div>
@@ -173,7 +168,7 @@ function Beside({ path, sides, wide }: { path: string; sides: [Side, Side]; wide
     return (
       <>
         <p className="past-same soft small" role="status">
-          No difference between {before.word} and {after.word.toLowerCase()}.
+          No changes between {before.word} and {after.word.toLowerCase()}.
         </p>
         <PastText path={path} text={text(before.content)} />
       </>

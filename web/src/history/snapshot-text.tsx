@@ -2,9 +2,9 @@
 import { Compartment } from "@codemirror/state";
 import { EditorView } from "@codemirror/view";
 import { useEffect, useRef } from "react";
-import { extensionsOf, colour } from "./read-only-editor";
+import { readOnlyEditor, loadLanguage } from "./read-only-editor";
 
-export function PastText({ path, text }: { path: string; text: string }) {
+export function SnapshotText({ path, text }: { path: string; text: string }) {
   const place = useRef<HTMLDivElement>(null);
   const view = useRef<EditorView | null>(null);
   const first = useRef(text);
@@ -15,17 +15,17 @@ export function PastText({ path, text }: { path: string; text: string }) {
     const created = new EditorView({
       parent: place.current,
       doc: first.current,
-      extensions: extensionsOf(path, first.current, "as it was", language),
+      extensions: readOnlyEditor(path, first.current, "snapshot", language),
     });
     view.current = created;
-    colour(path, language, [created], () => over);
+    loadLanguage(path, language, [created], () => over);
     return () => {
       over = true;
       view.current = null;
       created.destroy();
     };
   }, [path]);
-  // Another instant of the same file: one stays at the line that one looks at.
+  // Another snapshot of the same file: replace the text and keep the scroll position.
   useEffect(() => {
     first.current = text;
     const shown = view.current;

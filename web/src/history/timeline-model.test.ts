@@ -3,18 +3,18 @@ import type { Snapshot } from "../api/types";
 import {
   DAY,
   densityOf,
-  firstZoom,
+  initialZoom,
   HOUR,
-  instantAt,
+  instantAtFraction,
   marksOf,
   MINUTE,
   nearest,
-  panned,
-  placeOf,
+  panSpan,
+  fractionOf,
   pointsOf,
   spanAround,
-  spanWith,
-  stepped,
+  spanIncluding,
+  indexAfterKey,
   ticksOf,
   withPage,
   withPoint,
@@ -39,11 +39,11 @@ const points = (...minutes: number[]): Point[] =>
 const minutes = (points: readonly Point[]) => points.map((point) => (point.at - NOON) / MINUTE);
 
 describe("points", () => {
-  it("are in order, whatever the order of the answer", () => {
+  it("are sorted by time", () => {
     expect(minutes(points(3, 1, 2))).toEqual([1, 2, 3]);
   });
 
-  it("take a page as all that there is from its oldest on", () => {
+  it("lose what a page no longer contains", () => {
     const known = points(1, 2, 3, 4, 5);
     expect(minutes(withPage(known, points(3, 5, 6)))).toEqual([1, 2, 3, 5, 6]);
     expect(minutes(withPage(known, points(-1, 0), known[0]?.at))).toEqual([-1, 0, 1, 2, 3, 4, 5]);
@@ -51,7 +51,7 @@ describe("points", () => {
     expect(minutes(withPage([], points(1)))).toEqual([1]);
   });
 
-  it("take one that was named, once", () => {
+  it("replace a point that was renamed", () => {
     const known = points(1, 2, 3);
     const named = { ...(known[1] as Point), name: "before the exam" };
     expect(withPoint(known, named).map((point) => point.name ?? "")).toEqual(["", "before the exam", ""]);
@@ -59,54 +59,54 @@ describe("points", () => {
   });
 });
 
-describe("the nearest snapshot", () => {
+describe("selection", () => {
   const known = points(0, 10, 20);
   const at = (minute: number) => nearest(known, NOON + minute * MINUTE);
-  it("is found from anywhere", () => {
+  it("snaps to the nearest point", () => {
     expect([at(-99), at(0), at(4), at(5), at(6), at(20), at(999)]).toEqual([0, 0, 0, 0, 1, 2, 2]);
     expect(nearest([], NOON)).toBe(-1);
   });
 
-  it("is led to by keys", () => {
+  it("moves with the slider keys", () => {
     const many = points(0, 1, 2, 59, 61, 125, 60 * 25);
-    expect(stepped(many, 0, "ArrowRight", "hour")).toBe(1);
-    expect(stepped(many, 0, "ArrowLeft", "hour")).toBe(0);
-    expect(stepped(many, 0, "PageUp", "day")).toBe(3);
-    expect(stepped(many, 6, "PageDown", "day")).toBe(5); // nothing within an hour: still a step
-    expect(stepped(many, 1, "PageUp", "month")).toBe(6);
-    expect([stepped(many, 3, "Home", "day"), stepped(many, 3, "End", "day")]).toEqual([0, 6]);
-    expect([stepped(many, 3, "x", "day"), stepped([], -1, "End", "day")]).toEqual([null, null]);
+    expect(indexAfterKey(many, 0, "ArrowRight", "hour")).toBe(1);
+    expect(indexAfterKey(many, 0, "ArrowLeft", "hour")).toBe(0);
+    expect(indexAfterKey(many, 0, "PageUp", "day")).toBe(3);
+    expect(indexAfterKey(many, 6, "PageDown", "day")).toBe(5); // nothing within an hour: still a step
+    expect(indexAfterKey(many, 1, "PageUp", "month")).toBe(6);
+    expect([indexAfterKey(many, 3, "Home", "day"), indexAfterKey(many, 3, "End", "day")]).toEqual([0, 6]);
+    expect([indexAfterKey(many, 3, "x", "day"), indexAfterKey([], -1, "End", "day")]).toEqual([null, null]);
   });
 });
 
 describe("the span", () => {
-  it("keeps an instant in its middle, without showing the future", () => {
+  it("centres an instant and hides the future", () => {
     const past = spanAround(NOON - 40 * DAY, "day", NOON);
-    expect(placeOf(past, NOON - 40 * DAY)).toBeCloseTo(0.5);
+    expect(fractionOf(past, NOON - 40 * DAY)).toBeCloseTo(0.5);
     const present = spanAround(NOON, "day", NOON);
     expect(present.to - NOON).toBeCloseTo(0.04 * DAY);
-    expect(instantAt(present, placeOf(present, NOON))).toBeCloseTo(NOON);
+    expect(instantAtFraction(present, fractionOf(present, NOON))).toBeCloseTo(NOON);
   });
 
-  it("stays where it is while what one looks at is in it", () => {
+  it("moves only to include the selection", () => {
     const span = spanAround(NOON, "hour", NOON);
-    expect(spanWith(span, NOON - 10 * MINUTE)).toEqual(span);
-    const moved = spanWith(span, NOON - 3 * HOUR);
-    expect(placeOf(moved, NOON - 3 * HOUR)).toBeCloseTo(0.04);
+    expect(spanIncluding(span, NOON - 10 * MINUTE)).toEqual(span);
+    const moved = spanIncluding(span, NOON - 3 * HOUR);
+    expect(fractionOf(moved, NOON - 3 * HOUR)).toBeCloseTo(0.04);
     expect(moved.to - moved.from).toBe(HOUR);
-    expect(placeOf(spanWith(span, NOON + HOUR), NOON + HOUR)).toBeCloseTo(0.96);
+    expect(fractionOf(spanIncluding(span, NOON + HOUR), NOON + HOUR)).toBeCloseTo(0.96);
   });
 
-  it("is moved as far as there is something to see", () => {
+  it("pans between the oldest snapshot and now", () => {
     const span = spanAround(NOON, "hour", NOON);
-    expect(panned(span, 5, NOON - DAY, NOON)).toEqual(span);
-    expect(panned(span, -1, NOON - DAY, NOON).to).toBe(span.to - HOUR);
-    expect(placeOf(panned(span, -500, NOON - DAY, NOON), NOON - DAY)).toBeCloseTo(0.04);
-    expect(panned(span, -1, NOON - MINUTE, NOON)).toEqual(span); // all is seen already
+    expect(panSpan(span, 5, NOON - DAY, NOON)).toEqual(span);
+    expect(panSpan(span, -1, NOON - DAY, NOON).to).toBe(span.to - HOUR);
+    expect(fractionOf(panSpan(span, -500, NOON - DAY, NOON), NOON - DAY)).toBeCloseTo(0.04);
+    expect(panSpan(span, -1, NOON - MINUTE, NOON)).toEqual(span); // all is seen already
   });
 
-  it("begins with a day, or an hour where that holds all", () => {
-    expect([firstZoom(NOON - MINUTE, NOON), firstZoom(NOON - 90 * DAY, NOON)]).toEqual(["hour", "day"]);
+  it("starts with an hour or a day", () => {
+    expect([initialZoom(NOON - MINUTE, NOON), initialZoom(NOON - 90 * DAY, NOON)]).toEqual(["hour", "day"]);
   });
 });
 
@@ -115,7 +115,7 @@ describe("ticks", () => {
     const start = Date.parse(from);
     return ticksOf({ from: start, to: start + hours * HOUR }, most, offset).map((tick) => tick.label);
   };
-  it("are round instants of the wall's clock", () => {
+  it("are round local times", () => {
     expect(labels("2025-03-12T11:52:00Z", 1, 6)).toEqual([
       "12:00",
       "12:10",
@@ -134,7 +134,7 @@ describe("ticks", () => {
     expect(labels("2024-11-15T12:00:00Z", 150 * 24, 6)).toEqual(["Dec", "2025", "Feb", "Mar", "Apr"]);
   });
 
-  it("stay at the same hour where the clock is put forward", () => {
+  it("stay at round hours across a clock change", () => {
     const changed = Date.parse("2025-03-30T01:00:00Z");
     const berlin = (at: number) => (at < changed ? 60 : 120);
     expect(labels("2025-03-29T22:00:00Z", 12, 4, berlin)).toEqual([
@@ -149,7 +149,7 @@ describe("ticks", () => {
 
 describe("drawing", () => {
   const span = { from: NOON, to: NOON + 100 * MINUTE };
-  it("shows a few beside many", () => {
+  it("keeps low densities visible", () => {
     const heights = densityOf(
       points(0, ...Array.from({ length: 50 }, (_, index) => 60 + index / 10)),
       span,
@@ -160,7 +160,7 @@ describe("drawing", () => {
     expect(heights[3]).toBe(0);
   });
 
-  it("marks what a person would look for, as far as there is room", () => {
+  it("marks notable snapshots if there is space", () => {
     const all = pointsOf([
       snapshot(NOON + 10 * MINUTE),
       snapshot(NOON + 20 * MINUTE, { kind: "stop" }),

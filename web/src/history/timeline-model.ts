@@ -1,6 +1,6 @@
-// The time line's arithmetic: which instants are seen, where they lie, which snapshot is nearest, what is worth drawing. Pure:
-// `now` and the distance to UTC are arguments. A snapshot is found by its instant, so that what one looks at stays the same
-// while others come and go.
+// The timeline's arithmetic: which times are visible, where they are drawn, which snapshot is nearest. Pure: `now` and the
+// offset to UTC are arguments. The selection is a time and not a snapshot id, so it stays the same while snapshots are
+// added and pruned.
 import type { Snapshot } from "../api/types";
 
 export type Point = Snapshot & { at: number };
@@ -11,18 +11,18 @@ export const DAY = 24 * HOUR;
 
 export const zooms = ["hour", "day", "month", "year"] as const;
 export type Zoom = (typeof zooms)[number];
-export const spans: Record<Zoom, number> = { hour: HOUR, day: DAY, month: 31 * DAY, year: 366 * DAY };
+export const spanLengths: Record<Zoom, number> = { hour: HOUR, day: DAY, month: 31 * DAY, year: 366 * DAY };
 
-/** What the time line shows. */
+/** The visible time range, in Unix milliseconds. */
 export interface Span {
   from: number;
   to: number;
 }
 
-/** Room after now, as a part of what is shown: what comes next does not fall off the edge. */
-const AHEAD = 0.04;
+/** Space after now, as a fraction of the visible range, so that new snapshots stay visible. */
+const FUTURE_FRACTION = 0.04;
 
-/** Minutes that the clock on the wall is ahead of UTC at an instant. */
+/** Minutes that local time is ahead of UTC at an instant. */
 export type Offset = (at: number) => number;
 export const localOffset: Offset = (at) => -new Date(at).getTimezoneOffset();
 
@@ -34,8 +34,8 @@ export function pointsOf(snapshots: readonly Snapshot[]): Point[] {
 }
 
 /**
- * `known` with one answer of the server's. It tells all from its oldest up to `before` (or the newest): what it does not have
- * there was thinned out.
+ * `known` with one page from the server. The page is complete from its oldest snapshot up to `before` (or the newest), so
+ * known snapshots that are missing from it have been pruned.
  */
 export function withPage(known: readonly Point[], page: readonly Point[], before = Infinity): Point[] {
   const oldest = page[0]?.at ?? before;
@@ -62,7 +62,7 @@ function firstFrom(points: readonly Point[], at: number): number {
   return low;
 }
 
-/** The index of the point nearest to `at`; -1 where there is none. */
+/** The index of the point nearest to `at`; -1 if there are no points. */
 export function nearest(points: readonly Point[], at: number): number {
   const after = firstFrom(points, at);
   const [before, next] = [points[after - 1], points[after]];
@@ -70,8 +70,13 @@ export function nearest(points: readonly Point[], at: number): number {
   return before && at - before.at <= next.at - at ? after - 1 : after;
 }
 
-/** The index that a key of a slider leads to; none where the key means nothing here. Page keys jump by an hour or a day. */
-export function stepped(points: readonly Point[], index: number, key: string, zoom: Zoom): number | null {
+/** The index that a slider key moves to. Null: not a slider key. Page keys jump by an hour or a day. */
+export function indexAfterKey(
+  points: readonly Point[],
+  index: number,
+  key: string,
+  zoom: Zoom,
+): number | null {
   const point = points[index];
   if (!point) return null;
   const last = points.length - 1;
@@ -96,42 +101,43 @@ export function stepped(points: readonly Point[], index: number, key: string, zo
   }
 }
 
-/** The narrowest zoom that shows all from `oldest` on, but a day at most: the newest is what one wants most often. */
-export function firstZoom(oldest: number, now: number): Zoom {
+/** An hour if that shows everything, otherwise a day: recent snapshots are needed most often. */
+export function initialZoom(oldest: number, now: number): Zoom {
   return now - oldest < HOUR ? "hour" : "day";
 }
 
-/** A span with `at` in its middle, unless that would show more of the future than need be. */
+/** A span with `at` in its middle, moved back if it would show too much of the future. */
 export function spanAround(at: number, zoom: Zoom, now: number): Span {
-  const length = spans[zoom];
-  const to = Math.min(at + length / 2, now + length * AHEAD);
+  const length = spanLengths[zoom];
+  const to = Math.min(at + length / 2, now + length * FUTURE_FRACTION);
   return { from: to - length, to };
 }
 
-/** `span`, moved so far that `at` is well within; not at all if it is. */
-export function spanWith(span: Span, at: number): Span {
-  const room = (span.to - span.from) * AHEAD;
+/** `span`, moved just far enough to include `at`. */
+export function spanIncluding(span: Span, at: number): Span {
+  const room = (span.to - span.from) * FUTURE_FRACTION;
   const by = at < span.from + room / 2 ? at - span.from - room : at > span.to ? at - span.to + room : 0;
   return { from: span.from + by, to: span.to + by };
 }
 
-/** `span`, moved by a part of its length, not beyond what there is. */
-export function panned(span: Span, part: number, oldest: number, now: number): Span {
+/** `span`, moved by a fraction of its length, but not beyond the oldest snapshot or now. */
+export function panSpan(span: Span, part: number, oldest: number, now: number): Span {
   const length = span.to - span.from;
-  const latest = now + length * AHEAD;
-  const earliest = Math.min(oldest - length * AHEAD + length, latest);
+  const latest = now + length * FUTURE_FRACTION;
+  const earliest = Math.min(oldest - length * FUTURE_FRACTION + length, latest);
   const to = Math.max(earliest, Math.min(latest, span.to + part * length));
   return { from: to - length, to };
 }
 
-/** Where an instant lies: 0 at the beginning, 1 at the end. */
-export const placeOf = (span: Span, at: number): number => (at - span.from) / (span.to - span.from);
-export const instantAt = (span: Span, place: number): number => span.from + place * (span.to - span.from);
+/** Position of an instant in the span: 0 at the beginning, 1 at the end. */
+export const fractionOf = (span: Span, at: number): number => (at - span.from) / (span.to - span.from);
+export const instantAtFraction = (span: Span, place: number): number =>
+  span.from + place * (span.to - span.from);
 
 export interface Tick {
   at: number;
   label: string;
-  /** Begins a day, or a year: told louder. */
+  /** Starts a day or a year, and is drawn stronger. */
   major: boolean;
 }
 
@@ -144,7 +150,7 @@ const monthSteps = [1, 2, 3, 6, 12];
 /** 1 January 1970 was a Thursday; weeks begin on Mondays. */
 const MONDAY = 4 * DAY;
 
-/** Round instants of the wall's clock, `most` at most. */
+/** Round local times in the span, at most `most`. */
 export function ticksOf(span: Span, most: number, offset: Offset): Tick[] {
   const length = span.to - span.from;
   const step = steps.find((step) => length / step <= most);
@@ -179,17 +185,17 @@ function monthTicks(span: Span, most: number, offset: Offset): Tick[] {
   }
 }
 
-/** The instant at which the wall's clock shows `wall`. */
+/** The instant at which local time is `wall`. */
 function instantOf(wall: number, offset: Offset): number {
   const guess = wall - offset(wall) * MINUTE;
   return wall - offset(guess) * MINUTE;
 }
 
-/** How dense the points are in each of `count` equal parts: 0 none, 1 the most of all. A few beside many stay visible. */
+/** Density of points in `count` equal parts, from 0 (none) to 1 (the most). Logarithmic, so that a few next to many stay visible. */
 export function densityOf(points: readonly Point[], span: Span, count: number): number[] {
   const parts = new Array<number>(count).fill(0);
   for (let index = firstFrom(points, span.from); index < points.length; index += 1) {
-    const place = placeOf(span, (points[index] as Point).at);
+    const place = fractionOf(span, (points[index] as Point).at);
     if (place > 1) break;
     const part = Math.min(count - 1, Math.floor(place * count));
     parts[part] = (parts[part] ?? 0) + 1;
@@ -204,16 +210,17 @@ export interface Mark {
   point: Point;
   kind: MarkKind;
   x: number;
-  /** Empty where there is no room for it. */
+  /** Empty if there is no space for it. */
   label: string;
-  /** The label ends at the mark instead of beginning there. */
+  /** The label ends at the mark instead of starting there. */
   before: boolean;
 }
 
-/** Marks nearer to each other than this, in pixels, cannot be told apart. */
+/** Marks closer than this, in pixels, cannot be distinguished. */
 const MARK_GAP = 9;
-/** What a letter of a label takes, about; and what lies between two labels. */
+/** Average width of a letter in a label, in pixels. */
 const LETTER = 6.4;
+/** Space between two labels, in pixels. */
 const LABEL_GAP = 10;
 const MAX_LABEL_LETTERS = 24;
 
@@ -222,7 +229,7 @@ export function markKind(snapshot: Snapshot): MarkKind | null {
   return snapshot.kind === "stream" ? null : snapshot.kind;
 }
 
-/** Those that a person would look for, thinned to what `width` pixels can hold: named before asked before stop, newest first. */
+/** The snapshots worth a mark, as many as fit in `width` pixels: named first, then requested, then stops; newest first. */
 export function marksOf(points: readonly Point[], span: Span, width: number): Mark[] {
   const order: MarkKind[] = ["named", "requested", "stop"];
   const found: { point: Point; kind: MarkKind }[] = [];
@@ -237,7 +244,7 @@ export function marksOf(points: readonly Point[], span: Span, width: number): Ma
   const labels: [number, number][] = [];
   const marks: Mark[] = [];
   for (const { point, kind } of found) {
-    const x = placeOf(span, point.at) * width;
+    const x = fractionOf(span, point.at) * width;
     const cell = Math.floor(x / MARK_GAP);
     const near = [cell - 1, cell, cell + 1].some((other) => {
       const place = taken.get(other);

@@ -1,4 +1,4 @@
-// The time line: a slider over all snapshots. Draws what timeline-model has worked out; knows no network.
+// The timeline: a slider over all snapshots. Draws what timeline-model computes. Knows no network.
 import {
   useEffect,
   useLayoutEffect,
@@ -9,16 +9,16 @@ import {
   type PointerEvent,
   type RefObject,
 } from "react";
-import { wholeInstant } from "../ui/format";
+import { formatFullInstant } from "../ui/format";
 import {
   densityOf,
-  instantAt,
+  instantAtFraction,
   localOffset,
   markKind,
   marksOf,
   nearest,
-  placeOf,
-  stepped,
+  fractionOf,
+  indexAfterKey,
   ticksOf,
   type MarkKind,
   type Point,
@@ -30,9 +30,9 @@ const LABELS = 18;
 const TRACK = 40;
 const AXIS = 22;
 const HEIGHT = LABELS + TRACK + AXIS;
-/** Where the axis is: the track stands on it. */
+/** Top of the axis and bottom of the track. */
 const BASE = LABELS + TRACK;
-/** A bar of the density, with its gap. */
+/** Width of a density bar with its gap. */
 const BAR = 5;
 const TICK_WIDTH = 76;
 
@@ -42,23 +42,23 @@ interface Props {
   span: Span;
   zoom: Zoom;
   now: number;
-  /** The other end of a comparison. */
+  /** The other end of a comparison, in Unix milliseconds. */
   other: number | null;
   onChoose: (at: number) => void;
   onPan: (part: number) => void;
 }
 
-export const kindWords: Record<MarkKind | "stream", string> = {
+export const kindLabels: Record<MarkKind | "stream", string> = {
   named: "named",
-  asked: "when asked",
-  stop: "at a stop",
-  stream: "by itself",
+  asked: "on request",
+  stop: "on stop",
+  stream: "automatically",
 };
 
 export function valueText(point: Point): string {
   const name = point.name ? `${point.name}, ` : "";
-  const kind = point.name ? "" : `, ${kindWords[markKind(point) ?? "stream"]}`;
-  return `${name}${wholeInstant(point.at)}${kind}`;
+  const kind = point.name ? "" : `, ${kindLabels[markKind(point) ?? "stream"]}`;
+  return `${name}${formatFullInstant(point.at)}${kind}`;
 }
 
 export function Timeline({ points, index, span, zoom, now, other, onChoose, onPan }: Props) {
@@ -72,7 +72,7 @@ export function Timeline({ points, index, span, zoom, now, other, onChoose, onPa
   const pick = (event: PointerEvent): Point | undefined => {
     const box = event.currentTarget.getBoundingClientRect();
     const place = Math.max(0, Math.min(1, (event.clientX - box.left) / box.width));
-    return points[nearest(points, instantAt(span, place))];
+    return points[nearest(points, instantAtFraction(span, place))];
   };
   const choose = (event: PointerEvent) => {
     const point = pick(event);
@@ -80,7 +80,7 @@ export function Timeline({ points, index, span, zoom, now, other, onChoose, onPa
   };
   const onKey = (event: KeyboardEvent) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const point = points[stepped(points, index, event.key, zoom) ?? -1];
+    const point = points[indexAfterKey(points, index, event.key, zoom) ?? -1];
     if (!point) return;
     event.preventDefault();
     onChoose(point.at);
@@ -120,13 +120,13 @@ export function Timeline({ points, index, span, zoom, now, other, onChoose, onPa
           <Density points={points} span={span} width={width} />
           <Marks points={points} span={span} width={width} />
           {hovered && hovered !== chosen && (
-            <line className="hovered" {...upright(placeOf(span, hovered.at) * width, LABELS)} />
+            <line className="hovered" {...upright(fractionOf(span, hovered.at) * width, LABELS)} />
           )}
-          {chosen && <Handle x={placeOf(span, chosen.at) * width} width={width} />}
+          {chosen && <Handle x={fractionOf(span, chosen.at) * width} width={width} />}
         </svg>
       )}
       {hovered && hovered !== chosen && (
-        <Hovered point={hovered} x={placeOf(span, hovered.at) * width} width={width} />
+        <Hovered point={hovered} x={fractionOf(span, hovered.at) * width} width={width} />
       )}
     </div>
   );
@@ -139,14 +139,14 @@ function Axis({ span, width, now }: { span: Span; width: number; now: number }) 
     () => ticksOf(span, Math.max(2, Math.floor(width / TICK_WIDTH)), localOffset),
     [span, width],
   );
-  const future = Math.max(0, Math.min(1, placeOf(span, now))) * width;
+  const future = Math.max(0, Math.min(1, fractionOf(span, now))) * width;
   return (
     <>
       <rect className="track" x={0} y={LABELS} width={future} height={TRACK} />
       <line className="base" x1={0} x2={width} y1={BASE + 0.5} y2={BASE + 0.5} />
       {ticks.map((tick) => {
-        const x = Math.round(placeOf(span, tick.at) * width) + 0.5;
-        // A label that would be cut off is none.
+        const x = Math.round(fractionOf(span, tick.at) * width) + 0.5;
+        // A label that would be cut off is not drawn.
         const fits = x > 20 && x < width - 20;
         return (
           <g key={tick.at} className={tick.major ? "tick major" : "tick"}>
@@ -193,7 +193,7 @@ function Marks({ points, span, width }: { points: readonly Point[]; span: Span; 
   ));
 }
 
-/** Told apart by their form: a flag, a ring, a square. */
+/** Distinguished by shape: a diamond, a circle, a square. */
 function MarkShape({ kind, x }: { kind: MarkKind; x: number }) {
   const y = LABELS + 4;
   if (kind === "named") return <path d={`M${x} ${y - 4.5}l4.5 4.5-4.5 4.5-4.5-4.5z`} />;
@@ -212,9 +212,9 @@ function Handle({ x, width }: { x: number; width: number }) {
 }
 
 function Compared({ span, width, from, to }: { span: Span; width: number; from: number; to: number }) {
-  const bounded = (at: number) => Math.max(0, Math.min(1, placeOf(span, at))) * width;
+  const bounded = (at: number) => Math.max(0, Math.min(1, fractionOf(span, at))) * width;
   const [left, right] = [bounded(Math.min(from, to)), bounded(Math.max(from, to))];
-  const pinned = placeOf(span, from) * width;
+  const pinned = fractionOf(span, from) * width;
   return (
     <g className="compared">
       <rect x={left} y={LABELS} width={right - left} height={TRACK} />
@@ -248,7 +248,7 @@ function useWidth(element: RefObject<HTMLElement | null>): number {
   return width;
 }
 
-/** The wheel moves what is shown. React's own listener could not keep the page from scrolling too. */
+/** The wheel pans the timeline. A React listener is passive and could not prevent the page from scrolling. */
 function useWheel(element: RefObject<HTMLElement | null>, onPan: (part: number) => void): void {
   const pan = useRef(onPan);
   useEffect(() => {
@@ -258,7 +258,7 @@ function useWheel(element: RefObject<HTMLElement | null>, onPan: (part: number) 
     const box = element.current;
     if (!box) return;
     const onWheel = (event: WheelEvent) => {
-      if (event.ctrlKey) return; // the browser's zoom
+      if (event.ctrlKey) return; // the browser zooms
       event.preventDefault();
       const by = Math.abs(event.deltaX) > Math.abs(event.deltaY) ? event.deltaX : event.deltaY;
       pan.current(by / box.clientWidth);

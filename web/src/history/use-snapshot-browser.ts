@@ -1,18 +1,18 @@
-// The tree of a home as it was: directories of one snapshot, listed when they are opened. What was seen stays until the next
-// snapshot's is there.
+// Browses the files of one snapshot: directories are listed when they are opened. The previous snapshot's tree stays until
+// the next one has loaded.
 import { useCallback, useEffect, useRef, useState } from "react";
 import type { Entry } from "../api/agent";
-import { snapshots } from "../api/endpoints";
+import { snapshotsApi } from "../api/endpoints";
 import { ApiError } from "../api/client";
-import type { PastDirectory } from "../api/types";
+import type { SnapshotDirectory } from "../api/types";
 import { toggled, type Directories, type Directory } from "../files/tree-model";
 
-/** Directories of past homes that are kept: they do not change. */
-const MAX_KEPT = 300;
+/** Directories kept in the cache. A snapshot never changes. */
+const MAX_CACHED = 300;
 
-export interface Past {
-  /** The snapshot that the directories are of; none before the first. */
-  of: string | null;
+export interface SnapshotBrowser {
+  /** The snapshot of `directories`. Null until the first has loaded. */
+  snapshot: string | null;
   directories: Directories;
   expanded: ReadonlySet<string>;
   loading: boolean;
@@ -21,8 +21,8 @@ export interface Past {
   retry: () => void;
 }
 
-/** As trees have it, sorted as the agent sorts. */
-function directoryOf({ entries, truncated }: PastDirectory): Directory {
+/** Converts a listing to the tree's form, sorted as the agent sorts. */
+function directoryOf({ entries, truncated }: SnapshotDirectory): Directory {
   const sorted = entries
     .map(({ modified_ms, ...entry }): Entry => ({ ...entry, modified: modified_ms }))
     .sort(
@@ -32,10 +32,14 @@ function directoryOf({ entries, truncated }: PastDirectory): Directory {
 }
 const compare = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0);
 
-/** `remembered` is open from the start. */
-export function usePast(workspace: string, snapshot: string | null, remembered: readonly string[]): Past {
-  const [seen, setSeen] = useState<{ of: string | null; directories: Directories }>({
-    of: null,
+/** Directories in `remembered` are expanded from the start. */
+export function useSnapshotBrowser(
+  workspace: string,
+  snapshot: string | null,
+  remembered: readonly string[],
+): SnapshotBrowser {
+  const [seen, setSeen] = useState<{ snapshot: string | null; directories: Directories }>({
+    snapshot: null,
     directories: new Map(),
   });
   const [expanded, setExpanded] = useState<ReadonlySet<string>>(() => new Set(remembered));
@@ -51,10 +55,12 @@ export function usePast(workspace: string, snapshot: string | null, remembered: 
       const key = `${snapshot}/${path}`;
       const old = kept.current.get(key);
       if (old) return old;
-      const directory = directoryOf(await snapshots.directory(workspace, snapshot, path, controller.signal));
+      const directory = directoryOf(
+        await snapshotsApi.listDirectory(workspace, snapshot, path, controller.signal),
+      );
       kept.current.set(key, directory);
       for (const first of kept.current.keys()) {
-        if (kept.current.size <= MAX_KEPT) break;
+        if (kept.current.size <= MAX_CACHED) break;
         kept.current.delete(first);
       }
       return directory;
@@ -63,7 +69,7 @@ export function usePast(workspace: string, snapshot: string | null, remembered: 
       try {
         return [[path, await read(path)]];
       } catch (error) {
-        // What is open at one instant need not be there at another.
+        // A directory that is expanded in one snapshot may not exist in another.
         if (path !== "" && error instanceof ApiError && error.status === 404) return [];
         throw error;
       }
@@ -73,7 +79,7 @@ export function usePast(workspace: string, snapshot: string | null, remembered: 
       .then(
         (read) => {
           if (controller.signal.aborted) return;
-          setSeen({ of: snapshot, directories: new Map(read.flat()) });
+          setSeen({ snapshot, directories: new Map(read.flat()) });
           setFailure(null);
         },
         (error: unknown) => {

@@ -1,34 +1,34 @@
-// The text of a file as it was, or what else there is to say of it.
+// Loads a file of a snapshot: its text, or why there is none.
 import { useEffect, useRef, useState } from "react";
-import { snapshots } from "../api/endpoints";
+import { snapshotsApi } from "../api/endpoints";
 import { ApiError } from "../api/client";
 
-/** As the server compares them: a larger one is for downloading. */
+/** The server's limit for comparing text. Larger files can only be downloaded. */
 export const MAX_TEXT_BYTES = 4 * 1024 * 1024;
 
 export type Content =
   | { type: "text"; text: string }
-  /** Or too large to be shown as text: then its size may not be known. */
+  /** Not text, or too large to show. `bytes` is null if the size is unknown. */
   | { type: "binary"; bytes: number | null }
-  /** It has another kind, or was not there. */
+  /** The path does not exist in the snapshot, or is not a file. */
   | { type: "absent" };
 
 export interface Loaded {
-  /** Which snapshot the content is of. */
-  of: string;
+  /** The snapshot of the content. */
+  snapshot: string;
   path: string;
   content: Content;
 }
 
-export interface PastContent {
+export interface SnapshotContent {
   loaded: Loaded | null;
   loading: boolean;
   failure: unknown;
   retry: () => void;
 }
 
-/** Bytes as text, if they are. */
-export function textOf(bytes: Uint8Array<ArrayBuffer>): string | null {
+/** Decodes bytes as text. Null: they are not valid UTF-8, or contain a zero byte. */
+export function decodeText(bytes: Uint8Array<ArrayBuffer>): string | null {
   try {
     const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
     return text.includes("\0") ? null : text;
@@ -37,8 +37,8 @@ export function textOf(bytes: Uint8Array<ArrayBuffer>): string | null {
   }
 }
 
-/** The whole body, unless it is too large: then no more of it is read. */
-async function firstBytes(response: Response): Promise<Uint8Array<ArrayBuffer> | null> {
+/** Reads the body up to MAX_TEXT_BYTES. Null: it is larger. */
+async function readBounded(response: Response): Promise<Uint8Array<ArrayBuffer> | null> {
   const reader = response.body?.getReader();
   if (!reader) return new Uint8Array();
   const parts: Uint8Array<ArrayBuffer>[] = [];
@@ -62,9 +62,9 @@ async function read(
   signal: AbortSignal,
 ): Promise<Content> {
   try {
-    const response = await snapshots.content(workspace, snapshot, path, signal);
-    const bytes = await firstBytes(response);
-    const text = bytes && textOf(bytes);
+    const response = await snapshotsApi.getContent(workspace, snapshot, path, signal);
+    const bytes = await readBounded(response);
+    const text = bytes && decodeText(bytes);
     return text === null ? { type: "binary", bytes: bytes?.length ?? null } : { type: "text", text };
   } catch (error) {
     if (error instanceof ApiError && error.status === 404) return { type: "absent" };
@@ -72,18 +72,18 @@ async function read(
   }
 }
 
-/** Nothing is read while `path` is none. What was read stays until the next is there. */
-export function useContent(
+/** Loads nothing while `path` is null. The previous content stays until the next one has loaded. */
+export function useSnapshotContent(
   workspace: string,
   snapshot: string | null,
   path: string | null,
   bytes: number,
-): PastContent {
+): SnapshotContent {
   const [loaded, setLoaded] = useState<Loaded | null>(null);
   const [loading, setLoading] = useState(false);
   const [failure, setFailure] = useState<unknown>(null);
   const [attempt, setAttempt] = useState(0);
-  // The tree's word that it is too large spares reading it.
+  // If the tree knows that the file is too large, it is not read at all.
   const tooLarge = bytes > MAX_TEXT_BYTES ? bytes : 0;
   const latest = useRef(0);
   useEffect(() => {
@@ -98,7 +98,7 @@ export function useContent(
     reading
       .then(
         (content) => {
-          if (number === latest.current) setLoaded({ of: snapshot, path, content });
+          if (number === latest.current) setLoaded({ snapshot: snapshot, path, content });
         },
         (error: unknown) => {
           if (number === latest.current && !controller.signal.aborted) setFailure(error);

@@ -1,30 +1,30 @@
-// The snapshots of a home as the page knows them: the newest first, the older ones behind them, new ones as they come.
+// The snapshots of a home: loads the newest page first, then the older ones, and new ones as they are committed.
 import { useCallback, useEffect, useRef, useState } from "react";
-import { snapshots as calls } from "../api/endpoints";
+import { snapshotsApi } from "../api/endpoints";
 import type { Snapshot, SnapshotList } from "../api/types";
 import { pointsOf, withPage, withPoint, type Point } from "./timeline-model";
 
-/** What retention leaves of a home is a few thousand; more than this is not drawn. */
+/** Limit of snapshots to load. A retention policy normally keeps a few thousand. */
 const MAX_POINTS = 20_000;
-/** The most that the server gives at once. */
-const PAGE = 1000;
-/** A machine that writes makes one every few seconds: a few are enough to meet those that are known. */
+/** The server's largest page. */
+const MAX_PAGE = 1000;
+/** Page size of a refresh. A running workspace commits one every few seconds, so this reaches back to the known ones. */
 const NEWEST_PAGE = 30;
-/** Asked no more often, however often it changes. */
-const REFRESH_MS = 3_000;
+/** Refresh at most this often. */
+const REFRESH_INTERVAL_MS = 3_000;
 
 export interface Snapshots {
-  /** Oldest first; none until the first answer. */
+  /** Oldest first. Null until the first response. */
   points: readonly Point[] | null;
-  /** The oldest are known too. */
+  /** All snapshots are loaded, back to the oldest. */
   complete: boolean;
   failure: unknown;
   retry: () => void;
-  put: (snapshot: Snapshot) => void;
-  drop: (id: string) => void;
+  update: (snapshot: Snapshot) => void;
+  remove: (id: string) => void;
 }
 
-/** `revision` says that there may be new ones. */
+/** A change of `revision`, the workspace's, means that there may be new snapshots. */
 export function useSnapshots(workspace: string, revision: number | undefined): Snapshots {
   const [points, setPoints] = useState<readonly Point[] | null>(null);
   const [complete, setComplete] = useState(false);
@@ -41,9 +41,9 @@ export function useSnapshots(workspace: string, revision: number | undefined): S
     const readAll = async () => {
       let before: string | null = null;
       for (let count = 0; count < MAX_POINTS;) {
-        const { snapshots, more }: SnapshotList = await calls.list(
+        const { snapshots, more }: SnapshotList = await snapshotsApi.list(
           workspace,
-          PAGE,
+          MAX_PAGE,
           before,
           controller.signal,
         );
@@ -67,8 +67,8 @@ export function useSnapshots(workspace: string, revision: number | undefined): S
   const refresh = useCallback(async () => {
     asked.current = Date.now();
     const newest = latest.current?.at(-1)?.at ?? 0;
-    const few = pointsOf((await calls.list(workspace, NEWEST_PAGE, null)).snapshots);
-    // They do not reach back to what is known: the page was asleep.
+    const few = pointsOf((await snapshotsApi.list(workspace, NEWEST_PAGE, null)).snapshots);
+    // The page does not reach back to the known snapshots, for example after sleep: load all again.
     const gap = few.length === NEWEST_PAGE && (few[0]?.at ?? 0) > newest;
     if (gap) setAttempt((attempt) => attempt + 1);
     else setPoints((known) => withPage(known ?? [], few));
@@ -77,20 +77,20 @@ export function useSnapshots(workspace: string, revision: number | undefined): S
   const known = points !== null;
   useEffect(() => {
     if (revision === undefined || !known) return;
-    const wait = Math.max(0, asked.current + REFRESH_MS - Date.now());
+    const wait = Math.max(0, asked.current + REFRESH_INTERVAL_MS - Date.now());
     const timer = setTimeout(() => {
-      // The next change asks again.
-      refresh().catch((error: unknown) => console.warn("the newest snapshots cannot be read", error));
+      // The next change refreshes again.
+      refresh().catch((error: unknown) => console.warn("cannot load the newest snapshots", error));
     }, wait);
     return () => clearTimeout(timer);
   }, [revision, known, refresh]);
 
   const retry = useCallback(() => setAttempt((attempt) => attempt + 1), []);
-  const put = useCallback((snapshot: Snapshot) => {
+  const update = useCallback((snapshot: Snapshot) => {
     setPoints((known) => pointsOf([snapshot]).reduce(withPoint, known ?? []));
   }, []);
-  const drop = useCallback((id: string) => {
+  const remove = useCallback((id: string) => {
     setPoints((known) => known && known.filter((point) => point.id !== id));
   }, []);
-  return { points, complete, failure, retry, put, drop };
+  return { points, complete, failure, retry, update, remove };
 }

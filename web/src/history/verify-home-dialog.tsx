@@ -1,15 +1,15 @@
-// Whether a home's objects are what they were: asked for, waited for, told.
+// Verifies a home: reads every object from the store and reports damage.
 import { useEffect, useRef, useState } from "react";
-import { snapshots } from "../api/endpoints";
+import { snapshotsApi } from "../api/endpoints";
 import type { ScrubReport, Workspace } from "../api/types";
 import { Dialog } from "../ui/dialog";
 import { Failure } from "../ui/failure";
-import { Choice } from "../ui/segmented-control";
-import { Since } from "../ui/time";
+import { SegmentedControl } from "../ui/segmented-control";
+import { ElapsedTime } from "../ui/time";
 import { copyText } from "../ui/toasts";
-import { size } from "../ui/format";
+import { formatBytes } from "../ui/format";
 
-/** So many are listed; all of them are copied. */
+/** Damaged objects listed. The Copy button copies all of them. */
 const MAX_LISTED = 200;
 
 type Which = "newest" | "all";
@@ -19,7 +19,7 @@ type State =
   | { type: "failed"; error: unknown }
   | { type: "told"; checked: ScrubReport };
 
-export function CheckDialog({ workspace, onClose }: { workspace: Workspace; onClose: () => void }) {
+export function VerifyHomeDialog({ workspace, onClose }: { workspace: Workspace; onClose: () => void }) {
   const [which, setWhich] = useState<Which>("newest");
   const [state, setState] = useState<State>({ type: "asked" });
   const work = useRef<AbortController | null>(null);
@@ -28,7 +28,7 @@ export function CheckDialog({ workspace, onClose }: { workspace: Workspace; onCl
     const controller = new AbortController();
     work.current = controller;
     setState({ type: "checking", since: new Date().toISOString() });
-    snapshots.check(workspace.id, which === "all", controller.signal).then(
+    snapshotsApi.scrub(workspace.id, which === "all", controller.signal).then(
       (checked) => setState({ type: "told", checked }),
       (error: unknown) => {
         if (!controller.signal.aborted) setState({ type: "failed", error });
@@ -41,16 +41,16 @@ export function CheckDialog({ workspace, onClose }: { workspace: Workspace; onCl
   };
   const checking = state.type === "checking";
   return (
-    <Dialog title={`Check the home of ${workspace.name}`} wide onClose={onClose}>
+    <Dialog title={`Verify the home of ${workspace.name}`} wide onClose={onClose}>
       <div className="form">
         {(state.type === "asked" || checking) && (
           <>
             <p>
-              Reads from the store every object that the home is made of, and opens each. Nothing is changed,
-              and a running machine goes on.
+              Reads every object of the home from the object store and verifies it. Nothing is changed, and
+              the workspace can keep running.
             </p>
-            <Choice
-              label="What is checked"
+            <SegmentedControl
+              label="What to verify"
               options={[
                 ["newest", "The newest snapshot"],
                 ["all", "All snapshots"],
@@ -65,20 +65,20 @@ export function CheckDialog({ workspace, onClose }: { workspace: Workspace; onCl
         {checking && (
           <div className="restore-wait">
             <p className="soft" role="status">
-              Reading and opening objects…{" "}
+              Verifying objects…{" "}
               <span aria-hidden="true">
-                <Since at={state.since} />
+                <ElapsedTime at={state.since} />
               </span>
             </p>
-            <progress aria-label="Checking" />
+            <progress aria-label="Verifying" />
           </div>
         )}
         {state.type === "failed" && <Failure error={state.error} onRetry={check} />}
-        {state.type === "told" && <Told checked={state.checked} />}
+        {state.type === "told" && <Report checked={state.checked} />}
         <div className="form-actions">
           {checking ? (
             <button type="button" className="button" onClick={stop}>
-              Stop
+              Cancel
             </button>
           ) : (
             <button type="button" className="button" onClick={onClose}>
@@ -87,7 +87,7 @@ export function CheckDialog({ workspace, onClose }: { workspace: Workspace; onCl
           )}
           {state.type === "asked" && (
             <button type="button" className="button primary" onClick={check}>
-              Check it
+              Verify home
             </button>
           )}
         </div>
@@ -96,13 +96,13 @@ export function CheckDialog({ workspace, onClose }: { workspace: Workspace; onCl
   );
 }
 
-function Told({ checked }: { checked: ScrubReport }) {
+function Report({ checked }: { checked: ScrubReport }) {
   const { snapshots, objects, bytes, damaged } = checked;
-  const what = `${count(objects, "object")} of ${count(snapshots, "snapshot")}, ${size(bytes)}`;
+  const what = `${count(objects, "object")} of ${count(snapshots, "snapshot")}, ${formatBytes(bytes)}`;
   if (damaged.length === 0)
     return (
       <p className="notice good" role="status">
-        <strong>The home is sound.</strong> {what}: each is what it was when it was written.
+        <strong>No damage found.</strong> Verified {what}.
       </p>
     );
   const text = damaged.map(({ object, message }) => `${object}\t${message}`).join("\n");
@@ -110,12 +110,12 @@ function Told({ checked }: { checked: ScrubReport }) {
     <>
       <div className="notice bad" role="alert">
         <p>
-          <strong>{count(damaged.length, "object")} damaged.</strong> Read: {what}.
+          <strong>{count(damaged.length, "damaged object")} found.</strong> Read: {what}.
         </p>
         <p>
-          What rests on damaged objects cannot be read. Leave the machine running if it runs: its host may
-          still have the data. An earlier point may be whole: look for it along the time line and fork from
-          there. Give the names to whoever looks after the store.
+          Files in damaged objects cannot be read. If the workspace is running, keep it running: its host may
+          still have the data. An earlier snapshot may be intact: find it on the timeline and fork it. Send
+          the names to the operator of the object store.
         </p>
       </div>
       <ul className="restore-list" aria-label="Damaged objects" tabIndex={0}>
@@ -131,7 +131,7 @@ function Told({ checked }: { checked: ScrubReport }) {
           </li>
         ))}
       </ul>
-      <button type="button" className="link-button" onClick={() => void copyText(text, "The list")}>
+      <button type="button" className="link-button" onClick={() => void copyText(text, "List")}>
         Copy the names
       </button>
     </>

@@ -1,11 +1,11 @@
-// How automatic snapshots thin out, as a person says and sees it. Pure; the server decides by the same rule.
+// The retention policy as a form: which automatic snapshots are kept for how long. Pure. The server prunes by the same policy.
 import type { Retention } from "../api/types";
 
 export type Unit = "hours" | "days" | "years";
 export type Key = keyof Retention;
 
 const HOURS: Record<Unit, number> = { hours: 1, days: 24, years: 365 * 24 };
-/** As the server has it: ten years. */
+/** The server's limit: ten years. */
 export const MAX_HOURS = 10 * 366 * 24;
 
 export const defaults: Retention = {
@@ -15,76 +15,79 @@ export const defaults: Retention = {
   daily_hours: 365 * 24,
 };
 
-export interface Step {
+export interface RetentionStep {
   key: Key;
-  /** "Every snapshot", "One a minute" */
-  word: string;
-  /** Hours between two points that are kept; 0: each is. */
+  /** "Every snapshot", "One per minute" */
+  label: string;
+  /** Hours between two kept snapshots. 0: every snapshot is kept. */
   every: number;
 }
 
-export const steps: readonly Step[] = [
-  { key: "all_hours", word: "Every snapshot", every: 0 },
-  { key: "minutely_hours", word: "One a minute", every: 1 / 60 },
-  { key: "hourly_hours", word: "One an hour", every: 1 },
-  { key: "daily_hours", word: "One a day", every: 24 },
+export const steps: readonly RetentionStep[] = [
+  { key: "all_hours", label: "Every snapshot", every: 0 },
+  { key: "minutely_hours", label: "One per minute", every: 1 / 60 },
+  { key: "hourly_hours", label: "One per hour", every: 1 },
+  { key: "daily_hours", label: "One per day", every: 24 },
 ];
 
-/** What is typed for one step. */
-export interface Typed {
+/** The input of one step. */
+export interface StepInput {
   count: string;
   unit: Unit;
 }
-export type Form = Record<Key, Typed>;
+export type RetentionInput = Record<Key, StepInput>;
 
-/** The largest unit that says it without a rest. */
-export function typedOf(hours: number): Typed {
+/** Hours in the largest unit that divides them. */
+export function inputOf(hours: number): StepInput {
   const unit = (["years", "days"] as const).find((unit) => hours > 0 && hours % HOURS[unit] === 0) ?? "hours";
   return { count: String(hours / HOURS[unit]), unit };
 }
 
-export function formOf(rule: Retention): Form {
-  return Object.fromEntries(steps.map(({ key }) => [key, typedOf(rule[key])])) as Form;
+export function inputsOf(policy: Retention): RetentionInput {
+  return Object.fromEntries(steps.map(({ key }) => [key, inputOf(policy[key])])) as RetentionInput;
 }
 
-/** Whole hours; none where it is no such number. */
-export function hoursOf({ count, unit }: Typed): number | null {
+/** The typed duration in hours. Null: not a whole number. */
+export function parseHours({ count, unit }: StepInput): number | null {
   if (!/^\d{1,6}$/.test(count.trim())) return null;
   return Number(count) * HOURS[unit];
 }
 
-/** The rule that is typed, or what is wrong with which step. */
-export function ruleOf(form: Form): { rule: Retention | null; wrong: Partial<Record<Key, string>> } {
-  const wrong: Partial<Record<Key, string>> = {};
-  const rule = { ...defaults };
+/** The typed policy, or an error for each invalid step. */
+export function parseInputs(form: RetentionInput): {
+  policy: Retention | null;
+  errors: Partial<Record<Key, string>>;
+} {
+  const errors: Partial<Record<Key, string>> = {};
+  const policy = { ...defaults };
   let before = 1;
   for (const [index, { key }] of steps.entries()) {
-    const hours = hoursOf(form[key]);
-    if (hours === null) wrong[key] = "A whole number.";
-    else if (hours > MAX_HOURS) wrong[key] = "Ten years at most.";
-    else if (index === 0 && hours < 1) wrong[key] = "At least one hour.";
-    else if (hours < before) wrong[key] = "No shorter than the step before.";
-    rule[key] = hours ?? 0;
+    const hours = parseHours(form[key]);
+    if (hours === null) errors[key] = "Enter a whole number.";
+    else if (hours > MAX_HOURS) errors[key] = "The maximum is ten years.";
+    else if (index === 0 && hours < 1) errors[key] = "The minimum is one hour.";
+    else if (hours < before) errors[key] = "Must not be shorter than the step above.";
+    policy[key] = hours ?? 0;
     before = Math.max(before, hours ?? 0);
   }
-  return { rule: Object.keys(wrong).length === 0 ? rule : null, wrong };
+  return { policy: Object.keys(errors).length === 0 ? policy : null, errors };
 }
 
-/** Points that a step keeps of a home that is always written to; none for the first, which has no fixed number. */
-export function pointsOf(rule: Retention, index: number): number | null {
-  const { key, every } = steps[index] as Step;
+/** Snapshots that a step keeps of a home with constant changes. Null for the first step, which has no fixed number. */
+export function keptSnapshots(policy: Retention, index: number): number | null {
+  const { key, every } = steps[index] as RetentionStep;
   if (every === 0) return null;
-  const from = rule[(steps[index - 1] as Step).key];
-  return Math.max(0, Math.floor((rule[key] - from) / every));
+  const from = policy[(steps[index - 1] as RetentionStep).key];
+  return Math.max(0, Math.floor((policy[key] - from) / every));
 }
 
-/** Steps that would keep less than before. */
-export function shortened(before: Retention, after: Retention): Step[] {
+/** The steps that would keep snapshots for less time than before. */
+export function shortenedSteps(before: Retention, after: Retention): RetentionStep[] {
   return steps.filter(({ key }) => after[key] < before[key]);
 }
 
 /** "36 hours", "1 day" */
-export function spanWords(hours: number): string {
-  const { count, unit } = typedOf(hours);
+export function formatHours(hours: number): string {
+  const { count, unit } = inputOf(hours);
   return count === "1" ? `1 ${unit.slice(0, -1)}` : `${count} ${unit}`;
 }

@@ -1,139 +1,150 @@
-// What an owner sets for everybody: how long the past of homes is kept.
+// The settings of an organisation: the retention policy of snapshots.
 import { useEffect, useId, useState, type FormEvent } from "react";
-import { retention } from "../api/endpoints";
+import { retentionApi } from "../api/endpoints";
 import type { Retention } from "../api/types";
-import { mayManage, useUser } from "../auth/session";
-import { Confirm } from "../ui/dialog";
+import { canManage, useUser } from "../auth/session";
+import { ConfirmDialog } from "../ui/dialog";
 import { Failure } from "../ui/failure";
 import { toast } from "../ui/toasts";
-import { Frame } from "../app/page-frame";
+import { PageFrame } from "../app/page-frame";
 import { FormError } from "../ui/form-error";
 import {
   defaults,
-  formOf,
-  pointsOf,
-  ruleOf,
-  shortened,
-  spanWords,
+  inputsOf,
+  keptSnapshots,
+  parseInputs,
+  shortenedSteps,
+  formatHours,
   steps,
-  type Form,
+  type RetentionInput,
   type Key,
-  type Typed,
+  type StepInput,
   type Unit,
 } from "./retention-model";
 import "./settings.css";
 
 export default function SettingsPage() {
   const user = useUser();
-  const [rule, setRule] = useState<Retention | null>(null);
+  const [policy, setPolicy] = useState<Retention | null>(null);
   const [failure, setFailure] = useState<unknown>(null);
-  const may = mayManage(user);
+  const may = canManage(user);
   const read = () => {
     setFailure(null);
-    retention.get().then(setRule, setFailure);
+    retentionApi.get().then(setPolicy, setFailure);
   };
   useEffect(() => {
-    if (may) retention.get().then(setRule, setFailure);
+    if (may) retentionApi.get().then(setPolicy, setFailure);
   }, [may]);
   return (
-    <Frame title="Settings">
+    <PageFrame title="Settings">
       <div className="page-head">
         <div>
           <h1>Settings</h1>
-          <p className="soft">For everybody in {user.tenant_name}.</p>
+          <p className="soft">For everyone in {user.tenant_name}.</p>
         </div>
       </div>
       {!may ? (
-        <p className="panel empty">Only an owner sees and changes them.</p>
+        <p className="panel empty">Only owners can view and change settings.</p>
       ) : failure !== null ? (
         <Failure error={failure} onRetry={read} />
-      ) : rule ? (
-        <RetentionForm saved={rule} onSaved={setRule} />
+      ) : policy ? (
+        <RetentionForm saved={policy} onSaved={setPolicy} />
       ) : (
         <div className="panel settings-skeleton" aria-busy="true">
           <div className="skeleton" />
         </div>
       )}
-    </Frame>
+    </PageFrame>
   );
 }
 
 interface FormProps {
   saved: Retention;
-  onSaved: (rule: Retention) => void;
+  onSaved: (policy: Retention) => void;
 }
 
 function RetentionForm({ saved, onSaved }: FormProps) {
-  const [form, setForm] = useState<Form>(() => formOf(saved));
+  const [form, setForm] = useState<RetentionInput>(() => inputsOf(saved));
   const [asking, setAsking] = useState(false);
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState<unknown>(null);
-  const { rule, wrong } = ruleOf(form);
-  const changed = rule !== null && steps.some(({ key }) => rule[key] !== saved[key]);
+  const { policy, errors } = parseInputs(form);
+  const changed = policy !== null && steps.some(({ key }) => policy[key] !== saved[key]);
   const touched = steps.some(({ key }) => {
-    const was = formOf(saved)[key];
+    const was = inputsOf(saved)[key];
     return form[key].count !== was.count || form[key].unit !== was.unit;
   });
-  const less = rule ? shortened(saved, rule) : [];
-  const isDefault = rule !== null && steps.every(({ key }) => rule[key] === defaults[key]);
-  const put = (key: Key, typed: Typed) => {
+  const less = policy ? shortenedSteps(saved, policy) : [];
+  const isDefault = policy !== null && steps.every(({ key }) => policy[key] === defaults[key]);
+  const put = (key: Key, typed: StepInput) => {
     setForm((form) => ({ ...form, [key]: typed }));
     setError(null);
   };
-  const save = async (rule: Retention) => {
-    const now = await retention.set(rule);
+  const save = async (policy: Retention) => {
+    const now = await retentionApi.set(policy);
     onSaved(now);
-    setForm(formOf(now));
+    setForm(inputsOf(now));
     toast("Saved");
   };
   const submit = (event: FormEvent) => {
     event.preventDefault();
-    if (!rule || !changed || busy) return;
+    if (!policy || !changed || busy) return;
     if (less.length > 0) {
       setAsking(true);
       return;
     }
     setBusy(true);
-    save(rule)
+    save(policy)
       .catch(setError)
       .finally(() => setBusy(false));
   };
   return (
-    // A form within a form is none: the question stands beside.
+    // A dialog's form cannot be nested in a form, so it is rendered next to it.
     <>
-      <form className="panel retention" onSubmit={submit} aria-label="How long snapshots are kept">
-        <h2>How long the past of a home is kept</h2>
+      <form className="panel retention" onSubmit={submit} aria-label="Snapshot retention">
+        <h2>Snapshot retention</h2>
         <p className="soft">
-          While a workspace runs, its home is saved every few seconds. The older the snapshots, the fewer
-          stay. What somebody named or asked for stays until it is deleted, and so does the newest.
+          A running workspace creates a snapshot every few seconds. Older snapshots are pruned by this policy.
+          Named and requested snapshots, and the newest one, are kept until they are deleted.
         </p>
         <ol className="retention-steps">
-          {steps.map(({ key, word }, index) => (
+          {steps.map(({ key, label }, index) => (
             <StepRow
               key={key}
-              word={word}
+              word={label}
               typed={form[key]}
-              wrong={wrong[key] ?? ""}
-              points={rule ? pointsWords(pointsOf(rule, index)) : ""}
+              wrong={errors[key] ?? ""}
+              points={policy ? pointsWords(keptSnapshots(policy, index)) : ""}
               onChange={(typed) => put(key, typed)}
             />
           ))}
         </ol>
-        {rule && <Summary rule={rule} />}
+        {policy && <Summary policy={policy} />}
         <FormError error={error} />
         <div className="form-actions">
           <span className="soft small retention-state" role="status">
-            {touched ? (rule ? (changed ? "Not saved yet" : "Saved") : "Not saved: see above") : "Saved"}
+            {touched
+              ? policy
+                ? changed
+                  ? "Unsaved changes"
+                  : "Saved"
+                : "Not saved: fix the errors above"
+              : "Saved"}
           </span>
           <button
             type="button"
             className="button"
             disabled={isDefault}
-            onClick={() => setForm(formOf(defaults))}
+            onClick={() => setForm(inputsOf(defaults))}
           >
-            Defaults
+            Restore defaults
           </button>
-          <button type="button" className="button" disabled={!touched} onClick={() => setForm(formOf(saved))}>
+          <button
+            type="button"
+            className="button"
+            disabled={!touched}
+            onClick={() => setForm(inputsOf(saved))}
+          >
             Discard
           </button>
           <button className="button primary" disabled={!changed || busy}>
@@ -141,24 +152,24 @@ function RetentionForm({ saved, onSaved }: FormProps) {
           </button>
         </div>
       </form>
-      {asking && rule && (
-        <Confirm
-          title="Keep less of the past?"
+      {asking && policy && (
+        <ConfirmDialog
+          title="Shorten retention?"
           text={
             <>
-              <p>Snapshots that the new rule does not keep are deleted within hours, for good:</p>
+              <p>Snapshots that the new policy does not keep are permanently deleted within hours:</p>
               <ul className="retention-less">
-                {less.map(({ key, word }) => (
+                {less.map(({ key, label }) => (
                   <li key={key}>
-                    {word}: {spanWords(rule[key])} instead of {spanWords(saved[key])}
+                    {label}: {formatHours(policy[key])} instead of {formatHours(saved[key])}
                   </li>
                 ))}
               </ul>
             </>
           }
-          action="Keep less"
+          action="Shorten retention"
           onClose={() => setAsking(false)}
-          onConfirm={() => save(rule)}
+          onConfirm={() => save(policy)}
         />
       )}
     </>
@@ -167,10 +178,10 @@ function RetentionForm({ saved, onSaved }: FormProps) {
 
 interface StepProps {
   word: string;
-  typed: Typed;
+  typed: StepInput;
   wrong: string;
   points: string;
-  onChange: (typed: Typed) => void;
+  onChange: (typed: StepInput) => void;
 }
 
 function StepRow({ word, typed, wrong, points, onChange }: StepProps) {
@@ -212,16 +223,16 @@ function StepRow({ word, typed, wrong, points, onChange }: StepProps) {
 
 function pointsWords(points: number | null): string {
   if (points === null) return "one every few seconds";
-  return points === 0 ? "adds none" : `${points.toLocaleString("en")} points at most`;
+  return points === 0 ? "adds none" : `at most ${points.toLocaleString("en")} snapshots`;
 }
 
-/** The rule as one sentence. */
-function Summary({ rule }: { rule: Retention }) {
-  const points = [1, 2, 3].reduce((sum, index) => sum + (pointsOf(rule, index) ?? 0), 0);
+/** The policy in one sentence. */
+function Summary({ policy }: { policy: Retention }) {
+  const points = [1, 2, 3].reduce((sum, index) => sum + (keptSnapshots(policy, index) ?? 0), 0);
   return (
     <p className="notice retention-summary">
-      A home as it was {spanWords(rule.daily_hours)} ago can still be seen. Beyond the last{" "}
-      {spanWords(rule.all_hours).replace(/^1 /, "")}, one that is written to all the time has at most{" "}
+      A home as it was {formatHours(policy.daily_hours)} ago can still be seen. Beyond the last{" "}
+      {formatHours(policy.all_hours).replace(/^1 /, "")}, one that is written to all the time has at most{" "}
       <strong>{points.toLocaleString("en")} points</strong> to go back to.
     </p>
   );

@@ -1,5 +1,5 @@
-// For tests only: sockets and time under the test's hand.
-import type { Environment, RawSocket } from "./reconnecting-socket";
+// For tests only: sockets and timers that the test controls.
+import type { SocketEnvironment, RawSocket } from "./reconnecting-socket";
 
 export class FakeSocket implements RawSocket {
   binaryType: BinaryType = "blob";
@@ -17,18 +17,18 @@ export class FakeSocket implements RawSocket {
   close(): void {
     this.closed = true;
   }
-  accept(): void {
+  open(): void {
     this.onopen?.();
   }
-  say(data: Uint8Array | string): void {
+  receive(data: Uint8Array | string): void {
     this.onmessage?.({ data: typeof data === "string" ? data : data.slice().buffer });
   }
-  break(code = 1006): void {
+  drop(code = 1006): void {
     this.onclose?.({ code, reason: "" });
   }
 }
 
-export class FakeEnvironment implements Environment {
+export class FakeEnvironment implements SocketEnvironment {
   sockets: FakeSocket[] = [];
   private timers: { at: number; run: () => void }[] = [];
   private now = 0;
@@ -38,7 +38,7 @@ export class FakeEnvironment implements Environment {
     this.sockets.push(socket);
     return socket;
   }
-  later(ms: number, run: () => void): () => void {
+  setTimer(ms: number, run: () => void): () => void {
     const timer = { at: this.now + ms, run };
     this.timers.push(timer);
     return () => {
@@ -48,12 +48,12 @@ export class FakeEnvironment implements Environment {
   random(): number {
     return 1;
   }
-  get last(): FakeSocket {
+  get lastSocket(): FakeSocket {
     const socket = this.sockets.at(-1);
     if (!socket) throw new Error("no socket was opened");
     return socket;
   }
-  pass(ms: number): void {
+  advance(ms: number): void {
     this.now += ms;
     for (;;) {
       const due = this.timers.find((timer) => timer.at <= this.now);

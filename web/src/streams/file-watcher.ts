@@ -1,75 +1,84 @@
-// Which directories changed in the guest: one socket for all that the tree shows.
+// Reports which directories changed in the guest. One socket for all directories that the tree shows.
 import type { Changed } from "../api/agent";
-import { browser, Link, type Environment, type LinkState } from "./reconnecting-socket";
+import {
+  browserEnvironment,
+  ReconnectingSocket,
+  type SocketEnvironment,
+  type ConnectionState,
+} from "./reconnecting-socket";
 
-/** The agent watches no more for one viewer. */
+/** The agent's limit for one connection. */
 export const MAX_WATCHES = 512;
 
 export interface WatchHandlers {
-  /** These directories are to be listed again; none: all of them. */
-  changed(directories: readonly string[] | null): void;
-  state(state: LinkState): void;
-  /** A connection failed or ended. */
-  lost(): void;
+  /** These directories must be listed again. Null: all of them. */
+  onChange(directories: readonly string[] | null): void;
+  onState(state: ConnectionState): void;
+  /** The connection closed or could not be opened. */
+  onClose(): void;
 }
 
-export class FilesWatch {
-  private readonly wanted = new Set<string>();
-  private first = true;
-  readonly link: Link;
+export class FileWatcher {
+  private readonly watched = new Set<string>();
+  private isFirstConnection = true;
+  readonly socket: ReconnectingSocket;
 
-  constructor(url: () => string, handlers: WatchHandlers, environment: Environment = browser) {
-    this.link = new Link(
+  constructor(
+    url: () => string,
+    handlers: WatchHandlers,
+    environment: SocketEnvironment = browserEnvironment,
+  ) {
+    this.socket = new ReconnectingSocket(
       {
         url,
-        opened: () => {
-          for (const path of this.wanted) this.say("watch", path);
-          // What happened while nobody listened is not told.
-          if (!this.first) handlers.changed(null);
-          this.first = false;
+        onOpen: () => {
+          for (const path of this.watched) this.send("watch", path);
+          // Changes during the disconnect were not reported.
+          if (!this.isFirstConnection) handlers.onChange(null);
+          this.isFirstConnection = false;
         },
-        message: (data) => {
+        onMessage: (data) => {
           if (typeof data !== "string") return;
           try {
             const changed = JSON.parse(data) as Changed;
-            handlers.changed(changed.all ? null : changed.directories);
+            handlers.onChange(changed.all ? null : changed.directories);
           } catch {
-            handlers.changed(null);
+            handlers.onChange(null);
           }
         },
-        lost: () => handlers.lost(),
-        state: (state) => handlers.state(state),
+        onClose: () => handlers.onClose(),
+        onState: (state) => handlers.onState(state),
       },
       environment,
     );
   }
 
   start(): void {
-    this.link.start();
+    this.socket.start();
   }
 
   close(): void {
-    this.link.close();
+    this.socket.close();
   }
 
-  /** Watches exactly these. */
-  want(paths: Iterable<string>): void {
+  /** Watches exactly these directories. */
+  setDirectories(paths: Iterable<string>): void {
     const next = new Set([...paths].slice(0, MAX_WATCHES));
-    for (const path of this.wanted) {
+    for (const path of this.watched) {
       if (!next.has(path)) {
-        this.wanted.delete(path);
-        this.say("unwatch", path);
+        this.watched.delete(path);
+        this.send("unwatch", path);
       }
     }
     for (const path of next) {
-      if (!this.wanted.has(path)) {
-        this.wanted.add(path);
-        this.say("watch", path);
+      if (!this.watched.has(path)) {
+        this.watched.add(path);
+        this.send("watch", path);
       }
     }
   }
 
-  private say(type: "watch" | "unwatch", path: string): void {
-    this.link.send(JSON.stringify({ type, path }));
+  private send(type: "watch" | "unwatch", path: string): void {
+    this.socket.send(JSON.stringify({ type, path }));
   }
 }

@@ -1,9 +1,9 @@
-// A WebSocket that comes back by itself. Knows neither terminals nor documents; time and chance come from outside.
-import { backoff } from "./backoff";
+// A WebSocket that reconnects. Knows neither terminals nor documents. Timers and randomness are passed in, for tests.
+import { backoffMs } from "./backoff";
 
-export type LinkState = "connecting" | "open" | "waiting" | "closed";
+export type ConnectionState = "connecting" | "open" | "waiting" | "closed";
 
-/** What is used of a WebSocket. */
+/** The part of WebSocket that is used here. */
 export interface RawSocket {
   binaryType: BinaryType;
   onopen: (() => void) | null;
@@ -13,47 +13,47 @@ export interface RawSocket {
   close(code?: number): void;
 }
 
-export interface Environment {
+export interface SocketEnvironment {
   open(url: string): RawSocket;
-  /** Calls after `ms`; the answer takes it back. */
-  later(ms: number, run: () => void): () => void;
+  /** Calls `run` after `ms`. Returns a function that cancels it. */
+  setTimer(ms: number, run: () => void): () => void;
   random: () => number;
 }
 
-export const browser: Environment = {
+export const browserEnvironment: SocketEnvironment = {
   open: (url) => new WebSocket(url) as unknown as RawSocket,
-  later: (ms, run) => {
+  setTimer: (ms, run) => {
     const timer = setTimeout(run, ms);
     return () => clearTimeout(timer);
   },
   random: Math.random,
 };
 
-export interface LinkHandlers {
-  /** Asked anew for each attempt: the query tells where to go on. */
+export interface SocketHandlers {
+  /** Called for each attempt, because the query says where to resume. */
   url(): string;
-  opened?(): void;
-  message(data: ArrayBuffer | string): void;
-  /** The socket is gone. Answer false, and no further attempt is made. */
-  lost?(code: number): boolean | void;
-  state?(state: LinkState): void;
+  onOpen?(): void;
+  onMessage(data: ArrayBuffer | string): void;
+  /** The socket closed. Return false to stop reconnecting. */
+  onClose?(code: number): boolean | void;
+  onState?(state: ConnectionState): void;
 }
 
-/** An attempt that has not succeeded by then is given up. */
-const OPEN_DEADLINE_MS = 15_000;
+/** How long one attempt may take to open. */
+const OPEN_TIMEOUT_MS = 15_000;
 
-export class Link {
+export class ReconnectingSocket {
   private socket: RawSocket | null = null;
   private attempt = 0;
   private cancelTimer: () => void = () => undefined;
-  private current: LinkState = "connecting";
+  private current: ConnectionState = "connecting";
 
   constructor(
-    private readonly handlers: LinkHandlers,
-    private readonly environment: Environment = browser,
+    private readonly handlers: SocketHandlers,
+    private readonly environment: SocketEnvironment = browserEnvironment,
   ) {}
 
-  get state(): LinkState {
+  get state(): ConnectionState {
     return this.current;
   }
 
@@ -61,82 +61,82 @@ export class Link {
     this.connect();
   }
 
-  /** Says whether it was given to an open socket. */
+  /** Returns whether the data was handed to an open socket. */
   send(data: string | Uint8Array<ArrayBuffer>): boolean {
     if (this.current !== "open" || !this.socket) return false;
     this.socket.send(data);
     return true;
   }
 
-  /** Leaves the present socket, if any, and tries at once. */
+  /** Drops the current socket, if any, and reconnects immediately. */
   retry(): void {
     if (this.current === "closed" || this.current === "connecting") return;
-    this.drop();
+    this.discardSocket();
     this.attempt = 0;
     this.connect();
   }
 
-  /** The peer said something that cannot be: begin again, after the usual wait. */
+  /** Drops the connection after invalid data from the peer, and reconnects after the usual delay. */
   restart(): void {
     if (this.current === "closed") return;
-    this.drop();
-    this.wait();
+    this.discardSocket();
+    this.scheduleReconnect();
   }
 
-  /** The first data after an opening proves that the peer is really there: only then is the next wait short again. */
-  private proved = false;
+  /** Data after opening proves that the peer works. Only then does the backoff start over. */
+  private hasReceivedData = false;
 
   close(): void {
     this.cancelTimer();
-    this.drop();
-    this.set("closed");
+    this.discardSocket();
+    this.setState("closed");
   }
 
   private connect(): void {
     this.cancelTimer();
-    this.set("connecting");
+    this.setState("connecting");
     const socket = this.environment.open(this.handlers.url());
     this.socket = socket;
-    this.proved = false;
+    this.hasReceivedData = false;
     socket.binaryType = "arraybuffer";
-    this.cancelTimer = this.environment.later(OPEN_DEADLINE_MS, () => this.gone(socket, 1006));
+    this.cancelTimer = this.environment.setTimer(OPEN_TIMEOUT_MS, () => this.handleClose(socket, 1006));
     socket.onopen = () => {
       if (this.socket !== socket) return;
       this.cancelTimer();
-      this.set("open");
-      this.handlers.opened?.();
+      this.setState("open");
+      this.handlers.onOpen?.();
     };
     socket.onmessage = (event) => {
       if (this.socket !== socket) return;
-      if (!this.proved) {
-        this.proved = true;
+      if (!this.hasReceivedData) {
+        this.hasReceivedData = true;
         this.attempt = 0;
       }
-      this.handlers.message(event.data as ArrayBuffer | string);
+      this.handlers.onMessage(event.data as ArrayBuffer | string);
     };
-    socket.onclose = (event) => this.gone(socket, event.code);
+    socket.onclose = (event) => this.handleClose(socket, event.code);
   }
 
-  private gone(socket: RawSocket, code: number): void {
+  private handleClose(socket: RawSocket, code: number): void {
     if (this.socket !== socket) return;
-    this.drop();
-    if (this.handlers.lost?.(code) === false) {
+    this.discardSocket();
+    if (this.handlers.onClose?.(code) === false) {
       this.close();
       return;
     }
-    // The handler may have closed or begun anew.
-    if (this.current === "open" || this.current === "connecting") this.wait();
+    // The handler may have closed the socket or reconnected already.
+    if (this.current === "open" || this.current === "connecting") this.scheduleReconnect();
   }
 
-  private wait(): void {
+  private scheduleReconnect(): void {
     this.attempt += 1;
-    this.set("waiting");
-    this.cancelTimer = this.environment.later(backoff(this.attempt, this.environment.random), () =>
+    this.setState("waiting");
+    this.cancelTimer = this.environment.setTimer(backoffMs(this.attempt, this.environment.random), () =>
       this.connect(),
     );
   }
 
-  private drop(): void {
+  private discardSocket(): void {
     this.cancelTimer();
     const socket = this.socket;
     this.socket = null;
@@ -145,15 +145,15 @@ export class Link {
     socket.close();
   }
 
-  private set(state: LinkState): void {
+  private setState(state: ConnectionState): void {
     if (state === this.current) return;
     this.current = state;
-    this.handlers.state?.(state);
+    this.handlers.onState?.(state);
   }
 }
 
-/** Tries the link at once when the network comes back or the page is looked at again. Answers how to stop. */
-export function wakeOnReturn(link: Link): () => void {
+/** Reconnects immediately when the network or the page's visibility returns. Returns a function that stops this. */
+export function reconnectOnReturn(link: ReconnectingSocket): () => void {
   const wake = () => {
     if (document.visibilityState === "visible" && link.state === "waiting") link.retry();
   };

@@ -6,7 +6,7 @@ import * as Y from "yjs";
 import { SharedDocument } from "./shared-document";
 import { FakeEnvironment, type FakeSocket } from "./fake-socket";
 
-/** The agent's side, by Yjs itself. */
+/** The agent's side, implemented with Yjs. */
 class Agent {
   doc = new Y.Doc();
   private read = new Map<FakeSocket, number>();
@@ -18,7 +18,7 @@ class Agent {
     return this.doc.getText("content").toJSON();
   }
   greet(socket: FakeSocket, epoch: string, readOnly = false): void {
-    socket.say(JSON.stringify({ type: "opened", epoch, read_only: readOnly }));
+    socket.receive(JSON.stringify({ type: "opened", epoch, read_only: readOnly }));
     this.say(socket, (encoder) => writeSyncStep1(encoder, this.doc));
     this.hear(socket);
   }
@@ -27,7 +27,7 @@ class Agent {
     this.doc.once("update", once);
     change(this.doc.getText("content"));
   }
-  /** Takes what the client has sent since the last time. */
+  /** Processes what the client has sent since the last call. */
   hear(socket: FakeSocket): void {
     let at = this.read.get(socket) ?? 0;
     for (; at < socket.sent.length; at += 1) {
@@ -37,7 +37,7 @@ class Agent {
       const reply = encoding.createEncoder();
       encoding.writeVarUint(reply, 0);
       readSyncMessage(decoder, reply, this.doc, "client");
-      if (encoding.length(reply) > 1) socket.say(encoding.toUint8Array(reply));
+      if (encoding.length(reply) > 1) socket.receive(encoding.toUint8Array(reply));
     }
     this.read.set(socket, at);
   }
@@ -45,15 +45,15 @@ class Agent {
     const encoder = encoding.createEncoder();
     encoding.writeVarUint(encoder, 0);
     write(encoder);
-    socket.say(encoding.toUint8Array(encoder));
+    socket.receive(encoding.toUint8Array(encoder));
   }
 }
 
-describe("a shared document", () => {
+describe("shared document", () => {
   let environment: FakeEnvironment;
   let shared: SharedDocument;
-  const text = () => shared.view.text?.toJSON();
-  const epoch = () => new URL(environment.last.url).searchParams.get("epoch");
+  const text = () => shared.state.text?.toJSON();
+  const epoch = () => new URL(environment.lastSocket.url).searchParams.get("epoch");
 
   beforeEach(() => {
     environment = new FakeEnvironment();
@@ -63,117 +63,117 @@ describe("a shared document", () => {
       environment,
     );
     shared.start();
-    environment.last.accept();
+    environment.lastSocket.open();
   });
   afterEach(() => shared.close());
 
-  it("has the agent's text, and the agent has its edits", () => {
+  it("exchanges edits with the agent", () => {
     const agent = new Agent("one\r\ntwo 😀");
     expect(text()).toBeUndefined();
-    agent.greet(environment.last, "e1");
+    agent.greet(environment.lastSocket, "e1");
     expect(text()).toBe("one\r\ntwo 😀");
-    shared.view.text?.insert(11, "!");
-    agent.hear(environment.last);
+    shared.state.text?.insert(11, "!");
+    agent.hear(environment.lastSocket);
     expect(agent.text).toBe(text());
-    agent.edit(environment.last, (content) => content.delete(0, 5));
+    agent.edit(environment.lastSocket, (content) => content.delete(0, 5));
     expect(text()).toBe("two 😀!");
   });
 
-  it("merges what was typed without a connection", () => {
+  it("merges edits made offline", () => {
     const agent = new Agent("abc");
-    agent.greet(environment.last, "e1");
-    environment.last.break();
-    shared.view.text?.insert(3, "d");
-    expect(shared.view.saved).toBe(false);
+    agent.greet(environment.lastSocket, "e1");
+    environment.lastSocket.drop();
+    shared.state.text?.insert(3, "d");
+    expect(shared.state.saved).toBe(false);
     agent.doc.getText("content").insert(0, "_");
-    environment.pass(60_000);
-    environment.last.accept();
+    environment.advance(60_000);
+    environment.lastSocket.open();
     expect(epoch()).toBe("e1");
-    agent.greet(environment.last, "e1");
+    agent.greet(environment.lastSocket, "e1");
     expect(text()).toBe("_abcd");
     expect(agent.text).toBe("_abcd");
-    expect(shared.view.lost).toBeNull();
+    expect(shared.state.unsentText).toBeNull();
   });
 
-  it("begins empty when the agent made the document anew, and keeps what had not arrived", () => {
+  it("keeps unsent text when the agent resets", () => {
     const first = new Agent("abc");
-    first.greet(environment.last, "e1");
-    environment.last.break();
-    shared.view.text?.insert(3, "typed");
-    environment.pass(60_000);
-    environment.last.accept();
-    environment.last.say(JSON.stringify({ type: "refused", reason: "stale", message: "m" }));
-    environment.pass(60_000);
+    first.greet(environment.lastSocket, "e1");
+    environment.lastSocket.drop();
+    shared.state.text?.insert(3, "typed");
+    environment.advance(60_000);
+    environment.lastSocket.open();
+    environment.lastSocket.receive(JSON.stringify({ type: "refused", reason: "stale", message: "m" }));
+    environment.advance(60_000);
     expect(epoch()).toBeNull();
-    environment.last.accept();
-    new Agent("abc").greet(environment.last, "e2");
+    environment.lastSocket.open();
+    new Agent("abc").greet(environment.lastSocket, "e2");
     expect(text()).toBe("abc");
-    expect(shared.view.lost).toBe("abctyped");
-    shared.forgetLost();
-    expect(shared.view.lost).toBeNull();
+    expect(shared.state.unsentText).toBe("abctyped");
+    shared.dismissUnsentText();
+    expect(shared.state.unsentText).toBeNull();
   });
 
-  it("loses nothing, and says nothing of it, when all had arrived", () => {
-    new Agent("abc").greet(environment.last, "e1");
-    environment.last.say(JSON.stringify({ type: "refused", reason: "stale", message: "m" }));
-    environment.pass(60_000);
-    environment.last.accept();
-    new Agent("abc").greet(environment.last, "e2");
+  it("reports no loss when all edits had arrived", () => {
+    new Agent("abc").greet(environment.lastSocket, "e1");
+    environment.lastSocket.receive(JSON.stringify({ type: "refused", reason: "stale", message: "m" }));
+    environment.advance(60_000);
+    environment.lastSocket.open();
+    new Agent("abc").greet(environment.lastSocket, "e2");
     expect(text()).toBe("abc");
-    expect(shared.view.lost).toBeNull();
+    expect(shared.state.unsentText).toBeNull();
   });
 
-  it("says why it is refused, and does not try by itself", () => {
+  it("reports a refusal and does not retry", () => {
     for (const reason of ["too_large", "not_text"]) {
-      environment.last.say(JSON.stringify({ type: "refused", reason, message: "Too large." }));
-      expect(shared.view.refused).toEqual({ reason, message: "Too large." });
-      environment.pass(600_000);
-      expect(environment.last.closed).toBe(true);
+      environment.lastSocket.receive(JSON.stringify({ type: "refused", reason, message: "Too large." }));
+      expect(shared.state.refused).toEqual({ reason, message: "Too large." });
+      environment.advance(600_000);
+      expect(environment.lastSocket.closed).toBe(true);
       shared.reopen();
-      environment.last.accept();
+      environment.lastSocket.open();
     }
     expect(environment.sockets).toHaveLength(3);
   });
 
   it("gives up after a few bad updates", () => {
     for (let round = 0; round < 10; round += 1) {
-      environment.last.say(JSON.stringify({ type: "refused", reason: "bad_update", message: "m" }));
-      environment.pass(60_000);
-      if (!environment.last.closed) environment.last.accept();
+      environment.lastSocket.receive(JSON.stringify({ type: "refused", reason: "bad_update", message: "m" }));
+      environment.advance(60_000);
+      if (!environment.lastSocket.closed) environment.lastSocket.open();
     }
     expect(environment.sockets).toHaveLength(4);
-    expect(shared.view.refused?.reason).toBe("bad_update");
+    expect(shared.state.refused?.reason).toBe("bad_update");
   });
 
-  it("only asks where it may only read", () => {
+  it("sends no edits when read-only", () => {
     const agent = new Agent("abc");
-    agent.greet(environment.last, "e1", true);
+    agent.greet(environment.lastSocket, "e1", true);
     expect(text()).toBe("abc");
-    expect(shared.view.readOnly).toBe(true);
-    const questions = environment.last.sent.map((one) => [...(one as Uint8Array).subarray(0, 2)]);
+    expect(shared.state.readOnly).toBe(true);
+    const questions = environment.lastSocket.sent.map((one) => [...(one as Uint8Array).subarray(0, 2)]);
     expect(questions).toEqual([[0, 0], [3]]);
   });
 
-  it("knows when the disk has everything", () => {
+  it("tracks whether edits are saved", () => {
     const agent = new Agent("abc");
-    agent.greet(environment.last, "e1");
-    expect(shared.view.saved).toBe(true);
-    shared.view.text?.insert(0, "x");
-    expect(shared.view.saved).toBe(false);
-    environment.last.say(JSON.stringify({ type: "dirty" }));
-    environment.last.say(JSON.stringify({ type: "save_failed", message: "no space left" }));
-    expect(shared.view.saveFailure).toBe("no space left");
-    environment.last.say(JSON.stringify({ type: "saved", bytes: 4 }));
-    expect(shared.view).toMatchObject({ saved: true, saveFailure: "" });
+    agent.greet(environment.lastSocket, "e1");
+    expect(shared.state.saved).toBe(true);
+    shared.state.text?.insert(0, "x");
+    expect(shared.state.saved).toBe(false);
+    environment.lastSocket.receive(JSON.stringify({ type: "dirty" }));
+    environment.lastSocket.receive(JSON.stringify({ type: "save_failed", message: "no space left" }));
+    expect(shared.state.saveFailure).toBe("no space left");
+    environment.lastSocket.receive(JSON.stringify({ type: "saved", bytes: 4 }));
+    expect(shared.state).toMatchObject({ saved: true, saveFailure: "" });
   });
 
-  it("survives nonsense", () => {
-    new Agent("abc").greet(environment.last, "e1");
-    environment.last.say("{");
-    environment.pass(60_000);
-    environment.last.accept();
-    environment.last.say(new Uint8Array([0, 2, 200, 1]));
-    environment.pass(60_000);
+  it("survives invalid messages", () => {
+    new Agent("abc").greet(environment.lastSocket, "e1");
+    environment.lastSocket.receive("{");
+    environment.advance(60_000);
+    environment.lastSocket.open();
+    environment.lastSocket.receive(new Uint8Array([0, 2, 200, 1]));
+    environment.advance(60_000);
     expect(text()).toBe("abc");
   });
 });

@@ -1,4 +1,4 @@
-// A shared document: a Yjs document kept the same as the agent's by the y-sync protocol, across reconnects. Knows no editor.
+// A shared document: a Yjs document that the y-sync protocol keeps equal to the agent's, across reconnects. Knows no editor.
 import * as decoding from "lib0/decoding";
 import * as encoding from "lib0/encoding";
 import {
@@ -10,92 +10,97 @@ import {
 import { readSyncMessage, writeSyncStep1, writeUpdate } from "y-protocols/sync";
 import * as Y from "yjs";
 import type { DocumentEvent, RefusalReason } from "../api/agent";
-import { browser, Link, type Environment, type LinkState } from "./reconnecting-socket";
+import {
+  browserEnvironment,
+  ReconnectingSocket,
+  type SocketEnvironment,
+  type ConnectionState,
+} from "./reconnecting-socket";
 
 const SYNC = 0;
 const AWARENESS = 1;
 const QUERY_AWARENESS = 3;
-/** Within a sync message: the other side asks what we have. */
+/** Within a sync message: the peer sends its state vector and asks for our updates. */
 const SYNC_STEP_1 = 0;
 const SYNC_STEP_2 = 1;
 
 /** The name of the shared text inside the Yjs document. */
 export const TEXT_NAME = "content";
 
-export interface DocumentView {
-  /** None until the text has come. */
+export interface DocumentState {
+  /** Null until the text has arrived. */
   text: Y.Text | null;
   awareness: Awareness;
-  link: LinkState;
+  connection: ConnectionState;
   readOnly: boolean;
-  /** Whether everything typed here is known to be on the disk. */
+  /** Whether everything typed here is on the guest's disk. */
   saved: boolean;
-  /** Why the document is not open. What was typed stays. */
+  /** Why the agent refused the document. Typed text stays. */
   refused: { reason: RefusalReason; message: string } | null;
-  /** The file is gone from the disk; the next edit makes it again. */
+  /** The file was deleted on disk. The next edit creates it again. */
   deleted: boolean;
   saveFailure: string;
-  /** The document was made anew by the agent while edits of ours had not arrived: the text as we had it. */
-  lost: string | null;
+  /** The full text with local edits that the agent never received, kept when the document had to be reset. */
+  unsentText: string | null;
 }
 
-/** Reasons after which trying again by itself is of use. */
-const PASSING: readonly RefusalReason[] = ["stale", "bad_update"];
-/** "Bad update" again and again means a fault of ours: not an endless loop. */
-const MAX_RENEWALS = 3;
+/** Refusals after which an automatic retry can succeed. */
+const RETRYABLE_REASONS: readonly RefusalReason[] = ["stale", "bad_update"];
+/** Repeated "bad update" is a bug of ours. This ends the loop. */
+const MAX_RESETS = 3;
 
 export class SharedDocument {
   private doc = new Y.Doc();
   private epoch: string | null = null;
-  private opened = false;
-  private synchronised = false;
-  /** Edits of ours that no Saved has followed yet. */
-  private unsaved = false;
-  /** Edits of ours since the connection was lost. */
-  private unsent = false;
-  private renewals = 0;
-  private readonly link: Link;
-  private current: DocumentView;
+  private isOpen = false;
+  private isSynchronised = false;
+  /** Local edits that no `saved` event has followed yet. */
+  private hasUnsavedEdits = false;
+  /** Local edits since the connection was lost. */
+  private hasUnsentEdits = false;
+  private resets = 0;
+  private readonly socket: ReconnectingSocket;
+  private current: DocumentState;
   private readonly listeners = new Set<() => void>();
 
   constructor(
     private readonly url: (query: Record<string, string>) => string,
-    private person: { name: string; color: number },
-    environment: Environment = browser,
+    private user: { name: string; color: number },
+    environment: SocketEnvironment = browserEnvironment,
   ) {
     this.current = {
       text: null,
       awareness: new Awareness(this.doc),
-      link: "connecting",
+      connection: "connecting",
       readOnly: false,
       saved: true,
       refused: null,
       deleted: false,
       saveFailure: "",
-      lost: null,
+      unsentText: null,
     };
-    this.link = new Link(
+    this.socket = new ReconnectingSocket(
       {
         url: () => this.url(this.epoch ? { epoch: this.epoch } : {}),
-        opened: () => undefined, // the agent speaks first
-        message: (data) => this.receive(data),
-        lost: () => {
-          this.disconnected();
+        onOpen: () => undefined, // the agent sends the first message
+        onMessage: (data) => this.receive(data),
+        onClose: () => {
+          this.resetConnection();
           return this.current.refused === null;
         },
-        state: (link) => this.change({ link }),
+        onState: (connection) => this.updateState({ connection }),
       },
       environment,
     );
     this.listenToDoc();
   }
 
-  get view(): DocumentView {
+  get state(): DocumentState {
     return this.current;
   }
 
-  get socket(): Link {
-    return this.link;
+  get connection(): ReconnectingSocket {
+    return this.socket;
   }
 
   subscribe = (listener: () => void): (() => void) => {
@@ -104,49 +109,49 @@ export class SharedDocument {
   };
 
   start(): void {
-    this.link.start();
+    this.socket.start();
   }
 
-  /** After a refusal: from the beginning. */
+  /** Retries from an empty document after a refusal. */
   reopen(): void {
-    if (this.current.refused === null) return this.link.retry();
-    this.renewals = 0;
-    this.renew();
-    this.change({ refused: null });
-    this.link.start();
+    if (this.current.refused === null) return this.socket.retry();
+    this.resets = 0;
+    this.resetDocument();
+    this.updateState({ refused: null });
+    this.socket.start();
   }
 
-  forgetLost(): void {
-    this.change({ lost: null });
+  dismissUnsentText(): void {
+    this.updateState({ unsentText: null });
   }
 
   close(): void {
-    this.sayGoodbye();
-    this.link.close();
+    this.withdrawPresence();
+    this.socket.close();
     this.current.awareness.destroy();
     this.doc.destroy();
   }
 
-  private change(part: Partial<DocumentView>): void {
+  private updateState(part: Partial<DocumentState>): void {
     this.current = { ...this.current, ...part };
     for (const listener of this.listeners) listener();
   }
 
   private listenToDoc(): void {
     const { awareness } = this.current;
-    awareness.setLocalStateField("user", this.person);
+    awareness.setLocalStateField("user", this.user);
     this.doc.on("update", (update: Uint8Array, origin: unknown) => {
       if (origin === this) return;
-      this.unsaved = true;
-      if (this.current.saved) this.change({ saved: false });
-      if (!this.synchronised || this.current.readOnly) {
-        this.unsent = true;
+      this.hasUnsavedEdits = true;
+      if (this.current.saved) this.updateState({ saved: false });
+      if (!this.isSynchronised || this.current.readOnly) {
+        this.hasUnsentEdits = true;
         return;
       }
       this.send(SYNC, (encoder) => writeUpdate(encoder, update));
     });
     awareness.on("update", (change: Record<"added" | "updated" | "removed", number[]>, origin: unknown) => {
-      if (origin === this || !this.opened || this.current.readOnly) return;
+      if (origin === this || !this.isOpen || this.current.readOnly) return;
       const own = [...change.added, ...change.updated].filter((client) => client === this.doc.clientID);
       if (own.length > 0) this.sendAwareness();
     });
@@ -156,7 +161,7 @@ export class SharedDocument {
     const encoder = encoding.createEncoder();
     encoding.writeVarUint(encoder, kind);
     write(encoder);
-    this.link.send(encoding.toUint8Array(encoder));
+    this.socket.send(encoding.toUint8Array(encoder));
   }
 
   private sendAwareness(): void {
@@ -164,90 +169,90 @@ export class SharedDocument {
     this.send(AWARENESS, (encoder) => encoding.writeVarUint8Array(encoder, update));
   }
 
-  private sayGoodbye(): void {
-    if (!this.opened || this.current.readOnly) return;
+  private withdrawPresence(): void {
+    if (!this.isOpen || this.current.readOnly) return;
     removeAwarenessStates(this.current.awareness, [this.doc.clientID], this);
     this.sendAwareness();
   }
 
   private receive(data: ArrayBuffer | string): void {
     try {
-      if (typeof data === "string") this.event(JSON.parse(data) as DocumentEvent);
-      else this.sync(new Uint8Array(data));
+      if (typeof data === "string") this.applyEvent(JSON.parse(data) as DocumentEvent);
+      else this.receiveBinary(new Uint8Array(data));
     } catch (error) {
-      // What the agent says is the guest's word: nonsense must not break the page.
-      console.warn("a message of the document cannot be understood", error);
-      this.disconnected();
-      this.link.restart();
+      // The agent runs in the guest and is not trusted. An invalid message must not break the page.
+      console.warn("cannot decode a document message", error);
+      this.resetConnection();
+      this.socket.restart();
     }
   }
 
-  private event(event: DocumentEvent): void {
+  private applyEvent(event: DocumentEvent): void {
     switch (event.type) {
       case "opened":
         this.epoch = event.epoch;
-        this.opened = true;
-        this.change({ readOnly: event.read_only, refused: null, deleted: false });
+        this.isOpen = true;
+        this.updateState({ readOnly: event.read_only, refused: null, deleted: false });
         this.send(SYNC, (encoder) => writeSyncStep1(encoder, this.doc));
         if (event.read_only) this.send(QUERY_AWARENESS, () => undefined);
         else this.sendAwareness();
         return;
       case "saved":
-        if (!this.unsent) this.unsaved = false;
-        this.change({ saved: !this.unsaved, saveFailure: "", deleted: false });
+        if (!this.hasUnsentEdits) this.hasUnsavedEdits = false;
+        this.updateState({ saved: !this.hasUnsavedEdits, saveFailure: "", deleted: false });
         return;
       case "dirty":
-        this.change({ saved: false });
+        this.updateState({ saved: false });
         return;
       case "deleted":
-        this.change({ deleted: true });
+        this.updateState({ deleted: true });
         return;
       case "save_failed":
-        this.change({ saveFailure: String(event.message) });
+        this.updateState({ saveFailure: String(event.message) });
         return;
       case "refused":
-        return this.refuse(event.reason, String(event.message));
+        return this.applyRefusal(event.reason, String(event.message));
     }
   }
 
-  private refuse(reason: RefusalReason, message: string): void {
-    this.disconnected();
-    if (PASSING.includes(reason) && this.renewals < MAX_RENEWALS) {
-      this.renewals += 1;
-      this.renew();
-      this.link.restart();
+  private applyRefusal(reason: RefusalReason, message: string): void {
+    this.resetConnection();
+    if (RETRYABLE_REASONS.includes(reason) && this.resets < MAX_RESETS) {
+      this.resets += 1;
+      this.resetDocument();
+      this.socket.restart();
       return;
     }
-    this.change({ refused: { reason, message } });
-    this.link.close();
+    this.updateState({ refused: { reason, message } });
+    this.socket.close();
   }
 
-  /** Begins with an empty document: the old one and the agent's have no common past, and together would hold the text twice. */
-  private renew(): void {
-    const { text, awareness, lost } = this.current;
-    const kept = text && this.unsaved ? text.toJSON() : lost;
+  /** Starts with an empty document. The old one shares no history with the agent's; a merge would duplicate the text. */
+  private resetDocument(): void {
+    const { text, awareness } = this.current;
+    const unsentText = text && this.hasUnsavedEdits ? text.toJSON() : this.current.unsentText;
     awareness.destroy();
     this.doc.destroy();
     this.doc = new Y.Doc();
     this.epoch = null;
-    this.unsaved = this.unsent = false;
-    this.change({ text: null, awareness: new Awareness(this.doc), saved: true, lost: kept });
+    this.hasUnsavedEdits = this.hasUnsentEdits = false;
+    this.updateState({ text: null, awareness: new Awareness(this.doc), saved: true, unsentText });
     this.listenToDoc();
   }
 
-  private disconnected(): void {
-    this.opened = false;
-    this.synchronised = false;
+  private resetConnection(): void {
+    this.isOpen = false;
+    this.isSynchronised = false;
     const { awareness } = this.current;
     const others = [...awareness.getStates().keys()].filter((client) => client !== this.doc.clientID);
     removeAwarenessStates(awareness, others, this);
   }
 
-  private sync(message: Uint8Array): void {
+  private receiveBinary(message: Uint8Array): void {
     const decoder = decoding.createDecoder(message);
     switch (decoding.readVarUint(decoder)) {
       case SYNC:
-        return this.syncMessage(decoder);
+        return this.applySync(decoder);
       case AWARENESS:
         return applyAwarenessUpdate(this.current.awareness, decoding.readVarUint8Array(decoder), this);
       case QUERY_AWARENESS:
@@ -255,19 +260,19 @@ export class SharedDocument {
     }
   }
 
-  private syncMessage(decoder: decoding.Decoder): void {
+  private applySync(decoder: decoding.Decoder): void {
     const encoder = encoding.createEncoder();
     encoding.writeVarUint(encoder, SYNC);
     const kind = readSyncMessage(decoder, encoder, this.doc, this);
     if (kind === SYNC_STEP_1 && !this.current.readOnly) {
-      this.link.send(encoding.toUint8Array(encoder));
-      // What was typed while there was no connection went with this answer; what comes now goes by itself.
-      this.synchronised = true;
-      this.unsent = false;
+      this.socket.send(encoding.toUint8Array(encoder));
+      // This reply contained the edits made offline. From now on each edit is sent by itself.
+      this.isSynchronised = true;
+      this.hasUnsentEdits = false;
     }
     if (kind === SYNC_STEP_2) {
-      this.renewals = 0;
-      if (this.current.text === null) this.change({ text: this.doc.getText(TEXT_NAME) });
+      this.resets = 0;
+      if (this.current.text === null) this.updateState({ text: this.doc.getText(TEXT_NAME) });
     }
   }
 }

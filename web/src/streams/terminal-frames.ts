@@ -1,4 +1,5 @@
-// A terminal's messages as bytes, as protocol::terminal has them: the first byte is the kind, numbers are big-endian. Pure.
+// Encodes and decodes a terminal's binary messages, as defined in protocol::terminal: the first byte is the kind,
+// numbers are big-endian. Pure.
 import type { AttachInfo, Exit, Size } from "../api/agent";
 
 export type ServerFrame =
@@ -15,32 +16,32 @@ export type ClientFrame =
 
 export class MalformedFrame extends Error {}
 
-/** Most columns and rows that a screen may have. */
-export const MAX_SIZE = 1000;
+/** Most columns, and most rows, that a screen may have. */
+export const MAX_CELLS = 1000;
 
-export function decode(message: ArrayBuffer): ServerFrame {
-  if (message.byteLength < 1) throw new MalformedFrame("an empty message");
+export function decodeServerFrame(message: ArrayBuffer): ServerFrame {
+  if (message.byteLength < 1) throw new MalformedFrame("empty message");
   const kind = new DataView(message).getUint8(0);
   switch (kind) {
     case 0:
-      return { kind: "output", offset: offsetOf(message), bytes: new Uint8Array(message, 9) };
+      return { kind: "output", offset: readOffset(message), bytes: new Uint8Array(message, 9) };
     case 1:
-      return { kind: "info", info: infoOf(jsonOf(message)) };
+      return { kind: "info", info: parseInfo(parseJson(message)) };
     case 2:
-      return { kind: "exited", exit: jsonOf(message) as Exit };
+      return { kind: "exited", exit: parseJson(message) as Exit };
     case 3:
-      return { kind: "input-accepted", offset: offsetOf(message) };
+      return { kind: "input-accepted", offset: readOffset(message) };
     case 4:
-      return { kind: "snapshot", offset: offsetOf(message), screen: new Uint8Array(message, 9) };
+      return { kind: "snapshot", offset: readOffset(message), screen: new Uint8Array(message, 9) };
     default:
-      throw new MalformedFrame(`an unknown kind of message: ${kind}`);
+      throw new MalformedFrame(`unknown kind of message: ${kind}`);
   }
 }
 
-export function encode(frame: ClientFrame): Uint8Array<ArrayBuffer> {
+export function encodeClientFrame(frame: ClientFrame): Uint8Array<ArrayBuffer> {
   switch (frame.kind) {
     case "input": {
-      const message = numbered(0, frame.offset, frame.bytes.length);
+      const message = messageWithOffset(0, frame.offset, frame.bytes.length);
       message.set(frame.bytes, 9);
       return message;
     }
@@ -53,13 +54,13 @@ export function encode(frame: ClientFrame): Uint8Array<ArrayBuffer> {
       return message;
     }
     case "acknowledge":
-      return numbered(2, frame.offset, 0);
+      return messageWithOffset(2, frame.offset, 0);
   }
 }
 
-const clamp = (number: number): number => Math.max(1, Math.min(MAX_SIZE, Math.floor(number)));
+const clamp = (number: number): number => Math.max(1, Math.min(MAX_CELLS, Math.floor(number)));
 
-function numbered(kind: number, offset: number, tail: number): Uint8Array<ArrayBuffer> {
+function messageWithOffset(kind: number, offset: number, tail: number): Uint8Array<ArrayBuffer> {
   const message = new Uint8Array(9 + tail);
   const view = new DataView(message.buffer);
   view.setUint8(0, kind);
@@ -67,28 +68,27 @@ function numbered(kind: number, offset: number, tail: number): Uint8Array<ArrayB
   return message;
 }
 
-function offsetOf(message: ArrayBuffer): number {
-  if (message.byteLength < 9) throw new MalformedFrame("a message too short for its number");
+function readOffset(message: ArrayBuffer): number {
+  if (message.byteLength < 9) throw new MalformedFrame("message too short for its offset");
   const offset = new DataView(message).getBigUint64(1);
-  // 9 petabytes of output: not a terminal's.
-  if (offset > BigInt(Number.MAX_SAFE_INTEGER))
-    throw new MalformedFrame("an offset that no terminal reaches");
+  // 9 petabytes: no terminal has that much output.
+  if (offset > BigInt(Number.MAX_SAFE_INTEGER)) throw new MalformedFrame("offset out of range");
   return Number(offset);
 }
 
-function jsonOf(message: ArrayBuffer): unknown {
+function parseJson(message: ArrayBuffer): unknown {
   try {
     return JSON.parse(new TextDecoder().decode(new Uint8Array(message, 1)));
   } catch {
-    throw new MalformedFrame("a message whose JSON cannot be read");
+    throw new MalformedFrame("invalid JSON");
   }
 }
 
-function infoOf(value: unknown): AttachInfo {
+function parseInfo(value: unknown): AttachInfo {
   const info = value as AttachInfo | null;
   const numbers = [info?.size?.cols, info?.size?.rows, info?.start, info?.input];
   if (!info || !numbers.every((number) => Number.isSafeInteger(number))) {
-    throw new MalformedFrame("an information that lacks a number");
+    throw new MalformedFrame("attach info with a missing number");
   }
   return { ...info, size: { cols: clamp(info.size.cols), rows: clamp(info.size.rows) } };
 }

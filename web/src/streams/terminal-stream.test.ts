@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import type { Size } from "../api/agent";
-import { decode, encode, MalformedFrame } from "./terminal-frames";
-import { TerminalStream, type Screen } from "./terminal-stream";
+import { decodeServerFrame, encodeClientFrame, MalformedFrame } from "./terminal-frames";
+import { TerminalStream, type TerminalScreen } from "./terminal-stream";
 import { FakeEnvironment } from "./fake-socket";
 
 const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
@@ -20,8 +20,8 @@ const info = (start: number, input: number, size: Size = { cols: 80, rows: 24 })
   message(1, null, bytes(JSON.stringify({ size, start, input })));
 
 describe("frames", () => {
-  it("are read as the agent writes them", () => {
-    const read = (message: Uint8Array) => decode(message.slice().buffer);
+  it("decode the agent's messages", () => {
+    const read = (message: Uint8Array) => decodeServerFrame(message.slice().buffer);
     expect(read(output(2 ** 40, "hé"))).toEqual({ kind: "output", offset: 2 ** 40, bytes: bytes("hé") });
     expect(read(snapshot(3, "x"))).toEqual({ kind: "snapshot", offset: 3, screen: bytes("x") });
     expect(read(accepted(9))).toEqual({ kind: "input-accepted", offset: 9 });
@@ -32,28 +32,31 @@ describe("frames", () => {
     expect(read(info(5, 9))).toMatchObject({ kind: "info", info: { start: 5, input: 9 } });
   });
 
-  it("that are malformed are refused", () => {
+  it("reject malformed messages", () => {
     const bad = [[], [0], [3, 1], [9], [1, 123], [1], [4, 255, 255, 255, 255, 255, 255, 255, 255]];
     bad.push([...message(1, null, bytes("{}"))]);
-    for (const one of bad) expect(() => decode(new Uint8Array(one).buffer)).toThrow(MalformedFrame);
+    for (const one of bad)
+      expect(() => decodeServerFrame(new Uint8Array(one).buffer)).toThrow(MalformedFrame);
   });
 
-  it("are written as the agent reads them", () => {
-    expect([...encode({ kind: "input", offset: 258, bytes: bytes("ls") })]).toEqual([
+  it("encode for the agent", () => {
+    expect([...encodeClientFrame({ kind: "input", offset: 258, bytes: bytes("ls") })]).toEqual([
       0, 0, 0, 0, 0, 0, 0, 1, 2, 108, 115,
     ]);
-    expect([...encode({ kind: "resize", size: { cols: 300, rows: 5000 } })]).toEqual([1, 1, 44, 3, 232]);
-    expect([...encode({ kind: "acknowledge", offset: 7 })]).toEqual([2, 0, 0, 0, 0, 0, 0, 0, 7]);
+    expect([...encodeClientFrame({ kind: "resize", size: { cols: 300, rows: 5000 } })]).toEqual([
+      1, 1, 44, 3, 232,
+    ]);
+    expect([...encodeClientFrame({ kind: "acknowledge", offset: 7 })]).toEqual([2, 0, 0, 0, 0, 0, 0, 0, 7]);
   });
 });
 
-describe("a stream", () => {
+describe("terminal stream", () => {
   let environment: FakeEnvironment;
   let shown: string;
   let undrawn: (() => void)[];
   let sizes: Size[];
 
-  const screen: Screen = {
+  const screen: TerminalScreen = {
     write(bytes, drawn) {
       shown += text(bytes);
       undrawn.push(drawn);
@@ -62,9 +65,9 @@ describe("a stream", () => {
       shown = `[reset]${text(bytes)}`;
       undrawn.push(drawn);
     },
-    resized: (size) => sizes.push(size),
-    exited: () => undefined,
-    state: () => undefined,
+    onResize: (size) => sizes.push(size),
+    onExit: () => undefined,
+    onState: () => undefined,
   };
 
   function stream(readOnly = false): TerminalStream {
@@ -74,14 +77,16 @@ describe("a stream", () => {
       environment,
     );
     stream.start({ cols: 80, rows: 24 });
-    environment.last.accept();
+    environment.lastSocket.open();
     return stream;
   }
   const draw = () => undrawn.splice(0).forEach((drawn) => drawn());
   const sent = (kind: number) =>
-    environment.last.sent.filter((one): one is Uint8Array => one instanceof Uint8Array && one[0] === kind);
+    environment.lastSocket.sent.filter(
+      (one): one is Uint8Array => one instanceof Uint8Array && one[0] === kind,
+    );
   const number = (message: Uint8Array) => Number(new DataView(message.buffer).getBigUint64(1));
-  const query = () => Object.fromEntries(new URL(environment.last.url).searchParams);
+  const query = () => Object.fromEntries(new URL(environment.lastSocket.url).searchParams);
 
   beforeEach(() => {
     environment = new FakeEnvironment();
@@ -90,7 +95,7 @@ describe("a stream", () => {
     sizes = [];
   });
 
-  it("does not lose a size that is wanted while it connects", () => {
+  it("sends a size set while connecting", () => {
     const stream = new TerminalStream(
       { client: "me", url: () => "ws://x/", readOnly: false },
       screen,
@@ -98,131 +103,131 @@ describe("a stream", () => {
     );
     stream.start({ cols: 80, rows: 24 });
     stream.resize({ cols: 80, rows: 20 });
-    environment.last.accept();
-    environment.last.say(info(0, 0));
+    environment.lastSocket.open();
+    environment.lastSocket.receive(info(0, 0));
     expect(sent(1).map((one) => [...one])).toEqual([[1, 0, 80, 0, 20]]);
-    environment.last.say(info(0, 0, { cols: 80, rows: 20 }));
+    environment.lastSocket.receive(info(0, 0, { cols: 80, rows: 20 }));
     expect(sizes.at(-1)).toEqual({ cols: 80, rows: 20 });
     expect(sent(1)).toHaveLength(1);
   });
 
-  it("asks for the screen first, and after a break for what it lacks", () => {
+  it("resumes from the last offset", () => {
     stream();
     expect(query()).toEqual({ client: "me", cols: "80", rows: "24" });
-    environment.last.say(info(100, 0));
-    environment.last.say(snapshot(100, "$ "));
-    environment.last.say(output(100, "abc"));
-    environment.last.break();
-    environment.pass(60_000);
+    environment.lastSocket.receive(info(100, 0));
+    environment.lastSocket.receive(snapshot(100, "$ "));
+    environment.lastSocket.receive(output(100, "abc"));
+    environment.lastSocket.drop();
+    environment.advance(60_000);
     expect(query()).toMatchObject({ from: "103" });
-    environment.last.accept();
-    environment.last.say(info(103, 0));
-    environment.last.say(output(103, "def"));
+    environment.lastSocket.open();
+    environment.lastSocket.receive(info(103, 0));
+    environment.lastSocket.receive(output(103, "def"));
     expect(shown).toBe("[reset]$ abcdef");
   });
 
-  it("draws no byte twice and asks again where some are missing", () => {
+  it("skips duplicates and reconnects on a gap", () => {
     stream();
-    environment.last.say(info(0, 0));
-    environment.last.say(output(0, "abc"));
-    environment.last.say(output(1, "bcd"));
-    environment.last.say(output(0, "ab"));
+    environment.lastSocket.receive(info(0, 0));
+    environment.lastSocket.receive(output(0, "abc"));
+    environment.lastSocket.receive(output(1, "bcd"));
+    environment.lastSocket.receive(output(0, "ab"));
     expect(shown).toBe("abcd");
     const before = environment.sockets.length;
-    environment.last.say(output(9, "z"));
-    environment.pass(60_000);
+    environment.lastSocket.receive(output(9, "z"));
+    environment.advance(60_000);
     expect(environment.sockets.length).toBe(before + 1);
     expect(query()).toMatchObject({ from: "4" });
     expect(shown).toBe("abcd");
   });
 
-  it("acknowledges what is drawn, not what has come", () => {
+  it("acknowledges drawn bytes only", () => {
     stream();
-    environment.last.say(info(0, 0));
-    environment.last.say(output(0, "x".repeat(20_000)));
-    environment.pass(1000);
+    environment.lastSocket.receive(info(0, 0));
+    environment.lastSocket.receive(output(0, "x".repeat(20_000)));
+    environment.advance(1000);
     expect(sent(2)).toHaveLength(0);
     draw();
     expect(sent(2).map(number)).toEqual([20_000]);
-    environment.last.say(output(20_000, "yy"));
+    environment.lastSocket.receive(output(20_000, "yy"));
     draw();
     expect(sent(2)).toHaveLength(1);
-    environment.pass(100);
+    environment.advance(100);
     expect(sent(2).map(number)).toEqual([20_000, 20_002]);
   });
 
-  it("sends again only the keys that the shell has not had", () => {
+  it("resends only unconfirmed input", () => {
     const terminal = stream();
-    environment.last.say(info(0, 0));
-    terminal.type(bytes("ab"));
-    terminal.type(bytes("cde"));
-    environment.last.say(accepted(2));
-    environment.last.break();
-    environment.pass(60_000);
-    environment.last.accept();
-    expect(sent(0)).toHaveLength(0); // not before it is known what the shell has
-    environment.last.say(info(0, 3));
+    environment.lastSocket.receive(info(0, 0));
+    terminal.sendInput(bytes("ab"));
+    terminal.sendInput(bytes("cde"));
+    environment.lastSocket.receive(accepted(2));
+    environment.lastSocket.drop();
+    environment.advance(60_000);
+    environment.lastSocket.open();
+    expect(sent(0)).toHaveLength(0); // not before the agent has reported its input offset
+    environment.lastSocket.receive(info(0, 3));
     expect(sent(0).map((one) => [number(one), text(one.subarray(9))])).toEqual([[3, "de"]]);
-    terminal.type(bytes("f"));
+    terminal.sendInput(bytes("f"));
     expect(number(sent(0)[1] as Uint8Array)).toBe(5);
   });
 
-  it("goes on by the agent's numbers when it is not known there", () => {
+  it("adopts the agent's offset if unknown", () => {
     const terminal = stream();
-    environment.last.say(info(0, 40));
-    terminal.type(bytes("a"));
+    environment.lastSocket.receive(info(0, 40));
+    terminal.sendInput(bytes("a"));
     expect(number(sent(0)[0] as Uint8Array)).toBe(40);
   });
 
-  it("takes no keys while there is no connection", () => {
+  it("drops input while disconnected", () => {
     const terminal = stream();
-    expect(terminal.type(bytes("a"))).toBe(false); // not greeted
-    environment.last.say(info(0, 0));
-    expect(terminal.type(bytes("a"))).toBe(true);
-    environment.last.break();
-    expect(terminal.type(bytes("b"))).toBe(false);
+    expect(terminal.sendInput(bytes("a"))).toBe(false); // not attached yet
+    environment.lastSocket.receive(info(0, 0));
+    expect(terminal.sendInput(bytes("a"))).toBe(true);
+    environment.lastSocket.drop();
+    expect(terminal.sendInput(bytes("b"))).toBe(false);
   });
 
-  it("cuts a large paste, and refuses one that nobody would want", () => {
+  it("splits a large paste and limits its size", () => {
     const terminal = stream();
-    environment.last.say(info(0, 0));
-    expect(terminal.type(new Uint8Array(40_000))).toBe(true);
+    environment.lastSocket.receive(info(0, 0));
+    expect(terminal.sendInput(new Uint8Array(40_000))).toBe(true);
     expect(sent(0).map((one) => [number(one), one.length - 9])).toEqual([
       [0, 16384],
       [16384, 16384],
       [32768, 7232],
     ]);
-    expect(terminal.type(new Uint8Array(5 * 1024 * 1024))).toBe(false);
+    expect(terminal.sendInput(new Uint8Array(5 * 1024 * 1024))).toBe(false);
   });
 
-  it("sends nothing but acknowledgements where it may only read", () => {
+  it("only acknowledges when read-only", () => {
     const terminal = stream(true);
-    environment.last.say(info(0, 0));
+    environment.lastSocket.receive(info(0, 0));
     expect(query()).toEqual({ client: "me" });
-    expect(terminal.type(bytes("a"))).toBe(false);
+    expect(terminal.sendInput(bytes("a"))).toBe(false);
     terminal.resize({ cols: 5, rows: 5 });
-    environment.last.say(output(0, "x"));
+    environment.lastSocket.receive(output(0, "x"));
     draw();
-    environment.pass(100);
-    expect(environment.last.sent).toHaveLength(1);
+    environment.advance(100);
+    expect(environment.lastSocket.sent).toHaveLength(1);
     expect(sent(2)).toHaveLength(1);
   });
 
-  it("does not come back after the end, nor on nonsense forever at once", () => {
+  it("does not reconnect after the exit", () => {
     stream();
-    environment.last.say(info(0, 0));
-    environment.last.say(message(2, null, bytes('{"code":0}')));
-    environment.last.break(1000);
-    environment.pass(600_000);
+    environment.lastSocket.receive(info(0, 0));
+    environment.lastSocket.receive(message(2, null, bytes('{"code":0}')));
+    environment.lastSocket.drop(1000);
+    environment.advance(600_000);
     expect(environment.sockets).toHaveLength(1);
   });
 
-  it("waits longer and longer", () => {
+  it("backs off between attempts", () => {
     stream();
     const opened: number[] = [];
     for (let second = 0; second < 120; second += 1) {
-      if (!environment.last.closed) environment.last.break();
-      environment.pass(1000);
+      if (!environment.lastSocket.closed) environment.lastSocket.drop();
+      environment.advance(1000);
       opened.push(environment.sockets.length);
     }
     expect(opened.at(-1)).toBeLessThan(16);

@@ -1,21 +1,26 @@
-// One viewer of a terminal: which output it has, which it has drawn, which input the shell has taken. The bookkeeping that
-// makes a reconnect invisible. Knows no screen: what is to be drawn goes to a Screen.
+// One viewer of a terminal. Keeps the offsets of output received, output drawn, and input confirmed by the agent, which
+// makes a reconnect lossless. Draws nothing itself: output goes to a TerminalScreen.
 import type { Exit, Size } from "../api/agent";
-import { decode, encode } from "./terminal-frames";
-import { browser, Link, type Environment, type LinkState } from "./reconnecting-socket";
+import { decodeServerFrame, encodeClientFrame } from "./terminal-frames";
+import {
+  browserEnvironment,
+  ReconnectingSocket,
+  type SocketEnvironment,
+  type ConnectionState,
+} from "./reconnecting-socket";
 
-/** What shows the output. */
-export interface Screen {
-  /** `drawn` is called once the bytes are on the screen: this is what is acknowledged, so a slow screen slows the sender. */
+/** Draws the output. */
+export interface TerminalScreen {
+  /** Calls `drawn` once the bytes are on the screen. Only drawn bytes are acknowledged, so a slow screen slows the sender. */
   write(bytes: Uint8Array, drawn: () => void): void;
-  /** Like `write`, on a terminal reset before. */
+  /** Like `write`, after resetting the terminal. */
   redraw(bytes: Uint8Array, drawn: () => void): void;
-  /** The terminal has this size now. */
-  resized(size: Size): void;
-  exited(exit: Exit): void;
-  state(state: LinkState): void;
-  /** The peer refused several times in a row: it may be gone for good. */
-  lost?(): void;
+  /** The terminal now has this size. */
+  onResize(size: Size): void;
+  onExit(exit: Exit): void;
+  onState(state: ConnectionState): void;
+  /** The connection closed or could not be opened. */
+  onClose?(): void;
 }
 
 export interface StreamOptions {
@@ -24,50 +29,50 @@ export interface StreamOptions {
   readOnly: boolean;
 }
 
-/** An acknowledgement at least for every so many bytes: an eighth of the sender's window… */
+/** Acknowledge at least every so many bytes: an eighth of the sender's window. */
 const ACKNOWLEDGE_BYTES = 8 * 1024;
-/** …and for fewer after so long, so that typing does not cost a message in either direction for each key. */
-const ACKNOWLEDGE_MS = 60;
-/** Input goes in pieces that are well below the largest message. */
-const INPUT_PIECE_BYTES = 16 * 1024;
-/** More than this is not typed ahead. */
-export const MAX_INPUT_WAITING = 4 * 1024 * 1024;
+/** Acknowledge fewer bytes after this delay. Without it, each echoed key would cost one more message. */
+const ACKNOWLEDGE_DELAY_MS = 60;
+/** Input is split into messages of this size, well below the agent's limit. */
+const MAX_INPUT_MESSAGE_BYTES = 16 * 1024;
+/** Limit of unconfirmed input. More is refused. */
+export const MAX_PENDING_INPUT_BYTES = 4 * 1024 * 1024;
 
 export class TerminalStream {
-  /** Output received: the number of the next byte. None before the first screen. */
-  private have: number | null = null;
-  private drawn = 0;
-  private acknowledged = 0;
+  /** Offset after the last byte received. Null before the first screen. */
+  private receivedEnd: number | null = null;
+  private drawnEnd = 0;
+  private acknowledgedEnd = 0;
   private cancelAcknowledge: (() => void) | null = null;
-  /** Number of the first byte in `waiting`. */
-  private typed = 0;
-  /** Input that the agent has not confirmed. */
-  private waiting: Uint8Array[] = [];
-  private waitingBytes = 0;
-  private greeted = false;
-  private over = false;
+  /** Offset of the first byte in `pendingInput`. */
+  private pendingStart = 0;
+  /** Input that the agent has not confirmed yet. */
+  private pendingInput: Uint8Array[] = [];
+  private pendingBytes = 0;
+  private isAttached = false;
+  private hasExited = false;
   private size: Size | null = null;
-  /** A size that could not be sent: the connection was being made, for another one. */
-  private unsent: Size | null = null;
-  private readonly link: Link;
+  /** A size that could not be sent because the connection was still opening with an older one. */
+  private pendingSize: Size | null = null;
+  private readonly socket: ReconnectingSocket;
 
   constructor(
     private readonly options: StreamOptions,
-    private readonly screen: Screen,
-    private readonly environment: Environment = browser,
+    private readonly screen: TerminalScreen,
+    private readonly environment: SocketEnvironment = browserEnvironment,
   ) {
-    this.link = new Link(
+    this.socket = new ReconnectingSocket(
       {
         url: () => this.options.url(this.query()),
-        opened: () => {
-          this.greeted = false;
+        onOpen: () => {
+          this.isAttached = false;
         },
-        message: (data) => this.receive(data),
-        lost: () => {
-          this.screen.lost?.();
-          return !this.over;
+        onMessage: (data) => this.receive(data),
+        onClose: () => {
+          this.screen.onClose?.();
+          return !this.hasExited;
         },
-        state: (state) => this.screen.state(state),
+        onState: (state) => this.screen.onState(state),
       },
       environment,
     );
@@ -75,32 +80,33 @@ export class TerminalStream {
 
   start(size: Size | null): void {
     this.size = size;
-    this.link.start();
+    this.socket.start();
   }
 
   retry(): void {
-    this.link.retry();
+    this.socket.retry();
   }
 
-  get socket(): Link {
-    return this.link;
+  get connection(): ReconnectingSocket {
+    return this.socket;
   }
 
   close(): void {
     this.cancelAcknowledge?.();
-    this.link.close();
+    this.socket.close();
   }
 
-  /** Types. Answers false where it could not: while there is no connection keys are not collected, for nobody sees what they do. */
-  type(bytes: Uint8Array): boolean {
-    if (this.options.readOnly || this.over || !this.greeted || this.link.state !== "open") return false;
-    if (this.waitingBytes + bytes.length > MAX_INPUT_WAITING) return false;
-    for (let at = 0; at < bytes.length; at += INPUT_PIECE_BYTES) {
-      const piece = bytes.slice(at, at + INPUT_PIECE_BYTES);
-      const offset = this.typed + this.waitingBytes;
-      this.waiting.push(piece);
-      this.waitingBytes += piece.length;
-      this.link.send(encode({ kind: "input", offset, bytes: piece }));
+  /** Sends input. Returns false if it was dropped: without a connection, keys are not collected, because their effect is not visible. */
+  sendInput(bytes: Uint8Array): boolean {
+    if (this.options.readOnly || this.hasExited || !this.isAttached || this.socket.state !== "open")
+      return false;
+    if (this.pendingBytes + bytes.length > MAX_PENDING_INPUT_BYTES) return false;
+    for (let at = 0; at < bytes.length; at += MAX_INPUT_MESSAGE_BYTES) {
+      const piece = bytes.slice(at, at + MAX_INPUT_MESSAGE_BYTES);
+      const offset = this.pendingStart + this.pendingBytes;
+      this.pendingInput.push(piece);
+      this.pendingBytes += piece.length;
+      this.socket.send(encodeClientFrame({ kind: "input", offset, bytes: piece }));
     }
     return true;
   }
@@ -109,12 +115,12 @@ export class TerminalStream {
     if (this.options.readOnly) return;
     if (this.size && this.size.cols === size.cols && this.size.rows === size.rows) return;
     this.size = size;
-    this.unsent = this.link.send(encode({ kind: "resize", size })) ? null : size;
+    this.pendingSize = this.socket.send(encodeClientFrame({ kind: "resize", size })) ? null : size;
   }
 
   private query(): Record<string, string> {
     const query: Record<string, string> = { client: this.options.client };
-    if (this.have !== null) query["from"] = String(this.have);
+    if (this.receivedEnd !== null) query["from"] = String(this.receivedEnd);
     if (this.size && !this.options.readOnly) {
       query["cols"] = String(this.size.cols);
       query["rows"] = String(this.size.rows);
@@ -123,80 +129,81 @@ export class TerminalStream {
   }
 
   private receive(data: ArrayBuffer | string): void {
-    if (typeof data === "string") return this.link.restart();
+    if (typeof data === "string") return this.socket.restart();
     let frame;
     try {
-      frame = decode(data);
+      frame = decodeServerFrame(data);
     } catch {
-      return this.link.restart();
+      return this.socket.restart();
     }
     switch (frame.kind) {
       case "info":
         this.size = frame.info.size;
-        this.screen.resized(frame.info.size);
-        if (this.unsent) this.resize(this.unsent);
-        if (this.greeted) this.accept(frame.info.input);
-        else this.resume(frame.info.input);
+        this.screen.onResize(frame.info.size);
+        if (this.pendingSize) this.resize(this.pendingSize);
+        if (this.isAttached) this.confirmInput(frame.info.input);
+        else this.resendInput(frame.info.input);
         return;
       case "output":
-        return this.output(frame.offset, frame.bytes);
+        return this.writeOutput(frame.offset, frame.bytes);
       case "snapshot": {
         const end = frame.offset;
-        this.have = end;
-        return this.screen.redraw(frame.screen, () => this.hasDrawn(end));
+        this.receivedEnd = end;
+        return this.screen.redraw(frame.screen, () => this.recordDrawn(end));
       }
       case "input-accepted":
-        return this.accept(frame.offset);
+        return this.confirmInput(frame.offset);
       case "exited":
-        this.over = true;
-        return this.screen.exited(frame.exit);
+        this.hasExited = true;
+        return this.screen.onExit(frame.exit);
     }
   }
 
-  private output(offset: number, bytes: Uint8Array): void {
-    const have = this.have ?? offset;
+  private writeOutput(offset: number, bytes: Uint8Array): void {
+    const have = this.receivedEnd ?? offset;
     const end = offset + bytes.length;
-    if (offset > have) return this.link.restart(); // bytes are missing: ask for them
+    if (offset > have) return this.socket.restart(); // bytes are missing: reconnect from the last offset
     if (end <= have) return;
-    this.have = end;
-    this.screen.write(bytes.subarray(have - offset), () => this.hasDrawn(end));
+    this.receivedEnd = end;
+    this.screen.write(bytes.subarray(have - offset), () => this.recordDrawn(end));
   }
 
-  private hasDrawn(end: number): void {
-    this.drawn = Math.max(this.drawn, end);
-    if (this.drawn - this.acknowledged >= ACKNOWLEDGE_BYTES) return this.acknowledge();
-    this.cancelAcknowledge ??= this.environment.later(ACKNOWLEDGE_MS, () => this.acknowledge());
+  private recordDrawn(end: number): void {
+    this.drawnEnd = Math.max(this.drawnEnd, end);
+    if (this.drawnEnd - this.acknowledgedEnd >= ACKNOWLEDGE_BYTES) return this.acknowledge();
+    this.cancelAcknowledge ??= this.environment.setTimer(ACKNOWLEDGE_DELAY_MS, () => this.acknowledge());
   }
 
   private acknowledge(): void {
     this.cancelAcknowledge?.();
     this.cancelAcknowledge = null;
-    if (this.link.send(encode({ kind: "acknowledge", offset: this.drawn }))) this.acknowledged = this.drawn;
+    if (this.socket.send(encodeClientFrame({ kind: "acknowledge", offset: this.drawnEnd })))
+      this.acknowledgedEnd = this.drawnEnd;
   }
 
-  /** The first word on a new connection: what the shell already has is forgotten, the rest is sent again. */
-  private resume(input: number): void {
-    this.greeted = true;
-    // What was drawn but never acknowledged on the old connection counts from the start on the new one.
-    this.acknowledged = Math.min(this.acknowledged, this.drawn);
-    const end = this.typed + this.waitingBytes;
-    if (input >= this.typed && input <= end) this.accept(input);
-    else this.typed = input; // the agent knows this client no longer: go on by its numbers
-    let offset = this.typed;
-    for (const piece of this.waiting) {
-      this.link.send(encode({ kind: "input", offset, bytes: piece }));
+  /** After a reconnect: drops the input that the agent has confirmed, and sends the rest again. */
+  private resendInput(input: number): void {
+    this.isAttached = true;
+    // The new connection counts from the last acknowledged byte.
+    this.acknowledgedEnd = Math.min(this.acknowledgedEnd, this.drawnEnd);
+    const end = this.pendingStart + this.pendingBytes;
+    if (input >= this.pendingStart && input <= end) this.confirmInput(input);
+    else this.pendingStart = input; // the agent no longer knows this client: continue with its offset
+    let offset = this.pendingStart;
+    for (const piece of this.pendingInput) {
+      this.socket.send(encodeClientFrame({ kind: "input", offset, bytes: piece }));
       offset += piece.length;
     }
   }
 
-  private accept(offset: number): void {
-    while (this.waiting.length > 0 && this.typed < offset) {
-      const first = this.waiting[0] as Uint8Array;
-      const taken = Math.min(offset - this.typed, first.length);
-      if (taken === first.length) this.waiting.shift();
-      else this.waiting[0] = first.slice(taken);
-      this.typed += taken;
-      this.waitingBytes -= taken;
+  private confirmInput(offset: number): void {
+    while (this.pendingInput.length > 0 && this.pendingStart < offset) {
+      const first = this.pendingInput[0] as Uint8Array;
+      const taken = Math.min(offset - this.pendingStart, first.length);
+      if (taken === first.length) this.pendingInput.shift();
+      else this.pendingInput[0] = first.slice(taken);
+      this.pendingStart += taken;
+      this.pendingBytes -= taken;
     }
   }
 }

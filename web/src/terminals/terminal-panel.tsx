@@ -1,14 +1,14 @@
-// The terminals of a workspace as tabs. They live in the guest: this page only shows those that are there.
+// The terminals of a workspace in tabs, with touch keys below them on small screens.
 import { useState, type KeyboardEvent } from "react";
-import { Confirm } from "../ui/dialog";
+import { ConfirmDialog } from "../ui/dialog";
 import { Icon } from "../ui/icons";
-import { shown } from "../files/paths";
+import { displayName } from "../files/paths";
 import { TerminalView, type TerminalHandle } from "./terminal-view";
-import type { Terminals, Tab } from "./use-terminals";
+import type { TerminalTabs, TerminalTab } from "./use-terminals";
 
 interface PanelProps {
   workspace: string;
-  terminals: Terminals;
+  terminals: TerminalTabs;
   writable: boolean;
   visible: boolean;
   onHandle: (id: string, handle: TerminalHandle | null) => void;
@@ -17,15 +17,15 @@ interface PanelProps {
 
 export function TerminalPanel({ workspace, terminals, writable, visible, onHandle, handle }: PanelProps) {
   const { tabs, active } = terminals;
-  const [closing, setClosing] = useState<Tab | null>(null);
+  const [closing, setClosing] = useState<TerminalTab | null>(null);
   const [ctrl, setCtrl] = useState(false);
-  // A terminal is attached when it is first looked at, and then stays so.
+  // A terminal is attached when it is first shown, and stays attached.
   const [seen, setSeen] = useState<ReadonlySet<string>>(new Set());
   if (visible && active && !seen.has(active)) setSeen(new Set(seen).add(active));
-  const label = (tab: Tab, index: number) => shown(tab.title) || `Terminal ${index + 1}`;
+  const label = (tab: TerminalTab, index: number) => displayName(tab.title) || `Terminal ${index + 1}`;
 
-  const askToClose = (tab: Tab) => {
-    if (tab.ended) terminals.close(tab.id).catch(() => terminals.forget(tab.id));
+  const askToClose = (tab: TerminalTab) => {
+    if (tab.ended) terminals.close(tab.id).catch(() => terminals.removeTab(tab.id));
     else setClosing(tab);
   };
   const onKey = (event: KeyboardEvent) => {
@@ -101,14 +101,14 @@ export function TerminalPanel({ workspace, terminals, writable, visible, onHandl
         {terminals.failure && tabs === null && (
           <div className="terminal-empty">
             <p className="soft">{terminals.failure}</p>
-            <button className="button" onClick={() => void terminals.load()}>
+            <button className="button" onClick={() => void terminals.refresh()}>
               Try again
             </button>
           </div>
         )}
         {tabs?.length === 0 && (
           <div className="terminal-empty">
-            <p className="soft">No terminal is open.</p>
+            <p className="soft">No open terminals</p>
             {writable && (
               <button className="button" onClick={() => void terminals.create()}>
                 New terminal
@@ -125,13 +125,13 @@ export function TerminalPanel({ workspace, terminals, writable, visible, onHandl
                 id={tab.id}
                 active={tab.id === active && visible}
                 readOnly={!writable}
-                label={`${label(tab, index)}. Ctrl+\` leaves the terminal.`}
+                label={`${label(tab, index)}. Press Ctrl+\` to leave the terminal.`}
                 transform={withCtrl}
-                onTitle={(title) => terminals.change(tab.id, { title })}
-                onExit={() => terminals.change(tab.id, { ended: true })}
-                onGone={() => terminals.forget(tab.id)}
+                onTitle={(title) => terminals.updateTab(tab.id, { title })}
+                onExit={() => terminals.updateTab(tab.id, { ended: true })}
+                onGone={() => terminals.removeTab(tab.id)}
                 onRestart={() => {
-                  terminals.close(tab.id).catch(() => terminals.forget(tab.id));
+                  terminals.close(tab.id).catch(() => terminals.removeTab(tab.id));
                   void terminals.create();
                 }}
                 onHandle={(made) => onHandle(tab.id, made)}
@@ -162,10 +162,10 @@ export function TerminalPanel({ workspace, terminals, writable, visible, onHandl
         </div>
       )}
       {closing && (
-        <Confirm
-          title={`Close ${shown(closing.title) || "the terminal"}?`}
-          text="Its shell, and what runs in it, ends for everyone who sees it."
-          action="Close"
+        <ConfirmDialog
+          title={`Close ${displayName(closing.title) || "the terminal"}?`}
+          text="The shell and its programs end, for every viewer."
+          action="Close terminal"
           onClose={() => setClosing(null)}
           onConfirm={() => terminals.close(closing.id)}
         />

@@ -1,7 +1,7 @@
 // The sixteen colours of the terminal, light and dark.
 import { type ITheme } from "@xterm/xterm";
 
-export const light: ITheme = {
+export const lightTheme: ITheme = {
   background: "#ffffff",
   foreground: "#1f2320",
   cursor: "#1f2320",
@@ -25,7 +25,7 @@ export const light: ITheme = {
   brightWhite: "#4a4e4b",
 };
 
-export const dark: ITheme = {
+export const darkTheme: ITheme = {
   background: "#1c1f21",
   foreground: "#e6e8e6",
   cursor: "#e6e8e6",

@@ -1,4 +1,4 @@
-// One terminal on the page: xterm.js on one side, the numbered stream on the other.
+// One terminal: connects xterm.js to a TerminalStream.
 import { FitAddon } from "@xterm/addon-fit";
 import { Unicode11Addon } from "@xterm/addon-unicode11";
 import { WebLinksAddon } from "@xterm/addon-web-links";
@@ -8,21 +8,21 @@ import { useEffect, useRef, useState } from "react";
 import { request, ApiError } from "../api/client";
 import { socketUrl } from "../api/endpoints";
 import type { Exit, Size } from "../api/agent";
-import { wakeOnReturn, type LinkState } from "../streams/reconnecting-socket";
+import { reconnectOnReturn, type ConnectionState } from "../streams/reconnecting-socket";
 import { TerminalStream } from "../streams/terminal-stream";
-import { useDark } from "../ui/theme";
+import { useIsDark } from "../ui/theme";
 import { toast } from "../ui/toasts";
 import { allowTerminalStyles } from "./xterm-styles";
-import { light, dark } from "./terminal-themes";
+import { lightTheme, darkTheme } from "./terminal-themes";
 
 const SCROLLBACK_LINES = 10_000;
-/** A row of typing into nothing says so once, not for each key. */
-const HINT_EVERY_MS = 5_000;
+/** While disconnected, typing shows a hint this often, not for each key. */
+const HINT_INTERVAL_MS = 5_000;
 
 export interface TerminalHandle {
   focus: () => void;
   type: (text: string) => void;
-  /** Whether a full-screen program runs, to which the function keys belong. */
+  /** Whether a full-screen program is running, which then gets the function keys. */
   fullScreen: () => boolean;
   retry: () => void;
 }
@@ -35,21 +35,21 @@ interface Props {
   label: string;
   onTitle: (title: string) => void;
   onExit: (exit: Exit) => void;
-  /** It is not there any longer. */
+  /** The terminal no longer exists. */
   onGone: () => void;
-  /** Enter after the end. */
+  /** The user pressed Enter after the shell exited. */
   onRestart: () => void;
   onHandle: (handle: TerminalHandle | null) => void;
-  /** Ctrl armed on the touch keys: applied to the next letter. */
+  /** Applies the Ctrl of the touch keys to the next letter. */
   transform?: (data: string) => string;
 }
 
 export function TerminalView(props: Props) {
   const { workspace, id, active, readOnly } = props;
   const place = useRef<HTMLDivElement>(null);
-  const [state, setState] = useState<LinkState>("connecting");
+  const [state, setState] = useState<ConnectionState>("connecting");
   const [ended, setEnded] = useState<Exit | null>(null);
-  const isDark = useDark();
+  const isDark = useIsDark();
   const latest = useRef(props);
   const ended_ = useRef(false);
   const parts = useRef<{ terminal: Terminal; fit: () => void } | null>(null);
@@ -72,7 +72,7 @@ export function TerminalView(props: Props) {
       cursorBlink: false,
       macOptionIsMeta: false,
       minimumContrastRatio: 4.5,
-      theme: light,
+      theme: lightTheme,
     });
     const fitter = new FitAddon();
     terminal.loadAddon(fitter);
@@ -92,23 +92,23 @@ export function TerminalView(props: Props) {
       {
         write: (bytes, drawn) => terminal.write(bytes, drawn),
         redraw: (bytes, drawn) => {
-          // A reset in the stream: one by call would overtake what is still being written.
+          // Reset through the stream: terminal.reset() would overtake output that is still being written.
           terminal.write("\x1bc");
           terminal.write(bytes, drawn);
         },
-        resized: (size) => {
+        onResize: (size) => {
           peer = size;
           if (size.cols !== terminal.cols || size.rows !== terminal.rows)
             terminal.resize(size.cols, size.rows);
         },
-        exited: (exit) => {
+        onExit: (exit) => {
           ended_.current = true;
           setEnded(exit);
           latest.current.onExit(exit);
         },
-        state: setState,
-        lost: () => {
-          // A WebSocket does not say why it failed; a request does.
+        onState: setState,
+        onClose: () => {
+          // A WebSocket does not report why it failed; a request does.
           request(`/workspaces/${workspace}/agent/terminals/${id}`).catch((error: unknown) => {
             if (error instanceof ApiError && error.status === 404 && error.code === "not_found")
               latest.current.onGone();
@@ -126,18 +126,18 @@ export function TerminalView(props: Props) {
     };
     const encoder = new TextEncoder();
     const type = (bytes: Uint8Array, byHand: boolean) => {
-      if (stream.type(bytes) || readOnly || ended_.current || !byHand) return;
+      if (stream.sendInput(bytes) || readOnly || ended_.current || !byHand) return;
       const now = Date.now();
-      if (now - hinted < HINT_EVERY_MS) return;
+      if (now - hinted < HINT_INTERVAL_MS) return;
       hinted = now;
-      toast("Not connected: what you type in the terminal is dropped.");
+      toast("Disconnected. What you type in the terminal is dropped.");
     };
     terminal.onData((data) => {
       if (ended_.current) {
         if (data === "\r") latest.current.onRestart();
         return;
       }
-      // Answers of the terminal to a program's question begin with an escape: no person is told of those.
+      // xterm.js's replies to a program's queries start with an escape. They are not typed, so they show no hint.
       type(encoder.encode(latest.current.transform?.(data) ?? data), !data.startsWith("\x1b"));
     });
     terminal.onBinary((data) =>
@@ -148,7 +148,7 @@ export function TerminalView(props: Props) {
     );
     terminal.onTitleChange((title) => latest.current.onTitle(title));
     terminal.attachCustomKeyEventHandler((event) => {
-      // Ctrl+C with a selection copies, Ctrl+V pastes: both are the browser's; Ctrl+Shift+C/V as in other terminals.
+      // Ctrl+C with a selection copies and Ctrl+V pastes, as in the browser. Ctrl+Shift+C/V works as in other terminals.
       const ctrl = event.ctrlKey && !event.altKey && !event.metaKey;
       if (ctrl && event.code === "KeyC" && (event.shiftKey || terminal.hasSelection())) {
         if (event.type === "keydown") {
@@ -164,9 +164,9 @@ export function TerminalView(props: Props) {
 
     const observer = new ResizeObserver(() => requestAnimationFrame(fit));
     observer.observe(element);
-    const onFocus = () => fit(); // another viewer may have changed the size: whoever types decides
+    const onFocus = () => fit(); // another viewer may have changed the size; the focused one decides
     terminal.textarea?.addEventListener("focus", onFocus);
-    // Cells are measured when the font is set: so it is set when it has come.
+    // xterm.js measures cells when the font is set, so it is set once it has loaded.
     void document.fonts.load(`13px ${mono}`).then(() => {
       if (!parts.current) return;
       terminal.options.fontFamily = mono;
@@ -174,7 +174,7 @@ export function TerminalView(props: Props) {
     });
     fit();
     stream.start(element.offsetParent ? { cols: terminal.cols, rows: terminal.rows } : null);
-    const stopWaking = wakeOnReturn(stream.socket);
+    const stopWaking = reconnectOnReturn(stream.connection);
     parts.current = { terminal, fit };
     latest.current.onHandle({
       focus: () => terminal.focus(),
@@ -197,7 +197,7 @@ export function TerminalView(props: Props) {
 
   useEffect(() => {
     const terminal = parts.current?.terminal;
-    if (terminal) terminal.options.theme = isDark ? dark : light;
+    if (terminal) terminal.options.theme = isDark ? darkTheme : lightTheme;
   }, [isDark]);
   useEffect(() => {
     if (active) requestAnimationFrame(() => parts.current?.fit());
@@ -216,12 +216,12 @@ export function TerminalView(props: Props) {
       <div ref={place} className="terminal-place" />
       {ended ? (
         <p className="terminal-note" role="status">
-          The shell ended with status {status}.{readOnly ? "" : " Enter starts a new one."}
+          The shell exited with status {status}.{readOnly ? "" : " Press Enter to start a new one."}
         </p>
       ) : (
         state === "waiting" && (
           <p className="terminal-note" role="status">
-            Connection lost. Trying again…
+            Reconnecting…
           </p>
         )
       )}
@@ -229,7 +229,7 @@ export function TerminalView(props: Props) {
   );
 }
 
-/** Links come from the guest: only the web's, in a tab that knows nothing of this one. */
+/** Opens a link printed by the guest. Only http(s), in a tab without access to this one. */
 function openLink(url: string): void {
   if (/^https?:\/\//i.test(url)) window.open(url, "_blank", "noopener,noreferrer");
 }

@@ -1,6 +1,6 @@
-// xterm.js makes <style> elements and writes style attributes, both of which the page's policy forbids without a nonce or
-// altogether. Elements get the nonce, and the attribute of a <span> becomes style properties, which are allowed. The page's own
-// document is told so, since parts of xterm.js take that one whatever they are given.
+// Makes xterm.js work under the page's CSP. It creates <style> elements, which need a nonce, and writes style attributes,
+// which are forbidden. Here new <style> elements get the nonce, and the style attribute of a <span> is set as style
+// properties, which are allowed. The global document is patched, because parts of xterm.js always use it.
 import { nonce } from "../ui/nonce";
 
 let allowed = false;

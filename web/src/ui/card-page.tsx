@@ -1,8 +1,16 @@
-// The frame of the pages one sees before being signed in, and the form that they share.
+// A page that is one card in the middle of the window: sign-in, invitation, not found.
 import { type ReactNode } from "react";
 import { Brand } from "./brand";
 
-export function Gate({ title, lead, children }: { title: string; lead?: ReactNode; children?: ReactNode }) {
+export function CardPage({
+  title,
+  lead,
+  children,
+}: {
+  title: string;
+  lead?: ReactNode;
+  children?: ReactNode;
+}) {
   return (
     <main className="gate">
       <div className="panel gate-card">

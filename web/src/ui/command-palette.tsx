@@ -1,9 +1,9 @@
-// The command palette: every action with its key, and the files that the tree knows.
-import { ranked, type Command } from "./commands";
+// The command palette: every action with its key, and the files that have been listed.
+import { rankCommands, type Command } from "./commands";
 import { useMemo, useRef, useState } from "react";
 import { Dialog } from "./dialog";
 
-export function Palette({
+export function CommandPalette({
   commands,
   files,
   onClose,
@@ -18,15 +18,15 @@ export function Palette({
   const found = useMemo(
     () =>
       query.startsWith(">")
-        ? ranked(query.slice(1).trim(), commands)
-        : ranked(query.trim(), [...commands, ...files]),
+        ? rankCommands(query.slice(1).trim(), commands)
+        : rankCommands(query.trim(), [...commands, ...files]),
     [query, commands, files],
   );
   const chosen = Math.min(at, found.length - 1);
   const run = (command: Command | undefined) => {
     if (!command) return;
     onClose();
-    // After the dialog has given the focus back.
+    // After the dialog has restored the focus.
     requestAnimationFrame(command.run);
   };
   const move = (to: number) => {
@@ -36,7 +36,7 @@ export function Palette({
     );
   };
   return (
-    <Dialog title="Commands" onClose={onClose}>
+    <Dialog title="Command palette" onClose={onClose}>
       <input
         className="input"
         role="combobox"
@@ -44,7 +44,7 @@ export function Palette({
         aria-expanded="true"
         aria-controls="palette-list"
         aria-activedescendant={found.length > 0 ? `palette-${chosen}` : undefined}
-        placeholder="A command or a file"
+        placeholder="Type a command or a file name"
         autoComplete="off"
         spellCheck={false}
         value={query}
@@ -63,7 +63,7 @@ export function Palette({
           }
         }}
       />
-      <ul ref={list} id="palette-list" role="listbox" aria-label="Found" className="palette-list">
+      <ul ref={list} id="palette-list" role="listbox" aria-label="Results" className="palette-list">
         {found.map((command, index) => (
           <li
             key={`${command.label}-${index}`}
@@ -78,7 +78,7 @@ export function Palette({
             {command.keys && <kbd>{command.keys}</kbd>}
           </li>
         ))}
-        {found.length === 0 && <li className="soft menu-head">Nothing found</li>}
+        {found.length === 0 && <li className="soft menu-head">No results</li>}
       </ul>
     </Dialog>
   );

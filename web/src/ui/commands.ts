@@ -8,8 +8,8 @@ export interface Command {
 
 const MAX_SHOWN = 60;
 
-/** How well `text` answers `query`: all its letters in order; a run and a beginning of a word count more. None: not at all. */
-export function score(query: string, text: string): number | null {
+/** How well `text` matches `query`: all letters in order; runs and starts of words score higher. Null: no match. */
+export function matchScore(query: string, text: string): number | null {
   const wanted = query.toLowerCase();
   const there = text.toLowerCase();
   let at = 0;
@@ -27,11 +27,11 @@ export function score(query: string, text: string): number | null {
   return points - there.length / 100;
 }
 
-export function ranked(query: string, commands: readonly Command[]): Command[] {
+export function rankCommands(query: string, commands: readonly Command[]): Command[] {
   if (!query) return commands.slice(0, MAX_SHOWN);
   return commands
     .flatMap((command) => {
-      const points = score(query, command.label);
+      const points = matchScore(query, command.label);
       return points === null ? [] : [{ command, points }];
     })
     .sort((a, b) => b.points - a.points)

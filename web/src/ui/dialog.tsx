@@ -1,6 +1,6 @@
-// Modal dialogs on the browser's own <dialog>, which keeps focus inside and gives it back.
+// Modal dialogs on the browser's <dialog>, which traps the focus and restores it on close.
 import { useEffect, useId, useRef, useState, type FormEvent, type ReactNode } from "react";
-import { wordsOf } from "../api/client";
+import { errorMessage } from "../api/client";
 import { RequestId } from "./failure";
 import { Icon } from "./icons";
 
@@ -18,8 +18,8 @@ export function Dialog({ title, onClose, wide = false, children }: DialogProps) 
     const dialog = element.current;
     if (dialog && !dialog.open) {
       dialog.showModal();
-      // React's autoFocus comes too early: what is not shown yet takes no focus.
-      asked(dialog)?.focus();
+      // React's autoFocus comes before showModal, when nothing can take the focus yet.
+      initialFocus(dialog)?.focus();
     }
     return () => dialog?.close();
   }, []);
@@ -32,7 +32,7 @@ export function Dialog({ title, onClose, wide = false, children }: DialogProps) 
         event.preventDefault();
         onClose();
       }}
-      // Keys typed in a dialog are not commands of the page below.
+      // Keys typed in a dialog are not key bindings of the page below.
       onKeyDown={(event) => event.stopPropagation()}
     >
       <div className="dialog-head">
@@ -46,8 +46,8 @@ export function Dialog({ title, onClose, wide = false, children }: DialogProps) 
   );
 }
 
-/** What a dialog asks for: its first field, or the action that it proposes. */
-function asked(dialog: HTMLElement): HTMLElement | null {
+/** The first field, or the primary action. */
+function initialFocus(dialog: HTMLElement): HTMLElement | null {
   return (
     dialog.querySelector<HTMLElement>("input, textarea, select") ??
     dialog.querySelector<HTMLElement>(".form-actions > :last-child")
@@ -58,14 +58,14 @@ interface ConfirmProps {
   title: string;
   text: ReactNode;
   action: string;
-  /** Must be typed first: for what cannot be undone. */
-  typed?: string;
+  /** A name that the user must type first. For actions that cannot be undone. */
+  confirmationText?: string;
   onConfirm: () => Promise<void>;
   onClose: () => void;
 }
 
-/** A destructive act, asked for once more. Failures are shown in place. */
-export function Confirm({ title, text, action, typed, onConfirm, onClose }: ConfirmProps) {
+/** Confirms a destructive action. Errors are shown in the dialog. */
+export function ConfirmDialog({ title, text, action, confirmationText, onConfirm, onClose }: ConfirmProps) {
   const [word, setWord] = useState("");
   const [busy, setBusy] = useState(false);
   const [wrong, setWrong] = useState<unknown>(null);
@@ -85,10 +85,10 @@ export function Confirm({ title, text, action, typed, onConfirm, onClose }: Conf
     <Dialog title={title} onClose={onClose}>
       <form className="form" onSubmit={submit}>
         <div>{text}</div>
-        {typed && (
+        {confirmationText && (
           <div className="field">
             <label htmlFor={field}>
-              Type <code>{typed}</code> to confirm
+              Type <code>{confirmationText}</code> to confirm
             </label>
             <input
               id={field}
@@ -102,14 +102,17 @@ export function Confirm({ title, text, action, typed, onConfirm, onClose }: Conf
         )}
         {wrong !== null && (
           <p className="wrong" role="alert">
-            {wordsOf(wrong)} <RequestId error={wrong} />
+            {errorMessage(wrong)} <RequestId error={wrong} />
           </p>
         )}
         <div className="form-actions">
           <button type="button" className="button" onClick={onClose}>
             Cancel
           </button>
-          <button className="button danger" disabled={busy || (typed !== undefined && word !== typed)}>
+          <button
+            className="button danger"
+            disabled={busy || (confirmationText !== undefined && word !== confirmationText)}
+          >
             {action}
           </button>
         </div>

@@ -1,5 +1,5 @@
-// A failure in the place it concerns: what happened, the request id to quote, another try.
-import { ApiError, wordsOf } from "../api/client";
+// An error shown where it happened, with the request id and a Retry button.
+import { ApiError, errorMessage } from "../api/client";
 import { copyText } from "./toasts";
 
 interface Props {
@@ -7,7 +7,7 @@ interface Props {
   onRetry?: () => void;
 }
 
-/** What to quote when asking for help; nothing where there is nothing to quote. */
+/** The id of the failed request, to quote when asking for help. Renders nothing if there is none. */
 export function RequestId({ error }: { error: unknown }) {
   const id = error instanceof ApiError ? error.requestId : "";
   if (!id) return null;
@@ -24,11 +24,11 @@ export function RequestId({ error }: { error: unknown }) {
 export function Failure({ error, onRetry }: Props) {
   return (
     <div className="notice bad failure" role="alert">
-      <p>{wordsOf(error)}</p>
+      <p>{errorMessage(error)}</p>
       <RequestId error={error} />
       {onRetry && (
         <button className="button" onClick={onRetry}>
-          Try again
+          Retry
         </button>
       )}
     </div>

@@ -1,4 +1,4 @@
-// A dialog that is one form: what it asks for, what went wrong, and the two ways out.
+// A dialog that contains one form, its error, and Cancel and submit buttons.
 import type { ReactNode } from "react";
 import { Dialog } from "./dialog";
 import { FormError } from "./form-error";
@@ -7,10 +7,10 @@ import { type Submission } from "./use-submission";
 interface Props {
   title: string;
   form: Submission;
-  /** The verb on the button. */
+  /** Label of the submit button. */
   action: string;
   disabled?: boolean;
-  /** Of something else than the sending. */
+  /** An error that does not come from submitting, such as a list that failed to load. */
   error?: unknown;
   onClose: () => void;
   children: ReactNode;

@@ -1,13 +1,13 @@
-// Small parts that several pages show: a state, a moment, a labelled input.
+// Labelled inputs.
 import { useId, type InputHTMLAttributes } from "react";
 
 interface FieldProps extends InputHTMLAttributes<HTMLInputElement> {
   label: string;
   hint?: string | undefined;
-  wrong?: string | undefined;
+  error?: string | undefined;
 }
 
-export function Field({ label, hint, wrong, ...input }: FieldProps) {
+export function Field({ label, hint, error, ...input }: FieldProps) {
   const id = useId();
   return (
     <div className="field">
@@ -15,20 +15,20 @@ export function Field({ label, hint, wrong, ...input }: FieldProps) {
       <input
         id={id}
         className="input"
-        aria-invalid={wrong ? true : undefined}
-        aria-describedby={wrong || hint ? `${id}-about` : undefined}
+        aria-invalid={error ? true : undefined}
+        aria-describedby={error || hint ? `${id}-about` : undefined}
         {...input}
       />
-      {(wrong || hint) && (
-        <p id={`${id}-about`} className={wrong ? "wrong" : "hint"}>
-          {wrong || hint}
+      {(error || hint) && (
+        <p id={`${id}-about`} className={error ? "wrong" : "hint"}>
+          {error || hint}
         </p>
       )}
     </div>
   );
 }
 
-/** As the controller wants it. */
+/** The controller's limits. */
 const MIN_PASSWORD = 10;
 const MAX_PASSWORD = 200;
 

@@ -1,7 +1,7 @@
-// How states, times and sizes are said. Pure.
+// Formats durations, times and sizes. Pure.
 
 /** "0.4 s", "12 s", "3 min 05 s". */
-export function duration(ms: number): string {
+export function formatDuration(ms: number): string {
   const seconds = Math.max(0, ms) / 1000;
   if (seconds < 10) return `${seconds.toFixed(1)} s`;
   if (seconds < 60) return `${Math.floor(seconds)} s`;
@@ -11,7 +11,7 @@ export function duration(ms: number): string {
 }
 
 /** "just now", "5 minutes ago", "in 3 days". */
-export function relative(iso: string, now: number): string {
+export function formatRelative(iso: string, now: number): string {
   const ms = Date.parse(iso) - now;
   const units = [
     ["day", 86_400_000],
@@ -44,19 +44,19 @@ const whole = new Intl.DateTimeFormat("en-GB", {
   second: "2-digit",
 });
 
-/** As short as it is clear: "14:03:22" today, "12 Mar, 14:03" this year, "12 Mar 2024" before. */
-export function instant(at: number, now: number): string {
+/** Today "14:03:22", this year "12 Mar, 14:03", before that "12 Mar 2024". */
+export function formatInstant(at: number, now: number): string {
   const [then, today] = [new Date(at), new Date(now)];
   if (then.toDateString() === today.toDateString()) return clock.format(at);
   return then.getFullYear() === today.getFullYear() ? dayAndClock.format(at) : day.format(at);
 }
 
 /** "Wed, 12 Mar 2025, 14:03:22". */
-export function wholeInstant(at: number): string {
+export function formatFullInstant(at: number): string {
   return whole.format(at);
 }
 
-export function size(bytes: number): string {
+export function formatBytes(bytes: number): string {
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
   let value = bytes;
   let unit = 0;

@@ -1,4 +1,4 @@
-// The app's few icons, drawn on a 16-pixel grid. Decoration only: the words stand in the control's label.
+// The app's icons, drawn on a 16-pixel grid. They are decoration: the control's label carries the meaning.
 const paths = {
   plus: "M8 3v10M3 8h10",
   close: "m4 4 8 8m0-8-8 8",

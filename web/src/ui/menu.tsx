@@ -1,4 +1,4 @@
-// A menu below its button, or at a point. Arrow keys move, Escape closes and gives focus back.
+// A menu below its button, or at the pointer. Arrow keys move, Escape closes it and restores the focus.
 import { useEffect, useLayoutEffect, useRef, useState, type KeyboardEvent, type ReactNode } from "react";
 import { Icon, type IconName } from "./icons";
 
@@ -11,7 +11,7 @@ export interface MenuItem {
   /** Why it is disabled. */
   reason?: string;
   href?: string;
-  /** For links: save instead of open. */
+  /** For links: download instead of open. */
   download?: boolean;
   run?: () => void;
 }
@@ -20,7 +20,7 @@ export type MenuEntry = MenuItem | "line";
 interface Place {
   x: number;
   y: number;
-  /** Top of the button: where the menu goes up from when there is no room below. */
+  /** Top of the button. The menu opens upwards from there if there is no room below. */
   above: number;
   alignEnd: boolean;
 }
@@ -77,7 +77,7 @@ function MenuList({ label, head, items, place, onClose }: MenuListProps) {
       onClose();
     }
   };
-  // Words stand below each other, whether or not there is a picture before them.
+  // Labels are aligned, whether or not their item has an icon.
   const pictured = items.some((item) => item !== "line" && item.icon);
   const icon = ({ icon }: MenuItem) =>
     pictured && <span className="menu-icon">{icon && <Icon name={icon} />}</span>;

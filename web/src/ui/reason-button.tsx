@@ -3,11 +3,11 @@ import { useId, type ButtonHTMLAttributes } from "react";
 import { toast } from "./toasts";
 
 interface ReasonButtonProps extends ButtonHTMLAttributes<HTMLButtonElement> {
-  /** Why it cannot be pressed now; empty if it can. */
+  /** Why the button is disabled. Empty if it is enabled. */
   reason: string;
 }
 
-/** A button that says why it does nothing, also to those who cannot point at it. */
+/** Stays focusable while disabled. The reason is in the tooltip, in the description, and in a toast on click. */
 export function ReasonButton({ reason, className = "button", onClick, ...rest }: ReasonButtonProps) {
   const id = useId();
   return (

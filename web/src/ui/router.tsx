@@ -1,17 +1,17 @@
-// Addresses and pages: the History API in a hook. Knows no page.
+// A small router on the browser's History API. Knows no page.
 import { useSyncExternalStore, type AnchorHTMLAttributes, type MouseEvent } from "react";
 
 const listeners = new Set<() => void>();
-function changed(): void {
+function notifyListeners(): void {
   for (const listener of listeners) listener();
 }
-if (typeof window !== "undefined") window.addEventListener("popstate", changed);
+if (typeof window !== "undefined") window.addEventListener("popstate", notifyListeners);
 
 export function navigate(to: string, { replace = false } = {}): void {
   if (replace) window.history.replaceState(null, "", to);
   else window.history.pushState(null, "", to);
   window.scrollTo(0, 0);
-  changed();
+  notifyListeners();
 }
 
 function subscribe(listener: () => void): () => void {
@@ -35,11 +35,11 @@ export function Link({ href, onClick, ...rest }: AnchorHTMLAttributes<HTMLAnchor
 }
 
 /**
- * Takes the secret behind `#` and removes it from the address, so that it stays in no history. Taken once a page load: React
- * may render twice.
+ * Returns the secret after `#` and removes it from the address, which keeps it out of the browser's history. The value is
+ * kept for later calls, because React may render twice.
  */
 const taken = new Map<string, string>();
-export function takeFragment(): string {
+export function consumeFragment(): string {
   const path = window.location.pathname;
   const fragment = window.location.hash.slice(1);
   if (fragment) {

@@ -7,8 +7,7 @@ interface ChoiceProps<T extends string> {
   onChange: (value: T) => void;
 }
 
-/** One of a few, all in sight. */
-export function Choice<T extends string>({ label, options, value, onChange }: ChoiceProps<T>) {
+export function SegmentedControl<T extends string>({ label, options, value, onChange }: ChoiceProps<T>) {
   return (
     <div className="segments" role="group" aria-label={label}>
       {options.map(([option, word]) => (

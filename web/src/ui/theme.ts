@@ -1,4 +1,4 @@
-// Light or dark: as the system has it, or as the person chose here.
+// Light or dark theme: the system's, or the user's choice in this browser.
 import { useSyncExternalStore } from "react";
 
 export type Theme = "system" | "light" | "dark";
@@ -10,7 +10,7 @@ function read(): Theme {
     const stored = window.localStorage.getItem(KEY);
     return stored === "light" || stored === "dark" ? stored : "system";
   } catch {
-    return "system"; // storage may be forbidden
+    return "system"; // storage may be blocked
   }
 }
 
@@ -34,7 +34,7 @@ export function setTheme(theme: Theme): void {
     if (theme === "system") window.localStorage.removeItem(KEY);
     else window.localStorage.setItem(KEY, theme);
   } catch {
-    // For this page load only, then.
+    // Storage is blocked: the choice lasts until the page is reloaded.
   }
   apply();
 }
@@ -51,4 +51,4 @@ function subscribe(listener: () => void): () => void {
 }
 
 export const useTheme = (): Theme => useSyncExternalStore(subscribe, () => current);
-export const useDark = (): boolean => useSyncExternalStore(subscribe, isDark);
+export const useIsDark = (): boolean => useSyncExternalStore(subscribe, isDark);

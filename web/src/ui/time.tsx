@@ -1,8 +1,8 @@
 // Times that update by themselves: relative, elapsed, and the clock behind them.
 import { useEffect, useState } from "react";
-import { duration, relative } from "./format";
+import { formatDuration, formatRelative } from "./format";
 
-/** The time now, again every `ms` while the page is looked at. */
+/** The current time, updated every `ms` while `live`. */
 export function useNow(ms: number, live = true): number {
   const [now, setNow] = useState(() => Date.now());
   useEffect(() => {
@@ -13,17 +13,17 @@ export function useNow(ms: number, live = true): number {
   return now;
 }
 
-export function Moment({ at }: { at: string }) {
+export function RelativeTime({ at }: { at: string }) {
   const now = useNow(30_000);
   return (
     <time dateTime={at} title={new Date(at).toLocaleString()}>
-      {relative(at, now)}
+      {formatRelative(at, now)}
     </time>
   );
 }
 
-/** Time that passes since a moment. */
-export function Since({ at, until }: { at: string; until?: string | undefined }) {
+/** Time since `at`; stops at `until`. */
+export function ElapsedTime({ at, until }: { at: string; until?: string | undefined }) {
   const now = useNow(200, until === undefined);
-  return <>{duration((until === undefined ? now : Date.parse(until)) - Date.parse(at))}</>;
+  return <>{formatDuration((until === undefined ? now : Date.parse(until)) - Date.parse(at))}</>;
 }

@@ -1,6 +1,6 @@
-// Short words that go away by themselves; errors stay until read, with the request id to quote.
+// Toasts: short messages that disappear. Errors stay longer and show the request id.
 import { useEffect, useRef, useSyncExternalStore } from "react";
-import { ApiError, wordsOf } from "../api/client";
+import { ApiError, errorMessage } from "../api/client";
 import { Icon } from "./icons";
 
 export interface Toast {
@@ -11,14 +11,14 @@ export interface Toast {
   action: ToastAction | null;
 }
 
-/** What can be done about it while it is shown. */
+/** A button on a toast. */
 export interface ToastAction {
   label: string;
   run: () => void;
 }
 
 const INFO_MS = 5_000;
-/** What is to be decided upon is to be read first. */
+/** Long enough to read an error, or to decide about an action. */
 const ERROR_MS = 20_000;
 /** More at once would cover the page. */
 const MAX_SHOWN = 4;
@@ -47,10 +47,10 @@ export function toast(text: string, action: ToastAction | null = null): void {
   show({ kind: "info", text, requestId: "", action }, action ? ERROR_MS : INFO_MS);
 }
 
-/** Tells of a failure; `doing` says what was tried ("Stopping algo"). */
-export function toastError(error: unknown, doing?: string): void {
-  const words = wordsOf(error);
-  const text = doing ? `${doing} failed. ${words}` : words;
+/** Shows an error. `action` names what failed ("stop algo"): "Cannot stop algo. …" */
+export function toastError(error: unknown, action?: string): void {
+  const message = errorMessage(error);
+  const text = action ? `Cannot ${action}: ${message}` : message;
   const requestId = error instanceof ApiError ? error.requestId : "";
   show({ kind: "error", text, requestId, action: null }, ERROR_MS);
 }
@@ -60,7 +60,10 @@ export async function copyText(text: string, what: string): Promise<void> {
     await navigator.clipboard.writeText(text);
     toast(`${what} copied`);
   } catch {
-    toastError(new Error("The browser did not allow it; select the text and copy it by hand."), "Copying");
+    toastError(
+      new Error("The browser denied access to the clipboard. Select the text and copy it yourself."),
+      "copy to the clipboard",
+    );
   }
 }
 
@@ -72,7 +75,7 @@ function subscribe(listener: () => void): () => void {
 export function Toasts() {
   const shown = useSyncExternalStore(subscribe, () => toasts);
   const layer = useRef<HTMLDivElement>(null);
-  // A popover lies above open dialogs; shown anew, it comes to lie on top of those opened since.
+  // A popover is above open dialogs. Showing it again moves it above those opened since.
   useEffect(() => {
     const element = layer.current;
     if (!element || typeof element.showPopover !== "function") return;

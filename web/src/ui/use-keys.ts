@@ -1,11 +1,11 @@
-// Keys of a whole page, before anything in it sees them. While a dialog is open they are the dialog's.
+// Key bindings of a whole page. They run before any element sees the key, but not while a dialog is open.
 import { useEffect, useRef } from "react";
 
-/** `does` gives what a key does, or none where it means nothing here. */
-export function useKeys(does: (event: KeyboardEvent) => (() => void) | null): void {
-  const latest = useRef(does);
+/** `handlerFor` returns the action for a key, or null to let the key pass. */
+export function useKeyBindings(handlerFor: (event: KeyboardEvent) => (() => void) | null): void {
+  const latest = useRef(handlerFor);
   useEffect(() => {
-    latest.current = does;
+    latest.current = handlerFor;
   });
   useEffect(() => {
     const listen = (event: KeyboardEvent) => {

@@ -1,7 +1,7 @@
 // Whether the window is too narrow for more than one pane.
 import { useSyncExternalStore } from "react";
 
-/** One pane at a time; as workspace.css has it. */
+/** Same breakpoint as in workbench.css. */
 const NARROW = "(max-width: 720px)";
 
 export function useNarrow(): boolean {

@@ -5,12 +5,12 @@ import { ApiError } from "../api/client";
 export interface Submission {
   busy: boolean;
   error: unknown;
-  /** The message for one field, if the server named it. */
+  /** The server's message for one field, if any. */
   field: (name: string) => string | undefined;
   submit: (event: FormEvent) => void;
 }
 
-/** A form's sending: busy while it lasts, the error in place, nothing sent twice. */
+/** Submits a form once at a time and keeps its error. */
 export function useSubmission(send: () => Promise<void>): Submission {
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState<unknown>(null);

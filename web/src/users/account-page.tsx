@@ -1,17 +1,17 @@
-// One's own name, e-mail and password.
+// The user's own name, email and password.
 import { useState } from "react";
-import { auth } from "../api/endpoints";
+import { authApi } from "../api/endpoints";
 import { useSession, useUser } from "../auth/session";
 import { Field, NewPasswordField } from "../ui/form-fields";
 import { toast } from "../ui/toasts";
-import { Frame } from "../app/page-frame";
+import { PageFrame } from "../app/page-frame";
 import { FormError } from "../ui/form-error";
 import { useSubmission } from "../ui/use-submission";
 import "./account.css";
 
 export default function AccountPage() {
   return (
-    <Frame title="Account">
+    <PageFrame title="Account">
       <div className="page-head">
         <h1>Account</h1>
       </div>
@@ -19,17 +19,17 @@ export default function AccountPage() {
         <Profile />
         <Password />
       </div>
-    </Frame>
+    </PageFrame>
   );
 }
 
 function Profile() {
   const user = useUser();
-  const { set } = useSession();
+  const { setUser } = useSession();
   const [name, setName] = useState(user.name);
   const [email, setEmail] = useState(user.email);
   const form = useSubmission(async () => {
-    set(await auth.editMe({ name: name.trim(), email: email.trim() }));
+    setUser(await authApi.updateCurrentUser({ name: name.trim(), email: email.trim() }));
     toast("Saved");
   });
   return (
@@ -40,16 +40,16 @@ function Profile() {
         autoComplete="name"
         required
         maxLength={100}
-        wrong={form.field("name")}
+        error={form.field("name")}
         value={name}
         onChange={(event) => setName(event.target.value)}
       />
       <Field
-        label="E-mail"
+        label="Email"
         type="email"
         autoComplete="username"
         required
-        wrong={form.field("email")}
+        error={form.field("email")}
         value={email}
         onChange={(event) => setEmail(event.target.value)}
       />
@@ -68,40 +68,40 @@ function Profile() {
 
 function Password() {
   const user = useUser();
-  const { set } = useSession();
+  const { setUser } = useSession();
   const [current, setCurrent] = useState("");
   const [next, setNext] = useState("");
   const form = useSubmission(async () => {
-    await auth.setPassword(next, current);
+    await authApi.setPassword(next, current);
     setCurrent("");
     setNext("");
-    set({ ...user, has_password: true });
+    setUser({ ...user, has_password: true });
     toast("Password changed. Other sessions are signed out.");
   });
   return (
     <form className="panel form account-part" onSubmit={form.submit}>
-      <h2>{user.has_password ? "Change the password" : "Set a password"}</h2>
+      <h2>{user.has_password ? "Change password" : "Set a password"}</h2>
       {user.has_password && (
         <Field
-          label="Present password"
+          label="Current password"
           type="password"
           autoComplete="current-password"
-          hint="Not needed right after signing in by a link."
-          wrong={form.field("current")}
+          hint="Not needed if you just signed in with a link."
+          error={form.field("current")}
           value={current}
           onChange={(event) => setCurrent(event.target.value)}
         />
       )}
       <NewPasswordField
         label="New password"
-        wrong={form.field("new")}
+        error={form.field("new")}
         value={next}
         onChange={(event) => setNext(event.target.value)}
       />
       <FormError error={form.error} />
       <div className="form-actions">
         <button className="button primary" disabled={form.busy}>
-          {user.has_password ? "Change" : "Set"}
+          {user.has_password ? "Change password" : "Set password"}
         </button>
       </div>
     </form>

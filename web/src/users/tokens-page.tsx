@@ -1,14 +1,14 @@
 // Personal access tokens, for the CLI and for programs.
 import { useEffect, useState } from "react";
-import { tokens } from "../api/endpoints";
+import { tokensApi } from "../api/endpoints";
 import type { TokenInfo, TokenSecret } from "../api/types";
-import { Confirm, Dialog } from "../ui/dialog";
+import { ConfirmDialog, Dialog } from "../ui/dialog";
 import { Icon } from "../ui/icons";
 import { Copyable } from "../ui/copyable";
 import { Field } from "../ui/form-fields";
-import { Moment } from "../ui/time";
+import { RelativeTime } from "../ui/time";
 import { FormDialog } from "../ui/form-dialog";
-import { Frame } from "../app/page-frame";
+import { PageFrame } from "../app/page-frame";
 import { FormError } from "../ui/form-error";
 import { useSubmission } from "../ui/use-submission";
 
@@ -22,15 +22,15 @@ export default function TokensPage() {
   const [made, setMade] = useState<TokenSecret | null>(null);
   const [revoking, setRevoking] = useState<TokenInfo | null>(null);
   useEffect(() => {
-    tokens.list().then(setList, setFailure);
+    tokensApi.list().then(setList, setFailure);
   }, []);
   return (
-    <Frame title="Tokens">
+    <PageFrame title="Tokens">
       <div className="page-head">
         <div>
           <h1>Tokens</h1>
           <p className="soft">
-            For the CLI on machines without a browser, and for programs. A token can do what you can.
+            For the CLI on hosts without a browser, and for programs. A token has all your permissions.
           </p>
         </div>
         <div className="actions">
@@ -42,7 +42,10 @@ export default function TokensPage() {
       <FormError error={failure} />
       {list && list.length === 0 && (
         <div className="panel empty">
-          <p>No tokens. On your own computer you do not need one: this signs in through the browser.</p>
+          <p>
+            No tokens yet. On your own computer you do not need one: this command signs in through the
+            browser.
+          </p>
           <Copyable text={`burrow login ${window.location.origin}`} what="command" />
         </div>
       )}
@@ -53,10 +56,10 @@ export default function TokensPage() {
               <tr>
                 <th scope="col">Name</th>
                 <th scope="col" className="wide-only">
-                  Made
+                  Created
                 </th>
                 <th scope="col">Last used</th>
-                <th scope="col">Ends</th>
+                <th scope="col">Expires</th>
                 <th>
                   <span className="hidden-text">Actions</span>
                 </th>
@@ -67,11 +70,11 @@ export default function TokensPage() {
                 <tr key={token.id}>
                   <td>{token.name}</td>
                   <td className="wide-only">
-                    <Moment at={token.created_at} />
+                    <RelativeTime at={token.created_at} />
                   </td>
-                  <td>{token.last_used_at ? <Moment at={token.last_used_at} /> : "never"}</td>
+                  <td>{token.last_used_at ? <RelativeTime at={token.last_used_at} /> : "Never"}</td>
                   <td>
-                    <Moment at={token.expires_at} />
+                    <RelativeTime at={token.expires_at} />
                   </td>
                   <td className="end">
                     <button
@@ -101,10 +104,10 @@ export default function TokensPage() {
       {made && (
         <Dialog title={`Token “${made.info.name}”`} onClose={() => setMade(null)}>
           <div className="form">
-            <p>Copy it now: it is not shown again.</p>
+            <p>Copy the token now. It is not shown again.</p>
             <Copyable text={made.token} what="token" />
             <p className="soft small">
-              On the other machine: <code>burrow login --token - {window.location.origin}</code>, then paste
+              On the other host, run <code>burrow login --token - {window.location.origin}</code> and paste
               it.
             </p>
             <div className="form-actions">
@@ -116,43 +119,43 @@ export default function TokensPage() {
         </Dialog>
       )}
       {revoking && (
-        <Confirm
+        <ConfirmDialog
           title={`Revoke “${revoking.name}”?`}
-          text="Programs that use it are signed out at once."
-          action="Revoke"
+          text="Programs that use this token are signed out immediately."
+          action="Revoke token"
           onClose={() => setRevoking(null)}
           onConfirm={async () => {
-            await tokens.revoke(revoking.id);
+            await tokensApi.revoke(revoking.id);
             setList((list) => list && list.filter((token) => token.id !== revoking.id));
           }}
         />
       )}
-    </Frame>
+    </PageFrame>
   );
 }
 
 function NewTokenDialog({ onClose, onMade }: { onClose: () => void; onMade: (secret: TokenSecret) => void }) {
   const [name, setName] = useState("");
   const [days, setDays] = useState(String(DAYS_DEFAULT));
-  const form = useSubmission(async () => onMade(await tokens.create(name.trim(), Number(days))));
+  const form = useSubmission(async () => onMade(await tokensApi.create(name.trim(), Number(days))));
   return (
-    <FormDialog title="New token" form={form} action="Create" onClose={onClose}>
+    <FormDialog title="New token" form={form} action="Create token" onClose={onClose}>
       <Field
         label="Name"
         required
         maxLength={100}
         placeholder="build server"
-        wrong={form.field("name")}
+        error={form.field("name")}
         value={name}
         onChange={(event) => setName(event.target.value)}
       />
       <Field
-        label="Ends after (days)"
+        label="Expires after (days)"
         type="number"
         required
         min={1}
         max={MAX_DAYS}
-        wrong={form.field("days")}
+        error={form.field("days")}
         value={days}
         onChange={(event) => setDays(event.target.value)}
       />

@@ -1,4 +1,4 @@
-// What the page remembers of a workspace's layout.
+// The layout of a workspace's page, remembered in the browser.
 
 export interface Layout {
   side: boolean;
@@ -38,6 +38,6 @@ export function writeLayout(workspace: string, layout: Layout): void {
   try {
     localStorage.setItem(key(workspace), JSON.stringify(layout));
   } catch {
-    // Storage is full or forbidden: the next visit begins fresh.
+    // Storage is full or blocked: the next visit starts with the default layout.
   }
 }

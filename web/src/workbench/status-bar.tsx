@@ -1,18 +1,18 @@
-// The line at the bottom: connection, phase, what is safe, where the cursor is, who else is here.
+// The status bar: connection, state, safe up to, cursor position, other users.
 import { useEffect, useState, useSyncExternalStore } from "react";
 import type { Workspace } from "../api/types";
 import type { SharedDocument } from "../streams/shared-document";
-import type { LinkState } from "../streams/reconnecting-socket";
-import { fullnessOf } from "../workspaces/home-status";
-import { State } from "../workspaces/workspace-state";
+import type { ConnectionState } from "../streams/reconnecting-socket";
+import { homeUsage } from "../workspaces/home-status";
+import { WorkspaceState } from "../workspaces/workspace-state";
 import { Link } from "../ui/router";
 import { SafeUpTo } from "../workspaces/safe-up-to";
 import type { Cursor } from "../editor/editor";
 import { languageOf } from "../editor/languages";
 import { nameOf } from "../files/paths";
-import { peerOf, type Peer } from "../editor/remote-cursors";
+import { parsePeer, type Peer } from "../editor/remote-cursors";
 
-const words: Record<LinkState, string> = {
+const words: Record<ConnectionState, string> = {
   connecting: "Connecting…",
   open: "Connected",
   waiting: "Reconnecting…",
@@ -21,16 +21,16 @@ const words: Record<LinkState, string> = {
 
 interface Props {
   workspace: Workspace;
-  /** Whether we are told of its changes. */
+  /** Whether the workspace's event stream is connected. */
   connected: boolean;
-  link: LinkState;
+  link: ConnectionState;
   path: string | null;
   shared: SharedDocument | undefined;
   cursor: Cursor | null;
 }
 
 export function StatusBar({ workspace, connected, link, path, shared, cursor }: Props) {
-  const fullness = fullnessOf(workspace);
+  const fullness = homeUsage(workspace);
   return (
     <footer className="status-bar" aria-label="Status" tabIndex={-1} data-region="status">
       <span className="state" role="status" data-link={link}>
@@ -38,7 +38,7 @@ export function StatusBar({ workspace, connected, link, path, shared, cursor }: 
         {words[link]}
       </span>
       <span className="wide-only">
-        <State workspace={workspace} />
+        <WorkspaceState workspace={workspace} />
         {workspace.accelerator && workspace.accelerator !== "none" && (
           <span className="soft"> · {workspace.accelerator}</span>
         )}
@@ -52,7 +52,7 @@ export function StatusBar({ workspace, connected, link, path, shared, cursor }: 
           className={`wide-only home-use ${fullness.level}`}
           title={`The home is ${fullness.percent} % full`}
         >
-          Home {fullness.words}
+          Home {fullness.text}
         </span>
       )}
       <span className="spring" />
@@ -70,12 +70,12 @@ function DocumentStatus({
   path: string;
   cursor: Cursor | null;
 }) {
-  const view = useSyncExternalStore(shared.subscribe, () => shared.view);
+  const view = useSyncExternalStore(shared.subscribe, () => shared.state);
   const peers = usePeers(view.awareness);
   return (
     <>
       {peers.length > 0 && (
-        <ul className="peers" aria-label="Also here">
+        <ul className="peers" aria-label="Also in this file">
           {peers.slice(0, 5).map((peer) => (
             <li key={peer.client} className={`peer peer-${peer.color}`} title={peer.name}>
               {peer.name.slice(0, 1).toUpperCase()}
@@ -91,7 +91,7 @@ function DocumentStatus({
             ? "Read only"
             : view.saved
               ? "Saved"
-              : view.link === "open"
+              : view.connection === "open"
                 ? "Saving…"
                 : "Not saved"}
         </span>
@@ -107,12 +107,12 @@ function DocumentStatus({
   );
 }
 
-function usePeers(awareness: SharedDocument["view"]["awareness"]): Peer[] {
+function usePeers(awareness: SharedDocument["state"]["awareness"]): Peer[] {
   const [peers, setPeers] = useState<Peer[]>([]);
   useEffect(() => {
     const read = () => {
       const all = [...awareness.getStates()].filter(([client]) => client !== awareness.clientID);
-      setPeers(all.flatMap(([client, state]) => peerOf(client, state) ?? []));
+      setPeers(all.flatMap(([client, state]) => parsePeer(client, state) ?? []));
     };
     read();
     awareness.on("change", read);

@@ -11,25 +11,25 @@ import type { Workspace } from "../api/types";
 import type { SharedDocument } from "../streams/shared-document";
 import { useUser } from "../auth/session";
 import { Icon } from "../ui/icons";
-import { useKeys } from "../ui/use-keys";
+import { useKeyBindings } from "../ui/use-keys";
 import { navigate } from "../ui/router";
-import { setTheme, useDark } from "../ui/theme";
+import { setTheme, useIsDark } from "../ui/theme";
 import { toast } from "../ui/toasts";
 import { Editor, type Cursor } from "../editor/editor";
 import { readLayout, writeLayout } from "./layout";
 import { Splitter } from "../ui/splitter";
 import { useNarrow } from "../ui/use-narrow";
-import { Palette } from "../ui/command-palette";
+import { CommandPalette } from "../ui/command-palette";
 import { type Command } from "../ui/commands";
-import { nameOf, parentOf, shown } from "../files/paths";
+import { nameOf, parentOf, displayName } from "../files/paths";
 import { StatusBar } from "./status-bar";
 import type { TerminalHandle } from "../terminals/terminal-view";
 import { TerminalPanel } from "../terminals/terminal-panel";
 import { useTerminals } from "../terminals/use-terminals";
-import { FileTree } from "../files/explorer";
-import { rowsOf } from "../files/tree-model";
-import { useDocuments, type Documents } from "../editor/use-documents";
-import { useFiles } from "../files/use-file-tree";
+import { Explorer } from "../files/explorer";
+import { visibleRows } from "../files/tree-model";
+import { useDocuments, type OpenDocuments } from "../editor/use-documents";
+import { useFileTree } from "../files/use-file-tree";
 
 type Pane = "files" | "editor" | "terminal";
 const MIN_SIDE = 150;
@@ -37,14 +37,14 @@ const MIN_PANEL = 90;
 
 interface Props {
   workspace: Workspace;
-  /** Whether we are told of its changes. */
+  /** Whether the workspace's event stream is connected. */
   connected: boolean;
   onFork: () => void;
 }
 
 export function Workbench({ workspace, connected, onFork }: Props) {
   const user = useUser();
-  const isDark = useDark();
+  const isDark = useIsDark();
   const [first] = useState(() => readLayout(workspace.id));
   const [side, setSide] = useState(first.side);
   const [sideWidth, setSideWidth] = useState(first.sideWidth);
@@ -55,7 +55,7 @@ export function Workbench({ workspace, connected, onFork }: Props) {
   const [palette, setPalette] = useState(false);
   const root = useRef<HTMLDivElement>(null);
   const writable = workspace.access === "write";
-  const files = useFiles(workspace.id, first.expanded);
+  const files = useFileTree(workspace.id, first.expanded);
   const documents = useDocuments(workspace.id, user, { paths: first.open, active: first.active });
   const terminals = useTerminals(workspace.id, writable, first.terminal);
   const handles = useRef(new Map<string, TerminalHandle>());
@@ -160,17 +160,17 @@ export function Workbench({ workspace, connected, onFork }: Props) {
     { label: "Read the files anew", run: () => files.retry() },
   ];
   const known: Command[] = palette
-    ? rowsOf(files.directories, new Set(files.directories.keys()), true)
+    ? visibleRows(files.directories, new Set(files.directories.keys()), true)
         .filter((row) => row.entry.kind === "file" && row.entry.utf8)
-        .map((row) => ({ label: shown(row.path), run: () => open(row.path) }))
+        .map((row) => ({ label: displayName(row.path), run: () => open(row.path) }))
     : [];
 
   const sayWhetherSaved = () => {
     const shared = documents.active ? documents.shared(documents.active) : undefined;
     if (shared)
-      toast(shared.view.saved ? "Saved" : "Every change is saved by itself as soon as it has arrived.");
+      toast(shared.state.saved ? "Saved" : "Every change is saved by itself as soon as it has arrived.");
   };
-  useKeys((event) => {
+  useKeyBindings((event) => {
     const ctrl = (event.ctrlKey || event.metaKey) && !event.altKey;
     const shift = event.shiftKey;
     // What a shell or a program may want is its own while one types there.
@@ -198,7 +198,7 @@ export function Workbench({ workspace, connected, onFork }: Props) {
   );
   return (
     <div ref={root} className="workbench" data-pane={pane} style={style}>
-      {files.link === "waiting" && (
+      {files.connection === "waiting" && (
         <div className="connection-banner" role="status">
           The connection is lost. Trying again; you can go on typing in the editor.
           <button className="link-button" onClick={files.retry}>
@@ -210,7 +210,7 @@ export function Workbench({ workspace, connected, onFork }: Props) {
         {(side || narrow) && (
           <>
             <aside className="side" data-region="files" aria-label="Files">
-              <FileTree
+              <Explorer
                 workspace={workspace.id}
                 files={files}
                 writable={writable}
@@ -299,7 +299,7 @@ export function Workbench({ workspace, connected, onFork }: Props) {
       <StatusBar
         workspace={workspace}
         connected={connected}
-        link={files.link}
+        link={files.connection}
         path={documents.active}
         shared={documents.active ? documents.shared(documents.active) : undefined}
         cursor={documents.active ? cursor : null}
@@ -318,7 +318,7 @@ export function Workbench({ workspace, connected, onFork }: Props) {
           </button>
         ))}
       </nav>
-      {palette && <Palette commands={commands} files={known} onClose={() => setPalette(false)} />}
+      {palette && <CommandPalette commands={commands} files={known} onClose={() => setPalette(false)} />}
     </div>
   );
 }
@@ -329,7 +329,7 @@ function later(run: () => void): void {
 }
 
 interface EditorTabsProps {
-  documents: Documents;
+  documents: OpenDocuments;
   side: boolean;
   panel: boolean;
   onSide: () => void;
@@ -369,17 +369,17 @@ function EditorTabs({ documents, side, panel, onSide, onPanel }: EditorTabsProps
                 role="tab"
                 aria-selected={path === active}
                 tabIndex={path === active ? 0 : -1}
-                title={`~/${shown(path)}`}
+                title={`~/${displayName(path)}`}
                 onClick={() => documents.activate(path)}
                 onAuxClick={(event) => event.button === 1 && documents.close(path)}
               >
-                <span className="tab-name">{shown(name)}</span>
-                {twice && <span className="soft tab-name"> {shown(parentOf(path)) || "~"}</span>}
+                <span className="tab-name">{displayName(name)}</span>
+                {twice && <span className="soft tab-name"> {displayName(parentOf(path)) || "~"}</span>}
               </button>
               <button
                 className="tab-close"
                 tabIndex={-1}
-                aria-label={`Close ${shown(name)}`}
+                aria-label={`Close ${displayName(name)}`}
                 title="Close (Alt+W)"
                 onClick={() => documents.close(path)}
               >
@@ -404,6 +404,6 @@ function EditorTabs({ documents, side, panel, onSide, onPanel }: EditorTabsProps
 
 /** A dot while edits are not on the disk. */
 function CloseOrDot({ shared }: { shared: SharedDocument }) {
-  const saved = useSyncExternalStore(shared.subscribe, () => shared.view.saved);
+  const saved = useSyncExternalStore(shared.subscribe, () => shared.state.saved);
   return saved ? <Icon name="close" size={13} /> : <span className="unsaved" />;
 }

@@ -1,10 +1,10 @@
-// The dialog that makes a workspace: a name, a template, Enter.
+// Creates a workspace: a name and a template.
 import { useEffect, useState } from "react";
-import { workspaces } from "../api/endpoints";
+import { workspacesApi } from "../api/endpoints";
 import type { Template, Workspace } from "../api/types";
 import { Field } from "../ui/form-fields";
 import { freeName, nameProblem } from "./names";
-import { size } from "../ui/format";
+import { formatBytes } from "../ui/format";
 import { FormDialog } from "../ui/form-dialog";
 import { useSubmission } from "../ui/use-submission";
 
@@ -13,10 +13,10 @@ const MIB = 1024 * 1024;
 interface Props {
   taken: ReadonlySet<string>;
   onClose: () => void;
-  onMade: (workspace: Workspace) => void;
+  onCreated: (workspace: Workspace) => void;
 }
 
-export function NewWorkspaceDialog({ taken, onClose, onMade }: Props) {
+export function CreateWorkspaceDialog({ taken, onClose, onCreated }: Props) {
   const [templates, setTemplates] = useState<Template[] | null>(null);
   const [failure, setFailure] = useState<unknown>(null);
   const [chosen, setChosen] = useState("base");
@@ -24,25 +24,26 @@ export function NewWorkspaceDialog({ taken, onClose, onMade }: Props) {
   const [tried, setTried] = useState(false);
   const [attempt] = useState(() => crypto.randomUUID());
   useEffect(() => {
-    workspaces.templates().then((list) => {
+    workspacesApi.listTemplates().then((list) => {
       setTemplates(list);
       setChosen((chosen) => (list.some((one) => one.name === chosen) ? chosen : (list[0]?.name ?? "")));
     }, setFailure);
   }, []);
   const suggestion = freeName(chosen || "base", taken);
   const wanted = name.trim() || suggestion;
-  const wrong = nameProblem(wanted) || (taken.has(wanted) ? "You have a workspace of this name." : "");
+  const wrong =
+    nameProblem(wanted) || (taken.has(wanted) ? "You already have a workspace with this name." : "");
   const form = useSubmission(async () => {
     setTried(true);
     if (wrong) return;
-    // Another name is another wish: the key must not give the first one's answer.
-    onMade(await workspaces.create(wanted, chosen, `${attempt}-${wanted}-${chosen}`));
+    // Another name or template is another request, so it needs another idempotency key.
+    onCreated(await workspacesApi.create(wanted, chosen, `${attempt}-${wanted}-${chosen}`));
   });
   return (
     <FormDialog
       title="New workspace"
       form={form}
-      action="Create and start"
+      action="Create workspace"
       disabled={!chosen || templates === null}
       error={failure}
       onClose={onClose}
@@ -54,8 +55,8 @@ export function NewWorkspaceDialog({ taken, onClose, onMade }: Props) {
         placeholder={suggestion}
         maxLength={63}
         value={name}
-        hint="Small letters, digits and hyphens."
-        wrong={(tried || name.length > 0 ? wrong : "") || form.field("name")}
+        hint="Lowercase letters, digits and hyphens."
+        error={(tried || name.length > 0 ? wrong : "") || form.field("name")}
         onChange={(event) => setName(event.target.value)}
       />
       <fieldset className="choices">
@@ -74,8 +75,8 @@ export function NewWorkspaceDialog({ taken, onClose, onMade }: Props) {
               <strong>{template.title}</strong>
               <span className="soft small">{template.description}</span>
               <span className="soft small">
-                {template.resources.vcpus} CPU · {size(template.resources.memory_mib * MIB)} memory ·{" "}
-                {size(template.resources.home_mib * MIB)} home
+                {template.resources.vcpus} CPU · {formatBytes(template.resources.memory_mib * MIB)} memory ·{" "}
+                {formatBytes(template.resources.home_mib * MIB)} home
               </span>
             </span>
           </label>

@@ -1,24 +1,23 @@
 // Why a workspace failed: the step, the cause, what to do next, and the console of its sandbox.
 import type { Workspace } from "../api/types";
-import { failedWords, isMoving } from "./phases";
+import { failureTitle, isTransitioning } from "./phases";
 
-/** The end of a console says most of why it ended. */
+/** The last lines of the console usually explain the failure. */
 const LAST_LINES = 12;
 
 interface NoteProps {
   workspace: Workspace;
-  /** Whether the console's last lines are in sight at once; else they are behind a fold. */
+  /** Whether the console's last lines are shown. If not, they are in a closed disclosure. */
   open?: boolean;
 }
 
-/** Which step failed, why, what to do next, and the machine's console. */
 export function FailureNote({ workspace, open = false }: NoteProps) {
   const failure = workspace.failure;
   if (!failure) return null;
-  if (isMoving(workspace.phase))
+  if (isTransitioning(workspace.phase))
     return (
       <p className="notice" role="status">
-        <strong>{failedWords(failure.step)}</strong> {failure.cause} It is tried again.
+        <strong>{failureTitle(failure.step)}</strong> {failure.cause} Retrying…
       </p>
     );
   const log = failure.log ?? [];
@@ -26,7 +25,7 @@ export function FailureNote({ workspace, open = false }: NoteProps) {
     <>
       <div className="notice bad" role="alert">
         <p>
-          <strong>{failedWords(failure.step)}</strong> {failure.cause}
+          <strong>{failureTitle(failure.step)}</strong> {failure.cause}
         </p>
         <p>{failure.action}</p>
       </div>
@@ -34,13 +33,13 @@ export function FailureNote({ workspace, open = false }: NoteProps) {
         <div className="failure-log">
           {open && (
             <>
-              <h3>Last lines of the machine’s console</h3>
+              <h3>Last lines of the console</h3>
               <Console lines={log.slice(-LAST_LINES)} />
             </>
           )}
           {(!open || log.length > LAST_LINES) && (
             <details>
-              <summary>{open ? `All ${log.length} lines` : "Console of the machine"}</summary>
+              <summary>{open ? `All ${log.length} lines` : "Console"}</summary>
               <Console lines={log} />
             </details>
           )}
@@ -52,7 +51,7 @@ export function FailureNote({ workspace, open = false }: NoteProps) {
 
 function Console({ lines }: { lines: readonly string[] }) {
   return (
-    <pre className="console" tabIndex={0} aria-label="Console of the machine">
+    <pre className="console" tabIndex={0} aria-label="Console">
       {lines.join("\n")}
     </pre>
   );

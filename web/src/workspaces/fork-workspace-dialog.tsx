@@ -1,19 +1,19 @@
-// The dialog that makes a workspace of another's home: as it is now, or as it was.
+// Forks a workspace, from its home now or from a snapshot.
 import { useEffect, useState } from "react";
-import { snapshots, workspaces } from "../api/endpoints";
+import { snapshotsApi, workspacesApi } from "../api/endpoints";
 import type { Snapshot, Workspace } from "../api/types";
 import { Field } from "../ui/form-fields";
 import { navigate } from "../ui/router";
 import { nameProblem } from "./names";
-import { wholeInstant } from "../ui/format";
+import { formatFullInstant } from "../ui/format";
 import { FormDialog } from "../ui/form-dialog";
 import { useSubmission } from "../ui/use-submission";
 import { freeName } from "./names";
 
-/** The longest that leaves room for the ending and a number. */
+/** Leaves room for the suffix and a number. */
 const MAX_STEM = 50;
 
-/** `algo` → `algo-fork`, and so for a fork of a fork. */
+/** `algo` → `algo-fork`. A fork of `algo-fork` is named `algo-fork` with a number. */
 const forkName = (name: string): string =>
   `${name
     .replace(/-fork(-\d+)?$/, "")
@@ -22,18 +22,18 @@ const forkName = (name: string): string =>
 
 interface Props {
   workspace: Workspace;
-  /** None: as it is now. */
+  /** Null: the home as it is now. */
   snapshot: Snapshot | null;
   onClose: () => void;
 }
 
-export function ForkDialog({ workspace, snapshot, onClose }: Props) {
+export function ForkWorkspaceDialog({ workspace, snapshot, onClose }: Props) {
   const [name, setName] = useState("");
   const [start, setStart] = useState(true);
   const [taken, setTaken] = useState<ReadonlySet<string>>(new Set([workspace.name]));
   useEffect(() => {
-    // A name that is taken is refused by the server too: this is only for the suggestion.
-    workspaces.list().then(
+    // Only for the suggestion: the server refuses a name that is taken.
+    workspacesApi.list().then(
       (list) => setTaken(new Set(list.map((one) => one.name))),
       () => undefined,
     );
@@ -43,7 +43,7 @@ export function ForkDialog({ workspace, snapshot, onClose }: Props) {
   const wrong = nameProblem(wanted);
   const form = useSubmission(async () => {
     if (wrong) return;
-    const made = await snapshots.fork(workspace.id, {
+    const made = await snapshotsApi.fork(workspace.id, {
       name: wanted,
       ...(snapshot ? { snapshot: snapshot.id } : {}),
       start,
@@ -51,18 +51,18 @@ export function ForkDialog({ workspace, snapshot, onClose }: Props) {
     navigate(`/workspaces/${made.id}`);
   });
   const from = snapshot
-    ? `as it was on ${wholeInstant(Date.parse(snapshot.created_at))}`
+    ? `from ${formatFullInstant(Date.parse(snapshot.created_at))}`
     : workspace.phase === "running"
-      ? "as it is now; the machine goes on"
+      ? "as it is now; this workspace keeps running"
       : "as it is now";
   return (
     <FormDialog
       title={`Fork ${workspace.name}`}
       form={form}
-      action={form.busy ? "Forking…" : "Fork"}
+      action={form.busy ? "Forking…" : "Create fork"}
       onClose={onClose}
     >
-      <p>A new workspace of yours whose home begins as this one&rsquo;s, {from}. No data is copied.</p>
+      <p>Creates a new workspace that starts with this home, {from}. No data is copied.</p>
       <Field
         label="Name"
         autoComplete="off"
@@ -70,13 +70,13 @@ export function ForkDialog({ workspace, snapshot, onClose }: Props) {
         placeholder={suggestion}
         maxLength={63}
         value={name}
-        hint="Small letters, digits and hyphens."
-        wrong={wrong || form.field("name")}
+        hint="Lowercase letters, digits and hyphens."
+        error={wrong || form.field("name")}
         onChange={(event) => setName(event.target.value)}
       />
       <label className="check">
         <input type="checkbox" checked={start} onChange={(event) => setStart(event.target.checked)} />
-        Start it at once
+        Start the fork
       </label>
     </FormDialog>
   );

@@ -1,13 +1,13 @@
-// Where a fork's home comes from.
+// "Forked from": the workspace and time that a fork's home comes from.
 import { useEffect, useState } from "react";
-import { workspaces } from "../api/endpoints";
+import { workspacesApi } from "../api/endpoints";
 import type { Origin } from "../api/types";
-import { Moment } from "../ui/time";
+import { RelativeTime } from "../ui/time";
 import { Link } from "../ui/router";
 
 interface Props {
   origin: Origin;
-  /** Where the page knows all that the person may see, nobody is asked. */
+  /** The workspaces that the user can see, if the page has them. Otherwise the origin is requested. */
   known?: ReadonlyMap<string, { name: string }>;
 }
 
@@ -18,9 +18,9 @@ export function ForkedFrom({ origin, known }: Props) {
   useEffect(() => {
     if (known) return;
     let over = false;
-    workspaces.get(workspace).then(
+    workspacesApi.get(workspace).then(
       (found) => over || setTold(found.name),
-      // It may be deleted since, or not be the asker's to see.
+      // The origin may be deleted, or the user has no access to it.
       () => over || setTold(""),
     );
     return () => {
@@ -30,8 +30,14 @@ export function ForkedFrom({ origin, known }: Props) {
   return (
     <>
       Forked from{" "}
-      {name ? <Link href={`/workspaces/${workspace}/history`}>{name}</Link> : name === null ? "…" : "another"}{" "}
-      <Moment at={origin.at} />
+      {name ? (
+        <Link href={`/workspaces/${workspace}/history`}>{name}</Link>
+      ) : name === null ? (
+        "…"
+      ) : (
+        "another workspace"
+      )}{" "}
+      <RelativeTime at={origin.at} />
     </>
   );
 }

@@ -1,39 +1,39 @@
-// Thin banners about the home: what slows writing down, and that it is nearly full.
+// Banners about the home: the object store is slow or unavailable, the home is nearly full.
 import { useState } from "react";
-import { workspaces as calls } from "../api/endpoints";
+import { workspacesApi } from "../api/endpoints";
 import type { Workspace } from "../api/types";
-import { fullnessOf, nextHomeMib, troubleOf } from "./home-status";
+import { homeUsage, nextHomeMib, homeWarning } from "./home-status";
 import { SafeUpTo } from "./safe-up-to";
 import { toast, toastError } from "../ui/toasts";
-import { size } from "../ui/format";
+import { formatBytes } from "../ui/format";
 
 const MIB = 1024 * 1024;
 
 interface Props {
   workspace: Workspace;
-  /** Whether we are told of its changes. */
+  /** Whether the workspace's event stream is connected. */
   connected: boolean;
   onChanged: (workspace: Workspace) => void;
 }
 
 export function HomeBanners({ workspace, connected, onChanged }: Props) {
   const [busy, setBusy] = useState(false);
-  /** The level that the person has seen; a worse one is told again. */
+  /** The level that the user dismissed. A worse level is shown again. */
   const [seen, setSeen] = useState<"fine" | "warn">("fine");
-  const fullness = fullnessOf(workspace);
-  const trouble = troubleOf(workspace);
+  const fullness = homeUsage(workspace);
+  const trouble = homeWarning(workspace);
   const next = nextHomeMib(workspace.resources.home_mib);
   const tell = fullness !== null && fullness.level !== "fine" && fullness.level !== seen;
   const grow = () => {
     setBusy(true);
-    calls
-      .grow(workspace.id, next)
+    workspacesApi
+      .growHome(workspace.id, next)
       .then(
         (changed) => {
           onChanged(changed);
-          toast(`The home of ${workspace.name} grows to ${size(next * MIB)}`);
+          toast(`Growing the home of ${workspace.name} to ${formatBytes(next * MIB)}`);
         },
-        (error: unknown) => toastError(error, "Growing the home"),
+        (error: unknown) => toastError(error, "grow the home"),
       )
       .finally(() => setBusy(false));
   };
@@ -41,7 +41,7 @@ export function HomeBanners({ workspace, connected, onChanged }: Props) {
     <>
       {trouble && (
         <div className="thin-banner" role="status" data-banner="store">
-          <strong>{trouble.lead}</strong> {trouble.rest}{" "}
+          <strong>{trouble.title}</strong> {trouble.detail}{" "}
           <span className="banner-safe">
             <SafeUpTo workspace={workspace} connected={connected} />.
           </span>
@@ -53,15 +53,15 @@ export function HomeBanners({ workspace, connected, onChanged }: Props) {
           role="status"
           data-banner="full"
         >
-          <strong>The home is {fullness.percent} % full:</strong> {fullness.words}.
+          <strong>The home is {fullness.percent} % full:</strong> {fullness.text}.
           {workspace.access === "write" && (
             <button className="link-button" disabled={busy} onClick={grow}>
-              Grow to {size(next * MIB)}
+              Grow to {formatBytes(next * MIB)}
             </button>
           )}
           {fullness.level === "warn" && (
             <button className="link-button" onClick={() => setSeen("warn")}>
-              Not now
+              Dismiss
             </button>
           )}
         </div>

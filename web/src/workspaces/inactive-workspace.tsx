@@ -1,12 +1,20 @@
-// A workspace that has no machine to work in: it starts, stops, rests, or did not start. What happens, and what can be done.
+// Shown while a workspace is not running: it is starting, stopping, stopped, or failed. Shows progress and what the user can do.
 import type { Workspace } from "../api/types";
 import { ForkedFrom } from "./forked-from";
 import { FailureNote } from "./failure-note";
-import { Steps } from "./steps-list";
-import { Since } from "../ui/time";
+import { StepsList } from "./steps-list";
+import { ElapsedTime } from "../ui/time";
 import { Link } from "../ui/router";
 import { copyText } from "../ui/toasts";
-import { canStart, canStop, failedWords, isMoving, phaseWord, startSteps, stepWord } from "./phases";
+import {
+  canStart,
+  canStop,
+  failureTitle,
+  isTransitioning,
+  phaseLabel,
+  startSteps,
+  stepLabel,
+} from "./phases";
 
 interface Props {
   workspace: Workspace;
@@ -14,9 +22,9 @@ interface Props {
   onStop: () => void;
 }
 
-export function NotRunning({ workspace, onStart, onStop }: Props) {
+export function InactiveWorkspace({ workspace, onStart, onStop }: Props) {
   const writable = workspace.access === "write";
-  const moving = isMoving(workspace.phase);
+  const moving = isTransitioning(workspace.phase);
   const failure = moving ? null : workspace.failure;
   const [first] = workspace.steps;
   return (
@@ -28,7 +36,7 @@ export function NotRunning({ workspace, onStart, onStop }: Props) {
             <span role="status">{statusOf(workspace)}</span>
             {moving && first && (
               <time className="start-total">
-                <Since at={first.since} />
+                <ElapsedTime at={first.since} />
               </time>
             )}
           </p>
@@ -38,12 +46,12 @@ export function NotRunning({ workspace, onStart, onStop }: Props) {
             <ForkedFrom origin={workspace.forked_from} />
           </p>
         )}
-        {(moving || failure) && <Steps workspace={workspace} />}
+        {(moving || failure) && <StepsList workspace={workspace} />}
         <FailureNote workspace={workspace} open />
         <div className="start-actions">
           {writable && canStart(workspace.phase) && (
             <button className="button primary" onClick={onStart} autoFocus>
-              {failure ? "Try again" : "Start"}
+              {failure ? "Retry" : "Start"}
             </button>
           )}
           {writable && moving && canStop(workspace.phase) && (
@@ -53,12 +61,12 @@ export function NotRunning({ workspace, onStart, onStop }: Props) {
           )}
           {!moving && (
             <Link className="button" href={`/workspaces/${workspace.id}/history`}>
-              Open the history
+              View history
             </Link>
           )}
           {failure && (
             <button className="button" onClick={() => void copyText(detailsOf(workspace), "Details")}>
-              Copy the details
+              Copy details
             </button>
           )}
         </div>
@@ -71,22 +79,23 @@ function titleOf({ name, phase, failure }: Workspace): string {
   if (phase === "queued" || phase === "provisioning") return `${name} is starting`;
   if (phase !== "terminated") return `${name} is stopping`;
   if (!failure) return `${name} is stopped`;
-  return startSteps.includes(failure.step) ? `${name} did not start` : `${name} has ended unexpectedly`;
+  return startSteps.includes(failure.step) ? `${name} failed to start` : `${name} stopped unexpectedly`;
 }
 
 function statusOf(workspace: Workspace): string {
   const { phase, queue_position: place, failure, safe_at: safe } = workspace;
-  if (phase === "queued" && place) return `${phaseWord(phase)}, place ${place}`;
-  if (isMoving(phase)) return phaseWord(phase);
-  if (!failure) return safe ? "The home is saved. Start it to go on." : "Start it to begin.";
-  return safe ? "The home is as it was saved last." : "Nothing was written to its home yet.";
+  if (phase === "queued" && place) return `${phaseLabel(phase)}, position ${place}`;
+  if (isTransitioning(phase)) return phaseLabel(phase);
+  if (!failure)
+    return safe ? "The home is saved. Start the workspace to continue." : "Start the workspace to begin.";
+  return safe ? "The home is as it was last saved." : "Nothing has been saved in the home yet.";
 }
 
-/** What whoever looks after the server wants to know. */
+/** The details to send to the operator of the server. */
 function detailsOf({ name, id, failure, steps }: Workspace): string {
   const lines = steps.map(
-    ({ step, since, detail }) => `${since} ${stepWord(step)}${detail ? ` · ${detail}` : ""}`,
+    ({ step, since, detail }) => `${since} ${stepLabel(step)}${detail ? ` · ${detail}` : ""}`,
   );
-  const why = failure ? [`${failedWords(failure.step)} ${failure.cause}`, ...(failure.log ?? [])] : [];
+  const why = failure ? [`${failureTitle(failure.step)} ${failure.cause}`, ...(failure.log ?? [])] : [];
   return [`${name} (${id})`, ...lines, ...why].join("\n");
 }

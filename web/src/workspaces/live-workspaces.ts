@@ -1,12 +1,12 @@
-// Workspaces and classes as they change, as hooks. The record with the higher revision wins, whichever way it came.
+// Workspaces, updated from the server's event streams, as hooks. Of two records, the one with the higher revision wins.
 import { useCallback, useEffect, useRef, useState } from "react";
-import { workspaces as calls } from "../api/endpoints";
-import { listen } from "../api/event-stream";
+import { workspacesApi } from "../api/endpoints";
+import { subscribeToEvents } from "../api/event-stream";
 import type { Workspace } from "../api/types";
 
 export type Workspaces = ReadonlyMap<string, Workspace>;
 
-/** `known` with `workspace`, unless a newer record is there. */
+/** `known` with `workspace`, unless `known` has a newer record of it. */
 export function withWorkspace(known: Workspaces, workspace: Workspace): Workspaces {
   const old = known.get(workspace.id);
   if (old && old.revision > workspace.revision) return known;
@@ -20,7 +20,7 @@ export function withoutWorkspace(known: Workspaces, id: string): Workspaces {
   return next;
 }
 
-/** A whole list: what is not in it is gone, what is known newer stays. */
+/** Replaces `known` with a complete list. Records that are newer than the list's are kept. */
 export function withList(known: Workspaces, list: readonly Workspace[]): Workspaces {
   return list.reduce((next, workspace) => {
     const old = known.get(workspace.id);
@@ -29,26 +29,26 @@ export function withList(known: Workspaces, list: readonly Workspace[]): Workspa
 }
 
 export interface LiveList {
-  /** None until the first answer. */
+  /** Null until the first response. */
   workspaces: Workspaces | null;
   failure: unknown;
   connected: boolean;
-  put: (workspace: Workspace) => void;
-  drop: (id: string) => void;
+  update: (workspace: Workspace) => void;
+  remove: (id: string) => void;
 }
 
 export function useLiveWorkspaces(): LiveList {
   const [known, setKnown] = useState<Workspaces | null>(null);
   const [failure, setFailure] = useState<unknown>(null);
   const [connected, setConnected] = useState(true);
-  // Deleted here, while their machines are still ending: what is heard of those is no news.
+  // Deleted on this page. Their sandboxes are still stopping, so their events are ignored.
   const dropped = useRef(new Set<string>());
-  const put = useCallback((workspace: Workspace) => {
+  const update = useCallback((workspace: Workspace) => {
     dropped.current.delete(workspace.id);
     setKnown((known) => withWorkspace(known ?? new Map(), workspace));
   }, []);
   const forget = useCallback((id: string) => setKnown((known) => known && withoutWorkspace(known, id)), []);
-  const drop = useCallback(
+  const remove = useCallback(
     (id: string) => {
       dropped.current.add(id);
       forget(id);
@@ -57,7 +57,7 @@ export function useLiveWorkspaces(): LiveList {
   );
   useEffect(() => {
     const readAll = () => {
-      calls.list().then(
+      workspacesApi.list().then(
         (list) => {
           setFailure(null);
           const there = list.filter(({ id }) => !dropped.current.has(id));
@@ -67,13 +67,13 @@ export function useLiveWorkspaces(): LiveList {
       );
     };
     readAll();
-    return listen({
+    return subscribeToEvents({
       path: "/workspaces/events",
       probe: "/auth/session",
       handlers: {
         workspace: (data) => {
           const workspace = data as Workspace;
-          if (!dropped.current.has(workspace.id)) put(workspace);
+          if (!dropped.current.has(workspace.id)) update(workspace);
         },
         deleted: (data) => {
           const { id } = data as { id: string };
@@ -83,36 +83,39 @@ export function useLiveWorkspaces(): LiveList {
       },
       onState: (open) => {
         setConnected(open);
-        if (open) readAll(); // what was deleted while we did not listen
+        if (open) readAll(); // workspaces may have been deleted while disconnected
       },
-      onGone: () => undefined,
+      onNotFound: () => undefined,
     });
-  }, [put, forget]);
-  return { workspaces: known, failure, connected, put, drop };
+  }, [update, forget]);
+  return { workspaces: known, failure, connected, update, remove };
 }
 
 export interface LiveWorkspace {
   workspace: Workspace | null;
-  gone: boolean;
+  isMissing: boolean;
   connected: boolean;
-  put: (workspace: Workspace) => void;
+  update: (workspace: Workspace) => void;
 }
 
 export function useLiveWorkspace(id: string): LiveWorkspace {
   const [known, setKnown] = useState<Workspaces>(new Map());
-  const [gone, setGone] = useState(false);
+  const [isMissing, setGone] = useState(false);
   const [connected, setConnected] = useState(false);
-  const put = useCallback((workspace: Workspace) => setKnown((known) => withWorkspace(known, workspace)), []);
+  const update = useCallback(
+    (workspace: Workspace) => setKnown((known) => withWorkspace(known, workspace)),
+    [],
+  );
   useEffect(
     () =>
-      listen({
+      subscribeToEvents({
         path: `/workspaces/${id}/events`,
         probe: `/workspaces/${id}`,
-        handlers: { workspace: (data) => put(data as Workspace), deleted: () => setGone(true) },
+        handlers: { workspace: (data) => update(data as Workspace), deleted: () => setGone(true) },
         onState: setConnected,
-        onGone: () => setGone(true),
+        onNotFound: () => setGone(true),
       }),
-    [id, put],
+    [id, update],
   );
-  return { workspace: known.get(id) ?? null, gone, connected, put };
+  return { workspace: known.get(id) ?? null, isMissing, connected, update };
 }

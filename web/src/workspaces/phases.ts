@@ -8,11 +8,11 @@ const phases: Record<Phase, { word: string; tone: Tone }> = {
   provisioning: { word: "Provisioning", tone: "busy" },
   running: { word: "Running", tone: "good" },
   stopping: { word: "Stopping", tone: "busy" },
-  persisting: { word: "Saving the home", tone: "busy" },
+  persisting: { word: "Saving", tone: "busy" },
   terminated: { word: "Stopped", tone: "rest" },
 };
 
-export function phaseWord(phase: Phase): string {
+export function phaseLabel(phase: Phase): string {
   return phases[phase].word;
 }
 
@@ -21,30 +21,30 @@ export function toneOf(workspace: Pick<Workspace, "phase" | "failure">): Tone {
 }
 
 const steps: Record<Step, string> = {
-  queue: "Waiting for a place",
+  queue: "Waiting in the queue",
   runner: "Starting the runner",
   volume: "Opening the home",
-  network: "Making the network",
+  network: "Setting up the network",
   sandbox: "Starting the sandbox",
   boot: "Booting",
   home: "Mounting the home",
   ready: "Ready",
-  freeze: "Settling the home",
-  upload: "Saving what changed",
+  freeze: "Flushing the home",
+  upload: "Uploading changes",
   commit: "Recording the snapshot",
-  remove: "Removing the machine",
+  remove: "Removing the sandbox",
 };
 
-export function stepWord(step: Step): string {
+export function stepLabel(step: Step): string {
   return steps[step];
 }
 
 /** "Booting failed." */
-export function failedWords(step: Step): string {
-  return step === "ready" ? "The machine broke." : `${stepWord(step)} failed.`;
+export function failureTitle(step: Step): string {
+  return step === "ready" ? "The sandbox failed." : `${stepLabel(step)} failed.`;
 }
 
-/** The steps of a start, in order: those to come are shown too. */
+/** The steps of a start, in order. */
 export const startSteps: readonly Step[] = [
   "queue",
   "runner",
@@ -57,7 +57,7 @@ export const startSteps: readonly Step[] = [
 
 export const stopSteps: readonly Step[] = ["freeze", "upload", "commit", "remove"];
 
-export const isMoving = (phase: Phase): boolean => phase !== "running" && phase !== "terminated";
+export const isTransitioning = (phase: Phase): boolean => phase !== "running" && phase !== "terminated";
 
 export const canStart = (phase: Phase): boolean => phase === "terminated";
 

@@ -1,6 +1,6 @@
-// The dialog that gives a workspace another name.
+// Renames a workspace.
 import { useState } from "react";
-import { workspaces } from "../api/endpoints";
+import { workspacesApi } from "../api/endpoints";
 import type { Workspace } from "../api/types";
 import { Field } from "../ui/form-fields";
 import { nameProblem } from "./names";
@@ -13,12 +13,12 @@ interface Props {
   onDone: (workspace: Workspace) => void;
 }
 
-export function RenameDialog({ workspace, onClose, onDone }: Props) {
+export function RenameWorkspaceDialog({ workspace, onClose, onDone }: Props) {
   const [name, setName] = useState(workspace.name);
   const wrong = nameProblem(name.trim());
   const form = useSubmission(async () => {
     if (wrong) return;
-    onDone(await workspaces.rename(workspace.id, name.trim()));
+    onDone(await workspacesApi.rename(workspace.id, name.trim()));
     onClose();
   });
   return (
@@ -29,7 +29,7 @@ export function RenameDialog({ workspace, onClose, onDone }: Props) {
         spellCheck={false}
         maxLength={63}
         value={name}
-        wrong={wrong || form.field("name")}
+        error={wrong || form.field("name")}
         onFocus={(event) => event.target.select()}
         onChange={(event) => setName(event.target.value)}
       />

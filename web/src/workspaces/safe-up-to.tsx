@@ -1,12 +1,12 @@
-// Up to when a home is safe, as text that ticks while all of it is.
+// "Safe up to": the time before which everything in a home is in the object store. Follows the clock while all of it is.
 import type { Workspace } from "../api/types";
-import { safetyOf } from "./home-status";
+import { homeSafety } from "./home-status";
 import { useNow } from "../ui/time";
-import { instant, wholeInstant } from "../ui/format";
+import { formatInstant, formatFullInstant } from "../ui/format";
 
 interface Props {
   workspace: Workspace;
-  /** Whether what we know is still being told: without that the clock would promise too much. */
+  /** Whether the event stream is connected. If not, the clock stops, since it could promise too much. */
   connected: boolean;
 }
 
@@ -14,17 +14,17 @@ interface Props {
 export function SafeUpTo({ workspace, connected }: Props) {
   const ticking = workspace.phase === "running" && workspace.unreplicated_seconds === 0;
   const now = useNow(1000, ticking && connected);
-  const { at, late, about } = safetyOf(workspace, now);
-  if (at === null) return <>Nothing saved yet</>;
+  const { at, late, tooltip } = homeSafety(workspace, now);
+  if (at === null) return <>Not saved yet</>;
   return (
     <>
       Safe up to{" "}
       <time
         className={late ? "safe-at late" : "safe-at"}
         dateTime={new Date(at).toISOString()}
-        title={`${about} ${wholeInstant(at)}`}
+        title={`${tooltip} ${formatFullInstant(at)}`}
       >
-        {instant(at, now)}
+        {formatInstant(at, now)}
       </time>
     </>
   );

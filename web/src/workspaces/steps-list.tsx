@@ -1,23 +1,27 @@
-// The steps of a start or stop with their times, and what to do when one failed.
+// The steps of a start or stop as a vertical list, with their times.
 import type { Workspace } from "../api/types";
-import { Since } from "../ui/time";
-import { stepWord } from "./phases";
+import { ElapsedTime } from "../ui/time";
+import { stepLabel } from "./phases";
 import { stepLines } from "./step-lines";
 
-export function Steps({ workspace }: { workspace: Workspace }) {
+export function StepsList({ workspace }: { workspace: Workspace }) {
   const lines = stepLines(workspace);
   if (lines.length === 0) return null;
   return (
     <ol className="steps" aria-label="Steps">
       {lines.map((line) => (
-        <li key={line.step} className={line.state} aria-current={line.state === "now" ? "step" : undefined}>
+        <li
+          key={line.step}
+          className={line.state}
+          aria-current={line.state === "running" ? "step" : undefined}
+        >
           <span>
-            {stepWord(line.step)}
+            {stepLabel(line.step)}
             {line.detail && <span className="soft"> · {line.detail}</span>}
           </span>
           {line.since && line.state !== "failed" && line.step !== "ready" && (
             <time className="soft">
-              <Since at={line.since} until={line.until} />
+              <ElapsedTime at={line.since} until={line.until} />
             </time>
           )}
         </li>

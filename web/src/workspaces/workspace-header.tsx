@@ -1,20 +1,20 @@
-// The bar above everything of one workspace: where one is, how it is, and what the page puts beside.
+// The header of the pages of one workspace: breadcrumb, state, and actions of the page.
 import type { ReactNode } from "react";
-import { PersonMenu } from "../app/user-menu";
+import { UserMenu } from "../app/user-menu";
 import { ThemeButton } from "../app/theme-button";
 import { Brand } from "../ui/brand";
 import { Link } from "../ui/router";
 
 interface Props {
-  /** The name of what is shown, after the way there. */
+  /** The last part of the breadcrumb. */
   title: ReactNode;
-  /** Beside the title. */
+  /** Next to the title. */
   children?: ReactNode;
   /** At the end of the bar. */
   end?: ReactNode;
 }
 
-export function WorkspaceTop({ title, children, end }: Props) {
+export function WorkspaceHeader({ title, children, end }: Props) {
   return (
     <header className="workspace-top">
       <Brand />
@@ -28,7 +28,7 @@ export function WorkspaceTop({ title, children, end }: Props) {
       <span className="spring" />
       {end}
       <ThemeButton />
-      <PersonMenu />
+      <UserMenu />
     </header>
   );
 }

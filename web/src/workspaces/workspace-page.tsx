@@ -1,20 +1,20 @@
-// The page of one workspace: while it starts, its steps; while it runs, files, editor and terminals.
+// The page of one workspace: the steps while it starts, the workbench while it runs.
 import { useEffect, useState } from "react";
-import { workspaces as calls } from "../api/endpoints";
+import { workspacesApi } from "../api/endpoints";
 import { useLiveWorkspace } from "./live-workspaces";
-import { ForkDialog } from "./fork-workspace-dialog";
-import { Gone } from "../app/not-found";
+import { ForkWorkspaceDialog } from "./fork-workspace-dialog";
+import { NotFound } from "../app/not-found";
 import { ForkedFrom } from "./forked-from";
-import { Confirm } from "../ui/dialog";
+import { ConfirmDialog } from "../ui/dialog";
 import { Icon } from "../ui/icons";
 import { MenuButton, type MenuEntry } from "../ui/menu";
-import { State } from "./workspace-state";
+import { WorkspaceState } from "./workspace-state";
 import { Link, navigate } from "../ui/router";
 import { copyText, toastError } from "../ui/toasts";
 import { canStart, canStop } from "./phases";
 import { HomeBanners } from "./home-banners";
-import { NotRunning } from "./inactive-workspace";
-import { WorkspaceTop } from "./workspace-header";
+import { InactiveWorkspace } from "./inactive-workspace";
+import { WorkspaceHeader } from "./workspace-header";
 import { Workbench } from "../workbench/workbench";
 import "./workspaces.css";
 import "../workbench/workbench.css";
@@ -28,12 +28,12 @@ export default function WorkspacePage({ id }: { id: string }) {
   useEffect(() => {
     document.title = name ? `${name} · Burrow` : "Burrow";
   }, [name]);
-  if (live.gone) return <Gone />;
+  if (live.isMissing) return <NotFound />;
   if (!workspace) return <div className="workspace" aria-busy="true" />;
   const start = () => {
-    calls
+    workspacesApi
       .start(workspace.id)
-      .then(live.put, (error: unknown) => toastError(error, `Starting ${workspace.name}`));
+      .then(live.update, (error: unknown) => toastError(error, `start ${workspace.name}`));
   };
   const history = `/workspaces/${workspace.id}/history`;
   const fork = () => setForking(true);
@@ -55,22 +55,17 @@ export default function WorkspacePage({ id }: { id: string }) {
   }
   return (
     <div className="workspace">
-      <WorkspaceTop
+      <WorkspaceHeader
         title={workspace.name}
         end={
-          <Link
-            className="icon-button wide-only"
-            href={history}
-            aria-label="History of the home"
-            title="History of the home"
-          >
+          <Link className="icon-button wide-only" href={history} aria-label="History" title="History">
             <Icon name="history" />
           </Link>
         }
       >
-        <State workspace={workspace} />
+        <WorkspaceState workspace={workspace} />
         <MenuButton
-          label={`More for ${workspace.name}`}
+          label={`Actions for ${workspace.name}`}
           items={items}
           head={
             workspace.forked_from && (
@@ -82,22 +77,24 @@ export default function WorkspacePage({ id }: { id: string }) {
         >
           <Icon name="more" />
         </MenuButton>
-      </WorkspaceTop>
-      <HomeBanners workspace={workspace} connected={live.connected} onChanged={live.put} />
+      </WorkspaceHeader>
+      <HomeBanners workspace={workspace} connected={live.connected} onChanged={live.update} />
       {workspace.phase === "running" ? (
-        // Another machine is another life: its terminals and documents are others.
+        // A new placement has new terminals and documents, so the workbench starts over.
         <Workbench key={workspace.epoch} workspace={workspace} connected={live.connected} onFork={fork} />
       ) : (
-        <NotRunning workspace={workspace} onStart={start} onStop={() => setStopping(true)} />
+        <InactiveWorkspace workspace={workspace} onStart={start} onStop={() => setStopping(true)} />
       )}
-      {forking && <ForkDialog workspace={workspace} snapshot={null} onClose={() => setForking(false)} />}
+      {forking && (
+        <ForkWorkspaceDialog workspace={workspace} snapshot={null} onClose={() => setForking(false)} />
+      )}
       {stopping && (
-        <Confirm
+        <ConfirmDialog
           title={`Stop ${workspace.name}?`}
-          text="Programs in it end. The home is saved first, and is there again when it is started."
-          action="Stop"
+          text="Running programs end. The home is saved first."
+          action="Stop workspace"
           onClose={() => setStopping(false)}
-          onConfirm={async () => live.put(await calls.stop(workspace.id))}
+          onConfirm={async () => live.update(await workspacesApi.stop(workspace.id))}
         />
       )}
     </div>

@@ -1,36 +1,37 @@
-// The list of the workspaces one may see, with their states as they change.
+// The list of the user's workspaces and of those they have access to, updated live.
 import { useEffect, useMemo, useState } from "react";
-import { workspaces as calls } from "../api/endpoints";
+import { workspacesApi } from "../api/endpoints";
 import { useLiveWorkspaces, type Workspaces } from "./live-workspaces";
 import type { Workspace } from "../api/types";
 import { useUser } from "../auth/session";
-import { Confirm } from "../ui/dialog";
+import { ConfirmDialog } from "../ui/dialog";
 import { Icon } from "../ui/icons";
 import { MenuButton, type MenuEntry } from "../ui/menu";
-import { fullnessOf, troubleOf } from "./home-status";
+import { homeUsage, homeWarning } from "./home-status";
 import { Copyable } from "../ui/copyable";
-import { Moment, Since } from "../ui/time";
-import { State } from "./workspace-state";
+import { RelativeTime, ElapsedTime } from "../ui/time";
+import { WorkspaceState } from "./workspace-state";
 import { Link, navigate } from "../ui/router";
 import { SafeUpTo } from "./safe-up-to";
 import { copyText, toast, toastError } from "../ui/toasts";
-import { canStart, canStop, isMoving, stepWord } from "./phases";
-import { size } from "../ui/format";
-import { ForkDialog } from "./fork-workspace-dialog";
-import { Frame } from "../app/page-frame";
+import { canStart, canStop, isTransitioning, stepLabel } from "./phases";
+import { formatBytes } from "../ui/format";
+import { ForkWorkspaceDialog } from "./fork-workspace-dialog";
+import { PageFrame } from "../app/page-frame";
 import { FormError } from "../ui/form-error";
-import { NewWorkspaceDialog } from "./create-workspace-dialog";
+import { CreateWorkspaceDialog } from "./create-workspace-dialog";
 import { ForkedFrom } from "./forked-from";
-import { RenameDialog } from "./rename-workspace-dialog";
+import { RenameWorkspaceDialog } from "./rename-workspace-dialog";
 import { FailureNote } from "./failure-note";
 import "./workspaces.css";
 
-type Asked = { kind: "new" } | { kind: "delete" | "stop" | "rename" | "fork"; workspace: Workspace } | null;
+type OpenDialog =
+  { kind: "new" } | { kind: "delete" | "stop" | "rename" | "fork"; workspace: Workspace } | null;
 
 export function WorkspacesPage() {
   const user = useUser();
   const live = useLiveWorkspaces();
-  const [asked, setAsked] = useState<Asked>(null);
+  const [asked, setAsked] = useState<OpenDialog>(null);
   const sorted = useMemo(
     () => [...(live.workspaces?.values() ?? [])].sort((a, b) => lastTouched(b) - lastTouched(a)),
     [live.workspaces],
@@ -40,7 +41,7 @@ export function WorkspacesPage() {
   useNewKey(() => setAsked({ kind: "new" }));
   const close = () => setAsked(null);
   return (
-    <Frame title="Workspaces">
+    <PageFrame title="Workspaces">
       <div className="page-head">
         <h1>Workspaces</h1>
         <div className="actions">
@@ -50,7 +51,7 @@ export function WorkspacesPage() {
         </div>
       </div>
       <p className="hidden-text" role="status">
-        {live.connected ? "" : "The connection is lost. Trying again."}
+        {live.connected ? "" : "Reconnecting…"}
       </p>
       {live.workspaces === null ? (
         live.failure ? (
@@ -63,9 +64,9 @@ export function WorkspacesPage() {
         )
       ) : mine.length === 0 ? (
         <div className="panel empty">
-          <p>A workspace is a Linux machine of your own, in this browser and on your command line.</p>
+          <p>A workspace is your own Linux machine, in this browser and on your command line.</p>
           <button className="button primary" onClick={() => setAsked({ kind: "new" })}>
-            Create a workspace
+            Create workspace
           </button>
           <Copyable text={`burrow login ${window.location.origin}`} what="command" />
         </div>
@@ -75,67 +76,69 @@ export function WorkspacesPage() {
           known={live.workspaces}
           connected={live.connected}
           onAsk={setAsked}
-          put={live.put}
+          put={live.update}
         />
       )}
       {others.length > 0 && (
         <section className="others">
           <div className="page-head">
-            <h2>Of others</h2>
+            <h2>Shared with you</h2>
           </div>
           <List
             workspaces={others}
             known={live.workspaces}
             connected={live.connected}
             onAsk={setAsked}
-            put={live.put}
+            put={live.update}
           />
         </section>
       )}
       {asked?.kind === "new" && (
-        <NewWorkspaceDialog
+        <CreateWorkspaceDialog
           taken={new Set(mine.map((workspace) => workspace.name))}
           onClose={close}
-          onMade={(workspace) => {
-            live.put(workspace);
+          onCreated={(workspace) => {
+            live.update(workspace);
             navigate(`/workspaces/${workspace.id}`);
           }}
         />
       )}
       {asked?.kind === "rename" && (
-        <RenameDialog workspace={asked.workspace} onClose={close} onDone={live.put} />
+        <RenameWorkspaceDialog workspace={asked.workspace} onClose={close} onDone={live.update} />
       )}
-      {asked?.kind === "fork" && <ForkDialog workspace={asked.workspace} snapshot={null} onClose={close} />}
+      {asked?.kind === "fork" && (
+        <ForkWorkspaceDialog workspace={asked.workspace} snapshot={null} onClose={close} />
+      )}
       {asked?.kind === "stop" && (
-        <Confirm
+        <ConfirmDialog
           title={`Stop ${asked.workspace.name}?`}
-          text="Programs in it end. The home is saved first, and is there again when it is started."
-          action="Stop"
+          text="Running programs end. The home is saved first."
+          action="Stop workspace"
           onClose={close}
-          onConfirm={async () => live.put(await calls.stop(asked.workspace.id))}
+          onConfirm={async () => live.update(await workspacesApi.stop(asked.workspace.id))}
         />
       )}
       {asked?.kind === "delete" && (
-        <Confirm
+        <ConfirmDialog
           title={`Delete ${asked.workspace.name}?`}
-          text="Its machine ends without saving. What was safe of its home is kept for a few days, in case this was a mistake; then it is gone for good."
-          action="Delete"
+          text="Running programs end, and unsaved changes are lost. The saved home is kept for a few days, in which you can undo this."
+          action="Delete workspace"
           onClose={close}
           onConfirm={async () => {
-            await calls.remove(asked.workspace.id);
-            live.drop(asked.workspace.id);
+            await workspacesApi.remove(asked.workspace.id);
+            live.remove(asked.workspace.id);
             toast(`${asked.workspace.name} deleted`, {
               label: "Undo",
               run: () => {
-                calls
+                workspacesApi
                   .undelete(asked.workspace.id)
-                  .then(live.put, (error: unknown) => toastError(error, "Undoing it"));
+                  .then(live.update, (error: unknown) => toastError(error, "undo"));
               },
             });
           }}
         />
       )}
-    </Frame>
+    </PageFrame>
   );
 }
 
@@ -143,7 +146,7 @@ function lastTouched(workspace: Workspace): number {
   return Date.parse(workspace.last_used_at ?? workspace.created_at);
 }
 
-/** `n` makes a new one, unless something is being typed. */
+/** `n` opens the dialog, unless the user is typing. */
 function useNewKey(open: () => void): void {
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => {
@@ -163,7 +166,7 @@ interface ListProps {
   workspaces: Workspace[];
   known: Workspaces | null;
   connected: boolean;
-  onAsk: (asked: Asked) => void;
+  onAsk: (asked: OpenDialog) => void;
   put: (workspace: Workspace) => void;
 }
 
@@ -188,14 +191,16 @@ function Row({
 }: { workspace: Workspace } & Omit<ListProps, "workspaces">) {
   const user = useUser();
   const start = () => {
-    calls.start(workspace.id).then(put, (error: unknown) => toastError(error, `Starting ${workspace.name}`));
+    workspacesApi
+      .start(workspace.id)
+      .then(put, (error: unknown) => toastError(error, `start ${workspace.name}`));
   };
   const writable = workspace.access === "write";
   const step = workspace.steps.at(-1);
-  const fullness = fullnessOf(workspace);
-  const trouble = troubleOf(workspace);
+  const fullness = homeUsage(workspace);
+  const trouble = homeWarning(workspace);
   const facts = [workspace.template];
-  if (workspace.stored_bytes) facts.push(size(workspace.stored_bytes));
+  if (workspace.stored_bytes) facts.push(formatBytes(workspace.stored_bytes));
   if (workspace.owner !== user.id) facts.unshift(workspace.owner_name);
   const items: MenuEntry[] = [
     {
@@ -233,22 +238,22 @@ function Row({
         )}
       </div>
       <div className="status">
-        <State workspace={workspace} />
+        <WorkspaceState workspace={workspace} />
         {trouble && (
-          <p className="under trouble" title={trouble.rest}>
-            {trouble.lead}
+          <p className="under trouble" title={trouble.detail}>
+            {trouble.title}
           </p>
         )}
-        {isMoving(workspace.phase) && step && (
+        {isTransitioning(workspace.phase) && step && (
           <p className="under">
-            {stepWord(step.step)} · <Since at={step.since} />
+            {stepLabel(step.step)} · <ElapsedTime at={step.since} />
             {step.detail ? ` · ${step.detail}` : ""}
           </p>
         )}
       </div>
       <div className="times under">
-        <p>Used {<Moment at={workspace.last_used_at ?? workspace.created_at} />}</p>
-        {fullness && <p className={`home-use ${fullness.level}`}>Home {fullness.words}</p>}
+        <p>Used {<RelativeTime at={workspace.last_used_at ?? workspace.created_at} />}</p>
+        {fullness && <p className={`home-use ${fullness.level}`}>Home {fullness.text}</p>}
       </div>
       <div className="safe under">
         <SafeUpTo workspace={workspace} connected={connected} />
@@ -263,7 +268,7 @@ function Row({
             Open
           </Link>
         )}
-        <MenuButton label={`More for ${workspace.name}`} items={items}>
+        <MenuButton label={`Actions for ${workspace.name}`} items={items}>
           <Icon name="more" />
         </MenuButton>
       </div>

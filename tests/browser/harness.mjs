@@ -1,8 +1,8 @@
-// What the scripts share: a browser and its visitors, pictures of what they see, and what a person waits for. Waits for what a
-// person would see, never for a time.
+// What the browser scripts share: a browser, its pages, screenshots, and helpers that wait. They wait for what a user would
+// see, never for a fixed time.
 //
-// BURROW_LINK is the one-time link, BURROW_SCREENSHOTS a directory, BURROW_RUNTIME what the machines are.
-// BURROW_PATIENCE: how long anything may take, in seconds.
+// BURROW_LINK: the one-time sign-in link. BURROW_SCREENSHOTS: the directory for screenshots. BURROW_RUNTIME: `fake` or
+// `microvm`. BURROW_PATIENCE: the timeout of each wait, in seconds.
 import assert from "node:assert/strict";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
@@ -10,71 +10,71 @@ import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
 
 export const link = process.env.BURROW_LINK;
-const pictures = process.env.BURROW_SCREENSHOTS;
-export const patience = Number(process.env.BURROW_PATIENCE ?? 60) * 1000;
+const screenshots = process.env.BURROW_SCREENSHOTS;
+export const timeout = Number(process.env.BURROW_PATIENCE ?? 60) * 1000;
 export const origin = new URL(link).origin;
 const WIDE = { width: 1440, height: 900 };
 const NARROW = { width: 420, height: 800 };
-export const PERSON = { name: "Ada Owner", email: "ada@example.org", password: "correct horse battery" };
+export const USER = { name: "Ada Owner", email: "ada@example.org", password: "correct horse battery" };
 
-mkdirSync(pictures, { recursive: true });
+mkdirSync(screenshots, { recursive: true });
 export const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox"] });
-export const complaints = [];
+export const pageErrors = [];
 
-export async function visitor(name, colorScheme = "light") {
+export async function openPage(name, colorScheme = "light") {
   const context = await browser.newContext({
     viewport: WIDE,
     colorScheme,
     acceptDownloads: true,
     permissions: ["clipboard-read", "clipboard-write"],
   });
-  context.setDefaultTimeout(patience);
+  context.setDefaultTimeout(timeout);
   const page = await context.newPage();
-  page.on("pageerror", (error) => complaints.push(`${name}: ${error.message}`));
+  page.on("pageerror", (error) => pageErrors.push(`${name}: ${error.message}`));
   page.on("console", (message) => {
-    // Refusals are the pages' own business (who am I, before anyone is signed in); what the policy forbids is not.
+    // Failed requests are expected (the session check before sign-in). CSP violations and script errors are not.
     const refusal = message.text().startsWith("Failed to load resource");
-    if (message.type() === "error" && !refusal) complaints.push(`${name}: ${message.text()}`);
+    if (message.type() === "error" && !refusal) pageErrors.push(`${name}: ${message.text()}`);
   });
   return page;
 }
 
 let number = 0;
-/** What is seen now at two widths, and in the dark too where that is asked for. */
-export async function picture(page, name, { narrow = true, dark = false } = {}) {
+/** Takes a screenshot at two widths, and with `dark` also in the dark theme. */
+export async function screenshot(page, name, { narrow = true, dark = false } = {}) {
   number += 1;
   const shoot = (what) =>
-    page.screenshot({ path: join(pictures, `${String(number).padStart(2, "0")}-${name}-${what}.png`) });
+    page.screenshot({ path: join(screenshots, `${String(number).padStart(2, "0")}-${name}-${what}.png`) });
   const widths = async (ending) => {
     await shoot(`wide${ending}`);
     if (!narrow) return;
     await page.setViewportSize(NARROW);
-    await settled(page);
+    await waitForPaint(page);
     await shoot(`narrow${ending}`);
     await page.setViewportSize(WIDE);
-    await settled(page);
+    await waitForPaint(page);
   };
   await widths("");
   if (!dark) return;
-  // Without motion: no picture of a colour on its way.
+  // Reduced motion, so that no screenshot catches a colour in transition.
   await page.emulateMedia({ colorScheme: "dark", reducedMotion: "reduce" });
-  await settled(page);
+  await waitForPaint(page);
   await widths("-dark");
   await page.emulateMedia({ colorScheme: "light", reducedMotion: null });
 }
 
-/** One pane of the workspace, as a phone shows it. */
-export async function narrowPicture(page, pane) {
+/** Takes a screenshot of one pane of the workspace at phone width. */
+export async function narrowScreenshot(page, pane) {
   await page.setViewportSize(NARROW);
   await page.getByRole("navigation", { name: "Panes" }).getByRole("button", { name: pane }).click();
-  await settled(page);
-  await page.screenshot({ path: join(pictures, `${String(number).padStart(2, "0")}-${pane.toLowerCase()}-narrow.png`) });
+  await waitForPaint(page);
+  await page.screenshot({ path: join(screenshots, `${String(number).padStart(2, "0")}-${pane.toLowerCase()}-narrow.png`) });
   await page.setViewportSize(WIDE);
-  await settled(page);
+  await waitForPaint(page);
 }
 
-/** Two frames: what changed with the last event is drawn. */
-export const settled = (page) =>
+/** Waits two frames, until the last change is drawn. */
+export const waitForPaint = (page) =>
   page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
 
 export async function step(name, work) {
@@ -83,21 +83,21 @@ export async function step(name, work) {
     await work();
   } catch (error) {
     for (const [at, page] of browser.contexts().flatMap((context) => context.pages()).entries())
-      await page.screenshot({ path: join(pictures, `failed-${at}.png`) });
+      await page.screenshot({ path: join(screenshots, `failed-${at}.png`) });
     throw error;
   }
   console.log(`${name} (${((Date.now() - since) / 1000).toFixed(1)} s)`);
 }
 
 export const terminalText = (page) => page.locator(".xterm-rows").first();
-export async function type(page, line) {
+export async function typeLine(page, line) {
   await page.keyboard.type(line);
   await page.keyboard.press("Enter");
 }
-export const sees = (page, text) => terminalText(page).filter({ hasText: text }).waitFor();
+export const waitForTerminalText = (page, text) => terminalText(page).filter({ hasText: text }).waitFor();
 
-/** A file of the home as the server has it; null where it is not there. */
-export const content = (page, id, path) =>
+/** Content of a file in the running home; null if it does not exist. */
+export const readContent = (page, id, path) =>
   page.evaluate(
     async ([id, path]) => {
       const answer = await fetch(
@@ -107,8 +107,8 @@ export const content = (page, id, path) =>
     },
     [id, path],
   );
-/** Writes a file of the home, as an upload does. */
-export const put = async (page, id, path, text) =>
+/** Writes a file to the home, as an upload does. */
+export const writeFile = async (page, id, path, text) =>
   assert.ok(
     await page.evaluate(
       async ([id, path, body]) => {
@@ -119,7 +119,7 @@ export const put = async (page, id, path, text) =>
     ),
     `${path} is written`,
   );
-/** Makes a directory of the home, with those above it. */
+/** Creates a directory in the home, with its parents. */
 export const makeDirectory = async (page, id, path) =>
   assert.ok(
     await page.evaluate(
@@ -130,10 +130,10 @@ export const makeDirectory = async (page, id, path) =>
       },
       [id, path],
     ),
-    `${path} is made`,
+    `${path} is created`,
   );
-/** Deletes a directory of the home with all below it. */
-export const remove = async (page, id, path) =>
+/** Deletes a directory of the home and everything in it. */
+export const removeDirectory = async (page, id, path) =>
   assert.ok(
     await page.evaluate(
       async ([id, path]) => {
@@ -144,8 +144,8 @@ export const remove = async (page, id, path) =>
     ),
     `${path} is deleted`,
   );
-/** Waits until the newest snapshot has the file so. */
-export const inTheStore = (page, id, path, expected) =>
+/** Waits until the newest snapshot has the file with this content. */
+export const waitForStored = (page, id, path, expected) =>
   page.waitForFunction(
     async ([id, path, expected]) => {
       const query = new URLSearchParams({ path });
@@ -155,37 +155,37 @@ export const inTheStore = (page, id, path, expected) =>
     [id, path, expected],
     { polling: 500 },
   );
-export async function onDisk(page, id, path, expected) {
-  const end = Date.now() + patience;
+export async function waitForContent(page, id, path, expected) {
+  const end = Date.now() + timeout;
   let found;
-  do found = await content(page, id, path);
+  do found = await readContent(page, id, path);
   while (found !== expected && Date.now() < end);
   assert.equal(found, expected, `${path} on the guest's disk`);
 }
 export const editorText = (page) => page.locator(".editor:not([hidden]) .cm-content");
 export const treeItem = (page, name) => page.getByRole("treeitem", { name, exact: false }).filter({ hasText: name });
 
-/** The one-time link's way in: a password is set, and the list is there. */
-export async function signedIn(page) {
+/** Signs in with the one-time link, sets a password, and waits for the list of workspaces. */
+export async function signIn(page) {
   await page.goto(link);
-  await page.getByLabel("Name").fill(PERSON.name);
-  await page.getByLabel("E-mail").fill(PERSON.email);
-  await page.getByLabel("Password").fill(PERSON.password);
-  await page.getByRole("button", { name: "Save and go on" }).click();
-  await page.getByRole("button", { name: "Create a workspace" }).waitFor();
+  await page.getByLabel("Name").fill(USER.name);
+  await page.getByLabel("Email").fill(USER.email);
+  await page.getByLabel("Password").fill(USER.password);
+  await page.getByRole("button", { name: "Save and continue" }).click();
+  await page.getByRole("button", { name: "Create workspace" }).waitFor();
 }
 
-const answers = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
-/** Asks whoever started this for what lies outside the browser, and waits until it is so. */
-export async function wish(what) {
+const replies = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+/** Asks the Rust test that started this script for something outside the browser, and waits until it is done. */
+export async function requestFromTest(what) {
   console.log(`> ${what}`);
-  assert.ok(!(await answers.next()).done, `nobody grants ${what}`);
+  assert.ok(!(await replies.next()).done, `the test did not answer: ${what}`);
 }
 
-/** All is done: nothing may have been complained of. */
-export async function end() {
+/** Closes the browser, and fails if any page reported an error. */
+export async function finish() {
   await browser.close();
   process.stdin.destroy();
-  assert.deepEqual(complaints, [], "the browser had nothing to complain about");
+  assert.deepEqual(pageErrors, [], "no page reported an error");
   console.log("all done");
 }

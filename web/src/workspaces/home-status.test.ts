@@ -1,0 +1,31 @@
+import { describe, expect, it } from "vitest";
+import { homeSafety, homeUsage, nextHomeMib } from "./home-status";
+
+describe("home status", () => {
+  const NOW = Date.parse("2026-01-01T00:01:00Z");
+  const running = { phase: "running", safe_at: "2026-01-01T00:00:20Z" } as const;
+  it("is safe up to now or the last snapshot", () => {
+    expect(homeSafety({ ...running, unreplicated_seconds: 0 }, NOW)).toMatchObject({ at: NOW, late: false });
+    const writing = homeSafety({ ...running, unreplicated_seconds: 4 }, NOW);
+    expect(writing).toMatchObject({ at: NOW - 40_000, ticking: false, late: false });
+    const late = homeSafety({ ...running, unreplicated_seconds: 31, home_notice: "throttled" }, NOW);
+    expect(late.late).toBe(true);
+    expect(late.tooltip).toContain("slowed down");
+    expect(homeSafety({ phase: "terminated", unreplicated_seconds: 0 }, NOW).at).toBeNull();
+  });
+
+  it("warns when the home is nearly full", () => {
+    const GIB = 1024 ** 3;
+    const home = (gib: number) =>
+      homeUsage({ home_used_bytes: gib * GIB, resources: { home_mib: 10 * 1024 } } as Parameters<
+        typeof homeUsage
+      >[0]);
+    expect(home(7.9)).toMatchObject({ level: "fine", text: "7.9 of 10.0 GiB", percent: 79 });
+    expect([home(8)?.level, home(9.5)?.level, home(0.5)?.text]).toEqual([
+      "warn",
+      "full",
+      "512 MiB of 10.0 GiB",
+    ]);
+    expect([nextHomeMib(512), nextHomeMib(10 * 1024)]).toEqual([1024, 20 * 1024]);
+  });
+});
