@@ -286,7 +286,7 @@ if (process.env.BURROW_RUNTIME === "microvm") {
     await ada.getByText("1 file is overwritten, 2 entries are added").waitFor();
     await screenshot(ada, "restore-folder", { dark: true });
     await ada.getByRole("button", { name: "Restore 3 entries" }).press("Enter");
-    await ada.getByText(/^course was restored as of/).waitFor();
+    await ada.getByText(/^course was restored from/).waitFor();
     await waitForContent(ada, workspace, "course/one.txt", "one\n");
     await waitForContent(ada, workspace, "course/parts/two.txt", "two\n");
     await screenshot(ada, "restored-folder");

@@ -1,18 +1,15 @@
 // The classes that the user teaches.
 import { useEffect, useState } from "react";
-import { classesApi, workspacesApi } from "../api/endpoints";
-import type { ClassSummary, Template } from "../api/types";
-import { FormDialog } from "../ui/form-dialog";
+import { classesApi } from "../api/endpoints";
+import type { ClassSummary } from "../api/types";
 import { PageFrame } from "../app/page-frame";
-import { useSubmission } from "../ui/use-submission";
 import { FormError } from "../ui/form-error";
 import { Icon } from "../ui/icons";
-import { Field } from "../ui/form-fields";
 import { RelativeTime } from "../ui/time";
-import { Link, navigate } from "../ui/router";
-import { nameProblem } from "../workspaces/names";
+import { Link } from "../ui/router";
 import { pluralize } from "./roster";
 import "./classes.css";
+import { CreateClassDialog } from "./create-class-dialog";
 
 export default function ClassesPage() {
   const [known, setKnown] = useState<ClassSummary[] | null>(null);
@@ -67,50 +64,5 @@ export default function ClassesPage() {
         <CreateClassDialog taken={(known ?? []).map((one) => one.name)} onClose={() => setMaking(false)} />
       )}
     </PageFrame>
-  );
-}
-
-function CreateClassDialog({ taken, onClose }: { taken: string[]; onClose: () => void }) {
-  const [name, setName] = useState("");
-  const [template, setTemplate] = useState("base");
-  const [templates, setTemplates] = useState<Template[]>([]);
-  const [failure, setFailure] = useState<unknown>(null);
-  const [tried, setTried] = useState(false);
-  useEffect(() => {
-    workspacesApi.listTemplates().then(setTemplates, setFailure);
-  }, []);
-  const problem = taken.includes(name) ? "A class with this name already exists." : nameProblem(name);
-  const form = useSubmission(async () => {
-    setTried(true);
-    if (problem) return;
-    const made = await classesApi.create(name, template);
-    navigate(`/classes/${made.id}`);
-  });
-  return (
-    <FormDialog title="New class" form={form} action="Create class" error={failure} onClose={onClose}>
-      <Field
-        label="Name"
-        value={name}
-        autoComplete="off"
-        hint="Lowercase letters, digits and hyphens."
-        error={(tried || name ? problem : "") || form.field("name")}
-        onChange={(event) => setName(event.target.value)}
-      />
-      <div className="field">
-        <label htmlFor="class-template">Template</label>
-        <select
-          id="class-template"
-          className="input"
-          value={template}
-          onChange={(event) => setTemplate(event.target.value)}
-        >
-          {(templates.length > 0 ? templates : [{ name: "base", title: "base" }]).map((one) => (
-            <option key={one.name} value={one.name}>
-              {one.title}
-            </option>
-          ))}
-        </select>
-      </div>
-    </FormDialog>
   );
 }

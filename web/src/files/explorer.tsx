@@ -1,12 +1,12 @@
-// The file tree: keyboard, menus, names typed in place, drops. Files come from use-files; opening is the page's.
-import { useEffect, useRef, useState, type ComponentProps, type DragEvent, type KeyboardEvent } from "react";
+// The explorer: the file tree of a running home, with keyboard, menus, renaming in place, and drag and drop.
+import { useRef, useState, type ComponentProps, type DragEvent, type KeyboardEvent } from "react";
 import { filesApi } from "../api/endpoints";
 import { ConfirmDialog } from "../ui/dialog";
 import { Icon } from "../ui/icons";
 import type { MenuEntry } from "../ui/menu";
 import { copyText, toastError } from "../ui/toasts";
 import { formatBytes } from "../ui/format";
-import { childOf, fileNameProblem, isWithin, nameOf, parentOf, displayName } from "./paths";
+import { childOf, isWithin, nameOf, parentOf, displayName } from "./paths";
 import { visibleRows, type TreeRow as ExplorerRow } from "./tree-model";
 import { DotfilesButton, TruncatedNote } from "./tree-tools";
 import { TreeItem } from "./tree-item";
@@ -14,8 +14,9 @@ import { useRowMenu } from "./use-row-menu";
 import { useTreeFocus } from "./use-tree-focus";
 import { useUploads } from "./use-uploads";
 import type { FileTree } from "./use-file-tree";
+import { NameInput } from "./name-input";
 
-/** What a row dragged within the tree is called in the transfer. */
+/** Media type of a path that is dragged within the tree. */
 const DRAG_TYPE = "application/x-burrow-path";
 
 interface Props {
@@ -28,7 +29,7 @@ interface Props {
   onRemoved: (path: string) => void;
 }
 
-/** A name that is being typed. */
+/** The name that is being typed: of a new entry, or of a rename. */
 type NameEdit = { kind: "file" | "directory"; directory: string } | { kind: "rename"; path: string };
 
 export function Explorer(props: Props) {
@@ -43,16 +44,16 @@ export function Explorer(props: Props) {
   const rows = visibleRows(files.directories, files.expanded, hidden);
   const focus = useTreeFocus(rows, files.toggle);
   const { element: tree, current, focused, setFocused, focusRow } = focus;
-  /** Where something new goes: the focused directory, or the one that holds the focused file. */
+  /** Where a new entry goes: the focused directory, or the parent of the focused file. */
   const target = (row: ExplorerRow | null | undefined): string =>
     !row ? "" : row.entry.kind === "directory" ? row.path : parentOf(row.path);
 
   const open = (row: ExplorerRow) => {
-    if (!row.entry.utf8) toastError(new Error("Its name is not UTF-8: rename it in a terminal first."));
+    if (!row.entry.utf8) toastError(new Error("The name is not UTF-8. Rename it in a terminal first."));
     else if (row.entry.kind === "directory") files.toggle(row.path);
     else if (row.entry.kind !== "other") props.onOpen(row.path);
   };
-  /** The keys leave the tree: for the file's text if it is there, else once it has come. */
+  /** Moves the focus from the tree to the editor, which takes it as soon as the text has loaded. */
   const goToEditor = (row: ExplorerRow) => {
     if (row.entry.kind === "directory" || row.entry.kind === "other") return;
     (document.activeElement as HTMLElement | null)?.blur();
@@ -111,9 +112,7 @@ export function Explorer(props: Props) {
     } catch (error) {
       toastError(
         error,
-        doing.kind === "rename"
-          ? `Renaming ${displayName(nameOf(doing.path))}`
-          : `Making ${displayName(name)}`,
+        doing.kind === "rename" ? `rename ${displayName(nameOf(doing.path))}` : `create ${displayName(name)}`,
       );
     }
   };
@@ -127,7 +126,7 @@ export function Explorer(props: Props) {
       props.onRenamed(from, to);
       files.refresh();
     } catch (error) {
-      toastError(error, `Moving ${displayName(nameOf(from))}`);
+      toastError(error, `move ${displayName(nameOf(from))}`);
     }
   };
 
@@ -213,7 +212,7 @@ export function Explorer(props: Props) {
       onContextMenu={(event) => menu.open(event, null)}
     >
       <div className="pane-head">
-        <h2>Files</h2>
+        <h2>Explorer</h2>
         {writable && (
           <>
             <button
@@ -245,11 +244,11 @@ export function Explorer(props: Props) {
         <DotfilesButton shown={hidden} onChange={setHidden} />
       </div>
       {files.failure && <p className="notice bad tree-note">{files.failure}</p>}
-      {over === "" && <p className="drop-hint">Drop here: into the home</p>}
+      {over === "" && <p className="drop-hint">Drop files to upload them to the home</p>}
       <ul
         ref={tree}
         role="tree"
-        aria-label="Files of the home"
+        aria-label="Files"
         className="tree"
         onKeyDown={onKey}
         onDoubleClick={() => !editing && current && goToEditor(current)}
@@ -275,7 +274,7 @@ export function Explorer(props: Props) {
       </ul>
       {rows.length === 0 && files.directories.has("") && !editing && (
         <p className="tree-note soft small">
-          {writable ? "Nothing here yet. Make a file, or drop some here." : "Nothing here yet."}
+          {writable ? "No files yet. Create a file or drop files here." : "No files yet."}
         </p>
       )}
       <TruncatedNote directories={files.directories} />
@@ -300,7 +299,7 @@ export function Explorer(props: Props) {
           title={`Delete ${displayName(removing.entry.name)}?`}
           text={
             removing.entry.kind === "directory"
-              ? "With everything in it. This cannot be undone."
+              ? "The folder and everything in it are deleted. This cannot be undone."
               : "This cannot be undone."
           }
           action="Delete"
@@ -341,55 +340,5 @@ function ExplorerRow({ renaming, nameInput, newBelow, ...props }: RowProps) {
       />
       {newBelow && nameInput(row.depth + 1, "", newBelow === "directory" ? "folder" : "file")}
     </>
-  );
-}
-
-interface NameInputProps {
-  depth: number;
-  initial: string;
-  icon: "file" | "folder";
-  onDone: (name: string) => void;
-  onCancel: () => void;
-}
-
-/** A name typed in place: Enter takes it, Escape or leaving it forgets it. */
-function NameInput({ depth, initial, icon, onDone, onCancel }: NameInputProps) {
-  const [name, setName] = useState(initial);
-  const input = useRef<HTMLInputElement>(null);
-  const over = useRef(false);
-  const wrong = name === initial ? "" : fileNameProblem(name);
-  useEffect(() => {
-    input.current?.focus();
-    // The name without its ending: that stays more often than not.
-    const dot = initial.lastIndexOf(".");
-    input.current?.setSelectionRange(0, dot > 0 ? dot : initial.length);
-  }, [initial]);
-  const end = (take: boolean) => {
-    if (over.current) return;
-    over.current = true;
-    if (take && name && !wrong) onDone(name);
-    else onCancel();
-  };
-  return (
-    <li role="none" className="tree-row naming" style={{ paddingInlineStart: `${8 + depth * 14}px` }}>
-      <span className="twist" />
-      <Icon name={icon} size={15} />
-      <input
-        ref={input}
-        aria-label="Name"
-        aria-invalid={wrong ? true : undefined}
-        title={wrong}
-        spellCheck={false}
-        autoComplete="off"
-        value={name}
-        onChange={(event) => setName(event.target.value)}
-        onBlur={() => end(name !== initial)}
-        onKeyDown={(event) => {
-          event.stopPropagation();
-          if (event.key === "Enter") end(true);
-          if (event.key === "Escape") end(false);
-        }}
-      />
-    </li>
   );
 }

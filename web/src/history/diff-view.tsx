@@ -35,7 +35,7 @@ export function DiffView({ path, before, after, wide }: DiffProps) {
       destroy();
     };
   }, [path, before, after, wide]);
-  return <div ref={place} className="past-text" />;
+  return <div ref={place} className="snapshot-text" />;
 }
 
 type Setup = (text: string, what: string) => Extension;

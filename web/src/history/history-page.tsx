@@ -58,7 +58,7 @@ export default function HistoryPage({ id }: { id: string }) {
       {workspace && <HomeBanners workspace={workspace} connected={live.connected} onChanged={live.update} />}
       {!workspace || snapshots.points === null ? (
         snapshots.failure !== null ? (
-          <main className="past-none">
+          <main className="history-empty">
             <Failure error={snapshots.failure} onRetry={snapshots.retry} />
           </main>
         ) : (
@@ -93,10 +93,10 @@ function HistorySkeleton() {
           <span className="skeleton point-skeleton" />
         </div>
       </div>
-      <div className="columns past-columns">
-        <div className="side past-side">
-          <div className="past-side-head" aria-hidden="true">
-            <span className="skeleton past-side-skeleton" />
+      <div className="columns snapshot-columns">
+        <div className="side snapshot-side">
+          <div className="snapshot-side-head" aria-hidden="true">
+            <span className="skeleton snapshot-side-skeleton" />
           </div>
           <TreeSkeleton />
         </div>
@@ -116,7 +116,7 @@ function Empty({ workspace, snapshots }: { workspace: Workspace; snapshots: Snap
       .finally(() => setBusy(false));
   };
   return (
-    <main className="past-none" id="content">
+    <main className="history-empty" id="content">
       <h2>No snapshots yet</h2>
       <p className="soft">
         {running

@@ -1,4 +1,6 @@
-// A home's past: the time line, the tree and the changes at the chosen instant, a file of it, and what can be done from there.
+// The history of a home: the timeline, the files and changes at the selected snapshot, one file of it, and the actions on
+// the snapshot. Holds the state of the page; the parts are in modules of their own.
+import { focusNextRegion } from "./history-focus";
 import { useEffect, useMemo, useRef, useState, type CSSProperties } from "react";
 import { snapshotsApi } from "../api/endpoints";
 import type { Snapshot, Workspace } from "../api/types";
@@ -17,7 +19,7 @@ import { readLayout } from "../workbench/layout";
 import { Splitter } from "../ui/splitter";
 import { CommandPalette } from "../ui/command-palette";
 import { type Command } from "../ui/commands";
-import { ancestorsOf, nameOf, parentOf, displayName as shownName } from "../files/paths";
+import { nameOf, parentOf, displayName as shownName } from "../files/paths";
 import { ChangesList } from "./changes-list";
 import { VerifyHomeDialog } from "./verify-home-dialog";
 import { NameSnapshotDialog } from "./name-snapshot-dialog";
@@ -39,21 +41,13 @@ import {
 } from "./timeline-model";
 import { useSnapshotBrowser } from "./use-snapshot-browser";
 import type { Snapshots } from "./use-snapshots";
+import { readAddress, useAddress } from "./use-history-address";
 
-/** While one drags, nothing is read: only where one rests. */
+/** The tree loads only after the selection has rested this long, not while the slider is dragged. */
 const SETTLE_DELAY_MS = 180;
 const MIN_SIDE = 180;
-/** What the buttons beside the zoom move by. */
+/** How far Earlier and Later move, as a fraction of the visible span. */
 const PAN_FRACTION = 0.75;
-
-/** What F6 leads to in a region: the first of these that is seen. */
-const regionTargets = [
-  '[role="slider"]',
-  '[role="treeitem"][tabindex="0"]',
-  ".change-row:not(:disabled)",
-  ".cm-content",
-  "button",
-];
 
 const zoomWords: Record<Zoom, string> = { hour: "Hour", day: "Day", month: "Month", year: "Year" };
 
@@ -64,23 +58,15 @@ interface Props {
   put: (workspace: Workspace) => void;
 }
 
-type OpenDialog = "name" | "fork" | "restore" | "delete" | "check" | "commands" | null;
+type OpenDialog = "name" | "fork" | "restore" | "delete" | "verify" | "commands" | null;
 type Pane = "files" | "changes";
-
-/** What the address says: `?at=` an instant, `?file=` a path. */
-function readAddress(): { at: number | null; file: string | null; above: string[] } {
-  const query = new URLSearchParams(window.location.search);
-  const at = Date.parse(query.get("at") ?? "");
-  const file = query.get("file");
-  return { at: Number.isNaN(at) ? null : at, file, above: ancestorsOf(file ?? "") };
-}
 
 export function HistoryView({ workspace, snapshots, points, put }: Props) {
   const now = useNow(30_000);
   const newest = points.at(-1) as Point;
   const oldest = points[0] as Point;
   const [first] = useState(readAddress);
-  // An instant, not a snapshot: what is looked at stays, whatever comes or is thinned out.
+  // The selection is a time, not a snapshot: it stays the same while snapshots are added and pruned.
   const [at, setAt] = useState(first.at ?? newest.at);
   const [zoom, setZoom] = useState<Zoom>(() => initialZoom(Math.min(oldest.at, first.at ?? oldest.at), now));
   const [span, setSpan] = useState(() => spanAround(at, zoom, now));
@@ -92,7 +78,7 @@ export function HistoryView({ workspace, snapshots, points, put }: Props) {
   const [taking, setTaking] = useState(false);
   const [undo, setUndo] = useState<{ to: Point; was: Snapshot } | null>(null);
   const [restored, setRestored] = useState<CompletedRestore | null>(null);
-  /** A path that is being brought back, or taken back. */
+  /** The path being restored, or the restore being undone. */
   const [restoring, setRestoring] = useState<{
     path: string;
     point: Point;
@@ -129,14 +115,14 @@ export function HistoryView({ workspace, snapshots, points, put }: Props) {
         (snapshot) => {
           snapshots.update(snapshot);
           choose(Date.parse(snapshot.created_at));
-          toast("Snapshot taken");
+          toast("Snapshot created");
         },
         (error: unknown) => toastError(error, "create a snapshot"),
       )
       .finally(() => setTaking(false));
   };
   const restoreHome = async () => {
-    // At rest this is what the home is, which need not be the newest: it may have been restored before.
+    // Of a stopped workspace, this is the current home, which is not the newest snapshot if it was restored before.
     const was = await snapshotsApi.create(workspace.id);
     snapshots.update(was);
     put(await snapshotsApi.restore(workspace.id, point.id));
@@ -148,7 +134,7 @@ export function HistoryView({ workspace, snapshots, points, put }: Props) {
       (changed) => {
         put(changed);
         setUndo(null);
-        toast("The home is as it was before");
+        toast("Restore undone");
       },
       (error: unknown) => toastError(error, "undo"),
     );
@@ -157,41 +143,38 @@ export function HistoryView({ workspace, snapshots, points, put }: Props) {
   const readOnly = workspace.access === "write" ? "" : "You have read-only access to this workspace.";
   const notWritable =
     readOnly ||
-    (workspace.phase === "running" ? "" : "Start the workspace first: its machine writes the files.");
+    (workspace.phase === "running"
+      ? ""
+      : "Start the workspace first. Files are restored into the running home.");
   const reasons = {
     take: readOnly || (taking ? "A snapshot is being created." : ""),
     name: readOnly,
     restore:
-      readOnly ||
-      (workspace.phase === "terminated" ? "" : "Stop the workspace first: its machine is using the home."),
+      readOnly || (workspace.phase === "terminated" ? "" : "Stop the workspace first. It is using the home."),
   };
   const label = point.name ?? formatFullInstant(point.at);
   const pin: MenuEntry =
     pinned === null
-      ? { label: "Compare with this point", icon: "pin", run: () => setPinned(point.at) }
-      : { label: "Compare with now", icon: "pin", run: () => setPinned(null) };
+      ? { label: "Compare with this snapshot", icon: "pin", run: () => setPinned(point.at) }
+      : { label: "Compare with current", icon: "pin", run: () => setPinned(null) };
   const menu: MenuEntry[] = [
-    { label: "Name this point…", reason: reasons.name, run: () => setAsked("name") },
-    { label: "Fork from here…", icon: "fork", run: () => setAsked("fork") },
+    { label: "Name snapshot…", reason: reasons.name, run: () => setAsked("name") },
+    { label: "Fork…", icon: "fork", run: () => setAsked("fork") },
     {
-      label: "Restore whole home…",
+      label: "Restore home…",
       icon: "restore",
       reason: reasons.restore,
       run: () => setAsked("restore"),
     },
     pin,
     "line",
-    { label: "Take a snapshot now", icon: "plus", reason: reasons.take, run: take },
-    { label: "Check this home…", icon: "check", reason: readOnly, run: () => setAsked("check") },
+    { label: "Create snapshot", icon: "plus", reason: reasons.take, run: take },
+    { label: "Verify home…", icon: "check", reason: readOnly, run: () => setAsked("verify") },
     "line",
-    { label: "Delete this snapshot…", danger: true, reason: readOnly, run: () => setAsked("delete") },
+    { label: "Delete snapshot…", danger: true, reason: readOnly, run: () => setAsked("delete") },
   ];
   const focusRegion = (by: number) => {
-    const regions = [...(root.current?.querySelectorAll<HTMLElement>("[data-region]") ?? [])];
-    const here = regions.findIndex((region) => region.contains(document.activeElement));
-    const next = regions[(here + by + regions.length) % regions.length];
-    const all = regionTargets.flatMap((target) => [...(next?.querySelectorAll<HTMLElement>(target) ?? [])]);
-    all.find((target) => target.offsetParent !== null)?.focus();
+    focusNextRegion(root.current, by);
   };
   useKeyBindings((event) => {
     if (event.key === "F6") return () => focusRegion(event.shiftKey ? -1 : 1);
@@ -208,17 +191,17 @@ export function HistoryView({ workspace, snapshots, points, put }: Props) {
       label: `Show a${zoom === "hour" ? "n" : ""} ${zoom}`,
       run: () => zoomTo(zoom),
     })),
-    { label: "List the files", run: () => setPane("files") },
-    { label: "List the changes", run: () => setPane("changes") },
+    { label: "Show files", run: () => setPane("files") },
+    { label: "Show changes", run: () => setPane("changes") },
     ...(path === null
       ? []
       : [
-          { label: "Show the file as it was", run: () => setMode("content") },
-          { label: "Show the file beside the other instant", run: () => setMode("diff") },
-          { label: "Close the file", run: () => setPath(null) },
+          { label: "Show file content", run: () => setMode("content") },
+          { label: "Show diff of the file", run: () => setMode("diff") },
+          { label: "Close file", run: () => setPath(null) },
         ]),
-    { label: "To the newest snapshot", keys: "End", run: () => choose(newest.at) },
-    { label: "To the oldest snapshot", keys: "Home", run: () => choose(oldest.at) },
+    { label: "Go to newest snapshot", keys: "End", run: () => choose(newest.at) },
+    { label: "Go to oldest snapshot", keys: "Home", run: () => choose(oldest.at) },
     { label: "Next region", keys: "F6", run: () => focusRegion(1) },
   ];
 
@@ -226,10 +209,10 @@ export function HistoryView({ workspace, snapshots, points, put }: Props) {
   const style = useMemo(() => ({ "--side-width": `${sideWidth}px` }) as CSSProperties, [sideWidth]);
   return (
     <main ref={root} className="history-main" data-open={path !== null} style={style}>
-      <section className="time" aria-label="Time line" data-region="time">
+      <section className="time" aria-label="Timeline" data-region="time">
         <div className="time-tools">
           <SegmentedControl
-            label="How much time is shown"
+            label="Visible time range"
             options={zooms.map((zoom) => [zoom, zoomWords[zoom]] as const)}
             value={zoom}
             onChange={zoomTo}
@@ -285,27 +268,27 @@ export function HistoryView({ workspace, snapshots, points, put }: Props) {
           </div>
           <span className="wide-only point-actions">
             <ReasonButton className="button small" reason={reasons.name} onClick={() => setAsked("name")}>
-              {point.name ? "Rename this point…" : "Name this point…"}
+              {point.name ? "Rename snapshot…" : "Name snapshot…"}
             </ReasonButton>
             <ReasonButton
               className="button small"
               reason={reasons.restore}
               onClick={() => setAsked("restore")}
             >
-              Restore whole home…
+              Restore home…
             </ReasonButton>
             <button className="button small" onClick={() => setAsked("fork")}>
-              Fork from here…
+              Fork…
             </button>
           </span>
-          <MenuButton label="More for this point" items={menu}>
+          <MenuButton label="Actions for this snapshot" items={menu}>
             <Icon name="more" />
           </MenuButton>
         </div>
       </section>
       {undo && (
         <div className="thin-banner" role="status">
-          The home is as it was on {formatFullInstant(undo.to.at)}. What it was before is kept as a snapshot.
+          The home was restored from {formatFullInstant(undo.to.at)}. The previous home is kept as a snapshot.
           <button className="link-button" onClick={undoRestore}>
             Undo
           </button>
@@ -316,7 +299,7 @@ export function HistoryView({ workspace, snapshots, points, put }: Props) {
       )}
       {restored && (
         <div className="thin-banner" role="status">
-          {shownName(restored.path)} was restored as of {formatFullInstant(restored.at)}.
+          {shownName(restored.path)} was restored from {formatFullInstant(restored.at)}.
           <button
             className="link-button"
             onClick={() => setRestoring({ path: restored.path, point: shown, undo: restored })}
@@ -330,17 +313,17 @@ export function HistoryView({ workspace, snapshots, points, put }: Props) {
       )}
       {snapshots.failure !== null && (
         <div className="thin-banner" role="status">
-          The older snapshots cannot be read.
+          Cannot load older snapshots.
           <button className="link-button" onClick={snapshots.retry}>
-            Try again
+            Retry
           </button>
         </div>
       )}
-      <div className="columns past-columns">
-        <aside className="side past-side" aria-label="The home as it was" data-region="list">
-          <div className="past-side-head">
+      <div className="columns snapshot-columns">
+        <aside className="side snapshot-side" aria-label="Snapshot" data-region="list">
+          <div className="snapshot-side-head">
             <SegmentedControl
-              label="What is listed"
+              label="List"
               options={[
                 ["files", "Files"],
                 ["changes", other ? "Changes between" : "Changes since"],
@@ -359,8 +342,8 @@ export function HistoryView({ workspace, snapshots, points, put }: Props) {
               </span>
               <button
                 className="icon-button"
-                aria-label="Compare with now"
-                title="Compare with now"
+                aria-label="Compare with current"
+                title="Compare with current"
                 onClick={() => setPinned(null)}
               >
                 <Icon name="close" size={14} />
@@ -388,15 +371,15 @@ export function HistoryView({ workspace, snapshots, points, put }: Props) {
         </aside>
         <Splitter
           kind="column"
-          label="Width of the list"
+          label="List width"
           value={sideWidth}
           min={MIN_SIDE}
           max={() => window.innerWidth * 0.6}
           onChange={setSideWidth}
         />
         {path === null ? (
-          <div className="past-none soft past-pick">
-            <p>Choose a file to see it as it was.</p>
+          <div className="history-empty soft history-pick">
+            <p>Choose a file to view it.</p>
             <p className="small">
               <kbd>←</kbd> <kbd>→</kbd> move along the time line · <kbd>F6</kbd> leads on · <kbd>F1</kbd>{" "}
               shows all commands
@@ -441,8 +424,8 @@ export function HistoryView({ workspace, snapshots, points, put }: Props) {
       {asked === "delete" && (
         <ConfirmDialog
           title="Delete this snapshot?"
-          text={`The home as it was on ${formatFullInstant(point.at)} cannot be seen or restored any more.`}
-          action="Delete"
+          text={`The snapshot of ${formatFullInstant(point.at)} is permanently deleted.`}
+          action="Delete snapshot"
           onConfirm={async () => {
             await snapshotsApi.remove(workspace.id, point.id);
             snapshots.remove(point.id);
@@ -461,7 +444,7 @@ export function HistoryView({ workspace, snapshots, points, put }: Props) {
           onClose={() => setRestoring(null)}
         />
       )}
-      {asked === "check" && <VerifyHomeDialog workspace={workspace} onClose={() => setAsked(null)} />}
+      {asked === "verify" && <VerifyHomeDialog workspace={workspace} onClose={() => setAsked(null)} />}
       {asked === "commands" && (
         <CommandPalette commands={commands} files={[]} onClose={() => setAsked(null)} />
       )}
@@ -469,7 +452,7 @@ export function HistoryView({ workspace, snapshots, points, put }: Props) {
   );
 }
 
-/** From the earlier to the later; the later is what is now if nothing is pinned. */
+/** The two ends of a comparison, earlier first. Without a pinned snapshot, the later end is the current home. */
 function endsOf(point: Point, other: Point | null): { from: string; to: string | null } {
   if (!other) return { from: point.id, to: null };
   const [from, to] = other.at < point.at ? [other, point] : [point, other];
@@ -479,9 +462,9 @@ function endsOf(point: Point, other: Point | null): { from: string; to: string |
 function aboutPoint(point: Point): string {
   const facts = point.name
     ? [formatFullInstant(point.at)]
-    : [`Taken ${kindLabels[markKind(point) ?? "stream"]}`];
+    : [`Created ${kindLabels[markKind(point) ?? "stream"]}`];
   facts.push(`${formatBytes(point.changed_bytes)} changed`);
-  if (point.consistency === "clean") facts.push("settled");
+  if (point.consistency === "clean") facts.push("clean");
   return facts.join(" · ");
 }
 
@@ -494,7 +477,7 @@ function bytesOf(entries: readonly { name: string; size: number }[] | undefined,
   return entries?.find((entry) => entry.name === name)?.size ?? 0;
 }
 
-/** The point that one rests at. */
+/** The selected point, once the selection has rested. */
 function useSettled(point: Point): Point {
   const [settled, setSettled] = useState(point);
   useEffect(() => {
@@ -503,15 +486,4 @@ function useSettled(point: Point): Point {
     return () => clearTimeout(timer);
   }, [point, settled.id]);
   return settled.id === point.id ? point : settled;
-}
-
-/** What is looked at stands in the address: it can be kept, sent, and come back to. */
-function useAddress(at: string | null, file: string | null): void {
-  useEffect(() => {
-    const query = new URLSearchParams();
-    if (at !== null) query.set("at", at);
-    if (file !== null) query.set("file", file);
-    const text = query.toString();
-    window.history.replaceState(null, "", window.location.pathname + (text ? `?${text}` : ""));
-  }, [at, file]);
 }

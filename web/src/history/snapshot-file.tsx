@@ -44,9 +44,9 @@ export function SnapshotFile(props: Props) {
   const absent = then.loaded?.content.type === "absent";
   const reason = absent ? "The file does not exist in this snapshot." : props.reason;
   return (
-    <section className="past-file" aria-label={name} data-region="file">
-      <div className="past-file-head">
-        <button className="icon-button past-back" aria-label="Back" title="Back" onClick={props.onClose}>
+    <section className="snapshot-file" aria-label={name} data-region="file">
+      <div className="snapshot-file-head">
+        <button className="icon-button snapshot-back" aria-label="Back" title="Back" onClick={props.onClose}>
           <Icon name="earlier" />
         </button>
         <h2 title={`~/${displayName(path)}`}>
@@ -73,11 +73,11 @@ export function SnapshotFile(props: Props) {
         </a>
         <ReasonButton className="button small" reason={reason} onClick={props.onRestore}>
           <span>
-            Restore<span className="wide-only"> this file…</span>
+            Restore<span className="wide-only"> file…</span>
           </span>
         </ReasonButton>
       </div>
-      <div className="past-file-body" aria-busy={then.loading || beside.loading}>
+      <div className="snapshot-file-body" aria-busy={then.loading || beside.loading}>
         <Suspense fallback={<TextSkeleton />}>
           {mode === "content" ? (
             then.failure !== null ? (
@@ -113,7 +113,7 @@ export function SnapshotFile(props: Props) {
 function FileContent({ content, path }: { content: Content; path: string }) {
   if (content.type === "text") return <PastText path={path} text={content.text} />;
   return (
-    <p className="past-none soft">
+    <p className="history-empty soft">
       {content.type === "absent"
         ? "This file does not exist in this snapshot. Choose another one on the timeline."
         : `${binaryMessage(content.bytes)} Download it to view it.`}
@@ -149,12 +149,12 @@ function FileDiff({ path, sides, wide }: { path: string; sides: [Side, Side]; wi
       ({ word, content }) =>
         `${word}: ${content.type === "absent" ? "does not exist" : content.type === "binary" && content.bytes !== null ? formatBytes(content.bytes) : "exists"}`,
     );
-    return <p className="past-none soft">Cannot show a diff of binary files. {words.join(" · ")}</p>;
+    return <p className="history-empty soft">Cannot show a diff of binary files. {words.join(" · ")}</p>;
   }
   const text = (content: Content) => (content.type === "text" ? content.text : "");
   const same = text(before.content) === text(after.content) && before.content.type === after.content.type;
   const head = (
-    <div className={wide ? "past-sides" : "past-sides unified"}>
+    <div className={wide ? "snapshot-sides" : "snapshot-sides unified"}>
       {sides.map(({ word, content }, index) => (
         <span key={index}>
           {!wide && <b aria-hidden="true">{index === 0 ? "−" : "+"} </b>}
@@ -167,7 +167,7 @@ function FileDiff({ path, sides, wide }: { path: string; sides: [Side, Side]; wi
   if (same)
     return (
       <>
-        <p className="past-same soft small" role="status">
+        <p className="snapshot-same soft small" role="status">
           No changes between {before.word} and {after.word.toLowerCase()}.
         </p>
         <PastText path={path} text={text(before.content)} />

@@ -32,5 +32,5 @@ export function SnapshotText({ path, text }: { path: string; text: string }) {
     if (!shown || shown.state.doc.toString() === text) return;
     shown.dispatch({ changes: { from: 0, to: shown.state.doc.length, insert: text } });
   }, [text]);
-  return <div ref={place} className="past-text" />;
+  return <div ref={place} className="snapshot-text" />;
 }

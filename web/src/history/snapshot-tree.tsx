@@ -77,7 +77,7 @@ export function SnapshotTree({ workspace, browser, active, reason, onOpen, onRes
   return (
     <>
       {browser.failure !== null && <Failure error={browser.failure} onRetry={browser.retry} />}
-      <div className="past-tools">
+      <div className="snapshot-tools">
         <DotfilesButton shown={hidden} onChange={setHidden} />
         <MenuButton label="Actions for this home" items={[archive("")]}>
           <Icon name="more" />

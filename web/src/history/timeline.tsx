@@ -50,7 +50,7 @@ interface Props {
 
 export const kindLabels: Record<MarkKind | "stream", string> = {
   named: "named",
-  asked: "on request",
+  requested: "on request",
   stop: "on stop",
   stream: "automatically",
 };

@@ -1,0 +1,23 @@
+// On narrow windows: the bar that chooses the one visible pane.
+import { Icon } from "../ui/icons";
+
+export type Pane = "files" | "editor" | "terminal";
+
+const panes = [
+  ["files", "Explorer", "folder"],
+  ["editor", "Editor", "file"],
+  ["terminal", "Terminal", "terminal"],
+] as const;
+
+export function BottomBar({ pane, onChange }: { pane: Pane; onChange: (pane: Pane) => void }) {
+  return (
+    <nav className="bottom-bar" aria-label="Panes">
+      {panes.map(([name, label, icon]) => (
+        <button key={name} aria-pressed={pane === name} onClick={() => onChange(name)}>
+          <Icon name={icon} />
+          {label}
+        </button>
+      ))}
+    </nav>
+  );
+}
