@@ -1,4 +1,4 @@
-//! `/api/v1` of a server, one function a route. The token stays in here.
+//! The HTTP API (`/api/v1`), one method per route. The token stays in this module.
 
 use std::time::Duration;
 
@@ -23,17 +23,24 @@ use crate::{
     socket::{Exec, Terminal},
 };
 
-/// The API's version that this code speaks.
-pub const API: u32 = 1;
-/// Longest wait for a connection, and for an answer that is no stream.
+/// The version of the API that this client uses.
+pub const API_VERSION: u32 = 1;
+/// Longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
-/// Most bytes of an answer; the largest are lists.
-const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
-/// Most bytes of a problem.
+
+/// Longest wait for a response that is not a stream.
+pub(crate) const RESPONSE_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// Size of a response, in bytes. The largest are lists.
+const MAX_RESPONSE_BYTES: usize = 64 * 1024 * 1024;
+
+/// Size of a problem, in bytes.
 const MAX_PROBLEM_BYTES: usize = 4 * 1024 * 1024;
 
-/// A server, and as whom it is asked. Cheap to clone.
+/// A server's address and the caller's token. Clones are cheap and share the connection pool.
+///
+/// Every method that returns an [`ApiError`] fails with the server's problem, or because the server
+/// cannot be reached.
 #[derive(Clone, Debug)]
 pub struct Api {
     url: String,
@@ -42,22 +49,24 @@ pub struct Api {
 }
 
 impl Api {
-    /// `url`: `http(s)://host[:port]`, without a slash at the end.
+    /// Creates a client without a token. `url`: `http(s)://host[:port]`, without a slash at the end.
     pub fn anonymous(url: &str) -> Result<Self, ApiError> {
         let http = reqwest::Client::builder()
             .user_agent(concat!("burrow/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
-            // A redirect would carry the token to wherever it points.
+            // A redirect would send the token to another address.
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|source| ApiError::Setup { source: source.into() })?;
         Ok(Self { url: url.to_owned(), token: None, http })
     }
 
+    /// Creates a client with a token. `url` as for [`Self::anonymous`].
     pub fn with_token(url: &str, token: Redacted<String>) -> Result<Self, ApiError> {
         Ok(Self { token: Some(token), ..Self::anonymous(url)? })
     }
 
+    /// The server's address.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -66,60 +75,72 @@ impl Api {
         self.token.as_ref()
     }
 
-    /// A path of the server as a whole address.
-    pub fn absolute(&self, path: &str) -> String {
+    /// Returns the full URL of a path on the server.
+    pub fn absolute_url(&self, path: &str) -> String {
         format!("{}{path}", self.url)
     }
 
-    /// Where people work in a workspace.
-    pub fn page_of(&self, workspace: WorkspaceId) -> String {
-        self.absolute(&format!("/workspaces/{workspace}"))
+    /// Returns the URL of a workspace's page in the web app.
+    pub fn workspace_url(&self, workspace: WorkspaceId) -> String {
+        self.absolute_url(&format!("/workspaces/{workspace}"))
     }
 
+    /// Gets the version of the server.
     pub async fn version(&self) -> Result<Version, ApiError> {
         self.get("/version").await
     }
 
+    /// Gets the current session.
     pub async fn session(&self) -> Result<Session, ApiError> {
         self.get("/auth/session").await
     }
 
+    /// Ends the current session.
     pub async fn sign_out(&self) -> Result<(), ApiError> {
-        self.no_answer(Method::POST, "/auth/logout").await
+        self.send_empty(Method::POST, "/auth/logout").await
     }
 
+    /// Starts a device login.
     pub async fn device_code(&self, request: &DeviceRequest) -> Result<DeviceCode, ApiError> {
         self.post("/auth/device", request).await
     }
 
+    /// Polls a device login for its token.
     pub async fn device_token(&self, request: &DeviceTokenRequest) -> Result<TokenSecret, ApiError> {
         self.post("/auth/device/token", request).await
     }
 
+    /// Lists the user's tokens.
     pub async fn tokens(&self) -> Result<TokenList, ApiError> {
         self.get("/tokens").await
     }
 
+    /// Creates a personal access token.
     pub async fn create_token(&self, request: &NewToken) -> Result<TokenSecret, ApiError> {
         self.post("/tokens", request).await
     }
 
+    /// Deletes a token.
     pub async fn delete_token(&self, id: uuid::Uuid) -> Result<(), ApiError> {
-        self.no_answer(Method::DELETE, &format!("/tokens/{id}")).await
+        self.send_empty(Method::DELETE, &format!("/tokens/{id}")).await
     }
 
+    /// Lists the workspaces that the user can see.
     pub async fn workspaces(&self) -> Result<WorkspaceList, ApiError> {
         self.get("/workspaces").await
     }
 
+    /// Gets a workspace.
     pub async fn workspace(&self, id: WorkspaceId) -> Result<Workspace, ApiError> {
         self.get(&format!("/workspaces/{id}")).await
     }
 
+    /// Creates a workspace.
     pub async fn create_workspace(&self, request: &NewWorkspace) -> Result<Workspace, ApiError> {
         self.post("/workspaces", request).await
     }
 
+    /// Renames a workspace or enlarges its home.
     pub async fn edit_workspace(
         &self,
         id: WorkspaceId,
@@ -128,31 +149,37 @@ impl Api {
         self.json(self.request(Method::PATCH, &format!("/workspaces/{id}")).json(request)).await
     }
 
+    /// Starts a workspace.
     pub async fn start_workspace(&self, id: WorkspaceId) -> Result<Workspace, ApiError> {
         self.post(&format!("/workspaces/{id}/start"), &serde_json::json!({})).await
     }
 
+    /// Stops a workspace.
     pub async fn stop_workspace(&self, id: WorkspaceId) -> Result<Workspace, ApiError> {
         self.post(&format!("/workspaces/{id}/stop"), &serde_json::json!({})).await
     }
 
+    /// Deletes a workspace. It can be undeleted for a while.
     pub async fn delete_workspace(&self, id: WorkspaceId) -> Result<(), ApiError> {
-        self.no_answer(Method::DELETE, &format!("/workspaces/{id}")).await
+        self.send_empty(Method::DELETE, &format!("/workspaces/{id}")).await
     }
 
-    /// Those that can be brought back.
+    /// Lists deleted workspaces that can be undeleted.
     pub async fn deleted_workspaces(&self) -> Result<DeletedList, ApiError> {
         self.get("/workspaces/deleted").await
     }
 
+    /// Brings a deleted workspace back.
     pub async fn undelete_workspace(&self, id: WorkspaceId) -> Result<Workspace, ApiError> {
         self.post(&format!("/workspaces/{id}/undelete"), &serde_json::json!({})).await
     }
 
+    /// Lists a workspace's terminals.
     pub async fn terminals(&self, id: WorkspaceId) -> Result<TerminalList, ApiError> {
         self.get(&format!("/workspaces/{id}/agent/terminals")).await
     }
 
+    /// Opens a terminal.
     pub async fn create_terminal(
         &self,
         id: WorkspaceId,
@@ -161,7 +188,7 @@ impl Api {
         self.post(&format!("/workspaces/{id}/agent/terminals"), request).await
     }
 
-    /// Attaches to a terminal. The first attachment succeeds or not here; later losses are [`Terminal`]'s to mend.
+    /// Attaches to a terminal. Fails if the first connection fails; [`Terminal`] reconnects after that.
     pub async fn attach(
         &self,
         workspace: WorkspaceId,
@@ -171,41 +198,48 @@ impl Api {
         Terminal::attach(self.clone(), workspace, terminal, size).await
     }
 
-    /// Runs a program.
+    /// Starts a program in a workspace.
     pub async fn exec(&self, workspace: WorkspaceId, request: &ExecRequest) -> Result<Exec, ApiError> {
         Exec::start(self, workspace, request).await
     }
 
+    /// Lists classes.
     pub async fn classes(&self) -> Result<ClassList, ApiError> {
         self.get("/classes").await
     }
 
+    /// Gets a class with its members.
     pub async fn class(&self, id: ClassId) -> Result<Class, ApiError> {
         self.get(&format!("/classes/{id}")).await
     }
 
+    /// Creates a class.
     pub async fn create_class(&self, request: &NewClass) -> Result<Class, ApiError> {
         self.post("/classes", request).await
     }
 
-    pub async fn add_roster(&self, id: ClassId, csv: Vec<u8>) -> Result<RosterResult, ApiError> {
+    /// Adds the members in a CSV roster to a class.
+    pub async fn import_roster(&self, id: ClassId, csv: Vec<u8>) -> Result<RosterResult, ApiError> {
         let request = self.request(Method::POST, &format!("/classes/{id}/roster"));
         self.json(request.header(header::CONTENT_TYPE, "text/csv").body(csv)).await
     }
 
+    /// Starts the workspaces of all members.
     pub async fn start_class(&self, id: ClassId) -> Result<ClassAction, ApiError> {
         self.post(&format!("/classes/{id}/start"), &serde_json::json!({})).await
     }
 
+    /// Stops the workspaces of all members.
     pub async fn stop_class(&self, id: ClassId) -> Result<ClassAction, ApiError> {
         self.post(&format!("/classes/{id}/stop"), &serde_json::json!({})).await
     }
 
+    /// Deletes a class.
     pub async fn delete_class(&self, id: ClassId) -> Result<(), ApiError> {
-        self.no_answer(Method::DELETE, &format!("/classes/{id}")).await
+        self.send_empty(Method::DELETE, &format!("/classes/{id}")).await
     }
 
-    /// Changes of one workspace, the present state first. It outlives lost connections.
+    /// Watches one workspace. The stream starts with the current state and reconnects by itself.
     pub fn workspace_events(&self, id: WorkspaceId) -> Events {
         Events::new(self.clone(), format!("/workspaces/{id}/events"))
     }
@@ -222,23 +256,24 @@ impl Api {
         self.json(self.request(Method::POST, path).json(body)).await
     }
 
-    pub(crate) async fn no_answer(&self, method: Method, path: &str) -> Result<(), ApiError> {
-        self.send(self.request(method, path).timeout(ANSWER_TIMEOUT)).await.map(drop)
+    /// Sends a request without a body whose response has none either.
+    pub(crate) async fn send_empty(&self, method: Method, path: &str) -> Result<(), ApiError> {
+        self.send(self.request(method, path).timeout(RESPONSE_TIMEOUT)).await.map(drop)
     }
 
     pub(crate) async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ApiError> {
-        self.json_within(ANSWER_TIMEOUT, request).await
+        self.json_with_timeout(RESPONSE_TIMEOUT, request).await
     }
 
-    /// The answer to a request that is work for the server.
-    pub(crate) async fn json_within<T: DeserializeOwned>(
+    /// Sends a request and parses the JSON of its response. For requests that take the server a while.
+    pub(crate) async fn json_with_timeout<T: DeserializeOwned>(
         &self,
-        patience: Duration,
+        limit: Duration,
         request: RequestBuilder,
     ) -> Result<T, ApiError> {
-        let response = self.send(request.timeout(patience)).await?;
+        let response = self.send(request.timeout(limit)).await?;
         let request_id = request_id(&response);
-        let body = bounded(response, MAX_ANSWER_BYTES).await?;
+        let body = read_body(response, MAX_RESPONSE_BYTES).await?;
         serde_json::from_slice(&body).map_err(|source| ApiError::Malformed {
             url: self.url.clone(),
             request_id,
@@ -246,16 +281,16 @@ impl Api {
         })
     }
 
-    /// An answer that goes on: its head only, in time.
-    pub(crate) async fn stream(&self, path: &str) -> Result<Response, ApiError> {
-        self.begun(self.request(Method::GET, path)).await
+    /// Opens a response that is a stream.
+    pub(crate) async fn open_stream(&self, path: &str) -> Result<Response, ApiError> {
+        self.send_for_head(self.request(Method::GET, path)).await
     }
 
-    /// The head of an answer whose body is taken as it comes.
-    pub(crate) async fn begun(&self, request: RequestBuilder) -> Result<Response, ApiError> {
-        let answer = self.send(request);
-        tokio::time::timeout(ANSWER_TIMEOUT, answer).await.unwrap_or_else(|late| {
-            Err(ApiError::Unreachable { url: self.url.clone(), late: true, source: late.into() })
+    /// Sends a request whose response is read piece by piece. Only its head must arrive in time.
+    pub(crate) async fn send_for_head(&self, request: RequestBuilder) -> Result<Response, ApiError> {
+        let response = self.send(request);
+        tokio::time::timeout(RESPONSE_TIMEOUT, response).await.unwrap_or_else(|elapsed| {
+            Err(ApiError::Unreachable { url: self.url.clone(), is_timeout: true, source: elapsed.into() })
         })
     }
 
@@ -267,7 +302,7 @@ impl Api {
         }
     }
 
-    /// Sends; an answer that is an error becomes one.
+    /// Sends a request. A response that is not a success becomes an error.
     pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Response, ApiError> {
         let response = request.send().await.map_err(|error| self.unreachable(error))?;
         if response.status().is_success() {
@@ -276,22 +311,23 @@ impl Api {
         let (status, id) = (response.status().as_u16(), request_id(&response));
         let is_problem = header_text(&response, header::CONTENT_TYPE.as_str())
             .is_some_and(|kind| kind.starts_with(problem::CONTENT_TYPE));
-        let body = bounded(response, MAX_PROBLEM_BYTES).await.unwrap_or_default();
-        Err(ApiError::of_answer(&self.url, status, id, is_problem, &body))
+        let body = read_body(response, MAX_PROBLEM_BYTES).await.unwrap_or_default();
+        Err(ApiError::from_response(&self.url, status, id, is_problem, &body))
     }
 
     fn unreachable(&self, error: reqwest::Error) -> ApiError {
-        // The address in the error's own words may hold more than the server's name.
+        // The URL in the error's text may contain a path or query that must not be shown.
         let error = error.without_url();
-        ApiError::Unreachable { url: self.url.clone(), late: error.is_timeout(), source: error.into() }
+        ApiError::Unreachable { url: self.url.clone(), is_timeout: error.is_timeout(), source: error.into() }
     }
 }
 
-pub(crate) async fn bounded(mut response: Response, most: usize) -> Result<Vec<u8>, ApiError> {
+/// Reads a body of at most `max_bytes`.
+pub(crate) async fn read_body(mut response: Response, max_bytes: usize) -> Result<Vec<u8>, ApiError> {
     let request_id = request_id(&response);
     let mut body = Vec::new();
     while let Some(piece) = response.chunk().await.map_err(|error| ApiError::broken(error.without_url()))? {
-        if body.len() + piece.len() > most {
+        if body.len() + piece.len() > max_bytes {
             return Err(ApiError::TooLarge { request_id });
         }
         body.extend_from_slice(&piece);
@@ -312,7 +348,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_are_not_printed() {
+    fn debug_hides_token() {
         let api = Api::with_token("http://x", "brw_secret".to_owned().into()).expect("made");
         assert!(!format!("{api:?}").contains("brw_secret"));
     }

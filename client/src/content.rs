@@ -1,4 +1,4 @@
-//! A file's bytes as they come, for whoever writes them on: never the whole file in memory.
+//! The content of a file as a stream. It is never in memory as a whole.
 
 use std::time::Duration;
 
@@ -9,9 +9,10 @@ use tokio::time::timeout;
 
 use crate::error::ApiError;
 
-/// A server that reads a file for us says something more often than this.
-const SILENCE_TIMEOUT: Duration = Duration::from_mins(1);
+/// Longest silence while the server reads a file for us.
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
+/// A file's content that has not been read yet.
 #[derive(Debug)]
 pub struct Content(Response);
 
@@ -20,20 +21,20 @@ impl Content {
         Self(response)
     }
 
-    /// Its length, where the server told it first. An answer that ends before is an error.
+    /// The length in bytes, if the server sent it. A response that ends earlier is an error.
     pub fn size(&self) -> Option<u64> {
         self.0.content_length()
     }
 
-    /// The next piece; none at the end.
+    /// Returns the next piece, or `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, ApiError> {
-        match timeout(SILENCE_TIMEOUT, self.0.chunk()).await {
+        match timeout(IDLE_TIMEOUT, self.0.chunk()).await {
             Ok(piece) => piece.map_err(|error| ApiError::broken(error.without_url())),
-            Err(late) => Err(ApiError::broken(late)),
+            Err(elapsed) => Err(ApiError::broken(elapsed)),
         }
     }
 
-    /// As the body of a request: what comes in goes out.
+    /// Turns the content into the body of a request.
     pub(crate) fn into_body(self) -> Body {
         Body::wrap_stream(stream::try_unfold(self, async |mut content| {
             Ok::<_, ApiError>(content.next().await?.map(|piece| (piece, content)))

@@ -1,32 +1,37 @@
-//! Why a server did not do what it was asked, as one that asks it sees it. Holds no token; addresses hold no query.
+//! Why a request failed, as the client sees it. Errors contain no token, and their URLs contain no query.
 
 use std::error::Error;
 
 use protocol::{Code, Problem};
 
+/// The error of every request.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    /// The server's own word.
+    /// The server answered with a problem.
     #[error(transparent)]
     Problem(Box<Problem>),
-    /// Something answers there, but no Burrow: a proxy, another program.
-    #[error("{url} answered {status}, and not as Burrow does")]
+    /// Something answered that is not Burrow: a proxy or another program.
+    #[error("{url} answered with status {status} and is not a Burrow server")]
     NotBurrow { url: String, status: u16, request_id: Option<String> },
-    #[error("{url} {}", if *.late { "does not answer in time" } else { "cannot be reached" })]
-    Unreachable { url: String, late: bool, source: Box<dyn Error + Send + Sync> },
-    #[error("the connection broke off")]
+    /// No response: the connection failed, or (`is_timeout`) took too long.
+    #[error("cannot reach {url}: {}", if *.is_timeout { "no answer in time" } else { "the connection failed" })]
+    Unreachable { url: String, is_timeout: bool, source: Box<dyn Error + Send + Sync> },
+    /// A connection that was open broke.
+    #[error("the connection broke")]
     Broken { source: Box<dyn Error + Send + Sync> },
-    /// An answer that this version does not understand.
-    #[error("{url} answered something unexpected")]
+    /// A response that this version cannot parse.
+    #[error("cannot parse the response of {url}")]
     Malformed { url: String, request_id: Option<String>, source: Box<dyn Error + Send + Sync> },
-    #[error("the server's answer is too large")]
+    /// A response beyond the client's limit.
+    #[error("the server's response is too large")]
     TooLarge { request_id: Option<String> },
-    #[error("the HTTP client cannot be made")]
+    /// The request could not be built.
+    #[error("cannot build the request")]
     Setup { source: Box<dyn Error + Send + Sync> },
 }
 
 impl ApiError {
-    /// The server's name for it, where it is the server's word.
+    /// The problem's code, if the server answered with one.
     pub fn code(&self) -> Option<Code> {
         match self {
             Self::Problem(problem) => Some(problem.code),
@@ -34,12 +39,12 @@ impl ApiError {
         }
     }
 
-    /// Whether the server refused for this reason.
+    /// Whether the server answered with a problem of this code.
     pub fn is(&self, code: Code) -> bool {
         self.code() == Some(code)
     }
 
-    /// Whether the same request may well succeed a moment later.
+    /// Whether the same request may succeed a moment later.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Problem(problem) => matches!(problem.code, Code::Unavailable | Code::Timeout),
@@ -49,6 +54,7 @@ impl ApiError {
         }
     }
 
+    /// The id of the request, to quote to the server's operator.
     pub fn request_id(&self) -> Option<&str> {
         match self {
             Self::Problem(problem) => Some(problem.request_id.as_str()).filter(|id| !id.is_empty()),
@@ -63,8 +69,8 @@ impl ApiError {
         Self::Broken { source: source.into() }
     }
 
-    /// What an answer with this status and body means; `is_problem`: as its type says.
-    pub(crate) fn of_answer(
+    /// Builds the error for a response that is not a success. `is_problem`: its content type is a problem's.
+    pub(crate) fn from_response(
         url: &str,
         status: u16,
         request_id: Option<String>,
@@ -72,11 +78,11 @@ impl ApiError {
         body: &[u8],
     ) -> Self {
         match serde_json::from_slice::<Problem>(body) {
-            Ok(mut told) if is_problem => {
-                if told.request_id.is_empty() {
-                    told.request_id = request_id.unwrap_or_default();
+            Ok(mut problem) if is_problem => {
+                if problem.request_id.is_empty() {
+                    problem.request_id = request_id.unwrap_or_default();
                 }
-                Self::Problem(Box::new(told))
+                Self::Problem(Box::new(problem))
             }
             _ => Self::NotBurrow { url: url.to_owned(), status, request_id },
         }

@@ -1,4 +1,4 @@
-//! A workspace's server-sent events, over as many connections as it takes.
+//! A workspace's event stream (server-sent events), which reconnects by itself.
 
 use std::time::Duration;
 
@@ -8,74 +8,80 @@ use tokio::time::{sleep, timeout};
 
 use crate::{api::Api, error::ApiError};
 
-/// A stream of events says something, if only a comment, more often than this.
-const SILENCE_TIMEOUT: Duration = Duration::from_mins(1);
-/// Most bytes of one event.
+/// Longest silence of an event stream. The server sends comments more often.
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
+/// Size of one event, in bytes.
 const MAX_EVENT_BYTES: usize = 4 * 1024 * 1024;
-/// Pause before a stream that broke off is opened again.
-const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// Pause before the stream is opened again after it broke.
+const RECONNECT_DELAY: Duration = Duration::from_millis(500);
 
 /// A message of a workspace's event stream.
 #[derive(Debug)]
 pub enum Event {
+    /// The workspace as it is now.
     Changed(Box<Workspace>),
+    /// The workspace was deleted.
     Deleted,
 }
 
+/// A workspace's event stream. The current state comes first, also after a reconnect, so no change is missed.
 pub struct Events {
     api: Api,
     path: String,
-    open: Option<(Response, Vec<u8>)>,
+    /// The open connection, and its bytes that are no complete event yet.
+    connection: Option<(Response, Vec<u8>)>,
 }
 
 impl Events {
     pub(crate) fn new(api: Api, path: String) -> Self {
-        Self { api, path, open: None }
+        Self { api, path, connection: None }
     }
 
-    /// The next event. A connection that breaks is opened again: the server then begins with the present state.
+    /// Returns the next event. Reconnects after a lost connection; the server then sends the
+    /// current state first.
     pub async fn next(&mut self) -> Result<Event, ApiError> {
         loop {
-            let (response, buffer) = match &mut self.open {
-                Some(open) => open,
-                None => match self.api.stream(&self.path).await {
-                    Ok(response) => self.open.insert((response, Vec::new())),
+            let (response, buffer) = match &mut self.connection {
+                Some(connection) => connection,
+                None => match self.api.open_stream(&self.path).await {
+                    Ok(response) => self.connection.insert((response, Vec::new())),
                     Err(error) if error.is(Code::NotFound) => return Ok(Event::Deleted),
                     Err(error) if error.is_transient() => {
-                        sleep(RETRY_PAUSE).await;
+                        sleep(RECONNECT_DELAY).await;
                         continue;
                     }
                     Err(error) => return Err(error),
                 },
             };
-            while let Some(event) = take_event(buffer) {
-                if let Some(event) = understand(self.api.url(), &event)? {
+            while let Some(event) = split_event(buffer) {
+                if let Some(event) = parse_event(self.api.url(), &event)? {
                     return Ok(event);
                 }
             }
-            match timeout(SILENCE_TIMEOUT, response.chunk()).await {
+            match timeout(IDLE_TIMEOUT, response.chunk()).await {
                 Ok(Ok(Some(piece))) if buffer.len() + piece.len() <= MAX_EVENT_BYTES => {
                     buffer.extend_from_slice(&piece);
                 }
                 Ok(Ok(Some(_))) => return Err(ApiError::TooLarge { request_id: None }),
                 Ok(Ok(None) | Err(_)) | Err(_) => {
-                    self.open = None;
-                    sleep(RETRY_PAUSE).await;
+                    self.connection = None;
+                    sleep(RECONNECT_DELAY).await;
                 }
             }
         }
     }
 }
 
-/// One event's lines, if all of them have come.
-fn take_event(buffer: &mut Vec<u8>) -> Option<String> {
+/// Removes the first event from the buffer, if it is complete.
+fn split_event(buffer: &mut Vec<u8>) -> Option<String> {
     let end = buffer.windows(2).position(|pair| pair == b"\n\n")?;
     let rest = buffer.split_off(end + 2);
     let event = std::mem::replace(buffer, rest);
     Some(String::from_utf8_lossy(&event).into_owned())
 }
 
-fn understand(url: &str, event: &str) -> Result<Option<Event>, ApiError> {
+/// Parses an event. `None`: a comment, or an event that this version does not know.
+fn parse_event(url: &str, event: &str) -> Result<Option<Event>, ApiError> {
     let field = |name: &str| {
         let lines = event.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         lines.map(|value| value.strip_prefix(' ').unwrap_or(value)).collect::<Vec<_>>().join("\n")
@@ -99,18 +105,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_are_cut_where_they_end() {
+    fn split_event_stops_at_blank_line() {
         let mut buffer = b"event: deleted\ndata: {}\n\n: comment\n\nevent: work".to_vec();
-        let first = take_event(&mut buffer).expect("whole");
-        assert!(matches!(understand("x", &first), Ok(Some(Event::Deleted))));
-        let second = take_event(&mut buffer).expect("whole");
-        assert!(matches!(understand("x", &second), Ok(None)));
-        assert!(take_event(&mut buffer).is_none());
+        let first = split_event(&mut buffer).expect("whole");
+        assert!(matches!(parse_event("x", &first), Ok(Some(Event::Deleted))));
+        let second = split_event(&mut buffer).expect("whole");
+        assert!(matches!(parse_event("x", &second), Ok(None)));
+        assert!(split_event(&mut buffer).is_none());
         assert_eq!(buffer, b"event: work");
     }
 
     #[test]
-    fn a_broken_event_is_an_error() {
-        assert!(understand("x", "event: workspace\ndata: {\n\n").is_err());
+    fn malformed_event_is_an_error() {
+        assert!(parse_event("x", "event: workspace\ndata: {\n\n").is_err());
     }
 }

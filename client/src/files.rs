@@ -1,4 +1,4 @@
-//! The home's files in a running machine, over the agent's routes ([`protocol::files`]).
+//! Files of a running workspace, over the agent's routes ([`protocol::files`]).
 
 use std::time::Duration;
 
@@ -10,10 +10,11 @@ use reqwest::{Method, RequestBuilder, header};
 
 use crate::{api::Api, content::Content, error::ApiError};
 
-/// Longest time that one file may take: the largest at a few hundred KiB a second.
+/// Longest time for one upload: the largest file at a few hundred KiB a second.
 const UPLOAD_TIMEOUT: Duration = Duration::from_hours(1);
 
 impl Api {
+    /// Lists a directory.
     pub async fn files(
         &self,
         workspace: WorkspaceId,
@@ -23,12 +24,13 @@ impl Api {
             .await
     }
 
+    /// Reads a file.
     pub async fn file_content(&self, workspace: WorkspaceId, path: &HomePath) -> Result<Content, ApiError> {
         let request = self.file_route(Method::GET, workspace, "files/content");
-        Ok(Content::new(self.begun(request.query(&[("path", path.as_str())])).await?))
+        Ok(Content::new(self.send_for_head(request.query(&[("path", path.as_str())])).await?))
     }
 
-    /// Writes a file whole, or not at all. With `must_be_new`, refuses to write where there is something already.
+    /// Writes a whole file atomically. With `must_be_new`, fails if the path exists already.
     pub async fn put_file(
         &self,
         workspace: WorkspaceId,
@@ -46,9 +48,10 @@ impl Api {
         if let Some(size) = content.size() {
             request = request.header(header::CONTENT_LENGTH, size);
         }
-        self.json_within(UPLOAD_TIMEOUT, request.body(content.into_body())).await
+        self.json_with_timeout(UPLOAD_TIMEOUT, request.body(content.into_body())).await
     }
 
+    /// Creates a directory.
     pub async fn create_directory(
         &self,
         workspace: WorkspaceId,
@@ -57,6 +60,7 @@ impl Api {
         self.json(self.file_route(Method::POST, workspace, "files/directory").json(request)).await
     }
 
+    /// Renames a file or directory.
     pub async fn rename_file(
         &self,
         workspace: WorkspaceId,

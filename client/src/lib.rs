@@ -1,16 +1,22 @@
-//! Talking to Burrow's parts: the HTTP/2 link that relays use, the typed HTTP API, and sockets that reconnect.
+//! The API client: the HTTP API of a server, its event streams, terminals that reconnect, and
+//! transfers of homes.
 //!
-//! Knows the protocol and the network; knows no terminal, no page and no database.
+//! [`Api`] holds a server's address and a token. Its methods are one per route. Three of them return
+//! streams with a life of their own: [`Events`] and [`socket::Terminal`] reconnect by themselves,
+//! [`socket::Exec`] ends with its connection.
+//!
+//! Knows the protocol and the network. Must not know terminals of the local machine, the web app or the
+//! database.
 
 pub mod api;
 pub mod content;
 pub mod error;
 pub mod events;
 mod files;
-mod moving;
-mod past;
+mod scrub;
+mod snapshots;
 pub mod socket;
-pub mod upkeep;
+mod transfer;
 
 pub use api::Api;
 pub use content::Content;

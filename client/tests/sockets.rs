@@ -1,4 +1,5 @@
-//! Terminals and programs over a scripted server: what is asked for after a loss, what is sent again, what is an end.
+//! Terminals and programs over a scripted server: what is asked for after a loss, what is sent
+//! again, what is an end.
 
 use std::{sync::Arc, time::Duration};
 
@@ -29,10 +30,11 @@ use tokio::{
     time::timeout,
 };
 
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Longest wait of a test before it fails.
+const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 const SIZE: TerminalSize = TerminalSize { cols: 80, rows: 24 };
 
-/// Each attempt to open a socket comes out here, and waits for its answer.
+/// An attempt to open a terminal's WebSocket, which waits for its answer.
 struct Attempt {
     attach: AttachQuery,
     authorization: String,
@@ -63,22 +65,22 @@ impl Server {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
         tokio::spawn(async move { axum::serve(listener, app).await.expect("serves") });
-        let api = Api::with_token(&url, "brw_secret".to_owned().into()).expect("made");
+        let api = Api::with_token(&url, "brw_secret".to_owned().into()).expect("valid");
         Self { api, attempts: Mutex::new(attempts) }
     }
 
     async fn attempt(&self) -> Attempt {
-        soon(async { self.attempts.lock().await.recv().await }).await.expect("an attempt")
+        in_time(async { self.attempts.lock().await.recv().await }).await.expect("an attempt")
     }
 
-    /// Accepts the next attempt and says the first word.
+    /// Accepts the next attempt and sends the attach info.
     async fn accept(&self, start: u64, input: u64) -> (AttachQuery, WebSocket) {
         let attempt = self.attempt().await;
         let (sender, socket) = tokio::sync::oneshot::channel();
         assert!(attempt.answer.send(Answer::Accept(sender)).is_ok(), "it waits for its answer");
-        let mut socket = soon(socket).await.expect("upgraded");
+        let mut socket = in_time(socket).await.expect("upgraded");
         assert_eq!(attempt.authorization, "Bearer brw_secret");
-        tell(&mut socket, &ServerMessage::Info(AttachInfo { size: SIZE, start, input })).await;
+        send(&mut socket, &ServerMessage::Info(AttachInfo { size: SIZE, start, input })).await;
         (attempt.attach, socket)
     }
 
@@ -88,7 +90,7 @@ impl Server {
 
     async fn attached(&self) -> (Terminal, AttachQuery, WebSocket) {
         let attaching = self.api.attach(WorkspaceId::random(), TerminalId::random(), SIZE);
-        let (terminal, (attach, socket)) = tokio::join!(soon(attaching), self.accept(0, 0));
+        let (terminal, (attach, socket)) = tokio::join!(in_time(attaching), self.accept(0, 0));
         let mut terminal = terminal.expect("attached");
         assert_eq!(next(&mut terminal).await, TerminalEvent::Resized(SIZE));
         (terminal, attach, socket)
@@ -102,10 +104,10 @@ async fn attach(
     upgrade: WebSocketUpgrade,
 ) -> Response {
     let authorization = headers[header::AUTHORIZATION].to_str().expect("text").to_owned();
-    let (answer, asked) = tokio::sync::oneshot::channel();
+    let (answer, decision) = tokio::sync::oneshot::channel();
     let attempt = Attempt { attach: query, authorization, answer };
     assert!(script.attempts.send(attempt).is_ok(), "the test goes on");
-    match asked.await.expect("answered") {
+    match decision.await.expect("answered") {
         Answer::Refuse(code) => {
             let status = StatusCode::from_u16(code.status()).expect("valid");
             let kind = [(header::CONTENT_TYPE, protocol::problem::CONTENT_TYPE)];
@@ -115,7 +117,7 @@ async fn attach(
     }
 }
 
-/// Echoes standard input on both outputs; ends at its end.
+/// Echoes standard input to standard output, writes to standard error, and ends with standard input.
 async fn exec(Path(_): Path<WorkspaceId>, upgrade: WebSocketUpgrade) -> Response {
     upgrade.on_upgrade(|mut socket| async move {
         let first = socket.recv().await.expect("open").expect("valid").into_text().expect("text");
@@ -148,29 +150,29 @@ async fn exec(Path(_): Path<WorkspaceId>, upgrade: WebSocketUpgrade) -> Response
     })
 }
 
-async fn soon<T>(future: impl Future<Output = T>) -> T {
-    timeout(PATIENCE, future).await.expect("comes in time")
+async fn in_time<T>(future: impl Future<Output = T>) -> T {
+    timeout(TEST_TIMEOUT, future).await.expect("no timeout")
 }
 
 async fn next(terminal: &mut Terminal) -> TerminalEvent {
-    soon(terminal.next()).await.expect("no failure")
+    in_time(terminal.next()).await.expect("no failure")
 }
 
-async fn tell(socket: &mut WebSocket, message: &ServerMessage<'_>) {
+async fn send(socket: &mut WebSocket, message: &ServerMessage<'_>) {
     socket.send(Message::Binary(message.encode().into())).await.expect("open");
 }
 
-/// The next binary message.
-async fn heard(socket: &mut WebSocket) -> Vec<u8> {
+/// Returns the next binary message.
+async fn receive(socket: &mut WebSocket) -> Vec<u8> {
     loop {
-        if let Message::Binary(message) = soon(socket.recv()).await.expect("open").expect("valid") {
+        if let Message::Binary(message) = in_time(socket.recv()).await.expect("open").expect("valid") {
             return message.to_vec();
         }
     }
 }
 
-async fn hears_input(socket: &mut WebSocket) -> (u64, Vec<u8>) {
-    match ClientMessage::decode(&heard(socket).await).expect("valid") {
+async fn receive_input(socket: &mut WebSocket) -> (u64, Vec<u8>) {
+    match ClientMessage::decode(&receive(socket).await).expect("valid") {
         ClientMessage::Input { offset, bytes } => (offset, bytes.to_vec()),
         other => panic!("input, not {other:?}"),
     }
@@ -181,15 +183,15 @@ fn output(text: &str) -> TerminalEvent {
 }
 
 #[tokio::test]
-async fn output_is_acknowledged_when_it_has_been_drawn() {
+async fn drawn_output_is_acknowledged() {
     let server = Server::start().await;
     let (mut terminal, attach, mut socket) = server.attached().await;
     assert!(attach.is_valid() && attach.from.is_none());
     assert_eq!((attach.cols, attach.rows), (Some(80), Some(24)));
-    // An echo is not worth a word; an eighth of the window is.
+    // An echo is not acknowledged; an eighth of the window is.
     let text = "x".repeat(OUTPUT_WINDOW_BYTES as usize / 8);
     for (offset, text) in [(0, "hello"), (5, &text)] {
-        tell(&mut socket, &ServerMessage::Output { offset, bytes: text.as_bytes() }).await;
+        send(&mut socket, &ServerMessage::Output { offset, bytes: text.as_bytes() }).await;
         assert_eq!(next(&mut terminal).await, output(text));
     }
     let more = tokio::spawn(async move {
@@ -197,127 +199,127 @@ async fn output_is_acknowledged_when_it_has_been_drawn() {
         (terminal, event)
     });
     let acknowledged = ClientMessage::Acknowledge(5 + OUTPUT_WINDOW_BYTES / 8);
-    assert_eq!(ClientMessage::decode(&heard(&mut socket).await), Ok(acknowledged));
+    assert_eq!(ClientMessage::decode(&receive(&mut socket).await), Ok(acknowledged));
     let exit = ExitStatus { code: Some(7), signal: None };
-    tell(&mut socket, &ServerMessage::Exited(exit)).await;
-    let (mut terminal, event) = soon(more).await.expect("no panic");
+    send(&mut socket, &ServerMessage::Exited(exit)).await;
+    let (mut terminal, event) = in_time(more).await.expect("no panic");
     assert_eq!(event, TerminalEvent::Exited(exit));
-    soon(terminal.next()).await.expect_err("nothing follows");
+    in_time(terminal.next()).await.expect_err("nothing follows");
 }
 
 #[tokio::test]
-async fn a_lost_connection_goes_on_where_it_was() {
+async fn terminal_continues_after_reconnect() {
     let server = Server::start().await;
     let (mut terminal, first, mut socket) = server.attached().await;
     let input = terminal.input();
-    tell(&mut socket, &ServerMessage::Output { offset: 0, bytes: b"hello" }).await;
+    send(&mut socket, &ServerMessage::Output { offset: 0, bytes: b"hello" }).await;
     assert_eq!(next(&mut terminal).await, output("hello"));
-    input.type_in(b"abcdef").expect("room");
-    assert_eq!(hears_input(&mut socket).await, (0, b"abcdef".to_vec()));
-    tell(&mut socket, &ServerMessage::InputAccepted(2)).await;
+    input.send_input(b"abcdef").expect("room");
+    assert_eq!(receive_input(&mut socket).await, (0, b"abcdef".to_vec()));
+    send(&mut socket, &ServerMessage::InputAccepted(2)).await;
     drop(socket);
-    assert_eq!(next(&mut terminal).await, TerminalEvent::Lost);
-    input.type_in(b"g").expect("room while there is no connection");
-    // A server on its way back, then a proxy before it, is asked again.
+    assert_eq!(next(&mut terminal).await, TerminalEvent::Disconnected);
+    input.send_input(b"g").expect("room while there is no connection");
+    // The client retries while the server is unavailable.
     server.refuse(Code::Unavailable).await;
     let (again, mut socket) = server.accept(5, 4).await;
     assert_eq!((again.from, again.client), (Some(5), first.client));
-    assert_eq!(hears_input(&mut socket).await, (4, b"efg".to_vec()));
-    assert_eq!(next(&mut terminal).await, TerminalEvent::Restored);
+    assert_eq!(receive_input(&mut socket).await, (4, b"efg".to_vec()));
+    assert_eq!(next(&mut terminal).await, TerminalEvent::Reconnected);
     assert_eq!(next(&mut terminal).await, TerminalEvent::Resized(SIZE));
-    // What is known already is not shown again.
-    tell(&mut socket, &ServerMessage::Output { offset: 3, bytes: b"lo, world" }).await;
+    // Output that was received before is not reported again.
+    send(&mut socket, &ServerMessage::Output { offset: 3, bytes: b"lo, world" }).await;
     assert_eq!(next(&mut terminal).await, output(", world"));
 }
 
 #[tokio::test]
-async fn what_is_no_longer_there_is_drawn_anew() {
+async fn terminal_redraws_from_snapshot() {
     let server = Server::start().await;
     let (mut terminal, _, mut socket) = server.attached().await;
-    tell(&mut socket, &ServerMessage::Snapshot { offset: 1 << 30, screen: b"screen" }).await;
+    send(&mut socket, &ServerMessage::Snapshot { offset: 1 << 30, screen: b"screen" }).await;
     assert_eq!(next(&mut terminal).await, TerminalEvent::Redraw(b"screen".to_vec().into()));
-    tell(&mut socket, &ServerMessage::Output { offset: 1 << 30, bytes: b"on" }).await;
+    send(&mut socket, &ServerMessage::Output { offset: 1 << 30, bytes: b"on" }).await;
     assert_eq!(next(&mut terminal).await, output("on"));
-    // A hole is a broken connection: what is missing is asked for.
-    tell(&mut socket, &ServerMessage::Output { offset: (1 << 30) + 9, bytes: b"hole" }).await;
-    assert_eq!(next(&mut terminal).await, TerminalEvent::Lost);
+    // Missing bytes mean a broken connection: the client reconnects and requests them.
+    send(&mut socket, &ServerMessage::Output { offset: (1 << 30) + 9, bytes: b"hole" }).await;
+    assert_eq!(next(&mut terminal).await, TerminalEvent::Disconnected);
     let (again, _socket) = server.accept((1 << 30) + 2, 0).await;
     assert_eq!(again.from, Some((1 << 30) + 2));
 }
 
 #[tokio::test]
-async fn a_reader_that_pauses_holds_back_acknowledgements_only() {
+async fn paused_reader_delays_acknowledgements_only() {
     let server = Server::start().await;
     let (mut terminal, _, mut socket) = server.attached().await;
     let piece = vec![b'x'; 4096];
     let pieces = OUTPUT_WINDOW_BYTES / 4096;
     for number in 0..pieces {
-        tell(&mut socket, &ServerMessage::Output { offset: number * 4096, bytes: &piece }).await;
+        send(&mut socket, &ServerMessage::Output { offset: number * 4096, bytes: &piece }).await;
     }
-    terminal.input().type_in(b"\x03").expect("room");
-    assert_eq!(hears_input(&mut socket).await, (0, b"\x03".to_vec()));
+    terminal.input().send_input(b"\x03").expect("room");
+    assert_eq!(receive_input(&mut socket).await, (0, b"\x03".to_vec()));
     for _ in 0..pieces {
         assert!(matches!(next(&mut terminal).await, TerminalEvent::Output(bytes) if bytes.len() == 4096));
     }
     assert!(matches!(
-        ClientMessage::decode(&heard(&mut socket).await),
+        ClientMessage::decode(&receive(&mut socket).await),
         Ok(ClientMessage::Acknowledge(offset)) if offset % 4096 == 0
     ));
 }
 
 #[tokio::test]
-async fn input_has_room_for_so_much() {
+async fn input_is_limited() {
     let server = Server::start().await;
     let (terminal, _, mut socket) = server.attached().await;
     let input = terminal.input();
-    input.type_in(&vec![b'x'; MAX_INPUT_BYTES]).expect("room");
-    assert_eq!(input.type_in(b"y"), Err(InputFull));
-    assert_eq!(hears_input(&mut socket).await.1.len(), MAX_INPUT_BYTES);
-    let waiting = tokio::spawn(async move { input.has_room(1).await });
-    tell(&mut socket, &ServerMessage::InputAccepted(1)).await;
-    soon(waiting).await.expect("room");
+    input.send_input(&vec![b'x'; MAX_INPUT_BYTES]).expect("room");
+    assert_eq!(input.send_input(b"y"), Err(InputFull));
+    assert_eq!(receive_input(&mut socket).await.1.len(), MAX_INPUT_BYTES);
+    let waiting = tokio::spawn(async move { input.wait_for_room(1).await });
+    send(&mut socket, &ServerMessage::InputAccepted(1)).await;
+    in_time(waiting).await.expect("room");
     drop(terminal);
 }
 
 #[tokio::test]
-async fn refusals_are_told_and_end_it() {
+async fn refusal_ends_the_terminal() {
     let server = Server::start().await;
     let attaching = server.api.attach(WorkspaceId::random(), TerminalId::random(), SIZE);
-    let (refused, ()) = tokio::join!(soon(attaching), server.refuse(Code::NotRunning));
+    let (refused, ()) = tokio::join!(in_time(attaching), server.refuse(Code::NotRunning));
     assert!(refused.expect_err("refused").is(Code::NotRunning));
     let (mut terminal, _, socket) = server.attached().await;
     drop(socket);
-    assert_eq!(next(&mut terminal).await, TerminalEvent::Lost);
+    assert_eq!(next(&mut terminal).await, TerminalEvent::Disconnected);
     server.refuse(Code::Unauthenticated).await;
-    let error = soon(terminal.next()).await.expect_err("no longer signed in");
+    let error = in_time(terminal.next()).await.expect_err("no longer signed in");
     assert!(error.is(Code::Unauthenticated), "{error}");
 }
 
 #[tokio::test]
-async fn dropping_detaches() {
+async fn dropped_terminal_detaches() {
     let server = Server::start().await;
     let (terminal, _, mut socket) = server.attached().await;
     drop(terminal);
-    soon(async { while let Some(Ok(_)) = socket.recv().await {} }).await;
+    in_time(async { while let Some(Ok(_)) = socket.recv().await {} }).await;
 }
 
 #[tokio::test]
-async fn programs_keep_their_streams_apart_and_their_status() {
+async fn exec_keeps_streams_apart_and_returns_status() {
     let server = Server::start().await;
     let request =
         |program: &str| ExecRequest { argv: vec![program.to_owned()], stdin: true, ..Default::default() };
-    let exec = soon(server.api.exec(WorkspaceId::random(), &request("cat"))).await.expect("started");
+    let exec = in_time(server.api.exec(WorkspaceId::random(), &request("cat"))).await.expect("started");
     let (mut sender, mut receiver) = exec.split();
-    soon(sender.stdin(b"in")).await.expect("taken");
-    assert_eq!(soon(receiver.next()).await.expect("open"), ExecEvent::Stdout(b"in".to_vec().into()));
-    assert_eq!(soon(receiver.next()).await.expect("open"), ExecEvent::Stderr(b"e".to_vec().into()));
-    soon(sender.ping()).await.expect("taken");
-    soon(sender.end_of_stdin()).await.expect("taken");
+    in_time(sender.send_stdin(b"in")).await.expect("sent");
+    assert_eq!(in_time(receiver.next()).await.expect("open"), ExecEvent::Stdout(b"in".to_vec().into()));
+    assert_eq!(in_time(receiver.next()).await.expect("open"), ExecEvent::Stderr(b"e".to_vec().into()));
+    in_time(sender.send_ping()).await.expect("sent");
+    in_time(sender.close_stdin()).await.expect("sent");
     let end = ExecEvent::End(ExecEnd::Exited(ExitStatus { code: Some(3), signal: None }));
-    assert_eq!(soon(receiver.next()).await.expect("open"), end);
-    let exec = soon(server.api.exec(WorkspaceId::random(), &request("absent"))).await.expect("asked");
+    assert_eq!(in_time(receiver.next()).await.expect("open"), end);
+    let exec = in_time(server.api.exec(WorkspaceId::random(), &request("absent"))).await.expect("asked");
     let (_sender, mut receiver) = exec.split();
-    let first = soon(receiver.next()).await.expect("open");
+    let first = in_time(receiver.next()).await.expect("open");
     assert!(matches!(first, ExecEvent::End(ExecEnd::NotStarted { status: 127, .. })), "{first:?}");
-    assert!(matches!(soon(receiver.next()).await, Err(ApiError::Broken { .. })));
+    assert!(matches!(in_time(receiver.next()).await, Err(ApiError::Broken { .. })));
 }

@@ -259,7 +259,7 @@ impl Session {
                 }
                 Keys::Send(keys) => {
                     // There is room: `next_typed` has waited for it.
-                    if let Err(full) = self.input.type_in(&keys) {
+                    if let Err(full) = self.input.send_input(&keys) {
                         return Some(SessionEnd::Failed(
                             CommandError::error("Cannot send keys").because(&full),
                         ));
@@ -279,11 +279,11 @@ impl Session {
             }
             // The size of the user's window does not follow other viewers.
             TerminalEvent::Resized(_) => None,
-            TerminalEvent::Lost => {
+            TerminalEvent::Disconnected => {
                 let notice = at_bottom("\x1b[7m Connection lost. Reconnecting… (Enter ~. to detach) \x1b[0m");
                 self.show(notice.as_bytes()).await
             }
-            TerminalEvent::Restored => self.show(at_bottom("").as_bytes()).await,
+            TerminalEvent::Reconnected => self.show(at_bottom("").as_bytes()).await,
             TerminalEvent::Exited(exit) => Some(SessionEnd::Exited(exit_status(exit))),
         }
     }
@@ -310,7 +310,7 @@ impl Session {
 
 async fn next_typed(input: &TerminalInput, typed: &mut mpsc::Receiver<Vec<u8>>) -> Option<Vec<u8>> {
     // One byte more, for a `~` that was held back.
-    input.has_room(MAX_KEYS_BYTES + 1).await;
+    input.wait_for_room(MAX_KEYS_BYTES + 1).await;
     typed.recv().await
 }
 

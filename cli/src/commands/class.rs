@@ -223,13 +223,13 @@ async fn add_roster(
     file: &Path,
     text: Vec<u8>,
 ) -> Result<(), CommandError> {
-    let RosterResult { class, added, unchanged, errors } = server.add_roster(class.id, text).await?;
+    let RosterResult { class, added, unchanged, errors } = server.import_roster(class.id, text).await?;
     let invited: Vec<InvitationRow> = added
         .into_iter()
         .map(|member| InvitationRow {
             name: output::printable(&member.name),
             email: output::printable(&member.email),
-            link: server.absolute(member.invitation.path.expose()),
+            link: server.absolute_url(member.invitation.path.expose()),
             expires_at: member.invitation.expires_at,
         })
         .collect();

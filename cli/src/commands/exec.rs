@@ -115,14 +115,14 @@ async fn copy_input(
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let sent: Result<(), ApiError> = tokio::select! {
-            Some(number) = signals.recv() => sender.signal(number).await,
+            Some(number) = signals.recv() => sender.send_signal(number).await,
             bytes = next_input(&mut stdin) => if let Some(bytes) = bytes {
-                sender.stdin(&bytes).await
+                sender.send_stdin(&bytes).await
             } else {
                 stdin = None;
-                sender.end_of_stdin().await
+                sender.close_stdin().await
             },
-            _ = pings.tick() => sender.ping().await,
+            _ = pings.tick() => sender.send_ping().await,
         };
         if let Err(error) = sent {
             tracing::debug!(%error, "cannot send to the program any more");

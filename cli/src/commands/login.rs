@@ -101,7 +101,7 @@ async fn device_login(
     let server = Server::anonymous(url)?;
     let request = DeviceRequest { client_name: client_name() };
     let code: DeviceCode = server.device_code(&request).await?;
-    let page = format!("{}?code={}", server.absolute(&code.verification_path), code.user_code);
+    let page = format!("{}?code={}", server.absolute_url(&code.verification_path), code.user_code);
     progress::write_line(&format!("Open  {page}"));
     progress::write_line(&format!("Code  {}", code.user_code));
     if !no_browser && !context.output.quiet {

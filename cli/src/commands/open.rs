@@ -25,7 +25,7 @@ impl Open {
     pub async fn run(self, context: &Context) -> Result<(), CommandError> {
         let server = context.server()?;
         let workspace = workspace::find(&server, &self.target.workspace).await?;
-        let url = server.page_of(workspace.id);
+        let url = server.workspace_url(workspace.id);
         if context.output.format == output::Format::Json {
             return context.output.json(&serde_json::json!({ "url": url }));
         }

@@ -74,7 +74,7 @@ impl Scrub {
         let verb = if self.repair { "Scrubbing and repairing" } else { "Scrubbing" };
         let step = Step::begin(context.style, format!("{verb} {scope} of {}", workspace.name));
         let request = ScrubRequest { all: self.all, repair: self.repair };
-        let report = server.check_home(workspace.id, &request).await?;
+        let report = server.scrub_home(workspace.id, &request).await?;
         step.done();
         if context.output.format == output::Format::Json {
             context.output.json(&report)?;

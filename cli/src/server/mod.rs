@@ -2,7 +2,7 @@
 //! itself is [`client::Api`].
 
 use client::ApiError;
-pub use client::{Api as Server, Event, api::API};
+pub use client::{Api as Server, Event, api::API_VERSION as API};
 use protocol::Redacted;
 
 use self::credentials::{Credentials, DEFAULT_URL};

@@ -1,4 +1,4 @@
-//! One program: its streams are messages of one socket, and end with it.
+//! One program without a terminal. Its streams are messages of one WebSocket and end with it.
 
 use bytes::Bytes;
 use futures_util::{
@@ -13,29 +13,32 @@ use protocol::{
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::{SILENCE_TIMEOUT, Socket, open};
+use super::{IDLE_TIMEOUT, Socket, open};
 use crate::{api::Api, error::ApiError};
 
-/// A program that has been asked for.
+/// A program that was requested. Dropping both halves ends its connection.
 pub struct Exec {
     sender: ExecSender,
     receiver: ExecReceiver,
 }
 
-/// What goes to the program. Waits for as long as the program does not read.
+/// Sends to the program. Sending waits while the program does not read.
 pub struct ExecSender(SplitSink<Socket, Message>);
 
-/// What comes from it. Whoever does not ask for more makes the program wait.
+/// Receives from the program. The program waits while nobody calls [`ExecReceiver::next`].
 pub struct ExecReceiver {
     stream: SplitStream<Socket>,
     url: String,
 }
 
+/// What a program sends.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ExecEvent {
+    /// Bytes of its standard output.
     Stdout(Bytes),
+    /// Bytes of its standard error.
     Stderr(Bytes),
-    /// The last.
+    /// Its end. Nothing follows.
     End(ExecEnd),
 }
 
@@ -53,31 +56,34 @@ impl Exec {
         Ok(Self { sender, receiver: ExecReceiver { stream, url: api.url().to_owned() } })
     }
 
-    /// Both directions, for whoever serves them at once.
+    /// Splits the two directions, to serve them concurrently.
     pub fn split(self) -> (ExecSender, ExecReceiver) {
         (self.sender, self.receiver)
     }
 }
 
 impl ExecSender {
-    pub async fn stdin(&mut self, bytes: &[u8]) -> Result<(), ApiError> {
+    /// Sends bytes to standard input.
+    pub async fn send_stdin(&mut self, bytes: &[u8]) -> Result<(), ApiError> {
         for piece in bytes.chunks(MAX_CHUNK_BYTES) {
             self.send(Message::binary(ExecInput::Stdin(piece).encode())).await?;
         }
         Ok(())
     }
 
-    /// The end of standard input.
-    pub async fn end_of_stdin(&mut self) -> Result<(), ApiError> {
+    /// Closes standard input.
+    pub async fn close_stdin(&mut self) -> Result<(), ApiError> {
         self.send(Message::binary(ExecInput::Eof.encode())).await
     }
 
-    pub async fn signal(&mut self, number: u8) -> Result<(), ApiError> {
+    /// Sends a signal to the program.
+    pub async fn send_signal(&mut self, number: u8) -> Result<(), ApiError> {
         self.send(Message::binary(ExecInput::Signal(number).encode())).await
     }
 
-    /// To be called now and then, so that a silent program's connection is neither cut nor dead unnoticed.
-    pub async fn ping(&mut self) -> Result<(), ApiError> {
+    /// Sends a ping. Call it regularly, so that the connection of a silent program is not cut and a
+    /// dead one is noticed.
+    pub async fn send_ping(&mut self) -> Result<(), ApiError> {
         self.send(Message::Ping(Bytes::new())).await
     }
 
@@ -87,23 +93,23 @@ impl ExecSender {
 }
 
 impl ExecReceiver {
-    /// The next piece. May be cancelled without loss.
+    /// Returns the next event. Cancel-safe.
     pub async fn next(&mut self) -> Result<ExecEvent, ApiError> {
         loop {
-            let message = timeout(SILENCE_TIMEOUT, self.stream.next())
+            let message = timeout(IDLE_TIMEOUT, self.stream.next())
                 .await
                 .map_err(ApiError::broken)?
                 .ok_or_else(|| ApiError::broken(Error::ConnectionClosed))?
                 .map_err(ApiError::broken)?;
             match message {
-                Message::Binary(message) => return self.understand(&message),
+                Message::Binary(message) => return self.decode(&message),
                 Message::Close(_) => return Err(ApiError::broken(Error::ConnectionClosed)),
                 _ => {}
             }
         }
     }
 
-    fn understand(&self, message: &Bytes) -> Result<ExecEvent, ApiError> {
+    fn decode(&self, message: &Bytes) -> Result<ExecEvent, ApiError> {
         match ExecOutput::decode(message) {
             Ok(ExecOutput::Stdout(bytes)) => Ok(ExecEvent::Stdout(message.slice_ref(bytes))),
             Ok(ExecOutput::Stderr(bytes)) => Ok(ExecEvent::Stderr(message.slice_ref(bytes))),

@@ -1,4 +1,4 @@
-//! WebSockets of a workspace: terminals, which outlive their connection, and programs, which do not.
+//! WebSockets of a workspace: terminals, which reconnect, and programs, which end with their connection.
 
 use std::{future::Future, time::Duration};
 
@@ -20,19 +20,22 @@ pub use terminal::{InputFull, Terminal, TerminalEvent, TerminalInput};
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// Connecting, the grant, and the way into the machine.
+/// Longest time to open a WebSocket: connection, grant, and the relay to the agent.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
-/// Agents and we say something, if only a ping, far more often. A longer silence is a dead connection.
-const SILENCE_TIMEOUT: Duration = Duration::from_secs(75);
-/// The library's default is 128 KiB for a socket.
+
+/// Longest silence of a connection. Agent and client send pings far more often, so a longer one
+/// means a dead connection.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// Read buffer of one WebSocket. The library's default is 128 KiB.
 const READ_BUFFER_BYTES: usize = 16 * 1024;
 
-/// Opens `rest` (below `agent/`, with its query).
+/// Opens the WebSocket at `rest`, a path below `agent/` with its query.
 async fn open(api: &Api, workspace: WorkspaceId, rest: &str) -> Result<Socket, ApiError> {
-    let address = api.absolute(&format!("/api/v1/workspaces/{workspace}/agent/{rest}"));
-    let unreachable = |late, source: Box<dyn std::error::Error + Send + Sync>| ApiError::Unreachable {
+    let address = api.absolute_url(&format!("/api/v1/workspaces/{workspace}/agent/{rest}"));
+    let unreachable = |is_timeout, source: Box<dyn std::error::Error + Send + Sync>| ApiError::Unreachable {
         url: api.url().to_owned(),
-        late,
+        is_timeout,
         source,
     };
     let mut request = address
@@ -49,19 +52,20 @@ async fn open(api: &Api, workspace: WorkspaceId, rest: &str) -> Result<Socket, A
         .read_buffer_size(READ_BUFFER_BYTES)
         .max_message_size(Some(MAX_MESSAGE_BYTES))
         .max_frame_size(Some(MAX_MESSAGE_BYTES));
-    // Keys must not wait for one another: no Nagle. On the heap: TLS makes the future large.
+    // `true` disables Nagle's algorithm, so that keystrokes are sent at once. Boxed, because TLS
+    // makes the future large.
     let opening: std::pin::Pin<Box<dyn Future<Output = _> + Send>> =
         Box::pin(connect_async_with_config(request, Some(config), true));
     match timeout(OPEN_TIMEOUT, opening).await {
-        Err(late) => Err(unreachable(true, late.into())),
+        Err(elapsed) => Err(unreachable(true, elapsed.into())),
         Ok(Ok((socket, _))) => Ok(socket),
-        Ok(Err(Error::Http(answer))) => {
-            let text = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
+        Ok(Err(Error::Http(response))) => {
+            let text = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
             let is_problem = text(header::CONTENT_TYPE.as_str())
                 .is_some_and(|kind| kind.starts_with(problem::CONTENT_TYPE));
             let id = text(problem::REQUEST_ID_HEADER).map(str::to_owned);
-            let body = answer.body().as_deref().unwrap_or_default();
-            Err(ApiError::of_answer(api.url(), answer.status().as_u16(), id, is_problem, body))
+            let body = response.body().as_deref().unwrap_or_default();
+            Err(ApiError::from_response(api.url(), response.status().as_u16(), id, is_problem, body))
         }
         Ok(Err(error)) => Err(unreachable(false, error.into())),
     }

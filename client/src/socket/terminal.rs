@@ -1,8 +1,18 @@
-//! A terminal that outlives its connections: output is asked for from the byte after the last one taken, and input that the
-//! agent has not confirmed is sent again, to be typed once.
+//! An attached terminal that reconnects.
 //!
-//! A task holds the connection; the handle and the task share one small state. Output waits in a short queue and is
-//! acknowledged when its reader asks for more, so that a flood stays in the guest.
+//! Terminal output and input are byte streams numbered from 0, which makes a reconnect simple: the
+//! client asks for output from the first byte that it has not received, and sends input again from
+//! the first byte that the agent has not confirmed. No output is lost or shown twice, and no key is
+//! typed twice.
+//!
+//! A task holds the connection. The [`Terminal`] handle and the task share the [`Outbox`] (what is
+//! to be sent). Received output waits in a short queue and is acknowledged only when the caller
+//! asks for the next event, so a flood of output stays in the guest.
+//!
+//! A life: `attach` connects and returns the handle. The task sends keys and sizes and receives
+//! output. The connection breaks: the caller gets [`TerminalEvent::Disconnected`], the task retries
+//! for up to ten minutes, the caller gets [`TerminalEvent::Reconnected`] and only the output that
+//! it missed. The program exits: [`TerminalEvent::Exited`] is the last event.
 
 use std::{
     collections::VecDeque,
@@ -29,79 +39,91 @@ use tokio::{
 };
 use tokio_tungstenite::tungstenite::{Error, Message, protocol::frame::coding::CloseCode};
 
-use super::{SILENCE_TIMEOUT, Socket, exec::malformed, open};
+use super::{IDLE_TIMEOUT, Socket, exec::malformed, open};
 use crate::{api::Api, error::ApiError};
 
-/// Input that waits for its confirmation. As much as the agent takes at once; a paste waits for it piece by piece.
-const INPUT_QUEUE_BYTES: usize = MAX_INPUT_BYTES;
-/// Output drawn is acknowledged by so much at a time: a word for every key's echo would take the way that the next echo wants.
+/// Unconfirmed input, in bytes: as much as the agent accepts at once. A longer paste waits piece by piece.
+const MAX_UNCONFIRMED_BYTES: usize = MAX_INPUT_BYTES;
+/// Output is acknowledged in steps of this many bytes. An acknowledgement for the echo of every key
+/// would delay the next echo.
 const ACKNOWLEDGE_BYTES: u64 = OUTPUT_WINDOW_BYTES / 8;
-/// Events that wait for their reader. The window of acknowledgements bounds their bytes.
-const EVENTS: usize = 16;
-/// Pauses between attempts, and how long a connection that is gone is tried for.
-const RETRY_FIRST: Duration = Duration::from_millis(100);
-const RETRY_MOST: Duration = Duration::from_secs(5);
-const RETRY_FOR: Duration = Duration::from_mins(10);
+/// Events in the queue. The acknowledgement window bounds their bytes.
+const MAX_QUEUED_EVENTS: usize = 16;
+/// First pause before a reconnect. Each further one is twice as long, …
+const RECONNECT_MIN_DELAY: Duration = Duration::from_millis(100);
 
-/// What happens in a terminal.
+/// … up to this.
+const RECONNECT_MAX_DELAY: Duration = Duration::from_secs(5);
+
+/// How long reconnects are attempted.
+const RECONNECT_TIMEOUT: Duration = Duration::from_mins(10);
+
+/// What a terminal reports.
 #[derive(Debug, PartialEq, Eq)]
 pub enum TerminalEvent {
+    /// Output to draw.
     Output(Bytes),
-    /// Reset the screen, then draw this: output in between is no longer to be had.
+    /// Reset the screen, then draw this. The agent no longer has the output in between.
     Redraw(Bytes),
-    /// Its size, which another viewer may have chosen.
+    /// The terminal's size, which another viewer may have chosen.
     Resized(TerminalSize),
-    /// The connection is gone and being made again; typed keys are kept.
-    Lost,
-    Restored,
-    /// The last.
+    /// The connection broke. The client reconnects and keeps typed keys.
+    Disconnected,
+    /// The client is connected again.
+    Reconnected,
+    /// The program exited. Nothing follows.
     Exited(ExitStatus),
 }
 
-/// The keys typed so far wait for a terminal that does not take them.
+/// The agent has not confirmed enough input to accept more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the terminal takes no more input at the moment")]
+#[error("the terminal accepts no more input at the moment")]
 pub struct InputFull;
 
 /// An attached terminal. Dropping it detaches.
 #[derive(Debug)]
 pub struct Terminal {
-    shared: Arc<Shared>,
-    events: mpsc::Receiver<Queued>,
-    /// Output taken with the last event, and drawn by the time the next is asked for.
-    taken: Option<u64>,
+    outbox: Arc<SharedOutbox>,
+    events: mpsc::Receiver<QueuedEvent>,
+    /// Output offset after the last event. The caller has drawn it when it asks for the next event.
+    last_offset: Option<u64>,
     task: JoinHandle<()>,
 }
 
-/// Keys and sizes for an attached terminal.
+/// Sends keys and sizes to an attached terminal.
 #[derive(Clone, Debug)]
-pub struct TerminalInput(Arc<Shared>);
+pub struct TerminalInput(Arc<SharedOutbox>);
 
-type Queued = Result<(TerminalEvent, Option<u64>), ApiError>;
+/// An event with the output offset after it, if it has one.
+type QueuedEvent = Result<(TerminalEvent, Option<u64>), ApiError>;
 
+/// The outbox, shared by the handles and the task.
 #[derive(Debug)]
-struct Shared {
-    state: Mutex<State>,
-    /// There is something to send.
+struct SharedOutbox {
+    outbox: Mutex<Outbox>,
+    /// Wakes the task: there may be something to send.
     changed: Notify,
-    /// There is more room for input.
+    /// Wakes [`TerminalInput::wait_for_room`].
     room: Notify,
 }
 
+/// What is to be sent to the agent. Pure: decides the next message, sends nothing.
 #[derive(Debug)]
-struct State {
-    /// Typed and not confirmed, from the offset `confirmed` on.
-    pending: VecDeque<u8>,
+struct Outbox {
+    /// Typed bytes that the agent has not confirmed. The first one has the offset `confirmed`.
+    unconfirmed: VecDeque<u8>,
     confirmed: u64,
-    /// Input sent over this connection.
+    /// Offset of the first input byte that was not sent over this connection.
     sent: u64,
-    /// Output drawn, and what the agent was told of it over this connection.
+    /// Output offset that the caller has drawn.
     drawn: u64,
-    told: u64,
+    /// Output offset that was acknowledged over this connection.
+    acknowledged: u64,
     size: TerminalSize,
-    size_told: TerminalSize,
-    /// Whether this connection has begun with its first word.
-    begun: bool,
+    /// The size that the agent knows from this connection.
+    reported_size: TerminalSize,
+    /// Whether this connection's first message, the attach info, has arrived. Nothing is sent before it.
+    has_info: bool,
 }
 
 impl Terminal {
@@ -112,65 +134,66 @@ impl Terminal {
         size: TerminalSize,
     ) -> Result<Self, ApiError> {
         let size = size.clamped();
-        let shared = Arc::new(Shared {
-            state: Mutex::new(State::new(size)),
+        let outbox = Arc::new(SharedOutbox {
+            outbox: Mutex::new(Outbox::new(size)),
             changed: Notify::new(),
             room: Notify::new(),
         });
-        let (sender, events) = mpsc::channel(EVENTS);
+        let (sender, events) = mpsc::channel(MAX_QUEUED_EVENTS);
         let mut attachment = Attachment {
             api,
             workspace,
             terminal,
             client: uuid::Uuid::new_v4().to_string(),
-            shared: shared.clone(),
+            outbox: outbox.clone(),
             events: sender,
             received: None,
         };
         let socket = attachment.open().await?;
         let task = tokio::spawn(async move { attachment.run(socket).await });
-        Ok(Self { shared, events, taken: None, task })
+        Ok(Self { outbox, events, last_offset: None, task })
     }
 
-    /// The next happening. May be cancelled without loss. Asking says that the last one has been drawn.
+    /// Returns the next event. Cancel-safe. The call means that the caller has drawn the last event.
     pub async fn next(&mut self) -> Result<TerminalEvent, ApiError> {
-        if let Some(offset) = self.taken.take() {
-            let mut state = self.shared.lock();
-            state.drawn = state.drawn.max(offset);
-            self.shared.changed.notify_one();
+        if let Some(offset) = self.last_offset.take() {
+            let mut outbox = self.outbox.lock();
+            outbox.drawn = outbox.drawn.max(offset);
+            self.outbox.changed.notify_one();
         }
         let queued = self.events.recv().await;
         let (event, offset) = queued.unwrap_or_else(|| Err(ApiError::broken(Error::AlreadyClosed)))?;
-        self.taken = offset;
+        self.last_offset = offset;
         Ok(event)
     }
 
-    /// The way in, for whoever types while another waits for [`Self::next`].
+    /// Returns a handle for input, to use while another task waits in [`Self::next`].
     pub fn input(&self) -> TerminalInput {
-        TerminalInput(self.shared.clone())
+        TerminalInput(self.outbox.clone())
     }
 }
 
 impl TerminalInput {
-    /// Types; the bytes are sent as soon as there is a connection. All of them are taken, or none.
-    pub fn type_in(&self, bytes: &[u8]) -> Result<(), InputFull> {
-        let mut state = self.0.lock();
-        if state.pending.len() + bytes.len() > INPUT_QUEUE_BYTES {
+    /// Queues input; it is sent once there is a connection. Accepts all bytes or none.
+    pub fn send_input(&self, bytes: &[u8]) -> Result<(), InputFull> {
+        let mut outbox = self.0.lock();
+        if outbox.unconfirmed.len() + bytes.len() > MAX_UNCONFIRMED_BYTES {
             return Err(InputFull);
         }
-        state.pending.extend(bytes);
+        outbox.unconfirmed.extend(bytes);
         self.0.changed.notify_one();
         Ok(())
     }
 
-    /// Waits until [`Self::type_in`] takes as many bytes. For one waiter at a time; may be cancelled.
-    pub async fn has_room(&self, bytes: usize) {
-        let bytes = bytes.min(INPUT_QUEUE_BYTES);
-        while INPUT_QUEUE_BYTES - self.0.lock().pending.len() < bytes {
+    /// Waits until [`Self::send_input`] accepts this many bytes. For one waiter at a time. Cancel-safe.
+    pub async fn wait_for_room(&self, bytes: usize) {
+        let bytes = bytes.min(MAX_UNCONFIRMED_BYTES);
+        while MAX_UNCONFIRMED_BYTES - self.0.lock().unconfirmed.len() < bytes {
             self.0.room.notified().await;
         }
     }
 
+    /// Sets the size of the caller's window.
     pub fn resize(&self, size: TerminalSize) {
         self.0.lock().size = size.clamped();
         self.0.changed.notify_one();
@@ -183,121 +206,124 @@ impl Drop for Terminal {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+impl SharedOutbox {
+    fn lock(&self) -> MutexGuard<'_, Outbox> {
+        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl Outbox {
     fn new(size: TerminalSize) -> Self {
         Self {
-            pending: VecDeque::new(),
+            unconfirmed: VecDeque::new(),
             confirmed: 0,
             sent: 0,
             drawn: 0,
-            told: 0,
+            acknowledged: 0,
             size,
-            size_told: size,
-            begun: false,
+            reported_size: size,
+            has_info: false,
         }
     }
 
-    /// A new connection: `size` was told with it.
-    fn reconnect(&mut self) -> TerminalSize {
-        self.begun = false;
-        self.told = 0;
-        self.size_told = self.size;
+    /// Prepares for a new connection. Returns the size, which the request for the connection contains.
+    fn reset_connection(&mut self) -> TerminalSize {
+        self.has_info = false;
+        self.acknowledged = 0;
+        self.reported_size = self.size;
         self.size
     }
 
-    /// The agent has typed everything before `offset`.
-    fn confirm(&mut self, offset: u64) {
+    /// Drops input that the agent has typed: everything before `offset`.
+    fn confirm_input(&mut self, offset: u64) {
         let done = usize::try_from(offset.saturating_sub(self.confirmed)).unwrap_or(usize::MAX);
-        self.pending.drain(..done.min(self.pending.len()));
+        self.unconfirmed.drain(..done.min(self.unconfirmed.len()));
         self.confirmed = self.confirmed.max(offset);
         self.sent = self.sent.max(self.confirmed);
     }
 
-    fn begin(&mut self, info: &AttachInfo) {
-        self.confirm(info.input);
-        if !self.begun {
-            self.begun = true;
+    /// Applies an attach info. The first one of a connection says where input and output continue.
+    fn apply_info(&mut self, info: &AttachInfo) {
+        self.confirm_input(info.input);
+        if !self.has_info {
+            self.has_info = true;
             self.sent = self.confirmed;
-            self.told = info.start;
+            self.acknowledged = info.start;
         }
     }
 
-    /// What is to be said next.
-    fn message(&mut self) -> Option<Vec<u8>> {
-        if !self.begun {
+    /// Returns the next message to send, if there is one, and assumes that it will be sent.
+    fn next_message(&mut self) -> Option<Vec<u8>> {
+        if !self.has_info {
             return None;
         }
-        if self.size != self.size_told {
-            self.size_told = self.size;
+        if self.size != self.reported_size {
+            self.reported_size = self.size;
             return Some(ClientMessage::Resize(self.size).encode());
         }
-        if self.drawn >= self.told.saturating_add(ACKNOWLEDGE_BYTES) {
-            self.told = self.drawn;
+        if self.drawn >= self.acknowledged.saturating_add(ACKNOWLEDGE_BYTES) {
+            self.acknowledged = self.drawn;
             return Some(ClientMessage::Acknowledge(self.drawn).encode());
         }
         let from = usize::try_from(self.sent - self.confirmed).unwrap_or(usize::MAX);
-        if from >= self.pending.len() {
+        if from >= self.unconfirmed.len() {
             return None;
         }
-        let bytes: Vec<u8> = self.pending.range(from..).copied().take(MAX_INPUT_BYTES).collect();
+        let bytes: Vec<u8> = self.unconfirmed.range(from..).copied().take(MAX_INPUT_BYTES).collect();
         let offset = self.sent;
         self.sent = self.sent.saturating_add(bytes.len() as u64);
         Some(ClientMessage::Input { offset, bytes: &bytes }.encode())
     }
 }
 
-/// The task's side.
+/// The task's state: the connection and where it continues.
 struct Attachment {
     api: Api,
     workspace: WorkspaceId,
     terminal: TerminalId,
     client: String,
-    shared: Arc<Shared>,
-    events: mpsc::Sender<Queued>,
-    /// Output received: where the next connection goes on.
+    outbox: Arc<SharedOutbox>,
+    events: mpsc::Sender<QueuedEvent>,
+    /// Output offset at which the next connection continues.
     received: Option<u64>,
 }
 
 /// Why a connection ended.
-enum End {
-    /// All is said.
+enum ConnectionEnd {
+    /// The program exited.
     Finished,
+    /// The connection broke; a new one may work.
     Lost(ApiError),
+    /// A new connection would fail in the same way.
     Refused(ApiError),
-    /// Nobody listens any longer.
+    /// The handle was dropped.
     Detached,
 }
 
 impl Attachment {
     async fn run(&mut self, mut socket: Socket) {
         loop {
-            let error = match self.serve(socket).await {
-                End::Finished | End::Detached => return,
-                End::Refused(error) => return self.fail(error).await,
-                End::Lost(error) => error,
+            let error = match self.run_connection(socket).await {
+                ConnectionEnd::Finished | ConnectionEnd::Detached => return,
+                ConnectionEnd::Refused(error) => return self.send_error(error).await,
+                ConnectionEnd::Lost(error) => error,
             };
             tracing::debug!(%error, "a terminal's connection was lost");
-            if self.tell(TerminalEvent::Lost, None).await.is_err() {
+            if self.send_event(TerminalEvent::Disconnected, None).await.is_err() {
                 return;
             }
             socket = match self.reopen().await {
                 Ok(socket) => socket,
-                Err(error) => return self.fail(error).await,
+                Err(error) => return self.send_error(error).await,
             };
-            if self.tell(TerminalEvent::Restored, None).await.is_err() {
+            if self.send_event(TerminalEvent::Reconnected, None).await.is_err() {
                 return;
             }
         }
     }
 
     async fn open(&self) -> Result<Socket, ApiError> {
-        let size = self.shared.lock().reconnect();
+        let size = self.outbox.lock().reset_connection();
         let from = self.received.map(|offset| format!("&from={offset}")).unwrap_or_default();
         let rest = format!(
             "terminals/{}/attach?client={}&cols={}&rows={}{from}",
@@ -306,42 +332,42 @@ impl Attachment {
         open(&self.api, self.workspace, &rest).await
     }
 
-    /// Tries again, less and less often.
+    /// Opens a new connection, with growing pauses between attempts.
     async fn reopen(&self) -> Result<Socket, ApiError> {
-        let (deadline, mut pause) = (Instant::now() + RETRY_FOR, RETRY_FIRST);
+        let (deadline, mut delay) = (Instant::now() + RECONNECT_TIMEOUT, RECONNECT_MIN_DELAY);
         loop {
-            sleep(pause).await;
+            sleep(delay).await;
             match self.open().await {
                 Err(error) if error.is_transient() && Instant::now() < deadline => {
-                    pause = (pause * 2).min(RETRY_MOST);
+                    delay = (delay * 2).min(RECONNECT_MAX_DELAY);
                 }
                 opened => return opened,
             }
         }
     }
 
-    /// Speaks and hears at once, until the connection ends.
-    async fn serve(&mut self, socket: Socket) -> End {
+    /// Sends and receives concurrently until the connection ends.
+    async fn run_connection(&mut self, socket: Socket) -> ConnectionEnd {
         let (sink, stream) = socket.split();
-        let shared = self.shared.clone();
+        let outbox = self.outbox.clone();
         tokio::select! {
-            end = self.hear(stream) => end,
-            error = speak(&shared, sink) => End::Lost(error),
+            end = self.receive_messages(stream) => end,
+            error = send_messages(&outbox, sink) => ConnectionEnd::Lost(error),
         }
     }
 
-    async fn hear(&mut self, mut stream: SplitStream<Socket>) -> End {
+    async fn receive_messages(&mut self, mut stream: SplitStream<Socket>) -> ConnectionEnd {
         loop {
-            let message = match timeout(SILENCE_TIMEOUT, stream.next()).await {
-                Err(silent) => return End::Lost(ApiError::broken(silent)),
-                Ok(None) => return End::Lost(ApiError::broken(Error::ConnectionClosed)),
-                Ok(Some(Err(error))) => return End::Lost(ApiError::broken(error)),
+            let message = match timeout(IDLE_TIMEOUT, stream.next()).await {
+                Err(elapsed) => return ConnectionEnd::Lost(ApiError::broken(elapsed)),
+                Ok(None) => return ConnectionEnd::Lost(ApiError::broken(Error::ConnectionClosed)),
+                Ok(Some(Err(error))) => return ConnectionEnd::Lost(ApiError::broken(error)),
                 Ok(Some(Ok(message))) => message,
             };
             let ended = match message {
-                Message::Binary(message) => self.take(&message).await,
-                Message::Close(Some(frame)) if refuses(frame.code) => {
-                    Some(End::Refused(ApiError::broken(frame.reason.to_string())))
+                Message::Binary(message) => self.handle_message(&message).await,
+                Message::Close(Some(frame)) if is_permanent(frame.code) => {
+                    Some(ConnectionEnd::Refused(ApiError::broken(frame.reason.to_string())))
                 }
                 _ => None,
             };
@@ -351,48 +377,49 @@ impl Attachment {
         }
     }
 
-    async fn take(&mut self, message: &Bytes) -> Option<End> {
-        let told = match ServerMessage::decode(message) {
-            Err(error) => return Some(End::Refused(malformed(self.api.url(), error))),
-            Ok(ServerMessage::Info(info)) => self.informed(&info).await,
-            Ok(ServerMessage::Output { offset, bytes }) => match self.fresh(offset, bytes) {
-                Err(gap) => return Some(End::Lost(ApiError::broken(gap))),
+    /// Handles one message. Returns the end of the connection, if the message is one.
+    async fn handle_message(&mut self, message: &Bytes) -> Option<ConnectionEnd> {
+        let sent = match ServerMessage::decode(message) {
+            Err(error) => return Some(ConnectionEnd::Refused(malformed(self.api.url(), error))),
+            Ok(ServerMessage::Info(info)) => self.handle_info(&info).await,
+            Ok(ServerMessage::Output { offset, bytes }) => match self.skip_received(offset, bytes) {
+                Err(gap) => return Some(ConnectionEnd::Lost(ApiError::broken(gap))),
                 Ok([]) => Ok(()),
                 Ok(bytes) => {
-                    let end = offset.saturating_add((message.len() - OUTPUT_HEAD) as u64);
+                    let end = offset.saturating_add((message.len() - OUTPUT_HEADER_BYTES) as u64);
                     self.received = Some(end);
-                    self.tell(TerminalEvent::Output(message.slice_ref(bytes)), Some(end)).await
+                    self.send_event(TerminalEvent::Output(message.slice_ref(bytes)), Some(end)).await
                 }
             },
             Ok(ServerMessage::Snapshot { offset, screen }) => {
                 self.received = Some(offset);
-                self.tell(TerminalEvent::Redraw(message.slice_ref(screen)), Some(offset)).await
+                self.send_event(TerminalEvent::Redraw(message.slice_ref(screen)), Some(offset)).await
             }
             Ok(ServerMessage::InputAccepted(offset)) => {
-                self.shared.lock().confirm(offset);
-                self.shared.room.notify_one();
+                self.outbox.lock().confirm_input(offset);
+                self.outbox.room.notify_one();
                 Ok(())
             }
             Ok(ServerMessage::Exited(exit)) => {
-                return Some(match self.tell(TerminalEvent::Exited(exit), None).await {
-                    Ok(()) => End::Finished,
-                    Err(Detached) => End::Detached,
+                return Some(match self.send_event(TerminalEvent::Exited(exit), None).await {
+                    Ok(()) => ConnectionEnd::Finished,
+                    Err(Detached) => ConnectionEnd::Detached,
                 });
             }
         };
-        told.err().map(|Detached| End::Detached)
+        sent.err().map(|Detached| ConnectionEnd::Detached)
     }
 
-    async fn informed(&mut self, info: &AttachInfo) -> Result<(), Detached> {
+    async fn handle_info(&mut self, info: &AttachInfo) -> Result<(), Detached> {
         self.received.get_or_insert(info.start);
-        self.shared.lock().begin(info);
-        self.shared.changed.notify_one();
-        self.shared.room.notify_one();
-        self.tell(TerminalEvent::Resized(info.size), None).await
+        self.outbox.lock().apply_info(info);
+        self.outbox.changed.notify_one();
+        self.outbox.room.notify_one();
+        self.send_event(TerminalEvent::Resized(info.size), None).await
     }
 
-    /// The part of `bytes` that was not there before.
-    fn fresh<'a>(&self, offset: u64, bytes: &'a [u8]) -> Result<&'a [u8], &'static str> {
+    /// Returns the part of `bytes` that was not received before. Fails if bytes are missing in between.
+    fn skip_received<'a>(&self, offset: u64, bytes: &'a [u8]) -> Result<&'a [u8], &'static str> {
         let received = self.received.unwrap_or(offset);
         if offset > received {
             return Err("output is missing in between");
@@ -401,28 +428,28 @@ impl Attachment {
         Ok(bytes.get(known..).unwrap_or_default())
     }
 
-    async fn tell(&self, event: TerminalEvent, offset: Option<u64>) -> Result<(), Detached> {
+    async fn send_event(&self, event: TerminalEvent, offset: Option<u64>) -> Result<(), Detached> {
         self.events.send(Ok((event, offset))).await.map_err(|_| Detached)
     }
 
-    async fn fail(&self, error: ApiError) {
-        // Nobody listens: then nobody needs to know.
+    async fn send_error(&self, error: ApiError) {
+        // If the handle was dropped, nobody needs the error.
         let _ = self.events.send(Err(error)).await;
     }
 }
 
-/// Before the bytes of an output message: the kind and the offset.
-const OUTPUT_HEAD: usize = 9;
+/// Length of an output message before its bytes: the kind and the offset.
+const OUTPUT_HEADER_BYTES: usize = 9;
 
-/// The handle is gone.
+/// The handle was dropped.
 struct Detached;
 
-/// Says what is to be said, whenever there is something.
-async fn speak(shared: &Shared, mut sink: SplitSink<Socket, Message>) -> ApiError {
+/// Sends the outbox's messages as they become due. Returns the error that ends the connection.
+async fn send_messages(outbox: &SharedOutbox, mut sink: SplitSink<Socket, Message>) -> ApiError {
     loop {
-        let message = shared.lock().message();
+        let message = outbox.lock().next_message();
         match message {
-            None => shared.changed.notified().await,
+            None => outbox.changed.notified().await,
             Some(message) => {
                 if let Err(error) = sink.send(Message::binary(message)).await {
                     return ApiError::broken(error);
@@ -432,8 +459,8 @@ async fn speak(shared: &Shared, mut sink: SplitSink<Socket, Message>) -> ApiErro
     }
 }
 
-/// Whether the agent will say the same again.
-fn refuses(code: CloseCode) -> bool {
+/// Whether the agent would close a new connection with the same code.
+fn is_permanent(code: CloseCode) -> bool {
     matches!(code, CloseCode::Unsupported | CloseCode::Invalid | CloseCode::Policy | CloseCode::Size)
 }
 
@@ -447,8 +474,8 @@ mod tests {
         AttachInfo { size: SIZE, start, input }
     }
 
-    fn typed(state: &mut State) -> Option<(u64, Vec<u8>)> {
-        let message = state.message()?;
+    fn typed(outbox: &mut Outbox) -> Option<(u64, Vec<u8>)> {
+        let message = outbox.next_message()?;
         match ClientMessage::decode(&message) {
             Ok(ClientMessage::Input { offset, bytes }) => Some((offset, bytes.to_vec())),
             other => panic!("input, not {other:?}"),
@@ -456,57 +483,57 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_before_the_first_word() {
-        let mut state = State::new(SIZE);
-        state.pending.extend(b"ls");
-        assert_eq!(state.message(), None);
-        state.begin(&info(0, 0));
-        assert_eq!(typed(&mut state), Some((0, b"ls".to_vec())));
-        assert_eq!(state.message(), None);
+    fn nothing_is_sent_before_info() {
+        let mut outbox = Outbox::new(SIZE);
+        outbox.unconfirmed.extend(b"ls");
+        assert_eq!(outbox.next_message(), None);
+        outbox.apply_info(&info(0, 0));
+        assert_eq!(typed(&mut outbox), Some((0, b"ls".to_vec())));
+        assert_eq!(outbox.next_message(), None);
     }
 
     #[test]
-    fn unconfirmed_input_is_sent_again_from_where_it_was_lost() {
-        let mut state = State::new(SIZE);
-        state.begin(&info(0, 0));
-        state.pending.extend(b"abcdef");
-        typed(&mut state);
-        state.confirm(2);
-        state.reconnect();
-        // The agent had typed more than it could confirm.
-        state.begin(&info(0, 4));
-        assert_eq!(typed(&mut state), Some((4, b"ef".to_vec())));
-        state.confirm(6);
-        assert!(state.pending.is_empty());
-        state.pending.extend(b"g");
-        assert_eq!(typed(&mut state), Some((6, b"g".to_vec())));
+    fn reconnect_resends_unconfirmed_input() {
+        let mut outbox = Outbox::new(SIZE);
+        outbox.apply_info(&info(0, 0));
+        outbox.unconfirmed.extend(b"abcdef");
+        typed(&mut outbox);
+        outbox.confirm_input(2);
+        outbox.reset_connection();
+        // The agent had typed more than its last confirmation said.
+        outbox.apply_info(&info(0, 4));
+        assert_eq!(typed(&mut outbox), Some((4, b"ef".to_vec())));
+        outbox.confirm_input(6);
+        assert!(outbox.unconfirmed.is_empty());
+        outbox.unconfirmed.extend(b"g");
+        assert_eq!(typed(&mut outbox), Some((6, b"g".to_vec())));
     }
 
     #[test]
-    fn later_infos_do_not_send_again() {
-        let mut state = State::new(SIZE);
-        state.begin(&info(0, 0));
-        state.pending.extend(b"abc");
-        typed(&mut state);
-        state.begin(&info(0, 1));
-        assert_eq!(state.message(), None);
+    fn later_info_resends_nothing() {
+        let mut outbox = Outbox::new(SIZE);
+        outbox.apply_info(&info(0, 0));
+        outbox.unconfirmed.extend(b"abc");
+        typed(&mut outbox);
+        outbox.apply_info(&info(0, 1));
+        assert_eq!(outbox.next_message(), None);
     }
 
     #[test]
-    fn sizes_and_acknowledgements_are_said_once() {
-        let mut state = State::new(SIZE);
-        state.begin(&info(10, 0));
-        state.size = TerminalSize { cols: 100, rows: 30 };
-        state.drawn = 10 + ACKNOWLEDGE_BYTES;
-        assert_eq!(state.message(), Some(ClientMessage::Resize(state.size).encode()));
-        assert_eq!(state.message(), Some(ClientMessage::Acknowledge(state.drawn).encode()));
-        assert_eq!(state.message(), None);
-        state.drawn += ACKNOWLEDGE_BYTES - 1;
-        assert_eq!(state.message(), None, "an echo is not worth a word");
-        state.drawn += 1;
-        assert_eq!(state.message(), Some(ClientMessage::Acknowledge(state.drawn).encode()));
-        state.reconnect();
-        state.begin(&info(state.drawn, 0));
-        assert_eq!(state.message(), None);
+    fn size_and_acknowledgement_are_sent_once() {
+        let mut outbox = Outbox::new(SIZE);
+        outbox.apply_info(&info(10, 0));
+        outbox.size = TerminalSize { cols: 100, rows: 30 };
+        outbox.drawn = 10 + ACKNOWLEDGE_BYTES;
+        assert_eq!(outbox.next_message(), Some(ClientMessage::Resize(outbox.size).encode()));
+        assert_eq!(outbox.next_message(), Some(ClientMessage::Acknowledge(outbox.drawn).encode()));
+        assert_eq!(outbox.next_message(), None);
+        outbox.drawn += ACKNOWLEDGE_BYTES - 1;
+        assert_eq!(outbox.next_message(), None, "an echo is not acknowledged");
+        outbox.drawn += 1;
+        assert_eq!(outbox.next_message(), Some(ClientMessage::Acknowledge(outbox.drawn).encode()));
+        outbox.reset_connection();
+        outbox.apply_info(&info(outbox.drawn, 0));
+        assert_eq!(outbox.next_message(), None);
     }
 }

@@ -101,7 +101,7 @@ impl BurrowSession {
 
     async fn time_key(&mut self) -> Duration {
         let begun = Instant::now();
-        self.0.input().type_in(b"x").expect("room");
+        self.0.input().send_input(b"x").expect("room");
         self.read_until(b"x").await;
         begun.elapsed()
     }

@@ -24,7 +24,7 @@ impl Gc {
     pub(super) async fn run(self, context: &Context) -> Result<(), CommandError> {
         let server = context.server()?;
         let step = Step::begin(context.style, "Collecting unused objects");
-        let report = server.collect().await?;
+        let report = server.run_gc().await?;
         step.done();
         context.output.one(&report)
     }

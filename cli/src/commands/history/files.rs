@@ -31,7 +31,7 @@ impl SnapshotFiles<'_> {
     /// The entry at `path`. None: the snapshot has none.
     pub async fn entry(&self, at: &Snapshot, path: &HomePath) -> Result<Option<PastEntry>, CommandError> {
         let (Some(parent), Some(name)) = (path.parent(), path.name()) else { return Ok(Some(home_entry())) };
-        let directory = match self.server.past_directory(self.workspace.id, at.id, parent.as_str()).await {
+        let directory = match self.server.snapshot_directory(self.workspace.id, at.id, parent.as_str()).await {
             // Its directory does not exist there, or is a file.
             Err(error) if error.is(Code::NotFound) || error.is(Code::Unsupported) => return Ok(None),
             directory => directory?,
@@ -72,7 +72,7 @@ impl SnapshotFiles<'_> {
         context.output.say(&format!("{}, {name} at {}", self.workspace.name, describe(at)));
         match entry.kind {
             EntryKind::Directory => {
-                let listing = self.server.past_directory(self.workspace.id, at.id, path.as_str()).await?;
+                let listing = self.server.snapshot_directory(self.workspace.id, at.id, path.as_str()).await?;
                 context.output.list(&listing.entries)?;
                 if listing.truncated {
                     context.output.say("There are more entries than these");
@@ -86,7 +86,7 @@ impl SnapshotFiles<'_> {
 
     /// Writes a file to standard output. On a terminal, control characters are replaced.
     async fn print(&self, at: &Snapshot, path: &HomePath) -> Result<(), CommandError> {
-        let mut content = self.server.past_content(self.workspace.id, at.id, path.as_str()).await?;
+        let mut content = self.server.snapshot_content(self.workspace.id, at.id, path.as_str()).await?;
         let mut decoder = io::stdout().is_terminal().then(PrintableDecoder::default);
         while let Some(piece) = content.next().await? {
             match &mut decoder {
@@ -122,13 +122,13 @@ impl SnapshotFiles<'_> {
         let step = Step::begin(context.style, "Comparing");
         if is_file(&before) && is_file(&after) {
             let (id, path) = (self.workspace.id, path.as_str());
-            let diff = self.server.past_diff(id, older.id, newer.id, path).await?;
+            let diff = self.server.snapshot_diff(id, older.id, newer.id, path).await?;
             step.done();
             return print_diff(context, &diff);
         }
         let id = self.workspace.id;
         let Changes { changes, truncated } =
-            self.server.past_changes(id, older.id, newer.id, path.as_str()).await?;
+            self.server.snapshot_changes(id, older.id, newer.id, path.as_str()).await?;
         step.done();
         context.output.list(&changes)?;
         if changes.is_empty() && context.output.format.is_human() {

@@ -306,13 +306,13 @@ impl<'a, T: RestoreTarget> FileRestorer<'a, T> {
 
     async fn content(&self, item: &Item<T::At>) -> Result<client::Content, CommandError> {
         let SnapshotFiles { server, workspace } = *self.files;
-        Ok(server.past_content(workspace.id, self.at.id, item.path.as_str()).await?)
+        Ok(server.snapshot_content(workspace.id, self.at.id, item.path.as_str()).await?)
     }
 
     /// Queues the entries of a directory.
     async fn queue_entries(&mut self, path: &HomePath, target: &T::At) -> Result<(), CommandError> {
         let SnapshotFiles { server, workspace } = *self.files;
-        let listing = server.past_directory(workspace.id, self.at.id, path.as_str()).await?;
+        let listing = server.snapshot_directory(workspace.id, self.at.id, path.as_str()).await?;
         let mut existing = self.target.entries(target).await?;
         if listing.truncated {
             self.report_failure(target, "the directory has too many entries; the rest was not restored");

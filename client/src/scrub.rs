@@ -1,4 +1,4 @@
-//! What an installation does for its store: checking a home's objects, thinning out, collecting what nothing refers to.
+//! Maintenance of the object store: scrub, retention policy, gc, and destroying a tenant's key.
 
 use std::time::Duration;
 
@@ -14,34 +14,35 @@ use reqwest::Method;
 
 use crate::{api::Api, error::ApiError};
 
-/// Longest time for reading every object of a home, or listing all of a store.
-const UPKEEP_TIMEOUT: Duration = Duration::from_hours(1);
+/// Longest time to read every object of a home, or to list all objects of a tenant.
+const MAINTENANCE_TIMEOUT: Duration = Duration::from_hours(1);
 
 impl Api {
-    pub async fn check_home(
-        &self,
-        workspace: WorkspaceId,
-        request: &ScrubRequest,
-    ) -> Result<ScrubReport, ApiError> {
+    /// Verifies every object of a home, and repairs damaged ones if requested.
+    pub async fn scrub_home(&self, workspace: WorkspaceId, request: &ScrubRequest) -> Result<ScrubReport, ApiError> {
         let request = self.request(Method::POST, &format!("/workspaces/{workspace}/scrub")).json(request);
-        self.json_within(UPKEEP_TIMEOUT, request).await
+        self.json_with_timeout(MAINTENANCE_TIMEOUT, request).await
     }
 
+    /// Gets the tenant's retention policy.
     pub async fn retention(&self) -> Result<Retention, ApiError> {
         self.get("/retention").await
     }
 
+    /// Replaces the tenant's retention policy.
     pub async fn set_retention(&self, retention: &Retention) -> Result<Retention, ApiError> {
         self.json(self.request(Method::PUT, "/retention").json(retention)).await
     }
 
-    pub async fn collect(&self) -> Result<GcReport, ApiError> {
+    /// Deletes the tenant's objects that no kept snapshot needs.
+    pub async fn run_gc(&self) -> Result<GcReport, ApiError> {
         let request = self.request(Method::POST, "/admin/gc").json(&serde_json::json!({}));
-        self.json_within(UPKEEP_TIMEOUT, request).await
+        self.json_with_timeout(MAINTENANCE_TIMEOUT, request).await
     }
 
+    /// Destroys the tenant's key, and with it all of its homes.
     pub async fn destroy_tenant_key(&self, request: &DestroyTenantKey) -> Result<(), ApiError> {
         let request = self.request(Method::POST, "/admin/destroy-tenant-key").json(request);
-        self.send(request.timeout(UPKEEP_TIMEOUT)).await.map(drop)
+        self.send(request.timeout(MAINTENANCE_TIMEOUT)).await.map(drop)
     }
 }
