@@ -19,7 +19,11 @@ const MAINTENANCE_TIMEOUT: Duration = Duration::from_hours(1);
 
 impl Api {
     /// Verifies every object of a home, and repairs damaged ones if requested.
-    pub async fn scrub_home(&self, workspace: WorkspaceId, request: &ScrubRequest) -> Result<ScrubReport, ApiError> {
+    pub async fn scrub_home(
+        &self,
+        workspace: WorkspaceId,
+        request: &ScrubRequest,
+    ) -> Result<ScrubReport, ApiError> {
         let request = self.request(Method::POST, &format!("/workspaces/{workspace}/scrub")).json(request);
         self.json_with_timeout(MAINTENANCE_TIMEOUT, request).await
     }

@@ -31,7 +31,8 @@ impl SnapshotFiles<'_> {
     /// The entry at `path`. None: the snapshot has none.
     pub async fn entry(&self, at: &Snapshot, path: &HomePath) -> Result<Option<PastEntry>, CommandError> {
         let (Some(parent), Some(name)) = (path.parent(), path.name()) else { return Ok(Some(home_entry())) };
-        let directory = match self.server.snapshot_directory(self.workspace.id, at.id, parent.as_str()).await {
+        let directory = match self.server.snapshot_directory(self.workspace.id, at.id, parent.as_str()).await
+        {
             // Its directory does not exist there, or is a file.
             Err(error) if error.is(Code::NotFound) || error.is(Code::Unsupported) => return Ok(None),
             directory => directory?,
