@@ -38,7 +38,7 @@ export function SessionProvider({ children }: { children: ReactNode }) {
           <h1>Cannot reach the server</h1>
           <p className="lead">{state.failure}</p>
           <button className="button primary" onClick={ask}>
-            Try again
+            Retry
           </button>
         </div>
       </main>

@@ -135,7 +135,7 @@ export function Editor({ workspace, path, shared, active, onCursor, onClose }: P
               </a>
             )}
             <button className="button" onClick={() => shared.reopen()}>
-              Try again
+              Retry
             </button>
             <button className="button" onClick={onClose}>
               Close

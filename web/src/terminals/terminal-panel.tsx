@@ -102,7 +102,7 @@ export function TerminalPanel({ workspace, terminals, writable, visible, onHandl
           <div className="terminal-empty">
             <p className="soft">{terminals.failure}</p>
             <button className="button" onClick={() => void terminals.refresh()}>
-              Try again
+              Retry
             </button>
           </div>
         )}
