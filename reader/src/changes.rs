@@ -1,7 +1,9 @@
-//! Compares two snapshots of a home: walks both trees together, directory by directory, in the order of names.
+//! Compares two snapshots of a home: walks both trees together, directory by directory, in the
+//! order of names.
 //!
-//! No directory can be skipped because it looks unchanged. A directory's times reflect only its own entries, so a file that
-//! changed deep below leaves no trace above. The walk is bounded by the number of visited entries and by time.
+//! No directory can be skipped because it looks unchanged. A directory's times reflect only its own
+//! entries, so a file that changed deep below leaves no trace above. The walk is bounded by the
+//! number of visited entries and by time.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -22,8 +24,8 @@ const COMPARE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Lists the differences at `path` and below, sorted by path, at most `max_changes`.
 ///
-/// A file also counts as changed if only its inode number or its change time (ctime) differ. Programs can set a file's
-/// modification time back; they cannot do that with its change time.
+/// A file also counts as changed if only its inode number or its change time (ctime) differ.
+/// Programs can set a file's modification time back; they cannot do that with its change time.
 pub async fn list_changes(
     before: &mut SnapshotFiles,
     after: &mut SnapshotFiles,
@@ -126,7 +128,8 @@ impl TreeComparison {
         }
     }
 
-    /// Compares two entries with the same name in the directory `path`, or records one that exists on one side only.
+    /// Compares two entries with the same name in the directory `path`, or records one that exists
+    /// on one side only.
     fn compare_nodes(&mut self, path: &str, old: Option<Node>, new: Option<Node>) {
         self.visited += usize::from(old.is_some()) + usize::from(new.is_some());
         let Some(name) = new.as_ref().or(old.as_ref()).map(|node| String::from_utf8_lossy(&node.name)) else {

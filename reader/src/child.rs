@@ -1,5 +1,5 @@
-//! The reader itself: enters its sandbox, then answers requests over its only socket, descriptor 0. It has one thread, waits only
-//! for its parent, and exits when the parent closes the socket.
+//! The reader itself: enters its sandbox, then answers requests over its only socket, descriptor 0.
+//! It has one thread, waits only for its parent, and exits when the parent closes the socket.
 
 use std::{collections::HashMap, io, process::ExitCode};
 
@@ -13,7 +13,8 @@ use crate::{
     wire::{MAX_FRAME_BYTES, MAX_PIECE_BYTES, Reply, Request},
 };
 
-/// The disk is fetched and cached in pieces of this size, because nearby blocks are usually read together.
+/// The disk is fetched and cached in pieces of this size, because nearby blocks are usually read
+/// together.
 const PIECE_BYTES: u64 = 64 << 10;
 /// Pieces in the cache: 32 MiB.
 const MAX_CACHED_PIECES: usize = 512;

@@ -20,8 +20,8 @@ const MAX_LINES: usize = 200_000;
 /// After this time the comparison settles for a difference that is not the shortest.
 const DIFF_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Compares the file at `path` in two snapshots. A missing file counts as empty; if both are missing, the result is
-/// [`ReaderError::NotFound`].
+/// Compares the file at `path` in two snapshots. A missing file counts as empty; if both are
+/// missing, the result is [`ReaderError::NotFound`].
 pub async fn diff_file(
     before: &mut SnapshotFiles,
     after: &mut SnapshotFiles,

@@ -1,5 +1,6 @@
-//! Entry points for fuzzers: every decoder of foreign bytes, that is both sides of the socket and the file system itself. Each takes
-//! any bytes, and must not panic, run forever, or exceed its bounds.
+//! Entry points for fuzzers: every decoder of foreign bytes, that is both sides of the socket and
+//! the file system itself. Each takes any bytes, and must not panic, run forever, or exceed its
+//! bounds.
 
 use protocol::files::EntryKind;
 

@@ -1,4 +1,5 @@
-//! Answers requests about one file system, one at a time. Knows no socket: blocks come from a [`Device`].
+//! Answers requests about one file system, one at a time. Knows no socket: blocks come from a
+//! [`Device`].
 
 use crate::{
     error::Fault,
@@ -26,6 +27,7 @@ struct ListedDirectory {
 }
 
 impl<D: Device> RequestHandler<D> {
+    /// Opens the file system on a device.
     pub fn open(device: D) -> Result<Self, Fault> {
         Ok(Self { file_system: FileSystem::open(device)?, last_directory: None, last_file: None })
     }
@@ -79,7 +81,8 @@ impl<D: Device> RequestHandler<D> {
         Ok(page)
     }
 
-    /// Takes the cached listing or reads it. The caller puts it back after success, so that a failure drops it.
+    /// Takes the cached listing or reads it. The caller puts it back after success, so that a
+    /// failure drops it.
     fn list_directory(&mut self, directory: &DirectoryRef) -> Result<ListedDirectory, Fault> {
         let inode = match directory {
             DirectoryRef::Path(path) => self.file_system.find(path)?,

@@ -40,13 +40,15 @@ pub struct Node {
 }
 
 impl Node {
-    /// A node whose directory names it but whose inode cannot be read. It is shown as empty and without permissions.
+    /// A node whose directory names it but whose inode cannot be read. It is shown as empty and
+    /// without permissions.
     pub fn unreadable(name: Vec<u8>, inode: u32, kind: EntryKind) -> Self {
         let never = Timestamp::default();
         Self { name, inode, kind, size: 0, modified: never, changed: never, mode: 0, target: None }
     }
 
-    /// The entry for API clients. Names and targets that are not UTF-8 are converted with replacement characters.
+    /// The entry for API clients. Names and targets that are not UTF-8 are converted with
+    /// replacement characters.
     pub fn into_entry(self) -> PastEntry {
         let (name, utf8) = decode_text(self.name);
         PastEntry {

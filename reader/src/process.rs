@@ -1,5 +1,6 @@
-//! The parent's side of one reader process: starts it, serves the blocks that it asks for, and kills it. Replies are decoded and
-//! bounded here; whether they answer the request is checked in [`crate::snapshot_files`].
+//! The parent's side of one reader process: starts it, serves the blocks that it asks for, and
+//! kills it. Replies are decoded and bounded here; whether they answer the request is checked in
+//! [`crate::snapshot_files`].
 
 use std::{ffi::OsString, io, os::fd::OwnedFd, path::PathBuf, process::Stdio, sync::Arc, time::Duration};
 
@@ -18,7 +19,8 @@ use crate::{
 
 /// Bytes of the disk that opening may read: the largest journal.
 const MAX_OPENING_BYTES: u64 = 1 << 30;
-/// Bytes of the disk that another request may read: a large directory, and a piece of the disk for each inode of a page.
+/// Bytes of the disk that another request may read: a large directory, and a piece of the disk for
+/// each inode of a page.
 const MAX_REQUEST_BYTES: u64 = 256 << 20;
 /// How often one request may ask for blocks.
 const MAX_BLOCK_READS: u32 = 1 << 15;
@@ -100,7 +102,8 @@ impl ReaderProcess {
         }
     }
 
-    /// Sends a part of the disk. If the disk fails, the reader is notified and fails the request; the disk's error is returned.
+    /// Sends a part of the disk. If the disk fails, the reader is notified and fails the request;
+    /// the disk's error is returned.
     async fn serve_blocks(&mut self, offset: u64, length: u64) -> Result<Option<io::Error>, ReaderError> {
         if offset.checked_add(length).is_none_or(|end| end > self.disk.size_bytes()) {
             return Err(OUT_OF_RANGE);

@@ -1,8 +1,10 @@
-//! The reader's sandbox: before it parses the first byte that a guest wrote, the process gives up everything that it can.
+//! The reader's sandbox: before it parses the first byte that a guest wrote, the process gives up
+//! everything that it can.
 //!
-//! What remains: descriptors 0 (the socket) and 2 (standard error); a user that runs nothing else; an empty root directory without a
-//! path to it; the few system calls that memory and the socket need. A part that this host does not permit (without root, inside a
-//! container) is skipped and reported in [`SandboxReport`]; the other parts still apply.
+//! What remains: descriptors 0 (the socket) and 2 (standard error); a user that runs nothing else;
+//! an empty root directory without a path to it; the few system calls that memory and the socket
+//! need. A part that this host does not permit (without root, inside a container) is skipped and
+//! reported in [`SandboxReport`]; the other parts still apply.
 
 use std::{env::consts::ARCH, fs, path::PathBuf};
 
@@ -99,8 +101,9 @@ pub fn enter() -> SandboxReport {
     SandboxReport { system_calls: filter_system_calls(), ..report }
 }
 
-/// Enters the sandbox except for the system call filter. The order matters: namespaces and the root directory need privileges
-/// that are dropped after them, and changing the user resets the death signal.
+/// Enters the sandbox except for the system call filter. The order matters: namespaces and the root
+/// directory need privileges that are dropped after them, and changing the user resets the death
+/// signal.
 pub fn enter_without_filter() -> SandboxReport {
     let descriptors = close_descriptors();
     let in_empty_directory = enter_empty_directory();
@@ -120,7 +123,8 @@ pub fn filter_system_calls() -> bool {
 /// Closes all descriptors except 0 and 2.
 fn close_descriptors() -> bool {
     [(1, 1), (3, libc::c_uint::MAX)].into_iter().all(|(first, last)| {
-        // SAFETY: nothing in this process owns these descriptors: it has just started and uses only 0 and 2.
+        // SAFETY: nothing in this process owns these descriptors: it has just started and uses only
+        // 0 and 2.
         #[allow(unsafe_code)]
         let closed = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
         closed == 0

@@ -1,5 +1,6 @@
-//! The files of one snapshot: directories, attributes and contents. Each request goes to the reader, and each reply is checked
-//! against its request. A reader that sends an invalid reply, or none in time, is killed.
+//! The files of one snapshot: directories, attributes and contents. Each request goes to the
+//! reader, and each reply is checked against its request. A reader that sends an invalid reply, or
+//! none in time, is killed.
 
 use std::{borrow::BorrowMut, sync::Arc, time::Duration};
 
@@ -32,9 +33,10 @@ const WRONG_REPLY: ReaderError = ReaderError::Broken("its reply is of the wrong 
 ///
 /// Paths are relative to the home, and symbolic links are never followed. Requests run one at a time.
 ///
-/// The reader is killed when this value is closed or dropped, when a reply is invalid or late, and when the future of a request is
-/// dropped before it completes (its reply would otherwise be taken for the next one's). After that every request fails with
-/// [`ReaderError::Broken`]: open the snapshot again.
+/// The reader is killed when this value is closed or dropped, when a reply is invalid or late, and
+/// when the future of a request is dropped before it completes (its reply would otherwise be taken
+/// for the next one's). After that every request fails with [`ReaderError::Broken`]: open the
+/// snapshot again.
 pub struct SnapshotFiles {
     /// Taken out while a request runs, so that dropping the request's future drops the process.
     process: Option<ReaderProcess>,
@@ -42,8 +44,8 @@ pub struct SnapshotFiles {
 }
 
 impl SnapshotFiles {
-    /// Starts a reader over `disk` and opens the file system. The reader dies with the calling thread, which must be a worker of
-    /// the async runtime.
+    /// Starts a reader over `disk` and opens the file system. The reader dies with the calling
+    /// thread, which must be a worker of the async runtime.
     pub async fn open(command: ReaderCommand, disk: Arc<dyn ReadAt>) -> Result<Self, ReaderError> {
         let size_bytes = disk.size_bytes();
         let mut process = ReaderProcess::spawn(&command, disk).map_err(ReaderError::Spawn)?;
@@ -102,7 +104,8 @@ impl SnapshotFiles {
         self.node(path).await.map(Node::into_entry)
     }
 
-    /// Reads at most `length` bytes of a file, and at most [`MAX_PIECE_BYTES`]. Fewer bytes mean the end of the file.
+    /// Reads at most `length` bytes of a file, and at most [`MAX_PIECE_BYTES`]. Fewer bytes mean
+    /// the end of the file.
     pub async fn read(&mut self, path: &HomePath, offset: u64, length: u64) -> Result<Bytes, ReaderError> {
         let length = length.min(MAX_PIECE_BYTES);
         let request = Request::Read { path: path.as_str().into(), offset, length: length as u32 };

@@ -1,7 +1,8 @@
 //! The messages between parent and reader over their socket. Pure.
 //!
-//! A frame is a `u32` length and that many bytes; the first byte is the kind. Numbers are little-endian. Decoders accept any bytes and
-//! allocate no more than the frame's length, because the reader may have been taken over by a guest.
+//! A frame is a `u32` length and that many bytes; the first byte is the kind. Numbers are
+//! little-endian. Decoders accept any bytes and allocate no more than the frame's length, because
+//! the reader may have been taken over by a guest.
 
 use protocol::files::{EntryKind, MAX_PATH_BYTES};
 

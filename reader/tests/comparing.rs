@@ -1,4 +1,4 @@
-//! Two instants of a home, compared: what changed, and how a text did.
+//! Compares two snapshots of a home: the list of changes, and the diff of a file.
 
 mod support;
 
@@ -9,8 +9,8 @@ use protocol::api::snapshot::{ChangeKind, Changes, Diff, MAX_CHANGES, MAX_DIFF_B
 use support::{debugfs, filler, make_image, open_image, path};
 use tempfile::TempDir;
 
-/// A home, and the same one after these commands.
-async fn instants(directory: &Path, commands: &str) -> (TempDir, SnapshotFiles, SnapshotFiles) {
+/// Opens a home before and after these debugfs commands.
+async fn open_two(directory: &Path, commands: &str) -> (TempDir, SnapshotFiles, SnapshotFiles) {
     let scratch = tempfile::tempdir().expect("a directory");
     let (before, after) = (scratch.path().join("before"), scratch.path().join("after"));
     make_image(&before, &[], Some(directory), "32M");
@@ -42,8 +42,8 @@ fn furnish() -> TempDir {
     directory
 }
 
-/// In short: a sign, the path, and the sizes.
-fn short(changes: &Changes) -> Vec<String> {
+/// The changes in short form: a sign, the path, and the sizes.
+fn format_changes(changes: &Changes) -> Vec<String> {
     let sizes = |size: Option<u64>| size.map(|size| size.to_string()).unwrap_or_default();
     changes
         .changes
@@ -60,7 +60,7 @@ fn short(changes: &Changes) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_changed_is_found_wherever_it_is() {
+async fn changes_are_found_at_any_depth() {
     let directory = furnish();
     let text = directory.path().join("text");
     fs::write(&text, "one\n2\nthree\nfour\n").expect("writable");
@@ -74,17 +74,17 @@ async fn what_changed_is_found_wherever_it_is() {
         text.display(),
         text.display(),
     );
-    let (_scratch, mut before, mut after) = instants(directory.path(), &commands).await;
+    let (_scratch, mut before, mut after) = open_two(directory.path(), &commands).await;
     let all = list_changes(&mut before, &mut after, &path(""), MAX_CHANGES).await.expect("comparable");
     let expected = ["~deep/er/file 14>17", "-gone >", "~kind 4>", "~link >", "~mode 4>4", "+new >"];
-    assert_eq!((short(&all), all.truncated), (expected.map(str::to_owned).to_vec(), false));
+    assert_eq!((format_changes(&all), all.truncated), (expected.map(str::to_owned).to_vec(), false));
     let below = list_changes(&mut before, &mut after, &path("deep"), MAX_CHANGES).await.expect("comparable");
-    assert_eq!(short(&below), ["~deep/er/file 14>17"]);
+    assert_eq!(format_changes(&below), ["~deep/er/file 14>17"]);
     let one =
         list_changes(&mut before, &mut after, &path("new/below"), MAX_CHANGES).await.expect("comparable");
-    assert_eq!(short(&one), ["+new/below >"]);
+    assert_eq!(format_changes(&one), ["+new/below >"]);
     let none = list_changes(&mut before, &mut after, &path("same"), MAX_CHANGES).await.expect("comparable");
-    assert_eq!((short(&none), none.truncated), (vec![], false));
+    assert_eq!((format_changes(&none), none.truncated), (vec![], false));
     let few = list_changes(&mut before, &mut after, &path(""), 2).await.expect("comparable");
     assert_eq!((few.changes.len(), few.truncated), (2, true));
     let absent = list_changes(&mut before, &mut after, &path("absent"), 2).await.err();
@@ -92,7 +92,7 @@ async fn what_changed_is_found_wherever_it_is() {
 }
 
 #[tokio::test]
-async fn a_home_and_itself_differ_in_nothing() {
+async fn identical_homes_have_no_changes() {
     let directory = furnish();
     let scratch = tempfile::tempdir().expect("a directory");
     let image = scratch.path().join("image");
@@ -100,17 +100,17 @@ async fn a_home_and_itself_differ_in_nothing() {
     let (one, other) = (open_image(&image).await, open_image(&image).await);
     let (mut one, mut other) = (one.expect("a home"), other.expect("a home"));
     let none = list_changes(&mut one, &mut other, &path(""), MAX_CHANGES).await.expect("comparable");
-    assert_eq!((short(&none), none.truncated), (vec![], false));
+    assert_eq!((format_changes(&none), none.truncated), (vec![], false));
     assert_eq!(diff_file(&mut one, &mut other, &path("mode")).await.expect("comparable"), Diff::Same);
 }
 
 #[tokio::test]
-async fn a_circle_of_directories_ends() {
+async fn directory_cycle_is_truncated() {
     let directory = furnish();
     let scratch = tempfile::tempdir().expect("a directory");
     let (before, after) = (scratch.path().join("before"), scratch.path().join("after"));
     make_image(&before, &[], Some(directory.path()), "32M");
-    // A directory that holds its own grandparent.
+    // A directory that contains its own grandparent.
     debugfs(&before, "link deep deep/er/circle\n");
     fs::copy(&before, &after).expect("copied");
     let (before, after) = (open_image(&before).await, open_image(&after).await);
@@ -120,18 +120,19 @@ async fn a_circle_of_directories_ends() {
 }
 
 #[tokio::test]
-async fn a_texts_difference_is_shown() {
+async fn text_diff_is_unified() {
     let directory = furnish();
     let text = directory.path().join("text");
     fs::write(&text, "one\n2\nthree\nfour\n").expect("writable");
     let noise = directory.path().join("noise");
     fs::write(&noise, filler(4, 100)).expect("writable");
     let commands = format!(
-        "rm deep/er/file\nwrite {0} deep/er/file\nwrite {0} new\nrm binary\nwrite {1} binary\nrm large\nwrite {0} large\nrm kind\n",
+        "rm deep/er/file\nwrite {0} deep/er/file\nwrite {0} new\nrm binary\nwrite {1} binary\n\
+         rm large\nwrite {0} large\nrm kind\n",
         text.display(),
         noise.display(),
     );
-    let (_scratch, mut before, mut after) = instants(directory.path(), &commands).await;
+    let (_scratch, mut before, mut after) = open_two(directory.path(), &commands).await;
     let mut check = async |name: &str| diff_file(&mut before, &mut after, &path(name)).await;
     let unified = |diff| match diff {
         Ok(Diff::Text { unified }) => unified,

@@ -1,4 +1,4 @@
-//! What was put into a home is what is read out of it, however mkfs lays it out.
+//! Reads homes with every layout that mkfs can make, and compares them with what was written.
 
 mod support;
 
@@ -21,7 +21,7 @@ use support::{
     reader_command, tree_in, tree_of,
 };
 
-/// Files of every kind.
+/// Creates files of every kind.
 fn furnish(directory: &Path) {
     fs::create_dir_all(directory.join("deep/er/est")).expect("writable");
     fs::write(directory.join("deep/er/est/file"), "down here").expect("writable");
@@ -57,8 +57,8 @@ async fn check(name: &str, options: &[&str]) {
 }
 
 #[tokio::test]
-async fn a_home_reads_as_it_was_written() {
-    check("as mkfs likes it", &[]).await;
+async fn every_layout_reads_as_written() {
+    check("defaults", &[]).await;
     check("blocks of 1 KiB", &["-b", "1024"]).await;
     check("blocks of 2 KiB", &["-b", "2048"]).await;
     check("pointers instead of extents", &["-O", "^extent,^64bit"]).await;
@@ -66,18 +66,18 @@ async fn a_home_reads_as_it_was_written() {
     check("without checksums", &["-O", "^metadata_csum"]).await;
     check("32 bits, without a journal", &["-O", "^64bit,^has_journal"]).await;
     check("small inodes", &["-I", "128", "-O", "^metadata_csum"]).await;
-    check("a seed apart", &["-O", "metadata_csum_seed"]).await;
+    check("checksum seed", &["-O", "metadata_csum_seed"]).await;
     check("descriptors in their groups", &["-b", "1024", "-O", "meta_bg,^resize_inode"]).await;
     check("large allocation units", &["-O", "bigalloc", "-C", "16384"]).await;
     check(
-        "as a guest makes homes",
+        "as a guest formats homes",
         &["-m", "0", "-L", "home", "-E", "lazy_itable_init=1,lazy_journal_init=1"],
     )
     .await;
 }
 
 #[tokio::test]
-async fn a_large_directory_is_listed_in_order_and_to_its_bound() {
+async fn large_directory_is_sorted_and_truncated() {
     let scratch = tempfile::tempdir().expect("a directory");
     let (directory, image) = (scratch.path().join("in"), scratch.path().join("image"));
     fs::create_dir(&directory).expect("writable");
@@ -90,7 +90,7 @@ async fn a_large_directory_is_listed_in_order_and_to_its_bound() {
         }
     }
     make_image(&image, &[], Some(&directory), "64M");
-    // mkfs writes plain lists; the checker makes trees of them.
+    // mkfs writes plain lists; e2fsck converts them to indexed directories.
     support::run("e2fsck", &["-fyD", image.to_str().expect("UTF-8")], &[0, 1]);
     let mut home = open_image(&image).await.expect("a home");
     let some = home.list(&path("some")).await.expect("a directory");
@@ -102,7 +102,7 @@ async fn a_large_directory_is_listed_in_order_and_to_its_bound() {
 }
 
 #[tokio::test]
-async fn a_file_beyond_4_gib_is_read_at_any_offset() {
+async fn file_over_4_gib_reads_at_any_offset() {
     let scratch = tempfile::tempdir().expect("a directory");
     let (directory, image) = (scratch.path().join("in"), scratch.path().join("image"));
     fs::create_dir(&directory).expect("writable");
@@ -125,7 +125,7 @@ async fn a_file_beyond_4_gib_is_read_at_any_offset() {
 }
 
 #[tokio::test]
-async fn space_set_aside_and_never_written_reads_as_zeros() {
+async fn preallocated_space_reads_as_zeros() {
     let scratch = tempfile::tempdir().expect("a directory");
     let (directory, image) = (scratch.path().join("in"), scratch.path().join("image"));
     fs::create_dir(&directory).expect("writable");
@@ -136,11 +136,11 @@ async fn space_set_aside_and_never_written_reads_as_zeros() {
     let mut home = open_image(&image).await.expect("a home");
     let new = content(&mut home, &path("new")).await;
     assert_eq!(new.len(), 40_960);
-    assert!(new.iter().all(|byte| *byte == 0), "a removed file's bytes are shown");
+    assert!(new.iter().all(|byte| *byte == 0), "the bytes of a removed file are visible");
 }
 
 #[tokio::test]
-async fn times_far_away_are_read() {
+async fn times_cover_1960_to_2040() {
     let scratch = tempfile::tempdir().expect("a directory");
     let (directory, image) = (scratch.path().join("in"), scratch.path().join("image"));
     fs::create_dir(&directory).expect("writable");
@@ -157,7 +157,7 @@ async fn times_far_away_are_read() {
 }
 
 #[tokio::test]
-async fn a_path_leads_through_directories_only() {
+async fn paths_follow_no_links() {
     let scratch = tempfile::tempdir().expect("a directory");
     let (directory, image) = (scratch.path().join("in"), scratch.path().join("image"));
     furnish(&directory);
@@ -182,7 +182,7 @@ async fn a_path_leads_through_directories_only() {
 }
 
 #[tokio::test]
-async fn a_stream_may_own_its_home() {
+async fn content_stream_may_own_the_reader() {
     use futures_util::TryStreamExt as _;
     let scratch = tempfile::tempdir().expect("a directory");
     let (directory, image) = (scratch.path().join("in"), scratch.path().join("image"));
@@ -197,7 +197,7 @@ async fn a_stream_may_own_its_home() {
 }
 
 #[tokio::test]
-async fn what_is_no_home_is_said_to_be_none() {
+async fn disks_without_ext4_are_refused() {
     let blank = open(MemoryDisk(vec![0; 1 << 20])).await.err();
     assert!(matches!(blank, Some(ReaderError::NotAHome(FaultReason::Blank))), "{blank:?}");
     let other = open(MemoryDisk(filler(3, 1 << 20))).await.err();
@@ -207,7 +207,7 @@ async fn what_is_no_home_is_said_to_be_none() {
 }
 
 #[tokio::test]
-async fn what_is_not_known_here_is_said_to_be_so() {
+async fn inline_data_is_unsupported() {
     let scratch = tempfile::tempdir().expect("a directory");
     let (directory, image) = (scratch.path().join("in"), scratch.path().join("image"));
     furnish(&directory);
@@ -218,10 +218,10 @@ async fn what_is_not_known_here_is_said_to_be_so() {
     assert_eq!(content(&mut home, &path("large")).await, filler(1, 3_000_001));
 }
 
-/// A disk whose later reads fail.
-struct Failing(FileDisk);
+/// A disk that fails after its first block.
+struct FailingDisk(FileDisk);
 
-impl ReadAt for Failing {
+impl ReadAt for FailingDisk {
     fn read_at(&self, offset: u64, length: u64) -> BoxFuture<'_, io::Result<Bytes>> {
         if offset > 0 {
             std::future::ready(Err(io::Error::other("gone"))).boxed()
@@ -236,15 +236,15 @@ impl ReadAt for Failing {
 }
 
 #[tokio::test]
-async fn a_disk_that_fails_is_not_a_damaged_home() {
+async fn disk_error_is_not_damage() {
     let scratch = tempfile::tempdir().expect("a directory");
     let (directory, image) = (scratch.path().join("in"), scratch.path().join("image"));
     furnish(&directory);
     make_image(&image, &[], Some(&directory), "64M");
     let file = File::open(&image).expect("an image");
-    let disk = Failing(support::FileDisk::of(file));
+    let disk = FailingDisk(support::FileDisk::new(file));
     let mut home =
-        SnapshotFiles::open(reader_command(), Arc::new(disk)).await.expect("its superblock is there");
+        SnapshotFiles::open(reader_command(), Arc::new(disk)).await.expect("its superblock is readable");
     for _ in 0..2 {
         let read = home.read(&path("large"), 2_000_000, 10).await.err();
         assert!(matches!(&read, Some(ReaderError::Disk(error)) if error.to_string() == "gone"), "{read:?}");

@@ -1,5 +1,5 @@
-//! Homes that a guest made to do harm, and reading processes that are lost to one. The parent neither panics nor waits nor takes
-//! more than its bounds.
+//! Hostile homes, and readers that a hostile home has taken over. The parent does not panic, wait
+//! forever, or exceed its bounds.
 
 mod support;
 
@@ -25,25 +25,28 @@ use rand::{Rng as _, RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRa
 use support::{MemoryDisk, debugfs, filler, make_image, open, path, reader_command, run};
 use tokio::sync::Notify;
 
-/// In this process; the soak runs do more.
+/// Mutated images that are read in this process. Soak runs read more.
 const MUTATIONS: usize = 3000;
-/// Through a reading process, which takes longer to start than to read.
+/// Mutated images that are read by a reader, which takes longer to start than to read.
 const PROCESSES: usize = 60;
-/// Far beyond what a small image takes.
-const OPERATION: Duration = Duration::from_secs(5);
+/// Far more than a small image takes.
+const MAX_READ_TIME: Duration = Duration::from_secs(5);
 
-fn random() -> StdRng {
+/// The random generator; `BURROW_SEED` replays a run.
+fn seeded_random() -> StdRng {
     let seed =
         std::env::var("BURROW_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(rand::random);
     eprintln!("BURROW_SEED={seed}");
     StdRng::seed_from_u64(seed)
 }
 
-fn factor() -> usize {
+/// How many times more to do in a soak run.
+fn soak_factor() -> usize {
     std::env::var("BURROW_SOAK_FACTOR").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
 }
 
-/// Small images of different kinds; the last has a journal to be replayed. Without checksums an altered byte reaches further.
+/// Small images of different layouts; the last has a journal to replay. Most have no checksums, so
+/// that altered bytes reach deeper.
 fn images(scratch: &Path) -> Vec<Vec<u8>> {
     let directory = scratch.join("in");
     fs::create_dir_all(directory.join("dir/below")).expect("writable");
@@ -69,15 +72,15 @@ fn images(scratch: &Path) -> Vec<Vec<u8>> {
             let image = scratch.join(format!("image-{index}"));
             make_image(&image, options, Some(&directory), "4M");
             if !options[3].contains("^has_journal") {
-                log(&image);
+                write_transaction(&image);
             }
             fs::read(image).expect("readable")
         })
         .collect()
 }
 
-/// Leaves a transaction in the journal, which rewrites the root directory as it is.
-fn log(image: &Path) {
+/// Leaves a transaction in the journal that rewrites the root directory unchanged.
+fn write_transaction(image: &Path) {
     let text = image.to_str().expect("UTF-8");
     let block = run("debugfs", &["-R", "bmap <2> 0", text], &[0]);
     let number: usize = block.trim().parse().expect("a number");
@@ -89,7 +92,7 @@ fn log(image: &Path) {
     );
 }
 
-/// Alters a few bytes where something is.
+/// Alters a few used bytes.
 fn mutate(image: &[u8], used: &[usize], random: &mut StdRng) -> Vec<u8> {
     let mut image = image.to_vec();
     for _ in 0..random.random_range(1..12) {
@@ -101,7 +104,7 @@ fn mutate(image: &[u8], used: &[usize], random: &mut StdRng) -> Vec<u8> {
                 let end = (at + random.random_range(1..9)).min(image.len());
                 random.fill_bytes(&mut image[at..end]);
             }
-            // What is somewhere else: a pointer, a whole record.
+            // Copies bytes from elsewhere: a pointer, or a whole record.
             _ => {
                 let from = *used.choose(random).expect("an image is not empty");
                 let length = [4, 12, 64, 256][random.random_range(0..4)];
@@ -113,8 +116,8 @@ fn mutate(image: &[u8], used: &[usize], random: &mut StdRng) -> Vec<u8> {
     image
 }
 
-/// Where the image holds anything but zeros, without the files' contents, which change nothing.
-fn used(image: &[u8]) -> Vec<usize> {
+/// Offsets of the image's nonzero bytes, without file contents, which do not affect parsing.
+fn used_offsets(image: &[u8]) -> Vec<usize> {
     let is_metadata = |block: &[u8]| block.iter().filter(|byte| **byte == 0).count() > block.len() / 8;
     let blocks = image.chunks(1024).enumerate().filter(|(_, block)| is_metadata(block));
     blocks
@@ -124,48 +127,48 @@ fn used(image: &[u8]) -> Vec<usize> {
 }
 
 #[test]
-fn no_image_makes_the_reading_panic_or_go_on() {
+fn mutated_images_never_panic_or_hang() {
     let scratch = tempfile::tempdir().expect("a directory");
     let images = images(scratch.path());
-    let used: Vec<_> = images.iter().map(|image| used(image)).collect();
-    let mut random = random();
+    let used: Vec<_> = images.iter().map(|image| used_offsets(image)).collect();
+    let mut random = seeded_random();
     let mut longest = Duration::ZERO;
-    for number in 0..MUTATIONS * factor() {
+    for number in 0..MUTATIONS * soak_factor() {
         let kind = number % images.len();
         let image = mutate(&images[kind], &used[kind], &mut random);
         let start = Instant::now();
-        let bears = catch_unwind(AssertUnwindSafe(|| fuzzing::image(&image)));
+        let result = catch_unwind(AssertUnwindSafe(|| fuzzing::image(&image)));
         longest = longest.max(start.elapsed());
-        assert!(bears.is_ok(), "mutation {number} of image {kind}");
-        assert!(start.elapsed() < OPERATION, "mutation {number} of image {kind}: {:?}", start.elapsed());
+        assert!(result.is_ok(), "mutation {number} of image {kind}");
+        assert!(start.elapsed() < MAX_READ_TIME, "mutation {number} of image {kind}: {:?}", start.elapsed());
     }
     eprintln!("longest: {longest:?}");
 }
 
 #[tokio::test]
-async fn a_mutated_home_is_read_or_refused() {
+async fn mutated_home_is_read_or_refused() {
     let scratch = tempfile::tempdir().expect("a directory");
     let images = images(scratch.path());
-    let used: Vec<_> = images.iter().map(|image| used(image)).collect();
-    let mut random = random();
+    let used: Vec<_> = images.iter().map(|image| used_offsets(image)).collect();
+    let mut random = seeded_random();
     let mut opened = 0;
-    for number in 0..PROCESSES * factor() {
+    for number in 0..PROCESSES * soak_factor() {
         let kind = number % images.len();
         let image = mutate(&images[kind], &used[kind], &mut random);
         match open(MemoryDisk(image)).await {
             Ok(mut home) => {
                 opened += 1;
-                visit(&mut home).await;
+                read_everything(&mut home).await;
                 home.close().await;
             }
             Err(error) => assert_is_clean(&error),
         }
     }
-    assert!(opened > 0, "some are still homes");
+    assert!(opened > 0, "some mutated images can be opened");
 }
 
-/// Everything that can be asked.
-async fn visit(home: &mut SnapshotFiles) {
+/// Reads everything that can be read.
+async fn read_everything(home: &mut SnapshotFiles) {
     let mut pending = vec![HomePath::default()];
     let mut left = 200;
     while let Some(directory) = pending.pop() {
@@ -190,19 +193,20 @@ async fn visit(home: &mut SnapshotFiles) {
     }
 }
 
+/// Asserts that the reader survived.
 fn assert_is_clean(error: &ReaderError) {
     let is_clean = !matches!(error, ReaderError::Broken(_) | ReaderError::Timeout | ReaderError::Disk(_));
     assert!(is_clean, "{error:?}");
 }
 
-/// A program of this host in the place of the reading process.
-async fn impostor(script: &str) -> Result<SnapshotFiles, ReaderError> {
+/// Opens a shell script in place of the reader.
+async fn open_impostor(script: &str) -> Result<SnapshotFiles, ReaderError> {
     let args = ["-c", script].map(Into::into).to_vec();
     let child = ReaderCommand { program: "/bin/sh".into(), args };
     SnapshotFiles::open(child, std::sync::Arc::new(MemoryDisk(vec![0; 1 << 20]))).await
 }
 
-/// The frame as `printf` takes it.
+/// A frame, escaped for `printf`.
 fn frame(bytes: &[u8]) -> String {
     let length = (bytes.len() as u32).to_le_bytes();
     let escaped: Vec<String> = length.iter().chain(bytes).map(|byte| format!("\\{byte:03o}")).collect();
@@ -213,43 +217,43 @@ const READY: &[u8] = &[1, 0x7f];
 const OPENED: &[u8] = &[3];
 
 #[tokio::test]
-async fn a_lost_process_is_not_believed() {
+async fn invalid_replies_are_refused() {
     let need = |offset: u64, length: u32| [&[2][..], &offset.to_le_bytes(), &length.to_le_bytes()].concat();
-    let says = |frames: &[&[u8]]| {
+    let script = |frames: &[&[u8]]| {
         let frames: String = frames.iter().map(|bytes| frame(bytes)).collect();
         format!("printf '{frames}' >&0; exec cat >/dev/null")
     };
     for (what, script) in [
         ("nothing", "exit 0".to_owned()),
-        ("noise", "head -c 100000 /dev/urandom >&0; exec cat >/dev/null".to_owned()),
-        ("a frame without end", "printf '\\377\\377\\377\\377' >&0; exec cat >/dev/null".to_owned()),
-        ("another frame first", says(&[OPENED])),
-        ("ready twice", says(&[READY, READY])),
-        ("an unknown kind", says(&[&[99]])),
-        ("a need beyond the disk", says(&[READY, &need(1 << 20, 1)])),
-        ("a need beyond all numbers", says(&[READY, &need(u64::MAX, 1)])),
-        ("too large a need", says(&[READY, &need(0, (1 << 20) + 1)])),
-        ("a failure without a reason", says(&[READY, &[7, 7, 200]])),
+        ("random bytes", "head -c 100000 /dev/urandom >&0; exec cat >/dev/null".to_owned()),
+        ("an endless frame", "printf '\\377\\377\\377\\377' >&0; exec cat >/dev/null".to_owned()),
+        ("another reply first", script(&[OPENED])),
+        ("ready twice", script(&[READY, READY])),
+        ("an unknown kind", script(&[&[99]])),
+        ("a read beyond the disk", script(&[READY, &need(1 << 20, 1)])),
+        ("an offset that overflows", script(&[READY, &need(u64::MAX, 1)])),
+        ("too large a read", script(&[READY, &need(0, (1 << 20) + 1)])),
+        ("a failure without a reason", script(&[READY, &[7, 7, 200]])),
     ] {
-        let opened = impostor(&script).await.err();
+        let opened = open_impostor(&script).await.err();
         assert!(matches!(opened, Some(ReaderError::Broken(_))), "{what}: {opened:?}");
     }
 }
 
 #[tokio::test]
-async fn a_process_that_never_has_enough_is_ended() {
+async fn excessive_reads_kill_the_reader() {
     let need = frame(&[&[2][..], &0_u64.to_le_bytes(), &1_u32.to_le_bytes()].concat());
-    // What runs beside the shell must not get its input from nowhere, as it would by itself.
+    // A shell gives background processes an empty input. This one must read the socket.
     let script = format!(
         "exec 3<&0; cat <&3 >/dev/null & printf '{}' >&3; while :; do printf '{need}'; done >&3",
         frame(READY)
     );
-    let opened = impostor(&script).await.err();
+    let opened = open_impostor(&script).await.err();
     assert!(matches!(opened, Some(ReaderError::Broken("it reads too much of the disk"))), "{opened:?}");
 }
 
 #[tokio::test]
-async fn answers_to_other_questions_end_the_process() {
+async fn mismatched_replies_kill_the_reader() {
     let page = |names: &[&[u8]], more: u8| {
         let nodes = names.iter().flat_map(|name| {
             let length = (name.len() as u16).to_le_bytes();
@@ -260,55 +264,58 @@ async fn answers_to_other_questions_end_the_process() {
     };
     for (what, answer) in [
         ("another kind", OPENED.to_vec()),
-        ("a page that promises more and has none", page(&[], 1)),
+        ("an empty page that announces more", page(&[], 1)),
         ("names out of order", page(&[b"b", b"a"], 0)),
         ("a name that is a path", page(&[b"../x"], 0)),
     ] {
         let frames: String = [READY, OPENED, &answer].iter().map(|bytes| frame(bytes)).collect();
         let mut home =
-            impostor(&format!("printf '{frames}' >&0; exec cat >/dev/null")).await.expect("it lies well");
+            open_impostor(&format!("printf '{frames}' >&0; exec cat >/dev/null")).await.expect("opened");
         let listing = home.list(&path("")).await.err();
         assert!(matches!(listing, Some(ReaderError::Broken(_))), "{what}: {listing:?}");
-        assert_eq!(home.process_id(), None, "{what}: it is ended");
-        assert!(matches!(home.list(&path("")).await, Err(ReaderError::Broken(_))), "{what}: and stays so");
+        assert_eq!(home.process_id(), None, "{what}: it was killed");
+        assert!(
+            matches!(home.list(&path("")).await, Err(ReaderError::Broken(_))),
+            "{what}: it stays unusable"
+        );
     }
-    // The same page over and over would be listed for ever.
+    // Repeating the same page would make an endless listing.
     let same = page(&[b"a"], 1);
     let frames: String = [READY, OPENED, &same, &same].iter().map(|bytes| frame(bytes)).collect();
     let mut home =
-        impostor(&format!("printf '{frames}' >&0; exec cat >/dev/null")).await.expect("it lies well");
+        open_impostor(&format!("printf '{frames}' >&0; exec cat >/dev/null")).await.expect("opened");
     assert!(matches!(home.list(&path("")).await, Err(ReaderError::Broken(_))));
 }
 
 #[tokio::test]
-async fn content_of_another_length_is_not_passed_on() {
+async fn content_of_wrong_length_is_refused() {
     let content = [&[6][..], &100_u64.to_le_bytes(), b"short"].concat();
     let frames: String = [READY, OPENED, &content].iter().map(|bytes| frame(bytes)).collect();
     let mut home =
-        impostor(&format!("printf '{frames}' >&0; exec cat >/dev/null")).await.expect("it lies well");
+        open_impostor(&format!("printf '{frames}' >&0; exec cat >/dev/null")).await.expect("opened");
     assert!(matches!(home.read(&path("a"), 0, 50).await, Err(ReaderError::Broken(_))));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_process_that_says_nothing_is_ended_in_time() {
-    // Time goes on by itself while everyone waits.
-    let opened = impostor("exec cat >/dev/null").await.err();
+async fn silent_reader_times_out() {
+    // The paused clock advances while all tasks wait.
+    let opened = open_impostor("exec cat >/dev/null").await.err();
     assert!(matches!(opened, Some(ReaderError::Timeout)), "{opened:?}");
 }
 
-/// A disk whose store goes silent.
-struct Silent {
+/// A disk whose store stops answering.
+struct SilentDisk {
     disk: MemoryDisk,
-    answers_nothing: AtomicBool,
-    /// Something is asked of it that it does not answer.
-    asked: Notify,
+    is_silent: AtomicBool,
+    /// Notified when a read is not answered.
+    read_started: Notify,
 }
 
-impl ReadAt for Silent {
+impl ReadAt for SilentDisk {
     fn read_at(&self, offset: u64, length: u64) -> BoxFuture<'_, io::Result<Bytes>> {
         Box::pin(async move {
-            if self.answers_nothing.load(Ordering::SeqCst) {
-                self.asked.notify_one();
+            if self.is_silent.load(Ordering::SeqCst) {
+                self.read_started.notify_one();
                 std::future::pending::<()>().await;
             }
             self.disk.read_at(offset, length).await
@@ -321,23 +328,26 @@ impl ReadAt for Silent {
 }
 
 #[tokio::test]
-async fn a_store_that_hangs_is_waited_for_half_a_minute_and_no_longer() {
+async fn hanging_store_times_out_after_30_seconds() {
     let scratch = tempfile::tempdir().expect("a directory");
     let image = images(scratch.path()).swap_remove(0);
-    let disk =
-        Silent { disk: MemoryDisk(image), answers_nothing: AtomicBool::new(false), asked: Notify::new() };
+    let disk = SilentDisk {
+        disk: MemoryDisk(image),
+        is_silent: AtomicBool::new(false),
+        read_started: Notify::new(),
+    };
     let disk = Arc::new(disk);
     let mut home = SnapshotFiles::open(reader_command(), disk.clone()).await.expect("a home");
-    disk.answers_nothing.store(true, Ordering::SeqCst);
+    disk.is_silent.store(true, Ordering::SeqCst);
     let content = path("dir/b");
     let begun;
     {
         let mut reading = std::pin::pin!(home.read(&content, 0, 100));
         tokio::select! {
             read = &mut reading => panic!("nothing can have been read: {read:?}"),
-            () = disk.asked.notified() => {}
+            () = disk.read_started.notified() => {}
         }
-        // From here on time goes on by itself while everyone waits.
+        // From here on the paused clock advances while all tasks wait.
         tokio::time::pause();
         begun = tokio::time::Instant::now();
         assert!(matches!(reading.await, Err(ReaderError::Timeout)));
@@ -347,25 +357,25 @@ async fn a_store_that_hangs_is_waited_for_half_a_minute_and_no_longer() {
         "{:?}",
         begun.elapsed()
     );
-    assert_eq!(home.process_id(), None, "what may still answer is ended");
+    assert_eq!(home.process_id(), None, "the reader was killed");
     assert!(matches!(home.read(&content, 0, 100).await, Err(ReaderError::Broken(_))));
 }
 
 #[tokio::test]
-async fn a_question_that_is_dropped_ends_the_process() {
+async fn dropped_request_kills_the_reader() {
     let frames: String = [READY, OPENED].iter().map(|bytes| frame(bytes)).collect();
     let mut home =
-        impostor(&format!("printf '{frames}' >&0; exec cat >/dev/null")).await.expect("it lies well");
+        open_impostor(&format!("printf '{frames}' >&0; exec cat >/dev/null")).await.expect("opened");
     let dropped = tokio::time::timeout(Duration::from_millis(50), home.list(&path(""))).await;
     assert!(dropped.is_err());
     assert!(
         matches!(home.list(&path("")).await, Err(ReaderError::Broken(_))),
-        "its answer would be the next one's"
+        "its reply would be taken for the next one's"
     );
 }
 
 #[tokio::test]
-async fn sizes_that_no_disk_has_cost_nothing() {
+async fn impossible_sizes_allocate_nothing() {
     let scratch = tempfile::tempdir().expect("a directory");
     let image = scratch.path().join("image");
     images(scratch.path());
@@ -374,7 +384,8 @@ async fn sizes_that_no_disk_has_cost_nothing() {
     debugfs(
         &image,
         &format!(
-            "set_inode_field a size {largest}\nset_inode_field dir size {huge}\nset_inode_field link size {huge}\n"
+            "set_inode_field a size {largest}\nset_inode_field dir size {huge}\n\
+             set_inode_field link size {huge}\n"
         ),
     );
     let mut home = open(MemoryDisk(fs::read(&image).expect("readable"))).await.expect("a home");
@@ -388,7 +399,7 @@ async fn sizes_that_no_disk_has_cost_nothing() {
         .into_iter()
         .map(|entry| entry.name)
         .collect();
-    assert!(names.contains(&"link".to_owned()), "what is damaged is still seen: {names:?}");
+    assert!(names.contains(&"link".to_owned()), "damaged entries are still listed: {names:?}");
     assert!(matches!(home.stat(&path("link")).await, Err(ReaderError::Damaged(_))));
     assert!(matches!(home.list(&path("dir")).await, Err(ReaderError::Damaged(_))));
     let mut other = open(MemoryDisk(fs::read(&image).expect("readable"))).await.expect("a home");

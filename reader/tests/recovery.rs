@@ -1,7 +1,8 @@
-//! A home that was not put away in order reads as after its recovery. The other witness is e2fsck, on a copy.
+//! A home that was not unmounted cleanly reads as after its recovery. The results are compared with
+//! e2fsck's, on a copy.
 //!
-//! The journal is written by debugfs: it gets the blocks by which a later state of the same file system differs from the image, so
-//! that the image with its journal is that later state.
+//! debugfs writes the journal. It gets the blocks by which a later state of the file system differs
+//! from the image, so the image with its journal is equivalent to that later state.
 
 mod support;
 
@@ -14,13 +15,14 @@ use support::{Tree, debugfs, filler, make_image, open_image, run, tree_in};
 
 const BLOCK: usize = 1024;
 
-struct Home {
+/// An image whose journal the test writes.
+struct JournaledImage {
     scratch: tempfile::TempDir,
     image: PathBuf,
 }
 
-impl Home {
-    /// One with a few files.
+impl JournaledImage {
+    /// Creates a home with a few files.
     fn new(options: &[&str]) -> Self {
         let scratch = tempfile::tempdir().expect("a directory");
         let directory = scratch.path().join("in");
@@ -34,11 +36,12 @@ impl Home {
         Self { scratch, image }
     }
 
+    /// A path in the scratch directory.
     fn file(&self, name: &str) -> PathBuf {
         self.scratch.path().join(name)
     }
 
-    /// The image as it would be after these commands.
+    /// A copy of `from` after these debugfs commands.
     fn later(&self, from: &Path, name: &str, commands: &str) -> PathBuf {
         let later = self.file(name);
         fs::copy(from, &later).expect("copied");
@@ -46,10 +49,10 @@ impl Home {
         later
     }
 
-    /// Commands that log the blocks by which `later` differs from `earlier`.
+    /// The debugfs commands that log the blocks by which `later` differs from `earlier`.
     fn transaction(&self, earlier: &Path, later: &Path, revoke: &str) -> String {
         let (old, new) = (fs::read(earlier).expect("readable"), fs::read(later).expect("readable"));
-        // The superblock's counters are not worth a block; the checker mends them.
+        // The superblock's counters are left out; e2fsck corrects them.
         let changed: Vec<usize> = (2..old.len() / BLOCK)
             .filter(|block| old[block * BLOCK..][..BLOCK] != new[block * BLOCK..][..BLOCK])
             .collect();
@@ -60,19 +63,20 @@ impl Home {
         format!("journal_write -b {}{revoke} {}\n", numbers.join(","), content.display())
     }
 
+    /// Writes transactions to the journal.
     fn log(&self, open: &str, transactions: &str) {
         debugfs(&self.image, &format!("journal_open{open}\n{transactions}journal_close\n"));
         let state = run("dumpe2fs", &["-h", self.image.to_str().expect("UTF-8")], &[0]);
         assert!(state.contains("needs_recovery"), "{state}");
     }
 
-    /// As read here, as the checker leaves it, and as it lies there without its journal.
+    /// Reads the home, and compares it with what e2fsck makes of it.
     async fn check(&self) -> Tree {
         let found = read(&self.image).await;
-        let mended = self.file("mended");
-        fs::copy(&self.image, &mended).expect("copied");
-        run("e2fsck", &["-fy", mended.to_str().expect("UTF-8")], &[0, 1]);
-        support::assert_same(&found, &read(&mended).await);
+        let repaired = self.file("repaired");
+        fs::copy(&self.image, &repaired).expect("copied");
+        run("e2fsck", &["-fy", repaired.to_str().expect("UTF-8")], &[0, 1]);
+        support::assert_same(&found, &read(&repaired).await);
         found
     }
 }
@@ -84,9 +88,9 @@ async fn read(image: &Path) -> Tree {
     tree
 }
 
-/// Two states behind the image: files come, go, and grow.
+/// The journal is two states ahead of the image: files are created, removed and grown.
 async fn check(options: &[&str], open: &str) {
-    let home = Home::new(options);
+    let home = JournaledImage::new(options);
     let new = home.file("new");
     fs::write(&new, filler(9, 40_000)).expect("writable");
     let write = |name: &str| format!("write {} {name}\n", new.display());
@@ -106,7 +110,7 @@ async fn check(options: &[&str], open: &str) {
 }
 
 #[tokio::test]
-async fn a_journal_is_replayed_in_each_format() {
+async fn every_journal_format_is_replayed() {
     check(&[], "").await;
     check(&[], " -c").await;
     check(&[], " -c -v 2").await;
@@ -116,8 +120,8 @@ async fn a_journal_is_replayed_in_each_format() {
 }
 
 #[tokio::test]
-async fn a_transaction_without_its_end_is_none() {
-    let home = Home::new(&[]);
+async fn uncommitted_transaction_is_ignored() {
+    let home = JournaledImage::new(&[]);
     let second = home.later(&home.image, "second", "mkdir whole\n");
     let third = home.later(&second, "third", "mkdir torn\n");
     let torn = home.transaction(&second, &third, "").replace("journal_write", "journal_write -c");
@@ -127,10 +131,11 @@ async fn a_transaction_without_its_end_is_none() {
 }
 
 #[tokio::test]
-async fn a_block_that_became_a_files_is_not_overwritten_by_the_log() {
-    let home = Home::new(&[]);
+async fn revoked_block_keeps_file_content() {
+    let home = JournaledImage::new(&[]);
     let map = run("debugfs", &["-R", "bmap kept 1", home.image.to_str().expect("UTF-8")], &[0]);
-    // As if it had been a directory's, been given back, and come to the file, whose content does not go through the log.
+    // As if the block had belonged to a directory, was freed, and became part of a file, whose
+    // content is not journaled.
     let block = map.trim();
     let stale = home.file("stale");
     fs::write(&stale, vec![0xee; BLOCK]).expect("writable");
@@ -143,22 +148,23 @@ async fn a_block_that_became_a_files_is_not_overwritten_by_the_log() {
 }
 
 #[tokio::test]
-async fn a_log_that_goes_round_is_read_to_its_end() {
-    let home = Home::new(&["-O", "^metadata_csum"]);
+async fn wrapped_log_is_replayed() {
+    let home = JournaledImage::new(&["-O", "^metadata_csum"]);
     let second = home.later(&home.image, "second", "mkdir first\nmkdir first/below\n");
     let third = home.later(&second, "third", "mkdir second\nrm kept\n");
     let transactions = home.transaction(&home.image, &second, "") + &home.transaction(&second, &third, "");
     home.log("", &transactions);
     for short_of_end in [1, 2, 3, 5, 8] {
-        turn(&home.image, short_of_end);
+        rotate_log(&home.image, short_of_end);
         let after = home.check().await;
         assert!(after.contains_key("first/below") && after.contains_key("second"), "{short_of_end}");
         assert!(!after.contains_key("kept"), "{short_of_end}");
     }
 }
 
-/// Turns the ring so that the log begins so many blocks before its end. No block of it says where it lies.
-fn turn(image: &Path, short_of_end: usize) {
+/// Rotates the ring so that the log starts `short_of_end` blocks before its end. The blocks do not
+/// contain their position.
+fn rotate_log(image: &Path, short_of_end: usize) {
     let map = run("debugfs", &["-R", "bmap <8> 0", image.to_str().expect("UTF-8")], &[0]);
     let first: usize = map.trim().parse().expect("a number");
     let mut bytes = fs::read(image).expect("readable");
@@ -169,18 +175,18 @@ fn turn(image: &Path, short_of_end: usize) {
     let (blocks, start) = (number(&bytes, 0x10), number(&bytes, 0x1c));
     let map =
         run("debugfs", &["-R", &format!("bmap <8> {}", blocks - 1), image.to_str().expect("UTF-8")], &[0]);
-    assert_eq!(map.trim(), (first + blocks - 1).to_string(), "the journal lies in one piece");
-    let wanted = blocks - short_of_end;
+    assert_eq!(map.trim(), (first + blocks - 1).to_string(), "the journal is contiguous");
+    let new_start = blocks - short_of_end;
     let ring = &mut bytes[head + BLOCK..head + blocks * BLOCK];
-    let turned = (wanted + (blocks - 1) - start) % (blocks - 1);
-    ring.rotate_right(turned * BLOCK);
-    bytes[head + 0x1c..][..4].copy_from_slice(&(wanted as u32).to_be_bytes());
+    let distance = (new_start + (blocks - 1) - start) % (blocks - 1);
+    ring.rotate_right(distance * BLOCK);
+    bytes[head + 0x1c..][..4].copy_from_slice(&(new_start as u32).to_be_bytes());
     fs::write(image, bytes).expect("writable");
 }
 
 #[tokio::test]
-async fn a_copy_that_begins_like_a_block_of_the_log_is_mended() {
-    let home = Home::new(&[]);
+async fn escaped_copy_is_restored() {
+    let home = JournaledImage::new(&[]);
     // debugfs escapes the copy, as the kernel does.
     let map = run("debugfs", &["-R", "bmap kept 1", home.image.to_str().expect("UTF-8")], &[0]);
     let magic = home.file("magic");

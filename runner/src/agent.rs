@@ -1,7 +1,7 @@
 //! The runner's connection to the agent, and the few requests that the runner itself makes.
 //!
-//! The agent runs in a hostile guest: its answers are bounded, awaited with a timeout, and trusted in nothing that matters
-//! outside the guest.
+//! The agent runs in a hostile guest: its answers are bounded, awaited with a timeout, and trusted
+//! in nothing that matters outside the guest.
 
 use std::{io, path::PathBuf, time::Duration};
 
@@ -51,14 +51,17 @@ pub enum AgentError {
 
 /// The agent behind a Unix socket: the VMM's virtio-serial port, or the fake runtime's socket.
 ///
-/// All requests share one HTTP/2 link. It is opened when it is first needed, and again after it has closed.
+/// All requests share one HTTP/2 link. It is opened when it is first needed, and again after it has
+/// closed.
 pub struct Agent {
     socket: PathBuf,
-    /// Locked while a new link connects: the port takes one connection, and a second would cut the first.
+    /// Locked while a new link connects: the port takes one connection, and a second would cut the
+    /// first.
     link: Mutex<Option<Link>>,
 }
 
 impl Agent {
+    /// The agent behind `socket`, which need not exist yet.
     pub fn new(socket: PathBuf) -> Self {
         Self { socket, link: Mutex::new(None) }
     }

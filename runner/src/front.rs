@@ -1,8 +1,9 @@
-//! The front: the runner's socket, where the gateway's streams arrive. It checks the grant of each stream and splices the stream
-//! to the agent.
+//! The front: the runner's socket, where the gateway's streams arrive. It checks the grant of each
+//! stream and splices the stream to the agent.
 //!
-//! The front does not trust the gateway: it checks signature, workspace, epoch, route and access itself. The guest never sees a
-//! grant. The front parses messages only in the streams of read-only viewers, to drop what they may not send.
+//! The front does not trust the gateway: it checks signature, workspace, epoch, route and access
+//! itself. The guest never sees a grant. The front parses messages only in the streams of read-only
+//! viewers, to drop what they may not send.
 //!
 //! The tasks of connections and of spliced streams are awaited before [`Front::serve`] returns.
 
@@ -76,11 +77,13 @@ struct Refusal(Code, String);
 type Outcome<T> = Result<T, Refusal>;
 
 impl Front {
+    /// A front for one placement of one workspace. `key` verifies grants.
     pub fn new(workspace: WorkspaceId, epoch: Epoch, key: VerifyingKey, agent: Arc<Agent>) -> Self {
         Self { workspace, epoch, key, agent, streams: TaskTracker::new() }
     }
 
-    /// Serves until `stop` is cancelled. Then it closes every stream, and returns when their tasks have ended.
+    /// Serves until `stop` is cancelled. Then it closes every stream, and returns when their tasks
+    /// have ended.
     pub async fn serve(self: Arc<Self>, listener: UnixListener, stop: CancellationToken) {
         let mut connections = JoinSet::new();
         let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -246,7 +249,8 @@ async fn splice_stream(on_upgrade: OnUpgrade, upstream: Upgraded, kind: RouteKin
     }
 }
 
-/// Splices the stream of a read-only viewer: all messages from the agent pass, and only what a viewer may send goes to it.
+/// Splices the stream of a read-only viewer: all messages from the agent pass, and only what a
+/// viewer may send goes to it.
 async fn splice_read_only<A, B>(downstream: A, upstream: B, kind: RouteKind)
 where
     A: AsyncRead + AsyncWrite + Unpin,

@@ -1,4 +1,5 @@
-//! Entry points for fuzzers: what the NBD export decodes from a hostile VMM. Each takes any bytes and must not panic.
+//! Entry points for fuzzers: what the NBD export decodes from a hostile VMM. Each takes any bytes
+//! and must not panic.
 
 use crate::export::wire::{OptionHeader, Request, decode_info, decode_name};
 

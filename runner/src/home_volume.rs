@@ -1,5 +1,6 @@
-//! The home's volume while a runner has it: opened at the committed snapshot, replicated while the sandbox runs, persisted at
-//! the end. Knows the store and the controller's commit; knows no sandbox.
+//! The home's volume while a runner has it: opened at the committed snapshot, replicated while the
+//! sandbox runs, persisted at the end. Knows the store and the controller's commit; knows no
+//! sandbox.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -53,7 +54,8 @@ pub struct TakenSnapshot {
 }
 
 impl HomeVolume {
-    /// Opens the volume of the workspace in `spec` at its committed snapshot. A newer local cache is used where it exists.
+    /// Opens the volume of the workspace in `spec` at its committed snapshot. A newer local cache
+    /// is used where it exists.
     pub async fn open(spec: &RunnerSpec) -> Result<Self, HomeError> {
         let opening = Opening {
             tenant: spec.tenant,
@@ -115,7 +117,8 @@ impl HomeVolume {
     pub async fn apply_late_commit(&self, reporter: &Reporter) {
         let committed = reporter.subscribe().borrow().committed;
         if let Some(manifest) = committed {
-            // The volume refuses a snapshot that a later one has replaced; nothing is left to do for it.
+            // The volume refuses a snapshot that a later one has replaced; nothing is left to do
+            // for it.
             let _ = self.volume.committed(manifest).await;
         }
     }

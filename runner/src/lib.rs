@@ -1,5 +1,5 @@
-//! The runner: one process per running workspace. It owns the workspace's sandbox, its volume and its front. The crate also
-//! builds the images that sandboxes boot from.
+//! The runner: one process per running workspace. It owns the workspace's sandbox, its volume and
+//! its front. The crate also builds the images that sandboxes boot from.
 //!
 //! ```text
 //! controller ◀─ reporter ─ session ─┬─ runtime: microvm (QEMU, network, jail) or fake

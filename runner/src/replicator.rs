@@ -1,5 +1,6 @@
-//! Replicates a home to the object store while its sandbox runs: a snapshot every few seconds and on request, repairs, growth,
-//! and the state that users see. Knows no runtime: what a runtime must do before a snapshot is a [`PreSnapshotHook`].
+//! Replicates a home to the object store while its sandbox runs: a snapshot every few seconds and
+//! on request, repairs, growth, and the state that users see. Knows no runtime: what a runtime must
+//! do before a snapshot is a [`PreSnapshotHook`].
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -26,9 +27,11 @@ use crate::{
     runtime::{PreSnapshotHook, RuntimeError},
 };
 
-/// How long a snapshot that is due waits for the guest's next flush, where the file system is closest to consistent.
+/// How long a snapshot that is due waits for the guest's next flush, where the file system is
+/// closest to consistent.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
-/// A guest that does not freeze within this time is not waited for: its snapshot is then crash-consistent.
+/// A guest that does not freeze within this time is not waited for: its snapshot is then
+/// crash-consistent.
 const FREEZE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The first pause after a failure. Each further failure doubles it.
 const MIN_RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -42,17 +45,19 @@ const MIB: u64 = 1024 * 1024;
 
 /// Moves a running home to the store, like Litestream moves a database.
 ///
-/// It lives from the moment the agent is ready until the sandbox stops, and runs four loops side by side: snapshots and other
-/// tasks, reports about the home, prefetching the rest of the home, and eviction when the host's disk runs low. It does one
-/// task at a time. For example, with an interval of 5 seconds:
+/// It lives from the moment the agent is ready until the sandbox stops, and runs four loops side by
+/// side: snapshots and other tasks, reports about the home, prefetching the rest of the home, and
+/// eviction when the host's disk runs low. It does one task at a time. For example, with an
+/// interval of 5 seconds:
 ///
 /// 1. The guest writes. The volume counts dirty blocks.
-/// 2. 5 seconds later a snapshot is due. The replicator waits up to [`FLUSH_TIMEOUT`] for a flush and cuts.
+/// 2. 5 seconds later a snapshot is due. The replicator waits up to [`FLUSH_TIMEOUT`] for a flush
+///    and cuts.
 /// 3. The cut's blocks are uploaded as packs, then their manifest.
 /// 4. The snapshot is reported. The controller's reply commits it, and the cache builds on it.
 ///
-/// The session drops the replicator when the sandbox stops. Dropping it at any point is safe: the snapshot of the stop includes
-/// whatever the interrupted one would have uploaded.
+/// The session drops the replicator when the sandbox stops. Dropping it at any point is safe: the
+/// snapshot of the stop includes whatever the interrupted one would have uploaded.
 pub struct Replicator {
     /// Time between snapshots; `None` if they are taken only on stop and on request.
     interval: Option<Duration>,
@@ -82,6 +87,7 @@ enum Task {
 }
 
 impl Replicator {
+    /// The replicator of one running sandbox. It does nothing until [`Self::run`].
     pub fn new(
         spec: &RunnerSpec,
         reporter: &Reporter,
@@ -202,7 +208,8 @@ impl Replicator {
         self.store_and_commit(cut, SnapshotKind::Stream, Consistency::Crash, 0).await
     }
 
-    /// Stores again what the cache has of damaged objects. When it returns, the new objects are committed.
+    /// Stores again what the cache has of damaged objects. When it returns, the new objects are
+    /// committed.
     async fn repair(&self, objects: &[String]) -> Result<Repair, ReplicationError> {
         let repaired = self.home.volume().repair(objects).await?;
         self.snapshot_unfrozen().await?;
@@ -223,7 +230,8 @@ impl Replicator {
         Ok(self.home.commit_snapshot(&self.reporter, &taken).await?)
     }
 
-    /// Cuts while the guest's file system is frozen, if the guest cooperates. Its writers wait for the cut, not for the upload.
+    /// Cuts while the guest's file system is frozen, if the guest cooperates. Its writers wait for
+    /// the cut, not for the upload.
     async fn cut_frozen(&self, turn: Turn) -> Result<(Cut, Consistency), VolumeError> {
         let frozen = timeout(FREEZE_TIMEOUT, self.agent.freeze()).await;
         let started = Instant::now();
@@ -296,7 +304,8 @@ impl Replicator {
     }
 }
 
-/// Used bytes of the home, including what the file system needs for itself: a home that nothing can be written to is full.
+/// Used bytes of the home, including what the file system needs for itself: a home that nothing can
+/// be written to is full.
 fn used_bytes(health: &Health, size_bytes: u64) -> u64 {
     let own_bytes = size_bytes.saturating_sub(health.home_size_bytes);
     health.home_used_bytes.saturating_add(own_bytes).min(size_bytes.max(health.home_used_bytes))

@@ -1,7 +1,7 @@
 //! A runner's own directory for sockets, and the sweep that a server does at its start.
 //!
-//! A server that was killed leaves runners behind. They end by themselves, because their standard input has ended. The sweep
-//! waits until they have, and removes their directories.
+//! A server that was killed leaves runners behind. They end by themselves, because their standard
+//! input has ended. The sweep waits until they have, and removes their directories.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -14,13 +14,16 @@ use std::{
 use rustix::fs::{FlockOperation, flock};
 use tokio::time::{Instant, sleep};
 
-/// The lock file in a runner's directory. The kernel releases the lock when the runner dies, however it dies.
+/// The lock file in a runner's directory. The kernel releases the lock when the runner dies,
+/// however it dies.
 const LOCK_FILE: &str = "alive";
-/// Ending a sandbox at once takes a moment. A runner that takes longer hangs, and its workspace will fail to start.
+/// Ending a sandbox at once takes a moment. A runner that takes longer hangs, and its workspace
+/// will fail to start.
 const SWEEP_TIMEOUT: Duration = Duration::from_secs(20);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Creates a runner's directory, empty and with mode 0700, and locks it. The runner counts as alive while the lock is held.
+/// Creates a runner's directory, empty and with mode 0700, and locks it. The runner counts as alive
+/// while the lock is held.
 pub fn create(path: &Path) -> io::Result<File> {
     remove(path);
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
@@ -43,8 +46,8 @@ fn lock(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Waits for the runners of an earlier server below `run_dir`, and removes their directories. The caller holds the lock that
-/// makes it the only server here.
+/// Waits for the runners of an earlier server below `run_dir`, and removes their directories. The
+/// caller holds the lock that makes it the only server here.
 pub async fn sweep(run_dir: &Path) {
     let deadline = Instant::now() + SWEEP_TIMEOUT;
     let entries = fs::read_dir(run_dir).into_iter().flatten().flatten();

@@ -1,7 +1,9 @@
-//! Slots: small numbers, one for each sandbox on this host, from which its network and the VMM's user are derived.
+//! Slots: small numbers, one for each sandbox on this host, from which its network and the VMM's
+//! user are derived.
 //!
-//! The controller proposes a slot that none of its own sandboxes uses; another controller on the same host may use it. A slot is
-//! locked with `flock`: the kernel releases the lock when this process dies, however it dies.
+//! The controller proposes a slot that none of its own sandboxes uses; another controller on the
+//! same host may use it. A slot is locked with `flock`: the kernel releases the lock when this
+//! process dies, however it dies.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},

@@ -1,5 +1,5 @@
-//! A directory's block, decoded: an array of entries. The index that large directories have beside it looks like unused
-//! entries and is not needed. Pure.
+//! Decodes the blocks of a directory: each is an array of entries. The index of large directories
+//! looks like unused entries, and is not needed here. Pure.
 
 use protocol::files::EntryKind;
 
@@ -9,25 +9,28 @@ use crate::{
     node::is_name,
 };
 
-/// Most entries of one directory that are read: more than anyone looks through, and a bound to what is kept of it.
+/// Entries of one directory that are read. Bounds the memory for a listing; users do not look
+/// through that many.
 pub const MAX_ENTRIES_READ: usize = 500_000;
 
-const HEAD_BYTES: usize = 8;
-/// At a block's end: an entry without a name that holds the block's checksum.
+const HEADER_BYTES: usize = 8;
+/// The last entry of a block has no name and contains the block's checksum.
 const TAIL_BYTES: usize = 12;
 const TAIL_KIND: u8 = 0xde;
 
+/// An entry of a directory, without what its inode says.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DirectoryEntry {
     pub name: Vec<u8>,
     pub inode: u32,
-    /// What the directory says that it is; its inode knows better.
-    pub hint: u8,
+    /// The type according to the directory. The inode's type is authoritative.
+    pub type_hint: u8,
 }
 
 impl DirectoryEntry {
+    /// The type by the hint; `Other` if the file system has no hints.
     pub fn kind(&self) -> EntryKind {
-        match self.hint {
+        match self.type_hint {
             1 => EntryKind::File,
             2 => EntryKind::Directory,
             7 => EntryKind::Symlink,
@@ -36,53 +39,54 @@ impl DirectoryEntry {
     }
 }
 
-/// Gives each of the block's entries to `take`, but the ones for the directory itself and its parent.
-pub fn entries(
+/// Calls `on_entry` for each of the block's entries, except `.` and `..`.
+pub fn decode_block(
     block: &[u8],
     checksum_seed: Option<u32>,
     has_file_types: bool,
-    mut take: impl FnMut(DirectoryEntry),
+    mut on_entry: impl FnMut(DirectoryEntry),
 ) -> Result<(), Fault> {
-    if checksum_seed.is_some_and(|seed| !checksum_holds(seed, block)) {
+    if checksum_seed.is_some_and(|seed| !is_checksum_valid(seed, block)) {
         return Err(Fault::Damaged(FaultReason::Directory));
     }
     let mut rest = block;
     while !rest.is_empty() {
         let fields = Fields(rest);
         let length = record_bytes(fields.u16(4), block.len());
-        if length < HEAD_BYTES || length > rest.len() {
+        if length < HEADER_BYTES || length > rest.len() {
             return Err(Fault::Damaged(FaultReason::Directory));
         }
-        let (record, behind) = rest.split_at(length);
-        rest = behind;
+        let (record, remaining) = rest.split_at(length);
+        rest = remaining;
         let (inode, name_bytes) = (fields.u32(0), usize::from(fields.u8(6)));
-        let name =
-            record.get(HEAD_BYTES..HEAD_BYTES + name_bytes).ok_or(Fault::Damaged(FaultReason::Directory))?;
+        let name = record
+            .get(HEADER_BYTES..HEADER_BYTES + name_bytes)
+            .ok_or(Fault::Damaged(FaultReason::Directory))?;
         if inode == 0 || matches!(name, b"." | b"..") {
             continue;
         }
         if !is_name(name) {
             return Err(Fault::Damaged(FaultReason::Directory));
         }
-        take(DirectoryEntry {
+        on_entry(DirectoryEntry {
             name: name.to_vec(),
             inode,
-            hint: if has_file_types { fields.u8(7) } else { 0 },
+            type_hint: if has_file_types { fields.u8(7) } else { 0 },
         });
     }
     Ok(())
 }
 
-/// The largest blocks are longer than the field can say.
-fn record_bytes(said: u16, block_bytes: usize) -> usize {
-    match said {
+/// The length of a record. The field is too small for a record that fills a block of 64 KiB.
+fn record_bytes(length: u16, block_bytes: usize) -> usize {
+    match length {
         0 | u16::MAX if block_bytes > usize::from(u16::MAX) => block_bytes,
-        said => usize::from(said),
+        length => usize::from(length),
     }
 }
 
-/// True also of a block of the index, which has its checksum elsewhere and no entry that counts.
-fn checksum_holds(seed: u32, block: &[u8]) -> bool {
+/// Also true for a block of the index, which has its checksum elsewhere and no used entry.
+fn is_checksum_valid(seed: u32, block: &[u8]) -> bool {
     let Some((covered, tail)) = block.split_last_chunk::<TAIL_BYTES>() else { return false };
     let tail = Fields(tail);
     let is_tail = tail.u32(0) == 0 && usize::from(tail.u16(4)) == TAIL_BYTES && tail.u8(7) == TAIL_KIND;
@@ -104,11 +108,11 @@ mod tests {
 
     fn names(block: &[u8]) -> Result<Vec<Vec<u8>>, Fault> {
         let mut names = Vec::new();
-        entries(block, None, true, |entry| names.push(entry.name)).map(|()| names)
+        decode_block(block, None, true, |entry| names.push(entry.name)).map(|()| names)
     }
 
     #[test]
-    fn entries_are_told_from_what_is_none() {
+    fn unused_entries_are_skipped() {
         let block = [
             record(2, 12, b"."),
             record(2, 12, b".."),
@@ -121,12 +125,12 @@ mod tests {
     }
 
     #[test]
-    fn wrong_records_end_it() {
-        let wrong = Err(Fault::Damaged(FaultReason::Directory));
-        assert_eq!(names(&record(12, 0, b"")[..8]), wrong, "no progress");
-        assert_eq!(names(&record(12, 12, b"a")[..8]), wrong, "beyond the end");
-        assert_eq!(names(&record(12, 12, b"a/b")), wrong);
-        assert_eq!(names(&record(12, 8, b"")), wrong);
-        assert_eq!(names(&[1, 2, 3]), wrong);
+    fn invalid_records_are_refused() {
+        let invalid = Err(Fault::Damaged(FaultReason::Directory));
+        assert_eq!(names(&record(12, 0, b"")[..8]), invalid, "no progress");
+        assert_eq!(names(&record(12, 12, b"a")[..8]), invalid, "beyond the end");
+        assert_eq!(names(&record(12, 12, b"a/b")), invalid);
+        assert_eq!(names(&record(12, 8, b"")), invalid);
+        assert_eq!(names(&[1, 2, 3]), invalid);
     }
 }

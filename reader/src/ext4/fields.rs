@@ -1,5 +1,7 @@
-//! Numbers in bytes that someone else wrote. What lies beyond the end reads as zero, so that no offset can panic.
+//! Reads numbers at offsets of untrusted bytes. Offsets beyond the end read as zero, so no offset
+//! can panic.
 
+/// Bytes with numbers at fixed offsets. Little-endian unless the method says otherwise.
 pub struct Fields<'a>(pub &'a [u8]);
 
 impl Fields<'_> {
@@ -7,30 +9,33 @@ impl Fields<'_> {
         self.0.get(at..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([0; N])
     }
 
+    /// The number at offset `at`.
     pub fn u8(&self, at: usize) -> u8 {
         u8::from_le_bytes(self.bytes(at))
     }
 
+    /// The number at offset `at`.
     pub fn u16(&self, at: usize) -> u16 {
         u16::from_le_bytes(self.bytes(at))
     }
 
+    /// The number at offset `at`.
     pub fn u32(&self, at: usize) -> u32 {
         u32::from_le_bytes(self.bytes(at))
     }
 
-    /// The journal's numbers.
+    /// Big-endian, as in the journal.
     pub fn u16_be(&self, at: usize) -> u16 {
         u16::from_be_bytes(self.bytes(at))
     }
 
-    /// The journal's numbers.
+    /// Big-endian, as in the journal.
     pub fn u32_be(&self, at: usize) -> u32 {
         u32::from_be_bytes(self.bytes(at))
     }
 }
 
-/// A number kept in two halves.
-pub fn halves(low: u32, high: u32) -> u64 {
+/// A 64-bit number that is stored in two halves.
+pub fn join_halves(low: u32, high: u32) -> u64 {
     u64::from(high) << 32 | u64::from(low)
 }

@@ -1,10 +1,10 @@
-//! An inode, decoded. Pure.
+//! Decodes inodes. Pure.
 
 use protocol::files::EntryKind;
 
 use super::{
     checksum::{crc32c, crc32c_without},
-    fields::{Fields, halves},
+    fields::{Fields, join_halves},
     superblock::Superblock,
 };
 use crate::{
@@ -12,10 +12,10 @@ use crate::{
     node::Timestamp,
 };
 
-/// The inode of the file system's root: the home.
+/// The inode number of the root directory, which is the home.
 pub const ROOT: u32 = 2;
 
-/// What an inode keeps of its blocks: the root of its map, or a short link's target.
+/// Size of the inode's block map root, or of a short link's target.
 pub const MAP_BYTES: usize = 60;
 
 const MODE_KIND: u16 = 0o170_000;
@@ -29,11 +29,12 @@ const FLAG_ENCRYPTED: u32 = 0x800;
 const FLAG_EXTENTS: u32 = 0x8_0000;
 const FLAG_INLINE_DATA: u32 = 0x1000_0000;
 
-/// Where the fields begin that only larger inodes have.
-const EXTRA_AT: usize = 0x80;
-const CHECKSUM_LOW_AT: usize = 0x7c;
-const CHECKSUM_HIGH_AT: usize = 0x82;
+/// Offset of the fields that only inodes larger than 128 bytes have.
+const EXTRA_OFFSET: usize = 0x80;
+const CHECKSUM_LOW_OFFSET: usize = 0x7c;
+const CHECKSUM_HIGH_OFFSET: usize = 0x82;
 
+/// A valid inode.
 #[derive(Clone, Debug)]
 pub struct Inode {
     pub number: u32,
@@ -41,16 +42,21 @@ pub struct Inode {
     /// Permission bits.
     pub mode: u16,
     pub size: u64,
+    /// mtime.
     pub modified: Timestamp,
+    /// ctime.
     pub changed: Timestamp,
+    /// The root of the block map, or a short link's target.
     pub map: [u8; MAP_BYTES],
+    /// Whether the block map is a tree of extents.
     pub has_extents: bool,
-    /// Of checksums of what belongs to it.
+    /// Seed of the checksums of its directory blocks and extent nodes.
     pub checksum_seed: Option<u32>,
     flags: u32,
 }
 
 impl Inode {
+    /// Decodes and validates the inode with this number.
     pub fn decode(superblock: &Superblock, number: u32, bytes: &[u8]) -> Result<Self, Fault> {
         let fields = Fields(bytes);
         let checksum_seed = superblock.checksum_seed.map(|seed| {
@@ -58,20 +64,21 @@ impl Inode {
             crc32c(sum, &fields.u32(0x64).to_le_bytes())
         });
         let (mode, links) = (fields.u16(0x0), fields.u16(0x1a));
-        let (Some(kind), Some(map)) = (kind_of(mode), bytes.get(0x28..).and_then(|map| map.first_chunk()))
+        let (Some(kind), Some(map)) =
+            (decode_kind(mode), bytes.get(0x28..).and_then(|map| map.first_chunk()))
         else {
             return Err(Fault::Damaged(FaultReason::Inode));
         };
-        if links == 0 || checksum_seed.is_some_and(|seed| !checksum_holds(seed, bytes)) {
+        if links == 0 || checksum_seed.is_some_and(|seed| !is_checksum_valid(seed, bytes)) {
             return Err(Fault::Damaged(FaultReason::Inode));
         }
         Ok(Self {
             number,
             kind,
             mode: mode & MODE_PERMISSIONS,
-            size: halves(fields.u32(0x4), fields.u32(0x6c)),
-            modified: timestamp(&fields, 0x10, 0x88),
-            changed: timestamp(&fields, 0xc, 0x84),
+            size: join_halves(fields.u32(0x4), fields.u32(0x6c)),
+            modified: read_timestamp(&fields, 0x10, 0x88),
+            changed: read_timestamp(&fields, 0xc, 0x84),
             map: *map,
             has_extents: fields.u32(0x20) & FLAG_EXTENTS != 0,
             checksum_seed,
@@ -79,7 +86,7 @@ impl Inode {
         })
     }
 
-    /// Whether what it holds can be read.
+    /// Fails if the content is stored in a way that is not supported.
     pub fn check_readable(&self) -> Result<(), Fault> {
         match self.flags {
             flags if flags & FLAG_ENCRYPTED != 0 => Err(Fault::Unsupported(FaultReason::Encrypted)),
@@ -88,14 +95,14 @@ impl Inode {
         }
     }
 
-    /// A short link's target lies where others keep their map.
+    /// The target of a short link, which is stored in place of the block map.
     pub fn short_target(&self) -> Option<&[u8]> {
         let length = usize::try_from(self.size).ok().filter(|length| *length < MAP_BYTES)?;
         if self.has_extents { None } else { self.map.get(..length) }
     }
 }
 
-fn kind_of(mode: u16) -> Option<EntryKind> {
+fn decode_kind(mode: u16) -> Option<EntryKind> {
     match mode & MODE_KIND {
         MODE_DIRECTORY => Some(EntryKind::Directory),
         MODE_FILE => Some(EntryKind::File),
@@ -104,14 +111,14 @@ fn kind_of(mode: u16) -> Option<EntryKind> {
     }
 }
 
-/// Whether the inode is large enough for `length` bytes at `at` of the later fields, and uses them.
+/// Whether the inode has the extra field of `length` bytes at `at`.
 fn has_extra(fields: &Fields<'_>, at: usize, length: usize) -> bool {
     let end = at + length;
-    end <= fields.0.len() && end <= EXTRA_AT + usize::from(fields.u16(EXTRA_AT))
+    end <= fields.0.len() && end <= EXTRA_OFFSET + usize::from(fields.u16(EXTRA_OFFSET))
 }
 
-/// Seconds as a signed number; the later field extends them by two bits and adds nanoseconds.
-fn timestamp(fields: &Fields<'_>, at: usize, extra_at: usize) -> Timestamp {
+/// Reads signed seconds. The extra field adds two high bits and the nanoseconds.
+fn read_timestamp(fields: &Fields<'_>, at: usize, extra_at: usize) -> Timestamp {
     let seconds = i64::from(fields.u32(at) as i32);
     if !has_extra(fields, extra_at, 4) {
         return Timestamp { seconds, nanoseconds: 0 };
@@ -120,15 +127,15 @@ fn timestamp(fields: &Fields<'_>, at: usize, extra_at: usize) -> Timestamp {
     Timestamp { seconds: seconds + (i64::from(extra & 3) << 32), nanoseconds: extra >> 2 }
 }
 
-fn checksum_holds(seed: u32, bytes: &[u8]) -> bool {
+fn is_checksum_valid(seed: u32, bytes: &[u8]) -> bool {
     let fields = Fields(bytes);
-    let (head, rest) = bytes.split_at(CHECKSUM_HIGH_AT.min(bytes.len()));
-    let sum = crc32c_without(seed, head, CHECKSUM_LOW_AT, 2);
-    if has_extra(&fields, CHECKSUM_HIGH_AT, 2) {
+    let (head, rest) = bytes.split_at(CHECKSUM_HIGH_OFFSET.min(bytes.len()));
+    let sum = crc32c_without(seed, head, CHECKSUM_LOW_OFFSET, 2);
+    if has_extra(&fields, CHECKSUM_HIGH_OFFSET, 2) {
         let sum = crc32c_without(sum, rest, 0, 2);
-        sum == u32::from(fields.u16(CHECKSUM_HIGH_AT)) << 16 | u32::from(fields.u16(CHECKSUM_LOW_AT))
+        sum == u32::from(fields.u16(CHECKSUM_HIGH_OFFSET)) << 16 | u32::from(fields.u16(CHECKSUM_LOW_OFFSET))
     } else {
-        crc32c(sum, rest) as u16 == fields.u16(CHECKSUM_LOW_AT)
+        crc32c(sum, rest) as u16 == fields.u16(CHECKSUM_LOW_OFFSET)
     }
 }
 
@@ -137,13 +144,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn instants_reach_beyond_2038_and_before_1970() {
+    fn timestamps_cover_1960_to_2040() {
         let at = |seconds: u32, extra: u32| {
             let mut bytes = vec![0; 256];
             bytes[0x10..0x14].copy_from_slice(&seconds.to_le_bytes());
             bytes[0x80] = 32;
             bytes[0x88..0x8c].copy_from_slice(&extra.to_le_bytes());
-            timestamp(&Fields(&bytes), 0x10, 0x88).seconds
+            read_timestamp(&Fields(&bytes), 0x10, 0x88).seconds
         };
         assert_eq!(at(1, 0), 1);
         assert_eq!(at(-315_619_200_i32 as u32, 0), -315_619_200, "1960");

@@ -1,32 +1,33 @@
-//! The journal's recovery: which blocks of the file system it has newer, as a mount would write them back. Pure: its blocks come
-//! from a function, and nothing is written.
+//! Replays the journal: finds the blocks of the file system that a mount would write back. Pure: a
+//! function reads the journal's blocks, and nothing is written.
 //!
-//! The log is a ring. A transaction counts once its commit block is there, with the number that comes next and a checksum that
-//! holds; the first that does not ends the log. A block that was revoked in a transaction is taken from no transaction up to that
-//! one: it may have become a file's content since, which never goes through the log.
+//! The log is a ring of blocks. A transaction counts if its commit block has the next sequence
+//! number and a valid checksum; the first transaction without one ends the log. If a transaction
+//! revokes a block, copies of that block in this and in earlier transactions do not count: the
+//! block may have become a file's content since, and contents are not journaled.
 
 use std::collections::HashMap;
 
 use super::{
     checksum::{SEED, crc32c, crc32c_without},
-    fields::{Fields, halves},
+    fields::{Fields, join_halves},
 };
 use crate::error::{Fault, FaultReason};
 
-/// Begins each block of the log that is not a copy.
+/// The first bytes of each block of the log that is not a copy.
 pub const MAGIC: [u8; 4] = 0xc03b_3998_u32.to_be_bytes();
 
-/// 4 GiB in blocks of 4 KiB; mkfs makes at most a quarter.
+/// Largest journal: 4 GiB in blocks of 4 KiB. mkfs makes at most a quarter of that.
 pub const MAX_BLOCKS: u32 = 1 << 20;
 
 const HEADER_BYTES: usize = 12;
 const DESCRIPTOR: u32 = 1;
 const COMMIT: u32 = 2;
-const HEAD_V1: u32 = 3;
-const HEAD_V2: u32 = 4;
+const SUPERBLOCK_V1: u32 = 3;
+const SUPERBLOCK_V2: u32 = 4;
 const REVOKE: u32 = 5;
 
-/// Known to every reader of revocations; the record is there whether or not the feature is said.
+/// Revocation records are read whether or not this feature is set.
 const FEATURE_REVOKE: u32 = 0x1;
 const FEATURE_64BIT: u32 = 0x2;
 const FEATURE_CHECKSUM_V2: u32 = 0x8;
@@ -38,53 +39,55 @@ const TAG_SAME_UUID: u32 = 2;
 const TAG_LAST: u32 = 8;
 const UUID_BYTES: usize = 16;
 
-const COMMIT_CHECKSUM_AT: usize = 0x10;
+const COMMIT_CHECKSUM_OFFSET: usize = 0x10;
 
-/// A block's newer content.
+/// A newer copy of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JournalCopy {
-    /// The block of the journal that holds it.
+    /// The block of the journal that contains it.
     pub at: u32,
-    /// Its first bytes were taken out, because they are the ones that begin a block of the log.
+    /// Whether the copy's first bytes were replaced by zeros, because they equal [`MAGIC`].
     pub is_escaped: bool,
 }
 
-/// What the journal has newer, by the file system's block.
+/// The newest copies, by block of the file system.
 pub type JournaledBlocks = HashMap<u64, JournalCopy>;
 
-/// `read` gives a block of the journal, the first being 0.
+/// Replays the journal. `read` reads one of its blocks, numbered from 0.
 pub fn recover(
     block_bytes: u32,
     mut read: impl FnMut(u32) -> Result<Vec<u8>, Fault>,
 ) -> Result<JournaledBlocks, Fault> {
-    let head = JournalSuperblock::decode(&read(0)?, block_bytes)?;
-    let mut ring = head.ring();
-    let mut sequence = head.sequence;
-    let (mut whole, mut current) = (Vec::new(), Transaction::default());
+    let superblock = JournalSuperblock::decode(&read(0)?, block_bytes)?;
+    let mut ring = superblock.log_blocks();
+    let mut sequence = superblock.sequence;
+    let (mut committed, mut current) = (Vec::new(), Transaction::default());
     while let Some(at) = ring.next() {
         let block = read(at)?;
-        let Some(kind) = kind_of(&block, sequence) else { break };
-        let goes_on = match kind {
-            DESCRIPTOR => head.tail_holds(&block) && current.describe(&head, &block, &mut ring),
-            REVOKE => head.tail_holds(&block) && current.revoke(&head, &block),
-            COMMIT => head.commit_holds(&block),
+        let Some(kind) = read_kind(&block, sequence) else { break };
+        let is_valid = match kind {
+            DESCRIPTOR => {
+                superblock.is_tail_valid(&block) && current.add_copies(&superblock, &block, &mut ring)
+            }
+            REVOKE => superblock.is_tail_valid(&block) && current.add_revocations(&superblock, &block),
+            COMMIT => superblock.is_commit_valid(&block),
             _ => false,
         };
-        if !goes_on {
+        if !is_valid {
             break;
         }
         if kind == COMMIT {
-            whole.push(std::mem::take(&mut current));
+            committed.push(std::mem::take(&mut current));
             sequence = sequence.wrapping_add(1);
         }
     }
-    Ok(replay(&whole))
+    Ok(latest_copies(&committed))
 }
 
-/// The log's places in their order.
+/// Iterates over the blocks of the log, in order.
 struct LogRing {
     position: u32,
-    /// The log is at most the whole ring.
+    /// How many blocks remain: at most the whole ring.
     left: u32,
     first: u32,
     end: u32,
@@ -106,37 +109,43 @@ struct Transaction {
 }
 
 impl Transaction {
-    /// Takes the copies that follow the block. False: the log ends here.
-    fn describe(&mut self, head: &JournalSuperblock, block: &[u8], ring: &mut LogRing) -> bool {
-        let mut rest = head.body(block);
-        while let Some((tag, behind)) = head.tag(rest) {
+    /// Adds the copies that follow a descriptor block. False if the log ends before them.
+    fn add_copies(&mut self, superblock: &JournalSuperblock, block: &[u8], ring: &mut LogRing) -> bool {
+        let mut rest = superblock.body(block);
+        while let Some((tag, remaining)) = superblock.read_tag(rest) {
             let Some(at) = ring.next() else { return false };
             self.copies.push((tag.block, JournalCopy { at, is_escaped: tag.flags & TAG_ESCAPED != 0 }));
             if tag.flags & TAG_LAST != 0 {
                 break;
             }
-            rest = behind;
+            rest = remaining;
         }
         true
     }
 
-    fn revoke(&mut self, head: &JournalSuperblock, block: &[u8]) -> bool {
+    /// Adds the records of a revocation block. False if it is invalid.
+    fn add_revocations(&mut self, superblock: &JournalSuperblock, block: &[u8]) -> bool {
         let used = Fields(block).u32_be(HEADER_BYTES) as usize;
         let Some(records) =
-            block.get(HEADER_BYTES + 4..used).filter(|_| used <= block.len() - head.tail_bytes())
+            block.get(HEADER_BYTES + 4..used).filter(|_| used <= block.len() - superblock.tail_bytes())
         else {
             return false;
         };
-        let width = if head.has(FEATURE_64BIT) { 8 } else { 4 };
+        let width = if superblock.has(FEATURE_64BIT) { 8 } else { 4 };
         self.revoked.extend(records.chunks_exact(width).map(|record| {
             let fields = Fields(record);
-            if width == 8 { halves(fields.u32_be(4), fields.u32_be(0)) } else { u64::from(fields.u32_be(0)) }
+            if width == 8 {
+                join_halves(fields.u32_be(4), fields.u32_be(0))
+            } else {
+                u64::from(fields.u32_be(0))
+            }
         }));
         true
     }
 }
 
-fn replay(transactions: &[Transaction]) -> JournaledBlocks {
+/// Applies the transactions in order, without revoked copies.
+fn latest_copies(transactions: &[Transaction]) -> JournaledBlocks {
     let mut revoked_in = HashMap::new();
     for (index, transaction) in transactions.iter().enumerate() {
         revoked_in.extend(transaction.revoked.iter().map(|block| (*block, index)));
@@ -149,8 +158,8 @@ fn replay(transactions: &[Transaction]) -> JournaledBlocks {
     replay
 }
 
-/// The kind of a block of the log; none of one that is not, or is of another transaction.
-fn kind_of(block: &[u8], sequence: u32) -> Option<u32> {
+/// The kind of a block of the log; `None` if it is no such block or belongs to another transaction.
+fn read_kind(block: &[u8], sequence: u32) -> Option<u32> {
     let fields = Fields(block);
     (block.starts_with(&MAGIC) && fields.u32_be(8) == sequence).then(|| fields.u32_be(4))
 }
@@ -160,12 +169,13 @@ struct JournalSuperblock {
     blocks: u32,
     first: u32,
     sequence: u32,
-    /// Where the log begins; 0: it is empty.
+    /// The first block of the log; 0: the log is empty.
     start: u32,
     features: u32,
     checksum_seed: u32,
 }
 
+/// A descriptor's record about one copy.
 struct Tag {
     block: u64,
     flags: u32,
@@ -175,31 +185,31 @@ impl JournalSuperblock {
     fn decode(bytes: &[u8], block_bytes: u32) -> Result<Self, Fault> {
         let fields = Fields(bytes);
         let kind = fields.u32_be(4);
-        let head = Self {
+        let superblock = Self {
             blocks: fields.u32_be(0x10),
             first: fields.u32_be(0x14),
             sequence: fields.u32_be(0x18),
             start: fields.u32_be(0x1c),
-            // The first version had none.
-            features: if kind == HEAD_V1 { 0 } else { fields.u32_be(0x28) },
+            // The first version has no features.
+            features: if kind == SUPERBLOCK_V1 { 0 } else { fields.u32_be(0x28) },
             checksum_seed: crc32c(SEED, bytes.get(0x30..0x40).unwrap_or_default()),
         };
-        let holds = bytes.starts_with(&MAGIC)
-            && matches!(kind, HEAD_V1 | HEAD_V2)
+        let is_valid = bytes.starts_with(&MAGIC)
+            && matches!(kind, SUPERBLOCK_V1 | SUPERBLOCK_V2)
             && fields.u32_be(0xc) == block_bytes
-            && head.blocks <= MAX_BLOCKS
-            && (1..head.blocks).contains(&head.first)
-            && (head.start == 0 || (head.first..head.blocks).contains(&head.start));
-        if !holds {
+            && superblock.blocks <= MAX_BLOCKS
+            && (1..superblock.blocks).contains(&superblock.first)
+            && (superblock.start == 0 || (superblock.first..superblock.blocks).contains(&superblock.start));
+        if !is_valid {
             return Err(Fault::Damaged(FaultReason::Journal));
         }
-        if head.features & !FEATURES_KNOWN != 0 {
+        if superblock.features & !FEATURES_KNOWN != 0 {
             return Err(Fault::Unsupported(FaultReason::JournalFeature));
         }
-        Ok(head)
+        Ok(superblock)
     }
 
-    fn ring(&self) -> LogRing {
+    fn log_blocks(&self) -> LogRing {
         let left = if self.start == 0 { 0 } else { self.blocks };
         LogRing { position: self.start, left, first: self.first, end: self.blocks }
     }
@@ -212,7 +222,7 @@ impl JournalSuperblock {
         self.has(FEATURE_CHECKSUM_V2 | FEATURE_CHECKSUM_V3)
     }
 
-    /// What a block's checksum takes at its end.
+    /// Size of the checksum at the end of a block.
     fn tail_bytes(&self) -> usize {
         if self.has_checksums() { 4 } else { 0 }
     }
@@ -221,8 +231,8 @@ impl JournalSuperblock {
         block.get(HEADER_BYTES..block.len() - self.tail_bytes()).unwrap_or_default()
     }
 
-    /// The tag at the beginning of `bytes`, and what is behind it.
-    fn tag<'a>(&self, bytes: &'a [u8]) -> Option<(Tag, &'a [u8])> {
+    /// Decodes the tag at the start of `bytes`, and returns the rest.
+    fn read_tag<'a>(&self, bytes: &'a [u8]) -> Option<(Tag, &'a [u8])> {
         let fields = Fields(bytes);
         let wide = if self.has(FEATURE_64BIT) { 4 } else { 0 };
         let (length, flags) = if self.has(FEATURE_CHECKSUM_V3) {
@@ -231,23 +241,26 @@ impl JournalSuperblock {
             let checksum = if self.has(FEATURE_CHECKSUM_V2) { 2 } else { 0 };
             (8 + checksum + wide, u32::from(fields.u16_be(6)))
         };
-        let behind = bytes.get(length..)?;
+        let remaining = bytes.get(length..)?;
         let high = if wide > 0 { fields.u32_be(8) } else { 0 };
         let uuid = if flags & TAG_SAME_UUID == 0 { UUID_BYTES } else { 0 };
-        Some((Tag { block: halves(fields.u32_be(0), high), flags }, behind.get(uuid..).unwrap_or_default()))
+        Some((
+            Tag { block: join_halves(fields.u32_be(0), high), flags },
+            remaining.get(uuid..).unwrap_or_default(),
+        ))
     }
 
-    fn tail_holds(&self, block: &[u8]) -> bool {
+    fn is_tail_valid(&self, block: &[u8]) -> bool {
         let Some(at) = block.len().checked_sub(self.tail_bytes()).filter(|_| self.has_checksums()) else {
             return true;
         };
         crc32c_without(self.checksum_seed, block, at, 4) == Fields(block).u32_be(at)
     }
 
-    fn commit_holds(&self, block: &[u8]) -> bool {
+    fn is_commit_valid(&self, block: &[u8]) -> bool {
         !self.has_checksums()
-            || crc32c_without(self.checksum_seed, block, COMMIT_CHECKSUM_AT, 4)
-                == Fields(block).u32_be(COMMIT_CHECKSUM_AT)
+            || crc32c_without(self.checksum_seed, block, COMMIT_CHECKSUM_OFFSET, 4)
+                == Fields(block).u32_be(COMMIT_CHECKSUM_OFFSET)
     }
 }
 
@@ -258,31 +271,31 @@ mod tests {
     const BLOCK: usize = 1024;
     const V3: u32 = FEATURE_64BIT | FEATURE_CHECKSUM_V3 | FEATURE_REVOKE;
 
-    /// A journal, written by the rules that [`recover`] reads by.
+    /// A journal that is written by the rules that [`recover`] reads.
     struct Journal {
         blocks: Vec<Vec<u8>>,
         at: usize,
         sequence: u32,
     }
 
-    fn be(bytes: &mut [u8], at: usize, value: u32) {
+    fn write_be(bytes: &mut [u8], at: usize, value: u32) {
         bytes[at..at + 4].copy_from_slice(&value.to_be_bytes());
     }
 
     impl Journal {
         fn new(blocks: usize, features: u32, start: u32, sequence: u32) -> Self {
             let mut journal = Self { blocks: vec![vec![0; BLOCK]; blocks], at: start as usize, sequence };
-            let head = &mut journal.blocks[0];
-            head[..4].copy_from_slice(&MAGIC);
+            let superblock = &mut journal.blocks[0];
+            superblock[..4].copy_from_slice(&MAGIC);
             let fields =
-                [(4, HEAD_V2), (0xc, BLOCK as u32), (0x10, blocks as u32), (0x14, 1), (0x18, sequence)];
+                [(4, SUPERBLOCK_V2), (0xc, BLOCK as u32), (0x10, blocks as u32), (0x14, 1), (0x18, sequence)];
             for (at, value) in fields.into_iter().chain([(0x1c, start), (0x28, features)]) {
-                be(head, at, value);
+                write_be(superblock, at, value);
             }
             journal
         }
 
-        fn head(&self) -> JournalSuperblock {
+        fn superblock(&self) -> JournalSuperblock {
             JournalSuperblock::decode(&self.blocks[0], BLOCK as u32).expect("a journal")
         }
 
@@ -294,64 +307,64 @@ mod tests {
         fn log_block(&self, kind: u32) -> Vec<u8> {
             let mut block = vec![0; BLOCK];
             block[..4].copy_from_slice(&MAGIC);
-            be(&mut block, 4, kind);
-            be(&mut block, 8, self.sequence);
+            write_be(&mut block, 4, kind);
+            write_be(&mut block, 8, self.sequence);
             block
         }
 
-        fn put_summed(&mut self, mut block: Vec<u8>, at: usize) {
-            if self.head().has_checksums() {
-                let sum = crc32c_without(self.head().checksum_seed, &block, at, 4);
-                be(&mut block, at, sum);
+        fn put_with_checksum(&mut self, mut block: Vec<u8>, at: usize) {
+            if self.superblock().has_checksums() {
+                let sum = crc32c_without(self.superblock().checksum_seed, &block, at, 4);
+                write_be(&mut block, at, sum);
             }
             self.put(block);
         }
 
         fn write(&mut self, blocks: &[u32]) {
-            let head = self.head();
+            let superblock = self.superblock();
             let mut descriptor = self.log_block(DESCRIPTOR);
             let mut at = HEADER_BYTES;
             for (index, block) in blocks.iter().enumerate() {
                 let last = if index + 1 == blocks.len() { TAG_LAST } else { 0 };
-                // The first tag of a block names the journal's identity.
+                // The first tag of a block has the journal's UUID.
                 let flags = last | if index == 0 { 0 } else { TAG_SAME_UUID };
-                be(&mut descriptor, at, *block);
-                let length = if head.has(FEATURE_CHECKSUM_V3) {
-                    be(&mut descriptor, at + 4, flags);
+                write_be(&mut descriptor, at, *block);
+                let length = if superblock.has(FEATURE_CHECKSUM_V3) {
+                    write_be(&mut descriptor, at + 4, flags);
                     16
                 } else {
                     descriptor[at + 6..at + 8].copy_from_slice(&(flags as u16).to_be_bytes());
-                    8 + if head.has(FEATURE_CHECKSUM_V2) { 2 } else { 0 }
-                        + if head.has(FEATURE_64BIT) { 4 } else { 0 }
+                    8 + if superblock.has(FEATURE_CHECKSUM_V2) { 2 } else { 0 }
+                        + if superblock.has(FEATURE_64BIT) { 4 } else { 0 }
                 };
                 at += length + if index == 0 { UUID_BYTES } else { 0 };
             }
-            self.put_summed(descriptor, BLOCK - 4);
+            self.put_with_checksum(descriptor, BLOCK - 4);
             for block in blocks {
                 self.put(vec![*block as u8; BLOCK]);
             }
         }
 
         fn revoke(&mut self, blocks: &[u32]) {
-            let wide = self.head().has(FEATURE_64BIT);
+            let wide = self.superblock().has(FEATURE_64BIT);
             let mut block = self.log_block(REVOKE);
             let mut at = HEADER_BYTES + 4;
             for revoked in blocks {
                 at += if wide { 4 } else { 0 };
-                be(&mut block, at, *revoked);
+                write_be(&mut block, at, *revoked);
                 at += 4;
             }
-            be(&mut block, HEADER_BYTES, at as u32);
-            self.put_summed(block, BLOCK - 4);
+            write_be(&mut block, HEADER_BYTES, at as u32);
+            self.put_with_checksum(block, BLOCK - 4);
         }
 
         fn commit(&mut self) {
             let block = self.log_block(COMMIT);
-            self.put_summed(block, COMMIT_CHECKSUM_AT);
+            self.put_with_checksum(block, COMMIT_CHECKSUM_OFFSET);
             self.sequence = self.sequence.wrapping_add(1);
         }
 
-        /// What is replayed: the file system's block and where its copy is.
+        /// The result of a replay: blocks of the file system, and the journal blocks with their copies.
         fn replayed(&self) -> Vec<(u64, u32)> {
             let read = |at: u32| self.blocks.get(at as usize).cloned().ok_or(Fault::Disk);
             let replay = recover(BLOCK as u32, read).expect("readable");
@@ -362,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_committed_counts_in_every_format() {
+    fn committed_transactions_are_replayed() {
         let formats = [0, FEATURE_64BIT, FEATURE_CHECKSUM_V2, FEATURE_64BIT | FEATURE_CHECKSUM_V2, V3];
         for features in formats {
             let mut journal = Journal::new(32, features, 1, 7);
@@ -376,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn the_log_goes_round_and_so_does_its_number() {
+    fn log_and_sequence_wrap_around() {
         let mut journal = Journal::new(12, V3, 9, u32::MAX);
         journal.write(&[100, 101]);
         journal.commit();
@@ -386,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn a_revoked_block_is_taken_from_no_earlier_transaction() {
+    fn revocation_hides_earlier_copies() {
         let mut journal = Journal::new(64, V3, 1, 1);
         journal.write(&[100, 101]);
         journal.commit();
@@ -399,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn a_revocation_that_was_not_committed_is_none() {
+    fn uncommitted_revocation_is_ignored() {
         let mut journal = Journal::new(64, V3, 1, 1);
         journal.write(&[100]);
         journal.commit();
@@ -408,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_whose_checksum_does_not_hold_ends_the_log() {
+    fn invalid_checksum_ends_the_log() {
         for broken in [1, 3] {
             let mut journal = Journal::new(64, V3, 1, 1);
             journal.write(&[100]);
@@ -422,24 +435,24 @@ mod tests {
     }
 
     #[test]
-    fn an_older_round_is_not_read_again() {
+    fn older_blocks_of_the_ring_are_ignored() {
         let mut journal = Journal::new(8, V3, 1, 1);
-        // Twice round; the log begins where the third transaction does.
+        // Wraps around twice; the log starts with the third transaction.
         for block in 100..104 {
             journal.write(&[block]);
             journal.commit();
         }
         let (start, sequence) = (3, 4);
-        be(&mut journal.blocks[0], 0x1c, start);
-        be(&mut journal.blocks[0], 0x18, sequence);
+        write_be(&mut journal.blocks[0], 0x1c, start);
+        write_be(&mut journal.blocks[0], 0x18, sequence);
         assert_eq!(journal.replayed(), [(103, 4)]);
     }
 
     #[test]
-    fn a_journal_that_makes_no_sense_is_refused() {
+    fn invalid_journals_are_refused() {
         let check = |at: usize, value: u32, expected: Fault| {
             let mut journal = Journal::new(8, V3, 1, 1);
-            be(&mut journal.blocks[0], at, value);
+            write_be(&mut journal.blocks[0], at, value);
             let read = |at: u32| journal.blocks.get(at as usize).cloned().ok_or(Fault::Disk);
             assert_eq!(recover(BLOCK as u32, read).err(), Some(expected), "{at:#x}");
         };

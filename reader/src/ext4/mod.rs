@@ -1,10 +1,11 @@
-//! ext4 as it lies on a disk, read only. Every function is total: any bytes give an answer or a [`Fault`].
+//! A read-only ext4 implementation. Every function is total: any bytes on the disk give a result or
+//! a [`Fault`].
 //!
-//! It knows no path of the host, no process and no socket: a disk is a [`Device`]. Nothing is allocated by a number that the
-//! disk holds, and every loop ends by a bound of its own.
+//! It knows no path of the host, no process and no socket: a disk is a [`Device`]. No allocation
+//! has a size that the disk alone determines, and every loop has its own bound.
 //!
-//! A file system that was not put away in order is read as after its recovery: [`journal`] says which blocks the journal has
-//! newer, and every read of a block asks there first.
+//! A file system that was not unmounted cleanly is read as after its recovery: [`journal`] finds
+//! the blocks of which the journal has a newer copy, and every read of a block looks there first.
 
 mod checksum;
 mod directory;
@@ -23,10 +24,11 @@ pub use journal::recover;
 
 use crate::error::Fault;
 
-/// Reads of a disk, one after the other.
+/// A disk, read one part at a time.
 pub trait Device {
-    /// Fills `into`, or says [`Fault::Disk`].
+    /// Fills `into`, or fails with [`Fault::Disk`].
     fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<(), Fault>;
 
+    /// Size of the disk.
     fn size_bytes(&self) -> u64;
 }

@@ -1,19 +1,20 @@
-//! The superblock: what the file system says of itself, and where its groups are described. Pure.
+//! The superblock: the layout of the file system, and where its group descriptors are. Pure.
 
 use super::{
     checksum::{SEED, crc32c},
-    fields::{Fields, halves},
+    fields::{Fields, join_halves},
 };
 use crate::error::{Fault, FaultReason};
 
-/// Where it lies, and how large it is.
+/// Its position on the disk.
 pub const OFFSET: u64 = 1024;
+/// Its size.
 pub const BYTES: usize = 1024;
 
 const MAGIC: u16 = 0xef53;
 /// The checksum is the last field.
-const CHECKSUM_AT: usize = 0x3fc;
-/// 1 KiB << 6.
+const CHECKSUM_OFFSET: usize = 0x3fc;
+/// Largest block: 1 KiB << 6.
 const MAX_LOG_BLOCK_BYTES: u32 = 6;
 const MIN_INODE_BYTES: u16 = 128;
 const MIN_GROUP_BYTES: u16 = 32;
@@ -28,8 +29,9 @@ const INCOMPAT_RECOVER: u32 = 0x4;
 const INCOMPAT_META_BG: u32 = 0x10;
 const INCOMPAT_64BIT: u32 = 0x80;
 const INCOMPAT_CHECKSUM_SEED: u32 = 0x2000;
-/// What does not change how a file is found, or is refused file by file: extents, multiple mount protection, flexible groups,
-/// values in inodes, large directories, inline data, encryption, case folding.
+/// Features that are supported. Those without a name do not change how files are found, or are
+/// refused for each file: extents, multiple mount protection, flexible groups, values in inodes,
+/// large directories, inline data, encryption, case folding.
 const INCOMPAT_KNOWN: u32 = INCOMPAT_FILE_TYPE
     | INCOMPAT_RECOVER
     | INCOMPAT_META_BG
@@ -47,41 +49,48 @@ const INCOMPAT_KNOWN: u32 = INCOMPAT_FILE_TYPE
 const RO_SPARSE_SUPER: u32 = 0x1;
 const RO_METADATA_CHECKSUMS: u32 = 0x400;
 
+/// The fields of a valid superblock that reading needs.
 #[derive(Clone, Debug)]
 pub struct Superblock {
     pub block_bytes: u32,
+    /// Blocks of the file system.
     pub blocks: u64,
+    /// Inodes of the file system.
     pub inodes: u32,
     pub inodes_per_group: u32,
     pub inode_bytes: u16,
+    /// Size of a group descriptor.
     pub group_bytes: u16,
     pub has_64bit: bool,
+    /// Whether directory entries contain types.
     pub has_file_types: bool,
-    /// Of checksums of metadata; none where it has no such.
+    /// Seed of the metadata checksums; `None` if the file system has none.
     pub checksum_seed: Option<u32>,
-    /// The journal's inode, where something in it has to be taken into account.
+    /// The journal's inode, if the journal must be replayed.
     pub journal: Option<u32>,
     first_data_block: u32,
     blocks_per_group: u32,
-    /// Descriptors' blocks from this one on lie within the groups that they describe.
-    meta_from: Option<u32>,
-    copies: BackupGroups,
+    /// From this block of descriptors on, each lies in the first of the groups that it describes
+    /// (META_BG).
+    first_meta_block: Option<u32>,
+    backups: BackupGroups,
 }
 
-/// Which groups begin with a copy of the superblock.
+/// Which groups start with a backup of the superblock.
 #[derive(Clone, Copy, Debug)]
 enum BackupGroups {
     All,
     PowersOf357,
-    These([u32; 2]),
+    Listed([u32; 2]),
 }
 
 impl Superblock {
+    /// Decodes and validates a superblock for a disk of `device_bytes`.
     pub fn decode(bytes: &[u8], device_bytes: u64) -> Result<Self, Fault> {
         let fields = Fields(bytes);
         if fields.u16(0x38) != MAGIC {
-            let blank = bytes.iter().all(|byte| *byte == 0);
-            return Err(Fault::NotAHome(if blank { FaultReason::Blank } else { FaultReason::NotExt4 }));
+            let is_blank = bytes.iter().all(|byte| *byte == 0);
+            return Err(Fault::NotAHome(if is_blank { FaultReason::Blank } else { FaultReason::NotExt4 }));
         }
         let (compat, incompat, read_only) = (fields.u32(0x5c), fields.u32(0x60), fields.u32(0x64));
         if incompat & !INCOMPAT_KNOWN != 0 {
@@ -89,35 +98,37 @@ impl Superblock {
         }
         let has_64bit = incompat & INCOMPAT_64BIT != 0;
         let has_checksums = read_only & RO_METADATA_CHECKSUMS != 0;
-        if has_checksums && crc32c(SEED, &bytes[..CHECKSUM_AT.min(bytes.len())]) != fields.u32(CHECKSUM_AT) {
+        if has_checksums
+            && crc32c(SEED, &bytes[..CHECKSUM_OFFSET.min(bytes.len())]) != fields.u32(CHECKSUM_OFFSET)
+        {
             return Err(Fault::Damaged(FaultReason::Superblock));
         }
         let superblock = Self {
             block_bytes: 1024 << fields.u32(0x18).min(MAX_LOG_BLOCK_BYTES + 1),
-            blocks: halves(fields.u32(0x4), if has_64bit { fields.u32(0x150) } else { 0 }),
+            blocks: join_halves(fields.u32(0x4), if has_64bit { fields.u32(0x150) } else { 0 }),
             inodes: fields.u32(0x0),
             inodes_per_group: fields.u32(0x28),
-            // The first revision had no choice.
+            // In the first revision the size is fixed.
             inode_bytes: if fields.u32(0x4c) == 0 { MIN_INODE_BYTES } else { fields.u16(0x58) },
             group_bytes: if has_64bit { fields.u16(0xfe) } else { MIN_GROUP_BYTES },
             has_64bit,
             has_file_types: incompat & INCOMPAT_FILE_TYPE != 0,
-            checksum_seed: has_checksums.then(|| seed(&fields, incompat)),
-            journal: journal(&fields, compat, incompat)?,
+            checksum_seed: has_checksums.then(|| read_checksum_seed(&fields, incompat)),
+            journal: journal_to_replay(&fields, compat, incompat)?,
             first_data_block: fields.u32(0x14),
             blocks_per_group: fields.u32(0x20),
-            meta_from: (incompat & INCOMPAT_META_BG != 0).then(|| fields.u32(0x104)),
-            copies: copies(&fields, compat, read_only),
+            first_meta_block: (incompat & INCOMPAT_META_BG != 0).then(|| fields.u32(0x104)),
+            backups: backup_groups(&fields, compat, read_only),
         };
-        if superblock.holds_on(device_bytes) {
+        if superblock.is_consistent(device_bytes) {
             Ok(superblock)
         } else {
             Err(Fault::Damaged(FaultReason::Superblock))
         }
     }
 
-    fn holds_on(&self, device_bytes: u64) -> bool {
-        let group_bytes_min = if self.has_64bit { GROUP_BYTES_64BIT } else { MIN_GROUP_BYTES };
+    fn is_consistent(&self, device_bytes: u64) -> bool {
+        let min_group_bytes = if self.has_64bit { GROUP_BYTES_64BIT } else { MIN_GROUP_BYTES };
         self.block_bytes <= 1024 << MAX_LOG_BLOCK_BYTES
             && self.blocks.checked_mul(u64::from(self.block_bytes)).is_some_and(|bytes| bytes <= device_bytes)
             && u64::from(self.first_data_block) < self.blocks
@@ -127,33 +138,33 @@ impl Superblock {
             && self.inode_bytes >= MIN_INODE_BYTES
             && u32::from(self.inode_bytes) <= self.block_bytes
             && self.group_bytes.is_power_of_two()
-            && (group_bytes_min..=MAX_GROUP_BYTES).contains(&self.group_bytes)
+            && (min_group_bytes..=MAX_GROUP_BYTES).contains(&self.group_bytes)
     }
 
-    /// The block of a group's descriptor, and the offset in it.
-    pub fn group_place(&self, group: u32) -> (u64, usize) {
+    /// The block that contains a group's descriptor, and the offset in it.
+    pub fn locate_group(&self, group: u32) -> (u64, usize) {
         let per_block = self.block_bytes / u32::from(self.group_bytes);
         let (index, offset) = (group / per_block, group % per_block * u32::from(self.group_bytes));
-        // The block behind the superblock's own, which with small blocks is not the first.
-        let behind = OFFSET / u64::from(self.block_bytes) + 1;
-        let block = match self.meta_from {
+        // The descriptors follow the superblock's own block. With blocks of 1 KiB that is block 1.
+        let first_block = OFFSET / u64::from(self.block_bytes) + 1;
+        let block = match self.first_meta_block {
             Some(from) if index >= from && index > 0 => {
-                let leader = index * per_block;
-                let start = u64::from(leader) * u64::from(self.blocks_per_group);
-                u64::from(self.first_data_block) + start + u64::from(self.copies.has(leader))
+                let first_group = index * per_block;
+                let start = u64::from(first_group) * u64::from(self.blocks_per_group);
+                u64::from(self.first_data_block) + start + u64::from(self.backups.contain(first_group))
             }
-            _ => behind + u64::from(index),
+            _ => first_block + u64::from(index),
         };
         (block, offset as usize)
     }
 }
 
 impl BackupGroups {
-    fn has(self, group: u32) -> bool {
+    fn contain(self, group: u32) -> bool {
         match self {
             Self::All => true,
             Self::PowersOf357 => group <= 1 || [3, 5, 7].into_iter().any(|base| is_power_of(base, group)),
-            Self::These(groups) => group == 0 || groups.contains(&group),
+            Self::Listed(groups) => group == 0 || groups.contains(&group),
         }
     }
 }
@@ -162,9 +173,9 @@ fn is_power_of(base: u32, number: u32) -> bool {
     std::iter::successors(Some(base), |power| power.checked_mul(base)).any(|power| power == number)
 }
 
-fn copies(fields: &Fields<'_>, compat: u32, read_only: u32) -> BackupGroups {
+fn backup_groups(fields: &Fields<'_>, compat: u32, read_only: u32) -> BackupGroups {
     if compat & COMPAT_SPARSE_SUPER2 != 0 {
-        BackupGroups::These([fields.u32(0x24c), fields.u32(0x250)])
+        BackupGroups::Listed([fields.u32(0x24c), fields.u32(0x250)])
     } else if read_only & RO_SPARSE_SUPER != 0 {
         BackupGroups::PowersOf357
     } else {
@@ -172,7 +183,7 @@ fn copies(fields: &Fields<'_>, compat: u32, read_only: u32) -> BackupGroups {
     }
 }
 
-fn seed(fields: &Fields<'_>, incompat: u32) -> u32 {
+fn read_checksum_seed(fields: &Fields<'_>, incompat: u32) -> u32 {
     if incompat & INCOMPAT_CHECKSUM_SEED != 0 {
         fields.u32(0x270)
     } else {
@@ -180,8 +191,8 @@ fn seed(fields: &Fields<'_>, incompat: u32) -> u32 {
     }
 }
 
-fn journal(fields: &Fields<'_>, compat: u32, incompat: u32) -> Result<Option<u32>, Fault> {
-    // A journal that was put in order has nothing to say.
+fn journal_to_replay(fields: &Fields<'_>, compat: u32, incompat: u32) -> Result<Option<u32>, Fault> {
+    // A clean journal has nothing to replay.
     if compat & COMPAT_JOURNAL == 0 || incompat & INCOMPAT_RECOVER == 0 {
         return Ok(None);
     }
@@ -196,13 +207,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn copies_of_the_superblock_are_in_few_groups() {
-        let with_copies: Vec<u32> = (0..130).filter(|group| BackupGroups::PowersOf357.has(*group)).collect();
-        assert_eq!(with_copies, [0, 1, 3, 5, 7, 9, 25, 27, 49, 81, 125]);
+    fn backups_are_in_powers_of_3_5_7() {
+        let with_backups: Vec<u32> =
+            (0..130).filter(|group| BackupGroups::PowersOf357.contain(*group)).collect();
+        assert_eq!(with_backups, [0, 1, 3, 5, 7, 9, 25, 27, 49, 81, 125]);
     }
 
     #[test]
-    fn what_is_no_file_system_is_told_apart() {
+    fn invalid_superblocks_have_distinct_faults() {
         let mut bytes = vec![0; BYTES];
         assert_eq!(Superblock::decode(&bytes, 1 << 20).err(), Some(Fault::NotAHome(FaultReason::Blank)));
         bytes[7] = 1;

@@ -1,4 +1,4 @@
-//! The reading process alone, as `burrow ext4-reader` is it: what the tests start.
+//! The reader alone, like `burrow ext4-reader`: what the tests start.
 
 use std::process::ExitCode;
 

@@ -1,7 +1,7 @@
-//! Enters the sandbox of the reading process and tries one thing. It succeeds only where the thing does: that is what the tests
-//! look for.
+//! Enters the reader's sandbox and attempts one action. The exit status says whether the action
+//! succeeded.
 //!
-//! `sandbox-probe whole|without-filter|bare PROBE [ARGUMENT]`
+//! `sandbox-probe complete|without-filter|none PROBE [ARGUMENT]`
 
 use std::{env, fs, io, net::TcpStream, process::ExitCode};
 
@@ -12,7 +12,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let argument = arguments.get(2).cloned().unwrap_or_default();
     match arguments[0].as_str() {
-        "whole" => drop(sandbox::enter()),
+        "complete" => drop(sandbox::enter()),
         "without-filter" => drop(sandbox::enter_without_filter()),
         _ => {}
     }
@@ -42,7 +42,7 @@ fn attempt(probe: &str, argument: &str) -> io::Result<()> {
             socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), None)?;
             Ok(())
         }
-        // No signal: only whether one could be sent.
+        // Sends no signal, but checks whether one could be sent.
         "signal-parent" => {
             nix::sys::signal::kill(nix::unistd::getppid(), None)?;
             Ok(())
@@ -51,7 +51,7 @@ fn attempt(probe: &str, argument: &str) -> io::Result<()> {
         "fork" => fork(),
         "become-root" => {
             nix::unistd::setuid(nix::unistd::Uid::from_raw(0))?;
-            // Who was it already has gained nothing, so this is no success of anyone's but root's.
+            // setuid succeeds for a process that is root already. Only a read proves root's rights.
             fs::read("/etc/shadow").map(drop)
         }
         "namespace" => Ok(nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWUSER)?),
@@ -63,8 +63,8 @@ fn attempt(probe: &str, argument: &str) -> io::Result<()> {
             let mut bytes = Vec::<u8>::new();
             bytes.try_reserve_exact(600 << 20).map_err(io::Error::other)
         }
-        // The control of the control: the harness does see what succeeds.
-        "speak" => {
+        // Succeeds in every mode: proves that the test sees a success.
+        "print" => {
             eprintln!("words");
             Ok(())
         }
@@ -74,9 +74,9 @@ fn attempt(probe: &str, argument: &str) -> io::Result<()> {
 
 #[allow(unsafe_code)]
 fn fork() -> io::Result<()> {
-    // SAFETY: one thread, and the child only ends.
+    // SAFETY: the process has one thread, and the child only exits.
     match unsafe { nix::unistd::fork() }? {
-        // SAFETY: nothing has to be tidied up.
+        // SAFETY: the child owns nothing that needs cleanup.
         nix::unistd::ForkResult::Child => unsafe { libc::_exit(0) },
         nix::unistd::ForkResult::Parent { child } => {
             nix::sys::wait::waitpid(child, None)?;
@@ -87,7 +87,7 @@ fn fork() -> io::Result<()> {
 
 #[allow(unsafe_code)]
 fn executable_memory() -> io::Result<()> {
-    // SAFETY: memory that nothing else has, and that nothing uses.
+    // SAFETY: a new anonymous mapping that nothing uses.
     let memory = unsafe {
         libc::mmap(
             std::ptr::null_mut(),

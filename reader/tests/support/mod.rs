@@ -1,4 +1,4 @@
-//! Images made by e2fsprogs, disks over them, and what a directory on this host holds.
+//! Makes images with e2fsprogs, opens them, and compares them with directories on this host.
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
@@ -20,14 +20,14 @@ use bytes::Bytes;
 use futures_util::{FutureExt as _, TryStreamExt as _, future::BoxFuture};
 use protocol::files::{EntryKind, HomePath};
 
-/// A file as a disk.
+/// A disk in a file.
 pub struct FileDisk {
     file: File,
     size: u64,
 }
 
 impl FileDisk {
-    pub fn of(file: File) -> Self {
+    pub fn new(file: File) -> Self {
         let size = file.metadata().expect("an image").len();
         Self { file, size }
     }
@@ -45,6 +45,7 @@ impl ReadAt for FileDisk {
     }
 }
 
+/// A disk in memory.
 pub struct MemoryDisk(pub Vec<u8>);
 
 impl ReadAt for MemoryDisk {
@@ -69,14 +70,14 @@ pub async fn open(disk: impl ReadAt + 'static) -> Result<SnapshotFiles, ReaderEr
 }
 
 pub async fn open_image(image: &Path) -> Result<SnapshotFiles, ReaderError> {
-    open(FileDisk::of(File::open(image).expect("an image"))).await
+    open(FileDisk::new(File::open(image).expect("an image"))).await
 }
 
 pub fn path(text: &str) -> HomePath {
     HomePath::parse(text).expect("a path")
 }
 
-/// Runs a tool of e2fsprogs, whose status must be one of these.
+/// Runs a program of e2fsprogs and asserts that its status is one of `allowed`.
 pub fn run(program: &str, arguments: &[&str], allowed: &[i32]) -> String {
     let output =
         Command::new(program).args(arguments).output().unwrap_or_else(|error| panic!("{program}: {error}"));
@@ -89,7 +90,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A home of `size` that holds what `directory` does.
+/// Formats a home of `size`, with the content of `directory`.
 pub fn make_image(image: &Path, options: &[&str], directory: Option<&Path>, size: &str) {
     let image = image.to_str().expect("UTF-8");
     let mut arguments = vec!["-q", "-F"];
@@ -101,7 +102,7 @@ pub fn make_image(image: &Path, options: &[&str], directory: Option<&Path>, size
     run("mkfs.ext4", &arguments, &[0]);
 }
 
-/// Commands to debugfs, in one session that writes.
+/// Runs debugfs commands in one writing session.
 pub fn debugfs(image: &Path, commands: &str) {
     let script = image.with_extension("commands");
     fs::write(&script, commands).expect("writable");
@@ -109,33 +110,34 @@ pub fn debugfs(image: &Path, commands: &str) {
     run("debugfs", &["-w", "-f", script, image], &[0]);
 }
 
-/// A file as both sides describe it.
+/// A file's attributes and content.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct FileState {
     pub kind: EntryKind,
     pub mode: u32,
     pub modified_s: i64,
-    /// What a file holds or where a link points.
+    /// A file's content, or a link's target.
     pub content: Vec<u8>,
 }
 
-pub type Tree = BTreeMap<String, Seen>;
+/// Files by path.
+pub type Tree = BTreeMap<String, FileState>;
 
-/// What a directory of this host holds, names as text.
+/// The files in a directory of this host.
 pub fn tree_of(directory: &Path) -> Tree {
     let mut tree = Tree::new();
-    collect(directory, "", &mut tree);
+    collect_files(directory, "", &mut tree);
     tree
 }
 
-fn collect(directory: &Path, prefix: &str, tree: &mut Tree) {
+fn collect_files(directory: &Path, prefix: &str, tree: &mut Tree) {
     for entry in fs::read_dir(directory).expect("a directory") {
         let entry = entry.expect("an entry");
         let name = format!("{prefix}{}", String::from_utf8_lossy(entry.file_name().as_bytes()));
         let metadata = entry.path().symlink_metadata().expect("there");
         let (kind, content) = match metadata.file_type() {
             kind if kind.is_dir() => {
-                collect(&entry.path(), &format!("{name}/"), tree);
+                collect_files(&entry.path(), &format!("{name}/"), tree);
                 (EntryKind::Directory, Vec::new())
             }
             kind if kind.is_symlink() => {
@@ -143,16 +145,16 @@ fn collect(directory: &Path, prefix: &str, tree: &mut Tree) {
                 (EntryKind::Symlink, target.as_os_str().as_bytes().to_vec())
             }
             kind if kind.is_fifo() => (EntryKind::Other, Vec::new()),
-            // Seen and not addressed.
+            // Listed, but not addressable by a path.
             _ if entry.file_name().to_str().is_none() => (EntryKind::File, Vec::new()),
             _ => (EntryKind::File, fs::read(entry.path()).expect("readable")),
         };
         let (mode, modified_s) = (metadata.mode() & 0o7777, metadata.mtime());
-        tree.insert(name, Seen { kind, mode, modified_s, content });
+        tree.insert(name, FileState { kind, mode, modified_s, content });
     }
 }
 
-/// What a home holds, without `lost+found`. A name that is not UTF-8 is seen and cannot be read.
+/// The files of a home, without `lost+found`. Names that are not UTF-8 are listed but cannot be read.
 pub async fn tree_in(home: &mut SnapshotFiles) -> Tree {
     let (mut tree, mut pending) = (Tree::new(), vec![HomePath::default()]);
     while let Some(directory) = pending.pop() {
@@ -172,7 +174,7 @@ pub async fn tree_in(home: &mut SnapshotFiles) -> Tree {
                 _ => entry.target.clone().unwrap_or_default().into_bytes(),
             };
             let modified_s = entry.modified_ms.div_euclid(1000);
-            let seen = Seen { kind: entry.kind, mode: entry.mode, modified_s, content };
+            let seen = FileState { kind: entry.kind, mode: entry.mode, modified_s, content };
             tree.insert(child.to_string(), seen);
         }
     }
@@ -187,19 +189,19 @@ pub async fn content(home: &mut SnapshotFiles, path: &HomePath) -> Vec<u8> {
     content
 }
 
-/// Both trees, compared path by path.
+/// Compares two trees path by path.
 pub fn assert_same(found: &Tree, expected: &Tree) {
     let names = |tree: &Tree| tree.keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(found), names(expected));
     for (path, expected) in expected {
         let found = &found[path];
         assert!(found.content == expected.content, "the content of {path}");
-        let described = |seen: &Seen| (seen.kind, seen.mode, seen.modified_s);
+        let described = |seen: &FileState| (seen.kind, seen.mode, seen.modified_s);
         assert_eq!(described(found), described(expected), "{path}");
     }
 }
 
-/// Words that do not repeat soon.
+/// Pseudo-random bytes.
 pub fn filler(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let next = std::iter::from_fn(move || {

@@ -28,7 +28,8 @@ const MAX_PAYLOAD_KIB: u32 = 2 * wire::MAX_PAYLOAD_BYTES / 1024;
 /// Zeros without a hole are written in pieces of this size.
 const ZERO_PIECE_BYTES: u64 = 1 << 20;
 
-/// Serves the connection to its end. After `stop` it accepts no more requests, and answers the accepted ones.
+/// Serves the connection to its end. After `stop` it accepts no more requests, and answers the
+/// accepted ones.
 pub async fn run(
     mut stream: UnixStream,
     volume: &Volume,
@@ -50,7 +51,8 @@ pub async fn run(
     let writing = send_replies(to_client, to_write);
     tokio::pin!(reading, writing);
     tokio::select! {
-        // If replies cannot be sent, no more requests are read. Writes that have begun complete by themselves.
+        // If replies cannot be sent, no more requests are read. Writes that have begun complete by
+        // themselves.
         written = &mut writing => written,
         read = &mut reading => {
             writing.await?;

@@ -1,4 +1,5 @@
-//! Exports a volume as a network block device on a Unix socket: fixed newstyle NBD over a [`Volume`]. Knows no runtime.
+//! Exports a volume as a network block device on a Unix socket: fixed newstyle NBD over a
+//! [`Volume`]. Knows no runtime.
 //!
 //! ```text
 //! guest ─ virtio-blk ─▶ QEMU ─ NBD ─▶ connection ─┬─ read requests, one at a time, within bounds
@@ -6,15 +7,16 @@
 //!                                                 └─ write replies, in the order of completion
 //! ```
 //!
-//! The client is the VMM, which a hostile guest may control. Everything that it sends is bounded, and the worst that it can do
-//! is to lose its own connection. A request holds its share of the bounds until its reply is written, so a client that does not
-//! read its replies stops only itself.
+//! The client is the VMM, which a hostile guest may control. Everything that it sends is bounded,
+//! and the worst that it can do is to lose its own connection. A request holds its share of the
+//! bounds until its reply is written, so a client that does not read its replies stops only itself.
 //!
-//! A reply to FLUSH, or to a write with FUA, means that the data is on this host's disk. That is all that the guest's file
-//! system relies on; when the data is in the object store is the replicator's business.
+//! A reply to FLUSH, or to a write with FUA, means that the data is on this host's disk. That is
+//! all that the guest's file system relies on; when the data is in the object store is the
+//! replicator's business.
 //!
-//! For example, a guest's `fsync`: QEMU sends WRITE requests, which the volume writes to its cache file, then FLUSH, which the
-//! volume answers after an fsync of its cache and its dirty log.
+//! For example, a guest's `fsync`: QEMU sends WRITE requests, which the volume writes to its cache
+//! file, then FLUSH, which the volume answers after an fsync of its cache and its dirty log.
 
 mod connection;
 mod negotiate;
@@ -51,11 +53,11 @@ pub enum ExportError {
 
 /// Serves the volume as a disk of `disk_bytes` until `stop` is cancelled.
 ///
-/// If the disk is larger than the volume, the rest reads as zeros, and writes there fail with ENOSPC. A volume that grows
-/// reaches further at once.
+/// If the disk is larger than the volume, the rest reads as zeros, and writes there fail with
+/// ENOSPC. A volume that grows reaches further at once.
 ///
-/// After `stop` no request is accepted, and the accepted ones are answered. When this returns, nothing uses the volume any more.
-/// The caller flushes and closes the volume.
+/// After `stop` no request is accepted, and the accepted ones are answered. When this returns,
+/// nothing uses the volume any more. The caller flushes and closes the volume.
 pub async fn serve(listener: UnixListener, volume: Volume, disk_bytes: u64, stop: CancellationToken) {
     let mut connections = JoinSet::new();
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));

@@ -104,7 +104,8 @@ fn answer_option(header: OptionHeader, data: &[u8], size_bytes: u64) -> (Vec<u8>
     }
 }
 
-/// The oldest way to choose an export: the only reply is the export itself, and a wrong name closes the connection.
+/// The oldest way to choose an export: the only reply is the export itself, and a wrong name closes
+/// the connection.
 async fn choose_export_by_name(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     name: &[u8],

@@ -212,8 +212,8 @@ async fn copied_images_are_identical() {
     exported.stop().await;
 }
 
-/// A disk may be larger than the home. Beyond the home, reads give zeros, discards succeed, and writes fail with ENOSPC. A home that
-/// grows reaches further at once.
+/// A disk may be larger than the home. Beyond the home, reads give zeros, discards succeed, and
+/// writes fail with ENOSPC. A home that grows reaches further at once.
 #[tokio::test]
 async fn disk_beyond_the_home_is_empty_and_full() {
     let exported = ExportedVolume::start_as_disk(1 << 40).await;

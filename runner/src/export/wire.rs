@@ -1,4 +1,5 @@
-//! The messages of NBD, fixed newstyle: constants, decoders and encoders. Pure. All numbers are big-endian.
+//! The messages of NBD, fixed newstyle: constants, decoders and encoders. Pure. All numbers are
+//! big-endian.
 
 /// Longest payload of a read or write. The block size information announces it, and QEMU respects it.
 pub const MAX_PAYLOAD_BYTES: u32 = 32 << 20;
@@ -14,24 +15,37 @@ const OPTION_REPLY_MAGIC: u64 = 0x0003_e889_0455_65a9;
 const REQUEST_MAGIC: u32 = 0x2560_9513;
 const SIMPLE_REPLY_MAGIC: u32 = 0x6744_6698;
 
+/// Handshake flag: unknown options get a reply.
 pub const HANDSHAKE_FIXED_NEWSTYLE: u16 = 1;
+/// Handshake flag: no padding after the export.
 pub const HANDSHAKE_NO_ZEROES: u16 = 2;
 
 /// Supported: FLUSH, FUA, TRIM and WRITE_ZEROES; a flush on one connection covers the writes of all.
 pub const TRANSMISSION_FLAGS: u16 = 1 | 1 << 2 | 1 << 3 | 1 << 5 | 1 << 6 | 1 << 8;
 
+/// Reply to an option: done.
 pub const REPLY_ACK: u32 = 1;
+/// Reply to an option: the name of an export.
 pub const REPLY_SERVER: u32 = 2;
+/// Reply to an option: information about the export.
 pub const REPLY_INFO: u32 = 3;
+/// Refused option: unknown or not supported.
 pub const REPLY_UNSUPPORTED: u32 = 1 << 31 | 1;
+/// Refused option: malformed.
 pub const REPLY_INVALID: u32 = 1 << 31 | 3;
+/// Refused option: no such export.
 pub const REPLY_UNKNOWN: u32 = 1 << 31 | 6;
+/// Refused option: too long.
 pub const REPLY_TOO_BIG: u32 = 1 << 31 | 9;
 
+/// Information: size and flags of the export.
 pub const INFO_EXPORT: u16 = 0;
+/// Information: minimum, preferred and maximum block size.
 pub const INFO_BLOCK_SIZE: u16 = 3;
 
+/// Length of the header of an option.
 pub const OPTION_HEADER_BYTES: usize = 16;
+/// Length of a request without its payload.
 pub const REQUEST_BYTES: usize = 28;
 
 /// The kind of a handshake option.
@@ -62,6 +76,7 @@ impl OptionHeader {
         (magic == OPTION_MAGIC).then_some(Self { code, length })
     }
 
+    /// The option's kind.
     pub fn kind(self) -> OptionKind {
         match self.code {
             1 => OptionKind::ExportName,
@@ -74,8 +89,8 @@ impl OptionHeader {
     }
 }
 
-/// Decodes the data of INFO and GO: a name, then a list of requested information. The server sends everything that it has, so
-/// the list is only validated.
+/// Decodes the data of INFO and GO: a name, then a list of requested information. The server sends
+/// everything that it has, so the list is only validated.
 pub fn decode_info(bytes: &[u8]) -> Option<&str> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
     let (name, rest) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;

@@ -1,4 +1,5 @@
-//! A cache directory of built files: one builder at a time, and a file becomes visible only when it is complete.
+//! A cache directory of built files: one builder at a time, and a file becomes visible only when it
+//! is complete.
 
 use std::{
     fs::{DirBuilder, File, OpenOptions, TryLockError},

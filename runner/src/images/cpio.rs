@@ -1,4 +1,5 @@
-//! Writes cpio archives in the "newc" format, which the kernel unpacks as an initramfs. Knows no file system: files come as bytes.
+//! Writes cpio archives in the "newc" format, which the kernel unpacks as an initramfs. Knows no
+//! file system: files come as bytes.
 //!
 //! The output is reproducible: the same files give the same bytes.
 
@@ -21,18 +22,22 @@ pub struct CpioWriter<W> {
 }
 
 impl<W: Write> CpioWriter<W> {
+    /// Starts an archive. Every path is relative, without a leading slash.
     pub fn new(output: W) -> Self {
         Self { output, inode: 0 }
     }
 
+    /// Adds a directory with mode 0755, owned by root.
     pub fn add_directory(&mut self, path: &str) -> io::Result<()> {
         self.add_entry(path, DIRECTORY | 0o755, (0, 0), &[])
     }
 
+    /// Adds a regular file, owned by root.
     pub fn add_file(&mut self, path: &str, permissions: u32, content: &[u8]) -> io::Result<()> {
         self.add_entry(path, REGULAR | permissions, (0, 0), content)
     }
 
+    /// Adds a character device. `numbers` are major and minor.
     pub fn add_character_device(
         &mut self,
         path: &str,
@@ -60,7 +65,8 @@ impl<W: Write> CpioWriter<W> {
             .map_err(|_| io::Error::other(format!("{path} is too large for an initramfs")))?;
         let links = if mode & DIRECTORY == DIRECTORY { 2 } else { 1 };
         let name_size = path.len() as u32 + 1;
-        // Inode, mode, uid, gid, links, mtime, size, device (major, minor), rdev (major, minor), name size, checksum.
+        // Inode, mode, uid, gid, links, mtime, size, device (major, minor), rdev (major, minor),
+        // name size, checksum.
         let fields = [self.inode, mode, 0, 0, links, 0, size, 0, 0, device.0, device.1, name_size, 0];
         let mut header = String::from("070701");
         for field in fields {

@@ -1,4 +1,5 @@
-//! The definition of an image: `image.toml`, parsed and validated. Pure: reads no file. Must not know how an image is built.
+//! The definition of an image: `image.toml`, parsed and validated. Pure: reads no file. Must not
+//! know how an image is built.
 
 use std::fmt::Write as _;
 
@@ -16,7 +17,8 @@ const MAX_WORD_BYTES: usize = 200;
 const MIN_UID: u32 = 1000;
 const MAX_UID: u32 = 59_999;
 
-/// A valid definition. Its values become arguments of programs that run as root, so all of them are plain words.
+/// A valid definition. Its values become arguments of programs that run as root, so all of them are
+/// plain words.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImageDefinition {
@@ -135,7 +137,8 @@ fn check_words(field: &str, list: &[String], also: &str) -> Result<(), String> {
     list.iter().try_for_each(|text| check_word(field, text, also))
 }
 
-/// Accepts a letter or digit, then letters, digits and the characters in `also`: nothing that a shell or a program interprets.
+/// Accepts a letter or digit, then letters, digits and the characters in `also`: nothing that a
+/// shell or a program interprets.
 fn check_word(field: &str, text: &str, also: &str) -> Result<(), String> {
     let is_plain = |character: char| character.is_ascii_alphanumeric() || also.contains(character);
     let begins_well = text.starts_with(|character: char| character.is_ascii_alphanumeric());

@@ -11,13 +11,15 @@ pub enum Error {
     #[error("Cannot read the image definition {}: {reason}", .path.display())]
     Definition { path: PathBuf, reason: String },
     #[error(
-        "Cannot build the image: it needs root. Run burrow as root, or copy the images directory from a host where it was built"
+        "Cannot build the image: it needs root. Run burrow as root, or copy the images directory \
+         from a host where it was built"
     )]
     NotRoot,
     #[error("Cannot build the image: {program} is not installed. Run `apt-get install {package}`")]
     MissingTool { program: &'static str, package: &'static str },
     #[error(
-        "Cannot download Debian's packages: {detail}. Check the network connection; behind a proxy, set http_proxy"
+        "Cannot download Debian's packages: {detail}. Check the network connection; behind a proxy, \
+         set http_proxy"
     )]
     NoNetwork { detail: String },
     #[error(
@@ -29,7 +31,8 @@ pub enum Error {
     #[error("Cannot build the image: {program} failed ({status}): {output}")]
     Tool { program: &'static str, status: String, output: String },
     #[error(
-        "Cannot build the image: {program} did not finish within {minutes} minutes. Start again on a faster host or network"
+        "Cannot build the image: {program} did not finish within {minutes} minutes. Start again on \
+         a faster host or network"
     )]
     Timeout { program: &'static str, minutes: u64 },
     #[error(
@@ -45,7 +48,8 @@ pub enum Error {
     File { doing: &'static str, path: PathBuf, source: io::Error },
 }
 
-/// Names the file in an I/O error. A full disk becomes [`Error::DiskFull`] whichever operation found it.
+/// Names the file in an I/O error. A full disk becomes [`Error::DiskFull`] whichever operation
+/// found it.
 pub fn at(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     move |source| match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => full(path),

@@ -1,4 +1,5 @@
-//! Builds the initramfs: the agent as the guest's first process (`/init`), and the kernel modules that it needs to reach its disks.
+//! Builds the initramfs: the agent as the guest's first process (`/init`), and the kernel modules
+//! that it needs to reach its disks.
 
 use std::{
     collections::BTreeSet,
@@ -19,7 +20,8 @@ use super::{
 const VERSION: u32 = 1;
 /// The kernel reads only the "legacy" frame format of LZ4.
 const COMPRESSION: [&str; 3] = ["-l", "-9", "-c"];
-/// Mount points of the agent. It creates missing ones, but cannot do so before the root is writable.
+/// Mount points of the agent. It creates missing ones itself; `dev` must exist before it starts,
+/// because the kernel opens the console there.
 const DIRECTORIES: [&str; 7] = ["dev", "proc", "sys", "image", "scratch", "root", "modules"];
 /// Major and minor number of the console, which the kernel opens for the first process.
 const CONSOLE: (u32, u32) = (5, 1);

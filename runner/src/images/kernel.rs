@@ -1,5 +1,5 @@
-//! Unpacks the `vmlinux` in a `vmlinuz`. A guest that boots the unpacked kernel need not unpack it, which takes most of the boot
-//! time of an emulated guest.
+//! Unpacks the `vmlinux` in a `vmlinuz`. A guest that boots the unpacked kernel need not unpack it,
+//! which takes most of the boot time of an emulated guest.
 
 use std::path::Path;
 
@@ -8,7 +8,8 @@ use super::{
     tools::{self, BuildTool, GZIP, LZ4, XZ, ZSTD},
 };
 
-/// Offsets of the x86 boot protocol: the setup's length in sectors, the magic, and the payload's position and length.
+/// Offsets of the x86 boot protocol: the setup's length in sectors, the magic, and the payload's
+/// position and length.
 const SETUP_SECTORS_OFFSET: usize = 0x1f1;
 const MAGIC_OFFSET: usize = 0x202;
 const MAGIC: &[u8] = b"HdrS";
@@ -17,7 +18,8 @@ const PAYLOAD_LENGTH_OFFSET: usize = 0x24c;
 const SECTOR_BYTES: usize = 512;
 /// The setup's length if its field is 0.
 const DEFAULT_SETUP_SECTORS: usize = 4;
-/// The length of the unpacked kernel follows the payload. In gzip, the payload's own length field lies there.
+/// The length of the unpacked kernel follows the payload. In gzip, the payload's own length field
+/// lies there.
 const LENGTH_BYTES: usize = 4;
 const ELF_MAGIC: &[u8] = b"\x7fELF";
 

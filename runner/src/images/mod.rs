@@ -1,10 +1,13 @@
-//! Images: the read-only root, the kernel and the initramfs that sandboxes boot from. They are built once and cached by content.
+//! Images: the read-only root, the kernel and the initramfs that sandboxes boot from. They are
+//! built once and cached by content.
 //!
-//! Knows Debian's tools and a cache directory; must not know sandboxes, workspaces or the controller. An image contains nothing
-//! of any tenant and no secret: all sandboxes on the host read the same files.
+//! Knows Debian's tools and a cache directory; must not know sandboxes, workspaces or the
+//! controller. An image contains nothing of any tenant and no secret: all sandboxes on the host
+//! read the same files.
 //!
-//! All functions block, for minutes when an image is built for the first time. Call them in `tokio::task::spawn_blocking`, and keep
-//! that thread alive until they return: the programs that they start die with it.
+//! All functions block, for minutes when an image is built for the first time. Call them in
+//! `tokio::task::spawn_blocking`, and keep that thread alive until they return: the programs that
+//! they start die with it.
 
 mod cache;
 mod cpio;
@@ -31,10 +34,12 @@ pub(crate) const KERNEL: &str = "vmlinux";
 const MODULES: &str = "modules";
 const MANIFEST: &str = "manifest.json";
 
-/// Disk space that a build needs at its peak: the tree with the downloaded packages, the image, and a reserve.
+/// Disk space that a build needs at its peak: the tree with the downloaded packages, the image, and
+/// a reserve.
 const MIN_FREE_BYTES: u64 = 2 << 30;
 
-/// Called with what is being done, and with how much of the whole build is done (0 to 1), if that is known.
+/// Called with what is being done, and with how much of the whole build is done (0 to 1), if that
+/// is known.
 pub type Progress<'a> = dyn Fn(&str, Option<f32>) + 'a;
 
 /// The files of one image. They never change, and all sandboxes share them.
@@ -69,8 +74,8 @@ impl Image {
     }
 }
 
-/// Returns the image that `definition_dir/image.toml` defines, and builds it if it is not in `cache_dir`. Building needs root and
-/// the network.
+/// Returns the image that `definition_dir/image.toml` defines, and builds it if it is not in
+/// `cache_dir`. Building needs root and the network.
 pub fn ensure_image(
     definition_dir: &Path,
     cache_dir: &Path,
@@ -86,8 +91,8 @@ pub fn ensure_base_image(cache_dir: &Path, progress: &Progress<'_>) -> Result<Im
     ensure_definition(BASE_DEFINITION, Path::new("the built-in image.toml"), cache_dir, progress)
 }
 
-/// Returns the initramfs that boots `image` with `agent`, a statically linked program, as its first process. Builds it if it is
-/// not in `cache_dir`.
+/// Returns the initramfs that boots `image` with `agent`, a statically linked program, as its first
+/// process. Builds it if it is not in `cache_dir`.
 pub fn ensure_initramfs(
     image: &Image,
     agent: &Path,
@@ -195,7 +200,8 @@ mod tests {
         assert!(!directory.path().join("cache").exists());
     }
 
-    /// Builds the real image: root, the network and some minutes. `BURROW_IMAGES` names a cache to keep.
+    /// Builds the real image: root, the network and some minutes. `BURROW_IMAGES` names a cache to
+    /// keep.
     #[test]
     #[ignore = "needs root, the network and minutes"]
     fn base_image_builds() {

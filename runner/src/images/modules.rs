@@ -1,9 +1,11 @@
-//! Which kernel modules the initramfs contains, and in which order they load. Pure: gets `modules.dep` as text.
+//! Which kernel modules the initramfs contains, and in which order they load. Pure: gets
+//! `modules.dep` as text.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The modules that a guest needs before its root is mounted, in groups that load in parallel: virtio with disks, console and
-/// network; and the root's file systems. ext4 is built into the kernel.
+/// The modules that a guest needs before its root is mounted, in groups that load in parallel:
+/// virtio with disks, console and network; and the root's file systems. ext4 is built into the
+/// kernel.
 pub const REQUIRED_MODULES: [&[&str]; 2] =
     [&["virtio_mmio", "virtio_blk", "virtio_console", "virtio_net"], &["erofs", "overlay"]];
 
@@ -19,8 +21,8 @@ pub fn module_name(path: &str) -> String {
 
 /// The paths of the requested modules and of all their dependencies, each after its dependencies.
 ///
-/// `dependencies` is the text of `modules.dep`, `builtin` that of `modules.builtin`; built-in modules are left out. The error is
-/// the name of a missing module.
+/// `dependencies` is the text of `modules.dep`, `builtin` that of `modules.builtin`; built-in
+/// modules are left out. The error is the name of a missing module.
 pub fn load_order(requested: &[&str], dependencies: &str, builtin: &str) -> Result<Vec<String>, String> {
     let builtin: BTreeSet<String> = builtin.lines().map(|line| module_name(line.trim())).collect();
     let needs: BTreeMap<String, (&str, Vec<String>)> = dependencies

@@ -1,5 +1,6 @@
-//! Builds an image's files from its definition: installs Debian's packages into a tree, packs the tree as a read-only file
-//! system, and puts the kernel and its modules beside it. Writes only into the given build directory.
+//! Builds an image's files from its definition: installs Debian's packages into a tree, packs the
+//! tree as a read-only file system, and puts the kernel and its modules beside it. Writes only into
+//! the given build directory.
 
 use std::path::{Path, PathBuf};
 
@@ -19,8 +20,8 @@ pub const SETUP: &str = include_str!("setup.sh");
 /// File name of the modules' load order: one paragraph per group.
 pub const LOAD_LIST: &str = "load.list";
 
-/// Steps of a build: a line that mmdebstrap prints, the message for users, and how much of the build is done by then. Measured on
-/// two cores, where packing takes most of the time.
+/// Steps of a build: a line that mmdebstrap prints, the message for users, and how much of the
+/// build is done by then. Measured on two cores, where packing takes most of the time.
 const STEPS: [(&str, &str, f32); 7] = [
     ("I: running apt-get update", "Reading Debian's package lists", 0.01),
     ("I: downloading packages", "Downloading packages", 0.02),
@@ -35,7 +36,8 @@ const UNPACKING: (&str, f32) = ("Unpacking the kernel", 0.99);
 
 /// LZ4 at its highest level. Reads cost the same at every level, and the image is written once.
 const COMPRESSION: &str = "-zlz4hc,12";
-/// Bytes that are compressed together. A larger cluster compresses better, and makes small reads more expensive.
+/// Bytes that are compressed together. A larger cluster compresses better, and makes small reads
+/// more expensive.
 const CLUSTER: &str = "-C16384";
 
 /// Lists the packages of an image, so that users can check what runs in a workspace.
@@ -125,7 +127,8 @@ fn sources(definition: &ImageDefinition) -> [String; 3] {
     ]
 }
 
-/// Writes the image's own host name and resolver files. While packages were installed, these files were the building host's.
+/// Writes the image's own host name and resolver files. While packages were installed, these files
+/// were the building host's.
 fn write_host_files(definition: &ImageDefinition, root: &Path) -> Result<(), Error> {
     let hostname = &definition.hostname;
     write_file(&root.join("etc/hostname"), format!("{hostname}\n").as_bytes())?;

@@ -1,8 +1,10 @@
-# Configures a new root: `sh setup.sh ROOT`. Runs outside the root, before its package lists are removed.
+# Configures a new root: `sh setup.sh ROOT`. Runs outside the root, before its package lists are
+# removed.
 #
-# Needs in the environment: BURROW_OUT (the directory for the kernel and the package list), BURROW_KERNEL (a metapackage),
-# BURROW_LOCALE, BURROW_LOCALES, BURROW_USER, BURROW_UID, BURROW_GID, BURROW_SHELL, BURROW_GROUPS, and from mmdebstrap
-# MMDEBSTRAP_APT_CONFIG. The builder has validated all values: none contains shell syntax.
+# Needs in the environment: BURROW_OUT (the directory for the kernel and the package list),
+# BURROW_KERNEL (a metapackage), BURROW_LOCALE, BURROW_LOCALES, BURROW_USER, BURROW_UID, BURROW_GID,
+# BURROW_SHELL, BURROW_GROUPS, and from mmdebstrap MMDEBSTRAP_APT_CONFIG. The builder has validated
+# all values: none contains shell syntax.
 set -eu
 root=$1
 
@@ -13,7 +15,8 @@ packages() {
     APT_CONFIG=$MMDEBSTRAP_APT_CONFIG "$@"
 }
 
-# The kernel is unpacked, not installed. Installing it would add boot loader hooks and an initramfs that is never booted.
+# The kernel is unpacked, not installed. Installing it would add boot loader hooks and an initramfs
+# that is never booted.
 kernel=$(packages apt-cache depends --important "$BURROW_KERNEL" | sed -n 's/^ *Depends: *\(linux-image-[^ ]*\).*$/\1/p' | head -n 1)
 if [ -z "$kernel" ]; then
     echo "E: the package $BURROW_KERNEL depends on no kernel" >&2

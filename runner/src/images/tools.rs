@@ -1,5 +1,5 @@
-//! The programs that the builder runs. If one is missing, the error names its package; if one fails, the error has its output; and
-//! each has a timeout. Must not know what an image is.
+//! The programs that the builder runs. If one is missing, the error names its package; if one
+//! fails, the error has its output; and each has a timeout. Must not know what an image is.
 
 use std::{
     collections::VecDeque,
@@ -30,12 +30,18 @@ const MINUTE: Duration = Duration::from_mins(1);
 /// Downloads and installs some hundred packages.
 pub const MMDEBSTRAP: BuildTool =
     BuildTool { program: "mmdebstrap", package: "mmdebstrap", timeout: Duration::from_hours(1) };
+/// Packs the root file system.
 pub const MKFS_EROFS: BuildTool =
     BuildTool { program: "mkfs.erofs", package: "erofs-utils", timeout: Duration::from_mins(30) };
+/// Packs the initramfs, and unpacks kernels.
 pub const LZ4: BuildTool = BuildTool { program: "lz4", package: "lz4", timeout: Duration::from_mins(5) };
+/// Unpacks kernels and modules.
 pub const XZ: BuildTool = BuildTool { program: "xz", package: "xz-utils", timeout: Duration::from_mins(5) };
+/// Unpacks kernels and modules.
 pub const ZSTD: BuildTool = BuildTool { program: "zstd", package: "zstd", timeout: Duration::from_mins(5) };
+/// Unpacks kernels and modules.
 pub const GZIP: BuildTool = BuildTool { program: "gzip", package: "gzip", timeout: Duration::from_mins(5) };
+/// All programs that a build may need.
 pub const ALL: [BuildTool; 6] = [MMDEBSTRAP, MKFS_EROFS, LZ4, XZ, ZSTD, GZIP];
 
 /// How many of a program's last lines an error contains.
@@ -48,7 +54,8 @@ const MAX_QUEUED_LINES: usize = 64;
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// How long a program may clean up after SIGTERM.
 const TERMINATE_GRACE: Duration = Duration::from_secs(10);
-/// Where programs are searched, whatever our own PATH: a user's PATH may not contain the sbin directories.
+/// Where programs are searched, whatever our own PATH: a user's PATH may not contain the sbin
+/// directories.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Environment variables that programs inherit: how to reach the network, and no secrets.
 const INHERITED_VARIABLES: [&str; 8] = [
@@ -171,7 +178,8 @@ fn die_with_parent(command: &mut Command) {
         }
         Ok(())
     };
-    // SAFETY: between fork and exec the closure makes two system calls, allocates nothing and takes no lock.
+    // SAFETY: between fork and exec the closure makes two system calls, allocates nothing and takes
+    // no lock.
     unsafe { command.pre_exec(set_signal) };
 }
 
@@ -281,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn environment_is_not_inherited() {
+    fn secrets_are_not_inherited() {
         let (_, lines) = shell(&SHELL, "env >&2");
         let names: Vec<_> = lines.iter().filter_map(|line| line.split('=').next()).collect();
         assert!(!names.iter().any(|name| name.starts_with("CARGO")), "{names:?}");

@@ -29,7 +29,8 @@ pub struct NamespaceLinks {
 }
 
 impl NamespaceLinks {
-    /// Opens the calling thread's namespace. The value keeps referring to it when the thread changes its own.
+    /// Opens the calling thread's namespace. The value keeps referring to it when the thread
+    /// changes its own.
     pub fn of_current_thread() -> Result<Self, NetworkError> {
         let (connection, handle, _) = rtnetlink::new_connection().map_err(cannot("open a netlink socket"))?;
         let connection = AbortOnDropHandle::new(tokio::spawn(connection));
@@ -38,11 +39,13 @@ impl NamespaceLinks {
         Ok(Self { handle, namespace: namespace.into(), _connection: connection })
     }
 
+    /// The netlink handle, for tests that set up namespaces.
     #[cfg(test)]
     pub fn handle(&self) -> &Handle {
         &self.handle
     }
 
+    /// Whether the namespace has a link with this name.
     #[cfg(test)]
     pub async fn has(&self, name: &str) -> bool {
         self.index(name).await.is_ok()
@@ -54,7 +57,8 @@ impl NamespaceLinks {
         Ok(link.header.index)
     }
 
-    /// Sets a link's address and brings it up. All networks here have two ends, so they share the guest's prefix length.
+    /// Sets a link's address and brings it up. All networks here have two ends, so they share the
+    /// guest's prefix length.
     async fn configure(&self, name: &str, address: Ipv4Addr) -> Result<u32, NetworkError> {
         let index = self.index(name).await?;
         self.handle.address().add(index, IpAddr::V4(address), GUEST_PREFIX).execute().await?;
@@ -84,9 +88,11 @@ pub async fn connect(
 ) -> Result<(), NetworkError> {
     let host_link = format!("{HOST_LINK_PREFIX}{slot}");
     let (host_address, namespace_address) = pair_addresses(slot);
-    // The namespace of the slot's last sandbox may still be on its way down and hold the link. The slot is ours now.
+    // The namespace of the slot's last sandbox may still be on its way down and hold the link. The
+    // slot is ours now.
     host.remove_if_present(&host_link).await?;
-    // Created in the namespace and moved to the host: a failure before the move leaves nothing on the host.
+    // Created in the namespace and moved to the host: a failure before the move leaves nothing on
+    // the host.
     namespace.handle.link().add(LinkVeth::new(UPLINK, &host_link).build()).execute().await?;
     let moved = LinkUnspec::new_with_name(&host_link).setns_by_fd(host.namespace.as_raw_fd()).build();
     namespace.handle.link().set(moved).execute().await?;

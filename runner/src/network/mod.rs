@@ -1,11 +1,13 @@
-//! A sandbox's network: its own network namespace with a tap for the guest, a veth pair to the host, and firewall rules in both.
+//! A sandbox's network: its own network namespace with a tap for the guest, a veth pair to the
+//! host, and firewall rules in both.
 //!
 //! ```text
 //! guest 10.111.0.2 ─ tap ─ [namespace: drop, then NAT] ─ veth ─ bw<slot> [host: drop, then NAT] ─▶ internet
 //! ```
 //!
-//! The namespace has no name. Descriptors hold it open, so the kernel removes it with its tap, its veth pair and its rules when
-//! the last process that holds one dies, however it dies. Knows no workspace. Needs root.
+//! The namespace has no name. Descriptors hold it open, so the kernel removes it with its tap, its
+//! veth pair and its rules when the last process that holds one dies, however it dies. Knows no
+//! workspace. Needs root.
 
 use std::{
     fs::{self, OpenOptions},
@@ -51,7 +53,8 @@ pub enum NetworkError {
     Link(#[from] rtnetlink::Error),
     #[error("Cannot load the firewall rules: {0}")]
     Rules(String),
-    /// The host lacks something that sandboxes need for a network. The text says what, and how to add it.
+    /// The host lacks something that sandboxes need for a network. The text says what, and how to
+    /// add it.
     #[error("Cannot create the sandbox's network: {0}")]
     Unavailable(String),
 }
@@ -62,7 +65,8 @@ fn cannot(action: &'static str) -> impl FnOnce(io::Error) -> NetworkError {
 }
 
 impl Network {
-    /// Creates the network of `slot`, which the caller has acquired. The host is the network namespace of this process.
+    /// Creates the network of `slot`, which the caller has acquired. The host is the network
+    /// namespace of this process.
     pub async fn create(slot: u16) -> Result<Self, NetworkError> {
         check_available().map_err(NetworkError::Unavailable)?;
         let (result, created) = oneshot::channel();
@@ -118,8 +122,8 @@ fn write_setting(path: &str, value: &str) -> Result<(), NetworkError> {
     fs::write(path, value).map_err(cannot("change a network setting"))
 }
 
-/// Prepares the host for sandboxes with a network: enables forwarding and loads our firewall rules. May be repeated; replaces our
-/// rules atomically.
+/// Prepares the host for sandboxes with a network: enables forwarding and loads our firewall rules.
+/// May be repeated; replaces our rules atomically.
 pub async fn prepare_host() -> Result<(), NetworkError> {
     check_available().map_err(NetworkError::Unavailable)?;
     tokio::task::spawn_blocking(|| {
@@ -130,7 +134,8 @@ pub async fn prepare_host() -> Result<(), NetworkError> {
     .map_err(|error| NetworkError::Rules(error.to_string()))?
 }
 
-/// Removes our rules from the host, unless another server's sandboxes still depend on them. A failure is logged.
+/// Removes our rules from the host, unless another server's sandboxes still depend on them. A
+/// failure is logged.
 pub async fn remove_host_rules() {
     let restored = tokio::task::spawn_blocking(|| {
         let links = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();

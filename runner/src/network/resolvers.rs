@@ -1,4 +1,5 @@
-//! The host's name servers. Guests use the same ones, because they cannot reach a resolver that runs on the host itself.
+//! The host's name servers. Guests use the same ones, because they cannot reach a resolver that
+//! runs on the host itself.
 
 use std::{
     fs,
@@ -23,7 +24,7 @@ pub fn host_nameservers() -> Vec<IpAddr> {
     servers
 }
 
-/// Those that a machine can reach: not the host's loopback, and IPv4.
+/// The servers that a guest can reach: IPv4, and not the host's loopback addresses.
 fn parse_reachable(text: &str) -> Vec<IpAddr> {
     let servers = text.lines().filter_map(|line| line.trim().strip_prefix("nameserver"));
     let servers = servers.filter_map(|rest| rest.trim().parse::<Ipv4Addr>().ok());

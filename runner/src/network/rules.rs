@@ -1,7 +1,8 @@
 //! The firewall rules, as nft scripts. Pure.
 //!
-//! There are two sets, and each is sufficient alone: one in the sandbox's namespace, one on the host. Guests reach public
-//! addresses only; towards the guest only replies pass. All sandboxes have the same policy.
+//! There are two sets, and each is sufficient alone: one in the sandbox's namespace, one on the
+//! host. Guests reach public addresses only; towards the guest only replies pass. All sandboxes
+//! have the same policy.
 
 use std::{fmt::Write as _, net::IpAddr};
 
@@ -9,8 +10,8 @@ use protocol::agent::GUEST_ADDRESS;
 
 use super::{HOST_LINK_PREFIX, links};
 
-/// Addresses that are not public: this host, private networks, link-local with cloud metadata services, carrier-grade NAT with
-/// our own veth pairs, benchmarks, multicast, reserved.
+/// Addresses that are not public: this host, private networks, link-local with cloud metadata
+/// services, carrier-grade NAT with our own veth pairs, benchmarks, multicast, reserved.
 const NOT_PUBLIC: &str = "0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, \
                           192.0.0.0/24, 192.168.0.0/16, 198.18.0.0/15, 224.0.0.0/3";
 /// The ports of name servers, in nft's notation.
@@ -44,8 +45,8 @@ pub fn for_namespace(nameservers: &[IpAddr]) -> String {
     )
 }
 
-/// The rules of the host, which replace our earlier ones. They run before other tables' rules, and never accept what another
-/// table would drop.
+/// The rules of the host, which replace our earlier ones. They run before other tables' rules, and
+/// never accept what another table would drop.
 pub fn for_host(nameservers: &[IpAddr]) -> String {
     let names = dns_rules(nameservers, "return");
     format!(
@@ -86,7 +87,8 @@ pub fn is_sandbox_link(link: &str) -> bool {
     link.strip_prefix(HOST_LINK_PREFIX).is_some_and(|slot| slot.parse::<u16>().is_ok())
 }
 
-/// One rule per name server. In a namespace the verdict is `accept`; on the host `return`, so that the host's other rules apply.
+/// One rule per name server. In a namespace the verdict is `accept`; on the host `return`, so that
+/// the host's other rules apply.
 fn dns_rules(nameservers: &[IpAddr], verdict: &str) -> String {
     let mut lines = String::new();
     for server in nameservers.iter().filter(|server| server.is_ipv4()) {

@@ -1,4 +1,5 @@
-//! The guest's tap: created in the calling thread's namespace, and passed to the VMM as an open descriptor.
+//! The guest's tap: created in the calling thread's namespace, and passed to the VMM as an open
+//! descriptor.
 
 use std::{
     fs::OpenOptions,
@@ -16,6 +17,7 @@ mod calls {
 
     nix::ioctl_write_ptr_bad!(tun_set_iff, nix::libc::TUNSETIFF, ifreq);
 
+    /// Turns an open `/dev/net/tun` into the tap `name`.
     pub fn name_tap(descriptor: RawFd, name: &str) -> io::Result<()> {
         // SAFETY: all fields of the structure may be zero.
         let mut request: ifreq = unsafe { std::mem::zeroed() };

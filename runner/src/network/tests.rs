@@ -1,5 +1,5 @@
-//! Tests the firewall rules with real packets. A "host" and an "internet" are namespaces of the test; the guest is the test
-//! itself, which writes frames into the tap. Needs root.
+//! Tests the firewall rules with real packets. A "host" and an "internet" are namespaces of the
+//! test; the guest is the test itself, which writes frames into the tap. Needs root.
 
 use std::{
     fs::File,
@@ -61,7 +61,8 @@ fn send_packets() {
             guest.send(GUEST, address, "forbidden");
         }
         guest.send([10, 111, 0, 77], PUBLIC, "spoofed");
-        // Packets keep their order: if this one is answered and the others have not arrived, they were dropped.
+        // Packets keep their order: if this one is answered and the others have not arrived, they
+        // were dropped.
         guest.send(GUEST, PUBLIC, "allowed");
         assert_eq!(internet_received.recv_timeout(TEST_TIMEOUT).expect("received"), "allowed");
         guest.wait_for_answer("allowed");
@@ -74,12 +75,13 @@ fn send_packets() {
         drop(guest);
         drop((network, other));
         // The kernel removes namespaces asynchronously.
-        let gone = async { while exists(3).await || exists(4).await {} };
-        tokio::time::timeout(TEST_TIMEOUT, gone).await.expect("nothing is left");
+        let removed = async { while exists(3).await || exists(4).await {} };
+        tokio::time::timeout(TEST_TIMEOUT, removed).await.expect("nothing is left");
     });
 }
 
-/// Creates a namespace that has all kinds of addresses and answers every packet, and the host's routes to it.
+/// Creates a namespace that has all kinds of addresses and answers every packet, and the host's
+/// routes to it.
 async fn create_internet() -> (ReceivedPayloads, NamespaceLinks) {
     let host = NamespaceLinks::of_current_thread().expect("netlink");
     let (payloads, received) = channel();
@@ -103,8 +105,8 @@ async fn create_internet() -> (ReceivedPayloads, NamespaceLinks) {
         (
             Some(&internet),
             "addr add 203.0.113.1/24 dev lan; link set lan up; link set lo up; \
-             addr add 169.254.169.254/32 dev lo; addr add 10.0.0.1/32 dev lo; addr add 192.168.1.1/32 dev lo; \
-             addr add 172.16.0.1/32 dev lo; route add default via 203.0.113.2",
+             addr add 169.254.169.254/32 dev lo; addr add 10.0.0.1/32 dev lo; \
+             addr add 192.168.1.1/32 dev lo; addr add 172.16.0.1/32 dev lo; route add default via 203.0.113.2",
         ),
     ] {
         for line in script.split(';') {

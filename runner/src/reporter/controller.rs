@@ -24,6 +24,7 @@ pub struct ControllerClient {
 }
 
 impl ControllerClient {
+    /// A client for the controller that `spec` names. Connects when the first report is sent.
     pub fn new(spec: &RunnerSpec) -> Result<Self, reqwest::Error> {
         let builder = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
         let (builder, base) = if spec.controller.starts_with('/') {

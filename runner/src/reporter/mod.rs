@@ -1,7 +1,9 @@
-//! The runner's conversation with the controller: reports go out in order, the desired state comes back. Decides nothing.
+//! The runner's conversation with the controller: reports go out in order, the desired state comes
+//! back. Decides nothing.
 //!
-//! One exchange is heartbeat, report and long poll at once. A report stays queued until the exchange that sent it is
-//! answered: it may arrive twice, and is never lost while the controller lives.
+//! One exchange is heartbeat, report and long poll at once. A report stays queued until the
+//! exchange that sent it is answered: it may arrive twice, and is never lost while the controller
+//! lives.
 //!
 //! ```text
 //! session, replicator ─ queue_report ─▶ queue ─▶ POST /internal/runners/report ─▶ controller
@@ -37,13 +39,14 @@ mod state;
 
 /// Pause between attempts while the controller does not answer.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
-/// Reports that wait to be sent. Only a controller that is away for minutes lets the queue grow this long; reports beyond it
-/// are dropped.
+/// Reports that wait to be sent. Only a controller that is away for minutes lets the queue grow
+/// this long; reports beyond it are dropped.
 const MAX_QUEUED_REPORTS: usize = 1024;
 
 /// Queues reports and holds what the controller desires. Clones share one queue and one state.
 ///
-/// [`Reporter::run`] is the loop that talks to the controller. Everything else only touches memory and never waits.
+/// [`Reporter::run`] is the loop that talks to the controller. Everything else only touches memory
+/// and never waits.
 #[derive(Clone)]
 pub struct Reporter(Arc<ReporterState>);
 
@@ -74,7 +77,8 @@ impl Reporter {
         }))
     }
 
-    /// Queues a report. A newer state of the home, or of the same step, replaces the older one in the queue.
+    /// Queues a report. A newer state of the home, or of the same step, replaces the older one in
+    /// the queue.
     pub fn queue_report(&self, report: Report) {
         let mut queue = lock(&self.0.queue);
         queue.retain(|queued| !is_replaced_by(queued, &report));
@@ -143,7 +147,8 @@ impl Reporter {
         self.0.wake_up.notify_one();
     }
 
-    /// Talks to the controller until `finished` is cancelled and the queue is empty, or until the lease is lost.
+    /// Talks to the controller until `finished` is cancelled and the queue is empty, or until the
+    /// lease is lost.
     pub async fn run(self, spec: Arc<RunnerSpec>, finished: CancellationToken) {
         let controller = match ControllerClient::new(&spec) {
             Ok(controller) => controller,
@@ -181,8 +186,8 @@ impl Reporter {
         self.0.controller.send_modify(|state| state.lease_loss = Some(loss));
     }
 
-    /// One exchange. Without reports it waits at the controller; a new report cancels that wait (`None`), and the next
-    /// exchange sends it.
+    /// One exchange. Without reports it waits at the controller; a new report cancels that wait
+    /// (`None`), and the next exchange sends it.
     async fn exchange(
         &self,
         controller: &ControllerClient,

@@ -1,8 +1,10 @@
-//! What the controller desires of this runner, and what this runner has acknowledged of it. Pure: no clock, no I/O.
+//! What the controller desires of this runner, and what this runner has acknowledged of it. Pure:
+//! no clock, no I/O.
 //!
-//! The two structs have the same four parts: the command, the last requested snapshot, the last requested repair and the
-//! home's size. Requests are numbered and only grow, so each message may arrive twice, late or never: the runner compares
-//! numbers, does the newest task and acknowledges its number, which answers all earlier requests too.
+//! The two structs have the same four parts: the command, the last requested snapshot, the last
+//! requested repair and the home's size. Requests are numbered and only grow, so each message may
+//! arrive twice, late or never: the runner compares numbers, does the newest task and acknowledges
+//! its number, which answers all earlier requests too.
 
 use protocol::{
     ManifestId,
@@ -65,7 +67,8 @@ pub enum HomeTask {
 }
 
 impl AcknowledgedState {
-    /// The state of a new runner: requests up to those in its specification were answered by earlier placements.
+    /// The state of a new runner: requests up to those in its specification were answered by
+    /// earlier placements.
     pub fn from_spec(spec: &RunnerSpec) -> Self {
         Self {
             command: Command::Run,

@@ -1,4 +1,5 @@
-//! The last lines that a sandbox printed. They are guest text, bounded, and explain to users why it did not start.
+//! The last lines that a sandbox printed. They are guest text, bounded, and explain to users why it
+//! did not start.
 
 use std::{
     collections::VecDeque,
@@ -19,7 +20,8 @@ const READ_BYTES: usize = 4096;
 /// How Linux begins the report of a panic. More lines than are kept may follow it.
 const PANIC_MARK: &str = "Kernel panic - not syncing";
 
-/// Collects what a process prints. Its task reads to the end of the output, or until the console is dropped.
+/// Collects what a process prints. Its task reads to the end of the output, or until the console is
+/// dropped.
 pub struct Console {
     output: Arc<ConsoleOutput>,
     _task: AbortOnDropHandle<()>,
@@ -71,8 +73,8 @@ impl Console {
         lines.complete.iter().cloned().chain((!partial.is_empty()).then_some(partial)).collect()
     }
 
-    /// Waits for a line that contains `text`. Only the lines that are kept are searched. Never resolves if the output ends
-    /// without such a line.
+    /// Waits for a line that contains `text`. Only the lines that are kept are searched. Never
+    /// resolves if the output ends without such a line.
     pub async fn wait_for_line(&self, text: &str) {
         let mut count = self.output.count.subscribe();
         loop {
@@ -109,7 +111,8 @@ impl ConsoleOutput {
 }
 
 impl LineBuffer {
-    /// Appends output and returns the lines that it completed. Empty lines are skipped; a line that is too long is split.
+    /// Appends output and returns the lines that it completed. Empty lines are skipped; a line that
+    /// is too long is split.
     fn append(&mut self, bytes: &[u8]) -> Vec<String> {
         let mut completed = Vec::new();
         for &byte in bytes {
@@ -131,7 +134,8 @@ impl LineBuffer {
         completed
     }
 
-    /// Decodes a line and drops its control characters: guest output must not control the terminal that shows it.
+    /// Decodes a line and drops its control characters: guest output must not control the terminal
+    /// that shows it.
     fn decode_line(bytes: &[u8]) -> String {
         let text: String = String::from_utf8_lossy(bytes).chars().filter(|c| !c.is_control()).collect();
         cut(text.trim_end().to_owned(), Failure::MAX_TEXT)

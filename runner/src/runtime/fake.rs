@@ -1,8 +1,9 @@
-//! The fake runtime: the agent as a plain process on this host, with a directory as its home. It is no boundary at all, and
-//! exists for tests and simulations.
+//! The fake runtime: the agent as a plain process on this host, with a directory as its home. It is
+//! no boundary at all, and exists for tests and simulations.
 //!
-//! As with a microVM, the volume is the home's authoritative copy: the directory is unpacked from it at the start and packed
-//! into it at the end. In between, the directory in the cache is the newer one.
+//! As with a microVM, the volume is the home's authoritative copy: the directory is unpacked from
+//! it at the start and packed into it at the end. In between, the directory in the cache is the
+//! newer one.
 
 use std::{
     fs, io,
@@ -26,7 +27,8 @@ use crate::agent::Agent;
 
 /// How long the agent may take to exit after its input has ended. Then it is killed.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Environment variables with this prefix hold the object store's credentials; the agent does not get them.
+/// Environment variables with this prefix hold the object store's credentials; the agent does not
+/// get them.
 const STORE_SECRETS_PREFIX: &str = "AWS_";
 /// Offset of the archive in the volume. Its length is stored at offset 0.
 const ARCHIVE_OFFSET: u64 = 4096;
@@ -57,6 +59,7 @@ pub struct FakeSandbox {
 }
 
 impl FakeSandbox {
+    /// Unpacks the home if the directory is not current, and starts the agent.
     pub async fn start(context: &StartContext<'_>) -> Result<Self, RuntimeError> {
         let spec = context.spec;
         let directory = directory(spec);
@@ -85,6 +88,7 @@ impl FakeSandbox {
         Ok(Self { child, input, agent, console, directory, volume: context.volume.clone() })
     }
 
+    /// See [`super::Sandbox::agent`].
     pub fn agent(&self) -> Arc<Agent> {
         self.agent.clone()
     }
@@ -94,14 +98,17 @@ impl FakeSandbox {
         Packer { directory: self.directory.clone(), volume: self.volume.clone() }
     }
 
+    /// The agent's last lines on standard error.
     pub fn log(&self) -> Vec<String> {
         self.console.last_lines()
     }
 
+    /// Waits for the agent's exit.
     pub async fn wait(&mut self) -> SandboxExit {
         SandboxExit::new("the agent", self.child.wait().await)
     }
 
+    /// Kills the agent. The home stays in the directory.
     pub async fn kill(mut self) {
         let _ = self.child.kill().await;
     }
@@ -123,6 +130,7 @@ pub struct Packer {
 }
 
 impl Packer {
+    /// Packs the directory as it is now, while programs may write to it.
     pub async fn pack(&self) -> Result<(), PackError> {
         pack(&self.directory, &self.volume).await
     }
@@ -182,7 +190,8 @@ async fn pack(directory: &Path, volume: &Volume) -> Result<(), PackError> {
         length += chunk.len() as u64;
     }
     let status = tar.wait().await?;
-    // 1: a file changed while tar read it. What programs write while the home is packed need not be in the archive.
+    // 1: a file changed while tar read it. What programs write while the home is packed need not be
+    // in the archive.
     if !matches!(status.code(), Some(0 | 1)) {
         return Err(PackError::Tar(status));
     }

@@ -1,17 +1,20 @@
 //! Runtimes: the two ways to run a sandbox.
 //!
-//! A runtime turns a [`StartContext`] into a [`Sandbox`]: an agent behind a Unix socket, whose home is the given volume. The
-//! *microVM* runtime boots QEMU with its own kernel and is the only boundary against hostile code. The *fake* runtime starts
-//! the agent as a plain process; tests and simulations use it. The set is closed, so a sandbox is an enum and not a trait.
+//! A runtime turns a [`StartContext`] into a [`Sandbox`]: an agent behind a Unix socket, whose home
+//! is the given volume. The *microVM* runtime boots QEMU with its own kernel and is the only
+//! boundary against hostile code. The *fake* runtime starts the agent as a plain process; tests and
+//! simulations use it. The set is closed, so a sandbox is an enum and not a trait.
 //!
 //! What every runtime guarantees:
 //!
 //! - [`Sandbox::start`] either succeeds or leaves nothing behind.
-//! - A sandbox that is dropped is gone: its processes and its network die with it. What the guest had flushed is in the volume.
-//! - [`Sandbox::shut_down`] ends it in order: when it returns, everything that the guest wrote is in the volume.
+//! - A sandbox that is dropped is gone: its processes and its network die with it. What the guest
+//!   had flushed is in the volume.
+//! - [`Sandbox::shut_down`] ends it in order: when it returns, everything that the guest wrote is
+//!   in the volume.
 //! - [`Sandbox::wait`] resolves when the sandbox exits by itself, and may be called again.
-//! - [`PreSnapshotHook::run`] brings the volume up to date while the sandbox runs. A microVM writes to its volume directly and
-//!   needs none; the fake runtime packs its directory.
+//! - [`PreSnapshotHook::run`] brings the volume up to date while the sandbox runs. A microVM writes
+//!   to its volume directly and needs none; the fake runtime packs its directory.
 //!
 //! A runtime knows no controller, no grants and no streams. It reports its own steps and nothing else.
 
@@ -169,6 +172,7 @@ impl Sandbox {
 pub struct PreSnapshotHook(Option<fake::Packer>);
 
 impl PreSnapshotHook {
+    /// Runs the hook. It may take as long as the home is large.
     pub async fn run(&self) -> Result<(), RuntimeError> {
         match &self.0 {
             Some(packer) => Ok(packer.pack().await?),

@@ -16,6 +16,7 @@ pub struct SessionError {
     pub log: Vec<String>,
 }
 
+/// What failed. The text is a sentence without its full stop.
 #[derive(Debug, thiserror::Error)]
 pub enum FailureCause {
     #[error("Cannot create the runner's directory: {0}")]

@@ -1,5 +1,5 @@
-//! The life of a runner: one workspace's sandbox, from its specification to its end. Decides the order of things; how each is
-//! done is in the other modules.
+//! The life of a runner: one workspace's sandbox, from its specification to its end. Decides the
+//! order of things; how each is done is in the other modules.
 //!
 //! ```text
 //! open the home ─▶ start the sandbox ─▶ bootstrap the agent ─▶ serve the front ─┐
@@ -8,16 +8,18 @@
 //! ```
 //!
 //! - Each arrow is a step that users see; [`Reporter::report_step`] reports it.
-//! - A *stop* takes the whole second line. A *discard* (the workspace is being deleted) ends the sandbox at once and takes no
-//!   snapshot. An *abandoned* session (the lease is lost, or the parent died) ends at once and reports nothing; what the guest
-//!   had flushed is in the cache, and the next start on this host continues from it.
-//! - A failure anywhere ends the sandbox, flushes and closes the home, and is reported with its cause and with whether the
-//!   home is safe.
+//! - A *stop* takes the whole second line. A *discard* (the workspace is being deleted) ends the
+//!   sandbox at once and takes no snapshot. An *abandoned* session (the lease is lost, or the
+//!   parent died) ends at once and reports nothing; what the guest had flushed is in the cache, and
+//!   the next start on this host continues from it.
+//! - A failure anywhere ends the sandbox, flushes and closes the home, and is reported with its
+//!   cause and with whether the home is safe.
 //! - More urgent stop requests interrupt less urgent ones: a discard interrupts the upload of a stop.
 //!
-//! For example, a user who closes the last browser tab: the controller's reply says `stop`; [`StopRequests`] yields
-//! [`Ending::Stop`]; the front closes; the agent saves open documents and freezes the file system; QEMU quits; the volume is
-//! uploaded; the controller commits the snapshot; the runner reports `stopped` and exits.
+//! For example, a user stops a workspace: the controller's reply says `stop`; [`StopRequests`] yields
+//! [`Ending::Stop`]; the front closes; the agent saves open documents and freezes the file system;
+//! QEMU quits; the volume is uploaded; the controller commits the snapshot; the runner reports
+//! `stopped` and exits.
 
 use std::{fmt::Write as _, path::PathBuf, sync::Arc, time::Duration};
 
@@ -62,7 +64,8 @@ const MIB: u64 = 1024 * 1024;
 #[error("{0}")]
 pub struct RunError(String);
 
-/// Runs one workspace until the controller stops it, it ends by itself, or `shutdown` is cancelled, which ends it at once.
+/// Runs one workspace until the controller stops it, it ends by itself, or `shutdown` is cancelled,
+/// which ends it at once.
 pub async fn run(spec: RunnerSpec, shutdown: CancellationToken) -> Result<(), RunError> {
     let spec = Arc::new(spec);
     let reporter = Reporter::new(&spec);
@@ -96,8 +99,9 @@ pub async fn run(spec: RunnerSpec, shutdown: CancellationToken) -> Result<(), Ru
     outcome
 }
 
-/// One runner's session. Its methods are the stages of its life, each inside the one before: with the home open, with the
-/// sandbox started, with the front serving. Each stage cleans up what it started before it returns.
+/// One runner's session. Its methods are the stages of its life, each inside the one before: with
+/// the home open, with the sandbox started, with the front serving. Each stage cleans up what it
+/// started before it returns.
 struct Session {
     spec: Arc<RunnerSpec>,
     reporter: Reporter,
@@ -144,8 +148,8 @@ impl Session {
         Ok(Ending::Stop)
     }
 
-    /// The sandbox's life. When this returns, the sandbox is gone and the volume is at rest. The consistency says how the guest
-    /// left its file system.
+    /// The sandbox's life. When this returns, the sandbox is gone and the volume is at rest. The
+    /// consistency says how the guest left its file system.
     async fn run_sandbox(&mut self, home: &HomeVolume) -> Result<(Ending, Consistency), SessionError> {
         let slot = Slot::acquire(self.spec.slot).map_err(FailureCause::from)?;
         tracing::info!(slot = slot.number(), "slot acquired");
@@ -224,8 +228,8 @@ async fn bootstrap_agent(
     Ok(())
 }
 
-/// Freezes the guest's file system before it is ended. A guest that does not freeze is ended all the same: its home is what it
-/// had flushed, and the file system's journal repairs the rest.
+/// Freezes the guest's file system before it is ended. A guest that does not freeze is ended all
+/// the same: its home is what it had flushed, and the file system's journal repairs the rest.
 async fn freeze_guest(reporter: &Reporter, agent: &Agent, sandbox: &mut Sandbox) -> Consistency {
     reporter.report_step(Step::Freeze, None);
     tokio::select! {

@@ -1,4 +1,5 @@
-//! Reasons to end a session that come from outside: the controller's command, a lost lease, the parent's death.
+//! Reasons to end a session that come from outside: the controller's command, a lost lease, the
+//! parent's death.
 
 use protocol::runner::Command;
 use tokio::sync::watch;
@@ -13,7 +14,8 @@ pub enum Ending {
     Stop,
     /// Exit without persisting: the workspace is being deleted.
     Discard,
-    /// Exit at once and report nothing: another runner has taken over, or the parent has died. The cache keeps the home.
+    /// Exit at once and report nothing: another runner has taken over, or the parent has died. The
+    /// cache keeps the home.
     Abandon,
 }
 
@@ -26,6 +28,7 @@ pub struct StopRequests {
 }
 
 impl StopRequests {
+    /// Stop requests from the controller and from `shutdown`.
     pub fn new(reporter: &Reporter, shutdown: CancellationToken) -> Self {
         Self { controller: reporter.subscribe(), reporter: reporter.clone(), shutdown }
     }
@@ -50,7 +53,8 @@ impl StopRequests {
     }
 }
 
-/// Commands only become more urgent: a runner that stops never runs again, and the controller starts another.
+/// Commands only become more urgent: a runner that stops never runs again, and the controller
+/// starts another.
 fn urgency(command: Command) -> u8 {
     match command {
         Command::Run => 0,

@@ -1,5 +1,5 @@
-//! Chooses KVM where it works, and TCG elsewhere. A `/dev/kvm` that opens proves nothing (nested hosts often break later), so
-//! the choice is made by booting a kernel, and remembered.
+//! Chooses KVM where it works, and TCG elsewhere. A `/dev/kvm` that opens proves nothing (nested
+//! hosts often break later), so the choice is made by booting a kernel, and remembered.
 
 use std::{
     fs::{self, OpenOptions},
@@ -49,7 +49,8 @@ pub struct AcceleratorChoice {
     pub accelerator: Accelerator,
     /// Why, as a clause for users.
     pub reason: String,
-    /// The host's boot id. After a reboot the choice is made again, because other modules may be loaded.
+    /// The host's boot id. After a reboot the choice is made again, because other modules may be
+    /// loaded.
     boot: String,
 }
 
@@ -62,7 +63,8 @@ pub enum AcceleratorError {
     Spawn(io::Error),
 }
 
-/// The accelerator for this host. If KVM may work, the image's kernel is booted under it, once per boot of the host.
+/// The accelerator for this host. If KVM may work, the image's kernel is booted under it, once per
+/// boot of the host.
 pub async fn choose(image_dir: &Path, initramfs: &Path) -> Result<AcceleratorChoice, AcceleratorError> {
     if let Err(reason) = check_kvm() {
         return Ok(AcceleratorChoice::new(Accelerator::Tcg, reason));
@@ -121,8 +123,8 @@ fn write_choice(file: &Path, choice: &AcceleratorChoice) -> io::Result<()> {
     fs::rename(new, file)
 }
 
-/// Boots the kernel under KVM to its first process, without disks. The inner error says why it did not boot; the outer one,
-/// why the probe could not run.
+/// Boots the kernel under KVM to its first process, without disks. The inner error says why it did
+/// not boot; the outer one, why the probe could not run.
 async fn probe_kvm(kernel: &Path, initramfs: &Path) -> Result<Result<(), String>, AcceleratorError> {
     let directory = ProbeDirectory::new().map_err(AcceleratorError::Spawn)?;
     let listen = |name: &str| UnixListener::bind(directory.0.join(name)).map_err(AcceleratorError::Spawn);

@@ -8,7 +8,8 @@ use protocol::agent::{HOME_SERIAL, PORT_NAME, ROOT_SERIAL, SCRATCH_SERIAL};
 
 use super::accelerator::Accelerator;
 
-/// Cache of translated code under TCG. A larger cache makes long sessions no faster and costs every sandbox memory.
+/// Cache of translated code under TCG. A larger cache makes long sessions no faster and costs every
+/// sandbox memory.
 const TRANSLATION_CACHE_MIB: u32 = 128;
 
 /// Everything that the command line of one VMM depends on. Descriptors are numbers in the VMM.
@@ -44,6 +45,7 @@ pub struct DiskDescriptors {
 }
 
 impl CommandLine {
+    /// The arguments for [`super::jail::VMM`].
     pub fn to_arguments(&self) -> Vec<String> {
         let mut all = split("-no-user-config -nodefaults -no-reboot -display none");
         all.extend(split("-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"));
@@ -76,10 +78,11 @@ impl CommandLine {
 
     fn kernel_arguments(&self) -> Vec<String> {
         let log_level = if self.is_verbose { "loglevel=7" } else { "quiet" };
-        // Without this hint an emulated guest calibrates its clock by a timer. A busy host delivers that timer late, and the
-        // guest hangs.
+        // Without this hint an emulated guest calibrates its clock by a timer. A busy host delivers
+        // that timer late, and the guest hangs.
         let clock = self.tsc_khz.map(|khz| format!(" tsc_early_khz={khz} no_timer_check"));
-        // The kernel's self-tests of its ciphers are for certified systems. Emulated, they take a quarter of its boot.
+        // The kernel's self-tests of its ciphers are for certified systems. Emulated, they take a
+        // quarter of its boot.
         let line = format!(
             "console=ttyS0 panic=-1 reboot=t random.trust_cpu=on cryptomgr.notests {log_level}{}",
             clock.unwrap_or_default()

@@ -1,5 +1,6 @@
-//! Starts the VMM with as little as it needs: an own user, no capabilities, no environment, only the descriptors that are
-//! passed to it, and the sandbox's network namespace. The kernel kills it when this process dies.
+//! Starts the VMM with as little as it needs: an own user, no capabilities, no environment, only
+//! the descriptors that are passed to it, and the sandbox's network namespace. The kernel kills it
+//! when this process dies.
 
 use std::{
     io,
@@ -42,7 +43,8 @@ impl Jail {
         number
     }
 
-    /// Starts the VMM. Its standard output is the guest's console, its standard error the VMM's own messages; both are piped.
+    /// Starts the VMM. Its standard output is the guest's console, its standard error the VMM's own
+    /// messages; both are piped.
     pub fn spawn(self, arguments: &[String]) -> io::Result<Child> {
         let parent = getpid();
         let mut command = Command::new(VMM);
@@ -55,8 +57,8 @@ impl Jail {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
-        // SAFETY: between fork and exec the closure makes system calls only, without allocations or locks. The descriptors
-        // belong to `self`, which lives until after the spawn.
+        // SAFETY: between fork and exec the closure makes system calls only, without allocations or
+        // locks. The descriptors belong to `self`, which lives until after the spawn.
         #[allow(unsafe_code)]
         unsafe {
             command.pre_exec(move || self.enter(parent))
@@ -64,8 +66,9 @@ impl Jail {
         command.spawn()
     }
 
-    /// Runs in the child before it becomes the VMM. The order matters: entering namespaces and setting groups needs privileges
-    /// that changing the user drops, and changing the user resets the death signal.
+    /// Runs in the child before it becomes the VMM. The order matters: entering namespaces and
+    /// setting groups needs privileges that changing the user drops, and changing the user resets
+    /// the death signal.
     fn enter(&self, parent: Pid) -> io::Result<()> {
         for descriptor in &self.descriptors {
             fcntl_setfd(descriptor, FdFlags::empty())?;

@@ -1,7 +1,8 @@
 //! The microVM runtime: QEMU with its own kernel, in a jail, with its disks and sockets passed open.
 //!
-//! A guest that takes over its VMM has the descriptors that the VMM was given and nothing else: a read-only image, a scratch
-//! file without a name, one connection to its own home, and a tap in its own network namespace.
+//! A guest that takes over its VMM has the descriptors that the VMM was given and nothing else: a
+//! read-only image, a scratch file without a name, one connection to its own home, and a tap in its
+//! own network namespace.
 
 use std::{
     fs::{File, OpenOptions},
@@ -71,6 +72,7 @@ struct HomeExport {
 }
 
 impl Microvm {
+    /// Creates the network, the scratch disk and the export, then starts QEMU.
     pub async fn start(context: &StartContext<'_>) -> Result<Self, RuntimeError> {
         let spec = context.spec;
         let choice = accelerator::choose(&spec.image_dir, &spec.initramfs).await?;
@@ -117,21 +119,26 @@ impl Microvm {
         })
     }
 
+    /// See [`super::Sandbox::agent`].
     pub fn agent(&self) -> Arc<Agent> {
         self.agent.clone()
     }
 
+    /// "kvm" or "tcg".
     pub fn accelerator(&self) -> &'static str {
         self.accelerator.as_str()
     }
 
+    /// See [`super::Sandbox::nameservers`].
     pub fn nameservers(&self) -> Option<&[IpAddr]> {
         self.nameservers.as_deref()
     }
 
+    /// Waits for the VMM's exit. A kernel panic is not orderly.
     pub async fn wait(&mut self) -> SandboxExit {
         let exit = SandboxExit::new("the virtual machine", self.child.wait().await);
-        // The VMM exits in the same way when the kernel panics and when it powers off; only the console differs.
+        // The VMM exits in the same way when the kernel panics and when it powers off; only the
+        // console differs.
         let _ = timeout(LAST_LINES_TIMEOUT, self.console.ended()).await;
         if exit.is_orderly && self.console.has_panicked() {
             return SandboxExit { description: "the guest's kernel panicked".to_owned(), is_orderly: false };
@@ -168,7 +175,8 @@ impl Microvm {
     }
 }
 
-/// Creates the sandbox's network. As root, a failure fails the start; without root the sandbox has no network.
+/// Creates the sandbox's network. As root, a failure fails the start; without root the sandbox has
+/// no network.
 async fn create_network(context: &StartContext<'_>) -> Result<Option<Network>, RuntimeError> {
     if !rustix::process::geteuid().is_root() {
         return Ok(None);
@@ -204,7 +212,8 @@ fn listen(path: &Path) -> Result<UnixListener, RuntimeError> {
     UnixListener::bind(path).map_err(cannot("create a socket of the sandbox"))
 }
 
-/// Creates the scratch disk, the writable layer above the root: a sparse file without a name, which dies with the sandbox.
+/// Creates the scratch disk, the writable layer above the root: a sparse file without a name, which
+/// dies with the sandbox.
 async fn create_scratch_disk(spec: &RunnerSpec) -> Result<File, RuntimeError> {
     let create = || {
         let directory = spec.cache_dir.as_path();
@@ -219,8 +228,8 @@ async fn create_scratch_disk(spec: &RunnerSpec) -> Result<File, RuntimeError> {
     Ok(file)
 }
 
-/// Formats the scratch disk on the host, which is ten times faster than in an emulated guest. If it fails, the guest finds a
-/// blank disk and formats it.
+/// Formats the scratch disk on the host, which is ten times faster than in an emulated guest. If it
+/// fails, the guest finds a blank disk and formats it.
 async fn format_scratch_disk(scratch: &File) {
     let path = format!("/proc/{}/fd/{}", std::process::id(), scratch.as_raw_fd());
     let formatting = Command::new("mkfs.ext4")

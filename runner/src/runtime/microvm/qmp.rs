@@ -1,4 +1,5 @@
-//! QEMU's control protocol, as far as we use it. A guest may have taken over the VMM, so nothing in its answers is trusted.
+//! QEMU's control protocol, as far as we use it. A guest may have taken over the VMM, so nothing in
+//! its answers is trusted.
 
 use std::{io, path::Path};
 

@@ -1,4 +1,5 @@
-//! Measures the host's time stamp counter. An emulated guest sees that counter and needs its frequency on the command line.
+//! Measures the host's time stamp counter. An emulated guest sees that counter and needs its
+//! frequency on the command line.
 
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,7 @@ fn read_counter() -> u64 {
     }
 }
 
+/// Only x86-64 hosts have this counter.
 #[cfg(not(target_arch = "x86_64"))]
 pub fn measure_khz() -> Option<u64> {
     None
