@@ -54,8 +54,8 @@ impl From<StoreError> for CommandError {
     }
 }
 
-impl From<runner::images::Error> for CommandError {
-    fn from(error: runner::images::Error) -> Self {
+impl From<runner::images::ImageError> for CommandError {
+    fn from(error: runner::images::ImageError) -> Self {
         with_hint(&error, "burrow doctor")
     }
 }

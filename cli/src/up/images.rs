@@ -83,7 +83,7 @@ pub async fn build(
         };
         let initramfs = ensure_initramfs(&image, &agent, &cache.join("initramfs"), &progress)?;
         let directory = cache.join(&image.name);
-        Ok::<_, runner::images::Error>(BuiltImage { name: image.name, directory, initramfs })
+        Ok::<_, runner::images::ImageError>(BuiltImage { name: image.name, directory, initramfs })
     });
     while let Some(message) = receiver.recv().await {
         step.detail(&message);

@@ -43,10 +43,13 @@ const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 /// Why a connection ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
+    /// The socket failed.
     #[error("the connection failed: {0}")]
     Io(#[from] io::Error),
+    /// The client sent something that NBD does not allow.
     #[error("the client violated the protocol: {0}")]
     Protocol(&'static str),
+    /// The handshake took too long.
     #[error("the client did not finish its handshake in time")]
     HandshakeTimeout,
 }

@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     Progress,
-    error::{Error, at},
+    error::{ImageError, at},
 };
 
 const LOCK_FILE: &str = ".lock";
@@ -27,11 +27,11 @@ pub struct BuildLock {
 }
 
 /// Creates the directory, waits for other builders, and removes what dead builders left.
-pub fn lock(directory: &Path, progress: &Progress<'_>) -> Result<BuildLock, Error> {
+pub fn lock(directory: &Path, progress: &Progress<'_>) -> Result<BuildLock, ImageError> {
     lock_within(directory, LOCK_TIMEOUT, progress)
 }
 
-fn lock_within(directory: &Path, wait: Duration, progress: &Progress<'_>) -> Result<BuildLock, Error> {
+fn lock_within(directory: &Path, wait: Duration, progress: &Progress<'_>) -> Result<BuildLock, ImageError> {
     DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(at("create", directory))?;
     let path = directory.join(LOCK_FILE);
     let file = OpenOptions::new()
@@ -48,7 +48,7 @@ fn lock_within(directory: &Path, wait: Duration, progress: &Progress<'_>) -> Res
             return Err(at("lock", &path)(source));
         }
         if Instant::now() >= end {
-            return Err(Error::Busy { directory: directory.to_owned(), minutes: wait.as_secs() / 60 });
+            return Err(ImageError::Busy { directory: directory.to_owned(), minutes: wait.as_secs() / 60 });
         }
         if !is_reported {
             progress("Waiting for another process that is building the image", None);
@@ -63,14 +63,14 @@ fn lock_within(directory: &Path, wait: Duration, progress: &Progress<'_>) -> Res
 
 impl BuildLock {
     /// Creates an empty private directory on the same file system. Dropping it removes it.
-    pub fn build_directory(&self) -> Result<BuildDirectory, Error> {
+    pub fn build_directory(&self) -> Result<BuildDirectory, ImageError> {
         let path = self.directory.join(format!("{BUILD_PREFIX}{}", std::process::id()));
         DirBuilder::new().mode(0o700).create(&path).map_err(at("create", &path))?;
         Ok(BuildDirectory { path })
     }
 
     /// Publishes a finished file or directory under its name, after it has been written to disk.
-    pub fn publish(&self, finished: &Path, name: &str) -> Result<PathBuf, Error> {
+    pub fn publish(&self, finished: &Path, name: &str) -> Result<PathBuf, ImageError> {
         let target = self.directory.join(name);
         if target.is_dir() {
             // It is incomplete; otherwise it would not be built again.
@@ -83,7 +83,7 @@ impl BuildLock {
         Ok(target)
     }
 
-    fn remove_leftovers(&self) -> Result<(), Error> {
+    fn remove_leftovers(&self) -> Result<(), ImageError> {
         let entries = std::fs::read_dir(&self.directory).map_err(at("read", &self.directory))?;
         entries
             .flatten()
@@ -107,24 +107,24 @@ impl Drop for BuildDirectory {
 }
 
 /// Creates a directory with mode 0755.
-pub fn create_directory(path: &Path) -> Result<(), Error> {
+pub fn create_directory(path: &Path) -> Result<(), ImageError> {
     DirBuilder::new().mode(0o755).create(path).map_err(at("create", path))
 }
 
 /// Writes a new file with mode 0644.
-pub fn write_file(path: &Path, content: &[u8]) -> Result<(), Error> {
+pub fn write_file(path: &Path, content: &[u8]) -> Result<(), ImageError> {
     std::fs::write(path, content).map_err(at("write", path))?;
     make_readable(path)
 }
 
 /// Sets mode 0644.
-pub fn make_readable(path: &Path) -> Result<(), Error> {
+pub fn make_readable(path: &Path) -> Result<(), ImageError> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644))
         .map_err(at("change the mode of", path))
 }
 
 /// Removes a tree, unless something is mounted in it: that could be the host's own devices.
-fn remove_tree(path: &Path) -> Result<(), Error> {
+fn remove_tree(path: &Path) -> Result<(), ImageError> {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo")
         .map_err(at("read", Path::new("/proc/self/mountinfo")))?;
     let canonical = path.canonicalize().map_err(at("find", path))?;
@@ -166,7 +166,10 @@ mod tests {
     fn lock_times_out() {
         let directory = tempfile::tempdir().expect("a directory");
         let _held = lock(directory.path(), &|_, _| {}).expect("no other builder");
-        assert!(matches!(lock_within(directory.path(), Duration::ZERO, &|_, _| {}), Err(Error::Busy { .. })));
+        assert!(matches!(
+            lock_within(directory.path(), Duration::ZERO, &|_, _| {}),
+            Err(ImageError::Busy { .. })
+        ));
     }
 
     #[test]

@@ -48,8 +48,11 @@ pub struct ImageDefinition {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GuestUser {
+    /// Login name.
     pub name: String,
+    /// From 1000 to 59999.
     pub uid: u32,
+    /// From 1000 to 59999.
     pub gid: u32,
     /// Absolute path of the login shell.
     pub shell: String,

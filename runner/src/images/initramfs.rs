@@ -11,7 +11,7 @@ use super::{
     Image, Progress, cache,
     cpio::CpioWriter,
     definition::short_hash,
-    error::{Error, at},
+    error::{ImageError, at},
     rootfs::LOAD_LIST,
     tools::{self, LZ4},
 };
@@ -46,7 +46,7 @@ pub fn ensure(
     agent: &Path,
     cache_dir: &Path,
     progress: &Progress<'_>,
-) -> Result<PathBuf, Error> {
+) -> Result<PathBuf, ImageError> {
     let files = collect_files(image, agent)?;
     let name = format!("{}.cpio.lz4", hash_files(&files));
     let target = cache_dir.join(&name);
@@ -67,10 +67,10 @@ pub fn ensure(
     lock.publish(&packed, &name)
 }
 
-fn collect_files(image: &Image, agent: &Path) -> Result<Vec<InitramfsFile>, Error> {
+fn collect_files(image: &Image, agent: &Path) -> Result<Vec<InitramfsFile>, ImageError> {
     let program = std::fs::read(agent).map_err(at("read", agent))?;
     if !is_static(&program) {
-        return Err(Error::Agent { path: agent.to_owned() });
+        return Err(ImageError::Agent { path: agent.to_owned() });
     }
     let mut files = vec![InitramfsFile { path: "init".into(), permissions: 0o755, content: program }];
     let list_path = image.modules_dir.join(LOAD_LIST);
@@ -100,7 +100,7 @@ fn hash_files(files: &[InitramfsFile]) -> String {
     short_hash(&hasher)
 }
 
-fn write_archive(files: &[InitramfsFile], to: &Path) -> Result<(), Error> {
+fn write_archive(files: &[InitramfsFile], to: &Path) -> Result<(), ImageError> {
     let output = std::fs::File::create(to).map_err(at("write", to))?;
     let write = || {
         let mut archive = CpioWriter::new(BufWriter::new(output));
@@ -188,6 +188,6 @@ mod tests {
         assert!(std::fs::read(&first).expect("it is there").starts_with(&[0x02, 0x21, 0x4c, 0x18]));
         std::fs::write(&agent, program(3)).expect("a file");
         let error = ensure(&image, &agent, cache.path(), &|_, _| {}).expect_err("not static");
-        assert!(matches!(error, Error::Agent { .. }), "{error}");
+        assert!(matches!(error, ImageError::Agent { .. }), "{error}");
     }
 }

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::{
-    error::{Error, at},
+    error::{ImageError, at},
     tools::{self, BuildTool, GZIP, LZ4, XZ, ZSTD},
 };
 
@@ -54,9 +54,9 @@ impl Compression {
 }
 
 /// Unpacks the kernel of `vmlinuz` into `vmlinux`.
-pub fn unpack(vmlinuz: &Path, vmlinux: &Path) -> Result<(), Error> {
+pub fn unpack(vmlinuz: &Path, vmlinux: &Path) -> Result<(), ImageError> {
     let image = std::fs::read(vmlinuz).map_err(at("read", vmlinuz))?;
-    let (compression, payload) = find_payload(&image).map_err(Error::Kernel)?;
+    let (compression, payload) = find_payload(&image).map_err(ImageError::Kernel)?;
     let packed = vmlinux.with_extension("packed");
     std::fs::write(&packed, payload).map_err(at("write", &packed))?;
     tools::filter(&compression.tool(), &["-dc"], &packed, vmlinux)?;
@@ -65,7 +65,7 @@ pub fn unpack(vmlinuz: &Path, vmlinux: &Path) -> Result<(), Error> {
     if unpacked.starts_with(ELF_MAGIC) {
         Ok(())
     } else {
-        Err(Error::Kernel("vmlinuz does not contain an ELF program".into()))
+        Err(ImageError::Kernel("vmlinuz does not contain an ELF program".into()))
     }
 }
 

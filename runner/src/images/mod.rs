@@ -22,7 +22,7 @@ mod tools;
 use std::path::{Path, PathBuf};
 
 pub use definition::{BUILDER_VERSION, GuestUser, ImageDefinition};
-pub use error::Error;
+pub use error::ImageError;
 use error::{at, full};
 
 /// The definition of the base image, built into this program.
@@ -80,14 +80,14 @@ pub fn ensure_image(
     definition_dir: &Path,
     cache_dir: &Path,
     progress: &Progress<'_>,
-) -> Result<Image, Error> {
+) -> Result<Image, ImageError> {
     let path = definition_dir.join(DEFINITION_FILE);
     let text = std::fs::read_to_string(&path).map_err(at("read", &path))?;
     ensure_definition(&text, &path, cache_dir, progress)
 }
 
 /// Like [`ensure_image`], for the built-in base definition.
-pub fn ensure_base_image(cache_dir: &Path, progress: &Progress<'_>) -> Result<Image, Error> {
+pub fn ensure_base_image(cache_dir: &Path, progress: &Progress<'_>) -> Result<Image, ImageError> {
     ensure_definition(BASE_DEFINITION, Path::new("the built-in image.toml"), cache_dir, progress)
 }
 
@@ -98,7 +98,7 @@ pub fn ensure_initramfs(
     agent: &Path,
     cache_dir: &Path,
     progress: &Progress<'_>,
-) -> Result<PathBuf, Error> {
+) -> Result<PathBuf, ImageError> {
     initramfs::ensure(image, agent, cache_dir, progress).map_err(|error| in_cache(error, cache_dir))
 }
 
@@ -122,9 +122,9 @@ fn ensure_definition(
     path: &Path,
     cache_dir: &Path,
     progress: &Progress<'_>,
-) -> Result<Image, Error> {
-    let definition =
-        ImageDefinition::parse(text).map_err(|reason| Error::Definition { path: path.to_owned(), reason })?;
+) -> Result<Image, ImageError> {
+    let definition = ImageDefinition::parse(text)
+        .map_err(|reason| ImageError::Definition { path: path.to_owned(), reason })?;
     let name = format!("{}-{}", definition.name, definition::hash_definition(text));
     let image = Image::in_directory(&cache_dir.join(&name), name);
     if image.is_complete() {
@@ -139,9 +139,9 @@ fn build(
     image: &Image,
     cache_dir: &Path,
     progress: &Progress<'_>,
-) -> Result<(), Error> {
+) -> Result<(), ImageError> {
     if !rustix::process::geteuid().is_root() {
-        return Err(Error::NotRoot);
+        return Err(ImageError::NotRoot);
     }
     let lock = cache::lock(cache_dir, progress)?;
     if image.is_complete() {
@@ -157,16 +157,16 @@ fn build(
     Ok(())
 }
 
-fn check_free_space(directory: &Path) -> Result<(), Error> {
+fn check_free_space(directory: &Path) -> Result<(), ImageError> {
     let disk = rustix::fs::statvfs(directory)
         .map_err(|error| at("read the free space of", directory)(error.into()))?;
     if disk.f_bavail.saturating_mul(disk.f_frsize) < MIN_FREE_BYTES { Err(full(directory)) } else { Ok(()) }
 }
 
 /// A program that finds a full disk does not say which; it works in the cache.
-fn in_cache(error: Error, cache_dir: &Path) -> Error {
+fn in_cache(error: ImageError, cache_dir: &Path) -> ImageError {
     match error {
-        Error::DiskFull { .. } => full(cache_dir),
+        ImageError::DiskFull { .. } => full(cache_dir),
         other => other,
     }
 }
@@ -196,7 +196,7 @@ mod tests {
         std::fs::write(directory.path().join(DEFINITION_FILE), "name = 1").expect("a file");
         let error = ensure_image(directory.path(), &directory.path().join("cache"), &|_, _| {})
             .expect_err("it is wrong");
-        assert!(matches!(error, Error::Definition { .. }), "{error}");
+        assert!(matches!(error, ImageError::Definition { .. }), "{error}");
         assert!(!directory.path().join("cache").exists());
     }
 

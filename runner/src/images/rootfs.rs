@@ -10,7 +10,7 @@ use super::{
     KERNEL, MANIFEST, MODULES, Progress, ROOTFS,
     cache::{create_directory, make_readable, write_file},
     definition::{BUILDER_VERSION, ImageDefinition},
-    error::{Error, at},
+    error::{ImageError, at},
     kernel, modules,
     tools::{self, BuildTool, GZIP, LZ4, MKFS_EROFS, MMDEBSTRAP, XZ, ZSTD},
 };
@@ -62,7 +62,7 @@ pub fn build(
     name: &str,
     work: &Path,
     progress: &Progress<'_>,
-) -> Result<PathBuf, Error> {
+) -> Result<PathBuf, ImageError> {
     [MMDEBSTRAP, MKFS_EROFS, LZ4].iter().try_for_each(BuildTool::require)?;
     let (root, out, setup_out) = (work.join("root"), work.join("image"), work.join("setup"));
     create_directory(&out)?;
@@ -89,7 +89,7 @@ fn install(
     setup_out: &Path,
     work: &Path,
     progress: &Progress<'_>,
-) -> Result<(), Error> {
+) -> Result<(), ImageError> {
     let setup = work.join("setup.sh");
     write_file(&setup, SETUP.as_bytes())?;
     let user = &definition.user;
@@ -129,7 +129,7 @@ fn sources(definition: &ImageDefinition) -> [String; 3] {
 
 /// Writes the image's own host name and resolver files. While packages were installed, these files
 /// were the building host's.
-fn write_host_files(definition: &ImageDefinition, root: &Path) -> Result<(), Error> {
+fn write_host_files(definition: &ImageDefinition, root: &Path) -> Result<(), ImageError> {
     let hostname = &definition.hostname;
     write_file(&root.join("etc/hostname"), format!("{hostname}\n").as_bytes())?;
     write_file(
@@ -163,14 +163,14 @@ fn format_manifest(definition: &ImageDefinition, name: &str, release: &str, list
 }
 
 /// Copies the modules for the initramfs into `out`, uncompressed, with their load order.
-fn collect_modules(tree: &Path, out: &Path) -> Result<(), Error> {
+fn collect_modules(tree: &Path, out: &Path) -> Result<(), ImageError> {
     create_directory(out)?;
     let (dependencies, builtin) =
         (read_text(&tree.join("modules.dep"))?, read_text(&tree.join("modules.builtin"))?);
     let mut groups = Vec::new();
     for requested in modules::REQUIRED_MODULES {
         let order = modules::load_order(requested, &dependencies, &builtin)
-            .map_err(|missing| Error::Kernel(format!("module {missing} is missing")))?;
+            .map_err(|missing| ImageError::Kernel(format!("module {missing} is missing")))?;
         let mut group = String::new();
         for path in &order {
             let file = format!("{}.ko", modules::module_name(path));
@@ -183,7 +183,7 @@ fn collect_modules(tree: &Path, out: &Path) -> Result<(), Error> {
     write_file(&out.join(LOAD_LIST), groups.join("\n").as_bytes())
 }
 
-fn unpack_module(from: &Path, to: &Path) -> Result<(), Error> {
+fn unpack_module(from: &Path, to: &Path) -> Result<(), ImageError> {
     let tool = match from.extension().and_then(std::ffi::OsStr::to_str) {
         Some("xz") => XZ,
         Some("zst") => ZSTD,
@@ -197,7 +197,7 @@ fn unpack_module(from: &Path, to: &Path) -> Result<(), Error> {
     make_readable(to)
 }
 
-fn pack_root(root: &Path, to: &Path, name: &str) -> Result<(), Error> {
+fn pack_root(root: &Path, to: &Path, name: &str) -> Result<(), ImageError> {
     let mut command = MKFS_EROFS.command();
     // Python compares modification times to decide whether its compiled files are current.
     command
@@ -216,7 +216,7 @@ fn file_system_uuid(name: &str) -> uuid::Uuid {
     uuid::Builder::from_random_bytes(bytes).into_uuid()
 }
 
-fn read_text(path: &Path) -> Result<String, Error> {
+fn read_text(path: &Path) -> Result<String, ImageError> {
     std::fs::read_to_string(path).map_err(at("read", path))
 }
 

@@ -14,7 +14,7 @@ use std::{
 
 use rustix::process::{Pid, Signal};
 
-use super::error::{Error, full};
+use super::error::{ImageError, full};
 
 /// A program that the builder runs.
 #[derive(Debug, Clone, Copy)]
@@ -71,7 +71,7 @@ const INHERITED_VARIABLES: [&str; 8] = [
 
 impl BuildTool {
     /// Checks that the program is installed, to fail before minutes of work.
-    pub fn require(&self) -> Result<(), Error> {
+    pub fn require(&self) -> Result<(), ImageError> {
         let found = PATH.split(':').any(|directory| Path::new(directory).join(self.program).is_file());
         if found { Ok(()) } else { Err(self.missing()) }
     }
@@ -92,7 +92,7 @@ impl BuildTool {
     }
 
     /// Runs a command to its end. `on_line` gets each line that it prints to standard error.
-    pub fn run(&self, command: &mut Command, on_line: &mut dyn FnMut(&str)) -> Result<(), Error> {
+    pub fn run(&self, command: &mut Command, on_line: &mut dyn FnMut(&str)) -> Result<(), ImageError> {
         let mut child = command.spawn().map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => self.missing(),
             _ => self.failed("cannot be started", &error.to_string()),
@@ -110,7 +110,7 @@ impl BuildTool {
         let status = if is_output_complete { wait_until(&mut child, end) } else { None };
         let Some(status) = status else {
             kill_group(&mut child);
-            return Err(Error::Timeout {
+            return Err(ImageError::Timeout {
                 program: self.program,
                 minutes: self.timeout.as_secs() / MINUTE.as_secs(),
             });
@@ -118,7 +118,7 @@ impl BuildTool {
         if status.success() { Ok(()) } else { Err(self.explain(status, &last_lines)) }
     }
 
-    fn explain(&self, status: ExitStatus, last_lines: &VecDeque<String>) -> Error {
+    fn explain(&self, status: ExitStatus, last_lines: &VecDeque<String>) -> ImageError {
         let has = |marks: &[&str]| {
             last_lines.iter().rev().find(|line| marks.iter().any(|mark| line.contains(mark)))
         };
@@ -126,18 +126,18 @@ impl BuildTool {
             return full(&std::env::temp_dir());
         }
         if let Some(line) = has(&UNREACHABLE_MARKS) {
-            return Error::NoNetwork { detail: line.trim_start_matches("E: ").trim().to_owned() };
+            return ImageError::NoNetwork { detail: line.trim_start_matches("E: ").trim().to_owned() };
         }
         let output = last_lines.iter().map(String::as_str).collect::<Vec<_>>().join("; ");
         self.failed(&status.to_string(), if output.is_empty() { "no output" } else { &output })
     }
 
-    fn missing(&self) -> Error {
-        Error::MissingTool { program: self.program, package: self.package }
+    fn missing(&self) -> ImageError {
+        ImageError::MissingTool { program: self.program, package: self.package }
     }
 
-    fn failed(&self, status: &str, output: &str) -> Error {
-        Error::Tool { program: self.program, status: status.to_owned(), output: output.to_owned() }
+    fn failed(&self, status: &str, output: &str) -> ImageError {
+        ImageError::Tool { program: self.program, status: status.to_owned(), output: output.to_owned() }
     }
 }
 
@@ -161,7 +161,7 @@ pub fn filter<A: AsRef<OsStr>>(
     arguments: &[A],
     from: &Path,
     to: &Path,
-) -> Result<(), Error> {
+) -> Result<(), ImageError> {
     let source = std::fs::File::open(from).map_err(super::error::at("read", from))?;
     let target = std::fs::File::create(to).map_err(super::error::at("write", to))?;
     tool.run(tool.command().args(arguments).stdin(source).stdout(target), &mut |_| {})
@@ -246,7 +246,7 @@ mod tests {
 
     const SHELL: BuildTool = BuildTool { program: "sh", package: "dash", timeout: Duration::from_secs(20) };
 
-    fn shell(tool: &BuildTool, script: &str) -> (Result<(), Error>, Vec<String>) {
+    fn shell(tool: &BuildTool, script: &str) -> (Result<(), ImageError>, Vec<String>) {
         let mut lines = Vec::new();
         let result = tool.run(tool.command().args(["-c", script]), &mut |line| lines.push(line.to_owned()));
         (result, lines)
@@ -267,9 +267,9 @@ mod tests {
     fn known_failures_have_their_own_errors() {
         let (result, _) =
             shell(&SHELL, "echo 'E: Failed to fetch http://x/ Temporary failure resolving x' >&2; exit 100");
-        assert!(matches!(result, Err(Error::NoNetwork { .. })), "{result:?}");
+        assert!(matches!(result, Err(ImageError::NoNetwork { .. })), "{result:?}");
         let (result, _) = shell(&SHELL, "echo 'cp: write error: No space left on device' >&2; exit 1");
-        assert!(matches!(result, Err(Error::DiskFull { .. })), "{result:?}");
+        assert!(matches!(result, Err(ImageError::DiskFull { .. })), "{result:?}");
     }
 
     #[test]
@@ -278,14 +278,14 @@ mod tests {
         assert!(
             tool.require().expect_err("it is missing").to_string().contains("apt-get install the-package")
         );
-        assert!(matches!(tool.run(&mut tool.command(), &mut |_| {}), Err(Error::MissingTool { .. })));
+        assert!(matches!(tool.run(&mut tool.command(), &mut |_| {}), Err(ImageError::MissingTool { .. })));
     }
 
     #[test]
     fn timeout_kills_the_process_group() {
         let tool = BuildTool { timeout: Duration::from_millis(100), ..SHELL };
         let (result, _) = shell(&tool, "sleep 1000 & sleep 1000");
-        assert!(matches!(result, Err(Error::Timeout { .. })), "{result:?}");
+        assert!(matches!(result, Err(ImageError::Timeout { .. })), "{result:?}");
     }
 
     #[test]

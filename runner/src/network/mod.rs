@@ -46,11 +46,18 @@ pub struct Network {
 /// Why a sandbox's network cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
-    /// `action` is the object of "Cannot".
+    /// A system call failed.
     #[error("Cannot {action}: {source}")]
-    Io { action: &'static str, source: io::Error },
+    Io {
+        /// What follows "Cannot".
+        action: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// netlink refused a change.
     #[error("Cannot configure a link, an address or a route: {0}")]
     Link(#[from] rtnetlink::Error),
+    /// nft refused the rules.
     #[error("Cannot load the firewall rules: {0}")]
     Rules(String),
     /// The host lacks something that sandboxes need for a network. The text says what, and how to

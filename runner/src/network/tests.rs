@@ -106,7 +106,8 @@ async fn create_internet() -> (ReceivedPayloads, NamespaceLinks) {
             Some(&internet),
             "addr add 203.0.113.1/24 dev lan; link set lan up; link set lo up; \
              addr add 169.254.169.254/32 dev lo; addr add 10.0.0.1/32 dev lo; \
-             addr add 192.168.1.1/32 dev lo; addr add 172.16.0.1/32 dev lo; route add default via 203.0.113.2",
+             addr add 192.168.1.1/32 dev lo; addr add 172.16.0.1/32 dev lo; \
+             route add default via 203.0.113.2",
         ),
     ] {
         for line in script.split(';') {

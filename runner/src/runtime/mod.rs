@@ -47,7 +47,7 @@ pub struct StartContext<'a> {
 /// Why a sandbox cannot be started or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
-    /// `action` is the object of "Cannot".
+    /// `action` follows "Cannot".
     #[error("Cannot {action}: {source}")]
     Io { action: &'static str, source: std::io::Error },
     #[error("Cannot pack or unpack the home: {0}")]

@@ -46,6 +46,7 @@ impl Accelerator {
 /// The chosen accelerator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AcceleratorChoice {
+    /// The accelerator to use.
     pub accelerator: Accelerator,
     /// Why, as a clause for users.
     pub reason: String,
@@ -57,8 +58,10 @@ pub struct AcceleratorChoice {
 /// Why no accelerator can be chosen.
 #[derive(Debug, thiserror::Error)]
 pub enum AcceleratorError {
+    /// The image or the initramfs is missing.
     #[error("Cannot open the kernel or the initramfs: {0}")]
     Open(io::Error),
+    /// QEMU is not installed, or its sockets cannot be created.
     #[error("Cannot start QEMU: {0}. Install qemu-system-x86")]
     Spawn(io::Error),
 }
