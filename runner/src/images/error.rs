@@ -6,7 +6,7 @@ use std::{
 };
 
 /// Why an image or an initramfs cannot be built or found.
-#[derive(Debug, thiserror::ImageError)]
+#[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// `image.toml` is invalid.
     #[error("Cannot read the image definition {}: {reason}", .path.display())]
