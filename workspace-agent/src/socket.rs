@@ -37,8 +37,7 @@ pub const CLOSE_TRY_AGAIN: u16 = 1013;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Disconnected;
 
-/// How a session closes its socket: the WebSocket close code and a reason for people who debug a
-/// client.
+/// How a session closes its socket: the WebSocket close code, and a reason for developers of clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CloseReason {
     /// One of the `CLOSE_…` constants.

@@ -31,6 +31,7 @@ mod ioctl {
         content: [u8; MAX_ENTROPY_BYTES],
     }
 
+    /// Adds at most [`MAX_ENTROPY_BYTES`] to the pool and reseeds the generator.
     pub fn add_entropy(random: &File, bytes: &[u8]) -> nix::Result<()> {
         let length = bytes.len().min(MAX_ENTROPY_BYTES);
         let mut pool =

@@ -26,11 +26,13 @@ mod ioctl {
     nix::ioctl_readwrite!(fifreeze, b'X', 119, c_int);
     nix::ioctl_readwrite!(fithaw, b'X', 120, c_int);
 
+    /// Freezes the file system of `directory`.
     pub fn freeze(directory: &File) -> nix::Result<()> {
         // SAFETY: the ioctl ignores its argument, and the borrow keeps the descriptor open.
         unsafe { fifreeze(directory.as_fd().as_raw_fd(), &mut 0) }.map(drop)
     }
 
+    /// Thaws the file system of `directory`.
     pub fn thaw(directory: &File) -> nix::Result<()> {
         // SAFETY: the ioctl ignores its argument, and the borrow keeps the descriptor open.
         unsafe { fithaw(directory.as_fd().as_raw_fd(), &mut 0) }.map(drop)

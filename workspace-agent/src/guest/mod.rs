@@ -148,7 +148,7 @@ pub async fn reap_orphans_forever() {
         }
         Err(error) => tracing::error!(%error, "cannot notice ended children; orphans stay as zombies"),
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Runs `in-root ROOT PROGRAM ARGUMENT…`: becomes the program with another root. Returns only on

@@ -180,17 +180,22 @@ mod tests {
     #[test]
     fn references_resolve() {
         let document = serde_json::to_value(openapi()).expect("plain data serializes");
-        fn check(document: &serde_json::Value, value: &serde_json::Value) {
-            if let Some(reference) = value.get("$ref").and_then(serde_json::Value::as_str) {
-                let pointer = reference.strip_prefix('#').expect("a local reference");
-                assert!(document.pointer(pointer).is_some(), "{reference} does not exist");
-            }
-            match value {
-                serde_json::Value::Object(fields) => fields.values().for_each(|value| check(document, value)),
-                serde_json::Value::Array(items) => items.iter().for_each(|value| check(document, value)),
-                _ => {}
-            }
+        check_references(&document, &document);
+    }
+
+    fn check_references(document: &serde_json::Value, value: &serde_json::Value) {
+        if let Some(reference) = value.get("$ref").and_then(serde_json::Value::as_str) {
+            let pointer = reference.strip_prefix('#').expect("a local reference");
+            assert!(document.pointer(pointer).is_some(), "{reference} does not exist");
         }
-        check(&document, &document);
+        match value {
+            serde_json::Value::Object(fields) => {
+                fields.values().for_each(|value| check_references(document, value));
+            }
+            serde_json::Value::Array(items) => {
+                items.iter().for_each(|value| check_references(document, value));
+            }
+            _ => {}
+        }
     }
 }
