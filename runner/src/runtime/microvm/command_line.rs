@@ -59,7 +59,7 @@ impl CommandLine {
         all.extend(split(&format!("-chardev socket,id=agent,fd={},server=on,wait=off", self.agent)));
         all.extend(split("-device virtio-serial-device"));
         all.extend(split(&format!("-device virtserialport,chardev=agent,name={PORT_NAME}")));
-        all.extend(self.disks.iter().flat_map(DiskDescriptors::to_arguments));
+        all.extend(self.disks.iter().flat_map(|disks| disks.to_arguments()));
         all.extend(self.tap.iter().flat_map(|tap| network_arguments(*tap)));
         all
     }
@@ -95,7 +95,7 @@ impl CommandLine {
 }
 
 impl DiskDescriptors {
-    fn to_arguments(&self) -> Vec<String> {
+    fn to_arguments(self) -> Vec<String> {
         let Self { root, scratch, home } = self;
         split(&format!(
             "-add-fd fd={root},set=1 \
