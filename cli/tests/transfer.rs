@@ -92,7 +92,7 @@ fn push_sends_missing_chunks_and_retries() {
     assert_eq!(here.script.bodies(&format!("POST {}", chunks_path(TAKEN))), [r#"{"indexes":[0,4,5]}"#]);
     let sent = there.script.bodies(&format!("PUT /imports/{OTHER}/chunks"));
     assert_eq!(sent, ["\"chunk data\"", "\"chunk data\""]);
-    let mut root = volume::Root::default();
+    let mut root = volume::RootHasher::default();
     for (index, hash) in [(0, 7), (1, 1), (5, 8)] {
         root.add(index, &ChunkHash([hash; 32]));
     }

@@ -104,25 +104,25 @@ pub fn roster(bytes: &[u8]) {
 }
 
 pub fn volume_manifest(bytes: &[u8]) {
-    volume::fuzzing::manifest(bytes);
+    volume::fuzzing::decode_manifest(bytes);
 }
 
 pub fn volume_frame(bytes: &[u8]) {
-    volume::fuzzing::frame_content(bytes);
-    volume::fuzzing::sealed_frame(bytes);
+    volume::fuzzing::decompress_frame(bytes);
+    volume::fuzzing::open_frame(bytes);
 }
 
 pub fn volume_log(bytes: &[u8]) {
-    volume::fuzzing::dirty_log(bytes);
+    volume::fuzzing::parse_dirty_log(bytes);
 }
 
 /// Chunks of a home, as another installation sends them.
 pub fn volume_parts(bytes: &[u8]) {
-    volume::fuzzing::parts(bytes);
+    volume::fuzzing::decode_chunks(bytes);
 }
 
 pub fn store_names(bytes: &[u8]) {
-    volume::fuzzing::names(&String::from_utf8_lossy(bytes));
+    volume::fuzzing::parse_names(&String::from_utf8_lossy(bytes));
 }
 
 /// What the controller asks a reading process.

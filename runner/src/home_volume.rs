@@ -15,7 +15,7 @@ use protocol::{
 };
 use time::OffsetDateTime;
 use tokio::time::timeout;
-use volume::{DataKey, Opening, Progress, Snapshot, Volume, VolumeError};
+use volume::{DataKey, VolumeOptions, Progress, Snapshot, Volume, VolumeError};
 
 use crate::reporter::{ControllerState, Reporter};
 
@@ -57,7 +57,7 @@ impl HomeVolume {
     /// Opens the volume of the workspace in `spec` at its committed snapshot. A newer local cache
     /// is used where it exists.
     pub async fn open(spec: &RunnerSpec) -> Result<Self, HomeError> {
-        let opening = Opening {
+        let options = VolumeOptions {
             tenant: spec.tenant,
             volume: spec.volume,
             size_bytes: u64::from(spec.resources.home_mib) * MIB,
@@ -69,7 +69,7 @@ impl HomeVolume {
             key: DataKey::from_hex(spec.data_key.expose())?,
             store: volume::store::open(&spec.store).await?,
         };
-        Ok(Self { volume: Volume::open(opening).await? })
+        Ok(Self { volume: Volume::open(options).await? })
     }
 
     /// The block device itself.
@@ -110,7 +110,7 @@ impl HomeVolume {
             Ok(Ok(state)) if state.committed == Some(manifest) => {}
             _ => return Err(HomeError::NotCommitted),
         }
-        Ok(self.volume.committed(manifest).await?)
+        Ok(self.volume.confirm_commit(manifest).await?)
     }
 
     /// Applies a commit that arrived after [`Self::commit_snapshot`] had stopped waiting for it.
@@ -119,7 +119,7 @@ impl HomeVolume {
         if let Some(manifest) = committed {
             // The volume refuses a snapshot that a later one has replaced; nothing is left to do
             // for it.
-            let _ = self.volume.committed(manifest).await;
+            let _ = self.volume.confirm_commit(manifest).await;
         }
     }
 

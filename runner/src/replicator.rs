@@ -18,7 +18,7 @@ use protocol::{
 };
 use time::OffsetDateTime;
 use tokio::time::{Instant, sleep, timeout};
-use volume::{Cut, StoreError, Turn, VolumeError};
+use volume::{Cut, StoreError, SnapshotTurn, VolumeError};
 
 use crate::{
     agent::Agent,
@@ -146,7 +146,7 @@ impl Replicator {
         let next = |state: &ControllerState| state.desired.next_home_task(&acknowledged);
         let due = async {
             match self.interval {
-                Some(interval) => self.home.volume().due(interval, FLUSH_TIMEOUT).await,
+                Some(interval) => self.home.volume().wait_until_due(interval, FLUSH_TIMEOUT).await,
                 None => std::future::pending().await,
             }
         };
@@ -172,7 +172,7 @@ impl Replicator {
             Task::ScheduledSnapshot => self.snapshot_unfrozen().await,
             Task::Desired(HomeTask::Snapshot(request)) => {
                 self.hook.run().await?;
-                let turn = self.home.volume().turn().await;
+                let turn = self.home.volume().wait_for_turn().await;
                 let (cut, consistency) = self.cut_frozen(turn).await?;
                 self.store_and_commit(cut, SnapshotKind::Requested, consistency, request).await?;
                 self.reporter.acknowledge_snapshot(request);
@@ -204,7 +204,7 @@ impl Replicator {
     }
 
     async fn snapshot_unfrozen(&self) -> Result<(), ReplicationError> {
-        let cut = self.home.volume().turn().await.cut().await?;
+        let cut = self.home.volume().wait_for_turn().await.cut().await?;
         self.store_and_commit(cut, SnapshotKind::Stream, Consistency::Crash, 0).await
     }
 
@@ -213,9 +213,9 @@ impl Replicator {
     async fn repair(&self, objects: &[String]) -> Result<Repair, ReplicationError> {
         let repaired = self.home.volume().repair(objects).await?;
         self.snapshot_unfrozen().await?;
-        let volume::Repaired { renewed_bytes, lost_bytes, lost } = repaired;
+        let volume::RepairReport { rewritten_bytes, lost_bytes, lost } = repaired;
         let lost = lost.into_iter().map(|run| ByteRange { start: run.start, end: run.end }).collect();
-        Ok(Repair { renewed_bytes, lost_bytes, lost })
+        Ok(Repair { renewed_bytes: rewritten_bytes, lost_bytes, lost })
     }
 
     async fn store_and_commit(
@@ -232,7 +232,7 @@ impl Replicator {
 
     /// Cuts while the guest's file system is frozen, if the guest cooperates. Its writers wait for
     /// the cut, not for the upload.
-    async fn cut_frozen(&self, turn: Turn) -> Result<(Cut, Consistency), VolumeError> {
+    async fn cut_frozen(&self, turn: SnapshotTurn) -> Result<(Cut, Consistency), VolumeError> {
         let frozen = timeout(FREEZE_TIMEOUT, self.agent.freeze()).await;
         let started = Instant::now();
         let cut = turn.cut().await;
@@ -299,7 +299,7 @@ impl Replicator {
 
     /// Evicts clean blocks whenever the host's disk runs low.
     async fn evict(&self) {
-        let error = self.home.volume().keep_room().await;
+        let error = self.home.volume().keep_disk_space().await;
         tracing::debug!(%error, "eviction ended");
     }
 }

@@ -7,7 +7,7 @@ use burrow_tests::WAIT_TIMEOUT;
 use protocol::{Epoch, TenantId, VolumeId};
 use tokio::{net::UnixListener, process::Command, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
-use volume::{DataKey, Opening, Volume, store::MemoryStore};
+use volume::{DataKey, VolumeOptions, Volume, store::MemoryStore};
 
 const SIZE_MIB: u64 = 64;
 /// Snapshots are taken at this interval during the test.
@@ -24,7 +24,7 @@ struct ExportedVolume {
 impl ExportedVolume {
     async fn start() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let opening = Opening {
+        let opening = VolumeOptions {
             tenant: TenantId::random(),
             volume: VolumeId::random(),
             size_bytes: SIZE_MIB << 20,
@@ -69,7 +69,7 @@ async fn fio_verifies_during_snapshots() {
     let snapshots = tokio::spawn(async move {
         loop {
             let snapshot = volume.snapshot(|_| ()).await.expect("stored");
-            volume.committed(snapshot.manifest).await.expect("known");
+            volume.confirm_commit(snapshot.manifest).await.expect("known");
             tokio::time::sleep(SNAPSHOT_INTERVAL).await;
         }
     });

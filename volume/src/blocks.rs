@@ -1,33 +1,47 @@
-//! Blocks and sets of blocks. Pure.
+//! Blocks, runs of blocks and sets of blocks. Pure.
 
 use std::ops::Range;
 
-/// A volume is read, written, and told apart in these.
+/// Size of a block: the unit in which a volume is cached, compared and stored.
 pub const BLOCK_BYTES: u64 = 4096;
 
-/// Largest volume: the number of a block stays within 32 bits with room.
+/// Largest volume. The number of a block then stays well within 32 bits.
 pub const MAX_VOLUME_BYTES: u64 = 4 << 40;
 
-/// Blocks that a range of bytes touches.
-pub fn touched(offset: u64, length: u64) -> Range<u32> {
+/// Where a block begins; as a count, the bytes of so many blocks.
+pub fn byte_offset(block: u32) -> u64 {
+    u64::from(block) * BLOCK_BYTES
+}
+
+/// The blocks that a range of bytes touches.
+pub fn blocks_touched(offset: u64, length: u64) -> Range<u32> {
     let first = offset / BLOCK_BYTES;
     let end = (offset + length).div_ceil(BLOCK_BYTES);
     (first as u32)..(end as u32)
 }
 
-/// Blocks that a range of bytes covers whole.
-pub fn covered(offset: u64, length: u64) -> Range<u32> {
+/// The blocks that a range of bytes covers completely.
+pub fn blocks_covered(offset: u64, length: u64) -> Range<u32> {
     let first = offset.div_ceil(BLOCK_BYTES);
     let end = ((offset + length) / BLOCK_BYTES).max(first);
     (first as u32)..(end as u32)
 }
 
-/// Whether it reads as a hole does.
+/// Whether the content equals that of a hole.
 pub fn is_zero(content: &[u8]) -> bool {
     content.iter().all(|byte| *byte == 0)
 }
 
-/// A set of the blocks of one volume: a bit each, so that 100 GiB cost 3.2 MiB and nothing grows with use.
+/// Adds a block to runs that are in order, at their end.
+pub fn push_block(runs: &mut Vec<Range<u32>>, block: u32) {
+    match runs.last_mut() {
+        Some(run) if run.end == block => run.end += 1,
+        _ => runs.push(block..block + 1),
+    }
+}
+
+/// A set of blocks of one volume. One bit per block: 100 GiB take 3.2 MiB, and the set does not
+/// grow with use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockSet {
     words: Vec<u64>,
@@ -36,10 +50,17 @@ pub struct BlockSet {
 }
 
 impl BlockSet {
+    /// An empty set of the blocks below `blocks`.
     pub fn new(blocks: u32) -> Self {
         Self { words: vec![0; (blocks as usize).div_ceil(64)], blocks, count: 0 }
     }
 
+    /// The number of blocks of the volume, members or not.
+    pub fn volume_blocks(&self) -> u32 {
+        self.blocks
+    }
+
+    /// The number of members.
     pub fn len(&self) -> u32 {
         self.count
     }
@@ -52,18 +73,19 @@ impl BlockSet {
         self.words[block as usize / 64] >> (block % 64) & 1 == 1
     }
 
-    /// As [`Self::contains`], of blocks that the volume may have got since the set was made too.
+    /// Like [`Self::contains`], also for blocks by which the volume has grown since the set was
+    /// made.
     pub fn has(&self, block: u32) -> bool {
         block < self.blocks && self.contains(block)
     }
 
-    /// Makes room for a larger volume's blocks.
+    /// Makes room for the blocks of a larger volume.
     pub fn grow(&mut self, blocks: u32) {
         self.blocks = self.blocks.max(blocks);
         self.words.resize((self.blocks as usize).div_ceil(64), 0);
     }
 
-    /// Whether it was new.
+    /// Adds a block. Returns whether it was new.
     pub fn insert(&mut self, block: u32) -> bool {
         debug_assert!(block < self.blocks, "a block of this volume");
         let word = &mut self.words[block as usize / 64];
@@ -73,13 +95,13 @@ impl BlockSet {
         is_new
     }
 
-    /// Whether it was there.
+    /// Removes a block. Returns whether it was a member.
     pub fn remove(&mut self, block: u32) -> bool {
         let word = &mut self.words[block as usize / 64];
-        let was_there = *word >> (block % 64) & 1 == 1;
+        let was_member = *word >> (block % 64) & 1 == 1;
         *word &= !(1 << (block % 64));
-        self.count -= u32::from(was_there);
-        was_there
+        self.count -= u32::from(was_member);
+        was_member
     }
 
     pub fn insert_all(&mut self, range: Range<u32>) {
@@ -94,24 +116,27 @@ impl BlockSet {
         }
     }
 
+    /// Adds the members of the other set.
     pub fn unite(&mut self, other: &Self) {
         self.combine(other, |mine, other| mine | other);
     }
 
+    /// Keeps the members that both sets have.
     pub fn intersect(&mut self, other: &Self) {
         self.combine(other, |mine, other| mine & other);
     }
 
+    /// Removes the members of the other set.
     pub fn subtract(&mut self, other: &Self) {
         self.combine(other, |mine, other| mine & !other);
     }
 
-    /// The first member from `from` on.
+    /// The first member at `from` or after it.
     pub fn next(&self, from: u32) -> Option<u32> {
         self.next_where(from, |word| word)
     }
 
-    /// The first block from `from` on that is no member; the volume's end at the latest.
+    /// The first block at `from` or after it that is not a member; the number of blocks if all are.
     pub fn next_absent(&self, from: u32) -> u32 {
         self.next_where(from, |word| !word).unwrap_or(self.blocks)
     }
@@ -141,7 +166,10 @@ impl BlockSet {
     }
 
     fn combine(&mut self, other: &Self, with: impl Fn(u64, u64) -> u64) {
-        debug_assert!(self.blocks >= other.blocks, "the other is of this volume, or of it before it grew");
+        debug_assert!(
+            self.blocks >= other.blocks,
+            "the other set is of this volume, perhaps from before it grew"
+        );
         let beyond = std::iter::repeat(&0);
         for (mine, other) in self.words.iter_mut().zip(other.words.iter().chain(beyond)) {
             *mine = with(*mine, *other);
@@ -159,16 +187,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_range_of_bytes_touches_and_covers_blocks() {
-        assert_eq!((touched(0, 1), covered(0, 1)), (0..1, 0..0));
-        assert_eq!((touched(4095, 2), covered(4095, 2)), (0..2, 1..1));
-        assert_eq!((touched(4096, 8192), covered(4096, 8192)), (1..3, 1..3));
-        assert_eq!((touched(1, 8192), covered(1, 8192)), (0..3, 1..2));
+    fn byte_ranges_touch_and_cover_blocks() {
+        assert_eq!((blocks_touched(0, 1), blocks_covered(0, 1)), (0..1, 0..0));
+        assert_eq!((blocks_touched(4095, 2), blocks_covered(4095, 2)), (0..2, 1..1));
+        assert_eq!((blocks_touched(4096, 8192), blocks_covered(4096, 8192)), (1..3, 1..3));
+        assert_eq!((blocks_touched(1, 8192), blocks_covered(1, 8192)), (0..3, 1..2));
     }
 
     proptest! {
         #[test]
-        fn a_set_does_what_a_set_does(
+        fn block_set_matches_a_btree_set(
             blocks in 1u32..300,
             steps in prop::collection::vec((0u32..300, any::<bool>()), 0..200),
             others in prop::collection::vec(0u32..300, 0..100),

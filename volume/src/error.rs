@@ -1,53 +1,90 @@
-//! What can go wrong with a volume, told apart by what one can do about it.
+//! What can go wrong with a volume. The variants differ in what a caller can do about them.
 
 use std::{io, path::PathBuf};
 
 use protocol::{Epoch, ManifestId, VolumeId};
 
-use crate::{cache::LogError, manifest::ManifestError, store::StoreError};
+use crate::{format::manifest::ManifestError, store::StoreError};
 
+/// An error of a volume, a snapshot view or an import.
 #[derive(Debug, thiserror::Error)]
 pub enum VolumeError {
-    #[error("the cache {0} is in use by another process: end that one first")]
+    /// Another process, or another `Volume` in this one, holds the cache directory.
+    #[error("Cannot open the cache {0}: another process uses it. End that process first")]
     InUse(PathBuf),
-    #[error("placement {found} has this volume; {wanted} is older and must end")]
+    /// The cache or the head was written by a later placement. This one must end.
+    #[error("Cannot open the volume as placement {wanted}: the later placement {found} has it")]
     Fenced { found: Epoch, wanted: Epoch },
-    #[error("the volume was written under another data key")]
+    /// The data key differs from the one that the volume was written with.
+    #[error("Cannot decrypt the volume: it was written with another data key")]
     WrongKey,
-    #[error("this is volume {found}, not {wanted}")]
+    /// The cache or the head belongs to another volume.
+    #[error("Cannot open volume {wanted}: its cache or its head belongs to volume {found}")]
     OtherVolume { found: VolumeId, wanted: VolumeId },
-    #[error("a volume grows and never shrinks: it has {found} bytes, {wanted} were wanted")]
+    /// A volume grows and never shrinks.
+    #[error("Cannot shrink the volume from {found} to {wanted} bytes: a volume only grows")]
     Shrunk { found: u64, wanted: u64 },
-    #[error("{0} bytes is no size for a volume: a multiple of 4096, up to 4 TiB")]
+    /// Not a positive multiple of 4096 up to [`MAX_VOLUME_BYTES`](crate::MAX_VOLUME_BYTES).
+    #[error("Cannot use {0} bytes as the size of a volume: use a multiple of 4096, up to 4 TiB")]
     Size(u64),
-    #[error("{length} bytes at {offset} are not within the volume")]
+    /// A request beyond the volume's end, or larger than one request may be.
+    #[error("Cannot access {length} bytes at {offset}: they are not within the volume")]
     OutOfRange { offset: u64, length: u64 },
-    #[error("cannot {what} of the cache: {source}")]
+    /// A call to a file of the cache failed. `what` completes "Cannot …".
+    #[error("Cannot {what}: {source}")]
     Cache { what: &'static str, source: io::Error },
-    #[error("the cache {cache} is damaged: {source}. Move it away to go on from the last snapshot")]
+    /// The cache's files contradict each other. Nothing of it is used.
+    #[error("Cannot use the cache {cache}: {source}. Move it away to continue from the last snapshot")]
     CacheDamaged { cache: PathBuf, source: LogError },
-    #[error("the disk under the cache is full")]
+    /// The host's disk has no space left.
+    #[error("Cannot write to the cache: its disk is full")]
     Full,
-    #[error("the disk under the cache has failed; only what was flushed before counts: {0}")]
+    /// A sync failed, so that nothing can be said about what the files hold. The volume refuses
+    /// everything from then on.
+    #[error("Cannot use the cache: its disk has failed, and only what was flushed before is safe: {0}")]
     Failed(String),
+    /// The store failed; the call was retried where that could help.
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("the object {object} is damaged in the store: {reason}")]
+    /// A pack's content does not decrypt.
+    #[error("Cannot read the object {object}: it is damaged in the store: {reason}")]
     Damaged { object: String, reason: String },
-    #[error("the manifest {id} cannot be used: {source}")]
+    /// A manifest is damaged, or its chain does not fit together.
+    #[error("Cannot use the manifest {id}: {source}")]
     Manifest { id: ManifestId, source: ManifestError },
-    #[error("the manifest {0} is not one of this volume's own")]
+    /// A commit was reported of a manifest that this volume has not stored.
+    #[error("Cannot confirm the commit of manifest {0}: this volume has not stored it")]
     UnknownManifest(ManifestId),
-    #[error("{0} snapshots wait for their commit: the controller does not answer")]
+    /// So many snapshots wait for a commit that no more are taken.
+    #[error(
+        "Cannot take a snapshot: {0} snapshots wait for their commit, and the controller does not answer"
+    )]
     TooManyUncommitted(usize),
-    #[error("the snapshot has been given up")]
+    /// The cut was abandoned while it was being stored.
+    #[error("Cannot store the snapshot: it was abandoned")]
     SnapshotAbandoned,
-    #[error("the volume has been closed")]
+    /// The volume was closed.
+    #[error("Cannot use the volume: it is closed")]
     Closed,
 }
 
+/// Why a cache's log cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// A file could not be read.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The header does not have its checksum, or the file is no log.
+    #[error("the header of its log is damaged")]
+    Header,
+    /// The record at this slot is damaged although a flush had covered it.
+    #[error("the record at slot {0} of its log is damaged")]
+    Damaged(u32),
+}
+
 impl VolumeError {
-    /// The object that is missing or altered in the store, if it is that: to ask again does not help.
+    /// The name of the object that is missing or altered in the store, if that is the error: a
+    /// retry does not help.
     pub fn damaged_object(&self) -> Option<&str> {
         match self {
             Self::Damaged { object, .. }
@@ -56,9 +93,10 @@ impl VolumeError {
         }
     }
 
-    /// A failure of the cache's files on the way of a read or write.
-    pub(crate) fn of_io(what: &'static str, source: io::Error) -> Self {
-        match source.kind() {
+    /// For `map_err`: a failure of a cache file during a read, a write or a cut. `what` completes
+    /// "Cannot …".
+    pub(crate) fn cache_io(what: &'static str) -> impl Fn(io::Error) -> Self {
+        move |source| match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full,
             _ => Self::Cache { what, source },
         }

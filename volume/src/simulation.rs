@@ -1,21 +1,25 @@
-//! Homes that would take hours to write, as their manifest alone: for whoever measures what only their size costs.
+//! Homes that would take hours to write, reduced to their manifest: for measurements of what only
+//! their size costs.
 
 use bytes::Bytes;
 use protocol::{Epoch, ManifestId, TenantId, VolumeId};
 
 use crate::{
     blocks::BLOCK_BYTES,
-    key::DataKey,
-    manifest::{Content, Manifest, manifest_name},
-    map::{BlockMap, Extent, Frame, MAX_FRAME_BLOCKS, Pack, PackId},
+    format::{
+        block_map::{BlockMap, Extent, Frame, MAX_FRAME_BLOCKS, Pack, PackId},
+        key::DataKey,
+        manifest::{Content, Manifest, manifest_name},
+    },
 };
 
-/// Blocks in a pack of half-compressible content.
+/// Blocks in a pack of content that compresses to half its size.
 const PACK_BLOCKS: u32 = 4096;
 const FRAME_BYTES: u32 = 32 << 10;
 
-/// The manifest of a home of which every block is stored: its name, its object's name, and the object.
-pub fn dense_home(
+/// Makes the manifest of a home without holes. Returns its id, the name of its object, and the
+/// object. The packs do not exist.
+pub fn dense_home_manifest(
     key: &DataKey,
     tenant: TenantId,
     volume: VolumeId,
@@ -42,6 +46,6 @@ pub fn dense_home(
     let map = BlockMap::from_checked((0..blocks.div_ceil(PACK_BLOCKS)).map(pack).collect(), &extents);
     let content = Content::Whole { parent: None, map };
     let (id, object) =
-        Manifest { volume, epoch: Epoch(1), size_bytes, order: None, content }.seal(key, tenant);
+        Manifest { volume, epoch: Epoch(1), size_bytes, boot_order: None, content }.seal(key, tenant);
     (id, manifest_name(tenant, id), object)
 }

@@ -5,7 +5,8 @@ mod common;
 use std::{path::Path, sync::Arc};
 
 use burrow_volume::{
-    BLOCK_BYTES, DataKey, ObjectStore as _, Opening, Reader, Volume, VolumeError, store::DirectoryStore,
+    BLOCK_BYTES, DataKey, ObjectStore as _, SnapshotView, Volume, VolumeError, VolumeOptions,
+    store::DirectoryStore,
 };
 use bytes::Bytes;
 use protocol::{Epoch, ManifestId, TenantId, VolumeId};
@@ -46,14 +47,14 @@ impl Home {
                 live.write(at * BLOCK_BYTES, content.into()).await.expect("writes");
             }
             let manifest = live.snapshot(|_| ()).await.expect("stored").manifest;
-            live.committed(manifest).await.expect("known");
+            live.confirm_commit(manifest).await.expect("known");
             home.past.push((manifest, live.read(0, BLOCKS * BLOCK_BYTES).await.expect("reads")));
         }
         home
     }
 
-    fn opening(&self, cache: &str, head: Option<ManifestId>) -> Opening {
-        Opening {
+    fn opening(&self, cache: &str, head: Option<ManifestId>) -> VolumeOptions {
+        VolumeOptions {
             tenant: self.tenant,
             volume: self.volume,
             size_bytes: BLOCKS * BLOCK_BYTES,
@@ -69,7 +70,7 @@ impl Home {
 
     /// Whether opening or verifying the snapshot finds something.
     async fn is_found_in(&self, manifest: ManifestId) -> bool {
-        match Reader::open(self.store.clone(), self.key.clone(), self.tenant, manifest).await {
+        match SnapshotView::open(self.store.clone(), self.key.clone(), self.tenant, manifest).await {
             Ok(reader) => !reader.verify().await.expect("the store answers").damaged.is_empty(),
             Err(error) => is_damage(&error),
         }
@@ -78,7 +79,8 @@ impl Home {
     /// Reads the snapshot without a cache and with an empty one: what it was, or damage and nothing else.
     async fn serves_nothing_else(&self, manifest: ManifestId, content: &Bytes) {
         let whole = 0..BLOCKS * BLOCK_BYTES;
-        let read = match Reader::open(self.store.clone(), self.key.clone(), self.tenant, manifest).await {
+        let read = match SnapshotView::open(self.store.clone(), self.key.clone(), self.tenant, manifest).await
+        {
             Ok(reader) => reader.read(whole.start, whole.end).await,
             Err(error) => Err(error),
         };

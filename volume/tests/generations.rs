@@ -6,8 +6,8 @@ mod common;
 use std::{path::PathBuf, sync::Arc, task::Poll};
 
 use burrow_volume::{
-    BLOCK_BYTES, DataKey, Opening, Reader, Snapshot, Volume, VolumeError,
-    store::{Faults, Faulty, MemoryStore},
+    BLOCK_BYTES, DataKey, Snapshot, SnapshotView, Volume, VolumeError, VolumeOptions,
+    store::{Faults, FaultyStore, MemoryStore},
 };
 use bytes::Bytes;
 use protocol::{Epoch, ManifestId, TenantId, VolumeId};
@@ -25,7 +25,7 @@ struct World {
     tenant: TenantId,
     volume: VolumeId,
     key: DataKey,
-    store: Arc<Faulty>,
+    store: Arc<FaultyStore>,
     epoch: u64,
     /// The controller's word, and what it means.
     head: Option<ManifestId>,
@@ -39,7 +39,7 @@ impl World {
             tenant: TenantId::random(),
             volume: VolumeId::random(),
             key: DataKey::random(),
-            store: Arc::new(Faulty::new(Arc::new(MemoryStore::default()), seed, Faults::default())),
+            store: Arc::new(FaultyStore::new(Arc::new(MemoryStore::default()), seed, Faults::default())),
             epoch: 0,
             head: None,
             content: vec![0; (BLOCKS * BLOCK_BYTES) as usize],
@@ -57,7 +57,7 @@ impl World {
     async fn start(&mut self, host: &str) -> Volume {
         self.epoch += 1;
         released(&self.cache(host)).await;
-        let opening = Opening {
+        let opening = VolumeOptions {
             tenant: self.tenant,
             volume: self.volume,
             size_bytes: BLOCKS * BLOCK_BYTES,
@@ -79,7 +79,7 @@ impl World {
 
     async fn restored(&self) -> Bytes {
         let Some(head) = self.head else { return vec![0; self.content.len()].into() };
-        let reader = Reader::open(self.store.clone(), self.key.clone(), self.tenant, head).await;
+        let reader = SnapshotView::open(self.store.clone(), self.key.clone(), self.tenant, head).await;
         reader.expect("opens").read(0, BLOCKS * BLOCK_BYTES).await.expect("reads")
     }
 }
@@ -111,7 +111,12 @@ async fn thirty_generations_are_each_what_the_last_one_left() {
     let mut random = seeded();
     for _ in 0..share(1, 20) {
         let mut world = World::new(random.random());
-        world.store.set_faults(Faults { before: 0.05, after: 0.05, flipped: 0.02, ..Faults::default() });
+        world.store.set_faults(Faults {
+            fail_before: 0.05,
+            fail_after: 0.05,
+            flip_bit: 0.02,
+            ..Faults::default()
+        });
         for generation in 1..=GENERATIONS {
             let volume = world.start("host").await;
             assert!(
@@ -127,7 +132,7 @@ async fn thirty_generations_are_each_what_the_last_one_left() {
             world.commit(&snapshot, &content);
             // The word may not reach the runner any more.
             if random.random_bool(0.7) {
-                volume.committed(snapshot.manifest).await.expect("known");
+                volume.confirm_commit(snapshot.manifest).await.expect("known");
             }
             if random.random_bool(0.7) {
                 volume.close().await.expect("closes");
@@ -198,7 +203,7 @@ async fn crash_once(stop: Stop, crash: Crash, seed: u64) -> bool {
             let content = everything(&volume).await;
             let snapshot = volume.snapshot(|_| ()).await.expect("stored");
             world.commit(&snapshot, &content);
-            volume.committed(snapshot.manifest).await.expect("known");
+            volume.confirm_commit(snapshot.manifest).await.expect("known");
         }
     }
     let before = world.content.clone();

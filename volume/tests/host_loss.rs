@@ -10,8 +10,8 @@ use std::{
 };
 
 use burrow_volume::{
-    BLOCK_BYTES, DataKey, Opening, Volume, VolumeError,
-    store::{Faults, Faulty, MemoryStore},
+    BLOCK_BYTES, DataKey, Volume, VolumeError, VolumeOptions,
+    store::{Faults, FaultyStore, MemoryStore},
 };
 use protocol::{Epoch, ManifestId, TenantId, VolumeId};
 use rand::{RngExt as _, rngs::StdRng};
@@ -29,13 +29,13 @@ struct World {
     tenant: TenantId,
     volume: VolumeId,
     key: DataKey,
-    store: Arc<Faulty>,
+    store: Arc<FaultyStore>,
     committed: Mutex<Option<ManifestId>>,
 }
 
 impl World {
-    fn opening(&self, epoch: u64, cache: &Path) -> Opening {
-        Opening {
+    fn opening(&self, epoch: u64, cache: &Path) -> VolumeOptions {
+        VolumeOptions {
             tenant: self.tenant,
             volume: self.volume,
             size_bytes: BLOCKS * BLOCK_BYTES,
@@ -71,11 +71,11 @@ async fn append(volume: &Volume, log: &Log, first: u64) -> Result<(), VolumeErro
 async fn stream(volume: &Volume, world: &World) {
     loop {
         let taken = async {
-            volume.due(STREAM_INTERVAL, FLUSH_TIMEOUT).await?;
-            let snapshot = volume.turn().await.cut().await?.store(|_| ()).await?;
+            volume.wait_until_due(STREAM_INTERVAL, FLUSH_TIMEOUT).await?;
+            let snapshot = volume.wait_for_turn().await.cut().await?.store(|_| ()).await?;
             *world.committed.lock().expect("no panic") = Some(snapshot.manifest);
             tokio::task::yield_now().await;
-            volume.committed(snapshot.manifest).await
+            volume.confirm_commit(snapshot.manifest).await
         };
         // The store fails now and then: the next turn takes it all.
         let _ = taken.await;
@@ -100,7 +100,7 @@ async fn entries(volume: &Volume) -> u64 {
 #[test]
 fn a_lost_host_loses_no_more_than_it_had_said() {
     let mut random = seeded();
-    let store = Faulty::new(Arc::new(MemoryStore::default()), random.random(), Faults::default());
+    let store = FaultyStore::new(Arc::new(MemoryStore::default()), random.random(), Faults::default());
     let world = Arc::new(World {
         tenant: TenantId::random(),
         volume: VolumeId::random(),
@@ -125,8 +125,8 @@ fn a_lost_host_loses_no_more_than_it_had_said() {
 /// What is there afterwards with what is lost, and the age of the oldest lost entry.
 fn lose_a_host(world: &Arc<World>, epoch: u64, first: u64, random: &mut StdRng) -> ((u64, u64), Duration) {
     let life = Duration::from_millis(random.random_range(1..MAX_LIFE_MS));
-    let delay_max = Duration::from_millis(random.random_range(0..40));
-    world.store.set_faults(Faults { before: 0.05, after: 0.05, flipped: 0.0, delay_max });
+    let max_delay = Duration::from_millis(random.random_range(0..40));
+    world.store.set_faults(Faults { fail_before: 0.05, fail_after: 0.05, flip_bit: 0.0, max_delay });
     let host = directory();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime");

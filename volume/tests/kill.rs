@@ -12,14 +12,14 @@ use std::{
 use burrow_volume as volume;
 use protocol::{Epoch, ManifestId, TenantId, VolumeId};
 use uuid::Uuid;
-use volume::{BLOCK_BYTES, DataKey, Opening, Volume, store::DirectoryStore};
+use volume::{BLOCK_BYTES, DataKey, Volume, VolumeOptions, store::DirectoryStore};
 
 const DIRECTORY: &str = "BURROW_VOLUME_KILL_DIRECTORY";
 const BLOCKS: u64 = 512;
 const KILLS: usize = 20;
 
 async fn open(directory: &Path, cache: &str, head: Option<ManifestId>) -> Volume {
-    let opening = Opening {
+    let opening = VolumeOptions {
         tenant: TenantId(Uuid::from_u128(1)),
         volume: VolumeId(Uuid::from_u128(2)),
         size_bytes: BLOCKS * BLOCK_BYTES,

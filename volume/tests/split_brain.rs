@@ -5,7 +5,9 @@ mod common;
 
 use std::{path::PathBuf, sync::Arc};
 
-use burrow_volume::{BLOCK_BYTES, DataKey, Opening, Reader, Volume, VolumeError, store::MemoryStore};
+use burrow_volume::{
+    BLOCK_BYTES, DataKey, SnapshotView, Volume, VolumeError, VolumeOptions, store::MemoryStore,
+};
 use bytes::Bytes;
 use protocol::{Epoch, ManifestId, TenantId, VolumeId};
 use rand::{RngExt as _, rngs::StdRng};
@@ -45,7 +47,7 @@ impl World {
     }
 
     async fn open(&self, host: &str, epoch: u64, head: Option<ManifestId>) -> Result<Volume, VolumeError> {
-        let opening = Opening {
+        let opening = VolumeOptions {
             tenant: self.tenant,
             volume: self.volume,
             size_bytes: BLOCKS * BLOCK_BYTES,
@@ -61,7 +63,7 @@ impl World {
     }
 
     async fn content(&self, manifest: ManifestId) -> Bytes {
-        let reader = Reader::open(self.store.clone(), self.key.clone(), self.tenant, manifest).await;
+        let reader = SnapshotView::open(self.store.clone(), self.key.clone(), self.tenant, manifest).await;
         reader.expect("opens").read(0, BLOCKS * BLOCK_BYTES).await.expect("reads")
     }
 }
@@ -120,7 +122,7 @@ async fn attempt_at(world: &World, controller: &mut Controller, random: &mut Std
     if random.random_bool(0.5) {
         let manifest = old.snapshot(|_| ()).await.expect("stored").manifest;
         assert!(controller.commit(old_epoch, manifest));
-        old.committed(manifest).await.expect("known");
+        old.confirm_commit(manifest).await.expect("known");
         work(&old, random).await;
     }
     controller.epoch = new_epoch;
@@ -142,11 +144,11 @@ async fn attempt_at(world: &World, controller: &mut Controller, random: &mut Std
     work(&new, random).await;
     let winner = new.snapshot(|_| ()).await.expect("stored").manifest;
     assert!(controller.commit(new_epoch, winner));
-    new.committed(winner).await.expect("known");
+    new.confirm_commit(winner).await.expect("known");
     let won = everything(&new).await;
     assert!(of_new != Some(winner) && of_old != winner);
     assert_eq!(world.content(winner).await, won, "one generation, whole");
-    assert!(matches!(old.committed(winner).await, Err(VolumeError::UnknownManifest(_))), "not its own");
+    assert!(matches!(old.confirm_commit(winner).await, Err(VolumeError::UnknownManifest(_))), "not its own");
 
     // The old placement meets the new one's head, and its cache, in use and left behind.
     let mut older = old_epoch;

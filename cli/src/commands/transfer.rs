@@ -22,7 +22,7 @@ use protocol::{
 };
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
-use volume::{CHUNK_BYTES, Root};
+use volume::{CHUNK_BYTES, RootHasher};
 
 use super::{Context, workspace};
 use crate::{
@@ -241,7 +241,7 @@ async fn compare(
     import: &Import,
 ) -> Result<Difference, CommandError> {
     let mut progress = ThrottledProgress::begin(context.style, "Comparing");
-    let (mut root, mut chunks, mut missing) = (Root::default(), 0_u64, Vec::new());
+    let (mut root, mut chunks, mut missing) = (RootHasher::default(), 0_u64, Vec::new());
     let (mut source, mut destination) = (ChunkPages::default(), ChunkPages::default());
     loop {
         tokio::try_join!(

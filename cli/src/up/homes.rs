@@ -35,7 +35,7 @@ impl Past for Snapshots {
         manifest: ManifestId,
     ) -> BoxFuture<'_, Result<Box<dyn PastHome>, PastError>> {
         Box::pin(async move {
-            let snapshot = volume::Reader::open(self.store.clone(), key, tenant, manifest).await;
+            let snapshot = volume::SnapshotView::open(self.store.clone(), key, tenant, manifest).await;
             let snapshot = snapshot.map_err(|error| match error {
                 VolumeError::Store(error) if error.is_transient() => PastError::Broken(error.to_string()),
                 error => PastError::Unreadable(error.to_string()),
@@ -51,7 +51,7 @@ impl Past for Snapshots {
     }
 }
 
-struct Disk(volume::Reader);
+struct Disk(volume::SnapshotView);
 
 impl ReadAt for Disk {
     fn read_at(&self, offset: u64, length: u64) -> BoxFuture<'_, io::Result<Bytes>> {

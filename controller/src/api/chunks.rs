@@ -14,7 +14,7 @@ use protocol::{
 };
 use serde::Deserialize;
 use utoipa::IntoParams;
-use volume::{Listing, MAX_VOLUME_BYTES, Reader, VolumeError, chunks_of};
+use volume::{ChunkPage, MAX_VOLUME_BYTES, SnapshotView, VolumeError, chunk_count};
 
 use super::{
     error::{ApiError, Result},
@@ -83,7 +83,7 @@ pub async fn read_snapshot_chunks(
     let reader = open(&app, signed.caller(), id, which).await?;
     check(&wanted.indexes)?;
     let _question = question(&app).await?;
-    let bytes = reader.parts(&wanted.indexes).await?;
+    let bytes = reader.read_chunks(&wanted.indexes).await?;
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response())
 }
 
@@ -95,23 +95,23 @@ fn check(indexes: &[u32]) -> Result<()> {
         return Err(ApiError::invalid("indexes", "In order, each once."));
     }
     // Beyond the end of this one are zeros, for a home that is larger where it goes.
-    if indexes.last().is_some_and(|last| *last >= chunks_of(MAX_VOLUME_BYTES)) {
+    if indexes.last().is_some_and(|last| *last >= chunk_count(MAX_VOLUME_BYTES)) {
         return Err(ApiError::invalid("indexes", "No home is so large."));
     }
     Ok(())
 }
 
 /// A page of an open home's chunks.
-pub async fn listed(app: &Core, reader: &Reader, from: u32) -> Result<Json<ChunkList>> {
+pub async fn listed(app: &Core, reader: &SnapshotView, from: u32) -> Result<Json<ChunkList>> {
     let page = page(app, reader, from).await?;
     let chunks = page.chunks.into_iter().map(|(index, hash)| Chunk { index, hash }).collect();
     Ok(Json(ChunkList { chunks, next: page.next }))
 }
 
 /// What is read for one answer.
-pub async fn page(app: &Core, reader: &Reader, from: u32) -> Result<Listing> {
+pub async fn page(app: &Core, reader: &SnapshotView, from: u32) -> Result<ChunkPage> {
     let _question = question(app).await?;
-    Ok(reader.chunks(from, MAX_CHUNKS_LISTED).await?)
+    Ok(reader.list_chunks(from, MAX_CHUNKS_LISTED).await?)
 }
 
 /// One of the few who read at the same time.
@@ -121,7 +121,7 @@ pub async fn question(app: &Core) -> Result<tokio::sync::SemaphorePermit<'_>> {
     })
 }
 
-async fn open(app: &Core, caller: &Caller, id: WorkspaceId, which: Which) -> Result<Arc<Reader>> {
+async fn open(app: &Core, caller: &Caller, id: WorkspaceId, which: Which) -> Result<Arc<SnapshotView>> {
     let allowed = allowed(app, caller, id, Action::ReadWorkspace).await?;
     let mut scope = app.db.scope(allowed).await?;
     let found = snapshots::find(&mut scope, id, which).await?.ok_or_else(missing)?;

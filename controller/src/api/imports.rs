@@ -22,7 +22,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 use utoipa::IntoParams;
 use uuid::Uuid;
-use volume::{DataKey, Part, PartsError, Reader, Target, chunks_of, decode_parts, patch};
+use volume::{DataKey, Chunk, ChunkError, SnapshotView, ImportTarget, chunk_count, decode_chunks, import_chunks};
 
 use super::{
     chunks::{Page, listed, page, question},
@@ -227,7 +227,7 @@ pub async fn upload_import_chunks(
     let body = body.map_err(|rejection| unreadable(&rejection))?;
     let found = find(&app, allowed, id).await?;
     let _question = question(&app).await?;
-    let (hash, parts) = taken_apart(body, chunks_of(found.size_bytes())).await?;
+    let (hash, parts) = taken_apart(body, chunk_count(found.size_bytes())).await?;
     let Incoming { import, last_hash, .. } = &found.incoming;
     if import.version != at.version {
         let is_last =
@@ -238,7 +238,7 @@ pub async fn upload_import_chunks(
         ApiError::new(Code::Invalid, format!("These are no chunks of this home: {error}."))
     })?;
     let base = found.open(&app).await?;
-    let patched = patch(found.target(&app), base.as_deref(), parts).await?;
+    let patched = import_chunks(found.target(&app), base.as_deref(), parts).await?;
     let mut scope = app.db.scope(allowed).await?;
     let stored = (patched.manifest, patched.stored_bytes);
     if !imports::advance(&mut scope, &found.incoming, stored, &hash, app.now() + IDLE_TIMEOUT).await? {
@@ -246,7 +246,7 @@ pub async fn upload_import_chunks(
     }
     let now = imports::find(&mut scope, id).await?.ok_or_else(gone)?;
     scope.commit().await?;
-    app.readers.keep(allowed.caller().tenant, patched.manifest, Arc::new(patched.reader));
+    app.readers.keep(allowed.caller().tenant, patched.manifest, Arc::new(patched.view));
     Ok(Json(now.import))
 }
 
@@ -254,8 +254,8 @@ pub async fn upload_import_chunks(
 async fn taken_apart(
     body: Bytes,
     chunks: u32,
-) -> Result<([u8; 32], std::result::Result<Vec<Part>, PartsError>)> {
-    let work = move || (*blake3::hash(&body).as_bytes(), decode_parts(&body, chunks, MAX_CHUNKS_AT_ONCE));
+) -> Result<([u8; 32], std::result::Result<Vec<Chunk>, ChunkError>)> {
+    let work = move || (*blake3::hash(&body).as_bytes(), decode_chunks(&body, chunks, MAX_CHUNKS_AT_ONCE));
     tokio::task::spawn_blocking(work).await.map_err(|_| ApiError::internal())
 }
 
@@ -321,7 +321,7 @@ async fn verify(app: &Core, found: &Open, request: &FinishImport) -> Result<Mani
 
 /// Of what is in the store: all of it is read, and others have their turns meanwhile. What takes
 /// longer than an answer may goes on with the next request.
-async fn root(app: &Core, tenant: TenantId, head: ManifestId, reader: &Reader) -> Result<ChunkHash> {
+async fn root(app: &Core, tenant: TenantId, head: ManifestId, reader: &SnapshotView) -> Result<ChunkHash> {
     let begun = Instant::now();
     let mut reading = app.readers.reading(tenant, head);
     while let Some(from) = reading.next {
@@ -397,7 +397,7 @@ async fn find(app: &Core, allowed: Allowed, id: Uuid) -> Result<Open> {
 
 impl Open {
     /// What has arrived, if anything has.
-    async fn open(&self, app: &Core) -> Result<Option<Arc<Reader>>> {
+    async fn open(&self, app: &Core) -> Result<Option<Arc<SnapshotView>>> {
         let Some(head) = self.incoming.head else { return Ok(None) };
         Ok(Some(app.readers.open(self.allowed.caller().tenant, self.key.clone(), head).await?))
     }
@@ -406,8 +406,8 @@ impl Open {
         u64::from(self.incoming.home_mib) << 20
     }
 
-    fn target(&self, app: &Core) -> Target {
-        Target {
+    fn target(&self, app: &Core) -> ImportTarget {
+        ImportTarget {
             store: app.store.clone(),
             key: self.key.clone(),
             tenant: self.allowed.caller().tenant,

@@ -10,7 +10,7 @@ use protocol::{
     workspace::Phase,
 };
 use tokio::{sync::Semaphore, time::timeout};
-use volume::{DataKey, Reader, VolumeError};
+use volume::{DataKey, SnapshotView, VolumeError};
 
 use super::{
     error::{ApiError, Result},
@@ -156,7 +156,7 @@ impl<'a> Home<'a> {
     async fn name_older(&self, checked: &mut ScrubReport, damaged: &BTreeSet<String>) -> Result<()> {
         for found in self.snapshots(MAX_OLDER).await?.into_iter().filter(|found| !found.is_head) {
             let rests_on_it = match self.open(found.manifest).await {
-                Ok(reader) => damaged.iter().any(|object| reader.rests_on(object)),
+                Ok(reader) => damaged.iter().any(|object| reader.uses_object(object)),
                 Err(error) if damage(self.tenant, &error).is_some() => true,
                 Err(error) => return Err(unavailable(&error, found.manifest)),
             };
@@ -167,8 +167,8 @@ impl<'a> Home<'a> {
         Ok(())
     }
 
-    async fn open(&self, manifest: ManifestId) -> std::result::Result<Reader, VolumeError> {
-        Reader::open(self.app.store.clone(), self.key.clone(), self.tenant, manifest).await
+    async fn open(&self, manifest: ManifestId) -> std::result::Result<SnapshotView, VolumeError> {
+        SnapshotView::open(self.app.store.clone(), self.key.clone(), self.tenant, manifest).await
     }
 
     async fn verified(&self, manifest: ManifestId) -> Result<ScrubReport> {

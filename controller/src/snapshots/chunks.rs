@@ -11,7 +11,7 @@ use tokio::{
     sync::{Semaphore, SemaphorePermit},
     time::{Instant, timeout},
 };
-use volume::{DataKey, ObjectStore, Reader, Root, VolumeError};
+use volume::{DataKey, ObjectStore, SnapshotView, RootHasher, VolumeError};
 
 /// Open at the same time, for all tenants: of a home of 100 GiB each is some 40 MiB.
 const MAX_READERS: usize = 4;
@@ -34,14 +34,14 @@ pub struct Readers {
 /// How far a snapshot has been read for its root: a large one takes longer than an answer may.
 #[derive(Clone)]
 pub struct Reading {
-    pub root: Root,
+    pub root: RootHasher,
     /// Where the next page begins; none: all has been read.
     pub next: Option<u32>,
 }
 
 impl Default for Reading {
     fn default() -> Self {
-        Self { root: Root::default(), next: Some(0) }
+        Self { root: RootHasher::default(), next: Some(0) }
     }
 }
 
@@ -52,7 +52,7 @@ pub struct Busy;
 struct Kept {
     tenant: TenantId,
     manifest: ManifestId,
-    reader: Arc<Reader>,
+    reader: Arc<SnapshotView>,
     used: Instant,
 }
 
@@ -67,11 +67,11 @@ impl Readers {
         tenant: TenantId,
         key: DataKey,
         manifest: ManifestId,
-    ) -> Result<Arc<Reader>, VolumeError> {
+    ) -> Result<Arc<SnapshotView>, VolumeError> {
         if let Some(known) = self.known(tenant, manifest) {
             return Ok(known);
         }
-        let reader = Arc::new(Reader::open(self.store.clone(), key, tenant, manifest).await?);
+        let reader = Arc::new(SnapshotView::open(self.store.clone(), key, tenant, manifest).await?);
         self.keep(tenant, manifest, reader.clone());
         Ok(reader)
     }
@@ -104,7 +104,7 @@ impl Readers {
     }
 
     /// Takes in one that is open; the one that was idle longest makes room.
-    pub fn keep(&self, tenant: TenantId, manifest: ManifestId, reader: Arc<Reader>) {
+    pub fn keep(&self, tenant: TenantId, manifest: ManifestId, reader: Arc<SnapshotView>) {
         let mut kept = self.kept();
         kept.retain(|one| (one.tenant, one.manifest) != (tenant, manifest));
         if kept.len() >= MAX_READERS {
@@ -124,7 +124,7 @@ impl Readers {
         self.kept().retain(|one| one.used.elapsed() < IDLE_TIMEOUT);
     }
 
-    fn known(&self, tenant: TenantId, manifest: ManifestId) -> Option<Arc<Reader>> {
+    fn known(&self, tenant: TenantId, manifest: ManifestId) -> Option<Arc<SnapshotView>> {
         let mut kept = self.kept();
         let known = kept.iter_mut().find(|one| (one.tenant, one.manifest) == (tenant, manifest))?;
         known.used = Instant::now();
@@ -139,7 +139,7 @@ impl Readers {
 #[cfg(test)]
 mod tests {
     use protocol::VolumeId;
-    use volume::{Target, patch, store::MemoryStore};
+    use volume::{ImportTarget, import_chunks, store::MemoryStore};
 
     use super::*;
 
@@ -150,8 +150,8 @@ mod tests {
         let mut manifests = Vec::new();
         for _ in 0..count {
             let (store, key, volume) = (store.clone(), key.clone(), VolumeId::random());
-            let target = Target { store, key, tenant, volume, size_bytes: 1 << 20 };
-            manifests.push(patch(target, None, vec![]).await.expect("stored").manifest);
+            let target = ImportTarget { store, key, tenant, volume, size_bytes: 1 << 20 };
+            manifests.push(import_chunks(target, None, vec![]).await.expect("stored").manifest);
         }
         (Readers::new(store), tenant, key, manifests)
     }

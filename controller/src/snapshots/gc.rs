@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use volume::{
     DataKey, ObjectStore, StoreError, VolumeError,
-    store::{Listed, retrying},
+    store::{ObjectInfo, with_retries},
 };
 
 use crate::{
@@ -70,7 +70,7 @@ impl Marking for Manifests {
         roots: Vec<ManifestId>,
     ) -> BoxFuture<'_, Result<Reachable, VolumeError>> {
         Box::pin(async move {
-            let reachable = volume::gc::reachable(store, key, tenant, roots).await?;
+            let reachable = volume::gc::find_reachable(store, key, tenant, roots).await?;
             Ok(Box::new(move |name: &str| reachable.contains(name)) as Reachable)
         })
     }
@@ -206,7 +206,7 @@ impl Collector {
     /// The tenant's next objects, in the order of their names.
     async fn list(&self, tenant: TenantId, after: Option<&str>) -> Result<Window, CollectError> {
         let prefix = format!("{tenant}/");
-        let mut objects: Vec<Listed> = Vec::new();
+        let mut objects: Vec<ObjectInfo> = Vec::new();
         while objects.len() < WINDOW_OBJECTS {
             let after = objects.last().map(|last| last.name.as_str()).or(after);
             let page = self.call(|| self.store.list(&prefix, after)).await?;
@@ -242,7 +242,7 @@ impl Collector {
         window: &Window,
         reachable: &Reachable,
     ) -> Result<GcReport, CollectError> {
-        let garbage: Vec<&Listed> = window.objects.iter().filter(|object| !reachable(&object.name)).collect();
+        let garbage: Vec<&ObjectInfo> = window.objects.iter().filter(|object| !reachable(&object.name)).collect();
         let names: HashSet<&str> = garbage.iter().map(|object| object.name.as_str()).collect();
         let until = window.objects.last().filter(|_| window.more).map(|last| last.name.as_str());
         let mut doomed = Vec::new();
@@ -309,7 +309,7 @@ impl Collector {
         let late = || StoreError::Unavailable("it took too long".to_owned());
         tokio::select! {
             () = self.shutdown.cancelled() => Err(CollectError::Cancelled),
-            done = timeout(CALL_TIMEOUT, retrying(call)) => Ok(done.unwrap_or_else(|_| Err(late()))?),
+            done = timeout(CALL_TIMEOUT, with_retries(call)) => Ok(done.unwrap_or_else(|_| Err(late()))?),
         }
     }
 
@@ -324,7 +324,7 @@ impl Collector {
 
 /// A part of a listing.
 struct Window {
-    objects: Vec<Listed>,
+    objects: Vec<ObjectInfo>,
     /// Others follow.
     more: bool,
 }
@@ -358,7 +358,7 @@ async fn remember(
     connection: &mut PgConnection,
     tenant: TenantId,
     now: OffsetDateTime,
-    objects: &[&Listed],
+    objects: &[&ObjectInfo],
 ) -> Result<(), sqlx::Error> {
     let names: Vec<String> = objects.iter().map(|object| object.name.clone()).collect();
     let bytes: Vec<i64> = objects.iter().map(|object| object.bytes as i64).collect();

@@ -22,8 +22,8 @@ use serde_json::json;
 use time::Duration;
 use tokio_util::sync::CancellationToken;
 use volume::{
-    BLOCK_BYTES, DataKey, ObjectStore, Opening, Reader, StoreError, Volume, VolumeError,
-    store::{DirectoryStore, Faults, Faulty, Listed, Put},
+    BLOCK_BYTES, DataKey, ObjectStore, VolumeOptions, SnapshotView, StoreError, Volume, VolumeError,
+    store::{DirectoryStore, Faults, FaultyStore, ObjectInfo, PutOutcome},
 };
 
 use super::world::{Client, Runner, World, seed, soak_factor, stream};
@@ -42,7 +42,7 @@ async fn open(
     spec: &RunnerSpec,
     cache: PathBuf,
 ) -> Volume {
-    let opening = Opening {
+    let opening = VolumeOptions {
         tenant,
         volume: spec.volume,
         size_bytes: BYTES,
@@ -64,7 +64,7 @@ async fn read(
     tenant: TenantId,
     manifest: ManifestId,
 ) -> Result<Bytes, VolumeError> {
-    Reader::open(store, key, tenant, manifest).await?.read(0, BYTES).await
+    SnapshotView::open(store, key, tenant, manifest).await?.read(0, BYTES).await
 }
 
 /// Notes what is read through it.
@@ -74,7 +74,7 @@ struct Noting {
 }
 
 impl ObjectStore for Noting {
-    fn put_if_absent<'a>(&'a self, name: &'a str, _: Bytes) -> BoxFuture<'a, Result<Put, StoreError>> {
+    fn put_if_absent<'a>(&'a self, name: &'a str, _: Bytes) -> BoxFuture<'a, Result<PutOutcome, StoreError>> {
         Box::pin(async move { Err(StoreError::Denied(name.to_owned())) })
     }
 
@@ -92,7 +92,7 @@ impl ObjectStore for Noting {
         &'a self,
         prefix: &'a str,
         after: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<Vec<Listed>, StoreError>> {
+    ) -> BoxFuture<'a, Result<Vec<ObjectInfo>, StoreError>> {
         self.inner.list(prefix, after)
     }
 
@@ -116,7 +116,7 @@ impl Marking for Proving {
         roots: Vec<ManifestId>,
     ) -> BoxFuture<'_, Result<Reachable, VolumeError>> {
         Box::pin(async move {
-            let found = volume::gc::reachable(store, key.clone(), tenant, roots.clone()).await?;
+            let found = volume::gc::find_reachable(store, key.clone(), tenant, roots.clone()).await?;
             for root in roots {
                 let names = self.names(key.clone(), tenant, root).await?;
                 let missed: Vec<&String> = names.iter().filter(|name| !found.contains(name)).collect();
@@ -157,7 +157,7 @@ struct Play {
     world: World,
     owner: Client,
     store: Arc<dyn ObjectStore>,
-    faulty: Arc<Faulty>,
+    faulty: Arc<FaultyStore>,
     random: StdRng,
     tenant: TenantId,
     key: Option<DataKey>,
@@ -183,7 +183,7 @@ impl Play {
         let owner = world.owner().await;
         let tenant = owner.session().await.user.tenant;
         Self {
-            faulty: Arc::new(Faulty::new(store.clone(), seed, Faults::default())),
+            faulty: Arc::new(FaultyStore::new(store.clone(), seed, Faults::default())),
             world,
             owner,
             store,
@@ -261,7 +261,7 @@ impl Play {
         };
         let reply = home.runner.say(vec![report]).await.expect("heard");
         assert_eq!(reply.committed, [taken.manifest]);
-        home.volume.committed(taken.manifest).await.expect("known");
+        home.volume.confirm_commit(taken.manifest).await.expect("known");
         self.promised.insert(taken.manifest, home.content.clone());
     }
 
@@ -354,7 +354,7 @@ impl Play {
     }
 
     async fn collect_with_faults(&mut self) {
-        let faults = Faults { before: 0.01, after: 0.01, ..Faults::default() };
+        let faults = Faults { fail_before: 0.01, fail_after: 0.01, ..Faults::default() };
         self.faulty.set_faults(faults);
         if self.random.random_bool(0.3) {
             self.faulty.cut_off_after(self.random.random_range(0..40));

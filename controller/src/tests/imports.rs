@@ -19,7 +19,7 @@ use protocol::{
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
 use tokio_util::sync::CancellationToken;
-use volume::{CHUNK_BYTES, DataKey, ObjectStore, Opening, Reader, Root, Volume, store::DirectoryStore};
+use volume::{CHUNK_BYTES, DataKey, ObjectStore, VolumeOptions, SnapshotView, RootHasher, Volume, store::DirectoryStore};
 
 use super::world::{Answer, Client, Runner, World, stream};
 use crate::snapshots::{gc::Collector, imports};
@@ -44,7 +44,7 @@ async fn store(world: &World) -> Arc<dyn ObjectStore> {
 /// What is given to a runner, opened as it does.
 async fn open(world: &World, runner: &Runner) -> Volume {
     let spec = &runner.spec;
-    let opening = Opening {
+    let opening = VolumeOptions {
         tenant: spec.tenant,
         volume: spec.volume,
         size_bytes: BYTES.max(u64::from(spec.resources.home_mib) << 20),
@@ -95,7 +95,7 @@ impl Home {
         };
         let reply = self.runner.say(vec![report]).await.expect("heard");
         assert_eq!(reply.committed, [taken.manifest]);
-        self.volume.committed(taken.manifest).await.expect("known");
+        self.volume.confirm_commit(taken.manifest).await.expect("known");
         taken.manifest
     }
 }
@@ -124,7 +124,7 @@ impl Mover<'_> {
     async fn lacking(&self, import: &Import) -> (Vec<u32>, ChunkHash) {
         let wanted = list(self.from, &self.source()).await;
         let known = list(self.to, &format!("/api/v1/imports/{}/chunks", import.id)).await;
-        let mut root = Root::default();
+        let mut root = RootHasher::default();
         for (index, hash) in &wanted {
             root.add(*index, hash);
         }
@@ -389,6 +389,6 @@ async fn what_has_arrived_is_kept_while_it_is_gone_on_with_and_goes_when_it_is_g
     assert!(volume.read(0, BYTES).await.expect("whole") == home.content);
     let (key, head) = (DataKey::from_hex(runner.spec.data_key.expose()), runner.spec.head);
     let reader =
-        Reader::open(store(&there).await, key.expect("a key"), runner.spec.tenant, head.expect("a head"));
+        SnapshotView::open(store(&there).await, key.expect("a key"), runner.spec.tenant, head.expect("a head"));
     assert!(reader.await.expect("opens").verify().await.expect("read").damaged.is_empty());
 }

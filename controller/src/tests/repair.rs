@@ -9,7 +9,7 @@ use protocol::{
     workspace::Phase,
 };
 use serde_json::json;
-use volume::{BLOCK_BYTES, DataKey, Opening, Volume};
+use volume::{BLOCK_BYTES, DataKey, VolumeOptions, Volume};
 
 use super::world::{Client, Runner, World, stream};
 
@@ -25,7 +25,7 @@ struct Machine {
 impl Machine {
     async fn new(world: &World, runner: Runner) -> Self {
         let spec = &runner.spec;
-        let opening = Opening {
+        let opening = VolumeOptions {
             tenant: spec.tenant,
             volume: spec.volume,
             size_bytes: BLOCKS * BLOCK_BYTES,
@@ -60,7 +60,7 @@ impl Machine {
             stored_bytes: 1,
         };
         assert_eq!(self.runner.say(vec![report]).await.expect("heard").committed, [manifest]);
-        self.volume.committed(manifest).await.expect("known");
+        self.volume.confirm_commit(manifest).await.expect("known");
         manifest
     }
 
@@ -96,7 +96,7 @@ impl Machine {
         let repaired = self.volume.repair(&wish.objects).await.expect("repairs");
         self.commit().await;
         let repair =
-            Repair { renewed_bytes: repaired.renewed_bytes, lost_bytes: repaired.lost_bytes, lost: vec![] };
+            Repair { renewed_bytes: repaired.rewritten_bytes, lost_bytes: repaired.lost_bytes, lost: vec![] };
         let report = Report::Repaired { answers: wish.number, outcome: RepairOutcome::Done(repair) };
         // The answer was lost: the same again.
         for _ in 0..2 {

@@ -11,7 +11,7 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
-use volume::{DataKey, Opening, Volume, store};
+use volume::{DataKey, VolumeOptions, Volume, store};
 
 use super::{serve, wire};
 
@@ -36,7 +36,7 @@ impl ExportedVolume {
     async fn start_as_disk(disk_bytes: u64) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let objects = store::DirectoryStore::open(directory.path().join("objects")).await.expect("a store");
-        let opening = Opening {
+        let opening = VolumeOptions {
             tenant: TenantId::random(),
             volume: VolumeId::random(),
             size_bytes: SIZE,

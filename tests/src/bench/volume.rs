@@ -16,8 +16,8 @@ use std::{
 };
 
 use ::volume::{
-    DataKey, ObjectStore, Opening, Snapshot, Volume, simulation,
-    store::{DirectoryStore, Faults, Faulty},
+    DataKey, ObjectStore, VolumeOptions, Snapshot, Volume, simulation,
+    store::{DirectoryStore, Faults, FaultyStore},
 };
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -55,8 +55,8 @@ impl TestVolume {
         Self { tenant: TenantId(id), volume: VolumeId(id), directory: directory.to_owned(), size_bytes }
     }
 
-    fn opening(&self, cache: &str, head: Option<ManifestId>, store: Arc<dyn ObjectStore>) -> Opening {
-        Opening {
+    fn opening(&self, cache: &str, head: Option<ManifestId>, store: Arc<dyn ObjectStore>) -> VolumeOptions {
+        VolumeOptions {
             tenant: self.tenant,
             volume: self.volume,
             size_bytes: self.size_bytes,
@@ -121,7 +121,7 @@ async fn compare_with_restic(place: &Path, quick: bool) -> Vec<Row> {
     let first_restic_bytes = restic.bytes();
 
     // The change of one per cent, written through the volume.
-    let counted = Arc::new(Faulty::new(objects.clone(), 1, Faults::default()));
+    let counted = Arc::new(FaultyStore::new(objects.clone(), 1, Faults::default()));
     let volume = test.open("cache", Some(first.manifest), counted.clone()).await;
     let changed_ranges = home.changed_ranges();
     let changed: u64 = changed_ranges.iter().map(|(_, run)| run.len() as u64).sum();
@@ -132,7 +132,7 @@ async fn compare_with_restic(place: &Path, quick: bool) -> Vec<Row> {
     let begun = Instant::now();
     let increment = volume.snapshot(|_| ()).await.expect("stored");
     let increment_time = begun.elapsed();
-    volume.committed(increment.manifest).await.expect("known");
+    volume.confirm_commit(increment.manifest).await.expect("known");
     home.change_tree();
     let increment_restic = restic.backup(&home.tree);
     let increment_restic_bytes = restic.bytes() - first_restic_bytes;
@@ -325,7 +325,7 @@ async fn measure_write_holds(volume: &Volume, changed_ranges: &[(u64, Vec<u8>)])
         let snapshot = volume.snapshot(|_| ()).await.expect("stored");
         quiet.store(true, Ordering::Relaxed);
         longest.push(watched.await.expect("no panic"));
-        volume.committed(snapshot.manifest).await.expect("known");
+        volume.confirm_commit(snapshot.manifest).await.expect("known");
     }
     longest.sort();
     (longest[longest.len() / 2], without)
@@ -392,7 +392,7 @@ async fn measure_session(
         }
         let Snapshot { manifest, uploaded_bytes, manifest_bytes, .. } =
             volume.snapshot(|_| ()).await.expect("stored");
-        volume.committed(manifest).await.expect("known");
+        volume.confirm_commit(manifest).await.expect("known");
         (uploaded, manifests) = (uploaded + uploaded_bytes, manifests + manifest_bytes);
     }
     let packs = (uploaded - manifests) as f64;
@@ -474,7 +474,7 @@ async fn measure_fork(place: &Path) -> Row {
     let mut times = Vec::new();
     for round in 0..FORK_ROUNDS {
         let opening = test.opening(&format!("fork-{round}"), Some(head), objects.clone());
-        let opening = Opening { volume: VolumeId::random(), head_of: Some(test.volume), ..opening };
+        let opening = VolumeOptions { volume: VolumeId::random(), head_of: Some(test.volume), ..opening };
         let begun = Instant::now();
         let volume = Volume::open(opening).await.expect("opens");
         volume.read(0, BLOCK as u64).await.expect("reads");
@@ -511,7 +511,7 @@ fn measure_map_memory(place: &Path) -> Row {
 async fn store_dense(directory: &Path) {
     let test = TestVolume::new(directory, HUGE_BYTES);
     let key = DataKey::from_hex(KEY).expect("a key");
-    let (head, name, object) = simulation::dense_home(&key, test.tenant, test.volume, HUGE_BYTES);
+    let (head, name, object) = simulation::dense_home_manifest(&key, test.tenant, test.volume, HUGE_BYTES);
     store(directory).await.put_if_absent(&name, object).await.expect("stored");
     println!("head {head}");
 }

@@ -1,45 +1,51 @@
-//! The log of dirty blocks: what the data file holds that the store does not. Appended to, and rewritten whole at times.
+//! The log of dirty blocks: what the data file holds that the store does not. It is appended to,
+//! and sometimes rewritten.
 //!
 //! ```text
-//! header 512: whose, on which manifest the records rest, which boot wrote it
-//! slots of 16: kind 1, nothing 3, a 4, b 4, check 4       (a manifest's name takes two more)
+//! header 512: whose cache it is, which manifest the records build on, which boot wrote it
+//! slots of 16: kind 1, unused 3, a 4, b 4, check 4       (a manifest's id takes two more slots)
 //! ```
-//! The check covers the slot's number under the file's own salt, so that neither a torn slot nor an old one is taken for a
-//! record. Two orders make it true at every instant (see [`super`]): a block that was clean is logged dirty *before* it is
-//! written; a block that was absent is written *before* it is logged.
+//! The check is keyed with the file's own salt and covers the slot's number. A torn slot, or one
+//! that was written earlier, is therefore not taken for a record. Two orders of writing keep the
+//! log true at every instant (see [`super`]): a block that was clean is logged as dirty *before* it
+//! is written; a block that was absent is logged *after* it is written.
 
 use std::{io, ops::Range};
 
 use protocol::{Epoch, ManifestId, TenantId, VolumeId};
 use uuid::Uuid;
 
-use super::disk::{Disk, Machine};
-use crate::{blocks::BlockSet, key::random_bytes};
+use super::file::{CacheFile, Host};
+use crate::{blocks::BlockSet, error::LogError, format::key::random_bytes};
 
 pub const HEADER_BYTES: usize = 512;
 const SLOT_BYTES: usize = 16;
 const MAGIC: &[u8; 8] = b"BVLOG\0\0\x01";
 const CHECKED_BYTES: usize = HEADER_BYTES - 32;
 
-/// More than a log of 4 TiB of scattered blocks takes between two rewrites.
+/// Largest log that is read. A volume of 4 TiB of scattered blocks takes less between two rewrites.
 const MAX_LOG_BYTES: u64 = 4 << 30;
 
+/// What a log says about the cache as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
     pub tenant: TenantId,
     pub volume: VolumeId,
-    /// Differs for another data key, and says nothing about it.
+    /// Differs for another data key, and reveals nothing about it.
     pub key_check: [u8; 16],
     pub epoch: Epoch,
     pub size_bytes: u64,
-    /// The manifest that the first records rest on.
+    /// The manifest that the first records build on.
     pub head: Option<ManifestId>,
+    /// The boot that wrote the log: see [`Host`].
     pub boot: [u8; 16],
+    /// Random; keys the checks of this file.
     pub salt: [u8; 32],
-    /// Grows when the volume is put back to another of its snapshots: what was written in an earlier one rests on another past.
+    /// How often the volume was restored as a whole. A cache of an earlier lineage does not count.
     pub lineage: u64,
 }
 
+/// One entry of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
     /// These blocks differ from the head; the data file holds them.
@@ -48,43 +54,35 @@ pub enum Record {
     Hole(Range<u32>),
     /// These blocks were fetched; the data file holds them.
     Cached(Range<u32>),
-    /// These blocks were let go of again; the head has them.
+    /// These blocks were dropped; the head has them.
     Evicted(Range<u32>),
-    /// All before slot `through` is durable, in the data file too. A flush through `acknowledged` had ended before.
+    /// Everything before slot `through` is durable, in the data file too. A flush through
+    /// `acknowledged` had ended before.
     Flush { through: u32, acknowledged: u32 },
     /// A snapshot was cut here.
     Cut(u32),
-    /// The snapshot of that cut is in the store, whole, under this name.
+    /// The snapshot of that cut is complete in the store, under this name.
     Done(u32, ManifestId),
-    /// Closed in good order: everything before is durable and nothing came after.
+    /// Closed properly: everything before is durable and nothing came after.
     Closed,
 }
 
-#[derive(Debug, thiserror::Error)]
-pub enum LogError {
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    #[error("its header is damaged")]
-    Header,
-    #[error("a record in the middle is damaged, at slot {0}")]
-    Damaged(u32),
-}
-
+/// The log of an open cache.
 #[derive(Debug)]
 pub struct Log {
-    disk: std::sync::Arc<Disk>,
+    file: std::sync::Arc<CacheFile>,
     salt: [u8; 32],
     slots: u32,
-    /// Slots that a completed flush covers.
+    /// Slots that a finished flush covers.
     acknowledged: u32,
 }
 
-/// What a log says about the cache.
+/// What the records say about the blocks.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Recovered {
-    /// The data file holds these.
+    /// Blocks that the data file holds.
     pub present: BlockSet,
-    /// These differ from the head. Those not present are zeros.
+    /// Blocks that differ from the head. Those that are not present are zeros.
     pub dirty: BlockSet,
 }
 
@@ -107,6 +105,7 @@ impl Header {
         bytes.try_into().expect("the lengths add up")
     }
 
+    /// None if the checksum is wrong or the file is no log.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (checked, check) = bytes.first_chunk::<HEADER_BYTES>()?.split_at(CHECKED_BYTES);
         if blake3::hash(checked).as_bytes() != check {
@@ -160,7 +159,7 @@ impl Record {
         into.extend_from_slice(tail);
     }
 
-    /// The record at `slot` of the slots' bytes, if one is there.
+    /// The record that begins at `slot`, if its check is right.
     fn decode(salt: &[u8; 32], slot: u32, slots: &[u8]) -> Option<Self> {
         let bytes = slots.get(slot as usize * SLOT_BYTES..)?;
         let (fields, rest) = bytes.split_first_chunk::<12>()?;
@@ -184,6 +183,7 @@ impl Record {
         })
     }
 
+    /// How many slots the record takes.
     fn slots(&self) -> u32 {
         if matches!(self, Self::Done(..)) { 3 } else { 1 }
     }
@@ -196,16 +196,16 @@ fn check(salt: &[u8; 32], slot: u32, fields: &[u8; 12], tail: &[u8]) -> [u8; 4] 
 }
 
 impl Log {
-    /// A new log with these records, all of them durable when this returns.
+    /// Creates a log with these records. All of them are durable when this returns.
     pub fn create(
         path: &std::path::Path,
-        machine: &Machine,
+        host: &Host,
         mut header: Header,
         records: &[Record],
     ) -> io::Result<Self> {
         header.salt = random_bytes();
-        header.boot = machine.boot;
-        let disk = Disk::open(path, machine, true)?;
+        header.boot = host.boot;
+        let file = CacheFile::open(path, host, true)?;
         let mut bytes = header.encode().to_vec();
         let mut slots = 0;
         for record in records {
@@ -215,24 +215,28 @@ impl Log {
         let flush = Record::Flush { through: slots + 1, acknowledged: slots + 1 };
         flush.encode(&header.salt, slots, &mut bytes);
         slots += 1;
-        disk.write(0, &bytes)?;
-        disk.sync()?;
-        Ok(Self { disk: disk.into(), salt: header.salt, slots, acknowledged: slots })
+        file.write(0, &bytes)?;
+        file.sync()?;
+        Ok(Self { file: file.into(), salt: header.salt, slots, acknowledged: slots })
     }
 
+    /// The log's length in bytes.
     pub fn bytes(&self) -> u64 {
         HEADER_BYTES as u64 + u64::from(self.slots) * SLOT_BYTES as u64
     }
 
+    /// The log's length in slots.
     pub fn slots(&self) -> u32 {
         self.slots
     }
 
-    pub fn disk(&self) -> std::sync::Arc<Disk> {
-        self.disk.clone()
+    /// The log's file, for a sync without the lock.
+    pub fn file(&self) -> std::sync::Arc<CacheFile> {
+        self.file.clone()
     }
 
-    /// Appends in one write. After a failure the same place is written again: a torn slot is never left in the middle.
+    /// Appends records in one write. After a failure, the next call writes to the same place: no
+    /// torn slot stays in the middle.
     pub fn append(&mut self, records: &[Record]) -> io::Result<()> {
         if records.is_empty() {
             return Ok(());
@@ -242,33 +246,36 @@ impl Log {
             record.encode(&self.salt, slots, &mut bytes);
             slots += record.slots();
         }
-        self.disk.write(self.bytes(), &bytes)?;
+        self.file.write(self.bytes(), &bytes)?;
         self.slots = slots;
         Ok(())
     }
 
-    /// Appends that all before slot `through` is durable in the data file; a sync of the log makes it so.
+    /// Appends a record that everything before slot `through` is durable in the data file. It
+    /// counts once the log is synced.
     pub fn append_flush(&mut self, through: u32) -> io::Result<()> {
         let flush = Record::Flush { through, acknowledged: self.acknowledged };
         self.append(&[flush])
     }
 
+    /// A flush through this slot has ended.
     pub fn acknowledge(&mut self, through: u32) {
         self.acknowledged = self.acknowledged.max(through);
     }
 }
 
-/// Reads a log: its header and its records, each with its slot.
-pub fn read(disk: &Disk) -> Result<(Header, Vec<(u32, Record)>), LogError> {
-    let length = disk.bytes()?;
+/// Reads a log: its header, and its records with their slots.
+pub fn read(file: &CacheFile) -> Result<(Header, Vec<(u32, Record)>), LogError> {
+    let length = file.bytes()?;
     if length > MAX_LOG_BYTES {
         return Err(LogError::Header);
     }
     let mut bytes = vec![0; length as usize];
-    disk.read(0, &mut bytes)?;
+    file.read(0, &mut bytes)?;
     parse(&bytes)
 }
 
+/// Like [`read`], from bytes.
 pub fn parse(bytes: &[u8]) -> Result<(Header, Vec<(u32, Record)>), LogError> {
     let header = Header::decode(bytes).ok_or(LogError::Header)?;
     let slots = &bytes[HEADER_BYTES..];
@@ -277,7 +284,8 @@ pub fn parse(bytes: &[u8]) -> Result<(Header, Vec<(u32, Record)>), LogError> {
         slot += record.slots();
         records.push((slot - record.slots(), record));
     }
-    // A torn end is what a crash leaves. A flush that had ended before another began is no torn end.
+    // A crash leaves a torn end. But where a later record says that a flush had covered this slot,
+    // the slot is damaged.
     let later = slot + 1..u32::try_from(slots.len() / SLOT_BYTES).map_err(|_| LogError::Header)?;
     for other in later {
         match Record::decode(&header.salt, other, slots) {
@@ -290,7 +298,8 @@ pub fn parse(bytes: &[u8]) -> Result<(Header, Vec<(u32, Record)>), LogError> {
     Ok((header, records))
 }
 
-/// What the records say if the volume's head is `head`; nothing if they rest on another past.
+/// What the records say about the blocks of a volume with this head. None if they do not build on
+/// it.
 pub fn replay(
     header: &Header,
     records: &[(u32, Record)],
@@ -298,38 +307,40 @@ pub fn replay(
     boot: [u8; 16],
     blocks: u32,
 ) -> Option<Recovered> {
-    let closed = matches!(records.last(), Some((_, Record::Closed)));
-    let all_reached_disk = closed || header.boot == boot;
-    let through = if all_reached_disk { u32::MAX } else { durable_through(records) };
+    let is_closed = matches!(records.last(), Some((_, Record::Closed)));
+    let is_complete = is_closed || header.boot == boot;
+    let through = if is_complete { u32::MAX } else { durable_through(records) };
     let records: Vec<_> =
         records.iter().filter(|(slot, _)| *slot < through).map(|(_, record)| record).collect();
 
     let cut = if header.head == head { None } else { Some(cut_of(&records, head?)?) };
     let mut recovered = Recovered { present: BlockSet::new(blocks), dirty: BlockSet::new(blocks) };
-    let within = |range: &Range<u32>| range.start.min(blocks)..range.end.min(blocks);
+    let clip = |range: &Range<u32>| range.start.min(blocks)..range.end.min(blocks);
     for record in records {
         match record {
             Record::Data(range) => {
-                recovered.present.insert_all(within(range));
-                recovered.dirty.insert_all(within(range));
+                recovered.present.insert_all(clip(range));
+                recovered.dirty.insert_all(clip(range));
             }
             Record::Hole(range) => {
-                recovered.present.remove_all(within(range));
-                recovered.dirty.insert_all(within(range));
+                recovered.present.remove_all(clip(range));
+                recovered.dirty.insert_all(clip(range));
             }
-            Record::Cached(range) => recovered.present.insert_all(within(range)),
-            Record::Evicted(range) => recovered.present.remove_all(within(range)),
+            Record::Cached(range) => recovered.present.insert_all(clip(range)),
+            Record::Evicted(range) => recovered.present.remove_all(clip(range)),
             Record::Cut(number) if Some(*number) == cut => recovered.dirty = BlockSet::new(blocks),
             Record::Cut(_) | Record::Done(..) | Record::Flush { .. } | Record::Closed => (),
         }
     }
-    if !all_reached_disk {
-        // A clean block may have been overwritten with the log's word of it lost. The store has it.
+    if !is_complete {
+        // The record of a write to a clean block may be lost while the write is not. The store has
+        // the clean block.
         recovered.present.intersect(&recovered.dirty);
     }
     Some(recovered)
 }
 
+/// The slot up to which flushes have made everything durable.
 fn durable_through(records: &[(u32, Record)]) -> u32 {
     let through = |(_, record): &(u32, Record)| match record {
         Record::Flush { through, .. } => *through,
@@ -338,6 +349,7 @@ fn durable_through(records: &[(u32, Record)]) -> u32 {
     records.iter().map(through).max().unwrap_or(0)
 }
 
+/// The number of the cut whose snapshot became this head.
 fn cut_of(records: &[&Record], head: ManifestId) -> Option<u32> {
     records.iter().rev().find_map(|record| match record {
         Record::Done(number, manifest) if *manifest == head => Some(*number),
@@ -391,7 +403,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_log_reads_back_up_to_where_it_is_torn(
+        fn log_reads_back_up_to_a_torn_end(
             records in prop::collection::vec(record(), 0..30),
             head in any::<Option<[u8; 32]>>(),
             torn in any::<prop::sample::Index>(),
@@ -409,7 +421,7 @@ mod tests {
         }
 
         #[test]
-        fn an_altered_header_is_refused(at in 0..HEADER_BYTES, bit in 0u8..8) {
+        fn altered_header_is_refused(at in 0..HEADER_BYTES, bit in 0u8..8) {
             let mut bytes = encoded(&header(None), &[]);
             bytes[at] ^= 1u8 << bit;
             prop_assert!(matches!(parse(&bytes), Err(LogError::Header)));

@@ -1,265 +1,267 @@
-//! The volume on this machine: a sparse file of its blocks, and a log that tells which of them the store does not have.
-//! Synchronous; knows no store. Whoever calls holds the lock, and never holds it across an await.
+//! The volume on this host: a sparse file of its blocks, and a log that records which of them the
+//! store does not have. Synchronous; knows no store. The caller holds the lock, and never across an
+//! await.
 //!
-//! Each block is in one of these states. `dirty` counts since the last cut; a cut block keeps its state until the
-//! snapshot is in the store, and becomes dirty again if it fails.
+//! # States of a block
 //!
-//! | dirty or cut | present | it reads as |
+//! *Dirty* means changed since the last cut. *Cut* means dirty when the running snapshot was cut:
+//! such a block keeps its state until the snapshot is in the store, and becomes dirty again if that
+//! fails. *Present* means that the data file holds it.
+//!
+//! | dirty or cut | present | reads as |
 //! |---|---|---|
 //! | yes | yes | the data file |
 //! | yes | no | zeros |
 //! | no | yes | the data file, which equals the store |
 //! | no | no | the store, or zeros where the map has a hole |
 //!
-//! Killed at any instant, the log is true of the data file: a clean block is logged before it is overwritten (else the store
-//! would never learn of it), an absent one after (else a hole would be taken for data). After a loss of power only what a
-//! flush covered is believed, and clean blocks are fetched again.
+//! # Order of writes
+//!
+//! The log is true of the data file at every instant at which the process may be killed. A clean
+//! block is logged as dirty *before* it is overwritten: otherwise the store would never receive the
+//! change. An absent block is logged *after* it is written: otherwise a hole would be taken for
+//! data. After a power loss only what a flush covered is trusted, and clean blocks are fetched
+//! again.
+//!
+//! # Parts
+//!
+//! [`Cache`] decides which block is in which state and calls the others: `directory` (lock, files,
+//! recovery), `file` (one file), `log` (the records), `cut` (the frozen blocks of a running
+//! snapshot), `flush` (what is durable already), `commits` (snapshots that wait for the controller)
+//! and `evict` (which blocks to drop).
 
-mod disk;
-mod files;
+mod commits;
+mod cut;
+mod directory;
+mod evict;
+mod file;
+mod flush;
 mod log;
+#[cfg(test)]
+pub mod power;
 
 use std::{collections::HashSet, io, ops::Range, path::PathBuf, sync::Arc};
 
 use protocol::ManifestId;
 use tokio::time::Instant;
 
-#[cfg(test)]
-pub use disk::plug;
-pub use disk::{Disk, Machine};
-pub use files::{Files, Opened, check_epoch, check_size};
-pub use log::{Header, LogError, Record, parse as parse_log};
+pub use cut::{CutBlocks, CutContent};
+pub use directory::{CacheDirectory, RecoveredCache, check_epoch, check_size};
+pub use file::{CacheFile, Host};
+pub use flush::FlushTicket;
+#[cfg(any(test, feature = "fuzzing"))]
+pub use log::parse as parse_log;
+pub use log::{Header, Record};
 
 use crate::{
-    blocks::{BLOCK_BYTES, BlockSet, covered, touched},
-    chain::Chain,
-    map::{BlockMap, Extent, Frame, PackId},
+    blocks::{BLOCK_BYTES, BlockSet, blocks_covered, blocks_touched, byte_offset, push_block},
+    format::{
+        block_map::{BlockMap, Extent, Frame, PackId},
+        chain::Chain,
+    },
 };
+use commits::PendingCommits;
+use cut::CutState;
+use flush::FlushState;
 use log::Log;
 
-/// A log beyond this, and twice what it was when last rewritten, is rewritten: a million records are read in well under a second.
+/// A log longer than this, and twice as long as after its last rewrite, is rewritten: a million
+/// records are read in well under a second.
 const LOG_REWRITE_BYTES: u64 = 16 << 20;
 
-/// Snapshots that wait for their commit. A controller that answers none of so many has fenced us.
+/// Snapshots that may wait for their commit. A controller that commits none of so many has fenced
+/// this placement.
 pub const MAX_UNCOMMITTED: usize = 64;
 
+/// The volume's blocks on this host, and what is known about each of them.
 pub struct Cache {
-    files: Files,
-    data: Arc<Disk>,
+    directory: CacheDirectory,
+    data: Arc<CacheFile>,
     log: Log,
-    /// Its length when it was last rewritten.
-    log_bytes_then: u64,
+    /// Length of the log after its last rewrite.
+    rewritten_log_bytes: u64,
     header: Header,
     blocks: u32,
     present: BlockSet,
     dirty: BlockSet,
-    cut: Option<Cut>,
-    /// Numbers the cuts; never used twice while the volume is open.
-    cuts: u32,
-    map: Arc<BlockMap>,
-    /// The newest manifest whose objects are all in the store, with what it rests on.
-    chain: Option<Chain>,
-    /// Size that the head says.
-    head_bytes: u64,
-    /// When the oldest of the dirty blocks was written.
+    /// Time of the oldest write in `dirty`.
     dirty_since: Option<Instant>,
-    /// Done since the last commit, oldest first, each with the age of the oldest write that it is the first to hold.
-    uncommitted: Vec<(ManifestId, Instant)>,
-    /// The log may be rewritten onto this one.
-    committed: Option<ManifestId>,
-    /// The chain in the store is not to be gone on from: the next snapshot says everything, even if nothing has changed.
-    whole_wanted: bool,
-    /// Changes so far, and how many of them the last flush covers.
-    changes: u64,
-    flushed_changes: u64,
-    /// How long the log was when it had nothing to say that was not durable, if it ever was.
-    covered_slots: Option<u32>,
+    cut: Option<CutState>,
+    /// Number of the last cut; never reused while the volume is open.
+    last_cut: u32,
+    flush: FlushState,
+    commits: PendingCommits,
+    /// Where the blocks of the newest stored manifest lie.
+    map: Arc<BlockMap>,
+    /// The newest manifest whose objects are all in the store, with what it builds on.
+    chain: Option<Chain>,
+    /// The size of the volume that this manifest records.
+    head_bytes: u64,
+    /// A manifest of the chain is damaged: the next snapshot must be whole, even if nothing has
+    /// changed.
+    needs_whole_manifest: bool,
 }
 
-/// The dirty blocks of one instant, on their way to the store.
-struct Cut {
-    number: u32,
-    blocks: Arc<BlockSet>,
-    /// When the oldest of them was written.
-    since: Instant,
-    /// What is made of it says everything.
-    whole: bool,
-    /// Not yet copied, still as they were in the data file.
-    waiting: BlockSet,
-    /// Not yet copied, and overwritten since: as they were, in the file beside.
-    aside: BlockSet,
-    beside: Disk,
-}
-
-/// How a run of blocks is to be read.
+/// Where to read a run of blocks from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
+pub enum BlockSource {
+    /// The data file.
     File(Range<u32>),
+    /// Nowhere: they are zeros.
     Zeros(Range<u32>),
+    /// The store.
     Store(Range<u32>),
 }
 
-/// Proof that a flush was begun.
-#[derive(Debug, Clone, Copy)]
-pub struct FlushBegun {
-    through: u32,
-    changes: u64,
-    /// Length of the log with the flush in it, if that covers all that is in it.
-    covers: Option<u32>,
-}
-
-/// A cut, for whoever takes the snapshot: the number says which, to a cache that may have given it up.
-#[derive(Debug, Clone)]
-pub struct CutMade {
-    pub number: u32,
-    pub blocks: Arc<BlockSet>,
-    /// What the head says.
-    pub map: Arc<BlockMap>,
-    pub chain: Option<Chain>,
-    /// Its manifest is to rest on no other.
-    pub whole: bool,
-    pub size_bytes: u64,
-}
-
-/// Blocks of a cut that were data.
-pub struct Copied {
-    pub blocks: Vec<u32>,
-    pub content: Vec<u8>,
+/// What [`Cache::mark_dirty`] found.
+#[derive(Debug, Default)]
+pub struct MarkedBlocks {
+    /// Blocks that are dirty now.
+    pub marked: u32,
+    /// Blocks that must be fetched first.
+    pub missing: Vec<Range<u32>>,
 }
 
 impl Cache {
-    /// A cache as it was found, and what the head says; without a head an empty map of no size.
-    pub fn new(opened: Opened, map: BlockMap, chain: Option<Chain>, head_bytes: u64) -> Self {
-        let Opened { files, data, log, header, present, dirty } = opened;
+    /// A recovered cache with what its head records. Without a head: an empty map, no chain, and no
+    /// size.
+    pub fn new(recovered: RecoveredCache, map: BlockMap, chain: Option<Chain>, head_bytes: u64) -> Self {
+        let RecoveredCache { directory, data, log, header, present, dirty } = recovered;
         let blocks = (header.size_bytes / BLOCK_BYTES) as u32;
-        let head = header.head;
-        // How old they really are the log does not tell; the head's own instant bounds it.
+        // The log does not record how old the dirty blocks are. They count from now on.
         let dirty_since = (!dirty.is_empty()).then(Instant::now);
         Self {
-            files,
+            directory,
             data: data.into(),
-            log_bytes_then: log.bytes(),
+            rewritten_log_bytes: log.bytes(),
             log,
-            header,
             blocks,
             present,
             dirty,
+            dirty_since,
             cut: None,
-            cuts: 0,
+            last_cut: 0,
+            flush: FlushState::default(),
+            commits: PendingCommits::new(header.head),
             map: map.into(),
             chain,
             head_bytes,
-            dirty_since,
-            uncommitted: Vec::new(),
-            committed: head,
-            whole_wanted: false,
-            changes: 0,
-            flushed_changes: 0,
-            covered_slots: None,
+            header,
+            needs_whole_manifest: false,
         }
     }
 
-    pub fn data(&self) -> Arc<Disk> {
+    /// The data file, for reads and syncs without the lock.
+    pub fn data(&self) -> Arc<CacheFile> {
         self.data.clone()
     }
 
+    /// Where the blocks of the newest stored manifest lie.
     pub fn map(&self) -> Arc<BlockMap> {
         self.map.clone()
     }
 
+    /// The newest manifest that is complete in the store.
     pub fn head(&self) -> Option<ManifestId> {
         self.chain.as_ref().map(Chain::head)
     }
 
-    pub fn directory(&self) -> PathBuf {
-        self.files.directory()
+    /// The newest manifest that the controller has committed.
+    pub fn committed(&self) -> Option<ManifestId> {
+        self.commits.committed()
     }
 
-    /// Whether a cut would hold something.
-    pub fn has_dirt(&self) -> bool {
+    /// Snapshots that wait for their commit.
+    pub fn uncommitted(&self) -> usize {
+        self.commits.len()
+    }
+
+    pub fn directory_path(&self) -> PathBuf {
+        self.directory.path()
+    }
+
+    /// Where changes that do not build on the head were moved to, if there are any.
+    pub fn superseded(&self) -> Option<PathBuf> {
+        self.directory.superseded()
+    }
+
+    /// Whether a block has changed since the last cut.
+    pub fn has_dirty_blocks(&self) -> bool {
         !self.dirty.is_empty()
     }
 
-    /// When the oldest write was made that no committed snapshot holds.
-    pub fn unreplicated_since(&self) -> Option<Instant> {
-        let waiting = self.uncommitted.iter().map(|(_, since)| *since);
-        waiting.chain(self.cut.as_ref().map(|cut| cut.since)).chain(self.dirty_since).min()
-    }
-
-    pub fn committed(&self) -> Option<ManifestId> {
-        self.committed
-    }
-
-    pub fn superseded(&self) -> Option<PathBuf> {
-        self.files.superseded()
-    }
-
-    /// Blocks that the store does not have.
+    /// Blocks that the store does not have. A cut block that was written again counts twice,
+    /// because it is uploaded twice.
     pub fn dirty_blocks(&self) -> u32 {
-        let cut = self.cut.as_ref().map_or(0, |cut| cut.blocks.len());
-        // Those rewritten since the cut count twice, as they are sent twice.
-        self.dirty.len() + cut
+        self.dirty.len() + self.cut.as_ref().map_or(0, |cut| cut.blocks().len())
     }
 
+    /// Blocks that the data file holds.
     pub fn present_blocks(&self) -> u32 {
         self.present.len()
     }
 
-    /// How to read these blocks, run by run.
-    pub fn sources(&self, range: Range<u32>) -> Vec<Source> {
-        let mut sources: Vec<Source> = Vec::new();
+    /// Time of the oldest write that no committed snapshot has.
+    pub fn unreplicated_since(&self) -> Option<Instant> {
+        let of_cut = self.cut.as_ref().map(CutState::oldest_write);
+        [self.commits.oldest_write(), of_cut, self.dirty_since].into_iter().flatten().min()
+    }
+
+    // Reading and writing.
+
+    /// Where to read these blocks from, run by run.
+    pub fn sources(&self, range: Range<u32>) -> Vec<BlockSource> {
+        let mut sources: Vec<BlockSource> = Vec::new();
         for block in range {
             let next = block..block + 1;
             match (sources.last_mut(), self.source(block)) {
-                (Some(Source::File(run)), Source::File(_))
-                | (Some(Source::Zeros(run)), Source::Zeros(_))
-                | (Some(Source::Store(run)), Source::Store(_)) => run.end = next.end,
+                (Some(BlockSource::File(run)), BlockSource::File(_))
+                | (Some(BlockSource::Zeros(run)), BlockSource::Zeros(_))
+                | (Some(BlockSource::Store(run)), BlockSource::Store(_)) => run.end = next.end,
                 (_, source) => sources.push(source),
             }
         }
         sources
     }
 
-    fn source(&self, block: u32) -> Source {
+    fn source(&self, block: u32) -> BlockSource {
         let run = block..block + 1;
         if self.present.contains(block) {
-            Source::File(run)
-        } else if self.differs(block) || self.map.at(block).is_none() {
-            Source::Zeros(run)
+            BlockSource::File(run)
+        } else if self.differs_from_head(block) || self.map.at(block).is_none() {
+            BlockSource::Zeros(run)
         } else {
-            Source::Store(run)
+            BlockSource::Store(run)
         }
     }
 
-    fn differs(&self, block: u32) -> bool {
-        self.dirty.contains(block) || self.cut.as_ref().is_some_and(|cut| cut.blocks.has(block))
+    fn differs_from_head(&self, block: u32) -> bool {
+        self.dirty.contains(block) || self.cut.as_ref().is_some_and(|cut| cut.blocks().has(block))
     }
 
-    /// Writes. Blocks that are written in part must not be in the store only; false if one is.
+    /// Writes, unless a block that is only partly overwritten must be fetched first: then nothing
+    /// happens, and it returns false.
     pub fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<bool> {
-        if bytes.is_empty() {
-            return Ok(true);
-        }
-        let range = touched(offset, bytes.len() as u64);
-        let whole = covered(offset, bytes.len() as u64);
+        let range = blocks_touched(offset, bytes.len() as u64);
+        let whole = blocks_covered(offset, bytes.len() as u64);
         let edges = [range.start, range.end - 1];
-        let edge_is_away =
-            |edge: u32| !whole.contains(&edge) && matches!(self.source(edge), Source::Store(_));
-        if edges.into_iter().any(edge_is_away) {
+        let is_missing =
+            |edge: u32| !whole.contains(&edge) && matches!(self.source(edge), BlockSource::Store(_));
+        if edges.into_iter().any(is_missing) {
             return Ok(false);
         }
-        self.save_for_cut(range.clone())?;
+        self.preserve_for_cut(range.clone())?;
         let (clean, absent) = self.runs_to_log(range.clone());
-        self.changes += 1;
+        self.flush.record_change();
         self.log.append(&clean.iter().cloned().map(Record::Data).collect::<Vec<_>>())?;
         self.dirty_since.get_or_insert_with(Instant::now);
         for run in clean {
             self.dirty.insert_all(run);
         }
-        // Absent blocks have nothing in the file that may show beside what is written.
+        // What the file holds of an absent block must not show beside the new bytes.
         for edge in edges {
             if !whole.contains(&edge) && !self.present.contains(edge) {
-                self.data.write(u64::from(edge) * BLOCK_BYTES, &[0; BLOCK_BYTES as usize])?;
+                self.data.write(byte_offset(edge), &[0; BLOCK_BYTES as usize])?;
             }
         }
         self.data.write(offset, bytes)?;
@@ -271,7 +273,7 @@ impl Cache {
         Ok(true)
     }
 
-    /// Runs that are present and clean, and runs that are absent.
+    /// The runs that are present and clean, and the runs that are absent.
     fn runs_to_log(&self, range: Range<u32>) -> (Vec<Range<u32>>, Vec<Range<u32>>) {
         let (mut clean, mut absent) = (Vec::new(), Vec::new());
         for block in range {
@@ -284,11 +286,11 @@ impl Cache {
         (clean, absent)
     }
 
-    /// Makes whole blocks zeros and gives their space back.
+    /// Makes whole blocks zeros and releases their space.
     pub fn discard(&mut self, range: Range<u32>) -> io::Result<()> {
         let mut runs = Vec::new();
         for block in range {
-            if !matches!(self.source(block), Source::Zeros(_)) {
+            if !matches!(self.source(block), BlockSource::Zeros(_)) {
                 push_block(&mut runs, block);
             }
         }
@@ -296,30 +298,33 @@ impl Cache {
             return Ok(());
         }
         for run in &runs {
-            self.save_for_cut(run.clone())?;
+            self.preserve_for_cut(run.clone())?;
         }
-        self.changes += 1;
+        self.flush.record_change();
         self.log.append(&runs.iter().cloned().map(Record::Hole).collect::<Vec<_>>())?;
         self.dirty_since.get_or_insert_with(Instant::now);
         for run in runs {
             self.dirty.insert_all(run.clone());
             self.present.remove_all(run.clone());
-            self.data.punch(byte(run.start), byte(run.end) - byte(run.start))?;
+            self.punch(run)?;
         }
         Ok(())
     }
 
-    /// Takes in blocks that came from the store; those that were overwritten or moved meanwhile are passed over.
-    pub fn fill(&mut self, extent: Extent, content: &[u8], frame_of: &BlockMap) -> io::Result<()> {
+    /// Takes in blocks that were fetched with the map `fetched_with`. Blocks that were overwritten,
+    /// or that moved in the store since, are skipped.
+    pub fn fill(&mut self, extent: Extent, content: &[u8], fetched_with: &BlockMap) -> io::Result<()> {
         let mut runs = Vec::new();
         for block in extent.range() {
-            if matches!(self.source(block), Source::Store(_)) && self.lies_in(block, extent, frame_of) {
+            let is_missing = matches!(self.source(block), BlockSource::Store(_));
+            if is_missing && self.still_lies_in(block, extent, fetched_with) {
                 push_block(&mut runs, block);
             }
         }
         for run in &runs {
-            let bytes = byte(run.start - extent.start) as usize..byte(run.end - extent.start) as usize;
-            self.data.write(byte(run.start), &content[bytes])?;
+            let start = byte_offset(run.start - extent.start) as usize;
+            let end = byte_offset(run.end - extent.start) as usize;
+            self.data.write(byte_offset(run.start), &content[start..end])?;
         }
         self.log.append(&runs.iter().cloned().map(Record::Cached).collect::<Vec<_>>())?;
         for run in runs {
@@ -328,284 +333,247 @@ impl Cache {
         Ok(())
     }
 
-    fn lies_in(&self, block: u32, extent: Extent, frame_of: &BlockMap) -> bool {
+    /// Whether the present map has the block at the place that the extent of another map names.
+    fn still_lies_in(&self, block: u32, extent: Extent, other: &BlockMap) -> bool {
         let skip = u32::from(extent.skip) + block - extent.start;
         self.map.at(block).is_some_and(|now| {
-            let same_frame =
+            let is_same_frame =
                 |one: Frame, other: Frame| (one.offset, one.length) == (other.offset, other.length);
             u32::from(now.skip) == skip
-                && same_frame(now.frame, extent.frame)
-                && self.map.pack(now.frame).id == frame_of.pack(extent.frame).id
+                && is_same_frame(now.frame, extent.frame)
+                && self.map.pack(now.frame).id == other.pack(extent.frame).id
         })
     }
 
-    /// Before blocks change, keeps what a running snapshot still has to copy of them.
-    fn save_for_cut(&mut self, range: Range<u32>) -> io::Result<()> {
-        let Some(cut) = &mut self.cut else { return Ok(()) };
-        let mut block = range.start;
-        while let Some(next) = cut.waiting.next(block).filter(|next| *next < range.end) {
-            let mut content = [0; BLOCK_BYTES as usize];
-            self.data.read(byte(next), &mut content)?;
-            cut.beside.write(byte(next), &content)?;
-            cut.waiting.remove(next);
-            cut.aside.insert(next);
-            block = next + 1;
-        }
-        Ok(())
-    }
-
-    /// Counts present and clean blocks of these packs as dirty, so that the next snapshot stores them anew; at most
-    /// `blocks_max`. Those that are away are returned instead, for the caller to fetch first.
-    pub fn renew(
-        &mut self,
-        packs: &HashSet<PackId>,
-        near: Range<u32>,
-        blocks_max: u32,
-    ) -> io::Result<(u32, Vec<Range<u32>>)> {
-        let (mut present, mut away) = (Vec::new(), Vec::new());
-        let mut count = 0;
-        let map = self.map.clone();
-        let of_these = map.within(near).filter(|extent| packs.contains(&map.pack(extent.frame).id));
-        for block in of_these.flat_map(|extent| extent.range()) {
-            if count == blocks_max {
-                break;
-            }
-            count += 1;
-            match self.source(block) {
-                Source::Store(_) => push_block(&mut away, block),
-                Source::File(_) if !self.differs(block) => push_block(&mut present, block),
-                _ => count -= 1,
-            }
-        }
-        let renewed = present.iter().map(|run| run.end - run.start).sum();
-        if renewed > 0 {
-            self.changes += 1;
-            self.log.append(&present.iter().cloned().map(Record::Data).collect::<Vec<_>>())?;
-            // Their content is in the store already: nothing here is at risk, and nothing is older.
-            for run in present {
-                self.dirty.insert_all(run);
-            }
-        }
-        Ok((renewed, away))
-    }
-
-    /// The next snapshot's manifest rests on no other.
-    pub fn want_whole(&mut self) {
-        self.whole_wanted = true;
-    }
-
-    /// Lets go of clean blocks from `from` on, so that the disk has room; the store has them. Where it came to. No flush may be
-    /// under way.
-    pub fn evict(&mut self, from: u32, blocks_max: u32) -> io::Result<u32> {
-        // An older head that the log rests on, or that a commit is open about, might miss them.
-        if !self.rests_on_one() {
-            return Ok(from);
-        }
-        if self.header.head != self.committed {
-            self.rewrite_log()?;
-        }
-        let (mut runs, mut count, mut block) = (Vec::new(), 0, from);
-        while let Some(next) = self.present.next(block).filter(|_| count < blocks_max) {
-            block = next + 1;
-            if !self.dirty.contains(next) && self.map.at(next).is_some() {
-                push_block(&mut runs, next);
-                count += 1;
-            }
-        }
-        self.log.append(&runs.iter().cloned().map(Record::Evicted).collect::<Vec<_>>())?;
-        for run in runs {
-            self.present.remove_all(run.clone());
-            self.data.punch(byte(run.start), byte(run.end) - byte(run.start))?;
-        }
-        Ok(if count < blocks_max { 0 } else { block })
-    }
-
-    /// Freezes what is dirty as a snapshot's content; nothing when nothing has changed.
-    pub fn cut(&mut self) -> io::Result<Option<CutMade>> {
-        // One whose taker went away in between.
-        self.give_up_cut();
-        let is_stored = self.chain.is_some() && self.head_bytes == self.header.size_bytes;
-        if self.dirty.is_empty() && is_stored && !self.whole_wanted {
-            return Ok(None);
-        }
-        let beside = self.files.beside()?;
-        let number = self.cuts + 1;
-        self.log.append(&[Record::Cut(number)])?;
-        self.cuts = number;
-        self.changes += 1;
-        let blocks = Arc::new(std::mem::replace(&mut self.dirty, BlockSet::new(self.blocks)));
-        let since = self.dirty_since.take().unwrap_or_else(Instant::now);
-        let mut waiting = (*blocks).clone();
-        waiting.intersect(&self.present);
-        let aside = BlockSet::new(self.blocks);
-        self.cut = Some(Cut {
-            number,
-            blocks: blocks.clone(),
-            since,
-            whole: self.whole_wanted,
-            waiting,
-            aside,
-            beside,
-        });
-        let (map, chain, size_bytes) = (self.map.clone(), self.chain.clone(), self.header.size_bytes);
-        Ok(Some(CutMade { number, blocks, map, chain, whole: self.whole_wanted, size_bytes }))
-    }
-
-    /// The next blocks of the cut that were data, from `from` on, at most `blocks_max`, as they were at the cut.
-    /// Nothing if that cut has been given up.
-    pub fn copy_cut(&mut self, number: u32, from: u32, blocks_max: usize) -> io::Result<Option<Copied>> {
-        let Some(cut) = self.cut.as_mut().filter(|cut| cut.number == number) else { return Ok(None) };
-        let mut copied = Copied { blocks: Vec::new(), content: Vec::new() };
-        let mut next = from;
-        while copied.blocks.len() < blocks_max {
-            let (waiting, aside) = (cut.waiting.next(next), cut.aside.next(next));
-            let Some(block) = waiting.into_iter().chain(aside).min() else { break };
-            let (disk, lie) = match waiting {
-                Some(first) if first == block => (&*self.data, &mut cut.waiting),
-                _ => (&cut.beside, &mut cut.aside),
-            };
-            let room = (blocks_max - copied.blocks.len()) as u32;
-            next = lie.next_absent(block).min(block + room);
-            let start = copied.content.len();
-            copied.content.resize(start + byte(next - block) as usize, 0);
-            disk.read(byte(block), &mut copied.content[start..])?;
-            copied.blocks.extend(block..next);
-            lie.remove_all(block..next);
-        }
-        Ok(Some(copied))
-    }
-
-    /// The snapshot has failed: what was cut is dirty as before.
-    pub fn abandon_cut(&mut self, number: u32) {
-        if self.cut.as_ref().is_some_and(|cut| cut.number == number) {
-            self.give_up_cut();
-        }
-    }
-
-    fn give_up_cut(&mut self) {
-        if let Some(cut) = self.cut.take() {
-            self.dirty.unite(&cut.blocks);
-            // Nothing written later is older.
-            self.dirty_since = Some(cut.since);
-            self.files.remove_beside();
-        }
-    }
-
-    /// The snapshot is in the store, whole. A sync of the log must follow before anyone is told.
-    pub fn finish_cut(&mut self, chain: Chain, map: BlockMap, size_bytes: u64) -> io::Result<()> {
-        let Some(cut) = &self.cut else { return Err(io::Error::other("no snapshot is being taken")) };
-        let (manifest, since, whole) = (chain.head(), cut.since, cut.whole);
-        self.log.append(&[Record::Done(cut.number, manifest)])?;
-        self.whole_wanted &= !whole;
-        self.changes += 1;
-        self.cut = None;
-        self.files.remove_beside();
-        self.map = map.into();
-        self.chain = Some(chain);
-        self.head_bytes = size_bytes;
-        self.uncommitted.push((manifest, since));
-        Ok(())
-    }
-
-    pub fn uncommitted(&self) -> usize {
-        self.uncommitted.len()
-    }
-
-    /// The next start may be asked to go on from this manifest, and from none before it. False if it is none of ours.
-    pub fn commit(&mut self, manifest: ManifestId) -> bool {
-        if self.committed == Some(manifest) {
-            return true;
-        }
-        let Some(index) = self.uncommitted.iter().position(|(done, _)| *done == manifest) else {
-            return false;
-        };
-        self.uncommitted.drain(..=index);
-        self.committed = Some(manifest);
-        true
-    }
-
-    /// Makes the volume larger. What is new reads as zeros.
+    /// Makes the volume larger. The new blocks read as zeros.
     pub fn grow(&mut self, size_bytes: u64) -> io::Result<()> {
         self.data.resize(size_bytes)?;
         self.blocks = (size_bytes / BLOCK_BYTES) as u32;
         self.present.grow(self.blocks);
         self.dirty.grow(self.blocks);
         if let Some(cut) = &mut self.cut {
-            cut.waiting.grow(self.blocks);
-            cut.aside.grow(self.blocks);
+            cut.grow(self.blocks);
         }
         self.header.size_bytes = size_bytes;
         Ok(())
     }
 
-    /// Whether what is committed is all that the log has to tell of.
-    fn rests_on_one(&self) -> bool {
-        self.cut.is_none() && self.uncommitted.is_empty()
-    }
-
-    /// Whether the log should be rewritten, and can be.
-    pub fn wants_rewrite(&self) -> bool {
-        self.rests_on_one() && self.log.bytes() > LOG_REWRITE_BYTES.max(2 * self.log_bytes_then)
-    }
-
-    /// Puts a log in place that says what is, in the fewest words. No flush may be under way.
-    pub fn rewrite_log(&mut self) -> io::Result<()> {
-        self.data.sync()?;
-        self.header.head = self.committed;
-        self.log = self.files.replace_log(&self.header, &self.present, &self.dirty)?;
-        self.log_bytes_then = self.log.bytes();
-        self.covered_slots = None;
-        self.flushed_changes = self.changes;
-        Ok(())
-    }
-
-    /// What a flush has to cover; nothing if all is durable. The data file is to be synced next, without the lock.
-    pub fn begin_flush(&self) -> Option<FlushBegun> {
-        let all_is_durable = self.changes == self.flushed_changes;
-        let begun = FlushBegun { through: self.log.slots(), changes: self.changes, covers: None };
-        (!all_is_durable).then_some(begun)
-    }
-
-    /// The data file has been synced: the log, if it is returned, is to be synced next, without the lock. Where blocks were
-    /// dirty already when they were written, the log has nothing new to say.
-    pub fn record_flush(&mut self, begun: &mut FlushBegun) -> io::Result<Option<Arc<Disk>>> {
-        if self.covered_slots != Some(begun.through) {
-            let is_all = self.log.slots() == begun.through;
-            self.log.append_flush(begun.through)?;
-            begun.covers = is_all.then(|| self.log.slots());
-            self.flushed_changes = begun.changes;
-            return Ok(Some(self.log.disk()));
-        }
-        self.flushed_changes = begun.changes;
-        Ok(None)
-    }
-
-    /// The log has been synced.
-    pub fn end_flush(&mut self, begun: FlushBegun) {
-        self.log.acknowledge(begun.through);
-        self.covered_slots = begun.covers;
-    }
-
-    /// Syncs everything and says so in the log.
+    /// Syncs everything, records it in the log, and releases the directory.
     pub fn close(&mut self) -> io::Result<()> {
-        self.give_up_cut();
+        self.abandon_any_cut();
         self.data.sync()?;
         let through = self.log.slots();
         self.log.append_flush(through)?;
         self.log.append(&[Record::Closed])?;
-        self.log.disk().sync()?;
-        self.files.unlock();
+        self.log.file().sync()?;
+        self.directory.unlock();
         Ok(())
     }
-}
 
-fn byte(block: u32) -> u64 {
-    u64::from(block) * BLOCK_BYTES
-}
+    // Snapshots.
 
-fn push_block(runs: &mut Vec<Range<u32>>, block: u32) {
-    match runs.last_mut() {
-        Some(run) if run.end == block => run.end += 1,
-        _ => runs.push(block..block + 1),
+    /// Freezes the dirty blocks as the content of a snapshot. None if the head has everything
+    /// already.
+    pub fn begin_cut(&mut self) -> io::Result<Option<CutContent>> {
+        // A cut whose snapshot was dropped without an end.
+        self.abandon_any_cut();
+        let is_stored = self.chain.is_some() && self.head_bytes == self.header.size_bytes;
+        if self.dirty.is_empty() && is_stored && !self.needs_whole_manifest {
+            return Ok(None);
+        }
+        let aside_file = self.directory.create_aside_file()?;
+        let number = self.last_cut + 1;
+        self.log.append(&[Record::Cut(number)])?;
+        self.last_cut = number;
+        self.flush.record_change();
+        let blocks = Arc::new(std::mem::replace(&mut self.dirty, BlockSet::new(self.blocks)));
+        let oldest_write = self.dirty_since.take().unwrap_or_else(Instant::now);
+        let is_whole = self.needs_whole_manifest;
+        let cut = CutState::new(number, blocks.clone(), &self.present, oldest_write, is_whole, aside_file);
+        self.cut = Some(cut);
+        Ok(Some(CutContent {
+            number,
+            blocks,
+            map: self.map.clone(),
+            chain: self.chain.clone(),
+            is_whole,
+            size_bytes: self.header.size_bytes,
+        }))
+    }
+
+    /// The next blocks of the cut that hold data, from `from` on, at most `max_blocks`, as they
+    /// were at the cut. None if that cut was abandoned.
+    pub fn copy_cut(&mut self, number: u32, from: u32, max_blocks: usize) -> io::Result<Option<CutBlocks>> {
+        match self.cut.as_mut().filter(|cut| cut.number() == number) {
+            Some(cut) => cut.copy_blocks(&self.data, from, max_blocks).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The snapshot of this cut has failed: its blocks are dirty again.
+    pub fn abandon_cut(&mut self, number: u32) {
+        if self.cut.as_ref().is_some_and(|cut| cut.number() == number) {
+            self.abandon_any_cut();
+        }
+    }
+
+    fn abandon_any_cut(&mut self) {
+        if let Some(cut) = self.cut.take() {
+            self.dirty.unite(cut.blocks());
+            // No write since the cut is older than those in it.
+            self.dirty_since = Some(cut.oldest_write());
+            self.directory.remove_aside_file();
+        }
+    }
+
+    /// The snapshot of the cut is complete in the store. The log must be synced before anybody is
+    /// told.
+    pub fn finish_cut(&mut self, chain: Chain, map: BlockMap, size_bytes: u64) -> io::Result<()> {
+        let Some(cut) = &self.cut else { return Err(io::Error::other("no snapshot is being taken")) };
+        let (manifest, oldest_write, is_whole) = (chain.head(), cut.oldest_write(), cut.is_whole());
+        self.log.append(&[Record::Done(cut.number(), manifest)])?;
+        self.needs_whole_manifest &= !is_whole;
+        self.flush.record_change();
+        self.cut = None;
+        self.directory.remove_aside_file();
+        self.map = map.into();
+        self.chain = Some(chain);
+        self.head_bytes = size_bytes;
+        self.commits.add(manifest, oldest_write);
+        Ok(())
+    }
+
+    /// The controller has committed this manifest: the next start continues from it or from a later
+    /// one. Returns false if this volume has not stored it.
+    pub fn confirm_commit(&mut self, manifest: ManifestId) -> bool {
+        self.commits.confirm(manifest)
+    }
+
+    /// Keeps the content that a running cut still has to copy, before the blocks change.
+    fn preserve_for_cut(&mut self, range: Range<u32>) -> io::Result<()> {
+        match &mut self.cut {
+            Some(cut) => cut.preserve(&self.data, range),
+            None => Ok(()),
+        }
+    }
+
+    // Maintenance.
+
+    /// Marks clean blocks of these packs as dirty, so that the next snapshot stores them again; at
+    /// most `max_blocks`, within `window`. Blocks that are not present are returned for the caller
+    /// to fetch.
+    pub fn mark_dirty(
+        &mut self,
+        packs: &HashSet<PackId>,
+        window: Range<u32>,
+        max_blocks: u32,
+    ) -> io::Result<MarkedBlocks> {
+        let (mut present, mut missing) = (Vec::new(), Vec::new());
+        let mut count = 0;
+        let map = self.map.clone();
+        let in_packs = map.within(window).filter(|extent| packs.contains(&map.pack(extent.frame).id));
+        for block in in_packs.flat_map(|extent| extent.range()) {
+            if count == max_blocks {
+                break;
+            }
+            count += 1;
+            match self.source(block) {
+                BlockSource::Store(_) => push_block(&mut missing, block),
+                BlockSource::File(_) if !self.differs_from_head(block) => push_block(&mut present, block),
+                _ => count -= 1,
+            }
+        }
+        let marked = present.iter().map(|run| run.end - run.start).sum();
+        if marked > 0 {
+            self.flush.record_change();
+            self.log.append(&present.iter().cloned().map(Record::Data).collect::<Vec<_>>())?;
+            // The store has their content already, so they do not affect the age of the oldest
+            // unreplicated write.
+            for run in present {
+                self.dirty.insert_all(run);
+            }
+        }
+        Ok(MarkedBlocks { marked, missing })
+    }
+
+    /// The next snapshot writes a whole manifest, which builds on no other.
+    pub fn require_whole_manifest(&mut self) {
+        self.needs_whole_manifest = true;
+    }
+
+    /// Drops clean blocks from `from` on, at most `max_blocks`, to free disk space; the store has
+    /// them. Returns where to continue: 0 after the last block. No flush may be running.
+    pub fn evict(&mut self, from: u32, max_blocks: u32) -> io::Result<u32> {
+        // An older head, which the log may still build on, might not have these blocks.
+        if !self.is_settled() {
+            return Ok(from);
+        }
+        if self.header.head != self.commits.committed() {
+            self.rewrite_log()?;
+        }
+        let eviction = evict::select_blocks(&self.present, &self.dirty, &self.map, from, max_blocks);
+        self.log.append(&eviction.runs.iter().cloned().map(Record::Evicted).collect::<Vec<_>>())?;
+        for run in eviction.runs {
+            self.present.remove_all(run.clone());
+            self.punch(run)?;
+        }
+        Ok(eviction.next)
+    }
+
+    fn punch(&self, run: Range<u32>) -> io::Result<()> {
+        self.data.punch(byte_offset(run.start), byte_offset(run.end) - byte_offset(run.start))
+    }
+
+    // The log.
+
+    /// Whether no snapshot is running and none waits for its commit, so that the log needs to know
+    /// the committed head only.
+    fn is_settled(&self) -> bool {
+        self.cut.is_none() && self.commits.is_empty()
+    }
+
+    /// Whether the log has become long, and can be rewritten now.
+    pub fn needs_log_rewrite(&self) -> bool {
+        self.is_settled() && self.log.bytes() > LOG_REWRITE_BYTES.max(2 * self.rewritten_log_bytes)
+    }
+
+    /// Replaces the log with the shortest one that records the present state. No flush may be
+    /// running.
+    pub fn rewrite_log(&mut self) -> io::Result<()> {
+        self.data.sync()?;
+        self.header.head = self.commits.committed();
+        self.log = self.directory.replace_log(&self.header, &self.present, &self.dirty)?;
+        self.rewritten_log_bytes = self.log.bytes();
+        self.flush.record_rewrite();
+        Ok(())
+    }
+
+    /// Begins a flush. None if everything is durable. The caller syncs the data file next, without
+    /// the lock.
+    pub fn begin_flush(&self) -> Option<FlushTicket> {
+        self.flush.begin(self.log.slots())
+    }
+
+    /// Records in the log that the data file was synced. The caller syncs the log next, without the
+    /// lock, if one is returned. None is returned if only blocks were written that were dirty
+    /// already: the log has nothing new to say then.
+    pub fn record_flush(&mut self, ticket: &mut FlushTicket) -> io::Result<Option<Arc<CacheFile>>> {
+        if !self.flush.needs_record(ticket) {
+            self.flush.record_flushed(ticket);
+            return Ok(None);
+        }
+        let covers_all = self.log.slots() == ticket.through();
+        self.log.append_flush(ticket.through())?;
+        if covers_all {
+            ticket.set_covered_slots(self.log.slots());
+        }
+        self.flush.record_flushed(ticket);
+        Ok(Some(self.log.file()))
+    }
+
+    /// The log was synced: the flush has ended.
+    pub fn end_flush(&mut self, ticket: FlushTicket) {
+        self.log.acknowledge(ticket.through());
+        self.flush.end(ticket);
     }
 }

@@ -1,5 +1,6 @@
-//! Objects as files beneath a directory. An object is written beside, made durable and linked into place, so that it is there
-//! whole or not at all, and a second one of its name is refused by the file system itself.
+//! Objects as files under a directory. An object is written to a temporary file, synced and linked
+//! into place. So it exists completely or not at all, and the file system itself refuses a second
+//! one of the same name.
 
 use std::{
     fs,
@@ -12,27 +13,30 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use super::{Listed, MAX_LIST, ObjectStore, Put, StoreError, check_name};
-use crate::key::{hex, random_bytes};
+use super::{MAX_LIST, ObjectInfo, ObjectStore, PutOutcome, StoreError, validate_name};
+use crate::format::key::{hex, random_bytes};
 
-/// Where half-written objects lie; what a crash leaves here means nothing and is removed at the next opening, once old.
-const BESIDE: &str = ".incoming";
+/// Where temporary files lie. What a crash leaves here is removed when the store is opened, once it
+/// is old.
+const INCOMING: &str = ".incoming";
 
-/// A half-written object older than this belongs to no writer.
-const ABANDONED_AFTER: std::time::Duration = std::time::Duration::from_hours(24);
+/// A temporary file older than this belongs to no running writer.
+const INCOMING_TTL: std::time::Duration = std::time::Duration::from_hours(24);
 
+/// A store in a directory of this host, or of a file system that hosts share.
 #[derive(Debug, Clone)]
 pub struct DirectoryStore {
     root: PathBuf,
 }
 
 impl DirectoryStore {
+    /// Opens the store. Creates the directory if it does not exist.
     pub async fn open(root: PathBuf) -> Result<Self, StoreError> {
         let store = Self { root };
-        let beside = store.root.join(BESIDE);
+        let temporary = store.root.join(INCOMING);
         blocking(move || {
-            make_directory(&beside).map_err(|error| unavailable(&beside, &error))?;
-            sweep(&beside);
+            create_directory(&temporary).map_err(|error| unavailable(&temporary, &error))?;
+            remove_abandoned(&temporary);
             Ok(())
         })
         .await?;
@@ -40,19 +44,23 @@ impl DirectoryStore {
     }
 
     fn path(&self, name: &str) -> Result<PathBuf, StoreError> {
-        check_name(name)?;
+        validate_name(name)?;
         Ok(self.root.join(name))
     }
 }
 
 impl ObjectStore for DirectoryStore {
-    fn put_if_absent<'a>(&'a self, name: &'a str, body: Bytes) -> BoxFuture<'a, Result<Put, StoreError>> {
+    fn put_if_absent<'a>(
+        &'a self,
+        name: &'a str,
+        body: Bytes,
+    ) -> BoxFuture<'a, Result<PutOutcome, StoreError>> {
         Box::pin(async move {
             let path = self.path(name)?;
-            let beside = self.root.join(BESIDE).join(hex(&random_bytes::<16>()));
+            let temporary = self.root.join(INCOMING).join(hex(&random_bytes::<16>()));
             blocking(move || {
-                let put = put(&path, &beside, &body);
-                let _ = fs::remove_file(&beside);
+                let put = put(&path, &temporary, &body);
+                let _ = fs::remove_file(&temporary);
                 put.map_err(|error| unavailable(&path, &error))
             })
             .await
@@ -85,7 +93,7 @@ impl ObjectStore for DirectoryStore {
         &'a self,
         prefix: &'a str,
         after: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<Vec<Listed>, StoreError>> {
+    ) -> BoxFuture<'a, Result<Vec<ObjectInfo>, StoreError>> {
         let (root, prefix, after) = (self.root.clone(), prefix.to_owned(), after.map(str::to_owned));
         Box::pin(blocking(move || {
             let mut found = Vec::new();
@@ -117,30 +125,30 @@ async fn blocking<T: Send + 'static>(
     done.unwrap_or_else(|error| Err(StoreError::Unavailable(error.to_string())))
 }
 
-fn put(path: &Path, beside: &Path, body: &[u8]) -> io::Result<Put> {
-    let directory = path.parent().expect("an object lies beneath the root");
-    make_directory(directory)?;
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(beside)?;
+fn put(path: &Path, temporary: &Path, body: &[u8]) -> io::Result<PutOutcome> {
+    let directory = path.parent().expect("an object lies under the root");
+    create_directory(directory)?;
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary)?;
     file.write_all(body)?;
     file.sync_all()?;
-    let put = match fs::hard_link(beside, path) {
-        Ok(()) => Put::Created,
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Put::Existed,
+    let put = match fs::hard_link(temporary, path) {
+        Ok(()) => PutOutcome::Created,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => PutOutcome::Existed,
         Err(error) => return Err(error),
     };
-    // Also when it existed: whoever linked it may not have come to this line.
+    // Also if it existed: the process that linked it may have died before this line.
     sync_directory(directory)?;
     Ok(put)
 }
 
-/// Makes a directory with its parents, each durable before something is put into it.
-fn make_directory(path: &Path) -> io::Result<()> {
+/// Creates a directory and its parents, each durable before something is put into it.
+fn create_directory(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     if let Some(parent) = parent {
-        make_directory(parent)?;
+        create_directory(parent)?;
     }
     match fs::DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -170,12 +178,14 @@ fn read_exactly(file: &fs::File, path: &Path, name: &str, range: Range<u64>) -> 
     Ok(bytes.into())
 }
 
-fn walk(directory: &Path, beneath: &str, prefix: &str, found: &mut Vec<Listed>) -> io::Result<()> {
+/// Collects the objects under a directory whose names begin with the prefix. `parent` is the name
+/// of the directory.
+fn walk(directory: &Path, parent: &str, prefix: &str, found: &mut Vec<ObjectInfo>) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         let file_name = entry.file_name();
-        let Some(part) = file_name.to_str().filter(|part| check_name(part).is_ok()) else { continue };
-        let name = format!("{beneath}{part}");
+        let Some(part) = file_name.to_str().filter(|part| validate_name(part).is_ok()) else { continue };
+        let name = format!("{parent}{part}");
         let metadata = entry.metadata()?;
         if metadata.is_dir() {
             let inside = format!("{name}/");
@@ -183,19 +193,20 @@ fn walk(directory: &Path, beneath: &str, prefix: &str, found: &mut Vec<Listed>) 
                 walk(&entry.path(), &inside, prefix, found)?;
             }
         } else if name.starts_with(prefix) {
-            found.push(Listed { name, bytes: metadata.len() });
+            found.push(ObjectInfo { name, bytes: metadata.len() });
         }
     }
     Ok(())
 }
 
-fn sweep(beside: &Path) {
-    let old = |entry: &fs::DirEntry| {
+/// Removes temporary files that no writer uses any more.
+fn remove_abandoned(incoming: &Path) {
+    let is_abandoned = |entry: &fs::DirEntry| {
         let age =
             entry.metadata().and_then(|metadata| metadata.modified()).map(|modified| modified.elapsed());
-        matches!(age, Ok(Ok(age)) if age > ABANDONED_AFTER)
+        matches!(age, Ok(Ok(age)) if age > INCOMING_TTL)
     };
-    for entry in fs::read_dir(beside).into_iter().flatten().flatten().filter(old) {
+    for entry in fs::read_dir(incoming).into_iter().flatten().flatten().filter(is_abandoned) {
         let _ = fs::remove_file(entry.path());
     }
 }

@@ -1,4 +1,4 @@
-//! Objects in memory, gone with the process: for simulations that are about something else than where objects lie.
+//! Objects in memory, for simulations and tests in which it does not matter where objects live.
 
 use std::{
     collections::BTreeMap,
@@ -9,8 +9,9 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use super::{Listed, MAX_LIST, ObjectStore, Put, StoreError, check_name};
+use super::{MAX_LIST, ObjectInfo, ObjectStore, PutOutcome, StoreError, validate_name};
 
+/// A store whose objects are lost with the process.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     objects: Mutex<BTreeMap<String, Bytes>>,
@@ -22,28 +23,32 @@ impl MemoryStore {
     }
 
     fn object(&self, name: &str) -> Result<Bytes, StoreError> {
-        check_name(name)?;
+        validate_name(name)?;
         self.objects().get(name).cloned().ok_or_else(|| StoreError::NotFound(name.to_owned()))
     }
 }
 
 impl ObjectStore for MemoryStore {
-    fn put_if_absent<'a>(&'a self, name: &'a str, body: Bytes) -> BoxFuture<'a, Result<Put, StoreError>> {
+    fn put_if_absent<'a>(
+        &'a self,
+        name: &'a str,
+        body: Bytes,
+    ) -> BoxFuture<'a, Result<PutOutcome, StoreError>> {
         Box::pin(async move {
-            check_name(name)?;
+            validate_name(name)?;
             let mut objects = self.objects();
             if objects.contains_key(name) {
-                return Ok(Put::Existed);
+                return Ok(PutOutcome::Existed);
             }
             objects.insert(name.to_owned(), body);
-            Ok(Put::Created)
+            Ok(PutOutcome::Created)
         })
     }
 
-    fn get<'a>(&'a self, name: &'a str, bytes_max: u64) -> BoxFuture<'a, Result<Bytes, StoreError>> {
+    fn get<'a>(&'a self, name: &'a str, max_bytes: u64) -> BoxFuture<'a, Result<Bytes, StoreError>> {
         Box::pin(async move {
             let object = self.object(name)?;
-            let fits = object.len() as u64 <= bytes_max;
+            let fits = object.len() as u64 <= max_bytes;
             if fits { Ok(object) } else { Err(StoreError::Malformed(name.to_owned())) }
         })
     }
@@ -62,7 +67,7 @@ impl ObjectStore for MemoryStore {
         &'a self,
         prefix: &'a str,
         after: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<Vec<Listed>, StoreError>> {
+    ) -> BoxFuture<'a, Result<Vec<ObjectInfo>, StoreError>> {
         Box::pin(async move {
             let from = match after.filter(|after| *after >= prefix) {
                 Some(after) => Bound::Excluded(after),
@@ -71,13 +76,15 @@ impl ObjectStore for MemoryStore {
             let objects = self.objects();
             let found = objects.range::<str, _>((from, Bound::Unbounded));
             let found = found.take_while(|(name, _)| name.starts_with(prefix)).take(MAX_LIST);
-            Ok(found.map(|(name, body)| Listed { name: name.clone(), bytes: body.len() as u64 }).collect())
+            Ok(found
+                .map(|(name, body)| ObjectInfo { name: name.clone(), bytes: body.len() as u64 })
+                .collect())
         })
     }
 
     fn delete<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
-            check_name(name)?;
+            validate_name(name)?;
             self.objects().remove(name);
             Ok(())
         })

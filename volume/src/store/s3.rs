@@ -1,5 +1,5 @@
-//! Objects in a bucket of S3 or of something that speaks it. Creation is exclusive by `If-None-Match: *`; stores that do not
-//! know it are found by the probe and refused.
+//! Objects in a bucket of S3, or of a store with the same API. `If-None-Match: *` makes a creation
+//! exclusive. Stores that do not support it are detected by [`ObjectStore::probe`] and refused.
 
 use std::{fmt::Debug, ops::Range, time::Duration};
 
@@ -15,48 +15,51 @@ use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use protocol::Redacted;
 
-use super::{Listed, MAX_LIST, ObjectStore, Put, StoreError, check_name};
+use super::{MAX_LIST, ObjectInfo, ObjectStore, PutOutcome, StoreError, validate_name};
 
-/// A store that does not even accept is down.
+/// A store that does not accept a connection in this time is down.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// One attempt: 8 MiB over a line of 2 Mbit/s.
+/// One attempt: enough for 8 MiB at 2 Mbit/s.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(45);
-/// Attempts within one call; pauses between calls are the caller's.
-const ATTEMPTS: u32 = 2;
+/// Attempts that the SDK makes within one call. The caller retries calls.
+const SDK_ATTEMPTS: u32 = 2;
 
-/// Credentials given by hand; without them those of the environment, the profile or the machine's role hold.
+/// Explicit credentials. Without them, those of the environment, the profile or the host's role are
+/// used.
 #[derive(Debug, Clone)]
 pub struct S3Credentials {
     pub access_key: String,
     pub secret_key: Redacted<String>,
 }
 
+/// Where the bucket is, and how to talk to it.
 #[derive(Debug, Clone)]
 pub struct S3Options {
     pub bucket: String,
-    /// Stands before every name; empty, or ends in `/`.
+    /// Precedes every name; empty, or ends in `/`.
     pub prefix: String,
-    /// Anything but Amazon's own; buckets are then addressed by path.
+    /// An endpoint other than Amazon's. Buckets are then addressed by path.
     pub endpoint: Option<String>,
     pub region: Option<String>,
-    /// Off for stores that reject the checksums which the SDK adds.
+    /// False for stores that reject the checksums that the SDK adds.
     pub checksums: bool,
     pub credentials: Option<S3Credentials>,
 }
 
 impl S3Options {
+    /// Parses `s3://bucket/prefix?endpoint=…&region=…&checksums=off`.
     pub fn parse(url: &str) -> Result<Self, StoreError> {
-        let refused = || StoreError::Address(url.to_owned());
+        let refused = || StoreError::InvalidUrl(url.to_owned());
         let rest = url.strip_prefix("s3://").ok_or_else(refused)?;
-        let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
+        let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (bucket, prefix) = path.split_once('/').unwrap_or((path, ""));
         let prefix = prefix.trim_matches('/');
         let bucket_is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
         if bucket.is_empty() || !bucket.bytes().all(bucket_is_plain) {
             return Err(refused());
         }
         if !prefix.is_empty() {
-            check_name(prefix).map_err(|_| refused())?;
+            validate_name(prefix).map_err(|_| refused())?;
         }
         let mut options = Self {
             bucket: bucket.to_owned(),
@@ -68,7 +71,9 @@ impl S3Options {
         };
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             match pair.split_once('=').ok_or_else(refused)? {
-                ("endpoint", endpoint) => options.endpoint = Some(unescaped(endpoint).ok_or_else(refused)?),
+                ("endpoint", endpoint) => {
+                    options.endpoint = Some(percent_decoded(endpoint).ok_or_else(refused)?)
+                }
                 ("region", region) => options.region = Some(region.to_owned()),
                 ("checksums", "off") => options.checksums = false,
                 _ => return Err(refused()),
@@ -78,6 +83,7 @@ impl S3Options {
     }
 }
 
+/// A store in a bucket.
 #[derive(Debug)]
 pub struct S3Store {
     client: Client,
@@ -86,6 +92,7 @@ pub struct S3Store {
 }
 
 impl S3Store {
+    /// Loads the configuration and credentials. Makes no request.
     pub async fn open(options: S3Options) -> Result<Self, StoreError> {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT_TIMEOUT)
@@ -94,11 +101,11 @@ impl S3Store {
             .build();
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .timeout_config(timeouts)
-            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS));
+            .retry_config(RetryConfig::standard().with_max_attempts(SDK_ATTEMPTS));
         if let Some(region) = options.region {
             loader = loader.region(Region::new(region));
         } else if options.endpoint.is_some() {
-            // Others than Amazon mostly take any region; something must be signed.
+            // Other stores mostly accept any region, but a request is signed with one.
             loader = loader.region(Region::new("us-east-1"));
         }
         if let Some(given) = options.credentials {
@@ -108,7 +115,7 @@ impl S3Store {
                 secret,
                 None,
                 None,
-                "given by hand",
+                "explicit",
             ));
         }
         if let Some(endpoint) = &options.endpoint {
@@ -123,37 +130,41 @@ impl S3Store {
     }
 
     fn key(&self, name: &str) -> Result<String, StoreError> {
-        check_name(name)?;
+        validate_name(name)?;
         Ok(format!("{}{name}", self.prefix))
     }
 
     async fn read(&self, name: &str, range: Option<Range<u64>>) -> Result<GetObjectOutput, StoreError> {
-        // Ends are inclusive there.
+        // The end of an HTTP range is inclusive.
         let header = range.map(|range| format!("bytes={}-{}", range.start, range.end - 1));
         let request = self.client.get_object().bucket(&self.bucket).key(self.key(name)?).set_range(header);
-        request.send().await.map_err(|error| refusal(name, &error))
+        request.send().await.map_err(|error| to_store_error(name, &error))
     }
 }
 
 impl ObjectStore for S3Store {
-    fn put_if_absent<'a>(&'a self, name: &'a str, body: Bytes) -> BoxFuture<'a, Result<Put, StoreError>> {
+    fn put_if_absent<'a>(
+        &'a self,
+        name: &'a str,
+        body: Bytes,
+    ) -> BoxFuture<'a, Result<PutOutcome, StoreError>> {
         Box::pin(async move {
             let request =
                 self.client.put_object().bucket(&self.bucket).key(self.key(name)?).if_none_match("*");
             match request.body(ByteStream::from(body)).send().await {
-                Ok(_) => Ok(Put::Created),
-                Err(error) if status(&error) == Some(412) => Ok(Put::Existed),
-                Err(error) => Err(refusal(name, &error)),
+                Ok(_) => Ok(PutOutcome::Created),
+                Err(error) if status(&error) == Some(412) => Ok(PutOutcome::Existed),
+                Err(error) => Err(to_store_error(name, &error)),
             }
         })
     }
 
-    fn get<'a>(&'a self, name: &'a str, bytes_max: u64) -> BoxFuture<'a, Result<Bytes, StoreError>> {
+    fn get<'a>(&'a self, name: &'a str, max_bytes: u64) -> BoxFuture<'a, Result<Bytes, StoreError>> {
         Box::pin(async move {
             let output = self.read(name, None).await?;
             let length = output.content_length().and_then(|length| u64::try_from(length).ok());
             match length {
-                Some(length) if length <= bytes_max => collect(name, output, length).await,
+                Some(length) if length <= max_bytes => read_body(name, output, length).await,
                 _ => Err(StoreError::Malformed(name.to_owned())),
             }
         })
@@ -166,10 +177,10 @@ impl ObjectStore for S3Store {
             }
             let length = range.end - range.start;
             let output = self.read(name, Some(range)).await?;
-            // An object that ends before the range does was cut short: to ask again brings no more of it.
+            // An object that ends within the range was truncated. A retry does not help.
             match output.content_length().and_then(|found| u64::try_from(found).ok()) {
                 Some(found) if found != length => Err(StoreError::Malformed(name.to_owned())),
-                _ => collect(name, output, length).await,
+                _ => read_body(name, output, length).await,
             }
         })
     }
@@ -178,7 +189,7 @@ impl ObjectStore for S3Store {
         &'a self,
         prefix: &'a str,
         after: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<Vec<Listed>, StoreError>> {
+    ) -> BoxFuture<'a, Result<Vec<ObjectInfo>, StoreError>> {
         Box::pin(async move {
             let request = self
                 .client
@@ -187,12 +198,12 @@ impl ObjectStore for S3Store {
                 .prefix(format!("{}{prefix}", self.prefix))
                 .set_start_after(after.map(|after| format!("{}{after}", self.prefix)))
                 .max_keys(MAX_LIST as i32);
-            let page = request.send().await.map_err(|error| refusal(prefix, &error))?;
+            let page = request.send().await.map_err(|error| to_store_error(prefix, &error))?;
             let listed = page.contents().iter().filter_map(|object| {
                 let name = object.key()?.strip_prefix(&self.prefix)?.to_owned();
-                Some(Listed { name, bytes: object.size().and_then(|size| u64::try_from(size).ok())? })
+                Some(ObjectInfo { name, bytes: object.size().and_then(|size| u64::try_from(size).ok())? })
             });
-            // Some stores count the one that was named as after itself.
+            // Some stores also return the object that `start_after` names.
             Ok(listed.filter(|listed| after.is_none_or(|after| listed.name.as_str() > after)).collect())
         })
     }
@@ -201,19 +212,20 @@ impl ObjectStore for S3Store {
         Box::pin(async move {
             let request = self.client.delete_object().bucket(&self.bucket).key(self.key(name)?);
             match request.send().await {
-                Err(error) if status(&error) != Some(404) => Err(refusal(name, &error)),
+                Err(error) if status(&error) != Some(404) => Err(to_store_error(name, &error)),
                 _ => Ok(()),
             }
         })
     }
 }
 
-/// The body, exactly `length` bytes; the first byte too many ends it.
-async fn collect(name: &str, output: GetObjectOutput, length: u64) -> Result<Bytes, StoreError> {
+/// Reads the body: exactly `length` bytes. Stops at the first byte too many.
+async fn read_body(name: &str, output: GetObjectOutput, length: u64) -> Result<Bytes, StoreError> {
     let mut body = output.body;
     let mut bytes = BytesMut::with_capacity(usize::try_from(length).expect("callers ask for what fits"));
-    let broken = |error: &dyn std::error::Error| StoreError::Unavailable(format!("{name}: {}", chain(error)));
-    while let Some(chunk) = body.try_next().await.map_err(|error| broken(&error))? {
+    let failed =
+        |error: &dyn std::error::Error| StoreError::Unavailable(format!("{name}: {}", with_sources(error)));
+    while let Some(chunk) = body.try_next().await.map_err(|error| failed(&error))? {
         if (bytes.len() + chunk.len()) as u64 > length {
             return Err(StoreError::Malformed(name.to_owned()));
         }
@@ -222,7 +234,7 @@ async fn collect(name: &str, output: GetObjectOutput, length: u64) -> Result<Byt
     if bytes.len() as u64 == length {
         Ok(bytes.freeze())
     } else {
-        Err(StoreError::Unavailable(format!("{name}: the answer ended early")))
+        Err(StoreError::Unavailable(format!("{name}: the response ended early")))
     }
 }
 
@@ -230,19 +242,19 @@ fn status<E>(error: &SdkError<E>) -> Option<u16> {
     error.raw_response().map(|response| response.status().as_u16())
 }
 
-fn refusal<E>(name: &str, error: &SdkError<E>) -> StoreError
+fn to_store_error<E>(name: &str, error: &SdkError<E>) -> StoreError
 where
     E: ProvideErrorMetadata + std::error::Error + Debug + 'static,
 {
-    let text = format!("{name}: {}", chain(error));
+    let text = format!("{name}: {}", with_sources(error));
     let code = error.code().unwrap_or_default();
     match status(error) {
-        _ if code == "NoSuchBucket" => StoreError::Unfit(text),
+        _ if code == "NoSuchBucket" => StoreError::Unsupported(text),
         Some(404) => StoreError::NotFound(name.to_owned()),
-        Some(501) => StoreError::Unfit(text),
-        // A range behind the object's end.
+        Some(501) => StoreError::Unsupported(text),
+        // The range begins beyond the object's end.
         Some(416) => StoreError::Malformed(name.to_owned()),
-        // 409: two conditional writes at once. 408, 425, 429: come again.
+        // 409: two conditional writes at once. 408, 425, 429: retry later.
         Some(408 | 409 | 425 | 429) => StoreError::Unavailable(text),
         Some(status) if (400..500).contains(&status) && code != "RequestTimeout" && code != "SlowDown" => {
             StoreError::Denied(text)
@@ -252,8 +264,8 @@ where
     }
 }
 
-/// The SDK's errors say nothing themselves; their sources do.
-fn chain(error: &dyn std::error::Error) -> String {
+/// An error with its sources: the SDK's errors say little themselves.
+fn with_sources(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
@@ -263,8 +275,8 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Undoes percent-escapes, so that an endpoint may be given with or without.
-fn unescaped(text: &str) -> Option<String> {
+/// Decodes percent-escapes, so that an endpoint may be given with or without them.
+fn percent_decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
@@ -283,7 +295,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_gives_bucket_prefix_endpoint_and_region() {
+    fn url_gives_bucket_prefix_endpoint_and_region() {
         let options = S3Options::parse(
             "s3://homes/eu/one/?endpoint=http%3A%2F%2F127.0.0.1:9000&region=eu-1&checksums=off",
         )

@@ -20,8 +20,8 @@ use futures_util::future::{BoxFuture, join_all};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use protocol::{Epoch, Redacted, TenantId, VolumeId};
 use volume::{
-    DataKey, ObjectStore, Opening, StoreError, Volume,
-    store::{DirectoryStore, Listed, MemoryStore, Put, S3Credentials, S3Options, S3Store},
+    DataKey, ObjectStore, StoreError, Volume, VolumeOptions,
+    store::{DirectoryStore, MemoryStore, ObjectInfo, PutOutcome, S3Credentials, S3Options, S3Store},
 };
 
 use moto::Moto;
@@ -38,15 +38,15 @@ async fn keeps_its_promises(store: Arc<dyn ObjectStore>) {
 }
 
 async fn creates_once(store: &dyn ObjectStore) {
-    assert_eq!(store.put_if_absent("once/a", Bytes::from_static(b"first")).await, Ok(Put::Created));
-    assert_eq!(store.put_if_absent("once/a", Bytes::from_static(b"second")).await, Ok(Put::Existed));
+    assert_eq!(store.put_if_absent("once/a", Bytes::from_static(b"first")).await, Ok(PutOutcome::Created));
+    assert_eq!(store.put_if_absent("once/a", Bytes::from_static(b"second")).await, Ok(PutOutcome::Existed));
     assert_eq!(store.get("once/a", 100).await, Ok(Bytes::from_static(b"first")));
 }
 
 async fn reads_what_was_written(store: &dyn ObjectStore) {
     let body: Bytes = (0..3_000_000u32).flat_map(u32::to_le_bytes).take(9 << 20).collect();
-    assert_eq!(store.put_if_absent("read/large", body.clone()).await, Ok(Put::Created));
-    assert_eq!(store.put_if_absent("read/empty", Bytes::new()).await, Ok(Put::Created));
+    assert_eq!(store.put_if_absent("read/large", body.clone()).await, Ok(PutOutcome::Created));
+    assert_eq!(store.put_if_absent("read/empty", Bytes::new()).await, Ok(PutOutcome::Created));
     assert_eq!(store.get("read/large", 9 << 20).await.as_ref(), Ok(&body));
     assert_eq!(store.get("read/empty", 0).await, Ok(Bytes::new()));
     for range in [0..1, 5_000_000..5_100_000, (9 << 20) - 1..9 << 20, 7..7] {
@@ -68,8 +68,8 @@ async fn lists_in_order(store: &dyn ObjectStore) {
         store.put_if_absent(name, Bytes::from(name.clone())).await.expect("stored");
     }
     let listed = store.list("list/de", None).await.expect("lists");
-    let expected: Vec<Listed> =
-        (0..25).map(|number| Listed { name: format!("list/deep/{number:02}"), bytes: 12 }).collect();
+    let expected: Vec<ObjectInfo> =
+        (0..25).map(|number| ObjectInfo { name: format!("list/deep/{number:02}"), bytes: 12 }).collect();
     assert_eq!(listed, expected);
     let rest = store.list("list/", Some("list/deep/22")).await.expect("lists");
     assert_eq!(rest, expected[23..]);
@@ -81,7 +81,7 @@ async fn deletes(store: &dyn ObjectStore) {
     assert_eq!(store.delete("delete/a").await, Ok(()));
     assert_eq!(store.delete("delete/a").await, Ok(()), "again is no error");
     assert!(matches!(store.get("delete/a", 10).await, Err(StoreError::NotFound(_))));
-    assert_eq!(store.put_if_absent("delete/a", Bytes::from_static(b"y")).await, Ok(Put::Created));
+    assert_eq!(store.put_if_absent("delete/a", Bytes::from_static(b"y")).await, Ok(PutOutcome::Created));
 }
 
 async fn refuses_bad_names(store: &dyn ObjectStore) {
@@ -95,7 +95,7 @@ async fn refuses_bad_names(store: &dyn ObjectStore) {
 async fn carries_a_volume(store: Arc<dyn ObjectStore>) {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let (tenant, id, key) = (TenantId::random(), VolumeId::random(), DataKey::random());
-    let opening = |cache: &str, head| Opening {
+    let opening = |cache: &str, head| VolumeOptions {
         tenant,
         volume: id,
         size_bytes: 64 << 20,
@@ -132,7 +132,7 @@ async fn a_directory_keeps_its_promises() {
         let store = store.clone();
         async move { store.put_if_absent("race/a", Bytes::from(vec![number; 1000])).await.expect("answers") }
     });
-    let created = join_all(creators).await.into_iter().filter(|put| *put == Put::Created).count();
+    let created = join_all(creators).await.into_iter().filter(|put| *put == PutOutcome::Created).count();
     assert_eq!(created, 1, "one of many creators wins");
     let left = std::fs::read_dir(directory.path().join("new/objects/.incoming")).expect("there").count();
     assert_eq!(left, 0, "nothing half-written is left");
@@ -191,7 +191,7 @@ async fn s3_by_ceph_keeps_its_promises() {
 async fn a_store_that_lets_a_second_create_through_is_refused() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let store = Careless(DirectoryStore::open(directory.path().to_owned()).await.expect("opens"));
-    assert!(matches!(store.probe().await, Err(StoreError::Unfit(_))));
+    assert!(matches!(store.probe().await, Err(StoreError::Unsupported(_))));
     assert_eq!(store.list("probe/", None).await, Ok(Vec::new()), "the probe leaves nothing");
 }
 
@@ -199,7 +199,11 @@ async fn a_store_that_lets_a_second_create_through_is_refused() {
 struct Careless(DirectoryStore);
 
 impl ObjectStore for Careless {
-    fn put_if_absent<'a>(&'a self, name: &'a str, body: Bytes) -> BoxFuture<'a, Result<Put, StoreError>> {
+    fn put_if_absent<'a>(
+        &'a self,
+        name: &'a str,
+        body: Bytes,
+    ) -> BoxFuture<'a, Result<PutOutcome, StoreError>> {
         Box::pin(async move {
             self.0.delete(name).await?;
             self.0.put_if_absent(name, body).await
@@ -219,7 +223,7 @@ impl ObjectStore for Careless {
         &'a self,
         prefix: &'a str,
         after: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<Vec<Listed>, StoreError>> {
+    ) -> BoxFuture<'a, Result<Vec<ObjectInfo>, StoreError>> {
         self.0.list(prefix, after)
     }
     fn delete<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {

@@ -79,7 +79,7 @@ pub async fn measure(directory: &Path, quick: bool) -> Vec<Row> {
             // Commit regularly, as the runner does: writers are throttled when too much is not in
             // the store.
             let snapshot = volume.snapshot(|_| ()).await.expect("stored");
-            volume.committed(snapshot.manifest).await.expect("known");
+            volume.confirm_commit(snapshot.manifest).await.expect("known");
             own.push(fio(&ours, &arguments, workload.direction).await);
             others.push(fio(&theirs, &arguments, workload.direction).await);
         }

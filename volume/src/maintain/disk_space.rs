@@ -1,0 +1,94 @@
+//! Free space on the disk that the caches of a host share. Clean blocks are evicted before the disk
+//! is full, and writes wait before it is.
+
+use std::{path::Path, time::Duration};
+
+use crate::{blocking::run_blocking, error::VolumeError, volume::Volume};
+
+/// How often the disk is checked.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// The disk is low below this share of its size, or below [`LOW_BYTES`], whichever is less. Then
+/// clean blocks are evicted.
+const LOW_PER_CENT: u64 = 5;
+const LOW_BYTES: u64 = 2 << 30;
+/// The disk is nearly full below this fraction of that. Then writes wait.
+const FULL_DIVISOR: u64 = 4;
+/// Blocks that are evicted under one hold of the lock.
+const EVICT_BLOCKS: u32 = 1024;
+
+/// How much space a disk has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FreeSpace {
+    Plenty,
+    Low,
+    NearlyFull,
+}
+
+impl Volume {
+    /// Keeps space free on the disk under the cache, for as long as it is polled. Returns the error
+    /// that ends it, such as [`VolumeError::Closed`].
+    pub async fn keep_disk_space(&self) -> VolumeError {
+        let mut next = 0;
+        loop {
+            match self.check_disk_space(&mut next).await {
+                Ok(()) => tokio::time::sleep(CHECK_INTERVAL).await,
+                Err(error) => return error,
+            }
+        }
+    }
+
+    /// Checks the disk once, and evicts some blocks from `next` on if it is low.
+    async fn check_disk_space(&self, next: &mut u32) -> Result<(), VolumeError> {
+        let volume = &self.inner;
+        let directory = volume.with_cache(|_, cache| Ok(cache.lock()?.directory_path())).await?;
+        let space = run_blocking(move || free_space(&directory)).await?;
+        volume.throttle.set_full(space == FreeSpace::NearlyFull);
+        if space == FreeSpace::Plenty {
+            return Ok(());
+        }
+        let from = *next;
+        // An eviction may rewrite the log, and a flush needs the log that it began with.
+        let gate = volume.flush_gate.clone().lock_owned().await;
+        *next = volume
+            .with_cache(move |_, cache| {
+                let _gate = gate;
+                let evicted = cache.lock()?.evict(from, EVICT_BLOCKS);
+                evicted.map_err(VolumeError::cache_io("evict blocks from the cache"))
+            })
+            .await?;
+        Ok(())
+    }
+}
+
+fn free_space(directory: &Path) -> Result<FreeSpace, VolumeError> {
+    let stats = rustix::fs::statvfs(directory).map_err(|errno| VolumeError::Cache {
+        what: "get the free space of the cache's disk",
+        source: errno.into(),
+    })?;
+    Ok(classify(stats.f_bavail * stats.f_frsize, stats.f_blocks * stats.f_frsize))
+}
+
+fn classify(free_bytes: u64, total_bytes: u64) -> FreeSpace {
+    let low = (total_bytes / 100 * LOW_PER_CENT).min(LOW_BYTES);
+    match free_bytes {
+        free if free < low / FULL_DIVISOR => FreeSpace::NearlyFull,
+        free if free < low => FreeSpace::Low,
+        _ => FreeSpace::Plenty,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disk_is_low_before_it_is_full() {
+        const GIB: u64 = 1 << 30;
+        assert_eq!(classify(6 * GIB, 100 * GIB), FreeSpace::Plenty);
+        assert_eq!(classify(GIB, 100 * GIB), FreeSpace::Low);
+        assert_eq!(classify(GIB / 4, 100 * GIB), FreeSpace::NearlyFull);
+        assert_eq!(classify(6 << 20, 100 << 20), FreeSpace::Plenty);
+        assert_eq!(classify(4 << 20, 100 << 20), FreeSpace::Low);
+        assert_eq!(classify(1 << 20, 100 << 20), FreeSpace::NearlyFull);
+    }
+}
