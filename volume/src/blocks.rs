@@ -8,7 +8,7 @@ pub const BLOCK_BYTES: u64 = 4096;
 /// Largest volume. The number of a block then stays well within 32 bits.
 pub const MAX_VOLUME_BYTES: u64 = 4 << 40;
 
-/// Where a block begins; as a count, the bytes of so many blocks.
+/// The offset at which a block begins, which is also the size of that many blocks.
 pub fn byte_offset(block: u32) -> u64 {
     u64::from(block) * BLOCK_BYTES
 }

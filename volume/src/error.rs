@@ -55,7 +55,7 @@ pub enum VolumeError {
     /// A commit was reported of a manifest that this volume has not stored.
     #[error("Cannot confirm the commit of manifest {0}: this volume has not stored it")]
     UnknownManifest(ManifestId),
-    /// So many snapshots wait for a commit that no more are taken.
+    /// Too many snapshots wait for their commit; no more are taken until then.
     #[error(
         "Cannot take a snapshot: {0} snapshots wait for their commit, and the controller does not answer"
     )]

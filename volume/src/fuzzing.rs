@@ -64,7 +64,10 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(5000))]
 
         #[test]
-        fn decoders_survive_any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..2000), text in ".{0,80}") {
+        fn decoders_survive_any_bytes(
+            bytes in prop::collection::vec(any::<u8>(), 0..2000),
+            text in ".{0,80}",
+        ) {
             decode_manifest(&bytes);
             decompress_frame(&bytes);
             decode_chunks(&bytes);

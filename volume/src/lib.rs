@@ -11,7 +11,7 @@
 //! write ─▶ cache: sparse file + log of dirty blocks ─▶ flush: both are durable
 //!                         │ snapshot: cut, pack, compress, encrypt
 //!                         ▼
-//!          packs (≤ 8 MiB, random names) ─▶ manifest (named by its hash, last) ─▶ committed by the controller
+//!          packs (≤ 8 MiB, random names) ─▶ manifest (named by its hash, last) ─▶ commit (controller)
 //! read  ─▶ cache, else a range of a pack ─▶ decrypted, verified ─▶ cache
 //! ```
 //!

@@ -1,4 +1,4 @@
-//! One bit of any object is another: found by whoever verifies, never served to whoever reads.
+//! One bit of an object is flipped. Verification finds it, and no read returns it.
 
 mod common;
 
@@ -12,33 +12,35 @@ use bytes::Bytes;
 use protocol::{Epoch, ManifestId, TenantId, VolumeId};
 use rand::{Rng as _, RngExt as _, rngs::StdRng};
 
-use common::{directory, seeded, share};
+use common::{directory, rounds, seeded};
 
 const BLOCKS: u64 = 96;
 const SNAPSHOTS: usize = 8;
 
-/// A home with a past, and each snapshot's content.
-struct Home {
+/// A volume with several snapshots, and the content of each.
+struct StoredVolume {
     directory: tempfile::TempDir,
     tenant: TenantId,
     volume: VolumeId,
     key: DataKey,
     store: Arc<DirectoryStore>,
-    past: Vec<(ManifestId, Bytes)>,
+    snapshots: Vec<(ManifestId, Bytes)>,
 }
 
-impl Home {
+impl StoredVolume {
     async fn new(random: &mut StdRng) -> Self {
         let directory = directory();
         let store = DirectoryStore::open(directory.path().join("objects")).await.expect("a store");
         let (tenant, volume, key) = (TenantId::random(), VolumeId::random(), DataKey::random());
-        let mut home = Self { directory, tenant, volume, key, store: Arc::new(store), past: Vec::new() };
-        let live = Volume::open(home.opening("cache", None)).await.expect("opens");
+        let mut stored =
+            Self { directory, tenant, volume, key, store: Arc::new(store), snapshots: Vec::new() };
+        let live = Volume::open(stored.options("cache", None)).await.expect("opens");
         for _ in 0..SNAPSHOTS {
             for write in 0..random.random_range(1..20) {
                 let (at, count) = (random.random_range(0..BLOCKS), random.random_range(1..12));
                 let mut content = vec![0; (count.min(BLOCKS - at) * BLOCK_BYTES) as usize];
-                // Compressible, not, and holes; of holes alone there would be no pack.
+                // Noise, compressible bytes, and holes. The first write is no hole, so that each
+                // snapshot has a pack.
                 match random.random_range(0..if write == 0 { 2 } else { 3 }) {
                     0 => random.fill_bytes(&mut content),
                     1 => content.fill(random.random()),
@@ -48,12 +50,12 @@ impl Home {
             }
             let manifest = live.snapshot(|_| ()).await.expect("stored").manifest;
             live.confirm_commit(manifest).await.expect("known");
-            home.past.push((manifest, live.read(0, BLOCKS * BLOCK_BYTES).await.expect("reads")));
+            stored.snapshots.push((manifest, live.read(0, BLOCKS * BLOCK_BYTES).await.expect("reads")));
         }
-        home
+        stored
     }
 
-    fn opening(&self, cache: &str, head: Option<ManifestId>) -> VolumeOptions {
+    fn options(&self, cache: &str, head: Option<ManifestId>) -> VolumeOptions {
         VolumeOptions {
             tenant: self.tenant,
             volume: self.volume,
@@ -68,24 +70,25 @@ impl Home {
         }
     }
 
-    /// Whether opening or verifying the snapshot finds something.
-    async fn is_found_in(&self, manifest: ManifestId) -> bool {
+    /// Whether opening or verifying the snapshot finds damage.
+    async fn is_damaged(&self, manifest: ManifestId) -> bool {
         match SnapshotView::open(self.store.clone(), self.key.clone(), self.tenant, manifest).await {
-            Ok(reader) => !reader.verify().await.expect("the store answers").damaged.is_empty(),
+            Ok(view) => !view.verify().await.expect("the store answers").damaged.is_empty(),
             Err(error) => is_damage(&error),
         }
     }
 
-    /// Reads the snapshot without a cache and with an empty one: what it was, or damage and nothing else.
-    async fn serves_nothing_else(&self, manifest: ManifestId, content: &Bytes) {
+    /// Reads the snapshot without a cache and with an empty one. Each returns the right content or
+    /// reports damage.
+    async fn assert_never_served(&self, manifest: ManifestId, content: &Bytes) {
         let whole = 0..BLOCKS * BLOCK_BYTES;
         let read = match SnapshotView::open(self.store.clone(), self.key.clone(), self.tenant, manifest).await
         {
-            Ok(reader) => reader.read(whole.start, whole.end).await,
+            Ok(view) => view.read(whole.start, whole.end).await,
             Err(error) => Err(error),
         };
-        assert!(read.map_or_else(|error| is_damage(&error), |found| found == content), "a reader");
-        let read = match Volume::open(self.opening("elsewhere", Some(manifest))).await {
+        assert!(read.map_or_else(|error| is_damage(&error), |found| found == content), "a view");
+        let read = match Volume::open(self.options("elsewhere", Some(manifest))).await {
             Ok(volume) => volume.read(whole.start, whole.end).await,
             Err(error) => Err(error),
         };
@@ -105,36 +108,36 @@ fn flip(path: &Path, bit: usize) {
 }
 
 #[tokio::test]
-async fn every_flipped_bit_is_found_and_none_is_served() {
+async fn flipped_bits_are_found_and_never_served() {
     let mut random = seeded();
-    let flips = share(100, 1000);
-    let mut home = Home::new(&mut random).await;
+    let flips = rounds(100, 1000);
+    let mut stored = StoredVolume::new(&mut random).await;
     for number in 1..=flips {
         if number % 100 == 0 {
-            home = Home::new(&mut random).await;
+            stored = StoredVolume::new(&mut random).await;
         }
-        let objects = home.store.list("", None).await.expect("lists");
+        let objects = stored.store.list("", None).await.expect("lists");
         assert!(objects.len() >= 2 * SNAPSHOTS - 1, "packs and manifests: {objects:?}");
         let object = &objects[random.random_range(0..objects.len())];
-        let path = home.directory.path().join("objects").join(&object.name);
+        let path = stored.directory.path().join("objects").join(&object.name);
         let bit = random.random_range(0..object.bytes as usize * 8);
         flip(&path, bit);
         let mut found = 0;
-        for (manifest, content) in &home.past {
-            found += u32::from(home.is_found_in(*manifest).await);
+        for (manifest, content) in &stored.snapshots {
+            found += u32::from(stored.is_damaged(*manifest).await);
             if random.random_bool(0.3) {
-                home.serves_nothing_else(*manifest, content).await;
+                stored.assert_never_served(*manifest, content).await;
             }
         }
-        // What no snapshot names any more cannot be: all are kept.
-        assert!(found > 0, "bit {bit} of {} is another, and nobody has noticed", object.name);
-        let (newest, content) = home.past.last().expect("a past");
-        home.serves_nothing_else(*newest, content).await;
+        // All snapshots are kept, so that each object is used.
+        assert!(found > 0, "bit {bit} of {} was flipped, and no verification has found it", object.name);
+        let (newest, content) = stored.snapshots.last().expect("a snapshot");
+        stored.assert_never_served(*newest, content).await;
         flip(&path, bit);
     }
-    for (manifest, content) in &home.past {
-        assert!(!home.is_found_in(*manifest).await, "all is healed");
-        home.serves_nothing_else(*manifest, content).await;
+    for (manifest, content) in &stored.snapshots {
+        assert!(!stored.is_damaged(*manifest).await, "every bit is restored");
+        stored.assert_never_served(*manifest, content).await;
     }
     println!("{flips} bits flipped, all found, none served");
 }

@@ -1,5 +1,5 @@
-//! Stops and starts: thirty generations on end, and a crash at every step of a stop. What is there afterwards is exactly
-//! generation N, if the controller was told of it, or N − 1.
+//! Stops and starts: thirty generations in a row, and a crash at every step of a stop. Afterwards
+//! the content is exactly generation N, if the controller has committed it, or N − 1.
 
 mod common;
 
@@ -13,11 +13,11 @@ use bytes::Bytes;
 use protocol::{Epoch, ManifestId, TenantId, VolumeId};
 use rand::{Rng as _, RngExt as _, SeedableRng as _, rngs::StdRng};
 
-use common::{directory, released, seeded, share};
+use common::{directory, rounds, seeded, wait_until_released};
 
 const BLOCKS: u64 = 400;
 const GENERATIONS: u64 = 30;
-/// More calls to the store, and more waits, than any of these stops takes.
+/// More calls to the store, and more waits, than any of these stops makes.
 const MAX_STEPS: u64 = 200;
 
 struct World {
@@ -27,7 +27,7 @@ struct World {
     key: DataKey,
     store: Arc<FaultyStore>,
     epoch: u64,
-    /// The controller's word, and what it means.
+    /// The committed head, and its content.
     head: Option<ManifestId>,
     content: Vec<u8>,
 }
@@ -50,14 +50,14 @@ impl World {
         self.directory.path().join(host)
     }
 
-    fn lose(&self, host: &str) {
+    fn lose_cache(&self, host: &str) {
         let _ = std::fs::remove_dir_all(self.cache(host));
     }
 
     async fn start(&mut self, host: &str) -> Volume {
         self.epoch += 1;
-        released(&self.cache(host)).await;
-        let opening = VolumeOptions {
+        wait_until_released(&self.cache(host)).await;
+        let options = VolumeOptions {
             tenant: self.tenant,
             volume: self.volume,
             size_bytes: BLOCKS * BLOCK_BYTES,
@@ -69,26 +69,26 @@ impl World {
             key: self.key.clone(),
             store: self.store.clone(),
         };
-        Volume::open(opening).await.expect("starts")
+        Volume::open(options).await.expect("starts")
     }
 
-    /// The controller hears of it.
+    /// The controller commits the snapshot.
     fn commit(&mut self, snapshot: &Snapshot, content: &[u8]) {
         (self.head, self.content) = (Some(snapshot.manifest), content.to_vec());
     }
 
     async fn restored(&self) -> Bytes {
         let Some(head) = self.head else { return vec![0; self.content.len()].into() };
-        let reader = SnapshotView::open(self.store.clone(), self.key.clone(), self.tenant, head).await;
-        reader.expect("opens").read(0, BLOCKS * BLOCK_BYTES).await.expect("reads")
+        let view = SnapshotView::open(self.store.clone(), self.key.clone(), self.tenant, head).await;
+        view.expect("opens").read(0, BLOCKS * BLOCK_BYTES).await.expect("reads")
     }
 }
 
-async fn everything(volume: &Volume) -> Bytes {
+async fn read_all(volume: &Volume) -> Bytes {
     volume.read(0, volume.size_bytes()).await.expect("reads")
 }
 
-/// A session's writes: some of it noise, some of it discarded again.
+/// The writes of a session: noise, some of it discarded again.
 async fn work(volume: &Volume, random: &mut StdRng) {
     for _ in 0..random.random_range(1..12) {
         let at = random.random_range(0..BLOCKS);
@@ -101,15 +101,15 @@ async fn work(volume: &Volume, random: &mut StdRng) {
         random.fill_bytes(&mut content);
         volume.write(at * BLOCK_BYTES, content.into()).await.expect("writes");
     }
-    // At least one block is another in each generation.
+    // At least one block differs in each generation.
     volume.write(0, random.random::<u64>().to_le_bytes().to_vec().into()).await.expect("writes");
     volume.flush().await.expect("flushes");
 }
 
 #[tokio::test(start_paused = true)]
-async fn thirty_generations_are_each_what_the_last_one_left() {
+async fn each_generation_begins_as_the_last_ended() {
     let mut random = seeded();
-    for _ in 0..share(1, 20) {
+    for _ in 0..rounds(1, 20) {
         let mut world = World::new(random.random());
         world.store.set_faults(Faults {
             fail_before: 0.05,
@@ -120,17 +120,17 @@ async fn thirty_generations_are_each_what_the_last_one_left() {
         for generation in 1..=GENERATIONS {
             let volume = world.start("host").await;
             assert!(
-                everything(&volume).await == world.content,
+                read_all(&volume).await == world.content,
                 "generation {generation} begins as the last ended"
             );
             work(&volume, &mut random).await;
             if random.random_bool(0.2) {
                 volume.compact().await.expect("compacts");
             }
-            let content = everything(&volume).await;
+            let content = read_all(&volume).await;
             let snapshot = volume.snapshot(|_| ()).await.expect("stored");
             world.commit(&snapshot, &content);
-            // The word may not reach the runner any more.
+            // The confirmation may not reach the runner.
             if random.random_bool(0.7) {
                 volume.confirm_commit(snapshot.manifest).await.expect("known");
             }
@@ -139,13 +139,14 @@ async fn thirty_generations_are_each_what_the_last_one_left() {
             }
             drop(volume);
             if random.random_bool(0.4) {
-                world.lose("host");
+                world.lose_cache("host");
             }
         }
     }
 }
 
-/// The kinds of stop: the first ever writes a whole manifest, a later one a delta, and one after a compaction moves blocks.
+/// The kinds of stop: the first writes a whole manifest, a later one a delta, and one after a
+/// compaction moves blocks.
 #[derive(Clone, Copy, Debug)]
 enum Stop {
     First,
@@ -153,22 +154,23 @@ enum Stop {
     Compacting,
 }
 
-/// Where it ends: after so many calls to the store, at one of the snapshot's own waits, or whole and with nobody told.
+/// Where a stop ends: after this many calls to the store, at one of the snapshot's own waits, or at
+/// its end but without a commit.
 #[derive(Clone, Copy, Debug)]
 enum Crash {
     Call(u64),
     Wait(u64),
-    Untold,
+    Uncommitted,
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_crash_at_any_step_of_a_stop_leaves_a_whole_generation() {
+async fn crash_during_stop_leaves_a_whole_generation() {
     let mut random = seeded();
     let mut points = 0;
-    for _ in 0..share(4, 60) {
+    for _ in 0..rounds(4, 60) {
         let seed = random.random();
         for stop in [Stop::First, Stop::Later, Stop::Compacting] {
-            assert!(crash_once(stop, Crash::Untold, seed).await);
+            assert!(crash_once(stop, Crash::Uncommitted, seed).await);
             for crash in [Crash::Call, Crash::Wait] {
                 let mut step = 0;
                 while crash_once(stop, crash(step), seed).await {
@@ -183,7 +185,7 @@ async fn a_crash_at_any_step_of_a_stop_leaves_a_whole_generation() {
     println!("{points} crash points");
 }
 
-/// False once the stop came to its end before the crash.
+/// Returns false if the stop came to its end before the crash.
 async fn crash_once(stop: Stop, crash: Crash, seed: u64) -> bool {
     let mut random = StdRng::seed_from_u64(seed);
     let mut world = World::new(seed);
@@ -193,14 +195,14 @@ async fn crash_once(stop: Stop, crash: Crash, seed: u64) -> bool {
         random.fill_bytes(&mut noise);
         volume.write(0, noise.clone().into()).await.expect("writes");
         for sparse in [false, true] {
-            // For something to compact: most of the first pack is overwritten.
+            // To have something to compact, most of the first pack is overwritten.
             if sparse && matches!(stop, Stop::Compacting) {
                 for block in (0..BLOCKS * 9 / 10).filter(|block| block % 6 != 0) {
                     let other = noise[(block * 7) as usize..][..BLOCK_BYTES as usize].to_vec();
                     volume.write(block * BLOCK_BYTES, other.into()).await.expect("writes");
                 }
             }
-            let content = everything(&volume).await;
+            let content = read_all(&volume).await;
             let snapshot = volume.snapshot(|_| ()).await.expect("stored");
             world.commit(&snapshot, &content);
             volume.confirm_commit(snapshot.manifest).await.expect("known");
@@ -212,9 +214,9 @@ async fn crash_once(stop: Stop, crash: Crash, seed: u64) -> bool {
     if matches!(stop, Stop::Compacting) {
         assert!(volume.compact().await.expect("compacts") > 0, "something is sparse");
     }
-    let after = everything(&volume).await;
+    let after = read_all(&volume).await;
 
-    let outcome = end(&world, &volume, crash).await;
+    let outcome = snapshot_until(&world, &volume, crash).await;
     let ended = outcome.is_some();
     if let Some(snapshot) = outcome {
         world.commit(&snapshot, &after);
@@ -223,22 +225,22 @@ async fn crash_once(stop: Stop, crash: Crash, seed: u64) -> bool {
     world.store.cut_off(false);
     let expected = if ended { &after[..] } else { &before[..] };
     assert!(world.restored().await == expected, "{stop:?}, {crash:?}: the store");
-    // The host is lost or not: without it the committed generation, with it all that was written.
+    // Without the host, the committed generation is there. With it, everything that was written is.
     let elsewhere = world.start("elsewhere").await;
-    assert!(everything(&elsewhere).await == expected, "{stop:?}, {crash:?}: elsewhere");
+    assert!(read_all(&elsewhere).await == expected, "{stop:?}, {crash:?}: elsewhere");
     drop(elsewhere);
     let volume = world.start("host").await;
-    assert!(everything(&volume).await == after, "{stop:?}, {crash:?}: on the same host");
+    assert!(read_all(&volume).await == after, "{stop:?}, {crash:?}: on the same host");
     let snapshot = volume.snapshot(|_| ()).await.expect("stored");
     world.commit(&snapshot, &after);
     assert!(world.restored().await == after, "{stop:?}, {crash:?}: stored after all");
     !ended
 }
 
-/// Takes the snapshot up to the crash; what came of it if there was none.
-async fn end(world: &World, volume: &Volume, crash: Crash) -> Option<Snapshot> {
+/// Takes a snapshot up to the crash. Returns it if the crash did not happen before.
+async fn snapshot_until(world: &World, volume: &Volume, crash: Crash) -> Option<Snapshot> {
     match crash {
-        Crash::Untold => {
+        Crash::Uncommitted => {
             volume.snapshot(|_| ()).await.expect("stored");
             None
         }

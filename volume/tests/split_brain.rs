@@ -1,5 +1,6 @@
-//! Two placements believe that a home is theirs, each on its own host. The younger epoch's work is what remains, whole; the
-//! older one is refused wherever it meets it; what it had not committed is kept aside on its own host.
+//! Two placements use one volume at once, each on its own host. The content of the later epoch wins
+//! completely. The older placement is refused wherever it meets the later one, and what it had not
+//! committed is moved aside on its own host.
 
 mod common;
 
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use protocol::{Epoch, ManifestId, TenantId, VolumeId};
 use rand::{RngExt as _, rngs::StdRng};
 
-use common::{directory, seeded, share};
+use common::{directory, rounds, seeded};
 
 const BLOCKS: u64 = 32;
 
@@ -24,20 +25,20 @@ struct World {
     store: Arc<MemoryStore>,
 }
 
-/// What the controller knows: the newest placement, and the snapshot that it has let count.
+/// What the controller knows: the newest placement and the committed head.
 struct Controller {
     epoch: u64,
     head: Option<ManifestId>,
 }
 
 impl Controller {
-    /// As its row does: only the newest placement commits.
+    /// Only the newest placement commits, as with the controller's row.
     fn commit(&mut self, epoch: u64, manifest: ManifestId) -> bool {
-        let counts = epoch == self.epoch;
-        if counts {
+        let is_newest = epoch == self.epoch;
+        if is_newest {
             self.head = Some(manifest);
         }
-        counts
+        is_newest
     }
 }
 
@@ -47,7 +48,7 @@ impl World {
     }
 
     async fn open(&self, host: &str, epoch: u64, head: Option<ManifestId>) -> Result<Volume, VolumeError> {
-        let opening = VolumeOptions {
+        let options = VolumeOptions {
             tenant: self.tenant,
             volume: self.volume,
             size_bytes: BLOCKS * BLOCK_BYTES,
@@ -59,16 +60,16 @@ impl World {
             key: self.key.clone(),
             store: self.store.clone(),
         };
-        Volume::open(opening).await
+        Volume::open(options).await
     }
 
     async fn content(&self, manifest: ManifestId) -> Bytes {
-        let reader = SnapshotView::open(self.store.clone(), self.key.clone(), self.tenant, manifest).await;
-        reader.expect("opens").read(0, BLOCKS * BLOCK_BYTES).await.expect("reads")
+        let view = SnapshotView::open(self.store.clone(), self.key.clone(), self.tenant, manifest).await;
+        view.expect("opens").read(0, BLOCKS * BLOCK_BYTES).await.expect("reads")
     }
 }
 
-async fn everything(volume: &Volume) -> Bytes {
+async fn read_all(volume: &Volume) -> Bytes {
     volume.read(0, volume.size_bytes()).await.expect("reads")
 }
 
@@ -77,7 +78,7 @@ async fn work(volume: &Volume, random: &mut StdRng) {
         let (at, fill) = (random.random_range(0..BLOCKS) * BLOCK_BYTES, random.random());
         volume.write(at, vec![fill; BLOCK_BYTES as usize].into()).await.expect("writes");
     }
-    // What distinguishes the two for certain.
+    // Distinguishes the two placements for certain.
     let mark = random.random::<u64>().to_le_bytes().to_vec();
     volume.write(0, mark.into()).await.expect("writes");
     volume.flush().await.expect("flushes");
@@ -88,7 +89,7 @@ fn is_fenced(outcome: Result<Volume, VolumeError>) -> bool {
 }
 
 #[tokio::test]
-async fn of_two_placements_one_wins() {
+async fn later_of_two_placements_wins() {
     let mut random = seeded();
     let mut world = World {
         directory: directory(),
@@ -97,7 +98,7 @@ async fn of_two_placements_one_wins() {
         key: DataKey::random(),
         store: Arc::default(),
     };
-    let attempts = share(40, 200);
+    let attempts = rounds(40, 200);
     let mut controller = Controller { epoch: 1, head: None };
     for attempt in 0..attempts {
         if attempt % 20 == 0 {
@@ -107,18 +108,18 @@ async fn of_two_placements_one_wins() {
                 let _ = std::fs::remove_dir_all(world.cache(host));
             }
         }
-        attempt_at(&world, &mut controller, &mut random).await;
+        run_attempt(&world, &mut controller, &mut random).await;
     }
     println!("{attempts} split brains, one generation each");
 }
 
-async fn attempt_at(world: &World, controller: &mut Controller, random: &mut StdRng) {
+async fn run_attempt(world: &World, controller: &mut Controller, random: &mut StdRng) {
     let (old_epoch, new_epoch) = (controller.epoch + 1, controller.epoch + 2);
     let base = controller.head;
     controller.epoch = old_epoch;
     let old = world.open("old", old_epoch, base).await.expect("opens");
     work(&old, random).await;
-    // Perhaps it had committed something before it was cut off.
+    // Perhaps it commits something before it is cut off.
     if random.random_bool(0.5) {
         let manifest = old.snapshot(|_| ()).await.expect("stored").manifest;
         assert!(controller.commit(old_epoch, manifest));
@@ -127,7 +128,7 @@ async fn attempt_at(world: &World, controller: &mut Controller, random: &mut Std
     }
     controller.epoch = new_epoch;
     let new = world.open("new", new_epoch, controller.head).await.expect("opens");
-    // Both go on, and both store what they have, in any order.
+    // Both continue, and both store their content, in any order.
     let (mut of_old, mut of_new) = (None, None);
     let mut steps = ["old works", "old stores", "new works", "new stores", "old works", "old stores"];
     rand::seq::SliceRandom::shuffle(&mut steps[..], random);
@@ -140,33 +141,37 @@ async fn attempt_at(world: &World, controller: &mut Controller, random: &mut Std
         }
     }
     let of_old = of_old.expect("stored");
-    assert!(!controller.commit(old_epoch, of_old), "the old placement is not heard");
+    assert!(!controller.commit(old_epoch, of_old), "the old placement cannot commit");
     work(&new, random).await;
     let winner = new.snapshot(|_| ()).await.expect("stored").manifest;
     assert!(controller.commit(new_epoch, winner));
     new.confirm_commit(winner).await.expect("known");
-    let won = everything(&new).await;
+    let won = read_all(&new).await;
     assert!(of_new != Some(winner) && of_old != winner);
     assert_eq!(world.content(winner).await, won, "one generation, whole");
-    assert!(matches!(old.confirm_commit(winner).await, Err(VolumeError::UnknownManifest(_))), "not its own");
+    assert!(
+        matches!(old.confirm_commit(winner).await, Err(VolumeError::UnknownManifest(_))),
+        "it did not store that one"
+    );
 
-    // The old placement meets the new one's head, and its cache, in use and left behind.
+    // The old placement meets the head of the new one, and its cache, in use and released.
     let mut older = old_epoch;
     if random.random_bool(0.3) {
         older = base.map_or(1, |_| old_epoch - 1);
     }
-    assert!(is_fenced(world.open("third", older, controller.head).await), "the head is a later one's");
+    assert!(is_fenced(world.open("third", older, controller.head).await), "the head is of a later placement");
     let _ = std::fs::remove_dir_all(world.cache("third"));
     assert!(matches!(world.open("new", older, base).await, Err(VolumeError::InUse(_))));
     assert!(matches!(world.open("old", new_epoch, base).await, Err(VolumeError::InUse(_))));
     drop(new);
-    assert!(is_fenced(world.open("new", older, base).await), "the cache is a later one's");
+    assert!(is_fenced(world.open("new", older, base).await), "the cache is of a later placement");
     drop(old);
     assert!(is_fenced(world.open("old", old_epoch, controller.head).await), "on its own cache too");
 
-    // The next placement on the old host goes on from what won; what had not counted is kept aside.
+    // The next placement on the old host continues from the winner. What did not count is moved
+    // aside.
     controller.epoch = new_epoch + 1;
     let next = world.open("old", controller.epoch, controller.head).await.expect("opens");
-    assert_eq!(everything(&next).await, won, "nothing of the one that lost");
+    assert_eq!(read_all(&next).await, won, "nothing of the losing placement");
     assert!(next.status().await.expect("open").superseded.is_some_and(|aside| aside.join("data").is_file()));
 }

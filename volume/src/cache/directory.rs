@@ -5,7 +5,8 @@
 //! data          the blocks, sparse
 //! dirty.log     see `log`; replaced by rename
 //! cut           the aside file of a running snapshot; means nothing to the next opening
-//! superseded/   data and log of local changes that the head does not build on: the latest such, kept for an operator to look at
+//! superseded/   data and log of local changes that the head does not build on, for an operator;
+//!               only the latest are kept
 //! ```
 
 use std::{

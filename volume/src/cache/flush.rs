@@ -32,7 +32,7 @@ impl FlushState {
         self.changes += 1;
     }
 
-    /// A flush of a log of so many slots. None if everything is durable.
+    /// Begins a flush of a log with this many slots. None if everything is durable.
     pub fn begin(&self, slots: u32) -> Option<FlushTicket> {
         let is_durable = self.changes == self.flushed_changes;
         let ticket = FlushTicket { through: slots, changes: self.changes, covered_slots: None };
@@ -67,7 +67,7 @@ impl FlushTicket {
         self.through
     }
 
-    /// The log has so many slots with the record of this flush, and the flush covers all of them.
+    /// The log has this many slots including the record of this flush, which covers all of them.
     pub fn set_covered_slots(&mut self, slots: u32) {
         self.covered_slots = Some(slots);
     }

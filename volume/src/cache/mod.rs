@@ -69,7 +69,7 @@ use log::Log;
 /// records are read in well under a second.
 const LOG_REWRITE_BYTES: u64 = 16 << 20;
 
-/// Snapshots that may wait for their commit. A controller that commits none of so many has fenced
+/// Snapshots that may wait for their commit. A controller that commits none of them has fenced
 /// this placement.
 pub const MAX_UNCOMMITTED: usize = 64;
 

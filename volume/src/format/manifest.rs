@@ -7,7 +7,7 @@
 //! ```text
 //! magic "BVM2" │ volume 16 │ epoch 8 │ size 8 │ boot order: 0, or 1 and count, then (start, blocks)
 //! whole, 0: parent 0, or 1 and 32
-//! delta, 1: chain: count, then 32 each: the whole manifest that it builds on and the deltas since, the parent last
+//! delta, 1: chain: count, then 32 each: the whole manifest and the deltas since, the parent last
 //!           holes: count, then (blocks since the last one's end, blocks - 1)
 //! packs:    count, then (id 16, bytes, blocks)
 //! extents:  count, then (blocks since the last one's end, blocks - 1, skip, pack, offset, length)

@@ -39,7 +39,7 @@ pub async fn mark_window(
     marking.await
 }
 
-/// The windows of a volume of so many blocks.
+/// The windows of a volume with this many blocks.
 pub fn windows(blocks: u32) -> impl Iterator<Item = Range<u32>> {
     (0..blocks).step_by(WINDOW_BLOCKS as usize).map(move |start| {
         let end = blocks.min(start.saturating_add(WINDOW_BLOCKS));

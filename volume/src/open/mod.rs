@@ -71,7 +71,7 @@ pub struct CacheLock<'a> {
 }
 
 /// The locked cache during a change to what the store does not have yet. When it is dropped, and
-/// before the lock is released, the throttle and whoever waits for dirty blocks learn of the
+/// before the lock is released, the throttle and waiting snapshots learn of the
 /// change.
 pub struct CacheChange<'a> {
     volume: &'a OpenVolume,
@@ -156,7 +156,7 @@ impl OpenVolume {
         run_blocking(move || work(&volume, &CacheLock { volume: &volume, allows_closed: true })).await
     }
 
-    /// Locks the cache on this thread if nobody else holds it and the volume is usable.
+    /// Locks the cache on this thread if no other thread holds it and the volume is usable.
     pub fn try_lock_for_change(&self) -> Option<CacheChange<'_>> {
         let cache = self.cache.try_lock().ok()?;
         let is_usable = self.failure.get().is_none() && !self.is_closed.load(Ordering::SeqCst);

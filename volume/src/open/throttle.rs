@@ -12,11 +12,11 @@ use std::{
 use tokio::time::{Instant, sleep};
 
 /// Writes are not slowed while the oldest unreplicated write is younger than this.
-pub const FREE_AGE: Duration = Duration::from_secs(30);
+const FREE_AGE: Duration = Duration::from_secs(30);
 /// At this age writes are as slow as they get.
 const SLOWEST_AGE: Duration = Duration::from_secs(120);
 /// Bytes per second that are allowed even while the store is unreachable: a workspace that stands
-/// still helps nobody.
+/// still does not help.
 const MIN_RATE: f64 = 1024.0 * 1024.0;
 /// Assumed rate of the store, in bytes per second, before the first upload has been measured.
 const INITIAL_RATE: f64 = 8.0 * 1024.0 * 1024.0;
@@ -58,7 +58,7 @@ impl WriteThrottle {
         self.rate().unreplicated_since = since;
     }
 
-    /// Measures the store's rate: so many bytes of the volume were stored in so much time.
+    /// Updates the measured rate of the store: `bytes` of the volume were stored in `time`.
     pub fn record_upload(&self, bytes: u64, time: Duration) {
         if bytes > 0 && !time.is_zero() {
             let mut rate = self.rate();
@@ -80,7 +80,7 @@ impl WriteThrottle {
         rate.unreplicated_since.is_some_and(|since| since.elapsed() > FREE_AGE)
     }
 
-    /// Waits until a write of so many bytes may begin.
+    /// Waits until a write of this many bytes may begin.
     pub async fn admit_write(&self, bytes: u64) {
         let begun = Instant::now();
         while self.is_full() && begun.elapsed() < FULL_DISK_TIMEOUT {
@@ -106,8 +106,8 @@ impl WriteThrottle {
     }
 }
 
-/// The time that a write of so many bytes takes at this age. At first that is the store's own rate;
-/// with a greater age, down to a quarter of it, so that the age decreases.
+/// The time that a write takes at this age of the oldest unreplicated write. At first that is the
+/// store's own rate; with a greater age, down to a quarter of it, so that the age decreases.
 fn write_cost(bytes: u64, age: Duration, store_rate: f64) -> Duration {
     let over =
         age.saturating_sub(FREE_AGE).as_secs_f64() / SLOWEST_AGE.saturating_sub(FREE_AGE).as_secs_f64();

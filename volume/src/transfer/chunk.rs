@@ -2,7 +2,7 @@
 //! encoded. Pure.
 //!
 //! ```text
-//! index 4 │ BLAKE3 of the content 32 │ length 4 │ frame of that length: kind of compression, body; length 0: zeros
+//! index 4 │ BLAKE3 of the content 32 │ length 4 │ frame: kind of compression, body (none: zeros)
 //! ```
 //! Numbers are little-endian. Chunks come in order, each once. A chunk is always whole: beyond the
 //! volume's end are zeros.

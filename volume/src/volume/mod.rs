@@ -222,7 +222,7 @@ impl Volume {
         Err(fetch_rounds_exceeded())
     }
 
-    /// Writes on this thread if the write is short and nobody else uses the cache.
+    /// Writes on this thread if the write is short and no other thread uses the cache.
     /// `Some(Ok(false))` means that a block must be fetched first, as with [`Cache::write`].
     fn write_inline(&self, offset: u64, bytes: &[u8]) -> Option<Result<bool, VolumeError>> {
         if bytes.len() > MAX_INLINE_WRITE_BYTES {

@@ -1,8 +1,9 @@
-/* The first process of a guest that does little but write to its home, for `record.sh`.
+/* The first process of a guest that only writes to its home, for `record.sh`.
  *
- * It appends numbered records to a log with an fsync after each, replaces a file by rename with an fsync before, and makes,
- * renames and removes others without any. After each fsync has returned it writes the number straight to the disk, beyond
- * the file system: whatever prefix of the disk's writes holds that mark must hold what the fsync covered. */
+ * It appends numbered records to a log, with an fsync after each. It replaces a file by rename, with
+ * an fsync before. It creates, renames and deletes other files without fsync. After each fsync has
+ * returned, it writes the number directly to the disk, beyond the file system: every prefix of the
+ * disk's writes that contains this mark must contain what the fsync covered. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdio.h>

@@ -1,8 +1,9 @@
 #!/bin/sh
-# Records what a guest writes to its home, for `power.rs`: one run of a real kernel under QEMU, whose blklogwrites driver keeps
-# every write and flush in the order in which they ended. To be run again when init.c changes:
+# Records what a guest writes to its home, for `src/volume/tests/power.rs`. Runs a real kernel under
+# QEMU, whose blklogwrites driver records every write and flush in the order in which they ended.
+# Run it again when init.c changes:
 #
-#   volume/tests/power/record.sh target/images/base-…   (made by `cargo xtask test` or `bench`)
+#   volume/tests/power/record.sh target/images/base-…   (built by `cargo xtask test` or `bench`)
 set -eu
 image=$(realpath "$1") here=$(dirname "$(realpath "$0")") work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

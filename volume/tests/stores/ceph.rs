@@ -1,4 +1,4 @@
-//! Ceph's object gateway on a cluster of one monitor and one store in memory, as Debian packages them.
+//! Ceph's object gateway on a cluster of one monitor and one in-memory OSD, from Debian's packages.
 
 use std::{
     fs,
@@ -9,11 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-const PATIENCE: Duration = Duration::from_secs(120);
-/// Nothing tells when another process has begun to listen.
-const LOOK: Duration = Duration::from_millis(50);
+const START_TIMEOUT: Duration = Duration::from_secs(120);
+/// How often it is checked whether the gateway listens.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Lives as long as it is held.
+/// A running cluster. It ends when it is dropped.
 pub struct Ceph {
     children: Vec<Child>,
     pub address: SocketAddr,
@@ -21,13 +21,13 @@ pub struct Ceph {
 }
 
 impl Ceph {
-    /// Whether its packages are installed: the long proofs install them.
+    /// Whether the packages are installed. `cargo xtask soak` installs them.
     pub fn is_installed() -> bool {
         let path = std::env::var_os("PATH").unwrap_or_default();
         std::env::split_paths(&path).any(|directory| directory.join("radosgw").is_file())
     }
 
-    /// With one user, `tester`, whose secret is `secret`.
+    /// Starts a cluster with one user, `tester`, whose secret is `secret`.
     pub fn start() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let (monitor, gateway) = (free_port(), free_port());
@@ -35,7 +35,7 @@ impl Ceph {
         let mut ceph = Self { children: Vec::new(), address, directory };
         let (cluster, osd) = (uuid(), uuid());
         ceph.configure(&cluster, monitor);
-        ceph.make_keys();
+        ceph.create_keys();
         let monitor = format!("v2:127.0.0.1:{monitor}");
         ceph.run("monmaptool", &["--create", "--addv", "a", &monitor, "--fsid", &cluster, "monmap"]);
         ceph.run("ceph-mon", &["--mkfs", "-i", "a", "--monmap", "monmap", "--keyring", "keyring"]);
@@ -56,7 +56,7 @@ impl Ceph {
             "secret",
         ];
         ceph.run("radosgw-admin", &[&["user", "create"], &user[..]].concat());
-        ceph.wait_until_it_listens();
+        ceph.wait_until_listening();
         ceph
     }
 
@@ -77,10 +77,10 @@ impl Ceph {
         }
     }
 
-    fn make_keys(&self) {
+    fn create_keys(&self) {
         let all = ["--cap", "mon", "allow *", "--cap", "osd", "allow *"];
         for (name, more) in [("mon.", &["-C"][..]), ("client.admin", &[]), ("osd.0", &[])] {
-            self.run_plain("ceph-authtool", &[&["keyring", "-g", "-n", name], more, &all].concat());
+            self.run_without_config("ceph-authtool", &[&["keyring", "-g", "-n", name], more, &all].concat());
         }
     }
 
@@ -91,15 +91,17 @@ impl Ceph {
     }
 
     fn run(&self, program: &str, arguments: &[&str]) {
-        self.run_plain(program, &[arguments, &["-c", "ceph.conf"]].concat());
+        self.run_without_config(program, &[arguments, &["-c", "ceph.conf"]].concat());
     }
 
-    fn run_plain(&self, program: &str, arguments: &[&str]) {
-        let mut command = self
-            .command("timeout", &[&[PATIENCE.as_secs().to_string().as_str(), program], arguments].concat());
+    fn run_without_config(&self, program: &str, arguments: &[&str]) {
+        let mut command = self.command(
+            "timeout",
+            &[&[START_TIMEOUT.as_secs().to_string().as_str(), program], arguments].concat(),
+        );
         let output = command.output().unwrap_or_else(|error| panic!("{program}: {error}"));
-        let said = [output.stdout, output.stderr].concat();
-        assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&said));
+        let text = [output.stdout, output.stderr].concat();
+        assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&text));
     }
 
     fn spawn(&mut self, program: &str, arguments: &[&str]) {
@@ -109,12 +111,13 @@ impl Ceph {
         self.children.push(child.unwrap_or_else(|error| panic!("{program}: {error}")));
     }
 
-    fn wait_until_it_listens(&mut self) {
-        let deadline = Instant::now() + PATIENCE;
+    fn wait_until_listening(&mut self) {
+        let deadline = Instant::now() + START_TIMEOUT;
         while TcpStream::connect(self.address).is_err() {
-            let ended = self.children.iter_mut().any(|child| child.try_wait().expect("waited for").is_some());
-            assert!(!ended && Instant::now() < deadline, "{}", said_in(self.directory.path()));
-            sleep(LOOK);
+            let has_ended =
+                self.children.iter_mut().any(|child| child.try_wait().expect("waited for").is_some());
+            assert!(!has_ended && Instant::now() < deadline, "{}", read_logs(self.directory.path()));
+            sleep(POLL_INTERVAL);
         }
     }
 }
@@ -128,7 +131,7 @@ impl Drop for Ceph {
     }
 }
 
-/// Free now: its servers cannot be asked which one they took.
+/// A port that is free now: the servers do not report which one they chose.
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("bound").port()
@@ -138,8 +141,8 @@ fn uuid() -> String {
     fs::read_to_string("/proc/sys/kernel/random/uuid").expect("there").trim().to_owned()
 }
 
-fn said_in(directory: &Path) -> String {
+fn read_logs(directory: &Path) -> String {
     let files = fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
-    let said = files.filter(|file| file.extension().is_some_and(|end| end == "out"));
-    said.map(|file| fs::read_to_string(file).unwrap_or_default()).collect()
+    let logs = files.filter(|file| file.extension().is_some_and(|end| end == "out"));
+    logs.map(|file| fs::read_to_string(file).unwrap_or_default()).collect()
 }

@@ -1,7 +1,8 @@
-//! What every store promises, asked of each: a directory, S3 by an in-process server, S3 by one that is not Rust (moto), and by
-//! Ceph's gateway where it is installed.
+//! The contract of an object store, tested on each: memory, a directory, S3 by an in-process server
+//! (s3s), S3 by moto, and S3 by Ceph's gateway if it is installed.
 //!
-//! moto comes from PyPI; where the task runner has not, the first run installs it beneath the target directory.
+//! moto comes from PyPI. If the task runner has not installed it, the first run installs it under
+//! the target directory.
 
 mod ceph;
 #[path = "../../../tests/src/moto.rs"]
@@ -26,24 +27,24 @@ use volume::{
 
 use moto::Moto;
 
-/// Everything that is asked of any store.
-async fn keeps_its_promises(store: Arc<dyn ObjectStore>) {
-    store.probe().await.expect("the probe finds it fit");
-    creates_once(&*store).await;
-    reads_what_was_written(&*store).await;
-    lists_in_order(&*store).await;
-    deletes(&*store).await;
-    refuses_bad_names(&*store).await;
-    carries_a_volume(store).await;
+/// Tests the whole contract.
+async fn check_contract(store: Arc<dyn ObjectStore>) {
+    store.probe().await.expect("the probe accepts it");
+    check_exclusive_create(&*store).await;
+    check_reads(&*store).await;
+    check_listing(&*store).await;
+    check_delete(&*store).await;
+    check_names(&*store).await;
+    check_volume(store).await;
 }
 
-async fn creates_once(store: &dyn ObjectStore) {
+async fn check_exclusive_create(store: &dyn ObjectStore) {
     assert_eq!(store.put_if_absent("once/a", Bytes::from_static(b"first")).await, Ok(PutOutcome::Created));
     assert_eq!(store.put_if_absent("once/a", Bytes::from_static(b"second")).await, Ok(PutOutcome::Existed));
     assert_eq!(store.get("once/a", 100).await, Ok(Bytes::from_static(b"first")));
 }
 
-async fn reads_what_was_written(store: &dyn ObjectStore) {
+async fn check_reads(store: &dyn ObjectStore) {
     let body: Bytes = (0..3_000_000u32).flat_map(u32::to_le_bytes).take(9 << 20).collect();
     assert_eq!(store.put_if_absent("read/large", body.clone()).await, Ok(PutOutcome::Created));
     assert_eq!(store.put_if_absent("read/empty", Bytes::new()).await, Ok(PutOutcome::Created));
@@ -53,7 +54,7 @@ async fn reads_what_was_written(store: &dyn ObjectStore) {
         let expected = body.slice(range.start as usize..range.end as usize);
         assert_eq!(store.get_range("read/large", range).await, Ok(expected));
     }
-    assert!(store.get("read/large", 1000).await.is_err(), "larger than it may be");
+    assert!(store.get("read/large", 1000).await.is_err(), "larger than the limit");
     for range in [(9 << 20) - 5..(9 << 20) + 5, (9 << 20) + 5..(9 << 20) + 10] {
         let cut = store.get_range("read/large", range.clone()).await;
         assert!(matches!(cut, Err(StoreError::Malformed(_))), "{range:?} is beyond the end: {cut:?}");
@@ -62,7 +63,7 @@ async fn reads_what_was_written(store: &dyn ObjectStore) {
     assert_eq!(store.get_range("read/none", 0..1).await, Err(StoreError::NotFound("read/none".to_owned())));
 }
 
-async fn lists_in_order(store: &dyn ObjectStore) {
+async fn check_listing(store: &dyn ObjectStore) {
     let names: Vec<String> = (0..25).map(|number| format!("list/deep/{:02}", number * 7 % 25)).collect();
     for name in &names {
         store.put_if_absent(name, Bytes::from(name.clone())).await.expect("stored");
@@ -76,15 +77,15 @@ async fn lists_in_order(store: &dyn ObjectStore) {
     assert_eq!(store.list("nothing/", None).await, Ok(Vec::new()));
 }
 
-async fn deletes(store: &dyn ObjectStore) {
+async fn check_delete(store: &dyn ObjectStore) {
     store.put_if_absent("delete/a", Bytes::from_static(b"x")).await.expect("stored");
     assert_eq!(store.delete("delete/a").await, Ok(()));
-    assert_eq!(store.delete("delete/a").await, Ok(()), "again is no error");
+    assert_eq!(store.delete("delete/a").await, Ok(()), "repeating it is no error");
     assert!(matches!(store.get("delete/a", 10).await, Err(StoreError::NotFound(_))));
     assert_eq!(store.put_if_absent("delete/a", Bytes::from_static(b"y")).await, Ok(PutOutcome::Created));
 }
 
-async fn refuses_bad_names(store: &dyn ObjectStore) {
+async fn check_names(store: &dyn ObjectStore) {
     for name in ["", "../a", "/a", "a//b", "a/../b"] {
         assert!(store.put_if_absent(name, Bytes::new()).await.is_err(), "{name:?}");
         assert!(store.get(name, 1).await.is_err(), "{name:?}");
@@ -92,10 +93,10 @@ async fn refuses_bad_names(store: &dyn ObjectStore) {
     }
 }
 
-async fn carries_a_volume(store: Arc<dyn ObjectStore>) {
+async fn check_volume(store: Arc<dyn ObjectStore>) {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let (tenant, id, key) = (TenantId::random(), VolumeId::random(), DataKey::random());
-    let opening = |cache: &str, head| VolumeOptions {
+    let options = |cache: &str, head| VolumeOptions {
         tenant,
         volume: id,
         size_bytes: 64 << 20,
@@ -107,27 +108,27 @@ async fn carries_a_volume(store: Arc<dyn ObjectStore>) {
         key: key.clone(),
         store: store.clone(),
     };
-    let volume = Volume::open(opening("one", None)).await.expect("opens");
+    let volume = Volume::open(options("one", None)).await.expect("opens");
     let mut bytes = vec![0; 20 << 20];
     rand::Rng::fill_bytes(&mut rand::rng(), &mut bytes);
     volume.write(12_345, bytes.clone().into()).await.expect("writes");
     let snapshot = volume.snapshot(|_| ()).await.expect("stored");
     assert!(snapshot.objects >= 3);
-    let other = Volume::open(opening("two", Some(snapshot.manifest))).await.expect("opens");
+    let other = Volume::open(options("two", Some(snapshot.manifest))).await.expect("opens");
     assert_eq!(other.read(12_345, bytes.len() as u64).await.expect("reads"), bytes);
 }
 
 #[tokio::test]
-async fn memory_keeps_its_promises() {
-    keeps_its_promises(Arc::new(MemoryStore::default())).await;
+async fn memory_store_fulfils_the_contract() {
+    check_contract(Arc::new(MemoryStore::default())).await;
 }
 
 #[tokio::test]
-async fn a_directory_keeps_its_promises() {
+async fn directory_store_fulfils_the_contract() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let url = format!("file://{}/new/objects", directory.path().display());
     let store = volume::store::open(&url).await.expect("opens");
-    keeps_its_promises(store.clone()).await;
+    check_contract(store.clone()).await;
     let creators = (0..32).map(|number: u8| {
         let store = store.clone();
         async move { store.put_if_absent("race/a", Bytes::from(vec![number; 1000])).await.expect("answers") }
@@ -135,11 +136,11 @@ async fn a_directory_keeps_its_promises() {
     let created = join_all(creators).await.into_iter().filter(|put| *put == PutOutcome::Created).count();
     assert_eq!(created, 1, "one of many creators wins");
     let left = std::fs::read_dir(directory.path().join("new/objects/.incoming")).expect("there").count();
-    assert_eq!(left, 0, "nothing half-written is left");
+    assert_eq!(left, 0, "no temporary file is left");
 }
 
 #[tokio::test]
-async fn a_directory_that_cannot_be_made_is_refused() {
+async fn directory_that_cannot_be_created_is_refused() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     std::fs::write(directory.path().join("file"), "").expect("written");
     let url = format!("file://{}/file/objects", directory.path().display());
@@ -150,9 +151,9 @@ async fn a_directory_that_cannot_be_made_is_refused() {
 }
 
 #[tokio::test]
-async fn s3_in_process_keeps_its_promises() {
-    let server = InProcess::start().await;
-    keeps_its_promises(server.store("homes", "secret").await).await;
+async fn s3s_fulfils_the_contract() {
+    let server = S3sServer::start().await;
+    check_contract(server.store("homes", "secret").await).await;
     let refused = server.store("homes", "guessed").await.get("once/a", 100).await;
     assert!(matches!(refused, Err(StoreError::Denied(_))), "{refused:?}");
     let missing = server.store("nowhere", "secret").await.get("once/a", 100).await;
@@ -160,45 +161,45 @@ async fn s3_in_process_keeps_its_promises() {
 }
 
 #[tokio::test]
-async fn s3_that_does_not_answer_is_unavailable() {
+async fn unreachable_s3_is_unavailable() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("bound");
     drop(listener);
-    let store = S3Store::open(options(address, "homes", "secret")).await.expect("opens without asking");
+    let store = S3Store::open(options(address, "homes", "secret")).await.expect("opens without a request");
     assert!(matches!(store.get("a", 10).await, Err(StoreError::Unavailable(_))));
 }
 
 #[tokio::test]
-async fn s3_that_is_not_rust_keeps_its_promises() {
+async fn moto_fulfils_the_contract() {
     let server = tokio::task::spawn_blocking(|| Moto::listen(moto_server())).await.expect("starts");
     let options = options(server.address, "homes", "secret");
     create_bucket(&options).await;
-    keeps_its_promises(Arc::new(S3Store::open(options).await.expect("opens"))).await;
+    check_contract(Arc::new(S3Store::open(options).await.expect("opens"))).await;
 }
 
 #[tokio::test]
-async fn s3_by_ceph_keeps_its_promises() {
+async fn ceph_fulfils_the_contract() {
     if !ceph::Ceph::is_installed() {
         return eprintln!("radosgw is not installed: `cargo xtask soak` installs it");
     }
     let server = tokio::task::spawn_blocking(ceph::Ceph::start).await.expect("starts");
     let options = options(server.address, "homes", "secret");
     create_bucket(&options).await;
-    keeps_its_promises(Arc::new(S3Store::open(options).await.expect("opens"))).await;
+    check_contract(Arc::new(S3Store::open(options).await.expect("opens"))).await;
 }
 
 #[tokio::test]
-async fn a_store_that_lets_a_second_create_through_is_refused() {
+async fn store_that_creates_twice_is_refused() {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let store = Careless(DirectoryStore::open(directory.path().to_owned()).await.expect("opens"));
+    let store = OverwritingStore(DirectoryStore::open(directory.path().to_owned()).await.expect("opens"));
     assert!(matches!(store.probe().await, Err(StoreError::Unsupported(_))));
     assert_eq!(store.list("probe/", None).await, Ok(Vec::new()), "the probe leaves nothing");
 }
 
 /// Ignores `If-None-Match`, as some servers do.
-struct Careless(DirectoryStore);
+struct OverwritingStore(DirectoryStore);
 
-impl ObjectStore for Careless {
+impl ObjectStore for OverwritingStore {
     fn put_if_absent<'a>(
         &'a self,
         name: &'a str,
@@ -209,8 +210,8 @@ impl ObjectStore for Careless {
             self.0.put_if_absent(name, body).await
         })
     }
-    fn get<'a>(&'a self, name: &'a str, bytes_max: u64) -> BoxFuture<'a, Result<Bytes, StoreError>> {
-        self.0.get(name, bytes_max)
+    fn get<'a>(&'a self, name: &'a str, max_bytes: u64) -> BoxFuture<'a, Result<Bytes, StoreError>> {
+        self.0.get(name, max_bytes)
     }
     fn get_range<'a>(
         &'a self,
@@ -235,7 +236,7 @@ fn options(address: SocketAddr, bucket: &str, secret: &str) -> S3Options {
     let url = format!("s3://{bucket}/some/prefix?endpoint=http://{address}&region=eu-central-1");
     let credentials =
         S3Credentials { access_key: "tester".to_owned(), secret_key: Redacted::new(secret.to_owned()) };
-    S3Options { credentials: Some(credentials), ..S3Options::parse(&url).expect("an address") }
+    S3Options { credentials: Some(credentials), ..S3Options::parse(&url).expect("a URL") }
 }
 
 async fn create_bucket(options: &S3Options) {
@@ -253,18 +254,18 @@ async fn create_bucket(options: &S3Options) {
         .load()
         .await;
     let config = aws_sdk_s3::config::Builder::from(&config).force_path_style(true).build();
-    let made = aws_sdk_s3::Client::from_conf(config).create_bucket().bucket(&options.bucket).send().await;
-    made.expect("the bucket is made");
+    let created = aws_sdk_s3::Client::from_conf(config).create_bucket().bucket(&options.bucket).send().await;
+    created.expect("the bucket is created");
 }
 
-/// s3s-fs behind a socket, for as long as it is held.
-struct InProcess {
+/// A server of s3s-fs in this process. It ends when it is dropped.
+struct S3sServer {
     address: SocketAddr,
     serving: tokio::task::JoinHandle<()>,
     _directory: tempfile::TempDir,
 }
 
-impl InProcess {
+impl S3sServer {
     async fn start() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         std::fs::create_dir(directory.path().join("homes")).expect("a bucket");
@@ -292,31 +293,31 @@ impl InProcess {
     }
 }
 
-impl Drop for InProcess {
+impl Drop for S3sServer {
     fn drop(&mut self) {
         self.serving.abort();
     }
 }
 
-/// The server's executable, as the task runner names it or installed first where it is missing.
+/// The path of moto's server: the one in `BURROW_MOTO_SERVER`, or one that is installed first.
 fn moto_server() -> PathBuf {
-    std::env::var_os("BURROW_MOTO_SERVER").map_or_else(installed_moto, PathBuf::from)
+    std::env::var_os("BURROW_MOTO_SERVER").map_or_else(install_moto, PathBuf::from)
 }
 
-fn installed_moto() -> PathBuf {
+fn install_moto() -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("moto-5");
-    let (server, whole) = (directory.join("bin/moto_server"), directory.join("installed"));
-    if !whole.exists() {
+    let (server, marker) = (directory.join("bin/moto_server"), directory.join("installed"));
+    if !marker.exists() {
         let _ = std::fs::remove_dir_all(&directory);
-        succeed(Command::new("python3").args(["-m", "venv"]).arg(&directory));
+        run_command(Command::new("python3").args(["-m", "venv"]).arg(&directory));
         let pip = directory.join("bin/pip");
-        succeed(Command::new(pip).args(["install", "--quiet", "moto[server]==5.*"]));
-        std::fs::write(whole, "").expect("noted");
+        run_command(Command::new(pip).args(["install", "--quiet", "moto[server]==5.*"]));
+        std::fs::write(marker, "").expect("written");
     }
     server
 }
 
-fn succeed(command: &mut Command) {
+fn run_command(command: &mut Command) {
     let status = command.status().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(status.success(), "{command:?}: {status}");
 }

@@ -630,6 +630,11 @@ fn play(seed: u64, operations: impl IntoIterator<Item = Operation>) -> u64 {
     })
 }
 
+/// An operation of a short history.
+fn operation_of(seed: u64) -> Operation {
+    random_operation(&mut StdRng::seed_from_u64(seed), SHORT_SLOW_RATIO)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 200 * soak_factor() as u32,
@@ -638,7 +643,7 @@ proptest! {
     #[test]
     fn short_histories_keep_the_promises(seeds in prop::collection::vec(any::<u64>().no_shrink(), 1..60)) {
         let operations: Vec<Operation> =
-            seeds.iter().map(|seed| random_operation(&mut StdRng::seed_from_u64(*seed), SHORT_SLOW_RATIO)).collect();
+            seeds.iter().map(|seed| operation_of(*seed)).collect();
         // Printed only if it fails.
         println!("{operations:?}");
         play(0, operations);
