@@ -50,9 +50,11 @@ impl Volume {
         // An eviction may rewrite the log, and a flush needs the log that it began with.
         let gate = volume.flush_gate.clone().lock_owned().await;
         *next = volume
-            .with_cache(move |_, cache| {
+            .with_cache(move |volume, cache| {
                 let _gate = gate;
-                let evicted = cache.lock()?.evict(from, EVICT_BLOCKS);
+                let mut cache = cache.lock()?;
+                volume.begin_eviction();
+                let evicted = cache.evict(from, EVICT_BLOCKS);
                 evicted.map_err(VolumeError::cache_io("evict blocks from the cache"))
             })
             .await?;

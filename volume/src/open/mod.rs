@@ -58,6 +58,8 @@ pub struct OpenVolume {
     size_bytes: AtomicU64,
     cache: Mutex<Cache>,
     data: Arc<CacheFile>,
+    /// Evictions so far: see [`Self::evictions`].
+    evictions: AtomicU64,
     is_closed: AtomicBool,
     /// Why no file can be trusted any more: a failed sync may have dropped what it was asked to
     /// keep.
@@ -103,6 +105,7 @@ impl OpenVolume {
             size_bytes: size_bytes.into(),
             data: cache.data(),
             cache: Mutex::new(cache),
+            evictions: AtomicU64::new(0),
             is_closed: AtomicBool::new(false),
             failure: OnceLock::new(),
         }
@@ -125,6 +128,18 @@ impl OpenVolume {
     /// The data file, for reads and syncs that need no lock.
     pub fn data(&self) -> &CacheFile {
         &self.data
+    }
+
+    /// How many evictions have begun. A read of the data file needs no lock, but its blocks may be
+    /// evicted at the same time and then read as zeros. A read is valid if this number is the same
+    /// before and after it.
+    pub fn evictions(&self) -> u64 {
+        self.evictions.load(Ordering::SeqCst)
+    }
+
+    /// To be called with the cache locked, before blocks are evicted.
+    pub fn begin_eviction(&self) {
+        self.evictions.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Why the volume refuses everything, if it does.

@@ -171,8 +171,12 @@ impl Volume {
         for _ in 0..MAX_FETCH_ROUNDS {
             let wanted = range.clone();
             let read = self.inner.with_cache(move |volume, cache| {
-                let sources = cache.lock()?.sources(wanted);
-                read_local(volume, &sources, offset, length)
+                let (sources, evictions) = {
+                    let cache = cache.lock()?;
+                    (cache.sources(wanted), volume.evictions())
+                };
+                let bytes = read_local(volume, &sources, offset, length)?;
+                Ok(bytes.filter(|_| volume.evictions() == evictions))
             });
             match read.await? {
                 Some(bytes) => return Ok(bytes),
@@ -380,8 +384,8 @@ fn check_head(head: &LoadedSnapshot, options: &VolumeOptions) -> Result<(), Volu
     check_size(head.size_bytes, options.size_bytes)
 }
 
-/// The bytes of the range, unless only the store has a part of them. Needs no lock: until the next
-/// cut, blocks that are in the data file stay there.
+/// The bytes of the range, unless only the store has a part of them. Needs no lock, but blocks that
+/// are evicted at the same time read as zeros: see [`OpenVolume::evictions`].
 fn read_local(
     volume: &OpenVolume,
     sources: &[BlockSource],

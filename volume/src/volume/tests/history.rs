@@ -233,6 +233,30 @@ async fn evicted_blocks_are_fetched_again() {
     assert_eq!(read_all(&volume).await, expected);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_during_eviction_return_the_content() {
+    let world = World::new(64).await;
+    let volume = world.open("cache", None).await;
+    write(&volume, 0, noise(5, 64 * 4096)).await;
+    commit_snapshot(&volume).await;
+    let expected = read_all(&volume).await;
+    let evicting = volume.clone();
+    let evictions = tokio::spawn(async move {
+        for _ in 0..200 {
+            let evict = evicting.inner.with_cache(|volume, cache| {
+                let mut cache = cache.lock()?;
+                volume.begin_eviction();
+                Ok(cache.evict(0, 1000).expect("evicts"))
+            });
+            evict.await.expect("open");
+        }
+    });
+    while !evictions.is_finished() {
+        assert!(read_all(&volume).await == expected, "no block reads as zeros");
+    }
+    evictions.await.expect("no panic");
+}
+
 #[tokio::test(start_paused = true)]
 async fn boot_order_is_prefetched_first() {
     let world = World::new(4000).await;
