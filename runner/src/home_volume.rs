@@ -15,7 +15,7 @@ use protocol::{
 };
 use time::OffsetDateTime;
 use tokio::time::timeout;
-use volume::{DataKey, VolumeOptions, Progress, Snapshot, Volume, VolumeError};
+use volume::{DataKey, Progress, Snapshot, Volume, VolumeError, VolumeOptions};
 
 use crate::reporter::{ControllerState, Reporter};
 

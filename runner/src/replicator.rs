@@ -18,7 +18,7 @@ use protocol::{
 };
 use time::OffsetDateTime;
 use tokio::time::{Instant, sleep, timeout};
-use volume::{Cut, StoreError, SnapshotTurn, VolumeError};
+use volume::{Cut, SnapshotTurn, StoreError, VolumeError};
 
 use crate::{
     agent::Agent,

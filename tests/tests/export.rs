@@ -7,7 +7,7 @@ use burrow_tests::WAIT_TIMEOUT;
 use protocol::{Epoch, TenantId, VolumeId};
 use tokio::{net::UnixListener, process::Command, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
-use volume::{DataKey, VolumeOptions, Volume, store::MemoryStore};
+use volume::{DataKey, Volume, VolumeOptions, store::MemoryStore};
 
 const SIZE_MIB: u64 = 64;
 /// Snapshots are taken at this interval during the test.

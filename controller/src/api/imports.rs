@@ -22,7 +22,9 @@ use serde::Deserialize;
 use tokio::time::Instant;
 use utoipa::IntoParams;
 use uuid::Uuid;
-use volume::{DataKey, Chunk, ChunkError, SnapshotView, ImportTarget, chunk_count, decode_chunks, import_chunks};
+use volume::{
+    Chunk, ChunkError, DataKey, ImportTarget, SnapshotView, chunk_count, decode_chunks, import_chunks,
+};
 
 use super::{
     chunks::{Page, listed, page, question},

@@ -11,7 +11,7 @@ use tokio::{
     sync::{Semaphore, SemaphorePermit},
     time::{Instant, timeout},
 };
-use volume::{DataKey, ObjectStore, SnapshotView, RootHasher, VolumeError};
+use volume::{DataKey, ObjectStore, RootHasher, SnapshotView, VolumeError};
 
 /// Open at the same time, for all tenants: of a home of 100 GiB each is some 40 MiB.
 const MAX_READERS: usize = 4;

@@ -242,7 +242,8 @@ impl Collector {
         window: &Window,
         reachable: &Reachable,
     ) -> Result<GcReport, CollectError> {
-        let garbage: Vec<&ObjectInfo> = window.objects.iter().filter(|object| !reachable(&object.name)).collect();
+        let garbage: Vec<&ObjectInfo> =
+            window.objects.iter().filter(|object| !reachable(&object.name)).collect();
         let names: HashSet<&str> = garbage.iter().map(|object| object.name.as_str()).collect();
         let until = window.objects.last().filter(|_| window.more).map(|last| last.name.as_str());
         let mut doomed = Vec::new();

@@ -22,7 +22,7 @@ use serde_json::json;
 use time::Duration;
 use tokio_util::sync::CancellationToken;
 use volume::{
-    BLOCK_BYTES, DataKey, ObjectStore, VolumeOptions, SnapshotView, StoreError, Volume, VolumeError,
+    BLOCK_BYTES, DataKey, ObjectStore, SnapshotView, StoreError, Volume, VolumeError, VolumeOptions,
     store::{DirectoryStore, Faults, FaultyStore, ObjectInfo, PutOutcome},
 };
 

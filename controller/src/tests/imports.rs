@@ -19,7 +19,9 @@ use protocol::{
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
 use tokio_util::sync::CancellationToken;
-use volume::{CHUNK_BYTES, DataKey, ObjectStore, VolumeOptions, SnapshotView, RootHasher, Volume, store::DirectoryStore};
+use volume::{
+    CHUNK_BYTES, DataKey, ObjectStore, RootHasher, SnapshotView, Volume, VolumeOptions, store::DirectoryStore,
+};
 
 use super::world::{Answer, Client, Runner, World, stream};
 use crate::snapshots::{gc::Collector, imports};
@@ -388,7 +390,11 @@ async fn what_has_arrived_is_kept_while_it_is_gone_on_with_and_goes_when_it_is_g
     let (runner, volume) = started(&there, &to, moved.id, 1).await;
     assert!(volume.read(0, BYTES).await.expect("whole") == home.content);
     let (key, head) = (DataKey::from_hex(runner.spec.data_key.expose()), runner.spec.head);
-    let reader =
-        SnapshotView::open(store(&there).await, key.expect("a key"), runner.spec.tenant, head.expect("a head"));
+    let reader = SnapshotView::open(
+        store(&there).await,
+        key.expect("a key"),
+        runner.spec.tenant,
+        head.expect("a head"),
+    );
     assert!(reader.await.expect("opens").verify().await.expect("read").damaged.is_empty());
 }

@@ -9,7 +9,7 @@ use protocol::{
     workspace::Phase,
 };
 use serde_json::json;
-use volume::{BLOCK_BYTES, DataKey, VolumeOptions, Volume};
+use volume::{BLOCK_BYTES, DataKey, Volume, VolumeOptions};
 
 use super::world::{Client, Runner, World, stream};
 

@@ -11,7 +11,7 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
-use volume::{DataKey, VolumeOptions, Volume, store};
+use volume::{DataKey, Volume, VolumeOptions, store};
 
 use super::{serve, wire};
 

@@ -16,7 +16,7 @@ use std::{
 };
 
 use ::volume::{
-    DataKey, ObjectStore, VolumeOptions, Snapshot, Volume, simulation,
+    DataKey, ObjectStore, Snapshot, Volume, VolumeOptions, simulation,
     store::{DirectoryStore, Faults, FaultyStore},
 };
 use bytes::Bytes;
