@@ -210,8 +210,8 @@ fn history_compares_two_snapshots() {
 fn snapshots_are_created_renamed_and_deleted() {
     let (script, routes) = snapshot_server("running", &snapshots());
     let made = json!({
-        "id": NEW, "name": "good", "kind": "requested", "consistency": "clean", "epoch": 1, "changed_bytes": 1,
-        "uploaded_bytes": 2048, "stored_bytes": 1, "created_at": "2026-01-01T00:00:00Z",
+        "id": NEW, "name": "good", "kind": "requested", "consistency": "clean", "epoch": 1,
+        "changed_bytes": 1, "uploaded_bytes": 2048, "stored_bytes": 1, "created_at": "2026-01-01T00:00:00Z",
     });
     let create = format!("POST /workspaces/{ID}/snapshots");
     let rename = format!("PATCH /workspaces/{ID}/snapshots/{EXAM}");

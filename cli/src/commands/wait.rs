@@ -49,7 +49,9 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 /// The state that is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Goal {
+    /// The workspace is running.
     Running,
+    /// The workspace is stopped, and its home is saved.
     Stopped,
 }
 

@@ -15,12 +15,19 @@ use crate::commands::ExitStatus;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ErrorKind {
+    /// Any error without a kind of its own.
     Error = 1,
+    /// The command line is not valid, or a confirmation is missing.
     Usage = 2,
+    /// The object does not exist, or the user may not see it.
     NotFound = 3,
+    /// Not signed in, or the token is not valid.
     AuthRequired = 4,
+    /// The state of the object does not allow it.
     Conflict = 5,
+    /// A quota or a rate limit is reached.
     Quota = 6,
+    /// The server cannot be reached, or did not answer in time.
     Unavailable = 7,
     /// Ctrl-C. Shells use the same number.
     Interrupted = 130,

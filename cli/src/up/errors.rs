@@ -70,13 +70,13 @@ impl From<StartError> for CommandError {
     fn from(error: StartError) -> Self {
         let hint = match &error {
             StartError::Database(_) | StartError::Statement(_) => {
-                "check --database-url: Burrow needs Postgres 15 or newer, its own database, and a role that may \
-                 create roles"
+                "check --database-url: Burrow needs Postgres 15 or newer, its own database and a role that \
+                 may create roles"
             }
             StartError::Keeper(KeeperError::Service(refused)) => return with_hint(&error, refused.next()),
             StartError::OtherMasterKey { expected, .. } if expected.starts_with("transit:") => {
-                "use the key service that has it: --master-key-service, and --vault-mount and --vault-key as in \
-                 transit:MOUNT/KEY"
+                "use the key service that has it: --master-key-service, with --vault-mount and --vault-key \
+                 as in transit:MOUNT/KEY"
             }
             StartError::OtherMasterKey { found, .. } if found.starts_with("transit:") => {
                 "start without --master-key-service, or move the key: burrow admin rotate-master-key --to \

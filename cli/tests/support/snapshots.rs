@@ -57,8 +57,9 @@ impl TestSnapshot {
     }
 
     fn record(&self) -> Value {
+        let kind = if self.name.is_some() { "requested" } else { "stream" };
         json!({
-            "id": self.id, "name": self.name, "kind": if self.name.is_some() { "requested" } else { "stream" },
+            "id": self.id, "name": self.name, "kind": kind,
             "consistency": "clean", "epoch": 1, "changed_bytes": 4096, "uploaded_bytes": 1024,
             "stored_bytes": 8192,
             "created_at": self.created_at.format(&Rfc3339).expect("written"),

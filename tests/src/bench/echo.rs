@@ -33,6 +33,7 @@ const KEYS: usize = 100;
 const GOAL: f64 = 1.2;
 const SIZE: TerminalSize = TerminalSize { cols: 80, rows: 24 };
 
+/// Measures the echo of keystrokes.
 pub async fn measure() -> Row {
     let directory = directory();
     let stack = stack("fake", &directory).await;

@@ -11,6 +11,7 @@ use super::{Goal, Row, directory, id_of, stack};
 const WRITTEN_MIB: f64 = 64.0;
 const MIB: f64 = 1024.0 * 1024.0;
 
+/// Measures the upload of a snapshot and the memory of the processes.
 pub async fn measure() -> Vec<Row> {
     let directory = directory();
     let stack = stack("microvm", &directory).await;

@@ -24,6 +24,7 @@ const GOAL: f64 = 1.5;
 const READY_MESSAGE: &str = "bare-init-is-ready";
 const SIZE: TerminalSize = TerminalSize { cols: 80, rows: 24 };
 
+/// Measures the time from a start to a prompt.
 pub async fn measure() -> Row {
     let directory = directory();
     let stack = stack("microvm", &directory).await;

@@ -83,6 +83,7 @@ async fn store(directory: &Path) -> Arc<dyn ObjectStore> {
     Arc::new(DirectoryStore::open(directory.join("objects")).await.expect("a store"))
 }
 
+/// Measures everything about the volume. `quick`: with a smaller home.
 pub async fn measure(quick: bool) -> Vec<Row> {
     let memory = Path::new("/dev/shm");
     let place = tempfile::Builder::new().prefix("bench").tempdir_in(memory).expect("a directory");

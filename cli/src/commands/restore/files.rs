@@ -39,6 +39,7 @@ enum Outcome {
     Failed,
 }
 
+/// The result for one entry. `burrow restore -o json` prints a list of them.
 #[derive(Debug, Serialize)]
 pub struct RestoredEntry {
     path: String,

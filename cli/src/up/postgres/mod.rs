@@ -67,7 +67,8 @@ pub enum PostgresError {
     #[error("cannot find a Postgres server on PATH or in /usr/lib/postgresql")]
     NotInstalled,
     #[error(
-        "cannot open the database in {data}: it needs Postgres {data_version}, and only {installed} is installed"
+        "cannot open the database in {data}: it needs Postgres {data_version}, but only {installed} is \
+         installed"
     )]
     OtherVersion { data: PathBuf, data_version: String, installed: String },
     #[error("cannot start Postgres: its user `{user}` cannot access {path}")]

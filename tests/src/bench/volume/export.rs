@@ -50,6 +50,7 @@ const WORKLOADS: [Workload; 5] = [
     },
 ];
 
+/// Measures the throughput of each workload. `quick`: with a smaller volume and fewer rounds.
 pub async fn measure(directory: &Path, quick: bool) -> Vec<Row> {
     let (mib, rounds, seconds) = if quick { (128, 5, 1) } else { (512, 7, 2) };
     let (ours, theirs) = (directory.join("ours.sock"), directory.join("theirs.sock"));

@@ -15,6 +15,7 @@ use std::{
 
 use rand::{Rng as _, RngExt as _, SeedableRng as _, rngs::StdRng};
 
+/// Bytes of a block of the file system.
 pub const BLOCK: usize = 4096;
 const SEED: u64 = 20_260_101;
 const FILES_A_GIB: usize = 34_000;
