@@ -234,7 +234,7 @@ mod tests {
         #[test]
         fn options_have_environment_variables() {
             each_command(&Arguments::command(), String::new(), &mut |path, command| {
-                for argument in command.get_opts() {
+                for argument in command.get_arguments().filter(|argument| !argument.is_positional()) {
                     let long = argument.get_long().expect("every option has a long form");
                     if matches!(long, "help" | "version") || (path == " login" && long == "token") {
                         continue;

@@ -176,7 +176,8 @@ fn markdown_section(command: &clap::Command) -> String {
             let _ = writeln!(section, "| `{}` | {} |", value_names(argument), meaning(argument));
         }
     }
-    let options: Vec<&Arg> = command.get_opts().filter(shown).collect();
+    let is_option = |argument: &&Arg| !argument.is_positional();
+    let options: Vec<&Arg> = command.get_arguments().filter(is_option).filter(shown).collect();
     if !options.is_empty() {
         section.push_str("\n| option | meaning |\n| --- | --- |\n");
         for option in options {
@@ -260,6 +261,7 @@ mod tests {
             assert!(page.contains(&format!("\n## {name}\n")), "{name}");
         }
         assert!(!page.contains("## burrow runner"), "hidden commands have no section");
+        assert!(page.contains("| `--no-start` |") && page.contains("| `-q`, `--quiet` |"));
         assert!(page.contains("`BURROW_PORT`") && page.contains("[default: `8080`]"));
     }
 
