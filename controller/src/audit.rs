@@ -1,4 +1,5 @@
-//! Who did what: written in the transaction of the deed, so that there is no deed without its line and no line without its deed.
+//! The audit log: who did what. An entry is written in the transaction of the action, so neither
+//! exists without the other.
 
 use protocol::TenantId;
 use serde_json::Value;
@@ -6,10 +7,13 @@ use sqlx::PgConnection;
 
 use crate::db::Scope;
 
+/// Records an action of the caller. `action` is like `workspace.create`, `subject` what it was done
+/// to.
 pub async fn write(scope: &mut Scope, action: &str, subject: &str, detail: Value) -> Result<(), sqlx::Error> {
     let (tenant, caller) = (scope.tenant(), scope.caller());
     sqlx::query!(
-        "insert into audit (tenant_id, actor, session_id, action, subject, detail) values ($1, $2, $3, $4, $5, $6)",
+        "insert into audit (tenant_id, actor, session_id, action, subject, detail) values ($1, $2, $3,
+            $4, $5, $6)",
         tenant,
         caller.user.0,
         caller.session.0,
@@ -22,7 +26,7 @@ pub async fn write(scope: &mut Scope, action: &str, subject: &str, detail: Value
     Ok(())
 }
 
-/// A deed of the server itself.
+/// Records an action of the server itself.
 pub async fn write_system(
     connection: &mut PgConnection,
     tenant: TenantId,

@@ -1,11 +1,11 @@
-//! Who may do what: one table, nothing allowed that is not in it.
+//! Permissions: one table says who may do what, and nothing else is allowed.
 //!
-//! Pure: callers bring the facts. Its answer, [`Allowed`], is the only thing a [`crate::db::Scope`] can be made of, so no row is
-//! read before someone was allowed to.
+//! Pure: callers pass the facts. The result is [`Allowed`]. A transaction that sees a tenant's rows
+//! can only be made with one, so no row is read before its reader was authorized.
 
 use protocol::{SessionId, TenantId, UserId, api::user::Role, grant::Access};
 
-/// Who asks, as proven by a session or token.
+/// The user who makes a request, as a session or token proves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caller {
     pub tenant: TenantId,
@@ -14,103 +14,110 @@ pub struct Caller {
     pub session: SessionId,
 }
 
-/// What is asked for.
+/// What a caller wants to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// The own account, sessions and tokens.
+    /// Manage the own account, sessions and tokens.
     ManageSelf,
+    /// List the users of the tenant.
     ListUsers,
+    /// List templates.
     UseTemplates,
-    /// Make and list workspaces: one's own, and those one may see.
+    /// Create own workspaces, and list those that the caller may see.
     UseWorkspaces,
-    /// Its state, and its home as it was: snapshots and what they hold.
+    /// See the state of a workspace, its snapshots and their files.
     ReadWorkspace(WorkspaceFacts),
-    /// Make a workspace of one's own whose home begins as this one's.
+    /// Create an own workspace from a snapshot of this one.
     ForkWorkspace(WorkspaceFacts),
-    /// Start and stop.
+    /// Start and stop a workspace.
     RunWorkspace(WorkspaceFacts),
-    /// Rename, grow and delete; take, name, delete and restore snapshots.
+    /// Rename, grow and delete a workspace; create, name, delete and restore its snapshots.
     ChangeWorkspace(WorkspaceFacts),
-    /// Make and list classes.
+    /// Create and list classes.
     UseClasses,
+    /// Everything with a class and its members.
     ManageClass(ClassFacts),
-    /// What holds for the whole tenant: how snapshots thin out, what is removed from the store.
+    /// Change what holds for the whole tenant: the retention policy, gc, the tenant's key.
     ManageTenant,
 }
 
+/// The facts of a workspace that permissions depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WorkspaceFacts {
     pub tenant: TenantId,
     pub owner: UserId,
-    /// Who teaches the class it was made for.
+    /// The teacher of the class that it was created for.
     pub teacher: Option<UserId>,
 }
 
+/// The facts of a class that permissions depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClassFacts {
     pub tenant: TenantId,
     pub teacher: UserId,
 }
 
-/// The proof that [`authorize`] said yes, and for whom.
+/// The proof that [`authorize`] allowed an action, and to whom.
 #[derive(Clone, Copy, Debug)]
 pub struct Allowed {
     caller: Caller,
 }
 
 impl Allowed {
+    /// Who was allowed.
     pub fn caller(&self) -> Caller {
         self.caller
     }
 }
 
+/// The caller may not do this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not allowed")]
-pub struct Refused;
+pub struct NotAllowed;
 
-/// The only way to an [`Allowed`].
-pub fn authorize(caller: &Caller, action: Action) -> Result<Allowed, Refused> {
-    let teaches = caller.role >= Role::Teacher;
+/// Decides whether a caller may do something. The only way to get an [`Allowed`].
+pub fn authorize(caller: &Caller, action: Action) -> Result<Allowed, NotAllowed> {
+    let is_teacher = caller.role >= Role::Teacher;
     let allowed = match action {
         Action::ManageSelf | Action::UseTemplates | Action::UseWorkspaces => true,
-        Action::ListUsers | Action::UseClasses => teaches,
+        Action::ListUsers | Action::UseClasses => is_teacher,
         Action::ManageTenant => caller.role == Role::Owner,
         Action::ReadWorkspace(workspace) | Action::ForkWorkspace(workspace) => {
             workspace_access(caller, &workspace).is_some()
         }
         Action::RunWorkspace(workspace) => {
-            owns(caller, &workspace)
+            is_owner(caller, &workspace)
                 || (workspace.tenant == caller.tenant
-                    && (teaches_it(caller, &workspace) || caller.role == Role::Owner))
+                    && (is_taught_by(caller, &workspace) || caller.role == Role::Owner))
         }
         Action::ChangeWorkspace(workspace) => {
-            owns(caller, &workspace) || (workspace.tenant == caller.tenant && caller.role == Role::Owner)
+            is_owner(caller, &workspace) || (workspace.tenant == caller.tenant && caller.role == Role::Owner)
         }
         Action::ManageClass(class) => {
             class.tenant == caller.tenant
-                && teaches
+                && is_teacher
                 && (class.teacher == caller.user || caller.role == Role::Owner)
         }
     };
-    if allowed { Ok(Allowed { caller: *caller }) } else { Err(Refused) }
+    if allowed { Ok(Allowed { caller: *caller }) } else { Err(NotAllowed) }
 }
 
-/// What the caller may do with a workspace's streams, if anything.
+/// The access of a caller to the streams of a workspace, if any.
 pub fn workspace_access(caller: &Caller, workspace: &WorkspaceFacts) -> Option<Access> {
     if workspace.tenant != caller.tenant {
         return None;
     }
-    if owns(caller, workspace) {
+    if is_owner(caller, workspace) {
         return Some(Access::Write);
     }
-    (teaches_it(caller, workspace) || caller.role == Role::Owner).then_some(Access::Read)
+    (is_taught_by(caller, workspace) || caller.role == Role::Owner).then_some(Access::Read)
 }
 
-fn owns(caller: &Caller, workspace: &WorkspaceFacts) -> bool {
+fn is_owner(caller: &Caller, workspace: &WorkspaceFacts) -> bool {
     workspace.tenant == caller.tenant && workspace.owner == caller.user
 }
 
-fn teaches_it(caller: &Caller, workspace: &WorkspaceFacts) -> bool {
+fn is_taught_by(caller: &Caller, workspace: &WorkspaceFacts) -> bool {
     caller.role >= Role::Teacher && workspace.teacher == Some(caller.user)
 }
 
@@ -118,7 +125,7 @@ fn teaches_it(caller: &Caller, workspace: &WorkspaceFacts) -> bool {
 mod tests {
     use super::*;
 
-    struct People {
+    struct Users {
         tenant: TenantId,
         owner: Caller,
         teacher: Caller,
@@ -128,11 +135,11 @@ mod tests {
         stranger: Caller,
     }
 
-    fn people() -> People {
+    fn users() -> Users {
         let tenant = TenantId::random();
         let caller =
             |tenant, role| Caller { tenant, role, user: UserId::random(), session: SessionId::random() };
-        People {
+        Users {
             tenant,
             owner: caller(tenant, Role::Owner),
             teacher: caller(tenant, Role::Teacher),
@@ -143,63 +150,64 @@ mod tests {
         }
     }
 
-    /// One row a rule: what is asked, then who may, in the order of the fields of [`People`].
-    fn check(people: &People, action: Action, expected: [bool; 6]) {
+    /// Checks one rule: an action, and which users may do it, in the order of the fields of
+    /// [`Users`].
+    fn check(users: &Users, action: Action, expected: [bool; 6]) {
         let all = [
-            people.owner,
-            people.teacher,
-            people.other_teacher,
-            people.student,
-            people.other_student,
-            people.stranger,
+            users.owner,
+            users.teacher,
+            users.other_teacher,
+            users.student,
+            users.other_student,
+            users.stranger,
         ];
         let got = all.map(|caller| authorize(&caller, action).is_ok());
         assert_eq!(got, expected, "{action:?}");
     }
 
     #[test]
-    fn the_table() {
-        let people = people();
+    fn table_of_permissions() {
+        let users = users();
         let class_workspace = WorkspaceFacts {
-            tenant: people.tenant,
-            owner: people.student.user,
-            teacher: Some(people.teacher.user),
+            tenant: users.tenant,
+            owner: users.student.user,
+            teacher: Some(users.teacher.user),
         };
-        let class = ClassFacts { tenant: people.tenant, teacher: people.teacher.user };
+        let class = ClassFacts { tenant: users.tenant, teacher: users.teacher.user };
         let (yes, no) = (true, false);
-        check(&people, Action::ReadWorkspace(class_workspace), [yes, yes, no, yes, no, no]);
-        check(&people, Action::ForkWorkspace(class_workspace), [yes, yes, no, yes, no, no]);
-        check(&people, Action::RunWorkspace(class_workspace), [yes, yes, no, yes, no, no]);
-        check(&people, Action::ChangeWorkspace(class_workspace), [yes, no, no, yes, no, no]);
-        check(&people, Action::ManageClass(class), [yes, yes, no, no, no, no]);
+        check(&users, Action::ReadWorkspace(class_workspace), [yes, yes, no, yes, no, no]);
+        check(&users, Action::ForkWorkspace(class_workspace), [yes, yes, no, yes, no, no]);
+        check(&users, Action::RunWorkspace(class_workspace), [yes, yes, no, yes, no, no]);
+        check(&users, Action::ChangeWorkspace(class_workspace), [yes, no, no, yes, no, no]);
+        check(&users, Action::ManageClass(class), [yes, yes, no, no, no, no]);
         let own = WorkspaceFacts { teacher: None, ..class_workspace };
-        check(&people, Action::ReadWorkspace(own), [yes, no, no, yes, no, no]);
-        check(&people, Action::ForkWorkspace(own), [yes, no, no, yes, no, no]);
-        check(&people, Action::RunWorkspace(own), [yes, no, no, yes, no, no]);
-        // Of the own tenant only: row-level security sees to it that it is the caller's.
-        check(&people, Action::ListUsers, [yes, yes, yes, no, no, yes]);
-        check(&people, Action::UseClasses, [yes, yes, yes, no, no, yes]);
-        check(&people, Action::ManageTenant, [yes, no, no, no, no, yes]);
-        check(&people, Action::ManageSelf, [yes; 6]);
+        check(&users, Action::ReadWorkspace(own), [yes, no, no, yes, no, no]);
+        check(&users, Action::ForkWorkspace(own), [yes, no, no, yes, no, no]);
+        check(&users, Action::RunWorkspace(own), [yes, no, no, yes, no, no]);
+        // The stranger may do this in its own tenant. Row-level security keeps it there.
+        check(&users, Action::ListUsers, [yes, yes, yes, no, no, yes]);
+        check(&users, Action::UseClasses, [yes, yes, yes, no, no, yes]);
+        check(&users, Action::ManageTenant, [yes, no, no, no, no, yes]);
+        check(&users, Action::ManageSelf, [yes; 6]);
     }
 
     #[test]
-    fn a_teacher_who_is_one_no_longer_sees_nothing() {
-        let people = people();
-        let demoted = Caller { role: Role::Member, ..people.teacher };
+    fn demoted_teacher_sees_nothing() {
+        let users = users();
+        let demoted = Caller { role: Role::Member, ..users.teacher };
         let workspace = WorkspaceFacts {
-            tenant: people.tenant,
-            owner: people.student.user,
-            teacher: Some(people.teacher.user),
+            tenant: users.tenant,
+            owner: users.student.user,
+            teacher: Some(users.teacher.user),
         };
         assert!(authorize(&demoted, Action::ReadWorkspace(workspace)).is_err());
     }
 
     #[test]
-    fn an_equal_user_id_of_another_tenant_is_someone_else() {
-        let people = people();
-        let twin = Caller { tenant: TenantId::random(), ..people.student };
-        let workspace = WorkspaceFacts { tenant: people.tenant, owner: people.student.user, teacher: None };
+    fn same_user_id_in_other_tenant_is_refused() {
+        let users = users();
+        let twin = Caller { tenant: TenantId::random(), ..users.student };
+        let workspace = WorkspaceFacts { tenant: users.tenant, owner: users.student.user, teacher: None };
         for action in
             [Action::ReadWorkspace, Action::ForkWorkspace, Action::RunWorkspace, Action::ChangeWorkspace]
         {

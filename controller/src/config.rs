@@ -1,40 +1,47 @@
-//! What the controller is told at its start; it reads neither environment nor arguments.
+//! The configuration of a controller. It reads neither environment variables nor arguments.
 
 use std::{collections::BTreeMap, ffi::OsString, path::PathBuf, time::Duration};
 
 use protocol::{Redacted, runner::RuntimeKind};
+use reader::ReaderCommand;
 
-use crate::{kms::KeeperConfig, workspaces::admission::Capacity};
+use crate::kms::KmsConfig;
 
+/// Everything that a controller must know to start.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// `postgres://…`; may hold a password.
+    /// `postgres://…`. May contain a password.
     pub database_url: Redacted<String>,
-    /// Names this installation's engine across restarts: a controller that starts takes all placements of its host for lost.
-    /// No two controllers that run at the same time may have the same.
+    /// Identifies the engine across restarts: a controller that starts treats all placements of its
+    /// host as ended. Two controllers that run at the same time must have different ones.
     pub host: String,
-    /// What seals keys.
-    pub master_key: KeeperConfig,
+    /// Where the key is that encrypts all other keys.
+    pub master_key: KmsConfig,
     /// The object store of homes: `file:///…` or `s3://…`.
     pub store: String,
-    /// Sockets and per-runner directories. The controller's own socket is `controller.sock` in it.
+    /// Directory for sockets and one directory for each runner. The controller's own socket is
+    /// `controller.sock` in it.
     pub run_dir: PathBuf,
-    /// Local caches of homes, a directory each.
+    /// Directory for the local caches of homes.
     pub cache_dir: PathBuf,
     pub engine: EngineConfig,
+    /// The command that reads the files of snapshots: usually our own executable with
+    /// `ext4-reader`.
+    pub reader: ReaderCommand,
     pub history: HistoryConfig,
 }
 
-/// How homes are kept, and what is kept of them.
+/// How homes are saved, and for how long they are kept.
 #[derive(Clone, Debug)]
 pub struct HistoryConfig {
-    /// While a machine runs, its home goes to the store so often. 0: at stops and when asked only.
+    /// How often a running home is uploaded, in seconds. 0 uploads only on stop and on request.
     pub stream_seconds: u32,
-    /// How often the store is searched for what nothing needs.
-    pub collect_every: Duration,
-    /// What nothing needs is deleted when that has been so for this long. Longer than any snapshot takes.
-    pub collect_grace: Duration,
-    /// The home of a deleted workspace is kept for so long.
+    /// How often gc runs.
+    pub gc_interval: Duration,
+    /// How long an object must be garbage before gc deletes it. Must be longer than any upload of a
+    /// snapshot takes.
+    pub gc_grace: Duration,
+    /// How long the home of a deleted workspace is kept.
     pub deleted_grace: Duration,
 }
 
@@ -42,42 +49,62 @@ impl Default for HistoryConfig {
     fn default() -> Self {
         Self {
             stream_seconds: 5,
-            collect_every: Duration::from_secs(6 * 3600),
-            collect_grace: Duration::from_secs(24 * 3600),
+            gc_interval: Duration::from_secs(6 * 3600),
+            gc_grace: Duration::from_secs(24 * 3600),
             deleted_grace: Duration::from_secs(7 * 24 * 3600),
         }
     }
 }
 
-/// How runners are started, and how many.
+/// How runners are started, and how many at a time.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
-    /// The executable with the role `runner`: usually our own.
+    /// The executable that has the runner: usually our own.
     pub runner: PathBuf,
-    /// Usually `["runner"]`.
+    /// Its arguments: usually `["runner"]`.
     pub runner_arguments: Vec<OsString>,
+    /// What sandboxes are made of.
     pub runtime: RuntimeKind,
-    /// Built images by the name that templates call them.
+    /// Directories of built images, by the name that templates use.
     pub images: BTreeMap<String, PathBuf>,
+    /// The initramfs that contains the agent.
     pub initramfs: PathBuf,
+    /// The agent's executable on this host, for the fake runtime.
     pub agent: PathBuf,
-    pub machines_max: usize,
-    pub memory_mib_max: u64,
-    /// Machines that boot at the same time.
-    pub starting_max: usize,
+    /// Most sandboxes at the same time.
+    pub max_sandboxes: usize,
+    /// Most memory of all sandboxes together.
+    pub max_memory_mib: u64,
+    /// Most sandboxes that start at the same time.
+    pub max_starting: usize,
+}
+
+/// What an engine can run at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    pub sandboxes: usize,
+    pub memory_mib: u64,
+    /// Sandboxes that start at the same time. More would make all of them late.
+    pub starting: usize,
 }
 
 impl EngineConfig {
+    /// What this host can run at the same time.
     pub fn capacity(&self) -> Capacity {
-        Capacity { machines: self.machines_max, memory_mib: self.memory_mib_max, starting: self.starting_max }
+        Capacity {
+            sandboxes: self.max_sandboxes,
+            memory_mib: self.max_memory_mib,
+            starting: self.max_starting,
+        }
     }
 }
 
 impl Config {
-    /// Where the API is served.
+    /// The socket on which the API is served.
     pub fn socket(&self) -> PathBuf {
         self.run_dir.join(SOCKET)
     }
 }
 
-pub const SOCKET: &str = "controller.sock";
+/// Name of the controller's socket.
+const SOCKET: &str = "controller.sock";

@@ -1,4 +1,4 @@
-//! A controller from its start to its end.
+//! A running controller, from its start to its end.
 
 use std::{
     collections::HashSet,
@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use daemon::{ShutdownOutcome, Tasks};
+use daemon::{Tasks, tasks::ShutdownOutcome};
 use protocol::{
     Redacted, TenantId, WorkspaceId,
     api::admin::GcReport,
@@ -26,226 +26,227 @@ use crate::{
     api,
     config::Config,
     core::{App, Core},
-    db::{Database, DatabaseError},
+    db::{Database, text::Text},
     engine::local::LocalEngine,
-    events::Hub,
-    identity::{passwords::Passwords, rate_limits::Limits, sign_in_links},
-    installation::{self, Rotated, Rotation},
-    kms::KeeperError,
-    lifecycle::{Event, PERSIST_TIMEOUT, STOP_TIMEOUT, record::phase},
+    error::StartError,
+    events::Events,
+    identity::{passwords::Passwords, rate_limits::RateLimits, sign_in_links},
+    installation::{self, Rotation, RotationReport},
+    lifecycle::{Event, PERSIST_TIMEOUT, STOP_TIMEOUT},
     snapshots::{
-        browser::{Homes, NoPast, Past},
-        chunks::Readers,
-        gc::{self, CollectError, Manifests, Marking},
+        browser::{SnapshotBrowser, Source},
+        chunks::ChunkReaders,
+        gc::{Gc, GcError},
     },
     tenants::{self, TenantError},
     workspaces::reconciler,
 };
 
-/// After the shutdown, runners are given their grace, connections end.
+/// How long tasks may take to end after the shutdown: runners get their grace, connections are
+/// closed.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often progress is told while homes are persisted, if no news comes before.
+/// How often progress is reported while workspaces stop, if nothing changes before.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    #[error(transparent)]
-    Database(#[from] DatabaseError),
-    #[error("the database refuses a statement")]
-    Statement(#[from] sqlx::Error),
-    #[error(transparent)]
-    Keeper(#[from] KeeperError),
-    #[error("the database was begun with another master key ({expected}) than the one given ({found})")]
-    OtherMasterKey { expected: String, found: String },
-    #[error("the master key is in a key service, and none is named")]
-    NoKeyService,
-    #[error("the key that signs grants is damaged")]
-    SigningKey,
-    #[error("the database holds no installation yet")]
-    NoInstallation,
-    #[error("the object store cannot be used")]
-    Store(#[from] volume::StoreError),
-    #[error("{path} cannot be used for sockets")]
-    RunDirectory { path: PathBuf, source: io::Error },
-}
-
-/// What knows homes from within, for the controller, which does not.
-#[derive(Clone)]
-pub struct Parts {
-    /// Reads homes as they were.
-    pub past: Arc<dyn Past>,
-    /// Tells which objects snapshots rest on.
-    pub marking: Arc<dyn Marking>,
-}
-
-impl Default for Parts {
-    /// No past is read.
-    fn default() -> Self {
-        Self { past: Arc::new(NoPast), marking: Arc::new(Manifests) }
-    }
-}
-
-/// A running controller. Dropping it does not end it: cancel the shutdown token that it was started with, then [`Self::join`].
+/// A running controller.
+///
+/// ```text
+/// let controller = Controller::start(config, shutdown.clone()).await?;  // the API answers
+/// controller.stop_all(|stopping| show(stopping)).await?;                // every home is saved
+/// shutdown.cancel();
+/// controller.join().await;                                              // nothing of it is left
+/// ```
+///
+/// Dropping it does not end it: cancel the shutdown token that it was started with, then
+/// [`Self::join`].
 pub struct Controller {
     pub(crate) app: App,
     socket: PathBuf,
 }
 
-/// A workspace that is not at rest yet while all are persisted.
+/// A workspace that is not at rest yet while all are being stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Persisting {
+pub struct StoppingWorkspace {
     pub workspace: WorkspaceId,
     pub name: String,
     pub phase: Phase,
+    /// What is being done now.
     pub step: Option<StepProgress>,
 }
 
-/// How persisting all homes ended.
+/// The result of stopping all workspaces.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Persisted {
+pub struct StopReport {
+    /// Workspaces whose home was saved.
     pub stopped: usize,
-    /// Names of workspaces whose stop failed or did not end in time: what they flushed is in the local cache.
+    /// Names of workspaces whose stop failed or took too long. What they flushed is in the local
+    /// cache.
     pub kept_locally: Vec<String>,
 }
 
 impl Controller {
-    /// Migrates the database, opens the socket and begins to reconcile. The API answers once this has returned.
-    pub async fn start(
+    /// Migrates the database, opens the socket and starts to reconcile. The API answers once this
+    /// has returned.
+    pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Self, StartError> {
+        Self::start_with(config, None, shutdown).await
+    }
+
+    /// Like [`Self::start`]. A test may give another source for the files of snapshots.
+    pub(crate) async fn start_with(
         config: Config,
-        parts: Parts,
+        source: Option<Source>,
         shutdown: CancellationToken,
     ) -> Result<Self, StartError> {
         crate::db::migrate(&config.database_url).await?;
         let db = Database::connect(&config.database_url).await?;
-        let keeper = installation::keeper(&db, &config.master_key).await?;
-        let signing = installation::signing_key(&db, &keeper).await?;
+        let kms = Arc::new(installation::open_kms(&db, &config.master_key).await?);
+        let signing = installation::open_signing_key(&db, &kms).await?;
         let store = volume::store::open(&config.store).await?;
+        let source =
+            source.unwrap_or_else(|| Source::Store { store: store.clone(), command: config.reader.clone() });
         let socket = config.socket();
         let listener = listen(&config.run_dir, &socket)
             .map_err(|source| StartError::RunDirectory { path: config.run_dir.clone(), source })?;
         let tasks = Tasks::new(shutdown.clone());
         let (engine, exits) = LocalEngine::new(&config, tasks.clone());
-        let hub = Hub::new();
+        let events = Events::new();
+        let gc = Gc {
+            db: db.clone(),
+            kms: kms.clone(),
+            store: store.clone(),
+            config: config.history.clone(),
+            shutdown: shutdown.clone(),
+        };
         let app = Arc::new(Core {
             config,
             db: db.clone(),
-            keeper,
+            kms,
             signing,
             passwords: Passwords::new(),
-            limits: Limits::new(),
-            hub: hub.clone(),
+            rate_limits: RateLimits::new(),
+            events: events.clone(),
             engine,
-            readers: Readers::new(store.clone()),
+            chunk_readers: ChunkReaders::new(store.clone()),
             store,
-            marking: parts.marking,
-            homes: Homes::new(parts.past),
+            browser: SnapshotBrowser::new(source),
+            gc,
             tasks: tasks.clone(),
-            draining: AtomicBool::new(false),
+            is_draining: AtomicBool::new(false),
         });
         let mut system = app.db.system().await?;
-        sign_in_links::first_owner(system.connection(), &app.keeper).await?;
+        find_first_owner(&mut system, &app).await?;
         system.commit().await?;
-        reconciler::restarted(&app).await?;
-        tasks.spawn("notices", hub.run(db, shutdown.clone()));
-        tasks.spawn("past homes", app.homes.clone().run(shutdown.clone()));
-        tasks.spawn("collector", gc::run(app.clone()));
-        tasks.spawn_essential("reconcile", reconciler::run(app.clone(), exits));
+        reconciler::recover(&app).await?;
+        tasks.spawn("events", events.run(db, shutdown.clone()));
+        tasks.spawn("snapshot browser", app.browser.clone().run(shutdown.clone()));
+        tasks.spawn("gc", app.gc.clone().run());
+        tasks.spawn_essential("reconciler", reconciler::run(app.clone(), exits));
         tasks.spawn_essential("api", api::serve(app.clone(), listener));
         Ok(Self { app, socket })
     }
 
+    /// The socket on which the API is served.
     pub fn socket(&self) -> &Path {
         &self.socket
     }
 
-    /// Of the key that signs grants, hexadecimal.
+    /// The public key that verifies grants, hexadecimal.
     pub fn grant_key(&self) -> String {
         self.app.signing.verifying_key().to_hex()
     }
 
-    /// A fresh one-time link for the first tenant's owner: a path, the token behind `#`. Those not used before are void.
+    /// Creates a one-time link for the first tenant's owner: a path, with the token after `#`.
+    /// Unused older links are void.
     pub async fn first_sign_in_link(&self) -> Result<Redacted<String>, StartError> {
         let mut system = self.app.db.system().await?;
-        let (tenant, owner) = sign_in_links::first_owner(system.connection(), &self.app.keeper).await?;
-        let link = sign_in_links::new_link(system.connection(), self.app.now(), tenant, owner).await?;
+        let (tenant, owner) = find_first_owner(&mut system, &self.app).await?;
+        let link = sign_in_links::create(system.connection(), self.app.now(), tenant, owner).await?;
         system.commit().await?;
         Ok(link)
     }
 
-    /// Searches the store for what no snapshot needs, and deletes what has been garbage for the grace period.
-    pub async fn collect(&self) -> Result<GcReport, CollectError> {
-        gc::collect(&self.app, None).await
+    /// Runs gc for all tenants now.
+    pub async fn run_gc(&self) -> Result<GcReport, GcError> {
+        self.app.gc.collect(self.app.now(), None).await
     }
 
-    /// Destroys a tenant's key, and with it all that the tenant's homes ever held. Nothing brings it back.
+    /// Destroys a tenant's key, and with it everything that the tenant's homes ever held. This
+    /// cannot be undone.
     pub async fn destroy_tenant_key(&self, tenant: TenantId) -> Result<(), TenantError> {
-        tenants::forget(&self.app, tenant).await
+        tenants::destroy::destroy_tenant_key(&self.app, tenant).await
     }
 
-    /// Puts a fresh master key in the place of the present one; see [`installation::rotate_master_key`]. No controller may run on
-    /// the database meanwhile.
+    /// Replaces the master key; see [`installation::rotate_master_key`]. No controller may run on
+    /// the database.
     pub async fn rotate_master_key(
         database_url: &Redacted<String>,
         rotation: &Rotation,
-    ) -> Result<Rotated, StartError> {
+    ) -> Result<RotationReport, StartError> {
         installation::rotate_master_key(database_url, rotation).await
     }
 
-    /// Stops every workspace of this host and waits until all homes are persisted. Nothing is placed any more.
-    pub async fn persist_all(
+    /// Stops every workspace of this host and waits until all homes are saved. Nothing is started
+    /// any more.
+    pub async fn stop_all(
         &self,
-        mut progress: impl FnMut(&[Persisting]),
-    ) -> Result<Persisted, StartError> {
-        self.app.draining.store(true, Ordering::Relaxed);
-        let mut ear = self.app.hub.listen();
+        mut report_progress: impl FnMut(&[StoppingWorkspace]),
+    ) -> Result<StopReport, StartError> {
+        self.app.is_draining.store(true, Ordering::Relaxed);
+        let mut subscription = self.app.events.subscribe();
         let deadline = Instant::now() + (STOP_TIMEOUT + PERSIST_TIMEOUT).unsigned_abs() + JOIN_TIMEOUT;
-        let begun = self.awake().await?;
-        progress(&begun);
-        for one in &begun {
-            reconciler::happen(&self.app, one.workspace, Event::Stop).await?;
+        let all = self.list_active().await?;
+        report_progress(&all);
+        for active in &all {
+            self.app.apply_event(active.workspace, Event::Stop).await?;
         }
         loop {
-            let awake = self.awake().await?;
-            progress(&awake);
-            if awake.is_empty() || Instant::now() > deadline {
-                return self.persisted(&begun, &awake).await;
+            let active = self.list_active().await?;
+            report_progress(&active);
+            if active.is_empty() || Instant::now() > deadline {
+                return self.report_stopped(&all, &active).await;
             }
-            let _ = tokio::time::timeout(PROGRESS_INTERVAL, ear.next()).await;
+            let _ = tokio::time::timeout(PROGRESS_INTERVAL, subscription.next()).await;
         }
     }
 
-    /// Waits until everything has ended after the shutdown; runners that are still there are ended.
+    /// Waits until everything has ended after the shutdown. Runners that still exist are ended.
     pub async fn join(self) -> ShutdownOutcome {
         self.app.tasks.shutdown().cancelled().await;
         self.app.engine.end_all();
-        let end = self.app.tasks.join(JOIN_TIMEOUT).await;
+        let outcome = self.app.tasks.join(JOIN_TIMEOUT).await;
         self.app.db.close().await;
         let _ = fs::remove_file(&self.socket);
-        end
+        outcome
     }
 
-    async fn awake(&self) -> Result<Vec<Persisting>, StartError> {
+    async fn list_active(&self) -> Result<Vec<StoppingWorkspace>, StartError> {
         let mut system = self.app.db.system().await?;
         let rows = sqlx::query!(
-            r#"select workspace_id, name, phase, steps as "steps: Json<Vec<StepProgress>>" from workspaces
-               where host = $1 and phase <> 'terminated' and deleted_at is null order by name, workspace_id"#,
+            r#"select workspace_id, name, phase as "phase: Text<Phase>",
+                  steps as "steps: Json<Vec<StepProgress>>"
+               from workspaces where host = $1 and phase <> 'terminated' and deleted_at is null
+               order by name, workspace_id"#,
             self.app.config.host,
         )
         .fetch_all(system.connection())
         .await?;
         Ok(rows
             .into_iter()
-            .map(|row| Persisting {
+            .map(|row| StoppingWorkspace {
                 workspace: WorkspaceId(row.workspace_id),
                 name: row.name,
-                phase: phase(&row.phase),
+                phase: row.phase.0,
                 step: row.steps.0.into_iter().next_back(),
             })
             .collect())
     }
 
-    async fn persisted(&self, begun: &[Persisting], awake: &[Persisting]) -> Result<Persisted, StartError> {
-        let ids: Vec<_> = begun.iter().map(|one| one.workspace.0).collect();
+    async fn report_stopped(
+        &self,
+        all: &[StoppingWorkspace],
+        active: &[StoppingWorkspace],
+    ) -> Result<StopReport, StartError> {
+        let ids: Vec<_> = all.iter().map(|stopping| stopping.workspace.0).collect();
         let mut system = self.app.db.system().await?;
         let failed = sqlx::query_scalar!(
             "select workspace_id from workspaces where workspace_id = any($1) and failure is not null",
@@ -253,15 +254,30 @@ impl Controller {
         )
         .fetch_all(system.connection())
         .await?;
-        let bad: HashSet<WorkspaceId> =
-            failed.into_iter().map(WorkspaceId).chain(awake.iter().map(|one| one.workspace)).collect();
-        let kept: Vec<String> =
-            begun.iter().filter(|one| bad.contains(&one.workspace)).map(|one| one.name.clone()).collect();
-        Ok(Persisted { stopped: begun.len() - kept.len(), kept_locally: kept })
+        let active = active.iter().map(|stopping| stopping.workspace);
+        let not_saved: HashSet<WorkspaceId> = failed.into_iter().map(WorkspaceId).chain(active).collect();
+        let kept_locally: Vec<String> = all
+            .iter()
+            .filter(|stopping| not_saved.contains(&stopping.workspace))
+            .map(|stopping| stopping.name.clone())
+            .collect();
+        Ok(StopReport { stopped: all.len() - kept_locally.len(), kept_locally })
     }
 }
 
-/// The socket, for us alone. One that lies there is a dead controller's: the data directory's lock is ours.
+async fn find_first_owner(
+    system: &mut crate::db::System,
+    core: &Core,
+) -> Result<(TenantId, protocol::UserId), StartError> {
+    tenants::find_or_create_first_owner(system.connection(), &core.kms).await.map_err(|error| match error {
+        TenantError::Kms(error) => error.into(),
+        TenantError::Database(error) => error.into(),
+        TenantError::Unknown | TenantError::Cache(_) => unreachable!("only a destruction fails so"),
+    })
+}
+
+/// Binds the socket for our user alone. A socket file that exists is a dead controller's: the data
+/// directory's lock is ours.
 fn listen(directory: &Path, socket: &Path) -> io::Result<UnixListener> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     match fs::remove_file(socket) {

@@ -1,64 +1,75 @@
-//! What all parts of one controller share.
+//! The state that all parts of one controller share.
 
 use std::sync::{Arc, atomic::AtomicBool};
 
 use daemon::Tasks;
-use protocol::grant::SigningKey;
+use protocol::{WorkspaceId, grant::SigningKey};
 use time::OffsetDateTime;
-
 use volume::ObjectStore;
 
 use crate::{
     config::Config,
     db::Database,
     engine::local::LocalEngine,
-    events::Hub,
-    identity::{passwords::Passwords, rate_limits::Limits},
-    kms::Keeper,
-    lifecycle::record::Task,
-    snapshots::{browser::Homes, chunks::Readers, gc::Marking},
+    events::Events,
+    identity::{passwords::Passwords, rate_limits::RateLimits},
+    kms::Kms,
+    lifecycle::{
+        Event,
+        record::{self, EndRunner},
+    },
+    snapshots::{browser::SnapshotBrowser, chunks::ChunkReaders, gc::Gc},
 };
 
+/// A [`Core`] that handlers and background tasks share.
 pub type App = Arc<Core>;
 
+/// Everything that a request or a background task may need. It is made once, by
+/// [`crate::Controller::start`].
 pub struct Core {
     pub config: Config,
     pub db: Database,
-    pub keeper: Keeper,
+    pub kms: Arc<Kms>,
+    /// Signs grants.
     pub signing: SigningKey,
     pub passwords: Passwords,
-    pub limits: Limits,
-    pub hub: Hub,
+    pub rate_limits: RateLimits,
+    pub events: Events,
     pub engine: LocalEngine,
-    /// Of homes.
+    /// The object store of all homes.
     pub store: Arc<dyn ObjectStore>,
-    /// What tells which objects are needed.
-    pub marking: Arc<dyn Marking>,
-    /// Past homes that are being looked at.
-    pub homes: Homes,
-    /// Snapshots that are being moved.
-    pub readers: Readers,
+    /// Opens snapshots for reading files.
+    pub browser: SnapshotBrowser,
+    /// Opens snapshots for reading chunks.
+    pub chunk_readers: ChunkReaders,
+    pub gc: Gc,
     pub tasks: Tasks,
-    /// The controller is about to end: nothing more is placed.
-    pub draining: AtomicBool,
+    /// Set when the controller is about to end. Nothing is placed from then on.
+    pub is_draining: AtomicBool,
 }
 
 impl Core {
-    #[expect(clippy::unused_self, reason = "the clock is the core's, though all cores have one")]
+    /// The time now, as exact as the database stores it, so that what is read back compares equal.
+    #[expect(clippy::unused_self, reason = "the clock belongs to the core, although all cores have the same")]
     pub fn now(&self) -> OffsetDateTime {
         let now = OffsetDateTime::now_utc();
-        // As exact as the database keeps it, so that what is read back compares equal.
         now.replace_nanosecond(now.nanosecond() / 1000 * 1000).expect("fewer nanoseconds")
     }
 
-    /// Does to processes what a committed step asked for.
-    pub fn perform(&self, tasks: Vec<Task>) {
-        for task in tasks {
-            match task {
-                Task::Kill(workspace, epoch) => self.engine.end(workspace, epoch),
-                // Only the scheduler places, and it launches itself.
-                Task::Launch(workspace, _) => tracing::error!(%workspace, "a launch outside of the schedule"),
-            }
+    /// Applies one event to a workspace, in a transaction of its own. A workspace that is deleted
+    /// is left as it is.
+    pub async fn apply_event(&self, workspace: WorkspaceId, event: Event) -> Result<(), sqlx::Error> {
+        let mut system = self.db.system().await?;
+        let runners = record::apply_event(system.connection(), self.now(), workspace, event).await?;
+        system.commit().await?;
+        self.end_runners(runners.unwrap_or_default());
+        Ok(())
+    }
+
+    /// Ends runners, once the transaction that decided so is committed.
+    pub fn end_runners(&self, runners: Vec<EndRunner>) {
+        for EndRunner { workspace, epoch } in runners {
+            self.engine.end(workspace, epoch);
         }
     }
 }

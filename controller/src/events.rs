@@ -1,6 +1,10 @@
-//! News of workspaces, from whichever controller changed them: Postgres tells all, here it is handed on.
+//! Notices about changed workspaces, from any controller of the database: Postgres notifies,
+//! subscribers receive.
 //!
-//! A notice says only what has changed, never how: whoever cares reads it anew through a scope of their own.
+//! A notice says only which workspace changed, never how. Subscribers read the workspace again with
+//! their own permissions.
+
+use std::time::Duration;
 
 use protocol::{TenantId, UserId, WorkspaceId};
 use tokio::sync::broadcast;
@@ -8,111 +12,118 @@ use tokio_util::sync::CancellationToken;
 
 use crate::db::Database;
 
+/// The channel that the triggers of the migrations notify.
 const CHANNEL: &str = "burrow_workspaces";
-/// A listener so far behind is told to read everything anew.
+/// A subscriber that is further behind is told that it missed something.
 const MAX_NOTICES: usize = 1024;
-/// Pause before a lost listener is tried again.
-const RETRY: std::time::Duration = std::time::Duration::from_millis(500);
+/// Delay before a lost connection is opened again.
+const RETRY_DELAY: Duration = Duration::from_millis(500);
 
+/// What a subscriber receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notice {
-    Changed(Changed),
-    /// Something may have been missed.
-    Anything,
+    /// One workspace was created, changed or deleted.
+    Changed(WorkspaceChange),
+    /// Notices may be missing: anything may have changed.
+    Missed,
 }
 
+/// A workspace that has changed, and who may see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Changed {
+pub struct WorkspaceChange {
     pub tenant: TenantId,
     pub workspace: WorkspaceId,
     pub owner: UserId,
+    /// Teacher of the class that the workspace belongs to.
     pub teacher: Option<UserId>,
 }
 
+/// Distributes notices. Clones share the subscribers.
 #[derive(Clone)]
-pub struct Hub(broadcast::Sender<Notice>);
+pub struct Events(broadcast::Sender<Notice>);
 
-/// One listener's end.
-pub struct Ear(broadcast::Receiver<Notice>);
+/// Receives all notices from its creation on.
+pub struct Subscription(broadcast::Receiver<Notice>);
 
-impl Hub {
+impl Events {
     pub fn new() -> Self {
         Self(broadcast::channel(MAX_NOTICES).0)
     }
 
-    /// Hears everything from now on.
-    pub fn listen(&self) -> Ear {
-        Ear(self.0.subscribe())
+    /// Subscribes to all notices from now on. Subscribe first, then read what you compare with.
+    pub fn subscribe(&self) -> Subscription {
+        Subscription(self.0.subscribe())
     }
 
-    /// Hands on what Postgres tells, until the shutdown.
+    /// Forwards Postgres' notifications until the shutdown.
     pub async fn run(self, database: Database, shutdown: CancellationToken) {
         while !shutdown.is_cancelled() {
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                lost = self.follow(&database) => if let Err(error) = lost {
-                    tracing::warn!(%error, "the database's notices are lost; trying again");
+                lost = self.forward(&database) => if let Err(error) = lost {
+                    tracing::warn!(%error, "lost the connection for notifications, retrying");
                 },
             }
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                () = tokio::time::sleep(RETRY) => {}
+                () = tokio::time::sleep(RETRY_DELAY) => {}
             }
         }
     }
 
-    async fn follow(&self, database: &Database) -> Result<(), sqlx::Error> {
+    async fn forward(&self, database: &Database) -> Result<(), sqlx::Error> {
         let mut listener = database.listener().await?;
         listener.listen(CHANNEL).await?;
-        self.tell(Notice::Anything);
+        self.publish(Notice::Missed);
         loop {
-            // The listener connects again by itself; what was said meanwhile is lost.
+            // None: the listener has reconnected, and what was notified until then is lost.
             let notice = match listener.try_recv().await? {
-                Some(notice) => parse(notice.payload()).map_or(Notice::Anything, Notice::Changed),
-                None => Notice::Anything,
+                Some(notification) => parse(notification.payload()).map_or(Notice::Missed, Notice::Changed),
+                None => Notice::Missed,
             };
-            self.tell(notice);
+            self.publish(notice);
         }
     }
 
-    fn tell(&self, notice: Notice) {
-        // Nobody listens: nobody needs it.
+    fn publish(&self, notice: Notice) {
+        // An error means that there are no subscribers.
         let _ = self.0.send(notice);
     }
 }
 
-impl Ear {
-    /// The next notice. It ends with the hub, which is never before its listeners.
+impl Subscription {
+    /// The next notice. Waits forever once the sender is gone, which outlives all subscribers.
     pub async fn next(&mut self) -> Notice {
         match self.0.recv().await {
             Ok(notice) => notice,
-            Err(broadcast::error::RecvError::Lagged(_)) => Notice::Anything,
+            Err(broadcast::error::RecvError::Lagged(_)) => Notice::Missed,
             Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
         }
     }
 
-    /// Forgets what was said until now.
-    pub fn skip(&mut self) {
+    /// Drops the notices that have been received but not read.
+    pub fn skip_pending(&mut self) {
         self.0 = self.0.resubscribe();
     }
 
-    /// Until something is said that may concern this workspace.
-    pub async fn hear_of(&mut self, workspace: WorkspaceId) {
+    /// Waits until this workspace may have changed.
+    pub async fn wait_for(&mut self, workspace: WorkspaceId) {
         loop {
             match self.next().await {
-                Notice::Changed(changed) if changed.workspace != workspace => {}
-                Notice::Changed(_) | Notice::Anything => return,
+                Notice::Changed(change) if change.workspace != workspace => {}
+                Notice::Changed(_) | Notice::Missed => return,
             }
         }
     }
 }
 
-fn parse(payload: &str) -> Option<Changed> {
-    let mut words = payload.split(' ');
-    Some(Changed {
-        tenant: words.next()?.parse().ok()?,
-        workspace: words.next()?.parse().ok()?,
-        owner: words.next()?.parse().ok()?,
-        teacher: words.next().and_then(|word| word.parse().ok()),
+/// Parses the payload of a notification: tenant, workspace, owner, and the teacher if there is one.
+fn parse(payload: &str) -> Option<WorkspaceChange> {
+    let mut fields = payload.split(' ');
+    Some(WorkspaceChange {
+        tenant: fields.next()?.parse().ok()?,
+        workspace: fields.next()?.parse().ok()?,
+        owner: fields.next()?.parse().ok()?,
+        teacher: fields.next().and_then(|field| field.parse().ok()),
     })
 }

@@ -1,4 +1,15 @@
-//! The only place that decides who may do what and when a workspace runs, and the only one that writes the database.
+//! The controller: it decides who may do what and when a workspace runs, and it is the only writer
+//! of the database.
+//!
+//! ```text
+//! api ─▶ workspaces, classes, tenants ─▶ core ─▶ lifecycle, engine, snapshots, identity, kms ─▶ db ─▶ authz
+//! ```
+//!
+//! - [`lifecycle`] is the pure heart: which phase follows which event. [`workspaces`] has the
+//!   reconciler, which applies the events of time, and the reports of runners.
+//! - [`snapshots`] are a home's history; [`kms`] protects the keys that encrypt it.
+//! - [`authz`] is the table of permissions. A database transaction of a user needs its proof.
+//! - [`api`] is the only module that knows HTTP. No module imports one that imports it.
 
 mod api;
 mod audit;
@@ -9,6 +20,7 @@ mod controller;
 mod core;
 mod db;
 mod engine;
+mod error;
 mod events;
 mod identity;
 mod installation;
@@ -21,18 +33,16 @@ mod tests;
 mod workspaces;
 
 pub use config::{Config, EngineConfig, HistoryConfig};
-pub use controller::{Controller, Parts, Persisted, Persisting, StartError};
-pub use daemon::ShutdownOutcome;
+pub use controller::{Controller, StopReport, StoppingWorkspace};
+pub use daemon::tasks::ShutdownOutcome;
 pub use db::{DatabaseError, migrate};
-pub use installation::{KeeperKind, Rotated, Rotation};
-pub use kms::{KeeperConfig, KeeperError, TokenSource, TransitConfig, TransitError};
-pub use snapshots::{
-    browser::{NoPast, Past, PastError, PastHome},
-    gc::{CollectError, Manifests, Marking, Reachable},
-};
+pub use error::StartError;
+pub use installation::{MasterKeyLocation, Rotation, RotationReport};
+pub use kms::{KmsConfig, KmsError, TokenSource, VaultConfig, VaultError};
+pub use snapshots::gc::GcError;
 pub use tenants::TenantError;
 
-/// The API's description.
+/// The OpenAPI document of the public API.
 pub mod schema {
     pub use crate::api::openapi;
 }

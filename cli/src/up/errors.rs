@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use controller::{KeeperError, StartError};
+use controller::{KmsError, StartError};
 use volume::StoreError;
 
 use super::{data_directory::DataDirectoryError, lock::LockError, postgres::PostgresError};
@@ -73,7 +73,7 @@ impl From<StartError> for CommandError {
                 "check --database-url: Burrow needs Postgres 15 or newer, its own database and a role that \
                  may create roles"
             }
-            StartError::Keeper(KeeperError::Service(refused)) => return with_hint(&error, refused.next()),
+            StartError::Kms(KmsError::Vault(refused)) => return with_hint(&error, refused.hint()),
             StartError::OtherMasterKey { expected, .. } if expected.starts_with("transit:") => {
                 "use the key service that has it: --master-key-service, with --vault-mount and --vault-key \
                  as in transit:MOUNT/KEY"
@@ -82,7 +82,7 @@ impl From<StartError> for CommandError {
                 "start without --master-key-service, or move the key: burrow admin rotate-master-key --to \
                  service"
             }
-            StartError::Keeper(KeeperError::Key(_)) | StartError::OtherMasterKey { .. } => {
+            StartError::Kms(KmsError::Key(_)) | StartError::OtherMasterKey { .. } => {
                 "use the key file that this database was created with: --master-key"
             }
             StartError::NoKeyService => "give --master-key-service and --vault-token-file",

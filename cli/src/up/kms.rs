@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use controller::{KeeperConfig, TokenSource, TransitConfig};
+use controller::{KmsConfig, TokenSource, VaultConfig};
 use protocol::Redacted;
 
 use super::data_directory::DataDirectory;
@@ -16,14 +16,14 @@ use crate::{
 const TOKEN_FILE: &str = ".vault-token";
 
 /// The file or the key service that holds the master key.
-pub fn config(options: &MasterKeyOptions, data: &DataDirectory) -> Result<KeeperConfig, CommandError> {
+pub fn config(options: &MasterKeyOptions, data: &DataDirectory) -> Result<KmsConfig, CommandError> {
     match service(options)? {
         Some(_) if options.master_key.is_some() => {
             Err(CommandError::new(ErrorKind::Usage, "Cannot use both --master-key and --master-key-service")
                 .hint("give one of them; `burrow admin rotate-master-key --to` moves the key"))
         }
-        Some(service) => Ok(KeeperConfig::Service(service)),
-        None => Ok(KeeperConfig::File(key_file(options, data))),
+        Some(service) => Ok(KmsConfig::Vault(service)),
+        None => Ok(KmsConfig::File(key_file(options, data))),
     }
 }
 
@@ -33,9 +33,9 @@ pub fn key_file(options: &MasterKeyOptions, data: &DataDirectory) -> PathBuf {
 }
 
 /// The key service, if the options name one.
-pub fn service(options: &MasterKeyOptions) -> Result<Option<TransitConfig>, CommandError> {
+pub fn service(options: &MasterKeyOptions) -> Result<Option<VaultConfig>, CommandError> {
     let Some(address) = options.master_key_service.clone() else { return Ok(None) };
-    Ok(Some(TransitConfig {
+    Ok(Some(VaultConfig {
         address,
         mount: options.vault_mount.clone(),
         key: options.vault_key.clone(),

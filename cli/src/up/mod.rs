@@ -7,15 +7,15 @@
 
 use std::{net::TcpListener, path::PathBuf, sync::Arc};
 
-use controller::{Config, Controller, EngineConfig, HistoryConfig, Parts};
+use controller::{Config, Controller, EngineConfig, HistoryConfig};
 use protocol::{Redacted, runner::RuntimeKind};
+use reader::ReaderCommand;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
-use volume::ObjectStore;
 
 use self::{
-    data_directory::DataDirectory, gateway::GatewayThread, homes::Snapshots, images::Images, listen::bind,
-    lock::DataLock, postgres::Postgres,
+    data_directory::DataDirectory, gateway::GatewayThread, images::Images, listen::bind, lock::DataLock,
+    postgres::Postgres,
 };
 use crate::{
     commands::{
@@ -32,7 +32,6 @@ mod capacity;
 pub mod data_directory;
 mod errors;
 mod gateway;
-mod homes;
 pub mod images;
 pub mod kms;
 pub mod listen;
@@ -94,7 +93,7 @@ async fn start(context: &Context, up: &Up) -> Result<System, CommandError> {
         CommandError::error("Cannot write the log").because(&error).hint("choose another --data-dir")
     })?;
     // Before the image, because building one takes minutes.
-    let (store_url, store) = open_store(style, up, &data).await?;
+    let store_url = check_store(style, up, &data).await?;
     let images = Images::prepare(style, up, &data).await?;
     let database = start_database(style, up.database_url.as_deref(), &data).await?;
     let run_dir = data.path().join("run");
@@ -108,12 +107,12 @@ async fn start(context: &Context, up: &Up) -> Result<System, CommandError> {
         run_dir,
         cache_dir: data.path().join("cache"),
         engine: engine(up, images)?,
+        reader: ReaderCommand { program: own_program()?, args: vec!["ext4-reader".into()] },
         history: HistoryConfig { stream_seconds: up.stream_seconds, ..HistoryConfig::default() },
     };
-    let parts = Parts { past: Arc::new(Snapshots::new(store, own_program()?)), ..Parts::default() };
     let step = Step::begin(style, "Starting the controller and the gateway");
     let shutdown = CancellationToken::new();
-    let controller = Controller::start(config, parts, shutdown.clone()).await?;
+    let controller = Controller::start(config, shutdown.clone()).await?;
     let gateway = start_gateway(up, listener, &controller)?;
     step.done();
     Ok(System { database, controller, shutdown, gateway, _lock: lock })
@@ -121,17 +120,13 @@ async fn start(context: &Context, up: &Up) -> Result<System, CommandError> {
 
 /// Opens the object store and tests it, so that a bucket that cannot be used is reported now, and
 /// not when a home is saved.
-async fn open_store(
-    style: Style,
-    up: &Up,
-    data: &DataDirectory,
-) -> Result<(String, Arc<dyn ObjectStore>), CommandError> {
+async fn check_store(style: Style, up: &Up, data: &DataDirectory) -> Result<String, CommandError> {
     let url = up.store.clone().unwrap_or_else(|| data.objects_url());
     let step = Step::begin(style, "Checking the object store");
     let store = volume::store::open(&url).await?;
     store.probe().await?;
     step.done();
-    Ok((url, store))
+    Ok(url)
 }
 
 /// Starts a private Postgres, unless the user names an existing one.
@@ -169,9 +164,9 @@ fn engine(up: &Up, images: Images) -> Result<EngineConfig, CommandError> {
         images: images.by_name,
         initramfs: images.initramfs,
         agent: images.agent,
-        machines_max: capacity.machines,
-        memory_mib_max: capacity.memory_mib,
-        starting_max: capacity.starting,
+        max_sandboxes: capacity.machines,
+        max_memory_mib: capacity.memory_mib,
+        max_starting: capacity.starting,
     })
 }
 

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use controller::Persisting;
+use controller::StoppingWorkspace;
 use daemon::ShutdownOutcome;
 use protocol::workspace::Phase;
 use tokio::task::spawn_blocking;
@@ -27,7 +27,7 @@ pub async fn stop(style: Style, system: System) -> Result<(), CommandError> {
         );
     }
     let mut steps = SaveSteps::new();
-    let persisted = controller.persist_all(|running| show_progress(style, &mut steps, running)).await;
+    let persisted = controller.stop_all(|running| show_progress(style, &mut steps, running)).await;
     gateway.stop().await;
     shutdown.cancel();
     let end = controller.join().await;
@@ -51,7 +51,7 @@ pub async fn stop(style: Style, system: System) -> Result<(), CommandError> {
     Ok(())
 }
 
-fn show_progress(style: Style, steps: &mut SaveSteps, running: &[Persisting]) {
+fn show_progress(style: Style, steps: &mut SaveSteps, running: &[StoppingWorkspace]) {
     for one in running {
         let step = steps
             .entry(one.workspace)
@@ -67,7 +67,7 @@ fn show_progress(style: Style, steps: &mut SaveSteps, running: &[Persisting]) {
     }
 }
 
-fn progress_text(one: &Persisting) -> String {
+fn progress_text(one: &StoppingWorkspace) -> String {
     let detail = one.step.as_ref().and_then(|step| step.detail.as_deref()).map(printable);
     match (one.phase, detail) {
         (_, Some(detail)) => detail,

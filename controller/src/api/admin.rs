@@ -1,4 +1,4 @@
-//! What the owner of a tenant may set going.
+//! Maintenance that the owner of a tenant starts: gc, and the destruction of the tenant's key.
 
 use axum::{Json, extract::State, http::StatusCode};
 use protocol::{
@@ -16,8 +16,8 @@ use crate::{
     audit,
     authz::{Action, authorize},
     core::App,
-    snapshots::gc::{self, CollectError},
-    tenants,
+    snapshots::gc::GcError,
+    tenants::destroy,
 };
 
 /// Run garbage collection
@@ -34,9 +34,9 @@ use crate::{
 pub async fn run_gc(State(app): State<App>, signed: Signed) -> Result<Json<GcReport>> {
     let caller = signed.caller();
     let mut scope = app.db.scope(authorize(caller, Action::ManageTenant)?).await?;
-    audit::write(&mut scope, "store.collect.ask", "", serde_json::json!({})).await?;
+    audit::write(&mut scope, "store.gc.request", "", serde_json::json!({})).await?;
     scope.commit().await?;
-    Ok(Json(gc::collect(&app, Some(caller.tenant)).await?))
+    Ok(Json(app.gc.collect(app.now(), Some(caller.tenant)).await?))
 }
 
 /// Destroy the tenant's key
@@ -60,29 +60,30 @@ pub async fn destroy_tenant_key(
     if request.tenant != caller.tenant {
         return Err(ApiError::invalid("tenant", "This is not your organisation."));
     }
-    // To the end, also where whoever asked goes away: half of it done is not undone.
+    // In a task of its own, so that it is finished even if the client disconnects.
     let (tenant, core) = (caller.tenant, app.clone());
     let (done, outcome) = oneshot::channel();
-    app.tasks.spawn("forget a tenant", async move {
-        let _ = done.send(tenants::forget(&core, tenant).await);
+    app.tasks.spawn("destroy a tenant's key", async move {
+        let _ = done.send(destroy::destroy_tenant_key(&core, tenant).await);
     });
     outcome.await.map_err(|_| ApiError::internal())??;
     Ok(StatusCode::NO_CONTENT)
 }
 
-impl From<CollectError> for ApiError {
-    fn from(error: CollectError) -> Self {
+impl From<GcError> for ApiError {
+    fn from(error: GcError) -> Self {
         match error {
-            CollectError::Busy => {
-                Self::new(Code::Conflict, "A collection is under way. Try again when it is done.")
+            GcError::Busy => {
+                Self::new(Code::Conflict, "Another gc is running. Try again when it has finished.")
             }
-            CollectError::Database(error) => error.into(),
-            CollectError::Tenant(error) => error.into(),
-            CollectError::Cancelled | CollectError::Store(_) | CollectError::Marking(_) => {
-                tracing::error!(%error, "a collection");
+            GcError::Database(error) => error.into(),
+            GcError::Kms(error) => error.into(),
+            GcError::Cancelled | GcError::Store(_) | GcError::Volume(_) => {
+                tracing::error!(%error, "gc failed");
                 Self::new(
                     Code::Unavailable,
-                    "The store does not answer as it should; nothing that is needed was touched.",
+                    "Cannot finish the gc: the object store failed. Nothing that is needed was \
+                     deleted. Try again later.",
                 )
                 .retry_after(60)
             }

@@ -1,4 +1,4 @@
-//! A directory of a past home as one download: a tar that is made while the home is read.
+//! Downloads a directory of a snapshot as a tar archive, which is made while the snapshot is read.
 
 use std::fmt::Write as _;
 
@@ -11,25 +11,25 @@ use protocol::{
 };
 
 use super::{
-    browse::{At, Sender, download, home_path, pieces, send, visit},
+    browse::{At, Sender, download, home_path, open_session, send, send_file},
     error::Result,
     extract::{Params, Query, Signed},
 };
 use crate::{
     core::App,
     snapshots::{
-        Which,
-        browser::{PastError, Visit},
+        SnapshotRef,
+        browser::{BrowseError, BrowseSession},
         tar,
     },
 };
 
-/// Most files and directories of one archive: more is a home made to have no end.
+/// Most files and directories of one archive. It protects from homes that were made to be endless.
 const MAX_ENTRIES: u32 = 1_000_000;
-/// The member that names what the archive does not hold.
-const LEFT_OUT: &str = "left-out.txt";
-/// As much of it as is kept.
-const MAX_LEFT_OUT_BYTES: usize = 1 << 20;
+/// The entry that lists what could not be archived.
+const SKIPPED_FILE: &str = "left-out.txt";
+/// Largest size of that list.
+const MAX_SKIPPED_BYTES: usize = 1 << 20;
 
 /// Download a directory of a snapshot
 ///
@@ -50,73 +50,74 @@ const MAX_LEFT_OUT_BYTES: usize = 1 << 20;
 pub async fn download_snapshot_archive(
     State(app): State<App>,
     signed: Signed,
-    Params((id, which)): Params<(WorkspaceId, Which)>,
+    Params((id, reference)): Params<(WorkspaceId, SnapshotRef)>,
     Query(at): Query<At>,
 ) -> Result<Response> {
     let path = home_path(&at.path)?;
-    let past = visit(&app, signed.caller(), id, which).await?;
-    if past.stat(&path).await?.kind != EntryKind::Directory {
-        return Err(PastError::NotADirectory.into());
+    let session = open_session(&app, signed.caller(), id, reference).await?;
+    if session.stat(&path).await?.kind != EntryKind::Directory {
+        return Err(BrowseError::NotADirectory.into());
     }
     let name = path.name().unwrap_or("home").to_owned();
-    Ok(download(&app, "past archive", &format!("{name}.tar"), async move |sender| {
-        let mut packing = Packing { past, sender, left_out: String::new(), entries: 0 };
-        match packing.tree(path, name).await {
-            Ok(()) => packing.end().await,
-            Err(Broken::Reading(error)) => {
-                send(&packing.sender, Err(error)).await;
+    Ok(download(&app, "snapshot archive", &format!("{name}.tar"), async move |sender| {
+        let mut archive = Archive { session, sender, skipped: String::new(), entries: 0 };
+        match archive.add_tree(path, name).await {
+            Ok(()) => archive.finish().await,
+            Err(ArchiveError::Read(error)) => {
+                send(&archive.sender, Err(error)).await;
             }
-            Err(Broken::Taking) => {}
+            Err(ArchiveError::Aborted) => {}
         }
     }))
 }
 
 /// Why an archive is not finished.
-enum Broken {
-    Reading(PastError),
-    /// Nobody takes it any more, or was told already.
-    Taking,
+enum ArchiveError {
+    Read(BrowseError),
+    /// The client is gone, or has been sent the error.
+    Aborted,
 }
 
-impl From<PastError> for Broken {
-    fn from(error: PastError) -> Self {
-        Self::Reading(error)
+impl From<BrowseError> for ArchiveError {
+    fn from(error: BrowseError) -> Self {
+        Self::Read(error)
     }
 }
 
-struct Packing {
-    past: Visit,
+/// An archive that is being sent.
+struct Archive {
+    session: BrowseSession,
     sender: Sender,
-    /// A line for each.
-    left_out: String,
+    /// One line for each entry that was skipped.
+    skipped: String,
     entries: u32,
 }
 
-impl Packing {
-    /// A directory and all below it, each directory before what is in it.
-    async fn tree(&mut self, path: HomePath, name: String) -> std::result::Result<(), Broken> {
-        let root = self.past.stat(&path).await?;
-        self.member(&path, &name, &root).await?;
+impl Archive {
+    /// Adds a directory and everything below it, each directory before its entries.
+    async fn add_tree(&mut self, path: HomePath, name: String) -> std::result::Result<(), ArchiveError> {
+        let root = self.session.stat(&path).await?;
+        self.add_entry(&path, &name, &root).await?;
         let mut pending = vec![(path, name)];
-        while let Some((directory, shown)) = pending.pop() {
-            let listing = self.past.list(&directory).await?;
+        while let Some((directory, name)) = pending.pop() {
+            let listing = self.session.list(&directory).await?;
             if listing.truncated {
-                self.leave_out(&shown, "more entries than can be listed");
+                self.skip(&name, "more entries than can be listed");
             }
             for entry in listing.entries {
-                let member = format!("{shown}/{}", entry.name);
+                let member = format!("{name}/{}", entry.name);
                 self.entries += 1;
-                // One name and no path: whoever unpacks it must not be led elsewhere.
+                // A name must not be a path that leads somewhere else when the archive is unpacked.
                 let child = directory.child(&entry.name).ok();
                 let child = child.filter(|child| entry.utf8 && child.name() == Some(&entry.name));
                 match child {
-                    None => self.leave_out(&member, "its name cannot be asked for"),
+                    None => self.skip(&member, "unsupported name"),
                     Some(_) if self.entries > MAX_ENTRIES => {
-                        self.leave_out(&member, "too many entries");
+                        self.skip(&member, "too many entries");
                         return Ok(());
                     }
                     Some(child) => {
-                        self.member(&child, &member, &entry).await?;
+                        self.add_entry(&child, &member, &entry).await?;
                         if entry.kind == EntryKind::Directory {
                             pending.push((child, member));
                         }
@@ -127,43 +128,46 @@ impl Packing {
         Ok(())
     }
 
-    async fn member(
+    /// Adds one entry with its content.
+    async fn add_entry(
         &mut self,
         path: &HomePath,
         name: &str,
         entry: &PastEntry,
-    ) -> std::result::Result<(), Broken> {
+    ) -> std::result::Result<(), ArchiveError> {
         let Some(header) = tar::header(name, entry) else {
-            self.leave_out(name, "a socket, a pipe or a device");
+            self.skip(name, "socket, pipe or device");
             return Ok(());
         };
-        self.put(header).await?;
+        self.send(header).await?;
         if entry.kind == EntryKind::File {
-            if !pieces(&self.past, path, entry.size, &self.sender).await {
-                return Err(Broken::Taking);
+            if !send_file(&self.session, path, entry.size, &self.sender).await {
+                return Err(ArchiveError::Aborted);
             }
-            self.put(tar::padding(entry.size)).await?;
+            self.send(tar::padding(entry.size)).await?;
         }
         Ok(())
     }
 
-    async fn put(&self, bytes: Vec<u8>) -> std::result::Result<(), Broken> {
-        let taken = bytes.is_empty() || send(&self.sender, Ok(Bytes::from(bytes))).await;
-        taken.then_some(()).ok_or(Broken::Taking)
+    async fn send(&self, bytes: Vec<u8>) -> std::result::Result<(), ArchiveError> {
+        let is_sent = bytes.is_empty() || send(&self.sender, Ok(Bytes::from(bytes))).await;
+        is_sent.then_some(()).ok_or(ArchiveError::Aborted)
     }
 
-    fn leave_out(&mut self, name: &str, reason: &str) {
-        if self.left_out.len() < MAX_LEFT_OUT_BYTES {
-            let _ = writeln!(self.left_out, "{}: {reason}", name.escape_debug());
+    /// Records an entry that the archive does not have.
+    fn skip(&mut self, name: &str, reason: &str) {
+        if self.skipped.len() < MAX_SKIPPED_BYTES {
+            let _ = writeln!(self.skipped, "{}: {reason}", name.escape_debug());
         }
     }
 
-    async fn end(self) {
+    /// Ends the archive, with the list of skipped entries.
+    async fn finish(self) {
         let mut bytes = Vec::new();
-        if !self.left_out.is_empty() {
-            let size = self.left_out.len() as u64;
+        if !self.skipped.is_empty() {
+            let size = self.skipped.len() as u64;
             let entry = PastEntry {
-                name: LEFT_OUT.to_owned(),
+                name: SKIPPED_FILE.to_owned(),
                 utf8: true,
                 kind: EntryKind::File,
                 size,
@@ -171,8 +175,8 @@ impl Packing {
                 mode: 0o644,
                 target: None,
             };
-            bytes.extend(tar::header(LEFT_OUT, &entry).expect("a file"));
-            bytes.extend(self.left_out.as_bytes());
+            bytes.extend(tar::header(SKIPPED_FILE, &entry).expect("a file"));
+            bytes.extend(self.skipped.as_bytes());
             bytes.extend(tar::padding(size));
         }
         bytes.extend(tar::END);

@@ -1,4 +1,4 @@
-//! Signing in and out.
+//! Sign-in and sign-out: sessions, passwords and device logins.
 
 use axum::{
     Json,
@@ -24,10 +24,10 @@ use crate::{
     authz::{Action, authorize},
     core::{App, Core},
     identity::{
-        device_logins::{self, Asked},
-        passwords::{MAX_LENGTH, weakness},
+        device_logins::{self, PollOutcome},
+        passwords::{MAX_LENGTH, find_weakness},
         secrets,
-        sessions::{self, Kind, LIFE, LINK_TRUSTED, Open},
+        sessions::{self, LINK_TRUST_TTL, OpenSession, SESSION_TTL, SessionKind},
         sign_in_links, users,
     },
 };
@@ -52,17 +52,14 @@ pub async fn sign_in_with_link(
     client: Client,
     Input(request): Input<LinkSignIn>,
 ) -> Result<Response> {
-    app.limits.address(&client.address)?;
+    app.rate_limits.check_address(&client.address)?;
     let mut system = app.db.system().await?;
     let user = sign_in_links::redeem(system.connection(), app.now(), request.token.expose()).await?;
     system.commit().await?;
     let user = user.ok_or_else(|| {
-        ApiError::new(
-            Code::Expired,
-            "This link was used or is too old. Start the server again for a new one.",
-        )
+        ApiError::new(Code::Expired, "This link was used or has expired. Restart the server for a new one.")
     })?;
-    signed_in(&app, &client, user, true).await
+    create_session(&app, &client, user, true).await
 }
 
 /// Sign in with e-mail and password
@@ -81,42 +78,50 @@ pub async fn sign_in(
     client: Client,
     Input(request): Input<Login>,
 ) -> Result<Response> {
-    app.limits.address(&client.address)?;
-    app.limits.email(request.email.trim())?;
-    let refused = || ApiError::new(Code::BadCredentials, "E-mail or password is wrong.");
+    app.rate_limits.check_address(&client.address)?;
+    app.rate_limits.check_email(request.email.trim())?;
+    let refused = || ApiError::new(Code::BadCredentials, "Wrong e-mail address or password.");
     if request.password.expose().chars().count() > MAX_LENGTH {
         return Err(refused());
     }
     let mut system = app.db.system().await?;
-    let known = users::with_password(system.connection(), request.email.trim()).await?;
-    // Hashing takes its time: no transaction waits for it.
+    let known = users::find_password_accounts(system.connection(), request.email.trim()).await?;
+    // Hashing takes time: the transaction ends first.
     system.commit().await?;
     let hashes = known.iter().map(|user| user.password_hash.clone()).collect();
     let index = app.passwords.verify(&request.password, hashes).await.ok_or_else(refused)?;
-    signed_in(&app, &client, (known[index].tenant_id, known[index].user_id), false).await
+    create_session(&app, &client, (known[index].tenant_id, known[index].user_id), false).await
 }
 
-/// The answer to every way of signing in: the session, and its cookie.
-pub async fn signed_in(app: &Core, client: &Client, user: (Uuid, Uuid), by_link: bool) -> Result<Response> {
+/// Creates a session and its cookie: the response to every kind of sign-in.
+pub async fn create_session(
+    app: &Core,
+    client: &Client,
+    user: (Uuid, Uuid),
+    by_link: bool,
+) -> Result<Response> {
     let now = app.now();
     let mut system = app.db.system().await?;
-    let secret = sessions::begin(system.connection(), now, user, by_link).await?;
+    let secret = sessions::create(system.connection(), now, user, by_link).await?;
     let open = sessions::find(system.connection(), now, secret.expose()).await?;
     system.commit().await?;
     let open = open.ok_or_else(ApiError::unauthenticated)?;
     let mut scope = app.db.scope(authorize(&open.caller, Action::ManageSelf)?).await?;
-    audit::write(&mut scope, "session.begin", "", serde_json::json!({ "by_link": by_link })).await?;
-    let session = describe(&mut scope, &open).await?;
+    audit::write(&mut scope, "session.create", "", serde_json::json!({ "by_link": by_link })).await?;
+    let session = describe_session(&mut scope, &open).await?;
     scope.commit().await?;
     let mut response = Json(session).into_response();
-    response.headers_mut().append(header::SET_COOKIE, cookie(client.secure, &secret, LIFE.whole_seconds()));
+    response
+        .headers_mut()
+        .append(header::SET_COOKIE, cookie(client.secure, &secret, SESSION_TTL.whole_seconds()));
     Ok(response)
 }
 
-async fn describe(scope: &mut crate::db::Scope, open: &Open) -> Result<Session> {
-    Ok(Session { user: users::me(scope).await?.into(), expires_at: open.expires_at })
+async fn describe_session(scope: &mut crate::db::Scope, open: &OpenSession) -> Result<Session> {
+    Ok(Session { user: users::current(scope).await?.into(), expires_at: open.expires_at })
 }
 
+/// The Set-Cookie header of a session.
 fn cookie(secure: bool, value: &Redacted<String>, seconds: i64) -> HeaderValue {
     let value = value.expose();
     let text = if secure {
@@ -138,13 +143,14 @@ fn cookie(secure: bool, value: &Redacted<String>, seconds: i64) -> HeaderValue {
 )]
 pub async fn get_session(State(app): State<App>, signed: Signed) -> Result<Json<Session>> {
     let mut scope = app.db.scope(authorize(signed.caller(), Action::ManageSelf)?).await?;
-    let session = describe(&mut scope, &signed.0).await?;
+    let session = describe_session(&mut scope, &signed.0).await?;
     Ok(Json(session))
 }
 
 /// Sign out
 ///
-/// Ends the session that the request was made with; a personal access token is revoked. Clears the cookie.
+/// Ends the session that the request was made with; a personal access token is revoked. Clears the
+/// cookie.
 #[utoipa::path(
     post,
     path = "/auth/logout",
@@ -153,11 +159,11 @@ pub async fn get_session(State(app): State<App>, signed: Signed) -> Result<Json<
 )]
 pub async fn sign_out(State(app): State<App>, client: Client, signed: Signed) -> Result<Response> {
     let mut scope = app.db.scope(authorize(signed.caller(), Action::ManageSelf)?).await?;
-    sessions::end(&mut scope, signed.caller().session.0, None).await?;
-    audit::write(&mut scope, "session.end", "", serde_json::json!({})).await?;
+    sessions::revoke(&mut scope, signed.caller().session.0, None).await?;
+    audit::write(&mut scope, "session.revoke", "", serde_json::json!({})).await?;
     scope.commit().await?;
     let mut headers = HeaderMap::new();
-    if signed.0.kind == Kind::Cookie {
+    if signed.0.kind == SessionKind::Cookie {
         headers.append(header::SET_COOKIE, cookie(client.secure, &Redacted::new(String::new()), 0));
     }
     Ok((StatusCode::NO_CONTENT, headers).into_response())
@@ -180,16 +186,16 @@ pub async fn set_password(
     signed: Signed,
     Input(request): Input<SetPassword>,
 ) -> Result<StatusCode> {
-    if let Some(weakness) = weakness(request.new.expose()) {
+    if let Some(weakness) = find_weakness(request.new.expose()) {
         return Err(ApiError::invalid("new", weakness));
     }
     let allowed = authorize(signed.caller(), Action::ManageSelf)?;
     let mut scope = app.db.scope(allowed).await?;
-    let known = users::me(&mut scope).await?;
+    let known = users::current(&mut scope).await?;
     drop(scope);
-    let trusted = signed.0.by_link && app.now() - signed.0.created_at < LINK_TRUSTED;
-    if let Some(hash) = known.password_hash.filter(|_| !trusted) {
-        app.limits.email(&known.email)?;
+    let is_trusted = signed.0.by_link && app.now() - signed.0.created_at < LINK_TRUST_TTL;
+    if let Some(hash) = known.password_hash.filter(|_| !is_trusted) {
+        app.rate_limits.check_email(&known.email)?;
         let current = request.current.unwrap_or_else(|| Redacted::new(String::new()));
         let fits = app.passwords.verify(&current, vec![hash]).await;
         fits.ok_or_else(|| ApiError::new(Code::BadCredentials, "The current password is wrong."))?;
@@ -197,7 +203,7 @@ pub async fn set_password(
     let hash = app.passwords.hash(&request.new).await;
     let mut scope = app.db.scope(allowed).await?;
     users::set_password(&mut scope, &hash).await?;
-    sessions::end_others(&mut scope).await?;
+    sessions::revoke_others(&mut scope).await?;
     audit::write(&mut scope, "password.set", "", serde_json::json!({})).await?;
     scope.commit().await?;
     Ok(StatusCode::NO_CONTENT)
@@ -220,22 +226,23 @@ pub async fn start_device_login(
     client: Client,
     Input(request): Input<DeviceRequest>,
 ) -> Result<Json<DeviceCode>> {
-    app.limits.address(&client.address)?;
+    app.rate_limits.check_address(&client.address)?;
     let name = users::clean_name(&request.client_name)
         .filter(|name| name.chars().count() <= MAX_CLIENT_NAME_CHARACTERS)
-        .ok_or_else(|| ApiError::invalid("client_name", "One line of at most 100 characters."))?;
+        .ok_or_else(|| ApiError::invalid("client_name", "Use one line of at most 100 characters."))?;
     let mut system = app.db.system().await?;
-    let login = device_logins::begin(system.connection(), app.now(), &name).await?;
+    let login = device_logins::create(system.connection(), app.now(), &name).await?;
     system.commit().await?;
     let login = login.ok_or_else(|| {
-        ApiError::new(Code::RateLimited, "Too many sign-ins wait for approval.").retry_after(60)
+        ApiError::new(Code::RateLimited, "Too many device logins are pending. Try again later.")
+            .retry_after(60)
     })?;
     Ok(Json(DeviceCode {
         device_code: login.device_code,
         user_code: login.user_code,
         verification_path: DEVICE_PAGE.to_owned(),
-        expires_in_seconds: device_logins::LIFE.whole_seconds().unsigned_abs(),
-        interval_seconds: device_logins::INTERVAL.whole_seconds().unsigned_abs(),
+        expires_in_seconds: device_logins::LOGIN_TTL.whole_seconds().unsigned_abs(),
+        interval_seconds: device_logins::POLL_INTERVAL.whole_seconds().unsigned_abs(),
     }))
 }
 
@@ -257,21 +264,25 @@ pub async fn poll_device_login(
 ) -> Result<Json<TokenSecret>> {
     let now = app.now();
     let mut system = app.db.system().await?;
-    let asked = device_logins::ask(system.connection(), now, request.device_code.expose()).await?;
-    let answer = match asked {
-        Asked::Approved { tenant, user, client_name } => {
-            let days = sessions::TOKEN_DAYS;
+    let outcome = device_logins::poll(system.connection(), now, request.device_code.expose()).await?;
+    let answer = match outcome {
+        PollOutcome::Approved { tenant, user, client_name } => {
+            let days = sessions::DEFAULT_TOKEN_DAYS;
             let (info, token) =
-                sessions::new_token(system.connection(), now, (tenant, user), &client_name, days).await?;
+                sessions::create_token(system.connection(), now, (tenant, user), &client_name, days).await?;
             Ok(Json(TokenSecret { info, token }))
         }
-        Asked::Pending => Err(ApiError::new(Code::AuthorizationPending, "Nobody has approved yet.")),
-        Asked::TooSoon => {
-            let seconds = device_logins::INTERVAL.whole_seconds().unsigned_abs();
-            Err(ApiError::new(Code::RateLimited, "Ask more slowly.").retry_after(seconds))
+        PollOutcome::Pending => {
+            Err(ApiError::new(Code::AuthorizationPending, "The user has not approved the device login yet."))
         }
-        Asked::Refused => Err(ApiError::new(Code::Forbidden, "The sign-in was refused.")),
-        Asked::Gone => Err(ApiError::new(Code::Expired, "This sign-in is too old. Begin anew.")),
+        PollOutcome::TooSoon => {
+            let seconds = device_logins::POLL_INTERVAL.whole_seconds().unsigned_abs();
+            Err(ApiError::new(Code::RateLimited, "Poll less often.").retry_after(seconds))
+        }
+        PollOutcome::Denied => Err(ApiError::new(Code::Forbidden, "The user denied the device login.")),
+        PollOutcome::Expired => {
+            Err(ApiError::new(Code::Expired, "The device login has expired. Start a new one."))
+        }
     };
     system.commit().await?;
     answer
@@ -283,7 +294,8 @@ pub async fn poll_device_login(
     path = "/auth/device/{user_code}",
     tag = "auth",
     params(
-        ("user_code" = String, Path, description = "The code that the program shows; case and dashes do not matter."),
+        ("user_code" = String, Path, description = "The code that the program shows; case
+            and dashes do not matter."),
     ),
     responses((status = 200, body = DeviceInfo, description = "The pending login")),
     extensions(("x-problem-codes" = json!(["expired", "rate_limited"]))),
@@ -293,10 +305,10 @@ pub async fn get_device_login(
     signed: Signed,
     Params(typed): Params<String>,
 ) -> Result<Json<DeviceInfo>> {
-    app.limits.code(&signed.caller().user.to_string())?;
-    let code = secrets::normal_user_code(&typed).ok_or_else(unknown_code)?;
+    app.rate_limits.check_user_code(&signed.caller().user.to_string())?;
+    let code = secrets::normalize_user_code(&typed).ok_or_else(unknown_code)?;
     let mut system = app.db.system().await?;
-    let info = device_logins::info(system.connection(), app.now(), &code).await?;
+    let info = device_logins::find_pending(system.connection(), app.now(), &code).await?;
     info.map(Json).ok_or_else(unknown_code)
 }
 
@@ -315,15 +327,18 @@ pub async fn decide_device_login(
     Input(request): Input<DeviceApproval>,
 ) -> Result<StatusCode> {
     let caller = signed.caller();
-    app.limits.code(&caller.user.to_string())?;
-    let code = secrets::normal_user_code(&request.user_code).ok_or_else(unknown_code)?;
+    app.rate_limits.check_user_code(&caller.user.to_string())?;
+    let code = secrets::normalize_user_code(&request.user_code).ok_or_else(unknown_code)?;
     let mut system = app.db.system().await?;
     let user = (caller.tenant.0, caller.user.0);
-    let done = device_logins::decide(system.connection(), app.now(), &code, request.approve, user).await?;
+    let done = device_logins::resolve(system.connection(), app.now(), &code, request.approve, user).await?;
     system.commit().await?;
     if done { Ok(StatusCode::NO_CONTENT) } else { Err(unknown_code()) }
 }
 
 fn unknown_code() -> ApiError {
-    ApiError::new(Code::Expired, "No sign-in waits under this code. Compare it, or begin anew.")
+    ApiError::new(
+        Code::Expired,
+        "There is no pending device login with this code. Check the code, or start a new login.",
+    )
 }

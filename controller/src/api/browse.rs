@@ -1,4 +1,4 @@
-//! Files of past homes: directories, contents, what has changed. No machine is started.
+//! Files of snapshots: directories, contents and differences. No workspace is started.
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -21,30 +21,28 @@ use tokio_stream::wrappers::ReceiverStream;
 use utoipa::IntoParams;
 
 use super::{
+    access::{authorize_workspace, open_tenant_key, snapshot_not_found},
     error::{ApiError, Result},
     extract::{Params, Query, Signed},
-    snapshots::missing,
-    workspaces::{allowed, forgotten},
 };
 use crate::{
     authz::{Action, Allowed, Caller},
     core::{App, Core},
     snapshots::{
-        self, Which,
-        browser::{PIECE_BYTES, PastError, Visit},
+        self, SnapshotRef,
+        browser::{BrowseError, BrowseSession, PIECE_BYTES},
     },
-    tenants::{self, TenantError, TenantKey},
 };
 
-/// Pieces that are read before they are taken.
-const PIECES_AHEAD: usize = 2;
-/// A reader that takes nothing for so long is gone.
-const STALLED_TIMEOUT: Duration = Duration::from_secs(60);
-/// For one download: a slow line takes a large file, and no home is held open for ever.
+/// Pieces that are read before the client takes them.
+const MAX_PIECES_AHEAD: usize = 2;
+/// A client that takes nothing for so long is disconnected.
+const STALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// For one download: enough for a large file over a slow line, and no snapshot is open forever.
 const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// What a download is made of. An error breaks it off.
-pub type Sender = mpsc::Sender<std::result::Result<Bytes, PastError>>;
+/// The pieces of a download. An error aborts it.
+pub type Sender = mpsc::Sender<std::result::Result<Bytes, BrowseError>>;
 
 #[derive(Debug, Deserialize, IntoParams)]
 pub struct At {
@@ -61,7 +59,7 @@ pub struct Between {
     /// The later snapshot: an identifier, or `latest`, which it is when absent.
     #[serde(default)]
     #[param(value_type = Option<String>)]
-    with: Option<Which>,
+    with: Option<SnapshotRef>,
 }
 
 /// List a directory of a snapshot
@@ -82,12 +80,12 @@ pub struct Between {
 pub async fn list_snapshot_files(
     State(app): State<App>,
     signed: Signed,
-    Params((id, which)): Params<(WorkspaceId, Which)>,
+    Params((id, reference)): Params<(WorkspaceId, SnapshotRef)>,
     Query(at): Query<At>,
 ) -> Result<Json<Directory>> {
     let path = home_path(&at.path)?;
-    let past = visit(&app, signed.caller(), id, which).await?;
-    Ok(Json(past.list(&path).await?))
+    let session = open_session(&app, signed.caller(), id, reference).await?;
+    Ok(Json(session.list(&path).await?))
 }
 
 /// Download a file of a snapshot
@@ -106,18 +104,18 @@ pub async fn list_snapshot_files(
 pub async fn read_snapshot_file(
     State(app): State<App>,
     signed: Signed,
-    Params((id, which)): Params<(WorkspaceId, Which)>,
+    Params((id, reference)): Params<(WorkspaceId, SnapshotRef)>,
     Query(at): Query<At>,
 ) -> Result<Response> {
     let path = home_path(&at.path)?;
-    let past = visit(&app, signed.caller(), id, which).await?;
-    let entry = past.stat(&path).await?;
+    let session = open_session(&app, signed.caller(), id, reference).await?;
+    let entry = session.stat(&path).await?;
     if entry.kind != EntryKind::File {
-        return Err(PastError::NotAFile.into());
+        return Err(BrowseError::NotAFile.into());
     }
     let name = path.name().unwrap_or("home").to_owned();
-    let mut response = download(&app, "past content", &name, async move |sender| {
-        pieces(&past, &path, entry.size, &sender).await;
+    let mut response = download(&app, "snapshot file", &name, async move |sender| {
+        send_file(&session, &path, entry.size, &sender).await;
     });
     response.headers_mut().insert(header::CONTENT_LENGTH, entry.size.into());
     Ok(response)
@@ -130,7 +128,7 @@ pub fn download<Sending: Future<Output = ()> + Send + 'static>(
     name: &str,
     sending: impl FnOnce(Sender) -> Sending,
 ) -> Response {
-    let (sender, receiver) = mpsc::channel(PIECES_AHEAD);
+    let (sender, receiver) = mpsc::channel(MAX_PIECES_AHEAD);
     let shutdown = app.tasks.shutdown().clone();
     let sending = sending(sender);
     app.tasks.spawn(task, async move {
@@ -144,7 +142,7 @@ pub fn download<Sending: Future<Output = ()> + Send + 'static>(
     for (header, value) in [
         (header::CONTENT_TYPE, "application/octet-stream"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        // Whatever a guest wrote, no browser runs it as ours.
+        // A guest wrote the file: no browser may run it as a page of ours.
         (header::CONTENT_SECURITY_POLICY, "sandbox; default-src 'none'"),
     ] {
         headers.insert(header, HeaderValue::from_static(value));
@@ -154,15 +152,15 @@ pub fn download<Sending: Future<Output = ()> + Send + 'static>(
     response
 }
 
-/// Sends a file to its end, and says whether it got there. An error breaks the answer off, which
-/// its length tells.
-pub async fn pieces(past: &Visit, path: &HomePath, size: u64, sender: &Sender) -> bool {
+/// Sends a file, and returns whether all of it was sent. An error aborts the response, which the
+/// client sees by its length.
+pub async fn send_file(session: &BrowseSession, path: &HomePath, size: u64, sender: &Sender) -> bool {
     let mut offset = 0;
     while offset < size {
         let length = PIECE_BYTES.min(size - offset);
-        let piece = match past.read(path, offset, length).await {
+        let piece = match session.read(path, offset, length).await {
             Ok(piece) if piece.len() as u64 == length => Ok(piece),
-            Ok(_) => Err(PastError::Broken("its content ends early".to_owned())),
+            Ok(_) => Err(BrowseError::ReaderFailed("the file ended early".to_owned())),
             Err(error) => Err(error),
         };
         if !send(sender, piece).await {
@@ -173,13 +171,13 @@ pub async fn pieces(past: &Visit, path: &HomePath, size: u64, sender: &Sender) -
     true
 }
 
-/// Whether it was taken, and more may follow.
-pub async fn send(sender: &Sender, piece: std::result::Result<Bytes, PastError>) -> bool {
+/// Sends a piece, and returns whether more may follow.
+pub async fn send(sender: &Sender, piece: std::result::Result<Bytes, BrowseError>) -> bool {
     let failed = piece.is_err();
-    matches!(timeout(STALLED_TIMEOUT, sender.send(piece)).await, Ok(Ok(()))) && !failed
+    matches!(timeout(STALL_TIMEOUT, sender.send(piece)).await, Ok(Ok(()))) && !failed
 }
 
-/// RFC 6266: an ASCII name for old clients and the exact one beside it.
+/// The value of Content-Disposition (RFC 6266): an ASCII name for old clients, and the exact one.
 fn disposition(name: &str) -> String {
     let plain: String =
         name.chars().map(|c| if c.is_ascii_alphanumeric() || "._- ".contains(c) { c } else { '_' }).collect();
@@ -212,11 +210,11 @@ fn disposition(name: &str) -> String {
 pub async fn list_snapshot_changes(
     State(app): State<App>,
     signed: Signed,
-    Params((id, which)): Params<(WorkspaceId, Which)>,
+    Params((id, reference)): Params<(WorkspaceId, SnapshotRef)>,
     Query(between): Query<Between>,
 ) -> Result<Json<Changes>> {
     let path = home_path(&between.path)?;
-    let (before, after) = both(&app, signed.caller(), id, which, between.with).await?;
+    let (before, after) = open_both(&app, signed.caller(), id, reference, between.with).await?;
     Ok(Json(before.changes(&after, &path, MAX_CHANGES).await?))
 }
 
@@ -236,89 +234,79 @@ pub async fn list_snapshot_changes(
 pub async fn diff_snapshot_file(
     State(app): State<App>,
     signed: Signed,
-    Params((id, which)): Params<(WorkspaceId, Which)>,
+    Params((id, reference)): Params<(WorkspaceId, SnapshotRef)>,
     Query(between): Query<Between>,
 ) -> Result<Json<Diff>> {
     let path = home_path(&between.path)?;
-    let (before, after) = both(&app, signed.caller(), id, which, between.with).await?;
+    let (before, after) = open_both(&app, signed.caller(), id, reference, between.with).await?;
     Ok(Json(before.diff(&after, &path).await?))
 }
 
 pub fn home_path(text: &str) -> Result<HomePath> {
     HomePath::parse(text)
-        .map_err(|error| ApiError::invalid("path", &format!("Not a path of a home: {error}.")))
+        .map_err(|error| ApiError::invalid("path", &format!("Not a path in a home: {error}.")))
 }
 
-pub async fn visit(app: &Core, caller: &Caller, id: WorkspaceId, which: Which) -> Result<Visit> {
-    let allowed = allowed(app, caller, id, Action::ReadWorkspace).await?;
-    open(app, allowed, id, which).await
-}
-
-async fn both(
+/// Opens a snapshot for browsing, if the caller may read it.
+pub async fn open_session(
     app: &Core,
     caller: &Caller,
     id: WorkspaceId,
-    before: Which,
-    after: Option<Which>,
-) -> Result<(Visit, Visit)> {
-    let allowed = allowed(app, caller, id, Action::ReadWorkspace).await?;
+    reference: SnapshotRef,
+) -> Result<BrowseSession> {
+    let allowed = authorize_workspace(app, caller, id, Action::ReadWorkspace).await?;
+    open(app, allowed, id, reference).await
+}
+
+async fn open_both(
+    app: &Core,
+    caller: &Caller,
+    id: WorkspaceId,
+    before: SnapshotRef,
+    after: Option<SnapshotRef>,
+) -> Result<(BrowseSession, BrowseSession)> {
+    let allowed = authorize_workspace(app, caller, id, Action::ReadWorkspace).await?;
     let before = open(app, allowed, id, before).await?;
-    Ok((before, open(app, allowed, id, after.unwrap_or(Which::Latest)).await?))
+    Ok((before, open(app, allowed, id, after.unwrap_or(SnapshotRef::Latest)).await?))
 }
 
-async fn open(app: &Core, allowed: Allowed, id: WorkspaceId, which: Which) -> Result<Visit> {
-    let tenant = allowed.caller().tenant;
+async fn open(
+    app: &Core,
+    allowed: Allowed,
+    id: WorkspaceId,
+    reference: SnapshotRef,
+) -> Result<BrowseSession> {
     let mut scope = app.db.scope(allowed).await?;
-    let found = snapshots::find(&mut scope, id, which).await?.ok_or_else(missing)?;
-    let sealed = tenants::key(scope.connection(), tenant).await?;
-    drop(scope);
-    match sealed.open(&app.keeper).await? {
-        TenantKey::Open(key) => Ok(app.homes.visit(tenant, key, found.manifest)),
-        TenantKey::Forgotten => Err(forgotten()),
-    }
+    let found = snapshots::find(&mut scope, id, reference).await?.ok_or_else(snapshot_not_found)?;
+    let key = open_tenant_key(app, scope).await?;
+    Ok(app.browser.open(allowed.caller().tenant, key, found.manifest))
 }
 
-impl From<TenantError> for ApiError {
-    fn from(error: TenantError) -> Self {
+impl From<BrowseError> for ApiError {
+    fn from(error: BrowseError) -> Self {
         match error {
-            TenantError::Keeper(error) => error.into(),
-            TenantError::Database(error) => error.into(),
-            TenantError::Unknown | TenantError::Cache(_) => {
-                tracing::error!(%error, "a tenant");
-                Self::internal()
+            BrowseError::NotFound | BrowseError::NotADirectory => {
+                Self::new(Code::NotFound, "This snapshot has no file at this path.")
             }
-        }
-    }
-}
-
-impl From<PastError> for ApiError {
-    fn from(error: PastError) -> Self {
-        match error {
-            PastError::NotFound | PastError::NotADirectory => {
-                Self::new(Code::NotFound, "This snapshot has nothing at this path.")
+            BrowseError::NotAFile => {
+                Self::new(Code::Unsupported, "This is not a regular file. It has no content to show.")
             }
-            PastError::NotAFile => {
-                Self::new(Code::Unsupported, "This is no regular file: it has no content to show.")
-            }
-            PastError::Unreadable(_) => Self::new(
+            BrowseError::Unreadable(_) => Self::new(
                 Code::Unsupported,
-                format!(
-                    "{error}. Restore or fork the snapshot and look at it there.",
-                    error = sentence(&error)
-                ),
+                format!("{error}. Restore or fork the snapshot to read it.", error = sentence(&error)),
             ),
-            PastError::Timeout => Self::new(
+            BrowseError::Timeout => Self::new(
                 Code::Timeout,
-                "Reading this snapshot took too long. Try again, or look at a smaller part of it.",
+                "Reading this snapshot took too long. Try again, or open a smaller part of it.",
             ),
-            PastError::Broken(_) => {
+            BrowseError::ReaderFailed(_) => {
                 Self::new(Code::Unavailable, "Reading this snapshot failed. Try again.").retry_after(1)
             }
         }
     }
 }
 
-fn sentence(error: &PastError) -> String {
+fn sentence(error: &BrowseError) -> String {
     let text = error.to_string();
     let mut letters = text.chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
@@ -329,7 +317,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_cannot_break_out_of_the_header() {
+    fn file_name_cannot_leave_header() {
         let text = disposition("a\"\r\nSet-Cookie: x; é");
         assert!(text.is_ascii() && !text.contains(['\r', '\n']), "{text}");
         assert_eq!(text.matches('"').count(), 2);

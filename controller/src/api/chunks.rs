@@ -1,4 +1,4 @@
-//! A home's snapshot by its chunks, for whoever moves it to another installation.
+//! The chunks of a snapshot, for a transfer to another installation.
 
 use std::sync::Arc;
 
@@ -17,28 +17,27 @@ use utoipa::IntoParams;
 use volume::{ChunkPage, MAX_VOLUME_BYTES, SnapshotView, VolumeError, chunk_count};
 
 use super::{
+    access::{authorize_workspace, open_tenant_key, snapshot_not_found},
     error::{ApiError, Result},
     extract::{Input, Params, Query, Signed},
-    snapshots::missing,
-    workspaces::{allowed, forgotten},
 };
 use crate::{
     authz::{Action, Caller},
     core::{App, Core},
-    snapshots::{self, Which, chunks::Busy},
-    tenants::{self, TenantKey},
+    snapshots::{self, SnapshotRef, chunks::Busy},
 };
 
 #[derive(Debug, Deserialize, IntoParams)]
 pub struct Page {
-    /// The first chunk that is asked for; absent: 0.
+    /// The first chunk to list. 0 by default.
     #[serde(default)]
     pub from: u32,
 }
 
 /// List the chunks of a snapshot
 ///
-/// Lists index and hash of each 64 KiB chunk that is not all zeros. Used by `burrow push` and `burrow pull`.
+/// Lists index and hash of each 64 KiB chunk that is not all zeros. Used by `burrow push` and
+/// `burrow pull`.
 #[utoipa::path(
     get,
     path = "/workspaces/{id}/snapshots/{snapshot}/chunks",
@@ -53,11 +52,11 @@ pub struct Page {
 pub async fn list_snapshot_chunks(
     State(app): State<App>,
     signed: Signed,
-    Params((id, which)): Params<(WorkspaceId, Which)>,
-    Query(asked): Query<Page>,
+    Params((id, reference)): Params<(WorkspaceId, SnapshotRef)>,
+    Query(page): Query<Page>,
 ) -> Result<Json<ChunkList>> {
-    let reader = open(&app, signed.caller(), id, which).await?;
-    listed(&app, &reader, asked.from).await
+    let reader = open(&app, signed.caller(), id, reference).await?;
+    list_page(&app, &reader, page.from).await
 }
 
 /// Download chunks of a snapshot
@@ -77,71 +76,76 @@ pub async fn list_snapshot_chunks(
 pub async fn read_snapshot_chunks(
     State(app): State<App>,
     signed: Signed,
-    Params((id, which)): Params<(WorkspaceId, Which)>,
+    Params((id, reference)): Params<(WorkspaceId, SnapshotRef)>,
     Input(wanted): Input<WantedChunks>,
 ) -> Result<Response> {
-    let reader = open(&app, signed.caller(), id, which).await?;
-    check(&wanted.indexes)?;
-    let _question = question(&app).await?;
+    let reader = open(&app, signed.caller(), id, reference).await?;
+    check_indexes(&wanted.indexes)?;
+    let _permit = permit(&app).await?;
     let bytes = reader.read_chunks(&wanted.indexes).await?;
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response())
 }
 
-fn check(indexes: &[u32]) -> Result<()> {
+fn check_indexes(indexes: &[u32]) -> Result<()> {
     if indexes.len() > MAX_CHUNKS_AT_ONCE {
-        return Err(ApiError::invalid("indexes", &format!("At most {MAX_CHUNKS_AT_ONCE}.")));
+        return Err(ApiError::invalid("indexes", &format!("Use at most {MAX_CHUNKS_AT_ONCE} indexes.")));
     }
     if !indexes.is_sorted_by(|one, next| one < next) {
-        return Err(ApiError::invalid("indexes", "In order, each once."));
+        return Err(ApiError::invalid("indexes", "Use each index once, in ascending order."));
     }
-    // Beyond the end of this one are zeros, for a home that is larger where it goes.
+    // Chunks beyond the end are zeros, for a home that is larger at its destination.
     if indexes.last().is_some_and(|last| *last >= chunk_count(MAX_VOLUME_BYTES)) {
         return Err(ApiError::invalid("indexes", "No home is so large."));
     }
     Ok(())
 }
 
-/// A page of an open home's chunks.
-pub async fn listed(app: &Core, reader: &SnapshotView, from: u32) -> Result<Json<ChunkList>> {
-    let page = page(app, reader, from).await?;
+/// Lists a page of the chunks of an open snapshot.
+pub async fn list_page(app: &Core, reader: &SnapshotView, from: u32) -> Result<Json<ChunkList>> {
+    let page = read_page(app, reader, from).await?;
     let chunks = page.chunks.into_iter().map(|(index, hash)| Chunk { index, hash }).collect();
     Ok(Json(ChunkList { chunks, next: page.next }))
 }
 
-/// What is read for one answer.
-pub async fn page(app: &Core, reader: &SnapshotView, from: u32) -> Result<ChunkPage> {
-    let _question = question(app).await?;
+/// Reads and hashes the chunks of one page.
+pub async fn read_page(app: &Core, reader: &SnapshotView, from: u32) -> Result<ChunkPage> {
+    let _permit = permit(app).await?;
     Ok(reader.list_chunks(from, MAX_CHUNKS_LISTED).await?)
 }
 
-/// One of the few who read at the same time.
-pub async fn question(app: &Core) -> Result<tokio::sync::SemaphorePermit<'_>> {
-    app.readers.question().await.map_err(|Busy| {
-        ApiError::new(Code::Unavailable, "Other homes are being moved. Try again in a moment.").retry_after(2)
+/// Waits for a permit to read.
+pub async fn permit(app: &Core) -> Result<tokio::sync::SemaphorePermit<'_>> {
+    app.chunk_readers.permit().await.map_err(|Busy| {
+        ApiError::new(Code::Unavailable, "Other homes are being transferred. Try again in a moment.")
+            .retry_after(2)
     })
 }
 
-async fn open(app: &Core, caller: &Caller, id: WorkspaceId, which: Which) -> Result<Arc<SnapshotView>> {
-    let allowed = allowed(app, caller, id, Action::ReadWorkspace).await?;
+async fn open(
+    app: &Core,
+    caller: &Caller,
+    id: WorkspaceId,
+    reference: SnapshotRef,
+) -> Result<Arc<SnapshotView>> {
+    let allowed = authorize_workspace(app, caller, id, Action::ReadWorkspace).await?;
     let mut scope = app.db.scope(allowed).await?;
-    let found = snapshots::find(&mut scope, id, which).await?.ok_or_else(missing)?;
-    let sealed = tenants::key(scope.connection(), caller.tenant).await?;
-    drop(scope);
-    let TenantKey::Open(key) = sealed.open(&app.keeper).await? else { return Err(forgotten()) };
-    Ok(app.readers.open(caller.tenant, key, found.manifest).await?)
+    let found = snapshots::find(&mut scope, id, reference).await?.ok_or_else(snapshot_not_found)?;
+    let key = open_tenant_key(app, scope).await?;
+    Ok(app.chunk_readers.open(caller.tenant, key, found.manifest).await?)
 }
 
 impl From<VolumeError> for ApiError {
     fn from(error: VolumeError) -> Self {
-        tracing::error!(%error, "a home's blocks");
+        tracing::error!(%error, "cannot read or store blocks of a home");
         match error {
             VolumeError::Store(error) if error.is_transient() => {
-                Self::new(Code::Unavailable, "The store does not answer as it should. Try again.")
+                Self::new(Code::Unavailable, "Cannot read the home: the object store failed. Try again.")
                     .retry_after(2)
             }
             _ => Self::new(
                 Code::Internal,
-                "The home cannot be read from the store. `burrow volume check` says what is damaged.",
+                "Cannot read the home
+                    from the object store. Run `burrow volume scrub` to see what is damaged.",
             ),
         }
     }

@@ -13,21 +13,22 @@ use protocol::{
 use uuid::Uuid;
 
 use super::{
-    error::{ApiError, Result, violated},
+    access::apply_event,
+    error::{ApiError, Result},
     extract::{Input, Params, Signed},
-    workspaces::{DEFAULT_TEMPLATE, NAME_RULE, change},
 };
 use crate::{
     audit,
     authz::{Action, Allowed, Caller, authorize},
     classes::{
         self, invitations,
-        members::{self, MemberRow, Outcome},
+        members::{self, AddOutcome, MemberRow},
         roster as rosters,
     },
     core::{App, Core},
+    db::violated_constraint,
     lifecycle::Event,
-    workspaces::create::is_name,
+    workspaces::create::{DEFAULT_TEMPLATE, NAME_RULE, is_valid_name},
 };
 
 /// List classes
@@ -58,13 +59,13 @@ pub async fn create_class(
     signed: Signed,
     Input(request): Input<NewClass>,
 ) -> Result<(StatusCode, Json<Class>)> {
-    if !is_name(&request.name) {
+    if !is_valid_name(&request.name) {
         return Err(ApiError::invalid("name", NAME_RULE));
     }
     let mut scope = app.db.scope(authorize(signed.caller(), Action::UseClasses)?).await?;
     let template = request.template.as_deref().unwrap_or(DEFAULT_TEMPLATE);
-    let class = classes::insert(&mut scope, &request.name, template).await.map_err(|error| {
-        if violated(&error) == Some("classes_name") {
+    let class = classes::create(&mut scope, &request.name, template).await.map_err(|error| {
+        if violated_constraint(&error) == Some("classes_name") {
             return ApiError::new(Code::NameTaken, format!("You have a class `{}`.", request.name));
         }
         let database = error.as_database_error();
@@ -75,7 +76,7 @@ pub async fn create_class(
     })?;
     audit::write(&mut scope, "class.create", &class.to_string(), serde_json::json!({ "name": request.name }))
         .await?;
-    let row = classes::row(&mut scope, class).await?.ok_or_else(|| ApiError::not_found("class"))?;
+    let row = classes::find(&mut scope, class).await?.ok_or_else(|| ApiError::not_found("class"))?;
     let made = classes::describe(&mut scope, row).await?;
     scope.commit().await?;
     Ok((StatusCode::CREATED, Json(made)))
@@ -118,9 +119,9 @@ pub async fn delete_class(
     signed: Signed,
     Params(id): Params<ClassId>,
 ) -> Result<StatusCode> {
-    let (allowed, members) = managed(&app, signed.caller(), id).await?;
+    let (allowed, members) = authorize_class(&app, signed.caller(), id).await?;
     for workspace in members.iter().filter_map(|member| member.workspace_id) {
-        change(&app, allowed, WorkspaceId(workspace), Event::Delete, "workspace.delete").await?;
+        apply_event(&app, allowed, WorkspaceId(workspace), Event::Delete, "workspace.delete").await?;
     }
     let mut scope = app.db.scope(allowed).await?;
     classes::delete(&mut scope, id, app.now()).await?;
@@ -150,21 +151,21 @@ pub async fn import_roster(
     Params(id): Params<ClassId>,
     body: std::result::Result<Bytes, BytesRejection>,
 ) -> Result<Json<RosterResult>> {
-    let text = body.map_err(|_| ApiError::new(Code::TooLarge, "A roster has at most 1 MiB."))?;
-    let (allowed, _) = managed(&app, signed.caller(), id).await?;
+    let text = body.map_err(|_| ApiError::new(Code::TooLarge, "The roster is larger than 1 MiB."))?;
+    let (allowed, _) = authorize_class(&app, signed.caller(), id).await?;
     let rosters::Roster { entries, mut errors } = rosters::parse(&text);
     let mut scope = app.db.scope(allowed).await?;
     let (mut added, mut unchanged) = (Vec::new(), 0);
     for entry in &entries {
         // Each row by itself, so that the class grows while a long roster is read, and no lock is
         // held for seconds.
-        let row = classes::row(&mut scope, id).await?.ok_or_else(|| ApiError::not_found("class"))?;
+        let row = classes::find(&mut scope, id).await?.ok_or_else(|| ApiError::not_found("class"))?;
         match members::add(&mut scope, &row, entry, app.now()).await? {
-            Outcome::Added(member) => added.push(*member),
-            Outcome::Unchanged => unchanged += 1,
-            Outcome::Refused(message) => {
+            AddOutcome::Added(member) => added.push(*member),
+            AddOutcome::Unchanged => unchanged += 1,
+            AddOutcome::Rejected(message) => {
                 errors.push(entry.error(message));
-                // What was begun for the row is taken back with its transaction.
+                // Rolls back what was created for the row.
                 scope = app.db.scope(allowed).await?;
                 continue;
             }
@@ -175,7 +176,7 @@ pub async fn import_roster(
     errors.sort_by_key(|error| error.line);
     let detail = serde_json::json!({ "added": added.len(), "errors": errors.len() });
     audit::write(&mut scope, "class.roster", &id.to_string(), detail).await?;
-    let row = classes::row(&mut scope, id).await?.ok_or_else(|| ApiError::not_found("class"))?;
+    let row = classes::find(&mut scope, id).await?.ok_or_else(|| ApiError::not_found("class"))?;
     let class = classes::describe(&mut scope, row).await?;
     scope.commit().await?;
     Ok(Json(RosterResult { class, added, unchanged, errors }))
@@ -196,7 +197,7 @@ pub async fn start_class(
     signed: Signed,
     Params(id): Params<ClassId>,
 ) -> Result<Json<ClassAction>> {
-    for_all(&app, signed.caller(), id, Event::Start, "workspace.start").await.map(Json)
+    apply_to_all(&app, signed.caller(), id, Event::Start, "workspace.start").await.map(Json)
 }
 
 /// Stop all workspaces of a class
@@ -216,7 +217,7 @@ pub async fn stop_class(
     signed: Signed,
     Params(id): Params<ClassId>,
 ) -> Result<Json<ClassAction>> {
-    for_all(&app, signed.caller(), id, Event::Stop, "workspace.stop").await.map(Json)
+    apply_to_all(&app, signed.caller(), id, Event::Stop, "workspace.stop").await.map(Json)
 }
 
 /// Remove a member from a class
@@ -237,10 +238,10 @@ pub async fn remove_class_member(
     signed: Signed,
     Params((id, member)): Params<(ClassId, Uuid)>,
 ) -> Result<StatusCode> {
-    let (allowed, members) = managed(&app, signed.caller(), id).await?;
-    let found = find(members, member)?;
+    let (allowed, members) = authorize_class(&app, signed.caller(), id).await?;
+    let found = find_member(members, member)?;
     if let Some(workspace) = found.workspace_id {
-        change(&app, allowed, WorkspaceId(workspace), Event::Delete, "workspace.delete").await?;
+        apply_event(&app, allowed, WorkspaceId(workspace), Event::Delete, "workspace.delete").await?;
     }
     let mut scope = app.db.scope(allowed).await?;
     members::remove(&mut scope, member).await?;
@@ -268,50 +269,52 @@ pub async fn renew_invitation(
     signed: Signed,
     Params((id, member)): Params<(ClassId, Uuid)>,
 ) -> Result<Json<InvitationLink>> {
-    let (allowed, members) = managed(&app, signed.caller(), id).await?;
-    let found = find(members, member)?;
+    let (allowed, members) = authorize_class(&app, signed.caller(), id).await?;
+    let found = find_member(members, member)?;
     let mut scope = app.db.scope(allowed).await?;
     let user = protocol::UserId(found.user_id);
-    let link = invitations::make(&mut scope, member, user, app.now()).await?;
+    let link = invitations::create(&mut scope, member, user, app.now()).await?;
     audit::write(&mut scope, "class.member.invite", &member.to_string(), serde_json::json!({})).await?;
     scope.commit().await?;
     Ok(Json(link))
 }
 
-/// The class, for those who manage it.
+/// Reads a class, if the caller manages it.
 pub async fn read(app: &Core, caller: &Caller, id: ClassId) -> Result<Class> {
-    let (allowed, _) = managed(app, caller, id).await?;
+    let (allowed, _) = authorize_class(app, caller, id).await?;
     let mut scope = app.db.scope(allowed).await?;
-    let row = classes::row(&mut scope, id).await?.ok_or_else(|| ApiError::not_found("class"))?;
+    let row = classes::find(&mut scope, id).await?.ok_or_else(|| ApiError::not_found("class"))?;
     Ok(classes::describe(&mut scope, row).await?)
 }
 
-/// Leave to manage a class, and its members. One that is another's is not there.
-async fn managed(app: &Core, caller: &Caller, id: ClassId) -> Result<(Allowed, Vec<MemberRow>)> {
+/// Authorizes the management of a class, and lists its members. A class that the caller does not
+/// manage is not found.
+async fn authorize_class(app: &Core, caller: &Caller, id: ClassId) -> Result<(Allowed, Vec<MemberRow>)> {
     let mut scope = app.db.scope(authorize(caller, Action::UseClasses)?).await?;
-    let row = classes::row(&mut scope, id).await?.ok_or_else(|| ApiError::not_found("class"))?;
+    let row = classes::find(&mut scope, id).await?.ok_or_else(|| ApiError::not_found("class"))?;
     let allowed = authorize(caller, Action::ManageClass(row.facts(caller.tenant)))
         .map_err(|_| ApiError::not_found("class"))?;
     Ok((allowed, members::list(&mut scope, id).await?))
 }
 
-fn find(members: Vec<MemberRow>, member: Uuid) -> Result<MemberRow> {
+fn find_member(members: Vec<MemberRow>, member: Uuid) -> Result<MemberRow> {
     members.into_iter().find(|row| row.member_id == member).ok_or_else(|| ApiError::not_found("member"))
 }
 
-/// One wish for all; who cannot follow is named, and the others do.
-async fn for_all(
+/// Applies an event to the workspace of every member. Failures are listed, and do not affect the
+/// others.
+async fn apply_to_all(
     app: &Core,
     caller: &Caller,
     id: ClassId,
     event: Event,
     action: &str,
 ) -> Result<ClassAction> {
-    let (allowed, members) = managed(app, caller, id).await?;
+    let (allowed, members) = authorize_class(app, caller, id).await?;
     let mut done = ClassAction { begun: 0, unchanged: 0, failed: vec![] };
     for member in members {
         let changed = match member.workspace_id {
-            Some(workspace) => change(app, allowed, WorkspaceId(workspace), event.clone(), action).await,
+            Some(workspace) => apply_event(app, allowed, WorkspaceId(workspace), event.clone(), action).await,
             None => Err(ApiError::not_found("workspace")),
         };
         match changed {

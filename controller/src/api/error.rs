@@ -1,5 +1,5 @@
-//! Errors as answers: every failure below becomes a [`Problem`] here, and what is our own fault is
-//! logged and not told.
+//! Errors of handlers: every failure becomes a [`Problem`]. What is the server's own fault is
+//! logged, and the client gets no detail.
 
 use axum::{
     http::header,
@@ -7,13 +7,19 @@ use axum::{
 };
 use protocol::{Code, Problem};
 
-use crate::{authz::Refused, kms::KeeperError};
+use crate::{
+    authz::NotAllowed,
+    identity::rate_limits::RateLimited,
+    kms::KmsError,
+    tenants::TenantError,
+    workspaces::{create::CreateError, idempotency::IdempotencyError},
+};
 
-/// What a handler may fail with.
+/// The error of a handler.
 #[derive(Debug)]
 pub struct ApiError {
     problem: Problem,
-    /// Seconds after which trying again makes sense.
+    /// Seconds after which a retry makes sense.
     retry_after: Option<u64>,
 }
 
@@ -38,7 +44,7 @@ impl ApiError {
         Self::new(Code::Unauthenticated, "Sign in, then try again.")
     }
 
-    /// What happened, in words for the person.
+    /// What failed, in words for the user.
     pub fn detail(&self) -> &str {
         &self.problem.detail
     }
@@ -52,42 +58,85 @@ impl ApiError {
     pub fn internal() -> Self {
         Self::new(
             Code::Internal,
-            "Something went wrong in the server. Try again; if it stays, give the request id.",
+            "Something went wrong in the server. Try again. If it keeps failing, report the request id.",
         )
     }
 }
 
-impl From<Refused> for ApiError {
-    fn from(_: Refused) -> Self {
+impl From<NotAllowed> for ApiError {
+    fn from(_: NotAllowed) -> Self {
         Self::new(Code::Forbidden, "Your role does not allow this.")
     }
 }
 
-impl From<KeeperError> for ApiError {
-    fn from(error: KeeperError) -> Self {
-        tracing::error!(%error, next = error.next(), "keys");
+impl From<KmsError> for ApiError {
+    fn from(error: KmsError) -> Self {
+        tracing::error!(%error, hint = error.hint(), "cannot use the master key");
         match error {
-            KeeperError::Key(_) => Self::internal(),
-            KeeperError::Service(_) => Self::new(
+            KmsError::Key(_) => Self::internal(),
+            KmsError::Vault(_) => Self::new(
                 Code::Unavailable,
-                "The service that keeps the keys of all homes does not open them now. Whoever runs this server finds why in its log.",
+                "Cannot open the home: the key service does not answer. Try again, or ask the operator \
+                 of this server.",
             )
             .retry_after(10),
         }
     }
 }
 
+impl From<RateLimited> for ApiError {
+    fn from(error: RateLimited) -> Self {
+        Self::new(Code::RateLimited, format!("{error}.")).retry_after(error.retry_after_seconds)
+    }
+}
+
+impl From<CreateError> for ApiError {
+    fn from(error: CreateError) -> Self {
+        let detail = format!("{error}.");
+        match error {
+            CreateError::QuotaExceeded => Self::new(Code::QuotaExceeded, detail),
+            CreateError::NameTaken(_) => Self::new(Code::NameTaken, detail),
+            CreateError::NoTemplate => Self::invalid("template", &detail),
+            CreateError::NoOrigin => Self::not_found("workspace"),
+            CreateError::KeyDestroyed => Self::new(Code::Conflict, crate::tenants::KEY_DESTROYED),
+            CreateError::Database(error) => error.into(),
+        }
+    }
+}
+
+impl From<IdempotencyError> for ApiError {
+    fn from(error: IdempotencyError) -> Self {
+        match error {
+            IdempotencyError::UsedForAnother => Self::new(Code::Conflict, format!("{error}.")),
+            IdempotencyError::Database(error) => error.into(),
+        }
+    }
+}
+
+impl From<TenantError> for ApiError {
+    fn from(error: TenantError) -> Self {
+        match error {
+            TenantError::Kms(error) => error.into(),
+            TenantError::Database(error) => error.into(),
+            TenantError::Unknown | TenantError::Cache(_) => {
+                tracing::error!(%error, "cannot destroy a tenant's key completely");
+                Self::internal()
+            }
+        }
+    }
+}
+
 impl From<sqlx::Error> for ApiError {
     fn from(error: sqlx::Error) -> Self {
-        let gone = matches!(
+        let is_unreachable = matches!(
             error,
             sqlx::Error::PoolTimedOut
                 | sqlx::Error::PoolClosed
                 | sqlx::Error::Io(_)
                 | sqlx::Error::WorkerCrashed
         );
-        tracing::error!(%error, "database");
-        if gone {
+        tracing::error!(%error, "a database statement failed");
+        if is_unreachable {
             return Self::new(Code::Unavailable, "The database does not answer. Try again in a moment.")
                 .retry_after(2);
         }
@@ -102,13 +151,5 @@ impl IntoResponse for ApiError {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         response
-    }
-}
-
-/// The constraint that an insert or update hurt, if that is why it failed.
-pub fn violated(error: &sqlx::Error) -> Option<&str> {
-    match error {
-        sqlx::Error::Database(error) if error.is_unique_violation() => error.constraint(),
-        _ => None,
     }
 }

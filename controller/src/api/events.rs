@@ -1,8 +1,8 @@
-//! States as they change, as server-sent events. The present state comes first; a stream ends with
-//! its session.
+//! Watches workspaces and classes: server-sent events with their states. The present state comes
+//! first, and a stream ends with its session.
 //!
-//! A notice says that something changed; what is sent is read anew through the caller's scope, so
-//! nobody is told of what they could not ask for.
+//! A notice says only that something changed. What is sent is read with the caller's permissions,
+//! so a stream never has what the caller could not request.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -32,28 +32,29 @@ use super::{
 use crate::{
     authz::{Action, Caller, authorize},
     core::App,
-    events::{Changed, Ear, Notice},
+    events::{Notice, Subscription, WorkspaceChange},
     identity::sessions,
-    workspaces::view::{self, Which},
+    workspaces::view::{self, WorkspaceFilter},
 };
 
-/// Events that a slow reader may be behind; then the producer waits, and what changes meanwhile is told once.
-const MAX_BEHIND: usize = 16;
-/// Other changes that come with the first are told together with it.
-const GATHER: Duration = Duration::from_millis(30);
-/// A class shows hundreds of states; a page wants them a few times a second.
-const GATHER_CLASS: Duration = Duration::from_millis(200);
-/// More changed at once than this: everything is read, in one statement.
-const MAX_SINGLY: usize = 8;
-/// A comment for proxies that close what is silent, and the time at which the session is looked at again.
-const ALIVE_INTERVAL: Duration = Duration::from_secs(15);
+/// Events that are queued for a slow client. When the queue is full, later changes are merged.
+const MAX_QUEUED_EVENTS: usize = 16;
+/// Delay after a change, for others that come with it.
+const GATHER_DELAY: Duration = Duration::from_millis(30);
+/// The same for a class, which may have hundreds of workspaces.
+const CLASS_GATHER_DELAY: Duration = Duration::from_millis(200);
+/// Workspaces that are read one by one. If more have changed, all are read in one statement.
+const MAX_SINGLE_READS: usize = 8;
+/// How often a comment is sent, for proxies that close silent connections, and how often the
+/// session is checked.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
 type Sender = mpsc::Sender<std::result::Result<Event, Infallible>>;
 type Stream =
     Sse<axum::response::sse::KeepAliveStream<ReceiverStream<std::result::Result<Event, Infallible>>>>;
 
-/// The stream's reader is gone, its session has ended, or the server ends.
-struct Over;
+/// The client is gone, its session has ended, or the server shuts down.
+struct StreamEnded;
 
 /// Watch all workspaces
 ///
@@ -67,12 +68,13 @@ struct Over;
             description = "A stream of events; each `data` is a workspace")),
 )]
 pub async fn watch_workspaces(State(app): State<App>, signed: Signed) -> Result<Stream> {
-    follow(app, *signed.caller(), Which::default()).await
+    follow(app, *signed.caller(), WorkspaceFilter::default()).await
 }
 
 /// Watch a workspace
 ///
-/// Server-sent events as in `watch_workspaces`, for one workspace. The stream ends when it is deleted.
+/// Server-sent events as in `watch_workspaces`, for one workspace. The stream ends when it is
+/// deleted.
 #[utoipa::path(
     get,
     path = "/workspaces/{id}/events",
@@ -88,7 +90,7 @@ pub async fn watch_workspace(
     signed: Signed,
     Params(id): Params<WorkspaceId>,
 ) -> Result<Stream> {
-    follow(app, *signed.caller(), Which { workspace: Some(id), class: None }).await
+    follow(app, *signed.caller(), WorkspaceFilter { workspace: Some(id), class: None }).await
 }
 
 /// Watch a class
@@ -111,99 +113,110 @@ pub async fn watch_class(
     Params(id): Params<ClassId>,
 ) -> Result<Stream> {
     let caller = *signed.caller();
-    let ear = app.hub.listen();
+    let subscription = app.events.subscribe();
     let first = classes::read(&app, &caller, id).await?;
     let (sender, stream) = channel();
     let tasks = app.tasks.clone();
     tasks.spawn("class events", async move {
-        let mut follower = Follower { app, caller, ear, sender, checked: Instant::now() };
-        let _ = follower.class(first, id).await;
+        let mut events =
+            EventStream { app, caller, subscription, sender, session_checked_at: Instant::now() };
+        let _ = events.send_class(first, id).await;
     });
     Ok(stream)
 }
 
 fn channel() -> (Sender, Stream) {
-    let (sender, receiver) = mpsc::channel(MAX_BEHIND);
+    let (sender, receiver) = mpsc::channel(MAX_QUEUED_EVENTS);
     let stream =
-        Sse::new(ReceiverStream::new(receiver)).keep_alive(KeepAlive::new().interval(ALIVE_INTERVAL));
+        Sse::new(ReceiverStream::new(receiver)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE_INTERVAL));
     (sender, stream)
 }
 
-async fn follow(app: App, caller: Caller, which: Which) -> Result<Stream> {
-    // Listening begins before the first look, so nothing is missed between.
-    let ear = app.hub.listen();
-    let first = look(&app, &caller, which).await?;
-    if which.workspace.is_some() && first.is_empty() {
+async fn follow(app: App, caller: Caller, filter: WorkspaceFilter) -> Result<Stream> {
+    // Subscribed before the first read, so that nothing is missed in between.
+    let subscription = app.events.subscribe();
+    let first = list_workspaces(&app, &caller, filter).await?;
+    if filter.workspace.is_some() && first.is_empty() {
         return Err(ApiError::not_found("workspace"));
     }
     let (sender, stream) = channel();
     let tasks = app.tasks.clone();
     tasks.spawn("workspace events", async move {
-        let mut follower = Follower { app, caller, ear, sender, checked: Instant::now() };
-        let _ = follower.workspaces(which, first).await;
+        let mut events =
+            EventStream { app, caller, subscription, sender, session_checked_at: Instant::now() };
+        let _ = events.send_workspaces(filter, first).await;
     });
     Ok(stream)
 }
 
-async fn look(app: &App, caller: &Caller, which: Which) -> Result<Vec<Workspace>> {
+async fn list_workspaces(app: &App, caller: &Caller, filter: WorkspaceFilter) -> Result<Vec<Workspace>> {
     let mut scope = app.db.scope(authorize(caller, Action::UseWorkspaces)?).await?;
-    Ok(view::list(&mut scope, which).await?)
+    Ok(view::list(&mut scope, filter).await?)
 }
 
-struct Follower {
+/// Sends the events of one stream.
+struct EventStream {
     app: App,
     caller: Caller,
-    ear: Ear,
+    subscription: Subscription,
     sender: Sender,
-    checked: Instant,
+    session_checked_at: Instant,
 }
 
-/// What changed since the last look.
-enum News {
+/// What may have changed since the last read.
+enum Changes {
     Some(HashSet<WorkspaceId>),
-    All,
+    Any,
 }
 
-impl Follower {
-    async fn workspaces(&mut self, which: Which, first: Vec<Workspace>) -> std::result::Result<(), Over> {
+impl EventStream {
+    async fn send_workspaces(
+        &mut self,
+        filter: WorkspaceFilter,
+        first: Vec<Workspace>,
+    ) -> std::result::Result<(), StreamEnded> {
         let mut known = HashMap::new();
         for workspace in first {
-            self.tell(&mut known, workspace).await?;
+            self.send_changed(&mut known, workspace).await?;
         }
         loop {
-            let news = self.news(GATHER, |caller, changed| concerns(caller, which, changed)).await?;
-            match news {
-                News::Some(ids) if ids.len() <= MAX_SINGLY => {
+            let changes =
+                self.next_changes(GATHER_DELAY, |caller, changed| concerns(caller, filter, changed)).await?;
+            match changes {
+                Changes::Some(ids) if ids.len() <= MAX_SINGLE_READS => {
                     for id in ids {
-                        let which = Which { workspace: Some(id), class: None };
-                        let found = look(&self.app, &self.caller, which).await.map_err(|_| Over)?;
-                        self.compare(&mut known, found, &HashSet::from([id])).await?;
+                        let filter = WorkspaceFilter { workspace: Some(id), class: None };
+                        let found = list_workspaces(&self.app, &self.caller, filter)
+                            .await
+                            .map_err(|_| StreamEnded)?;
+                        self.send_differences(&mut known, found, &HashSet::from([id])).await?;
                     }
                 }
                 _ => {
-                    let found = look(&self.app, &self.caller, which).await.map_err(|_| Over)?;
-                    let asked = known.keys().copied().collect();
-                    self.compare(&mut known, found, &asked).await?;
+                    let found =
+                        list_workspaces(&self.app, &self.caller, filter).await.map_err(|_| StreamEnded)?;
+                    let requested = known.keys().copied().collect();
+                    self.send_differences(&mut known, found, &requested).await?;
                 }
             }
-            if which.workspace.is_some() && known.is_empty() {
+            if filter.workspace.is_some() && known.is_empty() {
                 return Ok(());
             }
         }
     }
 
-    /// Tells what is new in `found`, and that what was `asked` for and not found is gone.
-    async fn compare(
+    /// Sends what is new in `found`, and a deletion for each of `requested` that was not found.
+    async fn send_differences(
         &mut self,
         known: &mut HashMap<WorkspaceId, u64>,
         found: Vec<Workspace>,
-        asked: &HashSet<WorkspaceId>,
-    ) -> std::result::Result<(), Over> {
-        let there: HashSet<WorkspaceId> = found.iter().map(|workspace| workspace.id).collect();
+        requested: &HashSet<WorkspaceId>,
+    ) -> std::result::Result<(), StreamEnded> {
+        let present: HashSet<WorkspaceId> = found.iter().map(|workspace| workspace.id).collect();
         for workspace in found {
-            self.tell(known, workspace).await?;
+            self.send_changed(known, workspace).await?;
         }
-        for id in asked.difference(&there) {
+        for id in requested.difference(&present) {
             if known.remove(id).is_some() {
                 let event =
                     Event::default().event("deleted").data(serde_json::json!({ "id": id }).to_string());
@@ -213,23 +226,24 @@ impl Follower {
         Ok(())
     }
 
-    async fn tell(
+    /// Sends a workspace if its revision is new.
+    async fn send_changed(
         &mut self,
         known: &mut HashMap<WorkspaceId, u64>,
         workspace: Workspace,
-    ) -> std::result::Result<(), Over> {
+    ) -> std::result::Result<(), StreamEnded> {
         if known.insert(workspace.id, workspace.revision) == Some(workspace.revision) {
             return Ok(());
         }
         self.send(event("workspace", &workspace)).await
     }
 
-    async fn class(&mut self, first: Class, id: ClassId) -> std::result::Result<(), Over> {
+    async fn send_class(&mut self, first: Class, id: ClassId) -> std::result::Result<(), StreamEnded> {
         let teacher = first.teacher;
         self.send(event("class", &first)).await?;
         let mut last = first;
         loop {
-            self.news(GATHER_CLASS, |caller, changed| {
+            self.next_changes(CLASS_GATHER_DELAY, |caller, changed| {
                 changed.tenant == caller.tenant && changed.teacher == Some(teacher)
             })
             .await?;
@@ -241,62 +255,64 @@ impl Follower {
         }
     }
 
-    /// Waits until something changed that concerns the stream, and a little for what comes with it.
-    async fn news(
+    /// Waits for changes that concern the stream, and a little longer for those that come with
+    /// them.
+    async fn next_changes(
         &mut self,
-        gather: Duration,
-        concerns: impl Fn(&Caller, &Changed) -> bool,
-    ) -> std::result::Result<News, Over> {
+        gather_delay: Duration,
+        concerns: impl Fn(&Caller, &WorkspaceChange) -> bool,
+    ) -> std::result::Result<Changes, StreamEnded> {
         let mut ids = HashSet::new();
         let mut until = None::<Instant>;
         loop {
-            let wake = until.unwrap_or(self.checked + ALIVE_INTERVAL);
+            let wake = until.unwrap_or(self.session_checked_at + KEEP_ALIVE_INTERVAL);
             let notice = tokio::select! {
-                () = self.app.tasks.shutdown().cancelled() => return Err(Over),
-                () = self.sender.closed() => return Err(Over),
+                () = self.app.tasks.shutdown().cancelled() => return Err(StreamEnded),
+                () = self.sender.closed() => return Err(StreamEnded),
                 () = tokio::time::sleep_until(wake) => {
                     if until.is_some() {
-                        return Ok(News::Some(ids));
+                        return Ok(Changes::Some(ids));
                     }
                     self.check_session().await?;
                     continue;
                 }
-                notice = self.ear.next() => notice,
+                notice = self.subscription.next() => notice,
             };
             match notice {
-                Notice::Anything => return Ok(News::All),
+                Notice::Missed => return Ok(Changes::Any),
                 Notice::Changed(changed) if concerns(&self.caller, &changed) => {
                     ids.insert(changed.workspace);
-                    until.get_or_insert_with(|| Instant::now() + gather);
+                    until.get_or_insert_with(|| Instant::now() + gather_delay);
                 }
                 Notice::Changed(_) => {}
             }
         }
     }
 
-    async fn check_session(&mut self) -> std::result::Result<(), Over> {
-        self.checked = Instant::now();
+    async fn check_session(&mut self) -> std::result::Result<(), StreamEnded> {
+        self.session_checked_at = Instant::now();
         let session = self.caller.session;
-        let mut system = self.app.db.system().await.map_err(|_| Over)?;
+        let mut system = self.app.db.system().await.map_err(|_| StreamEnded)?;
         let open = sessions::is_open(system.connection(), self.app.now(), session).await;
-        if open.map_err(|_| Over)? { Ok(()) } else { Err(Over) }
+        if open.map_err(|_| StreamEnded)? { Ok(()) } else { Err(StreamEnded) }
     }
 
-    async fn send(&mut self, event: Event) -> std::result::Result<(), Over> {
+    async fn send(&mut self, event: Event) -> std::result::Result<(), StreamEnded> {
         tokio::select! {
-            () = self.app.tasks.shutdown().cancelled() => Err(Over),
-            sent = self.sender.send(Ok(event)) => sent.map_err(|_| Over),
+            () = self.app.tasks.shutdown().cancelled() => Err(StreamEnded),
+            sent = self.sender.send(Ok(event)) => sent.map_err(|_| StreamEnded),
         }
     }
 }
 
-fn concerns(caller: &Caller, which: Which, changed: &Changed) -> bool {
-    let asked = which.workspace.is_none_or(|id| id == changed.workspace);
-    let theirs =
+/// Whether a change concerns a stream of the caller.
+fn concerns(caller: &Caller, filter: WorkspaceFilter, changed: &WorkspaceChange) -> bool {
+    let is_selected = filter.workspace.is_none_or(|id| id == changed.workspace);
+    let is_visible =
         changed.owner == caller.user || changed.teacher == Some(caller.user) || caller.role == Role::Owner;
-    asked && changed.tenant == caller.tenant && theirs
+    is_selected && changed.tenant == caller.tenant && is_visible
 }
 
 fn event(name: &str, data: &impl serde::Serialize) -> Event {
-    Event::default().event(name).data(serde_json::to_string(data).expect("answers are plain data"))
+    Event::default().event(name).data(serde_json::to_string(data).expect("events are plain data"))
 }

@@ -1,21 +1,22 @@
-//! What handlers take: bodies, paths, queries and callers, with problems in place of the framework's words.
+//! Extractors: bodies, paths, queries, callers and idempotency keys. They fail with a problem, not
+//! with the framework's own text.
 
 use std::{convert::Infallible, sync::Arc};
 
 use axum::{
     Json,
     extract::{FromRequest, FromRequestParts, Path, Request, rejection::JsonRejection},
-    http::{StatusCode, request::Parts},
+    http::{HeaderMap, StatusCode, request::Parts},
 };
 use protocol::Code;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::error::ApiError;
-use crate::{authz::Caller, identity::sessions::Open};
+use crate::{authz::Caller, identity::sessions::OpenSession, workspaces::idempotency::IdempotencyKey};
 
-/// Says that the browser sees us by https, or on loopback: set by the gateway, which takes it from nobody.
+/// Whether the browser connects with TLS or on loopback. Only the gateway sets it.
 const SECURE_HEADER: &str = "x-burrow-secure";
-/// Where the request came from, for limits and for the log.
+/// Address of the client, for rate limits and the log. Only the gateway sets it.
 const ADDRESS_HEADER: &str = "x-burrow-client-address";
 
 /// A JSON body.
@@ -35,17 +36,16 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Input<T> {
 fn unreadable(rejection: &JsonRejection) -> ApiError {
     match (rejection, rejection.status()) {
         (_, StatusCode::PAYLOAD_TOO_LARGE) => {
-            ApiError::new(Code::TooLarge, "The request's body is larger than it may be.")
+            ApiError::new(Code::TooLarge, "The body of the request is too large.")
         }
-        (JsonRejection::JsonDataError(error), _) => ApiError::new(
-            Code::Invalid,
-            format!("The body does not have the right form: {}", innermost(error)),
-        ),
+        (JsonRejection::JsonDataError(error), _) => {
+            ApiError::new(Code::Invalid, format!("The body is invalid: {}", innermost(error)))
+        }
         (JsonRejection::JsonSyntaxError(error), _) => {
             ApiError::new(Code::BadRequest, format!("The body is not JSON: {}", innermost(error)))
         }
         (JsonRejection::MissingJsonContentType(_), _) => {
-            ApiError::new(Code::BadRequest, "Say content-type: application/json.")
+            ApiError::new(Code::BadRequest, "Set content-type to application/json.")
         }
         _ => ApiError::new(Code::BadRequest, "The body cannot be read."),
     }
@@ -59,7 +59,7 @@ fn innermost(error: &dyn std::error::Error) -> String {
     protocol::workspace::cut(error.to_string(), 200)
 }
 
-/// Parameters in the path. What does not parse names nothing.
+/// Parameters in the path. One that does not parse is not found.
 pub struct Params<T>(pub T);
 
 impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Params<T> {
@@ -73,7 +73,7 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Params<
     }
 }
 
-/// Fields behind the `?`.
+/// Parameters of the query string.
 pub struct Query<T>(pub T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
@@ -82,16 +82,15 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         match axum::extract::Query::from_request_parts(parts, state).await {
             Ok(axum::extract::Query(value)) => Ok(Self(value)),
-            Err(rejection) => Err(ApiError::new(
-                Code::Invalid,
-                format!("The query does not have the right form: {}", innermost(&rejection)),
-            )),
+            Err(rejection) => {
+                Err(ApiError::new(Code::Invalid, format!("The query is invalid: {}", innermost(&rejection))))
+            }
         }
     }
 }
 
-/// The session of whoever asks.
-pub struct Signed(pub Arc<Open>);
+/// The session of the caller.
+pub struct Signed(pub Arc<OpenSession>);
 
 impl Signed {
     pub fn caller(&self) -> &Caller {
@@ -103,13 +102,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Signed {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        parts.extensions.get::<Arc<Open>>().cloned().map(Self).ok_or_else(ApiError::unauthenticated)
+        parts.extensions.get::<Arc<OpenSession>>().cloned().map(Self).ok_or_else(ApiError::unauthenticated)
     }
 }
 
-/// How and from where the gateway was asked.
+/// The connection between the client and the gateway.
 pub struct Client {
+    /// Whether cookies can be `Secure`.
     pub secure: bool,
+    /// Address of the client.
     pub address: String,
 }
 
@@ -121,4 +122,19 @@ impl<S: Send + Sync> FromRequestParts<S> for Client {
         let secure = matches!(text(SECURE_HEADER), "1" | "true");
         Ok(Self { secure, address: text(ADDRESS_HEADER).to_owned() })
     }
+}
+
+const IDEMPOTENCY_HEADER: &str = "idempotency-key";
+const MAX_IDEMPOTENCY_BYTES: usize = 200;
+
+/// The idempotency key of a request, if it has one.
+pub fn idempotency_key(
+    headers: &HeaderMap,
+    request: &impl Serialize,
+) -> Result<Option<IdempotencyKey>, ApiError> {
+    let Some(key) = headers.get(IDEMPOTENCY_HEADER) else { return Ok(None) };
+    let key = key.to_str().ok().filter(|key| (1..=MAX_IDEMPOTENCY_BYTES).contains(&key.len()));
+    let key =
+        key.ok_or_else(|| ApiError::new(Code::BadRequest, "An idempotency key has 1 to 200 characters."))?;
+    Ok(Some(IdempotencyKey::new(key, request)))
 }

@@ -1,4 +1,4 @@
-//! Forks of workspaces.
+//! Forks workspaces.
 
 use axum::{
     Json,
@@ -11,19 +11,21 @@ use protocol::{
 };
 
 use super::{
+    access::{authorize_workspace, snapshot_not_found, workspace_not_found},
     error::{ApiError, Result},
-    extract::{Input, Params, Signed},
-    snapshots::{missing, take},
-    workspaces::{NAME_RULE, allowed, check_quota, claim, name_taken, recall, refuse_forgotten},
+    extract::{Input, Params, Signed, idempotency_key},
+    snapshots::take_snapshot,
 };
 use crate::{
     audit,
     authz::Action,
     core::App,
     db::Scope,
-    lifecycle::{Event, record},
-    snapshots::{self, Which},
-    workspaces::{create::is_name, fork, view},
+    snapshots::{self, SnapshotRef},
+    workspaces::{
+        create::{self, NAME_RULE, NewWorkspace, Source, is_valid_name},
+        view,
+    },
 };
 
 /// Fork a workspace
@@ -38,7 +40,8 @@ use crate::{
     params(
         ("id" = WorkspaceId, Path, description = "The workspace."),
         ("idempotency-key" = Option<String>, Header,
-            description = "Repeat a request with the same key and get the first answer instead of a second workspace."),
+            description = "Repeat a request with the same key
+                and get the first answer instead of a second workspace."),
     ),
     responses((status = 201, body = Workspace, description = "The new workspace")),
     extensions(("x-problem-codes" = json!(["bad_request", "conflict", "name_taken", "quota_exceeded", "timeout"]))),
@@ -50,50 +53,49 @@ pub async fn fork_workspace(
     headers: HeaderMap,
     Input(request): Input<Fork>,
 ) -> Result<(StatusCode, Json<Workspace>)> {
-    if !is_name(&request.name) {
+    if !is_valid_name(&request.name) {
         return Err(ApiError::invalid("name", NAME_RULE));
     }
     let caller = signed.caller();
-    let allowed = allowed(&app, caller, origin, Action::ForkWorkspace).await?;
+    let allowed = authorize_workspace(&app, caller, origin, Action::ForkWorkspace).await?;
     let mut scope = app.db.scope(allowed).await?;
-    // A key stands for what was asked, and of which workspace.
-    let asked = ("fork", origin, &request);
-    if let Some(known) = recall(&mut scope, &headers, &asked).await? {
-        return answer(&mut scope, known).await;
+    // The key stands for this request to this workspace.
+    let key = idempotency_key(&headers, &("fork", origin, &request))?;
+    if let Some(key) = &key
+        && let Some(known) = key.find(&mut scope).await?
+    {
+        return created(&mut scope, known).await;
     }
-    refuse_forgotten(&mut scope).await?;
-    // Told before a machine is asked for anything.
-    check_quota(&mut scope, caller.user).await?;
+    // Checked before the runner is asked for a snapshot.
+    create::check_key(&mut scope).await?;
+    create::check_quota(&mut scope, caller.user).await?;
     drop(scope);
     let base = match request.snapshot {
         Some(snapshot) => snapshot,
-        None => take(&app, allowed, origin).await?,
+        None => take_snapshot(&app, allowed, origin).await?,
     };
     let mut scope = app.db.scope(allowed).await?;
-    let workspace = WorkspaceId::random();
-    if let Some(known) = claim(&mut scope, &headers, &asked, workspace).await? {
-        return answer(&mut scope, known).await;
+    let id = WorkspaceId::random();
+    if let Some(key) = &key
+        && let Some(known) = key.claim(&mut scope, id).await?
+    {
+        return created(&mut scope, known).await;
     }
-    check_quota(&mut scope, caller.user).await?;
-    let base = snapshots::find_held(&mut scope, origin, Which::One(base)).await?.ok_or_else(missing)?;
-    let now = app.now();
-    let made = fork::insert(&mut scope, workspace, caller.user, &request.name, (origin, &base), now).await;
-    if !made.map_err(|error| name_taken(error, &request.name))? {
-        return Err(ApiError::not_found("workspace"));
-    }
-    if request.start.unwrap_or(true) {
-        record::apply(scope.connection(), now, workspace, Event::Start).await?;
-    }
+    let base = snapshots::find_locked(&mut scope, origin, SnapshotRef::Id(base)).await?;
+    let base = base.ok_or_else(snapshot_not_found)?;
+    let source = Source::Fork { origin, snapshot: &base };
+    let new = NewWorkspace { id, owner: caller.user, name: &request.name, source };
+    create::create(&mut scope, app.now(), new, request.start.unwrap_or(true)).await?;
     let detail = serde_json::json!({
-        "name": request.name, "workspace": workspace, "snapshot": base.snapshot.id,
+        "name": request.name, "workspace": id, "snapshot": base.snapshot.id,
     });
     audit::write(&mut scope, "workspace.fork", &origin.to_string(), detail).await?;
-    let made = answer(&mut scope, workspace).await?;
+    let response = created(&mut scope, id).await?;
     scope.commit().await?;
-    Ok(made)
+    Ok(response)
 }
 
-async fn answer(scope: &mut Scope, made: WorkspaceId) -> Result<(StatusCode, Json<Workspace>)> {
-    let made = view::one(scope, made).await?.ok_or_else(|| ApiError::not_found("workspace"))?;
-    Ok((StatusCode::CREATED, Json(made)))
+async fn created(scope: &mut Scope, id: WorkspaceId) -> Result<(StatusCode, Json<Workspace>)> {
+    let workspace = view::find(scope, id).await?.ok_or_else(workspace_not_found)?;
+    Ok((StatusCode::CREATED, Json(workspace)))
 }

@@ -1,4 +1,4 @@
-//! Homes that arrive from another installation, chunk by chunk, and what becomes of them.
+//! Imports: homes that are transferred from another installation, chunk by chunk.
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,35 +27,33 @@ use volume::{
 };
 
 use super::{
-    chunks::{Page, listed, page, question},
-    error::{ApiError, Result, violated},
+    access::{lock_at_rest, open_tenant_key, snapshot_not_found, workspace_not_found},
+    chunks::{Page, list_page, permit, read_page},
+    error::{ApiError, Result},
     extract::{Input, Params, Query, Signed},
-    snapshots::{hold_at_rest, missing},
-    workspaces::{DEFAULT_TEMPLATE, NAME_RULE, check_quota, forgotten, name_taken, refuse_forgotten},
 };
 use crate::{
     audit,
     authz::{Action, Allowed, authorize},
     core::{App, Core},
-    db::Scope,
+    db::{Scope, violated_constraint},
     snapshots::{
-        self, Which,
-        imports::{self, Destination, IDLE_TIMEOUT, Incoming, MAX_IMPORTS_OF_ONE},
+        self, SnapshotRef,
+        imports::{self, Destination, IDLE_TIMEOUT, ImportRecord, MAX_IMPORTS_PER_USER},
     },
-    tenants::{self, TenantKey},
     workspaces::{
-        create::{MAX_HOME_MIB, is_name},
+        create::{self, DEFAULT_TEMPLATE, MAX_HOME_MIB, NAME_RULE, NewWorkspace, Source, is_valid_name},
         view,
     },
 };
 
-/// For reading what has arrived once more, in one request: with a wait for a turn and a page it is
-/// less than an answer may take.
-const FINISH_STEP: Duration = Duration::from_secs(15);
+/// How long one request may verify what has arrived. With the wait for a permit and a page it is
+/// less than a response may take; the next request continues.
+const VERIFY_TIMEOUT: Duration = Duration::from_secs(15);
 
 #[derive(Debug, Deserialize, IntoParams)]
 pub struct At {
-    /// What the import's version was when this was sent.
+    /// The version of the import that the chunks are based on.
     version: u64,
 }
 
@@ -74,58 +72,61 @@ pub struct At {
 pub async fn create_import(
     State(app): State<App>,
     signed: Signed,
-    Input(wish): Input<NewImport>,
+    Input(request): Input<NewImport>,
 ) -> Result<Json<Import>> {
-    check(&wish)?;
+    check_request(&request)?;
     let allowed = authorize(signed.caller(), Action::UseWorkspaces)?;
     let mut scope = app.db.scope(allowed).await?;
-    refuse_forgotten(&mut scope).await?;
-    // Told before anything is sent.
-    let destination = imports::destination(&mut scope, &wish.name).await?;
-    admit(&mut scope, destination.as_ref(), wish.source, wish.replace, &wish.name).await?;
-    let (template, home_mib) = fit(&mut scope, destination.as_ref(), &wish).await?;
-    let wish = NewImport { home_mib, ..wish };
+    create::check_key(&mut scope).await?;
+    // Checked before anything is uploaded.
+    let destination = imports::find_destination(&mut scope, &request.name).await?;
+    check_destination(&mut scope, destination.as_ref(), request.source, request.replace, &request.name)
+        .await?;
+    let (template, home_mib) = choose_template_and_size(&mut scope, destination.as_ref(), &request).await?;
+    let request = NewImport { home_mib, ..request };
     let expires_at = app.now() + IDLE_TIMEOUT;
-    let known = imports::go_on(&mut scope, &wish, &template, expires_at).await?;
-    let incoming = match known {
-        Some(known) => known,
-        None => fresh(&app, &mut scope, &wish, &template, destination.as_ref()).await?,
+    let resumed = imports::resume(&mut scope, &request, &template, expires_at).await?;
+    let import = match resumed {
+        Some(resumed) => resumed,
+        None => create_new(&app, &mut scope, &request, &template, destination.as_ref()).await?,
     };
     scope.commit().await?;
-    Ok(Json(incoming.import))
+    Ok(Json(import.import))
 }
 
-/// Template and size. A workspace that is written to keeps its template, and its home never
-/// shrinks: what it has beyond the end of the one that comes becomes zeros.
-async fn fit(
+/// Chooses the template and size. An existing workspace keeps its template, and its home never
+/// shrinks: it has zeros beyond the end of the imported home.
+async fn choose_template_and_size(
     scope: &mut Scope,
     destination: Option<&Destination>,
-    wish: &NewImport,
+    request: &NewImport,
 ) -> Result<(String, u32)> {
     if let Some(destination) = destination {
-        let there = view::one(scope, destination.workspace).await?;
-        let there = there.ok_or_else(|| ApiError::not_found("workspace"))?;
-        return Ok((there.template, there.resources.home_mib.max(wish.home_mib)));
+        let existing = view::find(scope, destination.workspace).await?.ok_or_else(workspace_not_found)?;
+        return Ok((existing.template, existing.resources.home_mib.max(request.home_mib)));
     }
-    let template = wish.template.clone().unwrap_or_else(|| DEFAULT_TEMPLATE.to_owned());
+    let template = request.template.clone().unwrap_or_else(|| DEFAULT_TEMPLATE.to_owned());
     if imports::has_template(scope, &template).await? {
-        return Ok((template, wish.home_mib));
+        return Ok((template, request.home_mib));
     }
-    Err(ApiError::invalid("template", "There is no such template here. Name one of this server's."))
+    Err(ApiError::invalid(
+        "template",
+        "There is no such template on this server. Choose one of its templates.",
+    ))
 }
 
-fn check(wish: &NewImport) -> Result<()> {
-    if !is_name(&wish.name) {
+fn check_request(request: &NewImport) -> Result<()> {
+    if !is_valid_name(&request.name) {
         return Err(ApiError::invalid("name", NAME_RULE));
     }
-    if !(1..=MAX_HOME_MIB).contains(&wish.home_mib) {
+    if !(1..=MAX_HOME_MIB).contains(&request.home_mib) {
         return Err(ApiError::invalid("home_mib", &format!("A home has 1 to {MAX_HOME_MIB} MiB.")));
     }
     Ok(())
 }
 
-/// Whether a home may go where it is to go.
-async fn admit(
+/// Checks that the caller may create the workspace, or that the existing one may receive the home.
+async fn check_destination(
     scope: &mut Scope,
     destination: Option<&Destination>,
     source: WorkspaceId,
@@ -134,12 +135,12 @@ async fn admit(
 ) -> Result<()> {
     let Some(destination) = destination else {
         let owner = scope.caller().user;
-        return check_quota(scope, owner).await;
+        return Ok(create::check_quota(scope, owner).await?);
     };
-    if !destination.takes(source, replace) {
+    if !destination.accepts(source, replace) {
         let detail = format!(
-            "You have a workspace `{name}` whose home came from elsewhere. Choose another name, or replace its home: what it \
-             is now stays a snapshot."
+            "You have a workspace `{name}` that was not imported from this source. Choose another name, or \
+             replace its home: its present content stays as a snapshot."
         );
         return Err(ApiError::new(Code::NameTaken, detail));
     }
@@ -150,31 +151,32 @@ async fn admit(
     Ok(())
 }
 
-async fn fresh(
+async fn create_new(
     app: &Core,
     scope: &mut Scope,
-    wish: &NewImport,
+    request: &NewImport,
     template: &str,
     destination: Option<&Destination>,
-) -> Result<Incoming> {
-    if imports::count(scope).await? >= MAX_IMPORTS_OF_ONE {
-        let detail =
-            format!("{MAX_IMPORTS_OF_ONE} homes of yours are on their way here already. Finish one first.");
+) -> Result<ImportRecord> {
+    if imports::count(scope).await? >= MAX_IMPORTS_PER_USER {
+        let detail = format!("{MAX_IMPORTS_PER_USER} imports of yours are not finished. Finish one first.");
         return Err(ApiError::new(Code::QuotaExceeded, detail));
     }
     let base = match destination {
-        Some(destination) => snapshots::find_held(scope, destination.workspace, Which::Latest).await?,
+        Some(destination) => {
+            snapshots::find_locked(scope, destination.workspace, SnapshotRef::Latest).await?
+        }
         None => None,
     };
-    let begun = imports::begin(scope, wish, template, base.as_ref(), app.now() + IDLE_TIMEOUT).await;
-    let begun = begun.map_err(|error| match violated(&error) {
+    let created = imports::create(scope, request, template, base.as_ref(), app.now() + IDLE_TIMEOUT).await;
+    let created = created.map_err(|error| match violated_constraint(&error) {
         Some("imports_home") => superseded(),
         _ => error.into(),
     })?;
-    let begun = begun.ok_or_else(ApiError::internal)?;
-    let detail = serde_json::json!({ "source": wish.source, "name": wish.name });
-    audit::write(scope, "import.begin", &begun.import.id.to_string(), detail).await?;
-    Ok(begun)
+    let created = created.ok_or_else(ApiError::internal)?;
+    let detail = serde_json::json!({ "source": request.source, "name": request.name });
+    audit::write(scope, "import.create", &created.import.id.to_string(), detail).await?;
+    Ok(created)
 }
 
 /// List the chunks of an import
@@ -194,11 +196,11 @@ pub async fn list_import_chunks(
     State(app): State<App>,
     signed: Signed,
     Params(id): Params<Uuid>,
-    Query(asked): Query<Page>,
+    Query(page): Query<Page>,
 ) -> Result<Json<ChunkList>> {
     let found = find(&app, authorize(signed.caller(), Action::UseWorkspaces)?, id).await?;
     match found.open(&app).await? {
-        Some(reader) => listed(&app, &reader, asked.from).await,
+        Some(reader) => list_page(&app, &reader, page.from).await,
         None => Ok(Json(ChunkList::default())),
     }
 }
@@ -228,32 +230,32 @@ pub async fn upload_import_chunks(
     let allowed = authorize(signed.caller(), Action::UseWorkspaces)?;
     let body = body.map_err(|rejection| unreadable(&rejection))?;
     let found = find(&app, allowed, id).await?;
-    let _question = question(&app).await?;
-    let (hash, parts) = taken_apart(body, chunk_count(found.size_bytes())).await?;
-    let Incoming { import, last_hash, .. } = &found.incoming;
+    let _permit = permit(&app).await?;
+    let (hash, parts) = decode_body(body, chunk_count(found.size_bytes())).await?;
+    let ImportRecord { import, last_hash, .. } = &found.record;
     if import.version != at.version {
         let is_last =
             at.version.checked_add(1) == Some(import.version) && last_hash.as_deref() == Some(&hash);
         return if is_last { Ok(Json(import.clone())) } else { Err(superseded()) };
     }
     let parts = parts.map_err(|error| {
-        ApiError::new(Code::Invalid, format!("These are no chunks of this home: {error}."))
+        ApiError::new(Code::Invalid, format!("The body has no valid chunks of this home: {error}."))
     })?;
     let base = found.open(&app).await?;
-    let patched = import_chunks(found.target(&app), base.as_deref(), parts).await?;
+    let imported = import_chunks(found.target(&app), base.as_deref(), parts).await?;
     let mut scope = app.db.scope(allowed).await?;
-    let stored = (patched.manifest, patched.stored_bytes);
-    if !imports::advance(&mut scope, &found.incoming, stored, &hash, app.now() + IDLE_TIMEOUT).await? {
+    let stored = (imported.manifest, imported.stored_bytes);
+    if !imports::advance(&mut scope, &found.record, stored, &hash, app.now() + IDLE_TIMEOUT).await? {
         return Err(superseded());
     }
-    let now = imports::find(&mut scope, id).await?.ok_or_else(gone)?;
+    let advanced = imports::find(&mut scope, id).await?.ok_or_else(import_not_found)?;
     scope.commit().await?;
-    app.readers.keep(allowed.caller().tenant, patched.manifest, Arc::new(patched.view));
-    Ok(Json(now.import))
+    app.chunk_readers.keep(allowed.caller().tenant, imported.manifest, Arc::new(imported.view));
+    Ok(Json(advanced.import))
 }
 
-/// A body's hash and what is in it, on a thread that may take its time.
-async fn taken_apart(
+/// Hashes and decodes a body on a blocking thread.
+async fn decode_body(
     body: Bytes,
     chunks: u32,
 ) -> Result<([u8; 32], std::result::Result<Vec<Chunk>, ChunkError>)> {
@@ -286,126 +288,132 @@ pub async fn finish_import(
     let found = find(&app, allowed, id).await?;
     let head = verify(&app, &found, &request).await?;
     let mut scope = app.db.scope(allowed).await?;
-    refuse_forgotten(&mut scope).await?;
-    let incoming = imports::find_held(&mut scope, id).await?.ok_or_else(gone)?;
-    if incoming.head != Some(head) {
+    create::check_key(&mut scope).await?;
+    let import = imports::find_locked(&mut scope, id).await?.ok_or_else(import_not_found)?;
+    if import.head != Some(head) {
         return Err(superseded());
     }
-    let Import { source, name, .. } = &incoming.import;
-    let destination = imports::destination(&mut scope, name).await?;
-    admit(&mut scope, destination.as_ref(), *source, incoming.replace, name).await?;
+    let Import { source, name, .. } = &import.import;
+    let destination = imports::find_destination(&mut scope, name).await?;
+    check_destination(&mut scope, destination.as_ref(), *source, import.replace, name).await?;
     let workspace = match &destination {
-        Some(destination) => put_into(&app, &mut scope, destination, &incoming, &request, head).await?,
-        None => make(&app, &mut scope, &incoming, &request, head).await?,
+        Some(destination) => replace_home(&app, &mut scope, destination, &import, &request, head).await?,
+        None => create_workspace(&app, &mut scope, &import, &request, head).await?,
     };
-    imports::end(&mut scope, &incoming).await?;
+    imports::delete(&mut scope, &import).await?;
     let detail = serde_json::json!({ "source": source, "name": name, "new": destination.is_none() });
     audit::write(&mut scope, "workspace.import", &workspace.to_string(), detail).await?;
-    let done = view::one(&mut scope, workspace).await?.ok_or_else(|| ApiError::not_found("workspace"))?;
+    let done = view::find(&mut scope, workspace).await?.ok_or_else(workspace_not_found)?;
     scope.commit().await?;
     Ok((StatusCode::OK, Json(done)))
 }
 
-/// What has arrived, if it is what was sent.
-async fn verify(app: &Core, found: &Open, request: &FinishImport) -> Result<ManifestId> {
-    let nothing = || ApiError::new(Code::Conflict, "Nothing of this home has arrived yet.");
+/// Verifies that what has arrived is what was sent. Returns its manifest.
+async fn verify(app: &Core, found: &OpenImport, request: &FinishImport) -> Result<ManifestId> {
+    let nothing = || ApiError::new(Code::Conflict, "Cannot finish the import: nothing has arrived yet.");
     let reader = found.open(app).await?.ok_or_else(nothing)?;
-    let head = found.incoming.head.ok_or_else(nothing)?;
-    let root = root(app, found.allowed.caller().tenant, head, &reader).await?;
+    let head = found.record.head.ok_or_else(nothing)?;
+    let root = compute_root(app, found.allowed.caller().tenant, head, &reader).await?;
     if root != request.root {
         return Err(ApiError::new(
             Code::Conflict,
-            "What has arrived is not what was sent. Send what differs, then try again.",
+            "Cannot finish the import: what has arrived differs
+                from what was sent. Upload the difference, then try again.",
         ));
     }
     Ok(head)
 }
 
-/// Of what is in the store: all of it is read, and others have their turns meanwhile. What takes
-/// longer than an answer may goes on with the next request.
-async fn root(app: &Core, tenant: TenantId, head: ManifestId, reader: &SnapshotView) -> Result<ChunkHash> {
-    let begun = Instant::now();
-    let mut reading = app.readers.reading(tenant, head);
-    while let Some(from) = reading.next {
-        if begun.elapsed() > FINISH_STEP {
-            return Err(ApiError::new(Code::Timeout, "What has arrived is still being read. Ask again."));
+/// Computes the root hash of what is in the store. All of it is read, and other requests get
+/// permits in between.
+async fn compute_root(
+    app: &Core,
+    tenant: TenantId,
+    head: ManifestId,
+    reader: &SnapshotView,
+) -> Result<ChunkHash> {
+    let started = Instant::now();
+    let mut root_hash = app.chunk_readers.root_hash(tenant, head);
+    while let Some(from) = root_hash.next {
+        if started.elapsed() > VERIFY_TIMEOUT {
+            return Err(ApiError::new(
+                Code::Timeout,
+                "What has arrived is still being verified. Send the request again.",
+            ));
         }
-        let page = page(app, reader, from).await?;
+        let page = read_page(app, reader, from).await?;
         for (index, hash) in &page.chunks {
-            reading.root.add(*index, hash);
+            root_hash.root.add(*index, hash);
         }
-        reading.next = page.next;
-        app.readers.note(tenant, head, reading.clone());
+        root_hash.next = page.next;
+        app.chunk_readers.keep_root_hash(tenant, head, root_hash.clone());
     }
-    Ok(reading.root.finish())
+    Ok(root_hash.root.finish())
 }
 
-async fn make(
+/// Creates a workspace whose home is the import's volume.
+async fn create_workspace(
     app: &Core,
     scope: &mut Scope,
-    incoming: &Incoming,
+    import: &ImportRecord,
     request: &FinishImport,
     head: ManifestId,
 ) -> Result<WorkspaceId> {
-    let (workspace, now, tenant) = (WorkspaceId::random(), app.now(), scope.caller().tenant);
-    let made = imports::become_workspace(scope, workspace, incoming, now).await;
-    if !made.map_err(|error| name_taken(error, &incoming.import.name))? {
-        return Err(ApiError::invalid("template", "There is no such template (any more)."));
-    }
-    let moved = imports::moved(incoming, head, request);
-    snapshots::take_in(scope.connection(), now, (tenant, incoming.volume), &moved).await?;
-    Ok(workspace)
+    let (id, now, caller) = (WorkspaceId::random(), app.now(), scope.caller());
+    let new =
+        NewWorkspace { id, owner: caller.user, name: &import.import.name, source: Source::Import(import) };
+    create::create(scope, now, new, false).await?;
+    let snapshot = imports::snapshot(import, head, request);
+    snapshots::add_imported(scope.connection(), now, (caller.tenant, import.volume), &snapshot).await?;
+    Ok(id)
 }
 
-/// As a restore does, of a snapshot that has just come to be.
-async fn put_into(
+/// Adds the import as a snapshot of an existing workspace, and restores it.
+async fn replace_home(
     app: &Core,
     scope: &mut Scope,
     destination: &Destination,
-    incoming: &Incoming,
+    import: &ImportRecord,
     request: &FinishImport,
     head: ManifestId,
 ) -> Result<WorkspaceId> {
     let (workspace, now, tenant) = (destination.workspace, app.now(), scope.caller().tenant);
-    hold_at_rest(scope, workspace).await?;
-    let moved = imports::moved(incoming, head, request);
-    let snapshot = snapshots::take_in(scope.connection(), now, (tenant, destination.volume), &moved).await?;
-    imports::adopt(scope, destination, incoming).await?;
-    let which = Which::One(snapshot);
-    let snapshot = snapshots::find_held(scope, workspace, which).await?.ok_or_else(missing)?;
+    lock_at_rest(scope, workspace).await?;
+    let imported = imports::snapshot(import, head, request);
+    let id =
+        snapshots::add_imported(scope.connection(), now, (tenant, destination.volume), &imported).await?;
+    imports::adopt(scope, destination, import).await?;
+    let snapshot = snapshots::find_locked(scope, workspace, SnapshotRef::Id(id)).await?;
+    let snapshot = snapshot.ok_or_else(snapshot_not_found)?;
     if !snapshot.is_head {
         snapshots::restore(scope, workspace, &snapshot, now).await?;
     }
     Ok(workspace)
 }
 
-/// An import, and what opens its home.
-struct Open {
-    incoming: Incoming,
+/// An import with the key that decrypts its home.
+struct OpenImport {
+    record: ImportRecord,
     allowed: Allowed,
     key: DataKey,
 }
 
-async fn find(app: &Core, allowed: Allowed, id: Uuid) -> Result<Open> {
+async fn find(app: &Core, allowed: Allowed, id: Uuid) -> Result<OpenImport> {
     let mut scope = app.db.scope(allowed).await?;
-    let incoming = imports::find(&mut scope, id).await?.ok_or_else(gone)?;
-    let sealed = tenants::key(scope.connection(), allowed.caller().tenant).await?;
-    drop(scope);
-    match sealed.open(&app.keeper).await? {
-        TenantKey::Open(key) => Ok(Open { incoming, allowed, key }),
-        TenantKey::Forgotten => Err(forgotten()),
-    }
+    let record = imports::find(&mut scope, id).await?.ok_or_else(import_not_found)?;
+    let key = open_tenant_key(app, scope).await?;
+    Ok(OpenImport { record, allowed, key })
 }
 
-impl Open {
-    /// What has arrived, if anything has.
+impl OpenImport {
+    /// Opens what has arrived. None if nothing has.
     async fn open(&self, app: &Core) -> Result<Option<Arc<SnapshotView>>> {
-        let Some(head) = self.incoming.head else { return Ok(None) };
-        Ok(Some(app.readers.open(self.allowed.caller().tenant, self.key.clone(), head).await?))
+        let Some(head) = self.record.head else { return Ok(None) };
+        Ok(Some(app.chunk_readers.open(self.allowed.caller().tenant, self.key.clone(), head).await?))
     }
 
     fn size_bytes(&self) -> u64 {
-        u64::from(self.incoming.home_mib) << 20
+        u64::from(self.record.home_mib) << 20
     }
 
     fn target(&self, app: &Core) -> ImportTarget {
@@ -413,26 +421,27 @@ impl Open {
             store: app.store.clone(),
             key: self.key.clone(),
             tenant: self.allowed.caller().tenant,
-            volume: self.incoming.volume,
+            volume: self.record.volume,
             size_bytes: self.size_bytes(),
         }
     }
 }
 
-fn gone() -> ApiError {
-    ApiError::new(Code::NotFound, "There is no such import of yours (any more). Begin anew.")
+fn import_not_found() -> ApiError {
+    ApiError::new(Code::NotFound, "You have no such import. It may have expired. Start it again.")
 }
 
 fn superseded() -> ApiError {
     ApiError::new(
         Code::Conflict,
-        "Something else has arrived for this import meanwhile: is it sent twice at the same time? Try again.",
+        "Another request has changed this import. Check that it is not uploaded twice at the same \
+         time, then try again.",
     )
 }
 
 fn unreadable(rejection: &BytesRejection) -> ApiError {
     if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        return ApiError::new(Code::TooLarge, format!("Chunks come in at most {MAX_CHUNKS_BYTES} bytes."));
+        return ApiError::new(Code::TooLarge, format!("The body has more than {MAX_CHUNKS_BYTES} bytes."));
     }
     ApiError::new(Code::BadRequest, "The body cannot be read.")
 }

@@ -1,4 +1,4 @@
-//! What gateway and runners ask.
+//! The internal API, for the gateway and runners.
 
 use axum::{Json, extract::State, http::HeaderMap};
 use protocol::{
@@ -15,13 +15,13 @@ use super::{
 use crate::{
     core::App,
     workspaces::{
-        grants,
+        grants::{self, GrantError},
         reports::{self, ReportError},
     },
 };
 
 pub async fn grants(State(app): State<App>, Input(request): Input<GrantRequest>) -> Result<Json<GrantReply>> {
-    grants::issue(&app, &request).await.map(Json)
+    Ok(Json(grants::issue(&app, &request).await?))
 }
 
 pub async fn sessions_check(
@@ -29,9 +29,9 @@ pub async fn sessions_check(
     Input(request): Input<SessionsCheck>,
 ) -> Result<Json<SessionsVerdict>> {
     if request.streams.len() > MAX_SESSIONS_PER_CHECK {
-        return Err(ApiError::new(Code::TooLarge, "Too many streams in one check."));
+        return Err(ApiError::new(Code::TooLarge, "The request has too many streams."));
     }
-    grants::check(&app, request).await.map(Json)
+    Ok(Json(grants::check_streams(&app, request).await?))
 }
 
 pub async fn grant_key(State(app): State<App>) -> Json<String> {
@@ -47,14 +47,31 @@ pub async fn report(
     let (workspace, epoch) = (request.workspace, request.epoch);
     reports::exchange(&app, token, request).await.map(Json).map_err(|error| match error {
         ReportError::Fenced => {
-            tracing::info!(%workspace, %epoch, "a runner is fenced");
-            ApiError::new(Code::Fenced, "Another placement has taken over: stop.")
+            tracing::info!(%workspace, %epoch, "refused a fenced runner");
+            ApiError::new(Code::Fenced, "Another placement has taken over. Stop the sandbox.")
         }
         ReportError::Token => {
-            tracing::warn!(%workspace, %epoch, "a report with a wrong token");
+            tracing::warn!(%workspace, %epoch, "refused a report with a wrong token");
             ApiError::unauthenticated()
         }
-        ReportError::Excess => ApiError::new(Code::TooLarge, "Too many reports in one exchange."),
+        ReportError::TooLarge => ApiError::new(Code::TooLarge, "The request has too many reports."),
         ReportError::Database(error) => error.into(),
     })
+}
+
+impl From<GrantError> for ApiError {
+    fn from(error: GrantError) -> Self {
+        match error {
+            GrantError::Unauthenticated => Self::unauthenticated(),
+            GrantError::NoWorkspace => Self::not_found("workspace"),
+            GrantError::ReadOnly => {
+                Self::new(Code::Forbidden, "You may watch this workspace, but not change it.")
+            }
+            GrantError::NotRunning => {
+                Self::new(Code::NotRunning, "The workspace is not running. Start it first.")
+            }
+            GrantError::NotAllowed(error) => error.into(),
+            GrantError::Database(error) => error.into(),
+        }
+    }
 }

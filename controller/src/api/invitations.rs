@@ -1,4 +1,4 @@
-//! Accepting an invitation. Open: the token is the credential.
+//! Invitations, previewed and accepted. No session is needed: the token is the credential.
 
 use axum::{Json, extract::State, response::Response};
 use protocol::{
@@ -10,14 +10,14 @@ use protocol::{
 };
 
 use super::{
-    auth::signed_in,
+    auth::create_session,
     error::{ApiError, Result},
     extract::{Client, Input},
 };
 use crate::{
     classes::invitations,
     core::App,
-    identity::{passwords::weakness, users},
+    identity::{passwords::find_weakness, users},
 };
 
 /// Preview an invitation
@@ -36,10 +36,10 @@ pub async fn preview_invitation(
     client: Client,
     Input(request): Input<ViewInvitation>,
 ) -> Result<Json<Invitation>> {
-    app.limits.address(&client.address)?;
+    app.rate_limits.check_address(&client.address)?;
     let mut system = app.db.system().await?;
     let open = invitations::find(system.connection(), app.now(), request.token.expose()).await?;
-    Ok(Json(open.ok_or_else(gone)?.into()))
+    Ok(Json(open.ok_or_else(expired)?.into()))
 }
 
 /// Accept an invitation
@@ -59,38 +59,39 @@ pub async fn accept_invitation(
     client: Client,
     Input(request): Input<AcceptInvitation>,
 ) -> Result<Response> {
-    app.limits.address(&client.address)?;
+    app.rate_limits.check_address(&client.address)?;
     let mut system = app.db.system().await?;
     let open = invitations::find(system.connection(), app.now(), request.token.expose()).await?;
     system.commit().await?;
-    let open = open.ok_or_else(gone)?;
-    let fresh = if open.active {
-        app.limits.email(&open.email)?;
+    let open = open.ok_or_else(expired)?;
+    let new_account = if open.active {
+        app.rate_limits.check_email(&open.email)?;
         let hashes = open.password_hash.iter().cloned().collect();
         let fits = app.passwords.verify(&request.password, hashes).await;
         fits.ok_or_else(|| {
-            ApiError::new(Code::BadCredentials, "You have an account here: give its password.")
+            ApiError::new(Code::BadCredentials, "You have an account here already. Enter its password.")
         })?;
         None
     } else {
         let name = users::clean_name(&request.name)
-            .ok_or_else(|| ApiError::invalid("name", "One line of at most 200 characters."))?;
-        if let Some(weakness) = weakness(request.password.expose()) {
+            .ok_or_else(|| ApiError::invalid("name", "Use one line of at most 200 characters."))?;
+        if let Some(weakness) = find_weakness(request.password.expose()) {
             return Err(ApiError::invalid("password", weakness));
         }
         Some((name, app.passwords.hash(&request.password).await))
     };
-    let words = fresh.as_ref().map(|(name, hash)| (name.as_str(), hash.as_str()));
+    let new_account = new_account.as_ref().map(|(name, hash)| (name.as_str(), hash.as_str()));
     let mut system = app.db.system().await?;
     let done =
-        invitations::redeem(system.connection(), app.now(), request.token.expose(), &open, words).await?;
+        invitations::accept(system.connection(), app.now(), request.token.expose(), &open, new_account)
+            .await?;
     if !done {
-        return Err(gone());
+        return Err(expired());
     }
     system.commit().await?;
-    signed_in(&app, &client, (open.tenant_id, open.user_id), false).await
+    create_session(&app, &client, (open.tenant_id, open.user_id), false).await
 }
 
-fn gone() -> ApiError {
-    ApiError::new(Code::Expired, "This invitation was used or is too old. Ask your teacher for a new link.")
+fn expired() -> ApiError {
+    ApiError::new(Code::Expired, "This invitation was used or has expired. Ask your teacher for a new link.")
 }

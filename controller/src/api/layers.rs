@@ -1,4 +1,4 @@
-//! What every request passes: its id, panics that become answers, and the question who asks.
+//! Layers of every request: the request id, panics that become responses, and authentication.
 
 use std::any::Any;
 
@@ -20,8 +20,7 @@ use tracing::Instrument as _;
 use super::error::{ApiError, Result};
 use crate::{core::App, identity::sessions};
 
-/// The routes that need no session: what they take is itself a credential, or nothing that anyone
-/// may not know.
+/// The routes that need no session: their body is itself a credential, or their response is public.
 pub const OPEN_ROUTES: [&str; 7] = [
     "/api/v1/version",
     "/api/v1/auth/link",
@@ -31,10 +30,10 @@ pub const OPEN_ROUTES: [&str; 7] = [
     "/api/v1/invitations/view",
     "/api/v1/invitations/accept",
 ];
-/// A page of ours, or an address typed by the person.
+/// Values of Sec-Fetch-Site for a page of this server, and for an address that the user typed.
 const OWN_SITES: [&str; 2] = ["same-origin", "none"];
 
-/// Gives the request an id, or keeps the gateway's, and writes it into the answer.
+/// Gives the request an id, or keeps the gateway's, and adds it to the response.
 pub async fn request_id(mut request: Request, next: Next) -> Response {
     let given = request.headers().get(REQUEST_ID_HEADER).and_then(|id| id.to_str().ok()?.parse().ok());
     let id = given.unwrap_or_else(RequestId::random);
@@ -42,7 +41,7 @@ pub async fn request_id(mut request: Request, next: Next) -> Response {
     let span = tracing::info_span!("request", %id);
     let mut response = next.run(request).instrument(span.clone()).await;
     if let Some(problem) = response.extensions().get::<Problem>() {
-        span.in_scope(|| tracing::info!(code = ?problem.code, detail = problem.detail, "refused"));
+        span.in_scope(|| tracing::info!(code = ?problem.code, detail = problem.detail, "request failed"));
         response = transport::problem::add_request_id(response, &id.to_string());
     }
     let text = HeaderValue::from_str(&id.to_string()).expect("an id is plain text");
@@ -51,34 +50,37 @@ pub async fn request_id(mut request: Request, next: Next) -> Response {
     response
 }
 
-/// A panic is one request's end, and an answer.
+/// Turns a panic of a handler into a response.
 pub fn catch_panics() -> CatchPanicLayer<fn(Box<dyn Any + Send>) -> Response> {
     CatchPanicLayer::custom(|_| {
         tracing::error!("a handler panicked");
-        ApiError::new(Code::Internal, "Something went wrong in the server. If it stays, give the request id.")
-            .into_response()
+        ApiError::new(
+            Code::Internal,
+            "Something went wrong in the server. If it keeps failing, report the request id.",
+        )
+        .into_response()
     })
 }
 
-/// Lets through those who are signed in, and everyone to the open routes.
+/// Requires a session, except for the open routes.
 pub async fn authenticate(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    match admit(&app, &mut request).await {
+    match check_session(&app, &mut request).await {
         Ok(()) => next.run(request).await,
         Err(error) => {
-            // What the client still sends is taken, so that it reads the answer rather than a
-            // broken connection.
+            // Reads the rest of the body, so that the client gets the response and not a broken
+            // connection.
             let _ = to_bytes(request.into_body(), super::MAX_BODY_BYTES).await;
             error.into_response()
         }
     }
 }
 
-async fn admit(app: &App, request: &mut Request) -> Result<()> {
+async fn check_session(app: &App, request: &mut Request) -> Result<()> {
     let bearer = bearer(request.headers());
     if bearer.is_none() && !matches!(*request.method(), Method::GET | Method::HEAD) {
-        own_site(request.headers())?;
+        check_site(request.headers())?;
     }
-    // This layer stands outside of the routes, so the path is whole.
+    // This layer is outside of the nested routes, so the path is complete.
     if OPEN_ROUTES.contains(&request.uri().path()) {
         return Ok(());
     }
@@ -91,9 +93,8 @@ async fn admit(app: &App, request: &mut Request) -> Result<()> {
     Ok(())
 }
 
-/// A browser says by itself whose page it acts for. The gateway compares the origin too; here it
-/// costs nothing.
-fn own_site(headers: &HeaderMap) -> Result<()> {
+/// Refuses requests that a browser sends for another site. The gateway compares the origin too.
+fn check_site(headers: &HeaderMap) -> Result<()> {
     match headers.get("sec-fetch-site").map(HeaderValue::as_bytes) {
         Some(site) if !OWN_SITES.iter().any(|own| own.as_bytes() == site) => {
             Err(ApiError::new(Code::ForeignOrigin, "Open this server's own page and try again there."))
@@ -102,14 +103,16 @@ fn own_site(headers: &HeaderMap) -> Result<()> {
     }
 }
 
+/// The bearer token of a request.
 pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
+/// The session cookie of a request.
 fn cookie(headers: &HeaderMap) -> Option<&str> {
     if headers.contains_key(header::AUTHORIZATION) {
-        // Whoever says who they are is not taken for the browser's session instead.
+        // A request with another credential must not fall back to the cookie.
         return None;
     }
     let pairs = || {

@@ -1,9 +1,11 @@
-//! The HTTP side: routes, who may call them, and answers. Below this folder nobody knows a status.
+//! The HTTP API: routes, authentication, handlers and their responses. No module outside of this
+//! folder knows a status.
 //!
-//! Every route of the public API needs a session unless it is on the list of open ones. The
-//! internal routes are for those who can open the socket; the gateway passes no request from
+//! Every route of the public API needs a session unless it is in the list of open ones. The
+//! internal routes are for processes that can open the socket; the gateway passes no request from
 //! outside to them.
 
+mod access;
 mod admin;
 mod archive;
 mod auth;
@@ -56,9 +58,10 @@ pub use openapi::openapi;
 /// Version of the API; see [`Version`].
 const API: u32 = 1;
 const PREFIX: &str = "/api/v1";
-/// A request is a few fields.
+/// Largest body of most requests: they have a few fields.
 const MAX_BODY_BYTES: usize = 64 * 1024;
-/// Reports hold console lines; a check holds all live streams of the gateway.
+/// Largest body of an internal request: reports have console lines, and a check has all streams of
+/// the gateway.
 const MAX_INTERNAL_BODY_BYTES: usize = 8 * 1024 * 1024;
 
 fn public() -> OpenApiRouter<App> {
@@ -125,7 +128,7 @@ fn public() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(openapi::outline()).nest(PREFIX, routes.merge(roster).merge(chunks))
 }
 
-/// Everything that the socket answers.
+/// All routes of the socket, public and internal.
 pub fn router(app: App) -> Router {
     let guarded = public()
         .split_for_parts()
@@ -140,7 +143,7 @@ pub fn router(app: App) -> Router {
     guarded
         .merge(internal)
         .method_not_allowed_fallback(async || {
-            ApiError::new(Code::MethodNotAllowed, "This address takes other methods.")
+            ApiError::new(Code::MethodNotAllowed, "This address does not support the method.")
         })
         .fallback(unknown)
         .layer(layers::catch_panics())
@@ -152,7 +155,7 @@ async fn unknown() -> ApiError {
     ApiError::new(Code::NotFound, "There is nothing at this address.")
 }
 
-/// Answers on the socket until the shutdown.
+/// Serves the API on a socket until the shutdown.
 pub async fn serve(app: App, listener: UnixListener) -> anyhow::Result<()> {
     let shutdown = app.tasks.shutdown().clone();
     let server = axum::serve(listener, router(app)).with_graceful_shutdown(shutdown.cancelled_owned());

@@ -1,5 +1,4 @@
-//! Repairs of a running home: its runner is asked, and the answer waits until what could be saved
-//! is committed.
+//! Repairs of a running home: asks its runner, and waits until what could be saved is committed.
 
 use protocol::{
     Code, WorkspaceId,
@@ -9,83 +8,88 @@ use protocol::{
 };
 
 use super::{
+    access::{wait_for_change, workspace_not_found},
     error::{ApiError, Result},
-    workspaces::news,
 };
 use crate::{
     audit,
     authz::Allowed,
     core::Core,
-    workspaces::repair_requests::{self, Ask, Asked, Seen},
+    workspaces::repair_requests::{self, PendingRepair, RepairRequested, RepairStatus},
 };
 
-/// Has the machine store anew what its cache has of these objects, some at a time.
+/// Has the runner store again what its cache has of these objects, some at a time.
 pub async fn repair(app: &Core, allowed: Allowed, id: WorkspaceId, objects: &[String]) -> Result<Repair> {
-    let mut sum = Repair::default();
-    for some in objects.chunks(MAX_REPAIR_OBJECTS) {
-        sum.add(one(app, allowed, id, some).await?);
+    let mut total = Repair::default();
+    for batch in objects.chunks(MAX_REPAIR_OBJECTS) {
+        total.add(repair_batch(app, allowed, id, batch).await?);
     }
-    Ok(sum)
+    Ok(total)
 }
 
-async fn one(app: &Core, allowed: Allowed, id: WorkspaceId, objects: &[String]) -> Result<Repair> {
-    let mut ear = app.hub.listen();
-    let asked = ask(app, allowed, id, objects).await?;
+async fn repair_batch(app: &Core, allowed: Allowed, id: WorkspaceId, objects: &[String]) -> Result<Repair> {
+    let mut subscription = app.events.subscribe();
+    let pending = request_repair(app, allowed, id, objects).await?;
     loop {
         let mut scope = app.db.scope(allowed).await?;
-        let seen =
-            repair_requests::look(&mut scope, id).await?.ok_or_else(|| ApiError::not_found("workspace"))?;
+        let status = repair_requests::find_status(&mut scope, id).await?.ok_or_else(workspace_not_found)?;
         drop(scope);
-        if let Some(answer) = answer(asked, seen) {
-            return answer;
+        if let Some(result) = repair_result(pending, status) {
+            return result;
         }
-        news(app, &mut ear, id).await?;
+        wait_for_change(app, &mut subscription, id).await?;
     }
 }
 
-async fn ask(app: &Core, allowed: Allowed, id: WorkspaceId, objects: &[String]) -> Result<Asked> {
+async fn request_repair(
+    app: &Core,
+    allowed: Allowed,
+    id: WorkspaceId,
+    objects: &[String],
+) -> Result<PendingRepair> {
     let mut scope = app.db.scope(allowed).await?;
-    let asked = repair_requests::ask(&mut scope, id, objects).await?;
-    match asked.ok_or_else(|| ApiError::not_found("workspace"))? {
-        Ask::Asked(asked) => {
+    let requested = repair_requests::request(&mut scope, id, objects).await?;
+    match requested.ok_or_else(workspace_not_found)? {
+        RepairRequested::Pending(pending) => {
             let detail = serde_json::json!({ "objects": objects.len() });
             audit::write(&mut scope, "home.repair", &id.to_string(), detail).await?;
             scope.commit().await?;
-            Ok(asked)
+            Ok(pending)
         }
-        Ask::AtRest => Err(at_rest()),
-        Ask::Busy => Err(ApiError::new(
+        RepairRequested::NotRunning => Err(not_running()),
+        RepairRequested::Busy => Err(ApiError::new(
             Code::RateLimited,
-            "Another repair of this home is under way. Try again when it is done.",
+            "Another repair of this home is running. Try again when it has finished.",
         )),
     }
 }
 
-/// Nothing, as long as the machine is at it.
-fn answer(asked: Asked, seen: Seen) -> Option<Result<Repair>> {
-    if seen.epoch == asked.epoch && seen.answered >= asked.number {
-        return Some(match seen.answer {
+/// The result of a repair. None while the runner works on it.
+fn repair_result(pending: PendingRepair, status: RepairStatus) -> Option<Result<Repair>> {
+    if status.epoch == pending.epoch && status.answered >= pending.number {
+        return Some(match status.answer {
             Some(RepairOutcome::Done(repair)) => Ok(repair),
-            Some(RepairOutcome::Failed(why)) => {
-                tracing::warn!(why, "a repair failed");
+            Some(RepairOutcome::Failed(reason)) => {
+                tracing::warn!(reason, "a repair failed");
                 Err(ApiError::new(
                     Code::Unavailable,
-                    "The machine could not store its blocks anew. Try again; the host's log says why.",
+                    "Cannot store the damaged objects again. Try again; the host's log has the reason.",
                 ))
             }
             None => Err(ApiError::internal()),
         });
     }
-    let is_gone = seen.epoch != asked.epoch || seen.phase != Phase::Running;
-    let gone = "The machine ended before the repair was done. Start the workspace, then repair again.";
-    is_gone.then(|| Err(ApiError::new(Code::Conflict, gone)))
+    let has_ended = status.epoch != pending.epoch || status.phase != Phase::Running;
+    let ended = "The workspace stopped before the repair was finished. Start it, then repair again.";
+    has_ended.then(|| Err(ApiError::new(Code::Conflict, ended)))
 }
 
-pub fn at_rest() -> ApiError {
+/// The error for a repair of a workspace that does not run.
+pub fn not_running() -> ApiError {
     ApiError::new(
         Code::Conflict,
-        "A repair takes what is damaged from the running machine's cache. Start the workspace, then repair; if it does not start, \
-         restore or fork an earlier snapshot.",
+        "Cannot repair the home: the copies are in the cache of the running workspace. Start the \
+         workspace, then repair. If it does not start, restore or fork an earlier snapshot.",
     )
 }
 
@@ -96,19 +100,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_of_the_machine_that_was_asked() {
-        let asked = Asked { epoch: Epoch(2), number: 3 };
-        let seen = |phase, epoch, answered| Seen {
+    fn result_is_of_the_requested_placement() {
+        let pending = PendingRepair { epoch: Epoch(2), number: 3 };
+        let status = |phase, epoch, answered| RepairStatus {
             phase,
             epoch: Epoch(epoch),
             answered,
             answer: Some(RepairOutcome::Done(Repair::default())),
         };
-        assert!(answer(asked, seen(Phase::Running, 2, 2)).is_none());
-        assert!(answer(asked, seen(Phase::Running, 2, 3)).is_some_and(|answer| answer.is_ok()));
-        assert!(answer(asked, seen(Phase::Terminated, 2, 4)).is_some_and(|answer| answer.is_ok()));
-        for gone in [seen(Phase::Running, 3, 3), seen(Phase::Stopping, 2, 2), seen(Phase::Terminated, 2, 2)] {
-            assert!(answer(asked, gone).is_some_and(|answer| answer.is_err()));
+        assert!(repair_result(pending, status(Phase::Running, 2, 2)).is_none());
+        assert!(repair_result(pending, status(Phase::Running, 2, 3)).is_some_and(|result| result.is_ok()));
+        assert!(repair_result(pending, status(Phase::Terminated, 2, 4)).is_some_and(|result| result.is_ok()));
+        for ended in
+            [status(Phase::Running, 3, 3), status(Phase::Stopping, 2, 2), status(Phase::Terminated, 2, 2)]
+        {
+            assert!(repair_result(pending, ended).is_some_and(|result| result.is_err()));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How the tenant's automatic snapshots thin out.
+//! The retention policy of the tenant.
 
 use axum::{Json, extract::State};
 use protocol::api::snapshot::Retention;
@@ -11,8 +11,7 @@ use crate::{
     audit,
     authz::{Action, authorize},
     core::App,
-    snapshots::retention::is_sound,
-    tenants,
+    snapshots::{prune, retention::is_valid},
 };
 
 /// Get the retention policy
@@ -25,7 +24,7 @@ use crate::{
 pub async fn get_retention_policy(State(app): State<App>, signed: Signed) -> Result<Json<Retention>> {
     let caller = signed.caller();
     let mut scope = app.db.scope(authorize(caller, Action::ManageTenant)?).await?;
-    Ok(Json(tenants::retention(scope.connection(), caller.tenant).await?))
+    Ok(Json(prune::find_policy(scope.connection(), caller.tenant).await?))
 }
 
 /// Set the retention policy
@@ -44,13 +43,14 @@ pub async fn set_retention_policy(
     Input(policy): Input<Retention>,
 ) -> Result<Json<Retention>> {
     let mut scope = app.db.scope(authorize(signed.caller(), Action::ManageTenant)?).await?;
-    if !is_sound(&policy) {
+    if !is_valid(&policy) {
         return Err(ApiError::invalid(
             "all_hours",
-            "At least one hour of everything, no step shorter than the one before, and ten years at most.",
+            "Keep everything for an hour or more, no interval shorter than the one before,
+                and nothing longer than ten years.",
         ));
     }
-    tenants::set_retention(&mut scope, &policy).await?;
+    prune::set_policy(&mut scope, &policy).await?;
     let detail = serde_json::to_value(policy).expect("plain data");
     audit::write(&mut scope, "retention.set", "", detail).await?;
     scope.commit().await?;

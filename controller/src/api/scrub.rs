@@ -1,5 +1,5 @@
-//! Whether a home's objects are what they were: each is read from the store and opened; and where
-//! they are not, the running machine is asked to store anew what it has, and they are read again.
+//! Scrubs homes: reads every object of their snapshots and verifies it. With repair, asks the
+//! running workspace to store damaged objects again, and reads them again.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -13,30 +13,31 @@ use tokio::{sync::Semaphore, time::timeout};
 use volume::{DataKey, SnapshotView, VolumeError};
 
 use super::{
+    access::{authorize_workspace, open_tenant_key, snapshot_not_found, workspace_not_found},
     error::{ApiError, Result},
     extract::{Input, Params, Signed},
     repairs,
-    snapshots::missing,
-    workspaces::{allowed, forgotten},
 };
 use crate::{
     authz::{Action, Allowed},
     core::{App, Core},
-    snapshots::{self, Found, Which},
-    tenants::{self, TenantKey},
-    workspaces::repair_requests as asked,
+    snapshots::{self, SnapshotRecord, SnapshotRef},
+    workspaces::repair_requests,
 };
 
-/// Reading a home whole takes the store's best; more at once would only make each slower.
-static CHECKS: Semaphore = Semaphore::const_new(2);
-const CHECK_TIMEOUT: Duration = Duration::from_secs(3600);
-/// Snapshots of one check.
+/// Scrubs at the same time. One uses all that the store can deliver; more would only slow each
+/// other down.
+static SCRUB_PERMITS: Semaphore = Semaphore::const_new(2);
+/// For one scrub.
+const SCRUB_TIMEOUT: Duration = Duration::from_secs(3600);
+/// Most snapshots of one scrub.
 const MAX_SNAPSHOTS: i64 = 10_000;
-/// Repairs of one check: of manifests, then of the packs that these name, and once more of what
-/// broke meanwhile.
+/// Repairs of one scrub: of manifests, then of the packs that these name, and once more for what
+/// was damaged since.
 const MAX_REPAIRS: usize = 3;
-/// Older snapshots that are looked at, after a repair, for what was damaged: only their manifests are read.
-const MAX_OLDER: i64 = 256;
+/// Older snapshots whose manifests are read after a repair, to find those that need what was
+/// damaged.
+const MAX_OLDER_SNAPSHOTS: i64 = 256;
 
 /// Verify a home
 ///
@@ -59,26 +60,26 @@ pub async fn scrub_home(
     Params(id): Params<WorkspaceId>,
     Input(request): Input<ScrubRequest>,
 ) -> Result<Json<ScrubReport>> {
-    let allowed = allowed(&app, signed.caller(), id, Action::ChangeWorkspace).await?;
-    let home = Home::of(&app, allowed, id, request).await?;
-    let _turn = CHECKS.try_acquire().map_err(|_| {
-        ApiError::new(Code::RateLimited, "Other homes are being checked. Try again in a while.")
-    })?;
-    let checking = async {
+    let allowed = authorize_workspace(&app, signed.caller(), id, Action::ChangeWorkspace).await?;
+    let scrub = Scrub::new(&app, allowed, id, request).await?;
+    let _permit = SCRUB_PERMITS
+        .try_acquire()
+        .map_err(|_| ApiError::new(Code::RateLimited, "Other homes are being scrubbed. Try again later."))?;
+    let scrubbing = async {
         match request {
-            ScrubRequest { repair: true, all } => home.repair(all).await,
-            ScrubRequest { all: true, .. } => home.check(home.snapshots(MAX_SNAPSHOTS).await?).await,
-            ScrubRequest { all: false, .. } => home.check(home.newest().await?).await,
+            ScrubRequest { repair: true, all } => scrub.repair(all).await,
+            ScrubRequest { all: true, .. } => scrub.verify(scrub.list_snapshots(MAX_SNAPSHOTS).await?).await,
+            ScrubRequest { all: false, .. } => scrub.verify(scrub.find_newest().await?).await,
         }
     };
     let late = || {
-        ApiError::new(Code::Timeout, "Reading the home took too long. ScrubRequest its newest snapshot only.")
+        ApiError::new(Code::Timeout, "Cannot scrub the home within an hour. Scrub its newest snapshot only.")
     };
-    timeout(CHECK_TIMEOUT, checking).await.unwrap_or_else(|_| Err(late())).map(Json)
+    timeout(SCRUB_TIMEOUT, scrubbing).await.unwrap_or_else(|_| Err(late())).map(Json)
 }
 
-/// A home that is being checked.
-struct Home<'a> {
+/// The scrub of one home.
+struct Scrub<'a> {
     app: &'a Core,
     allowed: Allowed,
     id: WorkspaceId,
@@ -86,82 +87,84 @@ struct Home<'a> {
     key: DataKey,
 }
 
-impl<'a> Home<'a> {
-    async fn of(app: &'a Core, allowed: Allowed, id: WorkspaceId, request: ScrubRequest) -> Result<Self> {
+impl<'a> Scrub<'a> {
+    async fn new(app: &'a Core, allowed: Allowed, id: WorkspaceId, request: ScrubRequest) -> Result<Self> {
         let tenant = allowed.caller().tenant;
         let mut scope = app.db.scope(allowed).await?;
         if request.repair {
-            // Told before anything is read for an hour.
-            let seen = asked::look(&mut scope, id).await?.ok_or_else(|| ApiError::not_found("workspace"))?;
-            if seen.phase != Phase::Running {
-                return Err(repairs::at_rest());
+            // Checked before reading for up to an hour.
+            let status =
+                repair_requests::find_status(&mut scope, id).await?.ok_or_else(workspace_not_found)?;
+            if status.phase != Phase::Running {
+                return Err(repairs::not_running());
             }
         }
-        let sealed = tenants::key(scope.connection(), tenant).await?;
-        drop(scope);
-        let TenantKey::Open(key) = sealed.open(&app.keeper).await? else {
-            return Err(forgotten());
-        };
+        let key = open_tenant_key(app, scope).await?;
         Ok(Self { app, allowed, id, tenant, key })
     }
 
-    async fn newest(&self) -> Result<Vec<Found>> {
+    async fn find_newest(&self) -> Result<Vec<SnapshotRecord>> {
         let mut scope = self.app.db.scope(self.allowed).await?;
-        let newest = snapshots::find(&mut scope, self.id, Which::Latest).await?;
-        Ok(vec![newest.ok_or_else(missing)?])
+        let newest = snapshots::find(&mut scope, self.id, SnapshotRef::Latest).await?;
+        Ok(vec![newest.ok_or_else(snapshot_not_found)?])
     }
 
-    async fn snapshots(&self, most: i64) -> Result<Vec<Found>> {
+    async fn list_snapshots(&self, limit: i64) -> Result<Vec<SnapshotRecord>> {
         let mut scope = self.app.db.scope(self.allowed).await?;
-        let found = snapshots::list(&mut scope, self.id, None, most).await?;
-        if found.is_empty() { Err(missing()) } else { Ok(found) }
+        let found = snapshots::list(&mut scope, self.id, None, limit).await?;
+        if found.is_empty() { Err(snapshot_not_found()) } else { Ok(found) }
     }
 
-    async fn check(&self, snapshots: Vec<Found>) -> Result<ScrubReport> {
-        let mut checked = ScrubReport { newest_is_whole: true, ..ScrubReport::default() };
-        for found in snapshots {
-            let one = self.verified(found.manifest).await?;
-            checked.newest_is_whole &= one.damaged.is_empty() || !found.is_head;
-            add(&mut checked, &found, one);
+    /// Verifies every object of these snapshots.
+    async fn verify(&self, snapshots: Vec<SnapshotRecord>) -> Result<ScrubReport> {
+        let mut report = ScrubReport { newest_is_whole: true, ..ScrubReport::default() };
+        for snapshot in snapshots {
+            let one = self.verify_snapshot(snapshot.manifest).await?;
+            report.newest_is_whole &= one.damaged.is_empty() || !snapshot.is_head;
+            add(&mut report, &snapshot, one);
         }
-        Ok(checked)
+        Ok(report)
     }
 
-    /// Checks the newest snapshot and has it repaired, until it is whole or what is left has no copy.
+    /// Verifies the newest snapshot and repairs it, until it is whole or the rest has no copy.
     async fn repair(&self, all: bool) -> Result<ScrubReport> {
-        let mut checked = self.check(self.newest().await?).await?;
+        let mut report = self.verify(self.find_newest().await?).await?;
         let mut was_damaged = BTreeSet::new();
-        let mut done: Option<Repair> = None;
+        let mut repaired: Option<Repair> = None;
         for _ in 0..MAX_REPAIRS {
-            let damaged = objects(&checked);
+            let damaged = damaged_objects(&report);
             if damaged.iter().all(|object| was_damaged.contains(object)) {
                 break;
             }
             let repair = repairs::repair(self.app, self.allowed, self.id, &damaged).await?;
-            let before = done.take().map_or(0, |done| done.renewed_bytes);
-            // All that is damaged was asked for again, so what is lost of it is told anew.
-            done = Some(Repair { renewed_bytes: before + repair.renewed_bytes, ..repair });
+            let before = repaired.take().map_or(0, |repaired| repaired.renewed_bytes);
+            // The last repair was asked for everything that is damaged, so its lost bytes are
+            // complete.
+            repaired = Some(Repair { renewed_bytes: before + repair.renewed_bytes, ..repair });
             was_damaged.extend(damaged);
-            checked = self.check(self.newest().await?).await?;
+            report = self.verify(self.find_newest().await?).await?;
         }
         if all {
-            checked = self.check(self.snapshots(MAX_SNAPSHOTS).await?).await?;
+            report = self.verify(self.list_snapshots(MAX_SNAPSHOTS).await?).await?;
         } else if !was_damaged.is_empty() {
-            self.name_older(&mut checked, &was_damaged).await?;
+            self.add_older_damaged(&mut report, &was_damaged).await?;
         }
-        Ok(ScrubReport { repair: done, ..checked })
+        Ok(ScrubReport { repair: repaired, ..report })
     }
 
-    /// Names the older snapshots that rest on what was damaged: they are as they were.
-    async fn name_older(&self, checked: &mut ScrubReport, damaged: &BTreeSet<String>) -> Result<()> {
-        for found in self.snapshots(MAX_OLDER).await?.into_iter().filter(|found| !found.is_head) {
-            let rests_on_it = match self.open(found.manifest).await {
+    /// Adds the older snapshots that need objects that were damaged: the repair does not change
+    /// those snapshots.
+    async fn add_older_damaged(&self, report: &mut ScrubReport, damaged: &BTreeSet<String>) -> Result<()> {
+        for snapshot in
+            self.list_snapshots(MAX_OLDER_SNAPSHOTS).await?.into_iter().filter(|snapshot| !snapshot.is_head)
+        {
+            let needs_damaged = match self.open(snapshot.manifest).await {
                 Ok(reader) => damaged.iter().any(|object| reader.uses_object(object)),
                 Err(error) if damage(self.tenant, &error).is_some() => true,
-                Err(error) => return Err(unavailable(&error, found.manifest)),
+                Err(error) => return Err(unavailable(&error, snapshot.manifest)),
             };
-            if rests_on_it {
-                name(checked, &found);
+            if needs_damaged {
+                add_damaged_snapshot(report, &snapshot);
             }
         }
         Ok(())
@@ -171,7 +174,7 @@ impl<'a> Home<'a> {
         SnapshotView::open(self.app.store.clone(), self.key.clone(), self.tenant, manifest).await
     }
 
-    async fn verified(&self, manifest: ManifestId) -> Result<ScrubReport> {
+    async fn verify_snapshot(&self, manifest: ManifestId) -> Result<ScrubReport> {
         let read = async { self.open(manifest).await?.verify().await };
         match read.await {
             Ok(verified) => Ok(ScrubReport {
@@ -195,7 +198,7 @@ impl<'a> Home<'a> {
     }
 }
 
-/// A manifest that is missing or altered: without it nothing of a snapshot is read.
+/// The damage that prevents a snapshot from being read, if that is the reason.
 fn damage(tenant: TenantId, error: &VolumeError) -> Option<Damage> {
     match error {
         VolumeError::Manifest { id, source } => {
@@ -208,32 +211,32 @@ fn damage(tenant: TenantId, error: &VolumeError) -> Option<Damage> {
 }
 
 fn unavailable(error: &VolumeError, manifest: ManifestId) -> ApiError {
-    tracing::error!(%error, %manifest, "a home cannot be checked");
-    ApiError::new(Code::Unavailable, "The store does not answer as it should. Try again.")
+    tracing::error!(%error, %manifest, "cannot scrub a home");
+    ApiError::new(Code::Unavailable, "Cannot scrub the home: the object store failed. Try again.")
 }
 
-fn objects(checked: &ScrubReport) -> Vec<String> {
-    checked.damaged.iter().map(|damage| damage.object.clone()).collect()
+fn damaged_objects(report: &ScrubReport) -> Vec<String> {
+    report.damaged.iter().map(|damage| damage.object.clone()).collect()
 }
 
-fn add(sum: &mut ScrubReport, found: &Found, one: ScrubReport) {
-    sum.snapshots += one.snapshots;
-    sum.objects += one.objects;
-    sum.bytes += one.bytes;
+fn add(total: &mut ScrubReport, snapshot: &SnapshotRecord, one: ScrubReport) {
+    total.snapshots += one.snapshots;
+    total.objects += one.objects;
+    total.bytes += one.bytes;
     if !one.damaged.is_empty() {
-        name(sum, found);
+        add_damaged_snapshot(total, snapshot);
     }
     for damage in one.damaged {
-        if !sum.damaged.contains(&damage) {
-            sum.damaged.push(damage);
+        if !total.damaged.contains(&damage) {
+            total.damaged.push(damage);
         }
     }
 }
 
-fn name(checked: &mut ScrubReport, found: &Found) {
-    if checked.damaged_snapshots.len() < MAX_DAMAGED_SNAPSHOTS {
-        let snapshot = &found.snapshot;
-        checked.damaged_snapshots.push(DamagedSnapshot {
+fn add_damaged_snapshot(report: &mut ScrubReport, record: &SnapshotRecord) {
+    if report.damaged_snapshots.len() < MAX_DAMAGED_SNAPSHOTS {
+        let snapshot = &record.snapshot;
+        report.damaged_snapshots.push(DamagedSnapshot {
             id: snapshot.id,
             created_at: snapshot.created_at,
             name: snapshot.name.clone(),

@@ -1,10 +1,10 @@
-//! Snapshots of a workspace's home: list, take, name, delete, restore.
+//! Snapshots of a workspace's home: list, create, name, delete and restore.
 
-use std::{str::FromStr, time::Duration};
+use std::time::Duration;
 
 use axum::{Json, extract::State, http::StatusCode};
 use protocol::{
-    Code, Epoch, ManifestId, SnapshotId, WorkspaceId,
+    Code, SnapshotId, WorkspaceId,
     api::{
         snapshot::{
             EditSnapshot, MAX_NAME_BYTES, MAX_SNAPSHOTS, NewSnapshot, Restore, Snapshot, SnapshotList,
@@ -13,31 +13,37 @@ use protocol::{
     },
     workspace::Phase,
 };
-use serde::{Deserialize, Deserializer, de::Error as _};
+use serde::Deserialize;
 use time::OffsetDateTime;
 use tokio::time::{Instant, timeout_at};
 use utoipa::IntoParams;
 
 use super::{
+    access::{
+        authorize_workspace, lock_at_rest, read_workspace, snapshot_not_found, wait_for_change,
+        workspace_not_found,
+    },
     error::{ApiError, Result},
     extract::{Input, Params, Query, Signed},
-    workspaces::{allowed, get_one, news, refuse_forgotten},
 };
 use crate::{
     audit,
     authz::{Action, Allowed},
     core::{App, Core},
     db::Scope,
-    lifecycle::{Wanted, record},
-    snapshots::{self, Found, Which},
+    snapshots::{self, SnapshotRecord, SnapshotRef},
+    workspaces::{
+        create,
+        snapshot_requests::{self, PendingSnapshot, SnapshotStatus},
+    },
 };
 
-/// Snapshots of an answer that was not asked for fewer.
-const LIMIT: u32 = 100;
-/// How long a running machine may take to answer a request: it freezes within 2 s, and uploads what
-/// the last few seconds wrote.
-const ASKED_TIMEOUT: Duration = Duration::from_secs(30);
-const NAME_RULE: &str = "1 to 100 bytes without control characters.";
+/// Snapshots of a page if no limit is given.
+const DEFAULT_LIMIT: u32 = 100;
+/// How long a running workspace may take for a requested snapshot. The guest freezes within 2 s, and
+/// only what the last few seconds wrote is uploaded.
+const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(30);
+const NAME_RULE: &str = "Use 1 to 100 bytes without control characters.";
 
 #[derive(Debug, Deserialize, IntoParams)]
 pub struct Page {
@@ -68,11 +74,11 @@ pub async fn list_snapshots(
     Params(id): Params<WorkspaceId>,
     Query(page): Query<Page>,
 ) -> Result<Json<SnapshotList>> {
-    let limit = page.limit.unwrap_or(LIMIT);
+    let limit = page.limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_SNAPSHOTS).contains(&limit) {
-        return Err(ApiError::invalid("limit", "1 to 1000."));
+        return Err(ApiError::invalid("limit", "Use 1 to 1000."));
     }
-    let allowed = allowed(&app, signed.caller(), id, Action::ReadWorkspace).await?;
+    let allowed = authorize_workspace(&app, signed.caller(), id, Action::ReadWorkspace).await?;
     let mut scope = app.db.scope(allowed).await?;
     // One more than is shown tells whether there are older ones.
     let mut found = snapshots::list(&mut scope, id, page.before, i64::from(limit) + 1).await?;
@@ -105,13 +111,13 @@ pub async fn create_snapshot(
     if !request.name.as_deref().is_none_or(is_snapshot_name) {
         return Err(ApiError::invalid("name", NAME_RULE));
     }
-    let allowed = allowed(&app, signed.caller(), id, Action::ChangeWorkspace).await?;
-    let which = Which::One(take(&app, allowed, id).await?);
+    let allowed = authorize_workspace(&app, signed.caller(), id, Action::ChangeWorkspace).await?;
+    let reference = SnapshotRef::Id(take_snapshot(&app, allowed, id).await?);
     let mut scope = app.db.scope(allowed).await?;
-    let found = held(&mut scope, id, which).await?;
+    let found = find_locked(&mut scope, id, reference).await?;
     snapshots::keep(&mut scope, found.snapshot.id, request.name.as_deref()).await?;
-    tell(&mut scope, "snapshot.create", id, &found).await?;
-    let kept = snapshots::find(&mut scope, id, which).await?.ok_or_else(missing)?;
+    write_audit(&mut scope, "snapshot.create", id, &found).await?;
+    let kept = snapshots::find(&mut scope, id, reference).await?.ok_or_else(snapshot_not_found)?;
     scope.commit().await?;
     Ok((StatusCode::CREATED, Json(kept.snapshot)))
 }
@@ -134,17 +140,17 @@ pub async fn create_snapshot(
 pub async fn update_snapshot(
     State(app): State<App>,
     signed: Signed,
-    Params((id, which)): Params<(WorkspaceId, Which)>,
+    Params((id, reference)): Params<(WorkspaceId, SnapshotRef)>,
     Input(request): Input<EditSnapshot>,
 ) -> Result<Json<Snapshot>> {
     if !is_snapshot_name(&request.name) {
         return Err(ApiError::invalid("name", NAME_RULE));
     }
-    let allowed = allowed(&app, signed.caller(), id, Action::ChangeWorkspace).await?;
+    let allowed = authorize_workspace(&app, signed.caller(), id, Action::ChangeWorkspace).await?;
     let mut scope = app.db.scope(allowed).await?;
-    let found = held(&mut scope, id, which).await?;
+    let found = find_locked(&mut scope, id, reference).await?;
     snapshots::rename(&mut scope, found.snapshot.id, &request.name).await?;
-    tell(&mut scope, "snapshot.rename", id, &found).await?;
+    write_audit(&mut scope, "snapshot.rename", id, &found).await?;
     scope.commit().await?;
     Ok(Json(Snapshot { name: Some(request.name), ..found.snapshot }))
 }
@@ -166,26 +172,28 @@ pub async fn update_snapshot(
 pub async fn delete_snapshot(
     State(app): State<App>,
     signed: Signed,
-    Params((id, which)): Params<(WorkspaceId, Which)>,
+    Params((id, reference)): Params<(WorkspaceId, SnapshotRef)>,
 ) -> Result<StatusCode> {
-    let allowed = allowed(&app, signed.caller(), id, Action::ChangeWorkspace).await?;
+    let allowed = authorize_workspace(&app, signed.caller(), id, Action::ChangeWorkspace).await?;
     let mut scope = app.db.scope(allowed).await?;
-    let found = held(&mut scope, id, which).await?;
+    let found = find_locked(&mut scope, id, reference).await?;
     if found.is_head {
         return Err(ApiError::new(
             Code::Conflict,
-            "This snapshot is what the home is now: it goes when a newer one has taken its place.",
+            "Cannot delete the snapshot: it is what the home is now. It can be deleted once a newer \
+             one has replaced it.",
         ));
     }
     snapshots::delete(&mut scope, found.snapshot.id).await?;
-    tell(&mut scope, "snapshot.delete", id, &found).await?;
+    write_audit(&mut scope, "snapshot.delete", id, &found).await?;
     scope.commit().await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Restore a home to a snapshot
 ///
-/// The workspace must be stopped. Its present home is kept as a snapshot first, so this can be undone.
+/// The workspace must be stopped. Its present home is kept as a snapshot first, so this can be
+/// undone.
 #[utoipa::path(
     post,
     path = "/workspaces/{id}/restore",
@@ -203,159 +211,85 @@ pub async fn restore_home(
     Params(id): Params<WorkspaceId>,
     Input(request): Input<Restore>,
 ) -> Result<Json<Workspace>> {
-    let allowed = allowed(&app, signed.caller(), id, Action::ChangeWorkspace).await?;
+    let allowed = authorize_workspace(&app, signed.caller(), id, Action::ChangeWorkspace).await?;
     let mut scope = app.db.scope(allowed).await?;
-    hold_at_rest(&mut scope, id).await?;
-    let found = held(&mut scope, id, Which::One(request.snapshot)).await?;
+    lock_at_rest(&mut scope, id).await?;
+    let found = find_locked(&mut scope, id, SnapshotRef::Id(request.snapshot)).await?;
     if !found.is_head {
         snapshots::restore(&mut scope, id, &found, app.now()).await?;
-        tell(&mut scope, "snapshot.restore", id, &found).await?;
+        write_audit(&mut scope, "snapshot.restore", id, &found).await?;
     }
     scope.commit().await?;
-    get_one(&app, allowed, id).await.map(Json)
+    read_workspace(&app, allowed, id).await.map(Json)
 }
 
-/// No machine begins to use the home until the transaction's end.
-pub async fn hold_at_rest(scope: &mut Scope, id: WorkspaceId) -> Result<()> {
-    let locked = record::lock(scope.connection(), id).await?;
-    let life = locked.ok_or_else(|| ApiError::not_found("workspace"))?.life;
-    if life.phase == Phase::Terminated && life.wanted != Wanted::Deleted {
-        return Ok(());
-    }
-    Err(ApiError::new(
-        Code::Conflict,
-        "A home is put back while no machine uses it. Stop the workspace first, then try again.",
-    ))
-}
-
-/// A snapshot that is not older than this call: of a running machine a new one, otherwise what the home is.
-pub async fn take(app: &Core, allowed: Allowed, id: WorkspaceId) -> Result<SnapshotId> {
-    let begun = app.now();
-    let deadline = Instant::now() + ASKED_TIMEOUT;
-    let mut ear = app.hub.listen();
-    let mut asked: Option<Request> = None;
-    let first = look(app, allowed, id).await?.head;
+/// A snapshot that is not older than this call: a new one of a running workspace, otherwise the
+/// head.
+pub async fn take_snapshot(app: &Core, allowed: Allowed, id: WorkspaceId) -> Result<SnapshotId> {
+    let started_at = app.now();
+    let deadline = Instant::now() + SNAPSHOT_TIMEOUT;
+    let mut subscription = app.events.subscribe();
+    let mut pending: Option<PendingSnapshot> = None;
+    let first = read_status(app, allowed, id).await?.head;
     let mut has_waited = false;
     loop {
-        let seen = look(app, allowed, id).await?;
-        if let Some(answer) = asked.and_then(|asked| asked.answer(&seen)) {
+        let status = read_status(app, allowed, id).await?;
+        if let Some(answer) = pending.and_then(|pending| pending.answer(&status)) {
             return Ok(answer);
         }
-        match seen.phase {
+        match status.phase {
             Phase::Terminated | Phase::Queued => {
-                let is_new = seen.head != first || seen.safe_at.is_some_and(|safe_at| safe_at >= begun);
-                return at_rest(&seen, !has_waited || is_new);
+                let is_new =
+                    status.head != first || status.safe_at.is_some_and(|safe_at| safe_at >= started_at);
+                return head_at_rest(&status, !has_waited || is_new);
             }
-            Phase::Running if asked.is_none_or(|asked| asked.epoch != seen.epoch) => {
-                asked = Some(ask(app, allowed, id).await?);
+            Phase::Running if pending.is_none_or(|pending| pending.epoch != status.epoch) => {
+                let mut scope = app.db.scope(allowed).await?;
+                pending = Some(snapshot_requests::request(&mut scope, id).await?);
+                scope.commit().await?;
                 continue;
             }
-            // What starts is asked once it runs; what stops will be saved.
+            // A workspace that starts is asked once it runs. One that stops will have a snapshot.
             _ => has_waited = true,
         }
-        timeout_at(deadline, news(app, &mut ear, id)).await.map_err(|_| late())??;
+        let changed = timeout_at(deadline, wait_for_change(app, &mut subscription, id)).await;
+        changed.map_err(|_| snapshot_timeout())??;
     }
 }
 
-fn late() -> ApiError {
+fn snapshot_timeout() -> ApiError {
     ApiError::new(
         Code::Timeout,
-        "The machine has not finished a snapshot within 30 s. It may still appear in the list; or try again.",
+        "Cannot finish the snapshot within 30 s. It may still appear in the list. Try again otherwise.",
     )
 }
 
-fn at_rest(seen: &Seen, is_current: bool) -> Result<SnapshotId> {
-    match seen.snapshot {
+fn head_at_rest(status: &SnapshotStatus, is_current: bool) -> Result<SnapshotId> {
+    match status.snapshot {
         Some(snapshot) if is_current => Ok(snapshot),
         Some(_) => Err(ApiError::new(
             Code::Conflict,
-            "The machine ended before it took a snapshot. Try again to keep what was saved last.",
+            "Cannot take a snapshot: the workspace ended before. Try again to keep what was saved last.",
         )),
         None => Err(ApiError::new(
             Code::Conflict,
-            "This home has no snapshot yet: it was never saved. Start the workspace, then try again.",
+            "Cannot take a snapshot: this home has never been saved. Start the workspace, then try again.",
         )),
     }
 }
 
-/// A request that a machine has been given.
-#[derive(Clone, Copy)]
-struct Request {
-    epoch: Epoch,
-    number: i64,
-}
-
-impl Request {
-    fn answer(self, seen: &Seen) -> Option<SnapshotId> {
-        seen.answer.filter(|_| seen.epoch == self.epoch && seen.answered >= self.number)
-    }
-}
-
-/// What a wait for a snapshot looks at.
-struct Seen {
-    phase: Phase,
-    epoch: Epoch,
-    answered: i64,
-    answer: Option<SnapshotId>,
-    head: Option<ManifestId>,
-    /// The head's.
-    snapshot: Option<SnapshotId>,
-    safe_at: Option<OffsetDateTime>,
-}
-
-async fn look(app: &Core, allowed: Allowed, id: WorkspaceId) -> Result<Seen> {
+async fn read_status(app: &Core, allowed: Allowed, id: WorkspaceId) -> Result<SnapshotStatus> {
     let mut scope = app.db.scope(allowed).await?;
-    let tenant = scope.tenant();
-    let row = sqlx::query!(
-        r#"select w.phase, w.epoch, w.snapshot_answered, w.snapshot_answer, v.head, v.safe_at, s.snapshot_id as "snapshot?"
-           from workspaces w
-           join volumes v using (tenant_id, volume_id)
-           left join snapshots s on s.tenant_id = v.tenant_id and s.volume_id = v.volume_id and s.manifest = v.head
-           where w.tenant_id = $1 and w.workspace_id = $2 and w.deleted_at is null"#,
-        tenant,
-        id.0,
-    )
-    .fetch_optional(scope.connection())
-    .await?
-    .ok_or_else(|| ApiError::not_found("workspace"))?;
-    Ok(Seen {
-        phase: record::phase(&row.phase),
-        epoch: Epoch(row.epoch.unsigned_abs()),
-        answered: row.snapshot_answered,
-        answer: row.snapshot_answer.map(SnapshotId),
-        head: row.head.and_then(|bytes| record::manifest(&bytes)),
-        snapshot: row.snapshot.map(SnapshotId),
-        safe_at: row.safe_at,
-    })
+    snapshot_requests::find_status(&mut scope, id).await?.ok_or_else(workspace_not_found)
 }
 
-/// Raises the number that the runner compares with what it has answered.
-async fn ask(app: &Core, allowed: Allowed, id: WorkspaceId) -> Result<Request> {
-    let mut scope = app.db.scope(allowed).await?;
-    let tenant = scope.tenant();
-    let row = sqlx::query!(
-        "update workspaces set snapshot_requested = snapshot_requested + 1 where tenant_id = $1 and workspace_id = $2
-         returning epoch, snapshot_requested",
-        tenant,
-        id.0,
-    )
-    .fetch_one(scope.connection())
-    .await?;
-    scope.commit().await?;
-    Ok(Request { epoch: Epoch(row.epoch.unsigned_abs()), number: row.snapshot_requested })
+/// Finds a snapshot and locks it: neither it nor the head changes until the transaction ends.
+async fn find_locked(scope: &mut Scope, id: WorkspaceId, reference: SnapshotRef) -> Result<SnapshotRecord> {
+    create::check_key(scope).await?;
+    snapshots::find_locked(scope, id, reference).await?.ok_or_else(snapshot_not_found)
 }
 
-/// A snapshot whose row and head stay as they are until the transaction's end.
-async fn held(scope: &mut Scope, id: WorkspaceId, which: Which) -> Result<Found> {
-    refuse_forgotten(scope).await?;
-    snapshots::find_held(scope, id, which).await?.ok_or_else(missing)
-}
-
-pub fn missing() -> ApiError {
-    ApiError::new(Code::NotFound, "There is no such snapshot of this workspace (any more).")
-}
-
-async fn tell(scope: &mut Scope, action: &str, id: WorkspaceId, found: &Found) -> Result<()> {
+async fn write_audit(scope: &mut Scope, action: &str, id: WorkspaceId, found: &SnapshotRecord) -> Result<()> {
     let detail = serde_json::json!({ "snapshot": found.snapshot.id });
     Ok(audit::write(scope, action, &id.to_string(), detail).await?)
 }
@@ -366,28 +300,12 @@ fn is_snapshot_name(name: &str) -> bool {
         && !name.chars().any(char::is_control)
 }
 
-const LATEST: &str = "latest";
-
-impl FromStr for Which {
-    type Err = uuid::Error;
-
-    fn from_str(text: &str) -> std::result::Result<Self, uuid::Error> {
-        if text == LATEST { Ok(Self::Latest) } else { text.parse().map(Self::One) }
-    }
-}
-
-impl<'de> Deserialize<'de> for Which {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn names() {
+    fn snapshot_name_rule_is_checked() {
         for good in ["a", "Before the exam", "ü", &"x".repeat(100)] {
             assert!(is_snapshot_name(good), "{good}");
         }

@@ -12,7 +12,10 @@ use crate::{
     audit,
     authz::{Action, authorize},
     core::App,
-    identity::{sessions, users},
+    identity::{
+        sessions::{self, SessionKind},
+        users,
+    },
 };
 
 /// List your personal access tokens
@@ -26,7 +29,7 @@ use crate::{
 )]
 pub async fn list_tokens(State(app): State<App>, signed: Signed) -> Result<Json<TokenList>> {
     let mut scope = app.db.scope(authorize(signed.caller(), Action::ManageSelf)?).await?;
-    Ok(Json(TokenList { tokens: sessions::tokens(&mut scope, app.now()).await? }))
+    Ok(Json(TokenList { tokens: sessions::list_tokens(&mut scope, app.now()).await? }))
 }
 
 /// Create a personal access token
@@ -45,15 +48,15 @@ pub async fn create_token(
     Input(request): Input<NewToken>,
 ) -> Result<(StatusCode, Json<TokenSecret>)> {
     let name = users::clean_name(&request.name)
-        .ok_or_else(|| ApiError::invalid("name", "One line of at most 200 characters."))?;
-    let days = request.days.unwrap_or(sessions::TOKEN_DAYS);
+        .ok_or_else(|| ApiError::invalid("name", "Use one line of at most 200 characters."))?;
+    let days = request.days.unwrap_or(sessions::DEFAULT_TOKEN_DAYS);
     if !(1..=sessions::MAX_TOKEN_DAYS).contains(&days) {
-        return Err(ApiError::invalid("days", "1 to 365 days."));
+        return Err(ApiError::invalid("days", "Use 1 to 365 days."));
     }
     let caller = signed.caller();
     let mut scope = app.db.scope(authorize(caller, Action::ManageSelf)?).await?;
     let user = (caller.tenant.0, caller.user.0);
-    let (info, token) = sessions::new_token(scope.connection(), app.now(), user, &name, days).await?;
+    let (info, token) = sessions::create_token(scope.connection(), app.now(), user, &name, days).await?;
     audit::write(&mut scope, "token.create", &info.id.to_string(), serde_json::json!({ "days": days }))
         .await?;
     scope.commit().await?;
@@ -78,7 +81,7 @@ pub async fn revoke_token(
     Params(id): Params<Uuid>,
 ) -> Result<StatusCode> {
     let mut scope = app.db.scope(authorize(signed.caller(), Action::ManageSelf)?).await?;
-    if !sessions::end(&mut scope, id, Some("token")).await? {
+    if !sessions::revoke(&mut scope, id, Some(SessionKind::Token)).await? {
         return Err(ApiError::not_found("token"));
     }
     audit::write(&mut scope, "token.delete", &id.to_string(), serde_json::json!({})).await?;

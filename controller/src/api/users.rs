@@ -1,4 +1,4 @@
-//! People of the tenant.
+//! Users of the tenant.
 
 use axum::{Json, extract::State};
 use protocol::{
@@ -7,12 +7,13 @@ use protocol::{
 };
 
 use super::{
-    error::{ApiError, Result, violated},
+    error::{ApiError, Result},
     extract::{Input, Signed},
 };
 use crate::{
     authz::{Action, authorize},
     core::App,
+    db::violated_constraint,
     identity::users,
 };
 
@@ -40,7 +41,7 @@ pub async fn list_users(State(app): State<App>, signed: Signed) -> Result<Json<U
 )]
 pub async fn get_current_user(State(app): State<App>, signed: Signed) -> Result<Json<User>> {
     let mut scope = app.db.scope(authorize(signed.caller(), Action::ManageSelf)?).await?;
-    Ok(Json(users::me(&mut scope).await?.into()))
+    Ok(Json(users::current(&mut scope).await?.into()))
 }
 
 /// Update the current user
@@ -61,23 +62,23 @@ pub async fn update_current_user(
 ) -> Result<Json<User>> {
     let name = request.name.map(|name| {
         users::clean_name(&name)
-            .ok_or_else(|| ApiError::invalid("name", "One line of at most 200 characters."))
+            .ok_or_else(|| ApiError::invalid("name", "Use one line of at most 200 characters."))
     });
     let email = request.email.map(|email| {
         users::clean_email(&email)
-            .ok_or_else(|| ApiError::invalid("email", "An address like anna@example.org."))
+            .ok_or_else(|| ApiError::invalid("email", "Use an address like anna@example.org."))
     });
     let (name, email) = (name.transpose()?, email.transpose()?);
     let mut scope = app.db.scope(authorize(signed.caller(), Action::ManageSelf)?).await?;
-    users::edit_me(&mut scope, name.as_deref(), email.as_deref()).await.map_err(|error| {
-        match violated(&error) {
+    users::update_current(&mut scope, name.as_deref(), email.as_deref()).await.map_err(|error| {
+        match violated_constraint(&error) {
             Some("users_email") => {
-                ApiError::new(Code::NameTaken, "Someone else of this tenant has this address.")
+                ApiError::new(Code::NameTaken, "Another user of this organisation has this address.")
             }
             _ => error.into(),
         }
     })?;
-    let user = users::me(&mut scope).await?;
+    let user = users::current(&mut scope).await?;
     scope.commit().await?;
     Ok(Json(user.into()))
 }

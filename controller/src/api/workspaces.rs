@@ -1,4 +1,4 @@
-//! Workspaces: list, create, rename, grow, start, stop, delete and bring back.
+//! Workspaces: list, create, rename, grow, start, stop, delete and undelete.
 
 use std::time::Duration;
 
@@ -8,38 +8,34 @@ use axum::{
     http::{HeaderMap, StatusCode},
 };
 use protocol::{
-    Code, UserId, WorkspaceId,
+    Code, WorkspaceId,
     api::workspace::{DeletedList, EditWorkspace, NewWorkspace, Workspace, WorkspaceList},
     workspace::Phase,
 };
-use serde::Serialize;
+use time::OffsetDateTime;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    error::{ApiError, Result, violated},
-    extract::{Input, Params, Signed},
+    access::{apply_event, authorize_workspace, read_workspace, wait_for_change, workspace_not_found},
+    error::{ApiError, Result},
+    extract::{Input, Params, Signed, idempotency_key},
 };
 use crate::{
     audit,
-    authz::{Action, Allowed, Caller, WorkspaceFacts, authorize},
+    authz::{Action, Caller, WorkspaceFacts, authorize},
     core::{App, Core},
-    db::Scope,
-    events::Ear,
-    lifecycle::{Event, Wanted, record},
-    tenants,
+    db::{Scope, violated_constraint},
+    lifecycle::Event,
     workspaces::{
-        create::{self, Key, MAX_HOME_MIB, MAX_WORKSPACES_OF_ONE, is_name},
+        create::{self, DEFAULT_TEMPLATE, MAX_HOME_MIB, NAME_RULE, Source, is_valid_name},
         deleted,
-        view::{self, Which},
+        view::{self, WorkspaceFilter},
     },
 };
 
-pub const DEFAULT_TEMPLATE: &str = "base";
-/// A machine that is given up is gone in a moment; one whose host is lost, later.
-const DISCARDED_TIMEOUT: Duration = Duration::from_secs(10);
-const IDEMPOTENCY_HEADER: &str = "idempotency-key";
-const MAX_IDEMPOTENCY_BYTES: usize = 200;
-pub const NAME_RULE: &str = "1 to 63 of a-z, 0-9 and -, beginning and ending with a letter or digit.";
+/// How long an undelete waits for the end of the sandbox. It ends in a moment, unless its host is
+/// lost.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// List workspaces
 ///
@@ -53,7 +49,7 @@ pub const NAME_RULE: &str = "1 to 63 of a-z, 0-9 and -, beginning and ending wit
 )]
 pub async fn list_workspaces(State(app): State<App>, signed: Signed) -> Result<Json<WorkspaceList>> {
     let mut scope = app.db.scope(authorize(signed.caller(), Action::UseWorkspaces)?).await?;
-    Ok(Json(WorkspaceList { workspaces: view::list(&mut scope, Which::default()).await? }))
+    Ok(Json(WorkspaceList { workspaces: view::list(&mut scope, WorkspaceFilter::default()).await? }))
 }
 
 /// Create a workspace
@@ -66,7 +62,8 @@ pub async fn list_workspaces(State(app): State<App>, signed: Signed) -> Result<J
     request_body = NewWorkspace,
     params(
         ("idempotency-key" = Option<String>, Header,
-            description = "Repeat a request with the same key and get the first answer instead of a second workspace."),
+            description = "Repeat a request with the same key
+                and get the first answer instead of a second workspace."),
     ),
     responses((status = 201, body = Workspace, description = "The new workspace")),
     extensions(("x-problem-codes" = json!(["bad_request", "name_taken", "quota_exceeded", "conflict"]))),
@@ -77,103 +74,27 @@ pub async fn create_workspace(
     headers: HeaderMap,
     Input(request): Input<NewWorkspace>,
 ) -> Result<(StatusCode, Json<Workspace>)> {
-    if !is_name(&request.name) {
+    if !is_valid_name(&request.name) {
         return Err(ApiError::invalid("name", NAME_RULE));
     }
     let caller = signed.caller();
     let mut scope = app.db.scope(authorize(caller, Action::UseWorkspaces)?).await?;
-    let workspace = WorkspaceId::random();
-    if let Some(known) = claim(&mut scope, &headers, &request, workspace).await? {
-        let known = view::one(&mut scope, known).await?;
-        return Ok((StatusCode::CREATED, Json(known.ok_or_else(|| ApiError::not_found("workspace"))?)));
+    let id = WorkspaceId::random();
+    if let Some(key) = idempotency_key(&headers, &request)?
+        && let Some(known) = key.claim(&mut scope, id).await?
+    {
+        let known = view::find(&mut scope, known).await?.ok_or_else(workspace_not_found)?;
+        return Ok((StatusCode::CREATED, Json(known)));
     }
-    refuse_forgotten(&mut scope).await?;
-    check_quota(&mut scope, caller.user).await?;
     let template = request.template.as_deref().unwrap_or(DEFAULT_TEMPLATE);
-    let made = create::insert(&mut scope, workspace, caller.user, &request.name, template, None).await;
-    if !made.map_err(|error| name_taken(error, &request.name))? {
-        return Err(ApiError::invalid("template", "There is no such template."));
-    }
-    if request.start.unwrap_or(true) {
-        record::apply(scope.connection(), app.now(), workspace, Event::Start).await?;
-    }
-    audit::write(
-        &mut scope,
-        "workspace.create",
-        &workspace.to_string(),
-        serde_json::json!({ "name": request.name }),
-    )
-    .await?;
-    let made = view::one(&mut scope, workspace).await?.ok_or_else(|| ApiError::not_found("workspace"))?;
+    let source = Source::Template { name: template, class: None };
+    let new = create::NewWorkspace { id, owner: caller.user, name: &request.name, source };
+    create::create(&mut scope, app.now(), new, request.start.unwrap_or(true)).await?;
+    let detail = serde_json::json!({ "name": request.name });
+    audit::write(&mut scope, "workspace.create", &id.to_string(), detail).await?;
+    let created = view::find(&mut scope, id).await?.ok_or_else(workspace_not_found)?;
     scope.commit().await?;
-    Ok((StatusCode::CREATED, Json(made)))
-}
-
-pub async fn check_quota(scope: &mut Scope, owner: UserId) -> Result<()> {
-    if create::count(scope, owner).await? < MAX_WORKSPACES_OF_ONE {
-        return Ok(());
-    }
-    let detail = format!("You have {MAX_WORKSPACES_OF_ONE} workspaces. Delete one first.");
-    Err(ApiError::new(Code::QuotaExceeded, detail))
-}
-
-/// Nothing that needs a home goes on in a tenant whose key was destroyed.
-pub async fn refuse_forgotten(scope: &mut Scope) -> Result<()> {
-    if tenants::is_forgotten(scope).await? { Err(forgotten()) } else { Ok(()) }
-}
-
-pub fn forgotten() -> ApiError {
-    ApiError::new(Code::Conflict, tenants::FORGOTTEN)
-}
-
-pub fn name_taken(error: sqlx::Error, name: &str) -> ApiError {
-    match violated(&error) {
-        Some("workspaces_name") => {
-            ApiError::new(Code::NameTaken, format!("You have a workspace `{name}`. Choose another name."))
-        }
-        _ => error.into(),
-    }
-}
-
-/// What an earlier request with the same key made; otherwise the key is this request's from now on.
-pub async fn claim(
-    scope: &mut Scope,
-    headers: &HeaderMap,
-    request: &impl Serialize,
-    fresh: WorkspaceId,
-) -> Result<Option<WorkspaceId>> {
-    let Some(key) = idempotency_key(headers)? else { return Ok(None) };
-    made(create::claim_key(scope, key, &hash(request), fresh).await?)
-}
-
-/// As [`claim`], and claims nothing.
-pub async fn recall(
-    scope: &mut Scope,
-    headers: &HeaderMap,
-    request: &impl Serialize,
-) -> Result<Option<WorkspaceId>> {
-    let Some(key) = idempotency_key(headers)? else { return Ok(None) };
-    made(create::recall_key(scope, key, &hash(request)).await?)
-}
-
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>> {
-    let Some(key) = headers.get(IDEMPOTENCY_HEADER) else { return Ok(None) };
-    let key = key.to_str().ok().filter(|key| (1..=MAX_IDEMPOTENCY_BYTES).contains(&key.len()));
-    key.map(Some).ok_or_else(|| ApiError::new(Code::BadRequest, "An idempotency key is 1 to 200 characters."))
-}
-
-fn hash(request: &impl Serialize) -> [u8; 32] {
-    *blake3::hash(&serde_json::to_vec(request).expect("a request is plain data")).as_bytes()
-}
-
-fn made(key: Key) -> Result<Option<WorkspaceId>> {
-    match key {
-        Key::Fresh => Ok(None),
-        Key::Known(workspace) => Ok(Some(workspace)),
-        Key::Other => {
-            Err(ApiError::new(Code::Conflict, "This idempotency key was used for another request."))
-        }
-    }
+    Ok((StatusCode::CREATED, Json(created)))
 }
 
 /// Get a workspace
@@ -192,12 +113,13 @@ pub async fn get_workspace(
     Params(id): Params<WorkspaceId>,
 ) -> Result<Json<Workspace>> {
     let mut scope = app.db.scope(authorize(signed.caller(), Action::UseWorkspaces)?).await?;
-    view::one(&mut scope, id).await?.map(Json).ok_or_else(|| ApiError::not_found("workspace"))
+    view::find(&mut scope, id).await?.map(Json).ok_or_else(workspace_not_found)
 }
 
 /// Rename a workspace or grow its home
 ///
-/// A home only grows, also while the workspace runs. The guest keeps its old host name until the next start.
+/// A home only grows, also while the workspace runs. The guest keeps its old host name until the
+/// next start.
 #[utoipa::path(
     patch,
     path = "/workspaces/{id}",
@@ -215,32 +137,32 @@ pub async fn update_workspace(
     Params(id): Params<WorkspaceId>,
     Input(request): Input<EditWorkspace>,
 ) -> Result<Json<Workspace>> {
-    let allowed = allowed(&app, signed.caller(), id, Action::ChangeWorkspace).await?;
+    let allowed = authorize_workspace(&app, signed.caller(), id, Action::ChangeWorkspace).await?;
     let mut scope = app.db.scope(allowed).await?;
     if let Some(name) = &request.name {
-        if !is_name(name) {
+        if !is_valid_name(name) {
             return Err(ApiError::invalid("name", NAME_RULE));
         }
-        create::rename(&mut scope, id, name).await.map_err(|error| name_taken(error, name))?;
+        create::rename(&mut scope, id, name).await?;
         audit::write(&mut scope, "workspace.rename", &id.to_string(), serde_json::json!({ "name": name }))
             .await?;
     }
     if let Some(home_mib) = request.home_mib {
-        grow(&mut scope, id, home_mib).await?;
+        grow_home(&mut scope, id, home_mib).await?;
     }
-    let changed = view::one(&mut scope, id).await?.ok_or_else(|| ApiError::not_found("workspace"))?;
+    let changed = view::find(&mut scope, id).await?.ok_or_else(workspace_not_found)?;
     scope.commit().await?;
     Ok(Json(changed))
 }
 
-async fn grow(scope: &mut Scope, id: WorkspaceId, home_mib: u32) -> Result<()> {
+async fn grow_home(scope: &mut Scope, id: WorkspaceId, home_mib: u32) -> Result<()> {
     if home_mib > MAX_HOME_MIB {
         return Err(ApiError::invalid("home_mib", &format!("A home has at most {MAX_HOME_MIB} MiB.")));
     }
-    match create::grow(scope, id, home_mib).await? {
-        None => Err(ApiError::not_found("workspace")),
+    match create::grow_home(scope, id, home_mib).await? {
+        None => Err(workspace_not_found()),
         Some(before) if home_mib < before => {
-            let message = format!("A home grows only. This one has {before} MiB.");
+            let message = format!("A home can only grow. This one has {before} MiB.");
             Err(ApiError::invalid("home_mib", &message))
         }
         Some(before) => {
@@ -269,18 +191,19 @@ pub async fn start_workspace(
     signed: Signed,
     Params(id): Params<WorkspaceId>,
 ) -> Result<Json<Workspace>> {
-    let allowed = allowed(&app, signed.caller(), id, Action::RunWorkspace).await?;
-    let now = get_one(&app, allowed, id).await?;
-    if now.phase == Phase::Running {
+    let allowed = authorize_workspace(&app, signed.caller(), id, Action::RunWorkspace).await?;
+    let workspace = read_workspace(&app, allowed, id).await?;
+    if workspace.phase == Phase::Running {
         return Err(ApiError::new(Code::Conflict, "The workspace is running already."));
     }
-    change(&app, allowed, id, Event::Start, "workspace.start").await?;
-    get_one(&app, allowed, id).await.map(Json)
+    apply_event(&app, allowed, id, Event::Start, "workspace.start").await?;
+    read_workspace(&app, allowed, id).await.map(Json)
 }
 
 /// Stop a workspace
 ///
-/// Saves the home, then ends the sandbox. A workspace that is stopping or stopped is returned unchanged.
+/// Saves the home, then ends the sandbox. A workspace that is stopping or stopped is returned
+/// unchanged.
 #[utoipa::path(
     post,
     path = "/workspaces/{id}/stop",
@@ -295,9 +218,9 @@ pub async fn stop_workspace(
     signed: Signed,
     Params(id): Params<WorkspaceId>,
 ) -> Result<Json<Workspace>> {
-    let allowed = allowed(&app, signed.caller(), id, Action::RunWorkspace).await?;
-    change(&app, allowed, id, Event::Stop, "workspace.stop").await?;
-    get_one(&app, allowed, id).await.map(Json)
+    let allowed = authorize_workspace(&app, signed.caller(), id, Action::RunWorkspace).await?;
+    apply_event(&app, allowed, id, Event::Stop, "workspace.stop").await?;
+    read_workspace(&app, allowed, id).await.map(Json)
 }
 
 /// Delete a workspace
@@ -318,8 +241,8 @@ pub async fn delete_workspace(
     signed: Signed,
     Params(id): Params<WorkspaceId>,
 ) -> Result<StatusCode> {
-    let allowed = allowed(&app, signed.caller(), id, Action::ChangeWorkspace).await?;
-    change(&app, allowed, id, Event::Delete, "workspace.delete").await?;
+    let allowed = authorize_workspace(&app, signed.caller(), id, Action::ChangeWorkspace).await?;
+    apply_event(&app, allowed, id, Event::Delete, "workspace.delete").await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -356,110 +279,55 @@ pub async fn undelete_workspace(
     signed: Signed,
     Params(id): Params<WorkspaceId>,
 ) -> Result<Json<Workspace>> {
-    let gone = || ApiError::not_found("deleted workspace");
+    let not_found = || ApiError::not_found("deleted workspace");
     let caller = signed.caller();
     let since = app.now() - app.config.history.deleted_grace;
-    let facts = deleted_facts(&app, caller, id, since).await?.ok_or_else(gone)?;
-    authorize(caller, Action::ReadWorkspace(facts)).map_err(|_| gone())?;
+    let facts = find_deleted(&app, caller, id, since).await?.ok_or_else(not_found)?;
+    authorize(caller, Action::ReadWorkspace(facts)).map_err(|_| not_found())?;
     let mut scope = app.db.scope(authorize(caller, Action::ChangeWorkspace(facts))?).await?;
-    refuse_forgotten(&mut scope).await?;
-    check_quota(&mut scope, facts.owner).await?;
-    let back = deleted::bring_back(&mut scope, id, since).await;
-    let back = back.map_err(|error| match violated(&error) {
+    create::check_key(&mut scope).await?;
+    create::check_quota(&mut scope, facts.owner).await?;
+    let undeleted = deleted::undelete(&mut scope, id, since).await;
+    let undeleted = undeleted.map_err(|error| match violated_constraint(&error) {
         Some("workspaces_name") => ApiError::new(
             Code::NameTaken,
-            "Another workspace has its name now. Rename that one first, then try again.",
+            "Another workspace has its name now. Rename that one, then try again.",
         ),
         _ => error.into(),
     })?;
-    if !back {
-        return Err(gone());
+    if !undeleted {
+        return Err(not_found());
     }
     audit::write(&mut scope, "workspace.undelete", &id.to_string(), serde_json::json!({})).await?;
-    let back = view::one(&mut scope, id).await?.ok_or_else(gone)?;
+    let workspace = view::find(&mut scope, id).await?.ok_or_else(not_found)?;
     scope.commit().await?;
-    Ok(Json(back))
+    Ok(Json(workspace))
 }
 
-/// A deletion that is taken back at once is taken back all the same: its machine's end is waited for.
-async fn deleted_facts(
+/// Finds a deleted workspace. If its sandbox is still ending, waits for that, so that a deletion
+/// can be undone at once.
+async fn find_deleted(
     app: &Core,
     caller: &Caller,
     id: WorkspaceId,
-    since: time::OffsetDateTime,
+    since: OffsetDateTime,
 ) -> Result<Option<WorkspaceFacts>> {
-    let deadline = Instant::now() + DISCARDED_TIMEOUT;
-    let mut ear = app.hub.listen();
+    let deadline = Instant::now() + DISCARD_TIMEOUT;
+    let mut subscription = app.events.subscribe();
     loop {
         let mut scope = app.db.scope(authorize(caller, Action::UseWorkspaces)?).await?;
-        // In this order: what ends in between is found deleted.
-        let ends = view::one(&mut scope, id).await?.is_some_and(|seen| seen.phase == Phase::Stopping);
-        if let Some(facts) = deleted::facts(&mut scope, id, since).await? {
+        // In this order: a workspace that ends in between is found deleted.
+        let is_ending = view::find(&mut scope, id).await?.is_some_and(|found| found.phase == Phase::Stopping);
+        if let Some(facts) = deleted::find_facts(&mut scope, id, since).await? {
             return Ok(Some(facts));
         }
         drop(scope);
-        if !ends {
+        if !is_ending {
             return Ok(None);
         }
-        match timeout_at(deadline, news(app, &mut ear, id)).await {
-            Ok(news) => news?,
-            Err(_late) => return Ok(None),
+        match timeout_at(deadline, wait_for_change(app, &mut subscription, id)).await {
+            Ok(changed) => changed?,
+            Err(_elapsed) => return Ok(None),
         }
     }
-}
-
-/// Waits until a workspace may have changed, or the server ends.
-pub async fn news(app: &Core, ear: &mut Ear, id: WorkspaceId) -> Result<()> {
-    tokio::select! {
-        () = app.tasks.shutdown().cancelled() => {
-            Err(ApiError::new(Code::Unavailable, "The server is ending. Try again in a moment."))
-        }
-        () = ear.hear_of(id) => Ok(()),
-    }
-}
-
-/// Leave to do something to a workspace. One that may not even be seen is not there.
-pub async fn allowed(
-    app: &Core,
-    caller: &Caller,
-    id: WorkspaceId,
-    action: fn(WorkspaceFacts) -> Action,
-) -> Result<Allowed> {
-    let mut scope = app.db.scope(authorize(caller, Action::UseWorkspaces)?).await?;
-    let row = view::row(&mut scope, id).await?.ok_or_else(|| ApiError::not_found("workspace"))?;
-    authorize(caller, Action::ReadWorkspace(row.facts())).map_err(|_| ApiError::not_found("workspace"))?;
-    Ok(authorize(caller, action(row.facts()))?)
-}
-
-pub async fn get_one(app: &Core, allowed: Allowed, id: WorkspaceId) -> Result<Workspace> {
-    let mut scope = app.db.scope(allowed).await?;
-    view::one(&mut scope, id).await?.ok_or_else(|| ApiError::not_found("workspace"))
-}
-
-/// Lets a person's wish happen to a workspace, in a transaction that holds this one life only.
-/// True: it changed something.
-pub async fn change(
-    app: &Core,
-    allowed: Allowed,
-    id: WorkspaceId,
-    event: Event,
-    action: &str,
-) -> Result<bool> {
-    let mut scope = app.db.scope(allowed).await?;
-    if event == Event::Start {
-        refuse_forgotten(&mut scope).await?;
-    }
-    let connection = scope.connection();
-    let Some(mut locked) = record::lock(connection, id).await? else {
-        return Err(ApiError::not_found("workspace"));
-    };
-    if locked.life.wanted == Wanted::Deleted && event != Event::Delete {
-        return Err(ApiError::new(Code::Conflict, "The workspace is being deleted."));
-    }
-    let before = locked.life.clone();
-    let tasks = record::advance(connection, app.now(), &mut locked, event).await?;
-    audit::write(&mut scope, action, &id.to_string(), serde_json::json!({})).await?;
-    scope.commit().await?;
-    app.perform(tasks);
-    Ok(before.phase != locked.life.phase || before.wanted != locked.life.wanted)
 }

@@ -1,4 +1,4 @@
-//! Invitations: links by which a person of a roster becomes a user.
+//! Invitations: links by which a new member of a class sets a password and joins.
 
 use protocol::{
     InvitationId, Redacted, UserId,
@@ -10,30 +10,32 @@ use uuid::Uuid;
 
 use crate::{db::Scope, identity::secrets};
 
-/// Handed out before the term, used in its first weeks.
-const LIFE: Duration = Duration::days(30);
+/// Links are handed out before the term and used in its first weeks.
+const INVITATION_TTL: Duration = Duration::days(30);
+/// The page that reads the token after `#`.
 const PAGE: &str = "/join";
 
-/// A fresh link for a member; earlier ones of theirs are void.
-pub async fn make(
+/// Creates an invitation for a member. Earlier ones of the member are void.
+pub async fn create(
     scope: &mut Scope,
     member: Uuid,
     user: UserId,
     now: OffsetDateTime,
 ) -> Result<InvitationLink, sqlx::Error> {
     let tenant = scope.tenant();
-    let (secret, expires_at) = (secrets::secret(), now + LIFE);
+    let (secret, expires_at) = (secrets::generate_secret(), now + INVITATION_TTL);
     sqlx::query!("delete from invitations where tenant_id = $1 and member_id = $2", tenant, member)
         .execute(scope.connection())
         .await?;
     sqlx::query!(
-        "insert into invitations (tenant_id, invitation_id, member_id, user_id, secret_hash, created_at, expires_at)
+        "insert into invitations (tenant_id, invitation_id, member_id, user_id, secret_hash, created_at,
+            expires_at)
          values ($1, $2, $3, $4, $5, $6, $7)",
         tenant,
         InvitationId::random().0,
         member,
         user.0,
-        &secrets::hash(secret.expose())[..],
+        &secrets::hash_secret(secret.expose())[..],
         now,
         expires_at,
     )
@@ -42,8 +44,8 @@ pub async fn make(
     Ok(InvitationLink { path: Redacted::new(format!("{PAGE}#{}", secret.expose())), expires_at })
 }
 
-/// An invitation that may be accepted, and what is known of whom it invites.
-pub struct Open {
+/// An invitation that can be accepted, with the account that it is for.
+pub struct OpenInvitation {
     pub tenant_id: Uuid,
     pub user_id: Uuid,
     pub workspace_id: Option<Uuid>,
@@ -51,13 +53,13 @@ pub struct Open {
     pub class_name: String,
     pub name: String,
     pub email: String,
-    /// Someone who has an account already: only their password proves that it is they.
+    /// Whether the account is in use already. Then only its password proves who accepts.
     pub active: bool,
     pub password_hash: Option<String>,
 }
 
-impl From<Open> for Invitation {
-    fn from(open: Open) -> Self {
+impl From<OpenInvitation> for Invitation {
+    fn from(open: OpenInvitation) -> Self {
         Self {
             tenant_name: open.tenant_name,
             class_name: Some(open.class_name),
@@ -67,14 +69,16 @@ impl From<Open> for Invitation {
     }
 }
 
+/// Finds an invitation by its token. None if it was used, has expired or never existed.
 pub async fn find(
     connection: &mut PgConnection,
     now: OffsetDateTime,
     token: &str,
-) -> Result<Option<Open>, sqlx::Error> {
+) -> Result<Option<OpenInvitation>, sqlx::Error> {
     sqlx::query_as!(
-        Open,
-        "select i.tenant_id, i.user_id, m.workspace_id, t.name as tenant_name, c.name as class_name, m.name, u.email,
+        OpenInvitation,
+        "select i.tenant_id, i.user_id, m.workspace_id, t.name as tenant_name, c.name as class_name,
+            m.name, u.email,
                 u.active, u.password_hash
          from invitations i
          join members m using (tenant_id, member_id)
@@ -82,24 +86,25 @@ pub async fn find(
          join users u on u.tenant_id = i.tenant_id and u.user_id = i.user_id
          join tenants t on t.tenant_id = i.tenant_id
          where i.secret_hash = $1 and i.used_at is null and i.expires_at > $2",
-        &secrets::hash(token)[..],
+        &secrets::hash_secret(token)[..],
         now,
     )
     .fetch_optional(connection)
     .await
 }
 
-/// Uses the invitation, once. `fresh`: the name and password hash of someone who had no account. False: someone was faster.
-pub async fn redeem(
+/// Uses an invitation once. `new_account` has the name and password hash of a new user. False if
+/// another request was faster.
+pub async fn accept(
     connection: &mut PgConnection,
     now: OffsetDateTime,
     token: &str,
-    open: &Open,
-    fresh: Option<(&str, &str)>,
+    open: &OpenInvitation,
+    new_account: Option<(&str, &str)>,
 ) -> Result<bool, sqlx::Error> {
     let used = sqlx::query!(
         "update invitations set used_at = $2 where secret_hash = $1 and used_at is null and expires_at > $2",
-        &secrets::hash(token)[..],
+        &secrets::hash_secret(token)[..],
         now,
     )
     .execute(&mut *connection)
@@ -107,7 +112,7 @@ pub async fn redeem(
     if used.rows_affected() == 0 {
         return Ok(false);
     }
-    if let Some((name, hash)) = fresh {
+    if let Some((name, hash)) = new_account {
         let done = sqlx::query!(
             "update users set active = true, name = $3, password_hash = $4
              where tenant_id = $1 and user_id = $2 and not active",
@@ -122,7 +127,7 @@ pub async fn redeem(
             return Ok(false);
         }
     }
-    // The class's page shows who has joined.
+    // The page of the class shows who has joined.
     sqlx::query!(
         "update workspaces set revision = revision + 1 where tenant_id = $1 and workspace_id = $2",
         open.tenant_id,

@@ -1,4 +1,4 @@
-//! Members of a class: a user, invited or there already, and a workspace of the class's template.
+//! Members of a class. Each is a user, new or existing, with a workspace from the class's template.
 
 use protocol::{
     ClassId, UserId, WorkspaceId,
@@ -7,33 +7,41 @@ use protocol::{
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Row, invitations, roster::Entry};
-use crate::{db::Scope, workspaces::create};
+use super::{ClassRow, invitations, roster::Entry};
+use crate::{
+    db::Scope,
+    workspaces::create::{self, CreateError, NewWorkspace, Source},
+};
 
-/// What became of a row.
-pub enum Outcome {
+/// The result of adding a row of a roster.
+pub enum AddOutcome {
     Added(Box<AddedMember>),
-    /// In the class already: left as they are.
+    /// The user is a member already.
     Unchanged,
-    Refused(&'static str),
+    /// Why the row cannot be added.
+    Rejected(&'static str),
 }
 
+/// A member without its account and workspace.
 pub struct MemberRow {
     pub member_id: Uuid,
     pub user_id: Uuid,
     pub name: String,
+    /// None if it was deleted.
     pub workspace_id: Option<Uuid>,
 }
 
+/// Adds a user to a class: creates the account if there is none, a workspace and an invitation.
+/// Roll the transaction back if the row is rejected.
 pub async fn add(
     scope: &mut Scope,
-    class: &Row,
+    class: &ClassRow,
     entry: &Entry,
     now: OffsetDateTime,
-) -> Result<Outcome, sqlx::Error> {
+) -> Result<AddOutcome, sqlx::Error> {
     let tenant = scope.tenant();
-    let place = sqlx::query!(
-        r#"select count(*) as "members!", coalesce(bool_or(lower(email) = lower($3)), false) as "known!"
+    let existing = sqlx::query!(
+        r#"select count(*) as "members!", coalesce(bool_or(lower(email) = lower($3)), false) as "is_member!"
            from members where tenant_id = $1 and class_id = $2"#,
         tenant,
         class.class_id,
@@ -41,18 +49,27 @@ pub async fn add(
     )
     .fetch_one(scope.connection())
     .await?;
-    if place.known {
-        return Ok(Outcome::Unchanged);
+    if existing.is_member {
+        return Ok(AddOutcome::Unchanged);
     }
-    if place.members >= MAX_MEMBERS as i64 {
-        return Ok(Outcome::Refused("the class is full: 1000 members"));
+    if existing.members >= MAX_MEMBERS as i64 {
+        return Ok(AddOutcome::Rejected("the class is full: 1000 members"));
     }
-    let user = user_of(scope, entry).await?;
-    let name = create::free_name(scope, user, &class.name).await?;
+    let user = find_or_create_user(scope, entry).await?;
+    let name = create::find_free_name(scope, user, &class.name).await?;
     let workspace = WorkspaceId::random();
-    let id = Some(ClassId(class.class_id));
-    if !create::insert(scope, workspace, user, &name, &class.template, id).await? {
-        return Ok(Outcome::Refused("the class's template is gone"));
+    let source = Source::Template { name: &class.template, class: Some(ClassId(class.class_id)) };
+    let new = NewWorkspace { id: workspace, owner: user, name: &name, source };
+    match create::insert(scope, now, new).await {
+        Ok(()) => {}
+        Err(CreateError::NoTemplate) => {
+            return Ok(AddOutcome::Rejected("the template of the class does not exist any more"));
+        }
+        Err(CreateError::NameTaken(_)) => {
+            return Ok(AddOutcome::Rejected("the user has created a workspace of this name, try again"));
+        }
+        Err(CreateError::Database(error)) => return Err(error),
+        Err(error) => unreachable!("an insertion checks nothing else: {error}"),
     }
     let member = Uuid::now_v7();
     sqlx::query!(
@@ -68,16 +85,18 @@ pub async fn add(
     )
     .execute(scope.connection())
     .await?;
-    let invitation = invitations::make(scope, member, user, now).await?;
+    let invitation = invitations::create(scope, member, user, now).await?;
     let (name, email) = (entry.name.clone(), entry.email.clone());
-    Ok(Outcome::Added(Box::new(AddedMember { member, name, email, invitation })))
+    Ok(AddOutcome::Added(Box::new(AddedMember { member, name, email, invitation })))
 }
 
-/// Who has the address in the tenant; someone new is made, who may sign in once the invitation is accepted.
-async fn user_of(scope: &mut Scope, entry: &Entry) -> Result<UserId, sqlx::Error> {
+/// Finds the user with the address. A new one is created, who can sign in after accepting the
+/// invitation.
+async fn find_or_create_user(scope: &mut Scope, entry: &Entry) -> Result<UserId, sqlx::Error> {
     let tenant = scope.tenant();
-    let made = sqlx::query_scalar!(
-        "insert into users (tenant_id, user_id, email, name, role, active) values ($1, $2, $3, $4, 'member', false)
+    let created = sqlx::query_scalar!(
+        "insert into users (tenant_id, user_id, email, name, role, active)
+         values ($1, $2, $3, $4, 'member', false)
          on conflict (tenant_id, lower(email)) do nothing returning user_id",
         tenant,
         UserId::random().0,
@@ -86,8 +105,8 @@ async fn user_of(scope: &mut Scope, entry: &Entry) -> Result<UserId, sqlx::Error
     )
     .fetch_optional(scope.connection())
     .await?;
-    if let Some(made) = made {
-        return Ok(UserId(made));
+    if let Some(created) = created {
+        return Ok(UserId(created));
     }
     sqlx::query_scalar!(
         "select user_id from users where tenant_id = $1 and lower(email) = lower($2)",
@@ -99,6 +118,7 @@ async fn user_of(scope: &mut Scope, entry: &Entry) -> Result<UserId, sqlx::Error
     .map(UserId)
 }
 
+/// Lists the members of a class by name.
 pub async fn list(scope: &mut Scope, class: ClassId) -> Result<Vec<MemberRow>, sqlx::Error> {
     let tenant = scope.tenant();
     sqlx::query_as!(
@@ -114,6 +134,7 @@ pub async fn list(scope: &mut Scope, class: ClassId) -> Result<Vec<MemberRow>, s
     .await
 }
 
+/// Removes a member. The account and the workspace stay.
 pub async fn remove(scope: &mut Scope, member: Uuid) -> Result<(), sqlx::Error> {
     let tenant = scope.tenant();
     sqlx::query!("delete from members where tenant_id = $1 and member_id = $2", tenant, member)

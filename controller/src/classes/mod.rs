@@ -1,4 +1,4 @@
-//! Classes in the database: rosters, members, invitations. Knows no HTTP.
+//! Classes in the database, with their rosters, members and invitations. Knows no HTTP.
 
 pub mod invitations;
 pub mod members;
@@ -17,13 +17,14 @@ use uuid::Uuid;
 use crate::{
     authz::ClassFacts,
     db::Scope,
-    workspaces::view::{self, Which},
+    workspaces::view::{self, WorkspaceFilter},
 };
 
-/// Classes of one answer.
+/// Most classes of one list.
 const MAX_CLASSES: i64 = 1000;
 
-pub struct Row {
+/// A class without its members.
+pub struct ClassRow {
     pub class_id: Uuid,
     pub name: String,
     pub template: String,
@@ -31,7 +32,8 @@ pub struct Row {
     pub created_at: OffsetDateTime,
 }
 
-pub async fn insert(scope: &mut Scope, name: &str, template: &str) -> Result<ClassId, sqlx::Error> {
+/// Creates a class of the caller.
+pub async fn create(scope: &mut Scope, name: &str, template: &str) -> Result<ClassId, sqlx::Error> {
     let (tenant, caller, class) = (scope.tenant(), scope.caller(), ClassId::random());
     sqlx::query!(
         "insert into classes (tenant_id, class_id, name, template, teacher_id) values ($1, $2, $3, $4, $5)",
@@ -46,10 +48,11 @@ pub async fn insert(scope: &mut Scope, name: &str, template: &str) -> Result<Cla
     Ok(class)
 }
 
-pub async fn row(scope: &mut Scope, class: ClassId) -> Result<Option<Row>, sqlx::Error> {
+/// Finds a class of the caller's tenant.
+pub async fn find(scope: &mut Scope, class: ClassId) -> Result<Option<ClassRow>, sqlx::Error> {
     let tenant = scope.tenant();
     sqlx::query_as!(
-        Row,
+        ClassRow,
         "select class_id, name, template, teacher_id, created_at from classes
          where tenant_id = $1 and class_id = $2 and deleted_at is null",
         tenant,
@@ -59,18 +62,20 @@ pub async fn row(scope: &mut Scope, class: ClassId) -> Result<Option<Row>, sqlx:
     .await
 }
 
-impl Row {
+impl ClassRow {
+    /// What permissions depend on.
     pub fn facts(&self, tenant: protocol::TenantId) -> ClassFacts {
         ClassFacts { tenant, teacher: UserId(self.teacher_id) }
     }
 }
 
-/// The caller's classes, or the whole tenant's for its owner.
+/// Lists the caller's classes, or all of the tenant for its owner.
 pub async fn list(scope: &mut Scope) -> Result<Vec<ClassSummary>, sqlx::Error> {
     let (tenant, caller) = (scope.tenant(), scope.caller());
     let rows = sqlx::query!(
         r#"select c.class_id, c.name, c.template, c.created_at, count(m.member_id) as "members!",
-                  count(w.workspace_id) filter (where w.phase = 'running' and w.deleted_at is null) as "running!"
+                  count(w.workspace_id) filter (where w.phase = 'running'
+                      and w.deleted_at is null) as "running!"
            from classes c
            left join members m on m.tenant_id = c.tenant_id and m.class_id = c.class_id
            left join workspaces w on w.tenant_id = m.tenant_id and w.workspace_id = m.workspace_id
@@ -97,15 +102,16 @@ pub async fn list(scope: &mut Scope) -> Result<Vec<ClassSummary>, sqlx::Error> {
         .collect())
 }
 
-/// The class as its teacher sees it.
-pub async fn describe(scope: &mut Scope, row: Row) -> Result<Class, sqlx::Error> {
+/// Reads the members and their workspaces: the class as its teacher sees it.
+pub async fn describe(scope: &mut Scope, row: ClassRow) -> Result<Class, sqlx::Error> {
     let tenant = scope.tenant();
     let class = ClassId(row.class_id);
-    let which = Which { workspace: None, class: Some(class) };
+    let filter = WorkspaceFilter { workspace: None, class: Some(class) };
     let mut workspaces: std::collections::HashMap<_, _> =
-        view::list(scope, which).await?.into_iter().map(|workspace| (workspace.id.0, workspace)).collect();
+        view::list(scope, filter).await?.into_iter().map(|workspace| (workspace.id.0, workspace)).collect();
     let members = sqlx::query!(
-        "select m.member_id, m.name, m.email, m.workspace_id, u.active from members m join users u using (tenant_id, user_id)
+        "select m.member_id, m.name, m.email, m.workspace_id, u.active
+         from members m join users u using (tenant_id, user_id)
          where m.tenant_id = $1 and m.class_id = $2 order by lower(m.name), m.member_id",
         tenant,
         class.0,
@@ -131,7 +137,7 @@ pub async fn describe(scope: &mut Scope, row: Row) -> Result<Class, sqlx::Error>
     })
 }
 
-/// Its name is free again; its invitations are void.
+/// Deletes a class with its members. Its name is free again, and its invitations are void.
 pub async fn delete(scope: &mut Scope, class: ClassId, now: OffsetDateTime) -> Result<(), sqlx::Error> {
     let tenant = scope.tenant();
     sqlx::query!(

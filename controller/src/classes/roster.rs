@@ -1,6 +1,7 @@
-//! Rosters as people paste them: pure. A good row is taken, a bad one is named, and neither depends on the others.
+//! Parses pasted rosters. Pure. Good rows are entries, bad rows are errors, and neither depends on
+//! other rows.
 //!
-//! Each line is read for itself, so a forgotten quote spoils one row and not the rest.
+//! Each line is parsed by itself, so a missing quote spoils one row only.
 
 use std::collections::HashMap;
 
@@ -8,35 +9,42 @@ use protocol::{api::class::RowError, workspace::cut};
 
 use crate::identity::users::{clean_email, clean_name};
 
-const ROW_BYTES_SHOWN: usize = 200;
+/// Bytes of a bad row that an error shows.
+const MAX_SHOWN_BYTES: usize = 200;
 
+/// A good row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
+    /// Number of the line, from 1.
     pub line: u64,
+    /// The line as it was pasted, shortened.
     pub row: String,
     pub name: String,
     pub email: String,
 }
 
 impl Entry {
+    /// An error about this row.
     pub fn error(&self, message: impl Into<String>) -> RowError {
         RowError { line: self.line, row: self.row.clone(), message: message.into() }
     }
 }
 
+/// The rows of a roster.
 #[derive(Debug, Default)]
 pub struct Roster {
     pub entries: Vec<Entry>,
     pub errors: Vec<RowError>,
 }
 
-/// Where name and e-mail stand.
+/// The columns of name and e-mail address.
 #[derive(Clone, Copy)]
 struct Columns {
     name: usize,
     email: usize,
 }
 
+/// Parses a CSV of names and e-mail addresses, with or without a header.
 pub fn parse(text: &[u8]) -> Roster {
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
     let delimiter = delimiter(text);
@@ -49,7 +57,7 @@ pub fn parse(text: &[u8]) -> Roster {
         if line.trim_ascii().is_empty() {
             continue;
         }
-        let shown = cut(String::from_utf8_lossy(line).into_owned(), ROW_BYTES_SHOWN);
+        let shown = cut(String::from_utf8_lossy(line).into_owned(), MAX_SHOWN_BYTES);
         let fields = fields(line, delimiter);
         if std::mem::take(&mut first)
             && let Some(named) = fields.as_ref().ok().and_then(|fields| header(fields))
@@ -60,7 +68,9 @@ pub fn parse(text: &[u8]) -> Roster {
         match fields.and_then(|fields| entry(&fields, columns, number, &shown)) {
             Ok(entry) => {
                 if let Some(earlier) = seen.insert(entry.email.to_lowercase(), number) {
-                    roster.errors.push(entry.error(format!("the e-mail stands in line {earlier} already")));
+                    roster
+                        .errors
+                        .push(entry.error(format!("the e-mail address is in line {earlier} already")));
                     seen.insert(entry.email.to_lowercase(), earlier);
                 } else {
                     roster.entries.push(entry);
@@ -72,7 +82,7 @@ pub fn parse(text: &[u8]) -> Roster {
     roster
 }
 
-/// Spreadsheets save with what their country uses.
+/// Spreadsheets use the delimiter of their locale.
 fn delimiter(text: &[u8]) -> u8 {
     let first =
         text.split(|byte| *byte == b'\n').find(|line| !line.trim_ascii().is_empty()).unwrap_or_default();
@@ -82,7 +92,7 @@ fn delimiter(text: &[u8]) -> u8 {
 
 fn fields(line: &[u8], delimiter: u8) -> Result<Vec<String>, String> {
     if std::str::from_utf8(line).is_err() {
-        return Err("not UTF-8 text: save the file as CSV UTF-8".to_owned());
+        return Err("not UTF-8 text, save the file as CSV UTF-8".to_owned());
     }
     let quotes = line.iter().filter(|byte| **byte == b'"').count();
     if quotes % 2 == 1 {
@@ -114,14 +124,14 @@ fn entry(fields: &[String], columns: Columns, line: u64, row: &str) -> Result<En
         .skip(2)
         .any(|(index, field)| index != columns.name && index != columns.email && !field.is_empty());
     if beyond && (columns.name, columns.email) == (0, 1) && fields.len() > 2 {
-        return Err(format!("{} fields; expected a name and an e-mail", fields.len()));
+        return Err(format!("{} fields, expected a name and an e-mail address", fields.len()));
     }
     if field(columns.email).is_empty() {
-        return Err("no e-mail; expected a name and an e-mail".to_owned());
+        return Err("no e-mail address, expected a name and an e-mail address".to_owned());
     }
-    let name = clean_name(field(columns.name)).ok_or("no name, or one that is longer than 200 characters")?;
+    let name = clean_name(field(columns.name)).ok_or("no name, or one of more than 200 characters")?;
     let email = clean_email(field(columns.email))
-        .ok_or_else(|| format!("`{}` is not an e-mail", cut(field(columns.email).to_owned(), 60)))?;
+        .ok_or_else(|| format!("`{}` is not an e-mail address", cut(field(columns.email).to_owned(), 60)))?;
     Ok(Entry { line, row: row.to_owned(), name, email })
 }
 
@@ -134,14 +144,14 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_roster() {
+    fn plain_rows_are_parsed() {
         let roster = parse(b"Anna,anna@x.org\r\n\r\n Ben  Berg , ben@x.org\n");
         assert_eq!(names(&roster), [("Anna", "anna@x.org"), ("Ben  Berg", "ben@x.org")]);
         assert!(roster.errors.is_empty());
     }
 
     #[test]
-    fn headers_order_marks_and_countries() {
+    fn headers_and_delimiters_are_detected() {
         for text in [
             "\u{feff}Name;E-Mail\nAnna;anna@x.org",
             "email\tname\nanna@x.org\tAnna\n",
@@ -154,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_row_is_named_and_the_rest_goes_on() {
+    fn bad_rows_are_errors_and_good_rows_stay() {
         let text = b"Anna,anna@x.org\nBen\n\"Cleo,cleo@x.org\nDan,dan@x@y\nE\xff,e@x.org\n,f@x.org\nAnna2,ANNA@x.org\nG,g@x,extra\nHal,hal@x.org";
         let roster = parse(text);
         assert_eq!(names(&roster), [("Anna", "anna@x.org"), ("Hal", "hal@x.org")]);
@@ -164,8 +174,8 @@ mod tests {
     }
 
     #[test]
-    fn what_a_row_shows_is_bounded() {
+    fn shown_row_is_bounded() {
         let roster = parse("ä".repeat(100_000).as_bytes());
-        assert!(roster.errors[0].row.len() <= ROW_BYTES_SHOWN);
+        assert!(roster.errors[0].row.len() <= MAX_SHOWN_BYTES);
     }
 }

@@ -1,7 +1,9 @@
-//! Runners as children of this process.
+//! Starts runners as child processes of the controller.
 //!
-//! A child's standard input carries its specification and stays open: its end means that we died, and the runner ends its
-//! machine and goes. Children are in process groups of their own, so a Ctrl-C at our terminal reaches them by us alone.
+//! A child reads its specification from standard input, which then stays open. Its end tells the
+//! runner that the controller has died: the runner ends its sandbox and exits. Each child has its
+//! own process group, so a Ctrl-C in the terminal reaches only the controller, which then ends its
+//! runners in launch.
 
 use std::{
     collections::HashMap,
@@ -24,19 +26,21 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Exit, LaunchError, Order};
+use super::{LaunchError, LaunchSpec, RunnerExit};
 use crate::{
     config::{Config, EngineConfig},
     lifecycle,
 };
 
-/// A runner reads its specification at once; a pipe holds all of it anyway.
+/// A runner reads its specification at once, and a pipe holds all of it anyway.
 const SPEC_TIMEOUT: Duration = Duration::from_secs(10);
-/// From the end of its input to the signal that nothing survives: the machine must be ended, its network removed.
+/// From the end of a runner's input until it is killed. It needs the time to end its sandbox and
+/// remove its network.
 const END_GRACE: Duration = Duration::from_secs(15);
-/// Exits that wait to be heard.
+/// Exits that the reconciler has not received yet.
 const MAX_EXITS: usize = 256;
-/// What a runner may see of our environment: no secret of ours but the object store's.
+/// Environment variables that a runner inherits. The object store's are the only secrets among
+/// them.
 const ENVIRONMENT: [&str; 8] = [
     "PATH",
     "HOME",
@@ -47,8 +51,10 @@ const ENVIRONMENT: [&str; 8] = [
     "SSL_CERT_FILE",
     daemon::telemetry::FILTER_VARIABLE,
 ];
-const ENVIRONMENT_OF_STORE: &str = "AWS_";
+/// Prefix of the object store's variables.
+const STORE_ENVIRONMENT_PREFIX: &str = "AWS_";
 
+/// The runners of this host. Clones share them.
 #[derive(Clone)]
 pub struct LocalEngine(Arc<Inner>);
 
@@ -60,19 +66,20 @@ struct Inner {
     controller: String,
     stream_seconds: u32,
     tasks: Tasks,
-    exits: mpsc::Sender<Exit>,
-    children: Mutex<HashMap<WorkspaceId, Running>>,
+    exits: mpsc::Sender<RunnerExit>,
+    children: Mutex<HashMap<WorkspaceId, RunnerChild>>,
 }
 
-/// A child from its start until it is reaped.
-struct Running {
+/// A runner process, from its start until it is reaped.
+struct RunnerChild {
     epoch: Epoch,
     slot: u16,
     end: CancellationToken,
 }
 
 impl LocalEngine {
-    pub fn new(config: &Config, tasks: Tasks) -> (Self, mpsc::Receiver<Exit>) {
+    /// An engine without runners, and the channel on which their exits arrive.
+    pub fn new(config: &Config, tasks: Tasks) -> (Self, mpsc::Receiver<RunnerExit>) {
         let (exits, receiver) = mpsc::channel(MAX_EXITS);
         let inner = Inner {
             config: config.engine.clone(),
@@ -88,88 +95,95 @@ impl LocalEngine {
         (Self(Arc::new(inner)), receiver)
     }
 
-    /// Whether a process of this workspace is still there.
-    pub fn busy(&self, workspace: WorkspaceId) -> bool {
+    /// Whether a runner process of this workspace still exists.
+    pub fn is_busy(&self, workspace: WorkspaceId) -> bool {
         self.children().contains_key(&workspace)
     }
 
-    /// Starts a runner. Its end comes as an [`Exit`].
-    pub fn launch(&self, order: Order, data_key: Redacted<String>) -> Result<(), LaunchError> {
-        let (workspace, epoch) = (order.workspace, order.epoch);
+    /// Starts a runner. Its end arrives as a [`RunnerExit`].
+    pub fn launch(&self, launch: LaunchSpec, data_key: Redacted<String>) -> Result<(), LaunchError> {
+        let (workspace, epoch) = (launch.workspace, launch.epoch);
         let mut children = self.children();
         if children.contains_key(&workspace) {
             return Err(LaunchError::Busy);
         }
         let slot = (0..=MAX_SLOT)
-            .find(|slot| children.values().all(|running| running.slot != *slot))
+            .find(|slot| children.values().all(|child| child.slot != *slot))
             .ok_or(LaunchError::NoSlot(usize::from(MAX_SLOT) + 1))?;
-        let spec = self.spec(order, data_key, slot)?;
+        let spec = self.runner_spec(launch, data_key, slot)?;
         let run_dir = spec.run_dir.clone();
         let mut child = self.command().spawn()?;
         let input = child.stdin.take().expect("piped");
         let end = CancellationToken::new();
-        children.insert(workspace, Running { epoch, slot, end: end.clone() });
+        children.insert(workspace, RunnerChild { epoch, slot, end: end.clone() });
         drop(children);
         tracing::info!(%workspace, %epoch, slot, pid = child.id(), "runner started");
         let engine = self.clone();
-        self.0.tasks.spawn("runner's child", async move {
-            watch(child, input, &spec, end).await;
-            // What a killed runner left; one that ended in order has removed it.
+        self.0.tasks.spawn("runner process", async move {
+            supervise(child, input, &spec, end).await;
+            // A runner that ended in order has removed its directory. One that was killed has not.
             let _ = tokio::fs::remove_dir_all(run_dir).await;
             engine.children().remove(&workspace);
             tracing::info!(%workspace, %epoch, "runner ended");
-            let _ = engine.0.exits.send(Exit { workspace, epoch }).await;
+            let _ = engine.0.exits.send(RunnerExit { workspace, epoch }).await;
         });
         Ok(())
     }
 
-    /// Ends a runner of this epoch or an earlier one: its input is closed, and what stays is killed.
+    /// Ends the runner of this epoch or an earlier one: closes its input, and kills it if it does
+    /// not end.
     pub fn end(&self, workspace: WorkspaceId, epoch: Epoch) {
-        if let Some(running) = self.children().get(&workspace).filter(|running| running.epoch <= epoch) {
-            running.end.cancel();
+        if let Some(child) = self.children().get(&workspace).filter(|child| child.epoch <= epoch) {
+            child.end.cancel();
         }
     }
 
+    /// Ends all runners.
     pub fn end_all(&self) {
-        for running in self.children().values() {
-            running.end.cancel();
+        for child in self.children().values() {
+            child.end.cancel();
         }
     }
 
-    fn children(&self) -> MutexGuard<'_, HashMap<WorkspaceId, Running>> {
+    fn children(&self) -> MutexGuard<'_, HashMap<WorkspaceId, RunnerChild>> {
         self.0.children.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn spec(&self, order: Order, data_key: Redacted<String>, slot: u16) -> Result<RunnerSpec, LaunchError> {
+    fn runner_spec(
+        &self,
+        launch: LaunchSpec,
+        data_key: Redacted<String>,
+        slot: u16,
+    ) -> Result<RunnerSpec, LaunchError> {
         let inner = &self.0;
-        let Some(image_dir) = inner.config.images.get(&order.image).cloned() else {
-            return Err(LaunchError::NoImage(order.image));
+        let Some(image_dir) = inner.config.images.get(&launch.image).cloned() else {
+            return Err(LaunchError::NoImage(launch.image));
         };
         Ok(RunnerSpec {
-            tenant: order.tenant,
-            workspace: order.workspace,
-            name: order.name,
-            epoch: order.epoch,
+            tenant: launch.tenant,
+            workspace: launch.workspace,
+            name: launch.name,
+            epoch: launch.epoch,
             runtime: inner.config.runtime,
-            resources: order.resources,
-            volume: order.volume,
-            head: order.head,
-            head_of: order.head_of,
-            lineage: order.lineage,
+            resources: launch.resources,
+            volume: launch.volume,
+            head: launch.head,
+            head_of: launch.head_of,
+            lineage: launch.lineage,
             data_key,
             store: inner.store.clone(),
-            run_dir: inner.run_dir.join(order.workspace.to_string()),
-            cache_dir: inner.cache_dir.join(order.volume.to_string()),
+            run_dir: inner.run_dir.join(launch.workspace.to_string()),
+            cache_dir: inner.cache_dir.join(launch.volume.to_string()),
             image_dir,
             initramfs: inner.config.initramfs.clone(),
             agent: inner.config.agent.clone(),
             slot,
             controller: inner.controller.clone(),
-            token: order.token,
-            grant_key: order.grant_key,
-            lease_ms: lifecycle::LEASE.whole_milliseconds().unsigned_abs() as u64,
-            snapshot_requested: order.snapshot_requested,
-            repair_requested: order.repair_requested,
+            token: launch.token,
+            grant_key: launch.grant_key,
+            lease_ms: lifecycle::LEASE_TTL.whole_milliseconds().unsigned_abs() as u64,
+            snapshot_requested: launch.snapshot_requested,
+            repair_requested: launch.repair_requested,
             stream_seconds: inner.stream_seconds,
         })
     }
@@ -180,8 +194,9 @@ impl LocalEngine {
             .args(&self.0.config.runner_arguments)
             .env_clear()
             .envs(std::env::vars_os().filter(|(name, _)| {
-                name.to_str()
-                    .is_some_and(|name| ENVIRONMENT.contains(&name) || name.starts_with(ENVIRONMENT_OF_STORE))
+                name.to_str().is_some_and(|name| {
+                    ENVIRONMENT.contains(&name) || name.starts_with(STORE_ENVIRONMENT_PREFIX)
+                })
             }))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -192,15 +207,15 @@ impl LocalEngine {
     }
 }
 
-/// From the start to the reaping of one child.
-async fn watch(mut child: Child, mut input: ChildStdin, spec: &RunnerSpec, end: CancellationToken) {
+/// Sends a child its specification, waits until it ends or should end, and reaps it.
+async fn supervise(mut child: Child, mut input: ChildStdin, spec: &RunnerSpec, end: CancellationToken) {
     let text = protocol::Redacted::new(serde_json::to_vec(spec).expect("a specification is plain data"));
-    let told = timeout(SPEC_TIMEOUT, async {
+    let sent = timeout(SPEC_TIMEOUT, async {
         input.write_all(text.expose()).await?;
         input.flush().await
     });
-    if !matches!(told.await, Ok(Ok(()))) {
-        tracing::warn!(workspace = %spec.workspace, "the runner does not read its specification");
+    if !matches!(sent.await, Ok(Ok(()))) {
+        tracing::warn!(workspace = %spec.workspace, "the runner did not read its specification");
         end.cancel();
     }
     drop(text);
@@ -210,9 +225,9 @@ async fn watch(mut child: Child, mut input: ChildStdin, spec: &RunnerSpec, end: 
     }
     drop(input);
     if timeout(END_GRACE, child.wait()).await.is_err() {
-        tracing::warn!(workspace = %spec.workspace, "the runner does not end: killed");
+        tracing::warn!(workspace = %spec.workspace, "the runner did not end, killing it");
         if let Err(error) = child.kill().await {
-            tracing::error!(workspace = %spec.workspace, %error, "the runner cannot be killed");
+            tracing::error!(workspace = %spec.workspace, %error, "cannot kill the runner");
         }
     }
 }

@@ -1,46 +1,65 @@
-//! Where runners come from. An engine starts and ends them and says when one is gone; it decides nothing and knows no database.
+//! Starts runners and ends them, and reports when one has ended. It decides nothing and knows no
+//! database.
 
 pub mod local;
 
 use protocol::{Epoch, ManifestId, Redacted, TenantId, VolumeId, WorkspaceId, runner::Resources};
 
-/// A runner that is to be started: what the controller knows of it. The engine adds what the host knows.
-pub struct Order {
+/// What the controller knows of a runner that should be started. The engine adds what the host
+/// knows.
+pub struct LaunchSpec {
     pub tenant: TenantId,
     pub workspace: WorkspaceId,
+    /// Name of the workspace: the guest's hostname.
     pub name: String,
     pub epoch: Epoch,
     pub resources: Resources,
+    /// Name of the image, as the template has it.
     pub image: String,
     pub volume: VolumeId,
+    /// The snapshot to start from. None for a new home.
     pub head: Option<ManifestId>,
-    /// The volume that made the head, where it is another.
+    /// The volume that made the head, if it is another one.
     pub head_of: Option<VolumeId>,
+    /// How often the home was restored as a whole.
     pub lineage: u64,
-    /// Requests for a snapshot up to this one were of earlier placements.
+    /// The latest snapshot request of earlier placements.
     pub snapshot_requested: u64,
-    /// The same of repairs.
+    /// The latest repair request of earlier placements.
     pub repair_requested: u64,
+    /// What the runner authenticates its reports with.
     pub token: Redacted<String>,
+    /// Public key that verifies grants, hexadecimal.
     pub grant_key: String,
 }
 
-/// A runner's process has ended, however it did.
+/// A runner process has ended, in order or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Exit {
+pub struct RunnerExit {
     pub workspace: WorkspaceId,
     pub epoch: Epoch,
 }
 
-/// Why a runner could not be started, in words for the person.
+/// Why a runner could not be started, in words for the owner of the workspace.
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
-    #[error("the image `{0}` is not on this host")]
+    #[error("Cannot start the runner: the image `{0}` is not on this host")]
     NoImage(String),
-    #[error("the runner cannot be started: {0}")]
+    #[error("Cannot start the runner: {0}")]
     Spawn(#[from] std::io::Error),
-    #[error("all {0} slots for machines are taken")]
+    #[error("Cannot start the runner: all {0} slots of this host are in use")]
     NoSlot(usize),
-    #[error("an older machine of this workspace has not ended yet")]
+    #[error("Cannot start the runner: an older one of this workspace has not ended yet")]
     Busy,
+}
+
+impl LaunchError {
+    /// What to do next, one sentence.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::NoImage(_) => "Build the image on the host, then start the workspace again.",
+            Self::NoSlot(_) | Self::Busy => "Try again in a moment.",
+            Self::Spawn(_) => "Run `burrow doctor` on the host.",
+        }
+    }
 }

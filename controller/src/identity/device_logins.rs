@@ -1,37 +1,46 @@
-//! Sign-in of a program by a person's word in a browser (RFC 8628).
+//! Device logins (RFC 8628): a program signs in, and a user approves it in a browser.
+//!
+//! The program creates a login and polls with its device code. The user types the user code, sees
+//! which program asks, and approves or denies. The next poll of the program then gets a token,
+//! once.
 
 use protocol::{Redacted, api::auth::DeviceInfo};
 use sqlx::PgConnection;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use crate::identity::secrets;
+use super::secrets;
 
-pub const LIFE: Duration = Duration::minutes(10);
-pub const INTERVAL: Duration = Duration::seconds(2);
-/// Logins that wait at the same time, of everyone: bounds the table against a flood.
+/// How long a user has to approve.
+pub const LOGIN_TTL: Duration = Duration::minutes(10);
+/// How often a program may poll.
+pub const POLL_INTERVAL: Duration = Duration::seconds(2);
+/// Pending logins of everyone. This bounds the table against a flood.
 const MAX_PENDING: i64 = 10_000;
 
+/// The codes of a new login.
 pub struct NewLogin {
+    /// The program's secret.
     pub device_code: Redacted<String>,
+    /// What the user types.
     pub user_code: String,
 }
 
-/// Nothing if too many wait.
-pub async fn begin(
+/// Creates a login. None if too many are pending.
+pub async fn create(
     connection: &mut PgConnection,
     now: OffsetDateTime,
     client_name: &str,
 ) -> Result<Option<NewLogin>, sqlx::Error> {
-    let (device_code, user_code) = (secrets::secret(), secrets::user_code());
+    let (device_code, user_code) = (secrets::generate_secret(), secrets::generate_user_code());
     let done = sqlx::query!(
         "insert into device_logins (secret_hash, user_code, client_name, created_at, expires_at)
          select $1, $2, $3, $4, $5 where (select count(*) from device_logins) < $6",
-        &secrets::hash(device_code.expose())[..],
+        &secrets::hash_secret(device_code.expose())[..],
         user_code,
         client_name,
         now,
-        now + LIFE,
+        now + LOGIN_TTL,
         MAX_PENDING,
     )
     .execute(connection)
@@ -39,7 +48,8 @@ pub async fn begin(
     Ok((done.rows_affected() > 0).then_some(NewLogin { device_code, user_code }))
 }
 
-pub async fn info(
+/// Finds a pending login by its user code.
+pub async fn find_pending(
     connection: &mut PgConnection,
     now: OffsetDateTime,
     user_code: &str,
@@ -55,8 +65,8 @@ pub async fn info(
     .await
 }
 
-/// The person's word; false if nothing waits under the code.
-pub async fn decide(
+/// Approves or denies a pending login. False if there is none with this code.
+pub async fn resolve(
     connection: &mut PgConnection,
     now: OffsetDateTime,
     user_code: &str,
@@ -78,13 +88,16 @@ pub async fn decide(
     Ok(done.rows_affected() > 0)
 }
 
-/// Where a login stands when its program asks.
-pub enum Asked {
+/// The answer to a poll of the program.
+pub enum PollOutcome {
+    /// The user has not decided yet.
     Pending,
+    /// The program polls too often.
     TooSoon,
-    Refused,
-    Gone,
-    /// Once only.
+    Denied,
+    /// Expired, used or unknown.
+    Expired,
+    /// Given once.
     Approved {
         tenant: Uuid,
         user: Uuid,
@@ -92,21 +105,23 @@ pub enum Asked {
     },
 }
 
-pub async fn ask(
+/// Polls a login with the device code. An approval is given once.
+pub async fn poll(
     connection: &mut PgConnection,
     now: OffsetDateTime,
     device_code: &str,
-) -> Result<Asked, sqlx::Error> {
+) -> Result<PollOutcome, sqlx::Error> {
     let row = sqlx::query!(
-        "select d.secret_hash, d.state, d.client_name, d.polled_at, d.tenant_id, d.user_id, u.active as \"active?\"
+        "select d.secret_hash, d.state, d.client_name, d.polled_at, d.tenant_id, d.user_id,
+            u.active as \"active?\"
          from device_logins d left join users u on u.tenant_id = d.tenant_id and u.user_id = d.user_id
          where d.secret_hash = $1 and d.expires_at > $2 for update of d",
-        &secrets::hash(device_code)[..],
+        &secrets::hash_secret(device_code)[..],
         now,
     )
     .fetch_optional(&mut *connection)
     .await?;
-    let Some(row) = row else { return Ok(Asked::Gone) };
+    let Some(row) = row else { return Ok(PollOutcome::Expired) };
     let next = if row.state == "approved" { "used" } else { &row.state };
     sqlx::query!(
         "update device_logins set state = $2, polled_at = $3 where secret_hash = $1",
@@ -118,12 +133,14 @@ pub async fn ask(
     .await?;
     Ok(match (row.state.as_str(), row.tenant_id, row.user_id) {
         ("approved", Some(tenant), Some(user)) if row.active == Some(true) => {
-            Asked::Approved { tenant, user, client_name: row.client_name }
+            PollOutcome::Approved { tenant, user, client_name: row.client_name }
         }
-        // Half the interval: clocks and networks are not exact.
-        ("pending", ..) if row.polled_at.is_some_and(|asked| now - asked < INTERVAL / 2) => Asked::TooSoon,
-        ("pending", ..) => Asked::Pending,
-        ("denied", ..) => Asked::Refused,
-        _ => Asked::Gone,
+        // Half of the interval is accepted, because clocks and networks are not exact.
+        ("pending", ..) if row.polled_at.is_some_and(|polled| now - polled < POLL_INTERVAL / 2) => {
+            PollOutcome::TooSoon
+        }
+        ("pending", ..) => PollOutcome::Pending,
+        ("denied", ..) => PollOutcome::Denied,
+        _ => PollOutcome::Expired,
     })
 }

@@ -1,5 +1,6 @@
-//! Users, how they prove who they are, passwords, sessions, tokens, sign-in links, device logins and
-//! rate limits. Knows no HTTP and no workspace's state.
+//! Users and how they prove who they are: passwords, sessions, tokens, sign-in links, device logins
+//! and rate limits. Knows no HTTP and no workspace. What a user may do is decided in
+//! [`crate::authz`].
 
 pub mod device_logins;
 pub mod passwords;

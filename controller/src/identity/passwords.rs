@@ -1,4 +1,5 @@
-//! Passwords: argon2id on blocking threads, a few at a time, the same work whether the account exists or not.
+//! Hashes and verifies passwords with argon2id, on blocking threads and a few at a time. The work
+//! is the same whether the account exists or not.
 
 use std::sync::{Arc, LazyLock};
 
@@ -9,14 +10,21 @@ use argon2::{
 use protocol::Redacted;
 use tokio::sync::Semaphore;
 
+use super::secrets;
+
+/// Shortest password, in characters.
 pub const MIN_LENGTH: usize = 10;
+/// Longest password, in characters.
 pub const MAX_LENGTH: usize = 200;
-/// Each takes 19 MiB and about 20 ms of a core; more at once only delay each other and everyone else.
+/// Hashes at the same time. Each takes 19 MiB and about 20 ms of a core; more would only delay each
+/// other.
 const MAX_CONCURRENT: usize = 2;
 
-/// Hashed in place of an unknown account's password.
-static NOBODYS: LazyLock<String> = LazyLock::new(|| hash_now(crate::identity::secrets::secret().expose()));
+/// Verified in place of the hash of an account that does not exist.
+static UNKNOWN_ACCOUNT_HASH: LazyLock<String> =
+    LazyLock::new(|| hash_now(secrets::generate_secret().expose()));
 
+/// Hashes and verifies passwords. Clones share the limit.
 #[derive(Clone)]
 pub struct Passwords(Arc<Semaphore>);
 
@@ -25,17 +33,19 @@ impl Passwords {
         Self(Arc::new(Semaphore::new(MAX_CONCURRENT)))
     }
 
+    /// Hashes a password for the database.
     pub async fn hash(&self, password: &Redacted<String>) -> String {
         let password = password.clone();
-        self.work(move || hash_now(password.expose())).await
+        self.run_blocking(move || hash_now(password.expose())).await
     }
 
-    /// The first of the hashes that fits; one is always computed.
+    /// The index of the first hash that the password matches. One is always computed, so that the
+    /// time tells nothing.
     pub async fn verify(&self, password: &Redacted<String>, hashes: Vec<String>) -> Option<usize> {
         let password = password.clone();
-        self.work(move || {
+        self.run_blocking(move || {
             if hashes.is_empty() {
-                verify_now(password.expose(), &NOBODYS);
+                verify_now(password.expose(), &UNKNOWN_ACCOUNT_HASH);
                 return None;
             }
             hashes.iter().position(|hash| verify_now(password.expose(), hash))
@@ -43,23 +53,23 @@ impl Passwords {
         .await
     }
 
-    async fn work<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
-        let _turn = self.0.acquire().await.expect("the semaphore is never closed");
+    async fn run_blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        let _permit = self.0.acquire().await.expect("the semaphore is never closed");
         tokio::task::spawn_blocking(work).await.expect("hashing does not panic")
     }
 }
 
-/// Why a password cannot be used, in words for the person.
-pub fn weakness(password: &str) -> Option<&'static str> {
+/// Why a password cannot be used, in words for the user. None if it can.
+pub fn find_weakness(password: &str) -> Option<&'static str> {
     let length = password.chars().count();
     if length < MIN_LENGTH {
-        return Some("At least 10 characters.");
+        return Some("Use at least 10 characters.");
     }
     if length > MAX_LENGTH {
-        return Some("At most 200 characters.");
+        return Some("Use at most 200 characters.");
     }
     let first = password.chars().next();
-    password.chars().all(|letter| Some(letter) == first).then_some("Not the same character throughout.")
+    password.chars().all(|letter| Some(letter) == first).then_some("Use more than one character.")
 }
 
 fn hash_now(password: &str) -> String {
@@ -76,7 +86,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn passwords_are_told_apart() {
+    async fn verify_finds_matching_hash() {
         let passwords = Passwords::new();
         let password = Redacted::new("correct horse".to_owned());
         let hash = passwords.hash(&password).await;
@@ -87,10 +97,10 @@ mod tests {
     }
 
     #[test]
-    fn weak_ones_are_named() {
+    fn weak_passwords_are_rejected() {
         for weak in ["", "123456789", "aaaaaaaaaaaaaaaaaa", &"ab".repeat(101)] {
-            assert!(weakness(weak).is_some(), "{weak}");
+            assert!(find_weakness(weak).is_some(), "{weak}");
         }
-        assert!(weakness("häßlicheß1").is_none());
+        assert!(find_weakness("häßlicheß1").is_none());
     }
 }

@@ -1,4 +1,4 @@
-//! How often someone may try what can be guessed: passwords, links, codes.
+//! Rate limits for what can be guessed: passwords, links, codes.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -8,61 +8,73 @@ use governor::{
     state::keyed::DashMapStateStore,
 };
 
-use crate::api::error::{ApiError, Result};
-use protocol::Code;
+/// A burst, and the time after which one more attempt is allowed.
+struct Limit {
+    burst: u32,
+    refill_interval: Duration,
+}
 
-/// From one address: a class behind one router signs in at the same minute, a guesser wants far more.
-const ADDRESS: (u32, Duration) = (120, Duration::from_secs(1));
-/// For one e-mail: a person mistypes a few times.
-const EMAIL: (u32, Duration) = (10, Duration::from_secs(20));
-/// Device codes typed by one person.
-const CODE: (u32, Duration) = (10, Duration::from_secs(10));
-/// Keys that are remembered at the most; beyond it all are forgotten that have their full allowance again.
+/// Attempts from one address. A class behind one router signs in within a minute; guessing takes
+/// far more.
+const PER_ADDRESS: Limit = Limit { burst: 120, refill_interval: Duration::from_secs(1) };
+/// Attempts for one e-mail address. A user mistypes a few times.
+const PER_EMAIL: Limit = Limit { burst: 10, refill_interval: Duration::from_secs(20) };
+/// User codes of device logins that one user may type.
+const PER_USER: Limit = Limit { burst: 10, refill_interval: Duration::from_secs(10) };
+/// Most keys of a limit. Beyond it, keys that have their full burst again are dropped.
 const MAX_KEYS: usize = 100_000;
-/// Longest key that is told apart.
+/// Keys that differ only behind this length share a limit.
 const MAX_KEY_BYTES: usize = 254;
 
-type Keyed = RateLimiter<String, DashMapStateStore<String>, DefaultClock>;
+type KeyedLimiter = RateLimiter<String, DashMapStateStore<String>, DefaultClock>;
 
-pub struct Limits {
-    address: Keyed,
-    email: Keyed,
-    code: Keyed,
+/// The attempt is one too many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("Too many attempts. Try again in {retry_after_seconds} s")]
+pub struct RateLimited {
+    pub retry_after_seconds: u64,
 }
 
-impl Limits {
+/// The rate limits of one controller.
+pub struct RateLimits {
+    addresses: KeyedLimiter,
+    emails: KeyedLimiter,
+    users: KeyedLimiter,
+}
+
+impl RateLimits {
     pub fn new() -> Self {
-        Self { address: keyed(ADDRESS), email: keyed(EMAIL), code: keyed(CODE) }
+        Self { addresses: limiter(PER_ADDRESS), emails: limiter(PER_EMAIL), users: limiter(PER_USER) }
     }
 
-    /// Something that can be guessed was tried from this address.
-    pub fn address(&self, address: &str) -> Result<()> {
-        check(&self.address, address)
+    /// Counts an attempt from an address.
+    pub fn check_address(&self, address: &str) -> Result<(), RateLimited> {
+        check(&self.addresses, address)
     }
 
-    pub fn email(&self, email: &str) -> Result<()> {
-        check(&self.email, &email.to_lowercase())
+    /// Counts an attempt for an e-mail address, in any case.
+    pub fn check_email(&self, email: &str) -> Result<(), RateLimited> {
+        check(&self.emails, &email.to_lowercase())
     }
 
-    pub fn code(&self, user: &str) -> Result<()> {
-        check(&self.code, user)
+    /// Counts a user code that a user typed.
+    pub fn check_user_code(&self, user: &str) -> Result<(), RateLimited> {
+        check(&self.users, user)
     }
 }
 
-fn keyed((burst, every): (u32, Duration)) -> Keyed {
-    let quota = Quota::with_period(every).expect("the periods are not zero");
+fn limiter(Limit { burst, refill_interval }: Limit) -> KeyedLimiter {
+    let quota = Quota::with_period(refill_interval).expect("the intervals are not zero");
     RateLimiter::dashmap(quota.allow_burst(NonZeroU32::new(burst).expect("the bursts are not zero")))
 }
 
-fn check(limiter: &Keyed, key: &str) -> Result<()> {
+fn check(limiter: &KeyedLimiter, key: &str) -> Result<(), RateLimited> {
     if limiter.len() > MAX_KEYS {
         limiter.retain_recent();
     }
     let key = protocol::workspace::cut(key.to_owned(), MAX_KEY_BYTES);
-    limiter.check_key(&key).map_err(|until| {
-        let seconds = until.wait_time_from(DefaultClock::default().now()).as_secs() + 1;
-        ApiError::new(Code::RateLimited, format!("Too many attempts. Try again in {seconds} s."))
-            .retry_after(seconds)
+    limiter.check_key(&key).map_err(|until| RateLimited {
+        retry_after_seconds: until.wait_time_from(DefaultClock::default().now()).as_secs() + 1,
     })
 }
 
@@ -71,11 +83,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn guessing_ends_and_others_are_not_hit() {
-        let limits = Limits::new();
-        let allowed = (0..1000).take_while(|_| limits.email("Anna@example.org").is_ok()).count();
+    fn email_limit_ignores_case_and_spares_others() {
+        let limits = RateLimits::new();
+        let allowed = (0..1000).take_while(|_| limits.check_email("Anna@example.org").is_ok()).count();
         assert!((10..=12).contains(&allowed), "{allowed}");
-        assert!(limits.email("anna@EXAMPLE.org").is_err());
-        assert!(limits.email("ben@example.org").is_ok());
+        assert!(limits.check_email("anna@EXAMPLE.org").is_err());
+        assert!(limits.check_email("ben@example.org").is_ok());
     }
 }

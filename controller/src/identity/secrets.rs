@@ -1,38 +1,41 @@
-//! Random secrets and the forms in which they travel. What is kept of one is its hash, so a stolen database opens nothing.
+//! Random secrets and their text forms. Only the hash of a secret is stored, so a stolen database
+//! opens nothing.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use protocol::{Redacted, api::auth::TOKEN_PREFIX};
 
-/// 256 bits: nobody guesses one, so hashing needs no salt and no slowness.
+/// 256 bits cannot be guessed, so the hash needs no salt and need not be slow.
 const SECRET_BYTES: usize = 32;
-/// Of the checksum in a token, which tells a mistyped or cut one, and lets secret scanners avoid false alarms.
+/// Bytes of the checksum in a token. It detects a mistyped or truncated token, and lets secret
+/// scanners avoid false alarms.
 const CHECKSUM_BYTES: usize = 4;
-/// Longest credential that is looked at.
+/// Longest credential that is examined.
 const MAX_TEXT_BYTES: usize = 128;
-/// Letters that nobody mistakes for another, and no vowels: no words come about.
+/// Letters that are not mistaken for others. Without vowels no words appear.
 const CODE_LETTERS: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
 /// Letters of a user code: 20^8 = 2.6·10^10 of them, valid for minutes, behind a rate limit.
 const CODE_LENGTH: usize = 8;
 
-/// What is kept of a secret.
+/// The hash of a secret, as the database stores it.
 pub type SecretHash = [u8; 32];
 
-/// A fresh secret, as text for URLs' fragments, cookies and headers.
-pub fn secret() -> Redacted<String> {
+/// Generates a secret as text for URL fragments, cookies and headers.
+pub fn generate_secret() -> Redacted<String> {
     Redacted::new(URL_SAFE_NO_PAD.encode(random_bytes()))
 }
 
-pub fn hash(secret: &str) -> SecretHash {
+/// Hashes a secret for the database.
+pub fn hash_secret(secret: &str) -> SecretHash {
     *blake3::hash(secret.as_bytes()).as_bytes()
 }
 
-/// A fresh personal access token: prefix, secret, checksum.
-pub fn token() -> Redacted<String> {
-    let secret = secret();
+/// Generates a personal access token: prefix, secret, checksum.
+pub fn generate_token() -> Redacted<String> {
+    let secret = generate_secret();
     Redacted::new(format!("{TOKEN_PREFIX}{}{}", secret.expose(), checksum(secret.expose())))
 }
 
-/// Whether the text has a token's form. The database decides whether it is one.
+/// Whether a text has the form of a token. Only the database knows whether it is one.
 pub fn is_token(text: &str) -> bool {
     let Some(body) = text.strip_prefix(TOKEN_PREFIX).filter(|body| body.is_ascii()) else { return false };
     let secret_length = SECRET_BYTES.div_ceil(3) * 4 - 1;
@@ -43,16 +46,16 @@ pub fn is_token(text: &str) -> bool {
     checksum(secret) == sum
 }
 
-/// Whether the text has the form of [`secret`].
+/// Whether a text has the form of [`generate_secret`].
 pub fn is_secret(text: &str) -> bool {
     text.len() <= MAX_TEXT_BYTES
         && URL_SAFE_NO_PAD.decode(text).is_ok_and(|bytes| bytes.len() == SECRET_BYTES)
 }
 
-/// A code for a person to compare: `BCDF-GHJK`.
-pub fn user_code() -> String {
+/// Generates a user code of a device login, for a user to compare: `BCDF-GHJK`.
+pub fn generate_user_code() -> String {
     let mut code = String::with_capacity(CODE_LENGTH + 1);
-    // Twelve times 20 is 240: bytes above would favour some letters.
+    // Twelve times 20 is 240. Larger bytes would make some letters more likely.
     let letters = std::iter::repeat_with(random_bytes).flatten().filter(|byte| *byte < 240);
     for (index, byte) in letters.take(CODE_LENGTH).enumerate() {
         if index == CODE_LENGTH / 2 {
@@ -63,8 +66,8 @@ pub fn user_code() -> String {
     code
 }
 
-/// The code as [`user_code`] writes it, from what a person typed.
-pub fn normal_user_code(typed: &str) -> Option<String> {
+/// The form of [`generate_user_code`] from what a user typed. None if it cannot be one.
+pub fn normalize_user_code(typed: &str) -> Option<String> {
     let letters: Vec<u8> = typed
         .bytes()
         .take(MAX_TEXT_BYTES)
@@ -92,19 +95,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn forms_are_recognised() {
-        assert!(is_secret(secret().expose()));
-        assert!(is_token(token().expose()));
+    fn forms_are_recognized() {
+        assert!(is_secret(generate_secret().expose()));
+        assert!(is_token(generate_token().expose()));
         for text in ["", "brw_", "brw_short", "x", "brw_ÄÄÄÄÄÄÄÄÄÄÄÄÄÄÄÄÄÄÄÄÄÄÄÄÄÄÄÄÄ"]
         {
             assert!(!is_token(text) && !is_secret(text), "{text}");
         }
-        assert!(!is_secret(token().expose()));
+        assert!(!is_secret(generate_token().expose()));
     }
 
     #[test]
-    fn no_changed_byte_leaves_a_token() {
-        let token = token();
+    fn token_checksum_detects_any_changed_byte() {
+        let token = generate_token();
         for at in 0..token.expose().len() {
             let mut bytes = token.expose().clone().into_bytes();
             bytes[at] = if bytes[at] == b'x' { b'y' } else { b'x' };
@@ -113,11 +116,11 @@ mod tests {
     }
 
     #[test]
-    fn codes_survive_people() {
-        let code = user_code();
+    fn user_code_is_normalized() {
+        let code = generate_user_code();
         assert_eq!(code.len(), 9);
-        assert_eq!(normal_user_code(&code.to_lowercase().replace('-', " ")).as_ref(), Some(&code));
-        assert_eq!(normal_user_code("AAAA-AAAA"), None);
-        assert_eq!(normal_user_code(""), None);
+        assert_eq!(normalize_user_code(&code.to_lowercase().replace('-', " ")).as_ref(), Some(&code));
+        assert_eq!(normalize_user_code("AAAA-AAAA"), None);
+        assert_eq!(normalize_user_code(""), None);
     }
 }

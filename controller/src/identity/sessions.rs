@@ -1,46 +1,66 @@
-//! Signed-in clients: browsers by cookie, programs by token. Only a hash of the secret is kept.
+//! Sessions: browsers that are signed in by a cookie, and programs with a personal access token.
+//! Only a hash of the secret is stored.
 
-use protocol::{Redacted, SessionId, TenantId, UserId, api::auth::TokenInfo};
+use protocol::{
+    Redacted, SessionId, TenantId, UserId,
+    api::{auth::TokenInfo, user::Role},
+};
 use sqlx::PgConnection;
 use time::{Duration, OffsetDateTime};
 
-use super::users::role;
-use crate::{authz::Caller, db::Scope, identity::secrets};
+use super::secrets;
+use crate::{
+    authz::Caller,
+    db::{
+        Scope,
+        text::{Text, TextEnum},
+    },
+};
 
-/// A browser that was not used for so long must sign in again.
-pub const IDLE: Duration = Duration::days(14);
-/// And after so long in any case.
-pub const LIFE: Duration = Duration::days(90);
-/// A use is written down at most so often: not each request is a write.
-const USE_NOTED_INTERVAL: Duration = Duration::minutes(5);
-/// Sessions of one person; the oldest are ended. Bounds the table, not the person.
+/// A browser session that was not used for so long expires.
+pub const IDLE_TTL: Duration = Duration::days(14);
+/// A browser session expires after so long in any case.
+pub const SESSION_TTL: Duration = Duration::days(90);
+/// How often the last use is written at most, so that not every request is a write.
+const TOUCH_INTERVAL: Duration = Duration::minutes(5);
+/// Browser sessions of one user. The oldest are revoked. This bounds the table.
 const MAX_SESSIONS: i64 = 100;
-/// After a sign-in by link, a password may be set without the old one for so long.
-pub const LINK_TRUSTED: Duration = Duration::minutes(10);
-pub const TOKEN_DAYS: u16 = 90;
+/// How long after a sign-in by link a password can be set without the old one.
+pub const LINK_TRUST_TTL: Duration = Duration::minutes(10);
+/// Lifetime of a token if none is requested.
+pub const DEFAULT_TOKEN_DAYS: u16 = 90;
+/// Longest lifetime of a token.
 pub const MAX_TOKEN_DAYS: u16 = 365;
 
-/// A session that is open.
-pub struct Open {
+/// A session that has not expired.
+pub struct OpenSession {
     pub caller: Caller,
+    /// Whether it was created by a sign-in link rather than a password.
     pub by_link: bool,
     pub created_at: OffsetDateTime,
     pub expires_at: OffsetDateTime,
-    pub kind: Kind,
+    pub kind: SessionKind,
 }
 
+/// How a client presents the secret of its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum SessionKind {
+    /// A browser's cookie.
     Cookie,
+    /// A personal access token, as a bearer token.
     Token,
 }
 
-struct OpenRow {
+impl TextEnum for SessionKind {
+    const NAMES: &'static [(Self, &'static str)] = &[(Self::Cookie, "cookie"), (Self::Token, "token")];
+}
+
+struct SessionRow {
     tenant_id: uuid::Uuid,
     session_id: uuid::Uuid,
     user_id: uuid::Uuid,
-    role: String,
-    kind: String,
+    role: Text<Role>,
+    kind: Text<SessionKind>,
     by_link: bool,
     created_at: OffsetDateTime,
     expires_at: OffsetDateTime,
@@ -48,50 +68,55 @@ struct OpenRow {
     last_used_at: Option<OffsetDateTime>,
 }
 
-/// Whose credential this is, if anyone's; its use prolongs it.
+/// Finds the session of a credential, and extends it. None if it is unknown or has expired.
 pub async fn find(
     connection: &mut PgConnection,
     now: OffsetDateTime,
     credential: &str,
-) -> Result<Option<Open>, sqlx::Error> {
+) -> Result<Option<OpenSession>, sqlx::Error> {
     if !secrets::is_secret(credential) && !secrets::is_token(credential) {
         return Ok(None);
     }
     let row = sqlx::query_as!(
-        OpenRow,
-        "select s.tenant_id, s.session_id, s.user_id, u.role, s.kind, s.by_link, s.created_at, s.expires_at, s.ends_at,
-                s.last_used_at
-         from sessions s join users u using (tenant_id, user_id)
-         where s.secret_hash = $1 and s.expires_at > $2 and u.active",
-        &secrets::hash(credential)[..],
+        SessionRow,
+        r#"select s.tenant_id, s.session_id, s.user_id, u.role as "role: Text<Role>",
+              s.kind as "kind: Text<SessionKind>",
+                  s.by_link, s.created_at, s.expires_at, s.ends_at, s.last_used_at
+           from sessions s join users u using (tenant_id, user_id)
+           where s.secret_hash = $1 and s.expires_at > $2 and u.active"#,
+        &secrets::hash_secret(credential)[..],
         now,
     )
     .fetch_optional(&mut *connection)
     .await?;
     let Some(mut row) = row else { return Ok(None) };
-    if row.last_used_at.is_none_or(|used| used + USE_NOTED_INTERVAL < now) {
-        row.expires_at = prolonged(connection, now, &row).await?;
+    if row.last_used_at.is_none_or(|used| used + TOUCH_INTERVAL < now) {
+        row.expires_at = touch(connection, now, &row).await?;
     }
-    Ok(Some(Open {
+    Ok(Some(OpenSession {
         caller: Caller {
             tenant: TenantId(row.tenant_id),
             user: UserId(row.user_id),
-            role: role(&row.role),
+            role: row.role.0,
             session: SessionId(row.session_id),
         },
         by_link: row.by_link,
         created_at: row.created_at,
         expires_at: row.expires_at,
-        kind: if row.kind == "token" { Kind::Token } else { Kind::Cookie },
+        kind: row.kind.0,
     }))
 }
 
-async fn prolonged(
+/// Writes that a session was used, and extends a browser's. Returns when it expires now.
+async fn touch(
     connection: &mut PgConnection,
     now: OffsetDateTime,
-    row: &OpenRow,
+    row: &SessionRow,
 ) -> Result<OffsetDateTime, sqlx::Error> {
-    let until = if row.kind == "token" { row.expires_at } else { (now + IDLE).min(row.ends_at) };
+    let until = match row.kind.0 {
+        SessionKind::Token => row.expires_at,
+        SessionKind::Cookie => (now + IDLE_TTL).min(row.ends_at),
+    };
     sqlx::query!(
         "update sessions set last_used_at = $3, expires_at = $4 where tenant_id = $1 and session_id = $2",
         row.tenant_id,
@@ -104,17 +129,19 @@ async fn prolonged(
     Ok(until)
 }
 
-/// A new browser session; the answer is the cookie's value. The oldest beyond the most are ended.
-pub async fn begin(
+/// Creates a browser session and returns the value of its cookie. The oldest sessions beyond the
+/// limit are revoked.
+pub async fn create(
     connection: &mut PgConnection,
     now: OffsetDateTime,
     (tenant, user): (uuid::Uuid, uuid::Uuid),
     by_link: bool,
 ) -> Result<Redacted<String>, sqlx::Error> {
-    let secret = secrets::secret();
+    let secret = secrets::generate_secret();
     sqlx::query!(
         "delete from sessions where (tenant_id, session_id) in (
-             select tenant_id, session_id from sessions where tenant_id = $1 and user_id = $2 and kind = 'cookie'
+             select tenant_id, session_id from sessions where tenant_id = $1 and user_id = $2
+                 and kind = 'cookie'
              order by created_at desc offset $3)",
         tenant,
         user,
@@ -123,41 +150,43 @@ pub async fn begin(
     .execute(&mut *connection)
     .await?;
     sqlx::query!(
-        "insert into sessions (tenant_id, session_id, user_id, kind, secret_hash, by_link, created_at, expires_at, ends_at,
+        "insert into sessions (tenant_id, session_id, user_id, kind, secret_hash, by_link, created_at,
+            expires_at, ends_at,
                                last_used_at)
          values ($1, $2, $3, 'cookie', $4, $5, $6, $7, $8, $6)",
         tenant,
         SessionId::random().0,
         user,
-        &secrets::hash(secret.expose())[..],
+        &secrets::hash_secret(secret.expose())[..],
         by_link,
         now,
-        now + IDLE,
-        now + LIFE,
+        now + IDLE_TTL,
+        now + SESSION_TTL,
     )
     .execute(connection)
     .await?;
     Ok(secret)
 }
 
-/// A new personal access token.
-pub async fn new_token(
+/// Creates a personal access token. Its secret is returned once.
+pub async fn create_token(
     connection: &mut PgConnection,
     now: OffsetDateTime,
     (tenant, user): (uuid::Uuid, uuid::Uuid),
     name: &str,
     days: u16,
 ) -> Result<(TokenInfo, Redacted<String>), sqlx::Error> {
-    let token = secrets::token();
+    let token = secrets::generate_token();
     let id = SessionId::random().0;
     let expires_at = now + Duration::days(days.into());
     sqlx::query!(
-        "insert into sessions (tenant_id, session_id, user_id, kind, secret_hash, name, created_at, expires_at, ends_at)
+        "insert into sessions (tenant_id, session_id, user_id, kind, secret_hash, name, created_at,
+            expires_at, ends_at)
          values ($1, $2, $3, 'token', $4, $5, $6, $7, $7)",
         tenant,
         id,
         user,
-        &secrets::hash(token.expose())[..],
+        &secrets::hash_secret(token.expose())[..],
         name,
         now,
         expires_at,
@@ -168,12 +197,14 @@ pub async fn new_token(
     Ok((info, token))
 }
 
-pub async fn tokens(scope: &mut Scope, now: OffsetDateTime) -> Result<Vec<TokenInfo>, sqlx::Error> {
+/// Lists the caller's tokens, the newest first.
+pub async fn list_tokens(scope: &mut Scope, now: OffsetDateTime) -> Result<Vec<TokenInfo>, sqlx::Error> {
     let (tenant, user) = (scope.tenant(), scope.caller().user.0);
     sqlx::query_as!(
         TokenInfo,
         "select session_id as id, name, created_at, expires_at, last_used_at from sessions
-         where tenant_id = $1 and user_id = $2 and kind = 'token' and expires_at > $3 order by created_at desc limit 1000",
+         where tenant_id = $1 and user_id = $2 and kind = 'token' and expires_at > $3
+             order by created_at desc limit 1000",
         tenant,
         user,
         now,
@@ -182,8 +213,12 @@ pub async fn tokens(scope: &mut Scope, now: OffsetDateTime) -> Result<Vec<TokenI
     .await
 }
 
-/// Ends one of the own sessions; false if there is none.
-pub async fn end(scope: &mut Scope, session: uuid::Uuid, kind: Option<&str>) -> Result<bool, sqlx::Error> {
+/// Revokes a session of the caller, if it is of the given kind. False if there is none.
+pub async fn revoke(
+    scope: &mut Scope,
+    session: uuid::Uuid,
+    kind: Option<SessionKind>,
+) -> Result<bool, sqlx::Error> {
     let (tenant, user) = (scope.tenant(), scope.caller().user.0);
     let done = sqlx::query!(
         "delete from sessions
@@ -191,15 +226,15 @@ pub async fn end(scope: &mut Scope, session: uuid::Uuid, kind: Option<&str>) -> 
         tenant,
         user,
         session,
-        kind,
+        kind.map(|kind| Text(kind).name()),
     )
     .execute(scope.connection())
     .await?;
     Ok(done.rows_affected() > 0)
 }
 
-/// Ends all of the own sessions but the one that asks.
-pub async fn end_others(scope: &mut Scope) -> Result<(), sqlx::Error> {
+/// Revokes all sessions of the caller except the present one.
+pub async fn revoke_others(scope: &mut Scope) -> Result<(), sqlx::Error> {
     let (tenant, caller) = (scope.tenant(), scope.caller());
     sqlx::query!(
         "delete from sessions where tenant_id = $1 and user_id = $2 and session_id <> $3",
@@ -212,7 +247,7 @@ pub async fn end_others(scope: &mut Scope) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-/// Whether a session is still open.
+/// Whether a session has neither expired nor been revoked.
 pub async fn is_open(
     connection: &mut PgConnection,
     now: OffsetDateTime,
@@ -220,7 +255,7 @@ pub async fn is_open(
 ) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(
         r#"select exists (select from sessions s join users u using (tenant_id, user_id)
-                          where s.session_id = $1 and s.expires_at > $2 and u.active) as "open!""#,
+                          where s.session_id = $1 and s.expires_at > $2 and u.active) as "is_open!""#,
         session.0,
         now,
     )
@@ -228,8 +263,8 @@ pub async fn is_open(
     .await
 }
 
-/// Removes what has ended: sessions, links, device logins, old first answers.
-pub async fn sweep(connection: &mut PgConnection, now: OffsetDateTime) -> Result<(), sqlx::Error> {
+/// Deletes what has expired: sessions, sign-in links, device logins and idempotency keys.
+pub async fn delete_expired(connection: &mut PgConnection, now: OffsetDateTime) -> Result<(), sqlx::Error> {
     sqlx::query!("delete from sessions where expires_at < $1", now).execute(&mut *connection).await?;
     sqlx::query!("delete from sign_in_links where expires_at < $1", now).execute(&mut *connection).await?;
     sqlx::query!("delete from device_logins where expires_at < $1", now).execute(&mut *connection).await?;

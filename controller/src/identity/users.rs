@@ -1,4 +1,4 @@
-//! People of a tenant.
+//! The users of a tenant.
 
 use protocol::{
     TenantId, UserId,
@@ -8,21 +8,23 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::db::Scope;
+use crate::db::{Scope, text::Text};
 
+/// Longest name of a user or token.
 pub const MAX_NAME_CHARACTERS: usize = 200;
+/// Longest e-mail address.
 pub const MAX_EMAIL_BYTES: usize = 254;
-/// Rows in one answer.
+/// Most users of one list.
 const MAX_USERS: i64 = 10_000;
 
-/// A user with the tenant's name, as every answer shows one.
+/// A user with the name of the tenant.
 pub struct UserRow {
     pub tenant_id: Uuid,
     pub tenant_name: String,
     pub user_id: Uuid,
     pub email: String,
     pub name: String,
-    pub role: String,
+    pub role: Text<Role>,
     pub password_hash: Option<String>,
     pub created_at: OffsetDateTime,
 }
@@ -35,28 +37,22 @@ impl From<UserRow> for User {
             tenant_name: row.tenant_name,
             email: row.email,
             name: row.name,
-            role: role(&row.role),
+            role: row.role.0,
             has_password: row.password_hash.is_some(),
             created_at: row.created_at,
         }
     }
 }
 
-/// A word that is not known has the least power.
-pub fn role(text: &str) -> Role {
-    match text {
-        "owner" => Role::Owner,
-        "teacher" => Role::Teacher,
-        _ => Role::Member,
-    }
-}
-
-pub async fn me(scope: &mut Scope) -> Result<UserRow, sqlx::Error> {
+/// The caller.
+pub async fn current(scope: &mut Scope) -> Result<UserRow, sqlx::Error> {
     let (tenant, user) = (scope.tenant(), scope.caller().user.0);
     sqlx::query_as!(
         UserRow,
-        "select u.tenant_id, t.name as tenant_name, u.user_id, u.email, u.name, u.role, u.password_hash, u.created_at
-         from users u join tenants t using (tenant_id) where u.tenant_id = $1 and u.user_id = $2",
+        r#"select u.tenant_id, t.name as tenant_name, u.user_id, u.email, u.name,
+              u.role as "role: Text<Role>",
+                  u.password_hash, u.created_at
+           from users u join tenants t using (tenant_id) where u.tenant_id = $1 and u.user_id = $2"#,
         tenant,
         user,
     )
@@ -64,13 +60,16 @@ pub async fn me(scope: &mut Scope) -> Result<UserRow, sqlx::Error> {
     .await
 }
 
+/// Lists the active users of the caller's tenant, the oldest first.
 pub async fn list(scope: &mut Scope) -> Result<Vec<UserRow>, sqlx::Error> {
     let tenant = scope.tenant();
     sqlx::query_as!(
         UserRow,
-        "select u.tenant_id, t.name as tenant_name, u.user_id, u.email, u.name, u.role, u.password_hash, u.created_at
-         from users u join tenants t using (tenant_id)
-         where u.tenant_id = $1 and u.active order by u.created_at, u.user_id limit $2",
+        r#"select u.tenant_id, t.name as tenant_name, u.user_id, u.email, u.name,
+              u.role as "role: Text<Role>",
+                  u.password_hash, u.created_at
+           from users u join tenants t using (tenant_id)
+           where u.tenant_id = $1 and u.active order by u.created_at, u.user_id limit $2"#,
         tenant,
         MAX_USERS,
     )
@@ -78,7 +77,12 @@ pub async fn list(scope: &mut Scope) -> Result<Vec<UserRow>, sqlx::Error> {
     .await
 }
 
-pub async fn edit_me(scope: &mut Scope, name: Option<&str>, email: Option<&str>) -> Result<(), sqlx::Error> {
+/// Changes the name or e-mail address of the caller.
+pub async fn update_current(
+    scope: &mut Scope,
+    name: Option<&str>,
+    email: Option<&str>,
+) -> Result<(), sqlx::Error> {
     let (tenant, user) = (scope.tenant(), scope.caller().user.0);
     sqlx::query!(
         "update users set name = coalesce($3, name), email = coalesce($4, email)
@@ -93,6 +97,7 @@ pub async fn edit_me(scope: &mut Scope, name: Option<&str>, email: Option<&str>)
     Ok(())
 }
 
+/// Sets the password of the caller.
 pub async fn set_password(scope: &mut Scope, hash: &str) -> Result<(), sqlx::Error> {
     let (tenant, user) = (scope.tenant(), scope.caller().user.0);
     sqlx::query!(
@@ -106,17 +111,21 @@ pub async fn set_password(scope: &mut Scope, hash: &str) -> Result<(), sqlx::Err
     Ok(())
 }
 
-/// Whoever may sign in with this address, of whatever tenant.
-pub struct SignIn {
+/// An account that can sign in with a password.
+pub struct PasswordAccount {
     pub tenant_id: Uuid,
     pub user_id: Uuid,
     pub password_hash: String,
 }
 
-pub async fn with_password(connection: &mut PgConnection, email: &str) -> Result<Vec<SignIn>, sqlx::Error> {
-    // A few tenants may know the same person; each hash costs time, so their number is bounded.
+/// Finds the accounts of an e-mail address in all tenants, at most four: a few tenants may have the
+/// same user, and each hash takes time.
+pub async fn find_password_accounts(
+    connection: &mut PgConnection,
+    email: &str,
+) -> Result<Vec<PasswordAccount>, sqlx::Error> {
     sqlx::query_as!(
-        SignIn,
+        PasswordAccount,
         r#"select tenant_id, user_id, password_hash as "password_hash!" from users
            where lower(email) = lower($1) and active and password_hash is not null
            order by created_at limit 4"#,
@@ -126,20 +135,21 @@ pub async fn with_password(connection: &mut PgConnection, email: &str) -> Result
     .await
 }
 
-/// One line of sense, without control characters. `None` if nothing is left or it is too long.
+/// A trimmed name of one line without control characters. None if it is empty or too long.
 pub fn clean_name(name: &str) -> Option<String> {
     let name = name.trim();
-    let sound = !name.is_empty() && !name.chars().any(char::is_control);
-    (sound && name.chars().count() <= MAX_NAME_CHARACTERS).then(|| name.to_owned())
+    let is_valid = !name.is_empty() && !name.chars().any(char::is_control);
+    (is_valid && name.chars().count() <= MAX_NAME_CHARACTERS).then(|| name.to_owned())
 }
 
-/// The form of an address, not whether someone reads it.
+/// A trimmed e-mail address. Only the form is checked, not whether it exists. None if it is not
+/// one.
 pub fn clean_email(email: &str) -> Option<String> {
     let email = email.trim();
     let (local, domain) = email.rsplit_once('@')?;
     let plain =
         |letter: char| !letter.is_whitespace() && !letter.is_control() && !"<>,;:\"()[]\\".contains(letter);
-    let sound = !local.is_empty()
+    let is_valid = !local.is_empty()
         && !local.contains('@')
         && !domain.is_empty()
         && !domain.starts_with('.')
@@ -147,7 +157,7 @@ pub fn clean_email(email: &str) -> Option<String> {
         && !domain.contains("..")
         && email.chars().all(plain)
         && email.len() <= MAX_EMAIL_BYTES;
-    sound.then(|| email.to_owned())
+    is_valid.then(|| email.to_owned())
 }
 
 #[cfg(test)]
@@ -155,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_have_a_form() {
+    fn email_form_is_checked() {
         for good in ["a@b", "anna.öz+x@schule.example", " a@b.c "] {
             assert!(clean_email(good).is_some(), "{good}");
         }
@@ -167,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_one_line() {
+    fn name_is_one_line() {
         assert_eq!(clean_name(" Anna ").as_deref(), Some("Anna"));
         for bad in ["", "  ", "a\nb", "a\u{1b}[31m"] {
             assert!(clean_name(bad).is_none(), "{bad:?}");

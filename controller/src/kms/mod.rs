@@ -1,74 +1,80 @@
-//! Keepers of the master key: what seals the installation's secrets and opens them again. One has the key in a file of this
-//! host, the other in a key service that never gives it away. Knows no secret and no database.
+//! The master key: it encrypts the installation's secrets and decrypts them again. It is in a file
+//! of this host, or in a key service that never gives it away. Knows no secret; [`tenant_keys`] is
+//! the only part that reads the database.
 
 pub mod tenant_keys;
-pub mod transit;
+pub mod vault;
 
 use std::{fmt, path::PathBuf};
 
 use protocol::Redacted;
 use volume::{KeyError, MasterKey};
 
-pub use transit::{TokenSource, Transit, TransitConfig, TransitError};
+pub use vault::{TokenSource, Vault, VaultConfig, VaultError};
 
 /// Where the master key is.
 #[derive(Clone, Debug)]
-pub enum KeeperConfig {
-    /// In this file; made for an installation that begins.
+pub enum KmsConfig {
+    /// In this file. It is created for a new installation.
     File(PathBuf),
-    Service(TransitConfig),
+    /// In the transit engine of OpenBao or Vault.
+    Vault(VaultConfig),
 }
 
-/// Seals and opens. What is sealed under one name opens under that name only.
-pub enum Keeper {
+/// Encrypts and decrypts with the master key. What is encrypted under one name decrypts under that
+/// name only.
+pub enum Kms {
     File(MasterKey),
-    Service(Transit),
+    Vault(Vault),
 }
 
+/// Why the master key cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum KeeperError {
+pub enum KmsError {
     #[error(transparent)]
     Key(#[from] KeyError),
     #[error(transparent)]
-    Service(#[from] TransitError),
+    Vault(#[from] VaultError),
 }
 
-impl KeeperError {
-    /// What whoever runs the server does next.
-    pub fn next(&self) -> String {
+impl KmsError {
+    /// What the operator should do next.
+    pub fn hint(&self) -> String {
         match self {
-            Self::Key(_) => "Put back the master.key that the installation was begun with.".to_owned(),
-            Self::Service(error) => error.next(),
+            Self::Key(_) => "Restore the master.key that this installation was created with.".to_owned(),
+            Self::Vault(error) => error.hint(),
         }
     }
 }
 
-impl Keeper {
-    /// Tells keys apart without telling anything about them.
+impl Kms {
+    /// Identifies the master key without revealing anything about it.
     pub fn fingerprint(&self) -> String {
         match self {
             Self::File(key) => key.fingerprint(),
-            Self::Service(transit) => transit.fingerprint(),
+            Self::Vault(vault) => vault.fingerprint(),
         }
     }
 
-    pub async fn seal(&self, name: &str, secret: &[u8]) -> Result<Vec<u8>, KeeperError> {
+    /// Encrypts a secret and binds it to a name.
+    pub async fn encrypt(&self, name: &str, secret: &[u8]) -> Result<Vec<u8>, KmsError> {
         match self {
             Self::File(key) => Ok(key.seal(name, secret)),
-            Self::Service(transit) => Ok(transit.seal(name, secret).await?),
+            Self::Vault(vault) => Ok(vault.encrypt(name, secret).await?),
         }
     }
 
-    pub async fn open(&self, name: &str, sealed: &[u8]) -> Result<Redacted<Vec<u8>>, KeeperError> {
+    /// Decrypts a secret. Fails if it was encrypted under another name or with another key.
+    pub async fn decrypt(&self, name: &str, encrypted: &[u8]) -> Result<Redacted<Vec<u8>>, KmsError> {
         match self {
-            Self::File(key) => Ok(key.open(name, sealed)?),
-            Self::Service(transit) => Ok(transit.open(name, sealed).await?),
+            Self::File(key) => Ok(key.open(name, encrypted)?),
+            Self::Vault(vault) => Ok(vault.decrypt(name, encrypted).await?),
         }
     }
 }
 
-impl fmt::Debug for Keeper {
+impl fmt::Debug for Kms {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Keeper({})", self.fingerprint())
+        write!(f, "Kms({})", self.fingerprint())
     }
 }

@@ -1,38 +1,68 @@
-//! Tenants' keys in the database: sealed by the keeper of the master key, each bound to its tenant's name, so that one tenant's
-//! sealed key put in another's row does not open. The only module that opens them.
+//! Tenant keys in the database: each encrypted by the master key and bound to its tenant, so that a
+//! wrapped key that is copied to another tenant's row does not decrypt. The only module that
+//! decrypts them.
 
 use protocol::TenantId;
+use sqlx::PgConnection;
 pub use volume::{DataKey, KeyError, MasterKey};
 
-use crate::kms::{Keeper, KeeperError};
+use super::{Kms, KmsError};
 
-/// A fresh key for a tenant's homes, sealed.
-pub async fn new_data_key(keeper: &Keeper, tenant: TenantId) -> Result<Vec<u8>, KeeperError> {
-    seal_data_key(keeper, tenant, &DataKey::random()).await
+/// A tenant's key, if it still has one.
+pub enum TenantKey {
+    Open(DataKey),
+    /// The key was destroyed: nothing of the tenant's homes can be read any more.
+    Destroyed,
 }
 
-/// What a tenant's homes are encrypted under.
-pub async fn data_key(keeper: &Keeper, tenant: TenantId, sealed: &[u8]) -> Result<DataKey, KeeperError> {
-    let text = keeper.open(&data_key_name(tenant), sealed).await?;
+/// A tenant's key as the database has it. Decrypting it may ask a key service, which takes time: do
+/// it without a transaction.
+pub struct WrappedTenantKey {
+    tenant: TenantId,
+    wrapped: Option<Vec<u8>>,
+}
+
+/// Reads a tenant's key.
+pub async fn find(connection: &mut PgConnection, tenant: TenantId) -> Result<WrappedTenantKey, sqlx::Error> {
+    let wrapped = sqlx::query_scalar!("select wrapped_key from tenants where tenant_id = $1", tenant.0)
+        .fetch_one(connection)
+        .await?;
+    Ok(WrappedTenantKey { tenant, wrapped })
+}
+
+impl WrappedTenantKey {
+    /// Decrypts the key with the master key.
+    pub async fn decrypt(&self, kms: &Kms) -> Result<TenantKey, KmsError> {
+        match &self.wrapped {
+            Some(wrapped) => Ok(TenantKey::Open(unwrap(kms, self.tenant, wrapped).await?)),
+            None => Ok(TenantKey::Destroyed),
+        }
+    }
+}
+
+/// Creates a random key for a tenant and encrypts it.
+pub async fn generate(kms: &Kms, tenant: TenantId) -> Result<Vec<u8>, KmsError> {
+    wrap(kms, tenant, &DataKey::random()).await
+}
+
+/// Encrypts a tenant's key with another master key, or with a newer version of the same one.
+pub async fn rewrap(old: &Kms, new: &Kms, tenant: TenantId, wrapped: &[u8]) -> Result<Vec<u8>, KmsError> {
+    wrap(new, tenant, &unwrap(old, tenant, wrapped).await?).await
+}
+
+async fn wrap(kms: &Kms, tenant: TenantId, key: &DataKey) -> Result<Vec<u8>, KmsError> {
+    kms.encrypt(&name(tenant), key.to_hex().expose().as_bytes()).await
+}
+
+/// Decrypts a tenant's key with the master key.
+pub async fn unwrap(kms: &Kms, tenant: TenantId, wrapped: &[u8]) -> Result<DataKey, KmsError> {
+    let text = kms.decrypt(&name(tenant), wrapped).await?;
     let text = str::from_utf8(text.expose()).map_err(|_| KeyError::NotADataKey)?;
     Ok(DataKey::from_hex(text)?)
 }
 
-/// The same key by another keeper, or under a newer key of the same one.
-pub async fn reseal_data_key(
-    old: &Keeper,
-    new: &Keeper,
-    tenant: TenantId,
-    sealed: &[u8],
-) -> Result<Vec<u8>, KeeperError> {
-    seal_data_key(new, tenant, &data_key(old, tenant, sealed).await?).await
-}
-
-async fn seal_data_key(keeper: &Keeper, tenant: TenantId, key: &DataKey) -> Result<Vec<u8>, KeeperError> {
-    keeper.seal(&data_key_name(tenant), key.to_hex().expose().as_bytes()).await
-}
-
-fn data_key_name(tenant: TenantId) -> String {
+/// The name that a key is bound to. Part of the stored format.
+fn name(tenant: TenantId) -> String {
     format!("data key of {tenant}")
 }
 
@@ -41,20 +71,20 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_tenants_key_opens_for_that_tenant_only() {
+    async fn tenant_key_decrypts_only_for_its_tenant() {
         let directory = tempfile::tempdir().expect("a directory");
-        let keeper =
-            |name: &str| Keeper::File(MasterKey::load_or_create(&directory.path().join(name)).expect("made"));
-        let (keeper, other) = (keeper("a"), keeper("b"));
+        let kms =
+            |name: &str| Kms::File(MasterKey::load_or_create(&directory.path().join(name)).expect("created"));
+        let (kms, other) = (kms("a"), kms("b"));
         let tenant = TenantId::random();
-        let sealed = new_data_key(&keeper, tenant).await.expect("sealed");
-        let key = data_key(&keeper, tenant, &sealed).await.expect("opens").to_hex();
-        assert!(data_key(&keeper, TenantId::random(), &sealed).await.is_err());
-        assert!(data_key(&other, tenant, &sealed).await.is_err());
-        assert!(data_key(&keeper, tenant, &sealed[..5]).await.is_err());
-        let resealed = reseal_data_key(&keeper, &other, tenant, &sealed).await.expect("opens");
-        let again = data_key(&other, tenant, &resealed).await.expect("opens").to_hex();
+        let wrapped = generate(&kms, tenant).await.expect("encrypted");
+        let key = unwrap(&kms, tenant, &wrapped).await.expect("decrypted").to_hex();
+        assert!(unwrap(&kms, TenantId::random(), &wrapped).await.is_err());
+        assert!(unwrap(&other, tenant, &wrapped).await.is_err());
+        assert!(unwrap(&kms, tenant, &wrapped[..5]).await.is_err());
+        let rewrapped = rewrap(&kms, &other, tenant, &wrapped).await.expect("decrypted");
+        let again = unwrap(&other, tenant, &rewrapped).await.expect("decrypted").to_hex();
         assert_eq!(again.expose(), key.expose());
-        assert!(data_key(&keeper, tenant, &resealed).await.is_err());
+        assert!(unwrap(&kms, tenant, &rewrapped).await.is_err());
     }
 }

@@ -1,7 +1,8 @@
-//! Lives in the database: read under a lock, stepped by the pure function, written back. Nothing else writes these columns.
+//! Lives in the database: read under a lock, changed by the pure functions, written back. Nothing
+//! else writes these columns of `workspaces`.
 
 use protocol::{
-    Epoch, ManifestId, SnapshotId, WorkspaceId,
+    Epoch, ManifestId, SnapshotId, TenantId, VolumeId, WorkspaceId,
     api::workspace::HomeNotice,
     workspace::{Failure, Phase, StepProgress},
 };
@@ -9,80 +10,90 @@ use sqlx::{PgConnection, types::Json};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::lifecycle::{Effect, Event, Life, Serving, Wanted, step};
-use crate::workspaces::repair_requests::Repairs;
+use super::{
+    DesiredState, Effect, Event, Life, Serving, State, apply, place,
+    requests::{RepairRequests, SnapshotRequests},
+};
+use crate::db::text::{Text, TextEnum};
 
-/// A workspace whose row this transaction holds.
-pub struct Locked {
-    pub tenant: Uuid,
+/// A workspace whose row is locked by this transaction.
+///
+/// [`LockedWorkspace::apply`] changes it in memory, as often as needed; [`save`] writes all of it
+/// in one statement.
+pub struct LockedWorkspace {
+    pub tenant: TenantId,
     pub workspace: WorkspaceId,
-    pub volume: Uuid,
+    pub volume: VolumeId,
+    /// Hash of the token that the runner of the present epoch authenticates with.
     pub runner_hash: Option<Vec<u8>>,
     pub life: Life,
-    pub home: Home,
-    pub asked: Asked,
-    /// Read here, written where it is answered.
-    pub repair: Repairs,
+    pub home: HomeStatus,
+    pub snapshot_requests: SnapshotRequests,
+    /// Read here. Written by [`crate::workspaces::repair_requests`].
+    pub repair_requests: RepairRequests,
+    /// Size of the home.
     pub home_mib: u32,
-    /// A snapshot was committed in this transaction: people are told, whatever else is the same.
-    pub committed: bool,
-    /// As the row has it.
-    stored: (Life, Home, Asked),
+    /// A snapshot was committed in this transaction: the workspace counts as changed even if
+    /// nothing else did.
+    pub has_new_snapshot: bool,
+    /// What the row has.
+    saved: (Life, HomeStatus, SnapshotRequests),
 }
 
-/// What a machine last told of its home.
+/// What the runner last reported about the home.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Home {
+pub struct HomeStatus {
+    /// Bytes that are in no committed snapshot yet. None without a runner.
     pub dirty_bytes: Option<i64>,
-    /// Age of the oldest write that no snapshot holds.
+    /// Age of the oldest write that is in no committed snapshot, in milliseconds. None without a
+    /// runner.
     pub unreplicated_ms: Option<i64>,
+    /// Bytes that files use.
     pub used_bytes: Option<i64>,
+    /// Why uploads are slow, if they are.
     pub notice: Option<HomeNotice>,
-    /// What was written before is in the store. Never moves back.
+    /// Everything written before this time is in the object store. Never moves back.
     pub safe_at: Option<OffsetDateTime>,
 }
 
-/// Requests for a snapshot, as numbers that only grow.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Asked {
-    pub wanted: u64,
-    pub answered: u64,
-    /// What answered the last one.
-    pub answer: Option<SnapshotId>,
-}
-
-impl Home {
-    /// Without a machine nothing is under way.
+impl HomeStatus {
+    /// Without a runner nothing is being written.
     fn at_rest(self) -> Self {
         Self { dirty_bytes: None, unreplicated_ms: None, notice: None, ..self }
     }
 }
 
-impl Locked {
-    /// Lets one thing happen, in memory; [`settle`] writes it down.
-    pub fn step(&mut self, now: OffsetDateTime, event: Event) -> Vec<Effect> {
-        let (life, effects) = step(now, self.life.clone(), event);
+impl LockedWorkspace {
+    /// Applies an event in memory. Pass the effects to [`save`].
+    pub fn apply(&mut self, now: OffsetDateTime, event: Event) -> Vec<Effect> {
+        let (life, effects) = apply(now, self.life.clone(), event);
         self.life = life;
-        if !self.life.placed() {
+        if !self.life.is_placed() {
             self.home = self.home.at_rest();
         }
         effects
     }
 }
 
-/// What must be done to processes once the transaction is committed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Task {
-    Launch(WorkspaceId, Epoch),
-    Kill(WorkspaceId, Epoch),
+/// A runner to be ended once the transaction is committed: the one of this epoch, or an earlier
+/// one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndRunner {
+    pub workspace: WorkspaceId,
+    pub epoch: Epoch,
+}
+
+impl TextEnum for DesiredState {
+    const NAMES: &'static [(Self, &'static str)] =
+        &[(Self::Running, "running"), (Self::Stopped, "stopped"), (Self::Deleted, "deleted")];
 }
 
 struct Row {
     tenant_id: Uuid,
     volume_id: Uuid,
     runner_hash: Option<Vec<u8>>,
-    phase: String,
-    desired_state: String,
+    phase: Text<Phase>,
+    desired_state: Text<DesiredState>,
     epoch: i64,
     deadline: Option<OffsetDateTime>,
     lease_until: Option<OffsetDateTime>,
@@ -97,7 +108,7 @@ struct Row {
     dirty_bytes: Option<i64>,
     unreplicated_ms: Option<i64>,
     home_used_bytes: Option<i64>,
-    home_notice: Option<String>,
+    home_notice: Option<Text<HomeNotice>>,
     home_safe_at: Option<OffsetDateTime>,
     snapshot_requested: i64,
     snapshot_answered: i64,
@@ -107,141 +118,162 @@ struct Row {
     repair_objects: Vec<String>,
 }
 
+/// Locks a workspace until the transaction ends. None if there is none, or if it is deleted.
 pub async fn lock(
     connection: &mut PgConnection,
     workspace: WorkspaceId,
-) -> Result<Option<Locked>, sqlx::Error> {
+) -> Result<Option<LockedWorkspace>, sqlx::Error> {
     let row = sqlx::query_as!(
         Row,
-        r#"select w.tenant_id, w.volume_id, w.runner_hash, w.phase, w.desired_state, w.epoch, w.deadline, w.lease_until,
+        r#"select w.tenant_id, w.volume_id, w.runner_hash, w.phase as "phase: Text<Phase>",
+                  w.desired_state as "desired_state: Text<DesiredState>", w.epoch, w.deadline, w.lease_until,
                   w.not_before, w.attempts, w.steps as "steps: Json<Vec<StepProgress>>",
-                  w.failure as "failure: Json<Failure>", w.front, w.accelerator, v.head, w.home_mib, w.dirty_bytes,
-                  w.unreplicated_ms, w.home_used_bytes, w.home_notice, w.home_safe_at, w.snapshot_requested, w.snapshot_answered,
-                  w.snapshot_answer, w.repair_requested, w.repair_answered, w.repair_objects
+                  w.failure as "failure: Json<Failure>", w.front, w.accelerator, v.head, w.home_mib,
+                      w.dirty_bytes,
+                  w.unreplicated_ms, w.home_used_bytes, w.home_notice as "home_notice: Text<HomeNotice>",
+                  w.home_safe_at, w.snapshot_requested, w.snapshot_answered, w.snapshot_answer,
+                      w.repair_requested,
+                  w.repair_answered, w.repair_objects
            from workspaces w join volumes v using (tenant_id, volume_id)
            where w.workspace_id = $1 and w.deleted_at is null for update of w"#,
         workspace.0,
     )
     .fetch_optional(connection)
     .await?;
-    Ok(row.map(|row| locked(workspace, row)))
+    row.map(|row| LockedWorkspace::from_row(workspace, row)).transpose()
 }
 
-fn locked(workspace: WorkspaceId, row: Row) -> Locked {
-    let home = Home {
-        dirty_bytes: row.dirty_bytes,
-        unreplicated_ms: row.unreplicated_ms,
-        used_bytes: row.home_used_bytes,
-        notice: row.home_notice.as_deref().and_then(notice),
-        safe_at: row.home_safe_at,
-    };
-    let asked = Asked {
-        wanted: row.snapshot_requested.unsigned_abs(),
-        answered: row.snapshot_answered.unsigned_abs(),
-        answer: row.snapshot_answer.map(SnapshotId),
-    };
-    let repair = Repairs {
-        wanted: row.repair_requested.unsigned_abs(),
-        answered: row.repair_answered.unsigned_abs(),
-        objects: row.repair_objects.clone(),
-    };
-    let (tenant, volume, home_mib) = (row.tenant_id, row.volume_id, row.home_mib.unsigned_abs());
-    let runner_hash = row.runner_hash.clone();
-    let life = life(row);
-    let stored = (life.clone(), home, asked);
-    Locked {
-        tenant,
-        workspace,
-        volume,
-        runner_hash,
-        life,
-        home,
-        asked,
-        repair,
-        home_mib,
-        committed: false,
-        stored,
+impl LockedWorkspace {
+    fn from_row(workspace: WorkspaceId, row: Row) -> Result<Self, sqlx::Error> {
+        let life = Life {
+            epoch: Epoch(row.epoch.unsigned_abs()),
+            desired_state: row.desired_state.0,
+            state: state(&row)?,
+            steps: row.steps.0,
+            failure: row.failure.map(|failure| failure.0),
+            head: row.head.and_then(|bytes| manifest(&bytes)),
+        };
+        let home = HomeStatus {
+            dirty_bytes: row.dirty_bytes,
+            unreplicated_ms: row.unreplicated_ms,
+            used_bytes: row.home_used_bytes,
+            notice: row.home_notice.map(|notice| notice.0),
+            safe_at: row.home_safe_at,
+        };
+        let snapshot_requests = SnapshotRequests {
+            requested: row.snapshot_requested.unsigned_abs(),
+            answered: row.snapshot_answered.unsigned_abs(),
+            answer: row.snapshot_answer.map(SnapshotId),
+        };
+        let repair_requests = RepairRequests {
+            requested: row.repair_requested.unsigned_abs(),
+            answered: row.repair_answered.unsigned_abs(),
+            objects: row.repair_objects,
+        };
+        Ok(Self {
+            tenant: TenantId(row.tenant_id),
+            workspace,
+            volume: VolumeId(row.volume_id),
+            runner_hash: row.runner_hash,
+            saved: (life.clone(), home, snapshot_requests),
+            life,
+            home,
+            snapshot_requests,
+            repair_requests,
+            home_mib: row.home_mib.unsigned_abs(),
+            has_new_snapshot: false,
+        })
     }
 }
 
-fn life(row: Row) -> Life {
-    let serving = row.front.map(|front| Serving { front, accelerator: row.accelerator.unwrap_or_default() });
-    Life {
-        phase: phase(&row.phase),
-        epoch: Epoch(row.epoch.unsigned_abs()),
-        wanted: wanted(&row.desired_state),
-        deadline: row.deadline,
-        lease_until: row.lease_until,
-        not_before: row.not_before,
-        attempts: u8::try_from(row.attempts).unwrap_or(u8::MAX),
-        steps: row.steps.0,
-        failure: row.failure.map(|failure| failure.0),
-        serving,
-        head: row.head.and_then(|bytes| manifest(&bytes)),
-    }
+/// The state of a row. A column that its phase needs and that is null is an error.
+fn state(row: &Row) -> Result<State, sqlx::Error> {
+    let missing = |column: &'static str| move || sqlx::Error::ColumnNotFound(column.to_owned());
+    let deadline = || row.deadline.ok_or_else(missing("deadline"));
+    let lease_until = || row.lease_until.ok_or_else(missing("lease_until"));
+    let serving = row
+        .front
+        .clone()
+        .map(|front| Serving { front, accelerator: row.accelerator.clone().unwrap_or_default() });
+    let attempts = u8::try_from(row.attempts).unwrap_or(u8::MAX);
+    Ok(match row.phase.0 {
+        Phase::Terminated => State::AtRest,
+        Phase::Queued => State::Queued { deadline: deadline()?, not_before: row.not_before, attempts },
+        Phase::Provisioning => {
+            State::Provisioning { deadline: deadline()?, lease_until: lease_until()?, attempts }
+        }
+        Phase::Running => {
+            State::Running { lease_until: lease_until()?, serving: serving.ok_or_else(missing("front"))? }
+        }
+        Phase::Stopping => State::Stopping { deadline: deadline()?, lease_until: lease_until()?, serving },
+        Phase::Persisting => {
+            State::Persisting { deadline: deadline()?, lease_until: lease_until()?, serving }
+        }
+    })
 }
 
-/// Lets one thing happen to a workspace. `None`: there is no such workspace (any more).
-pub async fn apply(
+/// Applies one event to a workspace and saves it. None if there is no such workspace, or if it is
+/// deleted.
+pub async fn apply_event(
     connection: &mut PgConnection,
     now: OffsetDateTime,
     workspace: WorkspaceId,
     event: Event,
-) -> Result<Option<(Life, Vec<Task>)>, sqlx::Error> {
+) -> Result<Option<Vec<EndRunner>>, sqlx::Error> {
     let Some(mut locked) = lock(connection, workspace).await? else { return Ok(None) };
-    let tasks = advance(connection, now, &mut locked, event).await?;
-    Ok(Some((locked.life, tasks)))
+    let effects = locked.apply(now, event);
+    save(connection, now, &mut locked, effects).await.map(Some)
 }
 
-/// Steps a held life and writes it back. Commits are the runners' reports' own affair: see [`crate::workspaces::reports`].
-pub async fn advance(
+/// Places a queued workspace and saves it. None if it is not queued any more. The caller starts the
+/// runner.
+pub async fn place_workspace(
     connection: &mut PgConnection,
     now: OffsetDateTime,
-    locked: &mut Locked,
-    event: Event,
-) -> Result<Vec<Task>, sqlx::Error> {
-    let effects = locked.step(now, event);
-    settle(connection, now, locked, effects).await
+    workspace: WorkspaceId,
+) -> Result<Option<LockedWorkspace>, sqlx::Error> {
+    let Some(mut locked) = lock(connection, workspace).await? else { return Ok(None) };
+    let Some(life) = place(now, &locked.life) else { return Ok(None) };
+    locked.life = life;
+    save(connection, now, &mut locked, vec![]).await?;
+    Ok(Some(locked))
 }
 
-/// Writes back what has been stepped, in one statement however many steps it were.
-pub async fn settle(
+/// Writes what has changed, in one statement for any number of events, and does what the effects
+/// ask of the database. The runners to end are returned: they are ended once the transaction is
+/// committed.
+pub async fn save(
     connection: &mut PgConnection,
     now: OffsetDateTime,
-    locked: &mut Locked,
+    locked: &mut LockedWorkspace,
     effects: Vec<Effect>,
-) -> Result<Vec<Task>, sqlx::Error> {
-    let present = (locked.life.clone(), locked.home, locked.asked);
-    if present != locked.stored || locked.committed {
-        save(connection, now, locked).await?;
-        locked.stored = present;
-        locked.committed = false;
+) -> Result<Vec<EndRunner>, sqlx::Error> {
+    let present = (locked.life.clone(), locked.home, locked.snapshot_requests);
+    if present != locked.saved || locked.has_new_snapshot {
+        update(connection, now, locked).await?;
+        locked.saved = present;
+        locked.has_new_snapshot = false;
     }
-    let mut tasks = Vec::new();
+    let mut runners = Vec::new();
     for effect in effects {
         match effect {
-            Effect::Launch(epoch) => tasks.push(Task::Launch(locked.workspace, epoch)),
-            Effect::Kill(epoch) => tasks.push(Task::Kill(locked.workspace, epoch)),
+            Effect::EndRunner(epoch) => runners.push(EndRunner { workspace: locked.workspace, epoch }),
             Effect::Erase => erase(connection, now, locked).await?,
-            Effect::Commit(_) => {}
         }
     }
-    Ok(tasks)
+    Ok(runners)
 }
 
-async fn save(
+async fn update(
     connection: &mut PgConnection,
     now: OffsetDateTime,
-    locked: &Locked,
+    locked: &LockedWorkspace,
 ) -> Result<(), sqlx::Error> {
     let life = &locked.life;
-    let (front, accelerator) = match &life.serving {
-        Some(serving) => (Some(serving.front.as_str()), Some(serving.accelerator.as_str())),
-        None => (None, None),
-    };
+    let serving = life.state.serving();
     sqlx::query!(
-        "update workspaces set phase = $3, desired_state = $4, epoch = $5, deadline = $6, lease_until = $7, not_before = $8,
-             attempts = $9, steps = $10, failure = $11, front = $12, accelerator = $13,
+        "update workspaces set phase = $3, desired_state = $4, epoch = $5, deadline = $6, lease_until = $7,
+             not_before = $8, attempts = $9, steps = $10, failure = $11, front = $12, accelerator = $13,
              queued_at = case when $3 = 'queued' then coalesce(queued_at, $14) end,
              queue_position = case when $3 = 'queued' then queue_position end,
              host = case when $3 in ('queued', 'terminated') then null else host end,
@@ -249,44 +281,45 @@ async fn save(
              snapshot_requested = $20, snapshot_answered = $21, snapshot_answer = $22,
              revision = revision + case when $23 then 1 else 0 end
          where tenant_id = $1 and workspace_id = $2",
-        locked.tenant,
+        locked.tenant.0,
         locked.workspace.0,
-        life.phase.as_str(),
-        wanted_text(life.wanted),
+        Text(life.phase()).name(),
+        Text(life.desired_state).name(),
         life.epoch.0 as i64,
-        life.deadline,
-        life.lease_until,
-        life.not_before,
-        i16::from(life.attempts),
+        life.state.deadline(),
+        life.state.lease_until(),
+        life.state.not_before(),
+        i16::from(life.state.attempts()),
         Json(&life.steps) as _,
         life.failure.as_ref().map(Json) as _,
-        front,
-        accelerator,
+        serving.map(|serving| serving.front.as_str()),
+        serving.map(|serving| serving.accelerator.as_str()),
         now,
         locked.home.dirty_bytes,
         locked.home.unreplicated_ms,
         locked.home.used_bytes,
-        locked.home.notice.map(notice_text),
+        locked.home.notice.map(|notice| Text(notice).name()),
         locked.home.safe_at,
-        locked.asked.wanted as i64,
-        locked.asked.answered as i64,
-        locked.asked.answer.map(|id| id.0),
-        locked.committed,
+        locked.snapshot_requests.requested as i64,
+        locked.snapshot_requests.answered as i64,
+        locked.snapshot_requests.answer.map(|id| id.0),
+        locked.has_new_snapshot,
     )
     .execute(connection)
     .await?;
     Ok(())
 }
 
-/// The name is free, the row stays for the accounts. What the home holds in the store is the collector's to remove.
+/// Hides a deleted workspace and frees its name. The row stays for the audit log, the objects of
+/// its home until gc.
 async fn erase(
     connection: &mut PgConnection,
     now: OffsetDateTime,
-    locked: &Locked,
+    locked: &LockedWorkspace,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "update workspaces set deleted_at = $3 where tenant_id = $1 and workspace_id = $2",
-        locked.tenant,
+        locked.tenant.0,
         locked.workspace.0,
         now,
     )
@@ -295,44 +328,8 @@ async fn erase(
     Ok(())
 }
 
+/// The manifest that a column names. None if it does not have 32 bytes, which the tables' checks
+/// exclude.
 pub fn manifest(bytes: &[u8]) -> Option<ManifestId> {
     bytes.try_into().ok().map(ManifestId)
-}
-
-/// The table's check admits no other words.
-pub fn phase(text: &str) -> Phase {
-    Phase::ALL.into_iter().find(|phase| phase.as_str() == text).unwrap_or(Phase::Terminated)
-}
-
-pub fn notice(text: &str) -> Option<HomeNotice> {
-    match text {
-        "store_unavailable" => Some(HomeNotice::StoreUnavailable),
-        "throttled" => Some(HomeNotice::Throttled),
-        "host_disk_full" => Some(HomeNotice::HostDiskFull),
-        _ => None,
-    }
-}
-
-fn notice_text(notice: HomeNotice) -> &'static str {
-    match notice {
-        HomeNotice::StoreUnavailable => "store_unavailable",
-        HomeNotice::Throttled => "throttled",
-        HomeNotice::HostDiskFull => "host_disk_full",
-    }
-}
-
-fn wanted(text: &str) -> Wanted {
-    match text {
-        "running" => Wanted::Running,
-        "deleted" => Wanted::Deleted,
-        _ => Wanted::Stopped,
-    }
-}
-
-fn wanted_text(wanted: Wanted) -> &'static str {
-    match wanted {
-        Wanted::Running => "running",
-        Wanted::Stopped => "stopped",
-        Wanted::Deleted => "deleted",
-    }
 }

@@ -1,4 +1,5 @@
-//! Every history of up to seven events, from every beginning that matters: what must always hold is checked after each.
+//! Walks every history of up to seven events, from rest and from a running workspace, and checks
+//! after each event what must always hold.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -7,35 +8,39 @@ use super::*;
 const DEPTH: usize = 8;
 const EPOCH_ZERO: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 
-/// A world: the life, the clock, and what the outside remembers to compare with.
+/// A life with its clock, and what the outside remembers of it to compare with.
 #[derive(Clone)]
 struct World {
     now: OffsetDateTime,
     life: Life,
-    /// Snapshots whose commit was caused, by order.
+    /// Snapshots that were committed, in order.
     committed: Vec<ManifestId>,
-    erased: bool,
+    /// Whether the workspace was erased.
+    is_erased: bool,
 }
 
+/// What can happen next.
 #[derive(Clone, Copy, Debug)]
-enum Happening {
+enum Input {
     Start,
     Stop,
     Delete,
     Place,
-    Present(Said),
-    /// The same, said by the runner before.
-    Past(Said),
-    Gone,
-    PastGone,
+    /// A report of the present runner.
+    Report(Reported),
+    /// A report of the runner before.
+    OldReport(Reported),
+    LaunchFailed,
+    Exited,
+    OldExited,
     Restarted,
-    /// Time goes on to just before what is due next, or to it.
+    /// Time passes to just before the next deadline, or to it.
     AlmostDue,
     Due,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Said {
+enum Reported {
     Alive,
     Freeze,
     Upload,
@@ -46,278 +51,311 @@ enum Said {
     Failed,
 }
 
-const SAID: [Said; 8] = [
-    Said::Alive,
-    Said::Freeze,
-    Said::Upload,
-    Said::Volume,
-    Said::Ready,
-    Said::Snapshot,
-    Said::Stopped,
-    Said::Failed,
+const REPORTED: [Reported; 8] = [
+    Reported::Alive,
+    Reported::Freeze,
+    Reported::Upload,
+    Reported::Volume,
+    Reported::Ready,
+    Reported::Snapshot,
+    Reported::Stopped,
+    Reported::Failed,
 ];
 
-fn alphabet() -> Vec<Happening> {
-    use Happening as H;
-    let plain =
-        [H::Start, H::Stop, H::Delete, H::Place, H::Gone, H::PastGone, H::Restarted, H::AlmostDue, H::Due];
-    plain.into_iter().chain(SAID.map(H::Present)).chain(SAID.map(H::Past)).collect()
+fn alphabet() -> Vec<Input> {
+    use Input as I;
+    let plain = [
+        I::Start,
+        I::Stop,
+        I::Delete,
+        I::Place,
+        I::LaunchFailed,
+        I::Exited,
+        I::OldExited,
+        I::Restarted,
+        I::AlmostDue,
+        I::Due,
+    ];
+    plain.into_iter().chain(REPORTED.map(I::Report)).chain(REPORTED.map(I::OldReport)).collect()
 }
 
-fn word(world: &World, said: Said) -> Word {
-    let step = |step| Word::Step(StepProgress { step, since: world.now, detail: None });
-    match said {
-        Said::Alive => Word::Alive,
-        Said::Freeze => step(Step::Freeze),
-        Said::Upload => step(Step::Upload),
-        Said::Volume => step(Step::Volume),
-        Said::Ready => Word::Ready(Serving { front: "/front".into(), accelerator: "tcg".into() }),
-        // Each snapshot is new; the shell filters those that are committed already.
-        Said::Snapshot => {
+fn runner_event(world: &World, reported: Reported) -> RunnerEvent {
+    let step = |step| RunnerEvent::Step(StepProgress { step, since: world.now, detail: None });
+    match reported {
+        Reported::Alive => RunnerEvent::Alive,
+        Reported::Freeze => step(Step::Freeze),
+        Reported::Upload => step(Step::Upload),
+        Reported::Volume => step(Step::Volume),
+        Reported::Ready => RunnerEvent::Ready(Serving { front: "/front".into(), accelerator: "tcg".into() }),
+        // Each snapshot is new: reports of committed ones cause no event.
+        Reported::Snapshot => {
             let mut name = [0; 32];
             name[0] = world.committed.len() as u8 + 1;
-            Word::Snapshot(ManifestId(name))
+            RunnerEvent::SnapshotCommitted(ManifestId(name))
         }
-        Said::Stopped => Word::Stopped,
-        Said::Failed => Word::Failed(Failure {
-            step: Step::Sandbox,
-            cause: "no".into(),
-            action: "try".into(),
-            log: vec![],
-        }),
+        Reported::Stopped => RunnerEvent::Stopped,
+        Reported::Failed => RunnerEvent::Failed(failure()),
     }
 }
 
-fn event(world: &mut World, happening: Happening) -> Event {
-    let past = Epoch(world.life.epoch.0.wrapping_sub(1));
-    match happening {
-        Happening::Start => Event::Start,
-        Happening::Stop => Event::Stop,
-        Happening::Delete => Event::Delete,
-        Happening::Place => Event::Place,
-        Happening::Present(said) => Event::Runner(world.life.epoch, word(world, said)),
-        Happening::Past(said) => Event::Runner(past, word(world, said)),
-        Happening::Gone => Event::Gone(world.life.epoch),
-        Happening::PastGone => Event::Gone(past),
-        Happening::Restarted => Event::Restarted,
-        Happening::AlmostDue => {
+fn failure() -> Failure {
+    Failure { step: Step::Sandbox, cause: "no".into(), action: "try".into(), log: vec![] }
+}
+
+/// The event of an input. None for a placement, which is not an event.
+fn event(world: &mut World, input: Input) -> Option<Event> {
+    let old_epoch = Epoch(world.life.epoch.0.wrapping_sub(1));
+    Some(match input {
+        Input::Start => Event::Start,
+        Input::Stop => Event::Stop,
+        Input::Delete => Event::Delete,
+        Input::Place => return None,
+        Input::Report(reported) => Event::Runner(world.life.epoch, runner_event(world, reported)),
+        Input::OldReport(reported) => Event::Runner(old_epoch, runner_event(world, reported)),
+        Input::LaunchFailed => Event::LaunchFailed(world.life.epoch, failure()),
+        Input::Exited => Event::RunnerExited(world.life.epoch),
+        Input::OldExited => Event::RunnerExited(old_epoch),
+        Input::Restarted => Event::ControllerRestarted,
+        Input::AlmostDue => {
             let due = world.life.due().unwrap_or(world.now + Duration::hours(1));
             world.now = world.now.max(due - Duration::milliseconds(1));
             Event::Tick
         }
-        Happening::Due => {
+        Input::Due => {
             world.now = world.now.max(world.life.due().unwrap_or(world.now + Duration::hours(1)));
             Event::Tick
         }
-    }
+    })
 }
 
-fn advance(mut world: World, happening: Happening) -> World {
-    let event = event(&mut world, happening);
+fn advance(mut world: World, input: Input) -> World {
     let before = world.life.clone();
-    let (life, effects) = step(world.now, before.clone(), event.clone());
-    check(&world, &before, &event, &life, &effects);
-    for effect in effects {
-        match effect {
-            Effect::Commit(manifest) => world.committed.push(manifest),
-            Effect::Erase => world.erased = true,
-            Effect::Launch(_) | Effect::Kill(_) => {}
+    let Some(event) = event(&mut world, input) else {
+        if let Some(placed) = place(world.now, &before) {
+            check_placement(&before, &placed);
+            check_state(&world, &before, &placed, &[]);
+            world.life = placed;
         }
+        return world;
+    };
+    // The controller commits a snapshot only for the runner that it accepts.
+    if let Event::Runner(epoch, RunnerEvent::SnapshotCommitted(manifest)) = event
+        && before.accepts(epoch)
+    {
+        world.committed.push(manifest);
     }
+    let (life, effects) = apply(world.now, before.clone(), event.clone());
+    check(&world, &before, &event, &life, &effects);
+    world.is_erased |= effects.contains(&Effect::Erase);
     world.life = life;
     world
 }
 
+fn check_placement(before: &Life, after: &Life) {
+    let context = || format!("before {before:?}\nafter {after:?}");
+    assert_eq!(before.phase(), Phase::Queued, "{}", context());
+    assert_eq!(after.phase(), Phase::Provisioning, "{}", context());
+    assert_eq!(after.epoch, before.epoch.next(), "{}", context());
+    assert_eq!(after.head, before.head, "{}", context());
+    assert_eq!(after.desired_state, before.desired_state, "{}", context());
+}
+
+/// What holds after every event.
 fn check(world: &World, before: &Life, event: &Event, after: &Life, effects: &[Effect]) {
-    let told = || format!("{event:?}\nbefore {before:?}\nafter {after:?}\neffects {effects:?}");
+    let context = || format!("{event:?}\nbefore {before:?}\nafter {after:?}\neffects {effects:?}");
 
     // The epoch.
-    let placed = effects.iter().any(|effect| matches!(effect, Effect::Launch(_)));
-    let expected = if placed { before.epoch.next() } else { before.epoch };
-    assert_eq!(after.epoch, expected, "the epoch grows with a placement only: {}", told());
-    if placed {
-        assert_eq!(*event, Event::Place, "{}", told());
-        assert_eq!(before.phase, Phase::Queued, "{}", told());
-        assert_eq!(effects, [Effect::Launch(after.epoch)], "{}", told());
-    }
+    assert_eq!(after.epoch, before.epoch, "the epoch grew without a placement: {}", context());
 
     // The fence.
-    if let Event::Runner(epoch, _) | Event::Gone(epoch) = event
-        && !before.hears(*epoch)
+    if let Event::Runner(epoch, _) | Event::LaunchFailed(epoch, _) | Event::RunnerExited(epoch) = event
+        && !before.accepts(*epoch)
     {
-        assert_eq!((after, effects), (before, &[][..]), "a fenced runner was heard: {}", told());
+        assert_eq!((after, effects), (before, &[][..]), "a fenced runner had an effect: {}", context());
     }
 
     // The head.
     if after.head != before.head {
-        let Event::Runner(epoch, Word::Snapshot(manifest)) = event else {
-            panic!("the head changed without a snapshot: {}", told())
+        let Event::Runner(epoch, RunnerEvent::SnapshotCommitted(manifest)) = event else {
+            panic!("the head changed without a snapshot: {}", context())
         };
-        assert_eq!((*epoch, after.head), (before.epoch, Some(*manifest)), "{}", told());
-        assert!(effects.contains(&Effect::Commit(*manifest)), "{}", told());
+        assert_eq!((*epoch, after.head), (before.epoch, Some(*manifest)), "{}", context());
     }
-    assert!(after.head.is_some() >= before.head.is_some(), "a snapshot was forgotten: {}", told());
-    if !matches!(event, Event::Runner(_, Word::Snapshot(_))) {
-        assert_eq!(after.head, world.committed.last().copied(), "{}", told());
-    }
+    assert_eq!(after.head, world.committed.last().copied(), "a committed snapshot was lost: {}", context());
 
     // Deadlines.
-    match after.phase {
-        Phase::Terminated => assert_eq!(after.due(), None, "{}", told()),
-        Phase::Running => assert!(after.lease_until.is_some(), "{}", told()),
-        _ => assert!(after.deadline.is_some(), "a wait without end: {}", told()),
-    }
-    if let Some(due) = after.due() {
-        assert!(due > world.now, "overdue after a step: {}", told());
-    }
     if *event == Event::Tick && before.due().is_some_and(|due| world.now >= due) {
-        assert_ne!(after.phase, before.phase, "a deadline passed and nothing happened: {}", told());
+        assert_ne!(after.phase(), before.phase(), "a deadline passed without effect: {}", context());
     }
 
     // The end of a placement.
-    if before.placed() && !after.placed() {
-        let told_by_runner = matches!(event, Event::Runner(_, Word::Stopped) | Event::Restarted);
+    if before.is_placed() && !after.is_placed() {
+        let has_ended = matches!(event, Event::Runner(_, RunnerEvent::Stopped) | Event::ControllerRestarted);
         assert!(
-            told_by_runner || effects.contains(&Effect::Kill(before.epoch)),
+            has_ended || effects.contains(&Effect::EndRunner(before.epoch)),
             "a runner is left: {}",
-            told()
+            context()
         );
-        assert_eq!(after.serving, None, "{}", told());
     }
-    assert_eq!(
-        after.serving.is_some() && after.phase == Phase::Running,
-        after.phase == Phase::Running,
-        "{}",
-        told()
-    );
 
     // Deletion.
-    if before.wanted == Wanted::Deleted {
-        assert_eq!(after.wanted, Wanted::Deleted, "{}", told());
-        assert_ne!(after.phase, Phase::Queued, "{}", told());
-    }
     if effects.contains(&Effect::Erase) {
-        assert!(!world.erased, "erased twice: {}", told());
-        assert_eq!((after.phase, after.wanted), (Phase::Terminated, Wanted::Deleted), "{}", told());
+        assert!(!world.is_erased, "erased twice: {}", context());
+        let end = (after.phase(), after.desired_state);
+        assert_eq!(end, (Phase::Terminated, DesiredState::Deleted), "{}", context());
     }
-    if after.wanted == Wanted::Deleted && after.phase == Phase::Terminated {
-        assert!(world.erased || effects.contains(&Effect::Erase), "deleted and not erased: {}", told());
+    if *event == Event::Stop && before.desired_state != DesiredState::Deleted {
+        assert_eq!(after.desired_state, DesiredState::Stopped, "{}", context());
     }
-    if world.erased {
-        assert_eq!(after, before, "the dead do not change: {}", told());
+    check_state(world, before, after, effects);
+}
+
+/// What holds in every state, whatever led to it.
+fn check_state(world: &World, before: &Life, after: &Life, effects: &[Effect]) {
+    let context = || format!("before {before:?}\nafter {after:?}\neffects {effects:?}");
+
+    // Deadlines.
+    match after.phase() {
+        Phase::Terminated => assert_eq!(after.due(), None, "{}", context()),
+        Phase::Running => assert!(after.state.lease_until().is_some(), "{}", context()),
+        _ => assert!(after.state.deadline().is_some(), "a wait without end: {}", context()),
+    }
+    if let Some(due) = after.due() {
+        assert!(due > world.now, "overdue after an event: {}", context());
     }
 
-    // What people see.
-    assert!(after.steps.len() <= MAX_STEPS && after.attempts <= MAX_ATTEMPTS, "{}", told());
-    if after.phase == Phase::Running {
-        assert_eq!(after.failure, None, "{}", told());
+    // Streams are served while it runs, and never without a runner.
+    assert!(after.state.serving().is_some() || after.phase() != Phase::Running, "{}", context());
+    assert!(after.state.serving().is_none() || after.is_placed(), "{}", context());
+
+    // Deletion.
+    if before.desired_state == DesiredState::Deleted {
+        assert_eq!(after.desired_state, DesiredState::Deleted, "{}", context());
+        assert_ne!(after.phase(), Phase::Queued, "{}", context());
     }
-    if after.phase == Phase::Queued {
-        assert_eq!(after.wanted, Wanted::Running, "{}", told());
+    if after.desired_state == DesiredState::Deleted && after.phase() == Phase::Terminated {
+        assert!(world.is_erased || effects.contains(&Effect::Erase), "deleted, not erased: {}", context());
     }
-    if *event == Event::Stop && before.wanted != Wanted::Deleted {
-        assert_eq!(after.wanted, Wanted::Stopped, "{}", told());
+    if world.is_erased {
+        assert_eq!(after, before, "changed after its deletion: {}", context());
+    }
+
+    // What users see.
+    assert!(after.steps.len() <= MAX_STEPS && after.state.attempts() <= MAX_ATTEMPTS, "{}", context());
+    if after.phase() == Phase::Running {
+        assert_eq!(after.failure, None, "{}", context());
+    }
+    if after.phase() == Phase::Queued {
+        assert_eq!(after.desired_state, DesiredState::Running, "{}", context());
     }
 }
 
-/// The world without what cannot matter for the future: absolute time, names of snapshots.
+/// The world without what does not matter for the future: absolute times and names of snapshots.
 fn key(world: &World) -> String {
     let since = |time: Option<OffsetDateTime>| time.map(|time| (time - world.now).whole_milliseconds());
     let life = &world.life;
     let steps: Vec<Step> = life.steps.iter().map(|progress| progress.step).collect();
     format!(
         "{:?} {:?} {} {:?} {:?} {:?} {} {:?} {} {} {}",
-        life.phase,
-        life.wanted,
+        life.phase(),
+        life.desired_state,
         life.epoch.0.min(2),
-        since(life.deadline),
-        since(life.lease_until),
-        since(life.not_before),
-        life.attempts,
+        since(life.state.deadline()),
+        since(life.state.lease_until()),
+        since(life.state.not_before()),
+        life.state.attempts(),
         steps,
         life.failure.is_some(),
         world.committed.len().min(2),
-        world.erased,
+        world.is_erased,
     )
 }
 
 #[test]
-fn every_history_keeps_the_promises() {
-    let beginning =
-        World { now: EPOCH_ZERO + Duration::days(1), life: Life::new(), committed: vec![], erased: false };
-    let (_, running) = running(beginning.clone());
+fn every_history_keeps_invariants() {
+    let initial =
+        World { now: EPOCH_ZERO + Duration::days(1), life: Life::new(), committed: vec![], is_erased: false };
+    let (_, running) = running(initial.clone());
     let alphabet = alphabet();
     let mut seen = HashSet::new();
-    let mut front = VecDeque::from([(0, beginning), (0, running)]);
+    let mut queue = VecDeque::from([(0, initial), (0, running)]);
     let mut histories = 0_u64;
-    while let Some((depth, world)) = front.pop_front() {
+    while let Some((depth, world)) = queue.pop_front() {
         if !seen.insert(key(&world)) || depth == DEPTH {
             continue;
         }
-        for happening in &alphabet {
+        for input in &alphabet {
             histories += 1;
-            front.push_back((depth + 1, advance(world.clone(), *happening)));
+            queue.push_back((depth + 1, advance(world.clone(), *input)));
         }
     }
     println!("{} states, {histories} steps", seen.len());
-    assert!(seen.len() > 500, "the walk went nowhere: {}", seen.len());
+    assert!(seen.len() > 500, "the walk found few states: {}", seen.len());
 }
 
 fn running(world: World) -> (Epoch, World) {
-    let way = [Happening::Start, Happening::Place, Happening::Present(Said::Ready)];
-    let world = way.into_iter().fold(world, advance);
-    assert_eq!(world.life.phase, Phase::Running);
+    let inputs = [Input::Start, Input::Place, Input::Report(Reported::Ready)];
+    let world = inputs.into_iter().fold(world, advance);
+    assert_eq!(world.life.phase(), Phase::Running);
     (world.life.epoch, world)
 }
 
-fn after(way: &[Happening]) -> World {
-    let world = World { now: EPOCH_ZERO, life: Life::new(), committed: vec![], erased: false };
-    way.iter().copied().fold(world, advance)
+fn after(inputs: &[Input]) -> World {
+    let world = World { now: EPOCH_ZERO, life: Life::new(), committed: vec![], is_erased: false };
+    inputs.iter().copied().fold(world, advance)
 }
 
 #[test]
-fn a_stop_goes_through_all_phases() {
-    use Happening as H;
-    let way = [H::Start, H::Place, H::Present(Said::Ready), H::Stop];
-    let world = after(&way);
-    assert_eq!((world.life.phase, world.life.command()), (Phase::Stopping, Command::Stop));
-    let world = advance(world, H::Present(Said::Freeze));
-    let world = advance(world, H::Present(Said::Upload));
-    assert_eq!(world.life.phase, Phase::Persisting);
-    let world = advance(world, H::Present(Said::Snapshot));
-    let world = advance(world, H::Present(Said::Stopped));
-    assert_eq!((world.life.phase, world.committed.len()), (Phase::Terminated, 1));
+fn stop_passes_all_phases() {
+    use Input as I;
+    let inputs = [I::Start, I::Place, I::Report(Reported::Ready), I::Stop];
+    let world = after(&inputs);
+    assert_eq!((world.life.phase(), world.life.command()), (Phase::Stopping, Command::Stop));
+    let world = advance(world, I::Report(Reported::Freeze));
+    let world = advance(world, I::Report(Reported::Upload));
+    assert_eq!(world.life.phase(), Phase::Persisting);
+    let world = advance(world, I::Report(Reported::Snapshot));
+    let world = advance(world, I::Report(Reported::Stopped));
+    assert_eq!((world.life.phase(), world.committed.len()), (Phase::Terminated, 1));
     assert_eq!(world.life.failure, None);
 }
 
 #[test]
-fn a_failed_start_is_tried_again_and_then_told() {
-    use Happening as H;
-    let mut world = after(&[H::Start]);
+fn failed_start_is_retried_then_reported() {
+    use Input as I;
+    let mut world = after(&[I::Start]);
     for attempt in 1..=MAX_ATTEMPTS {
-        world.now = world.life.not_before.unwrap_or(world.now);
-        world = advance(world, H::Place);
-        assert_eq!(world.life.attempts, attempt);
-        world = advance(world, H::Gone);
+        world.now = world.life.state.not_before().unwrap_or(world.now);
+        world = advance(world, I::Place);
+        assert_eq!(world.life.state.attempts(), attempt);
+        world = advance(world, I::Exited);
         assert!(world.life.failure.is_some());
     }
-    assert_eq!((world.life.phase, world.life.epoch), (Phase::Terminated, Epoch(3)));
+    assert_eq!((world.life.phase(), world.life.epoch), (Phase::Terminated, Epoch(3)));
 }
 
 #[test]
-fn a_start_during_a_stop_follows_it() {
-    use Happening as H;
-    let way = [H::Start, H::Place, H::Present(Said::Ready), H::Stop, H::Start];
-    let world = after(&way);
-    assert_eq!((world.life.phase, world.life.command()), (Phase::Stopping, Command::Stop));
-    assert_eq!(advance(world, H::Present(Said::Stopped)).life.phase, Phase::Queued);
+fn start_during_stop_follows_it() {
+    use Input as I;
+    let inputs = [I::Start, I::Place, I::Report(Reported::Ready), I::Stop, I::Start];
+    let world = after(&inputs);
+    assert_eq!((world.life.phase(), world.life.command()), (Phase::Stopping, Command::Stop));
+    assert_eq!(advance(world, I::Report(Reported::Stopped)).life.phase(), Phase::Queued);
 }
 
 #[test]
-fn a_guest_that_powers_off_stays_off() {
-    use Happening as H;
-    let way =
-        [H::Start, H::Place, H::Present(Said::Ready), H::Present(Said::Freeze), H::Present(Said::Stopped)];
-    let life = after(&way).life;
-    assert_eq!((life.phase, life.wanted, life.failure), (Phase::Terminated, Wanted::Stopped, None));
+fn powered_off_guest_stays_off() {
+    use Input as I;
+    let inputs = [
+        I::Start,
+        I::Place,
+        I::Report(Reported::Ready),
+        I::Report(Reported::Freeze),
+        I::Report(Reported::Stopped),
+    ];
+    let life = after(&inputs).life;
+    assert_eq!(
+        (life.phase(), life.desired_state, life.failure),
+        (Phase::Terminated, DesiredState::Stopped, None)
+    );
 }

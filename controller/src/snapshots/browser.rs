@@ -1,10 +1,17 @@
-//! Past homes that are being looked at: directories, files and differences of snapshots, without a machine.
+//! Opens snapshots for reading files: directories, contents and differences, without starting the
+//! workspace.
 //!
-//! How a home is read is [`Past`]'s affair. Here few are kept open, each for a while after its last use, and each answers one
-//! question at a time. Everything has a deadline: what reads is made by guests.
+//! The volume reads a snapshot's blocks from the object store, and the reader, a child process
+//! without any rights, parses the file system in them. A few readers are kept for a while after
+//! their last use, and each serves one request at a time. A guest wrote what is read, so every
+//! request has a timeout, and a reader that fails is closed.
+//!
+//! ```text
+//! SnapshotBrowser::open(tenant, key, manifest) ─▶ BrowseSession ── list, stat, read, changes, diff
+//!                                                     └─ first request: volume::SnapshotView + reader process
+//! ```
 
 use std::{
-    any::Any,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -16,297 +23,384 @@ use protocol::{
     api::snapshot::{Changes, Diff, Directory, PastEntry},
     files::HomePath,
 };
+use reader::{ReadAt, ReaderCommand, ReaderError, SnapshotFiles};
 use tokio::{
     sync::{Mutex as AsyncMutex, MutexGuard as AsyncMutexGuard, OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout},
 };
-use volume::DataKey;
+use volume::{DataKey, ObjectStore, VolumeError};
 
-/// Open at the same time, for all tenants: each is a process with tens of MiB.
-const MAX_HOMES: usize = 8;
-/// Kept so long after its last use: somebody who browses clicks again.
+/// Readers at the same time, for all tenants. Each is a process with tens of MiB.
+const MAX_READERS: usize = 8;
+/// How long a reader is kept after its last use. A user who browses clicks again.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
-/// How often it is looked whether one is idle.
-const TIDY_INTERVAL: Duration = Duration::from_secs(30);
-/// How often someone who waits for a room looks whether a home is idle now.
-const ROOM_POLL: Duration = Duration::from_millis(100);
-/// For one question, with waiting for its turn and opening the home; readers give up a little sooner by themselves.
-const QUESTION_TIMEOUT: Duration = Duration::from_secs(90);
-/// Bytes of a file that are asked for at once.
+/// How often idle readers are looked for.
+const CLOSE_IDLE_INTERVAL: Duration = Duration::from_secs(30);
+/// How often a request that waits for a reader checks whether another one is idle.
+const PERMIT_POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// For one request, with waiting for its turn and opening the snapshot. Readers give up a little
+/// sooner by themselves.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(90);
+/// Most bytes of a file in one request.
 pub const PIECE_BYTES: u64 = 1 << 20;
 
-/// Opens homes as they were.
-pub trait Past: Send + Sync + 'static {
-    fn open(
-        &self,
-        tenant: TenantId,
-        key: DataKey,
-        manifest: ManifestId,
-    ) -> BoxFuture<'_, Result<Box<dyn PastHome>, PastError>>;
-}
-
-/// A home as it was. `Any` so that one may be compared with another of its own kind.
-pub trait PastHome: Any + Send {
-    /// Entries by name; no link is followed.
-    fn list<'a>(&'a mut self, path: &'a HomePath) -> BoxFuture<'a, Result<Directory, PastError>>;
-
-    fn stat<'a>(&'a mut self, path: &'a HomePath) -> BoxFuture<'a, Result<PastEntry, PastError>>;
-
-    /// At most `length` bytes of a file, at most [`PIECE_BYTES`]; fewer at its end only.
-    fn read<'a>(
-        &'a mut self,
-        path: &'a HomePath,
-        offset: u64,
-        length: u64,
-    ) -> BoxFuture<'a, Result<Bytes, PastError>>;
-
-    /// What a later home has otherwise, at a path and below; at most `most` of it.
-    fn changes<'a>(
-        &'a mut self,
-        after: &'a mut dyn PastHome,
-        path: &'a HomePath,
-        most: usize,
-    ) -> BoxFuture<'a, Result<Changes, PastError>>;
-
-    /// How one file differs in a later home.
-    fn diff<'a>(
-        &'a mut self,
-        after: &'a mut dyn PastHome,
-        path: &'a HomePath,
-    ) -> BoxFuture<'a, Result<Diff, PastError>>;
-}
-
+/// Why a snapshot or a file in it cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PastError {
+pub enum BrowseError {
     #[error("there is no such file in this snapshot")]
     NotFound,
-    /// Also of a symbolic link on the way.
-    #[error("a part of the path is no directory")]
+    /// Also if a part of the path is a symbolic link.
+    #[error("a part of the path is not a directory")]
     NotADirectory,
-    #[error("it is no regular file")]
+    #[error("it is not a regular file")]
     NotAFile,
-    /// The home itself: blank, damaged, or with something that is not known here.
-    #[error("the home cannot be read without its machine: {0}")]
+    /// The home itself is blank or damaged, or has a feature that the reader does not support.
+    #[error("the home cannot be read without starting its workspace: {0}")]
     Unreadable(String),
     #[error("reading took too long")]
     Timeout,
-    /// Whatever reads is not to be used any more; anew it may work.
+    /// The reader failed. A new one may succeed.
     #[error("reading failed: {0}")]
-    Broken(String),
+    ReaderFailed(String),
 }
 
-impl PastError {
-    /// Whether the same home may answer the next question.
-    fn spares_the_home(&self) -> bool {
+impl BrowseError {
+    /// Whether the reader can serve the next request.
+    fn keeps_reader(&self) -> bool {
         matches!(self, Self::NotFound | Self::NotADirectory | Self::NotAFile)
     }
 }
 
-/// For a server that reads no past.
-pub struct NoPast;
-
-impl Past for NoPast {
-    fn open(
-        &self,
-        _: TenantId,
-        _: DataKey,
-        _: ManifestId,
-    ) -> BoxFuture<'_, Result<Box<dyn PastHome>, PastError>> {
-        Box::pin(async {
-            Err(PastError::Unreadable("this server has nothing to read homes with".to_owned()))
-        })
+impl From<ReaderError> for BrowseError {
+    fn from(error: ReaderError) -> Self {
+        match error {
+            ReaderError::NotFound => Self::NotFound,
+            ReaderError::NotADirectory => Self::NotADirectory,
+            ReaderError::IsADirectory | ReaderError::NotAFile => Self::NotAFile,
+            ReaderError::NotAHome(_) | ReaderError::Unsupported(_) | ReaderError::Damaged(_) => {
+                Self::Unreadable(error.to_string())
+            }
+            ReaderError::Timeout => Self::Timeout,
+            ReaderError::Spawn(ref source) | ReaderError::Disk(ref source) => {
+                Self::ReaderFailed(format!("{error}: {source}"))
+            }
+            ReaderError::Broken(_) => Self::ReaderFailed(error.to_string()),
+        }
     }
 }
 
-/// The homes that are open. Clones are the same set.
+/// Where snapshots are read from.
+pub enum Source {
+    /// The object store, through a reader process.
+    Store { store: Arc<dyn ObjectStore>, command: ReaderCommand },
+    /// Files in memory.
+    #[cfg(test)]
+    Memory(Arc<tests::Memory>),
+    /// A store that never answers.
+    #[cfg(test)]
+    Silent,
+}
+
+impl Source {
+    async fn open(&self, tenant: TenantId, key: DataKey, manifest: ManifestId) -> Result<Files, BrowseError> {
+        match self {
+            Self::Store { store, command } => {
+                let snapshot = volume::SnapshotView::open(store.clone(), key, tenant, manifest).await;
+                let snapshot = snapshot.map_err(|error| match error {
+                    VolumeError::Store(error) if error.is_transient() => {
+                        BrowseError::ReaderFailed(error.to_string())
+                    }
+                    error => BrowseError::Unreadable(error.to_string()),
+                })?;
+                let files = SnapshotFiles::open(command.clone(), Arc::new(Blocks(snapshot))).await?;
+                if !files.sandbox_report().is_complete() {
+                    let sandbox = files.sandbox_report();
+                    tracing::warn!(?sandbox, "a part of the reader's sandbox is missing");
+                }
+                Ok(Files::Reader(files))
+            }
+            #[cfg(test)]
+            Self::Memory(memory) => memory.open(manifest).map(Files::Memory),
+            #[cfg(test)]
+            Self::Silent => std::future::pending().await,
+        }
+    }
+}
+
+/// The blocks of a snapshot, for the reader.
+struct Blocks(volume::SnapshotView);
+
+impl ReadAt for Blocks {
+    fn read_at(&self, offset: u64, length: u64) -> BoxFuture<'_, std::io::Result<Bytes>> {
+        Box::pin(async move { self.0.read(offset, length).await.map_err(std::io::Error::other) })
+    }
+
+    fn size_bytes(&self) -> u64 {
+        self.0.size_bytes()
+    }
+}
+
+/// The files of an open snapshot.
+enum Files {
+    Reader(SnapshotFiles),
+    #[cfg(test)]
+    Memory(tests::MemoryFiles),
+}
+
+impl Files {
+    async fn list(&mut self, path: &HomePath) -> Result<Directory, BrowseError> {
+        match self {
+            Self::Reader(files) => Ok(files.list(path).await?),
+            #[cfg(test)]
+            Self::Memory(files) => Ok(files.list(path)),
+        }
+    }
+
+    async fn stat(&mut self, path: &HomePath) -> Result<PastEntry, BrowseError> {
+        match self {
+            Self::Reader(files) => Ok(files.stat(path).await?),
+            #[cfg(test)]
+            Self::Memory(files) => files.stat(path),
+        }
+    }
+
+    async fn read(&mut self, path: &HomePath, offset: u64, length: u64) -> Result<Bytes, BrowseError> {
+        match self {
+            Self::Reader(files) => Ok(files.read(path, offset, length).await?),
+            #[cfg(test)]
+            Self::Memory(files) => files.read(path, offset, length),
+        }
+    }
+
+    async fn changes(
+        &mut self,
+        after: &mut Self,
+        path: &HomePath,
+        max_changes: usize,
+    ) -> Result<Changes, BrowseError> {
+        match (self, after) {
+            (Self::Reader(before), Self::Reader(after)) => {
+                Ok(reader::list_changes(before, after, path, max_changes).await?)
+            }
+            #[cfg(test)]
+            (Self::Memory(before), Self::Memory(after)) => Ok(before.changes(after, max_changes)),
+            #[cfg(test)]
+            _ => unreachable!("one browser has one source"),
+        }
+    }
+
+    async fn diff(&mut self, after: &mut Self, path: &HomePath) -> Result<Diff, BrowseError> {
+        match (self, after) {
+            (Self::Reader(before), Self::Reader(after)) => Ok(reader::diff_file(before, after, path).await?),
+            #[cfg(test)]
+            (Self::Memory(before), Self::Memory(after)) => before.diff(after, path),
+            #[cfg(test)]
+            _ => unreachable!("one browser has one source"),
+        }
+    }
+}
+
+/// The snapshots that are open for browsing. Clones share them.
 #[derive(Clone)]
-pub struct Homes(Arc<Inner>);
+pub struct SnapshotBrowser(Arc<Inner>);
 
 struct Inner {
-    past: Arc<dyn Past>,
-    rooms: Arc<Semaphore>,
-    kept: Mutex<Vec<Kept>>,
+    source: Source,
+    permits: Arc<Semaphore>,
+    slots: Mutex<Vec<KeptSlot>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Name {
+struct SnapshotKey {
     tenant: TenantId,
     manifest: ManifestId,
 }
 
-struct Kept {
-    name: Name,
+struct KeptSlot {
+    snapshot: SnapshotKey,
     slot: Arc<Slot>,
-    used: Instant,
+    used_at: Instant,
 }
 
-/// A home's place: taken by one question at a time, filled by the first.
+/// An open snapshot, or the place for one. Locked by one request at a time; the first request opens
+/// it.
 #[derive(Default)]
-struct Slot(AsyncMutex<Option<Opened>>);
+struct Slot(AsyncMutex<Option<OpenSnapshot>>);
 
-struct Opened {
-    home: Box<dyn PastHome>,
-    _room: OwnedSemaphorePermit,
+struct OpenSnapshot {
+    files: Files,
+    _permit: OwnedSemaphorePermit,
 }
 
-/// One past home, for as long as someone looks at it.
+/// One snapshot, for as long as a client browses it.
 #[derive(Clone)]
-pub struct Visit {
-    homes: Homes,
-    name: Name,
+pub struct BrowseSession {
+    browser: SnapshotBrowser,
+    snapshot: SnapshotKey,
     key: DataKey,
     slot: Arc<Slot>,
 }
 
-impl Homes {
-    pub fn new(past: Arc<dyn Past>) -> Self {
-        let rooms = Arc::new(Semaphore::new(MAX_HOMES));
-        Self(Arc::new(Inner { past, rooms, kept: Mutex::default() }))
+impl SnapshotBrowser {
+    pub fn new(source: Source) -> Self {
+        let permits = Arc::new(Semaphore::new(MAX_READERS));
+        Self(Arc::new(Inner { source, permits, slots: Mutex::default() }))
     }
 
-    /// Opened by the first question.
-    pub fn visit(&self, tenant: TenantId, key: DataKey, manifest: ManifestId) -> Visit {
-        let name = Name { tenant, manifest };
-        let mut kept = self.kept();
-        let known = kept.iter_mut().find(|kept| kept.name == name);
+    /// A session for a snapshot. Its first request opens the snapshot.
+    pub fn open(&self, tenant: TenantId, key: DataKey, manifest: ManifestId) -> BrowseSession {
+        let snapshot = SnapshotKey { tenant, manifest };
+        let mut slots = self.slots();
+        let known = slots.iter_mut().find(|kept| kept.snapshot == snapshot);
         let slot = known.map(|known| {
-            known.used = Instant::now();
+            known.used_at = Instant::now();
             known.slot.clone()
         });
         let slot = slot.unwrap_or_else(|| {
             let slot = Arc::<Slot>::default();
-            kept.push(Kept { name, slot: slot.clone(), used: Instant::now() });
+            slots.push(KeptSlot { snapshot, slot: slot.clone(), used_at: Instant::now() });
             slot
         });
-        drop(kept);
-        Visit { homes: self.clone(), name, key, slot }
+        drop(slots);
+        BrowseSession { browser: self.clone(), snapshot, key, slot }
     }
 
-    /// Closes those of a tenant; whoever is being answered still is.
+    /// Closes the snapshots of a tenant. Requests that are being served still get their reply.
     pub fn close(&self, tenant: TenantId) {
-        self.kept().retain(|kept| kept.name.tenant != tenant);
+        self.slots().retain(|kept| kept.snapshot.tenant != tenant);
     }
 
-    /// Closes what nobody looks at, until the shutdown.
+    /// Closes idle readers until the shutdown, then all.
     pub async fn run(self, shutdown: tokio_util::sync::CancellationToken) {
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => break,
-                () = tokio::time::sleep(TIDY_INTERVAL) => self.tidy(),
+                () = tokio::time::sleep(CLOSE_IDLE_INTERVAL) => self.close_idle(),
             }
         }
-        self.kept().clear();
+        self.slots().clear();
     }
 
-    fn tidy(&self) {
-        self.kept().retain(|kept| is_in_use(kept) || kept.used.elapsed() < IDLE_TIMEOUT);
+    fn close_idle(&self) {
+        self.slots().retain(|kept| is_in_use(kept) || kept.used_at.elapsed() < IDLE_TIMEOUT);
     }
 
-    /// A place for one more open home; the one that was idle longest makes room.
-    async fn room(&self) -> OwnedSemaphorePermit {
+    /// Waits for a permit for one more reader. The reader that was idle longest makes room.
+    async fn permit(&self) -> OwnedSemaphorePermit {
         loop {
-            if let Ok(room) = self.0.rooms.clone().try_acquire_owned() {
-                return room;
+            if let Ok(permit) = self.0.permits.clone().try_acquire_owned() {
+                return permit;
             }
-            if !self.close_one() {
-                tokio::time::sleep(ROOM_POLL).await;
+            if !self.close_longest_idle() {
+                tokio::time::sleep(PERMIT_POLL_INTERVAL).await;
             }
         }
     }
 
-    fn close_one(&self) -> bool {
-        let mut kept = self.kept();
-        let idle = (0..kept.len()).filter(|index| !is_in_use(&kept[*index]));
-        let longest = idle.min_by_key(|index| kept[*index].used);
-        longest.map(|index| kept.swap_remove(index)).is_some()
+    fn close_longest_idle(&self) -> bool {
+        let mut slots = self.slots();
+        let idle = (0..slots.len()).filter(|index| !is_in_use(&slots[*index]));
+        let longest = idle.min_by_key(|index| slots[*index].used_at);
+        longest.map(|index| slots.swap_remove(index)).is_some()
     }
 
-    fn kept(&self) -> MutexGuard<'_, Vec<Kept>> {
-        self.0.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn slots(&self) -> MutexGuard<'_, Vec<KeptSlot>> {
+        self.0.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Someone besides the list holds it.
-fn is_in_use(kept: &Kept) -> bool {
+/// Whether a session holds it besides the list.
+fn is_in_use(kept: &KeptSlot) -> bool {
     Arc::strong_count(&kept.slot) > 1
 }
 
-/// A question's turn at an open home. Whoever gives the question up half-way gives up the home too.
+/// A request's turn at an open snapshot. Dropping it closes the snapshot, because its reader may
+/// still be busy with the request. [`Turn::finish`] keeps it open.
 struct Turn<'a> {
-    place: AsyncMutexGuard<'a, Option<Opened>>,
-    opened: Opened,
+    slot: AsyncMutexGuard<'a, Option<OpenSnapshot>>,
+    open: OpenSnapshot,
 }
 
-impl Visit {
-    pub async fn list(&self, path: &HomePath) -> Result<Directory, PastError> {
-        in_time(async {
+impl BrowseSession {
+    /// The entries of a directory by name. Symbolic links are not followed.
+    pub async fn list(&self, path: &HomePath) -> Result<Directory, BrowseError> {
+        with_timeout(async {
             let mut turn = self.turn().await?;
-            let answer = turn.home().list(path).await;
-            turn.end(answer)
+            let reply = turn.open.files.list(path).await;
+            turn.finish(reply)
         })
         .await
     }
 
-    pub async fn stat(&self, path: &HomePath) -> Result<PastEntry, PastError> {
-        in_time(async {
+    /// One entry. A symbolic link is not followed.
+    pub async fn stat(&self, path: &HomePath) -> Result<PastEntry, BrowseError> {
+        with_timeout(async {
             let mut turn = self.turn().await?;
-            let answer = turn.home().stat(path).await;
-            turn.end(answer)
+            let reply = turn.open.files.stat(path).await;
+            turn.finish(reply)
         })
         .await
     }
 
-    /// The piece of a file that begins here: whole unless the file ends before.
-    pub async fn read(&self, path: &HomePath, offset: u64, length: u64) -> Result<Bytes, PastError> {
-        in_time(async {
+    /// At most `length` bytes of a file, at most [`PIECE_BYTES`]. Fewer only at the end of the
+    /// file.
+    pub async fn read(&self, path: &HomePath, offset: u64, length: u64) -> Result<Bytes, BrowseError> {
+        with_timeout(async {
             let mut turn = self.turn().await?;
-            let answer = turn.home().read(path, offset, length.min(PIECE_BYTES)).await;
-            turn.end(answer)
+            let reply = turn.open.files.read(path, offset, length.min(PIECE_BYTES)).await;
+            turn.finish(reply)
         })
         .await
     }
 
-    /// What `after` has otherwise than this home.
-    pub async fn changes(&self, after: &Self, path: &HomePath, most: usize) -> Result<Changes, PastError> {
-        if self.name == after.name {
+    /// What differs in `after` at a path and below, at most `max_changes`.
+    pub async fn changes(
+        &self,
+        after: &Self,
+        path: &HomePath,
+        max_changes: usize,
+    ) -> Result<Changes, BrowseError> {
+        if self.snapshot == after.snapshot {
             self.stat(path).await?;
             return Ok(Changes { changes: vec![], truncated: false });
         }
-        in_time(async {
+        with_timeout(async {
             let (mut before, mut after) = self.both_turns(after).await?;
-            let answer = before.home().changes(after.home(), path, most).await;
-            before.end(after.end(answer))
+            let reply = before.open.files.changes(&mut after.open.files, path, max_changes).await;
+            before.finish(after.finish(reply))
         })
         .await
     }
 
-    pub async fn diff(&self, after: &Self, path: &HomePath) -> Result<Diff, PastError> {
-        if self.name == after.name {
+    /// How one file differs in `after`.
+    pub async fn diff(&self, after: &Self, path: &HomePath) -> Result<Diff, BrowseError> {
+        if self.snapshot == after.snapshot {
             self.stat(path).await?;
             return Ok(Diff::Same);
         }
-        in_time(async {
+        with_timeout(async {
             let (mut before, mut after) = self.both_turns(after).await?;
-            let answer = before.home().diff(after.home(), path).await;
-            before.end(after.end(answer))
+            let reply = before.open.files.diff(&mut after.open.files, path).await;
+            before.finish(after.finish(reply))
         })
         .await
     }
 
-    async fn turn(&self) -> Result<Turn<'_>, PastError> {
-        let mut place = self.slot.0.lock().await;
-        if let Some(opened) = place.take() {
-            return Ok(Turn { place, opened });
+    async fn turn(&self) -> Result<Turn<'_>, BrowseError> {
+        let mut slot = self.slot.0.lock().await;
+        if let Some(open) = slot.take() {
+            return Ok(Turn { slot, open });
         }
-        let room = self.homes.room().await;
-        let Name { tenant, manifest } = self.name;
-        let home = self.homes.0.past.open(tenant, self.key.clone(), manifest).await?;
-        Ok(Turn { place, opened: Opened { home, _room: room } })
+        let permit = self.browser.permit().await;
+        let SnapshotKey { tenant, manifest } = self.snapshot;
+        let files = self.browser.0.source.open(tenant, self.key.clone(), manifest).await?;
+        Ok(Turn { slot, open: OpenSnapshot { files, _permit: permit } })
     }
 
-    /// Two who compare the same two in opposite directions take them in the same order.
-    async fn both_turns<'a>(&'a self, after: &'a Self) -> Result<(Turn<'a>, Turn<'a>), PastError> {
-        if self.name < after.name {
+    /// Locks both in one order: two requests that compare the same two in opposite directions do
+    /// not deadlock.
+    async fn both_turns<'a>(&'a self, after: &'a Self) -> Result<(Turn<'a>, Turn<'a>), BrowseError> {
+        if self.snapshot < after.snapshot {
             let first = self.turn().await?;
             Ok((first, after.turn().await?))
         } else {
@@ -317,22 +411,18 @@ impl Visit {
 }
 
 impl Turn<'_> {
-    fn home(&mut self) -> &mut dyn PastHome {
-        &mut *self.opened.home
-    }
-
-    /// Gives the home back. One that failed is closed: whoever comes next opens it anew.
-    fn end<T>(mut self, answer: Result<T, PastError>) -> Result<T, PastError> {
-        match &answer {
-            Err(error) if !error.spares_the_home() => tracing::warn!(%error, "a past home is closed"),
-            _ => *self.place = Some(self.opened),
+    /// Keeps the snapshot open, unless its reader failed: the next request opens it again.
+    fn finish<T>(mut self, reply: Result<T, BrowseError>) -> Result<T, BrowseError> {
+        match &reply {
+            Err(error) if !error.keeps_reader() => tracing::warn!(%error, "closed the reader of a snapshot"),
+            _ => *self.slot = Some(self.open),
         }
-        answer
+        reply
     }
 }
 
-async fn in_time<T>(answering: impl Future<Output = Result<T, PastError>>) -> Result<T, PastError> {
-    timeout(QUESTION_TIMEOUT, answering).await.unwrap_or(Err(PastError::Timeout))
+async fn with_timeout<T>(request: impl Future<Output = Result<T, BrowseError>>) -> Result<T, BrowseError> {
+    timeout(REQUEST_TIMEOUT, request).await.unwrap_or(Err(BrowseError::Timeout))
 }
 
 #[cfg(test)]
@@ -349,46 +439,48 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// Homes in memory: each manifest's files by path.
+    /// Snapshots in memory: the files of each manifest by path.
     #[derive(Default)]
     pub struct Memory {
-        pub homes: Mutex<BTreeMap<ManifestId, BTreeMap<String, Vec<u8>>>>,
-        pub opened: AtomicUsize,
-        pub open: Arc<AtomicUsize>,
+        snapshots: Mutex<BTreeMap<ManifestId, BTreeMap<String, Vec<u8>>>>,
+        /// How often a snapshot was opened.
+        opened: AtomicUsize,
+        /// Snapshots that are open now.
+        open: Arc<AtomicUsize>,
     }
 
-    struct MemoryHome {
+    pub struct MemoryFiles {
         files: BTreeMap<String, Vec<u8>>,
         open: Arc<AtomicUsize>,
     }
 
-    impl Drop for MemoryHome {
+    impl Drop for MemoryFiles {
         fn drop(&mut self) {
             self.open.fetch_sub(1, Ordering::SeqCst);
         }
     }
 
     impl Memory {
-        pub fn put(&self, content: u8, files: &[(&str, &str)]) {
+        /// Adds the snapshot whose manifest has this byte throughout.
+        pub fn insert(&self, content: u8, files: &[(&str, &str)]) {
             let files = files.iter().map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec()));
-            self.homes.lock().expect("sound").insert(ManifestId([content; 32]), files.collect());
+            self.snapshots.lock().expect("sound").insert(ManifestId([content; 32]), files.collect());
         }
-    }
 
-    impl Past for Memory {
-        fn open(
-            &self,
-            _: TenantId,
-            _: DataKey,
-            manifest: ManifestId,
-        ) -> BoxFuture<'_, Result<Box<dyn PastHome>, PastError>> {
-            let files = self.homes.lock().expect("sound").get(&manifest).cloned();
-            Box::pin(async move {
-                let files = files.ok_or_else(|| PastError::Unreadable("it is blank".to_owned()))?;
-                self.opened.fetch_add(1, Ordering::SeqCst);
-                self.open.fetch_add(1, Ordering::SeqCst);
-                Ok(Box::new(MemoryHome { files, open: self.open.clone() }) as Box<dyn PastHome>)
-            })
+        pub fn open(&self, manifest: ManifestId) -> Result<MemoryFiles, BrowseError> {
+            let files = self.snapshots.lock().expect("sound").get(&manifest).cloned();
+            let files = files.ok_or_else(|| BrowseError::Unreadable("it is blank".to_owned()))?;
+            self.opened.fetch_add(1, Ordering::SeqCst);
+            self.open.fetch_add(1, Ordering::SeqCst);
+            Ok(MemoryFiles { files, open: self.open.clone() })
+        }
+
+        fn opened(&self) -> usize {
+            self.opened.load(Ordering::SeqCst)
+        }
+
+        fn open_now(&self) -> usize {
+            self.open.load(Ordering::SeqCst)
         }
     }
 
@@ -404,12 +496,8 @@ pub(crate) mod tests {
         }
     }
 
-    fn answer<'a, T: Send + 'a>(answer: Result<T, PastError>) -> BoxFuture<'a, Result<T, PastError>> {
-        Box::pin(async move { answer })
-    }
-
-    impl PastHome for MemoryHome {
-        fn list<'a>(&'a mut self, path: &'a HomePath) -> BoxFuture<'a, Result<Directory, PastError>> {
+    impl MemoryFiles {
+        pub fn list(&self, path: &HomePath) -> Directory {
             let entries = self.files.iter().filter_map(|(file, content)| {
                 let below = if path.is_home() { file } else { file.strip_prefix(&format!("{path}/"))? };
                 Some(match below.split_once('/') {
@@ -419,47 +507,34 @@ pub(crate) mod tests {
             });
             let mut entries: Vec<PastEntry> = entries.collect();
             entries.dedup();
-            answer(Ok(Directory { path: path.to_string(), entries, truncated: false }))
+            Directory { path: path.to_string(), entries, truncated: false }
         }
 
-        fn stat<'a>(&'a mut self, path: &'a HomePath) -> BoxFuture<'a, Result<PastEntry, PastError>> {
+        pub fn stat(&self, path: &HomePath) -> Result<PastEntry, BrowseError> {
             match path.as_str() {
-                "broken" => return answer(Err(PastError::Broken("as asked".to_owned()))),
-                // As a reader says whose store hangs.
-                "silent" => return answer(Err(PastError::Timeout)),
+                "broken" => return Err(BrowseError::ReaderFailed("as requested".to_owned())),
+                // What a reader reports whose store does not answer.
+                "silent" => return Err(BrowseError::Timeout),
                 _ => {}
             }
             let name = path.name().unwrap_or_default();
             let is_directory =
                 path.is_home() || self.files.keys().any(|file| file.starts_with(&format!("{path}/")));
-            answer(match self.files.get(path.as_str()) {
+            match self.files.get(path.as_str()) {
                 Some(content) => Ok(entry(name, EntryKind::File, content.len())),
                 None if is_directory => Ok(entry(name, EntryKind::Directory, 0)),
-                None => Err(PastError::NotFound),
-            })
+                None => Err(BrowseError::NotFound),
+            }
         }
 
-        fn read<'a>(
-            &'a mut self,
-            path: &'a HomePath,
-            offset: u64,
-            length: u64,
-        ) -> BoxFuture<'a, Result<Bytes, PastError>> {
-            let content = self.files.get(path.as_str()).cloned();
-            answer(content.ok_or(PastError::NotFound).map(|content| {
-                let from = (offset as usize).min(content.len());
-                let to = (from + length as usize).min(content.len());
-                Bytes::from(content).slice(from..to)
-            }))
+        pub fn read(&self, path: &HomePath, offset: u64, length: u64) -> Result<Bytes, BrowseError> {
+            let content = self.files.get(path.as_str()).cloned().ok_or(BrowseError::NotFound)?;
+            let from = (offset as usize).min(content.len());
+            let to = (from + length as usize).min(content.len());
+            Ok(Bytes::from(content).slice(from..to))
         }
 
-        fn changes<'a>(
-            &'a mut self,
-            after: &'a mut dyn PastHome,
-            _: &'a HomePath,
-            most: usize,
-        ) -> BoxFuture<'a, Result<Changes, PastError>> {
-            let after = (after as &mut dyn Any).downcast_mut::<Self>().expect("of one kind");
+        pub fn changes(&self, after: &Self, max_changes: usize) -> Changes {
             let size =
                 |files: &BTreeMap<String, Vec<u8>>, path: &str| files.get(path).map(|c| c.len() as u64);
             let mut paths: Vec<String> = self.files.keys().chain(after.files.keys()).cloned().collect();
@@ -475,35 +550,30 @@ pub(crate) mod tests {
                 };
                 Change { path, kind, entry: EntryKind::File, size_before: before, size_after: now }
             });
-            answer(Ok(Changes { changes: changes.take(most).collect(), truncated: false }))
+            Changes { changes: changes.take(max_changes).collect(), truncated: false }
         }
 
-        fn diff<'a>(
-            &'a mut self,
-            after: &'a mut dyn PastHome,
-            path: &'a HomePath,
-        ) -> BoxFuture<'a, Result<Diff, PastError>> {
+        pub fn diff(&self, after: &Self, path: &HomePath) -> Result<Diff, BrowseError> {
             if path.as_str() == "silent" {
-                return answer(Err(PastError::Timeout));
+                return Err(BrowseError::Timeout);
             }
-            let after = (after as &mut dyn Any).downcast_mut::<Self>().expect("of one kind");
             let text = |home: &Self| {
                 String::from_utf8_lossy(home.files.get(path.as_str()).map_or(&[], Vec::as_slice)).into_owned()
             };
-            answer(Ok(Diff::Text { unified: format!("-{}+{}", text(self), text(after)) }))
+            Ok(Diff::Text { unified: format!("-{}+{}", text(self), text(after)) })
         }
     }
 
-    fn memory(homes: u8) -> (Arc<Memory>, Homes) {
+    fn memory(snapshots: u8) -> (Arc<Memory>, SnapshotBrowser) {
         let memory = Arc::new(Memory::default());
-        for content in 0..homes {
-            memory.put(content, &[("a", "text")]);
+        for content in 0..snapshots {
+            memory.insert(content, &[("a", "text")]);
         }
-        (memory.clone(), Homes::new(memory))
+        (memory.clone(), SnapshotBrowser::new(Source::Memory(memory)))
     }
 
-    fn visit(homes: &Homes, tenant: TenantId, content: u8) -> Visit {
-        homes.visit(tenant, DataKey::random(), ManifestId([content; 32]))
+    fn session(browser: &SnapshotBrowser, tenant: TenantId, content: u8) -> BrowseSession {
+        browser.open(tenant, DataKey::random(), ManifestId([content; 32]))
     }
 
     fn path(text: &str) -> HomePath {
@@ -511,93 +581,80 @@ pub(crate) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_home_is_opened_once_and_closed_when_idle() {
-        let (memory, homes) = memory(2);
+    async fn snapshot_opens_once_and_closes_when_idle() {
+        let (memory, browser) = memory(2);
         let tenant = TenantId::random();
         for _ in 0..3 {
-            visit(&homes, tenant, 0).list(&HomePath::default()).await.expect("listed");
+            session(&browser, tenant, 0).list(&HomePath::default()).await.expect("listed");
         }
-        assert_eq!(memory.opened.load(Ordering::SeqCst), 1);
-        visit(&homes, TenantId::random(), 0).stat(&path("a")).await.expect("there");
-        assert_eq!(memory.opened.load(Ordering::SeqCst), 2, "another tenant's is another");
+        assert_eq!(memory.opened(), 1);
+        session(&browser, TenantId::random(), 0).stat(&path("a")).await.expect("found");
+        assert_eq!(memory.opened(), 2, "tenants do not share");
         let shutdown = tokio_util::sync::CancellationToken::new();
-        let tidying = tokio::spawn(homes.clone().run(shutdown.clone()));
-        tokio::time::sleep(IDLE_TIMEOUT + TIDY_INTERVAL * 2).await;
-        assert_eq!(memory.open.load(Ordering::SeqCst), 0);
+        let closing = tokio::spawn(browser.clone().run(shutdown.clone()));
+        tokio::time::sleep(IDLE_TIMEOUT + CLOSE_IDLE_INTERVAL * 2).await;
+        assert_eq!(memory.open_now(), 0);
         shutdown.cancel();
-        tidying.await.expect("ends");
+        closing.await.expect("ends");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn few_are_open_and_the_longest_idle_goes() {
-        let (memory, homes) = memory(20);
+    async fn longest_idle_snapshot_makes_room() {
+        let (memory, browser) = memory(20);
         let tenant = TenantId::random();
         for content in 0..20 {
             tokio::time::advance(Duration::from_secs(1)).await;
-            visit(&homes, tenant, content).stat(&path("a")).await.expect("there");
-            assert!(memory.open.load(Ordering::SeqCst) <= MAX_HOMES);
+            session(&browser, tenant, content).stat(&path("a")).await.expect("found");
+            assert!(memory.open_now() <= MAX_READERS);
         }
-        visit(&homes, tenant, 19).stat(&path("a")).await.expect("there");
-        assert_eq!(memory.opened.load(Ordering::SeqCst), 20);
-        // All of them looked at: another one waits, and is told so in the end.
-        let held: Vec<Visit> = (12..20).map(|content| visit(&homes, tenant, content)).collect();
-        assert_eq!(visit(&homes, tenant, 1).stat(&path("a")).await, Err(PastError::Timeout));
+        session(&browser, tenant, 19).stat(&path("a")).await.expect("found");
+        assert_eq!(memory.opened(), 20);
+        // All of them are in use: another one waits and times out.
+        let held: Vec<BrowseSession> = (12..20).map(|content| session(&browser, tenant, content)).collect();
+        assert_eq!(session(&browser, tenant, 1).stat(&path("a")).await, Err(BrowseError::Timeout));
         drop(held);
-        visit(&homes, tenant, 1).stat(&path("a")).await.expect("there");
+        session(&browser, tenant, 1).stat(&path("a")).await.expect("found");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_broken_home_is_opened_anew() {
-        let (memory, homes) = memory(1);
+    async fn failed_reader_is_replaced() {
+        let (memory, browser) = memory(1);
         let tenant = TenantId::random();
-        let broken = visit(&homes, tenant, 0).stat(&path("broken")).await;
-        assert!(matches!(broken, Err(PastError::Broken(_))));
-        assert_eq!(memory.open.load(Ordering::SeqCst), 0);
-        assert_eq!(visit(&homes, tenant, 0).stat(&path("no")).await, Err(PastError::NotFound));
-        visit(&homes, tenant, 0).stat(&path("a")).await.expect("there");
-        assert_eq!(memory.opened.load(Ordering::SeqCst), 2);
-    }
-
-    /// Whose store answers nothing.
-    struct Silent;
-
-    impl Past for Silent {
-        fn open(
-            &self,
-            _: TenantId,
-            _: DataKey,
-            _: ManifestId,
-        ) -> BoxFuture<'_, Result<Box<dyn PastHome>, PastError>> {
-            Box::pin(std::future::pending())
-        }
+        let failed = session(&browser, tenant, 0).stat(&path("broken")).await;
+        assert!(matches!(failed, Err(BrowseError::ReaderFailed(_))));
+        assert_eq!(memory.open_now(), 0);
+        assert_eq!(session(&browser, tenant, 0).stat(&path("no")).await, Err(BrowseError::NotFound));
+        session(&browser, tenant, 0).stat(&path("a")).await.expect("found");
+        assert_eq!(memory.opened(), 2);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_home_that_does_not_open_is_given_up_and_leaves_its_room() {
-        let homes = Homes::new(Arc::new(Silent));
-        let begun = Instant::now();
-        let visits = (0..2 * MAX_HOMES as u8).map(|content| visit(&homes, TenantId::random(), content));
-        let asking = visits.map(async |visit| visit.stat(&path("a")).await);
-        for answer in futures_util::future::join_all(asking).await {
-            assert_eq!(answer, Err(PastError::Timeout));
+    async fn open_times_out_and_releases_permit() {
+        let browser = SnapshotBrowser::new(Source::Silent);
+        let started = Instant::now();
+        let sessions =
+            (0..2 * MAX_READERS as u8).map(|content| session(&browser, TenantId::random(), content));
+        let requests = sessions.map(async |session| session.stat(&path("a")).await);
+        for reply in futures_util::future::join_all(requests).await {
+            assert_eq!(reply, Err(BrowseError::Timeout));
         }
-        assert!(begun.elapsed() <= 2 * QUESTION_TIMEOUT, "{:?}", begun.elapsed());
-        assert_eq!(homes.0.rooms.available_permits(), MAX_HOMES);
+        assert!(started.elapsed() <= 2 * REQUEST_TIMEOUT, "{:?}", started.elapsed());
+        assert_eq!(browser.0.permits.available_permits(), MAX_READERS);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn comparing_both_ways_at_once_ends() {
-        let (_, homes) = memory(2);
+    async fn comparing_in_both_directions_does_not_deadlock() {
+        let (_, browser) = memory(2);
         let tenant = TenantId::random();
-        let (one, two) = (visit(&homes, tenant, 0), visit(&homes, tenant, 1));
+        let (one, two) = (session(&browser, tenant, 0), session(&browser, tenant, 1));
         let home = HomePath::default();
-        let there = |_| one.changes(&two, &home, 10);
-        let back = |_| two.changes(&one, &home, 10);
+        let forward = |_| one.changes(&two, &home, 10);
+        let backward = |_| two.changes(&one, &home, 10);
         let (all, others) = tokio::join!(
-            futures_util::future::join_all((0..20).map(there)),
-            futures_util::future::join_all((0..20).map(back)),
+            futures_util::future::join_all((0..20).map(forward)),
+            futures_util::future::join_all((0..20).map(backward)),
         );
-        assert!(all.into_iter().chain(others).all(|answer| answer.is_ok()));
+        assert!(all.into_iter().chain(others).all(|reply| reply.is_ok()));
         assert_eq!(one.diff(&one, &path("a")).await, Ok(Diff::Same));
     }
 }

@@ -1,5 +1,6 @@
-//! Snapshots that are read block by block, for whoever moves a home: each is asked about many times in a row. Few are kept open,
-//! for a while after their last use. What is in a home is not known here.
+//! Reads snapshots chunk by chunk, for transfers to another installation. A transfer sends many
+//! requests for the same snapshot, so a few are kept open for a while after their last use. Knows
+//! no files.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -13,62 +14,67 @@ use tokio::{
 };
 use volume::{DataKey, ObjectStore, RootHasher, SnapshotView, VolumeError};
 
-/// Open at the same time, for all tenants: of a home of 100 GiB each is some 40 MiB.
-const MAX_READERS: usize = 4;
-/// Questions at the same time: each reads and hashes up to 64 MiB. Others wait.
-const MAX_QUESTIONS: usize = 2;
-/// Snapshots that are read for their roots, some kilobytes each; one that is forgotten is read from its beginning again.
-const MAX_READINGS: usize = 32;
-/// Longest wait for a turn; whoever moves a home asks again.
-const TURN_TIMEOUT: Duration = Duration::from_secs(30);
-/// Kept so long after its last use: whoever moves a home asks again at once.
+/// Snapshots that are open at the same time, for all tenants. One of a home of 100 GiB takes some
+/// 40 MiB.
+const MAX_OPEN: usize = 4;
+/// Requests that are served at the same time. Each reads and hashes up to 64 MiB; others wait.
+const MAX_CONCURRENT_READS: usize = 2;
+/// Snapshots whose root hash is being computed, some kilobytes each. One that is dropped starts
+/// from its beginning again.
+const MAX_ROOT_HASHES: usize = 32;
+/// Longest wait for a permit. The client sends the request again.
+const PERMIT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a snapshot stays open after its last use. A transfer sends its next request at once.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-pub struct Readers {
+/// The snapshots that are open for transfers.
+pub struct ChunkReaders {
     store: Arc<dyn ObjectStore>,
-    kept: Mutex<Vec<Kept>>,
-    readings: Mutex<Vec<(TenantId, ManifestId, Reading)>>,
-    questions: Semaphore,
+    open: Mutex<Vec<OpenReader>>,
+    root_hashes: Mutex<Vec<(TenantId, ManifestId, RootHash)>>,
+    permits: Semaphore,
 }
 
-/// How far a snapshot has been read for its root: a large one takes longer than an answer may.
+/// The root hash of a snapshot, as far as it has been computed. A large snapshot takes longer than
+/// one request may.
 #[derive(Clone)]
-pub struct Reading {
+pub struct RootHash {
     pub root: RootHasher,
-    /// Where the next page begins; none: all has been read.
+    /// The first chunk that has not been hashed. None: all of them have.
     pub next: Option<u32>,
 }
 
-impl Default for Reading {
+impl Default for RootHash {
     fn default() -> Self {
         Self { root: RootHasher::default(), next: Some(0) }
     }
 }
 
-/// All who may ask at the same time do, and go on doing so.
+/// The permits were in use for too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Busy;
 
-struct Kept {
+struct OpenReader {
     tenant: TenantId,
     manifest: ManifestId,
     reader: Arc<SnapshotView>,
-    used: Instant,
+    used_at: Instant,
 }
 
-impl Readers {
+impl ChunkReaders {
     pub fn new(store: Arc<dyn ObjectStore>) -> Self {
-        let (kept, readings) = Default::default();
-        Self { store, kept, readings, questions: Semaphore::new(MAX_QUESTIONS) }
+        let (open, root_hashes) = Default::default();
+        Self { store, open, root_hashes, permits: Semaphore::new(MAX_CONCURRENT_READS) }
     }
 
+    /// Opens a snapshot, or returns it if it is open already.
     pub async fn open(
         &self,
         tenant: TenantId,
         key: DataKey,
         manifest: ManifestId,
     ) -> Result<Arc<SnapshotView>, VolumeError> {
-        if let Some(known) = self.known(tenant, manifest) {
+        if let Some(known) = self.find(tenant, manifest) {
             return Ok(known);
         }
         let reader = Arc::new(SnapshotView::open(self.store.clone(), key, tenant, manifest).await?);
@@ -76,63 +82,64 @@ impl Readers {
         Ok(reader)
     }
 
-    /// The right to ask, for as long as it lives.
-    pub async fn question(&self) -> Result<SemaphorePermit<'_>, Busy> {
-        let turn = timeout(TURN_TIMEOUT, self.questions.acquire()).await;
-        turn.ok().and_then(Result::ok).ok_or(Busy)
+    /// Waits for a permit to read. Hold it while reading.
+    pub async fn permit(&self) -> Result<SemaphorePermit<'_>, Busy> {
+        let permit = timeout(PERMIT_TIMEOUT, self.permits.acquire()).await;
+        permit.ok().and_then(Result::ok).ok_or(Busy)
     }
 
-    /// As far as a snapshot has been read by the last who asked.
-    pub fn reading(&self, tenant: TenantId, manifest: ManifestId) -> Reading {
-        let readings = self.readings();
-        let known = readings.iter().find(|(of, id, _)| (*of, *id) == (tenant, manifest));
-        known.map(|(.., reading)| reading.clone()).unwrap_or_default()
+    /// The root hash of a snapshot, as far as earlier requests have computed it.
+    pub fn root_hash(&self, tenant: TenantId, manifest: ManifestId) -> RootHash {
+        let root_hashes = self.root_hashes();
+        let known = root_hashes.iter().find(|(of, id, _)| (*of, *id) == (tenant, manifest));
+        known.map(|(.., root_hash)| root_hash.clone()).unwrap_or_default()
     }
 
-    /// Remembers how far it is; those that were gone on with last.
-    pub fn note(&self, tenant: TenantId, manifest: ManifestId, reading: Reading) {
-        let mut readings = self.readings();
-        readings.retain(|(of, id, _)| (*of, *id) != (tenant, manifest));
-        if readings.len() >= MAX_READINGS {
-            readings.remove(0);
+    /// Keeps how far a root hash is computed, for the next request. The ones that were kept first
+    /// make room.
+    pub fn keep_root_hash(&self, tenant: TenantId, manifest: ManifestId, root_hash: RootHash) {
+        let mut root_hashes = self.root_hashes();
+        root_hashes.retain(|(of, id, _)| (*of, *id) != (tenant, manifest));
+        if root_hashes.len() >= MAX_ROOT_HASHES {
+            root_hashes.remove(0);
         }
-        readings.push((tenant, manifest, reading));
+        root_hashes.push((tenant, manifest, root_hash));
     }
 
-    fn readings(&self) -> MutexGuard<'_, Vec<(TenantId, ManifestId, Reading)>> {
-        self.readings.lock().unwrap_or_else(PoisonError::into_inner)
+    fn root_hashes(&self) -> MutexGuard<'_, Vec<(TenantId, ManifestId, RootHash)>> {
+        self.root_hashes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes in one that is open; the one that was idle longest makes room.
+    /// Keeps a snapshot open. The one that was idle longest makes room.
     pub fn keep(&self, tenant: TenantId, manifest: ManifestId, reader: Arc<SnapshotView>) {
-        let mut kept = self.kept();
-        kept.retain(|one| (one.tenant, one.manifest) != (tenant, manifest));
-        if kept.len() >= MAX_READERS {
-            let longest = (0..kept.len()).min_by_key(|index| kept[*index].used).expect("not empty");
-            kept.swap_remove(longest);
+        let mut open = self.open_readers();
+        open.retain(|one| (one.tenant, one.manifest) != (tenant, manifest));
+        if open.len() >= MAX_OPEN {
+            let longest = (0..open.len()).min_by_key(|index| open[*index].used_at).expect("not empty");
+            open.swap_remove(longest);
         }
-        kept.push(Kept { tenant, manifest, reader, used: Instant::now() });
+        open.push(OpenReader { tenant, manifest, reader, used_at: Instant::now() });
     }
 
-    /// Closes those of a tenant.
+    /// Closes the snapshots of a tenant.
     pub fn close(&self, tenant: TenantId) {
-        self.kept().retain(|one| one.tenant != tenant);
+        self.open_readers().retain(|one| one.tenant != tenant);
     }
 
-    /// Closes what nobody asks about.
-    pub fn tidy(&self) {
-        self.kept().retain(|one| one.used.elapsed() < IDLE_TIMEOUT);
+    /// Closes the snapshots that have been idle for too long.
+    pub fn close_idle(&self) {
+        self.open_readers().retain(|one| one.used_at.elapsed() < IDLE_TIMEOUT);
     }
 
-    fn known(&self, tenant: TenantId, manifest: ManifestId) -> Option<Arc<SnapshotView>> {
-        let mut kept = self.kept();
-        let known = kept.iter_mut().find(|one| (one.tenant, one.manifest) == (tenant, manifest))?;
-        known.used = Instant::now();
+    fn find(&self, tenant: TenantId, manifest: ManifestId) -> Option<Arc<SnapshotView>> {
+        let mut open = self.open_readers();
+        let known = open.iter_mut().find(|one| (one.tenant, one.manifest) == (tenant, manifest))?;
+        known.used_at = Instant::now();
         Some(known.reader.clone())
     }
 
-    fn kept(&self) -> MutexGuard<'_, Vec<Kept>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn open_readers(&self) -> MutexGuard<'_, Vec<OpenReader>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -143,8 +150,8 @@ mod tests {
 
     use super::*;
 
-    /// A store with so many homes of a tenant.
-    async fn homes(count: usize) -> (Readers, TenantId, DataKey, Vec<ManifestId>) {
+    /// A store with some snapshots of a tenant.
+    async fn store_snapshots(count: usize) -> (ChunkReaders, TenantId, DataKey, Vec<ManifestId>) {
         let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::default());
         let (tenant, key) = (TenantId::random(), DataKey::random());
         let mut manifests = Vec::new();
@@ -153,55 +160,53 @@ mod tests {
             let target = ImportTarget { store, key, tenant, volume, size_bytes: 1 << 20 };
             manifests.push(import_chunks(target, None, vec![]).await.expect("stored").manifest);
         }
-        (Readers::new(store), tenant, key, manifests)
+        (ChunkReaders::new(store), tenant, key, manifests)
     }
 
     #[tokio::test(start_paused = true)]
-    async fn few_are_open_and_they_are_closed_when_idle() {
-        let (readers, tenant, key, manifests) = homes(2 * MAX_READERS).await;
+    async fn snapshots_close_when_idle() {
+        let (readers, tenant, key, manifests) = store_snapshots(2 * MAX_OPEN).await;
         for manifest in &manifests {
             tokio::time::advance(Duration::from_secs(1)).await;
             let first = readers.open(tenant, key.clone(), *manifest).await.expect("opens");
             let again = readers.open(tenant, key.clone(), *manifest).await.expect("is open");
             assert!(Arc::ptr_eq(&first, &again));
-            assert!(readers.kept().len() <= MAX_READERS);
+            assert!(readers.open_readers().len() <= MAX_OPEN);
         }
-        assert!(readers.known(TenantId::random(), manifests[7]).is_none(), "another tenant's is another");
-        assert!(
-            readers.known(tenant, manifests[0]).is_none() && readers.known(tenant, manifests[7]).is_some()
-        );
+        assert!(readers.find(TenantId::random(), manifests[7]).is_none(), "another tenant's snapshot");
+        assert!(readers.find(tenant, manifests[0]).is_none() && readers.find(tenant, manifests[7]).is_some());
         tokio::time::advance(IDLE_TIMEOUT).await;
-        readers.tidy();
-        assert!(readers.kept().is_empty());
+        readers.close_idle();
+        assert!(readers.open_readers().is_empty());
         readers.open(tenant, key, manifests[0]).await.expect("opens");
         readers.close(tenant);
-        assert!(readers.kept().is_empty());
+        assert!(readers.open_readers().is_empty());
     }
 
     #[tokio::test]
-    async fn a_reading_goes_on_where_it_was_and_few_are_remembered() {
-        let (readers, tenant, ..) = homes(0).await;
+    async fn root_hash_resumes_and_oldest_is_dropped() {
+        let (readers, tenant, ..) = store_snapshots(0).await;
         let id = |number: usize| ManifestId([number as u8; 32]);
-        assert_eq!(readers.reading(tenant, id(0)).next, Some(0));
-        for number in 0..=MAX_READINGS {
-            readers.note(tenant, id(number), Reading { next: Some(7), ..Reading::default() });
-            readers.note(tenant, id(number), Reading { next: None, ..Reading::default() });
+        assert_eq!(readers.root_hash(tenant, id(0)).next, Some(0));
+        for number in 0..=MAX_ROOT_HASHES {
+            readers.keep_root_hash(tenant, id(number), RootHash { next: Some(7), ..RootHash::default() });
+            readers.keep_root_hash(tenant, id(number), RootHash { next: None, ..RootHash::default() });
         }
-        assert_eq!(readers.reading(tenant, id(1)).next, None);
-        assert_eq!(readers.reading(tenant, id(0)).next, Some(0), "the first was forgotten");
-        assert_eq!(readers.reading(TenantId::random(), id(1)).next, Some(0), "another tenant's is another");
-        assert_eq!(readers.readings().len(), MAX_READINGS);
+        assert_eq!(readers.root_hash(tenant, id(1)).next, None);
+        assert_eq!(readers.root_hash(tenant, id(0)).next, Some(0), "the first was dropped");
+        assert_eq!(readers.root_hash(TenantId::random(), id(1)).next, Some(0), "another tenant's snapshot");
+        assert_eq!(readers.root_hashes().len(), MAX_ROOT_HASHES);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn few_ask_at_the_same_time_and_nobody_waits_for_ever() {
-        let (readers, ..) = homes(0).await;
-        let mut asking = Vec::new();
-        for _ in 0..MAX_QUESTIONS {
-            asking.push(readers.question().await.expect("a turn"));
+    async fn permit_waits_and_times_out() {
+        let (readers, ..) = store_snapshots(0).await;
+        let mut permits = Vec::new();
+        for _ in 0..MAX_CONCURRENT_READS {
+            permits.push(readers.permit().await.expect("a permit"));
         }
-        assert_eq!(readers.question().await.err(), Some(Busy));
-        asking.pop();
-        asking.push(readers.question().await.expect("a turn"));
+        assert_eq!(readers.permit().await.err(), Some(Busy));
+        permits.pop();
+        permits.push(readers.permit().await.expect("a permit"));
     }
 }

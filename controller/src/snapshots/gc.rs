@@ -1,352 +1,329 @@
-//! Removes from the store what no snapshot needs any more. Safe while everything runs.
+//! Garbage collection of the object store: deletes the objects that no snapshot needs. Safe while
+//! everything runs.
 //!
 //! ```text
-//! list objects ─▶ then read the roots ─▶ mark what they rest on ─▶ the rest is garbage, since when it was first seen
-//!                                                                   └─ still garbage a grace period later: deleted
+//! list objects ─▶ then read the roots ─▶ mark what they need ─▶ the rest is garbage; remember since when
+//!                                                               └─ still garbage a grace period later: delete
 //! ```
 //!
-//! Listing comes before the roots, so what is stored meanwhile is not looked at, and what becomes a root meanwhile counts. What
-//! a snapshot under way has stored is named by no root yet: the grace period is longer than any snapshot takes. A deleted
-//! object was needed by no root at two times a grace period apart; a new root rests on an older root and on what is younger
-//! than that. If anything cannot be read, nothing is deleted.
+//! Objects are listed before the roots are read. What is stored in between is not in the list, and
+//! what becomes a root in between counts. A snapshot that is being uploaded has objects that no
+//! root names yet: the grace period is longer than any upload takes. So a deleted object was needed
+//! by no root at two times a grace period apart, and a new root needs only what an older root needs
+//! and what is younger than that. If anything cannot be read, nothing is deleted.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use futures_util::{StreamExt as _, future::BoxFuture};
-use protocol::{ManifestId, TenantId, api::admin::GcReport};
+use futures_util::StreamExt as _;
+use protocol::{TenantId, api::admin::GcReport};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use volume::{
-    DataKey, ObjectStore, StoreError, VolumeError,
+    ObjectStore, StoreError, VolumeError,
+    gc::Reachable,
     store::{ObjectInfo, with_retries},
 };
 
+use super::roots;
 use crate::{
     audit,
     config::HistoryConfig,
-    core::App,
     db::Database,
-    snapshots,
-    tenants::{self, TenantError, TenantKey},
+    kms::{
+        Kms, KmsError,
+        tenant_keys::{self, TenantKey},
+    },
 };
 
-/// Held by the one collector of a database.
-const COLLECTOR_LOCK: i64 = 0x6275_7272_6f77_0003;
-/// Objects that are looked at together: some 20 MiB of names.
+/// Advisory lock in Postgres: one gc at a time for a database.
+const GC_LOCK: i64 = 0x6275_7272_6f77_0003;
+/// Objects that are examined together: some 20 MiB of names.
 const WINDOW_OBJECTS: usize = 200_000;
 /// Rows in one statement.
-const ROWS: usize = 1000;
-const DELETIONS_AT_ONCE: usize = 8;
-/// For one call to the store with its repetitions.
+const BATCH_ROWS: usize = 1000;
+/// Deletions that run at the same time.
+const MAX_CONCURRENT_DELETIONS: usize = 8;
+/// For one call to the store with its retries.
 const CALL_TIMEOUT: Duration = Duration::from_secs(120);
-/// After a start: whoever has just started wants their machines first.
-const FIRST_AFTER: Duration = Duration::from_secs(15 * 60);
+/// Delay of the first gc after a start, when users want their workspaces first.
+const FIRST_RUN_DELAY: Duration = Duration::from_secs(15 * 60);
 
-/// Whether the object of this name must stay.
-pub type Reachable = Box<dyn Fn(&str) -> bool + Send + Sync>;
-
-/// Follows manifests to all that they rest on.
-pub trait Marking: Send + Sync + 'static {
-    fn reachable(
-        &self,
-        store: Arc<dyn ObjectStore>,
-        key: DataKey,
-        tenant: TenantId,
-        roots: Vec<ManifestId>,
-    ) -> BoxFuture<'_, Result<Reachable, VolumeError>>;
-}
-
-/// As the volume writes them.
-pub struct Manifests;
-
-impl Marking for Manifests {
-    fn reachable(
-        &self,
-        store: Arc<dyn ObjectStore>,
-        key: DataKey,
-        tenant: TenantId,
-        roots: Vec<ManifestId>,
-    ) -> BoxFuture<'_, Result<Reachable, VolumeError>> {
-        Box::pin(async move {
-            let reachable = volume::gc::find_reachable(store, key, tenant, roots).await?;
-            Ok(Box::new(move |name: &str| reachable.contains(name)) as Reachable)
-        })
-    }
-}
-
+/// Why a gc did not finish. Nothing that is needed has been deleted.
 #[derive(Debug, thiserror::Error)]
-pub enum CollectError {
-    #[error("another collection is under way")]
+pub enum GcError {
+    #[error("Cannot start a gc: another one is running")]
     Busy,
-    #[error("the server is ending")]
+    #[error("Cannot finish the gc: the server is shutting down")]
     Cancelled,
-    #[error("the store does not answer as it should")]
+    #[error("Cannot read or delete objects")]
     Store(#[from] StoreError),
-    #[error("a snapshot cannot be followed")]
-    Marking(#[from] VolumeError),
+    #[error("Cannot read a snapshot's manifest")]
+    Volume(#[from] VolumeError),
     #[error(transparent)]
-    Tenant(#[from] TenantError),
+    Kms(#[from] KmsError),
     #[error(transparent)]
     Database(#[from] sqlx::Error),
 }
 
-/// Collects every few hours until the shutdown.
-pub async fn run(app: App) {
-    let shutdown = app.tasks.shutdown().clone();
-    let mut pause = FIRST_AFTER;
-    loop {
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(pause) => {}
-        }
-        pause = app.config.history.collect_every;
-        match collect(&app, None).await {
-            Ok(_) | Err(CollectError::Busy | CollectError::Cancelled) => {}
-            Err(error) => tracing::error!(%error, "collection"),
-        }
-    }
-}
-
-/// One collection, of one tenant or of all.
-pub async fn collect(app: &App, tenant: Option<TenantId>) -> Result<GcReport, CollectError> {
-    let collector = Collector {
-        app: app.clone(),
-        store: app.store.clone(),
-        now: app.now(),
-        shutdown: app.tasks.shutdown().clone(),
-    };
-    collector.collect(tenant).await
-}
-
-pub struct Collector {
-    pub app: App,
+/// Collects garbage. Each tenant is collected for itself, because objects are never shared between
+/// tenants.
+#[derive(Clone)]
+pub struct Gc {
+    pub db: Database,
+    pub kms: Arc<Kms>,
     pub store: Arc<dyn ObjectStore>,
-    pub now: OffsetDateTime,
+    pub config: HistoryConfig,
     pub shutdown: CancellationToken,
 }
 
-impl Collector {
-    pub async fn collect(&self, tenant: Option<TenantId>) -> Result<GcReport, CollectError> {
-        let lock = self.db().hold(COLLECTOR_LOCK).await?.ok_or(CollectError::Busy)?;
-        let done = self.collect_alone(tenant).await;
-        if let Err(error) = lock.release().await {
-            tracing::warn!(%error, "the collector's lock goes with its connection");
+impl Gc {
+    /// Collects all tenants every few hours until the shutdown.
+    pub async fn run(self) {
+        let mut pause = FIRST_RUN_DELAY;
+        loop {
+            tokio::select! {
+                () = self.shutdown.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+            pause = self.config.gc_interval;
+            match self.collect(OffsetDateTime::now_utc(), None).await {
+                Ok(_) | Err(GcError::Busy | GcError::Cancelled) => {}
+                Err(error) => tracing::error!(%error, "gc failed"),
+            }
         }
-        done
     }
 
-    async fn collect_alone(&self, tenant: Option<TenantId>) -> Result<GcReport, CollectError> {
-        let begun = Instant::now();
-        self.give_up_homes().await?;
+    /// Collects one tenant, or all.
+    pub async fn collect(&self, now: OffsetDateTime, tenant: Option<TenantId>) -> Result<GcReport, GcError> {
+        let lock = self.db.try_lock(GC_LOCK).await?.ok_or(GcError::Busy)?;
+        let result = self.collect_locked(now, tenant).await;
+        if let Err(error) = lock.release().await {
+            tracing::warn!(%error, "cannot release the gc lock; it ends with its connection");
+        }
+        result
+    }
+
+    async fn collect_locked(
+        &self,
+        now: OffsetDateTime,
+        tenant: Option<TenantId>,
+    ) -> Result<GcReport, GcError> {
+        let started = Instant::now();
+        self.release_deleted_homes(now).await?;
         let tenants = match tenant {
             Some(tenant) => vec![tenant],
-            None => tenants::all(self.db().system().await?.connection()).await?,
+            None => list_tenants(self.db.system().await?.connection()).await?,
         };
-        let mut sum = GcReport::default();
+        let mut total = GcReport::default();
         let mut failed = None;
         for tenant in tenants {
-            // One tenant's damage is not the others'.
-            match self.collect_one(tenant).await {
-                Ok(done) => add(&mut sum, &done),
-                Err(CollectError::Cancelled) => return Err(CollectError::Cancelled),
+            // Damage in one tenant does not stop the others.
+            match self.collect_tenant(now, tenant).await {
+                Ok(report) => add(&mut total, &report),
+                Err(GcError::Cancelled) => return Err(GcError::Cancelled),
                 Err(error) => {
-                    tracing::error!(%tenant, %error, "a tenant's objects are not collected");
+                    tracing::error!(%tenant, %error, "gc of a tenant failed");
                     failed = Some(error);
                 }
             }
         }
         tracing::info!(
-            objects = sum.objects,
-            garbage = sum.garbage,
-            deleted = sum.deleted,
-            deleted_bytes = sum.deleted_bytes,
-            failed = sum.failed,
-            seconds = begun.elapsed().as_secs(),
-            "collected"
+            objects = total.objects,
+            garbage = total.garbage,
+            deleted = total.deleted,
+            deleted_bytes = total.deleted_bytes,
+            failed = total.failed,
+            seconds = started.elapsed().as_secs(),
+            "gc finished"
         );
-        failed.map_or(Ok(sum), Err)
+        failed.map_or(Ok(total), Err)
     }
 
     /// Homes of workspaces that were deleted long enough ago are roots no longer.
-    async fn give_up_homes(&self) -> Result<(), CollectError> {
-        let mut system = self.db().system().await?;
-        let homes = snapshots::give_up(system.connection(), self.now - self.config().deleted_grace).await?;
+    async fn release_deleted_homes(&self, now: OffsetDateTime) -> Result<(), GcError> {
+        let mut system = self.db.system().await?;
+        let before = now - self.config.deleted_grace;
+        let homes = roots::release_deleted_homes(system.connection(), before).await?;
         system.commit().await?;
         if homes > 0 {
-            tracing::info!(homes, "homes of deleted workspaces are given up");
+            tracing::info!(homes, "released the homes of deleted workspaces");
         }
         Ok(())
     }
 
-    async fn collect_one(&self, tenant: TenantId) -> Result<GcReport, CollectError> {
-        let mut sum = GcReport::default();
+    async fn collect_tenant(&self, now: OffsetDateTime, tenant: TenantId) -> Result<GcReport, GcError> {
+        let mut total = GcReport::default();
         let mut after: Option<String> = None;
         loop {
-            let window = self.list(tenant, after.as_deref()).await?;
+            let window = self.list_window(tenant, after.as_deref()).await?;
             let reachable = self.mark(tenant).await?;
-            let done = self.sweep(tenant, after.as_deref(), &window, &reachable).await?;
-            add(&mut sum, &done);
+            let report = self.sweep(now, tenant, after.as_deref(), &window, reachable.as_ref()).await?;
+            add(&mut total, &report);
             match window.objects.last() {
-                Some(last) if window.more => after = Some(last.name.clone()),
+                Some(last) if window.has_more => after = Some(last.name.clone()),
                 _ => break,
             }
         }
-        if sum.deleted > 0 || sum.failed > 0 {
-            let detail = serde_json::to_value(sum).expect("plain data");
-            let mut system = self.db().system().await?;
-            audit::write_system(system.connection(), tenant, "store.collect", &tenant.to_string(), detail)
-                .await?;
+        if total.deleted > 0 || total.failed > 0 {
+            let detail = serde_json::to_value(total).expect("plain data");
+            let mut system = self.db.system().await?;
+            audit::write_system(system.connection(), tenant, "store.gc", &tenant.to_string(), detail).await?;
             system.commit().await?;
         }
-        Ok(sum)
+        Ok(total)
     }
 
     /// The tenant's next objects, in the order of their names.
-    async fn list(&self, tenant: TenantId, after: Option<&str>) -> Result<Window, CollectError> {
+    async fn list_window(&self, tenant: TenantId, after: Option<&str>) -> Result<Window, GcError> {
         let prefix = format!("{tenant}/");
         let mut objects: Vec<ObjectInfo> = Vec::new();
         while objects.len() < WINDOW_OBJECTS {
             let after = objects.last().map(|last| last.name.as_str()).or(after);
-            let page = self.call(|| self.store.list(&prefix, after)).await?;
+            let page = self.call_store(|| self.store.list(&prefix, after)).await?;
             if page.is_empty() {
-                return Ok(Window { objects, more: false });
+                return Ok(Window { objects, has_more: false });
             }
             objects.extend(page);
         }
-        Ok(Window { objects, more: true })
+        Ok(Window { objects, has_more: true })
     }
 
-    /// Roots are read now, after the listing.
-    async fn mark(&self, tenant: TenantId) -> Result<Reachable, CollectError> {
-        let mut system = self.db().system().await?;
-        let key = tenants::key(system.connection(), tenant).await?;
-        let roots = snapshots::roots(system.connection(), tenant).await?;
+    /// What the tenant's snapshots need. Roots are read now, after the listing. None if the
+    /// tenant's key is destroyed: nobody can read any of its objects, so all of them are garbage.
+    async fn mark(&self, tenant: TenantId) -> Result<Option<Reachable>, GcError> {
+        let mut system = self.db.system().await?;
+        let key = tenant_keys::find(system.connection(), tenant).await?;
+        let roots = roots::list_roots(system.connection(), tenant).await?;
         drop(system);
-        let TenantKey::Open(key) = key.open(&self.app.keeper).await.map_err(TenantError::Keeper)? else {
-            // Nobody can read any of it.
-            return Ok(Box::new(|_| false));
-        };
+        let TenantKey::Open(key) = key.decrypt(&self.kms).await? else { return Ok(None) };
         tokio::select! {
-            () = self.shutdown.cancelled() => Err(CollectError::Cancelled),
-            marked = self.app.marking.reachable(self.store.clone(), key, tenant, roots) => Ok(marked?),
+            () = self.shutdown.cancelled() => Err(GcError::Cancelled),
+            marked = volume::gc::find_reachable(self.store.clone(), key, tenant, roots) => Ok(Some(marked?)),
         }
     }
 
-    /// Writes down what is garbage in this window, and deletes what has been for long enough.
+    /// Records what is garbage in this window, and deletes what has been garbage for the grace
+    /// period.
     async fn sweep(
         &self,
+        now: OffsetDateTime,
         tenant: TenantId,
         after: Option<&str>,
         window: &Window,
-        reachable: &Reachable,
-    ) -> Result<GcReport, CollectError> {
+        reachable: Option<&Reachable>,
+    ) -> Result<GcReport, GcError> {
+        let is_needed = |name: &str| reachable.is_some_and(|reachable| reachable.contains(name));
         let garbage: Vec<&ObjectInfo> =
-            window.objects.iter().filter(|object| !reachable(&object.name)).collect();
+            window.objects.iter().filter(|object| !is_needed(&object.name)).collect();
         let names: HashSet<&str> = garbage.iter().map(|object| object.name.as_str()).collect();
-        let until = window.objects.last().filter(|_| window.more).map(|last| last.name.as_str());
-        let mut doomed = Vec::new();
-        let mut system = self.db().system().await?;
-        for known in seen(system.connection(), tenant, after, until).await? {
+        let until = window.objects.last().filter(|_| window.has_more).map(|last| last.name.as_str());
+        let mut expired = Vec::new();
+        let mut system = self.db.system().await?;
+        for known in list_garbage(system.connection(), tenant, after, until).await? {
             if !names.contains(known.name.as_str()) {
-                // It is needed again, or gone.
-                forget(system.connection(), tenant, &[known.name]).await?;
-            } else if known.first_seen <= self.now - self.config().collect_grace {
-                doomed.push(known);
+                // It is needed again, or it is deleted already.
+                remove_garbage(system.connection(), tenant, &[known.name]).await?;
+            } else if known.first_seen <= now - self.config.gc_grace {
+                expired.push(known);
             }
         }
-        for rows in garbage.chunks(ROWS) {
-            remember(system.connection(), tenant, self.now, rows).await?;
+        for rows in garbage.chunks(BATCH_ROWS) {
+            insert_garbage(system.connection(), tenant, now, rows).await?;
         }
         system.commit().await?;
-        let mut sum = GcReport {
+        let mut report = GcReport {
             objects: window.objects.len() as u64,
             bytes: window.objects.iter().map(|object| object.bytes).sum(),
             garbage: garbage.len() as u64,
             garbage_bytes: garbage.iter().map(|object| object.bytes).sum(),
             ..GcReport::default()
         };
-        for rows in doomed.chunks(ROWS) {
-            self.delete(tenant, rows, &mut sum).await?;
+        for rows in expired.chunks(BATCH_ROWS) {
+            self.delete_objects(tenant, rows, &mut report).await?;
         }
-        Ok(sum)
+        Ok(report)
     }
 
-    async fn delete(&self, tenant: TenantId, rows: &[Known], sum: &mut GcReport) -> Result<(), CollectError> {
-        let deletions: Vec<_> = rows.iter().map(|row| self.delete_one(row)).collect();
+    async fn delete_objects(
+        &self,
+        tenant: TenantId,
+        rows: &[Garbage],
+        report: &mut GcReport,
+    ) -> Result<(), GcError> {
+        let deletions: Vec<_> = rows.iter().map(|row| self.delete_object(row)).collect();
         let outcomes: Vec<_> =
-            futures_util::stream::iter(deletions).buffer_unordered(DELETIONS_AT_ONCE).collect().await;
-        let mut gone = Vec::new();
+            futures_util::stream::iter(deletions).buffer_unordered(MAX_CONCURRENT_DELETIONS).collect().await;
+        let mut deleted = Vec::new();
         for (row, outcome) in outcomes {
             match outcome {
                 Ok(()) => {
-                    sum.deleted += 1;
-                    sum.deleted_bytes += row.bytes.unsigned_abs();
-                    gone.push(row.name.clone());
+                    report.deleted += 1;
+                    report.deleted_bytes += row.bytes.unsigned_abs();
+                    deleted.push(row.name.clone());
                 }
-                Err(CollectError::Cancelled) => return Err(CollectError::Cancelled),
+                Err(GcError::Cancelled) => return Err(GcError::Cancelled),
                 Err(error) => {
-                    tracing::warn!(object = row.name, %error, "an object is not deleted");
-                    sum.failed += 1;
+                    tracing::warn!(object = row.name, %error, "cannot delete an object");
+                    report.failed += 1;
                 }
             }
         }
-        let mut system = self.db().system().await?;
-        forget(system.connection(), tenant, &gone).await?;
+        let mut system = self.db.system().await?;
+        remove_garbage(system.connection(), tenant, &deleted).await?;
         system.commit().await?;
         Ok(())
     }
 
-    async fn delete_one<'a>(&self, row: &'a Known) -> (&'a Known, Result<(), CollectError>) {
-        (row, self.call(|| self.store.delete(&row.name)).await)
+    async fn delete_object<'a>(&self, row: &'a Garbage) -> (&'a Garbage, Result<(), GcError>) {
+        (row, self.call_store(|| self.store.delete(&row.name)).await)
     }
 
-    /// A call to the store, tried again as is usual, until its deadline or the shutdown.
-    async fn call<T, F>(&self, call: impl FnMut() -> F) -> Result<T, CollectError>
+    /// Calls the store with the usual retries, until its timeout or the shutdown.
+    async fn call_store<T, F>(&self, call: impl FnMut() -> F) -> Result<T, GcError>
     where
         F: Future<Output = Result<T, StoreError>>,
     {
         let late = || StoreError::Unavailable("it took too long".to_owned());
         tokio::select! {
-            () = self.shutdown.cancelled() => Err(CollectError::Cancelled),
+            () = self.shutdown.cancelled() => Err(GcError::Cancelled),
             done = timeout(CALL_TIMEOUT, with_retries(call)) => Ok(done.unwrap_or_else(|_| Err(late()))?),
         }
-    }
-
-    fn db(&self) -> &Database {
-        &self.app.db
-    }
-
-    fn config(&self) -> &HistoryConfig {
-        &self.app.config.history
     }
 }
 
 /// A part of a listing.
 struct Window {
     objects: Vec<ObjectInfo>,
-    /// Others follow.
-    more: bool,
+    has_more: bool,
 }
 
-struct Known {
+/// An object that no snapshot needed when it was last examined.
+struct Garbage {
     name: String,
     first_seen: OffsetDateTime,
     bytes: i64,
 }
 
-/// What is known as garbage behind one name and up to another.
-async fn seen(
+async fn list_tenants(connection: &mut PgConnection) -> Result<Vec<TenantId>, sqlx::Error> {
+    let ids = sqlx::query_scalar!("select tenant_id from tenants order by tenant_id").fetch_all(connection);
+    Ok(ids.await?.into_iter().map(TenantId).collect())
+}
+
+/// The garbage that is recorded after one name and up to another.
+async fn list_garbage(
     connection: &mut PgConnection,
     tenant: TenantId,
     after: Option<&str>,
     until: Option<&str>,
-) -> Result<Vec<Known>, sqlx::Error> {
+) -> Result<Vec<Garbage>, sqlx::Error> {
     sqlx::query_as!(
-        Known,
+        Garbage,
         "select name, first_seen, bytes from garbage
-         where tenant_id = $1 and ($2::text is null or name > $2) and ($3::text is null or name <= $3) order by name",
+         where tenant_id = $1 and ($2::text is null or name > $2)
+           and ($3::text is null or name <= $3)
+         order by name",
         tenant.0,
         after,
         until,
@@ -355,7 +332,7 @@ async fn seen(
     .await
 }
 
-async fn remember(
+async fn insert_garbage(
     connection: &mut PgConnection,
     tenant: TenantId,
     now: OffsetDateTime,
@@ -365,7 +342,7 @@ async fn remember(
     let bytes: Vec<i64> = objects.iter().map(|object| object.bytes as i64).collect();
     sqlx::query!(
         "insert into garbage (tenant_id, name, first_seen, bytes)
-         select $1, one.name, $2, one.bytes from unnest($3::text[], $4::bigint[]) as one(name, bytes)
+         select $1, object.name, $2, object.bytes from unnest($3::text[], $4::bigint[]) as object(name, bytes)
          on conflict do nothing",
         tenant.0,
         now,
@@ -377,7 +354,7 @@ async fn remember(
     Ok(())
 }
 
-async fn forget(
+async fn remove_garbage(
     connection: &mut PgConnection,
     tenant: TenantId,
     names: &[String],
@@ -388,12 +365,12 @@ async fn forget(
     Ok(())
 }
 
-fn add(sum: &mut GcReport, one: &GcReport) {
-    sum.objects += one.objects;
-    sum.bytes += one.bytes;
-    sum.garbage += one.garbage;
-    sum.garbage_bytes += one.garbage_bytes;
-    sum.deleted += one.deleted;
-    sum.deleted_bytes += one.deleted_bytes;
-    sum.failed += one.failed;
+fn add(total: &mut GcReport, report: &GcReport) {
+    total.objects += report.objects;
+    total.bytes += report.bytes;
+    total.garbage += report.garbage;
+    total.garbage_bytes += report.garbage_bytes;
+    total.deleted += report.deleted;
+    total.deleted_bytes += report.deleted_bytes;
+    total.failed += report.failed;
 }

@@ -1,8 +1,9 @@
-//! Imports in the database: homes on their way from another installation, and how they become workspaces.
+//! Imports in the database: homes that are being transferred from another installation.
 //!
-//! An import is a volume that no machine uses: its head is what has arrived, so the collector keeps it like any other home's. It
-//! moves by compare-and-set. In the end the volume becomes a new workspace's, or its head another snapshot of the workspace
-//! that is written to, as if that had been restored.
+//! An import is a volume that no workspace uses. Its head is what has arrived, so gc keeps it like
+//! any other home's. The head moves by compare-and-set on the import's version. At the end the
+//! volume becomes the home of a new workspace, or its head becomes a snapshot of an existing
+//! workspace, as if that had been restored.
 
 use protocol::{
     ManifestId, VolumeId, WorkspaceId,
@@ -16,35 +17,38 @@ use sqlx::PgConnection;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use super::{Found, Moved};
+use super::{ImportedSnapshot, SnapshotRecord};
 use crate::{
-    db::Scope,
-    lifecycle::record::{manifest, phase},
+    db::{Scope, text::Text},
+    lifecycle::record::manifest,
 };
 
-/// Of one person at the same time: each may hold a home's worth of the store.
-pub const MAX_IMPORTS_OF_ONE: i64 = 8;
-/// What nobody sends to any more is forgotten: long enough for a weekend without the laptop.
+/// Imports of one user at the same time. Each may take a whole home's space in the store.
+pub const MAX_IMPORTS_PER_USER: i64 = 8;
+/// An import that nothing was sent to for so long is deleted. A weekend without the laptop is
+/// shorter.
 pub const IDLE_TIMEOUT: Duration = Duration::days(4);
 
-/// One's own import, for whoever acts on it.
+/// An import of the caller, with what is needed to act on it.
 #[derive(Clone, Debug)]
-pub struct Incoming {
+pub struct ImportRecord {
+    /// What users see of it.
     pub import: Import,
     pub template: String,
     pub home_mib: u32,
+    /// Whether it may replace the home of any workspace with its name.
     pub replace: bool,
     pub volume: VolumeId,
-    /// What has arrived.
+    /// What has arrived so far.
     pub head: Option<ManifestId>,
     /// The volume that made the head.
     pub made_by: VolumeId,
     pub stored_bytes: i64,
-    /// Of the last body.
+    /// Hash of the body that arrived last.
     pub last_hash: Option<Vec<u8>>,
 }
 
-/// The workspace that has the name of an import.
+/// The workspace that has the name of an import and would receive its home.
 #[derive(Clone, Debug)]
 pub struct Destination {
     pub workspace: WorkspaceId,
@@ -54,18 +58,18 @@ pub struct Destination {
 }
 
 impl Destination {
-    /// Whether its home may be written over by that of `source`.
-    pub fn takes(&self, source: WorkspaceId, replace: bool) -> bool {
+    /// Whether its home may be replaced by one from `source`.
+    pub fn accepts(&self, source: WorkspaceId, replace: bool) -> bool {
         replace || self.imported_from == Some(source)
     }
 }
 
-/// The caller's own workspace of this name.
-pub async fn destination(scope: &mut Scope, name: &str) -> Result<Option<Destination>, sqlx::Error> {
+/// Finds the caller's workspace of this name.
+pub async fn find_destination(scope: &mut Scope, name: &str) -> Result<Option<Destination>, sqlx::Error> {
     let (tenant, owner) = (scope.tenant(), scope.caller().user.0);
     let row = sqlx::query!(
-        "select workspace_id, volume_id, phase, imported_from from workspaces
-         where tenant_id = $1 and owner_id = $2 and name = $3 and deleted_at is null",
+        r#"select workspace_id, volume_id, phase as "phase: Text<Phase>", imported_from from workspaces
+           where tenant_id = $1 and owner_id = $2 and name = $3 and deleted_at is null"#,
         tenant,
         owner,
         name,
@@ -75,11 +79,12 @@ pub async fn destination(scope: &mut Scope, name: &str) -> Result<Option<Destina
     Ok(row.map(|row| Destination {
         workspace: WorkspaceId(row.workspace_id),
         volume: VolumeId(row.volume_id),
-        phase: phase(&row.phase),
+        phase: row.phase.0,
         imported_from: row.imported_from.map(WorkspaceId),
     }))
 }
 
+/// Whether the caller's tenant has a template of this name.
 pub async fn has_template(scope: &mut Scope, template: &str) -> Result<bool, sqlx::Error> {
     let tenant = scope.tenant();
     sqlx::query_scalar!(
@@ -91,7 +96,7 @@ pub async fn has_template(scope: &mut Scope, template: &str) -> Result<bool, sql
     .await
 }
 
-/// The caller's imports under way.
+/// The number of the caller's imports.
 pub async fn count(scope: &mut Scope) -> Result<i64, sqlx::Error> {
     let (tenant, owner) = (scope.tenant(), scope.caller().user.0);
     sqlx::query_scalar!(
@@ -103,42 +108,42 @@ pub async fn count(scope: &mut Scope) -> Result<i64, sqlx::Error> {
     .await
 }
 
-/// Goes on with an import that was cut short; none: there is none of this home and name.
-pub async fn go_on(
+/// Resumes the import of this source under this name. None if there is none.
+pub async fn resume(
     scope: &mut Scope,
-    wish: &NewImport,
+    request: &NewImport,
     template: &str,
     expires_at: OffsetDateTime,
-) -> Result<Option<Incoming>, sqlx::Error> {
+) -> Result<Option<ImportRecord>, sqlx::Error> {
     let (tenant, owner) = (scope.tenant(), scope.caller().user.0);
-    let known = sqlx::query_scalar!(
+    let import = sqlx::query_scalar!(
         "update imports set template = $5, home_mib = greatest(home_mib, $6), replace = $7, expires_at = $8
          where tenant_id = $1 and owner_id = $2 and source = $3 and name = $4 returning import_id",
         tenant,
         owner,
-        wish.source.0,
-        wish.name,
+        request.source.0,
+        request.name,
         template,
-        wish.home_mib as i32,
-        wish.replace,
+        request.home_mib as i32,
+        request.replace,
         expires_at,
     )
     .fetch_optional(scope.connection())
     .await?;
-    match known {
+    match import {
         Some(id) => find(scope, id).await,
         None => Ok(None),
     }
 }
 
-/// A new import. What arrives is put over `base`, which is held.
-pub async fn begin(
+/// Creates an import. What arrives changes a copy of `base`, whose volume is locked.
+pub async fn create(
     scope: &mut Scope,
-    wish: &NewImport,
+    request: &NewImport,
     template: &str,
-    base: Option<&Found>,
+    base: Option<&SnapshotRecord>,
     expires_at: OffsetDateTime,
-) -> Result<Option<Incoming>, sqlx::Error> {
+) -> Result<Option<ImportRecord>, sqlx::Error> {
     let (tenant, owner) = (scope.tenant(), scope.caller().user.0);
     let (id, volume) = (Uuid::now_v7(), VolumeId::random());
     sqlx::query!(
@@ -152,16 +157,17 @@ pub async fn begin(
     .execute(scope.connection())
     .await?;
     sqlx::query!(
-        "insert into imports (tenant_id, import_id, owner_id, source, name, template, home_mib, replace, volume_id, expires_at)
+        "insert into imports (tenant_id, import_id, owner_id, source, name, template, home_mib, replace,
+            volume_id, expires_at)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         tenant,
         id,
         owner,
-        wish.source.0,
-        wish.name,
+        request.source.0,
+        request.name,
         template,
-        wish.home_mib as i32,
-        wish.replace,
+        request.home_mib as i32,
+        request.replace,
         volume.0,
         expires_at,
     )
@@ -170,11 +176,12 @@ pub async fn begin(
     find(scope, id).await
 }
 
-/// One of the caller's own.
-pub async fn find(scope: &mut Scope, id: Uuid) -> Result<Option<Incoming>, sqlx::Error> {
+/// Finds an import of the caller.
+pub async fn find(scope: &mut Scope, id: Uuid) -> Result<Option<ImportRecord>, sqlx::Error> {
     let (tenant, owner) = (scope.tenant(), scope.caller().user.0);
     let row = sqlx::query!(
-        r#"select i.import_id, i.source, i.name, i.template, i.home_mib, i.replace, i.volume_id, i.version, i.last_hash,
+        r#"select i.import_id, i.source, i.name, i.template, i.home_mib, i.replace, i.volume_id,
+              i.version, i.last_hash,
                   i.expires_at, v.head, coalesce(v.head_of, v.volume_id) as "made_by!",
                   coalesce(v.stored_bytes, 0) as "stored_bytes!"
            from imports i join volumes v using (tenant_id, volume_id)
@@ -185,7 +192,7 @@ pub async fn find(scope: &mut Scope, id: Uuid) -> Result<Option<Incoming>, sqlx:
     )
     .fetch_optional(scope.connection())
     .await?;
-    Ok(row.map(|row| Incoming {
+    Ok(row.map(|row| ImportRecord {
         import: Import {
             id: row.import_id,
             source: WorkspaceId(row.source),
@@ -204,8 +211,8 @@ pub async fn find(scope: &mut Scope, id: Uuid) -> Result<Option<Incoming>, sqlx:
     }))
 }
 
-/// As [`find`], and nothing arrives until the transaction's end.
-pub async fn find_held(scope: &mut Scope, id: Uuid) -> Result<Option<Incoming>, sqlx::Error> {
+/// Like [`find`], and locks it: nothing arrives until the transaction ends.
+pub async fn find_locked(scope: &mut Scope, id: Uuid) -> Result<Option<ImportRecord>, sqlx::Error> {
     let tenant = scope.tenant();
     sqlx::query!(
         "select import_id from imports where tenant_id = $1 and import_id = $2 for update",
@@ -217,33 +224,35 @@ pub async fn find_held(scope: &mut Scope, id: Uuid) -> Result<Option<Incoming>, 
     find(scope, id).await
 }
 
-/// Makes what has arrived the head, if the head is still what it was put over. False: somebody else was faster.
+/// Makes what has arrived the head, if the version is still the one that it was based on. False if
+/// another request was faster.
 pub async fn advance(
     scope: &mut Scope,
-    before: &Incoming,
+    import: &ImportRecord,
     (manifest, stored_bytes): (ManifestId, u64),
     hash: &[u8; 32],
     expires_at: OffsetDateTime,
 ) -> Result<bool, sqlx::Error> {
     let tenant = scope.tenant();
-    let moved = sqlx::query!(
+    let advanced = sqlx::query!(
         "update imports set version = version + 1, last_hash = $4, expires_at = $5
          where tenant_id = $1 and import_id = $2 and version = $3",
         tenant,
-        before.import.id,
-        before.import.version as i64,
+        import.import.id,
+        import.import.version as i64,
         &hash[..],
         expires_at,
     )
     .execute(scope.connection())
     .await?;
-    if moved.rows_affected() == 0 {
+    if advanced.rows_affected() == 0 {
         return Ok(false);
     }
     sqlx::query!(
-        "update volumes set head = $3, head_of = null, stored_bytes = $4 where tenant_id = $1 and volume_id = $2",
+        "update volumes set head = $3, head_of = null, stored_bytes = $4 where tenant_id = $1
+            and volume_id = $2",
         tenant,
-        before.volume.0,
+        import.volume.0,
         &manifest.0[..],
         stored_bytes as i64,
     )
@@ -252,59 +261,24 @@ pub async fn advance(
     Ok(true)
 }
 
-/// What an import becomes a snapshot as.
-pub fn moved(incoming: &Incoming, head: ManifestId, request: &FinishImport) -> Moved {
-    Moved {
+/// The snapshot that an import becomes.
+pub fn snapshot(import: &ImportRecord, head: ManifestId, request: &FinishImport) -> ImportedSnapshot {
+    ImportedSnapshot {
         manifest: head,
-        made_by: incoming.made_by,
+        made_by: import.made_by,
         kind: SnapshotKind::Requested,
         consistency: request.consistency,
         at: request.created_at,
-        stored_bytes: incoming.stored_bytes,
+        stored_bytes: import.stored_bytes,
     }
 }
 
-/// A new workspace at rest whose home is the import's volume. False: there is no such template.
-pub async fn become_workspace(
-    scope: &mut Scope,
-    workspace: WorkspaceId,
-    incoming: &Incoming,
-    now: OffsetDateTime,
-) -> Result<bool, sqlx::Error> {
-    let (tenant, owner) = (scope.tenant(), scope.caller().user.0);
-    let done = sqlx::query!(
-        "insert into workspaces (tenant_id, workspace_id, owner_id, name, template, image, vcpus, memory_mib, home_mib,
-             scratch_mib, pids, volume_id, phase, desired_state, imported_from)
-         select t.tenant_id, $2, $3, $4, t.name, t.image, t.vcpus, t.memory_mib, greatest(t.home_mib, $6), t.scratch_mib,
-             t.pids, $7, 'terminated', 'stopped', $8
-         from templates t where t.tenant_id = $1 and t.name = $5",
-        tenant,
-        workspace.0,
-        owner,
-        incoming.import.name,
-        incoming.template,
-        incoming.home_mib as i32,
-        incoming.volume.0,
-        incoming.import.source.0,
-    )
-    .execute(scope.connection())
-    .await?;
-    sqlx::query!(
-        "update volumes set safe_at = $3 where tenant_id = $1 and volume_id = $2",
-        tenant,
-        incoming.volume.0,
-        now,
-    )
-    .execute(scope.connection())
-    .await?;
-    Ok(done.rows_affected() > 0)
-}
-
-/// The workspace has room for the import's home, and may take the next one from the same source.
+/// Grows the destination to the size of the imported home, records where it comes from, and empties
+/// the import's volume.
 pub async fn adopt(
     scope: &mut Scope,
     destination: &Destination,
-    incoming: &Incoming,
+    import: &ImportRecord,
 ) -> Result<(), sqlx::Error> {
     let tenant = scope.tenant();
     sqlx::query!(
@@ -312,43 +286,48 @@ pub async fn adopt(
          where tenant_id = $1 and workspace_id = $2",
         tenant,
         destination.workspace.0,
-        incoming.import.source.0,
-        incoming.home_mib as i32,
+        import.import.source.0,
+        import.home_mib as i32,
     )
     .execute(scope.connection())
     .await?;
-    // What it held is the workspace's from now on.
+    // Its head is a snapshot of the destination from now on.
     sqlx::query!(
-        "update volumes set head = null, head_of = null, stored_bytes = 0 where tenant_id = $1 and volume_id = $2",
+        "update volumes set head = null, head_of = null, stored_bytes = 0 where tenant_id = $1
+            and volume_id = $2",
         tenant,
-        incoming.volume.0,
+        import.volume.0,
     )
     .execute(scope.connection())
     .await?;
     Ok(())
 }
 
-pub async fn end(scope: &mut Scope, incoming: &Incoming) -> Result<(), sqlx::Error> {
+/// Deletes an import. Its volume stays, with the new workspace or empty.
+pub async fn delete(scope: &mut Scope, import: &ImportRecord) -> Result<(), sqlx::Error> {
     let tenant = scope.tenant();
-    sqlx::query!("delete from imports where tenant_id = $1 and import_id = $2", tenant, incoming.import.id)
+    sqlx::query!("delete from imports where tenant_id = $1 and import_id = $2", tenant, import.import.id)
         .execute(scope.connection())
         .await?;
     Ok(())
 }
 
-/// Forgets what nobody has sent to for too long; how many. The collector does the rest.
-pub async fn expire(connection: &mut PgConnection, now: OffsetDateTime) -> Result<u64, sqlx::Error> {
-    let gone = sqlx::query!("delete from imports where expires_at <= $1 returning tenant_id, volume_id", now)
-        .fetch_all(&mut *connection)
-        .await?;
-    for one in &gone {
+/// Deletes imports that nothing was sent to for too long, and returns their number. Gc deletes
+/// their objects.
+pub async fn delete_expired(connection: &mut PgConnection, now: OffsetDateTime) -> Result<u64, sqlx::Error> {
+    let expired =
+        sqlx::query!("delete from imports where expires_at <= $1 returning tenant_id, volume_id", now)
+            .fetch_all(&mut *connection)
+            .await?;
+    for import in &expired {
         sqlx::query!(
-            "update volumes set head = null, head_of = null, stored_bytes = 0 where tenant_id = $1 and volume_id = $2",
-            one.tenant_id,
-            one.volume_id,
+            "update volumes set head = null, head_of = null, stored_bytes = 0 where tenant_id = $1
+                and volume_id = $2",
+            import.tenant_id,
+            import.volume_id,
         )
         .execute(&mut *connection)
         .await?;
     }
-    Ok(gone.len() as u64)
+    Ok(expired.len() as u64)
 }

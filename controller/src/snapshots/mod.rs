@@ -1,18 +1,21 @@
-//! Homes over time: committed snapshots, which of them are kept, what they hold, and what they need in the object store.
-//! Knows no HTTP.
+//! Homes over time: committed snapshots, which of them are kept, what they hold, and what they need
+//! in the object store. Knows no HTTP and no runner.
+//!
+//! A snapshot begins as a runner's report that all of its objects are in the store. [`commit`]
+//! makes it a row and the head of its volume. From then on it can be found, named, browsed, forked
+//! and restored. If it was taken automatically, the retention policy drops it some day ([`prune`]).
+//! The next [`gc`] then deletes the objects that no other snapshot needs.
 
 pub mod browser;
 pub mod chunks;
 mod commit;
 pub mod gc;
 pub mod imports;
-mod prune;
+pub mod prune;
 mod query;
 pub mod retention;
-mod roots;
+pub mod roots;
 pub mod tar;
 
-pub use commit::{Moved, Told, commit, take_in};
-pub use prune::thin;
-pub use query::{Found, Which, delete, find, find_held, keep, kind_text, list, rename, restore};
-pub use roots::{give_up, roots};
+pub use commit::{ImportedSnapshot, SnapshotReport, VolumeHead, add_imported, commit};
+pub use query::{SnapshotRecord, SnapshotRef, delete, find, find_locked, keep, list, rename, restore};

@@ -1,33 +1,60 @@
-//! Snapshots in the database: found, listed, named, deleted and restored.
+//! Snapshots in the database: find, list, keep, name, delete and restore them.
 //!
-//! Whoever changes a head or removes rows holds the volume's row, so that no head is ever without its snapshot.
+//! Every function that changes a head or deletes a row locks the volume's row first. So a head
+//! never points to a snapshot that does not exist.
+
+use std::str::FromStr;
 
 use protocol::{
     Epoch, ManifestId, SnapshotId, VolumeId, WorkspaceId,
     api::snapshot::{Consistency, Snapshot, SnapshotKind},
 };
+use serde::{Deserialize, Deserializer, de::Error as _};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::{db::Scope, lifecycle::record::manifest};
+use crate::{
+    db::{Scope, text::Text},
+    lifecycle::record::manifest,
+};
 
-/// One snapshot, for whoever acts on it.
+/// A committed snapshot, with what is needed to act on it.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct SnapshotRecord {
+    /// What users see of it.
     pub snapshot: Snapshot,
     pub manifest: ManifestId,
     pub volume: VolumeId,
-    /// The volume that made it.
+    /// The volume that made the manifest. Another one than `volume` if the home is a fork or an
+    /// import.
     pub made_by: VolumeId,
+    /// Whether it is what the home is now.
     pub is_head: bool,
 }
 
-/// Which snapshot of a home is meant.
+/// Names a snapshot of a home.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Which {
-    /// The head.
+pub enum SnapshotRef {
+    /// The head: `latest` in URLs.
     Latest,
-    One(SnapshotId),
+    Id(SnapshotId),
+}
+
+/// How [`SnapshotRef::Latest`] is written.
+const LATEST: &str = "latest";
+
+impl FromStr for SnapshotRef {
+    type Err = uuid::Error;
+
+    fn from_str(text: &str) -> Result<Self, uuid::Error> {
+        if text == LATEST { Ok(Self::Latest) } else { text.parse().map(Self::Id) }
+    }
+}
+
+impl<'de> Deserialize<'de> for SnapshotRef {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
 }
 
 struct Row {
@@ -37,8 +64,8 @@ struct Row {
     manifest: Vec<u8>,
     is_head: bool,
     name: Option<String>,
-    kind: String,
-    consistency: String,
+    kind: Text<SnapshotKind>,
+    consistency: Text<Consistency>,
     epoch: i64,
     changed_bytes: i64,
     uploaded_bytes: i64,
@@ -46,7 +73,7 @@ struct Row {
     created_at: OffsetDateTime,
 }
 
-impl From<Row> for Found {
+impl From<Row> for SnapshotRecord {
     fn from(row: Row) -> Self {
         Self {
             manifest: manifest(&row.manifest).expect("the table's check admits 32 bytes"),
@@ -56,8 +83,8 @@ impl From<Row> for Found {
             snapshot: Snapshot {
                 id: SnapshotId(row.snapshot_id),
                 name: row.name,
-                kind: kind(&row.kind),
-                consistency: if row.consistency == "clean" { Consistency::Clean } else { Consistency::Crash },
+                kind: row.kind.0,
+                consistency: row.consistency.0,
                 epoch: Epoch(row.epoch.unsigned_abs()),
                 changed_bytes: row.changed_bytes.unsigned_abs(),
                 uploaded_bytes: row.uploaded_bytes.unsigned_abs(),
@@ -68,18 +95,22 @@ impl From<Row> for Found {
     }
 }
 
-/// Newest first; those before an instant, if one is given.
+/// Lists the snapshots of a workspace, newest first, at most `limit`. With `before`, only older
+/// ones.
 pub async fn list(
     scope: &mut Scope,
     workspace: WorkspaceId,
     before: Option<OffsetDateTime>,
     limit: i64,
-) -> Result<Vec<Found>, sqlx::Error> {
+) -> Result<Vec<SnapshotRecord>, sqlx::Error> {
     let tenant = scope.tenant();
     let rows = sqlx::query_as!(
         Row,
-        r#"select s.snapshot_id, s.volume_id, s.made_by, s.manifest, coalesce(s.manifest = v.head, false) as "is_head!",
-                  s.name, s.kind, s.consistency, s.epoch, s.changed_bytes, s.uploaded_bytes, s.stored_bytes, s.created_at
+        r#"select s.snapshot_id, s.volume_id, s.made_by, s.manifest,
+                  coalesce(s.manifest = v.head, false) as "is_head!",
+                  s.name, s.kind as "kind: Text<SnapshotKind>",
+                      s.consistency as "consistency: Text<Consistency>", s.epoch,
+                  s.changed_bytes, s.uploaded_bytes, s.stored_bytes, s.created_at
            from workspaces w
            join volumes v using (tenant_id, volume_id)
            join snapshots s using (tenant_id, volume_id)
@@ -93,24 +124,27 @@ pub async fn list(
     )
     .fetch_all(scope.connection())
     .await?;
-    Ok(rows.into_iter().map(Found::from).collect())
+    Ok(rows.into_iter().map(SnapshotRecord::from).collect())
 }
 
-/// One snapshot of a workspace's home.
+/// Finds a snapshot of a workspace.
 pub async fn find(
     scope: &mut Scope,
     workspace: WorkspaceId,
-    which: Which,
-) -> Result<Option<Found>, sqlx::Error> {
+    reference: SnapshotRef,
+) -> Result<Option<SnapshotRecord>, sqlx::Error> {
     let tenant = scope.tenant();
-    let id = match which {
-        Which::Latest => None,
-        Which::One(id) => Some(id.0),
+    let id = match reference {
+        SnapshotRef::Latest => None,
+        SnapshotRef::Id(id) => Some(id.0),
     };
     let row = sqlx::query_as!(
         Row,
-        r#"select s.snapshot_id, s.volume_id, s.made_by, s.manifest, coalesce(s.manifest = v.head, false) as "is_head!",
-                  s.name, s.kind, s.consistency, s.epoch, s.changed_bytes, s.uploaded_bytes, s.stored_bytes, s.created_at
+        r#"select s.snapshot_id, s.volume_id, s.made_by, s.manifest,
+                  coalesce(s.manifest = v.head, false) as "is_head!",
+                  s.name, s.kind as "kind: Text<SnapshotKind>",
+                      s.consistency as "consistency: Text<Consistency>", s.epoch,
+                  s.changed_bytes, s.uploaded_bytes, s.stored_bytes, s.created_at
            from workspaces w
            join volumes v using (tenant_id, volume_id)
            join snapshots s using (tenant_id, volume_id)
@@ -122,15 +156,16 @@ pub async fn find(
     )
     .fetch_optional(scope.connection())
     .await?;
-    Ok(row.map(Found::from))
+    Ok(row.map(SnapshotRecord::from))
 }
 
-/// As [`find`], and the volume is held: neither this snapshot nor the head changes until the transaction's end.
-pub async fn find_held(
+/// Like [`find`], and locks the volume: neither this snapshot nor the head changes until the
+/// transaction ends.
+pub async fn find_locked(
     scope: &mut Scope,
     workspace: WorkspaceId,
-    which: Which,
-) -> Result<Option<Found>, sqlx::Error> {
+    reference: SnapshotRef,
+) -> Result<Option<SnapshotRecord>, sqlx::Error> {
     let tenant = scope.tenant();
     sqlx::query!(
         "select v.volume_id from workspaces w join volumes v using (tenant_id, volume_id)
@@ -140,14 +175,15 @@ pub async fn find_held(
     )
     .fetch_optional(scope.connection())
     .await?;
-    find(scope, workspace, which).await
+    find(scope, workspace, reference).await
 }
 
-/// Keeps a snapshot until somebody deletes it, under a name if one is given.
+/// Keeps a snapshot until a user deletes it, and names it if a name is given.
 pub async fn keep(scope: &mut Scope, snapshot: SnapshotId, name: Option<&str>) -> Result<(), sqlx::Error> {
     let tenant = scope.tenant();
     sqlx::query!(
-        "update snapshots set kind = 'requested', name = coalesce($3, name) where tenant_id = $1 and snapshot_id = $2",
+        "update snapshots set kind = 'requested', name = coalesce($3, name) where tenant_id = $1
+            and snapshot_id = $2",
         tenant,
         snapshot.0,
         name,
@@ -157,6 +193,7 @@ pub async fn keep(scope: &mut Scope, snapshot: SnapshotId, name: Option<&str>) -
     Ok(())
 }
 
+/// Names a snapshot.
 pub async fn rename(scope: &mut Scope, snapshot: SnapshotId, name: &str) -> Result<(), sqlx::Error> {
     let tenant = scope.tenant();
     sqlx::query!(
@@ -170,7 +207,7 @@ pub async fn rename(scope: &mut Scope, snapshot: SnapshotId, name: &str) -> Resu
     Ok(())
 }
 
-/// Removes the row. What nothing else needs in the store is the collector's to remove.
+/// Deletes a snapshot. The next gc deletes the objects that no other snapshot needs.
 pub async fn delete(scope: &mut Scope, snapshot: SnapshotId) -> Result<(), sqlx::Error> {
     let tenant = scope.tenant();
     sqlx::query!("delete from snapshots where tenant_id = $1 and snapshot_id = $2", tenant, snapshot.0)
@@ -179,19 +216,21 @@ pub async fn delete(scope: &mut Scope, snapshot: SnapshotId) -> Result<(), sqlx:
     Ok(())
 }
 
-/// Makes another snapshot the head. What was the head is kept from now on, so that the way back stays open.
+/// Makes another snapshot the head. The old head is kept until a user deletes it, so that this can
+/// be undone.
 pub async fn restore(
     scope: &mut Scope,
     workspace: WorkspaceId,
-    found: &Found,
+    snapshot: &SnapshotRecord,
     now: OffsetDateTime,
 ) -> Result<(), sqlx::Error> {
     let tenant = scope.tenant();
     sqlx::query!(
         "update snapshots s set kind = 'requested' from volumes v
-         where v.tenant_id = $1 and v.volume_id = $2 and s.tenant_id = $1 and s.volume_id = $2 and s.manifest = v.head",
+         where v.tenant_id = $1 and v.volume_id = $2 and s.tenant_id = $1 and s.volume_id = $2
+             and s.manifest = v.head",
         tenant,
-        found.volume.0,
+        snapshot.volume.0,
     )
     .execute(scope.connection())
     .await?;
@@ -199,11 +238,11 @@ pub async fn restore(
         "update volumes set head = $3, head_of = $4, lineage = lineage + 1, safe_at = $5, stored_bytes = $6
          where tenant_id = $1 and volume_id = $2",
         tenant,
-        found.volume.0,
-        &found.manifest.0[..],
-        Some(found.made_by.0).filter(|maker| *maker != found.volume.0),
+        snapshot.volume.0,
+        &snapshot.manifest.0[..],
+        Some(snapshot.made_by.0).filter(|maker| *maker != snapshot.volume.0),
         now,
-        found.snapshot.stored_bytes as i64,
+        snapshot.snapshot.stored_bytes as i64,
     )
     .execute(scope.connection())
     .await?;
@@ -216,27 +255,4 @@ pub async fn restore(
     .execute(scope.connection())
     .await?;
     Ok(())
-}
-
-fn kind(text: &str) -> SnapshotKind {
-    match text {
-        "stream" => SnapshotKind::Stream,
-        "requested" => SnapshotKind::Requested,
-        _ => SnapshotKind::Stop,
-    }
-}
-
-pub fn kind_text(kind: SnapshotKind) -> &'static str {
-    match kind {
-        SnapshotKind::Stream => "stream",
-        SnapshotKind::Stop => "stop",
-        SnapshotKind::Requested => "requested",
-    }
-}
-
-pub fn consistency_text(consistency: Consistency) -> &'static str {
-    match consistency {
-        Consistency::Crash => "crash",
-        Consistency::Clean => "clean",
-    }
 }

@@ -1,85 +1,93 @@
-//! How automatic snapshots thin out: pure.
+//! Which automatic snapshots a retention policy keeps. Pure.
 //!
-//! Age decides the step: every snapshot, then one a minute, one an hour, one a day, then none. The newest of each minute, hour
-//! or day stands for it. As an hour's newest is also the newest of its minute, what a later step needs is never dropped by an
-//! earlier one: to thin out often or once, late, leaves the same.
+//! The age of a snapshot decides the interval: at first every snapshot is kept, then one for each
+//! minute, one for each hour, one for each day, then none. The newest snapshot of an interval
+//! stands for it. The newest of an hour is also the newest of its minute, so a finer interval never
+//! drops what a coarser one needs later: pruning often, or once and late, leaves the same
+//! snapshots.
 
 use std::collections::HashMap;
 
 use protocol::api::snapshot::Retention;
 use time::{Duration, OffsetDateTime};
 
-/// Longest time that a snapshot is kept by rule: ten years.
+/// Longest time for which a policy can keep snapshots: ten years.
 pub const MAX_HOURS: u32 = 10 * 366 * 24;
 
 const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
 
-/// A snapshot, as far as it matters here.
+/// A snapshot that may be pruned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Instant {
+pub struct Candidate {
+    /// The instant that it holds.
     pub at: OffsetDateTime,
-    pub kept: Kept,
+    pub keep: Keep,
 }
 
-/// What speaks for keeping a snapshot.
+/// Why a snapshot may be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kept {
-    /// A person named it or asked for it. It stands for no step: when the person deletes it, no hour is without its own.
-    Chosen,
-    /// The head, or the newest. Stays whatever its age; stands for its step as others do.
+pub enum Keep {
+    /// A user named or requested it. It stands for no interval, so that no interval is empty once
+    /// the user deletes it.
+    Requested,
+    /// The head or the newest. It is kept at any age, and stands for its interval as others do.
     Needed,
-    ByRule,
+    /// Only if it stands for an interval of the policy.
+    ByPolicy,
 }
 
-/// Whether hours can be a tenant's retention: a while of everything, and no step shorter than the one before.
-pub fn is_sound(policy: &Retention) -> bool {
-    let steps =
+/// Whether a policy is valid: everything is kept for an hour or more, and no interval ends before
+/// the one before it.
+pub fn is_valid(policy: &Retention) -> bool {
+    let hours =
         [1, policy.all_hours, policy.minutely_hours, policy.hourly_hours, policy.daily_hours, MAX_HOURS];
-    steps.is_sorted()
+    hours.is_sorted()
 }
 
-/// The indexes of those that go now.
-pub fn dropped(now: OffsetDateTime, policy: &Retention, instants: &[Instant]) -> Vec<usize> {
-    let by_rule = || instants.iter().enumerate().filter(|(_, instant)| instant.kept != Kept::Chosen);
+/// The indexes of the snapshots to delete now.
+pub fn select_pruned(now: OffsetDateTime, policy: &Retention, candidates: &[Candidate]) -> Vec<usize> {
+    let by_policy =
+        || candidates.iter().enumerate().filter(|(_, candidate)| candidate.keep != Keep::Requested);
     let mut newest: HashMap<(i64, i64), usize> = HashMap::new();
-    for (index, instant) in by_rule() {
+    for (index, candidate) in by_policy() {
         for width in [MINUTE, HOUR, DAY] {
-            let known = newest.entry(bucket(instant.at, width)).or_insert(index);
-            if instants[*known].at <= instant.at {
+            let known = newest.entry(bucket(candidate.at, width)).or_insert(index);
+            if candidates[*known].at <= candidate.at {
                 *known = index;
             }
         }
     }
-    by_rule()
-        .filter(|(index, instant)| {
-            let stands = match step(now - instant.at, policy) {
-                Step::All => true,
-                Step::One(width) => newest[&bucket(instant.at, width)] == *index,
-                Step::None => false,
+    by_policy()
+        .filter(|(index, candidate)| {
+            let stands_for_interval = match interval(now - candidate.at, policy) {
+                Interval::All => true,
+                Interval::Seconds(width) => newest[&bucket(candidate.at, width)] == *index,
+                Interval::None => false,
             };
-            instant.kept == Kept::ByRule && !stands
+            candidate.keep == Keep::ByPolicy && !stands_for_interval
         })
         .map(|(index, _)| index)
         .collect()
 }
 
-enum Step {
+/// How many snapshots of an age are kept.
+enum Interval {
     All,
-    /// One in so many seconds.
-    One(i64),
+    /// One for each interval of this many seconds.
+    Seconds(i64),
     None,
 }
 
-fn step(age: Duration, policy: &Retention) -> Step {
+fn interval(age: Duration, policy: &Retention) -> Interval {
     let within = |hours: u32| age < Duration::hours(hours.into());
     match () {
-        () if within(policy.all_hours) => Step::All,
-        () if within(policy.minutely_hours) => Step::One(MINUTE),
-        () if within(policy.hourly_hours) => Step::One(HOUR),
-        () if within(policy.daily_hours) => Step::One(DAY),
-        () => Step::None,
+        () if within(policy.all_hours) => Interval::All,
+        () if within(policy.minutely_hours) => Interval::Seconds(MINUTE),
+        () if within(policy.hourly_hours) => Interval::Seconds(HOUR),
+        () if within(policy.daily_hours) => Interval::Seconds(DAY),
+        () => Interval::None,
     }
 }
 
@@ -101,21 +109,21 @@ mod tests {
         OffsetDateTime::from_unix_timestamp(1_700_000_000 / DAY * DAY).expect("a day")
     }
 
-    /// Which of the ages, in seconds, are left at a full day's end.
+    /// Checks which of the ages, in seconds, are kept at the end of a day.
     fn check(ages: &[i64], left: &[i64]) {
         let now = start() + Duration::days(30);
-        let instants: Vec<Instant> = ages
+        let candidates: Vec<Candidate> = ages
             .iter()
-            .map(|age| Instant { at: now - Duration::seconds(*age), kept: Kept::ByRule })
+            .map(|age| Candidate { at: now - Duration::seconds(*age), keep: Keep::ByPolicy })
             .collect();
-        let gone = dropped(now, &POLICY, &instants);
+        let pruned = select_pruned(now, &POLICY, &candidates);
         let kept: Vec<i64> =
-            (0..ages.len()).filter(|index| !gone.contains(index)).map(|index| ages[index]).collect();
+            (0..ages.len()).filter(|index| !pruned.contains(index)).map(|index| ages[index]).collect();
         assert_eq!(kept, left, "of {ages:?}");
     }
 
     #[test]
-    fn each_step_keeps_its_newest() {
+    fn interval_keeps_its_newest() {
         check(&[], &[]);
         check(&[5, 10, 3599], &[5, 10, 3599]);
         check(&[3600, 3601, 3659, 3661], &[3600, 3601, 3661]);
@@ -125,97 +133,98 @@ mod tests {
         );
         check(&[2 * DAY, 2 * DAY + 1, 3 * DAY, 3 * DAY + 1], &[2 * DAY, 2 * DAY + 1, 3 * DAY + 1]);
         check(&[10 * DAY - 1, 10 * DAY, 11 * DAY], &[10 * DAY - 1]);
-        // A clock that was set back makes nothing old.
+        // A snapshot from the future is new.
         check(&[-HOUR, -HOUR - 1], &[-HOUR, -HOUR - 1]);
     }
 
     #[test]
-    fn what_is_chosen_or_needed_stays_and_the_chosen_stand_for_nothing() {
+    fn requested_and_needed_are_kept() {
         let now = start();
-        let at = |age, kept| Instant { at: now - Duration::seconds(age), kept };
-        let instants = [
-            at(5 * HOUR, Kept::Chosen),
-            at(5 * HOUR + 10, Kept::ByRule),
-            at(5 * HOUR + 20, Kept::ByRule),
-            at(400 * DAY, Kept::Chosen),
-            at(400 * DAY, Kept::Needed),
-            at(400 * DAY, Kept::ByRule),
+        let at = |age, keep| Candidate { at: now - Duration::seconds(age), keep };
+        let candidates = [
+            at(5 * HOUR, Keep::Requested),
+            at(5 * HOUR + 10, Keep::ByPolicy),
+            at(5 * HOUR + 20, Keep::ByPolicy),
+            at(400 * DAY, Keep::Requested),
+            at(400 * DAY, Keep::Needed),
+            at(400 * DAY, Keep::ByPolicy),
         ];
-        assert_eq!(dropped(now, &POLICY, &instants), [2, 5]);
+        assert_eq!(select_pruned(now, &POLICY, &candidates), [2, 5]);
     }
 
     #[test]
-    fn bounds() {
-        let sound = |all_hours, minutely_hours, hourly_hours, daily_hours| {
-            is_sound(&Retention { all_hours, minutely_hours, hourly_hours, daily_hours })
+    fn policy_bounds_are_checked() {
+        let valid = |all_hours, minutely_hours, hourly_hours, daily_hours| {
+            is_valid(&Retention { all_hours, minutely_hours, hourly_hours, daily_hours })
         };
-        assert!(is_sound(&Retention::default()) && sound(1, 1, 1, 1) && sound(1, 1, 1, MAX_HOURS));
+        assert!(is_valid(&Retention::default()) && valid(1, 1, 1, 1) && valid(1, 1, 1, MAX_HOURS));
         assert!(
-            !sound(0, 1, 1, 1) && !sound(2, 1, 1, 1) && !sound(1, 5, 4, 6) && !sound(1, 1, 1, MAX_HOURS + 1)
+            !valid(0, 1, 1, 1) && !valid(2, 1, 1, 1) && !valid(1, 5, 4, 6) && !valid(1, 1, 1, MAX_HOURS + 1)
         );
     }
 
-    fn without(instants: &[Instant], gone: &[usize]) -> Vec<Instant> {
-        (0..instants.len())
-            .filter(|index| gone.binary_search(index).is_err())
-            .map(|index| instants[index])
+    fn without(candidates: &[Candidate], pruned: &[usize]) -> Vec<Candidate> {
+        (0..candidates.len())
+            .filter(|index| pruned.binary_search(index).is_err())
+            .map(|index| candidates[index])
             .collect()
     }
 
     #[test]
-    fn often_or_once_is_the_same_and_every_step_is_stood_for() {
+    fn pruning_often_equals_pruning_once() {
         let mut random = StdRng::seed_from_u64(seed());
         for _ in 0..200 {
             let mut at = start();
-            let mut instants = Vec::new();
+            let mut candidates = Vec::new();
             for _ in 0..random.random_range(1..300) {
                 at += Duration::seconds(random.random_range(1..20_000));
-                let kept = if random.random_bool(0.05) { Kept::Chosen } else { Kept::ByRule };
-                instants.push(Instant { at, kept });
+                let keep = if random.random_bool(0.05) { Keep::Requested } else { Keep::ByPolicy };
+                candidates.push(Candidate { at, keep });
             }
-            // The newest is needed at any time, and another one is the head.
-            let head = random.random_range(0..instants.len());
-            for index in [head, instants.len() - 1] {
-                if instants[index].kept == Kept::ByRule {
-                    instants[index].kept = Kept::Needed;
+            // The newest is always needed, and another one is the head.
+            let head = random.random_range(0..candidates.len());
+            for index in [head, candidates.len() - 1] {
+                if candidates[index].keep == Keep::ByPolicy {
+                    candidates[index].keep = Keep::Needed;
                 }
             }
             let first = at + Duration::seconds(random.random_range(0..10 * DAY));
             let second = first + Duration::seconds(random.random_range(0..10 * DAY));
-            let once = without(&instants, &dropped(second, &POLICY, &instants));
-            let thinned = without(&instants, &dropped(first, &POLICY, &instants));
-            assert!(dropped(first, &POLICY, &thinned).is_empty(), "idempotent");
-            assert_eq!(without(&thinned, &dropped(second, &POLICY, &thinned)), once);
-            for instant in &instants {
-                let stays = once.contains(instant);
-                let age = second - instant.at;
-                assert!(stays || instant.kept == Kept::ByRule);
+            let once = without(&candidates, &select_pruned(second, &POLICY, &candidates));
+            let pruned = without(&candidates, &select_pruned(first, &POLICY, &candidates));
+            assert!(select_pruned(first, &POLICY, &pruned).is_empty(), "idempotent");
+            assert_eq!(without(&pruned, &select_pruned(second, &POLICY, &pruned)), once);
+            for candidate in &candidates {
+                let stays = once.contains(candidate);
+                let age = second - candidate.at;
+                assert!(stays || candidate.keep == Keep::ByPolicy);
                 assert!(stays || age >= Duration::hours(POLICY.all_hours.into()));
-                let Step::One(width) = step(age, &POLICY) else { continue };
-                let same = |other: &&Instant| bucket(other.at, width) == bucket(instant.at, width);
-                let stood_for = once.iter().filter(same).any(|other| other.at >= instant.at);
-                assert!(stood_for, "{instant:?} has nobody in its step");
+                let Interval::Seconds(width) = interval(age, &POLICY) else { continue };
+                let same = |other: &&Candidate| bucket(other.at, width) == bucket(candidate.at, width);
+                let is_represented = once.iter().filter(same).any(|other| other.at >= candidate.at);
+                assert!(is_represented, "{candidate:?} has no representative");
             }
         }
     }
 
     #[test]
-    fn a_year_of_snapshots_is_a_few_hundred() {
+    fn year_leaves_a_few_hundred() {
         let policy = Retention::default();
-        let mut instants: Vec<Instant> = Vec::new();
+        let mut candidates: Vec<Candidate> = Vec::new();
         let mut now = start();
         for _ in 0..365 {
             // Eight hours of work a day, a snapshot every half minute.
-            instants.extend(
+            candidates.extend(
                 (0..8 * 120)
-                    .map(|half| Instant { at: now + Duration::seconds(30 * half), kept: Kept::ByRule }),
+                    .map(|half| Candidate { at: now + Duration::seconds(30 * half), keep: Keep::ByPolicy }),
             );
             now += Duration::days(1);
-            let gone = dropped(now, &policy, &instants);
-            instants = without(&instants, &gone);
+            let pruned = select_pruned(now, &policy, &candidates);
+            candidates = without(&candidates, &pruned);
         }
-        // Eight hours of minutes, eight hours a day of a month, and a day for each day before.
+        // Eight hours of minutes, eight hours a day for a month, and one snapshot for each day
+        // before.
         let expected = 8 * 60 + 29 * 8 + 335;
-        assert!(instants.len().abs_diff(expected) < 20, "{} of {expected}", instants.len());
+        assert!(candidates.len().abs_diff(expected) < 20, "{} of {expected}", candidates.len());
     }
 }

@@ -6,13 +6,18 @@ use time::OffsetDateTime;
 
 use crate::lifecycle::record::manifest;
 
-/// Gives up the homes of workspaces that were deleted before an instant; how many.
-pub async fn give_up(connection: &mut PgConnection, before: OffsetDateTime) -> Result<u64, sqlx::Error> {
+/// Drops the heads and snapshots of workspaces that were deleted before `before`. Returns the
+/// number of homes.
+pub async fn release_deleted_homes(
+    connection: &mut PgConnection,
+    before: OffsetDateTime,
+) -> Result<u64, sqlx::Error> {
     let homes = sqlx::query!(
         "update volumes v set head = null, head_of = null, stored_bytes = 0
          where v.head is not null
            and exists (select from workspaces w where w.tenant_id = v.tenant_id and w.volume_id = v.volume_id)
-           and not exists (select from workspaces w where w.tenant_id = v.tenant_id and w.volume_id = v.volume_id
+           and not exists (select from workspaces w where w.tenant_id = v.tenant_id
+               and w.volume_id = v.volume_id
                            and (w.deleted_at is null or w.deleted_at >= $1))
          returning v.tenant_id, v.volume_id",
         before,
@@ -31,8 +36,11 @@ pub async fn give_up(connection: &mut PgConnection, before: OffsetDateTime) -> R
     Ok(homes.len() as u64)
 }
 
-/// All that a tenant's objects must be kept for.
-pub async fn roots(connection: &mut PgConnection, tenant: TenantId) -> Result<Vec<ManifestId>, sqlx::Error> {
+/// The manifests whose objects must stay: every snapshot and every head of a tenant.
+pub async fn list_roots(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+) -> Result<Vec<ManifestId>, sqlx::Error> {
     let rows = sqlx::query_scalar!(
         r#"select manifest as "manifest!" from snapshots where tenant_id = $1
            union select head from volumes where tenant_id = $1 and head is not null"#,

@@ -1,17 +1,18 @@
-//! The tar format, as far as a download of files needs it: what stands before, behind and between contents. Pure.
+//! The parts of the tar format that a download needs: headers, padding and the end. Pure.
 //!
-//! POSIX.1-2001 (pax): names and links that do not fit the old fields, and sizes of 8 GiB and more, stand in a record before.
+//! POSIX.1-2001 (pax): names and links that do not fit the old fields, and sizes of 8 GiB and more,
+//! are in a record before the header.
 
 use protocol::api::snapshot::PastEntry;
 use protocol::files::EntryKind;
 
-/// Contents begin at multiples of this.
+/// Headers and contents begin at multiples of this.
 const BLOCK: usize = 512;
 /// Two empty blocks end an archive.
 pub const END: [u8; 2 * BLOCK] = [0; 2 * BLOCK];
-/// What the old field holds of a name or a link.
+/// Longest name or link that the old field holds.
 const MAX_NAME_BYTES: usize = 100;
-/// What eleven octal digits hold.
+/// Largest size that the old field holds: eleven octal digits.
 const MAX_SIZE: u64 = 0o777_7777_7777;
 
 const FILE: u8 = b'0';
@@ -19,7 +20,7 @@ const SYMLINK: u8 = b'2';
 const DIRECTORY: u8 = b'5';
 const PAX: u8 = b'x';
 
-/// What stands before an entry's content; nothing, if an archive cannot hold it.
+/// The header of an entry, to be followed by its content. None if an archive cannot hold it.
 pub fn header(path: &str, entry: &PastEntry) -> Option<Vec<u8>> {
     let (kind, size, link) = match (entry.kind, &entry.target) {
         (EntryKind::File, _) => (FILE, entry.size, ""),
@@ -52,7 +53,7 @@ pub fn header(path: &str, entry: &PastEntry) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// What stands behind a content of so many bytes.
+/// The zeros that follow a content of `size` bytes.
 pub fn padding(size: u64) -> Vec<u8> {
     let over = usize::try_from(size % BLOCK as u64).expect("below a block");
     vec![0; over.next_multiple_of(BLOCK) - over]
@@ -62,7 +63,7 @@ fn fits(text: &str) -> bool {
     text.len() <= MAX_NAME_BYTES && text.is_ascii()
 }
 
-/// `"<length> key=value\n"`, the length counting itself.
+/// A pax record: `"<length> key=value\n"`. The length counts its own digits.
 fn record(key: &str, value: &str) -> String {
     let rest = key.len() + value.len() + 3;
     let mut length = rest;
@@ -112,7 +113,7 @@ mod tests {
         }
     }
 
-    /// What the system's own tar finds in it: type, permissions, size and names.
+    /// Lists an archive with the system's own tar: type, permissions, size and names.
     fn listed(archive: &[u8]) -> Vec<String> {
         let mut child = Command::new("tar")
             .args([
@@ -128,7 +129,7 @@ mod tests {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .expect("tar is there");
+            .expect("tar is installed");
         child.stdin.take().expect("piped").write_all(archive).expect("it reads");
         let output = child.wait_with_output().expect("it ends");
         assert!(output.status.success());
@@ -137,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn tar_reads_what_is_written() {
+    fn system_tar_lists_archive() {
         let long = format!("src/{}/ü", "x".repeat(150));
         let mut archive = Vec::new();
         for (path, entry, content) in [
@@ -146,7 +147,7 @@ mod tests {
             (&long, entry(EntryKind::File, 512, None), &"y".repeat(512)),
             ("src/link", entry(EntryKind::Symlink, 9, Some("../é")), ""),
         ] {
-            archive.extend(header(path, &entry).expect("it can be held"));
+            archive.extend(header(path, &entry).expect("supported"));
             archive.extend(content.as_bytes());
             archive.extend(padding(content.len() as u64));
         }
@@ -165,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_count_themselves() {
+    fn record_length_counts_itself() {
         for length in [1, 80, 88, 89, 90, 91, 985, 986, 987, 988, 989] {
             let record = record("path", &"x".repeat(length));
             assert_eq!(record.split_once(' ').expect("a length").0, record.len().to_string());

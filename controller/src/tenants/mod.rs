@@ -1,197 +1,117 @@
-//! Tenants in the database: their key, how their snapshots thin out, and how all of theirs is forgotten.
+//! Tenants in the database: created with an owner and a template, and what holds once a tenant's
+//! key is destroyed.
 
-use std::time::Duration;
+pub mod destroy;
 
 use protocol::{
-    Epoch, TenantId, VolumeId, WorkspaceId,
-    api::snapshot::Retention,
+    TenantId, UserId,
     workspace::{Failure, Step},
 };
 use sqlx::PgConnection;
-use tokio::time::Instant;
 
 use crate::{
-    audit,
-    core::Core,
     db::Scope,
-    kms::{
-        Keeper, KeeperError,
-        tenant_keys::{self, DataKey},
-    },
-    lifecycle::{Event, Word, record::phase},
-    workspaces::reconciler,
+    kms::{Kms, KmsError, tenant_keys},
 };
 
-/// How long machines of a forgotten tenant are waited for; the engine kills what does not end by itself sooner.
-const END_TIMEOUT: Duration = Duration::from_secs(30);
-const POLL: Duration = Duration::from_millis(50);
+/// Advisory lock in Postgres: two controllers that start on a new database create one first tenant.
+const FIRST_TENANT_LOCK: i64 = 0x6275_7272_6f77_0001;
+const FIRST_TENANT_NAME: &str = "Home";
+const FIRST_OWNER_EMAIL: &str = "owner@burrow.localhost";
+const FIRST_OWNER_NAME: &str = "Owner";
 
-/// A tenant's key, as far as there is one.
-pub enum TenantKey {
-    Open(DataKey),
-    /// Destroyed: nothing of the tenant's homes can be read any more.
-    Forgotten,
-}
+/// Why nothing of a tenant runs any more.
+pub const KEY_DESTROYED: &str =
+    "The key of this organisation was destroyed. Its homes can no longer be read by anyone.";
 
+/// Why a tenant cannot be created, or its key not be destroyed completely.
 #[derive(Debug, thiserror::Error)]
 pub enum TenantError {
-    #[error("there is no such tenant")]
+    #[error("Cannot find the tenant: there is none with this identifier")]
     Unknown,
     #[error(transparent)]
-    Keeper(#[from] KeeperError),
+    Kms(#[from] KmsError),
     #[error(transparent)]
     Database(#[from] sqlx::Error),
-    #[error("a local cache of a home cannot be removed")]
+    #[error("Cannot remove the local cache of a home")]
     Cache(#[source] std::io::Error),
 }
 
-/// A tenant's key as the database has it: opening it may ask a key service, and nothing of the database is held meanwhile.
-pub struct SealedKey {
-    tenant: TenantId,
-    sealed: Option<Vec<u8>>,
-}
-
-pub async fn key(connection: &mut PgConnection, tenant: TenantId) -> Result<SealedKey, sqlx::Error> {
-    let sealed = sqlx::query_scalar!("select wrapped_key from tenants where tenant_id = $1", tenant.0)
-        .fetch_one(connection)
-        .await?;
-    Ok(SealedKey { tenant, sealed })
-}
-
-impl SealedKey {
-    pub async fn open(&self, keeper: &Keeper) -> Result<TenantKey, KeeperError> {
-        match &self.sealed {
-            Some(sealed) => Ok(TenantKey::Open(tenant_keys::data_key(keeper, self.tenant, sealed).await?)),
-            None => Ok(TenantKey::Forgotten),
-        }
+/// The first owner of the first tenant. Both are created if the database has no tenant yet.
+pub async fn find_or_create_first_owner(
+    connection: &mut PgConnection,
+    kms: &Kms,
+) -> Result<(TenantId, UserId), TenantError> {
+    sqlx::query!("select pg_advisory_xact_lock($1)", FIRST_TENANT_LOCK).fetch_one(&mut *connection).await?;
+    let first = sqlx::query!(
+        "select tenant_id, user_id from users where role = 'owner' and active
+         order by created_at, user_id limit 1"
+    )
+    .fetch_optional(&mut *connection)
+    .await?;
+    match first {
+        Some(first) => Ok((TenantId(first.tenant_id), UserId(first.user_id))),
+        None => create(connection, kms, FIRST_TENANT_NAME, (FIRST_OWNER_EMAIL, FIRST_OWNER_NAME)).await,
     }
 }
 
-pub async fn all(connection: &mut PgConnection) -> Result<Vec<TenantId>, sqlx::Error> {
-    let ids = sqlx::query_scalar!("select tenant_id from tenants order by tenant_id").fetch_all(connection);
-    Ok(ids.await?.into_iter().map(TenantId).collect())
+/// Creates a tenant with its owner and the template `base`.
+pub async fn create(
+    connection: &mut PgConnection,
+    kms: &Kms,
+    name: &str,
+    (email, owner_name): (&str, &str),
+) -> Result<(TenantId, UserId), TenantError> {
+    let (tenant, owner) = (TenantId::random(), UserId::random());
+    sqlx::query!(
+        "insert into tenants (tenant_id, name, wrapped_key) values ($1, $2, $3)",
+        tenant.0,
+        name,
+        tenant_keys::generate(kms, tenant).await?,
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query!(
+        "insert into users (tenant_id, user_id, email, name, role, active) values ($1, $2, $3, $4,
+            'owner', true)",
+        tenant.0,
+        owner.0,
+        email,
+        owner_name,
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query!(
+        "insert into templates (tenant_id, name, title, description, image, vcpus, memory_mib, home_mib,
+            scratch_mib,
+             pids)
+         values ($1, 'base', 'Base', 'Debian 12 with git, Python, Node.js and a C compiler.', 'base', 2,
+             1024, 4096,
+             4096, 2048)",
+        tenant.0,
+    )
+    .execute(connection)
+    .await?;
+    Ok((tenant, owner))
 }
 
-/// Whether the tenant's key was destroyed.
-pub async fn is_forgotten(scope: &mut Scope) -> Result<bool, sqlx::Error> {
+/// Whether the key of the caller's tenant was destroyed.
+pub async fn is_key_destroyed(scope: &mut Scope) -> Result<bool, sqlx::Error> {
     let tenant = scope.tenant();
     sqlx::query_scalar!(
-        r#"select key_destroyed_at is not null as "forgotten!" from tenants where tenant_id = $1"#,
+        r#"select key_destroyed_at is not null as "is_destroyed!" from tenants where tenant_id = $1"#,
         tenant,
     )
     .fetch_one(scope.connection())
     .await
 }
 
-pub async fn retention(connection: &mut PgConnection, tenant: TenantId) -> Result<Retention, sqlx::Error> {
-    let row = sqlx::query!(
-        "select retention_all_hours, retention_minutely_hours, retention_hourly_hours, retention_daily_hours
-         from tenants where tenant_id = $1",
-        tenant.0,
-    )
-    .fetch_one(connection)
-    .await?;
-    Ok(Retention {
-        all_hours: row.retention_all_hours.unsigned_abs(),
-        minutely_hours: row.retention_minutely_hours.unsigned_abs(),
-        hourly_hours: row.retention_hourly_hours.unsigned_abs(),
-        daily_hours: row.retention_daily_hours.unsigned_abs(),
-    })
-}
-
-/// Of the caller's tenant.
-pub async fn set_retention(scope: &mut Scope, policy: &Retention) -> Result<(), sqlx::Error> {
-    let tenant = scope.tenant();
-    sqlx::query!(
-        "update tenants set retention_all_hours = $2, retention_minutely_hours = $3, retention_hourly_hours = $4,
-             retention_daily_hours = $5
-         where tenant_id = $1",
-        tenant,
-        policy.all_hours as i32,
-        policy.minutely_hours as i32,
-        policy.hourly_hours as i32,
-        policy.daily_hours as i32,
-    )
-    .execute(scope.connection())
-    .await?;
-    Ok(())
-}
-
-/// Destroys a tenant's key: all its homes and their past are unreadable from then on, wherever copies of them are. Its machines
-/// end, and this host's caches of its homes, which are not encrypted, are removed.
-pub async fn forget(core: &Core, tenant: TenantId) -> Result<(), TenantError> {
-    let mut system = core.db.system().await?;
-    let connection = system.connection();
-    let done = sqlx::query!(
-        "update tenants set wrapped_key = null, key_destroyed_at = coalesce(key_destroyed_at, $2) where tenant_id = $1",
-        tenant.0,
-        core.now(),
-    )
-    .execute(&mut *connection)
-    .await?;
-    if done.rows_affected() == 0 {
-        return Err(TenantError::Unknown);
-    }
-    audit::write_system(connection, tenant, "tenant.forget", &tenant.to_string(), serde_json::json!({}))
-        .await?;
-    system.commit().await?;
-    core.homes.close(tenant);
-    core.readers.close(tenant);
-    end_machines(core, tenant).await?;
-    remove_caches(core, tenant).await
-}
-
-async fn end_machines(core: &Core, tenant: TenantId) -> Result<(), TenantError> {
-    let mut system = core.db.system().await?;
-    let awake = sqlx::query!(
-        "select workspace_id, phase, epoch from workspaces
-         where tenant_id = $1 and phase <> 'terminated' and deleted_at is null",
-        tenant.0,
-    )
-    .fetch_all(system.connection())
-    .await?;
-    drop(system);
-    let deadline = Instant::now() + END_TIMEOUT;
-    for row in awake {
-        let (workspace, epoch) = (WorkspaceId(row.workspace_id), Epoch(row.epoch.unsigned_abs()));
-        // Whatever it was about to do, its next step is rest: it is not started again, and nothing more is saved.
-        reconciler::happen(core, workspace, Event::Stop).await?;
-        if phase(&row.phase) != protocol::workspace::Phase::Queued {
-            reconciler::happen(core, workspace, Event::Runner(epoch, Word::Failed(forgotten()))).await?;
-        }
-        while core.engine.busy(workspace) && Instant::now() < deadline {
-            tokio::time::sleep(POLL).await;
-        }
-    }
-    Ok(())
-}
-
-async fn remove_caches(core: &Core, tenant: TenantId) -> Result<(), TenantError> {
-    let mut system = core.db.system().await?;
-    let volumes = sqlx::query_scalar!("select volume_id from volumes where tenant_id = $1", tenant.0)
-        .fetch_all(system.connection())
-        .await?;
-    drop(system);
-    for volume in volumes {
-        match tokio::fs::remove_dir_all(core.config.cache_dir.join(VolumeId(volume).to_string())).await {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(TenantError::Cache(error));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// Why nothing of a forgotten tenant runs.
-pub const FORGOTTEN: &str =
-    "This organisation's data was deleted for good: its homes can no longer be opened by anyone.";
-
-pub fn forgotten() -> Failure {
+/// The failure of a workspace whose tenant's key was destroyed.
+pub fn key_destroyed_failure() -> Failure {
     Failure {
         step: Step::Runner,
-        cause: FORGOTTEN.to_owned(),
-        action: "Delete the workspace, or begin anew in another organisation.".to_owned(),
+        cause: KEY_DESTROYED.to_owned(),
+        action: "Delete the workspace, or create a new one in another organisation.".to_owned(),
         log: vec![],
     }
 }

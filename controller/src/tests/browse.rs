@@ -1,4 +1,4 @@
-//! Files of past homes through the API, and who may see them.
+//! Files of snapshots through the API, and who may see them.
 
 use protocol::api::snapshot::{Changes, Diff, Directory};
 use serde_json::json;
@@ -6,14 +6,14 @@ use serde_json::json;
 use super::world::{World, stream};
 
 #[tokio::test]
-async fn files_contents_and_differences_are_those_of_the_snapshot() {
+async fn files_and_diffs_are_those_of_snapshot() {
     let world = World::new().await;
     let owner = world.owner().await;
     let (id, runner) = owner.running(&world, "demo").await;
     let large = "x".repeat(3 << 20);
-    world.past.put(1, &[("a.txt", "one\n"), ("src/main.rs", "fn main() {}")]);
-    world.past.put(2, &[("a.txt", "two\n"), ("large \"é\".bin", &large)]);
-    runner.say(vec![stream(1), stream(2)]).await.expect("heard");
+    world.files.insert(1, &[("a.txt", "one\n"), ("src/main.rs", "fn main() {}")]);
+    world.files.insert(2, &[("a.txt", "two\n"), ("large \"é\".bin", &large)]);
+    runner.report(vec![stream(1), stream(2)]).await.expect("accepted");
     let first = owner.snapshots(id).await[1].id;
     let at = |which: &str, rest: &str| format!("/api/v1/workspaces/{id}/snapshots/{which}/{rest}");
     let first = first.to_string();
@@ -68,7 +68,7 @@ async fn files_contents_and_differences_are_those_of_the_snapshot() {
         let refused = owner.get(&at(&first, rest)).await;
         assert_eq!((refused.status, refused.code()), (status, code), "{rest}");
     }
-    runner.say(vec![stream(3)]).await.expect("heard");
+    runner.report(vec![stream(3)]).await.expect("accepted");
     let blank = owner.get(&at("latest", "files")).await;
     assert_eq!((blank.status, blank.code()), (415, "unsupported"), "{}", blank.body);
 }
@@ -81,12 +81,12 @@ fn members_of(tar: &[u8]) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn strangers_see_none_and_teachers_look_but_change_nothing() {
+async fn strangers_see_nothing() {
     let world = World::new().await;
     let (owner, stranger) = (world.owner().await, world.stranger().await);
     let (id, runner) = owner.running(&world, "demo").await;
-    world.past.put(1, &[("secret", "demo")]);
-    runner.say(vec![stream(1)]).await.expect("heard");
+    world.files.insert(1, &[("secret", "demo")]);
+    runner.report(vec![stream(1)]).await.expect("accepted");
     let snapshot = owner.snapshots(id).await[0].id;
     // Of a member of the same tenant who does not teach the owner, and of another tenant.
     let member = world.member(&owner, "member").await;
@@ -134,7 +134,7 @@ async fn strangers_see_none_and_teachers_look_but_change_nothing() {
 }
 
 #[tokio::test]
-async fn a_teacher_reads_the_past_of_a_class() {
+async fn teacher_reads_but_cannot_change() {
     let world = World::new().await;
     let owner = world.owner().await;
     let teacher = world.member(&owner, "teacher").await;
@@ -149,8 +149,8 @@ async fn a_teacher_reads_the_past_of_a_class() {
     owner.act(id, "start").await;
     let runner = world.runner(id, 1).await;
     runner.ready().await;
-    world.past.put(1, &[("homework", "42")]);
-    runner.say(vec![stream(1)]).await.expect("heard");
+    world.files.insert(1, &[("homework", "42")]);
+    runner.report(vec![stream(1)]).await.expect("accepted");
     let base = format!("/api/v1/workspaces/{id}");
     let listed: Directory = teacher.get(&format!("{base}/snapshots/latest/files")).await.ok();
     assert_eq!(listed.entries[0].name, "homework");

@@ -26,7 +26,7 @@ fn token(path: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_roster_names_bad_rows_and_takes_the_rest() {
+async fn roster_reports_bad_rows_and_adds_the_rest() {
     let world = World::new().await;
     let teacher = world.owner().await;
     let class = class(&teacher).await;
@@ -39,7 +39,7 @@ async fn a_roster_names_bad_rows_and_takes_the_rest() {
 }
 
 #[tokio::test]
-async fn an_invitation_makes_a_student_who_sees_only_their_own() {
+async fn invited_student_sees_only_own_workspace() {
     let world = World::new().await;
     let teacher = world.owner().await;
     let class = class(&teacher).await;
@@ -72,7 +72,7 @@ async fn an_invitation_makes_a_student_who_sees_only_their_own() {
 }
 
 #[tokio::test]
-async fn an_invitation_does_not_take_over_an_account() {
+async fn invitation_does_not_take_over_account() {
     let world = World::new().await;
     let owner = world.owner().await;
     let email = owner.session().await.user.email;
@@ -88,7 +88,7 @@ async fn an_invitation_does_not_take_over_an_account() {
 }
 
 #[tokio::test]
-async fn a_teacher_starts_watches_and_stops_all() {
+async fn teacher_starts_watches_and_stops_class() {
     let world = World::new().await;
     let teacher = world.owner().await;
     let class = class(&teacher).await;
@@ -130,7 +130,7 @@ async fn a_teacher_starts_watches_and_stops_all() {
 }
 
 #[tokio::test]
-async fn a_new_link_voids_the_old_one_and_strangers_get_none() {
+async fn new_invitation_voids_old_one() {
     let world = World::new().await;
     let teacher = world.owner().await;
     let class = class(&teacher).await;

@@ -1,4 +1,4 @@
-//! Forks: one's own workspace that begins as another's.
+//! Forks: workspaces whose homes start as another's.
 
 use protocol::{
     ManifestId,
@@ -14,13 +14,13 @@ use serde_json::json;
 use super::world::{World, answer, eventually, stream};
 
 #[tokio::test]
-async fn a_running_home_is_forked_while_its_machine_goes_on() {
+async fn running_home_can_be_forked() {
     let world = World::new().await;
     let owner = world.owner().await;
     let (id, runner) = owner.running(&world, "demo").await;
     let answering = async {
         let wanted = runner.poll(0, 0, 10_000).await.snapshot;
-        runner.say(vec![answer(7, wanted)]).await.expect("heard");
+        runner.report(vec![answer(7, wanted)]).await.expect("accepted");
     };
     let fork = format!("/api/v1/workspaces/{id}/fork");
     let wish = json!({ "name": "copy" });
@@ -37,8 +37,8 @@ async fn a_running_home_is_forked_while_its_machine_goes_on() {
     assert_eq!(copy.spec.data_key.expose(), runner.spec.data_key.expose());
     copy.ready().await;
     // Each goes its way.
-    runner.say(vec![stream(8)]).await.expect("heard");
-    copy.say(vec![stream(9)]).await.expect("heard");
+    runner.report(vec![stream(8)]).await.expect("accepted");
+    copy.report(vec![stream(9)]).await.expect("accepted");
     assert_eq!(owner.workspace(id).await.phase, Phase::Running);
     let base = owner.snapshots(forked.id).await;
     assert_eq!(base.len(), 2);
@@ -47,7 +47,7 @@ async fn a_running_home_is_forked_while_its_machine_goes_on() {
     owner.act(forked.id, "start").await;
     let copy = world.runner(forked.id, 2).await;
     assert_eq!((copy.spec.head, copy.spec.head_of), (Some(ManifestId([10; 32])), None), "a head of its own");
-    copy.say(vec![Report::Stopped]).await.expect("heard");
+    copy.report(vec![Report::Stopped]).await.expect("accepted");
     owner.reaches(forked.id, Phase::Terminated).await;
     // Back at its base, it begins as another's again, and so does a fork of it.
     let restore = json!({ "snapshot": base[1].id });
@@ -60,7 +60,7 @@ async fn a_running_home_is_forked_while_its_machine_goes_on() {
 }
 
 #[tokio::test]
-async fn a_repeated_fork_makes_one_workspace() {
+async fn repeated_fork_creates_one_workspace() {
     let world = World::new().await;
     let owner = world.owner().await;
     let (id, runner) = owner.running(&world, "demo").await;
@@ -71,7 +71,7 @@ async fn a_repeated_fork_makes_one_workspace() {
         let wanted = eventually("both are asked for", async || {
             Some(runner.poll(0, 0, 5000).await.snapshot).filter(|wanted| *wanted == 2)
         });
-        runner.say(vec![answer(7, wanted.await)]).await.expect("heard");
+        runner.report(vec![answer(7, wanted.await)]).await.expect("accepted");
     };
     let (first, second, ()) = tokio::join!(keyed.post(&fork, &wish), keyed.post(&fork, &wish), answering);
     let third = keyed.post(&fork, &wish).await;
@@ -90,11 +90,11 @@ async fn a_repeated_fork_makes_one_workspace() {
 }
 
 #[tokio::test]
-async fn a_fork_follows_the_rules_of_making() {
+async fn fork_obeys_rules_of_creation() {
     let world = World::new().await;
     let owner = world.owner().await;
     let (id, runner) = owner.running(&world, "demo").await;
-    runner.say(vec![stream(1), stream(2)]).await.expect("heard");
+    runner.report(vec![stream(1), stream(2)]).await.expect("accepted");
     let first = owner.snapshots(id).await[1].id;
     owner.rest(id, &runner, 3).await;
     let fork = format!("/api/v1/workspaces/{id}/fork");
@@ -106,7 +106,8 @@ async fn a_fork_follows_the_rules_of_making() {
         owner.post(&fork, &json!({ "name": "older", "snapshot": first, "start": false })).await.ok();
     assert_eq!(older.phase, Phase::Terminated);
     assert!(older.safe_at.is_some());
-    // Its base is its own: whatever becomes of the origin, it can be kept under a name and is no more to delete than any head.
+    // Its base is its own: whatever becomes of the origin, it can be kept under a name and is no
+    // more to delete than any head.
     let path = format!("/api/v1/workspaces/{}/snapshots/latest", older.id);
     assert_eq!(owner.delete(&path).await.code(), "conflict");
     assert_eq!(owner.delete(&format!("/api/v1/workspaces/{id}/snapshots/{first}")).await.status, 204);

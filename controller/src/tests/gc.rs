@@ -1,6 +1,8 @@
-//! The collector deletes nothing that a snapshot needs, whatever the store does, and in the end what none needs.
+//! Gc deletes nothing that a snapshot needs, whatever the store does, and in the end what none
+//! needs.
 //!
-//! Homes here are real volumes, forks among them. What the marking says is held against what reading a snapshot asks of the store.
+//! Homes are real volumes here, forks among them. What gc marks is compared with what reading a
+//! snapshot requests from the store.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -20,7 +22,6 @@ use protocol::{
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use serde_json::json;
 use time::Duration;
-use tokio_util::sync::CancellationToken;
 use volume::{
     BLOCK_BYTES, DataKey, ObjectStore, SnapshotView, StoreError, Volume, VolumeError, VolumeOptions,
     store::{DirectoryStore, Faults, FaultyStore, ObjectInfo, PutOutcome},
@@ -28,12 +29,13 @@ use volume::{
 
 use super::world::{Client, Runner, World, seed, soak_factor, stream};
 use crate::{
-    CollectError, Marking, Reachable,
-    snapshots::{self, gc::Collector},
+    GcError,
+    kms::tenant_keys::{self, TenantKey},
+    snapshots::{self, gc::Gc, roots},
 };
 
 const BLOCKS: u64 = 12;
-/// Machines that run at the same time.
+/// Workspaces that run at the same time.
 const MAX_HOMES: usize = 4;
 const BYTES: u64 = BLOCKS * BLOCK_BYTES;
 
@@ -57,7 +59,7 @@ async fn open(
     Volume::open(opening).await.expect("opens")
 }
 
-/// All of a snapshot, as whoever has nothing but the store reads it.
+/// Reads all of a snapshot from the store.
 async fn read(
     store: Arc<dyn ObjectStore>,
     key: DataKey,
@@ -67,13 +69,13 @@ async fn read(
     SnapshotView::open(store, key, tenant, manifest).await?.read(0, BYTES).await
 }
 
-/// Notes what is read through it.
-struct Noting {
+/// Records the names of the objects that are read through it.
+struct Recording {
     inner: Arc<dyn ObjectStore>,
     names: Mutex<HashSet<String>>,
 }
 
-impl ObjectStore for Noting {
+impl ObjectStore for Recording {
     fn put_if_absent<'a>(&'a self, name: &'a str, _: Bytes) -> BoxFuture<'a, Result<PutOutcome, StoreError>> {
         Box::pin(async move { Err(StoreError::Denied(name.to_owned())) })
     }
@@ -101,46 +103,38 @@ impl ObjectStore for Noting {
     }
 }
 
-/// Marks as a server does, and proves it by reading: each snapshot once, as none ever changes.
-struct Proving {
+/// Verifies what gc marks by reading: each snapshot once, because none ever changes.
+struct MarkingProof {
     store: Arc<dyn ObjectStore>,
-    known: Mutex<HashMap<ManifestId, HashSet<String>>>,
+    /// The objects that each snapshot needs.
+    needed: Mutex<HashMap<ManifestId, HashSet<String>>>,
 }
 
-impl Marking for Proving {
-    fn reachable(
-        &self,
-        store: Arc<dyn ObjectStore>,
-        key: DataKey,
-        tenant: TenantId,
-        roots: Vec<ManifestId>,
-    ) -> BoxFuture<'_, Result<Reachable, VolumeError>> {
-        Box::pin(async move {
-            let found = volume::gc::find_reachable(store, key.clone(), tenant, roots.clone()).await?;
-            for root in roots {
-                let names = self.names(key.clone(), tenant, root).await?;
-                let missed: Vec<&String> = names.iter().filter(|name| !found.contains(name)).collect();
-                assert!(missed.is_empty(), "{root} rests on {missed:?} too");
-            }
-            Ok(Box::new(move |name: &str| found.contains(name)) as Reachable)
-        })
+impl MarkingProof {
+    /// Fails if reading one of the roots needs an object that is not marked.
+    async fn verify(&self, key: DataKey, tenant: TenantId, roots: Vec<ManifestId>) {
+        let marked = volume::gc::find_reachable(self.store.clone(), key.clone(), tenant, roots.clone()).await;
+        let marked = marked.expect("marked");
+        for root in roots {
+            let needed = self.needed(key.clone(), tenant, root).await.expect("readable");
+            let missed: Vec<&String> = needed.iter().filter(|name| !marked.contains(name)).collect();
+            assert!(missed.is_empty(), "{root} needs {missed:?} too");
+        }
     }
-}
 
-impl Proving {
-    async fn names(
+    async fn needed(
         &self,
         key: DataKey,
         tenant: TenantId,
         root: ManifestId,
     ) -> Result<HashSet<String>, VolumeError> {
-        if let Some(names) = self.known.lock().expect("sound").get(&root) {
+        if let Some(names) = self.needed.lock().expect("sound").get(&root) {
             return Ok(names.clone());
         }
-        let noting = Arc::new(Noting { inner: self.store.clone(), names: Mutex::default() });
-        read(noting.clone(), key, tenant, root).await?;
-        let names = noting.names.lock().expect("sound").clone();
-        self.known.lock().expect("sound").insert(root, names.clone());
+        let recording = Arc::new(Recording { inner: self.store.clone(), names: Mutex::default() });
+        read(recording.clone(), key, tenant, root).await?;
+        let names = recording.names.lock().expect("sound").clone();
+        self.needed.lock().expect("sound").insert(root, names.clone());
         Ok(names)
     }
 }
@@ -157,6 +151,7 @@ struct Play {
     world: World,
     owner: Client,
     store: Arc<dyn ObjectStore>,
+    proof: MarkingProof,
     faulty: Arc<FaultyStore>,
     random: StdRng,
     tenant: TenantId,
@@ -174,18 +169,16 @@ struct Play {
 
 impl Play {
     async fn new(seed: u64) -> Self {
-        let mut world = World::new().await;
+        let world = World::new().await;
         let objects = world.directory.path().join("objects");
         let store: Arc<dyn ObjectStore> = Arc::new(DirectoryStore::open(objects).await.expect("a store"));
-        world.stop().await;
-        world.parts.marking = Arc::new(Proving { store: store.clone(), known: Mutex::default() });
-        world.start().await;
         let owner = world.owner().await;
         let tenant = owner.session().await.user.tenant;
         Self {
             faulty: Arc::new(FaultyStore::new(store.clone(), seed, Faults::default())),
             world,
             owner,
+            proof: MarkingProof { store: store.clone(), needed: Mutex::default() },
             store,
             random: StdRng::seed_from_u64(seed),
             tenant,
@@ -259,7 +252,7 @@ impl Play {
             },
             other => other,
         };
-        let reply = home.runner.say(vec![report]).await.expect("heard");
+        let reply = home.runner.report(vec![report]).await.expect("accepted");
         assert_eq!(reply.committed, [taken.manifest]);
         home.volume.confirm_commit(taken.manifest).await.expect("known");
         self.promised.insert(taken.manifest, home.content.clone());
@@ -309,7 +302,7 @@ impl Play {
         let index = self.homes.iter().position(|home| home.id == id).expect("it was chosen among them");
         let old = self.homes.swap_remove(index);
         self.owner.act(id, "stop").await;
-        old.runner.say(vec![Report::Stopped]).await.expect("heard");
+        old.runner.report(vec![Report::Stopped]).await.expect("accepted");
         self.owner.reaches(id, Phase::Terminated).await;
         let answer = self
             .owner
@@ -331,7 +324,7 @@ impl Play {
             let Some(index) = self.any_home() else { return };
             let home = self.homes.swap_remove(index);
             self.owner.delete(&format!("/api/v1/workspaces/{}", home.id)).await;
-            home.runner.say(vec![Report::Stopped]).await.expect("heard");
+            home.runner.report(vec![Report::Stopped]).await.expect("accepted");
             return;
         };
         assert_eq!(self.owner.delete(&format!("/api/v1/workspaces/{id}")).await.status, 204);
@@ -339,18 +332,20 @@ impl Play {
 
     async fn thin(&mut self) {
         let app = self.world.app();
-        snapshots::thin(&app.db, app.now() + self.later, 100).await.expect("thinned");
+        snapshots::prune::prune_due_homes(&app.db, app.now() + self.later, 100).await.expect("pruned");
     }
 
-    async fn collect(&mut self) -> Result<GcReport, CollectError> {
+    async fn collect(&mut self) -> Result<GcReport, GcError> {
         let app = self.world.app();
-        let collector = Collector {
-            now: app.now() + self.later,
-            app,
-            store: self.faulty.clone(),
-            shutdown: CancellationToken::new(),
-        };
-        collector.collect(None).await
+        let mut system = app.db.system().await.expect("a transaction");
+        let key = tenant_keys::find(system.connection(), self.tenant).await.expect("read");
+        let roots = roots::list_roots(system.connection(), self.tenant).await.expect("read");
+        drop(system);
+        if let TenantKey::Open(key) = key.decrypt(&app.kms).await.expect("decrypted") {
+            self.proof.verify(key, self.tenant, roots).await;
+        }
+        let gc = Gc { store: self.faulty.clone(), ..app.gc.clone() };
+        gc.collect(app.now() + self.later, None).await
     }
 
     async fn collect_with_faults(&mut self) {
@@ -405,7 +400,7 @@ impl Play {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_that_is_needed_is_ever_deleted() {
+async fn needed_objects_are_never_deleted() {
     let seed = seed();
     let mut play = Play::new(seed).await;
     play.make().await;
@@ -418,48 +413,48 @@ async fn nothing_that_is_needed_is_ever_deleted() {
     // When the dust has settled, what is left is what is needed.
     for _ in 0..2 {
         play.later += Duration::days(9);
-        play.deleted += play.collect().await.expect("collected").deleted;
+        play.deleted += play.collect().await.expect("gc succeeded").deleted;
         play.check().await;
     }
     play.later += Duration::days(2);
-    let last = play.collect().await.expect("collected");
+    let last = play.collect().await.expect("gc succeeded");
     assert_eq!((last.garbage, last.deleted), (0, 0), "seed {seed}");
     assert!(play.deleted > 0, "seed {seed}");
 }
 
 #[tokio::test]
-async fn two_sightings_a_grace_period_apart_and_one_collector_at_a_time() {
+async fn garbage_is_deleted_after_grace_period() {
     let mut play = Play::new(1).await;
     play.make().await;
     play.stream().await;
     play.litter().await;
-    let first = play.collect().await.expect("collected");
+    let first = play.collect().await.expect("gc succeeded");
     assert!(first.garbage >= 2 && first.deleted == 0, "{first:?}");
     play.later += Duration::hours(23);
-    let second = play.collect().await.expect("collected");
+    let second = play.collect().await.expect("gc succeeded");
     assert_eq!((second.garbage, second.deleted), (first.garbage, 0), "too soon");
-    // The owner may ask too, and hears what was found.
+    // The owner may run gc too, and gets the report.
     let asked: GcReport = play.owner.post("/api/v1/admin/gc", &json!({})).await.ok();
     assert_eq!((asked.objects, asked.garbage, asked.deleted), (first.objects, first.garbage, 0));
     play.later += Duration::hours(2);
-    // Cut off half-way: nothing is forgotten.
+    // Interrupted half-way: nothing is lost.
     play.faulty.cut_off_after(2);
     let partly = play.collect().await;
     play.faulty.cut_off(false);
-    let rest = play.collect().await.expect("collected");
+    let rest = play.collect().await.expect("gc succeeded");
     let deleted = partly.map_or(0, |partly| partly.deleted) + rest.deleted;
     assert_eq!((deleted, rest.failed), (first.garbage, 0));
-    assert_eq!(play.collect().await.expect("collected").garbage, 0);
+    assert_eq!(play.collect().await.expect("gc succeeded").garbage, 0);
     play.check().await;
 
     let app = play.world.app();
-    let held = app.db.hold(0x6275_7272_6f77_0003).await.expect("asked").expect("free");
-    assert!(matches!(play.collect().await, Err(CollectError::Busy)));
+    let held = app.db.try_lock(0x6275_7272_6f77_0003).await.expect("requested").expect("free");
+    assert!(matches!(play.collect().await, Err(GcError::Busy)));
     assert_eq!(play.owner.post("/api/v1/admin/gc", &json!({})).await.code(), "conflict");
     held.release().await.expect("given back");
-    play.collect().await.expect("collected");
+    play.collect().await.expect("gc succeeded");
     let mut system = app.db.system().await.expect("a transaction");
-    let told: i64 = sqlx::query_scalar("select count(*) from audit where action = 'store.collect'")
+    let told: i64 = sqlx::query_scalar("select count(*) from audit where action = 'store.gc'")
         .fetch_one(system.connection())
         .await
         .expect("counted");
@@ -467,7 +462,7 @@ async fn two_sightings_a_grace_period_apart_and_one_collector_at_a_time() {
 }
 
 #[tokio::test]
-async fn a_deleted_home_is_kept_for_a_while_and_a_forgotten_tenants_objects_go() {
+async fn objects_of_deleted_homes_and_keys_are_deleted() {
     let mut play = Play::new(2).await;
     play.make().await;
     play.stream().await;
@@ -475,21 +470,21 @@ async fn a_deleted_home_is_kept_for_a_while_and_a_forgotten_tenants_objects_go()
     let id = play.homes[0].id;
     let home = play.homes.swap_remove(0);
     play.owner.delete(&format!("/api/v1/workspaces/{id}")).await;
-    home.runner.say(vec![Report::Stopped]).await.expect("heard");
+    home.runner.report(vec![Report::Stopped]).await.expect("accepted");
     play.later += Duration::days(6);
-    assert_eq!(play.collect().await.expect("collected").garbage, 0, "a week is not over");
+    assert_eq!(play.collect().await.expect("gc succeeded").garbage, 0, "a week is not over");
     play.later += Duration::days(2);
-    let first = play.collect().await.expect("collected");
+    let first = play.collect().await.expect("gc succeeded");
     assert!(first.garbage == first.objects && first.garbage > 0, "{first:?}");
     play.later += Duration::days(1);
-    assert_eq!(play.collect().await.expect("collected").deleted, first.garbage);
+    assert_eq!(play.collect().await.expect("gc succeeded").deleted, first.garbage);
 
     play.make().await;
     play.stream().await;
-    play.world.controller().destroy_tenant_key(play.tenant).await.expect("forgotten");
-    let seen = play.collect().await.expect("collected");
+    play.world.controller().destroy_tenant_key(play.tenant).await.expect("destroyed");
+    let seen = play.collect().await.expect("gc succeeded");
     assert!(seen.garbage == seen.objects && seen.objects > 0);
     play.later += Duration::days(1);
-    play.collect().await.expect("collected");
-    assert_eq!(play.collect().await.expect("collected").objects, 0);
+    play.collect().await.expect("gc succeeded");
+    assert_eq!(play.collect().await.expect("gc succeeded").objects, 0);
 }

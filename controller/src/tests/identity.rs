@@ -1,4 +1,4 @@
-//! Signing in and out, passwords, tokens, device logins; what is refused, and how.
+//! Sign-in and sign-out, passwords, tokens and device logins: what is refused, and how.
 
 use protocol::api::auth::{DeviceCode, TokenSecret};
 use serde_json::json;
@@ -6,7 +6,7 @@ use serde_json::json;
 use super::world::{World, eventually};
 
 #[tokio::test]
-async fn a_link_signs_in_once() {
+async fn link_signs_in_once() {
     let world = World::new().await;
     let link = world.controller().first_sign_in_link().await.expect("a link");
     let token = link.expose().strip_prefix("/welcome#").expect("its form").to_owned();
@@ -28,7 +28,7 @@ async fn a_link_signs_in_once() {
 }
 
 #[tokio::test]
-async fn passwords_open_and_their_change_ends_other_sessions() {
+async fn password_change_revokes_other_sessions() {
     let world = World::new().await;
     let (one, other) = (world.owner().await, world.owner().await);
     let email = one.session().await.user.email;
@@ -44,7 +44,7 @@ async fn passwords_open_and_their_change_ends_other_sessions() {
     assert_eq!((wrong.status, wrong.code()), (401, "bad_credentials"));
     let right = world.anonymous().post("/api/v1/auth/login", &login("correct horse")).await;
     let signed = world.anonymous().with_cookie(&right);
-    // This session did not begin by a link: the old password is asked for.
+    // This session was not created by a link, so the old password is required.
     let change = json!({ "current": "nonsense!!", "new": "battery staple" });
     assert_eq!(signed.post("/api/v1/auth/password", &change).await.code(), "bad_credentials");
     assert_eq!(signed.post("/api/v1/auth/logout", &json!({})).await.status, 204);
@@ -52,7 +52,7 @@ async fn passwords_open_and_their_change_ends_other_sessions() {
 }
 
 #[tokio::test]
-async fn guessing_is_slowed_down() {
+async fn guessing_is_rate_limited() {
     let world = World::new().await;
     let guess = json!({ "email": "anna@example.org", "password": "123456789012" });
     let limited = eventually("a limit", async || {
@@ -65,7 +65,7 @@ async fn guessing_is_slowed_down() {
 }
 
 #[tokio::test]
-async fn refusals_are_problems_with_a_request_id() {
+async fn errors_are_problems_with_request_id() {
     let world = World::new().await;
     let id = "0193e7a0-0000-7000-8000-000000000001";
     let answer = world.anonymous().with("x-request-id", id).get("/api/v1/workspaces").await;
@@ -95,7 +95,7 @@ async fn refusals_are_problems_with_a_request_id() {
 }
 
 #[tokio::test]
-async fn every_route_but_the_open_ones_wants_a_session() {
+async fn every_route_but_open_ones_needs_session() {
     let world = World::new().await;
     let document = serde_json::to_value(crate::schema::openapi()).expect("plain data");
     let paths = document["paths"].as_object().expect("paths");
@@ -122,7 +122,7 @@ async fn every_route_but_the_open_ones_wants_a_session() {
 }
 
 #[tokio::test]
-async fn tokens_live_until_they_are_voided() {
+async fn token_works_until_revoked() {
     let world = World::new().await;
     let owner = world.owner().await;
     let made: TokenSecret =
@@ -138,7 +138,7 @@ async fn tokens_live_until_they_are_voided() {
 }
 
 #[tokio::test]
-async fn a_program_signs_in_by_a_persons_word() {
+async fn device_login_needs_approval() {
     let world = World::new().await;
     let owner = world.owner().await;
     let code: DeviceCode =

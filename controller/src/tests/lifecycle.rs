@@ -1,4 +1,4 @@
-//! Workspaces from start to stop with real processes; crashes, fences, restarts.
+//! Workspaces from start to stop with real processes: failures, fences and restarts.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::world::{Client, World, eventually, snapshot};
 
 #[tokio::test]
-async fn a_workspace_starts_runs_and_is_persisted() {
+async fn workspace_starts_runs_and_is_saved() {
     let mut world = World::new().await;
     let owner = world.owner().await;
     let made = owner.create("demo").await;
@@ -24,7 +24,7 @@ async fn a_workspace_starts_runs_and_is_persisted() {
     assert_eq!(runner.spec.data_key.expose().len(), 64);
     let step =
         |step| Report::Step(StepProgress { step, since: time::OffsetDateTime::now_utc(), detail: None });
-    runner.say(vec![step(Step::Volume), step(Step::Boot)]).await.expect("heard");
+    runner.report(vec![step(Step::Volume), step(Step::Boot)]).await.expect("accepted");
     let booting = events.until(|_, data| data["steps"][3]["step"] == "boot").await;
     assert_eq!(booting["phase"], "provisioning");
     runner.ready().await;
@@ -34,7 +34,7 @@ async fn a_workspace_starts_runs_and_is_persisted() {
     assert_eq!(owner.act(made.id, "start").await.code(), "conflict");
     assert_eq!(owner.act(made.id, "stop").await.status, 200);
     assert_eq!(runner.command(Command::Run).await, Command::Stop);
-    runner.exchange(vec![step(Step::Upload)], Command::Stop, 0).await.expect("heard");
+    runner.exchange(vec![step(Step::Upload)], Command::Stop, 0).await.expect("accepted");
     events.until(|_, data| data["phase"] == "persisting").await;
     runner.persist(7).await;
     let rest = events.until(|_, data| data["phase"] == "terminated").await;
@@ -53,7 +53,7 @@ async fn a_workspace_starts_runs_and_is_persisted() {
 }
 
 #[tokio::test]
-async fn a_replaced_runner_is_fenced_and_changes_nothing() {
+async fn replaced_runner_is_fenced() {
     let world = World::new().await;
     let owner = world.owner().await;
     let id = owner.create("demo").await.id;
@@ -62,48 +62,48 @@ async fn a_replaced_runner_is_fenced_and_changes_nothing() {
     old.kill();
     let failed = owner.reaches(id, Phase::Terminated).await;
     assert!(failed.failure.is_some());
-    let refused = old.say(vec![snapshot(9)]).await.expect_err("nothing is placed");
+    let refused = old.report(vec![snapshot(9)]).await.expect_err("nothing is placed");
     assert_eq!((refused.status, refused.code()), (409, "fenced"));
 
     owner.act(id, "start").await;
     let new = world.runner(id, 2).await;
-    let refused = old.say(vec![snapshot(9), Report::Stopped]).await.expect_err("an old epoch");
+    let refused = old.report(vec![snapshot(9), Report::Stopped]).await.expect_err("an old epoch");
     assert_eq!((refused.status, refused.code()), (409, "fenced"));
     new.ready().await;
     let now = owner.workspace(id).await;
     assert_eq!((now.phase, now.epoch, now.safe_at), (Phase::Running, Epoch(2), None));
 
-    // The right epoch with another one's token is nobody.
+    // The right epoch with another runner's token is refused.
     let mut thief = world.runner(id, 2).await;
     thief.spec.token = old.spec.token.clone();
-    assert_eq!(thief.say(vec![snapshot(9)]).await.expect_err("not its token").status, 401);
+    assert_eq!(thief.report(vec![snapshot(9)]).await.expect_err("not its token").status, 401);
     let mut future = world.runner(id, 2).await;
     future.spec.epoch = Epoch(3);
-    assert_eq!(future.say(vec![]).await.expect_err("an epoch to come").code(), "fenced");
+    assert_eq!(future.report(vec![]).await.expect_err("an epoch to come").code(), "fenced");
 }
 
 #[tokio::test]
-async fn a_doubled_snapshot_counts_once_and_an_older_one_is_not_the_head_again() {
+async fn repeated_snapshot_counts_once() {
     let world = World::new().await;
     let owner = world.owner().await;
     let id = owner.create("demo").await.id;
     let runner = world.runner(id, 1).await;
     runner.ready().await;
     for content in [1, 1, 2, 1] {
-        let reply = runner.say(vec![snapshot(content)]).await.expect("heard");
+        let reply = runner.report(vec![snapshot(content)]).await.expect("accepted");
         assert_eq!(reply.committed, [ManifestId([content; 32])], "always answered");
     }
     let snapshots: SnapshotList = owner.get(&format!("/api/v1/workspaces/{id}/snapshots")).await.ok();
     assert_eq!(snapshots.snapshots.len(), 2);
     owner.act(id, "stop").await;
-    runner.say(vec![Report::Stopped]).await.expect("heard");
+    runner.report(vec![Report::Stopped]).await.expect("accepted");
     owner.reaches(id, Phase::Terminated).await;
     owner.act(id, "start").await;
     assert_eq!(world.runner(id, 2).await.spec.head, Some(ManifestId([2; 32])));
 }
 
 #[tokio::test]
-async fn a_start_that_fails_is_tried_again_and_then_told() {
+async fn failed_start_is_retried_then_reported() {
     let world = World::new().await;
     let owner = world.owner().await;
     let id = owner.create("demo").await.id;
@@ -115,7 +115,7 @@ async fn a_start_that_fails_is_tried_again_and_then_told() {
             action: "Build the image.".to_owned(),
             log: vec!["panic".to_owned()],
         };
-        runner.say(vec![Report::Failed { failure, home_safe: true }]).await.expect("heard");
+        runner.report(vec![Report::Failed { failure, home_safe: true }]).await.expect("accepted");
     }
     let rest = owner.reaches(id, Phase::Terminated).await;
     let failure = rest.failure.expect("told");
@@ -123,7 +123,7 @@ async fn a_start_that_fails_is_tried_again_and_then_told() {
 }
 
 #[tokio::test]
-async fn an_image_that_is_missing_is_named() {
+async fn missing_image_is_reported() {
     let mut world = World::new().await;
     world.stop().await;
     world.config.engine.images.clear();
@@ -137,7 +137,7 @@ async fn an_image_that_is_missing_is_named() {
 }
 
 #[tokio::test]
-async fn a_deleted_workspace_ends_without_a_snapshot_and_frees_its_name() {
+async fn delete_discards_and_frees_name() {
     let world = World::new().await;
     let owner = world.owner().await;
     let id = owner.create("demo").await.id;
@@ -149,7 +149,7 @@ async fn a_deleted_workspace_ends_without_a_snapshot_and_frees_its_name() {
     assert_eq!(owner.delete(&format!("/api/v1/workspaces/{id}")).await.status, 204);
     assert_eq!(runner.command(Command::Run).await, Command::Discard);
     assert_eq!(owner.act(id, "start").await.code(), "conflict");
-    runner.exchange(vec![Report::Stopped], Command::Discard, 0).await.expect("heard");
+    runner.exchange(vec![Report::Stopped], Command::Discard, 0).await.expect("accepted");
     let gone = events.until(|name, _| name == "deleted").await;
     assert_eq!(gone["id"], id.to_string());
     assert_eq!(owner.get(&format!("/api/v1/workspaces/{id}")).await.status, 404);
@@ -157,14 +157,14 @@ async fn a_deleted_workspace_ends_without_a_snapshot_and_frees_its_name() {
 }
 
 #[tokio::test]
-async fn a_deletion_is_taken_back_while_its_machine_still_ends() {
+async fn undelete_waits_for_ending_sandbox() {
     let world = World::new().await;
     let owner = world.owner().await;
     let (id, runner) = owner.running(&world, "demo").await;
     assert_eq!(owner.delete(&format!("/api/v1/workspaces/{id}")).await.status, 204);
     let ends = async {
         assert_eq!(runner.command(Command::Run).await, Command::Discard);
-        runner.exchange(vec![Report::Stopped], Command::Discard, 0).await.expect("heard");
+        runner.exchange(vec![Report::Stopped], Command::Discard, 0).await.expect("accepted");
     };
     let (back, ()) = tokio::join!(owner.act(id, "undelete"), ends);
     assert_eq!(back.status, 200);
@@ -172,7 +172,7 @@ async fn a_deletion_is_taken_back_while_its_machine_still_ends() {
 }
 
 #[tokio::test]
-async fn a_deletion_can_be_taken_back_while_the_home_is_kept() {
+async fn undelete_works_while_home_is_kept() {
     let mut world = World::new().await;
     let owner = world.owner().await;
     let (id, runner) = owner.running(&world, "demo").await;
@@ -180,7 +180,7 @@ async fn a_deletion_can_be_taken_back_while_the_home_is_kept() {
     let path = format!("/api/v1/workspaces/{id}");
     assert_eq!(owner.act(id, "undelete").await.status, 404, "it is not deleted");
     assert_eq!(owner.delete(&path).await.status, 204);
-    // Seen by those who may bring it back, and by nobody else.
+    // Only users who may undelete it see it.
     let deleted =
         async |client: &Client| client.get("/api/v1/workspaces/deleted").await.ok::<DeletedList>().workspaces;
     let listed = deleted(&owner).await;
@@ -203,7 +203,7 @@ async fn a_deletion_can_be_taken_back_while_the_home_is_kept() {
     assert_eq!(owner.act(id, "start").await.status, 200);
     let runner = world.runner(id, 2).await;
     assert_eq!(runner.spec.head, Some(ManifestId([7; 32])));
-    runner.say(vec![Report::Stopped]).await.expect("heard");
+    runner.report(vec![Report::Stopped]).await.expect("accepted");
     owner.reaches(id, Phase::Terminated).await;
     owner.delete(&path).await;
     world.stop().await;
@@ -215,7 +215,7 @@ async fn a_deletion_can_be_taken_back_while_the_home_is_kept() {
 }
 
 #[tokio::test]
-async fn a_repeated_creation_makes_one_workspace() {
+async fn repeated_create_creates_one_workspace() {
     let world = World::new().await;
     let owner = world.owner().await.with("idempotency-key", "k1");
     let (one, two) = tokio::join!(owner.create("demo"), owner.create("demo"));
@@ -225,7 +225,7 @@ async fn a_repeated_creation_makes_one_workspace() {
 }
 
 #[tokio::test]
-async fn a_silent_runner_loses_its_lease() {
+async fn silent_runner_loses_its_lease() {
     let world = World::new().await;
     let owner = world.owner().await;
     let id = owner.create("demo").await.id;
@@ -235,7 +235,7 @@ async fn a_silent_runner_loses_its_lease() {
     let rest = owner.reaches(id, Phase::Terminated).await;
     assert!(rest.failure.is_some());
     eventually("the process is ended", async || (!runner.alive()).then_some(())).await;
-    assert_eq!(runner.say(vec![]).await.expect_err("too late").code(), "fenced");
+    assert_eq!(runner.report(vec![]).await.expect_err("too late").code(), "fenced");
 }
 
 /// As if the runner had last spoken so that its lease ends then.
@@ -264,7 +264,7 @@ async fn lease_seconds(world: &World, id: WorkspaceId) -> f64 {
 }
 
 #[tokio::test]
-async fn persisting_all_waits_for_every_home() {
+async fn stop_all_waits_for_every_home() {
     let mut world = World::new().await;
     let owner = world.owner().await;
     let ids = [owner.create("one").await.id, owner.create("two").await.id];
@@ -275,8 +275,7 @@ async fn persisting_all_waits_for_every_home() {
         runners.push(runner);
     }
     let mut seen = vec![];
-    let all =
-        async { world.controller().persist_all(|awake| seen.push(awake.len())).await.expect("persisted") };
+    let all = async { world.controller().stop_all(|awake| seen.push(awake.len())).await.expect("persisted") };
     let stopping = async {
         for (content, runner) in (1..).zip(&runners) {
             assert_eq!(runner.command(Command::Run).await, Command::Stop);
@@ -290,7 +289,7 @@ async fn persisting_all_waits_for_every_home() {
 }
 
 #[tokio::test]
-async fn a_controller_that_comes_back_knows_what_it_lost() {
+async fn restarted_controller_recovers() {
     let mut world = World::new().await;
     let owner = world.owner().await;
     let (running, starting) = (owner.create("one").await.id, owner.create("two").await.id);
@@ -301,12 +300,13 @@ async fn a_controller_that_comes_back_knows_what_it_lost() {
     assert!(!first.alive());
     world.start().await;
     let rest = owner.reaches(running, Phase::Terminated).await;
-    // In a step's words by the one that came back, or as a failure by the one that went, if it still saw the end.
+    // In a step's words by the one that came back, or as a failure by the one that went, if it
+    // still saw the end.
     let is_told = rest.failure.is_some() || rest.steps.iter().any(|step| step.detail.is_some());
     assert!(is_told, "says what happened: {rest:?}");
     // What was starting starts again, as another placement.
     let second = world.runner(starting, 2).await;
-    assert_eq!(first.say(vec![]).await.expect_err("an old epoch").code(), "fenced");
+    assert_eq!(first.report(vec![]).await.expect_err("an old epoch").code(), "fenced");
     second.ready().await;
     owner.reaches(starting, Phase::Running).await;
 }
@@ -335,13 +335,13 @@ async fn two_controllers_share_a_database() {
     let seen = events.until(|_, data| data["id"] == ids[0].to_string() && data["phase"] == "running").await;
     assert_eq!(seen["epoch"], 1);
 
-    // A stop asked of one reaches a runner of the other at once.
+    // A stop at one controller reaches a runner of the other at once.
     let id = ids[0];
     let runner = either(&first, &second, id).await;
     let (stopped, command) = tokio::join!(through_second.act(id, "stop"), runner.command(Command::Run));
     assert_eq!((stopped.status, command), (200, Command::Stop));
 
-    // One goes and comes back: only its own machines are lost.
+    // One controller restarts: only its own runners are lost.
     second.stop().await;
     second.start().await;
     for id in ids.iter().skip(1) {
@@ -358,10 +358,10 @@ async fn either(first: &World, second: &World, id: WorkspaceId) -> super::world:
 }
 
 #[tokio::test]
-async fn capacity_makes_a_queue_with_positions() {
+async fn queue_has_positions() {
     let mut world = World::new().await;
     world.stop().await;
-    world.config.engine.machines_max = 1;
+    world.config.engine.max_sandboxes = 1;
     world.start().await;
     let owner = world.owner().await;
     let first = owner.create("one").await.id;
@@ -382,14 +382,14 @@ async fn capacity_makes_a_queue_with_positions() {
 }
 
 #[tokio::test]
-async fn a_long_poll_ends_in_time_and_at_the_shutdown() {
+async fn long_poll_ends_in_time_and_at_shutdown() {
     let mut world = World::new().await;
     let owner = world.owner().await;
     let id = owner.create("demo").await.id;
     let runner = world.runner(id, 1).await;
     runner.ready().await;
     let begun = std::time::Instant::now();
-    let reply = runner.exchange(vec![], Command::Run, 300).await.expect("heard");
+    let reply = runner.exchange(vec![], Command::Run, 300).await.expect("accepted");
     assert_eq!(reply.desired.command, Command::Run);
     assert!(begun.elapsed() >= Duration::from_millis(300));
     set_lease(&world, id, "5 seconds").await;
@@ -403,17 +403,16 @@ async fn a_long_poll_ends_in_time_and_at_the_shutdown() {
 }
 
 #[tokio::test]
-async fn another_master_key_is_refused() {
+async fn other_master_key_is_refused() {
     let mut world = World::new().await;
     world.stop().await;
-    world.config.master_key = crate::KeeperConfig::File(world.directory.path().join("another.key"));
-    let started =
-        crate::Controller::start(world.config.clone(), world.parts.clone(), CancellationToken::new()).await;
+    world.config.master_key = crate::KmsConfig::File(world.directory.path().join("another.key"));
+    let started = crate::Controller::start(world.config.clone(), CancellationToken::new()).await;
     assert!(matches!(started.err(), Some(crate::StartError::OtherMasterKey { .. })));
 }
 
 #[tokio::test]
-async fn a_runner_that_ignores_its_end_is_killed_and_the_next_waits_for_it() {
+async fn stubborn_runner_is_killed_before_next_start() {
     let mut world = World::new().await;
     world.stop().await;
     let specs = world.directory.path().join("specs").into_os_string();

@@ -1,4 +1,4 @@
-//! The master key replaced without touching a home; a tenant's key destroyed with everything under it.
+//! The master key rotated without rewriting a home, and a tenant's key destroyed.
 
 use std::path::{Path, PathBuf};
 
@@ -7,13 +7,12 @@ use serde_json::json;
 
 use super::world::{World, eventually, stream};
 use crate::{
-    CollectError, Controller, KeeperConfig, Rotation, StartError, TenantError, installation,
-    kms::tenant_keys::MasterKey,
-    tenants::{self, TenantKey},
+    Controller, GcError, KmsConfig, Rotation, StartError, TenantError, installation,
+    kms::tenant_keys::{self, MasterKey, TenantKey},
 };
 
 fn file_of(world: &World) -> PathBuf {
-    let KeeperConfig::File(path) = &world.config.master_key else { panic!("in a file") };
+    let KmsConfig::File(path) = &world.config.master_key else { panic!("in a file") };
     path.clone()
 }
 
@@ -22,7 +21,7 @@ fn in_file(path: &Path) -> Rotation {
 }
 
 #[tokio::test]
-async fn a_master_key_is_replaced_and_homes_stay_readable() {
+async fn rotation_keeps_homes_readable() {
     let mut world = World::new().await;
     let owner = world.owner().await;
     let (id, runner) = owner.running(&world, "demo").await;
@@ -36,7 +35,7 @@ async fn a_master_key_is_replaced_and_homes_stay_readable() {
     assert_eq!(rotated.tenants, 1);
     let after = MasterKey::load(&path).expect("there").fingerprint();
     assert!(after == rotated.fingerprint && after != before);
-    assert!(!installation::tests::is_under_way(&path));
+    assert!(!installation::tests::has_new_key(&path));
 
     world.start().await;
     assert_eq!(world.controller().grant_key(), grant_key, "grants that are out stay good");
@@ -47,24 +46,24 @@ async fn a_master_key_is_replaced_and_homes_stay_readable() {
 }
 
 #[tokio::test]
-async fn a_replacement_that_is_cut_short_is_finished_or_forgotten() {
+async fn interrupted_rotation_is_finished_or_dropped() {
     let mut world = World::new().await;
     let (url, path) = (world.config.database_url.clone(), file_of(&world));
     let first = MasterKey::load(&path).expect("there").fingerprint();
     world.stop().await;
     // Before the transaction: the old key is the one.
-    installation::tests::prepare_only(&path);
+    installation::tests::create_new_key_only(&path);
     world.start().await;
     assert_eq!(MasterKey::load(&path).expect("there").fingerprint(), first);
     world.stop().await;
     // Between the transaction and the file: the next start, or the next replacement, finishes it.
-    installation::tests::rotate_half(&url, &path).await;
+    installation::tests::rotate_without_file(&url, &path).await;
     assert_eq!(MasterKey::load(&path).expect("there").fingerprint(), first);
     world.start().await;
     let second = MasterKey::load(&path).expect("there").fingerprint();
-    assert!(second != first && !installation::tests::is_under_way(&path));
+    assert!(second != first && !installation::tests::has_new_key(&path));
     world.stop().await;
-    installation::tests::rotate_half(&url, &path).await;
+    installation::tests::rotate_without_file(&url, &path).await;
     let rotated = Controller::rotate_master_key(&url, &in_file(&path)).await.expect("replaced");
     assert_eq!(MasterKey::load(&path).expect("there").fingerprint(), rotated.fingerprint);
     world.start().await;
@@ -76,13 +75,13 @@ async fn a_replacement_that_is_cut_short_is_finished_or_forgotten() {
 }
 
 #[tokio::test]
-async fn a_forgotten_tenant_is_unreadable_and_says_so() {
+async fn destroyed_tenant_key_makes_homes_unreadable() {
     let world = World::new().await;
     let owner = world.owner().await;
     let stranger = world.stranger().await;
     let (id, runner) = owner.running(&world, "demo").await;
-    world.past.put(1, &[("a", "text")]);
-    runner.say(vec![stream(1)]).await.expect("heard");
+    world.files.insert(1, &[("a", "text")]);
+    runner.report(vec![stream(1)]).await.expect("accepted");
     let (other, _) = stranger.running(&world, "theirs").await;
     let tenant = owner.session().await.user.tenant;
     let cache = world.config.cache_dir.join(runner.spec.volume.to_string());
@@ -96,13 +95,13 @@ async fn a_forgotten_tenant_is_unreadable_and_says_so() {
     assert_eq!(owner.post(route, &wish).await.status, 204);
     world.controller().destroy_tenant_key(tenant).await.expect("twice is once");
     let rest = owner.reaches(id, Phase::Terminated).await;
-    assert!(rest.failure.is_some_and(|failure| failure.cause.contains("deleted for good")));
+    assert!(rest.failure.is_some_and(|failure| failure.cause.contains("was destroyed")));
     eventually("the machine ends", async || (!runner.alive()).then_some(())).await;
     assert!(!cache.exists(), "what the host kept unencrypted is gone");
     let app = world.app();
     let mut system = app.db.system().await.expect("a transaction");
-    let key = tenants::key(system.connection(), tenant).await.expect("known");
-    assert!(matches!(key.open(&app.keeper).await, Ok(TenantKey::Forgotten)));
+    let key = tenant_keys::find(system.connection(), tenant).await.expect("known");
+    assert!(matches!(key.decrypt(&app.kms).await, Ok(TenantKey::Destroyed)));
     drop(system);
 
     let base = format!("/api/v1/workspaces/{id}");
@@ -120,5 +119,5 @@ async fn a_forgotten_tenant_is_unreadable_and_says_so() {
     let unknown = world.controller().destroy_tenant_key(protocol::TenantId::random()).await;
     assert!(matches!(unknown, Err(TenantError::Unknown)));
     assert_eq!(runner.spec.head, None::<ManifestId>);
-    assert!(!matches!(world.controller().collect().await, Err(CollectError::Busy)));
+    assert!(!matches!(world.controller().run_gc().await, Err(GcError::Busy)));
 }

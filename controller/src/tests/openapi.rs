@@ -1,4 +1,5 @@
-//! The API's description: complete by itself, and true for every response that any test of this crate receives.
+//! The API's description: complete by itself, and true for every response that any test of this
+//! crate receives.
 
 use std::{collections::HashSet, sync::LazyLock};
 
@@ -17,7 +18,8 @@ fn operations() -> impl Iterator<Item = (&'static str, &'static str, &'static Va
     })
 }
 
-/// Fails unless the description declares this response. Addresses that are not described are not checked.
+/// Fails unless the description declares this response. Addresses that are not described are not
+/// checked.
 #[track_caller]
 pub fn assert_declared(method: &str, path: &str, status: u16, content_type: Option<&str>) {
     let path = path.split('?').next().unwrap_or_default();

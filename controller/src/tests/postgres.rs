@@ -1,7 +1,7 @@
-//! A private Postgres for all tests of this process, and a database for each.
+//! A private Postgres for all tests of this process, and a database for each test.
 //!
-//! A shell holds the server: its standard input ends with this process, however that ends; it then ends the server and removes
-//! the files.
+//! A shell holds the server. Its standard input ends with this process, however that ends; the
+//! shell then stops the server and removes the files.
 
 use std::{
     fs,

@@ -1,4 +1,4 @@
-//! A home whose objects are damaged in the store, and whose machine still has them.
+//! A home whose objects are damaged in the store, while its runner still has them.
 
 use std::path::PathBuf;
 
@@ -59,7 +59,7 @@ impl Machine {
             objects: 1,
             stored_bytes: 1,
         };
-        assert_eq!(self.runner.say(vec![report]).await.expect("heard").committed, [manifest]);
+        assert_eq!(self.runner.report(vec![report]).await.expect("accepted").committed, [manifest]);
         self.volume.confirm_commit(manifest).await.expect("known");
         manifest
     }
@@ -87,7 +87,7 @@ impl Machine {
             },
             wait_ms: 5000,
         };
-        let repair = self.runner.send(request).await.expect("heard").desired.repair;
+        let repair = self.runner.send(request).await.expect("accepted").desired.repair;
         repair.filter(|repair| repair.number > above)
     }
 
@@ -100,7 +100,7 @@ impl Machine {
         let report = Report::Repaired { answers: wish.number, outcome: RepairOutcome::Done(repair) };
         // The answer was lost: the same again.
         for _ in 0..2 {
-            self.runner.say(vec![report.clone()]).await.expect("heard");
+            self.runner.report(vec![report.clone()]).await.expect("accepted");
         }
     }
 
@@ -117,7 +117,7 @@ impl Client {
 }
 
 #[tokio::test]
-async fn what_is_damaged_is_stored_anew_by_the_running_machine_and_read_again() {
+async fn repair_stores_damaged_objects_again() {
     let world = World::new().await;
     let owner = world.owner().await;
     let (id, runner) = owner.running(&world, "demo").await;
@@ -147,17 +147,18 @@ async fn what_is_damaged_is_stored_anew_by_the_running_machine_and_read_again() 
     assert!(checked.newest_is_whole && checked.damaged.is_empty(), "{checked:?}");
     let repair = checked.repair.as_ref().expect("done");
     assert_eq!((repair.renewed_bytes, repair.lost_bytes), (6 * BLOCK_BYTES, 0));
-    // What came before rests on what is gone: the first two, and the one that says where their blocks were.
+    // What came before rests on what is gone: the first two, and the one that says where their
+    // blocks were.
     assert_eq!(checked.damaged_snapshots.len(), 3, "{checked:?}");
     let all: ScrubReport = owner.check(id, true, false).await.ok();
     assert!(all.newest_is_whole && all.damaged_snapshots == checked.damaged_snapshots, "{all:?}");
-    // Nothing is asked of the machine any more, and asking again does nothing.
+    // Nothing is requested any more, and another scrub does nothing.
     assert_eq!(machine.poll(2).await, None);
     assert_eq!(owner.check(id, false, true).await.ok::<ScrubReport>().repair, None);
 }
 
 #[tokio::test]
-async fn what_has_no_copy_is_told_and_stays_damaged() {
+async fn object_without_copy_stays_damaged() {
     let world = World::new().await;
     let owner = world.owner().await;
     let (id, runner) = owner.running(&world, "demo").await;
@@ -169,7 +170,7 @@ async fn what_has_no_copy_is_told_and_stays_damaged() {
         let wish = machine.wish(0).await;
         let lost = Repair { renewed_bytes: 0, lost_bytes: 3 * BLOCK_BYTES, lost: vec![] };
         let report = Report::Repaired { answers: wish.number, outcome: RepairOutcome::Done(lost) };
-        machine.runner.say(vec![report]).await.expect("heard");
+        machine.runner.report(vec![report]).await.expect("accepted");
     };
     let (checked, ()) = tokio::join!(owner.check(id, false, true), working);
     let checked: ScrubReport = checked.ok();
@@ -178,7 +179,7 @@ async fn what_has_no_copy_is_told_and_stays_damaged() {
 }
 
 #[tokio::test]
-async fn a_repair_is_done_by_the_machine_that_runs_now_and_by_no_other() {
+async fn repair_belongs_to_present_placement() {
     let mut world = World::new().await;
     let owner = world.owner().await;
     let (id, runner) = owner.running(&world, "demo").await;
@@ -186,17 +187,21 @@ async fn a_repair_is_done_by_the_machine_that_runs_now_and_by_no_other() {
     machine.write(0, 1).await;
     machine.commit().await;
     std::fs::remove_file(&machine.objects("packs")[0]).expect("removed");
-    // One that cannot: told, and not asked again by itself.
+    // A repair that fails is reported, and not retried by itself.
     let failing = async {
         let wish = machine.wish(0).await;
         let outcome = RepairOutcome::Failed("the disk is full".to_owned());
-        machine.runner.say(vec![Report::Repaired { answers: wish.number, outcome }]).await.expect("heard");
+        machine
+            .runner
+            .report(vec![Report::Repaired { answers: wish.number, outcome }])
+            .await
+            .expect("accepted");
         assert_eq!(machine.poll(0).await, None);
     };
     let (failed, ()) = tokio::join!(owner.check(id, false, true), failing);
     assert_eq!((failed.status, failed.code()), (503, "unavailable"));
 
-    // One that ends meanwhile.
+    // A runner that ends during the repair.
     let ending = async {
         machine.wish(1).await;
         owner.rest(id, &machine.runner, 7).await;
@@ -208,13 +213,13 @@ async fn a_repair_is_done_by_the_machine_that_runs_now_and_by_no_other() {
     assert_eq!((refused.status, refused.code()), (409, "conflict"));
     assert!(refused.body["detail"].as_str().is_some_and(|detail| detail.contains("Start the workspace")));
 
-    // The next placement need not answer what its predecessor was asked, and that one is not heard.
+    // The next placement does not answer old requests, and the old runner is refused.
     owner.act(id, "start").await;
     let next = world.runner(id, 2).await;
     assert_eq!(next.spec.repair_requested, 2);
     next.ready().await;
     let late = Report::Repaired { answers: 2, outcome: RepairOutcome::Done(Repair::default()) };
-    let refused = machine.runner.say(vec![late]).await.expect_err("fenced");
+    let refused = machine.runner.report(vec![late]).await.expect_err("fenced");
     assert_eq!((refused.status, refused.code()), (409, "fenced"));
     assert_eq!(owner.workspace(id).await.phase, Phase::Running);
     // Only who may change a workspace may have it repaired.

@@ -1,4 +1,4 @@
-//! What runners tell of a home while they run, and what they are told; old ones are not heard.
+//! Reports of runners and the answers to them. Old runners are refused.
 
 use protocol::{
     Epoch, ManifestId, WorkspaceId,
@@ -25,7 +25,7 @@ fn home(unreplicated_ms: u64, used_mib: u64, notice: Option<HomeNotice>) -> Repo
 }
 
 #[tokio::test]
-async fn a_report_that_comes_late_says_what_was_safe_then() {
+async fn late_report_keeps_its_time() {
     let world = World::new().await;
     let owner = world.owner().await;
     let (id, runner) = owner.running(&world, "demo").await;
@@ -38,29 +38,29 @@ async fn a_report_that_comes_late_says_what_was_safe_then() {
     };
     // Lying about for minutes, as where the controller was away.
     let at = world.app().now() - Duration::minutes(3);
-    runner.say(vec![said(at, 0)]).await.expect("heard");
+    runner.report(vec![said(at, 0)]).await.expect("accepted");
     assert_eq!(owner.workspace(id).await.safe_at, Some(at));
-    runner.say(vec![said(at + Duration::minutes(1), 20_000)]).await.expect("heard");
+    runner.report(vec![said(at + Duration::minutes(1), 20_000)]).await.expect("accepted");
     assert_eq!(owner.workspace(id).await.safe_at, Some(at + Duration::seconds(40)));
     // A clock that is ahead says nothing of the future.
     let before = world.app().now();
-    runner.say(vec![said(before + Duration::hours(1), 1000)]).await.expect("heard");
+    runner.report(vec![said(before + Duration::hours(1), 1000)]).await.expect("accepted");
     let safe_at = owner.workspace(id).await.safe_at.expect("known");
     assert!(safe_at <= world.app().now() - Duration::seconds(1), "{safe_at}");
 }
 
 #[tokio::test]
-async fn people_are_told_what_changes_in_kind_and_no_more() {
+async fn revision_grows_only_with_visible_changes() {
     let world = World::new().await;
     let owner = world.owner().await;
     let (id, runner) = owner.running(&world, "demo").await;
     let told = async |report: Report| {
         let before = owner.workspace(id).await.revision;
-        runner.say(vec![report]).await.expect("heard");
+        runner.report(vec![report]).await.expect("accepted");
         owner.workspace(id).await.revision - before
     };
     let mib = u64::from(owner.workspace(id).await.resources.home_mib);
-    // What it is told first says that nothing is unsafe, which everyone took for granted.
+    // The first report says that everything is safe, which was assumed before.
     assert_eq!(told(home(0, 10, None)).await, 0);
     assert_eq!(told(home(2000, 11, None)).await, 1, "something is not safe yet");
     for ms in [3000, 9000, 5000] {
@@ -73,7 +73,7 @@ async fn people_are_told_what_changes_in_kind_and_no_more() {
     assert_eq!((now.dirty_bytes, now.home_used_bytes), (Some(450_000), Some(12 * MIB)));
     let safe_at = now.safe_at.expect("known");
     // It does not become less safe than it was, whatever is said of the time before.
-    runner.say(vec![home(3_600_000, 12, Some(HomeNotice::StoreUnavailable))]).await.expect("heard");
+    runner.report(vec![home(3_600_000, 12, Some(HomeNotice::StoreUnavailable))]).await.expect("accepted");
     assert_eq!(owner.workspace(id).await.safe_at, Some(safe_at));
 
     assert_eq!(told(home(0, 12, None)).await, 1, "all is safe");
@@ -91,24 +91,24 @@ async fn people_are_told_what_changes_in_kind_and_no_more() {
 }
 
 #[tokio::test]
-async fn what_is_safe_is_as_old_as_the_oldest_write_that_is_not() {
+async fn safe_at_precedes_oldest_unreplicated_write() {
     let world = World::new().await;
     let owner = world.owner().await;
     let (id, runner) = owner.running(&world, "demo").await;
     assert_eq!(owner.workspace(id).await.safe_at, None);
     let age = async || OffsetDateTime::now_utc() - owner.workspace(id).await.safe_at.expect("known");
-    runner.say(vec![home(45_000, 1, None)]).await.expect("heard");
+    runner.report(vec![home(45_000, 1, None)]).await.expect("accepted");
     assert!((Duration::seconds(45)..Duration::seconds(100)).contains(&age().await));
-    runner.say(vec![stream(1)]).await.expect("heard");
+    runner.report(vec![stream(1)]).await.expect("accepted");
     assert!(age().await < Duration::seconds(40), "a commit moves it to its cut");
     for hostile in [u64::MAX, i64::MAX as u64, 1 << 62] {
-        runner.say(vec![home(hostile / 10, 1, None)]).await.expect("heard");
+        runner.report(vec![home(hostile / 10, 1, None)]).await.expect("accepted");
     }
     assert!(age().await < Duration::seconds(40));
 }
 
 #[tokio::test]
-async fn a_home_grows_and_a_waiting_runner_hears_of_it() {
+async fn growth_reaches_waiting_runner() {
     let world = World::new().await;
     let owner = world.owner().await;
     let (id, runner) = owner.running(&world, "demo").await;
@@ -134,9 +134,10 @@ async fn a_home_grows_and_a_waiting_runner_hears_of_it() {
     assert_eq!(again.spec.stream_seconds, 5);
 }
 
-/// Two runners of one home report snapshots at the same time while the place goes from one to the other.
+/// Two runners of one home report snapshots at the same time while the place goes from one to the
+/// other.
 #[tokio::test]
-async fn of_two_runners_the_newer_wins_each_time() {
+async fn newer_of_two_runners_wins() {
     let mut random = StdRng::seed_from_u64(seed());
     let world = World::new().await;
     let owner = world.owner().await;
@@ -146,7 +147,7 @@ async fn of_two_runners_the_newer_wins_each_time() {
         let (sooner, later) = (random.random_range(0..8), random.random_range(0..8));
         let stale = async {
             pause(sooner).await;
-            let told = old.say(vec![of(first)]).await;
+            let told = old.report(vec![of(first)]).await;
             assert!(
                 told.as_ref().map_or_else(|refused| refused.code() == "fenced", |r| r.committed == [first])
             );
@@ -160,12 +161,12 @@ async fn of_two_runners_the_newer_wins_each_time() {
         // Both at once, the old one as often as it likes.
         let again = async {
             for _ in 0..2 {
-                let refused = old.say(vec![of(first)]).await.expect_err("it was replaced");
+                let refused = old.report(vec![of(first)]).await.expect_err("it was replaced");
                 assert_eq!((refused.status, refused.code()), (409, "fenced"));
             }
         };
-        let (reply, ()) = tokio::join!(new.say(vec![of(second)]), again);
-        assert_eq!(reply.expect("heard").committed, [second]);
+        let (reply, ()) = tokio::join!(new.report(vec![of(second)]), again);
+        assert_eq!(reply.expect("accepted").committed, [second]);
         let head = rows(&world, id).await;
         let of_old = head.iter().any(|(manifest, epoch)| *manifest == first && *epoch == old.spec.epoch);
         assert_eq!(of_old, was_heard, "attempt {attempt}");
@@ -212,16 +213,16 @@ fn of(named: ManifestId) -> Report {
     }
 }
 
-/// The next placement, as another host would have it: the old runner is not told.
+/// The next placement, as another host would create it: the old runner does not learn of it.
 async fn take_over(world: &World, id: WorkspaceId, old: &Runner) -> Runner {
     let app = world.app();
-    let token = crate::identity::secrets::secret();
+    let token = crate::identity::secrets::generate_secret();
     let mut system = app.db.system().await.expect("a transaction");
     let epoch: i64 = sqlx::query_scalar(
         "update workspaces set epoch = epoch + 1, runner_hash = $2 where workspace_id = $1 returning epoch",
     )
     .bind(id.0)
-    .bind(&crate::identity::secrets::hash(token.expose())[..])
+    .bind(&crate::identity::secrets::hash_secret(token.expose())[..])
     .fetch_one(system.connection())
     .await
     .expect("placed");
@@ -254,7 +255,7 @@ async fn head_of(world: &World, id: WorkspaceId) -> Option<ManifestId> {
 }
 
 #[tokio::test]
-async fn many_machines_tell_at_once() {
+async fn many_runners_report_at_once() {
     let world = World::new().await;
     let owner = world.owner().await;
     let mut machines = vec![];
@@ -267,8 +268,10 @@ async fn many_machines_tell_at_once() {
 
 async fn tell(owner: &Client, id: WorkspaceId, runner: &Runner) {
     for content in 1..=5 {
-        let reply =
-            runner.say(vec![home(100, 1, None), stream(content), home(0, 1, None)]).await.expect("heard");
+        let reply = runner
+            .report(vec![home(100, 1, None), stream(content), home(0, 1, None)])
+            .await
+            .expect("accepted");
         assert_eq!(reply.committed.len(), 1);
     }
     assert_eq!(owner.snapshots(id).await.len(), 5);

@@ -1,4 +1,4 @@
-//! A home's snapshots: listed, asked for, named, deleted, put back.
+//! Snapshots of a home: listed, requested, named, deleted and restored.
 
 use protocol::{
     ManifestId,
@@ -13,7 +13,7 @@ use super::world::{World, answer, eventually, snapshot, stream};
 use crate::snapshots;
 
 #[tokio::test]
-async fn a_list_goes_back_page_by_page() {
+async fn list_is_paged() {
     let world = World::new().await;
     let owner = world.owner().await;
     let (id, runner) = owner.running(&world, "demo").await;
@@ -33,7 +33,7 @@ async fn a_list_goes_back_page_by_page() {
             objects: 1,
             stored_bytes: 1,
         };
-        runner.say(vec![report]).await.expect("heard");
+        runner.report(vec![report]).await.expect("accepted");
     }
     let all = owner.snapshots(id).await;
     assert!(
@@ -60,23 +60,23 @@ async fn a_list_goes_back_page_by_page() {
 }
 
 #[tokio::test]
-async fn a_running_machine_is_asked_and_the_answer_waits_until_it_is_safe() {
+async fn request_waits_for_commit() {
     let world = World::new().await;
     let owner = world.owner().await;
     let (id, runner) = owner.running(&world, "demo").await;
     let path = format!("/api/v1/workspaces/{id}/snapshots");
-    runner.say(vec![stream(1)]).await.expect("heard");
+    runner.report(vec![stream(1)]).await.expect("accepted");
     let wish = json!({ "name": "Before the exam" });
     let asking = owner.post(&path, &wish);
     let answering = async {
         let reply = runner.poll(0, 0, 10_000).await;
         assert_eq!(reply.snapshot, 1, "the wait ends for it");
         // One that was under way already is no answer.
-        runner.say(vec![stream(2)]).await.expect("heard");
+        runner.report(vec![stream(2)]).await.expect("accepted");
         let told = answer(3, reply.snapshot);
         // The answer was lost: the same again.
         for _ in 0..2 {
-            let reply = runner.say(vec![told.clone()]).await.expect("heard");
+            let reply = runner.report(vec![told.clone()]).await.expect("accepted");
             assert_eq!(reply.committed, [ManifestId([3; 32])]);
         }
     };
@@ -87,19 +87,20 @@ async fn a_running_machine_is_asked_and_the_answer_waits_until_it_is_safe() {
     let all = owner.snapshots(id).await;
     assert_eq!((all.len(), &all[0]), (3, &made));
 
-    // The answer to a later request answers the earlier too; a home that has not changed is the same snapshot.
+    // The answer to a later request answers the earlier too; a home that has not changed is the
+    // same snapshot.
     let wish = json!({});
     let both = async { tokio::join!(owner.post(&path, &wish), owner.post(&path, &wish)) };
     let answering = async {
         let wanted = eventually("two requests", async || {
             Some(runner.poll(1, 0, 5000).await.snapshot).filter(|wanted| *wanted == 3)
         });
-        runner.say(vec![answer(3, wanted.await)]).await.expect("heard");
+        runner.report(vec![answer(3, wanted.await)]).await.expect("accepted");
     };
     let ((one, two), ()) = tokio::join!(both, answering);
     let (one, two): (Snapshot, Snapshot) = (one.ok(), two.ok());
     assert_eq!((one.id, two.id, one.name), (made.id, made.id, made.name));
-    // What has been answered is not asked again, and not of the next placement.
+    // An answered request is not sent again, nor to the next placement.
     assert_eq!(runner.poll(3, 0, 50).await.snapshot, 3);
     owner.rest(id, &runner, 4).await;
     owner.act(id, "start").await;
@@ -107,7 +108,7 @@ async fn a_running_machine_is_asked_and_the_answer_waits_until_it_is_safe() {
 }
 
 #[tokio::test]
-async fn a_machine_that_stops_meanwhile_answers_by_its_stop_and_one_that_breaks_does_not() {
+async fn request_is_answered_by_stop_not_by_failure() {
     let world = World::new().await;
     let owner = world.owner().await;
     let (id, runner) = owner.running(&world, "demo").await;
@@ -137,7 +138,7 @@ async fn a_machine_that_stops_meanwhile_answers_by_its_stop_and_one_that_breaks_
 }
 
 #[tokio::test]
-async fn a_home_that_was_never_saved_has_nothing_to_keep() {
+async fn unsaved_home_has_no_snapshot() {
     let world = World::new().await;
     let owner = world.owner().await;
     let made = owner.post("/api/v1/workspaces", &json!({ "name": "demo", "start": false })).await;
@@ -155,11 +156,11 @@ async fn a_home_that_was_never_saved_has_nothing_to_keep() {
 }
 
 #[tokio::test]
-async fn snapshots_are_named_and_deleted_but_not_the_head() {
+async fn head_cannot_be_deleted() {
     let world = World::new().await;
     let owner = world.owner().await;
     let (id, runner) = owner.running(&world, "demo").await;
-    runner.say(vec![stream(1), stream(2)]).await.expect("heard");
+    runner.report(vec![stream(1), stream(2)]).await.expect("accepted");
     let all = owner.snapshots(id).await;
     let path = |which: &str| format!("/api/v1/workspaces/{id}/snapshots/{which}");
     let older = path(&all[1].id.to_string());
@@ -179,11 +180,11 @@ async fn snapshots_are_named_and_deleted_but_not_the_head() {
 }
 
 #[tokio::test]
-async fn a_restore_goes_back_and_can_be_undone() {
+async fn restore_can_be_undone() {
     let world = World::new().await;
     let owner = world.owner().await;
     let (id, runner) = owner.running(&world, "demo").await;
-    runner.say(vec![stream(1), stream(2)]).await.expect("heard");
+    runner.report(vec![stream(1), stream(2)]).await.expect("accepted");
     let all = owner.snapshots(id).await;
     let restore = format!("/api/v1/workspaces/{id}/restore");
     let to_first = json!({ "snapshot": all[1].id });
@@ -200,17 +201,17 @@ async fn a_restore_goes_back_and_can_be_undone() {
 
     // What was the head is still there, is kept from now on, and outlives a thinning after a year.
     let app = world.app();
-    snapshots::thin(&app.db, app.now() + Duration::days(400), 100).await.expect("thinned");
+    snapshots::prune::prune_due_homes(&app.db, app.now() + Duration::days(400), 100).await.expect("pruned");
     let left = owner.snapshots(id).await;
     assert_eq!(left.iter().map(|one| one.id).collect::<Vec<_>>(), [before[0].id, all[1].id]);
     assert_eq!(left[0].kind, SnapshotKind::Requested);
 
-    // The next machine goes on from there, under a later epoch, and its snapshots are the newest.
+    // The next placement continues from there with a later epoch, and its snapshots are the newest.
     owner.act(id, "start").await;
     let runner = world.runner(id, 2).await;
     assert_eq!(runner.spec.head, Some(ManifestId([1; 32])));
     runner.ready().await;
-    runner.say(vec![stream(4)]).await.expect("heard");
+    runner.report(vec![stream(4)]).await.expect("accepted");
     assert_eq!(owner.snapshots(id).await[0].epoch.0, 2);
     owner.rest(id, &runner, 5).await;
     let undo = json!({ "snapshot": before[0].id });
@@ -222,7 +223,7 @@ async fn a_restore_goes_back_and_can_be_undone() {
 }
 
 #[tokio::test]
-async fn homes_thin_out_by_the_tenants_rule() {
+async fn prune_follows_tenants_policy() {
     let world = World::new().await;
     let owner = world.owner().await;
     let rule = "/api/v1/retention";
@@ -236,13 +237,15 @@ async fn homes_thin_out_by_the_tenants_rule() {
 
     let (id, runner) = owner.running(&world, "demo").await;
     for content in 1..=10 {
-        runner.say(vec![stream(content)]).await.expect("heard");
+        runner.report(vec![stream(content)]).await.expect("accepted");
     }
     let all = owner.snapshots(id).await;
     owner.patch(&format!("/api/v1/workspaces/{id}/snapshots/{}", all[7].id), &json!({ "name": "x" })).await;
     let app = world.app();
     let thin = async |hours: i64| {
-        snapshots::thin(&app.db, app.now() + Duration::hours(hours), 100).await.expect("thinned")
+        snapshots::prune::prune_due_homes(&app.db, app.now() + Duration::hours(hours), 100)
+            .await
+            .expect("pruned")
     };
     assert_eq!(thin(0).await, 0);
     // One a day at the most, with the one that has a name; the newest stands for its day.
@@ -251,6 +254,6 @@ async fn homes_thin_out_by_the_tenants_rule() {
     thin(1000).await;
     let left: Vec<_> = owner.snapshots(id).await.into_iter().map(|one| one.id).collect();
     assert_eq!(left, [all[0].id, all[7].id]);
-    assert_eq!(runner.say(vec![snapshot(11)]).await.expect("heard").committed.len(), 1);
+    assert_eq!(runner.report(vec![snapshot(11)]).await.expect("accepted").committed.len(), 1);
     assert_eq!(owner.workspace(id).await.phase, Phase::Running);
 }

@@ -1,4 +1,4 @@
-//! Tenants are kept apart: by the API, and by Postgres itself where the API would err.
+//! Tenants are isolated: by the API, and by Postgres where the API would be wrong.
 
 use protocol::{
     Redacted, WorkspaceId,
@@ -27,7 +27,7 @@ async fn allowed(client: &Client) -> Allowed {
 }
 
 #[tokio::test]
-async fn another_tenants_workspace_is_not_there() {
+async fn workspace_of_other_tenant_is_not_found() {
     let world = World::new().await;
     let (owner, stranger) = (world.owner().await, world.stranger().await);
     let id = owner.create("demo").await.id;
@@ -53,7 +53,7 @@ async fn another_tenants_workspace_is_not_there() {
 }
 
 #[tokio::test]
-async fn postgres_itself_hides_and_refuses() {
+async fn row_level_security_hides_and_refuses() {
     let world = World::new().await;
     let (owner, stranger) = (world.owner().await, world.stranger().await);
     let id = owner.create("demo").await.id;
@@ -87,8 +87,9 @@ async fn postgres_itself_hides_and_refuses() {
     let mut scope = app.db.scope(allowed).await.expect("a scope");
     let changed = sqlx::query("update workspaces set name = 'stolen'").execute(scope.connection()).await;
     assert_eq!(changed.expect("no error").rows_affected(), 0);
-    assert!(view::one(&mut scope, id).await.expect("read").is_none());
-    let stepped = record::apply(scope.connection(), app.now(), id, Event::Delete).await.expect("no error");
+    assert!(view::find(&mut scope, id).await.expect("read").is_none());
+    let stepped =
+        record::apply_event(scope.connection(), app.now(), id, Event::Delete).await.expect("no error");
     assert!(stepped.is_none());
     // … and makes none.
     let forged = sqlx::query("insert into volumes (tenant_id, volume_id) values ($1, $2)")
@@ -112,7 +113,7 @@ async fn postgres_itself_hides_and_refuses() {
 }
 
 #[tokio::test]
-async fn every_table_forces_its_policies() {
+async fn every_table_forces_row_level_security() {
     let world = World::new().await;
     let app = world.app();
     let mut system = app.db.system().await.expect("a transaction");
@@ -127,7 +128,7 @@ async fn every_table_forces_its_policies() {
 }
 
 #[tokio::test]
-async fn a_connection_forgets_its_tenant() {
+async fn connection_forgets_its_tenant() {
     let world = World::new().await;
     let owner = world.owner().await;
     owner.create("demo").await;
@@ -139,7 +140,7 @@ async fn a_connection_forgets_its_tenant() {
         .await
         .expect("counted");
     assert_eq!(seen, 1);
-    // The setting is the transaction's: what comes after sees nothing without one of its own.
+    // The setting ends with the transaction: a later statement without it sees nothing.
     scope.commit().await.expect("committed");
     let mut system = app.db.system().await.expect("a transaction");
     let tenant: Option<String> =
@@ -156,7 +157,7 @@ async fn grant(world: &World, client: &Client, id: WorkspaceId, needs: Access) -
 }
 
 #[tokio::test]
-async fn grants_are_signed_for_those_who_may_and_end_with_the_session() {
+async fn grants_need_permission_and_end_with_session() {
     let world = World::new().await;
     let owner = world.owner().await;
     let id = owner.create("demo").await.id;

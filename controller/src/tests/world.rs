@@ -1,5 +1,5 @@
-//! A controller of its own for each test, clients that talk to its socket as the gateway does, and runners that are real
-//! processes whose words the test speaks.
+//! A controller for each test, clients that use its socket as the gateway does, and runners that
+//! are real processes whose reports the test sends.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -20,12 +20,15 @@ use protocol::{
     },
     workspace::Phase,
 };
+use reader::ReaderCommand;
 use serde_json::{Value, json};
 use tokio::{net::UnixStream, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Config, Controller, EngineConfig, KeeperConfig, Parts, core::App, snapshots::browser::tests::Memory,
+    Config, Controller, EngineConfig, KmsConfig,
+    core::App,
+    snapshots::browser::{Source, tests::Memory},
 };
 
 /// Far more than anything takes; a test that waits so long has failed.
@@ -35,9 +38,8 @@ const POLL: Duration = Duration::from_millis(10);
 pub struct World {
     pub config: Config,
     pub directory: tempfile::TempDir,
-    pub parts: Parts,
-    /// Homes as they were, for whoever browses.
-    pub past: Arc<Memory>,
+    /// The files of snapshots, for browsing.
+    pub files: Arc<Memory>,
     shutdown: CancellationToken,
     controller: Option<Controller>,
 }
@@ -53,8 +55,8 @@ impl World {
         Self::on(other.config.database_url.clone(), host, Some(&other.config.master_key)).await
     }
 
-    /// A controller of its own directory on a given database.
-    async fn on(database_url: Redacted<String>, host: &str, key: Option<&KeeperConfig>) -> Self {
+    /// A controller with its own directory on a given database.
+    async fn on(database_url: Redacted<String>, host: &str, key: Option<&KmsConfig>) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path();
         let specs = path.join("specs");
@@ -62,12 +64,13 @@ impl World {
         let config = Config {
             database_url,
             host: host.to_owned(),
-            master_key: key.cloned().unwrap_or_else(|| KeeperConfig::File(path.join("master.key"))),
+            master_key: key.cloned().unwrap_or_else(|| KmsConfig::File(path.join("master.key"))),
             store: format!("file://{}", path.join("objects").display()),
             run_dir: path.join("run"),
             cache_dir: path.join("cache"),
             engine: EngineConfig {
-                // A process that keeps what it was told and stays until its input ends: the lifeline and nothing more.
+                // A process that stores its specification and runs until its input ends: the
+                // lifeline and nothing more.
                 runner: "/bin/sh".into(),
                 runner_arguments: vec![
                     "-c".into(),
@@ -78,23 +81,24 @@ impl World {
                 images: [("base".to_owned(), path.join("images/base"))].into(),
                 initramfs: PathBuf::new(),
                 agent: PathBuf::new(),
-                machines_max: 50,
-                memory_mib_max: 1 << 20,
-                starting_max: 50,
+                max_sandboxes: 50,
+                max_memory_mib: 1 << 20,
+                max_starting: 50,
             },
+            reader: ReaderCommand { program: PathBuf::new(), args: vec![] },
             history: crate::HistoryConfig::default(),
         };
-        let past = Arc::new(Memory::default());
-        let parts = Parts { past: past.clone(), ..Parts::default() };
+        let files = Arc::new(Memory::default());
         let mut world =
-            Self { config, directory, parts, past, shutdown: CancellationToken::new(), controller: None };
+            Self { config, directory, files, shutdown: CancellationToken::new(), controller: None };
         world.start().await;
         world
     }
 
     pub async fn start(&mut self) {
         self.shutdown = CancellationToken::new();
-        let started = Controller::start(self.config.clone(), self.parts.clone(), self.shutdown.clone()).await;
+        let source = Some(Source::Memory(self.files.clone()));
+        let started = Controller::start_with(self.config.clone(), source, self.shutdown.clone()).await;
         self.controller = Some(started.expect("starts"));
     }
 
@@ -134,7 +138,8 @@ impl World {
         let app = self.app();
         let mut system = app.db.system().await.expect("a transaction");
         sqlx::query(
-            "insert into users (tenant_id, user_id, email, name, role, active) values ($1, $2, $3, 'Member', $4, true)",
+            "insert into users (tenant_id, user_id, email, name, role, active) values ($1, $2, $3,
+                'Member', $4, true)",
         )
         .bind(tenant)
         .bind(user)
@@ -144,9 +149,9 @@ impl World {
         .await
         .expect("made");
         let begun =
-            crate::identity::sessions::begin(system.connection(), app.now(), (tenant, user), false).await;
+            crate::identity::sessions::create(system.connection(), app.now(), (tenant, user), false).await;
         system.commit().await.expect("committed");
-        self.anonymous().with("cookie", &format!("burrow={}", begun.expect("begun").expose()))
+        self.anonymous().with("cookie", &format!("burrow={}", begun.expect("created").expose()))
     }
 
     /// The owner of a tenant of their own.
@@ -154,19 +159,15 @@ impl World {
         let app = self.app();
         let mut system = app.db.system().await.expect("a transaction");
         let email = format!("{}@elsewhere.example", uuid::Uuid::now_v7());
-        let (tenant, user) = crate::identity::sign_in_links::found(
-            system.connection(),
-            &app.keeper,
-            "Elsewhere",
-            (&email, "Stranger"),
-        )
-        .await
-        .expect("founded");
+        let (tenant, user) =
+            crate::tenants::create(system.connection(), &app.kms, "Elsewhere", (&email, "Stranger"))
+                .await
+                .expect("created");
         let now = app.now();
         let secret =
-            crate::identity::sessions::begin(system.connection(), now, (tenant.0, user.0), false).await;
+            crate::identity::sessions::create(system.connection(), now, (tenant.0, user.0), false).await;
         system.commit().await.expect("committed");
-        self.anonymous().with("cookie", &format!("burrow={}", secret.expect("begun").expose()))
+        self.anonymous().with("cookie", &format!("burrow={}", secret.expect("created").expose()))
     }
 
     /// The process that was started for this placement, by its specification.
@@ -429,7 +430,7 @@ pub struct Runner {
 }
 
 impl Runner {
-    pub async fn say(&self, reports: Vec<Report>) -> Result<ReportReply, Answer> {
+    pub async fn report(&self, reports: Vec<Report>) -> Result<ReportReply, Answer> {
         self.exchange(reports, Command::Run, 0).await
     }
 
@@ -464,7 +465,8 @@ impl Runner {
         if answer.status == 200 { Ok(answer.ok()) } else { Err(answer) }
     }
 
-    /// Asks, as a runner that has answered and grown so far, until there is news or it has waited long enough.
+    /// Asks, as a runner that has answered and grown so far, until there is news or it has waited
+    /// long enough.
     pub async fn poll(&self, snapshot: u64, home_mib: u32, wait_ms: u64) -> DesiredRunnerState {
         let (workspace, epoch) = (self.spec.workspace, self.spec.epoch);
         let request = ReportRequest {
@@ -474,18 +476,18 @@ impl Runner {
             acknowledged: AcknowledgedState { command: Command::Run, snapshot, repair: 0, home_mib },
             wait_ms,
         };
-        self.send(request).await.expect("heard").desired
+        self.send(request).await.expect("accepted").desired
     }
 
     pub async fn ready(&self) {
         let front = self.spec.run_dir.join("front.sock").display().to_string();
-        self.say(vec![Report::Ready { front, accelerator: "none".to_owned() }]).await.expect("heard");
+        self.report(vec![Report::Ready { front, accelerator: "none".to_owned() }]).await.expect("accepted");
     }
 
     /// Waits for another command than `acting_on`.
     pub async fn command(&self, acting_on: Command) -> Command {
         eventually("another command", async || {
-            let reply = self.exchange(vec![], acting_on, 5000).await.expect("heard");
+            let reply = self.exchange(vec![], acting_on, 5000).await.expect("accepted");
             Some(reply.desired.command).filter(|command| *command != acting_on)
         })
         .await
@@ -493,7 +495,7 @@ impl Runner {
 
     /// Goes the way of a stop, with a snapshot of this content.
     pub async fn persist(&self, content: u8) {
-        let reply = self.say(vec![snapshot(content), Report::Stopped]).await.expect("heard");
+        let reply = self.report(vec![snapshot(content), Report::Stopped]).await.expect("accepted");
         assert_eq!(reply.committed, [ManifestId([content; 32])]);
     }
 
@@ -512,7 +514,7 @@ pub fn snapshot(content: u8) -> Report {
     taken(content, SnapshotKind::Stop, 0)
 }
 
-/// By itself, while the machine runs.
+/// A snapshot that was taken automatically while the workspace ran.
 pub fn stream(content: u8) -> Report {
     taken(content, SnapshotKind::Stream, 0)
 }

@@ -1,22 +1,15 @@
-//! Whose turn it is: pure.
+//! Admission: whose turn it is to run. Pure.
 //!
-//! The next place goes to the tenant that holds the fewest, within it to the owner who holds the fewest, then to whoever has
-//! waited longest. So one class of two hundred does not make everyone else wait until all of it runs, and nobody waits for ever:
-//! a tenant or owner with fewer machines than the others is served first.
+//! The next turn goes to the tenant with the fewest running workspaces, within it to the owner with
+//! the fewest, then to the workspace that has waited longest. So a class of two hundred does not
+//! make everyone else wait until all of it runs, and nobody waits forever.
 
 use std::collections::HashMap;
 
 use protocol::{TenantId, UserId, WorkspaceId};
 use time::OffsetDateTime;
 
-/// What the engine can hold at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Capacity {
-    pub machines: usize,
-    pub memory_mib: u64,
-    /// Machines that boot at the same time: more make all of them late.
-    pub starting: usize,
-}
+use crate::config::Capacity;
 
 /// A workspace in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,79 +19,88 @@ pub struct Waiting {
     pub workspace: WorkspaceId,
     pub memory_mib: u64,
     pub queued_at: OffsetDateTime,
-    /// A failed attempt's pause, or an old runner that still ends.
-    pub ready: bool,
+    /// False after a failed attempt until its delay has passed, and while an old runner has not
+    /// ended.
+    pub is_ready: bool,
 }
 
-/// A workspace that holds a place.
+/// A workspace that has a runner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Placed {
     pub tenant: TenantId,
     pub owner: UserId,
     pub memory_mib: u64,
-    pub starting: bool,
+    /// Whether it is provisioning.
+    pub is_starting: bool,
 }
 
-/// The queue's order, and how many from its front may start now.
+/// The order of the queue, and which workspaces start now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Turns {
+    /// All waiting workspaces, the next one first.
     pub order: Vec<WorkspaceId>,
-    pub now: Vec<WorkspaceId>,
+    /// Those that there is room for now.
+    pub admitted: Vec<WorkspaceId>,
 }
 
-pub fn turns(waiting: &[Waiting], placed: &[Placed], capacity: Capacity) -> Turns {
-    let mut held = Held::default();
-    for place in placed {
-        held.add(place.tenant, place.owner);
+/// Orders the queue, and admits as many workspaces as there is room for.
+pub fn assign_turns(waiting: &[Waiting], placed: &[Placed], capacity: Capacity) -> Turns {
+    let mut running = RunningCounts::default();
+    for workspace in placed {
+        running.add(workspace.tenant, workspace.owner);
     }
     let mut rest = waiting.to_vec();
-    rest.sort_by_key(|one| (one.queued_at, one.workspace));
+    rest.sort_by_key(|waiting| (waiting.queued_at, waiting.workspace));
     let mut order = Vec::with_capacity(rest.len());
     while !rest.is_empty() {
-        let next = (0..rest.len()).min_by_key(|&index| held.of(&rest[index])).expect("the list is not empty");
+        let next = (0..rest.len())
+            .min_by_key(|&index| running.priority(&rest[index]))
+            .expect("the list is not empty");
         let next = rest.remove(next);
-        held.add(next.tenant, next.owner);
+        running.add(next.tenant, next.owner);
         order.push(next);
     }
-    let now = fitting(&order, placed, capacity);
-    Turns { order: order.into_iter().map(|one| one.workspace).collect(), now }
+    let admitted = select_fitting(&order, placed, capacity);
+    Turns { order: order.into_iter().map(|waiting| waiting.workspace).collect(), admitted }
 }
 
-/// From the front on, as many as there is room for. One that does not fit holds back those behind it: a large machine would
-/// otherwise wait for ever behind small ones.
-fn fitting(order: &[Waiting], placed: &[Placed], capacity: Capacity) -> Vec<WorkspaceId> {
-    let mut memory: u64 = placed.iter().map(|place| place.memory_mib).sum();
-    let starting = placed.iter().filter(|place| place.starting).count();
-    let mut now = Vec::new();
-    for one in order.iter().filter(|one| one.ready) {
-        let fits = placed.len() + now.len() < capacity.machines
-            && starting + now.len() < capacity.starting
-            && memory + one.memory_mib <= capacity.memory_mib;
+/// As many from the front of the queue as there is room for. One that does not fit holds back those
+/// behind it, otherwise a large workspace would be overtaken by small ones forever.
+fn select_fitting(order: &[Waiting], placed: &[Placed], capacity: Capacity) -> Vec<WorkspaceId> {
+    let mut memory: u64 = placed.iter().map(|workspace| workspace.memory_mib).sum();
+    let starting = placed.iter().filter(|workspace| workspace.is_starting).count();
+    let mut admitted = Vec::new();
+    for waiting in order.iter().filter(|waiting| waiting.is_ready) {
+        let fits = placed.len() + admitted.len() < capacity.sandboxes
+            && starting + admitted.len() < capacity.starting
+            && memory + waiting.memory_mib <= capacity.memory_mib;
         if !fits {
             break;
         }
-        memory += one.memory_mib;
-        now.push(one.workspace);
+        memory += waiting.memory_mib;
+        admitted.push(waiting.workspace);
     }
-    now
+    admitted
 }
 
+/// Running and admitted workspaces by tenant and owner.
 #[derive(Default)]
-struct Held {
+struct RunningCounts {
     tenants: HashMap<TenantId, usize>,
     owners: HashMap<(TenantId, UserId), usize>,
 }
 
-impl Held {
+impl RunningCounts {
     fn add(&mut self, tenant: TenantId, owner: UserId) {
         *self.tenants.entry(tenant).or_default() += 1;
         *self.owners.entry((tenant, owner)).or_default() += 1;
     }
 
-    fn of(&self, one: &Waiting) -> (usize, usize, OffsetDateTime) {
-        let tenant = self.tenants.get(&one.tenant).copied().unwrap_or_default();
-        let owner = self.owners.get(&(one.tenant, one.owner)).copied().unwrap_or_default();
-        (tenant, owner, one.queued_at)
+    /// Smaller is served first.
+    fn priority(&self, waiting: &Waiting) -> (usize, usize, OffsetDateTime) {
+        let tenant = self.tenants.get(&waiting.tenant).copied().unwrap_or_default();
+        let owner = self.owners.get(&(waiting.tenant, waiting.owner)).copied().unwrap_or_default();
+        (tenant, owner, waiting.queued_at)
     }
 }
 
@@ -106,7 +108,7 @@ impl Held {
 mod tests {
     use super::*;
 
-    const ROOMY: Capacity = Capacity { machines: 100, memory_mib: 1 << 20, starting: 100 };
+    const ROOMY: Capacity = Capacity { sandboxes: 100, memory_mib: 1 << 20, starting: 100 };
 
     fn waiting(tenant: TenantId, owner: UserId, second: i64) -> Waiting {
         Waiting {
@@ -115,66 +117,69 @@ mod tests {
             workspace: WorkspaceId::random(),
             memory_mib: 1024,
             queued_at: OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(second),
-            ready: true,
+            is_ready: true,
         }
     }
 
     #[test]
-    fn within_an_owner_the_oldest_is_first() {
+    fn oldest_of_owner_is_first() {
         let (tenant, owner) = (TenantId::random(), UserId::random());
         let (late, early) = (waiting(tenant, owner, 2), waiting(tenant, owner, 1));
-        assert_eq!(turns(&[late, early], &[], ROOMY).order, [early.workspace, late.workspace]);
+        assert_eq!(assign_turns(&[late, early], &[], ROOMY).order, [early.workspace, late.workspace]);
     }
 
     #[test]
-    fn a_class_does_not_hold_up_another_tenant() {
+    fn class_does_not_delay_other_tenant() {
         let (school, firm) = (TenantId::random(), TenantId::random());
         let mut queue: Vec<Waiting> =
             (0..50).map(|second| waiting(school, UserId::random(), second)).collect();
         let late = waiting(firm, UserId::random(), 100);
         queue.push(late);
-        let turns = turns(&queue, &[], Capacity { machines: 2, ..ROOMY });
-        assert_eq!(turns.now, [queue[0].workspace, late.workspace]);
+        let turns = assign_turns(&queue, &[], Capacity { sandboxes: 2, ..ROOMY });
+        assert_eq!(turns.admitted, [queue[0].workspace, late.workspace]);
     }
 
     #[test]
-    fn who_holds_machines_waits_for_who_holds_none() {
+    fn owner_without_workspaces_is_first() {
         let tenant = TenantId::random();
-        let (rich, poor) = (UserId::random(), UserId::random());
-        let placed = [Placed { tenant, owner: rich, memory_mib: 1024, starting: false }];
-        let (first, second) = (waiting(tenant, rich, 1), waiting(tenant, poor, 2));
-        assert_eq!(turns(&[first, second], &placed, ROOMY).order, [second.workspace, first.workspace]);
+        let (busy, idle) = (UserId::random(), UserId::random());
+        let placed = [Placed { tenant, owner: busy, memory_mib: 1024, is_starting: false }];
+        let (first, second) = (waiting(tenant, busy, 1), waiting(tenant, idle, 2));
+        assert_eq!(assign_turns(&[first, second], &placed, ROOMY).order, [second.workspace, first.workspace]);
     }
 
     #[test]
-    fn capacity_is_kept() {
+    fn capacity_limits_admission() {
         let tenant = TenantId::random();
         let queue: Vec<Waiting> = (0..10).map(|second| waiting(tenant, UserId::random(), second)).collect();
-        let placed = [Placed { tenant, owner: UserId::random(), memory_mib: 1024, starting: true }; 2];
-        let count = |capacity| turns(&queue, &placed, capacity).now.len();
+        let placed = [Placed { tenant, owner: UserId::random(), memory_mib: 1024, is_starting: true }; 2];
+        let count = |capacity| assign_turns(&queue, &placed, capacity).admitted.len();
         assert_eq!(count(ROOMY), 10);
-        assert_eq!(count(Capacity { machines: 5, ..ROOMY }), 3);
+        assert_eq!(count(Capacity { sandboxes: 5, ..ROOMY }), 3);
         assert_eq!(count(Capacity { memory_mib: 6 * 1024, ..ROOMY }), 4);
         assert_eq!(count(Capacity { starting: 3, ..ROOMY }), 1);
-        assert_eq!(count(Capacity { machines: 1, ..ROOMY }), 0);
+        assert_eq!(count(Capacity { sandboxes: 1, ..ROOMY }), 0);
     }
 
     #[test]
-    fn a_pause_keeps_the_place_and_holds_nobody_up() {
+    fn delayed_retry_keeps_its_position() {
         let tenant = TenantId::random();
-        let paused = Waiting { ready: false, ..waiting(tenant, UserId::random(), 1) };
+        let paused = Waiting { is_ready: false, ..waiting(tenant, UserId::random(), 1) };
         let next = waiting(tenant, UserId::random(), 2);
-        let turns = turns(&[paused, next], &[], ROOMY);
+        let turns = assign_turns(&[paused, next], &[], ROOMY);
         assert_eq!(turns.order, [paused.workspace, next.workspace]);
-        assert_eq!(turns.now, [next.workspace]);
+        assert_eq!(turns.admitted, [next.workspace]);
     }
 
     #[test]
-    fn a_large_machine_is_not_overtaken_for_ever() {
+    fn large_workspace_is_not_overtaken() {
         let tenant = TenantId::random();
         let large = Waiting { memory_mib: 4096, ..waiting(tenant, UserId::random(), 1) };
         let small = waiting(tenant, UserId::random(), 2);
-        let placed = [Placed { tenant, owner: UserId::random(), memory_mib: 1024, starting: false }];
-        assert_eq!(turns(&[large, small], &placed, Capacity { memory_mib: 4096, ..ROOMY }).now, []);
+        let placed = [Placed { tenant, owner: UserId::random(), memory_mib: 1024, is_starting: false }];
+        assert_eq!(
+            assign_turns(&[large, small], &placed, Capacity { memory_mib: 4096, ..ROOMY }).admitted,
+            []
+        );
     }
 }

@@ -1,17 +1,34 @@
-//! Making, renaming, growing and finding workspaces again by a request's key.
+//! Creates workspaces: from a template, as a fork of another workspace's snapshot, or from an
+//! import. The rules for names, quotas and sizes are here, for all of them. In the object store a
+//! fork shares the objects of its origin.
 
-use protocol::{ClassId, UserId, VolumeId, WorkspaceId, agent::HOME_DISK_BYTES};
+use protocol::{
+    ClassId, SnapshotId, UserId, VolumeId, WorkspaceId, agent::HOME_DISK_BYTES, api::snapshot::SnapshotKind,
+};
+use time::OffsetDateTime;
 
-use crate::db::Scope;
+use crate::{
+    db::{Scope, text::Text, violated_constraint},
+    lifecycle::{Event, record},
+    snapshots::{SnapshotRecord, imports::ImportRecord},
+    tenants,
+};
 
-/// Workspaces of one person: far above use, below harm.
-pub const MAX_WORKSPACES_OF_ONE: i64 = 200;
+/// Workspaces of one user: far more than anybody uses, and too few to do harm.
+pub const MAX_WORKSPACES_PER_USER: i64 = 200;
 
-/// Largest home: it lies on a disk of a fixed size, and a GiB of that is the file system's own to move in.
+/// Largest home. It is on a disk of a fixed size, and the file system needs a GiB of that to grow.
 pub const MAX_HOME_MIB: u32 = (HOME_DISK_BYTES >> 20) as u32 - 1024;
 
-/// A name of workspaces, classes and hosts: 1 ..= 63 of `[a-z0-9-]`, beginning and ending with a letter or digit.
-pub fn is_name(name: &str) -> bool {
+/// The template of a workspace or class for which none is named.
+pub const DEFAULT_TEMPLATE: &str = "base";
+
+/// What [`is_valid_name`] requires, for users.
+pub const NAME_RULE: &str = "Use 1 to 63 of a-z, 0-9 and -. Begin and end with a letter or digit.";
+
+/// Whether a name can be the name of a workspace, class or host: 1 to 63 of `[a-z0-9-]`, beginning
+/// and ending with a letter or digit.
+pub fn is_valid_name(name: &str) -> bool {
     let inner = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let bytes = name.as_bytes();
     (1..=63).contains(&bytes.len())
@@ -20,55 +37,256 @@ pub fn is_name(name: &str) -> bool {
         && bytes.last().is_some_and(inner)
 }
 
-/// A new workspace at rest, with an empty home, sized by its template. False: there is no such template.
+/// A workspace to be created.
+#[derive(Clone, Copy)]
+pub struct NewWorkspace<'a> {
+    pub id: WorkspaceId,
+    pub owner: UserId,
+    /// A valid name.
+    pub name: &'a str,
+    pub source: Source<'a>,
+}
+
+/// Where the home of a new workspace comes from.
+#[derive(Clone, Copy)]
+pub enum Source<'a> {
+    /// An empty home. The size is the template's.
+    Template { name: &'a str, class: Option<ClassId> },
+    /// A snapshot of another workspace, whose volume is locked. The size is that workspace's.
+    Fork { origin: WorkspaceId, snapshot: &'a SnapshotRecord },
+    /// The volume of an import. The size is the template's, but the home is at least as large as
+    /// the imported one.
+    Import(&'a ImportRecord),
+}
+
+/// Why a workspace cannot be created.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateError {
+    #[error("You have {MAX_WORKSPACES_PER_USER} workspaces. Delete one first")]
+    QuotaExceeded,
+    #[error("You have a workspace `{0}`. Choose another name")]
+    NameTaken(String),
+    #[error("There is no such template")]
+    NoTemplate,
+    /// The workspace to be forked does not exist any more.
+    #[error("There is no such workspace to fork")]
+    NoOrigin,
+    /// The key of the tenant was destroyed.
+    #[error("{}", tenants::KEY_DESTROYED)]
+    KeyDestroyed,
+    #[error(transparent)]
+    Database(sqlx::Error),
+}
+
+impl From<sqlx::Error> for CreateError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+/// Creates a workspace if its owner may have one more, and starts it if `is_started`.
+pub async fn create(
+    scope: &mut Scope,
+    now: OffsetDateTime,
+    new: NewWorkspace<'_>,
+    is_started: bool,
+) -> Result<(), CreateError> {
+    check_key(scope).await?;
+    check_quota(scope, new.owner).await?;
+    insert(scope, now, new).await?;
+    if is_started {
+        record::apply_event(scope.connection(), now, new.id, Event::Start).await?;
+    }
+    Ok(())
+}
+
+/// Inserts a workspace at rest. Checks no quota: a teacher creates workspaces for the members of a
+/// class.
 pub async fn insert(
     scope: &mut Scope,
-    workspace: WorkspaceId,
-    owner: UserId,
-    name: &str,
+    now: OffsetDateTime,
+    new: NewWorkspace<'_>,
+) -> Result<(), CreateError> {
+    let (inserted, missing) = match new.source {
+        Source::Template { name, class } => {
+            (insert_from_template(scope, &new, name, class).await, CreateError::NoTemplate)
+        }
+        Source::Fork { origin, snapshot } => {
+            (insert_fork(scope, &new, origin, snapshot, now).await, CreateError::NoOrigin)
+        }
+        Source::Import(import) => (insert_import(scope, &new, import, now).await, CreateError::NoTemplate),
+    };
+    match inserted {
+        Ok(0) => Err(missing),
+        Ok(_) => Ok(()),
+        Err(error) if violated_constraint(&error) == Some("workspaces_name") => {
+            Err(CreateError::NameTaken(new.name.to_owned()))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Checks that the key of the caller's tenant was not destroyed. Without it, no home can be used.
+pub async fn check_key(scope: &mut Scope) -> Result<(), CreateError> {
+    if tenants::is_key_destroyed(scope).await? { Err(CreateError::KeyDestroyed) } else { Ok(()) }
+}
+
+/// Checks that a user may have one more workspace.
+pub async fn check_quota(scope: &mut Scope, owner: UserId) -> Result<(), CreateError> {
+    let tenant = scope.tenant();
+    let count = sqlx::query_scalar!(
+        r#"select count(*) as "count!" from workspaces
+           where tenant_id = $1 and owner_id = $2 and deleted_at is null"#,
+        tenant,
+        owner.0,
+    )
+    .fetch_one(scope.connection())
+    .await?;
+    if count < MAX_WORKSPACES_PER_USER { Ok(()) } else { Err(CreateError::QuotaExceeded) }
+}
+
+async fn insert_from_template(
+    scope: &mut Scope,
+    new: &NewWorkspace<'_>,
     template: &str,
     class: Option<ClassId>,
-) -> Result<bool, sqlx::Error> {
+) -> Result<u64, sqlx::Error> {
     let tenant = scope.tenant();
     let volume = VolumeId::random();
     sqlx::query!("insert into volumes (tenant_id, volume_id) values ($1, $2)", tenant, volume.0)
         .execute(scope.connection())
         .await?;
     let done = sqlx::query!(
-        "insert into workspaces (tenant_id, workspace_id, owner_id, name, template, image, vcpus, memory_mib, home_mib,
+        "insert into workspaces (tenant_id, workspace_id, owner_id, name, template, image, vcpus,
+            memory_mib, home_mib,
              scratch_mib, pids, class_id, volume_id, phase, desired_state)
-         select t.tenant_id, $2, $3, $4, t.name, t.image, t.vcpus, t.memory_mib, t.home_mib, t.scratch_mib, t.pids, $6, $7,
-             'terminated', 'stopped'
+         select t.tenant_id, $2, $3, $4, t.name, t.image, t.vcpus, t.memory_mib, t.home_mib,
+             t.scratch_mib, t.pids, $6,
+             $7, 'terminated', 'stopped'
          from templates t where t.tenant_id = $1 and t.name = $5",
         tenant,
-        workspace.0,
-        owner.0,
-        name,
+        new.id.0,
+        new.owner.0,
+        new.name,
         template,
         class.map(|class| class.0),
         volume.0,
     )
     .execute(scope.connection())
     .await?;
-    Ok(done.rows_affected() > 0)
+    Ok(done.rows_affected())
 }
 
-/// How many workspaces a person has.
-pub async fn count(scope: &mut Scope, owner: UserId) -> Result<i64, sqlx::Error> {
+async fn insert_fork(
+    scope: &mut Scope,
+    new: &NewWorkspace<'_>,
+    origin: WorkspaceId,
+    base: &SnapshotRecord,
+    now: OffsetDateTime,
+) -> Result<u64, sqlx::Error> {
+    let volume = VolumeId::random();
+    insert_forked_volume(scope, volume, base, now).await?;
     let tenant = scope.tenant();
-    sqlx::query_scalar!(
-        r#"select count(*) as "count!" from workspaces where tenant_id = $1 and owner_id = $2 and deleted_at is null"#,
+    let done = sqlx::query!(
+        "insert into workspaces (tenant_id, workspace_id, owner_id, name, template, image, vcpus,
+            memory_mib, home_mib,
+             scratch_mib, pids, volume_id, phase, desired_state, forked_from, forked_at)
+         select w.tenant_id, $2, $3, $4, w.template, w.image, w.vcpus, w.memory_mib, w.home_mib,
+             w.scratch_mib, w.pids,
+             $5, 'terminated', 'stopped', w.workspace_id, $6
+         from workspaces w where w.tenant_id = $1 and w.workspace_id = $7 and w.deleted_at is null",
         tenant,
-        owner.0,
+        new.id.0,
+        new.owner.0,
+        new.name,
+        volume.0,
+        base.snapshot.created_at,
+        origin.0,
     )
-    .fetch_one(scope.connection())
-    .await
+    .execute(scope.connection())
+    .await?;
+    Ok(done.rows_affected())
 }
 
-/// The first of `name`, `name-2`, `name-3` … that the owner has not.
-pub async fn free_name(scope: &mut Scope, owner: UserId, name: &str) -> Result<String, sqlx::Error> {
+/// A volume whose first snapshot is another volume's. Its objects are kept from now on, whatever
+/// happens to the origin.
+async fn insert_forked_volume(
+    scope: &mut Scope,
+    volume: VolumeId,
+    base: &SnapshotRecord,
+    now: OffsetDateTime,
+) -> Result<(), sqlx::Error> {
     let tenant = scope.tenant();
-    let taken: Vec<String> = sqlx::query_scalar!(
+    sqlx::query!(
+        "insert into volumes (tenant_id, volume_id, head, head_of, safe_at, stored_bytes)
+         values ($1, $2, $3, $4, $5, $6)",
+        tenant,
+        volume.0,
+        &base.manifest.0[..],
+        base.made_by.0,
+        now,
+        base.snapshot.stored_bytes as i64,
+    )
+    .execute(scope.connection())
+    .await?;
+    sqlx::query!(
+        "insert into snapshots (tenant_id, volume_id, snapshot_id, epoch, manifest, made_by, kind,
+            consistency,
+             changed_bytes, uploaded_bytes, stored_bytes, objects, created_at)
+         select tenant_id, $3, $4, 0, manifest, $5, $6, consistency, 0, 0, stored_bytes, 0, created_at
+         from snapshots where tenant_id = $1 and snapshot_id = $2",
+        tenant,
+        base.snapshot.id.0,
+        volume.0,
+        SnapshotId::random().0,
+        base.made_by.0,
+        Text(SnapshotKind::Requested).name(),
+    )
+    .execute(scope.connection())
+    .await?;
+    Ok(())
+}
+
+async fn insert_import(
+    scope: &mut Scope,
+    new: &NewWorkspace<'_>,
+    import: &ImportRecord,
+    now: OffsetDateTime,
+) -> Result<u64, sqlx::Error> {
+    let tenant = scope.tenant();
+    let done = sqlx::query!(
+        "insert into workspaces (tenant_id, workspace_id, owner_id, name, template, image, vcpus,
+            memory_mib, home_mib,
+             scratch_mib, pids, volume_id, phase, desired_state, imported_from)
+         select t.tenant_id, $2, $3, $4, t.name, t.image, t.vcpus, t.memory_mib, greatest(t.home_mib, $6),
+             t.scratch_mib, t.pids, $7, 'terminated', 'stopped', $8
+         from templates t where t.tenant_id = $1 and t.name = $5",
+        tenant,
+        new.id.0,
+        new.owner.0,
+        new.name,
+        import.template,
+        import.home_mib as i32,
+        import.volume.0,
+        import.import.source.0,
+    )
+    .execute(scope.connection())
+    .await?;
+    sqlx::query!(
+        "update volumes set safe_at = $3 where tenant_id = $1 and volume_id = $2",
+        tenant,
+        import.volume.0,
+        now,
+    )
+    .execute(scope.connection())
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// The first of `name`, `name-2`, `name-3` … that the owner does not use yet.
+pub async fn find_free_name(scope: &mut Scope, owner: UserId, name: &str) -> Result<String, sqlx::Error> {
+    let tenant = scope.tenant();
+    let used: Vec<String> = sqlx::query_scalar!(
         "select name from workspaces where tenant_id = $1 and owner_id = $2 and deleted_at is null",
         tenant,
         owner.0,
@@ -78,31 +296,40 @@ pub async fn free_name(scope: &mut Scope, owner: UserId, name: &str) -> Result<S
     let stem = name.get(..name.len().min(58)).unwrap_or(name).trim_end_matches('-');
     let mut candidates =
         std::iter::once(name.to_owned()).chain((2..).map(|number| format!("{stem}-{number}")));
-    Ok(candidates.find(|name| !taken.contains(name)).expect("the numbers do not end"))
+    Ok(candidates.find(|name| !used.contains(name)).expect("the numbers do not end"))
 }
 
-pub async fn rename(scope: &mut Scope, workspace: WorkspaceId, name: &str) -> Result<(), sqlx::Error> {
+/// Renames a workspace.
+pub async fn rename(scope: &mut Scope, workspace: WorkspaceId, name: &str) -> Result<(), CreateError> {
     let tenant = scope.tenant();
-    sqlx::query!(
+    let done = sqlx::query!(
         "update workspaces set name = $3 where tenant_id = $1 and workspace_id = $2 and deleted_at is null",
         tenant,
         workspace.0,
         name,
     )
     .execute(scope.connection())
-    .await?;
-    Ok(())
+    .await;
+    match done {
+        Ok(_) => Ok(()),
+        Err(error) if violated_constraint(&error) == Some("workspaces_name") => {
+            Err(CreateError::NameTaken(name.to_owned()))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
-/// Lets a home grow; its size before. One that is larger already stays as it is.
-pub async fn grow(
+/// Grows a home and returns its size before. A home that is larger already stays as it is. None if
+/// there is no such workspace.
+pub async fn grow_home(
     scope: &mut Scope,
     workspace: WorkspaceId,
     home_mib: u32,
 ) -> Result<Option<u32>, sqlx::Error> {
     let tenant = scope.tenant();
     let before = sqlx::query_scalar!(
-        "select home_mib from workspaces where tenant_id = $1 and workspace_id = $2 and deleted_at is null for update",
+        "select home_mib from workspaces
+         where tenant_id = $1 and workspace_id = $2 and deleted_at is null for update",
         tenant,
         workspace.0,
     )
@@ -119,67 +346,17 @@ pub async fn grow(
     Ok(before.map(i32::unsigned_abs))
 }
 
-/// What became of a request's key.
-pub enum Key {
-    /// Not seen before; it is ours now.
-    Fresh,
-    /// The first request with it made this.
-    Known(WorkspaceId),
-    /// It stood for another request.
-    Other,
-}
-
-/// Claims an idempotency key for the workspace that is about to be made. A second claim waits for the first one's transaction.
-pub async fn claim_key(
-    scope: &mut Scope,
-    key: &str,
-    request_hash: &[u8; 32],
-    workspace: WorkspaceId,
-) -> Result<Key, sqlx::Error> {
-    let (tenant, user) = (scope.tenant(), scope.caller().user.0);
-    let done = sqlx::query!(
-        "insert into idempotency (tenant_id, user_id, key, request_hash, workspace_id) values ($1, $2, $3, $4, $5)
-         on conflict do nothing",
-        tenant,
-        user,
-        key,
-        &request_hash[..],
-        workspace.0,
-    )
-    .execute(scope.connection())
-    .await?;
-    if done.rows_affected() > 0 { Ok(Key::Fresh) } else { recall_key(scope, key, request_hash).await }
-}
-
-/// What became of a key so far.
-pub async fn recall_key(scope: &mut Scope, key: &str, request_hash: &[u8; 32]) -> Result<Key, sqlx::Error> {
-    let (tenant, user) = (scope.tenant(), scope.caller().user.0);
-    let known = sqlx::query!(
-        "select request_hash, workspace_id from idempotency where tenant_id = $1 and user_id = $2 and key = $3",
-        tenant,
-        user,
-        key,
-    )
-    .fetch_optional(scope.connection())
-    .await?;
-    Ok(match known {
-        Some(known) if known.request_hash == request_hash => Key::Known(WorkspaceId(known.workspace_id)),
-        Some(_) => Key::Other,
-        None => Key::Fresh,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn names() {
+    fn name_rule_is_checked() {
         for good in ["a", "7", "algo-1", &"a".repeat(63)] {
-            assert!(is_name(good), "{good}");
+            assert!(is_valid_name(good), "{good}");
         }
         for bad in ["", "-a", "a-", "A", "a b", "ä", "a/b", "a\n", &"a".repeat(64)] {
-            assert!(!is_name(bad), "{bad:?}");
+            assert!(!is_valid_name(bad), "{bad:?}");
         }
     }
 }

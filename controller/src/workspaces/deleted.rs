@@ -1,4 +1,4 @@
-//! Deleted workspaces, for as long as their homes are kept.
+//! Deleted workspaces: they can be undeleted for as long as their homes are kept.
 
 use protocol::{
     TenantId, UserId, WorkspaceId,
@@ -8,10 +8,11 @@ use time::{Duration, OffsetDateTime};
 
 use crate::{authz::WorkspaceFacts, db::Scope};
 
-/// Rows of one answer.
+/// Most workspaces of one list.
 const MAX_DELETED: i64 = 1000;
 
-/// Those that the caller may bring back, the last deleted first; each is kept for this long.
+/// Lists the workspaces that the caller may undelete, the last deleted first. Each is kept for
+/// `grace`.
 pub async fn list(
     scope: &mut Scope,
     now: OffsetDateTime,
@@ -19,8 +20,9 @@ pub async fn list(
 ) -> Result<Vec<DeletedWorkspace>, sqlx::Error> {
     let (tenant, caller) = (scope.tenant(), scope.caller());
     let rows = sqlx::query!(
-        r#"select w.workspace_id, w.name, w.owner_id, u.name as owner_name, w.deleted_at as "deleted_at!", v.head, v.safe_at,
-                  v.stored_bytes
+        r#"select w.workspace_id, w.name, w.owner_id, u.name as owner_name,
+              w.deleted_at as "deleted_at!", v.head,
+                  v.safe_at, v.stored_bytes
            from workspaces w
            join users u on u.tenant_id = w.tenant_id and u.user_id = w.owner_id
            join volumes v on v.tenant_id = w.tenant_id and v.volume_id = w.volume_id
@@ -47,8 +49,8 @@ pub async fn list(
     Ok(deleted.collect())
 }
 
-/// Whose a workspace was that was deleted since then.
-pub async fn facts(
+/// What permissions on a workspace depend on that was deleted since `since`.
+pub async fn find_facts(
     scope: &mut Scope,
     workspace: WorkspaceId,
     since: OffsetDateTime,
@@ -71,8 +73,9 @@ pub async fn facts(
     }))
 }
 
-/// It is there again, at rest, and the owner's own: the class goes on without it. False: its time is over.
-pub async fn bring_back(
+/// Undeletes a workspace that was deleted since `since`. It is at rest, and no longer part of a
+/// class. False if it is too late.
+pub async fn undelete(
     scope: &mut Scope,
     workspace: WorkspaceId,
     since: OffsetDateTime,

@@ -1,57 +1,79 @@
-//! Who may open a stream to a workspace, and whether those that are open may stay.
+//! Grants: who may open a stream to a workspace, and which open streams must be closed.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use protocol::{
-    Code, Redacted, SessionId,
-    api::internal::{GrantReply, GrantRequest, LiveStream, SessionsCheck, SessionsVerdict},
+    Epoch, Redacted, SessionId, TenantId, UserId, WorkspaceId,
+    api::{
+        internal::{GrantReply, GrantRequest, LiveStream, SessionsCheck, SessionsVerdict},
+        user::Role,
+    },
     grant::{Access, Grant, MAX_GRANT_SECONDS},
     workspace::Phase,
 };
+use time::OffsetDateTime;
 
+use super::view;
 use crate::{
-    api::error::{ApiError, Result},
-    authz::{Action, Caller, WorkspaceFacts, authorize, workspace_access},
+    authz::{Action, Caller, NotAllowed, WorkspaceFacts, authorize, workspace_access},
     core::Core,
-    identity::{sessions, users::role},
-    lifecycle::record::phase,
-    workspaces::view,
+    db::{Scope, text::Text},
+    identity::sessions,
 };
 
-/// Of the longest life, a little is left to clocks that differ.
+/// How long a grant is valid: a little less than the longest, for clocks that differ.
 const GRANT_SECONDS: i64 = MAX_GRANT_SECONDS - 5;
+/// How often the last use of a workspace is written at most.
+const TOUCH_INTERVAL: Duration = Duration::from_secs(60);
 
-pub async fn issue(core: &Core, request: &GrantRequest) -> Result<GrantReply> {
+/// Why no grant is issued.
+#[derive(Debug, thiserror::Error)]
+pub enum GrantError {
+    #[error("Cannot open a stream: the session has expired")]
+    Unauthenticated,
+    #[error("Cannot open a stream: there is no such workspace")]
+    NoWorkspace,
+    /// The caller may only watch.
+    #[error("Cannot open a stream: write access is needed")]
+    ReadOnly,
+    #[error("Cannot open a stream: the workspace is not running")]
+    NotRunning,
+    #[error(transparent)]
+    NotAllowed(#[from] NotAllowed),
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+/// Issues a grant for one stream to a running workspace.
+pub async fn issue(core: &Core, request: &GrantRequest) -> Result<GrantReply, GrantError> {
     let now = core.now();
     let mut system = core.db.system().await?;
-    let open = sessions::find(system.connection(), now, request.credential.expose()).await?;
+    let session = sessions::find(system.connection(), now, request.credential.expose()).await?;
     system.commit().await?;
-    let caller = open.ok_or_else(ApiError::unauthenticated)?.caller;
+    let caller = session.ok_or(GrantError::Unauthenticated)?.caller;
     let mut scope = core.db.scope(authorize(&caller, Action::UseWorkspaces)?).await?;
-    let row =
-        view::row(&mut scope, request.workspace).await?.ok_or_else(|| ApiError::not_found("workspace"))?;
-    let access = workspace_access(&caller, &row.facts()).ok_or_else(|| ApiError::not_found("workspace"))?;
+    let row = view::find_row(&mut scope, request.workspace).await?.ok_or(GrantError::NoWorkspace)?;
+    let access = workspace_access(&caller, &row.facts()).ok_or(GrantError::NoWorkspace)?;
     if request.needs > access {
-        return Err(ApiError::new(Code::Forbidden, "You may watch this workspace, not change it."));
+        return Err(GrantError::ReadOnly);
     }
     let serving = sqlx::query!(
-        "select phase, epoch, front from workspaces where tenant_id = $1 and workspace_id = $2",
+        r#"select phase as "phase: Text<Phase>", epoch, front from workspaces
+           where tenant_id = $1 and workspace_id = $2"#,
         caller.tenant.0,
         request.workspace.0,
     )
     .fetch_one(scope.connection())
     .await?;
-    let front = serving.front.filter(|_| matches!(phase(&serving.phase), Phase::Running | Phase::Stopping));
-    let Some(front) = front else {
-        return Err(ApiError::new(Code::NotRunning, "The workspace is not running. Start it first."));
-    };
+    let front = serving.front.filter(|_| matches!(serving.phase.0, Phase::Running | Phase::Stopping));
+    let front = front.ok_or(GrantError::NotRunning)?;
     touch(&mut scope, request, now).await?;
     scope.commit().await?;
     let grant = Grant {
         user: caller.user,
         session: caller.session,
         workspace: request.workspace,
-        epoch: protocol::Epoch(serving.epoch.unsigned_abs()),
+        epoch: Epoch(serving.epoch.unsigned_abs()),
         access,
         expires_at: now.unix_timestamp() + GRANT_SECONDS,
     };
@@ -65,12 +87,8 @@ pub async fn issue(core: &Core, request: &GrantRequest) -> Result<GrantReply> {
     })
 }
 
-/// Writes down that someone works here, once a minute at the most.
-async fn touch(
-    scope: &mut crate::db::Scope,
-    request: &GrantRequest,
-    now: time::OffsetDateTime,
-) -> Result<()> {
+/// Writes that the workspace is used now.
+async fn touch(scope: &mut Scope, request: &GrantRequest, now: OffsetDateTime) -> Result<(), sqlx::Error> {
     let tenant = scope.tenant();
     sqlx::query!(
         "update workspaces set last_used_at = $3
@@ -78,27 +96,31 @@ async fn touch(
         tenant,
         request.workspace.0,
         now,
-        now - time::Duration::minutes(1),
+        now - TOUCH_INTERVAL,
     )
     .execute(scope.connection())
     .await?;
     Ok(())
 }
 
-/// Of all live streams those that must be closed: the session has ended, the access is less now, or the machine is another.
-pub async fn check(core: &Core, request: SessionsCheck) -> Result<SessionsVerdict> {
+/// Which of the open streams must be closed: those whose session has ended, whose access was
+/// reduced, or whose sandbox was replaced.
+pub async fn check_streams(core: &Core, request: SessionsCheck) -> Result<SessionsVerdict, sqlx::Error> {
     let now = core.now();
     let sessions: Vec<_> = request.streams.iter().map(|stream| stream.session.0).collect();
     let workspaces: Vec<_> = request.streams.iter().map(|stream| stream.workspace.0).collect();
     let mut system = core.db.system().await?;
     let rows = sqlx::query!(
-        "select s.session_id, s.tenant_id as session_tenant, s.user_id, u.role, w.workspace_id, w.tenant_id, w.owner_id,
-                c.teacher_id as \"teacher_id?\", w.epoch, w.phase
-         from (select distinct session_id, workspace_id from unnest($1::uuid[], $2::uuid[]) as p(session_id, workspace_id)) p
-         join sessions s on s.session_id = p.session_id and s.expires_at > $3
-         join users u on u.tenant_id = s.tenant_id and u.user_id = s.user_id and u.active
-         join workspaces w on w.workspace_id = p.workspace_id and w.deleted_at is null
-         left join classes c on c.tenant_id = w.tenant_id and c.class_id = w.class_id",
+        r#"select s.session_id, s.tenant_id as session_tenant, s.user_id, u.role as "role: Text<Role>",
+              w.workspace_id,
+                  w.tenant_id, w.owner_id, c.teacher_id as "teacher_id?", w.epoch,
+                      w.phase as "phase: Text<Phase>"
+           from (select distinct session_id, workspace_id
+                 from unnest($1::uuid[], $2::uuid[]) as p(session_id, workspace_id)) p
+           join sessions s on s.session_id = p.session_id and s.expires_at > $3
+           join users u on u.tenant_id = s.tenant_id and u.user_id = s.user_id and u.active
+           join workspaces w on w.workspace_id = p.workspace_id and w.deleted_at is null
+           left join classes c on c.tenant_id = w.tenant_id and c.class_id = w.class_id"#,
         &sessions,
         &workspaces,
         now,
@@ -109,23 +131,23 @@ pub async fn check(core: &Core, request: SessionsCheck) -> Result<SessionsVerdic
     let mut allowed = HashSet::new();
     for row in rows {
         let caller = Caller {
-            tenant: protocol::TenantId(row.session_tenant),
-            user: protocol::UserId(row.user_id),
-            role: role(&row.role),
+            tenant: TenantId(row.session_tenant),
+            user: UserId(row.user_id),
+            role: row.role.0,
             session: SessionId(row.session_id),
         };
         let facts = WorkspaceFacts {
-            tenant: protocol::TenantId(row.tenant_id),
-            owner: protocol::UserId(row.owner_id),
-            teacher: row.teacher_id.map(protocol::UserId),
+            tenant: TenantId(row.tenant_id),
+            owner: UserId(row.owner_id),
+            teacher: row.teacher_id.map(UserId),
         };
-        let placed = !matches!(phase(&row.phase), Phase::Queued | Phase::Terminated);
-        let Some(access) = workspace_access(&caller, &facts).filter(|_| placed) else { continue };
-        for access in [Access::Read, Access::Write].into_iter().filter(|asked| *asked <= access) {
+        let is_placed = !matches!(row.phase.0, Phase::Queued | Phase::Terminated);
+        let Some(access) = workspace_access(&caller, &facts).filter(|_| is_placed) else { continue };
+        for access in [Access::Read, Access::Write].into_iter().filter(|level| *level <= access) {
             allowed.insert(LiveStream {
                 session: caller.session,
-                workspace: protocol::WorkspaceId(row.workspace_id),
-                epoch: protocol::Epoch(row.epoch.unsigned_abs()),
+                workspace: WorkspaceId(row.workspace_id),
+                epoch: Epoch(row.epoch.unsigned_abs()),
                 access,
             });
         }

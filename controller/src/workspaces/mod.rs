@@ -1,11 +1,15 @@
-//! Workspaces: their life from create to delete, whose turn it is to run, and the runners that run them. Knows no HTTP.
+//! Workspaces: create, view, delete and undelete them, decide whose turn it is to run, and talk
+//! with the runners that run them. Knows no HTTP.
 
 pub mod admission;
 pub mod create;
 pub mod deleted;
-pub mod fork;
 pub mod grants;
+pub mod idempotency;
+pub mod placement;
 pub mod reconciler;
 pub mod repair_requests;
 pub mod reports;
+pub mod snapshot_requests;
+pub mod templates;
 pub mod view;

@@ -1,66 +1,74 @@
-//! What runners say, and what they are told. Facts may come twice; a runner that has been replaced is not heard.
+//! Reports of runners, and the answers to them. A report is a fact that may come twice. A runner
+//! that has been replaced is refused.
 
 use std::time::Duration;
 
 use protocol::{
     ManifestId,
-    runner::{DesiredRunnerState, MAX_REPORTS, MAX_WAIT_MS, Report, ReportReply, ReportRequest},
+    api::snapshot::SnapshotKind,
+    runner::{
+        DesiredRunnerState, MAX_REPORTS, MAX_WAIT_MS, RepairOutcome, Report, ReportReply, ReportRequest,
+    },
 };
 use sqlx::PgConnection;
 use subtle::ConstantTimeEq as _;
 use time::OffsetDateTime;
 use tokio::time::{Instant, timeout_at};
 
+use super::repair_requests;
 use crate::{
     core::Core,
     identity::secrets,
     lifecycle::{
-        Effect, Event, LEASE, Serving, Word,
-        record::{self, Home, Locked, Task},
+        Effect, Event, LEASE_TTL, RunnerEvent, Serving,
+        record::{self, EndRunner, HomeStatus, LockedWorkspace},
     },
-    snapshots::{self, Told},
-    workspaces::repair_requests,
+    snapshots::{self, SnapshotReport, VolumeHead},
 };
 
+/// Why a report is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
-    #[error("another runner has taken over")]
+    /// The runner's placement is over: it must stop.
+    #[error("Cannot accept the report: another placement has taken over")]
     Fenced,
-    #[error("the token is not this runner's")]
+    #[error("Cannot accept the report: the token is not this runner's")]
     Token,
-    #[error("a report holds more than it may")]
-    Excess,
+    #[error("Cannot accept the report: it holds more than {MAX_REPORTS} facts")]
+    TooLarge,
     #[error(transparent)]
     Database(#[from] sqlx::Error),
 }
 
-/// One exchange: the reports are written down, then the answer waits for news as long as the runner wants.
+/// One exchange with a runner: records its reports, then waits until its desired state changes or
+/// its time is over.
 pub async fn exchange(core: &Core, token: &str, request: ReportRequest) -> Result<ReportReply, ReportError> {
     if request.reports.len() > MAX_REPORTS {
-        return Err(ReportError::Excess);
+        return Err(ReportError::TooLarge);
     }
-    let mut ear = core.hub.listen();
+    let mut subscription = core.events.subscribe();
     let deadline = Instant::now() + Duration::from_millis(request.wait_ms.min(MAX_WAIT_MS));
-    let last_word = request.reports.iter().any(is_last);
-    let (mut desired, committed) = hear(core, token, &request).await?;
-    while !desired.is_ahead_of(&request.acknowledged) && committed.is_empty() && !last_word {
-        let news = tokio::select! {
+    let is_last = request.reports.iter().any(is_last);
+    let (mut desired, committed) = record_reports(core, token, &request).await?;
+    while !desired.is_ahead_of(&request.acknowledged) && committed.is_empty() && !is_last {
+        let changed = tokio::select! {
             () = core.tasks.shutdown().cancelled() => break,
-            news = timeout_at(deadline, ear.hear_of(request.workspace)) => news,
+            changed = timeout_at(deadline, subscription.wait_for(request.workspace)) => changed,
         };
-        if news.is_err() {
+        if changed.is_err() {
             break;
         }
-        desired = look(core, &request).await?;
+        desired = read_desired_state(core, &request).await?;
     }
-    Ok(ReportReply { desired, committed, lease_ms: LEASE.whole_milliseconds().unsigned_abs() as u64 })
+    let lease_ms = LEASE_TTL.whole_milliseconds().unsigned_abs() as u64;
+    Ok(ReportReply { desired, committed, lease_ms })
 }
 
-fn desired_state(locked: &Locked) -> DesiredRunnerState {
+fn desired_state(locked: &LockedWorkspace) -> DesiredRunnerState {
     DesiredRunnerState {
         command: locked.life.command(),
-        snapshot: locked.asked.wanted,
-        repair: locked.repair.wish(),
+        snapshot: locked.snapshot_requests.requested,
+        repair: locked.repair_requests.pending(),
         home_mib: locked.home_mib,
     }
 }
@@ -69,7 +77,9 @@ fn is_last(report: &Report) -> bool {
     matches!(report, Report::Stopped | Report::Failed { .. })
 }
 
-async fn hear(
+/// Records all reports in one transaction. Returns the desired state, and the snapshots that are
+/// now committed.
+async fn record_reports(
     core: &Core,
     token: &str,
     request: &ReportRequest,
@@ -77,69 +87,70 @@ async fn hear(
     let now = core.now();
     let mut system = core.db.system().await?;
     let connection = system.connection();
-    let mut locked = admitted(connection, token, request).await?;
+    let mut locked = authenticate(connection, token, request).await?;
     let mut committed = Vec::new();
-    let mut effects = locked.step(now, Event::Runner(request.epoch, Word::Alive));
+    let mut effects = locked.apply(now, Event::Runner(request.epoch, RunnerEvent::Alive));
     for report in &request.reports {
-        // After the last word nothing counts.
-        if !locked.life.hears(request.epoch) {
+        // Nothing counts after the last report.
+        if !locked.life.accepts(request.epoch) {
             break;
         }
-        effects.extend(note(connection, now, &mut locked, report, &mut committed).await?);
+        effects.extend(record_report(connection, now, &mut locked, report, &mut committed).await?);
     }
-    let mut tasks = record::settle(connection, now, &mut locked, effects).await?;
+    let mut runners = record::save(connection, now, &mut locked, effects).await?;
     let desired = desired_state(&locked);
     system.commit().await?;
     if request.reports.iter().any(is_last) {
-        tasks.push(Task::Kill(request.workspace, request.epoch));
+        runners.push(EndRunner { workspace: request.workspace, epoch: request.epoch });
     }
-    core.perform(tasks);
+    core.end_runners(runners);
     Ok((desired, committed))
 }
 
-/// The workspace's row, if the request comes from the runner that holds its place now.
-async fn admitted(
+/// Locks the workspace, if the request comes from the runner of its present placement.
+async fn authenticate(
     connection: &mut PgConnection,
     token: &str,
     request: &ReportRequest,
-) -> Result<Locked, ReportError> {
-    // A workspace that is deleted meanwhile has no runner.
+) -> Result<LockedWorkspace, ReportError> {
+    // A deleted workspace has no runner.
     let locked = record::lock(connection, request.workspace).await?.ok_or(ReportError::Fenced)?;
     if request.epoch < locked.life.epoch {
         return Err(ReportError::Fenced);
     }
     let known = locked.runner_hash.as_deref().unwrap_or_default();
-    if !bool::from(known.ct_eq(&secrets::hash(token)[..])) {
+    if !bool::from(known.ct_eq(&secrets::hash_secret(token)[..])) {
         return Err(ReportError::Token);
     }
-    if locked.life.hears(request.epoch) { Ok(locked) } else { Err(ReportError::Fenced) }
+    if locked.life.accepts(request.epoch) { Ok(locked) } else { Err(ReportError::Fenced) }
 }
 
-/// What to do now, without a word of the runner's own.
-async fn look(core: &Core, request: &ReportRequest) -> Result<DesiredRunnerState, ReportError> {
+async fn read_desired_state(core: &Core, request: &ReportRequest) -> Result<DesiredRunnerState, ReportError> {
     let mut system = core.db.system().await?;
     let locked = record::lock(system.connection(), request.workspace).await?.ok_or(ReportError::Fenced)?;
-    if locked.life.hears(request.epoch) { Ok(desired_state(&locked)) } else { Err(ReportError::Fenced) }
+    if locked.life.accepts(request.epoch) { Ok(desired_state(&locked)) } else { Err(ReportError::Fenced) }
 }
 
-async fn note(
+/// Records one report: in the locked workspace, and where it belongs otherwise.
+async fn record_report(
     connection: &mut PgConnection,
     now: OffsetDateTime,
-    locked: &mut Locked,
+    locked: &mut LockedWorkspace,
     report: &Report,
     committed: &mut Vec<ManifestId>,
 ) -> Result<Vec<Effect>, sqlx::Error> {
-    let word = match report.clone() {
-        Report::Step(progress) => Word::Step(progress),
-        Report::Ready { front, accelerator } => Word::Ready(Serving { front, accelerator }),
+    let event = match report.clone() {
+        Report::Step(progress) => RunnerEvent::Step(progress),
+        Report::Ready { front, accelerator } => RunnerEvent::Ready(Serving { front, accelerator }),
         Report::Home { at, dirty_bytes, unreplicated_ms, used_bytes, notice } => {
-            let unreplicated_ms = bigint(unreplicated_ms);
-            // As of when it was so, however late we hear of it; a runner's clock that is ahead says no more than ours.
+            let unreplicated_ms = saturating_i64(unreplicated_ms);
+            // As of the time of the report, however late it arrives. A clock that is ahead of ours
+            // is not believed.
             let safe_at = at.min(now).checked_sub(time::Duration::milliseconds(unreplicated_ms));
-            locked.home = Home {
-                dirty_bytes: Some(bigint(dirty_bytes)),
+            locked.home = HomeStatus {
+                dirty_bytes: Some(saturating_i64(dirty_bytes)),
                 unreplicated_ms: Some(unreplicated_ms),
-                used_bytes: used_bytes.map(bigint).or(locked.home.used_bytes),
+                used_bytes: used_bytes.map(saturating_i64).or(locked.home.used_bytes),
                 notice,
                 safe_at: locked.home.safe_at.max(safe_at),
             };
@@ -157,32 +168,82 @@ async fn note(
             stored_bytes,
         } => {
             committed.push(manifest);
-            let sizes = [changed_bytes, uploaded_bytes, stored_bytes, objects].map(bigint);
-            let told = Told { manifest, kind, consistency, answers, cut_at, sizes };
-            if !snapshots::commit(connection, now, locked, &told).await? {
+            let [changed_bytes, uploaded_bytes, stored_bytes, objects] =
+                [changed_bytes, uploaded_bytes, stored_bytes, objects].map(saturating_i64);
+            let report = SnapshotReport {
+                manifest,
+                kind,
+                consistency,
+                cut_at,
+                changed_bytes,
+                uploaded_bytes,
+                stored_bytes,
+                objects,
+            };
+            if !commit_snapshot(connection, now, locked, &report, answers).await? {
                 return Ok(vec![]);
             }
-            Word::Snapshot(manifest)
+            RunnerEvent::SnapshotCommitted(manifest)
         }
         Report::Repaired { answers, outcome } => {
-            repair_requests::answer(connection, locked, answers, &outcome).await?;
+            answer_repair(connection, locked, answers, &outcome).await?;
             return Ok(vec![]);
         }
-        Report::Stopped => Word::Stopped,
+        Report::Stopped => RunnerEvent::Stopped,
         Report::Failed { mut failure, home_safe } => {
             if !home_safe {
-                tracing::error!(workspace = %locked.workspace, "a home lost what had been flushed");
-                "What was written since the last snapshot may be lost. Look at the files, then start again."
+                tracing::error!(workspace = %locked.workspace, "a home lost data that the guest had flushed");
+                "What was written since the last snapshot may be lost. Check the files, then \
+                 start the workspace again."
                     .clone_into(&mut failure.action);
             }
-            Word::Failed(failure)
+            RunnerEvent::Failed(failure)
         }
     };
     let epoch = locked.life.epoch;
-    Ok(locked.step(now, Event::Runner(epoch, word)))
+    Ok(locked.apply(now, Event::Runner(epoch, event)))
 }
 
-/// What a runner claims may be larger than the column; it stays a number.
-fn bigint(number: u64) -> i64 {
+/// Commits a snapshot and answers the request that it was taken for. False if it was committed
+/// before.
+async fn commit_snapshot(
+    connection: &mut PgConnection,
+    now: OffsetDateTime,
+    locked: &mut LockedWorkspace,
+    report: &SnapshotReport,
+    answers: u64,
+) -> Result<bool, sqlx::Error> {
+    let volume = VolumeHead {
+        tenant: locked.tenant,
+        volume: locked.volume,
+        epoch: locked.life.epoch,
+        head: locked.life.head,
+    };
+    let committed = snapshots::commit(connection, now, volume, report).await?;
+    if report.kind == SnapshotKind::Requested {
+        locked.snapshot_requests.answer(answers, committed.id);
+    }
+    if report.kind == SnapshotKind::Stop {
+        (locked.home.dirty_bytes, locked.home.unreplicated_ms) = (Some(0), Some(0));
+    }
+    locked.has_new_snapshot |= committed.is_new;
+    Ok(committed.is_new)
+}
+
+async fn answer_repair(
+    connection: &mut PgConnection,
+    locked: &mut LockedWorkspace,
+    number: u64,
+    outcome: &RepairOutcome,
+) -> Result<(), sqlx::Error> {
+    if !locked.repair_requests.is_answered_by(number) {
+        return Ok(());
+    }
+    locked.repair_requests.answered = number;
+    repair_requests::write_answer(connection, (locked.tenant, locked.workspace), number, outcome).await
+}
+
+/// A number that a runner reports may be larger than the column.
+fn saturating_i64(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

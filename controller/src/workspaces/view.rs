@@ -1,26 +1,29 @@
-//! Workspaces as people see them: always through a [`Scope`], so always of one tenant.
+//! Workspaces as users see them: always read through a [`Scope`], so always of one tenant.
 
 use protocol::{
     ClassId, Epoch, TenantId, UserId, WorkspaceId,
-    api::{snapshot::Origin, user::Role, workspace::Workspace},
+    api::{
+        snapshot::Origin,
+        user::Role,
+        workspace::{HomeNotice, Workspace},
+    },
     runner::Resources,
-    workspace::{Failure, StepProgress},
+    workspace::{Failure, Phase, StepProgress},
 };
 use sqlx::types::Json;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::lifecycle::record::{notice, phase};
 use crate::{
     authz::{Caller, WorkspaceFacts, workspace_access},
-    db::Scope,
+    db::{Scope, text::Text},
 };
 
-/// Rows of one answer.
+/// Most workspaces of one list.
 const MAX_WORKSPACES: i64 = 10_000;
 
-/// A workspace's row with what its answer needs of others.
-pub struct Row {
+/// A workspace with the names and facts of other tables that users see with it.
+pub struct WorkspaceRow {
     tenant_id: Uuid,
     workspace_id: Uuid,
     name: String,
@@ -34,7 +37,7 @@ pub struct Row {
     pids: i32,
     class_id: Option<Uuid>,
     teacher_id: Option<Uuid>,
-    phase: String,
+    phase: Text<Phase>,
     revision: i64,
     epoch: i64,
     queue_position: Option<i32>,
@@ -45,7 +48,7 @@ pub struct Row {
     dirty_bytes: Option<i64>,
     unreplicated_ms: Option<i64>,
     home_used_bytes: Option<i64>,
-    home_notice: Option<String>,
+    home_notice: Option<Text<HomeNotice>>,
     forked_from: Option<Uuid>,
     forked_at: Option<OffsetDateTime>,
     stored_bytes: Option<i64>,
@@ -53,7 +56,8 @@ pub struct Row {
     last_used_at: Option<OffsetDateTime>,
 }
 
-impl Row {
+impl WorkspaceRow {
+    /// What permissions depend on.
     pub fn facts(&self) -> WorkspaceFacts {
         WorkspaceFacts {
             tenant: TenantId(self.tenant_id),
@@ -62,8 +66,8 @@ impl Row {
         }
     }
 
-    /// As the caller may see it, if at all.
-    pub fn seen_by(self, caller: &Caller) -> Option<Workspace> {
+    /// What the caller may see of it. None if nothing.
+    pub fn into_view(self, caller: &Caller) -> Option<Workspace> {
         let access = workspace_access(caller, &self.facts())?;
         Some(Workspace {
             id: WorkspaceId(self.workspace_id),
@@ -73,7 +77,7 @@ impl Row {
             template: self.template,
             resources: resources(self.vcpus, [self.memory_mib, self.home_mib, self.scratch_mib, self.pids]),
             class: self.class_id.map(ClassId),
-            phase: phase(&self.phase),
+            phase: self.phase.0,
             access,
             revision: self.revision.unsigned_abs(),
             epoch: Epoch(self.epoch.unsigned_abs()),
@@ -82,10 +86,10 @@ impl Row {
             failure: self.failure.map(|failure| failure.0),
             accelerator: self.accelerator,
             safe_at: self.safe_at,
-            unreplicated_seconds: self.unreplicated_ms.map(seconds),
+            unreplicated_seconds: self.unreplicated_ms.map(round_up_seconds),
             dirty_bytes: self.dirty_bytes.map(i64::unsigned_abs),
             home_used_bytes: self.home_used_bytes.map(i64::unsigned_abs),
-            home_notice: self.home_notice.as_deref().and_then(notice),
+            home_notice: self.home_notice.map(|notice| notice.0),
             forked_from: self
                 .forked_from
                 .zip(self.forked_at)
@@ -97,11 +101,12 @@ impl Row {
     }
 }
 
-/// Something that is not safe yet is never said to be.
-fn seconds(ms: i64) -> u32 {
+/// Rounds up, so that what is not uploaded yet is never shown as safe.
+fn round_up_seconds(ms: i64) -> u32 {
     u32::try_from(ms.unsigned_abs().div_ceil(1000)).unwrap_or(u32::MAX)
 }
 
+/// Converts the size of a workspace or template: vCPUs, and memory, home, scratch and processes.
 pub fn resources(vcpus: i16, [memory, home, scratch, pids]: [i32; 4]) -> Resources {
     Resources {
         vcpus: u8::try_from(vcpus).unwrap_or(1),
@@ -112,22 +117,28 @@ pub fn resources(vcpus: i16, [memory, home, scratch, pids]: [i32; 4]) -> Resourc
     }
 }
 
-/// Which workspaces are asked for; those that the caller may not see are left out by the statement itself.
+/// Selects workspaces. Those that the caller may not see are left out by the statement itself.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Which {
+pub struct WorkspaceFilter {
     pub workspace: Option<WorkspaceId>,
     pub class: Option<ClassId>,
 }
 
-pub async fn rows(scope: &mut Scope, which: Which) -> Result<Vec<Row>, sqlx::Error> {
+/// Finds the workspaces that the caller may see, the oldest first.
+pub async fn find_rows(scope: &mut Scope, filter: WorkspaceFilter) -> Result<Vec<WorkspaceRow>, sqlx::Error> {
     let (tenant, caller) = (scope.tenant(), scope.caller());
     sqlx::query_as!(
-        Row,
-        r#"select w.tenant_id, w.workspace_id, w.name, w.owner_id, u.name as owner_name, w.template, w.vcpus, w.memory_mib,
-                  w.home_mib, w.scratch_mib, w.pids, w.class_id, c.teacher_id as "teacher_id?", w.phase, w.revision, w.epoch,
-                  w.queue_position, w.steps as "steps: Json<Vec<StepProgress>>", w.failure as "failure: Json<Failure>",
+        WorkspaceRow,
+        r#"select w.tenant_id, w.workspace_id, w.name, w.owner_id, u.name as owner_name, w.template,
+              w.vcpus, w.memory_mib,
+                  w.home_mib, w.scratch_mib, w.pids, w.class_id, c.teacher_id as "teacher_id?",
+                  w.phase as "phase: Text<Phase>", w.revision, w.epoch,
+                  w.queue_position, w.steps as "steps: Json<Vec<StepProgress>>",
+                      w.failure as "failure: Json<Failure>",
                   w.accelerator, greatest(v.safe_at, w.home_safe_at) as safe_at, w.dirty_bytes,
-                  w.unreplicated_ms, w.home_used_bytes, w.home_notice, w.forked_from, w.forked_at, v.stored_bytes, w.created_at, w.last_used_at
+                  w.unreplicated_ms, w.home_used_bytes, w.home_notice as "home_notice: Text<HomeNotice>",
+                      w.forked_from,
+                  w.forked_at, v.stored_bytes, w.created_at, w.last_used_at
            from workspaces w
            join users u on u.tenant_id = w.tenant_id and u.user_id = w.owner_id
            join volumes v on v.tenant_id = w.tenant_id and v.volume_id = w.volume_id
@@ -141,24 +152,30 @@ pub async fn rows(scope: &mut Scope, which: Which) -> Result<Vec<Row>, sqlx::Err
         caller.user.0,
         caller.role >= Role::Teacher,
         caller.role == Role::Owner,
-        which.workspace.map(|id| id.0),
-        which.class.map(|id| id.0),
+        filter.workspace.map(|id| id.0),
+        filter.class.map(|id| id.0),
         MAX_WORKSPACES,
     )
     .fetch_all(scope.connection())
     .await
 }
 
-pub async fn list(scope: &mut Scope, which: Which) -> Result<Vec<Workspace>, sqlx::Error> {
+/// Lists the workspaces that the caller may see, the oldest first.
+pub async fn list(scope: &mut Scope, filter: WorkspaceFilter) -> Result<Vec<Workspace>, sqlx::Error> {
     let caller = scope.caller();
-    let rows = rows(scope, which).await?;
-    Ok(rows.into_iter().filter_map(|row| row.seen_by(&caller)).collect())
+    let rows = find_rows(scope, filter).await?;
+    Ok(rows.into_iter().filter_map(|row| row.into_view(&caller)).collect())
 }
 
-pub async fn row(scope: &mut Scope, workspace: WorkspaceId) -> Result<Option<Row>, sqlx::Error> {
-    Ok(rows(scope, Which { workspace: Some(workspace), class: None }).await?.pop())
+/// Finds a workspace that the caller may see.
+pub async fn find_row(
+    scope: &mut Scope,
+    workspace: WorkspaceId,
+) -> Result<Option<WorkspaceRow>, sqlx::Error> {
+    Ok(find_rows(scope, WorkspaceFilter { workspace: Some(workspace), class: None }).await?.pop())
 }
 
-pub async fn one(scope: &mut Scope, workspace: WorkspaceId) -> Result<Option<Workspace>, sqlx::Error> {
-    Ok(list(scope, Which { workspace: Some(workspace), class: None }).await?.pop())
+/// Finds a workspace as the caller sees it.
+pub async fn find(scope: &mut Scope, workspace: WorkspaceId) -> Result<Option<Workspace>, sqlx::Error> {
+    Ok(list(scope, WorkspaceFilter { workspace: Some(workspace), class: None }).await?.pop())
 }

@@ -4,7 +4,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use clap::{Args, ValueEnum};
-use controller::{Controller, KeeperKind, Rotated, Rotation};
+use controller::{Controller, MasterKeyLocation, Rotation, RotationReport};
 use tokio::task::spawn_blocking;
 
 use super::Context;
@@ -61,8 +61,8 @@ impl RotateMasterKey {
         let data = DataDirectory::open(self.data_dir.as_deref())?;
         let _lock = DataLock::acquire(data.path())?;
         let to = self.to.map(|to| match to {
-            KeyLocation::File => KeeperKind::File,
-            KeyLocation::Service => KeeperKind::Service,
+            KeyLocation::File => MasterKeyLocation::File,
+            KeyLocation::Service => MasterKeyLocation::Service,
         });
         let service = kms::service(&self.master_key)?;
         let rotation = Rotation { file: kms::key_file(&self.master_key, &data), service, to };
@@ -82,19 +82,19 @@ impl RotateMasterKey {
     }
 }
 
-fn result_text(rotation: &Rotation, rotated: &Rotated) -> String {
-    let Rotated { tenants, from, to, fingerprint } = rotated;
+fn result_text(rotation: &Rotation, rotated: &RotationReport) -> String {
+    let RotationReport { tenants, from, to, fingerprint } = rotated;
     let file = rotation.file.display();
     let location = match to {
-        KeeperKind::File => format!("The new master key is in {file} ({fingerprint})."),
-        KeeperKind::Service => format!("The new master key is in the key service ({fingerprint})."),
+        MasterKeyLocation::File => format!("The new master key is in {file} ({fingerprint})."),
+        MasterKeyLocation::Service => format!("The new master key is in the key service ({fingerprint})."),
     };
     let next = match (from, to) {
-        (KeeperKind::File, KeeperKind::Service) => format!(
-            " From now on, start with --master-key-service. {file} cannot decrypt anything any more: \
-             delete it and its copies."
+        (MasterKeyLocation::File, MasterKeyLocation::Service) => format!(
+            " From now on, start with --master-key-service. {file} cannot decrypt anything any more: delete it and \
+             its copies."
         ),
-        (KeeperKind::Service, KeeperKind::Service) => {
+        (MasterKeyLocation::Service, MasterKeyLocation::Service) => {
             " Set min_decryption_version to retire the versions before it.".to_owned()
         }
         _ => String::new(),

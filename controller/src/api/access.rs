@@ -1,0 +1,108 @@
+//! What several handlers need to act on a workspace: permission, the tenant's key, events, and
+//! waiting for changes.
+
+use protocol::{Code, WorkspaceId, api::workspace::Workspace, workspace::Phase};
+use volume::DataKey;
+
+use super::error::{ApiError, Result};
+use crate::{
+    audit,
+    authz::{Action, Allowed, Caller, WorkspaceFacts, authorize},
+    core::Core,
+    db::Scope,
+    events::Subscription,
+    kms::tenant_keys::{self, TenantKey},
+    lifecycle::{DesiredState, Event, record},
+    tenants,
+    workspaces::{create, view},
+};
+
+/// Authorizes an action on a workspace. One that the caller may not even see is not found.
+pub async fn authorize_workspace(
+    app: &Core,
+    caller: &Caller,
+    id: WorkspaceId,
+    action: fn(WorkspaceFacts) -> Action,
+) -> Result<Allowed> {
+    let mut scope = app.db.scope(authorize(caller, Action::UseWorkspaces)?).await?;
+    let row = view::find_row(&mut scope, id).await?.ok_or_else(workspace_not_found)?;
+    authorize(caller, Action::ReadWorkspace(row.facts())).map_err(|_| workspace_not_found())?;
+    Ok(authorize(caller, action(row.facts()))?)
+}
+
+/// Reads a workspace as the caller sees it.
+pub async fn read_workspace(app: &Core, allowed: Allowed, id: WorkspaceId) -> Result<Workspace> {
+    let mut scope = app.db.scope(allowed).await?;
+    view::find(&mut scope, id).await?.ok_or_else(workspace_not_found)
+}
+
+/// Decrypts the key of the caller's tenant. Ends the transaction first, because a key service may
+/// take its time.
+pub async fn open_tenant_key(app: &Core, mut scope: Scope) -> Result<DataKey> {
+    let tenant = scope.caller().tenant;
+    let wrapped = tenant_keys::find(scope.connection(), tenant).await?;
+    drop(scope);
+    match wrapped.decrypt(&app.kms).await? {
+        TenantKey::Open(key) => Ok(key),
+        TenantKey::Destroyed => Err(ApiError::new(Code::Conflict, tenants::KEY_DESTROYED)),
+    }
+}
+
+/// Locks a workspace that is at rest: no runner starts to use its home until the transaction ends.
+pub async fn lock_at_rest(scope: &mut Scope, id: WorkspaceId) -> Result<()> {
+    let locked = record::lock(scope.connection(), id).await?;
+    let life = locked.ok_or_else(workspace_not_found)?.life;
+    if life.phase() == Phase::Terminated && life.desired_state != DesiredState::Deleted {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        Code::Conflict,
+        "Cannot restore the home: the workspace is in use. Stop it first, then try again.",
+    ))
+}
+
+/// Waits until a workspace may have changed. Fails if the server shuts down.
+pub async fn wait_for_change(app: &Core, subscription: &mut Subscription, id: WorkspaceId) -> Result<()> {
+    tokio::select! {
+        () = app.tasks.shutdown().cancelled() => {
+            Err(ApiError::new(Code::Unavailable, "The server is shutting down. Try again in a moment."))
+        }
+        () = subscription.wait_for(id) => Ok(()),
+    }
+}
+
+pub fn workspace_not_found() -> ApiError {
+    ApiError::not_found("workspace")
+}
+
+pub fn snapshot_not_found() -> ApiError {
+    ApiError::new(Code::NotFound, "This workspace has no such snapshot. It may have been pruned.")
+}
+
+/// Applies an event of a user to a workspace, in a transaction of its own, and records `action` in
+/// the audit log. Returns whether it changed anything.
+pub async fn apply_event(
+    app: &Core,
+    allowed: Allowed,
+    id: WorkspaceId,
+    event: Event,
+    action: &str,
+) -> Result<bool> {
+    let mut scope = app.db.scope(allowed).await?;
+    if event == Event::Start {
+        create::check_key(&mut scope).await?;
+    }
+    let connection = scope.connection();
+    let mut locked = record::lock(connection, id).await?.ok_or_else(workspace_not_found)?;
+    if locked.life.desired_state == DesiredState::Deleted && event != Event::Delete {
+        return Err(ApiError::new(Code::Conflict, "The workspace is being deleted."));
+    }
+    let before = (locked.life.phase(), locked.life.desired_state);
+    let now = app.now();
+    let effects = locked.apply(now, event);
+    let runners = record::save(connection, now, &mut locked, effects).await?;
+    audit::write(&mut scope, action, &id.to_string(), serde_json::json!({})).await?;
+    scope.commit().await?;
+    app.end_runners(runners);
+    Ok(before != (locked.life.phase(), locked.life.desired_state))
+}
