@@ -1,5 +1,8 @@
-//! Every decoder that reads what a guest, a browser or a store sends, as a function of any bytes. None may panic, hang, or take
-//! more than its bounds.
+//! Every decoder of untrusted bytes as a function of a byte slice, for the fuzz targets and for the
+//! test `decoders_survive_any_bytes`.
+//!
+//! A function may fail in no way that its caller sees: it must not panic, hang, or allocate more
+//! than its limits. Some also check a property of what they decoded.
 
 use protocol::{
     agent::{Route, RouteKind, viewer_may_send},
@@ -9,9 +12,10 @@ use protocol::{
     terminal::{ClientMessage, ServerMessage},
 };
 
-/// A corpus's name, and what reads it.
+/// The name of a target and its corpus, and its function.
 pub type Decoder = (&'static str, fn(&[u8]));
 
+/// All targets.
 pub const DECODERS: [Decoder; 21] = [
     ("terminal_client", terminal_client),
     ("terminal_server", terminal_server),
@@ -36,110 +40,124 @@ pub const DECODERS: [Decoder; 21] = [
     ("ext4_journal", ext4_journal),
 ];
 
+/// A message of a client to a terminal.
 pub fn terminal_client(bytes: &[u8]) {
     let _ = ClientMessage::decode(bytes);
 }
 
+/// A message of a terminal to a client.
 pub fn terminal_server(bytes: &[u8]) {
     let _ = ServerMessage::decode(bytes);
 }
 
+/// A program's output, drawn by the screen model.
 pub fn terminal_output(bytes: &[u8]) {
     workspace_agent::fuzzing::terminal_output(bytes);
 }
 
+/// A message of a client to a program.
 pub fn exec_input(bytes: &[u8]) {
     let _ = ExecInput::decode(bytes);
 }
 
+/// A message of a program to a client.
 pub fn exec_output(bytes: &[u8]) {
     let _ = ExecOutput::decode(bytes);
 }
 
-/// A viewer's word in a shared document, applied to one.
+/// A client's message to a shared document, applied to one.
 pub fn document_message(bytes: &[u8]) {
     workspace_agent::fuzzing::document_message(bytes);
 }
 
-/// What of a read-only viewer's messages passes: never one that types or edits.
+/// The filter for messages of read-only viewers. None that it passes may type or edit.
 pub fn viewer_filter(bytes: &[u8]) {
     for kind in [RouteKind::Terminal, RouteKind::Document, RouteKind::Exec, RouteKind::Stats] {
-        let passes = viewer_may_send(kind, true, bytes);
-        assert!(!viewer_may_send(kind, false, bytes), "no text");
-        if passes && kind == RouteKind::Terminal {
+        let may_send = viewer_may_send(kind, true, bytes);
+        assert!(!viewer_may_send(kind, false, bytes), "text messages never pass");
+        if may_send && kind == RouteKind::Terminal {
             assert!(
                 !matches!(ClientMessage::decode(bytes), Ok(ClientMessage::Input { .. })),
-                "nothing is typed"
+                "input never passes"
             );
         }
     }
 }
 
+/// A path in the home, and a path of a route.
 pub fn home_path(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     if let Ok(path) = HomePath::parse(&text) {
-        assert!(!path.to_string().split('/').any(|part| part == ".."), "it stays in the home");
+        assert!(!path.to_string().split('/').any(|part| part == ".."), "a path stays in the home");
     }
     let _ = Route::of("GET", &text);
 }
 
-/// No bytes but a signer's open anything.
+/// A grant. Only bytes that the key signed may verify.
 pub fn grant(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let _ = VerifyingKey::from_hex(&text);
     let key = SigningKey::generate().expect("randomness").verifying_key();
-    assert!(key.verify(&text, 0).is_err(), "a made-up grant");
+    assert!(key.verify(&text, 0).is_err(), "a forged grant");
 }
 
+/// An option of the NBD handshake.
 pub fn nbd_option(bytes: &[u8]) {
     runner::fuzzing::nbd_option(bytes);
 }
 
+/// An NBD request.
 pub fn nbd_request(bytes: &[u8]) {
     runner::fuzzing::nbd_request(bytes);
 }
 
+/// A roster that a teacher uploads (CSV).
 pub fn roster(bytes: &[u8]) {
     controller::fuzzing::roster(bytes);
 }
 
+/// The content of a manifest.
 pub fn volume_manifest(bytes: &[u8]) {
     volume::fuzzing::decode_manifest(bytes);
 }
 
+/// The content of a frame, and an encrypted frame.
 pub fn volume_frame(bytes: &[u8]) {
     volume::fuzzing::decompress_frame(bytes);
     volume::fuzzing::open_frame(bytes);
 }
 
+/// The dirty log of a volume's cache.
 pub fn volume_log(bytes: &[u8]) {
     volume::fuzzing::parse_dirty_log(bytes);
 }
 
-/// Chunks of a home, as another installation sends them.
+/// Chunks of a home, as a transfer uploads them.
 pub fn volume_parts(bytes: &[u8]) {
     volume::fuzzing::decode_chunks(bytes);
 }
 
+/// A store's URL and an object's name.
 pub fn store_names(bytes: &[u8]) {
     volume::fuzzing::parse_names(&String::from_utf8_lossy(bytes));
 }
 
-/// What the controller asks a reading process.
+/// A request of the controller to a reader process.
 pub fn reader_request(bytes: &[u8]) {
     reader::fuzzing::request(bytes);
 }
 
-/// What a reading process, which may be a guest's by now, answers.
+/// A reply of a reader process, which a hostile image may have taken over.
 pub fn reader_reply(bytes: &[u8]) {
     reader::fuzzing::reply(bytes);
 }
 
-/// A home's disk, made by a guest.
+/// An ext4 image, which a guest wrote.
 pub fn ext4_image(bytes: &[u8]) {
     reader::fuzzing::image(bytes);
 }
 
+/// An ext4 journal.
 pub fn ext4_journal(bytes: &[u8]) {
     reader::fuzzing::journal(bytes);
 }

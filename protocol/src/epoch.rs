@@ -1,14 +1,16 @@
-//! The number that fences an old runner.
+//! The number that fences old runners.
 //!
-//! Each placement of a workspace gets a higher `Epoch` from the controller. Lease, handshake, every report and every
-//! manifest carry it; whoever receives a lower one than it has seen refuses.
+//! The controller gives every placement of a workspace a higher [`Epoch`] than the one before.
+//! Leases, grants, reports and manifests contain it. A receiver refuses a message whose epoch is
+//! lower than one that it has seen, so a runner that was replaced can still send, but has no
+//! effect.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Grows by one per placement of a workspace. Zero means: never placed.
+/// The number of a placement of a workspace. Grows by one with each; 0 means never placed.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema,
 )]
@@ -16,10 +18,10 @@ use utoipa::ToSchema;
 pub struct Epoch(pub u64);
 
 impl Epoch {
-    /// The epoch of the next placement.
+    /// Returns the epoch of the next placement.
     #[must_use]
     pub fn next(self) -> Self {
-        Self(self.0.checked_add(1).expect("2^64 placements do not happen"))
+        Self(self.0.checked_add(1).expect("fewer than 2^64 placements"))
     }
 }
 

@@ -1,7 +1,29 @@
-//! A short-lived, signed permission to open streams to one workspace.
+//! Grants: short-lived, signed permissions to open streams to one workspace.
 //!
-//! Only the controller makes one; gateway and runner check it, each for itself. The form is PASETO v4.public: a signature
-//! over readable JSON, no choice of algorithm in the token. The clock is an argument.
+//! Only the controller signs grants. The gateway requests one for each stream with the caller's
+//! credential, verifies it, and sends it to the runner's front, which verifies it again and checks
+//! that it admits the route. Neither has to trust the other, and the guest never sees a credential.
+//! A stream outlives its grant: from then on the gateway asks whether its session is still valid.
+//!
+//! The format is PASETO v4.public: a signature over readable JSON, without a choice of algorithm in
+//! the token. The current time is an argument.
+//!
+//! ```
+//! use burrow_protocol::{Epoch, SessionId, UserId, WorkspaceId};
+//! use burrow_protocol::grant::{Access, Grant, SigningKey};
+//!
+//! let key = SigningKey::generate().unwrap();
+//! let grant = Grant {
+//!     user: UserId::random(),
+//!     session: SessionId::random(),
+//!     workspace: WorkspaceId::random(),
+//!     epoch: Epoch(1),
+//!     access: Access::Write,
+//!     expires_at: 1_800_000_030,
+//! };
+//! let token = key.sign(&grant);
+//! assert_eq!(key.verifying_key().verify(&token, 1_800_000_000), Ok(grant));
+//! ```
 
 use std::fmt;
 
@@ -16,82 +38,95 @@ use utoipa::ToSchema;
 
 use crate::{Epoch, SessionId, UserId, WorkspaceId, agent::Route};
 
-/// Longest life of a grant, in seconds. A stream outlives its grant; the gateway asks again about live streams' sessions.
+/// Longest life of a grant, in seconds. A grant that expires later is refused.
 pub const MAX_GRANT_SECONDS: i64 = 60;
 
-/// Longest token that is looked at at all.
+/// Length of a token, in bytes. A longer one is refused before it is parsed.
 pub const MAX_TOKEN_BYTES: usize = 2048;
 
-/// Bound into every signature, so that a token made for another purpose by the same key is worthless here.
+/// Part of every signature, so that a token that the same key signed for another purpose is not a grant.
 const PURPOSE: &[u8] = b"burrow grant v1";
 
-/// What a grant's bearer may do with a kind of stream.
+/// What a client may do with a workspace's streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Access {
-    /// Watch: everything a viewer sends upstream but acknowledgements is dropped outside the guest.
+    /// Only watch. The runner drops everything else that the client sends before it reaches the guest.
     Read,
+    /// Watch and change.
     Write,
 }
 
-/// User `user` may open streams of workspace `workspace` (at `epoch`) with `access` until `expires_at`.
+/// The permission for `user` to open streams of `workspace` in placement `epoch` with `access`
+/// until `expires_at`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
+    /// Who may open streams.
     pub user: UserId,
-    /// The session behind it, by which it is revoked.
+    /// The user's session. Its end revokes the streams.
     pub session: SessionId,
+    /// The workspace whose streams may be opened.
     pub workspace: WorkspaceId,
+    /// The placement that the grant is for.
     pub epoch: Epoch,
+    /// The access to the streams.
     pub access: Access,
     /// Unix seconds.
     pub expires_at: i64,
 }
 
-/// Why a grant does not admit.
+/// Why a grant is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GrantRefusal {
+    /// The token cannot be parsed.
     #[error("the grant is not a valid token")]
     Malformed,
+    /// Another key signed the token.
     #[error("the grant's signature is not the controller's")]
     Forged,
+    /// The grant has expired, or would live longer than [`MAX_GRANT_SECONDS`].
     #[error("the grant has expired")]
     Expired,
+    /// The grant is for another workspace.
     #[error("the grant is for another workspace")]
     OtherWorkspace,
+    /// The grant is for an older or newer placement.
     #[error("the grant is for another placement of the workspace")]
     OtherEpoch,
-    #[error("the grant allows to watch only")]
+    /// The route needs write access.
+    #[error("the grant is read-only")]
     ReadOnly,
 }
 
-/// The controller's half of the key pair.
+/// The private key, which only the controller has.
 pub struct SigningKey(AsymmetricSecretKey<V4>);
 
-/// The half that everyone may have.
+/// The public key, which gateway and runners have.
 #[derive(Clone)]
 pub struct VerifyingKey(AsymmetricPublicKey<V4>);
 
 impl SigningKey {
-    /// A fresh key, from the system's randomness.
+    /// Generates a key from the system's randomness.
     pub fn generate() -> Result<Self, GrantRefusal> {
         AsymmetricKeyPair::<V4>::generate().map(|pair| Self(pair.secret)).map_err(|_| GrantRefusal::Malformed)
     }
 
-    /// From what [`Self::to_bytes`] gave.
+    /// Reads a key that [`Self::to_bytes`] returned.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, GrantRefusal> {
         AsymmetricSecretKey::from(bytes).map(Self).map_err(|_| GrantRefusal::Malformed)
     }
 
-    /// 64 bytes to be kept sealed.
+    /// Returns the key as 64 bytes. Encrypt them before you store them.
     pub fn to_bytes(&self) -> crate::Redacted<Vec<u8>> {
         crate::Redacted::new(self.0.as_bytes().to_vec())
     }
 
+    /// Returns the public key.
     pub fn verifying_key(&self) -> VerifyingKey {
         VerifyingKey(AsymmetricPublicKey::try_from(&self.0).expect("a secret key holds its public key"))
     }
 
-    /// The grant as a token.
+    /// Signs a grant and returns the token.
     pub fn sign(&self, grant: &Grant) -> String {
         let claims = serde_json::to_vec(grant).expect("a grant is plain data");
         PublicToken::sign(&self.0, &claims, None, Some(PURPOSE)).expect("signing has no failing input")
@@ -105,16 +140,19 @@ impl fmt::Debug for SigningKey {
 }
 
 impl VerifyingKey {
+    /// Returns the key as 64 hexadecimal digits.
     pub fn to_hex(&self) -> String {
         self.0.as_bytes().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
     }
 
+    /// Reads a key that [`Self::to_hex`] returned.
     pub fn from_hex(text: &str) -> Result<Self, GrantRefusal> {
         let bytes: crate::ManifestId = text.parse().map_err(|_| GrantRefusal::Malformed)?;
         AsymmetricPublicKey::from(&bytes.0).map(Self).map_err(|_| GrantRefusal::Malformed)
     }
 
-    /// Checks signature and expiry. `now` in Unix seconds.
+    /// Verifies a token's signature and expiry and returns its grant. `now` is in Unix seconds.
+    /// Call [`Grant::admits`] next.
     pub fn verify(&self, token: &str, now: i64) -> Result<Grant, GrantRefusal> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(GrantRefusal::Malformed);
@@ -137,7 +175,7 @@ impl fmt::Debug for VerifyingKey {
 }
 
 impl Grant {
-    /// Whether this grant opens `route` of `workspace` in `epoch`.
+    /// Checks that this grant opens `route` of `workspace` in placement `epoch`.
     pub fn admits(&self, workspace: WorkspaceId, epoch: Epoch, route: &Route) -> Result<(), GrantRefusal> {
         if self.workspace != workspace {
             return Err(GrantRefusal::OtherWorkspace);
@@ -170,14 +208,14 @@ mod tests {
     }
 
     #[test]
-    fn a_signed_grant_comes_back() {
+    fn signed_grant_verifies() {
         let key = SigningKey::generate().expect("randomness");
         let grant = grant();
         assert_eq!(key.verifying_key().verify(&key.sign(&grant), NOW), Ok(grant));
     }
 
     #[test]
-    fn no_changed_byte_is_accepted() {
+    fn changed_token_is_refused() {
         let key = SigningKey::generate().expect("randomness");
         let token = key.sign(&grant());
         for at in 0..token.len() {
@@ -189,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn time_and_key_are_checked() {
+    fn expired_and_foreign_grants_are_refused() {
         let key = SigningKey::generate().expect("randomness");
         let token = key.sign(&grant());
         assert_eq!(key.verifying_key().verify(&token, NOW + 30), Err(GrantRefusal::Expired));
@@ -199,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_survive_their_wire_forms() {
+    fn keys_round_trip() {
         let signing = SigningKey::generate().expect("randomness");
         let again = SigningKey::from_bytes(signing.to_bytes().expose()).expect("own bytes");
         let key = signing.verifying_key();

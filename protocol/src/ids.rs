@@ -1,6 +1,7 @@
-//! Identifiers: a type for each noun, so that a workspace is never passed where a tenant is meant.
+//! Identifiers, one type per noun, so that a workspace's id is never passed where a tenant's is expected.
 //!
-//! All are UUIDs (version 7: ordered by time of making, so indexes stay dense) and travel as their hyphenated text.
+//! All are UUIDs, written as hyphenated text. Version 7 orders them by creation time, which keeps
+//! database indexes dense.
 
 use std::{fmt, str::FromStr};
 
@@ -16,7 +17,7 @@ macro_rules! ids {
         pub struct $name(pub Uuid);
 
         impl $name {
-            /// A fresh identifier.
+            /// Creates a new identifier from the current time and randomness.
             pub fn random() -> Self {
                 Self(Uuid::now_v7())
             }
@@ -44,35 +45,36 @@ macro_rules! ids {
 }
 
 ids! {
-    /// An organisation; owns everything.
+    /// An organisation. Every row and object belongs to exactly one.
     TenantId
-    /// A person with an account in a tenant.
+    /// An account in a tenant.
     UserId
-    /// A person's machine.
+    /// A workspace: what a user creates, starts, stops and deletes.
     WorkspaceId
-    /// A home: the block device that outlives the machine.
+    /// The block device that stores a home. It outlives the sandbox.
     VolumeId
-    /// A home at an instant.
+    /// The content of a home at an instant.
     SnapshotId
-    /// A roster of students and their workspaces.
+    /// A teacher's group of users and their workspaces.
     ClassId
-    /// An offer to become a user, redeemable once.
+    /// A link by which a new user joins, valid once.
     InvitationId
-    /// A signed-in client.
+    /// One signed-in browser or one token.
     SessionId
-    /// A PTY that outlives sessions.
+    /// A terminal of a workspace. It outlives the clients attached to it.
     TerminalId
-    /// One HTTP request, for people to quote and logs to find.
+    /// One HTTP request. Users quote it, operators find it in the log.
     RequestId
 }
 
-/// A manifest: 32 bytes, the hash of its content. Names a snapshot in the object store; written as 64 hex digits.
+/// The hash of a manifest's content, which names a snapshot in the object store. Written as 64
+/// hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ManifestId(pub [u8; 32]);
 
-/// The text is not 64 hexadecimal digits.
+/// The error for a text that is not 64 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a manifest is named by 64 hexadecimal digits")]
+#[error("a manifest id has 64 hexadecimal digits")]
 pub struct NotAManifestId;
 
 impl fmt::Display for ManifestId {

@@ -1,8 +1,14 @@
-//! The words that all of Burrow's processes share.
+//! The messages and types that all of Burrow's processes share.
 //!
-//! Types, their wire forms and the checks that every receiver makes. No I/O, no async runtime, no clock: where time
-//! matters it is an argument. Everything that decodes bytes of a guest or a browser is bounded and total: it returns an
-//! error, never panics, and allocates no more than a small multiple of the input's own size.
+//! - [`api`]: the HTTP API, and the gateway's requests to the controller.
+//! - [`agent`], [`terminal`], [`document`], [`files`], [`exec`]: the agent's routes and their messages.
+//! - [`runner`]: what controller and runner exchange.
+//! - [`grant`], [`epoch`], [`ids`], [`workspace`], [`problem`]: what appears in all of them.
+//!
+//! Contains types, their wire formats, and the checks that every receiver must make. Must not
+//! contain I/O, an async runtime or a clock: where time matters, it is an argument. Everything that
+//! decodes bytes of a guest or a browser is total and bounded: it returns an error instead of
+//! panicking, and allocates at most a small multiple of the input's size.
 
 pub mod agent;
 pub mod api;

@@ -1,67 +1,69 @@
-//! Errors as every HTTP answer of ours gives them: RFC 9457, with a stable code and the request's id.
+//! Problems: the bodies of all HTTP errors (RFC 9457), with a stable code and the id of the request.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// The media type.
+/// The media type of a problem.
 pub const CONTENT_TYPE: &str = "application/problem+json";
-/// The header that carries a request's id, in both directions between our processes, and out to the client.
+/// The header with the id of a request: on requests between our processes and on every response.
 pub const REQUEST_ID_HEADER: &str = "x-request-id";
 
-/// A stable name for what went wrong; programs compare this, never the words.
+/// A stable name for what went wrong. Programs compare codes, never texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
     /// The request cannot be understood: 400.
     BadRequest,
-    /// No session, or one that has ended: 401.
+    /// There is no session, or it has ended: 401.
     Unauthenticated,
     /// Wrong e-mail or password: 401.
     BadCredentials,
-    /// Signed in, and not allowed: 403.
+    /// The user is signed in but not allowed to do this: 403.
     Forbidden,
     /// The request comes from a page of another origin: 403.
     ForeignOrigin,
-    /// It is not there, or not yours: 404.
+    /// The resource does not exist, or the user may not see it: 404.
     NotFound,
+    /// The path does not support the method: 405.
     MethodNotAllowed,
-    /// The thing is not in a state for this (start of a running workspace): 409.
+    /// The resource is in the wrong state, such as the start of a running workspace: 409.
     Conflict,
     /// The name is taken: 409.
     NameTaken,
-    /// A link or code that was used or is too old: 410.
+    /// The link or code was used already or is too old: 410.
     Expired,
-    /// The device login waits for a person's word: 400 as in RFC 8628.
+    /// The device login was not approved yet: 400, as in RFC 8628.
     AuthorizationPending,
-    /// A report of a runner that has been replaced: 409.
+    /// The report comes from a runner that was replaced: 409.
     Fenced,
     /// The file has changed since it was read: 412.
     PreconditionFailed,
     /// The body is too large: 413.
     TooLarge,
-    /// A field has a value it must not have: 422.
+    /// A field has an invalid value: 422. The problem lists the fields.
     Invalid,
-    /// The file or document cannot be had in this form: 415.
+    /// The file cannot be handled in this form: 415.
     Unsupported,
     /// A quota is used up: 403.
     QuotaExceeded,
     /// Too many requests: 429.
     RateLimited,
-    /// Not enough room on the disk: 507.
+    /// The disk is full: 507.
     DiskFull,
-    /// A part that is needed does not answer; trying again helps: 503.
+    /// A part of the server does not answer: 503. Try again later.
     Unavailable,
     /// The workspace is not running: 409.
     NotRunning,
-    /// Took too long: 504.
+    /// The request took too long: 504.
     Timeout,
-    /// Our fault: 500.
+    /// The server failed: 500.
     Internal,
 }
 
 impl Code {
+    /// The HTTP status.
     pub fn status(self) -> u16 {
         match self {
             Self::BadRequest | Self::AuthorizationPending => 400,
@@ -142,33 +144,39 @@ impl Code {
     }
 }
 
-/// The body of every answer that is an error.
+/// The body of every HTTP error.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
-    /// `about:blank#<code>`: nothing to look up.
+    /// `about:blank#<code>`. There is no page to look up.
     #[serde(rename = "type")]
     pub kind: String,
+    /// The code in a few words.
     pub title: String,
+    /// The HTTP status.
     pub status: u16,
-    /// What happened and what to do next, in a sentence for the person.
+    /// What happened and what to do, as a sentence for the user.
     pub detail: String,
+    /// The stable name of the error.
     pub code: Code,
-    /// Quote it when asking for help.
+    /// Id of the request. Quote it when you ask for help.
     #[serde(default)]
     pub request_id: String,
-    /// For [`Code::Invalid`]: which fields and why.
+    /// The invalid fields, for the code `invalid`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<FieldError>,
 }
 
+/// One invalid field of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FieldError {
+    /// Name of the field.
     pub field: String,
+    /// Why its value is invalid, as a sentence for the user.
     pub message: String,
 }
 
 impl Problem {
-    /// `detail` is read by a person. The request id is filled in by the layer that knows it.
+    /// Creates a problem. `detail` is a sentence for the user. The layer that knows the request's id adds it.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
         Self {
             kind: format!("about:blank#{}", code.as_str()),
@@ -181,6 +189,7 @@ impl Problem {
         }
     }
 
+    /// Adds an invalid field.
     #[must_use]
     pub fn field(mut self, field: impl Into<String>, message: impl Into<String>) -> Self {
         self.fields.push(FieldError { field: field.into(), message: message.into() });

@@ -1,6 +1,7 @@
 //! Secrets that cannot be printed by accident.
 //!
-//! Serialization is deliberate (a secret travels to the process that needs it), so it is allowed; formatting is not.
+//! Serializing a secret is deliberate, because it is sent to the process that needs it, and
+//! therefore possible. Formatting it is not.
 
 use std::fmt;
 
@@ -13,11 +14,13 @@ use zeroize::Zeroize;
 pub struct Redacted<T: Zeroize>(T);
 
 impl<T: Zeroize> Redacted<T> {
+    /// Wraps a secret.
     pub fn new(secret: T) -> Self {
         Self(secret)
     }
 
-    /// The secret itself. Search for this word to find every place where a secret leaves its wrapper.
+    /// Returns the secret. Search the code for `expose` to find every place where a secret leaves
+    /// its wrapper.
     pub fn expose(&self) -> &T {
         &self.0
     }

@@ -1,9 +1,10 @@
-//! What controller and runner say to each other.
+//! The messages between controller and runner.
 //!
-//! The controller gives a [`RunnerSpec`] once, on the runner's standard input (secrets never stand on a command line). From
-//! then on the runner speaks and the controller answers: `POST /internal/runners/report` with a [`ReportRequest`], which is
-//! heartbeat, report and long poll in one. Reports are facts that may come twice. The answer is a [`DesiredRunnerState`], not
-//! a list of events, so a lost answer loses nothing.
+//! The controller writes a [`RunnerSpec`] to the runner's standard input, once. (A command line is
+//! visible to other processes and must not contain secrets.) After that only the runner makes
+//! requests: `POST /internal/runners/report` with a [`ReportRequest`] is heartbeat, report and long
+//! poll in one. Reports are facts that may arrive twice. The answer contains the
+//! [`DesiredRunnerState`] and not a list of events, so a lost answer loses nothing.
 
 use std::path::PathBuf;
 
@@ -20,78 +21,89 @@ use crate::{
     workspace::{Failure, StepProgress},
 };
 
-/// Where the report goes.
+/// Path of the report route.
 pub const REPORT_PATH: &str = "/internal/runners/report";
 
-/// How long a report may wait for news, in milliseconds.
+/// Longest time that a report may wait for a change of the desired state, in milliseconds.
 pub const MAX_WAIT_MS: u64 = 10_000;
 
-/// Which sandbox a runner makes.
+/// The kind of sandbox that a runner starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RuntimeKind {
-    /// A QEMU microvm with its own kernel. The default and the only boundary against hostile code.
+    /// A QEMU microVM with its own kernel. The default, and the only one that isolates hostile code.
     Microvm,
-    /// The agent as a plain process on the host: for tests and for simulation, never for strangers' code.
+    /// The agent as a plain process on the host. For tests and simulation only: it isolates nothing.
     Fake,
 }
 
-/// Size of a machine.
+/// The size of a sandbox and its home.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Resources {
+    /// Virtual CPUs.
     pub vcpus: u8,
+    /// Memory of the guest.
     pub memory_mib: u32,
-    /// The home volume's size; a home grows, it never shrinks.
+    /// Size of the home. It can grow but never shrinks.
     pub home_mib: u32,
-    /// The scratch disk behind the root's overlay; dies with the machine.
+    /// Size of the scratch disk, which holds the changes to the root file system until the sandbox stops.
     pub scratch_mib: u32,
-    /// Most processes and threads of the guest's user.
+    /// Number of processes and threads that the guest's user may have.
     pub pids: u32,
 }
 
-/// Everything a runner needs, and nothing of any other workspace. JSON on standard input; the input stays open as a
-/// lifeline: its end means that the parent died.
+/// Everything that a runner needs, and nothing about any other workspace. It is JSON on standard
+/// input. The input stays open: its end means that the parent process died, and the runner then
+/// stops.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RunnerSpec {
+    /// The tenant that owns the workspace.
     pub tenant: TenantId,
+    /// The workspace to run.
     pub workspace: WorkspaceId,
-    /// The workspace's name: the guest's hostname.
+    /// The workspace's name, which is the guest's hostname.
     pub name: String,
+    /// The placement. Every report contains it.
     pub epoch: Epoch,
+    /// The kind of sandbox.
     pub runtime: RuntimeKind,
+    /// The size of the sandbox.
     pub resources: Resources,
+    /// The volume that stores the home.
     pub volume: VolumeId,
-    /// The committed snapshot to go on from; none for a new home.
+    /// The committed snapshot that the home continues from. `None` for a new home.
     pub head: Option<ManifestId>,
-    /// The volume that made `head`, where it is another: the home is a fork that has no snapshot of its own yet.
+    /// The volume that made `head`, if it is another one: the home is a fork without a snapshot of its own.
     #[serde(default)]
     pub head_of: Option<VolumeId>,
-    /// How often the home was put back to an earlier snapshot: what a local cache holds from before does not count.
+    /// How often the home was restored as a whole. Older content of the local cache does not count.
     #[serde(default)]
     pub lineage: u64,
-    /// The home's data key: 64 hexadecimal digits.
+    /// The key that encrypts the home's objects, as 64 hexadecimal digits.
     pub data_key: Redacted<String>,
     /// The object store: `file:///…` or `s3://…`.
     pub store: String,
-    /// This runner's own directory for sockets and other things that die with it; made by the runner, mode 0700.
+    /// Directory for the runner's sockets and other temporary files. The runner creates it with mode 0700.
     pub run_dir: PathBuf,
-    /// The volume's local cache directory; outlives the runner.
+    /// Directory of the volume's local cache. It outlives the runner.
     pub cache_dir: PathBuf,
-    /// An image as `image build` left it (`root.erofs`, `vmlinux`, `scratch.ext4`, …). Unused by the fake runtime.
+    /// Directory of an image that `image build` made (`root.erofs`, `vmlinux`, `scratch.ext4`, …).
+    /// The fake runtime ignores it.
     pub image_dir: PathBuf,
-    /// The initramfs that holds the agent. Unused by the fake runtime.
+    /// The initramfs with the agent. The fake runtime ignores it.
     pub initramfs: PathBuf,
-    /// The agent's executable on the host; used by the fake runtime only.
+    /// The agent's executable on the host, for the fake runtime only.
     pub agent: PathBuf,
-    /// A small number no other running runner on this host has: picks addresses and the VMM's uid. 0 ..= [`MAX_SLOT`].
+    /// A number that no other runner on this host has. It selects the network addresses and the
+    /// VMM's uid. 0 ..= [`MAX_SLOT`].
     pub slot: u16,
-    /// The controller: a path of a Unix socket (`/…`) or an `http(s)://` address.
+    /// Address of the controller: the path of a Unix socket (`/…`) or an `http(s)://` URL.
     pub controller: String,
-    /// Says to the controller that this is the runner of this epoch, and nothing else.
+    /// Authenticates this runner of this epoch to the controller. It permits nothing else.
     pub token: Redacted<String>,
-    /// The controller's public key for grants: hexadecimal Ed25519.
+    /// The controller's public key for grants: an Ed25519 key as hexadecimal digits.
     pub grant_key: String,
-    /// Without an answer for so long the runner must assume that it has been replaced, and stop serving.
+    /// Without an answer for this long, the runner must assume that it was replaced, and stop serving.
     pub lease_ms: u64,
     /// Highest snapshot request of earlier placements. This runner answers later ones only.
     #[serde(default)]
@@ -99,92 +111,112 @@ pub struct RunnerSpec {
     /// Highest repair request of earlier placements. This runner answers later ones only.
     #[serde(default)]
     pub repair_requested: u64,
-    /// While it runs, the home goes to the store so often. 0: at stops and when asked only.
+    /// How often a running home is uploaded. 0 uploads only on stop and on request.
     #[serde(default)]
     pub stream_seconds: u32,
 }
 
-/// Highest slot: 100.64.0.0/10 gives 2^20 networks of four addresses; uids 620000+slot stay in 16 bits of room.
+/// The highest slot. 100.64.0.0/10 has 2^20 networks of four addresses, and uids are 620000 plus the slot.
 pub const MAX_SLOT: u16 = 16_383;
 
-/// The runner's half of one exchange. `authorization: Bearer <token>` goes with it.
+/// A runner's report. The request has the header `authorization: Bearer <token>`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReportRequest {
+    /// The runner's workspace.
     pub workspace: WorkspaceId,
+    /// The runner's placement.
     pub epoch: Epoch,
-    /// In the order in which they became true. At most [`MAX_REPORTS`].
+    /// New facts, in the order in which they became true. At most [`MAX_REPORTS`].
     pub reports: Vec<Report>,
-    /// What the runner knows already. The answer waits until the desired state is ahead of it, or `wait_ms` have passed.
+    /// What the runner knows already. The answer waits until the desired state is ahead of it, at
+    /// most for `wait_ms`.
     pub acknowledged: AcknowledgedState,
-    /// 0 ..= [`MAX_WAIT_MS`].
+    /// Longest time that the answer may wait, 0 ..= [`MAX_WAIT_MS`].
     pub wait_ms: u64,
 }
 
-/// Most reports in one exchange.
+/// Number of reports in one request.
 pub const MAX_REPORTS: usize = 64;
 
-/// A fact about the runner. Each may come twice.
+/// A fact about a runner. Each may arrive twice.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Report {
     /// A step of a start or stop has begun.
     Step(StepProgress),
-    /// The agent answered and the home is mounted; streams may come to `front`.
+    /// The agent answers and the home is mounted. The front accepts streams.
     Ready {
         /// Path of the front's Unix socket, or `host:port`.
         front: String,
-        /// "kvm" or "tcg"; "none" for the fake runtime.
+        /// `kvm` or `tcg`; `none` for the fake runtime.
         accelerator: String,
     },
-    /// The home's state, every few seconds while running.
+    /// The state of the home, sent every few seconds while it runs.
     Home {
+        /// Bytes in the local cache that no snapshot contains.
         dirty_bytes: u64,
-        /// When this was so, by the runner's clock: a report may be late.
+        /// Time of this state by the runner's clock. A report may arrive late.
         #[serde(with = "time::serde::rfc3339")]
         at: OffsetDateTime,
-        /// Age of the oldest write that no committed snapshot held then; 0 if there was none.
+        /// Age of the oldest unreplicated write at that time; 0 if there was none.
         #[serde(default)]
         unreplicated_ms: u64,
+        /// Bytes that the home's files use, if the agent reported them.
         used_bytes: Option<u64>,
+        /// What the user should know about the home.
         #[serde(default)]
         notice: Option<HomeNotice>,
     },
-    /// A snapshot lies complete in the store. It counts once the answer lists it as committed.
+    /// A snapshot is complete in the object store. It counts once the answer lists it as committed.
     Snapshot {
+        /// Name of the snapshot's manifest.
         manifest: ManifestId,
+        /// Why the snapshot was taken.
         kind: SnapshotKind,
+        /// The state of the file system in it.
         consistency: Consistency,
-        /// For [`SnapshotKind::Requested`]: the request that it answers, see [`DesiredRunnerState::snapshot`].
+        /// For [`SnapshotKind::Requested`]: the request that it answers, see
+        /// [`DesiredRunnerState::snapshot`].
         #[serde(default)]
         answers: u64,
-        /// The instant of the cut, by the runner's clock.
+        /// The instant whose content the snapshot has, by the runner's clock.
         #[serde(with = "time::serde::rfc3339")]
         cut_at: OffsetDateTime,
+        /// Bytes of the home that changed since the snapshot before.
         changed_bytes: u64,
+        /// Compressed bytes that were uploaded.
         uploaded_bytes: u64,
+        /// Objects that were uploaded.
         objects: u64,
-        /// Bytes that the whole home takes in the store.
+        /// Bytes that the whole home uses in the store.
         stored_bytes: u64,
     },
-    /// A repair has been done, and its snapshot is committed; or it failed, and is not tried again by itself.
+    /// A repair is done and its snapshot is committed, or it failed. A failed repair is not retried
+    /// automatically.
     Repaired {
         /// The request that it answers, see [`DesiredRunnerState::repair`].
         answers: u64,
+        /// How it ended.
         outcome: RepairOutcome,
     },
-    /// The machine is gone and everything of it is removed. The last report.
+    /// The sandbox has stopped and everything of it is removed. The last report.
     Stopped,
-    /// The machine is gone after a failure. `home_safe` says whether all that the guest had flushed is committed or at
-    /// least kept in the local cache. The last report.
-    Failed { failure: Failure, home_safe: bool },
+    /// The sandbox has stopped after a failure. The last report.
+    Failed {
+        /// The failure, for the user.
+        failure: Failure,
+        /// Whether everything that the guest had flushed is committed, or at least kept in the local cache.
+        home_safe: bool,
+    },
 }
 
-/// What a repair came to.
+/// How a repair ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RepairOutcome {
+    /// The damaged objects were stored again, as far as there was a copy.
     Done(Repair),
-    /// Why nothing, or not all, was stored anew.
+    /// Why nothing, or not everything, was stored again.
     Failed(String),
 }
 
@@ -197,7 +229,7 @@ pub struct RepairRequest {
     pub objects: Vec<String>,
 }
 
-/// Most objects of one repair: with 8 MiB each, a snapshot of 1 GiB.
+/// Number of objects in one repair: with 8 MiB each, a snapshot of 1 GiB.
 pub const MAX_REPAIR_OBJECTS: usize = 128;
 
 /// The controller's answer.
@@ -205,20 +237,22 @@ pub const MAX_REPAIR_OBJECTS: usize = 128;
 pub struct ReportReply {
     /// What the runner should do now.
     pub desired: DesiredRunnerState,
-    /// The manifests of this request that are now committed.
+    /// Manifests of this request that are committed now.
     #[serde(default)]
     pub committed: Vec<ManifestId>,
     /// How long the runner may serve from now on without another answer.
     pub lease_ms: u64,
 }
 
-/// What a runner should do. Every field is a level, not an event: receiving it twice changes nothing, and a lost answer
-/// loses nothing.
+/// What a runner should do. Every field is a level, not an event: receiving it twice changes
+/// nothing, and a lost answer loses nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DesiredRunnerState {
+    /// Whether to run or how to stop.
     pub command: Command,
-    /// Number of the latest snapshot request, from 1; 0 if there was none. A runner takes one snapshot for each number
-    /// above the last that it answered. The answer to a later request answers the earlier ones too.
+    /// Number of the latest snapshot request, from 1; 0 if there was none. A runner takes one
+    /// snapshot for each number above the last that it answered. The answer to a later request
+    /// answers the earlier ones too.
     #[serde(default)]
     pub snapshot: u64,
     /// The repair that is still to be done. The answer to a later request answers the earlier ones too.
@@ -254,13 +288,14 @@ impl DesiredRunnerState {
     }
 }
 
-/// The part of the desired state that says how a placement ends. A runner that is refused with 409 `fenced` has been
-/// replaced: it stops at once, keeps its cache and reports nothing more.
+/// The part of the desired state that says how a placement ends. A runner that is refused with 409
+/// `fenced` has been replaced: it stops at once, keeps its cache and reports nothing more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Command {
+    /// Keep running.
     Run,
-    /// Freeze, flush, snapshot, then end.
+    /// Freeze, flush, take a snapshot, then end.
     Stop,
     /// End without a snapshot: the workspace is being deleted.
     Discard,

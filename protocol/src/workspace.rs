@@ -1,4 +1,4 @@
-//! A workspace's life as everyone sees it: its phase, and the step that is being done.
+//! The state of a workspace as users see it: its phase, the current step, and the last failure.
 
 use std::fmt;
 
@@ -6,28 +6,31 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
-/// Where a workspace is in its life. `Terminated` is rest: the machine is gone, the home is kept, and a start leads back to `Queued`.
+/// Where a workspace is in its life. In `Terminated` there is no sandbox but the home is kept, and
+/// a start leads back to `Queued`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
-    /// Waits for its turn.
+    /// Waiting for its turn.
     Queued,
-    /// A runner is making the machine.
+    /// A runner starts the sandbox.
     Provisioning,
-    /// The agent answers.
+    /// The agent answers; users can work.
     Running,
-    /// The guest is being frozen and flushed.
+    /// The guest is frozen and flushed.
     Stopping,
-    /// The home is on its way to the object store.
+    /// The home is uploaded to the object store.
     Persisting,
-    /// No machine. Shown to people as "Stopped".
+    /// There is no sandbox. Clients show "Stopped".
     Terminated,
 }
 
 impl Phase {
+    /// All phases, in the order of a start and a stop.
     pub const ALL: [Self; 6] =
         [Self::Queued, Self::Provisioning, Self::Running, Self::Stopping, Self::Persisting, Self::Terminated];
 
+    /// The phase as it is written in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Queued => "queued",
@@ -46,7 +49,7 @@ impl fmt::Display for Phase {
     }
 }
 
-/// What is being done inside a phase, in the order in which a start and then a stop go through them.
+/// What is done inside a phase, in the order of a start and then a stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Step {
@@ -56,59 +59,65 @@ pub enum Step {
     Runner,
     /// Opening the home volume.
     Volume,
-    /// Making the network.
+    /// Creating the sandbox's network.
     Network,
     /// Starting the sandbox: the VMM, or the plain process of the fake runtime.
     Sandbox,
-    /// The guest's kernel and agent come up.
+    /// Waiting for the guest's kernel and the agent.
     Boot,
-    /// The home is mounted, the user made.
+    /// Mounting the home and creating the user.
     Home,
-    /// All steps of a start are behind.
+    /// The start is complete.
     Ready,
-    /// Quiescing the guest's file system.
+    /// Freezing the guest's file system.
     Freeze,
-    /// Uploading what changed.
+    /// Uploading changed blocks.
     Upload,
-    /// The controller writes the snapshot's row.
+    /// Committing the snapshot: the controller writes its row.
     Commit,
-    /// Removing machine, network and leftovers.
+    /// Removing the sandbox and its network.
     Remove,
 }
 
 /// A step with the time at which it began.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StepProgress {
+    /// The step.
     pub step: Step,
+    /// When the step began.
     #[serde(with = "time::serde::rfc3339")]
     pub since: OffsetDateTime,
-    /// A short sentence of detail ("12 of 40 MiB"); from the runner, so bounded to [`StepProgress::MAX_DETAIL`] bytes.
+    /// A short detail such as "12 of 40 MiB", at most 200 bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
 
 impl StepProgress {
+    /// Length of a detail, in bytes. Details come from the runner and are cut.
     pub const MAX_DETAIL: usize = 200;
 }
 
-/// Why the last start or stop did not succeed, in words for the person.
+/// Why the last start or stop failed, for the user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Failure {
+    /// The step that failed.
     pub step: Step,
     /// What happened, one sentence.
     pub cause: String,
     /// What to do next, one sentence.
     pub action: String,
-    /// Last lines of the machine's console: guest text, to be shown as text only.
+    /// Last lines of the sandbox's console. The guest wrote them: show them as plain text.
     #[serde(default)]
     pub log: Vec<String>,
 }
 
 impl Failure {
+    /// Length of a text or log line, in bytes.
     pub const MAX_TEXT: usize = 1000;
+    /// Number of log lines.
     pub const MAX_LOG_LINES: usize = 40;
 
-    /// Cuts what a runner said to its bounds.
+    /// Cuts texts and log to their limits. For a failure that a runner reported.
     #[must_use]
     pub fn bounded(mut self) -> Self {
         self.cause = cut(self.cause, Self::MAX_TEXT);
@@ -120,7 +129,7 @@ impl Failure {
     }
 }
 
-/// The first `max` bytes of `text`, ending at a character's end.
+/// Returns at most the first `max` bytes of `text`, without splitting a character.
 #[must_use]
 pub fn cut(mut text: String, max: usize) -> String {
     text.truncate(text.floor_char_boundary(max));

@@ -1,6 +1,6 @@
 //! A file, directory or link as the file system describes it. Pure.
 
-use protocol::{api::snapshot::PastEntry, files::EntryKind};
+use protocol::{api::snapshot::SnapshotEntry, files::EntryKind};
 
 /// Longest name in a directory.
 pub const MAX_NAME_BYTES: usize = protocol::files::MAX_NAME_BYTES;
@@ -49,9 +49,9 @@ impl Node {
 
     /// The entry for API clients. Names and targets that are not UTF-8 are converted with
     /// replacement characters.
-    pub fn into_entry(self) -> PastEntry {
+    pub fn into_entry(self) -> SnapshotEntry {
         let (name, utf8) = decode_text(self.name);
-        PastEntry {
+        SnapshotEntry {
             name,
             utf8,
             kind: self.kind,

@@ -7,7 +7,7 @@ use std::{borrow::BorrowMut, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::{Stream, stream::try_unfold};
 use protocol::{
-    api::snapshot::{Directory, PastEntry},
+    api::snapshot::{Directory, SnapshotEntry},
     files::{EntryKind, HomePath, MAX_ENTRIES},
 };
 use tokio::time::timeout;
@@ -100,7 +100,7 @@ impl SnapshotFiles {
     }
 
     /// Describes the file, directory or link at `path`.
-    pub async fn stat(&mut self, path: &HomePath) -> Result<PastEntry, ReaderError> {
+    pub async fn stat(&mut self, path: &HomePath) -> Result<SnapshotEntry, ReaderError> {
         self.node(path).await.map(Node::into_entry)
     }
 
@@ -122,7 +122,8 @@ impl SnapshotFiles {
     pub async fn content(
         &mut self,
         path: &HomePath,
-    ) -> Result<(PastEntry, impl Stream<Item = Result<Bytes, ReaderError>> + Send + '_), ReaderError> {
+    ) -> Result<(SnapshotEntry, impl Stream<Item = Result<Bytes, ReaderError>> + Send + '_), ReaderError>
+    {
         let entry = self.stat_file(path).await?;
         let pieces = stream_content(self, path.clone(), entry.size);
         Ok((entry, pieces))
@@ -132,13 +133,14 @@ impl SnapshotFiles {
     pub async fn into_content(
         mut self,
         path: &HomePath,
-    ) -> Result<(PastEntry, impl Stream<Item = Result<Bytes, ReaderError>> + Send + use<>), ReaderError> {
+    ) -> Result<(SnapshotEntry, impl Stream<Item = Result<Bytes, ReaderError>> + Send + use<>), ReaderError>
+    {
         let entry = self.stat_file(path).await?;
         let pieces = stream_content(self, path.clone(), entry.size);
         Ok((entry, pieces))
     }
 
-    async fn stat_file(&mut self, path: &HomePath) -> Result<PastEntry, ReaderError> {
+    async fn stat_file(&mut self, path: &HomePath) -> Result<SnapshotEntry, ReaderError> {
         let entry = self.stat(path).await?;
         match entry.kind {
             EntryKind::File => Ok(entry),

@@ -6,7 +6,7 @@ use axum::{extract::State, response::Response};
 use bytes::Bytes;
 use protocol::{
     WorkspaceId,
-    api::snapshot::PastEntry,
+    api::snapshot::SnapshotEntry,
     files::{EntryKind, HomePath},
 };
 
@@ -133,7 +133,7 @@ impl Archive {
         &mut self,
         path: &HomePath,
         name: &str,
-        entry: &PastEntry,
+        entry: &SnapshotEntry,
     ) -> std::result::Result<(), ArchiveError> {
         let Some(header) = tar::header(name, entry) else {
             self.skip(name, "socket, pipe or device");
@@ -166,7 +166,7 @@ impl Archive {
         let mut bytes = Vec::new();
         if !self.skipped.is_empty() {
             let size = self.skipped.len() as u64;
-            let entry = PastEntry {
+            let entry = SnapshotEntry {
                 name: SKIPPED_FILE.to_owned(),
                 utf8: true,
                 kind: EntryKind::File,

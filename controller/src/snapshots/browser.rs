@@ -20,7 +20,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use protocol::{
     ManifestId, TenantId,
-    api::snapshot::{Changes, Diff, Directory, PastEntry},
+    api::snapshot::{Changes, Diff, Directory, SnapshotEntry},
     files::HomePath,
 };
 use reader::{ReadAt, ReaderCommand, ReaderError, SnapshotFiles};
@@ -156,7 +156,7 @@ impl Files {
         }
     }
 
-    async fn stat(&mut self, path: &HomePath) -> Result<PastEntry, BrowseError> {
+    async fn stat(&mut self, path: &HomePath) -> Result<SnapshotEntry, BrowseError> {
         match self {
             Self::Reader(files) => Ok(files.stat(path).await?),
             #[cfg(test)]
@@ -333,7 +333,7 @@ impl BrowseSession {
     }
 
     /// One entry. A symbolic link is not followed.
-    pub async fn stat(&self, path: &HomePath) -> Result<PastEntry, BrowseError> {
+    pub async fn stat(&self, path: &HomePath) -> Result<SnapshotEntry, BrowseError> {
         with_timeout(async {
             let mut turn = self.turn().await?;
             let reply = turn.open.files.stat(path).await;
@@ -484,8 +484,8 @@ pub(crate) mod tests {
         }
     }
 
-    fn entry(name: &str, kind: EntryKind, size: usize) -> PastEntry {
-        PastEntry {
+    fn entry(name: &str, kind: EntryKind, size: usize) -> SnapshotEntry {
+        SnapshotEntry {
             name: name.to_owned(),
             utf8: true,
             kind,
@@ -505,12 +505,12 @@ pub(crate) mod tests {
                     None => entry(below, EntryKind::File, content.len()),
                 })
             });
-            let mut entries: Vec<PastEntry> = entries.collect();
+            let mut entries: Vec<SnapshotEntry> = entries.collect();
             entries.dedup();
             Directory { path: path.to_string(), entries, truncated: false }
         }
 
-        pub fn stat(&self, path: &HomePath) -> Result<PastEntry, BrowseError> {
+        pub fn stat(&self, path: &HomePath) -> Result<SnapshotEntry, BrowseError> {
             match path.as_str() {
                 "broken" => return Err(BrowseError::ReaderFailed("as requested".to_owned())),
                 // What a reader reports whose store does not answer.

@@ -3,7 +3,7 @@
 //! POSIX.1-2001 (pax): names and links that do not fit the old fields, and sizes of 8 GiB and more,
 //! are in a record before the header.
 
-use protocol::api::snapshot::PastEntry;
+use protocol::api::snapshot::SnapshotEntry;
 use protocol::files::EntryKind;
 
 /// Headers and contents begin at multiples of this.
@@ -21,7 +21,7 @@ const DIRECTORY: u8 = b'5';
 const PAX: u8 = b'x';
 
 /// The header of an entry, to be followed by its content. None if an archive cannot hold it.
-pub fn header(path: &str, entry: &PastEntry) -> Option<Vec<u8>> {
+pub fn header(path: &str, entry: &SnapshotEntry) -> Option<Vec<u8>> {
     let (kind, size, link) = match (entry.kind, &entry.target) {
         (EntryKind::File, _) => (FILE, entry.size, ""),
         (EntryKind::Directory, _) => (DIRECTORY, 0, ""),
@@ -100,9 +100,9 @@ mod tests {
 
     use super::*;
 
-    fn entry(kind: EntryKind, size: u64, target: Option<&str>) -> PastEntry {
+    fn entry(kind: EntryKind, size: u64, target: Option<&str>) -> SnapshotEntry {
         let target = target.map(str::to_owned);
-        PastEntry {
+        SnapshotEntry {
             name: String::new(),
             utf8: true,
             kind,

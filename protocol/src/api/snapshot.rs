@@ -134,14 +134,14 @@ pub struct Directory {
     /// Its path below the home; empty for the home itself.
     pub path: String,
     /// Sorted by name.
-    pub entries: Vec<PastEntry>,
+    pub entries: Vec<SnapshotEntry>,
     /// Whether it has more entries than are listed.
     pub truncated: bool,
 }
 
 /// A file as it was.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct PastEntry {
+pub struct SnapshotEntry {
     /// With replacement characters where it is not UTF-8.
     pub name: String,
     /// Whether `name` is exact; where it is not, the entry can be seen but not addressed.

@@ -1088,7 +1088,7 @@ export interface components {
         };
         /** @description A directory of a snapshot, by name. */
         Directory: {
-            entries: components["schemas"]["PastEntry"][];
+            entries: components["schemas"]["SnapshotEntry"][];
             path: string;
             /** @description It has more than are here. */
             truncated: boolean;
@@ -1287,7 +1287,7 @@ export interface components {
             workspace: components["schemas"]["WorkspaceId"];
         };
         /** @description A file as it was. */
-        PastEntry: {
+        SnapshotEntry: {
             kind: components["schemas"]["EntryKind"];
             /**
              * Format: int32

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 use protocol::{
     Code,
     api::{
-        snapshot::{Change, ChangeKind, Changes, Diff, PastEntry, Snapshot},
+        snapshot::{Change, ChangeKind, Changes, Diff, Snapshot, SnapshotEntry},
         workspace::Workspace,
     },
     files::{EntryKind, HomePath},
@@ -29,7 +29,7 @@ pub struct SnapshotFiles<'a> {
 
 impl SnapshotFiles<'_> {
     /// The entry at `path`. None: the snapshot has none.
-    pub async fn entry(&self, at: &Snapshot, path: &HomePath) -> Result<Option<PastEntry>, CommandError> {
+    pub async fn entry(&self, at: &Snapshot, path: &HomePath) -> Result<Option<SnapshotEntry>, CommandError> {
         let (Some(parent), Some(name)) = (path.parent(), path.name()) else { return Ok(Some(home_entry())) };
         let directory = match self.server.snapshot_directory(self.workspace.id, at.id, parent.as_str()).await
         {
@@ -48,7 +48,7 @@ impl SnapshotFiles<'_> {
     }
 
     /// Like [`SnapshotFiles::entry`], but a missing entry is an error.
-    pub async fn find(&self, at: &Snapshot, path: &HomePath) -> Result<PastEntry, CommandError> {
+    pub async fn find(&self, at: &Snapshot, path: &HomePath) -> Result<SnapshotEntry, CommandError> {
         let name = &self.workspace.name;
         self.entry(at, path).await?.ok_or_else(|| {
             let path = output::printable(path.as_str());
@@ -108,7 +108,7 @@ impl SnapshotFiles<'_> {
         path: &HomePath,
     ) -> Result<(), CommandError> {
         let is_file =
-            |entry: &Option<PastEntry>| entry.as_ref().is_some_and(|entry| entry.kind == EntryKind::File);
+            |entry: &Option<SnapshotEntry>| entry.as_ref().is_some_and(|entry| entry.kind == EntryKind::File);
         let (before, after) = (self.entry(older, path).await?, self.entry(newer, path).await?);
         if before.is_none() && after.is_none() {
             // Fails with the error for a missing path.
@@ -143,8 +143,8 @@ impl SnapshotFiles<'_> {
 }
 
 /// The entry of the home itself, which is in no directory.
-fn home_entry() -> PastEntry {
-    PastEntry {
+fn home_entry() -> SnapshotEntry {
+    SnapshotEntry {
         name: ".".to_owned(),
         utf8: true,
         kind: EntryKind::Directory,
@@ -221,7 +221,7 @@ impl PrintableDecoder {
     }
 }
 
-impl Record for PastEntry {
+impl Record for SnapshotEntry {
     const COLUMNS: &'static [&'static str] = &["mode", "size", "modified", "name"];
 
     fn cells(&self) -> Vec<String> {

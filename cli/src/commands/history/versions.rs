@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use protocol::{
-    api::snapshot::{ChangeKind, PastEntry, Snapshot},
+    api::snapshot::{ChangeKind, Snapshot, SnapshotEntry},
     files::HomePath,
 };
 use serde::Serialize;
@@ -25,7 +25,7 @@ struct Version {
     /// None: it is in the oldest snapshot that was inspected, so that the change is not known.
     change: Option<ChangeKind>,
     /// None: it was removed.
-    entry: Option<PastEntry>,
+    entry: Option<SnapshotEntry>,
 }
 
 impl Record for Version {
@@ -97,7 +97,7 @@ struct VersionSearch<'a> {
     /// Newest first.
     snapshots: &'a [Snapshot],
     /// By the index of the snapshot.
-    entries: BTreeMap<usize, Option<PastEntry>>,
+    entries: BTreeMap<usize, Option<SnapshotEntry>>,
 }
 
 impl<'a> VersionSearch<'a> {
@@ -135,7 +135,7 @@ impl<'a> VersionSearch<'a> {
         Ok(true)
     }
 
-    async fn at(&mut self, index: usize) -> Result<Option<PastEntry>, CommandError> {
+    async fn at(&mut self, index: usize) -> Result<Option<SnapshotEntry>, CommandError> {
         if let Some(known) = self.entries.get(&index) {
             return Ok(known.clone());
         }
@@ -147,7 +147,7 @@ impl<'a> VersionSearch<'a> {
     /// The versions that the search has found: each pair of neighbours that differ, and the entry
     /// of the oldest snapshot.
     fn versions(&self) -> Vec<Version> {
-        let version = |index: usize, change, entry: &Option<PastEntry>| Version {
+        let version = |index: usize, change, entry: &Option<SnapshotEntry>| Version {
             snapshot: self.snapshots[index].clone(),
             change,
             entry: entry.clone(),

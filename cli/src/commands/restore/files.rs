@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use protocol::{
     Code,
-    api::snapshot::{PastEntry, Snapshot},
+    api::snapshot::{Snapshot, SnapshotEntry},
     files::{EntryKind, HomePath},
 };
 use serde::Serialize;
@@ -85,14 +85,14 @@ impl Record for RestoredEntry {
 /// goes into the directory.
 pub struct Source<At> {
     path: HomePath,
-    entry: PastEntry,
+    entry: SnapshotEntry,
     directory: At,
     name: Option<String>,
 }
 
 /// Restores each path to where it was in the home.
-pub fn home_sources(wanted: Vec<(HomePath, PastEntry)>) -> Vec<Source<HomePath>> {
-    let source = |(path, entry): (HomePath, PastEntry)| Source {
+pub fn home_sources(wanted: Vec<(HomePath, SnapshotEntry)>) -> Vec<Source<HomePath>> {
+    let source = |(path, entry): (HomePath, SnapshotEntry)| Source {
         directory: path.parent().unwrap_or_default(),
         name: path.name().map(str::to_owned),
         path,
@@ -102,7 +102,7 @@ pub fn home_sources(wanted: Vec<(HomePath, PastEntry)>) -> Vec<Source<HomePath>>
 }
 
 /// Restores to a local path, which is understood like the last argument of `cp -r`.
-pub fn local_sources(wanted: Vec<(HomePath, PastEntry)>, to: &Path) -> Vec<Source<PathBuf>> {
+pub fn local_sources(wanted: Vec<(HomePath, SnapshotEntry)>, to: &Path) -> Vec<Source<PathBuf>> {
     let is_directory = to.is_dir() || to.as_os_str().to_string_lossy().ends_with('/');
     let (directory, name) = match (to.parent(), to.file_name().and_then(|name| name.to_str())) {
         (Some(parent), Some(name)) if !is_directory && wanted.len() == 1 && !wanted[0].0.is_home() => {
@@ -110,7 +110,7 @@ pub fn local_sources(wanted: Vec<(HomePath, PastEntry)>, to: &Path) -> Vec<Sourc
         }
         _ => (to.to_owned(), None),
     };
-    let source = |(path, entry): (HomePath, PastEntry)| Source {
+    let source = |(path, entry): (HomePath, SnapshotEntry)| Source {
         directory: directory.clone(),
         name: name.clone().or_else(|| path.name().map(str::to_owned)),
         path,
@@ -136,7 +136,7 @@ enum Plan {
     Refuse,
 }
 
-fn plan(entry: &PastEntry, existing: Option<&ExistingEntry>, force: bool) -> Plan {
+fn plan(entry: &SnapshotEntry, existing: Option<&ExistingEntry>, force: bool) -> Plan {
     let Some(existing) = existing else {
         return if entry.kind == EntryKind::Other { Plan::Refuse } else { Plan::Create };
     };
@@ -153,7 +153,7 @@ fn plan(entry: &PastEntry, existing: Option<&ExistingEntry>, force: bool) -> Pla
 /// An entry that waits to be restored.
 struct Item<At> {
     path: HomePath,
-    entry: PastEntry,
+    entry: SnapshotEntry,
     directory: At,
     name: String,
     existing: Option<ExistingEntry>,
@@ -384,8 +384,8 @@ pub fn print_results(context: &Context, results: Vec<RestoredEntry>) -> Result<(
 mod tests {
     use super::*;
 
-    fn entry(kind: EntryKind, size: u64, target: Option<&str>) -> PastEntry {
-        PastEntry {
+    fn entry(kind: EntryKind, size: u64, target: Option<&str>) -> SnapshotEntry {
+        SnapshotEntry {
             name: "x".to_owned(),
             utf8: true,
             kind,
