@@ -1,13 +1,14 @@
 // The explorer: the file tree of a running home, with keyboard, menus, renaming in place, and drag and drop.
+import { explorerMenu } from "./explorer-menu";
+import { fileActions } from "./file-actions";
 import { useRef, useState, type ComponentProps, type DragEvent, type KeyboardEvent } from "react";
 import { filesApi } from "../api/endpoints";
 import { ConfirmDialog } from "../ui/dialog";
 import { Icon } from "../ui/icons";
-import type { MenuEntry } from "../ui/menu";
 import { copyText, toastError } from "../ui/toasts";
 import { formatBytes } from "../ui/format";
-import { childOf, isWithin, nameOf, parentOf, displayName } from "./paths";
-import { visibleRows, type TreeRow as ExplorerRow } from "./tree-model";
+import { parentOf, displayName } from "./paths";
+import { visibleRows, type TreeRow } from "./tree-model";
 import { DotfilesButton, TruncatedNote } from "./tree-tools";
 import { TreeItem } from "./tree-item";
 import { useRowMenu } from "./use-row-menu";
@@ -36,35 +37,36 @@ export function Explorer(props: Props) {
   const { workspace, files, writable } = props;
   const [hidden, setHidden] = useState(false);
   const [editing, setEditing] = useState<NameEdit | null>(null);
-  const [removing, setRemoving] = useState<ExplorerRow | null>(null);
+  const [removing, setRemoving] = useState<TreeRow | null>(null);
   const [over, setOver] = useState<string | null>(null);
   const chooser = useRef<HTMLInputElement>(null);
   const chosenFor = useRef("");
+  const actions = fileActions(props);
   const uploads = useUploads(workspace, () => files.refresh());
   const rows = visibleRows(files.directories, files.expanded, hidden);
   const focus = useTreeFocus(rows, files.toggle);
   const { element: tree, current, focused, setFocused, focusRow } = focus;
   /** Where a new entry goes: the focused directory, or the parent of the focused file. */
-  const target = (row: ExplorerRow | null | undefined): string =>
+  const target = (row: TreeRow | null | undefined): string =>
     !row ? "" : row.entry.kind === "directory" ? row.path : parentOf(row.path);
 
-  const open = (row: ExplorerRow) => {
+  const open = (row: TreeRow) => {
     if (!row.entry.utf8) toastError(new Error("The name is not UTF-8. Rename it in a terminal first."));
     else if (row.entry.kind === "directory") files.toggle(row.path);
     else if (row.entry.kind !== "other") props.onOpen(row.path);
   };
   /** Moves the focus from the tree to the editor, which takes it as soon as the text has loaded. */
-  const goToEditor = (row: ExplorerRow) => {
+  const goToEditor = (row: TreeRow) => {
     if (row.entry.kind === "directory" || row.entry.kind === "other") return;
     (document.activeElement as HTMLElement | null)?.blur();
     document.querySelector<HTMLElement>(".editor:not([hidden]) .cm-content")?.focus();
   };
-  const beginNew = (kind: "file" | "directory", row: ExplorerRow | null | undefined) => {
+  const beginNew = (kind: "file" | "directory", row: TreeRow | null | undefined) => {
     const directory = target(row);
     if (directory) files.toggle(directory, true);
     setEditing({ kind, directory });
   };
-  const chooseFiles = (row: ExplorerRow | null | undefined) => {
+  const chooseFiles = (row: TreeRow | null | undefined) => {
     chosenFor.current = target(row);
     chooser.current?.click();
   };
@@ -89,48 +91,19 @@ export function Explorer(props: Props) {
   };
 
   const finish = async (name: string) => {
-    const doing = editing;
+    const edit = editing;
     setEditing(null);
-    if (!doing) return;
-    try {
-      if (doing.kind === "rename") {
-        const to = childOf(parentOf(doing.path), name);
-        if (to === doing.path) return;
-        await filesApi.rename(workspace, doing.path, to);
-        files.renamed(doing.path, to);
-        props.onRenamed(doing.path, to);
-        setFocused(to);
-        files.refresh([parentOf(doing.path), parentOf(to)]);
-        return;
-      }
-      const path = childOf(doing.directory, name);
-      if (doing.kind === "directory") await filesApi.createDirectory(workspace, path);
-      else await filesApi.createFile(workspace, path);
-      files.refresh();
-      setFocused(path);
-      if (doing.kind === "file") props.onOpen(path);
-    } catch (error) {
-      toastError(
-        error,
-        doing.kind === "rename" ? `rename ${displayName(nameOf(doing.path))}` : `create ${displayName(name)}`,
-      );
-    }
+    if (!edit) return;
+    const path =
+      edit.kind === "rename"
+        ? await actions.rename(edit.path, name)
+        : await actions.create(edit.kind, edit.directory, name);
+    if (path === null) return;
+    setFocused(path);
+    if (edit.kind === "file") props.onOpen(path);
   };
 
-  const move = async (from: string, directory: string) => {
-    const to = childOf(directory, nameOf(from));
-    if (to === from || isWithin(directory, from)) return;
-    try {
-      await filesApi.rename(workspace, from, to);
-      files.renamed(from, to);
-      props.onRenamed(from, to);
-      files.refresh();
-    } catch (error) {
-      toastError(error, `move ${displayName(nameOf(from))}`);
-    }
-  };
-
-  const onDragOver = (event: DragEvent, row: ExplorerRow | null) => {
+  const onDragOver = (event: DragEvent, row: TreeRow | null) => {
     const types = event.dataTransfer.types;
     if (!writable || (!types.includes("Files") && !types.includes(DRAG_TYPE))) return;
     event.preventDefault();
@@ -138,54 +111,31 @@ export function Explorer(props: Props) {
     event.dataTransfer.dropEffect = types.includes("Files") ? "copy" : "move";
     setOver(target(row));
   };
-  const onDrop = (event: DragEvent, row: ExplorerRow | null) => {
+  const onDrop = (event: DragEvent, row: TreeRow | null) => {
     setOver(null);
     if (!writable) return;
     event.preventDefault();
     event.stopPropagation();
     const from = event.dataTransfer.getData(DRAG_TYPE);
-    if (from) void move(from, target(row));
+    if (from) void actions.move(from, target(row));
     else void uploads.drop(event.dataTransfer, target(row));
   };
-  const menuItems = (row: ExplorerRow | null): MenuEntry[] => {
-    const items: MenuEntry[] = [];
-    if (row && row.entry.kind !== "directory")
-      items.push({ label: "Open", icon: "file", run: () => open(row) });
-    if (writable) {
-      items.push(
-        { label: "New file…", icon: "filePlus", run: () => beginNew("file", row) },
-        { label: "New folder…", icon: "folderPlus", run: () => beginNew("directory", row) },
-        { label: "Upload files…", icon: "upload", run: () => chooseFiles(row) },
-      );
-    }
-    if (!row) {
-      items.push({ label: hidden ? "Hide dotfiles" : "Show dotfiles", run: () => setHidden(!hidden) });
-      return items;
-    }
-    if (!row.entry.utf8) return [{ label: "The name is not UTF-8", disabled: true }];
-    if (row.entry.kind === "file") {
-      items.push({
-        label: "Download",
-        icon: "download",
-        href: filesApi.downloadUrl(workspace, row.path),
-        download: true,
-      });
-    }
-    items.push("line", {
-      label: "Copy path",
-      icon: "copy",
-      run: () => void copyText(`~/${row.path}`, "Path"),
-    });
-    if (writable) {
-      items.push(
-        "line",
-        { label: "Rename…", keys: "F2", run: () => setEditing({ kind: "rename", path: row.path }) },
-        { label: "Delete…", keys: "Del", danger: true, run: () => setRemoving(row) },
-      );
-    }
-    return items;
-  };
-  const menu = useRowMenu(focus, menuItems);
+  const menu = useRowMenu(focus, (row) =>
+    explorerMenu(
+      row,
+      { writable, dotfilesShown: hidden },
+      {
+        open,
+        beginNew,
+        chooseFiles,
+        toggleDotfiles: () => setHidden(!hidden),
+        copyPath: ({ path }) => void copyText(`~/${path}`, "Path"),
+        beginRename: ({ path }) => setEditing({ kind: "rename", path }),
+        askToDelete: setRemoving,
+        downloadUrl: ({ path }) => filesApi.downloadUrl(workspace, path),
+      },
+    ),
+  );
 
   const nameInput = (depth: number, initial: string, icon: "file" | "folder") => (
     <NameInput
@@ -304,11 +254,7 @@ export function Explorer(props: Props) {
           }
           action="Delete"
           onClose={() => setRemoving(null)}
-          onConfirm={async () => {
-            await filesApi.remove(workspace, removing.path, removing.entry.kind === "directory");
-            props.onRemoved(removing.path);
-            files.refresh([parentOf(removing.path)]);
-          }}
+          onConfirm={() => actions.remove(removing)}
         />
       )}
     </div>

@@ -192,9 +192,9 @@ function Summary({ policy }: { policy: Retention }) {
   const points = [1, 2, 3].reduce((sum, index) => sum + (keptSnapshots(policy, index) ?? 0), 0);
   return (
     <p className="notice retention-summary">
-      A home as it was {formatHours(policy.daily_hours)} ago can still be seen. Beyond the last{" "}
-      {formatHours(policy.all_hours).replace(/^1 /, "")}, one that is written to all the time has at most{" "}
-      <strong>{points.toLocaleString("en")} points</strong> to go back to.
+      Snapshots are kept for up to {formatHours(policy.daily_hours)}. A home with constant changes keeps at
+      most <strong>{points.toLocaleString("en")} snapshots</strong> older than {formatHours(policy.all_hours)}
+      .
     </p>
   );
 }

@@ -1,9 +1,12 @@
 import { describe, expect, it, vi } from "vitest";
 import { keyBinding, workbenchCommands, type Key, type WorkbenchActions } from "./workbench-commands";
 
-const actions = new Proxy({} as Record<string, () => void>, {
-  get: (known, name: string) => (known[name] ??= vi.fn()),
-}) as unknown as WorkbenchActions;
+const actions = new Proxy<Record<string, () => void>>(
+  {},
+  {
+    get: (known, name: string) => (known[name] ??= vi.fn()),
+  },
+) as unknown as WorkbenchActions;
 const key = (code: string, more: Partial<Key> = {}): Key => ({
   key: code,
   code,
