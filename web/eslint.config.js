@@ -3,24 +3,27 @@ import hooks from "eslint-plugin-react-hooks";
 import ts from "typescript-eslint";
 
 export default ts.config(
-  { ignores: ["dist", "node_modules", "src/api/schema.ts"] },
-  js.configs.recommended,
-  ...ts.configs.recommendedTypeChecked,
-  { languageOptions: { parserOptions: { projectService: { allowDefaultProject: ["eslint.config.js"] } } } },
-  {
-    files: ["src/**"],
-    plugins: { "react-hooks": hooks },
-    rules: {
-      "react-hooks/rules-of-hooks": "error",
-      "react-hooks/exhaustive-deps": "error",
-      "@typescript-eslint/no-misused-promises": ["error", { checksVoidReturn: { attributes: false } }],
-      "@typescript-eslint/switch-exhaustiveness-check": "error",
-      // The page's policy forbids inline markup; so do we.
-      "no-restricted-syntax": [
-        "error",
-        { selector: "JSXAttribute[name.name='dangerouslySetInnerHTML']", message: "Text only." },
-      ],
+    { ignores: ["dist", "node_modules", "src/api/schema.ts"] },
+    js.configs.recommended,
+    ...ts.configs.recommendedTypeChecked,
+    { languageOptions: { parserOptions: { projectService: { allowDefaultProject: ["eslint.config.js"] } } } },
+    {
+        files: ["src/**"],
+        plugins: { "react-hooks": hooks },
+        rules: {
+            "react-hooks/rules-of-hooks": "error",
+            "react-hooks/exhaustive-deps": "error",
+            "@typescript-eslint/no-misused-promises": ["error", { checksVoidReturn: { attributes: false } }],
+            "@typescript-eslint/switch-exhaustiveness-check": "error",
+            // Text from guests must never become markup.
+            "no-restricted-syntax": [
+                "error",
+                {
+                    selector: "JSXAttribute[name.name='dangerouslySetInnerHTML']",
+                    message: "Render text, not HTML.",
+                },
+            ],
+        },
     },
-  },
-  { files: ["**/*.js"], ...ts.configs.disableTypeChecked },
+    { files: ["**/*.js"], ...ts.configs.disableTypeChecked },
 );

@@ -1,4 +1,5 @@
-// How the app is built: hashed files below assets/, packed beside the plain ones, nothing inline (the page's policy forbids it).
+// Builds the app: hashed files in assets/ with compressed copies next to them. Nothing is inlined,
+// because the CSP forbids it.
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -7,14 +8,14 @@ import react from "@vitejs/plugin-react";
 import type { Plugin } from "vite";
 import { defineConfig } from "vitest/config";
 
-/** Smaller files gain nothing from packing. */
-const MIN_PACK_BYTES = 1024;
-const PACKABLE = /\.(js|css|svg|json)$/;
+/** Smaller files do not benefit from compression. */
+const MIN_COMPRESSED_BYTES = 1024;
+const COMPRESSIBLE = /\.(js|css|svg|json)$/;
 
-function packed(): Plugin {
+function compressedCopies(): Plugin {
   let directory = "dist";
   return {
-    name: "packed",
+    name: "compressed-copies",
     apply: "build",
     configResolved(config) {
       directory = config.build.outDir;
@@ -23,9 +24,9 @@ function packed(): Plugin {
       const assets = join(directory, "assets");
       for (const name of await readdir(assets)) {
         const path = join(assets, name);
-        if (!PACKABLE.test(name)) continue;
+        if (!COMPRESSIBLE.test(name)) continue;
         const plain = await readFile(path);
-        if (plain.length < MIN_PACK_BYTES) continue;
+        if (plain.length < MIN_COMPRESSED_BYTES) continue;
         const quality = { params: { [constants.BROTLI_PARAM_QUALITY]: 10 } };
         await writeFile(`${path}.br`, await promisify(brotliCompress)(plain, quality));
         await writeFile(`${path}.gz`, await promisify(gzip)(plain, { level: 9 }));
@@ -47,12 +48,12 @@ function openapiDocument(): Plugin {
 }
 
 export default defineConfig({
-  plugins: [react(), openapiDocument(), packed()],
+  plugins: [react(), openapiDocument(), compressedCopies()],
   build: {
     target: "es2022",
-    cssTarget: ["chrome123", "firefox120", "safari17.5"], // the first with light-dark()
+    cssTarget: ["chrome123", "firefox120", "safari17.5"], // the first versions with light-dark()
     modulePreload: { polyfill: false },
-    // Small files as data: addresses would need a wider policy.
+    // Inlined data: URLs would need a weaker CSP.
     assetsInlineLimit: 0,
     // Swagger UI is one file of this size, loaded by /docs only.
     chunkSizeWarningLimit: 1800,

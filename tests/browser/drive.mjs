@@ -1,5 +1,5 @@
-// The main job in a real browser: from the one-time link to a home that survives a stop. Takes a screenshot of each page at
-// two widths.
+// The main job in a real browser: from the one-time link to a home that survives a stop. Takes a
+// screenshot of each page at two widths.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import {
@@ -51,7 +51,10 @@ await step("a new workspace shows its steps until the editor opens", async () =>
   await ada.getByRole("button", { name: "Create workspace" }).click();
   await ada.getByLabel("Name").fill("demo");
   await screenshot(ada, "new-workspace");
-  await ada.getByRole("dialog").getByRole("button", { name: /^Create/ }).click();
+  await ada
+    .getByRole("dialog")
+    .getByRole("button", { name: /^Create/ })
+    .click();
   await ada.waitForURL(/\/workspaces\/[0-9a-f-]{36}$/);
   workspace = ada.url().split("/").at(-1);
   await ada.getByRole("tree", { name: "Files" }).waitFor();
@@ -69,7 +72,10 @@ await step("a terminal runs a login shell with colours and UTF-8", async () => {
   await waitForTerminalText(ada, "grün 日本");
   assert.ok((await ada.locator(".xterm-rows .xterm-fg-1").count()) > 0, "red is red");
   await typeLine(ada, "printf '\\033[48;2;10;90;60;38;2;250;250;250m%s-%s\\033[0m\\n' true colour");
-  const coloured = ada.locator(".xterm-rows span").filter({ hasText: /^true-colour$/ }).first();
+  const coloured = ada
+    .locator(".xterm-rows span")
+    .filter({ hasText: /^true-colour$/ })
+    .first();
   await coloured.waitFor();
   assert.equal(await coloured.evaluate((span) => getComputedStyle(span).backgroundColor), "rgb(10, 90, 60)");
   // The program itself reports that it runs: a Ctrl-C while bash is still forking can kill the shell.
@@ -126,29 +132,34 @@ await step("the editor shows what a program writes", async () => {
   await typeLine(ada, "echo '# by a program' >> ~/main.py");
   await editorText(ada).filter({ hasText: "# by a program" }).waitFor();
   await typeLine(ada, "clear; python3 main.py");
-  await ada.locator(".xterm-rows").first().filter({ hasNotText: "answer-42", hasText: /first line.*[$#]/s }).waitFor();
+  await ada
+    .locator(".xterm-rows")
+    .first()
+    .filter({ hasNotText: "answer-42", hasText: /first line.*[$#]/s })
+    .waitFor();
   await screenshot(ada, "workspace");
   for (const pane of ["Explorer", "Terminal", "Editor"]) await narrowScreenshot(ada, pane);
 });
 
 // Only a microVM is sure to have these programs.
 const onMicroVm = process.env.BURROW_RUNTIME === "microvm";
-if (onMicroVm) await step("full-screen programs use the terminal and restore it", async () => {
-  await ada.locator(".xterm-helper-textarea").first().focus();
-  await typeLine(ada, "vim -u NONE made-by-vim.txt");
-  await waitForTerminalText(ada, /~\s*~/);
-  await ada.keyboard.type("iwritten in vim");
-  await waitForTerminalText(ada, "written in vim");
-  await ada.keyboard.press("Escape");
-  await typeLine(ada, ":wq");
-  await waitForContent(ada, workspace, "made-by-vim.txt", "written in vim\n");
-  await typeLine(ada, "htop");
-  await waitForTerminalText(ada, /PID.*USER/s);
-  await screenshot(ada, "htop", { narrow: false });
-  await ada.keyboard.press("q");
-  await typeLine(ada, "rm made-by-vim.txt; echo back-$((3*3))");
-  await waitForTerminalText(ada, "back-9");
-});
+if (onMicroVm)
+  await step("full-screen programs use the terminal and restore it", async () => {
+    await ada.locator(".xterm-helper-textarea").first().focus();
+    await typeLine(ada, "vim -u NONE made-by-vim.txt");
+    await waitForTerminalText(ada, /~\s*~/);
+    await ada.keyboard.type("iwritten in vim");
+    await waitForTerminalText(ada, "written in vim");
+    await ada.keyboard.press("Escape");
+    await typeLine(ada, ":wq");
+    await waitForContent(ada, workspace, "made-by-vim.txt", "written in vim\n");
+    await typeLine(ada, "htop");
+    await waitForTerminalText(ada, /PID.*USER/s);
+    await screenshot(ada, "htop", { narrow: false });
+    await ada.keyboard.press("q");
+    await typeLine(ada, "rm made-by-vim.txt; echo back-$((3*3))");
+    await waitForTerminalText(ada, "back-9");
+  });
 
 await step("Ctrl-C stops a flood, and the editor refuses a huge file", async () => {
   await ada.locator(".xterm-helper-textarea").first().focus();
@@ -191,7 +202,12 @@ await step("two browsers see each other's edits and cursors", async () => {
   await editorText(other).filter({ hasText: "# from ada" }).waitFor();
   await other.locator(".peer-caret").first().waitFor();
   await screenshot(other, "two-editors-dark");
-  await waitForContent(ada, workspace, "main.py", "# from the other\nprint('first line')\n# by a program\n# from ada\n");
+  await waitForContent(
+    ada,
+    workspace,
+    "main.py",
+    "# from the other\nprint('first line')\n# by a program\n# from ada\n",
+  );
   await other.context().close();
 });
 
@@ -238,7 +254,8 @@ await step("a stop saves the home, and a start restores it", async () => {
   assert.equal(await readContent(ada, workspace, "app.py"), before);
 });
 
-// The fake runtime's homes are archives. Only a microVM's home has snapshots with a file system that can be browsed.
+// The fake runtime's homes are archives. Only a microVM's home has snapshots with a file system
+// that can be browsed.
 if (process.env.BURROW_RUNTIME === "microvm") {
   const original = "# original\n";
   await step("history: create a snapshot, browse it, restore a file", async () => {
@@ -252,7 +269,10 @@ if (process.env.BURROW_RUNTIME === "microvm") {
     await tree.getByRole("treeitem", { name: "past.txt" }).click();
     await ada.locator(".snapshot-file .cm-content").filter({ hasText: "# original" }).waitFor();
     await screenshot(ada, "history");
-    await ada.getByRole("button", { name: /^Restore/ }).filter({ hasText: "file…" }).click();
+    await ada
+      .getByRole("button", { name: /^Restore/ })
+      .filter({ hasText: "file…" })
+      .click();
     const dialog = ada.getByRole("dialog");
     await dialog.getByText("1 file is overwritten").waitFor();
     await dialog.getByRole("button", { name: "Restore past.txt" }).click();
@@ -274,7 +294,12 @@ if (process.env.BURROW_RUNTIME === "microvm") {
       ada.waitForEvent("download"),
       ada.getByRole("menuitem", { name: "Download (.tar)" }).click(),
     ]);
-    const unpacked = execFileSync("tar", ["--to-stdout", "-xf", await download.path(), "course/parts/two.txt"]);
+    const unpacked = execFileSync("tar", [
+      "--to-stdout",
+      "-xf",
+      await download.path(),
+      "course/parts/two.txt",
+    ]);
     assert.equal(`${unpacked}`, "two\n");
     await writeFile(ada, workspace, "course/one.txt", "changed\n");
     await removeDirectory(ada, workspace, "course/parts");

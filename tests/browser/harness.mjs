@@ -1,8 +1,8 @@
-// What the browser scripts share: a browser, its pages, screenshots, and helpers that wait. They wait for what a user would
-// see, never for a fixed time.
+// What the browser scripts share: a browser, its pages, screenshots, and helpers that wait. They
+// wait for what a user would see, never for a fixed time.
 //
-// BURROW_LINK: the one-time sign-in link. BURROW_SCREENSHOTS: the directory for screenshots. BURROW_RUNTIME: `fake` or
-// `microvm`. BURROW_PATIENCE: the timeout of each wait, in seconds.
+// BURROW_LINK: the one-time sign-in link. BURROW_SCREENSHOTS: the directory for screenshots.
+// BURROW_RUNTIME: `fake` or `microvm`. BURROW_PATIENCE: the timeout of each wait, in seconds.
 import assert from "node:assert/strict";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
@@ -32,7 +32,8 @@ export async function openPage(name, colorScheme = "light") {
   const page = await context.newPage();
   page.on("pageerror", (error) => pageErrors.push(`${name}: ${error.message}`));
   page.on("console", (message) => {
-    // Failed requests are expected (the session check before sign-in). CSP violations and script errors are not.
+    // Failed requests are expected (the session check before sign-in). CSP violations and script
+    // errors are not.
     const refusal = message.text().startsWith("Failed to load resource");
     if (message.type() === "error" && !refusal) pageErrors.push(`${name}: ${message.text()}`);
   });
@@ -68,7 +69,9 @@ export async function narrowScreenshot(page, pane) {
   await page.setViewportSize(NARROW);
   await page.getByRole("navigation", { name: "Panes" }).getByRole("button", { name: pane }).click();
   await waitForPaint(page);
-  await page.screenshot({ path: join(screenshots, `${String(number).padStart(2, "0")}-${pane.toLowerCase()}-narrow.png`) });
+  await page.screenshot({
+    path: join(screenshots, `${String(number).padStart(2, "0")}-${pane.toLowerCase()}-narrow.png`),
+  });
   await page.setViewportSize(WIDE);
   await waitForPaint(page);
 }
@@ -82,7 +85,10 @@ export async function step(name, work) {
   try {
     await work();
   } catch (error) {
-    for (const [at, page] of browser.contexts().flatMap((context) => context.pages()).entries())
+    for (const [at, page] of browser
+      .contexts()
+      .flatMap((context) => context.pages())
+      .entries())
       await page.screenshot({ path: join(screenshots, `failed-${at}.png`) });
     throw error;
   }
@@ -126,7 +132,9 @@ export const makeDirectory = async (page, id, path) =>
       async ([id, path]) => {
         const body = JSON.stringify({ path, parents: true });
         const headers = { "content-type": "application/json" };
-        return (await fetch(`/api/v1/workspaces/${id}/agent/files/directory`, { method: "POST", headers, body })).ok;
+        return (
+          await fetch(`/api/v1/workspaces/${id}/agent/files/directory`, { method: "POST", headers, body })
+        ).ok;
       },
       [id, path],
     ),
@@ -163,7 +171,8 @@ export async function waitForContent(page, id, path, expected) {
   assert.equal(found, expected, `${path} on the guest's disk`);
 }
 export const editorText = (page) => page.locator(".editor:not([hidden]) .cm-content");
-export const treeItem = (page, name) => page.getByRole("treeitem", { name, exact: false }).filter({ hasText: name });
+export const treeItem = (page, name) =>
+  page.getByRole("treeitem", { name, exact: false }).filter({ hasText: name });
 
 /** Signs in with the one-time link, sets a password, and waits for the list of workspaces. */
 export async function signIn(page) {
@@ -176,7 +185,10 @@ export async function signIn(page) {
 }
 
 const replies = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
-/** Asks the Rust test that started this script for something outside the browser, and waits until it is done. */
+/**
+ * Asks the Rust test that started this script for something outside the browser, and waits until it
+ * is done.
+ */
 export async function requestFromTest(what) {
   console.log(`> ${what}`);
   assert.ok(!(await replies.next()).done, `the test did not answer: ${what}`);

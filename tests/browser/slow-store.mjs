@@ -1,7 +1,18 @@
-// What a user sees when something goes wrong: a slow start, an object store that stalls, fails and recovers, a home that fills
-// up, a start that fails. Takes screenshots of each, light and dark, at two widths.
+// What a user sees when something goes wrong: a slow start, an object store that stalls, fails and
+// recovers, a home that fills up, a start that fails. Takes screenshots of each, light and dark, at
+// two widths.
 import assert from "node:assert/strict";
-import { finish, origin, screenshot, waitForTerminalText, signIn, step, typeLine, openPage, requestFromTest } from "./harness.mjs";
+import {
+  finish,
+  origin,
+  screenshot,
+  waitForTerminalText,
+  signIn,
+  step,
+  typeLine,
+  openPage,
+  requestFromTest,
+} from "./harness.mjs";
 
 /** Prints a number every quarter second, after it is on the home's disk, until the file `stop` exists. */
 const NUMBERED = `python3 -uc 'import os, time
@@ -24,16 +35,24 @@ async function grows(by) {
   const wanted = (await numberNow()) + by;
   await ada.waitForFunction(
     (wanted) =>
-      [...document.querySelector(".xterm-rows").innerText.matchAll(/at (\d+)/g)].some((match) => match[1] >= wanted),
+      [...document.querySelector(".xterm-rows").innerText.matchAll(/at (\d+)/g)].some(
+        (match) => match[1] >= wanted,
+      ),
     wanted,
   );
 }
 
 async function create(name) {
   await ada.goto(origin);
-  await ada.getByRole("button", { name: /^(Create|New) workspace/ }).first().click();
+  await ada
+    .getByRole("button", { name: /^(Create|New) workspace/ })
+    .first()
+    .click();
   await ada.getByLabel("Name").fill(name);
-  await ada.getByRole("dialog").getByRole("button", { name: /^Create/ }).click();
+  await ada
+    .getByRole("dialog")
+    .getByRole("button", { name: /^Create/ })
+    .click();
 }
 
 await step("a start shows its steps with their times", async () => {
@@ -57,21 +76,23 @@ await step("no banner is shown while the store is healthy", async () => {
 });
 
 await step("a stalled store shows a banner, and the workspace keeps running", async () => {
-  await requestFromTest("the store stalls");
-  await banner("store").filter({ hasText: /The object store is slow|writing faster/ }).waitFor();
+  await requestFromTest("stall the store");
+  await banner("store")
+    .filter({ hasText: /The object store is slow|writing faster/ })
+    .waitFor();
   await grows(4);
   await screenshot(ada, "store-slow", { dark: true });
 });
 
 await step("an unavailable store shows a banner", async () => {
-  await requestFromTest("the store is gone");
+  await requestFromTest("stop the store");
   await banner("store").filter({ hasText: "The object store is unavailable" }).waitFor();
   await grows(2);
   await screenshot(ada, "store-gone", { dark: true });
   const before = await ada.locator(".status-bar .safe-at").getAttribute("datetime");
   await grows(4);
   const after = await ada.locator(".status-bar .safe-at").getAttribute("datetime");
-  assert.equal(after, before, "\"safe up to\" does not advance");
+  assert.equal(after, before, '"safe up to" does not advance');
 });
 
 await step("the history page shows the banner too", async () => {
@@ -84,7 +105,7 @@ await step("the history page shows the banner too", async () => {
 });
 
 await step("the banner disappears when the store recovers", async () => {
-  await requestFromTest("the store is back");
+  await requestFromTest("start the store");
   await banner("store").waitFor({ state: "detached" });
   await ada.locator(".status-bar .safe-at:not(.late)").waitFor();
   await screenshot(ada, "store-back", { narrow: false });
@@ -95,10 +116,13 @@ await step("the banner disappears when the store recovers", async () => {
 });
 
 await step("a full home shows a banner at 80 and 95 per cent, and none after cleanup", async () => {
-  const fill = "room() { df --output=$1 -B1M ~ | tail -1; }; fill() { fallocate -l $(( $(room size) * $1 / 100 - $(room used) ))M big$1; }";
+  const fill =
+    "room() { df --output=$1 -B1M ~ | tail -1; }; fill() { fallocate -l $(( $(room size) * $1 / 100 - $(room used) ))M big$1; }";
   await typeLine(ada, `clear; ${fill}`);
   await typeLine(ada, "fill 83");
-  await banner("full").filter({ hasText: /8\d\s% full/ }).waitFor();
+  await banner("full")
+    .filter({ hasText: /8\d\s% full/ })
+    .waitFor();
   await screenshot(ada, "home-filling", { dark: true });
   await typeLine(ada, "fill 97");
   await banner("full").and(ada.locator(".bad")).waitFor();
@@ -113,7 +137,7 @@ await step("a failed start names the step, the cause and the next action", async
   for (const attempt of [1, 2, 3]) {
     await now.filter({ hasText: "Booting" }).waitFor();
     // Immediately: a moment later it runs.
-    await requestFromTest("the machine dies");
+    await requestFromTest("kill the VMM");
     if (attempt < 3) await now.filter({ hasText: "Waiting in the queue" }).waitFor();
     if (attempt === 2) await screenshot(ada, "tried-again", { narrow: false });
   }
@@ -121,7 +145,11 @@ await step("a failed start names the step, the cause and the next action", async
   await alert.filter({ hasText: /failed/ }).waitFor();
   await ada.getByRole("button", { name: "Retry" }).waitFor();
   await ada.getByText("unlucky failed to start").waitFor();
-  await ada.getByRole("list", { name: "Steps" }).locator("li.failed").filter({ hasText: "Booting" }).waitFor();
+  await ada
+    .getByRole("list", { name: "Steps" })
+    .locator("li.failed")
+    .filter({ hasText: "Booting" })
+    .waitFor();
   await ada.getByRole("link", { name: "View history" }).waitFor();
   await screenshot(ada, "failed-start", { dark: true });
   await ada.goto(origin);
@@ -138,10 +166,18 @@ await step("the last console lines are shown, and copied with the details", asyn
   const workspace = await ada.evaluate(async (id) => (await fetch(`/api/v1/workspaces/${id}`)).json(), id);
   const log = Array.from({ length: 40 }, (_, line) => `[    ${line}.000000] a line of the kernel's`);
   log.push("Kernel panic - not syncing: VFS: Unable to mount root fs");
-  const failure = { step: "boot", cause: "The sandbox ended before it was ready.", action: "Start it again.", log };
+  const failure = {
+    step: "boot",
+    cause: "The sandbox ended before it was ready.",
+    action: "Start it again.",
+    log,
+  };
   const failed = { ...workspace, revision: workspace.revision + 1, phase: "terminated", steps: [], failure };
   await ada.route("**/events", (route) =>
-    route.fulfill({ contentType: "text/event-stream", body: `event: workspace\ndata: ${JSON.stringify(failed)}\n\n` }),
+    route.fulfill({
+      contentType: "text/event-stream",
+      body: `event: workspace\ndata: ${JSON.stringify(failed)}\n\n`,
+    }),
   );
   await ada.reload();
   await ada.locator("pre.console").first().filter({ hasText: "Kernel panic" }).waitFor();

@@ -25,10 +25,10 @@ async fn slow_store_is_reported_and_loses_nothing() {
         .environment(&[("AWS_ACCESS_KEY_ID", "tester"), ("AWS_SECRET_ACCESS_KEY", "secret")]);
     let mut stack = Stack::start_signed_out(options).await;
     run_script(&stack, "slow-store.mjs", "slow-store", async |action| match action {
-        "the store stalls" => proxy.set(ProxyMode::Stall),
-        "the store is gone" => proxy.set(ProxyMode::Break),
-        "the store is back" => proxy.set(ProxyMode::Forward),
-        "the machine dies" => stack.kill_newest_vmm().await,
+        "stall the store" => proxy.set(ProxyMode::Stall),
+        "stop the store" => proxy.set(ProxyMode::Break),
+        "start the store" => proxy.set(ProxyMode::Forward),
+        "kill the VMM" => stack.kill_newest_vmm().await,
         other => panic!("unknown action: {other}"),
     })
     .await;

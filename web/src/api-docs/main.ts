@@ -1,5 +1,5 @@
-// The API reference at /docs: Swagger UI over the recorded OpenAPI document. Works offline; requests made from it use the
-// browser's own session.
+// The API reference at /docs: Swagger UI over the recorded OpenAPI document. Works offline;
+// requests made from it use the browser's own session.
 import SwaggerUI from "swagger-ui-dist/swagger-ui-es-bundle.js";
 import "swagger-ui-dist/swagger-ui.css";
 import "./api-docs.css";

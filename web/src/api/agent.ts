@@ -1,4 +1,5 @@
-// The agent's messages (protocol: files, terminal, document), which come from a guest: text to be shown, never markup.
+// The agent's messages (protocol: files, terminal, document), which come from a guest: text to be
+// shown, never markup.
 
 export type EntryKind = "file" | "directory" | "symlink" | "other";
 

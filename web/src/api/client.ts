@@ -1,4 +1,5 @@
-// Sends every HTTP request of the app: JSON in; JSON, the response, or an ApiError out. Knows no endpoint and no page.
+// Sends every HTTP request of the app: JSON in; JSON, the response, or an ApiError out. Knows no
+// endpoint and no page.
 import type { FieldError, Problem } from "./types";
 
 /** How long a request may wait for its response. */

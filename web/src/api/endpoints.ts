@@ -73,7 +73,10 @@ export const workspacesApi = {
   undelete: (id: string) => post<Workspace>(`/workspaces/${id}/undelete`),
 };
 
-/** A requested snapshot is answered once it is committed: the guest flushes first, then all changes are uploaded. */
+/**
+ * A requested snapshot is answered once it is committed: the guest flushes first, then all changes
+ * are uploaded.
+ */
 const SNAPSHOT_TIMEOUT_MS = 120_000;
 /** The server compares both trees completely. */
 const CHANGES_TIMEOUT_MS = 120_000;

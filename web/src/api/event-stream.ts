@@ -1,5 +1,5 @@
-// Server-sent events that reconnect. EventSource gives up after an HTTP error, such as a restarting server's 503, so it
-// is opened again here, with our own backoff.
+// Server-sent events that reconnect. EventSource gives up after an HTTP error, such as a restarting
+// server's 503, so it is opened again here, with our own backoff.
 import { backoffMs } from "../streams/backoff";
 import { ApiError, request } from "./client";
 

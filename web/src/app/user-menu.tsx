@@ -20,7 +20,7 @@ export function UserMenu() {
     );
   };
   const items: MenuEntry[] = [
-    { label: "Account", icon: "people", run: () => navigate("/account") },
+    { label: "Account", icon: "user", run: () => navigate("/account") },
     { label: "Access tokens", icon: "terminal", run: () => navigate("/tokens") },
     "line",
     {
@@ -36,7 +36,7 @@ export function UserMenu() {
   return (
     <MenuButton
       label="User menu"
-      className="person-button icon-button"
+      className="user-button icon-button"
       items={items}
       head={
         <div className="menu-head">

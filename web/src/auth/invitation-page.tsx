@@ -16,10 +16,10 @@ export function JoinPage() {
   const [failure, setFailure] = useState(
     token ? "" : "The link is incomplete: the part after # is missing. Copy the whole link.",
   );
-  const asked = useRef(false);
+  const requested = useRef(false);
   useEffect(() => {
-    if (!token || asked.current) return;
-    asked.current = true;
+    if (!token || requested.current) return;
+    requested.current = true;
     authApi.previewInvitation(token).then(setInvitation, (error: unknown) => setFailure(errorMessage(error)));
   }, [token]);
   if (failure) {

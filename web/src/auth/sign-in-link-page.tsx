@@ -13,10 +13,10 @@ export function WelcomePage() {
   const { user, setUser } = useSession();
   const [failure, setFailure] = useState("");
   const [signedIn, setSignedIn] = useState(false);
-  const asked = useRef(false);
+  const requested = useRef(false);
   useEffect(() => {
-    if (asked.current) return;
-    asked.current = true;
+    if (requested.current) return;
+    requested.current = true;
     const token = consumeFragment();
     if (!token) {
       setFailure("The link is incomplete: the part after # is missing. Copy the whole link.");

@@ -20,14 +20,14 @@ type OpenDialog = { kind: "roster" | "stop" | "delete" } | { kind: "remove"; mem
 
 export default function ClassPage({ id }: { id: string }) {
   const live = useLiveClass(id);
-  const [asked, setAsked] = useState<OpenDialog>(null);
+  const [dialog, setDialog] = useState<OpenDialog>(null);
   const [search, setSearch] = useState("");
   const { group } = live;
   const members = useMemo(() => searchMembers(group?.members ?? [], search), [group, search]);
   if (live.isMissing) return <NotFound title="Class not found" back="/classes" backLabel="Go to classes" />;
   if (!group) return <PageFrame title="Class">{<div className="skeleton class-skeleton" />}</PageFrame>;
   const counts = tally(group.members);
-  const close = () => setAsked(null);
+  const close = () => setDialog(null);
   const startAll = () => {
     classesApi.start(id).then(
       (done) => reportAction(done, "start"),
@@ -45,13 +45,13 @@ export default function ClassPage({ id }: { id: string }) {
           </p>
         </div>
         <div className="actions">
-          <button className="button" onClick={() => setAsked({ kind: "roster" })}>
+          <button className="button" onClick={() => setDialog({ kind: "roster" })}>
             <Icon name="plus" /> Add students
           </button>
           <button
             className="button"
             disabled={counts.running + counts.moving === 0}
-            onClick={() => setAsked({ kind: "stop" })}
+            onClick={() => setDialog({ kind: "stop" })}
           >
             <Icon name="stop" /> Stop all
           </button>
@@ -64,7 +64,7 @@ export default function ClassPage({ id }: { id: string }) {
           </button>
           <MenuButton
             label={`Actions for ${group.name}`}
-            items={[{ label: "Delete class…", danger: true, run: () => setAsked({ kind: "delete" }) }]}
+            items={[{ label: "Delete class…", danger: true, run: () => setDialog({ kind: "delete" }) }]}
           >
             <Icon name="more" />
           </MenuButton>
@@ -81,7 +81,7 @@ export default function ClassPage({ id }: { id: string }) {
       {group.members.length === 0 ? (
         <div className="panel empty">
           <p>Paste or drop a roster with one line per student: name and email.</p>
-          <button className="button primary" onClick={() => setAsked({ kind: "roster" })}>
+          <button className="button primary" onClick={() => setDialog({ kind: "roster" })}>
             Add students
           </button>
         </div>
@@ -103,15 +103,15 @@ export default function ClassPage({ id }: { id: string }) {
                 key={member.id}
                 group={group}
                 member={member}
-                onRemove={() => setAsked({ kind: "remove", member })}
+                onRemove={() => setDialog({ kind: "remove", member })}
               />
             ))}
             {members.length === 0 && <li className="soft">No matching students</li>}
           </ul>
         </>
       )}
-      {asked?.kind === "roster" && <RosterDialog group={group} put={live.update} onClose={close} />}
-      {asked?.kind === "stop" && (
+      {dialog?.kind === "roster" && <RosterDialog group={group} put={live.update} onClose={close} />}
+      {dialog?.kind === "stop" && (
         <ConfirmDialog
           title="Stop all workspaces?"
           text={`Programs in ${pluralize(counts.running + counts.moving, "workspace")} end. Every home is saved first.`}
@@ -120,21 +120,21 @@ export default function ClassPage({ id }: { id: string }) {
           onConfirm={async () => reportAction(await classesApi.stop(id), "stop")}
         />
       )}
-      {asked?.kind === "remove" && (
+      {dialog?.kind === "remove" && (
         <ConfirmDialog
-          title={`Remove ${asked.member.name} from the class?`}
+          title={`Remove ${dialog.member.name} from the class?`}
           text="The student's workspace, with its home and all snapshots, is deleted. This cannot be undone."
           action="Remove student"
-          confirmationText={asked.member.name}
+          confirmationText={dialog.member.name}
           onClose={close}
           onConfirm={async () => {
-            await classesApi.removeMember(id, asked.member.id);
-            live.update({ ...group, members: group.members.filter((one) => one.id !== asked.member.id) });
-            toast(`${asked.member.name} removed`);
+            await classesApi.removeMember(id, dialog.member.id);
+            live.update({ ...group, members: group.members.filter((one) => one.id !== dialog.member.id) });
+            toast(`${dialog.member.name} removed`);
           }}
         />
       )}
-      {asked?.kind === "delete" && (
+      {dialog?.kind === "delete" && (
         <ConfirmDialog
           title={`Delete ${group.name}?`}
           text={`The roster and the workspaces of ${pluralize(counts.students, "student")}, with their homes and all snapshots, are deleted. This cannot be undone.`}

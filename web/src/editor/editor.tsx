@@ -34,9 +34,9 @@ export function Editor({ workspace, path, shared, active, onCursor, onClose }: P
   const place = useRef<HTMLDivElement>(null);
   const editor = useRef<EditorView | null>(null);
   const wasActive = useRef(active);
-  const tell = useRef(onCursor);
+  const reportCursor = useRef(onCursor);
   useEffect(() => {
-    tell.current = onCursor;
+    reportCursor.current = onCursor;
     wasActive.current = active;
   });
   const { text, awareness, readOnly } = view;
@@ -66,7 +66,7 @@ export function Editor({ workspace, path, shared, active, onCursor, onClose }: P
           language.of([]),
           EditorView.updateListener.of((update) => {
             if (update.selectionSet || update.docChanged || update.focusChanged)
-              tell.current(cursorOf(update.state));
+              reportCursor.current(cursorOf(update.state));
           }),
         ],
       }),
@@ -83,7 +83,7 @@ export function Editor({ workspace, path, shared, active, onCursor, onClose }: P
       );
     if (wasActive.current) {
       takeKeys(created);
-      tell.current(cursorOf(created.state));
+      reportCursor.current(cursorOf(created.state));
     }
     return () => {
       over = true;
@@ -97,7 +97,7 @@ export function Editor({ workspace, path, shared, active, onCursor, onClose }: P
     if (!active || !editor.current) return;
     editor.current.requestMeasure();
     takeKeys(editor.current);
-    tell.current(cursorOf(editor.current.state));
+    reportCursor.current(cursorOf(editor.current.state));
   }, [active]);
 
   const name = displayName(nameOf(path));
@@ -150,7 +150,10 @@ export function Editor({ workspace, path, shared, active, onCursor, onClose }: P
   );
 }
 
-/** Focuses the editor, unless the file was opened by a click in the tree: a Delete meant for the file must not reach its text. */
+/**
+ * Focuses the editor, unless the file was opened by a click in the tree: a Delete meant for the
+ * file must not reach its text.
+ */
 function takeKeys(editor: EditorView): void {
   if (!document.activeElement?.closest("[role=tree]")) editor.focus();
 }

@@ -91,7 +91,7 @@ export function languageOf(name: string): Language | null {
   return low.includes(".") && Object.hasOwn(byEnding, ending) ? (byEnding[ending] ?? null) : null;
 }
 
-/** One level of indentation in this text, as most of its lines have it. Four spaces if it cannot be told. */
+/** One level of indentation in this text, as most of its lines have it. Four spaces if unclear. */
 export function indentOf(name: string, text: string): string {
   if (/^(gnu)?makefile$|\.mk$/i.test(name)) return "\t";
   const counts = new Map<string, number>();

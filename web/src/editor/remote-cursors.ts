@@ -1,5 +1,6 @@
-// Cursors and names of other users in the editor. The Yjs binding would draw them with style attributes, which the page's
-// CSP forbids, so here each colour is a class. The awareness state has the binding's format.
+// Cursors and names of other users in the editor. The Yjs binding would draw them with style
+// attributes, which the page's CSP forbids, so here each colour is a class. The awareness state has
+// the binding's format.
 import { Annotation, type Extension, type Range } from "@codemirror/state";
 import {
   Decoration,
@@ -98,8 +99,10 @@ export function remoteCursors(text: Y.Text, awareness: Awareness, silent: boolea
     update(update: ViewUpdate): void {
       if (!silent && (update.selectionSet || update.focusChanged || update.docChanged))
         this.publishCursor(update);
-      const told = update.transactions.some((transaction) => transaction.annotation(remoteCursorsChanged));
-      if (told || update.docChanged) this.decorations = this.draw(update.state.doc.length);
+      const peersChanged = update.transactions.some((transaction) =>
+        transaction.annotation(remoteCursorsChanged),
+      );
+      if (peersChanged || update.docChanged) this.decorations = this.draw(update.state.doc.length);
     }
     private publishCursor(update: ViewUpdate): void {
       const own = awareness.getLocalState() as { cursor?: { anchor: unknown; head: unknown } | null } | null;

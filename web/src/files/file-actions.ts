@@ -1,4 +1,5 @@
-// Changes to the files of a running home: create, rename, move, delete. Each updates the file tree and reports its errors.
+// Changes to the files of a running home: create, rename, move, delete. Each updates the file tree
+// and reports its errors.
 import { filesApi } from "../api/endpoints";
 import { toastError } from "../ui/toasts";
 import { childOf, displayName, isWithin, nameOf, parentOf } from "./paths";

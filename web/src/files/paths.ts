@@ -19,7 +19,10 @@ export function pathAfterRename(path: string, from: string, to: string): string 
 
 const INVISIBLE = /[\p{Cc}\p{Cf}\u2028\u2029]/gu;
 
-/** A file name as it is displayed: invisible and direction-changing characters are escaped, since names come from the guest. */
+/**
+ * A file name as it is displayed: invisible and direction-changing characters are escaped, since
+ * names come from the guest.
+ */
 export function displayName(name: string): string {
   return name.replace(INVISIBLE, (character) => {
     if (character === "\n") return "␤";

@@ -55,7 +55,10 @@ async function collectDirectory(
   }
 }
 
-/** Uploads one file. Without `overwrite`, an existing file is kept and the error has the code `precondition_failed`. */
+/**
+ * Uploads one file. Without `overwrite`, an existing file is kept and the error has the code
+ * `precondition_failed`.
+ */
 export function uploadFile(
   workspace: string,
   path: string,

@@ -1,4 +1,5 @@
-// The file tree of a running home: directories are listed when they are opened, and again when the guest changes them.
+// The file tree of a running home: directories are listed when they are opened, and again when the
+// guest changes them.
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { filesApi, socketUrl } from "../api/endpoints";
 import { ApiError, errorMessage } from "../api/client";

@@ -47,9 +47,9 @@ export function useUploads(workspace: string, onDone: () => void): Uploads {
     let done = 0;
     for (const [index, { path, file }] of uploads.entries()) {
       const to = childOf(directory, path);
-      const tell = (sent: number) =>
+      const onProgress = (sent: number) =>
         setProgress({ path, sent, total: file.size, left: uploads.length - index });
-      tell(0);
+      onProgress(0);
       if (file.size > MAX_UPLOAD_BYTES) {
         toastError(
           new Error(`It is ${formatBytes(file.size)}. The limit is ${formatBytes(MAX_UPLOAD_BYTES)}.`),
@@ -59,14 +59,14 @@ export function useUploads(workspace: string, onDone: () => void): Uploads {
       }
       try {
         try {
-          await uploadFile(workspace, to, file, replaceAll, tell, controller.signal);
+          await uploadFile(workspace, to, file, replaceAll, onProgress, controller.signal);
         } catch (error) {
           if (!(error instanceof ApiError) || error.code !== "precondition_failed") throw error;
           const answer = await ask(path);
           if (answer === "cancel") break;
           if (answer === "skip") continue;
           replaceAll ||= answer === "replace-all";
-          await uploadFile(workspace, to, file, true, tell, controller.signal);
+          await uploadFile(workspace, to, file, true, onProgress, controller.signal);
         }
         done += 1;
       } catch (error) {

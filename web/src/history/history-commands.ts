@@ -1,5 +1,5 @@
-// The commands of the history page: the menu of the selected snapshot, the palette, and why a command is disabled. Pure: the
-// actions are passed in.
+// The commands of the history page: the menu of the selected snapshot, the palette, and why a
+// command is disabled. Pure: the actions are passed in.
 import type { Workspace } from "../api/types";
 import type { Command } from "../ui/commands";
 import type { MenuEntry } from "../ui/menu";

@@ -1,5 +1,6 @@
-// The history of a home: the timeline, the files and changes at the selected snapshot, one file of it, and the actions on
-// the snapshot. Holds the state of the page; the parts are in modules of their own.
+// The history of a home: the timeline, the files and changes at the selected snapshot, one file of
+// it, and the actions on the snapshot. Holds the state of the page; the parts are in modules of
+// their own.
 import {
   historyCommands,
   reasonsOf,
@@ -278,7 +279,10 @@ export function HistoryView({ workspace, snapshots, points, put }: Props) {
   );
 }
 
-/** The two ends of a comparison, earlier first. Without a pinned snapshot, the later end is the current home. */
+/**
+ * The two ends of a comparison, earlier first. Without a pinned snapshot, the later end is the
+ * current home.
+ */
 function endsOf(point: Point, other: Point | null): { from: string; to: string | null } {
   if (!other) return { from: point.id, to: null };
   const [from, to] = other.at < point.at ? [other, point] : [point, other];

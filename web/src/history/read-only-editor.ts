@@ -13,7 +13,10 @@ export function readOnlyEditor(path: string, text: string, what: string, languag
   ];
 }
 
-/** Adds syntax highlighting to the views once the language has loaded, unless `over` reports that they are destroyed. */
+/**
+ * Adds syntax highlighting to the views once the language has loaded, unless `over` reports that
+ * they are destroyed.
+ */
 export function loadLanguage(
   path: string,
   language: Compartment,

@@ -58,7 +58,10 @@ export function RestoreFilesDialog(props: Props) {
   const [state, setState] = useState<State>({ type: "looking" });
   const [attempt, setAttempt] = useState(0);
   const work = useRef(new AbortController());
-  /** The newest snapshot that the plan was made with. The plan is updated for newer ones until the restore starts. */
+  /**
+   * The newest snapshot that the plan was made with. The plan is updated for newer ones until the
+   * restore starts.
+   */
   const [looked, setLooked] = useState(newest.id);
   if (state.type === "plan" && looked !== newest.id) setLooked(newest.id);
   const name = displayName(nameOf(path));
@@ -225,9 +228,10 @@ function Body({ state, workspace, newest, onRetry }: BodyProps) {
 
 function Preview({ plan, newest }: { plan: RestorePlan; newest: Point }) {
   const { actions, skipped, newerCount } = plan;
-  const of = (meets: RestoreAction["replaces"]) => actions.filter((deed) => deed.replaces === meets);
+  const of = (replaces: RestoreAction["replaces"]) =>
+    actions.filter((action) => action.replaces === replaces);
   const [back, over, aside] = [of("nothing"), of("file"), of("other")];
-  const bytes = actions.reduce((sum, deed) => sum + bytesOf(deed), 0);
+  const bytes = actions.reduce((sum, action) => sum + bytesOf(action), 0);
   if (actions.length === 0 && skipped.length === 0)
     return (
       <p role="status">
@@ -249,10 +253,10 @@ function Preview({ plan, newest }: { plan: RestorePlan; newest: Point }) {
       </p>
       <ul className="restore-list" aria-label="Preview" tabIndex={0}>
         {skipped.slice(0, MAX_LISTED).map((one) => (
-          <RefusedLine key={one.path} one={one} />
+          <SkippedLine key={one.path} one={one} />
         ))}
-        {[...over, ...aside, ...back].slice(0, MAX_LISTED).map((deed) => (
-          <DeedLine key={deed.path} deed={deed} />
+        {[...over, ...aside, ...back].slice(0, MAX_LISTED).map((action) => (
+          <ActionLine key={action.path} action={action} />
         ))}
         {actions.length + skipped.length > MAX_LISTED && (
           <li className="soft small">
@@ -267,17 +271,17 @@ function Preview({ plan, newest }: { plan: RestorePlan; newest: Point }) {
   );
 }
 
-const RefusedLine = ({ one }: { one: SkippedPath }) => (
+const SkippedLine = ({ one }: { one: SkippedPath }) => (
   <Line kind="removed" letter="!" path={one.path} about={one.reason} />
 );
 
-function DeedLine({ deed }: { deed: RestoreAction }) {
-  const bytes = deed.entry.kind === "file" ? formatBytes(deed.entry.size) : "";
-  if (deed.replaces === "file")
-    return <Line kind="changed" letter="M" path={deed.path} about={`overwritten · ${bytes}`} />;
-  if (deed.replaces === "other")
-    return <Line kind="changed" letter="S" path={deed.path} about="renamed first" />;
-  return <Line kind="added" letter="A" path={deed.path} about={bytes} />;
+function ActionLine({ action }: { action: RestoreAction }) {
+  const bytes = action.entry.kind === "file" ? formatBytes(action.entry.size) : "";
+  if (action.replaces === "file")
+    return <Line kind="changed" letter="M" path={action.path} about={`overwritten · ${bytes}`} />;
+  if (action.replaces === "other")
+    return <Line kind="changed" letter="S" path={action.path} about="renamed first" />;
+  return <Line kind="added" letter="A" path={action.path} about={bytes} />;
 }
 
 interface LineProps {

@@ -66,9 +66,9 @@ function memoize<T>(ask: (key: string) => Promise<T>): (key: string) => Promise<
   return (key) => {
     const old = known.get(key);
     if (old) return old;
-    const asked = ask(key);
-    known.set(key, asked);
-    return asked;
+    const pending = ask(key);
+    known.set(key, pending);
+    return pending;
   };
 }
 
@@ -124,7 +124,10 @@ export async function planRestore(
   return planOf(runAll, changes.length - gone.length);
 }
 
-/** Carries out a plan. A path that fails is reported and the others continue, unless the failure is fatal for all. */
+/**
+ * Carries out a plan. A path that fails is reported and the others continue, unless the failure is
+ * fatal for all.
+ */
 export async function restoreFiles(
   workspace: string,
   snapshot: string,
@@ -153,7 +156,7 @@ export async function restoreFiles(
   };
   const directories = actions.filter(({ entry }) => entry.kind === "directory");
   const others = actions.filter(({ entry }) => entry.kind !== "directory");
-  const work = new WorkQueue<RestoreAction, RestoredPath>(one, (deed) => deed.path, watch);
+  const work = new WorkQueue<RestoreAction, RestoredPath>(one, (action) => action.path, watch);
   await work.all(directories, 1);
   await work.all(others, MAX_CONCURRENT_FILES);
   return { done: await modes.apply(work.done), failed: [...work.failed, ...modes.failed] };
@@ -180,7 +183,10 @@ async function write(
   }
 }
 
-/** Undoes `done`: replaced files get their content from `before`, created paths are deleted. What changed since then is kept. */
+/**
+ * Undoes `done`: replaced files get their content from `before`, created paths are deleted. What
+ * changed since then is kept.
+ */
 export async function undoRestore(
   workspace: string,
   before: string,

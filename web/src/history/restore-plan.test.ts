@@ -52,8 +52,10 @@ describe("restore plan", () => {
       [past("symlink", { target: "y" }), present("symlink", "y"), null],
       [past("symlink", { target: "y" }), present("symlink", "z"), "other"],
     ] as const) {
-      const deed = planPath("x", was, is);
-      expect(deed && "replaces" in deed ? deed.replaces : deed, `${was.kind} ${is?.kind}`).toBe(meets);
+      const planned = planPath("x", was, is);
+      expect(planned && "replaces" in planned ? planned.replaces : planned, `${was.kind} ${is?.kind}`).toBe(
+        meets,
+      );
     }
     expect(planPath("x", past("file"), present("file"))).toMatchObject({ etag: "tag", mode: 0o600 });
   });
@@ -71,9 +73,9 @@ describe("restore plan", () => {
   });
 
   it("sorts a folder before its content", () => {
-    const deed = (path: string) => planPath(path, past("file"), undefined);
+    const planned = (path: string) => planPath(path, past("file"), undefined);
     const plan = planOf(
-      [deed("a/b"), deed("a.b"), null, deed("a"), planPath("s", past("other"), undefined)],
+      [planned("a/b"), planned("a.b"), null, planned("a"), planPath("s", past("other"), undefined)],
       2,
     );
     expect(plan.actions.map(({ path }) => path)).toEqual(["a", "a/b", "a.b"]);

@@ -1,6 +1,6 @@
-// The timeline's arithmetic: which times are visible, where they are drawn, which snapshot is nearest. Pure: `now` and the
-// offset to UTC are arguments. The selection is a time and not a snapshot id, so it stays the same while snapshots are
-// added and pruned.
+// The timeline's arithmetic: which times are visible, where they are drawn, which snapshot is
+// nearest. Pure: `now` and the offset to UTC are arguments. The selection is a time and not a
+// snapshot id, so it stays the same while snapshots are added and pruned.
 import type { Snapshot } from "../api/types";
 
 export type Point = Snapshot & { at: number };
@@ -34,7 +34,8 @@ export function pointsOf(snapshots: readonly Snapshot[]): Point[] {
 }
 
 /**
- * `known` with one page from the server. The page is complete from its oldest snapshot up to `before` (or the newest), so
+ * `known` with one page from the server. The page is complete from its oldest snapshot up to
+ * `before` (or the newest), so
  * known snapshots that are missing from it have been pruned.
  */
 export function withPage(known: readonly Point[], page: readonly Point[], before = Infinity): Point[] {
@@ -191,7 +192,10 @@ function instantOf(wall: number, offset: Offset): number {
   return wall - offset(guess) * MINUTE;
 }
 
-/** Density of points in `count` equal parts, from 0 (none) to 1 (the most). Logarithmic, so that a few next to many stay visible. */
+/**
+ * Density of points in `count` equal parts, from 0 (none) to 1 (the most). Logarithmic, so that a
+ * few next to many stay visible.
+ */
 export function densityOf(points: readonly Point[], span: Span, count: number): number[] {
   const parts = new Array<number>(count).fill(0);
   for (let index = firstFrom(points, span.from); index < points.length; index += 1) {
@@ -229,7 +233,10 @@ export function markKind(snapshot: Snapshot): MarkKind | null {
   return snapshot.kind === "stream" ? null : snapshot.kind;
 }
 
-/** The snapshots worth a mark, as many as fit in `width` pixels: named first, then requested, then stops; newest first. */
+/**
+ * The snapshots worth a mark, as many as fit in `width` pixels: named first, then requested, then
+ * stops; newest first.
+ */
 export function marksOf(points: readonly Point[], span: Span, width: number): Mark[] {
   const order: MarkKind[] = ["named", "requested", "stop"];
   const found: { point: Point; kind: MarkKind }[] = [];

@@ -40,7 +40,8 @@ export function useHomeRestore(
       .finally(() => setCreating(false));
   };
   const restore = async (point: Point) => {
-    // Of a stopped workspace, this is the current home, which is not the newest snapshot if it was restored before.
+    // Of a stopped workspace, this is the current home, which is not the newest snapshot if it was
+    // restored before.
     const previous = await snapshotsApi.create(workspace.id);
     snapshots.update(previous);
     onChanged(await snapshotsApi.restore(workspace.id, point.id));

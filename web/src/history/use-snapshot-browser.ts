@@ -1,5 +1,5 @@
-// Browses the files of one snapshot: directories are listed when they are opened. The previous snapshot's tree stays until
-// the next one has loaded.
+// Browses the files of one snapshot: directories are listed when they are opened. The previous
+// snapshot's tree stays until the next one has loaded.
 import { useCallback, useEffect, useRef, useState } from "react";
 import type { Entry } from "../api/agent";
 import { snapshotsApi } from "../api/endpoints";

@@ -1,4 +1,5 @@
-// The snapshots of a home: loads the newest page first, then the older ones, and new ones as they are committed.
+// The snapshots of a home: loads the newest page first, then the older ones, and new ones as they
+// are committed.
 import { useCallback, useEffect, useRef, useState } from "react";
 import { snapshotsApi } from "../api/endpoints";
 import type { Snapshot, SnapshotList } from "../api/types";
@@ -8,7 +9,10 @@ import { pointsOf, withPage, withPoint, type Point } from "./timeline-model";
 const MAX_POINTS = 20_000;
 /** The server's largest page. */
 const MAX_PAGE = 1000;
-/** Page size of a refresh. A running workspace commits one every few seconds, so this reaches back to the known ones. */
+/**
+ * Page size of a refresh. A running workspace commits one every few seconds, so this reaches back
+ * to the known ones.
+ */
 const NEWEST_PAGE = 30;
 /** Refresh at most this often. */
 const REFRESH_INTERVAL_MS = 3_000;
@@ -30,7 +34,7 @@ export function useSnapshots(workspace: string, revision: number | undefined): S
   const [complete, setComplete] = useState(false);
   const [failure, setFailure] = useState<unknown>(null);
   const [attempt, setAttempt] = useState(0);
-  const asked = useRef(0);
+  const lastRequest = useRef(0);
   const latest = useRef(points);
   useEffect(() => {
     latest.current = points;
@@ -56,7 +60,7 @@ export function useSnapshots(workspace: string, revision: number | undefined): S
       }
       setComplete(true);
     };
-    asked.current = Date.now();
+    lastRequest.current = Date.now();
     setFailure(null);
     readAll().catch((error: unknown) => {
       if (!controller.signal.aborted) setFailure(error);
@@ -65,7 +69,7 @@ export function useSnapshots(workspace: string, revision: number | undefined): S
   }, [workspace, attempt]);
 
   const refresh = useCallback(async () => {
-    asked.current = Date.now();
+    lastRequest.current = Date.now();
     const newest = latest.current?.at(-1)?.at ?? 0;
     const few = pointsOf((await snapshotsApi.list(workspace, NEWEST_PAGE, null)).snapshots);
     // The page does not reach back to the known snapshots, for example after sleep: load all again.
@@ -77,7 +81,7 @@ export function useSnapshots(workspace: string, revision: number | undefined): S
   const known = points !== null;
   useEffect(() => {
     if (revision === undefined || !known) return;
-    const wait = Math.max(0, asked.current + REFRESH_INTERVAL_MS - Date.now());
+    const wait = Math.max(0, lastRequest.current + REFRESH_INTERVAL_MS - Date.now());
     const timer = setTimeout(() => {
       // The next change refreshes again.
       refresh().catch((error: unknown) => console.warn("cannot load the newest snapshots", error));

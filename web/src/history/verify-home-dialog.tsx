@@ -14,22 +14,22 @@ const MAX_LISTED = 200;
 
 type Which = "newest" | "all";
 type State =
-  | { type: "asked" }
-  | { type: "checking"; since: string }
+  | { type: "options" }
+  | { type: "verifying"; since: string }
   | { type: "failed"; error: unknown }
-  | { type: "told"; checked: ScrubReport };
+  | { type: "report"; report: ScrubReport };
 
 export function VerifyHomeDialog({ workspace, onClose }: { workspace: Workspace; onClose: () => void }) {
   const [which, setWhich] = useState<Which>("newest");
-  const [state, setState] = useState<State>({ type: "asked" });
+  const [state, setState] = useState<State>({ type: "options" });
   const work = useRef<AbortController | null>(null);
   useEffect(() => () => work.current?.abort(), []);
-  const check = () => {
+  const verify = () => {
     const controller = new AbortController();
     work.current = controller;
-    setState({ type: "checking", since: new Date().toISOString() });
+    setState({ type: "verifying", since: new Date().toISOString() });
     snapshotsApi.scrub(workspace.id, which === "all", controller.signal).then(
-      (checked) => setState({ type: "told", checked }),
+      (report) => setState({ type: "report", report }),
       (error: unknown) => {
         if (!controller.signal.aborted) setState({ type: "failed", error });
       },
@@ -37,13 +37,13 @@ export function VerifyHomeDialog({ workspace, onClose }: { workspace: Workspace;
   };
   const stop = () => {
     work.current?.abort();
-    setState({ type: "asked" });
+    setState({ type: "options" });
   };
-  const checking = state.type === "checking";
+  const verifying = state.type === "verifying";
   return (
     <Dialog title={`Verify the home of ${workspace.name}`} wide onClose={onClose}>
       <div className="form">
-        {(state.type === "asked" || checking) && (
+        {(state.type === "options" || verifying) && (
           <>
             <p>
               Reads every object of the home from the object store and verifies it. Nothing is changed, and
@@ -57,12 +57,12 @@ export function VerifyHomeDialog({ workspace, onClose }: { workspace: Workspace;
               ]}
               value={which}
               onChange={(which) => {
-                if (!checking) setWhich(which);
+                if (!verifying) setWhich(which);
               }}
             />
           </>
         )}
-        {checking && (
+        {verifying && (
           <div className="restore-wait">
             <p className="soft" role="status">
               Verifying objects…{" "}
@@ -73,20 +73,20 @@ export function VerifyHomeDialog({ workspace, onClose }: { workspace: Workspace;
             <progress aria-label="Verifying" />
           </div>
         )}
-        {state.type === "failed" && <Failure error={state.error} onRetry={check} />}
-        {state.type === "told" && <Report checked={state.checked} />}
+        {state.type === "failed" && <Failure error={state.error} onRetry={verify} />}
+        {state.type === "report" && <Report report={state.report} />}
         <div className="form-actions">
-          {checking ? (
+          {verifying ? (
             <button type="button" className="button" onClick={stop}>
               Cancel
             </button>
           ) : (
             <button type="button" className="button" onClick={onClose}>
-              {state.type === "asked" ? "Cancel" : "Close"}
+              {state.type === "options" ? "Cancel" : "Close"}
             </button>
           )}
-          {state.type === "asked" && (
-            <button type="button" className="button primary" onClick={check}>
+          {state.type === "options" && (
+            <button type="button" className="button primary" onClick={verify}>
               Verify home
             </button>
           )}
@@ -96,8 +96,8 @@ export function VerifyHomeDialog({ workspace, onClose }: { workspace: Workspace;
   );
 }
 
-function Report({ checked }: { checked: ScrubReport }) {
-  const { snapshots, objects, bytes, damaged } = checked;
+function Report({ report }: { report: ScrubReport }) {
+  const { snapshots, objects, bytes, damaged } = report;
   const what = `${count(objects, "object")} of ${count(snapshots, "snapshot")}, ${formatBytes(bytes)}`;
   if (damaged.length === 0)
     return (

@@ -1,4 +1,5 @@
-// The retention policy as a form: which automatic snapshots are kept for how long. Pure. The server prunes by the same policy.
+// The retention policy as a form: which automatic snapshots are kept for how long. Pure. The server
+// prunes by the same policy.
 import type { Retention } from "../api/types";
 
 export type Unit = "hours" | "days" | "years";
@@ -73,7 +74,10 @@ export function parseInputs(form: RetentionInput): {
   return { policy: Object.keys(errors).length === 0 ? policy : null, errors };
 }
 
-/** Snapshots that a step keeps of a home with constant changes. Null for the first step, which has no fixed number. */
+/**
+ * Snapshots that a step keeps of a home with constant changes. Null for the first step, which has
+ * no fixed number.
+ */
 export function keptSnapshots(policy: Retention, index: number): number | null {
   const { key, every } = steps[index] as RetentionStep;
   if (every === 0) return null;

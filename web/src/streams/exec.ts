@@ -1,5 +1,5 @@
-// Runs one program in the guest and waits for its end. For what the file endpoints cannot do. Its standard error is kept
-// only to explain a failure.
+// Runs one program in the guest and waits for its end. For what the file endpoints cannot do. Its
+// standard error is kept only to explain a failure.
 import { socketUrl } from "../api/endpoints";
 import { browserEnvironment, type SocketEnvironment } from "./reconnecting-socket";
 

@@ -1,4 +1,5 @@
-// A WebSocket that reconnects. Knows neither terminals nor documents. Timers and randomness are passed in, for tests.
+// A WebSocket that reconnects. Knows neither terminals nor documents. Timers and randomness are
+// passed in, for tests.
 import { backoffMs } from "./backoff";
 
 export type ConnectionState = "connecting" | "open" | "waiting" | "closed";
@@ -152,7 +153,10 @@ export class ReconnectingSocket {
   }
 }
 
-/** Reconnects immediately when the network or the page's visibility returns. Returns a function that stops this. */
+/**
+ * Reconnects immediately when the network or the page's visibility returns. Returns a function that
+ * stops this.
+ */
 export function reconnectOnReturn(link: ReconnectingSocket): () => void {
   const wake = () => {
     if (document.visibilityState === "visible" && link.state === "waiting") link.retry();

@@ -1,4 +1,5 @@
-// A shared document: a Yjs document that the y-sync protocol keeps equal to the agent's, across reconnects. Knows no editor.
+// A shared document: a Yjs document that the y-sync protocol keeps equal to the agent's, across
+// reconnects. Knows no editor.
 import * as decoding from "lib0/decoding";
 import * as encoding from "lib0/encoding";
 import {
@@ -227,7 +228,10 @@ export class SharedDocument {
     this.socket.close();
   }
 
-  /** Starts with an empty document. The old one shares no history with the agent's; a merge would duplicate the text. */
+  /**
+   * Starts with an empty document. The old one shares no history with the agent's; a merge would
+   * duplicate the text.
+   */
   private resetDocument(): void {
     const { text, awareness } = this.current;
     const unsentText = text && this.hasUnsavedEdits ? text.toJSON() : this.current.unsentText;

@@ -1,5 +1,5 @@
-// Encodes and decodes a terminal's binary messages, as defined in protocol::terminal: the first byte is the kind,
-// numbers are big-endian. Pure.
+// Encodes and decodes a terminal's binary messages, as defined in protocol::terminal: the first
+// byte is the kind, numbers are big-endian. Pure.
 import type { AttachInfo, Exit, Size } from "../api/agent";
 
 export type ServerFrame =

@@ -1,5 +1,6 @@
-// One viewer of a terminal. Keeps the offsets of output received, output drawn, and input confirmed by the agent, which
-// makes a reconnect lossless. Draws nothing itself: output goes to a TerminalScreen.
+// One viewer of a terminal. Keeps the offsets of output received, output drawn, and input confirmed
+// by the agent, which makes a reconnect lossless. Draws nothing itself: output goes to a
+// TerminalScreen.
 import type { Exit, Size } from "../api/agent";
 import { decodeServerFrame, encodeClientFrame } from "./terminal-frames";
 import {
@@ -11,7 +12,10 @@ import {
 
 /** Draws the output. */
 export interface TerminalScreen {
-  /** Calls `drawn` once the bytes are on the screen. Only drawn bytes are acknowledged, so a slow screen slows the sender. */
+  /**
+   * Calls `drawn` once the bytes are on the screen. Only drawn bytes are acknowledged, so a slow
+   * screen slows the sender.
+   */
   write(bytes: Uint8Array, drawn: () => void): void;
   /** Like `write`, after resetting the terminal. */
   redraw(bytes: Uint8Array, drawn: () => void): void;
@@ -96,7 +100,10 @@ export class TerminalStream {
     this.socket.close();
   }
 
-  /** Sends input. Returns false if it was dropped: without a connection, keys are not collected, because their effect is not visible. */
+  /**
+   * Sends input. Returns false if it was dropped: without a connection, keys are not collected,
+   * because their effect is not visible.
+   */
   sendInput(bytes: Uint8Array): boolean {
     if (this.options.readOnly || this.hasExited || !this.isAttached || this.socket.state !== "open")
       return false;

@@ -137,7 +137,8 @@ export function TerminalView(props: Props) {
         if (data === "\r") latest.current.onRestart();
         return;
       }
-      // xterm.js's replies to a program's queries start with an escape. They are not typed, so they show no hint.
+      // xterm.js's replies to a program's queries start with an escape. They are not typed, so they
+      // show no hint.
       type(encoder.encode(latest.current.transform?.(data) ?? data), !data.startsWith("\x1b"));
     });
     terminal.onBinary((data) =>
@@ -148,7 +149,8 @@ export function TerminalView(props: Props) {
     );
     terminal.onTitleChange((title) => latest.current.onTitle(title));
     terminal.attachCustomKeyEventHandler((event) => {
-      // Ctrl+C with a selection copies and Ctrl+V pastes, as in the browser. Ctrl+Shift+C/V works as in other terminals.
+      // Ctrl+C with a selection copies and Ctrl+V pastes, as in the browser. Ctrl+Shift+C/V works
+      // as in other terminals.
       const ctrl = event.ctrlKey && !event.altKey && !event.metaKey;
       if (ctrl && event.code === "KeyC" && (event.shiftKey || terminal.hasSelection())) {
         if (event.type === "keydown") {

@@ -1,6 +1,7 @@
-// Makes xterm.js work under the page's CSP. It creates <style> elements, which need a nonce, and writes style attributes,
-// which are forbidden. Here new <style> elements get the nonce, and the style attribute of a <span> is set as style
-// properties, which are allowed. The global document is patched, because parts of xterm.js always use it.
+// Makes xterm.js work under the page's CSP. It creates <style> elements, which need a nonce, and
+// writes style attributes, which are forbidden. Here new <style> elements get the nonce, and the
+// style attribute of a <span> is set as style properties, which are allowed. The global document is
+// patched, because parts of xterm.js always use it.
 import { nonce } from "../ui/nonce";
 
 let allowed = false;

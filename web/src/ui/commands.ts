@@ -8,7 +8,10 @@ export interface Command {
 
 const MAX_SHOWN = 60;
 
-/** How well `text` matches `query`: all letters in order; runs and starts of words score higher. Null: no match. */
+/**
+ * How well `text` matches `query`: all letters in order; runs and starts of words score higher.
+ * Null: no match.
+ */
 export function matchScore(query: string, text: string): number | null {
   const wanted = query.toLowerCase();
   const there = text.toLowerCase();

@@ -7,7 +7,10 @@ interface ReasonButtonProps extends ButtonHTMLAttributes<HTMLButtonElement> {
   reason: string;
 }
 
-/** Stays focusable while disabled. The reason is in the tooltip, in the description, and in a toast on click. */
+/**
+ * Stays focusable while disabled. The reason is in the tooltip, in the description, and in a toast
+ * on click.
+ */
 export function ReasonButton({ reason, className = "button", onClick, ...rest }: ReasonButtonProps) {
   const id = useId();
   return (

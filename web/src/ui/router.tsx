@@ -35,7 +35,8 @@ export function Link({ href, onClick, ...rest }: AnchorHTMLAttributes<HTMLAnchor
 }
 
 /**
- * Returns the secret after `#` and removes it from the address, which keeps it out of the browser's history. The value is
+ * Returns the secret after `#` and removes it from the address, which keeps it out of the browser's
+ * history. The value is
  * kept for later calls, because React may render twice.
  */
 const taken = new Map<string, string>();

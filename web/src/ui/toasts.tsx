@@ -36,10 +36,10 @@ function dismiss(id: number): void {
   change(toasts.filter((toast) => toast.id !== id));
 }
 
-function show(told: Omit<Toast, "id">, ms: number): void {
-  const again = toasts.filter((toast) => toast.text !== told.text);
+function show(toast: Omit<Toast, "id">, ms: number): void {
+  const others = toasts.filter((other) => other.text !== toast.text);
   const id = next++;
-  change([...again, { id, ...told }].slice(-MAX_SHOWN));
+  change([...others, { id, ...toast }].slice(-MAX_SHOWN));
   setTimeout(() => dismiss(id), ms);
 }
 

@@ -1,4 +1,5 @@
-// Keyboard focus in the workbench: moves between explorer, editor, terminal and status bar. Knows the DOM, but no network.
+// Keyboard focus in the workbench: moves between explorer, editor, terminal and status bar. Knows
+// the DOM, but no network.
 import type { RefObject } from "react";
 
 export type Region = "files" | "editor" | "terminal" | "status";

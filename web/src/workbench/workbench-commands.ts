@@ -1,4 +1,5 @@
-// The commands of the workbench: their labels in the palette, and their key bindings. Pure: the actions are passed in.
+// The commands of the workbench: their labels in the palette, and their key bindings. Pure: the
+// actions are passed in.
 import type { Command } from "../ui/commands";
 
 export interface WorkbenchActions {

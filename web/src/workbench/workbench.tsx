@@ -1,5 +1,6 @@
-// The workbench of a running workspace: explorer, editor tabs, terminals and status bar. Commands, key bindings and focus
-// are in modules of their own; this component holds the layout and connects the parts.
+// The workbench of a running workspace: explorer, editor tabs, terminals and status bar. Commands,
+// key bindings and focus are in modules of their own; this component holds the layout and connects
+// the parts.
 import { useEffect, useMemo, useRef, useState } from "react";
 import type { Workspace } from "../api/types";
 import { useUser } from "../auth/session";

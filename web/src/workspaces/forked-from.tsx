@@ -12,16 +12,16 @@ interface Props {
 }
 
 export function ForkedFrom({ origin, known }: Props) {
-  const [told, setTold] = useState<string | null>(null);
+  const [loaded, setLoaded] = useState<string | null>(null);
   const { workspace } = origin;
-  const name = known ? (known.get(workspace)?.name ?? "") : told;
+  const name = known ? (known.get(workspace)?.name ?? "") : loaded;
   useEffect(() => {
     if (known) return;
     let over = false;
     workspacesApi.get(workspace).then(
-      (found) => over || setTold(found.name),
+      (found) => over || setLoaded(found.name),
       // The origin may be deleted, or the user has no access to it.
-      () => over || setTold(""),
+      () => over || setLoaded(""),
     );
     return () => {
       over = true;

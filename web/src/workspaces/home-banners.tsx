@@ -19,11 +19,11 @@ interface Props {
 export function HomeBanners({ workspace, connected, onChanged }: Props) {
   const [busy, setBusy] = useState(false);
   /** The level that the user dismissed. A worse level is shown again. */
-  const [seen, setSeen] = useState<"fine" | "warn">("fine");
+  const [dismissed, setDismissed] = useState<"fine" | "warn">("fine");
   const fullness = homeUsage(workspace);
   const trouble = homeWarning(workspace);
   const next = nextHomeMib(workspace.resources.home_mib);
-  const tell = fullness !== null && fullness.level !== "fine" && fullness.level !== seen;
+  const isShown = fullness !== null && fullness.level !== "fine" && fullness.level !== dismissed;
   const grow = () => {
     setBusy(true);
     workspacesApi
@@ -47,7 +47,7 @@ export function HomeBanners({ workspace, connected, onChanged }: Props) {
           </span>
         </div>
       )}
-      {tell && (
+      {isShown && (
         <div
           className={fullness.level === "full" ? "thin-banner bad" : "thin-banner"}
           role="status"
@@ -60,7 +60,7 @@ export function HomeBanners({ workspace, connected, onChanged }: Props) {
             </button>
           )}
           {fullness.level === "warn" && (
-            <button className="link-button" onClick={() => setSeen("warn")}>
+            <button className="link-button" onClick={() => setDismissed("warn")}>
               Dismiss
             </button>
           )}

@@ -3,7 +3,10 @@ import type { HomeNotice, Workspace } from "../api/types";
 import { formatBytes } from "../ui/format";
 
 const MIB = 1024 * 1024;
-/** A home that is further behind than this is highlighted. Normally a snapshot is committed every few seconds. */
+/**
+ * A home that is further behind than this is highlighted. Normally a snapshot is committed every
+ * few seconds.
+ */
 const LATE_SECONDS = 30;
 const WARN_FRACTION = 0.8;
 const FULL_FRACTION = 0.95;
@@ -23,13 +26,13 @@ type Facts = Pick<Workspace, "phase" | "safe_at" | "unreplicated_seconds" | "hom
 export function homeSafety(workspace: Facts, now: number): HomeSafety {
   const seconds = workspace.phase === "running" ? workspace.unreplicated_seconds : null;
   const late = typeof seconds === "number" && seconds > LATE_SECONDS;
-  const told = workspace.safe_at ? Date.parse(workspace.safe_at) : null;
+  const safeAt = workspace.safe_at ? Date.parse(workspace.safe_at) : null;
   const ticking = seconds === 0;
-  const about = homeWarning(workspace) ?? {
+  const warning = homeWarning(workspace) ?? {
     title: "Everything written before this time is in the object store, and survives the loss of the host.",
     detail: "",
   };
-  return { at: ticking ? now : told, ticking, late, tooltip: `${about.title} ${about.detail}`.trim() };
+  return { at: ticking ? now : safeAt, ticking, late, tooltip: `${warning.title} ${warning.detail}`.trim() };
 }
 
 /** What keeps a home from being safe: a short title, and what it means. */

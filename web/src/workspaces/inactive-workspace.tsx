@@ -1,4 +1,5 @@
-// Shown while a workspace is not running: it is starting, stopping, stopped, or failed. Shows progress and what the user can do.
+// Shown while a workspace is not running: it is starting, stopping, stopped, or failed. Shows
+// progress and what the user can do.
 import type { Workspace } from "../api/types";
 import { ForkedFrom } from "./forked-from";
 import { FailureNote } from "./failure-note";

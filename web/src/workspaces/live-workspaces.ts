@@ -1,4 +1,5 @@
-// Workspaces, updated from the server's event streams, as hooks. Of two records, the one with the higher revision wins.
+// Workspaces, updated from the server's event streams, as hooks. Of two records, the one with the
+// higher revision wins.
 import { useCallback, useEffect, useRef, useState } from "react";
 import { workspacesApi } from "../api/endpoints";
 import { subscribeToEvents } from "../api/event-stream";

@@ -9,7 +9,10 @@ export function freeName(template: string, taken: ReadonlySet<string>): string {
   }
 }
 
-/** Why a name is invalid; empty if it is valid. The server's rule: 1 to 63 of a-z, 0-9 and hyphens, no hyphen at either end. */
+/**
+ * Why a name is invalid; empty if it is valid. The server's rule: 1 to 63 of a-z, 0-9 and hyphens,
+ * no hyphen at either end.
+ */
 export function nameProblem(name: string): string {
   if (!name) return "Enter a name.";
   if (name.length > 63) return "At most 63 characters.";

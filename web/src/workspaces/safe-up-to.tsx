@@ -1,4 +1,5 @@
-// "Safe up to": the time before which everything in a home is in the object store. Follows the clock while all of it is.
+// "Safe up to": the time before which everything in a home is in the object store. Follows the
+// clock while all of it is.
 import type { Workspace } from "../api/types";
 import { homeSafety } from "./home-status";
 import { useNow } from "../ui/time";

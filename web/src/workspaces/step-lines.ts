@@ -36,7 +36,10 @@ export function stepLines(workspace: Pick<Workspace, "steps" | "phase" | "failur
   return [...lines, ...ahead.map((step): StepLine => ({ step, state: "pending" }))];
 }
 
-/** The steps up to the failed one, when their times are no longer known. None if the sandbox failed while running. */
+/**
+ * The steps up to the failed one, when their times are no longer known. None if the sandbox failed
+ * while running.
+ */
 function linesUntilFailure(failed: Step): StepLine[] {
   const order = startSteps.includes(failed) ? startSteps : stopSteps;
   const at = order.indexOf(failed);

@@ -20,7 +20,7 @@ export function WorkspaceRow({
   workspace,
   known,
   connected,
-  onAsk,
+  onOpenDialog,
   put,
 }: { workspace: Workspace } & Omit<ListProps, "workspaces">) {
   const user = useUser();
@@ -43,19 +43,19 @@ export function WorkspaceRow({
       run: () => void copyText(`burrow attach ${workspace.name}`, "Command"),
     },
     { label: "History", icon: "history", run: () => navigate(`/workspaces/${workspace.id}/history`) },
-    { label: "Fork…", icon: "fork", run: () => onAsk({ kind: "fork", workspace }) },
+    { label: "Fork…", icon: "fork", run: () => onOpenDialog({ kind: "fork", workspace }) },
   ];
   if (writable) {
     items.push(
-      { label: "Rename…", run: () => onAsk({ kind: "rename", workspace }) },
+      { label: "Rename…", run: () => onOpenDialog({ kind: "rename", workspace }) },
       {
         label: "Stop…",
         icon: "stop",
         disabled: !canStop(workspace.phase),
-        run: () => onAsk({ kind: "stop", workspace }),
+        run: () => onOpenDialog({ kind: "stop", workspace }),
       },
       "line",
-      { label: "Delete…", danger: true, run: () => onAsk({ kind: "delete", workspace }) },
+      { label: "Delete…", danger: true, run: () => onOpenDialog({ kind: "delete", workspace }) },
     );
   }
   return (

@@ -23,21 +23,21 @@ export type OpenDialog =
 export function WorkspacesPage() {
   const user = useUser();
   const live = useLiveWorkspaces();
-  const [asked, setAsked] = useState<OpenDialog>(null);
+  const [dialog, setDialog] = useState<OpenDialog>(null);
   const sorted = useMemo(
     () => [...(live.workspaces?.values() ?? [])].sort((a, b) => lastTouched(b) - lastTouched(a)),
     [live.workspaces],
   );
   const mine = sorted.filter((workspace) => workspace.owner === user.id);
   const others = sorted.filter((workspace) => workspace.owner !== user.id);
-  useNewKey(() => setAsked({ kind: "new" }));
-  const close = () => setAsked(null);
+  useNewKey(() => setDialog({ kind: "new" }));
+  const close = () => setDialog(null);
   return (
     <PageFrame title="Workspaces">
       <div className="page-head">
         <h1>Workspaces</h1>
         <div className="actions">
-          <button className="button primary" onClick={() => setAsked({ kind: "new" })} aria-keyshortcuts="n">
+          <button className="button primary" onClick={() => setDialog({ kind: "new" })} aria-keyshortcuts="n">
             <Icon name="plus" /> New workspace
           </button>
         </div>
@@ -57,7 +57,7 @@ export function WorkspacesPage() {
       ) : mine.length === 0 ? (
         <div className="panel empty">
           <p>A workspace is your own Linux machine, in this browser and on your command line.</p>
-          <button className="button primary" onClick={() => setAsked({ kind: "new" })}>
+          <button className="button primary" onClick={() => setDialog({ kind: "new" })}>
             Create workspace
           </button>
           <Copyable text={`burrow login ${window.location.origin}`} what="command" />
@@ -67,7 +67,7 @@ export function WorkspacesPage() {
           workspaces={mine}
           known={live.workspaces}
           connected={live.connected}
-          onAsk={setAsked}
+          onOpenDialog={setDialog}
           put={live.update}
         />
       )}
@@ -80,12 +80,12 @@ export function WorkspacesPage() {
             workspaces={others}
             known={live.workspaces}
             connected={live.connected}
-            onAsk={setAsked}
+            onOpenDialog={setDialog}
             put={live.update}
           />
         </section>
       )}
-      {asked?.kind === "new" && (
+      {dialog?.kind === "new" && (
         <CreateWorkspaceDialog
           taken={new Set(mine.map((workspace) => workspace.name))}
           onClose={close}
@@ -95,35 +95,35 @@ export function WorkspacesPage() {
           }}
         />
       )}
-      {asked?.kind === "rename" && (
-        <RenameWorkspaceDialog workspace={asked.workspace} onClose={close} onDone={live.update} />
+      {dialog?.kind === "rename" && (
+        <RenameWorkspaceDialog workspace={dialog.workspace} onClose={close} onDone={live.update} />
       )}
-      {asked?.kind === "fork" && (
-        <ForkWorkspaceDialog workspace={asked.workspace} snapshot={null} onClose={close} />
+      {dialog?.kind === "fork" && (
+        <ForkWorkspaceDialog workspace={dialog.workspace} snapshot={null} onClose={close} />
       )}
-      {asked?.kind === "stop" && (
+      {dialog?.kind === "stop" && (
         <ConfirmDialog
-          title={`Stop ${asked.workspace.name}?`}
+          title={`Stop ${dialog.workspace.name}?`}
           text="Running programs end. The home is saved first."
           action="Stop workspace"
           onClose={close}
-          onConfirm={async () => live.update(await workspacesApi.stop(asked.workspace.id))}
+          onConfirm={async () => live.update(await workspacesApi.stop(dialog.workspace.id))}
         />
       )}
-      {asked?.kind === "delete" && (
+      {dialog?.kind === "delete" && (
         <ConfirmDialog
-          title={`Delete ${asked.workspace.name}?`}
+          title={`Delete ${dialog.workspace.name}?`}
           text="Running programs end, and unsaved changes are lost. The saved home is kept for a few days, in which you can undo this."
           action="Delete workspace"
           onClose={close}
           onConfirm={async () => {
-            await workspacesApi.remove(asked.workspace.id);
-            live.remove(asked.workspace.id);
-            toast(`${asked.workspace.name} deleted`, {
+            await workspacesApi.remove(dialog.workspace.id);
+            live.remove(dialog.workspace.id);
+            toast(`${dialog.workspace.name} deleted`, {
               label: "Undo",
               run: () => {
                 workspacesApi
-                  .undelete(asked.workspace.id)
+                  .undelete(dialog.workspace.id)
                   .then(live.update, (error: unknown) => toastError(error, "undo"));
               },
             });
@@ -158,7 +158,7 @@ export interface ListProps {
   workspaces: Workspace[];
   known: Workspaces | null;
   connected: boolean;
-  onAsk: (asked: OpenDialog) => void;
+  onOpenDialog: (dialog: OpenDialog) => void;
   put: (workspace: Workspace) => void;
 }
 
