@@ -38,6 +38,7 @@ impl From<Shell> for clap_complete::Shell {
 
 impl Completion {
     /// Prints the script.
+    #[expect(clippy::unused_async, reason = "all commands have the same signature")]
     pub async fn run(self, _context: &Context) -> Result<(), CommandError> {
         let mut script = Vec::new();
         let shell = clap_complete::Shell::from(self.shell);

@@ -12,6 +12,7 @@ pub struct Ext4Reader {}
 
 impl Ext4Reader {
     /// Never called: `main` starts the reader before there is an async runtime.
+    #[expect(clippy::unused_async, reason = "all commands have the same signature")]
     pub async fn run(self, _context: &Context) -> Result<ExitStatus, CommandError> {
         unreachable!("the reader runs in a process without an async runtime")
     }

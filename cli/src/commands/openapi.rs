@@ -12,6 +12,7 @@ pub struct Openapi {}
 
 impl Openapi {
     /// Prints the document as JSON.
+    #[expect(clippy::unused_async, reason = "all commands have the same signature")]
     pub async fn run(self, _context: &Context) -> Result<(), CommandError> {
         let document = controller::schema::openapi().to_pretty_json();
         output::line(
