@@ -106,7 +106,7 @@ async fn attach(
     let authorization = headers[header::AUTHORIZATION].to_str().expect("text").to_owned();
     let (answer, decision) = tokio::sync::oneshot::channel();
     let attempt = Attempt { attach: query, authorization, answer };
-    assert!(script.attempts.send(attempt).is_ok(), "the test goes on");
+    assert!(script.attempts.send(attempt).is_ok(), "the test is running");
     match decision.await.expect("answered") {
         Answer::Refuse(code) => {
             let status = StatusCode::from_u16(code.status()).expect("valid");

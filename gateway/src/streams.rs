@@ -17,7 +17,7 @@ use crate::refusal::{Refusal, Result};
 ///
 /// A relayed request is registered once it has a grant and stays so until its [`StreamGuard`] is
 /// dropped. In between, [`StreamRegistry::end`] can revoke it: [`StreamGuard::revoked`] then
-/// resolves, and whoever serves the stream ends it.
+/// resolves, and the task that serves the stream ends it.
 #[derive(Debug)]
 pub struct StreamRegistry {
     max_per_session: usize,

@@ -7,8 +7,8 @@ use crate::TenantId;
 
 /// The result of one garbage collection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(example = json!({"objects": 5120, "bytes": 2147483647, "garbage": 12,
-    "garbage_bytes": 50331648, "deleted": 4, "deleted_bytes": 16777216, "failed": 0}))]
+#[schema(example = json!({"objects": 5120, "bytes": 2_147_483_647, "garbage": 12,
+    "garbage_bytes": 50_331_648, "deleted": 4, "deleted_bytes": 16_777_216, "failed": 0}))]
 pub struct GcReport {
     /// All objects of the tenant.
     pub objects: u64,

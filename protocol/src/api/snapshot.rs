@@ -44,8 +44,8 @@ pub enum Consistency {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({"id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
     "name": "before the upgrade", "kind": "stream",
-    "consistency": "crash", "epoch": 3, "changed_bytes": 1048576, "uploaded_bytes": 340112,
-    "stored_bytes": 73400320, "created_at": "2026-03-02T09:14:07Z"}))]
+    "consistency": "crash", "epoch": 3, "changed_bytes": 1_048_576, "uploaded_bytes": 340_112,
+    "stored_bytes": 73_400_320, "created_at": "2026-03-02T09:14:07Z"}))]
 pub struct Snapshot {
     /// Identifies the snapshot.
     pub id: SnapshotId,

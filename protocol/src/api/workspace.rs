@@ -52,7 +52,7 @@ pub struct DeletedWorkspace {
     "scratch_mib": 8192, "pids": 4096}, "class": null, "phase": "running", "access": "write",
     "revision": 41, "epoch": 3,
     "steps": [{"step": "ready", "since": "2026-03-02T09:14:07Z"}], "accelerator": "kvm",
-    "safe_at": "2026-03-02T09:20:31Z", "unreplicated_seconds": 2, "stored_bytes": 73400320,
+    "safe_at": "2026-03-02T09:20:31Z", "unreplicated_seconds": 2, "stored_bytes": 73_400_320,
     "created_at": "2026-02-20T08:00:00Z"}))]
 pub struct Workspace {
     /// Identifies the workspace.
