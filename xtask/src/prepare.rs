@@ -10,8 +10,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use crate::{
-    build::{self, Profile},
-    node,
+    build, node,
     packages::{self, Package},
     postgres::Postgres,
     root, run,
@@ -28,10 +27,9 @@ pub fn prepare(queries_only: bool) -> Result<()> {
     build::web_packages()?;
     let api = root().join("web/src/api");
     run::stage("web/src/api/openapi.json", || {
-        // Debug builds read the web app from its directory at run time, so it need not be built here.
-        build::executable(Profile::Dev)?;
         fs::create_dir_all(&api)?;
-        let document = run::output(run::program(Profile::Dev.executable()).arg("openapi"))?;
+        let document =
+            run::output(run::cargo().args(["run", "--quiet", "-p", "burrow-tests", "--bin", "openapi"]))?;
         fs::write(api.join("openapi.json"), document).context("Cannot write openapi.json")
     })?;
     run::stage("web/src/api/schema.ts", || {

@@ -32,7 +32,6 @@ pub mod list;
 pub mod login;
 pub mod logout;
 pub mod open;
-pub mod openapi;
 pub mod pull;
 pub mod push;
 pub mod reference;
@@ -195,7 +194,6 @@ commands! {
     admin::Admin,
     runner::Runner,
     ext4_reader::Ext4Reader,
-    openapi::Openapi,
     reference::Reference,
 }
 
