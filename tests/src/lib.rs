@@ -4,6 +4,7 @@
 pub mod browser;
 pub mod guest_programs;
 mod moto;
+pub mod openapi;
 pub mod store;
 
 use std::{
