@@ -96,7 +96,7 @@ pub struct WantedChunks {
 /// A home to receive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({"source": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182", "name": "api",
-    "home_mib": 10240}))]
+    "home_mib": 10_240}))]
 pub struct NewImport {
     /// Id of the workspace at its source.
     pub source: WorkspaceId,

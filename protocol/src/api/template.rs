@@ -9,7 +9,7 @@ use crate::runner::Resources;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({"name": "base", "title": "Debian 12",
     "description": "Compilers, Python, Node and editors.",
-    "image": "base", "resources": {"vcpus": 2, "memory_mib": 1024, "home_mib": 10240,
+    "image": "base", "resources": {"vcpus": 2, "memory_mib": 1024, "home_mib": 10_240,
     "scratch_mib": 8192, "pids": 4096}}))]
 pub struct Template {
     /// 1 to 63 of `[a-z0-9-]`; `base` always exists.

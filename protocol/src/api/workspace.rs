@@ -48,7 +48,7 @@ pub struct DeletedWorkspace {
 #[schema(example = json!({"id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182", "name": "api",
     "owner": "0197a3b0-1c2d-7e3f-8a4b-5c6d7e8f9011",
     "owner_name": "Anna Lind", "template": "base", "resources": {"vcpus": 2, "memory_mib": 1024,
-    "home_mib": 10240,
+    "home_mib": 10_240,
     "scratch_mib": 8192, "pids": 4096}, "class": null, "phase": "running", "access": "write",
     "revision": 41, "epoch": 3,
     "steps": [{"step": "ready", "since": "2026-03-02T09:14:07Z"}], "accelerator": "kvm",
@@ -154,7 +154,7 @@ pub struct NewWorkspace {
 
 /// Changes to a workspace. Absent fields stay as they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(example = json!({"home_mib": 20480}))]
+#[schema(example = json!({"home_mib": 20_480}))]
 pub struct EditWorkspace {
     /// The new name.
     #[serde(default)]
