@@ -294,7 +294,7 @@ pub async fn poll_device_login(
     path = "/auth/device/{user_code}",
     tag = "auth",
     params(
-        ("user_code" = String, Path, description = "The code that the program shows; case
+        ("user_code" = String, Path, description = "The code that the program shows; case \
             and dashes do not matter."),
     ),
     responses((status = 200, body = DeviceInfo, description = "The pending login")),

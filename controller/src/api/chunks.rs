@@ -144,7 +144,7 @@ impl From<VolumeError> for ApiError {
             }
             _ => Self::new(
                 Code::Internal,
-                "Cannot read the home
+                "Cannot read the home \
                     from the object store. Run `burrow volume scrub` to see what is damaged.",
             ),
         }

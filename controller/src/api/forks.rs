@@ -40,7 +40,7 @@ use crate::{
     params(
         ("id" = WorkspaceId, Path, description = "The workspace."),
         ("idempotency-key" = Option<String>, Header,
-            description = "Repeat a request with the same key
+            description = "Repeat a request with the same key \
                 and get the first answer instead of a second workspace."),
     ),
     responses((status = 201, body = Workspace, description = "The new workspace")),

@@ -317,7 +317,7 @@ async fn verify(app: &Core, found: &OpenImport, request: &FinishImport) -> Resul
     if root != request.root {
         return Err(ApiError::new(
             Code::Conflict,
-            "Cannot finish the import: what has arrived differs
+            "Cannot finish the import: what has arrived differs \
                 from what was sent. Upload the difference, then try again.",
         ));
     }

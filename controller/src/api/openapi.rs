@@ -14,12 +14,12 @@ use super::layers::OPEN_ROUTES;
 #[openapi(
     info(
         title = "Burrow",
-        description = "The HTTP API of Burrow: workspaces in microVMs, their files, terminals
+        description = "The HTTP API of Burrow: workspaces in microVMs, their files, terminals \
             and snapshots.\n\n\
-            **Authentication.** Send a personal access token as `authorization: Bearer brw_…`,
+            **Authentication.** Send a personal access token as `authorization: Bearer brw_…`, \
                 or sign in and keep the \
             cookie. Operations without a lock need no session.\n\n\
-            **Errors.** Every error is a problem document (RFC 9457) with a stable `code`
+            **Errors.** Every error is a problem document (RFC 9457) with a stable `code` \
                 and a `request_id` to quote. \
             `x-problem-codes` lists the codes of each operation.\n\n\
             **Times** are RFC 3339 in UTC. **Sizes** are bytes unless the name ends in `_mib`."

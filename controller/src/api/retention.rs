@@ -46,7 +46,7 @@ pub async fn set_retention_policy(
     if !is_valid(&policy) {
         return Err(ApiError::invalid(
             "all_hours",
-            "Keep everything for an hour or more, no interval shorter than the one before,
+            "Keep everything for an hour or more, no interval shorter than the one before, \
                 and nothing longer than ten years.",
         ));
     }

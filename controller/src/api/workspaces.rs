@@ -62,7 +62,7 @@ pub async fn list_workspaces(State(app): State<App>, signed: Signed) -> Result<J
     request_body = NewWorkspace,
     params(
         ("idempotency-key" = Option<String>, Header,
-            description = "Repeat a request with the same key
+            description = "Repeat a request with the same key \
                 and get the first answer instead of a second workspace."),
     ),
     responses((status = 201, body = Workspace, description = "The new workspace")),

@@ -483,7 +483,7 @@ fn describe_loss(life: &Life, cause: &str) -> Failure {
             "Start the workspace again. If it fails again, ask the operator of this server for its log."
         }
         State::Stopping { .. } | State::Persisting { .. } => {
-            "The home is kept on this server up to its last flush. Start
+            "The home is kept on this server up to its last flush. Start \
                 and stop the workspace again to upload it."
         }
         _ => "The home is kept up to its last flush. Start the workspace again.",
