@@ -19,7 +19,8 @@ use super::{Context, ExitStatus};
 use crate::{
     output::{self, CommandError, ErrorKind, Record},
     up::{
-        data_directory::{DataDirectory, find_agent},
+        bundle,
+        data_directory::{DataDirectory, find_installed_agent},
         postgres::Postgres,
     },
 };
@@ -208,7 +209,10 @@ fn image_tools() -> CheckResult {
 }
 
 fn agent() -> CheckResult {
-    match find_agent(None) {
+    if bundle::has_agent() {
+        return CheckResult::ok("agent", "inside this program");
+    }
+    match find_installed_agent(None) {
         Ok(path) => CheckResult::ok("agent", path.display().to_string()),
         Err(error) => CheckResult::missing("agent", error.to_string(), error.hint()),
     }

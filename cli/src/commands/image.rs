@@ -48,11 +48,11 @@ impl Image {
     /// Runs the subcommand.
     pub async fn run(self, context: &Context) -> Result<(), CommandError> {
         let ImageCommand::Build { image_source, image_cache, agent } = self.command;
-        let agent = find_agent(agent.as_deref())?;
         let cache = match image_cache {
             Some(cache) => cache,
             None => DataDirectory::open(None)?.images(),
         };
+        let agent = find_agent(agent.as_deref(), &cache)?;
         let built = images::build(context.style, image_source, cache, agent).await?;
         print(context, &built)
     }

@@ -9,7 +9,7 @@ use std::{
 
 use etcetera::BaseStrategy;
 
-use super::postgres::MAX_SOCKET_PATH_BYTES;
+use super::{bundle, postgres::MAX_SOCKET_PATH_BYTES};
 use crate::output::size;
 
 /// Room for the names of sockets below the run directory: `<workspace id>/<name>.sock`.
@@ -124,9 +124,21 @@ impl DataDirectory {
     }
 }
 
-/// The static agent for guests: at `path`, or next to the executable, or where a package or a
-/// checkout has it.
-pub fn find_agent(path: Option<&Path>) -> Result<PathBuf, DataDirectoryError> {
+/// The static agent for guests: at `path`, or the one inside this executable, which is extracted into `directory`, or next
+/// to the executable, or where a package or a checkout has it.
+pub fn find_agent(path: Option<&Path>, directory: &Path) -> Result<PathBuf, DataDirectoryError> {
+    if path.is_none() {
+        let extracted = bundle::extract_agent(directory);
+        let unusable = |source| DataDirectoryError::Io { path: directory.to_owned(), source };
+        if let Some(agent) = extracted.map_err(unusable)? {
+            return Ok(agent);
+        }
+    }
+    find_installed_agent(path)
+}
+
+/// The static agent for guests as [`find_agent`] returns it, if this executable does not contain it.
+pub fn find_installed_agent(path: Option<&Path>) -> Result<PathBuf, DataDirectoryError> {
     let directory = executable_directory();
     let mut candidates =
         vec![directory.join("workspace-agent"), directory.join("../lib/burrow/workspace-agent")];
@@ -209,7 +221,7 @@ mod tests {
 
     #[test]
     fn missing_agent_error_names_option() {
-        let refused = find_agent(Some(Path::new("/nowhere/agent"))).expect_err("refused");
+        let refused = find_installed_agent(Some(Path::new("/nowhere/agent"))).expect_err("refused");
         assert!(refused.to_string().contains("/nowhere/agent") && refused.hint().contains("--agent"));
     }
 }

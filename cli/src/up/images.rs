@@ -43,7 +43,7 @@ pub struct BuiltImage {
 impl Images {
     /// Finds or builds the base image. The fake runtime needs none.
     pub async fn prepare(style: Style, up: &Up, data: &DataDirectory) -> Result<Self, CommandError> {
-        let agent = find_agent(up.agent.as_deref())?;
+        let agent = find_agent(up.agent.as_deref(), data.path())?;
         if up.runtime == Runtime::Fake {
             let by_name = BTreeMap::from([(BASE.to_owned(), PathBuf::new())]);
             return Ok(Self { by_name, initramfs: PathBuf::new(), agent });

@@ -28,6 +28,7 @@ use crate::{
     },
 };
 
+pub mod bundle;
 mod capacity;
 pub mod data_directory;
 mod errors;
