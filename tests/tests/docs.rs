@@ -9,7 +9,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use burrow_tests::{Options, Stack, burrow, until};
+use burrow_tests::{Stack, StackOptions, WAIT_TIMEOUT, burrow, wait_until};
 use tempfile::TempDir;
 use tokio::process::{Child, Command as AsyncCommand};
 
@@ -57,7 +57,7 @@ fn blocks(page: &str, info: &str) -> Vec<String> {
 async fn documented_commands_succeed() {
     let place = directory();
     let data = place.path().join("d");
-    let stack = Stack::start(Options::new("fake", &data)).await;
+    let stack = Stack::start(StackOptions::new("fake", &data)).await;
     let program = burrow().canonicalize().expect("built");
     let path = std::env::join_paths(
         std::iter::once(program.parent().expect("in a directory").to_owned())
@@ -86,7 +86,7 @@ async fn documented_commands_succeed() {
             .env("BURROW_PORT", "0")
             .stdin(Stdio::null())
             .kill_on_drop(true);
-        let output = tokio::time::timeout(burrow_tests::PATIENCE, command.output()).await;
+        let output = tokio::time::timeout(WAIT_TIMEOUT, command.output()).await;
         let output = output.unwrap_or_else(|_| panic!("{} does not end", page.display())).expect("bash");
         if !output.status.success() {
             let error = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -212,8 +212,8 @@ fn certificate(place: &Path) {
 #[tokio::test(flavor = "multi_thread")]
 async fn documented_proxies_relay_everything() {
     let place = directory();
-    let stack = Stack::start(Options::new("fake", &place.path().join("d"))).await;
-    stack.ok(&["create", "demo"]).await;
+    let stack = Stack::start(StackOptions::new("fake", &place.path().join("d"))).await;
+    stack.run_ok(&["create", "demo"]).await;
     certificate(place.path());
     let mut proxies = Vec::new();
     if is_installed("nginx") {
@@ -226,7 +226,7 @@ async fn documented_proxies_relay_everything() {
     fs::write(&large, vec![b'x'; 8 * 1024 * 1024]).expect("written");
     for proxy in &proxies {
         let authority = proxy.url.strip_prefix("https://").expect("https");
-        until("the proxy listens", || std::net::TcpStream::connect(authority).is_ok()).await;
+        wait_until("the proxy listens", || std::net::TcpStream::connect(authority).is_ok()).await;
         let through = |arguments: &[&str]| {
             let mut command = stack.command(arguments);
             command.env("BURROW_URL", &proxy.url).env("SSL_CERT_FILE", place.path().join("proxy.pem"));
