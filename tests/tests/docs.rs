@@ -1,5 +1,6 @@
-//! Every command of the documentation, and the documented configurations of reverse proxies. The blocks marked `sh,run` of a page
-//! are one script. The scripts run in the order of the summary, against one server with the fake runtime.
+//! Every command of the documentation, and the documented configurations of reverse proxies. The
+//! blocks marked `sh,run` of a page are one script. The scripts run in the order of the summary,
+//! against one server with the fake runtime.
 
 use std::{
     fmt::Write as _,

@@ -1,4 +1,5 @@
-//! Builds the parts: web app, executable, static agent, base image. Nothing is built twice from the same sources.
+//! Builds the parts: web app, executable, static agent, base image. Nothing is built twice from the
+//! same sources.
 
 use std::{
     fs,
@@ -140,8 +141,9 @@ pub fn bundled_executable(profile: Profile) -> Result<()> {
     })
 }
 
-/// Builds the agent without shared libraries, because the guests of every image run it. The flags apply to the agent's own crate
-/// only, so that its dependencies are those that were built for `burrow`.
+/// Builds the agent without shared libraries, because the guests of every image run it. The flags
+/// apply to the agent's own crate only, so that its dependencies are those that were built for
+/// `burrow`.
 pub fn agent(profile: Profile) -> Result<()> {
     run::stage("cargo build: static agent", || {
         let mut command = run::cargo();

@@ -1,5 +1,6 @@
-//! The documentation: `docs/src` and some documents of the checkout's root, built as a site with mdBook; and the checks that
-//! need no mdBook: links lead somewhere, every page is in the summary, every command is run by a test or says why not.
+//! The documentation: `docs/src` and some documents of the checkout's root, built as a site with
+//! mdBook; and the checks that need no mdBook: links lead somewhere, every page is in the summary,
+//! every command is run by a test or says why not.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -132,8 +133,8 @@ fn pages() -> Result<Vec<(String, String)>> {
     Ok(pages)
 }
 
-/// The text of a document with its links changed for its place in the book. A link to something that is not in the book becomes
-/// plain text.
+/// The text of a document with its links changed for its place in the book. A link to something
+/// that is not in the book becomes plain text.
 fn relocate(text: &str, path: &str, place: &str) -> Result<String> {
     let places: BTreeMap<String, String> = pages()?.into_iter().collect();
     let mut relocated = text.to_owned();
@@ -340,7 +341,8 @@ mod tests {
 
     #[test]
     fn shell_blocks_need_a_mark() {
-        let text = "```sh\nls\n```\n```sh,run\nls\n```\n```sh,skip\n```\n```sh,skip needs a disk\n```\n```text\n```\n";
+        let text = "```sh\nls\n```\n```sh,run\nls\n```\n```sh,skip\n```\n\
+                    ```sh,skip needs a disk\n```\n```text\n```\n";
         assert_eq!(unmarked_blocks(text), [1, 7]);
     }
 

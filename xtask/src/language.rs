@@ -1,8 +1,9 @@
-//! `cargo xtask check --language`: words to avoid, long lines and public items without a doc comment, counted per directory of
-//! the workspace.
+//! `cargo xtask check --language`: words to avoid, long lines and public items without a doc
+//! comment, counted per directory of the workspace.
 //!
-//! The words are those of the last table of `docs/glossary.md`; there is no second list. A line that needs one of the words, or
-//! cannot be shorter, contains `language: allow` in a comment, or follows a line that does.
+//! The words are those of the last table of `docs/glossary.md`; there is no second list. A line
+//! that needs one of the words, or cannot be shorter, contains `language: allow` in a comment, or
+//! follows a line that does.
 
 use std::{collections::BTreeMap, fs, process::Command};
 
@@ -20,8 +21,8 @@ const EXCEPTION: &str = "language: allow";
 const PROSE: &[&str] = &["rs", "ts", "tsx", "css", "sql", "mjs", "md", "toml"];
 /// Extensions of files whose lines have a maximum length.
 const CODE: &[&str] = &["rs", "ts", "tsx", "mjs"];
-/// Files that are not written by hand, must never change (the database records checksums of applied migrations), or explain
-/// the words.
+/// Files that are not written by hand, must never change (the database records checksums of applied
+/// migrations), or explain the words.
 const EXEMPT: &[&str] = &[
     "docs/glossary.md",
     "docs/src/cli.md",
@@ -144,8 +145,8 @@ fn word_finding(file: &str, line: usize, rule: &Rule) -> Finding {
     Finding { file: file.to_owned(), line, kind: Kind::Word, message }
 }
 
-/// The words of a line in lower case, with one space before and after each. Identifiers are split: `put_back`, `putBack` and
-/// `PutBack` are " put back ".
+/// The words of a line in lower case, with one space before and after each. Identifiers are split:
+/// `put_back`, `putBack` and `PutBack` are " put back ".
 fn words(line: &str) -> String {
     let mut words = String::with_capacity(line.len() + 8);
     words.push(' ');
@@ -226,7 +227,8 @@ mod tests {
         #[test]
         fn last_table_is_read() {
             let rules = rules(GLOSSARY).expect("a table");
-            assert!(rules.iter().any(|rule| rule.avoid == "anew" && rule.instead == "again")); // language: allow
+            // language: allow
+            assert!(rules.iter().any(|rule| rule.avoid == "anew" && rule.instead == "again"));
         }
 
         #[test]

@@ -1,5 +1,5 @@
-//! Project automation: one command for each task of developers and of the gate. It knows the checkout and its tools. It links
-//! nothing of Burrow, so that it builds in seconds.
+//! Project automation: one command for each task of developers and of the gate. It knows the
+//! checkout and its tools. It links nothing of Burrow, so that it builds in seconds.
 
 mod bench;
 mod build;

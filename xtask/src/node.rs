@@ -1,5 +1,5 @@
-//! A Node.js that the web app's tools accept. Debian 12 has version 18, but Vite needs 20.19. If the installed one is too old, a
-//! newer one is installed from the npm registry into `target/`.
+//! A Node.js that the web app's tools accept. Debian 12 has version 18, but Vite needs 20.19. If
+//! the installed one is too old, a newer one is installed from the npm registry into `target/`.
 
 use std::{ffi::OsString, path::PathBuf, process::Command};
 

@@ -1,5 +1,5 @@
-//! `cargo xtask prepare`: writes the generated files that are committed: checked queries, the OpenAPI document, the web app's
-//! API types.
+//! `cargo xtask prepare`: writes the generated files that are committed: checked queries, the
+//! OpenAPI document, the web app's API types.
 
 use std::{
     fs::{self, File},
@@ -44,7 +44,8 @@ pub fn prepare(queries_only: bool) -> Result<()> {
     })
 }
 
-/// Compiles the controller against a Postgres with all migrations applied; sqlx's macros record the description of each query.
+/// Compiles the controller against a Postgres with all migrations applied; sqlx's macros record the
+/// description of each query.
 fn queries() -> Result<()> {
     let controller = root().join("controller");
     let postgres = Postgres::start()?;

@@ -82,8 +82,8 @@ pub fn format_duration(duration: Duration) -> String {
     }
 }
 
-/// The path of a program: from PATH, else from directories of administration programs and of Postgres, which an ordinary
-/// user's PATH does not contain.
+/// The path of a program: from PATH, else from directories of administration programs and of
+/// Postgres, which an ordinary user's PATH does not contain.
 pub fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let postgres = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();

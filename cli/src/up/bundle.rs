@@ -1,5 +1,5 @@
-//! The static agent for guests inside this executable. Only builds with the feature `bundled` contain it; other builds find
-//! the agent next to the executable or in the checkout.
+//! The static agent for guests inside this executable. Only builds with the feature `bundled`
+//! contain it; other builds find the agent next to the executable or in the checkout.
 
 use std::{
     fs, io,
@@ -18,8 +18,8 @@ pub fn has_agent() -> bool {
     AGENT.is_some()
 }
 
-/// Writes the agent into `directory`, unless it is there with the same content. Returns None if this executable contains no
-/// agent.
+/// Writes the agent into `directory`, unless it is there with the same content. Returns None if
+/// this executable contains no agent.
 pub fn extract_agent(directory: &Path) -> io::Result<Option<PathBuf>> {
     AGENT.map(|content| extract(content, directory)).transpose()
 }
@@ -30,7 +30,8 @@ fn extract(content: &[u8], directory: &Path) -> io::Result<PathBuf> {
         return Ok(path);
     }
     fs::create_dir_all(directory)?;
-    // A running sandbox may still execute the agent of an earlier version, so its file is replaced, not overwritten.
+    // A running sandbox may still execute the agent of an earlier version, so its file is replaced,
+    // not overwritten.
     let new = path.with_extension("new");
     fs::write(&new, content)?;
     fs::set_permissions(&new, fs::Permissions::from_mode(0o755))?;

@@ -12,7 +12,8 @@ use anyhow::{Context, Result};
 use super::Release;
 use crate::{root, run};
 
-/// What a running Burrow needs. The base image is built by `mmdebstrap` and its companions at the first start.
+/// What a running Burrow needs. The base image is built by `mmdebstrap` and its companions at the
+/// first start.
 const DEPENDENCIES: &str = "libc6 (>= 2.36), libgcc-s1, postgresql, qemu-system-x86, qemu-utils, mmdebstrap, \
      debian-archive-keyring, erofs-utils, e2fsprogs, nftables, iproute2, lz4, zstd, cpio, kmod, util-linux, \
      ca-certificates";
@@ -42,7 +43,8 @@ pub fn build(release: &Release) -> Result<()> {
 
 fn control(release: &Release, size_kib: u64) -> String {
     format!(
-        "Package: burrow\nVersion: {}\nSection: devel\nPriority: optional\nArchitecture: amd64\nInstalled-Size: {size_kib}\n\
+        "Package: burrow\nVersion: {}\nSection: devel\nPriority: optional\nArchitecture: amd64\n\
+         Installed-Size: {size_kib}\n\
          Depends: {DEPENDENCIES}\nMaintainer: The Burrow authors <burrow@localhost>\n\
          Description: self-hosted cloud development environment\n \
          Gives each user a Linux microVM with an editor, terminals and files in the browser\n \

@@ -1,5 +1,6 @@
-//! The container image: Debian with the package installed, as an OCI archive that `docker load`, `podman load` and `skopeo` read.
-//! It is written without a container engine: one layer from `mmdebstrap`, and the three JSON files that the format asks for.
+//! The container image: Debian with the package installed, as an OCI archive that `docker load`,
+//! `podman load` and `skopeo` read. It is written without a container engine: one layer from
+//! `mmdebstrap`, and the three JSON files that the format asks for.
 
 use std::{
     fs,
@@ -35,7 +36,8 @@ pub fn build(release: &Release) -> Result<()> {
     let layer = blobs.add_file(&directory.join("layer.tar.gz"), LAYER)?;
     let config = blobs.add_text(&config(&layer_digest), CONFIG)?;
     let manifest = format!(
-        "{{ \"schemaVersion\": 2, \"mediaType\": \"{MANIFEST}\", \"config\": {config}, \"layers\": [{layer}] }}"
+        "{{ \"schemaVersion\": 2, \"mediaType\": \"{MANIFEST}\", \"config\": {config}, \
+         \"layers\": [{layer}] }}"
     );
     let manifest = blobs.add_text(&manifest, MANIFEST)?;
     let named = manifest.replacen(
@@ -72,7 +74,7 @@ fn debian_with_package(release: &Release, target: &Path) -> Result<()> {
             .args(["--dpkgopt=path-exclude=/usr/share/locale/*", "--dpkgopt=path-exclude=/usr/share/doc/*"])
             .args(["--dpkgopt=path-include=/usr/share/doc/burrow/*"])
             .arg(format!("--customize-hook=copy-in {package} /tmp"))
-            .arg("--customize-hook=chroot \"$1\" sh -c 'apt-get install -y -q --no-install-recommends /tmp/*.deb'")
+            .arg("--customize-hook=chroot \"$1\" sh -c 'apt-get install -y -q /tmp/*.deb'")
             .arg("--customize-hook=chroot \"$1\" sh -c 'rm /tmp/*.deb && apt-get clean'")
             .arg(SUITE)
             .arg(target),

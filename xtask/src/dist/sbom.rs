@@ -1,5 +1,5 @@
-//! Software bills of materials in CycloneDX's JSON: one of the crates in the executable, from `cargo tree` and the lock file, and
-//! one of the packages in the web app, from npm.
+//! Software bills of materials in CycloneDX's JSON: one of the crates in the executable, from
+//! `cargo tree` and the lock file, and one of the packages in the web app, from npm.
 
 use std::{collections::BTreeMap, fmt::Write as _, fs};
 
@@ -62,8 +62,9 @@ fn bill(version: &str, components: &BTreeMap<Id, String>, checksums: &BTreeMap<I
         .map(|(id, license)| component(id, license, checksums.get(id).map(String::as_str)))
         .collect();
     format!(
-        "{{\n  \"bomFormat\": \"CycloneDX\",\n  \"specVersion\": \"1.5\",\n  \"version\": 1,\n  \"metadata\": {{ \"component\": \
-         {{ \"type\": \"application\", \"name\": \"burrow\", \"version\": \"{version}\" }} }},\n  \"components\": [\n{}\n  ]\n}}\n",
+        "{{\n  \"bomFormat\": \"CycloneDX\",\n  \"specVersion\": \"1.5\",\n  \"version\": 1,\n  \
+         \"metadata\": {{ \"component\": {{ \"type\": \"application\", \"name\": \"burrow\", \
+         \"version\": \"{version}\" }} }},\n  \"components\": [\n{}\n  ]\n}}\n",
         entries.join(",\n")
     )
 }
@@ -73,7 +74,8 @@ fn component((name, version): &Id, license: &str, sha256: Option<&str>) -> Strin
     if let Some(sha256) = sha256 {
         let _ = write!(
             entry,
-            ", \"purl\": \"pkg:cargo/{name}@{version}\", \"hashes\": [{{ \"alg\": \"SHA-256\", \"content\": \"{sha256}\" }}]"
+            ", \"purl\": \"pkg:cargo/{name}@{version}\", \
+             \"hashes\": [{{ \"alg\": \"SHA-256\", \"content\": \"{sha256}\" }}]"
         );
     }
     if !license.is_empty() {

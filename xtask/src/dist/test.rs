@@ -1,8 +1,10 @@
-//! `cargo xtask dist --test`: installs the Debian package in fresh roots, starts it, creates a workspace and removes it again.
+//! `cargo xtask dist --test`: installs the Debian package in fresh roots, starts it, creates a
+//! workspace and removes it again.
 //!
-//! The roots are made by mmdebstrap and entered with `chroot` in namespaces of their own. So this shows that dependencies exist,
-//! that the executable runs with the release's libraries and its Postgres, and that nothing is left behind. It does not show
-//! systemd, and workspaces are plain processes (`--runtime fake`).
+//! The roots are made by mmdebstrap and entered with `chroot` in namespaces of their own. So this
+//! shows that dependencies exist, that the executable runs with the release's libraries and its
+//! Postgres, and that nothing is left behind. It does not show systemd, and workspaces are plain
+//! processes (`--runtime fake`).
 
 use std::{
     fs,
@@ -78,7 +80,8 @@ impl Root {
         fs::copy("/etc/resolv.conf", self.0.join("etc/resolv.conf"))?;
         fs::write(self.0.join("tmp/test.sh"), SCRIPT)?;
         // In namespaces of its own, everything that the script leaves running ends with it.
-        let enter = "mount --bind /dev $0/dev && mount --bind /dev/pts $0/dev/pts && mount -t proc proc $0/proc && \
+        let enter = "mount --bind /dev $0/dev && mount --bind /dev/pts $0/dev/pts && \
+                     mount -t proc proc $0/proc && \
                      exec chroot $0 bash /tmp/test.sh";
         run::run(
             Command::new("unshare")

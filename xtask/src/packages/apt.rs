@@ -1,7 +1,8 @@
 //! Choosing how to install packages with `apt-get`, by simulation.
 //!
-//! A host may have newer packages from backports. Their parts conflict with those of the release: QEMU 7.2 cannot be installed
-//! beside the `qemu-utils` of QEMU 10. So three plans are simulated in turn:
+//! A host may have newer packages from backports. Their parts conflict with those of the release:
+//! QEMU 7.2 cannot be installed beside the `qemu-utils` of QEMU 10. So three plans are simulated in
+//! turn:
 //!
 //! 1. the configured sources;
 //! 2. the release's backports, from a temporary list of sources if the host has none;
@@ -119,7 +120,8 @@ impl Sources {
     }
 }
 
-/// The host's sources and the suite, with their package lists, in a directory that does not outlive the installation.
+/// The host's sources and the suite, with their package lists, in a directory that does not outlive
+/// the installation.
 fn temporary_list(suite: &str) -> Result<TempDir> {
     let directory = tempfile::Builder::new().prefix("burrow-apt").tempdir()?;
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))?;
@@ -213,7 +215,8 @@ struct Changes {
 }
 
 impl Changes {
-    /// Reads `Inst NAME [OLD] (NEW …` and `Remv NAME …`. An `Inst` without an old version is a new package.
+    /// Reads `Inst NAME [OLD] (NEW …` and `Remv NAME …`. An `Inst` without an old version is a
+    /// new package.
     fn parse(simulation: &str, is_older: impl Fn(&str, &str) -> bool) -> Self {
         let mut changes = Self::default();
         for line in simulation.lines() {
@@ -278,8 +281,8 @@ fn privileged(program: &str) -> Command {
     command
 }
 
-/// While it exists, installed packages start no service (Debian's `policy-rc.d`). Only for root, and only if the host has no
-/// policy of its own.
+/// While it exists, installed packages start no service (Debian's `policy-rc.d`). Only for root,
+/// and only if the host has no policy of its own.
 struct NoServices(bool);
 
 const POLICY: &str = "/usr/sbin/policy-rc.d";

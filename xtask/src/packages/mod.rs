@@ -1,5 +1,6 @@
-//! Distribution packages that building, running and testing need. Missing ones are listed with their reason and installed.
-//! `apt` decides from which source, and never downgrades or removes a package without consent.
+//! Distribution packages that building, running and testing need. Missing ones are listed with
+//! their reason and installed. `apt` decides from which source, and never downgrades or removes a
+//! package without consent.
 
 mod apt;
 
@@ -110,7 +111,8 @@ impl Package {
 
     fn is_installed(&self) -> bool {
         match self.name {
-            // Debian packages what `python3 -m venv` needs separately; other distributions include it in Python.
+            // Debian packages what `python3 -m venv` needs separately; other distributions include
+            // it in Python.
             "python3-venv" => Command::new("python3")
                 .args(["-c", "import venv, ensurepip"])
                 .stderr(std::process::Stdio::null())
@@ -138,7 +140,8 @@ pub fn install(packages: &'static [Package]) -> Result<()> {
     }
     if !run::is_root() && run::find("sudo").is_none() {
         bail!(
-            "Cannot install packages: neither root nor sudo. As root, run: apt-get install --no-install-recommends {}",
+            "Cannot install packages: neither root nor sudo. As root, run: \
+             apt-get install --no-install-recommends {}",
             names.join(" ")
         );
     }
