@@ -3964,10 +3964,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /**
-                 * @description The code that the program shows; case
-                 *                 and dashes do not matter.
-                 */
+                /** @description The code that the program shows; case and dashes do not matter. */
                 user_code: string;
             };
             cookie?: never;
@@ -9526,10 +9523,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /**
-                 * @description Repeat a request with the same key
-                 *                     and get the first answer instead of a second workspace.
-                 */
+                /** @description Repeat a request with the same key and get the first answer instead of a second workspace. */
                 "idempotency-key"?: string | null;
             };
             path?: never;
@@ -12552,10 +12546,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /**
-                 * @description Repeat a request with the same key
-                 *                     and get the first answer instead of a second workspace.
-                 */
+                /** @description Repeat a request with the same key and get the first answer instead of a second workspace. */
                 "idempotency-key"?: string | null;
             };
             path: {
