@@ -42,14 +42,14 @@ struct Rate {
     /// Time of the oldest write that no committed snapshot has.
     unreplicated_since: Option<Instant>,
     /// What the store takes, in bytes of the volume per second.
-    store_rate: f64,
+    bytes_per_second: f64,
     /// The writes that were admitted so far take the store until this time.
     busy_until: Instant,
 }
 
 impl WriteThrottle {
     pub fn new(unreplicated_since: Option<Instant>) -> Self {
-        let rate = Rate { unreplicated_since, store_rate: INITIAL_RATE, busy_until: Instant::now() };
+        let rate = Rate { unreplicated_since, bytes_per_second: INITIAL_RATE, busy_until: Instant::now() };
         Self { rate: Mutex::new(rate), is_full: AtomicBool::new(false) }
     }
 
@@ -62,7 +62,8 @@ impl WriteThrottle {
     pub fn record_upload(&self, bytes: u64, time: Duration) {
         if bytes > 0 && !time.is_zero() {
             let mut rate = self.rate();
-            rate.store_rate += NEWEST_WEIGHT * (bytes as f64 / time.as_secs_f64() - rate.store_rate);
+            rate.bytes_per_second +=
+                NEWEST_WEIGHT * (bytes as f64 / time.as_secs_f64() - rate.bytes_per_second);
         }
     }
 
@@ -94,7 +95,7 @@ impl WriteThrottle {
             if age <= FREE_AGE {
                 return;
             }
-            let cost = write_cost(bytes, age, rate.store_rate);
+            let cost = write_cost(bytes, age, rate.bytes_per_second);
             rate.busy_until = rate.busy_until.max(now) + cost;
             (rate.busy_until - now).min(MAX_WRITE_DELAY)
         };
@@ -108,10 +109,10 @@ impl WriteThrottle {
 
 /// The time that a write takes at this age of the oldest unreplicated write. At first that is the
 /// store's own rate; with a greater age, down to a quarter of it, so that the age decreases.
-fn write_cost(bytes: u64, age: Duration, store_rate: f64) -> Duration {
+fn write_cost(bytes: u64, age: Duration, bytes_per_second: f64) -> Duration {
     let over =
         age.saturating_sub(FREE_AGE).as_secs_f64() / SLOWEST_AGE.saturating_sub(FREE_AGE).as_secs_f64();
-    let allowed = (store_rate * (1.0 - 0.75 * over.min(1.0))).max(MIN_RATE);
+    let allowed = (bytes_per_second * (1.0 - 0.75 * over.min(1.0))).max(MIN_RATE);
     Duration::from_secs_f64(bytes as f64 / allowed)
 }
 

@@ -72,7 +72,7 @@ impl S3Options {
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             match pair.split_once('=').ok_or_else(refused)? {
                 ("endpoint", endpoint) => {
-                    options.endpoint = Some(percent_decoded(endpoint).ok_or_else(refused)?)
+                    options.endpoint = Some(percent_decoded(endpoint).ok_or_else(refused)?);
                 }
                 ("region", region) => options.region = Some(region.to_owned()),
                 ("checksums", "off") => options.checksums = false,

@@ -128,7 +128,9 @@ impl SnapshotView {
         blocks.sort_unstable();
         blocks.dedup();
         let mut runs: Vec<Range<u32>> = Vec::new();
-        blocks.into_iter().for_each(|block| push_block(&mut runs, block));
+        for block in blocks {
+            push_block(&mut runs, block);
+        }
         runs
     }
 

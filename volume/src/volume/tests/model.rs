@@ -272,7 +272,7 @@ impl Run {
             Operation::Snapshot { is_confirmed } => self.snapshot(true, is_confirmed).await,
             Operation::UncommittedSnapshot => self.snapshot(false, false).await,
             Operation::SnapshotDuringWrites { writes, is_confirmed } => {
-                self.snapshot_during_writes(writes, is_confirmed).await
+                self.snapshot_during_writes(writes, is_confirmed).await;
             }
             Operation::SnapshotDropped(waits) => self.drop_snapshot(waits).await,
             Operation::SnapshotCutOff(calls) => {
@@ -371,7 +371,7 @@ impl Run {
         let taken = self.retry_on_store_fault(|volume| async move { volume.snapshot(|_| ()).await });
         match taken.await {
             Ok(snapshot) if is_committed => {
-                self.commit(snapshot.manifest, self.content.clone(), is_confirmed).await
+                self.commit(snapshot.manifest, self.content.clone(), is_confirmed).await;
             }
             Ok(snapshot) => {
                 self.overwritten.clear();
