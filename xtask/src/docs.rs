@@ -96,7 +96,7 @@ fn documents() -> Result<Vec<String>> {
     for directory in [".", "docs", DECISIONS] {
         for entry in fs::read_dir(root().join(directory))? {
             let name = entry?.file_name().to_string_lossy().into_owned();
-            if name.ends_with(".md") {
+            if has_extension(&name, "md") {
                 paths.push(if directory == "." { name } else { format!("{directory}/{name}") });
             }
         }
@@ -140,7 +140,7 @@ fn relocate(text: &str, path: &str, place: &str) -> Result<String> {
     let mut relocated = text.to_owned();
     for link in links(text) {
         let (target, anchor) = link.target.split_once('#').unwrap_or((&link.target, ""));
-        if target.is_empty() || target.ends_with(".png") || is_external(target) {
+        if target.is_empty() || has_extension(target, "png") || is_external(target) {
             continue;
         }
         let target = join(path, target);
@@ -313,6 +313,11 @@ fn summary_errors() -> Result<Vec<String>> {
 
 fn read(path: &str) -> Result<String> {
     fs::read_to_string(root().join(path)).with_context(|| format!("Cannot read {path}"))
+}
+
+/// Whether a file name ends with this extension.
+fn has_extension(name: &str, extension: &str) -> bool {
+    Path::new(name).extension().is_some_and(|found| found.eq_ignore_ascii_case(extension))
 }
 
 #[cfg(test)]

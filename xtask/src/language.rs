@@ -5,7 +5,7 @@
 //! that needs one of the words, or cannot be shorter, contains `language: allow` in a comment, or
 //! follows a line that does.
 
-use std::{collections::BTreeMap, fs, process::Command};
+use std::{collections::BTreeMap, fmt::Write as _, fs, process::Command};
 
 use anyhow::{Context, Result, bail};
 
@@ -203,7 +203,7 @@ fn table(findings: &[Finding]) -> String {
     let mut total = [0; 3];
     for (directory, counts) in &counts {
         let [word, length, undocumented] = counts;
-        table += &format!("{directory:18} {word:>8} {length:>12} {undocumented:>14}\n");
+        let _ = writeln!(table, "{directory:18} {word:>8} {length:>12} {undocumented:>14}");
         for (sum, count) in total.iter_mut().zip(counts) {
             *sum += count;
         }

@@ -190,10 +190,14 @@ mod tests {
         }
         match value {
             serde_json::Value::Object(fields) => {
-                fields.values().for_each(|value| check_references(document, value));
+                for value in fields.values() {
+                    check_references(document, value);
+                }
             }
             serde_json::Value::Array(items) => {
-                items.iter().for_each(|value| check_references(document, value));
+                for value in items {
+                    check_references(document, value);
+                }
             }
             _ => {}
         }
