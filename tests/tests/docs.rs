@@ -154,10 +154,10 @@ fn nginx(place: &Path, upstream: &str) -> Proxy {
             ("http://127.0.0.1:8080", upstream),
         ],
     );
-    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .iter()
-        .map(|kind| format!("{kind}_temp_path {place_text}/{kind};\n"))
-        .collect();
+    let mut temporary = String::new();
+    for kind in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
+        writeln!(temporary, "{kind}_temp_path {place_text}/{kind};").expect("memory");
+    }
     let text = format!(
         "daemon off;\npid {place_text}/nginx.pid;\nerror_log stderr;\nuser root;\nevents {{}}\n\
          http {{\naccess_log off;\n{temporary}{site}\n}}\n"
