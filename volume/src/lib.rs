@@ -54,7 +54,7 @@
 //!
 //! | module | what it does | builds on |
 //! |---|---|---|
-//! | `store` | where objects live: a directory, S3 | – |
+//! | `store` | where objects live: a directory, S3 | format (names) |
 //! | `format` | what objects contain: keys, packs, manifests, chains. Pure | – |
 //! | `objects` | a tenant's objects, fetched, retried and verified | store, format |
 //! | `cache` | the volume on this host: data file, log, cut, flush | format |
