@@ -45,6 +45,7 @@ const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(3600);
 pub type Sender = mpsc::Sender<std::result::Result<Bytes, BrowseError>>;
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct At {
     /// Below the home, without a leading `/`. Absent: the home itself.
     #[serde(default)]
@@ -52,6 +53,7 @@ pub struct At {
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct Between {
     /// Below the home, without a leading `/`. Absent: the home itself.
     #[serde(default)]
@@ -75,7 +77,7 @@ pub struct Between {
         At,
     ),
     responses((status = 200, body = Directory, description = "The directory, by name")),
-    extensions(("x-problem-codes" = json!(["unsupported", "timeout"]))),
+    extensions(("x-problem-codes" = json!(["conflict", "unsupported", "timeout"]))),
 )]
 pub async fn list_snapshot_files(
     State(app): State<App>,
@@ -99,7 +101,7 @@ pub async fn list_snapshot_files(
         At,
     ),
     responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>, description = "The bytes of the file")),
-    extensions(("x-problem-codes" = json!(["unsupported", "timeout"]))),
+    extensions(("x-problem-codes" = json!(["conflict", "unsupported", "timeout"]))),
 )]
 pub async fn read_snapshot_file(
     State(app): State<App>,
@@ -205,7 +207,7 @@ fn disposition(name: &str) -> String {
         Between,
     ),
     responses((status = 200, body = Changes, description = "The changed paths")),
-    extensions(("x-problem-codes" = json!(["unsupported", "timeout"]))),
+    extensions(("x-problem-codes" = json!(["conflict", "unsupported", "timeout"]))),
 )]
 pub async fn list_snapshot_changes(
     State(app): State<App>,
@@ -229,7 +231,7 @@ pub async fn list_snapshot_changes(
         Between,
     ),
     responses((status = 200, body = Diff, description = "The difference in unified form")),
-    extensions(("x-problem-codes" = json!(["unsupported", "timeout"]))),
+    extensions(("x-problem-codes" = json!(["conflict", "unsupported", "timeout"]))),
 )]
 pub async fn diff_snapshot_file(
     State(app): State<App>,

@@ -28,6 +28,7 @@ use crate::{
 };
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct Page {
     /// The first chunk to list. 0 by default.
     #[serde(default)]
@@ -48,6 +49,7 @@ pub struct Page {
         Page,
     ),
     responses((status = 200, body = ChunkList, description = "A page of chunks")),
+    extensions(("x-problem-codes" = json!(["conflict"]))),
 )]
 pub async fn list_snapshot_chunks(
     State(app): State<App>,
@@ -72,6 +74,7 @@ pub async fn list_snapshot_chunks(
         ("snapshot" = String, Path, description = "A snapshot's id, or `latest`."),
     ),
     responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>, description = "The chunks in transfer format")),
+    extensions(("x-problem-codes" = json!(["conflict"]))),
 )]
 pub async fn read_snapshot_chunks(
     State(app): State<App>,

@@ -52,6 +52,7 @@ use crate::{
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(15);
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct At {
     /// The version of the import that the chunks are based on.
     version: u64,
@@ -191,6 +192,7 @@ async fn create_new(
         Page,
     ),
     responses((status = 200, body = ChunkList, description = "A page of chunks")),
+    extensions(("x-problem-codes" = json!(["conflict"]))),
 )]
 pub async fn list_import_chunks(
     State(app): State<App>,

@@ -46,6 +46,7 @@ const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(30);
 const NAME_RULE: &str = "Use 1 to 100 bytes without control characters.";
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct Page {
     /// Only those before this instant: of the last one that was listed.
     #[serde(default, with = "time::serde::rfc3339::option")]

@@ -6887,13 +6887,14 @@ export interface operations {
     };
     list_import_chunks: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description The first chunk to list. 0 by default. */
+                from?: number;
+            };
             header?: never;
             path: {
                 /** @description The import. */
                 id: string;
-                /** @description The first chunk to list. 0 by default. */
-                from: number;
             };
             cookie?: never;
         };
@@ -6984,6 +6985,44 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `conflict`: Not possible in the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "conflict",
+                     *       "detail": "Not possible in the present state.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 409,
+                     *       "title": "Not possible in the present state",
+                     *       "type": "about:blank#conflict"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: A value is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid",
+                     *       "detail": "A value is not valid.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 422,
+                     *       "title": "A value is not valid",
+                     *       "type": "about:blank#invalid"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `internal`: An internal error */
             500: {
                 headers: {
@@ -7045,13 +7084,14 @@ export interface operations {
     };
     upload_import_chunks: {
         parameters: {
-            query?: never;
+            query: {
+                /** @description The version of the import that the chunks are based on. */
+                version: number;
+            };
             header?: never;
             path: {
                 /** @description The import. */
                 id: string;
-                /** @description The version of the import that the chunks are based on. */
-                version: number;
             };
             cookie?: never;
         };
@@ -13239,15 +13279,16 @@ export interface operations {
     };
     list_snapshots: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Only those before this instant: of the last one that was listed. */
+                before?: string;
+                /** @description 1 to 1000; absent: 100. */
+                limit?: number;
+            };
             header?: never;
             path: {
                 /** @description The workspace. */
                 id: components["schemas"]["WorkspaceId"];
-                /** @description Only those before this instant: of the last one that was listed. */
-                before: string | null;
-                /** @description 1 to 1000; absent: 100. */
-                limit: number | null;
             };
             cookie?: never;
         };
@@ -13333,6 +13374,25 @@ export interface operations {
                      *       "status": 404,
                      *       "title": "Not found",
                      *       "type": "about:blank#not_found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: A value is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid",
+                     *       "detail": "A value is not valid.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 422,
+                     *       "title": "A value is not valid",
+                     *       "type": "about:blank#invalid"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
@@ -14022,15 +14082,16 @@ export interface operations {
     };
     download_snapshot_archive: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Below the home, without a leading `/`. Absent: the home itself. */
+                path?: string;
+            };
             header?: never;
             path: {
                 /** @description The workspace. */
                 id: components["schemas"]["WorkspaceId"];
                 /** @description A snapshot's id, or `latest`. */
                 snapshot: string;
-                /** @description Below the home, without a leading `/`. Absent: the home itself. */
-                path: string;
             };
             cookie?: never;
         };
@@ -14042,7 +14103,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/x-tar": number[];
+                    "application/octet-stream": number[];
                 };
             };
             /** @description `bad_request`: The request cannot be understood */
@@ -14121,6 +14182,25 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `conflict`: Not possible in the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "conflict",
+                     *       "detail": "Not possible in the present state.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 409,
+                     *       "title": "Not possible in the present state",
+                     *       "type": "about:blank#conflict"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `unsupported`: Not possible for this kind of file */
             415: {
                 headers: {
@@ -14135,6 +14215,25 @@ export interface operations {
                      *       "status": 415,
                      *       "title": "Not possible for this kind of file",
                      *       "type": "about:blank#unsupported"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: A value is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid",
+                     *       "detail": "A value is not valid.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 422,
+                     *       "title": "A value is not valid",
+                     *       "type": "about:blank#invalid"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
@@ -14201,17 +14300,18 @@ export interface operations {
     };
     list_snapshot_changes: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Below the home, without a leading `/`. Absent: the home itself. */
+                path?: string;
+                /** @description The later snapshot: an identifier, or `latest`, which it is when absent. */
+                with?: string;
+            };
             header?: never;
             path: {
                 /** @description The workspace. */
                 id: components["schemas"]["WorkspaceId"];
                 /** @description A snapshot's id, or `latest`. */
                 snapshot: string;
-                /** @description Below the home, without a leading `/`. Absent: the home itself. */
-                path: string;
-                /** @description The later snapshot: an identifier, or `latest`, which it is when absent. */
-                with: string | null;
             };
             cookie?: never;
         };
@@ -14302,6 +14402,25 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `conflict`: Not possible in the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "conflict",
+                     *       "detail": "Not possible in the present state.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 409,
+                     *       "title": "Not possible in the present state",
+                     *       "type": "about:blank#conflict"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `unsupported`: Not possible for this kind of file */
             415: {
                 headers: {
@@ -14316,6 +14435,25 @@ export interface operations {
                      *       "status": 415,
                      *       "title": "Not possible for this kind of file",
                      *       "type": "about:blank#unsupported"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: A value is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid",
+                     *       "detail": "A value is not valid.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 422,
+                     *       "title": "A value is not valid",
+                     *       "type": "about:blank#invalid"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
@@ -14382,15 +14520,16 @@ export interface operations {
     };
     list_snapshot_chunks: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description The first chunk to list. 0 by default. */
+                from?: number;
+            };
             header?: never;
             path: {
                 /** @description The workspace. */
                 id: components["schemas"]["WorkspaceId"];
                 /** @description A snapshot's id, or `latest`. */
                 snapshot: string;
-                /** @description The first chunk to list. 0 by default. */
-                from: number;
             };
             cookie?: never;
         };
@@ -14476,6 +14615,44 @@ export interface operations {
                      *       "status": 404,
                      *       "title": "Not found",
                      *       "type": "about:blank#not_found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `conflict`: Not possible in the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "conflict",
+                     *       "detail": "Not possible in the present state.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 409,
+                     *       "title": "Not possible in the present state",
+                     *       "type": "about:blank#conflict"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: A value is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid",
+                     *       "detail": "A value is not valid.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 422,
+                     *       "title": "A value is not valid",
+                     *       "type": "about:blank#invalid"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
@@ -14647,6 +14824,25 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `conflict`: Not possible in the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "conflict",
+                     *       "detail": "Not possible in the present state.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 409,
+                     *       "title": "Not possible in the present state",
+                     *       "type": "about:blank#conflict"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `too_large`: Too large */
             413: {
                 headers: {
@@ -14746,15 +14942,16 @@ export interface operations {
     };
     read_snapshot_file: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Below the home, without a leading `/`. Absent: the home itself. */
+                path?: string;
+            };
             header?: never;
             path: {
                 /** @description The workspace. */
                 id: components["schemas"]["WorkspaceId"];
                 /** @description A snapshot's id, or `latest`. */
                 snapshot: string;
-                /** @description Below the home, without a leading `/`. Absent: the home itself. */
-                path: string;
             };
             cookie?: never;
         };
@@ -14845,6 +15042,25 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `conflict`: Not possible in the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "conflict",
+                     *       "detail": "Not possible in the present state.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 409,
+                     *       "title": "Not possible in the present state",
+                     *       "type": "about:blank#conflict"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `unsupported`: Not possible for this kind of file */
             415: {
                 headers: {
@@ -14859,6 +15075,25 @@ export interface operations {
                      *       "status": 415,
                      *       "title": "Not possible for this kind of file",
                      *       "type": "about:blank#unsupported"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: A value is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid",
+                     *       "detail": "A value is not valid.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 422,
+                     *       "title": "A value is not valid",
+                     *       "type": "about:blank#invalid"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
@@ -14925,17 +15160,18 @@ export interface operations {
     };
     diff_snapshot_file: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Below the home, without a leading `/`. Absent: the home itself. */
+                path?: string;
+                /** @description The later snapshot: an identifier, or `latest`, which it is when absent. */
+                with?: string;
+            };
             header?: never;
             path: {
                 /** @description The workspace. */
                 id: components["schemas"]["WorkspaceId"];
                 /** @description A snapshot's id, or `latest`. */
                 snapshot: string;
-                /** @description Below the home, without a leading `/`. Absent: the home itself. */
-                path: string;
-                /** @description The later snapshot: an identifier, or `latest`, which it is when absent. */
-                with: string | null;
             };
             cookie?: never;
         };
@@ -15026,6 +15262,25 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `conflict`: Not possible in the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "conflict",
+                     *       "detail": "Not possible in the present state.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 409,
+                     *       "title": "Not possible in the present state",
+                     *       "type": "about:blank#conflict"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `unsupported`: Not possible for this kind of file */
             415: {
                 headers: {
@@ -15040,6 +15295,25 @@ export interface operations {
                      *       "status": 415,
                      *       "title": "Not possible for this kind of file",
                      *       "type": "about:blank#unsupported"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: A value is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid",
+                     *       "detail": "A value is not valid.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 422,
+                     *       "title": "A value is not valid",
+                     *       "type": "about:blank#invalid"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
@@ -15106,15 +15380,16 @@ export interface operations {
     };
     list_snapshot_files: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Below the home, without a leading `/`. Absent: the home itself. */
+                path?: string;
+            };
             header?: never;
             path: {
                 /** @description The workspace. */
                 id: components["schemas"]["WorkspaceId"];
                 /** @description A snapshot's id, or `latest`. */
                 snapshot: string;
-                /** @description Below the home, without a leading `/`. Absent: the home itself. */
-                path: string;
             };
             cookie?: never;
         };
@@ -15205,6 +15480,25 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `conflict`: Not possible in the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "conflict",
+                     *       "detail": "Not possible in the present state.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 409,
+                     *       "title": "Not possible in the present state",
+                     *       "type": "about:blank#conflict"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `unsupported`: Not possible for this kind of file */
             415: {
                 headers: {
@@ -15219,6 +15513,25 @@ export interface operations {
                      *       "status": 415,
                      *       "title": "Not possible for this kind of file",
                      *       "type": "about:blank#unsupported"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: A value is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid",
+                     *       "detail": "A value is not valid.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 422,
+                     *       "title": "A value is not valid",
+                     *       "type": "about:blank#invalid"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
