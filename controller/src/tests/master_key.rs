@@ -112,7 +112,7 @@ async fn destroyed_tenant_key_makes_homes_unreadable() {
         owner.post("/api/v1/workspaces", &json!({ "name": "fresh" })).await,
     ] {
         assert_eq!((answer.status, answer.code()), (409, "conflict"));
-        assert!(answer.body["detail"].as_str().is_some_and(|detail| detail.contains("deleted for good")));
+        assert!(answer.body["detail"].as_str().is_some_and(|detail| detail.contains("was destroyed")));
     }
     assert_eq!(owner.delete(&base).await.status, 204);
     assert_eq!(stranger.workspace(other).await.phase, Phase::Running, "nobody else is hit");
