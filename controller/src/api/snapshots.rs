@@ -248,6 +248,8 @@ pub async fn take_snapshot(app: &Core, allowed: Allowed, id: WorkspaceId) -> Res
                 let mut scope = app.db.scope(allowed).await?;
                 pending = Some(snapshot_requests::request(&mut scope, id).await?);
                 scope.commit().await?;
+                // The runner may end before the next read.
+                has_waited = true;
                 continue;
             }
             // A workspace that starts is asked once it runs. One that stops will have a snapshot.
