@@ -117,7 +117,7 @@ impl Source {
                     let sandbox = files.sandbox_report();
                     tracing::warn!(?sandbox, "a part of the reader's sandbox is missing");
                 }
-                Ok(Files::Reader(files))
+                Ok(Files::Reader(Box::new(files)))
             }
             #[cfg(test)]
             Self::Memory(memory) => memory.open(manifest).map(Files::Memory),
@@ -143,7 +143,7 @@ impl ReadAt for Blocks {
 /// The files of an open snapshot.
 #[cfg_attr(test, expect(clippy::large_enum_variant, reason = "the small variant exists in tests only"))]
 enum Files {
-    Reader(SnapshotFiles),
+    Reader(Box<SnapshotFiles>),
     #[cfg(test)]
     Memory(tests::MemoryFiles),
 }
