@@ -141,7 +141,6 @@ impl ReadAt for Blocks {
 }
 
 /// The files of an open snapshot.
-#[cfg_attr(test, expect(clippy::large_enum_variant, reason = "the small variant exists in tests only"))]
 enum Files {
     Reader(Box<SnapshotFiles>),
     #[cfg(test)]
