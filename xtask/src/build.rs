@@ -15,7 +15,7 @@ use crate::{root, run};
 pub enum Profile {
     /// For tests.
     Dev,
-    /// For `cargo xtask up`: runs almost as fast as a release, but compiles in half the time.
+    /// For `cargo xtask up`: optimized like a release, with less to compile.
     Up,
     /// For releases and benchmarks.
     Release,

@@ -18,7 +18,9 @@ mod superblock;
 
 pub use directory::DirectoryEntry;
 pub use file_system::FileSystem;
-pub use inode::{Inode, ROOT};
+pub use inode::Inode;
+#[cfg(feature = "fuzzing")]
+pub use inode::ROOT;
 #[cfg(any(test, feature = "fuzzing"))]
 pub use journal::recover;
 
