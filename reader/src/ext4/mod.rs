@@ -19,7 +19,7 @@ mod superblock;
 pub use directory::DirectoryEntry;
 pub use file_system::FileSystem;
 pub use inode::Inode;
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 pub use inode::ROOT;
 #[cfg(any(test, feature = "fuzzing"))]
 pub use journal::recover;
