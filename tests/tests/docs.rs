@@ -159,11 +159,12 @@ fn nginx(place: &Path, upstream: &str) -> Proxy {
         writeln!(temporary, "{kind}_temp_path {place_text}/{kind};").expect("memory");
     }
     let text = format!(
-        "daemon off;\npid {place_text}/nginx.pid;\nerror_log stderr;\nuser root;\nevents {{}}\n\
+        "daemon off;\nmaster_process off;\npid {place_text}/nginx.pid;\nerror_log stderr;\nuser root;\nevents {{}}\n\
          http {{\naccess_log off;\n{temporary}{site}\n}}\n"
     );
     let file = place.join("nginx.conf");
     fs::write(&file, text).expect("written");
+    // One process: a worker would outlive its killed master and keep the test's output open.
     let child = AsyncCommand::new("nginx").arg("-c").arg(&file).kill_on_drop(true).spawn();
     Proxy { _child: child.expect("nginx starts"), url: format!("https://localhost:{port}") }
 }
