@@ -174,8 +174,8 @@ async fn grow_home(scope: &mut Scope, id: WorkspaceId, home_mib: u32) -> Result<
 
 /// Start a workspace
 ///
-/// Queues the workspace to run. A workspace that is queued, starting or running is returned
-/// unchanged; watch its events to follow the start.
+/// Queues the workspace to run; watch its events to follow the start. A workspace that is queued or
+/// starting is returned unchanged. One that runs is a `conflict`.
 #[utoipa::path(
     post,
     path = "/workspaces/{id}/start",

@@ -279,7 +279,7 @@ pub enum RunnerEvent {
 /// What must be done after an event, besides writing the life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// End the runner of this epoch, whatever it is doing.
+    /// End the runner of this epoch in whichever state it is.
     EndRunner(Epoch),
     /// Hide the workspace and free its name: it is deleted and nothing of it runs.
     Erase,

@@ -1295,8 +1295,8 @@ export interface paths {
         put?: never;
         /**
          * Start a workspace
-         * @description Queues the workspace to run. A workspace that is queued, starting or running is returned
-         *     unchanged; watch its events to follow the start.
+         * @description Queues the workspace to run; watch its events to follow the start. A workspace that is queued or
+         *     starting is returned unchanged. One that runs is a `conflict`.
          */
         post: operations["start_workspace"];
         delete?: never;
