@@ -2,9 +2,10 @@
 //! operation has because of how requests are read, authenticated and relayed. Pure; each part
 //! describes its own routes.
 //!
-//! An operation names the codes of its own in the extension `x-problem-codes`.
-//! [`describe_problems`] adds the common ones, keeps the whole list in the extension and declares
-//! one response for each status.
+//! An operation names the codes of its own in the extension `x-problem-codes`, or declares a response
+//! whose description starts each code with its name: "`not_found`: no such terminal".
+//! [`describe_problems`] adds the common ones, declares one response for each status and lists all codes
+//! in the extension.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,7 +33,11 @@ pub fn describe_problems(document: &mut OpenApi) {
     for (_, method, operation) in operations(document) {
         let codes = problem_codes(method, operation);
         for (status, codes) in by_status(&codes) {
-            let response = problem_response(&codes);
+            let declared = operation.responses.responses.remove(&status.to_string());
+            let mut response = problem_response(&codes, declared.as_ref());
+            if method == "HEAD" {
+                response.content.clear();
+            }
             operation.responses.responses.insert(status.to_string(), RefOr::T(response));
         }
         let names: Vec<String> = codes.iter().map(|code| code.as_str().to_owned()).collect();
@@ -46,8 +51,8 @@ pub fn describe_problems(document: &mut OpenApi) {
 /// Every operation with its path and its method in capitals.
 pub fn operations(document: &mut OpenApi) -> impl Iterator<Item = (&str, &'static str, &mut Operation)> {
     document.paths.paths.iter_mut().flat_map(|(path, item)| {
-        let PathItem { get, post, put, patch, delete, .. } = item;
-        [("GET", get), ("POST", post), ("PUT", put), ("PATCH", patch), ("DELETE", delete)]
+        let PathItem { get, head, post, put, patch, delete, .. } = item;
+        [("GET", get), ("HEAD", head), ("POST", post), ("PUT", put), ("PATCH", patch), ("DELETE", delete)]
             .into_iter()
             .filter_map(|(method, operation)| Some((path.as_str(), method, operation.as_mut()?)))
     })
@@ -61,7 +66,7 @@ fn problem_codes(method: &str, operation: &Operation) -> BTreeSet<Code> {
     if needs_session {
         codes.extend([Code::Unauthenticated, Code::Forbidden]);
     }
-    if method != "GET" {
+    if !matches!(method, "GET" | "HEAD") {
         codes.insert(Code::ForeignOrigin);
     }
     if operation.request_body.is_some() {
@@ -80,12 +85,23 @@ fn problem_codes(method: &str, operation: &Operation) -> BTreeSet<Code> {
 
 fn own_codes(operation: &Operation) -> BTreeSet<Code> {
     let listed = operation.extensions.as_ref().and_then(|extensions| extensions.get(CODES_EXTENSION));
-    let names = listed.and_then(Value::as_array).into_iter().flatten();
+    let names = listed.and_then(Value::as_array).into_iter().flatten().cloned();
+    let described = operation.responses.responses.values().flat_map(|response| match response {
+        RefOr::T(response) => described_codes(&response.description),
+        RefOr::Ref(_) => vec![],
+    });
     names
+        .chain(described.into_iter().map(Value::from))
         .map(|name| {
             serde_json::from_value(name.clone()).unwrap_or_else(|_| panic!("no such problem code: {name}"))
         })
         .collect()
+}
+
+/// The names in "`not_found`: no such file. `conflict`: …".
+fn described_codes(description: &str) -> Vec<&str> {
+    let parts: Vec<&str> = description.split('`').collect();
+    parts.windows(2).skip(1).step_by(2).filter(|pair| pair[1].starts_with(':')).map(|pair| pair[0]).collect()
 }
 
 fn by_status(codes: &BTreeSet<Code>) -> BTreeMap<u16, Vec<Code>> {
@@ -96,10 +112,20 @@ fn by_status(codes: &BTreeSet<Code>) -> BTreeMap<u16, Vec<Code>> {
     statuses
 }
 
-/// The description of one status: each code with its title, and the first as an example.
-fn problem_response(codes: &[Code]) -> Response {
+/// The response of one status: the operation's own description, then each code that it does not
+/// explain with its title. The first code is the example.
+fn problem_response(codes: &[Code], declared: Option<&RefOr<Response>>) -> Response {
+    let own = match declared {
+        Some(RefOr::T(response)) => response.description.as_str(),
+        _ => "",
+    };
+    let explained = described_codes(own);
+    let titles = codes
+        .iter()
+        .filter(|code| !explained.contains(&code.as_str()))
+        .map(|code| format!("`{}`: {}", code.as_str(), code.title()));
     let lines: Vec<String> =
-        codes.iter().map(|code| format!("`{}`: {}", code.as_str(), code.title())).collect();
+        std::iter::once(own.to_owned()).filter(|own| !own.is_empty()).chain(titles).collect();
     let mut example = Problem::new(codes[0], format!("{}.", codes[0].title()));
     "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182".clone_into(&mut example.request_id);
     let content = ContentBuilder::new()
@@ -107,4 +133,32 @@ fn problem_response(codes: &[Code]) -> Response {
         .example(Some(json!(example)))
         .build();
     ResponseBuilder::new().description(lines.join("\n\n")).content(CONTENT_TYPE, content).build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn described_codes_are_names_before_colons() {
+        for (description, names) in [
+            ("`not_found`: no such `x`. `conflict`: it exists.", vec!["not_found", "conflict"]),
+            ("The range is not in the file. `Content-Range` has its size.", vec![]),
+            ("`invalid`: the path contains `..`.", vec!["invalid"]),
+            ("", vec![]),
+        ] {
+            assert_eq!(described_codes(description), names, "{description}");
+        }
+    }
+
+    #[test]
+    fn response_keeps_the_declared_description() {
+        let declared = RefOr::T(Response::new("`conflict`: the path exists."));
+        let response = problem_response(&[Code::Conflict, Code::NotRunning], Some(&declared));
+        assert_eq!(
+            response.description,
+            "`conflict`: the path exists.\n\n`not_running`: The workspace is not running"
+        );
+        assert!(response.content.contains_key(CONTENT_TYPE));
+    }
 }

@@ -6,16 +6,17 @@
 //! builds routes. A test compares the table with the description.
 
 use protocol::{
-    Problem, WorkspaceId,
+    Code, Problem, WorkspaceId,
     document::DocumentEvent,
     exec::{ExecEnd, ExecRequest},
     files::{DirectoryChanges, WatchRequest},
+    openapi::{CODES_EXTENSION, describe_problems, operations},
     terminal::{AttachInfo, ExitStatus},
 };
 use utoipa::{
     OpenApi, PartialSchema as _,
     openapi::{
-        Content, PathItem, Ref, RefOr, Required, Response,
+        Required,
         path::{Operation, ParameterBuilder, ParameterIn},
     },
 };
@@ -24,19 +25,6 @@ use super::{documents, exec, file_content, files, stats, terminals};
 
 /// Path of the agent's routes as the gateway maps it. `/v1/…` of the agent is below it.
 const PUBLIC_PREFIX: &str = "/api/v1/workspaces/{id}/agent";
-
-/// Statuses that any relayed route can return, before the request reaches the agent. A handler's
-/// own description of a status takes precedence.
-const COMMON_PROBLEMS: [(&str, &str); 8] = [
-    ("400", "`bad_request`: the request cannot be parsed."),
-    ("401", "`unauthenticated`: no session or token, or an expired one."),
-    ("403", "`forbidden`: the caller may not do this in the workspace."),
-    ("404", "`not_found`: no such workspace."),
-    ("409", "`not_running`: the workspace is not running."),
-    ("500", "`internal`: an internal error."),
-    ("503", "`unavailable`: the workspace is starting, or does not respond at the moment. Try again."),
-    ("504", "`timeout`: the workspace did not respond in time."),
-];
 
 #[derive(OpenApi)]
 #[openapi(
@@ -82,31 +70,17 @@ struct AgentApi;
 pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut document = AgentApi::openapi();
     let paths = std::mem::take(&mut document.paths.paths);
-    document.paths.paths = paths
-        .into_iter()
-        .map(|(path, mut item)| {
-            operations(&mut item).for_each(|(method, operation)| complete_operation(method, operation));
-            (format!("{PUBLIC_PREFIX}{path}"), item)
-        })
-        .collect();
+    document.paths.paths =
+        paths.into_iter().map(|(path, item)| (format!("{PUBLIC_PREFIX}{path}"), item)).collect();
+    for (_, _, operation) in operations(&mut document) {
+        add_workspace(operation);
+    }
+    describe_problems(&mut document);
     document
 }
 
-/// The operations of a path, with their methods.
-fn operations(path: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {
-    [
-        ("GET", &mut path.get),
-        ("HEAD", &mut path.head),
-        ("POST", &mut path.post),
-        ("PUT", &mut path.put),
-        ("DELETE", &mut path.delete),
-    ]
-    .into_iter()
-    .filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
-}
-
-/// Adds what all operations have in common: the workspace's id, and the problems.
-fn complete_operation(method: &str, operation: &mut Operation) {
+/// Adds the workspace's id to an operation, and that the workspace must run.
+fn add_workspace(operation: &mut Operation) {
     let id = ParameterBuilder::new()
         .name("id")
         .parameter_in(ParameterIn::Path)
@@ -115,20 +89,8 @@ fn complete_operation(method: &str, operation: &mut Operation) {
         .schema(Some(WorkspaceId::schema()))
         .build();
     operation.parameters.get_or_insert_default().insert(0, id.into());
-    let responses = &mut operation.responses.responses;
-    for (status, description) in COMMON_PROBLEMS {
-        responses.entry(status.to_owned()).or_insert_with(|| Response::new(description).into());
-    }
-    for (status, response) in responses {
-        // 416 reports the file's size in a header, without a body.
-        let has_problem = status.starts_with(['4', '5']) && status != "416" && method != "HEAD";
-        if let RefOr::T(response) = response
-            && has_problem
-        {
-            let problem = Content::new(Some(Ref::from_schema_name("Problem")));
-            response.content.insert(protocol::problem::CONTENT_TYPE.to_owned(), problem.into());
-        }
-    }
+    let codes = serde_json::json!([Code::NotRunning]);
+    operation.extensions.get_or_insert_default().insert(CODES_EXTENSION.to_owned(), codes);
 }
 
 #[cfg(test)]
@@ -144,9 +106,9 @@ mod tests {
     fn openapi_describes_every_route() {
         let mut document = openapi();
         let mut described = BTreeSet::new();
-        for (path, item) in &mut document.paths.paths {
+        for (path, method, _) in operations(&mut document) {
             let path = path.strip_prefix(PUBLIC_PREFIX).expect("the public prefix");
-            described.extend(operations(item).map(|(method, _)| (method, format!("/v1{path}"))));
+            described.insert((method, format!("/v1{path}")));
         }
         let routes = relayed_routes().into_iter().chain(relayed_file_routes());
         let routes: BTreeSet<_> = routes.map(|(method, path, _)| (method, path.to_owned())).collect();
@@ -166,14 +128,12 @@ mod tests {
     fn operations_are_complete() {
         let mut document = openapi();
         let mut ids = BTreeSet::new();
-        for (path, item) in &mut document.paths.paths {
-            for (method, operation) in operations(item) {
-                let id = operation.operation_id.clone().expect("an operation id");
-                assert!(ids.insert(id.clone()), "{id} is used twice");
-                assert!(operation.summary.is_some(), "{method} {path} has no summary");
-                assert!(operation.description.is_some(), "{method} {path} has no description");
-                assert!(operation.responses.responses.keys().any(|status| status < &"400".to_owned()));
-            }
+        for (path, method, operation) in operations(&mut document) {
+            let id = operation.operation_id.clone().expect("an operation id");
+            assert!(ids.insert(id.clone()), "{id} is used twice");
+            assert!(operation.summary.is_some(), "{method} {path} has no summary");
+            assert!(operation.description.is_some(), "{method} {path} has no description");
+            assert!(operation.responses.responses.keys().any(|status| status < &"400".to_owned()));
         }
     }
 
