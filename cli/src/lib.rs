@@ -5,6 +5,7 @@
 //! calls a role or the API, and prints. It decides nothing about workspaces: the controller does.
 //!
 //! - [`commands`]: one file per command, with its grammar and its code.
+//! - [`context`]: what every command needs.
 //! - [`snapshots`]: finding the snapshot that a user means by a time or a name.
 //! - [`server`]: which server to talk to, and with which credentials.
 //! - [`output`]: tables, JSON, progress and errors.
@@ -13,14 +14,16 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory as _, Parser as _};
 
 use crate::{
-    commands::{Arguments, Command, Context, ExitStatus},
-    output::{CommandError, ErrorKind},
+    commands::{Arguments, Command},
+    context::Context,
+    output::{CommandError, ErrorKind, ExitStatus},
 };
 
 pub mod commands;
+pub mod context;
 pub mod output;
 pub mod server;
 pub mod snapshots;
@@ -59,7 +62,7 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<ExitStatus, CommandError> {
-    let context = Context::new(&arguments.global);
+    let context = Context::new(&arguments.global, Arguments::command);
     if arguments.command.handles_signals() {
         return arguments.command.run(&context).await;
     }

@@ -3,25 +3,20 @@
 use std::time::Duration;
 
 use protocol::{
-    ClassId, Redacted, TerminalId, WorkspaceId,
+    ClassId, Redacted, WorkspaceId,
     api::{
         Version,
         auth::{DeviceCode, DeviceRequest, DeviceTokenRequest, NewToken, Session, TokenList, TokenSecret},
         class::{Class, ClassAction, ClassList, NewClass, RosterResult},
         workspace::{DeletedList, EditWorkspace, NewWorkspace, Workspace, WorkspaceList},
     },
-    exec::ExecRequest,
     problem,
-    terminal::{NewTerminal, TerminalInfo, TerminalList, TerminalSize},
+    terminal::{NewTerminal, TerminalInfo, TerminalList},
 };
 use reqwest::{Method, RequestBuilder, Response, header};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{
-    error::ApiError,
-    events::Events,
-    socket::{Exec, Terminal},
-};
+use crate::error::ApiError;
 
 /// The version of the API that this client uses.
 pub const API_VERSION: u32 = 1;
@@ -188,21 +183,6 @@ impl Api {
         self.post(&format!("/workspaces/{id}/agent/terminals"), request).await
     }
 
-    /// Attaches to a terminal. Fails if the first connection fails; [`Terminal`] reconnects after that.
-    pub async fn attach(
-        &self,
-        workspace: WorkspaceId,
-        terminal: TerminalId,
-        size: TerminalSize,
-    ) -> Result<Terminal, ApiError> {
-        Terminal::attach(self.clone(), workspace, terminal, size).await
-    }
-
-    /// Starts a program in a workspace.
-    pub async fn exec(&self, workspace: WorkspaceId, request: &ExecRequest) -> Result<Exec, ApiError> {
-        Exec::start(self, workspace, request).await
-    }
-
     /// Lists classes.
     pub async fn classes(&self) -> Result<ClassList, ApiError> {
         self.get("/classes").await
@@ -237,11 +217,6 @@ impl Api {
     /// Deletes a class.
     pub async fn delete_class(&self, id: ClassId) -> Result<(), ApiError> {
         self.send_empty(Method::DELETE, &format!("/classes/{id}")).await
-    }
-
-    /// Watches one workspace. The stream starts with the current state and reconnects by itself.
-    pub fn workspace_events(&self, id: WorkspaceId) -> Events {
-        Events::new(self.clone(), format!("/workspaces/{id}/events"))
     }
 
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {

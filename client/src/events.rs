@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use protocol::{Code, api::workspace::Workspace};
+use protocol::{Code, WorkspaceId, api::workspace::Workspace};
 use reqwest::Response;
 use tokio::time::{sleep, timeout};
 
@@ -30,6 +30,13 @@ pub struct Events {
     path: String,
     /// The open connection, and its bytes that are no complete event yet.
     connection: Option<(Response, Vec<u8>)>,
+}
+
+impl Api {
+    /// Watches one workspace. The stream starts with the current state and reconnects by itself.
+    pub fn workspace_events(&self, id: WorkspaceId) -> Events {
+        Events::new(self.clone(), format!("/workspaces/{id}/events"))
+    }
 }
 
 impl Events {

@@ -3,7 +3,7 @@
 //! Pure: callers pass the facts. The result is [`Allowed`]. A transaction that sees a tenant's rows
 //! can only be made with one, so no row is read before its reader was authorized.
 
-use protocol::{SessionId, TenantId, UserId, api::user::Role, grant::Access};
+use protocol::{Access, SessionId, TenantId, UserId, api::user::Role};
 
 /// The user who makes a request, as a session or token proves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -115,7 +115,7 @@ impl Drop for StreamGuard {
 
 #[cfg(test)]
 mod tests {
-    use protocol::{Epoch, WorkspaceId, grant::Access};
+    use protocol::{Access, Epoch, WorkspaceId};
 
     use super::*;
 

@@ -13,7 +13,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::grant::Access;
+use crate::Access;
 
 /// Name of the virtio-serial port that carries the link.
 pub const PORT_NAME: &str = "burrow.agent";

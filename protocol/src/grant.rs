@@ -10,7 +10,8 @@
 //!
 //! ```
 //! use burrow_protocol::{Epoch, SessionId, UserId, WorkspaceId};
-//! use burrow_protocol::grant::{Access, Grant, SigningKey};
+//! use burrow_protocol::Access;
+//! use burrow_protocol::grant::{Grant, SigningKey};
 //!
 //! let key = SigningKey::generate().unwrap();
 //! let grant = Grant {
@@ -34,9 +35,8 @@ use pasetors::{
     version4::{PublicToken, V4},
 };
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
-use crate::{Epoch, SessionId, UserId, WorkspaceId, agent::Route};
+use crate::{Access, Epoch, SessionId, UserId, WorkspaceId, agent::Route};
 
 /// Longest life of a grant, in seconds. A grant that expires later is refused.
 pub const MAX_GRANT_SECONDS: i64 = 60;
@@ -46,16 +46,6 @@ pub const MAX_TOKEN_BYTES: usize = 2048;
 
 /// Part of every signature, so that a token that the same key signed for another purpose is not a grant.
 const PURPOSE: &[u8] = b"burrow grant v1";
-
-/// What a client may do with a workspace's streams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Access {
-    /// Only watch. The runner drops everything else that the client sends before it reaches the guest.
-    Read,
-    /// Watch and change.
-    Write,
-}
 
 /// The permission for `user` to open streams of `workspace` in placement `epoch` with `access`
 /// until `expires_at`.

@@ -3,13 +3,14 @@
 //! - [`api`]: the HTTP API, and the gateway's requests to the controller.
 //! - [`agent`], [`terminal`], [`document`], [`files`], [`exec`]: the agent's routes and their messages.
 //! - [`runner`]: what controller and runner exchange.
-//! - [`grant`], [`epoch`], [`ids`], [`workspace`], [`problem`]: what appears in all of them.
+//! - [`access`], [`grant`], [`epoch`], [`ids`], [`workspace`], [`problem`]: what appears in all of them.
 //!
 //! Contains types, their wire formats, and the checks that every receiver must make. Must not
 //! contain I/O, an async runtime or a clock: where time matters, it is an argument. Everything that
 //! decodes bytes of a guest or a browser is total and bounded: it returns an error instead of
 //! panicking, and allocates at most a small multiple of the input's size.
 
+pub mod access;
 pub mod agent;
 pub mod api;
 pub mod document;
@@ -25,6 +26,7 @@ pub mod runner;
 pub mod terminal;
 pub mod workspace;
 
+pub use access::Access;
 pub use epoch::Epoch;
 pub use ids::*;
 pub use problem::{Code, Problem};

@@ -16,9 +16,8 @@ use crate::{
     api::{
         scrub::Repair,
         snapshot::{Consistency, SnapshotKind},
-        workspace::HomeNotice,
     },
-    workspace::{Failure, StepProgress},
+    workspace::{Failure, HomeNotice, Resources, StepProgress},
 };
 
 /// Path of the report route.
@@ -35,21 +34,6 @@ pub enum RuntimeKind {
     Microvm,
     /// The agent as a plain process on the host. For tests and simulation only: it isolates nothing.
     Fake,
-}
-
-/// The size of a sandbox and its home.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct Resources {
-    /// Virtual CPUs.
-    pub vcpus: u8,
-    /// Memory of the guest.
-    pub memory_mib: u32,
-    /// Size of the home. It can grow but never shrinks.
-    pub home_mib: u32,
-    /// Size of the scratch disk, which holds the changes to the root file system until the sandbox stops.
-    pub scratch_mib: u32,
-    /// Number of processes and threads that the guest's user may have.
-    pub pids: u32,
 }
 
 /// Everything that a runner needs, and nothing about any other workspace. It is JSON on standard

@@ -1,4 +1,5 @@
-//! The state of a workspace as users see it: its phase, the current step, and the last failure.
+//! A workspace as users see it: its size, its phase, the current step, the condition of its home, and
+//! the last failure.
 
 use std::fmt;
 
@@ -134,4 +135,30 @@ impl Failure {
 pub fn cut(mut text: String, max: usize) -> String {
     text.truncate(text.floor_char_boundary(max));
     text
+}
+/// The size of a sandbox and its home.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Resources {
+    /// Virtual CPUs.
+    pub vcpus: u8,
+    /// Memory of the guest.
+    pub memory_mib: u32,
+    /// Size of the home. It can grow but never shrinks.
+    pub home_mib: u32,
+    /// Size of the scratch disk, which holds the changes to the root file system until the sandbox stops.
+    pub scratch_mib: u32,
+    /// Number of processes and threads that the guest's user may have.
+    pub pids: u32,
+}
+
+/// A condition of a home, reported while it lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HomeNotice {
+    /// The object store does not accept uploads. Writes stay on the host until it does.
+    StoreUnavailable,
+    /// Writes are slowed down because the object store accepts less than is written.
+    Throttled,
+    /// Writes wait because the host's disk is nearly full.
+    HostDiskFull,
 }

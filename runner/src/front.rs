@@ -16,9 +16,9 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::{body::Incoming, ext::Protocol, service::service_fn, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
 use protocol::{
-    Code, Epoch, Problem, WorkspaceId,
+    Access, Code, Epoch, Problem, WorkspaceId,
     agent::{ACCESS_HEADER, MAX_MESSAGE_BYTES, Route, RouteKind, viewer_may_send},
-    grant::{Access, Grant, VerifyingKey},
+    grant::{Grant, VerifyingKey},
     problem::REQUEST_ID_HEADER,
 };
 use time::OffsetDateTime;

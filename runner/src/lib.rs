@@ -26,5 +26,5 @@ mod session;
 mod slot;
 
 pub use run_directory::sweep;
-pub use runtime::accelerator;
+pub use runtime::{Accelerator, accelerator};
 pub use session::{RunError, run};

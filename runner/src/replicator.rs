@@ -12,9 +12,9 @@ use protocol::{
     api::{
         scrub::{ByteRange, Repair},
         snapshot::{Consistency, SnapshotKind},
-        workspace::HomeNotice,
     },
     runner::{RepairOutcome, Report, RunnerSpec},
+    workspace::HomeNotice,
 };
 use time::OffsetDateTime;
 use tokio::time::{Instant, sleep, timeout};

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::{root, run};
+use crate::{node, root, run};
 
 /// How to compile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +86,7 @@ pub fn web() -> Result<()> {
         .collect::<Result<_>>()?;
     let exists = web.join("dist/index.html").is_file();
     once(&stamp("web-dist")?, &hash(&sources)?, exists, || {
-        run::stage("npm run build", || run::run(run::npm().args(["run", "build"])))
+        run::stage("npm run build", || run::run(node::npm().args(["run", "build"])))
     })
 }
 
@@ -95,7 +95,7 @@ pub fn web_packages() -> Result<()> {
     let web = root().join("web");
     let lock = hash(&[web.join("package-lock.json"), web.join("package.json")])?;
     once(&stamp("web-packages")?, &lock, web.join("node_modules").is_dir(), || {
-        run::stage("npm ci", || run::run(run::npm().args(["ci", "--no-audit", "--no-fund"])))
+        run::stage("npm ci", || run::run(node::npm().args(["ci", "--no-audit", "--no-fund"])))
     })
 }
 
@@ -105,7 +105,7 @@ pub fn browser_packages() -> Result<()> {
     let lock = hash(&[browser.join("package-lock.json"), browser.join("package.json")])?;
     once(&stamp("browser-packages")?, &lock, browser.join("node_modules").is_dir(), || {
         run::stage("npm ci: browser tests", || {
-            run::run(run::npm().current_dir(&browser).args(["ci", "--no-audit", "--no-fund"]))
+            run::run(node::npm().current_dir(&browser).args(["ci", "--no-audit", "--no-fund"]))
         })
     })
 }

@@ -23,8 +23,8 @@ pub fn check() -> Result<()> {
     run::stage("clippy", || {
         run::run(run::cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
     })?;
-    run::stage("web: lint", || run::run(run::npm().args(["run", "lint"])))?;
-    run::stage("web: types", || run::run(run::npm().args(["run", "typecheck"])))
+    run::stage("web: lint", || run::run(node::npm().args(["run", "lint"])))?;
+    run::stage("web: types", || run::run(node::npm().args(["run", "typecheck"])))
 }
 
 /// Licences, sources and banned or duplicate crates, as `deny.toml` says.

@@ -51,6 +51,13 @@ pub fn path() -> OsString {
     std::env::join_paths(paths).unwrap_or(present)
 }
 
+/// `npm` in the web app's directory, with the Node.js that [`ensure`] chose.
+pub fn npm() -> Command {
+    let mut command = Command::new("npm");
+    command.current_dir(root().join("web")).env("PATH", path());
+    command
+}
+
 fn version(path: &OsString) -> Option<(u32, u32)> {
     let text = run::output(Command::new("node").arg("--version").env("PATH", path)).ok()?;
     parse(&text).context("Cannot read the version of node").ok()

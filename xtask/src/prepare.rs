@@ -33,7 +33,7 @@ pub fn prepare(queries_only: bool) -> Result<()> {
         fs::write(api.join("openapi.json"), document).context("Cannot write openapi.json")
     })?;
     run::stage("web/src/api/schema.ts", || {
-        run::run(run::npm().args([
+        run::run(node::npm().args([
             "exec",
             "--",
             "openapi-typescript",

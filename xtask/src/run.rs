@@ -10,8 +10,6 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{node, root};
-
 /// A command for a program by name or path.
 pub fn program(program: impl AsRef<OsStr>) -> Command {
     Command::new(program)
@@ -28,13 +26,6 @@ pub fn cargo() -> Command {
             command.env_remove(name);
         }
     }
-    command
-}
-
-/// `npm` in the web app's directory, with the Node.js that [`node::ensure`] chose.
-pub fn npm() -> Command {
-    let mut command = Command::new("npm");
-    command.current_dir(root().join("web")).env("PATH", node::path());
     command
 }
 

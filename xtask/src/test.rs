@@ -37,7 +37,7 @@ pub fn test(quick: bool, filter: &[String]) -> Result<()> {
         run_counted(&mut command, parse_cargo_counts)
     });
     if filter.is_empty() {
-        report.tests("web: npm test", || run_counted(run::npm().args(["test"]), parse_vitest_counts));
+        report.tests("web: npm test", || run_counted(node::npm().args(["test"]), parse_vitest_counts));
     }
     report.finish()
 }

@@ -20,12 +20,10 @@ use tokio::{
     sync::mpsc,
 };
 
-use super::{
-    Context, ExitStatus,
-    workspace::{self, WorkspaceArgument},
-};
+use super::workspace::{self, WorkspaceArgument};
 use crate::{
-    output::{CommandError, ErrorKind},
+    context::Context,
+    output::{CommandError, ErrorKind, ExitStatus},
     server::Server,
     terminal::{
         escape::{EscapeParser, HELP, Keys},

@@ -2,8 +2,10 @@
 
 use clap::{Args, Subcommand};
 
-use super::Context;
-use crate::output::{self, CommandError, Format};
+use crate::{
+    context::Context,
+    output::{self, CommandError, Format},
+};
 
 /// Show who is signed in
 #[derive(Debug, Args)]

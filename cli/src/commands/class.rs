@@ -14,8 +14,8 @@ use protocol::api::class::{
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::Context;
 use crate::{
+    context::Context,
     output::{self, CommandError, ErrorKind, Format, Record, progress, suggest::did_you_mean},
     server::Server,
 };

@@ -1,9 +1,11 @@
 //! `burrow completion`.
 
-use clap::{Args, CommandFactory, ValueEnum};
+use clap::{Args, ValueEnum};
 
-use super::{Arguments, Context};
-use crate::output::{self, CommandError};
+use crate::{
+    context::Context,
+    output::{self, CommandError},
+};
 
 /// Print a shell completion script
 #[derive(Debug, Args)]
@@ -39,10 +41,10 @@ impl From<Shell> for clap_complete::Shell {
 impl Completion {
     /// Prints the script.
     #[expect(clippy::unused_async, reason = "all commands have the same signature")]
-    pub async fn run(self, _context: &Context) -> Result<(), CommandError> {
+    pub async fn run(self, context: &Context) -> Result<(), CommandError> {
         let mut script = Vec::new();
         let shell = clap_complete::Shell::from(self.shell);
-        clap_complete::generate(shell, &mut Arguments::command(), "burrow", &mut script);
+        clap_complete::generate(shell, &mut context.grammar(), "burrow", &mut script);
         output::line(String::from_utf8_lossy(&script).trim_end())
     }
 }

@@ -4,11 +4,10 @@ use clap::Args;
 use protocol::{Code, api::workspace::NewWorkspace, workspace::Phase};
 
 use super::{
-    Context,
     wait::{Goal, WaitOptions},
     workspace,
 };
-use crate::output::CommandError;
+use crate::{context::Context, output::CommandError};
 
 /// Create a workspace and start it
 #[derive(Debug, Args)]

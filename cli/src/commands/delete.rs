@@ -2,8 +2,11 @@
 
 use clap::Args;
 
-use super::{Context, workspace};
-use crate::output::{CommandError, ErrorKind};
+use super::workspace;
+use crate::{
+    context::Context,
+    output::{CommandError, ErrorKind},
+};
 
 /// Delete a workspace and its home
 #[derive(Debug, Args)]

@@ -8,16 +8,13 @@ use std::{
 };
 
 use clap::Args;
-use runner::{
-    accelerator::{self, Accelerator},
-    images,
-};
+use runner::{Accelerator, accelerator, images};
 use serde::Serialize;
 use tokio::{process::Command, time::timeout};
 
-use super::{Context, ExitStatus};
 use crate::{
-    output::{self, CommandError, ErrorKind, Record},
+    context::Context,
+    output::{self, CommandError, ErrorKind, ExitStatus, Record},
     up::{
         bundle,
         data_directory::{DataDirectory, find_installed_agent},

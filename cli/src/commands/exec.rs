@@ -17,12 +17,12 @@ use tokio::{
 };
 
 use super::{
-    Context, ExitStatus,
     attach::exit_status,
     workspace::{self, WorkspaceArgument},
 };
 use crate::{
-    output::{self, CommandError, ErrorKind, progress},
+    context::Context,
+    output::{self, CommandError, ErrorKind, ExitStatus, progress},
     terminal::keyboard,
 };
 

@@ -2,8 +2,7 @@
 
 use clap::Args;
 
-use super::{Context, ExitStatus};
-use crate::output::CommandError;
+use crate::{context::Context, output::CommandError, output::ExitStatus};
 
 /// Parse the file system of a snapshot for the process that started this one
 #[derive(Debug, Args)]

@@ -7,11 +7,11 @@ use protocol::{
 };
 
 use super::{
-    Context,
     wait::{Goal, WaitOptions},
     workspace::{self, WorkspaceArgument},
 };
 use crate::{
+    context::Context,
     output::{CommandError, progress::Step},
     server::Server,
     snapshots::{self, describe},

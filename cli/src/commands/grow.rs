@@ -3,11 +3,11 @@
 use clap::Args;
 use protocol::api::workspace::EditWorkspace;
 
-use super::{
-    Context,
-    workspace::{self, WorkspaceArgument},
+use super::workspace::{self, WorkspaceArgument};
+use crate::{
+    context::Context,
+    output::{self, CommandError, ErrorKind},
 };
-use crate::output::{self, CommandError, ErrorKind};
 
 /// Make the home of a workspace larger
 #[derive(Debug, Args)]

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::Context;
 use crate::{
+    context::Context,
     output::{self, CommandError, Format},
     up::{
         data_directory::{DataDirectory, find_agent},

@@ -3,8 +3,8 @@
 use clap::Args;
 use protocol::api::workspace::DeletedList;
 
-use super::{Context, workspace};
-use crate::output::CommandError;
+use super::workspace;
+use crate::{context::Context, output::CommandError};
 
 /// List workspaces
 #[derive(Debug, Args)]

@@ -13,8 +13,8 @@ use protocol::{
 };
 use tokio::time::{Instant, sleep};
 
-use super::Context;
 use crate::{
+    context::Context,
     output::{
         self, CommandError, ErrorKind, browser,
         progress::{self, Step},

@@ -2,8 +2,8 @@
 
 use clap::Args;
 
-use super::Context;
 use crate::{
+    context::Context,
     output::{CommandError, ErrorKind, progress},
     server::{
         Server,

@@ -8,17 +8,18 @@
 //! `BURROW_<OPTION>` (the option wins), and every command has examples. Secrets are never options:
 //! a token comes from standard input, `BURROW_TOKEN` or the credentials file.
 
-use clap::{Args, Parser, Subcommand, builder::Styles};
+use clap::{Parser, Subcommand, builder::Styles};
 
-pub use self::context::Context;
-use crate::output::{CommandError, Format};
+use crate::{
+    context::{Context, GlobalOptions},
+    output::{CommandError, ExitStatus},
+};
 
 pub mod admin;
 pub mod attach;
 pub mod auth;
 pub mod class;
 pub mod completion;
-mod context;
 pub mod create;
 pub mod delete;
 pub mod doctor;
@@ -97,48 +98,6 @@ pub struct Arguments {
     pub global: GlobalOptions,
     #[command(subcommand)]
     pub command: Command,
-}
-
-/// Options that every command takes.
-#[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Global options")]
-pub struct GlobalOptions {
-    /// Output format
-    #[arg(
-        short,
-        long,
-        global = true,
-        env = "BURROW_OUTPUT",
-        value_enum,
-        default_value_t,
-        hide_env_values = true
-    )]
-    pub output: Format,
-    /// Print identifiers only, and no progress
-    #[arg(short, long, global = true, env = "BURROW_QUIET")]
-    pub quiet: bool,
-    /// Never prompt; fail instead
-    #[arg(long, global = true, env = "BURROW_NO_INPUT")]
-    pub no_input: bool,
-    /// Address of the server [default: the server of the last `burrow login`]
-    #[arg(long, global = true, env = "BURROW_URL", value_name = "URL")]
-    pub url: Option<String>,
-}
-
-/// The exit status of the process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ExitStatus(pub u8);
-
-impl From<()> for ExitStatus {
-    fn from((): ()) -> Self {
-        Self(0)
-    }
-}
-
-impl From<ExitStatus> for std::process::ExitCode {
-    fn from(status: ExitStatus) -> Self {
-        Self::from(status.0)
-    }
 }
 
 /// Makes [`Command`] and its dispatch from one list, in the order of `burrow --help`.

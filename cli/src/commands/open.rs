@@ -2,11 +2,11 @@
 
 use clap::Args;
 
-use super::{
-    Context,
-    workspace::{self, WorkspaceArgument},
+use super::workspace::{self, WorkspaceArgument};
+use crate::{
+    context::Context,
+    output::{self, CommandError, browser},
 };
-use crate::output::{self, CommandError, browser};
 
 /// Open a workspace in the browser
 #[derive(Debug, Args)]

@@ -2,11 +2,8 @@
 
 use clap::Args;
 
-use super::{
-    Context,
-    transfer::{TransferOptions, transfer},
-};
-use crate::output::CommandError;
+use super::transfer::{TransferOptions, transfer};
+use crate::{context::Context, output::CommandError};
 
 /// Copy the home of a workspace from another server to this one
 #[derive(Debug, Args)]

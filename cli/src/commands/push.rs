@@ -3,11 +3,10 @@
 use clap::Args;
 
 use super::{
-    Context,
     transfer::{TransferOptions, transfer},
     workspace::WorkspaceArgument,
 };
-use crate::output::CommandError;
+use crate::{context::Context, output::CommandError};
 
 /// Copy the home of a workspace to another server
 #[derive(Debug, Args)]

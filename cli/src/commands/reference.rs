@@ -7,11 +7,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::{Arg, ArgAction, Args, CommandFactory};
+use clap::{Arg, ArgAction, Args};
 use clap_mangen::Man;
 
-use super::{Arguments, Context};
-use crate::output::{CommandError, ErrorKind};
+use crate::{
+    context::Context,
+    output::{CommandError, ErrorKind},
+};
 
 /// Generate man pages and the Markdown reference of the command line
 #[derive(Debug, Args)]
@@ -34,8 +36,8 @@ pub struct Reference {
 impl Reference {
     /// Writes what was asked for.
     #[expect(clippy::unused_async, reason = "all commands have the same signature")]
-    pub async fn run(self, _context: &Context) -> Result<(), CommandError> {
-        let mut root = Arguments::command();
+    pub async fn run(self, context: &Context) -> Result<(), CommandError> {
+        let mut root = context.grammar();
         root.build();
         if let Some(directory) = &self.man {
             let written = fs::create_dir_all(directory).and_then(|()| write_man_pages(&root, directory));
@@ -235,7 +237,10 @@ fn meaning(argument: &Arg) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
+    use crate::commands::Arguments;
 
     fn built() -> clap::Command {
         let mut root = Arguments::command();

@@ -13,8 +13,7 @@ use protocol::runner::RunnerSpec;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::Context;
-use crate::output::CommandError;
+use crate::{context::Context, output::CommandError};
 
 /// Much more than a launch spec needs.
 const MAX_SPEC_BYTES: u64 = 1024 * 1024;

@@ -5,11 +5,13 @@ use protocol::api::workspace::Workspace;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::{
-    Context,
-    workspace::{self, WorkspaceArgument, ago, home_bytes, home_usage, notice_text, safe_since, state},
+use super::workspace::{
+    self, WorkspaceArgument, ago, home_bytes, home_usage, notice_text, safe_since, state,
 };
-use crate::output::{self, CommandError, Record, clock::Clock};
+use crate::{
+    context::Context,
+    output::{self, CommandError, Record, clock::Clock},
+};
 
 /// From this percentage in use, the user gets a notice: the home may fill up before they look again.
 const FULL_PERCENT: u64 = 80;

@@ -9,11 +9,9 @@ use protocol::api::{
 };
 use time::OffsetDateTime;
 
-use super::{
-    Context,
-    workspace::{self, WorkspaceArgument},
-};
+use super::workspace::{self, WorkspaceArgument};
 use crate::{
+    context::Context,
     output::{self, CommandError, ErrorKind, Record, clock::Clock, progress::Step},
     server::Server,
     snapshots::{self, describe, quote, selector::Selector, short_id},

@@ -3,11 +3,10 @@
 use clap::Args;
 
 use super::{
-    Context,
     wait::{Goal, WaitOptions},
     workspace::{self, WorkspaceArgument},
 };
-use crate::output::CommandError;
+use crate::{context::Context, output::CommandError};
 
 /// Start a workspace
 #[derive(Debug, Args)]

@@ -4,11 +4,10 @@ use clap::Args;
 use protocol::workspace::Phase;
 
 use super::{
-    Context,
     wait::{Goal, WaitOptions},
     workspace::{self, WorkspaceArgument},
 };
-use crate::output::CommandError;
+use crate::{context::Context, output::CommandError};
 
 /// Save the home of a workspace and stop it
 #[derive(Debug, Args)]

@@ -4,11 +4,11 @@ use clap::Args;
 use protocol::terminal::{TerminalInfo, TerminalList};
 use time::OffsetDateTime;
 
-use super::{
-    Context,
-    workspace::{self, WorkspaceArgument},
+use super::workspace::{self, WorkspaceArgument};
+use crate::{
+    context::Context,
+    output::{self, CommandError, Record},
 };
-use crate::output::{self, CommandError, Record};
 
 /// List the terminals of a workspace
 #[derive(Debug, Args)]

@@ -4,8 +4,8 @@ use clap::{Args, Subcommand};
 use protocol::api::auth::{NewToken, TokenInfo, TokenList};
 use time::OffsetDateTime;
 
-use super::Context;
 use crate::{
+    context::Context,
     output::{self, CommandError, ErrorKind, Format, Record, suggest::did_you_mean},
     server::Server,
 };

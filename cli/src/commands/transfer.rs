@@ -24,8 +24,9 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep};
 use volume::{CHUNK_BYTES, RootHasher};
 
-use super::{Context, workspace};
+use super::workspace;
 use crate::{
+    context::Context,
     output::{
         self, CommandError, ErrorKind, Record,
         progress::{Step, Style},

@@ -4,8 +4,11 @@ use clap::Args;
 use protocol::{WorkspaceId, api::workspace::DeletedWorkspace};
 use time::OffsetDateTime;
 
-use super::{Context, workspace};
-use crate::output::{self, CommandError, ErrorKind, Record, suggest::did_you_mean};
+use super::workspace;
+use crate::{
+    context::Context,
+    output::{self, CommandError, ErrorKind, Record, suggest::did_you_mean},
+};
 
 /// Restore a deleted workspace
 #[derive(Debug, Args)]

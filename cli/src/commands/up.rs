@@ -1,11 +1,8 @@
-//! `burrow up`: the grammar. The parts that it starts are in [`crate::up`].
+//! `burrow up`: its options and the parts that it starts are in [`crate::up`].
 
-use std::{net::IpAddr, path::PathBuf};
+use clap::Args;
 
-use clap::{Args, ValueEnum};
-
-use super::Context;
-use crate::output::CommandError;
+use crate::{context::Context, output::CommandError, up::options::UpOptions};
 
 /// Run the whole system on this computer
 #[derive(Debug, Args)]
@@ -20,100 +17,13 @@ Examples:
 Starts the database, the controller and the gateway, and prints a link to sign in. It runs in the
 foreground. Ctrl-C saves all homes and exits; a second Ctrl-C exits immediately.")]
 pub struct Up {
-    /// Directory for all data [default: $XDG_DATA_HOME/burrow, or /var/lib/burrow for root]
-    #[arg(long, env = "BURROW_DATA_DIR", value_name = "DIR")]
-    pub data_dir: Option<PathBuf>,
-    /// Address to listen on
-    #[arg(long, env = "BURROW_LISTEN", value_name = "IP", default_value = "127.0.0.1")]
-    pub listen: IpAddr,
-    /// Port to listen on; 0 selects a free port
-    #[arg(long, env = "BURROW_PORT", default_value_t = 8080)]
-    pub port: u16,
-    /// URL of an existing Postgres to use instead of a private one. Put the password into the
-    /// environment variable
-    #[arg(long, env = "BURROW_DATABASE_URL", value_name = "URL", hide_env_values = true)]
-    pub database_url: Option<String>,
-    /// Object store: s3://bucket/prefix or file:///directory [default: a directory in the data
-    /// directory]
-    #[arg(long, env = "BURROW_STORE", value_name = "URL")]
-    pub store: Option<String>,
     #[command(flatten)]
-    pub master_key: MasterKeyOptions,
-    /// Public address under which browsers reach the server, such as https://burrow.example.org
-    #[arg(long, env = "BURROW_PUBLIC_URL", value_name = "URL")]
-    pub public_url: Option<String>,
-    /// Seconds between uploads of a running home; 0 uploads only on stop and on request
-    #[arg(long, env = "BURROW_STREAM_SECONDS", value_name = "SECONDS", default_value_t = 5)]
-    pub stream_seconds: u32,
-    /// Kind of sandbox
-    #[arg(long, env = "BURROW_RUNTIME", value_enum, default_value_t, hide_short_help = true)]
-    pub runtime: Runtime,
-    /// Directory with the definition of the image (image.toml) [default: built into this program]
-    #[arg(long, env = "BURROW_IMAGE_SOURCE", value_name = "DIR", hide_short_help = true)]
-    pub image_source: Option<PathBuf>,
-    /// Directory for built images [default: images in the data directory]
-    #[arg(long, env = "BURROW_IMAGE_CACHE", value_name = "DIR", hide_short_help = true)]
-    pub image_cache: Option<PathBuf>,
-    /// Static agent for guests [default: next to this program, or the one of the checkout]
-    #[arg(long, env = "BURROW_AGENT", value_name = "FILE", hide_short_help = true)]
-    pub agent: Option<PathBuf>,
-}
-
-/// Where the master key is kept.
-#[derive(Clone, Debug, Args)]
-pub struct MasterKeyOptions {
-    /// File of the master key; created if it does not exist [default: master.key in the data
-    /// directory]
-    #[arg(long, env = "BURROW_MASTER_KEY", value_name = "FILE")]
-    pub master_key: Option<PathBuf>,
-    /// Address of the OpenBao or Vault whose transit engine holds the master key, such as
-    /// https://vault:8200
-    #[arg(long, env = "BURROW_MASTER_KEY_SERVICE", value_name = "URL")]
-    pub master_key_service: Option<String>,
-    /// Mount path of the transit engine
-    #[arg(
-        long,
-        env = "BURROW_VAULT_MOUNT",
-        value_name = "PATH",
-        default_value = "transit",
-        hide_short_help = true
-    )]
-    pub vault_mount: String,
-    /// Name of the key in the transit engine
-    #[arg(
-        long,
-        env = "BURROW_VAULT_KEY",
-        value_name = "NAME",
-        default_value = "burrow",
-        hide_short_help = true
-    )]
-    pub vault_key: String,
-    /// File with the token of the key service, read for each call [default: VAULT_TOKEN, or the
-    /// file of `vault login`]
-    #[arg(long, env = "BURROW_VAULT_TOKEN_FILE", value_name = "FILE", hide_short_help = true)]
-    pub vault_token_file: Option<PathBuf>,
-    /// PEM certificates to trust for the key service instead of the system's [default:
-    /// VAULT_CACERT]
-    #[arg(long, env = "BURROW_VAULT_CACERT", value_name = "FILE", hide_short_help = true)]
-    pub vault_cacert: Option<PathBuf>,
-    /// Namespace in the key service [default: VAULT_NAMESPACE]
-    #[arg(long, env = "BURROW_VAULT_NAMESPACE", value_name = "NAME", hide_short_help = true)]
-    pub vault_namespace: Option<String>,
-}
-
-/// The kinds of sandbox.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Runtime {
-    /// A microVM with its own kernel
-    #[default]
-    Microvm,
-    /// A plain process without isolation, for tests only
-    Fake,
+    options: UpOptions,
 }
 
 impl Up {
     /// Starts everything, and waits for Ctrl-C or for a part that fails.
     pub async fn run(self, context: &Context) -> Result<(), CommandError> {
-        crate::up::run(context, self).await
+        crate::up::run(context, self.options).await
     }
 }

@@ -2,8 +2,8 @@
 
 use clap::Args;
 
-use super::Context;
 use crate::{
+    context::Context,
     output::{self, CommandError, Format, progress},
     server::{API, Server, credentials::DEFAULT_URL},
 };

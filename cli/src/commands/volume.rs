@@ -9,11 +9,11 @@ use protocol::{
     workspace::Phase,
 };
 
-use super::{
-    Context,
-    workspace::{self, WorkspaceArgument},
+use super::workspace::{self, WorkspaceArgument};
+use crate::{
+    context::Context,
+    output::{self, CommandError, Record, progress::Step},
 };
-use crate::output::{self, CommandError, Record, progress::Step};
 
 /// Lost byte ranges, and damaged snapshots, that one sentence names. JSON has all of them.
 const MAX_RANGES_SHOWN: usize = 8;

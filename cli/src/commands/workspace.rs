@@ -4,16 +4,14 @@
 use clap::Args;
 use protocol::{
     WorkspaceId,
-    api::workspace::{HomeNotice, Workspace, WorkspaceList},
-    workspace::Phase,
+    api::workspace::{Workspace, WorkspaceList},
+    workspace::{HomeNotice, Phase},
 };
 use time::OffsetDateTime;
 
-use super::{
-    Context,
-    wait::{self, Goal, WaitOptions},
-};
+use super::wait::{self, Goal, WaitOptions};
 use crate::{
+    context::Context,
     output::{self, CommandError, ErrorKind, Record, progress::Style, suggest::did_you_mean},
     server::Server,
 };

@@ -8,7 +8,7 @@ use std::{error::Error, fmt, io::Write};
 
 use protocol::{Code, Problem, problem::FieldError};
 
-use crate::commands::ExitStatus;
+use super::exit_status::ExitStatus;
 
 /// The kinds of error. Their numbers are the exit statuses that scripts rely on; `burrow --help`
 /// lists them.

@@ -8,11 +8,15 @@ use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 use time::OffsetDateTime;
 
-pub use self::error::{CommandError, ErrorKind};
+pub use self::{
+    error::{CommandError, ErrorKind},
+    exit_status::ExitStatus,
+};
 
 pub mod browser;
 pub mod clock;
 mod error;
+mod exit_status;
 pub mod progress;
 pub mod suggest;
 

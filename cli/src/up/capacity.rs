@@ -1,7 +1,7 @@
 //! How many sandboxes this host can run at once. Pure, except for reading the host's cores and
 //! memory.
 
-use crate::commands::up::Runtime;
+use super::options::Runtime;
 
 /// Memory for the host itself: database, controller, gateway and page cache.
 const RESERVED_MIB: u64 = 1024;

@@ -9,14 +9,12 @@ use tokio::{sync::mpsc, task::spawn_blocking};
 use super::{
     MIN_FREE_BYTES_FOR_IMAGE,
     data_directory::{DataDirectory, find_agent},
+    options::{Runtime, UpOptions},
     task_panicked,
 };
-use crate::{
-    commands::up::{Runtime, Up},
-    output::{
-        CommandError,
-        progress::{Step, Style},
-    },
+use crate::output::{
+    CommandError,
+    progress::{Step, Style},
 };
 
 /// The name of the base image in templates.
@@ -42,7 +40,7 @@ pub struct BuiltImage {
 
 impl Images {
     /// Finds or builds the base image. The fake runtime needs none.
-    pub async fn prepare(style: Style, up: &Up, data: &DataDirectory) -> Result<Self, CommandError> {
+    pub async fn prepare(style: Style, up: &UpOptions, data: &DataDirectory) -> Result<Self, CommandError> {
         let agent = find_agent(up.agent.as_deref(), data.path())?;
         if up.runtime == Runtime::Fake {
             let by_name = BTreeMap::from([(BASE.to_owned(), PathBuf::new())]);

@@ -6,11 +6,8 @@ use std::path::PathBuf;
 use controller::{KmsConfig, TokenSource, VaultConfig};
 use protocol::Redacted;
 
-use super::data_directory::DataDirectory;
-use crate::{
-    commands::up::MasterKeyOptions,
-    output::{CommandError, ErrorKind},
-};
+use super::{data_directory::DataDirectory, options::MasterKeyOptions};
+use crate::output::{CommandError, ErrorKind};
 
 /// Where `vault login` and `bao login` save the token, in the home directory.
 const TOKEN_FILE: &str = ".vault-token";

@@ -14,14 +14,16 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    data_directory::DataDirectory, gateway::GatewayThread, images::Images, listen::bind, lock::DataLock,
+    data_directory::DataDirectory,
+    gateway::GatewayThread,
+    images::Images,
+    listen::bind,
+    lock::DataLock,
+    options::{Runtime, UpOptions},
     postgres::Postgres,
 };
 use crate::{
-    commands::{
-        Context,
-        up::{Runtime, Up},
-    },
+    context::Context,
     output::{
         self, CommandError, ErrorKind,
         progress::{Step, Style},
@@ -37,6 +39,7 @@ pub mod images;
 pub mod kms;
 pub mod listen;
 pub mod lock;
+pub mod options;
 pub mod postgres;
 mod shutdown;
 
@@ -64,7 +67,7 @@ struct System {
 }
 
 /// Starts everything, and waits for Ctrl-C or for a part that fails.
-pub async fn run(context: &Context, up: Up) -> Result<(), CommandError> {
+pub async fn run(context: &Context, up: UpOptions) -> Result<(), CommandError> {
     let interrupted = daemon::shutdown_on_signals()
         .map_err(|error| CommandError::error("Cannot listen for signals").because(&error))?;
     let system = tokio::select! {
@@ -83,7 +86,7 @@ pub async fn run(context: &Context, up: Up) -> Result<(), CommandError> {
     failed.map_or(stopped, Err)
 }
 
-async fn start(context: &Context, up: &Up) -> Result<System, CommandError> {
+async fn start(context: &Context, up: &UpOptions) -> Result<System, CommandError> {
     let style = context.style;
     let data = DataDirectory::open(up.data_dir.as_deref())?;
     let lock = DataLock::acquire(data.path())?;
@@ -121,7 +124,7 @@ async fn start(context: &Context, up: &Up) -> Result<System, CommandError> {
 
 /// Opens the object store and tests it, so that a bucket that cannot be used is reported now, and
 /// not when a home is saved.
-async fn check_store(style: Style, up: &Up, data: &DataDirectory) -> Result<String, CommandError> {
+async fn check_store(style: Style, up: &UpOptions, data: &DataDirectory) -> Result<String, CommandError> {
     let url = up.store.clone().unwrap_or_else(|| data.objects_url());
     let step = Step::begin(style, "Checking the object store");
     let store = volume::store::open(&url).await?;
@@ -148,14 +151,14 @@ pub async fn start_database(
 
 /// Prepares the host's network for sandboxes. Without root, sandboxes have none, which `burrow
 /// doctor` reports.
-async fn prepare_network(up: &Up) -> Result<(), CommandError> {
+async fn prepare_network(up: &UpOptions) -> Result<(), CommandError> {
     if up.runtime == Runtime::Microvm && rustix::process::geteuid().is_root() {
         runner::network::prepare_host().await?;
     }
     Ok(())
 }
 
-fn engine(up: &Up, images: Images) -> Result<EngineConfig, CommandError> {
+fn engine(up: &UpOptions, images: Images) -> Result<EngineConfig, CommandError> {
     let runner = own_program()?;
     let capacity = capacity::of_host(up.runtime);
     Ok(EngineConfig {
@@ -184,7 +187,7 @@ fn kind(runtime: Runtime) -> RuntimeKind {
 }
 
 fn start_gateway(
-    up: &Up,
+    up: &UpOptions,
     listener: TcpListener,
     controller: &Controller,
 ) -> Result<GatewayThread, CommandError> {
@@ -197,7 +200,7 @@ fn start_gateway(
 
 /// Prints the address and the sign-in link. The link is the only line on standard output, so that
 /// scripts can read it.
-async fn print_link(context: &Context, up: &Up, system: &System) -> Result<(), CommandError> {
+async fn print_link(context: &Context, up: &UpOptions, system: &System) -> Result<(), CommandError> {
     let address = listen::address(up.public_url.as_deref(), system.gateway.addr());
     let link = system.controller.first_sign_in_link().await?;
     context.output.say(&format!(

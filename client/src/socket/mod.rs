@@ -3,7 +3,9 @@
 use std::{future::Future, time::Duration};
 
 use http::{HeaderValue, header};
-use protocol::{WorkspaceId, agent::MAX_MESSAGE_BYTES, problem};
+use protocol::{
+    TerminalId, WorkspaceId, agent::MAX_MESSAGE_BYTES, exec::ExecRequest, problem, terminal::TerminalSize,
+};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async_with_config,
@@ -29,6 +31,23 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// Read buffer of one WebSocket. The library's default is 128 KiB.
 const READ_BUFFER_BYTES: usize = 16 * 1024;
+
+impl Api {
+    /// Attaches to a terminal. Fails if the first connection fails; [`Terminal`] reconnects after that.
+    pub async fn attach(
+        &self,
+        workspace: WorkspaceId,
+        terminal: TerminalId,
+        size: TerminalSize,
+    ) -> Result<Terminal, ApiError> {
+        Terminal::attach(self.clone(), workspace, terminal, size).await
+    }
+
+    /// Starts a program in a workspace.
+    pub async fn exec(&self, workspace: WorkspaceId, request: &ExecRequest) -> Result<Exec, ApiError> {
+        Exec::start(self, workspace, request).await
+    }
+}
 
 /// Opens the WebSocket at `rest`, a path below `agent/` with its query.
 async fn open(api: &Api, workspace: WorkspaceId, rest: &str) -> Result<Socket, ApiError> {

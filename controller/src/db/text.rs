@@ -5,9 +5,8 @@ use protocol::{
     api::{
         snapshot::{Consistency, SnapshotKind},
         user::Role,
-        workspace::HomeNotice,
     },
-    workspace::Phase,
+    workspace::{HomeNotice, Phase},
 };
 use sqlx::{
     Decode, Encode, Postgres, Type,

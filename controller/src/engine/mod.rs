@@ -3,7 +3,7 @@
 
 pub mod local;
 
-use protocol::{Epoch, ManifestId, Redacted, TenantId, VolumeId, WorkspaceId, runner::Resources};
+use protocol::{Epoch, ManifestId, Redacted, TenantId, VolumeId, WorkspaceId, workspace::Resources};
 
 /// What the controller knows of a runner that should be started. The engine adds what the host
 /// knows.

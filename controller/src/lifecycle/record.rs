@@ -3,8 +3,7 @@
 
 use protocol::{
     Epoch, ManifestId, SnapshotId, TenantId, VolumeId, WorkspaceId,
-    api::workspace::HomeNotice,
-    workspace::{Failure, Phase, StepProgress},
+    workspace::{Failure, HomeNotice, Phase, StepProgress},
 };
 use sqlx::{PgConnection, types::Json};
 use time::OffsetDateTime;

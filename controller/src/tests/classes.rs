@@ -1,8 +1,8 @@
 //! A class from its roster to its stop.
 
 use protocol::{
+    Access,
     api::class::{Class, ClassAction, RosterResult},
-    grant::Access,
     workspace::Phase,
 };
 use serde_json::json;

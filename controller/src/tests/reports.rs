@@ -2,8 +2,8 @@
 
 use protocol::{
     Epoch, ManifestId, WorkspaceId,
-    api::workspace::HomeNotice,
     runner::{Command, Report},
+    workspace::HomeNotice,
     workspace::Phase,
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};

@@ -1,9 +1,8 @@
 //! Tenants are isolated: by the API, and by Postgres where the API would be wrong.
 
 use protocol::{
-    Redacted, WorkspaceId,
+    Access, Redacted, WorkspaceId,
     api::internal::{GrantReply, LiveStream, SessionsCheck, SessionsVerdict},
-    grant::Access,
     workspace::Phase,
 };
 use serde_json::json;

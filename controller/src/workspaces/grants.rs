@@ -3,12 +3,12 @@
 use std::{collections::HashSet, time::Duration};
 
 use protocol::{
-    Epoch, Redacted, SessionId, TenantId, UserId, WorkspaceId,
+    Access, Epoch, Redacted, SessionId, TenantId, UserId, WorkspaceId,
     api::{
         internal::{GrantReply, GrantRequest, LiveStream, SessionsCheck, SessionsVerdict},
         user::Role,
     },
-    grant::{Access, Grant, MAX_GRANT_SECONDS},
+    grant::{Grant, MAX_GRANT_SECONDS},
     workspace::Phase,
 };
 use time::OffsetDateTime;

@@ -2,13 +2,8 @@
 
 use protocol::{
     ClassId, Epoch, TenantId, UserId, WorkspaceId,
-    api::{
-        snapshot::Origin,
-        user::Role,
-        workspace::{HomeNotice, Workspace},
-    },
-    runner::Resources,
-    workspace::{Failure, Phase, StepProgress},
+    api::{snapshot::Origin, user::Role, workspace::Workspace},
+    workspace::{Failure, HomeNotice, Phase, Resources, StepProgress},
 };
 use sqlx::types::Json;
 use time::OffsetDateTime;

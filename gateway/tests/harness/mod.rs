@@ -19,9 +19,9 @@ use axum::{
 use burrow_gateway::{Config, Gateway, Limits};
 use hyper_util::service::TowerToHyperService;
 use protocol::{
-    Code, Epoch, Problem, SessionId, UserId, WorkspaceId,
+    Access, Code, Epoch, Problem, SessionId, UserId, WorkspaceId,
     api::internal::{GrantReply, GrantRequest, SessionsCheck, SessionsVerdict},
-    grant::{Access, Grant, SigningKey},
+    grant::{Grant, SigningKey},
 };
 use tokio::{
     net::{TcpStream, UnixListener},

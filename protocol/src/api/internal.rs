@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Epoch, Redacted, SessionId, UserId, WorkspaceId, grant::Access};
+use crate::{Access, Epoch, Redacted, SessionId, UserId, WorkspaceId};
 
 /// Path of [`GrantRequest`] → [`GrantReply`].
 pub const GRANTS_PATH: &str = "/internal/grants";

@@ -5,10 +5,8 @@ use time::OffsetDateTime;
 use utoipa::ToSchema;
 
 use crate::{
-    ClassId, Epoch, UserId, WorkspaceId,
-    grant::Access,
-    runner::Resources,
-    workspace::{Failure, Phase, StepProgress},
+    Access, ClassId, Epoch, UserId, WorkspaceId,
+    workspace::{Failure, HomeNotice, Phase, Resources, StepProgress},
 };
 
 /// The deleted workspaces that the caller can undelete.
@@ -117,18 +115,6 @@ pub struct Workspace {
     /// When it was last started or connected to.
     #[serde(with = "time::serde::rfc3339::option", default)]
     pub last_used_at: Option<OffsetDateTime>,
-}
-
-/// A condition of a home, reported while it lasts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum HomeNotice {
-    /// The object store does not accept uploads. Writes stay on the host until it does.
-    StoreUnavailable,
-    /// Writes are slowed down because the object store accepts less than is written.
-    Throttled,
-    /// Writes wait because the host's disk is nearly full.
-    HostDiskFull,
 }
 
 /// The workspaces that the caller may see.

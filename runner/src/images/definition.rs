@@ -7,6 +7,9 @@ use serde::Deserialize;
 
 /// Part of every image's name. Raise it whenever the builder's output for the same definition changes.
 pub const BUILDER_VERSION: u32 = 2;
+
+/// The script that configures the tree after its packages are installed.
+pub const SETUP: &str = include_str!("setup.sh");
 /// How much of the hash is in an image's name: enough to avoid collisions.
 const NAME_BYTES: usize = 16;
 /// Longest list in a definition.
@@ -119,8 +122,8 @@ pub fn hash_definition(text: &str) -> String {
     let mut hasher = blake3::Hasher::new_derive_key("burrow image definition");
     hasher.update(&BUILDER_VERSION.to_le_bytes());
     // The setup script is part of the builder.
-    hasher.update(&(super::rootfs::SETUP.len() as u64).to_le_bytes());
-    hasher.update(super::rootfs::SETUP.as_bytes());
+    hasher.update(&(SETUP.len() as u64).to_le_bytes());
+    hasher.update(SETUP.as_bytes());
     hasher.update(text.as_bytes());
     short_hash(&hasher)
 }

@@ -9,14 +9,12 @@ use serde::Serialize;
 use super::{
     KERNEL, MANIFEST, MODULES, Progress, ROOTFS,
     cache::{create_directory, make_readable, write_file},
-    definition::{BUILDER_VERSION, ImageDefinition},
+    definition::{BUILDER_VERSION, ImageDefinition, SETUP},
     error::{ImageError, at},
     kernel, modules,
     tools::{self, BuildTool, GZIP, LZ4, MKFS_EROFS, MMDEBSTRAP, XZ, ZSTD},
 };
 
-/// The script that configures the tree after its packages are installed.
-pub const SETUP: &str = include_str!("setup.sh");
 /// File name of the modules' load order: one paragraph per group.
 pub const LOAD_LIST: &str = "load.list";
 

@@ -32,7 +32,7 @@ mod console;
 mod fake;
 mod microvm;
 
-pub use microvm::accelerator;
+pub use microvm::{Accelerator, accelerator};
 
 /// What a runtime needs to start a sandbox.
 pub struct StartContext<'a> {

@@ -1,6 +1,7 @@
 // One workspace in the list: state, usage, and actions.
 import { workspacesApi } from "../api/endpoints";
 import type { Workspace } from "../api/types";
+import type { Workspaces } from "./live-workspaces";
 import { useUser } from "../auth/session";
 import { Icon } from "../ui/icons";
 import { MenuButton, type MenuEntry } from "../ui/menu";
@@ -14,15 +15,22 @@ import { canStart, canStop, isTransitioning, stepLabel } from "./phases";
 import { formatBytes } from "../ui/format";
 import { ForkedFrom } from "./forked-from";
 import { FailureNote } from "./failure-note";
-import type { ListProps } from "./workspaces-page";
 
-export function WorkspaceRow({
-  workspace,
-  known,
-  connected,
-  onOpenDialog,
-  put,
-}: { workspace: Workspace } & Omit<ListProps, "workspaces">) {
+/** A dialog about one workspace. */
+export interface WorkspaceDialog {
+  kind: "delete" | "stop" | "rename" | "fork";
+  workspace: Workspace;
+}
+
+export interface WorkspaceRowProps {
+  workspace: Workspace;
+  known: Workspaces | null;
+  connected: boolean;
+  onOpenDialog: (dialog: WorkspaceDialog) => void;
+  put: (workspace: Workspace) => void;
+}
+
+export function WorkspaceRow({ workspace, known, connected, onOpenDialog, put }: WorkspaceRowProps) {
   const user = useUser();
   const start = () => {
     workspacesApi

@@ -1,7 +1,7 @@
 // The list of the user's workspaces and of those they have access to, updated live.
 import { useEffect, useMemo, useState } from "react";
 import { workspacesApi } from "../api/endpoints";
-import { useLiveWorkspaces, type Workspaces } from "./live-workspaces";
+import { useLiveWorkspaces } from "./live-workspaces";
 import type { Workspace } from "../api/types";
 import { useUser } from "../auth/session";
 import { ConfirmDialog } from "../ui/dialog";
@@ -15,10 +15,9 @@ import { FormError } from "../ui/form-error";
 import { CreateWorkspaceDialog } from "./create-workspace-dialog";
 import { RenameWorkspaceDialog } from "./rename-workspace-dialog";
 import "./workspaces.css";
-import { WorkspaceRow } from "./workspace-row";
+import { WorkspaceRow, type WorkspaceDialog, type WorkspaceRowProps } from "./workspace-row";
 
-export type OpenDialog =
-  { kind: "new" } | { kind: "delete" | "stop" | "rename" | "fork"; workspace: Workspace } | null;
+type OpenDialog = { kind: "new" } | WorkspaceDialog | null;
 
 export function WorkspacesPage() {
   const user = useUser();
@@ -154,13 +153,7 @@ function useNewKey(open: () => void): void {
   });
 }
 
-export interface ListProps {
-  workspaces: Workspace[];
-  known: Workspaces | null;
-  connected: boolean;
-  onOpenDialog: (dialog: OpenDialog) => void;
-  put: (workspace: Workspace) => void;
-}
+type ListProps = { workspaces: Workspace[] } & Omit<WorkspaceRowProps, "workspace">;
 
 function List({ workspaces, ...rest }: ListProps) {
   return (

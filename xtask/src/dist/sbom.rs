@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fmt::Write as _, fs};
 use anyhow::{Context, Result};
 
 use super::Release;
-use crate::{root, run};
+use crate::{node, root, run};
 
 /// Writes both bills.
 pub fn write(release: &Release) -> Result<()> {
@@ -23,7 +23,7 @@ pub fn write(release: &Release) -> Result<()> {
     let lock = fs::read_to_string(root().join("Cargo.lock")).context("Cannot read Cargo.lock")?;
     let bill = bill(&release.version, &components(&tree), &checksums(&lock));
     fs::write(release.sbom(), bill).context("Cannot write the SBOM")?;
-    let web = run::output(run::npm().args(["sbom", "--sbom-format=cyclonedx", "--omit=dev"]))?;
+    let web = run::output(node::npm().args(["sbom", "--sbom-format=cyclonedx", "--omit=dev"]))?;
     fs::write(release.web_sbom(), web).context("Cannot write the SBOM of the web app")
 }
 

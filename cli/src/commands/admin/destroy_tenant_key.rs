@@ -3,8 +3,10 @@
 use clap::Args;
 use protocol::api::admin::DestroyTenantKey as DestroyRequest;
 
-use super::Context;
-use crate::output::{CommandError, ErrorKind, progress::Step};
+use crate::{
+    context::Context,
+    output::{CommandError, ErrorKind, progress::Step},
+};
 
 /// Destroy the key of all homes of your organisation permanently
 #[derive(Debug, Args)]

@@ -3,8 +3,10 @@
 use clap::Args;
 use protocol::api::admin::GcReport;
 
-use super::Context;
-use crate::output::{self, CommandError, Record, progress::Step};
+use crate::{
+    context::Context,
+    output::{self, CommandError, Record, progress::Step},
+};
 
 /// Delete objects that no snapshot needs from the object store
 #[derive(Debug, Args)]

@@ -5,8 +5,7 @@ use clap::{Args, Subcommand};
 use self::{
     destroy_tenant_key::DestroyTenantKey, gc::Gc, retention::Retention, rotate_master_key::RotateMasterKey,
 };
-use super::Context;
-use crate::output::CommandError;
+use crate::{context::Context, output::CommandError};
 
 mod destroy_tenant_key;
 mod gc;

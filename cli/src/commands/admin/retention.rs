@@ -3,8 +3,10 @@
 use clap::Args;
 use protocol::api::snapshot::Retention as RetentionPolicy;
 
-use super::Context;
-use crate::output::{CommandError, Record};
+use crate::{
+    context::Context,
+    output::{CommandError, Record},
+};
 
 /// Show or change the retention policy of automatic snapshots
 #[derive(Debug, Args)]

@@ -7,13 +7,12 @@ use clap::{Args, ValueEnum};
 use controller::{Controller, MasterKeyLocation, Rotation, RotationReport};
 use tokio::task::spawn_blocking;
 
-use super::Context;
 use crate::{
-    commands::up::MasterKeyOptions,
+    context::Context,
     output::{CommandError, progress::Step},
     up::{
-        Database, data_directory::DataDirectory, kms, lock::DataLock, postgres::Postgres, start_database,
-        task_panicked,
+        Database, data_directory::DataDirectory, kms, lock::DataLock, options::MasterKeyOptions,
+        postgres::Postgres, start_database, task_panicked,
     },
 };
 

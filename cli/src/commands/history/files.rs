@@ -12,8 +12,8 @@ use protocol::{
 };
 use time::OffsetDateTime;
 
-use super::Context;
 use crate::{
+    context::Context,
     output::{self, CommandError, ErrorKind, Format, Record, clock::Clock, progress::Step},
     server::Server,
     snapshots::{describe, quote},

@@ -6,11 +6,11 @@ use protocol::files::HomePath;
 
 pub use self::files::SnapshotFiles;
 use super::{
-    Context,
     snapshot::{self, RangeOptions},
     workspace::{self, WorkspaceArgument},
 };
 use crate::{
+    context::Context,
     output::{self, CommandError, ErrorKind},
     snapshots,
 };

@@ -9,8 +9,9 @@ use protocol::{
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::{Context, RangeOptions, SnapshotFiles, files::change_text};
+use super::{RangeOptions, SnapshotFiles, files::change_text};
 use crate::{
+    context::Context,
     output::{self, CommandError, ErrorKind, Record, progress::Step},
     snapshots::{self, quote, short_id},
 };

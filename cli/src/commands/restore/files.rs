@@ -10,13 +10,16 @@ use protocol::{
 use serde::Serialize;
 
 use super::{
-    Context, SnapshotFiles,
+    SnapshotFiles,
     target::{self, ExistingEntry, RestoreTarget},
 };
-use crate::output::{
-    self, CommandError, ErrorKind, Record,
-    clock::Clock,
-    progress::{self, Step},
+use crate::{
+    context::Context,
+    output::{
+        self, CommandError, ErrorKind, Record,
+        clock::Clock,
+        progress::{self, Step},
+    },
 };
 
 /// Most files and directories of one command. More would be a whole home, or a home made to be

@@ -19,12 +19,12 @@ use self::{
     target::{LocalTarget, WorkspaceTarget},
 };
 use super::{
-    Context,
     history::{SnapshotFiles, parse_path},
     wait::{self, Goal},
     workspace,
 };
 use crate::{
+    context::Context,
     output::{CommandError, ErrorKind, progress::Step},
     server::Server,
     snapshots::{self, describe, short_id},

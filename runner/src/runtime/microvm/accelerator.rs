@@ -12,7 +12,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
-use super::{command_line::CommandLine, jail::Jail};
+use super::{
+    command_line::{Accelerator, CommandLine},
+    jail::Jail,
+};
 use crate::runtime::console::Console;
 
 const DEVICE: &str = "/dev/kvm";
@@ -22,26 +25,6 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(20);
 const BOOTED_MARK: &str = "as init process";
 /// Lies beside the image, because the choice holds for this host and this kernel.
 const CHOICE_FILE: &str = "accelerator.json";
-
-/// How QEMU runs guest code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Accelerator {
-    /// On the processor's virtualization.
-    Kvm,
-    /// By translation: works everywhere, 5 to 7 times slower.
-    Tcg,
-}
-
-impl Accelerator {
-    /// "kvm" or "tcg".
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Kvm => "kvm",
-            Self::Tcg => "tcg",
-        }
-    }
-}
 
 /// The chosen accelerator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

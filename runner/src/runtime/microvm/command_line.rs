@@ -5,12 +5,31 @@
 use std::os::fd::RawFd;
 
 use protocol::agent::{HOME_SERIAL, PORT_NAME, ROOT_SERIAL, SCRATCH_SERIAL};
-
-use super::accelerator::Accelerator;
+use serde::{Deserialize, Serialize};
 
 /// Cache of translated code under TCG. A larger cache makes long sessions no faster and costs every
 /// sandbox memory.
 const TRANSLATION_CACHE_MIB: u32 = 128;
+
+/// How QEMU runs guest code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Accelerator {
+    /// On the processor's virtualization.
+    Kvm,
+    /// By translation: works everywhere, 5 to 7 times slower.
+    Tcg,
+}
+
+impl Accelerator {
+    /// "kvm" or "tcg".
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Kvm => "kvm",
+            Self::Tcg => "tcg",
+        }
+    }
+}
 
 /// Everything that the command line of one VMM depends on. Descriptors are numbers in the VMM.
 pub struct CommandLine {

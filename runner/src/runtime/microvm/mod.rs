@@ -28,8 +28,8 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+pub use self::command_line::Accelerator;
 use self::{
-    accelerator::Accelerator,
     command_line::{CommandLine, DiskDescriptors},
     jail::Jail,
 };

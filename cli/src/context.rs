@@ -2,14 +2,41 @@
 
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 
-use super::GlobalOptions;
+use clap::Args;
+
 use crate::{
-    output::{CommandError, ErrorKind, Output, progress::Style},
+    output::{CommandError, ErrorKind, Format, Output, progress::Style},
     server::{self, Server},
 };
 
 /// Longest answer that a prompt reads.
 const MAX_ANSWER_BYTES: u64 = 4096;
+
+/// Options that every command takes.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct GlobalOptions {
+    /// Output format
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "BURROW_OUTPUT",
+        value_enum,
+        default_value_t,
+        hide_env_values = true
+    )]
+    pub output: Format,
+    /// Print identifiers only, and no progress
+    #[arg(short, long, global = true, env = "BURROW_QUIET")]
+    pub quiet: bool,
+    /// Never prompt; fail instead
+    #[arg(long, global = true, env = "BURROW_NO_INPUT")]
+    pub no_input: bool,
+    /// Address of the server [default: the server of the last `burrow login`]
+    #[arg(long, global = true, env = "BURROW_URL", value_name = "URL")]
+    pub url: Option<String>,
+}
 
 /// The environment of one command.
 pub struct Context {
@@ -21,11 +48,13 @@ pub struct Context {
     /// set.
     pub can_prompt: bool,
     url: Option<String>,
+    grammar: fn() -> clap::Command,
 }
 
 impl Context {
-    /// The context that the global options, the terminal and the environment describe.
-    pub fn new(global: &GlobalOptions) -> Self {
+    /// The context that the global options, the terminal and the environment describe. `grammar`
+    /// builds the whole command line.
+    pub fn new(global: &GlobalOptions, grammar: fn() -> clap::Command) -> Self {
         let is_ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty());
         let is_terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
         Self {
@@ -33,7 +62,13 @@ impl Context {
             style: Style::detect(global.quiet),
             can_prompt: !global.no_input && !is_ci && is_terminal,
             url: global.url.clone(),
+            grammar,
         }
+    }
+
+    /// The whole command line, for commands that describe it.
+    pub fn grammar(&self) -> clap::Command {
+        (self.grammar)()
     }
 
     /// The address that `--url` or `BURROW_URL` names.
