@@ -5,7 +5,10 @@
 //! page has a fresh nonce for the styles that editor and terminal create. The policy allows no
 //! other inline content.
 
+use std::borrow::Cow;
+
 use axum::{body::Body, response::Response};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use protocol::Code;
 use rust_embed::{EmbeddedFile, RustEmbed};
@@ -68,7 +71,7 @@ fn file_response(
     let tag = format!("\"{}\"", protocol::ManifestId(file.metadata.sha256_hash()));
     let known_tags = request_headers.get(header::IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
     let is_unchanged = known_tags.is_some_and(|tags| tags.split(',').any(|one| one.trim() == tag));
-    let body = if is_unchanged { Body::empty() } else { Body::from(file.data.into_owned()) };
+    let body = if is_unchanged { Body::empty() } else { Body::from(content(file.data)) };
     let mut response = Response::new(body);
     if is_unchanged {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -85,6 +88,16 @@ fn file_response(
     }
     insert(headers, header::CONTENT_SECURITY_POLICY, &content_security_policy(None));
     response
+}
+
+/// The content of an embedded file. It is not copied, so that many responses at once take no
+/// memory.
+fn content(data: Cow<'static, [u8]>) -> Bytes {
+    match data {
+        Cow::Borrowed(embedded) => Bytes::from_static(embedded),
+        // Builds with debug assertions read the file when it is asked for.
+        Cow::Owned(read) => Bytes::from(read),
+    }
 }
 
 fn page() -> Result<Response> {

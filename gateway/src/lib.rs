@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 mod api_proxy;
 mod assets;
 mod body;
+mod connection_limits;
 mod controller;
 mod credential;
 mod headers;
@@ -33,6 +34,7 @@ mod listener;
 mod origin;
 mod refusal;
 mod relay;
+mod response_timeout;
 mod revocation;
 mod router;
 mod streams;
@@ -65,13 +67,8 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Starts a gateway with the default limits in the current async runtime.
-    pub fn start(config: Config) -> io::Result<Self> {
-        Self::start_with_limits(config, Limits::default())
-    }
-
-    /// Like [`Self::start`], with other limits.
-    pub fn start_with_limits(config: Config, limits: Limits) -> io::Result<Self> {
+    /// Starts a gateway in the current async runtime.
+    pub fn start(config: Config, limits: Limits) -> io::Result<Self> {
         config.listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(config.listener)?;
         let address = listener.local_addr()?;

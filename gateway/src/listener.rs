@@ -1,23 +1,40 @@
 //! The public listener: accepts connections up to a limit and serves HTTP/1.1 or HTTP/2 on each.
+//!
+//! No connection stays open without a reason: its first request must come in time, a client must
+//! read what it asked for, and an HTTP/2 connection without requests is closed after a while.
 
-use std::{convert::Infallible, io, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
-use http::Request;
+use axum::response::Response;
+use http::{Request, Version};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::conn::auto::Builder,
 };
 use rustix::net::sockopt;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use transport::settings;
 
-use crate::{router::Router, write_timeout::WriteTimeoutStream};
+use crate::{
+    connection_limits::{ConnectionLimits, ConnectionPermit},
+    limits::Limits,
+    response_timeout::{ResponseExecutor, WatchedBody},
+    router::Router,
+    write_timeout::{WriteTimeoutHandle, WriteTimeoutStream},
+};
 
 /// Pause after a failed accept. The kernel may have room for another connection a moment later.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
@@ -49,68 +66,140 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Accepts connections until the gateway shuts down.
 pub async fn accept_connections(listener: TcpListener, router: Arc<Router>) -> anyhow::Result<()> {
-    let permits = Arc::new(Semaphore::new(router.limits.max_connections));
+    let limits = ConnectionLimits::new(router.limits.max_connections);
     let shutdown = router.tasks.shutdown().clone();
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
-            accepted = accept_connection(&listener, &permits) => accepted?,
+            accepted = accept_connection(&listener, &limits) => accepted,
         };
-        let Some((stream, peer, permit)) = accepted else { continue };
-        let serving = serve_connection(stream, peer, router.clone(), shutdown.clone());
-        router.tasks.spawn("connection", async move {
-            serving.await;
-            drop(permit);
-        });
+        let Some((stream, permit)) = accepted else { continue };
+        let serving = serve_connection(stream, permit, router.clone(), shutdown.clone());
+        router.tasks.spawn("connection", serving);
     }
 }
 
-/// Waits for a permit, then for a connection. `None`: the connection could not be accepted.
+/// Waits for room, then for a connection. `None`: the connection could not be accepted.
 async fn accept_connection(
     listener: &TcpListener,
-    permits: &Arc<Semaphore>,
-) -> anyhow::Result<Option<(TcpStream, IpAddr, OwnedSemaphorePermit)>> {
-    let permit = permits.clone().acquire_owned().await?;
+    limits: &ConnectionLimits,
+) -> Option<(TcpStream, ConnectionPermit)> {
+    let room = limits.room().await;
     match listener.accept().await {
-        Ok((stream, peer)) => Ok(Some((stream, peer.ip(), permit))),
+        Ok((stream, peer)) => Some((stream, limits.admit(room, peer.ip()))),
         Err(error) => {
             tracing::warn!(%error, "cannot accept a connection");
             sleep(ACCEPT_RETRY_DELAY).await;
-            Ok(None)
+            None
         }
     }
 }
 
-async fn serve_connection(stream: TcpStream, peer: IpAddr, router: Arc<Router>, shutdown: CancellationToken) {
+/// What the requests of one connection share.
+struct Connection {
+    router: Arc<Router>,
+    permit: ConnectionPermit,
+    write_timeout: WriteTimeoutHandle,
+    /// Runs the responses, on HTTP/2.
+    responses: ResponseExecutor,
+    /// HTTP/2 requests so far.
+    http2_requests: AtomicU64,
+}
+
+impl Connection {
+    async fn handle(&self, mut request: Request<Incoming>) -> Response<WatchedBody> {
+        if request.version() == Version::HTTP_2 {
+            self.http2_requests.fetch_add(1, Ordering::Relaxed);
+        }
+        let response = if self.permit.activate() {
+            // The relay disables the timeout for streams that may pause.
+            request.extensions_mut().insert(self.write_timeout.clone());
+            self.router.handle(request, self.permit.peer()).await
+        } else {
+            Router::refuse_connection(&request)
+        };
+        response.map(WatchedBody::new)
+    }
+
+    /// Resolves when the connection must end at once: it was evicted, or sends no request in time.
+    async fn overdue(&self, request_head_timeout: Duration) -> &'static str {
+        tokio::select! {
+            () = self.permit.evicted() => return "its address has too many silent connections",
+            () = sleep(request_head_timeout) => {}
+        }
+        if !self.permit.is_active() {
+            return "it sent no request in time";
+        }
+        std::future::pending().await
+    }
+
+    /// Resolves when an HTTP/2 connection had no request for `idle_timeout`, or up to twice as
+    /// long. HTTP/1 has its own timeout for the next request.
+    async fn idle(&self, idle_timeout: Duration) {
+        let mut seen = None;
+        loop {
+            sleep(idle_timeout).await;
+            let requests = self.http2_requests.load(Ordering::Relaxed);
+            let current = (requests > 0 && self.responses.is_idle()).then_some(requests);
+            if current.is_some() && current == seen {
+                return;
+            }
+            seen = current;
+        }
+    }
+}
+
+async fn serve_connection(
+    stream: TcpStream,
+    permit: ConnectionPermit,
+    router: Arc<Router>,
+    shutdown: CancellationToken,
+) {
     if let Err(error) = set_socket_options(&stream) {
         return tracing::debug!(%error, "a connection ended before its first request");
     }
-    let stream = WriteTimeoutStream::new(stream, router.limits.write_timeout);
-    let write_timeout = stream.handle();
-    let builder = http_builder(router.limits.request_head_timeout);
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        let router = router.clone();
-        // The relay disables the timeout for streams that may pause.
-        request.extensions_mut().insert(write_timeout.clone());
-        async move { Ok::<_, Infallible>(router.handle(request, peer).await) }
+    let limits = router.limits;
+    let stream = WriteTimeoutStream::new(stream, limits.write_timeout);
+    let responses = ResponseExecutor::new(limits.write_timeout);
+    let shared = Arc::new(Connection {
+        router,
+        permit,
+        write_timeout: stream.handle(),
+        responses: responses.clone(),
+        http2_requests: AtomicU64::new(0),
+    });
+    let builder = http_builder(&limits, responses.clone());
+    let handler = shared.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
+        let handler = handler.clone();
+        async move { Ok::<_, Infallible>(handler.handle(request).await) }
     });
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    tokio::pin!(connection);
+    let mut connection = Box::pin(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = shutdown.cancelled() => {
+        reason = shared.overdue(limits.request_head_timeout) => {
+            tracing::debug!(reason, "a connection was closed");
+            Ok(())
+        }
+        () = async { tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = shared.idle(limits.connection_idle_timeout) => {}
+        } } => {
             connection.as_mut().graceful_shutdown();
-            timeout(SHUTDOWN_GRACE, connection).await.unwrap_or(Ok(()))
+            timeout(SHUTDOWN_GRACE, connection.as_mut()).await.unwrap_or(Ok(()))
         }
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended");
     }
+    drop(connection);
+    responses.join().await;
 }
 
-fn http_builder(request_head_timeout: Duration) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(request_head_timeout);
+fn http_builder(limits: &Limits, responses: ResponseExecutor) -> Builder<ResponseExecutor> {
+    let mut builder = Builder::new(responses);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.request_head_timeout);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -4,9 +4,9 @@
 use std::{net::IpAddr, path::Path, sync::Arc};
 
 use axum::response::Response;
-use http::Request;
+use http::{HeaderValue, Request, Version, header};
 use hyper::body::Incoming;
-use protocol::RequestId;
+use protocol::{Code, RequestId};
 
 use crate::{
     Limits, assets,
@@ -56,6 +56,22 @@ impl Router {
         let result = self.route(request, id, peer).await;
         let mut response = result.unwrap_or_else(|refusal| refusal.into_response(id, &summary));
         headers::add_security_headers(response.headers_mut(), id);
+        response
+    }
+
+    /// Answers a request on a connection that has no place.
+    pub fn refuse_connection(request: &Request<Incoming>) -> Response {
+        let refusal = Refusal::new(
+            Code::RateLimited,
+            "Your address has too many open connections. Close some of them, then try again.",
+        );
+        let id = RequestId::random();
+        let mut response =
+            refusal.into_response(id, &format!("{} {}", request.method(), request.uri().path()));
+        headers::add_security_headers(response.headers_mut(), id);
+        if request.version() < Version::HTTP_2 {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         response
     }
 

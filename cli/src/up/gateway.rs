@@ -3,7 +3,7 @@
 
 use std::{io, net::SocketAddr, thread};
 
-use ::gateway::{Config, Gateway};
+use ::gateway::{Config, Gateway, Limits};
 use tokio::{runtime, sync::oneshot};
 
 /// A running gateway. Dropping it stops it immediately.
@@ -15,11 +15,11 @@ pub struct GatewayThread {
 
 impl GatewayThread {
     /// Starts the gateway.
-    pub fn start(config: Config) -> io::Result<Self> {
+    pub fn start(config: Config, limits: Limits) -> io::Result<Self> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let gateway = {
             let _inside = runtime.enter();
-            Gateway::start(config)?
+            Gateway::start(config, limits)?
         };
         let (keep_alive, ended) = oneshot::channel::<()>();
         thread::Builder::new().name("gateway".to_owned()).spawn(move || runtime.block_on(ended))?;

@@ -33,6 +33,7 @@ use crate::{
 pub mod bundle;
 mod capacity;
 pub mod data_directory;
+mod descriptors;
 mod errors;
 mod gateway;
 pub mod images;
@@ -195,7 +196,8 @@ fn start_gateway(
     let port = listener.local_addr().map_err(failed)?.port();
     let allowed_origins = listen::origins(up.listen, port, up.public_url.as_deref())?;
     let config = ::gateway::Config { listener, controller: controller.socket().to_owned(), allowed_origins };
-    GatewayThread::start(config).map_err(failed)
+    let limits = ::gateway::Limits::for_descriptors(descriptors::raise_limit());
+    GatewayThread::start(config, limits).map_err(failed)
 }
 
 /// Prints the address and the sign-in link. The link is the only line on standard output, so that

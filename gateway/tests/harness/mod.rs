@@ -1,5 +1,7 @@
 //! A gateway between a scripted controller and a scripted front, all on real sockets.
 
+#![allow(dead_code, reason = "each test program uses its part")]
+
 use std::{
     collections::HashSet,
     net::SocketAddr,
@@ -94,6 +96,10 @@ pub fn limits() -> Limits {
 
 impl Harness {
     pub fn new() -> Self {
+        Self::with_limits(limits())
+    }
+
+    pub fn with_limits(limits: Limits) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let front = directory.path().join("front.sock");
         let (events, feed) = mpsc::channel(8);
@@ -118,13 +124,13 @@ impl Harness {
         );
         let socket = directory.path().join("controller.sock");
         let controller_task = serve_controller(&socket, controller.clone());
-        let gateway = Gateway::start_with_limits(
+        let gateway = Gateway::start(
             Config {
                 listener: std::net::TcpListener::bind("127.0.0.1:0").expect("a port"),
                 controller: socket,
                 allowed_origins: vec![ORIGIN.to_owned()],
             },
-            limits(),
+            limits,
         )
         .expect("started");
         let http = reqwest::Client::builder().no_proxy().build().expect("valid");
