@@ -59,8 +59,18 @@ impl Core {
     /// Applies one event to a workspace, in a transaction of its own. A workspace that is deleted
     /// is left as it is.
     pub async fn apply_event(&self, workspace: WorkspaceId, event: Event) -> Result<(), sqlx::Error> {
+        self.apply_event_at(self.now(), workspace, event).await
+    }
+
+    /// Like [`Self::apply_event`], at a given time.
+    pub async fn apply_event_at(
+        &self,
+        now: OffsetDateTime,
+        workspace: WorkspaceId,
+        event: Event,
+    ) -> Result<(), sqlx::Error> {
         let mut system = self.db.system().await?;
-        let runners = record::apply_event(system.connection(), self.now(), workspace, event).await?;
+        let runners = record::apply_event(system.connection(), now, workspace, event).await?;
         system.commit().await?;
         self.end_runners(runners.unwrap_or_default());
         Ok(())

@@ -88,7 +88,9 @@ pub struct RunnerSpec {
     /// The controller's public key for grants: an Ed25519 key as hexadecimal digits.
     pub grant_key: String,
     /// Without an answer for this long, the runner must assume that it was replaced, and stop serving.
-    pub lease_ms: u64,
+    /// `None`: no other runner can replace it while its input is open.
+    #[serde(default)]
+    pub lease_ms: Option<u64>,
     /// Highest snapshot request of earlier placements. This runner answers later ones only.
     #[serde(default)]
     pub snapshot_requested: u64,
@@ -224,8 +226,9 @@ pub struct ReportReply {
     /// Manifests of this request that are committed now.
     #[serde(default)]
     pub committed: Vec<ManifestId>,
-    /// How long the runner may serve from now on without another answer.
-    pub lease_ms: u64,
+    /// How long the runner may serve from now on without another answer, as in the specification.
+    #[serde(default)]
+    pub lease_ms: Option<u64>,
 }
 
 /// What a runner should do. Every field is a level, not an event: receiving it twice changes

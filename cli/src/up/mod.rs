@@ -5,7 +5,13 @@
 //! can fail early is checked before anything is started. Parts are stopped in the opposite order of
 //! their start.
 
-use std::{net::TcpListener, path::PathBuf, sync::Arc};
+use std::{
+    collections::VecDeque,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use controller::{Config, Controller, EngineConfig, HistoryConfig};
 use protocol::{Redacted, runner::RuntimeKind};
@@ -49,6 +55,11 @@ const MIN_FREE_BYTES: u64 = 256 * 1024 * 1024;
 /// Free space for building the base image, which unpacks a whole Debian and then packs it.
 const MIN_FREE_BYTES_FOR_IMAGE: u64 = 3 * 1024 * 1024 * 1024;
 
+/// Most restarts of Postgres within [`RESTART_WINDOW`].
+const MAX_RESTARTS: usize = 5;
+/// The time in which restarts of Postgres are counted.
+const RESTART_WINDOW: Duration = Duration::from_mins(10);
+
 /// The database that the controller uses.
 pub enum Database {
     /// A Postgres that this process has started.
@@ -60,6 +71,7 @@ pub enum Database {
 /// The running parts, in the order of their start.
 struct System {
     database: Database,
+    data_dir: PathBuf,
     controller: Controller,
     /// Stops the controller.
     shutdown: CancellationToken,
@@ -71,7 +83,7 @@ struct System {
 pub async fn run(context: &Context, up: UpOptions) -> Result<(), CommandError> {
     let interrupted = daemon::shutdown_on_signals()
         .map_err(|error| CommandError::error("Cannot listen for signals").because(&error))?;
-    let system = tokio::select! {
+    let mut system = tokio::select! {
         system = start(context, &up) => system?,
         () = interrupted.cancelled() => return Err(CommandError::new(ErrorKind::Interrupted, "Interrupted")),
     };
@@ -120,7 +132,7 @@ async fn start(context: &Context, up: &UpOptions) -> Result<System, CommandError
     let controller = Controller::start(config, shutdown.clone()).await?;
     let gateway = start_gateway(up, listener, &controller)?;
     step.done();
-    Ok(System { database, controller, shutdown, gateway, _lock: lock })
+    Ok(System { database, data_dir: data.path().to_owned(), controller, shutdown, gateway, _lock: lock })
 }
 
 /// Opens the object store and tests it, so that a bucket that cannot be used is reported now, and
@@ -214,15 +226,9 @@ async fn print_link(context: &Context, up: &UpOptions, system: &System) -> Resul
 
 impl System {
     /// Resolves when a part has failed that the others depend on.
-    async fn wait_for_failure(&self) -> CommandError {
-        let postgres = async {
-            match &self.database {
-                Database::Private(postgres) => postgres_ended(postgres).await,
-                Database::External(_) => std::future::pending().await,
-            }
-        };
+    async fn wait_for_failure(&mut self) -> CommandError {
         tokio::select! {
-            failure = postgres => failure,
+            failure = self.database.keep_running(&self.data_dir) => failure,
             () = self.shutdown.cancelled() => {
                 CommandError::error("The controller has failed").cause("see its log above").hint("burrow up")
             }
@@ -238,14 +244,51 @@ impl Database {
             Self::External(url) => url.clone(),
         }
     }
+
+    /// Starts a private Postgres again whenever it exits. Workspaces continue in between. Resolves
+    /// if it cannot be started, or exits again and again.
+    async fn keep_running(&mut self, data_dir: &Path) -> CommandError {
+        let mut restarts = Restarts::default();
+        loop {
+            let Self::Private(postgres) = self else { return std::future::pending().await };
+            if postgres.ended().await.is_err() {
+                // It cannot be watched. The errors of the controller will show that it has ended.
+                return std::future::pending().await;
+            }
+            tracing::error!(log = postgres.log_tail(), "Postgres has exited, starting it again");
+            if !restarts.admit(Instant::now()) {
+                return CommandError::error("Postgres has exited")
+                    .cause(postgres.log_tail())
+                    .hint("burrow up");
+            }
+            // Nobody else stops a server that is being started.
+            let url = Redacted::new(postgres.url());
+            let (old, directory) = (std::mem::replace(self, Self::External(url)), data_dir.to_owned());
+            let started = spawn_blocking(move || {
+                // Its end removes the socket that the new one creates.
+                drop(old);
+                Postgres::start(&directory)
+            });
+            match started.await {
+                Ok(Ok(started)) => *self = Self::Private(Arc::new(started)),
+                Ok(Err(error)) => return error.into(),
+                Err(error) => return task_panicked(error),
+            }
+        }
+    }
 }
 
-async fn postgres_ended(postgres: &Postgres) -> CommandError {
-    if postgres.ended().await.is_err() {
-        // It cannot be watched. The errors of the controller will show that it has ended.
-        std::future::pending::<()>().await;
+/// Restarts of Postgres in the last minutes.
+#[derive(Debug, Default)]
+struct Restarts(VecDeque<Instant>);
+
+impl Restarts {
+    /// Counts a restart. Returns false if there were too many.
+    fn admit(&mut self, now: Instant) -> bool {
+        self.0.retain(|then| now.duration_since(*then) < RESTART_WINDOW);
+        self.0.push_back(now);
+        self.0.len() <= MAX_RESTARTS
     }
-    CommandError::error("Postgres has exited").cause(postgres.log_tail()).hint("burrow up")
 }
 
 /// The error for a task that has panicked.

@@ -19,7 +19,7 @@ type SaveSteps = BTreeMap<protocol::WorkspaceId, Step>;
 
 /// Saves all homes and stops the parts. Fails if a home could not be saved to the object store.
 pub async fn stop(style: Style, system: System) -> Result<(), CommandError> {
-    let System { database, controller, shutdown, gateway, _lock } = system;
+    let System { database, controller, shutdown, gateway, _lock, .. } = system;
     if style != Style::Silent {
         progress::write_line(
             "\nSaving all homes… Press Ctrl-C again to exit immediately; homes then stay in the data \

@@ -20,6 +20,9 @@ use crate::authz::{Allowed, Caller};
 /// Connections of one controller. The private Postgres allows 100, and a second controller may run
 /// while this one is replaced.
 const MAX_CONNECTIONS: u32 = 16;
+/// Connections for the reports of runners, apart from all others: however many requests there are,
+/// a runner can report that it lives.
+const MAX_REPORT_CONNECTIONS: u32 = 4;
 /// Longest wait for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 /// No statement takes long. The server cancels one that does, and a transaction that was forgotten.
@@ -57,44 +60,51 @@ pub async fn migrate(url: &Redacted<String>) -> Result<(), DatabaseError> {
     Ok(migrated?)
 }
 
-/// The connection pool. Clones share it.
+/// The connection pools. Clones share them.
 #[derive(Clone)]
-pub struct Database(PgPool);
+pub struct Database {
+    pool: PgPool,
+    reports: PgPool,
+}
 
 impl Database {
     /// Connects to the database.
     pub async fn connect(url: &Redacted<String>) -> Result<Self, DatabaseError> {
-        PgPoolOptions::new()
-            .max_connections(MAX_CONNECTIONS)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_with(options(url)?)
-            .await
-            .map(Self)
-            .map_err(DatabaseError::Connect)
+        let pool = |max_connections| {
+            PgPoolOptions::new().max_connections(max_connections).acquire_timeout(ACQUIRE_TIMEOUT)
+        };
+        let reports = pool(MAX_REPORT_CONNECTIONS).connect_lazy_with(options(url)?);
+        let pool = pool(MAX_CONNECTIONS).connect_with(options(url)?).await.map_err(DatabaseError::Connect)?;
+        Ok(Self { pool, reports })
     }
 
     /// Begins a transaction that sees the rows of the caller's tenant.
     pub async fn scope(&self, allowed: Allowed) -> Result<Scope, sqlx::Error> {
         let caller = allowed.caller();
-        let transaction = begin(&self.0, "burrow_app", Some(caller.tenant)).await?;
+        let transaction = begin(&self.pool, "burrow_app", Some(caller.tenant)).await?;
         Ok(Scope { transaction, caller })
     }
 
     /// Begins a transaction that sees the rows of all tenants.
     pub async fn system(&self) -> Result<System, sqlx::Error> {
-        Ok(System { transaction: begin(&self.0, "burrow_system", None).await? })
+        Ok(System { transaction: begin(&self.pool, "burrow_system", None).await? })
+    }
+
+    /// Like [`Self::system`], for the reports of runners.
+    pub async fn reports(&self) -> Result<System, sqlx::Error> {
+        Ok(System { transaction: begin(&self.reports, "burrow_system", None).await? })
     }
 
     /// A connection that receives notifications.
     pub async fn listener(&self) -> Result<PgListener, sqlx::Error> {
-        PgListener::connect_with(&self.0).await
+        PgListener::connect_with(&self.pool).await
     }
 
     /// Takes an advisory lock of the database. None if another controller has it. It ends with its
     /// connection.
     pub async fn try_lock(&self, lock: i64) -> Result<Option<AdvisoryLock>, sqlx::Error> {
         // The connection does not return to the pool: dropping it always releases the lock.
-        let mut connection = self.0.acquire().await?.detach();
+        let mut connection = self.pool.acquire().await?.detach();
         let is_locked = sqlx::query_scalar!(r#"select pg_try_advisory_lock($1) as "is_locked!""#, lock)
             .fetch_one(&mut connection)
             .await?;
@@ -103,7 +113,7 @@ impl Database {
 
     /// Closes all connections.
     pub async fn close(&self) {
-        self.0.close().await;
+        tokio::join!(self.pool.close(), self.reports.close());
     }
 }
 

@@ -27,10 +27,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{LaunchError, LaunchSpec, RunnerExit};
-use crate::{
-    config::{Config, EngineConfig},
-    lifecycle,
-};
+use crate::config::{Config, EngineConfig};
 
 /// A runner reads its specification at once, and a pipe holds all of it anyway.
 const SPEC_TIMEOUT: Duration = Duration::from_secs(10);
@@ -138,6 +135,14 @@ impl LocalEngine {
         }
     }
 
+    /// How long a runner may go without a reply. Always `None` here: its input proves that this process
+    /// lives, so a runner need not end itself when this process is paused or the database is away. No
+    /// other runner can replace it meanwhile, because its process still exists.
+    #[expect(clippy::unused_self, reason = "other engines have no such proof")]
+    pub fn runner_lease_ms(&self) -> Option<u64> {
+        None
+    }
+
     /// Ends all runners.
     pub fn end_all(&self) {
         for child in self.children().values() {
@@ -181,7 +186,7 @@ impl LocalEngine {
             controller: inner.controller.clone(),
             token: launch.token,
             grant_key: launch.grant_key,
-            lease_ms: lifecycle::LEASE_TTL.whole_milliseconds().unsigned_abs() as u64,
+            lease_ms: self.runner_lease_ms(),
             snapshot_requested: launch.snapshot_requested,
             repair_requested: launch.repair_requested,
             stream_seconds: inner.stream_seconds,

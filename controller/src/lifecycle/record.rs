@@ -6,11 +6,11 @@ use protocol::{
     workspace::{Failure, HomeNotice, Phase, StepProgress},
 };
 use sqlx::{PgConnection, types::Json};
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::{
-    DesiredState, Effect, Event, Life, Serving, State, apply, place,
+    DesiredState, Effect, Event, FIRST_LEASE_TTL, Life, QUEUE_TIMEOUT, Serving, State, apply, place,
     requests::{RepairRequests, SnapshotRequests},
 };
 use crate::db::text::{Text, TextEnum};
@@ -261,6 +261,31 @@ pub async fn save(
         }
     }
     Ok(runners)
+}
+
+/// Shifts the deadlines and leases of a host's workspaces, and of the queue, by time that must not
+/// count. None becomes later than a new one would be, because a report may have set it already.
+/// Returns how many workspaces have changed.
+pub async fn shift_deadlines(
+    connection: &mut PgConnection,
+    now: OffsetDateTime,
+    shift: Duration,
+    host: &str,
+) -> Result<u64, sqlx::Error> {
+    // An interval of Postgres has no nanoseconds.
+    let shift = shift - Duration::nanoseconds(i64::from(shift.subsec_nanoseconds() % 1000));
+    let shifted = sqlx::query!(
+        "update workspaces set deadline = least(deadline + $1::interval, $2),
+             lease_until = least(lease_until + $1::interval, $3)
+         where phase <> 'terminated' and deleted_at is null and (host = $4 or phase = 'queued')",
+        shift as _,
+        now + QUEUE_TIMEOUT,
+        now + FIRST_LEASE_TTL,
+        host,
+    )
+    .execute(connection)
+    .await?;
+    Ok(shifted.rows_affected())
 }
 
 async fn update(

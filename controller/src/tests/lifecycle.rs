@@ -12,6 +12,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::world::{Client, World, eventually, snapshot};
+use crate::lifecycle::record;
 
 #[tokio::test]
 async fn workspace_starts_runs_and_is_saved() {
@@ -429,4 +430,29 @@ async fn stubborn_runner_is_killed_before_next_start() {
     owner.act(id, "start").await;
     world.runner(id, 2).await;
     assert!(!old.alive(), "two processes never hold one home");
+}
+
+#[tokio::test]
+async fn leases_are_shifted_within_bounds() {
+    let world = World::new().await;
+    let owner = world.owner().await;
+    let (id, _runner) = owner.running(&world, "demo").await;
+    let shift = async |seconds: i64| {
+        let app = world.app();
+        let mut system = app.db.system().await.expect("a transaction");
+        let shift = time::Duration::seconds(seconds) + time::Duration::nanoseconds(1);
+        let shifted = record::shift_deadlines(system.connection(), app.now(), shift, &app.config.host).await;
+        system.commit().await.expect("committed");
+        assert_eq!(shifted.expect("shifted"), 1);
+        lease_seconds(&world, id).await
+    };
+    set_lease(&world, id, "20 seconds").await;
+    let later = shift(25).await;
+    assert!((40.0..=45.0).contains(&later), "a pause: {later}");
+    let bounded = shift(3600).await;
+    assert!((50.0..=60.0).contains(&bounded), "a jump after a report: {bounded}");
+    set_lease(&world, id, "1 hour").await;
+    let earlier = shift(-3570).await;
+    assert!((20.0..=30.0).contains(&earlier), "the clock went back: {earlier}");
+    owner.reaches(id, Phase::Running).await;
 }

@@ -2,6 +2,7 @@
 //! with the runners that run them. Knows no HTTP.
 
 pub mod admission;
+mod clock_gap;
 pub mod create;
 pub mod deleted;
 pub mod grants;

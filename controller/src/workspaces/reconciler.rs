@@ -8,15 +8,16 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use protocol::WorkspaceId;
+use time::OffsetDateTime;
 use tokio::{sync::mpsc, time::Instant};
 
-use super::placement;
+use super::{clock_gap::ClockGap, placement};
 use crate::{
     core::{App, Core},
     engine::RunnerExit,
     events::Subscription,
     identity::sessions,
-    lifecycle::Event,
+    lifecycle::{Event, record},
     snapshots::{imports, prune},
 };
 
@@ -37,8 +38,14 @@ pub async fn run(app: App, mut exits: mpsc::Receiver<RunnerExit>) -> anyhow::Res
     let mut subscription = app.events.subscribe();
     let (mut last_sweep, mut last_prune): (Option<Instant>, Option<Instant>) = (None, None);
     let shutdown = app.tasks.shutdown().clone();
+    let mut gap = ClockGap::new(app.now(), Instant::now());
+    let mut has_database = true;
     loop {
-        if let Err(error) = pass(&app).await {
+        let now = app.now();
+        gap.observe(now, Instant::now(), has_database);
+        let passed = pass(&app, now, &mut gap).await;
+        has_database = passed.is_ok();
+        if let Err(error) = passed {
             tracing::error!(%error, "reconciler pass failed");
         }
         if last_sweep.is_none_or(|time| time.elapsed() > SWEEP_INTERVAL) {
@@ -89,8 +96,9 @@ async fn next_change(subscription: &mut Subscription) {
     subscription.skip_pending();
 }
 
-async fn pass(app: &App) -> Result<(), sqlx::Error> {
-    end_overdue(app).await?;
+async fn pass(app: &App, now: OffsetDateTime, gap: &mut ClockGap) -> Result<(), sqlx::Error> {
+    absorb_gap(app, now, gap).await?;
+    end_overdue(app, now).await?;
     if app.is_draining.load(Ordering::Relaxed) {
         return Ok(());
     }
@@ -100,9 +108,26 @@ async fn pass(app: &App) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-/// Applies [`Event::Tick`] to the workspaces whose deadline or lease has passed.
-async fn end_overdue(core: &Core) -> Result<(), sqlx::Error> {
-    let now = core.now();
+/// Shifts the deadlines of this host's workspaces by time in which their runners could not report.
+async fn absorb_gap(core: &Core, now: OffsetDateTime, gap: &mut ClockGap) -> Result<(), sqlx::Error> {
+    let Some(shift) = gap.pending() else { return Ok(()) };
+    let mut system = core.db.system().await?;
+    let shifted = record::shift_deadlines(system.connection(), now, shift, &core.config.host).await?;
+    system.commit().await?;
+    gap.clear();
+    if shifted > 0 {
+        tracing::warn!(
+            seconds = shift.whole_seconds(),
+            workspaces = shifted,
+            "shifted deadlines: the clock jumped, or this process or its database was away"
+        );
+    }
+    Ok(())
+}
+
+/// Applies [`Event::Tick`] to the workspaces whose deadline or lease has passed. `now` was read
+/// before gaps were absorbed: a pause in between ends nothing.
+async fn end_overdue(core: &Core, now: OffsetDateTime) -> Result<(), sqlx::Error> {
     let mut system = core.db.system().await?;
     let overdue = sqlx::query_scalar!(
         "select workspace_id from workspaces
@@ -115,7 +140,7 @@ async fn end_overdue(core: &Core) -> Result<(), sqlx::Error> {
     .await?;
     drop(system);
     for workspace in overdue {
-        core.apply_event(WorkspaceId(workspace), Event::Tick).await?;
+        core.apply_event_at(now, WorkspaceId(workspace), Event::Tick).await?;
     }
     Ok(())
 }

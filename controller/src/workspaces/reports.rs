@@ -20,7 +20,7 @@ use crate::{
     core::Core,
     identity::secrets,
     lifecycle::{
-        Effect, Event, LEASE_TTL, RunnerEvent, Serving,
+        Effect, Event, RunnerEvent, Serving,
         record::{self, EndRunner, HomeStatus, LockedWorkspace},
     },
     snapshots::{self, SnapshotReport, VolumeHead},
@@ -60,8 +60,7 @@ pub async fn exchange(core: &Core, token: &str, request: ReportRequest) -> Resul
         }
         desired = read_desired_state(core, &request).await?;
     }
-    let lease_ms = LEASE_TTL.whole_milliseconds().unsigned_abs() as u64;
-    Ok(ReportReply { desired, committed, lease_ms })
+    Ok(ReportReply { desired, committed, lease_ms: core.engine.runner_lease_ms() })
 }
 
 fn desired_state(locked: &LockedWorkspace) -> DesiredRunnerState {
@@ -85,7 +84,7 @@ async fn record_reports(
     request: &ReportRequest,
 ) -> Result<(DesiredRunnerState, Vec<ManifestId>), ReportError> {
     let now = core.now();
-    let mut system = core.db.system().await?;
+    let mut system = core.db.reports().await?;
     let connection = system.connection();
     let mut locked = authenticate(connection, token, request).await?;
     let mut committed = Vec::new();
@@ -126,7 +125,7 @@ async fn authenticate(
 }
 
 async fn read_desired_state(core: &Core, request: &ReportRequest) -> Result<DesiredRunnerState, ReportError> {
-    let mut system = core.db.system().await?;
+    let mut system = core.db.reports().await?;
     let locked = record::lock(system.connection(), request.workspace).await?.ok_or(ReportError::Fenced)?;
     if locked.life.accepts(request.epoch) { Ok(desired_state(&locked)) } else { Err(ReportError::Fenced) }
 }

@@ -158,12 +158,12 @@ impl Reporter {
             }
         };
         let mut answered = Instant::now();
-        let mut lease = Duration::from_millis(spec.lease_ms);
+        let mut lease = spec.lease_ms.map(Duration::from_millis);
         while !(finished.is_cancelled() && lock(&self.0.queue).is_empty()) {
             match self.exchange(&controller, &spec, &finished).await {
                 Ok(Some(reply)) => {
                     answered = Instant::now();
-                    lease = Duration::from_millis(reply.lease_ms);
+                    lease = reply.lease_ms.map(Duration::from_millis);
                     self.0.controller.send_modify(|state| state.apply_reply(&reply));
                 }
                 Ok(None) => {}
@@ -172,7 +172,7 @@ impl Reporter {
                 }
                 Err(error) => {
                     tracing::warn!(%error, "report failed");
-                    if answered.elapsed() > lease {
+                    if lease.is_some_and(|lease| answered.elapsed() > lease) {
                         return self.lose_lease(LeaseLoss::Expired);
                     }
                     sleep(RETRY_DELAY).await;

@@ -157,7 +157,7 @@ mod tests {
                 home_mib: 50,
             },
             committed: Vec::new(),
-            lease_ms: 1,
+            lease_ms: Some(1),
         };
         state.apply_reply(&late);
         assert_eq!(state.desired.next_home_task(&acknowledged()), None);
