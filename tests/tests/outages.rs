@@ -1,0 +1,105 @@
+//! Outages of the server itself, through the real executable: workspaces and their
+//! terminals continue.
+
+use std::{path::Path, time::Duration};
+
+use burrow_tests::{Stack, StackOptions, wait_until};
+use client::{
+    Api,
+    socket::{Terminal, TerminalEvent},
+};
+use protocol::terminal::{NewTerminal, TerminalSize};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// Longer than a runner's lease (30 s).
+const PAUSE: Duration = Duration::from_secs(40);
+
+/// A terminal in which a shell runs.
+struct Shell {
+    terminal: Terminal,
+    output: String,
+    commands: u32,
+}
+
+impl Shell {
+    async fn open(stack: &Stack, name: &str) -> Self {
+        let api = Api::with_token(&stack.url, stack.token.clone().into()).expect("an address");
+        let list = api.workspaces().await.expect("a list").workspaces;
+        let workspace = list.iter().find(|one| one.name == name).expect("created").id;
+        let size = TerminalSize { cols: 80, rows: 24 };
+        let new = NewTerminal { size: Some(size), ..NewTerminal::default() };
+        let opened = api.create_terminal(workspace, &new).await.expect("opened");
+        let terminal = api.attach(workspace, opened.id, size).await.expect("attached");
+        Self { terminal, output: String::new(), commands: 0 }
+    }
+
+    /// Runs a command, and waits for its output.
+    async fn check(&mut self) {
+        self.commands += 1;
+        let (command, expected) = (format!("echo sum=$((1000+{}))\r", self.commands), 1000 + self.commands);
+        self.terminal.input().send_input(command.as_bytes()).expect("room");
+        let answer = tokio::time::timeout(Duration::from_secs(90), async {
+            while !self.output.contains(&format!("sum={expected}")) {
+                match self.terminal.next().await.expect("the terminal continues") {
+                    TerminalEvent::Output(bytes) | TerminalEvent::Redraw(bytes) => {
+                        self.output.push_str(&String::from_utf8_lossy(&bytes));
+                    }
+                    TerminalEvent::Exited(status) => panic!("the shell exited: {status:?}"),
+                    _ => {}
+                }
+            }
+        });
+        assert!(answer.await.is_ok(), "no answer to {command:?}: {:?}", self.output);
+    }
+}
+
+fn signal(pid: u32, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(pid).expect("a process id")).expect("not zero");
+    kill_process(pid, signal).expect("sent");
+}
+
+/// The process id of the private Postgres, once it is ready.
+fn postgres(data: &Path) -> Option<u32> {
+    let text = std::fs::read_to_string(data.join("postgres/postmaster.pid")).ok()?;
+    let lines: Vec<&str> = text.lines().collect();
+    (lines.get(7)?.trim() == "ready").then(|| lines[0].trim().parse().ok())?
+}
+
+async fn assert_running(stack: &Stack, epoch: u64) {
+    let path = "/workspaces";
+    let list = stack.get_until(path, |answer: &Value| answer["workspaces"].is_array()).await;
+    let workspace = &list["workspaces"][0];
+    assert_eq!(
+        (workspace["phase"].as_str(), workspace["epoch"].as_u64()),
+        (Some("running"), Some(epoch)),
+        "{list}"
+    );
+}
+
+#[tokio::test]
+async fn terminal_survives_pause_and_loss_of_postgres() {
+    let place = tempfile::Builder::new().prefix("burrow").tempdir_in("/tmp").expect("a directory");
+    let data = place.path().join("d");
+    let stack = Stack::start(StackOptions::new("fake", &data)).await;
+    stack.run_ok(&["create", "demo"]).await;
+    let mut shell = Shell::open(&stack, "demo").await;
+    shell.check().await;
+
+    let old = postgres(&data).expect("ready");
+    signal(old, Signal::KILL);
+    shell.check().await;
+    wait_until("Postgres runs again", || postgres(&data).is_some_and(|new| new != old)).await;
+    assert_running(&stack, 1).await;
+    shell.check().await;
+
+    // The pause itself is what is tested: nothing happens during it that could be waited for.
+    signal(stack.pid(), Signal::STOP);
+    tokio::time::sleep(PAUSE).await;
+    signal(stack.pid(), Signal::CONT);
+    wait_until("deadlines are shifted", || stack.log_file().contains("shifted deadlines")).await;
+    shell.check().await;
+    assert_running(&stack, 1).await;
+    stack.run_ok(&["stop", "demo"]).await;
+    stack.interrupt().await;
+}
