@@ -16,7 +16,7 @@ use protocol::{
 pub type Decoder = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const DECODERS: [Decoder; 21] = [
+pub const DECODERS: [Decoder; 22] = [
     ("terminal_client", terminal_client),
     ("terminal_server", terminal_server),
     ("terminal_output", terminal_output),
@@ -36,6 +36,7 @@ pub const DECODERS: [Decoder; 21] = [
     ("store_names", store_names),
     ("reader_request", reader_request),
     ("reader_reply", reader_reply),
+    ("restore_archive", restore_archive),
     ("ext4_image", ext4_image),
     ("ext4_journal", ext4_journal),
 ];
@@ -150,6 +151,22 @@ pub fn reader_request(bytes: &[u8]) {
 /// A reply of a reader process, which a hostile image may have taken over.
 pub fn reader_reply(bytes: &[u8]) {
     reader::fuzzing::reply(bytes);
+}
+
+/// An archive of a snapshot's entries, whose names and contents a guest wrote.
+pub fn restore_archive(bytes: &[u8]) {
+    let mut archive = restore::archive::ArchiveReader::new(bytes).with_root("d", "");
+    let mut buffer = [0; 64];
+    while let Ok(Some(entry)) = archive.next_entry() {
+        if let restore::archive::Content::File { size, segments } = entry.content {
+            let mut end = 0;
+            for segment in segments {
+                assert!(segment.offset >= end && segment.end() <= size, "segments are in order");
+                end = segment.end();
+            }
+        }
+        while archive.read_content(&mut buffer).is_ok_and(|read| read > 0) {}
+    }
 }
 
 /// An ext4 image, which a guest wrote.

@@ -2,9 +2,10 @@
 //! runner exchanges with the agent.
 //!
 //! The agent serves HTTP/2 over one byte stream, the *link*. Clients reach it through the gateway:
-//! the public path `/api/v1/workspaces/{id}/agent/<rest>` maps to the agent's `/v1/<rest>`. Gateway
-//! and front relay only the routes that [`Route::of`] knows. `bootstrap`, `freeze`, `thaw`, `grow`
-//! and `health` belong to the runner and are never relayed.
+//! the public path `/api/v1/workspaces/{id}/agent/<rest>` maps to the agent's `/v1/<rest>`. The
+//! gateway relays only the routes that [`Route::of`] knows; the front also relays those of the
+//! controller, [`Route::of_controller`]. `bootstrap`, `freeze`, `thaw`, `grow` and `health` belong to
+//! the runner and are never relayed.
 //!
 //! The messages of the relayed routes are in [`crate::terminal`], [`crate::files`],
 //! [`crate::document`] and [`crate::exec`].
@@ -13,7 +14,10 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Access;
+use crate::{
+    Access,
+    restore::{MAX_ARCHIVE_BYTES, MAX_COMPARE_BYTES},
+};
 
 /// Name of the virtio-serial port that carries the link.
 pub const PORT_NAME: &str = "burrow.agent";
@@ -196,6 +200,25 @@ impl Route {
         };
         Some(Self { kind, access, is_websocket, max_body_bytes })
     }
+
+    /// Finds a route that only the controller may open, by its path below `/v1/`. The front admits
+    /// it with a grant, like the others; the gateway does not know it.
+    pub fn of_controller(method: &str, path: &str) -> Option<Self> {
+        let segments: Vec<&str> = path.split('/').collect();
+        let max_body_bytes = match (method, segments.as_slice()) {
+            ("POST", ["restores", "compare"]) => MAX_COMPARE_BYTES,
+            ("POST", ["restores", id]) if is_restore_id(id) => MAX_JSON_BYTES,
+            ("POST", ["restores", id, "entries"]) if is_restore_id(id) => MAX_ARCHIVE_BYTES,
+            ("POST", ["restores", id, "finish" | "undo"]) if is_restore_id(id) => MAX_JSON_BYTES,
+            _ => return None,
+        };
+        let (kind, access) = (RouteKind::Files, Access::Write);
+        Some(Self { kind, access, is_websocket: false, max_body_bytes })
+    }
+}
+
+fn is_restore_id(text: &str) -> bool {
+    text.parse::<crate::RestoreId>().is_ok()
 }
 
 fn is_terminal_id(text: &str) -> bool {
@@ -226,6 +249,21 @@ mod tests {
                 for method in ["GET", "POST", "CONNECT", "PUT", "DELETE"] {
                     assert_eq!(Route::of(method, rest), None, "{method} {rest}");
                 }
+            }
+        }
+
+        #[test]
+        fn of_controller_needs_write_access() {
+            let id = crate::RestoreId::random();
+            for path in
+                ["restores/compare".to_owned(), format!("restores/{id}"), format!("restores/{id}/undo")]
+            {
+                let route = Route::of_controller("POST", &path).expect("a route");
+                assert_eq!(route.access, Access::Write, "{path}");
+                assert_eq!(Route::of("POST", &path), None, "{path}");
+            }
+            for path in ["restores", "restores/x", "restores/compare/undo", "files"] {
+                assert_eq!(Route::of_controller("POST", path), None, "{path}");
             }
         }
 

@@ -55,6 +55,8 @@ ids! {
     VolumeId
     /// The content of a home at an instant.
     SnapshotId
+    /// One restore of files into a running home. Undo refers to it.
+    RestoreId
     /// A teacher's group of users and their workspaces.
     ClassId
     /// A link by which a new user joins, valid once.

@@ -1,7 +1,8 @@
 //! The messages and types that all of Burrow's processes share.
 //!
 //! - [`api`]: the HTTP API, and the gateway's requests to the controller.
-//! - [`agent`], [`terminal`], [`document`], [`files`], [`exec`]: the agent's routes and their messages.
+//! - [`agent`], [`terminal`], [`document`], [`files`], [`exec`], [`restore`]: the agent's routes and their
+//!   messages.
 //! - [`runner`]: what controller and runner exchange.
 //! - [`access`], [`grant`], [`epoch`], [`ids`], [`workspace`], [`problem`]: what appears in all of them.
 //!
@@ -22,6 +23,7 @@ pub mod ids;
 pub mod openapi;
 pub mod problem;
 pub mod redacted;
+pub mod restore;
 pub mod runner;
 pub mod terminal;
 pub mod workspace;
