@@ -7,6 +7,7 @@ use protocol::files::EntryKind;
 use crate::{
     error::Fault,
     ext4::{Device, FileSystem, Inode, ROOT, recover},
+    node::MAX_SEGMENTS,
     wire::{Reply, Request},
 };
 
@@ -46,6 +47,10 @@ pub fn image(bytes: &[u8]) {
                 continue;
             }
             let _ = file_system.node(&inode, entry.name);
+            let _ = file_system.attributes(&inode);
+            if let Ok(segments) = file_system.segments(&inode) {
+                assert!(segments.len() <= MAX_SEGMENTS, "the bound holds");
+            }
             for offset in [0, inode.size / 2, inode.size.saturating_sub(1)] {
                 if let Ok(content) = file_system.content(&inode, offset, MAX_CONTENT_BYTES) {
                     assert!(content.len() <= MAX_CONTENT_BYTES, "the bound holds");

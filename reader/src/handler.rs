@@ -1,10 +1,12 @@
 //! Answers requests about one file system, one at a time. Knows no socket: blocks come from a
 //! [`Device`].
 
+use protocol::files::EntryKind;
+
 use crate::{
     error::Fault,
     ext4::{Device, DirectoryEntry, FileSystem, Inode},
-    node::Node,
+    node::{FileDetails, Node},
     wire::{DirectoryRef, MAX_PAGE_BYTES, Page, Reply, Request},
 };
 
@@ -39,6 +41,7 @@ impl<D: Device> RequestHandler<D> {
                 self.page(&directory, &after, max_entries as usize).map(Reply::Page)
             }
             Request::Stat { path } => self.stat(&path).map(Reply::Node),
+            Request::Describe { path } => self.describe(&path).map(Reply::Details),
             Request::Read { path, offset, length } => self.read(path, offset, length as usize),
             Request::Open { .. } | Request::Blocks(_) | Request::NoBlocks => return None,
         };
@@ -49,6 +52,14 @@ impl<D: Device> RequestHandler<D> {
         let inode = self.file_system.find(path)?;
         let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
         self.file_system.node(&inode, name.to_vec())
+    }
+
+    fn describe(&mut self, path: &[u8]) -> Result<FileDetails, Fault> {
+        let inode = self.file_system.find(path)?;
+        let attributes = self.file_system.attributes(&inode)?;
+        let is_file = inode.kind == EntryKind::File;
+        let segments = if is_file { self.file_system.segments(&inode)? } else { Vec::new() };
+        Ok(FileDetails { attributes, segments })
     }
 
     fn read(&mut self, path: Vec<u8>, offset: u64, length: usize) -> Result<Reply, Fault> {

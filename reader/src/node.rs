@@ -1,5 +1,6 @@
 //! A file, directory or link as the file system describes it. Pure.
 
+pub use protocol::restore::{MAX_SEGMENTS, Segment};
 use protocol::{api::snapshot::SnapshotEntry, files::EntryKind};
 
 /// Longest name in a directory.
@@ -16,7 +17,7 @@ pub struct Timestamp {
 
 impl Timestamp {
     /// Milliseconds since 1970.
-    fn milliseconds(self) -> i64 {
+    pub fn milliseconds(self) -> i64 {
         self.seconds.saturating_mul(1000).saturating_add(i64::from(self.nanoseconds / 1_000_000))
     }
 }
@@ -35,6 +36,8 @@ pub struct Node {
     pub changed: Timestamp,
     /// Permission bits.
     pub mode: u16,
+    /// Names that the inode has in directories. 0: the inode cannot be read.
+    pub links: u16,
     /// Target of a symbolic link.
     pub target: Option<Vec<u8>>,
 }
@@ -44,7 +47,7 @@ impl Node {
     /// without permissions.
     pub fn unreadable(name: Vec<u8>, inode: u32, kind: EntryKind) -> Self {
         let never = Timestamp::default();
-        Self { name, inode, kind, size: 0, modified: never, changed: never, mode: 0, target: None }
+        Self { name, inode, kind, size: 0, modified: never, changed: never, mode: 0, links: 0, target: None }
     }
 
     /// The entry for API clients. Names and targets that are not UTF-8 are converted with
@@ -61,6 +64,15 @@ impl Node {
             target: self.target.map(|target| decode_text(target).0),
         }
     }
+}
+
+/// What a restore needs to know about a file beside its [`Node`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileDetails {
+    /// Names without the prefix `user.`, sorted, and values.
+    pub attributes: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The parts of a regular file that are not holes, in order.
+    pub segments: Vec<Segment>,
 }
 
 /// Whether a directory may contain this name.

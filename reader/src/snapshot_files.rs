@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::{
     error::ReaderError,
-    node::Node,
+    node::{FileDetails, Node},
     process::{ReaderCommand, ReaderProcess},
     read_at::ReadAt,
     sandbox::SandboxReport,
@@ -84,18 +84,35 @@ impl SnapshotFiles {
 
     /// Lists a directory, sorted by name. The listing is truncated at [`MAX_ENTRIES`].
     pub async fn list(&mut self, path: &HomePath) -> Result<Directory, ReaderError> {
-        let mut directory = Directory { path: path.to_string(), entries: Vec::new(), truncated: false };
-        let mut after = Vec::new();
+        let (nodes, truncated) = self.nodes(path, MAX_ENTRIES).await?;
+        let entries = nodes.into_iter().map(Node::into_entry).collect();
+        Ok(Directory { path: path.to_string(), entries, truncated })
+    }
+
+    /// The nodes of a directory, sorted by name, at most `max_entries`, and whether there are more.
+    pub async fn nodes(
+        &mut self,
+        path: &HomePath,
+        max_entries: usize,
+    ) -> Result<(Vec<Node>, bool), ReaderError> {
+        let (mut nodes, mut after) = (Vec::new(), Vec::new());
         loop {
             let page = self.page(DirectoryRef::Path(path.as_str().into()), after).await?;
             after = page.nodes.last().map(|node| node.name.clone()).unwrap_or_default();
-            directory.entries.extend(page.nodes.into_iter().map(Node::into_entry));
-            let is_full = directory.entries.len() >= MAX_ENTRIES;
-            if is_full || !page.more {
-                directory.truncated = page.overflows || page.more || directory.entries.len() > MAX_ENTRIES;
-                directory.entries.truncate(MAX_ENTRIES);
-                return Ok(directory);
+            nodes.extend(page.nodes);
+            if nodes.len() >= max_entries || !page.more {
+                let truncated = page.overflows || page.more || nodes.len() > max_entries;
+                nodes.truncate(max_entries);
+                return Ok((nodes, truncated));
             }
+        }
+    }
+
+    /// The extended attributes of a file, directory or link, and the segments of a file.
+    pub async fn details(&mut self, path: &HomePath) -> Result<FileDetails, ReaderError> {
+        match self.request(&Request::Describe { path: path.as_str().into() }).await? {
+            Reply::Details(details) => Ok(details),
+            _ => self.kill_reader(WRONG_REPLY).await,
         }
     }
 
@@ -149,7 +166,8 @@ impl SnapshotFiles {
         }
     }
 
-    pub(crate) async fn node(&mut self, path: &HomePath) -> Result<Node, ReaderError> {
+    /// The node at `path`.
+    pub async fn node(&mut self, path: &HomePath) -> Result<Node, ReaderError> {
         match self.request(&Request::Stat { path: path.as_str().into() }).await? {
             Reply::Node(node) => Ok(Node { name: path.name().unwrap_or_default().into(), ..node }),
             _ => self.kill_reader(WRONG_REPLY).await,

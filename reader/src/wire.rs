@@ -4,11 +4,14 @@
 //! little-endian. Decoders accept any bytes and allocate no more than the frame's length, because
 //! the reader may have been taken over by a guest.
 
-use protocol::files::{EntryKind, MAX_PATH_BYTES};
+use protocol::{
+    files::{EntryKind, MAX_PATH_BYTES},
+    restore::{MAX_ATTRIBUTE_NAME_BYTES, MAX_ATTRIBUTES_BYTES},
+};
 
 use crate::{
     error::{Fault, FaultReason},
-    node::{MAX_NAME_BYTES, MAX_TARGET_BYTES, Node, Timestamp, is_name},
+    node::{FileDetails, MAX_NAME_BYTES, MAX_SEGMENTS, MAX_TARGET_BYTES, Node, Segment, Timestamp, is_name},
     sandbox::SandboxReport,
 };
 
@@ -42,6 +45,8 @@ pub enum Request {
     List { directory: DirectoryRef, after: Vec<u8>, max_entries: u32 },
     /// Describes one path.
     Stat { path: Vec<u8> },
+    /// Returns the attributes and segments of one path.
+    Describe { path: Vec<u8> },
     /// Reads a part of a file.
     Read { path: Vec<u8>, offset: u64, length: u32 },
     /// Answers [`Reply::Need`] with the blocks.
@@ -64,6 +69,7 @@ pub enum Reply {
     Opened,
     Page(Page),
     Node(Node),
+    Details(FileDetails),
     /// A part of a file, and the size of the whole file.
     Content {
         size: u64,
@@ -88,6 +94,7 @@ const STAT: u8 = 3;
 const READ: u8 = 4;
 const BLOCKS: u8 = 5;
 const NO_BLOCKS: u8 = 6;
+const DESCRIBE: u8 = 7;
 
 const READY: u8 = 1;
 const NEED: u8 = 2;
@@ -96,6 +103,7 @@ const PAGE: u8 = 4;
 const NODE: u8 = 5;
 const CONTENT: u8 = 6;
 const FAILED: u8 = 7;
+const DETAILS: u8 = 8;
 
 const KINDS: [EntryKind; 4] = [EntryKind::File, EntryKind::Directory, EntryKind::Symlink, EntryKind::Other];
 
@@ -113,6 +121,7 @@ impl Request {
                 frame.prefixed(after).u32(*max_entries)
             }
             Self::Stat { path } => frame.u8(STAT).prefixed(path),
+            Self::Describe { path } => frame.u8(DESCRIBE).prefixed(path),
             Self::Read { path, offset, length } => frame.u8(READ).prefixed(path).u64(*offset).u32(*length),
             Self::Blocks(bytes) => frame.u8(BLOCKS).rest(bytes),
             Self::NoBlocks => frame.u8(NO_BLOCKS),
@@ -131,6 +140,7 @@ impl Request {
                 max_entries: at_most(frame.u32()?, MAX_PAGE_ENTRIES)?,
             },
             STAT => Self::Stat { path: frame.prefixed(MAX_PATH_BYTES)? },
+            DESCRIBE => Self::Describe { path: frame.prefixed(MAX_PATH_BYTES)? },
             READ => Self::Read {
                 path: frame.prefixed(MAX_PATH_BYTES)?,
                 offset: frame.u64()?,
@@ -158,6 +168,7 @@ impl Reply {
                 page.nodes.iter().fold(&mut frame, |frame, node| frame.node(node))
             }
             Self::Node(node) => frame.u8(NODE).node(node),
+            Self::Details(details) => frame.u8(DETAILS).details(details),
             Self::Content { size, bytes } => frame.u8(CONTENT).u64(*size).rest(bytes),
             Self::Failed(fault) => {
                 let (kind, reason) = fault_to_numbers(*fault);
@@ -178,6 +189,7 @@ impl Reply {
             OPENED => Self::Opened,
             PAGE => Self::Page(frame.page()?),
             NODE => Self::Node(frame.node()?),
+            DETAILS => Self::Details(frame.details()?),
             CONTENT => Self::Content { size: frame.u64()?, bytes: frame.rest() },
             FAILED => Self::Failed(fault_from_numbers(frame.u8()?, frame.u8()?).ok_or(Malformed)?),
             _ => return Err(Malformed),
@@ -262,11 +274,20 @@ impl FrameEncoder {
     fn node(&mut self, node: &Node) -> &mut Self {
         let kind = KINDS.iter().position(|kind| *kind == node.kind).unwrap_or_default();
         self.prefixed(&node.name).u32(node.inode).u8(kind as u8).u64(node.size).timestamp(node.modified);
-        self.timestamp(node.changed).rest(&node.mode.to_le_bytes());
+        self.timestamp(node.changed).rest(&node.mode.to_le_bytes()).rest(&node.links.to_le_bytes());
         match &node.target {
             None => self.u8(0),
             Some(target) => self.u8(1).prefixed(target),
         }
+    }
+
+    fn details(&mut self, details: &FileDetails) -> &mut Self {
+        self.u32(details.attributes.len() as u32);
+        for (name, value) in &details.attributes {
+            self.prefixed(name).u32(value.len() as u32).rest(value);
+        }
+        self.u32(details.segments.len() as u32);
+        details.segments.iter().fold(self, |frame, segment| frame.u64(segment.offset).u64(segment.length))
     }
 }
 
@@ -340,8 +361,38 @@ impl FrameDecoder<'_> {
             modified: self.timestamp()?,
             changed: self.timestamp()?,
             mode: at_most(self.u16()?, 0o7777)?,
+            links: self.u16()?,
             target: if self.bool()? { Some(self.prefixed(MAX_TARGET_BYTES)?) } else { None },
         })
+    }
+
+    /// Attributes are bounded as in the file system. Segments must be in order and must not overlap,
+    /// so that a file's content is sent at most once.
+    fn details(&mut self) -> Result<FileDetails, Malformed> {
+        let mut details = FileDetails::default();
+        let mut bytes = 0;
+        for _ in 0..self.u32()? {
+            let name = self.prefixed(MAX_ATTRIBUTE_NAME_BYTES)?;
+            let length = at_most(self.u32()? as usize, MAX_ATTRIBUTES_BYTES)?;
+            let (value, rest) = self.0.split_at_checked(length).ok_or(Malformed)?;
+            self.0 = rest;
+            bytes = at_most(bytes + name.len() + length, MAX_ATTRIBUTES_BYTES)?;
+            if name.is_empty() || name.contains(&0) {
+                return Err(Malformed);
+            }
+            details.attributes.push((name, value.to_vec()));
+        }
+        let mut end = 0;
+        for _ in 0..at_most(self.u32()? as usize, MAX_SEGMENTS)? {
+            let segment = Segment { offset: self.u64()?, length: self.u64()? };
+            let next = segment.offset.checked_add(segment.length).ok_or(Malformed)?;
+            if segment.offset < end || segment.length == 0 {
+                return Err(Malformed);
+            }
+            end = next;
+            details.segments.push(segment);
+        }
+        Ok(details)
     }
 
     /// Names must be valid and strictly ascending, so that no listing is endless.
@@ -373,6 +424,7 @@ mod tests {
             modified: Timestamp { seconds: -1, nanoseconds: 7 },
             changed: Timestamp { seconds: 1 << 33, nanoseconds: 0 },
             mode: 0o777,
+            links: 2,
             target: Some(b"a\xff".to_vec()),
         }
     }
@@ -392,6 +444,7 @@ mod tests {
                 max_entries: MAX_PAGE_ENTRIES,
             },
             Request::Stat { path: Vec::new() },
+            Request::Describe { path: b"a".to_vec() },
             Request::Read { path: b"a".to_vec(), offset: 1 << 40, length: 1 << 20 },
             Request::Blocks(vec![1; 1000]),
             Request::NoBlocks,
@@ -407,6 +460,10 @@ mod tests {
         let faults = FaultReason::ALL
             .into_iter()
             .flat_map(|reason| [Fault::NotAHome(reason), Fault::Unsupported(reason), Fault::Damaged(reason)]);
+        let details = FileDetails {
+            attributes: vec![(b"a".to_vec(), b"\0\n".to_vec()), (b"b".to_vec(), Vec::new())],
+            segments: vec![Segment { offset: 0, length: 1 }, Segment { offset: 4096, length: 1 << 40 }],
+        };
         let plain =
             [Fault::NotFound, Fault::NotADirectory, Fault::IsADirectory, Fault::NotAFile, Fault::Disk];
         let replies = [
@@ -415,6 +472,7 @@ mod tests {
             Reply::Opened,
             Reply::Page(page),
             Reply::Node(node(b"")),
+            Reply::Details(details),
             Reply::Content { size: 3, bytes: b"abc".to_vec() },
         ];
         for reply in replies.into_iter().chain(faults.chain(plain).map(Reply::Failed)) {
@@ -434,6 +492,15 @@ mod tests {
         check(&[b"a/b"]);
         check(&[b".."]);
         check(&[b""]);
+    }
+
+    #[test]
+    fn overlapping_segments_are_refused() {
+        for segments in [[(0, 2), (1, 1)], [(5, 1), (0, 1)], [(0, 1), (1, 0)], [(0, 1), (u64::MAX, 2)]] {
+            let segments = segments.map(|(offset, length)| Segment { offset, length }).to_vec();
+            let frame = Reply::Details(FileDetails { segments, ..FileDetails::default() }).encode();
+            assert_eq!(Reply::decode(&frame[4..]), Err(Malformed));
+        }
     }
 
     #[test]

@@ -250,3 +250,43 @@ async fn disk_error_is_not_damage() {
         assert!(matches!(&read, Some(ReaderError::Disk(error)) if error.to_string() == "gone"), "{read:?}");
     }
 }
+
+#[tokio::test]
+async fn links_attributes_and_holes_are_reported() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let (directory, image) = (scratch.path().join("in"), scratch.path().join("image"));
+    fs::create_dir(&directory).expect("writable");
+    fs::write(directory.join("one"), "twice").expect("writable");
+    fs::hard_link(directory.join("one"), directory.join("other")).expect("writable");
+    let sparse = File::create(directory.join("sparse")).expect("writable");
+    for block in [3, 40] {
+        sparse.write_all_at(&[1; 4096], block * 4096).expect("writable");
+    }
+    sparse.set_len(1_000_000).expect("writable");
+    make_image(&image, &["-b", "4096"], Some(&directory), "64M");
+    let (long, binary) = (scratch.path().join("long"), scratch.path().join("binary"));
+    fs::write(&long, "v".repeat(2000)).expect("writable");
+    fs::write(&binary, b"a\0\n\xff").expect("writable");
+    debugfs(
+        &image,
+        &format!(
+            "ea_set -f {} one user.long\nea_set -f {} one user.bin\nea_set one trusted.hidden x\n",
+            long.display(),
+            binary.display()
+        ),
+    );
+    let mut home = open_image(&image).await.expect("a home");
+    let (nodes, truncated) = home.nodes(&path(""), 100).await.expect("listed");
+    assert!(!truncated);
+    let node = |name: &str| nodes.iter().find(|node| node.name == name.as_bytes()).expect("there");
+    assert_eq!((node("one").links, node("one").inode), (2, node("other").inode));
+    assert_eq!(node("sparse").links, 1);
+    let one = home.details(&path("other")).await.expect("described");
+    let expected =
+        [(b"bin".to_vec(), b"a\0\n\xff".to_vec()), (b"long".to_vec(), "v".repeat(2000).into_bytes())];
+    assert_eq!(one.attributes, expected);
+    let segments = home.details(&path("sparse")).await.expect("described").segments;
+    let segments: Vec<(u64, u64)> = segments.iter().map(|segment| (segment.offset, segment.length)).collect();
+    assert_eq!(segments, [(3 * 4096, 4096), (40 * 4096, 4096)]);
+    home.close().await;
+}

@@ -6,6 +6,7 @@ use protocol::files::EntryKind;
 
 use super::{
     Device,
+    attributes::{Attribute, AttributeList},
     checksum::{crc32c, crc32c_without},
     directory::{self, DirectoryEntry, MAX_ENTRIES_READ},
     fields::{Fields, join_halves},
@@ -16,11 +17,15 @@ use super::{
 };
 use crate::{
     error::{Fault, FaultReason},
-    node::{MAX_TARGET_BYTES, Node},
+    node::{MAX_SEGMENTS, MAX_TARGET_BYTES, Node, Segment},
 };
 
 /// Offset of the checksum in a group descriptor.
 const GROUP_CHECKSUM_OFFSET: usize = 0x1e;
+
+/// Runs of blocks that [`FileSystem::segments`] looks at. It bounds the time for a file whose blocks
+/// are scattered over the disk.
+const MAX_RUNS_VISITED: u32 = 65_536;
 
 /// An open file system.
 pub struct FileSystem<D> {
@@ -218,6 +223,7 @@ impl<D: Device> FileSystem<D> {
             modified: inode.modified,
             changed: inode.changed,
             mode: inode.mode,
+            links: inode.links,
             target,
         })
     }
@@ -246,6 +252,49 @@ impl<D: Device> FileSystem<D> {
         let mut bytes = vec![0; available as usize];
         self.read_content(file, offset, &mut bytes)?;
         Ok(bytes)
+    }
+
+    /// The user's extended attributes of an inode, sorted by name.
+    pub fn attributes(&mut self, inode: &Inode) -> Result<Vec<Attribute>, Fault> {
+        let mut list = AttributeList::default();
+        list.add_inode_area(&inode.attribute_area)?;
+        if inode.attribute_block != 0 {
+            let block = self.read_whole_block(inode.attribute_block)?;
+            list.add_block(inode.attribute_block, &block, self.superblock.checksum_seed)?;
+        }
+        Ok(list.finish())
+    }
+
+    /// The parts of a file that are not holes, in order. After [`MAX_SEGMENTS`] of them, or
+    /// [`MAX_RUNS_VISITED`] runs, the rest of the file is one segment.
+    pub fn segments(&mut self, file: &Inode) -> Result<Vec<Segment>, Fault> {
+        file.check_readable()?;
+        let block_bytes = u64::from(self.superblock.block_bytes);
+        let blocks =
+            u32::try_from(file.size.div_ceil(block_bytes)).map_err(|_| Fault::Damaged(FaultReason::Map))?;
+        let mut segments: Vec<Segment> = Vec::new();
+        let (mut at, mut runs) = (0, 0);
+        while at < blocks {
+            let run = self.find_run(file, at)?;
+            runs += 1;
+            let is_last = runs == MAX_RUNS_VISITED;
+            let length = if is_last { blocks - at } else { run.blocks.min(u64::from(blocks - at)) as u32 };
+            if run.start.is_some() || is_last {
+                let offset = u64::from(at) * block_bytes;
+                let end = (offset + u64::from(length) * block_bytes).min(file.size);
+                let is_full = segments.len() == MAX_SEGMENTS;
+                match segments.last_mut() {
+                    Some(last) if last.end() == offset => last.length = end - last.offset,
+                    Some(last) if is_full => {
+                        last.length = file.size - last.offset;
+                        break;
+                    }
+                    _ => segments.push(Segment { offset, length: end - offset }),
+                }
+            }
+            at += length;
+        }
+        Ok(segments)
     }
 
     /// Fills `into` from the inode's blocks.

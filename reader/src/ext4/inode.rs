@@ -41,6 +41,8 @@ pub struct Inode {
     pub kind: EntryKind,
     /// Permission bits.
     pub mode: u16,
+    /// Names that the inode has in directories.
+    pub links: u16,
     pub size: u64,
     /// mtime.
     pub modified: Timestamp,
@@ -52,6 +54,10 @@ pub struct Inode {
     pub has_extents: bool,
     /// Seed of the checksums of its directory blocks and extent nodes.
     pub checksum_seed: Option<u32>,
+    /// The rest of the inode behind its fields, which may contain extended attributes.
+    pub attribute_area: Vec<u8>,
+    /// The block with more extended attributes. 0: there is none.
+    pub attribute_block: u64,
     flags: u32,
 }
 
@@ -76,12 +82,15 @@ impl Inode {
             number,
             kind,
             mode: mode & MODE_PERMISSIONS,
+            links,
             size: join_halves(fields.u32(0x4), fields.u32(0x6c)),
             modified: read_timestamp(&fields, 0x10, 0x88),
             changed: read_timestamp(&fields, 0xc, 0x84),
             map: *map,
             has_extents: fields.u32(0x20) & FLAG_EXTENTS != 0,
             checksum_seed,
+            attribute_area: attribute_area(bytes).to_vec(),
+            attribute_block: join_halves(fields.u32(0x68), u32::from(fields.u16(0x76))),
             flags: fields.u32(0x20),
         })
     }
@@ -109,6 +118,14 @@ fn decode_kind(mode: u16) -> Option<EntryKind> {
         MODE_SYMLINK => Some(EntryKind::Symlink),
         other => MODE_OTHERS.contains(&other).then_some(EntryKind::Other),
     }
+}
+
+/// The bytes behind the inode's fields.
+fn attribute_area(bytes: &[u8]) -> &[u8] {
+    if bytes.len() <= EXTRA_OFFSET {
+        return &[];
+    }
+    bytes.get(EXTRA_OFFSET + usize::from(Fields(bytes).u16(EXTRA_OFFSET))..).unwrap_or_default()
 }
 
 /// Whether the inode has the extra field of `length` bytes at `at`.

@@ -7,6 +7,7 @@
 //! A file system that was not unmounted cleanly is read as after its recovery: [`journal`] finds
 //! the blocks of which the journal has a newer copy, and every read of a block looks there first.
 
+mod attributes;
 mod checksum;
 mod directory;
 mod fields;
