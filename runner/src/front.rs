@@ -134,7 +134,9 @@ impl Front {
 
     async fn relay(&self, request: Request<Incoming>, stop: CancellationToken) -> Outcome<Response<Body>> {
         let path = request.uri().path().strip_prefix("/v1/");
-        let route = path.and_then(|path| Route::of(request.method().as_str(), path));
+        let method = request.method().as_str();
+        let route =
+            path.and_then(|path| Route::of(method, path).or_else(|| Route::of_controller(method, path)));
         let route = route.ok_or_else(|| Refusal(Code::NotFound, "There is no such route.".to_owned()))?;
         let grant = self.admit(request.headers(), &route)?;
         let headers = headers_for_agent(request.headers(), grant.access);

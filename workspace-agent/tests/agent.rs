@@ -456,3 +456,132 @@ async fn agent_ends_when_its_input_closes() {
     drop(agent.child.stdin.take());
     assert!(agent.child.wait().await.expect("a status").success());
 }
+
+mod restores {
+    use protocol::{
+        RestoreId,
+        api::restore::{RestoreOutcome, UndoneRestore},
+        files::{EntryKind, HomePath},
+        restore::{CompareReply, Comparison, FileTime, Segment, SourceEntry, WrittenEntry},
+    };
+    use restore::archive::{END, Member, header};
+
+    use super::*;
+
+    fn file(content: &str) -> SourceEntry {
+        SourceEntry {
+            path: HomePath::default(),
+            kind: EntryKind::File,
+            size: content.len() as u64,
+            modified: FileTime { seconds: 1_600_000_000, nanoseconds: 5 },
+            mode: 0o640,
+            target: None,
+            hard_link: None,
+        }
+    }
+
+    fn archive(files: &[(&str, &str)]) -> Vec<u8> {
+        let mut archive = Vec::new();
+        for (name, content) in files {
+            let segments = [Segment { offset: 0, length: content.len() as u64 }];
+            let entry = file(content);
+            let member =
+                Member { name, hard_link: None, entry: &entry, attributes: &[], segments: &segments };
+            archive.extend(header(&member).expect("supported"));
+            archive.extend(content.as_bytes());
+            archive.resize(archive.len().next_multiple_of(512), 0);
+        }
+        [archive, END.to_vec()].concat()
+    }
+
+    async fn begin(agent: &Agent, id: RestoreId, resume: bool) -> StatusCode {
+        let body = full(serde_json::json!({ "resume": resume }).to_string());
+        agent.send(Method::POST, &format!("/v1/restores/{id}"), body).await.0
+    }
+
+    async fn write(agent: &Agent, id: RestoreId, archive: Vec<u8>) -> (StatusCode, Vec<u8>) {
+        agent.send(Method::POST, &format!("/v1/restores/{id}/entries"), full(archive)).await
+    }
+
+    fn outcomes(reply: &[u8]) -> Vec<RestoreOutcome> {
+        let written: Vec<WrittenEntry> = serde_json::from_slice(reply).expect("results");
+        written.into_iter().map(|entry| entry.outcome).collect()
+    }
+
+    #[tokio::test]
+    async fn restore_is_resumed_and_undone() {
+        let agent = Agent::start().await;
+        std::fs::write(agent.path("b"), "old").expect("written");
+        let compared: CompareReply = agent
+            .json(
+                Method::POST,
+                "/v1/restores/compare",
+                serde_json::json!({ "directories": [{ "path": "", "is_complete": false, "entries": [
+                    SourceEntry { path: HomePath::parse("a").expect("a path"), ..file("first") },
+                    SourceEntry { path: HomePath::parse("b").expect("a path"), ..file("second") },
+                ] }] }),
+            )
+            .await;
+        assert_eq!(compared.comparisons, [Comparison::Missing, Comparison::Different]);
+        let id = RestoreId::random();
+        assert_eq!(begin(&agent, id, true).await, StatusCode::NOT_FOUND);
+        assert_eq!(begin(&agent, id, false).await, StatusCode::NO_CONTENT);
+        let files = [("a", "first"), ("b", "second"), ("../up", "x")];
+        let cut = archive(&files)[..1024 + 512 + 700].to_vec();
+        assert_eq!(write(&agent, id, cut).await.0, StatusCode::BAD_REQUEST);
+        let read = |name| std::fs::read_to_string(agent.path(name)).expect("readable");
+        assert_eq!((read("a").as_str(), read("b").as_str()), ("first", "old"));
+
+        assert_eq!(begin(&agent, id, true).await, StatusCode::NO_CONTENT);
+        let (status, reply) = write(&agent, id, archive(&files)).await;
+        assert_eq!(status, StatusCode::OK);
+        use RestoreOutcome::{Failed, Replaced, Same};
+        assert_eq!(outcomes(&reply), [Same, Replaced, Failed]);
+        let finished = agent.send(Method::POST, &format!("/v1/restores/{id}/finish"), empty()).await;
+        assert_eq!(finished.0, StatusCode::NO_CONTENT);
+        assert_eq!(read("b"), "second");
+        assert!(!agent.home.path().parent().expect("a directory").join("up").exists());
+
+        let undone: UndoneRestore =
+            agent.json(Method::POST, &format!("/v1/restores/{id}/undo"), serde_json::json!({})).await;
+        assert_eq!((undone.undone, undone.kept_count), (2, 0));
+        assert_eq!(read("b"), "old");
+        assert!(!agent.path("a").exists() && !agent.path(".burrow-restores").exists());
+        let again = agent.send(Method::POST, &format!("/v1/restores/{id}/undo"), empty()).await;
+        assert_eq!(again.0, StatusCode::NOT_FOUND);
+    }
+
+    #[tokio::test]
+    async fn cancelled_request_leaves_no_partial_file() {
+        let agent = Agent::start().await;
+        let id = RestoreId::random();
+        begin(&agent, id, false).await;
+        let content = "x".repeat(1 << 20);
+        let bytes = archive(&[("big", &content)]);
+        let (sender, receiver) = tokio::sync::mpsc::channel::<Result<_, std::io::Error>>(1);
+        let pieces = futures_util::stream::unfold(receiver, |mut receiver| async {
+            receiver.recv().await.map(|piece| (piece, receiver))
+        });
+        let body: Body = axum::body::Body::from_stream(pieces).map_err(Into::into).boxed_unsync();
+        let request = Request::post(format!("/v1/restores/{id}/entries")).body(body).expect("a request");
+        let link = agent.link.clone();
+        let sending = tokio::spawn(async move { link.request(request).await });
+        sender.send(Ok(axum::body::Bytes::from(bytes[..bytes.len() / 2].to_vec()))).await.expect("received");
+        sender.send(Ok(axum::body::Bytes::new())).await.expect("received");
+        sending.abort();
+        drop(sender);
+        // The record can be continued once the request has ended at the agent.
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+        loop {
+            let names = std::fs::read_dir(agent.path(&format!(".burrow-restores/{id}"))).expect("a record");
+            if names.count() == 1 {
+                break;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "the temporary file stays");
+            tokio::task::yield_now().await;
+        }
+        assert!(!agent.path("big").exists());
+        let (status, reply) = write(&agent, id, bytes).await;
+        assert_eq!((status, outcomes(&reply)), (StatusCode::OK, vec![RestoreOutcome::Created]));
+    }
+}

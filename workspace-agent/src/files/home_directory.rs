@@ -119,6 +119,11 @@ pub struct HomeFiles<'a> {
 }
 
 impl HomeFiles<'_> {
+    /// The descriptor of the home, for code that resolves paths by itself.
+    pub fn root(&self) -> BorrowedFd<'_> {
+        self.root
+    }
+
     /// Opens `path`. Follows symbolic links that stay in the home.
     pub fn open(&self, path: &HomePath, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
         let text = if path.is_home() { "." } else { path.as_str() };

@@ -2,13 +2,15 @@
 //! responses.
 //!
 //! [`relayed_routes`] lists the routes that clients reach through the gateway; [`openapi`]
-//! describes them. [`runner`] has those that only the runner calls.
+//! describes them. [`runner`] has those that only the runner calls, [`restores`] those that only the
+//! controller calls.
 
 mod documents;
 mod exec;
 mod file_content;
 mod files;
 pub mod openapi;
+mod restores;
 mod runner;
 mod stats;
 mod terminals;
@@ -28,6 +30,7 @@ use protocol::{
     Code,
     agent::{ACCESS_HEADER, BOOTSTRAP, FREEZE, GROW, HEALTH, MAX_JSON_BYTES, THAW},
     problem::REQUEST_ID_HEADER,
+    restore::MAX_COMPARE_BYTES,
 };
 
 use crate::{error::ApiError, state::AgentState};
@@ -67,9 +70,22 @@ fn relayed_file_routes() -> Vec<Route> {
     ]
 }
 
+/// Routes that only the controller calls, through the front. They are refused until the home is
+/// mounted.
+fn controller_routes() -> Router<Arc<AgentState>> {
+    Router::new()
+        .route("/v1/restores/compare", post(restores::compare_entries))
+        .route("/v1/restores/{id}", post(restores::begin_restore))
+        .route("/v1/restores/{id}/entries", post(restores::write_entries))
+        .route("/v1/restores/{id}/finish", post(restores::finish_restore))
+        .route("/v1/restores/{id}/undo", post(restores::undo_restore))
+        .layer(DefaultBodyLimit::max(MAX_COMPARE_BYTES as usize))
+}
+
 /// All routes of the agent.
 pub fn router(state: Arc<AgentState>) -> Router {
-    let files = collect_routes(relayed_file_routes()).layer(from_fn_with_state(state.clone(), require_ready));
+    let files = collect_routes(relayed_file_routes()).merge(controller_routes());
+    let files = files.layer(from_fn_with_state(state.clone(), require_ready));
     collect_routes(relayed_routes())
         .route(BOOTSTRAP, post(runner::bootstrap))
         .route(FREEZE, post(runner::freeze))
