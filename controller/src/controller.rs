@@ -39,7 +39,7 @@ use crate::{
         gc::{Gc, GcError},
     },
     tenants::{self, TenantError},
-    workspaces::reconciler,
+    workspaces::{reconciler, restores::ActiveRestores},
 };
 
 /// How long tasks may take to end after the shutdown: runners get their grace, connections are
@@ -129,6 +129,7 @@ impl Controller {
             chunk_readers: ChunkReaders::new(store.clone()),
             store,
             browser: SnapshotBrowser::new(source),
+            restores: ActiveRestores::default(),
             gc,
             tasks: tasks.clone(),
             is_draining: AtomicBool::new(false),

@@ -19,6 +19,7 @@ use crate::{
         record::{self, EndRunner},
     },
     snapshots::{browser::SnapshotBrowser, chunks::ChunkReaders, gc::Gc},
+    workspaces::restores::ActiveRestores,
 };
 
 /// A [`Core`] that handlers and background tasks share.
@@ -43,6 +44,8 @@ pub struct Core {
     /// Opens snapshots for reading chunks.
     pub chunk_readers: ChunkReaders,
     pub gc: Gc,
+    /// The restores of files that run now.
+    pub restores: ActiveRestores,
     pub tasks: Tasks,
     /// Set when the controller is about to end. Nothing is placed from then on.
     pub is_draining: AtomicBool,

@@ -1,4 +1,5 @@
-//! Downloads a directory of a snapshot as a tar archive, which is made while the snapshot is read.
+//! Downloads a file or directory of a snapshot as a tar archive, which is made while the snapshot is
+//! read.
 
 use std::fmt::Write as _;
 
@@ -6,12 +7,14 @@ use axum::{extract::State, response::Response};
 use bytes::Bytes;
 use protocol::{
     WorkspaceId,
-    api::snapshot::SnapshotEntry,
+    api::restore::SKIPPED_MEMBER,
     files::{EntryKind, HomePath},
+    restore::{FileTime, Segment, SourceEntry},
 };
+use restore::archive::{self, Member};
 
 use super::{
-    browse::{At, Sender, download, home_path, open_session, send, send_file},
+    browse::{At, Sender, download, home_path, open_session, send},
     error::Result,
     extract::{Params, Query, Signed},
 };
@@ -20,21 +23,20 @@ use crate::{
     snapshots::{
         SnapshotRef,
         browser::{BrowseError, BrowseSession},
-        tar,
+        walk::{EncodedMember, SnapshotWalk},
     },
 };
 
 /// Most files and directories of one archive. It protects from homes that were made to be endless.
-const MAX_ENTRIES: u32 = 1_000_000;
-/// The entry that lists what could not be archived.
-const SKIPPED_FILE: &str = "left-out.txt";
+const MAX_ENTRIES: usize = 1_000_000;
 /// Largest size of that list.
 const MAX_SKIPPED_BYTES: usize = 1 << 20;
 
 /// Download a directory of a snapshot
 ///
-/// Streams a tar of the directory and everything below it. Its last member, `left-out.txt`, names
-/// what a tar cannot hold.
+/// Streams a tar of the directory and everything below it, or of one file: contents, permissions,
+/// times, extended attributes (`user.*`), links and holes. Its last member, `left-out.txt`, names what
+/// a tar cannot hold.
 #[utoipa::path(
     get,
     path = "/workspaces/{id}/snapshots/{snapshot}/archive",
@@ -55,13 +57,11 @@ pub async fn download_snapshot_archive(
 ) -> Result<Response> {
     let path = home_path(&at.path)?;
     let session = open_session(&app, signed.caller(), id, reference).await?;
-    if session.stat(&path).await?.kind != EntryKind::Directory {
-        return Err(BrowseError::NotADirectory.into());
-    }
+    session.node(&path).await?;
     let name = path.name().unwrap_or("home").to_owned();
     Ok(download(&app, "snapshot archive", &format!("{name}.tar"), async move |sender| {
-        let mut archive = Archive { session, sender, skipped: String::new(), entries: 0 };
-        match archive.add_tree(path, name).await {
+        let mut archive = Archive { session, sender, root: path, name, skipped: String::new() };
+        match archive.add_tree().await {
             Ok(()) => archive.finish().await,
             Err(ArchiveError::Read(error)) => {
                 send(&archive.sender, Err(error)).await;
@@ -88,69 +88,66 @@ impl From<BrowseError> for ArchiveError {
 struct Archive {
     session: BrowseSession,
     sender: Sender,
+    /// The path that the archive is of, and its name in the archive.
+    root: HomePath,
+    name: String,
     /// One line for each entry that was skipped.
     skipped: String,
-    entries: u32,
 }
 
 impl Archive {
-    /// Adds a directory and everything below it, each directory before its entries.
-    async fn add_tree(&mut self, path: HomePath, name: String) -> std::result::Result<(), ArchiveError> {
-        let root = self.session.stat(&path).await?;
-        self.add_entry(&path, &name, &root).await?;
-        let mut pending = vec![(path, name)];
-        while let Some((directory, name)) = pending.pop() {
-            let listing = self.session.list(&directory).await?;
-            if listing.truncated {
-                self.skip(&name, "more entries than can be listed");
+    /// Adds the root, and everything below it if it is a directory.
+    async fn add_tree(&mut self) -> std::result::Result<(), ArchiveError> {
+        let mut walk = SnapshotWalk::new(self.session.clone(), MAX_ENTRIES);
+        let root = self.session.node(&self.root).await?;
+        match walk.entry(self.root.clone(), &root) {
+            Ok(entry) => self.add_entry(&entry).await?,
+            Err(reason) => self.skip(&self.name.clone(), reason),
+        }
+        if root.kind == EntryKind::Directory {
+            walk.add_directory(self.root.clone());
+        }
+        let mut entries = 0;
+        while let Some(directory) = walk.next_directory().await? {
+            for (path, reason) in directory.skipped {
+                self.skip(&self.member_name(&path), reason);
             }
-            for entry in listing.entries {
-                let member = format!("{name}/{}", entry.name);
-                self.entries += 1;
-                // A name must not be a path that leads somewhere else when the archive is unpacked.
-                let child = directory.child(&entry.name).ok();
-                let child = child.filter(|child| entry.utf8 && child.name() == Some(&entry.name));
-                match child {
-                    None => self.skip(&member, "unsupported name"),
-                    Some(_) if self.entries > MAX_ENTRIES => {
-                        self.skip(&member, "too many entries");
-                        return Ok(());
-                    }
-                    Some(child) => {
-                        self.add_entry(&child, &member, &entry).await?;
-                        if entry.kind == EntryKind::Directory {
-                            pending.push((child, member));
-                        }
-                    }
+            for entry in directory.entries {
+                entries += 1;
+                if entries > MAX_ENTRIES {
+                    self.skip(&self.member_name(entry.path.as_str()), "too many entries");
+                    return Ok(());
                 }
+                self.add_entry(&entry).await?;
             }
         }
         Ok(())
     }
 
     /// Adds one entry with its content.
-    async fn add_entry(
-        &mut self,
-        path: &HomePath,
-        name: &str,
-        entry: &SnapshotEntry,
-    ) -> std::result::Result<(), ArchiveError> {
-        let Some(header) = tar::header(name, entry) else {
-            self.skip(name, "socket, pipe or device");
+    async fn add_entry(&mut self, entry: &SourceEntry) -> std::result::Result<(), ArchiveError> {
+        let name = self.member_name(entry.path.as_str());
+        let hard_link = entry.hard_link.as_ref().map(|first| self.member_name(first.as_str()));
+        let member = EncodedMember::read(&self.session, entry, &name, hard_link.as_deref()).await?;
+        let Some(mut member) = member else {
+            self.skip(&name, "unsupported");
             return Ok(());
         };
-        self.send(header).await?;
-        if entry.kind == EntryKind::File {
-            if !send_file(&self.session, path, entry.size, &self.sender).await {
-                return Err(ArchiveError::Aborted);
-            }
-            self.send(tar::padding(entry.size)).await?;
+        self.send(member.head.clone()).await?;
+        while let Some(piece) = member.next_piece(&self.session).await? {
+            self.send(piece).await?;
         }
         Ok(())
     }
 
-    async fn send(&self, bytes: Vec<u8>) -> std::result::Result<(), ArchiveError> {
-        let is_sent = bytes.is_empty() || send(&self.sender, Ok(Bytes::from(bytes))).await;
+    /// The name in the archive of a path of the home.
+    fn member_name(&self, path: &str) -> String {
+        let below = path.strip_prefix(self.root.as_str()).unwrap_or(path).trim_start_matches('/');
+        if below.is_empty() { self.name.clone() } else { format!("{}/{below}", self.name) }
+    }
+
+    async fn send(&self, bytes: Bytes) -> std::result::Result<(), ArchiveError> {
+        let is_sent = bytes.is_empty() || send(&self.sender, Ok(bytes)).await;
         is_sent.then_some(()).ok_or(ArchiveError::Aborted)
     }
 
@@ -166,20 +163,28 @@ impl Archive {
         let mut bytes = Vec::new();
         if !self.skipped.is_empty() {
             let size = self.skipped.len() as u64;
-            let entry = SnapshotEntry {
-                name: SKIPPED_FILE.to_owned(),
-                utf8: true,
+            let entry = SourceEntry {
+                path: HomePath::default(),
                 kind: EntryKind::File,
                 size,
-                modified_ms: 0,
+                modified: FileTime::default(),
                 mode: 0o644,
                 target: None,
+                hard_link: None,
             };
-            bytes.extend(tar::header(SKIPPED_FILE, &entry).expect("a file"));
+            let segments = [Segment { offset: 0, length: size }];
+            let member = Member {
+                name: SKIPPED_MEMBER,
+                hard_link: None,
+                entry: &entry,
+                attributes: &[],
+                segments: &segments,
+            };
+            bytes.extend(archive::header(&member).expect("a file"));
             bytes.extend(self.skipped.as_bytes());
-            bytes.extend(tar::padding(size));
+            bytes.extend(archive::padding(size));
         }
-        bytes.extend(tar::END);
+        bytes.extend(archive::END);
         send(&self.sender, Ok(Bytes::from(bytes))).await;
     }
 }

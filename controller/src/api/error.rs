@@ -44,6 +44,11 @@ impl ApiError {
         Self::new(Code::Unauthenticated, "Sign in, then try again.")
     }
 
+    /// The problem, for an answer that has begun already.
+    pub fn into_problem(self) -> Problem {
+        self.problem
+    }
+
     /// What failed, in words for the user.
     pub fn detail(&self) -> &str {
         &self.problem.detail

@@ -22,6 +22,7 @@ mod invitations;
 mod layers;
 mod openapi;
 mod repairs;
+mod restores;
 mod retention;
 mod scrub;
 mod snapshots;
@@ -95,6 +96,8 @@ fn public() -> OpenApiRouter<App> {
         .routes(routes!(snapshots::list_snapshots, snapshots::create_snapshot))
         .routes(routes!(snapshots::update_snapshot, snapshots::delete_snapshot))
         .routes(routes!(snapshots::restore_home))
+        .routes(routes!(restores::restore_files))
+        .routes(routes!(restores::undo_restore))
         .routes(routes!(forks::fork_workspace))
         .routes(routes!(browse::list_snapshot_files))
         .routes(routes!(browse::read_snapshot_file))

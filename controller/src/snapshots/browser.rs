@@ -23,7 +23,7 @@ use protocol::{
     api::snapshot::{Changes, Diff, Directory, SnapshotEntry},
     files::HomePath,
 };
-use reader::{ReadAt, ReaderCommand, ReaderError, SnapshotFiles};
+use reader::{FileDetails, Node, ReadAt, ReaderCommand, ReaderError, SnapshotFiles};
 use tokio::{
     sync::{Mutex as AsyncMutex, MutexGuard as AsyncMutexGuard, OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout},
@@ -153,6 +153,30 @@ impl Files {
             Self::Reader(files) => Ok(files.list(path).await?),
             #[cfg(test)]
             Self::Memory(files) => Ok(files.list(path)),
+        }
+    }
+
+    async fn nodes(&mut self, path: &HomePath, max_entries: usize) -> Result<(Vec<Node>, bool), BrowseError> {
+        match self {
+            Self::Reader(files) => Ok(files.nodes(path, max_entries).await?),
+            #[cfg(test)]
+            Self::Memory(files) => Ok(files.nodes(path)),
+        }
+    }
+
+    async fn node(&mut self, path: &HomePath) -> Result<Node, BrowseError> {
+        match self {
+            Self::Reader(files) => Ok(files.node(path).await?),
+            #[cfg(test)]
+            Self::Memory(files) => files.stat(path).map(|entry| tests::node(&entry)),
+        }
+    }
+
+    async fn details(&mut self, path: &HomePath) -> Result<FileDetails, BrowseError> {
+        match self {
+            Self::Reader(files) => Ok(files.details(path).await?),
+            #[cfg(test)]
+            Self::Memory(files) => files.details(path),
         }
     }
 
@@ -342,6 +366,36 @@ impl BrowseSession {
         .await
     }
 
+    /// The nodes of a directory by name, at most `max_entries`, and whether there are more.
+    pub async fn nodes(&self, path: &HomePath, max_entries: usize) -> Result<(Vec<Node>, bool), BrowseError> {
+        with_timeout(async {
+            let mut turn = self.turn().await?;
+            let reply = turn.open.files.nodes(path, max_entries).await;
+            turn.finish(reply)
+        })
+        .await
+    }
+
+    /// One node. A symbolic link is not followed.
+    pub async fn node(&self, path: &HomePath) -> Result<Node, BrowseError> {
+        with_timeout(async {
+            let mut turn = self.turn().await?;
+            let reply = turn.open.files.node(path).await;
+            turn.finish(reply)
+        })
+        .await
+    }
+
+    /// The extended attributes of an entry, and the segments of a file.
+    pub async fn details(&self, path: &HomePath) -> Result<FileDetails, BrowseError> {
+        with_timeout(async {
+            let mut turn = self.turn().await?;
+            let reply = turn.open.files.details(path).await;
+            turn.finish(reply)
+        })
+        .await
+    }
+
     /// At most `length` bytes of a file, at most [`PIECE_BYTES`]. Fewer only at the end of the
     /// file.
     pub async fn read(&self, path: &HomePath, offset: u64, length: u64) -> Result<Bytes, BrowseError> {
@@ -496,7 +550,32 @@ pub(crate) mod tests {
         }
     }
 
+    /// The node for an entry.
+    pub fn node(entry: &SnapshotEntry) -> Node {
+        Node {
+            name: entry.name.clone().into_bytes(),
+            inode: 0,
+            kind: entry.kind,
+            size: entry.size,
+            modified: reader::Timestamp::default(),
+            changed: reader::Timestamp::default(),
+            mode: entry.mode as u16,
+            links: 1,
+            target: None,
+        }
+    }
+
     impl MemoryFiles {
+        pub fn nodes(&self, path: &HomePath) -> (Vec<Node>, bool) {
+            (self.list(path).entries.iter().map(node).collect(), false)
+        }
+
+        pub fn details(&self, path: &HomePath) -> Result<FileDetails, BrowseError> {
+            let entry = self.stat(path)?;
+            let segment = protocol::restore::Segment { offset: 0, length: entry.size };
+            Ok(FileDetails { segments: vec![segment], ..FileDetails::default() })
+        }
+
         pub fn list(&self, path: &HomePath) -> Directory {
             let entries = self.files.iter().filter_map(|(file, content)| {
                 let below = if path.is_home() { file } else { file.strip_prefix(&format!("{path}/"))? };

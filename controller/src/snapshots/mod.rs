@@ -15,7 +15,7 @@ pub mod prune;
 mod query;
 pub mod retention;
 pub mod roots;
-pub mod tar;
+pub mod walk;
 
 pub use commit::{ImportedSnapshot, SnapshotReport, VolumeHead, add_imported, commit};
 pub use query::{SnapshotRecord, SnapshotRef, delete, find, find_locked, keep, list, rename, restore};

@@ -37,6 +37,7 @@ async fn files_and_diffs_are_those_of_snapshot() {
 
     for (rest, file, members) in [
         ("archive?path=src", "src.tar", &["src/", "src/main.rs"][..]),
+        ("archive?path=a.txt", "a.txt.tar", &["a.txt"]),
         ("archive", "home.tar", &["home/", "home/a.txt", "home/src/", "home/src/main.rs"]),
     ] {
         let archive = owner.open(hyper::Method::GET, &at(&first, rest), None).await;
@@ -59,7 +60,6 @@ async fn files_and_diffs_are_those_of_snapshot() {
         ("content?path=src", 415, "unsupported"),
         ("content?path=nothing", 404, "not_found"),
         ("archive?path=nothing", 404, "not_found"),
-        ("archive?path=a.txt", 404, "not_found"),
         ("content?path=broken", 503, "unavailable"),
         ("content?path=silent", 504, "timeout"),
         ("diff?path=silent", 504, "timeout"),
@@ -111,6 +111,8 @@ async fn strangers_see_nothing() {
             client.get(&format!("{base}/snapshots")).await,
             client.post(&format!("{base}/snapshots"), &body).await,
             client.post(&format!("{base}/restore"), &body).await,
+            client.post(&format!("{base}/restores"), &body).await,
+            client.post(&format!("{base}/restores/{snapshot}/undo"), &body).await,
             client.post(&format!("{base}/fork"), &body).await,
             client.patch(&base, &body).await,
         ] {

@@ -13,6 +13,7 @@ mod openapi;
 mod postgres;
 mod repair;
 mod reports;
+mod restores;
 mod snapshots;
 mod tenants;
 pub mod world;

@@ -51,28 +51,55 @@ pub async fn issue(core: &Core, request: &GrantRequest) -> Result<GrantReply, Gr
     let session = sessions::find(system.connection(), now, request.credential.expose()).await?;
     system.commit().await?;
     let caller = session.ok_or(GrantError::Unauthenticated)?.caller;
-    let mut scope = core.db.scope(authorize(&caller, Action::UseWorkspaces)?).await?;
-    let row = view::find_row(&mut scope, request.workspace).await?.ok_or(GrantError::NoWorkspace)?;
-    let access = workspace_access(&caller, &row.facts()).ok_or(GrantError::NoWorkspace)?;
-    if request.needs > access {
+    issue_for_open(core, &caller, request.workspace, request.needs).await
+}
+
+/// Issues a grant to a caller whose credential was checked earlier, if the session is still open.
+pub async fn issue_for(
+    core: &Core,
+    caller: &Caller,
+    workspace: WorkspaceId,
+    needs: Access,
+) -> Result<GrantReply, GrantError> {
+    let mut system = core.db.system().await?;
+    let is_open = sessions::is_open(system.connection(), core.now(), caller.session).await?;
+    system.commit().await?;
+    if !is_open {
+        return Err(GrantError::Unauthenticated);
+    }
+    issue_for_open(core, caller, workspace, needs).await
+}
+
+/// Issues a grant to the caller of an open session.
+async fn issue_for_open(
+    core: &Core,
+    caller: &Caller,
+    workspace: WorkspaceId,
+    needs: Access,
+) -> Result<GrantReply, GrantError> {
+    let now = core.now();
+    let mut scope = core.db.scope(authorize(caller, Action::UseWorkspaces)?).await?;
+    let row = view::find_row(&mut scope, workspace).await?.ok_or(GrantError::NoWorkspace)?;
+    let access = workspace_access(caller, &row.facts()).ok_or(GrantError::NoWorkspace)?;
+    if needs > access {
         return Err(GrantError::ReadOnly);
     }
     let serving = sqlx::query!(
         r#"select phase as "phase: Text<Phase>", epoch, front from workspaces
            where tenant_id = $1 and workspace_id = $2"#,
         caller.tenant.0,
-        request.workspace.0,
+        workspace.0,
     )
     .fetch_one(scope.connection())
     .await?;
     let front = serving.front.filter(|_| matches!(serving.phase.0, Phase::Running | Phase::Stopping));
     let front = front.ok_or(GrantError::NotRunning)?;
-    touch(&mut scope, request, now).await?;
+    touch(&mut scope, workspace, now).await?;
     scope.commit().await?;
     let grant = Grant {
         user: caller.user,
         session: caller.session,
-        workspace: request.workspace,
+        workspace,
         epoch: Epoch(serving.epoch.unsigned_abs()),
         access,
         expires_at: now.unix_timestamp() + GRANT_SECONDS,
@@ -88,13 +115,13 @@ pub async fn issue(core: &Core, request: &GrantRequest) -> Result<GrantReply, Gr
 }
 
 /// Writes that the workspace is used now.
-async fn touch(scope: &mut Scope, request: &GrantRequest, now: OffsetDateTime) -> Result<(), sqlx::Error> {
+async fn touch(scope: &mut Scope, workspace: WorkspaceId, now: OffsetDateTime) -> Result<(), sqlx::Error> {
     let tenant = scope.tenant();
     sqlx::query!(
         "update workspaces set last_used_at = $3
          where tenant_id = $1 and workspace_id = $2 and (last_used_at is null or last_used_at < $4)",
         tenant,
-        request.workspace.0,
+        workspace.0,
         now,
         now - TOUCH_INTERVAL,
     )

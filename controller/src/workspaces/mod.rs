@@ -2,6 +2,7 @@
 //! with the runners that run them. Knows no HTTP.
 
 pub mod admission;
+pub mod agent_client;
 mod clock_gap;
 pub mod create;
 pub mod deleted;
@@ -11,6 +12,7 @@ pub mod placement;
 pub mod reconciler;
 pub mod repair_requests;
 pub mod reports;
+pub mod restores;
 pub mod snapshot_requests;
 pub mod templates;
 pub mod view;
