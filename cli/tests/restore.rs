@@ -1,4 +1,4 @@
-//! `burrow restore`: into a home that the real agent serves, and onto this computer.
+//! `burrow restore`: the server's events for a running home, and archives for this computer.
 
 mod support;
 
@@ -6,21 +6,19 @@ use std::{
     fs,
     os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
-use axum::{Router, extract::Request, http::Uri, routing::any};
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::{
-    ID, Script, TestServer,
+    Answer, ID, Script, TestServer,
     snapshots::{File, TestSnapshot, snapshot_server, test_snapshot},
     text,
 };
-use tower::ServiceExt as _;
-use workspace_agent::{routes, state::AgentState, user::GuestUser};
 
 const NEW: &str = "01a00000-0002-7000-8000-000000000002";
 const OLD: &str = "01a00000-0001-7000-8000-000000000001";
+const RESTORE: &str = "01a00000-0009-7000-8000-000000000009";
+const RESTORES: &str = "POST /workspaces/01900000-0000-7000-8000-000000000001/restores";
 
 fn snapshots() -> Vec<TestSnapshot> {
     vec![
@@ -40,28 +38,20 @@ fn snapshots() -> Vec<TestSnapshot> {
     ]
 }
 
-/// A workspace with snapshots, and the directory that its agent serves.
+/// A workspace with snapshots, on a server that answers from a script.
 struct TestWorkspace {
     server: TestServer,
-    home: tempfile::TempDir,
 }
 
 impl TestWorkspace {
     fn new(phase: &str) -> Self {
-        let home = tempfile::tempdir().expect("a home");
+        Self::scripted(phase, &[]).0
+    }
+
+    fn scripted(phase: &str, answers: &[(&str, Answer)]) -> (Self, Script) {
         let (script, routes) = snapshot_server(phase, &snapshots());
-        let server = TestServer::with_routes(script, routes.merge(agent(home.path())));
-        Self { server, home }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.home.path().join(name)
-    }
-
-    fn write(&self, name: &str, content: &str) {
-        let path = self.path(name);
-        fs::create_dir_all(path.parent().expect("in the home")).expect("made");
-        fs::write(path, content).expect("written");
+        let script = answers.iter().fold(script, |script, (route, answer)| script.on(route, answer.clone()));
+        (Self { server: TestServer::with_routes(script.clone(), routes) }, script)
     }
 
     /// The exit status, standard output and standard error.
@@ -75,24 +65,6 @@ impl TestWorkspace {
     fn here(&self, name: &str) -> PathBuf {
         self.server.home.path().join(name)
     }
-}
-
-/// The agent's routes under the paths of the gateway.
-fn agent(home: &Path) -> Router<Script> {
-    let home = home.canonicalize().expect("there");
-    let agent = AgentState::on_host(GuestUser::on_host(home)).expect("a home");
-    let agent = routes::router(Arc::new(agent));
-    let base = format!("/api/v1/workspaces/{ID}/agent");
-    let serve = {
-        let base = base.clone();
-        async move |mut request: Request| {
-            let rest = request.uri().to_string();
-            let rest = rest.split_once(&base).expect("below it").1;
-            *request.uri_mut() = format!("/v1{rest}").parse::<Uri>().expect("a path");
-            agent.oneshot(request).await.expect("infallible")
-        }
-    };
-    Router::new().route(&format!("{base}/{{*rest}}"), any(serve))
 }
 
 fn content(path: &Path) -> String {
@@ -114,94 +86,121 @@ fn kept(directory: &Path, name: &str) -> PathBuf {
     only
 }
 
-#[test]
-fn directories_are_restored_into_running_home() {
-    let workspace = TestWorkspace::new("running");
-    workspace.write("deep/same", "same");
-    workspace.write("deep/later", "stays");
-    let (status, data, words) = workspace.run(&["restore", "demo", "--at", "good", "deep", "notes.txt"]);
-    assert_eq!(status, Some(0), "{words}");
-    assert_eq!(content(&workspace.path("notes.txt")), "one\n");
-    assert_eq!(content(&workspace.path("deep/down/run.sh")), "#!/bin/sh\n");
-    assert_eq!(content(&workspace.path("deep/later")), "stays");
-    assert_eq!(permissions(&workspace.path("notes.txt")), 0o600);
-    assert_eq!(permissions(&workspace.path("deep/down/run.sh")), 0o755);
-    assert_eq!(permissions(&workspace.path("deep/down")), 0o750);
-    let link = fs::read_link(workspace.path("deep/down/to notes")).expect("a link");
-    assert_eq!(link, Path::new("../../notes.txt"));
-    assert!(data.contains("deep/down/") && !data.contains("same"), "{data}");
-    assert!(words.contains("4 created, 0 replaced, 1 unchanged"), "{words}");
-
-    let (status, data, words) = workspace.run(&["restore", "demo", "--at", "good", "deep", "notes.txt"]);
-    assert_eq!((status, data.as_str()), (Some(0), ""), "{words}");
-    assert!(words.contains("0 created, 0 replaced, 4 unchanged"), "{words}");
+/// The stream of a restore with these events.
+fn stream(events: &[Value]) -> Answer {
+    Answer::Events(events.iter().map(|event| format!("data: {event}\n\n")).collect())
 }
 
-#[test]
-fn differing_files_are_kept_unless_forced() {
-    for (present, line) in [("two\n", &[][..]), ("longer than it was\n", &[]), ("two\n", &["--force"])] {
-        let workspace = TestWorkspace::new("running");
-        workspace.write("notes.txt", present);
-        let line = [&["restore", "demo", "--at", "good", "notes.txt", "-o", "json"], line].concat();
+fn planned(restore: Option<&str>) -> Value {
+    json!({"type": "planned", "restore": restore, "entries": 2, "bytes": 14, "newer": 0})
+}
+
+fn entries() -> Value {
+    json!({"type": "entries", "entries": [
+        {"path": "deep", "kind": "directory", "size": 0, "outcome": "created"},
+        {"path": "deep/same", "kind": "file", "size": 4, "outcome": "same"},
+        {"path": "notes.txt", "kind": "file", "size": 4, "outcome": "replaced"},
+    ]})
+}
+
+fn finished(failed: u64) -> Value {
+    json!({"type": "finished", "restore": RESTORE, "created": 1, "replaced": 1, "same": 1, "failed": failed})
+}
+
+mod running {
+    use super::*;
+
+    #[test]
+    fn restore_prints_events_and_undo() {
+        let events = [
+            json!({"type": "comparing", "entries": 3}),
+            planned(Some(RESTORE)),
+            json!({"type": "progress", "entries": 1, "bytes": 4, "path": "notes.txt"}),
+            entries(),
+            finished(0),
+        ];
+        let (workspace, script) = TestWorkspace::scripted("running", &[(RESTORES, stream(&events))]);
+        let (status, data, words) =
+            workspace.run(&["restore", "demo", "--at", "good", "deep", "./notes.txt", "--force"]);
+        assert_eq!(status, Some(0), "{words}");
+        assert!(data.contains("deep/") && data.contains("notes.txt") && !data.contains("same"), "{data}");
+        assert!(words.contains("1 created, 1 replaced, 1 unchanged"), "{words}");
+        assert!(words.contains(&format!("To undo this: burrow restore demo --undo {RESTORE}")), "{words}");
+        let body: Value = serde_json::from_str(&script.bodies(RESTORES)[0]).expect("JSON");
+        let expected = json!({"snapshot": OLD, "paths": ["deep", "notes.txt"], "dry_run": false,
+            "force": true, "resume": null});
+        assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn dry_run_changes_nothing() {
+        let events = [planned(None), entries(), finished(0)];
+        let mut last = events;
+        last[2]["restore"] = Value::Null;
+        let (workspace, script) = TestWorkspace::scripted("running", &[(RESTORES, stream(&last))]);
+        let line = ["restore", "demo", "--at", "good", "deep", "--dry-run", "-o", "json"];
         let (status, data, words) = workspace.run(&line);
         assert_eq!(status, Some(0), "{words}");
-        assert_eq!(content(&workspace.path("notes.txt")), "one\n");
         let results: Value = serde_json::from_str(&data).expect("JSON");
-        assert_eq!(results[0]["outcome"], "replaced");
-        if line.contains(&"--force") {
-            assert_eq!(fs::read_dir(workspace.home.path()).expect("a home").count(), 1);
-            assert_eq!(results[0]["kept"], Value::Null);
-        } else {
-            let kept = kept(workspace.home.path(), "notes.txt");
-            assert_eq!(content(&kept), present);
-            assert_eq!(results[0]["kept"], kept.file_name().expect("named").to_str().expect("UTF-8"));
-        }
+        assert_eq!(
+            results[2],
+            json!({"path": "notes.txt", "kind": "file", "size": 4, "outcome": "replaced"})
+        );
+        assert!(script.bodies(RESTORES)[0].contains(r#""dry_run":true"#));
     }
-}
 
-#[test]
-fn directories_are_kept_even_if_forced() {
-    let workspace = TestWorkspace::new("running");
-    workspace.write("notes.txt/inside", "precious");
-    workspace.write("elsewhere/untouched", "");
-    symlink("../elsewhere", workspace.path("down")).expect("linked");
-    fs::create_dir(workspace.path("deep")).expect("made");
-    fs::rename(workspace.path("down"), workspace.path("deep/down")).expect("moved");
-    let (status, _, words) =
-        workspace.run(&["restore", "demo", "--at", "good", "notes.txt", "deep/down", "--force"]);
-    assert_eq!(status, Some(0), "{words}");
-    assert_eq!(content(&workspace.path("notes.txt")), "one\n");
-    assert_eq!(content(&kept(workspace.home.path(), "notes.txt").join("inside")), "precious");
-    // Nothing was written through the link.
-    assert_eq!(fs::read_dir(workspace.path("elsewhere")).expect("there").count(), 1);
-    assert!(fs::symlink_metadata(workspace.path("deep/down")).expect("there").is_dir());
-}
+    #[test]
+    fn failed_entry_sets_exit_status() {
+        let failed = json!({"type": "entries", "entries": [
+            {"path": "fifo", "kind": "other", "size": 0, "outcome": "failed", "message": "It is a pipe."},
+        ]});
+        let events = [planned(Some(RESTORE)), entries(), failed, finished(1)];
+        let (workspace, _) = TestWorkspace::scripted("running", &[(RESTORES, stream(&events))]);
+        let (status, _, words) = workspace.run(&["restore", "demo", "--at", "good", ".", "-q"]);
+        assert_eq!(status, Some(1), "{words}");
+        assert!(words.contains("fifo: It is a pipe.") && words.contains("1 of 4 entries"), "{words}");
+    }
 
-#[test]
-fn missing_parents_are_created() {
-    let workspace = TestWorkspace::new("running");
-    let (status, data, words) =
-        workspace.run(&["restore", "demo", "--at", "1h", "deep/down/run.sh", "-o", "name"]);
-    assert_eq!((status, data.as_str()), (Some(0), "deep/down/run.sh\n"), "{words}");
-    assert_eq!(content(&workspace.path("deep/down/run.sh")), "#!/bin/sh\n");
-}
+    #[test]
+    fn early_end_says_how_to_continue() {
+        let problem = json!({"type": "about:blank#disk_full", "title": "No space left", "status": 507,
+            "detail": "The home is full.", "code": "disk_full", "request_id": ""});
+        let failed = json!({"type": "failed", "problem": problem});
+        let resume = format!("burrow restore demo --at {OLD} deep --resume {RESTORE}");
+        for last in [&[failed][..], &[]] {
+            let events = [&[planned(Some(RESTORE)), entries()][..], last].concat();
+            let (workspace, _) = TestWorkspace::scripted("running", &[(RESTORES, stream(&events))]);
+            let (status, _, words) = workspace.run(&["restore", "demo", "--at", "good", "deep"]);
+            assert!(status != Some(0) && words.contains(&resume), "{words}");
+        }
+        let (workspace, script) = TestWorkspace::scripted(
+            "running",
+            &[(RESTORES, stream(&[planned(Some(RESTORE)), entries(), finished(0)]))],
+        );
+        let (status, _, words) =
+            workspace.run(&["restore", "demo", "--at", "good", "deep", "--resume", RESTORE]);
+        assert_eq!(status, Some(0), "{words}");
+        assert!(script.bodies(RESTORES)[0].contains(RESTORE));
+    }
 
-#[test]
-fn one_failure_does_not_stop_the_rest() {
-    let workspace = TestWorkspace::new("running");
-    let (status, data, words) = workspace.run(&["restore", "demo", "--at", "good", ".", "-q"]);
-    assert_eq!(status, Some(1), "{words}");
-    assert!(
-        words.contains("huge: the file is larger than the limit of 1.0 GiB")
-            && words.contains("1 of 7 entries"),
-        "{words}"
-    );
-    assert!(data.contains("notes.txt\n") && data.contains("deep/same\n"), "{data}");
-    // A mistyped path restores nothing.
-    let workspace = TestWorkspace::new("running");
-    let (status, _, words) = workspace.run(&["restore", "demo", "--at", "good", "notes.txt", "nots.txt"]);
-    assert_eq!(status, Some(3), "{words}");
-    assert_eq!(fs::read_dir(workspace.home.path()).expect("a home").count(), 0);
+    #[test]
+    fn undo_lists_what_stays() {
+        let answer = json!({"undone": 2, "kept_count": 1,
+            "kept": [{"path": "notes.txt", "message": "It was changed after the restore."}]});
+        let route = format!("POST /workspaces/{ID}/restores/{RESTORE}/undo");
+        let (workspace, _) = TestWorkspace::scripted("running", &[(&route, Answer::Json(200, answer))]);
+        let (status, _, words) = workspace.run(&["restore", "demo", "--undo", RESTORE]);
+        assert_eq!(status, Some(1), "{words}");
+        assert!(words.contains("notes.txt: It was changed") && words.contains("2 undone"), "{words}");
+    }
+
+    #[test]
+    fn mistyped_path_restores_nothing() {
+        let (workspace, script) = TestWorkspace::scripted("running", &[]);
+        let (status, _, words) = workspace.run(&["restore", "demo", "--at", "good", "notes.txt", "nots.txt"]);
+        assert_eq!(status, Some(3), "{words}");
+        assert!(script.bodies(RESTORES).is_empty());
+    }
 }
 
 #[test]
@@ -241,6 +240,18 @@ fn local_restore_needs_no_running_workspace() {
     restore(&["notes.txt"], "old.txt");
     assert_eq!(content(&workspace.here("old.txt")), "one\n");
     assert_eq!(content(&kept(&workspace.here("."), "old.txt")), "mine");
+    assert!(!workspace.here(".burrow-restores").exists());
+}
+
+#[test]
+fn local_restore_names_what_archive_lacks() {
+    let workspace = TestWorkspace::new("terminated");
+    let (status, data, words) = workspace.run(&["restore", "demo", "--at", "good", ".", "--to", "all"]);
+    assert_eq!(status, Some(1), "{words}");
+    assert!(words.contains("home/huge: cannot be restored: damaged"), "{words}");
+    assert!(data.contains("all/notes.txt"), "{data}");
+    assert_eq!(content(&workspace.here("all/deep/same")), "same");
+    assert!(!workspace.here("all/left-out.txt").exists());
 }
 
 #[test]

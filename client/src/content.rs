@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream;
-use reqwest::{Body, Response};
+use reqwest::Response;
 use tokio::time::timeout;
 
 use crate::error::ApiError;
@@ -32,12 +31,5 @@ impl Content {
             Ok(piece) => piece.map_err(|error| ApiError::broken(error.without_url())),
             Err(elapsed) => Err(ApiError::broken(elapsed)),
         }
-    }
-
-    /// Turns the content into the body of a request.
-    pub(crate) fn into_body(self) -> Body {
-        Body::wrap_stream(stream::try_unfold(self, async |mut content| {
-            Ok::<_, ApiError>(content.next().await?.map(|piece| (piece, content)))
-        }))
     }
 }

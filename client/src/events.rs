@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use protocol::{Code, WorkspaceId, api::workspace::Workspace};
+use protocol::{
+    Code, WorkspaceId,
+    api::{restore::RestoreEvent, workspace::Workspace},
+};
 use reqwest::Response;
 use tokio::time::{sleep, timeout};
 
@@ -87,12 +90,54 @@ fn split_event(buffer: &mut Vec<u8>) -> Option<String> {
     Some(String::from_utf8_lossy(&event).into_owned())
 }
 
+/// The value of a field of an event. Empty if the event does not have it.
+fn event_field(event: &str, name: &str) -> String {
+    let lines = event.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    lines.map(|value| value.strip_prefix(' ').unwrap_or(value)).collect::<Vec<_>>().join("\n")
+}
+
+/// The events of a restore. It ends with the connection: dropping this value cancels the restore.
+pub struct RestoreEvents {
+    url: String,
+    response: Response,
+    buffer: Vec<u8>,
+}
+
+impl RestoreEvents {
+    pub(crate) fn new(url: &str, response: Response) -> Self {
+        Self { url: url.to_owned(), response, buffer: Vec::new() }
+    }
+
+    /// Returns the next event. `None` after the last one. A stream that ends before is an error.
+    pub async fn next(&mut self) -> Result<Option<RestoreEvent>, ApiError> {
+        loop {
+            while let Some(event) = split_event(&mut self.buffer) {
+                let data = event_field(&event, "data");
+                if data.is_empty() {
+                    continue;
+                }
+                return serde_json::from_str(&data).map(Some).map_err(|source| ApiError::Malformed {
+                    url: self.url.clone(),
+                    request_id: None,
+                    source: source.into(),
+                });
+            }
+            match timeout(IDLE_TIMEOUT, self.response.chunk()).await {
+                Ok(Ok(Some(piece))) if self.buffer.len() + piece.len() <= MAX_EVENT_BYTES => {
+                    self.buffer.extend_from_slice(&piece);
+                }
+                Ok(Ok(Some(_))) => return Err(ApiError::TooLarge { request_id: None }),
+                Ok(Ok(None)) => return Ok(None),
+                Ok(Err(error)) => return Err(ApiError::broken(error.without_url())),
+                Err(elapsed) => return Err(ApiError::broken(elapsed)),
+            }
+        }
+    }
+}
+
 /// Parses an event. `None`: a comment, or an event that this version does not know.
 fn parse_event(url: &str, event: &str) -> Result<Option<Event>, ApiError> {
-    let field = |name: &str| {
-        let lines = event.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        lines.map(|value| value.strip_prefix(' ').unwrap_or(value)).collect::<Vec<_>>().join("\n")
-    };
+    let field = |name: &str| event_field(event, name);
     match field("event").as_str() {
         "workspace" => {
             let workspace = serde_json::from_str(&field("data")).map_err(|source| ApiError::Malformed {

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use protocol::{
-    SnapshotId, WorkspaceId,
+    RestoreId, SnapshotId, WorkspaceId,
     api::{
+        restore::{NewRestore, UndoneRestore},
         snapshot::{
             Changes, Diff, Directory, EditSnapshot, Fork, NewSnapshot, Restore, Snapshot, SnapshotList,
         },
@@ -18,6 +19,7 @@ use crate::{
     api::{Api, RESPONSE_TIMEOUT},
     content::Content,
     error::ApiError,
+    events::RestoreEvents,
 };
 
 /// Longest wait for a snapshot: the home uploads everything unreplicated first.
@@ -119,6 +121,39 @@ impl Api {
         let request = self.workspace_route(Method::GET, workspace, &format!("snapshots/{snapshot}/diff"));
         let request = request.query(&[("with", with.to_string().as_str()), ("path", path)]);
         self.json_with_timeout(COMPARE_TIMEOUT, request).await
+    }
+
+    /// Downloads a file or directory of a snapshot as a tar archive.
+    pub async fn snapshot_archive(
+        &self,
+        workspace: WorkspaceId,
+        snapshot: SnapshotId,
+        path: &str,
+    ) -> Result<Content, ApiError> {
+        let request = self.workspace_route(Method::GET, workspace, &format!("snapshots/{snapshot}/archive"));
+        Ok(Content::new(self.send_for_head(request.query(&[("path", path)])).await?))
+    }
+
+    /// Restores files of a snapshot into the home of a running workspace.
+    pub async fn restore_files(
+        &self,
+        workspace: WorkspaceId,
+        request: &NewRestore,
+    ) -> Result<RestoreEvents, ApiError> {
+        let request = self.workspace_route(Method::POST, workspace, "restores").json(request);
+        let response = tokio::time::timeout(COMPARE_TIMEOUT, self.send(request)).await;
+        let response = response.unwrap_or_else(|elapsed| Err(ApiError::broken(elapsed)))?;
+        Ok(RestoreEvents::new(self.url(), response))
+    }
+
+    /// Undoes a restore of files.
+    pub async fn undo_restore(
+        &self,
+        workspace: WorkspaceId,
+        restore: RestoreId,
+    ) -> Result<UndoneRestore, ApiError> {
+        let path = format!("restores/{restore}/undo");
+        self.json_with_timeout(COMPARE_TIMEOUT, self.workspace_route(Method::POST, workspace, &path)).await
     }
 
     /// Restores the whole home of a stopped workspace.

@@ -2,7 +2,7 @@
 //! `protocol::api::snapshot`.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hash, Hasher},
 };
 
@@ -13,6 +13,11 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use protocol::{
+    files::{EntryKind, HomePath},
+    restore::{FileTime, Segment, SourceEntry},
+};
+use restore::archive::{END, Member, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339};
@@ -82,6 +87,62 @@ impl TestSnapshot {
     }
 }
 
+impl TestSnapshot {
+    /// The archive of a file or directory, as the server makes it.
+    fn archive(&self, root: &str) -> Vec<u8> {
+        let name = root.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or("home");
+        let mut archive = Vec::new();
+        if !self.files.contains_key(root) {
+            archive.extend(member(name, &File::Text("", 0o750), EntryKind::Directory));
+        }
+        let mut directories = BTreeSet::new();
+        for (path, file) in &self.files {
+            let below = if root.is_empty() { Some(*path) } else { path.strip_prefix(root) };
+            let Some(below) = below.map(|below| below.trim_start_matches('/')) else { continue };
+            let parents = below.match_indices('/').map(|(end, _)| &below[..end]);
+            for parent in parents.filter(|parent| directories.insert(*parent)) {
+                let directory = File::Text("", 0o750);
+                archive.extend(member(&format!("{name}/{parent}"), &directory, EntryKind::Directory));
+            }
+            let path = if below.is_empty() { name.to_owned() } else { format!("{name}/{below}") };
+            match file {
+                File::Text(..) => archive.extend(member(&path, file, EntryKind::File)),
+                File::Link(_) => archive.extend(member(&path, file, EntryKind::Symlink)),
+                File::Huge(_) => {
+                    let note: &'static str = format!("{path}: damaged\n").leak();
+                    archive.extend(member("left-out.txt", &File::Text(note, 0o644), EntryKind::File));
+                }
+            }
+        }
+        archive.extend(END);
+        archive
+    }
+}
+
+fn member(name: &str, file: &File, kind: EntryKind) -> Vec<u8> {
+    let (text, mode, target) = match file {
+        File::Text(text, mode) => (*text, *mode, None),
+        File::Link(target) => ("", 0o777, Some((*target).to_owned())),
+        File::Huge(_) => ("", 0o644, None),
+    };
+    let entry = SourceEntry {
+        path: HomePath::default(),
+        kind,
+        size: text.len() as u64,
+        modified: FileTime { seconds: 1_600_000_000, nanoseconds: 0 },
+        mode,
+        target,
+        hard_link: None,
+    };
+    let segments = [Segment { offset: 0, length: text.len() as u64 }];
+    let segments = if text.is_empty() { &[][..] } else { &segments };
+    let member = Member { name, hard_link: None, entry: &entry, attributes: &[], segments };
+    let mut bytes = header(&member).expect("supported");
+    bytes.extend(text.as_bytes());
+    bytes.resize(bytes.len().next_multiple_of(512), 0);
+    bytes
+}
+
 impl File {
     fn entry(&self, name: &str) -> Value {
         match self {
@@ -122,6 +183,7 @@ pub fn snapshot_server(phase: &str, snapshots: &[TestSnapshot]) -> (Script, Rout
         Script::default().json("GET /workspaces", json!({"workspaces": [workspace("demo", phase, 1)]}));
     let base = format!("/api/v1/workspaces/{ID}/snapshots");
     let (listed, opened, read) = (snapshots.to_vec(), snapshots.to_vec(), snapshots.to_vec());
+    let packed = snapshots.to_vec();
     let router = Router::new()
         .route(
             &base,
@@ -134,6 +196,12 @@ pub fn snapshot_server(phase: &str, snapshots: &[TestSnapshot]) -> (Script, Rout
         .route(
             &format!("{base}/{{snapshot}}/content"),
             get(async move |Path(id): Path<String>, Query(at): Query<AtPath>| content(&read, &id, &at.path)),
+        )
+        .route(
+            &format!("{base}/{{snapshot}}/archive"),
+            get(async move |Path(id): Path<String>, Query(at): Query<AtPath>| {
+                find(&packed, &id).archive(&at.path)
+            }),
         );
     (script, router)
 }

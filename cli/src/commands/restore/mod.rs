@@ -1,13 +1,15 @@
 //! `burrow restore`: brings files, or the whole home, back from a snapshot.
 //!
-//! Nothing that exists is lost: files that differ are kept next to the restored ones, and the
-//! previous state of a whole home stays a snapshot.
+//! Nothing that exists is lost: files that differ are kept, a restore into a running home can be
+//! undone, and the previous state of a whole home stays a snapshot.
 
 use std::path::PathBuf;
 
 use clap::Args;
 use protocol::{
+    RestoreId,
     api::{
+        restore::{NewRestore, RestoreOutcome},
         snapshot::{Restore as RestoreRequest, Snapshot},
         workspace::Workspace,
     },
@@ -15,8 +17,8 @@ use protocol::{
 };
 
 use self::{
-    files::{FileRestorer, home_sources, local_sources, print_results},
-    target::{LocalTarget, WorkspaceTarget},
+    local::LocalTarget,
+    results::{count, print_results},
 };
 use super::{
     history::{SnapshotFiles, parse_path},
@@ -27,11 +29,12 @@ use crate::{
     context::Context,
     output::{CommandError, ErrorKind, progress::Step},
     server::Server,
-    snapshots::{self, describe, short_id},
+    snapshots::{self, describe, quote, short_id},
 };
 
-mod files;
-mod target;
+mod local;
+mod results;
+mod running;
 
 /// Restore files or the whole home from a snapshot
 #[derive(Debug, Args)]
@@ -39,22 +42,25 @@ mod target;
 Examples:
   burrow restore demo --at 2h notes.txt              into the running workspace
   burrow restore demo --at yesterday src docs
+  burrow restore demo --at yesterday src --dry-run   only show what would change
   burrow restore demo --at 14:03 src --to ./rescued  onto this computer
   burrow restore demo --at before-exam --all         the whole home
 
-An existing file that differs is kept as NAME.before-restore-TIME. Files that are not in the
-snapshot stay as they are. With --all, the workspace is stopped and started again, and its present
-home is kept as a snapshot. With --to, the workspace need not be running. See `burrow history
---help` for how to write a time.")]
+Contents, permissions, times, extended attributes, links and holes are restored. Entries that are the
+same already are skipped, and files that are not in the snapshot stay as they are. What is replaced
+moves to ~/.burrow-restores in the workspace, and --undo returns it; the last ten restores are kept.
+With --to, the workspace need not be running, and an existing file that differs is kept as
+NAME.before-restore-TIME. With --all, the workspace is stopped and started again, and its present
+home is kept as a snapshot. See `burrow history --help` for how to write a time.")]
 pub struct Restore {
     /// Name of the workspace
     pub workspace: String,
     /// Files and directories to restore, relative to the home
-    #[arg(required_unless_present = "all", value_name = "PATH")]
+    #[arg(required_unless_present_any = ["all", "undo"], value_name = "PATH")]
     pub paths: Vec<String>,
     /// Snapshot to restore from: its identifier, its name, an age or a time
-    #[arg(long, env = "BURROW_AT", value_name = "TIME")]
-    pub at: String,
+    #[arg(long, env = "BURROW_AT", value_name = "TIME", required_unless_present = "undo")]
+    pub at: Option<String>,
     /// Write to this directory or file on this computer
     #[arg(long, env = "BURROW_TO", value_name = "DIR|FILE", conflicts_with = "all")]
     pub to: Option<PathBuf>,
@@ -64,6 +70,15 @@ pub struct Restore {
     /// Restore the whole home
     #[arg(long, env = "BURROW_ALL", conflicts_with = "paths")]
     pub all: bool,
+    /// Only show what would be restored
+    #[arg(long, env = "BURROW_DRY_RUN", conflicts_with_all = ["all", "to"])]
+    pub dry_run: bool,
+    /// Continue a restore that ended early
+    #[arg(long, env = "BURROW_RESUME", value_name = "ID", conflicts_with_all = ["all", "to", "dry_run"])]
+    pub resume: Option<RestoreId>,
+    /// Undo a restore
+    #[arg(long, env = "BURROW_UNDO", value_name = "ID", conflicts_with_all = ["all", "to", "paths", "force"])]
+    pub undo: Option<RestoreId>,
     /// Do not ask for confirmation
     #[arg(short, long, env = "BURROW_YES")]
     pub yes: bool,
@@ -75,7 +90,10 @@ impl Restore {
         let paths = self.paths.iter().map(|path| parse_path(path)).collect::<Result<Vec<_>, _>>()?;
         let server = context.server()?;
         let workspace = workspace::find(&server, &self.workspace).await?;
-        let at = snapshots::resolve(&server, &workspace, &self.at).await?;
+        if let Some(restore) = self.undo {
+            return running::undo(context, &server, &workspace, restore).await;
+        }
+        let at = snapshots::resolve(&server, &workspace, self.at.as_deref().unwrap_or_default()).await?;
         if self.all {
             return restore_home(context, &server, workspace, &at, self.yes).await;
         }
@@ -84,21 +102,38 @@ impl Restore {
         }
         let files = SnapshotFiles { server: &server, workspace: &workspace };
         // Find all paths first: a mistyped one must not leave the work half done.
-        let mut wanted = Vec::new();
-        for path in paths {
-            let entry = files.find(&at, &path).await?;
-            wanted.push((path, entry));
+        for path in &paths {
+            files.find(&at, path).await?;
         }
         let step = Step::begin(context.style, format!("Restoring from {}", describe(&at)));
-        let results = if let Some(to) = &self.to {
-            let sources = local_sources(wanted, to);
-            FileRestorer::new(&files, &at, LocalTarget::default(), self.force, step).run(sources).await?
-        } else {
-            let sources = home_sources(wanted);
-            let target = WorkspaceTarget::new(&server, workspace.id);
-            FileRestorer::new(&files, &at, target, self.force, step).run(sources).await?
+        let Some(to) = &self.to else {
+            let request = NewRestore {
+                snapshot: at.id,
+                paths: paths.iter().map(ToString::to_string).collect(),
+                dry_run: self.dry_run,
+                force: self.force,
+                resume: self.resume,
+            };
+            let command = self.command_line(&at);
+            return running::restore_files(context, &server, &workspace, &request, command, step).await;
         };
-        print_results(context, results)
+        let (target, suffix) = (LocalTarget::new(to, &paths, self.force), LocalTarget::suffix());
+        let mut results = Vec::new();
+        for path in &paths {
+            results.extend(target.restore(&files, at.id, path, &suffix).await?);
+        }
+        step.done();
+        let has_replaced = count(&results, RestoreOutcome::Replaced) > 0;
+        let hint =
+            (has_replaced && !self.force).then(|| format!("What was replaced is kept as NAME{suffix}"));
+        print_results(context, results, hint.as_slice())
+    }
+
+    /// The command line that repeats this restore.
+    fn command_line(&self, at: &Snapshot) -> String {
+        let paths = self.paths.iter().map(|path| quote(path)).collect::<Vec<_>>().join(" ");
+        let force = if self.force { " --force" } else { "" };
+        format!("burrow restore {} --at {} {paths}{force}", self.workspace, at.id)
     }
 }
 
