@@ -11,6 +11,7 @@ import type {
   Fork,
   Invitation,
   InvitationLink,
+  NewRestore,
   SnapshotDirectory,
   Retention,
   RosterResult,
@@ -20,6 +21,7 @@ import type {
   Template,
   TokenInfo,
   TokenSecret,
+  UndoneRestore,
   User,
   Workspace,
 } from "./types";
@@ -80,6 +82,8 @@ export const workspacesApi = {
 const SNAPSHOT_TIMEOUT_MS = 120_000;
 /** The server compares both trees completely. */
 const CHANGES_TIMEOUT_MS = 120_000;
+/** The server's own limit for a restore, plus a minute. */
+const RESTORE_TIMEOUT_MS = 6 * 3_600_000 + 60_000;
 /** Long enough for the largest file that can be restored, over a slow connection. */
 const CONTENT_TIMEOUT_MS = 30 * 60_000;
 
@@ -132,6 +136,22 @@ export const snapshotsApi = {
       method: "POST",
       json: { snapshot },
       timeoutMs: SNAPSHOT_TIMEOUT_MS,
+    }),
+  /** Restores files into the running home, or only compares. The answer is a stream of events. */
+  restoreFiles: (id: string, restore: NewRestore, signal: AbortSignal) =>
+    fetchResponse(`/workspaces/${id}/restores`, {
+      method: "POST",
+      json: restore,
+      headers: { accept: "text/event-stream" },
+      signal,
+      timeoutMs: RESTORE_TIMEOUT_MS,
+    }),
+  undoRestore: (id: string, restore: string, signal: AbortSignal) =>
+    request<UndoneRestore>(`/workspaces/${id}/restores/${restore}/undo`, {
+      method: "POST",
+      json: {},
+      signal,
+      timeoutMs: CHANGES_TIMEOUT_MS,
     }),
   /** Reads and verifies every object of the newest snapshot, or of all snapshots. */
   scrub: (id: string, all: boolean, signal: AbortSignal) =>
@@ -197,18 +217,6 @@ export const filesApi = {
   getContent: (id: string, path: string) =>
     fetchResponse(agentPath(id, "files/content", { path }), {
       headers: { accept: "*/*" },
-      timeoutMs: CONTENT_TIMEOUT_MS,
-    }),
-  /** Writes a whole file: a new one if `etag` is null, otherwise over the version with that `etag`. */
-  writeContent: (id: string, path: string, content: Blob, etag: string | null, signal?: AbortSignal) =>
-    request<Entry>(agentPath(id, "files/content", { path }), {
-      method: "PUT",
-      body: content,
-      ...(signal ? { signal } : {}),
-      headers: {
-        "content-type": "application/octet-stream",
-        ...(etag === null ? { "if-none-match": "*" } : { "if-match": etag }),
-      },
       timeoutMs: CONTENT_TIMEOUT_MS,
     }),
   contentUrl: (id: string, path: string) => `/api/v1${agentPath(id, "files/content", { path })}`,

@@ -1094,6 +1094,59 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/workspaces/{id}/restores": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Restore files
+         * @description Restores files and directories of a snapshot into the home of a running workspace: contents,
+         *     permissions, times, extended attributes (`user.*`), links and holes. Entries that are the same
+         *     already are skipped, and entries that the snapshot does not have stay. What is replaced moves to
+         *     `.burrow-restores/<restore>` in the home, from where `undo_restore` returns it.
+         *
+         *     The answer is a stream of server-sent events without names, each a `RestoreEvent`. `planned` comes
+         *     before anything is written; with `dry_run`, nothing is. `finished` or `failed` is the last event.
+         *     The failure of one entry does not end the rest. Closing the connection cancels the restore after
+         *     the entry that is being written; no file is ever incomplete. Repeat the request with `resume` to
+         *     continue. Requires write access. One restore of a workspace runs at a time, with at most 200,000
+         *     entries.
+         */
+        post: operations["restore_files"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{id}/restores/{restore}/undo": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Undo a restore
+         * @description Returns what a restore replaced, and deletes what it created. Entries that were changed after the
+         *     restore stay, and the answer lists them; repeat the request to undo them later. The record is
+         *     deleted once everything is undone. Records of the last ten restores are kept. Requires write
+         *     access.
+         */
+        post: operations["undo_restore"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/workspaces/{id}/scrub": {
         parameters: {
             query?: never;
@@ -1173,8 +1226,9 @@ export interface paths {
         };
         /**
          * Download a directory of a snapshot
-         * @description Streams a tar of the directory and everything below it. Its last member, `left-out.txt`, names
-         *     what a tar cannot hold.
+         * @description Streams a tar of the directory and everything below it, or of one file: contents, permissions,
+         *     times, extended attributes (`user.*`), links and holes. Its last member, `left-out.txt`, names what
+         *     a tar cannot hold.
          */
         get: operations["download_snapshot_archive"];
         put?: never;
@@ -2113,6 +2167,13 @@ export interface components {
             /** @description `/join#<token>`, to be appended to the server's address. */
             path: string;
         };
+        /** @description A path that an undo left as it is. */
+        KeptPath: {
+            /** @description Why. */
+            message: string;
+            /** @description Below the home. */
+            path: string;
+        };
         /**
          * @description A sign-in by a one-time link.
          * @example {
@@ -2205,6 +2266,28 @@ export interface components {
             source: components["schemas"]["WorkspaceId"];
             /** @description Template of a workspace that is created. `base` if absent. */
             template?: string | null;
+        };
+        /**
+         * @description Files to restore into a running home.
+         * @example {
+         *       "dry_run": false,
+         *       "paths": [
+         *         "notes.md",
+         *         "src"
+         *       ],
+         *       "snapshot": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182"
+         *     }
+         */
+        NewRestore: {
+            /** @description Only report what would be done. */
+            dry_run?: boolean;
+            /** @description Overwrite files that differ, without keeping them. An undo leaves them as they are. */
+            force?: boolean;
+            /** @description Files and directories below the home, at most 1000. Empty: the whole home. */
+            paths?: string[];
+            resume?: components["schemas"]["RestoreId"] | null;
+            /** @description The snapshot to restore from. */
+            snapshot: components["schemas"]["SnapshotId"];
         };
         /**
          * @description A snapshot to take.
@@ -2373,6 +2456,121 @@ export interface components {
         Restore: {
             /** @description The snapshot. */
             snapshot: components["schemas"]["SnapshotId"];
+        };
+        /**
+         * @description An event of a restore. `planned` comes once, before anything is written. `finished` or `failed`
+         *     is the last one.
+         */
+        RestoreEvent: {
+            /**
+             * Format: int64
+             * @description Entries compared so far.
+             */
+            entries: number;
+            /** @enum {string} */
+            type: "comparing";
+        } | {
+            /**
+             * Format: int64
+             * @description Bytes to write.
+             */
+            bytes: number;
+            /**
+             * Format: int64
+             * @description Entries to write.
+             */
+            entries: number;
+            /**
+             * Format: int64
+             * @description Entries in the restored directories that the snapshot does not have. They stay.
+             */
+            newer: number;
+            restore?: components["schemas"]["RestoreId"] | null;
+            /** @enum {string} */
+            type: "planned";
+        } | {
+            /** @description At most 500. */
+            entries: components["schemas"]["RestoredEntry"][];
+            /** @enum {string} */
+            type: "entries";
+        } | {
+            /**
+             * Format: int64
+             * @description Bytes written, of those planned.
+             */
+            bytes: number;
+            /**
+             * Format: int64
+             * @description Entries written, of those planned.
+             */
+            entries: number;
+            /** @description The entry that is being written. */
+            path: string;
+            /** @enum {string} */
+            type: "progress";
+        } | {
+            /**
+             * Format: int64
+             * @description Entries that did not exist before.
+             */
+            created: number;
+            /**
+             * Format: int64
+             * @description Entries that could not be restored.
+             */
+            failed: number;
+            /**
+             * Format: int64
+             * @description Entries that replaced something.
+             */
+            replaced: number;
+            restore?: components["schemas"]["RestoreId"] | null;
+            /**
+             * Format: int64
+             * @description Entries that were the same already.
+             */
+            same: number;
+            /** @enum {string} */
+            type: "finished";
+        } | {
+            /** @description Why. */
+            problem: components["schemas"]["Problem"];
+            /** @enum {string} */
+            type: "failed";
+        };
+        /**
+         * Format: uuid
+         * @description One restore of files into a running home. Undo refers to it.
+         */
+        RestoreId: string;
+        /**
+         * @description What a restore did, or would do, about one entry.
+         * @enum {string}
+         */
+        RestoreOutcome: "created" | "replaced" | "same" | "failed";
+        /**
+         * @description One entry of a restore.
+         * @example {
+         *       "kind": "file",
+         *       "outcome": "replaced",
+         *       "path": "src/main.rs",
+         *       "size": 1204
+         *     }
+         */
+        RestoredEntry: {
+            /** @description Type of the entry. */
+            kind: components["schemas"]["EntryKind"];
+            /** @description Why it failed. */
+            message?: string | null;
+            /** @description What was done. */
+            outcome: components["schemas"]["RestoreOutcome"];
+            /** @description Below the home. */
+            path: string;
+            /**
+             * Format: int64
+             * @description Size in bytes.
+             */
+            size: number;
         };
         /**
          * @description Which automatic snapshots are kept: the newest of each period, for so many hours.
@@ -2811,6 +3009,33 @@ export interface components {
             info: components["schemas"]["TokenInfo"];
             /** @description The secret: `brw_…`. */
             token: string;
+        };
+        /**
+         * @description What an undo did.
+         * @example {
+         *       "kept": [
+         *         {
+         *           "message": "It was changed after the restore.",
+         *           "path": "notes.md"
+         *         }
+         *       ],
+         *       "kept_count": 1,
+         *       "undone": 3
+         *     }
+         */
+        UndoneRestore: {
+            /** @description The first 1000 of them. */
+            kept: components["schemas"]["KeptPath"][];
+            /**
+             * Format: int64
+             * @description Entries that were left as they are.
+             */
+            kept_count: number;
+            /**
+             * Format: int64
+             * @description Entries that are again as before the restore.
+             */
+            undone: number;
         };
         /**
          * @description A user.
@@ -14462,6 +14687,464 @@ export interface operations {
                      *       "status": 504,
                      *       "title": "Took too long",
                      *       "type": "about:blank#timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    restore_files: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The workspace. */
+                id: components["schemas"]["WorkspaceId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewRestore"];
+            };
+        };
+        responses: {
+            /** @description A stream of events; each `data` is a `RestoreEvent` */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "created": 12,
+                     *       "failed": 0,
+                     *       "replaced": 3,
+                     *       "restore": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607183",
+                     *       "same": 240,
+                     *       "type": "finished"
+                     *     }
+                     */
+                    "text/event-stream": components["schemas"]["RestoreEvent"];
+                };
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "bad_request",
+                     *       "detail": "The request cannot be understood.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 400,
+                     *       "title": "The request cannot be understood",
+                     *       "type": "about:blank#bad_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Sign in first.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 401,
+                     *       "title": "Sign in first",
+                     *       "type": "about:blank#unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description `forbidden`: Not allowed
+             *
+             *     `foreign_origin`: The request comes from a page of another origin
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Not allowed.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 403,
+                     *       "title": "Not allowed",
+                     *       "type": "about:blank#forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found`: Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "Not found.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "about:blank#not_found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description `conflict`: Not possible in the present state
+             *
+             *     `not_running`: The workspace is not running
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "conflict",
+                     *       "detail": "Not possible in the present state.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 409,
+                     *       "title": "Not possible in the present state",
+                     *       "type": "about:blank#conflict"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_large`: Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "too_large",
+                     *       "detail": "Too large.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 413,
+                     *       "title": "Too large",
+                     *       "type": "about:blank#too_large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unsupported`: Not possible for this kind of file */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unsupported",
+                     *       "detail": "Not possible for this kind of file.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 415,
+                     *       "title": "Not possible for this kind of file",
+                     *       "type": "about:blank#unsupported"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: A value is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid",
+                     *       "detail": "A value is not valid.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 422,
+                     *       "title": "A value is not valid",
+                     *       "type": "about:blank#invalid"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: An internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "internal",
+                     *       "detail": "An internal error.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 500,
+                     *       "title": "An internal error",
+                     *       "type": "about:blank#internal"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: Not available at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Not available at the moment.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 503,
+                     *       "title": "Not available at the moment",
+                     *       "type": "about:blank#unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `timeout`: Took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "timeout",
+                     *       "detail": "Took too long.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 504,
+                     *       "title": "Took too long",
+                     *       "type": "about:blank#timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    undo_restore: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The workspace. */
+                id: components["schemas"]["WorkspaceId"];
+                /** @description The restore, as in its `finished` event. */
+                restore: components["schemas"]["RestoreId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What was undone, and what stays */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UndoneRestore"];
+                };
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "bad_request",
+                     *       "detail": "The request cannot be understood.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 400,
+                     *       "title": "The request cannot be understood",
+                     *       "type": "about:blank#bad_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Sign in first.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 401,
+                     *       "title": "Sign in first",
+                     *       "type": "about:blank#unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description `forbidden`: Not allowed
+             *
+             *     `foreign_origin`: The request comes from a page of another origin
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Not allowed.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 403,
+                     *       "title": "Not allowed",
+                     *       "type": "about:blank#forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found`: Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "Not found.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "about:blank#not_found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description `conflict`: Not possible in the present state
+             *
+             *     `not_running`: The workspace is not running
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "conflict",
+                     *       "detail": "Not possible in the present state.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 409,
+                     *       "title": "Not possible in the present state",
+                     *       "type": "about:blank#conflict"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: An internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "internal",
+                     *       "detail": "An internal error.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 500,
+                     *       "title": "An internal error",
+                     *       "type": "about:blank#internal"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: Not available at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Not available at the moment.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 503,
+                     *       "title": "Not available at the moment",
+                     *       "type": "about:blank#unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `timeout`: Took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "timeout",
+                     *       "detail": "Took too long.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 504,
+                     *       "title": "Took too long",
+                     *       "type": "about:blank#timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `disk_full`: No space left */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "disk_full",
+                     *       "detail": "No space left.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 507,
+                     *       "title": "No space left",
+                     *       "type": "about:blank#disk_full"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];

@@ -262,8 +262,6 @@ export function HistoryView({ workspace, snapshots, points, put }: Props) {
         <RestoreFilesDialog
           {...restoring}
           workspace={workspace}
-          newest={newest}
-          onSnapshotCreated={snapshots.update}
           onRestored={setRestored}
           onClose={() => setRestoring(null)}
         />

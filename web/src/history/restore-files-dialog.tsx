@@ -1,43 +1,43 @@
 // Restores a file or a folder: a preview, then progress, then the result. Also undoes a restore.
 import { useEffect, useRef, useState } from "react";
+import { ApiError } from "../api/client";
 import { snapshotsApi } from "../api/endpoints";
-import type { Snapshot, Workspace } from "../api/types";
+import type { RestoredEntry, Workspace } from "../api/types";
 import { Dialog } from "../ui/dialog";
 import { Failure } from "../ui/failure";
-import { formatInstant, formatBytes, formatFullInstant } from "../ui/format";
+import { formatBytes, formatFullInstant } from "../ui/format";
 import { nameOf, displayName } from "../files/paths";
 import {
-  restoreFiles,
-  planRestore,
-  undoRestore,
-  TooManyPaths,
-  type RestoredPath,
-  type FailedPath,
-  type Outcome,
-} from "./restore-files";
-import { bytesOf, type RestoreAction, type RestorePlan, type SkippedPath } from "./restore-plan";
+  applyEvent,
+  INITIAL_STATE,
+  MAX_LISTED,
+  outcomeSentence,
+  planSentence,
+  restoreEvents,
+  restoreLabel,
+  type RestoreState,
+} from "./restore-events";
 import type { Point } from "./timeline-model";
 
-/** Paths listed in the preview. The rest is counted. */
-const MAX_LISTED = 300;
-/** Keeps the snapshot's name within the server's limit. */
-const MAX_NAME_LETTERS = 30;
-
-/** A finished restore, with what undo needs. */
+/** A restore, with what undo needs. */
 export interface CompletedRestore {
   path: string;
   at: number;
-  before: Snapshot;
-  done: readonly RestoredPath[];
+  restore: string;
+}
+
+interface FailedPath {
+  path: string;
+  message: string;
 }
 
 type State =
-  | { type: "looking" }
+  | { type: "comparing"; compared: number }
   | { type: "failed"; error: unknown }
-  | { type: "plan"; plan: RestorePlan }
-  | { type: "saving" }
-  | { type: "working"; words: string; path: string; done: number; all: number }
-  | { type: "over"; words: string; failed: readonly FailedPath[] };
+  | { type: "plan"; plan: RestoreState }
+  | { type: "restoring"; state: RestoreState }
+  | { type: "undoing" }
+  | { type: "over"; words: string; failed: readonly FailedPath[]; resume: string | null };
 
 interface Props {
   workspace: Workspace;
@@ -45,26 +45,40 @@ interface Props {
   path: string;
   /** If given, this restore is undone. */
   undo: CompletedRestore | null;
-  /** The snapshot that a folder is compared with. */
-  newest: Point;
-  /** The snapshot before the restore was created. */
-  onSnapshotCreated: (snapshot: Snapshot) => void;
   onRestored: (restored: CompletedRestore | null) => void;
   onClose: () => void;
 }
 
-export function RestoreFilesDialog(props: Props) {
-  const { workspace, point, path, undo, newest, onSnapshotCreated, onRestored, onClose } = props;
-  const [state, setState] = useState<State>({ type: "looking" });
+export function RestoreFilesDialog({ workspace, point, path, undo, onRestored, onClose }: Props) {
+  const [state, setState] = useState<State>(undo ? { type: "undoing" } : { type: "comparing", compared: 0 });
   const [attempt, setAttempt] = useState(0);
   const work = useRef(new AbortController());
-  /**
-   * The newest snapshot that the plan was made with. The plan is updated for newer ones until the
-   * restore starts.
-   */
-  const [looked, setLooked] = useState(newest.id);
-  if (state.type === "plan" && looked !== newest.id) setLooked(newest.id);
   const name = displayName(nameOf(path));
+
+  /** Runs a restore, and returns what its events amount to. Throws the server's problem. */
+  const follow = async (
+    options: { dry_run: boolean; resume: string | null },
+    signal: AbortSignal,
+    onEvent: (state: RestoreState) => void,
+  ): Promise<RestoreState> => {
+    const request = { snapshot: point.id, paths: [path], force: false, ...options };
+    const response = await snapshotsApi.restoreFiles(workspace.id, request, signal);
+    let all = INITIAL_STATE;
+    try {
+      for await (const event of restoreEvents(textOf(response))) {
+        if (event.type === "failed") throw new ApiError(event.problem, event.problem.status);
+        all = applyEvent(all, event);
+        onEvent(all);
+      }
+    } catch (error) {
+      // What was restored before stays, and can be undone or continued.
+      if (all.restore === null) throw error;
+      if (error instanceof ApiError) setState({ type: "failed", error });
+    }
+    if (!all.isFinished && all.restore === null && !signal.aborted)
+      throw new ApiError({ code: "unavailable", detail: "The server ended the restore. Try again." }, 0);
+    return all;
+  };
 
   useEffect(() => {
     const controller = new AbortController();
@@ -74,60 +88,58 @@ export function RestoreFilesDialog(props: Props) {
     };
     const failed = (error: unknown) => put({ type: "failed", error });
     if (undo) {
-      const all = undo.done.length;
-      const onProgress = (path: string, done: number) =>
-        put({ type: "working", words: "Undoing", path, done, all });
-      onProgress(path, 0);
-      undoRestore(workspace.id, undo.before.id, undo.done, {
-        signal: controller.signal,
-        onProgress,
-      }).then(({ failed }) => {
-        onRestored(null);
-        put({ type: "over", words: `Undone. ${name} is as it was before the restore.`, failed });
+      put({ type: "undoing" });
+      snapshotsApi.undoRestore(workspace.id, undo.restore, controller.signal).then(({ kept, kept_count }) => {
+        if (kept_count === 0) onRestored(null);
+        const words =
+          kept_count === 0 ? `Undone. ${name} is as it was before the restore.` : "Undone in part.";
+        put({ type: "over", words, failed: kept, resume: null });
       }, failed);
     } else {
-      setState((state) => (state.type === "plan" ? state : { type: "looking" }));
-      // Once the restore has started, a new plan comes too late.
-      const found = (next: State) => {
-        if (controller.signal.aborted) return;
-        setState((state) => (state.type === "looking" || state.type === "plan" ? next : state));
-      };
-      planRestore(workspace.id, point.id, path, controller.signal).then(
-        (plan) => found({ type: "plan", plan }),
-        (error: unknown) => found({ type: "failed", error }),
+      put({ type: "comparing", compared: 0 });
+      const onEvent = ({ compared }: RestoreState) => put({ type: "comparing", compared });
+      follow({ dry_run: true, resume: null }, controller.signal, onEvent).then(
+        (plan) => put({ type: "plan", plan }),
+        failed,
       );
     }
     return () => controller.abort();
-    // The other props do not change while the dialog is open.
+    // The props do not change while the dialog is open.
     // eslint-disable-next-line react-hooks/exhaustive-deps
-  }, [attempt, looked]);
+  }, [attempt]);
 
-  const restore = async (plan: RestorePlan) => {
-    const { signal } = work.current;
+  const restore = async (resume: string | null) => {
+    const { signal } = (work.current = new AbortController());
     try {
-      setState({ type: "saving" });
-      const label = [...name].slice(0, MAX_NAME_LETTERS).join("");
-      const before = await snapshotsApi.create(workspace.id, `Before restoring ${label}`);
-      onSnapshotCreated(before);
-      if (signal.aborted) return;
-      const all = plan.actions.length;
-      const outcome = await restoreFiles(workspace.id, point.id, plan, {
-        signal,
-        onProgress: (path, done) => setState({ type: "working", words: "Restoring", path, done, all }),
-      });
-      if (outcome.done.length > 0) onRestored({ path, at: point.at, before, done: outcome.done });
-      setState({ type: "over", words: outcomeMessage(outcome, all), failed: outcome.failed });
-      if (outcome.done.length === all) onClose();
+      setState({ type: "restoring", state: INITIAL_STATE });
+      const onEvent = (state: RestoreState) => setState({ type: "restoring", state });
+      const all = await follow({ dry_run: false, resume }, signal, onEvent);
+      if (all.restore !== null) onRestored({ path, at: point.at, restore: all.restore });
+      const failed = all.failed.map(({ path, message }) => ({ path, message: message ?? "" }));
+      const next: State = {
+        type: "over",
+        words: outcomeSentence(all),
+        failed,
+        resume: all.isFinished ? null : all.restore,
+      };
+      setState((state) => (state.type === "failed" ? state : next));
+      if (all.isFinished && all.failedCount === 0) onClose();
     } catch (error) {
-      if (!signal.aborted) setState({ type: "failed", error });
+      setState(
+        signal.aborted
+          ? { type: "over", words: "Stopped.", failed: [], resume: null }
+          : { type: "failed", error },
+      );
     }
   };
-  const moving = state.type === "saving" || state.type === "working";
+  const isBusy = state.type === "restoring";
+  const hasWork = state.type === "plan" && state.plan.created + state.plan.replaced > 0;
+  const resume = state.type === "over" ? state.resume : null;
   return (
     <Dialog
       title={undo ? `Undo restore of ${name}` : `Restore ${name}`}
       wide
-      onClose={() => (moving ? work.current.abort() : onClose())}
+      onClose={() => (isBusy ? work.current.abort() : onClose())}
     >
       <div className="form restore">
         {!undo && (
@@ -135,27 +147,25 @@ export function RestoreFilesDialog(props: Props) {
             <code>~/{displayName(path)}</code> from <strong>{formatFullInstant(point.at)}</strong>
           </p>
         )}
-        <Body state={state} workspace={workspace} newest={newest} onRetry={() => setAttempt(attempt + 1)} />
+        <Body state={state} onRetry={() => setAttempt(attempt + 1)} />
         <div className="form-actions">
-          {moving ? (
-            <button
-              type="button"
-              className="button"
-              onClick={() => {
-                work.current.abort();
-                if (state.type === "saving") onClose();
-              }}
-            >
+          {isBusy ? (
+            <button type="button" className="button" onClick={() => work.current.abort()}>
               Stop
             </button>
           ) : (
             <button type="button" className="button" onClick={onClose}>
-              {state.type === "plan" && state.plan.actions.length > 0 ? "Cancel" : "Close"}
+              {hasWork ? "Cancel" : "Close"}
             </button>
           )}
-          {state.type === "plan" && state.plan.actions.length > 0 && (
-            <button type="button" className="button primary" onClick={() => void restore(state.plan)}>
-              Restore {restoreLabel(state.plan.actions)}
+          {state.type === "plan" && hasWork && (
+            <button type="button" className="button primary" onClick={() => void restore(null)}>
+              Restore {displayName(restoreLabel(state.plan))}
+            </button>
+          )}
+          {resume !== null && (
+            <button type="button" className="button primary" onClick={() => void restore(resume)}>
+              Continue
             </button>
           )}
         </div>
@@ -164,52 +174,59 @@ export function RestoreFilesDialog(props: Props) {
   );
 }
 
-interface BodyProps {
-  state: State;
-  workspace: Workspace;
-  newest: Point;
-  onRetry: () => void;
+/** The text of a response, piece by piece. */
+async function* textOf(response: Response): AsyncGenerator<string> {
+  const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
+  if (!reader) return;
+  try {
+    for (let piece = await reader.read(); !piece.done; piece = await reader.read()) yield piece.value;
+  } finally {
+    // Closes the connection, which cancels the restore if it is not over.
+    await reader.cancel().catch(() => undefined);
+  }
 }
 
-function Body({ state, workspace, newest, onRetry }: BodyProps) {
+function Body({ state, onRetry }: { state: State; onRetry: () => void }) {
   switch (state.type) {
-    case "looking":
+    case "comparing":
       return (
         <div role="status" className="restore-wait">
-          <p className="soft">Comparing with the current files…</p>
+          <p className="soft">
+            Comparing with the current files…
+            {state.compared > 0 && ` ${state.compared.toLocaleString("en")} compared`}
+          </p>
           <progress aria-label="Comparing" />
         </div>
       );
     case "failed":
-      return (
-        <>
-          <Failure error={state.error} onRetry={onRetry} />
-          {state.error instanceof TooManyPaths && (
-            <p>
-              Restore its folders one by one, or use the CLI: <code>burrow restore {workspace.name}</code>
-            </p>
-          )}
-        </>
-      );
+      return <Failure error={state.error} onRetry={onRetry} />;
     case "plan":
-      return <Preview plan={state.plan} newest={newest} />;
-    case "saving":
+      return <Preview plan={state.plan} />;
+    case "undoing":
       return (
         <div role="status" className="restore-wait">
-          <p className="soft">Creating a snapshot of the current home…</p>
-          <progress aria-label="create a snapshot" />
+          <p className="soft">Undoing…</p>
+          <progress aria-label="Undoing" />
         </div>
       );
-    case "working":
+    case "restoring": {
+      const { planned, progress, compared } = state.state;
+      if (planned === null) return <Body state={{ type: "comparing", compared }} onRetry={onRetry} />;
       return (
         <div className="restore-wait">
           <p className="soft" role="status">
-            {state.words}: {Math.min(state.done + 1, state.all)} of {state.all}
+            Restoring: {Math.min(progress.entries + 1, planned.entries).toLocaleString("en")} of{" "}
+            {planned.entries.toLocaleString("en")}
           </p>
-          <progress max={state.all} value={state.done} aria-label={state.words} />
-          <p className="soft small restore-path">{displayName(state.path)}</p>
+          <progress
+            max={planned.bytes + planned.entries}
+            value={progress.bytes + progress.entries}
+            aria-label="Restoring"
+          />
+          <p className="soft small restore-path">{displayName(progress.path)}</p>
         </div>
       );
+    }
     case "over":
       return (
         <>
@@ -226,62 +243,41 @@ function Body({ state, workspace, newest, onRetry }: BodyProps) {
   }
 }
 
-function Preview({ plan, newest }: { plan: RestorePlan; newest: Point }) {
-  const { actions, skipped, newerCount } = plan;
-  const of = (replaces: RestoreAction["replaces"]) =>
-    actions.filter((action) => action.replaces === replaces);
-  const [back, over, aside] = [of("nothing"), of("file"), of("other")];
-  const bytes = actions.reduce((sum, action) => sum + bytesOf(action), 0);
-  if (actions.length === 0 && skipped.length === 0)
-    return (
-      <p role="status">
-        No differences from the snapshot of {formatInstant(newest.at, Date.now())}. Later changes show up in a
-        few seconds.{newerNote(newerCount)}
-      </p>
-    );
-  const facts = [
-    over.length > 0 && `${counted(over.length, "file is", "files are")} overwritten`,
-    aside.length > 0 && `${counted(aside.length, "entry is", "entries are")} renamed first`,
-    back.length > 0 && `${counted(back.length, "entry is", "entries are")} added`,
-    skipped.length > 0 && `${counted(skipped.length, "entry", "entries")} cannot be restored`,
-  ].filter((fact) => fact !== false);
+function Preview({ plan }: { plan: RestoreState }) {
+  const { written, failed, created, replaced, failedCount } = plan;
+  const newer = plan.planned?.newer ?? 0;
+  const bytes = plan.planned?.bytes ?? 0;
+  const all = created + replaced + failedCount;
+  const note = newer === 0 ? "" : ` Newer entries are kept: ${newer.toLocaleString("en")}.`;
+  if (all === 0) return <p role="status">No differences from the current files.{note}</p>;
+  const listed = failed.length + written.length;
   return (
     <>
       <p role="status">
-        {facts.join(", ")}
-        {bytes > 0 && ` · ${formatBytes(bytes)}`}.{newerNote(newerCount)}
+        {planSentence(plan)}
+        {bytes > 0 && ` · ${formatBytes(bytes)}`}.{note}
       </p>
       <ul className="restore-list" aria-label="Preview" tabIndex={0}>
-        {skipped.slice(0, MAX_LISTED).map((one) => (
-          <SkippedLine key={one.path} one={one} />
+        {failed.map((entry) => (
+          <Line key={entry.path} kind="removed" letter="!" path={entry.path} about={entry.message ?? ""} />
         ))}
-        {[...over, ...aside, ...back].slice(0, MAX_LISTED).map((action) => (
-          <ActionLine key={action.path} action={action} />
+        {written.slice(0, MAX_LISTED - failed.length).map((entry) => (
+          <EntryLine key={entry.path} entry={entry} />
         ))}
-        {actions.length + skipped.length > MAX_LISTED && (
-          <li className="soft small">
-            and {(actions.length + skipped.length - MAX_LISTED).toLocaleString("en")} more
-          </li>
+        {all > Math.min(listed, MAX_LISTED) && (
+          <li className="soft small">and {(all - Math.min(listed, MAX_LISTED)).toLocaleString("en")} more</li>
         )}
       </ul>
-      {actions.length > 0 && (
-        <p className="soft small">A snapshot of the current home is created first, so you can undo this.</p>
-      )}
+      {created + replaced > 0 && <p className="soft small">Replaced files are kept, so you can undo this.</p>}
     </>
   );
 }
 
-const SkippedLine = ({ one }: { one: SkippedPath }) => (
-  <Line kind="removed" letter="!" path={one.path} about={one.reason} />
-);
-
-function ActionLine({ action }: { action: RestoreAction }) {
-  const bytes = action.entry.kind === "file" ? formatBytes(action.entry.size) : "";
-  if (action.replaces === "file")
-    return <Line kind="changed" letter="M" path={action.path} about={`overwritten · ${bytes}`} />;
-  if (action.replaces === "other")
-    return <Line kind="changed" letter="S" path={action.path} about="renamed first" />;
-  return <Line kind="added" letter="A" path={action.path} about={bytes} />;
+function EntryLine({ entry }: { entry: RestoredEntry }) {
+  const bytes = entry.kind === "file" ? formatBytes(entry.size) : "";
+  if (entry.outcome === "created") return <Line kind="added" letter="A" path={entry.path} about={bytes} />;
+  const about = bytes ? `replaced · ${bytes}` : "replaced";
+  return <Line kind="changed" letter="M" path={entry.path} about={about} />;
 }
 
 interface LineProps {
@@ -303,25 +299,4 @@ function Line({ kind, letter, path, about }: LineProps) {
       <span className="soft small">{about}</span>
     </li>
   );
-}
-
-function counted(count: number, one: string, many: string): string {
-  return `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
-}
-
-function restoreLabel(actions: readonly RestoreAction[]): string {
-  const [only] = actions;
-  if (actions.length === 1 && only) return displayName(nameOf(only.path));
-  const files = actions.every((action) => action.entry.kind === "file");
-  return counted(actions.length, "", files ? "files" : "entries");
-}
-
-function newerNote(count: number): string {
-  return count === 0 ? "" : ` Newer entries are kept: ${count.toLocaleString("en")}.`;
-}
-
-function outcomeMessage({ done, failed }: Outcome, all: number): string {
-  if (done.length === all) return "Restored.";
-  const stopped = done.length + failed.length < all ? " The rest was not started." : "";
-  return `${done.length.toLocaleString("en")} of ${all.toLocaleString("en")} restored.${stopped}`;
 }
