@@ -274,7 +274,7 @@ if (process.env.BURROW_RUNTIME === "microvm") {
       .filter({ hasText: "file…" })
       .click();
     const dialog = ada.getByRole("dialog");
-    await dialog.getByText("1 file is overwritten").waitFor();
+    await dialog.getByText("1 entry is replaced").waitFor();
     await dialog.getByRole("button", { name: "Restore past.txt" }).click();
     await waitForContent(ada, workspace, "past.txt", original);
     await ada.locator(".thin-banner").getByRole("button", { name: "Dismiss" }).click();
@@ -308,7 +308,7 @@ if (process.env.BURROW_RUNTIME === "microvm") {
     await folder.focus();
     await ada.keyboard.press("Shift+F10");
     await ada.getByRole("menuitem", { name: "Restore folder…" }).press("Enter");
-    await ada.getByText("1 file is overwritten, 2 entries are added").waitFor();
+    await ada.getByText("1 entry is replaced, 2 entries are added").waitFor();
     await screenshot(ada, "restore-folder", { dark: true });
     await ada.getByRole("button", { name: "Restore 3 entries" }).press("Enter");
     await ada.getByText(/^course was restored from/).waitFor();

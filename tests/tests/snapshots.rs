@@ -79,6 +79,7 @@ async fn snapshots_are_browsed_forked_and_restored() {
     assert!(diff.contains("-one") && diff.contains("+two"), "{diff}");
 
     check_fork_of_running_workspace(&stack).await;
+    check_restore_of_files(&stack).await;
 
     // Restore one file, then the whole home, then undo it.
     stack.run_ok(&["restore", "demo", "--at", "first", "gone"]).await;
@@ -107,6 +108,39 @@ async fn snapshots_are_browsed_forked_and_restored() {
     check_full_home_starts(&stack).await;
     assert!(stack.run_ok(&["volume", "scrub", "demo", "--all"]).await.is_empty(), "nothing is damaged");
     stack.interrupt().await;
+}
+
+/// Files are restored with everything that the file system keeps about them, and the restore is
+/// undone.
+async fn check_restore_of_files(stack: &Stack) {
+    let make = "set -e; mkdir -p proj/sub; printf keep > proj/a; chmod 640 proj/a; ln proj/a proj/sub/b
+        ln -s ../a proj/sub/l; truncate -s 64M proj/sparse
+        printf x | dd of=proj/sparse bs=1 seek=1000000 conv=notrunc status=none
+        python3 -c \"import os; os.setxattr('proj/a', 'user.origin', b'x\\\\n\\\\0y')\"
+        touch -d @1600000000.123456789 proj/a; touch -d @1500000000 proj/sub; sync";
+    let describe = "cd proj && stat -c '%n %a %h %s %.9Y' a sub/b sparse && stat -c '%n %Y' sub
+        readlink sub/l && cat sub/b && test $(stat -c %b sparse) -lt 2000 && md5sum < sparse
+        python3 -c \"import os; print(os.getxattr('a', 'user.origin'))\"";
+    stack.sh("demo", make).await;
+    let before = stack.sh("demo", describe).await;
+    assert!(before.contains("a 640 2 4 1600000000.123456789") && before.contains("x\\n\\x00y"), "{before}");
+    stack.run_ok(&["snapshot", "create", "demo", "files"]).await;
+    stack.sh("demo", "rm -r proj/sub proj/sparse && echo changed > proj/a && echo new > proj/new").await;
+    let preview = stack.run_ok(&["restore", "demo", "--at", "files", "proj", "--dry-run"]).await;
+    assert!(preview.contains("proj/sub/b"), "{preview}");
+    assert_eq!(
+        stack.sh("demo", "cat proj/a; ls -A ~ | grep -c burrow-restores || true").await,
+        "changed\n0\n"
+    );
+    stack.run_ok(&["restore", "demo", "--at", "files", "proj"]).await;
+    assert_eq!(stack.sh("demo", describe).await, before);
+    assert_eq!(stack.sh("demo", "cat proj/new").await, "new\n");
+    let repeated = stack.run_ok(&["restore", "demo", "--at", "files", "proj"]).await;
+    assert_eq!(repeated, "", "everything is the same already");
+    let restore = stack.sh("demo", "ls ~/.burrow-restores").await;
+    stack.run_ok(&["restore", "demo", "--undo", restore.trim()]).await;
+    assert_eq!(stack.sh("demo", "cat proj/a; ls -A proj").await, "changed\na\nnew\n");
+    assert_eq!(stack.sh("demo", "ls -A ~ | grep -c burrow-restores || true").await, "0\n");
 }
 
 /// A program keeps printing while its home is forked, and the two homes are independent.
