@@ -11,9 +11,8 @@ use axum::{
     },
 };
 use protocol::{
-    Code, Problem, RestoreId, WorkspaceId,
+    Access, Code, Problem, RestoreId, WorkspaceId,
     api::restore::{MAX_PATHS, MAX_RESTORE_ENTRIES, NewRestore, RestoreEvent, UndoneRestore},
-    grant::Access,
 };
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};

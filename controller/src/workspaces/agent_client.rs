@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::body::{Body, to_bytes};
 use http::{Method, Request, StatusCode, header};
 use http_body_util::BodyExt as _;
-use protocol::{Code, Epoch, Problem, WorkspaceId, grant::Access, workspace};
+use protocol::{Access, Code, Epoch, Problem, WorkspaceId, workspace};
 use serde::{Serialize, de::DeserializeOwned};
 use transport::{Link, LinkError};
 

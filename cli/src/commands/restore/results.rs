@@ -6,8 +6,10 @@ use protocol::{
 };
 use serde::Serialize;
 
-use super::Context;
-use crate::output::{self, CommandError, Format, Record, progress};
+use crate::{
+    context::Context,
+    output::{self, CommandError, Format, Record, progress},
+};
 
 /// The result for one entry. `burrow restore -o json` prints a list of them.
 #[derive(Debug, Serialize)]

@@ -9,11 +9,9 @@ use protocol::{
     },
 };
 
-use super::{
-    Context,
-    results::{EntryResult, count, print_results},
-};
+use super::results::{EntryResult, count, print_results};
 use crate::{
+    context::Context,
     output::{self, CommandError, ErrorKind, progress, progress::Step},
     server::Server,
 };
