@@ -1,4 +1,5 @@
-//! Why a request failed, as the client sees it. Errors contain no token, and their URLs contain no query.
+//! Why a request failed, as the client sees it. Errors contain no token, and their URLs contain no
+//! query.
 
 use std::error::Error;
 
@@ -12,22 +13,55 @@ pub enum ApiError {
     Problem(Box<Problem>),
     /// Something answered that is not Burrow: a proxy or another program.
     #[error("{url} answered with status {status} and is not a Burrow server")]
-    NotBurrow { url: String, status: u16, request_id: Option<String> },
+    NotBurrow {
+        /// Address of the request, without its query.
+        url: String,
+        /// HTTP status of the response.
+        status: u16,
+        /// The `x-request-id` of the response, if it has one.
+        request_id: Option<String>,
+    },
     /// No response: the connection failed, or (`is_timeout`) took too long.
-    #[error("cannot reach {url}: {}", if *.is_timeout { "no answer in time" } else { "the connection failed" })]
-    Unreachable { url: String, is_timeout: bool, source: Box<dyn Error + Send + Sync> },
+    #[error(
+        "cannot reach {url}: {}",
+        if *.is_timeout { "no answer in time" } else { "the connection failed" }
+    )]
+    Unreachable {
+        /// Address of the request, without its query.
+        url: String,
+        /// Whether the server was too slow. Otherwise the connection failed.
+        is_timeout: bool,
+        /// The HTTP client's error.
+        source: Box<dyn Error + Send + Sync>,
+    },
     /// A connection that was open broke.
     #[error("the connection broke")]
-    Broken { source: Box<dyn Error + Send + Sync> },
+    Broken {
+        /// The connection's error.
+        source: Box<dyn Error + Send + Sync>,
+    },
     /// A response that this version cannot parse.
     #[error("cannot parse the response of {url}")]
-    Malformed { url: String, request_id: Option<String>, source: Box<dyn Error + Send + Sync> },
+    Malformed {
+        /// Address of the request, without its query.
+        url: String,
+        /// The `x-request-id` of the response, if it has one.
+        request_id: Option<String>,
+        /// The parser's error.
+        source: Box<dyn Error + Send + Sync>,
+    },
     /// A response beyond the client's limit.
     #[error("the server's response is too large")]
-    TooLarge { request_id: Option<String> },
+    TooLarge {
+        /// The `x-request-id` of the response, if it has one.
+        request_id: Option<String>,
+    },
     /// The request could not be built.
     #[error("cannot build the request")]
-    Setup { source: Box<dyn Error + Send + Sync> },
+    Setup {
+        /// What is wrong with an address, a header or the TLS configuration.
+        source: Box<dyn Error + Send + Sync>,
+    },
 }
 
 impl ApiError {

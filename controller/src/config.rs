@@ -24,10 +24,12 @@ pub struct Config {
     pub run_dir: PathBuf,
     /// Directory for the local caches of homes.
     pub cache_dir: PathBuf,
+    /// How runners are started on this host.
     pub engine: EngineConfig,
     /// The command that reads the files of snapshots: usually our own executable with
     /// `ext4-reader`.
     pub reader: ReaderCommand,
+    /// How often homes are uploaded, and which snapshots are kept.
     pub history: HistoryConfig,
 }
 

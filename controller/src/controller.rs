@@ -67,8 +67,11 @@ pub struct Controller {
 /// A workspace that is not at rest yet while all are being stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoppingWorkspace {
+    /// The workspace that is being stopped.
     pub workspace: WorkspaceId,
+    /// Its name, for the operator.
     pub name: String,
+    /// Where it is on the way to [`Phase::Terminated`].
     pub phase: Phase,
     /// What is being done now.
     pub step: Option<StepProgress>,

@@ -67,7 +67,9 @@ impl Rotation {
 pub struct RotationReport {
     /// Tenants whose keys were encrypted again.
     pub tenants: usize,
+    /// Where the previous master key is.
     pub from: MasterKeyLocation,
+    /// Where the new master key is.
     pub to: MasterKeyLocation,
     /// The fingerprint of the new master key.
     pub fingerprint: String,

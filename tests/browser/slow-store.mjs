@@ -117,7 +117,8 @@ await step("the banner disappears when the store recovers", async () => {
 
 await step("a full home shows a banner at 80 and 95 per cent, and none after cleanup", async () => {
   const fill =
-    "room() { df --output=$1 -B1M ~ | tail -1; }; fill() { fallocate -l $(( $(room size) * $1 / 100 - $(room used) ))M big$1; }";
+    "room() { df --output=$1 -B1M ~ | tail -1; }; " +
+    "fill() { fallocate -l $(( $(room size) * $1 / 100 - $(room used) ))M big$1; }";
   await typeLine(ada, `clear; ${fill}`);
   await typeLine(ada, "fill 83");
   await banner("full")

@@ -1,5 +1,5 @@
-//! The OpenAPI document of the whole public API. Controller and agent describe their own routes and know nothing of each other,
-//! so they meet here, outside of the product's executables.
+//! The OpenAPI document of the whole public API. Controller and agent describe their own routes and
+//! know nothing of each other, so they meet here, outside of the product's executables.
 
 use utoipa::openapi::OpenApi;
 

@@ -159,8 +159,8 @@ fn nginx(place: &Path, upstream: &str) -> Proxy {
         writeln!(temporary, "{kind}_temp_path {place_text}/{kind};").expect("memory");
     }
     let text = format!(
-        "daemon off;\nmaster_process off;\npid {place_text}/nginx.pid;\nerror_log stderr;\nuser root;\nevents {{}}\n\
-         http {{\naccess_log off;\n{temporary}{site}\n}}\n"
+        "daemon off;\nmaster_process off;\npid {place_text}/nginx.pid;\nerror_log stderr;\nuser root;\n\
+         events {{}}\nhttp {{\naccess_log off;\n{temporary}{site}\n}}\n"
     );
     let file = place.join("nginx.conf");
     fs::write(&file, text).expect("written");

@@ -14,28 +14,58 @@ pub enum VolumeError {
     InUse(PathBuf),
     /// The cache or the head was written by a later placement. This one must end.
     #[error("Cannot open the volume as placement {wanted}: the later placement {found} has it")]
-    Fenced { found: Epoch, wanted: Epoch },
+    Fenced {
+        /// Epoch of the placement that wrote last.
+        found: Epoch,
+        /// Epoch of this placement.
+        wanted: Epoch,
+    },
     /// The data key differs from the one that the volume was written with.
     #[error("Cannot decrypt the volume: it was written with another data key")]
     WrongKey,
     /// The cache or the head belongs to another volume.
     #[error("Cannot open volume {wanted}: its cache or its head belongs to volume {found}")]
-    OtherVolume { found: VolumeId, wanted: VolumeId },
+    OtherVolume {
+        /// The volume that wrote the cache or the head.
+        found: VolumeId,
+        /// The volume that was to be opened.
+        wanted: VolumeId,
+    },
     /// A volume grows and never shrinks.
     #[error("Cannot shrink the volume from {found} to {wanted} bytes: a volume only grows")]
-    Shrunk { found: u64, wanted: u64 },
+    Shrunk {
+        /// Present size in bytes.
+        found: u64,
+        /// Requested size in bytes.
+        wanted: u64,
+    },
     /// Not a positive multiple of 4096 up to [`MAX_VOLUME_BYTES`](crate::MAX_VOLUME_BYTES).
     #[error("Cannot use {0} bytes as the size of a volume: use a multiple of 4096, up to 4 TiB")]
     Size(u64),
     /// A request beyond the volume's end, or larger than one request may be.
     #[error("Cannot access {length} bytes at {offset}: they are not within the volume")]
-    OutOfRange { offset: u64, length: u64 },
-    /// A call to a file of the cache failed. `what` completes "Cannot …".
+    OutOfRange {
+        /// First byte of the request.
+        offset: u64,
+        /// Bytes of the request.
+        length: u64,
+    },
+    /// A call to a file of the cache failed.
     #[error("Cannot {what}: {source}")]
-    Cache { what: &'static str, source: io::Error },
+    Cache {
+        /// What was attempted. Completes "Cannot …".
+        what: &'static str,
+        /// The system's error.
+        source: io::Error,
+    },
     /// The cache's files contradict each other. Nothing of it is used.
     #[error("Cannot use the cache {cache}: {source}. Move it away to continue from the last snapshot")]
-    CacheDamaged { cache: PathBuf, source: LogError },
+    CacheDamaged {
+        /// Directory of the cache.
+        cache: PathBuf,
+        /// What is wrong with its log.
+        source: LogError,
+    },
     /// The host's disk has no space left.
     #[error("Cannot write to the cache: its disk is full")]
     Full,
@@ -48,10 +78,20 @@ pub enum VolumeError {
     Store(#[from] StoreError),
     /// A pack's content does not decrypt.
     #[error("Cannot read the object {object}: it is damaged in the store: {reason}")]
-    Damaged { object: String, reason: String },
+    Damaged {
+        /// Name of the pack in the store.
+        object: String,
+        /// What is wrong with its content.
+        reason: String,
+    },
     /// A manifest is damaged, or its chain does not fit together.
     #[error("Cannot use the manifest {id}: {source}")]
-    Manifest { id: ManifestId, source: ManifestError },
+    Manifest {
+        /// The manifest that was read, or the one whose chain was followed.
+        id: ManifestId,
+        /// What is wrong with it.
+        source: ManifestError,
+    },
     /// A commit was reported of a manifest that this volume has not stored.
     #[error("Cannot confirm the commit of manifest {0}: this volume has not stored it")]
     UnknownManifest(ManifestId),

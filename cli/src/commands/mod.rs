@@ -237,11 +237,9 @@ mod tests {
 
         #[test]
         fn old_names_are_hidden_aliases() {
-            for line in
-                ["burrow volume check demo", "burrow admin collect", "burrow admin forget-tenant --name Home"]
-            {
-                assert!(parse(line).is_ok(), "{line}");
-            }
+            assert!(parse("burrow volume check demo").is_ok());
+            assert!(parse("burrow admin collect").is_ok());
+            assert!(parse("burrow admin forget-tenant --name Home").is_ok()); // language: allow
         }
     }
 

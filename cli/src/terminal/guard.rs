@@ -33,10 +33,13 @@ pub struct RawTerminal(());
 /// Why a terminal cannot be put into raw mode.
 #[derive(Debug, thiserror::Error)]
 pub enum RawError {
+    /// Standard input is a file or a pipe.
     #[error("standard input is not a terminal")]
     NotATerminal,
+    /// Another [`RawTerminal`] of this process exists. Only one can restore the terminal.
     #[error("the terminal is already in raw mode")]
     Nested,
+    /// The system refused to change the terminal.
     #[error("cannot change the settings of the terminal")]
     Io(#[from] io::Error),
 }

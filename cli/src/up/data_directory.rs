@@ -124,8 +124,8 @@ impl DataDirectory {
     }
 }
 
-/// The static agent for guests: at `path`, or the one inside this executable, which is extracted into `directory`, or next
-/// to the executable, or where a package or a checkout has it.
+/// Finds the static agent for guests. Without `path`: the one inside this executable, extracted into
+/// `directory`; else one next to the executable; else where a package or a checkout has it.
 pub fn find_agent(path: Option<&Path>, directory: &Path) -> Result<PathBuf, DataDirectoryError> {
     if path.is_none() {
         let extracted = bundle::extract_agent(directory);

@@ -46,7 +46,12 @@ const MAX_SKIPPED_BYTES: usize = 1 << 20;
         ("snapshot" = String, Path, description = "A snapshot's id, or `latest`."),
         At,
     ),
-    responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>, description = "A tar archive")),
+    responses((
+        status = 200,
+        content_type = "application/octet-stream",
+        body = Vec<u8>,
+        description = "A tar archive",
+    )),
     extensions(("x-problem-codes" = json!(["conflict", "unsupported", "timeout"]))),
 )]
 pub async fn download_snapshot_archive(

@@ -255,8 +255,12 @@ pub async fn start_device_login(
     path = "/auth/device/token",
     tag = "auth",
     request_body = DeviceTokenRequest,
-    responses((status = 200, body = TokenSecret, description = "The user approved. The token is returned once.")),
-    extensions(("x-problem-codes" = json!(["authorization_pending", "expired", "forbidden", "rate_limited"]))),
+    responses(
+        (status = 200, body = TokenSecret, description = "The user approved. The token is returned once."),
+    ),
+    extensions(
+        ("x-problem-codes" = json!(["authorization_pending", "expired", "forbidden", "rate_limited"])),
+    ),
 )]
 pub async fn poll_device_login(
     State(app): State<App>,

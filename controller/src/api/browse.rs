@@ -100,7 +100,12 @@ pub async fn list_snapshot_files(
         ("snapshot" = String, Path, description = "A snapshot's id, or `latest`."),
         At,
     ),
-    responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>, description = "The bytes of the file")),
+    responses((
+        status = 200,
+        content_type = "application/octet-stream",
+        body = Vec<u8>,
+        description = "The bytes of the file",
+    )),
     extensions(("x-problem-codes" = json!(["conflict", "unsupported", "timeout"]))),
 )]
 pub async fn read_snapshot_file(

@@ -73,7 +73,12 @@ pub async fn list_snapshot_chunks(
         ("id" = WorkspaceId, Path, description = "The workspace."),
         ("snapshot" = String, Path, description = "A snapshot's id, or `latest`."),
     ),
-    responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>, description = "The chunks in transfer format")),
+    responses((
+        status = 200,
+        content_type = "application/octet-stream",
+        body = Vec<u8>,
+        description = "The chunks in transfer format",
+    )),
     extensions(("x-problem-codes" = json!(["conflict"]))),
 )]
 pub async fn read_snapshot_chunks(

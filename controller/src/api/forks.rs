@@ -44,7 +44,9 @@ use crate::{
                 and get the first answer instead of a second workspace."),
     ),
     responses((status = 201, body = Workspace, description = "The new workspace")),
-    extensions(("x-problem-codes" = json!(["bad_request", "conflict", "name_taken", "quota_exceeded", "timeout"]))),
+    extensions(
+        ("x-problem-codes" = json!(["bad_request", "conflict", "name_taken", "quota_exceeded", "timeout"])),
+    ),
 )]
 pub async fn fork_workspace(
     State(app): State<App>,

@@ -165,7 +165,8 @@ mod tests {
 
     #[test]
     fn bad_rows_are_errors_and_good_rows_stay() {
-        let text = b"Anna,anna@x.org\nBen\n\"Cleo,cleo@x.org\nDan,dan@x@y\nE\xff,e@x.org\n,f@x.org\nAnna2,ANNA@x.org\nG,g@x,extra\nHal,hal@x.org";
+        let text = b"Anna,anna@x.org\nBen\n\"Cleo,cleo@x.org\nDan,dan@x@y\nE\xff,e@x.org\n,f@x.org\n\
+            Anna2,ANNA@x.org\nG,g@x,extra\nHal,hal@x.org";
         let roster = parse(text);
         assert_eq!(names(&roster), [("Anna", "anna@x.org"), ("Hal", "hal@x.org")]);
         assert_eq!(roster.errors.iter().map(|error| error.line).collect::<Vec<_>>(), [2, 3, 4, 5, 6, 7, 8]);

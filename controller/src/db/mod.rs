@@ -38,10 +38,13 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 /// Why the database cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
+    /// The address is not a valid Postgres URL.
     #[error("Cannot parse the address of the database")]
     Address(#[source] sqlx::Error),
+    /// No server answers at the address, or it refuses the login.
     #[error("Cannot connect to the database")]
     Connect(#[source] sqlx::Error),
+    /// A migration failed, or the database was migrated by a newer version.
     #[error("Cannot migrate the schema of the database")]
     Migrate(#[from] sqlx::migrate::MigrateError),
 }

@@ -31,8 +31,10 @@ pub enum Kms {
 /// Why the master key cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KmsError {
+    /// The key file cannot be used, or a secret does not decrypt with it.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The key service cannot be used, or a secret does not decrypt with its key.
     #[error(transparent)]
     Vault(#[from] VaultError),
 }

@@ -46,6 +46,7 @@ pub struct VaultConfig {
     pub mount: String,
     /// Name of the key.
     pub key: String,
+    /// The token that authenticates this installation.
     pub token: TokenSource,
     /// File of PEM certificates to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
@@ -58,36 +59,95 @@ pub struct VaultConfig {
 pub enum TokenSource {
     /// A file, read for every call, so that a renewed token is used.
     File(PathBuf),
+    /// The token itself.
     Given(Redacted<String>),
 }
 
 /// Why the key service cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum VaultError {
+    /// The address is not a URL of a host and a port, or is `http://` to another host.
     #[error("Cannot use {0:?} as the address of a key service")]
     Address(String),
+    /// The mount or the key has characters that do not belong into a path.
     #[error("Cannot use {0:?} as the name of a mount or key")]
     Name(String),
+    /// The file of certificates cannot be read, or is not PEM.
     #[error("Cannot use the certificates in {path}: {source}")]
-    Certificates { path: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
+    Certificates {
+        /// [`VaultConfig::ca_file`].
+        path: PathBuf,
+        /// Why it is refused.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The file of the token cannot be read.
     #[error("Cannot read the key service's token from {path}: {source}")]
-    Token { path: PathBuf, source: io::Error },
+    Token {
+        /// The file of [`TokenSource::File`].
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The file of the token has no text that can be sent in a header.
     #[error("Cannot use the key service's token in {0}: it is empty or malformed")]
     MalformedToken(PathBuf),
+    /// No answer in time, or no connection.
     #[error("Cannot reach the key service at {address}: {source}")]
-    Unreachable { address: String, source: reqwest::Error },
+    Unreachable {
+        /// [`VaultConfig::address`].
+        address: String,
+        /// The HTTP client's error.
+        source: reqwest::Error,
+    },
+    /// The service at this address runs, and an operator must unseal or initialize it.
     #[error("Cannot use the key service at {0}: it is sealed or not initialized")]
     Sealed(String),
+    /// The service rejected the token.
     #[error("Cannot use the key service at {address}: the token has expired or may not {what}")]
-    Denied { address: String, what: &'static str, mount: String, key: String },
+    Denied {
+        /// [`VaultConfig::address`].
+        address: String,
+        /// What was attempted: "encrypt", for example. Completes "may not …".
+        what: &'static str,
+        /// [`VaultConfig::mount`], for the policy in the hint.
+        mount: String,
+        /// [`VaultConfig::key`], for the policy in the hint.
+        key: String,
+    },
+    /// The mount has no key of this name.
     #[error("Cannot find the key {path} in the key service at {address}")]
-    NoKey { address: String, path: String, create: String },
+    NoKey {
+        /// [`VaultConfig::address`].
+        address: String,
+        /// Mount and key.
+        path: String,
+        /// The command that creates the key.
+        create: String,
+    },
+    /// The key's type cannot bind a secret to its name.
     #[error("Cannot use the key {path}: it does not support associated data, {why}")]
-    Unfit { path: String, why: String, create: String },
+    Unfit {
+        /// Mount and key.
+        path: String,
+        /// What the service reports about the key.
+        why: String,
+        /// The command that creates a key that can be used.
+        create: String,
+    },
+    /// The secret was encrypted with another key or under another name, or was altered.
     #[error("Cannot decrypt a secret with the key {0} of the key service")]
     DoesNotOpen(String),
+    /// Any other error of the service.
     #[error("Cannot use the key service at {address}: it answered {status}: {words}")]
-    Refused { address: String, status: StatusCode, words: String },
+    Refused {
+        /// [`VaultConfig::address`].
+        address: String,
+        /// HTTP status of the response.
+        status: StatusCode,
+        /// The service's own error messages.
+        words: String,
+    },
+    /// The response is not what the service's API documents.
     #[error("Cannot use the key service at {0}: its response is malformed")]
     Malformed(String),
 }

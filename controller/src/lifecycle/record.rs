@@ -301,7 +301,8 @@ async fn update(
              queued_at = case when $3 = 'queued' then coalesce(queued_at, $14) end,
              queue_position = case when $3 = 'queued' then queue_position end,
              host = case when $3 in ('queued', 'terminated') then null else host end,
-             dirty_bytes = $15, unreplicated_ms = $16, home_used_bytes = $17, home_notice = $18, home_safe_at = $19,
+             dirty_bytes = $15, unreplicated_ms = $16,
+             home_used_bytes = $17, home_notice = $18, home_safe_at = $19,
              snapshot_requested = $20, snapshot_answered = $21, snapshot_answer = $22,
              revision = revision + case when $23 then 1 else 0 end
          where tenant_id = $1 and workspace_id = $2",

@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! SnapshotBrowser::open(tenant, key, manifest) ─▶ BrowseSession ── list, stat, read, changes, diff
-//!                                                     └─ first request: volume::SnapshotView + reader process
+//!                                                     └─ first request: SnapshotView + reader process
 //! ```
 
 use std::{

@@ -2,8 +2,8 @@
 //! everything runs.
 //!
 //! ```text
-//! list objects ─▶ then read the roots ─▶ mark what they need ─▶ the rest is garbage; remember since when
-//!                                                               └─ still garbage a grace period later: delete
+//! list objects ─▶ read the roots ─▶ mark what they need ─▶ the rest is garbage: record since when
+//!                                                          └─ still garbage after the grace: delete
 //! ```
 //!
 //! Objects are listed before the roots are read. What is stored in between is not in the list, and
@@ -53,16 +53,22 @@ const FIRST_RUN_DELAY: Duration = Duration::from_secs(15 * 60);
 /// Why a gc did not finish. Nothing that is needed has been deleted.
 #[derive(Debug, thiserror::Error)]
 pub enum GcError {
+    /// Another gc runs, in this process or in another one on the same database.
     #[error("Cannot start a gc: another one is running")]
     Busy,
+    /// The process shuts down. The next gc continues.
     #[error("Cannot finish the gc: the server is shutting down")]
     Cancelled,
+    /// The object store failed.
     #[error("Cannot read or delete objects")]
     Store(#[from] StoreError),
+    /// A manifest is missing or damaged, so it is unknown which objects it needs.
     #[error("Cannot read a snapshot's manifest")]
     Volume(#[from] VolumeError),
+    /// The tenant's key cannot be decrypted.
     #[error(transparent)]
     Kms(#[from] KmsError),
+    /// A statement failed.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
 }

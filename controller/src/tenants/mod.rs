@@ -27,12 +27,16 @@ pub const KEY_DESTROYED: &str =
 /// Why a tenant cannot be created, or its key not be destroyed completely.
 #[derive(Debug, thiserror::Error)]
 pub enum TenantError {
+    /// No tenant has this identifier.
     #[error("Cannot find the tenant: there is none with this identifier")]
     Unknown,
+    /// The master key cannot be used.
     #[error(transparent)]
     Kms(#[from] KmsError),
+    /// A statement failed.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
+    /// The tenant's key is destroyed, and the cache of one of its homes remains on this host.
     #[error("Cannot remove the local cache of a home")]
     Cache(#[source] std::io::Error),
 }

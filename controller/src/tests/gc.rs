@@ -451,7 +451,7 @@ async fn garbage_is_deleted_after_grace_period() {
     let held = app.db.try_lock(0x6275_7272_6f77_0003).await.expect("requested").expect("free");
     assert!(matches!(play.collect().await, Err(GcError::Busy)));
     assert_eq!(play.owner.post("/api/v1/admin/gc", &json!({})).await.code(), "conflict");
-    held.release().await.expect("given back");
+    held.release().await.expect("released");
     play.collect().await.expect("gc succeeded");
     let mut system = app.db.system().await.expect("a transaction");
     let told: i64 = sqlx::query_scalar("select count(*) from audit where action = 'store.gc'")

@@ -101,15 +101,15 @@ impl Home {
     }
 }
 
-/// A client that is signed in to both.
-struct Mover<'a> {
+/// Transfers one home between two installations, signed in to both.
+struct Transfer<'a> {
     from: &'a Client,
     to: &'a Client,
     home: WorkspaceId,
     name: &'a str,
 }
 
-impl Mover<'_> {
+impl Transfer<'_> {
     fn wish(&self) -> Value {
         json!({ "source": self.home, "name": self.name, "home_mib": BYTES / MIB })
     }
@@ -122,18 +122,18 @@ impl Mover<'_> {
         format!("/api/v1/workspaces/{}/snapshots/latest/chunks", self.home)
     }
 
-    async fn lacking(&self, import: &Import) -> (Vec<u32>, ChunkHash) {
+    async fn missing_chunks(&self, import: &Import) -> (Vec<u32>, ChunkHash) {
         let wanted = list(self.from, &self.source()).await;
         let known = list(self.to, &format!("/api/v1/imports/{}/chunks", import.id)).await;
         let mut root = RootHasher::default();
         for (index, hash) in &wanted {
             root.add(*index, hash);
         }
-        let mut lacking: Vec<u32> = wanted.keys().chain(known.keys()).copied().collect();
-        lacking.retain(|index| wanted.get(index) != known.get(index));
-        lacking.sort_unstable();
-        lacking.dedup();
-        (lacking, root.finish())
+        let mut missing: Vec<u32> = wanted.keys().chain(known.keys()).copied().collect();
+        missing.retain(|index| wanted.get(index) != known.get(index));
+        missing.sort_unstable();
+        missing.dedup();
+        (missing, root.finish())
     }
 
     async fn fetch(&self, indexes: &[u32]) -> Vec<u8> {
@@ -156,11 +156,11 @@ impl Mover<'_> {
     /// Uploads all missing chunks, `count` at a time. Returns how many there were.
     async fn send(&self, at_once: usize) -> (Import, ChunkHash, usize) {
         let mut import = self.begin().await;
-        let (lacking, root) = self.lacking(&import).await;
-        for indexes in lacking.chunks(at_once) {
+        let (missing, root) = self.missing_chunks(&import).await;
+        for indexes in missing.chunks(at_once) {
             import = self.put(&import, self.fetch(indexes).await).await.ok();
         }
-        (import, root, lacking.len())
+        (import, root, missing.len())
     }
 
     async fn all(&self) -> (Workspace, usize) {
@@ -196,25 +196,25 @@ async fn transfer_resumes_and_sends_only_differences() {
     home.fill(0, MIB).await;
     home.fill(2 * MIB + 4096, 3 * 4096).await;
     home.save().await;
-    let mover = Mover { from: &from, to: &to, home: home.id, name: "moved" };
+    let transfer = Transfer { from: &from, to: &to, home: home.id, name: "moved" };
 
     // Cut short after two of them, and begun again: it is the same import, and what has arrived is
     // known.
-    let import = mover.begin().await;
+    let import = transfer.begin().await;
     assert_eq!(import.version, 0);
-    let (lacking, root) = mover.lacking(&import).await;
-    assert_eq!(lacking.len(), MIB as usize / CHUNK_BYTES + 1);
-    assert_eq!(mover.finish(&import, root).await.code(), "conflict", "nothing is there");
-    let first: Import = mover.put(&import, mover.fetch(&lacking[..5]).await).await.ok();
+    let (missing, root) = transfer.missing_chunks(&import).await;
+    assert_eq!(missing.len(), MIB as usize / CHUNK_BYTES + 1);
+    assert_eq!(transfer.finish(&import, root).await.code(), "conflict", "nothing is there");
+    let first: Import = transfer.put(&import, transfer.fetch(&missing[..5]).await).await.ok();
     // An answer that was lost: the same again changes nothing.
-    let again: Import = mover.put(&import, mover.fetch(&lacking[..5]).await).await.ok();
+    let again: Import = transfer.put(&import, transfer.fetch(&missing[..5]).await).await.ok();
     assert_eq!((again.id, again.version), (first.id, first.version));
-    assert_eq!(mover.finish(&import, root).await.code(), "conflict", "it is not whole");
-    let resumed = mover.begin().await;
+    assert_eq!(transfer.finish(&import, root).await.code(), "conflict", "it is not whole");
+    let resumed = transfer.begin().await;
     assert_eq!((resumed.id, resumed.version), (import.id, 1));
-    assert_eq!(mover.lacking(&resumed).await.0, lacking[5..]);
-    let (moved, sent) = mover.all().await;
-    assert_eq!(sent, lacking.len() - 5);
+    assert_eq!(transfer.missing_chunks(&resumed).await.0, missing[5..]);
+    let (moved, sent) = transfer.all().await;
+    assert_eq!(sent, missing.len() - 5);
     assert_eq!((moved.name.as_str(), moved.phase), ("moved", Phase::Terminated));
     assert!(moved.safe_at.is_some());
     let snapshots = to.snapshots(moved.id).await;
@@ -231,7 +231,8 @@ async fn transfer_resumes_and_sends_only_differences() {
     }
     let theirs = Home { id: moved.id, runner, volume, content: vec![] };
     let left = theirs.save().await;
-    assert_eq!(mover.to.post("/api/v1/imports", &mover.wish()).await.code(), "conflict", "it is in use");
+    let refused = transfer.to.post("/api/v1/imports", &transfer.wish()).await;
+    assert_eq!(refused.code(), "conflict", "it is in use");
     to.act(moved.id, "stop").await;
     theirs.runner.report(vec![Report::Stopped]).await.expect("accepted");
     to.reaches(moved.id, Phase::Terminated).await;
@@ -240,7 +241,7 @@ async fn transfer_resumes_and_sends_only_differences() {
     // kept.
     home.write(0, b"changed").await;
     home.save().await;
-    let (same, sent) = mover.all().await;
+    let (same, sent) = transfer.all().await;
     assert_eq!((same.id, sent), (moved.id, 3));
     let (runner, volume) = started(&there, &to, moved.id, 2).await;
     assert_eq!(runner.spec.lineage, 1, "what a host has cached does not count");
@@ -252,7 +253,7 @@ async fn transfer_resumes_and_sends_only_differences() {
     runner.report(vec![Report::Stopped]).await.expect("accepted");
     to.reaches(moved.id, Phase::Terminated).await;
     // And once more with nothing to do: the first answer was lost.
-    let (same, sent) = mover.all().await;
+    let (same, sent) = transfer.all().await;
     assert_eq!((same.id, sent, to.snapshots(moved.id).await.len()), (moved.id, 0, kept.len()));
 }
 
@@ -263,60 +264,60 @@ async fn invalid_chunks_are_refused_without_loss() {
     let mut home = Home::new(&here, &from, "demo").await;
     home.fill(0, MIB).await;
     home.save().await;
-    let mover = Mover { from: &from, to: &to, home: home.id, name: "moved" };
+    let transfer = Transfer { from: &from, to: &to, home: home.id, name: "moved" };
     for (field, value) in [
         ("name", json!("No Name")),
         ("template", json!("none")),
         ("home_mib", json!(0)),
         ("home_mib", json!(u32::MAX)),
     ] {
-        let mut wish = mover.wish();
+        let mut wish = transfer.wish();
         wish[field] = value;
         let refused = to.post("/api/v1/imports", &wish).await;
         assert_eq!((refused.status, refused.code()), (422, "invalid"), "{field}");
     }
     // Source: too many, out of order, beyond the end.
     for indexes in [(0..49).collect::<Vec<u32>>(), vec![2, 1], vec![1, 1], vec![u32::MAX]] {
-        assert_eq!(from.post(&mover.source(), &json!({ "indexes": indexes })).await.code(), "invalid");
+        assert_eq!(from.post(&transfer.source(), &json!({ "indexes": indexes })).await.code(), "invalid");
     }
-    let import = mover.begin().await;
-    let sent = mover.fetch(&[0, 1]).await;
+    let import = transfer.begin().await;
+    let sent = transfer.fetch(&[0, 1]).await;
     let mut other = sent.clone();
     *other.last_mut().expect("not empty") ^= 1;
     let mut beyond = sent.clone();
     beyond[..4].copy_from_slice(&(BYTES as u32 / CHUNK_BYTES as u32).to_le_bytes());
     for bad in [other, beyond, sent[..sent.len() - 1].to_vec(), vec![0; 100], [&sent[..], &sent].concat()] {
-        let refused = mover.put(&import, bad).await;
+        let refused = transfer.put(&import, bad).await;
         assert_eq!((refused.status, refused.code()), (422, "invalid"), "{}", refused.body);
     }
-    let large = mover.put(&import, vec![0; MAX_CHUNKS_BYTES + 1]).await;
+    let large = transfer.put(&import, vec![0; MAX_CHUNKS_BYTES + 1]).await;
     assert_eq!((large.status, large.code()), (413, "too_large"));
     let stale = Import { version: 7, ..import.clone() };
-    assert_eq!(mover.put(&stale, sent.clone()).await.code(), "conflict");
+    assert_eq!(transfer.put(&stale, sent.clone()).await.code(), "conflict");
 
     // Of two simultaneous uploads one gets an error, and the other is complete.
-    let (one, two) = (mover.fetch(&[3]).await, mover.fetch(&[4]).await);
-    let (one, two) = tokio::join!(mover.put(&import, one), mover.put(&import, two));
+    let (one, two) = (transfer.fetch(&[3]).await, transfer.fetch(&[4]).await);
+    let (one, two) = tokio::join!(transfer.put(&import, one), transfer.put(&import, two));
     let mut codes = [one.code().to_owned(), two.code().to_owned()];
     codes.sort();
     assert_eq!(codes, [String::new(), "conflict".to_owned()]);
-    let (moved, sent) = mover.all().await;
+    let (moved, sent) = transfer.all().await;
     assert_eq!(sent, 15);
 
     // The name is taken by what came from elsewhere, until it is said to be replaced.
     let mut second = Home::new(&here, &from, "second").await;
     second.fill(0, MIB).await;
     second.save().await;
-    let mover = Mover { home: second.id, ..mover };
-    let refused = to.post("/api/v1/imports", &mover.wish()).await;
+    let transfer = Transfer { home: second.id, ..transfer };
+    let refused = to.post("/api/v1/imports", &transfer.wish()).await;
     assert_eq!((refused.status, refused.code()), (409, "name_taken"));
-    let mut wish = mover.wish();
+    let mut wish = transfer.wish();
     wish["replace"] = json!(true);
     let import: Import = to.post("/api/v1/imports", &wish).await.ok();
     // What is there already need not be sent.
-    let (lacking, root) = mover.lacking(&import).await;
-    assert!(lacking.is_empty(), "the two hold the same");
-    let replaced: Workspace = mover.finish(&import, root).await.ok();
+    let (missing, root) = transfer.missing_chunks(&import).await;
+    assert!(missing.is_empty(), "the two hold the same");
+    let replaced: Workspace = transfer.finish(&import, root).await.ok();
     assert_eq!(replaced.id, moved.id);
 
     for number in 0..imports::MAX_IMPORTS_PER_USER {
@@ -334,22 +335,22 @@ async fn imports_are_private() {
     let mut home = Home::new(&here, &from, "demo").await;
     home.fill(0, MIB).await;
     home.save().await;
-    let mover = Mover { from: &from, to: &to, home: home.id, name: "moved" };
-    let (import, root, _) = mover.send(MAX_CHUNKS_AT_ONCE).await;
+    let transfer = Transfer { from: &from, to: &to, home: home.id, name: "moved" };
+    let (import, root, _) = transfer.send(MAX_CHUNKS_AT_ONCE).await;
     for other in [there.stranger().await, there.member(&to, "member").await] {
-        let them = Mover { to: &other, ..mover };
+        let them = Transfer { to: &other, ..transfer };
         assert_eq!(other.get(&format!("/api/v1/imports/{}/chunks", import.id)).await.status, 404);
-        assert_eq!(them.put(&import, mover.fetch(&[0]).await).await.status, 404);
+        assert_eq!(them.put(&import, transfer.fetch(&[0]).await).await.status, 404);
         assert_eq!(them.finish(&import, root).await.status, 404);
         // The same home under the same name is another import.
         assert_ne!(them.begin().await.id, import.id);
     }
     for other in [here.stranger().await, here.member(&from, "member").await] {
-        assert_eq!(other.get(&mover.source()).await.status, 404);
-        assert_eq!(other.post(&mover.source(), &json!({ "indexes": [0] })).await.status, 404);
+        assert_eq!(other.get(&transfer.source()).await.status, 404);
+        assert_eq!(other.post(&transfer.source(), &json!({ "indexes": [0] })).await.status, 404);
     }
-    let moved: Workspace = mover.finish(&import, root).await.ok();
-    assert_eq!(mover.finish(&import, root).await.status, 404, "it is a workspace now");
+    let moved: Workspace = transfer.finish(&import, root).await.ok();
+    assert_eq!(transfer.finish(&import, root).await.status, 404, "it is a workspace now");
     assert_eq!(moved.owner, to.session().await.user.id);
 }
 
@@ -360,8 +361,8 @@ async fn chunks_survive_resume_and_expire_when_abandoned() {
     let mut home = Home::new(&here, &from, "demo").await;
     home.fill(0, MIB).await;
     home.save().await;
-    let mover = Mover { from: &from, to: &to, home: home.id, name: "moved" };
-    let (import, root, _) = mover.send(3).await;
+    let transfer = Transfer { from: &from, to: &to, home: home.id, name: "moved" };
+    let (import, root, _) = transfer.send(3).await;
     let app = there.app();
     let collect = async |later: Duration| {
         let (app, store) = (app.clone(), store(&there).await);
@@ -372,10 +373,10 @@ async fn chunks_survive_resume_and_expire_when_abandoned() {
         assert_eq!(collect(Duration::days(day)).await.garbage, 0, "day {day}");
     }
     // Half of another import, which is abandoned.
-    let given_up = Mover { name: "given-up", ..mover };
+    let given_up = Transfer { name: "given-up", ..transfer };
     let half = given_up.begin().await;
     given_up.put(&half, given_up.fetch(&[0, 1, 2]).await).await.ok::<Import>();
-    let moved: Workspace = mover.finish(&import, root).await.ok();
+    let moved: Workspace = transfer.finish(&import, root).await.ok();
     let mut system = app.db.system().await.expect("a transaction");
     let expired = async |system: &mut sqlx::PgConnection, later| {
         imports::delete_expired(system, app.now() + later).await.expect("expired")

@@ -128,26 +128,25 @@ fn transit(config: &VaultConfig) -> Vault {
 #[tokio::test]
 async fn secret_decrypts_only_under_its_name() {
     let Some(bao) = Bao::start().await else { return };
-    let keeper = Kms::Vault(transit(&bao.config()));
+    let kms = Kms::Vault(transit(&bao.config()));
     let tenant = TenantId::random();
-    let sealed = tenant_keys::generate(&keeper, tenant).await.expect("sealed");
+    let sealed = tenant_keys::generate(&kms, tenant).await.expect("sealed");
     assert!(sealed.starts_with(b"vault:v1:"));
-    let key = tenant_keys::unwrap(&keeper, tenant, &sealed).await.expect("opens").to_hex();
-    let refused =
-        tenant_keys::unwrap(&keeper, TenantId::random(), &sealed).await.expect_err("another tenant's");
+    let key = tenant_keys::unwrap(&kms, tenant, &sealed).await.expect("opens").to_hex();
+    let refused = tenant_keys::unwrap(&kms, TenantId::random(), &sealed).await.expect_err("another tenant's");
     assert!(matches!(refused, KmsError::Vault(VaultError::DoesNotOpen(_))), "{refused}");
     for strange in
         [&b"vault:v1:abcd"[..], b"", b"\xff\xfe", b"vault:v9:abcdabcdabcdabcdabcdabcdabcdabcdabcdabcd"]
     {
-        let refused = tenant_keys::unwrap(&keeper, tenant, strange).await.expect_err("nothing of ours");
+        let refused = tenant_keys::unwrap(&kms, tenant, strange).await.expect_err("nothing of ours");
         assert!(matches!(refused, KmsError::Vault(VaultError::DoesNotOpen(_))), "{refused}");
     }
-    let Kms::Vault(service) = &keeper else { unreachable!() };
+    let Kms::Vault(service) = &kms else { unreachable!() };
     service.rotate().await.expect("rotated");
-    let again = tenant_keys::rewrap(&keeper, &keeper, tenant, &sealed).await.expect("encrypted again");
+    let again = tenant_keys::rewrap(&kms, &kms, tenant, &sealed).await.expect("encrypted again");
     assert!(again.starts_with(b"vault:v2:"));
     for sealed in [sealed, again] {
-        let opened = tenant_keys::unwrap(&keeper, tenant, &sealed).await.expect("opens").to_hex();
+        let opened = tenant_keys::unwrap(&kms, tenant, &sealed).await.expect("opens").to_hex();
         assert_eq!(opened.expose(), key.expose());
     }
 }
@@ -234,9 +233,8 @@ async fn master_key_moves_to_service_and_back() {
     );
     assert_eq!(moved.fingerprint, "transit:transit/burrow");
     let refused = start(&world).await;
-    assert!(
-        matches!(refused, StartError::OtherMasterKey { ref expected, .. } if expected == "transit:transit/burrow")
-    );
+    let StartError::OtherMasterKey { expected, .. } = refused else { panic!("{refused}") };
+    assert_eq!(expected, "transit:transit/burrow");
     world.config.master_key = KmsConfig::Vault(bao.config());
     world.start().await;
     assert_eq!(world.controller().grant_key(), grant_key, "grants that are out stay good");

@@ -24,14 +24,18 @@ trap 'rm -rf "$dir"' EXIT
 cd /
 export LC_ALL=C.UTF-8
 mkdir "$dir/data"; [ -z "$user" ] || chown "$user" "$dir/data"
-as "$bin/initdb" --auth=trust --encoding=UTF8 --locale=C --no-sync --username=postgres -D "$dir/data" >/dev/null
+as "$bin/initdb" --auth=trust --encoding=UTF8 --locale=C --no-sync --username=postgres \
+    -D "$dir/data" >/dev/null
 set -- "$bin/postgres" -D "$dir/data" -c listen_addresses= -c fsync=off -c max_connections=300 \
     -c "unix_socket_directories=$dir/data"
 [ -z "$user" ] || set -- setpriv --reuid "$user" --clear-groups -- "$@"
 "$@" </dev/null >/dev/null 2>"$dir/log" &
 server=$!
 trap 'kill -QUIT $server; wait $server || true; rm -rf "$dir"' EXIT
-until "$bin/pg_isready" -q -h "$dir/data"; do kill -0 $server || { cat "$dir/log" >&2; exit 1; }; sleep 0.02; done
+until "$bin/pg_isready" -q -h "$dir/data"; do
+    kill -0 $server || { cat "$dir/log" >&2; exit 1; }
+    sleep 0.02
+done
 echo ready
 cat >/dev/null
 "#;

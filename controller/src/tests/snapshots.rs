@@ -248,7 +248,7 @@ async fn prune_follows_tenants_policy() {
             .expect("pruned")
     };
     assert_eq!(thin(0).await, 0);
-    // One a day at the most, with the one that has a name; the newest stands for its day.
+    // At most one for each day: the newest of it. The named one stays in addition.
     assert!((6..=8).contains(&thin(30).await), "midnight may lie between");
     assert_eq!(thin(30).await, 0, "not again so soon");
     thin(1000).await;

@@ -146,7 +146,9 @@ pub struct SnapshotEntry {
     pub name: String,
     /// Whether `name` is exact; where it is not, the entry can be seen but not addressed.
     pub utf8: bool,
+    /// Whether it is a file, a directory, a symbolic link or something else.
     pub kind: EntryKind,
+    /// Length of a file in bytes. Of other kinds, what the file system records.
     pub size: u64,
     /// Unix milliseconds.
     pub modified_ms: i64,
@@ -205,9 +207,17 @@ pub enum Diff {
     /// The contents are equal.
     Same,
     /// Two texts.
-    Text { unified: String },
+    Text {
+        /// The changed lines with their context, in the unified format of `diff -u`.
+        unified: String,
+    },
     /// A file that is not text, or too large to compare line by line.
-    Binary { size_before: u64, size_after: u64 },
+    Binary {
+        /// Bytes of the file in the earlier snapshot.
+        size_before: u64,
+        /// Bytes of the file in the later snapshot.
+        size_after: u64,
+    },
 }
 
 /// Which automatic snapshots are kept: the newest of each period, for so many hours.

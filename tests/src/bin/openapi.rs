@@ -1,5 +1,5 @@
-//! Prints the OpenAPI document of the whole public API: the controller's routes and the agent's. `cargo xtask prepare` records
-//! it; the gateway serves the record at `/openapi.json`.
+//! Prints the OpenAPI document of the whole public API: the controller's routes and the agent's.
+//! `cargo xtask prepare` records it; the gateway serves the record at `/openapi.json`.
 
 use std::process::ExitCode;
 

@@ -25,7 +25,12 @@ const DATA_KEY_NAME: &str = "data key";
 pub enum KeyError {
     /// The file of the master key could not be read or created.
     #[error("Cannot read or create the master key {path}: {source}")]
-    File { path: PathBuf, source: io::Error },
+    File {
+        /// Path of the master key.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
     /// The file holds something else.
     #[error("Cannot use the master key {0}: it must hold 64 hexadecimal digits")]
     Malformed(PathBuf),

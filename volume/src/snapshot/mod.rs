@@ -40,6 +40,7 @@ pub struct Progress {
 /// A snapshot that is complete in the store. It counts once the controller has committed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Snapshot {
+    /// Identifies the snapshot in the store. This is what the controller commits.
     pub manifest: ManifestId,
     /// The placement that took it.
     pub epoch: Epoch,

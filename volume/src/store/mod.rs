@@ -83,7 +83,9 @@ pub enum PutOutcome {
 /// An object in a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectInfo {
+    /// Full name, without the store's own prefix.
     pub name: String,
+    /// Size of the object's body.
     pub bytes: u64,
 }
 

@@ -28,21 +28,26 @@ const SDK_ATTEMPTS: u32 = 2;
 /// used.
 #[derive(Debug, Clone)]
 pub struct S3Credentials {
+    /// Access key id. It is not secret, and appears in requests.
     pub access_key: String,
+    /// Secret access key, which signs requests.
     pub secret_key: Redacted<String>,
 }
 
 /// Where the bucket is, and how to talk to it.
 #[derive(Debug, Clone)]
 pub struct S3Options {
+    /// Name of the bucket. It must exist.
     pub bucket: String,
     /// Precedes every name; empty, or ends in `/`.
     pub prefix: String,
     /// An endpoint other than Amazon's. Buckets are then addressed by path.
     pub endpoint: Option<String>,
+    /// Region of the bucket. Without it, the one of the environment or the profile.
     pub region: Option<String>,
     /// False for stores that reject the checksums that the SDK adds.
     pub checksums: bool,
+    /// Keys to sign with. Without them, those that the environment provides.
     pub credentials: Option<S3Credentials>,
 }
 

@@ -32,6 +32,7 @@ const HEAD_BYTES: usize = 4 + 32 + 4;
 pub struct Chunk {
     /// Its position in the volume, in chunks.
     pub index: u32,
+    /// [`CHUNK_BYTES`] bytes, or none for a chunk of zeros.
     pub content: Vec<u8>,
 }
 

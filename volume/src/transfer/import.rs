@@ -27,15 +27,21 @@ use crate::{
 
 /// The volume that is written.
 pub struct ImportTarget {
+    /// Where its objects are written.
     pub store: Arc<dyn ObjectStore>,
+    /// Encrypts them: the data key of `tenant`.
     pub key: DataKey,
+    /// The tenant that owns the volume.
     pub tenant: TenantId,
+    /// The volume's identifier in this installation.
     pub volume: VolumeId,
+    /// Size of the volume in bytes. Chunks beyond it are refused.
     pub size_bytes: u64,
 }
 
 /// The volume's next manifest, which is in the store.
 pub struct ImportedSnapshot {
+    /// Identifies the snapshot in the store.
     pub manifest: ManifestId,
     /// The snapshot, open: the base of the next import.
     pub view: SnapshotView,

@@ -80,6 +80,7 @@ impl SnapshotView {
         self.snapshot.volume
     }
 
+    /// Size of the volume in bytes when the snapshot was taken.
     pub fn size_bytes(&self) -> u64 {
         self.snapshot.size_bytes
     }

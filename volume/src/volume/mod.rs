@@ -42,7 +42,9 @@ const MAX_FETCH_ROUNDS: usize = 8;
 
 /// Everything that is needed to open a volume.
 pub struct VolumeOptions {
+    /// The tenant that owns the volume. Part of the name of every object.
     pub tenant: TenantId,
+    /// The volume to open.
     pub volume: VolumeId,
     /// At least the size that the head records: a volume only grows.
     pub size_bytes: u64,
@@ -57,7 +59,9 @@ pub struct VolumeOptions {
     pub lineage: u64,
     /// A directory that only this volume uses. It is created if it does not exist.
     pub cache: PathBuf,
+    /// Encrypts and decrypts the objects: the data key of `tenant`.
     pub key: DataKey,
+    /// Where snapshots are stored, and from where blocks come that the cache does not have.
     pub store: Arc<dyn ObjectStore>,
 }
 
@@ -84,7 +88,9 @@ pub struct Volume {
 /// What a volume reports about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VolumeStatus {
+    /// Size of the volume in bytes.
     pub size_bytes: u64,
+    /// The placement that has it open.
     pub epoch: Epoch,
     /// Bytes that no snapshot in the store has.
     pub dirty_bytes: u64,
@@ -155,6 +161,7 @@ impl Volume {
         Ok(Self { inner: Arc::new(inner) })
     }
 
+    /// Size of the volume in bytes.
     pub fn size_bytes(&self) -> u64 {
         self.inner.size_bytes()
     }

@@ -97,11 +97,10 @@ function snapshotPath(id: string, snapshot: string, rest: string, query: Record<
 
 export const snapshotsApi = {
   /** Newest first, at most `limit` (up to 1000). With `before`, an ISO time: only older ones. */
-  list: (id: string, limit: number, before: string | null, signal?: AbortSignal) =>
-    request<SnapshotList>(
-      `/workspaces/${id}/snapshots?${new URLSearchParams({ limit: String(limit), ...(before ? { before } : {}) })}`,
-      signal ? { signal } : {},
-    ),
+  list: (id: string, limit: number, before: string | null, signal?: AbortSignal) => {
+    const query = new URLSearchParams({ limit: String(limit), ...(before ? { before } : {}) });
+    return request<SnapshotList>(`/workspaces/${id}/snapshots?${query}`, signal ? { signal } : {});
+  },
   /** Commits a snapshot of the home now. If the workspace is stopped, it is the home as it was saved. */
   create: (id: string, name?: string) =>
     request<Snapshot>(`/workspaces/${id}/snapshots`, {

@@ -114,7 +114,10 @@ export default function ClassPage({ id }: { id: string }) {
       {dialog?.kind === "stop" && (
         <ConfirmDialog
           title="Stop all workspaces?"
-          text={`Programs in ${pluralize(counts.running + counts.moving, "workspace")} end. Every home is saved first.`}
+          text={
+            `Programs in ${pluralize(counts.running + counts.moving, "workspace")} end. ` +
+            "Every home is saved first."
+          }
           action="Stop all"
           onClose={close}
           onConfirm={async () => reportAction(await classesApi.stop(id), "stop")}
@@ -137,7 +140,10 @@ export default function ClassPage({ id }: { id: string }) {
       {dialog?.kind === "delete" && (
         <ConfirmDialog
           title={`Delete ${group.name}?`}
-          text={`The roster and the workspaces of ${pluralize(counts.students, "student")}, with their homes and all snapshots, are deleted. This cannot be undone.`}
+          text={
+            `The roster and the workspaces of ${pluralize(counts.students, "student")} are deleted, ` +
+            "with their homes and all snapshots. This cannot be undone."
+          }
           action="Delete class"
           confirmationText={group.name}
           onClose={close}

@@ -55,7 +55,8 @@ export function Editor({ workspace, path, shared, active, onCursor, onClose }: P
           editingExtensions(indentOf(name, content), readOnly, `Text of ${displayName(name)}`, () =>
             toastError(
               new Error(
-                `The limit is ${formatBytes(MAX_PASTE_CHARACTERS)} of text at once. Upload it as a file instead.`,
+                `The limit is ${formatBytes(MAX_PASTE_CHARACTERS)} of text at once. ` +
+                  "Upload it as a file instead.",
               ),
               "paste",
             ),

@@ -227,8 +227,8 @@ export function HistoryView({ workspace, snapshots, points, put }: Props) {
           <div className="history-empty soft history-pick">
             <p>Choose a file to view it.</p>
             <p className="small">
-              <kbd>←</kbd> <kbd>→</kbd> move along the timeline · <kbd>F6</kbd> next region · <kbd>F1</kbd>{" "}
-              command palette
+              <kbd>←</kbd> <kbd>→</kbd> earlier or later · <kbd>F6</kbd> next region · <kbd>F1</kbd> command
+              palette
             </p>
           </div>
         ) : (

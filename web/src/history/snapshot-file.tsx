@@ -142,13 +142,15 @@ function sidesOf(
   return other && other.at < point.at ? [two, one] : [one, two];
 }
 
+function describeContent(content: Content): string {
+  if (content.type === "absent") return "does not exist";
+  return content.type === "binary" && content.bytes !== null ? formatBytes(content.bytes) : "exists";
+}
+
 function FileDiff({ path, sides, wide }: { path: string; sides: [Side, Side]; wide: boolean }) {
   const [before, after] = sides;
   if (before.content.type === "binary" || after.content.type === "binary") {
-    const words = sides.map(
-      ({ word, content }) =>
-        `${word}: ${content.type === "absent" ? "does not exist" : content.type === "binary" && content.bytes !== null ? formatBytes(content.bytes) : "exists"}`,
-    );
+    const words = sides.map(({ word, content }) => `${word}: ${describeContent(content)}`);
     return <p className="history-empty soft">Cannot show a diff of binary files. {words.join(" · ")}</p>;
   }
   const text = (content: Content) => (content.type === "text" ? content.text : "");

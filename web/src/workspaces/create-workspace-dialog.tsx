@@ -75,7 +75,8 @@ export function CreateWorkspaceDialog({ taken, onClose, onCreated }: Props) {
               <strong>{template.title}</strong>
               <span className="soft small">{template.description}</span>
               <span className="soft small">
-                {template.resources.vcpus} CPU · {formatBytes(template.resources.memory_mib * MIB)} memory ·{" "}
+                {template.resources.vcpus} CPU · {formatBytes(template.resources.memory_mib * MIB)} memory
+                {" · "}
                 {formatBytes(template.resources.home_mib * MIB)} home
               </span>
             </span>

@@ -112,7 +112,10 @@ export function WorkspacesPage() {
       {dialog?.kind === "delete" && (
         <ConfirmDialog
           title={`Delete ${dialog.workspace.name}?`}
-          text="Running programs end, and unsaved changes are lost. The saved home is kept for a few days, in which you can undo this."
+          text={
+            "Running programs end, and unsaved changes are lost. " +
+            "You can undo this for a few days: the saved home is kept until then."
+          }
           action="Delete workspace"
           onClose={close}
           onConfirm={async () => {

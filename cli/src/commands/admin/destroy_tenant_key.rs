@@ -11,7 +11,7 @@ use crate::{
 /// Destroy the key of all homes of your organisation permanently
 #[derive(Debug, Args)]
 #[command(
-    alias = "forget-tenant",
+    alias = "forget-tenant", // language: allow
     after_long_help = "\
 Examples:
   burrow admin destroy-tenant-key

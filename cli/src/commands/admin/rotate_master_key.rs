@@ -90,8 +90,8 @@ fn result_text(rotation: &Rotation, rotated: &RotationReport) -> String {
     };
     let next = match (from, to) {
         (MasterKeyLocation::File, MasterKeyLocation::Service) => format!(
-            " From now on, start with --master-key-service. {file} cannot decrypt anything any more: delete it and \
-             its copies."
+            " From now on, start with --master-key-service. {file} cannot decrypt anything any more: delete \
+             it and its copies."
         ),
         (MasterKeyLocation::Service, MasterKeyLocation::Service) => {
             " Set min_decryption_version to retire the versions before it.".to_owned()

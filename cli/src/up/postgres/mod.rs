@@ -64,27 +64,56 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Why the server cannot be started or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum PostgresError {
+    /// This host has no server to start.
     #[error("cannot find a Postgres server on PATH or in /usr/lib/postgresql")]
     NotInstalled,
+    /// Postgres only opens a database of its own major version.
     #[error(
         "cannot open the database in {data}: it needs Postgres {data_version}, but only {installed} is \
          installed"
     )]
-    OtherVersion { data: PathBuf, data_version: String, installed: String },
+    OtherVersion {
+        /// Directory of the database.
+        data: PathBuf,
+        /// Major version that created it.
+        data_version: String,
+        /// The versions of this host, as text.
+        installed: String,
+    },
+    /// Postgres does not run as root, and the user that it runs as cannot reach the data directory.
     #[error("cannot start Postgres: its user `{user}` cannot access {path}")]
-    Unreachable { user: String, path: PathBuf },
+    Unreachable {
+        /// The user that Postgres would run as.
+        user: String,
+        /// The first directory that this user cannot enter.
+        path: PathBuf,
+    },
+    /// The directory belongs to another user, or others can write to it.
     #[error("cannot use {0}: other users can write to it")]
     ForeignDirectory(PathBuf),
+    /// `initdb` failed, with the end of its output.
     #[error("cannot create the database: {0}")]
     Init(String),
+    /// The server ended before it was ready, with the end of its log.
     #[error("cannot start Postgres: {0}")]
     EndedEarly(String),
+    /// The server runs but accepts no connection.
     #[error("cannot start Postgres: it is not ready after {} seconds: {log}", READY_TIMEOUT.as_secs())]
-    NotReady { log: String },
+    NotReady {
+        /// The end of its log.
+        log: String,
+    },
+    /// A server that an earlier `burrow up` left behind does not end.
     #[error("cannot stop an old Postgres of this data directory (process {0})")]
     OrphanRemains(u32),
+    /// A file or a process of the server cannot be used.
     #[error("{what}")]
-    Io { what: String, source: io::Error },
+    Io {
+        /// What failed, as a sentence.
+        what: String,
+        /// The system's error.
+        source: io::Error,
+    },
 }
 
 impl PostgresError {
