@@ -12,6 +12,8 @@
 //! - [`terminal`]: raw mode, escape keys and the modes that remote programs leave behind.
 //! - [`up`]: the parts of `burrow up`.
 
+#![expect(missing_docs, reason = "only tests use it; help texts document the arguments")]
+
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};

@@ -4,8 +4,6 @@ use anyhow::Result;
 
 use crate::{build, docs, language, node, run, tools};
 
-/// Whether the default check includes [`language::check`].
-const CHECKS_LANGUAGE: bool = false;
 /// What needs no network. Advisories come from a database on the internet; the CI workflow checks them.
 const DENY_CHECKS: [&str; 3] = ["licenses", "sources", "bans"];
 
@@ -13,13 +11,11 @@ const DENY_CHECKS: [&str; 3] = ["licenses", "sources", "bans"];
 pub fn check() -> Result<()> {
     node::ensure()?;
     run::stage("formatting", || run::run(run::cargo().args(["fmt", "--all", "--check"])))?;
+    run::stage("language: words to avoid, long lines", language::check)?;
     run::stage("documentation: links, summary, commands", docs::check)?;
     deny()?;
     // Clippy compiles the crate that embeds the web app, so the web app is built first.
     build::web()?;
-    if CHECKS_LANGUAGE {
-        run::stage("language", language::check)?;
-    }
     run::stage("clippy", || {
         run::run(run::cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
     })?;

@@ -46,9 +46,9 @@ enum Task {
         /// Only tests whose name contains one of these words
         filter: Vec<String>,
     },
-    /// Check formatting, clippy, licences, links in the docs, and the web app's lint and types
+    /// Check formatting, language, clippy, licences, links in the docs, and the web app's lint and types
     Check {
-        /// Only report words to avoid, long lines and undocumented public items, with counts per crate
+        /// Only report words to avoid and long lines, with counts per directory
         #[arg(long)]
         language: bool,
     },
