@@ -30,24 +30,24 @@ pub enum DiskContent {
     /// Only zeros.
     Blank,
     /// An ext4 file system.
-    Ext4(Superblock),
+    Ext4(FileSystemState),
     /// Something else, which must not be overwritten.
     Unknown,
 }
 
 /// What an ext4 file system records about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Superblock {
+pub struct FileSystemState {
     /// Whether it was unmounted properly: no journal to replay, no error recorded.
     pub is_clean: bool,
-    /// Size of the file system.
+    /// Size of the file system in bytes.
     pub bytes: u64,
 }
 
-impl Superblock {
+impl FileSystemState {
     /// Parses a superblock of 1024 bytes. The offsets are those of the kernel's documentation,
     /// "ext4 super block".
-    fn parse(bytes: &[u8]) -> Self {
+    fn from_superblock(bytes: &[u8]) -> Self {
         let read_u16 = |at: usize| u32::from(u16::from_le_bytes([bytes[at], bytes[at + 1]]));
         let read_u32 = |at: usize| read_u16(at) | read_u16(at + 2) << 16;
         let incompatible_features = read_u32(0x60);
@@ -112,7 +112,7 @@ fn has_backup_superblock(disk: &mut File) -> io::Result<bool> {
 fn content_of(head: &[u8]) -> DiskContent {
     let magic = SUPERBLOCK as usize + MAGIC_OFFSET;
     if head[magic..magic + MAGIC.len()] == MAGIC {
-        DiskContent::Ext4(Superblock::parse(&head[SUPERBLOCK as usize..]))
+        DiskContent::Ext4(FileSystemState::from_superblock(&head[SUPERBLOCK as usize..]))
     } else if head.iter().all(|byte| *byte == 0) {
         DiskContent::Blank
     } else {
@@ -144,14 +144,14 @@ mod tests {
         if !made.is_ok_and(|status| status.success()) {
             return eprintln!("skipped: mkfs.ext4 is not installed");
         }
-        let expected = Superblock { is_clean: true, bytes: 64 << 20 };
+        let expected = FileSystemState { is_clean: true, bytes: 64 << 20 };
         assert_eq!(read_content(file.path()).expect("readable"), DiskContent::Ext4(expected));
         assert_eq!(disk_size(file.path()).expect("readable"), 64 << 20);
         for (at, value) in [(0x3a, 0), (0x3a, 3), (0x60, 0xff)] {
             let mut head = std::fs::read(file.path()).expect("readable");
             head[SUPERBLOCK as usize + at] = value;
             let content = content_of(&head[..HEAD_BYTES]);
-            let is_unclean = matches!(content, DiskContent::Ext4(Superblock { is_clean: false, .. }));
+            let is_unclean = matches!(content, DiskContent::Ext4(FileSystemState { is_clean: false, .. }));
             assert!(is_unclean, "{at:x} = {value}");
         }
         std::io::Write::flush(&mut file).expect("flushed");
