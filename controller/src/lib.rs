@@ -48,6 +48,7 @@ pub mod schema {
 }
 
 /// Entry points for the fuzz targets: parsers of text that users send.
+#[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing {
     /// Parses a pasted roster.
     pub fn roster(text: &[u8]) {
