@@ -374,11 +374,11 @@ fn repair_reports_repaired_lost_and_older() {
         answer["repair"] = repair;
         answer
     };
-    let lost = json!({"renewed_bytes": 8192, "lost_bytes": 4096, "lost": [{"start": 12288, "end": 16384}]});
+    let lost = json!({"rewritten_bytes": 8192, "lost_bytes": 4096, "lost": [{"start": 12288, "end": 16384}]});
     let script = Script::default()
         .json("GET /workspaces", json!({ "workspaces": [workspace("demo", "running", 1)] }))
         .json(&scrub, answer(false, &[&damage], Value::Null))
-        .json(&scrub, answer(true, &[], json!({"renewed_bytes": 1_048_576, "lost_bytes": 0, "lost": []})))
+        .json(&scrub, answer(true, &[], json!({"rewritten_bytes": 1_048_576, "lost_bytes": 0, "lost": []})))
         .json(&scrub, answer(false, &[&damage], lost))
         .problem(&scrub, 409, "conflict", "Start the workspace, then repair.");
     let server = TestServer::new(script.clone());

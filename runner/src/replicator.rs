@@ -215,7 +215,7 @@ impl Replicator {
         self.snapshot_unfrozen().await?;
         let volume::RepairReport { rewritten_bytes, lost_bytes, lost } = repaired;
         let lost = lost.into_iter().map(|run| ByteRange { start: run.start, end: run.end }).collect();
-        Ok(Repair { renewed_bytes: rewritten_bytes, lost_bytes, lost })
+        Ok(Repair { rewritten_bytes, lost_bytes, lost })
     }
 
     async fn store_and_commit(

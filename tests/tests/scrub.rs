@@ -34,7 +34,7 @@ async fn check_repair(runtime: &'static str) {
     let repaired: Value =
         serde_json::from_str(&stack.run_ok(&[&scrub[..], &["--repair"]].concat()).await).expect("JSON");
     assert_eq!((&repaired["newest_is_whole"], &repaired["repair"]["lost_bytes"]), (&true.into(), &0.into()));
-    assert!(repaired["repair"]["renewed_bytes"].as_u64() > Some(3_000_000), "{repaired}");
+    assert!(repaired["repair"]["rewritten_bytes"].as_u64() > Some(3_000_000), "{repaired}");
     let named = repaired["damaged_snapshots"].as_array().expect("a list");
     assert!(named.iter().any(|one| one["name"] == "sound"), "older snapshots stay damaged: {repaired}");
     let again: Value = serde_json::from_str(&stack.run_ok(&scrub).await).expect("JSON");

@@ -134,7 +134,7 @@ fn conclude(
 }
 
 fn repair_text(name: &str, repair: &Repair) -> String {
-    let repaired = format!("{name}: {} repaired", output::size(repair.renewed_bytes));
+    let repaired = format!("{name}: {} repaired", output::size(repair.rewritten_bytes));
     if repair.lost_bytes == 0 {
         return repaired;
     }
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn lost_ranges_are_named_and_bounded() {
         let range = |start| ByteRange { start, end: start + 4096 };
-        let mut repair = Repair { renewed_bytes: 1 << 20, lost_bytes: 0, lost: vec![] };
+        let mut repair = Repair { rewritten_bytes: 1 << 20, lost_bytes: 0, lost: vec![] };
         assert_eq!(repair_text("demo", &repair), "demo: 1.0 MiB repaired");
         repair.lost_bytes = 20 * 4096;
         repair.lost = (0..20).map(|number| range(number * 8192)).collect();

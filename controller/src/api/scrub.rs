@@ -137,10 +137,10 @@ impl<'a> Scrub<'a> {
                 break;
             }
             let repair = repairs::repair(self.app, self.allowed, self.id, &damaged).await?;
-            let before = repaired.take().map_or(0, |repaired| repaired.renewed_bytes);
+            let before = repaired.take().map_or(0, |repaired| repaired.rewritten_bytes);
             // The last repair was asked for everything that is damaged, so its lost bytes are
             // complete.
-            repaired = Some(Repair { renewed_bytes: before + repair.renewed_bytes, ..repair });
+            repaired = Some(Repair { rewritten_bytes: before + repair.rewritten_bytes, ..repair });
             was_damaged.extend(damaged);
             report = self.verify(self.find_newest().await?).await?;
         }

@@ -95,8 +95,11 @@ impl Machine {
     async fn repair(&self, wish: &RepairRequest) {
         let repaired = self.volume.repair(&wish.objects).await.expect("repairs");
         self.commit().await;
-        let repair =
-            Repair { renewed_bytes: repaired.rewritten_bytes, lost_bytes: repaired.lost_bytes, lost: vec![] };
+        let repair = Repair {
+            rewritten_bytes: repaired.rewritten_bytes,
+            lost_bytes: repaired.lost_bytes,
+            lost: vec![],
+        };
         let report = Report::Repaired { answers: wish.number, outcome: RepairOutcome::Done(repair) };
         // The answer was lost: the same again.
         for _ in 0..2 {
@@ -146,7 +149,7 @@ async fn repair_stores_damaged_objects_again() {
     let checked: ScrubReport = checked.ok();
     assert!(checked.newest_is_whole && checked.damaged.is_empty(), "{checked:?}");
     let repair = checked.repair.as_ref().expect("done");
-    assert_eq!((repair.renewed_bytes, repair.lost_bytes), (6 * BLOCK_BYTES, 0));
+    assert_eq!((repair.rewritten_bytes, repair.lost_bytes), (6 * BLOCK_BYTES, 0));
     // What came before rests on what is gone: the first two, and the one that says where their
     // blocks were.
     assert_eq!(checked.damaged_snapshots.len(), 3, "{checked:?}");
@@ -168,7 +171,7 @@ async fn object_without_copy_stays_damaged() {
     std::fs::remove_file(&machine.objects("packs")[0]).expect("removed");
     let working = async {
         let wish = machine.wish(0).await;
-        let lost = Repair { renewed_bytes: 0, lost_bytes: 3 * BLOCK_BYTES, lost: vec![] };
+        let lost = Repair { rewritten_bytes: 0, lost_bytes: 3 * BLOCK_BYTES, lost: vec![] };
         let report = Report::Repaired { answers: wish.number, outcome: RepairOutcome::Done(lost) };
         machine.runner.report(vec![report]).await.expect("accepted");
     };

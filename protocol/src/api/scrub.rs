@@ -72,7 +72,7 @@ pub struct DamagedSnapshot {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Repair {
     /// Bytes of the home that were stored again.
-    pub renewed_bytes: u64,
+    pub rewritten_bytes: u64,
     /// Bytes of the home of which there is no copy.
     pub lost_bytes: u64,
     /// Where the lost bytes are on the volume, at most 100 runs.
@@ -91,7 +91,7 @@ pub struct ByteRange {
 impl Repair {
     /// Adds another part of the same repair.
     pub fn add(&mut self, other: Self) {
-        self.renewed_bytes += other.renewed_bytes;
+        self.rewritten_bytes += other.rewritten_bytes;
         self.lost_bytes += other.lost_bytes;
         let room = MAX_LOST.saturating_sub(self.lost.len());
         self.lost.extend(other.lost.into_iter().take(room));

@@ -139,7 +139,7 @@ async fn repeated_repair_does_no_more() {
     let name = world.object_names("packs").await.pop().expect("a pack");
     std::fs::remove_file(world.object_path(&name)).expect("removed");
     let damaged = world.damaged_objects(first).await;
-    let renewed = volume.repair(&damaged).await.expect("repairs").rewritten_bytes;
+    let rewritten = volume.repair(&damaged).await.expect("repairs").rewritten_bytes;
     assert_eq!(volume.repair(&damaged).await.expect("again").rewritten_bytes, 0, "it is dirty already");
     let strange = ["nonsense".to_owned(), format!("{}/packs/00", TenantId::random())];
     assert_eq!(volume.repair(&strange).await.expect("ignored"), RepairReport::default());
@@ -148,7 +148,7 @@ async fn repeated_repair_does_no_more() {
     volume.snapshot(|_| ()).await.expect_err("no store");
     world.store.cut_off(false);
     let second = volume.snapshot(|_| ()).await.expect("stored");
-    assert_eq!(second.changed_bytes, renewed);
+    assert_eq!(second.changed_bytes, rewritten);
     volume.confirm_commit(second.manifest).await.expect("known");
     assert_eq!(world.damaged_objects(second.manifest).await, Vec::<String>::new());
     assert_eq!(commit_snapshot(&volume).await, second.manifest, "nothing is left to store");

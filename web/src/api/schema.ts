@@ -2417,7 +2417,7 @@ export interface components {
              * Format: int64
              * @description Bytes of the home that were stored again.
              */
-            renewed_bytes: number;
+            rewritten_bytes: number;
         };
         /** @description The size of a sandbox and its home. */
         Resources: {
