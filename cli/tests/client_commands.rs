@@ -153,7 +153,7 @@ fn malformed_roster_rows_are_reported() {
             "member": OTHER, "name": "Ben", "email": "ben@example.org",
             "invitation": {"path": "/join#secret", "expires_at": "2026-02-01T00:00:00Z"},
         }],
-        "errors": [{"line": 3, "row": "nonsense", "message": "the e-mail is missing"}],
+        "errors": [{"line": 3, "row": "nonsense", "message": "the email is missing"}],
     });
     let script =
         Script::default().json("POST /classes", class).json(&format!("POST /classes/{ID}/roster"), result);
@@ -164,7 +164,7 @@ fn malformed_roster_rows_are_reported() {
     assert_eq!(output.status.code(), Some(1));
     let (data, words) = (text(&output.stdout), text(&output.stderr));
     assert!(data.contains(&format!("{}/join#secret", server.url)), "{data}");
-    assert!(words.contains("students.csv:3: the e-mail is missing: nonsense"), "{words}");
+    assert!(words.contains("students.csv:3: the email is missing: nonsense"), "{words}");
     assert_eq!(
         server.script.bodies(&format!("POST /classes/{ID}/roster")),
         ["Ben,ben@example.org\nEva,eva@example.org\nnonsense\n"]

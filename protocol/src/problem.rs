@@ -18,7 +18,7 @@ pub enum Code {
     BadRequest,
     /// There is no session, or it has ended: 401.
     Unauthenticated,
-    /// Wrong e-mail or password: 401.
+    /// Wrong email or password: 401.
     BadCredentials,
     /// The user is signed in but not allowed to do this: 403.
     Forbidden,
@@ -119,7 +119,7 @@ impl Code {
         match self {
             Self::BadRequest => "The request cannot be understood",
             Self::Unauthenticated => "Sign in first",
-            Self::BadCredentials => "E-mail or password is wrong",
+            Self::BadCredentials => "Email or password is wrong",
             Self::Forbidden => "Not allowed",
             Self::ForeignOrigin => "The request comes from a page of another origin",
             Self::NotFound => "Not found",

@@ -41,7 +41,7 @@ Examples:
         /// Template of the students' workspaces
         #[arg(long, env = "BURROW_TEMPLATE", default_value = "base")]
         template: String,
-        /// CSV file with names and e-mail addresses; - reads standard input
+        /// CSV file with names and email addresses; - reads standard input
         #[arg(long, env = "BURROW_ROSTER", value_name = "FILE")]
         roster: Option<PathBuf>,
     },
@@ -76,7 +76,7 @@ Malformed rows are reported with their line number; the others are added.")]
     Roster {
         #[command(flatten)]
         target: ClassArgument,
-        /// CSV file with names and e-mail addresses; - reads standard input
+        /// CSV file with names and email addresses; - reads standard input
         file: PathBuf,
     },
 }

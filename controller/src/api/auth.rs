@@ -62,9 +62,9 @@ pub async fn sign_in_with_link(
     create_session(&app, &client, user, true).await
 }
 
-/// Sign in with e-mail and password
+/// Sign in with email and password
 ///
-/// Sets the session cookie. Repeated failures are limited per address and per e-mail.
+/// Sets the session cookie. Repeated failures are limited per address and per email.
 #[utoipa::path(
     post,
     path = "/auth/login",
@@ -80,7 +80,7 @@ pub async fn sign_in(
 ) -> Result<Response> {
     app.rate_limits.check_address(&client.address)?;
     app.rate_limits.check_email(request.email.trim())?;
-    let refused = || ApiError::new(Code::BadCredentials, "Wrong e-mail address or password.");
+    let refused = || ApiError::new(Code::BadCredentials, "Wrong email address or password.");
     if request.password.expose().chars().count() > MAX_LENGTH {
         return Err(refused());
     }

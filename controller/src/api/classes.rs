@@ -132,7 +132,7 @@ pub async fn delete_class(
 
 /// Add members from a CSV
 ///
-/// Columns: name, e-mail; a header row is optional. Valid rows are added, each with an invitation
+/// Columns: name, email; a header row is optional. Valid rows are added, each with an invitation
 /// and a workspace; invalid rows are reported with their line.
 #[utoipa::path(
     post,

@@ -46,7 +46,7 @@ pub async fn get_current_user(State(app): State<App>, signed: Signed) -> Result<
 
 /// Update the current user
 ///
-/// Changes the name or e-mail; fields that are absent stay as they are.
+/// Changes the name or email; fields that are absent stay as they are.
 #[utoipa::path(
     patch,
     path = "/users/me",

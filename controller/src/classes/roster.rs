@@ -37,14 +37,14 @@ pub struct Roster {
     pub errors: Vec<RowError>,
 }
 
-/// The columns of name and e-mail address.
+/// The columns of name and email address.
 #[derive(Clone, Copy)]
 struct Columns {
     name: usize,
     email: usize,
 }
 
-/// Parses a CSV of names and e-mail addresses, with or without a header.
+/// Parses a CSV of names and email addresses, with or without a header.
 pub fn parse(text: &[u8]) -> Roster {
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
     let delimiter = delimiter(text);
@@ -70,7 +70,7 @@ pub fn parse(text: &[u8]) -> Roster {
                 if let Some(earlier) = seen.insert(entry.email.to_lowercase(), number) {
                     roster
                         .errors
-                        .push(entry.error(format!("the e-mail address is in line {earlier} already")));
+                        .push(entry.error(format!("the email address is in line {earlier} already")));
                     seen.insert(entry.email.to_lowercase(), earlier);
                 } else {
                     roster.entries.push(entry);
@@ -124,14 +124,14 @@ fn entry(fields: &[String], columns: Columns, line: u64, row: &str) -> Result<En
         .skip(2)
         .any(|(index, field)| index != columns.name && index != columns.email && !field.is_empty());
     if beyond && (columns.name, columns.email) == (0, 1) && fields.len() > 2 {
-        return Err(format!("{} fields, expected a name and an e-mail address", fields.len()));
+        return Err(format!("{} fields, expected a name and an email address", fields.len()));
     }
     if field(columns.email).is_empty() {
-        return Err("no e-mail address, expected a name and an e-mail address".to_owned());
+        return Err("no email address, expected a name and an email address".to_owned());
     }
     let name = clean_name(field(columns.name)).ok_or("no name, or one of more than 200 characters")?;
     let email = clean_email(field(columns.email))
-        .ok_or_else(|| format!("`{}` is not an e-mail address", cut(field(columns.email).to_owned(), 60)))?;
+        .ok_or_else(|| format!("`{}` is not an email address", cut(field(columns.email).to_owned(), 60)))?;
     Ok(Entry { line, row: row.to_owned(), name, email })
 }
 

@@ -17,7 +17,7 @@ struct Limit {
 /// Attempts from one address. A class behind one router signs in within a minute; guessing takes
 /// far more.
 const PER_ADDRESS: Limit = Limit { burst: 120, refill_interval: Duration::from_secs(1) };
-/// Attempts for one e-mail address. A user mistypes a few times.
+/// Attempts for one email address. A user mistypes a few times.
 const PER_EMAIL: Limit = Limit { burst: 10, refill_interval: Duration::from_secs(20) };
 /// User codes of device logins that one user may type.
 const PER_USER: Limit = Limit { burst: 10, refill_interval: Duration::from_secs(10) };
@@ -52,7 +52,7 @@ impl RateLimits {
         check(&self.addresses, address)
     }
 
-    /// Counts an attempt for an e-mail address, in any case.
+    /// Counts an attempt for an email address, in any case.
     pub fn check_email(&self, email: &str) -> Result<(), RateLimited> {
         check(&self.emails, &email.to_lowercase())
     }

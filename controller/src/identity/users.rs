@@ -12,7 +12,7 @@ use crate::db::{Scope, text::Text};
 
 /// Longest name of a user or token.
 pub const MAX_NAME_CHARACTERS: usize = 200;
-/// Longest e-mail address.
+/// Longest email address.
 pub const MAX_EMAIL_BYTES: usize = 254;
 /// Most users of one list.
 const MAX_USERS: i64 = 10_000;
@@ -77,7 +77,7 @@ pub async fn list(scope: &mut Scope) -> Result<Vec<UserRow>, sqlx::Error> {
     .await
 }
 
-/// Changes the name or e-mail address of the caller.
+/// Changes the name or email address of the caller.
 pub async fn update_current(
     scope: &mut Scope,
     name: Option<&str>,
@@ -118,7 +118,7 @@ pub struct PasswordAccount {
     pub password_hash: String,
 }
 
-/// Finds the accounts of an e-mail address in all tenants, at most four: a few tenants may have the
+/// Finds the accounts of an email address in all tenants, at most four: a few tenants may have the
 /// same user, and each hash takes time.
 pub async fn find_password_accounts(
     connection: &mut PgConnection,
@@ -142,7 +142,7 @@ pub fn clean_name(name: &str) -> Option<String> {
     (is_valid && name.chars().count() <= MAX_NAME_CHARACTERS).then(|| name.to_owned())
 }
 
-/// A trimmed e-mail address. Only the form is checked, not whether it exists. None if it is not
+/// A trimmed email address. Only the form is checked, not whether it exists. None if it is not
 /// one.
 pub fn clean_email(email: &str) -> Option<String> {
     let email = email.trim();

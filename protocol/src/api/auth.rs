@@ -25,7 +25,7 @@ pub struct LinkSignIn {
     pub token: Redacted<String>,
 }
 
-/// A sign-in by e-mail and password.
+/// A sign-in by email and password.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({"email": "anna@example.org", "password": "correct horse battery"}))]
 pub struct Login {

@@ -89,7 +89,7 @@ pub struct RosterResult {
     pub class: Class,
     /// New members with their invitations.
     pub added: Vec<AddedMember>,
-    /// Rows whose e-mail is already in the class.
+    /// Rows whose email is already in the class.
     pub unchanged: u32,
     /// Rows that were not added, and why.
     pub errors: Vec<RowError>,
@@ -123,7 +123,7 @@ pub struct InvitationLink {
 /// A row of a roster that was not added.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({"line": 3, "row": "Jo,jo(at)example.org",
-    "message": "This is not an e-mail address."}))]
+    "message": "This is not an email address."}))]
 pub struct RowError {
     /// Line in the file, starting at 1.
     pub line: u64,

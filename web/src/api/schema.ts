@@ -153,8 +153,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Sign in with e-mail and password
-         * @description Sets the session cookie. Repeated failures are limited per address and per e-mail.
+         * Sign in with email and password
+         * @description Sets the session cookie. Repeated failures are limited per address and per email.
          */
         post: operations["sign_in"];
         delete?: never;
@@ -339,7 +339,7 @@ export interface paths {
         put?: never;
         /**
          * Add members from a CSV
-         * @description Columns: name, e-mail; a header row is optional. Valid rows are added, each with an invitation
+         * @description Columns: name, email; a header row is optional. Valid rows are added, each with an invitation
          *     and a workspace; invalid rows are reported with their line.
          */
         post: operations["import_roster"];
@@ -614,7 +614,7 @@ export interface paths {
         head?: never;
         /**
          * Update the current user
-         * @description Changes the name or e-mail; fields that are absent stay as they are.
+         * @description Changes the name or email; fields that are absent stay as they are.
          */
         patch: operations["update_current_user"];
         trace?: never;
@@ -1781,11 +1781,18 @@ export interface components {
         } | {
             /** @enum {string} */
             type: "text";
+            /** @description The changed lines with their context, in the unified format of `diff -u`. */
             unified: string;
         } | {
-            /** Format: int64 */
+            /**
+             * Format: int64
+             * @description Bytes of the file in the later snapshot.
+             */
             size_after: number;
-            /** Format: int64 */
+            /**
+             * Format: int64
+             * @description Bytes of the file in the earlier snapshot.
+             */
             size_before: number;
             /** @enum {string} */
             type: "binary";
@@ -2185,7 +2192,7 @@ export interface components {
             token: string;
         };
         /**
-         * @description A sign-in by e-mail and password.
+         * @description A sign-in by email and password.
          * @example {
          *       "email": "anna@example.org",
          *       "password": "correct horse battery"
@@ -2618,7 +2625,7 @@ export interface components {
             errors: components["schemas"]["RowError"][];
             /**
              * Format: int32
-             * @description Rows whose e-mail is already in the class.
+             * @description Rows whose email is already in the class.
              */
             unchanged: number;
         };
@@ -2626,7 +2633,7 @@ export interface components {
          * @description A row of a roster that was not added.
          * @example {
          *       "line": 3,
-         *       "message": "This is not an e-mail address.",
+         *       "message": "This is not an email address.",
          *       "row": "Jo,jo(at)example.org"
          *     }
          */
@@ -2759,6 +2766,7 @@ export interface components {
         };
         /** @description A file as it was. */
         SnapshotEntry: {
+            /** @description Whether it is a file, a directory, a symbolic link or something else. */
             kind: components["schemas"]["EntryKind"];
             /**
              * Format: int32
@@ -2772,7 +2780,10 @@ export interface components {
             modified_ms: number;
             /** @description With replacement characters where it is not UTF-8. */
             name: string;
-            /** Format: int64 */
+            /**
+             * Format: int64
+             * @description Length of a file in bytes. Of other kinds, what the file system records.
+             */
             size: number;
             /** @description Where a symbolic link points, as text. */
             target?: string | null;
@@ -4614,7 +4625,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `bad_credentials`: E-mail or password is wrong */
+            /** @description `bad_credentials`: Email or password is wrong */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -4623,10 +4634,10 @@ export interface operations {
                     /**
                      * @example {
                      *       "code": "bad_credentials",
-                     *       "detail": "E-mail or password is wrong.",
+                     *       "detail": "Email or password is wrong.",
                      *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
                      *       "status": 401,
-                     *       "title": "E-mail or password is wrong",
+                     *       "title": "Email or password is wrong",
                      *       "type": "about:blank#bad_credentials"
                      *     }
                      */
@@ -4946,7 +4957,7 @@ export interface operations {
             /**
              * @description `unauthenticated`: Sign in first
              *
-             *     `bad_credentials`: E-mail or password is wrong
+             *     `bad_credentials`: Email or password is wrong
              */
             401: {
                 headers: {
@@ -7799,7 +7810,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `bad_credentials`: E-mail or password is wrong */
+            /** @description `bad_credentials`: Email or password is wrong */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -7808,10 +7819,10 @@ export interface operations {
                     /**
                      * @example {
                      *       "code": "bad_credentials",
-                     *       "detail": "E-mail or password is wrong.",
+                     *       "detail": "Email or password is wrong.",
                      *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
                      *       "status": 401,
-                     *       "title": "E-mail or password is wrong",
+                     *       "title": "Email or password is wrong",
                      *       "type": "about:blank#bad_credentials"
                      *     }
                      */
