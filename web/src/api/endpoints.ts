@@ -1,6 +1,6 @@
 // The API's endpoints as typed functions, grouped by the API's tags. Pages call these and never build a URL.
 import { fetchResponse, request } from "./client";
-import type { Entry, Listing, Size, TerminalInfo } from "./agent";
+import type { Entry, Listing, Size, TerminalInfo, TerminalList } from "./agent";
 import type {
   Changes,
   ScrubReport,
@@ -224,8 +224,7 @@ export const filesApi = {
 };
 
 export const terminalsApi = {
-  list: async (id: string) =>
-    (await request<{ terminals: TerminalInfo[] }>(agentPath(id, "terminals"))).terminals,
+  list: async (id: string) => (await request<TerminalList>(agentPath(id, "terminals"))).terminals,
   create: (id: string, size?: Size) => post<TerminalInfo>(agentPath(id, "terminals"), size ? { size } : {}),
   close: (id: string, terminal: string) => remove(agentPath(id, `terminals/${terminal}`)),
 };

@@ -1,4 +1,4 @@
-// Short names for the API's types. No other module imports schema.ts.
+// Short names for the types of the controller's API. Only this module and agent.ts import schema.ts.
 import type { components } from "./schema";
 
 type Schemas = components["schemas"];
