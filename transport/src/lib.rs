@@ -23,6 +23,7 @@ pub mod read_wake;
 pub mod server;
 pub mod settings;
 pub mod splice;
+mod tasks;
 
 pub use body::Body;
 pub use link::{Link, LinkError, Upgraded, WebSocketError};

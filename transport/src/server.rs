@@ -5,10 +5,10 @@ use std::error::Error;
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http2, service::Service};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::settings;
+use crate::{settings, tasks::LinkTasks};
 
 /// Whether a server finds dead clients by pinging them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +21,8 @@ pub enum KeepAlive {
 
 /// Serves one link over `stream` until the client closes it. WebSockets (extended CONNECT) are accepted.
 ///
-/// Dropping the future closes the link and all requests on it; upgraded streams end with it.
+/// When the link ends, or the future is dropped, all requests on the link are cancelled and its
+/// upgraded streams end: no task of it remains.
 pub async fn serve_link<S, H, B>(stream: S, service: H, keep_alive: KeepAlive) -> Result<(), hyper::Error>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -30,7 +31,8 @@ where
     B: hyper::body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+    let tasks = LinkTasks::new();
+    let mut builder = http2::Builder::new(tasks.executor());
     builder
         .timer(TokioTimer::new())
         .enable_connect_protocol()

@@ -1,5 +1,7 @@
 //! A link against a real axum server, over a pair of in-memory streams.
 
+use std::{future::pending, sync::Arc, time::Duration};
+
 use axum::{
     Router,
     extract::ws::{Message, WebSocketUpgrade},
@@ -10,7 +12,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper_util::service::TowerToHyperService;
-use tokio::io::DuplexStream;
+use tokio::{io::DuplexStream, runtime::Handle, sync::Notify, task::yield_now, time::timeout};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{self, protocol::Role},
@@ -60,6 +62,33 @@ async fn refused_websocket_returns_response() {
     let link = connect().await;
     let error = link.open_websocket("/forbidden", HeaderMap::new()).await.expect_err("refused");
     assert!(matches!(error, WebSocketError::Refused(response) if response.status() == StatusCode::FORBIDDEN));
+}
+
+#[tokio::test]
+async fn server_leaves_no_task_after_its_link() {
+    let (near, far) = tokio::io::duplex(64 * 1024);
+    let started = Arc::new(Notify::new());
+    let handler_started = started.clone();
+    let stuck = async move || {
+        handler_started.notify_one();
+        pending::<StatusCode>().await
+    };
+    let app = Router::new().route("/stuck", get(stuck));
+    let server = tokio::spawn(serve_link(far, TowerToHyperService::new(app), KeepAlive::Ping));
+    let link = Link::handshake(near).await.expect("both speak HTTP/2");
+    let request = Request::get("/stuck").body(body::empty()).expect("valid");
+    tokio::select! {
+        answer = link.request(request) => panic!("{answer:?}"),
+        () = started.notified() => {}
+    }
+    server.abort();
+    drop(link);
+    let none_left = async {
+        while Handle::current().metrics().num_alive_tasks() > 0 {
+            yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(10), none_left).await.expect("no task is left");
 }
 
 #[tokio::test]
