@@ -84,7 +84,9 @@ async fn send_response<F: Future>(response: F, write_timeout: Duration) {
     let progress = Arc::new(Progress::default());
     tokio::select! {
         _ = PROGRESS.scope(progress.clone(), response) => {}
-        () = stalled(&progress, write_timeout) => tracing::debug!("a response was cut: the client accepts no more"),
+        () = stalled(&progress, write_timeout) => {
+            tracing::debug!("a response was cut: the client accepts no more");
+        }
     }
 }
 

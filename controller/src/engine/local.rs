@@ -137,7 +137,7 @@ impl LocalEngine {
 
     /// How long a runner may go without a reply. Always `None` here: its input proves that this process
     /// lives, so a runner need not end itself when this process is paused or the database is away. No
-    /// other runner can replace it meanwhile, because its process still exists.
+    /// other runner can replace it while its process exists.
     #[expect(clippy::unused_self, reason = "other engines have no such proof")]
     pub fn runner_lease_ms(&self) -> Option<u64> {
         None

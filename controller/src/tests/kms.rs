@@ -309,6 +309,7 @@ async fn configured_certificate_is_trusted() {
     transit(&VaultConfig { ca_file, ..bao.config() }).check_key().await.expect("its authority is trusted");
     let error = transit(&bao.config()).check_key().await.expect_err("the system does not know it");
     assert!(matches!(error, VaultError::Unreachable { .. }) && error.hint().contains("--vault-cacert"));
+    assert!(!error.hint().contains("  "), "a hint is one line: {}", error.hint());
     let other = directory.path().join("other.pem");
     for bad in ["", "no certificate"] {
         std::fs::write(&other, bad).expect("written");

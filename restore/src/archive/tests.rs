@@ -181,7 +181,9 @@ proptest! {
 
     /// Changes some bytes of a valid archive, and corrects the sums of the headers.
     #[test]
-    fn decoder_accepts_changed_archives(changes in prop::collection::vec((0_usize..4096, any::<u8>()), 0..8)) {
+    fn decoder_accepts_changed_archives(
+        changes in prop::collection::vec((0_usize..4096, any::<u8>()), 0..8)
+    ) {
         let sparse = entry(EntryKind::File, 100_000, None);
         let attributes = [(b"a".to_vec(), b"value".to_vec())];
         let segments = [Segment { offset: 0, length: 10 }, Segment { offset: 4096, length: 512 }];
