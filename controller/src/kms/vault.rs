@@ -161,17 +161,21 @@ impl VaultError {
             }
             Self::Name(_) => "use letters, digits, - _ and ., and / in a mount".to_owned(),
             Self::Certificates { .. } => "pass a file of PEM certificates with --vault-cacert".to_owned(),
-            Self::Token { .. } | Self::MalformedToken(_) => "pass a file that contains a token and is readable by this user with --vault-token-file"
-                .to_owned(),
-            Self::Unreachable { .. } => "check that it runs, its address, and that --vault-cacert has the authority of its certificate"
-                .to_owned(),
+            Self::Token { .. } | Self::MalformedToken(_) => {
+                "pass a file that contains a token and is readable by this user with --vault-token-file"
+                    .to_owned()
+            }
+            Self::Unreachable { .. } => {
+                "check that it runs, its address, and that --vault-cacert has the authority of its \
+                 certificate"
+                    .to_owned()
+            }
             Self::Sealed(_) => {
                 "unseal it (bao operator unseal, or vault operator unseal), then try again".to_owned()
             }
             Self::Denied { mount, key, .. } => format!(
-                "renew it, or give it a policy with `read` on {mount}/keys/{key} and `update` \
-                 on {mount}/encrypt/{key}, \
-                 {mount}/decrypt/{key} and, for rotations, {mount}/keys/{key}/rotate"
+                "renew it, or give it a policy with `read` on {mount}/keys/{key} and `update` on \
+                 {mount}/encrypt/{key}, {mount}/decrypt/{key} and, for rotations, {mount}/keys/{key}/rotate"
             ),
             Self::NoKey { create, .. } => {
                 format!("create it with `bao write -f {create}`, or check --vault-mount and --vault-key")
@@ -182,9 +186,11 @@ impl VaultError {
                      with --vault-key"
                 )
             }
-            Self::DoesNotOpen(_) => "check that it is the key that encrypted the secret, and that no old version of it was \
+            Self::DoesNotOpen(_) => {
+                "check that it is the key that encrypted the secret, and that no old version of it was \
                  removed; restore it if so"
-                .to_owned(),
+                    .to_owned()
+            }
             Self::Refused { .. } | Self::Malformed(_) => {
                 "check that the address is that of OpenBao or Vault, and read its log".to_owned()
             }
