@@ -88,7 +88,8 @@ fn kept(directory: &Path, name: &str) -> PathBuf {
 
 /// The stream of a restore with these events.
 fn stream(events: &[Value]) -> Answer {
-    Answer::Events(events.iter().map(|event| format!("data: {event}\n\n")).collect())
+    let lines: Vec<String> = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+    Answer::Events(lines.concat())
 }
 
 fn planned(restore: Option<&str>) -> Value {

@@ -11,7 +11,9 @@ pub const MAX_TARGET_BYTES: usize = 4096;
 /// A point in time: seconds since 1970, possibly negative, and nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp {
+    /// Whole seconds since 1970.
     pub seconds: i64,
+    /// Less than a second.
     pub nanoseconds: u32,
 }
 
@@ -27,8 +29,11 @@ impl Timestamp {
 pub struct Node {
     /// Its name; empty for the home itself. Not necessarily UTF-8.
     pub name: Vec<u8>,
+    /// Number of the inode. Names with the same one are hard links of one file.
     pub inode: u32,
+    /// What it is.
     pub kind: EntryKind,
+    /// Length of the content, in bytes, with holes.
     pub size: u64,
     /// When the content changed (mtime).
     pub modified: Timestamp,

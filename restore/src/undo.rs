@@ -93,13 +93,11 @@ fn undo_entry(
                 record.delete(placed.number)?;
                 return Ok(None);
             }
-            match rustix::fs::unlinkat(&record.directory, &number, AtFlags::REMOVEDIR) {
-                Ok(()) => Ok(None),
-                Err(_) => {
-                    exchange()?;
-                    Ok(Some(NOT_EMPTY))
-                }
+            if rustix::fs::unlinkat(&record.directory, &number, AtFlags::REMOVEDIR).is_err() {
+                exchange()?;
+                return Ok(Some(NOT_EMPTY));
             }
+            Ok(None)
         }
     }
 }

@@ -329,6 +329,8 @@ mod undo_restore {
 
 #[test]
 fn comparison_finds_differences() {
+    use Comparison::{Different, Merged, Missing, Same};
+
     let home = Home::new();
     home.write("d/same", "same");
     home.write("d/size", "longer");
@@ -369,7 +371,6 @@ fn comparison_finds_differences() {
         directory("no", vec![entry("no/x", EntryKind::File, 1)]),
     ];
     let reply = compare(home.root().as_fd(), &CompareRequest { directories }).expect("compared");
-    use Comparison::{Different, Merged, Missing, Same};
     let expected = [Merged, Missing, Same, Different, Missing, Same, Different, Same, Missing];
     assert_eq!(reply.comparisons, expected);
     assert_eq!(reply.newer, 1);

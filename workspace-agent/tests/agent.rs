@@ -535,8 +535,10 @@ mod restores {
         assert_eq!(begin(&agent, id, true).await, StatusCode::NO_CONTENT);
         let (status, reply) = write(&agent, id, archive(&files)).await;
         assert_eq!(status, StatusCode::OK);
-        use RestoreOutcome::{Failed, Replaced, Same};
-        assert_eq!(outcomes(&reply), [Same, Replaced, Failed]);
+        assert_eq!(
+            outcomes(&reply),
+            [RestoreOutcome::Same, RestoreOutcome::Replaced, RestoreOutcome::Failed]
+        );
         let finished = agent.send(Method::POST, &format!("/v1/restores/{id}/finish"), empty()).await;
         assert_eq!(finished.0, StatusCode::NO_CONTENT);
         assert_eq!(read("b"), "second");

@@ -409,10 +409,10 @@ struct SentBatch<'b> {
 
 impl BatchArchive<'_> {
     /// Sends the archive. Returns what is in it, and what could not be read.
-    async fn send<'b>(
+    async fn send(
         self,
-        batch: &'b [(SourceEntry, bool)],
-    ) -> Result<(SentBatch<'b>, Vec<(&'b SourceEntry, String)>), RestoreError> {
+        batch: &[(SourceEntry, bool)],
+    ) -> Result<(SentBatch<'_>, Vec<(&SourceEntry, String)>), RestoreError> {
         let mut sent = SentBatch { entries: Vec::new(), is_complete: true };
         let mut failures: Vec<(&SourceEntry, String)> = Vec::new();
         for (entry, _) in batch {

@@ -105,11 +105,9 @@ fn encode_map(size: u64, segments: &[Segment]) -> Vec<u8> {
     if segments.last().is_none_or(|last| last.end() < size) {
         numbers.extend([size, 0]);
     }
-    let mut text = format!("{}\n", numbers.len() / 2);
-    for number in numbers {
-        text += &format!("{number}\n");
-    }
-    let mut bytes = text.into_bytes();
+    let count = numbers.len() as u64 / 2;
+    let lines: Vec<String> = [count].into_iter().chain(numbers).map(|number| format!("{number}\n")).collect();
+    let mut bytes = lines.concat().into_bytes();
     bytes.resize(bytes.len().next_multiple_of(BLOCK), 0);
     bytes
 }

@@ -77,7 +77,9 @@ pub fn print_results(
         }
     }
     context.output.say(&format!("{created} created, {replaced} replaced, {same} unchanged"));
-    hints.iter().for_each(|hint| context.output.say(hint));
+    for hint in hints {
+        context.output.say(hint);
+    }
     match failed {
         0 => Ok(()),
         failed => Err(CommandError::error(format!("Cannot restore {failed} of {all} entries"))),
