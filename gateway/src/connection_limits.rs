@@ -9,7 +9,10 @@
 use std::{
     collections::{HashMap, VecDeque},
     net::{IpAddr, Ipv6Addr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -48,6 +51,7 @@ pub struct ConnectionPermit {
     /// [`owner_address`] of the peer.
     address: IpAddr,
     id: u64,
+    is_active: AtomicBool,
     evicted: CancellationToken,
 }
 
@@ -82,7 +86,15 @@ impl ConnectionLimits {
             oldest.cancel();
         }
         drop(addresses);
-        ConnectionPermit { _room: room, limits: self.clone(), peer, address, id, evicted }
+        ConnectionPermit {
+            _room: room,
+            limits: self.clone(),
+            peer,
+            address,
+            id,
+            is_active: AtomicBool::new(false),
+            evicted,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, Connections>> {
@@ -104,31 +116,29 @@ impl ConnectionPermit {
     /// Makes the connection active; to be called for each request. Returns false if its address has
     /// too many active ones, or if it was evicted.
     pub fn activate(&self) -> bool {
+        if self.is_active() {
+            return true;
+        }
         let mut addresses = self.limits.lock();
         let Some(connections) = addresses.get_mut(&self.address) else { return false };
-        let Some(position) = connections.position(self.id) else {
-            return !self.evicted.is_cancelled();
-        };
-        if connections.active >= self.limits.max_active {
-            return false;
+        if connections.active < self.limits.max_active && connections.remove_silent(self.id) {
+            connections.active += 1;
+            self.is_active.store(true, Ordering::Relaxed);
         }
-        connections.silent.remove(position);
-        connections.active += 1;
-        true
+        self.is_active()
     }
 
     /// Whether the connection has sent a request.
     pub fn is_active(&self) -> bool {
-        let addresses = self.limits.lock();
-        let connections = addresses.get(&self.address);
-        connections.is_some_and(|connections| connections.position(self.id).is_none())
+        self.is_active.load(Ordering::Relaxed)
     }
 }
 
 impl Connections {
-    /// The place of a silent connection.
-    fn position(&self, id: u64) -> Option<usize> {
-        self.silent.iter().position(|(silent, _)| *silent == id)
+    /// Removes a silent connection. Returns false if there is none with this number.
+    fn remove_silent(&mut self, id: u64) -> bool {
+        let position = self.silent.iter().position(|(silent, _)| *silent == id);
+        position.and_then(|position| self.silent.remove(position)).is_some()
     }
 }
 
@@ -136,10 +146,10 @@ impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let mut addresses = self.limits.lock();
         let Some(connections) = addresses.get_mut(&self.address) else { return };
-        match connections.position(self.id) {
-            Some(position) => drop(connections.silent.remove(position)),
-            None if self.evicted.is_cancelled() => {}
-            None => connections.active -= 1,
+        if self.is_active() {
+            connections.active -= 1;
+        } else {
+            connections.remove_silent(self.id);
         }
         if connections.active == 0 && connections.silent.is_empty() {
             addresses.remove(&self.address);

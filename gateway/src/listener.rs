@@ -31,7 +31,7 @@ use transport::settings;
 use crate::{
     connection_limits::{ConnectionLimits, ConnectionPermit},
     limits::Limits,
-    response_timeout::{ResponseExecutor, WatchedBody},
+    response_timeout::{ResponseExecutor, WatchedBody, unchanged_for},
     router::Router,
     write_timeout::{WriteTimeoutHandle, WriteTimeoutStream},
 };
@@ -133,18 +133,17 @@ impl Connection {
         std::future::pending().await
     }
 
-    /// Resolves when an HTTP/2 connection had no request for `idle_timeout`, or up to twice as
-    /// long. HTTP/1 has its own timeout for the next request.
-    async fn idle(&self, idle_timeout: Duration) {
-        let mut seen = None;
-        loop {
-            sleep(idle_timeout).await;
+    /// Resolves when the connection should end once its responses are complete: at shutdown, or if
+    /// an HTTP/2 connection had no request for `idle_timeout`, or up to twice as long. HTTP/1 has its
+    /// own timeout for the next request.
+    async fn draining(&self, shutdown: &CancellationToken, idle_timeout: Duration) {
+        let last_request = || {
             let requests = self.http2_requests.load(Ordering::Relaxed);
-            let current = (requests > 0 && self.responses.is_idle()).then_some(requests);
-            if current.is_some() && current == seen {
-                return;
-            }
-            seen = current;
+            (requests > 0 && self.responses.is_idle()).then_some(requests)
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = unchanged_for(idle_timeout, last_request) => {}
         }
     }
 }
@@ -182,10 +181,7 @@ async fn serve_connection(
             tracing::debug!(reason, "a connection was closed");
             Ok(())
         }
-        () = async { tokio::select! {
-            () = shutdown.cancelled() => {}
-            () = shared.idle(limits.connection_idle_timeout) => {}
-        } } => {
+        () = shared.draining(&shutdown, limits.connection_idle_timeout) => {
             connection.as_mut().graceful_shutdown();
             timeout(SHUTDOWN_GRACE, connection.as_mut()).await.unwrap_or(Ok(()))
         }

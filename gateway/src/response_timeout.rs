@@ -92,11 +92,19 @@ async fn send_response<F: Future>(response: F, write_timeout: Duration) {
 
 /// Resolves when the response has waited for the client for `write_timeout`.
 async fn stalled(progress: &Progress, write_timeout: Duration) {
+    let waiting_piece = || {
+        let is_waiting = progress.waits_for_client.load(Ordering::Relaxed);
+        is_waiting.then(|| progress.pieces.load(Ordering::Relaxed))
+    };
+    unchanged_for(write_timeout, waiting_piece).await;
+}
+
+/// Resolves when `observe` has returned the same value for `duration`, or up to twice as long.
+pub async fn unchanged_for(duration: Duration, observe: impl Fn() -> Option<u64>) {
     let mut seen = None;
     loop {
-        sleep(write_timeout).await;
-        let is_waiting = progress.waits_for_client.load(Ordering::Relaxed);
-        let current = is_waiting.then(|| progress.pieces.load(Ordering::Relaxed));
+        sleep(duration).await;
+        let current = observe();
         if current.is_some() && current == seen {
             return;
         }
