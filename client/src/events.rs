@@ -1,4 +1,5 @@
-//! A workspace's event stream (server-sent events), which reconnects by itself.
+//! Streams of server-sent events: that of a workspace, which reconnects by itself, and that of a
+//! restore, which ends with its connection.
 
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use protocol::{
     api::{restore::RestoreEvent, workspace::Workspace},
 };
 use reqwest::Response;
+use serde::de::DeserializeOwned;
 use tokio::time::{sleep, timeout};
 
 use crate::{api::Api, error::ApiError};
@@ -31,8 +33,7 @@ pub enum Event {
 pub struct Events {
     api: Api,
     path: String,
-    /// The open connection, and its bytes that are no complete event yet.
-    connection: Option<(Response, Vec<u8>)>,
+    connection: Option<EventStream>,
 }
 
 impl Api {
@@ -51,10 +52,10 @@ impl Events {
     /// current state first.
     pub async fn next(&mut self) -> Result<Event, ApiError> {
         loop {
-            let (response, buffer) = match &mut self.connection {
+            let connection = match &mut self.connection {
                 Some(connection) => connection,
                 None => match self.api.open_stream(&self.path).await {
-                    Ok(response) => self.connection.insert((response, Vec::new())),
+                    Ok(response) => self.connection.insert(EventStream::new(response)),
                     Err(error) if error.is(Code::NotFound) => return Ok(Event::Deleted),
                     Err(error) if error.is_transient() => {
                         sleep(RECONNECT_DELAY).await;
@@ -63,20 +64,48 @@ impl Events {
                     Err(error) => return Err(error),
                 },
             };
-            while let Some(event) = split_event(buffer) {
-                if let Some(event) = parse_event(self.api.url(), &event)? {
-                    return Ok(event);
+            match connection.next().await {
+                Ok(Some(event)) => {
+                    if let Some(event) = parse_event(self.api.url(), &event)? {
+                        return Ok(event);
+                    }
                 }
-            }
-            match timeout(IDLE_TIMEOUT, response.chunk()).await {
-                Ok(Ok(Some(piece))) if buffer.len() + piece.len() <= MAX_EVENT_BYTES => {
-                    buffer.extend_from_slice(&piece);
-                }
-                Ok(Ok(Some(_))) => return Err(ApiError::TooLarge { request_id: None }),
-                Ok(Ok(None) | Err(_)) | Err(_) => {
+                Err(error @ ApiError::TooLarge { .. }) => return Err(error),
+                Ok(None) | Err(_) => {
                     self.connection = None;
                     sleep(RECONNECT_DELAY).await;
                 }
+            }
+        }
+    }
+}
+
+/// A response that is a stream of events.
+struct EventStream {
+    response: Response,
+    /// Bytes that are no complete event yet.
+    buffer: Vec<u8>,
+}
+
+impl EventStream {
+    fn new(response: Response) -> Self {
+        Self { response, buffer: Vec::new() }
+    }
+
+    /// Returns the text of the next event. `None`: the stream has ended.
+    async fn next(&mut self) -> Result<Option<String>, ApiError> {
+        loop {
+            if let Some(event) = split_event(&mut self.buffer) {
+                return Ok(Some(event));
+            }
+            match timeout(IDLE_TIMEOUT, self.response.chunk()).await {
+                Ok(Ok(Some(piece))) if self.buffer.len() + piece.len() <= MAX_EVENT_BYTES => {
+                    self.buffer.extend_from_slice(&piece);
+                }
+                Ok(Ok(Some(_))) => return Err(ApiError::TooLarge { request_id: None }),
+                Ok(Ok(None)) => return Ok(None),
+                Ok(Err(error)) => return Err(ApiError::broken(error.without_url())),
+                Err(elapsed) => return Err(ApiError::broken(elapsed)),
             }
         }
     }
@@ -99,54 +128,39 @@ fn event_field(event: &str, name: &str) -> String {
 /// The events of a restore. It ends with the connection: dropping this value cancels the restore.
 pub struct RestoreEvents {
     url: String,
-    response: Response,
-    buffer: Vec<u8>,
+    stream: EventStream,
 }
 
 impl RestoreEvents {
     pub(crate) fn new(url: &str, response: Response) -> Self {
-        Self { url: url.to_owned(), response, buffer: Vec::new() }
+        Self { url: url.to_owned(), stream: EventStream::new(response) }
     }
 
     /// Returns the next event. `None` after the last one. A stream that ends before is an error.
     pub async fn next(&mut self) -> Result<Option<RestoreEvent>, ApiError> {
-        loop {
-            while let Some(event) = split_event(&mut self.buffer) {
-                let data = event_field(&event, "data");
-                if data.is_empty() {
-                    continue;
-                }
-                return serde_json::from_str(&data).map(Some).map_err(|source| ApiError::Malformed {
-                    url: self.url.clone(),
-                    request_id: None,
-                    source: source.into(),
-                });
-            }
-            match timeout(IDLE_TIMEOUT, self.response.chunk()).await {
-                Ok(Ok(Some(piece))) if self.buffer.len() + piece.len() <= MAX_EVENT_BYTES => {
-                    self.buffer.extend_from_slice(&piece);
-                }
-                Ok(Ok(Some(_))) => return Err(ApiError::TooLarge { request_id: None }),
-                Ok(Ok(None)) => return Ok(None),
-                Ok(Err(error)) => return Err(ApiError::broken(error.without_url())),
-                Err(elapsed) => return Err(ApiError::broken(elapsed)),
+        while let Some(event) = self.stream.next().await? {
+            let data = event_field(&event, "data");
+            if !data.is_empty() {
+                return parse_data(&self.url, &data).map(Some);
             }
         }
+        Ok(None)
     }
+}
+
+/// Parses the data of an event. `url` is for the error.
+fn parse_data<T: DeserializeOwned>(url: &str, data: &str) -> Result<T, ApiError> {
+    serde_json::from_str(data).map_err(|source| ApiError::Malformed {
+        url: url.to_owned(),
+        request_id: None,
+        source: source.into(),
+    })
 }
 
 /// Parses an event. `None`: a comment, or an event that this version does not know.
 fn parse_event(url: &str, event: &str) -> Result<Option<Event>, ApiError> {
-    let field = |name: &str| event_field(event, name);
-    match field("event").as_str() {
-        "workspace" => {
-            let workspace = serde_json::from_str(&field("data")).map_err(|source| ApiError::Malformed {
-                url: url.to_owned(),
-                request_id: None,
-                source: source.into(),
-            })?;
-            Ok(Some(Event::Changed(workspace)))
-        }
+    match event_field(event, "event").as_str() {
+        "workspace" => parse_data(url, &event_field(event, "data")).map(Event::Changed).map(Some),
         "deleted" => Ok(Some(Event::Deleted)),
         _ => Ok(None),
     }
