@@ -47,7 +47,7 @@ const CLASS_GATHER_DELAY: Duration = Duration::from_millis(200);
 const MAX_SINGLE_READS: usize = 8;
 /// How often a comment is sent, for proxies that close silent connections, and how often the
 /// session is checked.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
+pub(super) const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
 type Sender = mpsc::Sender<std::result::Result<Event, Infallible>>;
 type Stream =

@@ -11,16 +11,17 @@ use axum::{
     },
 };
 use protocol::{
-    Access, Code, Problem, RestoreId, WorkspaceId,
+    Code, Problem, RestoreId, WorkspaceId,
     api::restore::{MAX_PATHS, MAX_RESTORE_ENTRIES, NewRestore, RestoreEvent, UndoneRestore},
 };
 use tokio::{sync::mpsc, time::timeout};
-use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
+use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
 
 use super::{
     access::authorize_workspace,
     browse::{home_path, open_session},
     error::{ApiError, Result},
+    events::KEEP_ALIVE_INTERVAL,
     extract::{Input, Params, Signed},
 };
 use crate::{
@@ -30,7 +31,6 @@ use crate::{
     snapshots::SnapshotRef,
     workspaces::{
         agent_client::{AgentClient, AgentError},
-        grants,
         restores::{Restore, RestoreError, RestoreGuard, RestoreRequest, select_paths},
     },
 };
@@ -39,14 +39,6 @@ use crate::{
 const MAX_QUEUED_EVENTS: usize = 16;
 /// For one restore: enough for a whole home over a slow store.
 const RESTORE_TIMEOUT: Duration = Duration::from_hours(6);
-/// How often a comment is sent, for proxies that close silent connections.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
-
-type Stream = Sse<
-    axum::response::sse::KeepAliveStream<
-        std::pin::Pin<Box<dyn futures_util::Stream<Item = std::result::Result<Event, Infallible>> + Send>>,
-    >,
->;
 
 /// Restore files
 ///
@@ -80,7 +72,7 @@ pub async fn restore_files(
     signed: Signed,
     Params(id): Params<WorkspaceId>,
     Input(request): Input<NewRestore>,
-) -> Result<Stream> {
+) -> Result<Sse<impl Stream<Item = std::result::Result<Event, Infallible>>>> {
     let caller = *signed.caller();
     if request.paths.len() > MAX_PATHS {
         return Err(ApiError::invalid(
@@ -93,10 +85,9 @@ pub async fn restore_files(
         .iter()
         .map(|path| home_path(path.strip_prefix('/').filter(|rest| rest.is_empty()).unwrap_or(path)));
     let paths = select_paths(paths.collect::<Result<_>>()?);
-    grants::issue_for(&app, &caller, id, Access::Write).await?;
+    let agent = AgentClient::connect(&app, caller, id).await?;
     let guard = begin(&app, id)?;
     let session = open_session(&app, &caller, id, SnapshotRef::Id(request.snapshot)).await?;
-    let agent = AgentClient::connect(&app, caller, id).await?;
     let (sender, receiver) = mpsc::channel(MAX_QUEUED_EVENTS);
     let NewRestore { dry_run, force, resume, .. } = request;
     let wanted = RestoreRequest { paths, dry_run, force, resume };
@@ -115,8 +106,7 @@ pub async fn restore_files(
     let events = ReceiverStream::new(receiver).map(|event| {
         Ok(Event::default().data(serde_json::to_string(&event).expect("events are plain data")))
     });
-    Ok(Sse::new(Box::pin(events) as std::pin::Pin<Box<_>>)
-        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE_INTERVAL)))
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE_INTERVAL)))
 }
 
 /// Runs a restore until it is complete, the client is gone, or the server shuts down.
@@ -165,9 +155,8 @@ pub async fn undo_restore(
     Params((id, restore)): Params<(WorkspaceId, RestoreId)>,
 ) -> Result<Json<UndoneRestore>> {
     let caller = *signed.caller();
-    grants::issue_for(&app, &caller, id, Access::Write).await?;
-    let _guard = begin(&app, id)?;
     let agent = AgentClient::connect(&app, caller, id).await?;
+    let _guard = begin(&app, id)?;
     let undone = agent.post_json(&format!("restores/{restore}/undo"), &serde_json::Value::Null).await?;
     Ok(Json(undone))
 }

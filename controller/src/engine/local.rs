@@ -34,6 +34,10 @@ const SPEC_TIMEOUT: Duration = Duration::from_secs(10);
 /// From the end of a runner's input until it is killed. It needs the time to end its sandbox and
 /// remove its network.
 const END_GRACE: Duration = Duration::from_secs(15);
+/// How long a runner may go without a reply: no limit. Its input proves that this process lives, so it
+/// need not end itself when this process is paused or the database is away. No other runner can
+/// replace it while its process exists.
+pub const RUNNER_LEASE_MS: Option<u64> = None;
 /// Exits that the reconciler has not received yet.
 const MAX_EXITS: usize = 256;
 /// Environment variables that a runner inherits. The object store's are the only secrets among
@@ -135,14 +139,6 @@ impl LocalEngine {
         }
     }
 
-    /// How long a runner may go without a reply. Always `None` here: its input proves that this process
-    /// lives, so a runner need not end itself when this process is paused or the database is away. No
-    /// other runner can replace it while its process exists.
-    #[expect(clippy::unused_self, reason = "other engines have no such proof")]
-    pub fn runner_lease_ms(&self) -> Option<u64> {
-        None
-    }
-
     /// Ends all runners.
     pub fn end_all(&self) {
         for child in self.children().values() {
@@ -186,7 +182,7 @@ impl LocalEngine {
             controller: inner.controller.clone(),
             token: launch.token,
             grant_key: launch.grant_key,
-            lease_ms: self.runner_lease_ms(),
+            lease_ms: RUNNER_LEASE_MS,
             snapshot_requested: launch.snapshot_requested,
             repair_requested: launch.repair_requested,
             stream_seconds: inner.stream_seconds,

@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout_at};
 use super::repair_requests;
 use crate::{
     core::Core,
+    engine::local::RUNNER_LEASE_MS,
     identity::secrets,
     lifecycle::{
         Effect, Event, RunnerEvent, Serving,
@@ -60,7 +61,7 @@ pub async fn exchange(core: &Core, token: &str, request: ReportRequest) -> Resul
         }
         desired = read_desired_state(core, &request).await?;
     }
-    Ok(ReportReply { desired, committed, lease_ms: core.engine.runner_lease_ms() })
+    Ok(ReportReply { desired, committed, lease_ms: RUNNER_LEASE_MS })
 }
 
 fn desired_state(locked: &LockedWorkspace) -> DesiredRunnerState {
