@@ -348,63 +348,33 @@ struct Turn<'a> {
 impl BrowseSession {
     /// The entries of a directory by name. Symbolic links are not followed.
     pub async fn list(&self, path: &HomePath) -> Result<Directory, BrowseError> {
-        with_timeout(async {
-            let mut turn = self.turn().await?;
-            let reply = turn.open.files.list(path).await;
-            turn.finish(reply)
-        })
-        .await
+        self.request(async |files| files.list(path).await).await
     }
 
     /// One entry. A symbolic link is not followed.
     pub async fn stat(&self, path: &HomePath) -> Result<SnapshotEntry, BrowseError> {
-        with_timeout(async {
-            let mut turn = self.turn().await?;
-            let reply = turn.open.files.stat(path).await;
-            turn.finish(reply)
-        })
-        .await
+        self.request(async |files| files.stat(path).await).await
     }
 
     /// The nodes of a directory by name, at most `max_entries`, and whether there are more.
     pub async fn nodes(&self, path: &HomePath, max_entries: usize) -> Result<(Vec<Node>, bool), BrowseError> {
-        with_timeout(async {
-            let mut turn = self.turn().await?;
-            let reply = turn.open.files.nodes(path, max_entries).await;
-            turn.finish(reply)
-        })
-        .await
+        self.request(async |files| files.nodes(path, max_entries).await).await
     }
 
     /// One node. A symbolic link is not followed.
     pub async fn node(&self, path: &HomePath) -> Result<Node, BrowseError> {
-        with_timeout(async {
-            let mut turn = self.turn().await?;
-            let reply = turn.open.files.node(path).await;
-            turn.finish(reply)
-        })
-        .await
+        self.request(async |files| files.node(path).await).await
     }
 
     /// The extended attributes of an entry, and the segments of a file.
     pub async fn details(&self, path: &HomePath) -> Result<FileDetails, BrowseError> {
-        with_timeout(async {
-            let mut turn = self.turn().await?;
-            let reply = turn.open.files.details(path).await;
-            turn.finish(reply)
-        })
-        .await
+        self.request(async |files| files.details(path).await).await
     }
 
     /// At most `length` bytes of a file, at most [`PIECE_BYTES`]. Fewer only at the end of the
     /// file.
     pub async fn read(&self, path: &HomePath, offset: u64, length: u64) -> Result<Bytes, BrowseError> {
-        with_timeout(async {
-            let mut turn = self.turn().await?;
-            let reply = turn.open.files.read(path, offset, length.min(PIECE_BYTES)).await;
-            turn.finish(reply)
-        })
-        .await
+        self.request(async |files| files.read(path, offset, length.min(PIECE_BYTES)).await).await
     }
 
     /// What differs in `after` at a path and below, at most `max_changes`.
@@ -436,6 +406,19 @@ impl BrowseSession {
             let (mut before, mut after) = self.both_turns(after).await?;
             let reply = before.open.files.diff(&mut after.open.files, path).await;
             before.finish(after.finish(reply))
+        })
+        .await
+    }
+
+    /// Sends one request to the reader, in a turn of its own.
+    async fn request<T>(
+        &self,
+        ask: impl AsyncFnOnce(&mut Files) -> Result<T, BrowseError>,
+    ) -> Result<T, BrowseError> {
+        with_timeout(async {
+            let mut turn = self.turn().await?;
+            let reply = ask(&mut turn.open.files).await;
+            turn.finish(reply)
         })
         .await
     }
@@ -557,8 +540,8 @@ pub(crate) mod tests {
             inode: 0,
             kind: entry.kind,
             size: entry.size,
-            modified: reader::Timestamp::default(),
-            changed: reader::Timestamp::default(),
+            modified: reader::FileTime::default(),
+            changed: reader::FileTime::default(),
             mode: entry.mode as u16,
             links: 1,
             target: None,

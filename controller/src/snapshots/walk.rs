@@ -29,12 +29,20 @@ pub struct SnapshotWalk {
     /// The first path of each file with several names, by its inode.
     first_names: HashMap<u32, HomePath>,
     max_entries: usize,
+    /// A directory of the home that is not visited.
+    excluded: Option<&'static str>,
 }
 
 impl SnapshotWalk {
     /// A walk that has nothing to visit yet. At most `max_entries` of one directory are listed.
     pub fn new(session: BrowseSession, max_entries: usize) -> Self {
-        Self { session, pending: VecDeque::new(), first_names: HashMap::new(), max_entries }
+        Self { session, pending: VecDeque::new(), first_names: HashMap::new(), max_entries, excluded: None }
+    }
+
+    /// Leaves out a directory of the home, with everything below it.
+    #[must_use]
+    pub fn without(self, directory: &'static str) -> Self {
+        Self { excluded: Some(directory), ..self }
     }
 
     /// Visits a directory later.
@@ -44,7 +52,13 @@ impl SnapshotWalk {
 
     /// Lists the next directory. Those in it are visited later. `None`: the walk is complete.
     pub async fn next_directory(&mut self) -> Result<Option<WalkedDirectory>, BrowseError> {
-        let Some(path) = self.pending.pop_back() else { return Ok(None) };
+        let path = loop {
+            match self.pending.pop_back() {
+                Some(path) if self.is_excluded(&path) => {}
+                Some(path) => break path,
+                None => return Ok(None),
+            }
+        };
         let (nodes, truncated) = self.session.nodes(&path, self.max_entries).await?;
         let mut directory = WalkedDirectory { path, entries: Vec::new(), skipped: Vec::new() };
         for node in nodes {
@@ -60,6 +74,7 @@ impl SnapshotWalk {
                 None => Err("unsupported name"),
             };
             match entry {
+                Ok(entry) if self.is_excluded(&entry.path) => {}
                 Ok(entry) => {
                     if entry.kind == EntryKind::Directory {
                         self.pending.push_back(entry.path.clone());
@@ -74,6 +89,10 @@ impl SnapshotWalk {
             directory.skipped.push((directory.path.to_string(), "more entries than can be listed"));
         }
         Ok(Some(directory))
+    }
+
+    fn is_excluded(&self, path: &HomePath) -> bool {
+        self.excluded.is_some_and(|excluded| path.as_str().split('/').next() == Some(excluded))
     }
 
     /// Describes one entry, or says why an archive cannot hold it.
@@ -100,10 +119,8 @@ impl SnapshotWalk {
             path,
             kind: node.kind,
             size: node.size,
-            modified: FileTime {
-                seconds: node.modified.seconds,
-                nanoseconds: node.modified.nanoseconds.min(999_999_999),
-            },
+            // A guest may have written any number.
+            modified: FileTime { nanoseconds: node.modified.nanoseconds.min(999_999_999), ..node.modified },
             mode: u32::from(node.mode),
             target,
             hard_link,

@@ -22,7 +22,7 @@ use protocol::{
     files::{EntryKind, HomePath},
     restore::{
         BeginRestore, CompareReply, CompareRequest, ComparedDirectory, Comparison, RECORDS_DIRECTORY,
-        SourceEntry, WrittenEntry,
+        SourceEntry,
     },
 };
 use restore::archive;
@@ -149,7 +149,7 @@ impl Restore {
         request: RestoreRequest,
         events: mpsc::Sender<RestoreEvent>,
     ) -> Result<Self, RestoreError> {
-        let mut walk = SnapshotWalk::new(session.clone(), MAX_RESTORE_ENTRIES);
+        let mut walk = SnapshotWalk::new(session.clone(), MAX_RESTORE_ENTRIES).without(RECORDS_DIRECTORY);
         let (mut roots, mut results, mut seen) = (Vec::new(), Vec::new(), HashSet::new());
         for path in &request.paths {
             if path.is_home() {
@@ -247,21 +247,16 @@ impl Restore {
             for (path, reason) in directory.skipped {
                 self.add_result(failure(path, reason));
             }
-            let mut entries = directory.entries;
-            if directory.path.is_home() {
-                entries.retain(|entry| entry.path.as_str() != RECORDS_DIRECTORY);
-            }
-            if directory.path.as_str() == RECORDS_DIRECTORY
-                || directory.path.as_str().starts_with(&format!("{RECORDS_DIRECTORY}/"))
-            {
-                continue;
-            }
-            self.visited += entries.len();
-            waiting += entries.len();
+            self.visited += directory.entries.len();
+            waiting += directory.entries.len();
             if self.visited > MAX_RESTORE_ENTRIES {
                 return Err(RestoreError::TooManyEntries);
             }
-            request.directories.push(ComparedDirectory { path: directory.path, is_complete: true, entries });
+            request.directories.push(ComparedDirectory {
+                path: directory.path,
+                is_complete: true,
+                entries: directory.entries,
+            });
             if waiting >= MAX_COMPARED_ENTRIES {
                 self.compare_batch(&mut request).await?;
                 waiting = 0;
@@ -339,7 +334,7 @@ impl Restore {
             before,
             sender,
         };
-        let writing = self.agent.post::<Vec<WrittenEntry>>(path, body);
+        let writing = self.agent.post::<Vec<RestoredEntry>>(path, body);
         let (written, sent) = tokio::join!(writing, archive.send(batch));
         let (sent, failures) = sent?;
         // The archive was cut because a large file could not be read to its end.
