@@ -5,16 +5,16 @@
 //!
 //! - `POST restores/compare`: [`CompareRequest`] → [`CompareReply`]. Changes nothing.
 //! - `POST restores/{id}`: [`BeginRestore`]. Prepares the record of the restore.
-//! - `POST restores/{id}/entries`: a tar archive → a list of [`WrittenEntry`], one for each member.
+//! - `POST restores/{id}/entries`: a tar archive → a list of [`RestoredEntry`], one for each member.
 //! - `POST restores/{id}/finish`: sets the attributes of created directories.
-//! - `POST restores/{id}/undo` → [`crate::api::restore::UndoneRestore`].
+//! - `POST restores/{id}/undo` → [`UndoneRestore`].
+//!
+//! [`RestoredEntry`]: crate::api::restore::RestoredEntry
+//! [`UndoneRestore`]: crate::api::restore::UndoneRestore
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    api::restore::RestoreOutcome,
-    files::{EntryKind, HomePath},
-};
+use crate::files::{EntryKind, HomePath};
 
 /// The directory of the home that holds the records of restores, and what they replaced. It is
 /// never restored itself.
@@ -28,12 +28,19 @@ pub const MAX_COMPARE_BYTES: u64 = 32 << 20;
 pub const MAX_ARCHIVE_BYTES: u64 = 1 << 44;
 
 /// A point in time: seconds since 1970, possibly negative, and nanoseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FileTime {
     /// Seconds since 1970.
     pub seconds: i64,
     /// 0 to 999,999,999.
     pub nanoseconds: u32,
+}
+
+impl FileTime {
+    /// Milliseconds since 1970.
+    pub fn milliseconds(self) -> i64 {
+        self.seconds.saturating_mul(1000).saturating_add(i64::from(self.nanoseconds / 1_000_000))
+    }
 }
 
 /// A part of a file that is not a hole.
@@ -137,18 +144,14 @@ pub struct WriteEntries {
     pub force: bool,
 }
 
-/// What was done about one member of an archive.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WrittenEntry {
-    /// Its path in the home.
-    pub path: String,
-    /// Type of the entry.
-    pub kind: EntryKind,
-    /// Size of a file. 0 for another name of a file.
-    pub size: u64,
-    /// What was done.
-    pub outcome: RestoreOutcome,
-    /// Why it failed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn milliseconds_may_be_negative() {
+        let timestamp = FileTime { seconds: -2, nanoseconds: 500_000_000 };
+        assert_eq!(timestamp.milliseconds(), -1500);
+        assert_eq!(FileTime { seconds: i64::MAX, nanoseconds: 0 }.milliseconds(), i64::MAX);
+    }
 }

@@ -234,7 +234,7 @@ fn differ(old: &Node, new: &Node) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node;
+    use crate::node::FileTime;
 
     fn file(name: &str, inode: u32) -> Node {
         Node::unreadable(name.into(), inode, EntryKind::File)
@@ -260,7 +260,7 @@ mod tests {
     fn directories_ignore_times_links_compare_targets() {
         let mut old = file("a", 12);
         old.kind = EntryKind::Directory;
-        let new = Node { modified: node::Timestamp { seconds: 1, nanoseconds: 0 }, inode: 13, ..old.clone() };
+        let new = Node { modified: FileTime { seconds: 1, nanoseconds: 0 }, inode: 13, ..old.clone() };
         assert!(!differ(&old, &new));
         let old = Node { kind: EntryKind::Symlink, target: Some(b"x".to_vec()), ..old };
         let new = Node { inode: 13, ..old.clone() };

@@ -50,7 +50,7 @@ mod wire;
 pub use changes::{MAX_ENTRIES_VISITED, list_changes};
 pub use diff::diff_file;
 pub use error::{FaultReason, ReaderError};
-pub use node::{FileDetails, Node, Segment, Timestamp};
+pub use node::{FileDetails, FileTime, Node, Segment};
 pub use process::ReaderCommand;
 pub use read_at::ReadAt;
 pub use sandbox::SandboxReport;

@@ -1,28 +1,12 @@
 //! A file, directory or link as the file system describes it. Pure.
 
-pub use protocol::restore::{MAX_SEGMENTS, Segment};
+pub use protocol::restore::{FileTime, MAX_SEGMENTS, Segment};
 use protocol::{api::snapshot::SnapshotEntry, files::EntryKind};
 
 /// Longest name in a directory.
 pub const MAX_NAME_BYTES: usize = protocol::files::MAX_NAME_BYTES;
 /// Longest target of a symbolic link, as in Linux.
 pub const MAX_TARGET_BYTES: usize = 4096;
-
-/// A point in time: seconds since 1970, possibly negative, and nanoseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Timestamp {
-    /// Whole seconds since 1970.
-    pub seconds: i64,
-    /// Less than a second.
-    pub nanoseconds: u32,
-}
-
-impl Timestamp {
-    /// Milliseconds since 1970.
-    pub fn milliseconds(self) -> i64 {
-        self.seconds.saturating_mul(1000).saturating_add(i64::from(self.nanoseconds / 1_000_000))
-    }
-}
 
 /// An entry of a directory with its attributes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,9 +20,9 @@ pub struct Node {
     /// Length of the content, in bytes, with holes.
     pub size: u64,
     /// When the content changed (mtime).
-    pub modified: Timestamp,
+    pub modified: FileTime,
     /// When anything in the inode changed (ctime). Programs cannot set it.
-    pub changed: Timestamp,
+    pub changed: FileTime,
     /// Permission bits.
     pub mode: u16,
     /// Names that the inode has in directories. 0: the inode cannot be read.
@@ -51,7 +35,7 @@ impl Node {
     /// A node whose directory names it but whose inode cannot be read. It is shown as empty and
     /// without permissions.
     pub fn unreadable(name: Vec<u8>, inode: u32, kind: EntryKind) -> Self {
-        let never = Timestamp::default();
+        let never = FileTime::default();
         Self { name, inode, kind, size: 0, modified: never, changed: never, mode: 0, links: 0, target: None }
     }
 
@@ -113,12 +97,5 @@ mod tests {
     fn non_utf8_names_are_marked() {
         let entry = Node::unreadable(b"a\xffb".to_vec(), 12, EntryKind::File).into_entry();
         assert_eq!((entry.name.as_str(), entry.utf8), ("a\u{fffd}b", false));
-    }
-
-    #[test]
-    fn milliseconds_may_be_negative() {
-        let timestamp = Timestamp { seconds: -2, nanoseconds: 500_000_000 };
-        assert_eq!(timestamp.milliseconds(), -1500);
-        assert_eq!(Timestamp { seconds: i64::MAX, nanoseconds: 0 }.milliseconds(), i64::MAX);
     }
 }

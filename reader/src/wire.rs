@@ -11,7 +11,7 @@ use protocol::{
 
 use crate::{
     error::{Fault, FaultReason},
-    node::{FileDetails, MAX_NAME_BYTES, MAX_SEGMENTS, MAX_TARGET_BYTES, Node, Segment, Timestamp, is_name},
+    node::{FileDetails, FileTime, MAX_NAME_BYTES, MAX_SEGMENTS, MAX_TARGET_BYTES, Node, Segment, is_name},
     sandbox::SandboxReport,
 };
 
@@ -267,7 +267,7 @@ impl FrameEncoder {
         self.rest(&(bytes.len() as u16).to_le_bytes()).rest(bytes)
     }
 
-    fn timestamp(&mut self, timestamp: Timestamp) -> &mut Self {
+    fn timestamp(&mut self, timestamp: FileTime) -> &mut Self {
         self.rest(&timestamp.seconds.to_le_bytes()).u32(timestamp.nanoseconds)
     }
 
@@ -348,8 +348,8 @@ impl FrameDecoder<'_> {
         }
     }
 
-    fn timestamp(&mut self) -> Result<Timestamp, Malformed> {
-        Ok(Timestamp { seconds: self.array().map(i64::from_le_bytes)?, nanoseconds: self.u32()? })
+    fn timestamp(&mut self) -> Result<FileTime, Malformed> {
+        Ok(FileTime { seconds: self.array().map(i64::from_le_bytes)?, nanoseconds: self.u32()? })
     }
 
     fn node(&mut self) -> Result<Node, Malformed> {
@@ -421,8 +421,8 @@ mod tests {
             inode: 12,
             kind: EntryKind::Symlink,
             size: 5,
-            modified: Timestamp { seconds: -1, nanoseconds: 7 },
-            changed: Timestamp { seconds: 1 << 33, nanoseconds: 0 },
+            modified: FileTime { seconds: -1, nanoseconds: 7 },
+            changed: FileTime { seconds: 1 << 33, nanoseconds: 0 },
             mode: 0o777,
             links: 2,
             target: Some(b"a\xff".to_vec()),

@@ -15,7 +15,7 @@
 
 pub mod archive;
 mod compare;
-mod directory;
+pub mod directory;
 mod record;
 mod undo;
 mod writer;

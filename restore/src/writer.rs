@@ -10,9 +10,9 @@ use std::{
 };
 
 use protocol::{
-    api::restore::RestoreOutcome,
+    api::restore::{RestoreOutcome, RestoredEntry},
     files::{EntryKind, HomePath, MAX_NAME_BYTES},
-    restore::{FileTime, PERMISSIONS, RECORDS_DIRECTORY, Segment, WrittenEntry},
+    restore::{FileTime, PERMISSIONS, RECORDS_DIRECTORY, Segment},
 };
 use rustix::{
     fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps, XattrFlags},
@@ -65,7 +65,7 @@ pub struct Writer<'a> {
     existing: Existing,
     /// Complete files that are not in their places yet, by the index of their result.
     pending: Vec<(usize, PlacedEntry)>,
-    results: Vec<WrittenEntry>,
+    results: Vec<RestoredEntry>,
     buffer: Vec<u8>,
 }
 
@@ -105,7 +105,7 @@ impl<'a> Writer<'a> {
     pub fn write_archive<R: Read>(
         &mut self,
         archive: &mut ArchiveReader<R>,
-    ) -> Result<Vec<WrittenEntry>, RestoreError> {
+    ) -> Result<Vec<RestoredEntry>, RestoreError> {
         self.results.clear();
         let outcome = self.write_members(archive);
         // What is complete takes its place even if the archive ended early.
@@ -138,7 +138,7 @@ impl<'a> Writer<'a> {
     fn write_members<R: Read>(&mut self, archive: &mut ArchiveReader<R>) -> Result<(), RestoreError> {
         while let Some(entry) = archive.next_entry()? {
             let index = self.results.len();
-            self.results.push(WrittenEntry {
+            self.results.push(RestoredEntry {
                 path: entry.name.clone(),
                 kind: entry.content.kind(),
                 size: entry.content.size(),

@@ -460,9 +460,9 @@ async fn agent_ends_when_its_input_closes() {
 mod restores {
     use protocol::{
         RestoreId,
-        api::restore::{RestoreOutcome, UndoneRestore},
+        api::restore::{RestoreOutcome, RestoredEntry, UndoneRestore},
         files::{EntryKind, HomePath},
-        restore::{CompareReply, Comparison, FileTime, Segment, SourceEntry, WrittenEntry},
+        restore::{CompareReply, Comparison, FileTime, Segment, SourceEntry},
     };
     use restore::archive::{END, Member, header};
 
@@ -504,7 +504,7 @@ mod restores {
     }
 
     fn outcomes(reply: &[u8]) -> Vec<RestoreOutcome> {
-        let written: Vec<WrittenEntry> = serde_json::from_slice(reply).expect("results");
+        let written: Vec<RestoredEntry> = serde_json::from_slice(reply).expect("results");
         written.into_iter().map(|entry| entry.outcome).collect()
     }
 

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     error::{Fault, FaultReason},
-    node::Timestamp,
+    node::FileTime,
 };
 
 /// The inode number of the root directory, which is the home.
@@ -45,9 +45,9 @@ pub struct Inode {
     pub links: u16,
     pub size: u64,
     /// mtime.
-    pub modified: Timestamp,
+    pub modified: FileTime,
     /// ctime.
-    pub changed: Timestamp,
+    pub changed: FileTime,
     /// The root of the block map, or a short link's target.
     pub map: [u8; MAP_BYTES],
     /// Whether the block map is a tree of extents.
@@ -135,13 +135,13 @@ fn has_extra(fields: &Fields<'_>, at: usize, length: usize) -> bool {
 }
 
 /// Reads signed seconds. The extra field adds two high bits and the nanoseconds.
-fn read_timestamp(fields: &Fields<'_>, at: usize, extra_at: usize) -> Timestamp {
+fn read_timestamp(fields: &Fields<'_>, at: usize, extra_at: usize) -> FileTime {
     let seconds = i64::from(fields.u32(at) as i32);
     if !has_extra(fields, extra_at, 4) {
-        return Timestamp { seconds, nanoseconds: 0 };
+        return FileTime { seconds, nanoseconds: 0 };
     }
     let extra = fields.u32(extra_at);
-    Timestamp { seconds: seconds + (i64::from(extra & 3) << 32), nanoseconds: extra >> 2 }
+    FileTime { seconds: seconds + (i64::from(extra & 3) << 32), nanoseconds: extra >> 2 }
 }
 
 fn is_checksum_valid(seed: u32, bytes: &[u8]) -> bool {

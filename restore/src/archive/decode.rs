@@ -24,7 +24,7 @@ pub enum ArchiveError {
     /// The source failed or ended early.
     #[error("the archive ended early")]
     Source(#[from] io::Error),
-    /// The bytes are no archive of ours.
+    /// The bytes are not an archive as [`encode`](super::encode) makes it.
     #[error("the archive is malformed: {0}")]
     Malformed(&'static str),
 }

@@ -12,15 +12,11 @@ use std::{
 };
 
 use protocol::files::HomePath;
+use restore::directory::{self, delete_tree, open_beneath};
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Stat};
 
 use super::entry::is_directory;
 use crate::user;
-
-/// Deepest directory tree that can be deleted. Each level holds an open directory.
-const MAX_DEPTH: usize = 256;
-/// How often `openat2` is repeated if a rename races with the resolution.
-const MAX_OPEN_ATTEMPTS: usize = 16;
 
 /// The home directory. Clones share one descriptor.
 #[derive(Clone)]
@@ -126,17 +122,7 @@ impl HomeFiles<'_> {
 
     /// Opens `path`. Follows symbolic links that stay in the home.
     pub fn open(&self, path: &HomePath, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
-        let text = if path.is_home() { "." } else { path.as_str() };
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-        // EAGAIN means that a rename raced with the resolution, so the kernel could not prove that
-        // the path stayed beneath the home.
-        for _ in 0..MAX_OPEN_ATTEMPTS {
-            match rustix::fs::openat2(self.root, text, flags | OFlags::CLOEXEC, mode, resolve) {
-                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
-                result => return Ok(result?),
-            }
-        }
-        Err(rustix::io::Errno::BUSY.into())
+        open_beneath(self.root, path, flags, mode, ResolveFlags::empty())
     }
 
     /// Opens the directory that contains `path`, and returns it with the last name of `path`.
@@ -156,10 +142,7 @@ impl HomeFiles<'_> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             result => result?,
         };
-        match rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Err(rustix::io::Errno::NOENT) => Ok(None),
-            stat => Ok(Some(stat?)),
-        }
+        directory::stat(parent.as_fd(), name)
     }
 
     /// Resolves all symbolic links, so that each file has exactly one path. A name that does not
@@ -196,38 +179,10 @@ impl HomeFiles<'_> {
             return Ok(rustix::fs::unlinkat(&parent, name, AtFlags::empty())?);
         }
         if recursive {
-            delete_content(parent.as_fd(), name.as_ref(), MAX_DEPTH)?;
+            return delete_tree(parent.as_fd(), name.as_bytes());
         }
         Ok(rustix::fs::unlinkat(&parent, name, AtFlags::REMOVEDIR)?)
     }
-}
-
-fn delete_content(parent: BorrowedFd<'_>, name: &std::ffi::OsStr, depth: usize) -> io::Result<()> {
-    use std::os::unix::ffi::OsStrExt as _;
-    let Some(depth) = depth.checked_sub(1) else {
-        return Err(io::Error::other(format!(
-            "Cannot delete the directory: it is nested deeper than {MAX_DEPTH} levels. \
-             Use `rm -r` in a terminal"
-        )));
-    };
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let directory = rustix::fs::openat(parent, name, flags, Mode::empty())?;
-    for entry in rustix::fs::Dir::read_from(&directory)? {
-        let entry = entry?;
-        let name = std::ffi::OsStr::from_bytes(entry.file_name().to_bytes());
-        if name == "." || name == ".." {
-            continue;
-        }
-        match rustix::fs::unlinkat(&directory, name, AtFlags::empty()) {
-            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
-            Err(rustix::io::Errno::ISDIR) => {
-                delete_content(directory.as_fd(), name, depth)?;
-                rustix::fs::unlinkat(&directory, name, AtFlags::REMOVEDIR)?;
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
 }
 
 /// Syncs a directory, so that a rename in it survives a power failure.

@@ -12,9 +12,9 @@ use axum::{
 use futures_util::StreamExt as _;
 use protocol::{
     Code, RestoreId,
-    api::restore::{MAX_RECORDS, RestoreOutcome, UndoneRestore},
+    api::restore::{MAX_RECORDS, RestoreOutcome, RestoredEntry, UndoneRestore},
     files::HomePath,
-    restore::{BeginRestore, CompareReply, CompareRequest, WriteEntries, WrittenEntry},
+    restore::{BeginRestore, CompareReply, CompareRequest, WriteEntries},
 };
 use restore::{
     Existing, RestoreError, Writer,
@@ -66,7 +66,7 @@ pub async fn write_entries(
     Path(id): Path<RestoreId>,
     Query(query): Query<WriteEntries>,
     body: Body,
-) -> ApiResult<Json<Vec<WrittenEntry>>> {
+) -> ApiResult<Json<Vec<RestoredEntry>>> {
     let (sender, mut receiver) = mpsc::channel::<io::Result<Bytes>>(MAX_PIECES_AHEAD);
     let writing = state.home.run(move |files| {
         let mut writer = Writer::open(files.root(), &id.to_string(), existing(query.force))?;
@@ -85,7 +85,7 @@ pub async fn write_entries(
         }
     };
     let (written, ()) = tokio::join!(writing, receiving);
-    let written: Vec<WrittenEntry> = written?;
+    let written: Vec<RestoredEntry> = written?;
     for entry in &written {
         if matches!(entry.outcome, RestoreOutcome::Created | RestoreOutcome::Replaced)
             && let Ok(path) = HomePath::parse(&entry.path)

@@ -115,14 +115,8 @@ fn unpack<R: io::Read>(
     // Nothing of the record is needed: what was replaced has other names.
     Writer::forget(root.as_fd(), &name)?;
     let (written, ()) = (outcome?, finished?);
-    let entries = written.into_iter().map(|entry| RestoredEntry {
-        path: entry.path,
-        kind: entry.kind,
-        size: entry.size,
-        outcome: entry.outcome,
-        message: entry.message,
-    });
-    Ok((entries.filter(|entry| !is_existing_directory(entry)).collect(), archive.notes().to_owned()))
+    let entries = written.into_iter().filter(|entry| !is_existing_directory(entry)).collect();
+    Ok((entries, archive.notes().to_owned()))
 }
 
 /// Directories that existed are not worth a line.
@@ -148,7 +142,6 @@ async fn send_pieces(
 ) -> Result<(), CommandError> {
     loop {
         match content.next().await {
-            // A writer that ended returns its own error.
             Ok(Some(piece)) => {
                 // A writer that ended returns its own error.
                 if sender.send(Ok(piece)).await.is_err() {
