@@ -9,6 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::mount::MntFlags;
+
 use super::{
     Progress,
     error::{ImageError, at},
@@ -19,6 +21,8 @@ const BUILD_PREFIX: &str = ".building-";
 /// A builder that holds the lock for longer than all its timeouts together has hung.
 const LOCK_TIMEOUT: Duration = Duration::from_hours(2);
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
+/// The mounts of the calling thread's namespace.
+const MOUNTS: &str = "/proc/thread-self/mountinfo";
 
 /// The exclusive right to build in a directory. The kernel releases it when the builder dies.
 pub struct BuildLock {
@@ -88,7 +92,10 @@ impl BuildLock {
         entries
             .flatten()
             .filter(|entry| entry.file_name().to_string_lossy().starts_with(BUILD_PREFIX))
-            .try_for_each(|entry| remove_tree(&entry.path()))
+            .try_for_each(|entry| {
+                detach_mounts(&entry.path())?;
+                remove_tree(&entry.path())
+            })
     }
 }
 
@@ -125,19 +132,40 @@ pub fn make_readable(path: &Path) -> Result<(), ImageError> {
 
 /// Removes a tree, unless something is mounted in it: that could be the host's own devices.
 fn remove_tree(path: &Path) -> Result<(), ImageError> {
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo")
-        .map_err(at("read", Path::new("/proc/self/mountinfo")))?;
-    let canonical = path.canonicalize().map_err(at("find", path))?;
-    if let Some(point) = mount_points(&mounts).find(|point| Path::new(point).starts_with(&canonical)) {
+    if let Some(point) = mounts_in(path)?.first() {
         let source = io::Error::new(io::ErrorKind::ResourceBusy, format!("{point} is mounted. Unmount it"));
         return Err(at("remove", path)(source));
     }
     std::fs::remove_dir_all(path).map_err(at("remove", path))
 }
 
-/// The mount point is the fifth field of each line. Spaces in it are escaped as octal numbers.
+/// Detaches the host's file systems that a build left mounted in its tree. Builds of this version
+/// mount nothing outside their own namespace; earlier ones did.
+fn detach_mounts(path: &Path) -> Result<(), ImageError> {
+    // The last mount covers the earlier ones.
+    for point in mounts_in(path)?.into_iter().rev() {
+        tracing::warn!(%point, "detaching a file system that an interrupted build left mounted");
+        nix::mount::umount2(Path::new(&point), MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW)
+            .map_err(|errno| at("unmount", Path::new(&point))(errno.into()))?;
+    }
+    Ok(())
+}
+
+/// The mount points at and below a path, in the order in which they were mounted.
+fn mounts_in(path: &Path) -> Result<Vec<String>, ImageError> {
+    let mounts = std::fs::read_to_string(MOUNTS).map_err(at("read", Path::new(MOUNTS)))?;
+    let canonical = path.canonicalize().map_err(at("find", path))?;
+    Ok(mount_points(&mounts).filter(|point| Path::new(point).starts_with(&canonical)).collect())
+}
+
+/// The mount point is the fifth field of each line. Special characters in it are escaped as octal
+/// numbers.
 fn mount_points(mounts: &str) -> impl Iterator<Item = String> {
-    mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(|point| point.replace("\\040", " "))
+    mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(|point| {
+        [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
+            .iter()
+            .fold(point.to_owned(), |text, (escaped, character)| text.replace(escaped, character))
+    })
 }
 
 #[cfg(test)]
@@ -180,6 +208,34 @@ mod tests {
         std::fs::create_dir(&finished).expect("a directory");
         lock(directory.path(), &|_, _| {}).expect("no other builder");
         assert!(!leftovers.exists() && finished.exists());
+    }
+
+    /// In a mount namespace of the test, as a build of an earlier version left it on the host.
+    #[test]
+    fn lock_detaches_what_a_dead_builder_mounted() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: it needs root");
+            return;
+        }
+        std::thread::spawn(|| {
+            use nix::{mount::MsFlags, sched::CloneFlags};
+            nix::sched::unshare(CloneFlags::CLONE_NEWNS).expect("a namespace");
+            let none = None::<&str>;
+            nix::mount::mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("private");
+            let directory = tempfile::tempdir().expect("a directory");
+            let host = directory.path().join("host");
+            let point = directory.path().join(".building-1/root/dev/shm");
+            std::fs::create_dir_all(&host).expect("a directory");
+            std::fs::create_dir_all(&point).expect("a directory");
+            std::fs::write(host.join("in use"), "by another program").expect("a file");
+            nix::mount::mount(Some(&host), &point, none, MsFlags::MS_BIND, none).expect("mounted");
+            assert!(remove_tree(&directory.path().join(".building-1")).is_err(), "never through a mount");
+            lock(directory.path(), &|_, _| {}).expect("the leftovers are removed");
+            assert!(!directory.path().join(".building-1").exists());
+            assert!(host.join("in use").exists(), "the host's files stay");
+        })
+        .join()
+        .expect("no panic");
     }
 
     #[test]

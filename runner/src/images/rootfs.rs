@@ -12,7 +12,7 @@ use super::{
     definition::{BUILDER_VERSION, ImageDefinition, SETUP},
     error::{ImageError, at},
     kernel, modules,
-    tools::{self, BuildTool, GZIP, LZ4, MKFS_EROFS, MMDEBSTRAP, XZ, ZSTD},
+    tools::{self, BuildTool, GZIP, LZ4, MKFS_EROFS, MMDEBSTRAP, UNSHARE, XZ, ZSTD},
 };
 
 /// File name of the modules' load order: one paragraph per group.
@@ -61,7 +61,7 @@ pub fn build(
     work: &Path,
     progress: &Progress<'_>,
 ) -> Result<PathBuf, ImageError> {
-    [MMDEBSTRAP, MKFS_EROFS, LZ4].iter().try_for_each(BuildTool::require)?;
+    [MMDEBSTRAP, UNSHARE, MKFS_EROFS, LZ4].iter().try_for_each(BuildTool::require)?;
     let (root, out, setup_out) = (work.join("root"), work.join("image"), work.join("setup"));
     create_directory(&out)?;
     create_directory(&setup_out)?;
@@ -91,7 +91,8 @@ fn install(
     let setup = work.join("setup.sh");
     write_file(&setup, SETUP.as_bytes())?;
     let user = &definition.user;
-    let mut command = MMDEBSTRAP.command();
+    // It mounts /proc, /sys and parts of /dev in the tree.
+    let mut command = MMDEBSTRAP.isolated_command();
     command
         .env("BURROW_SETUP", &setup)
         .env("BURROW_OUT", setup_out)

@@ -41,8 +41,10 @@ pub const XZ: BuildTool = BuildTool { program: "xz", package: "xz-utils", timeou
 pub const ZSTD: BuildTool = BuildTool { program: "zstd", package: "zstd", timeout: Duration::from_mins(5) };
 /// Unpacks kernels and modules.
 pub const GZIP: BuildTool = BuildTool { program: "gzip", package: "gzip", timeout: Duration::from_mins(5) };
+/// Isolates the program that mounts file systems while it works.
+pub const UNSHARE: BuildTool = BuildTool { program: "unshare", package: "util-linux", timeout: MINUTE };
 /// All programs that a build may need.
-pub const ALL: [BuildTool; 6] = [MMDEBSTRAP, MKFS_EROFS, LZ4, XZ, ZSTD, GZIP];
+pub const ALL: [BuildTool; 7] = [MMDEBSTRAP, MKFS_EROFS, LZ4, XZ, ZSTD, GZIP, UNSHARE];
 
 /// How many of a program's last lines an error contains.
 const MAX_ERROR_LINES: usize = 12;
@@ -76,18 +78,21 @@ impl BuildTool {
         if found { Ok(()) } else { Err(self.missing()) }
     }
 
-    /// A command with a clean environment. The program is killed when the thread that starts it ends.
+    /// A command with a clean environment. The program gets SIGTERM when the thread that starts it ends.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(self.program);
+        clean_command(self.program, Signal::TERM)
+    }
+
+    /// A command in its own mount namespace and process namespace. Nothing that it mounts is visible
+    /// outside, and all its processes are killed with it or when the thread that starts it ends.
+    /// Then the kernel removes the mounts. Needs root.
+    pub fn isolated_command(&self) -> Command {
+        // `unshare` ignores SIGTERM while it waits.
+        let mut command = clean_command(UNSHARE.program, Signal::KILL);
         command
-            .env_clear()
-            .env("PATH", PATH)
-            .env("LANG", "C.UTF-8")
-            .env("LC_ALL", "C.UTF-8")
-            .env("HOME", "/");
-        command.envs(INHERITED_VARIABLES.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
-        die_with_parent(&mut command);
+            .args(["--mount", "--propagation=private", "--pid", "--mount-proc", "--fork", "--kill-child"])
+            .arg("--")
+            .arg(self.program);
         command
     }
 
@@ -167,11 +172,22 @@ pub fn filter<A: AsRef<OsStr>>(
     tool.run(tool.command().args(arguments).stdin(source).stdout(target), &mut |_| {})
 }
 
+/// A command without our environment, in its own process group. It gets `death_signal` when the
+/// thread that starts it ends.
+fn clean_command(program: &str, death_signal: Signal) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().env("PATH", PATH).env("LANG", "C.UTF-8").env("LC_ALL", "C.UTF-8").env("HOME", "/");
+    command.envs(INHERITED_VARIABLES.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
+    die_with_parent(&mut command, death_signal);
+    command
+}
+
 #[allow(unsafe_code)]
-fn die_with_parent(command: &mut Command) {
+fn die_with_parent(command: &mut Command, signal: Signal) {
     let parent = rustix::process::getpid();
     let set_signal = move || {
-        rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
+        rustix::process::set_parent_process_death_signal(Some(signal))?;
         // The parent may have died before the signal was set.
         if rustix::process::getppid() != Some(parent) {
             return Err(io::Error::from(io::ErrorKind::BrokenPipe));
@@ -286,6 +302,57 @@ mod tests {
         let tool = BuildTool { timeout: Duration::from_millis(100), ..SHELL };
         let (result, _) = shell(&tool, "sleep 1000 & sleep 1000");
         assert!(matches!(result, Err(ImageError::Timeout { .. })), "{result:?}");
+    }
+
+    /// The script mounts a file system as mmdebstrap does, and is killed before it can unmount it.
+    #[test]
+    fn killed_build_leaves_no_mounts() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: it needs root");
+            return;
+        }
+        let directory = tempfile::tempdir().expect("a directory");
+        let point = directory.path().to_str().expect("text");
+        let script =
+            format!("mount -t tmpfs none {point} && touch {point}/inside && echo mounted >&2 && sleep 1000");
+        let tool = BuildTool { timeout: Duration::from_secs(1), ..SHELL };
+        let mut is_mounted = false;
+        let result = tool.run(tool.isolated_command().args(["-c", &script]), &mut |line| {
+            is_mounted |= line == "mounted";
+            let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("readable");
+            assert!(!mounts.contains(point), "the mount is visible outside");
+            assert!(!directory.path().join("inside").exists());
+        });
+        assert!(is_mounted && matches!(result, Err(ImageError::Timeout { .. })), "{result:?}");
+        std::fs::remove_dir(directory.path()).expect("nothing is mounted on it");
+    }
+
+    #[test]
+    fn isolated_processes_end_with_their_starter() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: it needs root");
+            return;
+        }
+        let directory = tempfile::tempdir().expect("a directory");
+        let pipe = directory.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0)
+            .expect("a pipe");
+        // A grandchild holds the pipe open. Its other end reads the end of file when it is dead.
+        let script = format!("sh -c 'exec >{}; echo ready; sleep 1000' & sleep 1000", pipe.display());
+        let (ready, wait) = std::sync::mpsc::channel::<()>();
+        let starter = std::thread::spawn(move || {
+            let child = SHELL.isolated_command().args(["-c", &script]).stderr(Stdio::null()).spawn();
+            let _ = wait.recv();
+            child
+        });
+        let mut reader = BufReader::new(std::fs::File::open(&pipe).expect("opened"));
+        let mut line = String::new();
+        reader.read_line(&mut line).expect("a line");
+        assert_eq!(line, "ready\n");
+        drop(ready);
+        let mut child = starter.join().expect("no panic").expect("started");
+        assert_eq!(reader.read_line(&mut line).expect("the end"), 0);
+        child.wait().expect("killed");
     }
 
     #[test]
