@@ -16,6 +16,7 @@ use std::{
 use controller::{Config, Controller, EngineConfig, HistoryConfig};
 use protocol::{Redacted, runner::RuntimeKind};
 use reader::ReaderCommand;
+use runner::network::HostNetwork;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
@@ -76,6 +77,8 @@ struct System {
     /// Stops the controller.
     shutdown: CancellationToken,
     gateway: GatewayThread,
+    /// The firewall rules of sandboxes, if they have a network.
+    network: Option<HostNetwork>,
     _lock: DataLock,
 }
 
@@ -92,9 +95,10 @@ pub async fn run(context: &Context, up: UpOptions) -> Result<(), CommandError> {
         () = interrupted.cancelled() => None,
         failed = system.wait_for_failure() => Some(failed),
     };
+    let network = system.network.take();
     let stopped = shutdown::stop(context.style, system).await;
-    if up.runtime == Runtime::Microvm && rustix::process::geteuid().is_root() {
-        runner::network::remove_host_rules().await;
+    if let Some(network) = network {
+        network.close().await;
     }
     failed.map_or(stopped, Err)
 }
@@ -115,7 +119,7 @@ async fn start(context: &Context, up: &UpOptions) -> Result<System, CommandError
     let database = start_database(style, up.database_url.as_deref(), &data).await?;
     let run_dir = data.path().join("run");
     runner::sweep(&run_dir).await;
-    prepare_network(up).await?;
+    let network = prepare_network(up).await?;
     let config = Config {
         database_url: database.url(),
         host: data_directory::host_id(data.path())?,
@@ -132,7 +136,8 @@ async fn start(context: &Context, up: &UpOptions) -> Result<System, CommandError
     let controller = Controller::start(config, shutdown.clone()).await?;
     let gateway = start_gateway(up, listener, &controller)?;
     step.done();
-    Ok(System { database, data_dir: data.path().to_owned(), controller, shutdown, gateway, _lock: lock })
+    let data_dir = data.path().to_owned();
+    Ok(System { database, data_dir, controller, shutdown, gateway, network, _lock: lock })
 }
 
 /// Opens the object store and tests it, so that a bucket that cannot be used is reported now, and
@@ -164,11 +169,11 @@ pub async fn start_database(
 
 /// Prepares the host's network for sandboxes. Without root, sandboxes have none, which `burrow
 /// doctor` reports.
-async fn prepare_network(up: &UpOptions) -> Result<(), CommandError> {
-    if up.runtime == Runtime::Microvm && rustix::process::geteuid().is_root() {
-        runner::network::prepare_host().await?;
+async fn prepare_network(up: &UpOptions) -> Result<Option<HostNetwork>, CommandError> {
+    if up.runtime != Runtime::Microvm || !rustix::process::geteuid().is_root() {
+        return Ok(None);
     }
-    Ok(())
+    Ok(Some(HostNetwork::open().await?))
 }
 
 fn engine(up: &UpOptions, images: Images) -> Result<EngineConfig, CommandError> {
@@ -215,12 +220,20 @@ fn start_gateway(
 /// Prints the address and the sign-in link. The link is the only line on standard output, so that
 /// scripts can read it.
 async fn print_link(context: &Context, up: &UpOptions, system: &System) -> Result<(), CommandError> {
-    let address = listen::address(up.public_url.as_deref(), system.gateway.addr());
+    let (public_url, bound) = (up.public_url.as_deref(), system.gateway.addr());
+    let address = listen::address(public_url, bound);
     let link = system.controller.first_sign_in_link().await?;
-    context.output.say(&format!(
-        "\nBurrow is running at {address}\nPress Ctrl-C to save all homes and stop.\n\n\
-         Sign in with this link. It works once:"
-    ));
+    if listen::is_unencrypted(public_url, bound) {
+        output::progress::write_line(
+            "Warning: passwords and all data travel over the network unencrypted. Put a proxy with TLS in \
+             front, and start with --public-url https://…",
+        );
+    }
+    context.output.say(&format!("\nBurrow is running at {address}"));
+    for line in listen::other_ways_in(public_url, bound) {
+        context.output.say(&line);
+    }
+    context.output.say("Press Ctrl-C to save all homes and stop.\n\nSign in with this link. It works once:");
     output::line(&format!("{address}{}", link.expose()))
 }
 

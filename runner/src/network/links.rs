@@ -8,10 +8,10 @@ use std::{
 
 use futures_util::TryStreamExt as _;
 use protocol::agent::{GUEST_GATEWAY, GUEST_PREFIX};
-use rtnetlink::{Handle, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use rtnetlink::{Handle, LinkUnspec, LinkVeth, RouteMessageBuilder, packet_route::link::LinkAttribute};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{HOST_LINK_PREFIX, NetworkError, cannot};
+use super::{HOST_LINK_PREFIX, NetworkError, cannot, rules};
 
 /// Name of the guest's tap, inside the namespace.
 pub const TAP: &str = "guest";
@@ -101,6 +101,23 @@ pub async fn connect(
     let up = namespace.configure(UPLINK, namespace_address).await?;
     let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(host_address).output_interface(up).build();
     namespace.handle.route().add(route).execute().await?;
+    Ok(())
+}
+
+/// Brings the host ends of all sandboxes' veth pairs up or down.
+pub async fn set_sandbox_links(up: bool) -> Result<(), NetworkError> {
+    let host = NamespaceLinks::of_current_thread()?;
+    let mut links = host.handle.link().get().execute();
+    while let Some(link) = links.try_next().await? {
+        let is_sandbox = link.attributes.iter().any(
+            |attribute| matches!(attribute, LinkAttribute::IfName(name) if rules::is_sandbox_link(name)),
+        );
+        if is_sandbox {
+            let link = LinkUnspec::new_with_index(link.header.index);
+            let link = if up { link.up() } else { link.down() };
+            host.handle.link().set(link.build()).execute().await?;
+        }
+    }
     Ok(())
 }
 

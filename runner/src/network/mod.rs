@@ -21,7 +21,9 @@ use std::{
 use tokio::sync::oneshot;
 
 use self::links::NamespaceLinks;
+pub use self::{host::HostNetwork, rules::is_sandbox_link};
 
+mod host;
 mod links;
 mod resolvers;
 mod rules;
@@ -73,7 +75,7 @@ fn cannot(action: &'static str) -> impl FnOnce(io::Error) -> NetworkError {
 
 impl Network {
     /// Creates the network of `slot`, which the caller has acquired. The host is the network
-    /// namespace of this process.
+    /// namespace of this process. Fails if the host's firewall rules cannot be loaded.
     pub async fn create(slot: u16) -> Result<Self, NetworkError> {
         check_available().map_err(NetworkError::Unavailable)?;
         let (result, created) = oneshot::channel();
@@ -93,6 +95,7 @@ fn create_in_thread(slot: u16) -> Result<Network, NetworkError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(cannot("start the network's async runtime"))?;
     let nameservers = resolvers::host_nameservers();
+    host::load()?;
     runtime.block_on(async {
         let host = NamespaceLinks::of_current_thread()?;
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)
@@ -127,31 +130,6 @@ fn enable_ipv4_forwarding_only() -> Result<(), NetworkError> {
 
 fn write_setting(path: &str, value: &str) -> Result<(), NetworkError> {
     fs::write(path, value).map_err(cannot("change a network setting"))
-}
-
-/// Prepares the host for sandboxes with a network: enables forwarding and loads our firewall rules.
-/// May be repeated; replaces our rules atomically.
-pub async fn prepare_host() -> Result<(), NetworkError> {
-    check_available().map_err(NetworkError::Unavailable)?;
-    tokio::task::spawn_blocking(|| {
-        load_rules(&rules::for_host(&resolvers::host_nameservers()))?;
-        write_setting("/proc/sys/net/ipv4/ip_forward", "1")
-    })
-    .await
-    .map_err(|error| NetworkError::Rules(error.to_string()))?
-}
-
-/// Removes our rules from the host, unless another server's sandboxes still depend on them. A
-/// failure is logged.
-pub async fn remove_host_rules() {
-    let restored = tokio::task::spawn_blocking(|| {
-        let links = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
-        let any = links.into_iter().any(|link| rules::is_sandbox_link(&link.file_name().to_string_lossy()));
-        if any { Ok(()) } else { load_rules(&rules::for_removal()) }
-    });
-    if let Ok(Err(error)) = restored.await {
-        tracing::warn!(%error, "cannot remove the host's firewall rules");
-    }
 }
 
 /// Checks whether sandboxes can have a network on this host. An error says why not, and what to do.

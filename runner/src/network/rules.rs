@@ -1,8 +1,8 @@
 //! The firewall rules, as nft scripts. Pure.
 //!
-//! There are two sets, and each is sufficient alone: one in the sandbox's namespace, one on the
-//! host. Guests reach public addresses only; towards the guest only replies pass. All sandboxes
-//! have the same policy.
+//! There are two sets: one in the sandbox's namespace, one on the host. Guests reach public addresses
+//! only; towards the guest only replies pass. Both sets refuse addresses that are not public; only
+//! the host's set refuses the host's own public addresses. All sandboxes have the same policy.
 
 use std::{fmt::Write as _, net::IpAddr};
 
@@ -11,9 +11,15 @@ use protocol::agent::GUEST_ADDRESS;
 use super::{HOST_LINK_PREFIX, links};
 
 /// Addresses that are not public: this host, private networks, link-local with cloud metadata
-/// services, carrier-grade NAT with our own veth pairs, benchmarks, multicast, reserved.
-const NOT_PUBLIC: &str = "0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, \
-                          192.0.0.0/24, 192.168.0.0/16, 198.18.0.0/15, 224.0.0.0/3";
+/// services, Azure's metadata service, carrier-grade NAT with our own veth pairs, benchmarks,
+/// multicast, reserved.
+const NOT_PUBLIC: &str = "0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 168.63.129.16, 169.254.0.0/16, \
+                          172.16.0.0/12, 192.0.0.0/24, 192.168.0.0/16, 198.18.0.0/15, 224.0.0.0/3";
+/// Connections that a guest may hold at once. They occupy the host's connection table, which all
+/// sandboxes and the host share.
+pub const MAX_CONNECTIONS: u32 = 2048;
+/// Fails if our rules are not loaded.
+pub const LIST: &str = "list table inet burrow\n";
 /// The ports of name servers, in nft's notation.
 const DNS_PORTS: &str = "{ udp . 53, tcp . 53 }";
 
@@ -29,6 +35,7 @@ pub fn for_namespace(nameservers: &[IpAddr]) -> String {
     iifname \"{tap}\" oifname \"{up}\" ip saddr {guest} jump out
   }}
   chain out {{
+    ct count over {MAX_CONNECTIONS} counter drop
 {names}    ip daddr {{ {NOT_PUBLIC} }} counter drop
     accept
   }}

@@ -44,12 +44,15 @@ fn send_packets() {
         let (internet_received, _internet) = create_internet().await;
         let (payloads, host_received) = channel();
         listen(payloads);
-        prepare_host().await.expect("rules on the host");
+        // A new namespace inherits the setting of the real host.
+        write_setting("/proc/sys/net/ipv4/ip_forward", "0").expect("disabled");
+        let server = HostNetwork::open().await.expect("rules on the host");
         let network = Network::create(3).await.expect("a network");
         let other = Network::create(4).await.expect("another");
         let mut guest = Guest::new(&network);
         let forbidden = [
             [169, 254, 169, 254],
+            [168, 63, 129, 16],
             [10, 0, 0, 1],
             [192, 168, 1, 1],
             [172, 16, 0, 1],
@@ -72,12 +75,65 @@ fn send_packets() {
             NamespaceLinks::of_current_thread().expect("netlink").has(&format!("bw{slot}")).await
         };
         assert!(exists(3).await && exists(4).await);
+        let server = check_rules_survive(server, &mut guest, &host_received, &internet_received).await;
+        check_connections_are_limited(&mut guest, &internet_received);
         drop(guest);
         drop((network, other));
+        server.close().await;
         // The kernel removes namespaces asynchronously.
         let removed = async { while exists(3).await || exists(4).await {} };
         tokio::time::timeout(TEST_TIMEOUT, removed).await.expect("nothing is left");
     });
+}
+
+/// The rules hold while one server is left, and after another program has removed them. The last
+/// server removes them. Returns a server that has loaded them again.
+async fn check_rules_survive(
+    server: HostNetwork,
+    guest: &mut Guest,
+    host_received: &ReceivedPayloads,
+    internet_received: &ReceivedPayloads,
+) -> HostNetwork {
+    let second = HostNetwork::open().await.expect("shared rules");
+    second.close().await;
+    check_host_is_unreachable(guest, host_received, internet_received);
+
+    load_rules(&rules::for_removal()).expect("removed by another program");
+    assert!(host::reload(true).await, "connected again");
+    check_host_is_unreachable(guest, host_received, internet_received);
+
+    load_rules(&rules::for_removal()).expect("removed by another program");
+    let started = Network::create(5).await.expect("a start loads the rules");
+    check_host_is_unreachable(guest, host_received, internet_received);
+    drop(started);
+
+    server.close().await;
+    assert!(load_rules(rules::LIST).is_err(), "the last server removes the rules");
+    assert_eq!(fs::read_to_string("/proc/sys/net/ipv4/ip_forward").expect("readable"), "0\n", "restored");
+    let again = HostNetwork::open().await.expect("rules");
+    assert_eq!(fs::read_to_string("/proc/sys/net/ipv4/ip_forward").expect("readable"), "1\n");
+    again
+}
+
+fn check_host_is_unreachable(guest: &mut Guest, host: &ReceivedPayloads, internet: &ReceivedPayloads) {
+    guest.send(GUEST, HOST_PUBLIC, "forbidden");
+    guest.send(GUEST, PUBLIC, "allowed");
+    assert_eq!(internet.recv_timeout(TEST_TIMEOUT).expect("received"), "allowed");
+    assert_eq!(host.try_recv().ok(), None, "nothing reached the host");
+}
+
+/// One guest cannot fill the host's connection table. Its existing connections continue.
+fn check_connections_are_limited(guest: &mut Guest, internet: &ReceivedPayloads) {
+    let limit = u16::try_from(rules::MAX_CONNECTIONS).expect("small");
+    let mut passed = 0;
+    for port in 20_000..20_100 + limit {
+        guest.send_from(port, PUBLIC, "new");
+        guest.send(GUEST, PUBLIC, "existing");
+        while internet.recv_timeout(TEST_TIMEOUT).expect("received") == "new" {
+            passed += 1;
+        }
+    }
+    assert!((limit - 10..=limit).contains(&passed), "{passed} of at most {limit} connections");
 }
 
 /// Creates a namespace that has all kinds of addresses and answers every packet, and the host's
@@ -105,7 +161,7 @@ async fn create_internet() -> (ReceivedPayloads, NamespaceLinks) {
         (
             Some(&internet),
             "addr add 203.0.113.1/24 dev lan; link set lan up; link set lo up; \
-             addr add 169.254.169.254/32 dev lo; addr add 10.0.0.1/32 dev lo; \
+             addr add 169.254.169.254/32 dev lo; addr add 168.63.129.16/32 dev lo; addr add 10.0.0.1/32 dev lo; \
              addr add 192.168.1.1/32 dev lo; addr add 172.16.0.1/32 dev lo; \
              route add default via 203.0.113.2",
         ),
@@ -173,8 +229,16 @@ impl Guest {
     }
 
     fn send(&mut self, from: [u8; 4], to: [u8; 4], payload: &str) {
+        self.send_udp((from, PORT), to, payload);
+    }
+
+    fn send_from(&mut self, port: u16, to: [u8; 4], payload: &str) {
+        self.send_udp((GUEST, port), to, payload);
+    }
+
+    fn send_udp(&mut self, (from, port): ([u8; 4], u16), to: [u8; 4], payload: &str) {
         let length = u16::try_from(8 + payload.len()).expect("short");
-        let ports = [PORT.to_be_bytes(), PORT.to_be_bytes(), length.to_be_bytes(), [0, 0]].concat();
+        let ports = [port.to_be_bytes(), PORT.to_be_bytes(), length.to_be_bytes(), [0, 0]].concat();
         let mut header = [0x45, 0, 0, 0, 0, 1, 0, 0, 64, 17, 0, 0].to_vec();
         header[2..4].copy_from_slice(&(20 + length).to_be_bytes());
         header.extend(from.iter().chain(&to));
