@@ -33,7 +33,7 @@ impl Router {
         }
         check_content_length(request.headers(), MAX_BODY_BYTES)?;
         let (parts, body) = request.into_parts();
-        let is_secure = self.origins.is_secure(headers::host(&parts));
+        let is_secure = self.origins.is_secure(&parts.headers, headers::host(&parts.uri, &parts.headers));
         let (body, fault) = request_body(body, MAX_BODY_BYTES, self.limits.body_idle_timeout);
         let mut forwarded = Request::new(body);
         *forwarded.headers_mut() = headers::client_to_controller(&parts, peer, id, is_secure);

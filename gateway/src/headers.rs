@@ -4,7 +4,7 @@
 //! processes may set. A guest gets, and may send, only the headers on a list: it must never see a
 //! credential, and browsers read its responses on our own origin.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header, request::Parts};
 use protocol::{RequestId, problem::REQUEST_ID_HEADER};
 
 /// Tells the controller whether cookies marked secure reach it: `true` or `false`.
@@ -12,6 +12,9 @@ pub const SECURE: HeaderName = HeaderName::from_static("x-burrow-secure");
 
 /// Tells the controller the client's IP address.
 pub const CLIENT_ADDRESS: HeaderName = HeaderName::from_static("x-burrow-client-address");
+
+/// Tells nginx, and proxies that follow it, whether to buffer a response.
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// Prefix of the headers that only our processes may set.
 const INTERNAL_PREFIX: &str = "x-burrow-";
@@ -101,7 +104,7 @@ pub fn client_to_controller(
     if let Some(cookies) = joined_cookies(&parts.headers) {
         headers.insert(header::COOKIE, cookies);
     }
-    if let Ok(host) = host(parts).parse() {
+    if let Ok(host) = host(&parts.uri, &parts.headers).parse() {
         headers.insert(header::HOST, host);
     }
     headers.insert(SECURE, HeaderValue::from_static(if is_secure { "true" } else { "false" }));
@@ -125,6 +128,12 @@ pub fn controller_to_client(mut headers: HeaderMap) -> HeaderMap {
         .collect();
     for name in removed {
         headers.remove(name);
+    }
+    if headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
+    {
+        // nginx would hold events back until its buffer is full, and some proxies would compress them.
+        headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
     }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(DATA_POLICY);
@@ -171,10 +180,10 @@ pub fn add_security_headers(headers: &mut HeaderMap, id: RequestId) {
 }
 
 /// Returns the host and port that the client sent the request to.
-pub fn host(parts: &Parts) -> &str {
-    match parts.uri.authority() {
+pub fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> &'a str {
+    match uri.authority() {
         Some(authority) => authority.as_str(),
-        None => parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default(),
+        None => headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default(),
     }
 }
 
@@ -253,6 +262,16 @@ mod tests {
         assert_eq!(headers["cookie"], "a=1; b=2");
         assert_eq!(headers["host"], "burrow.example");
         assert_eq!(headers.len(), 6, "{headers:?}");
+    }
+
+    #[test]
+    fn proxies_may_not_hold_events_back() {
+        let events = parts(&[("content-type", "text/event-stream"), ("cache-control", "no-cache")]).headers;
+        let headers = controller_to_client(events);
+        assert_eq!(headers["x-accel-buffering"], "no");
+        assert_eq!(headers["cache-control"], "no-store, no-transform");
+        let json = parts(&[("content-type", "application/json")]).headers;
+        assert!(!controller_to_client(json).contains_key("x-accel-buffering"));
     }
 
     #[test]

@@ -31,6 +31,7 @@ use transport::settings;
 use crate::{
     connection_limits::{ConnectionLimits, ConnectionPermit},
     limits::Limits,
+    origin::LocalAddress,
     response_timeout::{ResponseExecutor, WatchedBody, unchanged_for},
     router::Router,
     write_timeout::{WriteTimeoutHandle, WriteTimeoutStream},
@@ -99,6 +100,7 @@ async fn accept_connection(
 struct Connection {
     router: Arc<Router>,
     permit: ConnectionPermit,
+    local: LocalAddress,
     write_timeout: WriteTimeoutHandle,
     /// Runs the responses, on HTTP/2.
     responses: ResponseExecutor,
@@ -114,6 +116,7 @@ impl Connection {
         let response = if self.permit.activate() {
             // The relay disables the timeout for streams that may pause.
             request.extensions_mut().insert(self.write_timeout.clone());
+            request.extensions_mut().insert(self.local);
             self.router.handle(request, self.permit.peer()).await
         } else {
             Router::refuse_connection(&request)
@@ -154,15 +157,18 @@ async fn serve_connection(
     router: Arc<Router>,
     shutdown: CancellationToken,
 ) {
-    if let Err(error) = set_socket_options(&stream) {
-        return tracing::debug!(%error, "a connection ended before its first request");
-    }
+    let prepared = set_socket_options(&stream).and_then(|()| stream.local_addr());
+    let local = match prepared {
+        Ok(local) => LocalAddress(local),
+        Err(error) => return tracing::debug!(%error, "a connection ended before its first request"),
+    };
     let limits = router.limits;
     let stream = WriteTimeoutStream::new(stream, limits.write_timeout);
     let responses = ResponseExecutor::new(limits.write_timeout);
     let shared = Arc::new(Connection {
         router,
         permit,
+        local,
         write_timeout: stream.handle(),
         responses: responses.clone(),
         http2_requests: AtomicU64::new(0),

@@ -5,8 +5,10 @@
 //! upgrade, must come from an allowed origin. A program with a token sends no origin and needs
 //! none.
 
-use http::{HeaderMap, Method, header};
-use protocol::Code;
+use std::net::{IpAddr, SocketAddr};
+
+use http::{HeaderMap, HeaderValue, Method, header};
+use protocol::{Code, api::auth::COOKIE_PLAIN};
 
 use crate::{
     credential::Credential,
@@ -17,41 +19,127 @@ use crate::{
 #[derive(Debug)]
 pub struct Origins(Vec<String>);
 
+/// The address of ours that a client has connected to. An extension of every request.
+#[derive(Clone, Copy, Debug)]
+pub struct LocalAddress(pub SocketAddr);
+
+impl LocalAddress {
+    /// The origin of a page that was loaded from this address.
+    fn origin(self) -> String {
+        let address = SocketAddr::new(self.0.ip().to_canonical(), self.0.port());
+        without_default_port(&format!("http://{address}"))
+    }
+}
+
 impl Origins {
     /// `allowed` as browsers write them: `scheme://host[:port]`, lower case, no slash at the end.
     pub fn new(allowed: Vec<String>) -> Self {
-        Self(allowed)
+        Self(allowed.iter().map(|origin| without_default_port(origin)).collect())
     }
 
     /// Refuses a request that a page of another origin may have caused. `is_upgrade`: it asks for a
-    /// WebSocket.
-    pub fn check(&self, method: &Method, headers: &HeaderMap, is_upgrade: bool) -> Result<()> {
+    /// WebSocket. A page that was loaded from our own address is one of ours, because no other
+    /// server can have that address.
+    pub fn check(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        is_upgrade: bool,
+        local: Option<LocalAddress>,
+    ) -> Result<()> {
         if method.is_safe() && !is_upgrade {
             return Ok(());
         }
         let mut origins = headers.get_all(header::ORIGIN).into_iter();
         match (origins.next(), origins.next()) {
             (None, _) if matches!(Credential::from_headers(headers), Some(Credential::Cookie(_))) => {
-                Err(foreign_origin("a cookie without an origin"))
+                Err(foreign_origin(None))
             }
             (None, _) => Ok(()),
-            (Some(one), None) if self.0.iter().any(|allowed| allowed.as_bytes() == one.as_bytes()) => Ok(()),
-            (Some(one), _) => Err(foreign_origin(&String::from_utf8_lossy(one.as_bytes()))),
+            (Some(one), None) if self.is_allowed(one, local) => Ok(()),
+            (Some(one), _) => Err(foreign_origin(Some(one))),
         }
     }
 
-    /// Whether a browser that sent the request to `host` keeps cookies marked secure: https, or a
-    /// loopback address.
-    pub fn is_secure(&self, host: &str) -> bool {
-        let https = self.0.iter().filter_map(|origin| origin.strip_prefix("https://"));
-        https.into_iter().any(|known| known.eq_ignore_ascii_case(host)) || is_loopback(host)
+    fn is_allowed(&self, origin: &HeaderValue, local: Option<LocalAddress>) -> bool {
+        let is_local = || local.is_some_and(|local| local.origin().as_bytes() == origin.as_bytes());
+        self.0.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()) || is_local()
+    }
+
+    /// Whether the browser that sent the request keeps cookies marked secure: its page was loaded
+    /// by https, or from a loopback address. `host` is where the request was sent to, which a
+    /// proxy may have replaced with our own address; the origin of a page is always the browser's.
+    pub fn is_secure(&self, headers: &HeaderMap, host: &str) -> bool {
+        if let Some(origin) = headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok()) {
+            return origin.starts_with("https://") || origin.strip_prefix("http://").is_some_and(is_loopback);
+        }
+        let mut https = self.0.iter().filter_map(|origin| origin.strip_prefix("https://"));
+        https.any(|known| without_port(known, 443).eq_ignore_ascii_case(without_port(host, 443)))
+            || (is_loopback(host) && !self.has_plain_public_origin())
+    }
+
+    /// Removes the session cookie for plain http from a request that came by https. Only
+    /// `__Host-` cookies prove that they were not set by another page of the same domain.
+    pub fn remove_plain_cookie(&self, headers: &mut HeaderMap, host: &str) {
+        if !self.is_secure(headers, host) {
+            return;
+        }
+        let lines: Vec<HeaderValue> = headers.get_all(header::COOKIE).into_iter().cloned().collect();
+        headers.remove(header::COOKIE);
+        for line in lines {
+            if let Some(kept) = without_cookie(&line, COOKIE_PLAIN) {
+                headers.append(header::COOKIE, kept);
+            }
+        }
+    }
+
+    /// Whether browsers use the server by plain http from other computers.
+    fn has_plain_public_origin(&self) -> bool {
+        let mut plain = self.0.iter().filter_map(|origin| origin.strip_prefix("http://"));
+        plain.any(|host| !is_loopback(host))
     }
 }
 
-fn foreign_origin(origin: &str) -> Refusal {
-    let detail =
-        "Open Burrow at its own address. If this is its address, add it to the server's allowed origins.";
-    Refusal::new(Code::ForeignOrigin, detail).because(origin)
+/// The cookies of a line other than `name`. `None` if there is no other.
+fn without_cookie(line: &HeaderValue, name: &str) -> Option<HeaderValue> {
+    let is_named = |pair: &&[u8]| {
+        let key = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
+        key.trim_ascii() == name.as_bytes()
+    };
+    let kept: Vec<&[u8]> =
+        line.as_bytes().split(|byte| *byte == b';').filter(|pair| !is_named(pair)).collect();
+    let mut kept = HeaderValue::from_bytes(kept.join(&b';').trim_ascii()).ok()?;
+    kept.set_sensitive(true);
+    (!kept.is_empty()).then_some(kept)
+}
+
+/// The refusal for a page of another origin, or for a cookie without an origin.
+fn foreign_origin(origin: Option<&HeaderValue>) -> Refusal {
+    let Some(origin) = origin else {
+        let detail = "A request with a cookie must have the header `origin`. Use a token instead.";
+        return Refusal::new(Code::ForeignOrigin, detail).because("a cookie without an origin");
+    };
+    let origin = String::from_utf8_lossy(origin.as_bytes());
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-.:/[]".contains(c);
+    let detail = if origin.starts_with("http") && origin.chars().all(is_plain) {
+        format!(
+            "This server does not know the address {origin}. If it is its address, start it with \
+             `burrow up --public-url {origin}`. Otherwise open Burrow at its own address."
+        )
+    } else {
+        "Open Burrow at its own address.".to_owned()
+    };
+    Refusal::new(Code::ForeignOrigin, &detail).because(origin)
+}
+
+/// Browsers leave out the port 80 of http and the port 443 of https.
+fn without_default_port(origin: &str) -> String {
+    let port = if origin.starts_with("https://") { 443 } else { 80 };
+    without_port(origin, port).to_owned()
+}
+
+fn without_port(host: &str, port: u16) -> &str {
+    host.strip_suffix(&format!(":{port}")).unwrap_or(host)
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -62,7 +150,7 @@ fn is_loopback(host: &str) -> bool {
     let name = name.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
     name == "localhost"
         || name.ends_with(".localhost")
-        || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+        || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -78,12 +166,13 @@ mod tests {
         for (name, value) in pairs {
             headers.append(*name, value.parse().expect("valid"));
         }
-        origins().check(method, &headers, is_upgrade).is_ok()
+        let local = LocalAddress("192.168.1.5:8080".parse().expect("valid"));
+        origins().check(method, &headers, is_upgrade, Some(local)).is_ok()
     }
 
     #[test]
     fn own_page_is_allowed() {
-        for origin in ["https://burrow.example", "http://127.0.0.1:8080"] {
+        for origin in ["https://burrow.example", "http://127.0.0.1:8080", "http://192.168.1.5:8080"] {
             let headers = [("origin", origin), ("cookie", "burrow=s")];
             assert!(is_allowed(&Method::POST, &headers, false));
             assert!(is_allowed(&Method::GET, &headers, true));
@@ -105,6 +194,9 @@ mod tests {
             "https://BURROW.example",
             "https://burrow.example/",
             "https://xn--burrw-jua.example",
+            "http://192.168.1.5",
+            "https://192.168.1.5:8080",
+            "http://192.168.1.6:8080",
         ] {
             for credential in [("cookie", "burrow=s"), ("authorization", "Bearer t"), ("accept", "*/*")] {
                 let headers = [("origin", origin), credential];
@@ -127,12 +219,69 @@ mod tests {
     }
 
     #[test]
+    fn default_ports_are_left_out() {
+        let origins =
+            Origins::new(vec!["https://burrow.example:443".to_owned(), "http://127.0.0.1:80".to_owned()]);
+        assert_eq!(origins.0, ["https://burrow.example", "http://127.0.0.1"]);
+        for (local, origin) in [
+            ("192.168.1.5:80", "http://192.168.1.5"),
+            ("[::ffff:192.168.1.5]:8080", "http://192.168.1.5:8080"),
+            ("[fe80::1]:80", "http://[fe80::1]"),
+        ] {
+            assert_eq!(LocalAddress(local.parse().expect("valid")).origin(), origin);
+        }
+    }
+
+    fn is_secure(origins: &Origins, origin: Option<&str>, host: &str) -> bool {
+        let mut headers = HeaderMap::new();
+        if let Some(origin) = origin {
+            headers.insert(header::ORIGIN, origin.parse().expect("valid"));
+        }
+        origins.is_secure(&headers, host)
+    }
+
+    #[test]
     fn secure_means_https_or_loopback() {
-        for host in ["burrow.example", "127.0.0.1:8080", "localhost", "localhost:80", "[::1]:8080"] {
-            assert!(origins().is_secure(host), "{host}");
+        for host in [
+            "burrow.example",
+            "burrow.example:443",
+            "127.0.0.1:8080",
+            "localhost",
+            "localhost:80",
+            "[::1]:8080",
+        ] {
+            assert!(is_secure(&origins(), None, host), "{host}");
         }
         for host in ["192.168.1.2:8080", "evil.example", "localhost.evil.example", "", ":"] {
-            assert!(!origins().is_secure(host), "{host}");
+            assert!(!is_secure(&origins(), None, host), "{host}");
         }
+    }
+
+    /// Proxies often send our own address as the host instead of the one that the browser used.
+    #[test]
+    fn origin_decides_behind_a_proxy() {
+        let plain =
+            Origins::new(vec!["http://burrow.example".to_owned(), "http://127.0.0.1:8080".to_owned()]);
+        let our_address = "127.0.0.1:8080";
+        assert!(!is_secure(&plain, Some("http://burrow.example"), our_address));
+        assert!(!is_secure(&plain, None, our_address), "the request may have come by plain http");
+        assert!(is_secure(&plain, Some("http://127.0.0.1:8080"), our_address));
+        assert!(is_secure(&origins(), Some("https://burrow.example"), our_address));
+        assert!(is_secure(&origins(), None, our_address));
+    }
+
+    #[test]
+    fn plain_cookie_is_removed_over_https() {
+        let cookies = |origins: &Origins, host: &str| {
+            let mut headers = HeaderMap::new();
+            headers.append(header::COOKIE, HeaderValue::from_static("burrow=p; theme=dark;  burrow =q"));
+            headers.append(header::COOKIE, HeaderValue::from_static("burrow=r"));
+            headers.append(header::COOKIE, HeaderValue::from_static("__Host-burrow=s"));
+            origins.remove_plain_cookie(&mut headers, host);
+            let lines = headers.get_all(header::COOKIE).into_iter();
+            lines.map(|line| line.to_str().expect("text").to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(cookies(&origins(), "burrow.example"), ["theme=dark", "__Host-burrow=s"]);
+        assert_eq!(cookies(&origins(), "192.168.1.5:8080").len(), 3);
     }
 }

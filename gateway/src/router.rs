@@ -13,7 +13,7 @@ use crate::{
     controller::ControllerClient,
     headers,
     links::LinkPool,
-    origin::Origins,
+    origin::{LocalAddress, Origins},
     refusal::{Refusal, Result},
     streams::StreamRegistry,
     target::Target,
@@ -75,11 +75,15 @@ impl Router {
         response
     }
 
-    async fn route(&self, request: Request<Incoming>, id: RequestId, peer: IpAddr) -> Result<Response> {
+    async fn route(&self, mut request: Request<Incoming>, id: RequestId, peer: IpAddr) -> Result<Response> {
         let path = request.uri().path().to_owned();
         let target = Target::parse(&path);
         if let Target::Agent { .. } | Target::Api = target {
-            self.origins.check(request.method(), request.headers(), websocket::is_upgrade(&request))?;
+            let host = headers::host(request.uri(), request.headers()).to_owned();
+            self.origins.remove_plain_cookie(request.headers_mut(), &host);
+            let local = request.extensions().get::<LocalAddress>().copied();
+            let is_upgrade = websocket::is_upgrade(&request);
+            self.origins.check(request.method(), request.headers(), is_upgrade, local)?;
         }
         match target {
             Target::Agent { workspace, rest } => self.relay(request, id, workspace, rest).await,

@@ -85,12 +85,29 @@ async function problemOf(response: Response): Promise<Partial<Problem>> {
     const problem = (await response.json()) as Partial<Problem>;
     return { ...problem, request_id: problem.request_id || requestId };
   } catch {
+    return { ...problemOfProxy(response.status), request_id: requestId };
+  }
+}
+
+/** What a response without a problem means. Burrow sends none, so a proxy in front of it did. */
+export function problemOfProxy(status: number): Partial<Problem> {
+  if (status === 413) {
     return {
-      code: response.status >= 500 ? "unavailable" : "internal",
-      title: `The server returned status ${response.status}`,
-      request_id: requestId,
+      code: "too_large",
+      detail:
+        "A proxy in front of Burrow refused this, because it is larger than the proxy allows. Its administrator can raise the limit (in nginx: client_max_body_size 0).",
     };
   }
+  if (status === 502 || status === 503 || status === 504) {
+    return {
+      code: "unavailable",
+      detail: "A proxy in front of Burrow cannot reach it. Try again in a moment.",
+    };
+  }
+  return {
+    code: status >= 500 ? "unavailable" : "internal",
+    title: `The server returned status ${status}`,
+  };
 }
 
 /** The text to show for anything thrown. */

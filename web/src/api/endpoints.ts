@@ -1,5 +1,5 @@
 // The API's endpoints as typed functions, grouped by the API's tags. Pages call these and never build a URL.
-import { fetchResponse, request } from "./client";
+import { ApiError, fetchResponse, request } from "./client";
 import type { Entry, Listing, Size, TerminalInfo, TerminalList } from "./agent";
 import type {
   Changes,
@@ -31,8 +31,9 @@ const remove = (path: string) => request<void>(path, { method: "DELETE" });
 
 export const authApi = {
   getSession: () => request<Session>("/auth/session"),
-  signInWithLink: (token: string) => post<Session>("/auth/link", { token }),
-  signInWithPassword: (email: string, password: string) => post<Session>("/auth/login", { email, password }),
+  signInWithLink: (token: string) => keepSession(post<Session>("/auth/link", { token })),
+  signInWithPassword: (email: string, password: string) =>
+    keepSession(post<Session>("/auth/login", { email, password })),
   signOut: () => post<void>("/auth/logout"),
   setPassword: (next: string, current?: string) =>
     post<void>("/auth/password", { new: next, current: current || null }),
@@ -43,8 +44,27 @@ export const authApi = {
     post<void>("/auth/device/approve", { user_code: code, approve }),
   previewInvitation: (token: string) => post<Invitation>("/invitations/view", { token }),
   acceptInvitation: (token: string, name: string, password: string) =>
-    post<Session>("/invitations/accept", { token, name, password }),
+    keepSession(post<Session>("/invitations/accept", { token, name, password })),
 };
+
+/** Checks that the browser has kept the cookie of a new session. Otherwise every page would lead
+ * back to the sign-in page without a reason. */
+async function keepSession(signedIn: Promise<Session>): Promise<Session> {
+  await signedIn;
+  try {
+    return await authApi.getSession();
+  } catch (error) {
+    if (!(error instanceof ApiError && error.status === 401)) throw error;
+    throw new ApiError(
+      {
+        code: "foreign_origin",
+        detail:
+          "You are signed in, but your browser did not keep the session cookie. Open Burrow at its own address, allow cookies for it, or ask its administrator: the server must be started with --public-url and this address.",
+      },
+      0,
+    );
+  }
+}
 
 export const tokensApi = {
   list: async () => (await request<{ tokens: TokenInfo[] }>("/tokens")).tokens,

@@ -1,6 +1,6 @@
 // Uploads files to the home, with progress.
 import { filesApi } from "../api/endpoints";
-import { ApiError } from "../api/client";
+import { ApiError, problemOfProxy } from "../api/client";
 import type { Problem } from "../api/types";
 import { childOf } from "./paths";
 
@@ -91,6 +91,6 @@ function problemOf(request: XMLHttpRequest): Partial<Problem> {
   try {
     return { request_id: requestId, ...(JSON.parse(request.responseText) as Partial<Problem>) };
   } catch {
-    return { title: `The server answered ${request.status}`, request_id: requestId };
+    return { ...problemOfProxy(request.status), request_id: requestId };
   }
 }

@@ -4,6 +4,7 @@ import { Unicode11Addon } from "@xterm/addon-unicode11";
 import { WebLinksAddon } from "@xterm/addon-web-links";
 import { Terminal } from "@xterm/xterm";
 import "@xterm/xterm/css/xterm.css";
+import { uuidv4 } from "lib0/random";
 import { useEffect, useRef, useState } from "react";
 import { request, ApiError } from "../api/client";
 import { socketUrl } from "../api/endpoints";
@@ -11,7 +12,8 @@ import type { Exit, Size } from "../api/agent";
 import { reconnectOnReturn, type ConnectionState } from "../streams/reconnecting-socket";
 import { TerminalStream } from "../streams/terminal-stream";
 import { useIsDark } from "../ui/theme";
-import { toast } from "../ui/toasts";
+import { writeClipboard } from "../ui/clipboard";
+import { toast, toastError } from "../ui/toasts";
 import { allowTerminalStyles } from "./xterm-styles";
 import { lightTheme, darkTheme } from "./terminal-themes";
 
@@ -85,7 +87,7 @@ export function TerminalView(props: Props) {
     let hinted = 0;
     const stream = new TerminalStream(
       {
-        client: crypto.randomUUID(),
+        client: uuidv4(),
         url: (query) => socketUrl(workspace, `terminals/${id}/attach`, query),
         readOnly,
       },
@@ -155,7 +157,9 @@ export function TerminalView(props: Props) {
       if (ctrl && event.code === "KeyC" && (event.shiftKey || terminal.hasSelection())) {
         if (event.type === "keydown") {
           event.preventDefault();
-          if (terminal.hasSelection()) void navigator.clipboard?.writeText(terminal.getSelection());
+          if (terminal.hasSelection()) {
+            writeClipboard(terminal.getSelection()).catch((error) => toastError(error, "copy"));
+          }
           terminal.clearSelection();
         }
         return false;

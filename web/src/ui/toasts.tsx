@@ -1,6 +1,7 @@
 // Toasts: short messages that disappear. Errors stay longer and show the request id.
 import { useEffect, useRef, useSyncExternalStore } from "react";
 import { ApiError, errorMessage } from "../api/client";
+import { writeClipboard } from "./clipboard";
 import { Icon } from "./icons";
 
 export interface Toast {
@@ -57,7 +58,7 @@ export function toastError(error: unknown, action?: string): void {
 
 export async function copyText(text: string, what: string): Promise<void> {
   try {
-    await navigator.clipboard.writeText(text);
+    await writeClipboard(text);
     toast(`${what} copied`);
   } catch {
     toastError(

@@ -1,4 +1,5 @@
 // Creates a workspace: a name and a template.
+import { uuidv4 } from "lib0/random";
 import { useEffect, useState } from "react";
 import { workspacesApi } from "../api/endpoints";
 import type { Template, Workspace } from "../api/types";
@@ -22,7 +23,7 @@ export function CreateWorkspaceDialog({ taken, onClose, onCreated }: Props) {
   const [chosen, setChosen] = useState("base");
   const [name, setName] = useState("");
   const [tried, setTried] = useState(false);
-  const [attempt] = useState(() => crypto.randomUUID());
+  const [attempt] = useState(() => uuidv4());
   useEffect(() => {
     workspacesApi.listTemplates().then((list) => {
       setTemplates(list);
