@@ -4,8 +4,8 @@
 //! The agent serves HTTP/2 over one byte stream, the *link*. Clients reach it through the gateway:
 //! the public path `/api/v1/workspaces/{id}/agent/<rest>` maps to the agent's `/v1/<rest>`. The
 //! gateway relays only the routes that [`Route::of`] knows; the front also relays those of the
-//! controller, [`Route::of_controller`]. `bootstrap`, `freeze`, `thaw`, `grow` and `health` belong to
-//! the runner and are never relayed.
+//! controller, [`Route::of_controller`]. `bootstrap`, `freeze`, `thaw`, `grow`, `clock` and `health`
+//! belong to the runner and are never relayed.
 //!
 //! The messages of the relayed routes are in [`crate::terminal`], [`crate::files`],
 //! [`crate::document`] and [`crate::exec`].
@@ -44,6 +44,8 @@ pub const BOOTSTRAP: &str = "/v1/bootstrap";
 pub const FREEZE: &str = "/v1/freeze";
 /// `POST`: thaws the home's file system.
 pub const THAW: &str = "/v1/thaw";
+/// `POST` [`ClockRequest`]: corrects the guest's clock.
+pub const CLOCK: &str = "/v1/clock";
 /// `GET` → [`Health`].
 pub const HEALTH: &str = "/v1/health";
 /// `POST` [`GrowRequest`]: enlarges the home's file system while it is mounted.
@@ -98,6 +100,14 @@ pub struct BootstrapRequest {
 pub struct GrowRequest {
     /// Size that the file system gets, in bytes.
     pub home_bytes: u64,
+}
+
+/// The host's time. Sent every few seconds, because an emulated guest's clock runs slow on a busy host
+/// and stands still while the host sleeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockRequest {
+    /// Unix nanoseconds.
+    pub unix_nanos: i64,
 }
 
 /// Answer to [`BootstrapRequest`] and to `GET` [`HEALTH`].
@@ -244,7 +254,7 @@ mod tests {
 
         #[test]
         fn of_runner_paths_is_none() {
-            for path in [BOOTSTRAP, FREEZE, THAW, GROW, HEALTH] {
+            for path in [BOOTSTRAP, FREEZE, THAW, GROW, CLOCK, HEALTH] {
                 let rest = path.strip_prefix("/v1/").expect("every path begins with /v1/");
                 for method in ["GET", "POST", "CONNECT", "PUT", "DELETE"] {
                     assert_eq!(Route::of(method, rest), None, "{method} {rest}");

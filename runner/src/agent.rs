@@ -7,7 +7,10 @@ use std::{io, path::PathBuf, time::Duration};
 
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
-use protocol::agent::{BOOTSTRAP, BootstrapRequest, FREEZE, GROW, GrowRequest, HEALTH, Health, THAW};
+use protocol::agent::{
+    BOOTSTRAP, BootstrapRequest, CLOCK, ClockRequest, FREEZE, GROW, GrowRequest, HEALTH, Health, THAW,
+};
+use time::OffsetDateTime;
 use tokio::{
     net::UnixStream,
     sync::Mutex,
@@ -116,6 +119,14 @@ impl Agent {
     pub async fn grow(&self, home_bytes: u64) -> Result<(), AgentError> {
         let body = serde_json::to_vec(&GrowRequest { home_bytes }).expect("plain data");
         self.call(Method::POST, GROW, Some(body), GROW_TIMEOUT).await.map(drop)
+    }
+
+    /// Sends the host's time, so that the guest corrects its clock.
+    pub async fn correct_clock(&self) -> Result<(), AgentError> {
+        let nanos = OffsetDateTime::now_utc().unix_timestamp_nanos();
+        let request = ClockRequest { unix_nanos: i64::try_from(nanos).unwrap_or(i64::MAX) };
+        let body = serde_json::to_vec(&request).expect("plain data");
+        self.call(Method::POST, CLOCK, Some(body), HEALTH_TIMEOUT).await.map(drop)
     }
 
     /// The agent's version and the home's usage, as the guest reports them.

@@ -262,7 +262,11 @@ impl Replicator {
             // The time is read before the status: what is reported as safe was safe at this time.
             let at = OffsetDateTime::now_utc();
             let size_bytes = u64::from(self.reporter.acknowledged().home_mib) * MIB;
-            let used_bytes = self.agent.health().await.ok().map(|health| used_bytes(&health, size_bytes));
+            let (health, corrected) = tokio::join!(self.agent.health(), self.agent.correct_clock());
+            if let Err(error) = corrected {
+                tracing::debug!(%error, "cannot correct the guest's clock");
+            }
+            let used_bytes = health.ok().map(|health| used_bytes(&health, size_bytes));
             match self.home.volume().status().await {
                 Ok(status) => self.reporter.queue_report(Report::Home {
                     at,

@@ -15,14 +15,14 @@ use std::{
 use anyhow::anyhow;
 use protocol::{
     Code,
-    agent::{BootstrapRequest, GrowRequest, Health},
+    agent::{BootstrapRequest, ClockRequest, GrowRequest, Health},
 };
 
 use crate::{
     documents::registry::DocumentRegistry,
     error::{ApiError, ApiResult},
     files::home_directory::HomeDirectory,
-    guest::Guest,
+    guest::{Guest, clock},
     tasks::Tasks,
     terminals::registry::TerminalRegistry,
     user::GuestUser,
@@ -129,6 +129,15 @@ impl AgentState {
     /// Enlarges the home's file system. A file system that already has the size does not change.
     pub(crate) async fn grow_home(&self, request: GrowRequest) -> ApiResult<()> {
         self.run_in_guest(move |_| Guest::grow_home(request)).await
+    }
+
+    /// Corrects the guest's clock. Does not wait for other operations, which would make the time old.
+    pub(crate) fn correct_clock(&self, request: ClockRequest) -> ApiResult<()> {
+        if self.guest.is_some() {
+            let corrected = clock::correct(request.unix_nanos);
+            corrected.map_err(|error| ApiError::new(Code::Internal, format!("{error:#}.")))?;
+        }
+        Ok(())
     }
 
     /// Runs an operation on the guest on a blocking thread, one at a time. Does nothing on a host.

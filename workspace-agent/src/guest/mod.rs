@@ -5,6 +5,7 @@
 //! which the runner shows to the user who waits for the start.
 
 mod block_device;
+pub mod clock;
 mod entropy;
 mod freezer;
 mod home_mount;
@@ -23,7 +24,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
 use protocol::agent::{BootstrapRequest, GrowRequest, PORT_NAME};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -72,7 +72,7 @@ impl Guest {
     /// Gives the guest its identity and mounts the home. Repeating it is harmless. Call it on a
     /// blocking thread of the runtime.
     pub fn bootstrap(&self, request: &BootstrapRequest) -> anyhow::Result<()> {
-        set_clock(request.clock_unix_nanos)?;
+        clock::set(request.clock_unix_nanos)?;
         entropy::add_hexadecimal(&request.entropy)?;
         network::set_hostname(&request.hostname)?;
         tokio::runtime::Handle::current().block_on(network::configure(request))?;
@@ -163,14 +163,6 @@ pub fn exec_in_root(arguments: &[OsString]) -> anyhow::Error {
     }
     let error = std::os::unix::process::CommandExt::exec(std::process::Command::new(program).args(rest));
     anyhow::Error::new(error).context(format!("cannot run {}", program.to_string_lossy()))
-}
-
-fn set_clock(unix_nanos: i64) -> anyhow::Result<()> {
-    let time = rustix::time::Timespec {
-        tv_sec: unix_nanos.div_euclid(1_000_000_000),
-        tv_nsec: unix_nanos.rem_euclid(1_000_000_000),
-    };
-    rustix::time::clock_settime(rustix::time::ClockId::Realtime, time).context("cannot set the clock")
 }
 
 /// Ports appear a few moments after their driver was loaded.

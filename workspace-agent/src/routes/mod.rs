@@ -28,7 +28,7 @@ use axum::{
 };
 use protocol::{
     Code,
-    agent::{ACCESS_HEADER, BOOTSTRAP, FREEZE, GROW, HEALTH, MAX_JSON_BYTES, THAW},
+    agent::{ACCESS_HEADER, BOOTSTRAP, CLOCK, FREEZE, GROW, HEALTH, MAX_JSON_BYTES, THAW},
     problem::REQUEST_ID_HEADER,
     restore::MAX_COMPARE_BYTES,
 };
@@ -91,6 +91,7 @@ pub fn router(state: Arc<AgentState>) -> Router {
         .route(FREEZE, post(runner::freeze))
         .route(THAW, post(runner::thaw))
         .route(GROW, post(runner::grow))
+        .route(CLOCK, post(runner::correct_clock))
         .route(HEALTH, get(runner::health))
         .merge(files)
         .fallback(async || ApiError::new(Code::NotFound, "The agent has no such route."))

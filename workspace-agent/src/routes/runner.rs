@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State, http::StatusCode};
-use protocol::agent::{BootstrapRequest, GrowRequest, Health};
+use protocol::agent::{BootstrapRequest, ClockRequest, GrowRequest, Health};
 
 use crate::{error::ApiResult, state::AgentState};
 
@@ -39,5 +39,14 @@ pub async fn grow(
     Json(request): Json<GrowRequest>,
 ) -> ApiResult<StatusCode> {
     state.grow_home(request).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST clock`.
+pub async fn correct_clock(
+    State(state): State<Arc<AgentState>>,
+    Json(request): Json<ClockRequest>,
+) -> ApiResult<StatusCode> {
+    state.correct_clock(request)?;
     Ok(StatusCode::NO_CONTENT)
 }
