@@ -123,34 +123,25 @@ fn stamp(name: &str) -> Result<PathBuf> {
 
 /// Builds `burrow`.
 pub fn executable(profile: Profile) -> Result<()> {
-    run::stage("cargo build: burrow", || {
-        let mut command = run::cargo();
-        command.args(["build", "-p", "burrow"]);
-        profile.apply(&mut command);
-        run::run(&mut command)
-    })
+    run::stage("cargo build: burrow", || run::run(build_command(profile).args(["--bin", "burrow"])))
 }
 
 /// Builds `burrow` with the agent of the same profile inside.
 pub fn bundled_executable(profile: Profile) -> Result<()> {
     run::stage("cargo build: burrow with the agent inside", || {
-        let mut command = run::cargo();
-        command.args(["build", "-p", "burrow", "--features", "bundled"]);
-        profile.apply(&mut command);
+        let mut command = build_command(profile);
+        command.args(["--bin", "burrow", "--features", "burrow/bundled"]);
         run::run(command.env("BURROW_BUNDLED_AGENT", profile.agent()))
     })
 }
 
-/// Builds the agent without shared libraries, because the guests of every image run it. The flags
-/// apply to the agent's own crate only, so that its dependencies are those that were built for
-/// `burrow`.
+/// Builds the agent without shared libraries, because the guests of every image run it.
 pub fn agent(profile: Profile) -> Result<()> {
     run::stage("cargo build: static agent", || {
-        let mut command = run::cargo();
-        command.args(["rustc", "-p", "workspace-agent", "--bin", "workspace-agent"]);
-        profile.apply(&mut command);
-        // It is loaded at every boot. Without symbols it has a sixth of the size.
-        run::run(command.args(["--", "-C", "target-feature=+crt-static", "-C", "strip=symbols"]))?;
+        let mut command = build_command(profile);
+        // Applies to the crates of this workspace only: all others are built once.
+        command.env("RUSTC_WORKSPACE_WRAPPER", root().join("xtask/static-agent.sh"));
+        run::run(command.args(["--bin", "workspace-agent"]))?;
         // `cargo test` builds the agent without these flags at the same place.
         let built = profile.executable().with_file_name("workspace-agent");
         let agent = profile.agent();
@@ -158,6 +149,15 @@ pub fn agent(profile: Profile) -> Result<()> {
         fs::copy(&built, &agent).with_context(|| format!("Cannot copy {}", built.display()))?;
         Ok(())
     })
+}
+
+/// Builds a part of the product. Both packages are selected for either part, so that their common
+/// dependencies get the same features and are built once.
+fn build_command(profile: Profile) -> std::process::Command {
+    let mut command = run::cargo();
+    command.args(["build", "-p", "burrow", "-p", "workspace-agent"]);
+    profile.apply(&mut command);
+    command
 }
 
 /// Builds the base image and the initramfs as `burrow up` would.

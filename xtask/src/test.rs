@@ -21,8 +21,8 @@ pub fn test(quick: bool, filter: &[String]) -> Result<()> {
     let mut report = Report::default();
     let peers = prepare(&mut report)?;
     report.stage("build", || {
-        build::executable(Profile::Dev)?;
         build::agent(Profile::Dev)?;
+        // Builds `burrow` too, with the features that the tests need.
         run::run(run::cargo().args(["test", "--workspace", "--no-run"]))
     })?;
     let mut environment = environment(peers);
