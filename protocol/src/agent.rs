@@ -205,6 +205,7 @@ impl Route {
             ("DELETE", ["files"]) => (Files, Write, false, 0),
             (_, ["files", "watch"]) if upgrades => (Files, Read, true, 0),
             (_, ["documents"]) if upgrades => (Document, Read, true, 0),
+            ("POST", ["documents", "overwrite"]) => (Document, Write, false, MAX_JSON_BYTES),
             ("GET", ["stats"]) => (Stats, Read, false, 0),
             _ => return None,
         };
@@ -304,6 +305,7 @@ mod tests {
                 ("PUT", "files/content".to_owned()),
                 ("POST", "files/directory".to_owned()),
                 ("POST", "files/rename".to_owned()),
+                ("POST", "documents/overwrite".to_owned()),
                 ("DELETE", "files".to_owned()),
             ] {
                 let route = Route::of(method, &path).expect("a route");

@@ -34,6 +34,15 @@ pub struct OpenDocument {
     pub epoch: Option<String>,
 }
 
+/// Body of `POST documents/overwrite`: replaces the file by the document's text, although the file is
+/// protected against writing or is not text any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OverwriteDocument {
+    /// Path of the open document, relative to the home.
+    #[schema(example = "src/main.rs")]
+    pub path: String,
+}
+
 /// A text message from the agent about a document.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -63,10 +72,14 @@ pub enum DocumentEvent {
     /// The file was deleted or renamed on disk. Users can keep typing; the next save creates the
     /// file again.
     Deleted,
-    /// The file cannot be written, for example because the home is full. The agent retries.
+    /// The file cannot be written, for example because the home is full, or it is not text any more. The
+    /// document stays open, and the agent retries. A later `saved` event ends this state.
     SaveFailed {
         /// Why, for users.
         message: String,
+        /// Whether [`OverwriteDocument`] would replace the file all the same.
+        #[serde(default)]
+        can_overwrite: bool,
     },
 }
 

@@ -6,6 +6,8 @@ use axum::response::{IntoResponse, Response};
 use protocol::{Code, Problem, files::BadPath};
 use rustix::io::Errno;
 
+use crate::files::home_directory::OutOfInodes;
+
 /// The error of a handler, which becomes a problem response.
 #[derive(Debug)]
 pub struct ApiError(Box<Problem>);
@@ -53,6 +55,9 @@ impl From<BadPath> for ApiError {
 
 /// The problem code of an error from the kernel.
 pub fn io_error_code(error: &io::Error) -> Code {
+    if is_out_of_inodes(error) {
+        return Code::DiskFull;
+    }
     match Errno::from_io_error(error) {
         Some(Errno::NOENT | Errno::NOTDIR) => Code::NotFound,
         Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => Code::Forbidden,
@@ -68,6 +73,11 @@ pub fn io_error_code(error: &io::Error) -> Code {
 
 /// A sentence for the user about an error from the kernel.
 pub fn io_error_message(error: &io::Error) -> String {
+    if is_out_of_inodes(error) {
+        return "The home holds as many files as it can. Nothing was changed. Delete some files, even small \
+                ones, and try again."
+            .to_owned();
+    }
     match Errno::from_io_error(error) {
         Some(Errno::NOENT) => "The file or directory does not exist.".to_owned(),
         Some(Errno::NOTDIR) => "A part of the path is not a directory.".to_owned(),
@@ -76,11 +86,15 @@ pub fn io_error_message(error: &io::Error) -> String {
         }
         Some(Errno::XDEV | Errno::LOOP) => "A symbolic link in the path leaves the home.".to_owned(),
         Some(Errno::NOSPC) => {
-            "The home is full. Nothing was changed. Delete some files and try again.".to_owned()
+            "The home has no free space. Nothing was changed. Delete some files and try again.".to_owned()
         }
         Some(Errno::EXIST) => "A file or directory with this name already exists.".to_owned(),
         Some(Errno::NOTEMPTY) => "The directory is not empty.".to_owned(),
         Some(Errno::ISDIR) => "The path is a directory.".to_owned(),
         _ => format!("{error}."),
     }
+}
+
+fn is_out_of_inodes(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<OutOfInodes>)
 }

@@ -21,7 +21,7 @@ pub const UID: u32 = 1000;
 /// Group id of the account.
 pub const GID: u32 = 1000;
 /// The account's groups. 27 is `sudo` in Debian, whose members may become root.
-const GROUPS: [u32; 2] = [GID, 27];
+pub const GROUPS: [u32; 2] = [GID, 27];
 
 /// The first argument that makes the agent's executable a launcher.
 pub const LAUNCH: &str = "launch";

@@ -1,106 +1,25 @@
 //! The agent's executable, serving a directory of this host over its real link: terminals, files,
 //! documents, programs.
 
-use std::{path::Path, process::Stdio};
+mod support;
+
+use std::path::Path;
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use protocol::{
-    agent::NONCE_BYTES,
-    document::{DocumentEvent, RefusalReason, TEXT_NAME},
+    document::{DocumentEvent, RefusalReason},
     exec::{ExecEnd, ExecInput, ExecOutput, ExecRequest},
     files::{DirectoryChanges, DirectoryListing, FileEntry},
     terminal::{ClientMessage, OUTPUT_WINDOW_BYTES, ServerMessage, TerminalInfo},
 };
-use tokio::{
-    net::UnixStream,
-    process::{Child, Command},
-};
-use tokio_tungstenite::{WebSocketStream, tungstenite::Message, tungstenite::protocol::Role};
+use support::{Agent, Editor, Socket, next_event, within_timeout};
+use tokio_tungstenite::tungstenite::Message;
 use transport::{
-    Body, Link, Upgraded,
+    Body,
     body::{empty, full},
-    preamble::send_preamble,
 };
-use yrs::{
-    Doc, GetString as _, OffsetKind, Options, ReadTxn as _, Text as _, Transact as _, Update,
-    sync::{Message as Sync, SyncMessage},
-    updates::{decoder::Decode as _, encoder::Encode as _},
-};
-
-type Socket = WebSocketStream<Upgraded>;
-
-struct Agent {
-    link: Link,
-    home: tempfile::TempDir,
-    child: Child,
-    _socket: tempfile::TempDir,
-}
-
-impl Agent {
-    async fn start() -> Self {
-        let (home, directory) =
-            (tempfile::tempdir().expect("a home"), tempfile::tempdir().expect("a directory"));
-        let socket = directory.path().join("agent.sock");
-        let child = Command::new(env!("CARGO_BIN_EXE_workspace-agent"))
-            .arg("--serve-unix")
-            .arg(&socket)
-            .arg("--home")
-            .arg(home.path())
-            .stdin(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("the agent starts");
-        let link = connect(&socket).await;
-        Self { link, home, child, _socket: directory }
-    }
-
-    fn path(&self, name: &str) -> std::path::PathBuf {
-        self.home.path().join(name)
-    }
-
-    /// Sends a request and returns status and body.
-    async fn send(&self, method: Method, path: &str, body: Body) -> (StatusCode, Vec<u8>) {
-        let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
-        let response = self.link.request(request.body(body).expect("a request")).await.expect("an answer");
-        let status = response.status();
-        (status, response.into_body().collect().await.expect("a body").to_bytes().to_vec())
-    }
-
-    /// Sends a request that must succeed and returns its JSON.
-    async fn json<T: serde::de::DeserializeOwned>(
-        &self,
-        method: Method,
-        path: &str,
-        body: serde_json::Value,
-    ) -> T {
-        let (status, bytes) = self.send(method, path, full(body.to_string())).await;
-        assert!(status.is_success(), "{path}: {status} {}", String::from_utf8_lossy(&bytes));
-        serde_json::from_slice(&bytes).expect("valid JSON")
-    }
-
-    async fn open_socket(&self, path: &str) -> Socket {
-        let raw = self.link.open_websocket(path, HeaderMap::new()).await.expect("accepted");
-        WebSocketStream::from_raw_socket(raw, Role::Client, None).await
-    }
-
-    async fn create_terminal(&self, command: &[&str]) -> TerminalInfo {
-        self.json(Method::POST, "/v1/terminals", serde_json::json!({ "command": command })).await
-    }
-}
-
-/// Connects to the socket, which appears a few moments after the process.
-async fn connect(socket: &Path) -> Link {
-    let mut stream = loop {
-        match UnixStream::connect(socket).await {
-            Ok(stream) => break stream,
-            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
-        }
-    };
-    send_preamble(&mut stream, [9; NONCE_BYTES]).await.expect("an echo");
-    Link::handshake(stream).await.expect("HTTP/2")
-}
 
 /// Receives the next binary message. `None` after a close.
 async fn next_binary(socket: &mut Socket) -> Option<Vec<u8>> {
@@ -111,11 +30,6 @@ async fn next_binary(socket: &mut Socket) -> Option<Vec<u8>> {
             _ => {}
         }
     }
-}
-
-/// Fails a test instead of letting it hang.
-async fn within_timeout<T>(event: impl Future<Output = T>) -> T {
-    tokio::time::timeout(std::time::Duration::from_secs(60), event).await.expect("no timeout")
 }
 
 /// Receives and acknowledges output until it contains `needle`. Returns all of it.
@@ -254,7 +168,10 @@ async fn write_file_refuses_stale_etag() {
     let response = agent.link.request(request).await.expect("an answer");
     assert_eq!(response.status(), StatusCode::PRECONDITION_FAILED);
     assert_eq!(std::fs::read(agent.path("f")).expect("there"), b"one");
-    assert_eq!(std::fs::read_dir(agent.home.path()).expect("a home").count(), 1, "no temporary file remains");
+    let staged = std::fs::read_dir(agent.path(".cache/burrow")).expect("a directory");
+    assert_eq!(staged.count(), 0, "no temporary file remains");
+    let names = std::fs::read_dir(agent.home.path()).expect("a home").flatten();
+    assert_eq!(names.filter(|entry| entry.file_name() != ".cache").count(), 1);
 }
 
 #[tokio::test]
@@ -274,75 +191,6 @@ async fn watch_files_reports_changes() {
         }
     };
     assert_eq!(changed.directories, [""]);
-}
-
-/// A client of a document, as a browser is.
-struct Editor {
-    socket: Socket,
-    doc: Doc,
-    epoch: String,
-}
-
-impl Editor {
-    async fn open(agent: &Agent, path: &str) -> Self {
-        let mut socket = agent.open_socket(&format!("/v1/documents?path={path}")).await;
-        let DocumentEvent::Opened { epoch, read_only: false } = next_event(&mut socket).await else {
-            panic!("not opened")
-        };
-        let doc = Doc::with_options(Options { offset_kind: OffsetKind::Utf16, ..Options::default() });
-        let request = Sync::Sync(SyncMessage::SyncStep1(doc.transact().state_vector())).encode_v1();
-        socket.send(Message::binary(request)).await.expect("open");
-        Self { socket, doc, epoch }
-    }
-
-    fn text(&self) -> String {
-        let text = self.doc.get_or_insert_text(TEXT_NAME);
-        text.get_string(&self.doc.transact())
-    }
-
-    async fn insert(&mut self, at: u32, content: &str) {
-        let text = self.doc.get_or_insert_text(TEXT_NAME);
-        let before = self.doc.transact().state_vector();
-        text.insert(&mut self.doc.transact_mut(), at, content);
-        let update = self.doc.transact().encode_diff_v1(&before);
-        let message = Sync::Sync(SyncMessage::Update(update)).encode_v1();
-        self.socket.send(Message::binary(message)).await.expect("open");
-    }
-
-    /// Receives messages until `is_done` accepts the text or an event.
-    async fn receive_until(&mut self, mut is_done: impl FnMut(&str, Option<&DocumentEvent>) -> bool) {
-        loop {
-            let message = within_timeout(self.socket.next()).await.expect("open").expect("a message");
-            let mut event = None;
-            match message {
-                Message::Text(text) => event = serde_json::from_str(&text).ok(),
-                Message::Binary(bytes) => self.apply(&bytes),
-                _ => {}
-            }
-            if is_done(&self.text(), event.as_ref()) {
-                return;
-            }
-        }
-    }
-
-    fn apply(&self, message: &[u8]) {
-        if let Ok(Sync::Sync(SyncMessage::SyncStep2(update) | SyncMessage::Update(update))) =
-            Sync::decode_v1(message)
-        {
-            self.doc
-                .transact_mut()
-                .apply_update(Update::decode_v1(&update).expect("decodes"))
-                .expect("applies");
-        }
-    }
-}
-
-async fn next_event(socket: &mut Socket) -> DocumentEvent {
-    loop {
-        if let Message::Text(text) = within_timeout(socket.next()).await.expect("open").expect("a message") {
-            return serde_json::from_str(&text).expect("an event");
-        }
-    }
 }
 
 #[tokio::test]

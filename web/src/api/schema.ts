@@ -763,6 +763,29 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/workspaces/{id}/agent/documents/overwrite": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Overwrite the file of a document
+         * @description Replaces the file of an open document by the document's text, after a `save_failed` event with
+         *     `can_overwrite`: the file is protected against writing, belongs to another user, or is not text any
+         *     more. The new file has the old one's permissions, and belongs to the user. Whether that succeeded is
+         *     reported by the document's next event, `saved` or `save_failed`. Requires write access.
+         */
+        post: operations["overwrite_document"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/workspaces/{id}/agent/exec": {
         parameters: {
             query?: never;
@@ -840,8 +863,10 @@ export interface paths {
         /**
          * Write a file
          * @description Replaces the whole content of a file, or creates it. The old content stays until the last byte
-         *     has arrived; then the new content replaces it atomically. A link is followed if it stays in the
-         *     home. Requires write access.
+         *     has arrived; then the new content replaces it atomically. A file that has several names, another
+         *     owner, extended attributes or a program that writes to it keeps its inode: its content is changed in
+         *     place, as in a home without room for a second file. A link is followed if it stays in the home.
+         *     Requires write access.
          */
         put: operations["write_file"];
         post?: never;
@@ -1861,6 +1886,8 @@ export interface components {
             /** @enum {string} */
             type: "deleted";
         } | {
+            /** @description Whether [`OverwriteDocument`] would replace the file all the same. */
+            can_overwrite?: boolean;
             /** @description Why, for users. */
             message: string;
             /** @enum {string} */
@@ -2364,6 +2391,17 @@ export interface components {
             at: string;
             /** @description The workspace that was forked. */
             workspace: components["schemas"]["WorkspaceId"];
+        };
+        /**
+         * @description Body of `POST documents/overwrite`: replaces the file by the document's text, although the file is
+         *     protected against writing or is not text any more.
+         */
+        OverwriteDocument: {
+            /**
+             * @description Path of the open document, relative to the home.
+             * @example src/main.rs
+             */
+            path: string;
         };
         /**
          * @description Where a workspace is in its life. In `Terminated` there is no sandbox but the home is kept, and
@@ -10935,6 +10973,225 @@ export interface operations {
                 };
             };
             /** @description `invalid`: A value is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid",
+                     *       "detail": "A value is not valid.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 422,
+                     *       "title": "A value is not valid",
+                     *       "type": "about:blank#invalid"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: An internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "internal",
+                     *       "detail": "An internal error.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 500,
+                     *       "title": "An internal error",
+                     *       "type": "about:blank#internal"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: Not available at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Not available at the moment.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 503,
+                     *       "title": "Not available at the moment",
+                     *       "type": "about:blank#unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `timeout`: Took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "timeout",
+                     *       "detail": "Took too long.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 504,
+                     *       "title": "Took too long",
+                     *       "type": "about:blank#timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    overwrite_document: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id of the workspace. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["OverwriteDocument"];
+            };
+        };
+        responses: {
+            /** @description The file is being overwritten. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "bad_request",
+                     *       "detail": "The request cannot be understood.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 400,
+                     *       "title": "The request cannot be understood",
+                     *       "type": "about:blank#bad_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Sign in first.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 401,
+                     *       "title": "Sign in first",
+                     *       "type": "about:blank#unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description `forbidden`: Not allowed
+             *
+             *     `foreign_origin`: The request comes from a page of another origin
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Not allowed.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 403,
+                     *       "title": "Not allowed",
+                     *       "type": "about:blank#forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found`: no such open document or workspace. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "Not found.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "about:blank#not_found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_running`: The workspace is not running */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_running",
+                     *       "detail": "The workspace is not running.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 409,
+                     *       "title": "The workspace is not running",
+                     *       "type": "about:blank#not_running"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_large`: Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "too_large",
+                     *       "detail": "Too large.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 413,
+                     *       "title": "Too large",
+                     *       "type": "about:blank#too_large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: the path is absolute, contains `..`, or is too long. */
             422: {
                 headers: {
                     [name: string]: unknown;

@@ -1,28 +1,72 @@
 //! A document's file: converting between its bytes and text, and detecting changes. Blocking; runs
 //! inside [`HomeDirectory::run`](crate::files::home_directory::HomeDirectory::run).
 
-use std::io::{self, Read as _, Write as _};
+use std::{
+    fs::File,
+    io::{self, Read as _, Seek as _},
+    os::fd::AsFd as _,
+};
 
 use protocol::{
     document::{MAX_DOCUMENT_BYTES, RefusalReason},
     files::HomePath,
 };
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, Stat};
 
-use crate::files::{
-    entry::{etag, is_file},
-    home_directory::HomeFiles,
-    replacement::FileReplacement,
+use super::{
+    disk_state::{Relation, Sighting},
+    late_write::{LateWrite, find_late_write},
+};
+use crate::{
+    error::io_error_message,
+    files::{
+        entry::{etag, is_file},
+        home_directory::HomeFiles,
+        writers::find_writers,
+    },
 };
 
 /// How lines end in the file. In the shared text, lines end with `\n`, unless the file mixes line
 /// endings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LineEnding {
-    /// `\n`, or mixed line endings that are kept byte for byte.
+    /// `\n` on every line.
     Lf,
     /// `\r\n` on every line.
     CrLf,
+    /// Mixed line endings, which are kept byte for byte.
+    Mixed,
+}
+
+impl LineEnding {
+    /// How lines end in `text`. Without any line, they end with `\n`.
+    pub fn detect(text: &str) -> Self {
+        let returns = text.matches('\r').count();
+        let crlf = text.matches("\r\n").count();
+        if returns == 0 {
+            Self::Lf
+        } else if crlf == returns && crlf == text.matches('\n').count() {
+            Self::CrLf
+        } else {
+            Self::Mixed
+        }
+    }
+
+    /// The bytes of the file for a shared text.
+    pub fn encode(self, text: &str) -> Vec<u8> {
+        match self {
+            Self::Lf | Self::Mixed => text.as_bytes().to_vec(),
+            Self::CrLf => text.replace('\n', "\r\n").into_bytes(),
+        }
+    }
+
+    /// The shared text for the text of a file.
+    pub fn decode(self, text: String) -> String {
+        match self {
+            Self::Lf | Self::Mixed => text,
+            Self::CrLf => text.replace("\r\n", "\n"),
+        }
+    }
 }
 
 /// A file's content as text.
@@ -36,29 +80,44 @@ pub struct LoadedFile {
     pub etag: String,
 }
 
-/// The file compared with its last known entity tag.
+/// What the file is compared with.
 #[derive(Debug)]
-pub enum FileChange {
-    /// The file has the known tag.
-    Unchanged,
-    /// The file has other content, or at least another tag.
-    Changed(LoadedFile),
-    /// The file does not exist.
-    Deleted,
+pub struct KnownContent {
+    /// The content that was last seen.
+    pub bytes: Vec<u8>,
+    /// Where a program was in the file when the text was moved.
+    pub writer_position: Option<usize>,
 }
 
-/// How a save ended without an error.
+/// What is at the path of the file.
 #[derive(Debug)]
-pub enum SaveOutcome {
-    /// The text is on disk.
-    Saved {
-        /// Entity tag of the new file.
-        etag: String,
-        /// Size of the new file.
-        bytes: u64,
-    },
-    /// Nothing was written, because another program has changed the file. Merge its changes first.
-    FileChanged,
+pub struct FileLook {
+    /// What it means, for the decision whether it counts.
+    pub sighting: Sighting,
+    /// Entity tag of the file. `None`: there is no file.
+    pub etag: Option<String>,
+    /// What was found.
+    pub content: FoundContent,
+}
+
+/// The content that was found.
+#[derive(Debug)]
+pub enum FoundContent {
+    /// A text.
+    Text(LoadedFile),
+    /// What was known, with a write at the position of a program.
+    LateWrite(LateWrite),
+    /// There is no file.
+    Missing,
+    /// There is no text.
+    NotText(LoadError),
+}
+
+impl FileLook {
+    /// Nothing that can be read as text.
+    pub fn not_text(etag: Option<String>, error: LoadError) -> Self {
+        Self { sighting: Sighting::NotText, etag, content: FoundContent::NotText(error) }
+    }
 }
 
 /// Why a file cannot be opened as a document.
@@ -82,6 +141,18 @@ pub enum LoadError {
 }
 
 impl LoadError {
+    /// A sentence about a file that was text when it was opened.
+    pub fn file_state(&self) -> String {
+        match self {
+            Self::TooLarge => {
+                format!("The file has grown beyond {} MiB.", MAX_DOCUMENT_BYTES / 1024 / 1024)
+            }
+            Self::NotText => "The file is not UTF-8 text any more.".to_owned(),
+            Self::NotAFile => "The file is not a regular file any more.".to_owned(),
+            Self::Io(error) => io_error_message(error),
+        }
+    }
+
     /// The reason that clients are given.
     pub fn reason(&self) -> RefusalReason {
         use rustix::io::Errno;
@@ -100,83 +171,98 @@ impl LoadError {
     }
 }
 
-/// Loads `path` if its entity tag is not `known_etag`.
-pub fn load_if_changed(
-    files: &HomeFiles<'_>,
-    path: &HomePath,
-    known_etag: Option<&str>,
-) -> Result<FileChange, LoadError> {
-    // Check the status first, without opening the file: most polls find no change.
-    match files.stat(path)? {
-        None => return Ok(FileChange::Deleted),
-        Some(stat) if known_etag == Some(etag(&stat).as_str()) => return Ok(FileChange::Unchanged),
-        Some(_) => {}
+/// The current entity tag of `path`. `None`: there is no file.
+pub fn current_etag(files: &HomeFiles<'_>, path: &HomePath) -> io::Result<Option<String>> {
+    Ok(files.stat(path)?.map(|stat| etag(&stat)))
+}
+
+/// Looks at `path` and compares it with what was known.
+pub fn look(files: &HomeFiles<'_>, path: &HomePath, known: &KnownContent) -> FileLook {
+    let stat = match files.stat(path) {
+        Ok(Some(stat)) => stat,
+        Ok(None) => return missing(),
+        Err(error) => return FileLook::not_text(None, error.into()),
+    };
+    match look_at_file(files, path, known) {
+        Ok(look) => look,
+        Err(LoadError::Io(error)) if error.kind() == io::ErrorKind::NotFound => missing(),
+        Err(error) => FileLook::not_text(Some(etag(&stat)), error),
     }
-    match load(files, path) {
-        Ok(loaded) => Ok(FileChange::Changed(loaded)),
-        Err(LoadError::Io(error)) if error.kind() == io::ErrorKind::NotFound => Ok(FileChange::Deleted),
-        Err(error) => Err(error),
-    }
+}
+
+fn missing() -> FileLook {
+    FileLook { sighting: Sighting::Missing, etag: None, content: FoundContent::Missing }
+}
+
+fn look_at_file(files: &HomeFiles<'_>, path: &HomePath, known: &KnownContent) -> Result<FileLook, LoadError> {
+    let (file, stat) = open_regular_file(files, path)?;
+    let etag = etag(&stat);
+    let bytes = read_bytes(&file, &stat)?;
+    let writers = find_writers(files, file.as_fd(), &stat);
+    let late_write =
+        known.writer_position.and_then(|position| find_late_write(&known.bytes, position, &bytes));
+    let (relation, content) = match late_write {
+        Some(late) => {
+            std::str::from_utf8(&late.bytes).map_err(|_| LoadError::NotText)?;
+            (Relation::Extended, FoundContent::LateWrite(late))
+        }
+        None => (Relation::of(&known.bytes, &bytes), FoundContent::Text(decode(bytes, etag.clone())?)),
+    };
+    Ok(FileLook { sighting: Sighting::Text { relation, writers }, etag: Some(etag), content })
 }
 
 /// Loads `path` as text.
 pub fn load(files: &HomeFiles<'_>, path: &HomePath) -> Result<LoadedFile, LoadError> {
+    let (file, stat) = open_regular_file(files, path)?;
+    decode(read_bytes(&file, &stat)?, etag(&stat))
+}
+
+/// Size and time of modification. They change whenever a program writes to an open file.
+pub fn content_version(stat: &Stat) -> (i64, i64, u64) {
+    (stat.st_size, stat.st_mtime, stat.st_mtime_nsec)
+}
+
+/// Reads a file that has lost its name.
+pub fn read_open_file(mut file: &File, line_ending: LineEnding) -> Result<String, LoadError> {
+    file.rewind()?;
+    let stat = rustix::fs::fstat(file).map_err(io::Error::from)?;
+    let text = decode_text(read_bytes(file, &stat)?)?;
+    Ok(line_ending.decode(text))
+}
+
+fn open_regular_file(files: &HomeFiles<'_>, path: &HomePath) -> Result<(File, Stat), LoadError> {
     // With NONBLOCK, opening a pipe does not wait for a writer.
     let file = files.open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW, Mode::empty())?;
     let stat = rustix::fs::fstat(&file).map_err(io::Error::from)?;
     if !is_file(&stat) {
         return Err(LoadError::NotAFile);
     }
+    Ok((file.into(), stat))
+}
+
+fn read_bytes(mut file: &File, stat: &Stat) -> Result<Vec<u8>, LoadError> {
     if stat.st_size as u64 > MAX_DOCUMENT_BYTES {
         return Err(LoadError::TooLarge);
     }
     // The file may grow while it is read. Reading one byte more than allowed detects that.
     let mut bytes = Vec::with_capacity(stat.st_size as usize);
-    std::fs::File::from(file).take(MAX_DOCUMENT_BYTES + 1).read_to_end(&mut bytes)?;
+    (&mut file).take(MAX_DOCUMENT_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_DOCUMENT_BYTES {
         return Err(LoadError::TooLarge);
     }
+    Ok(bytes)
+}
+
+fn decode(bytes: Vec<u8>, etag: String) -> Result<LoadedFile, LoadError> {
+    let text = decode_text(bytes)?;
+    let line_ending = LineEnding::detect(&text);
+    Ok(LoadedFile { text: line_ending.decode(text), line_ending, etag })
+}
+
+fn decode_text(bytes: Vec<u8>) -> Result<String, LoadError> {
     let text = String::from_utf8(bytes).map_err(|_| LoadError::NotText)?;
     // NUL is valid UTF-8, but a file that contains it is not text.
-    if text.contains('\0') {
-        return Err(LoadError::NotText);
-    }
-    let line_ending = detect_line_ending(&text);
-    let text = if line_ending == LineEnding::CrLf { text.replace("\r\n", "\n") } else { text };
-    Ok(LoadedFile { text, line_ending, etag: etag(&stat) })
-}
-
-/// Replaces `path` by `text`, if the file's entity tag is still `known_etag` (`None`: it does not
-/// exist).
-pub fn save(
-    files: &HomeFiles<'_>,
-    path: &HomePath,
-    known_etag: Option<&str>,
-    text: &str,
-    line_ending: LineEnding,
-) -> io::Result<SaveOutcome> {
-    let (replacement, mut file) = FileReplacement::begin(files, path)?;
-    let bytes = match line_ending {
-        LineEnding::Lf => text.len(),
-        LineEnding::CrLf => text.len() + text.matches('\n').count(),
-    };
-    match line_ending {
-        LineEnding::Lf => file.write_all(text.as_bytes())?,
-        LineEnding::CrLf => file.write_all(text.replace('\n', "\r\n").as_bytes())?,
-    }
-    let current_etag = replacement.current()?.map(|stat| etag(&stat));
-    if current_etag.as_deref() != known_etag {
-        return Ok(SaveOutcome::FileChanged);
-    }
-    let stat = replacement.commit(&file)?;
-    Ok(SaveOutcome::Saved { etag: etag(&stat), bytes: bytes as u64 })
-}
-
-/// CRLF only if every line ends with it. A file that mixes line endings is kept byte for byte.
-fn detect_line_ending(text: &str) -> LineEnding {
-    let crlf = text.matches("\r\n").count();
-    let is_uniform = crlf > 0 && crlf == text.matches('\n').count() && crlf == text.matches('\r').count();
-    if is_uniform { LineEnding::CrLf } else { LineEnding::Lf }
+    if text.contains('\0') { Err(LoadError::NotText) } else { Ok(text) }
 }
 
 #[cfg(test)]
@@ -189,11 +275,13 @@ mod tests {
             ("", LineEnding::Lf),
             ("a\nb", LineEnding::Lf),
             ("a\r\nb\r\n", LineEnding::CrLf),
-            ("a\r\nb\n", LineEnding::Lf),
-            ("a\r\nb\rc\r\n", LineEnding::Lf),
-            ("a\rb", LineEnding::Lf),
+            ("a\r\nb\n", LineEnding::Mixed),
+            ("a\r\nb\rc\r\n", LineEnding::Mixed),
+            ("a\rb", LineEnding::Mixed),
         ] {
-            assert_eq!(detect_line_ending(text), expected, "{text:?}");
+            assert_eq!(LineEnding::detect(text), expected, "{text:?}");
+            let decoded = expected.decode(text.to_owned());
+            assert_eq!(expected.encode(&decoded), text.as_bytes(), "{text:?}");
         }
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! The [`registry`] maps each open file to a [`document`], a task that owns the [`shared_text`],
 //! its viewers and the [`file`]. A [`session`] relays messages between one client's socket and a
-//! document. The [`watcher`] tells documents that their file may have changed. A change on disk
-//! becomes edits by way of a [`diff`]. Knows no HTTP.
+//! document. The [`watcher`] tells documents that their file may have changed. Once a change on disk
+//! counts ([`disk_state`]), it becomes edits by way of a [`diff`]. A [`save`] writes the text to the
+//! file. Knows no HTTP.
 //!
 //! The life of a document: a client opens a path; the registry resolves links, loads the file and
 //! starts the task, with a new epoch. Clients join, synchronize and edit. The document saves 150 ms
@@ -11,9 +12,12 @@
 //! last viewer has left, the task ends.
 
 mod diff;
+mod disk_state;
 mod document;
 mod file;
+mod late_write;
 pub mod registry;
+mod save;
 pub mod session;
 pub mod shared_text;
 mod watcher;

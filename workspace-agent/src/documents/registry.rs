@@ -45,6 +45,18 @@ impl DocumentRegistry {
         self.watcher.report_change(&self.home.path().join(path.as_str()));
     }
 
+    /// Replaces the file of an open document by its text. Returns false if the document is not open.
+    pub async fn overwrite(&self, path: &HomePath) -> bool {
+        let (requested, fallback) = (path.clone(), path.clone());
+        // A file that was deleted keeps the path that it was opened by.
+        let resolved = self.home.run(move |files| files.resolve(&requested)).await.unwrap_or(fallback);
+        let document = self.documents.lock().await.get(&resolved).cloned();
+        match document {
+            Some(document) => document.overwrite().await.is_ok(),
+            None => false,
+        }
+    }
+
     /// Waits until all edits are on disk.
     pub async fn flush_all(&self) {
         let documents: Vec<DocumentHandle> = self.documents.lock().await.values().cloned().collect();

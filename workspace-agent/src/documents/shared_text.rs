@@ -23,13 +23,10 @@ use yrs::{
     TransactionMut, Update, WriteTxn as _,
     encoding::read::{Cursor, Error, Read as _},
     sync::{AwarenessUpdate, Message, SyncMessage, awareness::AwarenessUpdateEntry, protocol::MSG_SYNC},
-    updates::{
-        decoder::Decode as _,
-        encoder::{Encode as _, Encoder as _, EncoderV1},
-    },
+    updates::{decoder::Decode as _, encoder::Encode as _},
 };
 
-use super::diff::text_edits;
+use super::diff::{TextEdit, rebase_edits, text_edits};
 
 /// Most bytes of one user's presence: cursor, name and colour.
 const MAX_PRESENCE_BYTES: usize = 4 * 1024;
@@ -284,18 +281,49 @@ impl SharedText {
         if edits.is_empty() {
             return None;
         }
-        let change = transact(&self.saved_doc, |doc| {
-            let text = doc.get_or_insert_text(TEXT_NAME);
-            for edit in edits {
-                text.remove_range(doc, edit.at, edit.delete);
-                text.insert(doc, edit.at, &edit.insert);
-            }
-            doc.encode_update_v1()
-        });
+        let change = apply_edits(&self.saved_doc, edits);
         transact(&self.doc, |doc| apply_own_update(doc, &change));
-        let mut message = EncoderV1::new();
-        Message::Sync(SyncMessage::Update(change)).encode(&mut message);
-        Some(message.to_vec())
+        Some(update_message(change))
+    }
+
+    /// Merges into the text what another program has made of an earlier text of the file, `base`, without
+    /// having seen the current one. Returns the message for all viewers, if that changes the text. The
+    /// change is unsaved.
+    pub fn merge_late_text(&mut self, base: &str, late: &str) -> Option<Vec<u8>> {
+        let edits = rebase_edits(text_edits(base, late), &text_edits(base, &self.text()));
+        self.edit(edits)
+    }
+
+    /// Deletes the carriage returns before line ends, which a user has pasted. Returns the message for all
+    /// viewers, if there were any. The change is unsaved.
+    pub fn delete_carriage_returns(&mut self) -> Option<Vec<u8>> {
+        let text = self.text();
+        if !text.contains("\r\n") {
+            return None;
+        }
+        let mut edits = Vec::new();
+        let mut at = 0;
+        for line in text.split_inclusive('\n') {
+            let content = line.strip_suffix('\n').unwrap_or(line);
+            let returns = content.len() - content.trim_end_matches('\r').len();
+            let units = line.encode_utf16().count() as u32;
+            if line.ends_with('\n') && returns > 0 {
+                let delete = returns as u32;
+                edits.push(TextEdit { at: at + units - 1 - delete, delete, insert: String::new() });
+            }
+            at += units;
+        }
+        edits.reverse();
+        self.edit(edits)
+    }
+
+    fn edit(&mut self, edits: Vec<TextEdit>) -> Option<Vec<u8>> {
+        if edits.is_empty() {
+            return None;
+        }
+        let change = apply_edits(&self.doc, edits);
+        self.unsaved.push(change.clone());
+        Some(update_message(change))
     }
 }
 
@@ -317,6 +345,23 @@ fn apply_update(doc: &mut TransactionMut<'_>, update: Update) -> Result<AppliedU
         doc.state_vector()
     });
     Ok(AppliedUpdate { change: doc.encode_update_v1(), missing_after })
+}
+
+/// Applies edits, of which the last in the text comes first. Returns the change as an update.
+fn apply_edits(doc: &Doc, edits: Vec<TextEdit>) -> Vec<u8> {
+    transact(doc, |doc| {
+        let text = doc.get_or_insert_text(TEXT_NAME);
+        for edit in edits {
+            text.remove_range(doc, edit.at, edit.delete);
+            text.insert(doc, edit.at, &edit.insert);
+        }
+        doc.encode_update_v1()
+    })
+}
+
+/// The message that sends an update to viewers.
+fn update_message(update: Vec<u8>) -> Vec<u8> {
+    Message::Sync(SyncMessage::Update(update)).encode_v1()
 }
 
 /// Applies an update that this module has encoded, which always decodes and applies.
@@ -419,6 +464,35 @@ mod tests {
         assert_eq!(shared.text(), "zero\none\ntwo\nthree\nfour\n");
         assert_eq!(text_of(&client.doc), shared.text());
         assert_eq!(shared.saved_text(), "one\ntwo\nthree\nfour\n");
+    }
+
+    #[test]
+    fn late_text_is_merged_with_what_followed() {
+        let mut shared = SharedText::new("one\ntwo\n");
+        let client = Client::join(&mut shared, 1);
+        shared.receive(1, &client.edit(0, 0, "zero\n")).expect("an edit");
+        shared.mark_saved(shared.save_point());
+        let change = shared.merge_late_text("one\ntwo\n", "one\ntwo\nthree\n").expect("a change");
+        client.apply(&change);
+        assert_eq!(shared.text(), "zero\none\ntwo\nthree\n");
+        assert_eq!(text_of(&client.doc), shared.text());
+        assert!(shared.has_unsaved_edits());
+    }
+
+    #[test]
+    fn pasted_carriage_returns_are_deleted() {
+        for (text, expected) in [
+            ("😀\r\none\r\n", "😀\none\n"),
+            ("one\r\r\ntwo\nthree\r\n", "one\ntwo\nthree\n"),
+            ("one\rtwo\r\nend\r", "one\rtwo\nend\r"),
+        ] {
+            let mut shared = SharedText::new(text);
+            let client = Client::join(&mut shared, 1);
+            client.apply(&shared.delete_carriage_returns().expect("a change"));
+            assert_eq!(shared.text(), expected);
+            assert_eq!(text_of(&client.doc), expected);
+            assert_eq!(shared.delete_carriage_returns(), None);
+        }
     }
 
     #[test]

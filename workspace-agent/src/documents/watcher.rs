@@ -7,8 +7,14 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use notify::{
+    Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _,
+    event::{AccessKind, AccessMode},
+};
 use tokio::sync::Notify;
+
+/// The end of a program's writing. Documents wait for it.
+const CLOSED_BY_WRITER: AccessKind = AccessKind::Close(AccessMode::Write);
 
 /// The watched files, and the notifier of each file's document.
 type Notifiers = HashMap<PathBuf, Arc<Notify>>;
@@ -80,7 +86,7 @@ fn remove_closed(notifiers: &mut Notifiers) -> Vec<PathBuf> {
 fn notify_documents(notifiers: &Mutex<Notifiers>, event: notify::Result<Event>) {
     let notifiers = lock(notifiers);
     match event {
-        Ok(event) if matches!(event.kind, EventKind::Access(_)) => {}
+        Ok(event) if matches!(event.kind, EventKind::Access(kind) if kind != CLOSED_BY_WRITER) => {}
         Ok(event) if !event.need_rescan() => {
             let changed = event.paths.iter().filter_map(|path| notifiers.get(path));
             changed.for_each(|notifier| notifier.notify_one());

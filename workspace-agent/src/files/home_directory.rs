@@ -13,9 +13,13 @@ use std::{
 
 use protocol::files::HomePath;
 use restore::directory::{self, delete_tree, open_beneath};
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Stat};
+use rustix::{
+    fs::{AtFlags, Mode, OFlags, ResolveFlags, Stat, StatVfs},
+    io::Errno,
+    process::Gid,
+};
 
-use super::entry::is_directory;
+use super::{entry::is_directory, staging};
 use crate::user;
 
 /// The home directory. Clones share one descriptor.
@@ -53,6 +57,10 @@ impl HomeDirectory {
             let root = rustix::fs::open(&self.0.path, flags, Mode::empty())?;
             // If another caller was first, its descriptor is as good as this one.
             let _ = self.0.root.set(root);
+            if let Ok(files) = self.0.files() {
+                let _rights = self.0.drops_privileges.then(UserRights::take);
+                let _ = staging::delete_leftovers(&files);
+            }
         }
         Ok(())
     }
@@ -80,24 +88,37 @@ impl HomeDirectory {
     {
         let inner = self.0.clone();
         tokio::task::spawn_blocking(move || {
-            let root = inner.root.get().ok_or_else(|| io::Error::other("the home is not mounted yet"))?;
+            let files = inner.files()?;
             let _rights = inner.drops_privileges.then(UserRights::take);
-            work(&HomeFiles { root: root.as_fd(), home: &inner.path })
+            work(&files)
         })
         .await
         .unwrap_or_else(|_| Err(io::Error::other("the file operation panicked").into()))
     }
 }
 
+impl Inner {
+    fn files(&self) -> io::Result<HomeFiles<'_>> {
+        let root = self.root.get().ok_or_else(|| io::Error::other("the home is not mounted yet"))?;
+        Ok(HomeFiles { root: root.as_fd(), home: &self.path, drops_privileges: self.drops_privileges })
+    }
+}
+
 /// While it exists, the kernel checks this thread's file accesses against the user's rights instead
 /// of root's.
-struct UserRights;
+struct UserRights {
+    /// The agent's own groups.
+    groups: Vec<Gid>,
+}
 
 impl UserRights {
     fn take() -> Self {
+        let groups = rustix::process::getgroups().unwrap_or_default();
+        // Both calls concern this thread alone. They fail only without root's rights.
+        let _ = rustix::thread::set_thread_groups(&user::GROUPS.map(Gid::from_raw));
         nix::unistd::setfsgid(user::GID.into());
         nix::unistd::setfsuid(user::UID.into());
-        Self
+        Self { groups }
     }
 }
 
@@ -105,19 +126,63 @@ impl Drop for UserRights {
     fn drop(&mut self) {
         nix::unistd::setfsuid(0.into());
         nix::unistd::setfsgid(0.into());
+        let _ = rustix::thread::set_thread_groups(&self.groups);
     }
+}
+
+/// The home cannot hold one more file, although it may have room for bytes.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the home holds as many files as it can")]
+pub struct OutOfInodes;
+
+impl From<OutOfInodes> for io::Error {
+    fn from(error: OutOfInodes) -> Self {
+        Self::new(io::ErrorKind::StorageFull, error)
+    }
+}
+
+/// Whether a file system that counts its inodes has no free one.
+fn has_no_inodes(stat: &StatVfs) -> bool {
+    stat.f_files > 0 && stat.f_favail == 0
 }
 
 /// The files of the home, inside [`HomeDirectory::run`].
 pub struct HomeFiles<'a> {
     root: BorrowedFd<'a>,
     home: &'a Path,
+    drops_privileges: bool,
 }
 
 impl HomeFiles<'_> {
     /// The descriptor of the home, for code that resolves paths by itself.
     pub fn root(&self) -> BorrowedFd<'_> {
         self.root
+    }
+
+    /// User and group that new files belong to.
+    pub fn owner(&self) -> (u32, u32) {
+        if self.drops_privileges {
+            return (user::UID, user::GID);
+        }
+        (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
+    }
+
+    /// Runs `work` with the agent's own rights.
+    pub fn as_agent<T>(&self, work: impl FnOnce() -> T) -> T {
+        if !self.drops_privileges {
+            return work();
+        }
+        nix::unistd::setfsuid(0.into());
+        let result = work();
+        nix::unistd::setfsuid(user::UID.into());
+        result
+    }
+
+    /// An error of the kernel, with the reason if the home has no room.
+    pub fn explain(&self, error: io::Error) -> io::Error {
+        let is_out_of_room = Errno::from_io_error(&error) == Some(Errno::NOSPC);
+        let has_no_inodes = || rustix::fs::fstatvfs(self.root).is_ok_and(|stat| has_no_inodes(&stat));
+        if is_out_of_room && has_no_inodes() { OutOfInodes.into() } else { error }
     }
 
     /// Opens `path`. Follows symbolic links that stay in the home.
@@ -128,7 +193,7 @@ impl HomeFiles<'_> {
     /// Opens the directory that contains `path`, and returns it with the last name of `path`.
     pub fn open_parent<'p>(&self, path: &'p HomePath) -> io::Result<(OwnedFd, &'p str)> {
         let (Some(parent), Some(name)) = (path.parent(), path.name()) else {
-            return Err(rustix::io::Errno::BUSY.into()); // the home itself
+            return Err(Errno::BUSY.into()); // the home itself
         };
         Ok((self.open(&parent, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?, name))
     }
@@ -139,7 +204,9 @@ impl HomeFiles<'_> {
             return Ok(Some(rustix::fs::fstat(self.root)?));
         }
         let (parent, name) = match self.open_parent(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Ok(None);
+            }
             result => result?,
         };
         directory::stat(parent.as_fd(), name)
@@ -166,8 +233,8 @@ impl HomeFiles<'_> {
         let target = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
         let home = std::fs::read_link(format!("/proc/self/fd/{}", self.root.as_raw_fd()))?;
         let relative = target.strip_prefix(&home).or_else(|_| target.strip_prefix(self.home));
-        let relative = relative.map_err(|_| io::Error::from(rustix::io::Errno::XDEV))?;
-        let text = relative.to_str().ok_or(rustix::io::Errno::ILSEQ)?;
+        let relative = relative.map_err(|_| io::Error::from(Errno::XDEV))?;
+        let text = relative.to_str().ok_or(Errno::ILSEQ)?;
         HomePath::parse(text).map_err(io::Error::other)
     }
 

@@ -3,8 +3,14 @@
 
 pub mod entry;
 pub mod home_directory;
+pub mod lease;
+pub mod overwrite;
 pub mod replacement;
+pub mod staging;
+pub mod target;
+pub mod upload;
 pub mod watch;
+pub mod writers;
 
 use std::{ffi::CString, io, os::fd::AsFd as _};
 
@@ -49,7 +55,8 @@ pub fn create_directory(files: &HomeFiles<'_>, path: &HomePath, parents: bool) -
         create_directory(files, &parent, true)?;
     }
     let (parent, name) = files.open_parent(path)?;
-    rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755))?;
+    rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755))
+        .map_err(|error| files.explain(error.into()))?;
     entry_at(files, path)
 }
 

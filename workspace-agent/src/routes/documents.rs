@@ -3,14 +3,24 @@
 use std::sync::Arc;
 
 use axum::{
+    Json,
     extract::{Query, State, WebSocketUpgrade},
-    http::HeaderMap,
+    http::{HeaderMap, StatusCode},
     response::Response,
 };
-use protocol::document::OpenDocument;
+use protocol::{
+    Code,
+    document::{OpenDocument, OverwriteDocument},
+    files::HomePath,
+};
 
 use super::may_write;
-use crate::{documents::session, error::ApiResult, socket, state::AgentState};
+use crate::{
+    documents::session,
+    error::{ApiError, ApiResult},
+    socket,
+    state::AgentState,
+};
 
 /// Open a document
 ///
@@ -48,4 +58,33 @@ pub async fn open_document(
     Ok(socket::accept(upgrade, state.tasks(), move |socket| async move {
         session::serve(&documents.documents, request, read_only, socket).await;
     }))
+}
+
+/// Overwrite the file of a document
+///
+/// Replaces the file of an open document by the document's text, after a `save_failed` event with
+/// `can_overwrite`: the file is protected against writing, belongs to another user, or is not text any
+/// more. The new file has the old one's permissions, and belongs to the user. Whether that succeeded is
+/// reported by the document's next event, `saved` or `save_failed`. Requires write access.
+#[utoipa::path(
+    post,
+    path = "/documents/overwrite",
+    tag = "documents",
+    request_body = OverwriteDocument,
+    responses(
+        (status = 202, description = "The file is being overwritten."),
+        (status = 404, description = "`not_found`: no such open document or workspace."),
+        (status = 422, description = "`invalid`: the path is absolute, contains `..`, or is too long."),
+    ),
+)]
+pub async fn overwrite_document(
+    State(state): State<Arc<AgentState>>,
+    Json(request): Json<OverwriteDocument>,
+) -> ApiResult<StatusCode> {
+    let path = HomePath::parse(&request.path)?;
+    if state.documents.overwrite(&path).await {
+        return Ok(StatusCode::ACCEPTED);
+    }
+    let message = "Cannot overwrite the file: it is not open as a document. Open it again.";
+    Err(ApiError::new(Code::NotFound, message))
 }

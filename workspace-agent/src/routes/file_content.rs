@@ -17,7 +17,7 @@ use protocol::{
 };
 use rustix::fs::{Mode, OFlags, Stat};
 use serde::Deserialize;
-use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio_util::io::ReaderStream;
 use utoipa::IntoParams;
 
@@ -26,7 +26,8 @@ use crate::{
     files::{
         self,
         entry::{etag, is_file},
-        replacement::FileReplacement,
+        home_directory::HomeFiles,
+        upload::Upload,
     },
     state::AgentState,
 };
@@ -240,8 +241,10 @@ fn parse_range(text: &str, size: u64) -> Range {
 /// Write a file
 ///
 /// Replaces the whole content of a file, or creates it. The old content stays until the last byte
-/// has arrived; then the new content replaces it atomically. A link is followed if it stays in the
-/// home. Requires write access.
+/// has arrived; then the new content replaces it atomically. A file that has several names, another
+/// owner, extended attributes or a program that writes to it keeps its inode: its content is changed in
+/// place, as in a home without room for a second file. A link is followed if it stays in the home.
+/// Requires write access.
 #[utoipa::path(
     put,
     path = "/files/content",
@@ -284,34 +287,30 @@ pub async fn write_file(
     }
     let condition = WriteCondition::from_headers(&headers);
     let expected = condition.clone();
-    let (replacement, file, path) = state
+    let (upload, path) = state
         .home
         .run(move |files| {
             let path = files.resolve(&path)?;
-            let (replacement, file) = FileReplacement::begin(files, &path)?;
-            expected.check(replacement.current()?.as_ref())?;
-            Ok::<_, ApiError>((replacement, file, path))
+            let upload = Upload::begin(files, &path).map_err(|error| files.explain(error))?;
+            expected.check(upload.current()?.as_ref())?;
+            Ok::<_, ApiError>((upload, path))
         })
         .await?;
-    let mut file = tokio::fs::File::from_std(file);
-    receive_body(body, &mut file).await?;
-    let file = file.into_std().await;
+    let upload = receive_body(&state, body, upload).await?;
     let saved_path = path.clone();
     let (is_new, entry) = state
         .home
         .run(move |files| {
             // Checked again, because another program may have changed the file during the upload.
-            let old = replacement.current()?;
-            condition.check(old.as_ref())?;
-            replacement.commit(&file)?;
-            Ok::<_, ApiError>((old.is_none(), files::entry_at(files, &saved_path)?))
+            let is_new = upload.commit(files, |current| condition.check(current))?;
+            Ok::<_, ApiError>((is_new, files::entry_at(files, &saved_path)?))
         })
         .await?;
     state.documents.report_file_change(&path);
     Ok((if is_new { StatusCode::CREATED } else { StatusCode::OK }, Json(entry)))
 }
 
-async fn receive_body(body: Body, file: &mut tokio::fs::File) -> ApiResult<()> {
+async fn receive_body(state: &AgentState, body: Body, mut upload: Upload) -> ApiResult<Upload> {
     let mut length: u64 = 0;
     let mut chunks = body.into_data_stream();
     while let Some(chunk) = chunks.next().await {
@@ -325,10 +324,13 @@ async fn receive_body(body: Body, file: &mut tokio::fs::File) -> ApiResult<()> {
         if length > MAX_UPLOAD_BYTES {
             return Err(too_large());
         }
-        file.write_all(&chunk).await?;
+        let write = move |files: &HomeFiles<'_>| {
+            upload.write(&chunk).map_err(|error| files.explain(error))?;
+            Ok::<_, ApiError>(upload)
+        };
+        upload = state.home.run(write).await?;
     }
-    file.flush().await?;
-    Ok(())
+    Ok(upload)
 }
 
 fn too_large() -> ApiError {

@@ -52,6 +52,7 @@ fn relayed_routes() -> Vec<Route> {
         ("GET", "/v1/terminals/{terminal}/attach", any(terminals::attach_terminal)),
         ("GET", "/v1/exec", any(exec::exec_program)),
         ("GET", "/v1/documents", any(documents::open_document)),
+        ("POST", "/v1/documents/overwrite", post(documents::overwrite_document)),
         ("GET", "/v1/stats", get(stats::get_workspace_stats)),
     ]
 }

@@ -43,6 +43,7 @@ const PUBLIC_PREFIX: &str = "/api/v1/workspaces/{id}/agent";
         files::rename_file,
         files::watch_files,
         documents::open_document,
+        documents::overwrite_document,
         exec::exec_program,
         stats::get_workspace_stats,
     ),

@@ -5,7 +5,9 @@
 //! viewers' sockets close. The next client to open the file starts a new task, with another epoch.
 //! Other documents are not affected.
 
-use std::{collections::HashMap, io, ops::ControlFlow, pin::Pin, sync::Arc, time::Duration};
+mod disk;
+
+use std::{collections::HashMap, ops::ControlFlow, sync::Arc, time::Duration};
 
 use axum::body::Bytes;
 use protocol::{
@@ -17,9 +19,10 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 
+use self::disk::DiskFile;
 use super::{
-    file::{self, FileChange, LineEnding, LoadError, LoadedFile, SaveOutcome},
-    shared_text::{SavePoint, SharedText, ViewerId},
+    file::{self, LoadError, LoadedFile},
+    shared_text::{SharedText, ViewerId},
 };
 use crate::{error::io_error_message, files::home_directory::HomeDirectory, tasks::Tasks};
 
@@ -28,12 +31,6 @@ const MAX_QUEUED_COMMANDS: usize = 64;
 /// Most messages that wait for one viewer. A viewer that falls further behind is removed and has to
 /// synchronize again.
 const MAX_QUEUED_MESSAGES: usize = 256;
-/// A save starts when nobody has typed for this long …
-const SAVE_DELAY: Duration = Duration::from_millis(150);
-/// … or when the oldest unsaved edit is this old.
-const MAX_SAVE_DELAY: Duration = Duration::from_millis(500);
-/// Pause before a failed save is repeated.
-const SAVE_RETRY_DELAY: Duration = Duration::from_secs(5);
 /// How often the file is polled. The watcher reports most changes at once; polling finds those that
 /// it misses.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
@@ -62,6 +59,7 @@ enum Command {
     },
     Leave(ViewerId),
     Flush(oneshot::Sender<()>),
+    Overwrite,
     #[cfg(test)]
     Panic,
 }
@@ -165,6 +163,11 @@ impl DocumentHandle {
         let _ = self.inbox.send(Command::Leave(viewer)).await;
     }
 
+    /// Replaces the file by the text, although the file is protected or contains something else.
+    pub async fn overwrite(&self) -> Result<(), DocumentEnded> {
+        self.inbox.send(Command::Overwrite).await.map_err(|_| DocumentEnded)
+    }
+
     /// Waits until all earlier edits are on disk, or a save has failed.
     pub async fn flush(&self) {
         let (reply, flushed) = oneshot::channel();
@@ -176,37 +179,15 @@ impl DocumentHandle {
 
 /// The state of a document's task.
 struct Document {
-    home: HomeDirectory,
-    path: HomePath,
     /// Identifies this instance, so that a client's old replica is never merged into another
     /// instance.
     epoch: String,
     text: SharedText,
-    line_ending: LineEnding,
-    /// Entity tag of the file as it was last loaded or saved. `None`: the file does not exist.
-    file_etag: Option<String>,
+    file: DiskFile,
     viewers: HashMap<ViewerId, mpsc::Sender<ViewerMessage>>,
     next_viewer: ViewerId,
-    save: Option<RunningSave>,
-    /// When the next save starts.
-    next_save: Option<SaveSchedule>,
     flushes: Vec<oneshot::Sender<()>>,
     last_viewer_left_at: Instant,
-}
-
-/// A save that is running.
-struct RunningSave {
-    /// What the save writes.
-    save_point: SavePoint,
-    outcome: Pin<Box<dyn Future<Output = io::Result<SaveOutcome>> + Send>>,
-}
-
-#[derive(Clone, Copy)]
-struct SaveSchedule {
-    /// When the save starts.
-    at: Instant,
-    /// The latest time to which further edits can postpone it.
-    latest: Instant,
 }
 
 /// Whether the task continues after an event.
@@ -215,16 +196,11 @@ type Next = ControlFlow<()>;
 impl Document {
     fn new(home: HomeDirectory, path: HomePath, loaded: LoadedFile) -> Self {
         Self {
-            home,
-            path,
             epoch: uuid::Uuid::new_v4().simple().to_string(),
             text: SharedText::new(&loaded.text),
-            line_ending: loaded.line_ending,
-            file_etag: Some(loaded.etag),
+            file: DiskFile::new(home, path, &loaded),
             viewers: HashMap::new(),
             next_viewer: 1,
-            save: None,
-            next_save: None,
             flushes: Vec::new(),
             last_viewer_left_at: Instant::now(),
         }
@@ -234,22 +210,27 @@ impl Document {
         let mut poll = interval(POLL_INTERVAL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let is_saving = self.save.is_some();
-            let save_at = self.next_save.filter(|_| !is_saving).map(|schedule| schedule.at);
+            let is_saving = self.file.is_saving();
+            let save_at = self.file.next_save_at();
+            let look_at = self.file.next_look_at();
             let next = tokio::select! {
                 command = commands.recv() => match command {
                     Some(command) => self.apply_command(command),
                     None => Next::Break(()),
                 },
-                (save_point, outcome) = save_outcome(self.save.as_mut()), if is_saving => {
-                    self.finish_save(save_point, outcome).await
+                (save_point, outcome) = self.file.save_outcome(), if is_saving => {
+                    self.finish_save(save_point, outcome).await;
+                    Next::Continue(())
                 }
                 () = sleep_until(save_at.unwrap_or_else(Instant::now)), if save_at.is_some() => {
                     self.start_save();
                     Next::Continue(())
                 }
                 // While a save runs, the document itself changes the file.
-                () = file_changes.notified(), if !is_saving => self.merge_file_changes().await,
+                () = wait_for_look(&file_changes, look_at), if !is_saving => {
+                    self.merge_file_changes().await;
+                    Next::Continue(())
+                }
                 _ = poll.tick(), if !is_saving => self.poll_file().await,
             };
             if next.is_break() {
@@ -269,11 +250,9 @@ impl Document {
             Command::Leave(viewer) => self.remove_viewer(viewer),
             Command::Flush(reply) => {
                 self.flushes.push(reply);
-                if self.text.has_unsaved_edits() {
-                    self.start_save();
-                }
-                self.answer_flushes();
+                self.flush();
             }
+            Command::Overwrite => self.overwrite_file(),
             #[cfg(test)]
             Command::Panic => panic!("as the library does on some hostile updates"),
         }
@@ -293,6 +272,9 @@ impl Document {
         }
         if self.text.has_unsaved_edits() {
             let _ = sender.try_send(ViewerMessage::Event(DocumentEvent::Dirty));
+        }
+        if let Some(failure) = self.file.failure() {
+            let _ = sender.try_send(ViewerMessage::Event(failure));
         }
         self.viewers.insert(id, sender);
         Ok(JoinedViewer { id, epoch: self.epoch.clone(), outbox })
@@ -320,16 +302,8 @@ impl Document {
             if !was_unsaved {
                 self.broadcast(&ViewerMessage::Event(DocumentEvent::Dirty), None);
             }
-            self.schedule_save();
+            self.file.schedule_save();
         }
-    }
-
-    /// Schedules a save after an edit. Further edits postpone it, up to [`MAX_SAVE_DELAY`] after
-    /// the first.
-    fn schedule_save(&mut self) {
-        let now = Instant::now();
-        let latest = self.next_save.map_or(now + MAX_SAVE_DELAY, |schedule| schedule.latest);
-        self.next_save = Some(SaveSchedule { at: (now + SAVE_DELAY).min(latest), latest });
     }
 
     fn remove_viewer(&mut self, viewer: ViewerId) {
@@ -357,102 +331,29 @@ impl Document {
         }
     }
 
-    /// Starts a save of the current text, unless one is running. Edits can continue while it runs.
-    fn start_save(&mut self) {
-        if self.save.is_some() {
-            return;
-        }
-        self.next_save = None;
-        let (home, path, etag) = (self.home.clone(), self.path.clone(), self.file_etag.clone());
-        let (text, line_ending) = (self.text.text(), self.line_ending);
-        let outcome = async move {
-            home.run(move |files| file::save(files, &path, etag.as_deref(), &text, line_ending)).await
-        };
-        self.save = Some(RunningSave { save_point: self.text.save_point(), outcome: Box::pin(outcome) });
-    }
-
-    async fn finish_save(&mut self, save_point: SavePoint, outcome: io::Result<SaveOutcome>) -> Next {
-        self.save = None;
-        match outcome {
-            Ok(SaveOutcome::Saved { etag, bytes }) => {
-                self.file_etag = Some(etag);
-                self.text.mark_saved(save_point);
-                if !self.text.has_unsaved_edits() {
-                    self.broadcast(&ViewerMessage::Event(DocumentEvent::Saved { bytes }), None);
-                }
-            }
-            Ok(SaveOutcome::FileChanged) => {
-                let next = self.merge_file_changes().await;
-                self.start_save();
-                return next;
-            }
-            Err(error) => {
-                let message = io_error_message(&error);
-                self.broadcast(&ViewerMessage::Event(DocumentEvent::SaveFailed { message }), None);
-                let at = Instant::now() + SAVE_RETRY_DELAY;
-                self.next_save = Some(SaveSchedule { at, latest: at });
-                self.flushes.clear();
-            }
-        }
-        if !self.flushes.is_empty() && self.text.has_unsaved_edits() {
-            self.start_save();
-        }
-        self.answer_flushes();
-        Next::Continue(())
-    }
-
-    fn answer_flushes(&mut self) {
-        if !self.text.has_unsaved_edits() && self.save.is_none() {
-            for flush in self.flushes.drain(..) {
-                let _ = flush.send(());
-            }
-        }
-    }
-
     async fn poll_file(&mut self) -> Next {
         let is_idle = self.viewers.is_empty()
             && !self.text.has_unsaved_edits()
             && self.last_viewer_left_at.elapsed() > IDLE_TIMEOUT;
-        if is_idle { Next::Break(()) } else { self.merge_file_changes().await }
-    }
-
-    /// Merges what other programs have written to the file.
-    async fn merge_file_changes(&mut self) -> Next {
-        let (path, etag) = (self.path.clone(), self.file_etag.clone());
-        match self.home.run(move |files| file::load_if_changed(files, &path, etag.as_deref())).await {
-            Ok(FileChange::Unchanged) => Next::Continue(()),
-            Ok(FileChange::Deleted) => {
-                if self.file_etag.take().is_some() {
-                    self.broadcast(&ViewerMessage::Event(DocumentEvent::Deleted), None);
-                }
-                Next::Continue(())
-            }
-            Ok(FileChange::Changed(loaded)) => {
-                self.file_etag = Some(loaded.etag);
-                self.line_ending = loaded.line_ending;
-                if let Some(message) = self.text.merge_file_text(&loaded.text) {
-                    self.broadcast(&ViewerMessage::Sync(message.into()), None);
-                }
-                if !self.text.has_unsaved_edits() {
-                    let bytes = loaded.text.len() as u64;
-                    self.broadcast(&ViewerMessage::Event(DocumentEvent::Saved { bytes }), None);
-                }
-                Next::Continue(())
-            }
-            Err(error) => {
-                // The file is no text any more. The document must not overwrite it.
-                self.broadcast(&ViewerMessage::Event(DocumentRefusal::from(&error).event()), None);
-                Next::Break(())
-            }
+        if is_idle {
+            return Next::Break(());
         }
+        self.merge_file_changes().await;
+        Next::Continue(())
     }
 }
 
-/// Waits for the running save, or forever without one. Cancel safe.
-async fn save_outcome(save: Option<&mut RunningSave>) -> (SavePoint, io::Result<SaveOutcome>) {
-    match save {
-        Some(save) => (save.save_point, save.outcome.as_mut().await),
-        None => std::future::pending().await,
+/// Waits until the file may have changed, or until it is time to look at it. Cancel safe.
+async fn wait_for_look(file_changes: &Notify, look_at: Option<Instant>) {
+    let timer = async {
+        match look_at {
+            Some(at) => sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = file_changes.notified() => {}
+        () = timer => {}
     }
 }
 
