@@ -8,8 +8,8 @@ use std::{
 
 use clap::{Args, Subcommand};
 use protocol::api::class::{
-    Class as ClassRecord, ClassAction, ClassList, ClassSummary, MAX_ROSTER_BYTES, Member, NewClass,
-    RosterResult,
+    AddedMember, Class as ClassRecord, ClassAction, ClassList, ClassSummary, MAX_ROSTER_BYTES, Member,
+    NewClass, RosterChange, RosterResult,
 };
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -19,6 +19,9 @@ use crate::{
     output::{self, CommandError, ErrorKind, Format, Record, progress, suggest::did_you_mean},
     server::Server,
 };
+
+/// Most missing students that are listed.
+const MAX_MISSING_SHOWN: usize = 10;
 
 /// Manage classes: a roster, and a workspace for each student
 #[derive(Debug, Args)]
@@ -36,7 +39,7 @@ Examples:
   burrow class create algo --template base --roster students.csv
   burrow class create algo -o json > invitations.json")]
     Create {
-        /// Name of the class: 1 to 63 characters of a-z, 0-9 and -
+        /// Name of the class, such as "Algorithms, fall 2026"
         name: String,
         /// Template of the students' workspaces
         #[arg(long, env = "BURROW_TEMPLATE", default_value = "base")]
@@ -69,16 +72,43 @@ Examples:
     /// Add students and print an invitation link for each new one
     #[command(after_long_help = "\
 Examples:
+  burrow class roster algo students.csv --dry-run
   burrow class roster algo more-students.csv
   burrow class roster algo - < students.csv
 
-Malformed rows are reported with their line number; the others are added.")]
+The file may be a CSV of a spreadsheet or a learning system, or addresses copied from a mail
+program, in any usual encoding. Malformed rows are reported with their line number; the others
+are added. If a list is sent again, corrected names and addresses are applied.")]
     Roster {
         #[command(flatten)]
         target: ClassArgument,
-        /// CSV file with names and email addresses; - reads standard input
+        /// File with names and email addresses; - reads standard input
         file: PathBuf,
+        /// Show how the file is understood and what it would change, and change nothing
+        #[arg(long, env = "BURROW_DRY_RUN")]
+        dry_run: bool,
     },
+    /// Remove a student from a class, and delete the workspace of the student in it
+    #[command(after_long_help = "\
+Examples:
+  burrow class remove algo ada@example.org
+  burrow class remove algo ada@example.org --yes")]
+    Remove {
+        #[command(flatten)]
+        target: ClassArgument,
+        /// Email address, name or identifier of the student
+        student: String,
+        /// Do not ask for confirmation
+        #[arg(short, long, env = "BURROW_YES")]
+        yes: bool,
+    },
+}
+
+/// A roster that was read.
+struct RosterFile {
+    /// What messages call it.
+    name: String,
+    bytes: Vec<u8>,
 }
 
 /// The positional argument that names one class.
@@ -138,16 +168,18 @@ impl Record for Member {
 struct InvitationRow {
     name: String,
     email: String,
-    link: String,
-    #[serde(with = "time::serde::rfc3339")]
-    expires_at: OffsetDateTime,
+    /// None if another teacher has invited the student.
+    link: Option<String>,
+    #[serde(with = "time::serde::rfc3339::option")]
+    expires_at: Option<OffsetDateTime>,
 }
 
 impl Record for InvitationRow {
     const COLUMNS: &'static [&'static str] = &["name", "email", "link"];
 
     fn cells(&self) -> Vec<String> {
-        vec![self.name.clone(), self.email.clone(), self.link.clone()]
+        let link = self.link.clone().unwrap_or_else(|| "invited by another teacher".to_owned());
+        vec![self.name.clone(), self.email.clone(), link]
     }
 
     fn name(&self) -> String {
@@ -155,7 +187,7 @@ impl Record for InvitationRow {
     }
 
     fn id(&self) -> String {
-        self.link.clone()
+        self.link.clone().unwrap_or_default()
     }
 }
 
@@ -166,13 +198,13 @@ impl Class {
         match self.command {
             ClassCommand::Create { name, template, roster } => {
                 // Read the roster first: a missing file must not leave an empty class behind.
-                let text = roster.as_deref().map(read_roster).transpose()?;
+                let file = roster.as_deref().map(RosterFile::read).transpose()?;
                 let created = server.create_class(&NewClass { name, template: Some(template) }).await?;
                 context.output.say(&format!("Created class {}", created.name));
-                match (roster, text) {
-                    (Some(file), Some(text)) => add_roster(context, &server, &created, &file, text).await,
-                    _ if context.output.format == Format::Json => context.output.json(&created),
-                    _ => Ok(()),
+                match file {
+                    Some(file) => add_roster(context, &server, &created, file, false).await,
+                    None if context.output.format == Format::Json => context.output.json(&created),
+                    None => Ok(()),
                 }
             }
             ClassCommand::List => {
@@ -206,10 +238,23 @@ impl Class {
                 context.output.say(&format!("Deleted class {name}"));
                 Ok(())
             }
-            ClassCommand::Roster { target, file } => {
-                let text = read_roster(&file)?;
+            ClassCommand::Roster { target, file, dry_run } => {
+                let file = RosterFile::read(&file)?;
                 let class = find(&server, &target).await?;
-                add_roster(context, &server, &class, &file, text).await
+                add_roster(context, &server, &class, file, dry_run).await
+            }
+            ClassCommand::Remove { target, student, yes } => {
+                let class = find(&server, &target).await?;
+                let member = find_member(&class, &student)?;
+                let action = format!(
+                    "removes {} from class {} and deletes the workspace of the student in it",
+                    output::printable(&member.email),
+                    class.name
+                );
+                context.confirm(yes, &action, &member.email)?;
+                server.remove_class_member(class.id, member.id).await?;
+                context.output.say(&format!("Removed {}", output::printable(&member.email)));
+                Ok(())
             }
         }
     }
@@ -220,43 +265,104 @@ async fn add_roster(
     context: &Context,
     server: &Server,
     class: &ClassRecord,
-    file: &Path,
-    text: Vec<u8>,
+    RosterFile { name, bytes }: RosterFile,
+    dry_run: bool,
 ) -> Result<(), CommandError> {
-    let RosterResult { class, added, unchanged, errors } = server.import_roster(class.id, text).await?;
-    let invited: Vec<InvitationRow> = added
-        .into_iter()
-        .map(|member| InvitationRow {
-            name: output::printable(&member.name),
-            email: output::printable(&member.email),
-            link: server.absolute_url(member.invitation.path.expose()),
-            expires_at: member.invitation.expires_at,
-        })
-        .collect();
+    let result = server.import_roster(class.id, bytes, dry_run).await?;
+    let invited: Vec<InvitationRow> =
+        result.added.iter().chain(&result.corrected).map(|member| invitation_row(server, member)).collect();
     if context.output.format == Format::Json {
         context.output.json(&serde_json::json!({
-            "class": class, "added": invited, "unchanged": unchanged, "errors": errors,
+            "class": result.class, "dry_run": result.dry_run, "format": result.format, "rows": result.rows,
+            "added": invited, "unchanged": result.unchanged, "missing": result.missing,
+            "errors": result.errors,
         }))?;
-    } else {
+    } else if !dry_run {
         context.output.list(&invited)?;
     }
-    let name = if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() };
-    for error in &errors {
+    print_understanding(context, &result);
+    for error in &result.errors {
         let (row, message) = (output::printable(&error.row), output::printable(&error.message));
         progress::write_line(&format!("{name}:{}: {message}: {row}", error.line));
     }
-    context.output.say(&format!(
-        "{} added, {unchanged} unchanged, {} malformed",
-        invited.len(),
-        errors.len()
-    ));
-    if errors.is_empty() {
+    context.output.say(&describe_result(&result));
+    if result.errors.is_empty() {
         return Ok(());
     }
-    let rows = if errors.len() == 1 { "row" } else { "rows" };
-    let (count, name, file) = (errors.len(), &class.name, file.display());
+    let rows = if result.errors.len() == 1 { "row" } else { "rows" };
+    let count = result.errors.len();
     Err(CommandError::error(format!("Cannot add {count} {rows} of the roster"))
-        .hint(format!("correct them and run: burrow class roster {name} {file}")))
+        .hint(format!("correct them and run: burrow class roster {} {name}", class.name)))
+}
+
+fn invitation_row(server: &Server, member: &AddedMember) -> InvitationRow {
+    let link = member.invitation.as_ref();
+    InvitationRow {
+        name: output::printable(&member.name),
+        email: output::printable(&member.email),
+        link: link.map(|link| server.absolute_url(link.path.expose())),
+        expires_at: link.map(|link| link.expires_at),
+    }
+}
+
+/// Says how the file was understood, and what differs from the class.
+fn print_understanding(context: &Context, result: &RosterResult) {
+    let format = &result.format;
+    if let Some(email) = &format.email_column {
+        let names = match format.name_columns.as_slice() {
+            [] => "no column".to_owned(),
+            columns => columns.join(", "),
+        };
+        context.output.say(&format!(
+            "Encoding {}; names from {}, addresses from {}",
+            format.encoding,
+            output::printable(&names),
+            output::printable(email)
+        ));
+    }
+    for note in &format.notes {
+        context.output.say(&output::printable(note));
+    }
+    for row in &result.rows {
+        let previous = output::printable(row.previous.as_deref().unwrap_or_default());
+        let (name, email) = (output::printable(&row.name), output::printable(&row.email));
+        match row.change {
+            RosterChange::NameCorrected => context.output.say(&format!("{email}: {previous} is now {name}")),
+            RosterChange::EmailCorrected => context.output.say(&format!("{name}: {previous} is now {email}")),
+            RosterChange::Added if result.dry_run => context.output.say(&format!("New: {name}, {email}")),
+            RosterChange::Added | RosterChange::Unchanged => {}
+        }
+    }
+    for member in result.missing.iter().take(MAX_MISSING_SHOWN) {
+        let (name, email) = (output::printable(&member.name), output::printable(&member.email));
+        context.output.say(&format!("Not in the list: {name}, {email}"));
+    }
+    if result.missing.len() > MAX_MISSING_SHOWN {
+        context.output.say(&format!("Not in the list: {} more", result.missing.len() - MAX_MISSING_SHOWN));
+    }
+    if !result.missing.is_empty() {
+        context.output.say(&format!(
+            "Students who are not in the list stay in the class. To remove one: burrow class remove {} EMAIL",
+            result.class.name
+        ));
+    }
+}
+
+/// "2 added, 1 corrected, 3 unchanged, 0 malformed".
+fn describe_result(result: &RosterResult) -> String {
+    let count =
+        |changes: &[RosterChange]| result.rows.iter().filter(|row| changes.contains(&row.change)).count();
+    let corrected = count(&[RosterChange::NameCorrected, RosterChange::EmailCorrected]);
+    // An older server reports no rows.
+    let added = count(&[RosterChange::Added]).max(result.added.len());
+    let verb = if result.dry_run { "to add" } else { "added" };
+    let corrected = match (corrected, result.dry_run) {
+        (0, _) => String::new(),
+        (count, false) => format!("{count} corrected, "),
+        (count, true) => format!("{count} to correct, "),
+    };
+    let (unchanged, malformed) = (result.unchanged, result.errors.len());
+    format!("{added} {verb}, {corrected}{unchanged} unchanged, {malformed} malformed")
 }
 
 /// Prints what a start or stop of all workspaces did. `(begun, already)`: "Starting", "running".
@@ -302,20 +408,51 @@ async fn find(server: &Server, target: &ClassArgument) -> Result<ClassRecord, Co
     })
 }
 
-fn read_roster(file: &Path) -> Result<Vec<u8>, CommandError> {
-    let unreadable =
-        |error: io::Error| CommandError::error(format!("Cannot read {}", file.display())).because(&error);
-    let mut text = Vec::new();
-    // One byte more than allowed, to notice a file that is too large.
-    let limit = MAX_ROSTER_BYTES as u64 + 1;
-    if file == Path::new("-") {
-        io::stdin().lock().take(limit).read_to_end(&mut text).map_err(unreadable)?;
-    } else {
-        File::open(file).map_err(unreadable)?.take(limit).read_to_end(&mut text).map_err(unreadable)?;
+/// Finds a member by address, name or identifier.
+fn find_member<'a>(class: &'a ClassRecord, student: &str) -> Result<&'a Member, CommandError> {
+    let fits = |member: &&Member| {
+        member.email.to_lowercase() == student.to_lowercase() || member.id.to_string() == student
+    };
+    if let Some(member) = class.members.iter().find(fits) {
+        return Ok(member);
     }
-    if text.len() > MAX_ROSTER_BYTES {
-        return Err(CommandError::error(format!("Cannot use {} as a roster", file.display()))
-            .cause(format!("it is larger than {}", output::size(MAX_ROSTER_BYTES as u64))));
+    let named: Vec<&Member> = class.members.iter().filter(|member| member.name == student).collect();
+    match named[..] {
+        [member] => Ok(member),
+        [] => {
+            let what = format!("Cannot find `{student}` in class {}", class.name);
+            let error = CommandError::new(ErrorKind::NotFound, what);
+            Err(match did_you_mean(student, class.members.iter().map(|member| member.email.as_str())) {
+                Some(near) => error.cause(format!("did you mean `{near}`?")),
+                None => error.hint(format!("burrow class show {}", class.name)),
+            })
+        }
+        _ => {
+            let what = format!("{} students of class {} have this name", named.len(), class.name);
+            Err(CommandError::new(ErrorKind::Usage, what).hint("give the email address"))
+        }
     }
-    Ok(text)
+}
+
+impl RosterFile {
+    /// Reads a file, or standard input if it is `-`.
+    fn read(file: &Path) -> Result<Self, CommandError> {
+        let is_stdin = file == Path::new("-");
+        let name = if is_stdin { "standard input".to_owned() } else { file.display().to_string() };
+        let unreadable =
+            |error: io::Error| CommandError::error(format!("Cannot read {name}")).because(&error);
+        let mut bytes = Vec::new();
+        // One byte more than allowed, to notice a file that is too large.
+        let limit = MAX_ROSTER_BYTES as u64 + 1;
+        if is_stdin {
+            io::stdin().lock().take(limit).read_to_end(&mut bytes).map_err(unreadable)?;
+        } else {
+            File::open(file).map_err(unreadable)?.take(limit).read_to_end(&mut bytes).map_err(unreadable)?;
+        }
+        if bytes.len() > MAX_ROSTER_BYTES {
+            return Err(CommandError::error(format!("Cannot use {name} as a roster"))
+                .cause(format!("it is larger than {}", output::size(MAX_ROSTER_BYTES as u64))));
+        }
+        Ok(Self { name, bytes })
+    }
 }

@@ -1,14 +1,9 @@
-//! Classes: rosters, invitations, start and stop of all.
+//! Classes: their members, invitations, start and stop of all. Rosters are in [`super::rosters`].
 
-use axum::{
-    Json,
-    body::Bytes,
-    extract::{State, rejection::BytesRejection},
-    http::StatusCode,
-};
+use axum::{Json, extract::State, http::StatusCode};
 use protocol::{
     ClassId, Code, WorkspaceId,
-    api::class::{Class, ClassAction, ClassActionError, ClassList, InvitationLink, NewClass, RosterResult},
+    api::class::{Class, ClassAction, ClassActionError, ClassList, InvitationLink, NewClass},
 };
 use uuid::Uuid;
 
@@ -22,14 +17,17 @@ use crate::{
     authz::{Action, Allowed, Caller, authorize},
     classes::{
         self, invitations,
-        members::{self, AddOutcome, MemberRow},
-        roster as rosters,
+        members::{self, MemberRow},
     },
     core::{App, Core},
     db::violated_constraint,
+    identity::clean::clean_name,
     lifecycle::Event,
-    workspaces::create::{DEFAULT_TEMPLATE, NAME_RULE, is_valid_name},
+    workspaces::create::DEFAULT_TEMPLATE,
 };
+
+/// Longest name of a class.
+const MAX_CLASS_NAME_CHARACTERS: usize = 100;
 
 /// List classes
 ///
@@ -59,14 +57,17 @@ pub async fn create_class(
     signed: Signed,
     Input(request): Input<NewClass>,
 ) -> Result<(StatusCode, Json<Class>)> {
-    if !is_valid_name(&request.name) {
-        return Err(ApiError::invalid("name", NAME_RULE));
-    }
+    let name = clean_name(&request.name)
+        .filter(|name| name.chars().count() <= MAX_CLASS_NAME_CHARACTERS)
+        .ok_or_else(|| ApiError::invalid("name", "Use one line of 1 to 100 characters."))?;
     let mut scope = app.db.scope(authorize(signed.caller(), Action::UseClasses)?).await?;
     let template = request.template.as_deref().unwrap_or(DEFAULT_TEMPLATE);
-    let class = classes::create(&mut scope, &request.name, template).await.map_err(|error| {
+    let class = classes::create(&mut scope, &name, template).await.map_err(|error| {
         if violated_constraint(&error) == Some("classes_name") {
-            return ApiError::new(Code::NameTaken, format!("You have a class `{}`.", request.name));
+            return ApiError::new(
+                Code::NameTaken,
+                format!("You have a class `{name}`. Choose another name."),
+            );
         }
         let database = error.as_database_error();
         if database.is_some_and(sqlx::error::DatabaseError::is_foreign_key_violation) {
@@ -74,8 +75,7 @@ pub async fn create_class(
         }
         error.into()
     })?;
-    audit::write(&mut scope, "class.create", &class.to_string(), serde_json::json!({ "name": request.name }))
-        .await?;
+    audit::write(&mut scope, "class.create", &class.to_string(), serde_json::json!({ "name": name })).await?;
     let row = classes::find(&mut scope, class).await?.ok_or_else(|| ApiError::not_found("class"))?;
     let made = classes::describe(&mut scope, row).await?;
     scope.commit().await?;
@@ -128,58 +128,6 @@ pub async fn delete_class(
     audit::write(&mut scope, "class.delete", &id.to_string(), serde_json::json!({})).await?;
     scope.commit().await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// Add members from a CSV
-///
-/// Columns: name, email; a header row is optional. Valid rows are added, each with an invitation
-/// and a workspace; invalid rows are reported with their line.
-#[utoipa::path(
-    post,
-    path = "/classes/{id}/roster",
-    tag = "classes",
-    request_body(content = String, content_type = "text/csv"),
-    params(
-        ("id" = ClassId, Path, description = "The class."),
-    ),
-    responses((status = 200, body = RosterResult, description = "What was added, and which rows were not")),
-    extensions(("x-problem-codes" = json!(["too_large"]))),
-)]
-pub async fn import_roster(
-    State(app): State<App>,
-    signed: Signed,
-    Params(id): Params<ClassId>,
-    body: std::result::Result<Bytes, BytesRejection>,
-) -> Result<Json<RosterResult>> {
-    let text = body.map_err(|_| ApiError::new(Code::TooLarge, "The roster is larger than 1 MiB."))?;
-    let (allowed, _) = authorize_class(&app, signed.caller(), id).await?;
-    let rosters::Roster { entries, mut errors } = rosters::parse(&text);
-    let mut scope = app.db.scope(allowed).await?;
-    let (mut added, mut unchanged) = (Vec::new(), 0);
-    for entry in &entries {
-        // Each row by itself, so that the class grows while a long roster is read, and no lock is
-        // held for seconds.
-        let row = classes::find(&mut scope, id).await?.ok_or_else(|| ApiError::not_found("class"))?;
-        match members::add(&mut scope, &row, entry, app.now()).await? {
-            AddOutcome::Added(member) => added.push(*member),
-            AddOutcome::Unchanged => unchanged += 1,
-            AddOutcome::Rejected(message) => {
-                errors.push(entry.error(message));
-                // Rolls back what was created for the row.
-                scope = app.db.scope(allowed).await?;
-                continue;
-            }
-        }
-        scope.commit().await?;
-        scope = app.db.scope(allowed).await?;
-    }
-    errors.sort_by_key(|error| error.line);
-    let detail = serde_json::json!({ "added": added.len(), "errors": errors.len() });
-    audit::write(&mut scope, "class.roster", &id.to_string(), detail).await?;
-    let row = classes::find(&mut scope, id).await?.ok_or_else(|| ApiError::not_found("class"))?;
-    let class = classes::describe(&mut scope, row).await?;
-    scope.commit().await?;
-    Ok(Json(RosterResult { class, added, unchanged, errors }))
 }
 
 /// Start all workspaces of a class
@@ -273,6 +221,13 @@ pub async fn renew_invitation(
     let found = find_member(members, member)?;
     let mut scope = app.db.scope(allowed).await?;
     let user = protocol::UserId(found.user_id);
+    if invitations::is_of_other_teacher(&mut scope, user).await? {
+        return Err(ApiError::new(
+            Code::Conflict,
+            "Cannot create an invitation: another teacher has invited this student first. The student joins \
+             with that link. An owner can create a new one.",
+        ));
+    }
     let link = invitations::create(&mut scope, member, user, app.now()).await?;
     audit::write(&mut scope, "class.member.invite", &member.to_string(), serde_json::json!({})).await?;
     scope.commit().await?;
@@ -289,7 +244,7 @@ pub async fn read(app: &Core, caller: &Caller, id: ClassId) -> Result<Class> {
 
 /// Authorizes the management of a class, and lists its members. A class that the caller does not
 /// manage is not found.
-async fn authorize_class(app: &Core, caller: &Caller, id: ClassId) -> Result<(Allowed, Vec<MemberRow>)> {
+pub async fn authorize_class(app: &Core, caller: &Caller, id: ClassId) -> Result<(Allowed, Vec<MemberRow>)> {
     let mut scope = app.db.scope(authorize(caller, Action::UseClasses)?).await?;
     let row = classes::find(&mut scope, id).await?.ok_or_else(|| ApiError::not_found("class"))?;
     let allowed = authorize(caller, Action::ManageClass(row.facts(caller.tenant)))

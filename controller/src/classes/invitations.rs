@@ -2,7 +2,10 @@
 
 use protocol::{
     InvitationId, Redacted, UserId,
-    api::class::{Invitation, InvitationLink},
+    api::{
+        class::{Invitation, InvitationLink},
+        user::Role,
+    },
 };
 use sqlx::PgConnection;
 use time::{Duration, OffsetDateTime};
@@ -44,6 +47,24 @@ pub async fn create(
     Ok(InvitationLink { path: Redacted::new(format!("{PAGE}#{}", secret.expose())), expires_at })
 }
 
+/// Whether an account that is not in use yet was invited by another teacher. A link to it would give
+/// the account, and with it the workspaces of the other class, to the caller. Owners may invite anyone.
+pub async fn is_of_other_teacher(scope: &mut Scope, user: UserId) -> Result<bool, sqlx::Error> {
+    let (tenant, caller) = (scope.tenant(), scope.caller());
+    let inviter = sqlx::query_scalar!(
+        "select c.teacher_id from members m
+         join classes c using (tenant_id, class_id)
+         join users u using (tenant_id, user_id)
+         where m.tenant_id = $1 and m.user_id = $2 and c.deleted_at is null and not u.active
+         order by m.created_at, m.member_id limit 1",
+        tenant,
+        user.0,
+    )
+    .fetch_optional(scope.connection())
+    .await?;
+    Ok(caller.role != Role::Owner && inviter.is_some_and(|inviter| inviter != caller.user.0))
+}
+
 /// An invitation that can be accepted, with the account that it is for.
 pub struct OpenInvitation {
     pub tenant_id: Uuid,
@@ -83,7 +104,7 @@ pub async fn find(
          from invitations i
          join members m using (tenant_id, member_id)
          join classes c on c.tenant_id = m.tenant_id and c.class_id = m.class_id and c.deleted_at is null
-         join users u on u.tenant_id = i.tenant_id and u.user_id = i.user_id
+         join users u on u.tenant_id = i.tenant_id and u.user_id = i.user_id and u.suspended_at is null
          join tenants t on t.tenant_id = i.tenant_id
          where i.secret_hash = $1 and i.used_at is null and i.expires_at > $2",
         &secrets::hash_secret(token)[..],
@@ -115,7 +136,7 @@ pub async fn accept(
     if let Some((name, hash)) = new_account {
         let done = sqlx::query!(
             "update users set active = true, name = $3, password_hash = $4
-             where tenant_id = $1 and user_id = $2 and not active",
+             where tenant_id = $1 and user_id = $2 and not active and suspended_at is null",
             open.tenant_id,
             open.user_id,
             name,

@@ -110,9 +110,10 @@ pub async fn describe(scope: &mut Scope, row: ClassRow) -> Result<Class, sqlx::E
     let mut workspaces: std::collections::HashMap<_, _> =
         view::list(scope, filter).await?.into_iter().map(|workspace| (workspace.id.0, workspace)).collect();
     let members = sqlx::query!(
-        "select m.member_id, m.name, m.email, m.workspace_id, u.active
+        r#"select m.member_id, m.name, m.email, m.workspace_id,
+               (u.active or u.suspended_at is not null) as "joined!"
          from members m join users u using (tenant_id, user_id)
-         where m.tenant_id = $1 and m.class_id = $2 order by lower(m.name), m.member_id",
+         where m.tenant_id = $1 and m.class_id = $2 order by lower(m.name), m.member_id"#,
         tenant,
         class.0,
     )
@@ -130,7 +131,7 @@ pub async fn describe(scope: &mut Scope, row: ClassRow) -> Result<Class, sqlx::E
                 id: member.member_id,
                 name: member.name,
                 email: member.email,
-                joined: member.active,
+                joined: member.joined,
                 workspace: member.workspace_id.and_then(|id| workspaces.remove(&id)),
             })
             .collect(),

@@ -2,6 +2,7 @@
 //! and rate limits. Knows no HTTP and no workspace. What a user may do is decided in
 //! [`crate::authz`].
 
+pub mod clean;
 pub mod device_logins;
 pub mod passwords;
 pub mod rate_limits;

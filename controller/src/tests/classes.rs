@@ -2,7 +2,7 @@
 
 use protocol::{
     Access,
-    api::class::{Class, ClassAction, RosterResult},
+    api::class::{Class, ClassAction, RosterChange, RosterResult},
     workspace::Phase,
 };
 use serde_json::json;
@@ -46,7 +46,7 @@ async fn invited_student_sees_only_own_workspace() {
     let result = roster(&teacher, &class, ROSTER).await;
     let mut events = teacher.events(&format!("/api/v1/classes/{}/events", class.id)).await;
     events.until(|name, _| name == "class").await;
-    let link = token(result.added[0].invitation.path.expose());
+    let link = token(result.added[0].invitation.as_ref().expect("a link").path.expose());
     let view = world.anonymous().post("/api/v1/invitations/view", &json!({ "token": link })).await;
     assert_eq!(
         (view.body["class_name"].as_str(), view.body["email"].as_str()),
@@ -79,7 +79,7 @@ async fn invitation_does_not_take_over_account() {
     owner.post("/api/v1/auth/password", &json!({ "current": null, "new": "the owner's own" })).await;
     let class = class(&owner).await;
     let result = roster(&owner, &class, &format!("Owner,{email}")).await;
-    let link = token(result.added[0].invitation.path.expose());
+    let link = token(result.added[0].invitation.as_ref().expect("a link").path.expose());
     let accept = |password: &str| json!({ "token": link, "name": "Evil", "password": password });
     let refused = world.anonymous().post("/api/v1/invitations/accept", &accept("a new password")).await;
     assert_eq!(refused.code(), "bad_credentials");
@@ -139,8 +139,126 @@ async fn new_invitation_voids_old_one() {
     assert_eq!(world.stranger().await.post(&path, &json!({})).await.status, 404);
     let fresh = teacher.post(&path, &json!({})).await;
     assert_eq!(fresh.status, 200);
-    let old = json!({ "token": token(result.added[0].invitation.path.expose()) });
+    let old = json!({ "token": token(result.added[0].invitation.as_ref().expect("a link").path.expose()) });
     assert_eq!(world.anonymous().post("/api/v1/invitations/view", &old).await.code(), "expired");
     let new = json!({ "token": token(fresh.body["path"].as_str().expect("a path")) });
     assert_eq!(world.anonymous().post("/api/v1/invitations/view", &new).await.status, 200);
+}
+
+#[tokio::test]
+async fn roster_sent_again_corrects_and_adds_nobody_twice() {
+    let world = World::new().await;
+    let teacher = world.owner().await;
+    let class = class(&teacher).await;
+    let path = format!("/api/v1/classes/{}/roster", class.id);
+    let send = async |bytes: &[u8], dry_run: bool| -> RosterResult {
+        let path = format!("{path}?dry_run={dry_run}");
+        teacher.send(hyper::Method::POST, &path, Some(("text/csv", bytes.to_vec()))).await.ok()
+    };
+    let (first, second): (&[u8], &[u8]) = (
+        include_bytes!("../classes/roster/cases/week1.csv"),
+        include_bytes!("../classes/roster/cases/week2.csv"),
+    );
+    let preview = send(first, true).await;
+    assert_eq!((preview.rows.len(), preview.added.len(), preview.class.members.len()), (3, 0, 0));
+    assert!(preview.format.text.starts_with("Name,E-Mail\nAda"), "{}", preview.format.text);
+    let done = send(first, false).await;
+    assert_eq!((done.added.len(), done.class.members.len()), (3, 3));
+    let old = done.added[2].invitation.as_ref().expect("a link").path.expose().clone();
+
+    let preview = send(second, true).await;
+    let done = send(second, false).await;
+    assert_eq!(preview.rows, done.rows, "the preview tells what is done");
+    let changes: Vec<RosterChange> = done.rows.iter().map(|row| row.change).collect();
+    assert_eq!(
+        changes,
+        [
+            RosterChange::NameCorrected,
+            RosterChange::Unchanged,
+            RosterChange::EmailCorrected,
+            RosterChange::Added
+        ]
+    );
+    let members: Vec<_> =
+        done.class.members.iter().map(|one| (one.name.as_str(), one.email.as_str())).collect();
+    assert_eq!(
+        members,
+        [
+            ("Ada Lindqvist-Berg", "ada.lindqvist@school.example"),
+            ("Bruno Okafor", "bruno.okafor@school.example"),
+            ("Chiara Rossi", "chiara.rossi@school.example"),
+            ("Dai Vernon", "dai.vernon@school.example"),
+        ]
+    );
+    let view = async |path: &str| {
+        world.anonymous().post("/api/v1/invitations/view", &json!({ "token": token(path) })).await
+    };
+    assert_eq!(view(&old).await.code(), "expired", "it went to another address");
+    let fresh = done.corrected[0].invitation.as_ref().expect("a link").path.expose().clone();
+    assert_eq!(view(&fresh).await.body["email"], "chiara.rossi@school.example");
+
+    let shorter = send(b"Ada Lindqvist-Berg,ada.lindqvist@school.example", false).await;
+    assert_eq!((shorter.missing.len(), shorter.class.members.len()), (3, 4), "nobody is removed");
+}
+
+#[tokio::test]
+async fn roster_without_students_is_refused() {
+    let world = World::new().await;
+    let teacher = world.owner().await;
+    let class = class(&teacher).await;
+    let path = format!("/api/v1/classes/{}/roster", class.id);
+    let text = b"Student,ID\nAda,5101\n".to_vec();
+    let refused = teacher.send(hyper::Method::POST, &path, Some(("text/csv", text))).await;
+    assert_eq!((refused.status, refused.code()), (422, "invalid"));
+    assert!(refused.body["detail"].as_str().is_some_and(|detail| detail.contains("Student, ID")));
+}
+
+#[tokio::test]
+async fn invisible_characters_do_not_lock_student_out() {
+    let world = World::new().await;
+    let teacher = world.owner().await;
+    let class = class(&teacher).await;
+    let result = roster(&teacher, &class, "Name,E-Mail\nBruno,\u{200b}bruno@x.org\u{a0}\n").await;
+    let link = token(result.added[0].invitation.as_ref().expect("a link").path.expose());
+    let accept = json!({ "token": link, "name": "Bruno", "password": "a long password" });
+    assert_eq!(world.anonymous().post("/api/v1/invitations/accept", &accept).await.status, 200);
+    for typed in ["bruno@x.org", "bruno@x.org\u{a0}"] {
+        let login = json!({ "email": typed, "password": "a long password" });
+        assert_eq!(world.anonymous().post("/api/v1/auth/login", &login).await.status, 200, "{typed:?}");
+    }
+}
+
+#[tokio::test]
+async fn second_teacher_gets_no_link_to_pending_student() {
+    let world = World::new().await;
+    let owner = world.owner().await;
+    let mut teachers = Vec::new();
+    for name in ["one", "two"] {
+        let new = json!({ "email": format!("{name}@x.org"), "name": name, "role": "teacher" });
+        let link = owner.post("/api/v1/users", &new).await.body["link"]["path"].clone();
+        let token = link.as_str().expect("a path").strip_prefix("/welcome#").expect("its form").to_owned();
+        let signed = world.anonymous().post("/api/v1/auth/link", &json!({ "token": token })).await;
+        teachers.push(world.anonymous().with_cookie(&signed));
+    }
+    let (first, second) = (class(&teachers[0]).await, class(&teachers[1]).await);
+    let invited = roster(&teachers[0], &first, "Anna,anna@x.org").await;
+    assert!(invited.added[0].invitation.is_some());
+    let taken = roster(&teachers[1], &second, "Anna,anna@x.org").await;
+    assert!(taken.added[0].invitation.is_none(), "a link would give the account away");
+    let renew = format!("/api/v1/classes/{}/members/{}/invitation", second.id, taken.added[0].member);
+    assert_eq!(teachers[1].post(&renew, &json!({})).await.code(), "conflict");
+    let again = format!("/api/v1/classes/{}/members/{}/invitation", first.id, invited.added[0].member);
+    assert_eq!(teachers[0].post(&again, &json!({})).await.status, 200);
+}
+
+#[tokio::test]
+async fn class_name_may_have_spaces() {
+    let world = World::new().await;
+    let teacher = world.owner().await;
+    let class: Class = teacher.post("/api/v1/classes", &json!({ "name": "Einführung, Teil 1" })).await.ok();
+    let result = roster(&teacher, &class, "Anna,anna@x.org").await;
+    let workspace = result.class.members[0].workspace.as_ref().expect("made");
+    assert_eq!((class.name.as_str(), workspace.name.as_str()), ("Einführung, Teil 1", "einfuhrung-teil-1"));
+    let again = teacher.post("/api/v1/classes", &json!({ "name": "Einführung, Teil 1" })).await;
+    assert_eq!(again.code(), "name_taken");
 }

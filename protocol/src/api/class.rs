@@ -17,7 +17,7 @@ pub const MAX_MEMBERS: usize = 1000;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({"name": "algorithms", "template": "base"}))]
 pub struct NewClass {
-    /// Same rules as for workspaces: 1 to 63 of `[a-z0-9-]`.
+    /// One line of 1 to 100 characters. The members' workspaces get a name that is derived from it.
     pub name: String,
     /// Template of the members' workspaces. `base` if absent.
     #[serde(default)]
@@ -82,20 +82,111 @@ pub struct Member {
     pub workspace: Option<Workspace>,
 }
 
-/// The result of a roster: valid rows are added, invalid ones reported.
+/// The result of a roster: valid rows are added, invalid ones reported. With `dry_run` it says what
+/// would be done.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct RosterResult {
     /// The class afterwards.
     pub class: Class,
-    /// New members with their invitations.
+    /// Whether nothing was changed.
+    #[serde(default)]
+    #[schema(required)]
+    pub dry_run: bool,
+    /// How the roster was understood.
+    #[serde(default)]
+    #[schema(required)]
+    pub format: RosterFormat,
+    /// The students of the roster, and what each means for the class.
+    #[serde(default)]
+    #[schema(required)]
+    pub rows: Vec<RosterRow>,
+    /// New members with their invitations. Empty with `dry_run`.
     pub added: Vec<AddedMember>,
-    /// Rows whose email is already in the class.
+    /// Members whose address was corrected, with new invitations. Empty with `dry_run`.
+    #[serde(default)]
+    #[schema(required)]
+    pub corrected: Vec<AddedMember>,
+    /// Rows that are in the class already, with the same name.
     pub unchanged: u32,
+    /// Members that are not in the roster. They stay in the class.
+    #[serde(default)]
+    #[schema(required)]
+    pub missing: Vec<MissingMember>,
     /// Rows that were not added, and why.
     pub errors: Vec<RowError>,
 }
 
-/// A new member with the link to send them.
+/// How the bytes of a roster were understood.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"encoding": "UTF-16LE", "separator": "\t", "header_line": 1,
+    "name_columns": ["Vorname", "Nachname"], "email_column": "E-Mail", "notes": ["2 blank rows are skipped."],
+    "text": ""}))]
+pub struct RosterFormat {
+    /// Character encoding, such as `UTF-8`, `UTF-16LE` or `windows-1252`.
+    pub encoding: String,
+    /// The character between cells. `null` for a list of addresses.
+    #[serde(default)]
+    pub separator: Option<String>,
+    /// The line that names the columns, if one does.
+    #[serde(default)]
+    pub header_line: Option<u64>,
+    /// The columns that names were taken from, in the order in which they are joined.
+    pub name_columns: Vec<String>,
+    /// The column that addresses were taken from. `null` for a list of addresses.
+    #[serde(default)]
+    pub email_column: Option<String>,
+    /// Sentences about what was skipped or changed.
+    pub notes: Vec<String>,
+    /// The decoded text, to be shown and edited. Empty without `dry_run`.
+    pub text: String,
+}
+
+/// A student of a roster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"line": 2, "name": "Jo Beck", "email": "jo@example.org", "change": "added",
+    "previous": null}))]
+pub struct RosterRow {
+    /// Line in the file, starting at 1.
+    pub line: u64,
+    /// The name as it was understood.
+    pub name: String,
+    /// The address as it was understood.
+    pub email: String,
+    /// What the row means for the class.
+    pub change: RosterChange,
+    /// The name or address before a correction.
+    #[serde(default)]
+    pub previous: Option<String>,
+}
+
+/// What a row of a roster means for the class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RosterChange {
+    /// A new member.
+    Added,
+    /// In the class already, with the same name and address.
+    Unchanged,
+    /// In the class already, under another name, which is corrected.
+    NameCorrected,
+    /// In the class already, with another address, which is corrected.
+    EmailCorrected,
+}
+
+/// A member that a roster does not have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"member": "0197a3b0-1c2d-7e3f-8a4b-5c6d7e8f9012", "name": "Jo Beck",
+    "email": "jo@example.org"}))]
+pub struct MissingMember {
+    /// The member's id.
+    pub member: uuid::Uuid,
+    /// The member's name.
+    pub name: String,
+    /// The member's address.
+    pub email: String,
+}
+
+/// A member with the link to send them.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct AddedMember {
     /// The member's id.
@@ -104,8 +195,9 @@ pub struct AddedMember {
     pub name: String,
     /// From the roster.
     pub email: String,
-    /// The link to send.
-    pub invitation: InvitationLink,
+    /// The link to send. `null` if another teacher has invited the student, who joins with that link.
+    #[serde(default)]
+    pub invitation: Option<InvitationLink>,
 }
 
 /// An invitation link. It is returned once; a new one can be created.
@@ -131,6 +223,14 @@ pub struct RowError {
     pub row: String,
     /// What is wrong, and what would be right.
     pub message: String,
+    /// The name in the row, as far as it can be read.
+    #[serde(default)]
+    #[schema(required)]
+    pub name: String,
+    /// The address in the row, as far as it can be read.
+    #[serde(default)]
+    #[schema(required)]
+    pub email: String,
 }
 
 /// The result of starting or stopping a class.

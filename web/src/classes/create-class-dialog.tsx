@@ -6,7 +6,7 @@ import { FormDialog } from "../ui/form-dialog";
 import { useSubmission } from "../ui/use-submission";
 import { Field } from "../ui/form-fields";
 import { navigate } from "../ui/router";
-import { nameProblem } from "../workspaces/names";
+import { classNameProblem } from "./class-name";
 
 export function CreateClassDialog({ taken, onClose }: { taken: string[]; onClose: () => void }) {
   const [name, setName] = useState("");
@@ -17,11 +17,11 @@ export function CreateClassDialog({ taken, onClose }: { taken: string[]; onClose
   useEffect(() => {
     workspacesApi.listTemplates().then(setTemplates, setFailure);
   }, []);
-  const problem = taken.includes(name) ? "A class with this name already exists." : nameProblem(name);
+  const problem = classNameProblem(name, taken);
   const form = useSubmission(async () => {
     setTried(true);
     if (problem) return;
-    const made = await classesApi.create(name, template);
+    const made = await classesApi.create(name.trim(), template);
     navigate(`/classes/${made.id}`);
   });
   return (
@@ -30,7 +30,8 @@ export function CreateClassDialog({ taken, onClose }: { taken: string[]; onClose
         label="Name"
         value={name}
         autoComplete="off"
-        hint="Lowercase letters, digits and hyphens."
+        maxLength={100}
+        hint="Such as Algorithms, fall 2026."
         error={(tried || name ? problem : "") || form.field("name")}
         onChange={(event) => setName(event.target.value)}
       />

@@ -1,10 +1,14 @@
-// Adds students to a class from a pasted, dropped or chosen roster.
+// Adds students to a class from a pasted, dropped or chosen roster. The server reads the roster, and
+// shows what it understood before anything is changed.
 import { useState, type DragEvent } from "react";
 import { classesApi } from "../api/endpoints";
 import { errorMessage } from "../api/client";
 import type { Class, RosterResult } from "../api/types";
 import { Dialog } from "../ui/dialog";
+import { RosterPreview } from "./roster-preview";
 import { RosterResultView } from "./roster-result";
+import { rosterOfRows } from "./roster";
+import { useRosterPreview } from "./use-roster-preview";
 
 const EXAMPLE = "name,email\nAnn Example,ann@school.example\nBob Example,bob@school.example";
 
@@ -20,6 +24,7 @@ export function RosterDialog({ group, put, onClose }: RosterProps) {
   const [wrong, setWrong] = useState("");
   const [busy, setBusy] = useState(false);
   const [over, setOver] = useState(false);
+  const preview = useRosterPreview(group.id, text);
   const add = () => {
     setBusy(true);
     setWrong("");
@@ -34,21 +39,33 @@ export function RosterDialog({ group, put, onClose }: RosterProps) {
       )
       .finally(() => setBusy(false));
   };
+  /** A file is decoded by the server, because only it knows every encoding. */
+  const read = (file: File) => {
+    setBusy(true);
+    setWrong("");
+    classesApi
+      .previewRoster(group.id, file)
+      .then(
+        (understood) => setText(understood.format.text),
+        (error: unknown) => setWrong(`${file.name}: ${errorMessage(error)}`),
+      )
+      .finally(() => setBusy(false));
+  };
   const drop = (event: DragEvent) => {
     event.preventDefault();
     setOver(false);
     const [file] = event.dataTransfer.files;
-    if (file) void file.text().then(setText, (error: unknown) => setWrong(errorMessage(error)));
+    if (file) read(file);
     else setText(event.dataTransfer.getData("text/plain"));
   };
   if (result) {
     return (
-      <Dialog title="Students added" wide onClose={onClose}>
+      <Dialog key="result" title="Students added" wide onClose={onClose}>
         <RosterResultView
           result={result}
           onMore={() => {
-            // Only the rejected rows are shown, to be corrected.
-            setText(result.errors.map((error) => error.row).join("\n"));
+            // Only the rejected rows are shown, to be corrected, below a header that names their columns.
+            setText(rosterOfRows(result.errors));
             setResult(null);
           }}
           onClose={onClose}
@@ -56,8 +73,9 @@ export function RosterDialog({ group, put, onClose }: RosterProps) {
       </Dialog>
     );
   }
+  const problem = wrong || preview.problem;
   return (
-    <Dialog title={`Add students to ${group.name}`} wide onClose={onClose}>
+    <Dialog key="roster" title={`Add students to ${group.name}`} wide onClose={onClose}>
       <form
         className="form"
         onSubmit={(event) => {
@@ -70,11 +88,14 @@ export function RosterDialog({ group, put, onClose }: RosterProps) {
           <textarea
             id="roster"
             className={over ? "input roster-text over" : "input roster-text"}
-            rows={10}
+            rows={8}
             value={text}
             placeholder={EXAMPLE}
             spellCheck={false}
-            onChange={(event) => setText(event.target.value)}
+            onChange={(event) => {
+              setWrong("");
+              setText(event.target.value);
+            }}
             onDragOver={(event) => {
               event.preventDefault();
               setOver(true);
@@ -82,21 +103,24 @@ export function RosterDialog({ group, put, onClose }: RosterProps) {
             onDragLeave={() => setOver(false)}
             onDrop={drop}
           />
-          <p className={wrong ? "wrong" : "hint"} role={wrong ? "alert" : undefined}>
-            {wrong ||
-              "Paste a list, or drop or choose a CSV file. Students already in the class are not changed."}
+          <p className={problem ? "wrong" : "hint"} role={problem ? "alert" : undefined}>
+            {problem ||
+              "Paste a list, or drop or choose a file of a spreadsheet or learning system. If a list is sent " +
+                "again, corrected names and addresses are applied."}
           </p>
         </div>
+        {preview.result && <RosterPreview result={preview.result} />}
         <div className="form-actions">
           <label className="button file-button">
             Choose file…
             <input
               className="hidden-text"
               type="file"
-              accept=".csv,text/csv,text/plain"
+              accept=".csv,.tsv,.txt,.xls,text/csv,text/plain,text/tab-separated-values"
               onChange={(event) => {
                 const file = event.target.files?.[0];
-                if (file) void file.text().then(setText, (error: unknown) => setWrong(errorMessage(error)));
+                if (file) read(file);
+                event.target.value = "";
               }}
             />
           </label>

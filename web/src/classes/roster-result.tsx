@@ -3,7 +3,8 @@ import { useEffect, useMemo } from "react";
 import type { RosterResult } from "../api/types";
 import { Icon } from "../ui/icons";
 import { copyText } from "../ui/toasts";
-import { pluralize, invitationsCsv, type Invited } from "./roster";
+import { MissingMembers } from "./roster-preview";
+import { invitationsCsv, rosterSummary, type Invited } from "./roster";
 
 export function RosterResultView({
   result,
@@ -14,19 +15,17 @@ export function RosterResultView({
   onMore: () => void;
   onClose: () => void;
 }) {
-  const invited: Invited[] = result.added.map((one) => ({
+  const invited: Invited[] = [...result.added, ...result.corrected].map((one) => ({
     name: one.name,
     email: one.email,
-    link: `${window.location.origin}${one.invitation.path}`,
+    link: one.invitation ? `${window.location.origin}${one.invitation.path}` : null,
   }));
+  const links = invited.filter((one) => one.link !== null);
   const csv = useObjectUrl(invitationsCsv(invited));
   return (
     <div className="form">
-      <p role="status">
-        {pluralize(result.added.length, "student")} added
-        {result.unchanged > 0 ? `, ${result.unchanged} already in the class` : ""}
-        {result.errors.length > 0 ? `, ${pluralize(result.errors.length, "row")} rejected` : ""}.
-      </p>
+      <p role="status">{rosterSummary(result)}</p>
+      {result.format.notes.length > 0 && <p className="hint">{result.format.notes.join(" ")}</p>}
       {result.errors.length > 0 && (
         <div className="notice bad" role="alert">
           <ul className="row-errors">
@@ -49,19 +48,24 @@ export function RosterResultView({
                 <span>
                   {one.name} <span className="soft small">{one.email}</span>
                 </span>
-                <button
-                  type="button"
-                  className="button"
-                  onClick={() => void copyText(one.link, "Invitation link")}
-                  aria-label={`Copy link for ${one.name}`}
-                >
-                  <Icon name="copy" /> Copy link
-                </button>
+                {one.link === null ? (
+                  <span className="soft small">Invited by another teacher, and joins with that link</span>
+                ) : (
+                  <button
+                    type="button"
+                    className="button"
+                    onClick={() => void copyText(one.link ?? "", "Invitation link")}
+                    aria-label={`Copy link for ${one.name}`}
+                  >
+                    <Icon name="copy" /> Copy link
+                  </button>
+                )}
               </li>
             ))}
           </ul>
         </>
       )}
+      <MissingMembers result={result} />
       <div className="form-actions">
         {invited.length > 0 && (
           <>
@@ -72,7 +76,7 @@ export function RosterResultView({
               type="button"
               className="button"
               onClick={() =>
-                void copyText(invited.map((one) => `${one.name}\t${one.link}`).join("\n"), "All links")
+                void copyText(links.map((one) => `${one.name}\t${one.link}`).join("\n"), "All links")
               }
             >
               Copy all
