@@ -69,7 +69,8 @@ pub async fn find_destination(scope: &mut Scope, name: &str) -> Result<Option<De
     let (tenant, owner) = (scope.tenant(), scope.caller().user.0);
     let row = sqlx::query!(
         r#"select workspace_id, volume_id, phase as "phase: Text<Phase>", imported_from from workspaces
-           where tenant_id = $1 and owner_id = $2 and name = $3 and deleted_at is null"#,
+           where tenant_id = $1 and owner_id = $2 and name = $3 and deleted_at is null
+             and desired_state <> 'deleted'"#,
         tenant,
         owner,
         name,

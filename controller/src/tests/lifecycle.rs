@@ -150,11 +150,14 @@ async fn delete_discards_and_frees_name() {
     assert_eq!(owner.delete(&format!("/api/v1/workspaces/{id}")).await.status, 204);
     assert_eq!(runner.command(Command::Run).await, Command::Discard);
     assert_eq!(owner.act(id, "start").await.code(), "conflict");
+    assert!(owner.workspace(id).await.is_deleting);
+    let second = owner.create("demo").await;
+    assert!(!second.is_deleting && second.id != id, "the name is free before the sandbox has stopped");
     runner.exchange(vec![Report::Stopped], Command::Discard, 0).await.expect("accepted");
     let gone = events.until(|name, _| name == "deleted").await;
     assert_eq!(gone["id"], id.to_string());
     assert_eq!(owner.get(&format!("/api/v1/workspaces/{id}")).await.status, 404);
-    owner.create("demo").await;
+    assert_eq!(owner.act(id, "undelete").await.code(), "name_taken");
 }
 
 #[tokio::test]

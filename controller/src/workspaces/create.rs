@@ -136,7 +136,7 @@ pub async fn check_quota(scope: &mut Scope, owner: UserId) -> Result<(), CreateE
     let tenant = scope.tenant();
     let count = sqlx::query_scalar!(
         r#"select count(*) as "count!" from workspaces
-           where tenant_id = $1 and owner_id = $2 and deleted_at is null"#,
+           where tenant_id = $1 and owner_id = $2 and deleted_at is null and desired_state <> 'deleted'"#,
         tenant,
         owner.0,
     )
@@ -287,7 +287,8 @@ async fn insert_import(
 pub async fn find_free_name(scope: &mut Scope, owner: UserId, name: &str) -> Result<String, sqlx::Error> {
     let tenant = scope.tenant();
     let used: Vec<String> = sqlx::query_scalar!(
-        "select name from workspaces where tenant_id = $1 and owner_id = $2 and deleted_at is null",
+        "select name from workspaces
+         where tenant_id = $1 and owner_id = $2 and deleted_at is null and desired_state <> 'deleted'",
         tenant,
         owner.0,
     )

@@ -46,6 +46,7 @@ pub struct WorkspaceRow {
     home_notice: Option<Text<HomeNotice>>,
     forked_from: Option<Uuid>,
     forked_at: Option<OffsetDateTime>,
+    is_deleting: bool,
     stored_bytes: Option<i64>,
     created_at: OffsetDateTime,
     last_used_at: Option<OffsetDateTime>,
@@ -89,6 +90,7 @@ impl WorkspaceRow {
                 .forked_from
                 .zip(self.forked_at)
                 .map(|(workspace, at)| Origin { workspace: WorkspaceId(workspace), at }),
+            is_deleting: self.is_deleting,
             stored_bytes: self.stored_bytes.map(i64::unsigned_abs),
             created_at: self.created_at,
             last_used_at: self.last_used_at,
@@ -133,7 +135,8 @@ pub async fn find_rows(scope: &mut Scope, filter: WorkspaceFilter) -> Result<Vec
                   w.accelerator, greatest(v.safe_at, w.home_safe_at) as safe_at, w.dirty_bytes,
                   w.unreplicated_ms, w.home_used_bytes, w.home_notice as "home_notice: Text<HomeNotice>",
                       w.forked_from,
-                  w.forked_at, v.stored_bytes, w.created_at, w.last_used_at
+                  w.forked_at, w.desired_state = 'deleted' as "is_deleting!", v.stored_bytes, w.created_at,
+                  w.last_used_at
            from workspaces w
            join users u on u.tenant_id = w.tenant_id and u.user_id = w.owner_id
            join volumes v on v.tenant_id = w.tenant_id and v.volume_id = w.volume_id

@@ -106,6 +106,10 @@ pub struct Workspace {
     /// Where its home came from, if it is a fork.
     #[serde(default)]
     pub forked_from: Option<super::snapshot::Origin>,
+    /// Whether it is being deleted. Its name is free, and it disappears when its sandbox has stopped.
+    #[serde(default)]
+    #[schema(required)]
+    pub is_deleting: bool,
     /// Bytes that the home takes in the object store.
     #[serde(default)]
     pub stored_bytes: Option<u64>,
