@@ -24,6 +24,7 @@ use crate::{
     authz::{Action, authorize},
     core::{App, Core},
     identity::{
+        clean,
         device_logins::{self, PollOutcome},
         passwords::{MAX_LENGTH, find_weakness},
         secrets,
@@ -64,7 +65,8 @@ pub async fn sign_in_with_link(
 
 /// Sign in with email and password
 ///
-/// Sets the session cookie. Repeated failures are limited per address and per email.
+/// Sets the session cookie. Attempts are limited per address, per account and address, and more slowly
+/// per account. The last does not hold for an address from which the right password came before.
 #[utoipa::path(
     post,
     path = "/auth/login",
@@ -79,17 +81,20 @@ pub async fn sign_in(
     Input(request): Input<Login>,
 ) -> Result<Response> {
     app.rate_limits.check_address(&client.address)?;
-    app.rate_limits.check_email(request.email.trim())?;
+    // The address as it looks: invisible characters come with a paste.
+    let email = clean::clean_email(&request.email).unwrap_or_else(|| request.email.trim().to_owned());
+    app.rate_limits.check_password(&email, &client.address)?;
     let refused = || ApiError::new(Code::BadCredentials, "Wrong email address or password.");
     if request.password.expose().chars().count() > MAX_LENGTH {
         return Err(refused());
     }
     let mut system = app.db.system().await?;
-    let known = users::find_password_accounts(system.connection(), request.email.trim()).await?;
+    let known = users::find_password_accounts(system.connection(), &email).await?;
     // Hashing takes time: the transaction ends first.
     system.commit().await?;
     let hashes = known.iter().map(|user| user.password_hash.clone()).collect();
     let index = app.passwords.verify(&request.password, hashes).await.ok_or_else(refused)?;
+    app.rate_limits.record_success(&email, &client.address);
     create_session(&app, &client, (known[index].tenant_id, known[index].user_id), false).await
 }
 
@@ -183,6 +188,7 @@ pub async fn sign_out(State(app): State<App>, client: Client, signed: Signed) ->
 )]
 pub async fn set_password(
     State(app): State<App>,
+    client: Client,
     signed: Signed,
     Input(request): Input<SetPassword>,
 ) -> Result<StatusCode> {
@@ -195,7 +201,7 @@ pub async fn set_password(
     drop(scope);
     let is_trusted = signed.0.by_link && app.now() - signed.0.created_at < LINK_TRUST_TTL;
     if let Some(hash) = known.password_hash.filter(|_| !is_trusted) {
-        app.rate_limits.check_email(&known.email)?;
+        app.rate_limits.check_password(&known.email, &client.address)?;
         let current = request.current.unwrap_or_else(|| Redacted::new(String::new()));
         let fits = app.passwords.verify(&current, vec![hash]).await;
         fits.ok_or_else(|| ApiError::new(Code::BadCredentials, "The current password is wrong."))?;
@@ -227,7 +233,7 @@ pub async fn start_device_login(
     Input(request): Input<DeviceRequest>,
 ) -> Result<Json<DeviceCode>> {
     app.rate_limits.check_address(&client.address)?;
-    let name = users::clean_name(&request.client_name)
+    let name = clean::clean_name(&request.client_name)
         .filter(|name| name.chars().count() <= MAX_CLIENT_NAME_CHARACTERS)
         .ok_or_else(|| ApiError::invalid("client_name", "Use one line of at most 100 characters."))?;
     let mut system = app.db.system().await?;

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     classes::invitations,
     core::App,
-    identity::{passwords::find_weakness, users},
+    identity::{clean, passwords::find_weakness},
 };
 
 /// Preview an invitation
@@ -65,7 +65,7 @@ pub async fn accept_invitation(
     system.commit().await?;
     let open = open.ok_or_else(expired)?;
     let new_account = if open.active {
-        app.rate_limits.check_email(&open.email)?;
+        app.rate_limits.check_password(&open.email, &client.address)?;
         let hashes = open.password_hash.iter().cloned().collect();
         let fits = app.passwords.verify(&request.password, hashes).await;
         fits.ok_or_else(|| {
@@ -73,7 +73,7 @@ pub async fn accept_invitation(
         })?;
         None
     } else {
-        let name = users::clean_name(&request.name)
+        let name = clean::clean_name(&request.name)
             .ok_or_else(|| ApiError::invalid("name", "Use one line of at most 200 characters."))?;
         if let Some(weakness) = find_weakness(request.password.expose()) {
             return Err(ApiError::invalid("password", weakness));

@@ -65,6 +65,29 @@ async fn guessing_is_rate_limited() {
 }
 
 #[tokio::test]
+async fn guessing_elsewhere_spares_right_password() {
+    let world = World::new().await;
+    let owner = world.owner().await;
+    let email = owner.session().await.user.email;
+    let set = json!({ "current": null, "new": "the owner's own" });
+    assert_eq!(owner.post("/api/v1/auth/password", &set).await.status, 204);
+    let login = async |address: &str, password: &str| {
+        let client = world.anonymous().with("x-burrow-client-address", address);
+        client.post("/api/v1/auth/login", &json!({ "email": email, "password": password })).await.status
+    };
+    let guesses = async || {
+        let mut answers = Vec::new();
+        for host in 0..12 {
+            answers.push(login(&format!("2001:db8::{host}"), "a wrong guess").await);
+        }
+        answers
+    };
+    assert_eq!(guesses().await.iter().filter(|status| **status == 429).count(), 2, "one /64 is one client");
+    assert_eq!(login("2001:db8::7", "the owner's own").await, 429);
+    assert_eq!(login("198.51.100.7", "the owner's own").await, 200);
+}
+
+#[tokio::test]
 async fn errors_are_problems_with_request_id() {
     let world = World::new().await;
     let id = "0193e7a0-0000-7000-8000-000000000001";
