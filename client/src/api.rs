@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use protocol::{
-    ClassId, Redacted, WorkspaceId,
+    ClassId, Redacted, UserId, WorkspaceId,
     api::{
         Version,
         auth::{DeviceCode, DeviceRequest, DeviceTokenRequest, NewToken, Session, TokenList, TokenSecret},
         class::{Class, ClassAction, ClassList, NewClass, RosterResult},
+        user::{CreatedUser, EditUser, NewUser, User, UserLink, UserList},
         workspace::{DeletedList, EditWorkspace, NewWorkspace, Workspace, WorkspaceList},
     },
     problem,
@@ -198,10 +199,47 @@ impl Api {
         self.post("/classes", request).await
     }
 
-    /// Adds the members in a CSV roster to a class.
-    pub async fn import_roster(&self, id: ClassId, csv: Vec<u8>) -> Result<RosterResult, ApiError> {
-        let request = self.request(Method::POST, &format!("/classes/{id}/roster"));
-        self.json(request.header(header::CONTENT_TYPE, "text/csv").body(csv)).await
+    /// Adds the members in a roster to a class, or reports what that would do. `bytes` is a file as it
+    /// is: the server finds the encoding and the columns.
+    pub async fn import_roster(
+        &self,
+        id: ClassId,
+        bytes: Vec<u8>,
+        dry_run: bool,
+    ) -> Result<RosterResult, ApiError> {
+        let query = if dry_run { "?dry_run=true" } else { "" };
+        let request = self.request(Method::POST, &format!("/classes/{id}/roster{query}"));
+        self.json(request.header(header::CONTENT_TYPE, "text/csv").body(bytes)).await
+    }
+
+    /// Removes a member from a class, and deletes the workspace that was created for the member.
+    pub async fn remove_class_member(&self, id: ClassId, member: uuid::Uuid) -> Result<(), ApiError> {
+        self.send_empty(Method::DELETE, &format!("/classes/{id}/members/{member}")).await
+    }
+
+    /// Lists the users of the organisation.
+    pub async fn users(&self) -> Result<UserList, ApiError> {
+        self.get("/users").await
+    }
+
+    /// Creates a user, who signs in with the link that is returned.
+    pub async fn create_user(&self, request: &NewUser) -> Result<CreatedUser, ApiError> {
+        self.post("/users", request).await
+    }
+
+    /// Changes the role of a user, suspends the user, or ends the suspension.
+    pub async fn edit_user(&self, id: UserId, request: &EditUser) -> Result<User, ApiError> {
+        self.json(self.request(Method::PATCH, &format!("/users/{id}")).json(request)).await
+    }
+
+    /// Voids the password, sessions and tokens of a user, who signs in with the link that is returned.
+    pub async fn reset_user_password(&self, id: UserId) -> Result<UserLink, ApiError> {
+        self.post(&format!("/users/{id}/password-reset"), &serde_json::json!({})).await
+    }
+
+    /// Ends all sessions of a user, and revokes all their tokens.
+    pub async fn end_user_sessions(&self, id: UserId) -> Result<(), ApiError> {
+        self.send_empty(Method::DELETE, &format!("/users/{id}/sessions")).await
     }
 
     /// Starts the workspaces of all members.

@@ -21,6 +21,8 @@ pub enum Action {
     ManageSelf,
     /// List the users of the tenant.
     ListUsers,
+    /// Create and suspend other users of the tenant, change their roles and end their sessions.
+    ManageUsers,
     /// List templates.
     UseTemplates,
     /// Create own workspaces, and list those that the caller may see.
@@ -81,7 +83,7 @@ pub fn authorize(caller: &Caller, action: Action) -> Result<Allowed, NotAllowed>
     let allowed = match action {
         Action::ManageSelf | Action::UseTemplates | Action::UseWorkspaces => true,
         Action::ListUsers | Action::UseClasses => is_teacher,
-        Action::ManageTenant => caller.role == Role::Owner,
+        Action::ManageTenant | Action::ManageUsers => caller.role == Role::Owner,
         Action::ReadWorkspace(workspace) | Action::ForkWorkspace(workspace) => {
             workspace_access(caller, &workspace).is_some()
         }
@@ -187,6 +189,7 @@ mod tests {
         // The stranger may do this in its own tenant. Row-level security keeps it there.
         check(&users, Action::ListUsers, [yes, yes, yes, no, no, yes]);
         check(&users, Action::UseClasses, [yes, yes, yes, no, no, yes]);
+        check(&users, Action::ManageUsers, [yes, no, no, no, no, yes]);
         check(&users, Action::ManageTenant, [yes, no, no, no, no, yes]);
         check(&users, Action::ManageSelf, [yes; 6]);
     }

@@ -30,7 +30,7 @@ use crate::{
     engine::local::LocalEngine,
     error::StartError,
     events::Events,
-    identity::{passwords::Passwords, rate_limits::RateLimits, sign_in_links},
+    identity::{passwords::Passwords, rate_limits::RateLimits, sign_in_links, users},
     installation::{self, Rotation, RotationReport},
     lifecycle::{Event, PERSIST_TIMEOUT, STOP_TIMEOUT},
     snapshots::{
@@ -167,6 +167,13 @@ impl Controller {
         let link = sign_in_links::create(system.connection(), self.app.now(), tenant, owner).await?;
         system.commit().await?;
         Ok(link)
+    }
+
+    /// Whether an owner of the first tenant can sign in with a password, so that no link is needed.
+    pub async fn has_owner_with_password(&self) -> Result<bool, StartError> {
+        let mut system = self.app.db.system().await?;
+        let (tenant, _) = find_first_owner(&mut system, &self.app).await?;
+        Ok(users::has_owner_with_password(system.connection(), tenant).await?)
     }
 
     /// Runs gc for all tenants now.

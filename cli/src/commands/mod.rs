@@ -47,6 +47,7 @@ pub mod token;
 mod transfer;
 pub mod undelete;
 pub mod up;
+pub mod user;
 pub mod version;
 pub mod volume;
 mod wait;
@@ -148,6 +149,7 @@ commands! {
     version::Version,
     completion::Completion,
     class::Class,
+    user::User,
     token::Token,
     volume::Volume,
     admin::Admin,

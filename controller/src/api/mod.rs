@@ -24,6 +24,7 @@ mod openapi;
 mod repairs;
 mod restores;
 mod retention;
+mod rosters;
 mod scrub;
 mod snapshots;
 mod templates;
@@ -79,7 +80,10 @@ fn public() -> OpenApiRouter<App> {
         .routes(routes!(auth::get_device_login))
         .routes(routes!(tokens::list_tokens, tokens::create_token))
         .routes(routes!(tokens::revoke_token))
-        .routes(routes!(users::list_users))
+        .routes(routes!(users::list_users, users::create_user))
+        .routes(routes!(users::update_user))
+        .routes(routes!(users::reset_user_password))
+        .routes(routes!(users::end_user_sessions))
         .routes(routes!(users::get_current_user, users::update_current_user))
         .routes(routes!(templates::list_templates))
         .routes(routes!(workspaces::list_workspaces, workspaces::create_workspace))
@@ -123,7 +127,7 @@ fn public() -> OpenApiRouter<App> {
         .routes(routes!(invitations::accept_invitation))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES));
     let roster = OpenApiRouter::new()
-        .routes(routes!(classes::import_roster))
+        .routes(routes!(rosters::import_roster))
         .layer(DefaultBodyLimit::max(MAX_ROSTER_BYTES));
     let chunks = OpenApiRouter::new()
         .routes(routes!(imports::list_import_chunks, imports::upload_import_chunks))

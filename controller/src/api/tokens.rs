@@ -13,8 +13,8 @@ use crate::{
     authz::{Action, authorize},
     core::App,
     identity::{
+        clean,
         sessions::{self, SessionKind},
-        users,
     },
 };
 
@@ -47,7 +47,7 @@ pub async fn create_token(
     signed: Signed,
     Input(request): Input<NewToken>,
 ) -> Result<(StatusCode, Json<TokenSecret>)> {
-    let name = users::clean_name(&request.name)
+    let name = clean::clean_name(&request.name)
         .ok_or_else(|| ApiError::invalid("name", "Use one line of at most 200 characters."))?;
     let days = request.days.unwrap_or(sessions::DEFAULT_TOKEN_DAYS);
     if !(1..=sessions::MAX_TOKEN_DAYS).contains(&days) {

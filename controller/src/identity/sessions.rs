@@ -247,6 +247,16 @@ pub async fn revoke_others(scope: &mut Scope) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
+/// Revokes all sessions and tokens of a user of the caller's tenant. Streams that they opened are closed
+/// by the gateway's next check.
+pub async fn revoke_all(scope: &mut Scope, user: UserId) -> Result<u64, sqlx::Error> {
+    let tenant = scope.tenant();
+    let done = sqlx::query!("delete from sessions where tenant_id = $1 and user_id = $2", tenant, user.0)
+        .execute(scope.connection())
+        .await?;
+    Ok(done.rows_affected())
+}
+
 /// Whether a session has neither expired nor been revoked.
 pub async fn is_open(
     connection: &mut PgConnection,

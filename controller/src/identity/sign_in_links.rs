@@ -9,7 +9,7 @@ use super::secrets;
 
 /// Long enough to be used in peace, short enough that a terminal's scrollback is worthless
 /// tomorrow.
-const LINK_TTL: Duration = Duration::hours(12);
+pub const LINK_TTL: Duration = Duration::hours(12);
 /// The page that reads the token after `#`.
 const SIGN_IN_PAGE: &str = "/welcome";
 
@@ -35,6 +35,21 @@ pub async fn create(
     .execute(connection)
     .await?;
     Ok(Redacted::new(format!("{SIGN_IN_PAGE}#{}", secret.expose())))
+}
+
+/// Voids the links of a user, and the device logins that the user has approved.
+pub async fn revoke_all(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    user: UserId,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!("delete from sign_in_links where tenant_id = $1 and user_id = $2", tenant.0, user.0)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query!("delete from device_logins where tenant_id = $1 and user_id = $2", tenant.0, user.0)
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 /// Uses a link once. Returns the tenant and user, or None if it was used, has expired or never

@@ -10,10 +10,6 @@ use uuid::Uuid;
 
 use crate::db::{Scope, text::Text};
 
-/// Longest name of a user or token.
-pub const MAX_NAME_CHARACTERS: usize = 200;
-/// Longest email address.
-pub const MAX_EMAIL_BYTES: usize = 254;
 /// Most users of one list.
 const MAX_USERS: i64 = 10_000;
 
@@ -26,6 +22,7 @@ pub struct UserRow {
     pub name: String,
     pub role: Text<Role>,
     pub password_hash: Option<String>,
+    pub suspended_at: Option<OffsetDateTime>,
     pub created_at: OffsetDateTime,
 }
 
@@ -39,6 +36,7 @@ impl From<UserRow> for User {
             name: row.name,
             role: row.role.0,
             has_password: row.password_hash.is_some(),
+            suspended_at: row.suspended_at,
             created_at: row.created_at,
         }
     }
@@ -51,7 +49,7 @@ pub async fn current(scope: &mut Scope) -> Result<UserRow, sqlx::Error> {
         UserRow,
         r#"select u.tenant_id, t.name as tenant_name, u.user_id, u.email, u.name,
               u.role as "role: Text<Role>",
-                  u.password_hash, u.created_at
+                  u.password_hash, u.suspended_at, u.created_at
            from users u join tenants t using (tenant_id) where u.tenant_id = $1 and u.user_id = $2"#,
         tenant,
         user,
@@ -60,16 +58,17 @@ pub async fn current(scope: &mut Scope) -> Result<UserRow, sqlx::Error> {
     .await
 }
 
-/// Lists the active users of the caller's tenant, the oldest first.
+/// Lists the users of the caller's tenant who have joined, the oldest first.
 pub async fn list(scope: &mut Scope) -> Result<Vec<UserRow>, sqlx::Error> {
     let tenant = scope.tenant();
     sqlx::query_as!(
         UserRow,
         r#"select u.tenant_id, t.name as tenant_name, u.user_id, u.email, u.name,
               u.role as "role: Text<Role>",
-                  u.password_hash, u.created_at
+                  u.password_hash, u.suspended_at, u.created_at
            from users u join tenants t using (tenant_id)
-           where u.tenant_id = $1 and u.active order by u.created_at, u.user_id limit $2"#,
+           where u.tenant_id = $1 and (u.active or u.suspended_at is not null)
+           order by u.created_at, u.user_id limit $2"#,
         tenant,
         MAX_USERS,
     )
@@ -135,52 +134,117 @@ pub async fn find_password_accounts(
     .await
 }
 
-/// A trimmed name of one line without control characters. None if it is empty or too long.
-pub fn clean_name(name: &str) -> Option<String> {
-    let name = name.trim();
-    let is_valid = !name.is_empty() && !name.chars().any(char::is_control);
-    (is_valid && name.chars().count() <= MAX_NAME_CHARACTERS).then(|| name.to_owned())
+/// Finds a user of the caller's tenant who has joined, and locks the account.
+pub async fn lock(scope: &mut Scope, user: UserId) -> Result<Option<UserRow>, sqlx::Error> {
+    let tenant = scope.tenant();
+    sqlx::query_as!(
+        UserRow,
+        r#"select u.tenant_id, t.name as tenant_name, u.user_id, u.email, u.name,
+              u.role as "role: Text<Role>",
+                  u.password_hash, u.suspended_at, u.created_at
+           from users u join tenants t using (tenant_id)
+           where u.tenant_id = $1 and u.user_id = $2 and (u.active or u.suspended_at is not null)
+           for update of u"#,
+        tenant,
+        user.0,
+    )
+    .fetch_optional(scope.connection())
+    .await
 }
 
-/// A trimmed email address. Only the form is checked, not whether it exists. None if it is not
-/// one.
-pub fn clean_email(email: &str) -> Option<String> {
-    let email = email.trim();
-    let (local, domain) = email.rsplit_once('@')?;
-    let plain =
-        |letter: char| !letter.is_whitespace() && !letter.is_control() && !"<>,;:\"()[]\\".contains(letter);
-    let is_valid = !local.is_empty()
-        && !local.contains('@')
-        && !domain.is_empty()
-        && !domain.starts_with('.')
-        && !domain.ends_with('.')
-        && !domain.contains("..")
-        && email.chars().all(plain)
-        && email.len() <= MAX_EMAIL_BYTES;
-    is_valid.then(|| email.to_owned())
+/// Creates a user who can sign in with a link. The address may be that of an invited student, whose
+/// account it becomes. False if another user has the address.
+pub async fn create(
+    scope: &mut Scope,
+    user: UserId,
+    (email, name): (&str, &str),
+    role: Role,
+) -> Result<bool, sqlx::Error> {
+    let tenant = scope.tenant();
+    let done = sqlx::query!(
+        "insert into users (tenant_id, user_id, email, name, role, active) values ($1, $2, $3, $4, $5, true)
+         on conflict (tenant_id, lower(email)) do nothing",
+        tenant,
+        user.0,
+        email,
+        name,
+        Text(role).name(),
+    )
+    .execute(scope.connection())
+    .await?;
+    Ok(done.rows_affected() > 0)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Changes the role of a user.
+pub async fn set_role(scope: &mut Scope, user: UserId, role: Role) -> Result<(), sqlx::Error> {
+    let tenant = scope.tenant();
+    sqlx::query!(
+        "update users set role = $3 where tenant_id = $1 and user_id = $2",
+        tenant,
+        user.0,
+        Text(role).name(),
+    )
+    .execute(scope.connection())
+    .await?;
+    Ok(())
+}
 
-    #[test]
-    fn email_form_is_checked() {
-        for good in ["a@b", "anna.öz+x@schule.example", " a@b.c "] {
-            assert!(clean_email(good).is_some(), "{good}");
-        }
-        for bad in ["", "@", "a@", "@b", "a b@c", "a@b@c", "a@.b", "a@b..c", "<a@b>", "a@b\n", "x,a@b"] {
-            let kept = clean_email(bad);
-            assert!(kept.is_none() || bad == "a@b\n", "{bad}: {kept:?}");
-        }
-        assert!(clean_email(&format!("a@{}", "b".repeat(300))).is_none());
-    }
+/// Suspends a user since a time, or ends the suspension. Sessions are ended by
+/// [`super::sessions::revoke_all`].
+pub async fn set_suspended(
+    scope: &mut Scope,
+    user: UserId,
+    since: Option<OffsetDateTime>,
+) -> Result<(), sqlx::Error> {
+    let tenant = scope.tenant();
+    sqlx::query!(
+        "update users set suspended_at = $3, active = ($3::timestamptz is null)
+         where tenant_id = $1 and user_id = $2",
+        tenant,
+        user.0,
+        since,
+    )
+    .execute(scope.connection())
+    .await?;
+    Ok(())
+}
 
-    #[test]
-    fn name_is_one_line() {
-        assert_eq!(clean_name(" Anna ").as_deref(), Some("Anna"));
-        for bad in ["", "  ", "a\nb", "a\u{1b}[31m"] {
-            assert!(clean_name(bad).is_none(), "{bad:?}");
-        }
-    }
+/// Removes the password of a user, who can sign in with a link only.
+pub async fn clear_password(scope: &mut Scope, user: UserId) -> Result<(), sqlx::Error> {
+    let tenant = scope.tenant();
+    sqlx::query!(
+        "update users set password_hash = null where tenant_id = $1 and user_id = $2",
+        tenant,
+        user.0,
+    )
+    .execute(scope.connection())
+    .await?;
+    Ok(())
+}
+
+/// Workspaces of a user, which are stopped when the user is suspended.
+pub async fn list_workspaces(scope: &mut Scope, user: UserId) -> Result<Vec<Uuid>, sqlx::Error> {
+    let tenant = scope.tenant();
+    sqlx::query_scalar!(
+        "select workspace_id from workspaces
+         where tenant_id = $1 and owner_id = $2 and deleted_at is null and desired_state = 'running'",
+        tenant,
+        user.0,
+    )
+    .fetch_all(scope.connection())
+    .await
+}
+
+/// Whether an owner of a tenant can sign in with a password.
+pub async fn has_owner_with_password(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select exists (select from users where tenant_id = $1 and role = 'owner' and active
+                          and password_hash is not null) as "exists!""#,
+        tenant.0,
+    )
+    .fetch_one(connection)
+    .await
 }

@@ -16,4 +16,5 @@ mod reports;
 mod restores;
 mod snapshots;
 mod tenants;
+mod users;
 pub mod world;

@@ -7,6 +7,7 @@ import type {
   Class,
   ClassAction,
   ClassSummary,
+  CreatedUser,
   DeviceInfo,
   Fork,
   Invitation,
@@ -14,6 +15,7 @@ import type {
   NewRestore,
   SnapshotDirectory,
   Retention,
+  Role,
   RosterResult,
   Session,
   Snapshot,
@@ -23,6 +25,7 @@ import type {
   TokenSecret,
   UndoneRestore,
   User,
+  UserLink,
   Workspace,
 } from "./types";
 
@@ -188,21 +191,42 @@ export const snapshotsApi = {
     }),
 };
 
+export const usersApi = {
+  list: async () => (await request<{ users: User[] }>("/users")).users,
+  create: (user: { email: string; name: string; role: Role }) => post<CreatedUser>("/users", user),
+  update: (id: string, change: { role?: Role; suspended?: boolean }) =>
+    request<User>(`/users/${id}`, { method: "PATCH", json: change }),
+  resetPassword: (id: string) => post<UserLink>(`/users/${id}/password-reset`),
+  endSessions: (id: string) => remove(`/users/${id}/sessions`),
+};
+
 export const retentionApi = {
   get: () => request<Retention>("/retention"),
   set: (policy: Retention) => request<Retention>("/retention", { method: "PUT", json: policy }),
 };
+
+/** A thousand students take a while: each gets an account, a workspace and an invitation. */
+const ROSTER_TIMEOUT_MS = 120_000;
 
 export const classesApi = {
   list: async () => (await request<{ classes: ClassSummary[] }>("/classes")).classes,
   get: (id: string) => request<Class>(`/classes/${id}`),
   create: (name: string, template: string) => post<Class>("/classes", { name, template }),
   remove: (id: string) => remove(`/classes/${id}`),
-  addRoster: (id: string, csv: string) =>
+  addRoster: (id: string, text: string) =>
     request<RosterResult>(`/classes/${id}/roster`, {
       method: "POST",
-      body: csv,
+      body: text,
       headers: { "content-type": "text/csv" },
+      timeoutMs: ROSTER_TIMEOUT_MS,
+    }),
+  /** What a roster would change. A file is sent as it is, because the server finds its encoding. */
+  previewRoster: (id: string, roster: string | Blob, signal?: AbortSignal) =>
+    request<RosterResult>(`/classes/${id}/roster?dry_run=true`, {
+      method: "POST",
+      body: roster,
+      headers: { "content-type": "text/csv" },
+      ...(signal ? { signal } : {}),
     }),
   start: (id: string) => post<ClassAction>(`/classes/${id}/start`),
   stop: (id: string) => post<ClassAction>(`/classes/${id}/stop`),
@@ -232,6 +256,11 @@ export const filesApi = {
       method: "PUT",
       body: "",
       headers: { "if-none-match": "*" },
+    }).catch((error: unknown) => {
+      // The only condition is that there is no such file.
+      if (!(error instanceof ApiError) || error.code !== "precondition_failed") throw error;
+      const detail = "A file or folder with this name already exists. Choose another name.";
+      throw new ApiError({ code: "name_taken", detail, request_id: error.requestId }, error.status);
     }),
   getContent: (id: string, path: string) =>
     fetchResponse(agentPath(id, "files/content", { path }), {

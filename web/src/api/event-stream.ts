@@ -12,7 +12,7 @@ interface Subscription {
   probe: string;
   handlers: EventHandlers;
   onState: (open: boolean) => void;
-  /** The probe returned 404. No more events will come. */
+  /** The probe returned 404, or 403: the user may not see it. No more events will come. */
   onNotFound: () => void;
 }
 
@@ -28,9 +28,9 @@ export function subscribeToEvents({ path, probe, handlers, onState, onNotFound }
     source?.close();
   };
   const stopIfNotFound = (error: unknown) => {
-    if (stopped || !(error instanceof ApiError) || (error.status !== 404 && error.status !== 401)) return;
+    if (stopped || !(error instanceof ApiError) || ![401, 403, 404].includes(error.status)) return;
     stop();
-    if (error.status === 404) onNotFound();
+    if (error.status !== 401) onNotFound();
   };
   const open = () => {
     source = new EventSource(`/api/v1${path}`);

@@ -338,9 +338,12 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Add members from a CSV
-         * @description Columns: name, email; a header row is optional. Valid rows are added, each with an invitation
-         *     and a workspace; invalid rows are reported with their line.
+         * Add members from a list
+         * @description The body is a file as it is: CSV, tab-separated text, or addresses copied from a mail program, in
+         *     any usual encoding. The columns are found by their header, or by their content. Valid rows are added,
+         *     each with an invitation and a workspace; invalid rows are reported with their line. If a list is sent
+         *     again, corrected names and addresses are applied, and nobody is added twice. With `dry_run`, nothing
+         *     is changed.
          */
         post: operations["import_roster"];
         delete?: never;
@@ -591,7 +594,12 @@ export interface paths {
          */
         get: operations["list_users"];
         put?: never;
-        post?: never;
+        /**
+         * Create a user
+         * @description For owners. Returns a one-time link with which the user signs in and sets a password. A teacher is
+         *     appointed so, or by changing the role of a user.
+         */
+        post: operations["create_user"];
         delete?: never;
         options?: never;
         head?: never;
@@ -617,6 +625,69 @@ export interface paths {
          * @description Changes the name or email; fields that are absent stay as they are.
          */
         patch: operations["update_current_user"];
+        trace?: never;
+    };
+    "/api/v1/users/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Update a user
+         * @description For owners. Changes the role, suspends the user or ends the suspension. A suspension ends all
+         *     sessions, tokens and links of the user at once and stops their workspaces; homes are saved first and
+         *     nothing is deleted. You cannot change your own account so.
+         */
+        patch: operations["update_user"];
+        trace?: never;
+    };
+    "/api/v1/users/{id}/password-reset": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Reset the password of a user
+         * @description For owners. The password, all sessions and all tokens of the user are void. Returns a one-time link
+         *     with which the user signs in and sets a new password.
+         */
+        post: operations["reset_user_password"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/users/{id}/sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * End all sessions of a user
+         * @description For owners. Signs the user out everywhere and revokes all their tokens. The password stays.
+         */
+        delete: operations["end_user_sessions"];
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/api/v1/version": {
@@ -1450,12 +1521,11 @@ export interface components {
          * @enum {string}
          */
         Access: "read" | "write";
-        /** @description A new member with the link to send them. */
+        /** @description A member with the link to send them. */
         AddedMember: {
             /** @description From the roster. */
             email: string;
-            /** @description The link to send. */
-            invitation: components["schemas"]["InvitationLink"];
+            invitation?: components["schemas"]["InvitationLink"] | null;
             /**
              * Format: uuid
              * @description The member's id.
@@ -1657,6 +1727,13 @@ export interface components {
          * @enum {string}
          */
         Consistency: "crash" | "clean";
+        /** @description A new user, with the link to send them. */
+        CreatedUser: {
+            /** @description The link to send. */
+            link: components["schemas"]["UserLink"];
+            /** @description The user. */
+            user: components["schemas"]["User"];
+        };
         /** @description An object that is missing or does not match its name. */
         Damage: {
             /** @description What is wrong with it. */
@@ -1914,6 +1991,20 @@ export interface components {
         EditSnapshot: {
             /** @description 1 to 100 bytes without control characters. */
             name: string;
+        };
+        /**
+         * @description Changes to another user. Absent fields stay as they are.
+         * @example {
+         *       "role": "teacher"
+         *     }
+         */
+        EditUser: {
+            role?: components["schemas"]["Role"] | null;
+            /**
+             * @description `true` ends all sessions and tokens of the user, stops their workspaces and refuses sign-ins until
+             *     it is `false` again. Nothing is deleted.
+             */
+            suspended?: boolean | null;
         };
         /**
          * @description Changes to a workspace. Absent fields stay as they are.
@@ -2247,6 +2338,25 @@ export interface components {
             workspace?: components["schemas"]["Workspace"] | null;
         };
         /**
+         * @description A member that a roster does not have.
+         * @example {
+         *       "email": "jo@example.org",
+         *       "member": "0197a3b0-1c2d-7e3f-8a4b-5c6d7e8f9012",
+         *       "name": "Jo Beck"
+         *     }
+         */
+        MissingMember: {
+            /** @description The member's address. */
+            email: string;
+            /**
+             * Format: uuid
+             * @description The member's id.
+             */
+            member: string;
+            /** @description The member's name. */
+            name: string;
+        };
+        /**
          * @description A class to create.
          * @example {
          *       "name": "algorithms",
@@ -2365,6 +2475,22 @@ export interface components {
             days?: number | null;
             /** @description Tells tokens apart in the list. At most 200 characters. */
             name: string;
+        };
+        /**
+         * @description A user to create.
+         * @example {
+         *       "email": "anna@example.org",
+         *       "name": "Anna Lind",
+         *       "role": "teacher"
+         *     }
+         */
+        NewUser: {
+            /** @description An address that no other user of the tenant has. */
+            email: string;
+            /** @description One line of at most 200 characters. */
+            name: string;
+            /** @description What the user may do. */
+            role: components["schemas"]["Role"];
         };
         /**
          * @description A workspace to create.
@@ -2653,19 +2779,98 @@ export interface components {
          * @enum {string}
          */
         Role: "member" | "teacher" | "owner";
-        /** @description The result of a roster: valid rows are added, invalid ones reported. */
+        /**
+         * @description What a row of a roster means for the class.
+         * @enum {string}
+         */
+        RosterChange: "added" | "unchanged" | "name_corrected" | "email_corrected";
+        /**
+         * @description How the bytes of a roster were understood.
+         * @example {
+         *       "email_column": "E-Mail",
+         *       "encoding": "UTF-16LE",
+         *       "header_line": 1,
+         *       "name_columns": [
+         *         "Vorname",
+         *         "Nachname"
+         *       ],
+         *       "notes": [
+         *         "2 blank rows are skipped."
+         *       ],
+         *       "separator": "\t",
+         *       "text": ""
+         *     }
+         */
+        RosterFormat: {
+            /** @description The column that addresses were taken from. `null` for a list of addresses. */
+            email_column?: string | null;
+            /** @description Character encoding, such as `UTF-8`, `UTF-16LE` or `windows-1252`. */
+            encoding: string;
+            /**
+             * Format: int64
+             * @description The line that names the columns, if one does.
+             */
+            header_line?: number | null;
+            /** @description The columns that names were taken from, in the order in which they are joined. */
+            name_columns: string[];
+            /** @description Sentences about what was skipped or changed. */
+            notes: string[];
+            /** @description The character between cells. `null` for a list of addresses. */
+            separator?: string | null;
+            /** @description The decoded text, to be shown and edited. Empty without `dry_run`. */
+            text: string;
+        };
+        /**
+         * @description The result of a roster: valid rows are added, invalid ones reported. With `dry_run` it says what
+         *     would be done.
+         */
         RosterResult: {
-            /** @description New members with their invitations. */
+            /** @description New members with their invitations. Empty with `dry_run`. */
             added: components["schemas"]["AddedMember"][];
             /** @description The class afterwards. */
             class: components["schemas"]["Class"];
+            /** @description Members whose address was corrected, with new invitations. Empty with `dry_run`. */
+            corrected: components["schemas"]["AddedMember"][];
+            /** @description Whether nothing was changed. */
+            dry_run: boolean;
             /** @description Rows that were not added, and why. */
             errors: components["schemas"]["RowError"][];
+            /** @description How the roster was understood. */
+            format: components["schemas"]["RosterFormat"];
+            /** @description Members that are not in the roster. They stay in the class. */
+            missing: components["schemas"]["MissingMember"][];
+            /** @description The students of the roster, and what each means for the class. */
+            rows: components["schemas"]["RosterRow"][];
             /**
              * Format: int32
-             * @description Rows whose email is already in the class.
+             * @description Rows that are in the class already, with the same name.
              */
             unchanged: number;
+        };
+        /**
+         * @description A student of a roster.
+         * @example {
+         *       "change": "added",
+         *       "email": "jo@example.org",
+         *       "line": 2,
+         *       "name": "Jo Beck",
+         *       "previous": null
+         *     }
+         */
+        RosterRow: {
+            /** @description What the row means for the class. */
+            change: components["schemas"]["RosterChange"];
+            /** @description The address as it was understood. */
+            email: string;
+            /**
+             * Format: int64
+             * @description Line in the file, starting at 1.
+             */
+            line: number;
+            /** @description The name as it was understood. */
+            name: string;
+            /** @description The name or address before a correction. */
+            previous?: string | null;
         };
         /**
          * @description A row of a roster that was not added.
@@ -2676,6 +2881,8 @@ export interface components {
          *     }
          */
         RowError: {
+            /** @description The address in the row, as far as it can be read. */
+            email: string;
             /**
              * Format: int64
              * @description Line in the file, starting at 1.
@@ -2683,6 +2890,8 @@ export interface components {
             line: number;
             /** @description What is wrong, and what would be right. */
             message: string;
+            /** @description The name in the row, as far as it can be read. */
+            name: string;
             /** @description The row's text, cut to 200 bytes. */
             row: string;
         };
@@ -3095,6 +3304,7 @@ export interface components {
          *       "id": "0197a3b0-1c2d-7e3f-8a4b-5c6d7e8f9011",
          *       "name": "Anna Lind",
          *       "role": "teacher",
+         *       "suspended_at": null,
          *       "tenant": "0197a3b0-0f1e-7d2c-8b3a-495867768594",
          *       "tenant_name": "Example School"
          *     }
@@ -3115,6 +3325,11 @@ export interface components {
             name: string;
             /** @description What the user may do. */
             role: components["schemas"]["Role"];
+            /**
+             * Format: date-time
+             * @description When the user was suspended. A suspended user cannot sign in, and their workspaces are stopped.
+             */
+            suspended_at?: string | null;
             /** @description The organisation that the user belongs to. */
             tenant: components["schemas"]["TenantId"];
             /** @description Its name. */
@@ -3125,6 +3340,22 @@ export interface components {
          * @description An account in a tenant.
          */
         UserId: string;
+        /**
+         * @description A one-time link for a user to sign in and set a password. It is returned once.
+         * @example {
+         *       "expires_at": "2026-03-02T21:14:07Z",
+         *       "path": "/welcome#Vn4q…"
+         *     }
+         */
+        UserLink: {
+            /**
+             * Format: date-time
+             * @description When the link stops working.
+             */
+            expires_at: string;
+            /** @description `/welcome#<token>`, to be appended to the server's address. */
+            path: string;
+        };
         /** @description The users of the tenant. */
         UserList: {
             /** @description Oldest account first. */
@@ -3238,6 +3469,8 @@ export interface components {
             home_used_bytes?: number | null;
             /** @description Identifies the workspace. */
             id: components["schemas"]["WorkspaceId"];
+            /** @description Whether it is being deleted. Its name is free, and it disappears when its sandbox has stopped. */
+            is_deleting: boolean;
             /**
              * Format: date-time
              * @description When it was last started or connected to.
@@ -6434,7 +6667,10 @@ export interface operations {
     };
     import_roster: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Reports how the roster is understood and what it would change, and changes nothing. */
+                dry_run?: boolean;
+            };
             header?: never;
             path: {
                 /** @description The class. */
@@ -6448,7 +6684,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description What was added, and which rows were not */
+            /** @description What was understood and done */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -9270,6 +9506,205 @@ export interface operations {
             };
         };
     };
+    create_user: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewUser"];
+            };
+        };
+        responses: {
+            /** @description The user, and the link to send */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CreatedUser"];
+                };
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "bad_request",
+                     *       "detail": "The request cannot be understood.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 400,
+                     *       "title": "The request cannot be understood",
+                     *       "type": "about:blank#bad_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Sign in first.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 401,
+                     *       "title": "Sign in first",
+                     *       "type": "about:blank#unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description `forbidden`: Not allowed
+             *
+             *     `foreign_origin`: The request comes from a page of another origin
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Not allowed.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 403,
+                     *       "title": "Not allowed",
+                     *       "type": "about:blank#forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `name_taken`: The name is taken */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "name_taken",
+                     *       "detail": "The name is taken.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 409,
+                     *       "title": "The name is taken",
+                     *       "type": "about:blank#name_taken"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_large`: Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "too_large",
+                     *       "detail": "Too large.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 413,
+                     *       "title": "Too large",
+                     *       "type": "about:blank#too_large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: A value is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid",
+                     *       "detail": "A value is not valid.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 422,
+                     *       "title": "A value is not valid",
+                     *       "type": "about:blank#invalid"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: An internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "internal",
+                     *       "detail": "An internal error.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 500,
+                     *       "title": "An internal error",
+                     *       "type": "about:blank#internal"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: Not available at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Not available at the moment.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 503,
+                     *       "title": "Not available at the moment",
+                     *       "type": "about:blank#unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `timeout`: Took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "timeout",
+                     *       "detail": "Took too long.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 504,
+                     *       "title": "Took too long",
+                     *       "type": "about:blank#timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_current_user: {
         parameters: {
             query?: never;
@@ -9539,6 +9974,583 @@ export interface operations {
                      *       "status": 422,
                      *       "title": "A value is not valid",
                      *       "type": "about:blank#invalid"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: An internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "internal",
+                     *       "detail": "An internal error.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 500,
+                     *       "title": "An internal error",
+                     *       "type": "about:blank#internal"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: Not available at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Not available at the moment.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 503,
+                     *       "title": "Not available at the moment",
+                     *       "type": "about:blank#unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `timeout`: Took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "timeout",
+                     *       "detail": "Took too long.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 504,
+                     *       "title": "Took too long",
+                     *       "type": "about:blank#timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    update_user: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The user. */
+                id: components["schemas"]["UserId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EditUser"];
+            };
+        };
+        responses: {
+            /** @description The user with the changes */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["User"];
+                };
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "bad_request",
+                     *       "detail": "The request cannot be understood.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 400,
+                     *       "title": "The request cannot be understood",
+                     *       "type": "about:blank#bad_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Sign in first.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 401,
+                     *       "title": "Sign in first",
+                     *       "type": "about:blank#unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description `forbidden`: Not allowed
+             *
+             *     `foreign_origin`: The request comes from a page of another origin
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Not allowed.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 403,
+                     *       "title": "Not allowed",
+                     *       "type": "about:blank#forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found`: Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "Not found.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "about:blank#not_found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `conflict`: Not possible in the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "conflict",
+                     *       "detail": "Not possible in the present state.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 409,
+                     *       "title": "Not possible in the present state",
+                     *       "type": "about:blank#conflict"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_large`: Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "too_large",
+                     *       "detail": "Too large.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 413,
+                     *       "title": "Too large",
+                     *       "type": "about:blank#too_large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: A value is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid",
+                     *       "detail": "A value is not valid.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 422,
+                     *       "title": "A value is not valid",
+                     *       "type": "about:blank#invalid"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: An internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "internal",
+                     *       "detail": "An internal error.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 500,
+                     *       "title": "An internal error",
+                     *       "type": "about:blank#internal"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: Not available at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Not available at the moment.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 503,
+                     *       "title": "Not available at the moment",
+                     *       "type": "about:blank#unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `timeout`: Took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "timeout",
+                     *       "detail": "Took too long.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 504,
+                     *       "title": "Took too long",
+                     *       "type": "about:blank#timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    reset_user_password: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The user. */
+                id: components["schemas"]["UserId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The link to send; it is shown once */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserLink"];
+                };
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "bad_request",
+                     *       "detail": "The request cannot be understood.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 400,
+                     *       "title": "The request cannot be understood",
+                     *       "type": "about:blank#bad_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Sign in first.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 401,
+                     *       "title": "Sign in first",
+                     *       "type": "about:blank#unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description `forbidden`: Not allowed
+             *
+             *     `foreign_origin`: The request comes from a page of another origin
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Not allowed.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 403,
+                     *       "title": "Not allowed",
+                     *       "type": "about:blank#forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found`: Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "Not found.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "about:blank#not_found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `conflict`: Not possible in the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "conflict",
+                     *       "detail": "Not possible in the present state.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 409,
+                     *       "title": "Not possible in the present state",
+                     *       "type": "about:blank#conflict"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: An internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "internal",
+                     *       "detail": "An internal error.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 500,
+                     *       "title": "An internal error",
+                     *       "type": "about:blank#internal"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: Not available at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Not available at the moment.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 503,
+                     *       "title": "Not available at the moment",
+                     *       "type": "about:blank#unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `timeout`: Took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "timeout",
+                     *       "detail": "Took too long.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 504,
+                     *       "title": "Took too long",
+                     *       "type": "about:blank#timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    end_user_sessions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The user. */
+                id: components["schemas"]["UserId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No session of the user is left */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "bad_request",
+                     *       "detail": "The request cannot be understood.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 400,
+                     *       "title": "The request cannot be understood",
+                     *       "type": "about:blank#bad_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Sign in first.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 401,
+                     *       "title": "Sign in first",
+                     *       "type": "about:blank#unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description `forbidden`: Not allowed
+             *
+             *     `foreign_origin`: The request comes from a page of another origin
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Not allowed.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 403,
+                     *       "title": "Not allowed",
+                     *       "type": "about:blank#forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found`: Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "Not found.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "about:blank#not_found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `conflict`: Not possible in the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "conflict",
+                     *       "detail": "Not possible in the present state.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 409,
+                     *       "title": "Not possible in the present state",
+                     *       "type": "about:blank#conflict"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];

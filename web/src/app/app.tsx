@@ -18,6 +18,7 @@ const ClassPage = lazy(() => import("../classes/class-page"));
 const WatchPage = lazy(() => import("../classes/watch-page"));
 const AccountPage = lazy(() => import("../users/account-page"));
 const SettingsPage = lazy(() => import("../settings/settings-page"));
+const UsersPage = lazy(() => import("../users/users-page"));
 const TokensPage = lazy(() => import("../users/tokens-page"));
 
 function publicPage(path: string): ReactNode {
@@ -37,6 +38,7 @@ const routes: [RegExp, (...ids: string[]) => ReactNode][] = [
   [new RegExp(`^/watch/${ID}$`), (_, id = "") => <WatchPage key={id} id={id} />],
   [/^\/account$/, () => <AccountPage />],
   [/^\/tokens$/, () => <TokensPage />],
+  [/^\/users$/, () => <UsersPage />],
   [/^\/settings$/, () => <SettingsPage />],
   [/^\/device$/, () => <DevicePage />],
 ];

@@ -24,6 +24,7 @@ export function PageFrame({ title, children }: { title: string; children: ReactN
           </NavLink>
           {canTeach(user) && <NavLink href="/classes">Classes</NavLink>}
           <NavLink href="/tokens">Tokens</NavLink>
+          {canManage(user) && <NavLink href="/users">Users</NavLink>}
           {canManage(user) && <NavLink href="/settings">Settings</NavLink>}
         </nav>
         <ThemeButton />
