@@ -5,13 +5,17 @@ import { errorMessage } from "../api/client";
 import type { Invitation } from "../api/types";
 import { useSession } from "./session";
 import { Field, NewPasswordField } from "../ui/form-fields";
-import { Link, navigate, consumeFragment } from "../ui/router";
+import { Link, navigate, useFragment } from "../ui/router";
 import { FormError } from "../ui/form-error";
 import { CardPage } from "../ui/card-page";
 import { useSubmission } from "../ui/use-submission";
 
 export function JoinPage() {
-  const [token] = useState(consumeFragment);
+  const token = useFragment();
+  return <JoinWithToken key={token} token={token} />;
+}
+
+function JoinWithToken({ token }: { token: string }) {
   const [invitation, setInvitation] = useState<Invitation | null>(null);
   const [failure, setFailure] = useState(
     token ? "" : "The link is incomplete: the part after # is missing. Copy the whole link.",
@@ -36,7 +40,8 @@ export function JoinPage() {
 }
 
 function Accept({ token, invitation }: { token: string; invitation: Invitation }) {
-  const { setUser } = useSession();
+  const { user, setUser } = useSession();
+  const isOther = user !== null && user.email.toLowerCase() !== invitation.email.toLowerCase();
   const [name, setName] = useState(invitation.name);
   const [password, setPassword] = useState("");
   const form = useSubmission(async () => {
@@ -53,6 +58,12 @@ function Accept({ token, invitation }: { token: string; invitation: Invitation }
       }
     >
       <form className="form" onSubmit={form.submit}>
+        {isOther && (
+          <p className="notice" role="note">
+            You are signed in as {user.name} ({user.email}). This invitation is for {invitation.email}:
+            joining signs you out of the other account in this browser.
+          </p>
+        )}
         <Field label="Email" type="email" autoComplete="username" readOnly value={invitation.email} />
         <Field
           label="Name"

@@ -4,12 +4,17 @@ import { authApi } from "../api/endpoints";
 import { errorMessage } from "../api/client";
 import { useSession } from "./session";
 import { Field, NewPasswordField } from "../ui/form-fields";
-import { Link, navigate, consumeFragment } from "../ui/router";
+import { Link, navigate, useFragment } from "../ui/router";
 import { FormError } from "../ui/form-error";
 import { CardPage } from "../ui/card-page";
 import { useSubmission } from "../ui/use-submission";
 
 export function WelcomePage() {
+  const token = useFragment();
+  return <SignInWithToken key={token} token={token} />;
+}
+
+function SignInWithToken({ token }: { token: string }) {
   const { user, setUser } = useSession();
   const [failure, setFailure] = useState("");
   const [signedIn, setSignedIn] = useState(false);
@@ -17,7 +22,6 @@ export function WelcomePage() {
   useEffect(() => {
     if (requested.current) return;
     requested.current = true;
-    const token = consumeFragment();
     if (!token) {
       setFailure("The link is incomplete: the part after # is missing. Copy the whole link.");
       return;
@@ -30,7 +34,7 @@ export function WelcomePage() {
       },
       (error: unknown) => setFailure(errorMessage(error)),
     );
-  }, [setUser]);
+  }, [setUser, token]);
   if (failure) {
     return (
       <CardPage title="Cannot sign in with this link" lead={failure}>

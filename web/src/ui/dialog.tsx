@@ -1,5 +1,5 @@
-// Modal dialogs on the browser's <dialog>, which traps the focus and restores it on close.
-import { useEffect, useId, useRef, useState, type FormEvent, type ReactNode } from "react";
+// Modal dialogs on the browser's <dialog>, which traps the focus. On close, the focus returns to where it was.
+import { useId, useLayoutEffect, useRef, useState, type FormEvent, type ReactNode } from "react";
 import { errorMessage } from "../api/client";
 import { RequestId } from "./failure";
 import { Icon } from "./icons";
@@ -14,14 +14,20 @@ interface DialogProps {
 export function Dialog({ title, onClose, wide = false, children }: DialogProps) {
   const element = useRef<HTMLDialogElement>(null);
   const heading = useId();
-  useEffect(() => {
+  // A layout effect, because it must end before React removes the element: a dialog that is removed while
+  // it is open leaves the focus nowhere.
+  useLayoutEffect(() => {
     const dialog = element.current;
+    const opener = document.activeElement;
     if (dialog && !dialog.open) {
       dialog.showModal();
       // React's autoFocus comes before showModal, when nothing can take the focus yet.
       initialFocus(dialog)?.focus();
     }
-    return () => dialog?.close();
+    return () => {
+      dialog?.close();
+      restoreFocus(opener);
+    };
   }, []);
   return (
     <dialog
@@ -46,12 +52,23 @@ export function Dialog({ title, onClose, wide = false, children }: DialogProps) 
   );
 }
 
-/** The first field, or the primary action. */
+/** The first field, or the primary action unless it destroys something: then Cancel. */
 function initialFocus(dialog: HTMLElement): HTMLElement | null {
   return (
     dialog.querySelector<HTMLElement>("input, textarea, select") ??
-    dialog.querySelector<HTMLElement>(".form-actions > :last-child")
+    dialog.querySelector<HTMLElement>(".form-actions > :last-child:not(.danger)") ??
+    dialog.querySelector<HTMLElement>(".form-actions > .button:not(.danger)")
   );
+}
+
+/** Focuses what opened a dialog, once React is done. If the dialog's action has removed it: the page. */
+function restoreFocus(opener: Element | null): void {
+  queueMicrotask(() => {
+    const isFree = document.activeElement === null || document.activeElement === document.body;
+    const isThere = opener instanceof HTMLElement && opener !== document.body && opener.isConnected;
+    if (isThere) opener.focus();
+    else if (isFree) document.querySelector<HTMLElement>("main")?.focus();
+  });
 }
 
 interface ConfirmProps {

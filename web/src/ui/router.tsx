@@ -1,5 +1,5 @@
 // A small router on the browser's History API. Knows no page.
-import { useSyncExternalStore, type AnchorHTMLAttributes, type MouseEvent } from "react";
+import { useEffect, useState, useSyncExternalStore, type AnchorHTMLAttributes, type MouseEvent } from "react";
 
 const listeners = new Set<() => void>();
 function notifyListeners(): void {
@@ -32,6 +32,22 @@ export function Link({ href, onClick, ...rest }: AnchorHTMLAttributes<HTMLAnchor
     navigate(href);
   };
   return <a href={href} onClick={follow} {...rest} />;
+}
+
+/**
+ * The secret after `#`. A second link that is opened on the same page changes it: browsers then load
+ * nothing, and only report the new fragment.
+ */
+export function useFragment(): string {
+  const [fragment, setFragment] = useState(consumeFragment);
+  useEffect(() => {
+    const take = () => {
+      if (window.location.hash.length > 1) setFragment(consumeFragment());
+    };
+    window.addEventListener("hashchange", take);
+    return () => window.removeEventListener("hashchange", take);
+  }, []);
+  return fragment;
 }
 
 /**

@@ -1,7 +1,8 @@
 // The list of the user's workspaces and of those they have access to, updated live.
-import { useEffect, useMemo, useState } from "react";
+import { useEffect, useMemo, useRef, useState } from "react";
 import { workspacesApi } from "../api/endpoints";
-import { useLiveWorkspaces } from "./live-workspaces";
+import { useLiveWorkspaces, type Workspaces } from "./live-workspaces";
+import { stableOrder } from "./workspace-order";
 import type { Workspace } from "../api/types";
 import { useUser } from "../auth/session";
 import { ConfirmDialog } from "../ui/dialog";
@@ -23,10 +24,7 @@ export function WorkspacesPage() {
   const user = useUser();
   const live = useLiveWorkspaces();
   const [dialog, setDialog] = useState<OpenDialog>(null);
-  const sorted = useMemo(
-    () => [...(live.workspaces?.values() ?? [])].sort((a, b) => lastTouched(b) - lastTouched(a)),
-    [live.workspaces],
-  );
+  const sorted = useStableOrder(live.workspaces);
   const mine = sorted.filter((workspace) => workspace.owner === user.id);
   const others = sorted.filter((workspace) => workspace.owner !== user.id);
   useNewKey(() => setDialog({ kind: "new" }));
@@ -136,8 +134,14 @@ export function WorkspacesPage() {
   );
 }
 
-function lastTouched(workspace: Workspace): number {
-  return Date.parse(workspace.last_used_at ?? workspace.created_at);
+/** The workspaces in an order that does not change under the pointer while the page is open. */
+function useStableOrder(known: Workspaces | null): Workspace[] {
+  const order = useRef<readonly string[]>([]);
+  return useMemo(() => {
+    const there = [...(known?.values() ?? [])].filter((workspace) => !workspace.is_deleting);
+    order.current = stableOrder(order.current, there);
+    return order.current.flatMap((id) => known?.get(id) ?? []);
+  }, [known]);
 }
 
 /** `n` opens the dialog, unless the user is typing. */
