@@ -61,7 +61,8 @@ impl Context {
             output: Output { format: global.output, quiet: global.quiet },
             style: Style::detect(global.quiet),
             can_prompt: !global.no_input && !is_ci && is_terminal,
-            url: global.url.clone(),
+            // An empty variable is one that a script could not fill.
+            url: global.url.clone().filter(|url| !url.trim().is_empty()),
             grammar,
         }
     }

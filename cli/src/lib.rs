@@ -70,6 +70,8 @@ async fn run(arguments: Arguments) -> Result<ExitStatus, CommandError> {
     }
     // Ctrl-C ends a command that only waits. What the server was asked to do continues there.
     tokio::select! {
+        // A command that knows what continues says so.
+        biased;
         status = arguments.command.run(&context) => status,
         _ = tokio::signal::ctrl_c() => Err(CommandError::new(ErrorKind::Interrupted, "Interrupted")),
     }

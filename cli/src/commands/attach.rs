@@ -13,6 +13,7 @@ use protocol::{
     TerminalId, WorkspaceId,
     api::workspace::Workspace,
     terminal::{ExitStatus as RemoteExit, NewTerminal, TerminalInfo, TerminalSize},
+    workspace::Phase,
 };
 use tokio::{
     io::{AsyncWriteExt, Stdout},
@@ -80,16 +81,33 @@ impl Attach {
             open_terminal(context, &server, &self).await.map_err(connection_error)?;
         context.output.say(&format!("Attached to {} (~? for help)", workspace.name));
         let end = Session::begin(terminal).map_err(connection_error)?.run().await;
-        let again = || format!("burrow attach {} --terminal {}", workspace.name, info.id);
+        let again = format!("burrow attach {} --terminal {}", workspace.name, info.id);
         match end {
             SessionEnd::Exited(status) => Ok(ExitStatus(status)),
             SessionEnd::Detached => {
-                context.output.say(&format!("Detached. The shell keeps running. To return: {}", again()));
+                context.output.say(&format!("Detached. The shell keeps running. To return: {again}"));
                 Ok(ExitStatus(0))
             }
             SessionEnd::Signalled(number) => Ok(ExitStatus(128 + number)),
-            SessionEnd::Failed(error) => Err(connection_error(error).hint(again())),
+            SessionEnd::Failed(error) => {
+                let hint = advise_after_failure(&server, &workspace, again).await;
+                Err(connection_error(error).hint(hint))
+            }
         }
+    }
+}
+
+/// How to continue after a lost connection. A terminal ends with its workspace, so after a stop its
+/// identifier is of no use.
+async fn advise_after_failure(server: &Server, workspace: &Workspace, again: String) -> String {
+    match server.workspace(workspace.id).await {
+        Ok(now) if now.phase == Phase::Running && now.epoch == workspace.epoch => again,
+        Ok(now) => format!(
+            "{}: its terminals have ended. To start a new one: burrow attach {}",
+            workspace::state(&now),
+            workspace.name
+        ),
+        Err(_) => again,
     }
 }
 
@@ -99,6 +117,16 @@ async fn open_terminal(
     server: &Server,
     attach: &Attach,
 ) -> Result<(Workspace, TerminalInfo, Terminal), CommandError> {
+    // A terminal of a workspace that is stopped has ended. Starting it would only find that out.
+    if let Some(terminal) = &attach.terminal {
+        let workspace = workspace::find(server, &attach.target.workspace).await?;
+        if workspace.phase != Phase::Running {
+            let what = format!("Cannot attach to terminal `{terminal}`: workspace {} is not running, and its \
+                terminals have ended", workspace.name);
+            return Err(CommandError::new(ErrorKind::NotFound, what)
+                .hint(format!("burrow attach {}", attach.target.workspace)));
+        }
+    }
     let workspace =
         workspace::ensure_running(context, server, &attach.target.workspace, !attach.no_start).await?;
     let info = choose_terminal(server, workspace.id, attach).await?;

@@ -31,9 +31,9 @@ impl Record for Workspace {
     fn cells(&self) -> Vec<String> {
         let now = OffsetDateTime::now_utc();
         vec![
-            self.name.clone(),
+            output::shorten(&self.name),
             state(self),
-            self.owner_name.clone(),
+            output::shorten(&self.owner_name),
             home_usage(self),
             safe_since(self, now),
             ago(self.last_used_at, now),
@@ -100,6 +100,7 @@ pub fn notice_text(notice: HomeNotice) -> &'static str {
 /// The state as users know it.
 pub fn state(workspace: &Workspace) -> String {
     match (workspace.phase, &workspace.failure, workspace.queue_position) {
+        _ if workspace.is_deleting => "Deleting".to_owned(),
         (Phase::Queued, _, Some(position)) => format!("Queued ({position})"),
         (Phase::Queued, _, None) => "Queued".to_owned(),
         (Phase::Provisioning, ..) => "Starting".to_owned(),
@@ -127,7 +128,9 @@ pub async fn find(server: &Server, wanted: &str) -> Result<Workspace, CommandErr
         Some((owner, name)) => (Some(owner), name),
         None => (None, wanted),
     };
-    let workspaces = all(server).await?;
+    let mut workspaces = all(server).await?;
+    // A name is free while the workspace that had it is being deleted.
+    workspaces.retain(|workspace| !workspace.is_deleting);
     let names: Vec<String> = workspaces.iter().map(|workspace| workspace.name.clone()).collect();
     let mut matching: Vec<Workspace> = workspaces
         .into_iter()
@@ -198,7 +201,20 @@ pub async fn wait_for(
     if options.no_wait {
         return Ok(workspace);
     }
-    wait::until(context.style, server, workspace, goal, options.timeout).await
+    let (name, deadline) = (workspace.name.clone(), options.timeout);
+    tokio::select! {
+        reached = wait::until(context.style, server, workspace, goal, deadline) => reached,
+        // What the server was asked to do does not depend on this command.
+        _ = tokio::signal::ctrl_c() => {
+            let (what, verb) = match goal {
+                Goal::Running => ("starting", "stop"),
+                Goal::Stopped => ("stopping", "start"),
+            };
+            let what = format!("Interrupted. Workspace {name} continues {what}");
+            Err(CommandError::new(ErrorKind::Interrupted, what)
+                .hint(format!("burrow show {name} shows it, burrow {verb} {name} reverts it")))
+        }
+    }
 }
 
 /// Prints the outcome: one line for users, the record for programs.

@@ -182,6 +182,12 @@ impl From<Problem> for CommandError {
             error = error.cause(details.join("; "));
         }
         match error.kind {
+            ErrorKind::AuthRequired if std::env::var_os("BURROW_TOKEN").is_some_and(|token| !token.is_empty()) => {
+                error.hint(
+                    "BURROW_TOKEN has expired, was revoked or is of another server; unset it to use the login \
+                     of `burrow login`",
+                )
+            }
             ErrorKind::AuthRequired => error.hint("burrow login"),
             _ => error,
         }

@@ -145,6 +145,22 @@ fn table(columns: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Result<()
     table.to_string().lines().try_for_each(|text| line(text.trim_end().strip_prefix(' ').unwrap_or(text)))
 }
 
+/// Widest name in a table. One long name would make every row wider than the terminal. The formats
+/// json and name have the whole name.
+const MAX_NAME_COLUMNS: usize = 40;
+
+/// A name for a table, cut in the middle if it is long: its beginning and its end tell names apart.
+pub fn shorten(name: &str) -> String {
+    let letters: Vec<char> = name.chars().collect();
+    if letters.len() <= MAX_NAME_COLUMNS {
+        return name.to_owned();
+    }
+    let half = (MAX_NAME_COLUMNS - 1) / 2;
+    let begin = &letters[..MAX_NAME_COLUMNS - 1 - half];
+    let end = &letters[letters.len() - half..];
+    begin.iter().chain(&['…']).chain(end).collect()
+}
+
 /// Replaces control characters in text of a guest or another user, so that the terminal does not
 /// execute them.
 pub fn printable(text: &str) -> String {
@@ -197,6 +213,14 @@ pub fn ago(then: OffsetDateTime, now: OffsetDateTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_names_are_cut_in_the_middle() {
+        assert_eq!(shorten("demo"), "demo");
+        let short = shorten(&format!("first-{}-last", "x".repeat(200)));
+        assert_eq!(short.chars().count(), MAX_NAME_COLUMNS);
+        assert!(short.starts_with("first-") && short.ends_with("-last") && short.contains('…'), "{short}");
+    }
 
     #[test]
     fn sizes_are_short() {

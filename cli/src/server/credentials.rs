@@ -126,10 +126,15 @@ impl Credentials {
     }
 }
 
-/// Reduces an address to what identifies a server: scheme and authority, without a path. The
-/// default scheme is https.
+/// Reduces an address to what identifies a server: scheme and authority, without a path. Without a
+/// scheme it is https, or http for this computer, where `burrow up` needs no TLS.
 pub fn normalise(url: &str) -> Result<String, String> {
-    let with_scheme = if url.contains("://") { url.to_owned() } else { format!("https://{url}") };
+    let url = url.trim();
+    if url.is_empty() {
+        return Err("Cannot use an empty address".to_owned());
+    }
+    let scheme = if is_this_computer(url) { "http" } else { "https" };
+    let with_scheme = if url.contains("://") { url.to_owned() } else { format!("{scheme}://{url}") };
     let parsed = reqwest::Url::parse(&with_scheme)
         .map_err(|error| format!("Cannot use {url} as an address: {error}"))?;
     if !matches!(parsed.scheme(), "http" | "https") {
@@ -139,6 +144,17 @@ pub fn normalise(url: &str) -> Result<String, String> {
         return Err("Cannot use an address with a user name or a password".to_owned());
     }
     Ok(parsed.origin().ascii_serialization())
+}
+
+/// Whether an address without a scheme is a loopback one.
+fn is_this_computer(url: &str) -> bool {
+    let authority = url.split('/').next().unwrap_or(url);
+    let host = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, _)) => host,
+        None => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
+    };
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -188,6 +204,11 @@ mod tests {
         for (url, expected) in [
             ("http://127.0.0.1:8080/", Ok("http://127.0.0.1:8080")),
             ("burrow.example.org", Ok("https://burrow.example.org")),
+            ("127.0.0.1:8080", Ok("http://127.0.0.1:8080")),
+            ("localhost:8080/x", Ok("http://localhost:8080")),
+            ("[::1]:8080", Ok("http://[::1]:8080")),
+            ("192.168.1.5:8080", Ok("https://192.168.1.5:8080")),
+            ("", Err(())),
             ("HTTPS://Burrow.example.org:443/x?y", Ok("https://burrow.example.org")),
             ("ftp://x", Err(())),
             ("http://user:pass@x", Err(())),

@@ -2,8 +2,9 @@
 //! itself is [`client::Api`].
 
 use client::ApiError;
+use hyper_util::client::proxy::matcher::Matcher;
 pub use client::{Api as Server, Event, api::API_VERSION as API};
-use protocol::Redacted;
+use protocol::{Redacted, api::auth::TOKEN_PREFIX};
 
 use self::credentials::{Credentials, DEFAULT_URL};
 use crate::output::{CommandError, ErrorKind};
@@ -12,22 +13,56 @@ pub mod credentials;
 
 /// The server that the options, the environment or the last `burrow login` name, signed in as the
 /// current user.
+///
+/// With an address and `BURROW_TOKEN`, neither a home directory nor the credentials file is needed.
 pub fn signed_in(url: Option<&str>) -> Result<Server, CommandError> {
+    let token = token_of_environment()?;
+    if let (Some(url), Some(token)) = (url, &token) {
+        return Ok(Server::with_token(&parse_address(url)?, token.clone())?);
+    }
     let credentials = Credentials::load(&credentials::path()?)?;
-    let wanted = url.or(credentials.current()).unwrap_or(DEFAULT_URL);
-    let url = credentials::normalise(wanted).map_err(|text| CommandError::new(ErrorKind::Usage, text))?;
-    let from_environment = std::env::var("BURROW_TOKEN").ok().filter(|token| !token.is_empty());
-    let token = match from_environment {
-        Some(token) => Redacted::new(token),
+    let url = parse_address(url.or(credentials.current()).unwrap_or(DEFAULT_URL))?;
+    let token = match token {
+        Some(token) => token,
         None => saved_token(&credentials, &url)?,
     };
     Ok(Server::with_token(&url, token)?)
 }
 
+/// The token of `BURROW_TOKEN`, if it is set. What cannot be a token is refused here, because a server's
+/// answer to it would only say that nobody is signed in.
+fn token_of_environment() -> Result<Option<Redacted<String>>, CommandError> {
+    let refused = |cause: &str| {
+        CommandError::new(ErrorKind::AuthRequired, "Cannot use BURROW_TOKEN")
+            .cause(cause)
+            .hint("copy the whole token, or unset BURROW_TOKEN to use the login of `burrow login`")
+    };
+    let text = match std::env::var("BURROW_TOKEN") {
+        Ok(text) => text.trim().to_owned(),
+        Err(std::env::VarError::NotPresent) => return Ok(None),
+        Err(std::env::VarError::NotUnicode(_)) => return Err(refused("it is not text")),
+    };
+    if text.is_empty() {
+        Ok(None)
+    } else if !text.chars().all(|letter| letter.is_ascii_graphic()) {
+        Err(refused("a token has only letters, digits, - and _"))
+    } else if !text.starts_with(TOKEN_PREFIX) {
+        Err(refused(&format!("a token begins with {TOKEN_PREFIX}")))
+    } else {
+        Ok(Some(Redacted::new(text)))
+    }
+}
+
+fn parse_address(url: &str) -> Result<String, CommandError> {
+    credentials::normalise(url).map_err(|text| {
+        CommandError::new(ErrorKind::Usage, text).hint("give an address such as https://burrow.example.org")
+    })
+}
+
 /// Another server that the user has signed in to. `BURROW_TOKEN` is not sent to it.
 pub fn signed_in_to(url: &str) -> Result<Server, CommandError> {
     let credentials = Credentials::load(&credentials::path()?)?;
-    let url = credentials::normalise(url).map_err(|text| CommandError::new(ErrorKind::Usage, text))?;
+    let url = parse_address(url)?;
     Ok(Server::with_token(&url, saved_token(&credentials, &url)?)?)
 }
 
@@ -48,11 +83,7 @@ impl From<ApiError> for CommandError {
             ApiError::Problem(problem) => return Self::from(*problem),
             ApiError::NotBurrow { .. } => Self::new(kind, what).hint("check the address: burrow auth status"),
             ApiError::Unreachable { url, source, .. } => {
-                let hint = if url == DEFAULT_URL {
-                    "burrow up"
-                } else {
-                    "check the address and whether the server is running"
-                };
+                let hint = unreachable_hint(&url, proxy_for(&url));
                 Self::new(kind, what).because(source.as_ref()).hint(hint)
             }
             ApiError::Broken { source } | ApiError::Setup { source } => {
@@ -65,6 +96,32 @@ impl From<ApiError> for CommandError {
         };
         converted.with_request_id(request_id)
     }
+}
+
+/// What to check if a server cannot be reached.
+fn unreachable_hint(url: &str, proxy: Option<&str>) -> String {
+    if let Some(variable) = proxy {
+        return format!(
+            "requests go through the proxy of {variable}: check that it runs, or add the host to NO_PROXY"
+        );
+    }
+    match url.strip_prefix("https://") {
+        _ if url == DEFAULT_URL => "burrow up".to_owned(),
+        Some(host) => {
+            format!("check the address and whether the server is running; without TLS it is http://{host}")
+        }
+        None => "check the address and whether the server is running".to_owned(),
+    }
+}
+
+/// The environment variable that names the proxy for an address, if one does.
+fn proxy_for(url: &str) -> Option<&'static str> {
+    let target: http::Uri = url.parse().ok()?;
+    Matcher::from_env().intercept(&target)?;
+    let own: [&str; 2] =
+        if url.starts_with("https://") { ["HTTPS_PROXY", "https_proxy"] } else { ["HTTP_PROXY", "http_proxy"] };
+    let is_set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    own.into_iter().find(is_set).or_else(|| ["ALL_PROXY", "all_proxy"].into_iter().find(is_set))
 }
 
 /// Capitalises the first letter, but not that of an address.

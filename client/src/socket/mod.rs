@@ -8,12 +8,13 @@ use protocol::{
 };
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async_with_config,
+    MaybeTlsStream, WebSocketStream, client_async_tls_with_config,
     tungstenite::{Error, client::IntoClientRequest as _, protocol::WebSocketConfig},
 };
 
 use crate::{api::Api, error::ApiError};
 
+mod connect;
 mod exec;
 mod terminal;
 
@@ -71,10 +72,11 @@ async fn open(api: &Api, workspace: WorkspaceId, rest: &str) -> Result<Socket, A
         .read_buffer_size(READ_BUFFER_BYTES)
         .max_message_size(Some(MAX_MESSAGE_BYTES))
         .max_frame_size(Some(MAX_MESSAGE_BYTES));
-    // `true` disables Nagle's algorithm, so that keystrokes are sent at once. Boxed, because TLS
-    // makes the future large.
-    let opening: std::pin::Pin<Box<dyn Future<Output = _> + Send>> =
-        Box::pin(connect_async_with_config(request, Some(config), true));
+    // Boxed, because TLS makes the future large.
+    let opening: std::pin::Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(async {
+        let stream = connect::connect(api.url()).await.map_err(|error| Error::Io(std::io::Error::other(error)))?;
+        client_async_tls_with_config(request, stream, Some(config), None).await
+    });
     match timeout(OPEN_TIMEOUT, opening).await {
         Err(elapsed) => Err(unreachable(true, elapsed.into())),
         Ok(Ok((socket, _))) => Ok(socket),
