@@ -363,3 +363,68 @@ mod save {
         }
     }
 }
+
+mod full_home {
+    use super::*;
+
+    /// Fills the home's file system.
+    fn fill(agent: &Agent) {
+        let mut filler = File::create(agent.path("filler")).expect("a file");
+        while filler.write(&[0; 4096]).is_ok() {}
+    }
+
+    async fn upload(agent: &Agent, path: &str, content: Vec<u8>) -> (StatusCode, String) {
+        let path = format!("/v1/files/content?path={path}");
+        let (status, body) = agent.send(Method::PUT, &path, full(content)).await;
+        (status, String::from_utf8(body).expect("UTF-8"))
+    }
+
+    #[tokio::test]
+    async fn without_space_shortens_and_overwrites() {
+        let agent = Agent::start_in_file_system("size=1m").await;
+        let text = page();
+        let mut editor = Editor::open_with(&agent, "page.txt", &text).await;
+        fill(&agent);
+
+        editor.replace(0, 20, "short").await;
+        let expected = format!("short{}", &text[20..]);
+        editor.receive_until_rest(&agent.path("page.txt"), |now| now == expected).await;
+
+        let (status, _) = upload(&agent, "page.txt", b"uploaded\n".to_vec()).await;
+        assert_eq!(status, StatusCode::OK);
+        editor.receive_until_rest(&agent.path("page.txt"), |now| now == "uploaded\n").await;
+
+        let (status, body) = upload(&agent, "page.txt", vec![b'x'; 500_000]).await;
+        assert_eq!(status, StatusCode::INSUFFICIENT_STORAGE);
+        assert!(body.contains("no free space"), "{body}");
+        fill(&agent);
+        editor.insert(9, &"x".repeat(500_000)).await;
+        editor
+            .receive_until(|_, event| {
+                matches!(event, Some(DocumentEvent::SaveFailed { message, .. }) if message.contains("no free space"))
+            })
+            .await;
+        assert_eq!(fs::read_to_string(agent.path("page.txt")).expect("a file"), "uploaded\n");
+        fs::remove_file(agent.path("filler")).expect("deleted");
+        editor.receive_until_rest(&agent.path("page.txt"), |now| now.len() == 500_009).await;
+    }
+
+    #[tokio::test]
+    async fn without_inodes_names_them_and_saves() {
+        let agent = Agent::start_in_file_system("size=8m,nr_inodes=40").await;
+        let mut editor = Editor::open_with(&agent, "file", "text\n").await;
+        for number in 0.. {
+            if File::create(agent.path(&format!("many-{number}"))).is_err() {
+                break;
+            }
+        }
+        editor.insert(0, "typed ").await;
+        editor.receive_until_rest(&agent.path("file"), |now| now == "typed text\n").await;
+        let (status, _) = upload(&agent, "file", b"uploaded, and longer than before\n".to_vec()).await;
+        assert_eq!(status, StatusCode::OK);
+        editor.receive_until(|now, _| now.starts_with("uploaded")).await;
+        let (status, body) = upload(&agent, "new", b"x".to_vec()).await;
+        assert_eq!(status, StatusCode::INSUFFICIENT_STORAGE);
+        assert!(body.contains("as many files as it can"), "{body}");
+    }
+}

@@ -3,7 +3,10 @@
 // Each test executable uses a part of this.
 #![allow(dead_code)]
 
-use std::{path::Path, process::Stdio};
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::{HeaderMap, Method, Request, StatusCode};
@@ -32,16 +35,36 @@ pub type Socket = WebSocketStream<Upgraded>;
 pub struct Agent {
     pub link: Link,
     pub home: tempfile::TempDir,
+    /// The home as the test sees it.
+    root: PathBuf,
     pub child: Child,
     _socket: tempfile::TempDir,
 }
 
 impl Agent {
     pub async fn start() -> Self {
-        let (home, directory) =
-            (tempfile::tempdir().expect("a home"), tempfile::tempdir().expect("a directory"));
+        let home = tempfile::tempdir().expect("a home");
+        let program = Command::new(env!("CARGO_BIN_EXE_workspace-agent"));
+        Self::spawn(program, home.path().to_owned(), home).await
+    }
+
+    /// Starts an agent whose home is a file system of its own, with these options of tmpfs.
+    pub async fn start_in_file_system(options: &str) -> Self {
+        let home = tempfile::tempdir().expect("a home");
+        let mut program = Command::new("unshare");
+        program.args(["--user", "--map-root-user", "--mount", "sh", "-c"]);
+        program.arg(format!("mount -t tmpfs -o {options} none \"$0\" && exec \"$@\""));
+        program.arg(home.path()).arg(env!("CARGO_BIN_EXE_workspace-agent"));
+        let mut agent = Self::spawn(program, home.path().to_owned(), home).await;
+        let process = agent.child.id().expect("running");
+        agent.root = format!("/proc/{process}/root{}", agent.root.display()).into();
+        agent
+    }
+
+    async fn spawn(mut program: Command, root: PathBuf, home: tempfile::TempDir) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
         let socket = directory.path().join("agent.sock");
-        let child = Command::new(env!("CARGO_BIN_EXE_workspace-agent"))
+        let child = program
             .arg("--serve-unix")
             .arg(&socket)
             .arg("--home")
@@ -51,11 +74,11 @@ impl Agent {
             .spawn()
             .expect("the agent starts");
         let link = connect(&socket).await;
-        Self { link, home, child, _socket: directory }
+        Self { link, home, root, child, _socket: directory }
     }
 
     pub fn path(&self, name: &str) -> std::path::PathBuf {
-        self.home.path().join(name)
+        self.root.join(name)
     }
 
     /// Sends a request and returns status and body.
@@ -130,18 +153,29 @@ impl Editor {
     }
 
     pub async fn insert(&mut self, at: u32, content: &str) {
+        self.replace(at, 0, content).await;
+    }
+
+    pub async fn replace(&mut self, at: u32, delete: u32, content: &str) {
         let text = self.doc.get_or_insert_text(TEXT_NAME);
-        let before = self.doc.transact().state_vector();
-        text.insert(&mut self.doc.transact_mut(), at, content);
-        let update = self.doc.transact().encode_diff_v1(&before);
+        let update = {
+            let mut transaction = self.doc.transact_mut();
+            text.remove_range(&mut transaction, at, delete);
+            text.insert(&mut transaction, at, content);
+            transaction.encode_update_v1()
+        };
         let message = Sync::Sync(SyncMessage::Update(update)).encode_v1();
         self.socket.send(Message::binary(message)).await.expect("open");
     }
 
     /// Receives messages until `is_done` accepts the text or an event.
-    pub async fn receive_until(&mut self, mut is_done: impl FnMut(&str, Option<&DocumentEvent>) -> bool) {
+    pub async fn receive_until(&mut self, is_done: impl FnMut(&str, Option<&DocumentEvent>) -> bool) {
+        within_timeout(self.receive(is_done)).await;
+    }
+
+    async fn receive(&mut self, mut is_done: impl FnMut(&str, Option<&DocumentEvent>) -> bool) {
         loop {
-            let message = within_timeout(self.socket.next()).await.expect("open").expect("a message");
+            let message = self.socket.next().await.expect("open").expect("a message");
             let mut event = None;
             match message {
                 Message::Text(text) => event = serde_json::from_str(&text).ok(),
