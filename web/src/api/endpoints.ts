@@ -272,6 +272,11 @@ export const filesApi = {
     `/api/v1${agentPath(id, "files/content", { path, download: "1" })}`,
 };
 
+export const documentsApi = {
+  /** Replaces the file of an open document by its text. */
+  overwrite: (id: string, path: string) => post<null>(agentPath(id, "documents/overwrite"), { path }),
+};
+
 export const terminalsApi = {
   list: async (id: string) => (await request<TerminalList>(agentPath(id, "terminals"))).terminals,
   create: (id: string, size?: Size) => post<TerminalInfo>(agentPath(id, "terminals"), size ? { size } : {}),

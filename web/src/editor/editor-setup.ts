@@ -33,6 +33,7 @@ import {
 import { tags } from "@lezer/highlight";
 import { yUndoManagerKeymap } from "y-codemirror.next";
 import { nonce } from "../ui/nonce";
+import { withLineEndingsOf } from "./line-endings";
 
 const theme = EditorView.theme({
   "&": {
@@ -190,6 +191,7 @@ export function editingExtensions(
     highlightActiveLine(),
     highlightActiveLineGutter(),
     limitPasteSize(refuse),
+    EditorView.clipboardInputFilter.of((pasted, { doc }) => withLineEndingsOf(doc.toString(), pasted)),
     keymap.of([...closeBracketsKeymap, ...yUndoManagerKeymap]),
     readOnlyExtensions(indent, label),
     keymap.of([...completionKeymap, indentWithTab]),

@@ -7,8 +7,9 @@ import * as Y from "yjs";
 import { filesApi } from "../api/endpoints";
 import type { RefusalReason } from "../api/agent";
 import type { SharedDocument } from "../streams/shared-document";
-import { copyText, toastError } from "../ui/toasts";
+import { toastError } from "../ui/toasts";
 import { formatBytes } from "../ui/format";
+import { EditorNotices } from "./editor-notices";
 import { editingExtensions, MAX_PASTE_CHARACTERS } from "./editor-setup";
 import { indentOf, languageOf } from "./languages";
 import { nameOf, displayName } from "../files/paths";
@@ -104,27 +105,7 @@ export function Editor({ workspace, path, shared, active, onCursor, onClose }: P
   const name = displayName(nameOf(path));
   return (
     <div className="editor" hidden={!active} role="tabpanel" aria-label={name} data-ready={text !== null}>
-      {view.unsentText !== null && (
-        <div className="notice editor-note" role="alert">
-          The file was reset while you were disconnected, and your last edits were not saved.
-          <button className="button" onClick={() => void copyText(view.unsentText ?? "", "Your text")}>
-            Copy my text
-          </button>
-          <button className="button" onClick={() => shared.dismissUnsentText()}>
-            Dismiss
-          </button>
-        </div>
-      )}
-      {view.deleted && (
-        <p className="notice editor-note" role="status">
-          {name} was deleted or renamed on disk. The next edit creates it again.
-        </p>
-      )}
-      {view.saveFailure && (
-        <p className="notice bad editor-note" role="alert">
-          Cannot save {name}: {view.saveFailure} Retrying…
-        </p>
-      )}
+      <EditorNotices workspace={workspace} path={path} name={name} shared={shared} view={view} />
       {view.refused ? (
         <div className="refused" role="alert">
           <h2>{refusals[view.refused.reason] ?? "Cannot open the file"}</h2>

@@ -2,9 +2,10 @@
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { socketUrl } from "../api/endpoints";
 import { SharedDocument } from "../streams/shared-document";
-import { reconnectOnReturn } from "../streams/reconnecting-socket";
+import { browserEnvironment, reconnectOnReturn } from "../streams/reconnecting-socket";
 import { isWithin, pathAfterRename } from "../files/paths";
 import { userColor } from "./remote-cursors";
+import { unsavedTextSlot } from "./unsaved-texts";
 
 /** Limit of open tabs. The oldest inactive tab is closed beyond it. */
 const MAX_OPEN = 30;
@@ -45,10 +46,12 @@ export function useDocuments(
     }
     for (const path of paths) {
       if (all.has(path)) continue;
-      const shared = new SharedDocument((query) => socketUrl(workspace, "documents", { path, ...query }), {
-        name,
-        color: userColor(id),
-      });
+      const shared = new SharedDocument(
+        (query) => socketUrl(workspace, "documents", { path, ...query }),
+        { name, color: userColor(id) },
+        browserEnvironment,
+        unsavedTextSlot(id, workspace, path),
+      );
       shared.start();
       all.set(path, { shared, stop: reconnectOnReturn(shared.connection) });
     }
@@ -72,8 +75,13 @@ export function useDocuments(
       if ([...sessions.current.values()].some(({ shared }) => !shared.state.saved && !shared.state.refused))
         event.preventDefault();
     };
+    const store = () => sessions.current.forEach(({ shared }) => shared.storeUnsavedText());
     window.addEventListener("beforeunload", ask);
-    return () => window.removeEventListener("beforeunload", ask);
+    window.addEventListener("pagehide", store);
+    return () => {
+      window.removeEventListener("beforeunload", ask);
+      window.removeEventListener("pagehide", store);
+    };
   }, []);
 
   const open = useCallback((path: string) => {

@@ -5,6 +5,7 @@ import { readSyncMessage, writeSyncStep1, writeUpdate } from "y-protocols/sync";
 import * as Y from "yjs";
 import { SharedDocument } from "./shared-document";
 import { FakeEnvironment, type FakeSocket } from "./fake-socket";
+import type { UnsavedText, UnsavedTextSlot } from "./unsaved-text";
 
 /** The agent's side, implemented with Yjs. */
 class Agent {
@@ -46,6 +47,25 @@ class Agent {
     encoding.writeVarUint(encoder, 0);
     write(encoder);
     socket.receive(encoding.toUint8Array(encoder));
+  }
+}
+
+class MemorySlot implements UnsavedTextSlot {
+  stored: UnsavedText | null = null;
+  read(): Promise<UnsavedText | null> {
+    return Promise.resolve(this.stored);
+  }
+  write(unsaved: UnsavedText): Promise<void> {
+    this.stored = unsaved;
+    return Promise.resolve();
+  }
+  delete(): Promise<void> {
+    this.stored = null;
+    return Promise.resolve();
+  }
+  /** Lets a read take effect. */
+  async settle(): Promise<void> {
+    for (let turn = 0; turn < 5; turn += 1) await Promise.resolve();
   }
 }
 
@@ -92,7 +112,7 @@ describe("shared document", () => {
     agent.greet(environment.lastSocket, "e1");
     expect(text()).toBe("_abcd");
     expect(agent.text).toBe("_abcd");
-    expect(shared.state.unsentText).toBeNull();
+    expect(shared.state.unsavedText).toBeNull();
   });
 
   it("keeps unsent text when the agent resets", () => {
@@ -108,9 +128,9 @@ describe("shared document", () => {
     environment.lastSocket.open();
     new Agent("abc").greet(environment.lastSocket, "e2");
     expect(text()).toBe("abc");
-    expect(shared.state.unsentText).toBe("abctyped");
-    shared.dismissUnsentText();
-    expect(shared.state.unsentText).toBeNull();
+    expect(shared.state.unsavedText).toMatchObject({ base: "abc", text: "abctyped" });
+    shared.dismissUnsavedText();
+    expect(shared.state.unsavedText).toBeNull();
   });
 
   it("reports no loss when all edits had arrived", () => {
@@ -120,7 +140,7 @@ describe("shared document", () => {
     environment.lastSocket.open();
     new Agent("abc").greet(environment.lastSocket, "e2");
     expect(text()).toBe("abc");
-    expect(shared.state.unsentText).toBeNull();
+    expect(shared.state.unsavedText).toBeNull();
   });
 
   it("reports a refusal and does not retry", () => {
@@ -161,10 +181,70 @@ describe("shared document", () => {
     shared.state.text?.insert(0, "x");
     expect(shared.state.saved).toBe(false);
     environment.lastSocket.receive(JSON.stringify({ type: "dirty" }));
-    environment.lastSocket.receive(JSON.stringify({ type: "save_failed", message: "no space left" }));
-    expect(shared.state.saveFailure).toBe("no space left");
+    const failure = { type: "save_failed", message: "no space left", can_overwrite: false };
+    environment.lastSocket.receive(JSON.stringify(failure));
+    expect(shared.state.saveFailure).toEqual({ message: "no space left", canOverwrite: false });
     environment.lastSocket.receive(JSON.stringify({ type: "saved", bytes: 4 }));
-    expect(shared.state).toMatchObject({ saved: true, saveFailure: "" });
+    expect(shared.state).toMatchObject({ saved: true, saveFailure: null });
+  });
+
+  describe("unsaved text", () => {
+    let slot: MemorySlot;
+    const open = () => {
+      const document = new SharedDocument(() => "ws://x/", { name: "Anna", color: 1 }, environment, slot);
+      document.start();
+      environment.lastSocket.open();
+      return document;
+    };
+    beforeEach(() => (slot = new MemorySlot()));
+
+    it("outlives the document, and is offered by the next", async () => {
+      const first = open();
+      new Agent("abc").greet(environment.lastSocket, "e1");
+      await slot.settle();
+      environment.lastSocket.drop();
+      first.state.text?.insert(3, " typed");
+      first.close();
+      expect(slot.stored).toMatchObject({ base: "abc", text: "abc typed" });
+
+      const second = open();
+      new Agent("abc").greet(environment.lastSocket, "e2");
+      await slot.settle();
+      expect(second.state.unsavedText).toMatchObject({ base: "abc", text: "abc typed" });
+      second.state.text?.insert(0, "new ");
+      environment.advance(10_000);
+      expect(slot.stored).toMatchObject({ text: "abc typed" });
+      second.dismissUnsavedText();
+      expect(slot.stored).toMatchObject({ base: "abc", text: "new abc" });
+      second.close();
+    });
+
+    it("is stored while typing and deleted when it is on disk", async () => {
+      const document = open();
+      new Agent("abc").greet(environment.lastSocket, "e1");
+      await slot.settle();
+      document.state.text?.insert(3, "d");
+      environment.advance(10_000);
+      expect(slot.stored).toMatchObject({ base: "abc", text: "abcd" });
+      environment.lastSocket.receive(JSON.stringify({ type: "saved", bytes: 4 }));
+      expect(slot.stored).toBeNull();
+      document.state.text?.insert(4, "e");
+      environment.advance(10_000);
+      expect(slot.stored).toMatchObject({ base: "abcd", text: "abcde" });
+      document.close();
+    });
+
+    it("includes an edit that crossed the saved event", async () => {
+      const document = open();
+      new Agent("abc").greet(environment.lastSocket, "e1");
+      await slot.settle();
+      document.state.text?.insert(3, "d");
+      environment.lastSocket.receive(JSON.stringify({ type: "saved", bytes: 3 }));
+      environment.lastSocket.receive(JSON.stringify({ type: "dirty" }));
+      environment.lastSocket.drop();
+      document.close();
+      expect(slot.stored).toMatchObject({ text: "abcd" });
+    });
   });
 
   it("survives invalid messages", () => {

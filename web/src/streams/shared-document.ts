@@ -17,6 +17,7 @@ import {
   type SocketEnvironment,
   type ConnectionState,
 } from "./reconnecting-socket";
+import { noSlot, type UnsavedText, type UnsavedTextSlot } from "./unsaved-text";
 
 const SYNC = 0;
 const AWARENESS = 1;
@@ -40,13 +41,16 @@ export interface DocumentState {
   refused: { reason: RefusalReason; message: string } | null;
   /** The file was deleted on disk. The next edit creates it again. */
   deleted: boolean;
-  saveFailure: string;
-  /** The full text with local edits that the agent never received, kept when the document had to be reset. */
-  unsentText: string | null;
+  /** Why the file cannot be saved, and whether the agent would overwrite it on request. */
+  saveFailure: { message: string; canOverwrite: boolean } | null;
+  /** What was typed in an earlier document of the file and never reached the disk. */
+  unsavedText: UnsavedText | null;
 }
 
 /** Refusals after which an automatic retry can succeed. */
 const RETRYABLE_REASONS: readonly RefusalReason[] = ["stale", "bad_update"];
+/** Pause before unsaved text is stored, so that it is not stored for each key. */
+const STORE_DELAY_MS = 300;
 /** Repeated "bad update" is a bug of ours. This ends the loop. */
 const MAX_RESETS = 3;
 
@@ -59,6 +63,12 @@ export class SharedDocument {
   private hasUnsavedEdits = false;
   /** Local edits since the connection was lost. */
   private hasUnsentEdits = false;
+  /** Whether this replica was ever edited. */
+  private hasEdits = false;
+  /** The text when it was last equal to the file. Null until the next change: it is the current text. */
+  private base: string | null = null;
+  private cancelStore: () => void = () => undefined;
+  private isRecovering = false;
   private resets = 0;
   private readonly socket: ReconnectingSocket;
   private current: DocumentState;
@@ -67,7 +77,8 @@ export class SharedDocument {
   constructor(
     private readonly url: (query: Record<string, string>) => string,
     private user: { name: string; color: number },
-    environment: SocketEnvironment = browserEnvironment,
+    private readonly environment: SocketEnvironment = browserEnvironment,
+    private readonly slot: UnsavedTextSlot = noSlot,
   ) {
     this.current = {
       text: null,
@@ -77,8 +88,8 @@ export class SharedDocument {
       saved: true,
       refused: null,
       deleted: false,
-      saveFailure: "",
-      unsentText: null,
+      saveFailure: null,
+      unsavedText: null,
     };
     this.socket = new ReconnectingSocket(
       {
@@ -122,11 +133,24 @@ export class SharedDocument {
     this.socket.start();
   }
 
-  dismissUnsentText(): void {
-    this.updateState({ unsentText: null });
+  /** Forgets the text of an earlier document: it was merged, or the user does not want it. */
+  dismissUnsavedText(): void {
+    this.updateState({ unsavedText: null });
+    if (this.hasUnsavedEdits) this.storeUnsavedText();
+    else void this.slot.delete();
+  }
+
+  /** Stores what is not on disk yet. */
+  storeUnsavedText(): void {
+    this.cancelStore();
+    const unsaved = this.ownUnsavedText();
+    // Text that is still offered must not be replaced.
+    if (!unsaved || this.current.unsavedText || this.isRecovering) return;
+    void this.slot.write(unsaved);
   }
 
   close(): void {
+    this.storeUnsavedText();
     this.withdrawPresence();
     this.socket.close();
     this.current.awareness.destroy();
@@ -141,9 +165,13 @@ export class SharedDocument {
   private listenToDoc(): void {
     const { awareness } = this.current;
     awareness.setLocalStateField("user", this.user);
+    this.doc.on("beforeTransaction", () => {
+      if (this.base === null && this.current.text) this.base = this.current.text.toJSON();
+    });
     this.doc.on("update", (update: Uint8Array, origin: unknown) => {
       if (origin === this) return;
-      this.hasUnsavedEdits = true;
+      this.hasUnsavedEdits = this.hasEdits = true;
+      this.scheduleStore();
       if (this.current.saved) this.updateState({ saved: false });
       if (!this.isSynchronised || this.current.readOnly) {
         this.hasUnsentEdits = true;
@@ -156,6 +184,11 @@ export class SharedDocument {
       const own = [...change.added, ...change.updated].filter((client) => client === this.doc.clientID);
       if (own.length > 0) this.sendAwareness();
     });
+  }
+
+  private scheduleStore(): void {
+    this.cancelStore();
+    this.cancelStore = this.environment.setTimer(STORE_DELAY_MS, () => this.storeUnsavedText());
   }
 
   private send(kind: number, write: (encoder: encoding.Encoder) => void): void {
@@ -199,21 +232,35 @@ export class SharedDocument {
         else this.sendAwareness();
         return;
       case "saved":
-        if (!this.hasUnsentEdits) this.hasUnsavedEdits = false;
-        this.updateState({ saved: !this.hasUnsavedEdits, saveFailure: "", deleted: false });
+        if (!this.hasUnsentEdits) this.markSaved();
+        this.updateState({ saved: !this.hasUnsavedEdits, saveFailure: null, deleted: false });
         return;
       case "dirty":
+        // An edit that was sent before the last "saved" arrived may be among those that are not on disk.
+        if (this.hasEdits) {
+          this.hasUnsavedEdits = true;
+          this.scheduleStore();
+        }
         this.updateState({ saved: false });
         return;
       case "deleted":
         this.updateState({ deleted: true });
         return;
       case "save_failed":
-        this.updateState({ saveFailure: String(event.message) });
+        this.updateState({
+          saveFailure: { message: String(event.message), canOverwrite: event.can_overwrite === true },
+        });
         return;
       case "refused":
         return this.applyRefusal(event.reason, String(event.message));
     }
+  }
+
+  private markSaved(): void {
+    this.cancelStore();
+    if (this.hasUnsavedEdits && !this.current.unsavedText && !this.isRecovering) void this.slot.delete();
+    this.hasUnsavedEdits = false;
+    this.base = null;
   }
 
   private applyRefusal(reason: RefusalReason, message: string): void {
@@ -233,15 +280,33 @@ export class SharedDocument {
    * duplicate the text.
    */
   private resetDocument(): void {
-    const { text, awareness } = this.current;
-    const unsentText = text && this.hasUnsavedEdits ? text.toJSON() : this.current.unsentText;
+    const { awareness } = this.current;
+    this.storeUnsavedText();
+    const unsavedText = this.current.unsavedText ?? this.ownUnsavedText();
     awareness.destroy();
     this.doc.destroy();
     this.doc = new Y.Doc();
     this.epoch = null;
-    this.hasUnsavedEdits = this.hasUnsentEdits = false;
-    this.updateState({ text: null, awareness: new Awareness(this.doc), saved: true, unsentText });
+    this.base = null;
+    this.hasUnsavedEdits = this.hasUnsentEdits = this.hasEdits = false;
+    this.updateState({ text: null, awareness: new Awareness(this.doc), saved: true, unsavedText });
     this.listenToDoc();
+  }
+
+  private ownUnsavedText(): UnsavedText | null {
+    const { text } = this.current;
+    if (!text || !this.hasUnsavedEdits) return null;
+    const content = text.toJSON();
+    return { base: this.base ?? content, text: content, at: Date.now() };
+  }
+
+  /** Finds what was typed before this page was loaded. */
+  private async recoverUnsavedText(): Promise<void> {
+    this.isRecovering = true;
+    const unsavedText = await this.slot.read();
+    this.isRecovering = false;
+    if (this.hasUnsavedEdits) this.scheduleStore();
+    if (unsavedText && !this.current.unsavedText) this.updateState({ unsavedText });
   }
 
   private resetConnection(): void {
@@ -276,7 +341,10 @@ export class SharedDocument {
     }
     if (kind === SYNC_STEP_2) {
       this.resets = 0;
-      if (this.current.text === null) this.updateState({ text: this.doc.getText(TEXT_NAME) });
+      if (this.current.text === null) {
+        this.updateState({ text: this.doc.getText(TEXT_NAME) });
+        if (!this.current.readOnly) void this.recoverUnsavedText();
+      }
     }
   }
 }

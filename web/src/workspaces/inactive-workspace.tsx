@@ -1,6 +1,8 @@
 // Shown while a workspace is not running: it is starting, stopping, stopped, or failed. Shows
 // progress and what the user can do.
 import type { Workspace } from "../api/types";
+import { useUser } from "../auth/session";
+import { UnsavedFiles } from "../editor/unsaved-files";
 import { ForkedFrom } from "./forked-from";
 import { FailureNote } from "./failure-note";
 import { StepsList } from "./steps-list";
@@ -24,6 +26,7 @@ interface Props {
 }
 
 export function InactiveWorkspace({ workspace, onStart, onStop }: Props) {
+  const user = useUser();
   const writable = workspace.access === "write";
   const moving = isTransitioning(workspace.phase);
   const failure = moving ? null : workspace.failure;
@@ -47,6 +50,7 @@ export function InactiveWorkspace({ workspace, onStart, onStop }: Props) {
             <ForkedFrom origin={workspace.forked_from} />
           </p>
         )}
+        {!moving && user && <UnsavedFiles user={user.id} workspace={workspace.id} />}
         {(moving || failure) && <StepsList workspace={workspace} />}
         <FailureNote workspace={workspace} open />
         <div className="start-actions">
