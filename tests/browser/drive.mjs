@@ -83,7 +83,8 @@ await step("a terminal runs a login shell with colours and UTF-8", async () => {
   await waitForTerminalText(ada, "begun-3");
   await ada.keyboard.press("Control+c");
   // Keys typed while the shell takes the terminal back can be lost.
-  await waitForTerminalText(ada, /\^C.*[$#]/s);
+  // The prompt is back. The kernel does not always echo ^C after a flood.
+  await waitForTerminalText(ada, /flood.*[$#]\s*$/s);
   await typeLine(ada, "echo after-$((1+1))");
   await waitForTerminalText(ada, "after-2");
 });

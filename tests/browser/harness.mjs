@@ -18,18 +18,31 @@ const NARROW = { width: 420, height: 800 };
 export const USER = { name: "Ada Owner", email: "ada@example.org", password: "correct horse battery" };
 
 mkdirSync(screenshots, { recursive: true });
-export const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox"] });
+export const browser = await chromium.launch({
+  executablePath: "/usr/bin/chromium",
+  // Names of the tests' own servers lead to this computer.
+  args: ["--no-sandbox", "--host-resolver-rules=MAP *.example.test 127.0.0.1"],
+});
 export const pageErrors = [];
+/** The last messages of all pages, for the report of a failure. */
+const consoleLines = [];
+const MAX_CONSOLE_LINES = 50;
 
 export async function openPage(name, colorScheme = "light") {
   const context = await browser.newContext({
     viewport: WIDE,
     colorScheme,
     acceptDownloads: true,
+    // Proxies of the tests have certificates that nobody signed.
+    ignoreHTTPSErrors: true,
     permissions: ["clipboard-read", "clipboard-write"],
   });
   context.setDefaultTimeout(timeout);
   const page = await context.newPage();
+  page.on("console", (message) => {
+    consoleLines.push(`${name}: ${message.type()}: ${message.text()}`);
+    if (consoleLines.length > MAX_CONSOLE_LINES) consoleLines.shift();
+  });
   page.on("pageerror", (error) => pageErrors.push(`${name}: ${error.message}`));
   page.on("console", (message) => {
     // Failed requests are expected (the session check before sign-in). CSP violations and script
@@ -90,6 +103,7 @@ export async function step(name, work) {
       .flatMap((context) => context.pages())
       .entries())
       await page.screenshot({ path: join(screenshots, `failed-${at}.png`) });
+    console.error(`Failed: ${name}\n${[...pageErrors, ...consoleLines].join("\n")}`);
     throw error;
   }
   console.log(`${name} (${((Date.now() - since) / 1000).toFixed(1)} s)`);

@@ -24,11 +24,29 @@ pub fn browser_enabled() -> bool {
     is_enabled
 }
 
+/// Runs a script that asks for nothing against `stack` to its end, with further environment
+/// variables. `screenshots` names the directory of its screenshots.
+pub async fn run_script_with(stack: &Stack, script: &str, screenshots: &str, variables: &[(&str, &str)]) {
+    let act = async |action: &str| panic!("unknown action: {action}");
+    run(stack, script, screenshots, variables, act).await;
+}
+
 /// Runs a script against `stack` to its end. `screenshots` names the directory of its screenshots,
 /// `act` does what the script asks for.
-pub async fn run_script(stack: &Stack, script: &str, screenshots: &str, mut act: impl AsyncFnMut(&str)) {
+pub async fn run_script(stack: &Stack, script: &str, screenshots: &str, act: impl AsyncFnMut(&str)) {
+    run(stack, script, screenshots, &[], act).await;
+}
+
+async fn run(
+    stack: &Stack,
+    script: &str,
+    screenshots: &str,
+    variables: &[(&str, &str)],
+    mut act: impl AsyncFnMut(&str),
+) {
     let mut child = Command::new("node")
         .arg(script)
+        .envs(variables.iter().copied())
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("browser"))
         .env("BURROW_LINK", &stack.link)
         .env("BURROW_SCREENSHOTS", target_directory().join("screenshots").join(screenshots))

@@ -62,6 +62,8 @@ pub struct StackOptions {
     pub runtime: &'static str,
     /// `--data-dir`.
     pub data: PathBuf,
+    /// `--port`. 0: a free one.
+    pub port: u16,
     /// Further arguments.
     pub arguments: Vec<String>,
     /// Further environment variables.
@@ -71,13 +73,20 @@ pub struct StackOptions {
 impl StackOptions {
     /// Options with only a runtime and a data directory.
     pub fn new(runtime: &'static str, data: &Path) -> Self {
-        Self { runtime, data: data.to_owned(), arguments: Vec::new(), environment: Vec::new() }
+        Self { runtime, data: data.to_owned(), port: 0, arguments: Vec::new(), environment: Vec::new() }
     }
 
     /// Adds arguments.
     #[must_use]
     pub fn with(mut self, arguments: &[&str]) -> Self {
         self.arguments.extend(arguments.iter().map(ToString::to_string));
+        self
+    }
+
+    /// Selects the port.
+    #[must_use]
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = port;
         self
     }
 
@@ -120,7 +129,7 @@ impl Stack {
     pub async fn start_signed_out(options: StackOptions) -> Self {
         let log = File::create(options.data.with_extension("log")).expect("a log");
         let mut child = Command::new(burrow())
-            .args(["up", "--port", "0", "--runtime", options.runtime, "--data-dir"])
+            .args(["up", "--port", &options.port.to_string(), "--runtime", options.runtime, "--data-dir"])
             .arg(&options.data)
             .args(&options.arguments)
             .envs(options.environment.iter().map(|(name, value)| (name, value)))
@@ -291,6 +300,12 @@ async fn wait_for_cleanup(data: &Path) {
     // The kernel ends the children of a killed `up`, which takes a moment.
     let is_clean = || processes_with(data).is_empty() && mounts_below(data).is_empty();
     wait_until("all processes and mounts are gone", is_clean).await;
+}
+
+/// A port of the loopback interface that nothing uses at present.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("bound").port()
 }
 
 /// Waits for a condition that has no event, such as the state of another process. `what` describes

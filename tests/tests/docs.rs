@@ -10,7 +10,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use burrow_tests::{Stack, StackOptions, WAIT_TIMEOUT, burrow, wait_until};
+use burrow_tests::{Stack, StackOptions, WAIT_TIMEOUT, burrow, free_port, wait_until};
 use tempfile::TempDir;
 use tokio::process::{Child, Command as AsyncCommand};
 
@@ -126,11 +126,6 @@ fn configuration(language: &str, replacements: &[(&str, &str)]) -> String {
         text = text.replace(example, actual);
     }
     text
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("bound").port()
 }
 
 fn is_installed(program: &str) -> bool {
