@@ -79,6 +79,29 @@ fn server_does_not_run_as_root() {
     assert!(has_exited(pid), "dropping stops it");
 }
 
+/// The server's own user can reach the socket. Other programs that run as this user must not become
+/// the owner of the data.
+#[test]
+fn only_our_user_may_connect() {
+    if !nix::unistd::Uid::effective().is_root() {
+        eprintln!("skipped: only root can connect as another user");
+        return;
+    }
+    let directory = data_dir();
+    let postgres = Postgres::start(directory.path()).expect("it starts");
+    assert_eq!(psql(&postgres, "select current_user"), "burrow");
+    let server = format!("/proc/{}", postgres.pid());
+    let uid = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(server).expect("it runs"));
+    let output = Command::new("setpriv")
+        .args([format!("--reuid={uid}"), "--clear-groups".to_owned()])
+        .args(["psql", &postgres.url(), "-XAtq", "-c", "select 1"])
+        .current_dir("/")
+        .output()
+        .expect("psql is installed with the server");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && error.contains("Peer authentication failed"), "{error}");
+}
+
 #[test]
 fn orphan_is_stopped_first() {
     let directory = data_dir();

@@ -75,8 +75,11 @@ pub struct EngineConfig {
     pub agent: PathBuf,
     /// Most sandboxes at the same time.
     pub max_sandboxes: usize,
-    /// Most memory of all sandboxes together.
+    /// Most memory of all sandboxes together, with their overhead.
     pub max_memory_mib: u64,
+    /// Memory of the host that each sandbox needs beside the guest's: the VMM with its caches, and the
+    /// runner.
+    pub overhead_mib: u64,
     /// Most sandboxes that start at the same time.
     pub max_starting: usize,
 }
@@ -86,6 +89,8 @@ pub struct EngineConfig {
 pub struct Capacity {
     pub sandboxes: usize,
     pub memory_mib: u64,
+    /// Memory that each sandbox needs beside the guest's.
+    pub overhead_mib: u64,
     /// Sandboxes that start at the same time. More would make all of them late.
     pub starting: usize,
 }
@@ -96,6 +101,7 @@ impl EngineConfig {
         Capacity {
             sandboxes: self.max_sandboxes,
             memory_mib: self.max_memory_mib,
+            overhead_mib: self.overhead_mib,
             starting: self.max_starting,
         }
     }

@@ -159,9 +159,14 @@ impl Stack {
         self.options.runtime
     }
 
-    /// Waits for a VMM and kills the newest one. A VMM is a child of a runner, which is a child of
-    /// `up`.
+    /// Waits for a VMM and kills the newest one.
     pub async fn kill_newest_vmm(&self) {
+        signal(self.newest_vmm().await, rustix::process::Signal::KILL);
+    }
+
+    /// Waits for a VMM. Returns the process id of the newest one. A VMM is a child of a runner, which
+    /// is a child of `up`.
+    pub async fn newest_vmm(&self) -> u32 {
         let up = self.pid();
         let newest = || {
             let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -169,7 +174,7 @@ impl Stack {
             ids.filter(|id| is_vmm(*id) && parent_of(*id).and_then(parent_of) == Some(up)).max()
         };
         wait_until("a VMM runs", || newest().is_some()).await;
-        signal(newest().expect("just seen"), rustix::process::Signal::KILL);
+        newest().expect("just seen")
     }
 
     /// The standard error of `up`.

@@ -102,6 +102,9 @@ async fn check_microvm() {
         )
         .await;
     assert_eq!(refused, "", "nothing answers at addresses that are not public");
+    check_clock(&stack).await;
+    let oom_score = format!("/proc/{}/oom_score_adj", stack.newest_vmm().await);
+    assert_eq!(std::fs::read_to_string(oom_score).expect("it runs"), "500\n", "it ends before the server");
     for program in
         ["git", "vim", "python3", "node", "gcc", "make", "curl", "less", "htop", "tmux", "rg", "sudo", "man"]
     {
@@ -125,6 +128,23 @@ async fn check_microvm() {
     assert!(failure["cause"].as_str().is_some_and(|cause| cause.contains("panicked")), "{broken}");
     assert_eq!(stack.sh("box", "~/a && echo kept").await, "kept\n", "the home is there after a panic");
     stack.interrupt().await;
+}
+
+/// The guest has a clock with a fine resolution, and its time is corrected by the runner.
+async fn check_clock(stack: &Stack) {
+    let source = "cat /sys/devices/system/clocksource/clocksource0/current_clocksource";
+    let source = stack.sh("box", source).await;
+    assert!(["tsc\n", "kvm-clock\n"].contains(&source.as_str()), "{source}");
+    let corrected = stack
+        .sh(
+            "box",
+            "host=$(date +%s); sudo date -s @1500000000 >/dev/null
+            for i in $(seq 600); do
+                [ $(date +%s) -ge $host ] && echo corrected && break; sleep 0.1
+            done",
+        )
+        .await;
+    assert_eq!(corrected, "corrected\n");
 }
 
 #[tokio::test]

@@ -5,6 +5,9 @@ use super::options::Runtime;
 
 /// Memory for the host itself: database, controller, gateway and page cache.
 const RESERVED_MIB: u64 = 1024;
+/// What a microVM needs beside the guest's memory. Measured: the VMM's translated code (at most 128)
+/// and its own memory, the runner (21), and a part of the page cache for the home.
+const MICROVM_OVERHEAD_MIB: u64 = 224;
 /// Even idle sandboxes need resources. More than this were never tested.
 const MAX_MACHINES: usize = 1024;
 
@@ -15,6 +18,8 @@ pub struct Capacity {
     pub machines: usize,
     /// Memory of all sandboxes together.
     pub memory_mib: u64,
+    /// Memory that each sandbox needs beside the guest's.
+    pub overhead_mib: u64,
     /// Sandboxes that boot at once. Each needs a core.
     pub starting: usize,
 }
@@ -28,13 +33,16 @@ pub fn of_host(runtime: Runtime) -> Capacity {
 }
 
 fn of(runtime: Runtime, cores: usize, total_mib: u64) -> Capacity {
-    let memory_mib = match runtime {
+    let (memory_mib, overhead_mib) = match runtime {
         // A sandbox of the smallest size must fit. Otherwise there would be no point in starting.
-        Runtime::Microvm => total_mib.saturating_sub(RESERVED_MIB).max(RESERVED_MIB),
+        Runtime::Microvm => {
+            let memory_mib = total_mib.saturating_sub(RESERVED_MIB);
+            (memory_mib.max(RESERVED_MIB + MICROVM_OVERHEAD_MIB), MICROVM_OVERHEAD_MIB)
+        }
         // Plain processes have no reservation.
-        Runtime::Fake => u64::from(u32::MAX),
+        Runtime::Fake => (u64::from(u32::MAX), 0),
     };
-    Capacity { machines: MAX_MACHINES, memory_mib, starting: cores.max(2) }
+    Capacity { machines: MAX_MACHINES, memory_mib, overhead_mib, starting: cores.max(2) }
 }
 
 #[cfg(test)]
@@ -43,7 +51,7 @@ mod tests {
 
     #[test]
     fn host_keeps_some_memory() {
-        for (total, expected) in [(24_576, 23_552), (512, 1024), (0, 1024)] {
+        for (total, expected) in [(24_576, 23_552), (512, 1248), (0, 1248)] {
             assert_eq!(of(Runtime::Microvm, 2, total).memory_mib, expected, "{total}");
         }
     }

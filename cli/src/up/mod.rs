@@ -188,6 +188,7 @@ fn engine(up: &UpOptions, images: Images) -> Result<EngineConfig, CommandError> 
         agent: images.agent,
         max_sandboxes: capacity.machines,
         max_memory_mib: capacity.memory_mib,
+        overhead_mib: capacity.overhead_mib,
         max_starting: capacity.starting,
     })
 }

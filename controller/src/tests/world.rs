@@ -83,6 +83,7 @@ impl World {
                 agent: PathBuf::new(),
                 max_sandboxes: 50,
                 max_memory_mib: 1 << 20,
+                overhead_mib: 0,
                 max_starting: 50,
             },
             reader: ReaderCommand { program: PathBuf::new(), args: vec![] },

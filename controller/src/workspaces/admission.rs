@@ -67,17 +67,18 @@ pub fn assign_turns(waiting: &[Waiting], placed: &[Placed], capacity: Capacity) 
 /// As many from the front of the queue as there is room for. One that does not fit holds back those
 /// behind it, otherwise a large workspace would be overtaken by small ones forever.
 fn select_fitting(order: &[Waiting], placed: &[Placed], capacity: Capacity) -> Vec<WorkspaceId> {
-    let mut memory: u64 = placed.iter().map(|workspace| workspace.memory_mib).sum();
+    let booked = |guest_mib: u64| guest_mib + capacity.overhead_mib;
+    let mut memory: u64 = placed.iter().map(|workspace| booked(workspace.memory_mib)).sum();
     let starting = placed.iter().filter(|workspace| workspace.is_starting).count();
     let mut admitted = Vec::new();
     for waiting in order.iter().filter(|waiting| waiting.is_ready) {
         let fits = placed.len() + admitted.len() < capacity.sandboxes
             && starting + admitted.len() < capacity.starting
-            && memory + waiting.memory_mib <= capacity.memory_mib;
+            && memory + booked(waiting.memory_mib) <= capacity.memory_mib;
         if !fits {
             break;
         }
-        memory += waiting.memory_mib;
+        memory += booked(waiting.memory_mib);
         admitted.push(waiting.workspace);
     }
     admitted
@@ -108,7 +109,7 @@ impl RunningCounts {
 mod tests {
     use super::*;
 
-    const ROOMY: Capacity = Capacity { sandboxes: 100, memory_mib: 1 << 20, starting: 100 };
+    const ROOMY: Capacity = Capacity { sandboxes: 100, memory_mib: 1 << 20, overhead_mib: 0, starting: 100 };
 
     fn waiting(tenant: TenantId, owner: UserId, second: i64) -> Waiting {
         Waiting {
@@ -157,6 +158,8 @@ mod tests {
         assert_eq!(count(ROOMY), 10);
         assert_eq!(count(Capacity { sandboxes: 5, ..ROOMY }), 3);
         assert_eq!(count(Capacity { memory_mib: 6 * 1024, ..ROOMY }), 4);
+        let with_overhead = Capacity { memory_mib: 6 * 1024, overhead_mib: 256, ..ROOMY };
+        assert_eq!(count(with_overhead), 2, "the overhead of running sandboxes counts too");
         assert_eq!(count(Capacity { starting: 3, ..ROOMY }), 1);
         assert_eq!(count(Capacity { sandboxes: 1, ..ROOMY }), 0);
     }

@@ -2,7 +2,10 @@
 
 use std::{
     fs, io,
-    os::unix::{fs::DirBuilderExt, process::CommandExt},
+    os::unix::{
+        fs::{DirBuilderExt, MetadataExt as _},
+        process::CommandExt,
+    },
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -11,8 +14,12 @@ use nix::unistd::{Gid, Uid, User};
 
 use super::{PostgresError, failed};
 
-/// The account of the server. It refuses to run as root, so under root it is `postgres` or
-/// `nobody`; otherwise the present user.
+/// Users that the server may run as, the best first: the package's own, which no other program
+/// runs as, then those of every Debian.
+const USERS: [&str; 3] = ["_burrow", "postgres", "nobody"];
+
+/// The account of the server. It refuses to run as root, so under root it is one of [`USERS`];
+/// otherwise the present user.
 pub(super) struct Account {
     /// None: the present user.
     other: Option<(Uid, Gid, String)>,
@@ -20,17 +27,18 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// Chooses the account.
-    pub(super) fn choose() -> Result<Self, PostgresError> {
+    /// Chooses the account: the owner of the database in `data`, if there is one.
+    pub(super) fn choose(data: &Path) -> Result<Self, PostgresError> {
         let setpriv = find_program("setpriv", &[]).ok_or_else(|| {
             failed("cannot find the program setpriv (package util-linux)")(io::ErrorKind::NotFound.into())
         })?;
         let other = if Uid::effective().is_root() {
-            let user = ["postgres", "nobody"]
-                .into_iter()
-                .find_map(|name| User::from_name(name).ok().flatten())
+            let user = owner(data)
+                .or_else(|| USERS.into_iter().find_map(|name| User::from_name(name).ok().flatten()))
                 .ok_or_else(|| {
-                    failed("cannot find a user named postgres or nobody")(io::ErrorKind::NotFound.into())
+                    failed("cannot find a user named _burrow, postgres or nobody")(
+                        io::ErrorKind::NotFound.into(),
+                    )
                 })?;
             Some((user.uid, user.gid, user.name))
         } else {
@@ -93,6 +101,12 @@ impl Account {
             Err(PostgresError::Unreachable { user: self.name(), path: path.to_owned() })
         }
     }
+}
+
+/// The user who owns a database, unless it is root.
+fn owner(data: &Path) -> Option<User> {
+    let uid = fs::metadata(data).ok()?.uid();
+    if uid == 0 { None } else { User::from_uid(Uid::from_raw(uid)).ok().flatten() }
 }
 
 /// Finds a program on PATH, in the standard directories, or in `extra` ones.

@@ -81,7 +81,7 @@ impl Installation {
         account.check_access(&unfinished)?;
         let mut initdb = account.command(&self.initdb);
         initdb
-            .args(["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-instructions", "--username", ROLE])
+            .args(["--auth=peer", "--encoding=UTF8", "--locale=C", "--no-instructions", "--username", ROLE])
             .arg("--pgdata")
             .arg(&unfinished);
         run(initdb, b"", INITDB_TIMEOUT)?;

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! The server listens only on a Unix socket, in a directory that only its user and root can enter.
-//! It refuses to run as root, so `up` under root runs it as `postgres` or `nobody`. The kernel
+//! It refuses to run as root, so `up` under root runs it as `_burrow` (the user of the package),
+//! `postgres` or `nobody`. Only the user of this process may connect. The kernel
 //! kills it when the thread that started it ends (`PDEATHSIG`), so that thread lives as long as the
 //! server. A server that outlived a killed `up` is stopped at the next start. Everything here
 //! blocks; call it from a blocking thread.
@@ -29,6 +30,7 @@ use rustix::{
 
 pub use self::socket::MAX_SOCKET_PATH_BYTES;
 use self::{
+    access::AccessFiles,
     account::Account,
     installation::Installation,
     log::Log,
@@ -36,13 +38,14 @@ use self::{
     socket::{percent_encode, socket_directory},
 };
 
+mod access;
 mod account;
 mod installation;
 mod log;
 mod process;
 mod socket;
 
-/// The role that owns everything. It needs no password, because nobody else can reach the socket.
+/// The role that owns everything. It has no password: only this process's user may become it.
 const ROLE: &str = "burrow";
 const DATABASE: &str = "burrow";
 
@@ -166,7 +169,7 @@ impl Postgres {
     /// stopped.
     pub fn start(data_dir: &Path) -> Result<Self, PostgresError> {
         let data = data_dir.join("postgres");
-        let account = Account::choose()?;
+        let account = Account::choose(&data)?;
         stop_orphans(&data)?;
         let installation = Installation::find(&data)?;
         if !data.join("PG_VERSION").exists() {
@@ -174,9 +177,12 @@ impl Postgres {
         }
         account.check_access(&data)?;
         let (socket_directory, is_socket_elsewhere) = socket_directory(&data, &account)?;
+        let access =
+            AccessFiles::write(&data).map_err(failed("cannot write the access rules of Postgres"))?;
         let server = ServerArguments {
             program: installation.postgres.clone(),
             data: data.clone(),
+            access,
             socket_directory: socket_directory.clone(),
         };
         let log = Arc::new(Log::default());
@@ -298,6 +304,7 @@ impl Drop for Postgres {
 struct ServerArguments {
     program: PathBuf,
     data: PathBuf,
+    access: AccessFiles,
     socket_directory: PathBuf,
 }
 
@@ -324,9 +331,15 @@ impl ServerArguments {
         ] {
             command.arg("-c").arg(setting);
         }
-        let mut directory = std::ffi::OsString::from("unix_socket_directories=");
-        directory.push(&self.socket_directory);
-        command.arg("-c").arg(directory);
+        for (name, path) in [
+            ("unix_socket_directories=", &self.socket_directory),
+            ("hba_file=", &self.access.rules),
+            ("ident_file=", &self.access.map),
+        ] {
+            let mut setting = std::ffi::OsString::from(name);
+            setting.push(path);
+            command.arg("-c").arg(setting);
+        }
     }
 }
 
