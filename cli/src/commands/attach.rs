@@ -121,8 +121,11 @@ async fn open_terminal(
     if let Some(terminal) = &attach.terminal {
         let workspace = workspace::find(server, &attach.target.workspace).await?;
         if workspace.phase != Phase::Running {
-            let what = format!("Cannot attach to terminal `{terminal}`: workspace {} is not running, and its \
-                terminals have ended", workspace.name);
+            let what = format!(
+                "Cannot attach to terminal `{terminal}`: workspace {} is not running, and its \
+                terminals have ended",
+                workspace.name
+            );
             return Err(CommandError::new(ErrorKind::NotFound, what)
                 .hint(format!("burrow attach {}", attach.target.workspace)));
         }

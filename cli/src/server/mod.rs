@@ -2,8 +2,8 @@
 //! itself is [`client::Api`].
 
 use client::ApiError;
-use hyper_util::client::proxy::matcher::Matcher;
 pub use client::{Api as Server, Event, api::API_VERSION as API};
+use hyper_util::client::proxy::matcher::Matcher;
 use protocol::{Redacted, api::auth::TOKEN_PREFIX};
 
 use self::credentials::{Credentials, DEFAULT_URL};
@@ -118,8 +118,11 @@ fn unreachable_hint(url: &str, proxy: Option<&str>) -> String {
 fn proxy_for(url: &str) -> Option<&'static str> {
     let target: http::Uri = url.parse().ok()?;
     Matcher::from_env().intercept(&target)?;
-    let own: [&str; 2] =
-        if url.starts_with("https://") { ["HTTPS_PROXY", "https_proxy"] } else { ["HTTP_PROXY", "http_proxy"] };
+    let own: [&str; 2] = if url.starts_with("https://") {
+        ["HTTPS_PROXY", "https_proxy"]
+    } else {
+        ["HTTP_PROXY", "http_proxy"]
+    };
     let is_set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     own.into_iter().find(is_set).or_else(|| ["ALL_PROXY", "all_proxy"].into_iter().find(is_set))
 }

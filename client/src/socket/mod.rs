@@ -74,7 +74,8 @@ async fn open(api: &Api, workspace: WorkspaceId, rest: &str) -> Result<Socket, A
         .max_frame_size(Some(MAX_MESSAGE_BYTES));
     // Boxed, because TLS makes the future large.
     let opening: std::pin::Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(async {
-        let stream = connect::connect(api.url()).await.map_err(|error| Error::Io(std::io::Error::other(error)))?;
+        let stream =
+            connect::connect(api.url()).await.map_err(|error| Error::Io(std::io::Error::other(error)))?;
         client_async_tls_with_config(request, stream, Some(config), None).await
     });
     match timeout(OPEN_TIMEOUT, opening).await {

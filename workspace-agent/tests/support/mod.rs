@@ -8,7 +8,7 @@ use std::{
     process::Stdio,
 };
 
-use futures_util::{SinkExt as _, StreamExt as _};
+use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use protocol::{
@@ -23,7 +23,7 @@ use tokio::{
 use tokio_tungstenite::{WebSocketStream, tungstenite::Message, tungstenite::protocol::Role};
 use transport::{Body, Link, Upgraded, body::full, preamble::send_preamble};
 use yrs::{
-    Doc, GetString as _, OffsetKind, Options, ReadTxn as _, Text as _, Transact as _, Update,
+    Doc, GetString as _, OffsetKind, Options, ReadTxn as _, StateVector, Text as _, Transact as _, Update,
     sync::{Message as Sync, SyncMessage},
     updates::{decoder::Decode as _, encoder::Encode as _},
 };
@@ -59,6 +59,14 @@ impl Agent {
         let process = agent.child.id().expect("running");
         agent.root = format!("/proc/{process}/root{}", agent.root.display()).into();
         agent
+    }
+
+    /// Kills the agent and starts another one on the same home.
+    pub async fn restart(&mut self) {
+        self.child.kill().await.expect("running");
+        let program = Command::new(env!("CARGO_BIN_EXE_workspace-agent"));
+        let home = std::mem::replace(&mut self.home, tempfile::tempdir().expect("a directory"));
+        *self = Self::spawn(program, home.path().to_owned(), home).await;
     }
 
     async fn spawn(mut program: Command, root: PathBuf, home: tempfile::TempDir) -> Self {
@@ -147,6 +155,29 @@ impl Editor {
         Self { socket, doc, epoch }
     }
 
+    /// Connects again with the replica that was kept, and sends what was typed since.
+    pub async fn reconnect(&mut self, agent: &Agent, path: &str) {
+        let path = format!("/v1/documents?path={path}&epoch={}", self.epoch);
+        self.socket = agent.open_socket(&path).await;
+        let DocumentEvent::Opened { .. } = next_event(&mut self.socket).await else { panic!("not opened") };
+        let (state, update) = {
+            let transaction = self.doc.transact();
+            (transaction.state_vector(), transaction.encode_diff_v1(&StateVector::default()))
+        };
+        for message in [SyncMessage::SyncStep1(state), SyncMessage::Update(update)] {
+            self.socket.send(Message::binary(Sync::Sync(message).encode_v1())).await.expect("open");
+        }
+    }
+
+    /// Receives the messages that have arrived.
+    pub fn receive_arrived(&mut self) {
+        while let Some(Some(Ok(message))) = self.socket.next().now_or_never() {
+            if let Message::Binary(bytes) = message {
+                self.apply(&bytes);
+            }
+        }
+    }
+
     pub fn text(&self) -> String {
         let text = self.doc.get_or_insert_text(TEXT_NAME);
         text.get_string(&self.doc.transact())
@@ -157,15 +188,18 @@ impl Editor {
     }
 
     pub async fn replace(&mut self, at: u32, delete: u32, content: &str) {
-        let text = self.doc.get_or_insert_text(TEXT_NAME);
-        let update = {
-            let mut transaction = self.doc.transact_mut();
-            text.remove_range(&mut transaction, at, delete);
-            text.insert(&mut transaction, at, content);
-            transaction.encode_update_v1()
-        };
+        let update = self.edit_replica(at, delete, content);
         let message = Sync::Sync(SyncMessage::Update(update)).encode_v1();
         self.socket.send(Message::binary(message)).await.expect("open");
+    }
+
+    /// Edits the replica alone, as a client does that is not connected. Returns the update.
+    pub fn edit_replica(&mut self, at: u32, delete: u32, content: &str) -> Vec<u8> {
+        let text = self.doc.get_or_insert_text(TEXT_NAME);
+        let mut transaction = self.doc.transact_mut();
+        text.remove_range(&mut transaction, at, delete);
+        text.insert(&mut transaction, at, content);
+        transaction.encode_update_v1()
     }
 
     /// Receives messages until `is_done` accepts the text or an event.
