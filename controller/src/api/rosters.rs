@@ -89,7 +89,9 @@ pub async fn import_roster(
     let class = classes::describe(&mut scope, row).await?;
     if !dry_run {
         let detail = serde_json::json!({
-            "added": outcome.added.len(), "corrected": outcome.corrected.len(), "errors": outcome.errors.len(),
+            "added": outcome.added.len(),
+            "corrected": outcome.corrected.len(),
+            "errors": outcome.errors.len(),
         });
         audit::write(&mut scope, "class.roster", &id.to_string(), detail).await?;
     }

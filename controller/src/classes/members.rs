@@ -263,7 +263,8 @@ async fn announce(scope: &mut Scope, member: Uuid) -> Result<(), sqlx::Error> {
     let tenant = scope.tenant();
     sqlx::query!(
         "update workspaces w set revision = w.revision + 1 from members m
-         where m.tenant_id = $1 and m.member_id = $2 and w.tenant_id = $1 and w.workspace_id = m.workspace_id",
+         where m.tenant_id = $1 and m.member_id = $2
+           and w.tenant_id = $1 and w.workspace_id = m.workspace_id",
         tenant,
         member,
     )

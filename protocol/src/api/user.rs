@@ -22,7 +22,8 @@ pub enum Role {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({"id": "0197a3b0-1c2d-7e3f-8a4b-5c6d7e8f9011",
     "tenant": "0197a3b0-0f1e-7d2c-8b3a-495867768594", "tenant_name": "Example School",
-    "email": "anna@example.org", "name": "Anna Lind", "role": "teacher", "has_password": true, "suspended_at": null,
+    "email": "anna@example.org", "name": "Anna Lind", "role": "teacher", "has_password": true,
+    "suspended_at": null,
     "created_at": "2026-03-02T09:14:07Z"}))]
 pub struct User {
     /// Identifies the user.

@@ -116,7 +116,8 @@ export default function ClassPage({ id }: { id: string }) {
           title="Stop all workspaces?"
           text={
             `Programs in ${pluralize(counts.running + counts.moving, "workspace")} end. ` +
-            "Every home is saved first."
+            "Every home is saved first. Everything outside of the homes is discarded, such as " +
+            "installed packages."
           }
           action="Stop all"
           onClose={close}

@@ -105,8 +105,8 @@ export function RosterDialog({ group, put, onClose }: RosterProps) {
           />
           <p className={problem ? "wrong" : "hint"} role={problem ? "alert" : undefined}>
             {problem ||
-              "Paste a list, or drop or choose a file of a spreadsheet or learning system. If a list is sent " +
-                "again, corrected names and addresses are applied."}
+              "Paste a list, or drop or choose a file of a spreadsheet or learning system. If a list " +
+                "is sent again, corrected names and addresses are applied."}
           </p>
         </div>
         {preview.result && <RosterPreview result={preview.result} />}

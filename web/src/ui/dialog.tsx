@@ -1,4 +1,5 @@
-// Modal dialogs on the browser's <dialog>, which traps the focus. On close, the focus returns to where it was.
+// Modal dialogs on the browser's <dialog>, which traps the focus. On close, the focus returns to where
+// it was.
 import { useId, useLayoutEffect, useRef, useState, type FormEvent, type ReactNode } from "react";
 import { errorMessage } from "../api/client";
 import { RequestId } from "./failure";

@@ -101,8 +101,8 @@ export default function UsersPage() {
         <ConfirmDialog
           title={`Suspend ${dialog.user.name}?`}
           text={
-            "The user is signed out everywhere and cannot sign in, and their workspaces stop. Homes are saved " +
-            "and nothing is deleted."
+            "The user is signed out everywhere and cannot sign in, and their workspaces stop. Homes are " +
+            "saved and nothing is deleted."
           }
           action="Suspend user"
           onClose={close}

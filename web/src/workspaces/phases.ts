@@ -63,3 +63,8 @@ export const canStart = (phase: Phase): boolean => phase === "terminated";
 
 export const canStop = (phase: Phase): boolean =>
   phase === "running" || phase === "queued" || phase === "provisioning";
+
+/** What a stop does, for the dialog that confirms it. */
+export const STOP_TEXT =
+  "Running programs end. The home is saved first. Everything outside of the home is discarded, such as " +
+  "installed packages and changes in /etc.";

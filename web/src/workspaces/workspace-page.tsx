@@ -6,6 +6,7 @@ import { ForkWorkspaceDialog } from "./fork-workspace-dialog";
 import { NotFound } from "../app/not-found";
 import { ForkedFrom } from "./forked-from";
 import { ConfirmDialog } from "../ui/dialog";
+import { STOP_TEXT } from "./phases";
 import { Icon } from "../ui/icons";
 import { MenuButton, type MenuEntry } from "../ui/menu";
 import { WorkspaceState } from "./workspace-state";
@@ -91,7 +92,7 @@ export default function WorkspacePage({ id }: { id: string }) {
       {stopping && (
         <ConfirmDialog
           title={`Stop ${workspace.name}?`}
-          text="Running programs end. The home is saved first."
+          text={STOP_TEXT}
           action="Stop workspace"
           onClose={() => setStopping(false)}
           onConfirm={async () => live.update(await workspacesApi.stop(workspace.id))}

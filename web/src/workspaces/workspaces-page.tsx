@@ -6,6 +6,7 @@ import { stableOrder } from "./workspace-order";
 import type { Workspace } from "../api/types";
 import { useUser } from "../auth/session";
 import { ConfirmDialog } from "../ui/dialog";
+import { STOP_TEXT } from "./phases";
 import { Icon } from "../ui/icons";
 import { Copyable } from "../ui/copyable";
 import { navigate } from "../ui/router";
@@ -101,7 +102,7 @@ export function WorkspacesPage() {
       {dialog?.kind === "stop" && (
         <ConfirmDialog
           title={`Stop ${dialog.workspace.name}?`}
-          text="Running programs end. The home is saved first."
+          text={STOP_TEXT}
           action="Stop workspace"
           onClose={close}
           onConfirm={async () => live.update(await workspacesApi.stop(dialog.workspace.id))}

@@ -2,16 +2,18 @@
 //! reported. The page, the command line and the API use this one reader. Pure.
 //!
 //! A roster passes four steps: [`text`] finds the encoding, [`table`] the separator and the rows,
-//! [`header`] the meaning of the columns, and [`students`] the name and address of each row. A list
-//! copied from a mail program has no columns; [`address`] finds its addresses. Good rows are entries, bad
-//! rows are errors, and neither depends on other rows.
+//! [`header`] and [`columns`] the meaning of the columns, and [`students`] the name and address of each
+//! row. A list copied from a mail program has no columns; [`address`] finds its addresses. Good rows are
+//! entries, bad rows are errors, and neither depends on other rows.
 
 mod address;
+mod columns;
 pub mod compare;
 mod header;
 mod students;
 mod table;
 mod text;
+mod words;
 
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,7 @@ use protocol::{
 use super::{
     Entry, MAX_SHOWN_BYTES,
     address::{self, Address},
+    columns::{Columns, find_columns, guess_columns},
     header::{self, Role, Roles},
     table::{self, Row, Table},
 };
@@ -24,17 +25,6 @@ const SUFFIXES: [&str; 8] = ["jr", "sr", "ii", "iii", "iv", "phd", "md", "dr"];
 pub struct Students {
     pub format: RosterFormat,
     pub rows: Vec<Result<Entry, RowError>>,
-}
-
-/// The columns that matter.
-#[derive(Debug, Default)]
-struct Columns {
-    /// The first one that has an address in a row counts.
-    emails: Vec<usize>,
-    first: Option<usize>,
-    middle: Option<usize>,
-    last: Vec<usize>,
-    full: Option<usize>,
 }
 
 /// Reads the students of a text.
@@ -142,7 +132,8 @@ fn read_table(table: Table, header: Option<(usize, Roles)>) -> Result<Students, 
         Some(row) => row.fields.len(),
         None => table::most_frequent(body.iter().map(|row| row.fields.len())).unwrap_or(0),
     };
-    let mut reader = RowReader { columns: &columns, width, has_header: named.is_some(), ..RowReader::new() };
+    let mut reader =
+        RowReader { columns: &columns, width, has_header: named.is_some(), unnamed: 0, has_commas: false };
     let mut read = Vec::new();
     let (mut repeated, mut sums) = (Vec::new(), Vec::new());
     for row in body {
@@ -195,145 +186,6 @@ fn is_summary(row: &Row) -> bool {
     !row.text.contains('@') && first.is_some_and(|first| header::is_summary(&first))
 }
 
-/// The columns that a header names. The addresses themselves decide which column holds them.
-fn find_columns(roles: &Roles, labels: &[String], rows: &[Row]) -> Result<Columns, String> {
-    let with_role = |role: Role| -> Vec<usize> {
-        roles.iter().enumerate().filter(|(_, found)| **found == Some(role)).map(|(index, _)| index).collect()
-    };
-    let mut emails = with_role(Role::Email);
-    let first = |role: Role| with_role(role).first().copied();
-    emails.retain(|column| count_addresses(rows, *column) > 0 || rows.is_empty());
-    if emails.is_empty() {
-        emails.extend(find_address_column(rows, labels.len()));
-    }
-    if emails.is_empty() {
-        emails = with_role(Role::Email);
-    }
-    if emails.is_empty() {
-        return Err(describe_missing(labels));
-    }
-    // Names that look like user names of a directory come after real addresses.
-    emails.sort_by_key(|column| {
-        let is_login = labels[*column].to_lowercase().contains("principal");
-        (is_login, usize::MAX - count_addresses(rows, *column), *column)
-    });
-    let mut columns = Columns {
-        first: first(Role::First),
-        middle: first(Role::Middle),
-        last: with_role(Role::Last),
-        full: first(Role::Name),
-        emails,
-    };
-    if columns.names().is_empty() {
-        let taken = columns.emails.clone();
-        let mut texts =
-            (0..labels.len()).filter(|column| !taken.contains(column) && has_names(rows, *column));
-        if let (Some(only), None) = (texts.next(), texts.next()) {
-            columns.full = Some(only);
-        }
-    }
-    Ok(columns)
-}
-
-/// The columns of a table without a header, by what is in them.
-fn guess_columns(rows: &[Row]) -> Result<Columns, String> {
-    let width = table::most_frequent(rows.iter().map(|row| row.fields.len())).unwrap_or(0);
-    let Some(email) = find_address_column(rows, width) else {
-        let is_narrow = rows.iter().all(|row| row.fields.len() <= 2);
-        if is_narrow
-            && !rows.is_empty()
-            && rows.iter().any(|row| row.text.contains('@') || row.fields.len() > 1)
-        {
-            // Each row is reported by itself.
-            return Ok(Columns { emails: vec![1], full: Some(0), ..Columns::default() });
-        }
-        return Err(describe_missing(&[]));
-    };
-    let emails = vec![email];
-    let texts: Vec<usize> =
-        (0..width).filter(|column| *column != email && has_names(rows, *column)).collect();
-    match texts[..] {
-        [] if width > 1 => Ok(Columns { emails, full: Some(usize::from(email == 0)), ..Columns::default() }),
-        [] => Ok(Columns { emails, ..Columns::default() }),
-        [full] => Ok(Columns { emails, full: Some(full), ..Columns::default() }),
-        [one, two] => {
-            let (first, last) = if is_reversed(rows, one, two, email) { (two, one) } else { (one, two) };
-            Ok(Columns { emails, first: Some(first), last: vec![last], ..Columns::default() })
-        }
-        _ => Err(format!(
-            "it has no header row, and {} columns could be names. Add a header row, such as: name,email",
-            texts.len()
-        )),
-    }
-}
-
-/// Whether addresses begin with the second name of their rows, so that the first one is the last name.
-fn is_reversed(rows: &[Row], one: usize, two: usize, email: usize) -> bool {
-    let starts = |column: usize| {
-        rows.iter()
-            .filter(|row| {
-                let (Some(name), Some(email)) = (row.fields.get(column), row.fields.get(email)) else {
-                    return false;
-                };
-                let name = clean_text(name).to_lowercase();
-                name.len() > 1 && clean_text(email).to_lowercase().starts_with(&name)
-            })
-            .count()
-    };
-    starts(two) > starts(one)
-}
-
-fn count_addresses(rows: &[Row], column: usize) -> usize {
-    rows.iter()
-        .filter(|row| row.fields.get(column).is_some_and(|field| address::read(field).is_some()))
-        .count()
-}
-
-fn find_address_column(rows: &[Row], width: usize) -> Option<usize> {
-    // Of equals, `max_by_key` takes the last.
-    let best = (0..width).rev().max_by_key(|column| count_addresses(rows, *column))?;
-    (count_addresses(rows, best) > 0).then_some(best)
-}
-
-/// Whether most cells of a column look like names: letters, and no digits.
-fn has_names(rows: &[Row], column: usize) -> bool {
-    let cells: Vec<&String> = rows
-        .iter()
-        .filter(|row| row.fields.iter().any(|field| address::read(field).is_some()))
-        .filter_map(|row| row.fields.get(column))
-        .filter(|field| !field.is_empty())
-        .collect();
-    let is_name = |cell: &&&String| {
-        cell.chars().any(char::is_alphabetic)
-            && !cell.chars().any(|letter| letter.is_numeric() || letter == '@')
-    };
-    cells.iter().filter(is_name).count() * 2 > cells.len()
-}
-
-fn describe_missing(labels: &[String]) -> String {
-    let labels: Vec<String> =
-        labels.iter().map(|label| clean_text(label)).filter(|label| !label.is_empty()).collect();
-    let columns = match labels[..] {
-        [] => String::new(),
-        _ => format!(" Its columns are: {}.", cut(labels.join(", "), MAX_SHOWN_BYTES)),
-    };
-    format!(
-        "no column has email addresses.{columns} Add a column of email addresses, or give lines such as: \
-         Ada Lindqvist,ada@school.example"
-    )
-}
-
-impl Columns {
-    /// The columns that a name is made of, in the order in which it is read.
-    fn names(&self) -> Vec<usize> {
-        if self.first.is_some() || !self.last.is_empty() {
-            self.first.into_iter().chain(self.middle).chain(self.last.iter().copied()).collect()
-        } else {
-            self.full.into_iter().collect()
-        }
-    }
-}
-
 /// Reads the rows of a table.
 struct RowReader<'a> {
     columns: &'a Columns,
@@ -346,15 +198,10 @@ struct RowReader<'a> {
     has_commas: bool,
 }
 
-static NO_COLUMNS: Columns =
-    Columns { emails: Vec::new(), first: None, middle: None, last: Vec::new(), full: None };
-
 impl RowReader<'_> {
-    fn new() -> Self {
-        Self { columns: &NO_COLUMNS, width: 0, has_header: false, unnamed: 0, has_commas: false }
-    }
-
     fn read(&mut self, row: &Row) -> Result<Entry, RowError> {
+        let joined = self.join_split_name(row);
+        let row = joined.as_ref().unwrap_or(row);
         let shown = cut(row.text.clone(), MAX_SHOWN_BYTES);
         let field = |column: usize| row.fields.get(column).map(|field| clean_text(field)).unwrap_or_default();
         let name = self.read_name(row);
@@ -396,6 +243,23 @@ impl RowReader<'_> {
         Ok(Entry { line: row.line, row: shown.clone(), name, is_named, email })
     }
 
+    /// The row with its name in one cell, if the comma of `Lindqvist, Ada` has split it.
+    fn join_split_name(&self, row: &Row) -> Option<Row> {
+        let (full, email) = (self.columns.full?, *self.columns.emails.first()?);
+        let has_address = |column: usize| address::read(row.fields.get(column)?);
+        let is_split = self.has_header
+            && row.fields.len() == self.width + 1
+            && full < email
+            && has_address(email).is_none()
+            && has_address(email + 1).is_some();
+        is_split.then(|| {
+            let mut row = row.clone();
+            let first = row.fields.remove(full + 1);
+            row.fields[full] = format!("{}, {first}", row.fields[full]);
+            row
+        })
+    }
+
     /// The name as it is written in the row, if it has one.
     fn read_name(&self, row: &Row) -> Option<String> {
         let field = |column: usize| row.fields.get(column).map(|field| clean_text(field)).unwrap_or_default();
@@ -420,8 +284,14 @@ impl RowReader<'_> {
 /// Whether a name is written without spaces, the family's first.
 fn is_east_asian(name: &str) -> bool {
     let is_letter = |letter: char| {
-        matches!(letter, '\u{3005}' | '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{ac00}'..='\u{d7a3}'
-            | '\u{20000}'..='\u{3ffff}')
+        matches!(
+            letter,
+            '\u{3005}'
+                | '\u{3040}'..='\u{30ff}'
+                | '\u{3400}'..='\u{9fff}'
+                | '\u{ac00}'..='\u{d7a3}'
+                | '\u{20000}'..='\u{3ffff}'
+        )
     };
     !name.is_empty() && name.chars().all(is_letter)
 }

@@ -129,11 +129,15 @@ fn columns_and_separators_are_found() {
         "Lindqvist, Ada <ada@x.org>;",
         "Ada Lindqvist ada@x.org",
         "Participants\nAda Lindqvist;ada@x.org",
-        "Name,Given Name,Family Name,E-mail 1 - Type,E-mail 1 - Value\nAda Lindqvist,Ada,Lindqvist,* Home,ada@x.org",
+        "Name,Given Name,Family Name,E-mail 1 - Type,E-mail 1 - Value\n\
+         Ada Lindqvist,Ada,Lindqvist,* Home,ada@x.org",
         "displayName,userPrincipalName,mail\nAda Lindqvist,al@x.onmicrosoft.com,ada@x.org",
         "Last Name,First Name,Email Address,Quiz\nPoints,,,10\nLindqvist,Ada,ada@x.org,7\n",
         "Name,E-Mail,Note\n\"Lindqvist,\nAda\",ada@x.org,\"a\nb\"\n",
         "=\"Ada Lindqvist\";=\"ada@x.org\"",
+        "Name,E-Mail\nLindqvist, Ada,ada@x.org\n",
+        "Parent email,Student,Student email\np@x.org,Ada Lindqvist,ada@x.org\n",
+        "Name;E-Mail;Lehrer-E-Mail\nAda Lindqvist;ada@x.org;t@x.org\n",
     ] {
         let roster = read(text.as_bytes());
         assert_eq!(pairs(&roster), [("Ada Lindqvist", "ada@x.org")], "{text}: {:?}", roster.errors);
