@@ -11,6 +11,7 @@ mod freezer;
 mod home_mount;
 mod modules;
 mod network;
+mod notices;
 mod port;
 mod root;
 mod tool;
@@ -77,6 +78,7 @@ impl Guest {
         network::set_hostname(&request.hostname)?;
         tokio::runtime::Handle::current().block_on(network::configure(request))?;
         root::limit_processes(request.pids_max)?;
+        notices::install();
         home_mount::mount(&self.home, request.home_bytes)
     }
 
