@@ -33,10 +33,13 @@ impl Router {
         }
         check_content_length(request.headers(), MAX_BODY_BYTES)?;
         let (parts, body) = request.into_parts();
-        let is_secure = self.origins.is_secure(&parts.headers, headers::host(&parts.uri, &parts.headers));
+        let client = self.proxies.find_client(peer, &parts.headers);
+        let is_secure = self.proxies.find_is_https(peer, &parts.headers).unwrap_or_else(|| {
+            self.origins.is_secure(&parts.headers, headers::host(&parts.uri, &parts.headers))
+        });
         let (body, fault) = request_body(body, MAX_BODY_BYTES, self.limits.body_idle_timeout);
         let mut forwarded = Request::new(body);
-        *forwarded.headers_mut() = headers::client_to_controller(&parts, peer, id, is_secure);
+        *forwarded.headers_mut() = headers::client_to_controller(&parts, client, id, is_secure);
         *forwarded.method_mut() = parts.method;
         *forwarded.uri_mut() = parts.uri;
         let response = self.controller.forward(forwarded).await.map_err(|error| {

@@ -19,6 +19,7 @@ use std::{
 };
 
 use daemon::{Tasks, tasks::ShutdownOutcome};
+use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
 
 mod api_proxy;
@@ -32,6 +33,7 @@ mod limits;
 mod links;
 mod listener;
 mod origin;
+mod proxies;
 mod refusal;
 mod relay;
 mod response_timeout;
@@ -43,6 +45,8 @@ mod websocket;
 mod write_timeout;
 
 pub use limits::Limits;
+
+use proxies::TrustedProxies;
 
 /// How long shutdown waits for responses under way. Streams are cut at once.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -57,6 +61,8 @@ pub struct Config {
     /// Origins of our own pages as browsers write them: `scheme://host[:port]`, lower case, no
     /// slash at the end.
     pub allowed_origins: Vec<String>,
+    /// Networks of reverse proxies whose word about a client is believed.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// A running gateway. It ends by [`Gateway::stop`] or when it is dropped.
@@ -73,7 +79,9 @@ impl Gateway {
         let listener = tokio::net::TcpListener::from_std(config.listener)?;
         let address = listener.local_addr()?;
         let tasks = Tasks::new(CancellationToken::new());
-        let router = router::Router::new(&config.controller, config.allowed_origins, limits, tasks.clone());
+        let mut router =
+            router::Router::new(&config.controller, config.allowed_origins, limits, tasks.clone());
+        router.proxies = TrustedProxies::new(config.trusted_proxies);
         let router = Arc::new(router);
         tasks.spawn_essential("sessions", router.clone().watch_revocations());
         tasks.spawn_essential("accept", listener::accept_connections(listener, router));

@@ -14,6 +14,7 @@ use crate::{
     headers,
     links::LinkPool,
     origin::{LocalAddress, Origins},
+    proxies::TrustedProxies,
     refusal::{Refusal, Result},
     streams::StreamRegistry,
     target::Target,
@@ -31,6 +32,7 @@ pub struct Router {
     pub links: LinkPool,
     pub streams: Arc<StreamRegistry>,
     pub origins: Origins,
+    pub proxies: TrustedProxies,
     pub limits: Limits,
     pub tasks: daemon::Tasks,
 }
@@ -43,6 +45,7 @@ impl Router {
             links: LinkPool::default(),
             streams: StreamRegistry::new(limits.max_streams_per_session),
             origins: Origins::new(origins),
+            proxies: TrustedProxies::default(),
             limits,
             tasks,
         }

@@ -29,6 +29,10 @@ pub struct UpOptions {
     /// Public address under which browsers reach the server, such as https://burrow.example.org
     #[arg(long, env = "BURROW_PUBLIC_URL", value_name = "URL")]
     pub public_url: Option<String>,
+    /// Network of reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are believed, such as
+    /// 127.0.0.1 or 10.0.0.0/8; can be repeated
+    #[arg(long, env = "BURROW_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
+    pub trusted_proxy: Vec<ProxyNetwork>,
     /// Seconds between uploads of a running home; 0 uploads only on stop and on request
     #[arg(long, env = "BURROW_STREAM_SECONDS", value_name = "SECONDS", default_value_t = 5)]
     pub stream_seconds: u32,
@@ -44,6 +48,20 @@ pub struct UpOptions {
     /// Static agent for guests [default: next to this program, or the one of the checkout]
     #[arg(long, env = "BURROW_AGENT", value_name = "FILE", hide_short_help = true)]
     pub agent: Option<PathBuf>,
+}
+
+/// The network of a trusted proxy. One address is a network of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProxyNetwork(pub ipnet::IpNet);
+
+impl std::str::FromStr for ProxyNetwork {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(ipnet::IpNet::from));
+        network.map(Self).map_err(|_| "expected an address or a network such as 10.0.0.0/8".to_owned())
+    }
 }
 
 /// Where the master key is kept.

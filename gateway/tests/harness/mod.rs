@@ -129,6 +129,7 @@ impl Harness {
                 listener: std::net::TcpListener::bind("127.0.0.1:0").expect("a port"),
                 controller: socket,
                 allowed_origins: vec![ORIGIN.to_owned()],
+                trusted_proxies: vec![],
             },
             limits,
         )
