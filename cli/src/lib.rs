@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 
 use crate::{
-    commands::{Arguments, Command},
+    commands::{Arguments, Command, completion::COMPLETE_VARIABLE},
     context::Context,
     output::{CommandError, ErrorKind, ExitStatus},
 };
@@ -34,14 +34,16 @@ pub mod up;
 
 /// Parses the arguments, runs the command, and returns the exit status.
 pub fn main() -> ExitCode {
+    // More than one dependency could install a TLS provider. Choose ours before any of them asks.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    // A completion script asks for candidates: it prints them and exits.
+    clap_complete::CompleteEnv::with_factory(Arguments::command).var(COMPLETE_VARIABLE).complete();
     let arguments = Arguments::parse();
     // The reader gives up its privileges for the whole process, so it must run before there is a
     // second thread.
     if matches!(arguments.command, Command::Ext4Reader(_)) {
         return reader::child::main();
     }
-    // More than one dependency could install a TLS provider. Choose ours before any of them asks.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let mut threads = match arguments.command {
         Command::Up(_) => tokio::runtime::Builder::new_multi_thread(),
         // One user and no computation: bytes of a stream that never change threads arrive sooner.

@@ -175,6 +175,194 @@ fn malformed_roster_rows_are_reported() {
 }
 
 #[test]
+fn roster_preview_shows_what_differs() {
+    let class = json!({
+        "id": ID, "name": "algo", "template": "base", "teacher": OTHER, "created_at": "2026-01-01T00:00:00Z",
+        "members": [],
+    });
+    let summary = json!({
+        "id": ID, "name": "algo", "template": "base", "members": 2, "running": 0,
+        "created_at": "2026-01-01T00:00:00Z",
+    });
+    let row = |line: u32, name: &str, change: &str, previous: Value| {
+        json!({"line": line, "name": name, "email": format!("{name}@x.org"), "change": change,
+            "previous": previous})
+    };
+    let result = json!({
+        "class": class, "dry_run": true, "unchanged": 1, "added": [], "corrected": [], "errors": [],
+        "format": {"encoding": "UTF-16LE", "separator": "\t", "header_line": 1, "name_columns": ["Name"],
+            "email_column": "E-Mail", "notes": ["2 blank rows are skipped."], "text": ""},
+        "rows": [row(2, "Ada", "name_corrected", json!("Adda")), row(3, "Ben", "added", Value::Null)],
+        "missing": [{"member": OTHER, "name": "Cleo", "email": "cleo@x.org"}],
+    });
+    let script = Script::default()
+        .json("GET /classes", json!({"classes": [summary]}))
+        .json(&format!("GET /classes/{ID}"), class)
+        .json(&format!("POST /classes/{ID}/roster"), result);
+    let server = TestServer::new(script);
+    let file = server.home.path().join("students.txt");
+    std::fs::write(&file, "\u{feff}Name\tE-Mail\n").expect("written");
+    let output = server.run(&format!("class roster algo {} --dry-run", file.display()));
+    let words = text(&output.stderr);
+    assert!(output.status.success(), "{words}");
+    assert_eq!(text(&output.stdout), "");
+    for part in [
+        "Encoding UTF-16LE; names from Name, addresses from E-Mail",
+        "2 blank rows are skipped.",
+        "Adda is now Ada",
+        "New: Ben, Ben@x.org",
+        "Not in the list: Cleo, cleo@x.org",
+        "1 to add, 1 to correct, 1 unchanged, 0 malformed",
+    ] {
+        assert!(words.contains(part), "{part}: {words}");
+    }
+}
+
+#[test]
+fn member_is_removed_by_address() {
+    let member = json!({
+        "id": OTHER, "name": "Ben", "email": "ben@example.org", "joined": true, "workspace": null,
+    });
+    let class = json!({
+        "id": ID, "name": "algo", "template": "base", "teacher": OTHER, "created_at": "2026-01-01T00:00:00Z",
+        "members": [member],
+    });
+    let summary = json!({
+        "id": ID, "name": "algo", "template": "base", "members": 1, "running": 0,
+        "created_at": "2026-01-01T00:00:00Z",
+    });
+    let route = format!("DELETE /classes/{ID}/members/{OTHER}");
+    let script = Script::default()
+        .json("GET /classes", json!({"classes": [summary]}))
+        .json(&format!("GET /classes/{ID}"), class)
+        .json(&route, json!({}));
+    let server = TestServer::new(script);
+    assert_eq!(server.run("class remove algo ben@example.org").status.code(), Some(2), "asks first");
+    let unknown = server.run("class remove algo bem@example.org --yes");
+    assert_eq!(unknown.status.code(), Some(3));
+    assert!(text(&unknown.stderr).contains("did you mean `ben@example.org`?"), "{}", text(&unknown.stderr));
+    assert!(server.script.bodies(&route).is_empty());
+    assert!(server.run("class remove algo BEN@example.org --yes").status.success());
+    assert_eq!(server.script.bodies(&route).len(), 1);
+}
+
+#[test]
+fn user_is_suspended_by_address() {
+    let mut suspended = user();
+    suspended["suspended_at"] = json!("2026-01-02T00:00:00Z");
+    let route = format!("PATCH /users/{OTHER}");
+    let script = Script::default().json("GET /users", json!({"users": [user()]})).json(&route, suspended);
+    let server = TestServer::new(script);
+    let output = server.run("user suspend Anna@example.org");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("suspended"), "{}", text(&output.stdout));
+    let asked: Value = serde_json::from_str(&server.script.bodies(&route)[0]).expect("JSON");
+    assert_eq!(asked["suspended"], true);
+    assert_eq!(server.run("user suspend nobody@example.org").status.code(), Some(3));
+}
+
+#[test]
+fn list_shows_own_workspaces() {
+    let mut other = workspace("theirs", "running", 1);
+    other["access"] = json!("read");
+    let list = json!({"workspaces": [workspace("demo", "running", 1), other]});
+    let server = TestServer::new(Script::default().json("GET /workspaces", list));
+    let own = server.run("list -o name");
+    assert_eq!(text(&own.stdout), "demo\n");
+    assert_eq!(text(&server.run("list --all -o name").stdout), "demo\ntheirs\n");
+    assert!(text(&server.run("list").stderr).contains("1 of other users: burrow list --all"));
+}
+
+#[test]
+fn long_name_does_not_widen_table() {
+    let list =
+        json!({"workspaces": [workspace(&"x".repeat(63), "running", 1), workspace("b", "running", 1)]});
+    let server = TestServer::new(Script::default().json("GET /workspaces", list));
+    let table = text(&server.run("list").stdout);
+    assert!(table.lines().all(|line| line.chars().count() < 120), "{table}");
+    assert!(text(&server.run("list -o name").stdout).contains(&"x".repeat(63)));
+}
+
+#[test]
+fn name_of_deleted_workspace_is_free() {
+    let mut deleting = workspace("demo", "stopping", 1);
+    deleting["is_deleting"] = json!(true);
+    let server =
+        TestServer::new(Script::default().json("GET /workspaces", json!({"workspaces": [deleting]})));
+    assert_eq!(server.run("show demo").status.code(), Some(3));
+    assert!(text(&server.run("list").stdout).contains("Deleting"));
+}
+
+#[test]
+fn address_and_token_need_no_home() {
+    let list = json!({"workspaces": [workspace("demo", "running", 1)]});
+    let server = TestServer::new(Script::default().json("GET /workspaces", list));
+    let credentials = server.home.path().join("burrow/credentials.toml");
+    std::fs::create_dir_all(credentials.parent().expect("has one")).expect("made");
+    std::fs::write(&credentials, "not TOML at all [").expect("written");
+    let mut command = server.command("list -o name");
+    command
+        .env("BURROW_URL", &server.url)
+        .env("BURROW_TOKEN", "brw_test")
+        .env("XDG_CONFIG_HOME", server.home.path());
+    let output = command.output().expect("it runs");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    command.env_remove("HOME").env_remove("XDG_CONFIG_HOME");
+    assert!(command.output().expect("it runs").status.success(), "without a home");
+}
+
+#[test]
+fn bad_token_and_address_get_plain_messages() {
+    let script = Script::default().problem("GET /workspaces", 401, "unauthenticated", "Sign in.");
+    let server = TestServer::new(script);
+    let run = |url: &str, token: &str| {
+        let mut command = server.command("list");
+        command.env("BURROW_URL", url).env("BURROW_TOKEN", token);
+        let output = command.output().expect("it runs");
+        (output.status.code(), text(&output.stderr))
+    };
+    let (status, words) = run(&server.url, "two\nlines");
+    assert_eq!(status, Some(4));
+    assert!(words.contains("Cannot use BURROW_TOKEN: a token has only letters"), "{words}");
+    assert!(run(&server.url, "ghp_foreign").1.contains("a token begins with brw_"));
+    let (status, words) = run(&server.url, "brw_old");
+    assert!(status == Some(4) && words.contains("BURROW_TOKEN has expired"), "{words}");
+    let (status, words) = run("ftp://x", "brw_test");
+    assert!(status == Some(2) && words.contains("the scheme must be http or https"), "{words}");
+    // Port 9 of loopback: nothing listens there. Without a scheme, this computer needs no TLS.
+    let (status, words) = run("127.0.0.1:9", "brw_test");
+    assert!(status == Some(7) && words.contains("Cannot reach http://127.0.0.1:9"), "{words}");
+}
+
+#[test]
+fn dead_proxy_is_named() {
+    let server = TestServer::new(Script::default());
+    let mut command = server.command("list");
+    command.env("BURROW_URL", "http://burrow.invalid").env("BURROW_TOKEN", "brw_test");
+    command.env("HTTP_PROXY", "http://127.0.0.1:9").env_remove("NO_PROXY").env_remove("no_proxy");
+    let output = command.output().expect("it runs");
+    let words = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(7), "{words}");
+    assert!(words.contains("go through the proxy of HTTP_PROXY") && words.contains("NO_PROXY"), "{words}");
+}
+
+#[test]
+fn completion_knows_names_of_workspaces() {
+    let list = json!({"workspaces": [workspace("demo", "running", 1), workspace("other", "running", 1)]});
+    let server = TestServer::new(Script::default().json("GET /workspaces", list));
+    let complete = |url: &str| {
+        let mut command = server.command("");
+        command.env("BURROW_URL", url).env("BURROW_TOKEN", "brw_test");
+        command.env("_BURROW_COMPLETE", "bash").env("_CLAP_COMPLETE_INDEX", "2").env("_CLAP_IFS", "\n");
+        let output = command.args(["--", "burrow", "attach", "de"]).output().expect("it runs");
+        assert_eq!(text(&output.stderr), "");
+        text(&output.stdout)
+    };
+    assert_eq!(complete(&server.url).trim(), "demo");
+    assert_eq!(complete("http://127.0.0.1:9").trim(), "", "no server, no names, no message");
+}
+
+#[test]
 fn device_login_is_saved_and_removed() {
     let info = json!({
         "id": ID, "name": "burrow", "created_at": "2026-01-01T00:00:00Z",

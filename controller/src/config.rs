@@ -115,4 +115,5 @@ impl Config {
 }
 
 /// Name of the controller's socket.
-const SOCKET: &str = "controller.sock";
+/// Name of the controller's socket in the run directory.
+pub const SOCKET: &str = "controller.sock";

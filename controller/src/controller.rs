@@ -162,11 +162,7 @@ impl Controller {
     /// Creates a one-time link for the first tenant's owner: a path, with the token after `#`.
     /// Unused older links are void.
     pub async fn first_sign_in_link(&self) -> Result<Redacted<String>, StartError> {
-        let mut system = self.app.db.system().await?;
-        let (tenant, owner) = find_first_owner(&mut system, &self.app).await?;
-        let link = sign_in_links::create(system.connection(), self.app.now(), tenant, owner).await?;
-        system.commit().await?;
-        Ok(link)
+        create_first_sign_in_link(&self.app).await
     }
 
     /// Whether an owner of the first tenant can sign in with a password, so that no link is needed.
@@ -274,6 +270,15 @@ impl Controller {
             .collect();
         Ok(StopReport { stopped: all.len() - kept_locally.len(), kept_locally })
     }
+}
+
+/// Creates a one-time link for the first tenant's owner.
+pub async fn create_first_sign_in_link(core: &Core) -> Result<Redacted<String>, StartError> {
+    let mut system = core.db.system().await?;
+    let (tenant, owner) = find_first_owner(&mut system, core).await?;
+    let link = sign_in_links::create(system.connection(), core.now(), tenant, owner).await?;
+    system.commit().await?;
+    Ok(link)
 }
 
 async fn find_first_owner(

@@ -32,7 +32,7 @@ mod tenants;
 mod tests;
 mod workspaces;
 
-pub use config::{Config, EngineConfig, HistoryConfig};
+pub use config::{Config, EngineConfig, HistoryConfig, SOCKET};
 pub use controller::{Controller, StopReport, StoppingWorkspace};
 pub use daemon::tasks::ShutdownOutcome;
 pub use db::{DatabaseError, migrate};

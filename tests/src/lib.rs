@@ -141,9 +141,11 @@ impl Stack {
             .spawn()
             .expect("`burrow up` starts");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let link = timeout(WAIT_TIMEOUT, lines.next_line()).await.expect("a link in time").expect("readable");
-        let link = link.unwrap_or_else(|| panic!("`burrow up` ended: {}", log_of(&options)));
-        let url = link.split("/welcome#").next().expect("the link's form").to_owned();
+        let url =
+            timeout(WAIT_TIMEOUT, lines.next_line()).await.expect("an address in time").expect("readable");
+        let url = url.unwrap_or_else(|| panic!("`burrow up` ended: {}", log_of(&options)));
+        assert!(!url.contains('#'), "no link where no terminal is: {url}");
+        let link = sign_in_link(&options.data).await;
         let configuration = tempfile::tempdir().expect("a directory");
         Self { child, options, url, token: String::new(), link, configuration }
     }
@@ -362,6 +364,14 @@ pub async fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {
     let response = request.send().await.expect("an answer");
     let status = response.status().as_u16();
     (status, response.json().await.unwrap_or(Value::Null))
+}
+
+/// A one-time link for the owner, as an operator gets it on the host.
+async fn sign_in_link(data: &Path) -> String {
+    let output = Command::new(burrow()).args(["admin", "sign-in-link", "--data-dir"]).arg(data).output();
+    let output = output.await.expect("it runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text").trim().to_owned()
 }
 
 /// Signs in with a one-time link, as a browser does, and creates a personal access token.

@@ -7,6 +7,7 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
+use clap_complete::engine::ArgValueCandidates;
 use protocol::api::class::{
     AddedMember, Class as ClassRecord, ClassAction, ClassList, ClassSummary, MAX_ROSTER_BYTES, Member,
     NewClass, RosterChange, RosterResult,
@@ -115,6 +116,7 @@ struct RosterFile {
 #[derive(Debug, Args)]
 pub struct ClassArgument {
     /// Name of the class
+    #[arg(add = ArgValueCandidates::new(super::candidates::classes))]
     pub class: String,
 }
 

@@ -1,11 +1,15 @@
 //! `burrow completion`.
 
 use clap::{Args, ValueEnum};
+use clap_complete::env::Shells;
 
 use crate::{
     context::Context,
     output::{self, CommandError},
 };
+
+/// Set when a completion script calls this program for candidates.
+pub const COMPLETE_VARIABLE: &str = "_BURROW_COMPLETE";
 
 /// Print a shell completion script
 #[derive(Debug, Args)]
@@ -43,8 +47,14 @@ impl Completion {
     #[expect(clippy::unused_async, reason = "all commands have the same signature")]
     pub async fn run(self, context: &Context) -> Result<(), CommandError> {
         let mut script = Vec::new();
-        let shell = clap_complete::Shell::from(self.shell);
-        clap_complete::generate(shell, &mut context.grammar(), "burrow", &mut script);
+        let name = clap_complete::Shell::from(self.shell).to_string();
+        let shells = Shells::builtins();
+        let shell = shells.completer(&name).expect("it is one of the supported shells");
+        let grammar = context.grammar();
+        let bin = grammar.get_name();
+        shell
+            .write_registration(COMPLETE_VARIABLE, bin, bin, bin, &mut script)
+            .map_err(|error| CommandError::error("Cannot write the script").because(&error))?;
         output::line(String::from_utf8_lossy(&script).trim_end())
     }
 }

@@ -1,6 +1,7 @@
 //! `burrow delete`.
 
 use clap::Args;
+use clap_complete::engine::ArgValueCandidates;
 
 use super::workspace;
 use crate::{
@@ -21,6 +22,7 @@ A deleted workspace can be restored with `burrow undelete` for some days."
 )]
 pub struct Delete {
     /// Name of the workspace
+    #[arg(add = ArgValueCandidates::new(super::candidates::workspaces))]
     pub workspace: String,
     /// Do not ask for confirmation
     #[arg(short, long, env = "BURROW_YES")]

@@ -18,6 +18,7 @@ use crate::{
 pub mod admin;
 pub mod attach;
 pub mod auth;
+mod candidates;
 pub mod class;
 pub mod completion;
 pub mod create;

@@ -1,6 +1,7 @@
 //! `burrow undelete`: restores a deleted workspace while its home is kept.
 
 use clap::Args;
+use clap_complete::engine::ArgValueCandidates;
 use protocol::{WorkspaceId, api::workspace::DeletedWorkspace};
 use time::OffsetDateTime;
 
@@ -21,7 +22,7 @@ The workspace is stopped, and its home is as it was last saved. Deleted workspac
 days.")]
 pub struct Undelete {
     /// Name of the workspace, or its identifier if several of that name were deleted
-    #[arg(env = "BURROW_WORKSPACE")]
+    #[arg(add = ArgValueCandidates::new(super::candidates::deleted_workspaces), env = "BURROW_WORKSPACE")]
     pub workspace: String,
 }
 

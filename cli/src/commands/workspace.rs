@@ -2,6 +2,7 @@
 //! it.
 
 use clap::Args;
+use clap_complete::engine::ArgValueCandidates;
 use protocol::{
     WorkspaceId,
     api::workspace::{Workspace, WorkspaceList},
@@ -20,7 +21,7 @@ use crate::{
 #[derive(Debug, Args)]
 pub struct WorkspaceArgument {
     /// Name of the workspace
-    #[arg(env = "BURROW_WORKSPACE")]
+    #[arg(add = ArgValueCandidates::new(super::candidates::workspaces), env = "BURROW_WORKSPACE")]
     pub workspace: String,
 }
 

@@ -182,12 +182,10 @@ impl From<Problem> for CommandError {
             error = error.cause(details.join("; "));
         }
         match error.kind {
-            ErrorKind::AuthRequired if std::env::var_os("BURROW_TOKEN").is_some_and(|token| !token.is_empty()) => {
-                error.hint(
-                    "BURROW_TOKEN has expired, was revoked or is of another server; unset it to use the login \
-                     of `burrow login`",
-                )
-            }
+            ErrorKind::AuthRequired if has_token_variable() => error.hint(
+                "BURROW_TOKEN has expired, was revoked or is of another server; unset it to use the \
+                 login of `burrow login`",
+            ),
             ErrorKind::AuthRequired => error.hint("burrow login"),
             _ => error,
         }
@@ -202,6 +200,11 @@ impl From<anyhow::Error> for CommandError {
         let error = Self::error(what);
         if causes.is_empty() { error } else { error.cause(causes.join(": ")) }
     }
+}
+
+/// Whether the token comes from the environment, which wins over `burrow login`.
+fn has_token_variable() -> bool {
+    std::env::var_os("BURROW_TOKEN").is_some_and(|token| !token.is_empty())
 }
 
 /// The error and the causes behind it, joined by colons.

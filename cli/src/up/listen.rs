@@ -33,7 +33,7 @@ pub fn other_ways_in(public_url: Option<&str>, bound: SocketAddr) -> Vec<String>
         Vec::new()
     } else if bound.ip().is_loopback() {
         vec![
-            "From another computer, forward the port, then open the same link there:".to_owned(),
+            "From another computer, forward the port, then open the same address there:".to_owned(),
             format!("  ssh -L {port}:127.0.0.1:{port} {}@{}", user_name(), host_name()),
         ]
     } else if bound.ip().is_unspecified() {

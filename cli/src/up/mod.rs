@@ -7,6 +7,7 @@
 
 use std::{
     collections::VecDeque,
+    io::IsTerminal as _,
     net::TcpListener,
     path::{Path, PathBuf},
     sync::Arc,
@@ -30,6 +31,7 @@ use self::{
     postgres::Postgres,
 };
 use crate::{
+    commands::admin::sign_in_link::ADDRESS_FILE,
     context::Context,
     output::{
         self, CommandError, ErrorKind,
@@ -213,17 +215,21 @@ fn start_gateway(
     let failed = |error: std::io::Error| CommandError::error("Cannot start the gateway").because(&error);
     let port = listener.local_addr().map_err(failed)?.port();
     let allowed_origins = listen::origins(up.listen, port, up.public_url.as_deref())?;
-    let config = ::gateway::Config { listener, controller: controller.socket().to_owned(), allowed_origins };
+    let trusted_proxies = up.trusted_proxy.iter().map(|proxy| proxy.0).collect();
+    let controller = controller.socket().to_owned();
+    let config = ::gateway::Config { listener, controller, allowed_origins, trusted_proxies };
     let limits = ::gateway::Limits::for_descriptors(descriptors::raise_limit());
     GatewayThread::start(config, limits).map_err(failed)
 }
 
-/// Prints the address and the sign-in link. The link is the only line on standard output, so that
-/// scripts can read it.
+/// Prints the address, and the sign-in link if an owner needs one and a user is looking. A link in the
+/// journal of the host would be a way in for everyone who reads it. One line goes to standard output, so
+/// that scripts can read it: the link, else the address.
 async fn print_link(context: &Context, up: &UpOptions, system: &System) -> Result<(), CommandError> {
     let (public_url, bound) = (up.public_url.as_deref(), system.gateway.addr());
     let address = listen::address(public_url, bound);
-    let link = system.controller.first_sign_in_link().await?;
+    std::fs::write(system.data_dir.join("run").join(ADDRESS_FILE), &address)
+        .map_err(|error| CommandError::error("Cannot write to the data directory").because(&error))?;
     if listen::is_unencrypted(public_url, bound) {
         output::progress::write_line(
             "Warning: passwords and all data travel over the network unencrypted. Put a proxy with TLS in \
@@ -234,7 +240,15 @@ async fn print_link(context: &Context, up: &UpOptions, system: &System) -> Resul
     for line in listen::other_ways_in(public_url, bound) {
         context.output.say(&line);
     }
-    context.output.say("Press Ctrl-C to save all homes and stop.\n\nSign in with this link. It works once:");
+    context.output.say("Press Ctrl-C to save all homes and stop.");
+    let is_claimed = system.controller.has_owner_with_password().await?;
+    if is_claimed || !std::io::stdout().is_terminal() {
+        let need = if is_claimed { "if the owner's password is lost" } else { "for a link to sign in with" };
+        context.output.say(&format!("Run `burrow admin sign-in-link` on this host {need}."));
+        return output::line(&address);
+    }
+    let link = system.controller.first_sign_in_link().await?;
+    context.output.say("\nSign in with this link. It works once:");
     output::line(&format!("{address}{}", link.expose()))
 }
 

@@ -3,7 +3,9 @@
 use axum::{Json, extract::State, http::HeaderMap};
 use protocol::{
     Code,
-    api::internal::{GrantReply, GrantRequest, MAX_SESSIONS_PER_CHECK, SessionsCheck, SessionsVerdict},
+    api::internal::{
+        GrantReply, GrantRequest, MAX_SESSIONS_PER_CHECK, SessionsCheck, SessionsVerdict, SignInLink,
+    },
     runner::{ReportReply, ReportRequest},
 };
 
@@ -13,6 +15,7 @@ use super::{
     layers::bearer,
 };
 use crate::{
+    controller::create_first_sign_in_link,
     core::App,
     workspaces::{
         grants::{self, GrantError},
@@ -36,6 +39,15 @@ pub async fn sessions_check(
 
 pub async fn grant_key(State(app): State<App>) -> Json<String> {
     Json(app.signing.verifying_key().to_hex())
+}
+
+pub async fn sign_in_link(State(app): State<App>) -> Result<Json<SignInLink>> {
+    let path = create_first_sign_in_link(&app).await.map_err(|error| {
+        tracing::error!(%error, "cannot create a sign-in link");
+        ApiError::internal()
+    })?;
+    tracing::info!("created a sign-in link for the owner");
+    Ok(Json(SignInLink { path }))
 }
 
 pub async fn report(

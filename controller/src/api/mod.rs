@@ -46,7 +46,7 @@ use protocol::{
         Version,
         class::MAX_ROSTER_BYTES,
         import::MAX_CHUNKS_BYTES,
-        internal::{GRANT_KEY_PATH, GRANTS_PATH, SESSIONS_CHECK_PATH},
+        internal::{GRANT_KEY_PATH, GRANTS_PATH, SESSIONS_CHECK_PATH, SIGN_IN_LINK_PATH},
     },
     runner::REPORT_PATH,
 };
@@ -145,6 +145,7 @@ pub fn router(app: App) -> Router {
         .route(GRANTS_PATH, post(internal::grants))
         .route(SESSIONS_CHECK_PATH, post(internal::sessions_check))
         .route(GRANT_KEY_PATH, get(internal::grant_key))
+        .route(SIGN_IN_LINK_PATH, post(internal::sign_in_link))
         .route(REPORT_PATH, post(internal::report))
         .layer(DefaultBodyLimit::max(MAX_INTERNAL_BODY_BYTES));
     guarded

@@ -11,8 +11,19 @@ pub const SESSIONS_CHECK_PATH: &str = "/internal/sessions/check";
 /// Path of the controller's public grant key, a JSON string.
 pub const GRANT_KEY_PATH: &str = "/internal/grant-key";
 
+/// Path that creates a [`SignInLink`] for the first owner.
+pub const SIGN_IN_LINK_PATH: &str = "/internal/sign-in-link";
+
 /// Most streams in one check.
 pub const MAX_SESSIONS_PER_CHECK: usize = 10_000;
+
+/// A one-time link for the first owner. A process that can open the socket may have it: the same
+/// user can read the database.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SignInLink {
+    /// `/welcome#<token>`, to be appended to the server's address.
+    pub path: Redacted<String>,
+}
 
 /// Asks whether a credential may open a stream to a workspace.
 #[derive(Clone, Debug, Serialize, Deserialize)]

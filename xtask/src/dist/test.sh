@@ -26,8 +26,9 @@ for _ in $(seq 600); do
     sleep 0.1
 done
 [ -s /tmp/link ] || { cat /tmp/up.log; exit 1; }
-link=$(head -1 /tmp/link)
-export BURROW_URL=${link%%/welcome#*}
+BURROW_URL=$(head -1 /tmp/link)
+export BURROW_URL
+link=$(burrow admin sign-in-link)
 api=$BURROW_URL/api/v1
 curl -sSf -c /tmp/cookies -H "origin: $BURROW_URL" --json "{\"token\":\"${link##*#}\"}" "$api/auth/link" >/dev/null
 BURROW_TOKEN=$(curl -sSf -b /tmp/cookies -H "origin: $BURROW_URL" --json '{"name":"test","days":1}' "$api/tokens" | jq -r .token)

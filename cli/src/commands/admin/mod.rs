@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 
 use self::{
     destroy_tenant_key::DestroyTenantKey, gc::Gc, retention::Retention, rotate_master_key::RotateMasterKey,
+    sign_in_link::SignInLink,
 };
 use crate::{context::Context, output::CommandError};
 
@@ -11,6 +12,7 @@ mod destroy_tenant_key;
 mod gc;
 mod retention;
 mod rotate_master_key;
+pub mod sign_in_link;
 
 /// Administer the installation
 #[derive(Debug, Args)]
@@ -22,6 +24,7 @@ pub struct Admin {
 /// The subcommands of `burrow admin`.
 #[derive(Debug, Subcommand)]
 pub enum AdminCommand {
+    SignInLink(SignInLink),
     Retention(Retention),
     Gc(Gc),
     RotateMasterKey(Box<RotateMasterKey>),
@@ -32,6 +35,7 @@ impl Admin {
     /// Runs the subcommand.
     pub async fn run(self, context: &Context) -> Result<(), CommandError> {
         match self.command {
+            AdminCommand::SignInLink(link) => link.run(context).await,
             AdminCommand::Retention(retention) => retention.run(context).await,
             AdminCommand::Gc(gc) => gc.run(context).await,
             AdminCommand::RotateMasterKey(rotate) => rotate.run(context).await,

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use clap_complete::engine::ArgValueCandidates;
 use protocol::{
     RestoreId,
     api::{
@@ -54,6 +55,7 @@ NAME.before-restore-TIME. With --all, the workspace is stopped and started again
 home is kept as a snapshot. See `burrow history --help` for how to write a time.")]
 pub struct Restore {
     /// Name of the workspace
+    #[arg(add = ArgValueCandidates::new(super::candidates::workspaces))]
     pub workspace: String,
     /// Files and directories to restore, relative to the home
     #[arg(required_unless_present_any = ["all", "undo"], value_name = "PATH")]
