@@ -155,7 +155,7 @@ fn terminal() -> Value {
 }
 
 /// Repeats what is typed. `x` loses the connection, `q` ends the shell with 7, `m` switches another
-/// screen on.
+/// screen on, `c` and `r` write and read the clipboard.
 fn shell(attach: AttachQuery, typed: Arc<Mutex<u64>>, upgrade: WebSocketUpgrade) -> Response {
     upgrade.on_upgrade(move |mut socket| async move {
         let input = *typed.lock().expect("sound");
@@ -167,8 +167,13 @@ fn shell(attach: AttachQuery, typed: Arc<Mutex<u64>>, upgrade: WebSocketUpgrade)
         }
         while let Some(Ok(message)) = socket.recv().await {
             let Message::Binary(message) = message else { continue };
-            let Ok(ClientMessage::Input { offset, bytes }) = ClientMessage::decode(&message) else {
-                continue;
+            let (offset, bytes) = match ClientMessage::decode(&message) {
+                Ok(ClientMessage::Input { offset, bytes }) => (offset, bytes),
+                Ok(ClientMessage::Redraw) => {
+                    send(&mut socket, &ServerMessage::Snapshot { offset: end, screen: b"(redrawn)" }).await;
+                    continue;
+                }
+                _ => continue,
             };
             let typed_now = offset + bytes.len() as u64;
             *typed.lock().expect("sound") = typed_now;
@@ -180,8 +185,12 @@ fn shell(attach: AttachQuery, typed: Arc<Mutex<u64>>, upgrade: WebSocketUpgrade)
                 return send(&mut socket, &ServerMessage::Exited(ExitStatus { code: Some(7), signal: None }))
                     .await;
             }
-            let answer =
-                if bytes == b"m" { b"\x1b[?1049h(other)".to_vec() } else { [b"<", bytes, b">"].concat() };
+            let answer = match bytes {
+                b"m" => b"\x1b[?1049h(other)".to_vec(),
+                b"c" => b"\x1b]52;c;aGVsbG8=\x07(copied)".to_vec(),
+                b"r" => b"\x1b]52;c;?\x07(asked)".to_vec(),
+                _ => [b"<", bytes, b">"].concat(),
+            };
             send(&mut socket, &ServerMessage::Output { offset: end, bytes: &answer }).await;
             end += answer.len() as u64;
         }
@@ -192,8 +201,8 @@ async fn send(socket: &mut WebSocket, message: &ServerMessage<'_>) {
     let _ = socket.send(Message::Binary(message.encode().into())).await;
 }
 
-/// Tells its request on standard error, repeats its input, ends with 3; or as the program's name
-/// says.
+/// Writes its request to standard error, repeats its input, and ends with 3 at the end of its input
+/// or a signal; or as the program's name says: `sleep` takes no input.
 async fn exec(upgrade: WebSocketUpgrade) -> Response {
     upgrade.on_upgrade(|mut socket| async move {
         let Some(Ok(Message::Text(text))) = socket.recv().await else { return };
@@ -210,16 +219,24 @@ async fn exec(upgrade: WebSocketUpgrade) -> Response {
             _ => {}
         }
         send(ExecOutput::Stderr(text.as_bytes())).await;
+        let mut accepted = 0;
         if request.stdin {
             while let Some(Ok(message)) = socket.recv().await {
                 let Message::Binary(message) = message else { continue };
-                let Ok(ExecInput::Stdin(bytes)) = ExecInput::decode(&message) else { break };
-                let output = ExecOutput::Stdout(bytes).encode();
-                let _ = socket.send(Message::Binary(output.into())).await;
+                let bytes = match ExecInput::decode(&message) {
+                    Ok(ExecInput::Stdin(_)) if request.argv[0] == "sleep" => continue,
+                    Ok(ExecInput::Stdin(bytes)) => bytes,
+                    _ => break,
+                };
+                accepted += bytes.len() as u64;
+                for output in [ExecOutput::Stdout(bytes), ExecOutput::InputAccepted(accepted)] {
+                    let _ = socket.send(Message::Binary(output.encode().into())).await;
+                }
             }
         }
-        let end = ExecOutput::End(ExecEnd::Exited(ExitStatus { code: Some(3), signal: None })).encode();
-        let _ = socket.send(Message::Binary(end.into())).await;
+        let status = ExitStatus { code: Some(3), signal: None };
+        let end = ExecEnd::Exited { status, output_cut: request.argv[0] == "daemon" };
+        let _ = socket.send(Message::Binary(ExecOutput::End(end).encode().into())).await;
     })
 }
 
@@ -253,6 +270,30 @@ fn exec_passes_standard_input_and_its_end() {
 }
 
 #[test]
+fn exec_interrupt_overtakes_unread_input() {
+    let server = TestServer::new();
+    let mut child = server
+        .burrow(&["exec", "-i", "demo", "--", "sleep"])
+        .stdin(std::fs::File::open("/dev/zero").expect("a source without end"))
+        .spawn()
+        .expect("runs");
+    // The program has started once its first output is here.
+    child.stderr.as_mut().expect("piped").read_exact(&mut [0]).expect("a byte");
+    kill_process(Pid::from_child(&child), Signal::INT).expect("alive");
+    assert_eq!(child.wait().expect("ends").code(), Some(3), "the program ended with the signal");
+}
+
+#[test]
+fn exec_reports_cut_output() {
+    let server = TestServer::new();
+    let run = server.run(&["exec", "--output-timeout", "2", "demo", "--", "daemon"]);
+    let words = String::from_utf8(run.stderr).expect("text");
+    assert_eq!(run.status.code(), Some(3));
+    assert!(words.contains("\"output_timeout_ms\":2000"), "{words}");
+    assert!(words.contains("warning: The output was cut") && words.contains("--output-timeout"), "{words}");
+}
+
+#[test]
 fn exec_errors_have_own_status() {
     let server = TestServer::new();
     let absent = server.run(&["exec", "demo", "--", "absent"]);
@@ -261,6 +302,9 @@ fn exec_errors_have_own_status() {
     assert!(words.contains("not found") && !words.contains('\x1b'), "{words:?}");
     let lost = server.run(&["exec", "demo", "--", "lost"]);
     assert_eq!((lost.status.code(), lost.stdout.as_slice()), (Some(255), &b"half"[..]));
+    let words = String::from_utf8(lost.stderr).expect("text");
+    assert!(words.contains("the workspace or the server has closed it"), "{words}");
+    assert!(!words.contains("WebSocket"), "{words}");
     assert_eq!(server.run(&["exec", "nowhere", "--", "true"]).status.code(), Some(255));
 }
 
@@ -286,6 +330,24 @@ fn attach_survives_a_lost_connection() {
     attached.wait_for("Connection lost");
     attached.type_keys("b");
     attached.wait_for("<b>");
+    attached.type_keys("q");
+    assert_eq!(attached.exit_status(), 7);
+}
+
+#[test]
+fn attach_refuses_clipboard_reads() {
+    let server = TestServer::new();
+    let mut attached = server.attach();
+    attached.wait_for("prompt$ ");
+    attached.type_keys("r");
+    attached.wait_for("(asked)");
+    attached.wait_for("asked for your clipboard. Burrow refused.");
+    // The screen is drawn again below the notice.
+    attached.wait_for("(redrawn)");
+    assert!(!String::from_utf8_lossy(&attached.shown).contains("52;c;?"), "the terminal was asked");
+    attached.type_keys("c");
+    attached.wait_for("\x1b]52;c;aGVsbG8=\x07(copied)");
+    attached.wait_for("has copied text to your clipboard.");
     attached.type_keys("q");
     assert_eq!(attached.exit_status(), 7);
 }

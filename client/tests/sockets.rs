@@ -19,7 +19,7 @@ use burrow_client::{
 };
 use protocol::{
     Code, Problem, TerminalId, WorkspaceId,
-    exec::{ExecEnd, ExecInput, ExecOutput, ExecRequest},
+    exec::{ExecEnd, ExecInput, ExecOutput, ExecRequest, INPUT_WINDOW_BYTES},
     terminal::{
         AttachInfo, AttachQuery, ClientMessage, ExitStatus, MAX_INPUT_BYTES, OUTPUT_WINDOW_BYTES,
         ServerMessage, TerminalSize,
@@ -117,6 +117,10 @@ async fn attach(
     }
 }
 
+fn exited(status: ExitStatus) -> ExecOutput<'static> {
+    ExecOutput::End(ExecEnd::Exited { status, output_cut: false })
+}
+
 /// Echoes standard input to standard output, writes to standard error, and ends with standard input.
 async fn exec(Path(_): Path<WorkspaceId>, upgrade: WebSocketUpgrade) -> Response {
     upgrade.on_upgrade(|mut socket| async move {
@@ -127,20 +131,24 @@ async fn exec(Path(_): Path<WorkspaceId>, upgrade: WebSocketUpgrade) -> Response
             let _ = socket.send(Message::Binary(ExecOutput::End(end).encode().into())).await;
             return;
         }
+        let mut accepted = 0;
         while let Some(Ok(message)) = socket.recv().await {
             let Message::Binary(message) = message else { continue };
             let answers = match ExecInput::decode(&message).expect("valid") {
                 ExecInput::Stdin(bytes) => {
-                    vec![ExecOutput::Stdout(bytes).encode(), ExecOutput::Stderr(b"e").encode()]
+                    accepted += bytes.len() as u64;
+                    vec![
+                        ExecOutput::Stdout(bytes).encode(),
+                        ExecOutput::Stderr(b"e").encode(),
+                        ExecOutput::InputAccepted(accepted).encode(),
+                    ]
                 }
                 ExecInput::Eof => {
-                    vec![
-                        ExecOutput::End(ExecEnd::Exited(ExitStatus { code: Some(3), signal: None })).encode(),
-                    ]
+                    vec![exited(ExitStatus { code: Some(3), signal: None }).encode()]
                 }
                 ExecInput::Signal(number) => {
                     let exit = ExitStatus { code: None, signal: Some(i32::from(number)) };
-                    vec![ExecOutput::End(ExecEnd::Exited(exit)).encode()]
+                    vec![exited(exit).encode()]
                 }
             };
             for answer in answers {
@@ -310,16 +318,22 @@ async fn exec_keeps_streams_apart_and_returns_status() {
         |program: &str| ExecRequest { argv: vec![program.to_owned()], stdin: true, ..Default::default() };
     let exec = in_time(server.api.exec(WorkspaceId::random(), &request("cat"))).await.expect("started");
     let (mut sender, mut receiver) = exec.split();
+    assert_eq!(sender.wait_for_room().await as u64, INPUT_WINDOW_BYTES);
     in_time(sender.send_stdin(b"in")).await.expect("sent");
+    assert_eq!(sender.wait_for_room().await as u64, INPUT_WINDOW_BYTES - 2);
     assert_eq!(in_time(receiver.next()).await.expect("open"), ExecEvent::Stdout(b"in".to_vec().into()));
     assert_eq!(in_time(receiver.next()).await.expect("open"), ExecEvent::Stderr(b"e".to_vec().into()));
     in_time(sender.send_ping()).await.expect("sent");
     in_time(sender.close_stdin()).await.expect("sent");
-    let end = ExecEvent::End(ExecEnd::Exited(ExitStatus { code: Some(3), signal: None }));
+    let status = ExitStatus { code: Some(3), signal: None };
+    let end = ExecEvent::End(ExecEnd::Exited { status, output_cut: false });
     assert_eq!(in_time(receiver.next()).await.expect("open"), end);
     let exec = in_time(server.api.exec(WorkspaceId::random(), &request("absent"))).await.expect("asked");
     let (_sender, mut receiver) = exec.split();
     let first = in_time(receiver.next()).await.expect("open");
     assert!(matches!(first, ExecEvent::End(ExecEnd::NotStarted { status: 127, .. })), "{first:?}");
-    assert!(matches!(in_time(receiver.next()).await, Err(ApiError::Broken { .. })));
+    let error = in_time(receiver.next()).await.expect_err("closed");
+    assert!(matches!(error, ApiError::Broken { .. }), "{error:?}");
+    let cause = std::error::Error::source(&error).expect("a cause").to_string();
+    assert_eq!(cause, "the workspace or the server has closed it");
 }

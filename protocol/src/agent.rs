@@ -239,7 +239,7 @@ fn is_terminal_id(text: &str) -> bool {
 /// Whether a relay passes a read-only viewer's WebSocket message on to the guest.
 pub fn viewer_may_send(kind: RouteKind, binary: bool, message: &[u8]) -> bool {
     match kind {
-        RouteKind::Terminal => binary && crate::terminal::is_acknowledgement(message),
+        RouteKind::Terminal => binary && crate::terminal::is_for_viewing(message),
         RouteKind::Document => binary && crate::document::is_query(message),
         RouteKind::Files => true, // only watch requests, which change nothing
         RouteKind::Exec | RouteKind::Stats => false,

@@ -25,8 +25,8 @@ use utoipa::ToSchema;
 pub const MAX_PATH_BYTES: usize = 4096;
 /// Most bytes of one file's name, as in Linux.
 pub const MAX_NAME_BYTES: usize = 255;
-/// Most entries of a listing. A longer listing is cut and marked as `truncated`.
-pub const MAX_ENTRIES: usize = 10_000;
+/// Most entries of a listing. A longer listing is cut after sorting and marked as `truncated`.
+pub const MAX_ENTRIES: usize = 20_000;
 /// Most directories that one watcher may watch.
 pub const MAX_WATCHES: usize = 512;
 
@@ -168,7 +168,7 @@ pub struct DirectoryListing {
     pub path: String,
     /// Directories first, then by name.
     pub entries: Vec<FileEntry>,
-    /// Whether the directory has more than 10,000 entries and some are left out.
+    /// Whether the directory has more than 20,000 entries and some are left out.
     pub truncated: bool,
 }
 
@@ -196,7 +196,8 @@ pub struct RenameRequest {
     pub overwrite: bool,
 }
 
-/// A client's message on `files/watch`. Only direct entries of a watched directory are reported.
+/// A client's message on `files/watch`. Only direct entries of a watched directory are reported. A
+/// path stays watched when its directory is deleted, made again or replaced.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum WatchRequest {
@@ -210,10 +211,13 @@ pub enum WatchRequest {
         /// Path exactly as in the `watch` request.
         path: String,
     },
+    /// Asks for an empty [`DirectoryChanges`], so that a dead connection is noticed.
+    Ping,
 }
 
-/// The agent's message on `files/watch`: these directories changed, list them again. Changes within
-/// 80 ms are one message.
+/// The agent's message on `files/watch`: these directories changed, list them again. The first one
+/// after a `watch` request means that the directory is watched from now on. Changes within 80 ms are
+/// one message.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({ "directories": ["project/src"], "all": false }))]
 pub struct DirectoryChanges {

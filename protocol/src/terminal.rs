@@ -54,12 +54,16 @@ pub struct NewTerminal {
     /// Initial size. Defaults to 80 × 24.
     #[serde(default)]
     pub size: Option<TerminalSize>,
-    /// Working directory, relative to the home. Defaults to the home.
+    /// Working directory: absolute, or relative to the home. Defaults to the home.
     #[serde(default)]
     pub directory: Option<String>,
     /// Program and arguments. Defaults to a login shell.
     #[serde(default)]
     pub command: Option<Vec<String>>,
+    /// Start a shell that reads no start files, such as `~/.bashrc`, instead of a login shell: the way
+    /// in when a start file ends or hangs the shell. Ignored with a command.
+    #[serde(default)]
+    pub plain_shell: bool,
 }
 
 /// A terminal and the state of its program.
@@ -177,6 +181,8 @@ pub enum ServerMessage<'a> {
         /// Bytes that draw the screen on a terminal that was just reset.
         screen: &'a [u8],
     },
+    /// Tag 5: the answer to a [`ClientMessage::Ping`].
+    Pong,
 }
 
 /// A binary message from a viewer to the agent.
@@ -193,6 +199,10 @@ pub enum ClientMessage<'a> {
     Resize(TerminalSize),
     /// Tag 2: `u64`. All output before this offset is drawn.
     Acknowledge(u64),
+    /// Tag 3: send a [`ServerMessage::Snapshot`], because something else was drawn over the screen.
+    Redraw,
+    /// Tag 4: answer with a [`ServerMessage::Pong`], so that a dead connection is noticed.
+    Ping,
 }
 
 /// Why a binary message cannot be decoded.
@@ -221,6 +231,7 @@ impl<'a> ServerMessage<'a> {
             Self::Exited(exit) => encode_tagged(2, &to_json(exit), &[]),
             Self::InputAccepted(offset) => encode_tagged(3, &offset.to_be_bytes(), &[]),
             Self::Snapshot { offset, screen } => encode_tagged(4, &offset.to_be_bytes(), screen),
+            Self::Pong => vec![5],
         }
     }
 
@@ -239,6 +250,7 @@ impl<'a> ServerMessage<'a> {
                 let (offset, screen) = split_u64(rest)?;
                 Self::Snapshot { offset, screen }
             }
+            5 => Self::Pong,
             _ => return Err(MalformedMessage::UnknownKind),
         })
     }
@@ -251,6 +263,8 @@ impl<'a> ClientMessage<'a> {
             Self::Input { offset, bytes } => encode_tagged(0, &offset.to_be_bytes(), bytes),
             Self::Resize(size) => encode_tagged(1, &size.cols.to_be_bytes(), &size.rows.to_be_bytes()),
             Self::Acknowledge(offset) => encode_tagged(2, &offset.to_be_bytes(), &[]),
+            Self::Redraw => vec![3],
+            Self::Ping => vec![4],
         }
     }
 
@@ -274,15 +288,21 @@ impl<'a> ClientMessage<'a> {
                 _ => Err(MalformedMessage::Short),
             },
             2 => Ok(Self::Acknowledge(split_u64(rest)?.0)),
+            3 => Ok(Self::Redraw),
+            4 => Ok(Self::Ping),
             _ => Err(MalformedMessage::UnknownKind),
         }
     }
 }
 
-/// Whether a message to the agent is an acknowledgement of output. A read-only viewer may send
-/// nothing else.
-pub fn is_acknowledgement(message: &[u8]) -> bool {
-    message.len() == 9 && matches!(ClientMessage::decode(message), Ok(ClientMessage::Acknowledge(_)))
+/// Whether a message to the agent is an acknowledgement of output, a ping, or asks for a redraw. A
+/// read-only viewer may send nothing else.
+pub fn is_for_viewing(message: &[u8]) -> bool {
+    match ClientMessage::decode(message) {
+        Ok(ClientMessage::Acknowledge(_)) => message.len() == 9,
+        Ok(ClientMessage::Redraw | ClientMessage::Ping) => message.len() == 1,
+        Ok(ClientMessage::Input { .. } | ClientMessage::Resize(_)) | Err(_) => false,
+    }
 }
 
 fn encode_tagged(kind: u8, head: &[u8], tail: &[u8]) -> Vec<u8> {
@@ -316,6 +336,7 @@ mod tests {
             ServerMessage::Exited(exit),
             ServerMessage::InputAccepted(1 << 40),
             ServerMessage::Snapshot { offset: 3, screen: b"\x1b[2J" },
+            ServerMessage::Pong,
         ] {
             assert_eq!(ServerMessage::decode(&message.encode()), Ok(message.clone()));
         }
@@ -323,18 +344,20 @@ mod tests {
             ClientMessage::Input { offset: 8, bytes: b"ls\r" },
             ClientMessage::Resize(TerminalSize { cols: 1000, rows: 1 }),
             ClientMessage::Acknowledge(77),
+            ClientMessage::Redraw,
+            ClientMessage::Ping,
         ] {
             assert_eq!(ClientMessage::decode(&message.encode()), Ok(message.clone()));
         }
     }
 
     #[test]
-    fn is_acknowledgement_refuses_other_messages() {
-        assert!(is_acknowledgement(&ClientMessage::Acknowledge(1).encode()));
-        assert!(!is_acknowledgement(&ClientMessage::Input { offset: 0, bytes: b"x" }.encode()));
-        assert!(!is_acknowledgement(&ClientMessage::Resize(TerminalSize { cols: 2, rows: 2 }).encode()));
-        assert!(!is_acknowledgement(b""));
-        assert!(!is_acknowledgement(b"\x02"));
-        assert!(!is_acknowledgement(b"\x0200000000x"));
+    fn is_for_viewing_refuses_other_messages() {
+        assert!(is_for_viewing(&ClientMessage::Acknowledge(1).encode()));
+        assert!(!is_for_viewing(&ClientMessage::Input { offset: 0, bytes: b"x" }.encode()));
+        assert!(!is_for_viewing(&ClientMessage::Resize(TerminalSize { cols: 2, rows: 2 }).encode()));
+        assert!(!is_for_viewing(b""));
+        assert!(!is_for_viewing(b"\x02"));
+        assert!(!is_for_viewing(b"\x0200000000x"));
     }
 }

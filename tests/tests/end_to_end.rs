@@ -110,6 +110,14 @@ async fn check_microvm() {
     {
         stack.sh("box", &format!("command -v {program}")).await;
     }
+    let limits = "ulimit -Hn; sudo sh -c 'ulimit -Hn'; ulimit -Sn; sysctl -n fs.inotify.max_user_watches";
+    assert_eq!(stack.sh("box", limits).await, "65536\n65536\n1024\n524288\n");
+    let missing = stack.run(&["exec", "-w", "nosuch", "box", "--", "touch", "ran-in-the-home"]).await;
+    assert_eq!(missing.status.code(), Some(126), "{missing:?}");
+    let denied = stack.run(&["exec", "-w", "/root", "box", "--", "touch", "ran-in-the-home"]).await;
+    assert_eq!(denied.status.code(), Some(126), "{denied:?}");
+    assert_eq!(stack.run_ok(&["exec", "-w", "/var/tmp", "box", "--", "pwd"]).await, "/var/tmp\n");
+    assert_eq!(stack.sh("box", "ls -a ran-in-the-home 2>&1 | grep -c cannot").await, "1\n");
     stack.sh("box", "printf 'int main(void){return 0;}' > ~/a.c && gcc ~/a.c -o ~/a && ~/a").await;
     let shown = stack.run_ok(&["show", "box", "-o", "json"]).await;
     let shown: Value = serde_json::from_str(&shown).expect("JSON");

@@ -23,6 +23,7 @@ mod files;
 pub mod fuzzing;
 pub mod guest;
 pub mod link;
+mod login_path;
 pub mod routes;
 mod socket;
 pub mod state;

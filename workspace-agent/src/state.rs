@@ -23,6 +23,7 @@ use crate::{
     error::{ApiError, ApiResult},
     files::home_directory::HomeDirectory,
     guest::{Guest, clock},
+    login_path::LoginPath,
     tasks::Tasks,
     terminals::registry::TerminalRegistry,
     user::GuestUser,
@@ -37,6 +38,8 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct AgentState {
     /// The user that programs run as.
     pub(crate) user: GuestUser,
+    /// The `PATH` of the user's login shell.
+    pub(crate) login_path: Arc<LoginPath>,
     /// The user's home.
     pub(crate) home: HomeDirectory,
     /// All terminals.
@@ -72,6 +75,7 @@ impl AgentState {
             documents: DocumentRegistry::new(home.clone(), tasks.clone()),
             home,
             user,
+            login_path: Arc::default(),
             terminals: TerminalRegistry::default(),
             tasks,
             guest,

@@ -7,12 +7,12 @@
 
 use std::{
     ffi::OsString,
+    io,
     path::{Path, PathBuf},
 };
 
 use anyhow::Context as _;
-use protocol::files::HomePath;
-use rustix::process::{Gid, Uid};
+use rustix::process::{Gid, Resource, Uid};
 
 /// Name of the user's account in a guest. The image creates the account.
 pub const NAME: &str = "dev";
@@ -23,12 +23,16 @@ pub const GID: u32 = 1000;
 /// The account's groups. 27 is `sudo` in Debian, whose members may become root.
 pub const GROUPS: [u32; 2] = [GID, 27];
 
+/// Open files of a program that does not raise the limit itself, as on other Linux systems.
+const SOFT_OPEN_FILES: u64 = 1024;
+
 /// The first argument that makes the agent's executable a launcher.
 pub const LAUNCH: &str = "launch";
 
-/// Exit statuses of a shell for a program that cannot be started.
-const STATUS_NOT_EXECUTABLE: i32 = 126;
-const STATUS_NOT_FOUND: i32 = 127;
+/// Exit status of a shell for a program that cannot be started.
+pub const STATUS_NOT_EXECUTABLE: i32 = 126;
+/// Exit status of a shell for a program that does not exist.
+pub const STATUS_NOT_FOUND: i32 = 127;
 
 const PATH_VARIABLE: &str =
     "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/games:/usr/games";
@@ -56,6 +60,23 @@ pub struct Program {
     pub environment: Vec<(OsString, OsString)>,
 }
 
+/// Why a program cannot be started in a working directory.
+#[derive(Debug, thiserror::Error)]
+#[error("Cannot use the working directory {name}: {}", directory_error_cause(source))]
+pub struct DirectoryError {
+    name: String,
+    source: io::Error,
+}
+
+fn directory_error_cause(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "it does not exist in the workspace".to_owned(),
+        io::ErrorKind::NotADirectory => "it is not a directory".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
 impl GuestUser {
     /// The account [`NAME`] of a guest.
     pub fn in_guest(cgroup: Option<PathBuf>) -> Self {
@@ -72,10 +93,29 @@ impl GuestUser {
         vec!["/bin/bash".to_owned(), "-l".to_owned()]
     }
 
-    /// Prepares `argv` to be started as this user in `directory`, with `extra` variables added to
-    /// the login environment.
-    pub fn program(&self, argv: &[String], directory: &HomePath, extra: &[(String, String)]) -> Program {
-        let directory = self.home.join(directory.as_str());
+    /// Program and arguments of a shell that reads no start files.
+    pub fn plain_shell(&self) -> Vec<String> {
+        ["/bin/bash", "--noprofile", "--norc"].map(str::to_owned).to_vec()
+    }
+
+    /// Finds the working directory that a request names: absolute, or relative to the home. Without
+    /// a name it is the home. Blocking.
+    ///
+    /// Whether the user may enter it is decided when the program is started, with the user's rights.
+    pub fn find_directory(&self, name: Option<&str>) -> Result<PathBuf, DirectoryError> {
+        let Some(name) = name.filter(|name| !name.is_empty()) else { return Ok(self.home.clone()) };
+        let directory = self.home.join(name);
+        // The last segment makes the kernel look into the directory, which a file refuses.
+        match std::fs::metadata(directory.join(".")) {
+            Ok(_) => Ok(directory),
+            Err(source) => Err(DirectoryError { name: name.to_owned(), source }),
+        }
+    }
+
+    /// Prepares `argv` to be started as this user in `directory` (see
+    /// [`find_directory`](Self::find_directory)), with `extra` variables added to the login
+    /// environment.
+    pub fn program(&self, argv: &[String], directory: PathBuf, extra: &[(String, String)]) -> Program {
         let mut environment: Vec<(OsString, OsString)> = [
             ("HOME", self.home.clone().into_os_string()),
             ("USER", self.name().into()),
@@ -133,14 +173,28 @@ fn become_user(directory: &Path, cgroup: &Path) -> anyhow::Result<()> {
     }
     // When memory runs out, the kernel kills programs before the agent.
     std::fs::write("/proc/self/oom_score_adj", "0").context("cannot reset the OOM score")?;
+    // Programs that use select() break above 1,024 descriptors; others raise the soft limit.
+    let mut files = rustix::process::getrlimit(Resource::Nofile);
+    files.current = Some(files.maximum.map_or(SOFT_OPEN_FILES, |maximum| maximum.min(SOFT_OPEN_FILES)));
+    rustix::process::setrlimit(Resource::Nofile, files).context("cannot set the limit of open files")?;
     let groups = GROUPS.map(Gid::from_raw);
     rustix::thread::set_thread_groups(&groups).context("cannot set groups")?;
     rustix::thread::set_thread_res_gid(Gid::from_raw(GID), Gid::from_raw(GID), Gid::from_raw(GID))
         .context("cannot set the group")?;
     rustix::thread::set_thread_res_uid(Uid::from_raw(UID), Uid::from_raw(UID), Uid::from_raw(UID))
         .context("cannot set the user")?;
-    std::env::set_current_dir(directory)
-        .or_else(|_| std::env::set_current_dir(format!("/home/{NAME}")))
-        .or_else(|_| std::env::set_current_dir("/"))
-        .context("cannot enter the directory")
+    enter_directory(directory)
+}
+
+/// Enters the working directory. Only a home that cannot be entered is replaced, by `/`: a program
+/// that was meant for one directory must not run in another one, but a shell is needed to repair a
+/// home.
+fn enter_directory(directory: &Path) -> anyhow::Result<()> {
+    let Err(source) = std::env::set_current_dir(directory) else { return Ok(()) };
+    let error = DirectoryError { name: directory.display().to_string(), source };
+    if directory != Path::new("/home").join(NAME) {
+        return Err(error.into());
+    }
+    eprintln!("{error}. The program starts in /.");
+    std::env::set_current_dir("/").context("cannot enter /")
 }

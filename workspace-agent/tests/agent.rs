@@ -10,8 +10,8 @@ use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use protocol::{
     document::{DocumentEvent, RefusalReason},
-    exec::{ExecEnd, ExecInput, ExecOutput, ExecRequest},
-    files::{DirectoryChanges, DirectoryListing, FileEntry},
+    exec::{ExecEnd, ExecInput, ExecOutput, ExecRequest, INPUT_WINDOW_BYTES},
+    files::{DirectoryChanges, DirectoryListing, FileEntry, MAX_ENTRIES},
     terminal::{ClientMessage, OUTPUT_WINDOW_BYTES, ServerMessage, TerminalInfo},
 };
 use support::{Agent, Editor, Socket, next_event, within_timeout};
@@ -85,6 +85,25 @@ async fn terminal_outlives_client_and_types_input_once() {
         }
     };
     assert_eq!(exit.status(), 3);
+}
+
+#[tokio::test]
+async fn plain_shell_ignores_broken_start_files() {
+    let agent = Agent::start().await;
+    for (file, text) in [
+        (".bash_profile", "exit 0"),
+        (".bash_profile", "cat < /dev/tty > /dev/null"),
+        (".bash_profile", "if [ -d ~/bin ]; then\n"),
+        (".bashrc", "exit 0"),
+    ] {
+        std::fs::write(agent.path(file), text).expect("a file");
+        let request = serde_json::json!({ "plain_shell": true });
+        let terminal: TerminalInfo = agent.json(Method::POST, "/v1/terminals", request).await;
+        let mut socket = agent.open_socket(&format!("/v1/terminals/{}/attach?client=a", terminal.id)).await;
+        send_input(&mut socket, 0, b"echo a-way-in-$((40+2))\n").await;
+        read_output_until(&mut socket, "a-way-in-42").await;
+        std::fs::remove_file(agent.path(file)).expect("removed");
+    }
 }
 
 #[tokio::test]
@@ -179,18 +198,108 @@ async fn watch_files_reports_changes() {
     let agent = Agent::start().await;
     let mut socket = agent.open_socket("/v1/files/watch").await;
     socket.send(Message::text(r#"{"type":"watch","path":""}"#)).await.expect("open");
-    // A watch request has no answer, so write until a change is reported.
-    let changed = loop {
-        std::fs::write(agent.path("new"), "x").expect("written");
-        match tokio::time::timeout(std::time::Duration::from_millis(200), socket.next()).await {
-            Ok(Some(Ok(Message::Text(text)))) => {
-                break serde_json::from_str::<DirectoryChanges>(&text).expect("a change");
-            }
-            Ok(None | Some(Err(_))) => panic!("the watch ended"),
+    // The first report means that the directory is watched.
+    assert_eq!(next_change(&mut socket).await.directories, [""]);
+    std::fs::write(agent.path("new"), "x").expect("written");
+    assert_eq!(next_change(&mut socket).await.directories, [""]);
+}
+
+async fn next_change(socket: &mut Socket) -> DirectoryChanges {
+    loop {
+        match within_timeout(socket.next()).await.expect("open").expect("valid") {
+            Message::Text(text) => return serde_json::from_str(&text).expect("a change"),
+            Message::Close(_) => panic!("the watch ended"),
             _ => {}
         }
+    }
+}
+
+#[tokio::test]
+async fn large_directory_is_sorted_before_the_cut() {
+    let agent = Agent::start().await;
+    let many = agent.path("many");
+    std::fs::create_dir_all(many.join("zzz-last-directory")).expect("a directory");
+    // Created in an order that is not the one of the names.
+    for file in 0..MAX_ENTRIES + 5 {
+        std::fs::write(many.join(format!("{:05}", (file * 7919) % (MAX_ENTRIES + 5))), "").expect("a file");
+    }
+    let listing: DirectoryListing =
+        agent.json(Method::GET, "/v1/files?path=many", serde_json::Value::Null).await;
+    assert!(listing.truncated);
+    let names: Vec<String> = listing.entries.into_iter().map(|entry| entry.name).collect();
+    let files = (0..MAX_ENTRIES - 1).map(|file| format!("{file:05}"));
+    let expected: Vec<String> = std::iter::once("zzz-last-directory".to_owned()).chain(files).collect();
+    assert!(names == expected, "{} names, from {:?} to {:?}", names.len(), names.first(), names.last());
+}
+
+/// What a client shows that lists each directory when it is reported.
+struct Tree<'a> {
+    agent: &'a Agent,
+    socket: Socket,
+}
+
+impl Tree<'_> {
+    async fn watch(&mut self, path: &str) {
+        let request = serde_json::json!({ "type": "watch", "path": path });
+        self.socket.send(Message::text(request.to_string())).await.expect("open");
+    }
+
+    /// Waits until the last listing of `path` that the reports led to has exactly these names.
+    async fn wait_for(&mut self, path: &str, expected: &[String]) {
+        let mut names: Option<Vec<String>> = None;
+        while names.as_deref() != Some(expected) {
+            let changes = next_change(&mut self.socket).await;
+            if !changes.all && !changes.directories.iter().any(|one| one == path) {
+                continue;
+            }
+            let url = format!("/v1/files?path={path}");
+            let (status, body) = self.agent.send(Method::GET, &url, empty()).await;
+            names = (status == StatusCode::OK).then(|| {
+                let listing: DirectoryListing = serde_json::from_slice(&body).expect("a listing");
+                listing.entries.into_iter().map(|entry| entry.name).collect()
+            });
+        }
+    }
+}
+
+#[tokio::test]
+async fn watch_follows_a_directory_made_again() {
+    let agent = Agent::start().await;
+    let site = agent.path("site");
+    std::fs::create_dir_all(site.join("dist")).expect("a directory");
+    // Only the directory itself is watched, not its parents.
+    let mut tree = Tree { agent: &agent, socket: agent.open_socket("/v1/files/watch").await };
+    tree.watch("site/dist").await;
+    tree.wait_for("site/dist", &[]).await;
+    let fill = |round: &str| {
+        for file in 0..20 {
+            std::fs::write(site.join("dist").join(format!("{round}-{file:02}")), round).expect("written");
+        }
+        (0..20).map(|file| format!("{round}-{file:02}")).collect::<Vec<_>>()
     };
-    assert_eq!(changed.directories, [""]);
+    for round in ["r1", "r2", "r3"] {
+        std::fs::remove_dir_all(site.join("dist")).expect("removed");
+        std::fs::create_dir(site.join("dist")).expect("made");
+        tree.wait_for("site/dist", &fill(round)).await;
+    }
+    // Everything on the way is made again.
+    std::fs::remove_dir_all(&site).expect("removed");
+    std::fs::create_dir_all(site.join("dist")).expect("made");
+    tree.wait_for("site/dist", &fill("r4")).await;
+    // A rename keeps the inode: the old one is elsewhere now.
+    std::fs::rename(site.join("dist"), site.join("old")).expect("renamed");
+    std::fs::create_dir(site.join("dist")).expect("made");
+    tree.wait_for("site/dist", &fill("r5")).await;
+    std::fs::rename(&site, agent.path("moved")).expect("renamed");
+    std::fs::create_dir_all(site.join("dist")).expect("made");
+    tree.wait_for("site/dist", &fill("r6")).await;
+    // A link that leads elsewhere.
+    std::fs::remove_dir_all(site.join("dist")).expect("removed");
+    std::os::unix::fs::symlink("../moved/old", site.join("dist")).expect("a link");
+    let old: Vec<String> = (0..20).map(|file| format!("r4-{file:02}")).collect();
+    tree.wait_for("site/dist", &old).await;
+    std::fs::write(agent.path("moved/old/through-the-link"), "x").expect("written");
+    tree.wait_for("site/dist", &[old, vec!["through-the-link".to_owned()]].concat()).await;
 }
 
 #[tokio::test]
@@ -271,6 +380,7 @@ async fn run_program(agent: &Agent, request: &ExecRequest, stdin: &[&[u8]]) -> (
             ExecOutput::Stdout(bytes) => out.extend_from_slice(bytes),
             ExecOutput::Stderr(bytes) => err.extend_from_slice(bytes),
             ExecOutput::End(end) => return (out, err, end),
+            ExecOutput::InputAccepted(_) => {}
         }
     }
 }
@@ -285,17 +395,113 @@ async fn exec_separates_streams_and_reports_status() {
     };
     let (out, err, end) = run_program(&agent, &shell("cat; echo no >&2; exit 7"), &[b"a\0b", b"c"]).await;
     assert_eq!((out.as_slice(), err.as_slice()), (b"a\0bc".as_slice(), b"no\n".as_slice()));
-    assert!(matches!(end, ExecEnd::Exited(exit) if exit.status() == 7), "{end:?}");
+    assert!(matches!(end, ExecEnd::Exited { status, .. } if status.status() == 7), "{end:?}");
 
     let (out, _, _) = run_program(&agent, &shell("head -c 3000000 /dev/zero"), &[]).await;
     assert_eq!(out.len(), 3_000_000);
 
     let (_, _, end) = run_program(&agent, &shell("kill -TERM $$"), &[]).await;
-    assert!(matches!(end, ExecEnd::Exited(exit) if exit.signal == Some(15)), "{end:?}");
+    assert!(matches!(end, ExecEnd::Exited { status, .. } if status.signal == Some(15)), "{end:?}");
 
     let missing = ExecRequest { argv: vec!["/no/such".to_owned()], ..ExecRequest::default() };
     let (_, _, end) = run_program(&agent, &missing, &[]).await;
     assert!(matches!(end, ExecEnd::NotStarted { status: 127, .. }), "{end:?}");
+}
+
+#[tokio::test]
+async fn exec_runs_only_in_named_directory() {
+    let agent = Agent::start().await;
+    std::fs::create_dir(agent.path("project")).expect("a directory");
+    std::fs::write(agent.path("file"), "").expect("a file");
+    let outside = tempfile::tempdir().expect("a directory outside the home");
+    let pwd = |directory: &str| ExecRequest {
+        argv: vec!["/bin/pwd".to_owned(), "-P".to_owned()],
+        directory: Some(directory.to_owned()),
+        ..ExecRequest::default()
+    };
+    let outside = outside.path().canonicalize().expect("exists");
+    for (directory, expected) in
+        [("", agent.home.path()), ("project", &agent.path("project")), (outside.to_str().expect("text"), &outside)]
+    {
+        let (out, _, end) = run_program(&agent, &pwd(directory), &[]).await;
+        assert!(matches!(end, ExecEnd::Exited { status, .. } if status.status() == 0), "{end:?}");
+        let expected = expected.canonicalize().expect("exists");
+        assert_eq!(String::from_utf8(out).expect("text").trim_end(), expected.to_str().expect("text"));
+    }
+    for (directory, cause) in
+        [("nosuch", "does not exist"), ("file", "not a directory"), ("/nosuch", "does not exist"), ("a\0b", "NUL")]
+    {
+        let (out, _, end) = run_program(&agent, &pwd(directory), &[]).await;
+        assert!(out.is_empty(), "the program ran in another directory");
+        assert!(
+            matches!(&end, ExecEnd::NotStarted { status: 126, message } if message.contains(cause)),
+            "{end:?}"
+        );
+        let request = full(serde_json::json!({ "directory": directory }).to_string());
+        let (status, problem) = agent.send(Method::POST, "/v1/terminals", request).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{}", String::from_utf8_lossy(&problem));
+    }
+}
+
+#[tokio::test]
+async fn exec_waits_for_holders_of_its_output() {
+    let agent = Agent::start().await;
+    let shell = |script: &str, timeout_ms: u64| ExecRequest {
+        argv: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
+        output_timeout_ms: Some(timeout_ms),
+        ..ExecRequest::default()
+    };
+    // The holder writes when its program has ended: its parent is another process then.
+    let late = "(while [ $(awk '/^PPid/{print $2}' /proc/self/status) = $$ ]; do sleep .1; done; sleep 1; echo late) &";
+    let (out, _, end) = run_program(&agent, &shell(&format!("{late} echo early"), 60_000), &[]).await;
+    assert_eq!(String::from_utf8_lossy(&out), "early\nlate\n");
+    assert!(matches!(end, ExecEnd::Exited { output_cut: false, .. }), "{end:?}");
+
+    let (out, _, end) = run_program(&agent, &shell("sleep 600 & echo early", 0), &[]).await;
+    assert_eq!(String::from_utf8_lossy(&out), "early\n");
+    assert!(matches!(end, ExecEnd::Exited { output_cut: true, .. }), "{end:?}");
+}
+
+#[tokio::test]
+async fn exec_signal_overtakes_unread_input() {
+    let agent = Agent::start().await;
+    let request = ExecRequest {
+        argv: ["/bin/sh", "-c", "echo ready; exec sleep 600"].map(str::to_owned).to_vec(),
+        stdin: true,
+        ..ExecRequest::default()
+    };
+    let mut socket = agent.open_socket("/v1/exec").await;
+    socket.send(Message::text(serde_json::to_string(&request).expect("JSON"))).await.expect("open");
+    let piece = vec![0; INPUT_WINDOW_BYTES as usize / 4];
+    for _ in 0..4 {
+        socket.send(Message::binary(ExecInput::Stdin(&piece).encode())).await.expect("open");
+    }
+    loop {
+        let message = next_binary(&mut socket).await.expect("an end");
+        match ExecOutput::decode(&message).expect("an exec message") {
+            ExecOutput::Stdout(_) => {
+                socket.send(Message::binary(ExecInput::Signal(2).encode())).await.expect("open");
+            }
+            ExecOutput::End(end) => {
+                assert!(matches!(end, ExecEnd::Exited { status, .. } if status.signal == Some(2)), "{end:?}");
+                break;
+            }
+            ExecOutput::Stderr(_) | ExecOutput::InputAccepted(_) => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn exec_has_path_of_login_shell() {
+    let agent = Agent::start().await;
+    std::fs::create_dir_all(agent.path(".local/bin")).expect("a directory");
+    std::fs::write(agent.path(".profile"), "PATH=$HOME/.local/bin:$PATH").expect("a file");
+    let tool = agent.path(".local/bin/my-tool");
+    std::fs::write(&tool, "#!/bin/sh\necho mine").expect("a file");
+    std::fs::set_permissions(&tool, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a mode");
+    let request = ExecRequest { argv: vec!["my-tool".to_owned()], ..ExecRequest::default() };
+    let (out, _, end) = run_program(&agent, &request, &[]).await;
+    assert_eq!(String::from_utf8_lossy(&out), "mine\n", "{end:?}");
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use client::{
     ApiError,
     socket::{ExecEvent, ExecReceiver, ExecSender},
 };
-use protocol::exec::{ExecEnd, ExecRequest};
+use protocol::exec::{DEFAULT_OUTPUT_TIMEOUT_MS, ExecEnd, ExecRequest, MAX_OUTPUT_TIMEOUT_MS};
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
     signal::unix::{Signal, SignalKind, signal},
@@ -35,6 +35,10 @@ const SIGNAL_QUEUE: usize = 4;
 /// The exit status that shells report when the reader of a pipe has gone (SIGPIPE).
 const BROKEN_PIPE_STATUS: u8 = 128 + 13;
 const SIGINT: u8 = 2;
+/// Longest `--output-timeout`, in seconds: a day, as on the server.
+const MAX_OUTPUT_TIMEOUT: u64 = MAX_OUTPUT_TIMEOUT_MS / 1000;
+const CUT_WARNING: &str = "warning: The output was cut: the program has ended, but a process that it left \
+running held its output open. To wait longer, use --output-timeout SECONDS.";
 
 /// Run a program in a workspace
 #[derive(Debug, Args)]
@@ -44,7 +48,14 @@ Examples:
   tar c src | burrow exec -i demo -- tar x
   burrow exec -w project -e CI=1 demo -- ./run.sh
 
-Standard output, standard error, signals and the exit status are passed through.")]
+Standard output, standard error, signals and the exit status are passed through. PATH is that of
+your login shell. The first Ctrl-C goes to the program, the second ends the command at once.
+
+Processes that the program leaves running may hold its output open. The command then ends when they
+close it, or when they have written nothing for --output-timeout seconds; it warns if output was cut.
+
+Exit status: that of the program; 126 if it cannot be started or its working directory cannot be
+entered, 127 if it does not exist, 255 if the connection failed.")]
 pub struct Exec {
     #[command(flatten)]
     pub target: WorkspaceArgument,
@@ -54,9 +65,18 @@ pub struct Exec {
     /// Set an environment variable of the program; may be repeated
     #[arg(short, long, env = "BURROW_ENV", value_name = "KEY=VALUE", value_parser = parse_variable)]
     pub env: Vec<(String, String)>,
-    /// Working directory, relative to the home
+    /// Working directory: absolute, or relative to the home
     #[arg(short, long, env = "BURROW_WORKDIR", value_name = "DIR")]
     pub workdir: Option<String>,
+    /// How long to wait for silent processes that hold the output of the ended program
+    #[arg(
+        long,
+        env = "BURROW_OUTPUT_TIMEOUT",
+        value_name = "SECONDS",
+        default_value_t = DEFAULT_OUTPUT_TIMEOUT_MS / 1000,
+        value_parser = clap::value_parser!(u64).range(..=MAX_OUTPUT_TIMEOUT),
+    )]
+    pub output_timeout: u64,
     /// Fail if the workspace is stopped, instead of starting it
     #[arg(long, env = "BURROW_NO_START")]
     pub no_start: bool,
@@ -91,6 +111,7 @@ async fn run(context: &Context, exec: Exec) -> Result<u8, CommandError> {
         directory: exec.workdir,
         environment: exec.env,
         stdin: exec.interactive,
+        output_timeout_ms: Some(exec.output_timeout * 1000),
     };
     let (sender, receiver) = server.exec(workspace.id, &request).await?.split();
     let stdin = exec.interactive.then(|| keyboard::read_stdin(MAX_READ_BYTES));
@@ -102,7 +123,8 @@ async fn run(context: &Context, exec: Exec) -> Result<u8, CommandError> {
     }
 }
 
-/// Sends input, signals and pings to the program.
+/// Sends input, signals and pings to the program. A signal does not wait for input that the program
+/// does not read.
 ///
 /// It never returns. When nothing can be sent any more, the program may have ended with its last
 /// output still on the way, so [`copy_output`] decides when the command ends.
@@ -113,15 +135,21 @@ async fn copy_input(
 ) -> Infallible {
     let mut pings = interval(PING_INTERVAL);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut waiting: Vec<u8> = Vec::new();
     loop {
         let sent: Result<(), ApiError> = tokio::select! {
             Some(number) = signals.recv() => sender.send_signal(number).await,
-            bytes = next_input(&mut stdin) => if let Some(bytes) = bytes {
-                sender.send_stdin(&bytes).await
+            bytes = next_input(&mut stdin), if waiting.is_empty() => if let Some(bytes) = bytes {
+                waiting = bytes;
+                Ok(())
             } else {
                 stdin = None;
                 sender.close_stdin().await
             },
+            room = sender.wait_for_room(), if !waiting.is_empty() => {
+                let piece: Vec<u8> = waiting.drain(..room.min(waiting.len())).collect();
+                sender.send_stdin(&piece).await
+            }
             _ = pings.tick() => sender.send_ping().await,
         };
         if let Err(error) = sent {
@@ -146,7 +174,12 @@ async fn copy_output(mut receiver: ExecReceiver) -> Result<u8, CommandError> {
         let written = match receiver.next().await? {
             ExecEvent::Stdout(bytes) => write(&mut stdout, &bytes).await,
             ExecEvent::Stderr(bytes) => write(&mut stderr, &bytes).await,
-            ExecEvent::End(ExecEnd::Exited(exit)) => return Ok(exit_status(exit)),
+            ExecEvent::End(ExecEnd::Exited { status, output_cut }) => {
+                if output_cut {
+                    progress::write_line(CUT_WARNING);
+                }
+                return Ok(exit_status(status));
+            }
             ExecEvent::End(ExecEnd::NotStarted { status, message }) => {
                 progress::write_line(&format!("error: {}", output::printable(&message)));
                 return Ok(u8::try_from(status & 0xff).unwrap_or(u8::MAX));

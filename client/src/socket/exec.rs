@@ -7,13 +7,13 @@ use futures_util::{
 };
 use protocol::{
     WorkspaceId,
-    exec::{ExecEnd, ExecInput, ExecOutput, ExecRequest, MAX_CHUNK_BYTES},
+    exec::{ExecEnd, ExecInput, ExecOutput, ExecRequest, INPUT_WINDOW_BYTES, MAX_CHUNK_BYTES},
     terminal::MalformedMessage,
 };
-use tokio::time::timeout;
+use tokio::{sync::watch, time::timeout};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::{IDLE_TIMEOUT, Socket, open};
+use super::{IDLE_TIMEOUT, Socket, broken, open, silent};
 use crate::{api::Api, error::ApiError};
 
 /// A program that was requested. Dropping both halves ends its connection.
@@ -22,13 +22,23 @@ pub struct Exec {
     receiver: ExecReceiver,
 }
 
-/// Sends to the program. Sending waits while the program does not read.
-pub struct ExecSender(SplitSink<Socket, Message>);
+/// Sends to the program.
+///
+/// Standard input has a window: call [`Self::wait_for_room`] before [`Self::send_stdin`]. Signals and
+/// pings need no room, so they never wait for a program that does not read its input.
+pub struct ExecSender {
+    sink: SplitSink<Socket, Message>,
+    /// Bytes of standard input that were sent.
+    sent: u64,
+    /// Bytes of standard input that the program has taken.
+    accepted: watch::Receiver<u64>,
+}
 
 /// Receives from the program. The program waits while nobody calls [`ExecReceiver::next`].
 pub struct ExecReceiver {
     stream: SplitStream<Socket>,
     url: String,
+    accepted: watch::Sender<u64>,
 }
 
 /// What a program sends.
@@ -49,11 +59,12 @@ impl Exec {
         request: &ExecRequest,
     ) -> Result<Self, ApiError> {
         let (sink, stream) = open(api, workspace, "exec").await?.split();
-        let mut sender = ExecSender(sink);
+        let (accepted, taken) = watch::channel(0);
+        let mut sender = ExecSender { sink, sent: 0, accepted: taken };
         let request =
             serde_json::to_string(request).map_err(|error| ApiError::Setup { source: error.into() })?;
         sender.send(Message::text(request)).await?;
-        Ok(Self { sender, receiver: ExecReceiver { stream, url: api.url().to_owned() } })
+        Ok(Self { sender, receiver: ExecReceiver { stream, url: api.url().to_owned(), accepted } })
     }
 
     /// Splits the two directions, to serve them concurrently.
@@ -63,8 +74,21 @@ impl Exec {
 }
 
 impl ExecSender {
-    /// Sends bytes to standard input.
+    /// Waits until standard input has room, and returns how many bytes. Needs a caller of
+    /// [`ExecReceiver::next`], which learns of the room. Cancel-safe.
+    pub async fn wait_for_room(&mut self) -> usize {
+        let sent = self.sent;
+        let room = |accepted: u64| INPUT_WINDOW_BYTES.saturating_sub(sent.saturating_sub(accepted));
+        match self.accepted.wait_for(|accepted| room(*accepted) > 0).await {
+            Ok(accepted) => usize::try_from(room(*accepted)).unwrap_or(usize::MAX),
+            // The receiver is gone, and with it the connection's end.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Sends bytes to standard input, at most as many as there is room for.
     pub async fn send_stdin(&mut self, bytes: &[u8]) -> Result<(), ApiError> {
+        self.sent += bytes.len() as u64;
         for piece in bytes.chunks(MAX_CHUNK_BYTES) {
             self.send(Message::binary(ExecInput::Stdin(piece).encode())).await?;
         }
@@ -88,7 +112,7 @@ impl ExecSender {
     }
 
     async fn send(&mut self, message: Message) -> Result<(), ApiError> {
-        self.0.send(message).await.map_err(ApiError::broken)
+        self.sink.send(message).await.map_err(broken)
     }
 }
 
@@ -96,24 +120,33 @@ impl ExecReceiver {
     /// Returns the next event. Cancel-safe.
     pub async fn next(&mut self) -> Result<ExecEvent, ApiError> {
         loop {
-            let message = timeout(IDLE_TIMEOUT, self.stream.next())
-                .await
-                .map_err(ApiError::broken)?
-                .ok_or_else(|| ApiError::broken(Error::ConnectionClosed))?
-                .map_err(ApiError::broken)?;
+            let message = match timeout(IDLE_TIMEOUT, self.stream.next()).await {
+                Ok(Some(message)) => message.map_err(broken)?,
+                Ok(None) => return Err(broken(Error::ConnectionClosed)),
+                Err(_) => return Err(silent()),
+            };
             match message {
-                Message::Binary(message) => return self.decode(&message),
-                Message::Close(_) => return Err(ApiError::broken(Error::ConnectionClosed)),
+                Message::Binary(message) => {
+                    if let Some(event) = self.decode(&message)? {
+                        return Ok(event);
+                    }
+                }
+                Message::Close(_) => return Err(broken(Error::ConnectionClosed)),
                 _ => {}
             }
         }
     }
 
-    fn decode(&self, message: &Bytes) -> Result<ExecEvent, ApiError> {
+    /// The event of a message. Room for input is recorded, and no event.
+    fn decode(&self, message: &Bytes) -> Result<Option<ExecEvent>, ApiError> {
         match ExecOutput::decode(message) {
-            Ok(ExecOutput::Stdout(bytes)) => Ok(ExecEvent::Stdout(message.slice_ref(bytes))),
-            Ok(ExecOutput::Stderr(bytes)) => Ok(ExecEvent::Stderr(message.slice_ref(bytes))),
-            Ok(ExecOutput::End(end)) => Ok(ExecEvent::End(end)),
+            Ok(ExecOutput::Stdout(bytes)) => Ok(Some(ExecEvent::Stdout(message.slice_ref(bytes)))),
+            Ok(ExecOutput::Stderr(bytes)) => Ok(Some(ExecEvent::Stderr(message.slice_ref(bytes)))),
+            Ok(ExecOutput::End(end)) => Ok(Some(ExecEvent::End(end))),
+            Ok(ExecOutput::InputAccepted(bytes)) => {
+                self.accepted.send_replace(bytes);
+                Ok(None)
+            }
             Err(error) => Err(malformed(&self.url, error)),
         }
     }

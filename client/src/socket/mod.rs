@@ -9,7 +9,9 @@ use protocol::{
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, client_async_tls_with_config,
-    tungstenite::{Error, client::IntoClientRequest as _, protocol::WebSocketConfig},
+    tungstenite::{
+        Error, client::IntoClientRequest as _, error::ProtocolError, protocol::WebSocketConfig,
+    },
 };
 
 use crate::{api::Api, error::ApiError};
@@ -89,6 +91,36 @@ async fn open(api: &Api, workspace: WorkspaceId, rest: &str) -> Result<Socket, A
             let body = response.body().as_deref().unwrap_or_default();
             Err(ApiError::from_response(api.url(), response.status().as_u16(), id, is_problem, body))
         }
-        Ok(Err(error)) => Err(unreachable(false, error.into())),
+        Ok(Err(error)) => Err(unreachable(false, describe(error))),
+    }
+}
+
+/// The error of a connection that was open.
+fn broken(error: Error) -> ApiError {
+    ApiError::broken(describe(error))
+}
+
+/// The error of a connection on which nothing has arrived for [`IDLE_TIMEOUT`].
+fn silent() -> ApiError {
+    ApiError::broken(format!("nothing has arrived for {} seconds", IDLE_TIMEOUT.as_secs()))
+}
+
+/// The cause of an error, in words for users. The library's words are those of its developers.
+fn describe(error: Error) -> Box<dyn std::error::Error + Send + Sync> {
+    match error {
+        Error::ConnectionClosed
+        | Error::AlreadyClosed
+        | Error::Protocol(
+            ProtocolError::ResetWithoutClosingHandshake
+            | ProtocolError::SendAfterClosing
+            | ProtocolError::ReceivedAfterClosing
+            | ProtocolError::HandshakeIncomplete,
+        ) => "the workspace or the server has closed it".into(),
+        Error::Io(error) => error.into(),
+        Error::Tls(error) => error.into(),
+        Error::Protocol(_) | Error::Utf8(_) | Error::Capacity(_) => {
+            "what arrived is not from Burrow. A proxy in between may not relay WebSockets".into()
+        }
+        error => error.into(),
     }
 }

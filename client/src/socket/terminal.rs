@@ -39,7 +39,7 @@ use tokio::{
 };
 use tokio_tungstenite::tungstenite::{Error, Message, protocol::frame::coding::CloseCode};
 
-use super::{IDLE_TIMEOUT, Socket, exec::malformed, open};
+use super::{IDLE_TIMEOUT, Socket, broken, exec::malformed, open, silent};
 use crate::{api::Api, error::ApiError};
 
 /// Unconfirmed input, in bytes: as much as the agent accepts at once. A longer paste waits piece by piece.
@@ -122,6 +122,8 @@ struct Outbox {
     size: TerminalSize,
     /// The size that the agent knows from this connection.
     reported_size: TerminalSize,
+    /// Whether the caller has asked for a redraw that was not sent yet.
+    wants_redraw: bool,
     /// Whether this connection's first message, the attach info, has arrived. Nothing is sent before it.
     has_info: bool,
 }
@@ -162,7 +164,7 @@ impl Terminal {
             self.outbox.changed.notify_one();
         }
         let queued = self.events.recv().await;
-        let (event, offset) = queued.unwrap_or_else(|| Err(ApiError::broken(Error::AlreadyClosed)))?;
+        let (event, offset) = queued.unwrap_or_else(|| Err(broken(Error::AlreadyClosed)))?;
         self.last_offset = offset;
         Ok(event)
     }
@@ -191,6 +193,12 @@ impl TerminalInput {
         while MAX_UNCONFIRMED_BYTES - self.0.lock().unconfirmed.len() < bytes {
             self.0.room.notified().await;
         }
+    }
+
+    /// Asks for a [`TerminalEvent::Redraw`], because the caller has drawn over the screen.
+    pub fn redraw(&self) {
+        self.0.lock().wants_redraw = true;
+        self.0.changed.notify_one();
     }
 
     /// Sets the size of the caller's window.
@@ -222,6 +230,7 @@ impl Outbox {
             acknowledged: 0,
             size,
             reported_size: size,
+            wants_redraw: false,
             has_info: false,
         }
     }
@@ -256,6 +265,9 @@ impl Outbox {
     fn next_message(&mut self) -> Option<Vec<u8>> {
         if !self.has_info {
             return None;
+        }
+        if std::mem::take(&mut self.wants_redraw) {
+            return Some(ClientMessage::Redraw.encode());
         }
         if self.size != self.reported_size {
             self.reported_size = self.size;
@@ -359,9 +371,9 @@ impl Attachment {
     async fn receive_messages(&mut self, mut stream: SplitStream<Socket>) -> ConnectionEnd {
         loop {
             let message = match timeout(IDLE_TIMEOUT, stream.next()).await {
-                Err(elapsed) => return ConnectionEnd::Lost(ApiError::broken(elapsed)),
-                Ok(None) => return ConnectionEnd::Lost(ApiError::broken(Error::ConnectionClosed)),
-                Ok(Some(Err(error))) => return ConnectionEnd::Lost(ApiError::broken(error)),
+                Err(_) => return ConnectionEnd::Lost(silent()),
+                Ok(None) => return ConnectionEnd::Lost(broken(Error::ConnectionClosed)),
+                Ok(Some(Err(error))) => return ConnectionEnd::Lost(broken(error)),
                 Ok(Some(Ok(message))) => message,
             };
             let ended = match message {
@@ -400,6 +412,7 @@ impl Attachment {
                 self.outbox.room.notify_one();
                 Ok(())
             }
+            Ok(ServerMessage::Pong) => Ok(()),
             Ok(ServerMessage::Exited(exit)) => {
                 return Some(match self.send_event(TerminalEvent::Exited(exit), None).await {
                     Ok(()) => ConnectionEnd::Finished,
@@ -452,7 +465,7 @@ async fn send_messages(outbox: &SharedOutbox, mut sink: SplitSink<Socket, Messag
             None => outbox.changed.notified().await,
             Some(message) => {
                 if let Err(error) = sink.send(Message::binary(message)).await {
-                    return ApiError::broken(error);
+                    return broken(error);
                 }
             }
         }

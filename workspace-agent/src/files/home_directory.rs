@@ -229,7 +229,8 @@ impl HomeFiles<'_> {
         }
     }
 
-    fn path_of(&self, file: BorrowedFd<'_>) -> io::Result<HomePath> {
+    /// The path of an open file, without symbolic links.
+    pub fn path_of(&self, file: BorrowedFd<'_>) -> io::Result<HomePath> {
         let target = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
         let home = std::fs::read_link(format!("/proc/self/fd/{}", self.root.as_raw_fd()))?;
         let relative = target.strip_prefix(&home).or_else(|_| target.strip_prefix(self.home));

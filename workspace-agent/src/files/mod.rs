@@ -10,19 +10,22 @@ pub mod staging;
 pub mod target;
 pub mod upload;
 pub mod watch;
+mod watch_targets;
 pub mod writers;
 
-use std::{ffi::CString, io, os::fd::AsFd as _};
+use std::{collections::BinaryHeap, ffi::CString, io, os::fd::AsFd as _};
 
-use protocol::files::{DirectoryListing, EntryKind, FileEntry, HomePath, MAX_ENTRIES};
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
+use protocol::files::{DirectoryListing, FileEntry, HomePath, MAX_ENTRIES};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
 
 use self::home_directory::HomeFiles;
 
-/// Lists a directory.
+/// Lists a directory. Of more than [`MAX_ENTRIES`] entries, the first in the order of the listing
+/// are kept.
 pub fn list_directory(files: &HomeFiles<'_>, path: &HomePath) -> io::Result<DirectoryListing> {
     let directory = files.open(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
-    let mut entries = Vec::new();
+    // Only names are kept until the cut, and never more than the listing has.
+    let mut first: BinaryHeap<(bool, CString)> = BinaryHeap::new();
     let mut truncated = false;
     for item in rustix::fs::Dir::read_from(&directory)? {
         let item = item?;
@@ -30,19 +33,25 @@ pub fn list_directory(files: &HomeFiles<'_>, path: &HomePath) -> io::Result<Dire
         if matches!(name.to_bytes(), b"." | b"..") {
             continue;
         }
-        if entries.len() == MAX_ENTRIES {
+        let is_directory = match item.file_type() {
+            FileType::Unknown => rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)
+                .is_ok_and(|stat| entry::is_directory(&stat)),
+            kind => kind.is_dir(),
+        };
+        first.push((!is_directory, name.to_owned()));
+        if first.len() > MAX_ENTRIES {
+            first.pop();
             truncated = true;
-            break;
         }
-        match rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => entries.push(entry::file_entry(directory.as_fd(), name, &stat)),
+    }
+    let mut entries = Vec::with_capacity(first.len());
+    for (_, name) in first.into_sorted_vec() {
+        match rustix::fs::statat(&directory, &name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => entries.push(entry::file_entry(directory.as_fd(), &name, &stat)),
             Err(rustix::io::Errno::NOENT) => {} // deleted during the iteration
             Err(error) => return Err(error.into()),
         }
     }
-    entries.sort_by(|a, b| {
-        (a.kind != EntryKind::Directory, &a.name).cmp(&(b.kind != EntryKind::Directory, &b.name))
-    });
     Ok(DirectoryListing { path: path.as_str().to_owned(), entries, truncated })
 }
 

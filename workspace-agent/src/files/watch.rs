@@ -1,8 +1,14 @@
 //! A client's subscription to changes in directories.
+//!
+//! The kernel watches inodes, clients watch paths. A directory that is deleted and made again, or
+//! replaced by a rename or a link, has another inode under the same path, or a reused one. The
+//! session therefore also watches every directory on the way to a watched path. When one of these is
+//! created, removed or renamed, its watch is dropped, and whatever is at each path now is watched
+//! ([`super::watch_targets`]).
 
 use std::{
-    collections::{BTreeSet, HashMap},
-    path::PathBuf,
+    collections::{BTreeMap, BTreeSet, HashMap},
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -10,12 +16,14 @@ use std::{
     time::Duration,
 };
 
-use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _, event::ModifyKind};
 use protocol::files::{DirectoryChanges, HomePath, MAX_WATCHES, WatchRequest};
-use rustix::fs::{Mode, OFlags};
 use tokio::{sync::mpsc, time::Instant};
 
-use super::home_directory::HomeDirectory;
+use super::{
+    home_directory::HomeDirectory,
+    watch_targets::{Inode, WatchTargets, find_targets},
+};
 use crate::socket::{CLOSE_INVALID_MESSAGE, CloseReason, Disconnected, Incoming, Socket};
 
 /// Changes within this time are sent as one message.
@@ -30,8 +38,28 @@ pub struct WatchSession {
     events: mpsc::Receiver<Event>,
     /// Set when an event was dropped.
     has_lost_events: Arc<AtomicBool>,
-    /// Watched directories: the resolved absolute path, and the path as the client wrote it.
-    directories: HashMap<PathBuf, String>,
+    /// The paths that the client watches, as it wrote them.
+    watched: BTreeMap<String, HomePath>,
+    /// What was at these paths when they were last compared.
+    targets: WatchTargets,
+    /// The directories that the kernel watches: absolute path and inode.
+    kernel: HashMap<PathBuf, Inode>,
+}
+
+/// What is to be done when the debounce delay is over.
+#[derive(Default)]
+struct Pending {
+    due: Option<Instant>,
+    /// Watched paths that changed, as the client wrote them.
+    changed: BTreeSet<String>,
+    /// Whether the inodes at the watched paths must be compared.
+    is_stale: bool,
+}
+
+impl Pending {
+    fn schedule(&mut self) {
+        self.due.get_or_insert_with(|| Instant::now() + DEBOUNCE_DELAY);
+    }
 }
 
 impl WatchSession {
@@ -52,7 +80,15 @@ impl WatchSession {
                 let _ = sender.try_send(Event::default());
             }
         })?;
-        Ok(Self { home, watcher, events, has_lost_events, directories: HashMap::new() })
+        Ok(Self {
+            home,
+            watcher,
+            events,
+            has_lost_events,
+            watched: BTreeMap::new(),
+            targets: WatchTargets::default(),
+            kernel: HashMap::new(),
+        })
     }
 
     /// Serves the client until it disconnects or sends something that is not a watch request.
@@ -64,23 +100,31 @@ impl WatchSession {
 
     async fn run(&mut self, socket: &mut Socket) -> Result<CloseReason, Disconnected> {
         let invalid = CloseReason { code: CLOSE_INVALID_MESSAGE, reason: "not a watch request" };
-        let mut changed = BTreeSet::new();
-        let mut due: Option<Instant> = None;
+        let mut pending = Pending::default();
         loop {
+            let due = pending.due.unwrap_or_else(Instant::now);
             tokio::select! {
                 message = socket.receive() => {
                     let Incoming::Text(text) = message.ok_or(Disconnected)? else { return Ok(invalid) };
                     let Ok(request) = serde_json::from_str(&text) else { return Ok(invalid) };
-                    self.apply_request(request).await;
+                    if request == WatchRequest::Ping {
+                        socket.send_json(&DirectoryChanges::default()).await?;
+                    }
+                    self.apply_request(request, &mut pending);
                 }
                 Some(event) = self.events.recv() => {
-                    changed.extend(self.directories_of(&event));
-                    due.get_or_insert_with(|| Instant::now() + DEBOUNCE_DELAY);
+                    self.apply_event(&event, &mut pending);
                 }
-                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
-                    due = None;
+                () = tokio::time::sleep_until(due), if pending.due.is_some() => {
                     let all = self.has_lost_events.swap(false, Ordering::Relaxed);
-                    let directories = std::mem::take(&mut changed).into_iter().collect::<Vec<_>>();
+                    let mut pending = std::mem::take(&mut pending);
+                    if all {
+                        self.drop_all_watches();
+                    }
+                    if pending.is_stale || all {
+                        pending.changed.extend(self.follow_paths().await);
+                    }
+                    let directories = pending.changed.into_iter().collect::<Vec<_>>();
                     if all || !directories.is_empty() {
                         socket.send_json(&DirectoryChanges { directories, all }).await?;
                     }
@@ -89,47 +133,80 @@ impl WatchSession {
         }
     }
 
-    async fn apply_request(&mut self, request: WatchRequest) {
+    fn apply_request(&mut self, request: WatchRequest, pending: &mut Pending) {
         match request {
+            WatchRequest::Ping => return,
             WatchRequest::Watch { path } => {
-                if self.directories.len() < MAX_WATCHES
-                    && let Some(resolved) = self.resolve_directory(&path).await
-                    && self.watcher.watch(&resolved, RecursiveMode::NonRecursive).is_ok()
-                {
-                    self.directories.insert(resolved, path);
+                let Ok(parsed) = HomePath::parse(&path) else { return };
+                if self.watched.len() >= MAX_WATCHES && !self.watched.contains_key(&path) {
+                    return;
                 }
+                self.watched.insert(path.clone(), parsed);
+                // Reported once it is watched: what changed before that, nobody has seen.
+                pending.changed.insert(path);
             }
             WatchRequest::Unwatch { path } => {
-                let resolved = self
-                    .directories
-                    .iter()
-                    .find(|(_, watched)| **watched == path)
-                    .map(|(resolved, _)| resolved.clone());
-                if let Some(resolved) = resolved {
-                    self.directories.remove(&resolved);
-                    let _ = self.watcher.unwatch(&resolved);
-                }
+                self.watched.remove(&path);
+                pending.changed.remove(&path);
             }
+        }
+        pending.is_stale = true;
+        pending.schedule();
+    }
+
+    fn apply_event(&mut self, event: &Event, pending: &mut Pending) {
+        let replaces = matches!(
+            event.kind,
+            EventKind::Create(_) | EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_))
+        );
+        for path in &event.paths {
+            if replaces {
+                self.drop_watch(path);
+            }
+            pending.is_stale |= self.targets.on_the_way.contains(path);
+            let parent = path.parent().unwrap_or(Path::new("/"));
+            let concerned = [parent, path].into_iter().filter_map(|path| self.targets.clients.get(path));
+            pending.changed.extend(concerned.flatten().cloned());
+        }
+        pending.schedule();
+    }
+
+    /// Makes the kernel watch what is at the watched paths now. Returns the paths at which something
+    /// else is than before.
+    async fn follow_paths(&mut self) -> Vec<String> {
+        let watched = self.watched.clone();
+        let home = self.home.path().to_owned();
+        let found = self.home.run(move |files| Ok::<_, std::io::Error>(find_targets(files, &home, &watched)));
+        let Ok(found) = found.await else { return Vec::new() };
+        let old = std::mem::replace(&mut self.targets, found);
+        for path in self.kernel.keys().cloned().collect::<Vec<_>>() {
+            if self.targets.directories.get(&path) != self.kernel.get(&path) {
+                self.drop_watch(&path);
+            }
+        }
+        // Parents come first. A directory that is replaced before it is watched is an event of its
+        // parent.
+        for (path, inode) in &self.targets.directories {
+            if !self.kernel.contains_key(path)
+                && self.watcher.watch(path, RecursiveMode::NonRecursive).is_ok()
+            {
+                self.kernel.insert(path.clone(), *inode);
+            }
+        }
+        let is_changed = |path: &&String| old.inodes.get(*path) != self.targets.inodes.get(*path);
+        self.watched.keys().filter(is_changed).cloned().collect()
+    }
+
+    fn drop_watch(&mut self, path: &Path) {
+        if self.kernel.remove(path).is_some() {
+            // Fails if the kernel has removed the watch with its directory.
+            let _ = self.watcher.unwatch(path);
         }
     }
 
-    /// The absolute path of a directory that the user may read.
-    async fn resolve_directory(&self, path: &str) -> Option<PathBuf> {
-        let path = HomePath::parse(path).ok()?;
-        let resolved = self
-            .home
-            .run(move |files| {
-                files.open(&path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
-                files.resolve(&path)
-            })
-            .await;
-        resolved.ok().map(|resolved| self.home.path().join(resolved.as_str()))
-    }
-
-    /// The watched directories that an event concerns, as the client wrote them.
-    fn directories_of(&self, event: &Event) -> Vec<String> {
-        let parents = event.paths.iter().filter_map(|path| path.parent());
-        let themselves = event.paths.iter().map(PathBuf::as_path);
-        parents.chain(themselves).filter_map(|path| self.directories.get(path)).cloned().collect()
+    fn drop_all_watches(&mut self) {
+        for path in self.kernel.keys().cloned().collect::<Vec<_>>() {
+            self.drop_watch(&path);
+        }
     }
 }

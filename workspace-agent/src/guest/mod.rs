@@ -9,6 +9,7 @@ pub mod clock;
 mod entropy;
 mod freezer;
 mod home_mount;
+mod limits;
 mod modules;
 mod network;
 mod notices;
@@ -65,6 +66,7 @@ pub fn prepare() -> anyhow::Result<Guest> {
     modules::load_all(Path::new("/modules"))?;
     root::enter()?;
     root::create_cgroups()?;
+    limits::raise();
     let home = Path::new("/home").join(user::NAME);
     Ok(Guest { freezer: freezer::Freezer::new(home.clone()), home })
 }

@@ -23,6 +23,12 @@ use crate::{error::ApiResult, exec, socket, state::AgentState};
 /// - `1` standard output: bytes.
 /// - `2` standard error: bytes.
 /// - `3` end: JSON `ExecEnd`. The last message.
+/// - `4` input accepted: big-endian `u64`, how many bytes of standard input the program has taken.
+///   Send at most 256 KiB beyond it: until then, signals never wait behind input.
+///
+/// After the program has ended, the output of processes that it left running is passed on until they
+/// close it, or until nothing arrives for `output_timeout_ms` (by default 10 s). Then the end has
+/// `output_cut`. `PATH` is that of the user's login shell.
 ///
 /// If the client disconnects, the program gets SIGHUP, and SIGKILL after 5 seconds. Close codes:
 /// 1000 after the program has ended, 1007 if the first message is not an exec request. Requires
@@ -41,6 +47,7 @@ pub async fn exec_program(
     upgrade: WebSocketUpgrade,
 ) -> ApiResult<Response> {
     state.require_ready()?;
-    let user = state.user.clone();
-    Ok(socket::accept(upgrade, state.tasks(), move |socket| exec::serve(user, socket)))
+    let (user, login_path) = (state.user.clone(), state.login_path.clone());
+    let serve = move |socket| async move { exec::serve(&user, &login_path, socket).await };
+    Ok(socket::accept(upgrade, state.tasks(), serve))
 }

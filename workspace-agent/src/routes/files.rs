@@ -46,7 +46,7 @@ pub struct DeleteFileQuery {
 
 /// List a directory
 ///
-/// Returns at most 10,000 entries, directories first, then by name. Links are not followed.
+/// Returns the first 20,000 entries, directories first, then by name. Links are not followed.
 #[utoipa::path(
     get,
     path = "/files",

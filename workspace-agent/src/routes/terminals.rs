@@ -48,6 +48,7 @@ pub async fn list_terminals(State(state): State<Arc<AgentState>>) -> Json<Termin
         (status = 201, description = "The new terminal.", body = TerminalInfo),
         (status = 403, description = "`quota_exceeded`: 64 open terminals. `forbidden`: no write access."),
         (status = 413, description = "`too_large`: the body is larger than 64 KiB."),
+        (status = 422, description = "`invalid`: the directory does not exist."),
         (status = 503, description = "`unavailable`: cannot start the program, or the workspace starts."),
     ),
 )]
@@ -119,6 +120,7 @@ pub async fn delete_terminal(
 /// - `3` input accepted: `u64`, bytes of this client's input that were typed.
 /// - `4` snapshot: `u64` offset of the output that follows, then bytes that draw the screen on a
 ///   terminal that was just reset.
+/// - `5` pong: the answer to a ping.
 ///
 /// From the client:
 /// - `0` input: `u64` offset in this client's input, then at most 64 KiB of bytes. Repeated bytes
@@ -126,8 +128,10 @@ pub async fn delete_terminal(
 /// - `1` resize: `u16` columns, `u16` rows.
 /// - `2` acknowledge: `u64`, all output before this offset is drawn. At most 64 KiB are sent
 ///   without an acknowledgement.
+/// - `3` redraw: send a snapshot, because something else was drawn over the screen.
+/// - `4` ping: answered with `5`, so that a dead connection is noticed.
 ///
-/// A client with read access may only send acknowledgements; the server drops its other messages.
+/// The server drops input and sizes of a client with read access.
 /// Close codes: 1000 after the program has ended, 1007 after an invalid message.
 #[utoipa::path(
     get,

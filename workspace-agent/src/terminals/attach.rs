@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::body::Bytes;
 use protocol::terminal::{AttachQuery, ClientMessage, OUTPUT_WINDOW_BYTES, ServerMessage, TerminalSize};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::terminal::{NextOutput, Terminal};
 use crate::socket::{CLOSE_INVALID_MESSAGE, CLOSE_NORMAL, CloseReason, Disconnected, Incoming, Socket};
@@ -16,6 +16,9 @@ const CONFIRM_DELAY: Duration = Duration::from_millis(50);
 /// More unconfirmed input than this is a paste, whose next part waits for the confirmation. It is
 /// confirmed at once.
 const CONFIRM_BYTES: u64 = 256;
+
+/// How often a client hears of the agent while its input is not read.
+const PONG_INTERVAL: Duration = Duration::from_secs(4);
 
 /// Serves one client until it disconnects or has received the last output of a program that has
 /// ended.
@@ -33,6 +36,7 @@ pub async fn serve(terminal: Arc<Terminal>, query: AttachQuery, socket: Socket) 
         size: terminal.size(),
         typed: 0,
         confirmed: 0,
+        owes_pong: false,
         confirm_at: None,
     };
     if let Ok(reason) = session.run().await {
@@ -54,6 +58,8 @@ struct AttachSession<'a> {
     typed: u64,
     /// How much of `typed` was confirmed to the client.
     confirmed: u64,
+    /// Whether a ping was not answered yet.
+    owes_pong: bool,
     /// When the rest of `typed` is to be confirmed.
     confirm_at: Option<Instant>,
 }
@@ -71,6 +77,9 @@ impl AttachSession<'_> {
         let mut pending: Option<PendingInput> = None;
         loop {
             changes.mark_unchanged();
+            if std::mem::take(&mut self.owes_pong) {
+                self.send(&ServerMessage::Pong).await?;
+            }
             if let Some(reason) = self.send_output().await? {
                 return Ok(reason);
             }
@@ -86,6 +95,8 @@ impl AttachSession<'_> {
                     let typed = terminal.type_input(permit, self.client, input.offset, &input.bytes);
                     self.record_typed(typed, expected).await?;
                 }
+                // Meets the client's next ping, which the socket does not read.
+                () = sleep(PONG_INTERVAL), if pending.is_some() => self.owes_pong = true,
                 () = sleep_until_some(self.confirm_at) => self.confirm_input().await?,
                 message = self.socket.receive(), if pending.is_none() => {
                     match self.apply_message(message.ok_or(Disconnected)?) {
@@ -111,6 +122,9 @@ impl AttachSession<'_> {
                 // Never beyond what was sent, and never backwards.
                 self.acknowledged = offset.min(self.sent.unwrap_or_default()).max(self.acknowledged);
             }
+            // The next output is a drawing of the screen.
+            Ok(ClientMessage::Redraw) => self.sent = None,
+            Ok(ClientMessage::Ping) => self.owes_pong = true,
             Err(_) => return Err(invalid),
         }
         Ok(None)

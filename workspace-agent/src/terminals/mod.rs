@@ -6,6 +6,7 @@
 //! if the ring no longer has it. Knows no routes.
 
 pub mod attach;
+mod conceal;
 pub mod registry;
 pub mod ring;
 pub mod screen;

@@ -11,7 +11,7 @@ use super::terminal::Terminal;
 use crate::{
     error::{ApiError, ApiResult},
     tasks::Tasks,
-    user::GuestUser,
+    user::{DirectoryError, GuestUser},
 };
 
 /// Most terminals whose program has ended. They stay in the list so that clients can see how they
@@ -45,9 +45,7 @@ impl TerminalRegistry {
     pub fn create(&self, user: &GuestUser, request: &NewTerminal, tasks: &Tasks) -> ApiResult<Arc<Terminal>> {
         let mut terminals = self.terminals();
         make_room(&mut terminals)?;
-        let terminal = Terminal::start(user, request, tasks).map_err(|error| {
-            ApiError::new(Code::Unavailable, format!("Cannot start the program: {error:#}."))
-        })?;
+        let terminal = Terminal::start(user, request, tasks).map_err(start_error)?;
         terminals.push(terminal.clone());
         Ok(terminal)
     }
@@ -61,6 +59,14 @@ impl TerminalRegistry {
 
     fn terminals(&self) -> MutexGuard<'_, Vec<Arc<Terminal>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn start_error(error: anyhow::Error) -> ApiError {
+    match error.downcast::<DirectoryError>() {
+        Ok(error) => ApiError::new(Code::Invalid, format!("{error}."))
+            .with_field("directory", error.to_string()),
+        Err(error) => ApiError::new(Code::Unavailable, format!("Cannot start the program: {error:#}.")),
     }
 }
 

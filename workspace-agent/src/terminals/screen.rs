@@ -9,17 +9,21 @@ use std::{
 
 use protocol::{terminal::TerminalSize, workspace::cut};
 
-use super::splitter::SequenceSplitter;
+use super::{conceal::ConcealFilter, splitter::SequenceSplitter};
 
 /// Lines above the screen that are kept.
 const SCROLLBACK_LINES: usize = 1000;
 /// Longest title. The rest is cut.
 const MAX_TITLE_BYTES: usize = 256;
 
+/// Hides the text that follows.
+const HIDE: &str = "\x1b[8m";
+
 /// The screen after a given amount of a program's output.
 pub struct Screen {
     parser: vt100::Parser<Title>,
     splitter: SequenceSplitter,
+    conceal: ConcealFilter,
     /// Offset up to which the model has drawn the output. Always between two escape sequences.
     drawn: u64,
 }
@@ -38,13 +42,19 @@ impl vt100::Callbacks for Title {
 impl Screen {
     /// An empty screen.
     pub fn new(size: TerminalSize) -> Self {
-        Self { parser: new_parser(cells(size)), splitter: SequenceSplitter::default(), drawn: 0 }
+        Self {
+            parser: new_parser(cells(size)),
+            splitter: SequenceSplitter::default(),
+            conceal: ConcealFilter::default(),
+            drawn: 0,
+        }
     }
 
     /// Draws more output.
     pub fn push(&mut self, output: &[u8]) {
         let whole = self.splitter.push(output);
-        self.update_model(|parser| parser.process(&whole));
+        let visible = self.conceal.filter(&whole);
+        self.update_model(|parser| parser.process(&visible));
         self.drawn += whole.len() as u64;
     }
 
@@ -87,6 +97,9 @@ impl Screen {
         drawing += &self.parser.screen().input_mode_formatted();
         if !self.title().is_empty() {
             let _ = write!(drawing, "\x1b]2;{}\x07", self.title());
+        }
+        if self.conceal.is_hidden() {
+            drawing += HIDE;
         }
         (self.drawn, drawing.into_bytes())
     }
@@ -207,6 +220,32 @@ mod tests {
         let (drawn, drawing) = screen.snapshot();
         assert_eq!(drawn, 11);
         assert!(String::from_utf8_lossy(&drawing).contains("after"));
+    }
+
+    #[test]
+    fn snapshot_keeps_hidden_text_hidden() {
+        let mut screen = Screen::new(SIZE);
+        screen.push(b"key: \x1b[8mhunter2\x1b[0m ok\r\nagain: \x1b[8m");
+        let (_, drawing) = screen.snapshot();
+        let drawing = String::from_utf8(drawing).expect("text");
+        assert!(!drawing.contains("hunter2") && drawing.contains("ok"), "{drawing:?}");
+        // What is typed after the redraw stays hidden too.
+        assert!(drawing.ends_with(HIDE), "{drawing:?}");
+        screen.push(b"hunter2\x1b[0m");
+        let (_, drawing) = screen.snapshot();
+        let drawing = String::from_utf8(drawing).expect("text");
+        assert!(!drawing.contains("hunter2") && !drawing.contains(HIDE), "{drawing:?}");
+    }
+
+    #[test]
+    fn hidden_text_scrolls_out_hidden() {
+        let mut screen = Screen::new(SIZE);
+        screen.push(b"\x1b[8mhunter2\x1b[28m\r\n");
+        for line in 0..30 {
+            screen.push(format!("line {line}\r\n").as_bytes());
+        }
+        let (_, drawing) = screen.snapshot();
+        assert!(!String::from_utf8_lossy(&drawing).contains("hunter2"));
     }
 
     #[test]

@@ -12,12 +12,15 @@ pub struct SequenceSplitter {
     pending: Vec<u8>,
 }
 
+/// Where a stream stands between and inside escape sequences.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum State {
+pub enum State {
+    /// Between two characters.
     #[default]
     Ground,
     /// Inside a UTF-8 character, with this many continuation bytes to come.
     Character(u8),
+    /// After an ESC.
     Escape,
     /// After `ESC [`, up to a final byte.
     Control,
@@ -50,7 +53,8 @@ impl SequenceSplitter {
 }
 
 impl State {
-    fn next(self, byte: u8) -> Self {
+    /// The state after one more byte.
+    pub fn next(self, byte: u8) -> Self {
         match (self, byte) {
             (Self::String, 0x07) | (Self::StringEscape, b'\\') => Self::Ground,
             (Self::String, 0x1b) => Self::StringEscape,

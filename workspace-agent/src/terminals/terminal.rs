@@ -8,6 +8,7 @@ use std::{
     collections::HashMap,
     io,
     os::fd::{BorrowedFd, OwnedFd},
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -18,7 +19,6 @@ use portable_pty::{
 };
 use protocol::{
     TerminalId,
-    files::HomePath,
     terminal::{AttachInfo, ExitStatus, NewTerminal, TerminalInfo, TerminalSize},
 };
 use tokio::{
@@ -109,10 +109,11 @@ impl Terminal {
     /// Starts the program of `request` (by default a login shell) in a new PTY.
     pub fn start(user: &GuestUser, request: &NewTerminal, tasks: &Tasks) -> anyhow::Result<Arc<Self>> {
         let size = request.size.unwrap_or(DEFAULT_SIZE).clamped();
-        let argv = request.command.clone().filter(|argv| !argv.is_empty()).unwrap_or_else(|| user.shell());
-        let directory = HomePath::parse(request.directory.as_deref().unwrap_or_default())?;
+        let shell = || if request.plain_shell { user.plain_shell() } else { user.shell() };
+        let argv = request.command.clone().filter(|argv| !argv.is_empty()).unwrap_or_else(shell);
+        let directory = user.find_directory(request.directory.as_deref())?;
         let pty = native_pty_system().openpty(pty_size(size))?;
-        let command = pty_command(user, &argv, &directory);
+        let command = pty_command(user, &argv, directory);
         let (child, guard) =
             children::spawn_owned(|| pty.slave.spawn_command(command), |child| child.process_id())?;
         drop(pty.slave);
@@ -387,7 +388,7 @@ async fn write_input(pty: Arc<AsyncFd<OwnedFd>>, mut queue: mpsc::Receiver<Vec<u
     }
 }
 
-fn pty_command(user: &GuestUser, argv: &[String], directory: &HomePath) -> CommandBuilder {
+fn pty_command(user: &GuestUser, argv: &[String], directory: PathBuf) -> CommandBuilder {
     let terminal = [("TERM", "xterm-256color"), ("COLORTERM", "truecolor")];
     let program =
         user.program(argv, directory, &terminal.map(|(name, value)| (name.to_owned(), value.to_owned())));

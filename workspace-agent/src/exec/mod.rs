@@ -1,48 +1,48 @@
 //! One program per socket, with separate streams. The program does not outlive the socket.
 
-use std::{process::Stdio, time::Duration};
+mod input;
 
-use axum::body::Bytes;
+use std::{ffi::OsString, path::PathBuf, process::Stdio, time::Duration};
+
 use protocol::{
-    exec::{ExecEnd, ExecInput, ExecOutput, ExecRequest, MAX_CHUNK_BYTES, MAX_REQUEST_BYTES},
-    files::HomePath,
+    exec::{
+        DEFAULT_OUTPUT_TIMEOUT_MS, ExecEnd, ExecOutput, ExecRequest, MAX_CHUNK_BYTES, MAX_OUTPUT_TIMEOUT_MS,
+        MAX_REQUEST_BYTES,
+    },
     terminal::ExitStatus,
 };
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
-    process::{Child, ChildStdin, Command},
-    sync::mpsc,
+    io::{AsyncRead, AsyncReadExt as _},
+    process::{Child, Command},
+    sync::{mpsc, watch},
     task::JoinSet,
     time::timeout,
 };
 
 use crate::{
     children::{self, ChildGuard},
+    login_path::LoginPath,
     socket::{
         CLOSE_INVALID_MESSAGE, CLOSE_NORMAL, CloseReason, Disconnected, Incoming, Socket, SocketReceiver,
         SocketSender,
     },
-    user::GuestUser,
+    user::{GuestUser, STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND},
 };
 
 /// How long the program may take to end after its client has disconnected. Then it is killed.
 const HANG_UP_GRACE: Duration = Duration::from_secs(5);
-/// Processes that the program started may hold its output open. Once the program has ended and no
-/// output arrives for this long, the output counts as complete.
-const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
+/// The program's own output needs a moment from its pipes to the socket, whatever the request says.
+const MIN_OUTPUT_TIMEOUT: Duration = Duration::from_millis(500);
 /// Most output messages between the program and the socket: enough that neither waits for the other
 /// at every message.
 const MAX_QUEUED_OUTPUT: usize = 4;
 
 /// The status if the system does not report how a program ended.
 const UNKNOWN_EXIT: ExitStatus = ExitStatus { code: Some(255), signal: None };
-/// Exit statuses of a shell for a program that cannot be started.
-const STATUS_NOT_EXECUTABLE: i32 = 126;
-const STATUS_NOT_FOUND: i32 = 127;
 
 /// Reads the request from the socket, runs the program, and sends how it ended.
-pub async fn serve(user: GuestUser, mut socket: Socket) {
+pub async fn serve(user: &GuestUser, login_path: &LoginPath, mut socket: Socket) {
     let request = match socket.receive().await {
         Some(Incoming::Text(text)) if text.len() <= MAX_REQUEST_BYTES => {
             serde_json::from_str::<ExecRequest>(&text).ok()
@@ -55,7 +55,7 @@ pub async fn serve(user: GuestUser, mut socket: Socket) {
         return socket.close(CloseReason { code: CLOSE_INVALID_MESSAGE, reason }).await;
     };
     let (mut sender, receiver) = socket.split();
-    let end = match start(&user, &request) {
+    let end = match start(user, login_path, request).await {
         Ok(program) => program.serve(&mut sender, receiver).await,
         Err(end) => Ok(end),
     };
@@ -72,13 +72,23 @@ struct RunningProgram {
     /// Keeps PID 1's reaper away until the child was waited for.
     guard: ChildGuard,
     group: Option<Pid>,
+    /// Processes that the program started may hold its output open. Once the program has ended and
+    /// no output arrives for this long, the rest of the output is cut.
+    output_timeout: Duration,
 }
 
-fn start(user: &GuestUser, request: &ExecRequest) -> Result<RunningProgram, ExecEnd> {
+async fn start(
+    user: &GuestUser,
+    login_path: &LoginPath,
+    request: ExecRequest,
+) -> Result<RunningProgram, ExecEnd> {
     let not_executable = |message: String| ExecEnd::NotStarted { status: STATUS_NOT_EXECUTABLE, message };
-    let directory = HomePath::parse(request.directory.as_deref().unwrap_or_default())
-        .map_err(|error| not_executable(format!("Cannot use the working directory: {error}")))?;
-    let program = user.program(&request.argv, &directory, &request.environment);
+    let directory = find_directory(user, request.directory.clone()).await.map_err(not_executable)?;
+    let mut program = user.program(&request.argv, directory, &request.environment);
+    let names_path = request.environment.iter().any(|(name, _)| name == "PATH");
+    if !names_path && let Some(path) = login_path.get(user).await {
+        program.environment.push((OsString::from("PATH"), path));
+    }
     let [name, arguments @ ..] = program.argv.as_slice() else {
         return Err(not_executable("Cannot start a program: argv is empty".to_owned()));
     };
@@ -99,7 +109,17 @@ fn start(user: &GuestUser, request: &ExecRequest) -> Result<RunningProgram, Exec
         ExecEnd::NotStarted { status, message: format!("{}: {error}", request.argv[0]) }
     })?;
     let group = child.id().and_then(|id| Pid::from_raw(id as i32));
-    Ok(RunningProgram { child, guard, group })
+    let timeout_ms = request.output_timeout_ms.unwrap_or(DEFAULT_OUTPUT_TIMEOUT_MS);
+    let output_timeout = Duration::from_millis(timeout_ms.min(MAX_OUTPUT_TIMEOUT_MS)).max(MIN_OUTPUT_TIMEOUT);
+    Ok(RunningProgram { child, guard, group, output_timeout })
+}
+
+async fn find_directory(user: &GuestUser, name: Option<String>) -> Result<PathBuf, String> {
+    let user = user.clone();
+    match tokio::task::spawn_blocking(move || user.find_directory(name.as_deref())).await {
+        Ok(found) => found.map_err(|error| error.to_string()),
+        Err(_) => Err("Cannot use the working directory: an internal error".to_owned()),
+    }
 }
 
 impl RunningProgram {
@@ -116,49 +136,50 @@ impl RunningProgram {
         let stderr = |bytes: &[u8]| ExecOutput::Stderr(bytes).encode();
         readers.spawn(read_output(self.child.stdout.take(), output.clone(), stdout));
         readers.spawn(read_output(self.child.stderr.take(), output, stderr));
-        let mut input = std::pin::pin!(copy_input(receiver, self.child.stdin.take(), self.group));
+        let (accepted, mut taken) = watch::channel(0);
+        let input = input::copy_input(receiver, self.child.stdin.take(), self.group, accepted);
+        let mut input = std::pin::pin!(input);
         let mut ended = None;
+        let mut is_output_complete = false;
         loop {
-            // After the program has ended, silence means that all output has arrived.
-            let drained = async {
+            if let Some(status) = ended
+                && is_output_complete
+            {
+                return Ok(ExecEnd::Exited { status, output_cut: false });
+            }
+            let silence = async {
                 match ended {
-                    Some(_) => tokio::time::sleep(DRAIN_TIMEOUT).await,
+                    Some(status) => {
+                        tokio::time::sleep(self.output_timeout).await;
+                        status
+                    }
                     None => std::future::pending().await,
                 }
             };
-            tokio::select! {
-                message = messages.recv() => {
-                    let Some(message) = message else { return self.finish(ended, input).await };
-                    tokio::select! {
-                        sent = sender.send_binary(message) => {
-                            if sent.is_err() {
-                                return self.hang_up().await;
-                            }
-                        }
-                        Disconnected = &mut input => return self.hang_up().await,
-                    }
+            let message = tokio::select! {
+                message = messages.recv(), if !is_output_complete => {
+                    let Some(message) = message else {
+                        is_output_complete = true;
+                        continue;
+                    };
+                    message
                 }
-                exit = wait(&mut self.child), if ended.is_none() => ended = Some(exit),
-                () = drained, if ended.is_some() => {
-                    return Ok(ExecEnd::Exited(ended.unwrap_or(UNKNOWN_EXIT)));
+                Ok(()) = taken.changed() => ExecOutput::InputAccepted(*taken.borrow_and_update()).encode(),
+                exit = wait(&mut self.child), if ended.is_none() => {
+                    ended = Some(exit);
+                    continue;
+                }
+                status = silence => return Ok(ExecEnd::Exited { status, output_cut: true }),
+                Disconnected = &mut input => return self.hang_up().await,
+            };
+            tokio::select! {
+                sent = sender.send_binary(message) => {
+                    if sent.is_err() {
+                        return self.hang_up().await;
+                    }
                 }
                 Disconnected = &mut input => return self.hang_up().await,
             }
-        }
-    }
-
-    /// All output was sent: waits for the program, unless it has ended already.
-    async fn finish(
-        mut self,
-        ended: Option<ExitStatus>,
-        input: impl Future<Output = Disconnected>,
-    ) -> Result<ExecEnd, Disconnected> {
-        if let Some(exit) = ended {
-            return Ok(ExecEnd::Exited(exit));
-        }
-        tokio::select! {
-            exit = wait(&mut self.child) => Ok(ExecEnd::Exited(exit)),
-            Disconnected = input => self.hang_up().await,
         }
     }
 
@@ -202,37 +223,5 @@ async fn read_output(
         if output.send(encode(&buffer[..length])).await.is_err() {
             return;
         }
-    }
-}
-
-/// Copies the client's messages to the program until the client disconnects.
-///
-/// Signals are part of the same stream: while the program does not read its standard input, signals
-/// wait too.
-async fn copy_input(
-    mut receiver: SocketReceiver,
-    mut stdin: Option<ChildStdin>,
-    group: Option<Pid>,
-) -> Disconnected {
-    while let Some(Incoming::Binary(message)) = receiver.receive().await {
-        match ExecInput::decode(&message) {
-            Ok(ExecInput::Stdin(bytes)) => write_stdin(&mut stdin, message.slice_ref(bytes)).await,
-            Ok(ExecInput::Eof) => stdin = None,
-            Ok(ExecInput::Signal(number)) => {
-                if let Some(signal) = Signal::from_named_raw(i32::from(number)) {
-                    send_signal(group, signal);
-                }
-            }
-            Err(_) => return Disconnected,
-        }
-    }
-    Disconnected
-}
-
-async fn write_stdin(stdin: &mut Option<ChildStdin>, bytes: Bytes) {
-    if let Some(pipe) = stdin
-        && pipe.write_all(&bytes).await.is_err()
-    {
-        *stdin = None; // the program has closed it
     }
 }
