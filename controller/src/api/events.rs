@@ -21,6 +21,7 @@ use protocol::{
     ClassId, WorkspaceId,
     api::{class::Class, user::Role, workspace::Workspace},
 };
+use time::OffsetDateTime;
 use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -45,6 +46,11 @@ const GATHER_DELAY: Duration = Duration::from_millis(30);
 const CLASS_GATHER_DELAY: Duration = Duration::from_millis(200);
 /// Workspaces that are read one by one. If more have changed, all are read in one statement.
 const MAX_SINGLE_READS: usize = 8;
+/// How often `event: heartbeat` is sent. A browser sees no comments, and nothing else tells it that a
+/// connection is dead whose network drops everything.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
+/// How often a stream reads up to when homes are safe. That time moves without any other change.
+const STATUS_INTERVAL: Duration = Duration::from_secs(10);
 /// How often a comment is sent, for proxies that close silent connections, and how often the
 /// session is checked.
 pub(super) const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
@@ -59,7 +65,8 @@ struct StreamEnded;
 /// Watch all workspaces
 ///
 /// Server-sent events. `event: workspace` carries a workspace, `event: deleted` carries `{"id":
-/// …}`. The present state of every workspace comes first. The stream ends with its session.
+/// …}`. The present state of every workspace comes first. `event: heartbeat` comes every 5 seconds.
+/// The stream ends with its session.
 #[utoipa::path(
     get,
     path = "/workspaces/events",
@@ -118,8 +125,7 @@ pub async fn watch_class(
     let (sender, stream) = channel();
     let tasks = app.tasks.clone();
     tasks.spawn("class events", async move {
-        let mut events =
-            EventStream { app, caller, subscription, sender, session_checked_at: Instant::now() };
+        let mut events = EventStream::new(app, caller, subscription, sender);
         let _ = events.send_class(first, id).await;
     });
     Ok(stream)
@@ -142,8 +148,7 @@ async fn follow(app: App, caller: Caller, filter: WorkspaceFilter) -> Result<Str
     let (sender, stream) = channel();
     let tasks = app.tasks.clone();
     tasks.spawn("workspace events", async move {
-        let mut events =
-            EventStream { app, caller, subscription, sender, session_checked_at: Instant::now() };
+        let mut events = EventStream::new(app, caller, subscription, sender);
         let _ = events.send_workspaces(filter, first).await;
     });
     Ok(stream)
@@ -161,7 +166,12 @@ struct EventStream {
     subscription: Subscription,
     sender: Sender,
     session_checked_at: Instant,
+    heartbeat_at: Instant,
+    status_at: Instant,
 }
+
+/// What a stream has sent of a workspace: its revision, and up to when its home is safe.
+type SentState = (u64, Option<OffsetDateTime>);
 
 /// What may have changed since the last read.
 enum Changes {
@@ -170,6 +180,19 @@ enum Changes {
 }
 
 impl EventStream {
+    fn new(app: App, caller: Caller, subscription: Subscription, sender: Sender) -> Self {
+        let now = Instant::now();
+        Self {
+            app,
+            caller,
+            subscription,
+            sender,
+            session_checked_at: now,
+            heartbeat_at: now,
+            status_at: now,
+        }
+    }
+
     async fn send_workspaces(
         &mut self,
         filter: WorkspaceFilter,
@@ -208,7 +231,7 @@ impl EventStream {
     /// Sends what is new in `found`, and a deletion for each of `requested` that was not found.
     async fn send_differences(
         &mut self,
-        known: &mut HashMap<WorkspaceId, u64>,
+        known: &mut HashMap<WorkspaceId, SentState>,
         found: Vec<Workspace>,
         requested: &HashSet<WorkspaceId>,
     ) -> std::result::Result<(), StreamEnded> {
@@ -226,13 +249,14 @@ impl EventStream {
         Ok(())
     }
 
-    /// Sends a workspace if its revision is new.
+    /// Sends a workspace if its revision is new, or the time up to which its home is safe.
     async fn send_changed(
         &mut self,
-        known: &mut HashMap<WorkspaceId, u64>,
+        known: &mut HashMap<WorkspaceId, SentState>,
         workspace: Workspace,
     ) -> std::result::Result<(), StreamEnded> {
-        if known.insert(workspace.id, workspace.revision) == Some(workspace.revision) {
+        let state = (workspace.revision, workspace.safe_at);
+        if known.insert(workspace.id, state) == Some(state) {
             return Ok(());
         }
         self.send(event("workspace", &workspace)).await
@@ -265,7 +289,7 @@ impl EventStream {
         let mut ids = HashSet::new();
         let mut until = None::<Instant>;
         loop {
-            let wake = until.unwrap_or(self.session_checked_at + KEEP_ALIVE_INTERVAL);
+            let wake = until.unwrap_or(self.heartbeat_at + HEARTBEAT_INTERVAL);
             let notice = tokio::select! {
                 () = self.app.tasks.shutdown().cancelled() => return Err(StreamEnded),
                 () = self.sender.closed() => return Err(StreamEnded),
@@ -273,7 +297,9 @@ impl EventStream {
                     if until.is_some() {
                         return Ok(Changes::Some(ids));
                     }
-                    self.check_session().await?;
+                    if self.send_heartbeat().await? {
+                        return Ok(Changes::Any);
+                    }
                     continue;
                 }
                 notice = self.subscription.next() => notice,
@@ -287,6 +313,22 @@ impl EventStream {
                 Notice::Changed(_) => {}
             }
         }
+    }
+
+    /// Sends a heartbeat. Returns whether the status of the workspaces is due.
+    async fn send_heartbeat(&mut self) -> std::result::Result<bool, StreamEnded> {
+        let now = Instant::now();
+        self.heartbeat_at = now;
+        // A client that is slow has events waiting, which are as good.
+        let _ = self.sender.try_send(Ok(Event::default().event("heartbeat").data("{}")));
+        if now >= self.session_checked_at + KEEP_ALIVE_INTERVAL {
+            self.check_session().await?;
+        }
+        let is_due = now >= self.status_at + STATUS_INTERVAL;
+        if is_due {
+            self.status_at = now;
+        }
+        Ok(is_due)
     }
 
     async fn check_session(&mut self) -> std::result::Result<(), StreamEnded> {

@@ -50,6 +50,28 @@ async fn late_report_keeps_its_time() {
 }
 
 #[tokio::test]
+async fn heartbeats_and_safe_times_are_sent() {
+    let world = World::new().await;
+    let owner = world.owner().await;
+    let (id, runner) = owner.running(&world, "demo").await;
+    let safe = |at| Report::Home { at, dirty_bytes: 0, unreplicated_ms: 0, used_bytes: None, notice: None };
+    let at = world.app().now() - Duration::minutes(3);
+    runner.report(vec![safe(at)]).await.expect("accepted");
+    let mut events = owner.events(&format!("/api/v1/workspaces/{id}/events")).await;
+    let first = events.until(|name, _| name == "workspace").await;
+    // Nothing happens but that the home stays safe.
+    runner.report(vec![safe(at + Duration::minutes(1))]).await.expect("accepted");
+    events.until(|name, _| name == "heartbeat").await;
+    let later = events.until(|name, _| name == "workspace").await;
+    assert_eq!(later["revision"], first["revision"]);
+    let time = |workspace: &serde_json::Value| {
+        let text = workspace["safe_at"].as_str().expect("text").to_owned();
+        OffsetDateTime::parse(&text, &time::format_description::well_known::Rfc3339).expect("a time")
+    };
+    assert_eq!(time(&later) - time(&first), Duration::minutes(1));
+}
+
+#[tokio::test]
 async fn revision_grows_only_with_visible_changes() {
     let world = World::new().await;
     let owner = world.owner().await;

@@ -1,6 +1,6 @@
 // The API's endpoints as typed functions, grouped by the API's tags. Pages call these and never build a URL.
 import { ApiError, fetchResponse, request } from "./client";
-import type { Entry, Listing, Size, TerminalInfo, TerminalList } from "./agent";
+import type { Entry, Listing, TerminalInfo, TerminalList } from "./agent";
 import type {
   Changes,
   ScrubReport,
@@ -279,7 +279,9 @@ export const documentsApi = {
 
 export const terminalsApi = {
   list: async (id: string) => (await request<TerminalList>(agentPath(id, "terminals"))).terminals,
-  create: (id: string, size?: Size) => post<TerminalInfo>(agentPath(id, "terminals"), size ? { size } : {}),
+  /** A plain shell reads no start files. */
+  create: (id: string, plainShell = false) =>
+    post<TerminalInfo>(agentPath(id, "terminals"), plainShell ? { plain_shell: true } : {}),
   close: (id: string, terminal: string) => remove(agentPath(id, `terminals/${terminal}`)),
 };
 

@@ -16,15 +16,20 @@ interface Subscription {
   onNotFound: () => void;
 }
 
+/** The server sends a heartbeat every 5 s. A stream that is silent for this long is dead. */
+const MAX_SILENCE_MS = 16_000;
+
 /** Receives events until the returned function is called. */
 export function subscribeToEvents({ path, probe, handlers, onState, onNotFound }: Subscription): () => void {
   let stopped = false;
   let source: EventSource | null = null;
   let timer: ReturnType<typeof setTimeout> | undefined;
+  let silence: ReturnType<typeof setTimeout> | undefined;
   let attempt = 0;
   const stop = () => {
     stopped = true;
     clearTimeout(timer);
+    clearTimeout(silence);
     source?.close();
   };
   const stopIfNotFound = (error: unknown) => {
@@ -34,11 +39,13 @@ export function subscribeToEvents({ path, probe, handlers, onState, onNotFound }
   };
   const open = () => {
     source = new EventSource(`/api/v1${path}`);
-    source.onopen = () => {
-      attempt = 0;
-      onState(true);
+    // A network that drops everything reports no error, so silence is one.
+    const hear = () => {
+      clearTimeout(silence);
+      silence = setTimeout(fail, MAX_SILENCE_MS);
     };
-    source.onerror = () => {
+    const fail = () => {
+      clearTimeout(silence);
       onState(false);
       source?.close();
       attempt += 1;
@@ -46,8 +53,17 @@ export function subscribeToEvents({ path, probe, handlers, onState, onNotFound }
       // If the session has ended, the probe's 401 leads to the sign-in page.
       if (attempt === 1) request(probe).catch(stopIfNotFound);
     };
+    source.onopen = () => {
+      attempt = 0;
+      hear();
+      onState(true);
+    };
+    source.onerror = fail;
+    source.addEventListener("heartbeat", hear);
+    hear();
     for (const [name, handle] of Object.entries(handlers)) {
       source.addEventListener(name, (event) => {
+        hear();
         try {
           handle(JSON.parse((event as MessageEvent<string>).data));
         } catch (error) {

@@ -765,7 +765,8 @@ export interface paths {
         /**
          * Watch all workspaces
          * @description Server-sent events. `event: workspace` carries a workspace, `event: deleted` carries `{"id":
-         *     …}`. The present state of every workspace comes first. The stream ends with its session.
+         *     …}`. The present state of every workspace comes first. `event: heartbeat` comes every 5 seconds.
+         *     The stream ends with its session.
          */
         get: operations["watch_workspaces"];
         put?: never;
@@ -878,6 +879,12 @@ export interface paths {
          *     - `1` standard output: bytes.
          *     - `2` standard error: bytes.
          *     - `3` end: JSON `ExecEnd`. The last message.
+         *     - `4` input accepted: big-endian `u64`, how many bytes of standard input the program has taken.
+         *       Send at most 256 KiB beyond it: until then, signals never wait behind input.
+         *
+         *     After the program has ended, the output of processes that it left running is passed on until they
+         *     close it, or until nothing arrives for `output_timeout_ms` (by default 10 s). Then the end has
+         *     `output_cut`. `PATH` is that of the user's login shell.
          *
          *     If the client disconnects, the program gets SIGHUP, and SIGKILL after 5 seconds. Close codes:
          *     1000 after the program has ended, 1007 if the first message is not an exec request. Requires
@@ -901,7 +908,7 @@ export interface paths {
         };
         /**
          * List a directory
-         * @description Returns at most 10,000 entries, directories first, then by name. Links are not followed.
+         * @description Returns the first 20,000 entries, directories first, then by name. Links are not followed.
          */
         get: operations["list_directory"];
         put?: never;
@@ -1107,6 +1114,7 @@ export interface paths {
          *     - `3` input accepted: `u64`, bytes of this client's input that were typed.
          *     - `4` snapshot: `u64` offset of the output that follows, then bytes that draw the screen on a
          *       terminal that was just reset.
+         *     - `5` pong: the answer to a ping.
          *
          *     From the client:
          *     - `0` input: `u64` offset in this client's input, then at most 64 KiB of bytes. Repeated bytes
@@ -1114,8 +1122,10 @@ export interface paths {
          *     - `1` resize: `u16` columns, `u16` rows.
          *     - `2` acknowledge: `u64`, all output before this offset is drawn. At most 64 KiB are sent
          *       without an acknowledgement.
+         *     - `3` redraw: send a snapshot, because something else was drawn over the screen.
+         *     - `4` ping: answered with `5`, so that a dead connection is noticed.
          *
-         *     A client with read access may only send acknowledgements; the server drops its other messages.
+         *     The server drops input and sizes of a client with read access.
          *     Close codes: 1000 after the program has ended, 1007 after an invalid message.
          */
         get: operations["attach_terminal"];
@@ -1909,8 +1919,9 @@ export interface components {
             truncated: boolean;
         };
         /**
-         * @description The agent's message on `files/watch`: these directories changed, list them again. Changes within
-         *     80 ms are one message.
+         * @description The agent's message on `files/watch`: these directories changed, list them again. The first one
+         *     after a `watch` request means that the directory is watched from now on. Changes within 80 ms are
+         *     one message.
          * @example {
          *       "all": false,
          *       "directories": [
@@ -1930,7 +1941,7 @@ export interface components {
             entries: components["schemas"]["FileEntry"][];
             /** @description The normalized path of the directory, relative to the home. */
             path: string;
-            /** @description Whether the directory has more than 10,000 entries and some are left out. */
+            /** @description Whether the directory has more than 20,000 entries and some are left out. */
             truncated: boolean;
         };
         /** @description A text message from the agent about a document. */
@@ -2033,6 +2044,12 @@ export interface components {
         Epoch: number;
         /** @description How the program ended, or why it did not start. */
         ExecEnd: (components["schemas"]["ExitStatus"] & {
+            /**
+             * @description Whether processes that it left running held its output open for longer than the request
+             *     allows. What they wrote later is lost.
+             */
+            output_cut?: boolean;
+        } & {
             /** @enum {string} */
             type: "exited";
         }) | {
@@ -2060,13 +2077,22 @@ export interface components {
         ExecRequest: {
             /** @description Program and arguments. Must not be empty. */
             argv: string[];
-            /** @description Working directory, relative to the home. Defaults to the home. */
+            /**
+             * @description Working directory: absolute, or relative to the home. Defaults to the home. The program is
+             *     not started (status 126) if the user cannot enter it.
+             */
             directory?: string | null;
             /** @description Variables added to the login environment, as pairs of name and value. */
             environment?: [
                 string,
                 string
             ][];
+            /**
+             * Format: int64
+             * @description How long the output may stay open without a byte after the program has ended, in
+             *     milliseconds: at most a day, by default 10,000.
+             */
+            output_timeout_ms?: number | null;
             /** @description Whether standard input follows. Otherwise the program reads `/dev/null`. */
             stdin?: boolean;
         };
@@ -2456,8 +2482,13 @@ export interface components {
         NewTerminal: {
             /** @description Program and arguments. Defaults to a login shell. */
             command?: string[] | null;
-            /** @description Working directory, relative to the home. Defaults to the home. */
+            /** @description Working directory: absolute, or relative to the home. Defaults to the home. */
             directory?: string | null;
+            /**
+             * @description Start a shell that reads no start files, such as `~/.bashrc`, instead of a login shell: the way
+             *     in when a start file ends or hangs the shell. Ignored with a command.
+             */
+            plain_shell?: boolean;
             size?: components["schemas"]["TerminalSize"] | null;
         };
         /**
@@ -3396,7 +3427,10 @@ export interface components {
             /** @description In order, each once, at most [`MAX_CHUNKS_AT_ONCE`]. */
             indexes: number[];
         };
-        /** @description A client's message on `files/watch`. Only direct entries of a watched directory are reported. */
+        /**
+         * @description A client's message on `files/watch`. Only direct entries of a watched directory are reported. A
+         *     path stays watched when its directory is deleted, made again or replaced.
+         */
         WatchRequest: {
             /** @description Path relative to the home. */
             path: string;
@@ -3407,6 +3441,9 @@ export interface components {
             path: string;
             /** @enum {string} */
             type: "unwatch";
+        } | {
+            /** @enum {string} */
+            type: "ping";
         };
         /**
          * @description A workspace.
@@ -14723,7 +14760,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `invalid`: A value is not valid */
+            /** @description `invalid`: the directory does not exist. */
             422: {
                 headers: {
                     [name: string]: unknown;

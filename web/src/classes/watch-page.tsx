@@ -64,7 +64,7 @@ export default function WatchPage({ id }: { id: string }) {
 const REFRESH_INTERVAL_MS = 5_000;
 
 function WatchedTerminals({ id }: { id: string }) {
-  const terminals = useTerminals(id, false, null);
+  const terminals = useTerminals(id, false, null, null);
   const { refresh } = terminals;
   useEffect(() => {
     const timer = setInterval(

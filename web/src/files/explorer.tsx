@@ -1,7 +1,7 @@
 // The explorer: the file tree of a running home, with keyboard, menus, renaming in place, and drag and drop.
 import { explorerMenu } from "./explorer-menu";
 import { fileActions } from "./file-actions";
-import { useRef, useState, type ComponentProps, type DragEvent, type KeyboardEvent } from "react";
+import { useMemo, useRef, useState, type DragEvent, type KeyboardEvent } from "react";
 import { filesApi } from "../api/endpoints";
 import { ConfirmDialog } from "../ui/dialog";
 import { Icon } from "../ui/icons";
@@ -11,6 +11,7 @@ import { parentOf, displayName } from "./paths";
 import { visibleRows, type TreeRow } from "./tree-model";
 import { DotfilesButton, TruncatedNote } from "./tree-tools";
 import { TreeItem } from "./tree-item";
+import { TreeRows, type TreeLine } from "./tree-rows";
 import { useRowMenu } from "./use-row-menu";
 import { useTreeFocus } from "./use-tree-focus";
 import { useUploads } from "./use-uploads";
@@ -19,6 +20,8 @@ import { NameInput } from "./name-input";
 
 /** Media type of a path that is dragged within the tree. */
 const DRAG_TYPE = "application/x-burrow-path";
+/** Key of the line with the name that is being typed. No path has it. */
+const NAME_INPUT_KEY = "/name";
 
 interface Props {
   workspace: string;
@@ -43,7 +46,10 @@ export function Explorer(props: Props) {
   const chosenFor = useRef("");
   const actions = fileActions(props);
   const uploads = useUploads(workspace, () => files.refresh());
-  const rows = visibleRows(files.directories, files.expanded, hidden);
+  const rows = useMemo(
+    () => visibleRows(files.directories, files.expanded, hidden),
+    [files.directories, files.expanded, hidden],
+  );
   const focus = useTreeFocus(rows, files.toggle);
   const { element: tree, current, focused, setFocused, focusRow } = focus;
   /** Where a new entry goes: the focused directory, or the parent of the focused file. */
@@ -139,6 +145,7 @@ export function Explorer(props: Props) {
 
   const nameInput = (depth: number, initial: string, icon: "file" | "folder") => (
     <NameInput
+      key={NAME_INPUT_KEY}
       depth={depth}
       initial={initial}
       icon={icon}
@@ -150,6 +157,38 @@ export function Explorer(props: Props) {
     />
   );
   const newAt = editing && editing.kind !== "rename" ? editing : null;
+  const newLine = (depth: number): TreeLine => ({
+    key: NAME_INPUT_KEY,
+    render: () => nameInput(depth, "", newAt?.kind === "directory" ? "folder" : "file"),
+  });
+  const rowLine = (row: TreeRow): TreeLine =>
+    editing?.kind === "rename" && editing.path === row.path
+      ? { key: NAME_INPUT_KEY, render: () => nameInput(row.depth, row.entry.name, iconOf(row)) }
+      : {
+          key: row.path,
+          render: () => (
+            <TreeItem
+              key={row.path}
+              row={row}
+              focus={focus}
+              menu={menu}
+              active={row.path === props.active}
+              className={over !== null && over !== "" && row.path === over ? "over" : ""}
+              title={aboutRow(row)}
+              draggable={writable && row.entry.utf8}
+              onOpen={open}
+              onDragStart={(event) => event.dataTransfer.setData(DRAG_TYPE, row.path)}
+              onDragOver={(event) => onDragOver(event, row)}
+              onDrop={(event) => onDrop(event, row)}
+            />
+          ),
+        };
+  const lines = [
+    ...(newAt?.directory === "" ? [newLine(0)] : []),
+    ...rows.flatMap((row) =>
+      newAt && newAt.directory === row.path ? [rowLine(row), newLine(row.depth + 1)] : [rowLine(row)],
+    ),
+  ];
 
   return (
     <div
@@ -194,7 +233,7 @@ export function Explorer(props: Props) {
         <DotfilesButton shown={hidden} onChange={setHidden} />
       </div>
       {files.failure && <p className="notice bad tree-note">{files.failure}</p>}
-      {over === "" && <p className="drop-hint">Drop files to upload them to the home</p>}
+      {over === "" && <p className="drop-hint">Drop files and folders to upload them to the home</p>}
       <ul
         ref={tree}
         role="tree"
@@ -203,24 +242,7 @@ export function Explorer(props: Props) {
         onKeyDown={onKey}
         onDoubleClick={() => !editing && current && goToEditor(current)}
       >
-        {newAt?.directory === "" && nameInput(0, "", newAt.kind === "directory" ? "folder" : "file")}
-        {rows.map((row) => (
-          <ExplorerRow
-            key={row.path}
-            row={row}
-            focus={focus}
-            menu={menu}
-            active={row.path === props.active}
-            className={over !== null && over !== "" && row.path === over ? "over" : ""}
-            renaming={editing?.kind === "rename" && editing.path === row.path}
-            nameInput={nameInput}
-            newBelow={newAt?.directory === row.path ? newAt.kind : null}
-            draggable={writable && row.entry.utf8}
-            onOpen={open}
-            onDragOver={(event) => onDragOver(event, row)}
-            onDrop={(event) => onDrop(event, row)}
-          />
-        ))}
+        <TreeRows scroller={tree} lines={lines} kept={[focused, NAME_INPUT_KEY]} />
       </ul>
       {rows.length === 0 && files.directories.has("") && !editing && (
         <p className="tree-note soft small">
@@ -234,11 +256,7 @@ export function Explorer(props: Props) {
         multiple
         hidden
         onChange={(event) => {
-          const list = [...(event.target.files ?? [])];
-          void uploads.add(
-            list.map((file) => ({ path: file.name, file })),
-            chosenFor.current,
-          );
+          void uploads.add([...(event.target.files ?? [])], chosenFor.current);
           event.target.value = "";
         }}
       />
@@ -261,30 +279,10 @@ export function Explorer(props: Props) {
   );
 }
 
-interface RowProps extends ComponentProps<typeof TreeItem> {
-  renaming: boolean;
-  nameInput: (depth: number, initial: string, icon: "file" | "folder") => React.ReactNode;
-  newBelow: "file" | "directory" | null;
-}
+const iconOf = ({ entry }: TreeRow): "file" | "folder" => (entry.kind === "directory" ? "folder" : "file");
 
-function ExplorerRow({ renaming, nameInput, newBelow, ...props }: RowProps) {
-  const { row } = props;
-  const { entry } = row;
-  if (renaming) return nameInput(row.depth, entry.name, entry.kind === "directory" ? "folder" : "file");
-  const about =
-    entry.kind === "symlink"
-      ? `→ ${displayName(entry.target ?? "")}`
-      : entry.kind === "file"
-        ? formatBytes(entry.size)
-        : "";
-  return (
-    <>
-      <TreeItem
-        {...props}
-        title={about ? `${displayName(entry.name)} · ${about}` : displayName(entry.name)}
-        onDragStart={(event) => event.dataTransfer.setData(DRAG_TYPE, row.path)}
-      />
-      {newBelow && nameInput(row.depth + 1, "", newBelow === "directory" ? "folder" : "file")}
-    </>
-  );
+function aboutRow({ entry }: TreeRow): string {
+  const name = displayName(entry.name);
+  if (entry.kind === "symlink") return `${name} · → ${displayName(entry.target ?? "")}`;
+  return entry.kind === "file" ? `${name} · ${formatBytes(entry.size)}` : name;
 }

@@ -1,6 +1,15 @@
 import { describe, expect, it } from "vitest";
 import type { Entry, EntryKind } from "../api/agent";
-import { findByPrefix, keyAction, visibleDirectories, visibleRows, type Directories } from "./tree-model";
+import {
+  findByPrefix,
+  keyAction,
+  visibleDirectories,
+  visibleRows,
+  withGaps,
+  withListing,
+  without,
+  type Directories,
+} from "./tree-model";
 
 const entry = (name: string, kind: EntryKind = "file"): Entry => ({
   name,
@@ -45,5 +54,37 @@ describe("file tree", () => {
     expect(keyAction([], 0, "ArrowDown")).toBeNull();
     expect(findByPrefix(rows, 0, "m")).toBe(2);
     expect(findByPrefix(rows, 0, "q")).toBeNull();
+  });
+
+  it("forgets what was below a folder that is gone, and shows it again when it is back", () => {
+    const expanded = new Set(["src", "src/lib"]);
+    const deep: Directories = new Map([
+      ...home,
+      ["src/lib", { entries: [entry("old.rs")], truncated: false }],
+    ]);
+    expect(visibleDirectories(deep, expanded)).toEqual(["", "src", "src/lib"]);
+    // Deleted and made again between two listings: the listing of the folder itself failed.
+    expect([...without(deep, "src").keys()]).toEqual([""]);
+    expect(visibleDirectories(without(deep, "src"), expanded)).toEqual(["", "src"]);
+    // Deleted: the listing of its parent does not have it.
+    const gone = withListing(deep, "", { entries: [entry("readme.md")], truncated: false });
+    expect([...gone.keys()]).toEqual([""]);
+    expect(visibleDirectories(gone, expanded)).toEqual([""]);
+    // Made again: expanded as before, and empty until its own listing arrives.
+    const back = withListing(gone, "", { entries: [entry("src", "directory")], truncated: false });
+    expect(visibleDirectories(back, expanded)).toEqual(["", "src"]);
+    expect(visibleRows(back, expanded, true)).toHaveLength(1);
+  });
+
+  it("shows only the lines in view", () => {
+    expect(withGaps([0, 5, 6], 20_000)).toEqual([
+      { index: 0 },
+      { gap: 4, before: 5 },
+      { index: 5 },
+      { index: 6 },
+      { gap: 19_993, before: 20_000 },
+    ]);
+    expect(withGaps([0, 1, 2], 2)).toEqual([{ index: 0 }, { index: 1 }]);
+    expect(withGaps([], 0)).toEqual([]);
   });
 });

@@ -1,6 +1,6 @@
 // The file tree as rows: which entries are visible, at what depth. Pure.
 import type { Entry } from "../api/agent";
-import { childOf } from "./paths";
+import { childOf, isWithin, nameOf, parentOf } from "./paths";
 
 export interface Directory {
   entries: readonly Entry[];
@@ -37,6 +37,22 @@ export function visibleRows(
   };
   add("", 0);
   return rows;
+}
+
+/** `known` with a new listing. What was known below folders that are gone is dropped with them. */
+export function withListing(known: Directories, path: string, listing: Directory): Directories {
+  const folders = new Set(
+    listing.entries.filter((entry) => entry.kind === "directory").map((entry) => entry.name),
+  );
+  const gone = [...known.keys()].filter(
+    (one) => one !== "" && parentOf(one) === path && !folders.has(nameOf(one)),
+  );
+  return new Map(gone.reduce(without, known)).set(path, listing);
+}
+
+/** `known` without a folder and everything below it. */
+export function without(known: Directories, path: string): Directories {
+  return new Map([...known].filter(([one]) => !isWithin(one, path)));
 }
 
 /** The expanded directories, which must be listed and watched. */
@@ -93,4 +109,21 @@ export function toggled(expanded: ReadonlySet<string>, path: string, open?: bool
   if (open ?? !next.has(path)) next.add(path);
   else next.delete(path);
   return next;
+}
+
+/** A line that is shown, or a gap of lines that are not. */
+export type LinePart = { index: number } | { gap: number; before: number };
+
+/** The shown lines in their order, with a gap for each run of lines in between. */
+export function withGaps(shown: readonly number[], count: number): LinePart[] {
+  const parts: LinePart[] = [];
+  let next = 0;
+  for (const index of shown) {
+    if (index >= count) break;
+    if (index > next) parts.push({ gap: index - next, before: index });
+    parts.push({ index });
+    next = index + 1;
+  }
+  if (next < count) parts.push({ gap: count - next, before: count });
+  return parts;
 }

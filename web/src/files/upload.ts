@@ -1,58 +1,81 @@
-// Uploads files to the home, with progress.
+// What the browser does for an upload: reads dropped files and folders, and sends one file with progress.
 import { filesApi } from "../api/endpoints";
-import { ApiError, problemOfProxy } from "../api/client";
+import { ApiError, errorMessage, problemOfProxy } from "../api/client";
 import type { Problem } from "../api/types";
 import { childOf } from "./paths";
+import type { Upload, UploadFailure, UploadPlan } from "./upload-run";
 
-/** The agent's limit. */
-export const MAX_UPLOAD_BYTES = 1024 * 1024 * 1024;
-/** More files in one drop are more likely a mistake than intended. */
-export const MAX_UPLOAD_FILES = 1000;
+/** Folders that cannot be read in this time are reported. Some drops never answer. */
+const READ_TIMEOUT_MS = 60_000;
 
-export interface Upload {
-  /** Relative to the directory that it was dropped on. */
-  path: string;
-  file: File;
-}
-
-/** All files of a drop, including those in dropped folders. */
-export async function filesOfDrop(transfer: DataTransfer): Promise<Upload[]> {
-  const uploads: Upload[] = [];
+/** The files and folders of a drop. */
+export async function readDrop(transfer: DataTransfer): Promise<UploadPlan> {
   // The browser empties the list when the event ends, so it is read completely before the first await.
   const roots = [...transfer.items]
     .filter((item) => item.kind === "file")
     .map((item) => ({ entry: item.webkitGetAsEntry(), file: item.getAsFile() }));
-  for (const { entry, file } of roots) {
-    if (entry?.isDirectory) await collectDirectory(entry as FileSystemDirectoryEntry, "", uploads);
-    else if (file) uploads.push({ path: file.name, file });
-  }
-  return uploads;
+  return readEntries(roots);
 }
 
-async function collectDirectory(
-  directory: FileSystemDirectoryEntry,
-  above: string,
-  uploads: Upload[],
-): Promise<void> {
-  const path = childOf(above, directory.name);
-  const reader = directory.createReader();
-  for (;;) {
-    // readEntries returns batches; an empty batch is the end.
-    const entries = await new Promise<FileSystemEntry[]>((resolve, reject) =>
-      reader.readEntries(resolve, reject),
-    );
-    if (entries.length === 0) return;
-    for (const entry of entries) {
-      if (uploads.length > MAX_UPLOAD_FILES) throw new Error(`At most ${MAX_UPLOAD_FILES} files at once.`);
-      if (entry.isDirectory) await collectDirectory(entry as FileSystemDirectoryEntry, path, uploads);
-      else {
-        const file = await new Promise<File>((resolve, reject) =>
+/** A dropped file or folder. Without an entry (a pasted image), there is only the file. */
+export interface DroppedItem {
+  entry: FileSystemEntry | null;
+  file: File | null;
+}
+
+/** Reads folders to the bottom. What the browser cannot read is listed, and the rest is kept. */
+export async function readEntries(roots: readonly DroppedItem[]): Promise<UploadPlan> {
+  const plan = {
+    directories: [] as string[],
+    files: [] as Upload[],
+    unreadable: [] as UploadFailure[],
+  };
+  const waiting: { entry: FileSystemEntry; path: string }[] = [];
+  for (const { entry, file } of roots) {
+    if (entry?.isDirectory) waiting.push({ entry, path: entry.name });
+    else if (file) plan.files.push({ path: file.name, file });
+  }
+  for (let item = waiting.pop(); item; item = waiting.pop()) {
+    const { entry, path } = item;
+    try {
+      if (entry.isDirectory) {
+        plan.directories.push(path);
+        for (const child of await childrenOf(entry as FileSystemDirectoryEntry)) {
+          waiting.push({ entry: child, path: childOf(path, child.name) });
+        }
+      } else {
+        const file = await inTime<File>((resolve, reject) =>
           (entry as FileSystemFileEntry).file(resolve, reject),
         );
-        uploads.push({ path: childOf(path, file.name), file });
+        plan.files.push({ path, file });
       }
+    } catch (error) {
+      plan.unreadable.push({ path, reason: `The browser cannot read it: ${errorMessage(error)}` });
     }
   }
+  return plan;
+}
+
+async function childrenOf(directory: FileSystemDirectoryEntry): Promise<FileSystemEntry[]> {
+  const reader = directory.createReader();
+  const children: FileSystemEntry[] = [];
+  for (;;) {
+    // readEntries returns batches; an empty batch is the end.
+    const batch = await inTime<FileSystemEntry[]>((resolve, reject) => reader.readEntries(resolve, reject));
+    if (batch.length === 0) return children;
+    children.push(...batch);
+  }
+}
+
+function inTime<T>(start: (resolve: (value: T) => void, reject: (error: Error) => void) => void): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error("it does not answer")), READ_TIMEOUT_MS);
+    const done = () => clearTimeout(timer);
+    start(
+      (value) => (done(), resolve(value)),
+      (error) => (done(), reject(error)),
+    );
+  });
 }
 
 /**

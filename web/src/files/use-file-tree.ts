@@ -6,8 +6,8 @@ import { ApiError, errorMessage } from "../api/client";
 import type { ConnectionState } from "../streams/reconnecting-socket";
 import { reconnectOnReturn } from "../streams/reconnecting-socket";
 import { FileWatcher } from "../streams/file-watcher";
-import { isWithin, pathAfterRename } from "./paths";
-import { visibleDirectories, toggled, type Directories } from "./tree-model";
+import { pathAfterRename } from "./paths";
+import { visibleDirectories, toggled, withListing, without, type Directories } from "./tree-model";
 
 export interface FileTree {
   directories: Directories;
@@ -38,14 +38,14 @@ export function useFileTree(workspace: string, remembered: readonly string[]): F
       try {
         const { entries, truncated } = await filesApi.list(workspace, path, controller.signal);
         if (controller.signal.aborted) return;
-        setDirectories((known) => new Map(known).set(path, { entries, truncated }));
+        setDirectories((known) => withListing(known, path, { entries, truncated }));
         if (path === "") setFailure("");
       } catch (error) {
         if (controller.signal.aborted) return;
         if (path === "") setFailure(errorMessage(error));
-        else if (error instanceof ApiError && error.status === 404) {
-          setExpanded((open) => new Set([...open].filter((one) => !isWithin(one, path))));
-        }
+        // It stays expanded: a folder that is made again shows its new content.
+        else if (error instanceof ApiError && error.status === 404)
+          setDirectories((known) => without(known, path));
       } finally {
         if (listings.current.get(path) === controller) listings.current.delete(path);
       }

@@ -1,36 +1,40 @@
-// Uploads files one after the other: progress, and a question before a file is replaced.
+// Uploads of files and folders: progress, a question before a file is replaced, and one summary.
 import { useRef, useState, type ReactNode } from "react";
-import { ApiError } from "../api/client";
 import { Dialog } from "../ui/dialog";
 import { Icon } from "../ui/icons";
-import { toast, toastError } from "../ui/toasts";
-import { formatBytes } from "../ui/format";
-import { childOf, displayName } from "./paths";
-import { filesOfDrop, uploadFile, MAX_UPLOAD_BYTES, MAX_UPLOAD_FILES, type Upload } from "./upload";
+import { filesApi } from "../api/endpoints";
+import { toast } from "../ui/toasts";
+import { displayName } from "./paths";
+import { readDrop, uploadFile } from "./upload";
+import {
+  runUpload,
+  summaryText,
+  type ReplaceAnswer,
+  type UploadPlan,
+  type UploadProgress,
+  type UploadSummary,
+} from "./upload-run";
 
-interface Progress {
-  path: string;
-  sent: number;
-  total: number;
-  left: number;
-}
-
-type Answer = "replace" | "replace-all" | "skip" | "cancel";
+/** More failures in the summary than this are only counted. */
+const MAX_LISTED_FAILURES = 100;
 
 export interface Uploads {
   drop: (transfer: DataTransfer, directory: string) => Promise<void>;
-  add: (uploads: Upload[], directory: string) => Promise<void>;
+  add: (files: readonly File[], directory: string) => Promise<void>;
   element: ReactNode;
 }
 
 export function useUploads(workspace: string, onDone: () => void): Uploads {
-  const [progress, setProgress] = useState<Progress | null>(null);
-  const [question, setQuestion] = useState<{ path: string; answer: (answer: Answer) => void } | null>(null);
+  const [progress, setProgress] = useState<UploadProgress | null>(null);
+  const [question, setQuestion] = useState<{ path: string; answer: (answer: ReplaceAnswer) => void } | null>(
+    null,
+  );
+  const [failed, setFailed] = useState<UploadSummary | null>(null);
   const abort = useRef<AbortController | null>(null);
   const tail = useRef<Promise<void>>(Promise.resolve());
 
   const ask = (path: string) =>
-    new Promise<Answer>((resolve) =>
+    new Promise<ReplaceAnswer>((resolve) =>
       setQuestion({
         path,
         answer: (answer) => {
@@ -40,64 +44,37 @@ export function useUploads(workspace: string, onDone: () => void): Uploads {
       }),
     );
 
-  const sendAll = async (uploads: Upload[], directory: string) => {
+  const run = async (plan: UploadPlan, directory: string) => {
     const controller = new AbortController();
     abort.current = controller;
-    let replaceAll = false;
-    let done = 0;
-    for (const [index, { path, file }] of uploads.entries()) {
-      const to = childOf(directory, path);
-      const onProgress = (sent: number) =>
-        setProgress({ path, sent, total: file.size, left: uploads.length - index });
-      onProgress(0);
-      if (file.size > MAX_UPLOAD_BYTES) {
-        toastError(
-          new Error(`It is ${formatBytes(file.size)}. The limit is ${formatBytes(MAX_UPLOAD_BYTES)}.`),
-          `upload ${displayName(path)}`,
-        );
-        continue;
-      }
-      try {
-        try {
-          await uploadFile(workspace, to, file, replaceAll, onProgress, controller.signal);
-        } catch (error) {
-          if (!(error instanceof ApiError) || error.code !== "precondition_failed") throw error;
-          const answer = await ask(path);
-          if (answer === "cancel") break;
-          if (answer === "skip") continue;
-          replaceAll ||= answer === "replace-all";
-          await uploadFile(workspace, to, file, true, onProgress, controller.signal);
-        }
-        done += 1;
-      } catch (error) {
-        if (controller.signal.aborted) break;
-        toastError(error, `upload ${displayName(path)}`);
-      }
-    }
+    const summary = await runUpload(
+      plan,
+      directory,
+      {
+        createDirectory: (path) => filesApi.createDirectory(workspace, path, true),
+        checkDirectory: (path) => filesApi.list(workspace, path),
+        send: (path, file, overwrite, onProgress) =>
+          uploadFile(workspace, path, file, overwrite, onProgress, controller.signal),
+        ask,
+        onProgress: setProgress,
+      },
+      controller.signal,
+    );
     setProgress(null);
-    if (done > 0) toast(done === 1 ? "1 file uploaded" : `${done} files uploaded`);
+    if (summary.failures.length > 0) setFailed(summary);
+    else toast(summaryText(summary));
     onDone();
   };
-  const add = (uploads: Upload[], directory: string) => {
-    if (uploads.length > MAX_UPLOAD_FILES) {
-      toastError(
-        new Error(
-          `The limit is ${MAX_UPLOAD_FILES} files at once. Upload an archive and unpack it in a terminal.`,
-        ),
-        "upload the files",
-      );
-      return Promise.resolve();
-    }
-    tail.current = tail.current.then(() => sendAll(uploads, directory));
+  /** Uploads wait for each other. The plan is read at once, while the browser still has the drop. */
+  const enqueue = (plan: Promise<UploadPlan>, directory: string) => {
+    tail.current = Promise.all([plan, tail.current]).then(([plan]) => run(plan, directory));
     return tail.current;
   };
-  const drop = async (transfer: DataTransfer, directory: string) => {
-    try {
-      await add(await filesOfDrop(transfer), directory);
-    } catch (error) {
-      toastError(error, "upload the files");
-    }
+  const add = (files: readonly File[], directory: string) => {
+    const uploads = files.map((file) => ({ path: file.name, file }));
+    return enqueue(Promise.resolve({ directories: [], files: uploads, unreadable: [] }), directory);
   };
+  const drop = (transfer: DataTransfer, directory: string) => enqueue(readDrop(transfer), directory);
 
   const element = (
     <>
@@ -111,8 +88,8 @@ export function useUploads(workspace: string, onDone: () => void): Uploads {
             <Icon name="close" />
           </button>
           <progress
-            max={progress.total || 1}
-            value={progress.total ? progress.sent : 1}
+            max={progress.totalBytes || 1}
+            value={progress.totalBytes ? progress.sentBytes : 1}
             aria-label="Uploaded"
           />
         </div>
@@ -130,6 +107,28 @@ export function useUploads(workspace: string, onDone: () => void): Uploads {
               </button>
               <button className="button danger" onClick={() => question.answer("replace")}>
                 Replace
+              </button>
+            </div>
+          </div>
+        </Dialog>
+      )}
+      {failed && (
+        <Dialog title="Upload incomplete" onClose={() => setFailed(null)}>
+          <div className="form">
+            <p>{summaryText(failed)}.</p>
+            <ul className="upload-failures">
+              {failed.failures.slice(0, MAX_LISTED_FAILURES).map(({ path, reason }) => (
+                <li key={path}>
+                  <code>{displayName(path)}</code> {reason}
+                </li>
+              ))}
+            </ul>
+            {failed.failures.length > MAX_LISTED_FAILURES && (
+              <p className="soft">And {failed.failures.length - MAX_LISTED_FAILURES} more.</p>
+            )}
+            <div className="form-actions">
+              <button className="button" onClick={() => setFailed(null)}>
+                Close
               </button>
             </div>
           </div>

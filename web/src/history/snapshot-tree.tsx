@@ -9,6 +9,7 @@ import { displayName } from "../files/paths";
 import { visibleRows, type TreeRow } from "../files/tree-model";
 import { DotfilesButton, TruncatedNote } from "../files/tree-tools";
 import { TreeItem } from "../files/tree-item";
+import { TreeRows } from "../files/tree-rows";
 import { useRowMenu } from "../files/use-row-menu";
 import { useTreeFocus } from "../files/use-tree-focus";
 import { Failure } from "../ui/failure";
@@ -96,17 +97,24 @@ export function SnapshotTree({ workspace, browser, active, reason, onOpen, onRes
           } else if (!menu.onKey(event)) focus.onKey(event);
         }}
       >
-        {rows.map((row) => (
-          <TreeItem
-            key={row.path}
-            row={row}
-            focus={focus}
-            menu={menu}
-            active={row.path === active}
-            title={aboutRow(row)}
-            onOpen={open}
-          />
-        ))}
+        <TreeRows
+          scroller={focus.element}
+          kept={[focus.focused]}
+          lines={rows.map((row) => ({
+            key: row.path,
+            render: () => (
+              <TreeItem
+                key={row.path}
+                row={row}
+                focus={focus}
+                menu={menu}
+                active={row.path === active}
+                title={aboutRow(row)}
+                onOpen={open}
+              />
+            ),
+          }))}
+        />
       </ul>
       {menu.element}
       {rows.length === 0 && <p className="tree-note soft small">This snapshot is empty.</p>}

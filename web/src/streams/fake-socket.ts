@@ -31,7 +31,7 @@ export class FakeSocket implements RawSocket {
 export class FakeEnvironment implements SocketEnvironment {
   sockets: FakeSocket[] = [];
   private timers: { at: number; run: () => void }[] = [];
-  private now = 0;
+  private time = 0;
 
   open(url: string): FakeSocket {
     const socket = new FakeSocket(url);
@@ -39,11 +39,14 @@ export class FakeEnvironment implements SocketEnvironment {
     return socket;
   }
   setTimer(ms: number, run: () => void): () => void {
-    const timer = { at: this.now + ms, run };
+    const timer = { at: this.time + ms, run };
     this.timers.push(timer);
     return () => {
       this.timers = this.timers.filter((other) => other !== timer);
     };
+  }
+  now(): number {
+    return this.time;
   }
   random(): number {
     return 1;
@@ -53,13 +56,18 @@ export class FakeEnvironment implements SocketEnvironment {
     if (!socket) throw new Error("no socket was opened");
     return socket;
   }
+  /** Jumps ahead. Timers that are set by those that are due start then. */
   advance(ms: number): void {
-    this.now += ms;
+    this.time += ms;
     for (;;) {
-      const due = this.timers.find((timer) => timer.at <= this.now);
+      const due = this.timers.find((timer) => timer.at <= this.time);
       if (!due) return;
       this.timers = this.timers.filter((timer) => timer !== due);
       due.run();
     }
+  }
+  /** Lets time pass step by step. */
+  elapse(ms: number): void {
+    for (let passed = 0; passed < ms; passed += 100) this.advance(100);
   }
 }

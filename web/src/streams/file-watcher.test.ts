@@ -26,7 +26,9 @@ describe("file watcher", () => {
     environment.lastSocket.drop();
     environment.advance(60_000);
     environment.lastSocket.open();
-    expect(environment.lastSocket.sent).toHaveLength(1);
-    expect(reported).toEqual([["a"], null]);
+    // The agent reports each directory once it watches it.
+    expect(environment.lastSocket.sent).toEqual([JSON.stringify({ type: "watch", path: "" })]);
+    environment.lastSocket.receive(JSON.stringify({ directories: [""], all: false }));
+    expect(reported).toEqual([["a"], [""]]);
   });
 });

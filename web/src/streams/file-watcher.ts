@@ -20,7 +20,6 @@ export interface WatchHandlers {
 
 export class FileWatcher {
   private readonly watched = new Set<string>();
-  private isFirstConnection = true;
   readonly socket: ReconnectingSocket;
 
   constructor(
@@ -31,11 +30,10 @@ export class FileWatcher {
     this.socket = new ReconnectingSocket(
       {
         url,
+        ping: () => JSON.stringify({ type: "ping" }),
         onOpen: () => {
+          // Each directory is reported once it is watched, so what changed while disconnected is listed.
           for (const path of this.watched) this.send("watch", path);
-          // Changes during the disconnect were not reported.
-          if (!this.isFirstConnection) handlers.onChange(null);
-          this.isFirstConnection = false;
         },
         onMessage: (data) => {
           if (typeof data !== "string") return;

@@ -19,6 +19,8 @@ export interface SocketEnvironment {
   /** Calls `run` after `ms`. Returns a function that cancels it. */
   setTimer(ms: number, run: () => void): () => void;
   random: () => number;
+  /** Milliseconds of a clock that never jumps. */
+  now: () => number;
 }
 
 export const browserEnvironment: SocketEnvironment = {
@@ -28,9 +30,12 @@ export const browserEnvironment: SocketEnvironment = {
     return () => clearTimeout(timer);
   },
   random: Math.random,
+  now: () => performance.now(),
 };
 
 export interface SocketHandlers {
+  /** A message that the peer answers, for the heartbeat. */
+  ping(): string | Uint8Array<ArrayBuffer>;
   /** Called for each attempt, because the query says where to resume. */
   url(): string;
   onOpen?(): void;
@@ -43,9 +48,17 @@ export interface SocketHandlers {
 /** How long one attempt may take to open. */
 const OPEN_TIMEOUT_MS = 15_000;
 
+/** A peer that was silent for this long is asked for a sign of life, … */
+const HEARTBEAT_MS = 4_500;
+/** … and after so many silent intervals the connection is dead: after 18 s at most. */
+const MAX_SILENT_INTERVALS = 3;
+
 export class ReconnectingSocket {
   private socket: RawSocket | null = null;
   private attempt = 0;
+  /** Whether the peer was heard since the last heartbeat. */
+  private wasHeard = false;
+  private silentIntervals = 0;
   private cancelTimer: () => void = () => undefined;
   private current: ConnectionState = "connecting";
 
@@ -105,10 +118,13 @@ export class ReconnectingSocket {
       if (this.socket !== socket) return;
       this.cancelTimer();
       this.setState("open");
+      this.wasHeard = true;
+      this.beat(socket);
       this.handlers.onOpen?.();
     };
     socket.onmessage = (event) => {
       if (this.socket !== socket) return;
+      this.wasHeard = true;
       if (!this.hasReceivedData) {
         this.hasReceivedData = true;
         this.attempt = 0;
@@ -116,6 +132,15 @@ export class ReconnectingSocket {
       this.handlers.onMessage(event.data as ArrayBuffer | string);
     };
     socket.onclose = (event) => this.handleClose(socket, event.code);
+  }
+
+  /** A network that drops everything closes no socket, so a silent peer is asked, and given up. */
+  private beat(socket: RawSocket): void {
+    this.silentIntervals = this.wasHeard ? 0 : this.silentIntervals + 1;
+    this.wasHeard = false;
+    if (this.silentIntervals >= MAX_SILENT_INTERVALS) return this.handleClose(socket, 1006);
+    if (this.silentIntervals > 0) this.send(this.handlers.ping());
+    this.cancelTimer = this.environment.setTimer(HEARTBEAT_MS, () => this.beat(socket));
   }
 
   private handleClose(socket: RawSocket, code: number): void {

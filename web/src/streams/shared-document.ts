@@ -94,6 +94,7 @@ export class SharedDocument {
     this.socket = new ReconnectingSocket(
       {
         url: () => this.url(this.epoch ? { epoch: this.epoch } : {}),
+        ping: () => new Uint8Array([QUERY_AWARENESS]),
         onOpen: () => undefined, // the agent sends the first message
         onMessage: (data) => this.receive(data),
         onClose: () => {

@@ -7,12 +7,14 @@ export type ServerFrame =
   | { kind: "info"; info: AttachInfo }
   | { kind: "exited"; exit: Exit }
   | { kind: "input-accepted"; offset: number }
-  | { kind: "snapshot"; offset: number; screen: Uint8Array };
+  | { kind: "snapshot"; offset: number; screen: Uint8Array }
+  | { kind: "pong" };
 
 export type ClientFrame =
   | { kind: "input"; offset: number; bytes: Uint8Array }
   | { kind: "resize"; size: Size }
-  | { kind: "acknowledge"; offset: number };
+  | { kind: "acknowledge"; offset: number }
+  | { kind: "ping" };
 
 export class MalformedFrame extends Error {}
 
@@ -33,6 +35,8 @@ export function decodeServerFrame(message: ArrayBuffer): ServerFrame {
       return { kind: "input-accepted", offset: readOffset(message) };
     case 4:
       return { kind: "snapshot", offset: readOffset(message), screen: new Uint8Array(message, 9) };
+    case 5:
+      return { kind: "pong" };
     default:
       throw new MalformedFrame(`unknown kind of message: ${kind}`);
   }
@@ -55,6 +59,8 @@ export function encodeClientFrame(frame: ClientFrame): Uint8Array<ArrayBuffer> {
     }
     case "acknowledge":
       return messageWithOffset(2, frame.offset, 0);
+    case "ping":
+      return new Uint8Array([4]);
   }
 }
 

@@ -55,6 +55,7 @@ describe("terminal stream", () => {
   let shown: string;
   let undrawn: (() => void)[];
   let sizes: Size[];
+  let held: string;
 
   const screen: TerminalScreen = {
     write(bytes, drawn) {
@@ -68,6 +69,9 @@ describe("terminal stream", () => {
     onResize: (size) => sizes.push(size),
     onExit: () => undefined,
     onState: () => undefined,
+    onHeldInput: (text) => {
+      held = text;
+    },
   };
 
   function stream(readOnly = false): TerminalStream {
@@ -93,6 +97,7 @@ describe("terminal stream", () => {
     shown = "";
     undrawn = [];
     sizes = [];
+    held = "";
   });
 
   it("sends a size set while connecting", () => {
@@ -163,13 +168,59 @@ describe("terminal stream", () => {
     terminal.sendInput(bytes("cde"));
     environment.lastSocket.receive(accepted(2));
     environment.lastSocket.drop();
-    environment.advance(60_000);
+    environment.advance(500);
     environment.lastSocket.open();
     expect(sent(0)).toHaveLength(0); // not before the agent has reported its input offset
     environment.lastSocket.receive(info(0, 3));
     expect(sent(0).map((one) => [number(one), text(one.subarray(9))])).toEqual([[3, "de"]]);
     terminal.sendInput(bytes("f"));
     expect(number(sent(0)[1] as Uint8Array)).toBe(5);
+  });
+
+  it("notices a dead connection within 20 s and asks before it sends what was typed", () => {
+    const terminal = stream();
+    environment.lastSocket.receive(info(0, 0));
+    environment.lastSocket.receive(output(0, "$ "));
+    terminal.sendInput(bytes("rm -r x\r"));
+    const dead = environment.lastSocket;
+    environment.elapse(20_000);
+    expect(dead.closed).toBe(true);
+    expect(dead.sent.filter((one) => one instanceof Uint8Array && one[0] === 4).length).toBeGreaterThan(0);
+    environment.elapse(2_000);
+    environment.lastSocket.open();
+    environment.lastSocket.receive(info(2, 3));
+    expect(sent(0)).toHaveLength(0);
+    expect(held).toBe("-r x\r"); // the agent had typed the first three bytes
+    // What is typed now goes its way, with the agent's numbers.
+    terminal.sendInput(bytes("ls"));
+    expect(sent(0).map((one) => [number(one), text(one.subarray(9))])).toEqual([[3, "ls"]]);
+    terminal.resolveHeldInput(true);
+    expect(text((sent(0)[1] as Uint8Array).subarray(9))).toBe("-r x\r");
+    expect(held).toBe("");
+  });
+
+  it("drops held input without a yes", () => {
+    const terminal = stream();
+    environment.lastSocket.receive(info(0, 0));
+    terminal.sendInput(bytes("a"));
+    environment.lastSocket.drop();
+    environment.advance(10_000);
+    environment.lastSocket.open();
+    environment.lastSocket.receive(info(0, 0));
+    expect(held).toBe("a");
+    terminal.resolveHeldInput(false);
+    expect(sent(0)).toHaveLength(0);
+  });
+
+  it("stays open while the agent answers", () => {
+    stream();
+    environment.lastSocket.receive(info(0, 0));
+    for (let second = 0; second < 120; second += 1) {
+      environment.elapse(1000);
+      if (sent(4).length > 0) environment.lastSocket.sent = [];
+      environment.lastSocket.receive(new Uint8Array([5]));
+    }
+    expect(environment.sockets).toHaveLength(1);
   });
 
   it("adopts the agent's offset if unknown", () => {

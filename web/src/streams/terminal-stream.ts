@@ -23,6 +23,8 @@ export interface TerminalScreen {
   onResize(size: Size): void;
   onExit(exit: Exit): void;
   onState(state: ConnectionState): void;
+  /** Text that was typed while the connection was lost, for a question; empty after it. */
+  onHeldInput(text: string): void;
   /** The connection closed or could not be opened. */
   onClose?(): void;
 }
@@ -39,6 +41,8 @@ const ACKNOWLEDGE_BYTES = 8 * 1024;
 const ACKNOWLEDGE_DELAY_MS = 60;
 /** Input is split into messages of this size, well below the agent's limit. */
 const MAX_INPUT_MESSAGE_BYTES = 16 * 1024;
+/** Unconfirmed input that is older than this at a reconnect is not sent without a yes. */
+export const STALE_INPUT_MS = 3_000;
 /** Limit of unconfirmed input. More is refused. */
 export const MAX_PENDING_INPUT_BYTES = 4 * 1024 * 1024;
 
@@ -50,8 +54,10 @@ export class TerminalStream {
   private cancelAcknowledge: (() => void) | null = null;
   /** Offset of the first byte in `pendingInput`. */
   private pendingStart = 0;
-  /** Input that the agent has not confirmed yet. */
-  private pendingInput: Uint8Array[] = [];
+  /** Input that the agent has not confirmed yet, and when it was typed. */
+  private pendingInput: { bytes: Uint8Array<ArrayBuffer>; at: number }[] = [];
+  /** Input of a lost connection that is sent only if the user says so. */
+  private heldInput: Uint8Array<ArrayBuffer>[] = [];
   private pendingBytes = 0;
   private isAttached = false;
   private hasExited = false;
@@ -68,6 +74,7 @@ export class TerminalStream {
     this.socket = new ReconnectingSocket(
       {
         url: () => this.options.url(this.query()),
+        ping: () => encodeClientFrame({ kind: "ping" }),
         onOpen: () => {
           this.isAttached = false;
         },
@@ -91,6 +98,11 @@ export class TerminalStream {
     this.socket.retry();
   }
 
+  /** Whether the program has shown anything. */
+  get hasOutput(): boolean {
+    return (this.receivedEnd ?? 0) > 0;
+  }
+
   get connection(): ReconnectingSocket {
     return this.socket;
   }
@@ -111,11 +123,19 @@ export class TerminalStream {
     for (let at = 0; at < bytes.length; at += MAX_INPUT_MESSAGE_BYTES) {
       const piece = bytes.slice(at, at + MAX_INPUT_MESSAGE_BYTES);
       const offset = this.pendingStart + this.pendingBytes;
-      this.pendingInput.push(piece);
+      this.pendingInput.push({ bytes: piece, at: this.environment.now() });
       this.pendingBytes += piece.length;
       this.socket.send(encodeClientFrame({ kind: "input", offset, bytes: piece }));
     }
     return true;
+  }
+
+  /** Sends the input that was typed while the connection was lost, or drops it. */
+  resolveHeldInput(send: boolean): void {
+    const held = this.heldInput;
+    this.heldInput = [];
+    this.screen.onHeldInput("");
+    if (send) for (const piece of held) this.sendInput(piece);
   }
 
   resize(size: Size): void {
@@ -158,6 +178,8 @@ export class TerminalStream {
         this.receivedEnd = end;
         return this.screen.redraw(frame.screen, () => this.recordDrawn(end));
       }
+      case "pong":
+        return;
       case "input-accepted":
         return this.confirmInput(frame.offset);
       case "exited":
@@ -196,19 +218,37 @@ export class TerminalStream {
     const end = this.pendingStart + this.pendingBytes;
     if (input >= this.pendingStart && input <= end) this.confirmInput(input);
     else this.pendingStart = input; // the agent no longer knows this client: continue with its offset
+    if (this.holdStaleInput()) return;
     let offset = this.pendingStart;
-    for (const piece of this.pendingInput) {
-      this.socket.send(encodeClientFrame({ kind: "input", offset, bytes: piece }));
-      offset += piece.length;
+    for (const { bytes } of this.pendingInput) {
+      this.socket.send(encodeClientFrame({ kind: "input", offset, bytes }));
+      offset += bytes.length;
     }
+  }
+
+  /**
+   * Input that was typed into a dead connection does not reach the shell later by itself: by then it may
+   * do something else than intended. A short break does not matter.
+   */
+  private holdStaleInput(): boolean {
+    const [first] = this.pendingInput;
+    if (!first || this.environment.now() - first.at < STALE_INPUT_MS) return false;
+    this.heldInput.push(...this.pendingInput.map(({ bytes }) => bytes));
+    this.pendingInput = [];
+    this.pendingBytes = 0;
+    const total = this.heldInput.reduce((sum, piece) => sum + piece.length, 0);
+    const text = new Uint8Array(total);
+    this.heldInput.reduce((at, piece) => (text.set(piece, at), at + piece.length), 0);
+    this.screen.onHeldInput(new TextDecoder().decode(text));
+    return true;
   }
 
   private confirmInput(offset: number): void {
     while (this.pendingInput.length > 0 && this.pendingStart < offset) {
-      const first = this.pendingInput[0] as Uint8Array;
-      const taken = Math.min(offset - this.pendingStart, first.length);
-      if (taken === first.length) this.pendingInput.shift();
-      else this.pendingInput[0] = first.slice(taken);
+      const first = this.pendingInput[0] as { bytes: Uint8Array<ArrayBuffer>; at: number };
+      const taken = Math.min(offset - this.pendingStart, first.bytes.length);
+      if (taken === first.bytes.length) this.pendingInput.shift();
+      else first.bytes = first.bytes.slice(taken);
       this.pendingStart += taken;
       this.pendingBytes -= taken;
     }

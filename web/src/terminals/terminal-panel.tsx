@@ -134,6 +134,10 @@ export function TerminalPanel({ workspace, terminals, writable, visible, onHandl
                   terminals.close(tab.id).catch(() => terminals.removeTab(tab.id));
                   void terminals.create();
                 }}
+                onPlainShell={() => {
+                  if (tab.ended) terminals.close(tab.id).catch(() => terminals.removeTab(tab.id));
+                  void terminals.create(true);
+                }}
                 onHandle={(made) => onHandle(tab.id, made)}
               />
             ),

@@ -11,15 +11,21 @@ import { socketUrl } from "../api/endpoints";
 import type { Exit, Size } from "../api/agent";
 import { reconnectOnReturn, type ConnectionState } from "../streams/reconnecting-socket";
 import { TerminalStream } from "../streams/terminal-stream";
+import { displayName } from "../files/paths";
 import { useIsDark } from "../ui/theme";
 import { writeClipboard } from "../ui/clipboard";
-import { toast, toastError } from "../ui/toasts";
+import { copyText, toast, toastError } from "../ui/toasts";
+import { copiedText } from "./clipboard-requests";
 import { allowTerminalStyles } from "./xterm-styles";
 import { lightTheme, darkTheme } from "./terminal-themes";
 
 const SCROLLBACK_LINES = 10_000;
 /** While disconnected, typing shows a hint this often, not for each key. */
 const HINT_INTERVAL_MS = 5_000;
+/** A shell that shows nothing for this long may hang in a start file. */
+const SILENT_START_MS = 8_000;
+/** A shell that exits within this time may have been ended by a start file. */
+const BROKEN_START_MS = 2_000;
 
 export interface TerminalHandle {
   focus: () => void;
@@ -41,6 +47,8 @@ interface Props {
   onGone: () => void;
   /** The user pressed Enter after the shell exited. */
   onRestart: () => void;
+  /** The user asked for a shell that reads no start files, in place of this one. */
+  onPlainShell: () => void;
   onHandle: (handle: TerminalHandle | null) => void;
   /** Applies the Ctrl of the touch keys to the next letter. */
   transform?: (data: string) => string;
@@ -51,10 +59,14 @@ export function TerminalView(props: Props) {
   const place = useRef<HTMLDivElement>(null);
   const [state, setState] = useState<ConnectionState>("connecting");
   const [ended, setEnded] = useState<Exit | null>(null);
+  /** Why a start file may be broken; empty if nothing speaks for it. */
+  const [brokenStart, setBrokenStart] = useState("");
+  /** What was typed while the connection was lost, until the user decides about it. */
+  const [heldInput, setHeldInput] = useState("");
   const isDark = useIsDark();
   const latest = useRef(props);
   const ended_ = useRef(false);
-  const parts = useRef<{ terminal: Terminal; fit: () => void } | null>(null);
+  const parts = useRef<{ terminal: Terminal; stream: TerminalStream; fit: () => void } | null>(null);
   useEffect(() => {
     latest.current = props;
   });
@@ -85,6 +97,9 @@ export function TerminalView(props: Props) {
 
     let peer: Size | null = null;
     let hinted = 0;
+    let openedAt = 0;
+    let hasTyped = false;
+    let silent: ReturnType<typeof setTimeout> | undefined;
     const stream = new TerminalStream(
       {
         client: uuidv4(),
@@ -92,7 +107,10 @@ export function TerminalView(props: Props) {
         readOnly,
       },
       {
-        write: (bytes, drawn) => terminal.write(bytes, drawn),
+        write: (bytes, drawn) => {
+          setBrokenStart("");
+          terminal.write(bytes, drawn);
+        },
         redraw: (bytes, drawn) => {
           // Reset through the stream: terminal.reset() would overtake output that is still being written.
           terminal.write("\x1bc");
@@ -106,9 +124,20 @@ export function TerminalView(props: Props) {
         onExit: (exit) => {
           ended_.current = true;
           setEnded(exit);
+          const soon = !hasTyped && performance.now() - openedAt < BROKEN_START_MS;
+          setBrokenStart(soon ? "The shell ended at once. A start file such as ~/.bashrc may end it." : "");
           latest.current.onExit(exit);
         },
-        onState: setState,
+        onHeldInput: setHeldInput,
+        onState: (state) => {
+          setState(state);
+          if (state !== "open" || openedAt > 0) return;
+          openedAt = performance.now();
+          silent = setTimeout(() => {
+            if (stream.hasOutput || ended_.current) return;
+            setBrokenStart("No output yet. A start file such as ~/.bashrc may be waiting for something.");
+          }, SILENT_START_MS);
+        },
         onClose: () => {
           // A WebSocket does not report why it failed; a request does.
           request(`/workspaces/${workspace}/agent/terminals/${id}`).catch((error: unknown) => {
@@ -128,6 +157,7 @@ export function TerminalView(props: Props) {
     };
     const encoder = new TextEncoder();
     const type = (bytes: Uint8Array, byHand: boolean) => {
+      hasTyped ||= byHand;
       if (stream.sendInput(bytes) || readOnly || ended_.current || !byHand) return;
       const now = Date.now();
       if (now - hinted < HINT_INTERVAL_MS) return;
@@ -149,6 +179,11 @@ export function TerminalView(props: Props) {
         false,
       ),
     );
+    terminal.parser.registerOscHandler(52, (sequence) => {
+      const text = copiedText(sequence);
+      if (text !== null && latest.current.active) void copyForProgram(text, element);
+      return true;
+    });
     terminal.onTitleChange((title) => latest.current.onTitle(title));
     terminal.attachCustomKeyEventHandler((event) => {
       // Ctrl+C with a selection copies and Ctrl+V pastes, as in the browser. Ctrl+Shift+C/V works
@@ -181,7 +216,7 @@ export function TerminalView(props: Props) {
     fit();
     stream.start(element.offsetParent ? { cols: terminal.cols, rows: terminal.rows } : null);
     const stopWaking = reconnectOnReturn(stream.connection);
-    parts.current = { terminal, fit };
+    parts.current = { terminal, stream, fit };
     latest.current.onHandle({
       focus: () => terminal.focus(),
       type: (text) => {
@@ -194,6 +229,7 @@ export function TerminalView(props: Props) {
     return () => {
       latest.current.onHandle(null);
       parts.current = null;
+      clearTimeout(silent);
       stopWaking();
       observer.disconnect();
       stream.close();
@@ -210,6 +246,15 @@ export function TerminalView(props: Props) {
   }, [active]);
 
   const status = ended ? (ended.code ?? 128 + (ended.signal ?? 0)) : null;
+  const decide = (send: boolean) => {
+    parts.current?.stream.resolveHeldInput(send);
+    parts.current?.terminal.focus();
+  };
+  const plainShellButton = (
+    <button className="link-button" onClick={props.onPlainShell}>
+      Open a plain shell
+    </button>
+  );
   return (
     <div
       className={state === "open" || ended ? "terminal" : "terminal dimmed"}
@@ -222,7 +267,9 @@ export function TerminalView(props: Props) {
       <div ref={place} className="terminal-place" />
       {ended ? (
         <p className="terminal-note" role="status">
-          The shell exited with status {status}.{readOnly ? "" : " Press Enter to start a new one."}
+          {brokenStart || `The shell exited with status ${status}.`}
+          {readOnly ? "" : " Press Enter to start a new one. "}
+          {brokenStart && !readOnly && plainShellButton}
         </p>
       ) : (
         state === "waiting" && (
@@ -231,8 +278,50 @@ export function TerminalView(props: Props) {
           </p>
         )
       )}
+      {!ended && state === "open" && heldInput !== "" && (
+        <p className="terminal-note" role="alert">
+          You typed <code className="held-input">{visibleText(heldInput)}</code> while the connection was
+          lost.{" "}
+          <button className="link-button" onClick={() => decide(true)}>
+            Send it now
+          </button>{" "}
+          <button className="link-button" onClick={() => decide(false)}>
+            Discard
+          </button>
+        </p>
+      )}
+      {!ended && state === "open" && brokenStart && !readOnly && (
+        <p className="terminal-note" role="status">
+          {brokenStart} {plainShellButton}
+        </p>
+      )}
     </div>
   );
+}
+
+/** Longest held text that is shown whole. */
+const MAX_SHOWN_INPUT = 60;
+
+/** Typed keys as text: Enter and other control keys by their names. */
+function visibleText(input: string): string {
+  const text = displayName(input.replaceAll("\r", "⏎"));
+  return text.length > MAX_SHOWN_INPUT ? `${text.slice(0, MAX_SHOWN_INPUT)}…` : text;
+}
+
+/** Copies what a program offers if the terminal has the focus, else asks. The user is always told. */
+async function copyForProgram(text: string, terminal: HTMLElement): Promise<void> {
+  const offer = () =>
+    toast("A program in the terminal offers text to copy.", {
+      label: "Copy",
+      run: () => void copyText(text, "Text"),
+    });
+  if (!terminal.contains(document.activeElement)) return offer();
+  try {
+    await navigator.clipboard.writeText(text);
+    toast("A program in the terminal has copied text to your clipboard.");
+  } catch {
+    offer(); // the browser wants a click first
+  }
 }
 
 /** Opens a link printed by the guest. Only http(s), in a tab without access to this one. */

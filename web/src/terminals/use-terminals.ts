@@ -2,6 +2,7 @@
 import { useCallback, useEffect, useRef, useState } from "react";
 import { terminalsApi } from "../api/endpoints";
 import { errorMessage } from "../api/client";
+import type { ConnectionState } from "../streams/reconnecting-socket";
 import { toastError } from "../ui/toasts";
 
 export interface TerminalTab {
@@ -15,33 +16,45 @@ export interface TerminalTabs {
   active: string | null;
   failure: string;
   activate: (id: string) => void;
-  create: () => Promise<void>;
+  /** A plain shell reads no start files, of which one may be broken. */
+  create: (plainShell?: boolean) => Promise<void>;
   close: (id: string) => Promise<void>;
   updateTab: (id: string, part: Partial<TerminalTab>) => void;
   removeTab: (id: string) => void;
   refresh: () => Promise<void>;
 }
 
-/** `createFirst`: open a terminal if the workspace has none. */
-export function useTerminals(workspace: string, begin: boolean, remembered: string | null): TerminalTabs {
+/**
+ * `begin`: open a terminal if the workspace has none. `connection`: that of the page to the workspace, if
+ * it has one.
+ */
+export function useTerminals(
+  workspace: string,
+  begin: boolean,
+  remembered: string | null,
+  connection: ConnectionState | null,
+): TerminalTabs {
   const [tabs, setTabs] = useState<TerminalTab[] | null>(null);
   const [active, setActive] = useState<string | null>(remembered);
   const [failure, setFailure] = useState("");
   const begun = useRef(false);
 
-  const create = useCallback(async () => {
-    try {
-      const made = await terminalsApi.create(workspace);
-      setTabs((tabs) => [
-        ...(tabs ?? []).filter((tab) => tab.id !== made.id),
-        { id: made.id, title: made.title, ended: false },
-      ]);
-      setActive(made.id);
-      setFailure("");
-    } catch (error) {
-      toastError(error, "open a terminal");
-    }
-  }, [workspace]);
+  const create = useCallback(
+    async (plainShell = false) => {
+      try {
+        const made = await terminalsApi.create(workspace, plainShell);
+        setTabs((tabs) => [
+          ...(tabs ?? []).filter((tab) => tab.id !== made.id),
+          { id: made.id, title: made.title, ended: false },
+        ]);
+        setActive(made.id);
+        setFailure("");
+      } catch (error) {
+        toastError(error, "open a terminal");
+      }
+    },
+    [workspace],
+  );
 
   const refresh = useCallback(async () => {
     try {
@@ -60,6 +73,11 @@ export function useTerminals(workspace: string, begin: boolean, remembered: stri
       setFailure(errorMessage(error));
     }
   }, [workspace, begin, create]);
+
+  // A list that failed while the server could not be reached is read again by itself.
+  useEffect(() => {
+    if (connection === "open") void refresh();
+  }, [connection, refresh]);
 
   useEffect(() => {
     void refresh();

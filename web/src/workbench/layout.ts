@@ -27,7 +27,7 @@ export function readLayout(workspace: string): Layout {
   try {
     const stored = JSON.parse(localStorage.getItem(key(workspace)) ?? "{}") as Partial<Layout>;
     const strings = (value: unknown): string[] =>
-      Array.isArray(value) ? value.filter((one): one is string => typeof one === "string").slice(0, 200) : [];
+      Array.isArray(value) ? value.filter((one): one is string => typeof one === "string").slice(-200) : [];
     return { ...fresh, ...stored, expanded: strings(stored.expanded), open: strings(stored.open) };
   } catch {
     return fresh;

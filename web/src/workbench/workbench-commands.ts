@@ -9,6 +9,8 @@ export interface WorkbenchActions {
   /** Moves the focus to the next region, or with -1 to the previous one. */
   cycleRegion: (by: number) => void;
   newTerminal: () => void;
+  /** Opens a terminal whose shell reads no start files. */
+  newPlainShell: () => void;
   toggleSideBar: () => void;
   togglePanel: () => void;
   closeTab: () => void;
@@ -36,7 +38,12 @@ export function workbenchCommands(actions: WorkbenchActions, context: WorkbenchC
     { label: "Focus Explorer", keys: "Ctrl+Shift+E", run: actions.focusExplorer },
     { label: "Focus editor", keys: "F6", run: actions.focusEditor },
     { label: "Focus terminal", keys: "Ctrl+`", run: actions.focusTerminal },
-    ...(writable ? [{ label: "New terminal", keys: "Ctrl+Shift+`", run: actions.newTerminal }] : []),
+    ...(writable
+      ? [
+          { label: "New terminal", keys: "Ctrl+Shift+`", run: actions.newTerminal },
+          { label: "New plain shell (without start files)", run: actions.newPlainShell },
+        ]
+      : []),
     { label: sideBar ? "Hide side bar" : "Show side bar", keys: "Ctrl+B", run: actions.toggleSideBar },
     { label: panel ? "Hide terminals" : "Show terminals", keys: "Ctrl+J", run: actions.togglePanel },
     { label: "Close tab", keys: "Alt+W", run: actions.closeTab },

@@ -53,7 +53,7 @@ export function Workbench({ workspace, connected, onFork }: Props) {
   const writable = workspace.access === "write";
   const files = useFileTree(workspace.id, first.expanded);
   const documents = useDocuments(workspace.id, user, { paths: first.open, active: first.active });
-  const terminals = useTerminals(workspace.id, writable, first.terminal);
+  const terminals = useTerminals(workspace.id, writable, first.terminal, files.connection);
   const handles = useRef(new Map<string, TerminalHandle>());
   const narrow = useNarrow();
 
@@ -113,6 +113,10 @@ export function Workbench({ workspace, connected, onFork }: Props) {
     newTerminal: () => {
       focusTerminal();
       void terminals.create();
+    },
+    newPlainShell: () => {
+      focusTerminal();
+      void terminals.create(true);
     },
     toggleSideBar: () => setSide(!side),
     togglePanel: () => setPanel(!panel),

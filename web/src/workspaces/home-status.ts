@@ -14,8 +14,6 @@ const FULL_FRACTION = 0.95;
 export interface HomeSafety {
   /** Unix milliseconds. Null: nothing has been saved yet. */
   at: number | null;
-  /** Everything written is safe, so `at` is the current time. */
-  ticking: boolean;
   late: boolean;
   /** Explains the time, for the tooltip. */
   tooltip: string;
@@ -23,16 +21,15 @@ export interface HomeSafety {
 
 type Facts = Pick<Workspace, "phase" | "safe_at" | "unreplicated_seconds" | "home_notice">;
 
-export function homeSafety(workspace: Facts, now: number): HomeSafety {
+export function homeSafety(workspace: Facts): HomeSafety {
   const seconds = workspace.phase === "running" ? workspace.unreplicated_seconds : null;
   const late = typeof seconds === "number" && seconds > LATE_SECONDS;
   const safeAt = workspace.safe_at ? Date.parse(workspace.safe_at) : null;
-  const ticking = seconds === 0;
   const warning = homeWarning(workspace) ?? {
     title: "Everything written before this time is in the object store, and survives the loss of the host.",
     detail: "",
   };
-  return { at: ticking ? now : safeAt, ticking, late, tooltip: `${warning.title} ${warning.detail}`.trim() };
+  return { at: safeAt, late, tooltip: `${warning.title} ${warning.detail}`.trim() };
 }
 
 /** What keeps a home from being safe: a short title, and what it means. */

@@ -1,5 +1,5 @@
-// "Safe up to": the time before which everything in a home is in the object store. Follows the
-// clock while all of it is.
+// "Safe up to": the time before which everything in a home is in the object store. Only the server
+// moves it: the browser's clock proves nothing about the home.
 import type { Workspace } from "../api/types";
 import { homeSafety } from "./home-status";
 import { useNow } from "../ui/time";
@@ -7,15 +7,14 @@ import { formatInstant, formatFullInstant } from "../ui/format";
 
 interface Props {
   workspace: Workspace;
-  /** Whether the event stream is connected. If not, the clock stops, since it could promise too much. */
+  /** Whether the event stream is connected. */
   connected: boolean;
 }
 
 /** "Safe up to 14:03:22" */
 export function SafeUpTo({ workspace, connected }: Props) {
-  const ticking = workspace.phase === "running" && workspace.unreplicated_seconds === 0;
-  const now = useNow(1000, ticking && connected);
-  const { at, late, tooltip } = homeSafety(workspace, now);
+  const now = useNow(30_000);
+  const { at, late, tooltip } = homeSafety(workspace);
   if (at === null) return <>Not saved yet</>;
   return (
     <>
@@ -23,7 +22,9 @@ export function SafeUpTo({ workspace, connected }: Props) {
       <time
         className={late ? "safe-at late" : "safe-at"}
         dateTime={new Date(at).toISOString()}
-        title={`${tooltip} ${formatFullInstant(at)}`}
+        title={[tooltip, formatFullInstant(at), connected ? "" : "The server cannot be reached now."].join(
+          " ",
+        )}
       >
         {formatInstant(at, now)}
       </time>
