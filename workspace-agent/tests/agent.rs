@@ -420,17 +420,22 @@ async fn exec_runs_only_in_named_directory() {
         ..ExecRequest::default()
     };
     let outside = outside.path().canonicalize().expect("exists");
-    for (directory, expected) in
-        [("", agent.home.path()), ("project", &agent.path("project")), (outside.to_str().expect("text"), &outside)]
-    {
+    for (directory, expected) in [
+        ("", agent.home.path()),
+        ("project", &agent.path("project")),
+        (outside.to_str().expect("text"), &outside),
+    ] {
         let (out, _, end) = run_program(&agent, &pwd(directory), &[]).await;
         assert!(matches!(end, ExecEnd::Exited { status, .. } if status.status() == 0), "{end:?}");
         let expected = expected.canonicalize().expect("exists");
         assert_eq!(String::from_utf8(out).expect("text").trim_end(), expected.to_str().expect("text"));
     }
-    for (directory, cause) in
-        [("nosuch", "does not exist"), ("file", "not a directory"), ("/nosuch", "does not exist"), ("a\0b", "NUL")]
-    {
+    for (directory, cause) in [
+        ("nosuch", "does not exist"),
+        ("file", "not a directory"),
+        ("/nosuch", "does not exist"),
+        ("a\0b", "NUL"),
+    ] {
         let (out, _, end) = run_program(&agent, &pwd(directory), &[]).await;
         assert!(out.is_empty(), "the program ran in another directory");
         assert!(

@@ -162,8 +162,7 @@ mod tests {
         let requests = whole.take_requests();
         // Every split gives the same result.
         let mut split = ClipboardFilter::new(drops_writes);
-        let bytes: Vec<u8> =
-            output.bytes().flat_map(|byte| split.filter(&[byte])).collect();
+        let bytes: Vec<u8> = output.bytes().flat_map(|byte| split.filter(&[byte])).collect();
         assert_eq!((bytes, split.take_requests()), (passed.clone(), requests), "{output:?} by byte");
         (String::from_utf8(passed).expect("UTF-8"), requests)
     }

@@ -9,9 +9,7 @@ use protocol::{
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, client_async_tls_with_config,
-    tungstenite::{
-        Error, client::IntoClientRequest as _, error::ProtocolError, protocol::WebSocketConfig,
-    },
+    tungstenite::{Error, client::IntoClientRequest as _, error::ProtocolError, protocol::WebSocketConfig},
 };
 
 use crate::{api::Api, error::ApiError};

@@ -182,15 +182,7 @@ enum Changes {
 impl EventStream {
     fn new(app: App, caller: Caller, subscription: Subscription, sender: Sender) -> Self {
         let now = Instant::now();
-        Self {
-            app,
-            caller,
-            subscription,
-            sender,
-            session_checked_at: now,
-            heartbeat_at: now,
-            status_at: now,
-        }
+        Self { app, caller, subscription, sender, session_checked_at: now, heartbeat_at: now, status_at: now }
     }
 
     async fn send_workspaces(

@@ -64,8 +64,9 @@ impl TerminalRegistry {
 
 fn start_error(error: anyhow::Error) -> ApiError {
     match error.downcast::<DirectoryError>() {
-        Ok(error) => ApiError::new(Code::Invalid, format!("{error}."))
-            .with_field("directory", error.to_string()),
+        Ok(error) => {
+            ApiError::new(Code::Invalid, format!("{error}.")).with_field("directory", error.to_string())
+        }
         Err(error) => ApiError::new(Code::Unavailable, format!("Cannot start the program: {error:#}.")),
     }
 }

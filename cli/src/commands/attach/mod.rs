@@ -157,8 +157,7 @@ async fn choose_terminal(
     workspace: WorkspaceId,
     attach: &Attach,
 ) -> Result<TerminalInfo, CommandError> {
-    let new =
-        NewTerminal { size: Some(size()), plain_shell: attach.plain_shell, ..NewTerminal::default() };
+    let new = NewTerminal { size: Some(size()), plain_shell: attach.plain_shell, ..NewTerminal::default() };
     if attach.new || attach.plain_shell {
         return Ok(server.create_terminal(workspace, &new).await?);
     }
