@@ -457,7 +457,8 @@ async fn exec_waits_for_holders_of_its_output() {
         ..ExecRequest::default()
     };
     // The holder writes when its program has ended: its parent is another process then.
-    let late = "(while [ $(awk '/^PPid/{print $2}' /proc/self/status) = $$ ]; do sleep .1; done; sleep 1; echo late) &";
+    let orphaned = "awk '/^PPid/{print $2}' /proc/self/status";
+    let late = format!("(while [ $({orphaned}) = $$ ]; do sleep .1; done; sleep 1; echo late) &");
     let (out, _, end) = run_program(&agent, &shell(&format!("{late} echo early"), 60_000), &[]).await;
     assert_eq!(String::from_utf8_lossy(&out), "early\nlate\n");
     assert!(matches!(end, ExecEnd::Exited { output_cut: false, .. }), "{end:?}");

@@ -317,7 +317,7 @@ async function copyForProgram(text: string, terminal: HTMLElement): Promise<void
     });
   if (!terminal.contains(document.activeElement)) return offer();
   try {
-    await navigator.clipboard.writeText(text);
+    await writeClipboard(text);
     toast("A program in the terminal has copied text to your clipboard.");
   } catch {
     offer(); // the browser wants a click first
