@@ -155,3 +155,93 @@ fn prevents_replacement(error: &io::Error) -> bool {
             Some(Errno::ACCESS | Errno::PERM | Errno::XDEV | Errno::BUSY)
         )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs::{self, File, Permissions},
+        os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown},
+        path::Path,
+    };
+
+    use super::*;
+    use crate::{
+        files::home_directory::HomeDirectory,
+        user::{GID, UID},
+    };
+
+    /// The group of those who may become root, which the user is in.
+    const SUDO: u32 = 27;
+
+    /// Saves a file that contains `text`, with the rights of a guest's user.
+    async fn save_in(home: &HomeDirectory, name: &str, overwrites: bool) -> SaveOutcome {
+        let path = HomePath::parse(name).expect("a valid path");
+        let known = fs::read(home.path().join(name)).expect("a file");
+        home.run(move |files| {
+            let known_etag = files.stat(&path)?.map(|stat| etag(&stat));
+            let request = SaveRequest {
+                known_etag,
+                content: [b"typed ", &*known].concat(),
+                base: known,
+                moves_positions: false,
+                is_contended: false,
+                overwrites,
+            };
+            save(files, &path, &request)
+        })
+        .await
+        .expect("no error")
+    }
+
+    fn create(path: &Path, owner: (u32, u32), mode: u32) {
+        fs::write(path, "text\n").expect("a file");
+        chown(path, Some(owner.0), Some(owner.1)).expect("an owner");
+        fs::set_permissions(path, Permissions::from_mode(mode)).expect("a mode");
+    }
+
+    #[tokio::test]
+    async fn user_of_guest_changes_no_owner() {
+        if !rustix::process::geteuid().is_root() {
+            return eprintln!("only root can take the rights of a guest's user");
+        }
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| directory.path().join(name);
+        chown(directory.path(), Some(UID), Some(GID)).expect("an owner");
+        create(&path("own"), (UID, GID), 0o640);
+        create(&path("group"), (UID, SUDO), 0o664);
+        create(&path("of-group"), (0, SUDO), 0o664);
+        create(&path("of-root"), (0, 0), 0o644);
+        create(&path("held"), (UID, GID), 0o644);
+        fs::create_dir(path("locked")).expect("a directory");
+        create(&path("locked/file"), (UID, GID), 0o644);
+        chown(path("locked"), Some(UID), Some(GID)).expect("an owner");
+        fs::set_permissions(path("locked"), Permissions::from_mode(0o555)).expect("a mode");
+        let home = HomeDirectory::new(directory.path().to_owned(), true);
+        home.open_root().expect("a home");
+
+        for (name, keeps_inode) in
+            [("own", false), ("group", true), ("of-group", true), ("locked/file", true)]
+        {
+            let before = fs::metadata(path(name)).expect("a status");
+            let outcome = save_in(&home, name, false).await;
+            assert!(matches!(outcome, SaveOutcome::Saved(_)), "{name}: {outcome:?}");
+            let after = fs::metadata(path(name)).expect("a status");
+            assert_eq!(
+                (after.uid(), after.gid(), after.mode()),
+                (before.uid(), before.gid(), before.mode()),
+                "{name}"
+            );
+            assert_eq!(after.ino() == before.ino(), keeps_inode, "{name}");
+            assert_eq!(fs::read_to_string(path(name)).expect("a file"), "typed text\n", "{name}");
+        }
+        assert!(matches!(save_in(&home, "of-root", false).await, SaveOutcome::Protected));
+        assert!(matches!(save_in(&home, "of-root", true).await, SaveOutcome::Saved(_)));
+        let after = fs::metadata(path("of-root")).expect("a status");
+        assert_eq!((after.uid(), after.mode() & 0o7777), (UID, 0o644));
+
+        let writer = File::options().write(true).open(path("held")).expect("a file");
+        assert!(matches!(save_in(&home, "held", false).await, SaveOutcome::InUse));
+        drop(writer);
+        assert!(matches!(save_in(&home, "held", false).await, SaveOutcome::Saved(_)));
+    }
+}
