@@ -364,6 +364,27 @@ mod save {
     }
 }
 
+#[tokio::test]
+async fn slow_reader_of_a_burst_is_not_dropped() {
+    let agent = Agent::start().await;
+    let mut typist = Editor::open_with(&agent, "file", "text\n").await;
+    let mut reader = Editor::open_text(&agent, "file", "text\n").await;
+    let edits = 5000;
+    for _ in 0..edits {
+        typist.insert(0, "x").await;
+    }
+    let length = "text\n".len() + edits;
+    typist.receive_until_rest(&agent.path("file"), |text| text.len() == length).await;
+    let mut messages = 0;
+    reader
+        .receive_until(|text, _| {
+            messages += 1;
+            text.len() == length
+        })
+        .await;
+    assert!(messages < edits / 10, "{messages} messages");
+}
+
 mod full_home {
     use super::*;
 

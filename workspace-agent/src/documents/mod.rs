@@ -16,6 +16,7 @@ mod disk_state;
 mod document;
 mod file;
 mod late_write;
+mod outbox;
 pub mod registry;
 mod save;
 pub mod session;

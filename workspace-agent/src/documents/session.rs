@@ -3,7 +3,8 @@
 use protocol::document::{DocumentEvent, OpenDocument};
 
 use super::{
-    document::{DocumentEnded, DocumentHandle, JoinedViewer, ViewerMessage},
+    document::{DocumentEnded, DocumentHandle, JoinedViewer},
+    outbox::ViewerMessage,
     registry::DocumentRegistry,
 };
 use crate::socket::{

@@ -17,11 +17,13 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
 };
 
+use axum::body::Bytes;
 use protocol::document::{MAX_UPDATE_BYTES, TEXT_NAME};
 use yrs::{
     ClientID, Doc, GetString as _, OffsetKind, Options, ReadTxn as _, StateVector, Text as _, Transact as _,
     TransactionMut, Update, WriteTxn as _,
     encoding::read::{Cursor, Error, Read as _},
+    merge_updates_v1,
     sync::{AwarenessUpdate, Message, SyncMessage, awareness::AwarenessUpdateEntry, protocol::MSG_SYNC},
     updates::{decoder::Decode as _, encoder::Encode as _},
 };
@@ -364,6 +366,33 @@ fn update_message(update: Vec<u8>) -> Vec<u8> {
     Message::Sync(SyncMessage::Update(update)).encode_v1()
 }
 
+/// Merges messages that wait for a viewer: all updates into one, and of each user's presence the latest.
+/// Other messages come first, because they may be the base of the updates.
+pub fn merge_messages(messages: Vec<Bytes>) -> Vec<Bytes> {
+    let (mut merged, mut updates, mut clients) = (Vec::new(), Vec::new(), HashMap::new());
+    for message in messages {
+        match decode(|| Message::decode_v1(&message)) {
+            Ok(Message::Sync(SyncMessage::Update(update))) => updates.push(update),
+            Ok(Message::Awareness(update)) => clients.extend(update.clients),
+            _ => merged.push(message),
+        }
+    }
+    match updates.len() {
+        0 => {}
+        1 => merged.extend(updates.into_iter().map(|update| update_message(update).into())),
+        _ => match decode(|| merge_updates_v1(&updates)) {
+            Ok(update) => merged.push(update_message(update).into()),
+            Err(InvalidMessage) => {
+                merged.extend(updates.into_iter().map(|update| update_message(update).into()));
+            }
+        },
+    }
+    if !clients.is_empty() {
+        merged.push(Message::Awareness(AwarenessUpdate { clients }).encode_v1().into());
+    }
+    merged
+}
+
 /// Applies an update that this module has encoded, which always decodes and applies.
 fn apply_own_update(doc: &mut TransactionMut<'_>, update: &[u8]) {
     if let Ok(update) = Update::decode_v1(update) {
@@ -531,6 +560,28 @@ mod tests {
         assert_eq!(text_of(&Client::join(&mut shared, 2).doc), "saved ahead on");
         shared.mark_saved(shared.save_point());
         assert_eq!(shared.saved_text(), "saved ahead on");
+    }
+
+    #[test]
+    fn merged_messages_have_the_effect_of_all() {
+        let mut shared = SharedText::new("text");
+        let (client, reader) = (Client::join(&mut shared, 1), Client::join(&mut shared, 2));
+        let mut waiting: Vec<Bytes> = Vec::new();
+        for number in 0..1000 {
+            let edit = client.edit(number % 7, u32::from(number % 3 == 0), "é");
+            let effects = shared.receive(1, &edit).expect("an edit");
+            waiting.extend(effects.broadcasts.into_iter().map(Bytes::from));
+            let entry = AwarenessUpdateEntry { clock: number, json: format!("{{\"at\":{number}}}").into() };
+            let clients = HashMap::from([(ClientID::new(7), entry)]);
+            let presence = Message::Awareness(AwarenessUpdate { clients }).encode_v1();
+            let effects = shared.receive(1, &presence).expect("a presence");
+            waiting.extend(effects.broadcasts.into_iter().map(Bytes::from));
+        }
+        let merged = merge_messages(waiting);
+        assert_eq!(merged.len(), 2);
+        reader.apply(&merged[0]);
+        assert_eq!(text_of(&reader.doc), shared.text());
+        assert!(String::from_utf8_lossy(&merged[1]).contains("999"));
     }
 
     #[test]

@@ -9,12 +9,13 @@ use std::{collections::VecDeque, fs::File, io, pin::Pin, sync::Arc, time::Durati
 use protocol::{document::DocumentEvent, files::HomePath};
 use tokio::time::Instant;
 
-use super::{Document, ViewerMessage};
+use super::Document;
 use crate::{
     documents::{
         disk_state::{Settling, Verdict},
         file::{self, FileLook, FoundContent, KnownContent, LineEnding, LoadError, LoadedFile},
         late_write::LateWrite,
+        outbox::ViewerMessage,
         save::{self, SaveOutcome, SaveRequest, SavedFile},
         shared_text::SavePoint,
     },

@@ -22,30 +22,19 @@ use tokio::{
 use self::disk::DiskFile;
 use super::{
     file::{self, LoadError, LoadedFile},
+    outbox::{Outbox, OutboxSender, ViewerMessage, outbox},
     shared_text::{SharedText, ViewerId},
 };
 use crate::{error::io_error_message, files::home_directory::HomeDirectory, tasks::Tasks};
 
 /// Most commands that wait for the document. Beyond that, viewers' sockets are not read.
 const MAX_QUEUED_COMMANDS: usize = 64;
-/// Most messages that wait for one viewer. A viewer that falls further behind is removed and has to
-/// synchronize again.
-const MAX_QUEUED_MESSAGES: usize = 256;
 /// How often the file is polled. The watcher reports most changes at once; polling finds those that
 /// it misses.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// How long a document stays open without viewers, so that a user who reloads the page keeps the
 /// undo history.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(10);
-
-/// A message to one viewer.
-#[derive(Debug, Clone)]
-pub enum ViewerMessage {
-    /// A y-sync message.
-    Sync(Bytes),
-    /// An event about the document.
-    Event(DocumentEvent),
-}
 
 /// A command to the document's task.
 enum Command {
@@ -71,7 +60,7 @@ pub struct JoinedViewer {
     /// The document's epoch.
     pub epoch: String,
     /// Messages for the viewer. Closes when the document ends or removes the viewer.
-    pub outbox: mpsc::Receiver<ViewerMessage>,
+    pub outbox: Outbox,
 }
 
 /// Why a viewer is refused.
@@ -184,7 +173,7 @@ struct Document {
     epoch: String,
     text: SharedText,
     file: DiskFile,
-    viewers: HashMap<ViewerId, mpsc::Sender<ViewerMessage>>,
+    viewers: HashMap<ViewerId, OutboxSender>,
     next_viewer: ViewerId,
     flushes: Vec<oneshot::Sender<()>>,
     last_viewer_left_at: Instant,
@@ -266,15 +255,15 @@ impl Document {
         }
         let id = self.next_viewer;
         self.next_viewer += 1;
-        let (sender, outbox) = mpsc::channel(MAX_QUEUED_MESSAGES);
+        let (sender, outbox) = outbox();
         for message in self.text.greeting() {
-            let _ = sender.try_send(ViewerMessage::Sync(message.into()));
+            let _ = sender.send(ViewerMessage::Sync(message.into()));
         }
         if self.text.has_unsaved_edits() {
-            let _ = sender.try_send(ViewerMessage::Event(DocumentEvent::Dirty));
+            let _ = sender.send(ViewerMessage::Event(DocumentEvent::Dirty));
         }
         if let Some(failure) = self.file.failure() {
-            let _ = sender.try_send(ViewerMessage::Event(failure));
+            let _ = sender.send(ViewerMessage::Event(failure));
         }
         self.viewers.insert(id, sender);
         Ok(JoinedViewer { id, epoch: self.epoch.clone(), outbox })
@@ -317,7 +306,7 @@ impl Document {
     }
 
     fn send(&mut self, viewer: ViewerId, message: ViewerMessage) {
-        let is_full = self.viewers.get(&viewer).is_some_and(|outbox| outbox.try_send(message).is_err());
+        let is_full = self.viewers.get(&viewer).is_some_and(|outbox| outbox.send(message).is_err());
         if is_full {
             self.remove_viewer(viewer);
         }
