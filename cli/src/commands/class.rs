@@ -8,6 +8,7 @@ use std::{
 
 use clap::{Args, Subcommand};
 use clap_complete::engine::ArgValueCandidates;
+use client::ApiError;
 use protocol::api::class::{
     AddedMember, Class as ClassRecord, ClassAction, ClassList, ClassSummary, MAX_ROSTER_BYTES, Member,
     NewClass, RosterChange, RosterResult,
@@ -270,7 +271,8 @@ async fn add_roster(
     RosterFile { name, bytes }: RosterFile,
     dry_run: bool,
 ) -> Result<(), CommandError> {
-    let result = server.import_roster(class.id, bytes, dry_run).await?;
+    let result =
+        server.import_roster(class.id, bytes, dry_run).await.map_err(|error| unreadable(error, &name))?;
     let invited: Vec<InvitationRow> =
         result.added.iter().chain(&result.corrected).map(|member| invitation_row(server, member)).collect();
     if context.output.format == Format::Json {
@@ -293,8 +295,25 @@ async fn add_roster(
     }
     let rows = if result.errors.len() == 1 { "row" } else { "rows" };
     let count = result.errors.len();
-    Err(CommandError::error(format!("Cannot add {count} {rows} of the roster"))
-        .hint(format!("correct them and run: burrow class roster {} {name}", class.name)))
+    Err(CommandError::error(format!("Cannot add {count} {rows} of the roster")).hint(format!(
+        "correct them and run: burrow class roster {} {name}",
+        output::shell_word(&class.name)
+    )))
+}
+
+/// A roster of which nothing can be used. The server says why.
+fn unreadable(error: ApiError, name: &str) -> CommandError {
+    match &error {
+        ApiError::Problem(problem) => match problem.fields.iter().find(|field| field.field == "roster") {
+            Some(field) => {
+                let cause = field.message.trim_end_matches('.');
+                let cause = cause.strip_prefix("Cannot read the roster: ").unwrap_or(cause);
+                CommandError::error(format!("Cannot read the roster {name}")).cause(output::printable(cause))
+            }
+            None => error.into(),
+        },
+        _ => error.into(),
+    }
 }
 
 fn invitation_row(server: &Server, member: &AddedMember) -> InvitationRow {
@@ -345,7 +364,7 @@ fn print_understanding(context: &Context, result: &RosterResult) {
     if !result.missing.is_empty() {
         context.output.say(&format!(
             "Students who are not in the list stay in the class. To remove one: burrow class remove {} EMAIL",
-            result.class.name
+            output::shell_word(&result.class.name)
         ));
     }
 }
@@ -381,7 +400,11 @@ fn print_action(
         0 => String::new(),
         unchanged => format!("; {unchanged} already {already}"),
     };
-    context.output.say(&format!("{begun} {}{others}\nNext: burrow class show {class}", action.begun));
+    context.output.say(&format!(
+        "{begun} {}{others}\nNext: burrow class show {}",
+        action.begun,
+        output::shell_word(class)
+    ));
     for failed in &action.failed {
         progress::write_line(&format!(
             "{}: {}",
@@ -426,7 +449,7 @@ fn find_member<'a>(class: &'a ClassRecord, student: &str) -> Result<&'a Member, 
             let error = CommandError::new(ErrorKind::NotFound, what);
             Err(match did_you_mean(student, class.members.iter().map(|member| member.email.as_str())) {
                 Some(near) => error.cause(format!("did you mean `{near}`?")),
-                None => error.hint(format!("burrow class show {}", class.name)),
+                None => error.hint(format!("burrow class show {}", output::shell_word(&class.name))),
             })
         }
         _ => {

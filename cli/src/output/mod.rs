@@ -145,6 +145,15 @@ fn table(columns: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Result<()
     table.to_string().lines().try_for_each(|text| line(text.trim_end().strip_prefix(' ').unwrap_or(text)))
 }
 
+/// A name as one word of a shell command, for hints that users copy.
+pub fn shell_word(name: &str) -> String {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.@/:".contains(letter);
+    if !name.is_empty() && name.chars().all(is_plain) {
+        return name.to_owned();
+    }
+    format!("'{}'", printable(name).replace('\'', r"'\''"))
+}
+
 /// Widest name in a table. One long name would make every row wider than the terminal. The formats
 /// json and name have the whole name.
 const MAX_NAME_COLUMNS: usize = 40;
@@ -213,6 +222,13 @@ pub fn ago(then: OffsetDateTime, now: OffsetDateTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_quoted_for_the_shell() {
+        assert_eq!(shell_word("algo-1"), "algo-1");
+        assert_eq!(shell_word("Algorithms, fall"), "'Algorithms, fall'");
+        assert_eq!(shell_word("it's"), r"'it'\''s'");
+    }
 
     #[test]
     fn long_names_are_cut_in_the_middle() {

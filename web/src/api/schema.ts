@@ -154,7 +154,8 @@ export interface paths {
         put?: never;
         /**
          * Sign in with email and password
-         * @description Sets the session cookie. Repeated failures are limited per address and per email.
+         * @description Sets the session cookie. Attempts are limited per address, per account and address, and more slowly
+         *     per account. The last does not hold for an address from which the right password came before.
          */
         post: operations["sign_in"];
         delete?: never;
@@ -2390,7 +2391,7 @@ export interface components {
          *     }
          */
         NewClass: {
-            /** @description Same rules as for workspaces: 1 to 63 of `[a-z0-9-]`. */
+            /** @description One line of 1 to 100 characters. The members' workspaces get a name that is derived from it. */
             name: string;
             /** @description Template of the members' workspaces. `base` if absent. */
             template?: string | null;

@@ -24,6 +24,8 @@ export function RosterDialog({ group, put, onClose }: RosterProps) {
   const [wrong, setWrong] = useState("");
   const [busy, setBusy] = useState(false);
   const [over, setOver] = useState(false);
+  /** The file that the text came from, and its encoding. */
+  const [origin, setOrigin] = useState("");
   const preview = useRosterPreview(group.id, text);
   const add = () => {
     setBusy(true);
@@ -46,7 +48,10 @@ export function RosterDialog({ group, put, onClose }: RosterProps) {
     classesApi
       .previewRoster(group.id, file)
       .then(
-        (understood) => setText(understood.format.text),
+        ({ format }) => {
+          setText(format.text);
+          setOrigin(`${file.name}, read as ${format.encoding}.`);
+        },
         (error: unknown) => setWrong(`${file.name}: ${errorMessage(error)}`),
       )
       .finally(() => setBusy(false));
@@ -109,6 +114,7 @@ export function RosterDialog({ group, put, onClose }: RosterProps) {
                 "is sent again, corrected names and addresses are applied."}
           </p>
         </div>
+        {origin && text && <p className="hint">{origin}</p>}
         {preview.result && <RosterPreview result={preview.result} />}
         <div className="form-actions">
           <label className="button file-button">
