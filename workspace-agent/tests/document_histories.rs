@@ -8,6 +8,7 @@ use std::{
     collections::BTreeSet,
     fs::{self, File},
     io::{Read as _, Seek as _, Write as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     thread,
     time::Duration,
@@ -52,7 +53,7 @@ impl Writing {
     /// writing from the moment it reads it: otherwise it would overwrite what was saved since.
     fn run(self, path: &Path, lines: &[String]) {
         let append = || File::options().append(true).open(path).expect("a file");
-        let open = || File::options().read(true).write(true).open(path).expect("a file");
+        let open = || open_current(path);
         match self {
             Self::AppendByReopening => {
                 for line in lines {
@@ -99,6 +100,18 @@ impl Writing {
                 file.rewind().expect("at the start");
                 file.write_all(indented.concat().as_bytes()).expect("written");
             }
+        }
+    }
+}
+
+/// Opens the file for reading and writing. A file that a save has replaced before it was open is opened
+/// again: what the program would make of it would lack what was saved.
+fn open_current(path: &Path) -> File {
+    loop {
+        let file = File::options().read(true).write(true).open(path).expect("a file");
+        let inode = |metadata: fs::Metadata| metadata.ino();
+        if fs::metadata(path).map(inode).ok() == file.metadata().map(inode).ok() {
+            return file;
         }
     }
 }
