@@ -62,10 +62,11 @@ pub struct Program {
 
 /// Why a program cannot be started in a working directory.
 #[derive(Debug, thiserror::Error)]
-#[error("Cannot use the working directory {name}: {}", directory_error_cause(source))]
+#[error("Cannot use the working directory {name}: {}", directory_error_cause(cause))]
 pub struct DirectoryError {
     name: String,
-    source: io::Error,
+    /// Not a source: the message has it already.
+    cause: io::Error,
 }
 
 fn directory_error_cause(error: &io::Error) -> String {
@@ -108,7 +109,7 @@ impl GuestUser {
         // The last segment makes the kernel look into the directory, which a file refuses.
         match std::fs::metadata(directory.join(".")) {
             Ok(_) => Ok(directory),
-            Err(source) => Err(DirectoryError { name: name.to_owned(), source }),
+            Err(cause) => Err(DirectoryError { name: name.to_owned(), cause }),
         }
     }
 
@@ -190,8 +191,8 @@ fn become_user(directory: &Path, cgroup: &Path) -> anyhow::Result<()> {
 /// that was meant for one directory must not run in another one, but a shell is needed to repair a
 /// home.
 fn enter_directory(directory: &Path) -> anyhow::Result<()> {
-    let Err(source) = std::env::set_current_dir(directory) else { return Ok(()) };
-    let error = DirectoryError { name: directory.display().to_string(), source };
+    let Err(cause) = std::env::set_current_dir(directory) else { return Ok(()) };
+    let error = DirectoryError { name: directory.display().to_string(), cause };
     if directory != Path::new("/home").join(NAME) {
         return Err(error.into());
     }
