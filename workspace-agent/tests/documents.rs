@@ -420,7 +420,10 @@ mod full_home {
         assert!(body.contains("no free space"), "{body}");
         fill(&agent);
         editor.insert(9, &"x".repeat(500_000)).await;
-        let says_why = |event: &DocumentEvent| matches!(event, DocumentEvent::SaveFailed { message, .. } if message.contains("no free space"));
+        let says_why = |event: &DocumentEvent| {
+            let DocumentEvent::SaveFailed { message, .. } = event else { return false };
+            message.contains("no free space")
+        };
         editor.receive_until(|_, event| event.is_some_and(says_why)).await;
         assert_eq!(fs::read_to_string(agent.path("page.txt")).expect("a file"), "uploaded\n");
         fs::remove_file(agent.path("filler")).expect("deleted");
