@@ -21,28 +21,24 @@ pub async fn connect(address: &str) -> Result<TcpStream, BoxError> {
 
 async fn connect_by(proxies: &Matcher, address: &str) -> Result<TcpStream, BoxError> {
     let target: Uri = address.parse()?;
-    match proxies.intercept(&target) {
-        Some(proxy) => {
-            let scheme = proxy.uri().scheme_str().unwrap_or("http");
-            if scheme != "http" {
-                return Err(format!("a proxy with the scheme {scheme} is not supported").into());
-            }
-            let (host, port) = host_and_port(&target)?;
-            // A tunnel needs the port.
-            let target: Uri = format!("http://{host}:{port}").parse()?;
-            let mut tunnel = Tunnel::new(proxy.uri().clone(), connector());
-            if let Some(auth) = proxy.basic_auth() {
-                tunnel = tunnel.with_auth(auth.clone());
-            }
-            Ok(tunnel.call(target).await?.into_inner())
-        }
-        None => {
-            let stream = TcpStream::connect(host_and_port(&target)?).await?;
-            // Keystrokes are sent at once.
-            stream.set_nodelay(true)?;
-            Ok(stream)
-        }
+    let Some(proxy) = proxies.intercept(&target) else {
+        let stream = TcpStream::connect(host_and_port(&target)?).await?;
+        // Keystrokes are sent at once.
+        stream.set_nodelay(true)?;
+        return Ok(stream);
+    };
+    let scheme = proxy.uri().scheme_str().unwrap_or("http");
+    if scheme != "http" {
+        return Err(format!("a proxy with the scheme {scheme} is not supported").into());
     }
+    let (host, port) = host_and_port(&target)?;
+    // A tunnel needs the port.
+    let target: Uri = format!("http://{host}:{port}").parse()?;
+    let mut tunnel = Tunnel::new(proxy.uri().clone(), connector());
+    if let Some(auth) = proxy.basic_auth() {
+        tunnel = tunnel.with_auth(auth.clone());
+    }
+    Ok(tunnel.call(target).await?.into_inner())
 }
 
 fn connector() -> HttpConnector {
