@@ -36,9 +36,9 @@ const MAX_IN_USE_DELAY: Duration = Duration::from_secs(3);
 /// After so many saves in a row that found the file changed, the file is written in place.
 const MAX_CONTENDED_SAVES: usize = 3;
 /// How long a replaced file is watched for a program that had opened it just before.
-const REPLACED_FILE_TTL: Duration = Duration::from_secs(5);
+const REPLACED_FILE_TTL: Duration = Duration::from_secs(20);
 /// Most replaced files that are watched. Each holds a copy of the text.
-const MAX_REPLACED_FILES: usize = 4;
+const MAX_REPLACED_FILES: usize = 8;
 
 /// What is known about the document's file.
 pub(super) struct DiskFile {
