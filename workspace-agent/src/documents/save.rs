@@ -20,7 +20,7 @@ use crate::files::{
     staging::StagedFile,
     target::{ExistingFile, TargetFile, WriteMethod},
     upload::is_out_of_room,
-    writers::{FileWriters, find_writers},
+    writers::{FileWriters, find_other_writers, find_writers},
 };
 
 /// What a save writes, and what it may do.
@@ -105,7 +105,7 @@ pub fn save(files: &HomeFiles<'_>, path: &HomePath, request: &SaveRequest) -> io
             result => return result,
         }
     }
-    overwrite_file(&target, request, writers)
+    overwrite_file(files, &target, request, writers)
 }
 
 fn replace_file(
@@ -125,11 +125,20 @@ fn replace_file(
 }
 
 fn overwrite_file(
+    files: &HomeFiles<'_>,
     target: &TargetFile,
     request: &SaveRequest,
     writers: FileWriters,
 ) -> io::Result<SaveOutcome> {
     let file = target.open_for_writing()?;
+    let writers = match writers {
+        // A program may have opened the file since.
+        FileWriters::None => find_other_writers(files, file.as_fd(), &rustix::fs::fstat(&file)?),
+        known => known,
+    };
+    if writers == FileWriters::Positioned && !request.moves_positions {
+        return Ok(SaveOutcome::InUse);
+    }
     let Some((stat, bytes)) = overwrite_text(&file, &request.base, &request.content)? else {
         return Ok(SaveOutcome::FileChanged);
     };

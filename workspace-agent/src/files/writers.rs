@@ -35,6 +35,15 @@ pub fn find_writers(files: &HomeFiles<'_>, file: BorrowedFd<'_>, stat: &Stat) ->
     }
 }
 
+/// Finds out who else has `file` open for writing, which the agent has open for writing itself.
+pub fn find_other_writers(files: &HomeFiles<'_>, file: BorrowedFd<'_>, stat: &Stat) -> FileWriters {
+    match Lease::take(file, LeaseKind::NoOthers) {
+        Ok(Some(_)) => FileWriters::None,
+        // Those that only read the file prevent this lease, too.
+        Ok(None) | Err(_) => files.as_agent(|| scan_processes(stat)).unwrap_or_default(),
+    }
+}
+
 /// Looks for the file among the open files of all processes. `None` if no process has it open for
 /// writing.
 fn scan_processes(stat: &Stat) -> Option<FileWriters> {
