@@ -83,8 +83,7 @@ await step("a terminal runs a login shell with colours and UTF-8", async () => {
   await waitForTerminalText(ada, "begun-3");
   await ada.keyboard.press("Control+c");
   // Keys typed while the shell takes the terminal back can be lost.
-  // The prompt is back. The kernel does not always echo ^C after a flood.
-  await waitForTerminalText(ada, /flood.*[$#]\s*$/s);
+  await waitForTerminalText(ada, /begun-3.*[$#]\s*$/s);
   await typeLine(ada, "echo after-$((1+1))");
   await waitForTerminalText(ada, "after-2");
 });
@@ -167,7 +166,8 @@ await step("Ctrl-C stops a flood, and the editor refuses a huge file", async () 
   await typeLine(ada, "yes flood");
   await waitForTerminalText(ada, /flood\s*flood/);
   await ada.keyboard.press("Control+c");
-  await waitForTerminalText(ada, /\^C.*[$#]/s);
+  // The prompt is back. The kernel does not always echo ^C after a flood.
+  await waitForTerminalText(ada, /flood.*[$#]\s*$/s);
   await typeLine(ada, "clear; truncate -s 200M huge.log");
   await treeItem(ada, "huge.log").dblclick();
   await ada.getByRole("heading", { name: "The file is too large for the editor" }).waitFor();
