@@ -1,7 +1,16 @@
 // The first minutes at one address of the server, which may be behind a proxy: sign in, create a
 // workspace, use its terminal, reload.
 import assert from "node:assert/strict";
-import { finish, openPage, origin, screenshot, signIn, step, typeLine, waitForTerminalText } from "./harness.mjs";
+import {
+  finish,
+  openPage,
+  origin,
+  screenshot,
+  signIn,
+  step,
+  typeLine,
+  waitForTerminalText,
+} from "./harness.mjs";
 
 const ada = await openPage("ada");
 
@@ -30,10 +39,9 @@ await step("a new workspace opens with a terminal", async () => {
 
 if (process.env.BURROW_SMALL_UPLOADS)
   await step("a proxy that refuses a large upload is explained", async () => {
-    await ada
-      .locator('input[type="file"]')
-      .first()
-      .setInputFiles({ name: "large.bin", mimeType: "application/octet-stream", buffer: Buffer.alloc(2 << 20) });
+    const buffer = Buffer.alloc(2 << 20);
+    const file = { name: "large.bin", mimeType: "application/octet-stream", buffer };
+    await ada.locator('input[type="file"]').first().setInputFiles(file);
     const failure = ada.getByText("A proxy in front of Burrow refused this").first();
     await failure.waitFor();
     assert.match(await failure.textContent(), /client_max_body_size/);

@@ -161,7 +161,7 @@ impl Import {
             };
             match (outcome, kind) {
                 (AddOutcome::Added(member), RosterChange::EmailCorrected) => {
-                    self.result.corrected.push(*member)
+                    self.result.corrected.push(*member);
                 }
                 (AddOutcome::Added(member), _) => self.result.added.push(*member),
                 // Another request has added it since.

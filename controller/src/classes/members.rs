@@ -107,9 +107,10 @@ pub async fn add(
     )
     .execute(scope.connection())
     .await?;
-    let invitation = match invitations::is_of_other_teacher(scope, user).await? {
-        true => None,
-        false => Some(invitations::create(scope, member, user, now).await?),
+    let invitation = if invitations::is_of_other_teacher(scope, user).await? {
+        None
+    } else {
+        Some(invitations::create(scope, member, user, now).await?)
     };
     let (name, email) = (entry.name.clone(), entry.email.clone());
     Ok(AddOutcome::Added(Box::new(AddedMember { member, name, email, invitation })))

@@ -161,7 +161,8 @@ async fn create_internet() -> (ReceivedPayloads, NamespaceLinks) {
         (
             Some(&internet),
             "addr add 203.0.113.1/24 dev lan; link set lan up; link set lo up; \
-             addr add 169.254.169.254/32 dev lo; addr add 168.63.129.16/32 dev lo; addr add 10.0.0.1/32 dev lo; \
+             addr add 169.254.169.254/32 dev lo; addr add 168.63.129.16/32 dev lo; \
+             addr add 10.0.0.1/32 dev lo; \
              addr add 192.168.1.1/32 dev lo; addr add 172.16.0.1/32 dev lo; \
              route add default via 203.0.113.2",
         ),

@@ -95,7 +95,8 @@ export function problemOfProxy(status: number): Partial<Problem> {
     return {
       code: "too_large",
       detail:
-        "A proxy in front of Burrow refused this, because it is larger than the proxy allows. Its administrator can raise the limit (in nginx: client_max_body_size 0).",
+        "A proxy in front of Burrow refused this, because it is larger than the proxy allows. " +
+        "Its administrator can raise the limit (in nginx: client_max_body_size 0).",
     };
   }
   if (status === 502 || status === 503 || status === 504) {

@@ -62,7 +62,8 @@ async function keepSession(signedIn: Promise<Session>): Promise<Session> {
       {
         code: "foreign_origin",
         detail:
-          "You are signed in, but your browser did not keep the session cookie. Open Burrow at its own address, allow cookies for it, or ask its administrator: the server must be started with --public-url and this address.",
+          "You are signed in, but your browser did not keep the session cookie. Allow cookies for this " +
+          "address, or ask the administrator: the server must be started with --public-url and this address.",
       },
       0,
     );

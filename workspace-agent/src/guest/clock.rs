@@ -28,7 +28,7 @@ pub fn correct(host_unix_nanos: i64) -> anyhow::Result<()> {
 
 fn needs_correction(guest_unix_nanos: i64, host_unix_nanos: i64) -> bool {
     let slow = host_unix_nanos.saturating_sub(guest_unix_nanos);
-    slow > MAX_SLOW_NANOS || slow < -MAX_FAST_NANOS
+    !(-MAX_FAST_NANOS..=MAX_SLOW_NANOS).contains(&slow)
 }
 
 #[cfg(test)]

@@ -79,7 +79,7 @@ pub fn parse(bytes: &[u8]) -> Result<Roster, String> {
         .collect();
     let students = students::read(&plain)?;
     let mut roster = Roster { format: students.format, entries: Vec::new(), errors: Vec::new() };
-    roster.format.encoding = decoded.encoding.to_owned();
+    decoded.encoding.clone_into(&mut roster.format.encoding);
     let mut seen = HashMap::new();
     let mut repeated = Vec::new();
     for row in students.rows {

@@ -86,15 +86,12 @@ fn read_list(text: &str) -> Students {
         }
         for Address { name, email } in found {
             let is_named = name.is_some();
-            let name = match name {
-                Some(name) => {
-                    has_commas |= name.contains(',');
-                    turn_name(&name)
-                }
-                None => {
-                    unnamed += 1;
-                    name_of(&email)
-                }
+            let name = if let Some(name) = name {
+                has_commas |= name.contains(',');
+                turn_name(&name)
+            } else {
+                unnamed += 1;
+                name_of(&email)
             };
             rows.push(Ok(Entry { line, row: shown.clone(), name, is_named, email }));
         }

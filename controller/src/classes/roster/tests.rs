@@ -178,8 +178,11 @@ fn old_encodings_are_told_apart() {
         (["Иван Петров", "Мария Соколова", "Олег Кузнецов"], WINDOWS_1251),
         (["山田太郎", "鈴木花子", "佐藤一郎"], SHIFT_JIS),
     ] {
-        let text: String =
-            (0..).zip(names).map(|(index, name)| format!("{name};s{index}@x.example\r\n")).collect();
+        let text: String = (0..)
+            .zip(names)
+            .map(|(index, name)| format!("{name};s{index}@x.example\r\n"))
+            .collect::<Vec<_>>()
+            .concat();
         let roster = read(&encode(encoding, &text));
         let found: Vec<&str> = roster.entries.iter().map(|entry| entry.name.as_str()).collect();
         assert_eq!(found, names, "{}: read as {}", encoding.name(), roster.format.encoding);
