@@ -80,13 +80,15 @@ mod tests {
                 }
                 head.push(line.trim().to_lowercase());
             }
-            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nhello").await.expect("written");
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.expect("written");
             (stream, head)
         };
-        let (connected, (_proxied, head)) =
+        let (connected, (mut proxied, head)) =
             tokio::join!(connect_by(&matcher, "https://burrow.invalid"), serve);
         assert_eq!(head[0], "connect burrow.invalid:443 http/1.1");
         assert!(head.iter().any(|line| line.starts_with("proxy-authorization: basic ")), "{head:?}");
+        // The server of the tunnel never speaks first.
+        proxied.write_all(b"hello").await.expect("written");
         let mut text = [0; 5];
         connected.expect("a tunnel").read_exact(&mut text).await.expect("readable");
         assert_eq!(&text, b"hello");

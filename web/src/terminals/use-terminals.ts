@@ -56,7 +56,7 @@ export function useTerminals(
     [workspace],
   );
 
-  const refresh = useCallback(async () => {
+  const load = useCallback(async () => {
     try {
       const found = await terminalsApi.list(workspace);
       setFailure("");
@@ -73,6 +73,15 @@ export function useTerminals(
       setFailure(errorMessage(error));
     }
   }, [workspace, begin, create]);
+
+  // One at a time: two lists that are empty would open two first terminals.
+  const loading = useRef<Promise<void> | null>(null);
+  const refresh = useCallback(() => {
+    loading.current ??= load().finally(() => {
+      loading.current = null;
+    });
+    return loading.current;
+  }, [load]);
 
   // A list that failed while the server could not be reached is read again by itself.
   useEffect(() => {
