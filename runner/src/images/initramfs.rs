@@ -17,9 +17,14 @@ use super::{
 };
 
 /// Part of every name. Raise it whenever the output for the same agent and modules changes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// The kernel reads only the "legacy" frame format of LZ4.
 const COMPRESSION: [&str; 3] = ["-l", "-9", "-c"];
+/// The VMM loads the initramfs at the highest page boundary that leaves room for it below the end of
+/// memory, and the firmware writes the ACPI tables, which take 1 to 2 KiB, into the last page. An
+/// initramfs whose last page is nearly full overwrites them: the guest then finds no disks. So the last
+/// page of every initramfs has one byte.
+const PAGE_BYTES: u64 = 4096;
 /// Mount points of the agent. It creates missing ones itself; `dev` must exist before it starts,
 /// because the kernel opens the console there.
 const DIRECTORIES: [&str; 7] = ["dev", "proc", "sys", "image", "scratch", "root", "modules"];
@@ -63,6 +68,7 @@ pub fn ensure(
     let (plain, packed) = (work.path.join("plain"), work.path.join("packed"));
     write_archive(&files, &plain)?;
     tools::filter(&LZ4, &COMPRESSION, &plain, &packed)?;
+    leave_room_for_tables(&packed)?;
     cache::make_readable(&packed)?;
     lock.publish(&packed, &name)
 }
@@ -114,6 +120,21 @@ fn write_archive(files: &[InitramfsFile], to: &Path) -> Result<(), ImageError> {
         archive.finish().map(drop)
     };
     write().map_err(at("write", to))
+}
+
+/// Extends a file with zeros, which the kernel ignores at the end of an initramfs, until one byte of it
+/// is in its last page.
+fn leave_room_for_tables(path: &Path) -> Result<(), ImageError> {
+    let extend = || {
+        let file = std::fs::OpenOptions::new().write(true).open(path)?;
+        let length = file.metadata()?.len();
+        file.set_len(padded_length(length))
+    };
+    extend().map_err(at("extend", path))
+}
+
+fn padded_length(length: u64) -> u64 {
+    length.saturating_sub(1).next_multiple_of(PAGE_BYTES) + 1
 }
 
 /// Whether a 64-bit ELF program runs without a dynamic loader.
@@ -174,6 +195,13 @@ mod tests {
     }
 
     #[test]
+    fn last_page_has_room_for_tables() {
+        for (length, expected) in [(1, 1), (2, 4097), (4096, 4097), (4097, 4097), (4098, 8193)] {
+            assert_eq!(padded_length(length), expected, "{length}");
+        }
+    }
+
+    #[test]
     fn initramfs_is_named_by_its_content() {
         let (modules, cache) =
             (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
@@ -185,7 +213,9 @@ mod tests {
         assert_eq!(build(), first);
         std::fs::write(&agent, program(2)).expect("a file");
         assert_ne!(build(), first);
-        assert!(std::fs::read(&first).expect("it is there").starts_with(&[0x02, 0x21, 0x4c, 0x18]));
+        let content = std::fs::read(&first).expect("it is there");
+        assert!(content.starts_with(&[0x02, 0x21, 0x4c, 0x18]));
+        assert_eq!(content.len() % 4096, 1);
         std::fs::write(&agent, program(3)).expect("a file");
         let error = ensure(&image, &agent, cache.path(), &|_, _| {}).expect_err("not static");
         assert!(matches!(error, ImageError::Agent { .. }), "{error}");
