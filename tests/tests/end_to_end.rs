@@ -111,7 +111,8 @@ async fn check_microvm() {
     {
         stack.sh("box", &format!("command -v {program}")).await;
     }
-    let limits = "ulimit -Hn; sudo sh -c 'ulimit -Hn'; ulimit -Sn; sysctl -n fs.inotify.max_user_watches";
+    let limits = "ulimit -Hn; sudo sh -c 'ulimit -Hn'; ulimit -Sn; \
+                  cat /proc/sys/fs/inotify/max_user_watches";
     assert_eq!(stack.sh("box", limits).await, "65536\n65536\n1024\n524288\n");
     let missing = stack.run(&["exec", "-w", "nosuch", "box", "--", "touch", "ran-in-the-home"]).await;
     assert_eq!(missing.status.code(), Some(126), "{missing:?}");
