@@ -197,7 +197,7 @@ pub struct RenameRequest {
 }
 
 /// A client's message on `files/watch`. Only direct entries of a watched directory are reported. A
-/// path stays watched when its directory is deleted, made again or replaced.
+/// path stays watched when its directory is deleted, created again or replaced.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum WatchRequest {

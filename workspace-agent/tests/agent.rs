@@ -263,7 +263,7 @@ impl Tree<'_> {
 }
 
 #[tokio::test]
-async fn watch_follows_a_directory_made_again() {
+async fn watch_follows_a_recreated_directory() {
     let agent = Agent::start().await;
     let site = agent.path("site");
     std::fs::create_dir_all(site.join("dist")).expect("a directory");
@@ -282,7 +282,7 @@ async fn watch_follows_a_directory_made_again() {
         std::fs::create_dir(site.join("dist")).expect("made");
         tree.wait_for("site/dist", &fill(round)).await;
     }
-    // Everything on the way is made again.
+    // Everything on the way is created again.
     std::fs::remove_dir_all(&site).expect("removed");
     std::fs::create_dir_all(site.join("dist")).expect("made");
     tree.wait_for("site/dist", &fill("r4")).await;

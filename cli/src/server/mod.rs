@@ -30,7 +30,7 @@ pub fn signed_in(url: Option<&str>) -> Result<Server, CommandError> {
 }
 
 /// The token of `BURROW_TOKEN`, if it is set. What cannot be a token is refused here, because a server's
-/// answer to it would only say that nobody is signed in.
+/// answer to it would only say that no user is signed in.
 fn token_of_environment() -> Result<Option<Redacted<String>>, CommandError> {
     let refused = |cause: &str| {
         CommandError::new(ErrorKind::AuthRequired, "Cannot use BURROW_TOKEN")

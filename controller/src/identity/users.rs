@@ -152,8 +152,7 @@ pub async fn lock(scope: &mut Scope, user: UserId) -> Result<Option<UserRow>, sq
     .await
 }
 
-/// Creates a user who can sign in with a link. The address may be that of an invited student, whose
-/// account it becomes. False if another user has the address.
+/// Creates a user who can sign in with a link. False if a user or an invited student has the address.
 pub async fn create(
     scope: &mut Scope,
     user: UserId,

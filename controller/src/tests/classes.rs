@@ -198,7 +198,7 @@ async fn roster_sent_again_corrects_and_adds_nobody_twice() {
     assert_eq!(view(&fresh).await.body["email"], "chiara.rossi@school.example");
 
     let shorter = send(b"Ada Lindqvist-Berg,ada.lindqvist@school.example", false).await;
-    assert_eq!((shorter.missing.len(), shorter.class.members.len()), (3, 4), "nobody is removed");
+    assert_eq!((shorter.missing.len(), shorter.class.members.len()), (3, 4), "no student is removed");
 }
 
 #[tokio::test]

@@ -343,7 +343,7 @@ export interface paths {
          * @description The body is a file as it is: CSV, tab-separated text, or addresses copied from a mail program, in
          *     any usual encoding. The columns are found by their header, or by their content. Valid rows are added,
          *     each with an invitation and a workspace; invalid rows are reported with their line. If a list is sent
-         *     again, corrected names and addresses are applied, and nobody is added twice. With `dry_run`, nothing
+         *     again, corrected names and addresses are applied, and no student is added twice. With `dry_run`, nothing
          *     is changed.
          */
         post: operations["import_roster"];

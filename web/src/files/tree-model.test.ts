@@ -63,14 +63,14 @@ describe("file tree", () => {
       ["src/lib", { entries: [entry("old.rs")], truncated: false }],
     ]);
     expect(visibleDirectories(deep, expanded)).toEqual(["", "src", "src/lib"]);
-    // Deleted and made again between two listings: the listing of the folder itself failed.
+    // Deleted and created again between two listings: the listing of the folder itself failed.
     expect([...without(deep, "src").keys()]).toEqual([""]);
     expect(visibleDirectories(without(deep, "src"), expanded)).toEqual(["", "src"]);
     // Deleted: the listing of its parent does not have it.
     const gone = withListing(deep, "", { entries: [entry("readme.md")], truncated: false });
     expect([...gone.keys()]).toEqual([""]);
     expect(visibleDirectories(gone, expanded)).toEqual([""]);
-    // Made again: expanded as before, and empty until its own listing arrives.
+    // Created again: expanded as before, and empty until its own listing arrives.
     const back = withListing(gone, "", { entries: [entry("src", "directory")], truncated: false });
     expect(visibleDirectories(back, expanded)).toEqual(["", "src"]);
     expect(visibleRows(back, expanded, true)).toHaveLength(1);

@@ -43,7 +43,7 @@ export function useFileTree(workspace: string, remembered: readonly string[]): F
       } catch (error) {
         if (controller.signal.aborted) return;
         if (path === "") setFailure(errorMessage(error));
-        // It stays expanded: a folder that is made again shows its new content.
+        // It stays expanded: a folder that is created again shows its new content.
         else if (error instanceof ApiError && error.status === 404)
           setDirectories((known) => without(known, path));
       } finally {

@@ -134,7 +134,7 @@ export class ReconnectingSocket {
     socket.onclose = (event) => this.handleClose(socket, event.code);
   }
 
-  /** A network that drops everything closes no socket, so a silent peer is asked, and given up. */
+  /** A network that drops everything closes no socket, so a silent peer is asked, then disconnected. */
   private beat(socket: RawSocket): void {
     this.silentIntervals = this.wasHeard ? 0 : this.silentIntervals + 1;
     this.wasHeard = false;

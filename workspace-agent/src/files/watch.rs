@@ -1,6 +1,6 @@
 //! A client's subscription to changes in directories.
 //!
-//! The kernel watches inodes, clients watch paths. A directory that is deleted and made again, or
+//! The kernel watches inodes, clients watch paths. A directory that is deleted and created again, or
 //! replaced by a rename or a link, has another inode under the same path, or a reused one. The
 //! session therefore also watches every directory on the way to a watched path. When one of these is
 //! created, removed or renamed, its watch is dropped, and whatever is at each path now is watched

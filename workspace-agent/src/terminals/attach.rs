@@ -17,7 +17,7 @@ const CONFIRM_DELAY: Duration = Duration::from_millis(50);
 /// confirmed at once.
 const CONFIRM_BYTES: u64 = 256;
 
-/// How often a client hears of the agent while its input is not read.
+/// How often a client gets a sign of life while its input is not read.
 const PONG_INTERVAL: Duration = Duration::from_secs(4);
 
 /// Serves one client until it disconnects or has received the last output of a program that has
