@@ -5,6 +5,7 @@ pub mod browser;
 pub mod guest_programs;
 mod moto;
 pub mod openapi;
+pub mod reverse_proxy;
 pub mod store;
 
 use std::{
@@ -307,6 +308,16 @@ async fn wait_for_cleanup(data: &Path) {
     // The kernel ends the children of a killed `up`, which takes a moment.
     let is_clean = || processes_with(data).is_empty() && mounts_below(data).is_empty();
     wait_until("all processes and mounts are gone", is_clean).await;
+}
+
+/// A directory with a short path, because sockets are created below it, that the user of Postgres can
+/// enter.
+pub fn short_directory() -> tempfile::TempDir {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::Builder::new().prefix("bw").tempdir_in("/tmp").expect("a directory");
+    let mode = std::fs::Permissions::from_mode(0o711);
+    std::fs::set_permissions(directory.path(), mode).expect("permitted");
+    directory
 }
 
 /// A port of the loopback interface that nothing uses at present.

@@ -2,7 +2,6 @@
 //! plain http from a local network. The steps in the browser are in `browser/address.mjs`.
 
 use std::{
-    fs,
     net::{IpAddr, UdpSocket},
     path::Path,
 };
@@ -10,10 +9,11 @@ use std::{
 use burrow_tests::{
     Stack, StackOptions,
     browser::{browser_enabled, run_script_with},
-    free_port, wait_until,
+    free_port,
+    reverse_proxy::{make_certificate, start_nginx},
+    short_directory, wait_until,
 };
-use tempfile::TempDir;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
 /// A configuration of nginx for one site, as found in the wild.
 struct Site {
@@ -41,9 +41,9 @@ async fn common_proxies_work() {
         return;
     }
     for site in &SITES {
-        let place = directory();
+        let place = short_directory();
         let (port, upstream) = (free_port(), free_port());
-        let _proxy = start_nginx(place.path(), site, port, upstream);
+        let _proxy = start_site(place.path(), site, port, upstream);
         let scheme = if site.tls { "https" } else { "http" };
         let url = format!("{scheme}://{}.ide.example.test:{port}", site.name);
         let options = StackOptions::new("fake", &place.path().join("d")).port(upstream);
@@ -64,7 +64,7 @@ async fn local_network_works_by_plain_http() {
         eprintln!("skipped: this computer has no network");
         return;
     };
-    let place = directory();
+    let place = short_directory();
     let options = StackOptions::new("fake", &place.path().join("d")).with(&["--listen", "0.0.0.0"]);
     let mut stack = Stack::start_signed_out(options).await;
     assert!(stack.log().contains(&format!("http://{address}:")), "{}", stack.log());
@@ -72,14 +72,6 @@ async fn local_network_works_by_plain_http() {
     stack.link = stack.link.replace("127.0.0.1", &address.to_string());
     run_script_with(&stack, "address.mjs", "plain-http", &[]).await;
     stack.interrupt().await;
-}
-
-/// A short path, because sockets are created below it, that the user of Postgres can enter.
-fn directory() -> TempDir {
-    use std::os::unix::fs::PermissionsExt as _;
-    let directory = tempfile::Builder::new().prefix("ad").tempdir_in("/tmp").expect("a directory");
-    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o711)).expect("permitted");
-    directory
 }
 
 /// The address from which packets to other networks leave. No packet is sent.
@@ -90,59 +82,26 @@ fn address_of_this_computer() -> Option<IpAddr> {
     (!address.is_loopback()).then_some(address)
 }
 
-fn start_nginx(place: &Path, site: &Site, port: u16, upstream: u16) -> Child {
+fn start_site(place: &Path, site: &Site, port: u16, upstream: u16) -> Child {
     let directory = place.to_str().expect("text");
-    let (name, directives) = (site.name, site.directives);
+    let Site { name, directives, .. } = site;
+    let host = format!("{name}.ide.example.test");
     let (tls, certificate) = if site.tls {
-        make_certificate(place);
-        (" ssl", format!("ssl_certificate {directory}/c.pem; ssl_certificate_key {directory}/k.pem;"))
+        make_certificate(place, &host);
+        (" ssl", format!("ssl_certificate {directory}/proxy.pem; ssl_certificate_key {directory}/proxy.key;"))
     } else {
         ("", String::new())
     };
-    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .map(|kind| format!("{kind}_temp_path {directory}/{kind};\n"))
-        .concat();
-    let text = format!(
-        "daemon off; master_process off; pid {directory}/nginx.pid; error_log stderr; user root;
-events {{}}
-http {{
-access_log off;
-{temporary}
-map $http_upgrade $up {{ default upgrade; '' close; }}
+    let http = format!(
+        "map $http_upgrade $up {{ default upgrade; '' close; }}
 server {{
-  listen 127.0.0.1:{port}{tls}; server_name {name}.ide.example.test; {certificate}
+  listen 127.0.0.1:{port}{tls}; server_name {host}; {certificate}
   location / {{
     proxy_pass http://127.0.0.1:{upstream}; proxy_http_version 1.1;
     proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $up;
     {directives}
   }}
-}}
-}}
-"
+}}"
     );
-    let file = place.join("nginx.conf");
-    fs::write(&file, text).expect("written");
-    Command::new("nginx").arg("-c").arg(&file).kill_on_drop(true).spawn().expect("nginx starts")
-}
-
-fn make_certificate(place: &Path) {
-    let status = std::process::Command::new("openssl")
-        .args([
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-days",
-            "2",
-        ])
-        .args(["-subj", "/CN=ide.example.test", "-keyout"])
-        .arg(place.join("k.pem"))
-        .arg("-out")
-        .arg(place.join("c.pem"))
-        .stderr(std::process::Stdio::null())
-        .status();
-    assert!(status.expect("openssl starts").success());
+    start_nginx(place, &http)
 }

@@ -5,21 +5,16 @@
 use std::{
     fmt::Write as _,
     fs,
-    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
-use burrow_tests::{Stack, StackOptions, WAIT_TIMEOUT, burrow, free_port, wait_until};
-use tempfile::TempDir;
+use burrow_tests::{
+    Stack, StackOptions, WAIT_TIMEOUT, burrow, free_port,
+    reverse_proxy::{make_certificate, start_nginx},
+    short_directory, wait_until,
+};
 use tokio::process::{Child, Command as AsyncCommand};
-
-/// A short path, because sockets are created below it, that the user of Postgres can enter.
-fn directory() -> TempDir {
-    let directory = tempfile::Builder::new().prefix("docs").tempdir_in("/tmp").expect("a directory");
-    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o711)).expect("permitted");
-    directory
-}
 
 fn documents() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests is in the checkout").join("docs/src")
@@ -56,7 +51,7 @@ fn blocks(page: &str, info: &str) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn documented_commands_succeed() {
-    let place = directory();
+    let place = short_directory();
     let data = place.path().join("d");
     let stack = Stack::start(StackOptions::new("fake", &data)).await;
     let program = burrow().canonicalize().expect("built");
@@ -71,7 +66,7 @@ async fn documented_commands_succeed() {
         if script.is_empty() {
             continue;
         }
-        let workdir = directory();
+        let workdir = short_directory();
         let mut command = AsyncCommand::new("bash");
         command
             .args(["-eux", "-o", "pipefail", "-c", &script])
@@ -102,7 +97,7 @@ async fn documented_commands_succeed() {
 
 #[test]
 fn command_reference_is_current() {
-    let directory = directory();
+    let directory = short_directory();
     let generated = directory.path().join("cli.md");
     let status = Command::new(burrow()).args(["reference", "--markdown"]).arg(&generated).status();
     assert!(status.expect("it starts").success());
@@ -149,19 +144,8 @@ fn nginx(place: &Path, upstream: &str) -> Proxy {
             ("http://127.0.0.1:8080", upstream),
         ],
     );
-    let mut temporary = String::new();
-    for kind in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
-        writeln!(temporary, "{kind}_temp_path {place_text}/{kind};").expect("memory");
-    }
-    let text = format!(
-        "daemon off;\nmaster_process off;\npid {place_text}/nginx.pid;\nerror_log stderr;\nuser root;\n\
-         events {{}}\nhttp {{\naccess_log off;\n{temporary}{site}\n}}\n"
-    );
-    let file = place.join("nginx.conf");
-    fs::write(&file, text).expect("written");
-    // One process: a worker would outlive its killed master and keep the test's output open.
-    let child = AsyncCommand::new("nginx").arg("-c").arg(&file).kill_on_drop(true).spawn();
-    Proxy { _child: child.expect("nginx starts"), url: format!("https://localhost:{port}") }
+    let child = start_nginx(place, &site);
+    Proxy { _child: child, url: format!("https://localhost:{port}") }
 }
 
 fn caddy(place: &Path, upstream: &str) -> Proxy {
@@ -192,26 +176,12 @@ fn caddy(place: &Path, upstream: &str) -> Proxy {
     Proxy { _child: child.expect("caddy starts"), url: format!("https://localhost:{port}") }
 }
 
-/// A certificate for `localhost` that trusts itself.
-fn certificate(place: &Path) {
-    let status = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"])
-        .args(["-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"])
-        .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout"])
-        .arg(place.join("proxy.key"))
-        .arg("-out")
-        .arg(place.join("proxy.pem"))
-        .stderr(Stdio::null())
-        .status();
-    assert!(status.expect("openssl starts").success());
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn documented_proxies_relay_everything() {
-    let place = directory();
+    let place = short_directory();
     let stack = Stack::start(StackOptions::new("fake", &place.path().join("d"))).await;
     stack.run_ok(&["create", "demo"]).await;
-    certificate(place.path());
+    make_certificate(place.path(), "localhost");
     let mut proxies = Vec::new();
     if is_installed("nginx") {
         proxies.push(nginx(place.path(), &stack.url));
