@@ -15,7 +15,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
-    process::{Child, Command},
+    process::Child,
     sync::Mutex,
     time::{Instant, timeout},
 };
@@ -88,18 +88,8 @@ fn read_stamps(home: &Path) -> Stamps {
 
 async fn read_path(user: &GuestUser) -> Option<OsString> {
     let shell = [user.shell(), vec!["-c".to_owned(), SCRIPT.to_owned()]].concat();
-    let program = user.program(&shell, user.home.clone(), &[]);
-    let [name, arguments @ ..] = program.argv.as_slice() else { return None };
-    let mut command = Command::new(name);
-    command
-        .args(arguments)
-        .env_clear()
-        .envs(program.environment)
-        .current_dir(program.directory)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .process_group(0);
+    let mut command = user.program(&shell, user.home.clone(), &[]).command()?;
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let (mut child, _guard) = children::spawn_owned(|| command.spawn(), Child::id).ok()?;
     let group = child.id().and_then(|id| Pid::from_raw(id as i32));
     let output = child.stdout.take()?;

@@ -60,6 +60,21 @@ pub struct Program {
     pub environment: Vec<(OsString, OsString)>,
 }
 
+impl Program {
+    /// A command in its own process group. `None` if the program has no name.
+    pub fn command(self) -> Option<tokio::process::Command> {
+        let [name, arguments @ ..] = self.argv.as_slice() else { return None };
+        let mut command = tokio::process::Command::new(name);
+        command
+            .args(arguments)
+            .env_clear()
+            .envs(self.environment)
+            .current_dir(self.directory)
+            .process_group(0);
+        Some(command)
+    }
+}
+
 /// Why a program cannot be started in a working directory.
 #[derive(Debug, thiserror::Error)]
 #[error("Cannot use the working directory {name}: {}", directory_error_cause(cause))]

@@ -14,7 +14,7 @@ use protocol::{
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
-    process::{Child, Command},
+    process::Child,
     sync::{mpsc, watch},
     task::JoinSet,
     time::timeout,
@@ -89,19 +89,13 @@ async fn start(
     if !names_path && let Some(path) = login_path.get(user).await {
         program.environment.push((OsString::from("PATH"), path));
     }
-    let [name, arguments @ ..] = program.argv.as_slice() else {
+    let Some(mut command) = program.command() else {
         return Err(not_executable("Cannot start a program: argv is empty".to_owned()));
     };
-    let mut command = Command::new(name);
     command
-        .args(arguments)
-        .env_clear()
-        .envs(program.environment)
-        .current_dir(program.directory)
         .stdin(if request.stdin { Stdio::piped() } else { Stdio::null() })
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0);
+        .stderr(Stdio::piped());
     let spawned = children::spawn_owned(|| command.spawn(), Child::id);
     let (child, guard) = spawned.map_err(|error| {
         let is_missing = error.kind() == std::io::ErrorKind::NotFound;
