@@ -32,11 +32,9 @@ impl Router {
             return Err(Refusal::new(Code::BadRequest, "There is no WebSocket at this address."));
         }
         check_content_length(request.headers(), MAX_BODY_BYTES)?;
+        let is_secure = self.is_secure(&request, peer);
         let (parts, body) = request.into_parts();
         let client = self.proxies.find_client(peer, &parts.headers);
-        let is_secure = self.proxies.find_is_https(peer, &parts.headers).unwrap_or_else(|| {
-            self.origins.is_secure(&parts.headers, headers::host(&parts.uri, &parts.headers))
-        });
         let (body, fault) = request_body(body, MAX_BODY_BYTES, self.limits.body_idle_timeout);
         let mut forwarded = Request::new(body);
         *forwarded.headers_mut() = headers::client_to_controller(&parts, client, id, is_secure);

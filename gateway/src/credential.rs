@@ -1,7 +1,7 @@
 //! Finds the caller's credential in the headers: a bearer token, else the session cookie. The
 //! controller checks it.
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 use protocol::{
     Redacted,
     api::auth::{COOKIE, COOKIE_PLAIN},
@@ -38,6 +38,34 @@ impl Credential {
             Self::Bearer(secret) | Self::Cookie(secret) => secret,
         }
     }
+}
+
+/// Removes the session cookie for plain http from a request that came by https. Only `__Host-` cookies
+/// prove that they were not set by another page of the same domain.
+pub fn remove_plain_cookie(headers: &mut HeaderMap, is_secure: bool) {
+    if !is_secure {
+        return;
+    }
+    let lines: Vec<HeaderValue> = headers.get_all(header::COOKIE).into_iter().cloned().collect();
+    headers.remove(header::COOKIE);
+    for line in lines {
+        if let Some(kept) = without_cookie(&line, COOKIE_PLAIN) {
+            headers.append(header::COOKIE, kept);
+        }
+    }
+}
+
+/// The cookies of a line other than `name`. `None` if there is no other.
+fn without_cookie(line: &HeaderValue, name: &str) -> Option<HeaderValue> {
+    let is_named = |pair: &&[u8]| {
+        let key = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
+        key.trim_ascii() == name.as_bytes()
+    };
+    let kept: Vec<&[u8]> =
+        line.as_bytes().split(|byte| *byte == b';').filter(|pair| !is_named(pair)).collect();
+    let mut kept = HeaderValue::from_bytes(kept.join(&b';').trim_ascii()).ok()?;
+    kept.set_sensitive(true);
+    (!kept.is_empty()).then_some(kept)
 }
 
 fn bearer(value: &str) -> Option<String> {

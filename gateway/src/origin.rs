@@ -8,7 +8,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, HeaderValue, Method, header};
-use protocol::{Code, api::auth::COOKIE_PLAIN};
+use protocol::Code;
 
 use crate::{
     credential::Credential,
@@ -78,39 +78,11 @@ impl Origins {
             || (is_loopback(host) && !self.has_plain_public_origin())
     }
 
-    /// Removes the session cookie for plain http from a request that came by https. Only
-    /// `__Host-` cookies prove that they were not set by another page of the same domain.
-    pub fn remove_plain_cookie(&self, headers: &mut HeaderMap, host: &str) {
-        if !self.is_secure(headers, host) {
-            return;
-        }
-        let lines: Vec<HeaderValue> = headers.get_all(header::COOKIE).into_iter().cloned().collect();
-        headers.remove(header::COOKIE);
-        for line in lines {
-            if let Some(kept) = without_cookie(&line, COOKIE_PLAIN) {
-                headers.append(header::COOKIE, kept);
-            }
-        }
-    }
-
     /// Whether browsers use the server by plain http from other computers.
     fn has_plain_public_origin(&self) -> bool {
         let mut plain = self.0.iter().filter_map(|origin| origin.strip_prefix("http://"));
         plain.any(|host| !is_loopback(host))
     }
-}
-
-/// The cookies of a line other than `name`. `None` if there is no other.
-fn without_cookie(line: &HeaderValue, name: &str) -> Option<HeaderValue> {
-    let is_named = |pair: &&[u8]| {
-        let key = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
-        key.trim_ascii() == name.as_bytes()
-    };
-    let kept: Vec<&[u8]> =
-        line.as_bytes().split(|byte| *byte == b';').filter(|pair| !is_named(pair)).collect();
-    let mut kept = HeaderValue::from_bytes(kept.join(&b';').trim_ascii()).ok()?;
-    kept.set_sensitive(true);
-    (!kept.is_empty()).then_some(kept)
 }
 
 /// The refusal for a page of another origin, or for a cookie without an origin.
@@ -156,6 +128,7 @@ fn is_loopback(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::credential;
 
     fn origins() -> Origins {
         Origins::new(vec!["https://burrow.example".to_owned(), "http://127.0.0.1:8080".to_owned()])
@@ -277,7 +250,8 @@ mod tests {
             headers.append(header::COOKIE, HeaderValue::from_static("burrow=p; theme=dark;  burrow =q"));
             headers.append(header::COOKIE, HeaderValue::from_static("burrow=r"));
             headers.append(header::COOKIE, HeaderValue::from_static("__Host-burrow=s"));
-            origins.remove_plain_cookie(&mut headers, host);
+            let is_secure = origins.is_secure(&headers, host);
+            credential::remove_plain_cookie(&mut headers, is_secure);
             let lines = headers.get_all(header::COOKIE).into_iter();
             lines.map(|line| line.to_str().expect("text").to_owned()).collect::<Vec<_>>()
         };

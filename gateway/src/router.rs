@@ -11,7 +11,7 @@ use protocol::{Code, RequestId};
 use crate::{
     Limits, assets,
     controller::ControllerClient,
-    headers,
+    credential, headers,
     links::LinkPool,
     origin::{LocalAddress, Origins},
     proxies::TrustedProxies,
@@ -82,8 +82,8 @@ impl Router {
         let path = request.uri().path().to_owned();
         let target = Target::parse(&path);
         if let Target::Agent { .. } | Target::Api = target {
-            let host = headers::host(request.uri(), request.headers()).to_owned();
-            self.origins.remove_plain_cookie(request.headers_mut(), &host);
+            let is_secure = self.is_secure(&request, peer);
+            credential::remove_plain_cookie(request.headers_mut(), is_secure);
             let local = request.extensions().get::<LocalAddress>().copied();
             let is_upgrade = websocket::is_upgrade(&request);
             self.origins.check(request.method(), request.headers(), is_upgrade, local)?;
@@ -94,5 +94,14 @@ impl Router {
             Target::WebApp => assets::serve(request.method(), &path, request.headers()),
             Target::NotFound => Err(Refusal::not_found()),
         }
+    }
+
+    /// Whether the browser keeps cookies marked secure: what a trusted proxy says, else what the
+    /// page's origin shows.
+    pub fn is_secure<B>(&self, request: &Request<B>, peer: IpAddr) -> bool {
+        let headers = request.headers();
+        self.proxies
+            .find_is_https(peer, headers)
+            .unwrap_or_else(|| self.origins.is_secure(headers, headers::host(request.uri(), headers)))
     }
 }
