@@ -3430,7 +3430,7 @@ export interface components {
         };
         /**
          * @description A client's message on `files/watch`. Only direct entries of a watched directory are reported. A
-         *     path stays watched when its directory is deleted, made again or replaced.
+         *     path stays watched when its directory is deleted, created again or replaced.
          */
         WatchRequest: {
             /** @description Path relative to the home. */
