@@ -39,7 +39,7 @@ use crate::{
         gc::{Gc, GcError},
     },
     tenants::{self, TenantError},
-    workspaces::{reconciler, restores::ActiveRestores},
+    workspaces::{access_log::AccessLog, reconciler, restores::ActiveRestores},
 };
 
 /// How long tasks may take to end after the shutdown: runners get their grace, connections are
@@ -127,6 +127,7 @@ impl Controller {
             signing,
             passwords: Passwords::new(),
             rate_limits: RateLimits::new(),
+            access_log: AccessLog::new(),
             events: events.clone(),
             engine,
             chunk_readers: ChunkReaders::new(store.clone()),

@@ -19,7 +19,7 @@ use crate::{
         record::{self, EndRunner},
     },
     snapshots::{browser::SnapshotBrowser, chunks::ChunkReaders, gc::Gc},
-    workspaces::restores::ActiveRestores,
+    workspaces::{access_log::AccessLog, restores::ActiveRestores},
 };
 
 /// A [`Core`] that handlers and background tasks share.
@@ -35,6 +35,7 @@ pub struct Core {
     pub signing: SigningKey,
     pub passwords: Passwords,
     pub rate_limits: RateLimits,
+    pub access_log: AccessLog,
     pub events: Events,
     pub engine: LocalEngine,
     /// The object store of all homes.

@@ -79,8 +79,12 @@ impl Router {
         let upgrade = if route.is_websocket { Some(UpgradeRequest::parse(&mut request)?) } else { None };
         check_content_length(request.headers(), route.max_body_bytes)?;
         let credential = Credential::from_headers(request.headers()).ok_or_else(Refusal::unauthenticated)?;
-        let grant_request =
-            GrantRequest { credential: credential.into_secret(), workspace, needs: route.access };
+        let grant_request = GrantRequest {
+            credential: credential.into_secret(),
+            workspace,
+            needs: route.access,
+            kind: route.kind,
+        };
         let grant = self.controller.request_grant(id, &grant_request, &route).await?;
         let admitted = self.admit(id, workspace, grant, rest, request.uri().query())?;
         match upgrade {

@@ -148,7 +148,8 @@ pub struct Stats {
 
 /// What a relayed route is about. Relays treat a read-only viewer's messages by it, see
 /// [`viewer_may_send`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RouteKind {
     /// The terminal list, and attaching to a terminal.
     Terminal,

@@ -14,7 +14,7 @@ use crate::{
     kms::tenant_keys::{self, TenantKey},
     lifecycle::{DesiredState, Event, record},
     tenants,
-    workspaces::{create, view},
+    workspaces::{access_log::ContentAccess, create, view},
 };
 
 /// Authorizes an action on a workspace. One that the caller may not even see is not found.
@@ -28,6 +28,17 @@ pub async fn authorize_workspace(
     let row = view::find_row(&mut scope, id).await?.ok_or_else(workspace_not_found)?;
     authorize(caller, Action::ReadWorkspace(row.facts())).map_err(|_| workspace_not_found())?;
     Ok(authorize(caller, action(row.facts()))?)
+}
+
+/// Authorizes reading the files of a workspace's snapshots. The audit log mentions it if the workspace
+/// is another user's.
+pub async fn authorize_reading(app: &Core, caller: &Caller, id: WorkspaceId) -> Result<Allowed> {
+    let mut scope = app.db.scope(authorize(caller, Action::UseWorkspaces)?).await?;
+    let facts = view::find_row(&mut scope, id).await?.ok_or_else(workspace_not_found)?.facts();
+    let allowed = authorize(caller, Action::ReadWorkspace(facts)).map_err(|_| workspace_not_found())?;
+    let content = (facts.owner != caller.user).then_some(ContentAccess::Browse);
+    app.access_log.commit(scope, content, id, facts.owner).await?;
+    Ok(allowed)
 }
 
 /// Reads a workspace as the caller sees it.

@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use protocol::{
-    Code, Redacted,
+    Code, Redacted, TenantId, UserId,
     api::auth::{
         COOKIE, COOKIE_PLAIN, DeviceApproval, DeviceCode, DeviceInfo, DeviceRequest, DeviceTokenRequest,
         LinkSignIn, Login, Session, SetPassword, TokenSecret,
@@ -23,6 +23,7 @@ use crate::{
     audit,
     authz::{Action, authorize},
     core::{App, Core},
+    db::System,
     identity::{
         clean,
         device_logins::{self, PollOutcome},
@@ -56,11 +57,34 @@ pub async fn sign_in_with_link(
     app.rate_limits.check_address(&client.address)?;
     let mut system = app.db.system().await?;
     let user = sign_in_links::redeem(system.connection(), app.now(), request.token.expose()).await?;
+    let Some(user) = user else {
+        let known = sign_in_links::find_user(system.connection(), request.token.expose()).await?;
+        record_refusals(&mut system, known, "link", &client).await?;
+        system.commit().await?;
+        return Err(ApiError::new(
+            Code::Expired,
+            "This link was used or has expired. Run `burrow admin sign-in-link` on the server for a new one, \
+             or ask an owner of your organisation.",
+        ));
+    };
     system.commit().await?;
-    let user = user.ok_or_else(|| {
-        ApiError::new(Code::Expired, "This link was used or has expired. Restart the server for a new one.")
-    })?;
     create_session(&app, &client, user, true).await
+}
+
+/// Records that a sign-in to each of these accounts was refused. `by` is how it was tried.
+async fn record_refusals(
+    system: &mut System,
+    users: impl IntoIterator<Item = (Uuid, Uuid)>,
+    by: &str,
+    client: &Client,
+) -> std::result::Result<(), sqlx::Error> {
+    for (tenant, user) in users {
+        let detail = serde_json::json!({ "by": by, "address": client.address });
+        let subject = UserId(user).to_string();
+        let tenant = TenantId(tenant);
+        audit::write_system(system.connection(), tenant, "session.refuse", &subject, detail).await?;
+    }
+    Ok(())
 }
 
 /// Sign in with email and password
@@ -93,7 +117,22 @@ pub async fn sign_in(
     // Hashing takes time: the transaction ends first.
     system.commit().await?;
     let hashes = known.iter().map(|user| user.password_hash.clone()).collect();
-    let index = app.passwords.verify(&request.password, hashes).await.ok_or_else(refused)?;
+    let Some(index) = app.passwords.verify(&request.password, hashes).await else {
+        // Not before the response: its time must not tell whether the account exists.
+        let users: Vec<_> = known.iter().map(|user| (user.tenant_id, user.user_id)).collect();
+        let core = app.clone();
+        app.tasks.spawn("record a refused sign-in", async move {
+            let recorded = async {
+                let mut system = core.db.system().await?;
+                record_refusals(&mut system, users, "password", &client).await?;
+                system.commit().await
+            };
+            if let Err(error) = recorded.await {
+                tracing::error!(%error, "cannot record a refused sign-in in the audit log");
+            }
+        });
+        return Err(refused());
+    };
     app.rate_limits.record_success(&email, &client.address);
     create_session(&app, &client, (known[index].tenant_id, known[index].user_id), false).await
 }
@@ -203,8 +242,13 @@ pub async fn set_password(
     if let Some(hash) = known.password_hash.filter(|_| !is_trusted) {
         app.rate_limits.check_password(&known.email, &client.address)?;
         let current = request.current.unwrap_or_else(|| Redacted::new(String::new()));
-        let fits = app.passwords.verify(&current, vec![hash]).await;
-        fits.ok_or_else(|| ApiError::new(Code::BadCredentials, "The current password is wrong."))?;
+        if app.passwords.verify(&current, vec![hash]).await.is_none() {
+            let mut scope = app.db.scope(allowed).await?;
+            let detail = serde_json::json!({ "address": client.address });
+            audit::write(&mut scope, "password.refuse", &signed.caller().user.to_string(), detail).await?;
+            scope.commit().await?;
+            return Err(ApiError::new(Code::BadCredentials, "The current password is wrong."));
+        }
     }
     let hash = app.passwords.hash(&request.new).await;
     let mut scope = app.db.scope(allowed).await?;
@@ -280,6 +324,10 @@ pub async fn poll_device_login(
             let days = sessions::DEFAULT_TOKEN_DAYS;
             let (info, token) =
                 sessions::create_token(system.connection(), now, (tenant, user), &client_name, days).await?;
+            let detail = serde_json::json!({ "days": days, "device": client_name });
+            let (tenant, user, subject) = (TenantId(tenant), UserId(user), info.id.to_string());
+            audit::write_for(system.connection(), tenant, Some(user), "token.create", &subject, detail)
+                .await?;
             Ok(Json(TokenSecret { info, token }))
         }
         PollOutcome::Pending => {
@@ -341,9 +389,13 @@ pub async fn decide_device_login(
     let code = secrets::normalize_user_code(&request.user_code).ok_or_else(unknown_code)?;
     let mut system = app.db.system().await?;
     let user = (caller.tenant.0, caller.user.0);
-    let done = device_logins::resolve(system.connection(), app.now(), &code, request.approve, user).await?;
+    let client = device_logins::resolve(system.connection(), app.now(), &code, request.approve, user).await?;
+    let client = client.ok_or_else(unknown_code)?;
+    let action = if request.approve { "device_login.approve" } else { "device_login.deny" };
+    let (user, detail) = (caller.user.to_string(), serde_json::json!({ "device": client }));
+    audit::write_for(system.connection(), caller.tenant, Some(caller.user), action, &user, detail).await?;
     system.commit().await?;
-    if done { Ok(StatusCode::NO_CONTENT) } else { Err(unknown_code()) }
+    Ok(StatusCode::NO_CONTENT)
 }
 
 fn unknown_code() -> ApiError {

@@ -21,12 +21,12 @@ use tokio_stream::wrappers::ReceiverStream;
 use utoipa::IntoParams;
 
 use super::{
-    access::{authorize_workspace, open_tenant_key, snapshot_not_found},
+    access::{authorize_reading, open_tenant_key, snapshot_not_found},
     error::{ApiError, Result},
     extract::{Params, Query, Signed},
 };
 use crate::{
-    authz::{Action, Allowed, Caller},
+    authz::{Allowed, Caller},
     core::{App, Core},
     snapshots::{
         self, SnapshotRef,
@@ -261,7 +261,7 @@ pub async fn open_session(
     id: WorkspaceId,
     reference: SnapshotRef,
 ) -> Result<BrowseSession> {
-    let allowed = authorize_workspace(app, caller, id, Action::ReadWorkspace).await?;
+    let allowed = authorize_reading(app, caller, id).await?;
     open(app, allowed, id, reference).await
 }
 
@@ -272,7 +272,7 @@ async fn open_both(
     before: SnapshotRef,
     after: Option<SnapshotRef>,
 ) -> Result<(BrowseSession, BrowseSession)> {
-    let allowed = authorize_workspace(app, caller, id, Action::ReadWorkspace).await?;
+    let allowed = authorize_reading(app, caller, id).await?;
     let before = open(app, allowed, id, before).await?;
     Ok((before, open(app, allowed, id, after.unwrap_or(SnapshotRef::Latest)).await?))
 }

@@ -17,12 +17,12 @@ use utoipa::IntoParams;
 use volume::{ChunkPage, MAX_VOLUME_BYTES, SnapshotView, VolumeError, chunk_count};
 
 use super::{
-    access::{authorize_workspace, open_tenant_key, snapshot_not_found},
+    access::{authorize_reading, open_tenant_key, snapshot_not_found},
     error::{ApiError, Result},
     extract::{Input, Params, Query, Signed},
 };
 use crate::{
-    authz::{Action, Caller},
+    authz::Caller,
     core::{App, Core},
     snapshots::{self, SnapshotRef, chunks::Busy},
 };
@@ -135,7 +135,7 @@ async fn open(
     id: WorkspaceId,
     reference: SnapshotRef,
 ) -> Result<Arc<SnapshotView>> {
-    let allowed = authorize_workspace(app, caller, id, Action::ReadWorkspace).await?;
+    let allowed = authorize_reading(app, caller, id).await?;
     let mut scope = app.db.scope(allowed).await?;
     let found = snapshots::find(&mut scope, id, reference).await?.ok_or_else(snapshot_not_found)?;
     let key = open_tenant_key(app, scope).await?;

@@ -79,6 +79,7 @@ pub async fn update_current_user(
     });
     let (name, email) = (name.transpose()?, email.transpose()?);
     let mut scope = app.db.scope(authorize(signed.caller(), Action::ManageSelf)?).await?;
+    let before = users::current(&mut scope).await?;
     users::update_current(&mut scope, name.as_deref(), email.as_deref()).await.map_err(|error| {
         match violated_constraint(&error) {
             Some("users_email") => {
@@ -88,6 +89,13 @@ pub async fn update_current_user(
         }
     })?;
     let user = users::current(&mut scope).await?;
+    let (id, changes) = (
+        signed.caller().user.to_string(),
+        [("user.name", &before.name, &user.name), ("user.email", &before.email, &user.email)],
+    );
+    for (action, from, to) in changes.into_iter().filter(|(_, from, to)| from != to) {
+        audit::write(&mut scope, action, &id, serde_json::json!({ "from": from, "to": to })).await?;
+    }
     scope.commit().await?;
     Ok(Json(user.into()))
 }

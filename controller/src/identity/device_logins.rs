@@ -65,27 +65,28 @@ pub async fn find_pending(
     .await
 }
 
-/// Approves or denies a pending login. False if there is none with this code.
+/// Approves or denies a pending login. Returns the name of its program, or None if there is no login
+/// with this code.
 pub async fn resolve(
     connection: &mut PgConnection,
     now: OffsetDateTime,
     user_code: &str,
     approve: bool,
     (tenant, user): (Uuid, Uuid),
-) -> Result<bool, sqlx::Error> {
+) -> Result<Option<String>, sqlx::Error> {
     let state = if approve { "approved" } else { "denied" };
-    let done = sqlx::query!(
+    sqlx::query_scalar!(
         "update device_logins set state = $3, tenant_id = $4, user_id = $5
-         where user_code = $1 and state = 'pending' and expires_at > $2",
+         where user_code = $1 and state = 'pending' and expires_at > $2
+         returning client_name",
         user_code,
         now,
         state,
         tenant,
         user,
     )
-    .execute(connection)
-    .await?;
-    Ok(done.rows_affected() > 0)
+    .fetch_optional(connection)
+    .await
 }
 
 /// The answer to a poll of the program.

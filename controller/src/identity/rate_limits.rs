@@ -14,9 +14,9 @@ use std::{
 
 /// A burst, and the time after which one more attempt is allowed.
 #[derive(Clone, Copy)]
-struct Limit {
-    burst: u32,
-    refill_interval: Duration,
+pub struct Limit {
+    pub burst: u32,
+    pub refill_interval: Duration,
 }
 
 /// Attempts from one address. A class behind one router signs in within a minute; guessing takes
@@ -113,7 +113,7 @@ fn network(address: &str) -> String {
 }
 
 /// One limit for each key. A key takes a few bytes, and only while attempts are missing from its burst.
-struct KeyedLimit<K> {
+pub struct KeyedLimit<K> {
     limit: Limit,
     max_keys: usize,
     /// When each key has its full burst again (the theoretical arrival time of GCRA).
@@ -121,12 +121,12 @@ struct KeyedLimit<K> {
 }
 
 impl<K: Eq + Hash> KeyedLimit<K> {
-    fn new(limit: Limit, max_keys: usize) -> Self {
+    pub fn new(limit: Limit, max_keys: usize) -> Self {
         Self { limit, max_keys, full_at: Mutex::default() }
     }
 
     /// Counts an attempt. An attempt that is refused does not count.
-    fn check(&self, now: Instant, key: K) -> Result<(), RateLimited> {
+    pub fn check(&self, now: Instant, key: K) -> Result<(), RateLimited> {
         let Limit { burst, refill_interval } = self.limit;
         let mut full_at = self.full_at.lock().expect("no holder panics");
         let full = full_at.get(&key).copied().unwrap_or(now).max(now) + refill_interval;
@@ -139,6 +139,11 @@ impl<K: Eq + Hash> KeyedLimit<K> {
             make_room(&mut full_at, now, self.max_keys);
         }
         Ok(())
+    }
+
+    /// Gives a key its full burst again.
+    pub fn reset(&self, key: &K) {
+        self.full_at.lock().expect("no holder panics").remove(key);
     }
 }
 

@@ -52,6 +52,20 @@ pub async fn revoke_all(
     Ok(())
 }
 
+/// The tenant and user of a link, also of one that was used or has expired. None if it is unknown.
+pub async fn find_user(
+    connection: &mut PgConnection,
+    token: &str,
+) -> Result<Option<(Uuid, Uuid)>, sqlx::Error> {
+    let row = sqlx::query!(
+        "select tenant_id, user_id from sign_in_links where secret_hash = $1",
+        &secrets::hash_secret(token)[..],
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(|row| (row.tenant_id, row.user_id)))
+}
+
 /// Uses a link once. Returns the tenant and user, or None if it was used, has expired or never
 /// existed.
 pub async fn redeem(

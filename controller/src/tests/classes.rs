@@ -107,8 +107,10 @@ async fn teacher_starts_watches_and_stops_class() {
     };
     events.until(|_, data| phases(data, "running")).await;
     // A teacher looks, and does not type.
-    let look =
-        |needs: Access| json!({ "credential": teacher.credential(), "workspace": ids[0], "needs": needs });
+    let look = |needs: Access| {
+        let credential = teacher.credential();
+        json!({ "credential": credential, "workspace": ids[0], "needs": needs, "kind": "terminal" })
+    };
     assert_eq!(world.anonymous().post("/internal/grants", &look(Access::Read)).await.body["access"], "read");
     assert_eq!(world.anonymous().post("/internal/grants", &look(Access::Write)).await.code(), "forbidden");
 

@@ -1,5 +1,6 @@
 //! Tests of the controller as a whole, with a real Postgres.
 
+mod audit;
 mod browse;
 mod classes;
 mod forks;

@@ -151,7 +151,8 @@ async fn connection_forgets_its_tenant() {
 }
 
 async fn grant(world: &World, client: &Client, id: WorkspaceId, needs: Access) -> super::world::Answer {
-    let request = json!({ "credential": client.credential(), "workspace": id, "needs": needs });
+    let request =
+        json!({ "credential": client.credential(), "workspace": id, "needs": needs, "kind": "terminal" });
     world.anonymous().post("/internal/grants", &request).await
 }
 
@@ -180,8 +181,7 @@ async fn grants_need_permission_and_end_with_session() {
     assert_eq!(verdict(&world, other_epoch).await, [other_epoch]);
     assert_eq!(owner.post("/api/v1/auth/logout", &json!({})).await.status, 204);
     assert_eq!(verdict(&world, live).await, [live]);
-    let nobody =
-        json!({ "credential": Redacted::new("x".to_owned()), "workspace": id, "needs": Access::Read });
+    let nobody = json!({ "credential": Redacted::new("x".to_owned()), "workspace": id, "needs": Access::Read, "kind": "terminal" });
     assert_eq!(world.anonymous().post("/internal/grants", &nobody).await.status, 401);
 }
 

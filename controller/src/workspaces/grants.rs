@@ -4,6 +4,7 @@ use std::{collections::HashSet, time::Duration};
 
 use protocol::{
     Access, Epoch, Redacted, SessionId, TenantId, UserId, WorkspaceId,
+    agent::RouteKind,
     api::{
         internal::{GrantReply, GrantRequest, LiveStream, SessionsCheck, SessionsVerdict},
         user::Role,
@@ -13,7 +14,7 @@ use protocol::{
 };
 use time::OffsetDateTime;
 
-use super::view;
+use super::{access_log::ContentAccess, view};
 use crate::{
     authz::{Action, Caller, NotAllowed, WorkspaceFacts, authorize, workspace_access},
     core::Core,
@@ -51,7 +52,7 @@ pub async fn issue(core: &Core, request: &GrantRequest) -> Result<GrantReply, Gr
     let session = sessions::find(system.connection(), now, request.credential.expose()).await?;
     system.commit().await?;
     let caller = session.ok_or(GrantError::Unauthenticated)?.caller;
-    issue_for_open(core, &caller, request.workspace, request.needs).await
+    issue_for_open(core, &caller, request.workspace, request.needs, request.kind).await
 }
 
 /// Issues a grant to a caller whose credential was checked earlier, if the session is still open.
@@ -67,7 +68,7 @@ pub async fn issue_for(
     if !is_open {
         return Err(GrantError::Unauthenticated);
     }
-    issue_for_open(core, caller, workspace, needs).await
+    issue_for_open(core, caller, workspace, needs, RouteKind::Files).await
 }
 
 /// Issues a grant to the caller of an open session.
@@ -76,11 +77,13 @@ async fn issue_for_open(
     caller: &Caller,
     workspace: WorkspaceId,
     needs: Access,
+    kind: RouteKind,
 ) -> Result<GrantReply, GrantError> {
     let now = core.now();
     let mut scope = core.db.scope(authorize(caller, Action::UseWorkspaces)?).await?;
     let row = view::find_row(&mut scope, workspace).await?.ok_or(GrantError::NoWorkspace)?;
-    let access = workspace_access(caller, &row.facts()).ok_or(GrantError::NoWorkspace)?;
+    let facts = row.facts();
+    let access = workspace_access(caller, &facts).ok_or(GrantError::NoWorkspace)?;
     if needs > access {
         return Err(GrantError::ReadOnly);
     }
@@ -95,7 +98,12 @@ async fn issue_for_open(
     let front = serving.front.filter(|_| matches!(serving.phase.0, Phase::Running | Phase::Stopping));
     let front = front.ok_or(GrantError::NotRunning)?;
     touch(&mut scope, workspace, now).await?;
-    scope.commit().await?;
+    let content = match kind {
+        RouteKind::Exec => Some(ContentAccess::Exec),
+        _ if facts.owner != caller.user => Some(ContentAccess::Watch),
+        _ => None,
+    };
+    core.access_log.commit(scope, content, workspace, facts.owner).await?;
     let grant = Grant {
         user: caller.user,
         session: caller.session,

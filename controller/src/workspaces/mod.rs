@@ -1,6 +1,7 @@
 //! Workspaces: create, view, delete and undelete them, decide whose turn it is to run, and talk
 //! with the runners that run them. Knows no HTTP.
 
+pub mod access_log;
 pub mod admission;
 pub mod agent_client;
 mod clock_gap;

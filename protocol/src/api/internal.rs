@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Access, Epoch, Redacted, SessionId, UserId, WorkspaceId};
+use crate::{Access, Epoch, Redacted, SessionId, UserId, WorkspaceId, agent::RouteKind};
 
 /// Path of [`GrantRequest`] → [`GrantReply`].
 pub const GRANTS_PATH: &str = "/internal/grants";
@@ -34,6 +34,8 @@ pub struct GrantRequest {
     pub workspace: WorkspaceId,
     /// Access that the route requires.
     pub needs: Access,
+    /// What the route is about.
+    pub kind: RouteKind,
 }
 
 /// The grant, and where to present it. A refusal is a [`crate::problem::Problem`].
