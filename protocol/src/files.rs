@@ -2,6 +2,7 @@
 //!
 //! Routes (below `/v1/`):
 //! - `GET files?path=` → [`DirectoryListing`].
+//! - `GET files/find?query=` → [`FoundFiles`].
 //! - `GET files/content?path=` → the bytes. Supports `Range` and `ETag`; `download=1` adds a
 //!   `Content-Disposition`.
 //! - `PUT files/content?path=` → [`FileEntry`]. Replaces the whole file atomically. Supports
@@ -27,6 +28,8 @@ pub const MAX_PATH_BYTES: usize = 4096;
 pub const MAX_NAME_BYTES: usize = 255;
 /// Most entries of a listing. A longer listing is cut after sorting and marked as `truncated`.
 pub const MAX_ENTRIES: usize = 20_000;
+/// Most files that one search returns.
+pub const MAX_FOUND_FILES: usize = 100;
 /// Most directories that one watcher may watch.
 pub const MAX_WATCHES: usize = 512;
 
@@ -169,6 +172,15 @@ pub struct DirectoryListing {
     /// Directories first, then by name.
     pub entries: Vec<FileEntry>,
     /// Whether the directory has more than 20,000 entries and some are left out.
+    pub truncated: bool,
+}
+
+/// Answer to `GET files/find`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FoundFiles {
+    /// Paths of files relative to the home, best match first. At most 100.
+    pub paths: Vec<String>,
+    /// Whether the home has more files than one search visits, so that some were not compared.
     pub truncated: bool,
 }
 

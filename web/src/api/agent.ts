@@ -6,6 +6,7 @@ type Schemas = components["schemas"];
 export type EntryKind = Schemas["EntryKind"];
 export type Entry = Schemas["FileEntry"];
 export type Listing = Schemas["DirectoryListing"];
+export type FoundFiles = Schemas["FoundFiles"];
 export type Changed = Schemas["DirectoryChanges"];
 export type Size = Schemas["TerminalSize"];
 export type Exit = Schemas["ExitStatus"];

@@ -1,6 +1,6 @@
 // The API's endpoints as typed functions, grouped by the API's tags. Pages call these and never build a URL.
 import { ApiError, fetchResponse, request } from "./client";
-import type { Entry, Listing, TerminalInfo, TerminalList } from "./agent";
+import type { Entry, FoundFiles, Listing, TerminalInfo, TerminalList } from "./agent";
 import type {
   Changes,
   ScrubReport,
@@ -245,6 +245,8 @@ function agentPath(id: string, rest: string, query: Record<string, string> = {})
 export const filesApi = {
   list: (id: string, path: string, signal?: AbortSignal) =>
     request<Listing>(agentPath(id, "files", { path }), signal ? { signal } : {}),
+  find: (id: string, query: string, signal: AbortSignal) =>
+    request<FoundFiles>(agentPath(id, "files/find", { query }), { signal }),
   createDirectory: (id: string, path: string, parents = false) =>
     post<Entry>(agentPath(id, "files/directory"), { path, parents }),
   rename: (id: string, from: string, to: string) =>

@@ -269,7 +269,6 @@ export function HistoryView({ workspace, snapshots, points, put }: Props) {
       {dialog === "commands" && (
         <CommandPalette
           commands={historyCommands(actions, menu, path !== null)}
-          files={[]}
           onClose={() => setDialog(null)}
         />
       )}

@@ -2,6 +2,7 @@
 import { useState, type KeyboardEvent } from "react";
 import { ConfirmDialog } from "../ui/dialog";
 import { Icon } from "../ui/icons";
+import { useScrollIntoView } from "../ui/use-scroll-into-view";
 import { displayName } from "../files/paths";
 import { TerminalView, type TerminalHandle } from "./terminal-view";
 import type { TerminalTabs, TerminalTab } from "./use-terminals";
@@ -19,6 +20,7 @@ export function TerminalPanel({ workspace, terminals, writable, visible, onHandl
   const { tabs, active } = terminals;
   const [closing, setClosing] = useState<TerminalTab | null>(null);
   const [ctrl, setCtrl] = useState(false);
+  const chosen = useScrollIntoView<HTMLDivElement>(active);
   // A terminal is attached when it is first shown, and stays attached.
   const [seen, setSeen] = useState<ReadonlySet<string>>(new Set());
   if (visible && active && !seen.has(active)) setSeen(new Set(seen).add(active));
@@ -57,7 +59,11 @@ export function TerminalPanel({ workspace, terminals, writable, visible, onHandl
       <div className="tab-strip">
         <div className="tabs" role="tablist" aria-label="Terminals" onKeyDown={onKey}>
           {tabs?.map((tab, index) => (
-            <div key={tab.id} className={tab.id === active ? "tab chosen" : "tab"}>
+            <div
+              key={tab.id}
+              ref={tab.id === active ? chosen : undefined}
+              className={tab.id === active ? "tab chosen" : "tab"}
+            >
               <button
                 role="tab"
                 aria-selected={tab.id === active}

@@ -1,7 +1,18 @@
-// The command palette: every action with its key, and the files that have been listed.
+// The command palette: every action with its key, and files. What begins with `>` is a command.
 import { rankCommands, type Command } from "./commands";
 import { useMemo, useRef, useState } from "react";
 import { Dialog } from "./dialog";
+
+/** The files that the palette offers. */
+export interface PaletteFiles {
+  /** Matches of the query, best first. */
+  found: Command[];
+  /** Whether they come before the commands. */
+  areFirst: boolean;
+  /** What the user should know about the search. Empty: nothing. */
+  note: string;
+  onQuery: (query: string) => void;
+}
 
 export function CommandPalette({
   commands,
@@ -9,19 +20,18 @@ export function CommandPalette({
   onClose,
 }: {
   commands: Command[];
-  files: Command[];
+  files?: PaletteFiles;
   onClose: () => void;
 }) {
   const [query, setQuery] = useState("");
   const [at, setAt] = useState(0);
   const list = useRef<HTMLUListElement>(null);
-  const found = useMemo(
-    () =>
-      query.startsWith(">")
-        ? rankCommands(query.slice(1).trim(), commands)
-        : rankCommands(query.trim(), [...commands, ...files]),
-    [query, commands, files],
-  );
+  const found = useMemo(() => {
+    if (query.startsWith(">")) return rankCommands(query.slice(1).trim(), commands);
+    const actions = rankCommands(query.trim(), commands);
+    if (!files) return actions;
+    return files.areFirst ? [...files.found, ...actions] : [...actions, ...files.found];
+  }, [query, commands, files]);
   const chosen = Math.min(at, found.length - 1);
   const run = (command: Command | undefined) => {
     if (!command) return;
@@ -50,6 +60,7 @@ export function CommandPalette({
         value={query}
         onChange={(event) => {
           setQuery(event.target.value);
+          files?.onQuery(event.target.value);
           setAt(0);
         }}
         onKeyDown={(event) => {
@@ -78,8 +89,10 @@ export function CommandPalette({
             {command.keys && <kbd>{command.keys}</kbd>}
           </li>
         ))}
-        {found.length === 0 && <li className="soft menu-head">No results</li>}
       </ul>
+      <p className="soft menu-head" role="status">
+        {files?.note || (found.length === 0 ? "No results" : "")}
+      </p>
     </Dialog>
   );
 }

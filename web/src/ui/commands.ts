@@ -30,14 +30,23 @@ export function matchScore(query: string, text: string): number | null {
   return points - there.length / 100;
 }
 
-export function rankCommands(query: string, commands: readonly Command[]): Command[] {
-  if (!query) return commands.slice(0, MAX_SHOWN);
-  return commands
-    .flatMap((command) => {
-      const points = matchScore(query, command.label);
-      return points === null ? [] : [{ command, points }];
+/** The best matches among `items`, best first. Without a query, the first ones. */
+function rank<Item>(query: string, items: readonly Item[], textOf: (item: Item) => string): Item[] {
+  if (!query) return items.slice(0, MAX_SHOWN);
+  return items
+    .flatMap((item) => {
+      const points = matchScore(query, textOf(item));
+      return points === null ? [] : [{ item, points }];
     })
     .sort((a, b) => b.points - a.points)
     .slice(0, MAX_SHOWN)
-    .map(({ command }) => command);
+    .map(({ item }) => item);
+}
+
+export function rankCommands(query: string, commands: readonly Command[]): Command[] {
+  return rank(query, commands, (command) => command.label);
+}
+
+export function rankTexts(query: string, texts: readonly string[]): string[] {
+  return rank(query, texts, (text) => text);
 }

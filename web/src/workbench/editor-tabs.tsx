@@ -2,6 +2,7 @@
 import { useSyncExternalStore, type KeyboardEvent as ReactKeyboardEvent } from "react";
 import type { SharedDocument } from "../streams/shared-document";
 import { Icon } from "../ui/icons";
+import { useScrollIntoView } from "../ui/use-scroll-into-view";
 import { nameOf, parentOf, displayName } from "../files/paths";
 import { type OpenDocuments } from "../editor/use-documents";
 
@@ -15,6 +16,7 @@ interface EditorTabsProps {
 
 export function EditorTabs({ documents, side, panel, onSide, onPanel }: EditorTabsProps) {
   const { paths, active } = documents;
+  const chosen = useScrollIntoView<HTMLDivElement>(active);
   const names = paths.map(nameOf);
   const onKey = (event: ReactKeyboardEvent) => {
     const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
@@ -41,7 +43,11 @@ export function EditorTabs({ documents, side, panel, onSide, onPanel }: EditorTa
           const twice = names.filter((other) => other === name).length > 1;
           const shared = documents.shared(path);
           return (
-            <div key={path} className={path === active ? "tab chosen" : "tab"}>
+            <div
+              key={path}
+              ref={path === active ? chosen : undefined}
+              className={path === active ? "tab chosen" : "tab"}
+            >
               <button
                 role="tab"
                 aria-selected={path === active}

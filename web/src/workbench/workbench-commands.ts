@@ -17,6 +17,8 @@ export interface WorkbenchActions {
   nextTab: (by: number) => void;
   reportSaved: () => void;
   openPalette: () => void;
+  /** Opens the palette with files before the commands. */
+  openFilePalette: () => void;
   toggleTheme: () => void;
   openHistory: (file: string | null) => void;
   fork: () => void;
@@ -35,6 +37,7 @@ export interface WorkbenchContext {
 export function workbenchCommands(actions: WorkbenchActions, context: WorkbenchContext): Command[] {
   const { writable, sideBar, panel, isDark, file } = context;
   return [
+    { label: "Go to file…", keys: "Ctrl+P", run: actions.openFilePalette },
     { label: "Focus Explorer", keys: "Ctrl+Shift+E", run: actions.focusExplorer },
     { label: "Focus editor", keys: "F6", run: actions.focusEditor },
     { label: "Focus terminal", keys: "Ctrl+`", run: actions.focusTerminal },
@@ -81,7 +84,8 @@ export function keyBinding(key: Key, actions: WorkbenchActions, context: KeyCont
   if (key.key === "F6" && !ctrl && !(inTerminal && context.isFullScreen))
     return () => actions.cycleRegion(shift ? -1 : 1);
   if (inTerminal) return null;
-  if (key.key === "F1" || (ctrl && !shift && key.code === "KeyP")) return actions.openPalette;
+  if (key.key === "F1") return actions.openPalette;
+  if (ctrl && !shift && key.code === "KeyP") return actions.openFilePalette;
   if (ctrl && !shift && key.code === "KeyB") return actions.toggleSideBar;
   if (ctrl && !shift && key.code === "KeyJ") return actions.togglePanel;
   if (ctrl && !shift && key.code === "KeyS") return actions.reportSaved;

@@ -15,9 +15,6 @@ import { Editor, type Cursor } from "../editor/editor";
 import { readLayout, writeLayout } from "./layout";
 import { Splitter } from "../ui/splitter";
 import { useNarrow } from "../ui/use-narrow";
-import { CommandPalette } from "../ui/command-palette";
-import { type Command } from "../ui/commands";
-import { displayName } from "../files/paths";
 import { StatusBar } from "./status-bar";
 import type { TerminalHandle } from "../terminals/terminal-view";
 import { TerminalPanel } from "../terminals/terminal-panel";
@@ -27,6 +24,7 @@ import { visibleRows } from "../files/tree-model";
 import { useDocuments } from "../editor/use-documents";
 import { useFileTree } from "../files/use-file-tree";
 import { EditorTabs } from "./editor-tabs";
+import { WorkbenchPalette } from "./workbench-palette";
 
 const MIN_SIDE = 150;
 const MIN_PANEL = 90;
@@ -48,7 +46,7 @@ export function Workbench({ workspace, connected, onFork }: Props) {
   const [panelHeight, setPanelHeight] = useState(first.panelHeight);
   const [pane, setPane] = useState<Pane>(first.active ? "editor" : "terminal");
   const [cursor, setCursor] = useState<Cursor | null>(null);
-  const [palette, setPalette] = useState(false);
+  const [palette, setPalette] = useState<"commands" | "files" | null>(null);
   const root = useRef<HTMLDivElement>(null);
   const writable = workspace.access === "write";
   const files = useFileTree(workspace.id, first.expanded);
@@ -136,7 +134,8 @@ export function Workbench({ workspace, connected, onFork }: Props) {
       const shared = documents.active ? documents.shared(documents.active) : undefined;
       if (shared) toast(shared.state.saved ? "Saved" : "Saving… Changes are saved automatically.");
     },
-    openPalette: () => setPalette(true),
+    openPalette: () => setPalette("commands"),
+    openFilePalette: () => setPalette("files"),
     toggleTheme: () => setTheme(isDark ? "light" : "dark"),
     openHistory: (file) => {
       const query = file === null ? "" : `?${new URLSearchParams({ file })}`;
@@ -159,11 +158,11 @@ export function Workbench({ workspace, connected, onFork }: Props) {
     isDark,
     file: documents.active,
   });
-  const fileCommands: Command[] = palette
-    ? visibleRows(files.directories, new Set(files.directories.keys()), true)
-        .filter((row) => row.entry.kind === "file" && row.entry.utf8)
-        .map((row) => ({ label: displayName(row.path), run: () => open(row.path) }))
-    : [];
+  const listedFiles = useMemo(() => {
+    if (palette === null) return [];
+    const rows = visibleRows(files.directories, new Set(files.directories.keys()), true);
+    return rows.filter((row) => row.entry.kind === "file" && row.entry.utf8).map((row) => row.path);
+  }, [palette, files.directories]);
 
   const terminalVisible = narrow ? pane === "terminal" : panel;
   const style = useMemo(
@@ -234,7 +233,7 @@ export function Workbench({ workspace, connected, onFork }: Props) {
                 <div className="editor-empty soft" tabIndex={-1}>
                   <p>Open a file in the Explorer{writable ? ", or create one" : ""}.</p>
                   <p className="small">
-                    <kbd>F1</kbd> command palette · <kbd>Ctrl+`</kbd> terminal
+                    <kbd>Ctrl+P</kbd> go to file · <kbd>F1</kbd> command palette · <kbd>Ctrl+`</kbd> terminal
                   </p>
                 </div>
               )}
@@ -280,7 +279,14 @@ export function Workbench({ workspace, connected, onFork }: Props) {
       />
       <BottomBar pane={pane} onChange={setPane} />
       {palette && (
-        <CommandPalette commands={commands} files={fileCommands} onClose={() => setPalette(false)} />
+        <WorkbenchPalette
+          workspace={workspace.id}
+          commands={commands}
+          known={listedFiles}
+          filesFirst={palette === "files"}
+          onOpen={open}
+          onClose={() => setPalette(null)}
+        />
       )}
     </div>
   );

@@ -2,6 +2,7 @@
 //! [`HomeDirectory::run`](home_directory::HomeDirectory::run). Knows no HTTP.
 
 pub mod entry;
+pub mod find;
 pub mod home_directory;
 pub mod lease;
 pub mod overwrite;

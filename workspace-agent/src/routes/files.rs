@@ -1,6 +1,6 @@
 //! Directories and files of the home, except their content.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use axum::{
     Json,
@@ -10,14 +10,15 @@ use axum::{
 };
 use protocol::{
     Code,
-    files::{DirectoryListing, FileEntry, HomePath, NewDirectory, RenameRequest},
+    files::{DirectoryListing, FileEntry, FoundFiles, HomePath, MAX_PATH_BYTES, NewDirectory, RenameRequest},
 };
 use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
 use utoipa::IntoParams;
 
 use crate::{
     error::{ApiError, ApiResult},
-    files::{self, watch::WatchSession},
+    files::{self, find, watch::WatchSession},
     socket,
     state::AgentState,
 };
@@ -30,6 +31,17 @@ pub struct ListDirectoryQuery {
     #[serde(default)]
     #[param(example = "project/src")]
     path: String,
+}
+
+/// Query of [`find_files`].
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct FindFilesQuery {
+    /// Letters of the path in their order, for example `mnrs` for `src/main.rs`. Words are matched
+    /// one by one.
+    #[serde(default)]
+    #[param(example = "main")]
+    query: String,
 }
 
 /// Query of [`delete_file`].
@@ -66,6 +78,38 @@ pub async fn list_directory(
     let path = HomePath::parse(&query.path)?;
     let listing = state.home.run(move |files| files::list_directory(files, &path)).await?;
     Ok(Json(listing))
+}
+
+/// Find files
+///
+/// Returns the files of the home whose path matches best. Leaves out `.git`, `node_modules`,
+/// `.cache`, and what a `.gitignore` names. Visits at most 500,000 files and directories.
+#[utoipa::path(
+    get,
+    path = "/files/find",
+    tag = "files",
+    params(FindFilesQuery),
+    responses(
+        (status = 200, description = "Paths of files, best match first.", body = FoundFiles),
+        (status = 404, description = "`not_found`: no such workspace."),
+        (status = 422, description = "`invalid`: the query is longer than 4,096 bytes."),
+    ),
+)]
+pub async fn find_files(
+    State(state): State<Arc<AgentState>>,
+    Query(query): Query<FindFilesQuery>,
+) -> ApiResult<Json<FoundFiles>> {
+    if query.query.len() > MAX_PATH_BYTES {
+        return Err(ApiError::new(Code::Invalid, "The query is longer than 4,096 bytes."));
+    }
+    // A client that types on ends the request, and this guard the search.
+    let cancellation = CancellationToken::new();
+    let _guard = cancellation.clone().drop_guard();
+    let home = state.home.path().to_owned();
+    let found = state.home.run(move |_| {
+        Ok::<_, io::Error>(find::find_files(&home, &query.query, || cancellation.is_cancelled()))
+    });
+    Ok(Json(found.await?))
 }
 
 /// Create a directory

@@ -62,6 +62,7 @@ fn relayed_file_routes() -> Vec<Route> {
     vec![
         ("GET", "/v1/files", get(files::list_directory)),
         ("DELETE", "/v1/files", delete(files::delete_file)),
+        ("GET", "/v1/files/find", get(files::find_files)),
         ("GET", "/v1/files/content", get(file_content::read_file)),
         ("HEAD", "/v1/files/content", head(file_content::get_file_headers)),
         ("PUT", "/v1/files/content", put(file_content::write_file)),

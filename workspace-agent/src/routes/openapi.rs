@@ -35,6 +35,7 @@ const PUBLIC_PREFIX: &str = "/api/v1/workspaces/{id}/agent";
         terminals::delete_terminal,
         terminals::attach_terminal,
         files::list_directory,
+        files::find_files,
         files::delete_file,
         file_content::read_file,
         file_content::get_file_headers,
