@@ -200,7 +200,7 @@ impl Route {
             ("DELETE", ["terminals", id]) if is_terminal_id(id) => (Terminal, Write, false, 0),
             (_, ["terminals", id, "attach"]) if upgrades && is_terminal_id(id) => (Terminal, Read, true, 0),
             (_, ["exec"]) if upgrades => (Exec, Write, true, 0),
-            ("GET", ["files"]) | ("GET" | "HEAD", ["files", "content"]) => (Files, Read, false, 0),
+            ("GET", ["files"] | ["files", "find"]) | ("GET" | "HEAD", ["files", "content"]) => (Files, Read, false, 0),
             ("PUT", ["files", "content"]) => (Files, Write, false, MAX_UPLOAD_BYTES),
             ("POST", ["files", "directory" | "rename"]) => (Files, Write, false, MAX_JSON_BYTES),
             ("DELETE", ["files"]) => (Files, Write, false, 0),

@@ -78,6 +78,19 @@ await step("a terminal runs a login shell with colours and UTF-8", async () => {
     .first();
   await coloured.waitFor();
   assert.equal(await coloured.evaluate((span) => getComputedStyle(span).backgroundColor), "rgb(10, 90, 60)");
+  await typeLine(ada, "printf '\\033[7m%s-%s\\033[0m\\n' reversed text");
+  const reversed = ada
+    .locator(".xterm-rows span")
+    .filter({ hasText: /^reversed-text$/ })
+    .first();
+  await reversed.waitFor();
+  const [textColour, paper] = await reversed.evaluate((span) => {
+    const background = (element) => getComputedStyle(element).backgroundColor;
+    let around = span.parentElement;
+    while (background(around) === "rgba(0, 0, 0, 0)") around = around.parentElement;
+    return [getComputedStyle(span).color, background(around)];
+  });
+  assert.equal(textColour, paper, "reversed text has the colour of the background");
   // The program itself reports that it runs: a Ctrl-C while bash is still forking can kill the shell.
   await typeLine(ada, "bash -c 'echo begun-$((1+2)); exec sleep 1000'");
   await waitForTerminalText(ada, "begun-3");
@@ -125,6 +138,21 @@ await step("a new file is saved within a second of typing", async () => {
   const since = Date.now();
   await waitForContent(ada, workspace, "main.py", "print('first line')\n");
   console.log(`  on disk ${Date.now() - since} ms after the last key`);
+});
+
+await step("Ctrl+P finds a file of a folder that was never opened", async () => {
+  await makeDirectory(ada, workspace, "deep/er/still");
+  await writeFile(ada, workspace, "deep/er/still/needle.txt", "found it\n");
+  await ada.getByRole("tree", { name: "Files" }).getByRole("treeitem", { name: "deep" }).focus();
+  await ada.keyboard.press("Control+p");
+  await ada.getByRole("combobox", { name: "Command or file" }).fill("stillneedle");
+  await ada.getByRole("option", { name: "deep/er/still/needle.txt" }).waitFor();
+  await screenshot(ada, "go-to-file");
+  await ada.keyboard.press("Enter");
+  await editorText(ada).filter({ hasText: "found it" }).waitFor();
+  await ada.keyboard.press("Alt+w");
+  await removeDirectory(ada, workspace, "deep");
+  await editorText(ada).filter({ hasText: "first line" }).waitFor();
 });
 
 await step("the editor shows what a program writes", async () => {

@@ -85,7 +85,9 @@ export function TerminalView(props: Props) {
       disableStdin: readOnly,
       cursorBlink: false,
       macOptionIsMeta: false,
-      minimumContrastRatio: 4.5,
+      // Colours are shown as programs choose them. A higher ratio makes reversed text grey: xterm.js
+      // compares it with the colour that it has only when it is not reversed.
+      minimumContrastRatio: 1,
       theme: lightTheme,
     });
     const fitter = new FitAddon();
