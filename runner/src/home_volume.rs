@@ -14,8 +14,8 @@ use protocol::{
     workspace::Step,
 };
 use time::OffsetDateTime;
-use tokio::time::timeout;
-use volume::{DataKey, Progress, Snapshot, Volume, VolumeError, VolumeOptions};
+use tokio::time::{sleep, timeout};
+use volume::{DataKey, IdleCache, Progress, Snapshot, Volume, VolumeError, VolumeOptions};
 
 use crate::reporter::{ControllerState, Reporter};
 
@@ -23,6 +23,9 @@ use crate::reporter::{ControllerState, Reporter};
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often the progress of an upload is reported: often enough for users to follow it.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
+/// How long a cache may be in use when it is opened.
+const IN_USE_TIMEOUT: Duration = Duration::from_secs(5);
+const IN_USE_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 const MIB: u64 = 1024 * 1024;
 
 /// Why the home cannot be opened or persisted.
@@ -57,7 +60,9 @@ impl HomeVolume {
     /// Opens the volume of the workspace in `spec` at its committed snapshot. A newer local cache
     /// is used where it exists.
     pub async fn open(spec: &RunnerSpec) -> Result<Self, HomeError> {
-        let options = VolumeOptions {
+        let store = volume::store::open(&spec.store).await?;
+        let key = DataKey::from_hex(spec.data_key.expose())?;
+        let options = || VolumeOptions {
             tenant: spec.tenant,
             volume: spec.volume,
             size_bytes: u64::from(spec.resources.home_mib) * MIB,
@@ -66,10 +71,32 @@ impl HomeVolume {
             head_of: spec.head_of,
             lineage: spec.lineage,
             cache: spec.cache_dir.clone(),
-            key: DataKey::from_hex(spec.data_key.expose())?,
-            store: volume::store::open(&spec.store).await?,
+            key: key.clone(),
+            store: store.clone(),
         };
-        Ok(Self { volume: Volume::open(options).await? })
+        let begun = Instant::now();
+        loop {
+            match Volume::open(options()).await {
+                // The controller's janitor looks at a cache for a moment.
+                Err(VolumeError::InUse(_)) if begun.elapsed() < IN_USE_TIMEOUT => {
+                    sleep(IN_USE_RETRY_INTERVAL).await;
+                }
+                opened => return Ok(Self { volume: opened? }),
+            }
+        }
+    }
+
+    /// Removes the cache of a home whose workspace was deleted. Call it after [`Self::close`].
+    pub async fn remove_cache(spec: &RunnerSpec) {
+        let directory = spec.cache_dir.clone();
+        let removed = tokio::task::spawn_blocking(move || {
+            let cache = IdleCache::open(&directory, None).map_err(std::io::Error::other)?;
+            cache.map_or(Ok(()), IdleCache::remove)
+        });
+        if let Ok(Err(error)) = removed.await {
+            // The controller's janitor tries it again.
+            tracing::warn!(%error, "cannot remove the cache of a deleted workspace");
+        }
     }
 
     /// The block device itself.

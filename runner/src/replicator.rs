@@ -318,6 +318,7 @@ fn used_bytes(health: &Health, size_bytes: u64) -> u64 {
 fn notice_for(error: &ReplicationError) -> Option<HomeNotice> {
     let for_volume = |error: &VolumeError| match error {
         VolumeError::Store(StoreError::NotFound(_)) => None,
+        VolumeError::Store(StoreError::Full(_)) => Some(HomeNotice::HostDiskFull),
         VolumeError::Store(_) => Some(HomeNotice::StoreUnavailable),
         VolumeError::Full => Some(HomeNotice::HostDiskFull),
         _ => None,
@@ -326,6 +327,7 @@ fn notice_for(error: &ReplicationError) -> Option<HomeNotice> {
         ReplicationError::Volume(error) | ReplicationError::Home(HomeError::Volume(error)) => {
             for_volume(error)
         }
+        ReplicationError::Home(HomeError::Store(StoreError::Full(_))) => Some(HomeNotice::HostDiskFull),
         ReplicationError::Home(HomeError::Store(_)) => Some(HomeNotice::StoreUnavailable),
         ReplicationError::Home(_) | ReplicationError::Runtime(_) => None,
     }

@@ -91,11 +91,13 @@ mod volume;
 mod testing;
 
 pub use blocks::{BLOCK_BYTES, MAX_VOLUME_BYTES};
+pub use cache::{IdleCache, finish_removals};
 pub use error::{LogError, VolumeError};
 pub use format::{
     key::{DataKey, KeyError, MasterKey},
     manifest::ManifestError,
 };
+pub use maintain::disk_space::FreeSpace;
 pub use maintain::repair::{MAX_LOST_RUNS, RepairReport};
 pub use snapshot::{Cut, Progress, Snapshot, SnapshotTurn};
 pub use store::{ObjectStore, StoreError};

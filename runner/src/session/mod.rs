@@ -123,6 +123,9 @@ impl Session {
         if matches!(result, Ok(Ending::Stop | Ending::Discard)) {
             self.reporter.report_step(Step::Remove, None);
         }
+        if matches!(result, Ok(Ending::Discard)) {
+            HomeVolume::remove_cache(&self.spec).await;
+        }
         match (result, closed) {
             (Ok(ending), Ok(())) => Ok(ending),
             (Ok(_), Err(error)) => Err(FailureCause::from(error).into()),

@@ -186,10 +186,11 @@ impl CacheDirectory {
 /// The directory's lock. It is released explicitly when dropped. Closing its descriptor would not
 /// be enough: a child process has a copy of it between fork and exec.
 #[derive(Debug)]
-struct Lock(File);
+pub struct Lock(File);
 
 impl Lock {
-    fn acquire(directory: &Path) -> Result<Self, VolumeError> {
+    /// Locks a directory that exists. Fails with [`VolumeError::InUse`] if another has it.
+    pub fn acquire(directory: &Path) -> Result<Self, VolumeError> {
         let path = directory.join("lock");
         let opened = File::options().write(true).create(true).truncate(false).mode(0o600).open(path);
         let file = opened.map_err(|source| VolumeError::Cache { what: "open the cache's lock", source })?;
@@ -232,6 +233,7 @@ pub fn check_size(found: u64, wanted: u64) -> Result<(), VolumeError> {
     if found > wanted { Err(VolumeError::Shrunk { found, wanted }) } else { Ok(()) }
 }
 
-fn sync_directory(path: &Path) -> io::Result<()> {
+/// Makes renames in a directory durable.
+pub fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }

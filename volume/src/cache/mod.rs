@@ -28,7 +28,7 @@
 //! [`Cache`] decides which block is in which state and calls the others: `directory` (lock, files,
 //! recovery), `file` (one file), `log` (the records), `cut` (the frozen blocks of a running
 //! snapshot), `flush` (what is durable already), `commits` (snapshots that wait for the controller)
-//! and `evict` (which blocks to drop).
+//! and `evict` (which blocks to drop). `idle` looks at caches that are not open.
 
 mod commits;
 mod cut;
@@ -36,6 +36,7 @@ mod directory;
 mod evict;
 mod file;
 mod flush;
+mod idle;
 mod log;
 #[cfg(test)]
 pub mod power;
@@ -49,6 +50,7 @@ pub use cut::{CutBlocks, CutContent};
 pub use directory::{CacheDirectory, RecoveredCache, check_epoch, check_size};
 pub use file::{CacheFile, Host};
 pub use flush::FlushTicket;
+pub use idle::{IdleCache, finish_removals};
 #[cfg(any(test, feature = "fuzzing"))]
 pub use log::parse as parse_log;
 pub use log::{Header, Record};

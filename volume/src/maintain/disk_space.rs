@@ -1,7 +1,12 @@
-//! Free space on the disk that the caches of a host share. Clean blocks are evicted before the disk
-//! is full, and writes wait before it is.
+//! Free space on the disk that the caches of a host share, usually with the objects and the
+//! database. Clean blocks are evicted before the disk is full, and writes wait before it is.
+//!
+//! | free | what happens |
+//! |---|---|
+//! | [`FreeSpace::Low`] | caches shrink; the controller starts and creates nothing |
+//! | [`FreeSpace::NearlyFull`] | guests' writes wait, and nothing is stored; the rest is for the database |
 
-use std::{path::Path, time::Duration};
+use std::{io, path::Path, time::Duration};
 
 use crate::{blocking::run_blocking, error::VolumeError, volume::Volume};
 
@@ -18,10 +23,21 @@ const EVICT_BLOCKS: u32 = 1024;
 
 /// How much space a disk has left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum FreeSpace {
+pub enum FreeSpace {
+    /// Enough for everything.
     Plenty,
+    /// Enough for what runs, and for nothing new.
     Low,
+    /// Only what is reserved for the database.
     NearlyFull,
+}
+
+impl FreeSpace {
+    /// Measures the disk that a directory is on.
+    pub fn of(directory: &Path) -> io::Result<Self> {
+        let stats = rustix::fs::statvfs(directory)?;
+        Ok(classify(stats.f_bavail * stats.f_frsize, stats.f_blocks * stats.f_frsize))
+    }
 }
 
 impl Volume {
@@ -41,7 +57,13 @@ impl Volume {
     async fn check_disk_space(&self, next: &mut u32) -> Result<(), VolumeError> {
         let volume = &self.inner;
         let directory = volume.with_cache(|_, cache| Ok(cache.lock()?.directory_path())).await?;
-        let space = run_blocking(move || free_space(&directory)).await?;
+        let space = run_blocking(move || {
+            FreeSpace::of(&directory).map_err(|source| VolumeError::Cache {
+                what: "get the free space of the cache's disk",
+                source,
+            })
+        })
+        .await?;
         volume.throttle.set_full(space == FreeSpace::NearlyFull);
         if space == FreeSpace::Plenty {
             return Ok(());
@@ -60,14 +82,6 @@ impl Volume {
             .await?;
         Ok(())
     }
-}
-
-fn free_space(directory: &Path) -> Result<FreeSpace, VolumeError> {
-    let stats = rustix::fs::statvfs(directory).map_err(|errno| VolumeError::Cache {
-        what: "get the free space of the cache's disk",
-        source: errno.into(),
-    })?;
-    Ok(classify(stats.f_bavail * stats.f_frsize, stats.f_blocks * stats.f_frsize))
 }
 
 fn classify(free_bytes: u64, total_bytes: u64) -> FreeSpace {

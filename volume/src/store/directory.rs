@@ -1,6 +1,9 @@
 //! Objects as files under a directory. An object is written to a temporary file, synced and linked
 //! into place. So it exists completely or not at all, and the file system itself refuses a second
 //! one of the same name.
+//!
+//! The disk is usually that of the database and the caches. When it is nearly full, nothing new is
+//! stored: what the database writes then still has room, and the caches keep what is not stored.
 
 use std::{
     fs,
@@ -14,7 +17,10 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use super::{MAX_LIST, ObjectInfo, ObjectStore, PutOutcome, StoreError, validate_name};
-use crate::format::key::{hex, random_bytes};
+use crate::{
+    format::key::{hex, random_bytes},
+    maintain::disk_space::FreeSpace,
+};
 
 /// Where temporary files lie. What a crash leaves here is removed when the store is opened, once it
 /// is old.
@@ -27,12 +33,13 @@ const INCOMING_TTL: std::time::Duration = std::time::Duration::from_hours(24);
 #[derive(Debug, Clone)]
 pub struct DirectoryStore {
     root: PathBuf,
+    measure: fn(&Path) -> io::Result<FreeSpace>,
 }
 
 impl DirectoryStore {
     /// Opens the store. Creates the directory if it does not exist.
     pub async fn open(root: PathBuf) -> Result<Self, StoreError> {
-        let store = Self { root };
+        let store = Self { root, measure: FreeSpace::of };
         let temporary = store.root.join(INCOMING);
         blocking(move || {
             create_directory(&temporary).map_err(|error| unavailable(&temporary, &error))?;
@@ -58,7 +65,12 @@ impl ObjectStore for DirectoryStore {
         Box::pin(async move {
             let path = self.path(name)?;
             let temporary = self.root.join(INCOMING).join(hex(&random_bytes::<16>()));
+            let (root, measure) = (self.root.clone(), self.measure);
             blocking(move || {
+                let space = measure(&root).map_err(|error| unavailable(&root, &error))?;
+                if space == FreeSpace::NearlyFull {
+                    return Err(StoreError::Full(root.display().to_string()));
+                }
                 let put = put(&path, &temporary, &body);
                 let _ = fs::remove_file(&temporary);
                 put.map_err(|error| unavailable(&path, &error))
@@ -217,6 +229,26 @@ fn unavailable(path: &Path, error: &io::Error) -> StoreError {
         io::ErrorKind::PermissionDenied
         | io::ErrorKind::ReadOnlyFilesystem
         | io::ErrorKind::NotADirectory => StoreError::Denied(text),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full(text),
         _ => StoreError::Unavailable(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nearly_full_disk_keeps_room_for_database() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = DirectoryStore::open(directory.path().to_owned()).await.expect("opens");
+        let body = || Bytes::from_static(b"content");
+        store.put_if_absent("a/old", body()).await.expect("stored");
+        let full = DirectoryStore { measure: |_| Ok(FreeSpace::NearlyFull), ..store.clone() };
+        assert!(matches!(full.put_if_absent("a/new", body()).await, Err(StoreError::Full(_))));
+        assert_eq!(full.get("a/old", 10).await.expect("kept"), body());
+        full.delete("a/old").await.expect("gc makes room");
+        let low = DirectoryStore { measure: |_| Ok(FreeSpace::Low), ..store };
+        low.put_if_absent("a/new", body()).await.expect("running homes are still saved");
     }
 }

@@ -51,6 +51,9 @@ pub enum StoreError {
     /// The store did not answer, or not as it should. The same call may succeed later.
     #[error("Cannot reach the store: {0}. Try again later")]
     Unavailable(String),
+    /// The rest of the disk under a directory of objects is reserved for the database.
+    #[error("Cannot store the object: the disk of {0} is nearly full")]
+    Full(String),
     /// The object has another size than expected, or the name is not valid.
     #[error("Cannot use the object {0}: its size or its name is not valid")]
     Malformed(String),
