@@ -22,6 +22,7 @@ mod db;
 mod engine;
 mod error;
 mod events;
+mod fair_permits;
 mod identity;
 mod installation;
 mod kms;
@@ -32,7 +33,7 @@ mod tenants;
 mod tests;
 mod workspaces;
 
-pub use config::{Config, EngineConfig, HistoryConfig, SOCKET};
+pub use config::{Config, EngineConfig, HistoryConfig, HomeLimits, Limits, RunningLimits, SOCKET};
 pub use controller::{Controller, StopReport, StoppingWorkspace};
 pub use daemon::tasks::ShutdownOutcome;
 pub use db::{DatabaseError, migrate};

@@ -286,7 +286,8 @@ async fn open(
     let mut scope = app.db.scope(allowed).await?;
     let found = snapshots::find(&mut scope, id, reference).await?.ok_or_else(snapshot_not_found)?;
     let key = open_tenant_key(app, scope).await?;
-    Ok(app.browser.open(allowed.caller().tenant, key, found.manifest))
+    let caller = allowed.caller();
+    Ok(app.browser.open((caller.tenant, caller.user), key, found.manifest))
 }
 
 impl From<BrowseError> for ApiError {

@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use protocol::{
-    Code, WorkspaceId,
+    Code, UserId, WorkspaceId,
     api::import::{Chunk, ChunkList, MAX_CHUNKS_AT_ONCE, MAX_CHUNKS_LISTED, WantedChunks},
 };
 use serde::Deserialize;
@@ -24,7 +24,8 @@ use super::{
 use crate::{
     authz::Caller,
     core::{App, Core},
-    snapshots::{self, SnapshotRef, chunks::Busy},
+    fair_permits::{Busy, FairPermit},
+    snapshots::{self, SnapshotRef},
 };
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -58,7 +59,7 @@ pub async fn list_snapshot_chunks(
     Query(page): Query<Page>,
 ) -> Result<Json<ChunkList>> {
     let reader = open(&app, signed.caller(), id, reference).await?;
-    list_page(&app, &reader, page.from).await
+    list_page(&app, signed.caller().user, &reader, page.from).await
 }
 
 /// Download chunks of a snapshot
@@ -89,7 +90,7 @@ pub async fn read_snapshot_chunks(
 ) -> Result<Response> {
     let reader = open(&app, signed.caller(), id, reference).await?;
     check_indexes(&wanted.indexes)?;
-    let _permit = permit(&app).await?;
+    let _permit = permit(&app, signed.caller().user).await?;
     let bytes = reader.read_chunks(&wanted.indexes).await?;
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response())
 }
@@ -109,23 +110,27 @@ fn check_indexes(indexes: &[u32]) -> Result<()> {
 }
 
 /// Lists a page of the chunks of an open snapshot.
-pub async fn list_page(app: &Core, reader: &SnapshotView, from: u32) -> Result<Json<ChunkList>> {
-    let page = read_page(app, reader, from).await?;
+pub async fn list_page(
+    app: &Core,
+    user: UserId,
+    reader: &SnapshotView,
+    from: u32,
+) -> Result<Json<ChunkList>> {
+    let page = read_page(app, user, reader, from).await?;
     let chunks = page.chunks.into_iter().map(|(index, hash)| Chunk { index, hash }).collect();
     Ok(Json(ChunkList { chunks, next: page.next }))
 }
 
 /// Reads and hashes the chunks of one page.
-pub async fn read_page(app: &Core, reader: &SnapshotView, from: u32) -> Result<ChunkPage> {
-    let _permit = permit(app).await?;
+pub async fn read_page(app: &Core, user: UserId, reader: &SnapshotView, from: u32) -> Result<ChunkPage> {
+    let _permit = permit(app, user).await?;
     Ok(reader.list_chunks(from, MAX_CHUNKS_LISTED).await?)
 }
 
-/// Waits for a permit to read.
-pub async fn permit(app: &Core) -> Result<tokio::sync::SemaphorePermit<'_>> {
-    app.chunk_readers.permit().await.map_err(|Busy| {
-        ApiError::new(Code::Unavailable, "Other homes are being transferred. Try again in a moment.")
-            .retry_after(2)
+/// Waits for a user's permit to read.
+pub async fn permit(app: &Core, user: UserId) -> Result<FairPermit<UserId>> {
+    app.chunk_readers.permit(user).await.map_err(|Busy| {
+        ApiError::new(Code::Unavailable, "Homes are being transferred. Try again in a moment.").retry_after(2)
     })
 }
 

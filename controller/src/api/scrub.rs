@@ -5,12 +5,12 @@ use std::{collections::BTreeSet, time::Duration};
 
 use axum::{Json, extract::State};
 use protocol::{
-    Code, ManifestId, TenantId, WorkspaceId,
+    Code, ManifestId, TenantId, UserId, WorkspaceId,
     api::scrub::{Damage, DamagedSnapshot, MAX_DAMAGED_SNAPSHOTS, Repair, ScrubReport, ScrubRequest},
     workspace::Phase,
 };
-use tokio::{sync::Semaphore, time::timeout};
-use volume::{DataKey, SnapshotView, VolumeError};
+use tokio::time::timeout;
+use volume::{DataKey, SnapshotView, Verification, VolumeError};
 
 use super::{
     access::{authorize_workspace, open_tenant_key, snapshot_not_found, workspace_not_found},
@@ -21,13 +21,14 @@ use super::{
 use crate::{
     authz::{Action, Allowed},
     core::{App, Core},
+    fair_permits::{Busy, FairPermit},
     snapshots::{self, SnapshotRecord, SnapshotRef},
     workspaces::repair_requests,
 };
 
-/// Scrubs at the same time. One uses all that the store can deliver; more would only slow each
-/// other down.
-static SCRUB_PERMITS: Semaphore = Semaphore::const_new(2);
+/// Longest wait for a turn. A turn is some seconds of reading, and users take them one after the
+/// other.
+const TURN_TIMEOUT: Duration = Duration::from_mins(10);
 /// For one scrub.
 const SCRUB_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Most snapshots of one scrub.
@@ -62,9 +63,6 @@ pub async fn scrub_home(
 ) -> Result<Json<ScrubReport>> {
     let allowed = authorize_workspace(&app, signed.caller(), id, Action::ChangeWorkspace).await?;
     let scrub = Scrub::new(&app, allowed, id, request).await?;
-    let _permit = SCRUB_PERMITS
-        .try_acquire()
-        .map_err(|_| ApiError::new(Code::RateLimited, "Other homes are being scrubbed. Try again later."))?;
     let scrubbing = async {
         match request {
             ScrubRequest { repair: true, all } => scrub.repair(all).await,
@@ -174,9 +172,41 @@ impl<'a> Scrub<'a> {
         SnapshotView::open(self.app.store.clone(), self.key.clone(), self.tenant, manifest).await
     }
 
+    /// Reads a snapshot in turns, so that other users' scrubs advance too.
+    async fn read_snapshot(
+        &self,
+        manifest: ManifestId,
+    ) -> Result<std::result::Result<Verification, VolumeError>> {
+        let (mut total, mut next) = (Verification::default(), Some(0));
+        let reader = {
+            let _turn = self.wait_for_turn().await?;
+            match self.open(manifest).await {
+                Ok(reader) => reader,
+                Err(error) => return Ok(Err(error)),
+            }
+        };
+        while let Some(from) = next {
+            let _turn = self.wait_for_turn().await?;
+            match reader.verify_window(from).await {
+                Ok((verified, rest)) => {
+                    total.add(verified);
+                    next = rest;
+                }
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+        Ok(Ok(total))
+    }
+
+    async fn wait_for_turn(&self) -> Result<FairPermit<UserId>> {
+        let user = self.allowed.caller().user;
+        self.app.scrub_permits.acquire(user, TURN_TIMEOUT).await.map_err(|Busy| {
+            ApiError::new(Code::RateLimited, "Other homes of yours are being scrubbed. Try again later.")
+        })
+    }
+
     async fn verify_snapshot(&self, manifest: ManifestId) -> Result<ScrubReport> {
-        let read = async { self.open(manifest).await?.verify().await };
-        match read.await {
+        match self.read_snapshot(manifest).await? {
             Ok(verified) => Ok(ScrubReport {
                 snapshots: 1,
                 objects: verified.objects,

@@ -19,7 +19,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use protocol::{
-    ManifestId, TenantId,
+    ManifestId, TenantId, UserId,
     api::snapshot::{Changes, Diff, Directory, SnapshotEntry},
     files::HomePath,
 };
@@ -30,8 +30,14 @@ use tokio::{
 };
 use volume::{DataKey, ObjectStore, VolumeError};
 
+use crate::fair_permits::{Busy, FairPermits};
+
 /// Readers at the same time, for all tenants. Each is a process with tens of MiB.
 const MAX_READERS: usize = 8;
+/// Requests at the same time. Each needs at most two readers, so one of them always has both.
+const MAX_REQUESTS: usize = MAX_READERS - 1;
+/// Requests of one user at the same time: the others always have readers.
+const MAX_REQUESTS_PER_USER: usize = (MAX_READERS - 1) / 2;
 /// How long a reader is kept after its last use. A user who browses clicks again.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// How often idle readers are looked for.
@@ -231,6 +237,7 @@ pub struct SnapshotBrowser(Arc<Inner>);
 struct Inner {
     source: Source,
     permits: Arc<Semaphore>,
+    requests: FairPermits<UserId>,
     slots: Mutex<Vec<KeptSlot>>,
 }
 
@@ -260,6 +267,8 @@ struct OpenSnapshot {
 #[derive(Clone)]
 pub struct BrowseSession {
     browser: SnapshotBrowser,
+    /// Whose share of the readers it uses.
+    user: UserId,
     snapshot: SnapshotKey,
     key: DataKey,
     slot: Arc<Slot>,
@@ -268,11 +277,17 @@ pub struct BrowseSession {
 impl SnapshotBrowser {
     pub fn new(source: Source) -> Self {
         let permits = Arc::new(Semaphore::new(MAX_READERS));
-        Self(Arc::new(Inner { source, permits, slots: Mutex::default() }))
+        let requests = FairPermits::new(MAX_REQUESTS, MAX_REQUESTS_PER_USER);
+        Self(Arc::new(Inner { source, permits, requests, slots: Mutex::default() }))
     }
 
-    /// A session for a snapshot. Its first request opens the snapshot.
-    pub fn open(&self, tenant: TenantId, key: DataKey, manifest: ManifestId) -> BrowseSession {
+    /// A user's session for a snapshot. Its first request opens the snapshot.
+    pub fn open(
+        &self,
+        (tenant, user): (TenantId, UserId),
+        key: DataKey,
+        manifest: ManifestId,
+    ) -> BrowseSession {
         let snapshot = SnapshotKey { tenant, manifest };
         let mut slots = self.slots();
         let known = slots.iter_mut().find(|kept| kept.snapshot == snapshot);
@@ -286,7 +301,7 @@ impl SnapshotBrowser {
             slot
         });
         drop(slots);
-        BrowseSession { browser: self.clone(), snapshot, key, slot }
+        BrowseSession { browser: self.clone(), user, snapshot, key, slot }
     }
 
     /// Closes the snapshots of a tenant. Requests that are being served still get their reply.
@@ -388,7 +403,7 @@ impl BrowseSession {
             self.stat(path).await?;
             return Ok(Changes { changes: vec![], truncated: false });
         }
-        with_timeout(async {
+        self.with_permit(async {
             let (mut before, mut after) = self.both_turns(after).await?;
             let reply = before.open.files.changes(&mut after.open.files, path, max_changes).await;
             before.finish(after.finish(reply))
@@ -402,7 +417,7 @@ impl BrowseSession {
             self.stat(path).await?;
             return Ok(Diff::Same);
         }
-        with_timeout(async {
+        self.with_permit(async {
             let (mut before, mut after) = self.both_turns(after).await?;
             let reply = before.open.files.diff(&mut after.open.files, path).await;
             before.finish(after.finish(reply))
@@ -415,12 +430,25 @@ impl BrowseSession {
         &self,
         ask: impl AsyncFnOnce(&mut Files) -> Result<T, BrowseError>,
     ) -> Result<T, BrowseError> {
-        with_timeout(async {
+        self.with_permit(async {
             let mut turn = self.turn().await?;
             let reply = ask(&mut turn.open.files).await;
             turn.finish(reply)
         })
         .await
+    }
+
+    /// Carries out a request of this user, once it is the user's turn.
+    async fn with_permit<T>(
+        &self,
+        request: impl Future<Output = Result<T, BrowseError>>,
+    ) -> Result<T, BrowseError> {
+        let permitted = async {
+            let permit = self.browser.0.requests.acquire(self.user, REQUEST_TIMEOUT).await;
+            let _permit = permit.map_err(|Busy| BrowseError::Timeout)?;
+            request.await
+        };
+        timeout(REQUEST_TIMEOUT, permitted).await.unwrap_or(Err(BrowseError::Timeout))
     }
 
     async fn turn(&self) -> Result<Turn<'_>, BrowseError> {
@@ -456,10 +484,6 @@ impl Turn<'_> {
         }
         reply
     }
-}
-
-async fn with_timeout<T>(request: impl Future<Output = Result<T, BrowseError>>) -> Result<T, BrowseError> {
-    timeout(REQUEST_TIMEOUT, request).await.unwrap_or(Err(BrowseError::Timeout))
 }
 
 #[cfg(test)]
@@ -635,7 +659,7 @@ pub(crate) mod tests {
     }
 
     fn session(browser: &SnapshotBrowser, tenant: TenantId, content: u8) -> BrowseSession {
-        browser.open(tenant, DataKey::random(), ManifestId([content; 32]))
+        browser.open((tenant, UserId::random()), DataKey::random(), ManifestId([content; 32]))
     }
 
     fn path(text: &str) -> HomePath {
@@ -688,6 +712,25 @@ pub(crate) mod tests {
         assert_eq!(session(&browser, tenant, 0).stat(&path("no")).await, Err(BrowseError::NotFound));
         session(&browser, tenant, 0).stat(&path("a")).await.expect("found");
         assert_eq!(memory.opened(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_user_leaves_readers_to_others() {
+        let (_, browser) = memory(20);
+        let (tenant, greedy) = (TenantId::random(), UserId::random());
+        let busy = async |content| {
+            let session = browser.open((tenant, greedy), DataKey::random(), ManifestId([content; 32]));
+            session.with_permit(async { session.turn().await.map(|_turn| ()) }).await?;
+            session.with_permit(std::future::pending::<Result<(), BrowseError>>()).await
+        };
+        let others = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let other = browser.open((tenant, UserId::random()), DataKey::random(), ManifestId([19; 32]));
+            timeout(Duration::from_secs(1), other.stat(&path("a"))).await
+        };
+        let (ended, answered) = tokio::join!(futures_util::future::join_all((0..15_u8).map(busy)), others);
+        assert!(matches!(answered, Ok(Ok(_))), "answered while the other user's requests hang");
+        assert!(ended.iter().all(|ended| *ended == Err(BrowseError::Timeout)));
     }
 
     #[tokio::test(start_paused = true)]

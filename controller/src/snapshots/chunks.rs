@@ -7,17 +7,17 @@ use std::{
     time::Duration,
 };
 
-use protocol::{ManifestId, TenantId};
-use tokio::{
-    sync::{Semaphore, SemaphorePermit},
-    time::{Instant, timeout},
-};
+use protocol::{ManifestId, TenantId, UserId};
+use tokio::time::Instant;
 use volume::{DataKey, ObjectStore, RootHasher, SnapshotView, VolumeError};
+
+use crate::fair_permits::{Busy, FairPermit, FairPermits};
 
 /// Snapshots that are open at the same time, for all tenants. One of a home of 100 GiB takes some
 /// 40 MiB.
 const MAX_OPEN: usize = 4;
-/// Requests that are served at the same time. Each reads and hashes up to 64 MiB; others wait.
+/// Requests that are served at the same time, one of each user. Each reads and hashes up to 64 MiB;
+/// others wait.
 const MAX_CONCURRENT_READS: usize = 2;
 /// Snapshots whose root hash is being computed, some kilobytes each. One that is dropped starts
 /// from its beginning again.
@@ -32,7 +32,7 @@ pub struct ChunkReaders {
     store: Arc<dyn ObjectStore>,
     open: Mutex<Vec<OpenReader>>,
     root_hashes: Mutex<Vec<(TenantId, ManifestId, RootHash)>>,
-    permits: Semaphore,
+    permits: FairPermits<UserId>,
 }
 
 /// The root hash of a snapshot, as far as it has been computed. A large snapshot takes longer than
@@ -50,10 +50,6 @@ impl Default for RootHash {
     }
 }
 
-/// The permits were in use for too long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Busy;
-
 struct OpenReader {
     tenant: TenantId,
     manifest: ManifestId,
@@ -64,7 +60,7 @@ struct OpenReader {
 impl ChunkReaders {
     pub fn new(store: Arc<dyn ObjectStore>) -> Self {
         let (open, root_hashes) = Default::default();
-        Self { store, open, root_hashes, permits: Semaphore::new(MAX_CONCURRENT_READS) }
+        Self { store, open, root_hashes, permits: FairPermits::new(MAX_CONCURRENT_READS, 1) }
     }
 
     /// Opens a snapshot, or returns it if it is open already.
@@ -82,10 +78,9 @@ impl ChunkReaders {
         Ok(reader)
     }
 
-    /// Waits for a permit to read. Hold it while reading.
-    pub async fn permit(&self) -> Result<SemaphorePermit<'_>, Busy> {
-        let permit = timeout(PERMIT_TIMEOUT, self.permits.acquire()).await;
-        permit.ok().and_then(Result::ok).ok_or(Busy)
+    /// Waits for a user's permit to read. Hold it while reading.
+    pub async fn permit(&self, user: UserId) -> Result<FairPermit<UserId>, Busy> {
+        self.permits.acquire(user, PERMIT_TIMEOUT).await
     }
 
     /// The root hash of a snapshot, as far as earlier requests have computed it.
@@ -201,12 +196,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn permit_waits_and_times_out() {
         let (readers, ..) = store_snapshots(0).await;
-        let mut permits = Vec::new();
-        for _ in 0..MAX_CONCURRENT_READS {
-            permits.push(readers.permit().await.expect("a permit"));
-        }
-        assert_eq!(readers.permit().await.err(), Some(Busy));
-        permits.pop();
-        permits.push(readers.permit().await.expect("a permit"));
+        let [first, second, third] = [(); 3].map(|()| UserId::random());
+        let held = readers.permit(first).await.expect("a permit");
+        assert_eq!(readers.permit(first).await.err(), Some(Busy), "one for each user");
+        let _other = readers.permit(second).await.expect("a permit");
+        assert_eq!(readers.permit(third).await.err(), Some(Busy));
+        drop(held);
+        readers.permit(third).await.expect("a permit");
     }
 }
