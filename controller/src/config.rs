@@ -1,8 +1,13 @@
 //! The configuration of a controller. It reads neither environment variables nor arguments.
 
-use std::{collections::BTreeMap, ffi::OsString, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use protocol::{Redacted, runner::RuntimeKind};
+use protocol::{Redacted, api::user::Role, runner::RuntimeKind};
 use reader::ReaderCommand;
 
 use crate::kms::KmsConfig;
@@ -24,6 +29,8 @@ pub struct Config {
     pub run_dir: PathBuf,
     /// Directory for the local caches of homes.
     pub cache_dir: PathBuf,
+    /// Most bytes of the caches of workspaces at rest.
+    pub max_cache_bytes: u64,
     /// How runners are started on this host.
     pub engine: EngineConfig,
     /// The command that reads the files of snapshots: usually our own executable with
@@ -31,6 +38,65 @@ pub struct Config {
     pub reader: ReaderCommand,
     /// How often homes are uploaded, and which snapshots are kept.
     pub history: HistoryConfig,
+    /// What one user and one tenant may use.
+    pub limits: Limits,
+}
+
+/// What one user and one tenant may use of this installation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Workspaces that run at once.
+    pub running: RunningLimits,
+    /// Space for homes.
+    pub homes: HomeLimits,
+}
+
+/// How many workspaces run at once. None: as many as there is room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunningLimits {
+    /// Of one member.
+    pub member: Option<u32>,
+    /// Of one teacher or owner.
+    pub teacher: Option<u32>,
+    /// Of all users of one tenant together.
+    pub tenant: Option<u32>,
+}
+
+impl Default for RunningLimits {
+    fn default() -> Self {
+        Self { member: Some(2), teacher: Some(10), tenant: None }
+    }
+}
+
+/// The size of all homes together, in MiB, whether they are full or not. None: no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HomeLimits {
+    /// Of one member.
+    pub member_mib: Option<u64>,
+    /// Of one teacher or owner.
+    pub teacher_mib: Option<u64>,
+    /// Of all users of one tenant together.
+    pub tenant_mib: Option<u64>,
+}
+
+impl Default for HomeLimits {
+    fn default() -> Self {
+        Self { member_mib: Some(64 << 10), teacher_mib: Some(1 << 20), tenant_mib: None }
+    }
+}
+
+impl HomeLimits {
+    /// The limit of one user with this role.
+    pub fn of(&self, role: Role) -> Option<u64> {
+        if role >= Role::Teacher { self.teacher_mib } else { self.member_mib }
+    }
+}
+
+impl RunningLimits {
+    /// The limit of one user with this role.
+    pub fn of(&self, role: Role) -> Option<u32> {
+        if role >= Role::Teacher { self.teacher } else { self.member }
+    }
 }
 
 /// How homes are saved, and for how long they are kept.
@@ -112,8 +178,12 @@ impl Config {
     pub fn socket(&self) -> PathBuf {
         self.run_dir.join(SOCKET)
     }
+
+    /// The directory that the object store is, if it is one of this host.
+    pub fn store_dir(&self) -> Option<&Path> {
+        self.store.strip_prefix("file://").map(Path::new)
+    }
 }
 
-/// Name of the controller's socket.
 /// Name of the controller's socket in the run directory.
 pub const SOCKET: &str = "controller.sock";

@@ -19,7 +19,7 @@ use protocol::{
     workspace::{Phase, StepProgress},
 };
 use sqlx::types::Json;
-use tokio::{net::UnixListener, time::Instant};
+use tokio::{net::UnixListener, sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -30,6 +30,7 @@ use crate::{
     engine::local::LocalEngine,
     error::StartError,
     events::Events,
+    fair_permits::FairPermits,
     identity::{passwords::Passwords, rate_limits::RateLimits, sign_in_links, users},
     installation::{self, Rotation, RotationReport},
     lifecycle::{Event, PERSIST_TIMEOUT, STOP_TIMEOUT},
@@ -39,12 +40,14 @@ use crate::{
         gc::{Gc, GcError},
     },
     tenants::{self, TenantError},
-    workspaces::{access_log::AccessLog, reconciler, restores::ActiveRestores},
+    workspaces::{access_log::AccessLog, cache_janitor, reconciler, restores::ActiveRestores},
 };
 
 /// How long tasks may take to end after the shutdown: runners get their grace, connections are
 /// closed.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// Homes that are scrubbed at the same time. More would only slow each other down.
+const MAX_SCRUBS: usize = 2;
 /// How often progress is reported while workspaces stop, if nothing changes before.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -134,7 +137,9 @@ impl Controller {
             store,
             browser: SnapshotBrowser::new(source),
             restores: ActiveRestores::default(),
+            scrub_permits: FairPermits::new(MAX_SCRUBS, 1),
             gc,
+            cache_notice: Notify::new(),
             tasks: tasks.clone(),
             is_draining: AtomicBool::new(false),
         });
@@ -145,6 +150,7 @@ impl Controller {
         tasks.spawn("events", events.run(db, shutdown.clone()));
         tasks.spawn("snapshot browser", app.browser.clone().run(shutdown.clone()));
         tasks.spawn("gc", app.gc.clone().run());
+        tasks.spawn("cache janitor", cache_janitor::run(app.clone()));
         tasks.spawn_essential("reconciler", reconciler::run(app.clone(), exits));
         tasks.spawn_essential("api", api::serve(app.clone(), listener));
         Ok(Self { app, socket })

@@ -3,8 +3,9 @@
 use std::sync::{Arc, atomic::AtomicBool};
 
 use daemon::Tasks;
-use protocol::{WorkspaceId, grant::SigningKey};
+use protocol::{UserId, WorkspaceId, grant::SigningKey};
 use time::OffsetDateTime;
+use tokio::sync::Notify;
 use volume::ObjectStore;
 
 use crate::{
@@ -12,6 +13,7 @@ use crate::{
     db::Database,
     engine::local::LocalEngine,
     events::Events,
+    fair_permits::FairPermits,
     identity::{passwords::Passwords, rate_limits::RateLimits},
     kms::Kms,
     lifecycle::{
@@ -44,9 +46,13 @@ pub struct Core {
     pub browser: SnapshotBrowser,
     /// Opens snapshots for reading chunks.
     pub chunk_readers: ChunkReaders,
+    /// Scrubs that read at the same time. One uses all that the store can deliver.
+    pub scrub_permits: FairPermits<UserId>,
     pub gc: Gc,
     /// The restores of files that run now.
     pub restores: ActiveRestores,
+    /// Wakes the janitor of the caches: a workspace was deleted, or a runner has ended.
+    pub cache_notice: Notify,
     pub tasks: Tasks,
     /// Set when the controller is about to end. Nothing is placed from then on.
     pub is_draining: AtomicBool,

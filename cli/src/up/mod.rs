@@ -47,6 +47,7 @@ mod errors;
 mod gateway;
 pub mod images;
 pub mod kms;
+pub mod limits;
 pub mod listen;
 pub mod lock;
 pub mod options;
@@ -129,9 +130,11 @@ async fn start(context: &Context, up: &UpOptions) -> Result<System, CommandError
         store: store_url,
         run_dir,
         cache_dir: data.path().join("cache"),
+        max_cache_bytes: up.limits.max_cache_bytes(),
         engine: engine(up, images)?,
         reader: ReaderCommand { program: own_program()?, args: vec!["ext4-reader".into()] },
         history: HistoryConfig { stream_seconds: up.stream_seconds, ..HistoryConfig::default() },
+        limits: up.limits.limits(),
     };
     let step = Step::begin(style, "Starting the controller and the gateway");
     let shutdown = CancellationToken::new();

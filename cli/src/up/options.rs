@@ -4,6 +4,8 @@ use std::{net::IpAddr, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 
+use super::limits::LimitOptions;
+
 /// The options of `burrow up`.
 #[derive(Debug, Args)]
 pub struct UpOptions {
@@ -48,6 +50,8 @@ pub struct UpOptions {
     /// Static agent for guests [default: next to this program, or the one of the checkout]
     #[arg(long, env = "BURROW_AGENT", value_name = "FILE", hide_short_help = true)]
     pub agent: Option<PathBuf>,
+    #[command(flatten)]
+    pub limits: LimitOptions,
 }
 
 /// The network of a trusted proxy. One address is a network of its own.

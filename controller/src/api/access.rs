@@ -14,7 +14,7 @@ use crate::{
     kms::tenant_keys::{self, TenantKey},
     lifecycle::{DesiredState, Event, record},
     tenants,
-    workspaces::{access_log::ContentAccess, create, view},
+    workspaces::{access_log::ContentAccess, create, limits, view},
 };
 
 /// Authorizes an action on a workspace. One that the caller may not even see is not found.
@@ -99,21 +99,30 @@ pub async fn apply_event(
     event: Event,
     action: &str,
 ) -> Result<bool> {
+    if event == Event::Start {
+        limits::check_disk(&app.config)?;
+    }
     let mut scope = app.db.scope(allowed).await?;
     if event == Event::Start {
         create::check_key(&mut scope).await?;
     }
-    let connection = scope.connection();
-    let mut locked = record::lock(connection, id).await?.ok_or_else(workspace_not_found)?;
+    let mut locked = record::lock(scope.connection(), id).await?.ok_or_else(workspace_not_found)?;
     if locked.life.desired_state == DesiredState::Deleted && event != Event::Delete {
         return Err(ApiError::new(Code::Conflict, "The workspace is being deleted."));
     }
+    if event == Event::Start && locked.life.desired_state != DesiredState::Running {
+        limits::check_start(&mut scope, &app.config.limits.running, locked.owner, id).await?;
+    }
+    let is_deletion = event == Event::Delete;
     let before = (locked.life.phase(), locked.life.desired_state);
     let now = app.now();
     let effects = locked.apply(now, event);
-    let runners = record::save(connection, now, &mut locked, effects).await?;
+    let runners = record::save(scope.connection(), now, &mut locked, effects).await?;
     audit::write(&mut scope, action, &id.to_string(), serde_json::json!({})).await?;
     scope.commit().await?;
     app.end_runners(runners);
+    if is_deletion {
+        app.cache_notice.notify_one();
+    }
     Ok(before != (locked.life.phase(), locked.life.desired_state))
 }

@@ -12,7 +12,7 @@ use crate::{
     identity::rate_limits::RateLimited,
     kms::KmsError,
     tenants::TenantError,
-    workspaces::{create::CreateError, idempotency::IdempotencyError},
+    workspaces::{create::CreateError, idempotency::IdempotencyError, limits::LimitError},
 };
 
 /// The error of a handler.
@@ -104,7 +104,18 @@ impl From<CreateError> for ApiError {
             CreateError::NoTemplate => Self::invalid("template", &detail),
             CreateError::NoOrigin => Self::not_found("workspace"),
             CreateError::KeyDestroyed => Self::new(Code::Conflict, crate::tenants::KEY_DESTROYED),
+            CreateError::Limit(error) => error.into(),
             CreateError::Database(error) => error.into(),
+        }
+    }
+}
+
+impl From<LimitError> for ApiError {
+    fn from(error: LimitError) -> Self {
+        match error {
+            LimitError::Database(error) => error.into(),
+            LimitError::DiskLow => Self::new(Code::DiskFull, format!("{error}.")),
+            error => Self::new(Code::QuotaExceeded, format!("{error}.")),
         }
     }
 }

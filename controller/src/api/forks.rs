@@ -24,7 +24,7 @@ use crate::{
     snapshots::{self, SnapshotRef},
     workspaces::{
         create::{self, NAME_RULE, NewWorkspace, Source, is_valid_name},
-        view,
+        limits, view,
     },
 };
 
@@ -45,7 +45,7 @@ use crate::{
     ),
     responses((status = 201, body = Workspace, description = "The new workspace")),
     extensions(
-        ("x-problem-codes" = json!(["bad_request", "conflict", "name_taken", "quota_exceeded", "timeout"])),
+        ("x-problem-codes" = json!(["bad_request", "conflict", "disk_full", "name_taken", "quota_exceeded", "timeout"])),
     ),
 )]
 pub async fn fork_workspace(
@@ -69,6 +69,7 @@ pub async fn fork_workspace(
         return created(&mut scope, known).await;
     }
     // Checked before the runner is asked for a snapshot.
+    limits::check_disk(&app.config)?;
     create::check_key(&mut scope).await?;
     create::check_quota(&mut scope, caller.user).await?;
     drop(scope);
@@ -87,7 +88,7 @@ pub async fn fork_workspace(
     let base = base.ok_or_else(snapshot_not_found)?;
     let source = Source::Fork { origin, snapshot: &base };
     let new = NewWorkspace { id, owner: caller.user, name: &request.name, source };
-    create::create(&mut scope, app.now(), new, request.start.unwrap_or(true)).await?;
+    create::create(&mut scope, app.now(), &app.config.limits, new, request.start.unwrap_or(true)).await?;
     let detail = serde_json::json!({
         "name": request.name, "workspace": id, "snapshot": base.snapshot.id,
     });

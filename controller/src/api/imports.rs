@@ -9,7 +9,7 @@ use axum::{
     http::StatusCode,
 };
 use protocol::{
-    Code, ManifestId, TenantId, WorkspaceId,
+    Code, ManifestId, WorkspaceId,
     api::{
         import::{
             ChunkHash, ChunkList, FinishImport, Import, MAX_CHUNKS_AT_ONCE, MAX_CHUNKS_BYTES, NewImport,
@@ -34,7 +34,7 @@ use super::{
 };
 use crate::{
     audit,
-    authz::{Action, Allowed, authorize},
+    authz::{Action, Allowed, Caller, authorize},
     core::{App, Core},
     db::{Scope, violated_constraint},
     snapshots::{
@@ -43,7 +43,7 @@ use crate::{
     },
     workspaces::{
         create::{self, DEFAULT_TEMPLATE, MAX_HOME_MIB, NAME_RULE, NewWorkspace, Source, is_valid_name},
-        view,
+        limits, view,
     },
 };
 
@@ -68,7 +68,7 @@ pub struct At {
     tag = "imports",
     request_body = NewImport,
     responses((status = 200, body = Import, description = "The import")),
-    extensions(("x-problem-codes" = json!(["conflict", "name_taken", "quota_exceeded"]))),
+    extensions(("x-problem-codes" = json!(["conflict", "disk_full", "name_taken", "quota_exceeded"]))),
 )]
 pub async fn create_import(
     State(app): State<App>,
@@ -84,6 +84,9 @@ pub async fn create_import(
     check_destination(&mut scope, destination.as_ref(), request.source, request.replace, &request.name)
         .await?;
     let (template, home_mib) = choose_template_and_size(&mut scope, destination.as_ref(), &request).await?;
+    limits::check_disk(&app.config)?;
+    let replaced = destination.as_ref().map(|destination| destination.workspace);
+    limits::check_new_home(&mut scope, &app.config.limits.homes, replaced, home_mib).await?;
     let request = NewImport { home_mib, ..request };
     let expires_at = app.now() + IDLE_TIMEOUT;
     let resumed = imports::resume(&mut scope, &request, &template, expires_at).await?;
@@ -202,7 +205,7 @@ pub async fn list_import_chunks(
 ) -> Result<Json<ChunkList>> {
     let found = find(&app, authorize(signed.caller(), Action::UseWorkspaces)?, id).await?;
     match found.open(&app).await? {
-        Some(reader) => list_page(&app, &reader, page.from).await,
+        Some(reader) => list_page(&app, signed.caller().user, &reader, page.from).await,
         None => Ok(Json(ChunkList::default())),
     }
 }
@@ -220,7 +223,7 @@ pub async fn list_import_chunks(
         At,
     ),
     responses((status = 200, body = Import, description = "The import with its new version")),
-    extensions(("x-problem-codes" = json!(["conflict", "too_large", "unavailable"]))),
+    extensions(("x-problem-codes" = json!(["conflict", "disk_full", "too_large", "unavailable"]))),
 )]
 pub async fn upload_import_chunks(
     State(app): State<App>,
@@ -229,10 +232,11 @@ pub async fn upload_import_chunks(
     Query(at): Query<At>,
     body: std::result::Result<Bytes, BytesRejection>,
 ) -> Result<Json<Import>> {
+    limits::check_disk(&app.config)?;
     let allowed = authorize(signed.caller(), Action::UseWorkspaces)?;
     let body = body.map_err(|rejection| unreadable(&rejection))?;
     let found = find(&app, allowed, id).await?;
-    let _permit = permit(&app).await?;
+    let _permit = permit(&app, allowed.caller().user).await?;
     let (hash, parts) = decode_body(body, chunk_count(found.size_bytes())).await?;
     let ImportRecord { import, last_hash, .. } = &found.record;
     if import.version != at.version {
@@ -315,7 +319,7 @@ async fn verify(app: &Core, found: &OpenImport, request: &FinishImport) -> Resul
     let nothing = || ApiError::new(Code::Conflict, "Cannot finish the import: nothing has arrived yet.");
     let reader = found.open(app).await?.ok_or_else(nothing)?;
     let head = found.record.head.ok_or_else(nothing)?;
-    let root = compute_root(app, found.allowed.caller().tenant, head, &reader).await?;
+    let root = compute_root(app, &found.allowed.caller(), head, &reader).await?;
     if root != request.root {
         return Err(ApiError::new(
             Code::Conflict,
@@ -330,10 +334,11 @@ async fn verify(app: &Core, found: &OpenImport, request: &FinishImport) -> Resul
 /// permits in between.
 async fn compute_root(
     app: &Core,
-    tenant: TenantId,
+    caller: &Caller,
     head: ManifestId,
     reader: &SnapshotView,
 ) -> Result<ChunkHash> {
+    let tenant = caller.tenant;
     let started = Instant::now();
     let mut root_hash = app.chunk_readers.root_hash(tenant, head);
     while let Some(from) = root_hash.next {
@@ -343,7 +348,7 @@ async fn compute_root(
                 "What has arrived is still being verified. Send the request again.",
             ));
         }
-        let page = read_page(app, reader, from).await?;
+        let page = read_page(app, caller.user, reader, from).await?;
         for (index, hash) in &page.chunks {
             root_hash.root.add(*index, hash);
         }
@@ -364,7 +369,7 @@ async fn create_workspace(
     let (id, now, caller) = (WorkspaceId::random(), app.now(), scope.caller());
     let new =
         NewWorkspace { id, owner: caller.user, name: &import.import.name, source: Source::Import(import) };
-    create::create(scope, now, new, false).await?;
+    create::create(scope, now, &app.config.limits, new, false).await?;
     let snapshot = imports::snapshot(import, head, request);
     snapshots::add_imported(scope.connection(), now, (caller.tenant, import.volume), &snapshot).await?;
     Ok(id)
@@ -385,6 +390,7 @@ async fn replace_home(
     let id =
         snapshots::add_imported(scope.connection(), now, (tenant, destination.volume), &imported).await?;
     imports::adopt(scope, destination, import).await?;
+    limits::check_homes(scope, &app.config.limits.homes, scope.caller().user, workspace).await?;
     let snapshot = snapshots::find_locked(scope, workspace, SnapshotRef::Id(id)).await?;
     let snapshot = snapshot.ok_or_else(snapshot_not_found)?;
     if !snapshot.is_head {

@@ -23,12 +23,13 @@ use super::{
 use crate::{
     audit,
     authz::{Action, Caller, WorkspaceFacts, authorize},
+    config::Limits,
     core::{App, Core},
     db::{Scope, violated_constraint},
     lifecycle::Event,
     workspaces::{
         create::{self, DEFAULT_TEMPLATE, MAX_HOME_MIB, NAME_RULE, Source, is_valid_name},
-        deleted,
+        deleted, limits,
         view::{self, WorkspaceFilter},
     },
 };
@@ -54,7 +55,9 @@ pub async fn list_workspaces(State(app): State<App>, signed: Signed) -> Result<J
 
 /// Create a workspace
 ///
-/// Starts it unless `start` is false. Names are unique per owner.
+/// Starts it unless `start` is false. Names are unique per owner. The number of workspaces, the size
+/// of all homes and the number of workspaces that run at once are limited per user and tenant: beyond
+/// that nothing is created, and the problem says what is used.
 #[utoipa::path(
     post,
     path = "/workspaces",
@@ -66,7 +69,7 @@ pub async fn list_workspaces(State(app): State<App>, signed: Signed) -> Result<J
                 and get the first answer instead of a second workspace."),
     ),
     responses((status = 201, body = Workspace, description = "The new workspace")),
-    extensions(("x-problem-codes" = json!(["bad_request", "name_taken", "quota_exceeded", "conflict"]))),
+    extensions(("x-problem-codes" = json!(["bad_request", "name_taken", "quota_exceeded", "conflict", "disk_full"]))),
 )]
 pub async fn create_workspace(
     State(app): State<App>,
@@ -86,10 +89,11 @@ pub async fn create_workspace(
         let known = view::find(&mut scope, known).await?.ok_or_else(workspace_not_found)?;
         return Ok((StatusCode::CREATED, Json(known)));
     }
+    limits::check_disk(&app.config)?;
     let template = request.template.as_deref().unwrap_or(DEFAULT_TEMPLATE);
     let source = Source::Template { name: template, class: None };
     let new = create::NewWorkspace { id, owner: caller.user, name: &request.name, source };
-    create::create(&mut scope, app.now(), new, request.start.unwrap_or(true)).await?;
+    create::create(&mut scope, app.now(), &app.config.limits, new, request.start.unwrap_or(true)).await?;
     let detail = serde_json::json!({ "name": request.name });
     audit::write(&mut scope, "workspace.create", &id.to_string(), detail).await?;
     let created = view::find(&mut scope, id).await?.ok_or_else(workspace_not_found)?;
@@ -118,7 +122,7 @@ pub async fn get_workspace(
 
 /// Rename a workspace or grow its home
 ///
-/// A home only grows, also while the workspace runs. The guest keeps its old host name until the
+/// A home only grows, also while the workspace runs, within the space that its owner and tenant have. The guest keeps its old host name until the
 /// next start.
 #[utoipa::path(
     patch,
@@ -129,7 +133,7 @@ pub async fn get_workspace(
         ("id" = WorkspaceId, Path, description = "The workspace."),
     ),
     responses((status = 200, body = Workspace, description = "The workspace with the changes")),
-    extensions(("x-problem-codes" = json!(["conflict", "name_taken", "quota_exceeded"]))),
+    extensions(("x-problem-codes" = json!(["conflict", "disk_full", "name_taken", "quota_exceeded"]))),
 )]
 pub async fn update_workspace(
     State(app): State<App>,
@@ -148,18 +152,19 @@ pub async fn update_workspace(
             .await?;
     }
     if let Some(home_mib) = request.home_mib {
-        grow_home(&mut scope, id, home_mib).await?;
+        limits::check_disk(&app.config)?;
+        grow_home(&mut scope, &app.config.limits, id, home_mib).await?;
     }
     let changed = view::find(&mut scope, id).await?.ok_or_else(workspace_not_found)?;
     scope.commit().await?;
     Ok(Json(changed))
 }
 
-async fn grow_home(scope: &mut Scope, id: WorkspaceId, home_mib: u32) -> Result<()> {
+async fn grow_home(scope: &mut Scope, limits: &Limits, id: WorkspaceId, home_mib: u32) -> Result<()> {
     if home_mib > MAX_HOME_MIB {
         return Err(ApiError::invalid("home_mib", &format!("A home has at most {MAX_HOME_MIB} MiB.")));
     }
-    match create::grow_home(scope, id, home_mib).await? {
+    match create::grow_home(scope, limits, id, home_mib).await? {
         None => Err(workspace_not_found()),
         Some(before) if home_mib < before => {
             let message = format!("A home can only grow. This one has {before} MiB.");
@@ -175,7 +180,9 @@ async fn grow_home(scope: &mut Scope, id: WorkspaceId, home_mib: u32) -> Result<
 /// Start a workspace
 ///
 /// Queues the workspace to run; watch its events to follow the start. A workspace that is queued or
-/// starting is returned unchanged. One that runs is a `conflict`.
+/// starting is returned unchanged. One that runs is a `conflict`. One user and one tenant may run a
+/// limited number at once: beyond that the start is refused with `quota_exceeded`, and the problem
+/// says which of the user's workspaces run.
 #[utoipa::path(
     post,
     path = "/workspaces/{id}/start",
@@ -184,7 +191,7 @@ async fn grow_home(scope: &mut Scope, id: WorkspaceId, home_mib: u32) -> Result<
         ("id" = WorkspaceId, Path, description = "The workspace."),
     ),
     responses((status = 200, body = Workspace, description = "The workspace, queued")),
-    extensions(("x-problem-codes" = json!(["conflict"]))),
+    extensions(("x-problem-codes" = json!(["conflict", "disk_full", "quota_exceeded"]))),
 )]
 pub async fn start_workspace(
     State(app): State<App>,
@@ -298,6 +305,7 @@ pub async fn undelete_workspace(
     if !undeleted {
         return Err(not_found());
     }
+    limits::check_homes(&mut scope, &app.config.limits.homes, facts.owner, id).await?;
     audit::write(&mut scope, "workspace.undelete", &id.to_string(), serde_json::json!({})).await?;
     let workspace = view::find(&mut scope, id).await?.ok_or_else(not_found)?;
     scope.commit().await?;

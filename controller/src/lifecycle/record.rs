@@ -2,7 +2,7 @@
 //! else writes these columns of `workspaces`.
 
 use protocol::{
-    Epoch, ManifestId, SnapshotId, TenantId, VolumeId, WorkspaceId,
+    Epoch, ManifestId, SnapshotId, TenantId, UserId, VolumeId, WorkspaceId,
     workspace::{Failure, HomeNotice, Phase, StepProgress},
 };
 use sqlx::{PgConnection, types::Json};
@@ -23,6 +23,7 @@ pub struct LockedWorkspace {
     pub tenant: TenantId,
     pub workspace: WorkspaceId,
     pub volume: VolumeId,
+    pub owner: UserId,
     /// Hash of the token that the runner of the present epoch authenticates with.
     pub runner_hash: Option<Vec<u8>>,
     pub life: Life,
@@ -90,6 +91,7 @@ impl TextEnum for DesiredState {
 struct Row {
     tenant_id: Uuid,
     volume_id: Uuid,
+    owner_id: Uuid,
     runner_hash: Option<Vec<u8>>,
     phase: Text<Phase>,
     desired_state: Text<DesiredState>,
@@ -124,7 +126,7 @@ pub async fn lock(
 ) -> Result<Option<LockedWorkspace>, sqlx::Error> {
     let row = sqlx::query_as!(
         Row,
-        r#"select w.tenant_id, w.volume_id, w.runner_hash, w.phase as "phase: Text<Phase>",
+        r#"select w.tenant_id, w.volume_id, w.owner_id, w.runner_hash, w.phase as "phase: Text<Phase>",
                   w.desired_state as "desired_state: Text<DesiredState>", w.epoch, w.deadline, w.lease_until,
                   w.not_before, w.attempts, w.steps as "steps: Json<Vec<StepProgress>>",
                   w.failure as "failure: Json<Failure>", w.front, w.accelerator, v.head, w.home_mib,
@@ -173,6 +175,7 @@ impl LockedWorkspace {
             tenant: TenantId(row.tenant_id),
             workspace,
             volume: VolumeId(row.volume_id),
+            owner: UserId(row.owner_id),
             runner_hash: row.runner_hash,
             saved: (life.clone(), home, snapshot_requests),
             life,

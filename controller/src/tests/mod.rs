@@ -2,6 +2,7 @@
 
 mod audit;
 mod browse;
+mod caches;
 mod classes;
 mod forks;
 mod gc;
@@ -9,6 +10,7 @@ mod identity;
 mod imports;
 mod kms;
 mod lifecycle;
+mod limits;
 mod master_key;
 mod openapi;
 mod postgres;

@@ -68,6 +68,7 @@ impl World {
             store: format!("file://{}", path.join("objects").display()),
             run_dir: path.join("run"),
             cache_dir: path.join("cache"),
+            max_cache_bytes: u64::MAX,
             engine: EngineConfig {
                 // A process that stores its specification and runs until its input ends: the
                 // lifeline and nothing more.
@@ -88,6 +89,7 @@ impl World {
             },
             reader: ReaderCommand { program: PathBuf::new(), args: vec![] },
             history: crate::HistoryConfig::default(),
+            limits: crate::Limits::default(),
         };
         let files = Arc::new(Memory::default());
         let mut world =

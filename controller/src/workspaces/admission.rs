@@ -3,6 +3,9 @@
 //! The next turn goes to the tenant with the fewest running workspaces, within it to the owner with
 //! the fewest, then to the workspace that has waited longest. So a class of two hundred does not
 //! make everyone else wait until all of it runs, and nobody waits forever.
+//!
+//! A workspace whose owner or tenant runs as many as the limits allow waits until one of those has
+//! ended. It holds nobody back, and neither does one that no free host would have room for.
 
 use std::collections::HashMap;
 
@@ -17,6 +20,8 @@ pub struct Waiting {
     pub tenant: TenantId,
     pub owner: UserId,
     pub workspace: WorkspaceId,
+    /// How many workspaces of its owner may run at once. None: no limit.
+    pub max_of_owner: Option<u32>,
     pub memory_mib: u64,
     pub queued_at: OffsetDateTime,
     /// False after a failed attempt until its delay has passed, and while an old runner has not
@@ -43,12 +48,15 @@ pub struct Turns {
     pub admitted: Vec<WorkspaceId>,
 }
 
-/// Orders the queue, and admits as many workspaces as there is room for.
-pub fn assign_turns(waiting: &[Waiting], placed: &[Placed], capacity: Capacity) -> Turns {
-    let mut running = RunningCounts::default();
-    for workspace in placed {
-        running.add(workspace.tenant, workspace.owner);
-    }
+/// Orders the queue, and admits as many workspaces as there is room for. `max_of_tenant`: how many
+/// workspaces of one tenant may run at once.
+pub fn assign_turns(
+    waiting: &[Waiting],
+    placed: &[Placed],
+    capacity: Capacity,
+    max_of_tenant: Option<u32>,
+) -> Turns {
+    let mut running = RunningCounts::of(placed);
     let mut rest = waiting.to_vec();
     rest.sort_by_key(|waiting| (waiting.queued_at, waiting.workspace));
     let mut order = Vec::with_capacity(rest.len());
@@ -60,18 +68,29 @@ pub fn assign_turns(waiting: &[Waiting], placed: &[Placed], capacity: Capacity) 
         running.add(next.tenant, next.owner);
         order.push(next);
     }
-    let admitted = select_fitting(&order, placed, capacity);
+    let admitted = select_fitting(&order, placed, capacity, max_of_tenant);
     Turns { order: order.into_iter().map(|waiting| waiting.workspace).collect(), admitted }
 }
 
 /// As many from the front of the queue as there is room for. One that does not fit holds back those
-/// behind it, otherwise a large workspace would be overtaken by small ones forever.
-fn select_fitting(order: &[Waiting], placed: &[Placed], capacity: Capacity) -> Vec<WorkspaceId> {
+/// behind it, otherwise a large workspace would be overtaken by small ones forever. One that the
+/// limits of its owner or tenant hold back is skipped.
+fn select_fitting(
+    order: &[Waiting],
+    placed: &[Placed],
+    capacity: Capacity,
+    max_of_tenant: Option<u32>,
+) -> Vec<WorkspaceId> {
+    let mut running = RunningCounts::of(placed);
     let booked = |guest_mib: u64| guest_mib + capacity.overhead_mib;
     let mut memory: u64 = placed.iter().map(|workspace| booked(workspace.memory_mib)).sum();
     let starting = placed.iter().filter(|workspace| workspace.is_starting).count();
     let mut admitted = Vec::new();
     for waiting in order.iter().filter(|waiting| waiting.is_ready) {
+        let can_ever_fit = booked(waiting.memory_mib) <= capacity.memory_mib;
+        if !can_ever_fit || running.is_at_limit(waiting, max_of_tenant) {
+            continue;
+        }
         let fits = placed.len() + admitted.len() < capacity.sandboxes
             && starting + admitted.len() < capacity.starting
             && memory + booked(waiting.memory_mib) <= capacity.memory_mib;
@@ -79,6 +98,7 @@ fn select_fitting(order: &[Waiting], placed: &[Placed], capacity: Capacity) -> V
             break;
         }
         memory += booked(waiting.memory_mib);
+        running.add(waiting.tenant, waiting.owner);
         admitted.push(waiting.workspace);
     }
     admitted
@@ -92,6 +112,28 @@ struct RunningCounts {
 }
 
 impl RunningCounts {
+    fn of(placed: &[Placed]) -> Self {
+        let mut running = Self::default();
+        for workspace in placed {
+            running.add(workspace.tenant, workspace.owner);
+        }
+        running
+    }
+
+    /// Whether a limit forbids this workspace to run beside those that are counted.
+    fn is_at_limit(&self, waiting: &Waiting, max_of_tenant: Option<u32>) -> bool {
+        let (tenant, owner) = self.counts(waiting);
+        let is_reached = |count: usize, max: Option<u32>| max.is_some_and(|max| count >= max as usize);
+        is_reached(owner, waiting.max_of_owner) || is_reached(tenant, max_of_tenant)
+    }
+
+    /// How many run of its tenant, and of its owner.
+    fn counts(&self, waiting: &Waiting) -> (usize, usize) {
+        let tenant = self.tenants.get(&waiting.tenant).copied().unwrap_or_default();
+        let owner = self.owners.get(&(waiting.tenant, waiting.owner)).copied().unwrap_or_default();
+        (tenant, owner)
+    }
+
     fn add(&mut self, tenant: TenantId, owner: UserId) {
         *self.tenants.entry(tenant).or_default() += 1;
         *self.owners.entry((tenant, owner)).or_default() += 1;
@@ -99,8 +141,7 @@ impl RunningCounts {
 
     /// Smaller is served first.
     fn priority(&self, waiting: &Waiting) -> (usize, usize, OffsetDateTime) {
-        let tenant = self.tenants.get(&waiting.tenant).copied().unwrap_or_default();
-        let owner = self.owners.get(&(waiting.tenant, waiting.owner)).copied().unwrap_or_default();
+        let (tenant, owner) = self.counts(waiting);
         (tenant, owner, waiting.queued_at)
     }
 }
@@ -116,6 +157,7 @@ mod tests {
             tenant,
             owner,
             workspace: WorkspaceId::random(),
+            max_of_owner: None,
             memory_mib: 1024,
             queued_at: OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(second),
             is_ready: true,
@@ -126,7 +168,7 @@ mod tests {
     fn oldest_of_owner_is_first() {
         let (tenant, owner) = (TenantId::random(), UserId::random());
         let (late, early) = (waiting(tenant, owner, 2), waiting(tenant, owner, 1));
-        assert_eq!(assign_turns(&[late, early], &[], ROOMY).order, [early.workspace, late.workspace]);
+        assert_eq!(assign_turns(&[late, early], &[], ROOMY, None).order, [early.workspace, late.workspace]);
     }
 
     #[test]
@@ -136,7 +178,7 @@ mod tests {
             (0..50).map(|second| waiting(school, UserId::random(), second)).collect();
         let late = waiting(firm, UserId::random(), 100);
         queue.push(late);
-        let turns = assign_turns(&queue, &[], Capacity { sandboxes: 2, ..ROOMY });
+        let turns = assign_turns(&queue, &[], Capacity { sandboxes: 2, ..ROOMY }, None);
         assert_eq!(turns.admitted, [queue[0].workspace, late.workspace]);
     }
 
@@ -146,7 +188,10 @@ mod tests {
         let (busy, idle) = (UserId::random(), UserId::random());
         let placed = [Placed { tenant, owner: busy, memory_mib: 1024, is_starting: false }];
         let (first, second) = (waiting(tenant, busy, 1), waiting(tenant, idle, 2));
-        assert_eq!(assign_turns(&[first, second], &placed, ROOMY).order, [second.workspace, first.workspace]);
+        assert_eq!(
+            assign_turns(&[first, second], &placed, ROOMY, None).order,
+            [second.workspace, first.workspace]
+        );
     }
 
     #[test]
@@ -154,7 +199,7 @@ mod tests {
         let tenant = TenantId::random();
         let queue: Vec<Waiting> = (0..10).map(|second| waiting(tenant, UserId::random(), second)).collect();
         let placed = [Placed { tenant, owner: UserId::random(), memory_mib: 1024, is_starting: true }; 2];
-        let count = |capacity| assign_turns(&queue, &placed, capacity).admitted.len();
+        let count = |capacity| assign_turns(&queue, &placed, capacity, None).admitted.len();
         assert_eq!(count(ROOMY), 10);
         assert_eq!(count(Capacity { sandboxes: 5, ..ROOMY }), 3);
         assert_eq!(count(Capacity { memory_mib: 6 * 1024, ..ROOMY }), 4);
@@ -169,7 +214,7 @@ mod tests {
         let tenant = TenantId::random();
         let paused = Waiting { is_ready: false, ..waiting(tenant, UserId::random(), 1) };
         let next = waiting(tenant, UserId::random(), 2);
-        let turns = assign_turns(&[paused, next], &[], ROOMY);
+        let turns = assign_turns(&[paused, next], &[], ROOMY, None);
         assert_eq!(turns.order, [paused.workspace, next.workspace]);
         assert_eq!(turns.admitted, [next.workspace]);
     }
@@ -181,8 +226,53 @@ mod tests {
         let small = waiting(tenant, UserId::random(), 2);
         let placed = [Placed { tenant, owner: UserId::random(), memory_mib: 1024, is_starting: false }];
         assert_eq!(
-            assign_turns(&[large, small], &placed, Capacity { memory_mib: 4096, ..ROOMY }).admitted,
+            assign_turns(&[large, small], &placed, Capacity { memory_mib: 4096, ..ROOMY }, None).admitted,
             []
         );
+    }
+
+    #[test]
+    fn owner_at_limit_waits_and_delays_nobody() {
+        let tenant = TenantId::random();
+        let (greedy, modest) = (UserId::random(), UserId::random());
+        let limited = |second| Waiting { max_of_owner: Some(2), ..waiting(tenant, greedy, second) };
+        let mut queue: Vec<Waiting> = (0..199).map(limited).collect();
+        let late = waiting(tenant, modest, 500);
+        queue.push(late);
+        let turns = assign_turns(&queue, &[], Capacity { sandboxes: 3, ..ROOMY }, None);
+        assert_eq!(turns.admitted, [queue[0].workspace, late.workspace, queue[1].workspace]);
+        let running = Placed { tenant, owner: greedy, memory_mib: 1024, is_starting: false };
+        let turns = assign_turns(&queue, &[running; 2], Capacity { sandboxes: 3, ..ROOMY }, None);
+        assert_eq!(turns.admitted, [late.workspace]);
+        assert_eq!(assign_turns(&queue[..199], &[running; 2], ROOMY, None).admitted, []);
+    }
+
+    #[test]
+    fn tenant_at_limit_waits_and_delays_nobody() {
+        let (school, firm) = (TenantId::random(), TenantId::random());
+        let of_school: Vec<Waiting> =
+            (0..5).map(|second| waiting(school, UserId::random(), second)).collect();
+        let late = waiting(firm, UserId::random(), 100);
+        let queue = [&of_school[..], &[late]].concat();
+        let turns = assign_turns(&queue, &[], ROOMY, Some(2));
+        assert_eq!(turns.admitted, [of_school[0].workspace, late.workspace, of_school[1].workspace]);
+    }
+
+    #[test]
+    fn owners_take_turns() {
+        let tenant = TenantId::random();
+        let (first, second) = (UserId::random(), UserId::random());
+        let of = |owner, from: i64| [from, from + 1].map(|second| waiting(tenant, owner, second));
+        let ([a, b], [c, d]) = (of(first, 0), of(second, 10));
+        let order = assign_turns(&[a, b, c, d], &[], ROOMY, None).order;
+        assert_eq!(order, [a, c, b, d].map(|waiting| waiting.workspace));
+    }
+
+    #[test]
+    fn workspace_larger_than_host_delays_nobody() {
+        let tenant = TenantId::random();
+        let huge = Waiting { memory_mib: 1 << 30, ..waiting(tenant, UserId::random(), 1) };
+        let next = waiting(tenant, UserId::random(), 2);
+        assert_eq!(assign_turns(&[huge, next], &[], ROOMY, None).admitted, [next.workspace]);
     }
 }

@@ -8,10 +8,12 @@ use protocol::{
 use time::OffsetDateTime;
 
 use crate::{
+    config::Limits,
     db::{Scope, text::Text, violated_constraint},
     lifecycle::{Event, record},
     snapshots::{SnapshotRecord, imports::ImportRecord},
     tenants,
+    workspaces::limits::{self, LimitError},
 };
 
 /// Workspaces of one user: far more than anybody uses, and too few to do harm.
@@ -75,6 +77,8 @@ pub enum CreateError {
     #[error("{}", tenants::KEY_DESTROYED)]
     KeyDestroyed,
     #[error(transparent)]
+    Limit(#[from] LimitError),
+    #[error(transparent)]
     Database(sqlx::Error),
 }
 
@@ -84,17 +88,21 @@ impl From<sqlx::Error> for CreateError {
     }
 }
 
-/// Creates a workspace if its owner may have one more, and starts it if `is_started`.
+/// Creates a workspace if the limits of its owner allow it, and starts it if `is_started`. Roll the
+/// transaction back after an error.
 pub async fn create(
     scope: &mut Scope,
     now: OffsetDateTime,
+    limits: &Limits,
     new: NewWorkspace<'_>,
     is_started: bool,
 ) -> Result<(), CreateError> {
     check_key(scope).await?;
     check_quota(scope, new.owner).await?;
     insert(scope, now, new).await?;
+    limits::check_homes(scope, &limits.homes, new.owner, new.id).await?;
     if is_started {
+        limits::check_start(scope, &limits.running, new.owner, new.id).await?;
         record::apply_event(scope.connection(), now, new.id, Event::Start).await?;
     }
     Ok(())
@@ -321,15 +329,16 @@ pub async fn rename(scope: &mut Scope, workspace: WorkspaceId, name: &str) -> Re
 }
 
 /// Grows a home and returns its size before. A home that is larger already stays as it is. None if
-/// there is no such workspace.
+/// there is no such workspace. Roll the transaction back after an error.
 pub async fn grow_home(
     scope: &mut Scope,
+    limits: &Limits,
     workspace: WorkspaceId,
     home_mib: u32,
-) -> Result<Option<u32>, sqlx::Error> {
+) -> Result<Option<u32>, LimitError> {
     let tenant = scope.tenant();
-    let before = sqlx::query_scalar!(
-        "select home_mib from workspaces
+    let before = sqlx::query!(
+        "select home_mib, owner_id from workspaces
          where tenant_id = $1 and workspace_id = $2 and deleted_at is null for update",
         tenant,
         workspace.0,
@@ -344,7 +353,12 @@ pub async fn grow_home(
     )
     .execute(scope.connection())
     .await?;
-    Ok(before.map(i32::unsigned_abs))
+    let Some(before) = before else { return Ok(None) };
+    let before_mib = before.home_mib.unsigned_abs();
+    if home_mib > before_mib {
+        limits::check_homes(scope, &limits.homes, UserId(before.owner_id), workspace).await?;
+    }
+    Ok(Some(before_mib))
 }
 
 #[cfg(test)]

@@ -4,11 +4,13 @@
 pub mod access_log;
 pub mod admission;
 pub mod agent_client;
+pub mod cache_janitor;
 mod clock_gap;
 pub mod create;
 pub mod deleted;
 pub mod grants;
 pub mod idempotency;
+pub mod limits;
 pub mod placement;
 pub mod reconciler;
 pub mod repair_requests;

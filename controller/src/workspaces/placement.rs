@@ -9,6 +9,7 @@ use std::collections::HashSet;
 
 use protocol::{
     TenantId, UserId, VolumeId, WorkspaceId,
+    api::user::Role,
     workspace::{Failure, Phase, Step},
 };
 use sqlx::PgConnection;
@@ -46,6 +47,7 @@ pub struct Placement {
 struct QueueRow {
     tenant_id: Uuid,
     owner_id: Uuid,
+    owner_role: Text<Role>,
     workspace_id: Uuid,
     phase: Text<Phase>,
     host: Option<String>,
@@ -72,16 +74,18 @@ pub async fn place_queued(core: &Core) -> Result<Vec<Placement>, sqlx::Error> {
     sqlx::query!("select pg_advisory_xact_lock($1)", TURNS_LOCK).fetch_one(&mut *connection).await?;
     let rows = sqlx::query_as!(
         QueueRow,
-        r#"select tenant_id, owner_id, workspace_id, phase as "phase: Text<Phase>", host, memory_mib,
-              queued_at,
-                  not_before, queue_position, created_at
-           from workspaces where phase <> 'terminated' and deleted_at is null limit $1"#,
+        r#"select w.tenant_id, w.owner_id, u.role as "owner_role: Text<Role>", w.workspace_id,
+                  w.phase as "phase: Text<Phase>", w.host, w.memory_mib, w.queued_at, w.not_before,
+                  w.queue_position, w.created_at
+           from workspaces w join users u on u.tenant_id = w.tenant_id and u.user_id = w.owner_id
+           where w.phase <> 'terminated' and w.deleted_at is null limit $1"#,
         MAX_ROWS,
     )
     .fetch_all(&mut *connection)
     .await?;
     let capacity = core.config.engine.capacity();
-    let turns = assign_turns(&waiting(core, now, &rows), &placed(core, &rows), capacity);
+    let max_of_tenant = core.config.limits.running.tenant;
+    let turns = assign_turns(&waiting(core, now, &rows), &placed(core, &rows), capacity, max_of_tenant);
     let admitted: HashSet<WorkspaceId> = turns.admitted.iter().copied().collect();
     let rest: Vec<WorkspaceId> = turns.order.into_iter().filter(|id| !admitted.contains(id)).collect();
     write_positions(connection, &rows, &rest).await?;
@@ -100,6 +104,7 @@ fn waiting(core: &Core, now: OffsetDateTime, rows: &[QueueRow]) -> Vec<Waiting> 
             tenant: TenantId(row.tenant_id),
             owner: UserId(row.owner_id),
             workspace: WorkspaceId(row.workspace_id),
+            max_of_owner: core.config.limits.running.of(row.owner_role.0),
             memory_mib: row.memory_mib.unsigned_abs().into(),
             queued_at: row.queued_at.unwrap_or(row.created_at),
             is_ready: row.not_before.is_none_or(|time| time <= now)

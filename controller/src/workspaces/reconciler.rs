@@ -162,4 +162,5 @@ async fn record_exit(core: &Core, exit: RunnerExit) {
         // The lease ends the placement if the database does not answer now.
         tracing::error!(%error, workspace = %exit.workspace, "cannot record the end of a runner");
     }
+    core.cache_notice.notify_one();
 }

@@ -1,0 +1,85 @@
+//! The options of `burrow up` that limit what one user and one tenant may use.
+
+use clap::Args;
+use controller::{HomeLimits, Limits, RunningLimits};
+
+/// What one user and one tenant may use. 0: no limit.
+#[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "Limits")]
+pub struct LimitOptions {
+    /// Workspaces of one member that run at once; 0 sets no limit
+    #[arg(long, env = "BURROW_MAX_RUNNING_PER_MEMBER", value_name = "COUNT", default_value_t = 2)]
+    pub max_running_per_member: u32,
+    /// Workspaces of one teacher or owner that run at once; 0 sets no limit
+    #[arg(long, env = "BURROW_MAX_RUNNING_PER_TEACHER", value_name = "COUNT", default_value_t = 10)]
+    pub max_running_per_teacher: u32,
+    /// Workspaces of one tenant that run at once; 0 sets no limit
+    #[arg(long, env = "BURROW_MAX_RUNNING_PER_TENANT", value_name = "COUNT", default_value_t = 0)]
+    pub max_running_per_tenant: u32,
+    /// Size of all homes of one member, in GiB; 0 sets no limit
+    #[arg(long, env = "BURROW_MAX_HOMES_PER_MEMBER", value_name = "GIB", default_value_t = 64)]
+    pub max_homes_per_member: u32,
+    /// Size of all homes of one teacher or owner, in GiB; 0 sets no limit
+    #[arg(long, env = "BURROW_MAX_HOMES_PER_TEACHER", value_name = "GIB", default_value_t = 1024)]
+    pub max_homes_per_teacher: u32,
+    /// Size of all homes of one tenant, in GiB; 0 sets no limit
+    #[arg(long, env = "BURROW_MAX_HOMES_PER_TENANT", value_name = "GIB", default_value_t = 0)]
+    pub max_homes_per_tenant: u32,
+    /// Size of the local caches of stopped workspaces, in GiB; their content is in the object store
+    #[arg(long, env = "BURROW_MAX_CACHE", value_name = "GIB", default_value_t = 32)]
+    pub max_cache: u32,
+}
+
+impl LimitOptions {
+    /// Most bytes of the caches of workspaces at rest.
+    pub fn max_cache_bytes(self) -> u64 {
+        u64::from(self.max_cache) << 30
+    }
+
+    /// The limits for the controller.
+    pub fn limits(self) -> Limits {
+        let count = |limit: u32| (limit > 0).then_some(limit);
+        let mib = |gib: u32| (gib > 0).then(|| u64::from(gib) << 10);
+        Limits {
+            running: RunningLimits {
+                member: count(self.max_running_per_member),
+                teacher: count(self.max_running_per_teacher),
+                tenant: count(self.max_running_per_tenant),
+            },
+            homes: HomeLimits {
+                member_mib: mib(self.max_homes_per_member),
+                teacher_mib: mib(self.max_homes_per_teacher),
+                tenant_mib: mib(self.max_homes_per_tenant),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        limits: LimitOptions,
+    }
+
+    fn parse(arguments: &[&str]) -> Limits {
+        Program::parse_from([&["up"], arguments].concat()).limits.limits()
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_controller() {
+        assert_eq!(parse(&[]), Limits::default());
+    }
+
+    #[test]
+    fn zero_sets_no_limit() {
+        let limits = parse(&["--max-running-per-member", "0", "--max-homes-per-member=0"]);
+        assert_eq!((limits.running.member, limits.homes.member_mib), (None, None));
+        assert_eq!(parse(&["--max-homes-per-tenant", "3"]).homes.tenant_mib, Some(3072));
+    }
+}

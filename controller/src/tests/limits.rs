@@ -1,0 +1,88 @@
+//! Limits of one user: workspaces that run at once, and space for homes.
+
+use std::time::Duration;
+
+use protocol::{
+    api::{scrub::ScrubReport, workspace::WorkspaceList},
+    runner::Report,
+};
+use serde_json::json;
+
+use super::world::{Client, SOON, World, snapshot};
+
+async fn names(client: &Client) -> Vec<String> {
+    let list: WorkspaceList = client.get("/api/v1/workspaces").await.ok();
+    list.workspaces.into_iter().map(|workspace| workspace.name).collect()
+}
+
+#[tokio::test]
+async fn member_takes_no_more_than_their_places() {
+    let world = World::new().await;
+    let owner = world.owner().await;
+    let (greedy, modest) = (world.member(&owner, "member").await, world.member(&owner, "member").await);
+    let first = greedy.create("one").await;
+    greedy.create("two").await;
+    for number in 0..20 {
+        let refused = greedy.post("/api/v1/workspaces", &json!({ "name": format!("more-{number}") })).await;
+        assert_eq!((refused.status, refused.code()), (403, "quota_exceeded"));
+        let detail = refused.body["detail"].as_str().expect("a detail").to_owned();
+        assert!(
+            detail.contains("2 of your workspaces run or wait (`one`, `two`), and 2 may run"),
+            "{detail}"
+        );
+    }
+    assert_eq!(names(&greedy).await, ["one", "two"], "nothing is created that cannot start");
+
+    // A workspace at rest counts only when it is started, and a repeated start is no start.
+    let request = json!({ "name": "three", "start": false });
+    let third: protocol::api::workspace::Workspace = greedy.post("/api/v1/workspaces", &request).await.ok();
+    assert_eq!(greedy.act(third.id, "start").await.code(), "quota_exceeded");
+    assert_eq!(owner.act(third.id, "start").await.code(), "quota_exceeded", "a start by others counts too");
+    assert_eq!(greedy.act(first.id, "start").await.status, 200);
+    world.runner(modest.create("mine").await.id, 1).await;
+
+    // A stop makes room, once the runner has ended.
+    let runner = world.runner(first.id, 1).await;
+    runner.ready().await;
+    assert_eq!(greedy.act(first.id, "stop").await.status, 200);
+    assert_eq!(greedy.act(third.id, "start").await.status, 200);
+    let place = greedy.workspace(third.id).await.queue_position;
+    assert!(world.specs(&[third.id]).is_empty() && place.is_none_or(|place| place == 1));
+    runner.report(vec![Report::Stopped]).await.expect("accepted");
+    world.runner(third.id, 1).await;
+}
+
+#[tokio::test]
+async fn member_grows_homes_within_budget() {
+    let world = World::new().await;
+    let owner = world.owner().await;
+    let member = world.member(&owner, "member").await;
+    let id = member.create("demo").await.id;
+    let path = format!("/api/v1/workspaces/{id}");
+    let refused = member.patch(&path, &json!({ "home_mib": 1_000_000 })).await;
+    assert_eq!((refused.status, refused.code()), (403, "quota_exceeded"));
+    let detail = refused.body["detail"].as_str().expect("a detail").to_owned();
+    assert!(detail.contains("the homes of its owner have 0 MiB of 64 GiB"), "{detail}");
+    assert_eq!(member.workspace(id).await.resources.home_mib, 4096, "it has not grown");
+    assert_eq!(member.patch(&path, &json!({ "home_mib": 61_440 })).await.status, 200);
+    let request = json!({ "name": "another", "start": false });
+    assert_eq!(member.post("/api/v1/workspaces", &request).await.status, 201, "exactly full");
+    let request = json!({ "name": "too-much", "start": false });
+    assert_eq!(member.post("/api/v1/workspaces", &request).await.code(), "quota_exceeded");
+    assert_eq!(names(&member).await, ["demo", "another"]);
+    assert_eq!(owner.patch(&path, &json!({ "home_mib": 65_536 })).await.code(), "quota_exceeded");
+}
+
+#[tokio::test]
+async fn scrubs_of_one_member_leave_room_for_others() {
+    let world = World::new().await;
+    let owner = world.owner().await;
+    let (id, runner) = owner.running(&world, "demo").await;
+    runner.report(vec![snapshot(1)]).await.expect("accepted");
+    let (app, greedy) = (world.app(), protocol::UserId::random());
+    let _held = app.scrub_permits.acquire(greedy, SOON).await.expect("a permit");
+    assert!(app.scrub_permits.acquire(greedy, Duration::from_millis(1)).await.is_err(), "one for each user");
+    let report: ScrubReport =
+        owner.post(&format!("/api/v1/workspaces/{id}/scrub"), &json!({ "all": true })).await.ok();
+    assert_eq!(report.snapshots, 1);
+}
