@@ -104,6 +104,11 @@ impl RunningLimits {
 pub struct HistoryConfig {
     /// How often a running home is uploaded, in seconds. 0 uploads only on stop and on request.
     pub stream_seconds: u32,
+    /// How much automatic snapshots of one home may store in an hour, in MiB. 0: no bound.
+    pub upload_mib_per_hour: u32,
+    /// How much the snapshots of one home may have stored, in bytes. Beyond that the oldest automatic
+    /// ones are pruned, and no more are created on request. None: no limit.
+    pub max_history_bytes: Option<u64>,
     /// How often gc runs.
     pub gc_interval: Duration,
     /// How long an object must be garbage before gc deletes it. Must be longer than any upload of a
@@ -117,6 +122,8 @@ impl Default for HistoryConfig {
     fn default() -> Self {
         Self {
             stream_seconds: 5,
+            upload_mib_per_hour: 2048,
+            max_history_bytes: Some(64 << 30),
             gc_interval: Duration::from_secs(6 * 3600),
             gc_grace: Duration::from_secs(24 * 3600),
             deleted_grace: Duration::from_secs(7 * 24 * 3600),

@@ -100,6 +100,9 @@ pub struct RunnerSpec {
     /// How often a running home is uploaded. 0 uploads only on stop and on request.
     #[serde(default)]
     pub stream_seconds: u32,
+    /// How much automatic snapshots of the home may store in an hour, in MiB. 0: no bound.
+    #[serde(default)]
+    pub upload_mib_per_hour: u32,
 }
 
 /// The highest slot. 100.64.0.0/10 has 2^20 networks of four addresses, and uids are 620000 plus the slot.

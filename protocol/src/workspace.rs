@@ -161,4 +161,6 @@ pub enum HomeNotice {
     Throttled,
     /// Writes wait because the host's disk is nearly full.
     HostDiskFull,
+    /// Automatic snapshots are less frequent, because the home changes very much.
+    UploadsPaced,
 }

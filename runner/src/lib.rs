@@ -24,6 +24,7 @@ mod run_directory;
 mod runtime;
 mod session;
 mod slot;
+mod upload_pace;
 
 pub use run_directory::sweep;
 pub use runtime::{Accelerator, accelerator};

@@ -3,7 +3,10 @@
 //! do before a snapshot is a [`PreSnapshotHook`].
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -25,6 +28,7 @@ use crate::{
     home_volume::{HomeError, HomeVolume, TakenSnapshot},
     reporter::{ControllerState, HomeTask, Reporter},
     runtime::{PreSnapshotHook, RuntimeError},
+    upload_pace::UploadPace,
 };
 
 /// How long a snapshot that is due waits for the guest's next flush, where the file system is
@@ -37,6 +41,10 @@ const FREEZE_TIMEOUT: Duration = Duration::from_secs(2);
 const MIN_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// The longest pause after a failure.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(30);
+/// How often a snapshot that waits for the pace is checked again.
+const PACE_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+/// A shorter wait for the pace is not worth a notice.
+const MIN_PACED: Duration = Duration::from_secs(30);
 /// How often the home's state is reported.
 const HOME_INTERVAL: Duration = Duration::from_secs(5);
 /// After this many snapshots it is worth looking for packs to compact.
@@ -67,6 +75,10 @@ pub struct Replicator {
     hook: PreSnapshotHook,
     /// Why the last snapshot failed, as users see it.
     failure: Mutex<Option<HomeNotice>>,
+    /// Bounds what automatic snapshots store, if they are bounded.
+    pace: Mutex<Option<UploadPace>>,
+    /// An automatic snapshot waits for the pace.
+    is_paced: AtomicBool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +115,8 @@ impl Replicator {
             reporter: reporter.clone(),
             hook,
             failure: Mutex::default(),
+            pace: Mutex::new(UploadPace::new(u64::from(spec.upload_mib_per_hour) * MIB, Instant::now())),
+            is_paced: AtomicBool::new(false),
         }
     }
 
@@ -146,7 +160,7 @@ impl Replicator {
         let next = |state: &ControllerState| state.desired.next_home_task(&acknowledged);
         let due = async {
             match self.interval {
-                Some(interval) => self.home.volume().wait_until_due(interval, FLUSH_TIMEOUT).await,
+                Some(interval) => self.wait_until_due(interval).await,
                 None => std::future::pending().await,
             }
         };
@@ -165,6 +179,26 @@ impl Replicator {
                 Err(_) => std::future::pending().await,
             },
         }
+    }
+
+    /// Waits until an automatic snapshot is due and its size is within the pace.
+    async fn wait_until_due(&self, interval: Duration) -> Result<(), VolumeError> {
+        let volume = self.home.volume();
+        volume.wait_until_due(interval, FLUSH_TIMEOUT).await?;
+        loop {
+            let dirty_bytes = volume.status().await?.dirty_bytes;
+            let delay =
+                self.pace().as_mut().map_or(Duration::ZERO, |pace| pace.delay(dirty_bytes, Instant::now()));
+            self.is_paced.store(delay >= MIN_PACED, Ordering::Relaxed);
+            if delay.is_zero() {
+                return Ok(());
+            }
+            sleep(delay.min(PACE_CHECK_INTERVAL)).await;
+        }
+    }
+
+    fn pace(&self) -> MutexGuard<'_, Option<UploadPace>> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn perform(&self, task: Task) -> Result<(), ReplicationError> {
@@ -226,6 +260,9 @@ impl Replicator {
         request: u64,
     ) -> Result<(), ReplicationError> {
         let snapshot = cut.store(|_| ()).await?;
+        if let Some(pace) = self.pace().as_mut() {
+            pace.record_upload(snapshot.uploaded_bytes, Instant::now());
+        }
         let taken = TakenSnapshot { snapshot, kind, consistency, request };
         Ok(self.home.commit_snapshot(&self.reporter, &taken).await?)
     }
@@ -284,7 +321,8 @@ impl Replicator {
     fn notice(&self, is_full: bool, is_slowed: bool) -> Option<HomeNotice> {
         let failure = *self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         let full = is_full.then_some(HomeNotice::HostDiskFull);
-        full.or(failure).or(is_slowed.then_some(HomeNotice::Throttled))
+        let paced = self.is_paced.load(Ordering::Relaxed).then_some(HomeNotice::UploadsPaced);
+        full.or(failure).or(paced).or(is_slowed.then_some(HomeNotice::Throttled))
     }
 
     fn set_failure(&self, failure: Option<HomeNotice>) {

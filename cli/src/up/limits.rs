@@ -25,6 +25,13 @@ pub struct LimitOptions {
     /// Size of all homes of one tenant, in GiB; 0 sets no limit
     #[arg(long, env = "BURROW_MAX_HOMES_PER_TENANT", value_name = "GIB", default_value_t = 0)]
     pub max_homes_per_tenant: u32,
+    /// What the snapshots of one home may have stored, in GiB; beyond that the oldest automatic ones are
+    /// pruned; 0 sets no limit
+    #[arg(long, env = "BURROW_MAX_HISTORY", value_name = "GIB", default_value_t = 64)]
+    pub max_history: u32,
+    /// What automatic snapshots of one home may store in an hour, in MiB; 0 sets no limit
+    #[arg(long, env = "BURROW_MAX_UPLOADS_PER_HOUR", value_name = "MIB", default_value_t = 2048)]
+    pub max_uploads_per_hour: u32,
     /// Size of the local caches of stopped workspaces, in GiB; their content is in the object store
     #[arg(long, env = "BURROW_MAX_CACHE", value_name = "GIB", default_value_t = 32)]
     pub max_cache: u32,
@@ -34,6 +41,11 @@ impl LimitOptions {
     /// Most bytes of the caches of workspaces at rest.
     pub fn max_cache_bytes(self) -> u64 {
         u64::from(self.max_cache) << 30
+    }
+
+    /// Most bytes that the snapshots of one home may have stored.
+    pub fn max_history_bytes(self) -> Option<u64> {
+        (self.max_history > 0).then(|| u64::from(self.max_history) << 30)
     }
 
     /// The limits for the controller.

@@ -133,7 +133,12 @@ async fn start(context: &Context, up: &UpOptions) -> Result<System, CommandError
         max_cache_bytes: up.limits.max_cache_bytes(),
         engine: engine(up, images)?,
         reader: ReaderCommand { program: own_program()?, args: vec!["ext4-reader".into()] },
-        history: HistoryConfig { stream_seconds: up.stream_seconds, ..HistoryConfig::default() },
+        history: HistoryConfig {
+            stream_seconds: up.stream_seconds,
+            upload_mib_per_hour: up.limits.max_uploads_per_hour,
+            max_history_bytes: up.limits.max_history_bytes(),
+            ..HistoryConfig::default()
+        },
         limits: up.limits.limits(),
     };
     let step = Step::begin(style, "Starting the controller and the gateway");

@@ -33,7 +33,7 @@ use crate::{
     db::Scope,
     snapshots::{self, SnapshotRecord, SnapshotRef},
     workspaces::{
-        create,
+        create, limits,
         snapshot_requests::{self, PendingSnapshot, SnapshotStatus},
     },
 };
@@ -91,7 +91,7 @@ pub async fn list_snapshots(
 /// Create a snapshot
 ///
 /// Of a running workspace: takes one now and answers when it is complete in the store. Of a stopped
-/// one: keeps the newest.
+/// one: keeps the newest. What the requested and named snapshots of a home have stored is limited.
 #[utoipa::path(
     post,
     path = "/workspaces/{id}/snapshots",
@@ -101,7 +101,7 @@ pub async fn list_snapshots(
         ("id" = WorkspaceId, Path, description = "The workspace."),
     ),
     responses((status = 201, body = Snapshot, description = "The snapshot")),
-    extensions(("x-problem-codes" = json!(["conflict", "timeout"]))),
+    extensions(("x-problem-codes" = json!(["conflict", "quota_exceeded", "timeout"]))),
 )]
 pub async fn create_snapshot(
     State(app): State<App>,
@@ -230,6 +230,9 @@ pub async fn take_snapshot(app: &Core, allowed: Allowed, id: WorkspaceId) -> Res
     let started_at = app.now();
     let deadline = Instant::now() + SNAPSHOT_TIMEOUT;
     let mut subscription = app.events.subscribe();
+    let mut scope = app.db.scope(allowed).await?;
+    limits::check_history(&mut scope, app.config.history.max_history_bytes, id).await?;
+    drop(scope);
     let mut pending: Option<PendingSnapshot> = None;
     let first = read_status(app, allowed, id).await?.head;
     let mut has_waited = false;

@@ -94,5 +94,6 @@ impl TextEnum for HomeNotice {
         (Self::StoreUnavailable, "store_unavailable"),
         (Self::Throttled, "throttled"),
         (Self::HostDiskFull, "host_disk_full"),
+        (Self::UploadsPaced, "uploads_paced"),
     ];
 }

@@ -66,6 +66,7 @@ struct Inner {
     cache_dir: PathBuf,
     controller: String,
     stream_seconds: u32,
+    upload_mib_per_hour: u32,
     tasks: Tasks,
     exits: mpsc::Sender<RunnerExit>,
     children: Mutex<HashMap<WorkspaceId, RunnerChild>>,
@@ -89,6 +90,7 @@ impl LocalEngine {
             cache_dir: config.cache_dir.clone(),
             controller: config.socket().display().to_string(),
             stream_seconds: config.history.stream_seconds,
+            upload_mib_per_hour: config.history.upload_mib_per_hour,
             tasks,
             exits,
             children: Mutex::default(),
@@ -186,6 +188,7 @@ impl LocalEngine {
             snapshot_requested: launch.snapshot_requested,
             repair_requested: launch.repair_requested,
             stream_seconds: inner.stream_seconds,
+            upload_mib_per_hour: inner.upload_mib_per_hour,
         })
     }
 

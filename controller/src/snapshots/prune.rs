@@ -54,9 +54,14 @@ pub async fn set_policy(scope: &mut Scope, policy: &Retention) -> Result<(), sql
     Ok(())
 }
 
-/// Prunes the homes that have waited longest, at most `max_homes`. Returns the number of deleted
-/// snapshots.
-pub async fn prune_due_homes(db: &Database, now: OffsetDateTime, max_homes: i64) -> Result<u64, sqlx::Error> {
+/// Prunes the homes that have waited longest, at most `max_homes`. `max_bytes` limits what the
+/// snapshots of one home have stored. Returns the number of deleted snapshots.
+pub async fn prune_due_homes(
+    db: &Database,
+    now: OffsetDateTime,
+    max_homes: i64,
+    max_bytes: Option<u64>,
+) -> Result<u64, sqlx::Error> {
     let mut system = db.system().await?;
     let due = sqlx::query!(
         "select tenant_id, volume_id from volumes
@@ -72,7 +77,7 @@ pub async fn prune_due_homes(db: &Database, now: OffsetDateTime, max_homes: i64)
     for home in due {
         let mut system = db.system().await?;
         let (tenant, volume) = (TenantId(home.tenant_id), VolumeId(home.volume_id));
-        deleted += prune_home(system.connection(), now, tenant, volume).await?;
+        deleted += prune_home(system.connection(), now, (tenant, volume), max_bytes).await?;
         system.commit().await?;
     }
     Ok(deleted)
@@ -81,13 +86,13 @@ pub async fn prune_due_homes(db: &Database, now: OffsetDateTime, max_homes: i64)
 async fn prune_home(
     connection: &mut PgConnection,
     now: OffsetDateTime,
-    tenant: TenantId,
-    volume: VolumeId,
+    (tenant, volume): (TenantId, VolumeId),
+    max_bytes: Option<u64>,
 ) -> Result<u64, sqlx::Error> {
     let newest = lock_volume(connection, tenant, volume).await?;
     let policy = find_policy(connection, tenant).await?;
     let rows = sqlx::query!(
-        r#"select s.snapshot_id, s.created_at, s.name is not null or s.kind = 'requested' as "is_requested!",
+        r#"select s.snapshot_id, s.created_at, s.uploaded_bytes, s.name is not null or s.kind = 'requested' as "is_requested!",
                   coalesce(s.manifest = v.head, false) as "is_head!"
            from snapshots s join volumes v using (tenant_id, volume_id)
            where s.tenant_id = $1 and s.volume_id = $2 and s.created_at < $3
@@ -103,6 +108,7 @@ async fn prune_home(
         .iter()
         .map(|row| Candidate {
             at: row.created_at,
+            stored_bytes: row.uploaded_bytes.unsigned_abs(),
             keep: match (row.is_requested, row.is_head || Some(row.created_at) == newest) {
                 (true, _) => Keep::Requested,
                 (false, true) => Keep::Needed,
@@ -110,7 +116,7 @@ async fn prune_home(
             },
         })
         .collect();
-    let pruned = retention::select_pruned(now, &policy, &candidates);
+    let pruned = retention::select_pruned_within(now, &policy, &candidates, max_bytes);
     let pruned: Vec<Uuid> = pruned.into_iter().map(|index| rows[index].snapshot_id).collect();
     sqlx::query!(
         "delete from snapshots where tenant_id = $1 and volume_id = $2 and snapshot_id = any($3)",

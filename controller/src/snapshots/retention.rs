@@ -6,7 +6,7 @@
 //! drops what a coarser one needs later: pruning often, or once and late, leaves the same
 //! snapshots.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use protocol::api::snapshot::Retention;
 use time::{Duration, OffsetDateTime};
@@ -23,6 +23,8 @@ const DAY: i64 = 24 * HOUR;
 pub struct Candidate {
     /// The instant that it holds.
     pub at: OffsetDateTime,
+    /// What it has stored.
+    pub stored_bytes: u64,
     pub keep: Keep,
 }
 
@@ -72,6 +74,30 @@ pub fn select_pruned(now: OffsetDateTime, policy: &Retention, candidates: &[Cand
         .collect()
 }
 
+/// Like [`select_pruned`], and also the oldest that only the policy keeps, until what the rest has
+/// stored is at most `max_bytes`.
+pub fn select_pruned_within(
+    now: OffsetDateTime,
+    policy: &Retention,
+    candidates: &[Candidate],
+    max_bytes: Option<u64>,
+) -> Vec<usize> {
+    let mut pruned = select_pruned(now, policy, candidates);
+    let Some(max_bytes) = max_bytes else { return pruned };
+    let is_pruned: HashSet<usize> = pruned.iter().copied().collect();
+    let mut kept: Vec<usize> = (0..candidates.len()).filter(|index| !is_pruned.contains(index)).collect();
+    let mut total: u64 = kept.iter().map(|index| candidates[*index].stored_bytes).sum();
+    kept.sort_by_key(|index| candidates[*index].at);
+    for index in kept.into_iter().filter(|index| candidates[*index].keep == Keep::ByPolicy) {
+        if total <= max_bytes {
+            break;
+        }
+        total -= candidates[index].stored_bytes;
+        pruned.push(index);
+    }
+    pruned
+}
+
 /// How many snapshots of an age are kept.
 enum Interval {
     All,
@@ -109,13 +135,15 @@ mod tests {
         OffsetDateTime::from_unix_timestamp(1_700_000_000 / DAY * DAY).expect("a day")
     }
 
+    fn candidate(at: OffsetDateTime, keep: Keep) -> Candidate {
+        Candidate { at, stored_bytes: 10, keep }
+    }
+
     /// Checks which of the ages, in seconds, are kept at the end of a day.
     fn check(ages: &[i64], left: &[i64]) {
         let now = start() + Duration::days(30);
-        let candidates: Vec<Candidate> = ages
-            .iter()
-            .map(|age| Candidate { at: now - Duration::seconds(*age), keep: Keep::ByPolicy })
-            .collect();
+        let candidates: Vec<Candidate> =
+            ages.iter().map(|age| candidate(now - Duration::seconds(*age), Keep::ByPolicy)).collect();
         let pruned = select_pruned(now, &POLICY, &candidates);
         let kept: Vec<i64> =
             (0..ages.len()).filter(|index| !pruned.contains(index)).map(|index| ages[index]).collect();
@@ -140,7 +168,7 @@ mod tests {
     #[test]
     fn requested_and_needed_are_kept() {
         let now = start();
-        let at = |age, keep| Candidate { at: now - Duration::seconds(age), keep };
+        let at = |age, keep| candidate(now - Duration::seconds(age), keep);
         let candidates = [
             at(5 * HOUR, Keep::Requested),
             at(5 * HOUR + 10, Keep::ByPolicy),
@@ -150,6 +178,25 @@ mod tests {
             at(400 * DAY, Keep::ByPolicy),
         ];
         assert_eq!(select_pruned(now, &POLICY, &candidates), [2, 5]);
+    }
+
+    #[test]
+    fn oldest_automatic_are_pruned_beyond_budget() {
+        let now = start();
+        let at = |days, keep| candidate(now - Duration::days(days), keep);
+        let candidates = [
+            at(5, Keep::ByPolicy),
+            at(6, Keep::Requested),
+            at(4, Keep::ByPolicy),
+            at(3, Keep::ByPolicy),
+            at(2, Keep::Needed),
+        ];
+        let select = |max_bytes| select_pruned_within(now, &POLICY, &candidates, max_bytes);
+        assert_eq!(select(None), [0; 0]);
+        assert_eq!(select(Some(50)), [0; 0]);
+        assert_eq!(select(Some(49)), [0]);
+        assert_eq!(select(Some(30)), [0, 2]);
+        assert_eq!(select(Some(0)), [0, 2, 3], "the others stay");
     }
 
     #[test]
@@ -179,7 +226,7 @@ mod tests {
             for _ in 0..random.random_range(1..300) {
                 at += Duration::seconds(random.random_range(1..20_000));
                 let keep = if random.random_bool(0.05) { Keep::Requested } else { Keep::ByPolicy };
-                candidates.push(Candidate { at, keep });
+                candidates.push(candidate(at, keep));
             }
             // The newest is always needed, and another one is the head.
             let head = random.random_range(0..candidates.len());
@@ -215,8 +262,7 @@ mod tests {
         for _ in 0..365 {
             // Eight hours of work a day, a snapshot every half minute.
             candidates.extend(
-                (0..8 * 120)
-                    .map(|half| Candidate { at: now + Duration::seconds(30 * half), keep: Keep::ByPolicy }),
+                (0..8 * 120).map(|half| candidate(now + Duration::seconds(30 * half), Keep::ByPolicy)),
             );
             now += Duration::days(1);
             let pruned = select_pruned(now, &policy, &candidates);

@@ -332,7 +332,7 @@ impl Play {
 
     async fn thin(&mut self) {
         let app = self.world.app();
-        snapshots::prune::prune_due_homes(&app.db, app.now() + self.later, 100).await.expect("pruned");
+        snapshots::prune::prune_due_homes(&app.db, app.now() + self.later, 100, None).await.expect("pruned");
     }
 
     async fn collect(&mut self) -> Result<GcReport, GcError> {

@@ -8,7 +8,7 @@ use protocol::{
 };
 use serde_json::json;
 
-use super::world::{Client, SOON, World, snapshot};
+use super::world::{Client, SOON, World, answer, snapshot};
 
 async fn names(client: &Client) -> Vec<String> {
     let list: WorkspaceList = client.get("/api/v1/workspaces").await.ok();
@@ -85,4 +85,35 @@ async fn scrubs_of_one_member_leave_room_for_others() {
     let report: ScrubReport =
         owner.post(&format!("/api/v1/workspaces/{id}/scrub"), &json!({ "all": true })).await.ok();
     assert_eq!(report.snapshots, 1);
+}
+
+#[tokio::test]
+async fn requested_snapshots_have_a_budget() {
+    let mut world = World::new().await;
+    world.stop().await;
+    // Each reported snapshot has stored 1 KiB.
+    world.config.history.max_history_bytes = Some(2048);
+    world.start().await;
+    let owner = world.owner().await;
+    let (id, runner) = owner.running(&world, "demo").await;
+    let path = format!("/api/v1/workspaces/{id}/snapshots");
+    let request = json!({});
+    for number in 1..=2_u8 {
+        let taken = async {
+            runner.poll(u64::from(number) - 1, 0, 10_000).await;
+            runner.report(vec![answer(number, number.into())]).await.expect("accepted");
+        };
+        let (created, ()) = tokio::join!(owner.post(&path, &request), taken);
+        assert_eq!(created.status, 201, "{:?}", created.body);
+    }
+    let refused = owner.post(&path, &request).await;
+    assert_eq!((refused.status, refused.code()), (403, "quota_exceeded"));
+    let oldest = owner.snapshots(id).await.pop().expect("two").id;
+    assert_eq!(owner.delete(&format!("{path}/{oldest}")).await.status, 204);
+    let taken = async {
+        runner.poll(2, 0, 10_000).await;
+        runner.report(vec![answer(3, 3)]).await.expect("accepted");
+    };
+    let (created, ()) = tokio::join!(owner.post(&path, &request), taken);
+    assert_eq!(created.status, 201);
 }

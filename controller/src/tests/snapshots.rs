@@ -201,7 +201,9 @@ async fn restore_can_be_undone() {
 
     // What was the head is still there, is kept from now on, and outlives a thinning after a year.
     let app = world.app();
-    snapshots::prune::prune_due_homes(&app.db, app.now() + Duration::days(400), 100).await.expect("pruned");
+    snapshots::prune::prune_due_homes(&app.db, app.now() + Duration::days(400), 100, None)
+        .await
+        .expect("pruned");
     let left = owner.snapshots(id).await;
     assert_eq!(left.iter().map(|one| one.id).collect::<Vec<_>>(), [before[0].id, all[1].id]);
     assert_eq!(left[0].kind, SnapshotKind::Requested);
@@ -243,7 +245,7 @@ async fn prune_follows_tenants_policy() {
     owner.patch(&format!("/api/v1/workspaces/{id}/snapshots/{}", all[7].id), &json!({ "name": "x" })).await;
     let app = world.app();
     let thin = async |hours: i64| {
-        snapshots::prune::prune_due_homes(&app.db, app.now() + Duration::hours(hours), 100)
+        snapshots::prune::prune_due_homes(&app.db, app.now() + Duration::hours(hours), 100, None)
             .await
             .expect("pruned")
     };

@@ -89,7 +89,11 @@ impl World {
             },
             reader: ReaderCommand { program: PathBuf::new(), args: vec![] },
             history: crate::HistoryConfig::default(),
-            limits: crate::Limits::default(),
+            // Tests let one owner run many.
+            limits: crate::Limits {
+                running: crate::RunningLimits { teacher: None, ..crate::RunningLimits::default() },
+                ..crate::Limits::default()
+            },
         };
         let files = Arc::new(Memory::default());
         let mut world =

@@ -39,6 +39,11 @@ pub enum LimitError {
     )]
     HomesOfTenant { wanted: String, used: String, limit: String },
     #[error(
+        "Cannot keep another snapshot: the requested and named ones of this home have stored {used} of {limit}. \
+         Delete some of them first"
+    )]
+    History { used: String, limit: String },
+    #[error(
         "Cannot use more of the server's disk: it is nearly full, and the rest is kept for workspaces that run. \
          Delete what is not needed, or ask the operator of this server to make room"
     )]
@@ -147,6 +152,31 @@ async fn find_home_usage(
     .await?;
     let [wanted, of_owner, of_tenant] = [used.wanted, used.of_owner, used.of_tenant].map(i64::unsigned_abs);
     Ok(HomeUsage { wanted, of_owner, of_tenant })
+}
+
+/// Checks that a home may have one more snapshot that is kept until its owner deletes it. `max_bytes`
+/// limits what those snapshots have stored.
+pub async fn check_history(
+    scope: &mut Scope,
+    max_bytes: Option<u64>,
+    workspace: WorkspaceId,
+) -> Result<(), LimitError> {
+    let Some(max_bytes) = max_bytes else { return Ok(()) };
+    let tenant = scope.tenant();
+    let used = sqlx::query_scalar!(
+        r#"select coalesce(sum(s.uploaded_bytes), 0)::bigint as "used!"
+           from workspaces w join snapshots s using (tenant_id, volume_id)
+           where w.tenant_id = $1 and w.workspace_id = $2 and (s.kind = 'requested' or s.name is not null)"#,
+        tenant,
+        workspace.0,
+    )
+    .fetch_one(scope.connection())
+    .await?
+    .unsigned_abs();
+    if used < max_bytes {
+        return Ok(());
+    }
+    Err(LimitError::History { used: format_mib(used >> 20), limit: format_mib(max_bytes >> 20) })
 }
 
 /// Checks that the disks of caches and local objects have room for something new. What runs already

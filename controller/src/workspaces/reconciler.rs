@@ -56,7 +56,8 @@ pub async fn run(app: App, mut exits: mpsc::Receiver<RunnerExit>) -> anyhow::Res
         }
         if last_prune.is_none_or(|time| time.elapsed() > PRUNE_INTERVAL) {
             last_prune = Some(Instant::now());
-            match prune::prune_due_homes(&app.db, app.now(), MAX_PRUNED_HOMES).await {
+            let max_bytes = app.config.history.max_history_bytes;
+            match prune::prune_due_homes(&app.db, app.now(), MAX_PRUNED_HOMES, max_bytes).await {
                 Ok(0) => {}
                 Ok(snapshots) => tracing::debug!(snapshots, "pruned snapshots"),
                 Err(error) => tracing::error!(%error, "cannot prune snapshots"),
