@@ -727,7 +727,9 @@ export interface paths {
         put?: never;
         /**
          * Create a workspace
-         * @description Starts it unless `start` is false. Names are unique per owner.
+         * @description Starts it unless `start` is false. Names are unique per owner. The number of workspaces, the size
+         *     of all homes and the number of workspaces that run at once are limited per user and tenant: beyond
+         *     that nothing is created, and the problem says what is used.
          */
         post: operations["create_workspace"];
         delete?: never;
@@ -799,7 +801,7 @@ export interface paths {
         head?: never;
         /**
          * Rename a workspace or grow its home
-         * @description A home only grows, also while the workspace runs. The guest keeps its old host name until the
+         * @description A home only grows, also while the workspace runs, within the space that its owner and tenant have. The guest keeps its old host name until the
          *     next start.
          */
         patch: operations["update_workspace"];
@@ -1312,7 +1314,7 @@ export interface paths {
         /**
          * Create a snapshot
          * @description Of a running workspace: takes one now and answers when it is complete in the store. Of a stopped
-         *     one: keeps the newest.
+         *     one: keeps the newest. What the requested and named snapshots of a home have stored is limited.
          */
         post: operations["create_snapshot"];
         delete?: never;
@@ -1478,7 +1480,9 @@ export interface paths {
         /**
          * Start a workspace
          * @description Queues the workspace to run; watch its events to follow the start. A workspace that is queued or
-         *     starting is returned unchanged. One that runs is a `conflict`.
+         *     starting is returned unchanged. One that runs is a `conflict`. One user and one tenant may run a
+         *     limited number at once: beyond that the start is refused with `quota_exceeded`, and the problem
+         *     says which of the user's workspaces run.
          */
         post: operations["start_workspace"];
         delete?: never;
@@ -2280,7 +2284,7 @@ export interface components {
          * @description A condition of a home, reported while it lasts.
          * @enum {string}
          */
-        HomeNotice: "store_unavailable" | "throttled" | "host_disk_full";
+        HomeNotice: "store_unavailable" | "throttled" | "host_disk_full" | "uploads_paced";
         /**
          * @description A home that is being received.
          * @example {
@@ -7459,6 +7463,25 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `disk_full`: No space left */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "disk_full",
+                     *       "detail": "No space left.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 507,
+                     *       "title": "No space left",
+                     *       "type": "about:blank#disk_full"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
     list_import_chunks: {
@@ -7875,6 +7898,25 @@ export interface operations {
                      *       "status": 504,
                      *       "title": "Took too long",
                      *       "type": "about:blank#timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `disk_full`: No space left */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "disk_full",
+                     *       "detail": "No space left.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 507,
+                     *       "title": "No space left",
+                     *       "type": "about:blank#disk_full"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
@@ -11117,6 +11159,25 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `disk_full`: No space left */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "disk_full",
+                     *       "detail": "No space left.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 507,
+                     *       "title": "No space left",
+                     *       "type": "about:blank#disk_full"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
     list_deleted_workspaces: {
@@ -11921,6 +11982,25 @@ export interface operations {
                      *       "status": 504,
                      *       "title": "Took too long",
                      *       "type": "about:blank#timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `disk_full`: No space left */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "disk_full",
+                     *       "detail": "No space left.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 507,
+                     *       "title": "No space left",
+                     *       "type": "about:blank#disk_full"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
@@ -16014,6 +16094,25 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `disk_full`: No space left */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "disk_full",
+                     *       "detail": "No space left.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 507,
+                     *       "title": "No space left",
+                     *       "type": "about:blank#disk_full"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
     restore_home: {
@@ -17186,6 +17285,8 @@ export interface operations {
              * @description `forbidden`: Not allowed
              *
              *     `foreign_origin`: The request comes from a page of another origin
+             *
+             *     `quota_exceeded`: A quota is used up
              */
             403: {
                 headers: {
@@ -19321,6 +19422,8 @@ export interface operations {
              * @description `forbidden`: Not allowed
              *
              *     `foreign_origin`: The request comes from a page of another origin
+             *
+             *     `quota_exceeded`: A quota is used up
              */
             403: {
                 headers: {
@@ -19430,6 +19533,25 @@ export interface operations {
                      *       "status": 504,
                      *       "title": "Took too long",
                      *       "type": "about:blank#timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `disk_full`: No space left */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "disk_full",
+                     *       "detail": "No space left.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 507,
+                     *       "title": "No space left",
+                     *       "type": "about:blank#disk_full"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
