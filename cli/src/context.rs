@@ -1,8 +1,12 @@
 //! What every command needs: the output, the server, and whether the user can be asked.
 
-use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::{
+    io::{self, BufRead, IsTerminal, Read, Write},
+    path::PathBuf,
+};
 
 use clap::Args;
+use client::TrustedAuthorities;
 
 use crate::{
     output::{CommandError, ErrorKind, Format, Output, progress::Style},
@@ -36,6 +40,9 @@ pub struct GlobalOptions {
     /// Address of the server [default: the server of the last `burrow login`]
     #[arg(long, global = true, env = "BURROW_URL", value_name = "URL")]
     pub url: Option<String>,
+    /// PEM certificates of authorities to trust besides the system's
+    #[arg(long, global = true, env = "BURROW_CA_FILE", value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
 }
 
 /// The environment of one command.
@@ -48,6 +55,7 @@ pub struct Context {
     /// set.
     pub can_prompt: bool,
     url: Option<String>,
+    ca_file: Option<PathBuf>,
     grammar: fn() -> clap::Command,
 }
 
@@ -63,6 +71,7 @@ impl Context {
             can_prompt: !global.no_input && !is_ci && is_terminal,
             // An empty variable is one that a script could not fill.
             url: global.url.clone().filter(|url| !url.trim().is_empty()),
+            ca_file: global.ca_file.clone().filter(|path| !path.as_os_str().is_empty()),
             grammar,
         }
     }
@@ -79,12 +88,17 @@ impl Context {
 
     /// A client of the server, signed in as the current user.
     pub fn server(&self) -> Result<Server, CommandError> {
-        server::signed_in(self.url())
+        server::signed_in(self.url(), self.ca_file.as_deref())
+    }
+
+    /// The authorities whose certificates are trusted.
+    pub fn authorities(&self) -> Result<TrustedAuthorities, CommandError> {
+        server::authorities(self.ca_file.as_deref())
     }
 
     /// A client of another server that the user has signed in to.
     pub fn other_server(&self, url: &str) -> Result<Server, CommandError> {
-        server::signed_in_to(url)
+        server::signed_in_to(url, self.ca_file.as_deref())
     }
 
     /// Asks the user to type `name` before something is destroyed, unless they gave `--yes`.

@@ -17,7 +17,10 @@ use protocol::{
 use reqwest::{Method, RequestBuilder, Response, header};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::error::ApiError;
+use crate::{
+    error::ApiError,
+    tls::{self, TrustedAuthorities},
+};
 
 /// The version of the API that this client uses.
 pub const API_VERSION: u32 = 1;
@@ -42,29 +45,39 @@ pub struct Api {
     url: String,
     token: Option<Redacted<String>>,
     http: reqwest::Client,
+    authorities: TrustedAuthorities,
 }
 
 impl Api {
     /// Creates a client without a token. `url`: `http(s)://host[:port]`, without a slash at the end.
-    pub fn anonymous(url: &str) -> Result<Self, ApiError> {
+    pub fn anonymous(url: &str, authorities: TrustedAuthorities) -> Result<Self, ApiError> {
         let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(authorities.for_requests())
             .user_agent(concat!("burrow/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
             // A redirect would send the token to another address.
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|source| ApiError::Setup { source: source.into() })?;
-        Ok(Self { url: url.to_owned(), token: None, http })
+        Ok(Self { url: url.to_owned(), token: None, http, authorities })
     }
 
     /// Creates a client with a token. `url` as for [`Self::anonymous`].
-    pub fn with_token(url: &str, token: Redacted<String>) -> Result<Self, ApiError> {
-        Ok(Self { token: Some(token), ..Self::anonymous(url)? })
+    pub fn with_token(
+        url: &str,
+        token: Redacted<String>,
+        authorities: TrustedAuthorities,
+    ) -> Result<Self, ApiError> {
+        Ok(Self { token: Some(token), ..Self::anonymous(url, authorities)? })
     }
 
     /// The server's address.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    pub(crate) fn authorities(&self) -> &TrustedAuthorities {
+        &self.authorities
     }
 
     pub(crate) fn token(&self) -> Option<&Redacted<String>> {
@@ -331,6 +344,9 @@ impl Api {
     fn unreachable(&self, error: reqwest::Error) -> ApiError {
         // The URL in the error's text may contain a path or query that must not be shown.
         let error = error.without_url();
+        if let Some(problem) = tls::certificate_problem(&error) {
+            return ApiError::Untrusted { url: self.url.clone(), problem };
+        }
         ApiError::Unreachable { url: self.url.clone(), is_timeout: error.is_timeout(), source: error.into() }
     }
 }
@@ -362,7 +378,8 @@ mod tests {
 
     #[test]
     fn debug_hides_token() {
-        let api = Api::with_token("http://x", "brw_secret".to_owned().into()).expect("made");
+        let authorities = TrustedAuthorities::system();
+        let api = Api::with_token("http://x", "brw_secret".to_owned().into(), authorities).expect("made");
         assert!(!format!("{api:?}").contains("brw_secret"));
     }
 }

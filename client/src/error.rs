@@ -34,6 +34,14 @@ pub enum ApiError {
         /// The HTTP client's error.
         source: Box<dyn Error + Send + Sync>,
     },
+    /// The server's certificate is not trusted, so nothing was sent to it.
+    #[error("cannot trust the certificate of {url}: {problem}")]
+    Untrusted {
+        /// Address of the request, without its query.
+        url: String,
+        /// What is wrong with the certificate, in words for users.
+        problem: String,
+    },
     /// A connection that was open broke.
     #[error("the connection broke")]
     Broken {
@@ -84,7 +92,9 @@ impl ApiError {
             Self::Problem(problem) => matches!(problem.code, Code::Unavailable | Code::Timeout),
             Self::NotBurrow { status, .. } => matches!(status, 502..=504),
             Self::Unreachable { .. } | Self::Broken { .. } => true,
-            Self::Malformed { .. } | Self::TooLarge { .. } | Self::Setup { .. } => false,
+            Self::Untrusted { .. } | Self::Malformed { .. } | Self::TooLarge { .. } | Self::Setup { .. } => {
+                false
+            }
         }
     }
 
@@ -95,7 +105,9 @@ impl ApiError {
             Self::NotBurrow { request_id, .. }
             | Self::Malformed { request_id, .. }
             | Self::TooLarge { request_id } => request_id.as_deref(),
-            Self::Unreachable { .. } | Self::Broken { .. } | Self::Setup { .. } => None,
+            Self::Unreachable { .. } | Self::Untrusted { .. } | Self::Broken { .. } | Self::Setup { .. } => {
+                None
+            }
         }
     }
 

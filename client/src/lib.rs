@@ -15,9 +15,11 @@ pub mod events;
 mod scrub;
 mod snapshots;
 pub mod socket;
+pub mod tls;
 mod transfer;
 
 pub use api::Api;
 pub use content::Content;
 pub use error::ApiError;
 pub use events::{Event, Events, RestoreEvents};
+pub use tls::TrustedAuthorities;

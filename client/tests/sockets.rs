@@ -65,7 +65,8 @@ impl Server {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
         tokio::spawn(async move { axum::serve(listener, app).await.expect("serves") });
-        let api = Api::with_token(&url, "brw_secret".to_owned().into()).expect("valid");
+        let authorities = burrow_client::TrustedAuthorities::system();
+        let api = Api::with_token(&url, "brw_secret".to_owned().into(), authorities).expect("valid");
         Self { api, attempts: Mutex::new(attempts) }
     }
 

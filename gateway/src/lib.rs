@@ -11,7 +11,6 @@
 //! ```
 
 use std::{
-    io,
     net::{SocketAddr, TcpListener},
     path::PathBuf,
     sync::Arc,
@@ -41,10 +40,14 @@ mod revocation;
 mod router;
 mod streams;
 mod target;
+mod tls;
 mod websocket;
 mod write_timeout;
 
 pub use limits::Limits;
+pub use tls::{
+    CA_CERTIFICATE_PATH, CertificateError, CertificateFiles, CertificateSource, ServerCertificate, TlsConfig,
+};
 
 use proxies::TrustedProxies;
 
@@ -63,6 +66,8 @@ pub struct Config {
     pub allowed_origins: Vec<String>,
     /// Networks of reverse proxies whose word about a client is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// TLS. Without it the listener speaks plain http.
+    pub tls: Option<TlsConfig>,
 }
 
 /// A running gateway. It ends by [`Gateway::stop`] or when it is dropped.
@@ -74,7 +79,7 @@ pub struct Gateway {
 
 impl Gateway {
     /// Starts a gateway in the current async runtime.
-    pub fn start(config: Config, limits: Limits) -> io::Result<Self> {
+    pub fn start(config: Config, limits: Limits) -> anyhow::Result<Self> {
         config.listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(config.listener)?;
         let address = listener.local_addr()?;
@@ -82,6 +87,14 @@ impl Gateway {
         let mut router =
             router::Router::new(&config.controller, config.allowed_origins, limits, tasks.clone());
         router.proxies = TrustedProxies::new(config.trusted_proxies);
+        if let Some(config) = config.tls {
+            let (tls, reloader) = tls::Tls::new(config)?;
+            router.tls = Some(tls);
+            tasks.spawn_essential(
+                "certificate",
+                reloader.run(limits.certificate_check_interval, tasks.shutdown().clone()),
+            );
+        }
         let router = Arc::new(router);
         tasks.spawn_essential("sessions", router.clone().watch_revocations());
         tasks.spawn_essential("accept", listener::accept_connections(listener, router));

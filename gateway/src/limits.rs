@@ -15,7 +15,9 @@ pub struct Limits {
     pub write_timeout: Duration,
     /// How often live streams are checked. The streams of a revoked session end within about this time.
     pub session_check_interval: Duration,
-    /// Time for a client to send the head of a request.
+    /// How often the source of the certificate is asked for a new one.
+    pub certificate_check_interval: Duration,
+    /// Time for a client to complete the TLS handshake, and to send the head of a request.
     pub request_head_timeout: Duration,
     /// How long an HTTP/2 connection may have no request.
     pub connection_idle_timeout: Duration,
@@ -42,6 +44,7 @@ impl Default for Limits {
             max_streams_per_session: 256,
             write_timeout: Duration::from_secs(30),
             session_check_interval: Duration::from_secs(2),
+            certificate_check_interval: Duration::from_secs(5),
             request_head_timeout: Duration::from_secs(15),
             connection_idle_timeout: Duration::from_mins(3),
             body_idle_timeout: Duration::from_secs(30),

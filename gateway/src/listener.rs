@@ -34,6 +34,7 @@ use crate::{
     origin::LocalAddress,
     response_timeout::{ResponseExecutor, WatchedBody, unchanged_for},
     router::Router,
+    tls::{self, ClientStream, Security},
     write_timeout::{WriteTimeoutHandle, WriteTimeoutStream},
 };
 
@@ -96,11 +97,15 @@ async fn accept_connection(
     }
 }
 
+/// Why a connection was closed that had no time to send a request.
+const EVICTED: &str = "its address has too many silent connections";
+
 /// What the requests of one connection share.
 struct Connection {
     router: Arc<Router>,
     permit: ConnectionPermit,
     local: LocalAddress,
+    security: Security,
     write_timeout: WriteTimeoutHandle,
     /// Runs the responses, on HTTP/2.
     responses: ResponseExecutor,
@@ -113,13 +118,15 @@ impl Connection {
         if request.version() == Version::HTTP_2 {
             self.http2_requests.fetch_add(1, Ordering::Relaxed);
         }
-        let response = if self.permit.activate() {
+        let response = if !self.permit.activate() {
+            Router::refuse_connection(&request)
+        } else if self.security == Security::PlainInsteadOfTls {
+            self.router.redirect_to_https(&request, self.local)
+        } else {
             // The relay disables the timeout for streams that may pause.
             request.extensions_mut().insert(self.write_timeout.clone());
             request.extensions_mut().insert(self.local);
             self.router.handle(request, self.permit.peer()).await
-        } else {
-            Router::refuse_connection(&request)
         };
         response.map(WatchedBody::new)
     }
@@ -127,7 +134,7 @@ impl Connection {
     /// Resolves when the connection must end at once: it was evicted, or sends no request in time.
     async fn overdue(&self, request_head_timeout: Duration) -> &'static str {
         tokio::select! {
-            () = self.permit.evicted() => return "its address has too many silent connections",
+            () = self.permit.evicted() => return EVICTED,
             () = sleep(request_head_timeout) => {}
         }
         if !self.permit.is_active() {
@@ -151,25 +158,49 @@ impl Connection {
     }
 }
 
+/// A connection that may send requests.
+struct OpenConnection {
+    stream: ClientStream<WriteTimeoutStream<TcpStream>>,
+    security: Security,
+    local: LocalAddress,
+    write_timeout: WriteTimeoutHandle,
+}
+
+/// Prepares a connection, and completes its TLS handshake.
+async fn open_connection(router: &Router, stream: TcpStream) -> io::Result<OpenConnection> {
+    set_socket_options(&stream)?;
+    let address = stream.local_addr()?;
+    let stream = WriteTimeoutStream::new(stream, router.limits.write_timeout);
+    let write_timeout = stream.handle();
+    let (stream, security) = tls::open(router.tls.as_ref(), stream).await?;
+    let local = LocalAddress { address, is_tls: security == Security::Tls };
+    Ok(OpenConnection { stream, security, local, write_timeout })
+}
+
 async fn serve_connection(
     stream: TcpStream,
     permit: ConnectionPermit,
     router: Arc<Router>,
     shutdown: CancellationToken,
 ) {
-    let prepared = set_socket_options(&stream).and_then(|()| stream.local_addr());
-    let local = match prepared {
-        Ok(local) => LocalAddress(local),
-        Err(error) => return tracing::debug!(%error, "a connection ended before its first request"),
-    };
     let limits = router.limits;
-    let stream = WriteTimeoutStream::new(stream, limits.write_timeout);
+    let opened = tokio::select! {
+        () = shutdown.cancelled() => return,
+        () = permit.evicted() => return tracing::debug!(EVICTED),
+        opened = timeout(limits.request_head_timeout, open_connection(&router, stream)) => opened,
+    };
+    let OpenConnection { stream, security, local, write_timeout } = match opened {
+        Ok(Ok(opened)) => opened,
+        Ok(Err(error)) => return tracing::debug!(%error, "a connection ended before its first request"),
+        Err(_) => return tracing::debug!("a connection was closed: it sends nothing"),
+    };
     let responses = ResponseExecutor::new(limits.write_timeout);
     let shared = Arc::new(Connection {
         router,
         permit,
         local,
-        write_timeout: stream.handle(),
+        security,
+        write_timeout,
         responses: responses.clone(),
         http2_requests: AtomicU64::new(0),
     });

@@ -21,13 +21,27 @@ pub struct Origins(Vec<String>);
 
 /// The address of ours that a client has connected to. An extension of every request.
 #[derive(Clone, Copy, Debug)]
-pub struct LocalAddress(pub SocketAddr);
+pub struct LocalAddress {
+    /// The address and the port.
+    pub address: SocketAddr,
+    /// Whether the connection is encrypted.
+    pub is_tls: bool,
+}
 
 impl LocalAddress {
     /// The origin of a page that was loaded from this address.
     fn origin(self) -> String {
-        let address = SocketAddr::new(self.0.ip().to_canonical(), self.0.port());
-        without_default_port(&format!("http://{address}"))
+        self.origin_with(if self.is_tls { "https" } else { "http" })
+    }
+
+    /// The origin of a page that is loaded from this address by https.
+    pub fn https_origin(self) -> String {
+        self.origin_with("https")
+    }
+
+    fn origin_with(self, scheme: &str) -> String {
+        let address = SocketAddr::new(self.address.ip().to_canonical(), self.address.port());
+        without_default_port(&format!("{scheme}://{address}"))
     }
 }
 
@@ -69,12 +83,14 @@ impl Origins {
     /// Whether the browser that sent the request keeps cookies marked secure: its page was loaded
     /// by https, or from a loopback address. `host` is where the request was sent to, which a
     /// proxy may have replaced with our own address; the origin of a page is always the browser's.
-    pub fn is_secure(&self, headers: &HeaderMap, host: &str) -> bool {
+    /// `is_tls`: the connection to us is encrypted.
+    pub fn is_secure(&self, headers: &HeaderMap, host: &str, is_tls: bool) -> bool {
         if let Some(origin) = headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok()) {
             return origin.starts_with("https://") || origin.strip_prefix("http://").is_some_and(is_loopback);
         }
         let mut https = self.0.iter().filter_map(|origin| origin.strip_prefix("https://"));
-        https.any(|known| without_port(known, 443).eq_ignore_ascii_case(without_port(host, 443)))
+        is_tls
+            || https.any(|known| without_port(known, 443).eq_ignore_ascii_case(without_port(host, 443)))
             || (is_loopback(host) && !self.has_plain_public_origin())
     }
 
@@ -114,7 +130,8 @@ fn without_port(host: &str, port: u16) -> &str {
     host.strip_suffix(&format!(":{port}")).unwrap_or(host)
 }
 
-fn is_loopback(host: &str) -> bool {
+/// Whether a host, with or without a port, is this computer only.
+pub fn is_loopback(host: &str) -> bool {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
@@ -139,7 +156,7 @@ mod tests {
         for (name, value) in pairs {
             headers.append(*name, value.parse().expect("valid"));
         }
-        let local = LocalAddress("192.168.1.5:8080".parse().expect("valid"));
+        let local = LocalAddress { address: "192.168.1.5:8080".parse().expect("valid"), is_tls: false };
         origins().check(method, &headers, is_upgrade, Some(local)).is_ok()
     }
 
@@ -201,7 +218,8 @@ mod tests {
             ("[::ffff:192.168.1.5]:8080", "http://192.168.1.5:8080"),
             ("[fe80::1]:80", "http://[fe80::1]"),
         ] {
-            assert_eq!(LocalAddress(local.parse().expect("valid")).origin(), origin);
+            let local = LocalAddress { address: local.parse().expect("valid"), is_tls: false };
+            assert_eq!(local.origin(), origin);
         }
     }
 
@@ -210,7 +228,7 @@ mod tests {
         if let Some(origin) = origin {
             headers.insert(header::ORIGIN, origin.parse().expect("valid"));
         }
-        origins.is_secure(&headers, host)
+        origins.is_secure(&headers, host, false)
     }
 
     #[test]
@@ -228,6 +246,19 @@ mod tests {
         for host in ["192.168.1.2:8080", "evil.example", "localhost.evil.example", "", ":"] {
             assert!(!is_secure(&origins(), None, host), "{host}");
         }
+    }
+
+    #[test]
+    fn encrypted_connection_is_secure() {
+        assert!(origins().is_secure(&HeaderMap::new(), "192.168.1.5:8080", true));
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ORIGIN, HeaderValue::from_static("http://192.168.1.5:8080"));
+        assert!(
+            !origins().is_secure(&headers, "192.168.1.5:8080", true),
+            "a proxy encrypts, not the browser"
+        );
+        let local = LocalAddress { address: "192.168.1.5:443".parse().expect("valid"), is_tls: true };
+        assert_eq!(local.origin(), "https://192.168.1.5");
     }
 
     /// Proxies often send our own address as the host instead of the one that the browser used.
@@ -250,7 +281,7 @@ mod tests {
             headers.append(header::COOKIE, HeaderValue::from_static("burrow=p; theme=dark;  burrow =q"));
             headers.append(header::COOKIE, HeaderValue::from_static("burrow=r"));
             headers.append(header::COOKIE, HeaderValue::from_static("__Host-burrow=s"));
-            let is_secure = origins.is_secure(&headers, host);
+            let is_secure = origins.is_secure(&headers, host, false);
             credential::remove_plain_cookie(&mut headers, is_secure);
             let lines = headers.get_all(header::COOKIE).into_iter();
             lines.map(|line| line.to_str().expect("text").to_owned()).collect::<Vec<_>>()

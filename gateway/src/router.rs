@@ -18,6 +18,7 @@ use crate::{
     refusal::{Refusal, Result},
     streams::StreamRegistry,
     target::Target,
+    tls::{Tls, redirect},
     websocket,
 };
 
@@ -33,6 +34,7 @@ pub struct Router {
     pub streams: Arc<StreamRegistry>,
     pub origins: Origins,
     pub proxies: TrustedProxies,
+    pub tls: Option<Tls>,
     pub limits: Limits,
     pub tasks: daemon::Tasks,
 }
@@ -46,6 +48,7 @@ impl Router {
             streams: StreamRegistry::new(limits.max_streams_per_session),
             origins: Origins::new(origins),
             proxies: TrustedProxies::default(),
+            tls: None,
             limits,
             tasks,
         }
@@ -56,10 +59,39 @@ impl Router {
         let id = RequestId::random();
         // Without the query, which may hold names of files: this text goes to the log.
         let summary = format!("{} {}", request.method(), request.uri().path());
+        let is_tls = is_tls(&request);
+        let host = is_tls.then(|| headers::host(request.uri(), request.headers()).to_owned());
         let result = self.route(request, id, peer).await;
         let mut response = result.unwrap_or_else(|refusal| refusal.into_response(id, &summary));
         headers::add_security_headers(response.headers_mut(), id);
+        if let (Some(tls), Some(host)) = (&self.tls, host) {
+            tls.add_hsts(response.headers_mut(), &host);
+        }
         response
+    }
+
+    /// Answers a request by plain http to a gateway with TLS.
+    pub fn redirect_to_https(&self, request: &Request<Incoming>, local: LocalAddress) -> Response {
+        let (method, uri, id) = (request.method(), request.uri(), RequestId::random());
+        let result = match Target::parse(uri.path()) {
+            Target::CaCertificate => self.ca_certificate(),
+            _ => redirect::to_https(method, uri, request.headers(), local),
+        };
+        let summary = format!("{method} {} by plain http", uri.path());
+        let mut response = result.unwrap_or_else(|refusal| refusal.into_response(id, &summary));
+        headers::add_security_headers(response.headers_mut(), id);
+        response
+    }
+
+    /// The certificate of the local CA, if there is one. It is public, and needed before a browser trusts
+    /// this server.
+    fn ca_certificate(&self) -> Result<Response> {
+        let certificate = self.tls.as_ref().and_then(|tls| tls.ca_certificate.clone());
+        let mut response = Response::new(certificate.ok_or_else(Refusal::not_found)?.into());
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-x509-ca-cert"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        Ok(response)
     }
 
     /// Answers a request on a connection that has no place.
@@ -92,6 +124,7 @@ impl Router {
             Target::Agent { workspace, rest } => self.relay(request, id, workspace, rest).await,
             Target::Api => self.proxy_to_controller(request, id, peer).await,
             Target::WebApp => assets::serve(request.method(), &path, request.headers()),
+            Target::CaCertificate => self.ca_certificate(),
             Target::NotFound => Err(Refusal::not_found()),
         }
     }
@@ -100,8 +133,13 @@ impl Router {
     /// page's origin shows.
     pub fn is_secure<B>(&self, request: &Request<B>, peer: IpAddr) -> bool {
         let headers = request.headers();
-        self.proxies
-            .find_is_https(peer, headers)
-            .unwrap_or_else(|| self.origins.is_secure(headers, headers::host(request.uri(), headers)))
+        self.proxies.find_is_https(peer, headers).unwrap_or_else(|| {
+            self.origins.is_secure(headers, headers::host(request.uri(), headers), is_tls(request))
+        })
     }
+}
+
+/// Whether the connection of a request is encrypted.
+fn is_tls<B>(request: &Request<B>) -> bool {
+    request.extensions().get::<LocalAddress>().is_some_and(|local| local.is_tls)
 }

@@ -3,6 +3,8 @@
 
 use protocol::WorkspaceId;
 
+use crate::tls::CA_CERTIFICATE_PATH;
+
 /// The part of the gateway that serves a path.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Target<'a> {
@@ -17,6 +19,8 @@ pub enum Target<'a> {
     Api,
     /// The web app.
     WebApp,
+    /// The certificate of a local CA.
+    CaCertificate,
     /// No part: 404.
     NotFound,
 }
@@ -29,6 +33,9 @@ impl<'a> Target<'a> {
         }
         if let Some(below) = path.strip_prefix("/api/v1/") {
             return Self::parse_api(below);
+        }
+        if path == CA_CERTIFICATE_PATH {
+            return Self::CaCertificate;
         }
         let first = path[1..].split('/').next().unwrap_or_default();
         if matches!(first, "api" | "internal") { Self::NotFound } else { Self::WebApp }

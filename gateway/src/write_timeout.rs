@@ -50,6 +50,11 @@ impl<S> WriteTimeoutStream<S> {
         Self { stream, write_timeout, timer: None, handle: WriteTimeoutHandle::default() }
     }
 
+    /// Returns the wrapped stream.
+    pub fn get_ref(&self) -> &S {
+        &self.stream
+    }
+
     /// Returns the handle that disables the timeout.
     pub fn handle(&self) -> WriteTimeoutHandle {
         self.handle.clone()

@@ -188,7 +188,9 @@ async fn exec_stream_may_stall() {
 #[tokio::test]
 async fn refused_websocket_returns_problem() {
     let harness = Harness::new();
-    let api = client::Api::with_token(&harness.url(""), "anna".to_owned().into()).expect("valid");
+    let authorities = client::TrustedAuthorities::system();
+    let api =
+        client::Api::with_token(&harness.url(""), "anna".to_owned().into(), authorities).expect("valid");
     let request = protocol::exec::ExecRequest { argv: vec!["true".to_owned()], ..Default::default() };
     let refused = in_time(api.exec(harness.controller.workspace, &request)).await.err().expect("refused");
     assert!(refused.is(Code::Conflict), "{refused:?}");

@@ -2,7 +2,7 @@
 //!
 //! A completion must not print anything and must not keep the user waiting, so every error gives no names.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use clap_complete::engine::CompletionCandidate;
 
@@ -39,7 +39,8 @@ pub fn classes() -> Vec<CompletionCandidate> {
 fn complete(list: impl AsyncFnOnce(Server) -> Result<Vec<String>, CommandError>) -> Vec<CompletionCandidate> {
     let names = || {
         let url = std::env::var("BURROW_URL").ok().filter(|url| !url.is_empty());
-        let server = server::signed_in(url.as_deref()).ok()?;
+        let ca_file = std::env::var_os("BURROW_CA_FILE").filter(|path| !path.is_empty()).map(PathBuf::from);
+        let server = server::signed_in(url.as_deref(), ca_file.as_deref()).ok()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
         let listed = runtime.block_on(async { tokio::time::timeout(COMPLETION_TIMEOUT, list(server)).await });
         listed.ok()?.ok()

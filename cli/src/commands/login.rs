@@ -39,6 +39,7 @@ const MAX_CODE_SECONDS: u64 = 1800;
 Examples:
   burrow login http://127.0.0.1:8080
   burrow login https://burrow.example.org --token - < token.txt
+  burrow login https://192.168.1.5:8080 --ca-file ca.crt
 
 Without --token, the sign-in is approved in a browser, on this computer or on another one.")]
 pub struct Login {
@@ -65,7 +66,7 @@ impl Login {
             Some(_) => read_token()?,
             None => device_login(context, &url, self.no_browser).await?,
         };
-        let server = Server::with_token(&url, token.clone())?;
+        let server = Server::with_token(&url, token.clone(), context.authorities()?)?;
         let Session { user, .. } = server.session().await?;
         credentials.insert(&url, credentials::SavedLogin { token, email: user.email.clone() });
         credentials.save(&path)?;
@@ -98,7 +99,7 @@ async fn device_login(
     url: &str,
     no_browser: bool,
 ) -> Result<Redacted<String>, CommandError> {
-    let server = Server::anonymous(url)?;
+    let server = Server::anonymous(url, context.authorities()?)?;
     let request = DeviceRequest { client_name: client_name() };
     let code: DeviceCode = server.device_code(&request).await?;
     let page = format!("{}?code={}", server.absolute_url(&code.verification_path), code.user_code);

@@ -35,7 +35,8 @@ impl Logout {
         };
         // Save first: a server that cannot be reached must not keep the user signed in here.
         credentials.save(&path)?;
-        if let Err(error) = Server::with_token(&url, removed.token)?.sign_out().await {
+        if let Err(error) = Server::with_token(&url, removed.token, context.authorities()?)?.sign_out().await
+        {
             progress::write_line(&format!(
                 "warning: Cannot reach {url} to revoke the token. It stays valid until it expires."
             ));

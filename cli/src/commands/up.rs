@@ -10,7 +10,9 @@ use crate::{context::Context, output::CommandError, up::options::UpOptions};
 Examples:
   burrow up
   burrow up --port 9000 --data-dir /srv/burrow
-  burrow up --listen 0.0.0.0
+  burrow up --listen 0.0.0.0 --tls self
+  burrow up --listen 0.0.0.0 --port 443 --public-url https://burrow.example.org \\
+    --tls-cert /etc/burrow/fullchain.pem --tls-key /etc/burrow/privkey.pem
   burrow up --database-url postgres://burrow@db/burrow --store s3://bucket/burrow --master-key /etc/burrow.key
   burrow up --master-key-service https://vault:8200 --vault-token-file /run/burrow/token
 

@@ -23,7 +23,10 @@ impl Version {
     pub async fn run(self, context: &Context) -> Result<(), CommandError> {
         // Without a login there is still a default server to ask. A server that does not answer is
         // not an error.
-        let server = context.server().or_else(|_| Server::anonymous(context.url().unwrap_or(DEFAULT_URL)));
+        let authorities = context.authorities()?;
+        let server = context
+            .server()
+            .or_else(|_| Server::anonymous(context.url().unwrap_or(DEFAULT_URL), authorities));
         let theirs = match &server {
             Ok(server) => server.version().await.ok(),
             Err(_) => None,

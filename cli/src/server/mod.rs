@@ -1,8 +1,10 @@
 //! Which server a command talks to, as which user, and its errors as [`CommandError`]s. The client
 //! itself is [`client::Api`].
 
-use client::ApiError;
+use std::path::Path;
+
 pub use client::{Api as Server, Event, api::API_VERSION as API};
+use client::{ApiError, TrustedAuthorities};
 use hyper_util::client::proxy::matcher::Matcher;
 use protocol::{Redacted, api::auth::TOKEN_PREFIX};
 
@@ -15,10 +17,11 @@ pub mod credentials;
 /// current user.
 ///
 /// With an address and `BURROW_TOKEN`, neither a home directory nor the credentials file is needed.
-pub fn signed_in(url: Option<&str>) -> Result<Server, CommandError> {
+pub fn signed_in(url: Option<&str>, ca_file: Option<&Path>) -> Result<Server, CommandError> {
+    let authorities = authorities(ca_file)?;
     let token = token_of_environment()?;
     if let (Some(url), Some(token)) = (url, &token) {
-        return Ok(Server::with_token(&parse_address(url)?, token.clone())?);
+        return Ok(Server::with_token(&parse_address(url)?, token.clone(), authorities)?);
     }
     let credentials = Credentials::load(&credentials::path()?)?;
     let url = parse_address(url.or(credentials.current()).unwrap_or(DEFAULT_URL))?;
@@ -26,7 +29,17 @@ pub fn signed_in(url: Option<&str>) -> Result<Server, CommandError> {
         Some(token) => token,
         None => saved_token(&credentials, &url)?,
     };
-    Ok(Server::with_token(&url, token)?)
+    Ok(Server::with_token(&url, token, authorities)?)
+}
+
+/// The authorities of the system, and those of a file of the user.
+pub fn authorities(ca_file: Option<&Path>) -> Result<TrustedAuthorities, CommandError> {
+    TrustedAuthorities::load(ca_file).map_err(|error| {
+        let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        CommandError::new(ErrorKind::Usage, format!("Cannot use {} as a CA file", error.path.display()))
+            .cause(cause)
+            .hint("give a file of certificates in PEM with --ca-file, or unset BURROW_CA_FILE")
+    })
 }
 
 /// The token of `BURROW_TOKEN`, if it is set. What cannot be a token is refused here, because a server's
@@ -60,10 +73,10 @@ fn parse_address(url: &str) -> Result<String, CommandError> {
 }
 
 /// Another server that the user has signed in to. `BURROW_TOKEN` is not sent to it.
-pub fn signed_in_to(url: &str) -> Result<Server, CommandError> {
+pub fn signed_in_to(url: &str, ca_file: Option<&Path>) -> Result<Server, CommandError> {
     let credentials = Credentials::load(&credentials::path()?)?;
     let url = parse_address(url)?;
-    Ok(Server::with_token(&url, saved_token(&credentials, &url)?)?)
+    Ok(Server::with_token(&url, saved_token(&credentials, &url)?, authorities(ca_file)?)?)
 }
 
 fn saved_token(credentials: &Credentials, url: &str) -> Result<Redacted<String>, CommandError> {
@@ -86,6 +99,10 @@ impl From<ApiError> for CommandError {
                 let hint = unreachable_hint(&url, proxy_for(&url));
                 Self::new(kind, what).because(source.as_ref()).hint(hint)
             }
+            ApiError::Untrusted { .. } => Self::new(kind, what).hint(
+                "for a server with `burrow up --tls self`, set BURROW_CA_FILE to the CA certificate: the file \
+                 tls/ca.crt in its data directory",
+            ),
             ApiError::Broken { source } | ApiError::Setup { source } => {
                 Self::new(kind, what).because(source.as_ref())
             }

@@ -1,7 +1,7 @@
 //! The gateway on its own thread, so that the keystrokes that it relays never wait for work of the
 //! controller.
 
-use std::{io, net::SocketAddr, thread};
+use std::{net::SocketAddr, thread};
 
 use ::gateway::{Config, Gateway, Limits};
 use tokio::{runtime, sync::oneshot};
@@ -15,7 +15,7 @@ pub struct GatewayThread {
 
 impl GatewayThread {
     /// Starts the gateway.
-    pub fn start(config: Config, limits: Limits) -> io::Result<Self> {
+    pub fn start(config: Config, limits: Limits) -> anyhow::Result<Self> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let gateway = {
             let _inside = runtime.enter();

@@ -16,54 +16,137 @@ pub fn bind(ip: IpAddr, port: u16) -> Result<TcpListener, CommandError> {
     Ok(listener)
 }
 
-/// The address that users type into a browser.
-pub fn address(public_url: Option<&str>, bound: SocketAddr) -> String {
-    match public_url {
-        Some(url) => url.trim_end_matches('/').to_owned(),
-        None if bound.ip().is_unspecified() => format!("http://127.0.0.1:{}", bound.port()),
-        None => format!("http://{bound}"),
+/// How users reach the server.
+#[derive(Clone, Copy, Debug)]
+pub struct Endpoint<'a> {
+    /// The address that the gateway listens on.
+    pub bound: SocketAddr,
+    /// The address that browsers use, if the operator has named it.
+    pub public_url: Option<&'a str>,
+    /// Whether the gateway speaks TLS.
+    pub is_tls: bool,
+}
+
+impl Endpoint<'_> {
+    /// The address that users type into a browser.
+    pub fn address(self) -> String {
+        let (scheme, bound) = (self.scheme(), self.bound);
+        match self.public_url {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None if bound.ip().is_unspecified() => format!("{scheme}://127.0.0.1:{}", bound.port()),
+            None => format!("{scheme}://{bound}"),
+        }
+    }
+
+    /// How to reach the server from another computer, as lines for users. The addresses are those of
+    /// this computer at present; pages from any of its addresses are accepted.
+    pub fn other_ways_in(self) -> Vec<String> {
+        let (scheme, port) = (self.scheme(), self.bound.port());
+        if self.public_url.is_some() {
+            Vec::new()
+        } else if self.bound.ip().is_loopback() {
+            vec![
+                "From another computer, forward the port, then open the same address there:".to_owned(),
+                format!("  ssh -L {port}:127.0.0.1:{port} {}@{}", user_name(), host_name()),
+            ]
+        } else if self.bound.ip().is_unspecified() {
+            let addresses = addresses_of_this_computer().into_iter().filter(IpAddr::is_ipv4);
+            let links = addresses.map(|address| format!("{scheme}://{}", SocketAddr::new(address, port)));
+            let links: Vec<String> = links.collect();
+            if links.is_empty() {
+                links
+            } else {
+                vec![format!("In this network it is at {}", links.join(", "))]
+            }
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// Whether passwords travel over the network unencrypted.
+    pub fn is_unencrypted(self) -> bool {
+        match self.public_url {
+            Some(url) => !url.to_ascii_lowercase().starts_with("https://"),
+            None => !self.is_tls && !self.bound.ip().is_loopback(),
+        }
+    }
+
+    /// The origins that the web app may have in a browser: the address, the names of this computer, and
+    /// the public URL. The gateway adds the address that a browser is connected to.
+    pub fn origins(self) -> Result<Vec<String>, CommandError> {
+        let (scheme, ip, port) = (self.scheme(), self.bound.ip(), self.bound.port());
+        let mut origins = vec![Self { public_url: None, ..self }.address()];
+        if ip.is_loopback() || ip.is_unspecified() {
+            origins.push(format!("{scheme}://localhost:{port}"));
+        }
+        if !ip.is_loopback() {
+            let name = host_name().to_ascii_lowercase();
+            origins.extend([format!("{scheme}://{name}:{port}"), format!("{scheme}://{name}.local:{port}")]);
+        }
+        if let Some(url) = self.public_url {
+            origins.push(origin(url).ok_or_else(|| {
+                CommandError::new(
+                    ErrorKind::Usage,
+                    format!("Cannot use --public-url {url}: it must be a scheme and a host"),
+                )
+                .hint("burrow up --public-url https://burrow.example.org")
+            })?);
+        }
+        Ok(origins)
+    }
+
+    fn scheme(self) -> &'static str {
+        if self.is_tls { "https" } else { "http" }
     }
 }
 
-/// How to reach the server from another computer, as lines for users. The addresses are those of
-/// this computer at present; pages from any of its addresses are accepted.
-pub fn other_ways_in(public_url: Option<&str>, bound: SocketAddr) -> Vec<String> {
-    let port = bound.port();
-    if public_url.is_some() {
-        Vec::new()
-    } else if bound.ip().is_loopback() {
-        vec![
-            "From another computer, forward the port, then open the same address there:".to_owned(),
-            format!("  ssh -L {port}:127.0.0.1:{port} {}@{}", user_name(), host_name()),
-        ]
-    } else if bound.ip().is_unspecified() {
-        let addresses = addresses_of_this_computer();
-        let links = addresses.iter().map(|address| format!("http://{}", SocketAddr::new(*address, port)));
-        let links: Vec<String> = links.collect();
-        if links.is_empty() { links } else { vec![format!("In this network it is at {}", links.join(", "))] }
+/// The names and addresses of a server that listens on `ip`, as they are in its certificate.
+pub fn names(ip: IpAddr, public_url: Option<&str>) -> Vec<String> {
+    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+    if !ip.is_loopback() {
+        let host = host_name().to_ascii_lowercase();
+        names.extend([format!("{host}.local"), host]);
+    }
+    if ip.is_unspecified() {
+        names.extend(addresses_of_this_computer().iter().map(ToString::to_string));
     } else {
-        Vec::new()
+        names.push(ip.to_string());
     }
+    names.extend(public_url.and_then(host_of));
+    let is_name = |name: &String| {
+        let is_host = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+        name.parse::<IpAddr>().is_ok() || (!name.starts_with('.') && name.chars().all(is_host))
+    };
+    names.retain(is_name);
+    names
 }
 
-/// Whether passwords travel over the network unencrypted.
-pub fn is_unencrypted(public_url: Option<&str>, bound: SocketAddr) -> bool {
-    match public_url {
-        Some(url) => !url.to_ascii_lowercase().starts_with("https://"),
-        None => !bound.ip().is_loopback(),
-    }
+/// The name or address in a URL.
+fn host_of(url: &str) -> Option<String> {
+    let uri: http::Uri = url.parse().ok()?;
+    Some(uri.host()?.trim_matches(['[', ']']).to_ascii_lowercase())
 }
 
-/// The IPv4 addresses of this computer's network interfaces, without loopback and without our own
+/// The addresses of this computer's network interfaces, without loopback and without our own
 /// links to sandboxes.
 fn addresses_of_this_computer() -> Vec<IpAddr> {
     let interfaces = nix::ifaddrs::getifaddrs().into_iter().flatten();
     interfaces
         .filter(|interface| !runner::network::is_sandbox_link(&interface.interface_name))
-        .filter_map(|interface| Some(interface.address?.as_sockaddr_in()?.ip()))
-        .filter(|ip| !ip.is_loopback() && !ip.is_link_local())
-        .map(IpAddr::from)
+        .filter_map(|interface| {
+            let address = interface.address?;
+            let v4 = address.as_sockaddr_in().map(|address| IpAddr::from(address.ip()));
+            v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::from(address.ip())))
+        })
+        .filter(|ip| !ip.is_loopback() && !is_link_local(*ip))
         .collect()
+}
+
+fn is_link_local(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    }
 }
 
 fn host_name() -> String {
@@ -72,29 +155,6 @@ fn host_name() -> String {
 
 fn user_name() -> String {
     std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_else(|_| "root".to_owned())
-}
-
-/// The origins that the web app may have in a browser: the address, the names of this computer, and
-/// the public URL. The gateway adds the address that a browser is connected to.
-pub fn origins(ip: IpAddr, port: u16, public_url: Option<&str>) -> Result<Vec<String>, CommandError> {
-    let mut origins = vec![address(None, SocketAddr::new(ip, port))];
-    if ip.is_loopback() || ip.is_unspecified() {
-        origins.push(format!("http://localhost:{port}"));
-    }
-    if !ip.is_loopback() {
-        let name = host_name().to_ascii_lowercase();
-        origins.extend([format!("http://{name}:{port}"), format!("http://{name}.local:{port}")]);
-    }
-    if let Some(url) = public_url {
-        origins.push(origin(url).ok_or_else(|| {
-            CommandError::new(
-                ErrorKind::Usage,
-                format!("Cannot use --public-url {url}: it must be a scheme and a host"),
-            )
-            .hint("burrow up --public-url https://burrow.example.org")
-        })?);
-    }
-    Ok(origins)
 }
 
 /// `scheme://host[:port]` in lower case. None if the URL has anything else.
@@ -132,6 +192,21 @@ fn refused(address: SocketAddr, error: &io::Error) -> CommandError {
 mod tests {
     use super::*;
 
+    fn endpoint<'a>(bound: &str, public_url: Option<&'a str>) -> Endpoint<'a> {
+        Endpoint { bound: bound.parse().expect("valid"), public_url, is_tls: false }
+    }
+
+    #[test]
+    fn names_are_those_of_the_listener() {
+        let loopback = names(IpAddr::from([127, 0, 0, 1]), None);
+        assert!(loopback.iter().all(|name| ["localhost", "127.0.0.1", "::1"].contains(&name.as_str())));
+        let one = names(IpAddr::from([192, 0, 2, 7]), Some("https://Lab.Example.org:8443"));
+        assert!(
+            one.contains(&"192.0.2.7".to_owned()) && one.contains(&"lab.example.org".to_owned()),
+            "{one:?}"
+        );
+    }
+
     #[test]
     fn origins_match_browsers() {
         for (url, expected) in [
@@ -143,16 +218,18 @@ mod tests {
         ] {
             assert_eq!(origin(url).as_deref(), expected, "{url}");
         }
-        let loopback = origins(IpAddr::from([127, 0, 0, 1]), 80, None).expect("valid");
+        let loopback = endpoint("127.0.0.1:80", None).origins().expect("valid");
         assert_eq!(loopback, ["http://127.0.0.1:80", "http://localhost:80"]);
         let name = host_name().to_ascii_lowercase();
-        let all = origins(IpAddr::from([0, 0, 0, 0]), 8080, None).expect("valid");
+        let all = endpoint("0.0.0.0:8080", None).origins().expect("valid");
         assert!(all.contains(&format!("http://{name}:8080")), "{all:?}");
+        let encrypted = Endpoint { is_tls: true, ..endpoint("0.0.0.0:8080", None) }.origins().expect("valid");
+        assert!(encrypted.iter().all(|origin| origin.starts_with("https://")), "{encrypted:?}");
     }
 
     #[test]
     fn other_ways_in_depend_on_the_address() {
-        let ways = |address: &str, url| other_ways_in(url, address.parse().expect("valid")).join(" ");
+        let ways = |address: &str, url| endpoint(address, url).other_ways_in().join(" ");
         assert!(ways("127.0.0.1:8080", None).contains("ssh -L 8080:127.0.0.1:8080 "));
         assert_eq!(ways("127.0.0.1:8080", Some("https://burrow.example")), "");
         assert!(!ways("0.0.0.0:8080", None).contains("127.0.0.1"));
@@ -167,9 +244,9 @@ mod tests {
             ("0.0.0.0:80", Some("https://burrow.example"), false),
             ("127.0.0.1:80", Some("http://burrow.example"), true),
         ] {
-            let address = address.parse().expect("valid");
-            assert_eq!(is_unencrypted(url, address), expected, "{address} {url:?}");
+            assert_eq!(endpoint(address, url).is_unencrypted(), expected, "{address} {url:?}");
         }
+        assert!(!Endpoint { is_tls: true, ..endpoint("0.0.0.0:80", None) }.is_unencrypted());
     }
 
     #[test]

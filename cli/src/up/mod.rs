@@ -25,10 +25,11 @@ use self::{
     data_directory::DataDirectory,
     gateway::GatewayThread,
     images::Images,
-    listen::bind,
+    listen::{Endpoint, bind},
     lock::DataLock,
     options::{Runtime, UpOptions},
     postgres::Postgres,
+    tls::{CaNotice, Tls},
 };
 use crate::{
     commands::admin::sign_in_link::ADDRESS_FILE,
@@ -53,6 +54,7 @@ pub mod lock;
 pub mod options;
 pub mod postgres;
 mod shutdown;
+mod tls;
 
 /// Free space for a new database, the log of a day and some sockets.
 const MIN_FREE_BYTES: u64 = 256 * 1024 * 1024;
@@ -80,6 +82,8 @@ struct System {
     /// Stops the controller.
     shutdown: CancellationToken,
     gateway: GatewayThread,
+    /// The certificate of the local CA, if there is one.
+    local_ca: Option<CaNotice>,
     /// The firewall rules of sandboxes, if they have a network.
     network: Option<HostNetwork>,
     _lock: DataLock,
@@ -112,6 +116,7 @@ async fn start(context: &Context, up: &UpOptions) -> Result<System, CommandError
     let lock = DataLock::acquire(data.path())?;
     let listener = bind(up.listen, up.port)?;
     data.check_free_space(MIN_FREE_BYTES)?;
+    let tls = tls::prepare(up, &data)?;
     let master_key = kms::config(&up.master_key, &data)?;
     daemon::telemetry::init_with_file("warn,sqlx=error", &data.log()).map_err(|error| {
         CommandError::error("Cannot write the log").because(&error).hint("choose another --data-dir")
@@ -144,10 +149,11 @@ async fn start(context: &Context, up: &UpOptions) -> Result<System, CommandError
     let step = Step::begin(style, "Starting the controller and the gateway");
     let shutdown = CancellationToken::new();
     let controller = Controller::start(config, shutdown.clone()).await?;
-    let gateway = start_gateway(up, listener, &controller)?;
+    let local_ca = tls.as_ref().and_then(|tls| tls.local_ca.clone());
+    let gateway = start_gateway(up, listener, tls, &controller)?;
     step.done();
     let data_dir = data.path().to_owned();
-    Ok(System { database, data_dir, controller, shutdown, gateway, network, _lock: lock })
+    Ok(System { database, data_dir, controller, shutdown, gateway, local_ca, network, _lock: lock })
 }
 
 /// Opens the object store and tests it, so that a bucket that cannot be used is reported now, and
@@ -218,14 +224,23 @@ fn kind(runtime: Runtime) -> RuntimeKind {
 fn start_gateway(
     up: &UpOptions,
     listener: TcpListener,
+    tls: Option<Tls>,
     controller: &Controller,
 ) -> Result<GatewayThread, CommandError> {
-    let failed = |error: std::io::Error| CommandError::error("Cannot start the gateway").because(&error);
-    let port = listener.local_addr().map_err(failed)?.port();
-    let allowed_origins = listen::origins(up.listen, port, up.public_url.as_deref())?;
+    let failed = |error: anyhow::Error| {
+        CommandError::error("Cannot start the gateway").cause(format!("{error:#}")).hint(if up.tls.is_on() {
+            "check the files of --tls-cert and --tls-key"
+        } else {
+            "see burrow.log in the data directory"
+        })
+    };
+    let bound = listener.local_addr().map_err(|error| failed(error.into()))?;
+    let endpoint = Endpoint { bound, public_url: up.public_url.as_deref(), is_tls: up.tls.is_on() };
+    let allowed_origins = endpoint.origins()?;
+    let tls = tls.map(|tls| tls.config);
     let trusted_proxies = up.trusted_proxy.iter().map(|proxy| proxy.0).collect();
     let controller = controller.socket().to_owned();
-    let config = ::gateway::Config { listener, controller, allowed_origins, trusted_proxies };
+    let config = ::gateway::Config { listener, controller, allowed_origins, trusted_proxies, tls };
     let limits = ::gateway::Limits::for_descriptors(descriptors::raise_limit());
     GatewayThread::start(config, limits).map_err(failed)
 }
@@ -235,18 +250,23 @@ fn start_gateway(
 /// that scripts can read it: the link, else the address.
 async fn print_link(context: &Context, up: &UpOptions, system: &System) -> Result<(), CommandError> {
     let (public_url, bound) = (up.public_url.as_deref(), system.gateway.addr());
-    let address = listen::address(public_url, bound);
+    let endpoint = Endpoint { bound, public_url, is_tls: up.tls.is_on() };
+    let address = endpoint.address();
     std::fs::write(system.data_dir.join("run").join(ADDRESS_FILE), &address)
         .map_err(|error| CommandError::error("Cannot write to the data directory").because(&error))?;
-    if listen::is_unencrypted(public_url, bound) {
+    if endpoint.is_unencrypted() {
         output::progress::write_line(
-            "Warning: passwords and all data travel over the network unencrypted. Put a proxy with TLS in \
-             front, and start with --public-url https://…",
+            "Warning: passwords and all data travel over the network unencrypted. Start with --tls self, or \
+             with --tls-cert and --tls-key, or put a proxy with TLS in front and start with --public-url \
+             https://…",
         );
     }
     context.output.say(&format!("\nBurrow is running at {address}"));
-    for line in listen::other_ways_in(public_url, bound) {
+    for line in endpoint.other_ways_in() {
         context.output.say(&line);
+    }
+    if let Some(ca) = &system.local_ca {
+        print_ca_notice(context, &address, ca);
     }
     context.output.say("Press Ctrl-C to save all homes and stop.");
     let is_claimed = system.controller.has_owner_with_password().await?;
@@ -258,6 +278,18 @@ async fn print_link(context: &Context, up: &UpOptions, system: &System) -> Resul
     let link = system.controller.first_sign_in_link().await?;
     context.output.say("\nSign in with this link. It works once:");
     output::line(&format!("{address}{}", link.expose()))
+}
+
+/// Says how browsers and programs trust the local CA.
+fn print_ca_notice(context: &Context, address: &str, ca: &CaNotice) {
+    let path = ::gateway::CA_CERTIFICATE_PATH;
+    for line in [
+        format!("Browsers warn until they trust the certificate of this server's CA: {address}{path}"),
+        format!("  SHA-256 {}", ca.fingerprint),
+        format!("  For the command line: export BURROW_CA_FILE={}", ca.file.display()),
+    ] {
+        context.output.say(&line);
+    }
 }
 
 impl System {

@@ -31,6 +31,8 @@ pub struct UpOptions {
     /// Public address under which browsers reach the server, such as https://burrow.example.org
     #[arg(long, env = "BURROW_PUBLIC_URL", value_name = "URL")]
     pub public_url: Option<String>,
+    #[command(flatten)]
+    pub tls: TlsOptions,
     /// Network of reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are believed, such as
     /// 127.0.0.1 or 10.0.0.0/8; can be repeated
     #[arg(long, env = "BURROW_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
@@ -52,6 +54,35 @@ pub struct UpOptions {
     pub agent: Option<PathBuf>,
     #[command(flatten)]
     pub limits: LimitOptions,
+}
+
+/// Where the certificate for https comes from. Without any of them the server speaks plain http.
+#[derive(Clone, Debug, Default, Args)]
+pub struct TlsOptions {
+    /// TLS certificate with its chain, in PEM. A changed file is loaded without a restart
+    #[arg(long, env = "BURROW_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key of the TLS certificate, in PEM
+    #[arg(long, env = "BURROW_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// TLS for a local network: `self` makes a certificate authority in the data directory
+    #[arg(long, env = "BURROW_TLS", value_enum, conflicts_with = "tls_cert")]
+    pub tls: Option<TlsMode>,
+}
+
+impl TlsOptions {
+    /// Whether the server speaks TLS.
+    pub fn is_on(&self) -> bool {
+        self.tls.is_some() || self.tls_cert.is_some()
+    }
+}
+
+/// The kinds of TLS without certificate files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TlsMode {
+    /// Certificates of a local authority, which users must trust first
+    #[value(name = "self")]
+    LocalCa,
 }
 
 /// The network of a trusted proxy. One address is a network of its own.

@@ -8,11 +8,11 @@ use protocol::{
 };
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, client_async_tls_with_config,
+    Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config,
     tungstenite::{Error, client::IntoClientRequest as _, error::ProtocolError, protocol::WebSocketConfig},
 };
 
-use crate::{api::Api, error::ApiError};
+use crate::{api::Api, error::ApiError, tls};
 
 mod connect;
 mod exec;
@@ -76,7 +76,8 @@ async fn open(api: &Api, workspace: WorkspaceId, rest: &str) -> Result<Socket, A
     let opening: std::pin::Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(async {
         let stream =
             connect::connect(api.url()).await.map_err(|error| Error::Io(std::io::Error::other(error)))?;
-        client_async_tls_with_config(request, stream, Some(config), None).await
+        let connector = Connector::Rustls(api.authorities().for_sockets());
+        client_async_tls_with_config(request, stream, Some(config), Some(connector)).await
     });
     match timeout(OPEN_TIMEOUT, opening).await {
         Err(elapsed) => Err(unreachable(true, elapsed.into())),
@@ -89,7 +90,10 @@ async fn open(api: &Api, workspace: WorkspaceId, rest: &str) -> Result<Socket, A
             let body = response.body().as_deref().unwrap_or_default();
             Err(ApiError::from_response(api.url(), response.status().as_u16(), id, is_problem, body))
         }
-        Ok(Err(error)) => Err(unreachable(false, describe(error))),
+        Ok(Err(error)) => match tls::certificate_problem(&error) {
+            Some(problem) => Err(ApiError::Untrusted { url: api.url().to_owned(), problem }),
+            None => Err(unreachable(false, describe(error))),
+        },
     }
 }
 

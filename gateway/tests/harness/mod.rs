@@ -18,7 +18,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{any, get, post},
 };
-use burrow_gateway::{Config, Gateway, Limits};
+use burrow_gateway::{Config, Gateway, Limits, TlsConfig};
 use hyper_util::service::TowerToHyperService;
 use protocol::{
     Access, Code, Epoch, Problem, SessionId, UserId, WorkspaceId,
@@ -100,6 +100,10 @@ impl Harness {
     }
 
     pub fn with_limits(limits: Limits) -> Self {
+        Self::with_tls(limits, None)
+    }
+
+    pub fn with_tls(limits: Limits, tls: Option<TlsConfig>) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let front = directory.path().join("front.sock");
         let (events, feed) = mpsc::channel(8);
@@ -130,6 +134,7 @@ impl Harness {
                 controller: socket,
                 allowed_origins: vec![ORIGIN.to_owned()],
                 trusted_proxies: vec![],
+                tls,
             },
             limits,
         )

@@ -39,7 +39,9 @@ pub async fn measure() -> Row {
     let stack = stack("fake", &directory).await;
     stack.run_ok(&["create", "bench"]).await;
     let workspace: WorkspaceId = id_of(&stack, "bench").await.parse().expect("an id");
-    let api = Api::with_token(&stack.url, Redacted::new(stack.token.clone())).expect("an API");
+    let api =
+        Api::with_token(&stack.url, Redacted::new(stack.token.clone()), client::TrustedAuthorities::system())
+            .expect("an API");
     let keys = directory.path().to_owned();
     let typing = tokio::task::spawn_blocking(move || {
         // One thread, like `burrow attach` and `ssh`.

@@ -54,7 +54,8 @@ pub async fn measure() -> Row {
 
 /// An API client of the owner.
 pub fn api(stack: &Stack) -> Api {
-    Api::with_token(&stack.url, Redacted::new(stack.token.clone())).expect("an API")
+    Api::with_token(&stack.url, Redacted::new(stack.token.clone()), client::TrustedAuthorities::system())
+        .expect("an API")
 }
 
 /// Starts the workspace and waits for a prompt in a new terminal.
