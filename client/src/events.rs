@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 use crate::{api::Api, error::ApiError};
 
 /// Longest silence of an event stream. The server sends comments more often.
-const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Size of one event, in bytes.
 const MAX_EVENT_BYTES: usize = 4 * 1024 * 1024;
 /// Pause before the stream is opened again after it broke.

@@ -313,6 +313,41 @@ async fn dropped_terminal_detaches() {
 }
 
 #[tokio::test]
+async fn dead_connection_is_noticed_in_time() {
+    let server = Server::start().await;
+    let (mut terminal, _, mut socket) = server.attached().await;
+    let input = terminal.input();
+    tokio::time::pause();
+    let begin = tokio::time::Instant::now();
+    // The server never answers.
+    assert_eq!(ClientMessage::decode(&receive(&mut socket).await), Ok(ClientMessage::Ping));
+    input.send_input(b"rm").expect("room");
+    assert_eq!(next(&mut terminal).await, TerminalEvent::Disconnected);
+    assert!(begin.elapsed() <= Duration::from_secs(20), "{:?}", begin.elapsed());
+    tokio::time::resume();
+    let (again, mut socket) = server.accept(0, 0).await;
+    assert_eq!(again.from, Some(0));
+    assert_eq!(next(&mut terminal).await, TerminalEvent::Reconnected);
+    assert_eq!(next(&mut terminal).await, TerminalEvent::Resized(SIZE));
+    assert_eq!(next(&mut terminal).await, TerminalEvent::InputDropped(2));
+    input.send_input(b"x").expect("room");
+    assert_eq!(receive_input(&mut socket).await, (0, b"x".to_vec()), "what is typed now");
+}
+
+#[tokio::test]
+async fn dead_exec_ends_with_an_error() {
+    let server = Server::start().await;
+    let request = ExecRequest { argv: vec!["cat".to_owned()], ..Default::default() };
+    let exec = in_time(server.api.exec(WorkspaceId::random(), &request)).await.expect("started");
+    let (_sender, mut receiver) = exec.split();
+    tokio::time::pause();
+    let begin = tokio::time::Instant::now();
+    let error = in_time(receiver.next()).await.expect_err("nothing arrives");
+    assert!(begin.elapsed() <= Duration::from_secs(20), "{:?}", begin.elapsed());
+    assert!(matches!(error, ApiError::Broken { .. }), "{error:?}");
+}
+
+#[tokio::test]
 async fn exec_keeps_streams_apart_and_returns_status() {
     let server = Server::start().await;
     let request =

@@ -1,12 +1,12 @@
 //! `burrow exec`: runs a program in a workspace as if it ran here. Streams, signals and the exit
 //! status are passed through, with back-pressure like a pipe.
 
-use std::{convert::Infallible, io, time::Duration};
+use std::{convert::Infallible, io};
 
 use clap::Args;
 use client::{
     ApiError,
-    socket::{ExecEvent, ExecReceiver, ExecSender},
+    socket::{ExecEvent, ExecReceiver, ExecSender, HEARTBEAT_INTERVAL},
 };
 use protocol::exec::{DEFAULT_OUTPUT_TIMEOUT_MS, ExecEnd, ExecRequest, MAX_OUTPUT_TIMEOUT_MS};
 use tokio::{
@@ -28,8 +28,8 @@ use crate::{
 
 /// Bytes of one read of standard input.
 const MAX_READ_BYTES: usize = 32 * 1024;
-/// Pings keep the connection open while a program prints nothing for hours.
-const PING_INTERVAL: Duration = Duration::from_secs(25);
+/// What to know after a lost connection.
+const LOST_HINT: &str = "the program may have ended or may still run; look before you run it again";
 /// Signals that wait to be sent.
 const SIGNAL_QUEUE: usize = 4;
 /// The exit status that shells report when the reader of a pipe has gone (SIGPIPE).
@@ -133,7 +133,7 @@ async fn copy_input(
     mut stdin: Option<mpsc::Receiver<Vec<u8>>>,
     mut signals: mpsc::Receiver<u8>,
 ) -> Infallible {
-    let mut pings = interval(PING_INTERVAL);
+    let mut pings = interval(HEARTBEAT_INTERVAL);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut waiting: Vec<u8> = Vec::new();
     loop {
@@ -171,7 +171,12 @@ async fn next_input(stdin: &mut Option<mpsc::Receiver<Vec<u8>>>) -> Option<Vec<u
 async fn copy_output(mut receiver: ExecReceiver) -> Result<u8, CommandError> {
     let (mut stdout, mut stderr) = (tokio::io::stdout(), tokio::io::stderr());
     loop {
-        let written = match receiver.next().await? {
+        let event = receiver.next().await.map_err(|error| {
+            let is_lost = matches!(error, ApiError::Broken { .. });
+            let error = CommandError::from(error);
+            if is_lost { error.hint(LOST_HINT) } else { error }
+        });
+        let written = match event? {
             ExecEvent::Stdout(bytes) => write(&mut stdout, &bytes).await,
             ExecEvent::Stderr(bytes) => write(&mut stderr, &bytes).await,
             ExecEvent::End(ExecEnd::Exited { status, output_cut }) => {

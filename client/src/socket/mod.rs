@@ -26,9 +26,12 @@ type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 /// Longest time to open a WebSocket: connection, grant, and the relay to the agent.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Longest silence of a connection. Agent and client send pings far more often, so a longer one
-/// means a dead connection.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// How often the client asks the agent for a sign of life. The web app does the same.
+pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(4500);
+
+/// Longest silence of a connection. The agent answers every heartbeat, so four that are not answered
+/// mean a dead connection.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(18);
 
 /// Read buffer of one WebSocket. The library's default is 128 KiB.
 const READ_BUFFER_BYTES: usize = 16 * 1024;

@@ -5,6 +5,9 @@
 //! the first byte that the agent has not confirmed. No output is lost or shown twice, and no key is
 //! typed twice.
 //!
+//! Keys that were typed into a connection that was dead for a while are not sent later: by then they may do
+//! something else than intended. They are dropped, and the caller is told how many there were.
+//!
 //! A task holds the connection. The [`Terminal`] handle and the task share the [`Outbox`] (what is
 //! to be sent). Received output waits in a short queue and is acknowledged only when the caller
 //! asks for the next event, so a flood of output stays in the guest.
@@ -35,20 +38,24 @@ use protocol::{
 use tokio::{
     sync::{Notify, mpsc},
     task::JoinHandle,
-    time::{Instant, sleep, timeout},
+    time::{Instant, MissedTickBehavior, interval_at, sleep, timeout},
 };
 use tokio_tungstenite::tungstenite::{Error, Message, protocol::frame::coding::CloseCode};
 
-use super::{IDLE_TIMEOUT, Socket, broken, exec::malformed, open, silent};
+use super::{HEARTBEAT_INTERVAL, IDLE_TIMEOUT, Socket, broken, exec::malformed, open, silent};
 use crate::{api::Api, error::ApiError};
 
 /// Unconfirmed input, in bytes: as much as the agent accepts at once. A longer paste waits piece by piece.
 const MAX_UNCONFIRMED_BYTES: usize = MAX_INPUT_BYTES;
+/// Bytes that are typed within this time count as typed at once.
+const TYPED_RESOLUTION: Duration = Duration::from_millis(50);
 /// Output is acknowledged in steps of this many bytes. An acknowledgement for the echo of every key
 /// would delay the next echo.
 const ACKNOWLEDGE_BYTES: u64 = OUTPUT_WINDOW_BYTES / 8;
 /// Events in the queue. The acknowledgement window bounds their bytes.
 const MAX_QUEUED_EVENTS: usize = 16;
+/// A break of this length is one that a user notices. What was typed in it is dropped.
+const STALE_INPUT_AGE: Duration = Duration::from_secs(3);
 /// First pause before a reconnect. Each further one is twice as long, …
 const RECONNECT_MIN_DELAY: Duration = Duration::from_millis(100);
 
@@ -67,10 +74,12 @@ pub enum TerminalEvent {
     Redraw(Bytes),
     /// The terminal's size, which another viewer may have chosen.
     Resized(TerminalSize),
-    /// The connection broke. The client reconnects and keeps typed keys.
+    /// The connection broke. The client reconnects.
     Disconnected,
     /// The client is connected again.
     Reconnected,
+    /// This many bytes were typed while the connection was lost, and were dropped.
+    InputDropped(usize),
     /// The program exited. Nothing follows.
     Exited(ExitStatus),
 }
@@ -113,6 +122,10 @@ struct Outbox {
     /// Typed bytes that the agent has not confirmed. The first one has the offset `confirmed`.
     unconfirmed: VecDeque<u8>,
     confirmed: u64,
+    /// When parts of the unconfirmed bytes were typed: their ends, oldest first.
+    typed: VecDeque<(u64, Instant)>,
+    /// When the agent was last heard.
+    heard_at: Option<Instant>,
     /// Offset of the first input byte that was not sent over this connection.
     sent: u64,
     /// Output offset that the caller has drawn.
@@ -182,7 +195,7 @@ impl TerminalInput {
         if outbox.unconfirmed.len() + bytes.len() > MAX_UNCONFIRMED_BYTES {
             return Err(InputFull);
         }
-        outbox.unconfirmed.extend(bytes);
+        outbox.push_input(bytes, Instant::now());
         self.0.changed.notify_one();
         Ok(())
     }
@@ -225,6 +238,8 @@ impl Outbox {
         Self {
             unconfirmed: VecDeque::new(),
             confirmed: 0,
+            typed: VecDeque::new(),
+            heard_at: None,
             sent: 0,
             drawn: 0,
             acknowledged: 0,
@@ -243,22 +258,48 @@ impl Outbox {
         self.size
     }
 
+    fn push_input(&mut self, bytes: &[u8], now: Instant) {
+        self.unconfirmed.extend(bytes);
+        let end = self.confirmed + self.unconfirmed.len() as u64;
+        match self.typed.back_mut() {
+            Some((last, at)) if now - *at < TYPED_RESOLUTION => *last = end,
+            _ => self.typed.push_back((end, now)),
+        }
+    }
+
+    /// Drops what was typed since the agent was last heard, if that is long ago. Returns the number of
+    /// bytes.
+    fn drop_stale_input(&mut self, now: Instant) -> usize {
+        let Some(heard_at) = self.heard_at.filter(|heard_at| now - *heard_at >= STALE_INPUT_AGE) else {
+            return 0;
+        };
+        self.typed.retain(|(_, at)| *at <= heard_at);
+        let kept = self.typed.back().map_or(0, |(end, _)| end.saturating_sub(self.confirmed));
+        let dropped = self.unconfirmed.len().saturating_sub(usize::try_from(kept).unwrap_or(usize::MAX));
+        self.unconfirmed.truncate(self.unconfirmed.len() - dropped);
+        dropped
+    }
+
     /// Drops input that the agent has typed: everything before `offset`.
     fn confirm_input(&mut self, offset: u64) {
         let done = usize::try_from(offset.saturating_sub(self.confirmed)).unwrap_or(usize::MAX);
         self.unconfirmed.drain(..done.min(self.unconfirmed.len()));
         self.confirmed = self.confirmed.max(offset);
+        self.typed.retain(|(end, _)| *end > offset);
         self.sent = self.sent.max(self.confirmed);
     }
 
     /// Applies an attach info. The first one of a connection says where input and output continue.
-    fn apply_info(&mut self, info: &AttachInfo) {
+    /// Returns the number of typed bytes that were dropped.
+    fn apply_info(&mut self, info: &AttachInfo, now: Instant) -> usize {
         self.confirm_input(info.input);
-        if !self.has_info {
-            self.has_info = true;
-            self.sent = self.confirmed;
-            self.acknowledged = info.start;
+        if self.has_info {
+            return 0;
         }
+        self.has_info = true;
+        self.sent = self.confirmed;
+        self.acknowledged = info.start;
+        self.drop_stale_input(now)
     }
 
     /// Returns the next message to send, if there is one, and assumes that it will be sent.
@@ -386,6 +427,8 @@ impl Attachment {
             if let Some(end) = ended {
                 return end;
             }
+            // After the message, because the first one needs to know how long the break was.
+            self.outbox.lock().heard_at = Some(Instant::now());
         }
     }
 
@@ -425,10 +468,15 @@ impl Attachment {
 
     async fn handle_info(&mut self, info: &AttachInfo) -> Result<(), Detached> {
         self.received.get_or_insert(info.start);
-        self.outbox.lock().apply_info(info);
+        let dropped = self.outbox.lock().apply_info(info, Instant::now());
         self.outbox.changed.notify_one();
         self.outbox.room.notify_one();
-        self.send_event(TerminalEvent::Resized(info.size), None).await
+        self.send_event(TerminalEvent::Resized(info.size), None).await?;
+        if dropped > 0 {
+            tracing::debug!(dropped, "input of a lost connection was dropped");
+            self.send_event(TerminalEvent::InputDropped(dropped), None).await?;
+        }
+        Ok(())
     }
 
     /// Returns the part of `bytes` that was not received before. Fails if bytes are missing in between.
@@ -457,17 +505,22 @@ const OUTPUT_HEADER_BYTES: usize = 9;
 /// The handle was dropped.
 struct Detached;
 
-/// Sends the outbox's messages as they become due. Returns the error that ends the connection.
+/// Sends the outbox's messages as they become due, and heartbeats. Returns the error that ends the
+/// connection.
 async fn send_messages(outbox: &SharedOutbox, mut sink: SplitSink<Socket, Message>) -> ApiError {
+    let mut heartbeats = interval_at(Instant::now() + HEARTBEAT_INTERVAL, HEARTBEAT_INTERVAL);
+    heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let message = outbox.lock().next_message();
-        match message {
-            None => outbox.changed.notified().await,
-            Some(message) => {
-                if let Err(error) = sink.send(Message::binary(message)).await {
-                    return broken(error);
-                }
-            }
+        let message = match message {
+            Some(message) => message,
+            None => tokio::select! {
+                () = outbox.changed.notified() => continue,
+                _ = heartbeats.tick() => ClientMessage::Ping.encode(),
+            },
+        };
+        if let Err(error) = sink.send(Message::binary(message)).await {
+            return broken(error);
         }
     }
 }
@@ -498,9 +551,9 @@ mod tests {
     #[test]
     fn nothing_is_sent_before_info() {
         let mut outbox = Outbox::new(SIZE);
-        outbox.unconfirmed.extend(b"ls");
+        outbox.push_input(b"ls", Instant::now());
         assert_eq!(outbox.next_message(), None);
-        outbox.apply_info(&info(0, 0));
+        outbox.apply_info(&info(0, 0), Instant::now());
         assert_eq!(typed(&mut outbox), Some((0, b"ls".to_vec())));
         assert_eq!(outbox.next_message(), None);
     }
@@ -508,34 +561,34 @@ mod tests {
     #[test]
     fn reconnect_resends_unconfirmed_input() {
         let mut outbox = Outbox::new(SIZE);
-        outbox.apply_info(&info(0, 0));
-        outbox.unconfirmed.extend(b"abcdef");
+        outbox.apply_info(&info(0, 0), Instant::now());
+        outbox.push_input(b"abcdef", Instant::now());
         typed(&mut outbox);
         outbox.confirm_input(2);
         outbox.reset_connection();
         // The agent had typed more than its last confirmation said.
-        outbox.apply_info(&info(0, 4));
+        outbox.apply_info(&info(0, 4), Instant::now());
         assert_eq!(typed(&mut outbox), Some((4, b"ef".to_vec())));
         outbox.confirm_input(6);
         assert!(outbox.unconfirmed.is_empty());
-        outbox.unconfirmed.extend(b"g");
+        outbox.push_input(b"g", Instant::now());
         assert_eq!(typed(&mut outbox), Some((6, b"g".to_vec())));
     }
 
     #[test]
     fn later_info_resends_nothing() {
         let mut outbox = Outbox::new(SIZE);
-        outbox.apply_info(&info(0, 0));
-        outbox.unconfirmed.extend(b"abc");
+        outbox.apply_info(&info(0, 0), Instant::now());
+        outbox.push_input(b"abc", Instant::now());
         typed(&mut outbox);
-        outbox.apply_info(&info(0, 1));
+        outbox.apply_info(&info(0, 1), Instant::now());
         assert_eq!(outbox.next_message(), None);
     }
 
     #[test]
     fn size_and_acknowledgement_are_sent_once() {
         let mut outbox = Outbox::new(SIZE);
-        outbox.apply_info(&info(10, 0));
+        outbox.apply_info(&info(10, 0), Instant::now());
         outbox.size = TerminalSize { cols: 100, rows: 30 };
         outbox.drawn = 10 + ACKNOWLEDGE_BYTES;
         assert_eq!(outbox.next_message(), Some(ClientMessage::Resize(outbox.size).encode()));
@@ -546,7 +599,32 @@ mod tests {
         outbox.drawn += 1;
         assert_eq!(outbox.next_message(), Some(ClientMessage::Acknowledge(outbox.drawn).encode()));
         outbox.reset_connection();
-        outbox.apply_info(&info(outbox.drawn, 0));
+        outbox.apply_info(&info(outbox.drawn, 0), Instant::now());
         assert_eq!(outbox.next_message(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn keys_of_a_long_break_are_dropped() {
+        let mut outbox = Outbox::new(SIZE);
+        outbox.push_input(b"typed before the first answer", Instant::now());
+        sleep(STALE_INPUT_AGE * 2).await;
+        assert_eq!(outbox.apply_info(&info(0, 0), Instant::now()), 0, "there was no break yet");
+        outbox.confirm_input(29);
+        outbox.heard_at = Some(Instant::now());
+        outbox.push_input(b"ls", Instant::now());
+        sleep(STALE_INPUT_AGE / 2).await;
+        outbox.heard_at = Some(Instant::now());
+        sleep(STALE_INPUT_AGE / 2).await;
+        outbox.push_input(b" -l", Instant::now());
+        outbox.reset_connection();
+        assert_eq!(outbox.apply_info(&info(0, 29), Instant::now()), 0, "a short break");
+        sleep(STALE_INPUT_AGE).await;
+        outbox.push_input(b"; rm", Instant::now());
+        outbox.reset_connection();
+        // The agent has typed one byte of the first part.
+        assert_eq!(outbox.apply_info(&info(0, 30), Instant::now()), 7);
+        assert_eq!(typed(&mut outbox), Some((30, b"s".to_vec())));
+        outbox.push_input(b"x", Instant::now());
+        assert_eq!(typed(&mut outbox), Some((31, b"x".to_vec())));
     }
 }

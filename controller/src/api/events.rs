@@ -48,12 +48,12 @@ const CLASS_GATHER_DELAY: Duration = Duration::from_millis(200);
 const MAX_SINGLE_READS: usize = 8;
 /// How often `event: heartbeat` is sent. A browser sees no comments, and nothing else tells it that a
 /// connection is dead whose network drops everything.
-const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
+pub(super) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 /// How often a stream reads up to when homes are safe. That time moves without any other change.
 const STATUS_INTERVAL: Duration = Duration::from_secs(10);
 /// How often a comment is sent, for proxies that close silent connections, and how often the
 /// session is checked.
-pub(super) const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
 type Sender = mpsc::Sender<std::result::Result<Event, Infallible>>;
 type Stream =

@@ -21,7 +21,7 @@ use super::{
     access::authorize_workspace,
     browse::{home_path, open_session},
     error::{ApiError, Result},
-    events::KEEP_ALIVE_INTERVAL,
+    events::HEARTBEAT_INTERVAL,
     extract::{Input, Params, Signed},
 };
 use crate::{
@@ -106,7 +106,7 @@ pub async fn restore_files(
     let events = ReceiverStream::new(receiver).map(|event| {
         Ok(Event::default().data(serde_json::to_string(&event).expect("events are plain data")))
     });
-    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE_INTERVAL)))
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT_INTERVAL)))
 }
 
 /// Runs a restore until it is complete, the client is gone, or the server shuts down.

@@ -43,6 +43,9 @@ Examples:
 Attaches to the most recent terminal, which the browser shows too, or opens a new one. At the
 beginning of a line, ~. detaches and ~? lists the other escapes. The shell keeps running.
 
+A lost connection is noticed within 20 seconds, and continues where it was. Keys that were typed
+while it was lost for more than three seconds are dropped, with a notice.
+
 Programs in the workspace may copy text to your clipboard (OSC 52), with a notice. They can never
 read your clipboard.")]
 pub struct Attach {

@@ -210,6 +210,7 @@ impl Session {
                 self.show(notice.as_bytes()).await
             }
             TerminalEvent::Reconnected => self.show(at_bottom("").as_bytes()).await,
+            TerminalEvent::InputDropped(bytes) => self.show_notice(&dropped_notice(bytes)).await,
             TerminalEvent::Exited(exit) => Some(SessionEnd::Exited(exit_status(exit))),
         }
     }
@@ -287,6 +288,11 @@ impl Signals {
             _ = self.hangup.recv() => SIGHUP,
         }
     }
+}
+
+fn dropped_notice(bytes: usize) -> String {
+    let keys = if bytes == 1 { "1 key that was".to_owned() } else { format!("{bytes} keys that were") };
+    format!("Reconnected. {keys} typed while the connection was lost will not be sent.")
 }
 
 /// Escape sequences that replace the last line with `text` and leave the cursor where it is.
