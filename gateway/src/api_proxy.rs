@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Largest request body that the controller gets, in bytes: chunks of an import.
-const MAX_BODY_BYTES: u64 = 4 * 1024 * 1024;
+pub const MAX_BODY_BYTES: u64 = 4 * 1024 * 1024;
 
 impl Router {
     /// Forwards a request to the controller and its response to the client.

@@ -158,7 +158,7 @@ impl Drop for ConnectionPermit {
 }
 
 /// The address by which connections are counted. Providers give a customer a whole IPv6 /64.
-fn owner_address(peer: IpAddr) -> IpAddr {
+pub fn owner_address(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => {

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 mod api_proxy;
 mod assets;
 mod body;
+mod buffer_budget;
 mod connection_limits;
 mod controller;
 mod credential;
@@ -49,6 +50,7 @@ pub use tls::{
     CA_CERTIFICATE_PATH, CertificateError, CertificateFiles, CertificateSource, ServerCertificate, TlsConfig,
 };
 
+use buffer_budget::BufferBudget;
 use proxies::TrustedProxies;
 
 /// How long shutdown waits for responses under way. Streams are cut at once.
@@ -74,6 +76,7 @@ pub struct Config {
 #[derive(Debug)]
 pub struct Gateway {
     address: SocketAddr,
+    buffers: BufferBudget,
     tasks: Tasks,
 }
 
@@ -95,15 +98,21 @@ impl Gateway {
                 reloader.run(limits.certificate_check_interval, tasks.shutdown().clone()),
             );
         }
+        let buffers = router.buffers.clone();
         let router = Arc::new(router);
         tasks.spawn_essential("sessions", router.clone().watch_revocations());
         tasks.spawn_essential("accept", listener::accept_connections(listener, router));
-        Ok(Self { address, tasks })
+        Ok(Self { address, buffers, tasks })
     }
 
     /// The address that the gateway listens on. Useful when the configured port was 0.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How many bytes are reserved for what clients have not read or sent yet.
+    pub fn buffered_bytes(&self) -> usize {
+        self.buffers.used_bytes()
     }
 
     /// Starts the shutdown: no more connections are accepted and live streams are cut. Clients

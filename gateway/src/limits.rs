@@ -9,6 +9,9 @@ pub struct Limits {
     /// Concurrent connections. More wait in the kernel's queue. Each costs a descriptor and some
     /// tens of KiB. One address may have half of them.
     pub max_connections: usize,
+    /// Bytes that may be buffered for clients, until they read their responses or the workspace reads their
+    /// uploads. One address may have half of them.
+    pub max_buffered_bytes: usize,
     /// Concurrent streams of one session: several windows, each with a screen full of terminals and editors.
     pub max_streams_per_session: usize,
     /// A client that accepts no byte for this long is dropped.
@@ -41,6 +44,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_connections: 4096,
+            max_buffered_bytes: 512 * 1024 * 1024,
             max_streams_per_session: 256,
             write_timeout: Duration::from_secs(30),
             session_check_interval: Duration::from_secs(2),

@@ -126,9 +126,16 @@ impl Connection {
             // The relay disables the timeout for streams that may pause.
             request.extensions_mut().insert(self.write_timeout.clone());
             request.extensions_mut().insert(self.local);
-            self.router.handle(request, self.permit.peer()).await
+            let share = match self.router.reserve_buffers(&request, self.permit.peer()) {
+                Ok(share) => Arc::new(share),
+                Err(refusal) => return refusal.map(|body| WatchedBody::new(body, None)),
+            };
+            // The splice of a WebSocket outlives its response.
+            request.extensions_mut().insert(share.clone());
+            let response = self.router.handle(request, self.permit.peer()).await;
+            return response.map(|body| WatchedBody::new(body, Some(share)));
         };
-        response.map(WatchedBody::new)
+        response.map(|body| WatchedBody::new(body, None))
     }
 
     /// Resolves when the connection must end at once: it was evicted, or sends no request in time.

@@ -10,7 +10,7 @@
 //! 5. A WebSocket: accept the client's upgrade and splice both streams in a task. Any other route:
 //!    send the response back.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{body::Body, response::Response};
 use http::{HeaderMap, Method, Request, StatusCode};
@@ -31,6 +31,7 @@ use transport::{
 
 use crate::{
     body::{BodyFault, check_content_length, request_body, response_body},
+    buffer_budget::BufferShare,
     credential::Credential,
     headers,
     links::Placement,
@@ -147,7 +148,12 @@ impl Router {
         }
         let (response, on_upgrade) = upgrade.accept();
         let AdmittedRequest { id, guard, .. } = admitted;
-        self.tasks.spawn("splice", splice_websocket(id, on_upgrade, upstream, link, guard, stall_timeout));
+        let share = request.extensions().get::<Arc<BufferShare>>().cloned();
+        let splice = splice_websocket(id, on_upgrade, upstream, link, guard, stall_timeout);
+        self.tasks.spawn("splice", async move {
+            splice.await;
+            drop(share);
+        });
         Ok(response)
     }
 

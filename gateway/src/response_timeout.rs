@@ -26,6 +26,8 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 
+use crate::buffer_budget::BufferShare;
+
 /// Size of a piece of a response, in bytes: one HTTP/2 frame.
 const PIECE_BYTES: usize = 16 * 1024;
 
@@ -119,16 +121,18 @@ pub struct WatchedBody {
     /// Data that the body has returned and HTTP/2 has not taken yet.
     rest: Bytes,
     progress: Option<Arc<Progress>>,
+    /// The memory that is reserved for it.
+    _share: Option<Arc<BufferShare>>,
 }
 
 impl WatchedBody {
-    /// Wraps a body in the task that sends it.
-    pub fn new(body: Body) -> Self {
+    /// Wraps a body in the task that sends it. `share` is held until the body has ended.
+    pub fn new(body: Body, share: Option<Arc<BufferShare>>) -> Self {
         let progress = PROGRESS.try_with(Arc::clone).ok();
         if let Some(progress) = &progress {
             progress.waits_for_client.store(true, Ordering::Relaxed);
         }
-        Self { body, rest: Bytes::new(), progress }
+        Self { body, rest: Bytes::new(), progress, _share: share }
     }
 
     fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
@@ -190,7 +194,7 @@ mod tests {
     async fn send(body: Body, intervals: &'static [u64]) -> Duration {
         let start = Instant::now();
         let response = async move {
-            let mut body = WatchedBody::new(body);
+            let mut body = WatchedBody::new(body, None);
             for seconds in intervals {
                 sleep(Duration::from_secs(*seconds)).await;
                 if body.frame().await.is_none() {
@@ -233,7 +237,7 @@ mod tests {
         let content: Vec<u8> = (0..u8::MAX).cycle().take(3 * PIECE_BYTES + 5).collect();
         let expected = content.clone();
         let collected = PROGRESS.scope(Arc::default(), async {
-            let mut body = WatchedBody::new(Body::from(content));
+            let mut body = WatchedBody::new(Body::from(content), None);
             let mut collected = Vec::new();
             while let Some(frame) = body.frame().await {
                 let data = frame.expect("no error").into_data().expect("data");

@@ -5,11 +5,14 @@ use std::{net::IpAddr, path::Path, sync::Arc};
 
 use axum::response::Response;
 use http::{HeaderValue, Request, Version, header};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use protocol::{Code, RequestId};
 
 use crate::{
-    Limits, assets,
+    Limits,
+    api_proxy::MAX_BODY_BYTES,
+    assets,
+    buffer_budget::{self, BufferBudget, BufferShare},
     controller::ControllerClient,
     credential, headers,
     links::LinkPool,
@@ -22,6 +25,9 @@ use crate::{
     websocket,
 };
 
+/// When to try again if the buffers are full: a moment after the stalled responses are cut.
+const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("5");
+
 /// Everything that serving a request needs. One per gateway, shared by all connections.
 ///
 /// A request goes to one of three parts: `/api/v1/workspaces/{id}/agent/…` to the workspace's
@@ -31,6 +37,7 @@ use crate::{
 pub struct Router {
     pub controller: ControllerClient,
     pub links: LinkPool,
+    pub buffers: BufferBudget,
     pub streams: Arc<StreamRegistry>,
     pub origins: Origins,
     pub proxies: TrustedProxies,
@@ -45,6 +52,7 @@ impl Router {
         Self {
             controller: ControllerClient::new(controller),
             links: LinkPool::default(),
+            buffers: BufferBudget::new(limits.max_buffered_bytes),
             streams: StreamRegistry::new(limits.max_streams_per_session),
             origins: Origins::new(origins),
             proxies: TrustedProxies::default(),
@@ -108,6 +116,32 @@ impl Router {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
+    }
+
+    /// Reserves what may be buffered for a request from `peer`, or returns the refusal.
+    pub fn reserve_buffers(
+        &self,
+        request: &Request<Incoming>,
+        peer: IpAddr,
+    ) -> std::result::Result<BufferShare, Box<Response>> {
+        let is_upgrade = websocket::is_upgrade(request);
+        let body_bytes = match Target::parse(request.uri().path()) {
+            _ if request.body().is_end_stream() => 0,
+            // The controller reads a body as a whole.
+            Target::Api => usize::try_from(MAX_BODY_BYTES).unwrap_or(usize::MAX),
+            _ => buffer_budget::UPLOAD_BYTES,
+        };
+        let needed = buffer_budget::needed_bytes(request.headers(), body_bytes, is_upgrade);
+        let client = self.proxies.find_client(peer, request.headers());
+        self.buffers.reserve(client, needed).ok_or_else(|| {
+            let detail = "Your address has too many requests at once. Try again in a moment.";
+            let (refusal, id) = (Refusal::new(Code::Unavailable, detail), RequestId::random());
+            let summary = format!("{} {}: the buffers are full", request.method(), request.uri().path());
+            let mut response = refusal.into_response(id, &summary);
+            headers::add_security_headers(response.headers_mut(), id);
+            response.headers_mut().insert(header::RETRY_AFTER, RETRY_SECONDS);
+            Box::new(response)
+        })
     }
 
     async fn route(&self, mut request: Request<Incoming>, id: RequestId, peer: IpAddr) -> Result<Response> {

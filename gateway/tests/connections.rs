@@ -68,6 +68,56 @@ async fn stalled_http2_response_is_reset() {
     assert_eq!(in_time(sent).await.expect("a response").status(), 404);
 }
 
+/// An HTTP/2 client at another address of the loopback network.
+async fn http2_client_at(harness: &Harness, address: &str, window: u32) -> http2::SendRequest<Body> {
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.bind(format!("{address}:0").parse().expect("an address")).expect("bound");
+    let stream = in_time(socket.connect(harness.address())).await.expect("connected");
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder.initial_stream_window_size(window);
+    let (sender, connection) = in_time(builder.handshake(TokioIo::new(stream))).await.expect("opened");
+    tokio::spawn(async move {
+        let _ = connection.await;
+    });
+    sender
+}
+
+#[tokio::test]
+async fn stalled_responses_have_a_budget() {
+    const BUDGET: usize = 4 * 1024 * 1024;
+    let harness = Harness::with_limits(Limits {
+        max_buffered_bytes: BUDGET,
+        max_streams_per_session: 1000,
+        write_timeout: Duration::from_secs(60),
+        ..limits()
+    });
+    let mut stalled = http2_client_at(&harness, "127.0.0.2", 0).await;
+    let mut responses = Vec::new();
+    let refused = loop {
+        let sent = stalled.send_request(get(harness.url("/api/v1/headers")));
+        let response = in_time(sent).await.expect("a response");
+        assert!(harness.gateway.buffered_bytes() <= BUDGET / 2, "one address has half of the budget");
+        if response.status() != 200 {
+            break response;
+        }
+        responses.push(response);
+    };
+    assert_eq!(refused.status(), 503);
+    assert!(refused.headers().contains_key("retry-after"));
+    assert!(responses.len() >= 10, "{}", responses.len());
+    let mut other = http2_client_at(&harness, "127.0.0.3", 65_535).await;
+    let sent = other.send_request(get(harness.url("/api/v1/headers")));
+    assert_eq!(in_time(sent).await.expect("a response").status(), 200);
+    // What was reserved is free again when the client gives up.
+    drop((stalled, responses, refused));
+    in_time(async {
+        while harness.gateway.buffered_bytes() > BUDGET / 8 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn silent_connections_are_closed() {
     let harness =

@@ -1,5 +1,5 @@
 //! The addresses under which browsers reach a server: behind nginx as many configure it, and by
-//! plain http from a local network. The steps in the browser are in `browser/address.mjs`.
+//! plain http and by https from a local network. The steps in the browser are in `browser/address.mjs`.
 
 use std::{
     net::{IpAddr, UdpSocket},
@@ -71,6 +71,25 @@ async fn local_network_works_by_plain_http() {
     assert!(stack.log().contains("unencrypted"), "{}", stack.log());
     stack.link = stack.link.replace("127.0.0.1", &address.to_string());
     run_script_with(&stack, "address.mjs", "plain-http", &[]).await;
+    stack.interrupt().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn local_network_works_by_https() {
+    if !browser_enabled() {
+        return;
+    }
+    let Some(address) = address_of_this_computer() else {
+        eprintln!("skipped: this computer has no network");
+        return;
+    };
+    let place = short_directory();
+    let options = StackOptions::new("fake", &place.path().join("d"));
+    let options = options.with(&["--listen", "0.0.0.0", "--tls", "self"]);
+    let mut stack = Stack::start_signed_out(options).await;
+    assert!(!stack.log().contains("unencrypted"), "{}", stack.log());
+    stack.link = stack.link.replace("127.0.0.1", &address.to_string());
+    run_script_with(&stack, "address.mjs", "tls-self", &[]).await;
     stack.interrupt().await;
 }
 
