@@ -100,6 +100,19 @@ async fn open(api: &Api, workspace: WorkspaceId, rest: &str) -> Result<Socket, A
     }
 }
 
+/// Makes the kernel drop what it has not sent yet when the connection is closed. Otherwise keys that were
+/// typed into a dead network would arrive when it is back.
+fn discard_unsent(socket: &Socket) {
+    let stream = match socket.get_ref() {
+        MaybeTlsStream::Plain(stream) => stream,
+        MaybeTlsStream::Rustls(stream) => stream.get_ref().0,
+        _ => return,
+    };
+    if let Err(error) = stream.set_zero_linger() {
+        tracing::debug!(%error, "cannot discard what was not sent");
+    }
+}
+
 /// The error of a connection that was open.
 fn broken(error: Error) -> ApiError {
     ApiError::broken(describe(error))

@@ -42,7 +42,9 @@ use tokio::{
 };
 use tokio_tungstenite::tungstenite::{Error, Message, protocol::frame::coding::CloseCode};
 
-use super::{HEARTBEAT_INTERVAL, IDLE_TIMEOUT, Socket, broken, exec::malformed, open, silent};
+use super::{
+    HEARTBEAT_INTERVAL, IDLE_TIMEOUT, Socket, broken, discard_unsent, exec::malformed, open, silent,
+};
 use crate::{api::Api, error::ApiError};
 
 /// Unconfirmed input, in bytes: as much as the agent accepts at once. A longer paste waits piece by piece.
@@ -401,15 +403,21 @@ impl Attachment {
 
     /// Sends and receives concurrently until the connection ends.
     async fn run_connection(&mut self, socket: Socket) -> ConnectionEnd {
-        let (sink, stream) = socket.split();
+        let (mut sink, mut stream) = socket.split();
         let outbox = self.outbox.clone();
-        tokio::select! {
-            end = self.receive_messages(stream) => end,
-            error = send_messages(&outbox, sink) => ConnectionEnd::Lost(error),
+        let end = tokio::select! {
+            end = self.receive_messages(&mut stream) => end,
+            error = send_messages(&outbox, &mut sink) => ConnectionEnd::Lost(error),
+        };
+        if matches!(end, ConnectionEnd::Lost(_))
+            && let Ok(socket) = sink.reunite(stream)
+        {
+            discard_unsent(&socket);
         }
+        end
     }
 
-    async fn receive_messages(&mut self, mut stream: SplitStream<Socket>) -> ConnectionEnd {
+    async fn receive_messages(&mut self, stream: &mut SplitStream<Socket>) -> ConnectionEnd {
         loop {
             let message = match timeout(IDLE_TIMEOUT, stream.next()).await {
                 Err(_) => return ConnectionEnd::Lost(silent()),
@@ -507,7 +515,7 @@ struct Detached;
 
 /// Sends the outbox's messages as they become due, and heartbeats. Returns the error that ends the
 /// connection.
-async fn send_messages(outbox: &SharedOutbox, mut sink: SplitSink<Socket, Message>) -> ApiError {
+async fn send_messages(outbox: &SharedOutbox, sink: &mut SplitSink<Socket, Message>) -> ApiError {
     let mut heartbeats = interval_at(Instant::now() + HEARTBEAT_INTERVAL, HEARTBEAT_INTERVAL);
     heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
