@@ -14,6 +14,12 @@ use serde_json::Value;
 
 /// Longer than a runner's lease (30 s).
 const PAUSE: Duration = Duration::from_secs(40);
+/// With `BURROW_SOAK_FACTOR`.
+const LONG_PAUSE: Duration = Duration::from_secs(120);
+
+fn pause() -> Duration {
+    if std::env::var_os("BURROW_SOAK_FACTOR").is_some() { LONG_PAUSE } else { PAUSE }
+}
 
 /// A terminal in which a shell runs.
 struct Shell {
@@ -97,11 +103,58 @@ async fn terminal_survives_pause_and_loss_of_postgres() {
 
     // The pause itself is what is tested: nothing happens during it that could be waited for.
     signal(stack.pid(), Signal::STOP);
-    tokio::time::sleep(PAUSE).await;
+    tokio::time::sleep(pause()).await;
     signal(stack.pid(), Signal::CONT);
     wait_until("deadlines are shifted", || stack.log_file().contains("shifted deadlines")).await;
     shell.check().await;
     assert_running(&stack, 1).await;
+    stack.run_ok(&["stop", "demo"]).await;
+    stack.interrupt().await;
+}
+
+/// Moves the wall clock of a server and of its children, and not the monotonic one.
+struct FakeClock(tempfile::NamedTempFile);
+
+impl FakeClock {
+    fn new() -> Self {
+        let clock = Self(tempfile::NamedTempFile::new().expect("a file"));
+        clock.set("+0");
+        clock
+    }
+
+    fn environment(&self) -> [(&'static str, &str); 4] {
+        [
+            ("LD_PRELOAD", "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"),
+            ("FAKETIME_TIMESTAMP_FILE", self.0.path().to_str().expect("UTF-8")),
+            ("FAKETIME_NO_CACHE", "1"),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+        ]
+    }
+
+    /// Sets the distance to the real time, for example `+1h`.
+    fn set(&self, offset: &str) {
+        std::fs::write(self.0.path(), offset).expect("written");
+    }
+}
+
+#[tokio::test]
+async fn terminal_survives_jumps_of_the_clock() {
+    let place = tempfile::Builder::new().prefix("burrow").tempdir_in("/tmp").expect("a directory");
+    let data = place.path().join("d");
+    let clock = FakeClock::new();
+    let options = StackOptions::new("fake", &data).environment(&clock.environment());
+    let stack = Stack::start(options).await;
+    stack.run_ok(&["create", "demo"]).await;
+    let mut shell = Shell::open(&stack, "demo").await;
+    shell.check().await;
+    for (jumps, offset) in [(1, "+1h"), (2, "-1h"), (3, "+0")] {
+        clock.set(offset);
+        let shifted = || stack.log_file().matches("shifted deadlines").count() >= jumps;
+        wait_until("deadlines are shifted", shifted).await;
+        shell.check().await;
+        assert_running(&stack, 1).await;
+    }
+    stack.run_ok(&["exec", "demo", "--", "true"]).await;
     stack.run_ok(&["stop", "demo"]).await;
     stack.interrupt().await;
 }

@@ -58,6 +58,7 @@ pub const TEST: &[Package] = &[
     package("openssh-client", "ssh", "the reference's client"),
     package("python3-venv", "python3", "holds moto and OpenBao, servers of other projects"),
     package("tmux", "tmux", "a terminal that tests inspect"),
+    package("faketime", "faketime", "moves the clock of a server under test"),
     package("jq", "jq", "reads JSON in tests"),
     package("curl", "curl", "runs the examples of the API guide"),
     package("nginx", "nginx", "tests the documented reverse proxy"),
