@@ -519,13 +519,14 @@ async fn send_messages(outbox: &SharedOutbox, sink: &mut SplitSink<Socket, Messa
     let mut heartbeats = interval_at(Instant::now() + HEARTBEAT_INTERVAL, HEARTBEAT_INTERVAL);
     heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let message = outbox.lock().next_message();
-        let message = match message {
-            Some(message) => message,
-            None => tokio::select! {
+        let due = outbox.lock().next_message();
+        let message = if let Some(message) = due {
+            message
+        } else {
+            tokio::select! {
                 () = outbox.changed.notified() => continue,
                 _ = heartbeats.tick() => ClientMessage::Ping.encode(),
-            },
+            }
         };
         if let Err(error) = sink.send(Message::binary(message)).await {
             return broken(error);

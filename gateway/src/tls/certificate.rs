@@ -74,8 +74,11 @@ pub struct CertificateFiles {
     certificate: PathBuf,
     key: PathBuf,
     /// The contents at the last call, or why they could not be read.
-    seen: Option<Result<(Vec<u8>, Vec<u8>), String>>,
+    seen: Option<Result<Contents, String>>,
 }
+
+/// The contents of the certificate's file and of the key's.
+type Contents = (Vec<u8>, Vec<u8>);
 
 impl CertificateFiles {
     /// Files in PEM.
@@ -83,7 +86,7 @@ impl CertificateFiles {
         Self { certificate, key, seen: None }
     }
 
-    fn read(&self) -> Result<(Vec<u8>, Vec<u8>), CertificateError> {
+    fn read(&self) -> Result<Contents, CertificateError> {
         Ok((read_file(&self.certificate)?, read_file(&self.key)?))
     }
 }
