@@ -8,6 +8,7 @@ use std::{
 };
 
 use axum::body::Body;
+use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -75,7 +76,10 @@ pub fn request_body(body: Incoming, max_bytes: u64, idle_timeout: Duration) -> (
 
 /// Wraps the body of a response to a client: never silent for longer than `idle_timeout`, ended
 /// when `guard` is revoked.
-pub fn response_body(body: Incoming, idle_timeout: Duration, guard: Option<StreamGuard>) -> Body {
+pub fn response_body<B>(body: B, idle_timeout: Duration, guard: Option<StreamGuard>) -> Body
+where
+    B: hyper::body::Body<Data = Bytes, Error = hyper::Error> + Send + Unpin + 'static,
+{
     let state = Some((body.into_data_stream(), guard));
     Body::from_stream(stream::unfold(state, move |state| async move {
         let (mut data, guard) = state?;
@@ -89,7 +93,10 @@ pub fn response_body(body: Incoming, idle_timeout: Duration, guard: Option<Strea
         };
         match piece.and_then(|piece| piece) {
             Ok(piece) => Some((Ok(piece), Some((data, guard)))),
-            Err(error) => Some((Err(error), None)),
+            Err(error) => {
+                tracing::warn!(%error, "a response was cut");
+                Some((Err(error), None))
+            }
         }
     }))
 }

@@ -26,7 +26,6 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use transport::settings;
 
 use crate::{
     connection_limits::{ConnectionLimits, ConnectionPermit},
@@ -56,6 +55,13 @@ const KEEPALIVE_PROBES: u32 = 3;
 
 /// Concurrent HTTP/2 streams of one browser.
 const MAX_STREAMS: u32 = 256;
+
+/// Bytes of one upload that a browser may send ahead.
+const STREAM_WINDOW: u32 = 256 * 1024;
+
+/// Bytes of all uploads of a connection that a browser may send ahead. Much less than on our own links,
+/// because anyone may connect.
+const CONNECTION_WINDOW: u32 = 4 * STREAM_WINDOW;
 
 /// Size of a header list, in bytes: browsers send the cookies of other programs on the same host too.
 const MAX_HEADER_BYTES: u32 = 32 * 1024;
@@ -246,8 +252,8 @@ fn http_builder(limits: &Limits, responses: ResponseExecutor) -> Builder<Respons
         .enable_connect_protocol()
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(MAX_HEADER_BYTES)
-        .initial_stream_window_size(settings::STREAM_WINDOW)
-        .initial_connection_window_size(settings::CONNECTION_WINDOW)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT);
     builder

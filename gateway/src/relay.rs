@@ -24,8 +24,9 @@ use protocol::{
 };
 use tokio::time::timeout;
 use transport::{
-    Link, LinkError, Upgraded, WebSocketError,
+    Link, LinkError, ResponseBody, Upgraded, WebSocketError,
     body::{self, empty},
+    log_cut,
     splice::{SpliceEnd, splice},
 };
 
@@ -202,7 +203,7 @@ async fn send(
     headers: &HeaderMap,
     body: body::Body,
     limit: Duration,
-) -> std::result::Result<http::Response<Incoming>, LinkError> {
+) -> std::result::Result<http::Response<ResponseBody>, LinkError> {
     let mut request = Request::builder()
         .method(method)
         .uri(path_and_query)
@@ -232,12 +233,12 @@ async fn splice_websocket(
     match splice(downstream, upstream, guard.revoked(), stall_timeout).await {
         SpliceEnd::Closed => tracing::debug!(request_id = %id, "a WebSocket closed"),
         SpliceEnd::Revoked => {
-            tracing::info!(request_id = %id, "a WebSocket was cut: its session was revoked");
+            tracing::warn!(request_id = %id, "a WebSocket was cut: its session was revoked");
         }
         SpliceEnd::Stalled => {
-            tracing::info!(request_id = %id, "a WebSocket was cut: one side stopped reading");
+            tracing::warn!(request_id = %id, "a WebSocket was cut: one side stopped reading");
         }
-        SpliceEnd::Failed(error) => tracing::debug!(request_id = %id, %error, "a WebSocket failed"),
+        SpliceEnd::Failed(error) => log_cut(&error, format_args!("a WebSocket of request {id} was cut")),
     }
 }
 
@@ -252,7 +253,7 @@ fn log_front_refusal(admitted: &AdmittedRequest, status: StatusCode) {
 
 /// Turns the front's response into the client's. Statuses that the agent's routes never use are refused.
 fn client_response(
-    response: http::Response<Incoming>,
+    response: http::Response<ResponseBody>,
     idle_timeout: Duration,
     guard: StreamGuard,
 ) -> Result<Response> {
@@ -272,7 +273,7 @@ fn client_response(
 
 /// Turns the front's response to a WebSocket request into the client's: an error, never a stream.
 /// The body is sent in one piece, because a client whose upgrade fails reads no more than that.
-async fn websocket_refusal(response: http::Response<Incoming>) -> Result<Response> {
+async fn websocket_refusal(response: http::Response<ResponseBody>) -> Result<Response> {
     let (parts, body) = response.into_parts();
     if !(parts.status.is_client_error() || parts.status.is_server_error()) {
         return Err(Refusal::workspace_unavailable()
@@ -295,6 +296,7 @@ fn link_refusal(error: &LinkError) -> Refusal {
         LinkError::Timeout(_) => {
             Refusal::new(Code::Timeout, "The workspace did not answer in time. Try again.").because(error)
         }
+        LinkError::Full(limit) => Refusal::new(Code::TooManyStreams, &limit.advice()).because(error),
         _ => Refusal::workspace_unavailable().because(error),
     }
 }

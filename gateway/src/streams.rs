@@ -51,8 +51,11 @@ impl StreamRegistry {
     pub fn register(self: &Arc<Self>, stream: LiveStream) -> Result<StreamGuard> {
         let mut state = self.lock();
         if state.streams.len() >= MAX_SESSIONS_PER_CHECK {
-            return Err(Refusal::new(Code::Unavailable, "The server has no room for more streams.")
-                .because("the gateway's limit of live streams"));
+            return Err(Refusal::new(
+                Code::TooManyStreams,
+                "The server has 10,000 open streams, which is the limit. Try again in a moment.",
+            )
+            .because("the gateway's limit of live streams"));
         }
         let count = state.counts.entry(stream.session).or_default();
         if *count >= self.max_per_session {

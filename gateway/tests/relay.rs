@@ -2,17 +2,25 @@
 
 mod harness;
 
+use std::time::Duration;
+
+use burrow_gateway::Limits;
 use futures_util::{SinkExt as _, StreamExt as _};
-use harness::{Harness, ORIGIN, Socket, in_time, problem, refused_status};
+use harness::{Harness, ORIGIN, Socket, in_time, limits, problem, refused_status};
 use protocol::{Code, TerminalId, WorkspaceId, grant::SigningKey};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
+    time::timeout,
 };
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{Message, protocol::Role},
 };
+use transport::settings;
+
+/// Shorter than any wait of the gateway for a workspace.
+const AT_ONCE: Duration = Duration::from_secs(10);
 
 fn attach() -> String {
     format!("terminals/{}/attach?client=c", TerminalId::random())
@@ -52,6 +60,30 @@ async fn websocket_reaches_front_with_grant_only() {
         "{:?}",
         seen.headers
     );
+}
+
+#[tokio::test]
+async fn full_workspace_refuses_at_once() {
+    let harness = Harness::with_limits(Limits { max_streams_per_session: usize::MAX, ..limits() });
+    let path = format!("/api/v1/workspaces/{}/agent/{}", harness.controller.workspace, attach());
+    let headers: http::HeaderMap = [("cookie", "burrow=anna"), ("origin", ORIGIN)]
+        .into_iter()
+        .map(|(name, value)| (name.parse().expect("valid"), value.parse().expect("valid")))
+        .collect();
+    let mut sockets = Vec::new();
+    for _ in 0..8 {
+        let link = transport::Link::connect(&harness.address().to_string()).await.expect("connects");
+        for _ in 0..settings::MAX_WEBSOCKETS / 8 {
+            sockets.push(in_time(link.open_websocket(&path, headers.clone())).await.expect("a place"));
+        }
+    }
+    let refused = async {
+        let opened = harness.open(&attach(), "anna", Some(ORIGIN)).await;
+        let list = harness.http.get(harness.agent_url("files?path=")).bearer_auth("anna").send().await;
+        (refused_status(opened), list.expect("a response").status())
+    };
+    let (socket, list) = timeout(AT_ONCE, refused).await.expect("at once");
+    assert_eq!((socket, list.as_u16()), (503, 200));
 }
 
 #[tokio::test]

@@ -50,6 +50,9 @@ pub enum Code {
     QuotaExceeded,
     /// Too many requests: 429.
     RateLimited,
+    /// The workspace or the server has as many open streams or requests as it may have: 503. Close some,
+    /// then try again.
+    TooManyStreams,
     /// The disk is full: 507.
     DiskFull,
     /// A part of the server does not answer: 503. Try again later.
@@ -79,7 +82,7 @@ impl Code {
             Self::Invalid => 422,
             Self::RateLimited => 429,
             Self::Internal => 500,
-            Self::Unavailable => 503,
+            Self::Unavailable | Self::TooManyStreams => 503,
             Self::Timeout => 504,
             Self::DiskFull => 507,
         }
@@ -106,6 +109,7 @@ impl Code {
             Self::Unsupported => "unsupported",
             Self::QuotaExceeded => "quota_exceeded",
             Self::RateLimited => "rate_limited",
+            Self::TooManyStreams => "too_many_streams",
             Self::DiskFull => "disk_full",
             Self::Unavailable => "unavailable",
             Self::NotRunning => "not_running",
@@ -135,6 +139,7 @@ impl Code {
             Self::Invalid => "A value is not valid",
             Self::QuotaExceeded => "A quota is used up",
             Self::RateLimited => "Too many requests",
+            Self::TooManyStreams => "Too many streams are open",
             Self::DiskFull => "No space left",
             Self::Unavailable => "Not available at the moment",
             Self::NotRunning => "The workspace is not running",

@@ -149,7 +149,7 @@ impl Agent {
                 .header(header::CONTENT_TYPE, "application/json")
                 .body(body.map_or_else(empty, full))
                 .map_err(|_| LinkError::InvalidUri)?;
-            let response = self.link().await?.request_within(request, deadline).await?;
+            let response = self.link().await?.request_reserved(request, deadline).await?;
             let status = response.status();
             let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
             let body = body.map_err(|error| AgentError::Refused(error.to_string()))?.to_bytes().to_vec();

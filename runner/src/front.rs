@@ -35,7 +35,7 @@ use tokio_tungstenite::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use transport::{
-    KeepAlive, LinkError, ReadWakeStream, Upgraded, WebSocketError, serve_link,
+    KeepAlive, LinkError, ReadWakeStream, ResponseBody, Upgraded, WebSocketError, log_cut, serve_link,
     splice::{SpliceEnd, splice},
 };
 
@@ -117,7 +117,7 @@ impl Front {
             return tracing::warn!("cannot register a gateway's connection");
         };
         if let Err(error) = serve_link(stream, service, KeepAlive::Ping).await {
-            tracing::debug!(%error, "a gateway's link ended");
+            log_cut(&error, "a gateway's link was cut");
         }
     }
 
@@ -247,7 +247,7 @@ async fn splice_stream(on_upgrade: OnUpgrade, upstream: Upgraded, kind: RouteKin
         return splice_read_only(downstream, upstream, kind).await;
     }
     if let SpliceEnd::Failed(error) = splice(downstream, upstream, pending(), None).await {
-        tracing::debug!(%error, "a stream ended with an error");
+        log_cut(&error, "a stream was cut");
     }
 }
 
@@ -305,7 +305,7 @@ fn headers_for_agent(client: &HeaderMap, access: Access) -> HeaderMap {
     headers
 }
 
-fn from_agent(answer: Response<Incoming>) -> Response<Body> {
+fn from_agent(answer: Response<ResponseBody>) -> Response<Body> {
     answer.map(Body::new)
 }
 
@@ -318,6 +318,9 @@ impl From<AgentError> for Refusal {
 
 impl From<LinkError> for Refusal {
     fn from(error: LinkError) -> Self {
-        Self::from(AgentError::Link(error))
+        match error {
+            LinkError::Full(limit) => Self(Code::TooManyStreams, limit.advice()),
+            error => Self::from(AgentError::Link(error)),
+        }
     }
 }

@@ -16,16 +16,22 @@
 //! must not add heavy dependencies.
 
 pub mod body;
+mod cut;
 pub mod link;
 pub mod preamble;
 pub mod problem;
 pub mod read_wake;
 pub mod server;
 pub mod settings;
+mod slots;
 pub mod splice;
+mod stream;
 mod tasks;
 
 pub use body::Body;
-pub use link::{Link, LinkError, Upgraded, WebSocketError};
+pub use cut::log_cut;
+pub use link::{Link, LinkError, WebSocketError};
 pub use read_wake::ReadWakeStream;
 pub use server::{KeepAlive, serve_link};
+pub use slots::StreamLimit;
+pub use stream::{ResponseBody, Upgraded};

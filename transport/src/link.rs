@@ -22,12 +22,12 @@ use tokio::{
 
 use crate::{
     body::{self, Body},
+    cut::log_cut,
     read_wake::ReadWakeStream,
     settings,
+    slots::{StreamLimit, StreamSlot, StreamSlots},
+    stream::{ResponseBody, Upgraded},
 };
-
-/// The raw byte stream of an accepted WebSocket.
-pub type Upgraded = TokioIo<hyper::upgrade::Upgraded>;
 
 /// Longest wait for a connection, including the HTTP/2 handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -52,6 +52,9 @@ pub enum LinkError {
     /// The peer did not answer within this time.
     #[error("no answer within {} seconds", .0.as_secs())]
     Timeout(Duration),
+    /// The link has no place for another stream of this kind. Others may end at any time.
+    #[error("the link's limit of {0} is reached")]
+    Full(StreamLimit),
     /// The caller's path is not valid in a URI.
     #[error("the request's path is not valid")]
     InvalidUri,
@@ -65,7 +68,7 @@ pub enum WebSocketError {
     Link(#[from] LinkError),
     /// The peer answered with a status other than 200. This is its whole response.
     #[error("refused with status {}", .0.status())]
-    Refused(Box<Response<Incoming>>),
+    Refused(Box<Response<ResponseBody>>),
 }
 
 /// A live link to a peer that is one of our processes.
@@ -74,6 +77,9 @@ pub enum WebSocketError {
 /// was opened on it lives only as long as one clone does, so a caller keeps its clone until the
 /// stream ends. When the peer dies, [`Link::is_closed`] turns true and every request fails: the
 /// owner then makes a new link.
+///
+/// A link has places for a number of WebSockets and of requests ([`settings`]). Beyond that, it
+/// refuses at once with [`LinkError::Full`].
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -88,6 +94,7 @@ pub enum WebSocketError {
 #[derive(Clone, Debug)]
 pub struct Link {
     sender: SendRequest<Body>,
+    slots: StreamSlots,
     driver: Arc<Driver>,
 }
 
@@ -128,17 +135,21 @@ impl Link {
             .initial_stream_window_size(settings::STREAM_WINDOW)
             .initial_connection_window_size(settings::CONNECTION_WINDOW)
             .max_header_list_size(settings::MAX_HEADER_BYTES)
+            // Streams that we cancel may still receive data. The library's small limits of such
+            // streams would end the whole link.
+            .max_concurrent_reset_streams(settings::MAX_STREAMS as usize)
+            .max_local_error_reset_streams(None)
             .keep_alive_interval(settings::CLIENT_PING_INTERVAL)
             .keep_alive_timeout(settings::PING_TIMEOUT)
             .handshake(TokioIo::new(stream))
             .await?;
         let driver = tokio::spawn(async move {
             if let Err(error) = connection.await {
-                tracing::debug!(%error, "a link ended");
+                log_cut(&error, "a link to a peer was cut");
             }
         });
         timeout(CONNECT_TIMEOUT, sender.ready()).await.map_err(|_| LinkError::Timeout(CONNECT_TIMEOUT))??;
-        Ok(Self { sender, driver: Arc::new(Driver(driver)) })
+        Ok(Self { sender, slots: StreamSlots::new(), driver: Arc::new(Driver(driver)) })
     }
 
     /// Whether the peer is gone. A closed link never works again.
@@ -148,7 +159,7 @@ impl Link {
 
     /// Sends a request and returns once the head of the response has arrived. The URI may be a
     /// path: scheme and authority are filled in.
-    pub async fn request(&self, request: Request<Body>) -> Result<Response<Incoming>, LinkError> {
+    pub async fn request(&self, request: Request<Body>) -> Result<Response<ResponseBody>, LinkError> {
         self.request_within(request, RESPONSE_TIMEOUT).await
     }
 
@@ -156,14 +167,37 @@ impl Link {
     /// longer than the usual one.
     pub async fn request_within(
         &self,
+        request: Request<Body>,
+        limit: Duration,
+    ) -> Result<Response<ResponseBody>, LinkError> {
+        let slot = self.slots.acquire(StreamLimit::Requests)?;
+        let (response, slot) = self.send(request, limit, slot).await?;
+        Ok(response.map(|body| ResponseBody::new(body, slot)))
+    }
+
+    /// Like [`Self::request_within`], for the few requests that the owner of the link makes for itself.
+    /// They have places of their own, and therefore succeed on a link that is full.
+    pub async fn request_reserved(
+        &self,
+        request: Request<Body>,
+        limit: Duration,
+    ) -> Result<Response<ResponseBody>, LinkError> {
+        let (response, slot) = self.send(request, limit, None).await?;
+        Ok(response.map(|body| ResponseBody::new(body, slot)))
+    }
+
+    async fn send(
+        &self,
         mut request: Request<Body>,
         limit: Duration,
-    ) -> Result<Response<Incoming>, LinkError> {
+        slot: StreamSlot,
+    ) -> Result<(Response<Incoming>, StreamSlot), LinkError> {
         *request.uri_mut() = absolute_uri(request.uri())?;
         *request.version_mut() = Version::HTTP_2;
         request.headers_mut().remove(header::HOST);
         let response = self.sender.clone().send_request(request);
-        Ok(timeout(limit, response).await.map_err(|_| LinkError::Timeout(limit))??)
+        let response = timeout(limit, response).await.map_err(|_| LinkError::Timeout(limit))??;
+        Ok((response, slot))
     }
 
     /// Opens a WebSocket at `path_and_query`. Only the peer's 200 makes a stream; any other
@@ -181,12 +215,14 @@ impl Link {
             .body(body::empty())
             .map_err(|_| LinkError::InvalidUri)?;
         request.headers_mut().extend(headers);
-        let response = self.request(request).await?;
+        let slot = self.slots.acquire(StreamLimit::WebSockets)?;
+        let (response, slot) = self.send(request, RESPONSE_TIMEOUT, slot).await?;
         if response.status() != StatusCode::OK {
+            let response = response.map(|body| ResponseBody::new(body, slot));
             return Err(WebSocketError::Refused(Box::new(response)));
         }
         let upgraded = hyper::upgrade::on(response).await.map_err(LinkError::from)?;
-        Ok(TokioIo::new(upgraded))
+        Ok(Upgraded::new(upgraded, slot))
     }
 }
 

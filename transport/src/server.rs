@@ -37,6 +37,10 @@ where
         .timer(TokioTimer::new())
         .enable_connect_protocol()
         .max_concurrent_streams(settings::MAX_STREAMS)
+        // The clients are our own processes. A burst of requests that they cancel, because their own
+        // clients left, must not end the streams of the others.
+        .max_pending_accept_reset_streams(settings::MAX_STREAMS as usize)
+        .max_local_error_reset_streams(None)
         .max_header_list_size(settings::MAX_HEADER_BYTES)
         .initial_stream_window_size(settings::STREAM_WINDOW)
         .initial_connection_window_size(settings::CONNECTION_WINDOW);

@@ -7,13 +7,27 @@ use std::time::Duration;
 
 /// Flow-control window of one stream, in bytes. Large enough to keep a local pipe full, small
 /// enough that a stalled stream holds little memory.
-pub const STREAM_WINDOW: u32 = 256 * 1024;
+pub const STREAM_WINDOW: u32 = 64 * 1024;
 
-/// Flow-control window of a whole connection, in bytes. One stalled stream cannot use it up.
-pub const CONNECTION_WINDOW: u32 = 4 * STREAM_WINDOW;
+/// Flow-control window of a whole connection, in bytes: the windows of all its streams. Streams whose
+/// receiver has stalled, however many, therefore never stop the others. The library also derives its
+/// budget for small frames from it.
+pub const CONNECTION_WINDOW: u32 = MAX_STREAMS * STREAM_WINDOW;
 
-/// Concurrent streams on one link: the terminals, documents and requests of all viewers of a workspace.
-pub const MAX_STREAMS: u32 = 1024;
+/// Concurrent WebSockets on one link: the terminals, documents and programs of all viewers of a workspace.
+pub const MAX_WEBSOCKETS: u32 = 1024;
+
+/// Concurrent requests on one link, uploads and downloads included. They do not share the places of
+/// WebSockets, so a workspace full of those still lists its terminals.
+pub const MAX_REQUESTS: u32 = 240;
+
+/// Places for requests of the owner of a link itself ([`Link::request_reserved`](crate::Link)): no
+/// number of viewers keeps a runner from freezing a home.
+const RESERVED_REQUESTS: u32 = 16;
+
+/// Concurrent streams on one link. A client counts its own and refuses more at once; without that,
+/// the library would let them wait.
+pub const MAX_STREAMS: u32 = MAX_WEBSOCKETS + MAX_REQUESTS + RESERVED_REQUESTS;
 
 /// Size of a header list, in bytes. Our processes send a few lines; a longer list is an attack.
 pub const MAX_HEADER_BYTES: u32 = 16 * 1024;

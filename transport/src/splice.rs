@@ -2,17 +2,32 @@
 //!
 //! Each direction has one buffer and no queue. A side that does not read therefore makes the other
 //! side wait, which is the backpressure of every terminal: the flood stays in the guest.
+//!
+//! While a write waits, the direction continues to read until its buffer is full, and then writes
+//! what it has in one piece. So a burst of small messages becomes a few frames, and does not wait as
+//! small frames inside the link, whose budget for those is shared by all its streams.
 
-use std::{io, time::Duration};
-
-use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
-    time::timeout,
+use std::{
+    future::poll_fn,
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
 };
 
-/// Bytes of one direction's buffer. A keystroke and its echo fit in. Every splice has two, so ten
-/// thousand WebSockets cost 80 MB.
+use bytes::{Buf as _, BytesMut};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::{Instant, Sleep, sleep, timeout},
+};
+use tokio_util::io::poll_read_buf;
+
+/// Bytes of one direction's buffer at rest. A keystroke and its echo fit in. Every splice has two, so
+/// ten thousand WebSockets cost 80 MB.
 const BUFFER_BYTES: usize = 4096;
+
+/// Most bytes of one direction's buffer, while its receiver is slow.
+const MAX_BUFFER_BYTES: usize = 64 * 1024;
 
 /// How long one side may still send after the other has ended.
 const HALF_CLOSE_GRACE: Duration = Duration::from_secs(5);
@@ -78,24 +93,116 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let mut buffer = vec![0; BUFFER_BYTES];
-    loop {
-        let count = from.read(&mut buffer).await?;
-        let write = async {
-            if count == 0 {
-                return to.shutdown().await;
+    let mut direction = Direction::new(stall_timeout);
+    poll_fn(|context| direction.poll_copy(context, &mut from, &mut to)).await
+}
+
+/// The state of one direction.
+struct Direction {
+    buffer: BytesMut,
+    /// What ended the source: its end, or an error that is returned once the buffer is delivered.
+    source_end: Option<io::Result<()>>,
+    needs_flush: bool,
+    stall: Option<Stall>,
+}
+
+/// When a receiver that accepts nothing counts as stalled.
+struct Stall {
+    limit: Duration,
+    timer: Pin<Box<Sleep>>,
+    /// Whether the timer runs: something waits for the receiver.
+    is_running: bool,
+}
+
+impl Direction {
+    fn new(stall_timeout: Option<Duration>) -> Self {
+        let stall =
+            stall_timeout.map(|limit| Stall { limit, timer: Box::pin(sleep(limit)), is_running: false });
+        Self { buffer: BytesMut::with_capacity(BUFFER_BYTES), source_end: None, needs_flush: false, stall }
+    }
+
+    fn poll_copy<R, W>(&mut self, context: &mut Context<'_>, from: &mut R, to: &mut W) -> Poll<io::Result<()>>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        loop {
+            let is_source_blocked = self.poll_fill(context, from).is_pending();
+            match self.poll_drain(context, to) {
+                Poll::Pending => return self.poll_stall(context),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Ready(Ok(is_shut_down)) => {
+                    self.stop_timer();
+                    if is_shut_down {
+                        return Poll::Ready(self.source_end.take().unwrap_or(Ok(())));
+                    }
+                    if is_source_blocked {
+                        return Poll::Pending;
+                    }
+                }
             }
-            to.write_all(&buffer[..count]).await?;
-            to.flush().await
-        };
-        match stall_timeout {
-            Some(limit) => {
-                timeout(limit, write).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-            }
-            None => write.await?,
         }
-        if count == 0 {
-            return Ok(());
+    }
+
+    /// Reads until the buffer is full or the source has ended (ready), or has nothing more for now.
+    fn poll_fill<R: AsyncRead + Unpin>(&mut self, context: &mut Context<'_>, from: &mut R) -> Poll<()> {
+        while self.source_end.is_none() && self.buffer.len() < MAX_BUFFER_BYTES {
+            self.buffer.reserve(1);
+            match poll_read_buf(Pin::new(from), context, &mut self.buffer) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(0)) => self.source_end = Some(Ok(())),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(error)) => self.source_end = Some(Err(error)),
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// Writes and flushes the buffer. `true` once the source has ended and the receiver is shut down.
+    fn poll_drain<W: AsyncWrite + Unpin>(
+        &mut self,
+        context: &mut Context<'_>,
+        to: &mut W,
+    ) -> Poll<io::Result<bool>> {
+        while !self.buffer.is_empty() {
+            match Pin::new(&mut *to).poll_write(context, &self.buffer) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(count)) => {
+                    self.buffer.advance(count);
+                    self.needs_flush = true;
+                    self.stop_timer();
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            }
+        }
+        if self.needs_flush {
+            std::task::ready!(Pin::new(&mut *to).poll_flush(context))?;
+            self.needs_flush = false;
+            if self.buffer.capacity() > BUFFER_BYTES {
+                self.buffer = BytesMut::with_capacity(BUFFER_BYTES);
+            }
+        }
+        match self.source_end {
+            None => Poll::Ready(Ok(false)),
+            Some(Err(_)) => Poll::Ready(Ok(true)),
+            Some(Ok(())) => Pin::new(to).poll_shutdown(context).map_ok(|()| true),
+        }
+    }
+
+    /// Waits for the receiver, or fails once it has accepted nothing for too long.
+    fn poll_stall(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(stall) = &mut self.stall else { return Poll::Pending };
+        if !stall.is_running {
+            stall.timer.as_mut().reset(Instant::now() + stall.limit);
+            stall.is_running = true;
+        }
+        stall.timer.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    fn stop_timer(&mut self) {
+        if let Some(stall) = &mut self.stall {
+            stall.is_running = false;
         }
     }
 }
@@ -104,7 +211,7 @@ where
 mod tests {
     use std::future::pending;
 
-    use tokio::io::duplex;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
     use super::*;
 
@@ -149,5 +256,38 @@ mod tests {
         let (far, _guest) = duplex(64);
         drop(client);
         assert!(matches!(splice(near, far, pending(), STALL_TIMEOUT).await, SpliceEnd::Closed));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn small_messages_are_gathered_for_slow_reader() {
+        let (mut client, near) = duplex(1);
+        let (far, mut guest) = duplex(64 * 1024);
+        let spliced = tokio::spawn(splice(near, far, pending(), STALL_TIMEOUT));
+        for _ in 0..10_000 {
+            timeout(Duration::from_secs(1), guest.write_all(b"xyz"))
+                .await
+                .expect("is read at once")
+                .expect("open");
+        }
+        drop(guest);
+        let mut all = Vec::new();
+        client.read_to_end(&mut all).await.expect("open");
+        drop(client);
+        assert_eq!(all.len(), 30_000);
+        spliced.await.expect("no panic");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn slow_reader_is_not_stalled() {
+        let (mut client, near) = duplex(16);
+        let (far, mut guest) = duplex(64);
+        let spliced = tokio::spawn(splice(near, far, pending(), STALL_TIMEOUT));
+        guest.write_all(&[1; 64]).await.expect("open");
+        for _ in 0..4 {
+            sleep(Duration::from_secs(20)).await;
+            client.read_exact(&mut [0; 16]).await.expect("open");
+        }
+        drop((client, guest));
+        assert!(matches!(spliced.await.expect("no panic"), SpliceEnd::Closed));
     }
 }

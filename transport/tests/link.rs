@@ -5,11 +5,12 @@ use std::{future::pending, sync::Arc, time::Duration};
 use axum::{
     Router,
     extract::ws::{Message, WebSocketUpgrade},
+    response::Response,
     routing::{any, get},
 };
-use burrow_transport::{KeepAlive, Link, WebSocketError, body, serve_link};
-use futures_util::{SinkExt as _, StreamExt as _};
-use http::{HeaderMap, Request, StatusCode};
+use burrow_transport::{KeepAlive, Link, LinkError, StreamLimit, WebSocketError, body, serve_link, settings};
+use futures_util::{SinkExt as _, StreamExt as _, future::poll_immediate};
+use http::{HeaderMap, Request, StatusCode, Uri};
 use http_body_util::BodyExt as _;
 use hyper_util::service::TowerToHyperService;
 use tokio::{io::DuplexStream, runtime::Handle, sync::Notify, task::yield_now, time::timeout};
@@ -18,10 +19,15 @@ use tokio_tungstenite::{
     tungstenite::{self, protocol::Role},
 };
 
+/// Longest wait for what happens at once. Shorter than any wait of a link itself.
+const WAIT: Duration = Duration::from_secs(4);
+
 fn serve(stream: DuplexStream) {
     let app = Router::new()
         .route("/hello", get(|| async { "hello" }))
         .route("/forbidden", any(|| async { StatusCode::FORBIDDEN }))
+        .route("/stuck", get(pending::<StatusCode>))
+        .route("/flood", any(flood))
         .route(
             "/echo",
             any(|upgrade: WebSocketUpgrade| async {
@@ -35,6 +41,14 @@ fn serve(stream: DuplexStream) {
             }),
         );
     tokio::spawn(serve_link(stream, TowerToHyperService::new(app), KeepAlive::Ping));
+}
+
+/// Sends messages of the size in the query until the client is gone.
+async fn flood(uri: Uri, upgrade: WebSocketUpgrade) -> Response {
+    let bytes: usize = uri.query().expect("a size").parse().expect("a number");
+    upgrade.on_upgrade(move |mut socket| async move {
+        while socket.send(Message::Binary(vec![7; bytes].into())).await.is_ok() {}
+    })
 }
 
 async fn connect() -> Link {
@@ -62,6 +76,84 @@ async fn refused_websocket_returns_response() {
     let link = connect().await;
     let error = link.open_websocket("/forbidden", HeaderMap::new()).await.expect_err("refused");
     assert!(matches!(error, WebSocketError::Refused(response) if response.status() == StatusCode::FORBIDDEN));
+}
+
+async fn assert_hello(link: &Link) {
+    let request = Request::get("/hello").body(body::empty()).expect("valid");
+    let answered = async {
+        let response = link.request(request).await.expect("a response");
+        response.into_body().collect().await.expect("complete").to_bytes()
+    };
+    assert_eq!(timeout(WAIT, answered).await.expect("at once"), "hello");
+}
+
+#[tokio::test]
+async fn full_link_refuses_at_once() {
+    let link = connect().await;
+    let mut sockets = Vec::new();
+    for _ in 0..settings::MAX_WEBSOCKETS {
+        sockets.push(link.open_websocket("/echo", HeaderMap::new()).await.expect("a place"));
+    }
+    let refused = timeout(WAIT, link.open_websocket("/echo", HeaderMap::new())).await.expect("at once");
+    assert!(matches!(refused, Err(WebSocketError::Link(LinkError::Full(StreamLimit::WebSockets)))));
+    // Requests have places of their own.
+    assert_hello(&link).await;
+    let stuck = || Request::get("/stuck").body(body::empty()).expect("valid");
+    let mut requests = Vec::new();
+    for _ in 0..settings::MAX_REQUESTS {
+        let mut request = Box::pin(link.request(stuck()));
+        assert!(poll_immediate(&mut request).await.is_none());
+        requests.push(request);
+    }
+    let refused = timeout(WAIT, link.request(stuck())).await.expect("at once").expect_err("full");
+    assert!(matches!(refused, LinkError::Full(StreamLimit::Requests)), "{refused:?}");
+    // So have those of the link's owner.
+    let reserved = Request::get("/hello").body(body::empty()).expect("valid");
+    link.request_reserved(reserved, WAIT).await.expect("a place");
+    // What ends frees its place.
+    drop(requests);
+    sockets.pop();
+    assert_hello(&link).await;
+    link.open_websocket("/echo", HeaderMap::new()).await.expect("a place");
+}
+
+#[tokio::test]
+async fn stalled_streams_leave_room_for_others() {
+    let link = connect().await;
+    let mut stalled = Vec::new();
+    // Large messages fill windows. Small ones use the library's budget for small frames.
+    for query in ["50000"; 32].into_iter().chain(["1"; 4]) {
+        let path = format!("/flood?{query}");
+        stalled.push(link.open_websocket(&path, HeaderMap::new()).await.expect("accepted"));
+        assert_hello(&link).await;
+    }
+    let raw = link.open_websocket("/echo", HeaderMap::new()).await.expect("accepted");
+    let mut socket = WebSocketStream::from_raw_socket(raw, Role::Client, None).await;
+    for number in 0..2000_u32 {
+        socket.send(tungstenite::Message::binary(number.to_be_bytes().to_vec())).await.expect("open");
+        let answer = timeout(WAIT, socket.next()).await.expect("in time").expect("open").expect("valid");
+        assert_eq!(answer.into_data(), number.to_be_bytes().as_slice());
+    }
+}
+
+#[tokio::test]
+async fn cancelled_requests_leave_others_alone() {
+    let link = connect().await;
+    let raw = link.open_websocket("/echo", HeaderMap::new()).await.expect("accepted");
+    let mut socket = WebSocketStream::from_raw_socket(raw, Role::Client, None).await;
+    for _ in 0..30 {
+        let mut burst = tokio::task::JoinSet::new();
+        for _ in 0..settings::MAX_REQUESTS {
+            let link = link.clone();
+            let stuck = Request::get("/stuck").body(body::empty()).expect("valid");
+            burst.spawn(async move { link.request(stuck).await.map(drop) });
+        }
+        yield_now().await;
+        burst.shutdown().await;
+    }
+    socket.send(tungstenite::Message::text("still here")).await.expect("open");
+    let answer = timeout(WAIT, socket.next()).await.expect("in time").expect("open").expect("valid");
+    assert_eq!(answer.into_data(), "still here");
 }
 
 #[tokio::test]

@@ -1757,7 +1757,7 @@ export interface components {
          * @description A stable name for what went wrong. Programs compare codes, never texts.
          * @enum {string}
          */
-        Code: "bad_request" | "unauthenticated" | "bad_credentials" | "forbidden" | "foreign_origin" | "not_found" | "method_not_allowed" | "conflict" | "name_taken" | "expired" | "authorization_pending" | "fenced" | "precondition_failed" | "too_large" | "invalid" | "unsupported" | "quota_exceeded" | "rate_limited" | "disk_full" | "unavailable" | "not_running" | "timeout" | "internal";
+        Code: "bad_request" | "unauthenticated" | "bad_credentials" | "forbidden" | "foreign_origin" | "not_found" | "method_not_allowed" | "conflict" | "name_taken" | "expired" | "authorization_pending" | "fenced" | "precondition_failed" | "too_large" | "invalid" | "unsupported" | "quota_exceeded" | "rate_limited" | "too_many_streams" | "disk_full" | "unavailable" | "not_running" | "timeout" | "internal";
         /**
          * @description What state of the file system a snapshot holds.
          * @enum {string}
