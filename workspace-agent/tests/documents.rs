@@ -385,6 +385,32 @@ async fn slow_reader_of_a_burst_is_not_dropped() {
     assert!(messages < edits / 10, "{messages} messages");
 }
 
+/// Most memory that the agent has needed so far, in MiB.
+fn peak_memory_mib(agent: &Agent) -> usize {
+    let process = agent.child.id().expect("running");
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("running");
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("a peak");
+    line.split_whitespace().nth(1).expect("a number").parse::<usize>().expect("a number") / 1024
+}
+
+#[tokio::test]
+async fn burst_of_edits_needs_little_memory() {
+    let factor = std::env::var("BURROW_SOAK_FACTOR").map_or(1, |factor| factor.parse().expect("a number"));
+    let edits = 20_000_usize.saturating_mul(factor).min(1_000_000);
+    let agent = Agent::start().await;
+    let mut typist = Editor::open_with(&agent, "file", "text\n").await;
+    let before = peak_memory_mib(&agent);
+    for at in 0..edits {
+        typist.insert(u32::try_from(at).expect("a position"), "x").await;
+    }
+    let length = "text\n".len() + edits;
+    typist.receive_until_rest(&agent.path("file"), |text| text.len() == length).await;
+    let needed = peak_memory_mib(&agent) - before;
+    // The text itself is in a few buffers at once while it is saved.
+    let bound = 24 + 32 * length / 1024 / 1024;
+    assert!(needed < bound, "{needed} MiB for {edits} edits");
+}
+
 mod full_home {
     use super::*;
 

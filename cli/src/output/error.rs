@@ -53,7 +53,7 @@ impl ErrorKind {
             | Code::NotRunning
             | Code::Expired => Self::Conflict,
             Code::QuotaExceeded | Code::RateLimited => Self::Quota,
-            Code::Unavailable | Code::Timeout => Self::Unavailable,
+            Code::Unavailable | Code::Timeout | Code::TooManyStreams => Self::Unavailable,
             Code::BadRequest
             | Code::Forbidden
             | Code::ForeignOrigin

@@ -96,7 +96,11 @@ impl AgentClient {
         }
         let problem: Problem = serde_json::from_slice(&bytes).map_err(|_| AgentError::Invalid)?;
         let code = match problem.code {
-            code @ (Code::NotFound | Code::Conflict | Code::DiskFull | Code::Unavailable) => code,
+            code @ (Code::NotFound
+            | Code::Conflict
+            | Code::DiskFull
+            | Code::Unavailable
+            | Code::TooManyStreams) => code,
             _ => Code::Internal,
         };
         let detail = workspace::cut(problem.detail, MAX_DETAIL_BYTES);

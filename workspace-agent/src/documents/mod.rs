@@ -21,4 +21,5 @@ pub mod registry;
 mod save;
 pub mod session;
 pub mod shared_text;
+mod unsaved_log;
 mod watcher;

@@ -28,7 +28,10 @@ use yrs::{
     updates::{decoder::Decode as _, encoder::Encode as _},
 };
 
-use super::diff::{TextEdit, rebase_edits, text_edits};
+use super::{
+    diff::{TextEdit, rebase_edits, text_edits},
+    unsaved_log::{SavePoint, UnsavedLog},
+};
 
 /// Most bytes of one user's presence: cursor, name and colour.
 const MAX_PRESENCE_BYTES: usize = 4 * 1024;
@@ -48,7 +51,7 @@ pub struct SharedText {
     doc: Doc,
     saved_doc: Doc,
     /// Updates that are in `doc` and not in `saved_doc`.
-    unsaved: Vec<Vec<u8>>,
+    unsaved: UnsavedLog,
     presences: HashMap<ClientID, Presence>,
 }
 
@@ -58,10 +61,6 @@ struct Presence {
     clock: u32,
     state: String,
 }
-
-/// A version of the text that is being saved. Valid until the next [`SharedText::mark_saved`].
-#[derive(Debug, Clone, Copy)]
-pub struct SavePoint(usize);
 
 /// What a message leads to.
 #[derive(Debug, Default, PartialEq)]
@@ -94,11 +93,10 @@ impl SharedText {
         }
         let saved_doc = empty_doc();
         saved_doc.get_or_insert_text(TEXT_NAME);
-        let mut new = Self { doc, saved_doc, unsaved: Vec::new(), presences: HashMap::new() };
-        let all = new.doc.transact().encode_diff_v1(&StateVector::default());
-        new.unsaved.push(all);
-        new.mark_saved(new.save_point());
-        new
+        let all = doc.transact().encode_diff_v1(&StateVector::default());
+        transact(&saved_doc, |saved_doc| apply_own_update(saved_doc, &all));
+        let unsaved = UnsavedLog::new(doc.transact().state_vector());
+        Self { doc, saved_doc, unsaved, presences: HashMap::new() }
     }
 
     /// The current text.
@@ -166,7 +164,7 @@ impl SharedText {
         if change != NO_CHANGE {
             effects.has_edited = true;
             effects.broadcasts.push(Message::Sync(SyncMessage::Update(change.clone())).encode_v1());
-            self.unsaved.push(change);
+            self.record_unsaved(change);
         }
         Ok(effects)
     }
@@ -185,14 +183,11 @@ impl SharedText {
     /// Builds `doc` again from the saved copy and the unsaved updates.
     fn rebuild(&mut self) {
         let doc = empty_doc();
+        doc.get_or_insert_text(TEXT_NAME);
         let saved = self.saved_doc.transact().encode_diff_v1(&StateVector::default());
-        transact(&doc, |transaction| {
-            transaction.get_or_insert_text(TEXT_NAME);
-            [&saved]
-                .into_iter()
-                .chain(&self.unsaved)
-                .for_each(|update| apply_own_update(transaction, update));
-        });
+        for update in [&saved].into_iter().chain(self.unsaved.iter()) {
+            transact(&doc, |transaction| apply_own_update(transaction, update));
+        }
         self.doc = doc;
     }
 
@@ -256,14 +251,22 @@ impl SharedText {
     }
 
     /// Identifies the current version of the text, for [`Self::mark_saved`].
-    pub fn save_point(&self) -> SavePoint {
-        SavePoint(self.unsaved.len())
+    pub fn save_point(&mut self) -> SavePoint {
+        let (state, saved) = (self.doc.transact().state_vector(), self.saved_doc.transact().state_vector());
+        self.unsaved.start_save(state, &saved, |base| encode_since(&self.doc, base))
     }
 
     /// Records that the file is equal to the version of `save_point`.
     pub fn mark_saved(&mut self, save_point: SavePoint) {
-        let saved = self.unsaved.drain(..save_point.0.min(self.unsaved.len()));
-        transact(&self.saved_doc, |doc| saved.for_each(|update| apply_own_update(doc, &update)));
+        // One transaction each: the library needs memory for the square of the characters that were
+        // typed one after the other in one transaction.
+        for update in self.unsaved.finish_save(save_point) {
+            transact(&self.saved_doc, |doc| apply_own_update(doc, &update));
+        }
+    }
+
+    fn record_unsaved(&mut self, change: Vec<u8>) {
+        self.unsaved.push(change, |base| encode_since(&self.doc, base));
     }
 
     /// Whether there are edits that are not in the file.
@@ -324,7 +327,7 @@ impl SharedText {
             return None;
         }
         let change = apply_edits(&self.doc, edits);
-        self.unsaved.push(change.clone());
+        self.record_unsaved(change.clone());
         Some(update_message(change))
     }
 }
@@ -430,6 +433,11 @@ fn claims_too_many_entries(message: &[u8]) -> bool {
     content().unwrap_or(false)
 }
 
+/// Everything in `doc` that is not in `state`, or `None` if the library cannot encode it.
+fn encode_since(doc: &Doc, state: &StateVector) -> Option<Vec<u8>> {
+    catch_unwind(AssertUnwindSafe(|| doc.transact().encode_diff_v1(state))).ok()
+}
+
 fn text_of(doc: &Doc) -> String {
     let text = doc.get_or_insert_text(TEXT_NAME);
     text.get_string(&doc.transact())
@@ -482,6 +490,48 @@ mod tests {
         }
     }
 
+    fn save(shared: &mut SharedText) {
+        let save_point = shared.save_point();
+        shared.mark_saved(save_point);
+    }
+
+    #[test]
+    fn unsaved_edits_of_burst_are_compacted() {
+        for position in [|_, length| length, |random: u32, length: u32| random % (length + 1)] {
+            let mut shared = SharedText::new("text");
+            let client = Client::join(&mut shared, 1);
+            let mut random = 1_u32;
+            let mut edit = |shared: &mut SharedText| {
+                random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let length = client.doc.get_or_insert_text(TEXT_NAME).len(&client.doc.transact());
+                let edit = client.edit(position(random >> 8, length), u32::from(random % 5 == 0), "x");
+                shared.receive(1, &edit).expect("an edit");
+            };
+            for _ in 0..10_000 {
+                edit(&mut shared);
+            }
+            // Saves that fail, one after the other.
+            for _ in 0..30 {
+                shared.save_point();
+                edit(&mut shared);
+            }
+            let save_point = shared.save_point();
+            let text = shared.text();
+            for _ in 0..5_000 {
+                edit(&mut shared);
+            }
+            assert!(shared.unsaved.bytes() < 512 * 1024, "{} bytes", shared.unsaved.bytes());
+            shared.mark_saved(save_point);
+            assert_eq!(shared.saved_text(), text);
+            assert!(shared.has_unsaved_edits());
+            shared.rebuild();
+            assert_eq!(shared.text(), text_of(&client.doc));
+            save(&mut shared);
+            assert_eq!(shared.saved_text(), shared.text());
+            assert!(!shared.has_unsaved_edits());
+        }
+    }
+
     #[test]
     fn file_change_and_edit_are_merged() {
         let mut shared = SharedText::new("one\ntwo\nthree\n");
@@ -500,7 +550,7 @@ mod tests {
         let mut shared = SharedText::new("one\ntwo\n");
         let client = Client::join(&mut shared, 1);
         shared.receive(1, &client.edit(0, 0, "zero\n")).expect("an edit");
-        shared.mark_saved(shared.save_point());
+        save(&mut shared);
         let change = shared.merge_late_text("one\ntwo\n", "one\ntwo\nthree\n").expect("a change");
         client.apply(&change);
         assert_eq!(shared.text(), "zero\none\ntwo\nthree\n");
@@ -558,7 +608,7 @@ mod tests {
         shared.receive(1, &client.edit(12, 0, "on")).expect("the document still works");
         assert_eq!(shared.text(), "saved ahead on");
         assert_eq!(text_of(&Client::join(&mut shared, 2).doc), "saved ahead on");
-        shared.mark_saved(shared.save_point());
+        save(&mut shared);
         assert_eq!(shared.saved_text(), "saved ahead on");
     }
 
@@ -669,7 +719,7 @@ mod tests {
                         continue;
                     }
                     Action::Save => {
-                        shared.mark_saved(shared.save_point());
+                        save(&mut shared);
                         prop_assert_eq!(shared.saved_text(), shared.text());
                         continue;
                     }

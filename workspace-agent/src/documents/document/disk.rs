@@ -17,7 +17,7 @@ use crate::{
         late_write::LateWrite,
         outbox::ViewerMessage,
         save::{self, SaveOutcome, SaveRequest, SavedFile},
-        shared_text::SavePoint,
+        unsaved_log::SavePoint,
     },
     error::io_error_message,
     files::{home_directory::HomeDirectory, target::ExistingFile},
