@@ -1,13 +1,16 @@
 //! Documents that several users edit: the standard y-sync protocol and a few JSON events beside it.
 //!
-//! `documents?path=&epoch=` ([`OpenDocument`]) is a WebSocket. Binary messages are y-sync messages
-//! (sync and awareness), exactly as y-websocket sends them. Text messages are JSON
-//! [`DocumentEvent`]s from the agent.
+//! `documents?path=&epoch=&events=` ([`OpenDocument`]) is a WebSocket. Binary messages are y-sync
+//! messages (sync and awareness), exactly as y-websocket sends and expects them. Text messages are JSON
+//! [`DocumentEvent`]s from the agent. Only a client that asks for events gets any, because stock
+//! clients do not survive text messages.
 //!
 //! A document lives in the agent's memory. Its `epoch` identifies one instance: each time the agent
 //! loads the file into a new instance, the epoch changes. A client that reconnects with another
 //! epoch gets [`DocumentEvent::Refused`] with [`RefusalReason::Stale`] and must start from an empty
-//! replica. Merging its old replica into the new instance would show every line twice.
+//! replica. Merging its old replica into the new instance would show every line twice. A stock client
+//! knows no epoch; the agent recognizes its old replica, and closes the socket with
+//! [`RefusalReason::close_code`].
 
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -32,6 +35,9 @@ pub struct OpenDocument {
     /// Epoch of the replica that the client still holds. Leave out to start from an empty replica.
     #[serde(default)]
     pub epoch: Option<String>,
+    /// Whether the client wants `DocumentEvent`s as text messages.
+    #[serde(default)]
+    pub events: bool,
 }
 
 /// Body of `POST documents/overwrite`: replaces the file by the document's text, although the file is
@@ -107,6 +113,23 @@ pub enum RefusalReason {
     TooMany,
     /// An error inside the agent.
     Internal,
+}
+
+impl RefusalReason {
+    /// The WebSocket close code for clients without events. y-websocket does not connect again after
+    /// codes from 4400 to 4499, which mirror the HTTP statuses.
+    pub fn close_code(self) -> u16 {
+        match self {
+            Self::Stale => 4409,
+            Self::NotFound => 4404,
+            Self::TooLarge => 4413,
+            Self::NotText | Self::NotAFile => 4415,
+            Self::OutsideHome | Self::PermissionDenied => 4403,
+            Self::BadUpdate => 4400,
+            Self::TooMany => 4503,
+            Self::Internal => 4500,
+        }
+    }
 }
 
 /// Whether a y-sync message only requests state (sync step 1 or an awareness query). A read-only

@@ -350,14 +350,14 @@ async fn open_document_refuses_other_files() {
         ("out", RefusalReason::OutsideHome),
         ("", RefusalReason::NotAFile),
     ] {
-        let mut socket = agent.open_socket(&format!("/v1/documents?path={path}")).await;
+        let mut socket = agent.open_socket(&format!("/v1/documents?events=true&path={path}")).await;
         match next_event(&mut socket).await {
             DocumentEvent::Refused { reason, .. } => assert_eq!(reason, expected, "{path}"),
             other => panic!("{path}: {other:?}"),
         }
     }
     std::fs::write(agent.path("f"), "text").expect("a file");
-    let mut socket = agent.open_socket("/v1/documents?path=f&epoch=old").await;
+    let mut socket = agent.open_socket("/v1/documents?events=true&path=f&epoch=old").await;
     assert!(matches!(
         next_event(&mut socket).await,
         DocumentEvent::Refused { reason: RefusalReason::Stale, .. }

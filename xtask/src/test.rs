@@ -25,10 +25,10 @@ pub fn test(quick: bool, filter: &[String]) -> Result<()> {
         // Builds `burrow` too, with the features that the tests need.
         run::run(run::cargo().args(["test", "--workspace", "--no-run"]))
     })?;
+    build::browser_packages()?;
     let mut environment = environment(peers);
     if !quick {
         report.stage("base image", || build::image(Profile::Dev))?;
-        build::browser_packages()?;
         environment.extend(guest_and_browser_environment()?);
     }
     report.tests("cargo test", || {

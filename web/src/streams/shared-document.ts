@@ -93,7 +93,7 @@ export class SharedDocument {
     };
     this.socket = new ReconnectingSocket(
       {
-        url: () => this.url(this.epoch ? { epoch: this.epoch } : {}),
+        url: () => this.url({ events: "true", ...(this.epoch ? { epoch: this.epoch } : {}) }),
         ping: () => new Uint8Array([QUERY_AWARENESS]),
         onOpen: () => undefined, // the agent sends the first message
         onMessage: (data) => this.receive(data),

@@ -1,6 +1,10 @@
 //! One client's socket on a document.
 
-use protocol::document::{DocumentEvent, OpenDocument};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use protocol::document::{DocumentEvent, OpenDocument, RefusalReason};
+use tokio::time::{Instant, interval_at};
 
 use super::{
     document::{DocumentEnded, DocumentHandle, JoinedViewer},
@@ -11,45 +15,79 @@ use crate::socket::{
     CLOSE_INVALID_MESSAGE, CLOSE_NORMAL, CLOSE_TRY_AGAIN, CloseReason, Disconnected, Incoming, Socket,
 };
 
+/// How often a client gets a message. y-websocket regards a connection as dead after 30 s without one,
+/// and a viewer that may only read causes none by itself.
+const PRESENCE_INTERVAL: Duration = Duration::from_secs(20);
+/// The y-sync message that asks for all presences.
+const QUERY_AWARENESS: Bytes = Bytes::from_static(&[3]);
+
 /// Opens a document for a client and relays messages until one side ends.
 pub async fn serve(documents: &DocumentRegistry, request: OpenDocument, read_only: bool, mut socket: Socket) {
+    let wants_events = request.events;
     match documents.join(request).await {
         Ok((document, mut viewer)) => {
-            let result = relay(&document, &mut viewer, read_only, &mut socket).await;
+            let options = Options { read_only, wants_events };
+            let result = relay(&document, &mut viewer, options, &mut socket).await;
             document.leave(viewer.id).await;
             if let Ok(reason) = result {
                 socket.close(reason).await;
             }
         }
         Err(refusal) => {
-            if socket.send_json(&refusal.event()).await.is_ok() {
-                socket.close(CloseReason { code: CLOSE_NORMAL, reason: "refused" }).await;
+            if !wants_events {
+                socket.close(refused(refusal.reason, wants_events)).await;
+            } else if socket.send_json(&refusal.event()).await.is_ok() {
+                socket.close(refused(refusal.reason, wants_events)).await;
             }
         }
     }
 }
 
+/// How a client uses its socket.
+#[derive(Clone, Copy)]
+struct Options {
+    read_only: bool,
+    wants_events: bool,
+}
+
+/// How the socket of a refused client is closed. A client that gets events has the reason already.
+fn refused(reason: RefusalReason, wants_events: bool) -> CloseReason {
+    let code = if wants_events { CLOSE_NORMAL } else { reason.close_code() };
+    CloseReason { code, reason: "refused" }
+}
+
 async fn relay(
     document: &DocumentHandle,
     viewer: &mut JoinedViewer,
-    read_only: bool,
+    options: Options,
     socket: &mut Socket,
 ) -> Result<CloseReason, Disconnected> {
+    let Options { read_only, wants_events } = options;
     let synchronize_again = CloseReason { code: CLOSE_TRY_AGAIN, reason: "synchronize again" };
-    socket.send_json(&DocumentEvent::Opened { epoch: viewer.epoch.clone(), read_only }).await?;
+    if wants_events {
+        socket.send_json(&DocumentEvent::Opened { epoch: viewer.epoch.clone(), read_only }).await?;
+    }
+    let mut presence = interval_at(Instant::now() + PRESENCE_INTERVAL, PRESENCE_INTERVAL);
     loop {
         tokio::select! {
             message = viewer.outbox.recv() => match message {
                 Some(ViewerMessage::Sync(message)) => socket.send_binary(message).await?,
                 Some(ViewerMessage::Event(event)) => {
-                    socket.send_json(&event).await?;
-                    if matches!(event, DocumentEvent::Refused { .. }) {
-                        return Ok(CloseReason { code: CLOSE_NORMAL, reason: "refused" });
+                    if wants_events {
+                        socket.send_json(&event).await?;
+                    }
+                    if let DocumentEvent::Refused { reason, .. } = event {
+                        return Ok(refused(reason, wants_events));
                     }
                 }
                 // The document has ended, or this viewer was too slow.
                 None => return Ok(synchronize_again),
             },
+            _ = presence.tick() => {
+                if let Err(DocumentEnded) = document.sync(viewer.id, QUERY_AWARENESS).await {
+                    return Ok(synchronize_again);
+                }
+            }
             message = socket.receive() => match message.ok_or(Disconnected)? {
                 Incoming::Binary(message) => {
                     if let Err(DocumentEnded) = document.sync(viewer.id, message).await {

@@ -40,6 +40,9 @@ const MAX_PRESENCE_BYTES: usize = 4 * 1024;
 const MAX_PRESENCES_PER_VIEWER: usize = 4;
 /// Most presences of all viewers together.
 const MAX_PRESENCES: usize = 512;
+/// The upper bits of the client ids under which this module edits. Clients' own ids are below 2^32
+/// (Yjs), or almost never have these bits (random 53-bit ids).
+const AUTHOR_MARK: u64 = 0x1b_0770;
 /// The encoding of an update that changes nothing.
 const NO_CHANGE: [u8; 2] = [0, 0];
 
@@ -77,10 +80,32 @@ pub struct MessageEffects {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InvalidMessage;
 
+/// Why a message was not applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rejection {
+    /// The message is invalid. The sender must synchronize again.
+    Invalid,
+    /// The sender's replica is that of an earlier instance of the document.
+    Stale,
+}
+
+impl From<InvalidMessage> for Rejection {
+    fn from(_: InvalidMessage) -> Self {
+        Self::Invalid
+    }
+}
+
+/// An empty document whose edits are marked as ours.
 fn empty_doc() -> Doc {
+    let client_id = ClientID::new(AUTHOR_MARK << 32 | u64::from(uuid::Uuid::new_v4().as_fields().0));
     // Yjs counts UTF-16 units; the library's default counts bytes and would diverge at the first
     // emoji.
-    Doc::with_options(Options { offset_kind: OffsetKind::Utf16, ..Options::default() })
+    Doc::with_options(Options { client_id, offset_kind: OffsetKind::Utf16, ..Options::default() })
+}
+
+/// Whether a client id is one of [`empty_doc`], of this instance or another.
+fn is_author(client: ClientID) -> bool {
+    client.get() >> 32 == AUTHOR_MARK
 }
 
 impl SharedText {
@@ -119,12 +144,15 @@ impl SharedText {
     ///
     /// Panics if the CRDT library can no longer encode the document. The document's task then ends,
     /// and the document is loaded again from its file.
-    pub fn receive(&mut self, viewer: ViewerId, message: &[u8]) -> Result<MessageEffects, InvalidMessage> {
+    pub fn receive(&mut self, viewer: ViewerId, message: &[u8]) -> Result<MessageEffects, Rejection> {
         if message.len() > MAX_UPDATE_BYTES || claims_too_many_entries(message) {
-            return Err(InvalidMessage);
+            return Err(Rejection::Invalid);
         }
         match decode(|| Message::decode_v1(message))? {
-            Message::Sync(SyncMessage::SyncStep1(state)) => self.encode_missing(&state),
+            Message::Sync(SyncMessage::SyncStep1(state)) => {
+                self.refuse_other_instance(&state)?;
+                Ok(self.encode_missing(&state)?)
+            }
             Message::Sync(SyncMessage::SyncStep2(update) | SyncMessage::Update(update)) => {
                 self.apply_update(&update)
             }
@@ -132,7 +160,18 @@ impl SharedText {
             Message::AwarenessQuery => {
                 Ok(MessageEffects { replies: vec![self.all_presences()], ..MessageEffects::default() })
             }
-            Message::Auth(_) | Message::Custom(..) => Err(InvalidMessage),
+            Message::Auth(_) | Message::Custom(..) => Err(Rejection::Invalid),
+        }
+    }
+
+    /// Refuses a state that contains edits of another instance's authors. Merged with this instance,
+    /// it would show every line twice.
+    fn refuse_other_instance(&self, state: &StateVector) -> Result<(), Rejection> {
+        let known = self.doc.transact().state_vector();
+        let mut clients = state.iter().filter(|(_, clock)| **clock > 0).map(|(client, _)| client);
+        match clients.find(|client| is_author(**client) && !known.contains_client(client)) {
+            Some(_) => Err(Rejection::Stale),
+            None => Ok(()),
         }
     }
 
@@ -154,8 +193,9 @@ impl SharedText {
         }
     }
 
-    fn apply_update(&mut self, update: &[u8]) -> Result<MessageEffects, InvalidMessage> {
+    fn apply_update(&mut self, update: &[u8]) -> Result<MessageEffects, Rejection> {
         let update = decode(|| Update::decode_v1(update))?;
+        self.refuse_other_instance(&update.state_vector())?;
         let AppliedUpdate { change, missing_after } = self.try_change(|doc| apply_update(doc, update))??;
         let mut effects = MessageEffects::default();
         if let Some(state) = missing_after {
@@ -457,7 +497,7 @@ mod tests {
 
     impl Client {
         fn join(shared: &mut SharedText, id: ViewerId) -> Self {
-            let client = Self { doc: empty_doc(), id };
+            let client = Self { doc: client_doc(), id };
             client.synchronize(shared);
             client
         }
@@ -488,6 +528,11 @@ mod tests {
             text.insert(&mut transaction, at, insert);
             Message::Sync(SyncMessage::Update(transaction.encode_update_v1())).encode_v1()
         }
+    }
+
+    /// A document with an id of a client's own.
+    fn client_doc() -> Doc {
+        Doc::with_options(Options { offset_kind: OffsetKind::Utf16, ..Options::default() })
     }
 
     fn save(shared: &mut SharedText) {
@@ -577,7 +622,7 @@ mod tests {
     #[test]
     fn update_without_its_base_is_requested_again() {
         let mut shared = SharedText::new("text");
-        let other = empty_doc();
+        let other = client_doc();
         let text = other.get_or_insert_text(TEXT_NAME);
         text.insert(&mut other.transact_mut(), 0, "lost");
         let second = {
@@ -635,13 +680,33 @@ mod tests {
     }
 
     #[test]
+    fn replica_of_earlier_instance_is_refused() {
+        let mut earlier = SharedText::new("text");
+        let client = Client::join(&mut earlier, 1);
+        let mut shared = SharedText::new("text");
+        let transaction = client.doc.transact();
+        let messages = [
+            SyncMessage::SyncStep1(transaction.state_vector()),
+            SyncMessage::SyncStep2(transaction.encode_diff_v1(&StateVector::default())),
+        ];
+        drop(transaction);
+        for message in messages {
+            assert_eq!(shared.receive(1, &Message::Sync(message).encode_v1()), Err(Rejection::Stale));
+        }
+        assert_eq!(shared.text(), "text");
+        let fresh = Client::join(&mut shared, 2);
+        shared.receive(2, &fresh.edit(0, 0, "new ")).expect("an edit");
+        assert_eq!(shared.text(), "new text");
+    }
+
+    #[test]
     fn message_with_too_many_entries_is_refused() {
         let mut shared = SharedText::new("");
         let many = [0xff, 0xff, 0xff, 0xff, 0x0f];
         for kind in [&[0_u8, 0][..], &[0, 1], &[0, 2], &[1]] {
             let message = [kind, &[many.len() as u8], &many].concat();
             assert!(claims_too_many_entries(&message), "{message:?}");
-            assert_eq!(shared.receive(1, &message), Err(InvalidMessage));
+            assert_eq!(shared.receive(1, &message), Err(Rejection::Invalid));
         }
     }
 

@@ -26,15 +26,16 @@ use crate::{
 ///
 /// Opens a WebSocket on a text file that several users edit at once. Binary messages are y-sync
 /// messages (synchronization and awareness) as y-websocket sends them, at most 4 MiB each; the text
-/// is the Yjs text `content`. Text messages come from the server only and are JSON
-/// `DocumentEvent`s. The first is `opened` or `refused`.
+/// is the Yjs text `content`. With `events=true`, the server also sends text messages, which are JSON
+/// `DocumentEvent`s; the first is `opened` or `refused`. Without, stock y-websocket clients work.
 ///
 /// The server saves the file 150 ms after the last edit, and merges what other programs write to
 /// it. A client that reconnects passes the `epoch` of its replica. If the server has reloaded the
 /// document since, it refuses with `stale`, and the client must start from an empty replica.
 ///
 /// A client with read access may only request state; the server drops its edits. Close codes: 1000
-/// after `refused`, 1007 after a text message, 1013 if the client was too slow and has to
+/// after `refused`; without events 4409 for a replica of an earlier epoch, 4403, 4404, 4413 and 4415
+/// like HTTP statuses for a file that cannot be opened; 1007 after a text message, 1013 if the client was too slow and has to
 /// synchronize again.
 #[utoipa::path(
     get,

@@ -145,7 +145,7 @@ pub struct Editor {
 
 impl Editor {
     pub async fn open(agent: &Agent, path: &str) -> Self {
-        let mut socket = agent.open_socket(&format!("/v1/documents?path={path}")).await;
+        let mut socket = agent.open_socket(&format!("/v1/documents?events=true&path={path}")).await;
         let DocumentEvent::Opened { epoch, read_only: false } = next_event(&mut socket).await else {
             panic!("not opened")
         };
@@ -157,7 +157,7 @@ impl Editor {
 
     /// Connects again with the replica that was kept, and sends what was typed since.
     pub async fn reconnect(&mut self, agent: &Agent, path: &str) {
-        let path = format!("/v1/documents?path={path}&epoch={}", self.epoch);
+        let path = format!("/v1/documents?events=true&path={path}&epoch={}", self.epoch);
         self.socket = agent.open_socket(&path).await;
         let DocumentEvent::Opened { .. } = next_event(&mut self.socket).await else { panic!("not opened") };
         let (state, update) = {

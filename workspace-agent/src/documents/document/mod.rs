@@ -23,7 +23,7 @@ use self::disk::DiskFile;
 use super::{
     file::{self, LoadError, LoadedFile},
     outbox::{Outbox, OutboxSender, ViewerMessage, outbox},
-    shared_text::{SharedText, ViewerId},
+    shared_text::{Rejection, SharedText, ViewerId},
 };
 use crate::{error::io_error_message, files::home_directory::HomeDirectory, tasks::Tasks};
 
@@ -79,6 +79,20 @@ impl From<&LoadError> for DocumentRefusal {
             other => other.to_string(),
         };
         Self { reason: error.reason(), message }
+    }
+}
+
+impl From<Rejection> for DocumentRefusal {
+    fn from(rejection: Rejection) -> Self {
+        let (reason, message) = match rejection {
+            Rejection::Invalid => {
+                (RefusalReason::BadUpdate, "Cannot apply an edit. The document is synchronized again.")
+            }
+            Rejection::Stale => {
+                (RefusalReason::Stale, "The document was reloaded from its file. Open it again.")
+            }
+        };
+        Self { reason, message: message.to_owned() }
     }
 }
 
@@ -250,8 +264,7 @@ impl Document {
 
     fn add_viewer(&mut self, epoch: Option<String>) -> Result<JoinedViewer, DocumentRefusal> {
         if epoch.is_some_and(|epoch| epoch != self.epoch) {
-            let message = "The document was reloaded from its file. Open it again.".to_owned();
-            return Err(DocumentRefusal { reason: RefusalReason::Stale, message });
+            return Err(Rejection::Stale.into());
         }
         let id = self.next_viewer;
         self.next_viewer += 1;
@@ -274,18 +287,21 @@ impl Document {
             return; // removed while the message was queued
         }
         let was_unsaved = self.text.has_unsaved_edits();
-        let Ok(effects) = self.text.receive(viewer, message) else {
-            let message = "Cannot apply an edit. The document is synchronized again.".to_owned();
-            let refusal = DocumentRefusal { reason: RefusalReason::BadUpdate, message };
-            self.send(viewer, ViewerMessage::Event(refusal.event()));
-            self.remove_viewer(viewer);
-            return;
+        let effects = match self.text.receive(viewer, message) {
+            Ok(effects) => effects,
+            Err(rejection) => {
+                self.send(viewer, ViewerMessage::Event(DocumentRefusal::from(rejection).event()));
+                return self.remove_viewer(viewer);
+            }
         };
+        // As y-websocket does, presences are sent to their own viewer too: its client regards a
+        // connection without messages as dead.
+        let except = effects.has_edited.then_some(viewer);
         for message in effects.replies {
             self.send(viewer, ViewerMessage::Sync(message.into()));
         }
         for message in effects.broadcasts {
-            self.broadcast(&ViewerMessage::Sync(message.into()), Some(viewer));
+            self.broadcast(&ViewerMessage::Sync(message.into()), except);
         }
         if effects.has_edited {
             if !was_unsaved {
