@@ -11,7 +11,6 @@ use std::{
 };
 
 use http::{HeaderMap, header};
-use transport::settings::STREAM_WINDOW;
 
 use crate::connection_limits::owner_address;
 
@@ -22,6 +21,9 @@ const ADDRESS_DIVISOR: usize = 2;
 /// The most that waits of a response, or of one direction of a WebSocket: a piece that HTTP/2 has, the
 /// rest of what the body has returned, and the buffers of a copy.
 const RESPONSE_BYTES: usize = 64 * 1024;
+
+/// Bytes of one upload that a browser may send ahead.
+pub const STREAM_WINDOW: u32 = 256 * 1024;
 
 /// The budget of a gateway. Clones share it.
 #[derive(Clone, Debug)]

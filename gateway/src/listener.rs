@@ -28,6 +28,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    buffer_budget::STREAM_WINDOW,
     connection_limits::{ConnectionLimits, ConnectionPermit},
     limits::Limits,
     origin::LocalAddress,
@@ -55,9 +56,6 @@ const KEEPALIVE_PROBES: u32 = 3;
 
 /// Concurrent HTTP/2 streams of one browser.
 const MAX_STREAMS: u32 = 256;
-
-/// Bytes of one upload that a browser may send ahead.
-const STREAM_WINDOW: u32 = 256 * 1024;
 
 /// Bytes of all uploads of a connection that a browser may send ahead. Much less than on our own links,
 /// because anyone may connect.

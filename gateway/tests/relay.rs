@@ -64,7 +64,11 @@ async fn websocket_reaches_front_with_grant_only() {
 
 #[tokio::test]
 async fn full_workspace_refuses_at_once() {
-    let harness = Harness::with_limits(Limits { max_streams_per_session: usize::MAX, ..limits() });
+    let harness = Harness::with_limits(Limits {
+        max_streams_per_session: usize::MAX,
+        max_buffered_bytes: usize::MAX,
+        ..limits()
+    });
     let path = format!("/api/v1/workspaces/{}/agent/{}", harness.controller.workspace, attach());
     let headers: http::HeaderMap = [("cookie", "burrow=anna"), ("origin", ORIGIN)]
         .into_iter()

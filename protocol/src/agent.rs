@@ -123,6 +123,25 @@ pub struct Health {
     /// Total bytes of the home's file system.
     #[serde(default)]
     pub home_size_bytes: u64,
+    /// Bytes that the user can still write to the home. `None` if unknown.
+    #[serde(default)]
+    pub home_free_bytes: Option<u64>,
+    /// Files that the user can still create in the home. `None` if unknown or unlimited.
+    #[serde(default)]
+    pub home_free_inodes: Option<u64>,
+    /// What programs lack at the moment, if anything.
+    #[serde(default)]
+    pub pressure: Option<Pressure>,
+}
+
+/// A limit of the sandbox that its programs have reached within the last moments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pressure {
+    /// The kernel has ended a program because memory ran out.
+    OutOfMemory,
+    /// A process could not be created, because there are as many as allowed.
+    ProcessLimit,
 }
 
 /// Answer to `GET stats`: what the status bar shows.

@@ -151,7 +151,7 @@ pub struct Resources {
     pub pids: u32,
 }
 
-/// A condition of a home, reported while it lasts.
+/// A condition of a home or its sandbox, reported while it lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HomeNotice {
@@ -163,4 +163,12 @@ pub enum HomeNotice {
     HostDiskFull,
     /// Automatic snapshots are less frequent, because the home changes very much.
     UploadsPaced,
+    /// The home has no free space.
+    HomeFull,
+    /// The home has no free inodes: it contains as many files as it can.
+    HomeOutOfInodes,
+    /// The kernel has just ended a program because memory ran out.
+    OutOfMemory,
+    /// Programs have just failed to start another process, because there are as many as allowed.
+    ProcessLimit,
 }

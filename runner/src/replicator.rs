@@ -11,7 +11,7 @@ use std::{
 };
 
 use protocol::{
-    agent::Health,
+    agent::{Health, Pressure},
     api::{
         scrub::{ByteRange, Repair},
         snapshot::{Consistency, SnapshotKind},
@@ -46,7 +46,11 @@ const PACE_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// A shorter wait for the pace is not worth a notice.
 const MIN_PACED: Duration = Duration::from_secs(30);
 /// How often the home's state is reported.
-const HOME_INTERVAL: Duration = Duration::from_secs(5);
+const HOME_INTERVAL: Duration = Duration::from_secs(3);
+/// A home with less free space is full: most writes need several blocks.
+const MIN_FREE_BYTES: u64 = 256 * 1024;
+/// A home in which fewer files can be created is full.
+const MIN_FREE_INODES: u64 = 8;
 /// After this many snapshots it is worth looking for packs to compact.
 const SNAPSHOTS_PER_COMPACTION: u32 = 64;
 const MIB: u64 = 1024 * 1024;
@@ -303,14 +307,16 @@ impl Replicator {
             if let Err(error) = corrected {
                 tracing::debug!(%error, "cannot correct the guest's clock");
             }
-            let used_bytes = health.ok().map(|health| used_bytes(&health, size_bytes));
+            let health = health.ok();
+            let used_bytes = health.as_ref().map(|health| used_bytes(health, size_bytes));
+            let guest_notice = health.as_ref().and_then(guest_notice);
             match self.home.volume().status().await {
                 Ok(status) => self.reporter.queue_report(Report::Home {
                     at,
                     dirty_bytes: status.dirty_bytes,
                     unreplicated_ms: status.unreplicated.map_or(0, |age| age.as_millis().max(1) as u64),
                     used_bytes,
-                    notice: self.notice(status.is_full, status.is_slowed),
+                    notice: self.notice(status.is_full, status.is_slowed, guest_notice),
                 }),
                 Err(error) => tracing::warn!(%error, "cannot read the home's status"),
             }
@@ -318,11 +324,11 @@ impl Replicator {
     }
 
     /// What users should know about the home: the most serious condition, if any.
-    fn notice(&self, is_full: bool, is_slowed: bool) -> Option<HomeNotice> {
+    fn notice(&self, is_full: bool, is_slowed: bool, guest: Option<HomeNotice>) -> Option<HomeNotice> {
         let failure = *self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         let full = is_full.then_some(HomeNotice::HostDiskFull);
         let paced = self.is_paced.load(Ordering::Relaxed).then_some(HomeNotice::UploadsPaced);
-        full.or(failure).or(paced).or(is_slowed.then_some(HomeNotice::Throttled))
+        full.or(failure).or(guest).or(paced).or(is_slowed.then_some(HomeNotice::Throttled))
     }
 
     fn set_failure(&self, failure: Option<HomeNotice>) {
@@ -353,6 +359,21 @@ fn used_bytes(health: &Health, size_bytes: u64) -> u64 {
     health.home_used_bytes.saturating_add(own_bytes).min(size_bytes.max(health.home_used_bytes))
 }
 
+/// What the guest reports that its user should know.
+fn guest_notice(health: &Health) -> Option<HomeNotice> {
+    let is_below = |free: Option<u64>, limit| free.is_some_and(|free| free < limit);
+    if is_below(health.home_free_bytes, MIN_FREE_BYTES) {
+        return Some(HomeNotice::HomeFull);
+    }
+    if is_below(health.home_free_inodes, MIN_FREE_INODES) {
+        return Some(HomeNotice::HomeOutOfInodes);
+    }
+    health.pressure.map(|pressure| match pressure {
+        Pressure::OutOfMemory => HomeNotice::OutOfMemory,
+        Pressure::ProcessLimit => HomeNotice::ProcessLimit,
+    })
+}
+
 fn notice_for(error: &ReplicationError) -> Option<HomeNotice> {
     let for_volume = |error: &VolumeError| match error {
         VolumeError::Store(StoreError::NotFound(_)) => None,
@@ -374,6 +395,26 @@ fn notice_for(error: &ReplicationError) -> Option<HomeNotice> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn guest_notice_names_what_is_missing() {
+        let health = |bytes, inodes, pressure| Health {
+            home_free_bytes: bytes,
+            home_free_inodes: inodes,
+            pressure,
+            ..Health::default()
+        };
+        for (health, expected) in [
+            (health(None, None, None), None),
+            (health(Some(MIN_FREE_BYTES), Some(MIN_FREE_INODES), None), None),
+            (health(Some(4096), Some(0), Some(Pressure::ProcessLimit)), Some(HomeNotice::HomeFull)),
+            (health(Some(1 << 30), Some(0), None), Some(HomeNotice::HomeOutOfInodes)),
+            (health(Some(1 << 30), None, Some(Pressure::OutOfMemory)), Some(HomeNotice::OutOfMemory)),
+            (health(None, None, Some(Pressure::ProcessLimit)), Some(HomeNotice::ProcessLimit)),
+        ] {
+            assert_eq!(guest_notice(&health), expected, "{health:?}");
+        }
+    }
 
     #[test]
     fn used_bytes_include_file_system_overhead() {

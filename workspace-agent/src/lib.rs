@@ -24,6 +24,7 @@ pub mod fuzzing;
 pub mod guest;
 pub mod link;
 mod login_path;
+mod pressure;
 pub mod routes;
 mod socket;
 pub mod state;

@@ -24,6 +24,7 @@ use crate::{
     files::home_directory::HomeDirectory,
     guest::{Guest, clock},
     login_path::LoginPath,
+    pressure::PressureMonitor,
     tasks::Tasks,
     terminals::registry::TerminalRegistry,
     user::GuestUser,
@@ -49,6 +50,8 @@ pub struct AgentState {
     tasks: Tasks,
     /// `None` on a host.
     guest: Option<Arc<Guest>>,
+    /// `None` on a host.
+    pressure: Option<PressureMonitor>,
     is_ready: AtomicBool,
     /// Held during an operation on the guest, so that they run one at a time.
     guest_operation: tokio::sync::Mutex<()>,
@@ -78,6 +81,7 @@ impl AgentState {
             login_path: Arc::default(),
             terminals: TerminalRegistry::default(),
             tasks,
+            pressure: guest.as_deref().and_then(Guest::user_cgroup).map(PressureMonitor::new),
             guest,
             is_ready: AtomicBool::new(false),
             guest_operation: tokio::sync::Mutex::default(),
@@ -99,12 +103,16 @@ impl AgentState {
 
     /// Whether the home is mounted, and its space.
     pub(crate) fn health(&self) -> Health {
-        let space = self.home.space().unwrap_or_default();
+        let known_space = self.home.space().ok();
+        let space = known_space.unwrap_or_default();
         Health {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ready: self.is_ready.load(Ordering::Acquire),
             home_used_bytes: space.used_bytes,
             home_size_bytes: space.total_bytes,
+            home_free_bytes: known_space.map(|space| space.free_bytes),
+            home_free_inodes: space.free_inodes,
+            pressure: self.pressure.as_ref().and_then(PressureMonitor::find_pressure),
         }
     }
 

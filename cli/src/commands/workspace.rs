@@ -98,6 +98,10 @@ pub fn notice_text(notice: HomeNotice) -> &'static str {
         HomeNotice::UploadsPaced => {
             "saved less often: the home changes very much. `burrow snapshot` saves it now"
         }
+        HomeNotice::HomeFull => "the home is full: delete files, or enlarge it with `burrow grow`",
+        HomeNotice::HomeOutOfInodes => "the home has no room for another file: delete some (`du --inodes`)",
+        HomeNotice::OutOfMemory => "memory ran out: the kernel has ended a program",
+        HomeNotice::ProcessLimit => "the limit of processes is reached: programs cannot start others",
     }
 }
 

@@ -95,5 +95,9 @@ impl TextEnum for HomeNotice {
         (Self::Throttled, "throttled"),
         (Self::HostDiskFull, "host_disk_full"),
         (Self::UploadsPaced, "uploads_paced"),
+        (Self::HomeFull, "home_full"),
+        (Self::HomeOutOfInodes, "home_out_of_inodes"),
+        (Self::OutOfMemory, "out_of_memory"),
+        (Self::ProcessLimit, "process_limit"),
     ];
 }

@@ -14,6 +14,19 @@ use super::world::{Client, Runner, World, seed, soak_factor, stream};
 
 const MIB: u64 = 1 << 20;
 
+#[tokio::test]
+async fn guest_notices_are_shown() {
+    let world = World::new().await;
+    let owner = world.owner().await;
+    let (id, runner) = owner.running(&world, "demo").await;
+    for notice in
+        [HomeNotice::HomeFull, HomeNotice::HomeOutOfInodes, HomeNotice::OutOfMemory, HomeNotice::ProcessLimit]
+    {
+        runner.report(vec![home(0, 12, Some(notice))]).await.expect("accepted");
+        assert_eq!(owner.workspace(id).await.home_notice, Some(notice));
+    }
+}
+
 fn home(unreplicated_ms: u64, used_mib: u64, notice: Option<HomeNotice>) -> Report {
     Report::Home {
         at: OffsetDateTime::now_utc(),

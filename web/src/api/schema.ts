@@ -2282,10 +2282,10 @@ export interface components {
             objects: number;
         };
         /**
-         * @description A condition of a home, reported while it lasts.
+         * @description A condition of a home or its sandbox, reported while it lasts.
          * @enum {string}
          */
-        HomeNotice: "store_unavailable" | "throttled" | "host_disk_full" | "uploads_paced";
+        HomeNotice: "store_unavailable" | "throttled" | "host_disk_full" | "uploads_paced" | "home_full" | "home_out_of_inodes" | "out_of_memory" | "process_limit";
         /**
          * @description A home that is being received.
          * @example {

@@ -55,6 +55,22 @@ const notices: Record<HomeNotice, HomeWarning> = {
     title: "This home changes very much and is saved less often.",
     detail: "Create a snapshot or stop the workspace to save it now.",
   },
+  home_full: {
+    title: "The home is full.",
+    detail: "Programs cannot write. Delete files, or enlarge the home.",
+  },
+  home_out_of_inodes: {
+    title: "The home has no room for another file.",
+    detail: "It contains as many files as it can. Delete some: `du --inodes` in a terminal shows where they are.",
+  },
+  out_of_memory: {
+    title: "Memory ran out, and a program was ended.",
+    detail: "Run less at the same time, or use a template with more memory.",
+  },
+  process_limit: {
+    title: "The limit of processes is reached.",
+    detail: "Programs and terminals cannot start. End the program that starts too many, or stop the workspace.",
+  },
 };
 
 const behind: HomeWarning = {

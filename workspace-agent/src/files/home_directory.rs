@@ -41,6 +41,10 @@ pub struct HomeSpace {
     pub used_bytes: u64,
     /// All bytes.
     pub total_bytes: u64,
+    /// Bytes that a user who is not root can still write.
+    pub free_bytes: u64,
+    /// Files that can still be created. `None` if the file system sets no limit.
+    pub free_inodes: Option<u64>,
 }
 
 impl HomeDirectory {
@@ -74,7 +78,12 @@ impl HomeDirectory {
     pub fn space(&self) -> io::Result<HomeSpace> {
         let stat = rustix::fs::statvfs(&self.0.path)?;
         let used_blocks = stat.f_blocks.saturating_sub(stat.f_bfree);
-        Ok(HomeSpace { used_bytes: used_blocks * stat.f_frsize, total_bytes: stat.f_blocks * stat.f_frsize })
+        Ok(HomeSpace {
+            used_bytes: used_blocks * stat.f_frsize,
+            total_bytes: stat.f_blocks * stat.f_frsize,
+            free_bytes: stat.f_bavail * stat.f_frsize,
+            free_inodes: (stat.f_files > 0).then_some(stat.f_favail),
+        })
     }
 
     /// Runs file operations on a blocking thread, with the user's rights.
