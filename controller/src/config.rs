@@ -49,6 +49,8 @@ pub struct Limits {
     pub running: RunningLimits,
     /// Space for homes.
     pub homes: HomeLimits,
+    /// When a workspace that nobody uses is stopped.
+    pub idle: IdleLimit,
 }
 
 /// How many workspaces run at once. None: as many as there is room for.
@@ -65,6 +67,16 @@ pub struct RunningLimits {
 impl Default for RunningLimits {
     fn default() -> Self {
         Self { member: Some(2), teacher: Some(10), tenant: None }
+    }
+}
+
+/// After how long a workspace that nobody uses is stopped. Zero: never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdleLimit(pub Duration);
+
+impl Default for IdleLimit {
+    fn default() -> Self {
+        Self(Duration::from_hours(8))
     }
 }
 

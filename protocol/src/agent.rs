@@ -50,6 +50,8 @@ pub const CLOCK: &str = "/v1/clock";
 pub const HEALTH: &str = "/v1/health";
 /// `POST` [`GrowRequest`]: enlarges the home's file system while it is mounted.
 pub const GROW: &str = "/v1/grow";
+/// Path: shows a message to everybody who looks at a terminal.
+pub const NOTICE: &str = "/v1/notice";
 
 /// Serial of the disk that holds the image, the read-only root file system.
 pub const ROOT_SERIAL: &str = "burrow-root";
@@ -132,6 +134,9 @@ pub struct Health {
     /// What programs lack at the moment, if anything.
     #[serde(default)]
     pub pressure: Option<Pressure>,
+    /// For how long nobody has used the workspace, and nothing has run in it that somebody waits for.
+    #[serde(default)]
+    pub idle_seconds: u64,
 }
 
 /// A limit of the sandbox that its programs have reached within the last moments.
@@ -142,6 +147,13 @@ pub enum Pressure {
     OutOfMemory,
     /// A process could not be created, because there are as many as allowed.
     ProcessLimit,
+}
+
+/// A message for everybody who looks at a terminal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NoticeRequest {
+    /// One line of plain text.
+    pub text: String,
 }
 
 /// Answer to `GET stats`: what the status bar shows.
@@ -219,7 +231,9 @@ impl Route {
             ("DELETE", ["terminals", id]) if is_terminal_id(id) => (Terminal, Write, false, 0),
             (_, ["terminals", id, "attach"]) if upgrades && is_terminal_id(id) => (Terminal, Read, true, 0),
             (_, ["exec"]) if upgrades => (Exec, Write, true, 0),
-            ("GET", ["files"] | ["files", "find"]) | ("GET" | "HEAD", ["files", "content"]) => (Files, Read, false, 0),
+            ("GET", ["files"] | ["files", "find"]) | ("GET" | "HEAD", ["files", "content"]) => {
+                (Files, Read, false, 0)
+            }
             ("PUT", ["files", "content"]) => (Files, Write, false, MAX_UPLOAD_BYTES),
             ("POST", ["files", "directory" | "rename"]) => (Files, Write, false, MAX_JSON_BYTES),
             ("DELETE", ["files"]) => (Files, Write, false, 0),

@@ -19,6 +19,7 @@ pub mod epoch;
 pub mod exec;
 pub mod files;
 pub mod grant;
+pub mod idle;
 pub mod ids;
 pub mod openapi;
 pub mod problem;

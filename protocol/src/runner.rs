@@ -103,6 +103,9 @@ pub struct RunnerSpec {
     /// How much automatic snapshots of the home may store in an hour, in MiB. 0: no bound.
     #[serde(default)]
     pub upload_mib_per_hour: u32,
+    /// After how many idle seconds the controller stops the workspace. 0: never.
+    #[serde(default)]
+    pub idle_stop_seconds: u64,
 }
 
 /// The highest slot. 100.64.0.0/10 has 2^20 networks of four addresses, and uids are 620000 plus the slot.
@@ -152,6 +155,9 @@ pub enum Report {
         unreplicated_ms: u64,
         /// Bytes that the home's files use, if the agent reported them.
         used_bytes: Option<u64>,
+        /// For how long the workspace has been idle, if the agent reported it.
+        #[serde(default)]
+        idle_seconds: Option<u64>,
         /// What the user should know about the home.
         #[serde(default)]
         notice: Option<HomeNotice>,

@@ -171,4 +171,6 @@ pub enum HomeNotice {
     OutOfMemory,
     /// Programs have just failed to start another process, because there are as many as allowed.
     ProcessLimit,
+    /// Nobody uses the workspace: it stops within minutes.
+    IdleStop,
 }

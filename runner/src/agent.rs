@@ -8,7 +8,8 @@ use std::{io, path::PathBuf, time::Duration};
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use protocol::agent::{
-    BOOTSTRAP, BootstrapRequest, CLOCK, ClockRequest, FREEZE, GROW, GrowRequest, HEALTH, Health, THAW,
+    BOOTSTRAP, BootstrapRequest, CLOCK, ClockRequest, FREEZE, GROW, GrowRequest, HEALTH, Health, NOTICE,
+    NoticeRequest, THAW,
 };
 use time::OffsetDateTime;
 use tokio::{
@@ -127,6 +128,12 @@ impl Agent {
         let request = ClockRequest { unix_nanos: i64::try_from(nanos).unwrap_or(i64::MAX) };
         let body = serde_json::to_vec(&request).expect("plain data");
         self.call(Method::POST, CLOCK, Some(body), HEALTH_TIMEOUT).await.map(drop)
+    }
+
+    /// Shows a line in all terminals.
+    pub async fn show_notice(&self, text: &str) -> Result<(), AgentError> {
+        let body = serde_json::to_vec(&NoticeRequest { text: text.to_owned() }).expect("plain data");
+        self.call(Method::POST, NOTICE, Some(body), HEALTH_TIMEOUT).await.map(drop)
     }
 
     /// The agent's version and the home's usage, as the guest reports them.

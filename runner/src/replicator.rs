@@ -16,6 +16,7 @@ use protocol::{
         scrub::{ByteRange, Repair},
         snapshot::{Consistency, SnapshotKind},
     },
+    idle::{self, IdleState},
     runner::{RepairOutcome, Report, RunnerSpec},
     workspace::HomeNotice,
 };
@@ -81,6 +82,8 @@ pub struct Replicator {
     failure: Mutex<Option<HomeNotice>>,
     /// Bounds what automatic snapshots store, if they are bounded.
     pace: Mutex<Option<UploadPace>>,
+    /// After which idle time the controller stops the workspace. Zero: never.
+    idle_stop: Duration,
     /// An automatic snapshot waits for the pace.
     is_paced: AtomicBool,
 }
@@ -120,6 +123,7 @@ impl Replicator {
             hook,
             failure: Mutex::default(),
             pace: Mutex::new(UploadPace::new(u64::from(spec.upload_mib_per_hour) * MIB, Instant::now())),
+            idle_stop: Duration::from_secs(spec.idle_stop_seconds),
             is_paced: AtomicBool::new(false),
         }
     }
@@ -297,6 +301,7 @@ impl Replicator {
     async fn report_home(&self) {
         let mut interval = tokio::time::interval(HOME_INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut has_warned = false;
         loop {
             interval.tick().await;
             self.home.apply_late_commit(&self.reporter).await;
@@ -310,17 +315,37 @@ impl Replicator {
             let health = health.ok();
             let used_bytes = health.as_ref().map(|health| used_bytes(health, size_bytes));
             let guest_notice = health.as_ref().and_then(guest_notice);
+            let idle_seconds = health.map(|health| health.idle_seconds);
+            has_warned = self.warn_if_idle(idle_seconds, has_warned).await;
             match self.home.volume().status().await {
                 Ok(status) => self.reporter.queue_report(Report::Home {
                     at,
                     dirty_bytes: status.dirty_bytes,
                     unreplicated_ms: status.unreplicated.map_or(0, |age| age.as_millis().max(1) as u64),
                     used_bytes,
+                    idle_seconds,
                     notice: self.notice(status.is_full, status.is_slowed, guest_notice),
                 }),
                 Err(error) => tracing::warn!(%error, "cannot read the home's status"),
             }
         }
+    }
+
+    /// Warns in all terminals, once, before an idle workspace is stopped. Returns whether it has.
+    async fn warn_if_idle(&self, idle_seconds: Option<u64>, has_warned: bool) -> bool {
+        let Some(idle_seconds) = idle_seconds else { return has_warned };
+        let is_soon = idle::decide(Duration::from_secs(idle_seconds), self.idle_stop) != IdleState::Active;
+        if is_soon && !has_warned {
+            let minutes = self.idle_stop.as_secs().saturating_sub(idle_seconds).div_ceil(60);
+            let text = format!(
+                "Burrow: nobody uses this workspace. It stops in {minutes} min and keeps the home. Press a key \
+                 to keep it running."
+            );
+            if let Err(error) = self.agent.show_notice(&text).await {
+                tracing::debug!(%error, "cannot warn of the stop of an idle workspace");
+            }
+        }
+        is_soon
     }
 
     /// What users should know about the home: the most serious condition, if any.

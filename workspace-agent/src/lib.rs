@@ -14,6 +14,7 @@
 //! know no routes, and each of them ([`guest`] included) works without the others, except that
 //! documents are files of the home.
 
+mod activity;
 mod children;
 mod documents;
 mod error;

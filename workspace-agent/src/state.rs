@@ -19,6 +19,7 @@ use protocol::{
 };
 
 use crate::{
+    activity::{self, Activity},
     documents::registry::DocumentRegistry,
     error::{ApiError, ApiResult},
     files::home_directory::HomeDirectory,
@@ -47,6 +48,8 @@ pub struct AgentState {
     pub(crate) terminals: TerminalRegistry,
     /// All open documents.
     pub(crate) documents: DocumentRegistry,
+    /// When the workspace was last used.
+    pub(crate) activity: Activity,
     tasks: Tasks,
     /// `None` on a host.
     guest: Option<Arc<Guest>>,
@@ -80,6 +83,7 @@ impl AgentState {
             user,
             login_path: Arc::default(),
             terminals: TerminalRegistry::default(),
+            activity: Activity::default(),
             tasks,
             pressure: guest.as_deref().and_then(Guest::user_cgroup).map(PressureMonitor::new),
             guest,
@@ -113,7 +117,19 @@ impl AgentState {
             home_free_bytes: known_space.map(|space| space.free_bytes),
             home_free_inodes: space.free_inodes,
             pressure: self.pressure.as_ref().and_then(PressureMonitor::find_pressure),
+            idle_seconds: self.idle().as_secs(),
         }
+    }
+
+    /// For how long nobody has used the workspace, and nothing has run that somebody may wait for.
+    fn idle(&self) -> Duration {
+        if let Some(at) = self.terminals.last_input() {
+            self.activity.record_at(at);
+        }
+        if self.terminals.is_any_busy() || (self.guest.is_some() && activity::is_guest_busy()) {
+            self.activity.record();
+        }
+        self.activity.idle()
     }
 
     /// Gives the guest its identity and mounts the home. Repeating it is harmless.

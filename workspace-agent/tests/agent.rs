@@ -3,12 +3,16 @@
 
 mod support;
 
-use std::path::Path;
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use protocol::{
+    agent::{HEALTH, Health, NOTICE, NoticeRequest},
     document::{DocumentEvent, RefusalReason},
     exec::{ExecEnd, ExecInput, ExecOutput, ExecRequest, INPUT_WINDOW_BYTES},
     files::{DirectoryChanges, DirectoryListing, FileEntry, MAX_ENTRIES},
@@ -85,6 +89,55 @@ async fn terminal_outlives_client_and_types_input_once() {
         }
     };
     assert_eq!(exit.status(), 3);
+}
+
+async fn idle_seconds(agent: &Agent) -> u64 {
+    let (status, health) = agent.send(Method::GET, HEALTH, empty()).await;
+    assert_eq!(status, StatusCode::OK);
+    serde_json::from_slice::<Health>(&health).expect("a health state").idle_seconds
+}
+
+/// Waits until the agent has been idle for a while.
+async fn wait_until_idle(agent: &Agent) {
+    within_timeout(async {
+        while idle_seconds(agent).await < 2 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn idle_time_ends_with_input_and_jobs() {
+    let agent = Agent::start().await;
+    wait_until_idle(&agent).await;
+    let terminal = agent.create_terminal(&[]).await;
+    assert_eq!(idle_seconds(&agent).await, 0, "a new terminal");
+    let path = format!("/v1/terminals/{}/attach?client=a", terminal.id);
+    let mut socket = agent.open_socket(&path).await;
+    send_input(&mut socket, 0, b"PS1= ; echo ready-$((1+1))\n").await;
+    read_output_until(&mut socket, "ready-2").await;
+    wait_until_idle(&agent).await;
+
+    // A job in the foreground is waited for, whether anybody types or not.
+    let typed = b"PS1= ; echo ready-$((1+1))\n".len() as u64;
+    let begun = Instant::now();
+    send_input(&mut socket, typed, b"sleep 4; echo done-$((1+1))\n").await;
+    let mut observed = 0;
+    while begun.elapsed() < Duration::from_secs(3) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(idle_seconds(&agent).await, 0, "{:?} after the start of the job", begun.elapsed());
+        observed += 1;
+    }
+    assert!(observed > 3);
+    read_output_until(&mut socket, "done-2").await;
+    wait_until_idle(&agent).await;
+
+    // A notice is shown, and is no use of the workspace.
+    let notice = serde_json::to_vec(&NoticeRequest { text: "it stops soon".to_owned() }).expect("plain data");
+    assert_eq!(agent.send(Method::POST, NOTICE, full(notice)).await.0, StatusCode::NO_CONTENT);
+    read_output_until(&mut socket, "it stops soon").await;
+    assert!(idle_seconds(&agent).await >= 2);
 }
 
 #[tokio::test]

@@ -51,7 +51,7 @@ pub mod up;
 pub mod user;
 pub mod version;
 pub mod volume;
-mod wait;
+pub mod wait;
 mod workspace;
 
 const AFTER_HELP: &str = "\

@@ -34,7 +34,7 @@ pub struct WaitOptions {
 }
 
 /// Parses "90", "90s", "5m" or "1h".
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let factor = match &text[digits.len()..] {
         "" | "s" => 1,

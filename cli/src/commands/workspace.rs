@@ -95,6 +95,7 @@ pub fn notice_text(notice: HomeNotice) -> &'static str {
         HomeNotice::StoreUnavailable => "the object store is unavailable: changes wait on the host",
         HomeNotice::Throttled => "writes are slowed down: the object store cannot keep up",
         HomeNotice::HostDiskFull => "writes are paused: the host's disk is nearly full",
+        HomeNotice::IdleStop => "nobody uses it: it stops within minutes",
         HomeNotice::UploadsPaced => {
             "saved less often: the home changes very much. `burrow snapshot` saves it now"
         }

@@ -1,7 +1,11 @@
 //! The options of `burrow up` that limit what one user and one tenant may use.
 
+use std::time::Duration;
+
 use clap::Args;
-use controller::{HomeLimits, Limits, RunningLimits};
+use controller::{HomeLimits, IdleLimit, Limits, RunningLimits};
+
+use crate::commands::wait::parse_duration;
 
 /// What one user and one tenant may use. 0: no limit.
 #[derive(Clone, Copy, Debug, Args)]
@@ -25,6 +29,15 @@ pub struct LimitOptions {
     /// Size of all homes of one tenant, in GiB; 0 sets no limit
     #[arg(long, env = "BURROW_MAX_HOMES_PER_TENANT", value_name = "GIB", default_value_t = 0)]
     pub max_homes_per_tenant: u32,
+    /// Time after which a workspace that nobody uses is stopped, such as 90m or 8h; 0 never stops one
+    #[arg(
+        long,
+        env = "BURROW_IDLE_STOP",
+        value_name = "TIME",
+        value_parser = parse_duration,
+        default_value = "8h"
+    )]
+    pub idle_stop: Duration,
     /// What the snapshots of one home may have stored, in GiB; beyond that the oldest automatic ones are
     /// pruned; 0 sets no limit
     #[arg(long, env = "BURROW_MAX_HISTORY", value_name = "GIB", default_value_t = 64)]
@@ -58,6 +71,7 @@ impl LimitOptions {
                 teacher: count(self.max_running_per_teacher),
                 tenant: count(self.max_running_per_tenant),
             },
+            idle: IdleLimit(self.idle_stop),
             homes: HomeLimits {
                 member_mib: mib(self.max_homes_per_member),
                 teacher_mib: mib(self.max_homes_per_teacher),
@@ -92,6 +106,8 @@ mod tests {
     fn zero_sets_no_limit() {
         let limits = parse(&["--max-running-per-member", "0", "--max-homes-per-member=0"]);
         assert_eq!((limits.running.member, limits.homes.member_mib), (None, None));
+        assert_eq!(parse(&["--idle-stop", "0"]).idle.0, Duration::ZERO);
+        assert_eq!(parse(&["--idle-stop", "90m"]).idle.0, Duration::from_mins(90));
         assert_eq!(parse(&["--max-homes-per-tenant", "3"]).homes.tenant_mib, Some(3072));
     }
 }

@@ -99,5 +99,6 @@ impl TextEnum for HomeNotice {
         (Self::HomeOutOfInodes, "home_out_of_inodes"),
         (Self::OutOfMemory, "out_of_memory"),
         (Self::ProcessLimit, "process_limit"),
+        (Self::IdleStop, "idle_stop"),
     ];
 }

@@ -67,6 +67,7 @@ struct Inner {
     controller: String,
     stream_seconds: u32,
     upload_mib_per_hour: u32,
+    idle_stop_seconds: u64,
     tasks: Tasks,
     exits: mpsc::Sender<RunnerExit>,
     children: Mutex<HashMap<WorkspaceId, RunnerChild>>,
@@ -91,6 +92,7 @@ impl LocalEngine {
             controller: config.socket().display().to_string(),
             stream_seconds: config.history.stream_seconds,
             upload_mib_per_hour: config.history.upload_mib_per_hour,
+            idle_stop_seconds: config.limits.idle.0.as_secs(),
             tasks,
             exits,
             children: Mutex::default(),
@@ -189,6 +191,7 @@ impl LocalEngine {
             repair_requested: launch.repair_requested,
             stream_seconds: inner.stream_seconds,
             upload_mib_per_hour: inner.upload_mib_per_hour,
+            idle_stop_seconds: inner.idle_stop_seconds,
         })
     }
 

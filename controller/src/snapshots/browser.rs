@@ -403,11 +403,11 @@ impl BrowseSession {
             self.stat(path).await?;
             return Ok(Changes { changes: vec![], truncated: false });
         }
-        self.with_permit(async {
+        self.with_permit(Box::pin(async {
             let (mut before, mut after) = self.both_turns(after).await?;
             let reply = before.open.files.changes(&mut after.open.files, path, max_changes).await;
             before.finish(after.finish(reply))
-        })
+        }))
         .await
     }
 
@@ -417,11 +417,11 @@ impl BrowseSession {
             self.stat(path).await?;
             return Ok(Diff::Same);
         }
-        self.with_permit(async {
+        self.with_permit(Box::pin(async {
             let (mut before, mut after) = self.both_turns(after).await?;
             let reply = before.open.files.diff(&mut after.open.files, path).await;
             before.finish(after.finish(reply))
-        })
+        }))
         .await
     }
 

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use protocol::{
     api::{scrub::ScrubReport, workspace::WorkspaceList},
-    runner::Report,
+    runner::{Command, Report},
+    workspace::{HomeNotice, Phase},
 };
 use serde_json::json;
 
@@ -116,4 +117,35 @@ async fn requested_snapshots_have_a_budget() {
     };
     let (created, ()) = tokio::join!(owner.post(&path, &request), taken);
     assert_eq!(created.status, 201);
+}
+
+#[tokio::test]
+async fn idle_workspace_is_warned_and_stopped() {
+    let world = World::new().await;
+    let owner = world.owner().await;
+    let (id, runner) = owner.running(&world, "demo").await;
+    let hour = 3600;
+    assert_eq!(runner.spec.idle_stop_seconds, 8 * hour);
+    let home = |idle_seconds| Report::Home {
+        dirty_bytes: 0,
+        at: time::OffsetDateTime::now_utc(),
+        unreplicated_ms: 0,
+        used_bytes: None,
+        idle_seconds,
+        notice: None,
+    };
+    for (idle, notice) in [
+        (Some(7 * hour), None),
+        (Some(8 * hour - 60), Some(HomeNotice::IdleStop)),
+        (Some(0), None),
+        (None, None),
+    ] {
+        let reply = runner.report(vec![home(idle)]).await.expect("accepted");
+        assert_eq!(reply.desired.command, Command::Run, "{idle:?}");
+        assert_eq!(owner.workspace(id).await.home_notice, notice, "{idle:?}");
+    }
+    let reply = runner.report(vec![home(Some(8 * hour))]).await.expect("accepted");
+    assert_eq!(reply.desired.command, Command::Stop);
+    runner.persist(1).await;
+    assert_eq!(owner.reaches(id, Phase::Terminated).await.failure, None);
 }

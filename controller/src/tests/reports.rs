@@ -33,6 +33,7 @@ fn home(unreplicated_ms: u64, used_mib: u64, notice: Option<HomeNotice>) -> Repo
         dirty_bytes: unreplicated_ms * 10,
         unreplicated_ms,
         used_bytes: Some(used_mib * MIB),
+        idle_seconds: None,
         notice,
     }
 }
@@ -47,6 +48,7 @@ async fn late_report_keeps_its_time() {
         dirty_bytes: 1,
         unreplicated_ms,
         used_bytes: None,
+        idle_seconds: None,
         notice: None,
     };
     // Lying about for minutes, as where the controller was away.
@@ -67,7 +69,14 @@ async fn heartbeats_and_safe_times_are_sent() {
     let world = World::new().await;
     let owner = world.owner().await;
     let (id, runner) = owner.running(&world, "demo").await;
-    let safe = |at| Report::Home { at, dirty_bytes: 0, unreplicated_ms: 0, used_bytes: None, notice: None };
+    let safe = |at| Report::Home {
+        at,
+        dirty_bytes: 0,
+        unreplicated_ms: 0,
+        used_bytes: None,
+        idle_seconds: None,
+        notice: None,
+    };
     let at = world.app().now() - Duration::minutes(3);
     runner.report(vec![safe(at)]).await.expect("accepted");
     let mut events = owner.events(&format!("/api/v1/workspaces/{id}/events")).await;

@@ -6,9 +6,12 @@ use std::time::Duration;
 use protocol::{
     ManifestId,
     api::snapshot::SnapshotKind,
+    idle::{self, IdleState},
     runner::{
-        DesiredRunnerState, MAX_REPORTS, MAX_WAIT_MS, RepairOutcome, Report, ReportReply, ReportRequest,
+        Command, DesiredRunnerState, MAX_REPORTS, MAX_WAIT_MS, RepairOutcome, Report, ReportReply,
+        ReportRequest,
     },
+    workspace::HomeNotice,
 };
 use sqlx::PgConnection;
 use subtle::ConstantTimeEq as _;
@@ -17,6 +20,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::repair_requests;
 use crate::{
+    audit,
     core::Core,
     engine::local::RUNNER_LEASE_MS,
     identity::secrets,
@@ -95,7 +99,7 @@ async fn record_reports(
         if !locked.life.accepts(request.epoch) {
             break;
         }
-        effects.extend(record_report(connection, now, &mut locked, report, &mut committed).await?);
+        effects.extend(record_report(core, connection, now, &mut locked, report, &mut committed).await?);
     }
     let mut runners = record::save(connection, now, &mut locked, effects).await?;
     let desired = desired_state(&locked);
@@ -133,6 +137,7 @@ async fn read_desired_state(core: &Core, request: &ReportRequest) -> Result<Desi
 
 /// Records one report: in the locked workspace, and where it belongs otherwise.
 async fn record_report(
+    core: &Core,
     connection: &mut PgConnection,
     now: OffsetDateTime,
     locked: &mut LockedWorkspace,
@@ -142,7 +147,9 @@ async fn record_report(
     let event = match report.clone() {
         Report::Step(progress) => RunnerEvent::Step(progress),
         Report::Ready { front, accelerator } => RunnerEvent::Ready(Serving { front, accelerator }),
-        Report::Home { at, dirty_bytes, unreplicated_ms, used_bytes, notice } => {
+        Report::Home { at, dirty_bytes, unreplicated_ms, used_bytes, idle_seconds, notice } => {
+            let idle = Duration::from_secs(idle_seconds.unwrap_or_default());
+            let idle = idle::decide(idle, core.config.limits.idle.0);
             let unreplicated_ms = saturating_i64(unreplicated_ms);
             // As of the time of the report, however late it arrives. A clock that is ahead of ours
             // is not believed.
@@ -151,10 +158,17 @@ async fn record_report(
                 dirty_bytes: Some(saturating_i64(dirty_bytes)),
                 unreplicated_ms: Some(unreplicated_ms),
                 used_bytes: used_bytes.map(saturating_i64).or(locked.home.used_bytes),
-                notice,
+                notice: notice.or((idle != IdleState::Active).then_some(HomeNotice::IdleStop)),
                 safe_at: locked.home.safe_at.max(safe_at),
             };
-            return Ok(vec![]);
+            let is_running = locked.life.command() == Command::Run;
+            if idle != IdleState::Expired || !is_running {
+                return Ok(vec![]);
+            }
+            let (tenant, subject) = (locked.tenant, locked.workspace.to_string());
+            audit::write_system(connection, tenant, "workspace.idle_stop", &subject, serde_json::json!({}))
+                .await?;
+            return Ok(locked.apply(now, Event::Stop));
         }
         Report::Snapshot {
             manifest,

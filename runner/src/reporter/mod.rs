@@ -248,6 +248,7 @@ mod tests {
             dirty_bytes,
             unreplicated_ms: 0,
             used_bytes: None,
+            idle_seconds: None,
             notice: None,
         }
     }

@@ -2285,7 +2285,7 @@ export interface components {
          * @description A condition of a home or its sandbox, reported while it lasts.
          * @enum {string}
          */
-        HomeNotice: "store_unavailable" | "throttled" | "host_disk_full" | "uploads_paced" | "home_full" | "home_out_of_inodes" | "out_of_memory" | "process_limit";
+        HomeNotice: "store_unavailable" | "throttled" | "host_disk_full" | "uploads_paced" | "home_full" | "home_out_of_inodes" | "out_of_memory" | "process_limit" | "idle_stop";
         /**
          * @description A home that is being received.
          * @example {

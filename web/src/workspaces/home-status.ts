@@ -51,6 +51,10 @@ const notices: Record<HomeNotice, HomeWarning> = {
     title: "The host's disk is nearly full.",
     detail: "Writes wait until there is space.",
   },
+  idle_stop: {
+    title: "Nobody uses this workspace. It stops within minutes.",
+    detail: "Type something to keep it running. The home is kept.",
+  },
   uploads_paced: {
     title: "This home changes very much and is saved less often.",
     detail: "Create a snapshot or stop the workspace to save it now.",

@@ -11,6 +11,7 @@ use super::{
     outbox::ViewerMessage,
     registry::DocumentRegistry,
 };
+use crate::activity::Activity;
 use crate::socket::{
     CLOSE_INVALID_MESSAGE, CLOSE_NORMAL, CLOSE_TRY_AGAIN, CloseReason, Disconnected, Incoming, Socket,
 };
@@ -20,14 +21,22 @@ use crate::socket::{
 const PRESENCE_INTERVAL: Duration = Duration::from_secs(20);
 /// The y-sync message that asks for all presences.
 const QUERY_AWARENESS: Bytes = Bytes::from_static(&[3]);
+/// How a y-sync message begins that has an edit. Others are sent without a user's doing.
+const UPDATE: [u8; 2] = [0, 2];
 
 /// Opens a document for a client and relays messages until one side ends.
-pub async fn serve(documents: &DocumentRegistry, request: OpenDocument, read_only: bool, mut socket: Socket) {
+pub async fn serve(
+    documents: &DocumentRegistry,
+    activity: &Activity,
+    request: OpenDocument,
+    read_only: bool,
+    mut socket: Socket,
+) {
     let wants_events = request.events;
     match documents.join(request).await {
         Ok((document, mut viewer)) => {
             let options = Options { read_only, wants_events };
-            let result = relay(&document, &mut viewer, options, &mut socket).await;
+            let result = relay(&document, activity, &mut viewer, options, &mut socket).await;
             document.leave(viewer.id).await;
             if let Ok(reason) = result {
                 socket.close(reason).await;
@@ -58,6 +67,7 @@ fn refused(reason: RefusalReason, wants_events: bool) -> CloseReason {
 
 async fn relay(
     document: &DocumentHandle,
+    activity: &Activity,
     viewer: &mut JoinedViewer,
     options: Options,
     socket: &mut Socket,
@@ -90,6 +100,9 @@ async fn relay(
             }
             message = socket.receive() => match message.ok_or(Disconnected)? {
                 Incoming::Binary(message) => {
+                    if message.starts_with(&UPDATE) {
+                        activity.record();
+                    }
                     if let Err(DocumentEnded) = document.sync(viewer.id, message).await {
                         return Ok(synchronize_again);
                     }

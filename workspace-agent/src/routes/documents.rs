@@ -57,7 +57,7 @@ pub async fn open_document(
     let read_only = !may_write(&headers);
     let documents = state.clone();
     Ok(socket::accept(upgrade, state.tasks(), move |socket| async move {
-        session::serve(&documents.documents, request, read_only, socket).await;
+        session::serve(&documents.documents, &documents.activity, request, read_only, socket).await;
     }))
 }
 

@@ -47,7 +47,10 @@ pub async fn exec_program(
     upgrade: WebSocketUpgrade,
 ) -> ApiResult<Response> {
     state.require_ready()?;
-    let (user, login_path) = (state.user.clone(), state.login_path.clone());
-    let serve = move |socket| async move { exec::serve(&user, &login_path, socket).await };
+    let (user, login_path, running) = (state.user.clone(), state.login_path.clone(), state.clone());
+    let serve = move |socket| async move {
+        let _use = running.activity.begin();
+        exec::serve(&user, &login_path, socket).await;
+    };
     Ok(socket::accept(upgrade, state.tasks(), serve))
 }

@@ -21,14 +21,14 @@ use axum::{
     Router,
     body::to_bytes,
     extract::{DefaultBodyLimit, Request, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, Method, StatusCode, header},
     middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse as _, Response},
     routing::{MethodRouter, any, delete, get, head, post, put},
 };
 use protocol::{
     Code,
-    agent::{ACCESS_HEADER, BOOTSTRAP, CLOCK, FREEZE, GROW, HEALTH, MAX_JSON_BYTES, THAW},
+    agent::{ACCESS_HEADER, BOOTSTRAP, CLOCK, FREEZE, GROW, HEALTH, MAX_JSON_BYTES, NOTICE, THAW},
     problem::REQUEST_ID_HEADER,
     restore::MAX_COMPARE_BYTES,
 };
@@ -88,12 +88,15 @@ fn controller_routes() -> Router<Arc<AgentState>> {
 pub fn router(state: Arc<AgentState>) -> Router {
     let files = collect_routes(relayed_file_routes()).merge(controller_routes());
     let files = files.layer(from_fn_with_state(state.clone(), require_ready));
+    let files = files.layer(from_fn_with_state(state.clone(), record_use));
     collect_routes(relayed_routes())
+        .layer(from_fn_with_state(state.clone(), record_use))
         .route(BOOTSTRAP, post(runner::bootstrap))
         .route(FREEZE, post(runner::freeze))
         .route(THAW, post(runner::thaw))
         .route(GROW, post(runner::grow))
         .route(CLOCK, post(runner::correct_clock))
+        .route(NOTICE, post(runner::show_notice))
         .route(HEALTH, get(runner::health))
         .merge(files)
         .fallback(async || ApiError::new(Code::NotFound, "The agent has no such route."))
@@ -110,6 +113,18 @@ fn collect_routes(routes: Vec<Route>) -> Router<Arc<AgentState>> {
 /// never reach the agent.
 fn may_write(headers: &HeaderMap) -> bool {
     headers.get(ACCESS_HEADER).is_none_or(|access| access != "read")
+}
+
+/// Records a use for requests that change something or read a file. An open page sends the others by
+/// itself.
+async fn record_use(State(state): State<Arc<AgentState>>, request: Request, next: Next) -> Response {
+    let reads_content = request.uri().path() == "/v1/files/content";
+    let is_change = [Method::POST, Method::PUT, Method::DELETE].contains(request.method());
+    if reads_content || is_change {
+        let _use = state.activity.begin();
+        return next.run(request).await;
+    }
+    next.run(request).await
 }
 
 async fn require_ready(State(state): State<Arc<AgentState>>, request: Request, next: Next) -> Response {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State, http::StatusCode};
-use protocol::agent::{BootstrapRequest, ClockRequest, GrowRequest, Health};
+use protocol::agent::{BootstrapRequest, ClockRequest, GrowRequest, Health, NoticeRequest};
 
 use crate::{error::ApiResult, state::AgentState};
 
@@ -49,4 +49,13 @@ pub async fn correct_clock(
 ) -> ApiResult<StatusCode> {
     state.correct_clock(request)?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST notice`.
+pub async fn show_notice(
+    State(state): State<Arc<AgentState>>,
+    Json(request): Json<NoticeRequest>,
+) -> StatusCode {
+    state.terminals.show_notice(&request.text);
+    StatusCode::NO_CONTENT
 }

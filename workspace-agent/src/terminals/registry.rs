@@ -1,6 +1,9 @@
 //! All terminals of the workspace.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
 
 use protocol::{
     Code, TerminalId,
@@ -31,6 +34,23 @@ impl TerminalRegistry {
     /// Describes all terminals.
     pub fn list(&self) -> Vec<TerminalInfo> {
         self.terminals().iter().map(|terminal| terminal.info()).collect()
+    }
+
+    /// When a client last typed into one of them. None without terminals.
+    pub fn last_input(&self) -> Option<Instant> {
+        self.terminals().iter().map(|terminal| terminal.last_input()).max()
+    }
+
+    /// Whether a program runs in the foreground of one of them.
+    pub fn is_any_busy(&self) -> bool {
+        self.terminals().iter().any(|terminal| terminal.is_busy())
+    }
+
+    /// Shows a line in all of them.
+    pub fn show_notice(&self, text: &str) {
+        for terminal in self.terminals().iter() {
+            terminal.show_notice(text);
+        }
     }
 
     /// Finds a terminal.

@@ -10,7 +10,7 @@ use std::{
     os::fd::{BorrowedFd, OwnedFd},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
@@ -64,6 +64,8 @@ pub struct Terminal {
     input: mpsc::Sender<Vec<u8>>,
     master: Mutex<Box<dyn MasterPty + Send>>,
     process: Option<u32>,
+    /// The program is the user's shell, not a command of a request.
+    is_shell: bool,
 }
 
 struct State {
@@ -73,6 +75,8 @@ struct State {
     viewers: u32,
     exit: Option<ExitStatus>,
     clients: HashMap<String, ClientInput>,
+    /// When a client last typed, at first the start.
+    last_input: Instant,
     /// Counts uses of `clients`, to order them by their last use.
     uses: u64,
 }
@@ -109,6 +113,7 @@ impl Terminal {
     /// Starts the program of `request` (by default a login shell) in a new PTY.
     pub fn start(user: &GuestUser, request: &NewTerminal, tasks: &Tasks) -> anyhow::Result<Arc<Self>> {
         let size = request.size.unwrap_or(DEFAULT_SIZE).clamped();
+        let is_shell = request.command.as_ref().is_none_or(Vec::is_empty);
         let shell = || if request.plain_shell { user.plain_shell() } else { user.shell() };
         let argv = request.command.clone().filter(|argv| !argv.is_empty()).unwrap_or_else(shell);
         let directory = user.find_directory(request.directory.as_deref())?;
@@ -133,11 +138,13 @@ impl Terminal {
                 viewers: 0,
                 exit: None,
                 clients: HashMap::new(),
+                last_input: Instant::now(),
                 uses: 0,
             }),
             changes: watch::Sender::new(0),
             input,
             process: child.process_id(),
+            is_shell,
             master: Mutex::new(pty.master),
         });
         // SAFETY: the registered value owns the descriptor, and nothing closes or replaces it
@@ -208,6 +215,28 @@ impl Terminal {
     /// Whether the program has ended.
     pub fn has_ended(&self) -> bool {
         self.state().exit.is_some()
+    }
+
+    /// When a client last typed, or the terminal was started.
+    pub fn last_input(&self) -> Instant {
+        self.state().last_input
+    }
+
+    /// Whether a program runs in the foreground that is not the shell itself.
+    pub fn is_busy(&self) -> bool {
+        if self.has_ended() {
+            return false;
+        }
+        let master = self.master.lock().unwrap_or_else(PoisonError::into_inner);
+        let foreground = master.process_group_leader().map(i32::unsigned_abs);
+        !self.is_shell || foreground.is_none() || foreground != self.process
+    }
+
+    /// Shows a line to everybody who looks at the terminal. The program does not see it.
+    pub fn show_notice(&self, text: &str) {
+        if !self.has_ended() {
+            self.record_output(format!("\r\n\x1b[7m {text} \x1b[m\r\n").as_bytes());
+        }
     }
 
     /// A receiver that wakes whenever something changes that a client may see.
@@ -288,6 +317,7 @@ impl Terminal {
         bytes: &[u8],
     ) -> u64 {
         let mut state = self.state();
+        state.last_input = Instant::now();
         let client = state.client_input(client);
         let repeated = client.typed.saturating_sub(offset);
         // A gap means that a message was lost. The returned number tells the client where to
