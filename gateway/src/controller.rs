@@ -11,7 +11,10 @@ use std::{
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Limited};
-use hyper::{body::Incoming, rt::ReadBufCursor};
+use hyper::{
+    body::{Body as _, Incoming},
+    rt::ReadBufCursor,
+};
 use hyper_util::{
     client::legacy::{
         Client,
@@ -64,7 +67,12 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// A pooled HTTP client for the controller.
 #[derive(Debug)]
 pub struct ControllerClient {
+    /// Keeps connections.
     http: Client<UnixConnector, Body>,
+    /// Opens a connection for each request. For requests with a body: the controller may refuse one
+    /// before it has read the body, and closes the connection then. The next request on a kept
+    /// connection would be lost with it.
+    unpooled: Client<UnixConnector, Body>,
     /// The controller's public key for grants. Fetched on first use, and again when a signature
     /// does not match.
     key: Mutex<Option<VerifyingKey>>,
@@ -78,27 +86,20 @@ impl ControllerClient {
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(MAX_IDLE_CONNECTIONS)
             .build(UnixConnector(socket.to_owned()));
-        Self { http, key: Mutex::default() }
+        let unpooled = Client::builder(TokioExecutor::new())
+            .pool_max_idle_per_host(0)
+            .build(UnixConnector(socket.to_owned()));
+        Self { http, unpooled, key: Mutex::default() }
     }
 
     /// Forwards a request of a client and returns once the head of the response has arrived. An
     /// error may be caused by the client's body.
     pub async fn forward(
         &self,
-        mut request: Request<Body>,
+        request: Request<Body>,
     ) -> std::result::Result<Response<Incoming>, ForwardError> {
-        let is_maintenance = MAINTENANCE_ROUTES.iter().any(|route| request.uri().path().ends_with(route));
-        let limit = if is_maintenance { MAINTENANCE_TIMEOUT } else { RESPONSE_TIMEOUT };
-        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-        *request.uri_mut() = Uri::builder()
-            .scheme("http")
-            .authority(AUTHORITY)
-            .path_and_query(path)
-            .build()
-            .map_err(|_| ForwardError::InvalidUri)?;
-        *request.version_mut() = http::Version::HTTP_11;
-        let response = timeout(limit, self.http.request(request));
-        Ok(response.await.map_err(|_| ForwardError::Timeout)??)
+        let client = if request.body().is_end_stream() { &self.http } else { &self.unpooled };
+        send(client, request).await
     }
 
     /// Requests a grant for `route` with the credential in `request`, and verifies it.
@@ -185,8 +186,8 @@ impl ControllerClient {
             .body(body)
             .map_err(|error| Refusal::controller_unavailable().because(error))?;
         let exchange = async {
-            let response = self
-                .forward(request)
+            // The controller always reads these bodies.
+            let response = send(&self.http, request)
                 .await
                 .map_err(|error| Refusal::controller_unavailable().because(error))?;
             let status = response.status();
@@ -200,6 +201,24 @@ impl ControllerClient {
             .await
             .unwrap_or_else(|_| Err(Refusal::controller_unavailable().because("no answer in time")))
     }
+}
+
+async fn send(
+    client: &Client<UnixConnector, Body>,
+    mut request: Request<Body>,
+) -> std::result::Result<Response<Incoming>, ForwardError> {
+    let is_maintenance = MAINTENANCE_ROUTES.iter().any(|route| request.uri().path().ends_with(route));
+    let limit = if is_maintenance { MAINTENANCE_TIMEOUT } else { RESPONSE_TIMEOUT };
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    *request.uri_mut() = Uri::builder()
+        .scheme("http")
+        .authority(AUTHORITY)
+        .path_and_query(path)
+        .build()
+        .map_err(|_| ForwardError::InvalidUri)?;
+    *request.version_mut() = http::Version::HTTP_11;
+    let response = timeout(limit, client.request(request));
+    Ok(response.await.map_err(|_| ForwardError::Timeout)??)
 }
 
 /// Why a request could not be forwarded.
@@ -293,5 +312,53 @@ impl hyper::rt::Write for UnixConnection {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use bytes::Bytes;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::UnixListener,
+    };
+
+    use super::*;
+
+    /// Answers the first request of each connection before it reads the body, and closes the
+    /// connection when more arrives, as HTTP servers do.
+    async fn serve_early_answers(listener: UnixListener, connections: Arc<AtomicUsize>) {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            connections.fetch_add(1, Ordering::Relaxed);
+            tokio::spawn(async move {
+                let mut head = [0; 4096];
+                let _ = stream.read(&mut head).await;
+                let answer = b"HTTP/1.1 405 Method Not Allowed\r\ncontent-length: 0\r\n\r\n";
+                let _ = stream.write_all(answer).await;
+                let _ = stream.read(&mut head).await;
+            });
+        }
+    }
+
+    #[tokio::test]
+    async fn request_with_body_survives_early_answers() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let socket = directory.path().join("controller.sock");
+        let connections = Arc::new(AtomicUsize::new(0));
+        let listener = UnixListener::bind(&socket).expect("bound");
+        let server = tokio::spawn(serve_early_answers(listener, connections.clone()));
+        let client = ControllerClient::new(&socket);
+        for _ in 0..20 {
+            let request = Request::delete("/api/v1/imports").body(full(Bytes::from_static(b"{}")));
+            let response = client.forward(request.expect("valid")).await.expect("an answer");
+            assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
+        }
+        assert_eq!(connections.load(Ordering::Relaxed), 20);
+        server.abort();
     }
 }

@@ -257,6 +257,20 @@ async fn watch_files_reports_changes() {
     assert_eq!(next_change(&mut socket).await.directories, [""]);
 }
 
+#[tokio::test]
+async fn terminal_without_program_is_refused() {
+    let agent = Agent::start().await;
+    for program in ["", "no-such-program", "/no/such/program"] {
+        let body = serde_json::json!({ "command": [program] }).to_string();
+        let request = Request::post("/v1/terminals")
+            .header("content-type", "application/json")
+            .body(full(body))
+            .expect("valid");
+        let response = agent.link.request(request).await.expect("an answer");
+        assert_eq!(response.status(), StatusCode::UNPROCESSABLE_ENTITY, "{program:?}");
+    }
+}
+
 async fn next_change(socket: &mut Socket) -> DirectoryChanges {
     loop {
         match within_timeout(socket.next()).await.expect("open").expect("valid") {

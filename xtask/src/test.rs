@@ -92,6 +92,7 @@ pub fn soak(factor: u32, filter: &[String]) -> Result<()> {
 struct Peers {
     moto: PathBuf,
     openbao: PathBuf,
+    schemathesis: PathBuf,
 }
 
 /// Installs what all tests need, before they are built.
@@ -104,8 +105,12 @@ fn prepare(report: &mut Report) -> Result<Peers> {
         node::ensure()?;
         build::web()
     })?;
-    report.stage("moto, OpenBao", || {
-        Ok(Peers { moto: tools::install_moto()?, openbao: tools::install_openbao()? })
+    report.stage("moto, OpenBao, schemathesis", || {
+        Ok(Peers {
+            moto: tools::install_moto()?,
+            openbao: tools::install_openbao()?,
+            schemathesis: tools::install_schemathesis()?,
+        })
     })
 }
 
@@ -113,6 +118,7 @@ fn environment(peers: Peers) -> BTreeMap<&'static str, PathBuf> {
     let mut environment: BTreeMap<_, _> = build::environment(Profile::Dev).into_iter().collect();
     environment.insert("BURROW_MOTO_SERVER", peers.moto);
     environment.insert("BURROW_BAO", peers.openbao);
+    environment.insert("BURROW_SCHEMATHESIS", peers.schemathesis);
     environment
 }
 

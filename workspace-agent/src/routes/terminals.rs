@@ -48,7 +48,7 @@ pub async fn list_terminals(State(state): State<Arc<AgentState>>) -> Json<Termin
         (status = 201, description = "The new terminal.", body = TerminalInfo),
         (status = 403, description = "`quota_exceeded`: 64 open terminals. `forbidden`: no write access."),
         (status = 413, description = "`too_large`: the body is larger than 64 KiB."),
-        (status = 422, description = "`invalid`: the directory does not exist."),
+        (status = 422, description = "`invalid`: the directory or the program does not exist."),
         (status = 503, description = "`unavailable`: cannot start the program, or the workspace starts."),
     ),
 )]

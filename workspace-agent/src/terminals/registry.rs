@@ -1,6 +1,7 @@
 //! All terminals of the workspace.
 
 use std::{
+    io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
@@ -65,7 +66,7 @@ impl TerminalRegistry {
     pub fn create(&self, user: &GuestUser, request: &NewTerminal, tasks: &Tasks) -> ApiResult<Arc<Terminal>> {
         let mut terminals = self.terminals();
         make_room(&mut terminals)?;
-        let terminal = Terminal::start(user, request, tasks).map_err(start_error)?;
+        let terminal = Terminal::start(user, request, tasks).map_err(|error| start_error(error, request))?;
         terminals.push(terminal.clone());
         Ok(terminal)
     }
@@ -82,12 +83,18 @@ impl TerminalRegistry {
     }
 }
 
-fn start_error(error: anyhow::Error) -> ApiError {
-    match error.downcast::<DirectoryError>() {
-        Ok(error) => {
-            ApiError::new(Code::Invalid, format!("{error}.")).with_field("directory", error.to_string())
+fn start_error(error: anyhow::Error, request: &NewTerminal) -> ApiError {
+    if let Some(error) = error.downcast_ref::<DirectoryError>() {
+        return ApiError::new(Code::Invalid, format!("{error}.")).with_field("directory", error.to_string());
+    }
+    let program = request.command.as_ref().and_then(|command| command.first());
+    match program {
+        // Without an error of the kernel, no directory of PATH has such a program.
+        Some(program) if error.downcast_ref::<io::Error>().is_none() => {
+            let reason = format!("Cannot start {program:?}: it does not exist, or it cannot be executed");
+            ApiError::new(Code::Invalid, format!("{reason}.")).with_field("command", reason)
         }
-        Err(error) => ApiError::new(Code::Unavailable, format!("Cannot start the program: {error:#}.")),
+        _ => ApiError::new(Code::Unavailable, format!("Cannot start the program: {error:#}.")),
     }
 }
 
