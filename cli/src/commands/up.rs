@@ -26,6 +26,7 @@ pub struct Up {
 impl Up {
     /// Starts everything, and waits for Ctrl-C or for a part that fails.
     pub async fn run(self, context: &Context) -> Result<(), CommandError> {
-        crate::up::run(context, self.options).await
+        // Boxed, because starting everything makes the future large.
+        Box::pin(crate::up::run(context, self.options)).await
     }
 }

@@ -18,8 +18,8 @@ use anyhow::{Context as _, bail, ensure};
 use aws_lc_rs::digest::{SHA256, digest};
 use gateway::{CertificateSource, ServerCertificate};
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, NameConstraints, PublicKeyData as _,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, GeneralSubtree,
+    IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, PublicKeyData as _,
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use time::{Duration, OffsetDateTime};
@@ -111,7 +111,7 @@ impl<N: Fn() -> Vec<String>> LocalCa<N> {
     /// Issues a server certificate for these names, with a new key that is only in memory.
     fn issue(&self, names: &BTreeSet<String>, now: OffsetDateTime) -> anyhow::Result<ServerCertificate> {
         let mut params = CertificateParams::new(names.iter().cloned().collect::<Vec<_>>())?;
-        params.distinguished_name = Default::default();
+        params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, "Burrow");
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -173,10 +173,10 @@ fn make(directory: &Path, names: &[String]) -> anyhow::Result<()> {
 /// authorities with one name.
 fn ca_params(key: &KeyPair, permitted: &BTreeSet<String>, now: OffsetDateTime) -> CertificateParams {
     let hash = digest(&SHA256, key.der_bytes());
-    let id: String = hash.as_ref()[..4].iter().map(|byte| format!("{byte:02x}")).collect();
+    let id = hash.as_ref().iter().take(4).fold(0_u32, |id, byte| (id << 8) | u32::from(*byte));
     let mut params = CertificateParams::default();
-    params.distinguished_name = Default::default();
-    params.distinguished_name.push(DnType::CommonName, format!("Burrow local CA {id}"));
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, format!("Burrow local CA {id:08x}"));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.not_before = now - CLOCK_TOLERANCE;
