@@ -365,7 +365,7 @@ fn completion_knows_names_of_workspaces() {
 #[test]
 fn device_login_is_saved_and_removed() {
     let info = json!({
-        "id": ID, "name": "burrow", "created_at": "2026-01-01T00:00:00Z",
+        "id": ID, "name": "burrow", "scope": "workspaces", "created_at": "2026-01-01T00:00:00Z",
         "expires_at": "2027-01-01T00:00:00Z",
     });
     let code = json!({
@@ -429,7 +429,10 @@ fn undelete_finds_workspaces_by_name() {
 #[test]
 fn destroy_tenant_key_needs_its_name() {
     let route = "POST /admin/destroy-tenant-key";
-    let script = Script::default().json("GET /auth/session", session()).json(route, Value::Null);
+    let script = Script::default()
+        .json("GET /auth/session", session())
+        .json(route, json!({"destroy_at": "2026-03-09T09:14:07Z", "destroyed_at": null}))
+        .json(&format!("{route}/undo"), json!({"destroy_at": null, "destroyed_at": null}));
     let server = TestServer::new(script.clone());
     for (line, words) in [
         ("admin destroy-tenant-key", "add --name NAME"),
@@ -443,6 +446,131 @@ fn destroy_tenant_key_needs_its_name() {
     assert!(script.bodies(route).is_empty());
     let output = server.run("admin destroy-tenant-key --name Home");
     assert!(output.status.success(), "{}", text(&output.stderr));
-    assert!(text(&output.stderr).contains("Destroyed the key of Home"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("destroyed on 2026-03-09"), "{}", text(&output.stderr));
     assert_eq!(script.bodies(route), [json!({ "tenant": ID }).to_string()]);
+    assert!(server.run("admin destroy-tenant-key --undo").status.success());
+    assert_eq!(script.bodies(&format!("{route}/undo")).len(), 1);
+}
+
+/// A server on which a sign-in gives a session, and the session a token.
+fn server_for_logins() -> TestServer {
+    let info = json!({
+        "id": ID, "name": "burrow", "scope": "workspaces", "created_at": "2026-01-01T00:00:00Z",
+        "expires_at": "2027-01-01T00:00:00Z",
+    });
+    let signed_in = Answer::SignedIn("burrow=cookie-secret".to_owned(), session());
+    let script = Script::default()
+        .on("POST /auth/link", signed_in.clone())
+        .on("POST /auth/login", signed_in)
+        .json("POST /internal/sign-in-link", json!({"path": "/welcome#link-secret"}))
+        .json("POST /tokens", json!({"info": info, "token": "brw_fresh"}))
+        .json("GET /auth/session", session())
+        .json("POST /auth/logout", json!({}))
+        .json("GET /workspaces", json!({"workspaces": []}));
+    TestServer::new(script)
+}
+
+fn run_with_input(mut command: std::process::Command, input: &str) -> std::process::Output {
+    let mut child = command
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut stdin = child.stdin.take().expect("piped");
+    std::io::Write::write_all(&mut stdin, input.as_bytes()).expect("written");
+    drop(stdin);
+    child.wait_with_output().expect("it ends")
+}
+
+/// What a login leaves: the saved token works, the browser's session has ended, and no secret was shown.
+fn assert_signed_in(server: &TestServer, output: &std::process::Output) {
+    let words = text(&output.stderr) + &text(&output.stdout);
+    assert!(output.status.success(), "{words}");
+    for secret in ["link-secret", "cookie-secret", "brw_fresh"] {
+        assert!(!words.contains(secret), "{words}");
+    }
+    let asked: Value = serde_json::from_str(&server.script.bodies("POST /auth/link")[0]).expect("JSON");
+    assert_eq!(asked["token"], "link-secret");
+    let token: Value = serde_json::from_str(&server.script.bodies("POST /tokens")[0]).expect("JSON");
+    assert_eq!(token["scope"], "workspaces");
+    let credentials = server.script.credentials();
+    assert_eq!(credentials.iter().filter(|one| *one == "burrow=cookie-secret").count(), 2, "{credentials:?}");
+    assert_eq!(server.script.bodies("POST /auth/logout").len(), 1);
+    assert!(server.command("list").output().expect("it runs").status.success());
+    assert_eq!(server.script.credentials().last().map(String::as_str), Some("Bearer brw_fresh"));
+}
+
+#[test]
+fn link_signs_in_without_showing_itself() {
+    for is_on_stdin in [false, true] {
+        let server = server_for_logins();
+        let link = format!("{}/welcome#link-secret", server.url);
+        let mut command = server.command("login");
+        command.arg(if is_on_stdin { "-" } else { &link }).env_remove("BURROW_URL");
+        let output = run_with_input(command, &format!("{link}\n"));
+        assert_signed_in(&server, &output);
+    }
+}
+
+#[test]
+fn wrong_links_get_plain_messages() {
+    let server = server_for_logins();
+    for (link, words) in [
+        ("https://x.example/join#link-secret", "open it in a browser"),
+        ("https://x.example/#link-secret", "it is another page"),
+        ("https://x.example/welcome#", "it is not complete"),
+    ] {
+        let output = server.command(&format!("login {link}")).output().expect("it runs");
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains(words) && !error.contains("link-secret"), "{error}");
+    }
+    let empty = run_with_input(server.command("login -"), "");
+    assert!(text(&empty.stderr).contains("burrow admin sign-in-link"), "{}", text(&empty.stderr));
+}
+
+#[test]
+fn host_signs_in_over_the_socket() {
+    let server = server_for_logins();
+    let data = tempfile::tempdir().expect("a directory");
+    let login = format!("login --local --data-dir {}", data.path().display());
+    let missing = server.command(&login).output().expect("it runs");
+    assert_eq!(missing.status.code(), Some(7));
+    assert!(text(&missing.stderr).contains("as the user that runs `burrow up`"), "{}", text(&missing.stderr));
+    server.serve_locally(data.path());
+    let output = server.command(&login).output().expect("it runs");
+    assert_signed_in(&server, &output);
+}
+
+#[test]
+fn token_is_created_with_the_password() {
+    let server = server_for_logins();
+    let refused = server.run("token create ci");
+    assert_eq!(refused.status.code(), Some(4));
+    assert!(text(&refused.stderr).contains("--password -"), "{}", text(&refused.stderr));
+    let mut command = server.command("token create ci --scope read --password -");
+    command.env("BURROW_TOKEN", "brw_test");
+    let output = run_with_input(command, "the password\n");
+    assert_eq!(text(&output.stdout), "brw_fresh\n", "{}", text(&output.stderr));
+    let login: Value = serde_json::from_str(&server.script.bodies("POST /auth/login")[0]).expect("JSON");
+    assert_eq!((&login["email"], &login["password"]), (&json!("anna@example.org"), &json!("the password")));
+    let token: Value = serde_json::from_str(&server.script.bodies("POST /tokens")[0]).expect("JSON");
+    assert_eq!((&token["scope"], &token["name"]), (&json!("read"), &json!("ci")));
+}
+
+#[test]
+fn refused_confirmation_names_the_command() {
+    let route = format!("PATCH /users/{OTHER}");
+    let script = Script::default()
+        .json("GET /users", json!({"users": [user()]}))
+        .problem(&route, 403, "confirmation_required", "Confirm your password first.")
+        .on("POST /auth/confirm", Answer::Json(200, Value::Null));
+    let server = TestServer::new(script);
+    let refused = server.run("user suspend anna@example.org");
+    assert!(text(&refused.stderr).contains("burrow auth confirm --password -"), "{}", text(&refused.stderr));
+    let mut command = server.command("auth confirm --password -");
+    command.env("BURROW_TOKEN", "brw_test");
+    assert!(run_with_input(command, "the password\n").status.success());
+    assert_eq!(server.script.bodies("POST /auth/confirm"), [json!({"password": "the password"}).to_string()]);
 }

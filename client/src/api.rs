@@ -1,12 +1,15 @@
 //! The HTTP API (`/api/v1`), one method per route. The token stays in this module.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use protocol::{
     ClassId, Redacted, UserId, WorkspaceId,
     api::{
         Version,
-        auth::{DeviceCode, DeviceRequest, DeviceTokenRequest, NewToken, Session, TokenList, TokenSecret},
+        auth::{
+            ConfirmPassword, DeviceCode, DeviceRequest, DeviceTokenRequest, LinkSignIn, Login, NewToken,
+            Session, SetPassword, TokenList, TokenSecret,
+        },
         class::{Class, ClassAction, ClassList, NewClass, RosterResult},
         user::{CreatedUser, EditUser, NewUser, User, UserLink, UserList},
         workspace::{DeletedList, EditWorkspace, NewWorkspace, Workspace, WorkspaceList},
@@ -44,6 +47,8 @@ const MAX_PROBLEM_BYTES: usize = 4 * 1024 * 1024;
 pub struct Api {
     url: String,
     token: Option<Redacted<String>>,
+    /// The cookie of a browser's session: `name=value`.
+    cookie: Option<Redacted<String>>,
     http: reqwest::Client,
     authorities: TrustedAuthorities,
 }
@@ -51,15 +56,54 @@ pub struct Api {
 impl Api {
     /// Creates a client without a token. `url`: `http(s)://host[:port]`, without a slash at the end.
     pub fn anonymous(url: &str, authorities: TrustedAuthorities) -> Result<Self, ApiError> {
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(authorities.for_requests())
-            .user_agent(concat!("burrow/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT_TIMEOUT)
-            // A redirect would send the token to another address.
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|source| ApiError::Setup { source: source.into() })?;
-        Ok(Self { url: url.to_owned(), token: None, http, authorities })
+        let http = http().tls_backend_preconfigured(authorities.for_requests());
+        Self::build(url, http, authorities)
+    }
+
+    /// Creates a client without a token for the server of this host, over its Unix socket.
+    pub fn over_socket(socket: &Path) -> Result<Self, ApiError> {
+        let authorities = TrustedAuthorities::system();
+        let http = http().tls_backend_preconfigured(authorities.for_requests()).unix_socket(socket);
+        Self::build("http://controller", http, authorities)
+    }
+
+    fn build(
+        url: &str,
+        http: reqwest::ClientBuilder,
+        authorities: TrustedAuthorities,
+    ) -> Result<Self, ApiError> {
+        let http = http.build().map_err(|source| ApiError::Setup { source: source.into() })?;
+        Ok(Self { url: url.to_owned(), token: None, cookie: None, http, authorities })
+    }
+
+    /// The same connection with a token instead of another credential.
+    #[must_use]
+    pub fn using_token(&self, token: Redacted<String>) -> Self {
+        Self { token: Some(token), cookie: None, ..self.clone() }
+    }
+
+    /// Signs in with a one-time link, as a browser does. End the session with [`Self::sign_out`]; tokens
+    /// that it has created stay.
+    pub async fn sign_in_with_link(&self, request: &LinkSignIn) -> Result<Self, ApiError> {
+        self.sign_in("/auth/link", request).await
+    }
+
+    /// Signs in with a password, as a browser does. See [`Self::sign_in_with_link`].
+    pub async fn sign_in_with_password(&self, request: &Login) -> Result<Self, ApiError> {
+        self.sign_in("/auth/login", request).await
+    }
+
+    async fn sign_in<B: Serialize>(&self, path: &str, request: &B) -> Result<Self, ApiError> {
+        let request = self.request(Method::POST, path).header(header::ORIGIN, &self.url).json(request);
+        let response = self.send(request.timeout(RESPONSE_TIMEOUT)).await?;
+        let cookie = header_text(&response, header::SET_COOKIE.as_str());
+        let cookie = cookie.as_deref().and_then(|cookie| cookie.split(';').next()).map(str::to_owned);
+        let cookie = cookie.ok_or_else(|| ApiError::NotBurrow {
+            url: self.url.clone(),
+            status: response.status().as_u16(),
+            request_id: request_id(&response),
+        })?;
+        Ok(Self { cookie: Some(cookie.into()), ..self.clone() })
     }
 
     /// Creates a client with a token. `url` as for [`Self::anonymous`].
@@ -102,6 +146,18 @@ impl Api {
     /// Gets the current session.
     pub async fn session(&self) -> Result<Session, ApiError> {
         self.get("/auth/session").await
+    }
+
+    /// Proves the password of the current user.
+    pub async fn confirm_password(&self, request: &ConfirmPassword) -> Result<(), ApiError> {
+        let request = self.request(Method::POST, "/auth/confirm").json(request);
+        self.send(request.timeout(RESPONSE_TIMEOUT)).await.map(drop)
+    }
+
+    /// Sets the password of the current user. All other sessions and tokens end.
+    pub async fn set_password(&self, request: &SetPassword) -> Result<(), ApiError> {
+        let request = self.request(Method::POST, "/auth/password").json(request);
+        self.send(request.timeout(RESPONSE_TIMEOUT)).await.map(drop)
     }
 
     /// Ends the current session.
@@ -270,6 +326,11 @@ impl Api {
         self.send_empty(Method::DELETE, &format!("/classes/{id}")).await
     }
 
+    /// Sends an empty request to an internal path of the server of this host. For [`Self::over_socket`].
+    pub async fn post_internal<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
+        self.json(self.http.post(format!("{}{path}", self.url))).await
+    }
+
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
         self.json(self.request(Method::GET, path)).await
     }
@@ -322,9 +383,13 @@ impl Api {
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{}/api/v1{path}", self.url));
-        match &self.token {
-            Some(token) => request.bearer_auth(token.expose()),
-            None => request,
+        match (&self.token, &self.cookie) {
+            (Some(token), _) => request.bearer_auth(token.expose()),
+            // The server accepts a cookie from its own pages only.
+            (None, Some(cookie)) => {
+                request.header(header::COOKIE, cookie.expose()).header(header::ORIGIN, &self.url)
+            }
+            (None, None) => request,
         }
     }
 
@@ -349,6 +414,14 @@ impl Api {
         }
         ApiError::Unreachable { url: self.url.clone(), is_timeout: error.is_timeout(), source: error.into() }
     }
+}
+
+fn http() -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .user_agent(concat!("burrow/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT_TIMEOUT)
+        // A redirect would send the token to another address.
+        .redirect(reqwest::redirect::Policy::none())
 }
 
 /// Reads a body of at most `max_bytes`.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use protocol::{
     WorkspaceId,
     api::{
-        admin::{DestroyTenantKey, GcReport},
+        admin::{DestroyTenantKey, GcReport, TenantKeyState},
         scrub::{ScrubReport, ScrubRequest},
         snapshot::Retention,
     },
@@ -44,9 +44,13 @@ impl Api {
         self.json_with_timeout(MAINTENANCE_TIMEOUT, request).await
     }
 
-    /// Destroys the tenant's key, and with it all of its homes.
-    pub async fn destroy_tenant_key(&self, request: &DestroyTenantKey) -> Result<(), ApiError> {
-        let request = self.request(Method::POST, "/admin/destroy-tenant-key").json(request);
-        self.send(request.timeout(MAINTENANCE_TIMEOUT)).await.map(drop)
+    /// Requests the destruction of the tenant's key, and with it of all of its homes.
+    pub async fn destroy_tenant_key(&self, request: &DestroyTenantKey) -> Result<TenantKeyState, ApiError> {
+        self.post("/admin/destroy-tenant-key", request).await
+    }
+
+    /// Undoes the request to destroy the tenant's key.
+    pub async fn keep_tenant_key(&self) -> Result<TenantKeyState, ApiError> {
+        self.post("/admin/destroy-tenant-key/undo", &serde_json::json!({})).await
     }
 }

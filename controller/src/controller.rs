@@ -151,6 +151,7 @@ impl Controller {
         tasks.spawn("snapshot browser", app.browser.clone().run(shutdown.clone()));
         tasks.spawn("gc", app.gc.clone().run());
         tasks.spawn("cache janitor", cache_janitor::run(app.clone()));
+        tasks.spawn("tenant keys", tenants::destroy::run(app.clone()));
         tasks.spawn_essential("reconciler", reconciler::run(app.clone(), exits));
         tasks.spawn_essential("api", api::serve(app.clone(), listener));
         Ok(Self { app, socket })
@@ -184,7 +185,7 @@ impl Controller {
         self.app.gc.collect(self.app.now(), None).await
     }
 
-    /// Destroys a tenant's key, and with it everything that the tenant's homes ever held. This
+    /// Destroys a tenant's key at once, and with it everything that the tenant's homes ever held. This
     /// cannot be undone.
     pub async fn destroy_tenant_key(&self, tenant: TenantId) -> Result<(), TenantError> {
         tenants::destroy::destroy_tenant_key(&self.app, tenant).await
@@ -283,7 +284,7 @@ impl Controller {
 pub async fn create_first_sign_in_link(core: &Core) -> Result<Redacted<String>, StartError> {
     let mut system = core.db.system().await?;
     let (tenant, owner) = find_first_owner(&mut system, core).await?;
-    let link = sign_in_links::create(system.connection(), core.now(), tenant, owner).await?;
+    let link = sign_in_links::create(system.connection(), core.now(), tenant, owner, None).await?;
     system.commit().await?;
     Ok(link)
 }

@@ -16,7 +16,7 @@ use utoipa::openapi::{
     path::{Operation, ParameterIn, PathItem},
 };
 
-use crate::{Code, Problem, problem::CONTENT_TYPE};
+use crate::{Code, Problem, api::auth::TokenScope, problem::CONTENT_TYPE};
 
 /// The extension that lists the codes of an operation's errors.
 pub const CODES_EXTENSION: &str = "x-problem-codes";
@@ -46,6 +46,25 @@ pub fn describe_problems(document: &mut OpenApi) {
             .get_or_insert_with(Extensions::default)
             .insert(CODES_EXTENSION.to_owned(), json!(names));
     }
+}
+
+/// The extension with the least scope of a token for an operation: `read`, `workspaces` or `admin`. `none`
+/// means that no token may do it. Operations that need no session have none.
+pub const SCOPE_EXTENSION: &str = "x-token-scope";
+
+/// Describes which tokens may do an operation. `scope`: the least one, or None if no token may.
+pub fn describe_scope(operation: &mut Operation, scope: Option<TokenScope>) {
+    let name = scope.map_or("none", TokenScope::as_str);
+    let text = match scope {
+        Some(scope) => format!("Token scope: `{}`.", scope.as_str()),
+        None => "No token may do this, only a session of a browser.".to_owned(),
+    };
+    let description = operation.description.take().filter(|text| !text.is_empty());
+    operation.description = Some(description.map_or(text.clone(), |before| format!("{before}\n\n{text}")));
+    operation
+        .extensions
+        .get_or_insert_with(Extensions::default)
+        .insert(SCOPE_EXTENSION.to_owned(), json!(name));
 }
 
 /// Every operation with its path and its method in capitals.

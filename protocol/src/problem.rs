@@ -22,6 +22,8 @@ pub enum Code {
     BadCredentials,
     /// The user is signed in but not allowed to do this: 403.
     Forbidden,
+    /// The user must prove the password again: 403. See `POST /auth/confirm`.
+    ConfirmationRequired,
     /// The request comes from a page of another origin: 403.
     ForeignOrigin,
     /// The resource does not exist, or the user may not see it: 404.
@@ -71,7 +73,7 @@ impl Code {
         match self {
             Self::BadRequest | Self::AuthorizationPending => 400,
             Self::Unauthenticated | Self::BadCredentials => 401,
-            Self::Forbidden | Self::ForeignOrigin | Self::QuotaExceeded => 403,
+            Self::Forbidden | Self::ConfirmationRequired | Self::ForeignOrigin | Self::QuotaExceeded => 403,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::Conflict | Self::NameTaken | Self::Fenced | Self::NotRunning => 409,
@@ -95,6 +97,7 @@ impl Code {
             Self::Unauthenticated => "unauthenticated",
             Self::BadCredentials => "bad_credentials",
             Self::Forbidden => "forbidden",
+            Self::ConfirmationRequired => "confirmation_required",
             Self::ForeignOrigin => "foreign_origin",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
@@ -125,6 +128,7 @@ impl Code {
             Self::Unauthenticated => "Sign in first",
             Self::BadCredentials => "Email or password is wrong",
             Self::Forbidden => "Not allowed",
+            Self::ConfirmationRequired => "Confirm your password",
             Self::ForeignOrigin => "The request comes from a page of another origin",
             Self::NotFound => "Not found",
             Self::MethodNotAllowed => "The method is not allowed here",

@@ -406,7 +406,7 @@ pub async fn token_by(url: &str, path: &str, request: &Value) -> String {
         .post(format!("{url}/api/v1/tokens"))
         .header("origin", url)
         .header("cookie", cookie)
-        .json(&json!({ "name": "test", "days": 1 }));
+        .json(&json!({ "name": "test", "days": 1, "scope": "admin" }));
     let (status, body) = answer(made).await;
     assert_eq!(status, 201, "{body}");
     body["token"].as_str().expect("a token").to_owned()

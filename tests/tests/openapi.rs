@@ -29,3 +29,24 @@ fn operation_ids_are_unique() {
     }
     assert!(ids.contains("list_workspaces") && ids.contains("attach_terminal"));
 }
+
+/// Also those of the agent, which the gateway relays.
+#[test]
+fn every_operation_shows_its_scope() {
+    let document = document();
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in item.as_object().expect("operations") {
+            if operation["operationId"].is_null() {
+                continue;
+            }
+            let is_open = operation["security"].as_array().is_some_and(Vec::is_empty);
+            let scope = operation["x-token-scope"].as_str();
+            let is_known =
+                scope.is_some_and(|scope| ["none", "read", "workspaces", "admin"].contains(&scope));
+            assert!(is_known != is_open, "{method} {path}: {scope:?}");
+            if method == "get" && path.ends_with("/attach") {
+                assert_eq!(scope, Some("read"), "a viewer's messages are filtered");
+            }
+        }
+    }
+}

@@ -2,12 +2,14 @@
 
 use clap::{Args, Subcommand};
 
+use protocol::api::auth::ConfirmPassword;
+
 use crate::{
-    context::Context,
-    output::{self, CommandError, Format},
+    context::{Context, ask_password, read_secret},
+    output::{self, CommandError, ErrorKind, Format},
 };
 
-/// Show who is signed in
+/// Show who is signed in, and confirm your password
 #[derive(Debug, Args)]
 pub struct Auth {
     #[command(subcommand)]
@@ -23,6 +25,19 @@ Examples:
   burrow auth status
   burrow auth status -o json")]
     Status,
+    /// Prove your password, for commands that ask for it
+    #[command(after_long_help = "\
+Examples:
+  burrow auth confirm
+  burrow auth confirm --password - < password.txt
+
+The proof counts for 15 minutes. Commands that need it ask for the password themselves if there is a
+terminal.")]
+    Confirm {
+        /// Read the password from standard input
+        #[arg(long, value_name = "-", value_parser = ["-"])]
+        password: Option<String>,
+    },
 }
 
 impl Auth {
@@ -30,6 +45,7 @@ impl Auth {
     pub async fn run(self, context: &Context) -> Result<(), CommandError> {
         match self.command {
             AuthCommand::Status => status(context).await,
+            AuthCommand::Confirm { password } => confirm(context, password.is_some()).await,
         }
     }
 }
@@ -47,5 +63,27 @@ async fn status(context: &Context) -> Result<(), CommandError> {
     output::line(&format!("Server:   {}", server.url()))?;
     output::line(&format!("User:     {} <{}>", output::printable(&session.user.name), session.user.email))?;
     output::line(&format!("Role:     {role} of {}", output::printable(&session.user.tenant_name)))?;
+    if let Some(scope) = session.token_scope {
+        output::line(&format!("Scope:    {}", scope.as_str()))?;
+    }
+    if let Some(at) = session.destroy_key_at {
+        let name = output::printable(&session.user.tenant_name);
+        output::line(&format!("Warning:  the homes of {name} are going to be destroyed on {}", at.date()))?;
+    }
     output::line(&format!("Expires:  {}", session.expires_at.date()))
+}
+
+async fn confirm(context: &Context, is_on_stdin: bool) -> Result<(), CommandError> {
+    let server = context.server()?;
+    let hint = "burrow auth confirm --password - < file";
+    let password = if is_on_stdin {
+        read_secret("password", hint)?
+    } else if context.can_prompt {
+        ask_password("Password: ")?
+    } else {
+        return Err(CommandError::new(ErrorKind::Usage, "Cannot ask for the password").hint(hint));
+    };
+    server.confirm_password(&ConfirmPassword { password }).await?;
+    context.output.say("Confirmed for 15 minutes");
+    Ok(())
 }

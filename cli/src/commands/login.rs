@@ -1,20 +1,25 @@
-//! `burrow login`: with a browser (device login), or with a token from standard input.
+//! `burrow login`: with a browser (device login), a one-time link, a token from standard input, or over
+//! the Unix socket of the server on this host.
 
 use std::{
     io::{self, IsTerminal, Read},
     ops::RangeInclusive,
+    path::PathBuf,
     time::Duration,
 };
 
 use clap::Args;
 use protocol::{
     Code, Redacted,
-    api::auth::{DeviceCode, DeviceRequest, DeviceTokenRequest, Session},
+    api::auth::{
+        DeviceCode, DeviceRequest, DeviceTokenRequest, LinkSignIn, NewToken, Session, SetPassword, TokenScope,
+    },
 };
 use tokio::time::{Instant, sleep};
 
+use super::token::ScopeArgument;
 use crate::{
-    context::Context,
+    context::{Context, ask_password, read_secret},
     output::{
         self, CommandError, ErrorKind, browser,
         progress::{self, Step},
@@ -22,6 +27,7 @@ use crate::{
     server::{
         Server,
         credentials::{self, Credentials, DEFAULT_URL},
+        local::LocalServer,
     },
 };
 
@@ -40,15 +46,35 @@ Examples:
   burrow login http://127.0.0.1:8080
   burrow login https://burrow.example.org --token - < token.txt
   burrow login https://192.168.1.5:8080 --ca-file ca.crt
+  burrow login 'https://burrow.example.org/welcome#8k2N...'
+  burrow admin sign-in-link | burrow login -
+  burrow login --local
 
-Without --token, the sign-in is approved in a browser, on this computer or on another one.")]
+With the address of a server only, the sign-in is approved in a browser, on this computer or on another
+one. A sign-in link and --local need no browser. Other users of this computer see a link on the command
+line while the command runs, so give it on standard input there. --local signs the owner in, on the host
+of the server and as the user that runs `burrow up`.")]
 pub struct Login {
-    /// Address of the server [default: BURROW_URL, the last server, or http://127.0.0.1:8080]
+    /// Address of the server, a sign-in link, or `-` to read a link from standard input [default:
+    /// BURROW_URL, the last server, or http://127.0.0.1:8080]
+    #[arg(value_name = "SERVER|LINK")]
     pub server: Option<String>,
     /// Read a personal access token from standard input
     // There is no variable for it: BURROW_TOKEN is the token itself, and makes a login unnecessary.
     #[arg(long, value_name = "-", value_parser = ["-"])]
     pub token: Option<String>,
+    /// Sign in as the owner of the server on this host, over its Unix socket
+    #[arg(long, conflicts_with_all = ["server", "token"])]
+    pub local: bool,
+    /// Data directory of that server [default: as for `burrow up`]
+    #[arg(long, env = "BURROW_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// What the login may do
+    #[arg(long, env = "BURROW_SCOPE", value_enum, default_value_t, conflicts_with = "token")]
+    pub scope: ScopeArgument,
+    /// Ask for a new password too. For a link or --local; all other sessions and tokens end
+    #[arg(long, conflicts_with = "token")]
+    pub set_password: bool,
     /// Print the address and the code, and do not open a browser
     #[arg(long, env = "BURROW_NO_BROWSER")]
     pub no_browser: bool,
@@ -59,21 +85,86 @@ impl Login {
     pub async fn run(self, context: &Context) -> Result<(), CommandError> {
         let path = credentials::path()?;
         let mut credentials = Credentials::load(&path)?;
-        let wanted =
-            self.server.as_deref().or(context.url()).or(credentials.current()).unwrap_or(DEFAULT_URL);
-        let url = credentials::normalise(wanted).map_err(|text| CommandError::new(ErrorKind::Usage, text))?;
-        let token = match self.token {
-            Some(_) => read_token()?,
-            None => device_login(context, &url, self.no_browser).await?,
+        let link = match self.server.as_deref() {
+            Some("-") => Some(read_secret("sign-in link", "burrow admin sign-in-link | burrow login -")?),
+            Some(text) if text.contains('#') => Some(text.to_owned().into()),
+            _ => None,
         };
-        let server = Server::with_token(&url, token.clone(), context.authorities()?)?;
+        if self.set_password && link.is_none() && !self.local {
+            let what = "Cannot set a password: it needs a sign-in link or --local";
+            return Err(CommandError::new(ErrorKind::Usage, what));
+        }
+        let (url, server, token) = if self.local {
+            let local = LocalServer::find(self.data_dir.as_deref())?;
+            let url = parse_address(local.address())?;
+            let (server, token) = self.create_token(local.sign_in().await?).await?;
+            (url, server, token)
+        } else if let Some(link) = link {
+            let (url, secret) = parse_link(link.expose())?;
+            let session = Server::anonymous(&url, context.authorities()?)?
+                .sign_in_with_link(&LinkSignIn { token: secret })
+                .await?;
+            let (server, token) = self.create_token(session).await?;
+            (url, server, token)
+        } else {
+            let wanted =
+                self.server.as_deref().or(context.url()).or(credentials.current()).unwrap_or(DEFAULT_URL);
+            let url = parse_address(wanted)?;
+            let token = match self.token {
+                Some(_) => read_token()?,
+                None => device_login(context, &url, self.scope.into(), self.no_browser).await?,
+            };
+            (url.clone(), Server::with_token(&url, token.clone(), context.authorities()?)?, token)
+        };
         let Session { user, .. } = server.session().await?;
         credentials.insert(&url, credentials::SavedLogin { token, email: user.email.clone() });
         credentials.save(&path)?;
         let name = output::printable(&user.name);
         context.output.say(&format!("Signed in to {url} as {name} ({})", user.email));
+        if !user.has_password {
+            context.output.say("You have no password yet. To set one: burrow login LINK --set-password");
+        }
         Ok(())
     }
+
+    /// Creates a token in the session of a browser, and ends the session.
+    async fn create_token(&self, session: Server) -> Result<(Server, Redacted<String>), CommandError> {
+        if self.set_password {
+            let new = ask_password("New password: ")?;
+            if ask_password("Again: ")?.expose() != new.expose() {
+                let what = "Cannot set the password: the two passwords differ";
+                return Err(CommandError::new(ErrorKind::Usage, what));
+            }
+            session.set_password(&SetPassword { current: None, new }).await?;
+        }
+        let request = NewToken { name: client_name(), days: None, scope: self.scope.into() };
+        let secret = session.create_token(&request).await;
+        // The token stays. A session that could not be ended is only one more in the list.
+        let _ = session.sign_out().await;
+        let token = secret?.token;
+        Ok((session.using_token(token.clone()), token))
+    }
+}
+
+fn parse_address(text: &str) -> Result<String, CommandError> {
+    credentials::normalise(text).map_err(|text| CommandError::new(ErrorKind::Usage, text))
+}
+
+/// The address and the secret of a sign-in link. An error does not repeat the link.
+fn parse_link(link: &str) -> Result<(String, Redacted<String>), CommandError> {
+    let refused = |cause: &str, hint: &str| {
+        CommandError::new(ErrorKind::Usage, "Cannot use the sign-in link").cause(cause).hint(hint)
+    };
+    let hint = "copy the whole link: https://SERVER/welcome#SECRET";
+    let (page, secret) = link.trim().split_once('#').ok_or_else(|| refused("it has no `#`", hint))?;
+    if page.ends_with("/join") {
+        return Err(refused("it is an invitation", "open it in a browser"));
+    }
+    let address = page.strip_suffix("/welcome").ok_or_else(|| refused("it is another page", hint))?;
+    if secret.is_empty() || secret.contains(char::is_whitespace) {
+        return Err(refused("it is not complete", hint));
+    }
+    Ok((parse_address(address)?, secret.to_owned().into()))
 }
 
 fn read_token() -> Result<Redacted<String>, CommandError> {
@@ -97,10 +188,11 @@ fn read_token() -> Result<Redacted<String>, CommandError> {
 async fn device_login(
     context: &Context,
     url: &str,
+    scope: TokenScope,
     no_browser: bool,
 ) -> Result<Redacted<String>, CommandError> {
     let server = Server::anonymous(url, context.authorities()?)?;
-    let request = DeviceRequest { client_name: client_name() };
+    let request = DeviceRequest { client_name: client_name(), scope };
     let code: DeviceCode = server.device_code(&request).await?;
     let page = format!("{}?code={}", server.absolute_url(&code.verification_path), code.user_code);
     progress::write_line(&format!("Open  {page}"));

@@ -1,13 +1,15 @@
 //! `burrow token`: personal access tokens.
 
-use clap::{Args, Subcommand};
-use protocol::api::auth::{NewToken, TokenInfo, TokenList};
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use protocol::api::auth::{Login, NewToken, TokenInfo, TokenList, TokenScope};
 use time::OffsetDateTime;
 
 use crate::{
-    context::Context,
+    context::{Context, ask_password, read_secret},
     output::{self, CommandError, ErrorKind, Format, Record, suggest::did_you_mean},
-    server::Server,
+    server::{Server, local::LocalServer},
 };
 
 /// Manage personal access tokens
@@ -24,13 +26,29 @@ pub enum TokenCommand {
     #[command(after_long_help = "\
 Examples:
   burrow token create ci --days 30
-  BURROW_TOKEN=$(burrow token create ci) burrow list")]
+  burrow token create backup --scope read --password - < password.txt
+  burrow token create ci --local
+
+A token cannot create tokens, so the command asks for your password. On the host of the server, --local
+creates a token of the owner without one.")]
     Create {
         /// What the token is for
         name: String,
+        /// What the token may do
+        #[arg(long, env = "BURROW_SCOPE", value_enum, default_value_t)]
+        scope: ScopeArgument,
         /// Days until it expires
         #[arg(long, env = "BURROW_DAYS", value_parser = clap::value_parser!(u16).range(1..=365))]
         days: Option<u16>,
+        /// Read your password from standard input
+        #[arg(long, value_name = "-", value_parser = ["-"])]
+        password: Option<String>,
+        /// Create a token of the owner of the server on this host
+        #[arg(long, conflicts_with = "password")]
+        local: bool,
+        /// Data directory of that server [default: as for `burrow up`]
+        #[arg(long, env = "BURROW_DATA_DIR", value_name = "DIR")]
+        data_dir: Option<PathBuf>,
     },
     /// List tokens
     #[command(visible_alias = "ls", after_long_help = "Examples:\n  burrow token list")]
@@ -46,10 +64,18 @@ Examples:
 impl Token {
     /// Runs the subcommand.
     pub async fn run(self, context: &Context) -> Result<(), CommandError> {
-        let server = context.server()?;
         match self.command {
-            TokenCommand::Create { name, days } => {
-                let secret = server.create_token(&NewToken { name, days }).await?;
+            TokenCommand::Create { name, scope, days, password, local, data_dir } => {
+                let session = if local {
+                    LocalServer::find(data_dir.as_deref())?.sign_in().await?
+                } else {
+                    sign_in(context, password.is_some()).await?
+                };
+                let token = NewToken { name, days, scope: scope.into() };
+                let secret = session.create_token(&token).await;
+                // The token stays. A session that could not be ended is only one more in the list.
+                let _ = session.sign_out().await;
+                let secret = secret?;
                 if context.output.format == Format::Json {
                     return context.output.json(&secret);
                 }
@@ -57,12 +83,51 @@ impl Token {
                 output::line(secret.token.expose())
             }
             TokenCommand::List => {
-                let TokenList { tokens } = server.tokens().await?;
+                let TokenList { tokens } = context.server()?.tokens().await?;
                 context.output.list(&tokens)
             }
-            TokenCommand::Delete { token } => delete(context, &server, &token).await,
+            TokenCommand::Delete { token } => delete(context, &context.server()?, &token).await,
         }
     }
+}
+
+/// What a token may do, on the command line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ScopeArgument {
+    /// Sees everything and changes nothing
+    Read,
+    /// Also uses workspaces, transfers and classes
+    #[default]
+    Workspaces,
+    /// Also manages users and the organisation
+    Admin,
+}
+
+impl From<ScopeArgument> for TokenScope {
+    fn from(scope: ScopeArgument) -> Self {
+        match scope {
+            ScopeArgument::Read => Self::Read,
+            ScopeArgument::Workspaces => Self::Workspaces,
+            ScopeArgument::Admin => Self::Admin,
+        }
+    }
+}
+
+/// Signs the current user in with the password, as a browser does.
+async fn sign_in(context: &Context, is_on_stdin: bool) -> Result<Server, CommandError> {
+    let server = context.server()?;
+    let hint = "burrow token create NAME --password - < file, or create it on the page Tokens";
+    let email = server.session().await?.user.email;
+    let password = if is_on_stdin {
+        read_secret("password", hint)?
+    } else if context.can_prompt {
+        ask_password(&format!("Password of {email}: "))?
+    } else {
+        let what = "Cannot create a token with a token: your password is needed";
+        return Err(CommandError::new(ErrorKind::AuthRequired, what).hint(hint));
+    };
+    let login = Login { email, password };
+    Ok(Server::anonymous(server.url(), context.authorities()?)?.sign_in_with_password(&login).await?)
 }
 
 async fn delete(context: &Context, server: &Server, token: &str) -> Result<(), CommandError> {
@@ -90,13 +155,14 @@ async fn delete(context: &Context, server: &Server, token: &str) -> Result<(), C
 }
 
 impl Record for TokenInfo {
-    const COLUMNS: &'static [&'static str] = &["name", "id", "created", "expires", "last used"];
+    const COLUMNS: &'static [&'static str] = &["name", "id", "scope", "created", "expires", "last used"];
 
     fn cells(&self) -> Vec<String> {
         let now = OffsetDateTime::now_utc();
         vec![
             output::printable(&self.name),
             self.id.to_string(),
+            self.scope.as_str().to_owned(),
             output::ago(self.created_at, now),
             self.expires_at.date().to_string(),
             self.last_used_at.map_or_else(|| "never".to_owned(), |then| output::ago(then, now)),

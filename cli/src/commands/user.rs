@@ -113,7 +113,8 @@ impl User {
             UserCommand::Create { email, name, role } => {
                 let local = email.split('@').next().unwrap_or(&email).to_owned();
                 let request = NewUser { name: name.unwrap_or(local), role: role.into(), email };
-                let CreatedUser { user, link } = server.create_user(&request).await?;
+                let CreatedUser { user, link } =
+                    context.with_confirmation(&server, async || server.create_user(&request).await).await?;
                 context.output.say(&format!("Created {}", output::printable(&user.email)));
                 print_link(context, &server, &link)
             }
@@ -136,12 +137,14 @@ impl User {
                     output::printable(&user.email)
                 );
                 context.confirm(yes, &action, &user.email)?;
-                let link = server.reset_user_password(user.id).await?;
+                let link = context
+                    .with_confirmation(&server, async || server.reset_user_password(user.id).await)
+                    .await?;
                 print_link(context, &server, &link)
             }
             UserCommand::EndSessions(target) => {
                 let user = find(&server, &target).await?;
-                server.end_user_sessions(user.id).await?;
+                context.with_confirmation(&server, async || server.end_user_sessions(user.id).await).await?;
                 context.output.say(&format!("Ended all sessions of {}", output::printable(&user.email)));
                 Ok(())
             }
@@ -156,7 +159,7 @@ async fn edit(
     change: EditUser,
 ) -> Result<(), CommandError> {
     let user = find(server, target).await?;
-    let user = server.edit_user(user.id, &change).await?;
+    let user = context.with_confirmation(server, async || server.edit_user(user.id, &change).await).await?;
     context.output.one(&user)
 }
 

@@ -56,6 +56,7 @@ impl ErrorKind {
             Code::Unavailable | Code::Timeout | Code::TooManyStreams => Self::Unavailable,
             Code::BadRequest
             | Code::Forbidden
+            | Code::ConfirmationRequired
             | Code::ForeignOrigin
             | Code::MethodNotAllowed
             | Code::AuthorizationPending

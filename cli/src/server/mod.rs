@@ -12,6 +12,7 @@ use self::credentials::{Credentials, DEFAULT_URL};
 use crate::output::{CommandError, ErrorKind};
 
 pub mod credentials;
+pub mod local;
 
 /// The server that the options, the environment or the last `burrow login` name, signed in as the
 /// current user.

@@ -32,12 +32,12 @@ use self::{
     tls::{CaNotice, Tls},
 };
 use crate::{
-    commands::admin::sign_in_link::ADDRESS_FILE,
     context::Context,
     output::{
         self, CommandError, ErrorKind,
         progress::{Step, Style},
     },
+    server::local::ADDRESS_FILE,
 };
 
 pub mod bundle;

@@ -6,6 +6,7 @@ pub mod snapshots;
 
 use std::{
     collections::VecDeque,
+    path::Path,
     process::{Command, Output, Stdio},
     sync::{Arc, Mutex},
 };
@@ -38,6 +39,8 @@ type ReceivedRequest = (String, String, String);
 #[derive(Clone)]
 pub enum Answer {
     Json(u16, Value),
+    /// A sign-in: JSON, and this cookie.
+    SignedIn(String, Value),
     Events(String),
 }
 
@@ -74,7 +77,7 @@ impl Script {
         requests.iter().filter(|(known, ..)| known == route).map(|(_, body, _)| body.clone()).collect()
     }
 
-    /// The `Authorization` headers of all requests.
+    /// The `Authorization` headers of all requests, or their cookies if they have none.
     pub fn credentials(&self) -> Vec<String> {
         self.requests
             .lock()
@@ -94,8 +97,8 @@ pub async fn answer(
     body: Bytes,
 ) -> Response {
     let route = format!("{method} {}", uri.path().trim_start_matches("/api/v1"));
-    let credential =
-        headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or("").to_owned();
+    let credential = headers.get(header::AUTHORIZATION).or_else(|| headers.get(header::COOKIE));
+    let credential = credential.and_then(|value| value.to_str().ok()).unwrap_or("").to_owned();
     let body = String::from_utf8_lossy(&body).into_owned();
     script.requests.lock().expect("not poisoned").push((route.clone(), body, credential));
     let mut answers = script.answers.lock().expect("not poisoned");
@@ -110,6 +113,14 @@ pub async fn answer(
             let status = StatusCode::from_u16(status).expect("valid");
             (status, [(header::CONTENT_TYPE, kind)], value.to_string()).into_response()
         }
+        Answer::SignedIn(cookie, value) => {
+            let set = format!("{cookie}; Path=/; HttpOnly");
+            (
+                [(header::CONTENT_TYPE, "application/json".to_owned()), (header::SET_COOKIE, set)],
+                value.to_string(),
+            )
+                .into_response()
+        }
         Answer::Events(text) => ([(header::CONTENT_TYPE, "text/event-stream")], text).into_response(),
     }
 }
@@ -119,7 +130,7 @@ pub struct TestServer {
     pub url: String,
     pub script: Script,
     pub home: tempfile::TempDir,
-    _runtime: tokio::runtime::Runtime,
+    runtime: tokio::runtime::Runtime,
 }
 
 impl TestServer {
@@ -135,7 +146,18 @@ impl TestServer {
         let url = format!("http://{}", listener.local_addr().expect("bound"));
         let app = routes.fallback(answer).with_state(script.clone());
         runtime.spawn(async move { axum::serve(listener, app).await });
-        Self { url, script, home: tempfile::tempdir().expect("a directory"), _runtime: runtime }
+        Self { url, script, home: tempfile::tempdir().expect("a directory"), runtime }
+    }
+
+    /// Serves the script on the socket of a data directory too, like `burrow up` of this host.
+    pub fn serve_locally(&self, data: &Path) {
+        let run = data.join("run");
+        std::fs::create_dir_all(&run).expect("made");
+        std::fs::write(run.join("address"), &self.url).expect("written");
+        let _guard = self.runtime.enter();
+        let listener = tokio::net::UnixListener::bind(run.join("controller.sock")).expect("a socket");
+        let app = Router::new().fallback(answer).with_state(self.script.clone());
+        self.runtime.spawn(async move { axum::serve(listener, app).await });
     }
 
     /// `burrow` with these arguments, not signed in.

@@ -1,12 +1,10 @@
 //! Maintenance that the owner of a tenant starts: gc, and the destruction of the tenant's key.
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{Json, extract::State};
 use protocol::{
     Code,
-    api::admin::{DestroyTenantKey, GcReport},
+    api::admin::{DestroyTenantKey, GcReport, TenantKeyState},
 };
-
-use tokio::sync::oneshot;
 
 use super::{
     error::{ApiError, Result},
@@ -17,7 +15,7 @@ use crate::{
     authz::{Action, authorize},
     core::App,
     snapshots::gc::GcError,
-    tenants::destroy,
+    tenants::{self, destroy},
 };
 
 /// Run garbage collection
@@ -39,35 +37,71 @@ pub async fn run_gc(State(app): State<App>, signed: Signed) -> Result<Json<GcRep
     Ok(Json(app.gc.collect(app.now(), Some(caller.tenant)).await?))
 }
 
-/// Destroy the tenant's key
+/// Get the state of the tenant's key
+#[utoipa::path(
+    get,
+    path = "/admin/tenant-key",
+    tag = "admin",
+    responses((status = 200, body = TenantKeyState, description = "Whether the key exists, and how long")),
+)]
+pub async fn get_tenant_key(State(app): State<App>, signed: Signed) -> Result<Json<TenantKeyState>> {
+    let mut scope = app.db.scope(authorize(signed.caller(), Action::ManageSelf)?).await?;
+    Ok(Json(tenants::find_key(&mut scope).await?))
+}
+
+/// Destroy the tenant's key in a week
 ///
-/// For owners. Every home and snapshot of the tenant is unreadable from then on, wherever copies of
-/// it are. This cannot be undone.
+/// For owners with a confirmed session. Every home and snapshot of the tenant is unreadable from then on,
+/// wherever copies of it are. Until then workspaces continue, every user sees the date, and
+/// `POST /admin/destroy-tenant-key/undo` undoes the request.
 #[utoipa::path(
     post,
     path = "/admin/destroy-tenant-key",
     tag = "admin",
     request_body = DestroyTenantKey,
-    responses((status = 204, description = "The key is destroyed")),
+    responses((status = 200, body = TenantKeyState, description = "When the key is going to be destroyed")),
+    extensions(("x-problem-codes" = json!(["confirmation_required", "conflict"]))),
 )]
 pub async fn destroy_tenant_key(
     State(app): State<App>,
     signed: Signed,
     Input(request): Input<DestroyTenantKey>,
-) -> Result<StatusCode> {
+) -> Result<Json<TenantKeyState>> {
     let caller = signed.caller();
-    authorize(caller, Action::ManageTenant)?;
+    let allowed = authorize(caller, Action::ManageTenant)?;
+    signed.check_confirmed(app.now())?;
     if request.tenant != caller.tenant {
         return Err(ApiError::invalid("tenant", "This is not your organisation."));
     }
-    // In a task of its own, so that it is finished even if the client disconnects.
-    let (tenant, core) = (caller.tenant, app.clone());
-    let (done, outcome) = oneshot::channel();
-    app.tasks.spawn("destroy a tenant's key", async move {
-        let _ = done.send(destroy::destroy_tenant_key(&core, tenant).await);
-    });
-    outcome.await.map_err(|_| ApiError::internal())??;
-    Ok(StatusCode::NO_CONTENT)
+    let mut scope = app.db.scope(allowed).await?;
+    destroy::schedule(&mut scope, app.now()).await?.ok_or_else(key_is_destroyed)?;
+    let key = tenants::find_key(&mut scope).await?;
+    scope.commit().await?;
+    Ok(Json(key))
+}
+
+/// Undo the destruction of the tenant's key
+///
+/// For owners. Possible until the key is destroyed.
+#[utoipa::path(
+    post,
+    path = "/admin/destroy-tenant-key/undo",
+    tag = "admin",
+    responses((status = 200, body = TenantKeyState, description = "The key is kept")),
+    extensions(("x-problem-codes" = json!(["conflict"]))),
+)]
+pub async fn keep_tenant_key(State(app): State<App>, signed: Signed) -> Result<Json<TenantKeyState>> {
+    let mut scope = app.db.scope(authorize(signed.caller(), Action::ManageTenant)?).await?;
+    if !destroy::cancel(&mut scope).await? {
+        return Err(key_is_destroyed());
+    }
+    let key = tenants::find_key(&mut scope).await?;
+    scope.commit().await?;
+    Ok(Json(key))
+}
+
+fn key_is_destroyed() -> ApiError {
+    ApiError::new(Code::Conflict, tenants::KEY_DESTROYED)
 }
 
 impl From<GcError> for ApiError {

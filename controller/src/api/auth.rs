@@ -9,8 +9,8 @@ use axum::{
 use protocol::{
     Code, Redacted, TenantId, UserId,
     api::auth::{
-        COOKIE, COOKIE_PLAIN, DeviceApproval, DeviceCode, DeviceInfo, DeviceRequest, DeviceTokenRequest,
-        LinkSignIn, Login, Session, SetPassword, TokenSecret,
+        COOKIE, COOKIE_PLAIN, ConfirmPassword, DeviceApproval, DeviceCode, DeviceInfo, DeviceRequest,
+        DeviceTokenRequest, LinkSignIn, Login, Session, SetPassword, TokenSecret,
     },
 };
 use uuid::Uuid;
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     audit,
-    authz::{Action, authorize},
+    authz::{Action, Allowed, authorize},
     core::{App, Core},
     db::System,
     identity::{
@@ -29,9 +29,10 @@ use crate::{
         device_logins::{self, PollOutcome},
         passwords::{MAX_LENGTH, find_weakness},
         secrets,
-        sessions::{self, LINK_TRUST_TTL, OpenSession, SESSION_TTL, SessionKind},
+        sessions::{self, LINK_TRUST_TTL, OpenSession, SESSION_TTL, SessionKind, SignIn, TokenRequest},
         sign_in_links, users,
     },
+    tenants,
 };
 
 const DEVICE_PAGE: &str = "/device";
@@ -68,7 +69,8 @@ pub async fn sign_in_with_link(
         ));
     };
     system.commit().await?;
-    create_session(&app, &client, user, true).await
+    let how = SignIn::Link { created_by: user.created_by };
+    create_session(&app, &client, user.user, how).await
 }
 
 /// Records that a sign-in to each of these accounts was refused. `by` is how it was tried.
@@ -134,7 +136,7 @@ pub async fn sign_in(
         return Err(refused());
     };
     app.rate_limits.record_success(&email, &client.address);
-    create_session(&app, &client, (known[index].tenant_id, known[index].user_id), false).await
+    create_session(&app, &client, (known[index].tenant_id, known[index].user_id), SignIn::Password).await
 }
 
 /// Creates a session and its cookie: the response to every kind of sign-in.
@@ -142,16 +144,17 @@ pub async fn create_session(
     app: &Core,
     client: &Client,
     user: (Uuid, Uuid),
-    by_link: bool,
+    how: SignIn,
 ) -> Result<Response> {
     let now = app.now();
     let mut system = app.db.system().await?;
-    let secret = sessions::create(system.connection(), now, user, by_link).await?;
+    let secret = sessions::create(system.connection(), now, user, how).await?;
     let open = sessions::find(system.connection(), now, secret.expose()).await?;
     system.commit().await?;
     let open = open.ok_or_else(ApiError::unauthenticated)?;
     let mut scope = app.db.scope(authorize(&open.caller, Action::ManageSelf)?).await?;
-    audit::write(&mut scope, "session.create", "", serde_json::json!({ "by_link": by_link })).await?;
+    let detail = serde_json::json!({ "by_link": open.by_link });
+    audit::write(&mut scope, "session.create", "", detail).await?;
     let session = describe_session(&mut scope, &open).await?;
     scope.commit().await?;
     let mut response = Json(session).into_response();
@@ -162,7 +165,12 @@ pub async fn create_session(
 }
 
 async fn describe_session(scope: &mut crate::db::Scope, open: &OpenSession) -> Result<Session> {
-    Ok(Session { user: users::current(scope).await?.into(), expires_at: open.expires_at })
+    Ok(Session {
+        user: users::current(scope).await?.into(),
+        expires_at: open.expires_at,
+        token_scope: open.token_scope(),
+        destroy_key_at: tenants::find_key(scope).await?.destroy_at,
+    })
 }
 
 /// The Set-Cookie header of a session.
@@ -215,7 +223,7 @@ pub async fn sign_out(State(app): State<App>, client: Client, signed: Signed) ->
 
 /// Set or change your password
 ///
-/// Every other session of the user ends. The current password is required unless the session began
+/// Every other session and token of the user ends. The current password is required unless the session began
 /// with a one-time link in the last ten minutes.
 #[utoipa::path(
     post,
@@ -239,22 +247,77 @@ pub async fn set_password(
     let known = users::current(&mut scope).await?;
     drop(scope);
     let is_trusted = signed.0.by_link && app.now() - signed.0.created_at < LINK_TRUST_TTL;
+    let is_proved = known.password_hash.is_some() && !is_trusted;
     if let Some(hash) = known.password_hash.filter(|_| !is_trusted) {
-        app.rate_limits.check_password(&known.email, &client.address)?;
         let current = request.current.unwrap_or_else(|| Redacted::new(String::new()));
-        if app.passwords.verify(&current, vec![hash]).await.is_none() {
-            let mut scope = app.db.scope(allowed).await?;
-            let detail = serde_json::json!({ "address": client.address });
-            audit::write(&mut scope, "password.refuse", &signed.caller().user.to_string(), detail).await?;
-            scope.commit().await?;
-            return Err(ApiError::new(Code::BadCredentials, "The current password is wrong."));
-        }
+        check_password(&app, allowed, &client, &known.email, hash, &current).await?;
     }
     let hash = app.passwords.hash(&request.new).await;
     let mut scope = app.db.scope(allowed).await?;
     users::set_password(&mut scope, &hash).await?;
+    if is_proved {
+        sessions::confirm(&mut scope, app.now()).await?;
+    }
     sessions::revoke_others(&mut scope).await?;
     audit::write(&mut scope, "password.set", "", serde_json::json!({})).await?;
+    scope.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Checks the password of the caller. Attempts are limited, and a wrong one is recorded.
+async fn check_password(
+    app: &Core,
+    allowed: Allowed,
+    client: &Client,
+    email: &str,
+    hash: String,
+    password: &Redacted<String>,
+) -> Result<()> {
+    app.rate_limits.check_password(email, &client.address)?;
+    let is_short = password.expose().chars().count() <= MAX_LENGTH;
+    if is_short && app.passwords.verify(password, vec![hash]).await.is_some() {
+        return Ok(());
+    }
+    let mut scope = app.db.scope(allowed).await?;
+    let detail = serde_json::json!({ "address": client.address });
+    audit::write(&mut scope, "password.refuse", &allowed.caller().user.to_string(), detail).await?;
+    scope.commit().await?;
+    Err(ApiError::new(Code::BadCredentials, "The password is wrong."))
+}
+
+/// Confirm your password
+///
+/// For 15 minutes, this session may then do what asks for a confirmation with the code
+/// `confirmation_required`. A sign-in counts as well, so users without a password sign in again with a
+/// link.
+#[utoipa::path(
+    post,
+    path = "/auth/confirm",
+    tag = "auth",
+    request_body = ConfirmPassword,
+    responses((status = 204, description = "The session is confirmed")),
+    extensions(("x-problem-codes" = json!(["bad_credentials", "conflict", "rate_limited"]))),
+)]
+pub async fn confirm_password(
+    State(app): State<App>,
+    client: Client,
+    signed: Signed,
+    Input(request): Input<ConfirmPassword>,
+) -> Result<StatusCode> {
+    let allowed = authorize(signed.caller(), Action::ManageSelf)?;
+    let mut scope = app.db.scope(allowed).await?;
+    let known = users::current(&mut scope).await?;
+    drop(scope);
+    let hash = known.password_hash.ok_or_else(|| {
+        ApiError::new(
+            Code::Conflict,
+            "You have no password. Set one on the Account page, or sign in again with a new link.",
+        )
+    })?;
+    check_password(&app, allowed, &client, &known.email, hash, &request.password).await?;
+    let mut scope = app.db.scope(allowed).await?;
+    sessions::confirm(&mut scope, app.now()).await?;
+    audit::write(&mut scope, "session.confirm", "", serde_json::json!({})).await?;
     scope.commit().await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -281,7 +344,7 @@ pub async fn start_device_login(
         .filter(|name| name.chars().count() <= MAX_CLIENT_NAME_CHARACTERS)
         .ok_or_else(|| ApiError::invalid("client_name", "Use one line of at most 100 characters."))?;
     let mut system = app.db.system().await?;
-    let login = device_logins::create(system.connection(), app.now(), &name).await?;
+    let login = device_logins::create(system.connection(), app.now(), &name, request.scope).await?;
     system.commit().await?;
     let login = login.ok_or_else(|| {
         ApiError::new(Code::RateLimited, "Too many device logins are pending. Try again later.")
@@ -320,12 +383,19 @@ pub async fn poll_device_login(
     let mut system = app.db.system().await?;
     let outcome = device_logins::poll(system.connection(), now, request.device_code.expose()).await?;
     let answer = match outcome {
-        PollOutcome::Approved { tenant, user, client_name } => {
-            let days = sessions::DEFAULT_TOKEN_DAYS;
+        PollOutcome::Approved(login) => {
+            let (tenant, user, days) = (login.tenant, login.user, sessions::DEFAULT_TOKEN_DAYS);
+            let request = TokenRequest {
+                name: &login.client_name,
+                days,
+                scope: login.scope,
+                created_by: login.approved_by.map(|session| session.0),
+            };
             let (info, token) =
-                sessions::create_token(system.connection(), now, (tenant, user), &client_name, days).await?;
-            let detail = serde_json::json!({ "days": days, "device": client_name });
-            let (tenant, user, subject) = (TenantId(tenant), UserId(user), info.id.to_string());
+                sessions::create_token(system.connection(), now, (tenant.0, user.0), request).await?;
+            let detail =
+                serde_json::json!({ "days": days, "device": login.client_name, "scope": login.scope });
+            let subject = info.id.to_string();
             audit::write_for(system.connection(), tenant, Some(user), "token.create", &subject, detail)
                 .await?;
             Ok(Json(TokenSecret { info, token }))
@@ -371,13 +441,15 @@ pub async fn get_device_login(
 }
 
 /// Approve or deny a device login
+///
+/// An approval needs a confirmed session.
 #[utoipa::path(
     post,
     path = "/auth/device/approve",
     tag = "auth",
     request_body = DeviceApproval,
     responses((status = 204, description = "The decision is recorded")),
-    extensions(("x-problem-codes" = json!(["expired", "rate_limited"]))),
+    extensions(("x-problem-codes" = json!(["confirmation_required", "expired", "rate_limited"]))),
 )]
 pub async fn decide_device_login(
     State(app): State<App>,
@@ -385,11 +457,14 @@ pub async fn decide_device_login(
     Input(request): Input<DeviceApproval>,
 ) -> Result<StatusCode> {
     let caller = signed.caller();
+    if request.approve {
+        signed.check_confirmed(app.now())?;
+    }
     app.rate_limits.check_user_code(&caller.user.to_string())?;
     let code = secrets::normalize_user_code(&request.user_code).ok_or_else(unknown_code)?;
     let mut system = app.db.system().await?;
-    let user = (caller.tenant.0, caller.user.0);
-    let client = device_logins::resolve(system.connection(), app.now(), &code, request.approve, user).await?;
+    let client =
+        device_logins::resolve(system.connection(), app.now(), &code, request.approve, caller).await?;
     let client = client.ok_or_else(unknown_code)?;
     let action = if request.approve { "device_login.approve" } else { "device_login.deny" };
     let (user, detail) = (caller.user.to_string(), serde_json::json!({ "device": client }));

@@ -10,6 +10,7 @@ use axum::{
 };
 use protocol::Code;
 use serde::{Serialize, de::DeserializeOwned};
+use time::OffsetDateTime;
 
 use super::error::ApiError;
 use crate::{authz::Caller, identity::sessions::OpenSession, workspaces::idempotency::IdempotencyKey};
@@ -95,6 +96,17 @@ pub struct Signed(pub Arc<OpenSession>);
 impl Signed {
     pub fn caller(&self) -> &Caller {
         &self.0.caller
+    }
+
+    /// Refuses a session in which the user has not proved the password lately.
+    pub fn check_confirmed(&self, now: OffsetDateTime) -> Result<(), ApiError> {
+        if self.0.is_confirmed(now) {
+            return Ok(());
+        }
+        Err(ApiError::new(
+            Code::ConfirmationRequired,
+            "Confirm your password first. If you have none, sign in again with a new link.",
+        ))
     }
 }
 

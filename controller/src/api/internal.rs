@@ -79,6 +79,10 @@ impl From<GrantError> for ApiError {
             GrantError::ReadOnly => {
                 Self::new(Code::Forbidden, "You may watch this workspace, but not change it.")
             }
+            GrantError::TokenScope => Self::new(
+                Code::Forbidden,
+                "This token may not do this: it has the scope read and needs workspaces. Use another token.",
+            ),
             GrantError::NotRunning => {
                 Self::new(Code::NotRunning, "The workspace is not running. Start it first.")
             }

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     classes::invitations,
     core::App,
-    identity::{clean, passwords::find_weakness},
+    identity::{clean, passwords::find_weakness, sessions::SignIn},
 };
 
 /// Preview an invitation
@@ -89,7 +89,7 @@ pub async fn accept_invitation(
         return Err(expired());
     }
     system.commit().await?;
-    create_session(&app, &client, (open.tenant_id, open.user_id), false).await
+    create_session(&app, &client, (open.tenant_id, open.user_id), SignIn::Password).await
 }
 
 fn expired() -> ApiError {

@@ -4,7 +4,7 @@ use std::any::Any;
 
 use axum::{
     body::to_bytes,
-    extract::{Request, State},
+    extract::{MatchedPath, Request, State},
     http::{HeaderMap, HeaderValue, Method, header},
     middleware::Next,
     response::{IntoResponse as _, Response},
@@ -17,19 +17,13 @@ use protocol::{
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument as _;
 
-use super::error::{ApiError, Result};
+use super::{
+    PREFIX,
+    error::{ApiError, Result},
+    route_access::RouteAccess,
+};
 use crate::{core::App, identity::sessions};
 
-/// The routes that need no session: their body is itself a credential, or their response is public.
-pub const OPEN_ROUTES: [&str; 7] = [
-    "/api/v1/version",
-    "/api/v1/auth/link",
-    "/api/v1/auth/login",
-    "/api/v1/auth/device",
-    "/api/v1/auth/device/token",
-    "/api/v1/invitations/view",
-    "/api/v1/invitations/accept",
-];
 /// Values of Sec-Fetch-Site for a page of this server, and for an address that the user typed.
 const OWN_SITES: [&str; 2] = ["same-origin", "none"];
 
@@ -62,7 +56,7 @@ pub fn catch_panics() -> CatchPanicLayer<fn(Box<dyn Any + Send>) -> Response> {
     })
 }
 
-/// Requires a session, except for the open routes.
+/// Requires the session that the table of routes asks for.
 pub async fn authenticate(State(app): State<App>, mut request: Request, next: Next) -> Response {
     match check_session(&app, &mut request).await {
         Ok(()) => next.run(request).await,
@@ -80,8 +74,11 @@ async fn check_session(app: &App, request: &mut Request) -> Result<()> {
     if bearer.is_none() && !matches!(*request.method(), Method::GET | Method::HEAD) {
         check_site(request.headers())?;
     }
-    // This layer is outside of the nested routes, so the path is complete.
-    if OPEN_ROUTES.contains(&request.uri().path()) {
+    let access = find_access(request).ok_or_else(|| {
+        tracing::error!(path = request.uri().path(), "a route is missing in the table of route_access");
+        ApiError::new(Code::Forbidden, "Nobody may use this address.")
+    })?;
+    if access == RouteAccess::Open {
         return Ok(());
     }
     let credential = bearer.or_else(|| cookie(request.headers())).ok_or_else(ApiError::unauthenticated)?;
@@ -89,8 +86,16 @@ async fn check_session(app: &App, request: &mut Request) -> Result<()> {
     let open = sessions::find(system.connection(), app.now(), credential).await?;
     system.commit().await?;
     let open = open.ok_or_else(ApiError::unauthenticated)?;
+    access.check(&open)?;
     request.extensions_mut().insert(std::sync::Arc::new(open));
     Ok(())
+}
+
+/// The row of the table for a request. This layer is outside of the nested routes, so the path is
+/// complete.
+fn find_access(request: &Request) -> Option<RouteAccess> {
+    let template = request.extensions().get::<MatchedPath>()?.as_str().strip_prefix(PREFIX)?;
+    RouteAccess::of(request.method().as_str(), template)
 }
 
 /// Refuses requests that a browser sends for another site. The gateway compares the origin too.

@@ -1,7 +1,7 @@
 //! The HTTP API: routes, authentication, handlers and their responses. No module outside of this
 //! folder knows a status.
 //!
-//! Every route of the public API needs a session unless it is in the list of open ones. The
+//! What each route of the public API asks of the session is in the table of [`route_access`]. The
 //! internal routes are for processes that can open the socket; the gateway passes no request from
 //! outside to them.
 
@@ -25,6 +25,7 @@ mod repairs;
 mod restores;
 mod retention;
 mod rosters;
+pub(crate) mod route_access;
 mod scrub;
 mod snapshots;
 mod templates;
@@ -59,7 +60,7 @@ pub use openapi::openapi;
 
 /// Version of the API; see [`Version`].
 const API: u32 = 1;
-const PREFIX: &str = "/api/v1";
+pub(crate) const PREFIX: &str = "/api/v1";
 /// Largest body of most requests: they have a few fields.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 /// Largest body of an internal request: reports have console lines, and a check has all streams of
@@ -74,6 +75,7 @@ fn public() -> OpenApiRouter<App> {
         .routes(routes!(auth::get_session))
         .routes(routes!(auth::sign_out))
         .routes(routes!(auth::set_password))
+        .routes(routes!(auth::confirm_password))
         .routes(routes!(auth::start_device_login))
         .routes(routes!(auth::poll_device_login))
         .routes(routes!(auth::decide_device_login))
@@ -114,7 +116,9 @@ fn public() -> OpenApiRouter<App> {
         .routes(routes!(imports::finish_import))
         .routes(routes!(retention::get_retention_policy, retention::set_retention_policy))
         .routes(routes!(admin::run_gc))
+        .routes(routes!(admin::get_tenant_key))
         .routes(routes!(admin::destroy_tenant_key))
+        .routes(routes!(admin::keep_tenant_key))
         .routes(routes!(events::watch_workspace))
         .routes(routes!(classes::list_classes, classes::create_class))
         .routes(routes!(classes::get_class, classes::delete_class))

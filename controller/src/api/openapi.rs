@@ -1,6 +1,9 @@
 //! The description of the API: what it says beside the routes' own annotations. Pure.
 
-use protocol::{Problem, openapi::describe_problems};
+use protocol::{
+    Problem,
+    openapi::{describe_problems, describe_scope},
+};
 use utoipa::{
     Modify, OpenApi,
     openapi::security::{
@@ -8,7 +11,7 @@ use utoipa::{
     },
 };
 
-use super::layers::OPEN_ROUTES;
+use super::{PREFIX, route_access::RouteAccess};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -18,7 +21,10 @@ use super::layers::OPEN_ROUTES;
             and snapshots.\n\n\
             **Authentication.** Send a personal access token as `authorization: Bearer brw_…`, \
                 or sign in and keep the \
-            cookie. Operations without a lock need no session.\n\n\
+            cookie. Operations without a lock need no session. `x-token-scope` is the least scope of a \
+            token; `none` means that only a browser's session is accepted. Operations with the code \
+            `confirmation_required` need a session that proved the password in the last 15 minutes, see \
+            `POST /auth/confirm`.\n\n\
             **Errors.** Every error is a problem document (RFC 9457) with a stable `code` \
                 and a `request_id` to quote. \
             `x-problem-codes` lists the codes of each operation.\n\n\
@@ -66,9 +72,18 @@ pub fn outline() -> utoipa::openapi::OpenApi {
 /// its own routes.
 pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut document = super::public().split_for_parts().1;
-    for (path, _, operation) in protocol::openapi::operations(&mut document) {
-        if OPEN_ROUTES.contains(&path) {
-            operation.security = Some(Vec::<SecurityRequirement>::new());
+    for (path, method, operation) in protocol::openapi::operations(&mut document) {
+        let template = path.strip_prefix(PREFIX).unwrap_or(path);
+        match RouteAccess::of(method, template) {
+            Some(RouteAccess::Open) => operation.security = Some(Vec::new()),
+            Some(RouteAccess::Token(scope)) => describe_scope(operation, Some(scope)),
+            Some(RouteAccess::Browser) => {
+                let cookie = SecurityRequirement::new("cookie", Vec::<String>::new());
+                operation.security = Some(vec![cookie]);
+                describe_scope(operation, None);
+            }
+            // Refused by the layer, and by a test.
+            None => {}
         }
     }
     describe_problems(&mut document);

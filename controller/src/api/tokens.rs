@@ -14,7 +14,7 @@ use crate::{
     core::App,
     identity::{
         clean,
-        sessions::{self, SessionKind},
+        sessions::{self, SessionKind, TokenRequest},
     },
 };
 
@@ -34,13 +34,14 @@ pub async fn list_tokens(State(app): State<App>, signed: Signed) -> Result<Json<
 
 /// Create a personal access token
 ///
-/// The secret is returned once. Send it as `authorization: Bearer brw_…`.
+/// The secret is returned once. Send it as `authorization: Bearer brw_…`. Needs a confirmed session.
 #[utoipa::path(
     post,
     path = "/tokens",
     tag = "auth",
     request_body = NewToken,
     responses((status = 201, body = TokenSecret, description = "The token with its secret")),
+    extensions(("x-problem-codes" = json!(["confirmation_required"]))),
 )]
 pub async fn create_token(
     State(app): State<App>,
@@ -53,19 +54,23 @@ pub async fn create_token(
     if !(1..=sessions::MAX_TOKEN_DAYS).contains(&days) {
         return Err(ApiError::invalid("days", "Use 1 to 365 days."));
     }
+    signed.check_confirmed(app.now())?;
     let caller = signed.caller();
     let mut scope = app.db.scope(authorize(caller, Action::ManageSelf)?).await?;
     let user = (caller.tenant.0, caller.user.0);
-    let (info, token) = sessions::create_token(scope.connection(), app.now(), user, &name, days).await?;
-    audit::write(&mut scope, "token.create", &info.id.to_string(), serde_json::json!({ "days": days }))
-        .await?;
+    let created_by = Some(caller.session.0);
+    let token = TokenRequest { name: &name, days, scope: request.scope, created_by };
+    let (info, token) = sessions::create_token(scope.connection(), app.now(), user, token).await?;
+    let detail = serde_json::json!({ "days": days, "scope": info.scope });
+    audit::write(&mut scope, "token.create", &info.id.to_string(), detail).await?;
     scope.commit().await?;
     Ok((StatusCode::CREATED, Json(TokenSecret { info, token })))
 }
 
 /// Revoke a personal access token
 ///
-/// Requests and streams that use it end at once.
+/// Requests and streams that use it end at once. What the token has created ends with it: sign-in links
+/// and the sessions that began with them.
 #[utoipa::path(
     delete,
     path = "/tokens/{id}",

@@ -55,14 +55,15 @@ pub async fn get_current_user(State(app): State<App>, signed: Signed) -> Result<
 
 /// Update the current user
 ///
-/// Changes the name or email; fields that are absent stay as they are.
+/// Changes the name or email; fields that are absent stay as they are. Another email address needs a
+/// confirmed session.
 #[utoipa::path(
     patch,
     path = "/users/me",
     tag = "users",
     request_body = EditMe,
     responses((status = 200, body = User, description = "The user with the changes")),
-    extensions(("x-problem-codes" = json!(["name_taken"]))),
+    extensions(("x-problem-codes" = json!(["confirmation_required", "name_taken"]))),
 )]
 pub async fn update_current_user(
     State(app): State<App>,
@@ -80,6 +81,9 @@ pub async fn update_current_user(
     let (name, email) = (name.transpose()?, email.transpose()?);
     let mut scope = app.db.scope(authorize(signed.caller(), Action::ManageSelf)?).await?;
     let before = users::current(&mut scope).await?;
+    if email.as_ref().is_some_and(|email| *email != before.email) {
+        signed.check_confirmed(app.now())?;
+    }
     users::update_current(&mut scope, name.as_deref(), email.as_deref()).await.map_err(|error| {
         match violated_constraint(&error) {
             Some("users_email") => {
@@ -102,7 +106,7 @@ pub async fn update_current_user(
 
 /// Create a user
 ///
-/// For owners. Returns a one-time link with which the user signs in and sets a password. A teacher is
+/// For owners with a confirmed session. Returns a one-time link with which the user signs in and sets a password. A teacher is
 /// appointed so, or by changing the role of a user.
 #[utoipa::path(
     post,
@@ -110,7 +114,7 @@ pub async fn update_current_user(
     tag = "users",
     request_body = NewUser,
     responses((status = 201, body = CreatedUser, description = "The user, and the link to send")),
-    extensions(("x-problem-codes" = json!(["name_taken"]))),
+    extensions(("x-problem-codes" = json!(["confirmation_required", "name_taken"]))),
 )]
 pub async fn create_user(
     State(app): State<App>,
@@ -118,6 +122,7 @@ pub async fn create_user(
     Input(request): Input<NewUser>,
 ) -> Result<(StatusCode, Json<CreatedUser>)> {
     let allowed = authorize(signed.caller(), Action::ManageUsers)?;
+    signed.check_confirmed(app.now())?;
     let name = clean::clean_name(&request.name).ok_or_else(|| ApiError::invalid("name", NAME_RULE))?;
     let email = clean::clean_email(&request.email).ok_or_else(|| ApiError::invalid("email", EMAIL_RULE))?;
     let id = UserId::random();
@@ -138,7 +143,7 @@ pub async fn create_user(
 
 /// Update a user
 ///
-/// For owners. Changes the role, suspends the user or ends the suspension. A suspension ends all
+/// For owners with a confirmed session. Changes the role, suspends the user or ends the suspension. A suspension ends all
 /// sessions, tokens and links of the user at once and stops their workspaces; homes are saved first and
 /// nothing is deleted. You cannot change your own account so.
 #[utoipa::path(
@@ -150,7 +155,7 @@ pub async fn create_user(
         ("id" = UserId, Path, description = "The user."),
     ),
     responses((status = 200, body = User, description = "The user with the changes")),
-    extensions(("x-problem-codes" = json!(["conflict"]))),
+    extensions(("x-problem-codes" = json!(["confirmation_required", "conflict"]))),
 )]
 pub async fn update_user(
     State(app): State<App>,
@@ -190,7 +195,7 @@ pub async fn update_user(
 
 /// Reset the password of a user
 ///
-/// For owners. The password, all sessions and all tokens of the user are void. Returns a one-time link
+/// For owners with a confirmed session. The password, all sessions and all tokens of the user are void. Returns a one-time link
 /// with which the user signs in and sets a new password.
 #[utoipa::path(
     post,
@@ -200,7 +205,7 @@ pub async fn update_user(
         ("id" = UserId, Path, description = "The user."),
     ),
     responses((status = 200, body = UserLink, description = "The link to send; it is shown once")),
-    extensions(("x-problem-codes" = json!(["conflict"]))),
+    extensions(("x-problem-codes" = json!(["confirmation_required", "conflict"]))),
 )]
 pub async fn reset_user_password(
     State(app): State<App>,
@@ -224,7 +229,7 @@ pub async fn reset_user_password(
 
 /// End all sessions of a user
 ///
-/// For owners. Signs the user out everywhere and revokes all their tokens. The password stays.
+/// For owners with a confirmed session. Signs the user out everywhere and revokes all their tokens. The password stays.
 #[utoipa::path(
     delete,
     path = "/users/{id}/sessions",
@@ -233,7 +238,7 @@ pub async fn reset_user_password(
         ("id" = UserId, Path, description = "The user."),
     ),
     responses((status = 204, description = "No session of the user is left")),
-    extensions(("x-problem-codes" = json!(["conflict"]))),
+    extensions(("x-problem-codes" = json!(["confirmation_required", "conflict"]))),
 )]
 pub async fn end_user_sessions(
     State(app): State<App>,
@@ -254,6 +259,7 @@ pub async fn end_user_sessions(
 async fn lock_other(app: &Core, signed: &Signed, id: UserId) -> Result<(Allowed, Scope, UserRow)> {
     let caller = signed.caller();
     let allowed = authorize(caller, Action::ManageUsers)?;
+    signed.check_confirmed(app.now())?;
     if id == caller.user {
         return Err(ApiError::new(
             Code::Conflict,
@@ -280,7 +286,14 @@ async fn lock_other(app: &Core, signed: &Signed, id: UserId) -> Result<(Allowed,
 async fn create_link(app: &Core, signed: &Signed, id: UserId) -> Result<UserLink> {
     let mut system = app.db.system().await?;
     let now = app.now();
-    let path = sign_in_links::create(system.connection(), now, signed.caller().tenant, id).await?;
+    let path = sign_in_links::create(
+        system.connection(),
+        now,
+        signed.caller().tenant,
+        id,
+        Some(signed.caller().session),
+    )
+    .await?;
     system.commit().await?;
     Ok(UserLink { path, expires_at: now + sign_in_links::LINK_TTL })
 }

@@ -3,6 +3,7 @@
 
 use protocol::{
     api::{
+        auth::TokenScope,
         snapshot::{Consistency, SnapshotKind},
         user::Role,
     },
@@ -78,6 +79,11 @@ impl TextEnum for Phase {
 impl TextEnum for Role {
     const NAMES: &'static [(Self, &'static str)] =
         &[(Self::Member, "member"), (Self::Teacher, "teacher"), (Self::Owner, "owner")];
+}
+
+impl TextEnum for TokenScope {
+    const NAMES: &'static [(Self, &'static str)] =
+        &[(Self::Read, "read"), (Self::Workspaces, "workspaces"), (Self::Admin, "admin")];
 }
 
 impl TextEnum for SnapshotKind {

@@ -4,12 +4,15 @@
 //! which program asks, and approves or denies. The next poll of the program then gets a token,
 //! once.
 
-use protocol::{Redacted, api::auth::DeviceInfo};
+use protocol::{
+    Redacted, SessionId, TenantId, UserId,
+    api::auth::{DeviceInfo, TokenScope},
+};
 use sqlx::PgConnection;
 use time::{Duration, OffsetDateTime};
-use uuid::Uuid;
 
 use super::secrets;
+use crate::{authz::Caller, db::text::Text};
 
 /// How long a user has to approve.
 pub const LOGIN_TTL: Duration = Duration::minutes(10);
@@ -31,17 +34,19 @@ pub async fn create(
     connection: &mut PgConnection,
     now: OffsetDateTime,
     client_name: &str,
+    scope: TokenScope,
 ) -> Result<Option<NewLogin>, sqlx::Error> {
     let (device_code, user_code) = (secrets::generate_secret(), secrets::generate_user_code());
     let done = sqlx::query!(
-        "insert into device_logins (secret_hash, user_code, client_name, created_at, expires_at)
-         select $1, $2, $3, $4, $5 where (select count(*) from device_logins) < $6",
+        "insert into device_logins (secret_hash, user_code, client_name, created_at, expires_at, scope)
+         select $1, $2, $3, $4, $5, $7 where (select count(*) from device_logins) < $6",
         &secrets::hash_secret(device_code.expose())[..],
         user_code,
         client_name,
         now,
         now + LOGIN_TTL,
         MAX_PENDING,
+        Text(scope).name(),
     )
     .execute(connection)
     .await?;
@@ -54,15 +59,19 @@ pub async fn find_pending(
     now: OffsetDateTime,
     user_code: &str,
 ) -> Result<Option<DeviceInfo>, sqlx::Error> {
-    sqlx::query_as!(
-        DeviceInfo,
-        "select client_name, created_at as requested_at from device_logins
-         where user_code = $1 and state = 'pending' and expires_at > $2",
+    let row = sqlx::query!(
+        r#"select client_name, scope as "scope: Text<TokenScope>", created_at from device_logins
+           where user_code = $1 and state = 'pending' and expires_at > $2"#,
         user_code,
         now,
     )
     .fetch_optional(connection)
-    .await
+    .await?;
+    Ok(row.map(|row| DeviceInfo {
+        client_name: row.client_name,
+        scope: row.scope.0,
+        requested_at: row.created_at,
+    }))
 }
 
 /// Approves or denies a pending login. Returns the name of its program, or None if there is no login
@@ -72,18 +81,19 @@ pub async fn resolve(
     now: OffsetDateTime,
     user_code: &str,
     approve: bool,
-    (tenant, user): (Uuid, Uuid),
+    caller: &Caller,
 ) -> Result<Option<String>, sqlx::Error> {
     let state = if approve { "approved" } else { "denied" };
     sqlx::query_scalar!(
-        "update device_logins set state = $3, tenant_id = $4, user_id = $5
+        "update device_logins set state = $3, tenant_id = $4, user_id = $5, approved_by = $6
          where user_code = $1 and state = 'pending' and expires_at > $2
          returning client_name",
         user_code,
         now,
         state,
-        tenant,
-        user,
+        caller.tenant.0,
+        caller.user.0,
+        caller.session.0,
     )
     .fetch_optional(connection)
     .await
@@ -99,11 +109,17 @@ pub enum PollOutcome {
     /// Expired, used or unknown.
     Expired,
     /// Given once.
-    Approved {
-        tenant: Uuid,
-        user: Uuid,
-        client_name: String,
-    },
+    Approved(ApprovedLogin),
+}
+
+/// What a user has approved.
+pub struct ApprovedLogin {
+    pub tenant: TenantId,
+    pub user: UserId,
+    pub client_name: String,
+    pub scope: TokenScope,
+    /// The session that has approved it.
+    pub approved_by: Option<SessionId>,
 }
 
 /// Polls a login with the device code. An approval is given once.
@@ -113,10 +129,10 @@ pub async fn poll(
     device_code: &str,
 ) -> Result<PollOutcome, sqlx::Error> {
     let row = sqlx::query!(
-        "select d.secret_hash, d.state, d.client_name, d.polled_at, d.tenant_id, d.user_id,
-            u.active as \"active?\"
-         from device_logins d left join users u on u.tenant_id = d.tenant_id and u.user_id = d.user_id
-         where d.secret_hash = $1 and d.expires_at > $2 for update of d",
+        r#"select d.secret_hash, d.state, d.client_name, d.polled_at, d.tenant_id, d.user_id,
+              d.scope as "scope: Text<TokenScope>", d.approved_by, u.active as "active?"
+           from device_logins d left join users u on u.tenant_id = d.tenant_id and u.user_id = d.user_id
+           where d.secret_hash = $1 and d.expires_at > $2 for update of d"#,
         &secrets::hash_secret(device_code)[..],
         now,
     )
@@ -134,7 +150,13 @@ pub async fn poll(
     .await?;
     Ok(match (row.state.as_str(), row.tenant_id, row.user_id) {
         ("approved", Some(tenant), Some(user)) if row.active == Some(true) => {
-            PollOutcome::Approved { tenant, user, client_name: row.client_name }
+            PollOutcome::Approved(ApprovedLogin {
+                tenant: TenantId(tenant),
+                user: UserId(user),
+                client_name: row.client_name,
+                scope: row.scope.0,
+                approved_by: row.approved_by.map(SessionId),
+            })
         }
         // Half of the interval is accepted, because clocks and networks are not exact.
         ("pending", ..) if row.polled_at.is_some_and(|polled| now - polled < POLL_INTERVAL / 2) => {

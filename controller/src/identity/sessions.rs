@@ -3,7 +3,10 @@
 
 use protocol::{
     Redacted, SessionId, TenantId, UserId,
-    api::{auth::TokenInfo, user::Role},
+    api::{
+        auth::{TokenInfo, TokenScope},
+        user::Role,
+    },
 };
 use sqlx::PgConnection;
 use time::{Duration, OffsetDateTime};
@@ -27,6 +30,8 @@ const TOUCH_INTERVAL: Duration = Duration::minutes(5);
 const MAX_SESSIONS: i64 = 100;
 /// How long after a sign-in by link a password can be set without the old one.
 pub const LINK_TRUST_TTL: Duration = Duration::minutes(10);
+/// How long a proof of the password counts. A sign-in is one too.
+pub const CONFIRMATION_TTL: Duration = Duration::minutes(15);
 /// Lifetime of a token if none is requested.
 pub const DEFAULT_TOKEN_DAYS: u16 = 90;
 /// Longest lifetime of a token.
@@ -40,6 +45,41 @@ pub struct OpenSession {
     pub created_at: OffsetDateTime,
     pub expires_at: OffsetDateTime,
     pub kind: SessionKind,
+    /// What the session may do. Browsers have no limit of their own.
+    pub scope: TokenScope,
+    /// When the user last proved the password in this session, or signed in to it.
+    pub confirmed_at: Option<OffsetDateTime>,
+}
+
+impl OpenSession {
+    /// Whether the user has proved the password lately.
+    pub fn is_confirmed(&self, now: OffsetDateTime) -> bool {
+        self.confirmed_at.is_some_and(|at| now - at < CONFIRMATION_TTL)
+    }
+
+    /// What the token may do. None for a browser.
+    pub fn token_scope(&self) -> Option<TokenScope> {
+        (self.kind == SessionKind::Token).then_some(self.scope)
+    }
+}
+
+/// How a user signs in with a browser.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignIn {
+    Password,
+    /// With a one-time link, and the session that created it if it was a user's.
+    Link {
+        created_by: Option<uuid::Uuid>,
+    },
+}
+
+/// A token to create.
+pub struct TokenRequest<'a> {
+    pub name: &'a str,
+    pub days: u16,
+    pub scope: TokenScope,
+    /// The session that creates it, or approves it.
+    pub created_by: Option<uuid::Uuid>,
 }
 
 /// How a client presents the secret of its session.
@@ -62,6 +102,8 @@ struct SessionRow {
     role: Text<Role>,
     kind: Text<SessionKind>,
     by_link: bool,
+    scope: Text<TokenScope>,
+    confirmed_at: Option<OffsetDateTime>,
     created_at: OffsetDateTime,
     expires_at: OffsetDateTime,
     ends_at: OffsetDateTime,
@@ -81,7 +123,8 @@ pub async fn find(
         SessionRow,
         r#"select s.tenant_id, s.session_id, s.user_id, u.role as "role: Text<Role>",
               s.kind as "kind: Text<SessionKind>",
-                  s.by_link, s.created_at, s.expires_at, s.ends_at, s.last_used_at
+                  s.by_link, s.scope as "scope: Text<TokenScope>", s.confirmed_at,
+                  s.created_at, s.expires_at, s.ends_at, s.last_used_at
            from sessions s join users u using (tenant_id, user_id)
            where s.secret_hash = $1 and s.expires_at > $2 and u.active"#,
         &secrets::hash_secret(credential)[..],
@@ -104,6 +147,8 @@ pub async fn find(
         created_at: row.created_at,
         expires_at: row.expires_at,
         kind: row.kind.0,
+        scope: row.scope.0,
+        confirmed_at: row.confirmed_at,
     }))
 }
 
@@ -135,8 +180,12 @@ pub async fn create(
     connection: &mut PgConnection,
     now: OffsetDateTime,
     (tenant, user): (uuid::Uuid, uuid::Uuid),
-    by_link: bool,
+    how: SignIn,
 ) -> Result<Redacted<String>, sqlx::Error> {
+    let (by_link, created_by) = match how {
+        SignIn::Password => (false, None),
+        SignIn::Link { created_by } => (true, created_by),
+    };
     let secret = secrets::generate_secret();
     sqlx::query!(
         "delete from sessions where (tenant_id, session_id) in (
@@ -150,10 +199,9 @@ pub async fn create(
     .execute(&mut *connection)
     .await?;
     sqlx::query!(
-        "insert into sessions (tenant_id, session_id, user_id, kind, secret_hash, by_link, created_at,
-            expires_at, ends_at,
-                               last_used_at)
-         values ($1, $2, $3, 'cookie', $4, $5, $6, $7, $8, $6)",
+        "insert into sessions (tenant_id, session_id, user_id, kind, secret_hash, by_link, scope, created_at,
+            confirmed_at, last_used_at, expires_at, ends_at, created_by)
+         values ($1, $2, $3, 'cookie', $4, $5, 'admin', $6, $6, $6, $7, $8, $9)",
         tenant,
         SessionId::random().0,
         user,
@@ -162,6 +210,7 @@ pub async fn create(
         now,
         now + IDLE_TTL,
         now + SESSION_TTL,
+        created_by,
     )
     .execute(connection)
     .await?;
@@ -173,16 +222,16 @@ pub async fn create_token(
     connection: &mut PgConnection,
     now: OffsetDateTime,
     (tenant, user): (uuid::Uuid, uuid::Uuid),
-    name: &str,
-    days: u16,
+    request: TokenRequest<'_>,
 ) -> Result<(TokenInfo, Redacted<String>), sqlx::Error> {
     let token = secrets::generate_token();
     let id = SessionId::random().0;
+    let TokenRequest { name, days, scope, created_by } = request;
     let expires_at = now + Duration::days(days.into());
     sqlx::query!(
         "insert into sessions (tenant_id, session_id, user_id, kind, secret_hash, name, created_at,
-            expires_at, ends_at)
-         values ($1, $2, $3, 'token', $4, $5, $6, $7, $7)",
+            expires_at, ends_at, scope, created_by)
+         values ($1, $2, $3, 'token', $4, $5, $6, $7, $7, $8, $9)",
         tenant,
         id,
         user,
@@ -190,47 +239,87 @@ pub async fn create_token(
         name,
         now,
         expires_at,
+        Text(scope).name(),
+        created_by,
     )
     .execute(connection)
     .await?;
-    let info = TokenInfo { id, name: name.to_owned(), created_at: now, expires_at, last_used_at: None };
+    let info =
+        TokenInfo { id, name: name.to_owned(), scope, created_at: now, expires_at, last_used_at: None };
     Ok((info, token))
 }
 
 /// Lists the caller's tokens, the newest first.
 pub async fn list_tokens(scope: &mut Scope, now: OffsetDateTime) -> Result<Vec<TokenInfo>, sqlx::Error> {
     let (tenant, user) = (scope.tenant(), scope.caller().user.0);
-    sqlx::query_as!(
-        TokenInfo,
-        "select session_id as id, name, created_at, expires_at, last_used_at from sessions
-         where tenant_id = $1 and user_id = $2 and kind = 'token' and expires_at > $3
-             order by created_at desc limit 1000",
+    let rows = sqlx::query!(
+        r#"select session_id, name, scope as "scope: Text<TokenScope>", created_at, expires_at, last_used_at
+           from sessions
+           where tenant_id = $1 and user_id = $2 and kind = 'token' and expires_at > $3
+           order by created_at desc limit 1000"#,
         tenant,
         user,
         now,
     )
     .fetch_all(scope.connection())
-    .await
+    .await?;
+    let tokens = rows.into_iter().map(|row| TokenInfo {
+        id: row.session_id,
+        name: row.name,
+        scope: row.scope.0,
+        created_at: row.created_at,
+        expires_at: row.expires_at,
+        last_used_at: row.last_used_at,
+    });
+    Ok(tokens.collect())
 }
 
-/// Revokes a session of the caller, if it is of the given kind. False if there is none.
+/// Records that the user has proved the password in the present session.
+pub async fn confirm(scope: &mut Scope, now: OffsetDateTime) -> Result<(), sqlx::Error> {
+    let (tenant, session) = (scope.tenant(), scope.caller().session.0);
+    sqlx::query!(
+        "update sessions set confirmed_at = $3 where tenant_id = $1 and session_id = $2",
+        tenant,
+        session,
+        now,
+    )
+    .execute(scope.connection())
+    .await?;
+    Ok(())
+}
+
+/// Revokes a session of the caller, if it is of the given kind. False if there is none. With a token,
+/// everything goes that it has created: sign-in links, the sessions that began with them, and so on.
 pub async fn revoke(
     scope: &mut Scope,
     session: uuid::Uuid,
     kind: Option<SessionKind>,
 ) -> Result<bool, sqlx::Error> {
     let (tenant, user) = (scope.tenant(), scope.caller().user.0);
-    let done = sqlx::query!(
-        "delete from sessions
-         where tenant_id = $1 and user_id = $2 and session_id = $3 and kind = coalesce($4, kind)",
+    let revoked = sqlx::query_scalar!(
+        r#"with recursive doomed (session_id, kind) as (
+               select session_id, kind from sessions
+               where tenant_id = $1 and user_id = $2 and session_id = $3 and kind = coalesce($4, kind)
+             union
+               select s.session_id, s.kind from sessions s
+               join doomed d on s.created_by = d.session_id
+               where s.tenant_id = $1 and (d.kind = 'token' or d.session_id <> $3)
+           ), links as (
+               delete from sign_in_links where tenant_id = $1 and created_by in
+                   (select session_id from doomed where kind = 'token' or session_id <> $3)
+           ), gone as (
+               delete from sessions where tenant_id = $1 and session_id in (select session_id from doomed)
+               returning 1
+           )
+           select count(*) as "count!" from gone"#,
         tenant,
         user,
         session,
         kind.map(|kind| Text(kind).name()),
     )
-    .execute(scope.connection())
+    .fetch_one(scope.connection())
     .await?;
-    Ok(done.rows_affected() > 0)
+    Ok(revoked > 0)
 }
 
 /// Revokes all sessions of the caller except the present one.

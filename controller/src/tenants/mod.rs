@@ -5,6 +5,7 @@ pub mod destroy;
 
 use protocol::{
     TenantId, UserId,
+    api::admin::TenantKeyState,
     workspace::{Failure, Step},
 };
 use sqlx::PgConnection;
@@ -97,6 +98,20 @@ pub async fn create(
     .execute(connection)
     .await?;
     Ok((tenant, owner))
+}
+
+/// Whether the key of the caller's tenant exists, and how long.
+pub async fn find_key(scope: &mut Scope) -> Result<TenantKeyState, sqlx::Error> {
+    let tenant = scope.tenant();
+    sqlx::query_as!(
+        TenantKeyState,
+        r#"select case when key_destroyed_at is null then destroy_key_at end as destroy_at,
+              key_destroyed_at as destroyed_at
+           from tenants where tenant_id = $1"#,
+        tenant,
+    )
+    .fetch_one(scope.connection())
+    .await
 }
 
 /// Whether the key of the caller's tenant was destroyed.

@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use protocol::{ManifestId, workspace::Phase};
+use protocol::{ManifestId, api::admin::TenantKeyState, workspace::Phase};
 use serde_json::json;
 
 use super::world::{World, eventually, stream};
 use crate::{
     Controller, GcError, KmsConfig, Rotation, StartError, TenantError, installation,
     kms::tenant_keys::{self, MasterKey, TenantKey},
+    tenants::destroy,
 };
 
 fn file_of(world: &World) -> PathBuf {
@@ -92,13 +93,17 @@ async fn destroyed_tenant_key_makes_homes_unreadable() {
     assert_eq!(stranger.post(route, &wish).await.code(), "invalid");
     assert_eq!(world.member(&owner, "teacher").await.post(route, &wish).await.status, 403);
     assert_eq!(owner.post(route, &json!({})).await.status, 422);
-    assert_eq!(owner.post(route, &wish).await.status, 204);
+    assert_eq!(owner.post(route, &wish).await.status, 200);
+    assert_eq!(owner.workspace(id).await.phase, Phase::Running, "a week is left");
+    let app = world.app();
+    let later = app.now() + destroy::DESTROY_GRACE;
+    assert_eq!(destroy::destroy_due(&app, later).await.expect("destroyed"), [tenant]);
+    destroy::finish(&app, tenant).await.expect("finished");
     world.controller().destroy_tenant_key(tenant).await.expect("twice is once");
     let rest = owner.reaches(id, Phase::Terminated).await;
     assert!(rest.failure.is_some_and(|failure| failure.cause.contains("was destroyed")));
     eventually("the machine ends", async || (!runner.alive()).then_some(())).await;
     assert!(!cache.exists(), "what the host kept unencrypted is gone");
-    let app = world.app();
     let mut system = app.db.system().await.expect("a transaction");
     let key = tenant_keys::find(system.connection(), tenant).await.expect("known");
     assert!(matches!(key.decrypt(&app.kms).await, Ok(TenantKey::Destroyed)));
@@ -120,4 +125,38 @@ async fn destroyed_tenant_key_makes_homes_unreadable() {
     assert!(matches!(unknown, Err(TenantError::Unknown)));
     assert_eq!(runner.spec.head, None::<ManifestId>);
     assert!(!matches!(world.controller().run_gc().await, Err(GcError::Busy)));
+}
+
+#[tokio::test]
+async fn destruction_of_tenant_key_can_be_undone() {
+    let world = World::new().await;
+    let owner = world.owner().await;
+    let member = world.member(&owner, "member").await;
+    let tenant = owner.session().await.user.tenant;
+    let (route, undo) = ("/api/v1/admin/destroy-tenant-key", "/api/v1/admin/destroy-tenant-key/undo");
+    let before = world.app().now();
+    let requested: TenantKeyState = owner.post(route, &json!({ "tenant": tenant })).await.ok();
+    let at = requested.destroy_at.expect("a time");
+    assert!(at >= before + destroy::DESTROY_GRACE && requested.destroyed_at.is_none());
+    let again: TenantKeyState = owner.post(route, &json!({ "tenant": tenant })).await.ok();
+    assert_eq!(again.destroy_at, Some(at), "a second request does not move it");
+    assert_eq!(member.session().await.destroy_key_at, Some(at), "everybody is warned");
+    let (id, runner) = member.running(&world, "demo").await;
+    assert!(runner.alive() && member.workspace(id).await.phase == Phase::Running);
+
+    let app = world.app();
+    let just_before = at - time::Duration::seconds(1);
+    assert_eq!(destroy::destroy_due(&app, just_before).await.expect("looked"), []);
+    assert_eq!(member.post(undo, &json!({})).await.status, 403);
+    let kept: TenantKeyState = owner.post(undo, &json!({})).await.ok();
+    assert_eq!(kept, TenantKeyState::default());
+    assert_eq!(destroy::destroy_due(&app, at + destroy::DESTROY_GRACE).await.expect("looked"), []);
+    let key: TenantKeyState = member.get("/api/v1/admin/tenant-key").await.ok();
+    assert_eq!(key, TenantKeyState::default());
+
+    world.controller().destroy_tenant_key(tenant).await.expect("destroyed");
+    assert_eq!(owner.post(undo, &json!({})).await.code(), "conflict");
+    assert_eq!(owner.post(route, &json!({ "tenant": tenant })).await.code(), "conflict");
+    let key: TenantKeyState = member.get("/api/v1/admin/tenant-key").await.ok();
+    assert!(key.destroyed_at.is_some() && key.destroy_at.is_none());
 }

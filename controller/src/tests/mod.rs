@@ -19,5 +19,6 @@ mod reports;
 mod restores;
 mod snapshots;
 mod tenants;
+mod tokens;
 mod users;
 pub mod world;

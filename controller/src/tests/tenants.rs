@@ -181,7 +181,8 @@ async fn grants_need_permission_and_end_with_session() {
     assert_eq!(verdict(&world, other_epoch).await, [other_epoch]);
     assert_eq!(owner.post("/api/v1/auth/logout", &json!({})).await.status, 204);
     assert_eq!(verdict(&world, live).await, [live]);
-    let nobody = json!({ "credential": Redacted::new("x".to_owned()), "workspace": id, "needs": Access::Read, "kind": "terminal" });
+    let unknown = Redacted::new("x".to_owned());
+    let nobody = json!({ "credential": unknown, "workspace": id, "needs": Access::Read, "kind": "terminal" });
     assert_eq!(world.anonymous().post("/internal/grants", &nobody).await.status, 401);
 }
 

@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Config, Controller, EngineConfig, KmsConfig,
     core::App,
+    identity::sessions::SignIn,
     snapshots::browser::{Source, tests::Memory},
 };
 
@@ -155,8 +156,13 @@ impl World {
         .execute(system.connection())
         .await
         .expect("made");
-        let begun =
-            crate::identity::sessions::create(system.connection(), app.now(), (tenant, user), false).await;
+        let begun = crate::identity::sessions::create(
+            system.connection(),
+            app.now(),
+            (tenant, user),
+            SignIn::Password,
+        )
+        .await;
         system.commit().await.expect("committed");
         self.anonymous().with("cookie", &format!("burrow={}", begun.expect("created").expose()))
     }
@@ -172,7 +178,8 @@ impl World {
                 .expect("created");
         let now = app.now();
         let secret =
-            crate::identity::sessions::create(system.connection(), now, (tenant.0, user.0), false).await;
+            crate::identity::sessions::create(system.connection(), now, (tenant.0, user.0), SignIn::Password)
+                .await;
         system.commit().await.expect("committed");
         self.anonymous().with("cookie", &format!("burrow={}", secret.expect("created").expose()))
     }

@@ -6,6 +6,7 @@ use protocol::{
     Access, Epoch, Redacted, SessionId, TenantId, UserId, WorkspaceId,
     agent::RouteKind,
     api::{
+        auth::TokenScope,
         internal::{GrantReply, GrantRequest, LiveStream, SessionsCheck, SessionsVerdict},
         user::Role,
     },
@@ -37,6 +38,9 @@ pub enum GrantError {
     /// The caller may only watch.
     #[error("Cannot open a stream: write access is needed")]
     ReadOnly,
+    /// The token may only watch.
+    #[error("Cannot open a stream: the token has the scope read")]
+    TokenScope,
     #[error("Cannot open a stream: the workspace is not running")]
     NotRunning,
     #[error(transparent)]
@@ -51,8 +55,12 @@ pub async fn issue(core: &Core, request: &GrantRequest) -> Result<GrantReply, Gr
     let mut system = core.db.system().await?;
     let session = sessions::find(system.connection(), now, request.credential.expose()).await?;
     system.commit().await?;
-    let caller = session.ok_or(GrantError::Unauthenticated)?.caller;
-    issue_for_open(core, &caller, request.workspace, request.needs, request.kind).await
+    let session = session.ok_or(GrantError::Unauthenticated)?;
+    if request.needs > session.scope.max_access() {
+        return Err(GrantError::TokenScope);
+    }
+    let max_access = session.scope.max_access();
+    issue_for_open(core, &session.caller, request.workspace, (request.needs, max_access), request.kind).await
 }
 
 /// Issues a grant to a caller whose credential was checked earlier, if the session is still open.
@@ -68,15 +76,16 @@ pub async fn issue_for(
     if !is_open {
         return Err(GrantError::Unauthenticated);
     }
-    issue_for_open(core, caller, workspace, needs, RouteKind::Files).await
+    issue_for_open(core, caller, workspace, (needs, needs), RouteKind::Files).await
 }
 
-/// Issues a grant to the caller of an open session.
+/// Issues a grant to the caller of an open session, for the access that is needed and that the session
+/// may have.
 async fn issue_for_open(
     core: &Core,
     caller: &Caller,
     workspace: WorkspaceId,
-    needs: Access,
+    (needs, max_access): (Access, Access),
     kind: RouteKind,
 ) -> Result<GrantReply, GrantError> {
     let now = core.now();
@@ -87,6 +96,7 @@ async fn issue_for_open(
     if needs > access {
         return Err(GrantError::ReadOnly);
     }
+    let access = access.min(max_access);
     let serving = sqlx::query!(
         r#"select phase as "phase: Text<Phase>", epoch, front from workspaces
            where tenant_id = $1 and workspace_id = $2"#,
@@ -147,6 +157,7 @@ pub async fn check_streams(core: &Core, request: SessionsCheck) -> Result<Sessio
     let mut system = core.db.system().await?;
     let rows = sqlx::query!(
         r#"select s.session_id, s.tenant_id as session_tenant, s.user_id, u.role as "role: Text<Role>",
+              s.scope as "scope: Text<TokenScope>",
               w.workspace_id,
                   w.tenant_id, w.owner_id, c.teacher_id as "teacher_id?", w.epoch,
                       w.phase as "phase: Text<Phase>"
@@ -178,6 +189,7 @@ pub async fn check_streams(core: &Core, request: SessionsCheck) -> Result<Sessio
         };
         let is_placed = !matches!(row.phase.0, Phase::Queued | Phase::Terminated);
         let Some(access) = workspace_access(&caller, &facts).filter(|_| is_placed) else { continue };
+        let access = access.min(row.scope.0.max_access());
         for access in [Access::Read, Access::Write].into_iter().filter(|level| *level <= access) {
             allowed.insert(LiveStream {
                 session: caller.session,

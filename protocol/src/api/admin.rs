@@ -1,6 +1,7 @@
 //! Requests of a tenant's owner about the whole tenant.
 
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 use utoipa::ToSchema;
 
 use crate::TenantId;
@@ -26,10 +27,23 @@ pub struct GcReport {
     pub failed: u64,
 }
 
-/// Destroys the key of all homes of a tenant. This cannot be undone.
+/// Requests the destruction of the key of all homes of a tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({"tenant": "0197a3b0-0f1e-7d2c-8b3a-495867768594"}))]
 pub struct DestroyTenantKey {
     /// Must be the caller's own tenant: a confirmation that the request is meant.
     pub tenant: TenantId,
+}
+
+/// Whether the key of a tenant exists, and how long.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"destroy_at": "2026-03-09T09:14:07Z", "destroyed_at": null}))]
+pub struct TenantKeyState {
+    /// When the key is going to be destroyed. Until then, the request can be undone. Absent if nobody has
+    /// requested it.
+    #[serde(with = "time::serde::rfc3339::option", default)]
+    pub destroy_at: Option<OffsetDateTime>,
+    /// When the key was destroyed. No home of the tenant can be read from then on.
+    #[serde(with = "time::serde::rfc3339::option", default)]
+    pub destroyed_at: Option<OffsetDateTime>,
 }

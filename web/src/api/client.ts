@@ -33,12 +33,20 @@ export interface RequestOptions {
   signal?: AbortSignal;
   /** Replaces the default timeout, for slow endpoints. */
   timeoutMs?: number;
+  /** The user has just confirmed the password for this request. It is not asked for again. */
+  isConfirmed?: boolean;
 }
 
 /** Called for every 401 that means "no session". The app then shows the sign-in page. */
 let signedOutListener: () => void = () => undefined;
 export function onSignedOut(listener: () => void): void {
   signedOutListener = listener;
+}
+
+/** Called when the server asks for a proof of the password. Resolves to whether the user gave it. */
+let confirmationListener: () => Promise<boolean> = () => Promise.resolve(false);
+export function onConfirmationRequired(listener: () => Promise<boolean>): void {
+  confirmationListener = listener;
 }
 
 /** Returns the response with its body unread. Use it for content that is not JSON. */
@@ -67,6 +75,9 @@ export async function fetchResponse(path: string, options: RequestOptions = {}):
   if (!response.ok) {
     const failure = new ApiError(await problemOf(response), response.status);
     if (failure.code === "unauthenticated") signedOutListener();
+    if (failure.code === "confirmation_required" && !options.isConfirmed && (await confirmationListener())) {
+      return fetchResponse(path, { ...options, isConfirmed: true });
+    }
     throw failure;
   }
   return response;

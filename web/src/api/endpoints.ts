@@ -21,7 +21,9 @@ import type {
   Snapshot,
   SnapshotList,
   Template,
+  TenantKeyState,
   TokenInfo,
+  TokenScope,
   TokenSecret,
   UndoneRestore,
   User,
@@ -38,6 +40,7 @@ export const authApi = {
   signInWithPassword: (email: string, password: string) =>
     keepSession(post<Session>("/auth/login", { email, password })),
   signOut: () => post<void>("/auth/logout"),
+  confirmPassword: (password: string) => post<void>("/auth/confirm", { password }),
   setPassword: (next: string, current?: string) =>
     post<void>("/auth/password", { new: next, current: current || null }),
   updateCurrentUser: (change: { name?: string; email?: string }) =>
@@ -72,7 +75,8 @@ async function keepSession(signedIn: Promise<Session>): Promise<Session> {
 
 export const tokensApi = {
   list: async () => (await request<{ tokens: TokenInfo[] }>("/tokens")).tokens,
-  create: (name: string, days: number) => post<TokenSecret>("/tokens", { name, days }),
+  create: (name: string, days: number, scope: TokenScope) =>
+    post<TokenSecret>("/tokens", { name, days, scope }),
   revoke: (id: string) => remove(`/tokens/${id}`),
 };
 
@@ -199,6 +203,13 @@ export const usersApi = {
     request<User>(`/users/${id}`, { method: "PATCH", json: change }),
   resetPassword: (id: string) => post<UserLink>(`/users/${id}/password-reset`),
   endSessions: (id: string) => remove(`/users/${id}/sessions`),
+};
+
+export const tenantKeyApi = {
+  get: () => request<TenantKeyState>("/admin/tenant-key"),
+  /** Destroys the key in a week. */
+  destroy: (tenant: string) => post<TenantKeyState>("/admin/destroy-tenant-key", { tenant }),
+  keep: () => post<TenantKeyState>("/admin/destroy-tenant-key/undo"),
 };
 
 export const retentionApi = {

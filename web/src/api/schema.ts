@@ -14,11 +14,36 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Destroy the tenant's key
-         * @description For owners. Every home and snapshot of the tenant is unreadable from then on, wherever copies of
-         *     it are. This cannot be undone.
+         * Destroy the tenant's key in a week
+         * @description For owners with a confirmed session. Every home and snapshot of the tenant is unreadable from then on,
+         *     wherever copies of it are. Until then workspaces continue, every user sees the date, and
+         *     `POST /admin/destroy-tenant-key/undo` undoes the request.
+         *
+         *     Token scope: `admin`.
          */
         post: operations["destroy_tenant_key"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/destroy-tenant-key/undo": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Undo the destruction of the tenant's key
+         * @description For owners. Possible until the key is destroyed.
+         *
+         *     Token scope: `admin`.
+         */
+        post: operations["keep_tenant_key"];
         delete?: never;
         options?: never;
         head?: never;
@@ -38,8 +63,54 @@ export interface paths {
          * Run garbage collection
          * @description For owners. Finds objects of the tenant that no kept snapshot needs, and deletes those that have
          *     been garbage for the grace period.
+         *
+         *     Token scope: `admin`.
          */
         post: operations["run_gc"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/tenant-key": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get the state of the tenant's key
+         * @description Token scope: `read`.
+         */
+        get: operations["get_tenant_key"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/confirm": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Confirm your password
+         * @description For 15 minutes, this session may then do what asks for a confirmation with the code
+         *     `confirmation_required`. A sign-in counts as well, so users without a password sign in again with a
+         *     link.
+         *
+         *     Token scope: `read`.
+         */
+        post: operations["confirm_password"];
         delete?: never;
         options?: never;
         head?: never;
@@ -76,7 +147,12 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Approve or deny a device login */
+        /**
+         * Approve or deny a device login
+         * @description An approval needs a confirmed session.
+         *
+         *     No token may do this, only a session of a browser.
+         */
         post: operations["decide_device_login"];
         delete?: never;
         options?: never;
@@ -112,7 +188,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Get a pending device login by its user code */
+        /**
+         * Get a pending device login by its user code
+         * @description No token may do this, only a session of a browser.
+         */
         get: operations["get_device_login"];
         put?: never;
         post?: never;
@@ -177,6 +256,8 @@ export interface paths {
          * Sign out
          * @description Ends the session that the request was made with; a personal access token is revoked. Clears the
          *     cookie.
+         *
+         *     Token scope: `read`.
          */
         post: operations["sign_out"];
         delete?: never;
@@ -196,8 +277,10 @@ export interface paths {
         put?: never;
         /**
          * Set or change your password
-         * @description Every other session of the user ends. The current password is required unless the session began
+         * @description Every other session and token of the user ends. The current password is required unless the session began
          *     with a one-time link in the last ten minutes.
+         *
+         *     No token may do this, only a session of a browser.
          */
         post: operations["set_password"];
         delete?: never;
@@ -213,7 +296,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Get the current session */
+        /**
+         * Get the current session
+         * @description Token scope: `read`.
+         */
         get: operations["get_session"];
         put?: never;
         post?: never;
@@ -233,10 +319,15 @@ export interface paths {
         /**
          * List classes
          * @description Teachers see their own, owners all.
+         *
+         *     Token scope: `read`.
          */
         get: operations["list_classes"];
         put?: never;
-        /** Create a class */
+        /**
+         * Create a class
+         * @description Token scope: `workspaces`.
+         */
         post: operations["create_class"];
         delete?: never;
         options?: never;
@@ -254,6 +345,8 @@ export interface paths {
         /**
          * Get a class
          * @description Returns its members and their workspaces.
+         *
+         *     Token scope: `read`.
          */
         get: operations["get_class"];
         put?: never;
@@ -261,6 +354,8 @@ export interface paths {
         /**
          * Delete a class
          * @description Deletes the workspaces of its members too.
+         *
+         *     Token scope: `workspaces`.
          */
         delete: operations["delete_class"];
         options?: never;
@@ -279,6 +374,8 @@ export interface paths {
          * Watch a class
          * @description Server-sent events. `event: class` carries the class with its members' workspaces, a few times a
          *     second at most.
+         *
+         *     Token scope: `read`.
          */
         get: operations["watch_class"];
         put?: never;
@@ -302,6 +399,8 @@ export interface paths {
         /**
          * Remove a member from a class
          * @description Deletes the workspace that was created for the member.
+         *
+         *     Token scope: `workspaces`.
          */
         delete: operations["remove_class_member"];
         options?: never;
@@ -321,6 +420,8 @@ export interface paths {
         /**
          * Create a new invitation for a member
          * @description The previous link stops working.
+         *
+         *     Token scope: `workspaces`.
          */
         post: operations["renew_invitation"];
         delete?: never;
@@ -345,6 +446,8 @@ export interface paths {
          *     each with an invitation and a workspace; invalid rows are reported with their line. If a list is sent
          *     again, corrected names and addresses are applied, and no student is added twice. With `dry_run`, nothing
          *     is changed.
+         *
+         *     Token scope: `workspaces`.
          */
         post: operations["import_roster"];
         delete?: never;
@@ -362,7 +465,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Start all workspaces of a class */
+        /**
+         * Start all workspaces of a class
+         * @description Token scope: `workspaces`.
+         */
         post: operations["start_class"];
         delete?: never;
         options?: never;
@@ -382,6 +488,8 @@ export interface paths {
         /**
          * Stop all workspaces of a class
          * @description Homes are saved first.
+         *
+         *     Token scope: `workspaces`.
          */
         post: operations["stop_class"];
         delete?: never;
@@ -403,6 +511,8 @@ export interface paths {
          * Start or resume an import
          * @description Receives a home from another installation. A second request for the same source and name
          *     resumes: what has arrived stays.
+         *
+         *     Token scope: `workspaces`.
          */
         post: operations["create_import"];
         delete?: never;
@@ -421,11 +531,15 @@ export interface paths {
         /**
          * List the chunks of an import
          * @description Lists the chunks that have arrived and are not all zeros.
+         *
+         *     Token scope: `workspaces`.
          */
         get: operations["list_import_chunks"];
         /**
          * Upload chunks
          * @description The body is what `read_snapshot_chunks` returned. Repeating the last body changes nothing.
+         *
+         *     Token scope: `workspaces`.
          */
         put: operations["upload_import_chunks"];
         post?: never;
@@ -448,6 +562,8 @@ export interface paths {
          * Finish an import
          * @description Verifies everything that has arrived, then creates the workspace, or writes into the existing
          *     one of that name.
+         *
+         *     Token scope: `workspaces`.
          */
         post: operations["finish_import"];
         delete?: never;
@@ -504,11 +620,16 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Get the retention policy */
+        /**
+         * Get the retention policy
+         * @description Token scope: `read`.
+         */
         get: operations["get_retention_policy"];
         /**
          * Set the retention policy
          * @description For owners. Snapshots that the new policy does not keep are pruned within hours.
+         *
+         *     Token scope: `admin`.
          */
         put: operations["set_retention_policy"];
         post?: never;
@@ -528,6 +649,8 @@ export interface paths {
         /**
          * List templates
          * @description A template names the image and the size of a new workspace.
+         *
+         *     Token scope: `read`.
          */
         get: operations["list_templates"];
         put?: never;
@@ -548,12 +671,16 @@ export interface paths {
         /**
          * List your personal access tokens
          * @description Secrets are never listed.
+         *
+         *     Token scope: `read`.
          */
         get: operations["list_tokens"];
         put?: never;
         /**
          * Create a personal access token
-         * @description The secret is returned once. Send it as `authorization: Bearer brw_…`.
+         * @description The secret is returned once. Send it as `authorization: Bearer brw_…`. Needs a confirmed session.
+         *
+         *     No token may do this, only a session of a browser.
          */
         post: operations["create_token"];
         delete?: never;
@@ -574,7 +701,10 @@ export interface paths {
         post?: never;
         /**
          * Revoke a personal access token
-         * @description Requests and streams that use it end at once.
+         * @description Requests and streams that use it end at once. What the token has created ends with it: sign-in links
+         *     and the sessions that began with them.
+         *
+         *     Token scope: `workspaces`.
          */
         delete: operations["revoke_token"];
         options?: never;
@@ -592,13 +722,17 @@ export interface paths {
         /**
          * List the users of your organisation
          * @description For teachers and owners.
+         *
+         *     Token scope: `read`.
          */
         get: operations["list_users"];
         put?: never;
         /**
          * Create a user
-         * @description For owners. Returns a one-time link with which the user signs in and sets a password. A teacher is
+         * @description For owners with a confirmed session. Returns a one-time link with which the user signs in and sets a password. A teacher is
          *     appointed so, or by changing the role of a user.
+         *
+         *     Token scope: `admin`.
          */
         post: operations["create_user"];
         delete?: never;
@@ -614,7 +748,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Get the current user */
+        /**
+         * Get the current user
+         * @description Token scope: `read`.
+         */
         get: operations["get_current_user"];
         put?: never;
         post?: never;
@@ -623,7 +760,10 @@ export interface paths {
         head?: never;
         /**
          * Update the current user
-         * @description Changes the name or email; fields that are absent stay as they are.
+         * @description Changes the name or email; fields that are absent stay as they are. Another email address needs a
+         *     confirmed session.
+         *
+         *     No token may do this, only a session of a browser.
          */
         patch: operations["update_current_user"];
         trace?: never;
@@ -643,9 +783,11 @@ export interface paths {
         head?: never;
         /**
          * Update a user
-         * @description For owners. Changes the role, suspends the user or ends the suspension. A suspension ends all
+         * @description For owners with a confirmed session. Changes the role, suspends the user or ends the suspension. A suspension ends all
          *     sessions, tokens and links of the user at once and stops their workspaces; homes are saved first and
          *     nothing is deleted. You cannot change your own account so.
+         *
+         *     Token scope: `admin`.
          */
         patch: operations["update_user"];
         trace?: never;
@@ -661,8 +803,10 @@ export interface paths {
         put?: never;
         /**
          * Reset the password of a user
-         * @description For owners. The password, all sessions and all tokens of the user are void. Returns a one-time link
+         * @description For owners with a confirmed session. The password, all sessions and all tokens of the user are void. Returns a one-time link
          *     with which the user signs in and sets a new password.
+         *
+         *     Token scope: `admin`.
          */
         post: operations["reset_user_password"];
         delete?: never;
@@ -683,7 +827,9 @@ export interface paths {
         post?: never;
         /**
          * End all sessions of a user
-         * @description For owners. Signs the user out everywhere and revokes all their tokens. The password stays.
+         * @description For owners with a confirmed session. Signs the user out everywhere and revokes all their tokens. The password stays.
+         *
+         *     Token scope: `admin`.
          */
         delete: operations["end_user_sessions"];
         options?: never;
@@ -722,6 +868,8 @@ export interface paths {
          * List workspaces
          * @description Lists every workspace that the caller may see: their own, for teachers those of their classes,
          *     for owners all.
+         *
+         *     Token scope: `read`.
          */
         get: operations["list_workspaces"];
         put?: never;
@@ -730,6 +878,8 @@ export interface paths {
          * @description Starts it unless `start` is false. Names are unique per owner. The number of workspaces, the size
          *     of all homes and the number of workspaces that run at once are limited per user and tenant: beyond
          *     that nothing is created, and the problem says what is used.
+         *
+         *     Token scope: `workspaces`.
          */
         post: operations["create_workspace"];
         delete?: never;
@@ -748,6 +898,8 @@ export interface paths {
         /**
          * List deleted workspaces
          * @description Lists those that the caller can still undelete, the last deleted first.
+         *
+         *     Token scope: `read`.
          */
         get: operations["list_deleted_workspaces"];
         put?: never;
@@ -770,6 +922,8 @@ export interface paths {
          * @description Server-sent events. `event: workspace` carries a workspace, `event: deleted` carries `{"id":
          *     …}`. The present state of every workspace comes first. `event: heartbeat` comes every 5 seconds.
          *     The stream ends with its session.
+         *
+         *     Token scope: `read`.
          */
         get: operations["watch_workspaces"];
         put?: never;
@@ -787,7 +941,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Get a workspace */
+        /**
+         * Get a workspace
+         * @description Token scope: `read`.
+         */
         get: operations["get_workspace"];
         put?: never;
         post?: never;
@@ -795,6 +952,8 @@ export interface paths {
          * Delete a workspace
          * @description A running sandbox ends first, without another snapshot. The home is kept for some days: see
          *     `undelete_workspace`.
+         *
+         *     Token scope: `workspaces`.
          */
         delete: operations["delete_workspace"];
         options?: never;
@@ -803,6 +962,8 @@ export interface paths {
          * Rename a workspace or grow its home
          * @description A home only grows, also while the workspace runs, within the space that its owner and tenant have. The guest keeps its old host name until the
          *     next start.
+         *
+         *     Token scope: `workspaces`.
          */
         patch: operations["update_workspace"];
         trace?: never;
@@ -829,6 +990,8 @@ export interface paths {
          *     after `refused`; without events 4409 for a replica of an earlier epoch, 4403, 4404, 4413 and 4415
          *     like HTTP statuses for a file that cannot be opened; 1007 after a text message, 1013 if the client was too slow and has to
          *     synchronize again.
+         *
+         *     Token scope: `read`.
          */
         get: operations["open_document"];
         put?: never;
@@ -854,6 +1017,8 @@ export interface paths {
          *     `can_overwrite`: the file is protected against writing, belongs to another user, or is not text any
          *     more. The new file has the old one's permissions, and belongs to the user. Whether that succeeded is
          *     reported by the document's next event, `saved` or `save_failed`. Requires write access.
+         *
+         *     Token scope: `workspaces`.
          */
         post: operations["overwrite_document"];
         delete?: never;
@@ -893,6 +1058,8 @@ export interface paths {
          *     If the client disconnects, the program gets SIGHUP, and SIGKILL after 5 seconds. Close codes:
          *     1000 after the program has ended, 1007 if the first message is not an exec request. Requires
          *     write access.
+         *
+         *     Token scope: `workspaces`.
          */
         get: operations["exec_program"];
         put?: never;
@@ -913,6 +1080,8 @@ export interface paths {
         /**
          * List a directory
          * @description Returns the first 20,000 entries, directories first, then by name. Links are not followed.
+         *
+         *     Token scope: `read`.
          */
         get: operations["list_directory"];
         put?: never;
@@ -921,6 +1090,8 @@ export interface paths {
          * Delete a file
          * @description Deletes a file or link, an empty directory, or with `recursive` a directory with its content.
          *     Links are not followed. Requires write access.
+         *
+         *     Token scope: `workspaces`.
          */
         delete: operations["delete_file"];
         options?: never;
@@ -940,6 +1111,8 @@ export interface paths {
          * @description Returns the bytes of a regular file. The content type is always `application/octet-stream`, so
          *     that a browser never runs what a guest has written. Supports conditional requests and one byte
          *     range.
+         *
+         *     Token scope: `read`.
          */
         get: operations["read_file"];
         /**
@@ -949,6 +1122,8 @@ export interface paths {
          *     owner, extended attributes or a program that writes to it keeps its inode: its content is changed in
          *     place, as in a home without room for a second file. A link is followed if it stays in the home.
          *     Requires write access.
+         *
+         *     Token scope: `workspaces`.
          */
         put: operations["write_file"];
         post?: never;
@@ -957,6 +1132,8 @@ export interface paths {
         /**
          * Read a file's headers
          * @description Same as reading the file, without the body.
+         *
+         *     Token scope: `read`.
          */
         head: operations["get_file_headers"];
         patch?: never;
@@ -975,6 +1152,8 @@ export interface paths {
          * Create a directory
          * @description Creates a directory with mode 755, and with `parents` its missing parents too. Requires write
          *     access.
+         *
+         *     Token scope: `workspaces`.
          */
         post: operations["create_directory"];
         delete?: never;
@@ -994,6 +1173,8 @@ export interface paths {
          * Find files
          * @description Returns the files of the home whose path matches best. Leaves out `.git`, `node_modules`,
          *     `.cache`, and what a `.gitignore` names. Visits at most 500,000 files and directories.
+         *
+         *     Token scope: `read`.
          */
         get: operations["find_files"];
         put?: never;
@@ -1017,6 +1198,8 @@ export interface paths {
          * Rename a file
          * @description Renames or moves a file, link or directory within the home, atomically. Without `overwrite`, the
          *     request fails if something exists at the new path. Requires write access.
+         *
+         *     Token scope: `workspaces`.
          */
         post: operations["rename_file"];
         delete?: never;
@@ -1038,6 +1221,8 @@ export interface paths {
          *     `WatchRequest`s for at most 512 directories; only direct entries of a watched directory count.
          *     The server sends `DirectoryChanges`, at most one message every 80 ms. A directory that cannot be
          *     watched is ignored. Close code 1007 after an invalid message.
+         *
+         *     Token scope: `read`.
          */
         get: operations["watch_files"];
         put?: never;
@@ -1059,6 +1244,8 @@ export interface paths {
          * Get a workspace's load
          * @description Returns load, memory, space of the home, and the numbers of terminals and documents. A figure
          *     that the guest cannot provide is 0.
+         *
+         *     Token scope: `read`.
          */
         get: operations["get_workspace_stats"];
         put?: never;
@@ -1080,6 +1267,8 @@ export interface paths {
          * List terminals
          * @description Returns all terminals, the oldest first. A terminal whose program has ended stays in the list
          *     until it is deleted or until 16 others have ended.
+         *
+         *     Token scope: `read`.
          */
         get: operations["list_terminals"];
         put?: never;
@@ -1087,6 +1276,8 @@ export interface paths {
          * Create a terminal
          * @description Starts a login shell, or the given command, in a new PTY. The terminal lives until its program
          *     ends, whether clients are attached or not. The body is optional. Requires write access.
+         *
+         *     Token scope: `workspaces`.
          */
         post: operations["create_terminal"];
         delete?: never;
@@ -1105,6 +1296,8 @@ export interface paths {
         /**
          * Get a terminal
          * @description Returns size, title, amount of output and, if its program has ended, the exit status.
+         *
+         *     Token scope: `read`.
          */
         get: operations["get_terminal"];
         put?: never;
@@ -1113,6 +1306,8 @@ export interface paths {
          * Delete a terminal
          * @description Sends SIGHUP to the terminal's programs and removes the terminal from the list. Requires write
          *     access.
+         *
+         *     Token scope: `workspaces`.
          */
         delete: operations["delete_terminal"];
         options?: never;
@@ -1152,6 +1347,8 @@ export interface paths {
          *
          *     The server drops input and sizes of a client with read access.
          *     Close codes: 1000 after the program has ended, 1007 after an invalid message.
+         *
+         *     Token scope: `read`.
          */
         get: operations["attach_terminal"];
         put?: never;
@@ -1173,6 +1370,8 @@ export interface paths {
          * Watch a workspace
          * @description Server-sent events as in `watch_workspaces`, for one workspace. The stream ends when it is
          *     deleted.
+         *
+         *     Token scope: `read`.
          */
         get: operations["watch_workspace"];
         put?: never;
@@ -1196,6 +1395,8 @@ export interface paths {
          * Fork a workspace
          * @description Creates a workspace of the caller whose home starts as a copy of this one. No data is copied,
          *     and a running origin continues.
+         *
+         *     Token scope: `workspaces`.
          */
         post: operations["fork_workspace"];
         delete?: never;
@@ -1217,6 +1418,8 @@ export interface paths {
          * Restore a home to a snapshot
          * @description The workspace must be stopped. Its present home is kept as a snapshot first, so this can be
          *     undone.
+         *
+         *     Token scope: `workspaces`.
          */
         post: operations["restore_home"];
         delete?: never;
@@ -1247,6 +1450,8 @@ export interface paths {
          *     the entry that is being written; no file is ever incomplete. Repeat the request with `resume` to
          *     continue. Requires write access. One restore of a workspace runs at a time, with at most 200,000
          *     entries.
+         *
+         *     Token scope: `workspaces`.
          */
         post: operations["restore_files"];
         delete?: never;
@@ -1270,6 +1475,8 @@ export interface paths {
          *     restore stay, and the answer lists them; repeat the request to undo them later. The record is
          *     deleted once everything is undone. Records of the last ten restores are kept. Requires write
          *     access.
+         *
+         *     Token scope: `workspaces`.
          */
         post: operations["undo_restore"];
         delete?: never;
@@ -1291,6 +1498,8 @@ export interface paths {
          * Verify a home
          * @description Reads every object that the home's snapshots refer to and reports damage. With `repair`, damaged
          *     objects of the newest snapshot are stored again from the running workspace's cache.
+         *
+         *     Token scope: `workspaces`.
          */
         post: operations["scrub_home"];
         delete?: never;
@@ -1309,6 +1518,8 @@ export interface paths {
         /**
          * List snapshots
          * @description Lists the committed snapshots of a workspace's home, newest first.
+         *
+         *     Token scope: `read`.
          */
         get: operations["list_snapshots"];
         put?: never;
@@ -1316,6 +1527,8 @@ export interface paths {
          * Create a snapshot
          * @description Of a running workspace: takes one now and answers when it is complete in the store. Of a stopped
          *     one: keeps the newest. What the requested and named snapshots of a home have stored is limited.
+         *
+         *     Token scope: `workspaces`.
          */
         post: operations["create_snapshot"];
         delete?: never;
@@ -1337,6 +1550,8 @@ export interface paths {
         /**
          * Delete a snapshot
          * @description The newest state of a home cannot be deleted.
+         *
+         *     Token scope: `workspaces`.
          */
         delete: operations["delete_snapshot"];
         options?: never;
@@ -1344,6 +1559,8 @@ export interface paths {
         /**
          * Name a snapshot
          * @description A named snapshot is never pruned.
+         *
+         *     Token scope: `workspaces`.
          */
         patch: operations["update_snapshot"];
         trace?: never;
@@ -1360,6 +1577,8 @@ export interface paths {
          * @description Streams a tar of the directory and everything below it, or of one file: contents, permissions,
          *     times, extended attributes (`user.*`), links and holes. Its last member, `left-out.txt`, names what
          *     a tar cannot hold.
+         *
+         *     Token scope: `read`.
          */
         get: operations["download_snapshot_archive"];
         put?: never;
@@ -1380,6 +1599,8 @@ export interface paths {
         /**
          * List changes between two snapshots
          * @description Lists what the later snapshot has otherwise than this one, at a path and below.
+         *
+         *     Token scope: `read`.
          */
         get: operations["list_snapshot_changes"];
         put?: never;
@@ -1401,12 +1622,16 @@ export interface paths {
          * List the chunks of a snapshot
          * @description Lists index and hash of each 64 KiB chunk that is not all zeros. Used by `burrow push` and
          *     `burrow pull`.
+         *
+         *     Token scope: `read`.
          */
         get: operations["list_snapshot_chunks"];
         put?: never;
         /**
          * Download chunks of a snapshot
          * @description Returns the chunks in transfer format, to be uploaded unchanged with `upload_import_chunks`.
+         *
+         *     Token scope: `read`.
          */
         post: operations["read_snapshot_chunks"];
         delete?: never;
@@ -1422,7 +1647,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Download a file of a snapshot */
+        /**
+         * Download a file of a snapshot
+         * @description Token scope: `read`.
+         */
         get: operations["read_snapshot_file"];
         put?: never;
         post?: never;
@@ -1439,7 +1667,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Compare a file in two snapshots */
+        /**
+         * Compare a file in two snapshots
+         * @description Token scope: `read`.
+         */
         get: operations["diff_snapshot_file"];
         put?: never;
         post?: never;
@@ -1459,6 +1690,8 @@ export interface paths {
         /**
          * List a directory of a snapshot
          * @description Reads the snapshot without starting the workspace.
+         *
+         *     Token scope: `read`.
          */
         get: operations["list_snapshot_files"];
         put?: never;
@@ -1484,6 +1717,8 @@ export interface paths {
          *     starting is returned unchanged. One that runs is a `conflict`. One user and one tenant may run a
          *     limited number at once: beyond that the start is refused with `quota_exceeded`, and the problem
          *     says which of the user's workspaces run.
+         *
+         *     Token scope: `workspaces`.
          */
         post: operations["start_workspace"];
         delete?: never;
@@ -1505,6 +1740,8 @@ export interface paths {
          * Stop a workspace
          * @description Saves the home, then ends the sandbox. A workspace that is stopping or stopped is returned
          *     unchanged.
+         *
+         *     Token scope: `workspaces`.
          */
         post: operations["stop_workspace"];
         delete?: never;
@@ -1525,6 +1762,8 @@ export interface paths {
         /**
          * Undelete a workspace
          * @description Brings the workspace back with the home that was saved last, if its home is still kept.
+         *
+         *     Token scope: `workspaces`.
          */
         post: operations["undelete_workspace"];
         delete?: never;
@@ -1758,7 +1997,17 @@ export interface components {
          * @description A stable name for what went wrong. Programs compare codes, never texts.
          * @enum {string}
          */
-        Code: "bad_request" | "unauthenticated" | "bad_credentials" | "forbidden" | "foreign_origin" | "not_found" | "method_not_allowed" | "conflict" | "name_taken" | "expired" | "authorization_pending" | "fenced" | "precondition_failed" | "too_large" | "invalid" | "unsupported" | "quota_exceeded" | "rate_limited" | "too_many_streams" | "disk_full" | "unavailable" | "not_running" | "timeout" | "internal";
+        Code: "bad_request" | "unauthenticated" | "bad_credentials" | "forbidden" | "confirmation_required" | "foreign_origin" | "not_found" | "method_not_allowed" | "conflict" | "name_taken" | "expired" | "authorization_pending" | "fenced" | "precondition_failed" | "too_large" | "invalid" | "unsupported" | "quota_exceeded" | "rate_limited" | "disk_full" | "unavailable" | "not_running" | "timeout" | "internal" | "too_many_streams";
+        /**
+         * @description The password of the current user, as a proof that it is the user who acts.
+         * @example {
+         *       "password": "correct horse battery"
+         *     }
+         */
+        ConfirmPassword: {
+            /** @description The account's password. */
+            password: string;
+        };
         /**
          * @description What state of the file system a snapshot holds.
          * @enum {string}
@@ -1827,7 +2076,7 @@ export interface components {
             stored_bytes?: number | null;
         };
         /**
-         * @description Destroys the key of all homes of a tenant. This cannot be undone.
+         * @description Requests the destruction of the key of all homes of a tenant.
          * @example {
          *       "tenant": "0197a3b0-0f1e-7d2c-8b3a-495867768594"
          *     }
@@ -1881,7 +2130,8 @@ export interface components {
          * @description A pending device login, as shown to the user who decides.
          * @example {
          *       "client_name": "burrow on anna's laptop",
-         *       "requested_at": "2026-03-02T09:14:07Z"
+         *       "requested_at": "2026-03-02T09:14:07Z",
+         *       "scope": "workspaces"
          *     }
          */
         DeviceInfo: {
@@ -1892,6 +2142,8 @@ export interface components {
              * @description When the program asked.
              */
             requested_at: string;
+            /** @description What the program may do if the login is approved. */
+            scope: components["schemas"]["TokenScope"];
         };
         /**
          * @description The start of a device login (RFC 8628).
@@ -1902,6 +2154,8 @@ export interface components {
         DeviceRequest: {
             /** @description What the user sees when they approve: "burrow on anna's laptop". At most 100 characters. */
             client_name: string;
+            /** @description What the program asks to be allowed. `workspaces` if absent. */
+            scope?: components["schemas"]["TokenScope"];
         };
         /**
          * @description A poll of a device login.
@@ -2529,7 +2783,8 @@ export interface components {
          * @description A personal access token to create.
          * @example {
          *       "days": 30,
-         *       "name": "ci"
+         *       "name": "ci",
+         *       "scope": "workspaces"
          *     }
          */
         NewToken: {
@@ -2540,6 +2795,8 @@ export interface components {
             days?: number | null;
             /** @description Tells tokens apart in the list. At most 200 characters. */
             name: string;
+            /** @description What the token may do. `workspaces` if absent. */
+            scope?: components["schemas"]["TokenScope"];
         };
         /**
          * @description A user to create.
@@ -3008,9 +3265,16 @@ export interface components {
         Session: {
             /**
              * Format: date-time
+             * @description When the key of the organisation, and with it every home, is going to be destroyed. Absent if
+             *     nobody has requested that.
+             */
+            destroy_key_at?: string | null;
+            /**
+             * Format: date-time
              * @description When the session ends if it is not used.
              */
             expires_at: string;
+            token_scope?: components["schemas"]["TokenScope"] | null;
             /** @description The signed-in user. */
             user: components["schemas"]["User"];
         };
@@ -3218,6 +3482,26 @@ export interface components {
          */
         TenantId: string;
         /**
+         * @description Whether the key of a tenant exists, and how long.
+         * @example {
+         *       "destroy_at": "2026-03-09T09:14:07Z",
+         *       "destroyed_at": null
+         *     }
+         */
+        TenantKeyState: {
+            /**
+             * Format: date-time
+             * @description When the key is going to be destroyed. Until then, the request can be undone. Absent if nobody has
+             *     requested it.
+             */
+            destroy_at?: string | null;
+            /**
+             * Format: date-time
+             * @description When the key was destroyed. No home of the tenant can be read from then on.
+             */
+            destroyed_at?: string | null;
+        };
+        /**
          * Format: uuid
          * @description A terminal of a workspace. It outlives the clients attached to it.
          */
@@ -3294,7 +3578,8 @@ export interface components {
          *       "expires_at": "2026-04-01T09:14:07Z",
          *       "id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
          *       "last_used_at": null,
-         *       "name": "ci"
+         *       "name": "ci",
+         *       "scope": "workspaces"
          *     }
          */
         TokenInfo: {
@@ -3320,12 +3605,19 @@ export interface components {
             last_used_at?: string | null;
             /** @description The name it was created with. */
             name: string;
+            /** @description What the token may do. */
+            scope: components["schemas"]["TokenScope"];
         };
         /** @description The tokens of the current user. */
         TokenList: {
             /** @description Newest first. */
             tokens: components["schemas"]["TokenInfo"][];
         };
+        /**
+         * @description What a token may do, in ascending order. It never exceeds what its user may do.
+         * @enum {string}
+         */
+        TokenScope: "read" | "workspaces" | "admin";
         /** @description A new token with its secret, which is returned once. */
         TokenSecret: {
             /** @description The token as it is listed from now on. */
@@ -3620,12 +3912,211 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The key is destroyed */
-            204: {
+            /** @description When the key is going to be destroyed */
+            200: {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "application/json": components["schemas"]["TenantKeyState"];
+                };
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "bad_request",
+                     *       "detail": "The request cannot be understood.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 400,
+                     *       "title": "The request cannot be understood",
+                     *       "type": "about:blank#bad_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Sign in first.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 401,
+                     *       "title": "Sign in first",
+                     *       "type": "about:blank#unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description `forbidden`: Not allowed
+             *
+             *     `confirmation_required`: Confirm your password
+             *
+             *     `foreign_origin`: The request comes from a page of another origin
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Not allowed.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 403,
+                     *       "title": "Not allowed",
+                     *       "type": "about:blank#forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `conflict`: Not possible in the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "conflict",
+                     *       "detail": "Not possible in the present state.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 409,
+                     *       "title": "Not possible in the present state",
+                     *       "type": "about:blank#conflict"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_large`: Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "too_large",
+                     *       "detail": "Too large.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 413,
+                     *       "title": "Too large",
+                     *       "type": "about:blank#too_large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: A value is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid",
+                     *       "detail": "A value is not valid.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 422,
+                     *       "title": "A value is not valid",
+                     *       "type": "about:blank#invalid"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: An internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "internal",
+                     *       "detail": "An internal error.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 500,
+                     *       "title": "An internal error",
+                     *       "type": "about:blank#internal"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: Not available at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Not available at the moment.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 503,
+                     *       "title": "Not available at the moment",
+                     *       "type": "about:blank#unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `timeout`: Took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "timeout",
+                     *       "detail": "Took too long.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 504,
+                     *       "title": "Took too long",
+                     *       "type": "about:blank#timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    keep_tenant_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The key is kept */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TenantKeyState"];
+                };
             };
             /** @description `bad_request`: The request cannot be understood */
             400: {
@@ -3688,39 +4179,20 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `too_large`: Too large */
-            413: {
+            /** @description `conflict`: Not possible in the present state */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
                     /**
                      * @example {
-                     *       "code": "too_large",
-                     *       "detail": "Too large.",
+                     *       "code": "conflict",
+                     *       "detail": "Not possible in the present state.",
                      *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
-                     *       "status": 413,
-                     *       "title": "Too large",
-                     *       "type": "about:blank#too_large"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `invalid`: A value is not valid */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "code": "invalid",
-                     *       "detail": "A value is not valid.",
-                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
-                     *       "status": 422,
-                     *       "title": "A value is not valid",
-                     *       "type": "about:blank#invalid"
+                     *       "status": 409,
+                     *       "title": "Not possible in the present state",
+                     *       "type": "about:blank#conflict"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
@@ -3878,6 +4350,360 @@ export interface operations {
                      *       "status": 409,
                      *       "title": "Not possible in the present state",
                      *       "type": "about:blank#conflict"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: An internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "internal",
+                     *       "detail": "An internal error.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 500,
+                     *       "title": "An internal error",
+                     *       "type": "about:blank#internal"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: Not available at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Not available at the moment.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 503,
+                     *       "title": "Not available at the moment",
+                     *       "type": "about:blank#unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `timeout`: Took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "timeout",
+                     *       "detail": "Took too long.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 504,
+                     *       "title": "Took too long",
+                     *       "type": "about:blank#timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_tenant_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Whether the key exists, and how long */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TenantKeyState"];
+                };
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "bad_request",
+                     *       "detail": "The request cannot be understood.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 400,
+                     *       "title": "The request cannot be understood",
+                     *       "type": "about:blank#bad_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Sign in first.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 401,
+                     *       "title": "Sign in first",
+                     *       "type": "about:blank#unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Not allowed.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 403,
+                     *       "title": "Not allowed",
+                     *       "type": "about:blank#forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: An internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "internal",
+                     *       "detail": "An internal error.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 500,
+                     *       "title": "An internal error",
+                     *       "type": "about:blank#internal"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: Not available at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Not available at the moment.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 503,
+                     *       "title": "Not available at the moment",
+                     *       "type": "about:blank#unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `timeout`: Took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "timeout",
+                     *       "detail": "Took too long.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 504,
+                     *       "title": "Took too long",
+                     *       "type": "about:blank#timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    confirm_password: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ConfirmPassword"];
+            };
+        };
+        responses: {
+            /** @description The session is confirmed */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "bad_request",
+                     *       "detail": "The request cannot be understood.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 400,
+                     *       "title": "The request cannot be understood",
+                     *       "type": "about:blank#bad_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description `unauthenticated`: Sign in first
+             *
+             *     `bad_credentials`: Email or password is wrong
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Sign in first.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 401,
+                     *       "title": "Sign in first",
+                     *       "type": "about:blank#unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description `forbidden`: Not allowed
+             *
+             *     `foreign_origin`: The request comes from a page of another origin
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Not allowed.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 403,
+                     *       "title": "Not allowed",
+                     *       "type": "about:blank#forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `conflict`: Not possible in the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "conflict",
+                     *       "detail": "Not possible in the present state.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 409,
+                     *       "title": "Not possible in the present state",
+                     *       "type": "about:blank#conflict"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_large`: Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "too_large",
+                     *       "detail": "Too large.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 413,
+                     *       "title": "Too large",
+                     *       "type": "about:blank#too_large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: A value is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid",
+                     *       "detail": "A value is not valid.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 422,
+                     *       "title": "A value is not valid",
+                     *       "type": "about:blank#invalid"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "rate_limited",
+                     *       "detail": "Too many requests.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "about:blank#rate_limited"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
@@ -4178,6 +5004,8 @@ export interface operations {
             };
             /**
              * @description `forbidden`: Not allowed
+             *
+             *     `confirmation_required`: Confirm your password
              *
              *     `foreign_origin`: The request comes from a page of another origin
              */
@@ -9206,6 +10034,8 @@ export interface operations {
             /**
              * @description `forbidden`: Not allowed
              *
+             *     `confirmation_required`: Confirm your password
+             *
              *     `foreign_origin`: The request comes from a page of another origin
              */
             403: {
@@ -9678,6 +10508,8 @@ export interface operations {
             /**
              * @description `forbidden`: Not allowed
              *
+             *     `confirmation_required`: Confirm your password
+             *
              *     `foreign_origin`: The request comes from a page of another origin
              */
             403: {
@@ -10011,6 +10843,8 @@ export interface operations {
             /**
              * @description `forbidden`: Not allowed
              *
+             *     `confirmation_required`: Confirm your password
+             *
              *     `foreign_origin`: The request comes from a page of another origin
              */
             403: {
@@ -10212,6 +11046,8 @@ export interface operations {
             };
             /**
              * @description `forbidden`: Not allowed
+             *
+             *     `confirmation_required`: Confirm your password
              *
              *     `foreign_origin`: The request comes from a page of another origin
              */
@@ -10430,6 +11266,8 @@ export interface operations {
             /**
              * @description `forbidden`: Not allowed
              *
+             *     `confirmation_required`: Confirm your password
+             *
              *     `foreign_origin`: The request comes from a page of another origin
              */
             403: {
@@ -10606,6 +11444,8 @@ export interface operations {
             };
             /**
              * @description `forbidden`: Not allowed
+             *
+             *     `confirmation_required`: Confirm your password
              *
              *     `foreign_origin`: The request comes from a page of another origin
              */

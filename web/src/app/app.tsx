@@ -1,6 +1,7 @@
 // Chooses the page for a path. Pages with the editor or the terminal are loaded when they are first needed.
 import { Component, lazy, Suspense, useEffect, type ReactNode } from "react";
 import { errorMessage } from "../api/client";
+import { ConfirmPassword } from "../auth/confirm-password";
 import { DevicePage } from "../auth/device-login-page";
 import { NotFound } from "./not-found";
 import { JoinPage } from "../auth/invitation-page";
@@ -91,6 +92,7 @@ export function App() {
         <Suspense fallback={null}>
           <Page />
         </Suspense>
+        <ConfirmPassword />
       </SessionProvider>
       <Toasts />
     </ErrorBoundary>

@@ -1,6 +1,7 @@
 // The frame of all signed-in pages except the workspace itself: navigation and user menu.
 import { useEffect, type ReactNode } from "react";
 import { canManage, canTeach, useUser } from "../auth/session";
+import { TenantKeyNotice } from "../settings/tenant-key-notice";
 import { Brand } from "../ui/brand";
 import { Link, usePath } from "../ui/router";
 import { ThemeButton } from "./theme-button";
@@ -31,6 +32,7 @@ export function PageFrame({ title, children }: { title: string; children: ReactN
         <UserMenu />
       </header>
       <main id="content" className="page" tabIndex={-1}>
+        <TenantKeyNotice />
         {children}
       </main>
     </>

@@ -8,6 +8,7 @@ import { consumeFragment } from "../ui/router";
 import { FormError } from "../ui/form-error";
 import { CardPage } from "../ui/card-page";
 import { useSubmission } from "../ui/use-submission";
+import { scopeDescription, scopeLabel } from "../users/token-scopes";
 
 /** Formats a typed code as ABCD-EFGH. */
 export function tidyCode(text: string): string {
@@ -51,6 +52,9 @@ export function DevicePage() {
         <form className="form" onSubmit={decide.submit}>
           <p>
             Code <code>{code}</code>, requested <RelativeTime at={device.requested_at} />.
+          </p>
+          <p>
+            {scopeLabel(device.scope)}: {scopeDescription(device.scope)}.
           </p>
           <FormError error={decide.error} />
           <button className="button primary wide" disabled={decide.busy} onClick={() => setApprove(true)}>

@@ -1,4 +1,4 @@
-// The settings of an organisation: the retention policy of snapshots.
+// The settings of an organisation: the retention policy of snapshots, and the destruction of its key.
 import { useEffect, useState } from "react";
 import { retentionApi } from "../api/endpoints";
 import type { Retention } from "../api/types";
@@ -7,6 +7,7 @@ import { Failure } from "../ui/failure";
 import { PageFrame } from "../app/page-frame";
 import "./settings.css";
 import { RetentionForm } from "./retention-form";
+import { TenantKeyPanel } from "./tenant-key-panel";
 
 export default function SettingsPage() {
   const user = useUser();
@@ -33,7 +34,10 @@ export default function SettingsPage() {
       ) : failure !== null ? (
         <Failure error={failure} onRetry={read} />
       ) : policy ? (
-        <RetentionForm saved={policy} onSaved={setPolicy} />
+        <>
+          <RetentionForm saved={policy} onSaved={setPolicy} />
+          <TenantKeyPanel />
+        </>
       ) : (
         <div className="panel settings-skeleton" aria-busy="true">
           <div className="skeleton" />

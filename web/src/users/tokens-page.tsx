@@ -1,7 +1,7 @@
 // Personal access tokens, for the CLI and for programs.
-import { useEffect, useState } from "react";
+import { useEffect, useId, useState } from "react";
 import { tokensApi } from "../api/endpoints";
-import type { TokenInfo, TokenSecret } from "../api/types";
+import type { TokenInfo, TokenScope, TokenSecret } from "../api/types";
 import { ConfirmDialog, Dialog } from "../ui/dialog";
 import { Icon } from "../ui/icons";
 import { Copyable } from "../ui/copyable";
@@ -11,6 +11,7 @@ import { FormDialog } from "../ui/form-dialog";
 import { PageFrame } from "../app/page-frame";
 import { FormError } from "../ui/form-error";
 import { useSubmission } from "../ui/use-submission";
+import { TOKEN_SCOPES, scopeDescription, scopeLabel } from "./token-scopes";
 
 const DAYS_DEFAULT = 90;
 const MAX_DAYS = 365;
@@ -30,7 +31,8 @@ export default function TokensPage() {
         <div>
           <h1>Tokens</h1>
           <p className="soft">
-            For the CLI on hosts without a browser, and for programs. A token has all your permissions.
+            For the CLI on hosts without a browser, and for programs. A token may do what its scope says, and
+            never more than you.
           </p>
         </div>
         <div className="actions">
@@ -55,6 +57,7 @@ export default function TokensPage() {
             <thead>
               <tr>
                 <th scope="col">Name</th>
+                <th scope="col">Scope</th>
                 <th scope="col" className="wide-only">
                   Created
                 </th>
@@ -69,6 +72,7 @@ export default function TokensPage() {
               {list.map((token) => (
                 <tr key={token.id}>
                   <td>{token.name}</td>
+                  <td title={scopeDescription(token.scope)}>{scopeLabel(token.scope)}</td>
                   <td className="wide-only">
                     <RelativeTime at={token.created_at} />
                   </td>
@@ -121,7 +125,7 @@ export default function TokensPage() {
       {revoking && (
         <ConfirmDialog
           title={`Revoke “${revoking.name}”?`}
-          text="Programs that use this token are signed out immediately."
+          text="Programs that use this token are signed out immediately. Links that it created stop working."
           action="Revoke token"
           onClose={() => setRevoking(null)}
           onConfirm={async () => {
@@ -137,7 +141,9 @@ export default function TokensPage() {
 function NewTokenDialog({ onClose, onMade }: { onClose: () => void; onMade: (secret: TokenSecret) => void }) {
   const [name, setName] = useState("");
   const [days, setDays] = useState(String(DAYS_DEFAULT));
-  const form = useSubmission(async () => onMade(await tokensApi.create(name.trim(), Number(days))));
+  const [scope, setScope] = useState<TokenScope>("workspaces");
+  const field = useId();
+  const form = useSubmission(async () => onMade(await tokensApi.create(name.trim(), Number(days), scope)));
   return (
     <FormDialog title="New token" form={form} action="Create token" onClose={onClose}>
       <Field
@@ -149,6 +155,25 @@ function NewTokenDialog({ onClose, onMade }: { onClose: () => void; onMade: (sec
         value={name}
         onChange={(event) => setName(event.target.value)}
       />
+      <div className="field">
+        <label htmlFor={field}>Scope</label>
+        <select
+          id={field}
+          className="input"
+          aria-describedby={`${field}-about`}
+          value={scope}
+          onChange={(event) => setScope(event.target.value as TokenScope)}
+        >
+          {TOKEN_SCOPES.map(([value, label]) => (
+            <option key={value} value={value}>
+              {label}
+            </option>
+          ))}
+        </select>
+        <p id={`${field}-about`} className="hint">
+          {scopeDescription(scope)}.
+        </p>
+      </div>
       <Field
         label="Expires after (days)"
         type="number"

@@ -7,10 +7,12 @@
 
 use protocol::{
     Code, Problem, WorkspaceId,
+    agent::Route,
+    api::auth::TokenScope,
     document::DocumentEvent,
     exec::{ExecEnd, ExecRequest},
     files::{DirectoryChanges, WatchRequest},
-    openapi::{CODES_EXTENSION, describe_problems, operations},
+    openapi::{CODES_EXTENSION, describe_problems, describe_scope, operations},
     terminal::{AttachInfo, ExitStatus},
 };
 use utoipa::{
@@ -74,7 +76,12 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     let paths = std::mem::take(&mut document.paths.paths);
     document.paths.paths =
         paths.into_iter().map(|(path, item)| (format!("{PUBLIC_PREFIX}{path}"), item)).collect();
-    for (_, _, operation) in operations(&mut document) {
+    for (path, method, operation) in operations(&mut document) {
+        let rest = path.strip_prefix(PUBLIC_PREFIX).unwrap_or(path).trim_start_matches('/');
+        // The table of relayed routes knows ids, not their names.
+        let rest = rest.replace("{terminal}", &protocol::TerminalId::random().to_string());
+        let route = Route::of(method, &rest).expect("every described route is relayed");
+        describe_scope(operation, Some(TokenScope::for_access(route.access)));
         add_workspace(operation);
     }
     describe_problems(&mut document);
