@@ -1997,7 +1997,7 @@ export interface components {
          * @description A stable name for what went wrong. Programs compare codes, never texts.
          * @enum {string}
          */
-        Code: "bad_request" | "unauthenticated" | "bad_credentials" | "forbidden" | "confirmation_required" | "foreign_origin" | "not_found" | "method_not_allowed" | "conflict" | "name_taken" | "expired" | "authorization_pending" | "fenced" | "precondition_failed" | "too_large" | "invalid" | "unsupported" | "quota_exceeded" | "rate_limited" | "disk_full" | "unavailable" | "not_running" | "timeout" | "internal" | "too_many_streams";
+        Code: "bad_request" | "unauthenticated" | "bad_credentials" | "forbidden" | "confirmation_required" | "foreign_origin" | "not_found" | "method_not_allowed" | "conflict" | "name_taken" | "expired" | "authorization_pending" | "fenced" | "precondition_failed" | "too_large" | "invalid" | "unsupported" | "quota_exceeded" | "rate_limited" | "too_many_streams" | "disk_full" | "unavailable" | "not_running" | "timeout" | "internal";
         /**
          * @description The password of the current user, as a proof that it is the user who acts.
          * @example {
