@@ -338,8 +338,8 @@ impl Replicator {
         if is_soon && !has_warned {
             let minutes = self.idle_stop.as_secs().saturating_sub(idle_seconds).div_ceil(60);
             let text = format!(
-                "Burrow: nobody uses this workspace. It stops in {minutes} min and keeps the home. Press a key \
-                 to keep it running."
+                "Burrow: nobody uses this workspace. It stops in {minutes} min and keeps the home. Press a \
+                 key to keep it running."
             );
             if let Err(error) = self.agent.show_notice(&text).await {
                 tracing::debug!(%error, "cannot warn of the stop of an idle workspace");

@@ -99,7 +99,8 @@ pub fn web_packages() -> Result<()> {
     })
 }
 
-/// Installs what drives the browser in tests, and stock clients of documents, unless its lock file is unchanged.
+/// Installs what drives the browser in tests, and stock clients of documents, unless its lock file
+/// is unchanged.
 pub fn browser_packages() -> Result<()> {
     let browser = root().join("tests/browser");
     let lock = hash(&[browser.join("package-lock.json"), browser.join("package.json")])?;

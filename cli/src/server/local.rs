@@ -1,5 +1,5 @@
-//! The running `burrow up` of this host, over its Unix socket. Whoever can open the socket could read the
-//! database as well, so it needs no password.
+//! The running `burrow up` of this host, over its Unix socket. A user who can open the socket can
+//! read the database as well, so it needs no password.
 
 use std::{
     error::Error,

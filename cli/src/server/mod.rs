@@ -101,8 +101,8 @@ impl From<ApiError> for CommandError {
                 Self::new(kind, what).because(source.as_ref()).hint(hint)
             }
             ApiError::Untrusted { .. } => Self::new(kind, what).hint(
-                "for a server with `burrow up --tls self`, set BURROW_CA_FILE to the CA certificate: the file \
-                 tls/ca.crt in its data directory",
+                "for a server with `burrow up --tls self`, set BURROW_CA_FILE to the CA certificate: the \
+                 file tls/ca.crt in its data directory",
             ),
             ApiError::Broken { source } | ApiError::Setup { source } => {
                 Self::new(kind, what).because(source.as_ref())

@@ -45,7 +45,9 @@ use crate::{
     ),
     responses((status = 201, body = Workspace, description = "The new workspace")),
     extensions(
-        ("x-problem-codes" = json!(["bad_request", "conflict", "disk_full", "name_taken", "quota_exceeded", "timeout"])),
+        ("x-problem-codes" = json!([
+            "bad_request", "conflict", "disk_full", "name_taken", "quota_exceeded", "timeout"
+        ])),
     ),
 )]
 pub async fn fork_workspace(

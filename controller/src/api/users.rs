@@ -106,8 +106,8 @@ pub async fn update_current_user(
 
 /// Create a user
 ///
-/// For owners with a confirmed session. Returns a one-time link with which the user signs in and sets a password. A teacher is
-/// appointed so, or by changing the role of a user.
+/// For owners with a confirmed session. Returns a one-time link with which the user signs in and
+/// sets a password. A teacher is appointed so, or by changing the role of a user.
 #[utoipa::path(
     post,
     path = "/users",
@@ -143,9 +143,9 @@ pub async fn create_user(
 
 /// Update a user
 ///
-/// For owners with a confirmed session. Changes the role, suspends the user or ends the suspension. A suspension ends all
-/// sessions, tokens and links of the user at once and stops their workspaces; homes are saved first and
-/// nothing is deleted. You cannot change your own account so.
+/// For owners with a confirmed session. Changes the role, suspends the user or ends the suspension.
+/// A suspension ends all sessions, tokens and links of the user at once and stops their workspaces;
+/// homes are saved first and nothing is deleted. You cannot change your own account so.
 #[utoipa::path(
     patch,
     path = "/users/{id}",
@@ -195,8 +195,8 @@ pub async fn update_user(
 
 /// Reset the password of a user
 ///
-/// For owners with a confirmed session. The password, all sessions and all tokens of the user are void. Returns a one-time link
-/// with which the user signs in and sets a new password.
+/// For owners with a confirmed session. The password, all sessions and all tokens of the user are
+/// void. Returns a one-time link with which the user signs in and sets a new password.
 #[utoipa::path(
     post,
     path = "/users/{id}/password-reset",
@@ -229,7 +229,8 @@ pub async fn reset_user_password(
 
 /// End all sessions of a user
 ///
-/// For owners with a confirmed session. Signs the user out everywhere and revokes all their tokens. The password stays.
+/// For owners with a confirmed session. Signs the user out everywhere and revokes all their tokens.
+/// The password stays.
 #[utoipa::path(
     delete,
     path = "/users/{id}/sessions",

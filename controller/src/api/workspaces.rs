@@ -69,7 +69,9 @@ pub async fn list_workspaces(State(app): State<App>, signed: Signed) -> Result<J
                 and get the first answer instead of a second workspace."),
     ),
     responses((status = 201, body = Workspace, description = "The new workspace")),
-    extensions(("x-problem-codes" = json!(["bad_request", "name_taken", "quota_exceeded", "conflict", "disk_full"]))),
+    extensions(
+        ("x-problem-codes" = json!(["bad_request", "name_taken", "quota_exceeded", "conflict", "disk_full"])),
+    ),
 )]
 pub async fn create_workspace(
     State(app): State<App>,
@@ -122,8 +124,8 @@ pub async fn get_workspace(
 
 /// Rename a workspace or grow its home
 ///
-/// A home only grows, also while the workspace runs, within the space that its owner and tenant have. The guest keeps its old host name until the
-/// next start.
+/// A home only grows, also while the workspace runs, within the space that its owner and tenant
+/// have. The guest keeps its old host name until the next start.
 #[utoipa::path(
     patch,
     path = "/workspaces/{id}",

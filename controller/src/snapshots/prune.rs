@@ -92,7 +92,8 @@ async fn prune_home(
     let newest = lock_volume(connection, tenant, volume).await?;
     let policy = find_policy(connection, tenant).await?;
     let rows = sqlx::query!(
-        r#"select s.snapshot_id, s.created_at, s.uploaded_bytes, s.name is not null or s.kind = 'requested' as "is_requested!",
+        r#"select s.snapshot_id, s.created_at, s.uploaded_bytes,
+               s.name is not null or s.kind = 'requested' as "is_requested!",
                   coalesce(s.manifest = v.head, false) as "is_head!"
            from snapshots s join volumes v using (tenant_id, volume_id)
            where s.tenant_id = $1 and s.volume_id = $2 and s.created_at < $3

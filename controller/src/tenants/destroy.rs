@@ -63,10 +63,8 @@ pub async fn run(core: App) {
     let mut unfinished = BTreeSet::new();
     let mut is_first = true;
     loop {
-        let found = match is_first {
-            true => list_destroyed(&core).await.map(|found| unfinished.extend(found)),
-            false => Ok(()),
-        };
+        let found =
+            if is_first { list_destroyed(&core).await.map(|found| unfinished.extend(found)) } else { Ok(()) };
         is_first = is_first && found.is_err();
         let destroyed = match found {
             Ok(()) => destroy_due(&core, core.now()).await.map(|found| unfinished.extend(found)),

@@ -93,7 +93,7 @@ async fn device_decisions_are_recorded() {
         assert!(!log(&world).await.contains(code.device_code.expose()));
     }
     let expected = (Some(me), me.to_string(), json!({ "device": "burrow on x" }));
-    assert_eq!(entries(&world, "device_login.deny").await, [expected.clone()]);
+    assert_eq!(entries(&world, "device_login.deny").await, std::slice::from_ref(&expected));
     assert_eq!(entries(&world, "device_login.approve").await, [expected]);
     let tokens = entries(&world, "token.create").await;
     assert_eq!((tokens.len(), tokens[0].0, &tokens[0].2["device"]), (1, Some(me), &json!("burrow on x")));
@@ -133,7 +133,7 @@ async fn watching_and_exec_are_recorded() {
     }
     let detail = json!({ "owner": student });
     let seen = (Some(watcher), subject.clone(), detail.clone());
-    assert_eq!(entries(&world, "workspace.watch").await, [seen.clone()]);
+    assert_eq!(entries(&world, "workspace.watch").await, std::slice::from_ref(&seen));
 
     world.files.insert(1, &[("a.txt", "one")]);
     runner.report(vec![stream(1)]).await.expect("accepted");

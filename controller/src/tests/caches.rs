@@ -1,6 +1,6 @@
 //! The caches of homes on this host: removed with their workspaces.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use protocol::{VolumeId, workspace::Phase};
 
@@ -14,7 +14,7 @@ fn cache(world: &World, volume: VolumeId) -> PathBuf {
     path
 }
 
-async fn removed(path: &PathBuf) {
+async fn removed(path: &Path) {
     eventually("the cache is removed", async || (!path.exists()).then_some(())).await;
 }
 

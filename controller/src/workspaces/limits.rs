@@ -39,13 +39,13 @@ pub enum LimitError {
     )]
     HomesOfTenant { wanted: String, used: String, limit: String },
     #[error(
-        "Cannot keep another snapshot: the requested and named ones of this home have stored {used} of {limit}. \
-         Delete some of them first"
+        "Cannot keep another snapshot: the requested and named ones of this home have stored {used} of \
+         {limit}. Delete some of them first"
     )]
     History { used: String, limit: String },
     #[error(
-        "Cannot use more of the server's disk: it is nearly full, and the rest is kept for workspaces that run. \
-         Delete what is not needed, or ask the operator of this server to make room"
+        "Cannot use more of the server's disk: it is nearly full, and the rest is kept for workspaces that \
+         run. Delete what is not needed, or ask the operator of this server to make room"
     )]
     DiskLow,
     #[error(transparent)]

@@ -729,8 +729,8 @@ export interface paths {
         put?: never;
         /**
          * Create a user
-         * @description For owners with a confirmed session. Returns a one-time link with which the user signs in and sets a password. A teacher is
-         *     appointed so, or by changing the role of a user.
+         * @description For owners with a confirmed session. Returns a one-time link with which the user signs in and
+         *     sets a password. A teacher is appointed so, or by changing the role of a user.
          *
          *     Token scope: `admin`.
          */
@@ -783,9 +783,9 @@ export interface paths {
         head?: never;
         /**
          * Update a user
-         * @description For owners with a confirmed session. Changes the role, suspends the user or ends the suspension. A suspension ends all
-         *     sessions, tokens and links of the user at once and stops their workspaces; homes are saved first and
-         *     nothing is deleted. You cannot change your own account so.
+         * @description For owners with a confirmed session. Changes the role, suspends the user or ends the suspension.
+         *     A suspension ends all sessions, tokens and links of the user at once and stops their workspaces;
+         *     homes are saved first and nothing is deleted. You cannot change your own account so.
          *
          *     Token scope: `admin`.
          */
@@ -803,8 +803,8 @@ export interface paths {
         put?: never;
         /**
          * Reset the password of a user
-         * @description For owners with a confirmed session. The password, all sessions and all tokens of the user are void. Returns a one-time link
-         *     with which the user signs in and sets a new password.
+         * @description For owners with a confirmed session. The password, all sessions and all tokens of the user are
+         *     void. Returns a one-time link with which the user signs in and sets a new password.
          *
          *     Token scope: `admin`.
          */
@@ -827,7 +827,8 @@ export interface paths {
         post?: never;
         /**
          * End all sessions of a user
-         * @description For owners with a confirmed session. Signs the user out everywhere and revokes all their tokens. The password stays.
+         * @description For owners with a confirmed session. Signs the user out everywhere and revokes all their tokens.
+         *     The password stays.
          *
          *     Token scope: `admin`.
          */
@@ -960,8 +961,8 @@ export interface paths {
         head?: never;
         /**
          * Rename a workspace or grow its home
-         * @description A home only grows, also while the workspace runs, within the space that its owner and tenant have. The guest keeps its old host name until the
-         *     next start.
+         * @description A home only grows, also while the workspace runs, within the space that its owner and tenant
+         *     have. The guest keeps its old host name until the next start.
          *
          *     Token scope: `workspaces`.
          */
@@ -988,8 +989,8 @@ export interface paths {
          *
          *     A client with read access may only request state; the server drops its edits. Close codes: 1000
          *     after `refused`; without events 4409 for a replica of an earlier epoch, 4403, 4404, 4413 and 4415
-         *     like HTTP statuses for a file that cannot be opened; 1007 after a text message, 1013 if the client was too slow and has to
-         *     synchronize again.
+         *     like HTTP statuses for a file that cannot be opened; 1007 after a text message, 1013 if the
+         *     client was too slow and has to synchronize again.
          *
          *     Token scope: `read`.
          */

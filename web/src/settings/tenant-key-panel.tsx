@@ -53,8 +53,8 @@ export function TenantKeyPanel() {
         <ConfirmDialog
           title="Destroy all homes?"
           text={
-            `In seven days, every home, snapshot and backup of ${user.tenant_name} becomes unreadable for good. ` +
-            "Until then you can undo this here, and every user sees the date."
+            `In seven days, every home, snapshot and backup of ${user.tenant_name} becomes unreadable ` +
+            "for good. Until then you can undo this here, and every user sees the date."
           }
           action="Destroy in seven days"
           confirmationText={user.tenant_name}

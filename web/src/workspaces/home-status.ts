@@ -65,7 +65,8 @@ const notices: Record<HomeNotice, HomeWarning> = {
   },
   home_out_of_inodes: {
     title: "The home has no room for another file.",
-    detail: "It contains as many files as it can. Delete some: `du --inodes` in a terminal shows where they are.",
+    detail:
+      "It contains as many files as it can. Delete some: `du --inodes` in a terminal shows where they are.",
   },
   out_of_memory: {
     title: "Memory ran out, and a program was ended.",
@@ -73,7 +74,8 @@ const notices: Record<HomeNotice, HomeWarning> = {
   },
   process_limit: {
     title: "The limit of processes is reached.",
-    detail: "Programs and terminals cannot start. End the program that starts too many, or stop the workspace.",
+    detail:
+      "Programs and terminals cannot start. End the program that starts too many, or stop the workspace.",
   },
 };
 

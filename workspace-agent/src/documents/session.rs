@@ -43,9 +43,7 @@ pub async fn serve(
             }
         }
         Err(refusal) => {
-            if !wants_events {
-                socket.close(refused(refusal.reason, wants_events)).await;
-            } else if socket.send_json(&refusal.event()).await.is_ok() {
+            if !wants_events || socket.send_json(&refusal.event()).await.is_ok() {
                 socket.close(refused(refusal.reason, wants_events)).await;
             }
         }

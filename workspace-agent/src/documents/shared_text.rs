@@ -549,7 +549,8 @@ mod tests {
             let mut edit = |shared: &mut SharedText| {
                 random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                 let length = client.doc.get_or_insert_text(TEXT_NAME).len(&client.doc.transact());
-                let edit = client.edit(position(random >> 8, length), u32::from(random % 5 == 0), "x");
+                let edit =
+                    client.edit(position(random >> 8, length), u32::from(random.is_multiple_of(5)), "x");
                 shared.receive(1, &edit).expect("an edit");
             };
             for _ in 0..10_000 {

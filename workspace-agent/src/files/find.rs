@@ -67,12 +67,15 @@ fn is_skipped(entry: &DirEntry, cache: &PathBuf) -> bool {
     is_directory && (entry.path() == cache || SKIPPED.iter().any(|skipped| name == skipped.as_bytes()))
 }
 
+/// A match. A higher score is better; of equal ones, the shorter path and then the first name.
+type Match = (u32, Reverse<(usize, String)>);
+
 /// The best matches so far. Holds at most [`MAX_FOUND_FILES`] paths.
 struct Search {
     pattern: Pattern,
     matcher: Matcher,
-    /// The worst match is on top. Of equal scores, the shorter path and then the first name is better.
-    best: BinaryHeap<Reverse<(u32, Reverse<(usize, String)>)>>,
+    /// The worst match is on top.
+    best: BinaryHeap<Reverse<Match>>,
     letters: Vec<char>,
 }
 

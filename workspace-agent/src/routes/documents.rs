@@ -35,8 +35,8 @@ use crate::{
 ///
 /// A client with read access may only request state; the server drops its edits. Close codes: 1000
 /// after `refused`; without events 4409 for a replica of an earlier epoch, 4403, 4404, 4413 and 4415
-/// like HTTP statuses for a file that cannot be opened; 1007 after a text message, 1013 if the client was too slow and has to
-/// synchronize again.
+/// like HTTP statuses for a file that cannot be opened; 1007 after a text message, 1013 if the
+/// client was too slow and has to synchronize again.
 #[utoipa::path(
     get,
     path = "/documents",

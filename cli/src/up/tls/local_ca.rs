@@ -2,7 +2,7 @@
 //! certificates. Users trust its certificate once; server certificates are issued from it for the
 //! names and addresses that the host has at present.
 //!
-//! Who trusts this CA trusts whoever has its key. So the key is readable by the server's user only,
+//! A user who trusts this CA trusts everyone who has its key. So only the server's user can read the key,
 //! and the CA certificate is limited to names of local networks and of this host: with a stolen key,
 //! nobody can pretend to be another web site by name.
 
@@ -244,7 +244,7 @@ mod tests {
         let mode = fs::metadata(directory.join(KEY_FILE)).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         fs::remove_file(directory.join(KEY_FILE)).expect("removed");
-        let error = open(&directory, &[]).err().expect("refused");
+        let error = open(&directory, &[]).map(drop).expect_err("refused");
         assert!(error.to_string().contains("ca.key is missing"), "{error}");
         let other = open(&place.path().join("other"), &[]).expect("made");
         fs::copy(other.directory.join(KEY_FILE), directory.join(KEY_FILE)).expect("copied");
