@@ -53,6 +53,11 @@ impl Shell {
                     TerminalEvent::Output(bytes) | TerminalEvent::Redraw(bytes) => {
                         self.output.push_str(&String::from_utf8_lossy(&bytes));
                     }
+                    // The break was long: the user is told, and types it again.
+                    TerminalEvent::InputDropped(bytes) => {
+                        assert_eq!(bytes, command.len());
+                        self.terminal.input().send_input(command.as_bytes()).expect("room");
+                    }
                     TerminalEvent::Exited(status) => panic!("the shell exited: {status:?}"),
                     _ => {}
                 }

@@ -64,7 +64,7 @@ pub struct Login {
     #[arg(long, value_name = "-", value_parser = ["-"])]
     pub token: Option<String>,
     /// Sign in as the owner of the server on this host, over its Unix socket
-    #[arg(long, conflicts_with_all = ["server", "token"])]
+    #[arg(long, env = "BURROW_LOCAL", conflicts_with_all = ["server", "token"])]
     pub local: bool,
     /// Data directory of that server [default: as for `burrow up`]
     #[arg(long, env = "BURROW_DATA_DIR", value_name = "DIR")]
@@ -73,7 +73,7 @@ pub struct Login {
     #[arg(long, env = "BURROW_SCOPE", value_enum, default_value_t, conflicts_with = "token")]
     pub scope: ScopeArgument,
     /// Ask for a new password too. For a link or --local; all other sessions and tokens end
-    #[arg(long, conflicts_with = "token")]
+    #[arg(long, env = "BURROW_SET_PASSWORD", conflicts_with = "token")]
     pub set_password: bool,
     /// Print the address and the code, and do not open a browser
     #[arg(long, env = "BURROW_NO_BROWSER")]

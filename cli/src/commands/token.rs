@@ -44,7 +44,7 @@ creates a token of the owner without one.")]
         #[arg(long, value_name = "-", value_parser = ["-"])]
         password: Option<String>,
         /// Create a token of the owner of the server on this host
-        #[arg(long, conflicts_with = "password")]
+        #[arg(long, env = "BURROW_LOCAL", conflicts_with = "password")]
         local: bool,
         /// Data directory of that server [default: as for `burrow up`]
         #[arg(long, env = "BURROW_DATA_DIR", value_name = "DIR")]
