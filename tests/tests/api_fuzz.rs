@@ -113,7 +113,12 @@ async fn answers_are_as_described() {
     command.arg("--config-file").arg(&configuration);
     command.arg("run").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../web/src/api/openapi.json"));
     command.args(["--url", &stack.url, "--checks", CHECKS, "--seed", &seed, "--no-color"]);
-    command.args(["--generation-with-security-parameters=false", "--continue-on-failure", "--request-timeout=60", "--suppress-health-check=all"]);
+    command.args([
+        "--generation-with-security-parameters=false",
+        "--continue-on-failure",
+        "--request-timeout=60",
+        "--suppress-health-check=all",
+    ]);
     command.args(EXCLUDED.iter().flat_map(|operation| ["--exclude-operation-id", *operation]));
     command.args(share()).current_dir(place.path()).stdin(Stdio::null()).kill_on_drop(true);
     let output = command.output().await.expect("schemathesis is installed");
