@@ -47,6 +47,11 @@ fn profile_directory() -> PathBuf {
     profile.expect("an executable is in a directory").to_owned()
 }
 
+/// The factor of the long tests. None in the gate.
+pub fn soak_factor() -> Option<u32> {
+    std::env::var("BURROW_SOAK_FACTOR").ok()?.parse().ok()
+}
+
 /// Whether tests with real microVMs are enabled. Booting them needs root, an image and minutes.
 pub fn guests_enabled() -> bool {
     let is_enabled = std::env::var_os("BURROW_GUEST_TESTS").is_some();

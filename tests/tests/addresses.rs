@@ -55,40 +55,37 @@ async fn common_proxies_work() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn local_network_works_by_plain_http() {
+/// Starts a server for the local network, with a link to an address of this computer. None without
+/// a browser or a network.
+async fn start_in_network(place: &Path, arguments: &[&str]) -> Option<(Stack, IpAddr)> {
     if !browser_enabled() {
-        return;
+        return None;
     }
     let Some(address) = address_of_this_computer() else {
         eprintln!("skipped: this computer has no network");
-        return;
+        return None;
     };
+    let options = StackOptions::new("fake", &place.join("d")).with(&["--listen", "0.0.0.0"]);
+    let mut stack = Stack::start_signed_out(options.with(arguments)).await;
+    stack.link = stack.link.replace("127.0.0.1", &address.to_string());
+    Some((stack, address))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn local_network_works_by_plain_http() {
     let place = short_directory();
-    let options = StackOptions::new("fake", &place.path().join("d")).with(&["--listen", "0.0.0.0"]);
-    let mut stack = Stack::start_signed_out(options).await;
+    let Some((stack, address)) = start_in_network(place.path(), &[]).await else { return };
     assert!(stack.log().contains(&format!("http://{address}:")), "{}", stack.log());
     assert!(stack.log().contains("unencrypted"), "{}", stack.log());
-    stack.link = stack.link.replace("127.0.0.1", &address.to_string());
     run_script_with(&stack, "address.mjs", "plain-http", &[]).await;
     stack.interrupt().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn local_network_works_by_https() {
-    if !browser_enabled() {
-        return;
-    }
-    let Some(address) = address_of_this_computer() else {
-        eprintln!("skipped: this computer has no network");
-        return;
-    };
     let place = short_directory();
-    let options = StackOptions::new("fake", &place.path().join("d"));
-    let options = options.with(&["--listen", "0.0.0.0", "--tls", "self"]);
-    let mut stack = Stack::start_signed_out(options).await;
+    let Some((stack, _)) = start_in_network(place.path(), &["--tls", "self"]).await else { return };
     assert!(!stack.log().contains("unencrypted"), "{}", stack.log());
-    stack.link = stack.link.replace("127.0.0.1", &address.to_string());
     run_script_with(&stack, "address.mjs", "tls-self", &[]).await;
     stack.interrupt().await;
 }

@@ -4,7 +4,7 @@
 
 use std::{path::PathBuf, process::Stdio};
 
-use burrow_tests::{Stack, StackOptions, short_directory, target_directory};
+use burrow_tests::{Stack, StackOptions, short_directory, soak_factor, target_directory};
 use serde_json::{Value, json};
 
 /// Operations that end the caller's own access or what the requests are about, and event streams,
@@ -88,16 +88,13 @@ fn schemathesis() -> PathBuf {
     std::env::var_os("BURROW_SCHEMATHESIS").map_or_else(installed, PathBuf::from)
 }
 
-/// 0: in the gate.
-fn soak_factor() -> u32 {
-    std::env::var("BURROW_SOAK_FACTOR").ok().and_then(|text| text.parse().ok()).unwrap_or(0)
-}
-
 /// The share of the gate, or of the soak with its factor.
-fn share(factor: u32) -> Vec<String> {
+fn share(factor: Option<u32>) -> Vec<String> {
     let arguments = match factor {
-        0 => ["--phases=examples,fuzzing".to_owned(), "--max-examples=2".to_owned()],
-        _ => ["--phases=examples,coverage,fuzzing".to_owned(), format!("--max-examples={}", 20 * factor)],
+        None => ["--phases=examples,fuzzing".to_owned(), "--max-examples=2".to_owned()],
+        Some(factor) => {
+            ["--phases=examples,coverage,fuzzing".to_owned(), format!("--max-examples={}", 20 * factor)]
+        }
     };
     arguments.to_vec()
 }
@@ -112,7 +109,7 @@ async fn answers_are_as_described() {
     std::fs::write(&configuration, headers + &existing.configuration()).expect("written");
     let factor = soak_factor();
     // The gate makes the same requests each time; the soak finds new ones.
-    let seed = if factor == 0 { 1 } else { rand::random::<u32>() }.to_string();
+    let seed = if factor.is_none() { 1 } else { rand::random::<u32>() }.to_string();
 
     // The token is in the file, not on the command line.
     let mut command = tokio::process::Command::new(schemathesis());

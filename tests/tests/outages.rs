@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_secs(40);
 const LONG_PAUSE: Duration = Duration::from_secs(120);
 
 fn pause() -> Duration {
-    if std::env::var_os("BURROW_SOAK_FACTOR").is_some() { LONG_PAUSE } else { PAUSE }
+    if burrow_tests::soak_factor().is_some() { LONG_PAUSE } else { PAUSE }
 }
 
 /// A terminal in which a shell runs.

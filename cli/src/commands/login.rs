@@ -25,7 +25,7 @@ use crate::{
         progress::{self, Step},
     },
     server::{
-        Server,
+        self, Server,
         credentials::{self, Credentials, DEFAULT_URL},
         local::LocalServer,
     },
@@ -138,10 +138,7 @@ impl Login {
             session.set_password(&SetPassword { current: None, new }).await?;
         }
         let request = NewToken { name: client_name(), days: None, scope: self.scope.into() };
-        let secret = session.create_token(&request).await;
-        // The token stays. A session that could not be ended is only one more in the list.
-        let _ = session.sign_out().await;
-        let token = secret?.token;
+        let token = server::exchange_session(&session, &request).await?.token;
         Ok((session.using_token(token.clone()), token))
     }
 }

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use crate::{
     context::{Context, ask_password, read_secret},
     output::{self, CommandError, ErrorKind, Format, Record, suggest::did_you_mean},
-    server::{Server, local::LocalServer},
+    server::{self, Server, local::LocalServer},
 };
 
 /// Manage personal access tokens
@@ -72,10 +72,7 @@ impl Token {
                     sign_in(context, password.is_some()).await?
                 };
                 let token = NewToken { name, days, scope: scope.into() };
-                let secret = session.create_token(&token).await;
-                // The token stays. A session that could not be ended is only one more in the list.
-                let _ = session.sign_out().await;
-                let secret = secret?;
+                let secret = server::exchange_session(&session, &token).await?;
                 if context.output.format == Format::Json {
                     return context.output.json(&secret);
                 }

@@ -6,7 +6,10 @@ use std::path::Path;
 pub use client::{Api as Server, Event, api::API_VERSION as API};
 use client::{ApiError, TrustedAuthorities};
 use hyper_util::client::proxy::matcher::Matcher;
-use protocol::{Redacted, api::auth::TOKEN_PREFIX};
+use protocol::{
+    Redacted,
+    api::auth::{NewToken, TOKEN_PREFIX, TokenSecret},
+};
 
 use self::credentials::{Credentials, DEFAULT_URL};
 use crate::output::{CommandError, ErrorKind};
@@ -31,6 +34,14 @@ pub fn signed_in(url: Option<&str>, ca_file: Option<&Path>) -> Result<Server, Co
         None => saved_token(&credentials, &url)?,
     };
     Ok(Server::with_token(&url, token, authorities)?)
+}
+
+/// Creates a token in the session of a browser, and ends the session.
+pub async fn exchange_session(session: &Server, token: &NewToken) -> Result<TokenSecret, CommandError> {
+    let secret = session.create_token(token).await;
+    // The token stays. A session that could not be ended is only one more in the list.
+    let _ = session.sign_out().await;
+    Ok(secret?)
 }
 
 /// The authorities of the system, and those of a file of the user.
