@@ -64,6 +64,10 @@ pub enum DocumentEvent {
     Saved {
         /// Size of the file.
         bytes: u64,
+        /// How many edits (sync step 2 and updates) had arrived from this client since it connected. A
+        /// client that has sent more has edits on the way that are not on disk yet.
+        #[serde(default)]
+        edits: u64,
     },
     /// There are edits that are not on disk yet.
     Dirty,
@@ -136,6 +140,11 @@ impl RefusalReason {
 /// viewer may send nothing else.
 pub fn is_query(message: &[u8]) -> bool {
     matches!(message, [0, 0, ..] | [3])
+}
+
+/// Whether a y-sync message contains edits: a sync step 2 or an update.
+pub fn is_edit(message: &[u8]) -> bool {
+    matches!(message, [0, 1 | 2, ..])
 }
 
 #[cfg(test)]

@@ -247,6 +247,21 @@ async fn write_file_refuses_stale_etag() {
 }
 
 #[tokio::test]
+async fn upload_keeps_mode_of_replaced_file() {
+    let agent = Agent::start().await;
+    std::fs::write(agent.path("run.sh"), "#!/bin/sh\n").expect("a file");
+    let mode = |mode| std::os::unix::fs::PermissionsExt::from_mode(mode);
+    std::fs::set_permissions(agent.path("run.sh"), mode(0o755)).expect("a mode");
+    for (name, expected) in [("run.sh", 0o755), ("new.sh", 0o644)] {
+        let path = format!("/v1/files/content?path={name}");
+        let (status, _) = agent.send(Method::PUT, &path, full("#!/bin/sh\necho hello\n")).await;
+        assert!(status.is_success());
+        let status = std::fs::metadata(agent.path(name)).expect("a file");
+        assert_eq!(std::os::unix::fs::MetadataExt::mode(&status) & 0o7777, expected, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn watch_files_reports_changes() {
     let agent = Agent::start().await;
     let mut socket = agent.open_socket("/v1/files/watch").await;
@@ -382,7 +397,7 @@ async fn document_merges_edits_and_file_changes() {
 
     anna.insert(11, "three\n").await;
     ben.receive_until(|text, _| text == "one\ntwo 😀\nthree\n").await;
-    anna.receive_until(|_, event| matches!(event, Some(DocumentEvent::Saved { bytes: 22 }))).await;
+    anna.receive_until(|_, event| matches!(event, Some(DocumentEvent::Saved { bytes: 22, .. }))).await;
     assert_eq!(std::fs::read_to_string(agent.path("f.txt")).expect("saved"), "one\r\ntwo 😀\r\nthree\r\n");
 
     std::fs::write(agent.path("f.txt"), "zero\r\none\r\ntwo 😀\r\nthree\r\n").expect("a writable file");

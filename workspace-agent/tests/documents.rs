@@ -11,9 +11,10 @@ use std::{
     time::Duration,
 };
 
+use futures_util::StreamExt as _;
 use http::{Method, StatusCode};
 use protocol::document::DocumentEvent;
-use support::{Agent, Editor};
+use support::{Agent, Editor, within_timeout};
 use tokio::time::sleep;
 use transport::body::full;
 
@@ -242,6 +243,36 @@ mod not_text {
     }
 }
 
+mod saved_event {
+    use super::*;
+
+    fn edits(event: Option<&DocumentEvent>) -> Option<u64> {
+        let DocumentEvent::Saved { edits, .. } = event? else { return None };
+        Some(*edits)
+    }
+
+    #[tokio::test]
+    async fn counts_edits_of_its_client() {
+        let agent = Agent::start().await;
+        let mut typist = Editor::open_with(&agent, "file", "text\n").await;
+        let mut reader = Editor::open_text(&agent, "file", "text\n").await;
+        typist.insert(0, "one ").await;
+        typist.insert(0, "two ").await;
+        typist.receive_until(|_, event| edits(event) == Some(2)).await;
+        reader.receive_until(|_, event| edits(event) == Some(0)).await;
+    }
+
+    #[tokio::test]
+    async fn follows_edits_that_were_saved_before_reconnect() {
+        let agent = Agent::start().await;
+        let mut editor = Editor::open_with(&agent, "file", "text\n").await;
+        editor.insert(0, "one ").await;
+        editor.receive_until_rest(&agent.path("file"), |text| text == "one text\n").await;
+        editor.reconnect(&agent, "file").await;
+        editor.receive_until(|_, event| edits(event) == Some(1)).await;
+    }
+}
+
 async fn overwrite(agent: &Agent, path: &str) {
     let body = full(serde_json::json!({ "path": path }).to_string());
     let (status, _) = agent.send(Method::POST, "/v1/documents/overwrite", body).await;
@@ -354,7 +385,7 @@ mod save {
             editor.insert(0, "#!/bin/sh\r\necho\r\n").await;
             editor
                 .receive_until(|_, event| {
-                    matches!(event, Some(DocumentEvent::Saved { bytes }) if *bytes == after.len() as u64)
+                    matches!(event, Some(DocumentEvent::Saved { bytes, .. }) if *bytes == after.len() as u64)
                 })
                 .await;
             assert_eq!(fs::read_to_string(agent.path(name)).expect("a file"), after, "{name}");
@@ -409,6 +440,23 @@ async fn burst_of_edits_needs_little_memory() {
     // The text itself is in a few buffers at once while it is saved.
     let bound = 24 + 32 * length / 1024 / 1024;
     assert!(needed < bound, "{needed} MiB for {edits} edits");
+}
+
+#[tokio::test]
+async fn large_history_begins_again_from_file() {
+    let agent = Agent::start().await;
+    let mut editor = Editor::open_with(&agent, "file", "text\n").await;
+    // Each letter is typed before the one before it, so none continues another.
+    let edits = 300_000;
+    for _ in 0..edits {
+        editor.edit_replica(0, 0, "x");
+    }
+    let typed = editor.text();
+    editor.reconnect(&agent, "file").await;
+    while let Some(Ok(_)) = within_timeout(editor.socket.next()).await {}
+    assert_eq!(fs::read_to_string(agent.path("file")).expect("a file"), typed);
+    let renewed = Editor::open_text(&agent, "file", &typed).await;
+    assert_ne!(renewed.epoch, editor.epoch);
 }
 
 mod full_home {

@@ -2240,6 +2240,12 @@ export interface components {
              * @description Size of the file.
              */
             bytes: number;
+            /**
+             * Format: int64
+             * @description How many edits (sync step 2 and updates) had arrived from this client since it connected. A
+             *     client that has sent more has edits on the way that are not on disk yet.
+             */
+            edits?: number;
             /** @enum {string} */
             type: "saved";
         } | {

@@ -188,6 +188,44 @@ describe("shared document", () => {
     expect(shared.state).toMatchObject({ saved: true, saveFailure: null });
   });
 
+  it("is not saved while an edit is on the way", () => {
+    const agent = new Agent("abc");
+    agent.greet(environment.lastSocket, "e1");
+    shared.state.text?.insert(0, "x");
+    // The answer to the agent's sync step 1, and the edit.
+    const saved = (edits: number) => JSON.stringify({ type: "saved", bytes: 4, edits });
+    environment.lastSocket.receive(saved(1));
+    expect(shared.state.saved).toBe(false);
+    environment.lastSocket.receive(saved(2));
+    expect(shared.state.saved).toBe(true);
+    shared.state.text?.insert(0, "y");
+    environment.lastSocket.receive(saved(2));
+    agent.greet(environment.lastSocket, "e1");
+    environment.lastSocket.receive(JSON.stringify({ type: "refused", reason: "stale", message: "" }));
+    expect(shared.state.unsavedText?.text).toBe("yxabc");
+  });
+
+  it("shows its presence to the others after a reconnect", () => {
+    const agent = new Agent("abc");
+    const presences = () =>
+      environment.lastSocket.sent
+        .filter((one) => (one as Uint8Array)[0] === 1)
+        .map((one) => {
+          const decoder = decoding.createDecoder((one as Uint8Array).subarray(1));
+          const update = decoding.createDecoder(decoding.readVarUint8Array(decoder));
+          decoding.readVarUint(update);
+          return { client: decoding.readVarUint(update), clock: decoding.readVarUint(update) };
+        });
+    agent.greet(environment.lastSocket, "e1");
+    const before = presences().at(-1);
+    environment.lastSocket.drop();
+    environment.advance(60_000);
+    environment.lastSocket.open();
+    agent.greet(environment.lastSocket, "e1");
+    expect(presences().at(-1)?.client).toBe(before?.client);
+    expect(presences().at(-1)?.clock).toBeGreaterThan(before?.clock ?? Infinity);
+  });
+
   describe("unsaved text", () => {
     let slot: MemorySlot;
     const open = () => {

@@ -63,6 +63,8 @@ export class SharedDocument {
   private hasUnsavedEdits = false;
   /** Local edits since the connection was lost. */
   private hasUnsentEdits = false;
+  /** Messages with edits that were sent on this connection. */
+  private sentEdits = 0;
   /** Whether this replica was ever edited. */
   private hasEdits = false;
   /** The text when it was last equal to the file. Null until the next change: it is the current text. */
@@ -179,6 +181,7 @@ export class SharedDocument {
         return;
       }
       this.send(SYNC, (encoder) => writeUpdate(encoder, update));
+      this.sentEdits += 1;
     });
     awareness.on("update", (change: Record<"added" | "updated" | "removed", number[]>, origin: unknown) => {
       if (origin === this || !this.isOpen || this.current.readOnly) return;
@@ -230,10 +233,12 @@ export class SharedDocument {
         this.updateState({ readOnly: event.read_only, refused: null, deleted: false });
         this.send(SYNC, (encoder) => writeSyncStep1(encoder, this.doc));
         if (event.read_only) this.send(QUERY_AWARENESS, () => undefined);
-        else this.sendAwareness();
+        // The others have dropped this client's presence. A state with a new clock shows it again.
+        else this.current.awareness.setLocalState(this.current.awareness.getLocalState());
         return;
       case "saved":
-        if (!this.hasUnsentEdits) this.markSaved();
+        // An edit that is still on the way to the agent is not on disk. (Older agents send no number.)
+        if (!this.hasUnsentEdits && this.sentEdits <= (event.edits ?? Infinity)) this.markSaved();
         this.updateState({ saved: !this.hasUnsavedEdits, saveFailure: null, deleted: false });
         return;
       case "dirty":
@@ -313,6 +318,7 @@ export class SharedDocument {
   private resetConnection(): void {
     this.isOpen = false;
     this.isSynchronised = false;
+    this.sentEdits = 0;
     const { awareness } = this.current;
     const others = [...awareness.getStates().keys()].filter((client) => client !== this.doc.clientID);
     removeAwarenessStates(awareness, others, this);
@@ -337,6 +343,7 @@ export class SharedDocument {
     if (kind === SYNC_STEP_1 && !this.current.readOnly) {
       this.socket.send(encoding.toUint8Array(encoder));
       // This reply contained the edits made offline. From now on each edit is sent by itself.
+      this.sentEdits += 1;
       this.isSynchronised = true;
       this.hasUnsentEdits = false;
     }

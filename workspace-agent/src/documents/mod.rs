@@ -9,7 +9,8 @@
 //! The life of a document: a client opens a path; the registry resolves links, loads the file and
 //! starts the task, with a new epoch. Clients join, synchronize and edit. The document saves 150 ms
 //! after the last edit, and merges what other programs write to the file. Ten minutes after its
-//! last viewer has left, the task ends.
+//! last viewer has left, the task ends; and when its history has become too large ([`renewal`]), so
+//! that the clients open the file again.
 
 mod diff;
 mod disk_state;
@@ -18,6 +19,7 @@ mod file;
 mod late_write;
 mod outbox;
 pub mod registry;
+mod renewal;
 mod save;
 pub mod session;
 pub mod shared_text;

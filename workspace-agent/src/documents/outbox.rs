@@ -177,14 +177,14 @@ mod tests {
         let (sender, mut outbox) = outbox();
         for bytes in 0..1000 {
             sender.send(ViewerMessage::Event(DocumentEvent::Dirty)).expect("room");
-            sender.send(ViewerMessage::Event(DocumentEvent::Saved { bytes })).expect("room");
+            sender.send(ViewerMessage::Event(DocumentEvent::Saved { bytes, edits: bytes })).expect("room");
         }
         drop(sender);
         let mut received = Vec::new();
         while let Some(ViewerMessage::Event(event)) = outbox.recv().await {
             received.push(event);
         }
-        assert_eq!(received, [DocumentEvent::Dirty, DocumentEvent::Saved { bytes: 999 }]);
+        assert_eq!(received, [DocumentEvent::Dirty, DocumentEvent::Saved { bytes: 999, edits: 999 }]);
     }
 
     #[test]

@@ -65,6 +65,16 @@ struct Presence {
     state: String,
 }
 
+/// How large a text is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TextSize {
+    /// The text alone.
+    pub text_bytes: usize,
+    /// The encoding of a replica: the text, and where each part of it was inserted and deleted. In memory,
+    /// a part takes about 20 times its encoding, here and in each client.
+    pub replica_bytes: usize,
+}
+
 /// What a message leads to.
 #[derive(Debug, Default, PartialEq)]
 pub struct MessageEffects {
@@ -127,6 +137,12 @@ impl SharedText {
     /// The current text.
     pub fn text(&self) -> String {
         text_of(&self.doc)
+    }
+
+    /// Sizes of the text and of everything that a replica of it contains.
+    pub fn size(&self) -> TextSize {
+        let all = encode_since(&self.doc, &StateVector::default());
+        TextSize { text_bytes: self.text().len(), replica_bytes: all.map_or(usize::MAX, |all| all.len()) }
     }
 
     /// Messages for a viewer that joins: the state here, so that it sends what is missing, and all
@@ -274,7 +290,9 @@ impl SharedText {
             .iter()
             .filter(|(_, presence)| presence.viewer == viewer)
             .map(|(client, presence)| {
-                (*client, AwarenessUpdateEntry { clock: presence.clock + 1, json: "null".into() })
+                // With the clock of the last state, as y-websocket does it: a client that connects again
+                // continues to count from there.
+                (*client, AwarenessUpdateEntry { clock: presence.clock, json: "null".into() })
             })
             .collect();
         self.presences.retain(|_, presence| presence.viewer != viewer);

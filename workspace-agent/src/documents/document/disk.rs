@@ -131,6 +131,11 @@ impl DiskFile {
         self.save.is_some()
     }
 
+    /// Whether the file is as it was last loaded or saved, and no save is running.
+    pub(super) fn is_in_sync(&self) -> bool {
+        self.state == DiskState::InSync && !self.is_saving()
+    }
+
     /// When the next save starts, unless one is running or the file has to settle first.
     pub(super) fn next_save_at(&self) -> Option<Instant> {
         let can_save = !self.is_saving() && self.state == DiskState::InSync;
@@ -143,6 +148,11 @@ impl DiskFile {
 
     pub(super) fn failure(&self) -> Option<DocumentEvent> {
         self.failure.clone()
+    }
+
+    /// Size of the file if it contains this text.
+    pub(super) fn encoded_len(&self, text: &str) -> u64 {
+        self.line_ending.encode(text).len() as u64
     }
 
     /// Schedules a save after an edit. Further edits postpone it, up to [`MAX_SAVE_DELAY`] after
@@ -277,7 +287,7 @@ impl Document {
         }
         self.convert_line_ending();
         if !self.text.has_unsaved_edits() {
-            self.broadcast(&ViewerMessage::Event(DocumentEvent::Saved { bytes: saved.bytes }), None);
+            self.broadcast_saved(saved.bytes);
         }
     }
 
@@ -395,7 +405,7 @@ impl Document {
         if self.text.has_unsaved_edits() {
             self.resume();
         } else {
-            self.broadcast(&ViewerMessage::Event(DocumentEvent::Saved { bytes }), None);
+            self.broadcast_saved(bytes);
         }
     }
 

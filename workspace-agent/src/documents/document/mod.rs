@@ -11,7 +11,7 @@ use std::{collections::HashMap, ops::ControlFlow, sync::Arc, time::Duration};
 
 use axum::body::Bytes;
 use protocol::{
-    document::{DocumentEvent, RefusalReason},
+    document::{DocumentEvent, RefusalReason, is_edit},
     files::HomePath,
 };
 use tokio::{
@@ -23,6 +23,7 @@ use self::disk::DiskFile;
 use super::{
     file::{self, LoadError, LoadedFile},
     outbox::{Outbox, OutboxSender, ViewerMessage, outbox},
+    renewal::{EditMeter, Renewal},
     shared_text::{Rejection, SharedText, ViewerId},
 };
 use crate::{error::io_error_message, files::home_directory::HomeDirectory, tasks::Tasks};
@@ -187,10 +188,19 @@ struct Document {
     epoch: String,
     text: SharedText,
     file: DiskFile,
-    viewers: HashMap<ViewerId, OutboxSender>,
+    viewers: HashMap<ViewerId, Viewer>,
     next_viewer: ViewerId,
     flushes: Vec<oneshot::Sender<()>>,
     last_viewer_left_at: Instant,
+    edit_meter: EditMeter,
+    renewal: Renewal,
+}
+
+/// A client of the document.
+struct Viewer {
+    outbox: OutboxSender,
+    /// Messages with edits that have arrived from it.
+    edits: u64,
 }
 
 /// Whether the task continues after an event.
@@ -206,6 +216,8 @@ impl Document {
             next_viewer: 1,
             flushes: Vec::new(),
             last_viewer_left_at: Instant::now(),
+            edit_meter: EditMeter::default(),
+            renewal: Renewal::default(),
         }
     }
 
@@ -236,9 +248,26 @@ impl Document {
                 }
                 _ = poll.tick(), if !is_saving => self.poll_file().await,
             };
-            if next.is_break() {
+            if next.is_break() || self.is_to_be_renewed() {
                 return;
             }
+        }
+    }
+
+    /// Whether this instance ends, so that the next one has no history.
+    fn is_to_be_renewed(&self) -> bool {
+        match self.renewal {
+            Renewal::NotNeeded => false,
+            Renewal::AfterSave => !self.text.has_unsaved_edits() && self.file.is_in_sync(),
+            Renewal::Now => true,
+        }
+    }
+
+    fn measure(&mut self) {
+        let size = self.text.size();
+        self.renewal = Renewal::of(size);
+        if self.renewal != Renewal::NotNeeded {
+            tracing::info!(?size, "a document has a large history; it begins again from its file");
         }
     }
 
@@ -278,14 +307,16 @@ impl Document {
         if let Some(failure) = self.file.failure() {
             let _ = sender.send(ViewerMessage::Event(failure));
         }
-        self.viewers.insert(id, sender);
+        self.viewers.insert(id, Viewer { outbox: sender, edits: 0 });
         Ok(JoinedViewer { id, epoch: self.epoch.clone(), outbox })
     }
 
     fn apply_message(&mut self, viewer: ViewerId, message: &[u8]) {
-        if !self.viewers.contains_key(&viewer) {
+        let Some(sender) = self.viewers.get_mut(&viewer) else {
             return; // removed while the message was queued
-        }
+        };
+        let is_edit = is_edit(message);
+        sender.edits += u64::from(is_edit);
         let was_unsaved = self.text.has_unsaved_edits();
         let effects = match self.text.receive(viewer, message) {
             Ok(effects) => effects,
@@ -297,6 +328,7 @@ impl Document {
         // As y-websocket does, presences are sent to their own viewer too: its client regards a
         // connection without messages as dead.
         let except = effects.has_edited.then_some(viewer);
+        let is_complete = effects.replies.is_empty();
         for message in effects.replies {
             self.send(viewer, ViewerMessage::Sync(message.into()));
         }
@@ -304,10 +336,30 @@ impl Document {
             self.broadcast(&ViewerMessage::Sync(message.into()), except);
         }
         if effects.has_edited {
+            if self.edit_meter.count(message.len()) {
+                self.measure();
+            }
             if !was_unsaved {
                 self.broadcast(&ViewerMessage::Event(DocumentEvent::Dirty), None);
             }
             self.file.schedule_save();
+        } else if is_edit && is_complete && !was_unsaved {
+            // What it sends again after a reconnect may have been saved without its knowledge.
+            let bytes = self.file.encoded_len(&self.text.text());
+            self.send_saved(viewer, bytes);
+        }
+    }
+
+    /// Tells a viewer that all its edits are on disk.
+    fn send_saved(&mut self, viewer: ViewerId, bytes: u64) {
+        let Some(edits) = self.viewers.get(&viewer).map(|viewer| viewer.edits) else { return };
+        self.send(viewer, ViewerMessage::Event(DocumentEvent::Saved { bytes, edits }));
+    }
+
+    /// Tells all viewers that all their edits are on disk.
+    fn broadcast_saved(&mut self, bytes: u64) {
+        for viewer in self.viewers.keys().copied().collect::<Vec<_>>() {
+            self.send_saved(viewer, bytes);
         }
     }
 
@@ -322,7 +374,7 @@ impl Document {
     }
 
     fn send(&mut self, viewer: ViewerId, message: ViewerMessage) {
-        let is_full = self.viewers.get(&viewer).is_some_and(|outbox| outbox.send(message).is_err());
+        let is_full = self.viewers.get(&viewer).is_some_and(|viewer| viewer.outbox.send(message).is_err());
         if is_full {
             self.remove_viewer(viewer);
         }
