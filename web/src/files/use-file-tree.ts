@@ -6,6 +6,7 @@ import { ApiError, errorMessage } from "../api/client";
 import type { ConnectionState } from "../streams/reconnecting-socket";
 import { reconnectOnReturn } from "../streams/reconnecting-socket";
 import { FileWatcher } from "../streams/file-watcher";
+import { ListingQueue } from "./listing-queue";
 import { pathAfterRename } from "./paths";
 import { visibleDirectories, toggled, withListing, without, type Directories } from "./tree-model";
 
@@ -27,47 +28,42 @@ export function useFileTree(workspace: string, remembered: readonly string[]): F
   const [failure, setFailure] = useState("");
   const [connection, setConnection] = useState<ConnectionState>("connecting");
   const watch = useRef<FileWatcher | null>(null);
-  const listings = useRef(new Map<string, AbortController>());
 
   const list = useCallback(
-    async (path: string) => {
-      // The newest listing wins. An older one that is still running could show deleted files again.
-      listings.current.get(path)?.abort();
-      const controller = new AbortController();
-      listings.current.set(path, controller);
+    async (path: string, signal: AbortSignal) => {
       try {
-        const { entries, truncated } = await filesApi.list(workspace, path, controller.signal);
-        if (controller.signal.aborted) return;
+        const { entries, truncated } = await filesApi.list(workspace, path, signal);
+        if (signal.aborted) return;
         setDirectories((known) => withListing(known, path, { entries, truncated }));
         if (path === "") setFailure("");
       } catch (error) {
-        if (controller.signal.aborted) return;
+        if (signal.aborted) return;
         if (path === "") setFailure(errorMessage(error));
         // It stays expanded: a folder that is created again shows its new content.
         else if (error instanceof ApiError && error.status === 404)
           setDirectories((known) => without(known, path));
-      } finally {
-        if (listings.current.get(path) === controller) listings.current.delete(path);
       }
     },
     [workspace],
   );
+  const queue = useRef<ListingQueue | null>(null);
 
   const seen = useMemo(() => visibleDirectories(directories, expanded), [directories, expanded]);
-  const latest = useRef({ seen, list });
+  const latest = useRef(seen);
   useEffect(() => {
-    latest.current = { seen, list };
+    latest.current = seen;
   });
 
   const refresh = useCallback((changed?: readonly string[]) => {
-    const { seen, list } = latest.current;
-    for (const path of changed ?? seen) {
-      if (seen.includes(path)) void list(path);
+    for (const path of changed ?? latest.current) {
+      if (latest.current.includes(path)) queue.current?.request(path);
     }
   }, []);
 
   useEffect(() => {
-    const pending = listings.current;
+    const controller = new AbortController();
+    const listings = new ListingQueue((path) => list(path, controller.signal));
+    queue.current = listings;
     const opened = new FileWatcher(() => socketUrl(workspace, "files/watch"), {
       onChange: (changed) => refresh(changed ?? undefined),
       onState: setConnection,
@@ -80,9 +76,10 @@ export function useFileTree(workspace: string, remembered: readonly string[]): F
     return () => {
       stopWaking();
       opened.close();
-      for (const controller of pending.values()) controller.abort();
+      listings.close();
+      controller.abort();
     };
-  }, [workspace, refresh]);
+  }, [workspace, refresh, list]);
 
   const known = useRef(new Set<string>());
   useEffect(() => {
@@ -90,10 +87,10 @@ export function useFileTree(workspace: string, remembered: readonly string[]): F
     for (const path of seen) {
       if (known.current.has(path)) continue;
       known.current.add(path);
-      void list(path);
+      queue.current?.request(path);
     }
     for (const path of known.current) if (!seen.includes(path)) known.current.delete(path);
-  }, [seen, list]);
+  }, [seen]);
 
   const toggle = useCallback((path: string, open?: boolean) => {
     setExpanded((expanded) => toggled(expanded, path, open));
