@@ -270,6 +270,24 @@ await step("files: create a folder, rename, upload, download, delete", async () 
   await treeItem(ada, "up.txt").waitFor({ state: "detached" });
 });
 
+await step("a folder of 20,000 entries is shown, and only what is in view is drawn", async () => {
+  await ada.locator(".xterm-helper-textarea").first().focus();
+  await typeLine(ada, "clear; mkdir many; seq -f many/file-%g 20000 | xargs touch; echo touched-$((1+1))");
+  await waitForTerminalText(ada, "touched-2");
+  await treeItem(ada, "many").waitFor();
+  const since = Date.now();
+  await ada.locator("[data-path=many]").click();
+  const first = ada.locator('[data-path="many/file-1"]');
+  await first.waitFor();
+  console.log(`  shown ${Date.now() - since} ms after the click`);
+  assert.equal(await first.getAttribute("aria-setsize"), "20000");
+  assert.ok((await ada.getByRole("treeitem").count()) < 200);
+  await ada.locator("[data-path=many]").click();
+  await first.waitFor({ state: "detached" });
+  await removeDirectory(ada, workspace, "many");
+  await treeItem(ada, "many").waitFor({ state: "detached" });
+});
+
 await step("a stop saves the home, and a start restores it", async () => {
   const before = await readContent(ada, workspace, "app.py");
   await ada.getByRole("button", { name: "Actions for demo" }).click();

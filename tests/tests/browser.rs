@@ -1,5 +1,5 @@
-//! The main functions in a real headless browser. The steps are in `browser/drive.mjs`; this test
-//! starts the server.
+//! The main functions in a real headless browser. The steps are in scripts of `browser/`; the
+//! tests start the server.
 
 use burrow_tests::{
     Stack, StackOptions,
@@ -7,24 +7,30 @@ use burrow_tests::{
     guests_enabled,
 };
 
-async fn run_in_browser(runtime: &'static str) {
+async fn run_in_browser(script: &str, runtime: &'static str) {
     if !browser_enabled() {
         return;
     }
     let place = tempfile::Builder::new().prefix("bw").tempdir_in("/tmp").expect("a directory");
     let stack = Stack::start_signed_out(StackOptions::new(runtime, &place.path().join("d"))).await;
-    run_script(&stack, "drive.mjs", runtime, async |action| panic!("unknown action: {action}")).await;
+    let screenshots = format!("{}-{runtime}", script.trim_end_matches(".mjs"));
+    run_script(&stack, script, &screenshots, async |action| panic!("unknown action: {action}")).await;
     stack.interrupt().await;
 }
 
 #[tokio::test]
 async fn browser_end_to_end() {
-    run_in_browser("fake").await;
+    run_in_browser("drive.mjs", "fake").await;
 }
 
 #[tokio::test]
 async fn browser_end_to_end_on_microvms() {
     if guests_enabled() {
-        run_in_browser("microvm").await;
+        run_in_browser("drive.mjs", "microvm").await;
     }
+}
+
+#[tokio::test]
+async fn stock_clients_in_browsers_edit_together() {
+    run_in_browser("stock-clients.mjs", "fake").await;
 }

@@ -1,0 +1,27 @@
+// A page with a stock y-websocket client, as another application would have it.
+import { WebsocketProvider } from "y-websocket";
+import * as Y from "yjs";
+
+/** Opens a file, and shows a caret with this name at the end of the text. */
+export function open(server, path, name) {
+    const doc = new Y.Doc();
+    const provider = new WebsocketProvider(server, "documents", doc, { disableBc: true, params: { path } });
+    const text = doc.getText("content");
+    provider.awareness.setLocalStateField("user", { name, color: "#30bced" });
+    const placeCaret = () => {
+        const position = Y.relativePositionToJSON(Y.createRelativePositionFromTypeIndex(text, text.length));
+        provider.awareness.setLocalStateField("cursor", { anchor: position, head: position });
+    };
+    return {
+        text: () => text.toString(),
+        isSynced: () => provider.synced,
+        names: () =>
+            [...provider.awareness.getStates().values()].map((state) => state.user?.name ?? "").sort(),
+        append: (line) => {
+            text.insert(text.length, line);
+            placeCaret();
+        },
+        disconnect: () => provider.disconnect(),
+        connect: () => provider.connect(),
+    };
+}
