@@ -7,6 +7,7 @@ use serde_json::Value;
 
 pub mod echo;
 pub mod footprint;
+pub mod listing;
 pub mod remote_start;
 pub mod start;
 pub mod volume;

@@ -2,7 +2,7 @@
 //! ratios. Times alone cannot be compared between computers.
 //!
 //! Each row has a goal and `ok` or `MISS`. The exit status says whether all goals are met.
-//! Arguments select rows by name: start, echo, snapshot, memory, volume, remote. `--quick` measures
+//! Arguments select rows by name: start, echo, listing, snapshot, memory, volume, remote. `--quick` measures
 //! less data.
 
 use std::process::ExitCode;
@@ -30,6 +30,9 @@ async fn main() -> ExitCode {
     }
     if is_selected("echo") {
         rows.push(bench::echo::measure().await);
+    }
+    if is_selected("listing") {
+        rows.extend(bench::listing::measure().await);
     }
     if is_selected("snapshot") || is_selected("memory") {
         rows.extend(bench::footprint::measure().await);
