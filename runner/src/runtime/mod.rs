@@ -56,6 +56,8 @@ pub enum RuntimeError {
     Network(#[from] crate::network::NetworkError),
     #[error(transparent)]
     Accelerator(#[from] microvm::accelerator::AcceleratorError),
+    #[error(transparent)]
+    Jail(#[from] microvm::JailError),
 }
 
 /// How a sandbox exited by itself.

@@ -14,11 +14,12 @@ use tokio::time::timeout;
 
 use super::{
     command_line::{Accelerator, CommandLine},
-    jail::Jail,
+    jail::{Jail, JailError},
 };
 use crate::runtime::console::Console;
 
-const DEVICE: &str = "/dev/kvm";
+/// The device of KVM.
+pub const DEVICE: &str = "/dev/kvm";
 /// Under KVM a kernel boots in a second or two.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(20);
 /// What the kernel prints when it starts the first process.
@@ -41,12 +42,12 @@ pub struct AcceleratorChoice {
 /// Why no accelerator can be chosen.
 #[derive(Debug, thiserror::Error)]
 pub enum AcceleratorError {
-    /// The image or the initramfs is missing.
-    #[error("Cannot open the kernel or the initramfs: {0}")]
-    Open(io::Error),
-    /// QEMU is not installed, or its sockets cannot be created.
-    #[error("Cannot start QEMU: {0}. Install qemu-system-x86")]
-    Spawn(io::Error),
+    /// The sockets of the VMM cannot be created.
+    #[error("Cannot create the sockets of QEMU: {0}")]
+    Sockets(io::Error),
+    /// QEMU cannot be started.
+    #[error(transparent)]
+    Jail(#[from] JailError),
 }
 
 /// The accelerator for this host. If KVM may work, the image's kernel is booted under it, once per
@@ -112,25 +113,25 @@ fn write_choice(file: &Path, choice: &AcceleratorChoice) -> io::Result<()> {
 /// Boots the kernel under KVM to its first process, without disks. The inner error says why it did
 /// not boot; the outer one, why the probe could not run.
 async fn probe_kvm(kernel: &Path, initramfs: &Path) -> Result<Result<(), String>, AcceleratorError> {
-    let directory = ProbeDirectory::new().map_err(AcceleratorError::Spawn)?;
-    let listen = |name: &str| UnixListener::bind(directory.0.join(name)).map_err(AcceleratorError::Spawn);
-    let open = |path: &Path| fs::File::open(path).map_err(AcceleratorError::Open);
-    let groups = device_group().into_iter().collect();
-    let mut jail = Jail { uid: None, groups, namespace: None, descriptors: Vec::new() };
+    let directory = ProbeDirectory::new().map_err(AcceleratorError::Sockets)?;
+    let listen = |name: &str| UnixListener::bind(directory.0.join(name)).map_err(AcceleratorError::Sockets);
+    let mut jail = Jail::new(None)?;
+    jail.allow_device(Path::new(DEVICE), device_group());
     let command_line = CommandLine {
         accelerator: Accelerator::Kvm,
         tsc_khz: None,
         vcpus: 1,
         memory_mib: 512,
-        kernel: jail.pass(open(kernel)?),
-        initramfs: jail.pass(open(initramfs)?),
+        kernel: jail.show(kernel, "kernel"),
+        initramfs: jail.show(initramfs, "initramfs"),
         disks: None,
         agent: jail.pass(listen("agent.sock")?),
         qmp: jail.pass(listen("qmp.sock")?),
         tap: None,
         is_verbose: true,
     };
-    let mut child = jail.spawn(&command_line.to_arguments()).map_err(AcceleratorError::Spawn)?;
+    let mut vmm = jail.spawn(command_line.to_arguments()).await?;
+    let child = &mut vmm.child;
     let console = Console::follow(child.stdout.take().expect("piped"));
     let errors = Console::follow(child.stderr.take().expect("piped"));
     let booted = tokio::select! {

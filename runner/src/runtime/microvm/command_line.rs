@@ -1,8 +1,8 @@
 //! QEMU's command line. Pure: descriptors come as numbers, and no secret is among the arguments.
 //!
-//! Files and sockets are passed open, because the VMM's user may open nothing itself.
+//! Disks and sockets are passed open, because the VMM's root directory does not have them.
 
-use std::os::fd::RawFd;
+use std::{os::fd::RawFd, path::PathBuf};
 
 use protocol::agent::{HOME_SERIAL, PORT_NAME, ROOT_SERIAL, SCRATCH_SERIAL};
 use serde::{Deserialize, Serialize};
@@ -38,8 +38,10 @@ pub struct CommandLine {
     pub tsc_khz: Option<u64>,
     pub vcpus: u8,
     pub memory_mib: u32,
-    pub kernel: RawFd,
-    pub initramfs: RawFd,
+    /// Path in the VMM's root directory.
+    pub kernel: PathBuf,
+    /// Path in the VMM's root directory.
+    pub initramfs: PathBuf,
     /// `None` for a probe.
     pub disks: Option<DiskDescriptors>,
     /// Listening socket of the agent's port.
@@ -64,7 +66,7 @@ pub struct DiskDescriptors {
 }
 
 impl CommandLine {
-    /// The arguments for [`super::jail::VMM`].
+    /// The arguments for QEMU.
     pub fn to_arguments(&self) -> Vec<String> {
         let mut all = split("-no-user-config -nodefaults -no-reboot -display none");
         all.extend(split("-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"));
@@ -109,7 +111,7 @@ impl CommandLine {
             clock.unwrap_or_default()
         );
         let mut all =
-            split(&format!("-kernel /proc/self/fd/{} -initrd /proc/self/fd/{}", self.kernel, self.initramfs));
+            split(&format!("-kernel {} -initrd {}", self.kernel.display(), self.initramfs.display()));
         all.extend(["-append".to_owned(), line]);
         all
     }
@@ -152,8 +154,8 @@ mod tests {
             tsc_khz: Some(2_000_000),
             vcpus: 2,
             memory_mib: 1024,
-            kernel: 10,
-            initramfs: 11,
+            kernel: "/kernel".into(),
+            initramfs: "/initramfs".into(),
             disks: Some(DiskDescriptors { root: 12, scratch: 13, home: 14 }),
             agent: 15,
             qmp: 16,

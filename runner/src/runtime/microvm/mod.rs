@@ -21,17 +21,13 @@ use std::{
 };
 
 use protocol::{agent::HOME_DISK_BYTES, runner::RunnerSpec, workspace::Step};
-use tokio::{
-    process::{Child, Command},
-    task::JoinHandle,
-    time::timeout,
-};
+use tokio::{process::Command, task::JoinHandle, time::timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-pub use self::command_line::Accelerator;
+pub use self::{command_line::Accelerator, jail::JailError};
 use self::{
     command_line::{CommandLine, DiskDescriptors},
-    jail::Jail,
+    jail::{Jail, JailedProcess},
 };
 use super::{RuntimeError, SandboxExit, StartContext, cannot, console::Console, in_run_dir};
 use crate::{agent::Agent, export, images, network::Network};
@@ -52,7 +48,7 @@ const MIB: u64 = 1024 * 1024;
 
 /// A running VMM, the home that it is connected to, and the agent in its guest.
 pub struct Microvm {
-    child: Child,
+    process: JailedProcess,
     agent: Arc<Agent>,
     accelerator: Accelerator,
     /// What the guest's kernel prints.
@@ -78,10 +74,10 @@ impl Microvm {
         let choice = accelerator::choose(&spec.image_dir, &spec.initramfs).await?;
         let (network, scratch) = tokio::try_join!(create_network(context), create_scratch_disk(spec))?;
         context.reporter.report_step(Step::Sandbox, None);
-        let mut jail = new_jail(context, choice.accelerator);
+        let mut jail = new_jail(context, choice.accelerator)?;
         let nameservers = network.as_ref().map(|network| network.nameservers.clone());
         let (namespace, tap) = network.map(|network| (network.namespace, network.tap)).unzip();
-        jail.namespace = namespace;
+        namespace.map(|namespace| jail.set_network(namespace));
         let (export, connection) = export_home(context)?;
         let agent = in_run_dir(spec, "agent.sock");
         let qmp = in_run_dir(spec, "qmp.sock");
@@ -93,8 +89,8 @@ impl Microvm {
             },
             vcpus: spec.resources.vcpus,
             memory_mib: spec.resources.memory_mib,
-            kernel: jail.pass(open(&spec.image_dir.join(images::KERNEL))?),
-            initramfs: jail.pass(open(&spec.initramfs)?),
+            kernel: jail.show(&spec.image_dir.join(images::KERNEL), "kernel"),
+            initramfs: jail.show(&spec.initramfs, "initramfs"),
             disks: Some(DiskDescriptors {
                 root: jail.pass(open(&spec.image_dir.join(images::ROOTFS))?),
                 scratch: jail.pass(scratch),
@@ -105,12 +101,14 @@ impl Microvm {
             tap: tap.map(|tap| jail.pass(tap)),
             is_verbose: false,
         };
-        let mut child = jail.spawn(&command_line.to_arguments()).map_err(cannot("start QEMU"))?;
+        let arguments = command_line.to_arguments();
+        let mut process = jail.spawn(arguments).await?;
+        let child = &mut process.child;
         tracing::info!(pid = child.id(), accelerator = choice.accelerator.as_str(), "started the VMM");
         Ok(Self {
             console: Console::follow(child.stdout.take().expect("piped")),
             errors: Console::follow(child.stderr.take().expect("piped")),
-            child,
+            process,
             agent: Arc::new(Agent::new(agent)),
             accelerator: choice.accelerator,
             qmp,
@@ -136,7 +134,7 @@ impl Microvm {
 
     /// Waits for the VMM's exit. A kernel panic is not orderly.
     pub async fn wait(&mut self) -> SandboxExit {
-        let exit = SandboxExit::new("the virtual machine", self.child.wait().await);
+        let exit = SandboxExit::new("the virtual machine", self.process.child.wait().await);
         // The VMM exits in the same way when the kernel panics and when it powers off; only the
         // console differs.
         let _ = timeout(LAST_LINES_TIMEOUT, self.console.ended()).await;
@@ -159,7 +157,7 @@ impl Microvm {
         if let Err(error) = asked.unwrap_or_else(|_| Err(qmp::timed_out())) {
             tracing::debug!(%error, "cannot ask the VMM to quit");
         }
-        if timeout(QUIT_TIMEOUT, self.child.wait()).await.is_err() {
+        if timeout(QUIT_TIMEOUT, self.process.child.wait()).await.is_err() {
             tracing::warn!("the VMM did not quit in time");
         }
         self.kill().await;
@@ -167,7 +165,7 @@ impl Microvm {
 
     /// Ends the VMM at once, then the export.
     pub async fn kill(mut self) {
-        if timeout(QUIT_TIMEOUT, self.child.kill()).await.is_err() {
+        if timeout(QUIT_TIMEOUT, self.process.child.kill()).await.is_err() {
             tracing::error!("the VMM survived SIGKILL");
         }
         drop(self.export.stop);
@@ -185,13 +183,14 @@ async fn create_network(context: &StartContext<'_>) -> Result<Option<Network>, R
     Ok(Some(Network::create(context.slot.number()).await?))
 }
 
-fn new_jail(context: &StartContext<'_>, accelerator: Accelerator) -> Jail {
-    let root = rustix::process::geteuid().is_root();
-    let groups = match accelerator {
-        Accelerator::Kvm => accelerator::device_group().into_iter().collect(),
-        Accelerator::Tcg => Vec::new(),
-    };
-    Jail { uid: root.then(|| context.slot.uid()), groups, namespace: None, descriptors: Vec::new() }
+fn new_jail(context: &StartContext<'_>, accelerator: Accelerator) -> Result<Jail, JailError> {
+    let is_root = rustix::process::geteuid().is_root();
+    let mut jail = Jail::new(is_root.then(|| context.slot.uid()))?;
+    jail.set_max_file_bytes(u64::from(context.spec.resources.scratch_mib) * MIB);
+    if accelerator == Accelerator::Kvm {
+        jail.allow_device(Path::new(accelerator::DEVICE), accelerator::device_group());
+    }
+    Ok(jail)
 }
 
 /// Starts the home's export, and opens the VMM's connection to it.

@@ -1,0 +1,280 @@
+//! Starts the VMM with as little as it needs: an own user without capabilities, namespaces of its
+//! own, a root directory with its program and libraries only, listed system calls, no environment,
+//! and only the descriptors that are passed to it. The kernel kills it when this process dies.
+//!
+//! Without root (in tests, and where an operator wants it) the VMM keeps the caller's user,
+//! namespaces and root directory. The rest applies.
+
+use std::{
+    fs, io,
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd},
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::mpsc,
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::{FdFlags, fcntl_setfd},
+    process::{
+        Gid, PidfdFlags, Resource, Rlimit, Signal, Uid, getpid, pidfd_open, set_parent_process_death_signal,
+        setrlimit,
+    },
+    thread::{
+        CapabilitySet, CapabilitySets, LinkNameSpaceType, clear_ambient_capability_set,
+        move_into_link_name_space, remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
+        set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+    },
+};
+use seccompiler::{BpfProgram, apply_filter};
+use tokio::{
+    process::{Child, Command},
+    runtime::Handle,
+    sync::oneshot,
+};
+
+mod root;
+mod system_calls;
+#[cfg(test)]
+mod tests;
+
+use self::root::JailRoot;
+
+/// The VMM's program.
+const VMM: &str = "qemu-system-x86_64";
+const NOT_INSTALLED: &str = "it is not installed. Install qemu-system-x86";
+/// Where programs of the system are.
+const PROGRAM_DIRECTORIES: [&str; 3] = ["/usr/bin", "/bin", "/usr/local/bin"];
+
+/// Added to the VMM's score when the kernel selects what to end: half of the host's memory.
+const OOM_SCORE: &[u8] = b"500";
+/// Lowers the VMM's share of the CPU to a third of a normal process's, and its disk priority with it,
+/// so that the host's own processes go first.
+const NICENESS: i32 = 5;
+/// Threads of the VMM: processors, and those that wait for disks.
+const MAX_THREADS: u64 = 256;
+const MAX_DESCRIPTORS: u64 = 512;
+
+/// Why the VMM cannot be started.
+#[derive(Debug, thiserror::Error)]
+#[error("Cannot {operation}: {cause}")]
+pub struct JailError {
+    operation: String,
+    /// Not a source: the message has it already.
+    cause: io::Error,
+}
+
+impl JailError {
+    fn new(operation: impl Into<String>, error: impl Into<io::Error>) -> Self {
+        Self { operation: operation.into(), cause: error.into() }
+    }
+}
+
+/// What the VMM may use.
+pub struct Jail {
+    program: PathBuf,
+    /// Its user and group.
+    uid: Option<u32>,
+    /// At most one supplementary group: the one that may use `/dev/kvm`.
+    group: Option<u32>,
+    /// Its network namespace; `None`: ours.
+    network: Option<OwnedFd>,
+    /// Descriptors that stay open in the VMM, under the same numbers.
+    descriptors: Vec<OwnedFd>,
+    /// Its root directory; `None`: ours.
+    root: Option<JailRoot>,
+    /// Size of the largest file that it may write.
+    max_file_bytes: u64,
+}
+
+/// A VMM that was started, and what must live as long as it.
+pub struct JailedProcess {
+    /// The VMM.
+    pub child: Child,
+    /// The kernel ends the VMM when the thread that started it ends. The thread waits for this.
+    _end_of_thread: mpsc::Sender<()>,
+}
+
+impl Jail {
+    /// A jail for QEMU, as user `uid` or as the caller's.
+    pub fn new(uid: Option<u32>) -> Result<Self, JailError> {
+        let program = PROGRAM_DIRECTORIES
+            .iter()
+            .map(|directory| Path::new(directory).join(VMM))
+            .find(|program| program.exists())
+            .ok_or_else(|| JailError::new(format!("find {VMM}"), io::Error::other(NOT_INSTALLED)))?;
+        Ok(Self::for_program(program, uid))
+    }
+
+    /// A jail for `program`.
+    fn for_program(program: PathBuf, uid: Option<u32>) -> Self {
+        let root = rustix::process::geteuid().is_root().then(|| JailRoot::new(&program));
+        let descriptors = Vec::new();
+        Self { program, uid, group: None, network: None, descriptors, root, max_file_bytes: 0 }
+    }
+
+    /// Puts the VMM into a network namespace.
+    pub fn set_network(&mut self, namespace: OwnedFd) {
+        self.network = Some(namespace);
+    }
+
+    /// Lets the VMM write files of up to this size.
+    pub fn set_max_file_bytes(&mut self, bytes: u64) {
+        self.max_file_bytes = bytes;
+    }
+
+    /// Lets the VMM open a device, for which it may need a group.
+    pub fn allow_device(&mut self, device: &Path, group: Option<u32>) {
+        self.group = group;
+        if let Some(root) = &mut self.root {
+            root.add_device(device);
+        }
+    }
+
+    /// Passes `descriptor` to the VMM and returns its number there.
+    pub fn pass(&mut self, descriptor: impl Into<OwnedFd>) -> RawFd {
+        let descriptor = descriptor.into();
+        let number = descriptor.as_raw_fd();
+        self.descriptors.push(descriptor);
+        number
+    }
+
+    /// Lets the VMM open the host's file `source`, and returns the path that it has there: `/` and
+    /// `name`. For files that it cannot take as descriptors.
+    pub fn show(&mut self, source: &Path, name: &str) -> PathBuf {
+        let Some(root) = &mut self.root else { return source.to_owned() };
+        let path = Path::new("/").join(name);
+        root.add_file(source.to_owned(), path.clone());
+        path
+    }
+
+    /// Starts the VMM. Its standard output is the guest's console, its standard error the VMM's own
+    /// messages; both are piped.
+    ///
+    /// A thread enters the namespaces and starts it there, so that nothing but system calls remains
+    /// to be done between fork and exec. The thread lives as long as the returned process.
+    pub async fn spawn(self, arguments: Vec<String>) -> Result<JailedProcess, JailError> {
+        let (started, start) = oneshot::channel();
+        let (end_of_thread, end) = mpsc::channel::<()>();
+        let runtime = Handle::current();
+        let run = move || {
+            let _runtime = runtime.enter();
+            let spawned = self.spawn_on_this_thread(&arguments);
+            let is_running = spawned.is_ok();
+            if started.send(spawned).is_ok() && is_running {
+                // Ends with the sender, which never sends.
+                let _ = end.recv();
+            }
+        };
+        let cannot_start = |error| JailError::new("start a thread for the VMM", error);
+        std::thread::Builder::new().name("vmm-starter".to_owned()).spawn(run).map_err(cannot_start)?;
+        let child = start.await.unwrap_or_else(|_| {
+            Err(JailError::new("start the VMM", io::Error::other("the thread that starts it has panicked")))
+        })?;
+        end_before_others(child.id());
+        Ok(JailedProcess { child, _end_of_thread: end_of_thread })
+    }
+
+    fn spawn_on_this_thread(mut self, arguments: &[String]) -> Result<Child, JailError> {
+        // Before it is out of sight.
+        let null = fs::File::open("/dev/null").map_err(|error| JailError::new("open /dev/null", error))?;
+        let filter = system_calls::build_filter().map_err(|error| {
+            JailError::new("build the VMM's filter of system calls", io::Error::other(error))
+        })?;
+        let parent = pidfd_open(getpid(), PidfdFlags::empty())
+            .map_err(|error| JailError::new("watch the VMM's parent process", error))?;
+        if let Some(network) = &self.network {
+            move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))
+                .map_err(|error| JailError::new("enter the VMM's network", error))?;
+        }
+        if let Some(root) = self.root.take() {
+            root.enter()?;
+        }
+        let mut command = Command::new(&self.program);
+        command
+            .args(arguments)
+            .env_clear()
+            .current_dir("/")
+            .stdin(null)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        // SAFETY: between fork and exec the closure makes system calls only, without allocations or
+        // locks. The descriptors belong to `self`, which lives until after the spawn.
+        #[allow(unsafe_code)]
+        unsafe {
+            command.pre_exec(move || self.enter(parent.as_fd(), &filter))
+        };
+        command.spawn().map_err(|error| JailError::new("start the VMM", error))
+    }
+
+    /// Runs in the child before it becomes the VMM. The order matters: setting groups and the
+    /// bounding set needs privileges that changing the user drops, changing the user resets the death
+    /// signal, and the filter forbids most of the rest.
+    fn enter(&self, parent: BorrowedFd<'_>, filter: &BpfProgram) -> io::Result<()> {
+        // A host that refuses this runs the VMM as it is.
+        let _ = rustix::process::nice(NICENESS);
+        for descriptor in &self.descriptors {
+            fcntl_setfd(descriptor, FdFlags::empty())?;
+        }
+        if let Some(uid) = self.uid {
+            self.set_limits()?;
+            change_user(uid, self.group)?;
+        }
+        set_no_new_privs(true)?;
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        // The parent may have died before the signal was set.
+        if has_ended(parent)? {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        apply_filter(filter).map_err(|_| io::ErrorKind::Unsupported.into())
+    }
+
+    fn set_limits(&self) -> io::Result<()> {
+        for (resource, max) in [
+            (Resource::Nproc, MAX_THREADS),
+            (Resource::Nofile, MAX_DESCRIPTORS),
+            (Resource::Fsize, self.max_file_bytes),
+            (Resource::Core, 0),
+            (Resource::Memlock, 0),
+            (Resource::Msgqueue, 0),
+        ] {
+            setrlimit(resource, Rlimit { current: Some(max), maximum: Some(max) })?;
+        }
+        Ok(())
+    }
+}
+
+/// Gives up root and every capability. Allocates nothing.
+fn change_user(uid: u32, group: Option<u32>) -> io::Result<()> {
+    let (user, own_group) = (Uid::from_raw(uid), Gid::from_raw(uid));
+    for capability in CapabilitySet::all() {
+        // A kernel that does not know a capability cannot give it either.
+        let _ = remove_capability_from_bounding_set(capability);
+    }
+    clear_ambient_capability_set()?;
+    // At most one group, so nothing is allocated.
+    match group {
+        Some(group) => set_thread_groups(&[Gid::from_raw(group)])?,
+        None => set_thread_groups(&[])?,
+    }
+    set_thread_res_gid(own_group, own_group, own_group)?;
+    set_thread_res_uid(user, user, user)?;
+    let none = CapabilitySet::empty();
+    Ok(set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?)
+}
+
+/// Whether the process of a descriptor has ended.
+fn has_ended(process: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut watched = [PollFd::new(&process, PollFlags::IN)];
+    Ok(poll(&mut watched, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))? > 0)
+}
+
+/// Makes the kernel end this process before the controller and the database when memory runs out. A
+/// host that refuses this runs it as it is.
+fn end_before_others(process: Option<u32>) {
+    let Some(process) = process else { return };
+    if let Err(error) = fs::write(format!("/proc/{process}/oom_score_adj"), OOM_SCORE) {
+        tracing::warn!(%error, "cannot raise the VMM's score for running out of memory");
+    }
+}
