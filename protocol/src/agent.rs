@@ -134,6 +134,9 @@ pub struct Health {
     /// What programs lack at the moment, if anything.
     #[serde(default)]
     pub pressure: Option<Pressure>,
+    /// With [`Pressure::OutOfMemory`]: the name of the program, as the guest states it.
+    #[serde(default)]
+    pub killed_program: Option<String>,
     /// For how long nobody has used the workspace, and nothing has run in it that somebody waits for.
     #[serde(default)]
     pub idle_seconds: u64,

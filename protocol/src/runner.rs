@@ -17,7 +17,7 @@ use crate::{
         scrub::Repair,
         snapshot::{Consistency, SnapshotKind},
     },
-    workspace::{Failure, HomeNotice, Resources, StepProgress},
+    workspace::{Failure, HomeNotice, ProgramName, Resources, StepProgress},
 };
 
 /// Path of the report route.
@@ -161,6 +161,9 @@ pub enum Report {
         /// What the user should know about the home.
         #[serde(default)]
         notice: Option<HomeNotice>,
+        /// With [`HomeNotice::OutOfMemory`]: the program that the kernel has ended.
+        #[serde(default)]
+        killed_program: Option<ProgramName>,
     },
     /// A snapshot is complete in the object store. It counts once the answer lists it as committed.
     Snapshot {

@@ -151,6 +151,50 @@ pub struct Resources {
     pub pids: u32,
 }
 
+/// Name of a program in a guest: at most 64 printable characters, at least one. The guest chooses it,
+/// so it is shown as text and never interpreted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schema(value_type = String, min_length = 1, max_length = 64, example = "python3")]
+pub struct ProgramName(String);
+
+/// Why a text is not a [`ProgramName`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("A program's name has 1 to 64 printable characters")]
+pub struct ProgramNameError;
+
+impl ProgramName {
+    const MAX_CHARACTERS: usize = 64;
+
+    /// The name as a text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for ProgramName {
+    type Error = ProgramNameError;
+
+    fn try_from(name: String) -> Result<Self, ProgramNameError> {
+        let is_valid = !name.is_empty()
+            && name.chars().count() <= Self::MAX_CHARACTERS
+            && !name.chars().any(char::is_control);
+        if is_valid { Ok(Self(name)) } else { Err(ProgramNameError) }
+    }
+}
+
+impl From<ProgramName> for String {
+    fn from(name: ProgramName) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for ProgramName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
 /// A condition of a home or its sandbox, reported while it lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -173,4 +217,26 @@ pub enum HomeNotice {
     ProcessLimit,
     /// Nobody uses the workspace: it stops within minutes.
     IdleStop,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn program_names_are_short_and_printable() {
+        let is_valid = |name: &str| ProgramName::try_from(name.to_owned()).is_ok();
+        for (name, expected) in [
+            ("python3", true),
+            ("Web Content", true),
+            ("é", true),
+            ("", false),
+            ("\u{1b}[2J", false),
+            ("a\nb", false),
+            (&"x".repeat(64), true),
+            (&"x".repeat(65), false),
+        ] {
+            assert_eq!(is_valid(name), expected, "{name:?}");
+        }
+    }
 }

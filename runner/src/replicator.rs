@@ -18,7 +18,7 @@ use protocol::{
     },
     idle::{self, IdleState},
     runner::{RepairOutcome, Report, RunnerSpec},
-    workspace::HomeNotice,
+    workspace::{HomeNotice, ProgramName},
 };
 use time::OffsetDateTime;
 use tokio::time::{Instant, sleep, timeout};
@@ -315,17 +315,24 @@ impl Replicator {
             let health = health.ok();
             let used_bytes = health.as_ref().map(|health| used_bytes(health, size_bytes));
             let guest_notice = health.as_ref().and_then(guest_notice);
-            let idle_seconds = health.map(|health| health.idle_seconds);
+            let idle_seconds = health.as_ref().map(|health| health.idle_seconds);
+            let killed_program = health.and_then(|health| health.killed_program);
             has_warned = self.warn_if_idle(idle_seconds, has_warned).await;
             match self.home.volume().status().await {
-                Ok(status) => self.reporter.queue_report(Report::Home {
-                    at,
-                    dirty_bytes: status.dirty_bytes,
-                    unreplicated_ms: status.unreplicated.map_or(0, |age| age.as_millis().max(1) as u64),
-                    used_bytes,
-                    idle_seconds,
-                    notice: self.notice(status.is_full, status.is_slowed, guest_notice),
-                }),
+                Ok(status) => {
+                    let notice = self.notice(status.is_full, status.is_slowed, guest_notice);
+                    self.reporter.queue_report(Report::Home {
+                        at,
+                        dirty_bytes: status.dirty_bytes,
+                        unreplicated_ms: status.unreplicated.map_or(0, |age| age.as_millis().max(1) as u64),
+                        used_bytes,
+                        idle_seconds,
+                        notice,
+                        killed_program: killed_program
+                            .filter(|_| notice == Some(HomeNotice::OutOfMemory))
+                            .and_then(|name| ProgramName::try_from(name).ok()),
+                    });
+                }
                 Err(error) => tracing::warn!(%error, "cannot read the home's status"),
             }
         }

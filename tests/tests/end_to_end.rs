@@ -124,6 +124,7 @@ async fn check_microvm() {
     let shown = stack.run_ok(&["show", "box", "-o", "json"]).await;
     let shown: Value = serde_json::from_str(&shown).expect("JSON");
     let address = format!("/workspaces/{}", shown["id"].as_str().expect("an id"));
+    check_exhausted_guest_stays_usable(&stack, &address).await;
     let ended = async |script: &str| {
         // The connection may break before the program has exited.
         stack.run(&["exec", "box", "--", "sudo", "sh", "-c", script]).await;
@@ -138,6 +139,26 @@ async fn check_microvm() {
     assert!(failure["cause"].as_str().is_some_and(|cause| cause.contains("panicked")), "{broken}");
     assert_eq!(stack.sh("box", "~/a && echo kept").await, "kept\n", "the home is there after a panic");
     stack.interrupt().await;
+}
+
+/// While one program starts others without end, another one starts and can end it. A program that
+/// takes all memory is named, and the others go on.
+async fn check_exhausted_guest_stays_usable(stack: &Stack, address: &str) {
+    let is_exhausted = |workspace: &Value| {
+        ["process_limit", "out_of_memory"].map(Value::from).contains(&workspace["home_notice"])
+    };
+    let bomb = ["exec", "box", "--", "bash", "-c", "bomb() { bomb | bomb & }; bomb; sleep infinity"];
+    let bomb = stack.command(&bomb).spawn().expect("it starts");
+    stack.get_until(address, is_exhausted).await;
+    // The shell needs processes of its own to answer, before it ends everything else.
+    assert_eq!(stack.sh("box", "echo $(seq 3) | rev; kill -9 -1").await, "3 2 1\n");
+    let bomb = bomb.wait_with_output().await.expect("waited for");
+    assert_eq!(bomb.status.code(), Some(137), "{bomb:?}");
+    let greedy = r#"python3 -c 'x = [b"x" * (1 << 20) for _ in range(1 << 20)]'; echo $?"#;
+    assert_eq!(stack.sh("box", greedy).await, "137\n");
+    stack.get_until(address, |workspace| workspace["killed_program"] == "python3").await;
+    let shown = stack.run_ok(&["show", "box"]).await;
+    assert!(shown.contains("python3 was killed: the workspace's "), "{shown}");
 }
 
 /// The guest has a clock with a fine resolution, and its time is corrected by the runner.

@@ -11,13 +11,17 @@ use std::{
 
 use protocol::agent::Pressure;
 
+use crate::guest::{cgroups, kernel_log::KernelLog};
+
 /// How long a limit counts as reached after the kernel has last enforced it. Longer than the runner's
 /// interval, so that each time is seen.
 const PRESSURE_TTL: Duration = Duration::from_secs(60);
 
-/// Watches the counters of one cgroup.
+/// Watches the counters of one cgroup and its children.
 pub struct PressureMonitor {
     cgroup: PathBuf,
+    /// `None` if the kernel's log cannot be read. Then no program is named.
+    kernel_log: Option<KernelLog>,
     counters: Mutex<Counters>,
 }
 
@@ -25,6 +29,8 @@ pub struct PressureMonitor {
 struct Counters {
     kills: EventCounter,
     refused_forks: EventCounter,
+    /// The program that the kernel has ended last for lack of memory.
+    killed_program: Option<String>,
 }
 
 /// A counter of the kernel, and when it was last seen to have grown.
@@ -37,15 +43,30 @@ struct EventCounter {
 impl PressureMonitor {
     /// Watches the cgroup at `cgroup`.
     pub fn new(cgroup: PathBuf) -> Self {
-        Self { cgroup, counters: Mutex::default() }
+        let kernel_log = KernelLog::open();
+        if let Err(error) = &kernel_log {
+            tracing::warn!(%error, "cannot read the kernel's log");
+        }
+        Self { cgroup, kernel_log: kernel_log.ok(), counters: Mutex::default() }
     }
 
-    /// The most serious limit that was reached within the last moments.
-    pub fn find_pressure(&self) -> Option<Pressure> {
+    /// The most serious limit that was reached within the last moments, and the program that the
+    /// kernel has ended, if it has ended one.
+    pub fn find_pressure(&self) -> (Option<Pressure>, Option<String>) {
         let kills = read_event(&self.cgroup.join("memory.events"), "oom_kill");
-        let refused_forks = read_event(&self.cgroup.join("pids.events"), "max");
+        let refused_forks = self.count_refused_forks();
+        let killed = self.kernel_log.as_ref().and_then(KernelLog::find_killed_program);
         let mut counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
-        counters.observe(kills, refused_forks, Instant::now())
+        let pressure = counters.observe(kills, refused_forks, Instant::now());
+        counters.killed_program = killed.or(counters.killed_program.take());
+        let is_killed = pressure == Some(Pressure::OutOfMemory);
+        (pressure, counters.killed_program.clone().filter(|_| is_killed))
+    }
+
+    /// Kernels before 6.11 count a refused fork only in the cgroup of the process that forks.
+    fn count_refused_forks(&self) -> u64 {
+        let groups = cgroups::children(&self.cgroup).into_iter().chain([self.cgroup.clone()]);
+        groups.map(|group| read_event(&group.join("pids.events"), "max")).sum()
     }
 }
 

@@ -109,6 +109,8 @@ impl AgentState {
     pub(crate) fn health(&self) -> Health {
         let known_space = self.home.space().ok();
         let space = known_space.unwrap_or_default();
+        let pressure = self.pressure.as_ref().map(PressureMonitor::find_pressure);
+        let (pressure, killed_program) = pressure.unwrap_or_default();
         Health {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ready: self.is_ready.load(Ordering::Acquire),
@@ -116,7 +118,8 @@ impl AgentState {
             home_size_bytes: space.total_bytes,
             home_free_bytes: known_space.map(|space| space.free_bytes),
             home_free_inodes: space.free_inodes,
-            pressure: self.pressure.as_ref().and_then(PressureMonitor::find_pressure),
+            pressure,
+            killed_program,
             idle_seconds: self.idle().as_secs(),
         }
     }

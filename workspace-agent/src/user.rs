@@ -1,7 +1,7 @@
 //! The guest's user: the account that owns the home and that every program runs as.
 //!
 //! In a guest the agent is root and PID 1. It starts programs through its own executable as a
-//! *launcher* (`workspace-agent launch …`). The launcher enters the user's cgroup, gives up root
+//! *launcher* (`workspace-agent launch …`). The launcher enters a cgroup of its own, gives up root
 //! and then executes the program. No code between fork and exec needs to be unsafe. On a host (the
 //! process runtime of the tests) programs run as the agent's own user.
 
@@ -13,6 +13,8 @@ use std::{
 
 use anyhow::Context as _;
 use rustix::process::{Gid, Resource, Uid};
+
+use crate::guest::cgroups;
 
 /// Name of the user's account in a guest. The image creates the account.
 pub const NAME: &str = "dev";
@@ -44,7 +46,7 @@ pub struct GuestUser {
     pub home: PathBuf,
     /// Whether programs and file accesses give up root. False on a host.
     pub drops_privileges: bool,
-    /// The cgroup that programs enter.
+    /// The cgroup of which each program enters a new child.
     cgroup: Option<PathBuf>,
 }
 
@@ -185,7 +187,7 @@ pub fn launch(arguments: &[OsString]) -> (i32, String) {
 
 fn become_user(directory: &Path, cgroup: &Path) -> anyhow::Result<()> {
     if !cgroup.as_os_str().is_empty() {
-        std::fs::write(cgroup.join("cgroup.procs"), "0").context("cannot enter the user's cgroup")?;
+        cgroups::enter_child(cgroup).context("cannot enter a cgroup of the user's programs")?;
     }
     // When memory runs out, the kernel kills programs before the agent.
     std::fs::write("/proc/self/oom_score_adj", "0").context("cannot reset the OOM score")?;

@@ -100,7 +100,7 @@ impl Record for WorkspaceDetails<'_> {
             home_usage(workspace),
             or_dash(workspace.stored_bytes.map(output::size)),
             safe_since(workspace, now),
-            or_dash(workspace.home_notice.map(|notice| notice_text(notice).to_owned())),
+            or_dash(workspace.home_notice.map(|notice| notice_text(notice, workspace))),
             or_dash(origin),
             ago(Some(workspace.created_at), now),
             ago(workspace.last_used_at, now),

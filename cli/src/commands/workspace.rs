@@ -89,9 +89,9 @@ pub fn safe_since(workspace: &Workspace, now: OffsetDateTime) -> String {
     }
 }
 
-/// A sentence about a home that is slowed down or at risk.
-pub fn notice_text(notice: HomeNotice) -> &'static str {
-    match notice {
+/// A sentence about a home that is slowed down or at risk, or about a limit that programs have reached.
+pub fn notice_text(notice: HomeNotice, workspace: &Workspace) -> String {
+    let text = match notice {
         HomeNotice::StoreUnavailable => "the object store is unavailable: changes wait on the host",
         HomeNotice::Throttled => "writes are slowed down: the object store cannot keep up",
         HomeNotice::HostDiskFull => "writes are paused: the host's disk is nearly full",
@@ -101,9 +101,18 @@ pub fn notice_text(notice: HomeNotice) -> &'static str {
         }
         HomeNotice::HomeFull => "the home is full: delete files, or enlarge it with `burrow grow`",
         HomeNotice::HomeOutOfInodes => "the home has no room for another file: delete some (`du --inodes`)",
-        HomeNotice::OutOfMemory => "memory ran out: the kernel has ended a program",
-        HomeNotice::ProcessLimit => "the limit of processes is reached: programs cannot start others",
-    }
+        HomeNotice::OutOfMemory => return out_of_memory_text(workspace),
+        HomeNotice::ProcessLimit => {
+            "the limit of processes is reached: end the program that starts too many (`pkill NAME`)"
+        }
+    };
+    text.to_owned()
+}
+
+fn out_of_memory_text(workspace: &Workspace) -> String {
+    let program = workspace.killed_program.as_ref().map_or("a program", |program| program.as_str());
+    let memory = output::size(u64::from(workspace.resources.memory_mib) << 20);
+    format!("{program} was killed: the workspace's {memory} of memory are used up")
 }
 
 /// The state as users know it.

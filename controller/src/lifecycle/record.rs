@@ -3,7 +3,7 @@
 
 use protocol::{
     Epoch, ManifestId, SnapshotId, TenantId, UserId, VolumeId, WorkspaceId,
-    workspace::{Failure, HomeNotice, Phase, StepProgress},
+    workspace::{Failure, HomeNotice, Phase, ProgramName, StepProgress},
 };
 use sqlx::{PgConnection, types::Json};
 use time::{Duration, OffsetDateTime};
@@ -41,7 +41,7 @@ pub struct LockedWorkspace {
 }
 
 /// What the runner last reported about the home.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HomeStatus {
     /// Bytes that are in no committed snapshot yet. None without a runner.
     pub dirty_bytes: Option<i64>,
@@ -52,6 +52,8 @@ pub struct HomeStatus {
     pub used_bytes: Option<i64>,
     /// Why uploads are slow, if they are.
     pub notice: Option<HomeNotice>,
+    /// The program that was ended, with [`HomeNotice::OutOfMemory`].
+    pub killed_program: Option<ProgramName>,
     /// Everything written before this time is in the object store. Never moves back.
     pub safe_at: Option<OffsetDateTime>,
 }
@@ -59,7 +61,7 @@ pub struct HomeStatus {
 impl HomeStatus {
     /// Without a runner nothing is being written.
     fn at_rest(self) -> Self {
-        Self { dirty_bytes: None, unreplicated_ms: None, notice: None, ..self }
+        Self { dirty_bytes: None, unreplicated_ms: None, notice: None, killed_program: None, ..self }
     }
 }
 
@@ -69,7 +71,7 @@ impl LockedWorkspace {
         let (life, effects) = apply(now, self.life.clone(), event);
         self.life = life;
         if !self.life.is_placed() {
-            self.home = self.home.at_rest();
+            self.home = std::mem::take(&mut self.home).at_rest();
         }
         effects
     }
@@ -110,6 +112,7 @@ struct Row {
     unreplicated_ms: Option<i64>,
     home_used_bytes: Option<i64>,
     home_notice: Option<Text<HomeNotice>>,
+    killed_program: Option<String>,
     home_safe_at: Option<OffsetDateTime>,
     snapshot_requested: i64,
     snapshot_answered: i64,
@@ -132,7 +135,7 @@ pub async fn lock(
                   w.failure as "failure: Json<Failure>", w.front, w.accelerator, v.head, w.home_mib,
                       w.dirty_bytes,
                   w.unreplicated_ms, w.home_used_bytes, w.home_notice as "home_notice: Text<HomeNotice>",
-                  w.home_safe_at, w.snapshot_requested, w.snapshot_answered, w.snapshot_answer,
+                  w.killed_program, w.home_safe_at, w.snapshot_requested, w.snapshot_answered, w.snapshot_answer,
                       w.repair_requested,
                   w.repair_answered, w.repair_objects
            from workspaces w join volumes v using (tenant_id, volume_id)
@@ -159,6 +162,7 @@ impl LockedWorkspace {
             unreplicated_ms: row.unreplicated_ms,
             used_bytes: row.home_used_bytes,
             notice: row.home_notice.map(|notice| notice.0),
+            killed_program: row.killed_program.and_then(|name| ProgramName::try_from(name).ok()),
             safe_at: row.home_safe_at,
         };
         let snapshot_requests = SnapshotRequests {
@@ -177,7 +181,7 @@ impl LockedWorkspace {
             volume: VolumeId(row.volume_id),
             owner: UserId(row.owner_id),
             runner_hash: row.runner_hash,
-            saved: (life.clone(), home, snapshot_requests),
+            saved: (life.clone(), home.clone(), snapshot_requests),
             life,
             home,
             snapshot_requests,
@@ -250,7 +254,7 @@ pub async fn save(
     locked: &mut LockedWorkspace,
     effects: Vec<Effect>,
 ) -> Result<Vec<EndRunner>, sqlx::Error> {
-    let present = (locked.life.clone(), locked.home, locked.snapshot_requests);
+    let present = (locked.life.clone(), locked.home.clone(), locked.snapshot_requests);
     if present != locked.saved || locked.has_new_snapshot {
         update(connection, now, locked).await?;
         locked.saved = present;
@@ -307,7 +311,7 @@ async fn update(
              dirty_bytes = $15, unreplicated_ms = $16,
              home_used_bytes = $17, home_notice = $18, home_safe_at = $19,
              snapshot_requested = $20, snapshot_answered = $21, snapshot_answer = $22,
-             revision = revision + case when $23 then 1 else 0 end
+             revision = revision + case when $23 then 1 else 0 end, killed_program = $24
          where tenant_id = $1 and workspace_id = $2",
         locked.tenant.0,
         locked.workspace.0,
@@ -332,6 +336,7 @@ async fn update(
         locked.snapshot_requests.answered as i64,
         locked.snapshot_requests.answer.map(|id| id.0),
         locked.has_new_snapshot,
+        locked.home.killed_program.as_ref().map(ProgramName::as_str),
     )
     .execute(connection)
     .await?;

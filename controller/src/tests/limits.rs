@@ -133,6 +133,7 @@ async fn idle_workspace_is_warned_and_stopped() {
         used_bytes: None,
         idle_seconds,
         notice: None,
+        killed_program: None,
     };
     for (idle, notice) in [
         (Some(7 * hour), None),

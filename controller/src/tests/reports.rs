@@ -3,8 +3,7 @@
 use protocol::{
     Epoch, ManifestId, WorkspaceId,
     runner::{Command, Report},
-    workspace::HomeNotice,
-    workspace::Phase,
+    workspace::{HomeNotice, Phase, ProgramName},
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use serde_json::json;
@@ -25,6 +24,15 @@ async fn guest_notices_are_shown() {
         runner.report(vec![home(0, 12, Some(notice))]).await.expect("accepted");
         assert_eq!(owner.workspace(id).await.home_notice, Some(notice));
     }
+    let mut killed = home(0, 12, Some(HomeNotice::OutOfMemory));
+    let python = ProgramName::try_from("python3".to_owned()).expect("a name");
+    if let Report::Home { killed_program, .. } = &mut killed {
+        *killed_program = Some(python.clone());
+    }
+    runner.report(vec![killed]).await.expect("accepted");
+    assert_eq!(owner.workspace(id).await.killed_program, Some(python));
+    runner.report(vec![home(0, 12, None)]).await.expect("accepted");
+    assert_eq!(owner.workspace(id).await.killed_program, None);
 }
 
 fn home(unreplicated_ms: u64, used_mib: u64, notice: Option<HomeNotice>) -> Report {
@@ -35,6 +43,7 @@ fn home(unreplicated_ms: u64, used_mib: u64, notice: Option<HomeNotice>) -> Repo
         used_bytes: Some(used_mib * MIB),
         idle_seconds: None,
         notice,
+        killed_program: None,
     }
 }
 
@@ -50,6 +59,7 @@ async fn late_report_keeps_its_time() {
         used_bytes: None,
         idle_seconds: None,
         notice: None,
+        killed_program: None,
     };
     // Lying about for minutes, as where the controller was away.
     let at = world.app().now() - Duration::minutes(3);
@@ -76,6 +86,7 @@ async fn heartbeats_and_safe_times_are_sent() {
         used_bytes: None,
         idle_seconds: None,
         notice: None,
+        killed_program: None,
     };
     let at = world.app().now() - Duration::minutes(3);
     runner.report(vec![safe(at)]).await.expect("accepted");

@@ -147,7 +147,15 @@ async fn record_report(
     let event = match report.clone() {
         Report::Step(progress) => RunnerEvent::Step(progress),
         Report::Ready { front, accelerator } => RunnerEvent::Ready(Serving { front, accelerator }),
-        Report::Home { at, dirty_bytes, unreplicated_ms, used_bytes, idle_seconds, notice } => {
+        Report::Home {
+            at,
+            dirty_bytes,
+            unreplicated_ms,
+            used_bytes,
+            idle_seconds,
+            notice,
+            killed_program,
+        } => {
             let idle = Duration::from_secs(idle_seconds.unwrap_or_default());
             let idle = idle::decide(idle, core.config.limits.idle.0);
             let unreplicated_ms = saturating_i64(unreplicated_ms);
@@ -159,6 +167,7 @@ async fn record_report(
                 unreplicated_ms: Some(unreplicated_ms),
                 used_bytes: used_bytes.map(saturating_i64).or(locked.home.used_bytes),
                 notice: notice.or((idle != IdleState::Active).then_some(HomeNotice::IdleStop)),
+                killed_program,
                 safe_at: locked.home.safe_at.max(safe_at),
             };
             let is_running = locked.life.command() == Command::Run;

@@ -3,7 +3,7 @@
 use protocol::{
     ClassId, Epoch, TenantId, UserId, WorkspaceId,
     api::{snapshot::Origin, user::Role, workspace::Workspace},
-    workspace::{Failure, HomeNotice, Phase, Resources, StepProgress},
+    workspace::{Failure, HomeNotice, Phase, ProgramName, Resources, StepProgress},
 };
 use sqlx::types::Json;
 use time::OffsetDateTime;
@@ -44,6 +44,7 @@ pub struct WorkspaceRow {
     unreplicated_ms: Option<i64>,
     home_used_bytes: Option<i64>,
     home_notice: Option<Text<HomeNotice>>,
+    killed_program: Option<String>,
     forked_from: Option<Uuid>,
     forked_at: Option<OffsetDateTime>,
     is_deleting: bool,
@@ -86,6 +87,7 @@ impl WorkspaceRow {
             dirty_bytes: self.dirty_bytes.map(i64::unsigned_abs),
             home_used_bytes: self.home_used_bytes.map(i64::unsigned_abs),
             home_notice: self.home_notice.map(|notice| notice.0),
+            killed_program: self.killed_program.and_then(|name| ProgramName::try_from(name).ok()),
             forked_from: self
                 .forked_from
                 .zip(self.forked_at)
@@ -134,7 +136,7 @@ pub async fn find_rows(scope: &mut Scope, filter: WorkspaceFilter) -> Result<Vec
                       w.failure as "failure: Json<Failure>",
                   w.accelerator, greatest(v.safe_at, w.home_safe_at) as safe_at, w.dirty_bytes,
                   w.unreplicated_ms, w.home_used_bytes, w.home_notice as "home_notice: Text<HomeNotice>",
-                      w.forked_from,
+                      w.killed_program, w.forked_from,
                   w.forked_at, w.desired_state = 'deleted' as "is_deleting!", v.stored_bytes, w.created_at,
                   w.last_used_at
            from workspaces w

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use crate::{
     Access, ClassId, Epoch, UserId, WorkspaceId,
-    workspace::{Failure, HomeNotice, Phase, Resources, StepProgress},
+    workspace::{Failure, HomeNotice, Phase, ProgramName, Resources, StepProgress},
 };
 
 /// The deleted workspaces that the caller can undelete.
@@ -103,6 +103,9 @@ pub struct Workspace {
     /// A condition of the home that its owner should know about.
     #[serde(default)]
     pub home_notice: Option<HomeNotice>,
+    /// With the notice `out_of_memory`: the program that the kernel has ended.
+    #[serde(default)]
+    pub killed_program: Option<ProgramName>,
     /// Where its home came from, if it is a fork.
     #[serde(default)]
     pub forked_from: Option<super::snapshot::Origin>,

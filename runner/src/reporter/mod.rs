@@ -250,6 +250,7 @@ mod tests {
             used_bytes: None,
             idle_seconds: None,
             notice: None,
+            killed_program: None,
         }
     }
 

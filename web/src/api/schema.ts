@@ -2885,6 +2885,12 @@ export interface components {
             type: string;
         };
         /**
+         * @description Name of a program in a guest: at most 64 printable characters, at least one. The guest chooses it,
+         *     so it is shown as text and never interpreted.
+         * @example python3
+         */
+        ProgramName: string;
+        /**
          * @description Why the agent refuses to open a document or to keep it open.
          * @enum {string}
          */
@@ -3841,6 +3847,7 @@ export interface components {
             id: components["schemas"]["WorkspaceId"];
             /** @description Whether it is being deleted. Its name is free, and it disappears when its sandbox has stopped. */
             is_deleting: boolean;
+            killed_program?: components["schemas"]["ProgramName"] | null;
             /**
              * Format: date-time
              * @description When it was last started or connected to.

@@ -19,7 +19,7 @@ export interface HomeSafety {
   tooltip: string;
 }
 
-type Facts = Pick<Workspace, "phase" | "safe_at" | "unreplicated_seconds" | "home_notice">;
+type Facts = Pick<Workspace, "phase" | "safe_at" | "unreplicated_seconds" | "home_notice" | "killed_program" | "resources">;
 
 export function homeSafety(workspace: Facts): HomeSafety {
   const seconds = workspace.phase === "running" ? workspace.unreplicated_seconds : null;
@@ -38,7 +38,7 @@ export interface HomeWarning {
   detail: string;
 }
 
-const notices: Record<HomeNotice, HomeWarning> = {
+const notices: Record<Exclude<HomeNotice, "out_of_memory">, HomeWarning> = {
   store_unavailable: {
     title: "The object store is unavailable.",
     detail: "Your changes stay on the host and are saved as soon as the store is back.",
@@ -68,14 +68,10 @@ const notices: Record<HomeNotice, HomeWarning> = {
     detail:
       "It contains as many files as it can. Delete some: `du --inodes` in a terminal shows where they are.",
   },
-  out_of_memory: {
-    title: "Memory ran out, and a program was ended.",
-    detail: "Run less at the same time, or use a template with more memory.",
-  },
   process_limit: {
     title: "The limit of processes is reached.",
     detail:
-      "Programs and terminals cannot start. End the program that starts too many, or stop the workspace.",
+      "A program starts too many others. End it in a new terminal (for example with `pkill NAME`), or stop the workspace.",
   },
 };
 
@@ -84,9 +80,18 @@ const behind: HomeWarning = {
   detail: "Your latest changes are only on the host until they are uploaded.",
 };
 
+function outOfMemory({ killed_program, resources }: Facts): HomeWarning {
+  const memory = formatBytes(resources.memory_mib * MIB);
+  return {
+    title: `${killed_program ?? "A program"} was killed: the workspace's ${memory} of memory are used up.`,
+    detail: "Run less at the same time, or use a template with more memory.",
+  };
+}
+
 /** Null: nothing is wrong, or the workspace is not running. */
 export function homeWarning(workspace: Facts): HomeWarning | null {
   if (workspace.phase !== "running") return null;
+  if (workspace.home_notice === "out_of_memory") return outOfMemory(workspace);
   if (workspace.home_notice) return notices[workspace.home_notice];
   return (workspace.unreplicated_seconds ?? 0) > LATE_SECONDS ? behind : null;
 }

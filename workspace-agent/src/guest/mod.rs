@@ -5,10 +5,12 @@
 //! which the runner shows to the user who waits for the start.
 
 mod block_device;
+pub mod cgroups;
 pub mod clock;
 mod entropy;
 mod freezer;
 mod home_mount;
+pub mod kernel_log;
 mod limits;
 mod modules;
 mod network;
@@ -65,7 +67,8 @@ pub fn prepare() -> anyhow::Result<Guest> {
     root::mount_kernel_file_systems()?;
     modules::load_all(Path::new("/modules"))?;
     root::enter()?;
-    root::create_cgroups()?;
+    root::mount_cgroups()?;
+    cgroups::create()?;
     limits::raise();
     let home = Path::new("/home").join(user::NAME);
     Ok(Guest { freezer: freezer::Freezer::new(home.clone()), home })
@@ -79,7 +82,7 @@ impl Guest {
         entropy::add_hexadecimal(&request.entropy)?;
         network::set_hostname(&request.hostname)?;
         tokio::runtime::Handle::current().block_on(network::configure(request))?;
-        root::limit_processes(request.pids_max)?;
+        cgroups::limit_processes(request.pids_max)?;
         notices::install();
         home_mount::mount(&self.home, request.home_bytes)
     }
@@ -107,7 +110,7 @@ impl Guest {
 
     /// The cgroup of the user's programs.
     pub fn user_cgroup(&self) -> Option<PathBuf> {
-        let group = PathBuf::from(root::USER_CGROUP);
+        let group = PathBuf::from(cgroups::USER);
         group.is_dir().then_some(group)
     }
 }

@@ -10,19 +10,8 @@ use rustix::mount::{MountFlags, mount, mount_move};
 use super::{
     IN_ROOT,
     block_device::{self, DiskContent},
-    tool,
+    cgroups, tool,
 };
-
-/// The agent's cgroup, without limits.
-const AGENT_CGROUP: &str = "/sys/fs/cgroup/agent";
-/// The cgroup of the user's programs.
-pub const USER_CGROUP: &str = "/sys/fs/cgroup/user";
-
-/// Share of the memory that programs cannot use, so that the agent can still respond: one
-/// sixteenth.
-const RESERVE_DIVISOR: u64 = 16;
-/// Least memory that programs cannot use.
-const MIN_RESERVE_BYTES: u64 = 32 * 1024 * 1024;
 
 /// Creating the layer's file system writes only a few blocks, but a busy host may be slow.
 const MKFS_TIMEOUT: Duration = Duration::from_mins(1);
@@ -111,30 +100,9 @@ fn create_layer(scratch: &str) -> anyhow::Result<()> {
         .context("cannot unmount /image/dev")
 }
 
-/// Creates two cgroups: one with limits for programs, and one without for the agent.
-pub fn create_cgroups() -> anyhow::Result<()> {
-    mount_file_system("cgroup2", "/sys/fs/cgroup", "cgroup2", DATA_ONLY, "")?;
-    for group in [AGENT_CGROUP, USER_CGROUP] {
-        std::fs::create_dir_all(group).with_context(|| format!("cannot create {group}"))?;
-    }
-    write_file(&format!("{AGENT_CGROUP}/cgroup.procs"), "0")?;
-    write_file("/sys/fs/cgroup/cgroup.subtree_control", "+memory +pids")?;
-    let total = memory_bytes()?;
-    let limit = total - (total / RESERVE_DIVISOR).max(MIN_RESERVE_BYTES).min(total / 2);
-    write_file(&format!("{USER_CGROUP}/memory.max"), &limit.to_string())?;
-    write_file("/proc/self/oom_score_adj", "-1000")
-}
-
-/// Limits the number of the user's processes.
-pub fn limit_processes(max: u32) -> anyhow::Result<()> {
-    write_file(&format!("{USER_CGROUP}/pids.max"), &max.to_string())
-}
-
-fn memory_bytes() -> anyhow::Result<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").context("cannot read /proc/meminfo")?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kibibytes = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-    Ok(kibibytes.context("/proc/meminfo has no MemTotal")? * 1024)
+/// Mounts the kernel's cgroups.
+pub fn mount_cgroups() -> anyhow::Result<()> {
+    mount_file_system("cgroup2", cgroups::ROOT, "cgroup2", DATA_ONLY, "")
 }
 
 /// Mounts a file system. Creates the mount point if possible.
@@ -150,10 +118,6 @@ pub fn mount_file_system(
     let options = std::ffi::CString::new(options)?;
     mount(source, target, kind, flags, options.as_c_str())
         .with_context(|| format!("cannot mount {source} on {target}"))
-}
-
-fn write_file(file: &str, text: &str) -> anyhow::Result<()> {
-    std::fs::write(file, text).with_context(|| format!("cannot write {text} to {file}"))
 }
 
 fn path_text(path: &Path) -> anyhow::Result<&str> {
