@@ -93,6 +93,7 @@ const ALLOWED: &[i64] = &[
     // KVM, the tap and the size of disks.
     libc::SYS_ioctl,
     // Sockets that were passed to it. It creates none.
+    libc::SYS_listen,
     libc::SYS_accept4,
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
