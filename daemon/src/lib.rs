@@ -2,9 +2,11 @@
 //!
 //! Knows nothing about Burrow's other crates.
 
+pub mod reload;
 pub mod shutdown;
 pub mod tasks;
 pub mod telemetry;
 
+pub use reload::notify_on_hangup;
 pub use shutdown::shutdown_on_signals;
 pub use tasks::{ShutdownOutcome, Tasks};

@@ -49,7 +49,8 @@ fn standard_error<S>(default: &str) -> Box<dyn tracing_subscriber::Layer<S> + Se
 where
     S: tracing::Subscriber + for<'a> LookupSpan<'a>,
 {
-    let layer = fmt::layer().with_writer(io::stderr);
+    // A terminal that was closed takes no lines. Reporting that to it would panic.
+    let layer = fmt::layer().with_writer(io::stderr).log_internal_errors(false);
     if io::stderr().is_terminal() {
         layer.with_target(false).compact().with_filter(filter(default)).boxed()
     } else {

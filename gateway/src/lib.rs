@@ -51,6 +51,7 @@ pub use tls::{
 };
 
 use buffer_budget::BufferBudget;
+use connection_limits::ConnectionLimits;
 use proxies::TrustedProxies;
 
 /// How long shutdown waits for responses under way. Streams are cut at once.
@@ -70,6 +71,17 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     /// TLS. Without it the listener speaks plain http.
     pub tls: Option<TlsConfig>,
+    /// A second listener that only redirects.
+    pub http_redirect: Option<HttpRedirect>,
+}
+
+/// A listener for plain http that only sends clients to https.
+#[derive(Debug)]
+pub struct HttpRedirect {
+    /// A bound listener.
+    pub listener: TcpListener,
+    /// Where clients are sent to: `https://host[:port]`, without a slash at the end.
+    pub origin: String,
 }
 
 /// A running gateway. It ends by [`Gateway::stop`] or when it is dropped.
@@ -83,8 +95,7 @@ pub struct Gateway {
 impl Gateway {
     /// Starts a gateway in the current async runtime.
     pub fn start(config: Config, limits: Limits) -> anyhow::Result<Self> {
-        config.listener.set_nonblocking(true)?;
-        let listener = tokio::net::TcpListener::from_std(config.listener)?;
+        let listener = to_tokio(config.listener)?;
         let address = listener.local_addr()?;
         let tasks = Tasks::new(CancellationToken::new());
         let mut router =
@@ -101,7 +112,14 @@ impl Gateway {
         let buffers = router.buffers.clone();
         let router = Arc::new(router);
         tasks.spawn_essential("sessions", router.clone().watch_revocations());
-        tasks.spawn_essential("accept", listener::accept_connections(listener, router));
+        let connections = ConnectionLimits::new(limits.max_connections);
+        if let Some(HttpRedirect { listener, origin }) = config.http_redirect {
+            let (listener, origin) = (to_tokio(listener)?, Some(Arc::from(origin)));
+            let accepting =
+                listener::accept_connections(listener, connections.clone(), router.clone(), origin);
+            tasks.spawn_essential("redirect", accepting);
+        }
+        tasks.spawn_essential("accept", listener::accept_connections(listener, connections, router, None));
         Ok(Self { address, buffers, tasks })
     }
 
@@ -132,4 +150,9 @@ impl Drop for Gateway {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+fn to_tokio(listener: TcpListener) -> std::io::Result<tokio::net::TcpListener> {
+    listener.set_nonblocking(true)?;
+    tokio::net::TcpListener::from_std(listener)
 }

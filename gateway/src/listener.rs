@@ -1,4 +1,5 @@
-//! The public listener: accepts connections up to a limit and serves HTTP/1.1 or HTTP/2 on each.
+//! The public listener: accepts connections up to a limit and serves HTTP/1.1 or HTTP/2 on each. Beside
+//! it there may be one for plain http that only redirects; both share the limits.
 //!
 //! No connection stays open without a reason: its first request must come in time, a client must
 //! read what it asked for, and an HTTP/2 connection without requests is closed after a while.
@@ -34,7 +35,7 @@ use crate::{
     origin::LocalAddress,
     response_timeout::{ResponseExecutor, WatchedBody, unchanged_for},
     router::Router,
-    tls::{self, ClientStream, Security},
+    tls::{self, ClientStream, Security, Tls},
     write_timeout::{WriteTimeoutHandle, WriteTimeoutStream},
 };
 
@@ -70,9 +71,14 @@ const PING_INTERVAL: Duration = Duration::from_secs(20);
 /// An HTTP/2 client that does not answer a ping for this long is dead.
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Accepts connections until the gateway shuts down.
-pub async fn accept_connections(listener: TcpListener, router: Arc<Router>) -> anyhow::Result<()> {
-    let limits = ConnectionLimits::new(router.limits.max_connections);
+/// Accepts connections until the gateway shuts down. With `redirect_origin`, every request is redirected
+/// to it by plain http.
+pub async fn accept_connections(
+    listener: TcpListener,
+    limits: ConnectionLimits,
+    router: Arc<Router>,
+    redirect_origin: Option<Arc<str>>,
+) -> anyhow::Result<()> {
     let shutdown = router.tasks.shutdown().clone();
     loop {
         let accepted = tokio::select! {
@@ -80,7 +86,8 @@ pub async fn accept_connections(listener: TcpListener, router: Arc<Router>) -> a
             accepted = accept_connection(&listener, &limits) => accepted,
         };
         let Some((stream, permit)) = accepted else { continue };
-        let serving = serve_connection(stream, permit, router.clone(), shutdown.clone());
+        let serving =
+            serve_connection(stream, permit, router.clone(), redirect_origin.clone(), shutdown.clone());
         router.tasks.spawn("connection", serving);
     }
 }
@@ -107,6 +114,8 @@ const EVICTED: &str = "its address has too many silent connections";
 /// What the requests of one connection share.
 struct Connection {
     router: Arc<Router>,
+    /// Where every request is redirected to, if its listener does nothing else.
+    redirect_origin: Option<Arc<str>>,
     permit: ConnectionPermit,
     local: LocalAddress,
     security: Security,
@@ -124,6 +133,8 @@ impl Connection {
         }
         let response = if !self.permit.activate() {
             Router::refuse_connection(&request)
+        } else if let Some(origin) = &self.redirect_origin {
+            Router::redirect_to_origin(&request, origin)
         } else if self.security == Security::PlainInsteadOfTls {
             self.router.redirect_to_https(&request, self.local)
         } else {
@@ -178,12 +189,16 @@ struct OpenConnection {
 }
 
 /// Prepares a connection, and completes its TLS handshake.
-async fn open_connection(router: &Router, stream: TcpStream) -> io::Result<OpenConnection> {
+async fn open_connection(
+    limits: &Limits,
+    tls: Option<&Tls>,
+    stream: TcpStream,
+) -> io::Result<OpenConnection> {
     set_socket_options(&stream)?;
     let address = stream.local_addr()?;
-    let stream = WriteTimeoutStream::new(stream, router.limits.write_timeout);
+    let stream = WriteTimeoutStream::new(stream, limits.write_timeout);
     let write_timeout = stream.handle();
-    let (stream, security) = tls::open(router.tls.as_ref(), stream).await?;
+    let (stream, security) = tls::open(tls, stream).await?;
     let local = LocalAddress { address, is_tls: security == Security::Tls };
     Ok(OpenConnection { stream, security, local, write_timeout })
 }
@@ -192,13 +207,15 @@ async fn serve_connection(
     stream: TcpStream,
     permit: ConnectionPermit,
     router: Arc<Router>,
+    redirect_origin: Option<Arc<str>>,
     shutdown: CancellationToken,
 ) {
     let limits = router.limits;
+    let tls = router.tls.as_ref().filter(|_| redirect_origin.is_none());
     let opened = tokio::select! {
         () = shutdown.cancelled() => return,
         () = permit.evicted() => return tracing::debug!(EVICTED),
-        opened = timeout(limits.request_head_timeout, open_connection(&router, stream)) => opened,
+        opened = timeout(limits.request_head_timeout, open_connection(&limits, tls, stream)) => opened,
     };
     let OpenConnection { stream, security, local, write_timeout } = match opened {
         Ok(Ok(opened)) => opened,
@@ -208,6 +225,7 @@ async fn serve_connection(
     let responses = ResponseExecutor::new(limits.write_timeout);
     let shared = Arc::new(Connection {
         router,
+        redirect_origin,
         permit,
         local,
         security,

@@ -89,6 +89,16 @@ impl Router {
         let mut response = result.unwrap_or_else(|refusal| refusal.into_response(id, &summary));
         headers::add_security_headers(response.headers_mut(), id);
         response
+    /// Answers a request to a listener that only sends clients to this origin.
+    pub fn redirect_to_origin(request: &Request<Incoming>, origin: &str) -> Response {
+        let (method, uri, id) = (request.method(), request.uri(), RequestId::random());
+        let result = redirect::to_origin(origin, uri);
+        let mut response =
+            result.unwrap_or_else(|refusal| refusal.into_response(id, &format!("{method} {}", uri.path())));
+        headers::add_security_headers(response.headers_mut(), id);
+        response
+    }
+
     }
 
     /// The certificate of the local CA, if there is one. It is public, and needed before a browser trusts

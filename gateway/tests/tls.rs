@@ -1,7 +1,9 @@
 //! TLS through a running gateway: real certificates, and the clients that users have.
 
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -11,10 +13,11 @@ use protocol::{Code, exec::ExecRequest};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
+    sync::Notify,
     time::sleep,
 };
 
-use crate::harness::{Harness, TEST_TIMEOUT, in_time, limits, problem};
+use crate::harness::{Harness, REDIRECT_ORIGIN, TEST_TIMEOUT, in_time, limits, problem};
 
 mod harness;
 
@@ -25,6 +28,7 @@ const NAME: &str = "burrow.example";
 struct Fixture {
     harness: Harness,
     place: tempfile::TempDir,
+    reload: Arc<Notify>,
 }
 
 impl Fixture {
@@ -35,8 +39,10 @@ impl Fixture {
             source: Box::new(CertificateFiles::new(certificate, key)),
             has_hsts: true,
             ca_certificate: Some("a certificate".to_owned()),
+            reload: Arc::default(),
         };
-        Self { harness: Harness::with_tls(limits, Some(config)), place }
+        let reload = config.reload.clone();
+        Self { harness: Harness::with_tls(limits, Some(config)), place, reload }
     }
 
     fn url(&self, path: &str) -> String {
@@ -54,6 +60,20 @@ impl Fixture {
         let request = ExecRequest { argv: vec!["true".to_owned()], ..Default::default() };
         let api = self.api(trusted);
         in_time(api.exec(self.harness.controller.workspace, &request)).await.err().expect("refused")
+    }
+
+    /// Waits until new connections get the certificate in this file.
+    async fn wait_for(&self, trusted: &str) {
+        let deadline = tokio::time::Instant::now() + TEST_TIMEOUT;
+        while !self.exec(trusted).await.is(Code::Conflict) {
+            assert!(tokio::time::Instant::now() < deadline, "the new certificate is not used");
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// The address of the listener that only redirects.
+    fn redirect_address(&self) -> SocketAddr {
+        self.harness.redirect_address.expect("there is one with TLS")
     }
 
     /// A client as a browser is one, which trusts the certificate of the server.
@@ -116,11 +136,55 @@ async fn replaced_certificate_is_used() {
         assert!(fixture.exec("first.pem").await.is(Code::Conflict), "the old one stays in use");
     }
     std::fs::copy(place.join("next.key"), place.join("server.key")).expect("copied");
-    let deadline = tokio::time::Instant::now() + TEST_TIMEOUT;
-    while !fixture.exec("next.pem").await.is(Code::Conflict) {
-        assert!(tokio::time::Instant::now() < deadline, "the new certificate is not used");
-        sleep(Duration::from_millis(50)).await;
+    fixture.wait_for("next.pem").await;
+}
+
+#[tokio::test]
+async fn certificate_is_loaded_at_once_on_request() {
+    let fixture = Fixture::new(Limits { certificate_check_interval: Duration::from_hours(1), ..limits() });
+    let place = fixture.place.path();
+    std::fs::copy(place.join("server.pem"), place.join("first.pem")).expect("copied");
+    write_certificate(place, "server", "127.0.0.1");
+    assert!(fixture.exec("first.pem").await.is(Code::Conflict), "nobody has looked at the files");
+    fixture.reload.notify_one();
+    fixture.wait_for("server.pem").await;
+}
+
+#[tokio::test]
+async fn redirecting_listener_serves_nothing_else() {
+    let fixture = Fixture::new(limits());
+    let browser = fixture.browser();
+    for (method, path) in
+        [("GET", "/workspaces?x=1"), ("POST", "/api/v1/auth/login"), ("PUT", "/burrow-ca.crt")]
+    {
+        let url = format!("http://{}{path}", fixture.redirect_address());
+        let request = browser.request(method.parse().expect("valid"), url).header("host", "evil.example");
+        let response = in_time(request.body("password").send()).await.expect("a response");
+        assert_eq!(response.status(), 308, "{method}");
+        assert_eq!(response.headers()["location"], format!("{REDIRECT_ORIGIN}{path}"), "{method}");
     }
+    assert_eq!(fixture.harness.grant_requests(), 0);
+}
+
+#[tokio::test]
+async fn redirecting_listener_shares_connection_limits() {
+    let limits = Limits { max_connections: 32, request_head_timeout: Duration::from_hours(1), ..limits() };
+    let fixture = Fixture::new(limits);
+    // An address has 2 silent connections, on both listeners together: one more closes the oldest.
+    let mut silent = Vec::new();
+    for address in [fixture.harness.address(), fixture.redirect_address(), fixture.redirect_address()] {
+        silent.push(in_time(TcpStream::connect(address)).await.expect("connected"));
+    }
+    let reads = silent.iter_mut().map(|stream| Box::pin(async { stream.read(&mut [0; 1]).await }));
+    let (closed, ..) = in_time(futures_util::future::select_all(reads)).await;
+    assert!(matches!(closed, Ok(0) | Err(_)), "{closed:?}");
+}
+
+#[tokio::test]
+async fn redirecting_listener_closes_silent_connection() {
+    let fixture = Fixture::new(Limits { request_head_timeout: Duration::from_millis(300), ..limits() });
+    let mut silent = in_time(TcpStream::connect(fixture.redirect_address())).await.expect("connected");
+    let _ = in_time(silent.read_to_end(&mut Vec::new())).await;
 }
 
 #[tokio::test]

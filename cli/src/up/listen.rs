@@ -158,7 +158,7 @@ fn user_name() -> String {
 }
 
 /// `scheme://host[:port]` in lower case. None if the URL has anything else.
-fn origin(url: &str) -> Option<String> {
+pub fn origin(url: &str) -> Option<String> {
     let url = url.trim_end_matches('/').to_ascii_lowercase();
     let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-.:[]".contains(c);

@@ -14,11 +14,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ::gateway::HttpRedirect;
 use controller::{Config, Controller, EngineConfig, HistoryConfig};
 use protocol::{Redacted, runner::RuntimeKind};
 use reader::ReaderCommand;
 use runner::network::HostNetwork;
-use tokio::task::spawn_blocking;
+use tokio::{sync::Notify, task::spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
 use self::{
@@ -93,8 +94,10 @@ struct System {
 pub async fn run(context: &Context, up: UpOptions) -> Result<(), CommandError> {
     let interrupted = daemon::shutdown_on_signals()
         .map_err(|error| CommandError::error("Cannot listen for signals").because(&error))?;
+    let reload = daemon::notify_on_hangup()
+        .map_err(|error| CommandError::error("Cannot listen for signals").because(&error))?;
     let mut system = tokio::select! {
-        system = start(context, &up) => system?,
+        system = start(context, &up, reload) => system?,
         () = interrupted.cancelled() => return Err(CommandError::new(ErrorKind::Interrupted, "Interrupted")),
     };
     print_link(context, &up, &system).await?;
@@ -110,13 +113,15 @@ pub async fn run(context: &Context, up: UpOptions) -> Result<(), CommandError> {
     failed.map_or(stopped, Err)
 }
 
-async fn start(context: &Context, up: &UpOptions) -> Result<System, CommandError> {
+/// Starts the parts. `reload` is notified when the operator wants changed files to be loaded at once.
+async fn start(context: &Context, up: &UpOptions, reload: Arc<Notify>) -> Result<System, CommandError> {
     let style = context.style;
     let data = DataDirectory::open(up.data_dir.as_deref())?;
     let lock = DataLock::acquire(data.path())?;
     let listener = bind(up.listen, up.port)?;
+    let http_redirect = tls::bind_redirect(up)?;
     data.check_free_space(MIN_FREE_BYTES)?;
-    let tls = tls::prepare(up, &data)?;
+    let tls = tls::prepare(up, &data, reload)?;
     let master_key = kms::config(&up.master_key, &data)?;
     daemon::telemetry::init_with_file("warn,sqlx=error", &data.log()).map_err(|error| {
         CommandError::error("Cannot write the log").because(&error).hint("choose another --data-dir")
@@ -150,7 +155,7 @@ async fn start(context: &Context, up: &UpOptions) -> Result<System, CommandError
     let shutdown = CancellationToken::new();
     let controller = Controller::start(config, shutdown.clone()).await?;
     let local_ca = tls.as_ref().and_then(|tls| tls.local_ca.clone());
-    let gateway = start_gateway(up, listener, tls, &controller)?;
+    let gateway = start_gateway(up, listener, http_redirect, tls, &controller)?;
     step.done();
     let data_dir = data.path().to_owned();
     Ok(System { database, data_dir, controller, shutdown, gateway, local_ca, network, _lock: lock })
@@ -224,6 +229,7 @@ fn kind(runtime: Runtime) -> RuntimeKind {
 fn start_gateway(
     up: &UpOptions,
     listener: TcpListener,
+    http_redirect: Option<HttpRedirect>,
     tls: Option<Tls>,
     controller: &Controller,
 ) -> Result<GatewayThread, CommandError> {
@@ -240,7 +246,8 @@ fn start_gateway(
     let tls = tls.map(|tls| tls.config);
     let trusted_proxies = up.trusted_proxy.iter().map(|proxy| proxy.0).collect();
     let controller = controller.socket().to_owned();
-    let config = ::gateway::Config { listener, controller, allowed_origins, trusted_proxies, tls };
+    let config =
+        ::gateway::Config { listener, controller, allowed_origins, trusted_proxies, tls, http_redirect };
     let limits = ::gateway::Limits::for_descriptors(descriptors::raise_limit());
     GatewayThread::start(config, limits).map_err(failed)
 }
@@ -262,6 +269,9 @@ async fn print_link(context: &Context, up: &UpOptions, system: &System) -> Resul
         );
     }
     context.output.say(&format!("\nBurrow is running at {address}"));
+    if let Some(plain) = up.tls.http_redirect {
+        context.output.say(&format!("Plain http at {plain} is redirected there."));
+    }
     for line in endpoint.other_ways_in() {
         context.output.say(&line);
     }

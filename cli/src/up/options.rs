@@ -1,6 +1,9 @@
 //! The options of `burrow up`.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 use clap::{Args, ValueEnum};
 
@@ -59,7 +62,7 @@ pub struct UpOptions {
 /// Where the certificate for https comes from. Without any of them the server speaks plain http.
 #[derive(Clone, Debug, Default, Args)]
 pub struct TlsOptions {
-    /// TLS certificate with its chain, in PEM. A changed file is loaded without a restart
+    /// TLS certificate with its chain, in PEM. A changed file is loaded within seconds, or at once on SIGHUP
     #[arg(long, env = "BURROW_TLS_CERT", value_name = "FILE", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
     /// Private key of the TLS certificate, in PEM
@@ -68,6 +71,10 @@ pub struct TlsOptions {
     /// TLS for a local network: `self` makes a certificate authority in the data directory
     #[arg(long, env = "BURROW_TLS", value_enum, conflicts_with = "tls_cert")]
     pub tls: Option<TlsMode>,
+    /// Second address, for plain http, that only redirects to --public-url, such as 0.0.0.0:80. It needs
+    /// TLS
+    #[arg(long, env = "BURROW_HTTP_REDIRECT", value_name = "IP:PORT", requires = "public_url")]
+    pub http_redirect: Option<SocketAddr>,
 }
 
 impl TlsOptions {

@@ -26,6 +26,10 @@ pub trait CertificateSource: std::fmt::Debug + Send {
     /// Returns the certificate, if it is not the one of the last call. Called every few seconds, where
     /// it may block. An error is reported once; the next call tries again when something has changed.
     fn poll(&mut self) -> anyhow::Result<Option<ServerCertificate>>;
+
+    /// Lets the next [`Self::poll`] load the certificate and report an error also if nothing has changed,
+    /// because the operator asked for it.
+    fn mark_changed(&mut self) {}
 }
 
 /// A certificate with its chain and its key, which belong together.
@@ -109,6 +113,10 @@ impl CertificateSource for CertificateFiles {
         let (certificate, key) = read?;
         Ok(Some(ServerCertificate::from_pem(&certificate, &key)?))
     }
+
+    fn mark_changed(&mut self) {
+        self.seen = None;
+    }
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, CertificateError> {
@@ -147,6 +155,8 @@ mod tests {
         write(&(second.0.clone(), first.1));
         let error = format!("{:#}", files.poll().expect_err("they do not belong together"));
         assert!(error.starts_with("cannot use the certificate with this key: "), "{error}");
+        files.mark_changed();
+        assert!(files.poll().is_err(), "reported again on request");
         write(&second);
         assert!(files.poll().expect("valid").is_some());
     }

@@ -19,8 +19,9 @@ use rustls::{
 };
 use tokio::{
     net::TcpStream,
+    sync::Notify,
     task::spawn_blocking,
-    time::{MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval_at},
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{either::Either, sync::CancellationToken};
@@ -51,6 +52,8 @@ pub struct TlsConfig {
     pub has_hsts: bool,
     /// The certificate of a local CA in PEM, which everybody may download to trust it.
     pub ca_certificate: Option<String>,
+    /// Notified when the operator asks for a look at the source at once.
+    pub reload: Arc<Notify>,
 }
 
 /// TLS of a running gateway.
@@ -90,7 +93,7 @@ impl Tls {
             has_hsts: config.has_hsts,
             ca_certificate: config.ca_certificate.map(Bytes::from),
         };
-        Ok((tls, Reloader { source: config.source, current }))
+        Ok((tls, Reloader { source: config.source, requested: config.reload, current }))
     }
 
     /// Adds the header for browsers to use https only, to a response over TLS. `host` is where the
@@ -139,21 +142,27 @@ impl ResolvesServerCert for CurrentCertificate {
 /// Replaces the certificate when its source has a new one.
 pub struct Reloader {
     source: Box<dyn CertificateSource>,
+    requested: Arc<Notify>,
     current: Arc<CurrentCertificate>,
 }
 
 impl Reloader {
-    /// Runs until the shutdown. A source that fails is logged, and the old certificate stays.
+    /// Runs until the shutdown. Looks at the source at this interval, and at once on request. A source
+    /// that fails is logged, and the old certificate stays.
     pub async fn run(mut self, check_interval: Duration, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let mut ticks = interval(check_interval);
+        let mut ticks = interval_at(Instant::now() + check_interval, check_interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tokio::select! {
+            let is_requested = tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
-                _ = ticks.tick() => {}
-            }
+                () = self.requested.notified() => true,
+                _ = ticks.tick() => false,
+            };
             // Files may be on a slow disk, and a local CA signs.
             self = spawn_blocking(move || {
+                if is_requested {
+                    self.source.mark_changed();
+                }
                 self.reload();
                 self
             })

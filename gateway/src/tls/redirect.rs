@@ -1,7 +1,7 @@
-//! What a gateway with TLS answers to plain http. Pure.
+//! What a gateway with TLS answers to plain http: on its own port, and on one that only redirects. Pure.
 
 use axum::{body::Body, response::Response};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header, uri::PathAndQuery};
 use protocol::Code;
 
 use crate::{
@@ -31,14 +31,26 @@ pub fn to_https(
         let detail = format!("This server uses https only. Use the address {origin}.");
         return Err(Refusal::new(Code::BadRequest, &detail));
     }
-    let target = format!("{origin}{}", uri.path_and_query().map_or("/", |path| path.as_str()));
-    let location = HeaderValue::from_str(&target).map_err(|_| Refusal::not_found())?;
+    redirect(&origin, uri).ok_or_else(Refusal::not_found)
+}
+
+/// Sends any request to the same path at `origin`, which is the operator's: a Host header could send the
+/// client anywhere.
+pub fn to_origin(origin: &str, uri: &Uri) -> Result<Response> {
+    redirect(origin, uri).ok_or_else(Refusal::not_found)
+}
+
+/// The redirect to the path of `uri` at `origin`. None if the path cannot be in a header.
+fn redirect(origin: &str, uri: &Uri) -> Option<Response> {
+    // `OPTIONS *` and CONNECT have no path.
+    let path = uri.path_and_query().map(PathAndQuery::as_str).filter(|path| path.starts_with('/'));
+    let location = HeaderValue::from_bytes(format!("{origin}{}", path.unwrap_or("/")).as_bytes()).ok()?;
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
     response.headers_mut().insert(header::LOCATION, location);
     // The same address may serve plain http again, when TLS is turned off.
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
+    Some(response)
 }
 
 #[cfg(test)]
@@ -62,6 +74,23 @@ mod tests {
             ("x/y@z", "/", "https://192.0.2.1:8080/"),
         ] {
             assert_eq!(redirect(host, path).as_deref(), Some(expected), "{host}");
+        }
+    }
+
+    #[test]
+    fn request_is_redirected_to_known_origin() {
+        for (uri, expected) in [
+            ("/a?b=c", "https://burrow.example/a?b=c"),
+            ("//evil.example/", "https://burrow.example//evil.example/"),
+            ("http://evil.example/a", "https://burrow.example/a"),
+            ("http://evil.example", "https://burrow.example/"),
+            ("evil.example:80", "https://burrow.example/"),
+            ("*", "https://burrow.example/"),
+        ] {
+            let response =
+                to_origin("https://burrow.example", &uri.parse().expect("valid")).expect("redirected");
+            assert_eq!(response.status(), StatusCode::PERMANENT_REDIRECT);
+            assert_eq!(response.headers()[header::LOCATION], expected, "{uri}");
         }
     }
 

@@ -18,7 +18,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{any, get, post},
 };
-use burrow_gateway::{Config, Gateway, Limits, TlsConfig};
+use burrow_gateway::{Config, Gateway, HttpRedirect, Limits, TlsConfig};
 use hyper_util::service::TowerToHyperService;
 use protocol::{
     Access, Code, Epoch, Problem, SessionId, UserId, WorkspaceId,
@@ -40,6 +40,8 @@ use transport::{KeepAlive, serve_link};
 /// Longest wait of a test before it fails.
 pub const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 pub const ORIGIN: &str = "http://burrow.test";
+/// Where the listener that only redirects sends clients.
+pub const REDIRECT_ORIGIN: &str = "https://burrow.test";
 
 pub type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -72,6 +74,8 @@ pub struct FakeFront {
 
 pub struct Harness {
     pub gateway: Gateway,
+    /// The address of the listener that only redirects. It exists with TLS only.
+    pub redirect_address: Option<SocketAddr>,
     pub controller: Arc<FakeController>,
     /// Sends to the controller's event stream.
     pub events: mpsc::Sender<String>,
@@ -128,19 +132,36 @@ impl Harness {
         );
         let socket = directory.path().join("controller.sock");
         let controller_task = serve_controller(&socket, controller.clone());
+        let bind = || std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let http_redirect =
+            tls.is_some().then(|| HttpRedirect { listener: bind(), origin: REDIRECT_ORIGIN.to_owned() });
+        let redirect_address =
+            http_redirect.as_ref().map(|redirect| redirect.listener.local_addr().expect("bound"));
         let gateway = Gateway::start(
             Config {
-                listener: std::net::TcpListener::bind("127.0.0.1:0").expect("a port"),
+                listener: bind(),
                 controller: socket,
                 allowed_origins: vec![ORIGIN.to_owned()],
                 trusted_proxies: vec![],
                 tls,
+                http_redirect,
             },
             limits,
         )
         .expect("started");
         let http = reqwest::Client::builder().no_proxy().build().expect("valid");
-        Self { gateway, controller, events, seen, ended, links, controller_task, http, directory }
+        Self {
+            gateway,
+            redirect_address,
+            controller,
+            events,
+            seen,
+            ended,
+            links,
+            controller_task,
+            http,
+            directory,
+        }
     }
 
     pub fn restart_controller(&mut self) {
