@@ -18,6 +18,7 @@
 pub mod body;
 mod cut;
 pub mod link;
+pub mod paced_stream;
 pub mod preamble;
 pub mod problem;
 pub mod read_wake;
@@ -31,6 +32,7 @@ mod tasks;
 pub use body::Body;
 pub use cut::log_cut;
 pub use link::{Link, LinkError, WebSocketError};
+pub use paced_stream::PacedStream;
 pub use read_wake::ReadWakeStream;
 pub use server::{KeepAlive, serve_link};
 pub use slots::StreamLimit;

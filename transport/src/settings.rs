@@ -9,10 +9,15 @@ use std::time::Duration;
 /// enough that a stalled stream holds little memory.
 pub const STREAM_WINDOW: u32 = 64 * 1024;
 
-/// Flow-control window of a whole connection, in bytes: the windows of all its streams. Streams whose
-/// receiver has stalled, however many, therefore never stop the others. The library also derives its
-/// budget for small frames from it.
-pub const CONNECTION_WINDOW: u32 = MAX_STREAMS * STREAM_WINDOW;
+/// Flow-control window of a whole connection, in bytes: the largest that there is, and more than the
+/// windows of all streams together. So streams whose receiver has stalled, however many, never stop the
+/// others. Half of it is the library's budget for small frames that wait for their readers, of all streams
+/// together. A connection that exceeds it ends, so a stream has a share of it
+/// ([`PacedStream`](crate::PacedStream)).
+pub const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
+
+/// A frame that is smaller costs the difference to this, in bytes.
+pub const SMALL_FRAME_BYTES: usize = 256;
 
 /// Concurrent WebSockets on one link: the terminals, documents and programs of all viewers of a workspace.
 pub const MAX_WEBSOCKETS: u32 = 1024;
@@ -41,3 +46,20 @@ pub const SERVER_PING_INTERVAL: Duration = Duration::from_secs(20);
 
 /// A peer that does not answer a ping for this long is dead.
 pub const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::paced_stream::{MAX_SMALL_FRAMES, SMALL_FRAME_INTERVAL};
+
+    /// How long a stalled stream may stay, at most.
+    const STALL_SECONDS: u32 = 30;
+
+    #[test]
+    fn all_streams_together_keep_the_budgets() {
+        assert!(u64::from(MAX_STREAMS) * u64::from(STREAM_WINDOW) <= u64::from(CONNECTION_WINDOW));
+        let frames = MAX_SMALL_FRAMES + STALL_SECONDS * 1000 / SMALL_FRAME_INTERVAL.as_millis() as u32;
+        let cost = u64::from(frames) * SMALL_FRAME_BYTES as u64;
+        assert!(u64::from(MAX_STREAMS) * cost <= u64::from(CONNECTION_WINDOW / 2));
+    }
+}

@@ -4,8 +4,8 @@
 //! side wait, which is the backpressure of every terminal: the flood stays in the guest.
 //!
 //! While a write waits, the direction continues to read until its buffer is full, and then writes
-//! what it has in one piece. So a burst of small messages becomes a few frames, and does not wait as
-//! small frames inside the link, whose budget for those is shared by all its streams.
+//! what it has in one piece. So a burst of small messages becomes a few frames. A direction also sends
+//! few small frames while nobody reads them ([`PacedStream`]).
 
 use std::{
     future::poll_fn,
@@ -22,12 +22,14 @@ use tokio::{
 };
 use tokio_util::io::poll_read_buf;
 
+use crate::paced_stream::PacedStream;
+
 /// Bytes of one direction's buffer at rest. A keystroke and its echo fit in. Every splice has two, so
 /// ten thousand WebSockets cost 80 MB.
 const BUFFER_BYTES: usize = 4096;
 
 /// Most bytes of one direction's buffer, while its receiver is slow.
-const MAX_BUFFER_BYTES: usize = 64 * 1024;
+pub const MAX_BUFFER_BYTES: usize = 32 * 1024;
 
 /// How long one side may still send after the other has ended.
 const HALF_CLOSE_GRACE: Duration = Duration::from_secs(5);
@@ -59,8 +61,8 @@ where
 {
     let (a_read, a_write) = tokio::io::split(a);
     let (b_read, b_write) = tokio::io::split(b);
-    let a_to_b = copy_direction(a_read, b_write, stall_timeout);
-    let b_to_a = copy_direction(b_read, a_write, stall_timeout);
+    let a_to_b = copy_direction(a_read, PacedStream::new(b_write), stall_timeout);
+    let b_to_a = copy_direction(b_read, PacedStream::new(a_write), stall_timeout);
     let both = async {
         tokio::pin!(a_to_b, b_to_a);
         let (first, a_ended) = tokio::select! {
@@ -214,6 +216,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
     use super::*;
+    use crate::paced_stream::{MAX_SMALL_FRAMES, SMALL_FRAME_INTERVAL};
 
     const STALL_TIMEOUT: Option<Duration> = Some(Duration::from_secs(30));
 
@@ -275,6 +278,26 @@ mod tests {
         drop(client);
         assert_eq!(all.len(), 30_000);
         spliced.await.expect("no panic");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn small_messages_are_paced_after_a_burst() {
+        let (mut client, near) = duplex(64);
+        let (far, mut guest) = duplex(64);
+        let spliced = tokio::spawn(splice(near, far, pending(), STALL_TIMEOUT));
+        let begin = Instant::now();
+        for _ in 0..MAX_SMALL_FRAMES {
+            guest.write_all(b"x").await.expect("open");
+            client.read_exact(&mut [0]).await.expect("open");
+        }
+        assert_eq!(begin.elapsed(), Duration::ZERO);
+        for _ in 0..10 {
+            guest.write_all(b"x").await.expect("open");
+            client.read_exact(&mut [0]).await.expect("open");
+        }
+        assert!(begin.elapsed() >= SMALL_FRAME_INTERVAL * 10, "{:?}", begin.elapsed());
+        drop((client, guest));
+        assert!(matches!(spliced.await.expect("no panic"), SpliceEnd::Closed));
     }
 
     #[tokio::test(start_paused = true)]

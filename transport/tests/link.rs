@@ -122,7 +122,7 @@ async fn stalled_streams_leave_room_for_others() {
     let link = connect().await;
     let mut stalled = Vec::new();
     // Large messages fill windows. Small ones use the library's budget for small frames.
-    for query in ["50000"; 32].into_iter().chain(["1"; 4]) {
+    for query in ["50000"; 32].into_iter().chain(["1"; 12]) {
         let path = format!("/flood?{query}");
         stalled.push(link.open_websocket(&path, HeaderMap::new()).await.expect("accepted"));
         assert_hello(&link).await;

@@ -3,35 +3,30 @@
 //!
 //! The front does not trust the gateway: it checks signature, workspace, epoch, route and access
 //! itself. The guest never sees a grant. The front parses messages only in the streams of read-only
-//! viewers, to drop what they may not send.
+//! viewers (`read_only`).
 //!
 //! The tasks of connections and of spliced streams are awaited before [`Front::serve`] returns.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::body::Body;
-use futures_util::{SinkExt as _, StreamExt as _, future::pending};
+use futures_util::future::pending;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::{body::Incoming, ext::Protocol, service::service_fn, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
 use protocol::{
     Access, Code, Epoch, Problem, WorkspaceId,
-    agent::{ACCESS_HEADER, MAX_MESSAGE_BYTES, Route, RouteKind, viewer_may_send},
+    agent::{ACCESS_HEADER, Route, RouteKind},
     grant::{Grant, VerifyingKey},
     problem::REQUEST_ID_HEADER,
 };
 use time::OffsetDateTime;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
     net::{UnixListener, UnixStream},
     sync::Semaphore,
     task::JoinSet,
     time::{sleep, timeout},
-};
-use tokio_tungstenite::{
-    WebSocketStream,
-    tungstenite::{Message, protocol::Role, protocol::WebSocketConfig},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use transport::{
@@ -40,6 +35,8 @@ use transport::{
 };
 
 use crate::agent::{Agent, AgentError};
+
+mod read_only;
 
 /// Gateways of one cluster, each with one link.
 const MAX_CONNECTIONS: usize = 64;
@@ -244,54 +241,10 @@ async fn splice_stream(on_upgrade: OnUpgrade, upstream: Upgraded, kind: RouteKin
         Err(_) => return tracing::debug!("a stream did not open in time"),
     };
     if access == Access::Read {
-        return splice_read_only(downstream, upstream, kind).await;
+        return read_only::splice_read_only(downstream, upstream, kind).await.log();
     }
     if let SpliceEnd::Failed(error) = splice(downstream, upstream, pending(), None).await {
         log_cut(&error, "a stream was cut");
-    }
-}
-
-/// Splices the stream of a read-only viewer: all messages from the agent pass, and only what a
-/// viewer may send goes to it.
-async fn splice_read_only<A, B>(downstream: A, upstream: B, kind: RouteKind)
-where
-    A: AsyncRead + AsyncWrite + Unpin,
-    B: AsyncRead + AsyncWrite + Unpin,
-{
-    let config = WebSocketConfig::default()
-        .max_message_size(Some(MAX_MESSAGE_BYTES))
-        .max_frame_size(Some(MAX_MESSAGE_BYTES));
-    let viewer = WebSocketStream::from_raw_socket(downstream, Role::Server, Some(config)).await;
-    let agent = WebSocketStream::from_raw_socket(upstream, Role::Client, Some(config)).await;
-    let (mut to_viewer, mut from_viewer) = viewer.split();
-    let (mut to_agent, mut from_agent) = agent.split();
-    let up = async {
-        while let Some(Ok(message)) = from_viewer.next().await {
-            if viewer_may_send_message(kind, &message) {
-                to_agent.send(message).await.ok()?;
-            }
-        }
-        to_agent.close().await.ok()
-    };
-    let down = async {
-        while let Some(Ok(message)) = from_agent.next().await {
-            if matches!(message, Message::Binary(_) | Message::Text(_) | Message::Close(_)) {
-                to_viewer.send(message).await.ok()?;
-            }
-        }
-        to_viewer.close().await.ok()
-    };
-    // When one direction ends, the other ends too: a half-open viewer is of no use.
-    tokio::select! { _ = up => {}, _ = down => {} }
-}
-
-/// Pings are answered on each side and not forwarded.
-fn viewer_may_send_message(kind: RouteKind, message: &Message) -> bool {
-    match message {
-        Message::Binary(bytes) => viewer_may_send(kind, true, bytes),
-        Message::Text(text) => viewer_may_send(kind, false, text.as_bytes()),
-        Message::Close(_) => true,
-        Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => false,
     }
 }
 
