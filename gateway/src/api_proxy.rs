@@ -10,15 +10,13 @@ use protocol::{Code, RequestId};
 
 use crate::{
     body::{check_content_length, request_body, response_body},
+    buffer_budget::MAX_API_BODY_BYTES,
     controller::ForwardError,
     headers,
     refusal::{Refusal, Result},
     router::Router,
     websocket,
 };
-
-/// Largest request body that the controller gets, in bytes: chunks of an import.
-pub const MAX_BODY_BYTES: u64 = 4 * 1024 * 1024;
 
 impl Router {
     /// Forwards a request to the controller and its response to the client.
@@ -31,18 +29,18 @@ impl Router {
         if websocket::is_upgrade(&request) {
             return Err(Refusal::new(Code::BadRequest, "There is no WebSocket at this address."));
         }
-        check_content_length(request.headers(), MAX_BODY_BYTES)?;
+        check_content_length(request.headers(), MAX_API_BODY_BYTES)?;
         let is_secure = self.is_secure(&request, peer);
         let (parts, body) = request.into_parts();
         let client = self.proxies.find_client(peer, &parts.headers);
-        let (body, fault) = request_body(body, MAX_BODY_BYTES, self.limits.body_idle_timeout);
+        let (body, fault) = request_body(body, MAX_API_BODY_BYTES, self.limits.body_idle_timeout);
         let mut forwarded = Request::new(body);
         *forwarded.headers_mut() = headers::client_to_controller(&parts, client, id, is_secure);
         *forwarded.method_mut() = parts.method;
         *forwarded.uri_mut() = parts.uri;
         let response = self.controller.forward(forwarded).await.map_err(|error| {
             fault
-                .refusal(MAX_BODY_BYTES)
+                .refusal(MAX_API_BODY_BYTES)
                 .unwrap_or_else(|| forward_refusal(&error))
                 .because(error_chain(&error))
         })?;

@@ -3,6 +3,9 @@
 //! A client decides how fast it reads. Until it does, its response waits here, and so does what it uploads
 //! until the workspace reads it. Each request reserves the most that can be buffered for it, for as long
 //! as it lives. A request beyond the budget is refused before anything is buffered.
+//!
+//! Every part of a request's way has a buffer with a bound that is set here or known from the library. The
+//! sum of them is what the request needs.
 
 use std::{
     collections::HashMap,
@@ -10,7 +13,11 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, Version, header};
+use transport::{
+    paced_stream::{MAX_QUEUED_WRITES, MAX_WRITE_BYTES},
+    splice::MAX_BUFFER_BYTES,
+};
 
 use crate::connection_limits::owner_address;
 
@@ -18,12 +25,41 @@ use crate::connection_limits::owner_address;
 /// one address.
 const ADDRESS_DIVISOR: usize = 2;
 
-/// The most that waits of a response, or of one direction of a WebSocket: a piece that HTTP/2 has, the
-/// rest of what the body has returned, and the buffers of a copy.
-const RESPONSE_BYTES: usize = 64 * 1024;
+/// Largest request body that the controller gets, in bytes: chunks of an import.
+pub const MAX_API_BODY_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Bytes of one upload that a browser may send ahead.
-pub const STREAM_WINDOW: u32 = 256 * 1024;
+/// Size of a piece of a response, in bytes: one HTTP/2 frame.
+pub const PIECE_BYTES: usize = 16 * 1024;
+
+/// Bytes of one upload that a browser may send ahead, on HTTP/2.
+pub const STREAM_WINDOW: u32 = 128 * 1024;
+
+/// Bytes of one response that HTTP/2 takes ahead of its connection.
+pub const SEND_BUFFER_BYTES: usize = 32 * 1024;
+
+/// Bytes that HTTP/1 buffers in each direction of a client's connection.
+pub const HTTP1_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Bytes that HTTP/1 buffers in each direction of a connection to the controller.
+pub const CONTROLLER_BUFFER_BYTES: usize = 16 * 1024;
+
+/// The most that waits of a response for its client: the buffer, the piece that exceeds it, and the next.
+const TO_CLIENT: usize = larger(SEND_BUFFER_BYTES + PIECE_BYTES, HTTP1_BUFFER_BYTES) + PIECE_BYTES;
+
+/// The most that waits of a response of the controller: the buffer, and the piece that was read of it.
+const FROM_CONTROLLER: usize = CONTROLLER_BUFFER_BYTES + PIECE_BYTES;
+
+/// The most that waits of a workspace's response or stream: the window of the link, and a piece.
+const FROM_WORKSPACE: usize = LINK_WINDOW + PIECE_BYTES;
+
+/// The most that waits for the workspace: the window of the link, the piece that exceeds it, and the next.
+const TO_WORKSPACE: usize = LINK_WINDOW + 2 * PIECE_BYTES;
+
+/// The most that one direction of the copy of a WebSocket holds, and what waits behind it for the client or
+/// the workspace as single writes.
+const COPY: usize = MAX_BUFFER_BYTES + MAX_QUEUED_WRITES * MAX_WRITE_BYTES;
+
+const LINK_WINDOW: usize = transport::settings::STREAM_WINDOW as usize;
 
 /// The budget of a gateway. Clones share it.
 #[derive(Clone, Debug)]
@@ -89,16 +125,47 @@ impl Drop for BufferShare {
     }
 }
 
-/// The most that is buffered of an upload to a workspace: the window of its stream.
-pub const UPLOAD_BYTES: usize = STREAM_WINDOW as usize;
+/// What a request makes the gateway buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Traffic {
+    /// A response that is in memory anyway.
+    Asset,
+    /// A request to the controller and its response.
+    Controller,
+    /// A request to a workspace and its response.
+    Workspace,
+    /// A WebSocket of a workspace.
+    WebSocket,
+}
 
-/// The most that is buffered for a request. `body_bytes` is the most of its body, 0 if there is none.
-pub fn needed_bytes(headers: &HeaderMap, body_bytes: usize, is_upgrade: bool) -> usize {
-    if is_upgrade {
-        return 2 * RESPONSE_BYTES;
+impl Traffic {
+    /// The most that is buffered for a request.
+    pub fn needed_bytes(self, version: Version, headers: &HeaderMap, has_body: bool) -> usize {
+        let from_client =
+            if version == Version::HTTP_2 { STREAM_WINDOW as usize } else { HTTP1_BUFFER_BYTES };
+        match self {
+            Self::Asset => TO_CLIENT,
+            // The controller reads a body as a whole, and no byte of it is in two places.
+            Self::Controller => {
+                TO_CLIENT + FROM_CONTROLLER + body_bytes(headers, has_body).min(MAX_API_BODY_BYTES as usize)
+            }
+            Self::Workspace => {
+                let upload = body_bytes(headers, has_body).min(from_client + TO_WORKSPACE);
+                TO_CLIENT + FROM_WORKSPACE + upload
+            }
+            Self::WebSocket => from_client + COPY + TO_WORKSPACE + FROM_WORKSPACE + COPY + TO_CLIENT,
+        }
     }
+}
+
+/// The length of a request's body. Without one that is known it has no end.
+fn body_bytes(headers: &HeaderMap, has_body: bool) -> usize {
     let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    RESPONSE_BYTES + length.unwrap_or(usize::MAX).min(body_bytes)
+    if has_body { length.unwrap_or(usize::MAX) } else { 0 }
+}
+
+const fn larger(one: usize, other: usize) -> usize {
+    if one > other { one } else { other }
 }
 
 #[cfg(test)]
@@ -123,12 +190,21 @@ mod tests {
     }
 
     #[test]
-    fn uploads_need_their_window() {
+    fn requests_need_all_their_buffers() {
+        const KIB: usize = 1024;
         let mut headers = HeaderMap::new();
-        assert_eq!(needed_bytes(&headers, 0, false), RESPONSE_BYTES);
-        assert_eq!(needed_bytes(&headers, UPLOAD_BYTES, false), RESPONSE_BYTES + UPLOAD_BYTES);
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("10"));
-        assert_eq!(needed_bytes(&headers, UPLOAD_BYTES, false), RESPONSE_BYTES + 10);
-        assert_eq!(needed_bytes(&headers, UPLOAD_BYTES, true), 2 * RESPONSE_BYTES);
+        let needed = |traffic: Traffic, headers: &HeaderMap, has_body| {
+            traffic.needed_bytes(Version::HTTP_2, headers, has_body) / KIB
+        };
+        assert_eq!(needed(Traffic::Asset, &headers, false), 80);
+        assert_eq!(needed(Traffic::Controller, &headers, false), 80 + 32);
+        assert_eq!(needed(Traffic::Workspace, &headers, false), 80 + 80);
+        let without_length = needed(Traffic::Workspace, &headers, true);
+        assert_eq!(without_length, 160 + 128 + 96, "an upload fills the windows of both connections");
+        assert_eq!(needed(Traffic::Controller, &headers, true), 112 + 4096);
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("10240"));
+        assert_eq!(needed(Traffic::Workspace, &headers, true), 160 + 10);
+        assert_eq!(needed(Traffic::Controller, &headers, true), 112 + 10);
+        assert_eq!(needed(Traffic::WebSocket, &headers, false), 128 + 80 + 96 + 80 + 80 + 80);
     }
 }

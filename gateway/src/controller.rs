@@ -36,7 +36,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::{net::UnixStream, sync::Mutex, time::timeout};
 use transport::body::{Body, empty, full};
 
-use crate::refusal::{Refusal, Result};
+use crate::{
+    buffer_budget::CONTROLLER_BUFFER_BYTES,
+    refusal::{Refusal, Result},
+};
 
 /// The authority of request URIs. It has no meaning, because the socket is the address.
 const AUTHORITY: &str = "controller";
@@ -85,9 +88,11 @@ impl ControllerClient {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(MAX_IDLE_CONNECTIONS)
+            .http1_max_buf_size(CONTROLLER_BUFFER_BYTES)
             .build(UnixConnector(socket.to_owned()));
         let unpooled = Client::builder(TokioExecutor::new())
             .pool_max_idle_per_host(0)
+            .http1_max_buf_size(CONTROLLER_BUFFER_BYTES)
             .build(UnixConnector(socket.to_owned()));
         Self { http, unpooled, key: Mutex::default() }
     }

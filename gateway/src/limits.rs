@@ -44,7 +44,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_connections: 4096,
-            max_buffered_bytes: 512 * 1024 * 1024,
+            max_buffered_bytes: 1024 * 1024 * 1024,
             max_streams_per_session: 256,
             write_timeout: Duration::from_secs(30),
             session_check_interval: Duration::from_secs(2),

@@ -29,7 +29,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    buffer_budget::STREAM_WINDOW,
+    buffer_budget::{HTTP1_BUFFER_BYTES, SEND_BUFFER_BYTES, STREAM_WINDOW},
     connection_limits::{ConnectionLimits, ConnectionPermit},
     limits::Limits,
     origin::LocalAddress,
@@ -60,7 +60,7 @@ const MAX_STREAMS: u32 = 256;
 
 /// Bytes of all uploads of a connection that a browser may send ahead. Much less than on our own links,
 /// because anyone may connect.
-const CONNECTION_WINDOW: u32 = 4 * STREAM_WINDOW;
+const CONNECTION_WINDOW: u32 = 8 * STREAM_WINDOW;
 
 /// Size of a header list, in bytes: browsers send the cookies of other programs on the same host too.
 const MAX_HEADER_BYTES: u32 = 32 * 1024;
@@ -261,13 +261,18 @@ async fn serve_connection(
 
 fn http_builder(limits: &Limits, responses: ResponseExecutor) -> Builder<ResponseExecutor> {
     let mut builder = Builder::new(responses);
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.request_head_timeout);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.request_head_timeout)
+        .max_buf_size(HTTP1_BUFFER_BYTES);
     builder
         .http2()
         .timer(TokioTimer::new())
         .enable_connect_protocol()
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(MAX_HEADER_BYTES)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .keep_alive_interval(PING_INTERVAL)

@@ -26,10 +26,7 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 
-use crate::buffer_budget::BufferShare;
-
-/// Size of a piece of a response, in bytes: one HTTP/2 frame.
-const PIECE_BYTES: usize = 16 * 1024;
+use crate::buffer_budget::{BufferShare, PIECE_BYTES};
 
 tokio::task_local! {
     /// The progress of the response that the current task sends.

@@ -9,10 +9,8 @@ use hyper::body::{Body as _, Incoming};
 use protocol::{Code, RequestId};
 
 use crate::{
-    Limits,
-    api_proxy::MAX_BODY_BYTES,
-    assets,
-    buffer_budget::{self, BufferBudget, BufferShare},
+    Limits, assets,
+    buffer_budget::{BufferBudget, BufferShare, Traffic},
     controller::ControllerClient,
     credential, headers,
     links::LinkPool,
@@ -89,6 +87,8 @@ impl Router {
         let mut response = result.unwrap_or_else(|refusal| refusal.into_response(id, &summary));
         headers::add_security_headers(response.headers_mut(), id);
         response
+    }
+
     /// Answers a request to a listener that only sends clients to this origin.
     pub fn redirect_to_origin(request: &Request<Incoming>, origin: &str) -> Response {
         let (method, uri, id) = (request.method(), request.uri(), RequestId::random());
@@ -97,8 +97,6 @@ impl Router {
             result.unwrap_or_else(|refusal| refusal.into_response(id, &format!("{method} {}", uri.path())));
         headers::add_security_headers(response.headers_mut(), id);
         response
-    }
-
     }
 
     /// The certificate of the local CA, if there is one. It is public, and needed before a browser trusts
@@ -134,14 +132,14 @@ impl Router {
         request: &Request<Incoming>,
         peer: IpAddr,
     ) -> std::result::Result<BufferShare, Box<Response>> {
-        let is_upgrade = websocket::is_upgrade(request);
-        let body_bytes = match Target::parse(request.uri().path()) {
-            _ if request.body().is_end_stream() => 0,
-            // The controller reads a body as a whole.
-            Target::Api => usize::try_from(MAX_BODY_BYTES).unwrap_or(usize::MAX),
-            _ => buffer_budget::UPLOAD_BYTES,
+        let traffic = match Target::parse(request.uri().path()) {
+            Target::Api => Traffic::Controller,
+            Target::Agent { .. } if websocket::is_upgrade(request) => Traffic::WebSocket,
+            Target::Agent { .. } => Traffic::Workspace,
+            Target::WebApp | Target::CaCertificate | Target::NotFound => Traffic::Asset,
         };
-        let needed = buffer_budget::needed_bytes(request.headers(), body_bytes, is_upgrade);
+        let has_body = !request.body().is_end_stream();
+        let needed = traffic.needed_bytes(request.version(), request.headers(), has_body);
         let client = self.proxies.find_client(peer, request.headers());
         self.buffers.reserve(client, needed).ok_or_else(|| {
             let detail = "Your address has too many requests at once. Try again in a moment.";
