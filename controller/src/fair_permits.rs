@@ -52,6 +52,19 @@ impl<K: Eq + Hash + Clone> FairPermits<K> {
 
     /// Waits for a permit, at most this long. Hold it while working.
     pub async fn acquire(&self, user: K, longest: Duration) -> Result<FairPermit<K>, Busy> {
+    /// Sets how many requests of one user may wait.
+    #[must_use]
+    pub fn with_max_waiting_per_user(self, max_waiting: usize) -> Self {
+        self.0.lock().max_waiting_per_user = max_waiting;
+        self
+    }
+
+    /// How many requests wait for a permit.
+    #[cfg(test)]
+    pub fn waiting(&self) -> usize {
+        self.0.lock().waiting.len()
+    }
+
         let number = self.0.lock().enqueue(user.clone()).ok_or(Busy)?;
         let ticket = Ticket { number, inner: &self.0 };
         let turn = async {

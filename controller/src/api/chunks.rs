@@ -129,9 +129,12 @@ pub async fn read_page(app: &Core, user: UserId, reader: &SnapshotView, from: u3
 
 /// Waits for a user's permit to read.
 pub async fn permit(app: &Core, user: UserId) -> Result<FairPermit<UserId>> {
-    app.chunk_readers.permit(user).await.map_err(|Busy| {
-        ApiError::new(Code::Unavailable, "Homes are being transferred. Try again in a moment.").retry_after(2)
-    })
+    app.chunk_readers.permit(user).await.map_err(|Busy| transfers_are_busy())
+}
+
+/// The refusal of a request whose turn does not come in time.
+pub fn transfers_are_busy() -> ApiError {
+    ApiError::new(Code::Unavailable, "Homes are being transferred. Try again in a moment.").retry_after(2)
 }
 
 async fn open(

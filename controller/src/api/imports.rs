@@ -4,10 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
-    body::Bytes,
-    extract::{State, rejection::BytesRejection},
+    body::{Body, Bytes},
+    extract::State,
     http::StatusCode,
 };
+use http_body_util::{BodyExt as _, Collected, LengthLimitError, Limited};
 use protocol::{
     Code, ManifestId, WorkspaceId,
     api::{
@@ -19,7 +20,7 @@ use protocol::{
     workspace::Phase,
 };
 use serde::Deserialize;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use utoipa::IntoParams;
 use uuid::Uuid;
 use volume::{
@@ -28,7 +29,7 @@ use volume::{
 
 use super::{
     access::{lock_at_rest, open_tenant_key, snapshot_not_found, workspace_not_found},
-    chunks::{Page, list_page, permit, read_page},
+    chunks::{Page, list_page, permit, read_page, transfers_are_busy},
     error::{ApiError, Result},
     extract::{Input, Params, Query, Signed},
 };
@@ -37,6 +38,7 @@ use crate::{
     authz::{Action, Allowed, Caller, authorize},
     core::{App, Core},
     db::{Scope, violated_constraint},
+    fair_permits::Busy,
     snapshots::{
         self, SnapshotRef,
         imports::{self, Destination, IDLE_TIMEOUT, ImportRecord, MAX_IMPORTS_PER_USER},
@@ -50,6 +52,8 @@ use crate::{
 /// How long one request may verify what has arrived. With the wait for a permit and a page it is
 /// less than a response may take; the next request continues.
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(15);
+/// Longest time for the body of an upload. Its user has one of few turns while it arrives.
+const BODY_TIMEOUT: Duration = Duration::from_mins(2);
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -223,20 +227,22 @@ pub async fn list_import_chunks(
         At,
     ),
     responses((status = 200, body = Import, description = "The import with its new version")),
-    extensions(("x-problem-codes" = json!(["conflict", "disk_full", "too_large", "unavailable"]))),
+    extensions(("x-problem-codes" = json!(["conflict", "disk_full", "timeout", "too_large", "unavailable"]))),
 )]
 pub async fn upload_import_chunks(
     State(app): State<App>,
     signed: Signed,
     Params(id): Params<Uuid>,
     Query(at): Query<At>,
-    body: std::result::Result<Bytes, BytesRejection>,
+    body: Body,
 ) -> Result<Json<Import>> {
     limits::check_disk(&app.config)?;
     let allowed = authorize(signed.caller(), Action::UseWorkspaces)?;
-    let body = body.map_err(|rejection| unreadable(&rejection))?;
+    let user = allowed.caller().user;
+    let _turn = app.chunk_readers.upload_turn(user).await.map_err(|Busy| transfers_are_busy())?;
+    let body = read_body(body).await?;
     let found = find(&app, allowed, id).await?;
-    let _permit = permit(&app, allowed.caller().user).await?;
+    let _permit = permit(&app, user).await?;
     let (hash, parts) = decode_body(body, chunk_count(found.size_bytes())).await?;
     let ImportRecord { import, last_hash, .. } = &found.record;
     if import.version != at.version {
@@ -258,6 +264,22 @@ pub async fn upload_import_chunks(
     scope.commit().await?;
     app.chunk_readers.keep(allowed.caller().tenant, imported.manifest, Arc::new(imported.view));
     Ok(Json(advanced.import))
+}
+
+/// Reads the body of an upload. To be called in the turn of its user, because it stays in memory.
+async fn read_body(body: Body) -> Result<Bytes> {
+    let too_slow = |_elapsed| ApiError::new(Code::Timeout, "The body did not arrive in time. Try again.");
+    let read =
+        timeout(BODY_TIMEOUT, Limited::new(body, MAX_CHUNKS_BYTES).collect()).await.map_err(too_slow)?;
+    read.map(Collected::to_bytes).map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            return ApiError::new(
+                Code::TooLarge,
+                format!("The body has more than {MAX_CHUNKS_BYTES} bytes."),
+            );
+        }
+        ApiError::new(Code::BadRequest, "The body cannot be read.")
+    })
 }
 
 /// Hashes and decodes a body on a blocking thread.
@@ -445,11 +467,4 @@ fn superseded() -> ApiError {
         "Another request has changed this import. Check that it is not uploaded twice at the same \
          time, then try again.",
     )
-}
-
-fn unreadable(rejection: &BytesRejection) -> ApiError {
-    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        return ApiError::new(Code::TooLarge, format!("The body has more than {MAX_CHUNKS_BYTES} bytes."));
-    }
-    ApiError::new(Code::BadRequest, "The body cannot be read.")
 }

@@ -19,11 +19,16 @@ const MAX_OPEN: usize = 4;
 /// Requests that are served at the same time, one of each user. Each reads and hashes up to 64 MiB;
 /// others wait.
 const MAX_CONCURRENT_READS: usize = 2;
+/// Uploads whose body is in memory or arrives at the same time, one of each user, 4 MiB each.
+const MAX_CONCURRENT_UPLOADS: usize = 16;
 /// Snapshots whose root hash is being computed, some kilobytes each. One that is dropped starts
 /// from its beginning again.
 const MAX_ROOT_HASHES: usize = 32;
 /// Longest wait for a permit. The client sends the request again.
 const PERMIT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest wait for the turn of an upload. Its body waits too, and the gateway cuts one that is silent for
+/// 30 seconds.
+const UPLOAD_TURN_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a snapshot stays open after its last use. A transfer sends its next request at once.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -33,6 +38,7 @@ pub struct ChunkReaders {
     open: Mutex<Vec<OpenReader>>,
     root_hashes: Mutex<Vec<(TenantId, ManifestId, RootHash)>>,
     permits: FairPermits<UserId>,
+    uploads: FairPermits<UserId>,
 }
 
 /// The root hash of a snapshot, as far as it has been computed. A large snapshot takes longer than
@@ -60,7 +66,8 @@ struct OpenReader {
 impl ChunkReaders {
     pub fn new(store: Arc<dyn ObjectStore>) -> Self {
         let (open, root_hashes) = Default::default();
-        Self { store, open, root_hashes, permits: FairPermits::new(MAX_CONCURRENT_READS, 1) }
+        let permits = FairPermits::new(MAX_CONCURRENT_READS, 1);
+        Self { store, open, root_hashes, permits, uploads: FairPermits::new(MAX_CONCURRENT_UPLOADS, 1) }
     }
 
     /// Opens a snapshot, or returns it if it is open already.
@@ -81,6 +88,18 @@ impl ChunkReaders {
     /// Waits for a user's permit to read. Hold it while reading.
     pub async fn permit(&self, user: UserId) -> Result<FairPermit<UserId>, Busy> {
         self.permits.acquire(user, PERMIT_TIMEOUT).await
+    }
+
+    /// Waits for a user's turn to upload. No byte of the body is read before it; hold it until the body is
+    /// stored.
+    pub async fn upload_turn(&self, user: UserId) -> Result<FairPermit<UserId>, Busy> {
+        self.uploads.acquire(user, UPLOAD_TURN_TIMEOUT).await
+    }
+
+    /// How many uploads wait for their turn.
+    #[cfg(test)]
+    pub fn waiting_uploads(&self) -> usize {
+        self.uploads.waiting()
     }
 
     /// The root hash of a snapshot, as far as earlier requests have computed it.

@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
+use futures_util::future::poll_immediate;
 use http_body_util::BodyExt as _;
 use hyper::Method;
 use protocol::{
@@ -18,11 +19,12 @@ use protocol::{
 };
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
+use tokio::{io::AsyncReadExt as _, time::timeout};
 use volume::{
     CHUNK_BYTES, DataKey, ObjectStore, RootHasher, SnapshotView, Volume, VolumeOptions, store::DirectoryStore,
 };
 
-use super::world::{Answer, Client, Runner, World, stream};
+use super::world::{Answer, Client, Runner, SOON, World, eventually, stream};
 use crate::snapshots::{gc::Gc, imports};
 
 /// Of a home in these tests; a workspace's may be larger.
@@ -326,6 +328,29 @@ async fn invalid_chunks_are_refused_without_loss() {
     }
     let wish = json!({ "source": home.id, "name": "one-more", "home_mib": 4 });
     assert_eq!(to.post("/api/v1/imports", &wish).await.code(), "quota_exceeded");
+}
+
+#[tokio::test]
+async fn body_of_upload_is_not_read_before_its_turn() {
+    const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+    let world = World::new().await;
+    let owner = world.owner().await;
+    let member = world.member(&owner, "member").await;
+    let app = world.app();
+    let user = owner.session().await.user.id;
+    let turn = app.chunk_readers.upload_turn(user).await.expect("free");
+    let path = format!("/api/v1/imports/{}/chunks?version=0", uuid::Uuid::now_v7());
+    let mut waiting = owner.send_head(Method::PUT, &path, MAX_CHUNKS_BYTES).await;
+    eventually("the upload waits", async || (app.chunk_readers.waiting_uploads() == 1).then_some(())).await;
+    // Others have turns of their own.
+    let mut other = member.send_head(Method::PUT, &path, MAX_CHUNKS_BYTES).await;
+    let mut asked = [0; CONTINUE.len()];
+    timeout(SOON, other.read_exact(&mut asked)).await.expect("in time").expect("open");
+    assert_eq!(asked, CONTINUE);
+    assert!(poll_immediate(waiting.read(&mut asked)).await.is_none(), "the server asks for no body yet");
+    drop(turn);
+    timeout(SOON, waiting.read_exact(&mut asked)).await.expect("in time").expect("open");
+    assert_eq!(asked, CONTINUE);
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ use protocol::{
 };
 use reader::ReaderCommand;
 use serde_json::{Value, json};
-use tokio::{net::UnixStream, time::timeout};
+use tokio::{io::AsyncWriteExt as _, net::UnixStream, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -334,6 +334,19 @@ impl Client {
     }
 
     pub async fn events(&self, path: &str) -> Events {
+    /// Sends the head of a request, whose body the server must ask for. Returns the connection.
+    pub async fn send_head(&self, method: Method, path: &str, body_bytes: usize) -> UnixStream {
+        let mut stream = UnixStream::connect(&self.socket).await.expect("connects");
+        let headers = self.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
+        let headers: String = headers.collect();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: controller\r\nexpect: 100-continue\r\n\
+             content-length: {body_bytes}\r\n{headers}\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        stream
+    }
+
         let response = self.open(Method::GET, path, None).await;
         assert_eq!(response.status(), StatusCode::OK);
         Events { body: response.into_body(), text: String::new() }
