@@ -14,8 +14,10 @@ use std::{
 
 use tokio::{sync::Notify, time::timeout};
 
-/// Most requests of one user that wait for a permit.
+/// Most requests of one user that wait for a permit, unless the owner of the permits says otherwise.
 const MAX_WAITING_PER_USER: usize = 64;
+/// Most requests of all users that wait for a permit. Each looks at all of them when its turn may have come.
+const MAX_WAITING: usize = 1024;
 /// Users whose last turn is remembered. Beyond that all count as never served.
 const MAX_REMEMBERED: usize = 10_000;
 
@@ -50,8 +52,6 @@ impl<K: Eq + Hash + Clone> FairPermits<K> {
         Self(Arc::new(Inner { turns: Mutex::new(turns), changed: Notify::new() }))
     }
 
-    /// Waits for a permit, at most this long. Hold it while working.
-    pub async fn acquire(&self, user: K, longest: Duration) -> Result<FairPermit<K>, Busy> {
     /// Sets how many requests of one user may wait.
     #[must_use]
     pub fn with_max_waiting_per_user(self, max_waiting: usize) -> Self {
@@ -65,6 +65,8 @@ impl<K: Eq + Hash + Clone> FairPermits<K> {
         self.0.lock().waiting.len()
     }
 
+    /// Waits for a permit, at most this long. Hold it while working.
+    pub async fn acquire(&self, user: K, longest: Duration) -> Result<FairPermit<K>, Busy> {
         let number = self.0.lock().enqueue(user.clone()).ok_or(Busy)?;
         let ticket = Ticket { number, inner: &self.0 };
         let turn = async {
@@ -114,6 +116,7 @@ impl<K: Eq + Hash + Clone> Drop for Ticket<'_, K> {
 struct Turns<K> {
     free: usize,
     max_per_user: usize,
+    max_waiting_per_user: usize,
     /// Permits that a user holds. No entry: none.
     held: HashMap<K, usize>,
     /// The turn in which a user was last served.
@@ -127,13 +130,14 @@ struct Turns<K> {
 impl<K: Eq + Hash + Clone> Turns<K> {
     fn new(permits: usize, max_per_user: usize) -> Self {
         let (held, served) = Default::default();
-        Self { free: permits, max_per_user, held, served, waiting: Vec::new(), next: 0 }
+        let max_waiting_per_user = MAX_WAITING_PER_USER;
+        Self { free: permits, max_per_user, max_waiting_per_user, held, served, waiting: Vec::new(), next: 0 }
     }
 
-    /// Adds a request. None if too many of this user wait.
+    /// Adds a request. None if too many wait, of this user or of all.
     fn enqueue(&mut self, user: K) -> Option<u64> {
         let own = self.waiting.iter().filter(|(_, waiting)| *waiting == user).count();
-        if own >= MAX_WAITING_PER_USER {
+        if own >= self.max_waiting_per_user || self.waiting.len() >= MAX_WAITING {
             return None;
         }
         self.next += 1;
@@ -234,6 +238,12 @@ mod tests {
         let mut turns = Turns::new(1, 1);
         assert_eq!((0..100).filter_map(|_| turns.enqueue("a")).count(), MAX_WAITING_PER_USER);
         assert!(turns.enqueue("b").is_some());
+    }
+
+    #[test]
+    fn queue_of_all_users_is_bounded() {
+        let mut turns = Turns::new(1, 1);
+        assert_eq!((0..2 * MAX_WAITING).filter_map(|user| turns.enqueue(user)).count(), MAX_WAITING);
     }
 
     #[tokio::test(start_paused = true)]

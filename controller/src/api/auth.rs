@@ -27,7 +27,7 @@ use crate::{
     identity::{
         clean,
         device_logins::{self, PollOutcome},
-        passwords::{MAX_LENGTH, find_weakness},
+        passwords::{MAX_LENGTH, Requester, find_weakness},
         secrets,
         sessions::{self, LINK_TRUST_TTL, OpenSession, SESSION_TTL, SessionKind, SignIn, TokenRequest},
         sign_in_links, users,
@@ -99,7 +99,7 @@ async fn record_refusals(
     tag = "auth",
     request_body = Login,
     responses((status = 200, body = Session, description = "The new session; its cookie is in `set-cookie`")),
-    extensions(("x-problem-codes" = json!(["bad_credentials", "rate_limited"]))),
+    extensions(("x-problem-codes" = json!(["bad_credentials", "rate_limited", "unavailable"]))),
 )]
 pub async fn sign_in(
     State(app): State<App>,
@@ -119,7 +119,8 @@ pub async fn sign_in(
     // Hashing takes time: the transaction ends first.
     system.commit().await?;
     let hashes = known.iter().map(|user| user.password_hash.clone()).collect();
-    let Some(index) = app.passwords.verify(&request.password, hashes).await else {
+    let requester = Requester::at_address(&client.address);
+    let Some(index) = app.passwords.verify(requester, &request.password, hashes).await? else {
         // Not before the response: its time must not tell whether the account exists.
         let users: Vec<_> = known.iter().map(|user| (user.tenant_id, user.user_id)).collect();
         let core = app.clone();
@@ -231,7 +232,7 @@ pub async fn sign_out(State(app): State<App>, client: Client, signed: Signed) ->
     tag = "auth",
     request_body = SetPassword,
     responses((status = 204, description = "The password is set")),
-    extensions(("x-problem-codes" = json!(["bad_credentials", "rate_limited"]))),
+    extensions(("x-problem-codes" = json!(["bad_credentials", "rate_limited", "unavailable"]))),
 )]
 pub async fn set_password(
     State(app): State<App>,
@@ -252,7 +253,7 @@ pub async fn set_password(
         let current = request.current.unwrap_or_else(|| Redacted::new(String::new()));
         check_password(&app, allowed, &client, &known.email, hash, &current).await?;
     }
-    let hash = app.passwords.hash(&request.new).await;
+    let hash = app.passwords.hash(Requester::User(signed.caller().user), &request.new).await?;
     let mut scope = app.db.scope(allowed).await?;
     users::set_password(&mut scope, &hash).await?;
     if is_proved {
@@ -275,7 +276,8 @@ async fn check_password(
 ) -> Result<()> {
     app.rate_limits.check_password(email, &client.address)?;
     let is_short = password.expose().chars().count() <= MAX_LENGTH;
-    if is_short && app.passwords.verify(password, vec![hash]).await.is_some() {
+    let requester = Requester::User(allowed.caller().user);
+    if is_short && app.passwords.verify(requester, password, vec![hash]).await?.is_some() {
         return Ok(());
     }
     let mut scope = app.db.scope(allowed).await?;
@@ -296,7 +298,7 @@ async fn check_password(
     tag = "auth",
     request_body = ConfirmPassword,
     responses((status = 204, description = "The session is confirmed")),
-    extensions(("x-problem-codes" = json!(["bad_credentials", "conflict", "rate_limited"]))),
+    extensions(("x-problem-codes" = json!(["bad_credentials", "conflict", "rate_limited", "unavailable"]))),
 )]
 pub async fn confirm_password(
     State(app): State<App>,

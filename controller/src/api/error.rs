@@ -9,7 +9,7 @@ use protocol::{Code, Problem};
 
 use crate::{
     authz::NotAllowed,
-    identity::rate_limits::RateLimited,
+    identity::{passwords::HashingBusy, rate_limits::RateLimited},
     kms::KmsError,
     tenants::TenantError,
     workspaces::{create::CreateError, idempotency::IdempotencyError, limits::LimitError},
@@ -86,6 +86,12 @@ impl From<KmsError> for ApiError {
             )
             .retry_after(10),
         }
+    }
+}
+
+impl From<HashingBusy> for ApiError {
+    fn from(error: HashingBusy) -> Self {
+        Self::new(Code::Unavailable, format!("{error}.")).retry_after(2)
     }
 }
 

@@ -17,7 +17,11 @@ use super::{
 use crate::{
     classes::invitations,
     core::App,
-    identity::{clean, passwords::find_weakness, sessions::SignIn},
+    identity::{
+        clean,
+        passwords::{Requester, find_weakness},
+        sessions::SignIn,
+    },
 };
 
 /// Preview an invitation
@@ -52,7 +56,7 @@ pub async fn preview_invitation(
     tag = "invitations",
     request_body = AcceptInvitation,
     responses((status = 200, body = Session, description = "The new session; its cookie is in `set-cookie`")),
-    extensions(("x-problem-codes" = json!(["bad_credentials", "expired", "rate_limited"]))),
+    extensions(("x-problem-codes" = json!(["bad_credentials", "expired", "rate_limited", "unavailable"]))),
 )]
 pub async fn accept_invitation(
     State(app): State<App>,
@@ -64,10 +68,11 @@ pub async fn accept_invitation(
     let open = invitations::find(system.connection(), app.now(), request.token.expose()).await?;
     system.commit().await?;
     let open = open.ok_or_else(expired)?;
+    let requester = Requester::at_address(&client.address);
     let new_account = if open.active {
         app.rate_limits.check_password(&open.email, &client.address)?;
         let hashes = open.password_hash.iter().cloned().collect();
-        let fits = app.passwords.verify(&request.password, hashes).await;
+        let fits = app.passwords.verify(requester, &request.password, hashes).await?;
         fits.ok_or_else(|| {
             ApiError::new(Code::BadCredentials, "You have an account here already. Enter its password.")
         })?;
@@ -78,7 +83,7 @@ pub async fn accept_invitation(
         if let Some(weakness) = find_weakness(request.password.expose()) {
             return Err(ApiError::invalid("password", weakness));
         }
-        Some((name, app.passwords.hash(&request.password).await))
+        Some((name, app.passwords.hash(requester, &request.password).await?))
     };
     let new_account = new_account.as_ref().map(|(name, hash)| (name.as_str(), hash.as_str()));
     let mut system = app.db.system().await?;

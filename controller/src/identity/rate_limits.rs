@@ -101,7 +101,7 @@ fn cut(key: &str) -> String {
 }
 
 /// What one client can have at most: an IPv4 address, or a /64 of IPv6.
-fn network(address: &str) -> String {
+pub fn network(address: &str) -> String {
     match address.parse::<IpAddr>().map(|address| address.to_canonical()) {
         Ok(IpAddr::V6(address)) => {
             let [a, b, c, d, ..] = address.segments();
