@@ -29,20 +29,23 @@ pub async fn get_retention_policy(State(app): State<App>, signed: Signed) -> Res
 
 /// Set the retention policy
 ///
-/// For owners. Snapshots that the new policy does not keep are pruned within hours.
+/// For owners with a confirmed session. Snapshots that the new policy does not keep are pruned within hours.
 #[utoipa::path(
     put,
     path = "/retention",
     tag = "snapshots",
     request_body = Retention,
     responses((status = 200, body = Retention, description = "The new policy")),
+    extensions(("x-problem-codes" = json!(["confirmation_required"]))),
 )]
 pub async fn set_retention_policy(
     State(app): State<App>,
     signed: Signed,
     Input(policy): Input<Retention>,
 ) -> Result<Json<Retention>> {
-    let mut scope = app.db.scope(authorize(signed.caller(), Action::ManageTenant)?).await?;
+    let allowed = authorize(signed.caller(), Action::ManageTenant)?;
+    signed.check_confirmed(app.now())?;
+    let mut scope = app.db.scope(allowed).await?;
     if !is_valid(&policy) {
         return Err(ApiError::invalid(
             "all_hours",

@@ -182,6 +182,7 @@ async fn confirmed_acts(world: &World, client: &Client, other: &str) -> Vec<(&'s
     let email = json!({ "email": format!("{}@x.org", uuid::Uuid::now_v7()) });
     let new = json!({ "email": format!("{}@x.org", uuid::Uuid::now_v7()), "name": "N", "role": "owner" });
     let tenant = json!({ "tenant": client.session().await.user.tenant });
+    let policy = json!({ "all_hours": 1, "minutely_hours": 1, "hourly_hours": 1, "daily_hours": 1 });
     vec![
         ("email", client.patch("/api/v1/users/me", &email).await),
         ("device", client.post("/api/v1/auth/device/approve", &approve).await),
@@ -191,6 +192,7 @@ async fn confirmed_acts(world: &World, client: &Client, other: &str) -> Vec<(&'s
         ("reset", client.post(&format!("/api/v1/users/{other}/password-reset"), &json!({})).await),
         ("sessions", client.delete(&format!("/api/v1/users/{other}/sessions")).await),
         ("key", client.post("/api/v1/admin/destroy-tenant-key", &tenant).await),
+        ("retention", client.put("/api/v1/retention", &policy).await),
     ]
 }
 

@@ -49,7 +49,7 @@ impl Retention {
                 "prunes snapshots of all homes earlier: those that are too old now are deleted permanently";
             context.confirm(self.yes, action, "retention")?;
         }
-        let saved = server.set_retention(&next).await?;
+        let saved = context.with_confirmation(&server, async || server.set_retention(&next).await).await?;
         context.output.say("Saved the retention policy of all homes");
         context.output.one(&saved)
     }
