@@ -49,6 +49,8 @@ pub struct Limits {
     pub running: RunningLimits,
     /// Space for homes.
     pub homes: HomeLimits,
+    /// Space for the scratch disks of workspaces that run.
+    pub scratch: ScratchLimits,
     /// When a workspace that nobody uses is stopped.
     pub idle: IdleLimit,
 }
@@ -97,6 +99,31 @@ impl Default for HomeLimits {
     }
 }
 
+/// The size of all scratch disks of running workspaces together, in MiB, whether they are full or not.
+/// None: no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScratchLimits {
+    /// Of one member.
+    pub member_mib: Option<u64>,
+    /// Of one teacher or owner.
+    pub teacher_mib: Option<u64>,
+    /// Of all users of one tenant together.
+    pub tenant_mib: Option<u64>,
+}
+
+impl Default for ScratchLimits {
+    fn default() -> Self {
+        Self { member_mib: Some(32 << 10), teacher_mib: Some(256 << 10), tenant_mib: None }
+    }
+}
+
+impl ScratchLimits {
+    /// The limit of one user with this role.
+    pub fn of(&self, role: Role) -> Option<u64> {
+        if role >= Role::Teacher { self.teacher_mib } else { self.member_mib }
+    }
+}
+
 impl HomeLimits {
     /// The limit of one user with this role.
     pub fn of(&self, role: Role) -> Option<u64> {
@@ -128,6 +155,13 @@ pub struct HistoryConfig {
     pub gc_grace: Duration,
     /// How long the home of a deleted workspace is kept.
     pub deleted_grace: Duration,
+}
+
+impl HistoryConfig {
+    /// How much automatic snapshots of one home may store in an hour, in bytes. 0: no bound.
+    pub fn upload_bytes_per_hour(&self) -> u64 {
+        u64::from(self.upload_mib_per_hour) << 20
+    }
 }
 
 impl Default for HistoryConfig {

@@ -33,7 +33,9 @@ mod tenants;
 mod tests;
 mod workspaces;
 
-pub use config::{Config, EngineConfig, HistoryConfig, HomeLimits, IdleLimit, Limits, RunningLimits, SOCKET};
+pub use config::{
+    Config, EngineConfig, HistoryConfig, HomeLimits, IdleLimit, Limits, RunningLimits, SOCKET, ScratchLimits,
+};
 pub use controller::{Controller, StopReport, StoppingWorkspace};
 pub use daemon::tasks::ShutdownOutcome;
 pub use db::{DatabaseError, migrate};

@@ -103,10 +103,17 @@ pub struct RunnerSpec {
     /// How much automatic snapshots of the home may store in an hour, in MiB. 0: no bound.
     #[serde(default)]
     pub upload_mib_per_hour: u32,
+    /// How much of the allowance for automatic snapshots earlier placements have used up, in bytes. It falls
+    /// with time.
+    #[serde(default)]
+    pub upload_allowance_used: u64,
     /// After how many idle seconds the controller stops the workspace. 0: never.
     #[serde(default)]
     pub idle_stop_seconds: u64,
 }
+
+/// An unused allowance for automatic snapshots is complete after this time, and grows no more.
+pub const UPLOAD_ALLOWANCE_HOURS: u64 = 8;
 
 /// The highest slot. 100.64.0.0/10 has 2^20 networks of four addresses, and uids are 620000 plus the slot.
 pub const MAX_SLOT: u16 = 16_383;

@@ -115,6 +115,7 @@ impl Replicator {
         hook: PreSnapshotHook,
     ) -> Self {
         let interval = Duration::from_secs(spec.stream_seconds.into());
+        let (upload_rate, used) = (u64::from(spec.upload_mib_per_hour) * MIB, spec.upload_allowance_used);
         Self {
             interval: (!interval.is_zero()).then_some(interval),
             home: home.clone(),
@@ -122,7 +123,7 @@ impl Replicator {
             reporter: reporter.clone(),
             hook,
             failure: Mutex::default(),
-            pace: Mutex::new(UploadPace::new(u64::from(spec.upload_mib_per_hour) * MIB, Instant::now())),
+            pace: Mutex::new(UploadPace::new(upload_rate, used, Instant::now())),
             idle_stop: Duration::from_secs(spec.idle_stop_seconds),
             is_paced: AtomicBool::new(false),
         }

@@ -9,10 +9,9 @@
 
 use std::time::Duration;
 
+use protocol::runner::UPLOAD_ALLOWANCE_HOURS;
 use tokio::time::Instant;
 
-/// Hours after which an unused allowance is complete.
-const ALLOWANCE_HOURS: u64 = 8;
 const SECONDS_PER_HOUR: f64 = 3600.0;
 
 /// The allowance of one home.
@@ -24,9 +23,10 @@ pub struct UploadPace {
 }
 
 impl UploadPace {
-    /// A complete allowance that grows by this many bytes an hour. None if that is 0: no bound.
-    pub fn new(bytes_per_hour: u64, now: Instant) -> Option<Self> {
-        let allowance = (bytes_per_hour * ALLOWANCE_HOURS) as f64;
+    /// An allowance that grows by this many bytes an hour. `used_bytes` of it are used up. None if it does
+    /// not grow: no bound.
+    pub fn new(bytes_per_hour: u64, used_bytes: u64, now: Instant) -> Option<Self> {
+        let allowance = (bytes_per_hour * UPLOAD_ALLOWANCE_HOURS).saturating_sub(used_bytes) as f64;
         (bytes_per_hour > 0).then_some(Self { bytes_per_hour, allowance, updated_at: now })
     }
 
@@ -50,7 +50,7 @@ impl UploadPace {
     }
 
     fn complete(&self) -> f64 {
-        (self.bytes_per_hour * ALLOWANCE_HOURS) as f64
+        (self.bytes_per_hour * UPLOAD_ALLOWANCE_HOURS) as f64
     }
 }
 
@@ -65,7 +65,7 @@ mod tests {
     #[test]
     fn large_change_is_uploaded_at_once_and_small_ones_soon() {
         let now = Instant::now();
-        let mut pace = UploadPace::new(GIB, now).expect("bounded");
+        let mut pace = UploadPace::new(GIB, 0, now).expect("bounded");
         assert_eq!(pace.delay(100 * GIB, now), Duration::ZERO, "larger than any allowance");
         pace.record_upload(100 * GIB, now);
         assert!(pace.delay(MIB, now) < Duration::from_secs(4), "{:?}", pace.delay(MIB, now));
@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn rewriting_guest_stores_a_bounded_amount() {
         let begun = Instant::now();
-        let (mut pace, mut now, mut stored) = (UploadPace::new(GIB, begun).expect("bounded"), begun, 0);
+        let (mut pace, mut now, mut stored) = (UploadPace::new(GIB, 0, begun).expect("bounded"), begun, 0);
         while now < begun + 24 * HOUR {
             // It rewrites 4 GiB every 30 seconds.
             now += pace.delay(4 * GIB, now).max(Duration::from_secs(30));
@@ -88,14 +88,24 @@ mod tests {
     }
 
     #[test]
+    fn restart_gives_no_new_allowance() {
+        let now = Instant::now();
+        let mut pace = UploadPace::new(GIB, 6 * GIB, now).expect("bounded");
+        assert_eq!(pace.delay(2 * GIB, now), Duration::ZERO, "the rest of it");
+        assert_eq!(pace.delay(4 * GIB, now), 2 * HOUR);
+        let mut pace = UploadPace::new(GIB, 100 * GIB, now).expect("bounded");
+        assert_eq!(pace.delay(4 * GIB, now), 4 * HOUR, "a complete allowance at most");
+    }
+
+    #[test]
     fn ordinary_work_never_waits() {
         let mut now = Instant::now();
-        let mut pace = UploadPace::new(GIB, now).expect("bounded");
+        let mut pace = UploadPace::new(GIB, 0, now).expect("bounded");
         for _ in 0..8 * 720 {
             now += Duration::from_secs(5);
             assert_eq!(pace.delay(MIB, now), Duration::ZERO);
             pace.record_upload(MIB, now);
         }
-        assert!(UploadPace::new(0, now).is_none());
+        assert!(UploadPace::new(0, 0, now).is_none());
     }
 }

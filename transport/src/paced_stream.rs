@@ -193,7 +193,7 @@ mod tests {
                 frames.record(400, now);
             }
         }
-        // So have those of a person who types.
+        // So have those of a user who types.
         let mut frames = SmallFrames::new(begin);
         for key in 0..10_000 {
             let now = begin + Duration::from_millis(key * 50);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use controller::{HomeLimits, IdleLimit, Limits, RunningLimits};
+use controller::{HomeLimits, IdleLimit, Limits, RunningLimits, ScratchLimits};
 
 use crate::commands::wait::parse_duration;
 
@@ -29,6 +29,15 @@ pub struct LimitOptions {
     /// Size of all homes of one tenant, in GiB; 0 sets no limit
     #[arg(long, env = "BURROW_MAX_HOMES_PER_TENANT", value_name = "GIB", default_value_t = 0)]
     pub max_homes_per_tenant: u32,
+    /// Size of all scratch disks of one member's running workspaces, in GiB; 0 sets no limit
+    #[arg(long, env = "BURROW_MAX_SCRATCH_PER_MEMBER", value_name = "GIB", default_value_t = 32)]
+    pub max_scratch_per_member: u32,
+    /// Size of all scratch disks of one teacher's or owner's running workspaces, in GiB; 0 sets no limit
+    #[arg(long, env = "BURROW_MAX_SCRATCH_PER_TEACHER", value_name = "GIB", default_value_t = 256)]
+    pub max_scratch_per_teacher: u32,
+    /// Size of all scratch disks of one tenant's running workspaces, in GiB; 0 sets no limit
+    #[arg(long, env = "BURROW_MAX_SCRATCH_PER_TENANT", value_name = "GIB", default_value_t = 0)]
+    pub max_scratch_per_tenant: u32,
     /// Time after which a workspace that nobody uses is stopped, such as 90m or 8h; 0 never stops one
     #[arg(
         long,
@@ -77,6 +86,11 @@ impl LimitOptions {
                 teacher_mib: mib(self.max_homes_per_teacher),
                 tenant_mib: mib(self.max_homes_per_tenant),
             },
+            scratch: ScratchLimits {
+                member_mib: mib(self.max_scratch_per_member),
+                teacher_mib: mib(self.max_scratch_per_teacher),
+                tenant_mib: mib(self.max_scratch_per_tenant),
+            },
         }
     }
 }
@@ -109,5 +123,7 @@ mod tests {
         assert_eq!(parse(&["--idle-stop", "0"]).idle.0, Duration::ZERO);
         assert_eq!(parse(&["--idle-stop", "90m"]).idle.0, Duration::from_mins(90));
         assert_eq!(parse(&["--max-homes-per-tenant", "3"]).homes.tenant_mib, Some(3072));
+        let scratch = parse(&["--max-scratch-per-member", "5", "--max-scratch-per-teacher=0"]).scratch;
+        assert_eq!((scratch.member_mib, scratch.teacher_mib), (Some(5120), None));
     }
 }

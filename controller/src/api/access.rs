@@ -111,7 +111,7 @@ pub async fn apply_event(
         return Err(ApiError::new(Code::Conflict, "The workspace is being deleted."));
     }
     if event == Event::Start && locked.life.desired_state != DesiredState::Running {
-        limits::check_start(&mut scope, &app.config.limits.running, locked.owner, id).await?;
+        limits::check_start(&mut scope, &app.config.limits, locked.owner, id).await?;
     }
     let is_deletion = event == Event::Delete;
     let before = (locked.life.phase(), locked.life.desired_state);

@@ -191,6 +191,7 @@ impl LocalEngine {
             repair_requested: launch.repair_requested,
             stream_seconds: inner.stream_seconds,
             upload_mib_per_hour: inner.upload_mib_per_hour,
+            upload_allowance_used: launch.upload_allowance_used,
             idle_stop_seconds: inner.idle_stop_seconds,
         })
     }

@@ -27,6 +27,8 @@ pub struct LaunchSpec {
     pub snapshot_requested: u64,
     /// The latest repair request of earlier placements.
     pub repair_requested: u64,
+    /// How much of the allowance for automatic snapshots earlier placements have used up, in bytes.
+    pub upload_allowance_used: u64,
     /// What the runner authenticates its reports with.
     pub token: Redacted<String>,
     /// Public key that verifies grants, hexadecimal.

@@ -15,6 +15,7 @@ pub mod prune;
 mod query;
 pub mod retention;
 pub mod roots;
+pub mod upload_allowance;
 pub mod walk;
 
 pub use commit::{ImportedSnapshot, SnapshotReport, VolumeHead, add_imported, commit};

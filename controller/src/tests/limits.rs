@@ -9,7 +9,7 @@ use protocol::{
 };
 use serde_json::json;
 
-use super::world::{Client, SOON, World, answer, snapshot};
+use super::world::{Client, SOON, World, answer, snapshot, stream};
 
 async fn names(client: &Client) -> Vec<String> {
     let list: WorkspaceList = client.get("/api/v1/workspaces").await.ok();
@@ -72,6 +72,81 @@ async fn member_grows_homes_within_budget() {
     assert_eq!(member.post("/api/v1/workspaces", &request).await.code(), "quota_exceeded");
     assert_eq!(names(&member).await, ["demo", "another"]);
     assert_eq!(owner.patch(&path, &json!({ "home_mib": 65_536 })).await.code(), "quota_exceeded");
+}
+
+#[tokio::test]
+async fn scratch_disks_have_a_budget() {
+    let mut world = World::new().await;
+    world.stop().await;
+    world.config.limits.running.member = None;
+    // Each workspace of the template has 4 GiB.
+    world.config.limits.scratch.member_mib = Some(10_240);
+    world.start().await;
+    let owner = world.owner().await;
+    let member = world.member(&owner, "member").await;
+    let first = member.create("one").await;
+    member.create("two").await;
+    let refused = member.post("/api/v1/workspaces", &json!({ "name": "three" })).await;
+    assert_eq!((refused.status, refused.code()), (403, "quota_exceeded"));
+    let detail = refused.body["detail"].as_str().expect("a detail").to_owned();
+    assert!(detail.contains("has 4 GiB, and those of"), "{detail}");
+    assert!(detail.contains("have 8 GiB of 10 GiB") && detail.contains("ask the operator"), "{detail}");
+    assert_eq!(names(&member).await, ["one", "two"], "nothing is created that cannot start");
+    // At rest it has no scratch disk.
+    let runner = world.runner(first.id, 1).await;
+    runner.ready().await;
+    member.rest(first.id, &runner, 1).await;
+    world.runner(member.create("three").await.id, 1).await;
+    assert_eq!(member.act(first.id, "start").await.code(), "quota_exceeded");
+}
+
+#[tokio::test]
+async fn upload_allowance_survives_restart() {
+    const GIB: u64 = 1 << 30;
+    let world = World::new().await;
+    let owner = world.owner().await;
+    let (id, runner) = owner.running(&world, "demo").await;
+    assert_eq!(runner.spec.upload_allowance_used, 0);
+    let uploaded = |report, bytes| match report {
+        Report::Snapshot {
+            manifest,
+            kind,
+            consistency,
+            answers,
+            cut_at,
+            changed_bytes,
+            objects,
+            stored_bytes,
+            ..
+        } => Report::Snapshot {
+            manifest,
+            kind,
+            consistency,
+            answers,
+            cut_at,
+            changed_bytes,
+            uploaded_bytes: bytes,
+            objects,
+            stored_bytes,
+        },
+        other => other,
+    };
+    let report = uploaded(stream(7), 6 * GIB);
+    runner.report(vec![report.clone()]).await.expect("accepted");
+    runner.report(vec![report]).await.expect("a repeated report counts once");
+    owner.rest(id, &runner, 8).await;
+    assert_eq!(owner.act(id, "start").await.status, 200);
+    // The allowance has grown a little since.
+    let used = world.runner(id, 2).await.spec.upload_allowance_used;
+    assert!((5 * GIB..=6 * GIB + 4096).contains(&used), "{used}");
+    // Beyond a complete one nothing counts: 8 hours of 2 GiB.
+    let runner = world.runner(id, 2).await;
+    runner.ready().await;
+    runner.report(vec![uploaded(stream(9), 100 * GIB)]).await.expect("accepted");
+    owner.rest(id, &runner, 10).await;
+    assert_eq!(owner.act(id, "start").await.status, 200);
+    let used = world.runner(id, 3).await.spec.upload_allowance_used;
+    assert!((15 * GIB..=16 * GIB).contains(&used), "{used}");
 }
 
 #[tokio::test]

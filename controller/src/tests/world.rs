@@ -93,6 +93,7 @@ impl World {
             // Tests let one owner run many.
             limits: crate::Limits {
                 running: crate::RunningLimits { teacher: None, ..crate::RunningLimits::default() },
+                scratch: crate::ScratchLimits { teacher_mib: None, ..crate::ScratchLimits::default() },
                 ..crate::Limits::default()
             },
         };
@@ -333,7 +334,6 @@ impl Client {
         response
     }
 
-    pub async fn events(&self, path: &str) -> Events {
     /// Sends the head of a request, whose body the server must ask for. Returns the connection.
     pub async fn send_head(&self, method: Method, path: &str, body_bytes: usize) -> UnixStream {
         let mut stream = UnixStream::connect(&self.socket).await.expect("connects");
@@ -347,6 +347,7 @@ impl Client {
         stream
     }
 
+    pub async fn events(&self, path: &str) -> Events {
         let response = self.open(Method::GET, path, None).await;
         assert_eq!(response.status(), StatusCode::OK);
         Events { body: response.into_body(), text: String::new() }

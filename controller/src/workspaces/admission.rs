@@ -22,7 +22,10 @@ pub struct Waiting {
     pub workspace: WorkspaceId,
     /// How many workspaces of its owner may run at once. None: no limit.
     pub max_of_owner: Option<u32>,
+    /// Size of all scratch disks of its owner together. None: no limit.
+    pub max_scratch_of_owner: Option<u64>,
     pub memory_mib: u64,
+    pub scratch_mib: u64,
     pub queued_at: OffsetDateTime,
     /// False after a failed attempt until its delay has passed, and while an old runner has not
     /// ended.
@@ -35,6 +38,7 @@ pub struct Placed {
     pub tenant: TenantId,
     pub owner: UserId,
     pub memory_mib: u64,
+    pub scratch_mib: u64,
     /// Whether it is provisioning.
     pub is_starting: bool,
 }
@@ -48,13 +52,21 @@ pub struct Turns {
     pub admitted: Vec<WorkspaceId>,
 }
 
-/// Orders the queue, and admits as many workspaces as there is room for. `max_of_tenant`: how many
-/// workspaces of one tenant may run at once.
+/// What one tenant may use at once. None: no limit.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TenantLimits {
+    /// Workspaces that run.
+    pub workspaces: Option<u32>,
+    /// Size of their scratch disks together.
+    pub scratch_mib: Option<u64>,
+}
+
+/// Orders the queue, and admits as many workspaces as there is room for.
 pub fn assign_turns(
     waiting: &[Waiting],
     placed: &[Placed],
     capacity: Capacity,
-    max_of_tenant: Option<u32>,
+    of_tenant: TenantLimits,
 ) -> Turns {
     let mut running = RunningCounts::of(placed);
     let mut rest = waiting.to_vec();
@@ -65,10 +77,10 @@ pub fn assign_turns(
             .min_by_key(|&index| running.priority(&rest[index]))
             .expect("the list is not empty");
         let next = rest.remove(next);
-        running.add(next.tenant, next.owner);
+        running.add(next.tenant, next.owner, next.scratch_mib);
         order.push(next);
     }
-    let admitted = select_fitting(&order, placed, capacity, max_of_tenant);
+    let admitted = select_fitting(&order, placed, capacity, of_tenant);
     Turns { order: order.into_iter().map(|waiting| waiting.workspace).collect(), admitted }
 }
 
@@ -79,7 +91,7 @@ fn select_fitting(
     order: &[Waiting],
     placed: &[Placed],
     capacity: Capacity,
-    max_of_tenant: Option<u32>,
+    of_tenant: TenantLimits,
 ) -> Vec<WorkspaceId> {
     let mut running = RunningCounts::of(placed);
     let booked = |guest_mib: u64| guest_mib + capacity.overhead_mib;
@@ -88,7 +100,7 @@ fn select_fitting(
     let mut admitted = Vec::new();
     for waiting in order.iter().filter(|waiting| waiting.is_ready) {
         let can_ever_fit = booked(waiting.memory_mib) <= capacity.memory_mib;
-        if !can_ever_fit || running.is_at_limit(waiting, max_of_tenant) {
+        if !can_ever_fit || running.is_at_limit(waiting, of_tenant) {
             continue;
         }
         let fits = placed.len() + admitted.len() < capacity.sandboxes
@@ -98,7 +110,7 @@ fn select_fitting(
             break;
         }
         memory += booked(waiting.memory_mib);
-        running.add(waiting.tenant, waiting.owner);
+        running.add(waiting.tenant, waiting.owner, waiting.scratch_mib);
         admitted.push(waiting.workspace);
     }
     admitted
@@ -107,42 +119,62 @@ fn select_fitting(
 /// Running and admitted workspaces by tenant and owner.
 #[derive(Default)]
 struct RunningCounts {
-    tenants: HashMap<TenantId, usize>,
-    owners: HashMap<(TenantId, UserId), usize>,
+    tenants: HashMap<TenantId, Usage>,
+    owners: HashMap<(TenantId, UserId), Usage>,
+}
+
+/// What the running and admitted workspaces of a tenant or an owner use.
+#[derive(Clone, Copy, Default)]
+struct Usage {
+    workspaces: usize,
+    scratch_mib: u64,
+}
+
+impl Usage {
+    fn add(&mut self, scratch_mib: u64) {
+        self.workspaces += 1;
+        self.scratch_mib += scratch_mib;
+    }
+
+    /// Whether one more workspace exceeds a limit.
+    fn is_at_limit(self, more: &Waiting, workspaces: Option<u32>, scratch_mib: Option<u64>) -> bool {
+        workspaces.is_some_and(|max| self.workspaces >= max as usize)
+            || scratch_mib.is_some_and(|max| self.scratch_mib + more.scratch_mib > max)
+    }
 }
 
 impl RunningCounts {
     fn of(placed: &[Placed]) -> Self {
         let mut running = Self::default();
         for workspace in placed {
-            running.add(workspace.tenant, workspace.owner);
+            running.add(workspace.tenant, workspace.owner, workspace.scratch_mib);
         }
         running
     }
 
     /// Whether a limit forbids this workspace to run beside those that are counted.
-    fn is_at_limit(&self, waiting: &Waiting, max_of_tenant: Option<u32>) -> bool {
-        let (tenant, owner) = self.counts(waiting);
-        let is_reached = |count: usize, max: Option<u32>| max.is_some_and(|max| count >= max as usize);
-        is_reached(owner, waiting.max_of_owner) || is_reached(tenant, max_of_tenant)
+    fn is_at_limit(&self, waiting: &Waiting, of_tenant: TenantLimits) -> bool {
+        let (tenant, owner) = self.usage(waiting);
+        owner.is_at_limit(waiting, waiting.max_of_owner, waiting.max_scratch_of_owner)
+            || tenant.is_at_limit(waiting, of_tenant.workspaces, of_tenant.scratch_mib)
     }
 
-    /// How many run of its tenant, and of its owner.
-    fn counts(&self, waiting: &Waiting) -> (usize, usize) {
+    /// What its tenant and its owner use.
+    fn usage(&self, waiting: &Waiting) -> (Usage, Usage) {
         let tenant = self.tenants.get(&waiting.tenant).copied().unwrap_or_default();
         let owner = self.owners.get(&(waiting.tenant, waiting.owner)).copied().unwrap_or_default();
         (tenant, owner)
     }
 
-    fn add(&mut self, tenant: TenantId, owner: UserId) {
-        *self.tenants.entry(tenant).or_default() += 1;
-        *self.owners.entry((tenant, owner)).or_default() += 1;
+    fn add(&mut self, tenant: TenantId, owner: UserId, scratch_mib: u64) {
+        self.tenants.entry(tenant).or_default().add(scratch_mib);
+        self.owners.entry((tenant, owner)).or_default().add(scratch_mib);
     }
 
     /// Smaller is served first.
     fn priority(&self, waiting: &Waiting) -> (usize, usize, OffsetDateTime) {
-        let (tenant, owner) = self.counts(waiting);
-        (tenant, owner, waiting.queued_at)
+        let (tenant, owner) = self.usage(waiting);
+        (tenant.workspaces, owner.workspaces, waiting.queued_at)
     }
 }
 
@@ -151,6 +183,7 @@ mod tests {
     use super::*;
 
     const ROOMY: Capacity = Capacity { sandboxes: 100, memory_mib: 1 << 20, overhead_mib: 0, starting: 100 };
+    const UNLIMITED: TenantLimits = TenantLimits { workspaces: None, scratch_mib: None };
 
     fn waiting(tenant: TenantId, owner: UserId, second: i64) -> Waiting {
         Waiting {
@@ -158,7 +191,9 @@ mod tests {
             owner,
             workspace: WorkspaceId::random(),
             max_of_owner: None,
+            max_scratch_of_owner: None,
             memory_mib: 1024,
+            scratch_mib: 1024,
             queued_at: OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(second),
             is_ready: true,
         }
@@ -168,7 +203,10 @@ mod tests {
     fn oldest_of_owner_is_first() {
         let (tenant, owner) = (TenantId::random(), UserId::random());
         let (late, early) = (waiting(tenant, owner, 2), waiting(tenant, owner, 1));
-        assert_eq!(assign_turns(&[late, early], &[], ROOMY, None).order, [early.workspace, late.workspace]);
+        assert_eq!(
+            assign_turns(&[late, early], &[], ROOMY, UNLIMITED).order,
+            [early.workspace, late.workspace]
+        );
     }
 
     #[test]
@@ -178,7 +216,7 @@ mod tests {
             (0..50).map(|second| waiting(school, UserId::random(), second)).collect();
         let late = waiting(firm, UserId::random(), 100);
         queue.push(late);
-        let turns = assign_turns(&queue, &[], Capacity { sandboxes: 2, ..ROOMY }, None);
+        let turns = assign_turns(&queue, &[], Capacity { sandboxes: 2, ..ROOMY }, UNLIMITED);
         assert_eq!(turns.admitted, [queue[0].workspace, late.workspace]);
     }
 
@@ -186,10 +224,11 @@ mod tests {
     fn owner_without_workspaces_is_first() {
         let tenant = TenantId::random();
         let (busy, idle) = (UserId::random(), UserId::random());
-        let placed = [Placed { tenant, owner: busy, memory_mib: 1024, is_starting: false }];
+        let placed =
+            [Placed { tenant, owner: busy, memory_mib: 1024, scratch_mib: 1024, is_starting: false }];
         let (first, second) = (waiting(tenant, busy, 1), waiting(tenant, idle, 2));
         assert_eq!(
-            assign_turns(&[first, second], &placed, ROOMY, None).order,
+            assign_turns(&[first, second], &placed, ROOMY, UNLIMITED).order,
             [second.workspace, first.workspace]
         );
     }
@@ -198,8 +237,14 @@ mod tests {
     fn capacity_limits_admission() {
         let tenant = TenantId::random();
         let queue: Vec<Waiting> = (0..10).map(|second| waiting(tenant, UserId::random(), second)).collect();
-        let placed = [Placed { tenant, owner: UserId::random(), memory_mib: 1024, is_starting: true }; 2];
-        let count = |capacity| assign_turns(&queue, &placed, capacity, None).admitted.len();
+        let placed = [Placed {
+            tenant,
+            owner: UserId::random(),
+            memory_mib: 1024,
+            scratch_mib: 1024,
+            is_starting: true,
+        }; 2];
+        let count = |capacity| assign_turns(&queue, &placed, capacity, UNLIMITED).admitted.len();
         assert_eq!(count(ROOMY), 10);
         assert_eq!(count(Capacity { sandboxes: 5, ..ROOMY }), 3);
         assert_eq!(count(Capacity { memory_mib: 6 * 1024, ..ROOMY }), 4);
@@ -214,7 +259,7 @@ mod tests {
         let tenant = TenantId::random();
         let paused = Waiting { is_ready: false, ..waiting(tenant, UserId::random(), 1) };
         let next = waiting(tenant, UserId::random(), 2);
-        let turns = assign_turns(&[paused, next], &[], ROOMY, None);
+        let turns = assign_turns(&[paused, next], &[], ROOMY, UNLIMITED);
         assert_eq!(turns.order, [paused.workspace, next.workspace]);
         assert_eq!(turns.admitted, [next.workspace]);
     }
@@ -224,9 +269,16 @@ mod tests {
         let tenant = TenantId::random();
         let large = Waiting { memory_mib: 4096, ..waiting(tenant, UserId::random(), 1) };
         let small = waiting(tenant, UserId::random(), 2);
-        let placed = [Placed { tenant, owner: UserId::random(), memory_mib: 1024, is_starting: false }];
+        let placed = [Placed {
+            tenant,
+            owner: UserId::random(),
+            memory_mib: 1024,
+            scratch_mib: 1024,
+            is_starting: false,
+        }];
         assert_eq!(
-            assign_turns(&[large, small], &placed, Capacity { memory_mib: 4096, ..ROOMY }, None).admitted,
+            assign_turns(&[large, small], &placed, Capacity { memory_mib: 4096, ..ROOMY }, UNLIMITED)
+                .admitted,
             []
         );
     }
@@ -239,12 +291,13 @@ mod tests {
         let mut queue: Vec<Waiting> = (0..199).map(limited).collect();
         let late = waiting(tenant, modest, 500);
         queue.push(late);
-        let turns = assign_turns(&queue, &[], Capacity { sandboxes: 3, ..ROOMY }, None);
+        let turns = assign_turns(&queue, &[], Capacity { sandboxes: 3, ..ROOMY }, UNLIMITED);
         assert_eq!(turns.admitted, [queue[0].workspace, late.workspace, queue[1].workspace]);
-        let running = Placed { tenant, owner: greedy, memory_mib: 1024, is_starting: false };
-        let turns = assign_turns(&queue, &[running; 2], Capacity { sandboxes: 3, ..ROOMY }, None);
+        let running =
+            Placed { tenant, owner: greedy, memory_mib: 1024, scratch_mib: 1024, is_starting: false };
+        let turns = assign_turns(&queue, &[running; 2], Capacity { sandboxes: 3, ..ROOMY }, UNLIMITED);
         assert_eq!(turns.admitted, [late.workspace]);
-        assert_eq!(assign_turns(&queue[..199], &[running; 2], ROOMY, None).admitted, []);
+        assert_eq!(assign_turns(&queue[..199], &[running; 2], ROOMY, UNLIMITED).admitted, []);
     }
 
     #[test]
@@ -254,8 +307,24 @@ mod tests {
             (0..5).map(|second| waiting(school, UserId::random(), second)).collect();
         let late = waiting(firm, UserId::random(), 100);
         let queue = [&of_school[..], &[late]].concat();
-        let turns = assign_turns(&queue, &[], ROOMY, Some(2));
+        let turns = assign_turns(&queue, &[], ROOMY, TenantLimits { workspaces: Some(2), ..UNLIMITED });
         assert_eq!(turns.admitted, [of_school[0].workspace, late.workspace, of_school[1].workspace]);
+    }
+
+    #[test]
+    fn scratch_at_limit_waits_and_delays_nobody() {
+        let (school, firm) = (TenantId::random(), TenantId::random());
+        let greedy = UserId::random();
+        let limited =
+            |second| Waiting { max_scratch_of_owner: Some(2048), ..waiting(school, greedy, second) };
+        let late = waiting(firm, UserId::random(), 500);
+        let queue = [limited(0), limited(1), limited(2), late];
+        let running =
+            Placed { tenant: school, owner: greedy, memory_mib: 1, scratch_mib: 1024, is_starting: false };
+        let turns = assign_turns(&queue, &[running], ROOMY, UNLIMITED);
+        assert_eq!(turns.admitted, [late.workspace, queue[0].workspace]);
+        let of_tenant = TenantLimits { scratch_mib: Some(1024), ..UNLIMITED };
+        assert_eq!(assign_turns(&queue, &[running], ROOMY, of_tenant).admitted, [late.workspace]);
     }
 
     #[test]
@@ -264,7 +333,7 @@ mod tests {
         let (first, second) = (UserId::random(), UserId::random());
         let of = |owner, from: i64| [from, from + 1].map(|second| waiting(tenant, owner, second));
         let ([a, b], [c, d]) = (of(first, 0), of(second, 10));
-        let order = assign_turns(&[a, b, c, d], &[], ROOMY, None).order;
+        let order = assign_turns(&[a, b, c, d], &[], ROOMY, UNLIMITED).order;
         assert_eq!(order, [a, c, b, d].map(|waiting| waiting.workspace));
     }
 
@@ -273,6 +342,6 @@ mod tests {
         let tenant = TenantId::random();
         let huge = Waiting { memory_mib: 1 << 30, ..waiting(tenant, UserId::random(), 1) };
         let next = waiting(tenant, UserId::random(), 2);
-        assert_eq!(assign_turns(&[huge, next], &[], ROOMY, None).admitted, [next.workspace]);
+        assert_eq!(assign_turns(&[huge, next], &[], ROOMY, UNLIMITED).admitted, [next.workspace]);
     }
 }

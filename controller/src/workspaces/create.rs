@@ -102,7 +102,7 @@ pub async fn create(
     insert(scope, now, new).await?;
     limits::check_homes(scope, &limits.homes, new.owner, new.id).await?;
     if is_started {
-        limits::check_start(scope, &limits.running, new.owner, new.id).await?;
+        limits::check_start(scope, limits, new.owner, new.id).await?;
         record::apply_event(scope.connection(), now, new.id, Event::Start).await?;
     }
     Ok(())

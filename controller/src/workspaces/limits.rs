@@ -1,15 +1,15 @@
-//! What one user and one tenant may use: workspaces that run at once, and space for homes. A
-//! request that would exceed a limit is refused at once, with the limit, the usage and what to do.
+//! What one user and one tenant may use: workspaces that run at once, and space for homes and scratch
+//! disks. A request that would exceed a limit is refused at once, with the limit, the usage and what to do.
 //!
-//! [`super::admission`] keeps the limits of running workspaces too, because a workspace that stops
-//! takes its room until its home is saved.
+//! [`super::admission`] keeps the limits of running workspaces and their scratch disks too, because a
+//! workspace that stops takes its room until its home is saved.
 
 use protocol::{UserId, WorkspaceId, api::user::Role};
 use sqlx::PgConnection;
 use volume::FreeSpace;
 
 use crate::{
-    config::{Config, HomeLimits, RunningLimits},
+    config::{Config, HomeLimits, Limits, RunningLimits, ScratchLimits},
     db::{Scope, text::Text},
 };
 
@@ -39,6 +39,18 @@ pub enum LimitError {
     )]
     HomesOfTenant { wanted: String, used: String, limit: String },
     #[error(
+        "Cannot start the workspace: its scratch disk has {wanted}, and those of the workspaces of its owner \
+         that run or wait have {used} of {limit}. Stop one of them first, or ask the operator of this server \
+         for more"
+    )]
+    Scratch { wanted: String, used: String, limit: String },
+    #[error(
+        "Cannot start the workspace: its scratch disk has {wanted}, and those of the workspaces of this \
+         organisation that run or wait have {used} of {limit}. Stop one that is not needed, or ask the \
+         operator of this server for more"
+    )]
+    ScratchOfTenant { wanted: String, used: String, limit: String },
+    #[error(
         "Cannot keep another snapshot: the requested and named ones of this home have stored {used} of \
          {limit}. Delete some of them first"
     )]
@@ -60,22 +72,39 @@ struct RunningUsage {
     of_tenant: i64,
 }
 
-/// The sizes of homes, in MiB.
+/// The sizes of homes, or of the scratch disks of workspaces that run or should run, in MiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct HomeUsage {
-    /// Size of the home in question.
+struct DiskUsage {
+    /// Size of the disk in question.
     wanted: u64,
-    /// All homes of its owner, without this one.
+    /// All disks of its owner, without this one.
     of_owner: u64,
-    /// All homes of the tenant, without this one.
+    /// All disks of the tenant, without this one.
     of_tenant: u64,
+}
+
+/// The limit that one more disk exceeds, and what is used of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exceeded {
+    OfOwner { limit: u64 },
+    OfTenant { limit: u64 },
+}
+
+impl DiskUsage {
+    /// Finds the limit that the disk in question exceeds. None: it exceeds none.
+    fn find_exceeded(self, of_owner: Option<u64>, of_tenant: Option<u64>) -> Option<Exceeded> {
+        let exceeds = |limit: &u64, used: u64| used.saturating_add(self.wanted) > *limit;
+        let owner = of_owner.filter(|limit| exceeds(limit, self.of_owner));
+        let tenant = of_tenant.filter(|limit| exceeds(limit, self.of_tenant));
+        owner.map(|limit| Exceeded::OfOwner { limit }).or(tenant.map(|limit| Exceeded::OfTenant { limit }))
+    }
 }
 
 /// Checks that a workspace may run beside the others of its owner and tenant. Call it before the
 /// workspace is started; until the transaction ends, no other start of this owner is checked.
 pub async fn check_start(
     scope: &mut Scope,
-    limits: &RunningLimits,
+    limits: &Limits,
     owner: UserId,
     workspace: WorkspaceId,
 ) -> Result<(), LimitError> {
@@ -100,7 +129,32 @@ pub async fn check_start(
     )
     .fetch_one(scope.connection())
     .await?;
-    decide_start(limits, role, is_own, &RunningUsage { of_owner, of_tenant })
+    decide_start(&limits.running, role, is_own, &RunningUsage { of_owner, of_tenant })?;
+    decide_scratch(&limits.scratch, role, find_scratch_usage(scope, owner, workspace).await?)
+}
+
+async fn find_scratch_usage(
+    scope: &mut Scope,
+    owner: UserId,
+    workspace: WorkspaceId,
+) -> Result<DiskUsage, sqlx::Error> {
+    let tenant = scope.tenant();
+    let used = sqlx::query!(
+        r#"select coalesce(sum(scratch_mib) filter (where workspace_id = $3), 0) as "wanted!",
+                  coalesce(sum(scratch_mib)
+                      filter (where owner_id = $2 and workspace_id <> $3), 0) as "of_owner!",
+                  coalesce(sum(scratch_mib) filter (where workspace_id <> $3), 0) as "of_tenant!"
+           from workspaces
+           where tenant_id = $1 and deleted_at is null
+               and (desired_state = 'running' or workspace_id = $3)"#,
+        tenant,
+        owner.0,
+        workspace.0,
+    )
+    .fetch_one(scope.connection())
+    .await?;
+    let [wanted, of_owner, of_tenant] = [used.wanted, used.of_owner, used.of_tenant].map(i64::unsigned_abs);
+    Ok(DiskUsage { wanted, of_owner, of_tenant })
 }
 
 /// Checks that the homes of an owner and the tenant are within their limits. Call it after the
@@ -127,14 +181,14 @@ pub async fn check_new_home(
     let owner = scope.caller().user;
     let role = lock_owner(scope, owner).await?;
     let usage = find_home_usage(scope, owner, replaced).await?;
-    decide_homes(limits, role, HomeUsage { wanted: home_mib.into(), ..usage })
+    decide_homes(limits, role, DiskUsage { wanted: home_mib.into(), ..usage })
 }
 
 async fn find_home_usage(
     scope: &mut Scope,
     owner: UserId,
     workspace: Option<WorkspaceId>,
-) -> Result<HomeUsage, sqlx::Error> {
+) -> Result<DiskUsage, sqlx::Error> {
     let tenant = scope.tenant();
     let used = sqlx::query!(
         r#"select coalesce(sum(home_mib) filter (where workspace_id = $3), 0) as "wanted!",
@@ -151,7 +205,7 @@ async fn find_home_usage(
     .fetch_one(scope.connection())
     .await?;
     let [wanted, of_owner, of_tenant] = [used.wanted, used.of_owner, used.of_tenant].map(i64::unsigned_abs);
-    Ok(HomeUsage { wanted, of_owner, of_tenant })
+    Ok(DiskUsage { wanted, of_owner, of_tenant })
 }
 
 /// Checks that a home may have one more snapshot that is kept until its owner deletes it. `max_bytes`
@@ -238,19 +292,31 @@ fn describe_running(names: &[String], is_own: bool) -> String {
     format!("{count} of your workspaces run or wait ({})", listed.join(", "))
 }
 
-fn decide_homes(limits: &HomeLimits, role: Role, usage: HomeUsage) -> Result<(), LimitError> {
-    let HomeUsage { wanted, of_owner, of_tenant } = usage;
-    let exceeded = |limit: Option<u64>, used: u64| limit.filter(|limit| used.saturating_add(wanted) > *limit);
-    if let Some(limit) = exceeded(limits.of(role), of_owner) {
-        let [wanted, used, limit] = [wanted, of_owner, limit].map(format_mib);
-        return Err(LimitError::Homes { wanted, used, limit });
-    }
-    match exceeded(limits.tenant_mib, of_tenant) {
-        Some(limit) => {
-            let [wanted, used, limit] = [wanted, of_tenant, limit].map(format_mib);
+fn decide_homes(limits: &HomeLimits, role: Role, usage: DiskUsage) -> Result<(), LimitError> {
+    match usage.find_exceeded(limits.of(role), limits.tenant_mib) {
+        None => Ok(()),
+        Some(Exceeded::OfOwner { limit }) => {
+            let [wanted, used, limit] = [usage.wanted, usage.of_owner, limit].map(format_mib);
+            Err(LimitError::Homes { wanted, used, limit })
+        }
+        Some(Exceeded::OfTenant { limit }) => {
+            let [wanted, used, limit] = [usage.wanted, usage.of_tenant, limit].map(format_mib);
             Err(LimitError::HomesOfTenant { wanted, used, limit })
         }
+    }
+}
+
+fn decide_scratch(limits: &ScratchLimits, role: Role, usage: DiskUsage) -> Result<(), LimitError> {
+    match usage.find_exceeded(limits.of(role), limits.tenant_mib) {
         None => Ok(()),
+        Some(Exceeded::OfOwner { limit }) => {
+            let [wanted, used, limit] = [usage.wanted, usage.of_owner, limit].map(format_mib);
+            Err(LimitError::Scratch { wanted, used, limit })
+        }
+        Some(Exceeded::OfTenant { limit }) => {
+            let [wanted, used, limit] = [usage.wanted, usage.of_tenant, limit].map(format_mib);
+            Err(LimitError::ScratchOfTenant { wanted, used, limit })
+        }
     }
 }
 
@@ -307,9 +373,26 @@ mod tests {
     }
 
     #[test]
+    fn scratch_beyond_budget_is_refused_with_usage() {
+        let limits = ScratchLimits { member_mib: Some(10_240), teacher_mib: None, tenant_mib: Some(20_480) };
+        let usage = |wanted, of_owner, of_tenant| DiskUsage { wanted, of_owner, of_tenant };
+        assert!(decide_scratch(&limits, Role::Member, usage(4096, 6144, 6144)).is_ok());
+        assert!(decide_scratch(&limits, Role::Owner, usage(4096, 12_288, 12_288)).is_ok());
+        let refused = decide_scratch(&limits, Role::Member, usage(8192, 4096, 4096)).expect_err("too much");
+        assert_eq!(
+            refused.to_string(),
+            "Cannot start the workspace: its scratch disk has 8 GiB, and those of the workspaces of its \
+             owner that run or wait have 4 GiB of 10 GiB. Stop one of them first, or ask the operator of \
+             this server for more"
+        );
+        let refused = decide_scratch(&limits, Role::Owner, usage(4096, 0, 20_480)).expect_err("too much");
+        assert!(refused.to_string().contains("of this organisation that run or wait have 20 GiB of 20 GiB"));
+    }
+
+    #[test]
     fn homes_beyond_budget_are_refused_with_usage() {
         let limits = HomeLimits { member_mib: Some(10_240), teacher_mib: None, tenant_mib: Some(20_480) };
-        let usage = |wanted, of_owner, of_tenant| HomeUsage { wanted, of_owner, of_tenant };
+        let usage = |wanted, of_owner, of_tenant| DiskUsage { wanted, of_owner, of_tenant };
         assert!(decide_homes(&limits, Role::Member, usage(4096, 6144, 6144)).is_ok());
         assert!(decide_homes(&limits, Role::Teacher, usage(4096, 12_288, 12_288)).is_ok());
         assert!(decide_homes(&limits, Role::Teacher, usage(u64::MAX, 1, 1)).is_err());

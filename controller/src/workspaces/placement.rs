@@ -17,7 +17,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
-    admission::{Placed, Waiting, assign_turns},
+    admission::{Placed, TenantLimits, Waiting, assign_turns},
     view,
 };
 use crate::{
@@ -30,6 +30,7 @@ use crate::{
         tenant_keys::{self, TenantKey, WrappedTenantKey},
     },
     lifecycle::{Event, record},
+    snapshots::upload_allowance::UsedAllowance,
     tenants,
 };
 
@@ -52,6 +53,7 @@ struct QueueRow {
     phase: Text<Phase>,
     host: Option<String>,
     memory_mib: i32,
+    scratch_mib: i32,
     queued_at: Option<OffsetDateTime>,
     not_before: Option<OffsetDateTime>,
     queue_position: Option<i32>,
@@ -75,8 +77,8 @@ pub async fn place_queued(core: &Core) -> Result<Vec<Placement>, sqlx::Error> {
     let rows = sqlx::query_as!(
         QueueRow,
         r#"select w.tenant_id, w.owner_id, u.role as "owner_role: Text<Role>", w.workspace_id,
-                  w.phase as "phase: Text<Phase>", w.host, w.memory_mib, w.queued_at, w.not_before,
-                  w.queue_position, w.created_at
+                  w.phase as "phase: Text<Phase>", w.host, w.memory_mib, w.scratch_mib, w.queued_at,
+                  w.not_before, w.queue_position, w.created_at
            from workspaces w join users u on u.tenant_id = w.tenant_id and u.user_id = w.owner_id
            where w.phase <> 'terminated' and w.deleted_at is null limit $1"#,
         MAX_ROWS,
@@ -84,8 +86,10 @@ pub async fn place_queued(core: &Core) -> Result<Vec<Placement>, sqlx::Error> {
     .fetch_all(&mut *connection)
     .await?;
     let capacity = core.config.engine.capacity();
-    let max_of_tenant = core.config.limits.running.tenant;
-    let turns = assign_turns(&waiting(core, now, &rows), &placed(core, &rows), capacity, max_of_tenant);
+    let limits = &core.config.limits;
+    let of_tenant =
+        TenantLimits { workspaces: limits.running.tenant, scratch_mib: limits.scratch.tenant_mib };
+    let turns = assign_turns(&waiting(core, now, &rows), &placed(core, &rows), capacity, of_tenant);
     let admitted: HashSet<WorkspaceId> = turns.admitted.iter().copied().collect();
     let rest: Vec<WorkspaceId> = turns.order.into_iter().filter(|id| !admitted.contains(id)).collect();
     write_positions(connection, &rows, &rest).await?;
@@ -105,7 +109,9 @@ fn waiting(core: &Core, now: OffsetDateTime, rows: &[QueueRow]) -> Vec<Waiting> 
             owner: UserId(row.owner_id),
             workspace: WorkspaceId(row.workspace_id),
             max_of_owner: core.config.limits.running.of(row.owner_role.0),
+            max_scratch_of_owner: core.config.limits.scratch.of(row.owner_role.0),
             memory_mib: row.memory_mib.unsigned_abs().into(),
+            scratch_mib: row.scratch_mib.unsigned_abs().into(),
             queued_at: row.queued_at.unwrap_or(row.created_at),
             is_ready: row.not_before.is_none_or(|time| time <= now)
                 && !core.engine.is_busy(WorkspaceId(row.workspace_id)),
@@ -123,6 +129,7 @@ fn placed(core: &Core, rows: &[QueueRow]) -> Vec<Placed> {
         tenant: TenantId(row.tenant_id),
         owner: UserId(row.owner_id),
         memory_mib: row.memory_mib.unsigned_abs().into(),
+        scratch_mib: row.scratch_mib.unsigned_abs().into(),
         is_starting: row.phase.0 == Phase::Provisioning,
     })
     .collect()
@@ -163,7 +170,7 @@ async fn place(
         r#"update workspaces w set host = $2, runner_hash = $3, last_used_at = $4 from volumes v
          where w.workspace_id = $1 and v.tenant_id = w.tenant_id and v.volume_id = w.volume_id
          returning w.name, w.vcpus, w.memory_mib, w.home_mib, w.scratch_mib, w.pids, w.image, v.head_of,
-             v.lineage"#,
+             v.lineage, v.allowance_used_bytes, v.allowance_used_at"#,
         workspace.0,
         core.config.host,
         &secrets::hash_secret(token.expose())[..],
@@ -171,6 +178,7 @@ async fn place(
     )
     .fetch_one(&mut *connection)
     .await?;
+    let used = UsedAllowance { bytes: row.allowance_used_bytes, at: row.allowance_used_at };
     let key = tenant_keys::find(connection, locked.tenant).await?;
     let spec = LaunchSpec {
         tenant: locked.tenant,
@@ -185,6 +193,7 @@ async fn place(
         lineage: row.lineage.unsigned_abs(),
         snapshot_requested: locked.snapshot_requests.requested,
         repair_requested: locked.repair_requests.requested,
+        upload_allowance_used: used.at(now, core.config.history.upload_bytes_per_hour()),
         token,
         grant_key: core.signing.verifying_key().to_hex(),
     };

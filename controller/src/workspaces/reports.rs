@@ -28,7 +28,7 @@ use crate::{
         Effect, Event, RunnerEvent, Serving,
         record::{self, EndRunner, HomeStatus, LockedWorkspace},
     },
-    snapshots::{self, SnapshotReport, VolumeHead},
+    snapshots::{self, SnapshotReport, VolumeHead, upload_allowance},
 };
 
 /// Why a report is refused.
@@ -206,6 +206,9 @@ async fn record_report(
             if !commit_snapshot(connection, now, locked, &report, answers).await? {
                 return Ok(vec![]);
             }
+            let (volume, rate) =
+                ((locked.tenant, locked.volume), core.config.history.upload_bytes_per_hour());
+            upload_allowance::record_upload(connection, now, volume, uploaded_bytes, rate).await?;
             RunnerEvent::SnapshotCommitted(manifest)
         }
         Report::Repaired { answers, outcome } => {

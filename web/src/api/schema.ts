@@ -627,7 +627,7 @@ export interface paths {
         get: operations["get_retention_policy"];
         /**
          * Set the retention policy
-         * @description For owners. Snapshots that the new policy does not keep are pruned within hours.
+         * @description For owners with a confirmed session. Snapshots that the new policy does not keep are pruned within hours.
          *
          *     Token scope: `admin`.
          */
@@ -9599,6 +9599,8 @@ export interface operations {
             };
             /**
              * @description `forbidden`: Not allowed
+             *
+             *     `confirmation_required`: Confirm your password
              *
              *     `foreign_origin`: The request comes from a page of another origin
              */
