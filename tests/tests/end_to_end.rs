@@ -104,6 +104,7 @@ async fn check_microvm() {
         .await;
     assert_eq!(refused, "", "nothing answers at addresses that are not public");
     check_clock(&stack).await;
+    check_freed_memory_returns(&stack).await;
     let oom_score = format!("/proc/{}/oom_score_adj", stack.newest_vmm().await);
     assert_eq!(std::fs::read_to_string(oom_score).expect("it runs"), "500\n", "it ends before the server");
     for program in
@@ -159,6 +160,21 @@ async fn check_exhausted_guest_stays_usable(stack: &Stack, address: &str) {
     stack.get_until(address, |workspace| workspace["killed_program"] == "python3").await;
     let shown = stack.run_ok(&["show", "box"]).await;
     assert!(shown.contains("python3 was killed: the workspace's "), "{shown}");
+}
+
+/// Memory that a program of the guest has used returns to the host when the program ends.
+async fn check_freed_memory_returns(stack: &Stack) {
+    stack.sh("box", r#"python3 -c 'b"x" * (400 << 20)'"#).await;
+    let status = format!("/proc/{}/status", stack.newest_vmm().await);
+    let is_returned = || {
+        let status = std::fs::read_to_string(&status).expect("it runs");
+        let kibibytes = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a size");
+            line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number")
+        };
+        kibibytes("VmHWM:") > kibibytes("VmRSS:") + 300 * 1024
+    };
+    burrow_tests::wait_until("the VMM returns unused memory", is_returned).await;
 }
 
 /// The guest has a clock with a fine resolution, and its time is corrected by the runner.

@@ -12,6 +12,7 @@ mod freezer;
 mod home_mount;
 pub mod kernel_log;
 mod limits;
+mod memory;
 mod modules;
 mod network;
 mod notices;
@@ -84,7 +85,9 @@ impl Guest {
         tokio::runtime::Handle::current().block_on(network::configure(request))?;
         cgroups::limit_processes(request.pids_max)?;
         notices::install();
-        home_mount::mount(&self.home, request.home_bytes)
+        home_mount::mount(&self.home, request.home_bytes)?;
+        memory::report_free_pages();
+        Ok(())
     }
 
     /// Enlarges the home's file system.

@@ -80,6 +80,8 @@ impl CommandLine {
         all.extend(split(&format!("-chardev socket,id=agent,fd={},server=on,wait=off", self.agent)));
         all.extend(split("-device virtio-serial-device"));
         all.extend(split(&format!("-device virtserialport,chardev=agent,name={PORT_NAME}")));
+        // It never takes memory from the guest. It only learns which pages the guest does not use.
+        all.extend(split("-device virtio-balloon-device,free-page-reporting=on"));
         all.extend(self.disks.iter().flat_map(|disks| disks.to_arguments()));
         all.extend(self.tap.iter().flat_map(|tap| network_arguments(*tap)));
         all
