@@ -61,11 +61,15 @@ async function reopen(client, index) {
 }
 
 const commands = {
-  /** Types a line where another one starts. */
-  type({ client, at, line }) {
+  /** Types lines, one edit each, where another line starts. */
+  type({ client, at, lines }) {
     const { text } = clients[client];
     const starts = [...text.toString().matchAll(/\n/g)].map((match) => match.index + 1);
-    text.insert(starts[Math.floor(at * starts.length)] ?? 0, `${line}\n`);
+    let position = starts[Math.floor(at * starts.length)] ?? 0;
+    for (const line of lines) {
+      text.insert(position, `${line}\n`);
+      position += line.length + 1;
+    }
   },
   /** Deletes all lines that do not begin with `keep`, in one step. */
   clear({ client, keep }) {

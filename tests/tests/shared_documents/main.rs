@@ -31,6 +31,8 @@ const ROUNDS_PER_REST: u32 = 4;
 const ROUNDS_PER_STOP: u32 = 6;
 /// A program that runs when the workspace stops has more lines than it can write until then.
 const LINES_PER_STOP: usize = 500;
+/// Edits of a client that types faster than any user.
+const LINES_PER_BURST: usize = 30;
 /// How long replicas and file may differ when nobody types and no program writes.
 const REST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Between two looks at the file.
@@ -131,9 +133,10 @@ impl History {
             _ => "type",
         };
         if action == "type" {
-            let line = self.new_line("typed");
+            let count = if self.random.random_ratio(1, 10) { LINES_PER_BURST } else { 1 };
+            let lines: Vec<String> = (0..count).map(|_| self.new_line("typed")).collect();
             let at: f64 = self.random.random();
-            self.clients.send(json!({ "do": action, "client": client, "at": at, "line": line })).await;
+            self.clients.send(json!({ "do": action, "client": client, "at": at, "lines": lines })).await;
         } else {
             self.clients.send(json!({ "do": action, "client": client })).await;
             self.is_connected[client] =
