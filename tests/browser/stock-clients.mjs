@@ -131,4 +131,23 @@ await step("a stock client that was away gets and sends what it missed", async (
   await waitForNames(cem, [USER.name, "Bea", "Cem"].sort());
 });
 
+await step("a document with a long history begins again, and Burrow's editor keeps its place", async () => {
+  await editorText(ada).click();
+  await ada.keyboard.press("Control+End");
+  await bea.evaluate(() => {
+    window.client.disconnect();
+    window.client.insertInManyPlaces(150_000);
+    window.client.connect();
+  });
+  // A stock client cannot begin again by itself.
+  for (const page of [bea, cem]) await page.waitForFunction(() => window.client.closeCode() === 4409);
+  const dan = await openStockClient("Dan");
+  const text = await textWith(dan, ["back again\n"]);
+  assert.equal(text, await bea.evaluate(() => window.client.text()));
+  await append(dan, "from dan\n");
+  await editorText(ada).filter({ hasText: "from dan" }).waitFor();
+  await ada.keyboard.type("from ada\n");
+  await waitForContent(ada, workspace, PATH, `${text}from ada\nfrom dan\n`);
+});
+
 await finish();

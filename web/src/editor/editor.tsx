@@ -1,5 +1,5 @@
 // One open file: a shared document in CodeMirror, or the reason why it cannot be opened.
-import { Compartment, EditorState } from "@codemirror/state";
+import { Compartment, EditorState, type StateEffect } from "@codemirror/state";
 import { EditorView } from "@codemirror/view";
 import { useEffect, useRef, useSyncExternalStore } from "react";
 import { yCollab } from "y-codemirror.next";
@@ -21,6 +21,13 @@ export interface Cursor {
   selected: number;
 }
 
+/** Where a user was in the text, as offsets. */
+interface Place {
+  anchor: number;
+  head: number;
+  scroll: StateEffect<unknown>;
+}
+
 interface Props {
   workspace: string;
   path: string;
@@ -35,6 +42,8 @@ export function Editor({ workspace, path, shared, active, onCursor, onClose }: P
   const place = useRef<HTMLDivElement>(null);
   const editor = useRef<EditorView | null>(null);
   const wasActive = useRef(active);
+  /** Kept while a document begins again, for example because the workspace was restarted. */
+  const lastPlace = useRef<Place | null>(null);
   const reportCursor = useRef(onCursor);
   useEffect(() => {
     reportCursor.current = onCursor;
@@ -48,10 +57,13 @@ export function Editor({ workspace, path, shared, active, onCursor, onClose }: P
     const content = text.toJSON();
     const language = new Compartment();
     const undo = new Y.UndoManager(text);
+    const { anchor = 0, head = 0, scroll } = lastPlace.current ?? {};
     const created = new EditorView({
       parent: place.current,
+      ...(scroll && { scrollTo: scroll }),
       state: EditorState.create({
         doc: content,
+        selection: { anchor: Math.min(anchor, content.length), head: Math.min(head, content.length) },
         extensions: [
           editingExtensions(indentOf(name, content), readOnly, `Text of ${displayName(name)}`, () =>
             toastError(
@@ -90,6 +102,8 @@ export function Editor({ workspace, path, shared, active, onCursor, onClose }: P
     return () => {
       over = true;
       editor.current = null;
+      const { anchor, head } = created.state.selection.main;
+      lastPlace.current = { anchor, head, scroll: created.scrollSnapshot() };
       created.destroy();
       undo.destroy();
     };

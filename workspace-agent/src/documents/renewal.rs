@@ -8,8 +8,8 @@ use protocol::document::MAX_DOCUMENT_BYTES;
 
 use super::shared_text::TextSize;
 
-/// Most bytes of an encoded history: about 200,000 edits in different places.
-pub const MAX_HISTORY_BYTES: usize = 2 * 1024 * 1024;
+/// Most bytes of an encoded history: about 100,000 edits in different places.
+const MAX_HISTORY_BYTES: usize = 1024 * 1024;
 /// Most bytes if nothing can be saved, for example because the disk is full. Beyond that, what is not saved
 /// is only in the clients.
 const MAX_UNSAVED_HISTORY_BYTES: usize = 4 * MAX_HISTORY_BYTES;
@@ -72,11 +72,11 @@ mod tests {
     fn depends_on_history_and_text() {
         let mib = 1024 * 1024;
         for (text_mib, history_mib, expected) in [
-            (0, 2, Renewal::NotNeeded),
-            (8, 2, Renewal::NotNeeded),
-            (0, 3, Renewal::AfterSave),
+            (0, 1, Renewal::NotNeeded),
+            (8, 1, Renewal::NotNeeded),
+            (0, 2, Renewal::AfterSave),
             (9, 0, Renewal::AfterSave),
-            (8, 9, Renewal::Now),
+            (8, 5, Renewal::Now),
             (17, 0, Renewal::Now),
         ] {
             let text_bytes = text_mib * mib;
