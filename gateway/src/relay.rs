@@ -150,7 +150,7 @@ impl Router {
         let (response, on_upgrade) = upgrade.accept();
         let AdmittedRequest { id, guard, .. } = admitted;
         let share = request.extensions().get::<Arc<BufferShare>>().cloned();
-        let splice = splice_websocket(id, on_upgrade, upstream, link, guard, stall_timeout);
+        let splice = splice_websocket(id, on_upgrade, upstream, guard, stall_timeout);
         self.tasks.spawn("splice", async move {
             splice.await;
             drop(share);
@@ -213,13 +213,11 @@ async fn send(
     link.request_within(request, limit).await
 }
 
-/// Copies an accepted WebSocket's bytes until it ends. Holds the link, because the stream lives
-/// only as long as it.
+/// Copies an accepted WebSocket's bytes until it ends.
 async fn splice_websocket(
     id: RequestId,
     on_upgrade: OnUpgrade,
     upstream: Upgraded,
-    _link: Link,
     guard: StreamGuard,
     stall_timeout: Option<Duration>,
 ) {

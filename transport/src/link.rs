@@ -12,11 +12,11 @@ use hyper::{
     client::conn::http2::{self, SendRequest},
     ext::Protocol,
 };
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, UnixStream},
-    task::JoinHandle,
+    task::AbortHandle,
     time::timeout,
 };
 
@@ -27,6 +27,7 @@ use crate::{
     settings,
     slots::{StreamLimit, StreamSlot, StreamSlots},
     stream::{ResponseBody, Upgraded},
+    tasks::LinkTasks,
 };
 
 /// Longest wait for a connection, including the HTTP/2 handshake.
@@ -73,10 +74,10 @@ pub enum WebSocketError {
 
 /// A live link to a peer that is one of our processes.
 ///
-/// [`Link::connect`] or [`Link::handshake`] makes it. Clones share the connection; a stream that
-/// was opened on it lives only as long as one clone does, so a caller keeps its clone until the
-/// stream ends. When the peer dies, [`Link::is_closed`] turns true and every request fails: the
-/// owner then makes a new link.
+/// [`Link::connect`] or [`Link::handshake`] makes it. Clones, streams and bodies share the connection:
+/// it lives as long as one of them does. Then all its tasks end at once, also those that hyper has
+/// started, whether the peer reads or not. When the peer dies, [`Link::is_closed`] turns true and every
+/// request fails: the owner then makes a new link.
 ///
 /// A link has places for a number of WebSockets and of requests ([`settings`]). Beyond that, it
 /// refuses at once with [`LinkError::Full`].
@@ -95,17 +96,10 @@ pub enum WebSocketError {
 pub struct Link {
     sender: SendRequest<Body>,
     slots: StreamSlots,
-    driver: Arc<Driver>,
-}
-
-/// The task that reads and writes the connection. It ends with the last clone of the link.
-#[derive(Debug)]
-struct Driver(JoinHandle<()>);
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+    /// The tasks that read and write the connection.
+    tasks: Arc<LinkTasks>,
+    /// The task that ends when the connection is closed.
+    connection: AbortHandle,
 }
 
 impl Link {
@@ -130,7 +124,8 @@ impl Link {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let (mut sender, connection) = http2::Builder::new(TokioExecutor::new())
+        let tasks = LinkTasks::new();
+        let (mut sender, connection) = http2::Builder::new(tasks.executor())
             .timer(TokioTimer::new())
             .initial_stream_window_size(settings::STREAM_WINDOW)
             .initial_connection_window_size(settings::CONNECTION_WINDOW)
@@ -143,18 +138,18 @@ impl Link {
             .keep_alive_timeout(settings::PING_TIMEOUT)
             .handshake(TokioIo::new(stream))
             .await?;
-        let driver = tokio::spawn(async move {
+        let connection = tasks.spawn(async move {
             if let Err(error) = connection.await {
                 log_cut(&error, "a link to a peer was cut");
             }
         });
         timeout(CONNECT_TIMEOUT, sender.ready()).await.map_err(|_| LinkError::Timeout(CONNECT_TIMEOUT))??;
-        Ok(Self { sender, slots: StreamSlots::new(), driver: Arc::new(Driver(driver)) })
+        Ok(Self { sender, slots: StreamSlots::new(), tasks: Arc::new(tasks), connection })
     }
 
     /// Whether the peer is gone. A closed link never works again.
     pub fn is_closed(&self) -> bool {
-        self.sender.is_closed() || self.driver.0.is_finished()
+        self.sender.is_closed() || self.connection.is_finished()
     }
 
     /// Sends a request and returns once the head of the response has arrived. The URI may be a
@@ -172,7 +167,7 @@ impl Link {
     ) -> Result<Response<ResponseBody>, LinkError> {
         let slot = self.slots.acquire(StreamLimit::Requests)?;
         let (response, slot) = self.send(request, limit, slot).await?;
-        Ok(response.map(|body| ResponseBody::new(body, slot)))
+        Ok(self.with_body(response, slot))
     }
 
     /// Like [`Self::request_within`], for the few requests that the owner of the link makes for itself.
@@ -183,7 +178,11 @@ impl Link {
         limit: Duration,
     ) -> Result<Response<ResponseBody>, LinkError> {
         let (response, slot) = self.send(request, limit, None).await?;
-        Ok(response.map(|body| ResponseBody::new(body, slot)))
+        Ok(self.with_body(response, slot))
+    }
+
+    fn with_body(&self, response: Response<Incoming>, slot: StreamSlot) -> Response<ResponseBody> {
+        response.map(|body| ResponseBody::new(body, slot, self.tasks.clone()))
     }
 
     async fn send(
@@ -218,11 +217,10 @@ impl Link {
         let slot = self.slots.acquire(StreamLimit::WebSockets)?;
         let (response, slot) = self.send(request, RESPONSE_TIMEOUT, slot).await?;
         if response.status() != StatusCode::OK {
-            let response = response.map(|body| ResponseBody::new(body, slot));
-            return Err(WebSocketError::Refused(Box::new(response)));
+            return Err(WebSocketError::Refused(Box::new(self.with_body(response, slot))));
         }
         let upgraded = hyper::upgrade::on(response).await.map_err(LinkError::from)?;
-        Ok(Upgraded::new(upgraded, slot))
+        Ok(Upgraded::new(upgraded, slot, self.tasks.clone()))
     }
 }
 

@@ -1,9 +1,10 @@
-//! What a link returns: bodies of responses and raw streams, which keep their place on the link until
-//! they are dropped.
+//! What a link returns: bodies of responses and raw streams. Until they are dropped, they keep the
+//! link alive, and their place on it.
 
 use std::{
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -12,13 +13,14 @@ use hyper::body::{Frame, Incoming, SizeHint};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::slots::StreamSlot;
+use crate::{slots::StreamSlot, tasks::LinkTasks};
 
 /// The body of a response.
 #[derive(Debug)]
 pub struct ResponseBody {
     body: Incoming,
     _slot: StreamSlot,
+    _tasks: Arc<LinkTasks>,
 }
 
 /// The raw byte stream of an accepted WebSocket.
@@ -26,17 +28,18 @@ pub struct ResponseBody {
 pub struct Upgraded {
     stream: TokioIo<hyper::upgrade::Upgraded>,
     _slot: StreamSlot,
+    _tasks: Arc<LinkTasks>,
 }
 
 impl ResponseBody {
-    pub(crate) fn new(body: Incoming, slot: StreamSlot) -> Self {
-        Self { body, _slot: slot }
+    pub(crate) fn new(body: Incoming, slot: StreamSlot, tasks: Arc<LinkTasks>) -> Self {
+        Self { body, _slot: slot, _tasks: tasks }
     }
 }
 
 impl Upgraded {
-    pub(crate) fn new(stream: hyper::upgrade::Upgraded, slot: StreamSlot) -> Self {
-        Self { stream: TokioIo::new(stream), _slot: slot }
+    pub(crate) fn new(stream: hyper::upgrade::Upgraded, slot: StreamSlot, tasks: Arc<LinkTasks>) -> Self {
+        Self { stream: TokioIo::new(stream), _slot: slot, _tasks: tasks }
     }
 }
 

@@ -1,36 +1,54 @@
-//! The tasks that hyper starts for one link, with an owner that ends them.
+//! The tasks that run for one link, most of them started by hyper, with an owner that ends them.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hyper::rt::Executor;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 /// Owns the tasks of one link. Dropping it aborts those that still run.
 #[derive(Debug)]
-pub struct LinkTasks(Tasks);
+pub struct LinkTasks(LinkExecutor);
 
 /// Starts tasks for hyper. Clones share one owner; after its end they start nothing.
+///
+/// The set is `None` after the end of the link.
 #[derive(Clone, Debug)]
-pub struct LinkExecutor(Tasks);
-
-/// None after the end of the link.
-type Tasks = Arc<Mutex<Option<JoinSet<()>>>>;
+pub struct LinkExecutor(Arc<Mutex<Option<JoinSet<()>>>>);
 
 impl LinkTasks {
     pub fn new() -> Self {
-        Self(Arc::new(Mutex::new(Some(JoinSet::new()))))
+        Self(LinkExecutor(Arc::new(Mutex::new(Some(JoinSet::new())))))
     }
 
     pub fn executor(&self) -> LinkExecutor {
-        LinkExecutor(self.0.clone())
+        self.0.clone()
+    }
+
+    /// Starts a task of our own. The handle tells whether it has ended.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+        self.0.spawn(task).expect("the set is there as long as its owner")
     }
 }
 
 impl Drop for LinkTasks {
     fn drop(&mut self) {
-        let tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let tasks = self.0.lock().take();
         // A task may have a clone of the executor, so its abort must not find the lock held.
         drop(tasks);
+    }
+}
+
+impl LinkExecutor {
+    fn lock(&self) -> MutexGuard<'_, Option<JoinSet<()>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Option<AbortHandle> {
+        let mut tasks = self.lock();
+        let tasks = tasks.as_mut()?;
+        // A set keeps ended tasks until they are joined, and a link may live for weeks.
+        while tasks.try_join_next().is_some() {}
+        Some(tasks.spawn(task))
     }
 }
 
@@ -39,11 +57,7 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, task: F) {
-        if let Some(tasks) = self.0.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-            // A set keeps ended tasks until they are joined, and a link may live for weeks.
-            while tasks.try_join_next().is_some() {}
-            tasks.spawn(task);
-        }
+        self.spawn(task);
     }
 }
 

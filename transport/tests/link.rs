@@ -174,13 +174,60 @@ async fn server_leaves_no_task_after_its_link() {
         () = started.notified() => {}
     }
     server.abort();
+    // The client's tasks end with the link.
     drop(link);
+    assert_no_task_is_left().await;
+}
+
+async fn assert_no_task_is_left() {
     let none_left = async {
         while Handle::current().metrics().num_alive_tasks() > 0 {
             yield_now().await;
         }
     };
     timeout(Duration::from_secs(10), none_left).await.expect("no task is left");
+}
+
+#[tokio::test]
+async fn streams_outlive_the_clones_of_their_link() {
+    let link = connect().await;
+    let raw = link.open_websocket("/echo", HeaderMap::new()).await.expect("accepted");
+    let request = Request::get("/hello").body(body::empty()).expect("valid");
+    let response = link.request(request).await.expect("a response");
+    drop(link);
+    assert_eq!(response.into_body().collect().await.expect("complete").to_bytes(), "hello");
+    let mut socket = WebSocketStream::from_raw_socket(raw, Role::Client, None).await;
+    socket.send(tungstenite::Message::text("still here")).await.expect("open");
+    let answer = timeout(WAIT, socket.next()).await.expect("in time").expect("open").expect("valid");
+    assert_eq!(answer.into_data(), "still here");
+    drop(socket);
+    assert_no_task_is_left().await;
+}
+
+/// The peer stops reading, so nothing that waits to be sent is ever sent.
+#[tokio::test]
+async fn client_leaves_no_task_with_stalled_peer() {
+    let (near, mut far) = tokio::io::duplex(1024);
+    let (mut relay, server_end) = tokio::io::duplex(1024);
+    serve(server_end);
+    let link = {
+        let copying = tokio::io::copy_bidirectional(&mut far, &mut relay);
+        let handshake = Link::handshake(near);
+        tokio::select! {
+            link = handshake => link.expect("both speak HTTP/2"),
+            copied = copying => panic!("{copied:?}"),
+        }
+    };
+    // From here on nobody copies. The peer's tasks end; its end of the connection stays open.
+    drop(relay);
+    let upload = Request::post("/stuck").body(body::full(vec![0; 1 << 20])).expect("valid");
+    let mut request = Box::pin(link.request(upload));
+    assert!(poll_immediate(&mut request).await.is_none());
+    yield_now().await;
+    drop(request);
+    drop(link);
+    assert_no_task_is_left().await;
+    drop(far);
 }
 
 #[tokio::test]

@@ -186,8 +186,6 @@ impl Front {
         };
         let on_upgrade = hyper::upgrade::on(&mut request);
         self.streams.spawn(async move {
-            // The link must live as long as its streams.
-            let _link = link;
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = splice_stream(on_upgrade, upstream, kind, access) => {}
