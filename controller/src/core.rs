@@ -12,7 +12,7 @@ use crate::{
     config::Config,
     db::Database,
     engine::local::LocalEngine,
-    events::Events,
+    events::{Events, Subscription},
     fair_permits::FairPermits,
     identity::{passwords::Passwords, rate_limits::RateLimits},
     kms::Kms,
@@ -26,6 +26,11 @@ use crate::{
 
 /// A [`Core`] that handlers and background tasks share.
 pub type App = Arc<Core>;
+
+/// The server shuts down, so what is waited for may never come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("The server is shutting down. Try again in a moment")]
+pub struct ShuttingDown;
 
 /// Everything that a request or a background task may need. It is made once, by
 /// [`crate::Controller::start`].
@@ -84,6 +89,18 @@ impl Core {
         system.commit().await?;
         self.end_runners(runners.unwrap_or_default());
         Ok(())
+    }
+
+    /// Waits until a workspace may have changed. Fails if the server shuts down.
+    pub async fn wait_for_change(
+        &self,
+        subscription: &mut Subscription,
+        workspace: WorkspaceId,
+    ) -> Result<(), ShuttingDown> {
+        tokio::select! {
+            () = self.tasks.shutdown().cancelled() => Err(ShuttingDown),
+            () = subscription.wait_for(workspace) => Ok(()),
+        }
     }
 
     /// Ends runners, once the transaction that decided so is committed.

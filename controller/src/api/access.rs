@@ -1,8 +1,6 @@
-//! What several handlers need to act on a workspace: permission, the tenant's key, events, and
-//! waiting for changes.
+//! What several handlers need to act on a workspace: permission, the tenant's key, and events.
 
 use protocol::{Code, WorkspaceId, api::workspace::Workspace, workspace::Phase};
-use volume::DataKey;
 
 use super::error::{ApiError, Result};
 use crate::{
@@ -10,10 +8,7 @@ use crate::{
     authz::{Action, Allowed, Caller, WorkspaceFacts, authorize},
     core::Core,
     db::Scope,
-    events::Subscription,
-    kms::tenant_keys::{self, TenantKey},
     lifecycle::{DesiredState, Event, record},
-    tenants,
     workspaces::{access_log::ContentAccess, create, limits, view},
 };
 
@@ -47,18 +42,6 @@ pub async fn read_workspace(app: &Core, allowed: Allowed, id: WorkspaceId) -> Re
     view::find(&mut scope, id).await?.ok_or_else(workspace_not_found)
 }
 
-/// Decrypts the key of the caller's tenant. Ends the transaction first, because a key service may
-/// take its time.
-pub async fn open_tenant_key(app: &Core, mut scope: Scope) -> Result<DataKey> {
-    let tenant = scope.caller().tenant;
-    let wrapped = tenant_keys::find(scope.connection(), tenant).await?;
-    drop(scope);
-    match wrapped.decrypt(&app.kms).await? {
-        TenantKey::Open(key) => Ok(key),
-        TenantKey::Destroyed => Err(ApiError::new(Code::Conflict, tenants::KEY_DESTROYED)),
-    }
-}
-
 /// Locks a workspace that is at rest: no runner starts to use its home until the transaction ends.
 pub async fn lock_at_rest(scope: &mut Scope, id: WorkspaceId) -> Result<()> {
     let locked = record::lock(scope.connection(), id).await?;
@@ -70,16 +53,6 @@ pub async fn lock_at_rest(scope: &mut Scope, id: WorkspaceId) -> Result<()> {
         Code::Conflict,
         "Cannot restore the home: the workspace is in use. Stop it first, then try again.",
     ))
-}
-
-/// Waits until a workspace may have changed. Fails if the server shuts down.
-pub async fn wait_for_change(app: &Core, subscription: &mut Subscription, id: WorkspaceId) -> Result<()> {
-    tokio::select! {
-        () = app.tasks.shutdown().cancelled() => {
-            Err(ApiError::new(Code::Unavailable, "The server is shutting down. Try again in a moment."))
-        }
-        () = subscription.wait_for(id) => Ok(()),
-    }
 }
 
 pub fn workspace_not_found() -> ApiError {

@@ -21,7 +21,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use utoipa::IntoParams;
 
 use super::{
-    access::{authorize_reading, open_tenant_key, snapshot_not_found},
+    access::{authorize_reading, snapshot_not_found},
     error::{ApiError, Result},
     extract::{Params, Query, Signed},
 };
@@ -32,6 +32,7 @@ use crate::{
         self, SnapshotRef,
         browser::{BrowseError, BrowseSession, PIECE_BYTES},
     },
+    tenants,
 };
 
 /// Pieces that are read before the client takes them.
@@ -285,7 +286,7 @@ async fn open(
 ) -> Result<BrowseSession> {
     let mut scope = app.db.scope(allowed).await?;
     let found = snapshots::find(&mut scope, id, reference).await?.ok_or_else(snapshot_not_found)?;
-    let key = open_tenant_key(app, scope).await?;
+    let key = tenants::open_key(&app.kms, scope).await?;
     let caller = allowed.caller();
     Ok(app.browser.open((caller.tenant, caller.user), key, found.manifest))
 }

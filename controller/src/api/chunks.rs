@@ -17,7 +17,7 @@ use utoipa::IntoParams;
 use volume::{ChunkPage, MAX_VOLUME_BYTES, SnapshotView, VolumeError, chunk_count};
 
 use super::{
-    access::{authorize_reading, open_tenant_key, snapshot_not_found},
+    access::{authorize_reading, snapshot_not_found},
     error::{ApiError, Result},
     extract::{Input, Params, Query, Signed},
 };
@@ -26,6 +26,7 @@ use crate::{
     core::{App, Core},
     fair_permits::{Busy, FairPermit},
     snapshots::{self, SnapshotRef},
+    tenants,
 };
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -146,7 +147,7 @@ async fn open(
     let allowed = authorize_reading(app, caller, id).await?;
     let mut scope = app.db.scope(allowed).await?;
     let found = snapshots::find(&mut scope, id, reference).await?.ok_or_else(snapshot_not_found)?;
-    let key = open_tenant_key(app, scope).await?;
+    let key = tenants::open_key(&app.kms, scope).await?;
     Ok(app.chunk_readers.open(caller.tenant, key, found.manifest).await?)
 }
 

@@ -9,9 +9,10 @@ use protocol::{Code, Problem};
 
 use crate::{
     authz::NotAllowed,
+    core::ShuttingDown,
     identity::{passwords::HashingBusy, rate_limits::RateLimited},
     kms::KmsError,
-    tenants::TenantError,
+    tenants::{KEY_DESTROYED, OpenKeyError, TenantError},
     workspaces::{create::CreateError, idempotency::IdempotencyError, limits::LimitError},
 };
 
@@ -109,7 +110,7 @@ impl From<CreateError> for ApiError {
             CreateError::NameTaken(_) => Self::new(Code::NameTaken, detail),
             CreateError::NoTemplate => Self::invalid("template", &detail),
             CreateError::NoOrigin => Self::not_found("workspace"),
-            CreateError::KeyDestroyed => Self::new(Code::Conflict, crate::tenants::KEY_DESTROYED),
+            CreateError::KeyDestroyed => Self::new(Code::Conflict, KEY_DESTROYED),
             CreateError::Limit(error) => error.into(),
             CreateError::Database(error) => error.into(),
         }
@@ -145,6 +146,22 @@ impl From<TenantError> for ApiError {
                 Self::internal()
             }
         }
+    }
+}
+
+impl From<OpenKeyError> for ApiError {
+    fn from(error: OpenKeyError) -> Self {
+        match error {
+            OpenKeyError::Destroyed => Self::new(Code::Conflict, KEY_DESTROYED),
+            OpenKeyError::Kms(error) => error.into(),
+            OpenKeyError::Database(error) => error.into(),
+        }
+    }
+}
+
+impl From<ShuttingDown> for ApiError {
+    fn from(error: ShuttingDown) -> Self {
+        Self::new(Code::Unavailable, format!("{error}."))
     }
 }
 

@@ -14,7 +14,6 @@ use super::{
     access::{authorize_workspace, snapshot_not_found, workspace_not_found},
     error::{ApiError, Result},
     extract::{Input, Params, Signed, idempotency_key},
-    snapshots::take_snapshot,
 };
 use crate::{
     audit,
@@ -24,7 +23,9 @@ use crate::{
     snapshots::{self, SnapshotRef},
     workspaces::{
         create::{self, NAME_RULE, NewWorkspace, Source, is_valid_name},
-        limits, view,
+        limits,
+        requested_snapshots::take_snapshot,
+        view,
     },
 };
 

@@ -28,7 +28,7 @@ use volume::{
 };
 
 use super::{
-    access::{lock_at_rest, open_tenant_key, snapshot_not_found, workspace_not_found},
+    access::{lock_at_rest, snapshot_not_found, workspace_not_found},
     chunks::{Page, list_page, permit, read_page, transfers_are_busy},
     error::{ApiError, Result},
     extract::{Input, Params, Query, Signed},
@@ -43,6 +43,7 @@ use crate::{
         self, SnapshotRef,
         imports::{self, Destination, IDLE_TIMEOUT, ImportRecord, MAX_IMPORTS_PER_USER},
     },
+    tenants,
     workspaces::{
         create::{self, DEFAULT_TEMPLATE, MAX_HOME_MIB, NAME_RULE, NewWorkspace, Source, is_valid_name},
         limits, view,
@@ -431,7 +432,7 @@ struct OpenImport {
 async fn find(app: &Core, allowed: Allowed, id: Uuid) -> Result<OpenImport> {
     let mut scope = app.db.scope(allowed).await?;
     let record = imports::find(&mut scope, id).await?.ok_or_else(import_not_found)?;
-    let key = open_tenant_key(app, scope).await?;
+    let key = tenants::open_key(&app.kms, scope).await?;
     Ok(OpenImport { record, allowed, key })
 }
 

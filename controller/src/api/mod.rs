@@ -21,7 +21,6 @@ mod internal;
 mod invitations;
 mod layers;
 mod openapi;
-mod repairs;
 mod restores;
 mod retention;
 mod rosters;

@@ -1,44 +1,24 @@
-//! Scrubs homes: reads every object of their snapshots and verifies it. With repair, asks the
-//! running workspace to store damaged objects again, and reads them again.
-
-use std::{collections::BTreeSet, time::Duration};
+//! Scrubs of homes, on request of their users.
 
 use axum::{Json, extract::State};
 use protocol::{
-    Code, ManifestId, TenantId, UserId, WorkspaceId,
-    api::scrub::{Damage, DamagedSnapshot, MAX_DAMAGED_SNAPSHOTS, Repair, ScrubReport, ScrubRequest},
-    workspace::Phase,
+    Code, WorkspaceId,
+    api::scrub::{ScrubReport, ScrubRequest},
 };
-use tokio::time::timeout;
-use volume::{DataKey, SnapshotView, Verification, VolumeError};
 
 use super::{
-    access::{authorize_workspace, open_tenant_key, snapshot_not_found, workspace_not_found},
+    access::{authorize_workspace, snapshot_not_found, workspace_not_found},
     error::{ApiError, Result},
     extract::{Input, Params, Signed},
-    repairs,
 };
 use crate::{
-    authz::{Action, Allowed},
-    core::{App, Core},
-    fair_permits::{Busy, FairPermit},
-    snapshots::{self, SnapshotRecord, SnapshotRef},
-    workspaces::repair_requests,
+    authz::Action,
+    core::App,
+    workspaces::{
+        repairs::RepairError,
+        scrub::{self, ScrubError},
+    },
 };
-
-/// Longest wait for a turn. A turn is some seconds of reading, and users take them one after the
-/// other.
-const TURN_TIMEOUT: Duration = Duration::from_mins(10);
-/// For one scrub.
-const SCRUB_TIMEOUT: Duration = Duration::from_secs(3600);
-/// Most snapshots of one scrub.
-const MAX_SNAPSHOTS: i64 = 10_000;
-/// Repairs of one scrub: of manifests, then of the packs that these name, and once more for what
-/// was damaged since.
-const MAX_REPAIRS: usize = 3;
-/// Older snapshots whose manifests are read after a repair, to find those that need what was
-/// damaged.
-const MAX_OLDER_SNAPSHOTS: i64 = 256;
 
 /// Verify a home
 ///
@@ -62,214 +42,58 @@ pub async fn scrub_home(
     Input(request): Input<ScrubRequest>,
 ) -> Result<Json<ScrubReport>> {
     let allowed = authorize_workspace(&app, signed.caller(), id, Action::ChangeWorkspace).await?;
-    let scrub = Scrub::new(&app, allowed, id, request).await?;
-    let scrubbing = async {
-        match request {
-            ScrubRequest { repair: true, all } => scrub.repair(all).await,
-            ScrubRequest { all: true, .. } => scrub.verify(scrub.list_snapshots(MAX_SNAPSHOTS).await?).await,
-            ScrubRequest { all: false, .. } => scrub.verify(scrub.find_newest().await?).await,
-        }
-    };
-    let late = || {
-        ApiError::new(Code::Timeout, "Cannot scrub the home within an hour. Scrub its newest snapshot only.")
-    };
-    timeout(SCRUB_TIMEOUT, scrubbing).await.unwrap_or_else(|_| Err(late())).map(Json)
+    Ok(Json(scrub::scrub_home(&app, allowed, id, request).await?))
 }
 
-/// The scrub of one home.
-struct Scrub<'a> {
-    app: &'a Core,
-    allowed: Allowed,
-    id: WorkspaceId,
-    tenant: TenantId,
-    key: DataKey,
-}
-
-impl<'a> Scrub<'a> {
-    async fn new(app: &'a Core, allowed: Allowed, id: WorkspaceId, request: ScrubRequest) -> Result<Self> {
-        let tenant = allowed.caller().tenant;
-        let mut scope = app.db.scope(allowed).await?;
-        if request.repair {
-            // Checked before reading for up to an hour.
-            let status =
-                repair_requests::find_status(&mut scope, id).await?.ok_or_else(workspace_not_found)?;
-            if status.phase != Phase::Running {
-                return Err(repairs::not_running());
+impl From<ScrubError> for ApiError {
+    fn from(error: ScrubError) -> Self {
+        match error {
+            ScrubError::NoSnapshot => snapshot_not_found(),
+            ScrubError::Busy => {
+                Self::new(Code::RateLimited, "Other homes of yours are being scrubbed. Try again later.")
             }
-        }
-        let key = open_tenant_key(app, scope).await?;
-        Ok(Self { app, allowed, id, tenant, key })
-    }
-
-    async fn find_newest(&self) -> Result<Vec<SnapshotRecord>> {
-        let mut scope = self.app.db.scope(self.allowed).await?;
-        let newest = snapshots::find(&mut scope, self.id, SnapshotRef::Latest).await?;
-        Ok(vec![newest.ok_or_else(snapshot_not_found)?])
-    }
-
-    async fn list_snapshots(&self, limit: i64) -> Result<Vec<SnapshotRecord>> {
-        let mut scope = self.app.db.scope(self.allowed).await?;
-        let found = snapshots::list(&mut scope, self.id, None, limit).await?;
-        if found.is_empty() { Err(snapshot_not_found()) } else { Ok(found) }
-    }
-
-    /// Verifies every object of these snapshots.
-    async fn verify(&self, snapshots: Vec<SnapshotRecord>) -> Result<ScrubReport> {
-        let mut report = ScrubReport { newest_is_whole: true, ..ScrubReport::default() };
-        for snapshot in snapshots {
-            let one = self.verify_snapshot(snapshot.manifest).await?;
-            report.newest_is_whole &= one.damaged.is_empty() || !snapshot.is_head;
-            add(&mut report, &snapshot, one);
-        }
-        Ok(report)
-    }
-
-    /// Verifies the newest snapshot and repairs it, until it is whole or the rest has no copy.
-    async fn repair(&self, all: bool) -> Result<ScrubReport> {
-        let mut report = self.verify(self.find_newest().await?).await?;
-        let mut was_damaged = BTreeSet::new();
-        let mut repaired: Option<Repair> = None;
-        for _ in 0..MAX_REPAIRS {
-            let damaged = damaged_objects(&report);
-            if damaged.iter().all(|object| was_damaged.contains(object)) {
-                break;
+            ScrubError::Timeout => Self::new(
+                Code::Timeout,
+                "Cannot scrub the home within an hour. Scrub its newest snapshot only.",
+            ),
+            ScrubError::Store { .. } => {
+                tracing::error!(%error, "cannot scrub a home");
+                Self::new(Code::Unavailable, "Cannot scrub the home: the object store failed. Try again.")
             }
-            let repair = repairs::repair(self.app, self.allowed, self.id, &damaged).await?;
-            let before = repaired.take().map_or(0, |repaired| repaired.rewritten_bytes);
-            // The last repair was asked for everything that is damaged, so its lost bytes are
-            // complete.
-            repaired = Some(Repair { rewritten_bytes: before + repair.rewritten_bytes, ..repair });
-            was_damaged.extend(damaged);
-            report = self.verify(self.find_newest().await?).await?;
+            ScrubError::Repair(error) => error.into(),
+            ScrubError::Key(error) => error.into(),
+            ScrubError::Database(error) => error.into(),
         }
-        if all {
-            report = self.verify(self.list_snapshots(MAX_SNAPSHOTS).await?).await?;
-        } else if !was_damaged.is_empty() {
-            self.add_older_damaged(&mut report, &was_damaged).await?;
-        }
-        Ok(ScrubReport { repair: repaired, ..report })
     }
+}
 
-    /// Adds the older snapshots that need objects that were damaged: the repair does not change
-    /// those snapshots.
-    async fn add_older_damaged(&self, report: &mut ScrubReport, damaged: &BTreeSet<String>) -> Result<()> {
-        for snapshot in
-            self.list_snapshots(MAX_OLDER_SNAPSHOTS).await?.into_iter().filter(|snapshot| !snapshot.is_head)
-        {
-            let needs_damaged = match self.open(snapshot.manifest).await {
-                Ok(reader) => damaged.iter().any(|object| reader.uses_object(object)),
-                Err(error) if damage(self.tenant, &error).is_some() => true,
-                Err(error) => return Err(unavailable(&error, snapshot.manifest)),
-            };
-            if needs_damaged {
-                add_damaged_snapshot(report, &snapshot);
+impl From<RepairError> for ApiError {
+    fn from(error: RepairError) -> Self {
+        match error {
+            RepairError::NoWorkspace => workspace_not_found(),
+            RepairError::NotRunning => Self::new(
+                Code::Conflict,
+                "Cannot repair the home: the copies are in the cache of the running workspace. Start the \
+                 workspace, then repair. If it does not start, restore or fork an earlier snapshot.",
+            ),
+            RepairError::Busy => Self::new(
+                Code::RateLimited,
+                "Another repair of this home is running. Try again when it has finished.",
+            ),
+            RepairError::Ended => Self::new(
+                Code::Conflict,
+                "The workspace stopped before the repair was finished. Start it, then repair again.",
+            ),
+            RepairError::Failed(_) => {
+                tracing::warn!(%error, "a repair failed");
+                Self::new(
+                    Code::Unavailable,
+                    "Cannot store the damaged objects again. Try again; the host's log has the reason.",
+                )
             }
+            RepairError::NoAnswer => Self::internal(),
+            RepairError::ShuttingDown(error) => error.into(),
+            RepairError::Database(error) => error.into(),
         }
-        Ok(())
-    }
-
-    async fn open(&self, manifest: ManifestId) -> std::result::Result<SnapshotView, VolumeError> {
-        SnapshotView::open(self.app.store.clone(), self.key.clone(), self.tenant, manifest).await
-    }
-
-    /// Reads a snapshot in turns, so that other users' scrubs advance too.
-    async fn read_snapshot(
-        &self,
-        manifest: ManifestId,
-    ) -> Result<std::result::Result<Verification, VolumeError>> {
-        let (mut total, mut next) = (Verification::default(), Some(0));
-        let reader = {
-            let _turn = self.wait_for_turn().await?;
-            match self.open(manifest).await {
-                Ok(reader) => reader,
-                Err(error) => return Ok(Err(error)),
-            }
-        };
-        while let Some(from) = next {
-            let _turn = self.wait_for_turn().await?;
-            match reader.verify_window(from).await {
-                Ok((verified, rest)) => {
-                    total.add(verified);
-                    next = rest;
-                }
-                Err(error) => return Ok(Err(error)),
-            }
-        }
-        Ok(Ok(total))
-    }
-
-    async fn wait_for_turn(&self) -> Result<FairPermit<UserId>> {
-        let user = self.allowed.caller().user;
-        self.app.scrub_permits.acquire(user, TURN_TIMEOUT).await.map_err(|Busy| {
-            ApiError::new(Code::RateLimited, "Other homes of yours are being scrubbed. Try again later.")
-        })
-    }
-
-    async fn verify_snapshot(&self, manifest: ManifestId) -> Result<ScrubReport> {
-        match self.read_snapshot(manifest).await? {
-            Ok(verified) => Ok(ScrubReport {
-                snapshots: 1,
-                objects: verified.objects,
-                bytes: verified.bytes,
-                damaged: verified
-                    .damaged
-                    .into_iter()
-                    .map(|object| Damage { object, message: "missing or altered".to_owned() })
-                    .collect(),
-                ..ScrubReport::default()
-            }),
-            Err(error) => match damage(self.tenant, &error) {
-                Some(damage) => {
-                    Ok(ScrubReport { snapshots: 1, damaged: vec![damage], ..ScrubReport::default() })
-                }
-                None => Err(unavailable(&error, manifest)),
-            },
-        }
-    }
-}
-
-/// The damage that prevents a snapshot from being read, if that is the reason.
-fn damage(tenant: TenantId, error: &VolumeError) -> Option<Damage> {
-    match error {
-        VolumeError::Manifest { id, source } => {
-            Some(Damage { object: format!("{tenant}/manifests/{id}"), message: source.to_string() })
-        }
-        error => error
-            .damaged_object()
-            .map(|object| Damage { object: object.to_owned(), message: "missing".to_owned() }),
-    }
-}
-
-fn unavailable(error: &VolumeError, manifest: ManifestId) -> ApiError {
-    tracing::error!(%error, %manifest, "cannot scrub a home");
-    ApiError::new(Code::Unavailable, "Cannot scrub the home: the object store failed. Try again.")
-}
-
-fn damaged_objects(report: &ScrubReport) -> Vec<String> {
-    report.damaged.iter().map(|damage| damage.object.clone()).collect()
-}
-
-fn add(total: &mut ScrubReport, snapshot: &SnapshotRecord, one: ScrubReport) {
-    total.snapshots += one.snapshots;
-    total.objects += one.objects;
-    total.bytes += one.bytes;
-    if !one.damaged.is_empty() {
-        add_damaged_snapshot(total, snapshot);
-    }
-    for damage in one.damaged {
-        if !total.damaged.contains(&damage) {
-            total.damaged.push(damage);
-        }
-    }
-}
-
-fn add_damaged_snapshot(report: &mut ScrubReport, record: &SnapshotRecord) {
-    if report.damaged_snapshots.len() < MAX_DAMAGED_SNAPSHOTS {
-        let snapshot = &record.snapshot;
-        report.damaged_snapshots.push(DamagedSnapshot {
-            id: snapshot.id,
-            created_at: snapshot.created_at,
-            name: snapshot.name.clone(),
-        });
     }
 }

@@ -1,48 +1,38 @@
 //! Snapshots of a workspace's home: list, create, name, delete and restore.
 
-use std::time::Duration;
-
 use axum::{Json, extract::State, http::StatusCode};
 use protocol::{
-    Code, SnapshotId, WorkspaceId,
+    Code, WorkspaceId,
     api::{
         snapshot::{
             EditSnapshot, MAX_NAME_BYTES, MAX_SNAPSHOTS, NewSnapshot, Restore, Snapshot, SnapshotList,
         },
         workspace::Workspace,
     },
-    workspace::Phase,
 };
 use serde::Deserialize;
 use time::OffsetDateTime;
-use tokio::time::{Instant, timeout_at};
 use utoipa::IntoParams;
 
 use super::{
-    access::{
-        authorize_workspace, lock_at_rest, read_workspace, snapshot_not_found, wait_for_change,
-        workspace_not_found,
-    },
+    access::{authorize_workspace, lock_at_rest, read_workspace, snapshot_not_found, workspace_not_found},
     error::{ApiError, Result},
     extract::{Input, Params, Query, Signed},
 };
 use crate::{
     audit,
-    authz::{Action, Allowed},
-    core::{App, Core},
+    authz::Action,
+    core::App,
     db::Scope,
     snapshots::{self, SnapshotRecord, SnapshotRef},
     workspaces::{
-        create, limits,
-        snapshot_requests::{self, PendingSnapshot, SnapshotStatus},
+        create,
+        requested_snapshots::{TakeSnapshotError, take_snapshot},
     },
 };
 
 /// Snapshots of a page if no limit is given.
 const DEFAULT_LIMIT: u32 = 100;
-/// How long a running workspace may take for a requested snapshot. The guest freezes within 2 s, and
-/// only what the last few seconds wrote is uploaded.
-const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(30);
 const NAME_RULE: &str = "Use 1 to 100 bytes without control characters.";
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -224,71 +214,6 @@ pub async fn restore_home(
     read_workspace(&app, allowed, id).await.map(Json)
 }
 
-/// A snapshot that is not older than this call: a new one of a running workspace, otherwise the
-/// head.
-pub async fn take_snapshot(app: &Core, allowed: Allowed, id: WorkspaceId) -> Result<SnapshotId> {
-    let started_at = app.now();
-    let deadline = Instant::now() + SNAPSHOT_TIMEOUT;
-    let mut subscription = app.events.subscribe();
-    let mut scope = app.db.scope(allowed).await?;
-    limits::check_history(&mut scope, app.config.history.max_history_bytes, id).await?;
-    drop(scope);
-    let mut pending: Option<PendingSnapshot> = None;
-    let first = read_status(app, allowed, id).await?.head;
-    let mut has_waited = false;
-    loop {
-        let status = read_status(app, allowed, id).await?;
-        if let Some(answer) = pending.and_then(|pending| pending.answer(&status)) {
-            return Ok(answer);
-        }
-        match status.phase {
-            Phase::Terminated | Phase::Queued => {
-                let is_new =
-                    status.head != first || status.safe_at.is_some_and(|safe_at| safe_at >= started_at);
-                return head_at_rest(&status, !has_waited || is_new);
-            }
-            Phase::Running if pending.is_none_or(|pending| pending.epoch != status.epoch) => {
-                let mut scope = app.db.scope(allowed).await?;
-                pending = Some(snapshot_requests::request(&mut scope, id).await?);
-                scope.commit().await?;
-                // The runner may end before the next read.
-                has_waited = true;
-                continue;
-            }
-            // A workspace that starts is asked once it runs. One that stops will have a snapshot.
-            _ => has_waited = true,
-        }
-        let changed = timeout_at(deadline, wait_for_change(app, &mut subscription, id)).await;
-        changed.map_err(|_| snapshot_timeout())??;
-    }
-}
-
-fn snapshot_timeout() -> ApiError {
-    ApiError::new(
-        Code::Timeout,
-        "Cannot finish the snapshot within 30 s. It may still appear in the list. Try again otherwise.",
-    )
-}
-
-fn head_at_rest(status: &SnapshotStatus, is_current: bool) -> Result<SnapshotId> {
-    match status.snapshot {
-        Some(snapshot) if is_current => Ok(snapshot),
-        Some(_) => Err(ApiError::new(
-            Code::Conflict,
-            "Cannot take a snapshot: the workspace ended before. Try again to keep what was saved last.",
-        )),
-        None => Err(ApiError::new(
-            Code::Conflict,
-            "Cannot take a snapshot: this home has never been saved. Start the workspace, then try again.",
-        )),
-    }
-}
-
-async fn read_status(app: &Core, allowed: Allowed, id: WorkspaceId) -> Result<SnapshotStatus> {
-    let mut scope = app.db.scope(allowed).await?;
-    snapshot_requests::find_status(&mut scope, id).await?.ok_or_else(workspace_not_found)
-}
-
 /// Finds a snapshot and locks it: neither it nor the head changes until the transaction ends.
 async fn find_locked(scope: &mut Scope, id: WorkspaceId, reference: SnapshotRef) -> Result<SnapshotRecord> {
     create::check_key(scope).await?;
@@ -317,6 +242,31 @@ mod tests {
         }
         for bad in ["", " ", "a\nb", "\u{1b}[31m", &"x".repeat(101), &"ü".repeat(51)] {
             assert!(!is_snapshot_name(bad), "{bad:?}");
+        }
+    }
+}
+
+impl From<TakeSnapshotError> for ApiError {
+    fn from(error: TakeSnapshotError) -> Self {
+        match error {
+            TakeSnapshotError::NoWorkspace => workspace_not_found(),
+            TakeSnapshotError::Timeout => Self::new(
+                Code::Timeout,
+                "Cannot finish the snapshot within 30 s. It may still appear in the list. Try again \
+                 otherwise.",
+            ),
+            TakeSnapshotError::Ended => Self::new(
+                Code::Conflict,
+                "Cannot take a snapshot: the workspace ended before. Try again to keep what was saved last.",
+            ),
+            TakeSnapshotError::NeverSaved => Self::new(
+                Code::Conflict,
+                "Cannot take a snapshot: this home has never been saved. Start the workspace, then try \
+                 again.",
+            ),
+            TakeSnapshotError::Limit(error) => error.into(),
+            TakeSnapshotError::ShuttingDown(error) => error.into(),
+            TakeSnapshotError::Database(error) => error.into(),
         }
     }
 }

@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    access::{apply_event, authorize_workspace, read_workspace, wait_for_change, workspace_not_found},
+    access::{apply_event, authorize_workspace, read_workspace, workspace_not_found},
     error::{ApiError, Result},
     extract::{Input, Params, Signed, idempotency_key},
 };
@@ -335,7 +335,7 @@ async fn find_deleted(
         if !is_ending {
             return Ok(None);
         }
-        match timeout_at(deadline, wait_for_change(app, &mut subscription, id)).await {
+        match timeout_at(deadline, app.wait_for_change(&mut subscription, id)).await {
             Ok(changed) => changed?,
             Err(_elapsed) => return Ok(None),
         }

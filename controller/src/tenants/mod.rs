@@ -12,7 +12,10 @@ use sqlx::PgConnection;
 
 use crate::{
     db::Scope,
-    kms::{Kms, KmsError, tenant_keys},
+    kms::{
+        Kms, KmsError,
+        tenant_keys::{self, DataKey, TenantKey},
+    },
 };
 
 /// Advisory lock in Postgres: two controllers that start on a new database create one first tenant.
@@ -40,6 +43,32 @@ pub enum TenantError {
     /// The tenant's key is destroyed, and the cache of one of its homes remains on this host.
     #[error("Cannot remove the local cache of a home")]
     Cache(#[source] std::io::Error),
+}
+
+/// Why the key of a tenant cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenKeyError {
+    /// The key was destroyed.
+    #[error("{KEY_DESTROYED}")]
+    Destroyed,
+    /// The master key cannot be used.
+    #[error(transparent)]
+    Kms(#[from] KmsError),
+    /// A statement failed.
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+/// Decrypts the key of the caller's tenant. Ends the transaction first, because a key service may
+/// take its time.
+pub async fn open_key(kms: &Kms, mut scope: Scope) -> Result<DataKey, OpenKeyError> {
+    let tenant = scope.caller().tenant;
+    let wrapped = tenant_keys::find(scope.connection(), tenant).await?;
+    drop(scope);
+    match wrapped.decrypt(kms).await? {
+        TenantKey::Open(key) => Ok(key),
+        TenantKey::Destroyed => Err(OpenKeyError::Destroyed),
+    }
 }
 
 /// The first owner of the first tenant. Both are created if the database has no tenant yet.

@@ -1,22 +1,47 @@
 //! Repairs of a running home: asks its runner, and waits until what could be saved is committed.
+//! Knows no HTTP.
 
 use protocol::{
-    Code, WorkspaceId,
+    WorkspaceId,
     api::scrub::Repair,
     runner::{MAX_REPAIR_OBJECTS, RepairOutcome},
     workspace::Phase,
 };
 
-use super::{
-    access::{wait_for_change, workspace_not_found},
-    error::{ApiError, Result},
-};
+use super::repair_requests::{self, PendingRepair, RepairRequested, RepairStatus};
 use crate::{
     audit,
     authz::Allowed,
-    core::Core,
-    workspaces::repair_requests::{self, PendingRepair, RepairRequested, RepairStatus},
+    core::{Core, ShuttingDown},
 };
+
+/// Why a repair was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum RepairError {
+    #[error("there is no such workspace")]
+    NoWorkspace,
+    /// There is nothing to repair from.
+    #[error("the workspace does not run")]
+    NotRunning,
+    /// Another repair of this home is pending, and together they would be too large.
+    #[error("another repair of this home is running")]
+    Busy,
+    /// The placement ended before its runner answered.
+    #[error("the workspace stopped before the repair was finished")]
+    Ended,
+    /// The runner could not store the objects.
+    #[error("the runner cannot store the damaged objects again: {0}")]
+    Failed(String),
+    /// The database says that the runner answered, and has no answer.
+    #[error("the answer of the runner is missing")]
+    NoAnswer,
+    #[error(transparent)]
+    ShuttingDown(#[from] ShuttingDown),
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+type Result<T> = std::result::Result<T, RepairError>;
 
 /// Has the runner store again what its cache has of these objects, some at a time.
 pub async fn repair(app: &Core, allowed: Allowed, id: WorkspaceId, objects: &[String]) -> Result<Repair> {
@@ -32,12 +57,12 @@ async fn repair_batch(app: &Core, allowed: Allowed, id: WorkspaceId, objects: &[
     let pending = request_repair(app, allowed, id, objects).await?;
     loop {
         let mut scope = app.db.scope(allowed).await?;
-        let status = repair_requests::find_status(&mut scope, id).await?.ok_or_else(workspace_not_found)?;
+        let status = repair_requests::find_status(&mut scope, id).await?.ok_or(RepairError::NoWorkspace)?;
         drop(scope);
         if let Some(result) = repair_result(pending, status) {
             return result;
         }
-        wait_for_change(app, &mut subscription, id).await?;
+        app.wait_for_change(&mut subscription, id).await?;
     }
 }
 
@@ -49,18 +74,15 @@ async fn request_repair(
 ) -> Result<PendingRepair> {
     let mut scope = app.db.scope(allowed).await?;
     let requested = repair_requests::request(&mut scope, id, objects).await?;
-    match requested.ok_or_else(workspace_not_found)? {
+    match requested.ok_or(RepairError::NoWorkspace)? {
         RepairRequested::Pending(pending) => {
             let detail = serde_json::json!({ "objects": objects.len() });
             audit::write(&mut scope, "home.repair", &id.to_string(), detail).await?;
             scope.commit().await?;
             Ok(pending)
         }
-        RepairRequested::NotRunning => Err(not_running()),
-        RepairRequested::Busy => Err(ApiError::new(
-            Code::RateLimited,
-            "Another repair of this home is running. Try again when it has finished.",
-        )),
+        RepairRequested::NotRunning => Err(RepairError::NotRunning),
+        RepairRequested::Busy => Err(RepairError::Busy),
     }
 }
 
@@ -69,28 +91,12 @@ fn repair_result(pending: PendingRepair, status: RepairStatus) -> Option<Result<
     if status.epoch == pending.epoch && status.answered >= pending.number {
         return Some(match status.answer {
             Some(RepairOutcome::Done(repair)) => Ok(repair),
-            Some(RepairOutcome::Failed(reason)) => {
-                tracing::warn!(reason, "a repair failed");
-                Err(ApiError::new(
-                    Code::Unavailable,
-                    "Cannot store the damaged objects again. Try again; the host's log has the reason.",
-                ))
-            }
-            None => Err(ApiError::internal()),
+            Some(RepairOutcome::Failed(reason)) => Err(RepairError::Failed(reason)),
+            None => Err(RepairError::NoAnswer),
         });
     }
     let has_ended = status.epoch != pending.epoch || status.phase != Phase::Running;
-    let ended = "The workspace stopped before the repair was finished. Start it, then repair again.";
-    has_ended.then(|| Err(ApiError::new(Code::Conflict, ended)))
-}
-
-/// The error for a repair of a workspace that does not run.
-pub fn not_running() -> ApiError {
-    ApiError::new(
-        Code::Conflict,
-        "Cannot repair the home: the copies are in the cache of the running workspace. Start the \
-         workspace, then repair. If it does not start, restore or fork an earlier snapshot.",
-    )
+    has_ended.then_some(Err(RepairError::Ended))
 }
 
 #[cfg(test)]
