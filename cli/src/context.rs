@@ -9,10 +9,11 @@ use clap::Args;
 use client::TrustedAuthorities;
 
 use client::ApiError;
-use protocol::{Code, Redacted, api::auth::ConfirmPassword};
+use protocol::{Code, api::auth::ConfirmPassword};
 
 use crate::{
     output::{CommandError, ErrorKind, Format, Output, progress::Style},
+    password::ask_own_password,
     server::{self, Server},
 };
 
@@ -118,8 +119,7 @@ impl Context {
         if !self.can_prompt {
             return Err(CommandError::from(refused).hint("burrow auth confirm --password - < file"));
         }
-        let email = server.session().await?.user.email;
-        let password = ask_password(&format!("Password of {email}: "))?;
+        let password = ask_own_password(server).await?;
         server.confirm_password(&ConfirmPassword { password }).await?;
         Ok(request().await?)
     }
@@ -150,25 +150,4 @@ impl Context {
             Err(CommandError::new(ErrorKind::Usage, "The answer does not match; nothing was changed"))
         }
     }
-}
-
-/// Asks for a password on the terminal, without showing it.
-pub fn ask_password(prompt: &str) -> Result<Redacted<String>, CommandError> {
-    let typed = rpassword::prompt_password(prompt)
-        .map_err(|error| CommandError::error("Cannot read the password").because(&error))?;
-    Ok(typed.into())
-}
-
-/// Reads a secret of one line from standard input. `what` names it, and `hint` says how to give it.
-pub fn read_secret(what: &str, hint: &str) -> Result<Redacted<String>, CommandError> {
-    let mut text = String::new();
-    io::stdin().lock().take(MAX_ANSWER_BYTES).read_to_string(&mut text).map_err(|error| {
-        CommandError::error(format!("Cannot read the {what} from standard input")).because(&error)
-    })?;
-    let secret = text.trim_end_matches(['\n', '\r']).to_owned();
-    if secret.is_empty() || secret.contains('\n') {
-        let what = format!("Cannot find a {what} on standard input");
-        return Err(CommandError::new(ErrorKind::Usage, what).hint(hint));
-    }
-    Ok(secret.into())
 }

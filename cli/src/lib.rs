@@ -9,6 +9,7 @@
 //! - [`snapshots`]: finding the snapshot that a user means by a time or a name.
 //! - [`server`]: which server to talk to, and with which credentials.
 //! - [`output`]: tables, JSON, progress and errors.
+//! - [`password`]: the user's password, typed or from standard input.
 //! - [`terminal`]: raw mode, escape keys and the modes that remote programs leave behind.
 //! - [`up`]: the parts of `burrow up`.
 
@@ -27,6 +28,7 @@ use crate::{
 pub mod commands;
 pub mod context;
 pub mod output;
+pub mod password;
 pub mod server;
 pub mod snapshots;
 pub mod terminal;

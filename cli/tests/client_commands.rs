@@ -560,6 +560,26 @@ fn token_is_created_with_the_password() {
 }
 
 #[test]
+fn password_without_terminal_is_asked_for_alike() {
+    let server = server_for_logins();
+    for (line, hint) in [
+        ("auth confirm", "burrow auth confirm --password - < file"),
+        ("token create ci", "burrow token create NAME --password - < file"),
+    ] {
+        let refused = server.run(line);
+        assert_eq!(refused.status.code(), Some(4), "{line}");
+        let words = text(&refused.stderr);
+        assert!(words.contains("Cannot ask for your password: there is no terminal"), "{line}: {words}");
+        assert!(words.contains(hint), "{line}: {words}");
+        let mut command = server.command(&format!("{line} --password -"));
+        command.env("BURROW_TOKEN", "brw_test");
+        let empty = run_with_input(command, "");
+        assert_eq!(empty.status.code(), Some(2), "{line}");
+        assert!(text(&empty.stderr).contains(hint), "{line}: {}", text(&empty.stderr));
+    }
+}
+
+#[test]
 fn refused_confirmation_names_the_command() {
     let route = format!("PATCH /users/{OTHER}");
     let script = Script::default()

@@ -143,11 +143,31 @@ fn missing_entries_are_status_3_with_suggestion() {
         assert_eq!((code, data.as_str()), (Some(status), ""), "{line:?}: {words}");
         assert!(words.contains(expected), "{line:?}: {words}");
     }
-    let (script, routes) = snapshot_server("terminated", &[]);
-    let (status, _, words) =
-        run(&TestServer::with_routes(script, routes), &["history", "demo", "--at", "latest"]);
-    assert_eq!(status, Some(3));
-    assert!(words.contains("it was never started") && words.contains("burrow start demo"), "{words}");
+}
+
+#[test]
+fn missing_snapshots_are_explained_by_the_phase() {
+    for (phase, epoch, cause, hint) in [
+        ("terminated", 0, "demo has no snapshots: it was never started", "burrow start demo"),
+        ("terminated", 2, "demo has no snapshots\n", "burrow start demo"),
+        ("running", 1, "demo has no snapshots yet\n", "burrow snapshot create demo"),
+        ("persisting", 1, "demo has no snapshots yet\n", "burrow history demo, in a moment"),
+    ] {
+        let (_, routes) = snapshot_server(phase, &[]);
+        let mut demo = workspace("demo", phase, 1);
+        demo["epoch"] = json!(epoch);
+        let script = Script::default().json("GET /workspaces", json!({"workspaces": [demo]}));
+        let server = TestServer::with_routes(script, routes);
+        for line in
+            [&["history", "demo", "--at", "latest"][..], &["restore", "demo", "--at", "exam", "--all"]]
+        {
+            let (status, _, words) = run(&server, line);
+            assert_eq!(status, Some(3), "{line:?}: {words}");
+            assert!(words.contains(cause) && words.contains(hint), "{line:?}, {phase}, {epoch}: {words}");
+        }
+        let (status, _, words) = run(&server, &["history", "demo"]);
+        assert_eq!((status, words.trim_end()), (Some(0), cause.trim_end()));
+    }
 }
 
 #[test]

@@ -5,8 +5,9 @@ use clap::{Args, Subcommand};
 use protocol::api::auth::ConfirmPassword;
 
 use crate::{
-    context::{Context, ask_password, read_secret},
-    output::{self, CommandError, ErrorKind, Format},
+    context::Context,
+    output::{self, CommandError, Format},
+    password::PasswordSource,
 };
 
 /// Show who is signed in, and confirm your password
@@ -33,11 +34,7 @@ Examples:
 
 The proof counts for 15 minutes. Commands that need it ask for the password themselves if there is a
 terminal.")]
-    Confirm {
-        /// Read the password from standard input
-        #[arg(long, value_name = "-", value_parser = ["-"])]
-        password: Option<String>,
-    },
+    Confirm(PasswordSource),
 }
 
 impl Auth {
@@ -45,7 +42,7 @@ impl Auth {
     pub async fn run(self, context: &Context) -> Result<(), CommandError> {
         match self.command {
             AuthCommand::Status => status(context).await,
-            AuthCommand::Confirm { password } => confirm(context, password.is_some()).await,
+            AuthCommand::Confirm(source) => confirm(context, &source).await,
         }
     }
 }
@@ -73,16 +70,9 @@ async fn status(context: &Context) -> Result<(), CommandError> {
     output::line(&format!("Expires:  {}", session.expires_at.date()))
 }
 
-async fn confirm(context: &Context, is_on_stdin: bool) -> Result<(), CommandError> {
+async fn confirm(context: &Context, source: &PasswordSource) -> Result<(), CommandError> {
     let server = context.server()?;
-    let hint = "burrow auth confirm --password - < file";
-    let password = if is_on_stdin {
-        read_secret("password", hint)?
-    } else if context.can_prompt {
-        ask_password("Password: ")?
-    } else {
-        return Err(CommandError::new(ErrorKind::Usage, "Cannot ask for the password").hint(hint));
-    };
+    let password = source.read(context, &server, "burrow auth confirm --password - < file").await?;
     server.confirm_password(&ConfirmPassword { password }).await?;
     context.output.say("Confirmed for 15 minutes");
     Ok(())

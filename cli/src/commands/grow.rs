@@ -13,8 +13,8 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
-  burrow grow demo 20G   to 20 GiB
-  burrow grow demo +5G   by 5 GiB
+  burrow grow demo 20G   # to 20 GiB
+  burrow grow demo +5G   # by 5 GiB
 
 Works while the workspace is running. A home cannot become smaller.")]
 pub struct Grow {

@@ -19,11 +19,12 @@ use tokio::time::{Instant, sleep};
 
 use super::token::ScopeArgument;
 use crate::{
-    context::{Context, ask_password, read_secret},
+    context::Context,
     output::{
         self, CommandError, ErrorKind, browser,
         progress::{self, Step},
     },
+    password::{ask_password, read_secret},
     server::{
         self, Server,
         credentials::{self, Credentials, DEFAULT_URL},

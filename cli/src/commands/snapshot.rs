@@ -195,7 +195,7 @@ pub async fn list(
     if snapshots.is_empty() {
         context.output.say(&match &range.since {
             Some(since) => format!("{} has no snapshots since {since}", workspace.name),
-            None => format!("{} has no snapshots yet: it was never started", workspace.name),
+            None => snapshots::explain_empty(workspace).0,
         });
     } else if has_more {
         context.output.say("There are older snapshots. To show them: --limit N, --since TIME or --at TIME");

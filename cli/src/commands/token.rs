@@ -7,8 +7,9 @@ use protocol::api::auth::{Login, NewToken, TokenInfo, TokenList, TokenScope};
 use time::OffsetDateTime;
 
 use crate::{
-    context::{Context, ask_password, read_secret},
+    context::Context,
     output::{self, CommandError, ErrorKind, Format, Record, suggest::did_you_mean},
+    password::PasswordSource,
     server::{self, Server, local::LocalServer},
 };
 
@@ -40,9 +41,8 @@ creates a token of the owner without one.")]
         /// Days until it expires
         #[arg(long, env = "BURROW_DAYS", value_parser = clap::value_parser!(u16).range(1..=365))]
         days: Option<u16>,
-        /// Read your password from standard input
-        #[arg(long, value_name = "-", value_parser = ["-"])]
-        password: Option<String>,
+        #[command(flatten)]
+        password: PasswordSource,
         /// Create a token of the owner of the server on this host
         #[arg(long, env = "BURROW_LOCAL", conflicts_with = "password")]
         local: bool,
@@ -69,7 +69,7 @@ impl Token {
                 let session = if local {
                     LocalServer::find(data_dir.as_deref())?.sign_in().await?
                 } else {
-                    sign_in(context, password.is_some()).await?
+                    sign_in(context, &password).await?
                 };
                 let token = NewToken { name, days, scope: scope.into() };
                 let secret = server::exchange_session(&session, &token).await?;
@@ -111,18 +111,11 @@ impl From<ScopeArgument> for TokenScope {
 }
 
 /// Signs the current user in with the password, as a browser does.
-async fn sign_in(context: &Context, is_on_stdin: bool) -> Result<Server, CommandError> {
+async fn sign_in(context: &Context, password: &PasswordSource) -> Result<Server, CommandError> {
     let server = context.server()?;
     let hint = "burrow token create NAME --password - < file, or create it on the page Tokens";
+    let password = password.read(context, &server, hint).await?;
     let email = server.session().await?.user.email;
-    let password = if is_on_stdin {
-        read_secret("password", hint)?
-    } else if context.can_prompt {
-        ask_password(&format!("Password of {email}: "))?
-    } else {
-        let what = "Cannot create a token with a token: your password is needed";
-        return Err(CommandError::new(ErrorKind::AuthRequired, what).hint(hint));
-    };
     let login = Login { email, password };
     Ok(Server::anonymous(server.url(), context.authorities()?)?.sign_in_with_password(&login).await?)
 }

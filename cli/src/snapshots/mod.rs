@@ -4,11 +4,12 @@
 //! [`selector`] decides, without I/O. This module asks the server and explains what was not found.
 
 use protocol::{
-    SnapshotId,
+    Epoch, SnapshotId,
     api::{
         snapshot::{MAX_SNAPSHOTS, Snapshot, SnapshotList},
         workspace::Workspace,
     },
+    workspace::Phase,
 };
 use time::OffsetDateTime;
 
@@ -105,9 +106,10 @@ fn explain(reason: NotFound<'_>, workspace: &Workspace, text: &str, clock: &Cloc
     let cannot_find =
         |kind: ErrorKind| CommandError::new(kind, format!("Cannot find snapshot `{text}` of {name}"));
     match reason {
-        NotFound::Empty => cannot_find(ErrorKind::NotFound)
-            .cause(format!("{name} has no snapshots yet, because it was never started"))
-            .hint(format!("burrow start {name}")),
+        NotFound::Empty => {
+            let (cause, hint) = explain_empty(workspace);
+            cannot_find(ErrorKind::NotFound).cause(cause).hint(hint)
+        }
         NotFound::TooOld(oldest) => cannot_find(ErrorKind::NotFound)
             .cause(format!("the oldest is from {}: {}", clock.wall(oldest.created_at), candidates(&[oldest])))
             .hint(format!("burrow history {name}")),
@@ -125,6 +127,24 @@ fn explain(reason: NotFound<'_>, workspace: &Workspace, text: &str, clock: &Cloc
         NotFound::Ambiguous(several) => cannot_find(ErrorKind::Usage)
             .cause(format!("several snapshots begin with it: {}", candidates(&several)))
             .hint("give more of the identifier"),
+    }
+}
+
+/// Says that a workspace has no snapshots, and the command that leads to the first one.
+pub fn explain_empty(workspace: &Workspace) -> (String, String) {
+    let name = &workspace.name;
+    let was_started = workspace.epoch > Epoch::default();
+    match workspace.phase {
+        Phase::Terminated if was_started => {
+            (format!("{name} has no snapshots"), format!("burrow start {name}"))
+        }
+        Phase::Terminated => {
+            (format!("{name} has no snapshots: it was never started"), format!("burrow start {name}"))
+        }
+        Phase::Running => (format!("{name} has no snapshots yet"), format!("burrow snapshot create {name}")),
+        Phase::Queued | Phase::Provisioning | Phase::Stopping | Phase::Persisting => {
+            (format!("{name} has no snapshots yet"), format!("burrow history {name}, in a moment"))
+        }
     }
 }
 

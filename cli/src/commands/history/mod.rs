@@ -22,11 +22,11 @@ mod versions;
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
-  burrow history demo                                 list snapshots
-  burrow history demo notes.txt                       list the versions of a file
-  burrow history demo --at 2h src                     list a directory
-  burrow history demo --at 14:03 notes.txt > old.txt  print a file
-  burrow history demo --at yesterday --diff           list what has changed since
+  burrow history demo                                 # list snapshots
+  burrow history demo notes.txt                       # list the versions of a file
+  burrow history demo --at 2h src                     # list a directory
+  burrow history demo --at 14:03 notes.txt > old.txt  # print a file
+  burrow history demo --at yesterday --diff           # list what has changed since
   burrow history demo --at 2h --diff --with 1h notes.txt
 
 A snapshot is given by its identifier, the beginning of it, or its name; or by a time, which means

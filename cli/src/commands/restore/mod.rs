@@ -41,11 +41,11 @@ mod running;
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
-  burrow restore demo --at 2h notes.txt              into the running workspace
+  burrow restore demo --at 2h notes.txt              # into the running workspace
   burrow restore demo --at yesterday src docs
-  burrow restore demo --at yesterday src --dry-run   only show what would change
-  burrow restore demo --at 14:03 src --to ./rescued  onto this computer
-  burrow restore demo --at before-exam --all         the whole home
+  burrow restore demo --at yesterday src --dry-run   # only show what would change
+  burrow restore demo --at 14:03 src --to ./rescued  # onto this computer
+  burrow restore demo --at before-exam --all         # the whole home
 
 Contents, permissions, times, extended attributes, links and holes are restored. Entries that are the
 same already are skipped, and files that are not in the snapshot stay as they are. What is replaced
