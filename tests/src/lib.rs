@@ -3,6 +3,7 @@
 
 pub mod browser;
 pub mod guest_programs;
+pub mod leftovers;
 mod moto;
 pub mod openapi;
 pub mod reverse_proxy;
@@ -22,6 +23,9 @@ use tokio::{
     time::{Instant, timeout},
 };
 
+/// The rows of `cargo xtask bench`, which its arguments select.
+pub const BENCH_ROWS: [&str; 7] = ["start", "echo", "listing", "snapshot", "memory", "volume", "remote"];
+
 /// How long tests wait for anything. What takes longer has failed.
 pub const WAIT_TIMEOUT: Duration = Duration::from_secs(180);
 /// Between two looks at something without an event, such as another process.
@@ -38,13 +42,15 @@ pub fn target_directory() -> PathBuf {
     profile_directory().parent().expect("the profile's directory is in `target`").to_owned()
 }
 
-/// `target/<profile>`: this program is `target/<profile>/deps/<test>` or
-/// `target/<profile>/<binary>`.
 fn profile_directory() -> PathBuf {
     let executable = std::env::current_exe().expect("the path of this program");
-    let directories = executable.ancestors().skip(1);
-    let profile = directories.into_iter().find(|directory| !directory.ends_with("deps"));
-    profile.expect("an executable is in a directory").to_owned()
+    profile_directory_of(&executable).expect("an executable is in a directory").to_owned()
+}
+
+/// `target/<profile>` of a program that cargo has built: `target/<profile>/deps/<test>` or
+/// `target/<profile>/<binary>`.
+fn profile_directory_of(executable: &Path) -> Option<&Path> {
+    executable.ancestors().skip(1).find(|directory| !directory.ends_with("deps"))
 }
 
 /// The factor of the long tests. None in the gate.
@@ -279,13 +285,13 @@ impl Stack {
         signal(self.pid(), rustix::process::Signal::INT);
         let status = timeout(WAIT_TIMEOUT, self.child.wait()).await.expect("it ends").expect("waited for");
         assert!(status.success(), "{status}\n{}", self.log());
-        wait_for_cleanup(&self.options.data).await;
+        leftovers::wait_for_cleanup(&self.options.data).await;
     }
 
     /// Sends SIGKILL, and waits until nothing of it is left. Returns the options to start it again.
     pub async fn kill(mut self) -> StackOptions {
         self.child.kill().await.expect("killed");
-        wait_for_cleanup(&self.options.data).await;
+        leftovers::wait_for_cleanup(&self.options.data).await;
         self.options.clone()
     }
 }
@@ -306,13 +312,6 @@ fn parent_of(pid: u32) -> Option<u32> {
 fn signal(pid: u32, signal: rustix::process::Signal) {
     let pid = rustix::process::Pid::from_raw(pid.cast_signed()).expect("a process");
     rustix::process::kill_process(pid, signal).expect("it lives");
-}
-
-/// Waits until no process uses the data directory: no runner, VMM, agent or database.
-async fn wait_for_cleanup(data: &Path) {
-    // The kernel ends the children of a killed `up`, which takes a moment.
-    let is_clean = || processes_with(data).is_empty() && mounts_below(data).is_empty();
-    wait_until("all processes and mounts are gone", is_clean).await;
 }
 
 /// A directory with a short path, because sockets are created below it, that the user of Postgres can
@@ -339,35 +338,6 @@ pub async fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "timed out waiting until {what}");
         tokio::time::sleep(POLL_INTERVAL).await;
     }
-}
-
-fn mounts_below(data: &Path) -> Vec<String> {
-    let mounts = std::fs::read_to_string("/proc/mounts").expect("there");
-    mounts.lines().filter(|line| line.contains(&*data.to_string_lossy())).map(str::to_owned).collect()
-}
-
-/// Processes whose command line, open files or working directory name the data directory.
-fn processes_with(data: &Path) -> Vec<String> {
-    let data = data.canonicalize().unwrap_or_else(|_| data.to_owned());
-    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let numbered = processes.filter(|entry| {
-        let is_number = entry.file_name().to_str().is_some_and(|name| name.parse::<u32>().is_ok());
-        is_number && entry.file_name().to_str() != Some(&std::process::id().to_string())
-    });
-    numbered
-        .filter(|process| {
-            let links = std::fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten();
-            let links = links.map(|link| link.path()).chain([process.path().join("cwd")]);
-            let opens = links.filter_map(|link| std::fs::read_link(link).ok());
-            let line = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
-            let named = String::from_utf8_lossy(&line).contains(&*data.to_string_lossy());
-            named || opens.into_iter().any(|open| open.starts_with(&data))
-        })
-        .map(|process| {
-            let line = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
-            format!("{} {}", process.path().display(), String::from_utf8_lossy(&line).replace('\0', " "))
-        })
-        .collect()
 }
 
 /// An HTTP client without a proxy.
@@ -415,4 +385,16 @@ pub async fn token_by(url: &str, path: &str, request: &Value) -> String {
     let (status, body) = answer(made).await;
     assert_eq!(status, 201, "{body}");
     body["token"].as_str().expect("a token").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn profile_is_found_for_tests_and_binaries() {
+        for executable in ["/x/target/release/deps/far-0123", "/x/target/release/bench"] {
+            assert_eq!(profile_directory_of(Path::new(executable)), Some(Path::new("/x/target/release")));
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Every command of the documentation, and the documented configurations of reverse proxies. The
 //! blocks marked `sh,run` of a page are one script. The scripts run in the order of the summary,
-//! against one server with the fake runtime.
+//! against one server with the fake runtime. All other commands of `burrow`, in other blocks and in
+//! prose, are parsed. xtask does the same with its own.
 
 use std::{
     fmt::Write as _,
@@ -9,15 +10,32 @@ use std::{
     process::{Command, Stdio},
 };
 
+use burrow_cli::commands::Arguments;
 use burrow_tests::{
-    Stack, StackOptions, WAIT_TIMEOUT, burrow, free_port,
+    BENCH_ROWS, Stack, StackOptions, WAIT_TIMEOUT, burrow, free_port,
     reverse_proxy::{make_certificate, start_nginx},
     short_directory, wait_until,
 };
+use clap::{Parser as _, error::ErrorKind};
 use tokio::process::{Child, Command as AsyncCommand};
 
+/// Documents outside of `docs/src` that name commands.
+const OTHER_DOCUMENTS: [&str; 7] = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "SPECIFICATION.md",
+    "ARCHITECTURE.md",
+    "SECURITY.md",
+    "docs/README.md",
+    "docs/glossary.md",
+];
+
+fn checkout() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests is in the checkout")
+}
+
 fn documents() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests is in the checkout").join("docs/src")
+    checkout().join("docs/src")
 }
 
 fn read(path: &Path) -> String {
@@ -31,22 +49,116 @@ fn pages() -> Vec<PathBuf> {
     targets.map(|target| documents().join(target)).filter(|page| page.is_file()).collect()
 }
 
-/// The content of the blocks with this info string.
-fn blocks(page: &str, info: &str) -> Vec<String> {
-    let mut blocks = Vec::new();
-    let mut current: Option<(bool, String)> = None;
+/// A fenced block: its info string and its content.
+struct Block {
+    info: String,
+    text: String,
+}
+
+/// The fenced blocks of a page, and the text between them.
+fn split_page(page: &str) -> (Vec<Block>, String) {
+    let (mut blocks, mut prose) = (Vec::new(), String::new());
+    let mut current: Option<Block> = None;
     for line in page.lines() {
-        match (line.strip_prefix("```"), &mut current) {
-            (Some(found), None) => current = Some((found == info, String::new())),
-            (Some(_), Some(_)) => {
-                let (is_wanted, text) = current.take().expect("inside a block");
-                blocks.extend(is_wanted.then_some(text));
-            }
-            (None, Some((_, text))) => writeln!(text, "{line}").expect("memory"),
-            (None, None) => {}
+        match (line.trim_start().strip_prefix("```"), &mut current) {
+            (Some(info), None) => current = Some(Block { info: info.to_owned(), text: String::new() }),
+            (Some(_), Some(_)) => blocks.extend(current.take()),
+            (None, Some(block)) => writeln!(block.text, "{line}").expect("memory"),
+            (None, None) => writeln!(prose, "{line}").expect("memory"),
         }
     }
-    blocks
+    (blocks, prose)
+}
+
+/// The content of the blocks with this info string.
+fn blocks(page: &str, info: &str) -> Vec<String> {
+    split_page(page).0.into_iter().filter(|block| block.info == info).map(|block| block.text).collect()
+}
+
+/// The simple commands of a shell script: without redirections, variables before the program, and what
+/// stands in quotes. A line that cannot be split, such as a part of a longer text, has none.
+fn simple_commands(script: &str) -> Vec<Vec<String>> {
+    let mut commands = Vec::new();
+    for line in script.replace("\\\n", " ").lines() {
+        let words = shlex::split(line).unwrap_or_default().into_iter();
+        let words: Vec<String> = words
+            .flat_map(|word| match word.strip_suffix(';') {
+                Some(word) => vec![word.to_owned(), ";".to_owned()],
+                None => vec![word],
+            })
+            .collect();
+        for command in words.split(|word| ["|", "||", "&&", ";", "&"].contains(&word.as_str())) {
+            let is_redirection = |word: &&String| word.trim_start_matches('2').starts_with(['<', '>']);
+            let is_variable = |word: &&String| word.contains('=') || *word == "sudo";
+            let words = command.iter().take_while(|word| !is_redirection(word)).skip_while(is_variable);
+            commands.push(words.cloned().collect());
+        }
+    }
+    commands
+}
+
+/// Why `words` is no command of `burrow`. In prose, what follows a command may be left out or be a
+/// placeholder.
+fn command_error(words: &[String], is_prose: bool) -> Option<String> {
+    let is_placeholder = |word: &String| word.bytes().all(|byte| byte.is_ascii_uppercase());
+    if is_prose && words.get(1).is_some_and(is_placeholder) {
+        return None;
+    }
+    let error = Arguments::try_parse_from(words).err()?;
+    let is_wrong = match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => false,
+        ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand => true,
+        _ => !is_prose,
+    };
+    is_wrong.then(|| error.to_string())
+}
+
+#[test]
+fn documented_commands_are_known() {
+    let others = OTHER_DOCUMENTS.map(|name| checkout().join(name));
+    let (mut count, mut failures) = (0, Vec::new());
+    for page in others.into_iter().filter(|page| page.is_file()).chain(pages()) {
+        let (blocks, prose) = split_page(&read(&page));
+        let scripts = blocks.into_iter().filter(|block| block.info.starts_with("sh"));
+        let mut found: Vec<(Vec<String>, bool)> = Vec::new();
+        for script in scripts {
+            found.extend(simple_commands(&script.text).into_iter().map(|command| (command, false)));
+        }
+        for span in prose.split('`').skip(1).step_by(2) {
+            let span = span.replace('\n', " ").replace("\\|", "|");
+            found.extend(simple_commands(&span).into_iter().map(|command| (command, true)));
+        }
+        for (words, is_prose) in found {
+            let error = match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+                ["burrow", ..] => command_error(&words, is_prose),
+                ["cargo", "xtask", "bench", ref rows @ ..] => unknown_rows(rows),
+                _ => continue,
+            };
+            count += 1;
+            failures.extend(error.map(|error| format!("{}: {}: {error}", page.display(), words.join(" "))));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    assert!(count > 300, "found {count} commands");
+}
+
+fn unknown_rows(rows: &[&str]) -> Option<String> {
+    let unknown = rows.iter().find(|row| !BENCH_ROWS.contains(row) && **row != "--quick")?;
+    Some(format!("`{unknown}` is no row of the benchmark"))
+}
+
+#[test]
+fn commands_are_found_in_scripts() {
+    let script = "A=1 burrow up --x 'a b' > /dev/null # why\nseq 2 | sudo burrow list; ls\n";
+    let found = simple_commands(script);
+    let expected = [vec!["burrow", "up", "--x", "a b"], vec!["seq", "2"], vec!["burrow", "list"]];
+    assert_eq!(found[..3], expected);
+    let words = |line: &str| simple_commands(line).remove(0);
+    assert!(command_error(&words("burrow lst"), true).is_some());
+    assert!(command_error(&words("burrow list --nonsense"), true).is_some());
+    assert!(command_error(&words("burrow restore"), true).is_none());
+    assert!(command_error(&words("burrow restore"), false).is_some());
+    assert!(unknown_rows(&["echo", "nonsense"]).is_some());
 }
 
 #[tokio::test(flavor = "multi_thread")]

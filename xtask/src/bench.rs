@@ -11,6 +11,7 @@ use crate::{
 pub fn bench(arguments: &[String]) -> Result<()> {
     packages::install(packages::UP)?;
     packages::install(packages::BENCH)?;
+    let mut environment = build::environment(Profile::Release);
     // Rows about the volume alone need neither a microVM nor the web app.
     let rows: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with("--")).collect();
     if rows.is_empty() || rows.iter().any(|row| *row != "volume") {
@@ -20,13 +21,13 @@ pub fn bench(arguments: &[String]) -> Result<()> {
         build::executable(Profile::Release)?;
         build::agent(Profile::Release)?;
         build::image(Profile::Release)?;
-        tools::install_moto()?;
+        environment.push(("BURROW_MOTO_SERVER", tools::install_moto()?));
     }
     run::run(
         run::cargo()
             .args(["run", "--release", "--quiet", "-p", "burrow-tests", "--bin", "bench", "--"])
             .args(arguments)
-            .envs(build::environment(Profile::Release))
+            .envs(environment)
             // Each measured server has its own data directory; the image is built once.
             .env("BURROW_IMAGE_CACHE", build::image_cache()),
     )

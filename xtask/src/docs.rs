@@ -295,6 +295,25 @@ fn headings(text: &str) -> BTreeSet<String> {
     headings
 }
 
+/// The commands of a document that begin with `start`: lines of shell blocks, without their comments,
+/// and code spans.
+#[cfg(test)]
+fn commands(text: &str, start: &str) -> Vec<String> {
+    let (mut lines, mut prose, mut block) = (Vec::new(), String::new(), None);
+    for line in text.lines() {
+        match (line.trim_start().strip_prefix("```"), block) {
+            (Some(info), None) => block = Some(info.starts_with("sh")),
+            (Some(_), Some(_)) => block = None,
+            (None, Some(true)) => lines.push(line.split(" #").next().unwrap_or_default().to_owned()),
+            (None, Some(false)) => {}
+            (None, None) => prose.extend([line, " "]),
+        }
+    }
+    lines.extend(prose.split('`').skip(1).step_by(2).map(str::to_owned));
+    let words = |line: &String| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    lines.iter().map(words).filter(|line| format!("{line} ").starts_with(start)).collect()
+}
+
 /// Lines of shell blocks that say neither `run` nor `skip` with a reason.
 fn unmarked_blocks(text: &str) -> Vec<usize> {
     let mut lines = Vec::new();
@@ -329,7 +348,10 @@ fn read(path: &str) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::{Parser as _, error::ErrorKind};
+
     use super::*;
+    use crate::Arguments;
 
     #[test]
     fn links_outside_code_are_found() {
@@ -356,6 +378,34 @@ mod tests {
         let text = "```sh\nls\n```\n```sh,run\nls\n```\n```sh,skip\n```\n\
                     ```sh,skip needs a disk\n```\n```text\n```\n";
         assert_eq!(unmarked_blocks(text), [1, 7]);
+    }
+
+    #[test]
+    fn commands_are_found_in_blocks_and_spans() {
+        let text = "Run `cargo xtask a\n--b`, or `ls`.\n```sh,run\ncargo xtask c  # why\n```\n\
+                    ```text\ncargo xtask no\n```\n| `cargo xtask` |";
+        let expected = ["cargo xtask c", "cargo xtask a --b", "cargo xtask"];
+        assert_eq!(commands(text, "cargo xtask "), expected);
+    }
+
+    #[test]
+    fn documented_tasks_exist() {
+        let mut count = 0;
+        let extra = [".github/pull_request_template.md".to_owned()];
+        for path in documents().expect("readable").into_iter().chain(extra) {
+            for command in commands(&read(&path).expect("readable"), "cargo xtask ") {
+                count += 1;
+                let words = command.split(' ').skip(1);
+                let error = match Arguments::try_parse_from(words) {
+                    Ok(_) => continue,
+                    Err(error) => error,
+                };
+                // The program alone is named too.
+                let is_alone = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+                assert!(is_alone, "{path}: `{command}`: {error}");
+            }
+        }
+        assert!(count > 20, "found {count} commands");
     }
 
     #[test]

@@ -16,6 +16,8 @@ use super::{
     tools::{self, LZ4},
 };
 
+/// The message of the only step.
+pub const BUILDING: &str = "Building the initramfs";
 /// Part of every name. Raise it whenever the output for the same agent and modules changes.
 const VERSION: u32 = 2;
 /// The kernel reads only the "legacy" frame format of LZ4.
@@ -63,7 +65,7 @@ pub fn ensure(
     if target.is_file() {
         return Ok(target);
     }
-    progress("Building the initramfs", None);
+    progress(BUILDING, None);
     let work = lock.build_directory()?;
     let (plain, packed) = (work.path.join("plain"), work.path.join("packed"));
     write_archive(&files, &plain)?;

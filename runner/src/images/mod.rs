@@ -112,6 +112,11 @@ pub fn find_cached_image(cache_dir: &Path) -> Option<(PathBuf, PathBuf)> {
     image.is_complete().then(|| (cache_dir.join(&name), initramfs))
 }
 
+/// The messages of a build's steps, in their order: what [`Progress`] is called with.
+pub fn build_steps() -> impl Iterator<Item = &'static str> {
+    rootfs::steps().chain([initramfs::BUILDING])
+}
+
 /// Programs that a build needs and that are not installed.
 pub fn missing_tools() -> Vec<&'static str> {
     tools::ALL.iter().filter(|tool| tool.require().is_err()).map(|tool| tool.program).collect()

@@ -32,6 +32,11 @@ const STEPS: [(&str, &str, f32); 7] = [
 const PACKING: (&str, f32) = ("Packing the root file system", 0.30);
 const UNPACKING: (&str, f32) = ("Unpacking the kernel", 0.99);
 
+/// The messages of all steps, in their order.
+pub fn steps() -> impl Iterator<Item = &'static str> {
+    STEPS.iter().map(|(_, message, _)| *message).chain([PACKING.0, UNPACKING.0])
+}
+
 /// LZ4 at its highest level. Reads cost the same at every level, and the image is written once.
 const COMPRESSION: &str = "-zlz4hc,12";
 /// Bytes that are compressed together. A larger cluster compresses better, and makes small reads

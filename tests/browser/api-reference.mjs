@@ -1,0 +1,61 @@
+// The API reference at /docs: every operation is shown, a request can be tried with the session of the
+// browser, and nothing is loaded from another host.
+import assert from "node:assert/strict";
+import { finish, openPage, origin, screenshot, signIn, step, USER } from "./harness.mjs";
+
+/** Methods of operations in an OpenAPI document. */
+const METHODS = ["get", "put", "post", "delete", "patch", "options", "head", "trace"];
+
+const ada = await openPage("ada");
+
+await step("sign in", () => signIn(ada));
+
+/** Addresses of other hosts, failed requests and console errors of the reference. */
+const faults = [];
+const reference = await ada.context().newPage();
+reference.on("request", (request) => {
+  const url = new URL(request.url());
+  const isInline = url.protocol === "data:" || url.protocol === "blob:";
+  if (!isInline && url.origin !== origin) faults.push(`request to ${url.href}`);
+});
+reference.on("requestfailed", (request) => faults.push(`failed request: ${request.url()}`));
+reference.on("response", (response) => {
+  if (response.status() >= 400) faults.push(`status ${response.status()}: ${response.url()}`);
+});
+reference.on("console", (message) => {
+  if (message.type() === "error") faults.push(`console: ${message.text()}`);
+});
+reference.on("pageerror", (error) => faults.push(`script: ${error.message}`));
+
+await step("every operation of the document is shown", async () => {
+  await reference.goto(`${origin}/docs`);
+  const expected = await reference.evaluate(async (methods) => {
+    const { paths } = await (await fetch("/openapi.json")).json();
+    return Object.values(paths).flatMap((path) =>
+      Object.entries(path)
+        .filter(([method]) => methods.includes(method))
+        .map(([, operation]) => operation.summary),
+    );
+  }, METHODS);
+  assert.ok(expected.length > 50, `the document has ${expected.length} operations`);
+  await reference.locator(".opblock").nth(expected.length - 1).waitFor();
+  const shown = await reference.locator(".opblock-summary-description").allTextContents();
+  assert.deepEqual(shown.map((text) => text.trim()).sort(), expected.sort());
+  await screenshot(reference, "operations");
+});
+
+await step("an operation shows its answers, and runs with the session of the browser", async () => {
+  const operation = reference.locator("#operations-users-get_current_user");
+  await operation.locator(".opblock-summary").click();
+  await operation.locator(".responses-wrapper").getByText("200").first().waitFor();
+  await operation.getByRole("button", { name: "Try it out" }).click();
+  await operation.getByRole("button", { name: "Execute" }).click();
+  await operation.locator(".live-responses-table").getByText(USER.email).first().waitFor();
+  await screenshot(reference, "operation", { narrow: false, dark: true });
+});
+
+await step("nothing came from another host, and nothing failed", async () => {
+  assert.deepEqual(faults, []);
+});
+
+await finish();

@@ -1,0 +1,213 @@
+//! Builds of real images that end before they are complete: after SIGKILL or Ctrl-C at any step, no
+//! mount, no process and no file of the host is affected, and the next build succeeds. Needs root, the
+//! network and many minutes, so it is part of the soak only.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use burrow_tests::{
+    burrow, guests_enabled,
+    leftovers::{mounts_below, processes_with},
+    short_directory, soak_factor, wait_until,
+};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader, Lines},
+    process::{Child, ChildStderr, Command},
+    time::timeout,
+};
+
+/// Longest wait for a step: Debian's packages are downloaded before.
+const STEP_TIMEOUT: Duration = Duration::from_mins(20);
+
+/// A small image, built from the same steps as the base image.
+const DEFINITION: &str = r#"
+name = "small"
+suite = "bookworm"
+mirror = "http://deb.debian.org/debian"
+security_mirror = "http://deb.debian.org/debian-security"
+kernel = "linux-image-cloud-amd64"
+hostname = "workspace"
+locale = "C.UTF-8"
+locales = []
+packages = ["kmod", "sudo"]
+
+[user]
+name = "dev"
+uid = 1000
+gid = 1000
+shell = "/bin/bash"
+groups = ["sudo"]
+"#;
+
+/// Steps in which programs run inside the new root, with file systems of the host mounted in it.
+const STEPS_WITH_MOUNTS: [&str; 3] =
+    ["Installing the base system", "Installing the image's packages", "Adding the kernel and the user"];
+
+/// A file in the host's shared memory. A build once deleted such files through a mount that it left.
+struct SharedMemoryFile(PathBuf);
+
+impl SharedMemoryFile {
+    fn create(name: &str) -> Self {
+        let path = Path::new("/dev/shm").join(format!("burrow-test-{name}-{}", std::process::id()));
+        fs::write(&path, "of another program").expect("written");
+        Self(path)
+    }
+
+    fn assert_unchanged(&self) {
+        assert_eq!(fs::read_to_string(&self.0).expect("it is still there"), "of another program");
+    }
+}
+
+impl Drop for SharedMemoryFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Directories of one test.
+struct Place {
+    source: PathBuf,
+    cache: PathBuf,
+    _directory: tempfile::TempDir,
+}
+
+/// A running `burrow image build`.
+struct Builder {
+    child: Child,
+    stderr: Lines<BufReader<ChildStderr>>,
+    /// What it has printed to standard error.
+    log: String,
+}
+
+impl Place {
+    fn new() -> Self {
+        let directory = short_directory();
+        let (source, cache) = (directory.path().join("source"), directory.path().join("cache"));
+        fs::create_dir(&source).expect("created");
+        fs::write(source.join("image.toml"), DEFINITION).expect("written");
+        Self { source, cache, _directory: directory }
+    }
+
+    fn start(&self) -> Builder {
+        let mut command = Command::new(burrow());
+        command.args(["image", "build", "-o", "json", "--image-source"]).arg(&self.source);
+        command.arg("--image-cache").arg(&self.cache);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().expect("burrow starts");
+        let stderr = BufReader::new(child.stderr.take().expect("piped")).lines();
+        Builder { child, stderr, log: String::new() }
+    }
+
+    /// Starts a build and ends it with `signal` once it has begun this step.
+    async fn end_build_at(&self, step: &str, signal: Signal) {
+        let mut builder = self.start();
+        builder.wait_for(step).await;
+        if STEPS_WITH_MOUNTS.contains(&step) {
+            let works_in_root =
+                || processes_with(&self.cache).iter().any(|it| it.root.starts_with(&self.cache));
+            wait_until("a program runs in the new root", works_in_root).await;
+        }
+        // What earlier builds left is removed, and what this one mounts is invisible.
+        let unfinished = self.unfinished();
+        assert!(unfinished.len() <= 1, "{unfinished:?}");
+        assert_eq!(mounts_below(&self.cache), Vec::<String>::new());
+        let pid = Pid::from_raw(builder.child.id().expect("it runs") as i32).expect("not 0");
+        kill_process(pid, signal).expect("it runs");
+        timeout(STEP_TIMEOUT, builder.child.wait()).await.expect("it ends").expect("its status");
+        wait_until("all processes of the build have ended", || processes_with(&self.cache).is_empty()).await;
+        assert_eq!(mounts_below(&self.cache), Vec::<String>::new());
+    }
+
+    /// Builds to the end, and checks that the image is complete and nothing else is left.
+    async fn build(&self) {
+        let Builder { child, mut stderr, .. } = self.start();
+        let output = timeout(STEP_TIMEOUT, child.wait_with_output()).await.expect("it ends");
+        let output = output.expect("its output");
+        let mut log = String::new();
+        while let Ok(Some(line)) = stderr.next_line().await {
+            log.extend([&line, "\n"]);
+        }
+        assert!(output.status.success(), "{}\n{log}", output.status);
+        let built: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let directory = Path::new(built["directory"].as_str().expect("a path"));
+        let initramfs = Path::new(built["initramfs"].as_str().expect("a path"));
+        for file in [&directory.join("rootfs.erofs"), &directory.join("vmlinux"), initramfs] {
+            assert!(fs::metadata(file).is_ok_and(|file| file.len() > 0), "{} is missing", file.display());
+        }
+        assert_eq!(self.unfinished(), Vec::<PathBuf>::new());
+        assert_eq!(processes_with(&self.cache), []);
+        assert_eq!(mounts_below(&self.cache), Vec::<String>::new());
+    }
+
+    /// The directories of builds that have not ended, or were not removed.
+    fn unfinished(&self) -> Vec<PathBuf> {
+        let directories = [self.cache.clone(), self.cache.join("initramfs")];
+        let entries = directories.iter().filter_map(|directory| fs::read_dir(directory).ok()).flatten();
+        let paths = entries.map(|entry| entry.expect("readable").path());
+        paths.filter(|path| path.to_string_lossy().contains("/.building-")).collect()
+    }
+}
+
+impl Builder {
+    async fn wait_for(&mut self, step: &str) {
+        let reading = async {
+            while let Some(line) = self.stderr.next_line().await.expect("readable") {
+                self.log.push_str(&line);
+                self.log.push('\n');
+                if line.contains(step) {
+                    return true;
+                }
+            }
+            false
+        };
+        let is_reached = timeout(STEP_TIMEOUT, reading).await;
+        assert!(is_reached.is_ok_and(|is_reached| is_reached), "no step `{step}`:\n{}", self.log);
+    }
+}
+
+fn is_enabled() -> bool {
+    let is_enabled = soak_factor().is_some() && guests_enabled();
+    if !is_enabled {
+        eprintln!("skipped: real images are built in the soak only");
+    }
+    is_enabled
+}
+
+#[tokio::test]
+async fn killed_build_leaves_nothing_at_any_step() {
+    if !is_enabled() {
+        return;
+    }
+    let (place, shared) = (Place::new(), SharedMemoryFile::create("kill"));
+    for step in runner::images::build_steps() {
+        eprintln!("SIGKILL at: {step}");
+        place.end_build_at(step, Signal::KILL).await;
+        shared.assert_unchanged();
+    }
+    // The next build removes what the killed ones left.
+    place.build().await;
+    shared.assert_unchanged();
+}
+
+#[tokio::test]
+async fn interrupted_build_leaves_nothing_at_any_step() {
+    if !is_enabled() {
+        return;
+    }
+    let (place, shared) = (Place::new(), SharedMemoryFile::create("interrupt"));
+    for step in runner::images::build_steps() {
+        eprintln!("SIGINT at: {step}");
+        place.end_build_at(step, Signal::INT).await;
+        // As a user does who gives up.
+        fs::remove_dir_all(&place.cache).expect("nothing is mounted below it");
+        shared.assert_unchanged();
+    }
+    place.build().await;
+    shared.assert_unchanged();
+}
