@@ -66,7 +66,7 @@ enum Task {
     },
     /// Build the release in target/dist: executable, Debian package, container image, checksums, SBOM
     Dist {
-        /// Test the Debian package in fresh roots of Debian instead
+        /// Test the Debian package in fresh roots of Debian, and the container image, instead
         #[arg(long)]
         test: bool,
     },

@@ -8,6 +8,7 @@
 //! | `burrow.cdx.json`, `burrow-web.cdx.json` | SBOMs (CycloneDX) of the executable and of the web app |
 //! | `SHA256SUMS` | checksums of the files above |
 
+mod container;
 mod deb;
 mod oci;
 mod sbom;

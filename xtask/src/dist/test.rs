@@ -1,5 +1,5 @@
 //! `cargo xtask dist --test`: installs the Debian package in fresh roots, starts it, creates a
-//! workspace and removes it again.
+//! workspace and removes it again; then runs the container image.
 //!
 //! The roots are made by mmdebstrap and entered with `chroot` in namespaces of their own. So this
 //! shows that dependencies exist, that the executable runs with the release's libraries and its
@@ -14,7 +14,7 @@ use std::{
 
 use anyhow::{Result, bail};
 
-use super::Release;
+use super::{Release, container};
 use crate::{
     build::Profile,
     packages::{self, Package},
@@ -30,15 +30,15 @@ const SUITES: [(&str, &str, &str, &str); 3] = [
 /// What runs inside.
 const SCRIPT: &str = include_str!("test.sh");
 
-/// Tests the package of `target/dist` in each release whose keyring is installed. Needs root.
+/// Tests the package of `target/dist` in each release whose keyring is installed, and the container
+/// image. Needs root.
 pub fn test() -> Result<()> {
     packages::install(Package::DIST)?;
     let release = Release::new(Profile::Release)?;
-    if !release.package().is_file() {
-        bail!(
-            "Cannot test the package: {} does not exist. Run `cargo xtask dist`",
-            release.package().display()
-        );
+    for file in [release.package(), release.image()] {
+        if !file.is_file() {
+            bail!("Cannot test the release: {} does not exist. Run `cargo xtask dist`", file.display());
+        }
     }
     if !run::is_root() {
         bail!("Cannot create root file systems: not root");
@@ -51,7 +51,7 @@ pub fn test() -> Result<()> {
         let fresh = run::stage(&format!("{suite}: root"), || Root::create(suite, mirror, components))?;
         run::stage(&format!("{suite}: install, run, remove"), || fresh.test(&release.package()))?;
     }
-    Ok(())
+    run::stage("container image: load, run, stop", || container::test(&release))
 }
 
 /// A root file system that is deleted when the test ends.

@@ -104,6 +104,12 @@ impl Package {
         package("mmdebstrap", "mmdebstrap", "creates the roots that packages are tested in"),
     ];
 
+    /// What tests the container image of a release.
+    pub const CONTAINER: &'static [Self] = &[
+        package("podman", "podman", "runs the container image"),
+        package("runc", "runc", "starts podman's containers, also where two versions of cgroups are mounted"),
+    ];
+
     /// The name, the same in Debian and Ubuntu.
     #[cfg(test)]
     pub fn name(&self) -> &'static str {
