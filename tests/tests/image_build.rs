@@ -106,6 +106,7 @@ impl Place {
 
     /// Starts a build and ends it with `signal` once it has begun this step.
     async fn end_build_at(&self, step: &str, signal: Signal) {
+        self.remove_published();
         let mut builder = self.start();
         builder.wait_for(step).await;
         if STEPS_WITH_MOUNTS.contains(&step) {
@@ -143,6 +144,20 @@ impl Place {
         assert_eq!(self.unfinished(), Vec::<PathBuf>::new());
         assert_eq!(processes_with(&self.cache), []);
         assert_eq!(mounts_below(&self.cache), Vec::<String>::new());
+    }
+
+    /// Removes what a build has published before it was ended. What it has not published stays.
+    fn remove_published(&self) {
+        for directory in [self.cache.join("initramfs"), self.cache.clone()] {
+            for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                match entry.file_type().expect("readable").is_dir() {
+                    true if name.starts_with("small-") => fs::remove_dir_all(entry.path()).expect("removed"),
+                    false if name.ends_with(".lz4") => fs::remove_file(entry.path()).expect("removed"),
+                    _ => {}
+                }
+            }
+        }
     }
 
     /// The directories of builds that have not ended, or were not removed.
