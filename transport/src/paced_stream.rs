@@ -212,7 +212,7 @@ mod tests {
             stream.write_all(b"x").await.expect("open");
         }
         assert_eq!(begin.elapsed(), Duration::ZERO);
-        stream.write_all(&[7; 100 * 1024]).await.expect("open");
+        stream.write_all(&vec![7; 100 * 1024]).await.expect("open");
         assert_eq!(begin.elapsed(), Duration::ZERO, "large frames are cheap");
         stream.write_all(b"y").await.expect("open");
         assert!((SMALL_FRAME_INTERVAL..SMALL_FRAME_INTERVAL * 2).contains(&begin.elapsed()));
