@@ -24,11 +24,11 @@ const PAGE: &str = "page.txt";
 const WRITER: &str = include_str!("writer.sh");
 const CLIENTS: usize = 4;
 /// Rounds of the gate, and at most in the soak.
-const ROUNDS: u32 = 12;
+const ROUNDS: u32 = 20;
 const MAX_ROUNDS: u32 = 2000;
 /// Everything rests after so many rounds, and the workspace is stopped after so many.
 const ROUNDS_PER_REST: u32 = 4;
-const ROUNDS_PER_STOP: u32 = 6;
+const ROUNDS_PER_STOP: u32 = 10;
 /// A program that runs when the workspace stops has more lines than it can write until then.
 const LINES_PER_STOP: usize = 500;
 /// Edits of a client that types faster than any user.
