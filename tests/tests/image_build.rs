@@ -150,11 +150,13 @@ impl Place {
     fn remove_published(&self) {
         for directory in [self.cache.join("initramfs"), self.cache.clone()] {
             for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-                let name = entry.file_name().to_string_lossy().into_owned();
-                match entry.file_type().expect("readable").is_dir() {
-                    true if name.starts_with("small-") => fs::remove_dir_all(entry.path()).expect("removed"),
-                    false if name.ends_with(".lz4") => fs::remove_file(entry.path()).expect("removed"),
-                    _ => {}
+                let path = entry.path();
+                let is_image = entry.file_name().to_string_lossy().starts_with("small-");
+                let is_initramfs = path.extension().is_some_and(|extension| extension == "lz4");
+                if is_image {
+                    fs::remove_dir_all(path).expect("removed");
+                } else if is_initramfs {
+                    fs::remove_file(path).expect("removed");
                 }
             }
         }

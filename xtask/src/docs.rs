@@ -396,10 +396,7 @@ mod tests {
             for command in commands(&read(&path).expect("readable"), "cargo xtask ") {
                 count += 1;
                 let words = command.split(' ').skip(1);
-                let error = match Arguments::try_parse_from(words) {
-                    Ok(_) => continue,
-                    Err(error) => error,
-                };
+                let Err(error) = Arguments::try_parse_from(words) else { continue };
                 // The program alone is named too.
                 let is_alone = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
                 assert!(is_alone, "{path}: `{command}`: {error}");

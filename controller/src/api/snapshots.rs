@@ -231,21 +231,6 @@ fn is_snapshot_name(name: &str) -> bool {
         && !name.chars().any(char::is_control)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn snapshot_name_rule_is_checked() {
-        for good in ["a", "Before the exam", "ü", &"x".repeat(100)] {
-            assert!(is_snapshot_name(good), "{good}");
-        }
-        for bad in ["", " ", "a\nb", "\u{1b}[31m", &"x".repeat(101), &"ü".repeat(51)] {
-            assert!(!is_snapshot_name(bad), "{bad:?}");
-        }
-    }
-}
-
 impl From<TakeSnapshotError> for ApiError {
     fn from(error: TakeSnapshotError) -> Self {
         match error {
@@ -267,6 +252,21 @@ impl From<TakeSnapshotError> for ApiError {
             TakeSnapshotError::Limit(error) => error.into(),
             TakeSnapshotError::ShuttingDown(error) => error.into(),
             TakeSnapshotError::Database(error) => error.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn snapshot_name_rule_is_checked() {
+        for good in ["a", "Before the exam", "ü", &"x".repeat(100)] {
+            assert!(is_snapshot_name(good), "{good}");
+        }
+        for bad in ["", " ", "a\nb", "\u{1b}[31m", &"x".repeat(101), &"ü".repeat(51)] {
+            assert!(!is_snapshot_name(bad), "{bad:?}");
         }
     }
 }
