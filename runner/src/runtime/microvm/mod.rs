@@ -77,7 +77,9 @@ impl Microvm {
         let mut jail = new_jail(context, choice.accelerator)?;
         let nameservers = network.as_ref().map(|network| network.nameservers.clone());
         let (namespace, tap) = network.map(|network| (network.namespace, network.tap)).unzip();
-        namespace.map(|namespace| jail.set_network(namespace));
+        if let Some(namespace) = namespace {
+            jail.set_network(namespace);
+        }
         let (export, connection) = export_home(context)?;
         let agent = in_run_dir(spec, "agent.sock");
         let qmp = in_run_dir(spec, "qmp.sock");
