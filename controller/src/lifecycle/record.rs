@@ -135,8 +135,8 @@ pub async fn lock(
                   w.failure as "failure: Json<Failure>", w.front, w.accelerator, v.head, w.home_mib,
                       w.dirty_bytes,
                   w.unreplicated_ms, w.home_used_bytes, w.home_notice as "home_notice: Text<HomeNotice>",
-                  w.killed_program, w.home_safe_at, w.snapshot_requested, w.snapshot_answered, w.snapshot_answer,
-                      w.repair_requested,
+                  w.killed_program, w.home_safe_at, w.snapshot_requested, w.snapshot_answered,
+                      w.snapshot_answer, w.repair_requested,
                   w.repair_answered, w.repair_objects
            from workspaces w join volumes v using (tenant_id, volume_id)
            where w.workspace_id = $1 and w.deleted_at is null for update of w"#,

@@ -19,7 +19,10 @@ export interface HomeSafety {
   tooltip: string;
 }
 
-type Facts = Pick<Workspace, "phase" | "safe_at" | "unreplicated_seconds" | "home_notice" | "killed_program" | "resources">;
+type Facts = Pick<
+  Workspace,
+  "phase" | "safe_at" | "unreplicated_seconds" | "home_notice" | "killed_program" | "resources"
+>;
 
 export function homeSafety(workspace: Facts): HomeSafety {
   const seconds = workspace.phase === "running" ? workspace.unreplicated_seconds : null;
@@ -71,7 +74,8 @@ const notices: Record<Exclude<HomeNotice, "out_of_memory">, HomeWarning> = {
   process_limit: {
     title: "The limit of processes is reached.",
     detail:
-      "A program starts too many others. End it in a new terminal (for example with `pkill NAME`), or stop the workspace.",
+      "A program starts too many others. End it in a new terminal, for example with `pkill NAME`, or stop " +
+      "the workspace.",
   },
 };
 
