@@ -27,13 +27,23 @@ fn find_causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a
     })
 }
 
-/// Whether the cause is a connection that the other side has closed.
+/// Whether the cause is a connection or a stream that the other side has closed.
 fn has_left(error: &(dyn Error + 'static)) -> bool {
+    find_causes(error).any(is_closed_connection) || find_causes(error).any(is_closed_stream)
+}
+
+fn is_closed_connection(error: &(dyn Error + 'static)) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
     let kinds = [BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof];
-    find_causes(error)
-        .filter_map(|error| error.downcast_ref::<io::Error>())
-        .any(|error| kinds.contains(&error.kind()))
+    error.downcast_ref::<io::Error>().is_some_and(|error| kinds.contains(&error.kind()))
+}
+
+/// The other side no longer wants the stream. That is how HTTP/2 says that a client has disconnected.
+fn is_closed_stream(error: &(dyn Error + 'static)) -> bool {
+    // An I/O error is not the source of the error that it wraps; it is that error.
+    let wrapped = || error.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref::<h2::Error>();
+    let reason = error.downcast_ref::<h2::Error>().or_else(wrapped).and_then(h2::Error::reason);
+    reason.is_some_and(|reason| [h2::Reason::NO_ERROR, h2::Reason::CANCEL].contains(&reason))
 }
 
 #[cfg(test)]
@@ -44,6 +54,12 @@ mod tests {
     fn peer_that_left_is_told_from_error() {
         let left = io::Error::from(io::ErrorKind::BrokenPipe);
         assert!(has_left(&left));
+        for (reason, expected) in
+            [(h2::Reason::CANCEL, true), (h2::Reason::NO_ERROR, true), (h2::Reason::ENHANCE_YOUR_CALM, false)]
+        {
+            let closed = io::Error::other(h2::Error::from(reason));
+            assert_eq!(has_left(&closed), expected, "{reason:?}");
+        }
         let broken = io::Error::other("too_many_data_frames");
         assert!(!has_left(&broken));
         assert_eq!(describe(&broken), "too_many_data_frames");
