@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use nix::sys::signal::{SigHandler, Signal};
 use tokio::net::UnixListener;
 use workspace_agent::{guest, link, routes, state::AgentState, user, user::GuestUser};
 
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         eprintln!("{:#}", guest::exec_in_root(&arguments[1..]));
         return ExitCode::FAILURE;
     }
+    reset_interrupts();
     let filter = tracing_subscriber::EnvFilter::try_from_env("BURROW_LOG").unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
     if std::process::id() == 1 {
@@ -45,6 +47,16 @@ fn main() -> ExitCode {
             eprintln!("workspace-agent: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// A shell that starts a program in the background makes it ignore Ctrl-C, and that is inherited. The
+/// user's programs must not ignore it because of how the server was started.
+fn reset_interrupts() {
+    for signal in [Signal::SIGINT, Signal::SIGQUIT] {
+        // SAFETY: the process has one thread and no handlers yet.
+        #[allow(unsafe_code)]
+        let _ = unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) };
     }
 }
 

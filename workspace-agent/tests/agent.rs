@@ -552,7 +552,7 @@ async fn exec_waits_for_holders_of_its_output() {
 
 #[tokio::test]
 async fn exec_signal_overtakes_unread_input() {
-    let agent = Agent::start().await;
+    let agent = Agent::start_in_background().await;
     let request = ExecRequest {
         argv: ["/bin/sh", "-c", "echo ready; exec sleep 600"].map(str::to_owned).to_vec(),
         stdin: true,

@@ -48,6 +48,14 @@ impl Agent {
         Self::spawn(program, home.path().to_owned(), home).await
     }
 
+    /// Starts an agent as a shell script does in the background: it is to ignore Ctrl-C.
+    pub async fn start_in_background() -> Self {
+        let home = tempfile::tempdir().expect("a home");
+        let mut program = Command::new("sh");
+        program.args(["-c", "trap '' INT QUIT; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_workspace-agent")]);
+        Self::spawn(program, home.path().to_owned(), home).await
+    }
+
     /// Starts an agent whose home is a file system of its own, with these options of tmpfs.
     pub async fn start_in_file_system(options: &str) -> Self {
         let home = tempfile::tempdir().expect("a home");
