@@ -68,8 +68,7 @@ impl Router {
         let is_tls = is_tls(&request);
         let host = is_tls.then(|| headers::host(request.uri(), request.headers()).to_owned());
         let result = self.route(request, id, peer).await;
-        let mut response = result.unwrap_or_else(|refusal| refusal.into_response(id, &summary));
-        headers::add_security_headers(response.headers_mut(), id);
+        let mut response = respond(result, id, &summary);
         if let (Some(tls), Some(host)) = (&self.tls, host) {
             tls.add_hsts(response.headers_mut(), &host);
         }
@@ -83,20 +82,14 @@ impl Router {
             Target::CaCertificate => self.ca_certificate(),
             _ => redirect::to_https(method, uri, request.headers(), local),
         };
-        let summary = format!("{method} {} by plain http", uri.path());
-        let mut response = result.unwrap_or_else(|refusal| refusal.into_response(id, &summary));
-        headers::add_security_headers(response.headers_mut(), id);
-        response
+        respond(result, id, &format!("{method} {} by plain http", uri.path()))
     }
 
-    /// Answers a request to a listener that only sends clients to this origin.
+    /// Answers a request to a listener that only sends clients to this origin. It is the operator's: a Host
+    /// header could send the client anywhere.
     pub fn redirect_to_origin(request: &Request<Incoming>, origin: &str) -> Response {
         let (method, uri, id) = (request.method(), request.uri(), RequestId::random());
-        let result = redirect::to_origin(origin, uri);
-        let mut response =
-            result.unwrap_or_else(|refusal| refusal.into_response(id, &format!("{method} {}", uri.path())));
-        headers::add_security_headers(response.headers_mut(), id);
-        response
+        respond(redirect::to_origin(origin, uri), id, &format!("{method} {}", uri.path()))
     }
 
     /// The certificate of the local CA, if there is one. It is public, and needed before a browser trusts
@@ -116,10 +109,8 @@ impl Router {
             Code::RateLimited,
             "Your address has too many open connections. Close some of them, then try again.",
         );
-        let id = RequestId::random();
-        let mut response =
-            refusal.into_response(id, &format!("{} {}", request.method(), request.uri().path()));
-        headers::add_security_headers(response.headers_mut(), id);
+        let summary = format!("{} {}", request.method(), request.uri().path());
+        let mut response = respond(Err(refusal), RequestId::random(), &summary);
         if request.version() < Version::HTTP_2 {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
@@ -143,10 +134,9 @@ impl Router {
         let client = self.proxies.find_client(peer, request.headers());
         self.buffers.reserve(client, needed).ok_or_else(|| {
             let detail = "Your address has too many requests at once. Try again in a moment.";
-            let (refusal, id) = (Refusal::new(Code::Unavailable, detail), RequestId::random());
+            let refusal = Refusal::new(Code::Unavailable, detail);
             let summary = format!("{} {}: the buffers are full", request.method(), request.uri().path());
-            let mut response = refusal.into_response(id, &summary);
-            headers::add_security_headers(response.headers_mut(), id);
+            let mut response = respond(Err(refusal), RequestId::random(), &summary);
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_SECONDS);
             Box::new(response)
         })
@@ -179,6 +169,14 @@ impl Router {
             self.origins.is_secure(headers, headers::host(request.uri(), headers), is_tls(request))
         })
     }
+}
+
+/// Turns the outcome of a request into its response, with the headers that every response has. `summary`
+/// goes to the log with a refusal.
+fn respond(result: Result<Response>, id: RequestId, summary: &str) -> Response {
+    let mut response = result.unwrap_or_else(|refusal| refusal.into_response(id, summary));
+    headers::add_security_headers(response.headers_mut(), id);
+    response
 }
 
 /// Whether the connection of a request is encrypted.

@@ -29,7 +29,7 @@ fn find_causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a
 
 /// Whether the cause is a connection or a stream that the other side has closed.
 fn has_left(error: &(dyn Error + 'static)) -> bool {
-    find_causes(error).any(is_closed_connection) || find_causes(error).any(is_closed_stream)
+    find_causes(error).any(|cause| is_closed_connection(cause) || is_closed_stream(cause))
 }
 
 fn is_closed_connection(error: &(dyn Error + 'static)) -> bool {

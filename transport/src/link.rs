@@ -11,12 +11,12 @@ use hyper::{
     body::Incoming,
     client::conn::http2::{self, SendRequest},
     ext::Protocol,
+    rt::Executor as _,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, UnixStream},
-    task::AbortHandle,
     time::timeout,
 };
 
@@ -98,8 +98,6 @@ pub struct Link {
     slots: StreamSlots,
     /// The tasks that read and write the connection.
     tasks: Arc<LinkTasks>,
-    /// The task that ends when the connection is closed.
-    connection: AbortHandle,
 }
 
 impl Link {
@@ -138,18 +136,18 @@ impl Link {
             .keep_alive_timeout(settings::PING_TIMEOUT)
             .handshake(TokioIo::new(stream))
             .await?;
-        let connection = tasks.spawn(async move {
+        tasks.executor().execute(async move {
             if let Err(error) = connection.await {
                 log_cut(&error, "a link to a peer was cut");
             }
         });
         timeout(CONNECT_TIMEOUT, sender.ready()).await.map_err(|_| LinkError::Timeout(CONNECT_TIMEOUT))??;
-        Ok(Self { sender, slots: StreamSlots::new(), tasks: Arc::new(tasks), connection })
+        Ok(Self { sender, slots: StreamSlots::new(), tasks: Arc::new(tasks) })
     }
 
     /// Whether the peer is gone. A closed link never works again.
     pub fn is_closed(&self) -> bool {
-        self.sender.is_closed() || self.connection.is_finished()
+        self.sender.is_closed()
     }
 
     /// Sends a request and returns once the head of the response has arrived. The URI may be a

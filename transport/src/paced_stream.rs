@@ -103,30 +103,29 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for PacedStream<S> {
 /// The small frames of a stream that may wait for their reader. Pure.
 #[derive(Debug)]
 struct SmallFrames {
-    /// Small frames that may still be sent.
-    left: f64,
     updated_at: Instant,
-    /// Bytes and small frames since the current span began. A span has [`READ_AFTER_BYTES`].
+    /// Bytes since the current span began. A span has [`READ_AFTER_BYTES`].
     span_bytes: usize,
-    span_frames: u32,
-    /// Small frames of the span before. They have been read when the current one ends.
-    last_frames: u32,
+    /// Small frames of the current span that count.
+    span_frames: f64,
+    /// Small frames of the span before that count. They have been read when the current one ends.
+    last_frames: f64,
 }
 
 impl SmallFrames {
     fn new(now: Instant) -> Self {
-        let left = f64::from(MAX_SMALL_FRAMES);
-        Self { left, updated_at: now, span_bytes: 0, span_frames: 0, last_frames: 0 }
+        Self { updated_at: now, span_bytes: 0, span_frames: 0.0, last_frames: 0.0 }
     }
 
     /// How long a small frame must wait. Zero: it may be sent now.
     fn delay(&mut self, now: Instant) -> Duration {
         self.update(now);
-        if self.left >= 1.0 {
+        let excess = self.span_frames + self.last_frames + 1.0 - f64::from(MAX_SMALL_FRAMES);
+        if excess <= 0.0 {
             return Duration::ZERO;
         }
         // Rounded up, because timers have milliseconds.
-        SMALL_FRAME_INTERVAL.mul_f64(1.0 - self.left) + Duration::from_millis(1)
+        SMALL_FRAME_INTERVAL.mul_f64(excess) + Duration::from_millis(1)
     }
 
     /// Counts a frame of this length.
@@ -134,24 +133,24 @@ impl SmallFrames {
         self.update(now);
         self.span_bytes += bytes;
         if bytes < SMALL_FRAME_BYTES {
-            self.left = (self.left - 1.0).max(0.0);
-            self.span_frames += 1;
+            // A receiver may take little of a large write. Such writes do not wait, and owe nothing.
+            let free = f64::from(MAX_SMALL_FRAMES) - self.last_frames - self.span_frames;
+            self.span_frames += free.clamp(0.0, 1.0);
         }
         if self.span_bytes >= READ_AFTER_BYTES {
-            self.add(f64::from(self.last_frames));
             self.last_frames = std::mem::take(&mut self.span_frames);
             self.span_bytes = 0;
         }
     }
 
+    /// Counts the oldest frames no more, by the time that has passed.
     fn update(&mut self, now: Instant) {
         let elapsed = now.saturating_duration_since(self.updated_at);
-        self.add(elapsed.as_secs_f64() / SMALL_FRAME_INTERVAL.as_secs_f64());
+        let frames = elapsed.as_secs_f64() / SMALL_FRAME_INTERVAL.as_secs_f64();
+        let of_last = frames.min(self.last_frames);
+        self.last_frames -= of_last;
+        self.span_frames = (self.span_frames - (frames - of_last)).max(0.0);
         self.updated_at = now;
-    }
-
-    fn add(&mut self, frames: f64) {
-        self.left = (self.left + frames).min(f64::from(MAX_SMALL_FRAMES));
     }
 }
 
@@ -178,6 +177,20 @@ mod tests {
         // What a link allows for each of its streams in the time until a stalled stream is cut.
         let sent = send_frames(&mut SmallFrames::new(begin), 3, begin, Duration::from_secs(30));
         assert!(sent <= MAX_SMALL_FRAMES + 1000, "{sent}");
+    }
+
+    #[test]
+    fn frame_that_time_has_cleared_is_not_cleared_again() {
+        let begin = Instant::now();
+        let mut frames = SmallFrames::new(begin);
+        let mut record = |count: u32, bytes: usize, now| (0..count).for_each(|_| frames.record(bytes, now));
+        let span = (READ_AFTER_BYTES / MAX_WRITE_BYTES) as u32;
+        record(MAX_SMALL_FRAMES, 1, begin);
+        record(span, MAX_WRITE_BYTES, begin);
+        let later = begin + SMALL_FRAME_INTERVAL * (MAX_SMALL_FRAMES + 1);
+        record(MAX_SMALL_FRAMES, 1, later);
+        record(span, MAX_WRITE_BYTES, later);
+        assert!(frames.delay(later) > Duration::ZERO, "these have not surely been read");
     }
 
     #[test]

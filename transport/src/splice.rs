@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Buf as _, BytesMut};
+use bytes::{Buf as _, BufMut as _, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::{Instant, Sleep, sleep, timeout},
@@ -150,7 +150,9 @@ impl Direction {
     fn poll_fill<R: AsyncRead + Unpin>(&mut self, context: &mut Context<'_>, from: &mut R) -> Poll<()> {
         while self.source_end.is_none() && self.buffer.len() < MAX_BUFFER_BYTES {
             self.buffer.reserve(1);
-            match poll_read_buf(Pin::new(from), context, &mut self.buffer) {
+            // Without a limit, what was allocated beyond the size would be filled too.
+            let room = MAX_BUFFER_BYTES - self.buffer.len();
+            match poll_read_buf(Pin::new(from), context, &mut (&mut self.buffer).limit(room)) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(0)) => self.source_end = Some(Ok(())),
                 Poll::Ready(Ok(_)) => {}
@@ -259,6 +261,20 @@ mod tests {
         let (far, _guest) = duplex(64);
         drop(client);
         assert!(matches!(splice(near, far, pending(), STALL_TIMEOUT).await, SpliceEnd::Closed));
+    }
+
+    #[tokio::test]
+    async fn buffer_of_direction_is_bounded() {
+        let (mut source, mut near) = duplex(4 * MAX_BUFFER_BYTES);
+        source.write_all(&vec![0; 4 * MAX_BUFFER_BYTES]).await.expect("open");
+        let mut direction = Direction::new(None);
+        for _ in 0..4 {
+            let filled = poll_fn(|context| direction.poll_fill(context, &mut near));
+            filled.await;
+            assert_eq!(direction.buffer.len(), MAX_BUFFER_BYTES);
+            // A slow receiver takes a part of it.
+            direction.buffer.advance(8 * 1024);
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hyper::rt::Executor;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
 
 /// Owns the tasks of one link. Dropping it aborts those that still run.
 #[derive(Debug)]
@@ -23,11 +23,6 @@ impl LinkTasks {
     pub fn executor(&self) -> LinkExecutor {
         self.0.clone()
     }
-
-    /// Starts a task of our own. The handle tells whether it has ended.
-    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
-        self.0.spawn(task).expect("the set is there as long as its owner")
-    }
 }
 
 impl Drop for LinkTasks {
@@ -42,14 +37,6 @@ impl LinkExecutor {
     fn lock(&self) -> MutexGuard<'_, Option<JoinSet<()>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Option<AbortHandle> {
-        let mut tasks = self.lock();
-        let tasks = tasks.as_mut()?;
-        // A set keeps ended tasks until they are joined, and a link may live for weeks.
-        while tasks.try_join_next().is_some() {}
-        Some(tasks.spawn(task))
-    }
 }
 
 impl<F> Executor<F> for LinkExecutor
@@ -57,7 +44,11 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, task: F) {
-        self.spawn(task);
+        if let Some(tasks) = self.lock().as_mut() {
+            // A set keeps ended tasks until they are joined, and a link may live for weeks.
+            while tasks.try_join_next().is_some() {}
+            tasks.spawn(task);
+        }
     }
 }
 

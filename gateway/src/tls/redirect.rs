@@ -31,26 +31,21 @@ pub fn to_https(
         let detail = format!("This server uses https only. Use the address {origin}.");
         return Err(Refusal::new(Code::BadRequest, &detail));
     }
-    redirect(&origin, uri).ok_or_else(Refusal::not_found)
+    to_origin(&origin, uri)
 }
 
-/// Sends any request to the same path at `origin`, which is the operator's: a Host header could send the
-/// client anywhere.
+/// Sends any request to the same path at `origin`.
 pub fn to_origin(origin: &str, uri: &Uri) -> Result<Response> {
-    redirect(origin, uri).ok_or_else(Refusal::not_found)
-}
-
-/// The redirect to the path of `uri` at `origin`. None if the path cannot be in a header.
-fn redirect(origin: &str, uri: &Uri) -> Option<Response> {
     // `OPTIONS *` and CONNECT have no path.
     let path = uri.path_and_query().map(PathAndQuery::as_str).filter(|path| path.starts_with('/'));
-    let location = HeaderValue::from_bytes(format!("{origin}{}", path.unwrap_or("/")).as_bytes()).ok()?;
+    let location = HeaderValue::from_bytes(format!("{origin}{}", path.unwrap_or("/")).as_bytes())
+        .map_err(|_| Refusal::not_found())?;
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
     response.headers_mut().insert(header::LOCATION, location);
     // The same address may serve plain http again, when TLS is turned off.
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Some(response)
+    Ok(response)
 }
 
 #[cfg(test)]
