@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use protocol::runner::UPLOAD_ALLOWANCE_HOURS;
+use protocol::runner::complete_upload_allowance;
 use tokio::time::Instant;
 
 const SECONDS_PER_HOUR: f64 = 3600.0;
@@ -26,7 +26,7 @@ impl UploadPace {
     /// An allowance that grows by this many bytes an hour. `used_bytes` of it are used up. None if it does
     /// not grow: no bound.
     pub fn new(bytes_per_hour: u64, used_bytes: u64, now: Instant) -> Option<Self> {
-        let allowance = (bytes_per_hour * UPLOAD_ALLOWANCE_HOURS).saturating_sub(used_bytes) as f64;
+        let allowance = complete_upload_allowance(bytes_per_hour).saturating_sub(used_bytes) as f64;
         (bytes_per_hour > 0).then_some(Self { bytes_per_hour, allowance, updated_at: now })
     }
 
@@ -50,7 +50,7 @@ impl UploadPace {
     }
 
     fn complete(&self) -> f64 {
-        (self.bytes_per_hour * UPLOAD_ALLOWANCE_HOURS) as f64
+        complete_upload_allowance(self.bytes_per_hour) as f64
     }
 }
 

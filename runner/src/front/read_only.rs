@@ -69,7 +69,14 @@ async fn copy_messages(
     while let Some(first) = from.next().await {
         let mut next = Some(first);
         while let Some(message) = next {
-            let message = message?;
+            let message = match message {
+                Ok(message) => message,
+                Err(error) => {
+                    // What came before the cut still arrives.
+                    let _ = to.flush().await;
+                    return Err(error);
+                }
+            };
             if may_pass(&message) {
                 to.feed(message).await?;
             }
@@ -108,9 +115,23 @@ fn viewer_may_send_message(kind: RouteKind, message: &Message) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncWriteExt as _, duplex};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
     use super::*;
+
+    #[tokio::test]
+    async fn output_before_the_cut_arrives() {
+        let (mut viewer, downstream) = duplex(64);
+        let (upstream, mut agent) = duplex(64);
+        let frame = [0x82_u8, 2, 7, 9];
+        agent.write_all(&frame).await.expect("open");
+        agent.shutdown().await.expect("open");
+        let end = splice_read_only(downstream, upstream, RouteKind::Terminal).await;
+        assert_eq!(end.from, Side::Agent);
+        let mut received = [0; 4];
+        viewer.read_exact(&mut received).await.expect("it was sent before the end");
+        assert_eq!(received, frame);
+    }
 
     #[tokio::test]
     async fn read_only_stream_says_why_it_ended() {

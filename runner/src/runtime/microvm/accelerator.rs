@@ -19,7 +19,7 @@ use super::{
 use crate::runtime::console::Console;
 
 /// The device of KVM.
-pub const DEVICE: &str = "/dev/kvm";
+const DEVICE: &str = "/dev/kvm";
 /// Under KVM a kernel boots in a second or two.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(20);
 /// What the kernel prints when it starts the first process.
@@ -83,8 +83,13 @@ pub fn check_kvm() -> Result<(), String> {
     }
 }
 
+/// Lets a VMM use KVM.
+pub(super) fn allow_kvm(jail: &mut Jail) {
+    jail.allow_device(Path::new(DEVICE), device_group());
+}
+
 /// The group that may use `/dev/kvm`, if the VMM's user needs to be in it.
-pub fn device_group() -> Option<u32> {
+fn device_group() -> Option<u32> {
     fs::metadata(DEVICE).ok().filter(|device| device.mode() & 0o006 != 0o006).map(|device| device.gid())
 }
 
@@ -116,14 +121,14 @@ async fn probe_kvm(kernel: &Path, initramfs: &Path) -> Result<Result<(), String>
     let directory = ProbeDirectory::new().map_err(AcceleratorError::Sockets)?;
     let listen = |name: &str| UnixListener::bind(directory.0.join(name)).map_err(AcceleratorError::Sockets);
     let mut jail = Jail::new(None)?;
-    jail.allow_device(Path::new(DEVICE), device_group());
+    allow_kvm(&mut jail);
     let command_line = CommandLine {
         accelerator: Accelerator::Kvm,
         tsc_khz: None,
         vcpus: 1,
         memory_mib: 512,
-        kernel: jail.show(kernel, "kernel"),
-        initramfs: jail.show(initramfs, "initramfs"),
+        kernel: jail.show(kernel, "kernel")?,
+        initramfs: jail.show(initramfs, "initramfs")?,
         disks: None,
         agent: jail.pass(listen("agent.sock")?),
         qmp: jail.pass(listen("qmp.sock")?),

@@ -91,8 +91,8 @@ impl Microvm {
             },
             vcpus: spec.resources.vcpus,
             memory_mib: spec.resources.memory_mib,
-            kernel: jail.show(&spec.image_dir.join(images::KERNEL), "kernel"),
-            initramfs: jail.show(&spec.initramfs, "initramfs"),
+            kernel: jail.show(&spec.image_dir.join(images::KERNEL), "kernel")?,
+            initramfs: jail.show(&spec.initramfs, "initramfs")?,
             disks: Some(DiskDescriptors {
                 root: jail.pass(open(&spec.image_dir.join(images::ROOTFS))?),
                 scratch: jail.pass(scratch),
@@ -190,7 +190,7 @@ fn new_jail(context: &StartContext<'_>, accelerator: Accelerator) -> Result<Jail
     let mut jail = Jail::new(is_root.then(|| context.slot.uid()))?;
     jail.set_max_file_bytes(u64::from(context.spec.resources.scratch_mib) * MIB);
     if accelerator == Accelerator::Kvm {
-        jail.allow_device(Path::new(accelerator::DEVICE), accelerator::device_group());
+        accelerator::allow_kvm(&mut jail);
     }
     Ok(jail)
 }

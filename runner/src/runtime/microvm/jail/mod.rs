@@ -2,7 +2,7 @@
 //! own, a root directory with its program and libraries only, listed system calls, no environment,
 //! and only the descriptors that are passed to it. The kernel kills it when this process dies.
 //!
-//! Without root (in tests, and where an operator wants it) the VMM keeps the caller's user,
+//! Without root (in tests, and where an operator wants it) the VMM keeps the caller's user, limits,
 //! namespaces and root directory. The rest applies.
 
 use std::{
@@ -44,7 +44,7 @@ use self::root::JailRoot;
 const VMM: &str = "qemu-system-x86_64";
 const NOT_INSTALLED: &str = "it is not installed. Install qemu-system-x86";
 /// Where programs of the system are.
-const PROGRAM_DIRECTORIES: [&str; 3] = ["/usr/bin", "/bin", "/usr/local/bin"];
+const PROGRAM_DIRECTORIES: [&str; 2] = ["/usr/bin", "/bin"];
 
 /// Added to the VMM's score when the kernel selects what to end: half of the host's memory.
 const OOM_SCORE: &[u8] = b"500";
@@ -141,11 +141,15 @@ impl Jail {
 
     /// Lets the VMM open the host's file `source`, and returns the path that it has there: `/` and
     /// `name`. For files that it cannot take as descriptors.
-    pub fn show(&mut self, source: &Path, name: &str) -> PathBuf {
-        let Some(root) = &mut self.root else { return source.to_owned() };
+    pub fn show(&mut self, source: &Path, name: &str) -> Result<PathBuf, JailError> {
+        // The VMM's own error would come later, and look like a fault of the accelerator.
+        let source = fs::canonicalize(source)
+            .and_then(|path| fs::File::open(&path).map(|_| path))
+            .map_err(|error| JailError::new(format!("show {} to the VMM", source.display()), error))?;
+        let Some(root) = &mut self.root else { return Ok(source) };
         let path = Path::new("/").join(name);
-        root.add_file(source.to_owned(), path.clone());
-        path
+        root.add_file(source, path.clone());
+        Ok(path)
     }
 
     /// Starts the VMM. Its standard output is the guest's console, its standard error the VMM's own
@@ -159,12 +163,9 @@ impl Jail {
         let runtime = Handle::current();
         let run = move || {
             let _runtime = runtime.enter();
-            let spawned = self.spawn_on_this_thread(&arguments);
-            let is_running = spawned.is_ok();
-            if started.send(spawned).is_ok() && is_running {
-                // Ends with the sender, which never sends.
-                let _ = end.recv();
-            }
+            let _ = started.send(self.spawn_on_this_thread(&arguments));
+            // Ends with the sender, which never sends.
+            let _ = end.recv();
         };
         let cannot_start = |error| JailError::new("start a thread for the VMM", error);
         std::thread::Builder::new().name("vmm-starter".to_owned()).spawn(run).map_err(cannot_start)?;
@@ -175,7 +176,7 @@ impl Jail {
         Ok(JailedProcess { child, _end_of_thread: end_of_thread })
     }
 
-    fn spawn_on_this_thread(mut self, arguments: &[String]) -> Result<Child, JailError> {
+    fn spawn_on_this_thread(self, arguments: &[String]) -> Result<Child, JailError> {
         // Before it is out of sight.
         let null = fs::File::open("/dev/null").map_err(|error| JailError::new("open /dev/null", error))?;
         let filter = system_calls::build_filter().map_err(|error| {
@@ -187,7 +188,7 @@ impl Jail {
             move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))
                 .map_err(|error| JailError::new("enter the VMM's network", error))?;
         }
-        if let Some(root) = self.root.take() {
+        if let Some(root) = &self.root {
             root.enter()?;
         }
         let mut command = Command::new(&self.program);

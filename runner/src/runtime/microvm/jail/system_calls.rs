@@ -6,7 +6,8 @@
 use std::env::consts::ARCH;
 
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule,
 };
 
 /// Calls that are allowed with any arguments.
@@ -143,14 +144,13 @@ pub fn build_filter() -> Result<BpfProgram, seccompiler::Error> {
 
 /// A thread of this process: no process, and no namespace. `clone3` is denied, because its
 /// arguments cannot be seen; the C library then uses `clone`.
-fn new_thread() -> Result<SeccompRule, seccompiler::BackendError> {
+fn new_thread() -> Result<SeccompRule, BackendError> {
     let thread = (libc::CLONE_THREAD | libc::CLONE_VM | libc::CLONE_SIGHAND) as u64;
-    let operator = SeccompCmpOp::MaskedEq(thread);
-    SeccompRule::new(vec![SeccompCondition::new(0, SeccompCmpArgLen::Qword, operator, thread)?])
+    first_argument(SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(thread), thread)
 }
 
 /// Names of threads, and what QEMU's own filter needs.
-fn prctl_rules() -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
+fn prctl_rules() -> Result<Vec<SeccompRule>, BackendError> {
     let options = [
         libc::PR_SET_NAME,
         libc::PR_GET_NAME,
@@ -160,23 +160,22 @@ fn prctl_rules() -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
         libc::PR_GET_SECCOMP,
         libc::PR_SET_TIMERSLACK,
     ];
-    options
-        .into_iter()
-        .map(|option| {
-            let option = option.unsigned_abs().into();
-            SeccompRule::new(vec![SeccompCondition::new(
-                0,
-                SeccompCmpArgLen::Dword,
-                SeccompCmpOp::Eq,
-                option,
-            )?])
-        })
-        .collect()
+    let rule =
+        |option: i32| first_argument(SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, option.unsigned_abs().into());
+    options.into_iter().map(rule).collect()
 }
 
 /// Limits of this process only.
-fn own_limits() -> Result<SeccompRule, seccompiler::BackendError> {
-    SeccompRule::new(vec![SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, 0)?])
+fn own_limits() -> Result<SeccompRule, BackendError> {
+    first_argument(SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, 0)
+}
+
+fn first_argument(
+    length: SeccompCmpArgLen,
+    operator: SeccompCmpOp,
+    value: u64,
+) -> Result<SeccompRule, BackendError> {
+    SeccompRule::new(vec![SeccompCondition::new(0, length, operator, value)?])
 }
 
 #[cfg(test)]

@@ -80,7 +80,8 @@ async fn run_in_jail(script: &str, argument: &str) -> String {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("script");
     std::fs::write(&file, script).expect("written");
-    let arguments = vec![jail.show(&file, "script").display().to_string(), argument.to_owned()];
+    let script = jail.show(&file, "script").expect("it is there");
+    let arguments = vec![script.display().to_string(), argument.to_owned()];
     let mut process = jail.spawn(arguments).await.expect("started");
     let (mut output, mut errors) = (String::new(), String::new());
     let stdout = process.child.stdout.as_mut().expect("piped");
