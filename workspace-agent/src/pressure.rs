@@ -53,10 +53,11 @@ impl PressureMonitor {
     /// The most serious limit that was reached within the last moments, and the program that the
     /// kernel has ended, if it has ended one.
     pub fn find_pressure(&self) -> (Option<Pressure>, Option<String>) {
+        // First, so that the counters and the log are of one moment.
+        let mut counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
         let kills = read_event(&self.cgroup.join("memory.events"), "oom_kill");
         let refused_forks = self.count_refused_forks();
         let killed = self.kernel_log.as_ref().and_then(KernelLog::find_killed_program);
-        let mut counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
         let pressure = counters.observe(kills, refused_forks, Instant::now());
         counters.killed_program = killed.or(counters.killed_program.take());
         let is_killed = pressure == Some(Pressure::OutOfMemory);

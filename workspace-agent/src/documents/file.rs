@@ -76,6 +76,8 @@ pub struct LoadedFile {
     pub text: String,
     /// How lines end in the file.
     pub line_ending: LineEnding,
+    /// Size of the file.
+    pub bytes: u64,
     /// Entity tag of the file.
     pub etag: String,
 }
@@ -254,9 +256,10 @@ fn read_bytes(mut file: &File, stat: &Stat) -> Result<Vec<u8>, LoadError> {
 }
 
 fn decode(bytes: Vec<u8>, etag: String) -> Result<LoadedFile, LoadError> {
+    let size = bytes.len() as u64;
     let text = decode_text(bytes)?;
     let line_ending = LineEnding::detect(&text);
-    Ok(LoadedFile { text: line_ending.decode(text), line_ending, etag })
+    Ok(LoadedFile { text: line_ending.decode(text), line_ending, bytes: size, etag })
 }
 
 fn decode_text(bytes: Vec<u8>) -> Result<String, LoadError> {

@@ -5,10 +5,7 @@
 //! the others, and gets no larger share of the CPUs than they do. So a program that takes all it can
 //! get (a fork bomb) does not keep its user from starting a terminal to end it.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
@@ -103,12 +100,7 @@ impl ProgramLimits {
     }
 
     fn create(&self, child: &Path) -> anyhow::Result<()> {
-        match std::fs::create_dir(child) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(error).context("cannot create the program's cgroup");
-            }
-            _ => {}
-        }
+        std::fs::create_dir_all(child).context("cannot create the program's cgroup")?;
         for (file, limit) in [("pids.max", self.processes), ("memory.max", self.memory_bytes)] {
             if let Some(limit) = limit {
                 write(child, file, &limit.to_string())?;

@@ -4,7 +4,6 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, Read as _, Seek as _, SeekFrom},
     os::unix::fs::OpenOptionsExt as _,
-    sync::{Mutex, PoisonError},
 };
 
 /// Longest record of the kernel.
@@ -13,20 +12,20 @@ const MAX_RECORD_BYTES: usize = 8192;
 const MAX_RECORDS: usize = 10_000;
 
 /// Reads the kernel's log from its end on.
-pub struct KernelLog(Mutex<File>);
+pub struct KernelLog(File);
 
 impl KernelLog {
     /// Opens the log. Records that exist already are not read.
     pub fn open() -> io::Result<Self> {
         let mut file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open("/dev/kmsg")?;
         file.seek(SeekFrom::End(0))?;
-        Ok(Self(Mutex::new(file)))
+        Ok(Self(file))
     }
 
     /// The program that the kernel has ended last for lack of memory, among the records since the
     /// last call.
     pub fn find_killed_program(&self) -> Option<String> {
-        let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut file = &self.0;
         let mut record = [0; MAX_RECORD_BYTES];
         let mut killed = None;
         for _ in 0..MAX_RECORDS {

@@ -45,6 +45,8 @@ pub(super) struct DiskFile {
     home: HomeDirectory,
     path: HomePath,
     line_ending: LineEnding,
+    /// Size of the file when it was last loaded or saved.
+    bytes: u64,
     /// Entity tag of the file as it was last loaded or saved. `None`: the file does not exist.
     etag: Option<String>,
     state: DiskState,
@@ -112,6 +114,7 @@ impl DiskFile {
             home,
             path,
             line_ending: loaded.line_ending,
+            bytes: loaded.bytes,
             etag: Some(loaded.etag.clone()),
             state: DiskState::InSync,
             settling: Settling::default(),
@@ -131,9 +134,9 @@ impl DiskFile {
         self.save.is_some()
     }
 
-    /// Whether the file is as it was last loaded or saved, and no save is running.
+    /// Whether the file is as it was last loaded or saved, and no save is running or needed.
     pub(super) fn is_in_sync(&self) -> bool {
-        self.state == DiskState::InSync && !self.is_saving()
+        self.state == DiskState::InSync && !self.is_saving() && self.damaged_content.is_none()
     }
 
     /// When the next save starts, unless one is running or the file has to settle first.
@@ -150,9 +153,9 @@ impl DiskFile {
         self.failure.clone()
     }
 
-    /// Size of the file if it contains this text.
-    pub(super) fn encoded_len(&self, text: &str) -> u64 {
-        self.line_ending.encode(text).len() as u64
+    /// Size of the file when it was last loaded or saved.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Schedules a save after an edit. Further edits postpone it, up to [`MAX_SAVE_DELAY`] after
@@ -216,7 +219,7 @@ impl Document {
         if self.file.line_ending != LineEnding::Mixed
             && let Some(message) = self.text.delete_carriage_returns()
         {
-            self.broadcast(&ViewerMessage::Sync(message.into()), None);
+            self.share_change(message);
         }
         let base: Arc<str> = self.text.saved_text().into();
         let request = SaveRequest {
@@ -270,6 +273,7 @@ impl Document {
         // The program stays where it was: at the end of the content before, or of its last write.
         let position = self.file.writer_position.or_else(|| Some(self.known_bytes(base.as_deref()?).len()));
         self.text.mark_saved(save_point);
+        self.file.bytes = saved.bytes;
         self.file.contended_saves = 0;
         self.file.in_use_since = None;
         self.file.failure = None;
@@ -287,7 +291,7 @@ impl Document {
         }
         self.convert_line_ending();
         if !self.text.has_unsaved_edits() {
-            self.broadcast_saved(saved.bytes);
+            self.broadcast_saved();
         }
     }
 
@@ -299,7 +303,7 @@ impl Document {
         let text = self.text.saved_text();
         self.file.line_ending = LineEnding::detect(&text);
         if let Some(message) = self.text.merge_file_text(&self.file.line_ending.decode(text)) {
-            self.broadcast(&ViewerMessage::Sync(message.into()), None);
+            self.share_change(message);
         }
     }
 
@@ -393,19 +397,19 @@ impl Document {
     }
 
     fn merge_loaded_file(&mut self, loaded: LoadedFile) {
-        let bytes = loaded.text.len() as u64;
+        self.file.bytes = loaded.bytes;
         self.file.set_in_sync(Some(loaded.etag));
         self.file.writer_position = None;
         self.file.damaged_content = None;
         self.file.line_ending = loaded.line_ending;
         if let Some(message) = self.text.merge_file_text(&loaded.text) {
-            self.broadcast(&ViewerMessage::Sync(message.into()), None);
+            self.share_change(message);
         }
         self.file.failure = None;
         if self.text.has_unsaved_edits() {
             self.resume();
         } else {
-            self.broadcast_saved(bytes);
+            self.broadcast_saved();
         }
     }
 
@@ -417,7 +421,7 @@ impl Document {
         let appended = self.file.line_ending.decode(String::from_utf8_lossy(&late.bytes).into_owned());
         let text = self.text.saved_text() + &appended;
         if let Some(message) = self.text.merge_file_text(&text) {
-            self.broadcast(&ViewerMessage::Sync(message.into()), None);
+            self.share_change(message);
         }
         self.file.schedule_save();
     }
@@ -447,7 +451,7 @@ impl Document {
             let replaced = &mut self.file.replaced_files[index];
             (replaced.text, replaced.version) = (text.as_str().into(), version);
             if let Some(message) = self.text.merge_late_text(&base, &text) {
-                self.broadcast(&ViewerMessage::Sync(message.into()), None);
+                self.share_change(message);
                 self.file.schedule_save();
             }
         }

@@ -336,30 +336,41 @@ impl Document {
             self.broadcast(&ViewerMessage::Sync(message.into()), except);
         }
         if effects.has_edited {
-            if self.edit_meter.count(message.len()) {
-                self.measure();
-            }
+            self.count_edit(message.len());
             if !was_unsaved {
                 self.broadcast(&ViewerMessage::Event(DocumentEvent::Dirty), None);
             }
             self.file.schedule_save();
         } else if is_edit && is_complete && !was_unsaved {
             // What it sends again after a reconnect may have been saved without its knowledge.
-            let bytes = self.file.encoded_len(&self.text.text());
-            self.send_saved(viewer, bytes);
+            self.send_saved(viewer);
         }
     }
 
     /// Tells a viewer that all its edits are on disk.
-    fn send_saved(&mut self, viewer: ViewerId, bytes: u64) {
+    fn send_saved(&mut self, viewer: ViewerId) {
         let Some(edits) = self.viewers.get(&viewer).map(|viewer| viewer.edits) else { return };
+        let bytes = self.file.bytes();
         self.send(viewer, ViewerMessage::Event(DocumentEvent::Saved { bytes, edits }));
     }
 
     /// Tells all viewers that all their edits are on disk.
-    fn broadcast_saved(&mut self, bytes: u64) {
+    fn broadcast_saved(&mut self) {
         for viewer in self.viewers.keys().copied().collect::<Vec<_>>() {
-            self.send_saved(viewer, bytes);
+            self.send_saved(viewer);
+        }
+    }
+
+    /// Sends a change of the text that comes from the file to all viewers.
+    fn share_change(&mut self, message: Vec<u8>) {
+        self.count_edit(message.len());
+        self.broadcast(&ViewerMessage::Sync(message.into()), None);
+    }
+
+    /// Counts an edit, wherever it comes from: each makes the history longer.
+    fn count_edit(&mut self, bytes: usize) {
+        if self.edit_meter.count(bytes) {
+            self.measure();
         }
     }
 
