@@ -113,7 +113,12 @@ pub struct RunnerSpec {
 }
 
 /// An unused allowance for automatic snapshots is complete after this time, and grows no more.
-pub const UPLOAD_ALLOWANCE_HOURS: u64 = 8;
+const UPLOAD_ALLOWANCE_HOURS: u64 = 8;
+
+/// A complete allowance for automatic snapshots that grows by this many bytes an hour, in bytes.
+pub fn complete_upload_allowance(bytes_per_hour: u64) -> u64 {
+    bytes_per_hour.saturating_mul(UPLOAD_ALLOWANCE_HOURS)
+}
 
 /// The highest slot. 100.64.0.0/10 has 2^20 networks of four addresses, and uids are 620000 plus the slot.
 pub const MAX_SLOT: u16 = 16_383;

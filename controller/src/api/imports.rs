@@ -4,11 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
-    body::{Body, Bytes},
-    extract::State,
+    body::Bytes,
+    extract::{FromRequest as _, Request, State, rejection::BytesRejection},
     http::StatusCode,
 };
-use http_body_util::{BodyExt as _, Collected, LengthLimitError, Limited};
 use protocol::{
     Code, ManifestId, WorkspaceId,
     api::{
@@ -235,13 +234,13 @@ pub async fn upload_import_chunks(
     signed: Signed,
     Params(id): Params<Uuid>,
     Query(at): Query<At>,
-    body: Body,
+    request: Request,
 ) -> Result<Json<Import>> {
     limits::check_disk(&app.config)?;
     let allowed = authorize(signed.caller(), Action::UseWorkspaces)?;
     let user = allowed.caller().user;
     let _turn = app.chunk_readers.upload_turn(user).await.map_err(|Busy| transfers_are_busy())?;
-    let body = read_body(body).await?;
+    let body = read_body(request).await?;
     let found = find(&app, allowed, id).await?;
     let _permit = permit(&app, user).await?;
     let (hash, parts) = decode_body(body, chunk_count(found.size_bytes())).await?;
@@ -268,19 +267,17 @@ pub async fn upload_import_chunks(
 }
 
 /// Reads the body of an upload. To be called in the turn of its user, because it stays in memory.
-async fn read_body(body: Body) -> Result<Bytes> {
+async fn read_body(request: Request) -> Result<Bytes> {
     let too_slow = |_elapsed| ApiError::new(Code::Timeout, "The body did not arrive in time. Try again.");
-    let read =
-        timeout(BODY_TIMEOUT, Limited::new(body, MAX_CHUNKS_BYTES).collect()).await.map_err(too_slow)?;
-    read.map(Collected::to_bytes).map_err(|error| {
-        if error.is::<LengthLimitError>() {
-            return ApiError::new(
-                Code::TooLarge,
-                format!("The body has more than {MAX_CHUNKS_BYTES} bytes."),
-            );
-        }
-        ApiError::new(Code::BadRequest, "The body cannot be read.")
-    })
+    let read = timeout(BODY_TIMEOUT, Bytes::from_request(request, &())).await.map_err(too_slow)?;
+    read.map_err(|rejection| unreadable(&rejection))
+}
+
+fn unreadable(rejection: &BytesRejection) -> ApiError {
+    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        return ApiError::new(Code::TooLarge, format!("The body has more than {MAX_CHUNKS_BYTES} bytes."));
+    }
+    ApiError::new(Code::BadRequest, "The body cannot be read.")
 }
 
 /// Hashes and decodes a body on a blocking thread.

@@ -1,7 +1,7 @@
 //! How much of the allowance of a home for automatic snapshots is used up. The runner keeps the pace
 //! while it runs; here it survives the runner, which learns it at its start.
 
-use protocol::{TenantId, VolumeId, runner::UPLOAD_ALLOWANCE_HOURS};
+use protocol::{TenantId, VolumeId, runner::complete_upload_allowance};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
@@ -19,8 +19,7 @@ impl UsedAllowance {
     pub fn at(self, now: OffsetDateTime, bytes_per_hour: u64) -> u64 {
         let hours = (now - self.at).as_seconds_f64().max(0.0) / SECONDS_PER_HOUR;
         let grown = hours * bytes_per_hour as f64;
-        let complete = bytes_per_hour.saturating_mul(UPLOAD_ALLOWANCE_HOURS);
-        ((self.bytes.max(0) as f64 - grown).max(0.0) as u64).min(complete)
+        ((self.bytes.max(0) as f64 - grown).max(0.0) as u64).min(complete_upload_allowance(bytes_per_hour))
     }
 }
 
@@ -41,14 +40,13 @@ pub async fn record_upload(
     )
     .fetch_one(&mut *connection)
     .await?;
-    let complete = bytes_per_hour.saturating_mul(UPLOAD_ALLOWANCE_HOURS);
     let bytes = used.at(now, bytes_per_hour).saturating_add(uploaded_bytes.max(0).unsigned_abs());
     sqlx::query!(
         "update volumes set allowance_used_bytes = $3, allowance_used_at = $4
          where tenant_id = $1 and volume_id = $2",
         tenant.0,
         volume.0,
-        i64::try_from(bytes.min(complete)).unwrap_or(i64::MAX),
+        i64::try_from(bytes.min(complete_upload_allowance(bytes_per_hour))).unwrap_or(i64::MAX),
         now,
     )
     .execute(connection)

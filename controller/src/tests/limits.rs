@@ -107,29 +107,11 @@ async fn upload_allowance_survives_restart() {
     let owner = world.owner().await;
     let (id, runner) = owner.running(&world, "demo").await;
     assert_eq!(runner.spec.upload_allowance_used, 0);
-    let uploaded = |report, bytes| match report {
-        Report::Snapshot {
-            manifest,
-            kind,
-            consistency,
-            answers,
-            cut_at,
-            changed_bytes,
-            objects,
-            stored_bytes,
-            ..
-        } => Report::Snapshot {
-            manifest,
-            kind,
-            consistency,
-            answers,
-            cut_at,
-            changed_bytes,
-            uploaded_bytes: bytes,
-            objects,
-            stored_bytes,
-        },
-        other => other,
+    let uploaded = |mut report, bytes| {
+        if let Report::Snapshot { uploaded_bytes, .. } = &mut report {
+            *uploaded_bytes = bytes;
+        }
+        report
     };
     let report = uploaded(stream(7), 6 * GIB);
     runner.report(vec![report.clone()]).await.expect("accepted");

@@ -20,10 +20,8 @@ pub struct Waiting {
     pub tenant: TenantId,
     pub owner: UserId,
     pub workspace: WorkspaceId,
-    /// How many workspaces of its owner may run at once. None: no limit.
-    pub max_of_owner: Option<u32>,
-    /// Size of all scratch disks of its owner together. None: no limit.
-    pub max_scratch_of_owner: Option<u64>,
+    /// What its owner may use.
+    pub of_owner: UsageLimits,
     pub memory_mib: u64,
     pub scratch_mib: u64,
     pub queued_at: OffsetDateTime,
@@ -52,9 +50,9 @@ pub struct Turns {
     pub admitted: Vec<WorkspaceId>,
 }
 
-/// What one tenant may use at once. None: no limit.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct TenantLimits {
+/// What one owner or one tenant may use at once. None: no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UsageLimits {
     /// Workspaces that run.
     pub workspaces: Option<u32>,
     /// Size of their scratch disks together.
@@ -66,7 +64,7 @@ pub fn assign_turns(
     waiting: &[Waiting],
     placed: &[Placed],
     capacity: Capacity,
-    of_tenant: TenantLimits,
+    of_tenant: UsageLimits,
 ) -> Turns {
     let mut running = RunningCounts::of(placed);
     let mut rest = waiting.to_vec();
@@ -91,7 +89,7 @@ fn select_fitting(
     order: &[Waiting],
     placed: &[Placed],
     capacity: Capacity,
-    of_tenant: TenantLimits,
+    of_tenant: UsageLimits,
 ) -> Vec<WorkspaceId> {
     let mut running = RunningCounts::of(placed);
     let booked = |guest_mib: u64| guest_mib + capacity.overhead_mib;
@@ -137,9 +135,9 @@ impl Usage {
     }
 
     /// Whether one more workspace exceeds a limit.
-    fn is_at_limit(self, more: &Waiting, workspaces: Option<u32>, scratch_mib: Option<u64>) -> bool {
-        workspaces.is_some_and(|max| self.workspaces >= max as usize)
-            || scratch_mib.is_some_and(|max| self.scratch_mib + more.scratch_mib > max)
+    fn is_at_limit(self, more: &Waiting, limits: UsageLimits) -> bool {
+        limits.workspaces.is_some_and(|max| self.workspaces >= max as usize)
+            || limits.scratch_mib.is_some_and(|max| self.scratch_mib + more.scratch_mib > max)
     }
 }
 
@@ -153,10 +151,9 @@ impl RunningCounts {
     }
 
     /// Whether a limit forbids this workspace to run beside those that are counted.
-    fn is_at_limit(&self, waiting: &Waiting, of_tenant: TenantLimits) -> bool {
+    fn is_at_limit(&self, waiting: &Waiting, of_tenant: UsageLimits) -> bool {
         let (tenant, owner) = self.usage(waiting);
-        owner.is_at_limit(waiting, waiting.max_of_owner, waiting.max_scratch_of_owner)
-            || tenant.is_at_limit(waiting, of_tenant.workspaces, of_tenant.scratch_mib)
+        owner.is_at_limit(waiting, waiting.of_owner) || tenant.is_at_limit(waiting, of_tenant)
     }
 
     /// What its tenant and its owner use.
@@ -183,15 +180,14 @@ mod tests {
     use super::*;
 
     const ROOMY: Capacity = Capacity { sandboxes: 100, memory_mib: 1 << 20, overhead_mib: 0, starting: 100 };
-    const UNLIMITED: TenantLimits = TenantLimits { workspaces: None, scratch_mib: None };
+    const UNLIMITED: UsageLimits = UsageLimits { workspaces: None, scratch_mib: None };
 
     fn waiting(tenant: TenantId, owner: UserId, second: i64) -> Waiting {
         Waiting {
             tenant,
             owner,
             workspace: WorkspaceId::random(),
-            max_of_owner: None,
-            max_scratch_of_owner: None,
+            of_owner: UsageLimits::default(),
             memory_mib: 1024,
             scratch_mib: 1024,
             queued_at: OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(second),
@@ -287,7 +283,8 @@ mod tests {
     fn owner_at_limit_waits_and_delays_nobody() {
         let tenant = TenantId::random();
         let (greedy, modest) = (UserId::random(), UserId::random());
-        let limited = |second| Waiting { max_of_owner: Some(2), ..waiting(tenant, greedy, second) };
+        let of_owner = UsageLimits { workspaces: Some(2), scratch_mib: None };
+        let limited = |second| Waiting { of_owner, ..waiting(tenant, greedy, second) };
         let mut queue: Vec<Waiting> = (0..199).map(limited).collect();
         let late = waiting(tenant, modest, 500);
         queue.push(late);
@@ -307,7 +304,7 @@ mod tests {
             (0..5).map(|second| waiting(school, UserId::random(), second)).collect();
         let late = waiting(firm, UserId::random(), 100);
         let queue = [&of_school[..], &[late]].concat();
-        let turns = assign_turns(&queue, &[], ROOMY, TenantLimits { workspaces: Some(2), ..UNLIMITED });
+        let turns = assign_turns(&queue, &[], ROOMY, UsageLimits { workspaces: Some(2), ..UNLIMITED });
         assert_eq!(turns.admitted, [of_school[0].workspace, late.workspace, of_school[1].workspace]);
     }
 
@@ -315,15 +312,15 @@ mod tests {
     fn scratch_at_limit_waits_and_delays_nobody() {
         let (school, firm) = (TenantId::random(), TenantId::random());
         let greedy = UserId::random();
-        let limited =
-            |second| Waiting { max_scratch_of_owner: Some(2048), ..waiting(school, greedy, second) };
+        let of_owner = UsageLimits { workspaces: None, scratch_mib: Some(2048) };
+        let limited = |second| Waiting { of_owner, ..waiting(school, greedy, second) };
         let late = waiting(firm, UserId::random(), 500);
         let queue = [limited(0), limited(1), limited(2), late];
         let running =
             Placed { tenant: school, owner: greedy, memory_mib: 1, scratch_mib: 1024, is_starting: false };
         let turns = assign_turns(&queue, &[running], ROOMY, UNLIMITED);
         assert_eq!(turns.admitted, [late.workspace, queue[0].workspace]);
-        let of_tenant = TenantLimits { scratch_mib: Some(1024), ..UNLIMITED };
+        let of_tenant = UsageLimits { scratch_mib: Some(1024), ..UNLIMITED };
         assert_eq!(assign_turns(&queue, &[running], ROOMY, of_tenant).admitted, [late.workspace]);
     }
 

@@ -83,20 +83,24 @@ struct DiskUsage {
     of_tenant: u64,
 }
 
-/// The limit that one more disk exceeds, and what is used of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Exceeded {
-    OfOwner { limit: u64 },
-    OfTenant { limit: u64 },
-}
-
 impl DiskUsage {
-    /// Finds the limit that the disk in question exceeds. None: it exceeds none.
-    fn find_exceeded(self, of_owner: Option<u64>, of_tenant: Option<u64>) -> Option<Exceeded> {
+    /// Checks the limits of the owner and the tenant. The errors are made of what is wanted, what is used,
+    /// and the limit.
+    fn check(
+        self,
+        max_of_owner: Option<u64>,
+        max_of_tenant: Option<u64>,
+        owner_error: impl FnOnce([String; 3]) -> LimitError,
+        tenant_error: impl FnOnce([String; 3]) -> LimitError,
+    ) -> Result<(), LimitError> {
         let exceeds = |limit: &u64, used: u64| used.saturating_add(self.wanted) > *limit;
-        let owner = of_owner.filter(|limit| exceeds(limit, self.of_owner));
-        let tenant = of_tenant.filter(|limit| exceeds(limit, self.of_tenant));
-        owner.map(|limit| Exceeded::OfOwner { limit }).or(tenant.map(|limit| Exceeded::OfTenant { limit }))
+        if let Some(limit) = max_of_owner.filter(|limit| exceeds(limit, self.of_owner)) {
+            return Err(owner_error([self.wanted, self.of_owner, limit].map(format_mib)));
+        }
+        match max_of_tenant.filter(|limit| exceeds(limit, self.of_tenant)) {
+            Some(limit) => Err(tenant_error([self.wanted, self.of_tenant, limit].map(format_mib))),
+            None => Ok(()),
+        }
     }
 }
 
@@ -293,31 +297,21 @@ fn describe_running(names: &[String], is_own: bool) -> String {
 }
 
 fn decide_homes(limits: &HomeLimits, role: Role, usage: DiskUsage) -> Result<(), LimitError> {
-    match usage.find_exceeded(limits.of(role), limits.tenant_mib) {
-        None => Ok(()),
-        Some(Exceeded::OfOwner { limit }) => {
-            let [wanted, used, limit] = [usage.wanted, usage.of_owner, limit].map(format_mib);
-            Err(LimitError::Homes { wanted, used, limit })
-        }
-        Some(Exceeded::OfTenant { limit }) => {
-            let [wanted, used, limit] = [usage.wanted, usage.of_tenant, limit].map(format_mib);
-            Err(LimitError::HomesOfTenant { wanted, used, limit })
-        }
-    }
+    usage.check(
+        limits.of(role),
+        limits.tenant_mib,
+        |[wanted, used, limit]| LimitError::Homes { wanted, used, limit },
+        |[wanted, used, limit]| LimitError::HomesOfTenant { wanted, used, limit },
+    )
 }
 
 fn decide_scratch(limits: &ScratchLimits, role: Role, usage: DiskUsage) -> Result<(), LimitError> {
-    match usage.find_exceeded(limits.of(role), limits.tenant_mib) {
-        None => Ok(()),
-        Some(Exceeded::OfOwner { limit }) => {
-            let [wanted, used, limit] = [usage.wanted, usage.of_owner, limit].map(format_mib);
-            Err(LimitError::Scratch { wanted, used, limit })
-        }
-        Some(Exceeded::OfTenant { limit }) => {
-            let [wanted, used, limit] = [usage.wanted, usage.of_tenant, limit].map(format_mib);
-            Err(LimitError::ScratchOfTenant { wanted, used, limit })
-        }
-    }
+    usage.check(
+        limits.of(role),
+        limits.tenant_mib,
+        |[wanted, used, limit]| LimitError::Scratch { wanted, used, limit },
+        |[wanted, used, limit]| LimitError::ScratchOfTenant { wanted, used, limit },
+    )
 }
 
 /// A size in GiB with one decimal where it is not whole.

@@ -17,7 +17,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
-    admission::{Placed, TenantLimits, Waiting, assign_turns},
+    admission::{Placed, UsageLimits, Waiting, assign_turns},
     view,
 };
 use crate::{
@@ -87,8 +87,7 @@ pub async fn place_queued(core: &Core) -> Result<Vec<Placement>, sqlx::Error> {
     .await?;
     let capacity = core.config.engine.capacity();
     let limits = &core.config.limits;
-    let of_tenant =
-        TenantLimits { workspaces: limits.running.tenant, scratch_mib: limits.scratch.tenant_mib };
+    let of_tenant = UsageLimits { workspaces: limits.running.tenant, scratch_mib: limits.scratch.tenant_mib };
     let turns = assign_turns(&waiting(core, now, &rows), &placed(core, &rows), capacity, of_tenant);
     let admitted: HashSet<WorkspaceId> = turns.admitted.iter().copied().collect();
     let rest: Vec<WorkspaceId> = turns.order.into_iter().filter(|id| !admitted.contains(id)).collect();
@@ -108,8 +107,10 @@ fn waiting(core: &Core, now: OffsetDateTime, rows: &[QueueRow]) -> Vec<Waiting> 
             tenant: TenantId(row.tenant_id),
             owner: UserId(row.owner_id),
             workspace: WorkspaceId(row.workspace_id),
-            max_of_owner: core.config.limits.running.of(row.owner_role.0),
-            max_scratch_of_owner: core.config.limits.scratch.of(row.owner_role.0),
+            of_owner: UsageLimits {
+                workspaces: core.config.limits.running.of(row.owner_role.0),
+                scratch_mib: core.config.limits.scratch.of(row.owner_role.0),
+            },
             memory_mib: row.memory_mib.unsigned_abs().into(),
             scratch_mib: row.scratch_mib.unsigned_abs().into(),
             queued_at: row.queued_at.unwrap_or(row.created_at),
