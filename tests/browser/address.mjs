@@ -2,6 +2,7 @@
 // workspace, use its terminal, reload.
 import assert from "node:assert/strict";
 import {
+  createWorkspace,
   finish,
   openPage,
   origin,
@@ -21,13 +22,7 @@ await step(`sign in at ${origin}`, async () => {
 });
 
 await step("a new workspace opens with a terminal", async () => {
-  await ada.getByRole("button", { name: "Create workspace" }).click();
-  await ada.getByLabel("Name").fill("demo");
-  await ada
-    .getByRole("dialog")
-    .getByRole("button", { name: /^Create/ })
-    .click();
-  await ada.waitForURL(/\/workspaces\/[0-9a-f-]{36}$/);
+  await createWorkspace(ada, "demo");
   await ada.getByRole("tree", { name: "Files" }).waitFor();
   await ada.locator(".xterm-rows").first().waitFor();
   await waitForTerminalText(ada, /[$#]/);

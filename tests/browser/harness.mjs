@@ -200,6 +200,21 @@ export async function signIn(page) {
   await page.getByRole("button", { name: "Create workspace" }).waitFor();
 }
 
+/** Creates a workspace from the list of workspaces, and waits for its page. Returns its id. */
+export async function createWorkspace(page, name) {
+  await page
+    .getByRole("button", { name: /^(Create|New) workspace/ })
+    .first()
+    .click();
+  await page.getByLabel("Name").fill(name);
+  await page
+    .getByRole("dialog")
+    .getByRole("button", { name: /^Create/ })
+    .click();
+  await page.waitForURL(/\/workspaces\/[0-9a-f-]{36}$/);
+  return page.url().split("/").at(-1);
+}
+
 const replies = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 /**
  * Asks the Rust test that started this script for something outside the browser, and waits until it

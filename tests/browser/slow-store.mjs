@@ -3,6 +3,7 @@
 // two widths.
 import assert from "node:assert/strict";
 import {
+  createWorkspace,
   finish,
   origin,
   screenshot,
@@ -44,15 +45,7 @@ async function grows(by) {
 
 async function create(name) {
   await ada.goto(origin);
-  await ada
-    .getByRole("button", { name: /^(Create|New) workspace/ })
-    .first()
-    .click();
-  await ada.getByLabel("Name").fill(name);
-  await ada
-    .getByRole("dialog")
-    .getByRole("button", { name: /^Create/ })
-    .click();
+  await createWorkspace(ada, name);
 }
 
 await step("a start shows its steps with their times", async () => {

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { build } from "../../web/node_modules/vite/dist/node/index.js";
 import {
+  createWorkspace,
   editorText,
   finish,
   openPage,
@@ -63,14 +64,7 @@ const waitForNames = (page, names) =>
 
 await step("Burrow's editor opens the file", async () => {
   await signIn(ada);
-  await ada.getByRole("button", { name: "Create workspace" }).click();
-  await ada.getByLabel("Name").fill("demo");
-  await ada
-    .getByRole("dialog")
-    .getByRole("button", { name: /^Create/ })
-    .click();
-  await ada.waitForURL(/\/workspaces\/[0-9a-f-]{36}$/);
-  workspace = ada.url().split("/").at(-1);
+  workspace = await createWorkspace(ada, "demo");
   await ada.getByRole("tree", { name: "Files" }).waitFor();
   await writeFile(ada, workspace, PATH, "first line\n");
   await treeItem(ada, PATH).dblclick();
@@ -134,6 +128,12 @@ await step("a stock client that was away gets and sends what it missed", async (
 await step("a document with a long history begins again, and Burrow's editor keeps its place", async () => {
   await editorText(ada).click();
   await ada.keyboard.press("Control+End");
+  const scroller = ada.locator(".cm-scroller").first();
+  const distanceToEnd = () => scroller.evaluate((element) => element.scrollHeight - element.scrollTop);
+  const atEnd = await distanceToEnd();
+  await scroller.evaluate((element) => element.scrollBy(0, -300));
+  const distance = await distanceToEnd();
+  assert.ok(distance > atEnd + 200, `${atEnd} ${distance}`);
   await bea.evaluate(() => {
     window.client.disconnect();
     window.client.insertInManyPlaces(150_000);
@@ -146,6 +146,8 @@ await step("a document with a long history begins again, and Burrow's editor kee
   assert.equal(text, await bea.evaluate(() => window.client.text()));
   await append(dan, "from dan\n");
   await editorText(ada).filter({ hasText: "from dan" }).waitFor();
+  const drift = Math.abs((await distanceToEnd()) - distance);
+  assert.ok(drift < 100, `the text has moved by ${drift} pixels`);
   await ada.keyboard.type("from ada\n");
   await waitForContent(ada, workspace, PATH, `${text}from ada\nfrom dan\n`);
 });

@@ -92,9 +92,8 @@ const commands = {
   state() {
     const texts = clients.map(({ text }) => text.toString());
     const synced = clients.every(({ provider }) => provider.synced);
-    return { synced, equal: new Set(texts).size === 1, text: texts[0] };
+    return { synced, texts };
   },
-  texts: () => clients.map(({ text }) => text.toString()),
   reopen: () => Promise.all(clients.map(reopen)),
 };
 

@@ -50,8 +50,10 @@ fn uses(pid: u32, directory: &Path) -> bool {
         let text = fs::read(process.join(file)).unwrap_or_default();
         String::from_utf8_lossy(&text).contains(&*directory.to_string_lossy())
     };
+    let namespace = |process: &Path| fs::read_link(process.join("ns/mnt")).ok();
+    let is_elsewhere = || namespace(&process) != namespace(Path::new("/proc/self"));
     is_named_in("cmdline")
-        || is_named_in("mountinfo")
+        || (is_elsewhere() && is_named_in("mountinfo"))
         || links.any(|link| fs::read_link(link).is_ok_and(|target| target.starts_with(directory)))
 }
 

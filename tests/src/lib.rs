@@ -58,6 +58,23 @@ pub fn soak_factor() -> Option<u32> {
     std::env::var("BURROW_SOAK_FACTOR").ok()?.parse().ok()
 }
 
+/// The seed of a random test: `BURROW_SEED`, or a new one. Prints it.
+pub fn seed() -> u64 {
+    let given = std::env::var("BURROW_SEED").ok().and_then(|text| text.parse().ok());
+    let seed = given.unwrap_or_else(rand::random);
+    eprintln!("BURROW_SEED={seed}");
+    seed
+}
+
+/// Whether the long tests with real microVMs are enabled. `cargo xtask soak` runs them.
+pub fn soak_enabled() -> bool {
+    let is_enabled = guests_enabled() && soak_factor().is_some();
+    if !is_enabled {
+        eprintln!("skipped: `cargo xtask soak` runs this test");
+    }
+    is_enabled
+}
+
 /// Whether tests with real microVMs are enabled. Booting them needs root, an image and minutes.
 pub fn guests_enabled() -> bool {
     let is_enabled = std::env::var_os("BURROW_GUEST_TESTS").is_some();
@@ -175,7 +192,7 @@ impl Stack {
 
     /// Waits for a VMM and kills the newest one.
     pub async fn kill_newest_vmm(&self) {
-        signal(self.newest_vmm().await, rustix::process::Signal::KILL);
+        send_signal(self.newest_vmm().await, rustix::process::Signal::KILL);
     }
 
     /// Waits for a VMM. Returns the process id of the newest one. A VMM is a child of a runner, which
@@ -282,7 +299,7 @@ impl Stack {
 
     /// Sends SIGINT, like Ctrl-C, and waits for the end. It must be clean and leave nothing behind.
     pub async fn interrupt(mut self) {
-        signal(self.pid(), rustix::process::Signal::INT);
+        send_signal(self.pid(), rustix::process::Signal::INT);
         let status = timeout(WAIT_TIMEOUT, self.child.wait()).await.expect("it ends").expect("waited for");
         assert!(status.success(), "{status}\n{}", self.log());
         leftovers::wait_for_cleanup(&self.options.data).await;
@@ -309,7 +326,8 @@ fn parent_of(pid: u32) -> Option<u32> {
     status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
 }
 
-fn signal(pid: u32, signal: rustix::process::Signal) {
+/// Sends a signal to a process that lives.
+pub fn send_signal(pid: u32, signal: rustix::process::Signal) {
     let pid = rustix::process::Pid::from_raw(pid.cast_signed()).expect("a process");
     rustix::process::kill_process(pid, signal).expect("it lives");
 }

@@ -3,30 +3,24 @@
 
 use burrow_tests::{
     Stack, StackOptions,
-    browser::{browser_enabled, run_script, run_script_with},
-    guests_enabled,
+    browser::{browser_enabled, run_script_with},
+    guests_enabled, short_directory,
 };
 
 async fn run_in_browser(script: &str, runtime: &'static str) {
     if !browser_enabled() {
         return;
     }
-    let place = tempfile::Builder::new().prefix("bw").tempdir_in("/tmp").expect("a directory");
+    let place = short_directory();
     let stack = Stack::start_signed_out(StackOptions::new(runtime, &place.path().join("d"))).await;
     let screenshots = format!("{}-{runtime}", script.trim_end_matches(".mjs"));
-    run_script(&stack, script, &screenshots, async |action| panic!("unknown action: {action}")).await;
+    run_script_with(&stack, script, &screenshots, &[]).await;
     stack.interrupt().await;
 }
 
 #[tokio::test]
 async fn api_reference_works_without_other_hosts() {
-    if !browser_enabled() {
-        return;
-    }
-    let place = tempfile::Builder::new().prefix("bw").tempdir_in("/tmp").expect("a directory");
-    let stack = Stack::start_signed_out(StackOptions::new("fake", &place.path().join("d"))).await;
-    run_script_with(&stack, "api-reference.mjs", "api-reference", &[]).await;
-    stack.interrupt().await;
+    run_in_browser("api-reference.mjs", "fake").await;
 }
 
 #[tokio::test]

@@ -18,11 +18,8 @@ const MAX_BYTES: usize = 4096;
 
 #[test]
 fn decoders_survive_any_bytes() {
-    let seed =
-        std::env::var("BURROW_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(rand::random);
-    eprintln!("BURROW_SEED={seed}");
     let factor = burrow_tests::soak_factor().unwrap_or(1) as usize;
-    let mut random = StdRng::seed_from_u64(seed);
+    let mut random = StdRng::seed_from_u64(burrow_tests::seed());
     for (name, decode) in decoders::DECODERS {
         let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(name);
         let files = fs::read_dir(&corpus).unwrap_or_else(|error| panic!("{}: {error}", corpus.display()));

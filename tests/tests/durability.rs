@@ -4,7 +4,7 @@
 use std::{path::Path, process::Stdio};
 
 use burrow_tests::{
-    Stack, StackOptions, WAIT_TIMEOUT, burrow, guest_programs::copy_programs, guests_enabled,
+    Stack, StackOptions, WAIT_TIMEOUT, burrow, guest_programs::copy_programs, send_signal, soak_enabled,
 };
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
@@ -107,15 +107,6 @@ enum Victim {
     Vmm,
     Runner,
     Up,
-}
-
-/// Whether the long tests are enabled. `cargo xtask soak` runs them.
-fn soak_enabled() -> bool {
-    let is_enabled = guests_enabled() && std::env::var_os("BURROW_SOAK_FACTOR").is_some();
-    if !is_enabled {
-        eprintln!("skipped: `cargo xtask soak` runs this test");
-    }
-    is_enabled
 }
 
 fn directory() -> tempfile::TempDir {
@@ -247,7 +238,7 @@ async fn count_numbers(stack: &Stack, reader: &[&str]) -> u64 {
 fn kill(data: &Path, text: &str) {
     let runs = data.join("run");
     let processes = std::fs::read_dir("/proc").expect("there").flatten();
-    let pids: Vec<i32> = processes
+    let pids: Vec<u32> = processes
         .filter_map(|process| {
             let pid = process.file_name().to_str()?.parse().ok()?;
             let line = std::fs::read(process.path().join("cmdline")).ok()?;
@@ -259,8 +250,7 @@ fn kill(data: &Path, text: &str) {
         .collect();
     assert!(!pids.is_empty(), "no process with {text:?} in {}", data.display());
     for pid in pids {
-        let pid = rustix::process::Pid::from_raw(pid).expect("a process");
-        rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it lives");
+        send_signal(pid, rustix::process::Signal::KILL);
     }
 }
 

@@ -10,11 +10,11 @@ use std::{
 };
 
 use burrow_tests::{
-    burrow, guests_enabled,
+    burrow,
     leftovers::{mounts_below, processes_with},
-    short_directory, soak_factor, wait_until,
+    send_signal, short_directory, soak_enabled, wait_until,
 };
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader, Lines},
@@ -77,14 +77,6 @@ struct Place {
     _directory: tempfile::TempDir,
 }
 
-/// A running `burrow image build`.
-struct Builder {
-    child: Child,
-    stderr: Lines<BufReader<ChildStderr>>,
-    /// What it has printed to standard error.
-    log: String,
-}
-
 impl Place {
     fn new() -> Self {
         let directory = short_directory();
@@ -94,21 +86,22 @@ impl Place {
         Self { source, cache, _directory: directory }
     }
 
-    fn start(&self) -> Builder {
+    /// Starts `burrow image build`.
+    fn start(&self) -> Child {
         let mut command = Command::new(burrow());
         command.args(["image", "build", "-o", "json", "--image-source"]).arg(&self.source);
         command.arg("--image-cache").arg(&self.cache);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        let mut child = command.spawn().expect("burrow starts");
-        let stderr = BufReader::new(child.stderr.take().expect("piped")).lines();
-        Builder { child, stderr, log: String::new() }
+        command.spawn().expect("burrow starts")
     }
 
     /// Starts a build and ends it with `signal` once it has begun this step.
     async fn end_build_at(&self, step: &str, signal: Signal) {
         self.remove_published();
-        let mut builder = self.start();
-        builder.wait_for(step).await;
+        let mut child = self.start();
+        // Kept, because a closed pipe would end the build too.
+        let mut stderr = BufReader::new(child.stderr.take().expect("piped")).lines();
+        wait_for(&mut stderr, step).await;
         if STEPS_WITH_MOUNTS.contains(&step) {
             let works_in_root =
                 || processes_with(&self.cache).iter().any(|it| it.root.starts_with(&self.cache));
@@ -118,23 +111,17 @@ impl Place {
         let unfinished = self.unfinished();
         assert!(unfinished.len() <= 1, "{unfinished:?}");
         assert_eq!(mounts_below(&self.cache), Vec::<String>::new());
-        let pid = Pid::from_raw(builder.child.id().expect("it runs") as i32).expect("not 0");
-        kill_process(pid, signal).expect("it runs");
-        timeout(STEP_TIMEOUT, builder.child.wait()).await.expect("it ends").expect("its status");
+        send_signal(child.id().expect("it runs"), signal);
+        timeout(STEP_TIMEOUT, child.wait()).await.expect("it ends").expect("its status");
         wait_until("all processes of the build have ended", || processes_with(&self.cache).is_empty()).await;
         assert_eq!(mounts_below(&self.cache), Vec::<String>::new());
     }
 
     /// Builds to the end, and checks that the image is complete and nothing else is left.
     async fn build(&self) {
-        let Builder { child, mut stderr, .. } = self.start();
-        let output = timeout(STEP_TIMEOUT, child.wait_with_output()).await.expect("it ends");
+        let output = timeout(STEP_TIMEOUT, self.start().wait_with_output()).await.expect("it ends");
         let output = output.expect("its output");
-        let mut log = String::new();
-        while let Ok(Some(line)) = stderr.next_line().await {
-            log.extend([&line, "\n"]);
-        }
-        assert!(output.status.success(), "{}\n{log}", output.status);
+        assert!(output.status.success(), "{}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
         let built: Value = serde_json::from_slice(&output.stdout).expect("JSON");
         let directory = Path::new(built["directory"].as_str().expect("a path"));
         let initramfs = Path::new(built["initramfs"].as_str().expect("a path"));
@@ -171,34 +158,25 @@ impl Place {
     }
 }
 
-impl Builder {
-    async fn wait_for(&mut self, step: &str) {
-        let reading = async {
-            while let Some(line) = self.stderr.next_line().await.expect("readable") {
-                self.log.push_str(&line);
-                self.log.push('\n');
-                if line.contains(step) {
-                    return true;
-                }
+/// Waits until a build has begun a step.
+async fn wait_for(stderr: &mut Lines<BufReader<ChildStderr>>, step: &str) {
+    let mut log = String::new();
+    let reading = async {
+        while let Some(line) = stderr.next_line().await.expect("readable") {
+            log.extend([&line, "\n"]);
+            if line.contains(step) {
+                return true;
             }
-            false
-        };
-        let is_reached = timeout(STEP_TIMEOUT, reading).await;
-        assert!(is_reached.is_ok_and(|is_reached| is_reached), "no step `{step}`:\n{}", self.log);
-    }
-}
-
-fn is_enabled() -> bool {
-    let is_enabled = soak_factor().is_some() && guests_enabled();
-    if !is_enabled {
-        eprintln!("skipped: real images are built in the soak only");
-    }
-    is_enabled
+        }
+        false
+    };
+    let is_reached = timeout(STEP_TIMEOUT, reading).await;
+    assert!(is_reached.is_ok_and(|is_reached| is_reached), "no step `{step}`:\n{log}");
 }
 
 #[tokio::test]
 async fn killed_build_leaves_nothing_at_any_step() {
-    if !is_enabled() {
+    if !soak_enabled() {
         return;
     }
     let (place, shared) = (Place::new(), SharedMemoryFile::create("kill"));
@@ -214,7 +192,7 @@ async fn killed_build_leaves_nothing_at_any_step() {
 
 #[tokio::test]
 async fn interrupted_build_leaves_nothing_at_any_step() {
-    if !is_enabled() {
+    if !soak_enabled() {
         return;
     }
     let (place, shared) = (Place::new(), SharedMemoryFile::create("interrupt"));

@@ -3,13 +3,13 @@
 
 use std::{path::Path, time::Duration};
 
-use burrow_tests::{Stack, StackOptions, wait_until};
+use burrow_tests::{Stack, StackOptions, send_signal, wait_until};
 use client::{
     Api,
     socket::{Terminal, TerminalEvent},
 };
 use protocol::terminal::{NewTerminal, TerminalSize};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 
 /// Longer than a runner's lease (30 s).
@@ -67,11 +67,6 @@ impl Shell {
     }
 }
 
-fn signal(pid: u32, signal: Signal) {
-    let pid = Pid::from_raw(i32::try_from(pid).expect("a process id")).expect("not zero");
-    kill_process(pid, signal).expect("sent");
-}
-
 /// The process id of the private Postgres, once it is ready.
 fn postgres(data: &Path) -> Option<u32> {
     let text = std::fs::read_to_string(data.join("postgres/postmaster.pid")).ok()?;
@@ -100,16 +95,16 @@ async fn terminal_survives_pause_and_loss_of_postgres() {
     shell.check().await;
 
     let old = postgres(&data).expect("ready");
-    signal(old, Signal::KILL);
+    send_signal(old, Signal::KILL);
     shell.check().await;
     wait_until("Postgres runs again", || postgres(&data).is_some_and(|new| new != old)).await;
     assert_running(&stack, 1).await;
     shell.check().await;
 
     // The pause itself is what is tested: nothing happens during it that could be waited for.
-    signal(stack.pid(), Signal::STOP);
+    send_signal(stack.pid(), Signal::STOP);
     tokio::time::sleep(pause()).await;
-    signal(stack.pid(), Signal::CONT);
+    send_signal(stack.pid(), Signal::CONT);
     wait_until("deadlines are shifted", || stack.log_file().contains("shifted deadlines")).await;
     shell.check().await;
     assert_running(&stack, 1).await;

@@ -21,10 +21,8 @@ pub struct Clients {
 pub struct Replicas {
     /// Whether all are connected and synchronized.
     pub are_synchronized: bool,
-    /// Whether all have the same text.
-    pub are_equal: bool,
-    /// The text of the first.
-    pub text: String,
+    /// Their texts.
+    pub texts: Vec<String>,
 }
 
 impl Clients {
@@ -55,16 +53,10 @@ impl Clients {
 
     /// Looks at all replicas.
     pub async fn replicas(&mut self) -> Replicas {
-        let state = self.send(json!({ "do": "state" })).await;
+        let mut state = self.send(json!({ "do": "state" })).await;
         Replicas {
             are_synchronized: state["synced"] == true,
-            are_equal: state["equal"] == true,
-            text: state["text"].as_str().expect("a text").to_owned(),
+            texts: serde_json::from_value(state["texts"].take()).expect("texts"),
         }
-    }
-
-    /// The texts of all replicas.
-    pub async fn texts(&mut self) -> Vec<String> {
-        serde_json::from_value(self.send(json!({ "do": "texts" })).await).expect("texts")
     }
 }

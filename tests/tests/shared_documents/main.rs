@@ -13,7 +13,7 @@ use std::{
 };
 
 use burrow_tests::{Stack, StackOptions, short_directory, soak_factor};
-use rand::{Rng as _, RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 use serde_json::json;
 use tokio::{task::JoinHandle, time::sleep};
 
@@ -175,15 +175,14 @@ impl History {
         self.uncertain.extend(self.required.extract_if(.., is_uncertain));
         let replaced = self.clients.send(json!({ "do": "reopen" })).await;
         println!("stopped; close codes of the old replicas: {replaced}");
-        self.is_connected = [true; CLIENTS];
         self.check_rest().await;
     }
 
     /// The lines that more clients have than the one that typed them.
     async fn seen_lines(&mut self) -> BTreeSet<String> {
         let (mut once, mut seen) = (BTreeSet::new(), BTreeSet::new());
-        for text in self.clients.texts().await {
-            for line in text.lines().map(|line| line.trim_start().to_owned()) {
+        for text in self.clients.replicas().await.texts {
+            for line in lines_of(&text) {
                 if !once.insert(line.clone()) {
                     seen.insert(line);
                 }
@@ -222,18 +221,19 @@ impl History {
         loop {
             let replicas = self.clients.replicas().await;
             let file = self.read_file(PAGE).await;
-            let is_equal = replicas.are_synchronized && replicas.are_equal && replicas.text == file;
+            let is_equal = replicas.are_synchronized && replicas.texts.iter().all(|text| *text == file);
             let found = lines_of(&file);
             if is_equal && is_complete(&found, &self.required) {
                 return file;
             }
             if Instant::now() > deadline {
                 let missing: Vec<_> = self.required.difference(&found).collect();
-                let (synchronized, equal) = (replicas.are_synchronized, replicas.are_equal);
+                let (synchronized, equal) =
+                    (replicas.are_synchronized, replicas.texts.windows(2).all(|two| two[0] == two[1]));
                 panic!(
                     "no rest; missing: {missing:?}; synchronized: {synchronized}, equal: {equal}\n\
                      file:\n{file}\nfirst replica:\n{}\n{}",
-                    replicas.text,
+                    replicas.texts[0],
                     self.stack.log()
                 );
             }
@@ -259,9 +259,7 @@ fn lines_of(text: &str) -> BTreeSet<String> {
 
 #[tokio::test]
 async fn random_history_with_stops_loses_no_line() {
-    let given = std::env::var("BURROW_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed = given.unwrap_or_else(|| rand::rng().next_u64());
-    println!("BURROW_SEED={seed}");
+    let seed = burrow_tests::seed();
     let place = short_directory();
     let stack = Stack::start(StackOptions::new("fake", &place.path().join("d"))).await;
     let mut history = History::begin(stack, seed).await;

@@ -25,7 +25,6 @@ export interface Cursor {
 interface Place {
   anchor: number;
   head: number;
-  scroll: StateEffect<unknown>;
 }
 
 interface Props {
@@ -44,6 +43,8 @@ export function Editor({ workspace, path, shared, active, onCursor, onClose }: P
   const wasActive = useRef(active);
   /** Kept while a document begins again, for example because the workspace was restarted. */
   const lastPlace = useRef<Place | null>(null);
+  /** Recorded while the text is visible: a hidden element has no scroll position. */
+  const lastScroll = useRef<StateEffect<unknown>>(undefined);
   const reportCursor = useRef(onCursor);
   useEffect(() => {
     reportCursor.current = onCursor;
@@ -57,10 +58,10 @@ export function Editor({ workspace, path, shared, active, onCursor, onClose }: P
     const content = text.toJSON();
     const language = new Compartment();
     const undo = new Y.UndoManager(text);
-    const { anchor = 0, head = 0, scroll } = lastPlace.current ?? {};
+    const { anchor = 0, head = 0 } = lastPlace.current ?? {};
     const created = new EditorView({
       parent: place.current,
-      ...(scroll && { scrollTo: scroll }),
+      ...(lastScroll.current && { scrollTo: lastScroll.current }),
       state: EditorState.create({
         doc: content,
         selection: { anchor: Math.min(anchor, content.length), head: Math.min(head, content.length) },
@@ -78,6 +79,11 @@ export function Editor({ workspace, path, shared, active, onCursor, onClose }: P
           yCollab(text, null, { undoManager: undo }),
           remoteCursors(text, awareness, readOnly),
           language.of([]),
+          EditorView.domEventHandlers({
+            scroll: (_, view) => {
+              lastScroll.current = view.scrollSnapshot();
+            },
+          }),
           EditorView.updateListener.of((update) => {
             if (update.selectionSet || update.docChanged || update.focusChanged)
               reportCursor.current(cursorOf(update.state));
@@ -103,7 +109,7 @@ export function Editor({ workspace, path, shared, active, onCursor, onClose }: P
       over = true;
       editor.current = null;
       const { anchor, head } = created.state.selection.main;
-      lastPlace.current = { anchor, head, scroll: created.scrollSnapshot() };
+      lastPlace.current = { anchor, head };
       created.destroy();
       undo.destroy();
     };
