@@ -84,13 +84,7 @@ impl Endpoint<'_> {
             origins.extend([format!("{scheme}://{name}:{port}"), format!("{scheme}://{name}.local:{port}")]);
         }
         if let Some(url) = self.public_url {
-            origins.push(origin(url).ok_or_else(|| {
-                CommandError::new(
-                    ErrorKind::Usage,
-                    format!("Cannot use --public-url {url}: it must be a scheme and a host"),
-                )
-                .hint("burrow up --public-url https://burrow.example.org")
-            })?);
+            origins.push(public_origin(url)?);
         }
         Ok(origins)
     }
@@ -157,8 +151,16 @@ fn user_name() -> String {
     std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_else(|_| "root".to_owned())
 }
 
+/// The origin of `--public-url`.
+pub fn public_origin(url: &str) -> Result<String, CommandError> {
+    origin(url).ok_or_else(|| {
+        let what = format!("Cannot use --public-url {url}: it must be a scheme and a host");
+        CommandError::new(ErrorKind::Usage, what).hint("burrow up --public-url https://burrow.example.org")
+    })
+}
+
 /// `scheme://host[:port]` in lower case. None if the URL has anything else.
-pub fn origin(url: &str) -> Option<String> {
+fn origin(url: &str) -> Option<String> {
     let url = url.trim_end_matches('/').to_ascii_lowercase();
     let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-.:[]".contains(c);

@@ -28,8 +28,9 @@ pub fn test(release: &Release) -> Result<()> {
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
     );
-    remove(&directory)?;
-    tested
+    let removed = remove(&directory);
+    // Its error is the one to know.
+    tested.and(removed)
 }
 
 fn remove(directory: &Path) -> Result<()> {

@@ -45,11 +45,7 @@ pub fn bind_redirect(up: &UpOptions) -> Result<Option<HttpRedirect>, CommandErro
             .cause("this server has no TLS")
             .hint("add --tls-cert and --tls-key, or leave out --http-redirect"));
     }
-    let origin = up.public_url.as_deref().and_then(listen::origin).ok_or_else(|| {
-        CommandError::new(ErrorKind::Usage, failed())
-            .cause("--public-url does not say where to")
-            .hint("add --public-url https://burrow.example.org")
-    })?;
+    let origin = listen::public_origin(up.public_url.as_deref().unwrap_or_default())?;
     let listener = TcpListener::bind(address).map_err(|error| {
         CommandError::error(failed()).because(&error).hint("choose another address for --http-redirect")
     })?;
