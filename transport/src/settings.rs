@@ -52,8 +52,8 @@ mod tests {
     use super::*;
     use crate::paced_stream::{MAX_SMALL_FRAMES, SMALL_FRAME_INTERVAL};
 
-    /// How long a stalled stream of a terminal or document may stay, at most. Others have no such limit: hundreds
-    /// of stalled exec streams can end the link of their own workspace.
+    /// How long a stalled stream of a terminal or document may stay, at most. Others have no such limit:
+    /// hundreds of stalled exec streams can end the link of their own workspace.
     const STALL_SECONDS: u32 = 30;
 
     #[test]
