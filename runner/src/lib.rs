@@ -11,6 +11,7 @@
 //! Start reading at [`session`]: it is the life of a runner.
 
 mod agent;
+pub mod cgroup;
 pub mod export;
 mod front;
 #[cfg(feature = "fuzzing")]

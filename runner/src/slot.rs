@@ -40,13 +40,22 @@ impl Slot {
         Self::acquire_in(&directory(), proposed)
     }
 
+    /// Acquires the slot with this number, and fails if it is in use.
+    pub fn acquire_exactly(number: u16) -> Result<Self, SlotError> {
+        Self::acquire_first(&directory(), std::iter::once(number))
+    }
+
     fn acquire_in(directory: &Path, proposed: u16) -> Result<Self, SlotError> {
+        Self::acquire_first(directory, (proposed..=MAX_SLOT).chain(0..proposed.min(MAX_SLOT)))
+    }
+
+    /// Acquires the first slot in `order` that is free.
+    fn acquire_first(directory: &Path, order: impl Iterator<Item = u16>) -> Result<Self, SlotError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |source| SlotError::Io { path, source }
         };
         DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed(directory))?;
-        let order = (proposed..=MAX_SLOT).chain(0..proposed.min(MAX_SLOT));
         for number in order {
             let path = directory.join(number.to_string());
             let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);

@@ -84,6 +84,18 @@ async fn microvm_home_survives_any_end() {
     }
 }
 
+/// The VMM is in a cgroup of its own for each controller that the host has.
+fn check_cgroups(vmm: u32) {
+    match runner::cgroup::check_available() {
+        Ok(controllers) => {
+            let joined = std::fs::read_to_string(format!("/proc/{vmm}/cgroup")).expect("it runs");
+            let ours = joined.lines().filter(|line| line.contains("/burrow/sandbox-")).count();
+            assert!(ours > 0 && ours <= controllers.len(), "{joined}");
+        }
+        Err(reason) => eprintln!("skipped, the host allows no cgroups: {reason}"),
+    }
+}
+
 /// What only a microVM has: its own kernel, an ordinary user, its disks, and no access to private
 /// addresses.
 async fn check_microvm() {
@@ -107,6 +119,7 @@ async fn check_microvm() {
     check_freed_memory_returns(&stack).await;
     let oom_score = format!("/proc/{}/oom_score_adj", stack.newest_vmm().await);
     assert_eq!(std::fs::read_to_string(oom_score).expect("it runs"), "500\n", "it ends before the server");
+    check_cgroups(stack.newest_vmm().await);
     for program in
         ["git", "vim", "python3", "node", "gcc", "make", "curl", "less", "htop", "tmux", "rg", "sudo", "man"]
     {

@@ -106,6 +106,7 @@ impl Doctor {
         results.push(accelerator(self.data_dir.as_deref()).await);
         results.push(postgres());
         results.push(network());
+        results.push(cgroups());
         results.push(image_tools());
         results.push(agent());
         results.push(memory());
@@ -189,6 +190,20 @@ fn network() -> CheckResult {
         Err(reason) => CheckResult::note(
             "network",
             format!("sandboxes have no network: {reason}"),
+            "fix the cause shown",
+        ),
+    }
+}
+
+fn cgroups() -> CheckResult {
+    const CHECK: &str = "cgroups";
+    match runner::cgroup::check_available() {
+        Ok(controllers) => {
+            CheckResult::ok(CHECK, format!("sandboxes are limited: {}", controllers.join(", ")))
+        }
+        Err(reason) => CheckResult::note(
+            CHECK,
+            format!("sandboxes can use all CPU time and memory of this host: {reason}"),
             "fix the cause shown",
         ),
     }

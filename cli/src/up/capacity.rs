@@ -5,9 +5,8 @@ use super::options::Runtime;
 
 /// Memory for the host itself: database, controller, gateway and page cache.
 const RESERVED_MIB: u64 = 1024;
-/// What a microVM needs beside the guest's memory. Measured: the VMM's translated code (at most 128)
-/// and its own memory, the runner (21), and a part of the page cache for the home.
-const MICROVM_OVERHEAD_MIB: u64 = 224;
+/// What a microVM may take beside the guest's memory: as much as its cgroup allows.
+const MICROVM_OVERHEAD_MIB: u64 = runner::cgroup::MICROVM_OVERHEAD_MIB as u64;
 /// Even idle sandboxes need resources. More than this were never tested.
 const MAX_MACHINES: usize = 1024;
 

@@ -132,6 +132,7 @@ async fn start(context: &Context, up: &UpOptions, reload: Arc<Notify>) -> Result
     let database = start_database(style, up.database_url.as_deref(), &data).await?;
     let run_dir = data.path().join("run");
     runner::sweep(&run_dir).await;
+    prepare_cgroups(up).await;
     let network = prepare_network(up).await?;
     let config = Config {
         database_url: database.url(),
@@ -195,6 +196,18 @@ async fn prepare_network(up: &UpOptions) -> Result<Option<HostNetwork>, CommandE
         return Ok(None);
     }
     Ok(Some(HostNetwork::open().await?))
+}
+
+/// Removes the cgroups of sandboxes whose runners were killed. Sandboxes of a host without cgroups run
+/// without limits on what they take of it, so that is said.
+async fn prepare_cgroups(up: &UpOptions) {
+    if up.runtime == Runtime::Fake {
+        return;
+    }
+    runner::cgroup::remove_stale().await;
+    if let Err(reason) = runner::cgroup::check_available() {
+        tracing::warn!("sandboxes have no limits of CPU time and memory on this host: {reason}");
+    }
 }
 
 fn engine(up: &UpOptions, images: Images) -> Result<EngineConfig, CommandError> {

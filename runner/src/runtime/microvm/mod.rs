@@ -30,7 +30,12 @@ use self::{
     jail::{Jail, JailedProcess},
 };
 use super::{RuntimeError, SandboxExit, StartContext, cannot, console::Console, in_run_dir};
-use crate::{agent::Agent, export, images, network::Network};
+use crate::{
+    agent::Agent,
+    cgroup::{Limits, SandboxCgroup},
+    export, images,
+    network::Network,
+};
 
 pub mod accelerator;
 mod command_line;
@@ -59,6 +64,7 @@ pub struct Microvm {
     qmp: PathBuf,
     export: HomeExport,
     nameservers: Option<Vec<IpAddr>>,
+    cgroup: SandboxCgroup,
 }
 
 /// The home's NBD export. Its task ends when this is dropped.
@@ -75,6 +81,8 @@ impl Microvm {
         let (network, scratch) = tokio::try_join!(create_network(context), create_scratch_disk(spec))?;
         context.reporter.report_step(Step::Sandbox, None);
         let mut jail = new_jail(context, choice.accelerator)?;
+        let cgroup = SandboxCgroup::create(context.slot, &Limits::of_microvm(&spec.resources)).await;
+        jail.set_cgroups(cgroup.open_entries().map_err(cannot("open the sandbox's cgroup"))?);
         let nameservers = network.as_ref().map(|network| network.nameservers.clone());
         let (namespace, tap) = network.map(|network| (network.namespace, network.tap)).unzip();
         if let Some(namespace) = namespace {
@@ -116,6 +124,7 @@ impl Microvm {
             qmp,
             export,
             nameservers,
+            cgroup,
         })
     }
 
@@ -170,6 +179,7 @@ impl Microvm {
         if timeout(QUIT_TIMEOUT, self.process.child.kill()).await.is_err() {
             tracing::error!("the VMM survived SIGKILL");
         }
+        self.cgroup.remove().await;
         drop(self.export.stop);
         let _ = self.export.task.await;
     }

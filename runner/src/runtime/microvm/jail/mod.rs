@@ -85,6 +85,8 @@ pub struct Jail {
     root: Option<JailRoot>,
     /// Size of the largest file that it may write.
     max_file_bytes: u64,
+    /// Its cgroups on the host, open for it to join.
+    cgroups: Vec<fs::File>,
 }
 
 /// A VMM that was started, and what must live as long as it.
@@ -109,13 +111,18 @@ impl Jail {
     /// A jail for `program`.
     fn for_program(program: PathBuf, uid: Option<u32>) -> Self {
         let root = rustix::process::geteuid().is_root().then(|| JailRoot::new(&program));
-        let descriptors = Vec::new();
-        Self { program, uid, group: None, network: None, descriptors, root, max_file_bytes: 0 }
+        let (descriptors, cgroups) = (Vec::new(), Vec::new());
+        Self { program, uid, group: None, network: None, descriptors, root, max_file_bytes: 0, cgroups }
     }
 
     /// Puts the VMM into a network namespace.
     pub fn set_network(&mut self, namespace: OwnedFd) {
         self.network = Some(namespace);
+    }
+
+    /// Starts the VMM in the cgroups whose `cgroup.procs` these are.
+    pub fn set_cgroups(&mut self, cgroups: Vec<fs::File>) {
+        self.cgroups = cgroups;
     }
 
     /// Lets the VMM write files of up to this size.
@@ -213,6 +220,9 @@ impl Jail {
     /// bounding set needs privileges that changing the user drops, changing the user resets the death
     /// signal, and the filter forbids most of the rest.
     fn enter(&self, parent: BorrowedFd<'_>, filter: &BpfProgram) -> io::Result<()> {
+        for cgroup in &self.cgroups {
+            rustix::io::write(cgroup, b"0")?;
+        }
         // A host that refuses this runs the VMM as it is.
         let _ = rustix::process::nice(NICENESS);
         for descriptor in &self.descriptors {

@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, path::PathBuf, process::Stdio};
 use tokio::io::AsyncReadExt as _;
 
 use super::Jail;
+use crate::cgroup::{Limits, SandboxCgroup};
 
 /// A user that owns nothing and runs nothing else.
 const UID: u32 = 619_998;
@@ -74,6 +75,11 @@ const FORBIDDEN: &str = "socket inet,41,2,1,0;socket unix,41,1,1,0;socket netlin
     prctl ptracer,157,1499557217,-1,0,0,0;splice,275,-1,0,-1,0,0,0;vmsplice,278,-1,0,0,0;tee,276,-1,-1,0,0;\
     sendfile,40,-1,-1,0,0;copy_file_range,326,-1,0,-1,0,0,0;modify_ldt,154,99,0,0;lookup_dcookie,212,0,0,0;\
     memfd_secret,447,-1;process_madvise,440,-1,0,0,0,0;pkey_alloc,330,0,-1";
+
+/// Prints a line when it runs, and waits to be killed.
+const WAIT: &str = "$| = 1; print qq(runs\\n); sleep 600";
+/// A slot that no runner proposes.
+const SLOT: u16 = 16_311;
 
 async fn run_in_jail(script: &str, argument: &str) -> String {
     let mut jail = Jail::for_program(PathBuf::from(PERL), Some(UID));
@@ -150,4 +156,29 @@ async fn jail_shows_only_program_and_libraries() {
             });
         assert!(is_expected, "{path} is there: {output}");
     }
+}
+
+#[tokio::test]
+async fn jail_starts_program_in_cgroup() {
+    if let Err(reason) = crate::cgroup::check_available() {
+        return eprintln!("skipped: {reason}");
+    }
+    let slot = crate::slot::Slot::acquire_exactly(SLOT).expect("free");
+    let resources =
+        protocol::workspace::Resources { vcpus: 1, memory_mib: 64, home_mib: 1, scratch_mib: 1, pids: 1 };
+    let cgroup = SandboxCgroup::create(&slot, &Limits::of_microvm(&resources)).await;
+    let mut jail = Jail::for_program(PathBuf::from(PERL), Some(UID));
+    jail.set_cgroups(cgroup.open_entries().expect("opened"));
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("script");
+    std::fs::write(&file, WAIT).expect("written");
+    let script = jail.show(&file, "script").expect("it is there");
+    let mut process = jail.spawn(vec![script.display().to_string()]).await.expect("started");
+    let mut line = [0; 4];
+    process.child.stdout.as_mut().expect("piped").read_exact(&mut line).await.expect("it runs");
+    let id = process.child.id().expect("it runs");
+    let joined = std::fs::read_to_string(format!("/proc/{id}/cgroup")).expect("readable");
+    assert!(joined.contains(&format!("/burrow/sandbox-{SLOT}\n")), "{joined}");
+    cgroup.remove().await;
+    assert!(!process.child.wait().await.expect("waited for").success(), "it was killed");
 }

@@ -1,0 +1,90 @@
+//! The cgroups of real processes, where the host allows cgroups.
+
+use std::process::{Command, Stdio};
+
+use protocol::workspace::Resources;
+
+use super::*;
+
+/// Slots that no runner proposes, and that no other test uses.
+const SLOT: u16 = 16_301;
+const STALE_SLOT: u16 = 16_302;
+
+fn limits() -> Limits {
+    let resources = Resources { vcpus: 1, memory_mib: 16, home_mib: 1, scratch_mib: 1, pids: 1 };
+    Limits { memory_bytes: 32 << 20, pids: 7, ..Limits::of_microvm(&resources) }
+}
+
+fn is_available() -> bool {
+    let checked = check_available();
+    if let Err(reason) = &checked {
+        eprintln!("skipped: {reason}");
+    }
+    checked.is_ok()
+}
+
+fn sleeper(cgroup: &SandboxCgroup) -> std::process::Child {
+    let child = Command::new("sleep").arg("600").stdin(Stdio::null()).spawn().expect("started");
+    for directory in &cgroup.directories {
+        write(directory, "cgroup.procs", &child.id().to_string()).expect("joined");
+    }
+    child
+}
+
+#[tokio::test]
+async fn sandbox_is_limited_and_removed() {
+    if !is_available() {
+        return;
+    }
+    let cgroup = SandboxCgroup::create_in(&host_hierarchies(), SLOT, &limits()).await;
+    let read = |file: &str| {
+        cgroup.directories.iter().find_map(|directory| fs::read_to_string(directory.join(file)).ok())
+    };
+    assert_eq!(read("pids.max").expect("limited").trim(), "7");
+    let memory = read("memory.max").or_else(|| read("memory.limit_in_bytes")).expect("limited");
+    assert_eq!(memory.trim(), (32 << 20).to_string());
+    let mut child = sleeper(&cgroup);
+    let directories = cgroup.directories.clone();
+    // The child becomes a zombie, as long as the test does not wait for it. That is no obstacle.
+    cgroup.remove().await;
+    assert!(directories.iter().all(|directory| !directory.exists()));
+    assert!(!child.wait().expect("waited for").success(), "it was killed");
+}
+
+#[tokio::test]
+async fn memory_beyond_limit_ends_process() {
+    if !is_available() {
+        return;
+    }
+    let cgroup = SandboxCgroup::create_in(&host_hierarchies(), SLOT + 2, &limits()).await;
+    let entries = cgroup.open_entries().expect("opened");
+    let join = entries.iter().map(|entry| format!("echo 0 > /proc/{}/fd/{}", std::process::id(), fd(entry)));
+    let script =
+        join.collect::<Vec<_>>().join("; ") + "; exec perl -e '$x = \"x\" x (256 << 20); print length $x'";
+    let output = Command::new("sh").args(["-c", &script]).output().expect("started");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "", "{output:?}");
+    assert!(!output.status.success());
+    cgroup.remove().await;
+}
+
+#[tokio::test]
+async fn cgroup_of_killed_runner_is_removed() {
+    if !is_available() {
+        return;
+    }
+    let slot = Slot::acquire_exactly(STALE_SLOT).expect("free");
+    let cgroup = SandboxCgroup::create_in(&host_hierarchies(), STALE_SLOT, &limits()).await;
+    let mut child = sleeper(&cgroup);
+    let directories = cgroup.directories.clone();
+    std::mem::forget(cgroup);
+    remove_stale().await;
+    assert!(directories.iter().all(|directory| directory.exists()), "its runner lives");
+    drop(slot);
+    remove_stale().await;
+    assert!(directories.iter().all(|directory| !directory.exists()));
+    assert!(!child.wait().expect("waited for").success(), "it was killed");
+}
+
+fn fd(file: &File) -> i32 {
+    std::os::fd::AsRawFd::as_raw_fd(file)
+}
