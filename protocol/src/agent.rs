@@ -22,6 +22,10 @@ use crate::{
 /// Name of the virtio-serial port that carries the link.
 pub const PORT_NAME: &str = "burrow.agent";
 
+/// What the agent prints on the guest's console when the guest has booted, runs nothing but the agent, and
+/// waits for its [`BootstrapRequest`].
+pub const WAITING_MARK: &str = "the guest waits for its identity";
+
 /// First bytes of a link, followed by a nonce of [`NONCE_BYTES`] that the runner chooses.
 ///
 /// The agent discards all bytes up to the magic, then echoes magic and nonce. From then on both
@@ -84,10 +88,10 @@ pub struct BootstrapRequest {
     pub clock_unix_nanos: i64,
     /// At least 32 bytes for the guest's random pool, in hexadecimal.
     pub entropy: String,
+    /// `/etc/machine-id`: 32 hexadecimal digits, the same at each start of the workspace.
+    pub machine_id: String,
     /// Most processes of the user. The bound keeps room for a terminal during a fork bomb.
     pub pids_max: u32,
-    /// Whether the guest has an `eth0` to configure.
-    pub network: bool,
     /// Name servers for `/etc/resolv.conf`.
     #[serde(default)]
     pub nameservers: Vec<std::net::IpAddr>,

@@ -71,7 +71,7 @@ fn run_as_init() -> ExitCode {
 
 fn serve_in_guest() -> anyhow::Result<()> {
     let guest = guest::prepare()?;
-    guest::warm_up_shell();
+    let warm_up = guest::warm_up();
     let user = GuestUser::in_guest(guest.user_cgroup());
     let port = guest.open_port().context("cannot open the link's port")?;
     let state = Arc::new(AgentState::in_guest(user, guest));
@@ -79,6 +79,8 @@ fn serve_in_guest() -> anyhow::Result<()> {
     let router = routes::router(state);
     let open = move || guest::VirtioPort::new(port.try_clone()?);
     run(async {
+        guest::network::configure().await?;
+        tokio::task::spawn_blocking(|| guest::announce_waiting(warm_up));
         tokio::select! {
             () = link::serve_port(open, &router) => {}
             () = guest::reap_orphans_forever() => {}

@@ -24,6 +24,7 @@
 use std::{fmt::Write as _, path::PathBuf, sync::Arc, time::Duration};
 
 use protocol::{
+    WorkspaceId,
     agent::BootstrapRequest,
     api::snapshot::Consistency,
     grant::VerifyingKey,
@@ -223,8 +224,10 @@ async fn bootstrap_agent(
     agent: &Agent,
     bootstrap: &BootstrapRequest,
 ) -> Result<(), AgentError> {
-    reporter.report_step(Step::Boot, None);
-    agent.connect_within(BOOT_TIMEOUT).await?;
+    if !agent.is_connected().await {
+        reporter.report_step(Step::Boot, None);
+        agent.connect_within(BOOT_TIMEOUT).await?;
+    }
     reporter.report_step(Step::Home, None);
     let health = agent.bootstrap(bootstrap).await?;
     tracing::info!(version = health.version, "the agent is ready");
@@ -284,9 +287,32 @@ fn bootstrap_for(spec: &RunnerSpec, nameservers: Option<&[std::net::IpAddr]>) ->
         hostname: spec.name.clone(),
         clock_unix_nanos: i64::try_from(nanos).unwrap_or(i64::MAX),
         entropy,
+        machine_id: machine_id(spec.workspace),
         pids_max: spec.resources.pids,
-        network: nameservers.is_some(),
         nameservers: nameservers.unwrap_or_default().to_vec(),
         home_bytes: u64::from(spec.resources.home_mib) * MIB,
+    }
+}
+
+/// The workspace's machine id. It does not tell the workspace's own id, because programs may send it to
+/// others.
+fn machine_id(workspace: WorkspaceId) -> String {
+    let hash = blake3::derive_key("burrow 2026 machine-id of a workspace", workspace.to_string().as_bytes());
+    hash[..16].iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn machine_id_belongs_to_workspace() {
+        let (one, other) = (WorkspaceId::random(), WorkspaceId::random());
+        assert_eq!(machine_id(one), machine_id(one));
+        assert_ne!(machine_id(one), machine_id(other));
+        assert_eq!(machine_id(one).len(), 32);
     }
 }

@@ -4,6 +4,7 @@
 use std::{
     fs::File,
     io::{self, Read as _, Seek as _},
+    os::fd::AsRawFd as _,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -62,6 +63,25 @@ impl FileSystemState {
 /// Size of a disk in bytes.
 pub fn disk_size(path: &Path) -> io::Result<u64> {
     File::open(path)?.seek(io::SeekFrom::End(0))
+}
+
+/// Forgets what the kernel has read of a disk that is not mounted. In a guest that was restored from a
+/// prototype, it read another disk.
+pub fn forget_content(path: &Path) -> io::Result<()> {
+    let disk = File::open(path)?;
+    // SAFETY: the ioctl has no argument, and the borrow keeps the descriptor open.
+    #[allow(unsafe_code)]
+    unsafe {
+        ioctl::flush_buffers(disk.as_raw_fd())?;
+    }
+    Ok(())
+}
+
+mod ioctl {
+    #![allow(unsafe_code)]
+
+    // BLKFLSBUF
+    nix::ioctl_none!(flush_buffers, 0x12, 97);
 }
 
 /// Waits for the disk with `serial` and returns its device file.

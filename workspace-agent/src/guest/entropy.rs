@@ -40,7 +40,7 @@ mod ioctl {
         // SAFETY: the kernel reads two integers and then `bytes` bytes. All are in `pool`, which
         // outlives the call.
         unsafe { rndaddentropy(random.as_fd().as_raw_fd(), (&raw const pool).cast()) }?;
-        // Guests that were restored from one template must not share the state of one generator.
+        // Guests that were restored from one prototype must not share the state of one generator.
         // SAFETY: the ioctl has no argument, and the borrow keeps the descriptor open.
         unsafe { rndreseedcrng(random.as_fd().as_raw_fd()) }.map(drop)
     }

@@ -51,6 +51,7 @@ fn resize_file_system(disk: &str, home_bytes: u64) -> anyhow::Result<()> {
 fn mount_home(target: &Path, home_bytes: u64) -> anyhow::Result<()> {
     let disk = block_device::wait_for_disk(HOME_SERIAL)?;
     let name = disk.to_str().context("a device's name is not UTF-8")?;
+    block_device::forget_content(&disk).context("cannot read the home's disk")?;
     let disk_bytes = block_device::disk_size(&disk).context("cannot read the home's disk")?;
     let home_bytes = if home_bytes == 0 { disk_bytes } else { home_bytes.min(disk_bytes) };
     let mut must_grow = false;

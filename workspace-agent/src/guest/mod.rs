@@ -14,7 +14,7 @@ pub mod kernel_log;
 mod limits;
 mod memory;
 mod modules;
-mod network;
+pub mod network;
 mod notices;
 mod port;
 mod root;
@@ -26,10 +26,11 @@ use std::{
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::mpsc,
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
-use protocol::agent::{BootstrapRequest, GrowRequest, PORT_NAME};
+use protocol::agent::{BootstrapRequest, GrowRequest, PORT_NAME, WAITING_MARK};
 use tokio::signal::unix::{SignalKind, signal};
 
 pub use self::port::VirtioPort;
@@ -55,12 +56,22 @@ pub struct Guest {
     freezer: freezer::Freezer,
 }
 
-/// Reads what a login shell reads, while the home is still on its way. Reading it from the packed
-/// image takes longer than the rest of the shell's start. The shell runs as root, but no file of
-/// the home exists yet.
-pub fn warm_up_shell() {
+/// Does on a thread what a start need not wait for.
+///
+/// It reads what a login shell reads: reading it from the packed image takes longer than the rest of
+/// the shell's start. The shell runs as root, but no file of the home exists yet.
+pub fn warm_up() -> JoinHandle<()> {
     let arguments = ["-l", "-i", "-c", "TERM=xterm-256color; . /etc/skel/.bashrc"];
-    std::thread::spawn(move || tool::run("/bin/bash", &arguments, WARM_UP_TIMEOUT));
+    std::thread::spawn(move || {
+        let _ = tool::run("/bin/bash", &arguments, WARM_UP_TIMEOUT);
+        memory::report_free_pages();
+    })
+}
+
+/// Says on the console that the guest can be saved as a prototype, when `warm_up` has ended.
+pub fn announce_waiting(warm_up: JoinHandle<()>) {
+    let _ = warm_up.join();
+    tracing::info!("{WAITING_MARK}");
 }
 
 /// Brings the guest from the initramfs to the image's root file system.
@@ -71,6 +82,7 @@ pub fn prepare() -> anyhow::Result<Guest> {
     root::mount_cgroups()?;
     cgroups::create()?;
     limits::raise();
+    notices::install();
     let home = Path::new("/home").join(user::NAME);
     Ok(Guest { freezer: freezer::Freezer::new(home.clone()), home })
 }
@@ -82,11 +94,10 @@ impl Guest {
         clock::set(request.clock_unix_nanos)?;
         entropy::add_hexadecimal(&request.entropy)?;
         network::set_hostname(&request.hostname)?;
-        tokio::runtime::Handle::current().block_on(network::configure(request))?;
+        network::set_machine_id(&request.machine_id)?;
+        network::set_nameservers(&request.nameservers)?;
         cgroups::limit_processes(request.pids_max)?;
-        notices::install();
         home_mount::mount(&self.home, request.home_bytes)?;
-        memory::report_free_pages();
         Ok(())
     }
 

@@ -1,11 +1,15 @@
-//! The guest's host name and network interfaces. The addresses are the same in every guest, because
+//! The guest's names and network interfaces. The addresses are the same in every guest, because
 //! each sandbox has a network namespace to itself.
 
-use std::{fmt::Write as _, net::Ipv4Addr};
+use std::{
+    fmt::Write as _,
+    net::{IpAddr, Ipv4Addr},
+    path::Path,
+};
 
 use anyhow::Context as _;
 use futures_util::TryStreamExt as _;
-use protocol::agent::{BootstrapRequest, GUEST_ADDRESS, GUEST_GATEWAY, GUEST_PREFIX};
+use protocol::agent::{GUEST_ADDRESS, GUEST_GATEWAY, GUEST_PREFIX};
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 
 const LOOPBACK: &str = "lo";
@@ -18,26 +22,31 @@ pub fn set_hostname(hostname: &str) -> anyhow::Result<()> {
     std::fs::write("/etc/hosts", hosts_file(hostname)).context("cannot write /etc/hosts")
 }
 
-/// Configures the loopback and, if there is one, the network interface. Repeating it is harmless.
+/// Writes the machine id.
+pub fn set_machine_id(id: &str) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        "the machine id is invalid"
+    );
+    std::fs::write("/etc/machine-id", format!("{id}\n")).context("cannot write /etc/machine-id")
+}
+
+/// Configures the loopback and, if there is one, the network interface.
 ///
 /// It uses netlink rather than the program `ip`: on an emulated processor each start of a program
 /// takes a tenth of a second.
-pub async fn configure(request: &BootstrapRequest) -> anyhow::Result<()> {
+pub async fn configure() -> anyhow::Result<()> {
     let (connection, netlink, _) =
         rtnetlink::new_connection().context("cannot connect to the kernel's netlink")?;
     tokio::select! {
         () = connection => anyhow::bail!("the kernel closed the netlink connection"),
-        configured = configure_interfaces(&netlink, request.network) => configured?,
+        configured = configure_interfaces(&netlink) => configured,
     }
-    if request.network {
-        std::fs::write("/etc/resolv.conf", resolv_conf(request)).context("cannot write /etc/resolv.conf")?;
-    }
-    Ok(())
 }
 
-async fn configure_interfaces(netlink: &Handle, has_network: bool) -> anyhow::Result<()> {
+async fn configure_interfaces(netlink: &Handle) -> anyhow::Result<()> {
     set_up(netlink, LOOPBACK).await.context("cannot set up the loopback")?;
-    if !has_network {
+    if !Path::new("/sys/class/net").join(INTERFACE).exists() {
         return Ok(());
     }
     let index = set_up(netlink, INTERFACE).await.context("cannot set up the network interface")?;
@@ -45,6 +54,14 @@ async fn configure_interfaces(netlink: &Handle, has_network: bool) -> anyhow::Re
     address.await.context("cannot set the address")?;
     let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(GUEST_GATEWAY).output_interface(index).build();
     netlink.route().add(route).replace().execute().await.context("cannot set the route")
+}
+
+/// Sets the name servers. A guest without a network has none.
+pub fn set_nameservers(nameservers: &[IpAddr]) -> anyhow::Result<()> {
+    if nameservers.is_empty() {
+        return Ok(());
+    }
+    std::fs::write("/etc/resolv.conf", resolv_conf(nameservers)).context("cannot write /etc/resolv.conf")
 }
 
 /// Sets an interface up and returns its index.
@@ -60,8 +77,8 @@ fn hosts_file(hostname: &str) -> String {
     format!("127.0.0.1 localhost\n127.0.1.1 {hostname}\n::1 localhost ip6-localhost ip6-loopback\n")
 }
 
-fn resolv_conf(request: &BootstrapRequest) -> String {
-    request.nameservers.iter().fold(String::new(), |mut text, address| {
+fn resolv_conf(nameservers: &[IpAddr]) -> String {
+    nameservers.iter().fold(String::new(), |mut text, address| {
         let _ = writeln!(text, "nameserver {address}");
         text
     })
