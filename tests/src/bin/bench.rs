@@ -35,7 +35,7 @@ async fn main() -> ExitCode {
 async fn measure(selection: &Selection) -> Vec<bench::Row> {
     let mut rows = Vec::new();
     if selection.has("start") {
-        rows.push(bench::start::measure().await);
+        rows.extend(bench::start::measure().await);
     }
     if selection.has("echo") {
         rows.push(bench::echo::measure().await);
