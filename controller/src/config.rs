@@ -190,6 +190,8 @@ pub struct EngineConfig {
     pub images: BTreeMap<String, PathBuf>,
     /// The initramfs that contains the agent.
     pub initramfs: PathBuf,
+    /// Whether guests are copied from one that has booted, instead of booting.
+    pub use_prototypes: bool,
     /// The agent's executable on this host, for the fake runtime.
     pub agent: PathBuf,
     /// Most sandboxes at the same time.

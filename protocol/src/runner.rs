@@ -107,6 +107,9 @@ pub struct RunnerSpec {
     /// with time.
     #[serde(default)]
     pub upload_allowance_used: u64,
+    /// Whether the guest may be copied from one that has booted, instead of booting.
+    #[serde(default)]
+    pub use_prototypes: bool,
     /// After how many idle seconds the controller stops the workspace. 0: never.
     #[serde(default)]
     pub idle_stop_seconds: u64,

@@ -75,6 +75,11 @@ impl Agent {
         self.connect_within(RECONNECT_TIMEOUT).await
     }
 
+    /// Whether a link is open.
+    pub async fn is_connected(&self) -> bool {
+        self.link.lock().await.as_ref().is_some_and(|link| !link.is_closed())
+    }
+
     /// Like [`Self::link`], with a timeout that suits a guest that is still booting.
     pub async fn connect_within(&self, deadline: Duration) -> Result<Link, AgentError> {
         let mut current = self.link.lock().await;

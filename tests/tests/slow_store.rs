@@ -21,7 +21,8 @@ async fn slow_store_is_reported_and_loses_nothing() {
     let place = tempfile::Builder::new().prefix("bw").tempdir_in("/tmp").expect("a directory");
     let store = format!("s3://{BUCKET}/burrow?endpoint=http://{}", proxy.address);
     let options = StackOptions::new("microvm", &place.path().join("d"))
-        .with(&["--store", &store, "--stream-seconds", "1"])
+        // Its guests boot, so that a start takes long enough to be watched.
+        .with(&["--store", &store, "--stream-seconds", "1", "--no-prototypes"])
         .environment(&[("AWS_ACCESS_KEY_ID", "tester"), ("AWS_SECRET_ACCESS_KEY", "secret")]);
     let mut stack = Stack::start_signed_out(options).await;
     run_script(&stack, "slow-store.mjs", "slow-store", async |action| match action {

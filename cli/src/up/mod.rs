@@ -219,6 +219,7 @@ fn engine(up: &UpOptions, images: Images) -> Result<EngineConfig, CommandError> 
         runtime: kind(up.runtime),
         images: images.by_name,
         initramfs: images.initramfs,
+        use_prototypes: !up.no_prototypes,
         agent: images.agent,
         max_sandboxes: capacity.machines,
         max_memory_mib: capacity.memory_mib,

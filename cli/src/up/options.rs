@@ -55,6 +55,9 @@ pub struct UpOptions {
     /// Static agent for guests [default: next to this program, or the one of the checkout]
     #[arg(long, env = "BURROW_AGENT", value_name = "FILE", hide_short_help = true)]
     pub agent: Option<PathBuf>,
+    /// Boot each workspace, instead of copying a prototype that has booted
+    #[arg(long, env = "BURROW_NO_PROTOTYPES", hide_short_help = true)]
+    pub no_prototypes: bool,
     #[command(flatten)]
     pub limits: LimitOptions,
 }

@@ -192,6 +192,7 @@ impl LocalEngine {
             stream_seconds: inner.stream_seconds,
             upload_mib_per_hour: inner.upload_mib_per_hour,
             upload_allowance_used: launch.upload_allowance_used,
+            use_prototypes: inner.config.use_prototypes,
             idle_stop_seconds: inner.idle_stop_seconds,
         })
     }

@@ -82,6 +82,7 @@ impl World {
                 runtime: RuntimeKind::Fake,
                 images: [("base".to_owned(), path.join("images/base"))].into(),
                 initramfs: PathBuf::new(),
+                use_prototypes: true,
                 agent: PathBuf::new(),
                 max_sandboxes: 50,
                 max_memory_mib: 1 << 20,

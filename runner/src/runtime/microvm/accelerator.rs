@@ -127,6 +127,7 @@ async fn probe_kvm(kernel: &Path, initramfs: &Path) -> Result<Result<(), String>
         tsc_khz: None,
         vcpus: 1,
         memory_mib: 512,
+        memory: None,
         kernel: jail.show(kernel, "kernel")?,
         initramfs: jail.show(initramfs, "initramfs")?,
         disks: None,

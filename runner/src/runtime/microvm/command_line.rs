@@ -38,6 +38,8 @@ pub struct CommandLine {
     pub tsc_khz: Option<u64>,
     pub vcpus: u8,
     pub memory_mib: u32,
+    /// Where the guest's memory is. `None`: in memory of the VMM's own.
+    pub memory: Option<Memory>,
     /// Path in the VMM's root directory.
     pub kernel: PathBuf,
     /// Path in the VMM's root directory.
@@ -54,6 +56,25 @@ pub struct CommandLine {
     pub is_verbose: bool,
 }
 
+/// The file that holds the guest's memory.
+#[derive(Clone)]
+pub struct Memory {
+    /// Path in the VMM's root directory.
+    pub path: PathBuf,
+    /// Whether the VMM waits for the state of a prototype, whose memory the file has. Its changes stay
+    /// its own then. Otherwise the file changes with the guest.
+    pub is_restored: bool,
+}
+
+/// Where the home is.
+#[derive(Clone, Copy)]
+pub enum Home {
+    /// Behind an NBD export, to which this descriptor is connected.
+    Exported(RawFd),
+    /// A disk of this many zero bytes, which keeps nothing.
+    Blank(u64),
+}
+
 /// Descriptors of the three disks.
 #[derive(Clone, Copy)]
 pub struct DiskDescriptors {
@@ -61,8 +82,8 @@ pub struct DiskDescriptors {
     pub root: RawFd,
     /// The writable layer above the root.
     pub scratch: RawFd,
-    /// A connection to the home's export.
-    pub home: RawFd,
+    /// The home.
+    pub home: Home,
 }
 
 impl CommandLine {
@@ -70,7 +91,7 @@ impl CommandLine {
     pub fn to_arguments(&self) -> Vec<String> {
         let mut all = split("-no-user-config -nodefaults -no-reboot -display none");
         all.extend(split("-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"));
-        all.extend(split("-machine microvm,acpi=on,rtc=on,pit=on,pic=on,isa-serial=on"));
+        all.extend(self.machine_arguments());
         all.extend(split("-global virtio-mmio.force-legacy=false"));
         all.extend(self.processor_arguments());
         all.extend(self.kernel_arguments());
@@ -84,6 +105,22 @@ impl CommandLine {
         all.extend(split("-device virtio-balloon-device,free-page-reporting=on"));
         all.extend(self.disks.iter().flat_map(|disks| disks.to_arguments()));
         all.extend(self.tap.iter().flat_map(|tap| network_arguments(*tap)));
+        all
+    }
+
+    fn machine_arguments(&self) -> Vec<String> {
+        let machine = "-machine microvm,acpi=on,rtc=on,pit=on,pic=on,isa-serial=on";
+        let Some(Memory { path, is_restored }) = &self.memory else { return split(machine) };
+        let share = if *is_restored { "off" } else { "on" };
+        let mut all = split(&format!(
+            "{machine},memory-backend=memory \
+             -object memory-backend-file,id=memory,size={}M,mem-path={},share={share}",
+            self.memory_mib,
+            path.display()
+        ));
+        if *is_restored {
+            all.extend(split("-incoming defer"));
+        }
         all
     }
 
@@ -122,6 +159,12 @@ impl CommandLine {
 impl DiskDescriptors {
     fn to_arguments(self) -> Vec<String> {
         let Self { root, scratch, home } = self;
+        let home = match home {
+            Home::Exported(connection) => {
+                format!("driver=nbd,server.type=fd,server.str={connection},export=home,discard=unmap")
+            }
+            Home::Blank(bytes) => format!("driver=null-co,size={bytes},read-zeroes=on,discard=unmap"),
+        };
         split(&format!(
             "-add-fd fd={root},set=1 \
              -blockdev driver=file,node-name=root-file,filename=/dev/fdset/1,read-only=on,locking=off \
@@ -132,7 +175,7 @@ impl DiskDescriptors {
              discard=unmap,cache.no-flush=on \
              -blockdev driver=raw,node-name=scratch,file=scratch-file,discard=unmap,cache.no-flush=on \
              -device virtio-blk-device,drive=scratch,serial={SCRATCH_SERIAL} \
-             -blockdev driver=nbd,node-name=home,server.type=fd,server.str={home},export=home,discard=unmap \
+             -blockdev {home},node-name=home \
              -device virtio-blk-device,drive=home,serial={HOME_SERIAL}"
         ))
     }
@@ -156,9 +199,10 @@ mod tests {
             tsc_khz: Some(2_000_000),
             vcpus: 2,
             memory_mib: 1024,
+            memory: None,
             kernel: "/kernel".into(),
             initramfs: "/initramfs".into(),
-            disks: Some(DiskDescriptors { root: 12, scratch: 13, home: 14 }),
+            disks: Some(DiskDescriptors { root: 12, scratch: 13, home: Home::Exported(14) }),
             agent: 15,
             qmp: 16,
             tap: None,
@@ -172,6 +216,23 @@ mod tests {
         assert!(!line.contains("-netdev") && !line.contains("-nic"), "{line}");
         let line = CommandLine { tap: Some(17), ..command_line() }.to_arguments().join(" ");
         assert!(line.contains("-netdev tap,id=net,fd=17"), "{line}");
+    }
+
+    #[test]
+    fn only_restored_guest_keeps_its_memory_apart() {
+        let memory = |is_restored| Memory { path: "/guest-memory".into(), is_restored };
+        let line = |memory| CommandLine { memory, ..command_line() }.to_arguments().join(" ");
+        let prototype = line(Some(memory(false)));
+        assert!(prototype.contains("mem-path=/guest-memory,share=on") && !prototype.contains("-incoming"));
+        assert!(line(Some(memory(true))).contains("mem-path=/guest-memory,share=off -incoming defer"));
+        assert!(!line(None).contains("memory-backend"));
+    }
+
+    #[test]
+    fn blank_home_needs_no_descriptor() {
+        let disks = DiskDescriptors { root: 12, scratch: 13, home: Home::Blank(4096) };
+        let line = CommandLine { disks: Some(disks), ..command_line() }.to_arguments().join(" ");
+        assert!(line.contains("driver=null-co,size=4096,read-zeroes=on") && !line.contains("nbd"), "{line}");
     }
 
     #[test]

@@ -7,7 +7,10 @@
 
 use std::{
     fs, io,
-    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd},
+    os::{
+        fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd},
+        unix::net::UnixStream,
+    },
     path::{Path, PathBuf},
     process::Stdio,
     sync::mpsc,
@@ -33,11 +36,13 @@ use tokio::{
     sync::oneshot,
 };
 
+mod guest_memory;
 mod root;
 mod system_calls;
 #[cfg(test)]
 mod tests;
 
+pub use self::guest_memory::GuestMemory;
 use self::root::JailRoot;
 
 /// The VMM's program.
@@ -87,6 +92,8 @@ pub struct Jail {
     max_file_bytes: u64,
     /// Its cgroups on the host, open for it to join.
     cgroups: Vec<fs::File>,
+    /// Where the child sends the listener of its calls about the file of the guest's memory.
+    listener: Option<OwnedFd>,
 }
 
 /// A VMM that was started, and what must live as long as it.
@@ -112,7 +119,13 @@ impl Jail {
     fn for_program(program: PathBuf, uid: Option<u32>) -> Self {
         let root = rustix::process::geteuid().is_root().then(|| JailRoot::new(&program));
         let (descriptors, cgroups) = (Vec::new(), Vec::new());
-        Self { program, uid, group: None, network: None, descriptors, root, max_file_bytes: 0, cgroups }
+        let (group, network, listener) = (None, None, None);
+        Self { program, uid, group, network, descriptors, root, max_file_bytes: 0, cgroups, listener }
+    }
+
+    /// The VMM's program.
+    pub fn program(&self) -> &Path {
+        &self.program
     }
 
     /// Puts the VMM into a network namespace.
@@ -157,6 +170,20 @@ impl Jail {
         let path = Path::new("/").join(name);
         root.add_file(source, path.clone());
         Ok(path)
+    }
+
+    /// Lets the VMM open the file of the guest's memory, and returns the path that it has there. A
+    /// thread answers the VMM's calls about it, and ends with the VMM.
+    pub fn set_memory(&mut self, memory: GuestMemory) -> Result<PathBuf, JailError> {
+        let cannot_supervise = |error| JailError::new("supervise the VMM's memory", error);
+        let (ours, theirs) = UnixStream::pair().map_err(cannot_supervise)?;
+        let ours = OwnedFd::from(ours);
+        std::thread::Builder::new()
+            .name("vmm-memory".to_owned())
+            .spawn(move || memory.supervise(&ours))
+            .map_err(cannot_supervise)?;
+        self.listener = Some(theirs.into());
+        Ok(PathBuf::from(guest_memory::PATH))
     }
 
     /// Starts the VMM. Its standard output is the guest's console, its standard error the VMM's own
@@ -237,6 +264,9 @@ impl Jail {
         // The parent may have died before the signal was set.
         if has_ended(parent)? {
             return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        if let Some(listener) = &self.listener {
+            guest_memory::install(listener.as_fd())?;
         }
         apply_filter(filter).map_err(|_| io::ErrorKind::Unsupported.into())
     }

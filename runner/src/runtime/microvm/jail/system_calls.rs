@@ -84,6 +84,7 @@ const ALLOWED: &[i64] = &[
     libc::SYS_fstatfs,
     libc::SYS_fsync,
     libc::SYS_fdatasync,
+    libc::SYS_fadvise64,
     libc::SYS_fallocate,
     libc::SYS_ftruncate,
     libc::SYS_close,

@@ -1,11 +1,15 @@
 //! What a program in the VMM's jail can reach. The program is Perl, which every Debian has: a script
 //! attempts actions and prints how each ended.
 
-use std::{collections::BTreeMap, path::PathBuf, process::Stdio};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
 use tokio::io::AsyncReadExt as _;
 
-use super::Jail;
+use super::{GuestMemory, Jail};
 use crate::cgroup::{Limits, SandboxCgroup};
 
 /// A user that owns nothing and runs nothing else.
@@ -81,8 +85,26 @@ const WAIT: &str = "$| = 1; print qq(runs\\n); sleep 600";
 /// A slot that no runner proposes.
 const SLOT: u16 = 16_311;
 
+/// Opens the file of the guest's memory as the VMM does, changes it in each way, and prints what it reads
+/// afterwards.
+const CHANGE_MEMORY: &str = r#"
+open(my $file, "+<", "/guest-memory") or die "cannot open: $!";
+my $written = syswrite($file, "changed");
+print defined($written) ? "written " : "refused ";
+print syscall(285, fileno($file), 3, 4096, 4096) == 0 ? "freed " : "kept ";
+for my $at (0, 4096) {
+    sysseek($file, $at, 0);
+    sysread($file, my $text, 7);
+    print $text =~ /^\0*$/ ? "zero" : $text, " ";
+}
+print open(my $again, "+<", "/guest-memory") ? "again" : "once";
+"#;
+
 async fn run_in_jail(script: &str, argument: &str) -> String {
-    let mut jail = Jail::for_program(PathBuf::from(PERL), Some(UID));
+    run_in(Jail::for_program(PathBuf::from(PERL), Some(UID)), script, argument).await
+}
+
+async fn run_in(mut jail: Jail, script: &str, argument: &str) -> String {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("script");
     std::fs::write(&file, script).expect("written");
@@ -181,4 +203,39 @@ async fn jail_starts_program_in_cgroup() {
     assert!(joined.contains(&format!("/burrow/sandbox-{SLOT}\n")), "{joined}");
     cgroup.remove().await;
     assert!(!process.child.wait().await.expect("waited for").success(), "it was killed");
+}
+
+/// A file of two pages, which begin with "first.." and "second.".
+fn memory_file() -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    file.as_file().set_len(8192).expect("its length is set");
+    for (at, text) in [(0, b"first.."), (4096, b"second.")] {
+        std::os::unix::fs::FileExt::write_all_at(file.as_file(), text, at).expect("written");
+    }
+    file
+}
+
+async fn change_memory(memory: GuestMemory) -> String {
+    let mut jail = Jail::for_program(PathBuf::from(PERL), is_root().then_some(UID));
+    jail.set_max_file_bytes(8192);
+    assert_eq!(jail.set_memory(memory).expect("supervised"), Path::new("/guest-memory"));
+    run_in(jail, CHANGE_MEMORY, "").await
+}
+
+#[tokio::test]
+async fn guest_changes_no_prototype() {
+    let file = memory_file();
+    let before = std::fs::read(file.path()).expect("readable");
+    let private = std::fs::File::open(file.path()).expect("opened");
+    let output = change_memory(GuestMemory::private(private)).await;
+    // QEMU is told that pages are free, but the file has them still.
+    assert_eq!(output, "refused freed first.. second. once");
+    assert_eq!(std::fs::read(file.path()).expect("readable"), before);
+}
+
+#[tokio::test]
+async fn new_prototype_follows_its_guest() {
+    let file = memory_file();
+    let shared = std::fs::File::options().read(true).write(true).open(file.path()).expect("opened");
+    assert_eq!(change_memory(GuestMemory::shared(shared)).await, "written freed changed zero once");
 }
