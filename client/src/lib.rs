@@ -12,6 +12,7 @@ pub mod api;
 pub mod content;
 pub mod error;
 pub mod events;
+mod network;
 mod scrub;
 mod snapshots;
 pub mod socket;

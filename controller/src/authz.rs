@@ -35,11 +35,13 @@ pub enum Action {
     RunWorkspace(WorkspaceFacts),
     /// Rename, grow and delete a workspace; create, name, delete and restore its snapshots.
     ChangeWorkspace(WorkspaceFacts),
+    /// Decide where a workspace may connect, within what the tenant allows.
+    GrantNetwork(WorkspaceFacts),
     /// Create and list classes.
     UseClasses,
     /// Everything with a class and its members.
     ManageClass(ClassFacts),
-    /// Change what holds for the whole tenant: the retention policy, gc, the tenant's key.
+    /// Change what holds for the whole tenant: retention and network policies, gc, the tenant's key.
     ManageTenant,
 }
 
@@ -94,6 +96,10 @@ pub fn authorize(caller: &Caller, action: Action) -> Result<Allowed, NotAllowed>
         }
         Action::ChangeWorkspace(workspace) => {
             is_owner(caller, &workspace) || (workspace.tenant == caller.tenant && caller.role == Role::Owner)
+        }
+        Action::GrantNetwork(workspace) => {
+            workspace.tenant == caller.tenant
+                && (is_taught_by(caller, &workspace) || caller.role == Role::Owner)
         }
         Action::ManageClass(class) => {
             class.tenant == caller.tenant
@@ -181,11 +187,13 @@ mod tests {
         check(&users, Action::ForkWorkspace(class_workspace), [yes, yes, no, yes, no, no]);
         check(&users, Action::RunWorkspace(class_workspace), [yes, yes, no, yes, no, no]);
         check(&users, Action::ChangeWorkspace(class_workspace), [yes, no, no, yes, no, no]);
+        check(&users, Action::GrantNetwork(class_workspace), [yes, yes, no, no, no, no]);
         check(&users, Action::ManageClass(class), [yes, yes, no, no, no, no]);
         let own = WorkspaceFacts { teacher: None, ..class_workspace };
         check(&users, Action::ReadWorkspace(own), [yes, no, no, yes, no, no]);
         check(&users, Action::ForkWorkspace(own), [yes, no, no, yes, no, no]);
         check(&users, Action::RunWorkspace(own), [yes, no, no, yes, no, no]);
+        check(&users, Action::GrantNetwork(own), [yes, no, no, no, no, no]);
         // The stranger may do this in its own tenant. Row-level security keeps it there.
         check(&users, Action::ListUsers, [yes, yes, yes, no, no, yes]);
         check(&users, Action::UseClasses, [yes, yes, yes, no, no, yes]);

@@ -4,6 +4,7 @@
 //! - [`agent`], [`terminal`], [`document`], [`files`], [`exec`], [`restore`]: the agent's routes and their
 //!   messages.
 //! - [`runner`]: what controller and runner exchange.
+//! - [`network`]: where a workspace may connect.
 //! - [`access`], [`grant`], [`epoch`], [`ids`], [`workspace`], [`problem`]: what appears in all of them.
 //!
 //! Contains types, their wire formats, and the checks that every receiver must make. Must not
@@ -21,6 +22,7 @@ pub mod files;
 pub mod grant;
 pub mod idle;
 pub mod ids;
+pub mod network;
 pub mod openapi;
 pub mod problem;
 pub mod redacted;

@@ -17,6 +17,7 @@ use crate::{
         scrub::Repair,
         snapshot::{Consistency, SnapshotKind},
     },
+    network::{EffectivePolicy, RefusedName},
     workspace::{Failure, HomeNotice, ProgramName, Resources, StepProgress},
 };
 
@@ -113,6 +114,26 @@ pub struct RunnerSpec {
     /// After how many idle seconds the controller stops the workspace. 0: never.
     #[serde(default)]
     pub idle_stop_seconds: u64,
+    /// Where the workspace may connect.
+    #[serde(default)]
+    pub network: NetworkSpec,
+}
+
+/// The network policy of a runner, numbered. A change has a higher number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkSpec {
+    /// Grows with every change of one of the policies that the effective one is made of.
+    pub revision: u64,
+    /// The policy. One that cannot be read is `none`.
+    #[serde(deserialize_with = "EffectivePolicy::deserialize_or_none")]
+    pub policy: EffectivePolicy,
+}
+
+/// Nothing is allowed: what is missing opens nothing.
+impl Default for NetworkSpec {
+    fn default() -> Self {
+        Self { revision: 0, policy: EffectivePolicy::None }
+    }
 }
 
 /// An unused allowance for automatic snapshots is complete after this time, and grows no more.
@@ -212,6 +233,15 @@ pub enum Report {
         /// How it ended.
         outcome: RepairOutcome,
     },
+    /// What the sandbox's network did, sent when it has changed.
+    Network {
+        /// What was refused, the last first; at most [`crate::network::MAX_REFUSED`].
+        refused: Vec<RefusedName>,
+        /// Bytes that the sandbox has sent since its start.
+        sent_bytes: u64,
+        /// Bytes that the sandbox has received since its start.
+        received_bytes: u64,
+    },
     /// The sandbox has stopped and everything of it is removed. The last report.
     Stopped,
     /// The sandbox has stopped after a failure. The last report.
@@ -274,6 +304,9 @@ pub struct DesiredRunnerState {
     pub repair: Option<RepairRequest>,
     /// Size that the home should have. It never shrinks.
     pub home_mib: u32,
+    /// The network policy that should be enforced.
+    #[serde(default)]
+    pub network: NetworkSpec,
 }
 
 /// How much of the desired state a runner has received. The controller does not repeat it.
@@ -290,6 +323,9 @@ pub struct AcknowledgedState {
     /// The size that the home has or is growing to. 0 if the runner no longer follows the size.
     #[serde(default)]
     pub home_mib: u32,
+    /// The revision of the network policy that it enforces or is about to.
+    #[serde(default)]
+    pub network_revision: u64,
 }
 
 impl DesiredRunnerState {
@@ -299,6 +335,7 @@ impl DesiredRunnerState {
             || self.snapshot > acknowledged.snapshot
             || self.repair.as_ref().is_some_and(|repair| repair.number > acknowledged.repair)
             || (acknowledged.home_mib > 0 && self.home_mib > acknowledged.home_mib)
+            || self.network.revision > acknowledged.network_revision
     }
 }
 
@@ -326,8 +363,15 @@ mod tests {
             snapshot: 2,
             repair: Some(RepairRequest { number: 3, objects: vec![] }),
             home_mib: 20,
+            network: NetworkSpec { revision: 4, policy: EffectivePolicy::Open },
         };
-        let acknowledged = AcknowledgedState { command: Command::Run, snapshot: 2, repair: 3, home_mib: 20 };
+        let acknowledged = AcknowledgedState {
+            command: Command::Run,
+            snapshot: 2,
+            repair: 3,
+            home_mib: 20,
+            network_revision: 4,
+        };
         assert!(!desired.is_ahead_of(&acknowledged));
         assert!(
             !desired.is_ahead_of(&AcknowledgedState { home_mib: 0, ..acknowledged }),
@@ -338,6 +382,7 @@ mod tests {
             AcknowledgedState { snapshot: 1, ..acknowledged },
             AcknowledgedState { repair: 2, ..acknowledged },
             AcknowledgedState { home_mib: 19, ..acknowledged },
+            AcknowledgedState { network_revision: 3, ..acknowledged },
         ] {
             assert!(desired.is_ahead_of(&behind), "{behind:?}");
         }

@@ -19,6 +19,7 @@ pub mod fuzzing;
 mod home_volume;
 pub mod images;
 pub mod network;
+mod network_follower;
 mod replicator;
 mod reporter;
 mod run_directory;

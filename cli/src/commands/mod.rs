@@ -33,6 +33,7 @@ pub mod image;
 pub mod list;
 pub mod login;
 pub mod logout;
+pub mod network;
 pub mod open;
 pub mod pull;
 pub mod push;
@@ -139,6 +140,7 @@ commands! {
     snapshot::Snapshot,
     fork::Fork,
     grow::Grow,
+    network::Network,
     push::Push,
     pull::Pull,
     attach::Attach,

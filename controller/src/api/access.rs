@@ -19,10 +19,16 @@ pub async fn authorize_workspace(
     id: WorkspaceId,
     action: fn(WorkspaceFacts) -> Action,
 ) -> Result<Allowed> {
+    let facts = find_facts(app, caller, id).await?;
+    Ok(authorize(caller, action(facts))?)
+}
+
+/// Finds what permissions on a workspace depend on. One that the caller may not see is not found.
+pub async fn find_facts(app: &Core, caller: &Caller, id: WorkspaceId) -> Result<WorkspaceFacts> {
     let mut scope = app.db.scope(authorize(caller, Action::UseWorkspaces)?).await?;
-    let row = view::find_row(&mut scope, id).await?.ok_or_else(workspace_not_found)?;
-    authorize(caller, Action::ReadWorkspace(row.facts())).map_err(|_| workspace_not_found())?;
-    Ok(authorize(caller, action(row.facts()))?)
+    let facts = view::find_row(&mut scope, id).await?.ok_or_else(workspace_not_found)?.facts();
+    authorize(caller, Action::ReadWorkspace(facts)).map_err(|_| workspace_not_found())?;
+    Ok(facts)
 }
 
 /// Authorizes reading the files of a workspace's snapshots. The audit log mentions it if the workspace

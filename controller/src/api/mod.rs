@@ -20,6 +20,7 @@ mod imports;
 mod internal;
 mod invitations;
 mod layers;
+mod network;
 mod openapi;
 mod restores;
 mod retention;
@@ -95,6 +96,10 @@ fn public() -> OpenApiRouter<App> {
             workspaces::update_workspace,
             workspaces::delete_workspace
         ))
+        .routes(routes!(network::get_workspace_network, network::set_workspace_network))
+        .routes(routes!(network::allow_network_names))
+        .routes(routes!(network::set_template_network))
+        .routes(routes!(network::get_tenant_network, network::set_tenant_network))
         .routes(routes!(workspaces::start_workspace))
         .routes(routes!(workspaces::stop_workspace))
         .routes(routes!(workspaces::undelete_workspace))

@@ -60,6 +60,9 @@ const TABLE: &[(&str, &str, RouteAccess)] = &[
     ("POST", "/workspaces/{id}/stop", Token(Workspaces)),
     ("POST", "/workspaces/{id}/undelete", Token(Workspaces)),
     ("POST", "/workspaces/{id}/fork", Token(Workspaces)),
+    ("GET", "/workspaces/{id}/network", Token(Read)),
+    ("PUT", "/workspaces/{id}/network", Token(Workspaces)),
+    ("POST", "/workspaces/{id}/network/names", Token(Workspaces)),
     // Snapshots and transfers
     ("GET", "/workspaces/{id}/snapshots", Token(Read)),
     ("POST", "/workspaces/{id}/snapshots", Token(Workspaces)),
@@ -92,6 +95,9 @@ const TABLE: &[(&str, &str, RouteAccess)] = &[
     ("DELETE", "/classes/{id}/members/{member}", Token(Workspaces)),
     ("POST", "/classes/{id}/members/{member}/invitation", Token(Workspaces)),
     // The organisation
+    ("PUT", "/templates/{name}/network", Token(Admin)),
+    ("GET", "/network", Token(Read)),
+    ("PUT", "/network", Token(Admin)),
     ("GET", "/retention", Token(Read)),
     ("PUT", "/retention", Token(Admin)),
     ("POST", "/admin/gc", Token(Admin)),

@@ -194,6 +194,7 @@ impl LocalEngine {
             upload_allowance_used: launch.upload_allowance_used,
             use_prototypes: inner.config.use_prototypes,
             idle_stop_seconds: inner.idle_stop_seconds,
+            network: launch.network,
         })
     }
 

@@ -3,7 +3,9 @@
 
 pub mod local;
 
-use protocol::{Epoch, ManifestId, Redacted, TenantId, VolumeId, WorkspaceId, workspace::Resources};
+use protocol::{
+    Epoch, ManifestId, Redacted, TenantId, VolumeId, WorkspaceId, runner::NetworkSpec, workspace::Resources,
+};
 
 /// What the controller knows of a runner that should be started. The engine adds what the host
 /// knows.
@@ -29,6 +31,8 @@ pub struct LaunchSpec {
     pub repair_requested: u64,
     /// How much of the allowance for automatic snapshots earlier placements have used up, in bytes.
     pub upload_allowance_used: u64,
+    /// Where it may connect.
+    pub network: NetworkSpec,
     /// What the runner authenticates its reports with.
     pub token: Redacted<String>,
     /// Public key that verifies grants, hexadecimal.

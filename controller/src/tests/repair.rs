@@ -84,6 +84,7 @@ impl Machine {
                 snapshot: u64::MAX,
                 repair: above,
                 home_mib: 0,
+                network_revision: u64::MAX,
             },
             wait_ms: 5000,
         };

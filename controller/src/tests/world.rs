@@ -479,6 +479,7 @@ impl Runner {
                 snapshot: u64::MAX,
                 repair: u64::MAX,
                 home_mib: 0,
+                network_revision: u64::MAX,
             },
             wait_ms,
         };
@@ -502,7 +503,13 @@ impl Runner {
             workspace,
             epoch,
             reports: vec![],
-            acknowledged: AcknowledgedState { command: Command::Run, snapshot, repair: 0, home_mib },
+            acknowledged: AcknowledgedState {
+                command: Command::Run,
+                snapshot,
+                repair: 0,
+                home_mib,
+                network_revision: u64::MAX,
+            },
             wait_ms,
         };
         self.send(request).await.expect("accepted").desired

@@ -11,6 +11,8 @@ pub mod deleted;
 pub mod grants;
 pub mod idempotency;
 pub mod limits;
+pub mod network;
+pub mod network_policies;
 pub mod placement;
 pub mod reconciler;
 pub mod repair_requests;

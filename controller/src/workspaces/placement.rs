@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::{
     admission::{Placed, UsageLimits, Waiting, assign_turns},
-    view,
+    network, view,
 };
 use crate::{
     core::{App, Core},
@@ -168,7 +168,9 @@ async fn place(
     let Some(locked) = record::place_workspace(connection, now, workspace).await? else { return Ok(None) };
     let token = secrets::generate_secret();
     let row = sqlx::query!(
-        r#"update workspaces w set host = $2, runner_hash = $3, last_used_at = $4 from volumes v
+        r#"update workspaces w set host = $2, runner_hash = $3, last_used_at = $4, network_refused = '[]',
+             network_sent_bytes = null, network_received_bytes = null
+         from volumes v
          where w.workspace_id = $1 and v.tenant_id = w.tenant_id and v.volume_id = w.volume_id
          returning w.name, w.vcpus, w.memory_mib, w.home_mib, w.scratch_mib, w.pids, w.image, v.head_of,
              v.lineage, v.allowance_used_bytes, v.allowance_used_at"#,
@@ -181,6 +183,7 @@ async fn place(
     .await?;
     let used = UsedAllowance { bytes: row.allowance_used_bytes, at: row.allowance_used_at };
     let key = tenant_keys::find(connection, locked.tenant).await?;
+    let network = network::find_spec(connection, (locked.tenant, workspace)).await?;
     let spec = LaunchSpec {
         tenant: locked.tenant,
         workspace,
@@ -195,6 +198,7 @@ async fn place(
         snapshot_requested: locked.snapshot_requests.requested,
         repair_requested: locked.repair_requests.requested,
         upload_allowance_used: used.at(now, core.config.history.upload_bytes_per_hour()),
+        network,
         token,
         grant_key: core.signing.verifying_key().to_hex(),
     };

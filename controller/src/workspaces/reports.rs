@@ -18,7 +18,7 @@ use subtle::ConstantTimeEq as _;
 use time::OffsetDateTime;
 use tokio::time::{Instant, timeout_at};
 
-use super::repair_requests;
+use super::{network, repair_requests};
 use crate::{
     audit,
     core::Core,
@@ -68,13 +68,17 @@ pub async fn exchange(core: &Core, token: &str, request: ReportRequest) -> Resul
     Ok(ReportReply { desired, committed, lease_ms: RUNNER_LEASE_MS })
 }
 
-fn desired_state(locked: &LockedWorkspace) -> DesiredRunnerState {
-    DesiredRunnerState {
+async fn desired_state(
+    connection: &mut PgConnection,
+    locked: &LockedWorkspace,
+) -> Result<DesiredRunnerState, sqlx::Error> {
+    Ok(DesiredRunnerState {
         command: locked.life.command(),
         snapshot: locked.snapshot_requests.requested,
         repair: locked.repair_requests.pending(),
         home_mib: locked.home_mib,
-    }
+        network: network::find_spec(connection, (locked.tenant, locked.workspace)).await?,
+    })
 }
 
 fn is_last(report: &Report) -> bool {
@@ -102,7 +106,7 @@ async fn record_reports(
         effects.extend(record_report(core, connection, now, &mut locked, report, &mut committed).await?);
     }
     let mut runners = record::save(connection, now, &mut locked, effects).await?;
-    let desired = desired_state(&locked);
+    let desired = desired_state(connection, &locked).await?;
     system.commit().await?;
     if request.reports.iter().any(is_last) {
         runners.push(EndRunner { workspace: request.workspace, epoch: request.epoch });
@@ -132,7 +136,10 @@ async fn authenticate(
 async fn read_desired_state(core: &Core, request: &ReportRequest) -> Result<DesiredRunnerState, ReportError> {
     let mut system = core.db.reports().await?;
     let locked = record::lock(system.connection(), request.workspace).await?.ok_or(ReportError::Fenced)?;
-    if locked.life.accepts(request.epoch) { Ok(desired_state(&locked)) } else { Err(ReportError::Fenced) }
+    if !locked.life.accepts(request.epoch) {
+        return Err(ReportError::Fenced);
+    }
+    Ok(desired_state(system.connection(), &locked).await?)
 }
 
 /// Records one report: in the locked workspace, and where it belongs otherwise.
@@ -213,6 +220,12 @@ async fn record_report(
         }
         Report::Repaired { answers, outcome } => {
             answer_repair(connection, locked, answers, &outcome).await?;
+            return Ok(vec![]);
+        }
+        Report::Network { refused, sent_bytes, received_bytes } => {
+            let of = (locked.tenant, locked.workspace);
+            let bytes = [sent_bytes, received_bytes].map(saturating_i64);
+            network::record_usage(connection, of, refused, bytes).await?;
             return Ok(vec![]);
         }
         Report::Stopped => RunnerEvent::Stopped,

@@ -1,6 +1,6 @@
 //! Templates in the database.
 
-use protocol::api::template::Template;
+use protocol::{api::template::Template, network::NetworkPolicy};
 
 use super::view::resources;
 use crate::db::Scope;
@@ -9,7 +9,8 @@ use crate::db::Scope;
 pub async fn list(scope: &mut Scope) -> Result<Vec<Template>, sqlx::Error> {
     let tenant = scope.tenant();
     let rows = sqlx::query!(
-        "select name, title, description, image, vcpus, memory_mib, home_mib, scratch_mib, pids from templates
+        "select name, title, description, image, vcpus, memory_mib, home_mib, scratch_mib, pids,
+             network_policy from templates
          where tenant_id = $1 order by name limit 1000",
         tenant,
     )
@@ -21,6 +22,7 @@ pub async fn list(scope: &mut Scope) -> Result<Vec<Template>, sqlx::Error> {
         description: row.description,
         image: row.image,
         resources: resources(row.vcpus, [row.memory_mib, row.home_mib, row.scratch_mib, row.pids]),
+        network: NetworkPolicy::from_stored(row.network_policy),
     });
     Ok(templates.collect())
 }

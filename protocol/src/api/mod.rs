@@ -9,6 +9,7 @@ pub mod auth;
 pub mod class;
 pub mod import;
 pub mod internal;
+pub mod network;
 pub mod restore;
 pub mod scrub;
 pub mod snapshot;

@@ -3,14 +3,14 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::workspace::Resources;
+use crate::{network::NetworkPolicy, workspace::Resources};
 
 /// An image with a size.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({"name": "base", "title": "Debian 12",
     "description": "Compilers, Python, Node and editors.",
     "image": "base", "resources": {"vcpus": 2, "memory_mib": 1024, "home_mib": 10_240,
-    "scratch_mib": 8192, "pids": 4096}}))]
+    "scratch_mib": 8192, "pids": 4096}, "network": {"mode": "open", "names": [], "presets": []}}))]
 pub struct Template {
     /// 1 to 63 of `[a-z0-9-]`; `base` always exists.
     pub name: String,
@@ -22,6 +22,8 @@ pub struct Template {
     pub image: String,
     /// Size of a workspace.
     pub resources: Resources,
+    /// Where its workspaces may connect, unless something else is granted to one of them.
+    pub network: NetworkPolicy,
 }
 
 /// The templates of the tenant.

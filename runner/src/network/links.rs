@@ -104,6 +104,14 @@ pub async fn connect(
     Ok(())
 }
 
+/// Takes the sandbox's link to the host down, from inside its namespace.
+pub async fn disconnect() -> Result<(), NetworkError> {
+    let namespace = NamespaceLinks::of_current_thread()?;
+    let index = namespace.index(UPLINK).await?;
+    namespace.handle.link().set(LinkUnspec::new_with_index(index).down().build()).execute().await?;
+    Ok(())
+}
+
 /// Brings the host ends of all sandboxes' veth pairs up or down.
 pub async fn set_sandbox_links(up: bool) -> Result<(), NetworkError> {
     let host = NamespaceLinks::of_current_thread()?;

@@ -2,8 +2,14 @@
 //! host, and firewall rules in both.
 //!
 //! ```text
-//! guest 10.111.0.2 ─ tap ─ [namespace: drop, then NAT] ─ veth ─ bw<slot> [host: drop, then NAT] ─▶ internet
+//! guest 10.111.0.2 ─ tap ─ [namespace: policy, NAT] ─ veth ─ bw<slot> [host: drop, NAT] ─▶ internet
+//!                     └─ names ─▶ our resolver ─▶ the host's name servers
 //! ```
+//!
+//! The rules of the host are the same for all sandboxes. Those of the namespace enforce the sandbox's
+//! network policy, which [`Egress`] can change while it runs: `open` allows what the host's rules allow,
+//! `none` nothing. With an `allowlist`, our resolver is the only name server. It answers allowed names
+//! only, and puts their addresses into the rules before it answers; nothing else passes.
 //!
 //! The namespace has no name. Descriptors hold it open, so the kernel removes it with its tap, its
 //! veth pair and its rules when the last process that holds one dies, however it dies. Knows no
@@ -15,16 +21,23 @@ use std::{
     net::IpAddr,
     os::fd::OwnedFd,
     path::Path,
-    thread,
 };
 
-use tokio::sync::oneshot;
+use protocol::{agent::GUEST_GATEWAY, network::EffectivePolicy};
 
-use self::links::NamespaceLinks;
-pub use self::{host::HostNetwork, rules::is_sandbox_link};
+pub use self::{egress::Egress, host::HostNetwork, rules::is_sandbox_link};
+use self::{
+    links::NamespaceLinks, name_server::NameServerSockets, namespace::Namespace, resolvers::NameServers,
+    rules::NamespaceRules,
+};
 
+mod addresses;
+mod egress;
 mod host;
 mod links;
+mod name_server;
+mod namespace;
+mod refusals;
 mod resolvers;
 mod rules;
 mod tap;
@@ -35,7 +48,6 @@ const TUN: &str = "/dev/net/tun";
 const NFT: &str = "nft";
 
 /// A sandbox's network. It exists as long as one of its descriptors is open.
-#[derive(Debug)]
 pub struct Network {
     /// The namespace that the VMM enters.
     pub namespace: OwnedFd,
@@ -43,6 +55,8 @@ pub struct Network {
     pub tap: OwnedFd,
     /// The name servers that the guest may use.
     pub nameservers: Vec<IpAddr>,
+    /// Changes the network policy.
+    pub egress: Egress,
 }
 
 /// Why a sandbox's network cannot be created.
@@ -62,6 +76,9 @@ pub enum NetworkError {
     /// nft refused the rules.
     #[error("Cannot load the firewall rules: {0}")]
     Rules(String),
+    /// The resolver cannot be started.
+    #[error("Cannot start the sandbox's resolver: {0}")]
+    Resolver(String),
     /// The host lacks something that sandboxes need for a network. The text says what, and how to
     /// add it.
     #[error("Cannot create the sandbox's network: {0}")]
@@ -74,27 +91,45 @@ fn cannot(action: &'static str) -> impl FnOnce(io::Error) -> NetworkError {
 }
 
 impl Network {
-    /// Creates the network of `slot`, which the caller has acquired. The host is the network
-    /// namespace of this process. Fails if the host's firewall rules cannot be loaded.
-    pub async fn create(slot: u16) -> Result<Self, NetworkError> {
+    /// Creates the network of `slot`, which the caller has acquired, with a network policy. The host
+    /// is the network namespace of this process. Fails if the rules cannot be loaded.
+    pub async fn create(slot: u16, policy: EffectivePolicy) -> Result<Self, NetworkError> {
+        Self::create_with(slot, policy, NameServers::of_host()).await
+    }
+
+    async fn create_with(
+        slot: u16,
+        policy: EffectivePolicy,
+        servers: NameServers,
+    ) -> Result<Self, NetworkError> {
         check_available().map_err(NetworkError::Unavailable)?;
-        let (result, created) = oneshot::channel();
-        // The work needs a thread of its own, because it changes the thread's namespace.
-        thread::Builder::new()
-            .name("network".to_owned())
-            .spawn(move || {
-                let _ = result.send(create_in_thread(slot));
-            })
-            .map_err(cannot("start a thread"))?;
-        created.await.map_err(|_| NetworkError::Unavailable("its thread panicked".to_owned()))?
+        let (first_policy, known) = (policy.clone(), servers.for_guests.clone());
+        let (namespace, parts) =
+            Namespace::start(move || create_in_thread(slot, &first_policy, &known)).await?;
+        let nameservers = match policy {
+            EffectivePolicy::Open => servers.for_guests.clone(),
+            EffectivePolicy::Allowlist { .. } | EffectivePolicy::None => vec![IpAddr::V4(GUEST_GATEWAY)],
+        };
+        let egress = Egress::start(namespace, policy, parts.sockets, servers)?;
+        Ok(Self { namespace: parts.namespace, tap: parts.tap, nameservers, egress })
     }
 }
 
-/// Changes the calling thread's namespace: the thread must end after this.
-fn create_in_thread(slot: u16) -> Result<Network, NetworkError> {
+/// What is created inside the namespace.
+struct NamespaceParts {
+    namespace: OwnedFd,
+    tap: OwnedFd,
+    sockets: NameServerSockets,
+}
+
+/// Moves the calling thread into a new namespace, for good.
+fn create_in_thread(
+    slot: u16,
+    policy: &EffectivePolicy,
+    nameservers: &[IpAddr],
+) -> Result<NamespaceParts, NetworkError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(cannot("start the network's async runtime"))?;
-    let nameservers = resolvers::host_nameservers();
     host::load()?;
     runtime.block_on(async {
         let host = NamespaceLinks::of_current_thread()?;
@@ -102,11 +137,19 @@ fn create_in_thread(slot: u16) -> Result<Network, NetworkError> {
             .map_err(|errno| cannot("create a network namespace")(errno.into()))?;
         let namespace = open_namespace()?;
         enable_ipv4_forwarding_only()?;
+        // Before there is a link that a packet could pass.
+        let generation = egress::FIRST_GENERATION;
+        load_rules(&rules::for_namespace(&NamespaceRules {
+            policy,
+            nameservers,
+            generation,
+            addresses: &[],
+        }))?;
         let namespace_links = NamespaceLinks::of_current_thread()?;
         let tap = tap::create(links::TAP)?;
         links::connect(slot, &host, &namespace_links).await?;
-        load_rules(&rules::for_namespace(&nameservers))?;
-        Ok(Network { namespace, tap, nameservers })
+        let sockets = NameServerSockets::bind()?;
+        Ok(NamespaceParts { namespace, tap, sockets })
     })
 }
 

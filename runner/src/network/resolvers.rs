@@ -1,10 +1,36 @@
-//! The host's name servers. Guests use the same ones, because they cannot reach a resolver that
-//! runs on the host itself.
+//! The host's name servers. Guests with an open policy use the same ones, because they cannot reach
+//! a resolver that runs on the host itself. For guests with an allow-list, our own resolver asks them.
 
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr},
 };
+
+use hickory_resolver::{config::ResolverConfig, system_conf::read_system_conf};
+
+/// The name servers of a sandbox.
+#[derive(Clone, Debug)]
+pub struct NameServers {
+    /// Those that a guest with an open policy uses.
+    pub for_guests: Vec<IpAddr>,
+    /// Those that our resolver asks, also on the host itself.
+    pub upstream: ResolverConfig,
+}
+
+impl NameServers {
+    /// The host's.
+    pub fn of_host() -> Self {
+        let servers = match read_system_conf() {
+            Ok((config, _)) => config.name_servers().to_vec(),
+            Err(error) => {
+                tracing::warn!(%error, "cannot read the host's name servers; our resolver finds no names");
+                Vec::new()
+            }
+        };
+        let upstream = ResolverConfig::from_parts(None, Vec::new(), servers);
+        Self { for_guests: host_nameservers(), upstream }
+    }
+}
 
 /// systemd keeps the real servers in the second file when `/etc/resolv.conf` names its stub resolver.
 const FILES: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];

@@ -1,61 +1,223 @@
 //! The firewall rules, as nft scripts. Pure.
 //!
-//! There are two sets: one in the sandbox's namespace, one on the host. Guests reach public addresses
-//! only; towards the guest only replies pass. Both sets refuse addresses that are not public; only
-//! the host's set refuses the host's own public addresses. All sandboxes have the same policy.
+//! There are two sets. The host's is the same for all sandboxes: public addresses only, and none of the
+//! host's own. The set of a sandbox's namespace enforces its network policy inside these bounds; towards
+//! the guest only replies pass.
+//!
+//! Each change of a policy loads the namespace's whole set again, in one transaction, with a higher
+//! *generation*. A connection carries the generation that has allowed it as its mark. Packets of a
+//! connection with an older mark are judged again, so that a change applies to existing connections
+//! too.
 
-use std::{fmt::Write as _, net::IpAddr};
+use std::{
+    fmt::Write as _,
+    net::{IpAddr, Ipv4Addr},
+    sync::LazyLock,
+    time::Duration,
+};
 
-use protocol::agent::GUEST_ADDRESS;
+use ipnet::Ipv4Net;
+use protocol::{
+    agent::{GUEST_ADDRESS, GUEST_GATEWAY},
+    network::EffectivePolicy,
+};
 
 use super::{HOST_LINK_PREFIX, links};
 
 /// Addresses that are not public: this host, private networks, link-local with cloud metadata
 /// services, Azure's metadata service, carrier-grade NAT with our own veth pairs, benchmarks,
 /// multicast, reserved.
-const NOT_PUBLIC: &str = "0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 168.63.129.16, 169.254.0.0/16, \
-                          172.16.0.0/12, 192.0.0.0/24, 192.168.0.0/16, 198.18.0.0/15, 224.0.0.0/3";
+const NOT_PUBLIC: [&str; 11] = [
+    "0.0.0.0/8",
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "127.0.0.0/8",
+    "168.63.129.16/32",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.0.0.0/24",
+    "192.168.0.0/16",
+    "198.18.0.0/15",
+    "224.0.0.0/3",
+];
 /// Connections that a guest may hold at once. They occupy the host's connection table, which all
 /// sandboxes and the host share.
 pub const MAX_CONNECTIONS: u32 = 2048;
+/// Addresses of allowed names that connections may go to at once.
+pub const MAX_ADDRESSES: usize = 4096;
+/// DNS queries that our resolver receives from one guest. Further ones are dropped.
+const MAX_QUERIES_PER_SECOND: u32 = 200;
+/// TCP connections of one guest to our resolver.
+const MAX_RESOLVER_CONNECTIONS: u32 = 16;
 /// Fails if our rules are not loaded.
 pub const LIST: &str = "list table inet burrow\n";
 /// The ports of name servers, in nft's notation.
 const DNS_PORTS: &str = "{ udp . 53, tcp . 53 }";
 
-/// The rules of a sandbox's namespace.
-pub fn for_namespace(nameservers: &[IpAddr]) -> String {
+/// Whether guests may connect to an address, as far as the policy allows.
+pub fn is_public(address: Ipv4Addr) -> bool {
+    static NETWORKS: LazyLock<Vec<Ipv4Net>> = LazyLock::new(|| {
+        NOT_PUBLIC.iter().map(|network| network.parse().expect("a constant network")).collect()
+    });
+    !NETWORKS.iter().any(|network| network.contains(&address))
+}
+
+/// What the rules of a sandbox's namespace depend on.
+#[derive(Debug)]
+pub struct NamespaceRules<'a> {
+    pub policy: &'a EffectivePolicy,
+    /// The host's name servers, which an open guest uses.
+    pub nameservers: &'a [IpAddr],
+    /// Higher than that of all rules before, and at least 1: connections begin with the mark 0.
+    pub generation: u32,
+    /// With an allow-list: the addresses of allowed names, and for how long.
+    pub addresses: &'a [(Ipv4Addr, Duration)],
+}
+
+/// The rules of a sandbox's namespace. They replace those before.
+pub fn for_namespace(rules: &NamespaceRules<'_>) -> String {
     let (tap, up, guest) = (links::TAP, links::UPLINK, GUEST_ADDRESS);
-    let names = dns_rules(nameservers, "accept");
+    let chains = match rules.policy {
+        EffectivePolicy::Open => open_chains(rules),
+        EffectivePolicy::Allowlist { .. } => allowlist_chains(rules),
+        EffectivePolicy::None => closed_chains(),
+    };
     format!(
-        "table inet burrow {{
+        "{}table inet burrow {{
   chain forward {{
     type filter hook forward priority filter; policy drop;
-    ct state established,related accept
     iifname \"{tap}\" oifname \"{up}\" ip saddr {guest} jump out
+    iifname \"{up}\" oifname \"{tap}\" jump in
   }}
-  chain out {{
-    ct count over {MAX_CONNECTIONS} counter drop
-{names}    ip daddr {{ {NOT_PUBLIC} }} counter drop
-    accept
-  }}
-  chain input {{
-    type filter hook input priority filter; policy drop;
-    iifname \"{tap}\" ip saddr {guest} icmp type echo-request accept
+  chain refuse {{
+    meta l4proto tcp counter reject with tcp reset
+    counter reject with icmpx type admin-prohibited
   }}
   chain translate {{
     type nat hook postrouting priority srcnat;
     oifname \"{up}\" masquerade
   }}
-}}
-"
+{chains}}}
+",
+        for_removal()
     )
+}
+
+/// All public addresses, and the host's name servers. A guest that began with another policy uses
+/// our resolver's address: its queries go to the host's first name server.
+fn open_chains(rules: &NamespaceRules<'_>) -> String {
+    let (tap, guest, gateway, generation) = (links::TAP, GUEST_ADDRESS, GUEST_GATEWAY, rules.generation);
+    let names = dns_rules(rules.nameservers, "ct mark set GENERATION accept")
+        .replace("GENERATION", &generation.to_string());
+    let translated = rules.nameservers.iter().find(|server| server.is_ipv4()).map(|server| {
+        format!(
+            "    iifname \"{tap}\" ip daddr {gateway} meta l4proto . th dport {DNS_PORTS} \
+             dnat ip to {server}\n"
+        )
+    });
+    format!(
+        "  chain out {{
+    ct state established,related ct mark {generation} accept
+    ct count over {MAX_CONNECTIONS} counter drop
+{names}    ip daddr {{ {} }} counter drop
+    ct mark set {generation} accept
+  }}
+  chain in {{
+    ct state established,related accept
+  }}
+  chain input {{
+    type filter hook input priority filter; policy drop;
+    iifname \"{tap}\" ip saddr {guest} icmp type echo-request accept
+  }}
+  chain to_resolver {{
+    type nat hook prerouting priority dstnat;
+{}  }}
+",
+        NOT_PUBLIC.join(", "),
+        translated.unwrap_or_default(),
+    )
+}
+
+/// The addresses that our resolver has found for allowed names. Queries to the host's name servers,
+/// which a guest uses that began with an open policy, go to our resolver.
+fn allowlist_chains(rules: &NamespaceRules<'_>) -> String {
+    let (tap, guest, generation) = (links::TAP, GUEST_ADDRESS, rules.generation);
+    let mut redirected = String::new();
+    for server in rules.nameservers.iter().filter(|server| server.is_ipv4()) {
+        let _ = writeln!(
+            redirected,
+            "    iifname \"{tap}\" ip daddr {server} meta l4proto . th dport {DNS_PORTS} redirect"
+        );
+    }
+    let elements = elements(rules.addresses);
+    let elements = if elements.is_empty() { elements } else { format!(" elements = {{ {elements} }}") };
+    format!(
+        "  set allowed {{
+    type ipv4_addr; flags timeout; size {MAX_ADDRESSES};{elements}
+  }}
+  chain out {{
+    ct state established,related ct mark {generation} accept
+    ct count over {MAX_CONNECTIONS} counter drop
+    meta l4proto {{ tcp, udp }} th dport {{ 53, 853 }} counter jump refuse
+    ip daddr {{ {} }} counter jump refuse
+    meta l4proto {{ tcp, udp }} ip daddr @allowed ct mark set {generation} accept
+    jump refuse
+  }}
+  chain in {{
+    ct state established,related ct mark {generation} accept
+    ct state established ip saddr @allowed ct mark set {generation} accept
+  }}
+  chain input {{
+    type filter hook input priority filter; policy drop;
+    iifname \"{tap}\" ip saddr {guest} icmp type echo-request accept
+    iifname \"{tap}\" ip saddr {guest} udp dport 53 limit rate {MAX_QUERIES_PER_SECOND}/second \
+      burst {MAX_QUERIES_PER_SECOND} packets accept
+    iifname \"{tap}\" ip saddr {guest} tcp dport 53 ct state new \
+      ct count over {MAX_RESOLVER_CONNECTIONS} counter drop
+    iifname \"{tap}\" ip saddr {guest} tcp dport 53 accept
+  }}
+  chain to_resolver {{
+    type nat hook prerouting priority dstnat;
+{redirected}  }}
+",
+        NOT_PUBLIC.join(", "),
+    )
+}
+
+fn closed_chains() -> String {
+    "  chain out {
+    jump refuse
+  }
+  chain in {
+  }
+  chain input {
+    type filter hook input priority filter; policy drop;
+  }
+"
+    .to_owned()
+}
+
+/// Adds addresses to the loaded rules of an allow-list. An address that is there gets the new time.
+pub fn for_addresses(addresses: &[(Ipv4Addr, Duration)]) -> String {
+    let elements = elements(addresses);
+    // An element's time cannot be changed in place. Adding one that is there changes nothing, so this
+    // order works in both cases.
+    ["add", "delete", "add"]
+        .map(|verb| format!("{verb} element inet burrow allowed {{ {elements} }}\n"))
+        .concat()
+}
+
+fn elements(addresses: &[(Ipv4Addr, Duration)]) -> String {
+    let elements =
+        addresses.iter().map(|(address, time)| format!("{address} timeout {}s", time.as_secs().max(1)));
+    elements.collect::<Vec<_>>().join(", ")
 }
 
 /// The rules of the host, which replace our earlier ones. They run before other tables' rules, and
 /// never accept what another table would drop.
 pub fn for_host(nameservers: &[IpAddr]) -> String {
     let names = dns_rules(nameservers, "return");
+    let not_public = NOT_PUBLIC.join(", ");
     format!(
         "{}table inet burrow {{
   chain input {{
@@ -70,7 +232,7 @@ pub fn for_host(nameservers: &[IpAddr]) -> String {
   }}
   chain from_machines {{
     ct state established,related return
-{names}    ip daddr {{ {NOT_PUBLIC} }} counter drop
+{names}    ip daddr {{ {not_public} }} counter drop
     meta nfproto ipv6 counter drop
     fib daddr type local counter drop
   }}
@@ -94,7 +256,7 @@ pub fn is_sandbox_link(link: &str) -> bool {
     link.strip_prefix(HOST_LINK_PREFIX).is_some_and(|slot| slot.parse::<u16>().is_ok())
 }
 
-/// One rule per name server. In a namespace the verdict is `accept`; on the host `return`, so that
+/// One rule per name server. In a namespace the verdict accepts; on the host it is `return`, so that
 /// the host's other rules apply.
 fn dns_rules(nameservers: &[IpAddr], verdict: &str) -> String {
     let mut lines = String::new();
@@ -111,9 +273,38 @@ mod tests {
     #[test]
     fn dns_rules_come_before_drops() {
         let server: IpAddr = "10.0.0.53".parse().expect("valid");
-        for rules in [for_namespace(&[server]), for_host(&[server])] {
+        let namespace = for_namespace(&NamespaceRules {
+            policy: &EffectivePolicy::Open,
+            nameservers: &[server],
+            generation: 1,
+            addresses: &[],
+        });
+        for rules in [namespace, for_host(&[server])] {
             let (names, drop) = (rules.find("10.0.0.53"), rules.find("169.254.0.0/16"));
             assert!(names.is_some() && names < drop, "{rules}");
+        }
+    }
+
+    #[test]
+    fn private_addresses_are_recognized() {
+        for (address, expected) in [
+            ("1.1.1.1", true),
+            ("203.0.113.1", true),
+            ("9.255.255.255", true),
+            ("10.0.0.1", false),
+            ("100.64.0.1", false),
+            ("100.128.0.1", true),
+            ("127.0.0.1", false),
+            ("168.63.129.16", false),
+            ("168.63.129.17", true),
+            ("169.254.169.254", false),
+            ("172.31.255.255", false),
+            ("192.168.1.1", false),
+            ("224.0.0.251", false),
+            ("255.255.255.255", false),
+            ("0.0.0.0", false),
+        ] {
+            assert_eq!(is_public(address.parse().expect("valid")), expected, "{address}");
         }
     }
 

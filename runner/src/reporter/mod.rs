@@ -142,6 +142,13 @@ impl Reporter {
         self.acknowledge(|acknowledged| acknowledged.home_mib = acknowledged.home_mib.max(home_mib));
     }
 
+    /// Records that this network policy is enforced now.
+    pub fn acknowledge_network(&self, revision: u64) {
+        self.acknowledge(|acknowledged| {
+            acknowledged.network_revision = acknowledged.network_revision.max(revision);
+        });
+    }
+
     fn acknowledge(&self, change: impl FnOnce(&mut AcknowledgedState)) {
         change(&mut lock(&self.0.acknowledged));
         self.0.wake_up.notify_one();
@@ -208,6 +215,9 @@ impl Reporter {
                 snapshot: desired.snapshot_request,
                 repair: desired.repair.number,
                 home_mib: desired.home_mib,
+                network_revision: desired
+                    .network
+                    .map_or(self.acknowledged().network_revision, |network| network.revision),
             },
             wait_ms,
         };
@@ -229,6 +239,7 @@ impl Reporter {
 fn is_replaced_by(old: &Report, new: &Report) -> bool {
     match (old, new) {
         (Report::Home { .. }, Report::Home { .. }) => true,
+        (Report::Network { .. }, Report::Network { .. }) => true,
         (Report::Step(old), Report::Step(new)) => old.step == new.step,
         _ => false,
     }
@@ -256,8 +267,13 @@ mod tests {
 
     #[test]
     fn queue_keeps_only_newest_state() {
-        let acknowledged =
-            AcknowledgedState { command: Command::Run, snapshot_request: 0, repair_request: 0, home_mib: 0 };
+        let acknowledged = AcknowledgedState {
+            command: Command::Run,
+            snapshot_request: 0,
+            repair_request: 0,
+            home_mib: 0,
+            network_revision: 0,
+        };
         let reporter = Reporter::with_acknowledged(acknowledged);
         for dirty_bytes in 0..3 {
             reporter.queue_report(home(dirty_bytes));

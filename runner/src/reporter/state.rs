@@ -1,14 +1,14 @@
 //! What the controller desires of this runner, and what this runner has acknowledged of it. Pure:
 //! no clock, no I/O.
 //!
-//! The two structs have the same four parts: the command, the last requested snapshot, the last
-//! requested repair and the home's size. Requests are numbered and only grow, so each message may
-//! arrive twice, late or never: the runner compares numbers, does the newest task and acknowledges
-//! its number, which answers all earlier requests too.
+//! The two structs have the same five parts: the command, the last requested snapshot, the last
+//! requested repair, the home's size and the network policy. Requests are numbered and only grow, so
+//! each message may arrive twice, late or never: the runner compares numbers, does the newest task and
+//! acknowledges its number, which answers all earlier requests too.
 
 use protocol::{
     ManifestId,
-    runner::{Command, RepairRequest, ReportReply, RunnerSpec},
+    runner::{Command, NetworkSpec, RepairRequest, ReportReply, RunnerSpec},
 };
 
 /// Why this runner must stop serving and may report nothing more.
@@ -30,6 +30,8 @@ pub struct DesiredState {
     pub repair: RepairRequest,
     /// Size of the home, in MiB.
     pub home_mib: u32,
+    /// The network policy. None until a reply names one: the specification's is enforced then.
+    pub network: Option<NetworkSpec>,
 }
 
 /// What this runner has done, or is doing, of the desired state.
@@ -43,6 +45,8 @@ pub struct AcknowledgedState {
     pub repair_request: u64,
     /// Size of the home, in MiB.
     pub home_mib: u32,
+    /// Revision of the network policy that is enforced.
+    pub network_revision: u64,
 }
 
 /// All that this runner knows from the controller.
@@ -75,6 +79,7 @@ impl AcknowledgedState {
             snapshot_request: spec.snapshot_requested,
             repair_request: spec.repair_requested,
             home_mib: spec.resources.home_mib,
+            network_revision: spec.network.revision,
         }
     }
 }
@@ -87,7 +92,13 @@ impl DesiredState {
             snapshot_request: acknowledged.snapshot_request,
             repair: RepairRequest { number: acknowledged.repair_request, objects: Vec::new() },
             home_mib: acknowledged.home_mib,
+            network: None,
         }
+    }
+
+    /// The newest network policy, unless it is acknowledged.
+    pub fn next_network(&self, acknowledged: &AcknowledgedState) -> Option<&NetworkSpec> {
+        self.network.as_ref().filter(|network| network.revision > acknowledged.network_revision)
     }
 
     /// The most urgent task for the home that is not acknowledged yet.
@@ -115,18 +126,28 @@ impl ControllerState {
             desired.repair = repair.clone();
         }
         desired.home_mib = desired.home_mib.max(reply.desired.home_mib);
+        let known = desired.network.as_ref().map(|network| network.revision);
+        if known.is_none_or(|known| reply.desired.network.revision > known) {
+            desired.network = Some(reply.desired.network.clone());
+        }
         self.committed = reply.committed.last().copied().or(self.committed);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use protocol::runner::DesiredRunnerState;
+    use protocol::{network::EffectivePolicy, runner::DesiredRunnerState};
 
     use super::*;
 
     fn acknowledged() -> AcknowledgedState {
-        AcknowledgedState { command: Command::Run, snapshot_request: 3, repair_request: 1, home_mib: 100 }
+        AcknowledgedState {
+            command: Command::Run,
+            snapshot_request: 3,
+            repair_request: 1,
+            home_mib: 100,
+            network_revision: 4,
+        }
     }
 
     #[test]
@@ -155,11 +176,31 @@ mod tests {
                 snapshot: 2,
                 repair: Some(RepairRequest::default()),
                 home_mib: 50,
+                network: NetworkSpec { revision: 3, policy: EffectivePolicy::Open },
             },
             committed: Vec::new(),
             lease_ms: Some(1),
         };
         state.apply_reply(&late);
         assert_eq!(state.desired.next_home_task(&acknowledged()), None);
+        assert_eq!(state.desired.next_network(&acknowledged()), None);
+    }
+
+    #[test]
+    fn newest_network_policy_is_followed() {
+        let desired = DesiredState::fulfilled_by(&acknowledged());
+        let mut state = ControllerState { desired, committed: None, lease_loss: None };
+        for revision in [4, 6, 5] {
+            let network = NetworkSpec { revision, policy: EffectivePolicy::None };
+            let desired = DesiredRunnerState {
+                command: Command::Run,
+                snapshot: 3,
+                repair: None,
+                home_mib: 100,
+                network,
+            };
+            state.apply_reply(&ReportReply { desired, committed: Vec::new(), lease_ms: None });
+        }
+        assert_eq!(state.desired.next_network(&acknowledged()).map(|network| network.revision), Some(6));
     }
 }

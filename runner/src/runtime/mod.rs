@@ -26,7 +26,7 @@ use protocol::{
 };
 use volume::Volume;
 
-use crate::{agent::Agent, reporter::Reporter, slot::Slot};
+use crate::{agent::Agent, network::Egress, reporter::Reporter, slot::Slot};
 
 mod console;
 mod fake;
@@ -123,6 +123,14 @@ impl Sandbox {
         match self {
             Self::Fake(_) => None,
             Self::Microvm(microvm) => microvm.nameservers(),
+        }
+    }
+
+    /// What enforces the network policy; `None` if the sandbox has no network of its own.
+    pub fn egress(&self) -> Option<Arc<Egress>> {
+        match self {
+            Self::Fake(_) => None,
+            Self::Microvm(microvm) => microvm.egress(),
         }
     }
 

@@ -43,6 +43,7 @@ use crate::{
     agent::{Agent, AgentError},
     front::Front,
     home_volume::HomeVolume,
+    network_follower::NetworkFollower,
     replicator::Replicator,
     reporter::Reporter,
     run_directory,
@@ -185,6 +186,7 @@ impl Session {
         sandbox: &mut Sandbox,
     ) -> Result<(Ending, Consistency), FailureCause> {
         let agent = sandbox.agent();
+        let _network = NetworkFollower::start(&self.reporter, sandbox.egress());
         let bootstrap = bootstrap_for(&self.spec, sandbox.nameservers());
         tokio::select! {
             ready = bootstrap_agent(&self.reporter, &agent, &bootstrap) => ready?,

@@ -3,13 +3,14 @@
 use clap::{Args, Subcommand};
 
 use self::{
-    destroy_tenant_key::DestroyTenantKey, gc::Gc, retention::Retention, rotate_master_key::RotateMasterKey,
-    sign_in_link::SignInLink,
+    destroy_tenant_key::DestroyTenantKey, gc::Gc, network::Network, retention::Retention,
+    rotate_master_key::RotateMasterKey, sign_in_link::SignInLink,
 };
 use crate::{context::Context, output::CommandError};
 
 mod destroy_tenant_key;
 mod gc;
+mod network;
 mod retention;
 mod rotate_master_key;
 pub mod sign_in_link;
@@ -25,6 +26,7 @@ pub struct Admin {
 #[derive(Debug, Subcommand)]
 pub enum AdminCommand {
     SignInLink(SignInLink),
+    Network(Network),
     Retention(Retention),
     Gc(Gc),
     RotateMasterKey(Box<RotateMasterKey>),
@@ -36,6 +38,7 @@ impl Admin {
     pub async fn run(self, context: &Context) -> Result<(), CommandError> {
         match self.command {
             AdminCommand::SignInLink(link) => link.run(context).await,
+            AdminCommand::Network(network) => network.run(context).await,
             AdminCommand::Retention(retention) => retention.run(context).await,
             AdminCommand::Gc(gc) => gc.run(context).await,
             AdminCommand::RotateMasterKey(rotate) => rotate.run(context).await,

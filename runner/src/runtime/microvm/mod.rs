@@ -20,7 +20,7 @@ use crate::{
     agent::Agent,
     cgroup::{Limits, SandboxCgroup},
     export,
-    network::Network,
+    network::{Egress, Network},
 };
 
 pub mod accelerator;
@@ -46,6 +46,7 @@ pub struct Microvm {
     accelerator: Accelerator,
     export: HomeExport,
     nameservers: Option<Vec<IpAddr>>,
+    egress: Option<Arc<Egress>>,
     cgroup: SandboxCgroup,
 }
 
@@ -73,8 +74,9 @@ impl Microvm {
             None => boot(context, &launcher, &export).await?,
         };
         let Launcher { accelerator, network, cgroup, .. } = launcher;
-        let nameservers = network.map(|network| network.nameservers);
-        Ok(Self { vmm, agent: Arc::new(agent), accelerator, export, nameservers, cgroup })
+        let (nameservers, egress) =
+            network.map(|network| (network.nameservers, Arc::new(network.egress))).unzip();
+        Ok(Self { vmm, agent: Arc::new(agent), accelerator, export, nameservers, egress, cgroup })
     }
 
     /// See [`super::Sandbox::agent`].
@@ -90,6 +92,11 @@ impl Microvm {
     /// See [`super::Sandbox::nameservers`].
     pub fn nameservers(&self) -> Option<&[IpAddr]> {
         self.nameservers.as_deref()
+    }
+
+    /// See [`super::Sandbox::egress`].
+    pub fn egress(&self) -> Option<Arc<Egress>> {
+        self.egress.clone()
     }
 
     /// Waits for the VMM's exit. A kernel panic is not orderly.
@@ -186,7 +193,7 @@ async fn create_network(context: &StartContext<'_>) -> Result<Option<Network>, R
         return Ok(None);
     }
     context.reporter.report_step(Step::Network, None);
-    Ok(Some(Network::create(context.slot.number()).await?))
+    Ok(Some(Network::create(context.slot.number(), context.spec.network.policy.clone()).await?))
 }
 
 impl HomeExport {

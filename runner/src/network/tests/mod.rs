@@ -7,12 +7,16 @@ use std::{
     net::{SocketAddr, UdpSocket},
     os::fd::AsRawFd as _,
     sync::mpsc::{Receiver, Sender, channel},
+    thread,
     time::Duration,
 };
 
 use rtnetlink::{LinkUnspec, LinkVeth};
 
 use super::*;
+
+mod lab;
+mod policy;
 
 const PUBLIC: [u8; 4] = [203, 0, 113, 1];
 const HOST_PUBLIC: [u8; 4] = [203, 0, 113, 2];
@@ -47,8 +51,8 @@ fn send_packets() {
         // A new namespace inherits the setting of the real host.
         write_setting("/proc/sys/net/ipv4/ip_forward", "0").expect("disabled");
         let server = HostNetwork::open().await.expect("rules on the host");
-        let network = Network::create(3).await.expect("a network");
-        let other = Network::create(4).await.expect("another");
+        let network = Network::create(3, EffectivePolicy::Open).await.expect("a network");
+        let other = Network::create(4, EffectivePolicy::Open).await.expect("another");
         let mut guest = Guest::new(&network);
         let forbidden = [
             [169, 254, 169, 254],
@@ -103,7 +107,7 @@ async fn check_rules_survive(
     check_host_is_unreachable(guest, host_received, internet_received);
 
     load_rules(&rules::for_removal()).expect("removed by another program");
-    let started = Network::create(5).await.expect("a start loads the rules");
+    let started = Network::create(5, EffectivePolicy::Open).await.expect("a start loads the rules");
     check_host_is_unreachable(guest, host_received, internet_received);
     drop(started);
 

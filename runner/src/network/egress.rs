@@ -1,0 +1,157 @@
+//! Enforces the network policy of one sandbox: rules in its namespace and the resolver that they
+//! depend on. Knows no workspace and no controller.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::{Arc, Mutex as SyncMutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use protocol::network::{EffectivePolicy, RefusalReason, RefusedName};
+use time::OffsetDateTime;
+use tokio::sync::Mutex;
+
+use super::{
+    NetworkError,
+    addresses::{ResolvedAddresses, TooManyAddresses},
+    name_server::{NameServer, NameServerSockets},
+    namespace::{Namespace, Traffic},
+    refusals::Refusals,
+    resolvers::NameServers,
+    rules::{self, NamespaceRules},
+};
+
+/// The egress of one sandbox. Its resolver ends when this is dropped.
+pub struct Egress {
+    enforcement: Arc<Enforcement>,
+    _name_server: NameServer,
+}
+
+impl Egress {
+    /// Serves names on `sockets` for a namespace whose rules enforce `policy` already, as the first
+    /// generation.
+    pub(super) fn start(
+        namespace: Namespace,
+        policy: EffectivePolicy,
+        sockets: NameServerSockets,
+        servers: NameServers,
+    ) -> Result<Self, NetworkError> {
+        let state = State { policy, generation: FIRST_GENERATION, addresses: ResolvedAddresses::default() };
+        let enforcement = Arc::new(Enforcement {
+            namespace,
+            nameservers: servers.for_guests,
+            state: Mutex::new(state),
+            refusals: SyncMutex::default(),
+        });
+        let name_server = NameServer::start(enforcement.clone(), sockets, servers.upstream)?;
+        Ok(Self { enforcement, _name_server: name_server })
+    }
+
+    /// Replaces the policy. When this returns, connections that it does not allow pass no packet any
+    /// more. If it cannot be enforced, the sandbox loses its connection.
+    pub async fn set_policy(&self, policy: EffectivePolicy) -> Result<(), NetworkError> {
+        self.enforcement.refusals().remove_allowed(|name| policy.allows(name));
+        let mut state = self.enforcement.state.lock().await;
+        let result = self.enforcement.enforce(&mut state, policy).await;
+        if let Err(error) = result {
+            if self.enforcement.enforce(&mut state, EffectivePolicy::None).await.is_err() {
+                self.enforcement.namespace.disconnect().await?;
+            }
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// What was refused, the last first.
+    pub fn refused(&self) -> Vec<RefusedName> {
+        self.enforcement.refusals().list()
+    }
+
+    /// Bytes that the sandbox has sent and received.
+    pub async fn read_traffic(&self) -> Result<Traffic, NetworkError> {
+        self.enforcement.namespace.read_traffic().await
+    }
+}
+
+/// The generation of the rules that a namespace begins with.
+pub(super) const FIRST_GENERATION: u32 = 1;
+
+/// What [`Egress`] and its resolver share.
+pub(super) struct Enforcement {
+    namespace: Namespace,
+    nameservers: Vec<IpAddr>,
+    /// Locked while rules are loaded: the rules and this value change together.
+    state: Mutex<State>,
+    refusals: SyncMutex<Refusals>,
+}
+
+struct State {
+    policy: EffectivePolicy,
+    generation: u32,
+    addresses: ResolvedAddresses,
+}
+
+/// Why connections to a resolved address are not allowed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AdmitError {
+    /// The policy has changed during the query.
+    #[error("the policy does not allow the name any more")]
+    NotAllowed,
+    #[error(transparent)]
+    TooMany(#[from] TooManyAddresses),
+    #[error(transparent)]
+    Rules(#[from] NetworkError),
+}
+
+impl Enforcement {
+    /// Whether names like this one may be resolved.
+    pub async fn allows(&self, name: &str) -> bool {
+        self.state.lock().await.policy.allows(name)
+    }
+
+    /// Counts a refusal.
+    pub fn record_refusal(&self, name: &str, reason: RefusalReason) {
+        tracing::debug!(name, ?reason, "refused a name");
+        self.refusals().record(OffsetDateTime::now_utc(), name, reason);
+    }
+
+    /// Allows connections to the addresses of an allowed name. When this returns, they are possible.
+    pub async fn admit(&self, name: &str, addresses: &[Ipv4Addr], ttl: Duration) -> Result<(), AdmitError> {
+        let mut state = self.state.lock().await;
+        match &state.policy {
+            EffectivePolicy::Allowlist { .. } if state.policy.allows(name) => {}
+            EffectivePolicy::Open => return Ok(()),
+            _ => return Err(AdmitError::NotAllowed),
+        }
+        let renewed = state.addresses.insert(Instant::now(), name, addresses, ttl)?;
+        if renewed.is_empty() {
+            return Ok(());
+        }
+        if let Err(error) = self.namespace.load(rules::for_addresses(&renewed)).await {
+            tracing::warn!(%error, "cannot add addresses to the firewall rules; loading all rules again");
+            let policy = state.policy.clone();
+            self.enforce(&mut state, policy).await?;
+        }
+        Ok(())
+    }
+
+    /// Loads the rules of a policy with the addresses that it still allows.
+    async fn enforce(&self, state: &mut State, policy: EffectivePolicy) -> Result<(), NetworkError> {
+        let addresses = state.addresses.retain_allowed(Instant::now(), &policy);
+        // Not reused after a failure: whether those rules were loaded is then unknown.
+        state.generation += 1;
+        let rules = rules::for_namespace(&NamespaceRules {
+            policy: &policy,
+            nameservers: &self.nameservers,
+            generation: state.generation,
+            addresses: &addresses,
+        });
+        self.namespace.load(rules).await?;
+        state.policy = policy;
+        Ok(())
+    }
+
+    fn refusals(&self) -> MutexGuard<'_, Refusals> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
