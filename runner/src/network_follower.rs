@@ -57,7 +57,7 @@ async fn enforce(egress: &Egress, network: &NetworkSpec) {
         Ok(()) => tracing::info!(revision = network.revision, mode, "changed the network policy"),
         Err(error) => {
             let revision = network.revision;
-            tracing::error!(%error, revision, "cannot change the network policy: the sandbox is disconnected");
+            tracing::error!(%error, revision, "cannot change the network policy; the sandbox is offline");
         }
     }
 }

@@ -3,7 +3,7 @@
 use protocol::{
     WorkspaceId,
     api::network::WorkspaceNetwork,
-    network::{EffectivePolicy, MAX_REFUSED, RefusalReason, RefusedName},
+    network::{EffectivePolicy, MAX_REFUSED, NetworkRefusal, RefusedName},
     runner::{AcknowledgedState, Command, NetworkSpec, Report, ReportRequest},
 };
 use serde_json::json;
@@ -124,7 +124,7 @@ async fn refusals_are_shown_until_the_next_start() {
     let (id, runner) = owner.running(&world, "demo").await;
     let refused = |number: usize| RefusedName {
         name: format!("h{number}.evil.org\u{1b}[2J"),
-        reason: RefusalReason::NotAllowed,
+        reason: NetworkRefusal::NotAllowed,
         count: 3,
         last_at: OffsetDateTime::UNIX_EPOCH,
     };

@@ -150,13 +150,15 @@ impl From<&NetworkPolicy> for EffectivePolicy {
 /// Why a name was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum RefusalReason {
+pub enum NetworkRefusal {
     /// The policy does not allow the name.
     NotAllowed,
     /// The name is allowed, but its addresses are private.
     PrivateAddress,
     /// The name is allowed, but the connection was to an address that does not belong to it.
     WrongAddress,
+    /// A connection for HTTPS or HTTP did not say which name it wants. The address is reported instead.
+    MissingName,
 }
 
 /// A name that the workspace tried to reach in vain. The guest chose it: show it as plain text.
@@ -165,7 +167,7 @@ pub struct RefusedName {
     /// The name, in lower case.
     pub name: String,
     /// Why it was refused, the last time.
-    pub reason: RefusalReason,
+    pub reason: NetworkRefusal,
     /// How often.
     pub count: u64,
     /// When it was refused last.

@@ -63,7 +63,6 @@ impl ResolvedAddresses {
     }
 
     /// Whether an address belongs to a name now.
-    #[cfg(test)]
     pub fn belongs(&self, now: Instant, address: Ipv4Addr, name: &str) -> bool {
         self.0.get(&address).and_then(|names| names.get(name)).is_some_and(|until| *until > now)
     }

@@ -2,38 +2,43 @@
 //! depend on. Knows no workspace and no controller.
 
 use std::{
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, TcpListener},
     sync::{Arc, Mutex as SyncMutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use protocol::network::{EffectivePolicy, RefusalReason, RefusedName};
+use protocol::network::{EffectivePolicy, NetworkRefusal, RefusedName};
 use time::OffsetDateTime;
-use tokio::sync::Mutex;
+use tokio::{
+    net::TcpSocket,
+    sync::{Mutex, watch},
+};
 
 use super::{
     NetworkError,
     addresses::{ResolvedAddresses, TooManyAddresses},
     name_server::{NameServer, NameServerSockets},
+    names_proxy::{self, NamesProxy},
     namespace::{Namespace, Traffic},
     refusals::Refusals,
     resolvers::NameServers,
     rules::{self, NamespaceRules},
 };
 
-/// The egress of one sandbox. Its resolver ends when this is dropped.
+/// The egress of one sandbox. Its resolver and proxy end when this is dropped.
 pub struct Egress {
     enforcement: Arc<Enforcement>,
     _name_server: NameServer,
+    _proxy: NamesProxy,
 }
 
 impl Egress {
-    /// Serves names on `sockets` for a namespace whose rules enforce `policy` already, as the first
-    /// generation.
+    /// Serves names and redirected connections on `sockets`, for a namespace whose rules enforce `policy`
+    /// already, as the first generation.
     pub(super) fn start(
         namespace: Namespace,
         policy: EffectivePolicy,
-        sockets: NameServerSockets,
+        sockets: Sockets,
         servers: NameServers,
     ) -> Result<Self, NetworkError> {
         let state = State { policy, generation: FIRST_GENERATION, addresses: ResolvedAddresses::default() };
@@ -42,9 +47,11 @@ impl Egress {
             nameservers: servers.for_guests,
             state: Mutex::new(state),
             refusals: SyncMutex::default(),
+            changes: watch::Sender::new(()),
         });
-        let name_server = NameServer::start(enforcement.clone(), sockets, servers.upstream)?;
-        Ok(Self { enforcement, _name_server: name_server })
+        let name_server = NameServer::start(enforcement.clone(), sockets.names, servers.upstream)?;
+        let proxy = NamesProxy::start(enforcement.clone(), sockets.proxy)?;
+        Ok(Self { enforcement, _name_server: name_server, _proxy: proxy })
     }
 
     /// Replaces the policy. When this returns, connections that it does not allow pass no packet any
@@ -73,6 +80,19 @@ impl Egress {
     }
 }
 
+/// Sockets that were created inside the namespace.
+pub(super) struct Sockets {
+    names: NameServerSockets,
+    proxy: TcpListener,
+}
+
+impl Sockets {
+    /// Binds the gateway's address in the calling thread's namespace.
+    pub fn bind() -> Result<Self, NetworkError> {
+        Ok(Self { names: NameServerSockets::bind()?, proxy: names_proxy::bind()? })
+    }
+}
+
 /// The generation of the rules that a namespace begins with.
 pub(super) const FIRST_GENERATION: u32 = 1;
 
@@ -83,6 +103,8 @@ pub(super) struct Enforcement {
     /// Locked while rules are loaded: the rules and this value change together.
     state: Mutex<State>,
     refusals: SyncMutex<Refusals>,
+    /// Marked as changed after each change of the policy.
+    changes: watch::Sender<()>,
 }
 
 struct State {
@@ -109,8 +131,38 @@ impl Enforcement {
         self.state.lock().await.policy.allows(name)
     }
 
+    /// Follows changes of the policy.
+    pub fn subscribe(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
+    /// Creates a socket inside the sandbox's namespace.
+    pub async fn open_socket(&self) -> Result<TcpSocket, NetworkError> {
+        self.namespace.open_socket().await
+    }
+
+    /// Checks that a server's name is allowed and belongs to the address. If not, returns the name to
+    /// report and why.
+    pub async fn check_connection(
+        &self,
+        name: Option<&str>,
+        address: Ipv4Addr,
+    ) -> Result<(), (String, NetworkRefusal)> {
+        let Some(name) = name else { return Err((address.to_string(), NetworkRefusal::MissingName)) };
+        let state = self.state.lock().await;
+        if !state.policy.allows(name) {
+            Err((name.to_owned(), NetworkRefusal::NotAllowed))
+        } else if state.policy != EffectivePolicy::Open
+            && !state.addresses.belongs(Instant::now(), address, name)
+        {
+            Err((name.to_owned(), NetworkRefusal::WrongAddress))
+        } else {
+            Ok(())
+        }
+    }
+
     /// Counts a refusal.
-    pub fn record_refusal(&self, name: &str, reason: RefusalReason) {
+    pub fn record_refusal(&self, name: &str, reason: NetworkRefusal) {
         tracing::debug!(name, ?reason, "refused a name");
         self.refusals().record(OffsetDateTime::now_utc(), name, reason);
     }
@@ -148,6 +200,7 @@ impl Enforcement {
         });
         self.namespace.load(rules).await?;
         state.policy = policy;
+        self.changes.send_replace(());
         Ok(())
     }
 

@@ -9,7 +9,8 @@
 //! The rules of the host are the same for all sandboxes. Those of the namespace enforce the sandbox's
 //! network policy, which [`Egress`] can change while it runs: `open` allows what the host's rules allow,
 //! `none` nothing. With an `allowlist`, our resolver is the only name server. It answers allowed names
-//! only, and puts their addresses into the rules before it answers; nothing else passes.
+//! only, and puts their addresses into the rules before it answers; nothing else passes. HTTPS and HTTP
+//! go through our proxy, which compares the name that the client sends.
 //!
 //! The namespace has no name. Descriptors hold it open, so the kernel removes it with its tap, its
 //! veth pair and its rules when the last process that holds one dies, however it dies. Knows no
@@ -27,7 +28,7 @@ use protocol::{agent::GUEST_GATEWAY, network::EffectivePolicy};
 
 pub use self::{egress::Egress, host::HostNetwork, rules::is_sandbox_link};
 use self::{
-    links::NamespaceLinks, name_server::NameServerSockets, namespace::Namespace, resolvers::NameServers,
+    egress::Sockets, links::NamespaceLinks, namespace::Namespace, resolvers::NameServers,
     rules::NamespaceRules,
 };
 
@@ -36,6 +37,7 @@ mod egress;
 mod host;
 mod links;
 mod name_server;
+mod names_proxy;
 mod namespace;
 mod refusals;
 mod resolvers;
@@ -119,7 +121,7 @@ impl Network {
 struct NamespaceParts {
     namespace: OwnedFd,
     tap: OwnedFd,
-    sockets: NameServerSockets,
+    sockets: Sockets,
 }
 
 /// Moves the calling thread into a new namespace, for good.
@@ -148,7 +150,7 @@ fn create_in_thread(
         let namespace_links = NamespaceLinks::of_current_thread()?;
         let tap = tap::create(links::TAP)?;
         links::connect(slot, &host, &namespace_links).await?;
-        let sockets = NameServerSockets::bind()?;
+        let sockets = Sockets::bind()?;
         Ok(NamespaceParts { namespace, tap, sockets })
     })
 }

@@ -27,7 +27,7 @@ use hickory_server::{
     server::{Request, RequestHandler, ResponseHandler, ResponseInfo},
     zone_handler::MessageResponseBuilder,
 };
-use protocol::{agent::GUEST_GATEWAY, network::RefusalReason};
+use protocol::{agent::GUEST_GATEWAY, network::NetworkRefusal};
 use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
@@ -156,7 +156,7 @@ impl Handler {
         }
         let name = host_name(&info.query.name().to_string());
         if !self.enforcement.allows(&name).await {
-            self.enforcement.record_refusal(&name, RefusalReason::NotAllowed);
+            self.enforcement.record_refusal(&name, NetworkRefusal::NotAllowed);
             return Answer::Code(ResponseCode::Refused);
         }
         match (info.query.query_class(), info.query.query_type()) {
@@ -188,7 +188,7 @@ impl Handler {
             if private.is_empty() {
                 return Answer::Code(ResponseCode::NoError);
             }
-            self.enforcement.record_refusal(name, RefusalReason::PrivateAddress);
+            self.enforcement.record_refusal(name, NetworkRefusal::PrivateAddress);
             return Answer::Code(ResponseCode::Refused);
         }
         let ttl = public.iter().map(|(_, ttl)| *ttl).min().unwrap_or_default();

@@ -1,9 +1,13 @@
 //! A thread inside a sandbox's network namespace. Rules can only be loaded from inside, and a
 //! namespace belongs to a thread, so this one lives as long as the sandbox's network.
 
-use std::{fs, io, thread};
+use std::{fs, io, net::TcpStream, os::fd::OwnedFd, thread};
 
-use tokio::sync::{mpsc, oneshot};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use tokio::{
+    net::TcpSocket,
+    sync::{mpsc, oneshot},
+};
 
 use super::{NetworkError, cannot, links, load_rules};
 
@@ -20,6 +24,7 @@ pub struct Traffic {
 enum Job {
     Load(String, oneshot::Sender<Result<(), NetworkError>>),
     ReadTraffic(oneshot::Sender<Result<Traffic, NetworkError>>),
+    OpenSocket(oneshot::Sender<Result<OwnedFd, NetworkError>>),
     Disconnect(oneshot::Sender<Result<(), NetworkError>>),
 }
 
@@ -56,6 +61,12 @@ impl Namespace {
         self.run(Job::ReadTraffic).await
     }
 
+    /// Creates a TCP socket inside the namespace.
+    pub async fn open_socket(&self) -> Result<TcpSocket, NetworkError> {
+        let socket = self.run(Job::OpenSocket).await?;
+        Ok(TcpSocket::from_std_stream(TcpStream::from(socket)))
+    }
+
     /// Takes the namespace's link to the host down, for good.
     pub async fn disconnect(&self) -> Result<(), NetworkError> {
         self.run(Job::Disconnect).await
@@ -81,9 +92,16 @@ fn serve(mut jobs: mpsc::Receiver<Job>) {
         match job {
             Job::Load(rules, answer) => drop(answer.send(load_rules(&rules))),
             Job::ReadTraffic(answer) => drop(answer.send(read_traffic().map_err(cannot("count traffic")))),
+            Job::OpenSocket(answer) => drop(answer.send(open_socket())),
             Job::Disconnect(answer) => drop(answer.send(disconnect())),
         }
     }
+}
+
+fn open_socket() -> Result<OwnedFd, NetworkError> {
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    socket(AddressFamily::Inet, SockType::Stream, flags, None)
+        .map_err(|errno| cannot("create a socket")(errno.into()))
 }
 
 fn disconnect() -> Result<(), NetworkError> {

@@ -1,6 +1,6 @@
 //! What a workspace tried to reach in vain: a bounded list with counts. Pure.
 
-use protocol::network::{MAX_REFUSED, RefusalReason, RefusedName};
+use protocol::network::{MAX_REFUSED, NetworkRefusal, RefusedName};
 use time::OffsetDateTime;
 
 /// The refused names, in the order of their last refusal. The oldest makes room for a new one.
@@ -9,7 +9,7 @@ pub struct Refusals(Vec<RefusedName>);
 
 impl Refusals {
     /// Counts a refusal.
-    pub fn record(&mut self, now: OffsetDateTime, name: &str, reason: RefusalReason) {
+    pub fn record(&mut self, now: OffsetDateTime, name: &str, reason: NetworkRefusal) {
         let known = self.0.iter().position(|refused| refused.name == name);
         let count = known.map_or(0, |index| self.0.remove(index).count);
         if self.0.len() >= MAX_REFUSED {
@@ -25,7 +25,7 @@ impl Refusals {
 
     /// Removes the names that are allowed now.
     pub fn remove_allowed(&mut self, is_allowed: impl Fn(&str) -> bool) {
-        self.0.retain(|refused| refused.reason != RefusalReason::NotAllowed || !is_allowed(&refused.name));
+        self.0.retain(|refused| refused.reason != NetworkRefusal::NotAllowed || !is_allowed(&refused.name));
     }
 
     /// The list, the last refused name first.
@@ -41,12 +41,12 @@ mod tests {
     #[test]
     fn list_is_counted_and_bounded() {
         let (mut refusals, now) = (Refusals::default(), OffsetDateTime::UNIX_EPOCH);
-        refusals.record(now, "evil.example", RefusalReason::NotAllowed);
+        refusals.record(now, "evil.example", NetworkRefusal::NotAllowed);
         for number in 0..MAX_REFUSED - 1 {
-            refusals.record(now, &format!("h{number}.example"), RefusalReason::NotAllowed);
+            refusals.record(now, &format!("h{number}.example"), NetworkRefusal::NotAllowed);
         }
-        refusals.record(now, "evil.example", RefusalReason::NotAllowed);
-        refusals.record(now, "more.example", RefusalReason::PrivateAddress);
+        refusals.record(now, "evil.example", NetworkRefusal::NotAllowed);
+        refusals.record(now, "more.example", NetworkRefusal::PrivateAddress);
         let list = refusals.list();
         assert_eq!(list.len(), MAX_REFUSED);
         assert_eq!((list[0].name.as_str(), list[0].count), ("more.example", 1));

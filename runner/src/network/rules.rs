@@ -22,7 +22,10 @@ use protocol::{
     network::EffectivePolicy,
 };
 
-use super::{HOST_LINK_PREFIX, links};
+use super::{
+    HOST_LINK_PREFIX, links,
+    names_proxy::{HTTP_PORT, HTTPS_PORT, PROXY_PORT},
+};
 
 /// Addresses that are not public: this host, private networks, link-local with cloud metadata
 /// services, Azure's metadata service, carrier-grade NAT with our own veth pairs, benchmarks,
@@ -49,6 +52,8 @@ pub const MAX_ADDRESSES: usize = 4096;
 const MAX_QUERIES_PER_SECOND: u32 = 200;
 /// TCP connections of one guest to our resolver.
 const MAX_RESOLVER_CONNECTIONS: u32 = 16;
+/// Connections of one guest through our proxy.
+pub const MAX_PROXY_CONNECTIONS: u32 = 512;
 /// Fails if our rules are not loaded.
 pub const LIST: &str = "list table inet burrow\n";
 /// The ports of name servers, in nft's notation.
@@ -104,9 +109,11 @@ pub fn for_namespace(rules: &NamespaceRules<'_>) -> String {
 }
 
 /// All public addresses, and the host's name servers. A guest that began with another policy uses
-/// our resolver's address: its queries go to the host's first name server.
+/// our resolver's address: its queries go to the host's first name server. Connections through our proxy
+/// continue.
 fn open_chains(rules: &NamespaceRules<'_>) -> String {
-    let (tap, guest, gateway, generation) = (links::TAP, GUEST_ADDRESS, GUEST_GATEWAY, rules.generation);
+    let (tap, up, guest, generation) = (links::TAP, links::UPLINK, GUEST_ADDRESS, rules.generation);
+    let gateway = GUEST_GATEWAY;
     let names = dns_rules(rules.nameservers, "ct mark set GENERATION accept")
         .replace("GENERATION", &generation.to_string());
     let translated = rules.nameservers.iter().find(|server| server.is_ipv4()).map(|server| {
@@ -127,7 +134,9 @@ fn open_chains(rules: &NamespaceRules<'_>) -> String {
   }}
   chain input {{
     type filter hook input priority filter; policy drop;
+    iifname \"{up}\" ct state established,related accept
     iifname \"{tap}\" ip saddr {guest} icmp type echo-request accept
+    iifname \"{tap}\" ip saddr {guest} tcp dport {PROXY_PORT} ct state established ct status dnat accept
   }}
   chain to_resolver {{
     type nat hook prerouting priority dstnat;
@@ -138,10 +147,11 @@ fn open_chains(rules: &NamespaceRules<'_>) -> String {
     )
 }
 
-/// The addresses that our resolver has found for allowed names. Queries to the host's name servers,
+/// The addresses that our resolver has found for allowed names; HTTPS and HTTP to them go to our proxy,
+/// and QUIC is refused because it hides the name. Queries to the host's name servers,
 /// which a guest uses that began with an open policy, go to our resolver.
 fn allowlist_chains(rules: &NamespaceRules<'_>) -> String {
-    let (tap, guest, generation) = (links::TAP, GUEST_ADDRESS, rules.generation);
+    let (tap, up, guest, generation) = (links::TAP, links::UPLINK, GUEST_ADDRESS, rules.generation);
     let mut redirected = String::new();
     for server in rules.nameservers.iter().filter(|server| server.is_ipv4()) {
         let _ = writeln!(
@@ -158,26 +168,32 @@ fn allowlist_chains(rules: &NamespaceRules<'_>) -> String {
   chain out {{
     ct state established,related ct mark {generation} accept
     ct count over {MAX_CONNECTIONS} counter drop
-    meta l4proto {{ tcp, udp }} th dport {{ 53, 853 }} counter jump refuse
+    meta l4proto {{ tcp, udp }} th dport {{ 53, 853, {HTTP_PORT}, {HTTPS_PORT} }} counter jump refuse
     ip daddr {{ {} }} counter jump refuse
     meta l4proto {{ tcp, udp }} ip daddr @allowed ct mark set {generation} accept
     jump refuse
   }}
   chain in {{
     ct state established,related ct mark {generation} accept
+    tcp sport {{ {HTTP_PORT}, {HTTPS_PORT} }} counter drop
     ct state established ip saddr @allowed ct mark set {generation} accept
   }}
   chain input {{
     type filter hook input priority filter; policy drop;
+    iifname \"{up}\" ct state established,related accept
     iifname \"{tap}\" ip saddr {guest} icmp type echo-request accept
     iifname \"{tap}\" ip saddr {guest} udp dport 53 limit rate {MAX_QUERIES_PER_SECOND}/second \
       burst {MAX_QUERIES_PER_SECOND} packets accept
     iifname \"{tap}\" ip saddr {guest} tcp dport 53 ct state new \
       ct count over {MAX_RESOLVER_CONNECTIONS} counter drop
     iifname \"{tap}\" ip saddr {guest} tcp dport 53 accept
+    iifname \"{tap}\" ip saddr {guest} tcp dport {PROXY_PORT} ct state new \
+      ct count over {MAX_PROXY_CONNECTIONS} counter drop
+    iifname \"{tap}\" ip saddr {guest} tcp dport {PROXY_PORT} ct status dnat accept
   }}
   chain to_resolver {{
     type nat hook prerouting priority dstnat;
+    iifname \"{tap}\" ip daddr @allowed tcp dport {{ {HTTP_PORT}, {HTTPS_PORT} }} redirect to :{PROXY_PORT}
 {redirected}  }}
 ",
         NOT_PUBLIC.join(", "),

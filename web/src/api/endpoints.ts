@@ -29,6 +29,7 @@ import type {
   User,
   UserLink,
   Workspace,
+  WorkspaceNetwork,
 } from "./types";
 
 const post = <T>(path: string, json?: unknown) => request<T>(path, { method: "POST", json: json ?? {} });
@@ -210,6 +211,12 @@ export const tenantKeyApi = {
   /** Destroys the key in a week. */
   destroy: (tenant: string) => post<TenantKeyState>("/admin/destroy-tenant-key", { tenant }),
   keep: () => post<TenantKeyState>("/admin/destroy-tenant-key/undo"),
+};
+
+export const networkApi = {
+  get: (id: string) => request<WorkspaceNetwork>(`/workspaces/${id}/network`),
+  allow: (id: string, names: string[]) =>
+    post<WorkspaceNetwork>(`/workspaces/${id}/network/names`, { names }),
 };
 
 export const retentionApi = {

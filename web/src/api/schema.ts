@@ -2854,6 +2854,11 @@ export interface components {
          */
         NetworkPreset: "registries" | "editors" | "git";
         /**
+         * @description Why a name was refused.
+         * @enum {string}
+         */
+        NetworkRefusal: "not_allowed" | "private_address" | "wrong_address" | "missing_name";
+        /**
          * @description A class to create.
          * @example {
          *       "name": "algorithms",
@@ -3067,10 +3072,10 @@ export interface components {
          */
         ProgramName: string;
         /**
-         * @description Why a name was refused.
+         * @description Why the agent refuses to open a document or to keep it open.
          * @enum {string}
          */
-        RefusalReason: "not_allowed" | "private_address" | "wrong_address";
+        RefusalReason: "stale" | "not_found" | "too_large" | "not_text" | "not_a_file" | "outside_home" | "permission_denied" | "bad_update" | "too_many" | "internal";
         /** @description A name that the workspace tried to reach in vain. The guest chose it: show it as plain text. */
         RefusedName: {
             /**
@@ -3086,7 +3091,7 @@ export interface components {
             /** @description The name, in lower case. */
             name: string;
             /** @description Why it was refused, the last time. */
-            reason: components["schemas"]["RefusalReason"];
+            reason: components["schemas"]["NetworkRefusal"];
         };
         /**
          * @description Body of `POST files/rename`.

@@ -15,6 +15,7 @@ import { copyText, toastError } from "../ui/toasts";
 import { canStart, canStop } from "./phases";
 import { HomeBanners } from "./home-banners";
 import { InactiveWorkspace } from "./inactive-workspace";
+import { NetworkDialog } from "./network-dialog";
 import { WorkspaceHeader } from "./workspace-header";
 import { Workbench } from "../workbench/workbench";
 import "./workspaces.css";
@@ -24,6 +25,7 @@ export default function WorkspacePage({ id }: { id: string }) {
   const live = useLiveWorkspace(id);
   const [stopping, setStopping] = useState(false);
   const [forking, setForking] = useState(false);
+  const [isNetworkShown, setNetworkShown] = useState(false);
   const { workspace } = live;
   const name = workspace?.name;
   useEffect(() => {
@@ -47,6 +49,7 @@ export default function WorkspacePage({ id }: { id: string }) {
     },
     { label: "History", icon: "history", run: () => navigate(history) },
     { label: "Fork…", icon: "fork", run: fork },
+    { label: "Network…", run: () => setNetworkShown(true) },
   ];
   if (writable) {
     items.push(
@@ -89,6 +92,7 @@ export default function WorkspacePage({ id }: { id: string }) {
       {forking && (
         <ForkWorkspaceDialog workspace={workspace} snapshot={null} onClose={() => setForking(false)} />
       )}
+      {isNetworkShown && <NetworkDialog workspace={workspace} onClose={() => setNetworkShown(false)} />}
       {stopping && (
         <ConfirmDialog
           title={`Stop ${workspace.name}?`}

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use protocol::{
     api::network::{AllowNames, WorkspaceNetwork},
-    network::{AllowedName, NetworkPolicy, RefusalReason, RefusedName},
+    network::{AllowedName, NetworkPolicy, NetworkRefusal, RefusedName},
 };
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -110,7 +110,7 @@ fn show(context: &Context, name: &str, network: &WorkspaceNetwork) -> Result<(),
     };
     context.output.say("");
     context.output.list(&network.refused)?;
-    if last.reason == RefusalReason::NotAllowed {
+    if last.reason == NetworkRefusal::NotAllowed {
         context.output.say(&format!("Allow a name: burrow network allow {name} {}", last.name));
     }
     Ok(())
@@ -162,9 +162,10 @@ impl Record for RefusedName {
 
     fn cells(&self) -> Vec<String> {
         let reason = match self.reason {
-            RefusalReason::NotAllowed => "not allowed",
-            RefusalReason::PrivateAddress => "has private addresses",
-            RefusalReason::WrongAddress => "the address is another's",
+            NetworkRefusal::NotAllowed => "not allowed",
+            NetworkRefusal::PrivateAddress => "has private addresses",
+            NetworkRefusal::WrongAddress => "the address is another's",
+            NetworkRefusal::MissingName => "no name in the connection",
         };
         vec![
             output::printable(&self.name),

@@ -205,11 +205,19 @@ impl RealGuest {
 
     /// Connects and has a text echoed.
     pub async fn connect(&self, address: [u8; 4], port: u16) -> io::Result<TcpStream> {
+        self.connect_with(address, port, b"hello".to_vec()).await
+    }
+
+    /// Connects and has these bytes echoed.
+    pub async fn connect_with(&self, address: [u8; 4], port: u16, bytes: Vec<u8>) -> io::Result<TcpStream> {
         self.run(move || {
             let address = SocketAddr::from((address, port));
             let mut stream = TcpStream::connect_timeout(&address, TEST_TIMEOUT)?;
             stream.set_read_timeout(Some(TEST_TIMEOUT))?;
-            echo(&mut stream)?;
+            stream.write_all(&bytes)?;
+            let mut echoed = vec![0; bytes.len()];
+            stream.read_exact(&mut echoed)?;
+            assert_eq!(echoed, bytes, "nothing is changed on the way");
             Ok(stream)
         })
         .await
@@ -266,6 +274,23 @@ impl RealGuest {
         })
         .await;
     }
+}
+
+/// A ClientHello that names this server. An address is not named.
+pub fn client_hello(server: &str) -> Vec<u8> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    let server = server.to_owned().try_into().expect("a name");
+    let mut client = rustls::ClientConnection::new(Arc::new(config), server).expect("a client");
+    let mut bytes = Vec::new();
+    while client.wants_write() {
+        client.write_tls(&mut bytes).expect("written");
+    }
+    bytes
 }
 
 /// Sends a text and waits until it comes back.

@@ -6,10 +6,10 @@ use hickory_resolver::{
     config::{NameServerConfig, ResolverConfig},
     proto::{op::ResponseCode, rr::RecordType},
 };
-use protocol::network::RefusalReason;
+use protocol::network::NetworkRefusal;
 
 use super::{
-    lab::{Internet, NAME_SERVER, RealGuest, echo},
+    lab::{Internet, NAME_SERVER, RealGuest, client_hello, echo},
     *,
 };
 
@@ -133,9 +133,50 @@ fn resolver_answers_only_allowed_names() {
         let refused = network.egress.refused();
         let reason =
             |name: &str| refused.iter().find(|refused| refused.name == name).map(|refused| refused.reason);
-        assert_eq!(reason("secret-data.evil.example"), Some(RefusalReason::NotAllowed));
-        assert_eq!(reason("rebound.site.example"), Some(RefusalReason::PrivateAddress));
+        assert_eq!(reason("secret-data.evil.example"), Some(NetworkRefusal::NotAllowed));
+        assert_eq!(reason("rebound.site.example"), Some(NetworkRefusal::PrivateAddress));
         assert_eq!(reason("allowed.example"), None);
+    });
+}
+
+#[test]
+fn servers_name_must_match_the_address() {
+    with_guest(allowlist(&["allowed.example", "*.site.example"]), async |internet, network, guest| {
+        resolve(guest, "allowed.example.").await;
+        resolve(guest, "www.site.example.").await;
+        let request = |host: &str| format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").into_bytes();
+        guest.connect_with(ALLOWED, 443, client_hello("allowed.example")).await.expect("its name");
+        guest.connect_with(ALLOWED, 443, client_hello("Allowed.Example")).await.expect("its name");
+        guest.connect_with(SITE, 443, client_hello("www.site.example")).await.expect("its name");
+        guest.connect_with(ALLOWED, 80, request("allowed.example:80")).await.expect("its name");
+        // Two names on one address: this one's is ALLOWED, too.
+        resolve(guest, "alias.site.example.").await;
+        guest.connect_with(ALLOWED, 443, client_hello("alias.site.example")).await.expect("its name");
+        for (address, port, bytes) in [
+            (ALLOWED, 443, client_hello("other.example")),
+            (ALLOWED, 443, client_hello("www.site.example")),
+            (SITE, 443, client_hello("allowed.example")),
+            (ALLOWED, 443, client_hello("203.0.113.10")),
+            (ALLOWED, 443, b"SSH-2.0-OpenSSH_9.2 not TLS at all\r\n".to_vec()),
+            (ALLOWED, 443, request("allowed.example")),
+            (ALLOWED, 80, request("other.example")),
+            (ALLOWED, 80, request("www.site.example")),
+            (ALLOWED, 80, b"GET / HTTP/1.0\r\n\r\n".to_vec()),
+            (ALLOWED, 80, client_hello("allowed.example")),
+            (OTHER, 443, client_hello("allowed.example")),
+        ] {
+            let result = guest.connect_with(address, port, bytes).await;
+            assert!(is_refused(&result), "{address:?}:{port}: {result:?}");
+        }
+        assert!(is_refused(&guest.send_datagram(ALLOWED, 443).await), "QUIC hides the name");
+        let refused = network.egress.refused();
+        let count = |name: &str, reason: NetworkRefusal| {
+            refused.iter().find(|one| one.name == name && one.reason == reason).map(|one| one.count)
+        };
+        assert_eq!(count("other.example", NetworkRefusal::NotAllowed), Some(2));
+        assert_eq!(count("www.site.example", NetworkRefusal::WrongAddress), Some(2));
+        assert_eq!(count("203.0.113.10", NetworkRefusal::MissingName), Some(2));
+        assert_eq!(internet.take_asked().len(), 3, "the proxy asks for no names");
     });
 }
 
@@ -146,12 +187,17 @@ fn policy_change_closes_connections() {
         resolve(guest, "www.site.example.").await;
         let allowed = guest.connect(ALLOWED, 22).await.expect("resolved");
         let site = guest.connect(SITE, 22).await.expect("resolved");
+        let hello = |name| client_hello(name);
+        let allowed_tls = guest.connect_with(ALLOWED, 443, hello("allowed.example")).await.expect("resolved");
+        let site_tls = guest.connect_with(SITE, 443, hello("www.site.example")).await.expect("resolved");
 
         let start = Instant::now();
         network.egress.set_policy(allowlist(&["www.site.example", "other.example"])).await.expect("enforced");
         assert!(start.elapsed().as_secs_f32() < 1.0, "{:?}", start.elapsed());
         check_closed(guest, allowed).await;
+        check_closed(guest, allowed_tls).await;
         let site = check_open(guest, site).await;
+        let site_tls = check_open(guest, site_tls).await;
         check_refused(guest, ALLOWED, 22).await;
         assert_eq!(resolve(guest, "allowed.example.").await.0, ResponseCode::Refused);
         assert_eq!(resolve(guest, "other.example.").await.1, [IpAddr::from(OTHER)]);
@@ -159,6 +205,7 @@ fn policy_change_closes_connections() {
 
         network.egress.set_policy(EffectivePolicy::Open).await.expect("enforced");
         let site = check_open(guest, site).await;
+        let site_tls = check_open(guest, site_tls).await;
         let anything = guest.connect([203, 0, 113, 40], 22).await.expect("all public addresses");
         internet.take_asked();
         let answer = guest.ask(GUEST_GATEWAY, "allowed.example.", RecordType::TXT).await.expect("an answer");
@@ -167,6 +214,7 @@ fn policy_change_closes_connections() {
 
         network.egress.set_policy(EffectivePolicy::None).await.expect("enforced");
         check_closed(guest, site).await;
+        check_closed(guest, site_tls).await;
         check_closed(guest, anything).await;
         check_refused(guest, SITE, 22).await;
         internet.take_asked();
