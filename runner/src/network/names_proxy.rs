@@ -174,9 +174,30 @@ async fn read_head(guest: &mut TcpStream, port: u16) -> io::Result<(Vec<u8>, Opt
         if (&mut *guest).take(remaining as u64).read_buf(&mut head).await? == 0 {
             return Err(ErrorKind::UnexpectedEof.into());
         }
-        if let Some(name) = parser.parse(&head, start)? {
-            return Ok((head, name.map(|name| name.trim_end_matches('.').to_ascii_lowercase())));
+        match parser.parse(&head, start)? {
+            Head::Incomplete => {}
+            Head::Unnamed => return Ok((head, None)),
+            Head::Named(name) => {
+                return Ok((head, Some(name.trim_end_matches('.').to_ascii_lowercase())));
+            }
         }
+    }
+}
+
+/// What the first bytes of a connection say.
+#[derive(Debug, PartialEq, Eq)]
+enum Head {
+    /// More bytes are needed.
+    Incomplete,
+    /// The client names this server.
+    Named(String),
+    /// The client names no server, or more than one.
+    Unnamed,
+}
+
+impl From<Option<String>> for Head {
+    fn from(name: Option<String>) -> Self {
+        name.map_or(Self::Unnamed, Self::Named)
     }
 }
 
@@ -195,9 +216,8 @@ impl HeadParser {
         }
     }
 
-    /// Parses the head, of which the bytes from `start` are new. `None`: more bytes are needed.
-    /// `Some(None)`: there is no name.
-    fn parse(&mut self, head: &[u8], start: usize) -> io::Result<Option<Option<String>>> {
+    /// Parses the head, of which the bytes from `start` are new.
+    fn parse(&mut self, head: &[u8], start: usize) -> io::Result<Head> {
         match self {
             Self::Tls(acceptor) => {
                 let mut new = &head[start..];
@@ -207,25 +227,26 @@ impl HeadParser {
                 let accepted = acceptor
                     .accept()
                     .map_err(|(error, _alert)| io::Error::new(ErrorKind::InvalidData, error))?;
-                Ok(accepted.map(|accepted| accepted.client_hello().server_name().map(str::to_owned)))
+                let Some(accepted) = accepted else { return Ok(Head::Incomplete) };
+                Ok(accepted.client_hello().server_name().map(str::to_owned).into())
             }
             Self::Http => parse_host(head),
         }
     }
 }
 
-fn parse_host(head: &[u8]) -> io::Result<Option<Option<String>>> {
+fn parse_host(head: &[u8]) -> io::Result<Head> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut headers);
     let status = request.parse(head).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
     if status.is_partial() {
-        return Ok(None);
+        return Ok(Head::Incomplete);
     }
     let mut hosts = request.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("host"));
     // A server may choose among several.
-    let (Some(host), None) = (hosts.next(), hosts.next()) else { return Ok(Some(None)) };
+    let (Some(host), None) = (hosts.next(), hosts.next()) else { return Ok(Head::Unnamed) };
     let host = str::from_utf8(host.value).ok();
-    Ok(Some(host.map(|host| host.rsplit_once(':').map_or(host, |(host, _port)| host).to_owned())))
+    Ok(host.map(|host| host.rsplit_once(':').map_or(host, |(host, _port)| host).to_owned()).into())
 }
 
 #[cfg(test)]
@@ -234,13 +255,13 @@ mod tests {
 
     #[test]
     fn host_is_the_only_host_header() {
-        let some = |name: &str| Some(Some(name.to_owned()));
+        let named = |name: &str| Head::Named(name.to_owned());
         for (head, expected) in [
-            ("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n", some("a.example")),
-            ("GET / HTTP/1.1\r\nhost: a.example:80\r\n\r\nbody", some("a.example")),
-            ("GET / HTTP/1.1\r\nHost: a.example\r\nHost: b.example\r\n\r\n", Some(None)),
-            ("GET / HTTP/1.0\r\n\r\n", Some(None)),
-            ("GET / HTTP/1.1\r\nHost: a.exa", None),
+            ("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n", named("a.example")),
+            ("GET / HTTP/1.1\r\nhost: a.example:80\r\n\r\nbody", named("a.example")),
+            ("GET / HTTP/1.1\r\nHost: a.example\r\nHost: b.example\r\n\r\n", Head::Unnamed),
+            ("GET / HTTP/1.0\r\n\r\n", Head::Unnamed),
+            ("GET / HTTP/1.1\r\nHost: a.exa", Head::Incomplete),
         ] {
             assert_eq!(parse_host(head.as_bytes()).expect("valid"), expected, "{head:?}");
         }
