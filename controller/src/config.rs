@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use protocol::{Redacted, api::user::Role, runner::RuntimeKind};
+use protocol::{Redacted, api::user::Role, runner::RuntimeKind, workspace::Tier};
 use reader::ReaderCommand;
 
 use crate::kms::KmsConfig;
@@ -184,15 +184,17 @@ pub struct EngineConfig {
     pub runner: PathBuf,
     /// Its arguments: usually `["runner"]`.
     pub runner_arguments: Vec<OsString>,
-    /// What sandboxes are made of.
+    /// The kind of sandbox: [`RuntimeKind::Microvm`] stands for what a workspace's tier says.
     pub runtime: RuntimeKind,
+    /// The tiers that tenants may use.
+    pub tiers: Vec<Tier>,
     /// Directories of built images, by the name that templates use.
     pub images: BTreeMap<String, PathBuf>,
     /// The initramfs that contains the agent.
     pub initramfs: PathBuf,
     /// Whether guests are copied from one that has booted, instead of booting.
     pub use_prototypes: bool,
-    /// The agent's executable on this host, for the fake runtime.
+    /// The agent's executable on this host, for containers and the fake runtime.
     pub agent: PathBuf,
     /// Most sandboxes at the same time.
     pub max_sandboxes: usize,

@@ -145,6 +145,7 @@ impl Controller {
         });
         let mut system = app.db.system().await?;
         find_first_owner(&mut system, &app).await?;
+        tenants::set_tiers(system.connection(), &app.config.engine.tiers).await?;
         system.commit().await?;
         reconciler::recover(&app).await?;
         tasks.spawn("events", events.run(db, shutdown.clone()));

@@ -18,7 +18,7 @@ use crate::{
         snapshot::{Consistency, SnapshotKind},
     },
     network::{EffectivePolicy, RefusedName},
-    workspace::{Failure, HomeNotice, ProgramName, Resources, StepProgress},
+    workspace::{Failure, HomeNotice, ProgramName, Resources, StepProgress, Tier},
 };
 
 /// Path of the report route.
@@ -33,6 +33,8 @@ pub const MAX_WAIT_MS: u64 = 10_000;
 pub enum RuntimeKind {
     /// A QEMU microVM with its own kernel. The default, and the only one that isolates hostile code.
     Microvm,
+    /// Namespaces of the host's kernel. For trusted use: it does not isolate hostile code.
+    Container,
     /// The agent as a plain process on the host. For tests and simulation only: it isolates nothing.
     Fake,
 }
@@ -64,6 +66,9 @@ pub struct RunnerSpec {
     /// How often the home was restored as a whole. Older content of the local cache does not count.
     #[serde(default)]
     pub lineage: u64,
+    /// The tier whose sandboxes have written the home so far. `None` for a new home.
+    #[serde(default = "most_restricted")]
+    pub written_by: Option<Tier>,
     /// The key that encrypts the home's objects, as 64 hexadecimal digits.
     pub data_key: Redacted<String>,
     /// The object store: `file:///…` or `s3://…`.
@@ -77,7 +82,7 @@ pub struct RunnerSpec {
     pub image_dir: PathBuf,
     /// The initramfs with the agent. The fake runtime ignores it.
     pub initramfs: PathBuf,
-    /// The agent's executable on the host, for the fake runtime only.
+    /// The agent's executable on the host, for containers and the fake runtime.
     pub agent: PathBuf,
     /// A number that no other runner on this host has. It selects the network addresses and the
     /// VMM's uid. 0 ..= [`MAX_SLOT`].
@@ -134,6 +139,11 @@ impl Default for NetworkSpec {
     fn default() -> Self {
         Self { revision: 0, policy: EffectivePolicy::None }
     }
+}
+
+/// Of a home of unknown origin the worst is assumed.
+fn most_restricted() -> Option<Tier> {
+    Some(Tier::Microvm)
 }
 
 /// An unused allowance for automatic snapshots is complete after this time, and grows no more.

@@ -151,6 +151,16 @@ pub struct Resources {
     pub pids: u32,
 }
 
+/// How strongly a workspace is isolated from its host and from other workspaces. A template names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Tier {
+    /// A virtual machine with its own kernel. The only tier that isolates hostile code.
+    Microvm,
+    /// A container on the host's kernel, for trusted, educational use. It has no root.
+    Container,
+}
+
 /// Name of a program in a guest: at most 64 printable characters, at least one. The guest chooses it,
 /// so it is shown as text and never interpreted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]

@@ -3,13 +3,17 @@
 //! The agent runs in a hostile guest: its answers are bounded, awaited with a timeout, and trusted
 //! in nothing that matters outside the guest.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
+use futures_util::future::BoxFuture;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
-use protocol::agent::{
-    BOOTSTRAP, BootstrapRequest, CLOCK, ClockRequest, FREEZE, GROW, GrowRequest, HEALTH, Health, NOTICE,
-    NoticeRequest, THAW,
+use protocol::{
+    agent::{
+        BOOTSTRAP, BootstrapRequest, CLOCK, ClockRequest, FREEZE, GROW, GrowRequest, HEALTH, Health, NOTICE,
+        NoticeRequest, THAW,
+    },
+    api::snapshot::Consistency,
 };
 use time::OffsetDateTime;
 use tokio::{
@@ -39,6 +43,16 @@ const MAX_ANSWER_BYTES: usize = 64 * 1024;
 /// Pause between attempts to connect to a socket that does not exist yet.
 const CONNECT_RETRY_DELAY: Duration = Duration::from_millis(10);
 
+/// A home that the host has mounted, and not the guest.
+pub trait HostHome: Send + Sync {
+    /// Writes what programs have written so far into the volume, and returns how the volume then is. An
+    /// error is a sentence for users.
+    fn sync(&self) -> BoxFuture<'_, Result<Consistency, String>>;
+
+    /// Enlarges the home's file system.
+    fn grow(&self, home_bytes: u64) -> BoxFuture<'_, Result<(), String>>;
+}
+
 /// Why the agent cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
@@ -51,6 +65,9 @@ pub enum AgentError {
     /// The agent answered with an error, or with something that is no answer.
     #[error("The agent refused a request: {0}")]
     Refused(String),
+    /// A home that the host has mounted.
+    #[error("{0}")]
+    Home(String),
 }
 
 /// The agent behind a Unix socket: the VMM's virtio-serial port, or the fake runtime's socket.
@@ -59,6 +76,8 @@ pub enum AgentError {
 /// closed.
 pub struct Agent {
     socket: PathBuf,
+    /// The home, if the host has mounted it and not the guest.
+    home: Option<Arc<dyn HostHome>>,
     /// Locked while a new link connects: the port takes one connection, and a second would cut the
     /// first.
     link: Mutex<Option<Link>>,
@@ -67,7 +86,12 @@ pub struct Agent {
 impl Agent {
     /// The agent behind `socket`, which need not exist yet.
     pub fn new(socket: PathBuf) -> Self {
-        Self { socket, link: Mutex::new(None) }
+        Self { socket, home: None, link: Mutex::new(None) }
+    }
+
+    /// The agent of a container, whose home the host has mounted.
+    pub fn with_home(socket: PathBuf, home: Arc<dyn HostHome>) -> Self {
+        Self { home: Some(home), ..Self::new(socket) }
     }
 
     /// The open link, or a new one.
@@ -111,9 +135,14 @@ impl Agent {
         serde_json::from_slice(&answer).map_err(|error| AgentError::Refused(error.to_string()))
     }
 
-    /// Saves open documents and freezes the home's file system: writers wait.
-    pub async fn freeze(&self) -> Result<(), AgentError> {
-        self.call(Method::POST, FREEZE, None, FREEZE_TIMEOUT).await.map(drop)
+    /// Saves open documents and freezes the home's file system: writers wait. A home that the host has
+    /// mounted is written into its volume, and not frozen. Returns how the volume is.
+    pub async fn freeze(&self) -> Result<Consistency, AgentError> {
+        self.call(Method::POST, FREEZE, None, FREEZE_TIMEOUT).await?;
+        match &self.home {
+            Some(home) => home.sync().await.map_err(AgentError::Home),
+            None => Ok(Consistency::Clean),
+        }
     }
 
     /// Thaws the file system. It is no error if it is not frozen.
@@ -123,6 +152,9 @@ impl Agent {
 
     /// Grows the home's file system to this size.
     pub async fn grow(&self, home_bytes: u64) -> Result<(), AgentError> {
+        if let Some(home) = &self.home {
+            return home.grow(home_bytes).await.map_err(AgentError::Home);
+        }
         let body = serde_json::to_vec(&GrowRequest { home_bytes }).expect("plain data");
         self.call(Method::POST, GROW, Some(body), GROW_TIMEOUT).await.map(drop)
     }

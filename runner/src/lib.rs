@@ -29,5 +29,5 @@ mod slot;
 mod upload_pace;
 
 pub use run_directory::sweep;
-pub use runtime::{Accelerator, accelerator};
+pub use runtime::{Accelerator, accelerator, container::check_available as check_containers};
 pub use session::{RunError, run};

@@ -288,7 +288,7 @@ impl Replicator {
             tracing::warn!(%error, "cannot thaw the guest; it thaws by itself");
         }
         let consistency = match frozen {
-            Ok(Ok(())) => Consistency::Clean,
+            Ok(Ok(consistency)) => consistency,
             Ok(Err(error)) => {
                 tracing::warn!(%error, "cannot freeze the guest");
                 Consistency::Crash

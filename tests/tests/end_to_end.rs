@@ -20,11 +20,12 @@ fn directory() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("burrow").tempdir_in("/tmp").expect("a directory")
 }
 
-async fn check_home_survives(runtime: &'static str) {
+async fn check_home_survives(runtime: &'static str, template: &str) {
     let place = directory();
     let data = place.path().join("d");
-    let stack = Stack::start(StackOptions::new(runtime, &data)).await;
-    stack.run_ok(&["create", "demo"]).await;
+    let options = StackOptions::new(runtime, &data).with(&["--allow-tier", "container"]);
+    let stack = Stack::start(options).await;
+    stack.run_ok(&["create", "demo", "--template", template]).await;
     check_exec_streams_and_status(&stack).await;
     stack.sh("demo", FILL).await;
     let before = stack.sh("demo", FINGERPRINT).await;
@@ -73,15 +74,65 @@ async fn check_exec_streams_and_status(stack: &Stack) {
 
 #[tokio::test]
 async fn home_survives_any_end() {
-    check_home_survives("fake").await;
+    check_home_survives("fake", "base").await;
 }
 
 #[tokio::test]
 async fn microvm_home_survives_any_end() {
     if guests_enabled() {
-        check_home_survives("microvm").await;
+        check_home_survives("microvm", "base").await;
         check_microvm().await;
     }
+}
+
+#[tokio::test]
+async fn container_home_survives_any_end() {
+    if !guests_enabled() {
+        return;
+    }
+    if let Err(reason) = runner::check_containers() {
+        return eprintln!("skipped, no container is started: {reason}");
+    }
+    check_home_survives("microvm", "container").await;
+    check_container().await;
+}
+
+/// What a container has: the host's kernel, one user without privileges, the image's programs, a history
+/// of its home, and no access to private addresses.
+async fn check_container() {
+    let place = directory();
+    let options = StackOptions::new("microvm", &place.path().join("d")).with(&["--allow-tier", "container"]);
+    let stack = Stack::start(options).await;
+    stack.run_ok(&["create", "box", "--template", "container"]).await;
+    assert_eq!(
+        stack.sh("box", "id -u; id -un; hostname; sudo -n true || echo no root").await,
+        "1000\ndev\nbox\nno root\n"
+    );
+    let host = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("there");
+    assert_eq!(stack.sh("box", "uname -r").await, host, "it shares the host's kernel");
+    for program in ["git", "vim", "python3", "node", "gcc", "make", "curl", "less", "htop", "tmux", "rg"] {
+        stack.sh("box", &format!("command -v {program}")).await;
+    }
+    stack.sh("box", "printf 'int main(void){return 0;}' > ~/a.c && gcc ~/a.c -o ~/a && ~/a").await;
+    stack.sh("box", "python3 -c 'import threading; threading.Thread(target=print).start()'; node -e 1").await;
+    stack.sh("box", "touch /tmp/x /var/tmp/x && ! touch /usr/x 2>/dev/null").await;
+    let refused = stack
+        .sh(
+            "box",
+            "for a in 169.254.169.254 10.0.0.1 100.64.0.1; do
+                timeout 2 bash -c \"</dev/tcp/$a/80\" && echo open; done 2>/dev/null; true",
+        )
+        .await;
+    assert_eq!(refused, "", "nothing answers at addresses that are not public");
+    // Where the host's kernel has mounted the home, its history can be read as that of a guest.
+    stack.sh("box", "echo first > ~/note; sync").await;
+    stack.run_ok(&["snapshot", "create", "box", "first"]).await;
+    stack.sh("box", "echo second > ~/note").await;
+    stack.run_ok(&["grow", "box", "6G"]).await;
+    let size = "df --output=size -BM ~ | tail -1 | tr -dc 0-9";
+    let grown = stack.sh("box", size).await.parse::<u64>().expect("a number");
+    assert!(grown > 5 * 1024, "{grown} MiB");
+    stack.interrupt().await;
 }
 
 /// The VMM is in a cgroup of its own for each controller that the host has.

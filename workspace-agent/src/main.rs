@@ -4,6 +4,10 @@
 use std::{
     ffi::OsString,
     io::Read as _,
+    os::{
+        fd::{FromRawFd as _, OwnedFd},
+        unix::net::UnixListener as StdUnixListener,
+    },
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -15,8 +19,10 @@ use tokio::net::UnixListener;
 use workspace_agent::{guest, link, routes, state::AgentState, user, user::GuestUser};
 
 const USAGE: &str = "usage: workspace-agent --serve-unix SOCKET --home DIRECTORY
-As PID 1, it is the init process of a guest.
-On a host, it serves DIRECTORY on SOCKET until its standard input closes.";
+       workspace-agent --serve-descriptor NUMBER --home DIRECTORY
+Without arguments, as PID 1, it is the init process of a guest.
+On a host, it serves DIRECTORY on SOCKET until its standard input closes.
+In a container, it does so on the listening socket that was passed to it as descriptor NUMBER.";
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
@@ -32,13 +38,15 @@ fn main() -> ExitCode {
     reset_interrupts();
     let filter = tracing_subscriber::EnvFilter::try_from_env("BURROW_LOG").unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
-    if std::process::id() == 1 {
-        return run_as_init();
-    }
     let result = match arguments.as_slice() {
         [serve, socket, home, directory] if serve == "--serve-unix" && home == "--home" => {
-            serve_on_host(Path::new(socket), PathBuf::from(directory))
+            listen_on(Path::new(socket)).and_then(|listener| serve_on_host(listener, directory.into()))
         }
+        [serve, number, home, directory] if serve == "--serve-descriptor" && home == "--home" => {
+            passed_socket(number).and_then(|listener| serve_on_host(listener, directory.into()))
+        }
+        // The kernel passes words of its command line that it does not know.
+        _ if std::process::id() == 1 => return run_as_init(),
         _ => Err(anyhow::anyhow!(USAGE)),
     };
     match result {
@@ -91,7 +99,23 @@ fn serve_in_guest() -> anyhow::Result<()> {
     })
 }
 
-fn serve_on_host(socket: &Path, home: PathBuf) -> anyhow::Result<()> {
+fn listen_on(socket: &Path) -> anyhow::Result<StdUnixListener> {
+    StdUnixListener::bind(socket).with_context(|| format!("cannot listen on {}", socket.display()))
+}
+
+/// The listening socket that this process was started with. The user's programs do not inherit it.
+fn passed_socket(number: &OsString) -> anyhow::Result<StdUnixListener> {
+    let number: i32 = number.to_str().and_then(|text| text.parse().ok()).context(USAGE)?;
+    // SAFETY: the process has just begun, and nothing else in it knows the descriptor.
+    #[allow(unsafe_code)]
+    let socket = unsafe { OwnedFd::from_raw_fd(number) };
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC).context("no such descriptor")?;
+    Ok(socket.into())
+}
+
+/// Serves a directory until the standard input closes. As the first process of a container, it also waits
+/// for processes whose parents have ended.
+fn serve_on_host(listener: StdUnixListener, home: PathBuf) -> anyhow::Result<()> {
     let home = home.canonicalize().with_context(|| format!("cannot serve {}", home.display()))?;
     let state = AgentState::on_host(GuestUser::on_host(home)).context("cannot open the home")?;
     let tasks = state.tasks().clone();
@@ -104,8 +128,11 @@ fn serve_on_host(socket: &Path, home: PathBuf) -> anyhow::Result<()> {
         stop.request_shutdown();
     });
     run(async {
-        let listener =
-            UnixListener::bind(socket).with_context(|| format!("cannot listen on {}", socket.display()))?;
+        listener.set_nonblocking(true).context("cannot use the socket")?;
+        let listener = UnixListener::from_std(listener).context("cannot use the socket")?;
+        if std::process::id() == 1 {
+            tasks.spawn(guest::reap_orphans_forever());
+        }
         loop {
             tokio::select! {
                 () = tasks.shutdown_requested() => break,

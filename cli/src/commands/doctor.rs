@@ -107,6 +107,7 @@ impl Doctor {
         results.push(postgres());
         results.push(network());
         results.push(cgroups());
+        results.push(containers());
         results.push(image_tools());
         results.push(agent());
         results.push(memory());
@@ -205,6 +206,25 @@ fn cgroups() -> CheckResult {
             CHECK,
             format!("sandboxes can use all CPU time and memory of this host: {reason}"),
             "fix the cause shown",
+        ),
+    }
+}
+
+/// The tier `container`. That of virtual machines is what `vmm` and `accelerator` are about.
+fn containers() -> CheckResult {
+    const CHECK: &str = "containers";
+    match runner::check_containers() {
+        Ok(program) => {
+            let found = format!("the tier `container` works, with {}", program.display());
+            CheckResult {
+                next: "allow it with `burrow up --allow-tier container`".into(),
+                ..CheckResult::ok(CHECK, found)
+            }
+        }
+        Err(reason) => CheckResult::note(
+            CHECK,
+            format!("the tier `container` does not work: {reason}"),
+            "fix the cause shown if you want to use it",
         ),
     }
 }

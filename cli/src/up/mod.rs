@@ -16,7 +16,7 @@ use std::{
 
 use ::gateway::HttpRedirect;
 use controller::{Config, Controller, EngineConfig, HistoryConfig};
-use protocol::{Redacted, runner::RuntimeKind};
+use protocol::{Redacted, runner::RuntimeKind, workspace::Tier};
 use reader::ReaderCommand;
 use runner::network::HostNetwork;
 use tokio::{sync::Notify, task::spawn_blocking};
@@ -133,6 +133,7 @@ async fn start(context: &Context, up: &UpOptions, reload: Arc<Notify>) -> Result
     let run_dir = data.path().join("run");
     runner::sweep(&run_dir).await;
     prepare_cgroups(up).await;
+    check_tiers(up)?;
     let network = prepare_network(up).await?;
     let config = Config {
         database_url: database.url(),
@@ -198,6 +199,15 @@ async fn prepare_network(up: &UpOptions) -> Result<Option<HostNetwork>, CommandE
     Ok(Some(HostNetwork::open().await?))
 }
 
+/// Refuses to start with a tier that cannot work on this host.
+fn check_tiers(up: &UpOptions) -> Result<(), CommandError> {
+    if up.runtime == Runtime::Fake || !up.tiers().contains(&Tier::Container) {
+        return Ok(());
+    }
+    let failed = |reason| CommandError::error("Cannot allow the tier `container`").cause(reason);
+    runner::check_containers().map(drop).map_err(failed)
+}
+
 /// Removes the cgroups of sandboxes whose runners were killed. Sandboxes of a host without cgroups run
 /// without limits on what they take of it, so that is said.
 async fn prepare_cgroups(up: &UpOptions) {
@@ -217,6 +227,7 @@ fn engine(up: &UpOptions, images: Images) -> Result<EngineConfig, CommandError> 
         runner,
         runner_arguments: vec!["runner".into()],
         runtime: kind(up.runtime),
+        tiers: up.tiers(),
         images: images.by_name,
         initramfs: images.initramfs,
         use_prototypes: !up.no_prototypes,

@@ -6,6 +6,7 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
+use protocol::workspace::Tier;
 
 use super::limits::LimitOptions;
 
@@ -46,6 +47,10 @@ pub struct UpOptions {
     /// Kind of sandbox
     #[arg(long, env = "BURROW_RUNTIME", value_enum, default_value_t, hide_short_help = true)]
     pub runtime: Runtime,
+    /// Weaker isolation that templates may ask for, beside virtual machines: `container` shares the host's
+    /// kernel, and is for trusted, educational use only
+    #[arg(long, env = "BURROW_ALLOW_TIER", value_name = "TIER", value_enum, value_delimiter = ',')]
+    pub allow_tier: Vec<AllowedTier>,
     /// Directory with the definition of the image (image.toml) [default: built into this program]
     #[arg(long, env = "BURROW_IMAGE_SOURCE", value_name = "DIR", hide_short_help = true)]
     pub image_source: Option<PathBuf>,
@@ -60,6 +65,26 @@ pub struct UpOptions {
     pub no_prototypes: bool,
     #[command(flatten)]
     pub limits: LimitOptions,
+}
+
+/// A tier that an operator can allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum AllowedTier {
+    /// Containers on the host's kernel
+    Container,
+}
+
+impl UpOptions {
+    /// The tiers that tenants may use.
+    pub fn tiers(&self) -> Vec<Tier> {
+        let allowed = self.allow_tier.iter().map(|tier| match tier {
+            AllowedTier::Container => Tier::Container,
+        });
+        let mut tiers: Vec<_> = allowed.chain([Tier::Microvm]).collect();
+        tiers.sort_unstable();
+        tiers.dedup();
+        tiers
+    }
 }
 
 /// Where the certificate for https comes from. Without any of them the server speaks plain http.

@@ -7,7 +7,7 @@ use protocol::{
         snapshot::{Consistency, SnapshotKind},
         user::Role,
     },
-    workspace::{HomeNotice, Phase},
+    workspace::{HomeNotice, Phase, Tier},
 };
 use sqlx::{
     Decode, Encode, Postgres, Type,
@@ -74,6 +74,11 @@ impl TextEnum for Phase {
         (Self::Persisting, "persisting"),
         (Self::Terminated, "terminated"),
     ];
+}
+
+impl TextEnum for Tier {
+    const NAMES: &'static [(Self, &'static str)] =
+        &[(Self::Microvm, "microvm"), (Self::Container, "container")];
 }
 
 impl TextEnum for Role {

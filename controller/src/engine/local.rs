@@ -16,7 +16,8 @@ use std::{
 use daemon::Tasks;
 use protocol::{
     Epoch, Redacted, WorkspaceId,
-    runner::{MAX_SLOT, RunnerSpec},
+    runner::{MAX_SLOT, RunnerSpec, RuntimeKind},
+    workspace::Tier,
 };
 use tokio::{
     io::AsyncWriteExt as _,
@@ -161,6 +162,7 @@ impl LocalEngine {
         slot: u16,
     ) -> Result<RunnerSpec, LaunchError> {
         let inner = &self.0;
+        let runtime = choose_runtime(inner.config.runtime, &launch)?;
         let Some(image_dir) = inner.config.images.get(&launch.image).cloned() else {
             return Err(LaunchError::NoImage(launch.image));
         };
@@ -169,7 +171,8 @@ impl LocalEngine {
             workspace: launch.workspace,
             name: launch.name,
             epoch: launch.epoch,
-            runtime: inner.config.runtime,
+            runtime,
+            written_by: launch.written_by,
             resources: launch.resources,
             volume: launch.volume,
             head: launch.head,
@@ -214,6 +217,17 @@ impl LocalEngine {
             .process_group(0)
             .kill_on_drop(true);
         command
+    }
+}
+
+/// The kind of sandbox of a workspace, if it may have one. The fake runtime stands for all tiers.
+fn choose_runtime(configured: RuntimeKind, launch: &LaunchSpec) -> Result<RuntimeKind, LaunchError> {
+    match launch.tier {
+        _ if !launch.is_tier_allowed => Err(LaunchError::TierNotAllowed),
+        Tier::Container if launch.written_by == Some(Tier::Microvm) => Err(LaunchError::ForeignHome),
+        _ if configured == RuntimeKind::Fake => Ok(RuntimeKind::Fake),
+        Tier::Container => Ok(RuntimeKind::Container),
+        Tier::Microvm => Ok(RuntimeKind::Microvm),
     }
 }
 

@@ -4,7 +4,9 @@
 pub mod local;
 
 use protocol::{
-    Epoch, ManifestId, Redacted, TenantId, VolumeId, WorkspaceId, runner::NetworkSpec, workspace::Resources,
+    Epoch, ManifestId, Redacted, TenantId, VolumeId, WorkspaceId,
+    runner::NetworkSpec,
+    workspace::{Resources, Tier},
 };
 
 /// What the controller knows of a runner that should be started. The engine adds what the host
@@ -18,6 +20,12 @@ pub struct LaunchSpec {
     pub resources: Resources,
     /// Name of the image, as the template has it.
     pub image: String,
+    /// How strongly the workspace is isolated.
+    pub tier: Tier,
+    /// Whether its tenant may use the tier.
+    pub is_tier_allowed: bool,
+    /// The tier that has written the home so far.
+    pub written_by: Option<Tier>,
     pub volume: VolumeId,
     /// The snapshot to start from. None for a new home.
     pub head: Option<ManifestId>,
@@ -51,6 +59,13 @@ pub struct RunnerExit {
 pub enum LaunchError {
     #[error("Cannot start the runner: the image `{0}` is not on this host")]
     NoImage(String),
+    #[error("Cannot start the workspace: this server does not allow containers")]
+    TierNotAllowed,
+    #[error(
+        "Cannot start the workspace: this home was written by a virtual machine, and the host does not mount \
+         what a virtual machine has written"
+    )]
+    ForeignHome,
     #[error("Cannot start the runner: {0}")]
     Spawn(#[from] std::io::Error),
     #[error("Cannot start the runner: all {0} slots of this host are in use")]
@@ -64,6 +79,12 @@ impl LaunchError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::NoImage(_) => "Build the image on the host, then start the workspace again.",
+            Self::TierNotAllowed => {
+                "Ask the operator of this server to run it with `--allow-tier container`."
+            }
+            Self::ForeignHome => {
+                "The home is kept. Copy it with `burrow push` into a workspace that is a virtual machine."
+            }
             Self::NoSlot(_) | Self::Busy => "Try again in a moment.",
             Self::Spawn(_) => "Run `burrow doctor` on the host.",
         }

@@ -292,6 +292,16 @@ pub async fn adopt(
     )
     .execute(scope.connection())
     .await?;
+    // Another installation has written it: nothing is known of that.
+    sqlx::query!(
+        "update volumes v set written_by = 'microvm' from workspaces w
+         where w.tenant_id = $1 and w.workspace_id = $2 and v.tenant_id = w.tenant_id
+             and v.volume_id = w.volume_id",
+        tenant,
+        destination.workspace.0,
+    )
+    .execute(scope.connection())
+    .await?;
     // Its head is a snapshot of the destination from now on.
     sqlx::query!(
         "update volumes set head = null, head_of = null, stored_bytes = 0 where tenant_id = $1

@@ -6,12 +6,12 @@ pub mod destroy;
 use protocol::{
     TenantId, UserId,
     api::admin::TenantKeyState,
-    workspace::{Failure, Step},
+    workspace::{Failure, Step, Tier},
 };
 use sqlx::PgConnection;
 
 use crate::{
-    db::Scope,
+    db::{Scope, text::Text},
     kms::{
         Kms, KmsError,
         tenant_keys::{self, DataKey, TenantKey},
@@ -23,6 +23,9 @@ const FIRST_TENANT_LOCK: i64 = 0x6275_7272_6f77_0001;
 const FIRST_TENANT_NAME: &str = "Home";
 const FIRST_OWNER_EMAIL: &str = "owner@burrow.localhost";
 const FIRST_OWNER_NAME: &str = "Owner";
+/// For the dialog of new workspaces. The migration of tiers has the same text.
+const CONTAINER_DESCRIPTION: &str =
+    "As Base, on the host's kernel and without root: starts faster. For trusted, educational use.";
 
 /// Why nothing of a tenant runs any more.
 pub const KEY_DESTROYED: &str =
@@ -89,7 +92,14 @@ pub async fn find_or_create_first_owner(
     }
 }
 
-/// Creates a tenant with its owner and the template `base`.
+/// Sets the tiers that each tenant may use.
+pub async fn set_tiers(connection: &mut PgConnection, tiers: &[Tier]) -> Result<(), sqlx::Error> {
+    let names: Vec<String> = tiers.iter().map(|tier| Text(*tier).name().to_owned()).collect();
+    sqlx::query!("update tenants set tiers = $1 where tiers <> $1", &names).execute(connection).await?;
+    Ok(())
+}
+
+/// Creates a tenant with its owner and the templates `base` and `container`.
 pub async fn create(
     connection: &mut PgConnection,
     kms: &Kms,
@@ -117,12 +127,12 @@ pub async fn create(
     .await?;
     sqlx::query!(
         "insert into templates (tenant_id, name, title, description, image, vcpus, memory_mib, home_mib,
-            scratch_mib,
-             pids)
+             scratch_mib, pids, tier)
          values ($1, 'base', 'Base', 'Debian 12 with git, Python, Node.js and a C compiler.', 'base', 2,
-             1024, 4096,
-             4096, 2048)",
+                 1024, 4096, 4096, 2048, 'microvm'),
+             ($1, 'container', 'Container', $2, 'base', 2, 1024, 4096, 4096, 2048, 'container')",
         tenant.0,
+        CONTAINER_DESCRIPTION,
     )
     .execute(connection)
     .await?;

@@ -20,6 +20,7 @@ mod reports;
 mod restores;
 mod snapshots;
 mod tenants;
+mod tiers;
 mod tokens;
 mod users;
 pub mod world;

@@ -80,6 +80,7 @@ impl World {
                     specs.into_os_string(),
                 ],
                 runtime: RuntimeKind::Fake,
+                tiers: vec![protocol::workspace::Tier::Microvm],
                 images: [("base".to_owned(), path.join("images/base"))].into(),
                 initramfs: PathBuf::new(),
                 use_prototypes: true,

@@ -161,17 +161,22 @@ async fn insert_from_template(
 ) -> Result<u64, sqlx::Error> {
     let tenant = scope.tenant();
     let volume = VolumeId::random();
-    sqlx::query!("insert into volumes (tenant_id, volume_id) values ($1, $2)", tenant, volume.0)
-        .execute(scope.connection())
-        .await?;
+    // Nothing has written it yet.
+    sqlx::query!(
+        "insert into volumes (tenant_id, volume_id, written_by) values ($1, $2, null)",
+        tenant,
+        volume.0,
+    )
+    .execute(scope.connection())
+    .await?;
     let done = sqlx::query!(
         "insert into workspaces (tenant_id, workspace_id, owner_id, name, template, image, vcpus,
             memory_mib, home_mib,
-             scratch_mib, pids, class_id, volume_id, phase, desired_state)
+             scratch_mib, pids, tier, class_id, volume_id, phase, desired_state)
          select t.tenant_id, $2, $3, $4, t.name, t.image, t.vcpus, t.memory_mib, t.home_mib,
-             t.scratch_mib, t.pids, $6,
-             $7, 'terminated', 'stopped'
-         from templates t where t.tenant_id = $1 and t.name = $5",
+             t.scratch_mib, t.pids, t.tier, $6, $7, 'terminated', 'stopped'
+         from templates t join tenants n using (tenant_id)
+         where t.tenant_id = $1 and t.name = $5 and t.tier = any(n.tiers)",
         tenant,
         new.id.0,
         new.owner.0,
@@ -193,15 +198,15 @@ async fn insert_fork(
     now: OffsetDateTime,
 ) -> Result<u64, sqlx::Error> {
     let volume = VolumeId::random();
-    insert_forked_volume(scope, volume, base, now).await?;
+    insert_forked_volume(scope, volume, (origin, base), now).await?;
     let tenant = scope.tenant();
     let done = sqlx::query!(
         "insert into workspaces (tenant_id, workspace_id, owner_id, name, template, image, vcpus,
             memory_mib, home_mib,
-             scratch_mib, pids, volume_id, phase, desired_state, forked_from, forked_at, network_grant,
+             scratch_mib, pids, tier, volume_id, phase, desired_state, forked_from, forked_at, network_grant,
              network_choice)
          select w.tenant_id, $2, $3, $4, w.template, w.image, w.vcpus, w.memory_mib, w.home_mib,
-             w.scratch_mib, w.pids,
+             w.scratch_mib, w.pids, w.tier,
              $5, 'terminated', 'stopped', w.workspace_id, $6, w.network_grant, w.network_choice
          from workspaces w where w.tenant_id = $1 and w.workspace_id = $7 and w.deleted_at is null",
         tenant,
@@ -222,19 +227,21 @@ async fn insert_fork(
 async fn insert_forked_volume(
     scope: &mut Scope,
     volume: VolumeId,
-    base: &SnapshotRecord,
+    (origin, base): (WorkspaceId, &SnapshotRecord),
     now: OffsetDateTime,
 ) -> Result<(), sqlx::Error> {
     let tenant = scope.tenant();
     sqlx::query!(
-        "insert into volumes (tenant_id, volume_id, head, head_of, safe_at, stored_bytes)
-         values ($1, $2, $3, $4, $5, $6)",
+        "insert into volumes (tenant_id, volume_id, head, head_of, safe_at, stored_bytes, written_by)
+         values ($1, $2, $3, $4, $5, $6, (select v.written_by from workspaces w
+             join volumes v using (tenant_id, volume_id) where w.tenant_id = $1 and w.workspace_id = $7))",
         tenant,
         volume.0,
         &base.manifest.0[..],
         base.made_by.0,
         now,
         base.snapshot.stored_bytes as i64,
+        origin.0,
     )
     .execute(scope.connection())
     .await?;
@@ -266,10 +273,11 @@ async fn insert_import(
     let done = sqlx::query!(
         "insert into workspaces (tenant_id, workspace_id, owner_id, name, template, image, vcpus,
             memory_mib, home_mib,
-             scratch_mib, pids, volume_id, phase, desired_state, imported_from)
+             scratch_mib, pids, tier, volume_id, phase, desired_state, imported_from)
          select t.tenant_id, $2, $3, $4, t.name, t.image, t.vcpus, t.memory_mib, greatest(t.home_mib, $6),
-             t.scratch_mib, t.pids, $7, 'terminated', 'stopped', $8
-         from templates t where t.tenant_id = $1 and t.name = $5",
+             t.scratch_mib, t.pids, t.tier, $7, 'terminated', 'stopped', $8
+         from templates t join tenants n using (tenant_id)
+         where t.tenant_id = $1 and t.name = $5 and t.tier = any(n.tiers)",
         tenant,
         new.id.0,
         new.owner.0,

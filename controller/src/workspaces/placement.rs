@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use protocol::{
     TenantId, UserId, VolumeId, WorkspaceId,
     api::user::Role,
-    workspace::{Failure, Phase, Step},
+    workspace::{Failure, Phase, Step, Tier},
 };
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -170,10 +170,12 @@ async fn place(
     let row = sqlx::query!(
         r#"update workspaces w set host = $2, runner_hash = $3, last_used_at = $4, network_refused = '[]',
              network_sent_bytes = null, network_received_bytes = null
-         from volumes v
+         from volumes v, tenants n
          where w.workspace_id = $1 and v.tenant_id = w.tenant_id and v.volume_id = w.volume_id
+             and n.tenant_id = w.tenant_id
          returning w.name, w.vcpus, w.memory_mib, w.home_mib, w.scratch_mib, w.pids, w.image, v.head_of,
-             v.lineage, v.allowance_used_bytes, v.allowance_used_at"#,
+             v.lineage, v.allowance_used_bytes, v.allowance_used_at, w.tier as "tier: Text<Tier>",
+             w.tier = any(n.tiers) as "is_tier_allowed!", v.written_by as "written_by: Text<Tier>""#,
         workspace.0,
         core.config.host,
         &secrets::hash_secret(token.expose())[..],
@@ -181,6 +183,7 @@ async fn place(
     )
     .fetch_one(&mut *connection)
     .await?;
+    record_writer(connection, workspace).await?;
     let used = UsedAllowance { bytes: row.allowance_used_bytes, at: row.allowance_used_at };
     let key = tenant_keys::find(connection, locked.tenant).await?;
     let network = network::find_spec(connection, (locked.tenant, workspace)).await?;
@@ -191,6 +194,9 @@ async fn place(
         epoch: locked.life.epoch,
         resources: view::resources(row.vcpus, [row.memory_mib, row.home_mib, row.scratch_mib, row.pids]),
         image: row.image,
+        tier: row.tier.0,
+        is_tier_allowed: row.is_tier_allowed,
+        written_by: row.written_by.map(|tier| tier.0),
         volume: locked.volume,
         head: locked.life.head,
         head_of: row.head_of.map(VolumeId),
@@ -203,6 +209,21 @@ async fn place(
         grant_key: core.signing.verifying_key().to_hex(),
     };
     Ok(Some(Placement { key, spec }))
+}
+
+/// Records that sandboxes of the workspace's tier write its home from now on, before one can. What a
+/// virtual machine may have written stays so for ever.
+async fn record_writer(connection: &mut PgConnection, workspace: WorkspaceId) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update volumes v
+         set written_by = case when w.tier = 'microvm' then w.tier else coalesce(v.written_by, w.tier) end
+         from workspaces w
+         where w.workspace_id = $1 and v.tenant_id = w.tenant_id and v.volume_id = w.volume_id",
+        workspace.0,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Starts the runner of a committed placement. Decrypting the key may take a key service some time;

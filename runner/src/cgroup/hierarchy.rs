@@ -25,12 +25,12 @@ pub enum Version {
     V2,
 }
 
-/// A mounted hierarchy that has at least one of our controllers.
+/// A mounted hierarchy.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Hierarchy {
     /// The version of its files.
     pub version: Version,
-    /// The controllers of it that we use.
+    /// The controllers of it that we use. May be none: OCI runtimes use more than we do.
     pub controllers: Vec<Controller>,
     /// The directory below which our cgroups are. With version 1 it is this process's cgroup, so that
     /// sandboxes stay within the limits of the service that started them. With version 2 it is the
@@ -76,11 +76,11 @@ pub fn find_hierarchies(
         };
         let is_known = |controller| found.iter().any(|known| known.controllers.contains(controller));
         // A hierarchy may be mounted twice.
-        if controllers.is_empty() || controllers.iter().any(is_known) {
+        if controllers.iter().any(is_known) {
             continue;
         }
         let parent = match version {
-            Version::V1 => mount.own_directory(own_cgroups, controllers[0].name(version)),
+            Version::V1 => mount.own_directory(own_cgroups),
             Version::V2 => mount.point,
         };
         found.push(Hierarchy { version, controllers, parent });
@@ -113,10 +113,10 @@ impl<'a> Mount<'a> {
     }
 
     /// This process's cgroup in a hierarchy of version 1. Its lines are `NUMBER:CONTROLLERS:PATH`.
-    fn own_directory(&self, own_cgroups: &str, controller: &str) -> PathBuf {
+    fn own_directory(&self, own_cgroups: &str) -> PathBuf {
         let path = own_cgroups.lines().find_map(|line| {
             let (names, path) = line.split_once(':')?.1.split_once(':')?;
-            names.split(',').any(|name| name == controller).then_some(Path::new(path))
+            names.split(',').any(|name| self.options.contains(&name)).then_some(Path::new(path))
         });
         let below = path.and_then(|path| path.strip_prefix(self.root).ok()).unwrap_or(Path::new(""));
         // An empty path would add a slash.
@@ -160,12 +160,16 @@ mod tests {
             of(Controller::Cpu, "/sys/fs/cgroup/cpu,cpuacct"),
             of(Controller::Memory, "/sys/fs/cgroup/memory/b"),
         ];
-        assert_eq!(find(HYBRID, ""), expected);
+        let (limiting, others): (Vec<_>, Vec<_>) =
+            find(HYBRID, "").into_iter().partition(|hierarchy| !hierarchy.controllers.is_empty());
+        assert_eq!(limiting, expected);
+        let others = others.iter().map(|hierarchy| hierarchy.parent.to_str().expect("a text"));
+        assert_eq!(others.collect::<Vec<_>>(), ["/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd/x"]);
     }
 
     #[test]
     fn host_without_cgroups_has_none() {
         assert_eq!(find("32 24 0:28 / /proc rw - proc proc rw\nbroken\n", ""), []);
-        assert_eq!(find(UNIFIED, ""), [], "no controller is available");
+        assert!(find(UNIFIED, "").iter().all(|hierarchy| hierarchy.controllers.is_empty()));
     }
 }

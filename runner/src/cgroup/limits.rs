@@ -12,6 +12,8 @@ const MICROVM_THREADS: u32 = 256;
 /// CPU time that a VMM may use beside the guest's processors, in percent of a CPU: for disks and the
 /// network.
 const MICROVM_CPU_PERCENT: u32 = 50;
+/// Threads of an agent that are not counted as its user's.
+const AGENT_THREADS: u32 = 64;
 
 /// Share of CPU time for each virtual CPU when CPU time is scarce. The kernel's default of a cgroup.
 const WEIGHT_PER_CPU: u32 = 100;
@@ -53,6 +55,16 @@ impl Limits {
             cpu_percent: u32::from(resources.vcpus) * 100 + MICROVM_CPU_PERCENT,
             memory_bytes: mebibytes(resources.memory_mib + MICROVM_OVERHEAD_MIB),
             pids: MICROVM_THREADS,
+        }
+    }
+
+    /// The limits of a container. Its programs and its agent share them.
+    pub fn of_container(resources: &Resources) -> Self {
+        Self {
+            cpu_weight: resources.vcpus.into(),
+            cpu_percent: u32::from(resources.vcpus) * 100,
+            memory_bytes: mebibytes(resources.memory_mib),
+            pids: resources.pids.saturating_add(AGENT_THREADS),
         }
     }
 
@@ -156,6 +168,13 @@ mod tests {
         ] {
             assert_eq!(lines(limits.settings(version, controller)), expected, "{version:?} {controller:?}");
         }
+    }
+
+    #[test]
+    fn container_gets_what_its_template_says() {
+        let limits = Limits::of_container(&RESOURCES);
+        let expected = Limits { cpu_weight: 2, cpu_percent: 200, memory_bytes: 1 << 30, pids: 4160 };
+        assert_eq!(limits, expected);
     }
 
     #[test]

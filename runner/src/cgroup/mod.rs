@@ -46,8 +46,13 @@ const MAX_CREATE_ATTEMPTS: u32 = 5;
 /// The cgroups of one sandbox. Dropping it kills their processes; [`Self::remove`] also waits for that.
 #[derive(Debug)]
 pub struct SandboxCgroup {
-    /// Its directory in each hierarchy; none if the host allows no cgroups.
+    slot: u16,
+    /// Whether all controllers are in one hierarchy.
+    is_unified: bool,
+    /// Its directory in each hierarchy that limits it; none if the host allows no cgroups.
     directories: Vec<PathBuf>,
+    /// Where an OCI runtime may have added directories.
+    others: Vec<PathBuf>,
 }
 
 impl SandboxCgroup {
@@ -61,11 +66,15 @@ impl SandboxCgroup {
     }
 
     async fn create_in(hierarchies: &[Hierarchy], slot: u16, limits: &Limits) -> Self {
-        let mut directories = Vec::new();
+        let (mut directories, mut others) = (Vec::new(), Vec::new());
         for hierarchy in hierarchies {
             let directory = hierarchy.parent.join(SHARED).join(format!("{PREFIX}{slot}"));
             // The slot is ours, so this is left over.
             remove_directories(std::slice::from_ref(&directory)).await;
+            if hierarchy.controllers.is_empty() {
+                others.push(directory);
+                continue;
+            }
             match create_directory(hierarchy, &directory, limits) {
                 Ok(()) => directories.push(directory),
                 Err(error) => {
@@ -74,7 +83,21 @@ impl SandboxCgroup {
                 }
             }
         }
-        Self { directories }
+        let is_unified = !hierarchies.iter().any(|hierarchy| hierarchy.version == Version::V1);
+        Self { slot, is_unified, directories, others }
+    }
+
+    /// The cgroup as OCI runtimes take it: relative to their own cgroup, or from the top.
+    pub fn oci_path(&self) -> String {
+        let top = if self.is_unified { "/" } else { "" };
+        format!("{top}{SHARED}/{PREFIX}{}", self.slot)
+    }
+
+    /// Kills all processes in it.
+    pub fn kill(&self) {
+        for directory in &self.directories {
+            kill_processes(directory);
+        }
     }
 
     /// Opens the files through which a process joins: it writes `0` to each.
@@ -86,15 +109,14 @@ impl SandboxCgroup {
     /// Kills the processes that are left and removes the cgroups.
     pub async fn remove(mut self) {
         remove_directories(&std::mem::take(&mut self.directories)).await;
+        remove_directories(&std::mem::take(&mut self.others)).await;
     }
 }
 
 impl Drop for SandboxCgroup {
     fn drop(&mut self) {
-        for directory in &self.directories {
-            kill_processes(directory);
-        }
-        for directory in &self.directories {
+        self.kill();
+        for directory in self.directories.iter().chain(&self.others) {
             // A cgroup whose processes are still ending is removed by the slot's next sandbox.
             let _ = fs::remove_dir(directory);
             remove_shared(directory);
@@ -108,7 +130,8 @@ pub fn check_available() -> Result<Vec<&'static str>, String> {
     if !rustix::process::geteuid().is_root() {
         return Err("only root can create cgroups. Run burrow as root".to_owned());
     }
-    let hierarchies = host_hierarchies();
+    let mut hierarchies = host_hierarchies();
+    hierarchies.retain(|hierarchy| !hierarchy.controllers.is_empty());
     if hierarchies.is_empty() {
         return Err("no cgroups are mounted below /sys/fs/cgroup".to_owned());
     }
@@ -135,6 +158,11 @@ pub async fn remove_stale() {
             remove_directories(std::slice::from_ref(&directory)).await;
         }
     }
+}
+
+/// Whether the host has version 1 of cgroups, alone or beside version 2.
+pub fn has_version_1() -> bool {
+    host_hierarchies().iter().any(|hierarchy| hierarchy.version == Version::V1)
 }
 
 fn host_hierarchies() -> Vec<Hierarchy> {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures_util::TryStreamExt as _;
-use protocol::agent::{GUEST_GATEWAY, GUEST_PREFIX};
+use protocol::agent::{GUEST_ADDRESS, GUEST_GATEWAY, GUEST_PREFIX};
 use rtnetlink::{Handle, LinkUnspec, LinkVeth, RouteMessageBuilder, packet_route::link::LinkAttribute};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -110,6 +110,30 @@ pub async fn disconnect() -> Result<(), NetworkError> {
     let index = namespace.index(UPLINK).await?;
     namespace.handle.link().set(LinkUnspec::new_with_index(index).down().build()).execute().await?;
     Ok(())
+}
+
+/// The container's end of its veth pair. The other has the name of a guest's tap, for which the rules are.
+const CONTAINER_LINK: &str = "eth0";
+
+/// Creates the veth pair between a container and its outer namespace, in the outer one.
+pub async fn create_container_pair(outer: &NamespaceLinks) -> Result<(), NetworkError> {
+    Ok(outer.handle.link().add(LinkVeth::new(TAP, CONTAINER_LINK).build()).execute().await?)
+}
+
+/// Moves the container's end of the pair to the container's namespace.
+pub async fn move_to_container(outer: &NamespaceLinks, container: &OwnedFd) -> Result<(), NetworkError> {
+    let moved = LinkUnspec::new_with_name(CONTAINER_LINK).setns_by_fd(container.as_raw_fd()).build();
+    Ok(outer.handle.link().set(moved).execute().await?)
+}
+
+/// Configures the container's links as a guest's, in the calling thread's namespace.
+pub async fn configure_container() -> Result<(), NetworkError> {
+    let container = NamespaceLinks::of_current_thread()?;
+    let loopback = container.index("lo").await?;
+    container.handle.link().set(LinkUnspec::new_with_index(loopback).up().build()).execute().await?;
+    let index = container.configure(CONTAINER_LINK, GUEST_ADDRESS).await?;
+    let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(GUEST_GATEWAY).output_interface(index).build();
+    Ok(container.handle.route().add(route).execute().await?)
 }
 
 /// Brings the host ends of all sandboxes' veth pairs up or down.

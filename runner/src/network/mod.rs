@@ -61,6 +61,17 @@ pub struct Network {
     pub egress: Egress,
 }
 
+/// The network of a container. It exists as long as this.
+pub struct ContainerNetwork {
+    /// The namespace of the container's processes, with the link `eth0`. That with the rules is between
+    /// it and the host.
+    pub namespace: OwnedFd,
+    /// The name servers that the container may use.
+    pub nameservers: Vec<IpAddr>,
+    /// Changes the network policy.
+    pub egress: Egress,
+}
+
 /// Why a sandbox's network cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
@@ -104,24 +115,100 @@ impl Network {
         policy: EffectivePolicy,
         servers: NameServers,
     ) -> Result<Self, NetworkError> {
-        check_available().map_err(NetworkError::Unavailable)?;
-        let (first_policy, known) = (policy.clone(), servers.for_guests.clone());
-        let (namespace, parts) =
-            Namespace::start(move || create_in_thread(slot, &first_policy, &known)).await?;
-        let nameservers = match policy {
-            EffectivePolicy::Open => servers.for_guests.clone(),
-            EffectivePolicy::Allowlist { .. } | EffectivePolicy::None => vec![IpAddr::V4(GUEST_GATEWAY)],
-        };
-        let egress = Egress::start(namespace, policy, parts.sockets, servers)?;
-        Ok(Self { namespace: parts.namespace, tap: parts.tap, nameservers, egress })
+        let created = start(slot, policy, servers, create_tap).await?;
+        let CreatedNetwork { namespace, end: tap, nameservers, egress } = created;
+        Ok(Self { namespace, tap, nameservers, egress })
     }
+}
+
+impl ContainerNetwork {
+    /// Creates the network of a container in `slot`: that of [`Network`], with a second namespace behind a
+    /// veth pair instead of the guest behind a tap. The rules are the same.
+    pub async fn create(slot: u16, policy: EffectivePolicy) -> Result<Self, NetworkError> {
+        let created = start(slot, policy, NameServers::of_host(), create_container_end).await?;
+        let CreatedNetwork { end: namespace, nameservers, egress, .. } = created;
+        Ok(Self { namespace, nameservers, egress })
+    }
+}
+
+/// A network, with the sandbox's end of it.
+struct CreatedNetwork {
+    namespace: OwnedFd,
+    end: OwnedFd,
+    nameservers: Vec<IpAddr>,
+    egress: Egress,
+}
+
+/// Creates the sandbox's end, on a thread in the namespace with the rules.
+type CreateEnd = fn(&tokio::runtime::Runtime) -> Result<OwnedFd, NetworkError>;
+
+async fn start(
+    slot: u16,
+    policy: EffectivePolicy,
+    servers: NameServers,
+    create_end: CreateEnd,
+) -> Result<CreatedNetwork, NetworkError> {
+    check_available().map_err(NetworkError::Unavailable)?;
+    let (first_policy, known) = (policy.clone(), servers.for_guests.clone());
+    let (namespace, parts) =
+        Namespace::start(move || create_in_thread(slot, &first_policy, &known, create_end)).await?;
+    let nameservers = match policy {
+        EffectivePolicy::Open => servers.for_guests.clone(),
+        EffectivePolicy::Allowlist { .. } | EffectivePolicy::None => vec![IpAddr::V4(GUEST_GATEWAY)],
+    };
+    let egress = Egress::start(namespace, policy, parts.sockets, servers)?;
+    Ok(CreatedNetwork { namespace: parts.namespace, end: parts.end, nameservers, egress })
 }
 
 /// What is created inside the namespace.
 struct NamespaceParts {
     namespace: OwnedFd,
-    tap: OwnedFd,
+    end: OwnedFd,
     sockets: Sockets,
+}
+
+fn create_tap(_: &tokio::runtime::Runtime) -> Result<OwnedFd, NetworkError> {
+    tap::create(links::TAP)
+}
+
+/// Creates the container's namespace, connected to that of the calling thread.
+fn create_container_end(runtime: &tokio::runtime::Runtime) -> Result<OwnedFd, NetworkError> {
+    let container = on_other_thread(|| {
+        unshare_network()?;
+        open_namespace()
+    })?;
+    runtime.block_on(async {
+        let outer = NamespaceLinks::of_current_thread()?;
+        links::create_container_pair(&outer).await?;
+        links::move_to_container(&outer, &container).await
+    })?;
+    on_other_thread(|| {
+        rustix::thread::move_into_link_name_space(
+            std::os::fd::AsFd::as_fd(&container),
+            Some(rustix::thread::LinkNameSpaceType::Network),
+        )
+        .map_err(|errno| cannot("enter the container's network")(errno.into()))?;
+        new_runtime()?.block_on(links::configure_container())
+    })?;
+    Ok(container)
+}
+
+/// Runs what changes the namespace of its thread on one that then ends.
+fn on_other_thread<T: Send>(
+    work: impl FnOnce() -> Result<T, NetworkError> + Send,
+) -> Result<T, NetworkError> {
+    let result = std::thread::scope(|scope| scope.spawn(work).join());
+    result.map_err(|_| NetworkError::Unavailable("its thread panicked".to_owned()))?
+}
+
+fn new_runtime() -> Result<tokio::runtime::Runtime, NetworkError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(cannot("start the network's async runtime"))
+}
+
+fn unshare_network() -> Result<(), NetworkError> {
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)
+        .map_err(|errno| cannot("create a network namespace")(errno.into()))
 }
 
 /// Moves the calling thread into a new namespace, for good.
@@ -129,29 +216,24 @@ fn create_in_thread(
     slot: u16,
     policy: &EffectivePolicy,
     nameservers: &[IpAddr],
+    create_end: CreateEnd,
 ) -> Result<NamespaceParts, NetworkError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(cannot("start the network's async runtime"))?;
+    let runtime = new_runtime()?;
     host::load()?;
-    runtime.block_on(async {
+    let (host, namespace) = runtime.block_on(async {
         let host = NamespaceLinks::of_current_thread()?;
-        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)
-            .map_err(|errno| cannot("create a network namespace")(errno.into()))?;
-        let namespace = open_namespace()?;
-        enable_ipv4_forwarding_only()?;
-        // Before there is a link that a packet could pass.
-        let generation = egress::FIRST_GENERATION;
-        load_rules(&rules::for_namespace(&NamespaceRules {
-            policy,
-            nameservers,
-            generation,
-            addresses: &[],
-        }))?;
-        let namespace_links = NamespaceLinks::of_current_thread()?;
-        let tap = tap::create(links::TAP)?;
-        links::connect(slot, &host, &namespace_links).await?;
+        unshare_network()?;
+        Ok::<_, NetworkError>((host, open_namespace()?))
+    })?;
+    enable_ipv4_forwarding_only()?;
+    // Before there is a link that a packet could pass.
+    let generation = egress::FIRST_GENERATION;
+    load_rules(&rules::for_namespace(&NamespaceRules { policy, nameservers, generation, addresses: &[] }))?;
+    let end = create_end(&runtime)?;
+    runtime.block_on(async {
+        links::connect(slot, &host, &NamespaceLinks::of_current_thread()?).await?;
         let sockets = Sockets::bind()?;
-        Ok(NamespaceParts { namespace, tap, sockets })
+        Ok(NamespaceParts { namespace, end, sockets })
     })
 }
 

@@ -1,8 +1,8 @@
-//! Runtimes: the two ways to run a sandbox.
+//! Runtimes: the ways to run a sandbox.
 //!
 //! A runtime turns a [`StartContext`] into a [`Sandbox`]: an agent behind a Unix socket, whose home
 //! is the given volume. The *microVM* runtime boots QEMU with its own kernel and is the only
-//! boundary against hostile code. The *fake* runtime starts the agent as a plain process; tests and
+//! boundary against hostile code. The *container* runtime shares the host's kernel. The *fake* runtime starts the agent as a plain process; tests and
 //! simulations use it. The set is closed, so a sandbox is an enum and not a trait.
 //!
 //! What every runtime guarantees:
@@ -29,6 +29,7 @@ use volume::Volume;
 use crate::{agent::Agent, network::Egress, reporter::Reporter, slot::Slot};
 
 mod console;
+pub mod container;
 mod fake;
 mod microvm;
 
@@ -58,6 +59,8 @@ pub enum RuntimeError {
     Accelerator(#[from] microvm::accelerator::AcceleratorError),
     #[error(transparent)]
     Jail(#[from] microvm::JailError),
+    #[error(transparent)]
+    Container(#[from] container::ContainerError),
 }
 
 /// How a sandbox exited by itself.
@@ -91,6 +94,7 @@ fn cannot(action: &'static str) -> impl FnOnce(std::io::Error) -> RuntimeError {
 pub enum Sandbox {
     Fake(Box<fake::FakeSandbox>),
     Microvm(Box<microvm::Microvm>),
+    Container(Box<container::Container>),
 }
 
 impl Sandbox {
@@ -99,6 +103,9 @@ impl Sandbox {
         match context.spec.runtime {
             RuntimeKind::Fake => Ok(Self::Fake(Box::new(fake::FakeSandbox::start(context).await?))),
             RuntimeKind::Microvm => Ok(Self::Microvm(Box::new(microvm::Microvm::start(context).await?))),
+            RuntimeKind::Container => {
+                Ok(Self::Container(Box::new(container::Container::start(context).await?)))
+            }
         }
     }
 
@@ -107,13 +114,14 @@ impl Sandbox {
         match self {
             Self::Fake(fake) => fake.agent(),
             Self::Microvm(microvm) => microvm.agent(),
+            Self::Container(container) => container.agent(),
         }
     }
 
     /// "kvm", "tcg", or "none".
     pub fn accelerator(&self) -> &'static str {
         match self {
-            Self::Fake(_) => "none",
+            Self::Fake(_) | Self::Container(_) => "none",
             Self::Microvm(microvm) => microvm.accelerator(),
         }
     }
@@ -123,6 +131,7 @@ impl Sandbox {
         match self {
             Self::Fake(_) => None,
             Self::Microvm(microvm) => microvm.nameservers(),
+            Self::Container(container) => container.nameservers(),
         }
     }
 
@@ -131,6 +140,7 @@ impl Sandbox {
         match self {
             Self::Fake(_) => None,
             Self::Microvm(microvm) => microvm.egress(),
+            Self::Container(container) => Some(container.egress()),
         }
     }
 
@@ -139,6 +149,7 @@ impl Sandbox {
         match self {
             Self::Fake(fake) => fake.wait().await,
             Self::Microvm(microvm) => microvm.wait().await,
+            Self::Container(container) => container.wait().await,
         }
     }
 
@@ -146,7 +157,7 @@ impl Sandbox {
     pub fn pre_snapshot_hook(&self) -> PreSnapshotHook {
         match self {
             Self::Fake(fake) => PreSnapshotHook(Some(fake.packer())),
-            Self::Microvm(_) => PreSnapshotHook(None),
+            Self::Microvm(_) | Self::Container(_) => PreSnapshotHook(None),
         }
     }
 
@@ -155,6 +166,7 @@ impl Sandbox {
         match self {
             Self::Fake(fake) => fake.log(),
             Self::Microvm(microvm) => microvm.log(),
+            Self::Container(container) => container.log(),
         }
     }
 
@@ -163,7 +175,13 @@ impl Sandbox {
         match self {
             Self::Fake(fake) => fake.kill().await,
             Self::Microvm(microvm) => microvm.kill().await,
+            Self::Container(container) => container.kill().await,
         }
+    }
+
+    /// Whether ending it in order leaves a file system that was unmounted, whatever the agent answered.
+    pub fn unmounts_home(&self) -> bool {
+        matches!(self, Self::Container(_))
     }
 
     /// Ends the sandbox in order. When this returns, everything that the guest wrote is in the volume.
@@ -174,6 +192,7 @@ impl Sandbox {
                 microvm.shut_down().await;
                 Ok(())
             }
+            Self::Container(container) => container.shut_down().await,
         }
     }
 }

@@ -4,7 +4,12 @@ use std::io;
 
 use protocol::workspace::{Failure, Step};
 
-use crate::{agent::AgentError, home_volume::HomeError, runtime::RuntimeError, slot::SlotError};
+use crate::{
+    agent::AgentError,
+    home_volume::HomeError,
+    runtime::{RuntimeError, container::ContainerError},
+    slot::SlotError,
+};
 
 /// A failed session: its cause, and what its end means for the home.
 #[derive(Debug)]
@@ -64,6 +69,9 @@ impl FailureCause {
             }
             Self::Home(_) => {
                 "The home is kept. Start it again; if it fails again, ask the operator for this server's log."
+            }
+            Self::Runtime(RuntimeError::Container(ContainerError::ForeignHome)) => {
+                "The home is kept. Fork or restore it into a workspace that is a virtual machine."
             }
             Self::Slot(_) | Self::RunDirectory(_) | Self::GrantKey | Self::Runtime(_) => {
                 "Ask the operator of this server to run `burrow doctor`."

@@ -242,7 +242,8 @@ async fn freeze_guest(reporter: &Reporter, agent: &Agent, sandbox: &mut Sandbox)
     reporter.report_step(Step::Freeze, None);
     tokio::select! {
         frozen = agent.freeze() => match frozen {
-            Ok(()) => Consistency::Clean,
+            Ok(_) if sandbox.unmounts_home() => Consistency::Clean,
+            Ok(consistency) => consistency,
             Err(error) => {
                 tracing::warn!(%error, "cannot freeze the guest; its home is kept as last flushed");
                 Consistency::Crash

@@ -3672,6 +3672,7 @@ export interface components {
          *         "scratch_mib": 8192,
          *         "vcpus": 2
          *       },
+         *       "tier": "microvm",
          *       "title": "Debian 12"
          *     }
          */
@@ -3686,6 +3687,8 @@ export interface components {
             network: components["schemas"]["NetworkPolicy"];
             /** @description Size of a workspace. */
             resources: components["schemas"]["Resources"];
+            /** @description How strongly workspaces are isolated. */
+            tier: components["schemas"]["Tier"];
             /** @description Shown in the dialog for new workspaces. */
             title: string;
         };
@@ -3789,6 +3792,11 @@ export interface components {
              */
             rows: number;
         };
+        /**
+         * @description How strongly a workspace is isolated from its host and from other workspaces. A template names it.
+         * @enum {string}
+         */
+        Tier: "microvm" | "container";
         /**
          * @description A personal access token without its secret.
          * @example {

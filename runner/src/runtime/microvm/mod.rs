@@ -28,7 +28,7 @@ mod command_line;
 mod jail;
 mod prototype;
 mod qmp;
-mod scratch;
+pub mod scratch;
 mod tsc;
 mod vmm;
 mod warm_start;

@@ -1,0 +1,309 @@
+//! The container runtime: the agent and the user's programs in namespaces of the host's kernel, started by
+//! an OCI runtime. It starts in a fraction of a second, and is for trusted, educational use: programs that
+//! attack the kernel attack the host.
+//!
+//! [`bundle`] decides what the container may do, [`mounts`] prepares what it consists of.
+//!
+//! - Its programs run as one user without privileges; there is no root in it.
+//! - Its home is a file system that the host's kernel mounts from the volume. A home that a guest has
+//!   written as a disk is refused: a file system that was prepared for that purpose attacks the kernel that
+//!   mounts it.
+//! - The agent ends when its standard input does, and the container with it. So nothing outlives a runner
+//!   that is killed: the kernel removes the mounts and the network with the last process.
+
+use std::{
+    fs, io,
+    os::fd::{AsRawFd as _, OwnedFd},
+    os::unix::net::UnixListener,
+    path::PathBuf,
+    process::Stdio,
+    sync::Arc,
+    time::Duration,
+};
+
+use protocol::{
+    agent::HOME_DISK_BYTES,
+    runner::RunnerSpec,
+    workspace::{Step, Tier},
+};
+use tokio::{
+    process::{Child, ChildStdin, Command},
+    time::timeout,
+};
+
+use self::{
+    bundle::Bundle,
+    mounts::{Mounts, Names},
+};
+use super::{
+    RuntimeError, SandboxExit, StartContext, cannot, console::Console, in_run_dir, microvm::scratch,
+};
+use crate::{
+    agent::Agent,
+    cgroup::{self, Limits, SandboxCgroup},
+    network::{ContainerNetwork, Egress},
+};
+
+mod bundle;
+mod home;
+mod idmap;
+mod mounts;
+mod namespace;
+mod oci_runtime;
+mod seccomp;
+#[cfg(test)]
+mod tests;
+mod volume_file;
+
+/// How long the agent may take to exit after its input has ended. Then it is killed.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a killed container may take to end.
+const KILL_TIMEOUT: Duration = Duration::from_secs(10);
+/// The descriptor of the agent's socket in the OCI runtime, which passes on those from 3.
+const AGENT_SOCKET: i32 = 3;
+/// Added to a slot: the host's user of a container's root. Above the users of VMMs.
+const ROOT_BASE: u32 = 640_000;
+/// Files that a process of a container may have open, as in a guest.
+const MAX_OPEN_FILES: u64 = 65_536;
+const MIB: u64 = 1024 * 1024;
+
+/// Why this host cannot run containers, or a home cannot be used in one.
+#[derive(Debug, thiserror::Error)]
+pub enum ContainerError {
+    /// The text says what is missing, and how to add it.
+    #[error("Cannot start a container: {0}")]
+    Unavailable(String),
+    /// A guest had the volume as a disk.
+    #[error(
+        "Cannot start a container: this home was written by a virtual machine, and the host does not mount \
+         what a virtual machine has written. Use a template of the tier `microvm`"
+    )]
+    ForeignHome,
+}
+
+/// A running container, its home and its network.
+pub struct Container {
+    child: Child,
+    /// The agent exits when this is closed.
+    input: ChildStdin,
+    console: Console,
+    agent: Arc<Agent>,
+    mounts: Mounts,
+    cgroup: SandboxCgroup,
+    nameservers: Vec<std::net::IpAddr>,
+    egress: Arc<Egress>,
+    /// The OCI runtime opens it by its path in this process.
+    _network: OwnedFd,
+}
+
+impl Container {
+    /// Mounts the home and starts the agent in a container.
+    pub async fn start(context: &StartContext<'_>) -> Result<Self, RuntimeError> {
+        let spec = context.spec;
+        if spec.written_by == Some(Tier::Microvm) {
+            return Err(ContainerError::ForeignHome.into());
+        }
+        check_available().map_err(ContainerError::Unavailable)?;
+        let program = oci_runtime::find(cgroup::has_version_1()).ok_or_else(no_oci_runtime)?;
+        context.reporter.report_step(Step::Network, None);
+        let network = ContainerNetwork::create(context.slot.number(), spec.network.policy.clone()).await?;
+        context.reporter.report_step(Step::Sandbox, None);
+        let scratch = scratch::create(spec)?;
+        scratch::format(&scratch).await;
+        let users = idmap::create_user_namespace(context.slot.uid(), root_user(context))?;
+        let cgroup = SandboxCgroup::create(context.slot, &Limits::of_container(&spec.resources)).await;
+        let names = Names { host: spec.name.clone(), nameservers: network.nameservers.clone() };
+        let mounts = Mounts::create().await?;
+        let launch = Launch { context, program, cgroup: &cgroup, network: &network };
+        let started = async {
+            prepare(&mounts, context, users, scratch, &names).await?;
+            launch.spawn(&mounts).await
+        };
+        let mut child = match started.await {
+            Ok(child) => child,
+            Err(error) => {
+                // What was written to the home must be in its volume before the volume is closed.
+                mounts.unmount_home().await?;
+                return Err(error);
+            }
+        };
+        tracing::info!(pid = child.id(), "started the container");
+        let input = child.stdin.take().expect("piped");
+        let console = Console::follow(child.stderr.take().expect("piped"));
+        let agent = Arc::new(Agent::with_home(agent_socket(spec), Arc::new(mounts.clone())));
+        let ContainerNetwork { namespace, nameservers, egress } = network;
+        let egress = Arc::new(egress);
+        Ok(Self { child, input, console, agent, mounts, cgroup, nameservers, egress, _network: namespace })
+    }
+
+    /// See [`super::Sandbox::agent`].
+    pub fn agent(&self) -> Arc<Agent> {
+        self.agent.clone()
+    }
+
+    /// The name servers that the container may use.
+    pub fn nameservers(&self) -> Option<&[std::net::IpAddr]> {
+        Some(&self.nameservers)
+    }
+
+    /// What enforces the network policy.
+    pub fn egress(&self) -> Arc<Egress> {
+        self.egress.clone()
+    }
+
+    /// The last lines of the agent, or of the OCI runtime if it failed.
+    pub fn log(&self) -> Vec<String> {
+        self.console.last_lines()
+    }
+
+    /// Waits for the container's exit. The agent does not exit by itself.
+    pub async fn wait(&mut self) -> SandboxExit {
+        let exit = SandboxExit::new("the container", self.child.wait().await);
+        SandboxExit { is_orderly: false, ..exit }
+    }
+
+    /// Ends the agent, and with it all programs, and unmounts the home.
+    pub async fn shut_down(mut self) -> Result<(), RuntimeError> {
+        drop(self.input);
+        if timeout(EXIT_TIMEOUT, self.child.wait()).await.is_err() {
+            tracing::warn!("the container did not end in time");
+        }
+        end(self.child, self.cgroup, &self.mounts).await
+    }
+
+    /// Kills all programs, and unmounts the home.
+    pub async fn kill(self) {
+        if let Err(error) = end(self.child, self.cgroup, &self.mounts).await {
+            tracing::error!(%error, "cannot end the container");
+        }
+    }
+}
+
+/// Kills what is left, and unmounts the home.
+async fn end(mut child: Child, cgroup: SandboxCgroup, mounts: &Mounts) -> Result<(), RuntimeError> {
+    cgroup.kill();
+    // The OCI runtime exits with the container, and removes what it has created for it.
+    if timeout(KILL_TIMEOUT, child.wait()).await.is_err() {
+        let _ = child.kill().await;
+    }
+    cgroup.remove().await;
+    mounts.unmount_home().await
+}
+
+/// Mounts everything that the container consists of.
+async fn prepare(
+    mounts: &Mounts,
+    context: &StartContext<'_>,
+    users: OwnedFd,
+    scratch: fs::File,
+    names: &Names,
+) -> Result<(), RuntimeError> {
+    let spec = context.spec;
+    let users = Arc::new(users);
+    mounts.mount_root(&spec.image_dir.join(crate::images::ROOTFS), users.clone()).await?;
+    mounts.mount_scratch(scratch).await?;
+    mounts.write_names(names).await?;
+    let home_bytes = u64::from(spec.resources.home_mib) * MIB;
+    mounts.mount_home(context.volume, HOME_DISK_BYTES, home_bytes, users).await
+}
+
+/// A container cannot have a higher limit than the runner, because it has no privileges on the host.
+fn max_open_files() -> u64 {
+    let own = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+    own.map_or(MAX_OPEN_FILES, |own| own.min(MAX_OPEN_FILES))
+}
+
+fn agent_socket(spec: &RunnerSpec) -> PathBuf {
+    in_run_dir(spec, "agent.sock")
+}
+
+fn root_user(context: &StartContext<'_>) -> u32 {
+    ROOT_BASE + u32::from(context.slot.number())
+}
+
+fn path_of(descriptor: &OwnedFd) -> String {
+    format!("/proc/{}/fd/{}", std::process::id(), descriptor.as_raw_fd())
+}
+
+/// The start of an OCI runtime.
+struct Launch<'a> {
+    context: &'a StartContext<'a>,
+    program: PathBuf,
+    cgroup: &'a SandboxCgroup,
+    network: &'a ContainerNetwork,
+}
+
+impl Launch<'_> {
+    /// Starts the container. The child lives as long as it.
+    async fn spawn(self, mounts: &Mounts) -> Result<Child, RuntimeError> {
+        let StartContext { spec, slot, .. } = self.context;
+        let bundle = Bundle {
+            name: &spec.name,
+            parts: mounts.parts(spec.agent.clone()),
+            user: slot.uid(),
+            root_user: root_user(self.context),
+            network: &path_of(&self.network.namespace),
+            cgroup: &self.cgroup.oci_path(),
+            open_files: max_open_files(),
+            shared_memory_mib: spec.resources.memory_mib / 2,
+        };
+        let directory = mounts.write_bundle(bundle.config().to_string()).await?;
+        let socket = UnixListener::bind(agent_socket(spec));
+        let socket = socket.map_err(cannot("create a socket of the sandbox"))?;
+        let mut command = mounts.command(&self.program);
+        command
+            .arg("--root")
+            .arg(in_run_dir(spec, "oci"))
+            .args(["run", "--preserve-fds", "1", "--bundle"])
+            .arg(&directory)
+            .arg(format!("workspace-{}", slot.number()))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        pass_as_socket(&mut command, socket.into());
+        command.spawn().map_err(cannot("start the container"))
+    }
+}
+
+/// Passes a descriptor as [`AGENT_SOCKET`].
+fn pass_as_socket(command: &mut Command, socket: OwnedFd) {
+    // SAFETY: between fork and exec there are system calls only. The closure owns the descriptor.
+    #[allow(unsafe_code)]
+    unsafe {
+        command.pre_exec(move || {
+            let number = socket.as_raw_fd();
+            let result = if number == AGENT_SOCKET {
+                libc::fcntl(number, libc::F_SETFD, 0)
+            } else {
+                libc::dup2(number, AGENT_SOCKET)
+            };
+            if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        });
+    }
+}
+
+fn no_oci_runtime() -> ContainerError {
+    let name = if cgroup::has_version_1() { "runc" } else { "crun" };
+    ContainerError::Unavailable(format!("{name} is not installed. Run `apt-get install {name}`"))
+}
+
+/// Checks whether this host can run containers. Returns the OCI runtime, or why not and what to do.
+pub fn check_available() -> Result<PathBuf, String> {
+    if !rustix::process::geteuid().is_root() {
+        return Err("it needs root. Run burrow as root".to_owned());
+    }
+    cgroup::check_available()?;
+    for (device, module) in [("/dev/fuse", "fuse"), ("/dev/loop-control", "loop")] {
+        if let Err(error) = fs::File::open(device) {
+            return Err(format!("{device} cannot be opened ({error}). Run `modprobe {module}`"));
+        }
+    }
+    let namespaces = fs::read_to_string("/proc/sys/user/max_user_namespaces").unwrap_or_default();
+    if namespaces.trim() == "0" {
+        return Err("user namespaces are disabled. Set the sysctl user.max_user_namespaces".to_owned());
+    }
+    oci_runtime::find(cgroup::has_version_1()).ok_or_else(|| match no_oci_runtime() {
+        ContainerError::Unavailable(reason) => reason,
+        ContainerError::ForeignHome => unreachable!("it has no home"),
+    })
+}

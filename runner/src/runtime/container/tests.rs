@@ -1,0 +1,273 @@
+//! Real containers, where the host can run them. Their image holds Perl, which every Debian has, and their
+//! agent is a script that reports what it can do on its socket.
+
+use std::{os::unix::fs::PermissionsExt as _, path::Path, process::Command as HostCommand};
+
+use futures_util::FutureExt as _;
+use protocol::{Epoch, TenantId, VolumeId};
+use tokio::{io::AsyncReadExt as _, net::UnixStream};
+use volume::{DataKey, Volume, VolumeOptions, store::DirectoryStore};
+
+use super::*;
+use crate::{reporter::Reporter, slot::Slot};
+
+/// Slots that no runner proposes, and that no other test uses.
+const SLOTS: [u16; 3] = [16_321, 16_322, 16_323];
+const HOME_MIB: u32 = 64;
+/// What a container leaves can be seen only while no other test has one.
+static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// Reports facts and the results of system calls to the first connection, then waits for the end of its
+/// input.
+const AGENT: &str = r#"#!/usr/bin/perl
+open(my $socket, "+<&=", 3) or die "no socket: $!";
+accept(my $client, $socket) or die "cannot accept: $!";
+sub report { print $client "@_\n" }
+sub names { opendir(my $d, $_[0]) or return; grep { !/^\./ } sort(readdir $d) }
+report("user $> $< $)");
+report("pid $$");
+open(my $host, "<", "/proc/sys/kernel/hostname"); report("host", <$host> =~ s/\n//r);
+open(my $links, "<", "/proc/net/dev"); report("links", map { /^ *(\w+):/ ? $1 : () } <$links>);
+report("processes", grep { /^\d+$/ } names("/proc"));
+report("sys", names("/sys"));
+report("kept", -s "/home/dev/kept" // "nothing");
+report("skeleton", -e "/home/dev/.profile" ? "copied" : "missing");
+for my $path ("/x", "/usr/x", "/etc/hosts", "/sys/x", "/proc/sys/kernel/hostname", "/proc/sysrq-trigger",
+        "/run/x", "/dev/x", "/tmp/x", "/var/tmp/x", "/dev/shm/x", "/home/dev/kept") {
+    my $handle;
+    report("written", $path) if open($handle, ">>", $path) && syswrite($handle, "x") && close($handle);
+}
+for my $device (names("/dev")) { report("device", $device) if -b "/dev/$device"; }
+report("core", 0 + (-s "/proc/kcore" // 0));
+for (split /;/, $ENV{CALLS} // do { open(my $calls, "<", "/etc/calls"); local $/; <$calls> }) {
+    my ($name, $number, @arguments) = split /,/;
+    $! = 0;
+    my $result = syscall($number, map { $_ + 0 } @arguments);
+    report("call $name=" . ($result == -1 ? $! + 0 : "done"));
+}
+close $client;
+1 while <STDIN>;
+"#;
+
+/// System calls that a container must not make: name, number, and arguments that harm nothing elsewhere.
+const FORBIDDEN: &str = "socket vsock,41,40,1,0;socket packet,41,17,3,0;socket raw,41,2,3,1;\
+    socket raw 6,41,10,3,58;socket netfilter,41,16,3,12;socket xfrm,41,16,3,6;socket audit,41,16,3,9;\
+    socket alg,41,38,5,0;socket bluetooth,41,31,3,1;socket can,41,29,3,1;socket key,41,15,3,2;\
+    mount,165,0,0,0,0,0;umount2,166,0,0;pivot_root,155,0,0;chroot,161,0;unshare user,272,268435456;\
+    unshare net,272,1073741824;unshare mount,272,131072;clone user,56,268435473,0,0,0,0;\
+    clone net,56,1073741841,0,0,0,0;clone3,435,0,0;setns,308,-1,0;open_tree,428,-1,0,0;\
+    move_mount,429,-1,0,-1,0,0;fsopen,430,0,0;fsmount,432,-1,0,0;mount_setattr,442,-1,0,0,0,0;\
+    ptrace,101,99,0,0,0;process_vm_readv,310,1,0,0,0,0,0;process_vm_writev,311,1,0,0,0,0,0;\
+    pidfd_getfd,438,-1,0,0;kcmp,312,0,0,0,0,0;bpf,321,99,0,0;perf_event_open,298,0,0,-1,-1,0;\
+    userfaultfd,323,99;io_uring_setup,425,0,0;io_uring_enter,426,-1,0,0,0,0;\
+    io_uring_register,427,-1,0,0,0;keyctl,250,99,0,0,0,0;add_key,248,0,0,0,0,0;request_key,249,0,0,0,0;\
+    init_module,175,0,0,0;finit_module,313,-1,0,0;delete_module,176,0,0;kexec_load,246,0,0,0,-1;\
+    reboot,169,0,0,0,0;sethostname,170,0,0;setdomainname,171,0,0;swapon,167,0,0;swapoff,168,0;iopl,172,9;\
+    ioperm,173,-1,1,1;acct,163,1;settimeofday,164,1,0;clock_settime,227,0,0;adjtimex,159,0;\
+    quotactl,179,-1,0,0,0;open_by_handle_at,304,-1,0,0;fanotify_init,300,-1,0;syslog,103,-1,0,0;vhangup,153;\
+    modify_ldt,154,99,0,0;personality,135,131072;ioctl TIOCSTI,16,0,21522,0;ioctl TIOCLINUX,16,0,21532,0;\
+    ioctl TIOCSTI with other bits,16,0,4294988818,0;\
+    move_pages,279,1,0,0,0,0,0;mbind,237,0,0,99,0,0,0;set_mempolicy,238,99,0,0;\
+    migrate_pages,256,0,0,0,0;lookup_dcookie,212,0,0,0;process_madvise,440,-1,0,0,0,0;\
+    memfd_secret,447,-1;uselib,134,0;nfsservctl,180,0,0,0;ustat,136,0,0;sysfs,139,9";
+/// Calls that programs need.
+const NEEDED: &str = "socket unix,41,1,1,0;socket tcp,41,2,1,6;socket udp,41,2,2,17;socket route,41,16,3,0;\
+    getrandom,318,0,0,0;memfd_create,319,0,99;inotify_init1,294,0";
+
+/// A directory with an image, and a volume.
+struct Fixture {
+    _alone: tokio::sync::MutexGuard<'static, ()>,
+    directory: tempfile::TempDir,
+    volume: Volume,
+}
+
+impl Fixture {
+    /// `None` where no containers can run.
+    async fn create(calls: &str) -> Option<Self> {
+        let missing = check_available().err().or_else(|| crate::network::check_available().err());
+        let missing = missing
+            .or_else(|| HostCommand::new("mkfs.erofs").arg("-V").output().err().map(|e| e.to_string()));
+        if let Some(reason) = missing {
+            eprintln!("skipped, no container is started: {reason}");
+            return None;
+        }
+        let alone = ONE_AT_A_TIME.lock().await;
+        let directory = tempfile::tempdir().expect("a directory");
+        build_image(directory.path(), calls);
+        let agent = directory.path().join("agent");
+        fs::write(&agent, AGENT).expect("written");
+        fs::set_permissions(&agent, fs::Permissions::from_mode(0o755)).expect("executable");
+        let objects = DirectoryStore::open(directory.path().join("objects")).await.expect("a store");
+        let options = VolumeOptions {
+            tenant: TenantId::random(),
+            volume: VolumeId::random(),
+            size_bytes: u64::from(HOME_MIB) * MIB,
+            epoch: Epoch(1),
+            head: None,
+            head_of: None,
+            lineage: 0,
+            cache: directory.path().join("cache"),
+            key: DataKey::random(),
+            store: Arc::new(objects),
+        };
+        let volume = Volume::open(options).await.expect("opens");
+        Some(Self { _alone: alone, directory, volume })
+    }
+
+    fn spec(&self, written_by: Option<Tier>) -> RunnerSpec {
+        let path = |name: &str| self.directory.path().join(name);
+        let _ = fs::remove_dir_all(path("run"));
+        fs::create_dir(path("run")).expect("created");
+        serde_json::from_value(serde_json::json!({
+            "tenant": TenantId::random(), "workspace": protocol::WorkspaceId::random(), "name": "box",
+            "epoch": 1, "runtime": "container", "volume": VolumeId::random(), "head": null,
+            "resources": {
+                "vcpus": 1, "memory_mib": 128, "home_mib": HOME_MIB, "scratch_mib": 64, "pids": 64,
+            },
+            "written_by": written_by, "data_key": "", "store": "", "run_dir": path("run"),
+            "cache_dir": path("cache"), "image_dir": path("image"), "initramfs": "", "agent": path("agent"),
+            "slot": 0, "controller": "", "token": "", "grant_key": "",
+            "network": { "revision": 0, "policy": protocol::network::EffectivePolicy::Open },
+        }))
+        .expect("a specification")
+    }
+
+    async fn start(&self, slot: &Slot, written_by: Option<Tier>) -> Result<Container, RuntimeError> {
+        let spec = self.spec(written_by);
+        let reporter = Reporter::new(&spec);
+        Container::start(&StartContext { spec: &spec, slot, volume: &self.volume, reporter: &reporter }).await
+    }
+
+    /// What the agent reports.
+    async fn report(&self, container: &Container) -> String {
+        let socket = self.directory.path().join("run/agent.sock");
+        let mut stream = UnixStream::connect(socket).await.expect("it listens");
+        let mut text = String::new();
+        let read = stream.read_to_string(&mut text).await;
+        read.unwrap_or_else(|error| panic!("{error}: {:?}", container.log()));
+        text
+    }
+}
+
+fn build_image(directory: &Path, calls: &str) {
+    let root = directory.join("root");
+    for name in ["proc", "dev", "sys", "run", "tmp", "var/tmp", "home/dev", "etc/skel", "usr/bin", "lib64"] {
+        fs::create_dir_all(root.join(name)).expect("created");
+    }
+    for name in ["etc/hosts", "etc/hostname", "etc/resolv.conf", "etc/skel/.profile"] {
+        fs::write(root.join(name), "").expect("written");
+    }
+    fs::write(root.join("etc/calls"), calls).expect("written");
+    let listed = HostCommand::new("ldd").arg("/usr/bin/perl").output().expect("ldd runs").stdout;
+    let listed = String::from_utf8(listed).expect("text");
+    let libraries =
+        listed.split_whitespace().filter(|word| word.starts_with('/')).filter(|word| !word.ends_with(':'));
+    for file in libraries.chain(["/usr/bin/perl"]) {
+        let target = root.join(&file[1..]);
+        fs::create_dir_all(target.parent().expect("in a directory")).expect("created");
+        fs::copy(file, target).expect("copied");
+    }
+    let image = directory.join("image");
+    fs::create_dir(&image).expect("created");
+    let mut pack = HostCommand::new("mkfs.erofs");
+    let packed = pack.arg(image.join(crate::images::ROOTFS)).arg(&root).output().expect("mkfs.erofs runs");
+    assert!(packed.status.success(), "{packed:?}");
+}
+
+fn facts<'a>(report: &'a str, name: &str) -> Vec<&'a str> {
+    report.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn container_isolates_and_keeps_home() {
+    let calls = format!("{FORBIDDEN};{NEEDED}");
+    let Some(fixture) = Fixture::create(&calls).await else { return };
+    let slot = Slot::acquire_exactly(SLOTS[0]).expect("free");
+    let container = fixture.start(&slot, None).await.expect("started");
+    let report = fixture.report(&container).await;
+    println!("{report}{:?}", container.log());
+    assert_eq!(facts(&report, "user"), ["1000 1000 1000"], "one user, one group");
+    assert_eq!(facts(&report, "pid"), ["1"]);
+    assert_eq!(facts(&report, "processes"), ["1"], "it sees itself only");
+    assert_eq!(facts(&report, "host"), ["box"]);
+    assert_eq!(facts(&report, "links"), ["lo eth0"]);
+    assert!(report.contains("\nsys\n"), "nothing of the host's devices");
+    assert_eq!(facts(&report, "core"), ["0"]);
+    assert_eq!(facts(&report, "device"), Vec::<&str>::new());
+    assert_eq!(facts(&report, "skeleton"), ["copied"]);
+    assert_eq!(facts(&report, "kept"), ["nothing"]);
+    assert_eq!(facts(&report, "written"), ["/tmp/x", "/var/tmp/x", "/dev/shm/x", "/home/dev/kept"]);
+    let refused = libc::ENOSYS.to_string();
+    let results = facts(&report, "call");
+    assert_eq!(results.len(), calls.split(';').count(), "{results:?}");
+    for (position, result) in results.iter().enumerate() {
+        let is_refused = result.rsplit_once('=').expect("a result").1 == refused;
+        assert_eq!(is_refused, position < FORBIDDEN.split(';').count(), "{result}");
+    }
+    container.shut_down().await.expect("ended");
+
+    let container = fixture.start(&slot, Some(Tier::Container)).await.expect("started again");
+    assert_eq!(facts(&fixture.report(&container).await, "kept"), ["1"], "the home was kept");
+    container.kill().await;
+    let container = fixture.start(&slot, Some(Tier::Container)).await.expect("started after a kill");
+    assert_eq!(facts(&fixture.report(&container).await, "kept"), ["2"], "and what was written before a kill");
+    container.shut_down().await.expect("ended");
+    fixture.volume.close().await.expect("closed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn container_leaves_nothing() {
+    let Some(fixture) = Fixture::create(NEEDED).await else { return };
+    let slot = Slot::acquire_exactly(SLOTS[1]).expect("free");
+    let before = leftovers(&fixture);
+    for _ in 0..2 {
+        let mut container = fixture.start(&slot, None).await.expect("started");
+        fixture.report(&container).await;
+        let exit = container.wait().now_or_never();
+        assert!(exit.is_none(), "it runs: {exit:?} {:?}", container.log());
+        container.shut_down().await.expect("ended");
+    }
+    // The kernel releases a loop device and ends a session a moment after the last use.
+    let released = async {
+        while leftovers(&fixture) != before {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    assert!(timeout(KILL_TIMEOUT, released).await.is_ok(), "{:?}", leftovers(&fixture));
+    fixture.volume.close().await.expect("closed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn home_of_virtual_machine_is_refused() {
+    let Some(fixture) = Fixture::create(NEEDED).await else { return };
+    let slot = Slot::acquire_exactly(SLOTS[2]).expect("free");
+    let error = fixture.start(&slot, Some(Tier::Microvm)).await.err().expect("refused");
+    assert!(error.to_string().contains("written by a virtual machine"), "{error}");
+    assert!(!fixture.directory.path().join("run/agent.sock").exists(), "nothing was started");
+    fixture.volume.close().await.expect("closed");
+}
+
+/// Mounts, loop devices, cgroups and threads of this test.
+fn leftovers(fixture: &Fixture) -> Vec<String> {
+    let directory = fixture.directory.path().to_str().expect("a text");
+    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("readable");
+    let mut found: Vec<_> =
+        mounts.lines().filter(|line| line.contains(directory)).map(str::to_owned).collect();
+    for device in fs::read_dir("/sys/block").expect("readable").flatten() {
+        let file = fs::read_to_string(device.path().join("loop/backing_file")).unwrap_or_default();
+        if file.contains(directory) {
+            found.push(file);
+        }
+    }
+    // A volume is served until its file system, and with it the loop device, is gone.
+    for thread in fs::read_dir("/proc/self/task").expect("readable").flatten() {
+        let name = fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
+        found.extend((name.trim() == "home-volume").then_some(name));
+    }
+    let cgroups = HostCommand::new("find")
+        .args(["/sys/fs/cgroup", "-name", &format!("sandbox-{}", SLOTS[1])])
+        .output()
+        .expect("find runs");
+    found.extend(String::from_utf8_lossy(&cgroups.stdout).lines().map(str::to_owned));
+    found
+}
