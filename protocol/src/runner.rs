@@ -142,6 +142,7 @@ impl Default for NetworkSpec {
 }
 
 /// Of a home of unknown origin the worst is assumed.
+#[expect(clippy::unnecessary_wraps, reason = "the field's default has the field's type")]
 fn most_restricted() -> Option<Tier> {
     Some(Tier::Microvm)
 }

@@ -20,7 +20,7 @@ use protocol::{Redacted, runner::RuntimeKind, workspace::Tier};
 use reader::ReaderCommand;
 use runner::network::HostNetwork;
 use tokio::{sync::Notify, task::spawn_blocking};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use self::{
     data_directory::DataDirectory,
@@ -62,6 +62,8 @@ const MIN_FREE_BYTES: u64 = 256 * 1024 * 1024;
 /// Free space for building the base image, which unpacks a whole Debian and then packs it.
 const MIN_FREE_BYTES_FOR_IMAGE: u64 = 3 * 1024 * 1024 * 1024;
 
+/// How soon the cgroup of a runner that was killed is removed.
+const STALE_CGROUP_INTERVAL: Duration = Duration::from_secs(10);
 /// Most restarts of Postgres within [`RESTART_WINDOW`].
 const MAX_RESTARTS: usize = 5;
 /// The time in which restarts of Postgres are counted.
@@ -87,6 +89,8 @@ struct System {
     local_ca: Option<CaNotice>,
     /// The firewall rules of sandboxes, if they have a network.
     network: Option<HostNetwork>,
+    /// Removes the cgroups of killed runners.
+    _stale_cgroups: Option<AbortOnDropHandle<()>>,
     _lock: DataLock,
 }
 
@@ -132,7 +136,7 @@ async fn start(context: &Context, up: &UpOptions, reload: Arc<Notify>) -> Result
     let database = start_database(style, up.database_url.as_deref(), &data).await?;
     let run_dir = data.path().join("run");
     runner::sweep(&run_dir).await;
-    prepare_cgroups(up).await;
+    let stale_cgroups = prepare_cgroups(up).await;
     check_tiers(up)?;
     let network = prepare_network(up).await?;
     let config = Config {
@@ -160,7 +164,17 @@ async fn start(context: &Context, up: &UpOptions, reload: Arc<Notify>) -> Result
     let gateway = start_gateway(up, listener, http_redirect, tls, &controller)?;
     step.done();
     let data_dir = data.path().to_owned();
-    Ok(System { database, data_dir, controller, shutdown, gateway, local_ca, network, _lock: lock })
+    Ok(System {
+        database,
+        data_dir,
+        controller,
+        shutdown,
+        gateway,
+        local_ca,
+        network,
+        _stale_cgroups: stale_cgroups,
+        _lock: lock,
+    })
 }
 
 /// Opens the object store and tests it, so that a bucket that cannot be used is reported now, and
@@ -210,14 +224,23 @@ fn check_tiers(up: &UpOptions) -> Result<(), CommandError> {
 
 /// Removes the cgroups of sandboxes whose runners were killed. Sandboxes of a host without cgroups run
 /// without limits on what they take of it, so that is said.
-async fn prepare_cgroups(up: &UpOptions) {
+///
+/// Returns the task that removes the cgroups of runners that are killed later.
+async fn prepare_cgroups(up: &UpOptions) -> Option<AbortOnDropHandle<()>> {
     if up.runtime == Runtime::Fake {
-        return;
+        return None;
     }
     runner::cgroup::remove_stale().await;
     if let Err(reason) = runner::cgroup::check_available() {
         tracing::warn!("sandboxes have no limits of CPU time and memory on this host: {reason}");
+        return None;
     }
+    Some(AbortOnDropHandle::new(tokio::spawn(async {
+        loop {
+            tokio::time::sleep(STALE_CGROUP_INTERVAL).await;
+            runner::cgroup::remove_stale().await;
+        }
+    })))
 }
 
 fn engine(up: &UpOptions, images: Images) -> Result<EngineConfig, CommandError> {

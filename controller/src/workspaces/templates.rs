@@ -9,8 +9,8 @@ use crate::db::{Scope, text::Text};
 pub async fn list(scope: &mut Scope) -> Result<Vec<Template>, sqlx::Error> {
     let tenant = scope.tenant();
     let rows = sqlx::query!(
-        r#"select t.name, t.title, t.description, t.image, t.tier as "tier: Text<Tier>", t.vcpus, t.memory_mib,
-               t.home_mib, t.scratch_mib, t.pids, t.network_policy
+        r#"select t.name, t.title, t.description, t.image, t.tier as "tier: Text<Tier>", t.vcpus,
+               t.memory_mib, t.home_mib, t.scratch_mib, t.pids, t.network_policy
            from templates t join tenants n using (tenant_id)
            where t.tenant_id = $1 and t.tier = any(n.tiers) order by t.name limit 1000"#,
         tenant,

@@ -2,8 +2,9 @@
 //!
 //! A runtime turns a [`StartContext`] into a [`Sandbox`]: an agent behind a Unix socket, whose home
 //! is the given volume. The *microVM* runtime boots QEMU with its own kernel and is the only
-//! boundary against hostile code. The *container* runtime shares the host's kernel. The *fake* runtime starts the agent as a plain process; tests and
-//! simulations use it. The set is closed, so a sandbox is an enum and not a trait.
+//! boundary against hostile code. The *container* runtime shares the host's kernel. The *fake* runtime
+//! starts the agent as a plain process; tests and simulations use it. The set is closed, so a sandbox is
+//! an enum and not a trait.
 //!
 //! What every runtime guarantees:
 //!
@@ -131,7 +132,7 @@ impl Sandbox {
         match self {
             Self::Fake(_) => None,
             Self::Microvm(microvm) => microvm.nameservers(),
-            Self::Container(container) => container.nameservers(),
+            Self::Container(container) => Some(container.nameservers()),
         }
     }
 

@@ -142,8 +142,8 @@ impl Container {
     }
 
     /// The name servers that the container may use.
-    pub fn nameservers(&self) -> Option<&[std::net::IpAddr]> {
-        Some(&self.nameservers)
+    pub fn nameservers(&self) -> &[std::net::IpAddr] {
+        &self.nameservers
     }
 
     /// What enforces the network policy.
@@ -239,7 +239,7 @@ impl Launch<'_> {
         let StartContext { spec, slot, .. } = self.context;
         let bundle = Bundle {
             name: &spec.name,
-            parts: mounts.parts(spec.agent.clone()),
+            parts: Mounts::parts(spec.agent.clone()),
             user: slot.uid(),
             root_user: root_user(self.context),
             network: &path_of(&self.network.namespace),

@@ -84,7 +84,7 @@ impl Mounts {
     }
 
     /// Where the parts are, for the container's configuration.
-    pub fn parts(&self, agent: PathBuf) -> Parts {
+    pub fn parts(agent: PathBuf) -> Parts {
         Parts { root: at("root"), home: at("home"), scratch: at("scratch"), agent, etc: at("etc") }
     }
 
@@ -117,16 +117,14 @@ impl Mounts {
         let file = at("volume").join(volume_file::NAME);
         match content {
             Content::Blank => self.create_file_system(&file, home_bytes).await?,
-            Content::Ext4 => self.run("e2fsck", &[&"-p", &file], CORRECTED).await?,
+            Content::Ext4 { bytes } if bytes < home_bytes => self.check_and_grow(&file, home_bytes).await?,
+            Content::Ext4 { .. } => self.run("e2fsck", &[&"-p", &file], CORRECTED).await?,
             Content::Unknown => {
                 return Err(home_failed("it contains something other than a home; nothing was changed"));
             }
         }
         let home = at("unmapped/home");
         self.run("mount", &[&"-t", &"ext4", &"-o", &"loop,discard,nodev,nosuid", &file, &home], 0).await?;
-        if content == Content::Ext4 {
-            self.grow_home(home_bytes).await?;
-        }
         let skeleton = at("root/etc/skel");
         let arguments: [&(dyn AsRef<OsStr> + Sync); 6] =
             [&"-c", &INITIALIZE, &"sh", &home, &skeleton, &USER_ID.to_string()];
@@ -137,7 +135,14 @@ impl Mounts {
         self.namespace.run(map).await
     }
 
-    /// Enlarges the home's file system. One that is as large already stays as it is.
+    /// Enlarges a file system that is not mounted. Unlike a mounted one, it needs a complete check before,
+    /// but no capability that a host may withhold from root (`CAP_SYS_RESOURCE`).
+    async fn check_and_grow(&self, file: &Path, home_bytes: u64) -> Result<(), RuntimeError> {
+        self.run("e2fsck", &[&"-f", &"-p", &file], CORRECTED).await?;
+        self.run("resize2fs", &[&file, &format!("{}K", home_bytes / 1024)], 0).await
+    }
+
+    /// Enlarges the file system of the mounted home. One that is as large already stays as it is.
     pub async fn grow_home(&self, home_bytes: u64) -> Result<(), RuntimeError> {
         let script = r#"exec resize2fs "$(findmnt -n -o SOURCE "$1")" "$2""#;
         let (home, size) = (at("unmapped/home"), format!("{}K", home_bytes / 1024));
@@ -267,15 +272,18 @@ fn at(name: &str) -> PathBuf {
 
 /// How much of a volume is looked at.
 const HEAD_BYTES: u64 = 64 * 1024;
-/// Offset of ext4's magic number, in the superblock at 1024.
-const MAGIC_OFFSET: usize = 1024 + 0x38;
+/// Offset of ext4's superblock.
+const SUPERBLOCK: usize = 1024;
+/// Offset of its magic number.
+const MAGIC_OFFSET: usize = SUPERBLOCK + 0x38;
 const MAGIC: [u8; 2] = [0x53, 0xef];
 
 #[derive(Debug, PartialEq, Eq)]
 enum Content {
     /// Only zeros.
     Blank,
-    Ext4,
+    /// A file system of this size.
+    Ext4 { bytes: u64 },
     /// Something else, which must not be overwritten.
     Unknown,
 }
@@ -283,12 +291,24 @@ enum Content {
 /// What the first bytes of a volume say that it contains.
 fn find_content(head: &[u8]) -> Content {
     if head.get(MAGIC_OFFSET..MAGIC_OFFSET + 2) == Some(&MAGIC) {
-        Content::Ext4
+        Content::Ext4 { bytes: file_system_bytes(head) }
     } else if head.iter().all(|byte| *byte == 0) {
         Content::Blank
     } else {
         Content::Unknown
     }
+}
+
+/// The size of an ext4 file system, from its superblock. The offsets are those of the kernel's
+/// documentation.
+fn file_system_bytes(head: &[u8]) -> u64 {
+    let read = |at: usize| {
+        let bytes = head.get(SUPERBLOCK + at..SUPERBLOCK + at + 4).and_then(|bytes| bytes.try_into().ok());
+        u32::from_le_bytes(bytes.unwrap_or_default())
+    };
+    let is_64bit = read(0x60) & 0x80 != 0;
+    let blocks = u64::from(read(0x4)) | if is_64bit { u64::from(read(0x150)) << 32 } else { 0 };
+    blocks.saturating_mul(1024_u64.checked_shl(read(0x18)).unwrap_or(0))
 }
 
 fn home_failed(cause: impl Into<String>) -> RuntimeError {
@@ -304,7 +324,10 @@ mod tests {
         let mut head = vec![0; 64 * 1024];
         assert_eq!(find_content(&head), Content::Blank);
         head[MAGIC_OFFSET..MAGIC_OFFSET + 2].copy_from_slice(&MAGIC);
-        assert_eq!(find_content(&head), Content::Ext4);
+        // 5 blocks of 4 KiB.
+        head[SUPERBLOCK + 0x4] = 5;
+        head[SUPERBLOCK + 0x18] = 2;
+        assert_eq!(find_content(&head), Content::Ext4 { bytes: 5 * 4096 });
         head[MAGIC_OFFSET] = 7;
         assert_eq!(find_content(&head), Content::Unknown);
     }

@@ -150,7 +150,7 @@ async fn restore_from_prototype(
     if !context.spec.use_prototypes {
         return Ok(None);
     }
-    let place = warm_start::find_place(launcher)?;
+    let Some(place) = warm_start::find_place(launcher) else { return Ok(None) };
     let report = |detail: &str| context.reporter.report_step(Step::Sandbox, Some(detail.to_owned()));
     let on_make = || report("Booting a prototype for this and later starts");
     let Some(prototype) = warm_start::find_or_make(launcher, &place, on_make).await else {

@@ -40,8 +40,13 @@ const AGENT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Sockets of the VMM that makes a prototype.
 const PROTOTYPE_NAME: &str = "prototype-";
 
-/// The place of the prototype for a start.
-pub fn find_place(launcher: &Launcher<'_>) -> Result<PrototypePlace, RuntimeError> {
+/// The place of the prototype for a start; `None` if something that it depends on cannot be found.
+pub fn find_place(launcher: &Launcher<'_>) -> Option<PrototypePlace> {
+    let place = place_of(launcher);
+    place.inspect_err(|error| tracing::warn!(%error, "cannot look for a prototype: the guest boots")).ok()
+}
+
+fn place_of(launcher: &Launcher<'_>) -> Result<PrototypePlace, RuntimeError> {
     let (spec, program) = (launcher.spec, Jail::new(None)?.program().to_owned());
     let (kernel, root) = (spec.image_dir.join(images::KERNEL), spec.image_dir.join(images::ROOTFS));
     let files = [&program, &kernel, &spec.initramfs, &root].map(|path| FileIdentity::of(path));
