@@ -1,12 +1,16 @@
 //! `burrow show`: everything about one workspace.
 
 use clap::Args;
-use protocol::api::workspace::Workspace;
+use protocol::{
+    api::workspace::Workspace,
+    workspace::{Step, StepProgress},
+};
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::workspace::{
-    self, WorkspaceArgument, ago, home_bytes, home_usage, notice_text, safe_since, state,
+use super::{
+    wait,
+    workspace::{self, WorkspaceArgument, ago, home_bytes, home_usage, notice_text, safe_since, state},
 };
 use crate::{
     context::Context,
@@ -83,6 +87,7 @@ impl Record for WorkspaceDetails<'_> {
         "forked from",
         "created",
         "last used",
+        "last start",
     ];
 
     fn cells(&self) -> Vec<String> {
@@ -104,6 +109,7 @@ impl Record for WorkspaceDetails<'_> {
             or_dash(origin),
             ago(Some(workspace.created_at), now),
             ago(workspace.last_used_at, now),
+            or_dash(last_start(&workspace.steps)),
         ]
     }
 
@@ -116,8 +122,42 @@ impl Record for WorkspaceDetails<'_> {
     }
 }
 
+/// The time of a complete start with that of each step, such as "ready in 1.4 s: queue 0.1 s, …".
+fn last_start(steps: &[StepProgress]) -> Option<String> {
+    let end = steps.iter().position(|step| step.step == Step::Ready)?;
+    let seconds = |from: &StepProgress, to: &StepProgress| (to.since - from.since).as_seconds_f64().max(0.0);
+    let all = seconds(&steps[0], &steps[end]);
+    let each = steps[..=end].windows(2).map(|pair| {
+        let name = wait::title(pair[0].step).to_lowercase();
+        format!("{name} {:.2} s", seconds(&pair[0], &pair[1]))
+    });
+    let each: Vec<String> = each.collect();
+    Some(format!("ready in {all:.2} s: {}", each.join(", ")))
+}
+
 /// Percentage of the home that is in use, if the user should know it.
 fn reportable_usage(workspace: &Workspace) -> Option<u64> {
     let used = workspace.home_used_bytes?.saturating_mul(100);
     used.checked_div(home_bytes(workspace)).filter(|percent| *percent >= FULL_PERCENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn last_start_has_time_of_each_step() {
+        let begun = OffsetDateTime::UNIX_EPOCH;
+        let step = |step, millis| StepProgress {
+            step,
+            since: begun + time::Duration::milliseconds(millis),
+            detail: None,
+        };
+        let mut steps = vec![step(Step::Queue, 0), step(Step::Sandbox, 120), step(Step::Home, 330)];
+        assert_eq!(last_start(&steps), None, "it is not complete");
+        steps.push(step(Step::Ready, 1410));
+        let expected = "ready in 1.41 s: waiting in the queue 0.12 s, starting the sandbox 0.21 s, \
+                        mounting the home 1.08 s";
+        assert_eq!(last_start(&steps).as_deref(), Some(expected));
+    }
 }

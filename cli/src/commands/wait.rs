@@ -194,7 +194,8 @@ fn key(step: &StepProgress) -> (WorkspaceStep, OffsetDateTime) {
     (step.step, step.since)
 }
 
-fn title(step: WorkspaceStep) -> &'static str {
+/// What a step does, as users see it.
+pub fn title(step: WorkspaceStep) -> &'static str {
     match step {
         WorkspaceStep::Queue => "Waiting in the queue",
         WorkspaceStep::Runner => "Starting the runner",
