@@ -1,6 +1,6 @@
 //! WebSockets of a workspace: terminals, which reconnect, and programs, which end with their connection.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, io, time::Duration};
 
 use http::{HeaderValue, header};
 use protocol::{
@@ -32,6 +32,9 @@ pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(4500);
 /// Longest silence of a connection. The agent answers every heartbeat, so four that are not answered
 /// mean a dead connection.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(18);
+
+/// Why a connection ended that the other end has closed, in words for users.
+const CLOSED_BY_PEER: &str = "the workspace or the server has closed it";
 
 /// Read buffer of one WebSocket. The library's default is 128 KiB.
 const READ_BUFFER_BYTES: usize = 16 * 1024;
@@ -123,6 +126,17 @@ fn silent() -> ApiError {
     ApiError::broken(format!("nothing has arrived for {} seconds", IDLE_TIMEOUT.as_secs()))
 }
 
+/// Whether the other end has closed the connection.
+fn is_end(kind: io::ErrorKind) -> bool {
+    matches!(
+        kind,
+        io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::UnexpectedEof
+    )
+}
+
 /// The cause of an error, in words for users. The library's words are those of its developers.
 fn describe(error: Error) -> Box<dyn std::error::Error + Send + Sync> {
     match error {
@@ -133,12 +147,29 @@ fn describe(error: Error) -> Box<dyn std::error::Error + Send + Sync> {
             | ProtocolError::SendAfterClosing
             | ProtocolError::ReceivedAfterClosing
             | ProtocolError::HandshakeIncomplete,
-        ) => "the workspace or the server has closed it".into(),
+        ) => CLOSED_BY_PEER.into(),
+        // Which of the two arrives depends on whether the other end had read everything.
+        Error::Io(error) if is_end(error.kind()) => CLOSED_BY_PEER.into(),
         Error::Io(error) => error.into(),
         Error::Tls(error) => error.into(),
         Error::Protocol(_) | Error::Utf8(_) | Error::Capacity(_) => {
             "what arrived is not from Burrow. A proxy in between may not relay WebSockets".into()
         }
         error => error.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closed_connection_has_one_description() {
+        for kind in [io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe, io::ErrorKind::UnexpectedEof]
+        {
+            assert_eq!(describe(Error::Io(kind.into())).to_string(), CLOSED_BY_PEER);
+        }
+        let other = describe(Error::Io(io::ErrorKind::HostUnreachable.into()));
+        assert_ne!(other.to_string(), CLOSED_BY_PEER);
     }
 }
