@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use burrow_cli::up::postgres::Postgres;
-use burrow_tests::{Stack, StackOptions, answer, guests_enabled, token_by};
+use burrow_tests::{Stack, StackOptions, answer, guests_enabled, leftovers::processes_with, token_by};
 use serde_json::{Value, json};
 
 /// A hash of everything in the home: names, kinds, modes, owners, times and contents.
@@ -38,7 +38,10 @@ async fn check_home_survives(runtime: &'static str, template: &str) {
     assert_eq!(stack.sh("demo", FINGERPRINT).await, before, "after a stop");
 
     stack.run_ok(&["stop", "demo"]).await;
-    std::fs::remove_dir_all(data.join("cache")).expect("the cache was there");
+    let cache = data.join("cache");
+    // A workspace is stopped when its home is saved; its runner closes the cache a moment later.
+    burrow_tests::wait_until("no process uses the cache", || processes_with(&cache).is_empty()).await;
+    std::fs::remove_dir_all(cache).expect("the cache was there");
     stack.run_ok(&["start", "demo"]).await;
     assert_eq!(stack.sh("demo", FINGERPRINT).await, before, "without its cache");
 
