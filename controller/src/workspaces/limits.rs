@@ -84,7 +84,7 @@ struct DiskUsage {
 }
 
 impl DiskUsage {
-    /// Checks the limits of the owner and the tenant. The errors are made of what is wanted, what is used,
+    /// Checks the limits of the owner and the tenant. The errors are made of what is requested, what is used,
     /// and the limit.
     fn check(
         self,

@@ -300,11 +300,9 @@ fn bootstrap_for(spec: &RunnerSpec, nameservers: Option<&[std::net::IpAddr]>) ->
 /// The workspace's machine id. It does not tell the workspace's own id, because programs may send it to
 /// others.
 fn machine_id(workspace: WorkspaceId) -> String {
-    let hash = blake3::derive_key("burrow 2026 machine-id of a workspace", workspace.to_string().as_bytes());
-    hash[..16].iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    let mut hash = blake3::Hasher::new_derive_key("burrow 2026 machine-id of a workspace");
+    hash.update(workspace.to_string().as_bytes());
+    hash.finalize().to_hex()[..32].to_owned()
 }
 
 #[cfg(test)]

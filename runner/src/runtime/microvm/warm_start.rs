@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use super::{
     MIB,
-    jail::Jail,
+    jail::find_vmm,
     prototype::{self, FileIdentity, Prototype, PrototypeInputs, PrototypePlace},
     qmp::{self, Control},
     scratch,
@@ -47,7 +47,7 @@ pub fn find_place(launcher: &Launcher<'_>) -> Option<PrototypePlace> {
 }
 
 fn place_of(launcher: &Launcher<'_>) -> Result<PrototypePlace, RuntimeError> {
-    let (spec, program) = (launcher.spec, Jail::new(None)?.program().to_owned());
+    let (spec, program) = (launcher.spec, find_vmm()?);
     let (kernel, root) = (spec.image_dir.join(images::KERNEL), spec.image_dir.join(images::ROOTFS));
     let files = [&program, &kernel, &spec.initramfs, &root].map(|path| FileIdentity::of(path));
     let files: io::Result<Vec<_>> = files.into_iter().collect();

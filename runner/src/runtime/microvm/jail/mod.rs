@@ -104,15 +104,18 @@ pub struct JailedProcess {
     _end_of_thread: mpsc::Sender<()>,
 }
 
+/// Finds the VMM's program.
+pub fn find_vmm() -> Result<PathBuf, JailError> {
+    let mut candidates = PROGRAM_DIRECTORIES.iter().map(|directory| Path::new(directory).join(VMM));
+    candidates
+        .find(|program| program.exists())
+        .ok_or_else(|| JailError::new(format!("find {VMM}"), io::Error::other(NOT_INSTALLED)))
+}
+
 impl Jail {
     /// A jail for QEMU, as user `uid` or as the caller's.
     pub fn new(uid: Option<u32>) -> Result<Self, JailError> {
-        let program = PROGRAM_DIRECTORIES
-            .iter()
-            .map(|directory| Path::new(directory).join(VMM))
-            .find(|program| program.exists())
-            .ok_or_else(|| JailError::new(format!("find {VMM}"), io::Error::other(NOT_INSTALLED)))?;
-        Ok(Self::for_program(program, uid))
+        Ok(Self::for_program(find_vmm()?, uid))
     }
 
     /// A jail for `program`.
@@ -121,11 +124,6 @@ impl Jail {
         let (descriptors, cgroups) = (Vec::new(), Vec::new());
         let (group, network, listener) = (None, None, None);
         Self { program, uid, group, network, descriptors, root, max_file_bytes: 0, cgroups, listener }
-    }
-
-    /// The VMM's program.
-    pub fn program(&self) -> &Path {
-        &self.program
     }
 
     /// Puts the VMM into a network namespace.
