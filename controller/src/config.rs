@@ -188,6 +188,8 @@ pub struct EngineConfig {
     pub runtime: RuntimeKind,
     /// The tiers that tenants may use.
     pub tiers: Vec<Tier>,
+    /// The operator's own `runsc`, for the tier `gvisor`.
+    pub runsc: Option<PathBuf>,
     /// Directories of built images, by the name that templates use.
     pub images: BTreeMap<String, PathBuf>,
     /// The initramfs that contains the agent.

@@ -33,6 +33,8 @@ pub const MAX_WAIT_MS: u64 = 10_000;
 pub enum RuntimeKind {
     /// A QEMU microVM with its own kernel. The default, and the only one that isolates hostile code.
     Microvm,
+    /// Namespaces of the host's kernel, and gVisor's kernel between it and the programs.
+    Gvisor,
     /// Namespaces of the host's kernel. For trusted use: it does not isolate hostile code.
     Container,
     /// The agent as a plain process on the host. For tests and simulation only: it isolates nothing.
@@ -66,6 +68,9 @@ pub struct RunnerSpec {
     /// How often the home was restored as a whole. Older content of the local cache does not count.
     #[serde(default)]
     pub lineage: u64,
+    /// The operator's own `runsc`, which starts sandboxes of gVisor. Without it, that of `PATH`.
+    #[serde(default)]
+    pub runsc: Option<PathBuf>,
     /// The tier whose sandboxes have written the home so far. `None` for a new home.
     #[serde(default = "most_restricted")]
     pub written_by: Option<Tier>,

@@ -157,6 +157,9 @@ pub struct Resources {
 pub enum Tier {
     /// A virtual machine with its own kernel. The only tier that isolates hostile code.
     Microvm,
+    /// A container whose programs have a kernel of their own: gVisor, a program that answers their system
+    /// calls. It has no root.
+    Gvisor,
     /// A container on the host's kernel, for trusted, educational use. It has no root.
     Container,
 }

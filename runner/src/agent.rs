@@ -3,7 +3,13 @@
 //! The agent runs in a hostile guest: its answers are bounded, awaited with a timeout, and trusted
 //! in nothing that matters outside the guest.
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    os::unix::net::UnixStream as StdUnixStream,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::future::BoxFuture;
 use http::{Method, Request, StatusCode, header};
@@ -24,6 +30,7 @@ use tokio::{
 use transport::{
     Link, LinkError, ReadWakeStream,
     body::{empty, full},
+    channel::pass_connection,
     preamble::send_preamble,
 };
 
@@ -70,12 +77,20 @@ pub enum AgentError {
     Home(String),
 }
 
-/// The agent behind a Unix socket: the VMM's virtio-serial port, or the fake runtime's socket.
+/// How a connection to the agent is made.
+enum Endpoint {
+    /// It listens on this socket: the VMM's virtio-serial port, or the fake runtime's socket.
+    Socket(PathBuf),
+    /// Connections are passed to it: a container.
+    Channel(StdUnixStream),
+}
+
+/// The agent of a sandbox.
 ///
 /// All requests share one HTTP/2 link. It is opened when it is first needed, and again after it has
 /// closed.
 pub struct Agent {
-    socket: PathBuf,
+    endpoint: Endpoint,
     /// The home, if the host has mounted it and not the guest.
     home: Option<Arc<dyn HostHome>>,
     /// Locked while a new link connects: the port takes one connection, and a second would cut the
@@ -86,12 +101,19 @@ pub struct Agent {
 impl Agent {
     /// The agent behind `socket`, which need not exist yet.
     pub fn new(socket: PathBuf) -> Self {
-        Self { socket, home: None, link: Mutex::new(None) }
+        Self { endpoint: Endpoint::Socket(socket), home: None, link: Mutex::new(None) }
     }
 
-    /// The agent of a container, whose home the host has mounted.
-    pub fn with_home(socket: PathBuf, home: Arc<dyn HostHome>) -> Self {
-        Self { home: Some(home), ..Self::new(socket) }
+    /// The agent of a container, at the other end of `channel`, whose home the host has mounted.
+    pub fn in_container(channel: StdUnixStream, home: Arc<dyn HostHome>) -> Self {
+        Self { endpoint: Endpoint::Channel(channel), home: Some(home), link: Mutex::new(None) }
+    }
+
+    /// The channel to a container.
+    #[cfg(test)]
+    pub fn channel(&self) -> &StdUnixStream {
+        let Endpoint::Channel(channel) = &self.endpoint else { panic!("it has none") };
+        channel
     }
 
     /// The open link, or a new one.
@@ -117,12 +139,9 @@ impl Agent {
     }
 
     async fn connect(&self) -> Result<Link, AgentError> {
-        let mut stream = loop {
-            match UnixStream::connect(&self.socket).await {
-                Ok(stream) => break stream,
-                Err(error) if is_not_listening_yet(&error) => sleep(CONNECT_RETRY_DELAY).await,
-                Err(error) => return Err(error.into()),
-            }
+        let mut stream = match &self.endpoint {
+            Endpoint::Socket(path) => connect_once_it_listens(path).await?,
+            Endpoint::Channel(channel) => pass_connection(channel)?,
         };
         send_preamble(&mut stream, rand::random()).await?;
         Ok(Link::handshake(ReadWakeStream::new(stream)?).await?)
@@ -200,6 +219,15 @@ impl Agent {
             if status.is_success() { Ok(body) } else { Err(refusal(status, &body)) }
         };
         timeout(deadline, called).await.map_err(|_| AgentError::Timeout(deadline))?
+    }
+}
+
+async fn connect_once_it_listens(socket: &Path) -> io::Result<UnixStream> {
+    loop {
+        match UnixStream::connect(socket).await {
+            Err(error) if is_not_listening_yet(&error) => sleep(CONNECT_RETRY_DELAY).await,
+            connected => return connected,
+        }
     }
 }
 

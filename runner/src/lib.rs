@@ -29,5 +29,8 @@ mod slot;
 mod upload_pace;
 
 pub use run_directory::sweep;
-pub use runtime::{Accelerator, accelerator, container::check_available as check_containers};
+pub use runtime::{
+    Accelerator, accelerator,
+    container::{check_available as check_containers, gvisor},
+};
 pub use session::{RunError, run};

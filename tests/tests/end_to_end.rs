@@ -4,7 +4,9 @@
 use std::path::Path;
 
 use burrow_cli::up::postgres::Postgres;
-use burrow_tests::{Stack, StackOptions, answer, guests_enabled, leftovers::processes_with, token_by};
+use burrow_tests::{
+    Stack, StackOptions, answer, guests_enabled, leftovers::processes_with, send_signal, token_by,
+};
 use serde_json::{Value, json};
 
 /// A hash of everything in the home: names, kinds, modes, owners, times and contents.
@@ -20,10 +22,10 @@ fn directory() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("burrow").tempdir_in("/tmp").expect("a directory")
 }
 
-async fn check_home_survives(runtime: &'static str, template: &str) {
+async fn check_home_survives(runtime: &'static str, template: &'static str) {
     let place = directory();
     let data = place.path().join("d");
-    let options = StackOptions::new(runtime, &data).with(&["--allow-tier", "container"]);
+    let options = StackOptions::new(runtime, &data).with(&allow(template));
     let stack = Stack::start(options).await;
     stack.run_ok(&["create", "demo", "--template", template]).await;
     check_exec_streams_and_status(&stack).await;
@@ -57,6 +59,11 @@ async fn check_home_survives(runtime: &'static str, template: &str) {
     assert_eq!(run, ["address", "controller.sock"], "nothing of the killed sandbox is left");
     assert_eq!(stack.sh("demo", "cat ~/synced; rm ~/synced").await, "synced\n", "after SIGKILL");
     stack.interrupt().await;
+}
+
+/// The option for the tier of a template, which has the same name.
+fn allow(template: &'static str) -> Vec<&'static str> {
+    if template == "base" { vec![] } else { vec!["--allow-tier", template] }
 }
 
 /// The host's ends of sandbox networks.
@@ -97,22 +104,34 @@ async fn container_home_survives_any_end() {
         return eprintln!("skipped, no container is started: {reason}");
     }
     check_home_survives("microvm", "container").await;
-    check_container().await;
+    check_container("container").await;
 }
 
-/// What a container has: the host's kernel, one user without privileges, the image's programs, a history
-/// of its home, and no access to private addresses.
-async fn check_container() {
+#[tokio::test]
+async fn gvisor_home_survives_any_end() {
+    if !guests_enabled() {
+        return;
+    }
+    if let Err(reason) = runner::gvisor::check_available(None).await {
+        return eprintln!("skipped, no sandbox of gVisor is started: {reason}");
+    }
+    check_home_survives("microvm", "gvisor").await;
+    check_container("gvisor").await;
+}
+
+/// What a container has: a kernel, which is the host's or not, one user without privileges, the image's
+/// programs, a history of its home, and no access to private addresses. It ends with its runner.
+async fn check_container(template: &'static str) {
     let place = directory();
-    let options = StackOptions::new("microvm", &place.path().join("d")).with(&["--allow-tier", "container"]);
-    let stack = Stack::start(options).await;
-    stack.run_ok(&["create", "box", "--template", "container"]).await;
+    let data = place.path().join("d");
+    let stack = Stack::start(StackOptions::new("microvm", &data).with(&allow(template))).await;
+    stack.run_ok(&["create", "box", "--template", template]).await;
     assert_eq!(
         stack.sh("box", "id -u; id -un; hostname; sudo -n true || echo no root").await,
         "1000\ndev\nbox\nno root\n"
     );
     let host = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("there");
-    assert_eq!(stack.sh("box", "uname -r").await, host, "it shares the host's kernel");
+    assert_eq!(stack.sh("box", "uname -r").await == host, template == "container", "whose kernel it has");
     for program in ["git", "vim", "python3", "node", "gcc", "make", "curl", "less", "htop", "tmux", "rg"] {
         stack.sh("box", &format!("command -v {program}")).await;
     }
@@ -127,6 +146,12 @@ async fn check_container() {
         )
         .await;
     assert_eq!(refused, "", "nothing answers at addresses that are not public");
+    // A policy holds at once: what it refuses does not wait for an answer.
+    stack.run_ok(&["network", "set", "box", "--mode", "none"]).await;
+    let refused = "timeout 60 bash -c '</dev/tcp/9.9.9.9/443' 2>/dev/null; echo $?";
+    assert_eq!(stack.sh("box", refused).await, "1\n");
+    assert_eq!(stack.sh("box", "getent hosts deb.debian.org || echo refused").await, "refused\n");
+    stack.run_ok(&["network", "set", "box", "--mode", "open"]).await;
     // Where the host's kernel has mounted the home, its history can be read as that of a guest.
     stack.sh("box", "echo first > ~/note; sync").await;
     stack.run_ok(&["snapshot", "create", "box", "first"]).await;
@@ -138,7 +163,23 @@ async fn check_container() {
     let size = "df --output=size -BM ~ | tail -1 | tr -dc 0-9";
     let grown = stack.sh("box", size).await.parse::<u64>().expect("a number");
     assert!(grown > 5 * 1024, "{grown} MiB");
+    check_sandbox_ends_with_runner(&stack, &data).await;
     stack.interrupt().await;
+}
+
+/// A runner that is killed leaves no process.
+async fn check_sandbox_ends_with_runner(stack: &Stack, data: &Path) {
+    stack.sh("box", "echo synced > ~/synced; sync; setsid -f sleep infinity >/dev/null 2>&1").await;
+    let shown = stack.run_ok(&["show", "box", "-o", "json"]).await;
+    let shown: Value = serde_json::from_str(&shown).expect("JSON");
+    let id = shown["id"].as_str().expect("an id");
+    let run_dir = data.join("run").join(id);
+    let processes = processes_with(data);
+    let runner = processes.iter().find(|process| process.arguments.trim_end().ends_with(" runner"));
+    send_signal(runner.expect("it runs").pid, rustix::process::Signal::KILL);
+    burrow_tests::wait_until("the sandbox is gone", || processes_with(&run_dir).is_empty()).await;
+    stack.get_until(&format!("/workspaces/{id}"), |workspace| workspace["phase"] == "terminated").await;
+    assert_eq!(stack.sh("box", "cat ~/synced").await, "synced\n", "after the end of the runner");
 }
 
 /// The VMM is in a cgroup of its own for each controller that the host has.

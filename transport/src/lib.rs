@@ -16,6 +16,7 @@
 //! must not add heavy dependencies.
 
 pub mod body;
+pub mod channel;
 mod cut;
 pub mod link;
 pub mod paced_stream;

@@ -3,10 +3,10 @@
 
 use std::{
     ffi::OsString,
-    io::Read as _,
+    io::{self, Read as _},
     os::{
         fd::{FromRawFd as _, OwnedFd},
-        unix::net::UnixListener as StdUnixListener,
+        unix::net::UnixStream as StdUnixStream,
     },
     path::{Path, PathBuf},
     process::ExitCode,
@@ -15,14 +15,15 @@ use std::{
 
 use anyhow::Context as _;
 use nix::sys::signal::{SigHandler, Signal};
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
+use transport::channel::ChannelListener;
 use workspace_agent::{guest, link, routes, state::AgentState, user, user::GuestUser};
 
 const USAGE: &str = "usage: workspace-agent --serve-unix SOCKET --home DIRECTORY
        workspace-agent --serve-descriptor NUMBER --home DIRECTORY
 Without arguments, as PID 1, it is the init process of a guest.
 On a host, it serves DIRECTORY on SOCKET until its standard input closes.
-In a container, it does so on the listening socket that was passed to it as descriptor NUMBER.";
+In a container, it serves connections that arrive on the socket that was passed to it as descriptor NUMBER.";
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
@@ -40,10 +41,11 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
     let result = match arguments.as_slice() {
         [serve, socket, home, directory] if serve == "--serve-unix" && home == "--home" => {
-            listen_on(Path::new(socket)).and_then(|listener| serve_on_host(listener, directory.into()))
+            serve_on_host(|| Listener::bind(Path::new(socket)), directory.into())
         }
         [serve, number, home, directory] if serve == "--serve-descriptor" && home == "--home" => {
-            passed_socket(number).and_then(|listener| serve_on_host(listener, directory.into()))
+            passed_socket(number)
+                .and_then(|socket| serve_on_host(|| Listener::on_channel(socket), directory.into()))
         }
         // The kernel passes words of its command line that it does not know.
         _ if std::process::id() == 1 => return run_as_init(),
@@ -99,12 +101,32 @@ fn serve_in_guest() -> anyhow::Result<()> {
     })
 }
 
-fn listen_on(socket: &Path) -> anyhow::Result<StdUnixListener> {
-    StdUnixListener::bind(socket).with_context(|| format!("cannot listen on {}", socket.display()))
+/// Where links come from.
+enum Listener {
+    Socket(UnixListener),
+    Channel(ChannelListener),
 }
 
-/// The listening socket that this process was started with. The user's programs do not inherit it.
-fn passed_socket(number: &OsString) -> anyhow::Result<StdUnixListener> {
+impl Listener {
+    fn bind(socket: &Path) -> anyhow::Result<Self> {
+        let listener = UnixListener::bind(socket);
+        Ok(Self::Socket(listener.with_context(|| format!("cannot listen on {}", socket.display()))?))
+    }
+
+    fn on_channel(channel: StdUnixStream) -> anyhow::Result<Self> {
+        Ok(Self::Channel(ChannelListener::new(channel).context("cannot use the socket")?))
+    }
+
+    async fn accept(&self) -> io::Result<UnixStream> {
+        match self {
+            Self::Socket(listener) => Ok(listener.accept().await?.0),
+            Self::Channel(listener) => listener.accept().await,
+        }
+    }
+}
+
+/// The socket that this process was started with. The user's programs do not inherit it.
+fn passed_socket(number: &OsString) -> anyhow::Result<StdUnixStream> {
     let number: i32 = number.to_str().and_then(|text| text.parse().ok()).context(USAGE)?;
     // SAFETY: the process has just begun, and nothing else in it knows the descriptor.
     #[allow(unsafe_code)]
@@ -115,7 +137,7 @@ fn passed_socket(number: &OsString) -> anyhow::Result<StdUnixListener> {
 
 /// Serves a directory until the standard input closes. As the first process of a container, it also waits
 /// for processes whose parents have ended.
-fn serve_on_host(listener: StdUnixListener, home: PathBuf) -> anyhow::Result<()> {
+fn serve_on_host(listen: impl FnOnce() -> anyhow::Result<Listener>, home: PathBuf) -> anyhow::Result<()> {
     let home = home.canonicalize().with_context(|| format!("cannot serve {}", home.display()))?;
     let state = AgentState::on_host(GuestUser::on_host(home)).context("cannot open the home")?;
     let tasks = state.tasks().clone();
@@ -128,8 +150,7 @@ fn serve_on_host(listener: StdUnixListener, home: PathBuf) -> anyhow::Result<()>
         stop.request_shutdown();
     });
     run(async {
-        listener.set_nonblocking(true).context("cannot use the socket")?;
-        let listener = UnixListener::from_std(listener).context("cannot use the socket")?;
+        let listener = listen()?;
         if std::process::id() == 1 {
             tasks.spawn(guest::reap_orphans_forever());
         }
@@ -137,7 +158,7 @@ fn serve_on_host(listener: StdUnixListener, home: PathBuf) -> anyhow::Result<()>
             tokio::select! {
                 () = tasks.shutdown_requested() => break,
                 accepted = listener.accept() => {
-                    let (stream, _) = accepted?;
+                    let stream = accepted?;
                     let router = router.clone();
                     tasks.spawn(async move {
                         if let Err(error) = link::serve(stream, router).await {

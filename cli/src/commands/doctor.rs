@@ -24,6 +24,8 @@ use crate::{
 
 /// A program that works prints its version at once.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
+/// gVisor is released each week. An older one than this is worth a note.
+const MAX_RUNSC_MONTHS: i64 = 6;
 /// Free disk space for the image, a database and some homes.
 const MIN_DISK_BYTES: u64 = 4 * 1024 * 1024 * 1024;
 /// Memory for one workspace of the base template, and for the host.
@@ -41,6 +43,9 @@ pub struct Doctor {
     /// Data directory of `burrow up`
     #[arg(long, env = "BURROW_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// The `runsc` of the tier `gvisor` [default: the one in PATH]
+    #[arg(long, env = "BURROW_RUNSC", value_name = "FILE")]
+    pub runsc: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -108,6 +113,7 @@ impl Doctor {
         results.push(network());
         results.push(cgroups());
         results.push(containers());
+        results.push(gvisor(self.runsc.as_deref()).await);
         results.push(image_tools());
         results.push(agent());
         results.push(memory());
@@ -214,8 +220,8 @@ fn cgroups() -> CheckResult {
 fn containers() -> CheckResult {
     const CHECK: &str = "containers";
     match runner::check_containers() {
-        Ok(program) => {
-            let found = format!("the tier `container` works, with {}", program.display());
+        Ok(runtime) => {
+            let found = format!("the tier `container` works, with {}", runtime.program.display());
             CheckResult {
                 next: "allow it with `burrow up --allow-tier container`".into(),
                 ..CheckResult::ok(CHECK, found)
@@ -224,6 +230,29 @@ fn containers() -> CheckResult {
         Err(reason) => CheckResult::note(
             CHECK,
             format!("the tier `container` does not work: {reason}"),
+            "fix the cause shown if you want to use it",
+        ),
+    }
+}
+
+/// The tier `gvisor`, tried with a sandbox.
+async fn gvisor(runsc: Option<&Path>) -> CheckResult {
+    const CHECK: &str = "gvisor";
+    match runner::gvisor::check_available(runsc).await {
+        Ok(runsc) if runsc.age_in_months().is_none_or(|months| months > MAX_RUNSC_MONTHS) => {
+            CheckResult::note(
+                CHECK,
+                format!("the tier `gvisor` works, with {runsc}"),
+                "newer releases have fixed faults: install one from gvisor.dev, and use `--runsc`",
+            )
+        }
+        Ok(runsc) => CheckResult {
+            next: "allow it with `burrow up --allow-tier gvisor`".into(),
+            ..CheckResult::ok(CHECK, format!("the tier `gvisor` works, with {runsc}"))
+        },
+        Err(reason) => CheckResult::note(
+            CHECK,
+            format!("the tier `gvisor` does not work: {reason}"),
             "fix the cause shown if you want to use it",
         ),
     }

@@ -137,7 +137,7 @@ async fn start(context: &Context, up: &UpOptions, reload: Arc<Notify>) -> Result
     let run_dir = data.path().join("run");
     runner::sweep(&run_dir).await;
     let stale_cgroups = prepare_cgroups(up).await;
-    check_tiers(up)?;
+    check_tiers(up).await?;
     let network = prepare_network(up).await?;
     let config = Config {
         database_url: database.url(),
@@ -214,12 +214,22 @@ async fn prepare_network(up: &UpOptions) -> Result<Option<HostNetwork>, CommandE
 }
 
 /// Refuses to start with a tier that cannot work on this host.
-fn check_tiers(up: &UpOptions) -> Result<(), CommandError> {
-    if up.runtime == Runtime::Fake || !up.tiers().contains(&Tier::Container) {
+async fn check_tiers(up: &UpOptions) -> Result<(), CommandError> {
+    if up.runtime == Runtime::Fake {
         return Ok(());
     }
-    let failed = |reason| CommandError::error("Cannot allow the tier `container`").cause(reason);
-    runner::check_containers().map(drop).map_err(failed)
+    let failed =
+        |tier: &str, reason| CommandError::error(format!("Cannot allow the tier `{tier}`")).cause(reason);
+    let tiers = up.tiers();
+    if tiers.contains(&Tier::Container) {
+        runner::check_containers().map_err(|reason| failed("container", reason))?;
+    }
+    if tiers.contains(&Tier::Gvisor) {
+        runner::gvisor::check_available(up.runsc.as_deref())
+            .await
+            .map_err(|reason| failed("gvisor", reason))?;
+    }
+    Ok(())
 }
 
 /// Removes the cgroups of sandboxes whose runners were killed. Sandboxes of a host without cgroups run
@@ -251,6 +261,7 @@ fn engine(up: &UpOptions, images: Images) -> Result<EngineConfig, CommandError> 
         runner_arguments: vec!["runner".into()],
         runtime: kind(up.runtime),
         tiers: up.tiers(),
+        runsc: up.runsc.clone(),
         images: images.by_name,
         initramfs: images.initramfs,
         use_prototypes: !up.no_prototypes,

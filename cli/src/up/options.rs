@@ -47,10 +47,13 @@ pub struct UpOptions {
     /// Kind of sandbox
     #[arg(long, env = "BURROW_RUNTIME", value_enum, default_value_t, hide_short_help = true)]
     pub runtime: Runtime,
-    /// Weaker isolation that templates may ask for, beside virtual machines: `container` shares the host's
-    /// kernel, and is for trusted, educational use only
+    /// Isolation that templates may ask for, beside virtual machines: `gvisor` puts a kernel of its own
+    /// before the host's; `container` shares the host's kernel, and is for trusted, educational use only
     #[arg(long, env = "BURROW_ALLOW_TIER", value_name = "TIER", value_enum, value_delimiter = ',')]
     pub allow_tier: Vec<AllowedTier>,
+    /// The `runsc` that starts sandboxes of the tier `gvisor` [default: the one in PATH]
+    #[arg(long, env = "BURROW_RUNSC", value_name = "FILE")]
+    pub runsc: Option<PathBuf>,
     /// Directory with the definition of the image (image.toml) [default: built into this program]
     #[arg(long, env = "BURROW_IMAGE_SOURCE", value_name = "DIR", hide_short_help = true)]
     pub image_source: Option<PathBuf>,
@@ -70,6 +73,8 @@ pub struct UpOptions {
 /// A tier that an operator can allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum AllowedTier {
+    /// Containers with gVisor's kernel
+    Gvisor,
     /// Containers on the host's kernel
     Container,
 }
@@ -78,6 +83,7 @@ impl UpOptions {
     /// The tiers that tenants may use.
     pub fn tiers(&self) -> Vec<Tier> {
         let allowed = self.allow_tier.iter().map(|tier| match tier {
+            AllowedTier::Gvisor => Tier::Gvisor,
             AllowedTier::Container => Tier::Container,
         });
         let mut tiers: Vec<_> = allowed.chain([Tier::Microvm]).collect();

@@ -78,7 +78,7 @@ impl TextEnum for Phase {
 
 impl TextEnum for Tier {
     const NAMES: &'static [(Self, &'static str)] =
-        &[(Self::Microvm, "microvm"), (Self::Container, "container")];
+        &[(Self::Microvm, "microvm"), (Self::Gvisor, "gvisor"), (Self::Container, "container")];
 }
 
 impl TextEnum for Role {

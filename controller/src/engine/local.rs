@@ -172,6 +172,7 @@ impl LocalEngine {
             name: launch.name,
             epoch: launch.epoch,
             runtime,
+            runsc: inner.config.runsc.clone(),
             written_by: launch.written_by,
             resources: launch.resources,
             volume: launch.volume,
@@ -223,10 +224,13 @@ impl LocalEngine {
 /// The kind of sandbox of a workspace, if it may have one. The fake runtime stands for all tiers.
 fn choose_runtime(configured: RuntimeKind, launch: &LaunchSpec) -> Result<RuntimeKind, LaunchError> {
     match launch.tier {
-        _ if !launch.is_tier_allowed => Err(LaunchError::TierNotAllowed),
-        Tier::Container if launch.written_by == Some(Tier::Microvm) => Err(LaunchError::ForeignHome),
+        tier if !launch.is_tier_allowed => Err(LaunchError::TierNotAllowed(tier)),
+        Tier::Container | Tier::Gvisor if launch.written_by == Some(Tier::Microvm) => {
+            Err(LaunchError::ForeignHome)
+        }
         _ if configured == RuntimeKind::Fake => Ok(RuntimeKind::Fake),
         Tier::Container => Ok(RuntimeKind::Container),
+        Tier::Gvisor => Ok(RuntimeKind::Gvisor),
         Tier::Microvm => Ok(RuntimeKind::Microvm),
     }
 }

@@ -9,6 +9,8 @@ use protocol::{
     workspace::{Resources, Tier},
 };
 
+use crate::db::text::Text;
+
 /// What the controller knows of a runner that should be started. The engine adds what the host
 /// knows.
 pub struct LaunchSpec {
@@ -59,8 +61,8 @@ pub struct RunnerExit {
 pub enum LaunchError {
     #[error("Cannot start the runner: the image `{0}` is not on this host")]
     NoImage(String),
-    #[error("Cannot start the workspace: this server does not allow containers")]
-    TierNotAllowed,
+    #[error("Cannot start the workspace: this server does not allow the tier `{}`", Text(*.0).name())]
+    TierNotAllowed(Tier),
     #[error(
         "Cannot start the workspace: this home was written by a virtual machine, and the host does not mount \
          what a virtual machine has written"
@@ -79,8 +81,8 @@ impl LaunchError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::NoImage(_) => "Build the image on the host, then start the workspace again.",
-            Self::TierNotAllowed => {
-                "Ask the operator of this server to run it with `--allow-tier container`."
+            Self::TierNotAllowed(_) => {
+                "Ask the operator of this server to allow it: `burrow up --allow-tier TIER`."
             }
             Self::ForeignHome => {
                 "The home is kept. Copy it with `burrow push` into a workspace that is a virtual machine."

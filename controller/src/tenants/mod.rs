@@ -23,9 +23,10 @@ const FIRST_TENANT_LOCK: i64 = 0x6275_7272_6f77_0001;
 const FIRST_TENANT_NAME: &str = "Home";
 const FIRST_OWNER_EMAIL: &str = "owner@burrow.localhost";
 const FIRST_OWNER_NAME: &str = "Owner";
-/// For the dialog of new workspaces. The migration of tiers has the same text.
+/// For the dialog of new workspaces. The migrations of tiers have the same texts.
 const CONTAINER_DESCRIPTION: &str =
     "As Base, on the host's kernel and without root: starts faster. For trusted, educational use.";
+const GVISOR_DESCRIPTION: &str = "As Base, on gVisor's kernel and without root: starts faster.";
 
 /// Why nothing of a tenant runs any more.
 pub const KEY_DESTROYED: &str =
@@ -99,7 +100,7 @@ pub async fn set_tiers(connection: &mut PgConnection, tiers: &[Tier]) -> Result<
     Ok(())
 }
 
-/// Creates a tenant with its owner and the templates `base` and `container`.
+/// Creates a tenant with its owner and a template for each tier.
 pub async fn create(
     connection: &mut PgConnection,
     kms: &Kms,
@@ -130,9 +131,11 @@ pub async fn create(
              scratch_mib, pids, tier)
          values ($1, 'base', 'Base', 'Debian 12 with git, Python, Node.js and a C compiler.', 'base', 2,
                  1024, 4096, 4096, 2048, 'microvm'),
-             ($1, 'container', 'Container', $2, 'base', 2, 1024, 4096, 4096, 2048, 'container')",
+             ($1, 'container', 'Container', $2, 'base', 2, 1024, 4096, 4096, 2048, 'container'),
+             ($1, 'gvisor', 'gVisor', $3, 'base', 2, 1024, 4096, 4096, 2048, 'gvisor')",
         tenant.0,
         CONTAINER_DESCRIPTION,
+        GVISOR_DESCRIPTION,
     )
     .execute(connection)
     .await?;

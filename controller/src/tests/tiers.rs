@@ -8,7 +8,7 @@ use protocol::{
 };
 use serde_json::json;
 
-use super::world::{Client, World};
+use super::world::{Client, Runner, World};
 use crate::tenants;
 
 async fn set_tiers(world: &World, tiers: &[Tier]) {
@@ -29,6 +29,19 @@ async fn start_fails(client: &Client, id: WorkspaceId, part: &str) {
     assert!(failed.cause.contains(part), "{failed:?}");
 }
 
+/// As if the home had come from elsewhere, or been used by another tier in between.
+async fn set_written_by(world: &World, runner: &Runner, tier: &str) {
+    let app = world.app();
+    let mut system = app.db.system().await.expect("a transaction");
+    sqlx::query("update volumes set written_by = $1 where volume_id = $2")
+        .bind(tier)
+        .bind(runner.spec.volume.0)
+        .execute(system.connection())
+        .await
+        .expect("updated");
+    system.commit().await.expect("committed");
+}
+
 #[tokio::test]
 async fn tier_is_used_only_where_it_is_allowed() {
     let world = World::new().await;
@@ -45,8 +58,10 @@ async fn tier_is_used_only_where_it_is_allowed() {
     runner.ready().await;
     owner.rest(created.id, &runner, 1).await;
 
-    set_tiers(&world, &[Tier::Microvm]).await;
-    start_fails(&owner, created.id, "does not allow containers").await;
+    set_tiers(&world, &[Tier::Microvm, Tier::Gvisor]).await;
+    let offered = tiers(&owner).await;
+    assert_eq!(offered, [("base".to_owned(), Tier::Microvm), ("gvisor".to_owned(), Tier::Gvisor)]);
+    start_fails(&owner, created.id, "does not allow the tier `container`").await;
 }
 
 #[tokio::test]
@@ -71,15 +86,27 @@ async fn home_keeps_the_tier_that_wrote_it() {
     assert_eq!(copied.spec.written_by, Some(Tier::Container), "a fork has the same content");
     copied.report(vec![Report::Stopped]).await.expect("accepted");
 
-    // As if the home had come from elsewhere, or been used by a virtual machine in between.
-    let app = world.app();
-    let mut system = app.db.system().await.expect("a transaction");
-    sqlx::query("update volumes set written_by = 'microvm' where volume_id = $1")
-        .bind(runner.spec.volume.0)
-        .execute(system.connection())
-        .await
-        .expect("updated");
-    system.commit().await.expect("committed");
+    set_written_by(&world, &runner, "microvm").await;
+    start_fails(&owner, created.id, "written by a virtual machine").await;
+}
+
+#[tokio::test]
+async fn home_moves_from_container_to_gvisor() {
+    let world = World::new().await;
+    set_tiers(&world, &[Tier::Microvm, Tier::Gvisor]).await;
+    let owner = world.owner().await;
+    let request = json!({ "name": "box", "template": "gvisor" });
+    let created: Workspace = owner.post("/api/v1/workspaces", &request).await.ok();
+    let runner = world.runner(created.id, 1).await;
+    runner.ready().await;
+    owner.rest(created.id, &runner, 1).await;
+    set_written_by(&world, &runner, "container").await;
+    owner.act(created.id, "start").await;
+    let runner = world.runner(created.id, 2).await;
+    assert_eq!(runner.spec.written_by, Some(Tier::Container));
+    runner.ready().await;
+    owner.rest(created.id, &runner, 2).await;
+    set_written_by(&world, &runner, "microvm").await;
     start_fails(&owner, created.id, "written by a virtual machine").await;
 }
 

@@ -81,6 +81,7 @@ impl World {
                 ],
                 runtime: RuntimeKind::Fake,
                 tiers: vec![protocol::workspace::Tier::Microvm],
+                runsc: None,
                 images: [("base".to_owned(), path.join("images/base"))].into(),
                 initramfs: PathBuf::new(),
                 use_prototypes: true,

@@ -14,6 +14,10 @@ const MICROVM_THREADS: u32 = 256;
 const MICROVM_CPU_PERCENT: u32 = 50;
 /// Threads of an agent that are not counted as its user's.
 const AGENT_THREADS: u32 = 64;
+/// What gVisor needs beside a container's programs and their memory: its kernel and the process that opens
+/// files for it, in MiB and in threads.
+const GVISOR_OVERHEAD_MIB: u32 = 128;
+const GVISOR_THREADS: u32 = 512;
 
 /// Share of CPU time for each virtual CPU when CPU time is scarce. The kernel's default of a cgroup.
 const WEIGHT_PER_CPU: u32 = 100;
@@ -65,6 +69,17 @@ impl Limits {
             cpu_percent: u32::from(resources.vcpus) * 100,
             memory_bytes: mebibytes(resources.memory_mib),
             pids: resources.pids.saturating_add(AGENT_THREADS),
+        }
+    }
+
+    /// The limits of a container with gVisor's kernel, which is in the cgroup too. Each of its threads is
+    /// one of the host.
+    pub fn of_gvisor(resources: &Resources) -> Self {
+        let container = Self::of_container(resources);
+        Self {
+            memory_bytes: mebibytes(resources.memory_mib + GVISOR_OVERHEAD_MIB),
+            pids: container.pids.saturating_add(GVISOR_THREADS),
+            ..container
         }
     }
 

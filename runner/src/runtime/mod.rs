@@ -2,9 +2,9 @@
 //!
 //! A runtime turns a [`StartContext`] into a [`Sandbox`]: an agent behind a Unix socket, whose home
 //! is the given volume. The *microVM* runtime boots QEMU with its own kernel and is the only
-//! boundary against hostile code. The *container* runtime shares the host's kernel. The *fake* runtime
-//! starts the agent as a plain process; tests and simulations use it. The set is closed, so a sandbox is
-//! an enum and not a trait.
+//! boundary against hostile code. The *container* runtime shares the host's kernel, or gives a container
+//! that of gVisor. The *fake* runtime starts the agent as a plain process; tests and simulations use it. The
+//! set is closed, so a sandbox is an enum and not a trait.
 //!
 //! What every runtime guarantees:
 //!
@@ -27,6 +27,7 @@ use protocol::{
 };
 use volume::Volume;
 
+use self::container::Kernel;
 use crate::{agent::Agent, network::Egress, reporter::Reporter, slot::Slot};
 
 mod console;
@@ -104,10 +105,13 @@ impl Sandbox {
         match context.spec.runtime {
             RuntimeKind::Fake => Ok(Self::Fake(Box::new(fake::FakeSandbox::start(context).await?))),
             RuntimeKind::Microvm => Ok(Self::Microvm(Box::new(microvm::Microvm::start(context).await?))),
-            RuntimeKind::Container => {
-                Ok(Self::Container(Box::new(container::Container::start(context).await?)))
-            }
+            RuntimeKind::Container => Self::start_container(context, Kernel::Host).await,
+            RuntimeKind::Gvisor => Self::start_container(context, Kernel::Gvisor).await,
         }
+    }
+
+    async fn start_container(context: &StartContext<'_>, kernel: Kernel) -> Result<Self, RuntimeError> {
+        Ok(Self::Container(Box::new(container::Container::start(context, kernel).await?)))
     }
 
     /// The agent. It may still be booting.

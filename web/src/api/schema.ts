@@ -3796,7 +3796,7 @@ export interface components {
          * @description How strongly a workspace is isolated from its host and from other workspaces. A template names it.
          * @enum {string}
          */
-        Tier: "microvm" | "container";
+        Tier: "microvm" | "gvisor" | "container";
         /**
          * @description A personal access token without its secret.
          * @example {

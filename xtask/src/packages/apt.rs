@@ -8,7 +8,8 @@
 //! 2. the release's backports, from a temporary list of sources if the host has none;
 //! 3. the release only, which may downgrade packages. It is carried out only if the user agrees.
 //!
-//! The first plan that neither downgrades nor removes a package wins.
+//! The first plan that neither downgrades nor removes a package wins. Packages whose version in an old
+//! release is of no use come from the backports if they are there.
 
 use std::{
     ffi::OsString,
@@ -28,6 +29,8 @@ use crate::run;
 const CONSENT: &str = "BURROW_APT_YES";
 /// The parts of QEMU must have one version. A missing part is installed together with the others.
 const QEMU: &[&str] = &["qemu-system-x86", "qemu-system-common", "qemu-system-data", "qemu-utils"];
+/// What an old release has lacks what we need: runsc of Debian 12 has no platform `systrap`.
+const FROM_BACKPORTS: &[&str] = &["runsc"];
 /// Where the release and its backports are, for hosts without backports in their sources.
 const MIRROR: &str = "http://deb.debian.org/debian";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -37,7 +40,8 @@ pub fn install(names: &[&str]) -> Result<()> {
     // No database cluster and no sshd may start just because their package was installed.
     let _no_services = NoServices::begin()?;
     run::run(privileged("apt-get").args(["update", "-qq"]))?;
-    if let Ok(plan) = Plan::simulate(names, Sources::Configured)
+    if !names.iter().any(|name| FROM_BACKPORTS.contains(name))
+        && let Ok(plan) = Plan::simulate(names, Sources::Configured)
         && plan.is_harmless()
     {
         return plan.execute();
@@ -57,8 +61,12 @@ fn groups<'a>(names: &[&'a str]) -> Vec<Vec<&'a str>> {
 
 fn install_group(names: &[&str]) -> Result<()> {
     let release = Release::of_host()?;
-    let backports = Sources::backports(&release);
-    for sources in std::iter::once(Sources::Configured).chain(backports?) {
+    let mut sources = vec![Sources::Configured];
+    sources.extend(Sources::backports(&release)?);
+    if names.iter().any(|name| FROM_BACKPORTS.contains(name)) {
+        sources.reverse();
+    }
+    for sources in sources {
         if let Ok(plan) = Plan::simulate(names, sources)
             && plan.is_harmless()
         {

@@ -63,6 +63,8 @@ pub const TEST: &[Package] = &[
     package("curl", "curl", "runs the examples of the API guide"),
     package("nginx", "nginx", "tests the documented reverse proxy"),
     package("caddy", "caddy", "tests the documented reverse proxy"),
+    package("runc", "runc", "starts containers, also where two versions of cgroups are mounted"),
+    package("runsc", "runsc", "starts sandboxes of gVisor"),
 ];
 
 /// What the benchmarks need besides [`UP`]: the programs that Burrow is compared with.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::seccomp;
+use super::{Kernel, seccomp};
 
 /// Where the container's parts are mounted, in the mount namespace of its runner.
 pub struct Parts {
@@ -15,14 +15,16 @@ pub struct Parts {
     pub home: PathBuf,
     /// Files that do not outlive the container: the directories `tmp` and `var-tmp`.
     pub scratch: PathBuf,
-    /// The agent's executable.
-    pub agent: PathBuf,
+    /// A directory with the agent's executable, [`AGENT_NAME`], on which something is mounted.
+    pub run: PathBuf,
     /// The files `hosts`, `hostname` and `resolv.conf`.
     pub etc: PathBuf,
 }
 
 /// What a container is made of.
 pub struct Bundle<'a> {
+    /// Which kernel its programs have.
+    pub kernel: Kernel,
     /// Its host name.
     pub name: &'a str,
     /// Its mounts.
@@ -37,6 +39,8 @@ pub struct Bundle<'a> {
     pub cgroup: &'a str,
     /// Files that a process may have open. Not more than the runner may have.
     pub open_files: u64,
+    /// Processes and threads that it may have.
+    pub pids: u32,
     /// Size of `/dev/shm`, in MiB.
     pub shared_memory_mib: u32,
 }
@@ -47,20 +51,25 @@ pub const USER_ID: u32 = 1000;
 pub const HOME: &str = "/home/dev";
 /// Where the agent's executable is in the container.
 const AGENT: &str = "/run/workspace-agent";
-/// The descriptor of the agent's socket: the first that an OCI runtime passes on.
-const AGENT_SOCKET: &str = "3";
+/// Its name.
+pub const AGENT_NAME: &str = "workspace-agent";
+/// The descriptor of the agent's end of the channel to the runner: the first that an OCI runtime passes on.
+pub const AGENT_SOCKET: i32 = 3;
 /// As in a guest: programs that use select() break above this. Others raise the limit.
 const SOFT_OPEN_FILES: u64 = 1024;
 /// Added to the programs' score when the kernel selects what to end, as for a VMM.
 const OOM_SCORE: i32 = 500;
 
 /// Files of /proc that show or change the host.
-const MASKED: [&str; 12] = [
+const MASKED: [&str; 15] = [
     "/proc/acpi",
     "/proc/asound",
+    "/proc/bus",
+    "/proc/fs",
     "/proc/interrupts",
     "/proc/kcore",
     "/proc/keys",
+    "/proc/key-users",
     "/proc/kmsg",
     "/proc/latency_stats",
     "/proc/sched_debug",
@@ -69,16 +78,16 @@ const MASKED: [&str; 12] = [
     "/proc/sysrq-trigger",
     "/proc/kallsyms",
 ];
-const READ_ONLY: [&str; 4] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys"];
+const READ_ONLY: [&str; 2] = ["/proc/irq", "/proc/sys"];
 
 impl Bundle<'_> {
     /// The configuration, version 1.0.2.
     pub fn config(&self) -> Value {
-        json!({
+        let mut config = json!({
             "ociVersion": "1.0.2",
             "hostname": self.name,
             "root": { "path": self.parts.root, "readonly": true },
-            "process": process(self.open_files),
+            "process": self.process(),
             "mounts": self.mounts(),
             "linux": {
                 "namespaces": namespaces(self.network),
@@ -87,12 +96,47 @@ impl Bundle<'_> {
                 "cgroupsPath": self.cgroup,
                 // Beside the harmless ones that every OCI runtime adds.
                 "resources": { "devices": [{ "allow": false, "access": "rwm" }] },
-                "seccomp": seccomp::profile(),
                 "maskedPaths": MASKED,
                 "readonlyPaths": READ_ONLY,
                 "rootfsPropagation": "private",
             },
+        });
+        // gVisor's kernel answers every call itself, and has a list of those that it makes.
+        if self.kernel == Kernel::Host {
+            config["linux"]["seccomp"] = seccomp::profile();
+        }
+        config
+    }
+
+    /// The agent, as the container's user. It is the container's first process.
+    fn process(&self) -> Value {
+        json!({
+            "terminal": false,
+            "user": { "uid": USER_ID, "gid": USER_ID },
+            "args": [AGENT, "--serve-descriptor", AGENT_SOCKET.to_string(), "--home", HOME],
+            "env": ["USER=dev", "PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/home/dev"],
+            "cwd": "/",
+            "noNewPrivileges": true,
+            "oomScoreAdj": OOM_SCORE,
+            "capabilities": {
+                "bounding": [], "effective": [], "inheritable": [], "permitted": [], "ambient": [],
+            },
+            "rlimits": self.limits(),
         })
+    }
+
+    fn limits(&self) -> Vec<Value> {
+        let limit = |kind: &str, soft: u64, hard: u64| json!({ "type": kind, "soft": soft, "hard": hard });
+        let mut limits = vec![
+            limit("RLIMIT_NOFILE", self.open_files.min(SOFT_OPEN_FILES), self.open_files),
+            limit("RLIMIT_CORE", 0, 0),
+        ];
+        // The cgroup's limit would end gVisor's kernel, and so the workspace. On the host's kernel this
+        // limit would count all processes of the user, whichever container they are in.
+        if self.kernel == Kernel::Gvisor {
+            limits.push(limit("RLIMIT_NPROC", self.pids.into(), self.pids.into()));
+        }
+        limits
     }
 
     /// Only the container's user and its root exist on the host.
@@ -104,7 +148,7 @@ impl Bundle<'_> {
     }
 
     fn mounts(&self) -> Value {
-        let Parts { home, scratch, agent, etc, .. } = &self.parts;
+        let Parts { home, scratch, run, etc, .. } = &self.parts;
         let shared_memory = format!("size={}m", self.shared_memory_mib);
         json!([
             mount("proc", "/proc", &["nosuid", "noexec", "nodev"]),
@@ -114,36 +158,16 @@ impl Bundle<'_> {
             mount("mqueue", "/dev/mqueue", &["nosuid", "noexec", "nodev"]),
             // The container's network namespace is not its own, so it may not mount the real one.
             mount("tmpfs", "/sys", &["nosuid", "noexec", "nodev", "ro", "mode=555", "size=4k"]),
-            mount("tmpfs", "/run", &["nosuid", "nodev", "mode=755", "size=16m"]),
+            // A directory of the image: gVisor mounts nothing on what it has itself mounted.
+            mount_tree(run, "/run", &["ro", "nosuid", "nodev"]),
             bind(home, HOME, &["rw", "nosuid", "nodev"]),
             bind(&scratch.join("tmp"), "/tmp", &["rw", "nosuid", "nodev"]),
             bind(&scratch.join("var-tmp"), "/var/tmp", &["rw", "nosuid", "nodev"]),
-            bind(agent, AGENT, &["ro", "nosuid", "nodev"]),
             bind(&etc.join("hosts"), "/etc/hosts", &["ro", "nosuid", "nodev", "noexec"]),
             bind(&etc.join("hostname"), "/etc/hostname", &["ro", "nosuid", "nodev", "noexec"]),
             bind(&etc.join("resolv.conf"), "/etc/resolv.conf", &["ro", "nosuid", "nodev", "noexec"]),
         ])
     }
-}
-
-/// The agent, as the container's user. It is the container's first process.
-fn process(open_files: u64) -> Value {
-    json!({
-        "terminal": false,
-        "user": { "uid": USER_ID, "gid": USER_ID },
-        "args": [AGENT, "--serve-descriptor", AGENT_SOCKET, "--home", HOME],
-        "env": ["USER=dev", "PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/home/dev"],
-        "cwd": "/",
-        "noNewPrivileges": true,
-        "oomScoreAdj": OOM_SCORE,
-        "capabilities": {
-            "bounding": [], "effective": [], "inheritable": [], "permitted": [], "ambient": [],
-        },
-        "rlimits": [
-            { "type": "RLIMIT_NOFILE", "soft": open_files.min(SOFT_OPEN_FILES), "hard": open_files },
-            { "type": "RLIMIT_CORE", "soft": 0, "hard": 0 },
-        ],
-    })
 }
 
 fn namespaces(network: &str) -> Value {
@@ -162,8 +186,13 @@ fn mount(kind: &str, target: &str, options: &[&str]) -> Value {
 }
 
 fn bind(source: &Path, target: &str, options: &[&str]) -> Value {
-    let mut options = options.to_vec();
-    options.push("bind");
+    let options = [options, &["bind"]].concat();
+    json!({ "type": "bind", "source": source, "destination": target, "options": options })
+}
+
+/// As [`bind`], with what is mounted below the source.
+fn mount_tree(source: &Path, target: &str, options: &[&str]) -> Value {
+    let options = [options, &["rbind"]].concat();
     json!({ "type": "bind", "source": source, "destination": target, "options": options })
 }
 
@@ -172,14 +201,19 @@ mod tests {
     use super::*;
 
     fn config(network: &str) -> Value {
+        config_with(Kernel::Host, network)
+    }
+
+    fn config_with(kernel: Kernel, network: &str) -> Value {
         let parts = Parts {
             root: "/r".into(),
             home: "/h".into(),
             scratch: "/s".into(),
-            agent: "/a".into(),
+            run: "/a".into(),
             etc: "/e".into(),
         };
         Bundle {
+            kernel,
             name: "box",
             parts,
             user: 620_007,
@@ -187,6 +221,7 @@ mod tests {
             network,
             cgroup: "burrow/sandbox-7",
             open_files: 4096,
+            pids: 64,
             shared_memory_mib: 512,
         }
         .config()
@@ -211,6 +246,16 @@ mod tests {
             assert_eq!(config.pointer(pointer), Some(&expected), "{pointer}");
         }
         assert_eq!(config["linux"]["uidMappings"], config["linux"]["gidMappings"]);
+    }
+
+    #[test]
+    fn tiers_differ_in_kernel_only() {
+        let (mut host, mut gvisor) = (config_with(Kernel::Host, ""), config_with(Kernel::Gvisor, ""));
+        let profile = host["linux"].as_object_mut().expect("an object").remove("seccomp");
+        assert_eq!(profile, Some(seccomp::profile()));
+        let limits = gvisor["process"]["rlimits"].as_array_mut().expect("a list").pop();
+        assert_eq!(limits, Some(json!({ "type": "RLIMIT_NPROC", "soft": 64, "hard": 64 })));
+        assert_eq!(host, gvisor);
     }
 
     #[test]

@@ -1,8 +1,14 @@
 //! The container runtime: the agent and the user's programs in namespaces of the host's kernel, started by
-//! an OCI runtime. It starts in a fraction of a second, and is for trusted, educational use: programs that
-//! attack the kernel attack the host.
+//! an OCI runtime in a fraction of a second. Two tiers use it, which differ in the [`Kernel`] that answers
+//! the programs:
 //!
-//! [`bundle`] decides what the container may do, [`mounts`] prepares what it consists of.
+//! - `container`: the host's. It is for trusted, educational use: programs that attack the kernel attack
+//!   the host.
+//! - `gvisor`: a process of the container's own, which makes few calls to the host's kernel. [`gvisor`]
+//!   checks whether it works.
+//!
+//! [`bundle`] decides what the container may do, [`oci_runtime`] which program starts it, [`mounts`]
+//! prepares what it consists of. All of this is the same in both tiers where nothing else is said:
 //!
 //! - Its programs run as one user without privileges; there is no root in it.
 //! - Its home is a file system that the host's kernel mounts from the volume. A home that a guest has
@@ -10,12 +16,13 @@
 //!   mounts it.
 //! - The agent ends when its standard input does, and the container with it. So nothing outlives a runner
 //!   that is killed: the kernel removes the mounts and the network with the last process.
+//! - The agent has one end of a channel ([`transport::channel`]), through which the runner connects to it.
+//!   It needs no path that both of them see, and gVisor passes no listening socket of the host on.
 
 use std::{
     fs, io,
     os::fd::{AsRawFd as _, OwnedFd},
-    os::unix::net::UnixListener,
-    path::PathBuf,
+    os::unix::net::UnixStream,
     process::Stdio,
     sync::Arc,
     time::Duration,
@@ -23,17 +30,18 @@ use std::{
 
 use protocol::{
     agent::HOME_DISK_BYTES,
-    runner::RunnerSpec,
     workspace::{Step, Tier},
 };
+use rustix::process::{Signal, set_parent_process_death_signal};
 use tokio::{
     process::{Child, ChildStdin, Command},
     time::timeout,
 };
 
 use self::{
-    bundle::Bundle,
+    bundle::{AGENT_SOCKET, Bundle},
     mounts::{Mounts, Names},
+    oci_runtime::OciRuntime,
 };
 use super::{
     RuntimeError, SandboxExit, StartContext, cannot, console::Console, in_run_dir, microvm::scratch,
@@ -45,6 +53,7 @@ use crate::{
 };
 
 mod bundle;
+pub mod gvisor;
 mod home;
 mod idmap;
 mod mounts;
@@ -59,13 +68,20 @@ mod volume_file;
 const EXIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a killed container may take to end.
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
-/// The descriptor of the agent's socket in the OCI runtime, which passes on those from 3.
-const AGENT_SOCKET: i32 = 3;
 /// Added to a slot: the host's user of a container's root. Above the users of VMMs.
 const ROOT_BASE: u32 = 640_000;
 /// Files that a process of a container may have open, as in a guest.
 const MAX_OPEN_FILES: u64 = 65_536;
 const MIB: u64 = 1024 * 1024;
+
+/// Which kernel answers the system calls of a container's programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kernel {
+    /// The host's: the tier `container`.
+    Host,
+    /// gVisor's, a process of each container: the tier `gvisor`.
+    Gvisor,
+}
 
 /// Why this host cannot run containers, or a home cannot be used in one.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +95,16 @@ pub enum ContainerError {
          what a virtual machine has written. Use a template of the tier `microvm`"
     )]
     ForeignHome,
+}
+
+impl ContainerError {
+    /// The part that says why.
+    fn into_reason(self) -> String {
+        match self {
+            Self::Unavailable(reason) => reason,
+            Self::ForeignHome => self.to_string(),
+        }
+    }
 }
 
 /// A running container, its home and its network.
@@ -98,29 +124,33 @@ pub struct Container {
 
 impl Container {
     /// Mounts the home and starts the agent in a container.
-    pub async fn start(context: &StartContext<'_>) -> Result<Self, RuntimeError> {
+    pub async fn start(context: &StartContext<'_>, kernel: Kernel) -> Result<Self, RuntimeError> {
         let spec = context.spec;
         if spec.written_by == Some(Tier::Microvm) {
             return Err(ContainerError::ForeignHome.into());
         }
-        check_available().map_err(ContainerError::Unavailable)?;
-        let program = oci_runtime::find(cgroup::has_version_1()).ok_or_else(no_oci_runtime)?;
+        check_host().map_err(ContainerError::Unavailable)?;
+        let runtime = OciRuntime::find(kernel, spec.runsc.as_deref())?;
         context.reporter.report_step(Step::Network, None);
         let network = ContainerNetwork::create(context.slot.number(), spec.network.policy.clone()).await?;
         context.reporter.report_step(Step::Sandbox, None);
         let scratch = scratch::create(spec)?;
         scratch::format(&scratch).await;
         let users = idmap::create_user_namespace(context.slot.uid(), root_user(context))?;
-        let cgroup = SandboxCgroup::create(context.slot, &Limits::of_container(&spec.resources)).await;
+        let limits = match kernel {
+            Kernel::Host => Limits::of_container(&spec.resources),
+            Kernel::Gvisor => Limits::of_gvisor(&spec.resources),
+        };
+        let cgroup = SandboxCgroup::create(context.slot, &limits).await;
         let names = Names { host: spec.name.clone(), nameservers: network.nameservers.clone() };
         let mounts = Mounts::create().await?;
-        let launch = Launch { context, program, cgroup: &cgroup, network: &network };
+        let launch = Launch { context, runtime, cgroup: &cgroup, network: &network };
         let started = async {
             prepare(&mounts, context, users, scratch, &names).await?;
             launch.spawn(&mounts).await
         };
-        let mut child = match started.await {
-            Ok(child) => child,
+        let (mut child, channel) = match started.await {
+            Ok(started) => started,
             Err(error) => {
                 // What was written to the home must be in its volume before the volume is closed.
                 mounts.unmount_home().await?;
@@ -130,7 +160,7 @@ impl Container {
         tracing::info!(pid = child.id(), "started the container");
         let input = child.stdin.take().expect("piped");
         let console = Console::follow(child.stderr.take().expect("piped"));
-        let agent = Arc::new(Agent::with_home(agent_socket(spec), Arc::new(mounts.clone())));
+        let agent = Arc::new(Agent::in_container(channel, Arc::new(mounts.clone())));
         let ContainerNetwork { namespace, nameservers, egress } = network;
         let egress = Arc::new(egress);
         Ok(Self { child, input, console, agent, mounts, cgroup, nameservers, egress, _network: namespace })
@@ -202,6 +232,7 @@ async fn prepare(
     let users = Arc::new(users);
     mounts.mount_root(&spec.image_dir.join(crate::images::ROOTFS), users.clone()).await?;
     mounts.mount_scratch(scratch).await?;
+    mounts.mount_agent(spec.agent.clone()).await?;
     mounts.write_names(names).await?;
     let home_bytes = u64::from(spec.resources.home_mib) * MIB;
     mounts.mount_home(context.volume, HOME_DISK_BYTES, home_bytes, users).await
@@ -211,10 +242,6 @@ async fn prepare(
 fn max_open_files() -> u64 {
     let own = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
     own.map_or(MAX_OPEN_FILES, |own| own.min(MAX_OPEN_FILES))
-}
-
-fn agent_socket(spec: &RunnerSpec) -> PathBuf {
-    in_run_dir(spec, "agent.sock")
 }
 
 fn root_user(context: &StartContext<'_>) -> u32 {
@@ -228,40 +255,60 @@ fn path_of(descriptor: &OwnedFd) -> String {
 /// The start of an OCI runtime.
 struct Launch<'a> {
     context: &'a StartContext<'a>,
-    program: PathBuf,
+    runtime: OciRuntime,
     cgroup: &'a SandboxCgroup,
     network: &'a ContainerNetwork,
 }
 
 impl Launch<'_> {
-    /// Starts the container. The child lives as long as it.
-    async fn spawn(self, mounts: &Mounts) -> Result<Child, RuntimeError> {
+    /// Starts the container. Returns the child, which lives as long as it, and the channel to its agent.
+    async fn spawn(self, mounts: &Mounts) -> Result<(Child, UnixStream), RuntimeError> {
         let StartContext { spec, slot, .. } = self.context;
+        let kernel = self.runtime.kernel;
         let bundle = Bundle {
+            kernel,
             name: &spec.name,
-            parts: Mounts::parts(spec.agent.clone()),
+            parts: Mounts::parts(),
             user: slot.uid(),
             root_user: root_user(self.context),
             network: &path_of(&self.network.namespace),
             cgroup: &self.cgroup.oci_path(),
             open_files: max_open_files(),
+            pids: spec.resources.pids,
             shared_memory_mib: spec.resources.memory_mib / 2,
         };
         let directory = mounts.write_bundle(bundle.config().to_string()).await?;
-        let socket = UnixListener::bind(agent_socket(spec));
-        let socket = socket.map_err(cannot("create a socket of the sandbox"))?;
-        let mut command = mounts.command(&self.program);
+        let (channel, agents_end) = UnixStream::pair().map_err(cannot("create a socket of the sandbox"))?;
+        let name = format!("workspace-{}", slot.number());
+        let mut command = mounts.command(&self.runtime.program);
         command
-            .arg("--root")
-            .arg(in_run_dir(spec, "oci"))
-            .args(["run", "--preserve-fds", "1", "--bundle"])
-            .arg(&directory)
-            .arg(format!("workspace-{}", slot.number()))
+            .args(self.runtime.run_arguments(&in_run_dir(spec, "oci"), &directory, &name))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
-        pass_as_socket(&mut command, socket.into());
-        command.spawn().map_err(cannot("start the container"))
+        if kernel == Kernel::Gvisor {
+            mounts.hide_network_settings(self.network.namespace.try_clone()).await?;
+            let entries = self.cgroup.open_entries().map_err(cannot("open the sandbox's cgroup"))?;
+            run_kernel_below(&mut command, entries);
+        }
+        pass_as_socket(&mut command, agents_end.into());
+        let child = command.spawn().map_err(cannot("start the container"))?;
+        Ok((child, channel))
+    }
+}
+
+/// Makes the command's processes, gVisor's kernel among them, join cgroups, and end with this process: the
+/// agent would also end, but programs of the sandbox could stop it from that.
+fn run_kernel_below(command: &mut Command, cgroups: Vec<fs::File>) {
+    // SAFETY: between fork and exec there are system calls only. The closure owns the descriptors.
+    #[allow(unsafe_code)]
+    unsafe {
+        command.pre_exec(move || {
+            for cgroup in &cgroups {
+                rustix::io::write(cgroup, b"0")?;
+            }
+            Ok(set_parent_process_death_signal(Some(Signal::KILL))?)
+        });
     }
 }
 
@@ -282,13 +329,15 @@ fn pass_as_socket(command: &mut Command, socket: OwnedFd) {
     }
 }
 
-fn no_oci_runtime() -> ContainerError {
-    let name = if cgroup::has_version_1() { "runc" } else { "crun" };
-    ContainerError::Unavailable(format!("{name} is not installed. Run `apt-get install {name}`"))
+/// Checks whether this host can run containers on its own kernel. Returns the OCI runtime, or why not and
+/// what to do.
+pub fn check_available() -> Result<OciRuntime, String> {
+    check_host()?;
+    OciRuntime::find(Kernel::Host, None).map_err(ContainerError::into_reason)
 }
 
-/// Checks whether this host can run containers. Returns the OCI runtime, or why not and what to do.
-pub fn check_available() -> Result<PathBuf, String> {
+/// Checks what containers need of the host, whichever kernel they have.
+fn check_host() -> Result<(), String> {
     if !rustix::process::geteuid().is_root() {
         return Err("it needs root. Run burrow as root".to_owned());
     }
@@ -302,8 +351,5 @@ pub fn check_available() -> Result<PathBuf, String> {
     if namespaces.trim() == "0" {
         return Err("user namespaces are disabled. Set the sysctl user.max_user_namespaces".to_owned());
     }
-    oci_runtime::find(cgroup::has_version_1()).ok_or_else(|| match no_oci_runtime() {
-        ContainerError::Unavailable(reason) => reason,
-        ContainerError::ForeignHome => unreachable!("it has no home"),
-    })
+    Ok(())
 }

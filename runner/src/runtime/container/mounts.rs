@@ -7,6 +7,7 @@
 //!   home              the same, its files belong to the container's user
 //!   scratch           a file system on a file without a name
 //!   root              the image
+//!   run               the agent's executable
 //!   etc               hosts, hostname, resolv.conf
 //!   bundle            config.json
 //! ```
@@ -21,7 +22,7 @@ use std::{
     io,
     net::IpAddr,
     os::{
-        fd::{AsRawFd as _, OwnedFd},
+        fd::{AsFd as _, AsRawFd as _, OwnedFd},
         unix::fs::{DirBuilderExt as _, PermissionsExt as _},
     },
     path::{Path, PathBuf},
@@ -30,13 +31,16 @@ use std::{
     time::Duration,
 };
 
-use rustix::mount::MountFlags;
+use rustix::{
+    mount::MountFlags,
+    thread::{LinkNameSpaceType, move_into_link_name_space},
+};
 use tokio::time::timeout;
 use volume::Volume;
 
 use super::{
     super::{RuntimeError, cannot},
-    bundle::{Parts, USER_ID},
+    bundle::{AGENT_NAME, Parts, USER_ID},
     idmap,
     namespace::MountNamespace,
     volume_file,
@@ -44,6 +48,8 @@ use super::{
 
 /// A directory that every host has. Only this namespace sees what is mounted on it.
 const TOP: &str = "/mnt";
+/// Each network namespace sees its own here.
+const NETWORK_SETTINGS: &str = "/proc/sys/net/core";
 /// `e2fsck` has repaired something.
 const CORRECTED: i32 = 1;
 /// A full check of a large home from a distant store takes minutes.
@@ -84,8 +90,8 @@ impl Mounts {
     }
 
     /// Where the parts are, for the container's configuration.
-    pub fn parts(agent: PathBuf) -> Parts {
-        Parts { root: at("root"), home: at("home"), scratch: at("scratch"), agent, etc: at("etc") }
+    pub fn parts() -> Parts {
+        Parts { root: at("root"), home: at("home"), scratch: at("scratch"), run: at("run"), etc: at("etc") }
     }
 
     /// Writes the configuration, and returns its directory.
@@ -167,6 +173,18 @@ impl Mounts {
         self.namespace.run(map).await
     }
 
+    /// Mounts the agent's executable, read-only.
+    pub async fn mount_agent(&self, agent: PathBuf) -> Result<(), RuntimeError> {
+        let mount = move || {
+            let target = at("run").join(AGENT_NAME);
+            File::create(&target)?;
+            rustix::mount::mount_bind(agent, &target)?;
+            let flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
+            Ok(rustix::mount::mount_remount(&target, flags, c"")?)
+        };
+        self.namespace.run(|| mount().map_err(cannot("mount the agent"))).await
+    }
+
     /// Mounts the scratch disk.
     pub async fn mount_scratch(&self, disk: File) -> Result<(), RuntimeError> {
         let file = format!("/proc/{}/fd/{}", std::process::id(), disk.as_raw_fd());
@@ -181,6 +199,18 @@ impl Mounts {
             Ok(())
         };
         self.namespace.run(create).await
+    }
+
+    /// Hides the settings of a network namespace that runsc takes for those of the host's own. Since Linux
+    /// 6.11 every namespace has them, and releases of runsc before August 2024 then refuse to start.
+    pub async fn hide_network_settings(&self, network: io::Result<OwnedFd>) -> Result<(), RuntimeError> {
+        let hide = move || {
+            let enter = move_into_link_name_space(network?.as_fd(), Some(LinkNameSpaceType::Network));
+            enter?;
+            let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::RDONLY;
+            Ok(rustix::mount::mount("burrow", NETWORK_SETTINGS, "tmpfs", flags, c"size=4k")?)
+        };
+        self.namespace.run(|| hide().map_err(cannot("hide the network's settings"))).await
     }
 
     /// Writes the files of `/etc` that differ between containers.
@@ -257,6 +287,7 @@ fn create_directories() -> Result<(), RuntimeError> {
         ("scratch", 0o755),
         ("unmapped/root", 0o700),
         ("root", 0o755),
+        ("run", 0o755),
         ("etc", 0o755),
         ("bundle", 0o700),
     ] {

@@ -2,7 +2,8 @@
 //! fail as if the kernel did not have them. Pure.
 //!
 //! The container shares the host's kernel, so what it cannot call cannot be attacked: no namespaces, no
-//! mounts, no packet filters, no virtual-machine sockets, no BPF, no tracing, no kernel keys.
+//! mounts, no packet filters, no virtual-machine sockets, no BPF, no tracing, no kernel keys. Nor can it make
+//! the kernel load a module: a protocol, a terminal's line discipline.
 
 use serde_json::{Value, json};
 
@@ -49,7 +50,7 @@ const ALLOWED: &[&str] = &[
     "setreuid", "setregid", "setresuid", "setresgid", "setgroups", "setfsuid", "setfsgid", "uname", "sysinfo",
     // Sockets, once they exist.
     "socketpair", "bind", "listen", "accept", "accept4", "connect", "getsockname", "getpeername", "sendto",
-    "sendmsg", "sendmmsg", "recvfrom", "recvmsg", "recvmmsg", "shutdown", "getsockopt", "setsockopt",
+    "sendmsg", "sendmmsg", "recvfrom", "recvmsg", "recvmmsg", "shutdown", "getsockopt",
     // Shared memory between processes of the container; it has an IPC namespace of its own.
     "shmget", "shmat", "shmctl", "shmdt", "semget", "semop", "semctl", "semtimedop", "msgget", "msgsnd",
     "msgrcv", "msgctl", "mq_open", "mq_unlink", "mq_timedsend", "mq_timedreceive", "mq_notify",
@@ -62,10 +63,13 @@ const ALLOWED: &[&str] = &[
 const NAMESPACE_FLAGS: u64 = 0x7e02_0080;
 /// What `personality` may be set to: nothing new, or addresses that are not random, for debuggers.
 const PERSONALITIES: [u64; 3] = [0, 0x0004_0000, 0xffff_ffff];
-/// `ioctl`s that type into a terminal: TIOCSTI and TIOCLINUX. They differ in the last four bits only.
-const FORBIDDEN_IOCTLS: [u64; 2] = [0x5412, 0x541c];
-/// The bits that the kernel reads of an `ioctl`'s number.
-const IOCTL_MASK: u64 = 0xffff_ffff;
+/// `ioctl`s that type into a terminal, TIOCSTI and TIOCLINUX, and TIOCSETD, which loads line disciplines.
+const FORBIDDEN_IOCTLS: [u64; 3] = [0x5412, 0x541c, 0x5423];
+/// The level of TCP's socket options, and the one that moves TLS and other protocols into the kernel.
+const SOL_TCP: u64 = 6;
+const TCP_ULP: u64 = 31;
+/// The bits that the kernel reads of an argument that is an `int`.
+const INT_MASK: u64 = 0xffff_ffff;
 
 const AF_UNIX: u64 = 1;
 const AF_INET: u64 = 2;
@@ -76,6 +80,8 @@ const NETLINK_ROUTE: u64 = 0;
 const TYPE_MASK: u64 = 0xf;
 const SOCK_STREAM: u64 = 1;
 const SOCK_DGRAM: u64 = 2;
+/// A type of internet socket and its only protocol, which 0 stands for as well.
+const PROTOCOLS: [(u64, u64); 2] = [(SOCK_STREAM, 6), (SOCK_DGRAM, 17)];
 
 /// The value of `linux.seccomp` in the OCI configuration.
 pub fn profile() -> Value {
@@ -89,11 +95,16 @@ pub fn profile() -> Value {
         allow("socket", &[equal(0, AF_NETLINK), equal(2, NETLINK_ROUTE)]),
     ];
     for family in [AF_INET, AF_INET6] {
-        for kind in [SOCK_STREAM, SOCK_DGRAM] {
-            calls.push(allow("socket", &[equal(0, family), masked(1, TYPE_MASK, kind)]));
+        for (kind, protocol) in PROTOCOLS.iter().flat_map(|(kind, protocol)| [(*kind, 0), (*kind, *protocol)])
+        {
+            let conditions = [equal(0, family), masked(1, TYPE_MASK, kind), equal(2, protocol)];
+            calls.push(allow("socket", &conditions));
         }
     }
-    calls.extend(allowed_ioctls().iter().map(|condition| allow("ioctl", std::slice::from_ref(condition))));
+    calls.extend(all_but(1, &FORBIDDEN_IOCTLS).into_iter().map(|number| allow("ioctl", &[number])));
+    calls.extend(all_but(1, &[SOL_TCP]).into_iter().map(|level| allow("setsockopt", &[level])));
+    let of_tcp = all_but(2, &[TCP_ULP]).into_iter();
+    calls.extend(of_tcp.map(|option| allow("setsockopt", &[masked(1, INT_MASK, SOL_TCP), option])));
     calls.extend(PERSONALITIES.map(|value| allow("personality", &[equal(0, value)])));
     json!({
         "defaultAction": "SCMP_ACT_ERRNO",
@@ -112,14 +123,23 @@ fn equal(index: u32, value: u64) -> Value {
     json!({ "index": index, "value": value, "op": "SCMP_CMP_EQ" })
 }
 
-/// Conditions of which each number but [`FORBIDDEN_IOCTLS`] fulfils at least one: a bit before the last
-/// four differs, or the last four are others. OCI runtimes have no "not equal" for two values, and a
-/// comparison of all 64 bits could be evaded with bits that the kernel does not read.
-fn allowed_ioctls() -> Vec<Value> {
-    let common = FORBIDDEN_IOCTLS[0] & !0xf;
-    let differing_bits = (4..32).map(|bit| masked(1, 1 << bit, !common & (1 << bit)));
-    let others = (0..16).map(|last| common | last).filter(|number| !FORBIDDEN_IOCTLS.contains(number));
-    differing_bits.chain(others.map(|number| masked(1, IOCTL_MASK, number))).collect()
+/// Conditions of which each `int` but the forbidden ones fulfils one: its first bits are such that no
+/// forbidden number has them. OCI runtimes have no "not equal" for several values, and a comparison of all
+/// 64 bits could be evaded with bits that the kernel does not read.
+fn all_but(index: u32, forbidden: &[u64]) -> Vec<Value> {
+    let mut conditions = Vec::new();
+    // What the first bits of forbidden numbers are.
+    let mut beginnings = vec![0];
+    for bit in (0..u32::BITS).rev().map(|position| 1 << position) {
+        let mask = INT_MASK & !(bit - 1);
+        let (common, others): (Vec<u64>, Vec<u64>) = beginnings
+            .iter()
+            .flat_map(|beginning| [*beginning, beginning | bit])
+            .partition(|beginning| forbidden.iter().any(|number| number & mask == *beginning));
+        conditions.extend(others.iter().map(|beginning| masked(index, mask, *beginning)));
+        beginnings = common;
+    }
+    conditions
 }
 
 /// The bits of `mask` have the value `value`.
@@ -178,6 +198,7 @@ mod tests {
             "vhangup",
             "modify_ldt",
             "socket",
+            "setsockopt",
             "ioctl",
             "move_pages",
             "mbind",
@@ -198,20 +219,33 @@ mod tests {
     }
 
     #[test]
-    fn every_other_ioctl_is_allowed() {
-        let conditions = allowed_ioctls();
-        let is_allowed = |number: u64| {
-            conditions.iter().any(|condition| {
-                let value = |name: &str| condition[name].as_u64().expect("a number");
-                number & value("value") == value("valueTwo")
-            })
-        };
-        for forbidden in FORBIDDEN_IOCTLS {
-            assert!(!is_allowed(forbidden) && !is_allowed(forbidden | 1 << 32), "{forbidden:x}");
+    fn every_other_number_is_allowed() {
+        for forbidden in [&FORBIDDEN_IOCTLS[..], &[TCP_ULP], &[0, u64::from(u32::MAX)]] {
+            let conditions = all_but(1, forbidden);
+            let is_allowed = |number: u64| {
+                conditions.iter().any(|condition| {
+                    let value = |name: &str| condition[name].as_u64().expect("a number");
+                    number & value("value") == value("valueTwo")
+                })
+            };
+            for number in forbidden {
+                assert!(!is_allowed(*number) && !is_allowed(number | 1 << 32), "{number:x}");
+            }
+            for number in (0..0x1_0000).chain([0x8004_5412, 0xc020_5413, INT_MASK]) {
+                assert_eq!(is_allowed(number), !forbidden.contains(&number), "{number:x}");
+            }
         }
-        for number in (0..0x1_0000).chain([0x8004_5412, 0xc020_5413, IOCTL_MASK]) {
-            assert_eq!(is_allowed(number), !FORBIDDEN_IOCTLS.contains(&number), "{number:x}");
-        }
+    }
+
+    #[test]
+    fn sockets_are_of_known_protocols() {
+        let profile = profile();
+        let calls = profile["syscalls"].as_array().expect("a list").iter();
+        let sockets = calls.filter(|call| call["names"][0] == "socket");
+        let internet =
+            sockets.filter(|call| [AF_INET, AF_INET6].iter().any(|f| call["args"][0]["value"] == *f));
+        let protocols: Vec<_> = internet.map(|call| call["args"][2]["value"].as_u64()).collect();
+        assert_eq!(protocols, [0, 6, 0, 17, 0, 6, 0, 17].map(Some));
     }
 
     #[test]

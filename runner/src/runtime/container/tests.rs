@@ -1,27 +1,29 @@
 //! Real containers, where the host can run them. Their image holds Perl, which every Debian has, and their
-//! agent is a script that reports what it can do on its socket.
+//! agent is a script that reports what it can do on the channel.
 
-use std::{os::unix::fs::PermissionsExt as _, path::Path, process::Command as HostCommand};
+use std::{
+    io::{BufRead as _, BufReader},
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    process::Command as HostCommand,
+};
 
 use futures_util::FutureExt as _;
-use protocol::{Epoch, TenantId, VolumeId};
-use tokio::{io::AsyncReadExt as _, net::UnixStream};
+use protocol::{Epoch, TenantId, VolumeId, runner::RunnerSpec};
 use volume::{DataKey, Volume, VolumeOptions, store::DirectoryStore};
 
 use super::*;
 use crate::{reporter::Reporter, slot::Slot};
 
 /// Slots that no runner proposes, and that no other test uses.
-const SLOTS: [u16; 3] = [16_321, 16_322, 16_323];
+const SLOTS: [u16; 5] = [16_321, 16_322, 16_323, 16_324, 16_325];
 const HOME_MIB: u32 = 64;
 /// What a container leaves can be seen only while no other test has one.
 static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-/// Reports facts and the results of system calls to the first connection, then waits for the end of its
-/// input.
+/// Reports facts and the results of system calls, then waits for the end of its input.
 const AGENT: &str = r#"#!/usr/bin/perl
-open(my $socket, "+<&=", 3) or die "no socket: $!";
-accept(my $client, $socket) or die "cannot accept: $!";
+open(my $client, "+<&=", 3) or die "no channel: $!";
 sub report { print $client "@_\n" }
 sub names { opendir(my $d, $_[0]) or return; grep { !/^\./ } sort(readdir $d) }
 report("user $> $< $)");
@@ -45,6 +47,7 @@ for (split /;/, $ENV{CALLS} // do { open(my $calls, "<", "/etc/calls"); local $/
     my $result = syscall($number, map { $_ + 0 } @arguments);
     report("call $name=" . ($result == -1 ? $! + 0 : "done"));
 }
+report("end");
 close $client;
 1 while <STDIN>;
 "#;
@@ -66,13 +69,16 @@ const FORBIDDEN: &str = "socket vsock,41,40,1,0;socket packet,41,17,3,0;socket r
     ioperm,173,-1,1,1;acct,163,1;settimeofday,164,1,0;clock_settime,227,0,0;adjtimex,159,0;\
     quotactl,179,-1,0,0,0;open_by_handle_at,304,-1,0,0;fanotify_init,300,-1,0;syslog,103,-1,0,0;vhangup,153;\
     modify_ldt,154,99,0,0;personality,135,131072;ioctl TIOCSTI,16,0,21522,0;ioctl TIOCLINUX,16,0,21532,0;\
-    ioctl TIOCSTI with other bits,16,0,4294988818,0;\
+    ioctl TIOCSTI with other bits,16,0,4294988818,0;ioctl TIOCSETD,16,0,21539,0;\
+    setsockopt TCP_ULP,54,0,6,31,0,0;setsockopt TCP_ULP with other bits,54,0,4294967302,31,0,0;\
+    socket sctp,41,2,1,132;socket udplite,41,2,2,136;socket l2tp,41,2,2,115;socket mptcp 6,41,10,1,262;\
     move_pages,279,1,0,0,0,0,0;mbind,237,0,0,99,0,0,0;set_mempolicy,238,99,0,0;\
     migrate_pages,256,0,0,0,0;lookup_dcookie,212,0,0,0;process_madvise,440,-1,0,0,0,0;\
     memfd_secret,447,-1;uselib,134,0;nfsservctl,180,0,0,0;ustat,136,0,0;sysfs,139,9";
 /// Calls that programs need.
 const NEEDED: &str = "socket unix,41,1,1,0;socket tcp,41,2,1,6;socket udp,41,2,2,17;socket route,41,16,3,0;\
-    getrandom,318,0,0,0;memfd_create,319,0,99;inotify_init1,294,0";
+    setsockopt TCP_NODELAY,54,0,6,1,0,0;setsockopt SO_REUSEADDR,54,0,1,2,0,0;getrandom,318,0,0,0;\
+    memfd_create,319,0,99;inotify_init1,294,0";
 
 /// A directory with an image, and a volume.
 struct Fixture {
@@ -82,9 +88,13 @@ struct Fixture {
 }
 
 impl Fixture {
-    /// `None` where no containers can run.
-    async fn create(calls: &str) -> Option<Self> {
-        let missing = check_available().err().or_else(|| crate::network::check_available().err());
+    /// `None` where no containers can run with these kernels.
+    async fn create(calls: &str, kernels: &[Kernel]) -> Option<Self> {
+        let mut missing = check_available().err();
+        if kernels.contains(&Kernel::Gvisor) {
+            missing = missing.or(gvisor::check_available(None).await.err());
+        }
+        let missing = missing.or_else(|| crate::network::check_available().err());
         let missing = missing
             .or_else(|| HostCommand::new("mkfs.erofs").arg("-V").output().err().map(|e| e.to_string()));
         if let Some(reason) = missing {
@@ -132,21 +142,45 @@ impl Fixture {
         .expect("a specification")
     }
 
-    async fn start(&self, slot: &Slot, written_by: Option<Tier>) -> Result<Container, RuntimeError> {
+    async fn start(
+        &self,
+        slot: &Slot,
+        kernel: Kernel,
+        written_by: Option<Tier>,
+    ) -> Result<Container, RuntimeError> {
         let spec = self.spec(written_by);
         let reporter = Reporter::new(&spec);
-        Container::start(&StartContext { spec: &spec, slot, volume: &self.volume, reporter: &reporter }).await
+        let context = StartContext { spec: &spec, slot, volume: &self.volume, reporter: &reporter };
+        Container::start(&context, kernel).await
     }
+}
 
-    /// What the agent reports.
-    async fn report(&self, container: &Container) -> String {
-        let socket = self.directory.path().join("run/agent.sock");
-        let mut stream = UnixStream::connect(socket).await.expect("it listens");
-        let mut text = String::new();
-        let read = stream.read_to_string(&mut text).await;
-        read.unwrap_or_else(|error| panic!("{error}: {:?}", container.log()));
-        text
-    }
+/// What the agent reports.
+async fn report(container: &Container) -> String {
+    let channel = container.agent().channel().try_clone().expect("copied");
+    channel.set_read_timeout(Some(KILL_TIMEOUT)).expect("a socket");
+    let read = move || {
+        let lines = BufReader::new(channel).lines().map_while(Result::ok);
+        lines.take_while(|line| line != "end").map(|line| line + "\n").collect()
+    };
+    let text: String = tokio::task::spawn_blocking(read).await.expect("no panic");
+    assert!(!text.is_empty(), "{:?}", container.log());
+    text
+}
+
+/// What is the same with each kernel.
+fn check_isolation(report: &str) {
+    assert_eq!(facts(report, "user"), ["1000 1000 1000"], "one user, one group");
+    assert_eq!(facts(report, "pid"), ["1"]);
+    assert_eq!(facts(report, "processes"), ["1"], "it sees itself only");
+    assert_eq!(facts(report, "host"), ["box"]);
+    let mut links: Vec<_> = facts(report, "links").iter().flat_map(|links| links.split(' ')).collect();
+    links.sort_unstable();
+    assert_eq!(links, ["eth0", "lo"]);
+    assert!(report.contains("\nsys\n"), "nothing of the host's devices");
+    assert_eq!(facts(report, "core"), ["0"]);
+    assert_eq!(facts(report, "device"), Vec::<&str>::new());
+    assert_eq!(facts(report, "written"), ["/tmp/x", "/var/tmp/x", "/dev/shm/x", "/home/dev/kept"]);
 }
 
 fn build_image(directory: &Path, calls: &str) {
@@ -181,24 +215,16 @@ fn facts<'a>(report: &'a str, name: &str) -> Vec<&'a str> {
 #[tokio::test(flavor = "multi_thread")]
 async fn container_isolates_and_keeps_home() {
     let calls = format!("{FORBIDDEN};{NEEDED}");
-    let Some(fixture) = Fixture::create(&calls).await else { return };
+    let Some(fixture) = Fixture::create(&calls, &[Kernel::Host]).await else { return };
     let slot = Slot::acquire_exactly(SLOTS[0]).expect("free");
-    let container = fixture.start(&slot, None).await.expect("started");
-    let report = fixture.report(&container).await;
-    println!("{report}{:?}", container.log());
-    assert_eq!(facts(&report, "user"), ["1000 1000 1000"], "one user, one group");
-    assert_eq!(facts(&report, "pid"), ["1"]);
-    assert_eq!(facts(&report, "processes"), ["1"], "it sees itself only");
-    assert_eq!(facts(&report, "host"), ["box"]);
-    assert_eq!(facts(&report, "links"), ["lo eth0"]);
-    assert!(report.contains("\nsys\n"), "nothing of the host's devices");
-    assert_eq!(facts(&report, "core"), ["0"]);
-    assert_eq!(facts(&report, "device"), Vec::<&str>::new());
-    assert_eq!(facts(&report, "skeleton"), ["copied"]);
-    assert_eq!(facts(&report, "kept"), ["nothing"]);
-    assert_eq!(facts(&report, "written"), ["/tmp/x", "/var/tmp/x", "/dev/shm/x", "/home/dev/kept"]);
+    let container = fixture.start(&slot, Kernel::Host, None).await.expect("started");
+    let first = report(&container).await;
+    println!("{first}{:?}", container.log());
+    check_isolation(&first);
+    assert_eq!(facts(&first, "skeleton"), ["copied"]);
+    assert_eq!(facts(&first, "kept"), ["nothing"]);
     let refused = libc::ENOSYS.to_string();
-    let results = facts(&report, "call");
+    let results = facts(&first, "call");
     assert_eq!(results.len(), calls.split(';').count(), "{results:?}");
     for (position, result) in results.iter().enumerate() {
         let is_refused = result.rsplit_once('=').expect("a result").1 == refused;
@@ -206,30 +232,65 @@ async fn container_isolates_and_keeps_home() {
     }
     container.shut_down().await.expect("ended");
 
-    let container = fixture.start(&slot, Some(Tier::Container)).await.expect("started again");
-    assert_eq!(facts(&fixture.report(&container).await, "kept"), ["1"], "the home was kept");
+    let started = fixture.start(&slot, Kernel::Host, Some(Tier::Container)).await;
+    let container = started.expect("started again");
+    assert_eq!(facts(&report(&container).await, "kept"), ["1"], "the home was kept");
     container.kill().await;
-    let container = fixture.start(&slot, Some(Tier::Container)).await.expect("started after a kill");
-    assert_eq!(facts(&fixture.report(&container).await, "kept"), ["2"], "and what was written before a kill");
+    let started = fixture.start(&slot, Kernel::Host, Some(Tier::Container)).await;
+    let container = started.expect("started after a kill");
+    assert_eq!(facts(&report(&container).await, "kept"), ["2"], "and what was written before a kill");
     container.shut_down().await.expect("ended");
     fixture.volume.close().await.expect("closed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn gvisor_isolates_and_shares_homes() {
+    let Some(fixture) = Fixture::create(NEEDED, &[Kernel::Host, Kernel::Gvisor]).await else { return };
+    let slot = Slot::acquire_exactly(SLOTS[3]).expect("free");
+    let container = fixture.start(&slot, Kernel::Gvisor, None).await.expect("started");
+    let first = report(&container).await;
+    println!("{first}{:?}", container.log());
+    check_isolation(&first);
+    assert_eq!(facts(&first, "skeleton"), ["copied"]);
+    container.shut_down().await.expect("ended");
+    for (kernel, written_by, kept) in [
+        (Kernel::Host, Tier::Gvisor, "1"),
+        (Kernel::Gvisor, Tier::Container, "2"),
+        (Kernel::Gvisor, Tier::Gvisor, "3"),
+        (Kernel::Host, Tier::Gvisor, "4"),
+    ] {
+        let container = fixture.start(&slot, kernel, Some(written_by)).await.expect("started");
+        assert_eq!(facts(&report(&container).await, "kept"), [kept], "{kernel:?} after {written_by:?}");
+        // Both ends keep what was written.
+        if kept == "2" { container.kill().await } else { container.shut_down().await.expect("ended") }
+    }
+    fixture.volume.close().await.expect("closed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn container_leaves_nothing() {
-    let Some(fixture) = Fixture::create(NEEDED).await else { return };
-    let slot = Slot::acquire_exactly(SLOTS[1]).expect("free");
-    let before = leftovers(&fixture);
+    check_leftovers(Kernel::Host, SLOTS[1]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gvisor_leaves_nothing() {
+    check_leftovers(Kernel::Gvisor, SLOTS[4]).await;
+}
+
+async fn check_leftovers(kernel: Kernel, slot: u16) {
+    let Some(fixture) = Fixture::create(NEEDED, &[kernel]).await else { return };
+    let leftovers = |fixture| leftovers(fixture, slot);
+    let slot = Slot::acquire_exactly(slot).expect("free");
     for _ in 0..2 {
-        let mut container = fixture.start(&slot, None).await.expect("started");
-        fixture.report(&container).await;
+        let mut container = fixture.start(&slot, kernel, None).await.expect("started");
+        report(&container).await;
         let exit = container.wait().now_or_never();
         assert!(exit.is_none(), "it runs: {exit:?} {:?}", container.log());
         container.shut_down().await.expect("ended");
     }
     // The kernel releases a loop device and ends a session a moment after the last use.
     let released = async {
-        while leftovers(&fixture) != before {
+        while !leftovers(&fixture).is_empty() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
@@ -239,16 +300,18 @@ async fn container_leaves_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn home_of_virtual_machine_is_refused() {
-    let Some(fixture) = Fixture::create(NEEDED).await else { return };
+    let Some(fixture) = Fixture::create(NEEDED, &[Kernel::Host]).await else { return };
     let slot = Slot::acquire_exactly(SLOTS[2]).expect("free");
-    let error = fixture.start(&slot, Some(Tier::Microvm)).await.err().expect("refused");
-    assert!(error.to_string().contains("written by a virtual machine"), "{error}");
-    assert!(!fixture.directory.path().join("run/agent.sock").exists(), "nothing was started");
+    for kernel in [Kernel::Host, Kernel::Gvisor] {
+        let error = fixture.start(&slot, kernel, Some(Tier::Microvm)).await.err().expect("refused");
+        assert!(error.to_string().contains("written by a virtual machine"), "{error}");
+    }
+    assert!(!fixture.directory.path().join("run/oci").exists(), "nothing was started");
     fixture.volume.close().await.expect("closed");
 }
 
-/// Mounts, loop devices, cgroups and threads of this test.
-fn leftovers(fixture: &Fixture) -> Vec<String> {
+/// Mounts, loop devices, cgroups, threads and processes of this test.
+fn leftovers(fixture: &Fixture, slot: u16) -> Vec<String> {
     let directory = fixture.directory.path().to_str().expect("a text");
     let mounts = fs::read_to_string("/proc/self/mountinfo").expect("readable");
     let mut found: Vec<_> =
@@ -264,8 +327,13 @@ fn leftovers(fixture: &Fixture) -> Vec<String> {
         let name = fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
         found.extend((name.trim() == "home-volume").then_some(name));
     }
+    for process in fs::read_dir("/proc").expect("readable").flatten() {
+        let arguments = fs::read(process.path().join("cmdline")).unwrap_or_default();
+        let arguments = String::from_utf8_lossy(&arguments).replace('\0', " ");
+        found.extend(arguments.contains(directory).then_some(arguments));
+    }
     let cgroups = HostCommand::new("find")
-        .args(["/sys/fs/cgroup", "-name", &format!("sandbox-{}", SLOTS[1])])
+        .args(["/sys/fs/cgroup", "-name", &format!("sandbox-{slot}")])
         .output()
         .expect("find runs");
     found.extend(String::from_utf8_lossy(&cgroups.stdout).lines().map(str::to_owned));
