@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use protocol::{Redacted, api::user::Role, runner::RuntimeKind, workspace::Tier};
+use protocol::{Redacted, api::user::Role, network::NetworkBounds, runner::RuntimeKind, workspace::Tier};
 use reader::ReaderCommand;
 
 use crate::kms::KmsConfig;
@@ -207,6 +207,8 @@ pub struct EngineConfig {
     pub overhead_mib: u64,
     /// Most sandboxes that start at the same time.
     pub max_starting: usize,
+    /// What holds for the networks of all sandboxes, whatever their policies say.
+    pub network_bounds: NetworkBounds,
 }
 
 /// What an engine can run at the same time.

@@ -17,7 +17,7 @@ use crate::{
         scrub::Repair,
         snapshot::{Consistency, SnapshotKind},
     },
-    network::{EffectivePolicy, RefusedName},
+    network::{EffectivePolicy, NetworkBounds, RefusedName},
     workspace::{Failure, HomeNotice, ProgramName, Resources, StepProgress, Tier},
 };
 
@@ -127,6 +127,9 @@ pub struct RunnerSpec {
     /// Where the workspace may connect.
     #[serde(default)]
     pub network: NetworkSpec,
+    /// What holds for the sandbox's network whatever the policy says.
+    #[serde(default)]
+    pub network_bounds: NetworkBounds,
 }
 
 /// The network policy of a runner, numbered. A change has a higher number.
@@ -160,7 +163,8 @@ pub fn complete_upload_allowance(bytes_per_hour: u64) -> u64 {
     bytes_per_hour.saturating_mul(UPLOAD_ALLOWANCE_HOURS)
 }
 
-/// The highest slot. 100.64.0.0/10 has 2^20 networks of four addresses, and uids are 620000 plus the slot.
+/// The highest slot. [`crate::network::SANDBOX_LINKS`] has 2^14 networks of four addresses, and uids are
+/// 620000 plus the slot.
 pub const MAX_SLOT: u16 = 16_383;
 
 /// A runner's report. The request has the header `authorization: Bearer <token>`.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use controller::{HomeLimits, IdleLimit, Limits, RunningLimits, ScratchLimits};
+use protocol::network::{DEFAULT_MBIT_PER_SECOND, DEFAULT_PACKETS_PER_SECOND, NetworkBounds, PrivateNetwork};
 
 use crate::commands::wait::parse_duration;
 
@@ -57,7 +58,29 @@ pub struct LimitOptions {
     /// Size of the local caches of stopped workspaces, in GiB; their content is in the object store
     #[arg(long, env = "BURROW_MAX_CACHE", value_name = "GIB", default_value_t = 32)]
     pub max_cache: u32,
+    /// Packets that one workspace may send in a second, and receive; 0 sets no limit
+    #[arg(
+        long,
+        env = "BURROW_MAX_NETWORK_PACKETS",
+        value_name = "COUNT",
+        default_value_t = DEFAULT_PACKETS_PER_SECOND,
+        value_parser = clap::value_parser!(u32).range(..=MAX_PACKETS_PER_SECOND),
+    )]
+    pub max_network_packets: u32,
+    /// Megabits that one workspace may send in a second, and receive; 0 sets no limit
+    #[arg(
+        long,
+        env = "BURROW_MAX_NETWORK_MBIT",
+        value_name = "MBIT",
+        default_value_t = DEFAULT_MBIT_PER_SECOND,
+        value_parser = clap::value_parser!(u32).range(..=MAX_MBIT_PER_SECOND),
+    )]
+    pub max_network_mbit: u32,
 }
+
+/// More than any host handles. Limits up to here are exact in the kernel's arithmetic.
+const MAX_PACKETS_PER_SECOND: i64 = 100_000_000;
+const MAX_MBIT_PER_SECOND: i64 = 100_000;
 
 impl LimitOptions {
     /// Most bytes of the caches of workspaces at rest.
@@ -68,6 +91,16 @@ impl LimitOptions {
     /// Most bytes that the snapshots of one home may have stored.
     pub fn max_history_bytes(self) -> Option<u64> {
         (self.max_history > 0).then(|| u64::from(self.max_history) << 30)
+    }
+
+    /// What holds for the networks of all sandboxes, with the private networks that they may reach.
+    pub fn network_bounds(self, private_networks: Vec<PrivateNetwork>) -> NetworkBounds {
+        let limit = |limit: u32| (limit > 0).then_some(limit);
+        NetworkBounds {
+            packets_per_second: limit(self.max_network_packets),
+            mbit_per_second: limit(self.max_network_mbit),
+            private_networks,
+        }
     }
 
     /// The limits for the controller.
@@ -111,9 +144,14 @@ mod tests {
         Program::parse_from([&["up"], arguments].concat()).limits.limits()
     }
 
+    fn bounds(arguments: &[&str]) -> NetworkBounds {
+        Program::parse_from([&["up"], arguments].concat()).limits.network_bounds(vec![])
+    }
+
     #[test]
     fn defaults_are_those_of_the_controller() {
         assert_eq!(parse(&[]), Limits::default());
+        assert_eq!(bounds(&[]), NetworkBounds::default());
     }
 
     #[test]
@@ -122,6 +160,9 @@ mod tests {
         assert_eq!((limits.running.member, limits.homes.member_mib), (None, None));
         assert_eq!(parse(&["--idle-stop", "0"]).idle.0, Duration::ZERO);
         assert_eq!(parse(&["--idle-stop", "90m"]).idle.0, Duration::from_mins(90));
+        let bounds = bounds(&["--max-network-packets=0", "--max-network-mbit", "0"]);
+        assert_eq!((bounds.packets_per_second, bounds.mbit_per_second), (None, None));
+        assert!(Program::try_parse_from(["up", "--max-network-mbit", "100001"]).is_err());
         assert_eq!(parse(&["--max-homes-per-tenant", "3"]).homes.tenant_mib, Some(3072));
         let scratch = parse(&["--max-scratch-per-member", "5", "--max-scratch-per-teacher=0"]).scratch;
         assert_eq!((scratch.member_mib, scratch.teacher_mib), (Some(5120), None));

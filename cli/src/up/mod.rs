@@ -210,7 +210,7 @@ async fn prepare_network(up: &UpOptions) -> Result<Option<HostNetwork>, CommandE
     if up.runtime != Runtime::Microvm || !rustix::process::geteuid().is_root() {
         return Ok(None);
     }
-    Ok(Some(HostNetwork::open().await?))
+    Ok(Some(HostNetwork::open(&up.allow_private_network).await?))
 }
 
 /// Refuses to start with a tier that cannot work on this host.
@@ -270,6 +270,7 @@ fn engine(up: &UpOptions, images: Images) -> Result<EngineConfig, CommandError> 
         max_memory_mib: capacity.memory_mib,
         overhead_mib: capacity.overhead_mib,
         max_starting: capacity.starting,
+        network_bounds: up.limits.network_bounds(up.allow_private_network.clone()),
     })
 }
 

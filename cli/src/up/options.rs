@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
-use protocol::workspace::Tier;
+use protocol::{network::PrivateNetwork, workspace::Tier};
 
 use super::limits::LimitOptions;
 
@@ -54,6 +54,10 @@ pub struct UpOptions {
     /// The `runsc` that starts sandboxes of the tier `gvisor` [default: the one in PATH]
     #[arg(long, env = "BURROW_RUNSC", value_name = "FILE")]
     pub runsc: Option<PathBuf>,
+    /// Private network that workspaces may reach as if it were public, such as 100.64.0.0/10 or 10.1.2.3/32;
+    /// can be repeated
+    #[arg(long, env = "BURROW_ALLOW_PRIVATE_NETWORK", value_name = "CIDR", value_delimiter = ',')]
+    pub allow_private_network: Vec<PrivateNetwork>,
     /// Directory with the definition of the image (image.toml) [default: built into this program]
     #[arg(long, env = "BURROW_IMAGE_SOURCE", value_name = "DIR", hide_short_help = true)]
     pub image_source: Option<PathBuf>,

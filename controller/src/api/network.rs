@@ -44,7 +44,7 @@ pub async fn get_workspace_network(
     let allowed = authorize_workspace(&app, signed.caller(), id, Action::ReadWorkspace).await?;
     let may_grant = may_grant(&app, signed.caller(), id).await?;
     let mut scope = app.db.scope(allowed).await?;
-    view(&mut scope, id, may_grant).await.map(Json)
+    view(&app, &mut scope, id, may_grant).await.map(Json)
 }
 
 /// Set the network policy of a workspace
@@ -82,7 +82,7 @@ pub async fn set_workspace_network(
     network::write(&mut scope, id, &policies).await?;
     let detail = serde_json::json!({ "policy": request.policy, "granted": may_grant });
     audit::write(&mut scope, "workspace.network", &id.to_string(), detail).await?;
-    let changed = view(&mut scope, id, may_grant).await?;
+    let changed = view(&app, &mut scope, id, may_grant).await?;
     scope.commit().await?;
     Ok(Json(changed))
 }
@@ -122,7 +122,7 @@ pub async fn allow_network_names(
     network::write(&mut scope, id, &policies).await?;
     let detail = serde_json::json!({ "names": request.names, "granted": may_grant });
     audit::write(&mut scope, "workspace.network_allow", &id.to_string(), detail).await?;
-    let changed = view(&mut scope, id, may_grant).await?;
+    let changed = view(&app, &mut scope, id, may_grant).await?;
     scope.commit().await?;
     Ok(Json(changed))
 }
@@ -209,7 +209,7 @@ async fn lock(scope: &mut Scope, id: WorkspaceId) -> Result<WorkspaceNetworkRow>
     network::lock(scope, id).await?.ok_or_else(workspace_not_found)
 }
 
-async fn view(scope: &mut Scope, id: WorkspaceId, may_grant: bool) -> Result<WorkspaceNetwork> {
+async fn view(app: &Core, scope: &mut Scope, id: WorkspaceId, may_grant: bool) -> Result<WorkspaceNetwork> {
     let row = lock(scope, id).await?;
     Ok(WorkspaceNetwork {
         tenant: row.policies.tenant.clone(),
@@ -221,5 +221,6 @@ async fn view(scope: &mut Scope, id: WorkspaceId, may_grant: bool) -> Result<Wor
         refused: row.refused,
         sent_bytes: row.sent_bytes,
         received_bytes: row.received_bytes,
+        bounds: app.config.engine.network_bounds.clone(),
     })
 }

@@ -199,6 +199,7 @@ impl LocalEngine {
             use_prototypes: inner.config.use_prototypes,
             idle_stop_seconds: inner.idle_stop_seconds,
             network: launch.network,
+            network_bounds: inner.config.network_bounds.clone(),
         })
     }
 

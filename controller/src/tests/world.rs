@@ -90,6 +90,7 @@ impl World {
                 max_memory_mib: 1 << 20,
                 overhead_mib: 0,
                 max_starting: 50,
+                network_bounds: protocol::network::NetworkBounds::default(),
             },
             reader: ReaderCommand { program: PathBuf::new(), args: vec![] },
             history: crate::HistoryConfig::default(),

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::network::{AllowedName, EffectivePolicy, NetworkPolicy, RefusedName};
+use crate::network::{AllowedName, EffectivePolicy, NetworkBounds, NetworkPolicy, RefusedName};
 
 /// Where a workspace may connect, why, and what it tried in vain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -11,7 +11,8 @@ use crate::network::{AllowedName, EffectivePolicy, NetworkPolicy, RefusedName};
     "base": {"mode": "allowlist", "names": [], "presets": ["git"]}, "is_granted": false, "choice": null,
     "effective": {"mode": "allowlist", "names": ["github.com"]}, "may_grant": false,
     "refused": [{"name": "example.com", "reason": "not_allowed", "count": 3,
-    "last_at": "2026-03-02T09:20:31Z"}], "sent_bytes": 4096, "received_bytes": 1_048_576}))]
+    "last_at": "2026-03-02T09:20:31Z"}], "sent_bytes": 4096, "received_bytes": 1_048_576, "bounds": {"packets_per_second": 40000, "mbit_per_second": 400,
+    "private_networks": []}}))]
 pub struct WorkspaceNetwork {
     /// The tenant's policy, which no other widens.
     pub tenant: NetworkPolicy,
@@ -34,6 +35,9 @@ pub struct WorkspaceNetwork {
     /// Bytes received since the last start, if they were reported.
     #[serde(default)]
     pub received_bytes: Option<u64>,
+    /// What the operator of the host has set for all workspaces.
+    #[serde(default)]
+    pub bounds: NetworkBounds,
 }
 
 /// A new network policy for a workspace.

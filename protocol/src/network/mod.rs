@@ -7,6 +7,7 @@
 //!
 //! Everything that cannot be read is `none`: a damaged policy opens nothing.
 
+mod bounds;
 mod name;
 mod preset;
 
@@ -17,6 +18,10 @@ use time::OffsetDateTime;
 use utoipa::ToSchema;
 
 pub use self::{
+    bounds::{
+        DEFAULT_MBIT_PER_SECOND, DEFAULT_PACKETS_PER_SECOND, NetworkBounds, PRIVATE_NETWORKS, PrivateNetwork,
+        PrivateNetworkError, SANDBOX_LINKS, UNREACHABLE_NETWORKS,
+    },
     name::{AllowedName, AllowedNameError},
     preset::NetworkPreset,
 };

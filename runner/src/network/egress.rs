@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use protocol::network::{EffectivePolicy, NetworkRefusal, RefusedName};
+use protocol::network::{EffectivePolicy, NetworkBounds, NetworkRefusal, RefusedName};
 use time::OffsetDateTime;
 use tokio::{
     net::TcpSocket,
@@ -37,13 +37,14 @@ impl Egress {
     /// already, as the first generation.
     pub(super) fn start(
         namespace: Namespace,
-        policy: EffectivePolicy,
+        (policy, bounds): (EffectivePolicy, NetworkBounds),
         sockets: Sockets,
         servers: NameServers,
     ) -> Result<Self, NetworkError> {
         let state = State { policy, generation: FIRST_GENERATION, addresses: ResolvedAddresses::default() };
         let enforcement = Arc::new(Enforcement {
             namespace,
+            bounds,
             nameservers: servers.for_guests,
             state: Mutex::new(state),
             refusals: SyncMutex::default(),
@@ -99,6 +100,7 @@ pub(super) const FIRST_GENERATION: u32 = 1;
 /// What [`Egress`] and its resolver share.
 pub(super) struct Enforcement {
     namespace: Namespace,
+    bounds: NetworkBounds,
     nameservers: Vec<IpAddr>,
     /// Locked while rules are loaded: the rules and this value change together.
     state: Mutex<State>,
@@ -129,6 +131,11 @@ impl Enforcement {
     /// Whether names like this one may be resolved.
     pub async fn allows(&self, name: &str) -> bool {
         self.state.lock().await.policy.allows(name)
+    }
+
+    /// Whether an address is public, or private and allowed.
+    pub fn is_reachable(&self, address: Ipv4Addr) -> bool {
+        self.bounds.is_reachable(address)
     }
 
     /// Follows changes of the policy.
@@ -194,6 +201,7 @@ impl Enforcement {
         state.generation += 1;
         let rules = rules::for_namespace(&NamespaceRules {
             policy: &policy,
+            bounds: &self.bounds,
             nameservers: &self.nameservers,
             generation: state.generation,
             addresses: &addresses,

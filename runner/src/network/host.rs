@@ -2,16 +2,18 @@
 //! may run on one host and share them, so the last one to end removes them.
 //!
 //! Every server holds a shared `flock` on one file. The kernel releases it when the server dies,
-//! however it dies, so a dead server is never counted.
+//! however it dies, so a dead server is never counted. In the same way, each server locks a file with the
+//! private networks that it allows. The host's rules allow those of all servers.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
-    io,
+    io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::Duration,
 };
 
+use protocol::network::PrivateNetwork;
 use rustix::fs::{FlockOperation, flock};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -26,30 +28,32 @@ const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
 #[derive(Debug)]
 pub struct HostNetwork {
     directory: StateDirectory,
-    /// Holds the shared lock that counts this server.
-    users: File,
+    registration: Registration,
     _reload: AbortOnDropHandle<()>,
 }
 
 impl HostNetwork {
-    /// Enables forwarding, loads the rules and keeps them loaded.
-    pub async fn open() -> Result<Self, NetworkError> {
+    /// Enables forwarding, loads the rules and keeps them loaded. The sandboxes of this server may reach
+    /// these private networks.
+    pub async fn open(private: &[PrivateNetwork]) -> Result<Self, NetworkError> {
         check_available().map_err(NetworkError::Unavailable)?;
-        let (directory, users) = run_blocking(move || {
+        let private = private.to_vec();
+        let (directory, registration) = run_blocking(move || {
+            check_not_own(&private)?;
             let directory = StateDirectory::of_this_namespace()?;
-            let users = directory.enter()?;
-            Ok((directory, users))
+            let registration = directory.enter(&private)?;
+            Ok((directory, registration))
         })
         .await?;
         let reload = AbortOnDropHandle::new(tokio::spawn(reload_periodically()));
-        Ok(Self { directory, users, _reload: reload })
+        Ok(Self { directory, registration, _reload: reload })
     }
 
     /// Removes the rules and restores forwarding, unless another server uses them. A failure is logged.
     pub async fn close(self) {
-        let Self { directory, users, _reload: reload } = self;
+        let Self { directory, registration, _reload: reload } = self;
         drop(reload);
-        if let Err(error) = run_blocking(move || directory.leave(users)).await {
+        if let Err(error) = run_blocking(move || directory.leave(registration)).await {
             tracing::warn!(%error, "cannot remove the host's firewall rules");
         }
     }
@@ -57,7 +61,22 @@ impl HostNetwork {
 
 /// Loads the rules of the host. Replaces those that are loaded, atomically.
 pub fn load() -> Result<(), NetworkError> {
-    load_rules(&rules::for_host(&resolvers::host_nameservers()))
+    let directory = StateDirectory::of_this_namespace()?;
+    // Servers that start or end at the same time load the rules after this.
+    let _no_change = directory.lock(FlockOperation::LockShared)?;
+    directory.load()
+}
+
+/// Refuses to allow an address of this host. The rules refuse it in any case.
+fn check_not_own(private: &[PrivateNetwork]) -> Result<(), NetworkError> {
+    let interfaces = nix::ifaddrs::getifaddrs()
+        .map_err(|errno| cannot("list the addresses of this host")(errno.into()))?;
+    let own: Vec<_> = interfaces.filter_map(|interface| Some(interface.address?.as_sockaddr_in()?.ip())).collect();
+    let is_own = |private: &&PrivateNetwork| {
+        let network = private.network();
+        network.prefix_len() == network.max_prefix_len() && own.contains(&network.addr())
+    };
+    private.iter().find(is_own).map_or(Ok(()), |own| Err(NetworkError::OwnAddress(*own)))
 }
 
 /// Repairs the rules for as long as it is polled. While they cannot be loaded, no sandbox has a
@@ -113,6 +132,11 @@ fn is_forwarding() -> Result<bool, NetworkError> {
     Ok(value.trim() == "1")
 }
 
+/// Whether a process holds the sole lock on a file.
+fn is_held(path: &Path) -> bool {
+    File::open(path).is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockShared).is_err())
+}
+
 async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, NetworkError> + Send + 'static,
 ) -> Result<T, NetworkError> {
@@ -123,6 +147,19 @@ async fn run_blocking<T: Send + 'static>(
 /// Where the servers of one network namespace keep their locks, and the setting to restore.
 #[derive(Debug)]
 struct StateDirectory(PathBuf);
+
+/// What counts a server. The kernel releases its locks when the server dies.
+#[derive(Debug)]
+struct Registration {
+    /// Holds the shared lock that counts this server.
+    users: File,
+    /// Holds the lock on the file with the private networks.
+    _allowed: File,
+    allowed_path: PathBuf,
+}
+
+/// Prefix of the files with the private networks that a server allows.
+const ALLOWED_PREFIX: &str = "allowed-";
 
 impl StateDirectory {
     fn of_this_namespace() -> Result<Self, NetworkError> {
@@ -138,33 +175,72 @@ impl StateDirectory {
         Ok(Self(path.to_owned()))
     }
 
-    /// Counts this server, and loads the rules. Returns the lock that counts it.
-    fn enter(&self) -> Result<File, NetworkError> {
-        let _change = self.lock_changes()?;
+    /// Counts this server, and loads the rules.
+    fn enter(&self, private: &[PrivateNetwork]) -> Result<Registration, NetworkError> {
+        let _change = self.lock(FlockOperation::LockExclusive)?;
         let users = self.open("users")?;
         flock(&users, FlockOperation::LockShared).map_err(|errno| cannot("lock the rules")(errno.into()))?;
+        self.remove_stale_allowed();
+        let (allowed, allowed_path) = self.write_allowed(private)?;
         self.record_forwarding()?;
-        load()?;
+        self.load()?;
         enable_forwarding()?;
-        Ok(users)
+        Ok(Registration { users, _allowed: allowed, allowed_path })
     }
 
     /// Stops counting this server. The last one removes the rules and restores forwarding.
-    fn leave(&self, users: File) -> Result<(), NetworkError> {
-        let _change = self.lock_changes()?;
+    fn leave(&self, registration: Registration) -> Result<(), NetworkError> {
+        let _change = self.lock(FlockOperation::LockExclusive)?;
+        fs::remove_file(&registration.allowed_path).map_err(cannot("remove a lock below /run/burrow"))?;
         // Asks for the sole lock: it is refused while another server holds a shared one.
-        if flock(&users, FlockOperation::NonBlockingLockExclusive).is_err() {
-            return Ok(());
+        if flock(&registration.users, FlockOperation::NonBlockingLockExclusive).is_err() {
+            return self.load();
         }
         load_rules(&rules::for_removal())?;
         self.restore_forwarding()
     }
 
-    /// Excludes other servers that start or end.
-    fn lock_changes(&self) -> Result<File, NetworkError> {
-        let lock = self.open("lock")?;
-        flock(&lock, FlockOperation::LockExclusive)
+    /// Loads the rules that the servers need together.
+    fn load(&self) -> Result<(), NetworkError> {
+        load_rules(&rules::for_host(&resolvers::host_nameservers(), &self.read_allowed()))
+    }
+
+    fn write_allowed(&self, private: &[PrivateNetwork]) -> Result<(File, PathBuf), NetworkError> {
+        let name = format!("{ALLOWED_PREFIX}{:032x}", rand::random::<u128>());
+        let mut file = self.open(&name)?;
+        flock(&file, FlockOperation::LockExclusive)
             .map_err(|errno| cannot("lock the rules")(errno.into()))?;
+        let text: String = private.iter().map(|network| format!("{network}\n")).collect();
+        file.write_all(text.as_bytes()).map_err(cannot("write the allowed private networks"))?;
+        Ok((file, self.0.join(name)))
+    }
+
+    /// The private networks that servers allow, of those that live.
+    fn read_allowed(&self) -> Vec<PrivateNetwork> {
+        let texts = self.allowed_files().filter(|path| is_held(path)).map(fs::read_to_string);
+        let texts: Vec<_> = texts.filter_map(Result::ok).collect();
+        texts.iter().flat_map(|text| text.lines()).filter_map(|line| line.parse().ok()).collect()
+    }
+
+    fn remove_stale_allowed(&self) {
+        for path in self.allowed_files().filter(|path| !is_held(path)) {
+            // One that stays is ignored.
+            let _ = fs::remove_file(path);
+        }
+    }
+
+    fn allowed_files(&self) -> impl Iterator<Item = PathBuf> {
+        let entries = fs::read_dir(&self.0).into_iter().flatten().filter_map(Result::ok);
+        let ours = |path: &PathBuf| {
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(ALLOWED_PREFIX))
+        };
+        entries.map(|entry| entry.path()).filter(ours)
+    }
+
+    /// Servers that start or end hold this alone. Those that load the rules share it.
+    fn lock(&self, operation: FlockOperation) -> Result<File, NetworkError> {
+        let lock = self.open("lock")?;
+        flock(&lock, operation).map_err(|errno| cannot("lock the rules")(errno.into()))?;
         Ok(lock)
     }
 

@@ -7,7 +7,10 @@ use std::{
 };
 
 use futures_util::TryStreamExt as _;
-use protocol::agent::{GUEST_ADDRESS, GUEST_GATEWAY, GUEST_PREFIX};
+use protocol::{
+    agent::{GUEST_ADDRESS, GUEST_GATEWAY, GUEST_PREFIX},
+    network::SANDBOX_LINKS,
+};
 use rtnetlink::{Handle, LinkUnspec, LinkVeth, RouteMessageBuilder, packet_route::link::LinkAttribute};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -17,9 +20,6 @@ use super::{HOST_LINK_PREFIX, NetworkError, cannot, rules};
 pub const TAP: &str = "guest";
 /// Name of the namespace's end of the veth pair.
 pub const UPLINK: &str = "up";
-/// The first address of the veth pairs: each slot has four addresses.
-const PAIRS_START: u32 = u32::from_be_bytes([100, 64, 0, 0]);
-
 /// The links of one network namespace.
 pub struct NamespaceLinks {
     handle: Handle,
@@ -76,7 +76,7 @@ impl NamespaceLinks {
 
 /// The addresses of a slot's veth pair: the host's end and the namespace's end.
 fn pair_addresses(slot: u16) -> (Ipv4Addr, Ipv4Addr) {
-    let network = PAIRS_START + u32::from(slot) * 4;
+    let network = u32::from(SANDBOX_LINKS.addr()) + u32::from(slot) * 4;
     (Ipv4Addr::from(network + 1), Ipv4Addr::from(network + 2))
 }
 
@@ -163,5 +163,6 @@ mod tests {
         assert_eq!(pair_addresses(1).0, Ipv4Addr::from([100, 64, 0, 5]));
         let (last, _) = pair_addresses(protocol::runner::MAX_SLOT);
         assert_eq!(last, Ipv4Addr::from([100, 64, 255, 253]));
+        assert!(SANDBOX_LINKS.contains(&last));
     }
 }

@@ -24,7 +24,10 @@ use std::{
     path::Path,
 };
 
-use protocol::{agent::GUEST_GATEWAY, network::EffectivePolicy};
+use protocol::{
+    agent::GUEST_GATEWAY,
+    network::{EffectivePolicy, NetworkBounds, PrivateNetwork},
+};
 
 pub use self::{egress::Egress, host::HostNetwork, rules::is_sandbox_link};
 use self::{
@@ -96,6 +99,12 @@ pub enum NetworkError {
     /// add it.
     #[error("Cannot create the sandbox's network: {0}")]
     Unavailable(String),
+    /// The operator allows an address of the host itself.
+    #[error(
+        "Cannot allow sandboxes to reach {0}: it is an address of this host. Name other addresses, or a \
+         network that contains them: this host stays out of reach"
+    )]
+    OwnAddress(PrivateNetwork),
 }
 
 /// Names the failed action in an I/O error.
@@ -106,16 +115,20 @@ fn cannot(action: &'static str) -> impl FnOnce(io::Error) -> NetworkError {
 impl Network {
     /// Creates the network of `slot`, which the caller has acquired, with a network policy. The host
     /// is the network namespace of this process. Fails if the rules cannot be loaded.
-    pub async fn create(slot: u16, policy: EffectivePolicy) -> Result<Self, NetworkError> {
-        Self::create_with(slot, policy, NameServers::of_host()).await
+    pub async fn create(
+        slot: u16,
+        policy: EffectivePolicy,
+        bounds: NetworkBounds,
+    ) -> Result<Self, NetworkError> {
+        Self::create_with(slot, (policy, bounds), NameServers::of_host()).await
     }
 
     async fn create_with(
         slot: u16,
-        policy: EffectivePolicy,
+        allowed: (EffectivePolicy, NetworkBounds),
         servers: NameServers,
     ) -> Result<Self, NetworkError> {
-        let created = start(slot, policy, servers, create_tap).await?;
+        let created = start(slot, allowed, servers, create_tap).await?;
         let CreatedNetwork { namespace, end: tap, nameservers, egress } = created;
         Ok(Self { namespace, tap, nameservers, egress })
     }
@@ -124,8 +137,12 @@ impl Network {
 impl ContainerNetwork {
     /// Creates the network of a container in `slot`: that of [`Network`], with a second namespace behind a
     /// veth pair instead of the guest behind a tap. The rules are the same.
-    pub async fn create(slot: u16, policy: EffectivePolicy) -> Result<Self, NetworkError> {
-        let created = start(slot, policy, NameServers::of_host(), create_container_end).await?;
+    pub async fn create(
+        slot: u16,
+        policy: EffectivePolicy,
+        bounds: NetworkBounds,
+    ) -> Result<Self, NetworkError> {
+        let created = start(slot, (policy, bounds), NameServers::of_host(), create_container_end).await?;
         let CreatedNetwork { end: namespace, nameservers, egress, .. } = created;
         Ok(Self { namespace, nameservers, egress })
     }
@@ -144,19 +161,19 @@ type CreateEnd = fn(&tokio::runtime::Runtime) -> Result<OwnedFd, NetworkError>;
 
 async fn start(
     slot: u16,
-    policy: EffectivePolicy,
+    allowed: (EffectivePolicy, NetworkBounds),
     servers: NameServers,
     create_end: CreateEnd,
 ) -> Result<CreatedNetwork, NetworkError> {
     check_available().map_err(NetworkError::Unavailable)?;
-    let (first_policy, known) = (policy.clone(), servers.for_guests.clone());
+    let (first, known) = (allowed.clone(), servers.for_guests.clone());
     let (namespace, parts) =
-        Namespace::start(move || create_in_thread(slot, &first_policy, &known, create_end)).await?;
-    let nameservers = match policy {
+        Namespace::start(move || create_in_thread(slot, &first, &known, create_end)).await?;
+    let nameservers = match allowed.0 {
         EffectivePolicy::Open => servers.for_guests.clone(),
         EffectivePolicy::Allowlist { .. } | EffectivePolicy::None => vec![IpAddr::V4(GUEST_GATEWAY)],
     };
-    let egress = Egress::start(namespace, policy, parts.sockets, servers)?;
+    let egress = Egress::start(namespace, allowed, parts.sockets, servers)?;
     Ok(CreatedNetwork { namespace: parts.namespace, end: parts.end, nameservers, egress })
 }
 
@@ -214,7 +231,7 @@ fn unshare_network() -> Result<(), NetworkError> {
 /// Moves the calling thread into a new namespace, for good.
 fn create_in_thread(
     slot: u16,
-    policy: &EffectivePolicy,
+    (policy, bounds): &(EffectivePolicy, NetworkBounds),
     nameservers: &[IpAddr],
     create_end: CreateEnd,
 ) -> Result<NamespaceParts, NetworkError> {
@@ -228,7 +245,8 @@ fn create_in_thread(
     enable_ipv4_forwarding_only()?;
     // Before there is a link that a packet could pass.
     let generation = egress::FIRST_GENERATION;
-    load_rules(&rules::for_namespace(&NamespaceRules { policy, nameservers, generation, addresses: &[] }))?;
+    let addresses = &[];
+    load_rules(&rules::for_namespace(&NamespaceRules { policy, bounds, nameservers, generation, addresses }))?;
     let end = create_end(&runtime)?;
     runtime.block_on(async {
         links::connect(slot, &host, &NamespaceLinks::of_current_thread()?).await?;

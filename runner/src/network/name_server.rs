@@ -33,7 +33,6 @@ use tokio::{sync::Semaphore, time::timeout};
 use super::{
     NetworkError, cannot,
     egress::{AdmitError, Enforcement},
-    rules::is_public,
 };
 
 /// Questions that wait for the host's name servers at once.
@@ -183,17 +182,19 @@ impl Handler {
             RData::A(A(address)) => Some((*address, record.ttl)),
             _ => None,
         });
-        let (public, private): (Vec<_>, Vec<_>) = found.partition(|(address, _)| is_public(*address));
-        if public.is_empty() {
+        let (reachable, private): (Vec<_>, Vec<_>) =
+            found.partition(|(address, _)| self.enforcement.is_reachable(*address));
+        if reachable.is_empty() {
             if private.is_empty() {
                 return Answer::Code(ResponseCode::NoError);
             }
             self.enforcement.record_refusal(name, NetworkRefusal::PrivateAddress);
             return Answer::Code(ResponseCode::Refused);
         }
-        let ttl = public.iter().map(|(_, ttl)| *ttl).min().unwrap_or_default();
+        let ttl = reachable.iter().map(|(_, ttl)| *ttl).min().unwrap_or_default();
         let ttl = Duration::from_secs(ttl.into());
-        let addresses: Vec<Ipv4Addr> = public.iter().map(|(address, _)| *address).take(MAX_ANSWERS).collect();
+        let addresses: Vec<Ipv4Addr> =
+            reachable.iter().map(|(address, _)| *address).take(MAX_ANSWERS).collect();
         match self.enforcement.admit(name, &addresses, ttl).await {
             Ok(()) => Answer::Addresses(addresses, ttl.min(MAX_ANSWER_TTL)),
             Err(AdmitError::NotAllowed) => Answer::Code(ResponseCode::Refused),

@@ -1,8 +1,10 @@
 //! The firewall rules, as nft scripts. Pure.
 //!
-//! There are two sets. The host's is the same for all sandboxes: public addresses only, and none of the
-//! host's own. The set of a sandbox's namespace enforces its network policy inside these bounds; towards
-//! the guest only replies pass.
+//! There are two sets. The host's is the same for all sandboxes: public addresses and the private networks
+//! that an operator allows, and none of the host's own. The set of a sandbox's namespace enforces its
+//! network policy inside these bounds; towards the guest only replies pass. It also drops what is above the
+//! sandbox's packets and bytes per second: with `limit`, because it is loaded together with everything
+//! else and comes before the kernel looks at connections, and drops cost less than a queue.
 //!
 //! Each change of a policy loads the namespace's whole set again, in one transaction, with a higher
 //! *generation*. A connection carries the generation that has allowed it as its mark. Packets of a
@@ -12,14 +14,15 @@
 use std::{
     fmt::Write as _,
     net::{IpAddr, Ipv4Addr},
-    sync::LazyLock,
     time::Duration,
 };
 
 use ipnet::Ipv4Net;
 use protocol::{
     agent::{GUEST_ADDRESS, GUEST_GATEWAY},
-    network::EffectivePolicy,
+    network::{
+        EffectivePolicy, NetworkBounds, PRIVATE_NETWORKS, PrivateNetwork, SANDBOX_LINKS, UNREACHABLE_NETWORKS,
+    },
 };
 
 use super::{
@@ -27,22 +30,6 @@ use super::{
     names_proxy::{HTTP_PORT, HTTPS_PORT, PROXY_PORT},
 };
 
-/// Addresses that are not public: this host, private networks, link-local with cloud metadata
-/// services, Azure's metadata service, carrier-grade NAT with our own veth pairs, benchmarks,
-/// multicast, reserved.
-const NOT_PUBLIC: [&str; 11] = [
-    "0.0.0.0/8",
-    "10.0.0.0/8",
-    "100.64.0.0/10",
-    "127.0.0.0/8",
-    "168.63.129.16/32",
-    "169.254.0.0/16",
-    "172.16.0.0/12",
-    "192.0.0.0/24",
-    "192.168.0.0/16",
-    "198.18.0.0/15",
-    "224.0.0.0/3",
-];
 /// Connections that a guest may hold at once. They occupy the host's connection table, which all
 /// sandboxes and the host share.
 pub const MAX_CONNECTIONS: u32 = 2048;
@@ -54,23 +41,19 @@ const MAX_QUERIES_PER_SECOND: u32 = 200;
 const MAX_RESOLVER_CONNECTIONS: u32 = 16;
 /// Connections of one guest through our proxy.
 pub const MAX_PROXY_CONNECTIONS: u32 = 512;
+const BYTES_PER_MBIT: u64 = 1_000_000 / 8;
+/// What may pass at once beside one second of the rate: more than the largest packet, which has 64 KiB.
+const BURST_BYTES: u64 = 128 * 1024;
 /// Fails if our rules are not loaded.
 pub const LIST: &str = "list table inet burrow\n";
 /// The ports of name servers, in nft's notation.
 const DNS_PORTS: &str = "{ udp . 53, tcp . 53 }";
 
-/// Whether guests may connect to an address, as far as the policy allows.
-pub fn is_public(address: Ipv4Addr) -> bool {
-    static NETWORKS: LazyLock<Vec<Ipv4Net>> = LazyLock::new(|| {
-        NOT_PUBLIC.iter().map(|network| network.parse().expect("a constant network")).collect()
-    });
-    !NETWORKS.iter().any(|network| network.contains(&address))
-}
-
 /// What the rules of a sandbox's namespace depend on.
 #[derive(Debug)]
 pub struct NamespaceRules<'a> {
     pub policy: &'a EffectivePolicy,
+    pub bounds: &'a NetworkBounds,
     /// The host's name servers, which an open guest uses.
     pub nameservers: &'a [IpAddr],
     /// Higher than that of all rules before, and at least 1: connections begin with the mark 0.
@@ -102,10 +85,35 @@ pub fn for_namespace(rules: &NamespaceRules<'_>) -> String {
     type nat hook postrouting priority srcnat;
     oifname \"{up}\" masquerade
   }}
-{chains}}}
+{}{chains}}}
 ",
-        for_removal()
+        for_removal(),
+        rate_chain(rules.bounds),
     )
+}
+
+/// Drops what is above the limits, before anything else looks at it. What the guest sends arrives at the
+/// tap, and what it receives at the uplink, also if our proxy copies it: each packet passes once.
+fn rate_chain(bounds: &NetworkBounds) -> String {
+    let mut chain =
+        "  chain rates {\n    type filter hook prerouting priority raw; policy accept;\n".to_owned();
+    for link in [links::TAP, links::UPLINK] {
+        if let Some(packets) = bounds.packets_per_second {
+            let _ = writeln!(
+                chain,
+                "    iifname \"{link}\" limit rate over {packets}/second burst {packets} packets counter drop"
+            );
+        }
+        if let Some(mbit) = bounds.mbit_per_second {
+            let bytes = u64::from(mbit) * BYTES_PER_MBIT;
+            let _ = writeln!(
+                chain,
+                "    iifname \"{link}\" limit rate over {bytes} bytes/second \
+                 burst {BURST_BYTES} bytes counter drop"
+            );
+        }
+    }
+    chain + "  }\n"
 }
 
 /// All public addresses, and the host's name servers. A guest that began with another policy uses
@@ -126,8 +134,7 @@ fn open_chains(rules: &NamespaceRules<'_>) -> String {
         "  chain out {{
     ct state established,related ct mark {generation} accept
     ct count over {MAX_CONNECTIONS} counter drop
-{names}    ip daddr {{ {} }} counter drop
-    ct mark set {generation} accept
+{names}{}    ct mark set {generation} accept
   }}
   chain in {{
     ct state established,related accept
@@ -142,7 +149,7 @@ fn open_chains(rules: &NamespaceRules<'_>) -> String {
     type nat hook prerouting priority dstnat;
 {}  }}
 ",
-        NOT_PUBLIC.join(", "),
+        unreachable_rules(&rules.bounds.private_networks, "drop"),
         translated.unwrap_or_default(),
     )
 }
@@ -169,8 +176,7 @@ fn allowlist_chains(rules: &NamespaceRules<'_>) -> String {
     ct state established,related ct mark {generation} accept
     ct count over {MAX_CONNECTIONS} counter drop
     meta l4proto {{ tcp, udp }} th dport {{ 53, 853, {HTTP_PORT}, {HTTPS_PORT} }} counter jump refuse
-    ip daddr {{ {} }} counter jump refuse
-    meta l4proto {{ tcp, udp }} ip daddr @allowed ct mark set {generation} accept
+{}    meta l4proto {{ tcp, udp }} ip daddr @allowed ct mark set {generation} accept
     jump refuse
   }}
   chain in {{
@@ -196,7 +202,7 @@ fn allowlist_chains(rules: &NamespaceRules<'_>) -> String {
     iifname \"{tap}\" ip daddr @allowed tcp dport {{ {HTTP_PORT}, {HTTPS_PORT} }} redirect to :{PROXY_PORT}
 {redirected}  }}
 ",
-        NOT_PUBLIC.join(", "),
+        unreachable_rules(&rules.bounds.private_networks, "jump refuse"),
     )
 }
 
@@ -230,10 +236,11 @@ fn elements(addresses: &[(Ipv4Addr, Duration)]) -> String {
 }
 
 /// The rules of the host, which replace our earlier ones. They run before other tables' rules, and
-/// never accept what another table would drop.
-pub fn for_host(nameservers: &[IpAddr]) -> String {
+/// never accept what another table would drop. `private` is what the servers of the host allow together:
+/// the rules of a sandbox's namespace allow what its own server does.
+pub fn for_host(nameservers: &[IpAddr], private: &[PrivateNetwork]) -> String {
     let names = dns_rules(nameservers, "return");
-    let not_public = NOT_PUBLIC.join(", ");
+    let unreachable = unreachable_rules(private, "drop");
     format!(
         "{}table inet burrow {{
   chain input {{
@@ -248,18 +255,35 @@ pub fn for_host(nameservers: &[IpAddr]) -> String {
   }}
   chain from_machines {{
     ct state established,related return
-{names}    ip daddr {{ {not_public} }} counter drop
-    meta nfproto ipv6 counter drop
-    fib daddr type local counter drop
-  }}
+{names}    meta nfproto ipv6 counter drop
+    fib daddr type {{ local, broadcast, anycast, multicast }} counter drop
+{unreachable}  }}
   chain translate {{
     type nat hook postrouting priority srcnat;
-    ip saddr 100.64.0.0/10 oifname != \"{HOST_LINK_PREFIX}*\" masquerade
+    ip saddr {SANDBOX_LINKS} oifname != \"{HOST_LINK_PREFIX}*\" masquerade
   }}
 }}
 ",
         for_removal()
     )
+}
+
+/// One rule for what no sandbox reaches, and one for the private networks that are not allowed.
+fn unreachable_rules(private: &[PrivateNetwork], verdict: &str) -> String {
+    let unreachable = join(UNREACHABLE_NETWORKS.iter().map(|(network, _)| *network));
+    // Networks that overlap cannot be in one set.
+    let allowed = Ipv4Net::aggregate(&private.iter().map(|private| private.network()).collect());
+    let except =
+        if allowed.is_empty() { String::new() } else { format!("ip daddr != {{ {} }} ", join(allowed)) };
+    let private = join(PRIVATE_NETWORKS);
+    format!(
+        "    ip daddr {{ {unreachable} }} counter {verdict}\n    \
+         {except}ip daddr {{ {private} }} counter {verdict}\n"
+    )
+}
+
+fn join(networks: impl IntoIterator<Item = Ipv4Net>) -> String {
+    networks.into_iter().map(|network| network.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// Removes our rules from the host, whether they exist or not.
@@ -291,37 +315,42 @@ mod tests {
         let server: IpAddr = "10.0.0.53".parse().expect("valid");
         let namespace = for_namespace(&NamespaceRules {
             policy: &EffectivePolicy::Open,
+            bounds: &NetworkBounds::default(),
             nameservers: &[server],
             generation: 1,
             addresses: &[],
         });
-        for rules in [namespace, for_host(&[server])] {
+        for rules in [namespace, for_host(&[server], &[])] {
             let (names, drop) = (rules.find("10.0.0.53"), rules.find("169.254.0.0/16"));
             assert!(names.is_some() && names < drop, "{rules}");
         }
     }
 
     #[test]
-    fn private_addresses_are_recognized() {
-        for (address, expected) in [
-            ("1.1.1.1", true),
-            ("203.0.113.1", true),
-            ("9.255.255.255", true),
-            ("10.0.0.1", false),
-            ("100.64.0.1", false),
-            ("100.128.0.1", true),
-            ("127.0.0.1", false),
-            ("168.63.129.16", false),
-            ("168.63.129.17", true),
-            ("169.254.169.254", false),
-            ("172.31.255.255", false),
-            ("192.168.1.1", false),
-            ("224.0.0.251", false),
-            ("255.255.255.255", false),
-            ("0.0.0.0", false),
-        ] {
-            assert_eq!(is_public(address.parse().expect("valid")), expected, "{address}");
+    fn every_policy_has_limits() {
+        let allowlist = EffectivePolicy::Allowlist { names: [].into() };
+        for policy in [EffectivePolicy::Open, allowlist, EffectivePolicy::None] {
+            let rules = |bounds: &NetworkBounds| {
+                let nameservers = &[];
+                for_namespace(&NamespaceRules { policy: &policy, bounds, nameservers, generation: 1, addresses: &[] })
+            };
+            let limited = rules(&NetworkBounds { mbit_per_second: Some(8), ..NetworkBounds::default() });
+            for link in ["guest", "up"] {
+                let packets = format!("iifname \"{link}\" limit rate over 40000/second burst 40000 packets");
+                let bytes = format!("iifname \"{link}\" limit rate over 1000000 bytes/second burst 131072 bytes");
+                assert!(limited.contains(&packets) && limited.contains(&bytes), "{limited}");
+            }
+            let free = NetworkBounds { packets_per_second: None, mbit_per_second: None, ..NetworkBounds::default() };
+            assert!(!rules(&free).contains("limit rate over"));
         }
+    }
+
+    #[test]
+    fn allowed_networks_are_excepted_once() {
+        let private = ["10.1.0.0/16", "10.1.2.3/32", "192.168.0.0/24"].map(|text| text.parse().expect("private"));
+        let rules = for_host(&[], &private);
+        assert!(rules.contains("ip daddr != { 10.1.0.0/16, 192.168.0.0/24 } ip daddr { 10.0.0.0/8,"), "{rules}");
+        assert!(!for_host(&[], &[]).contains("!= {"));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use protocol::{
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use self::policy::{PolicyOptions, effective_text, policy_text};
+use self::policy::{PolicyOptions, bounds_text, effective_text, policy_text};
 use super::workspace::{self, WorkspaceArgument};
 use crate::{
     context::Context,
@@ -127,7 +127,7 @@ struct NetworkDetails<'a> {
 
 impl Record for NetworkDetails<'_> {
     const COLUMNS: &'static [&'static str] =
-        &["workspace", "allowed", "organisation", "template", "granted", "chosen", "sent", "received"];
+        &["workspace", "allowed", "organisation", "template", "granted", "chosen", "sent", "received", "limits"];
 
     fn cells(&self) -> Vec<String> {
         let network = self.network;
@@ -145,6 +145,7 @@ impl Record for NetworkDetails<'_> {
             text(network.choice.as_ref()),
             size(network.sent_bytes),
             size(network.received_bytes),
+            bounds_text(&network.bounds),
         ]
     }
 

@@ -1,7 +1,9 @@
 //! Network policies on the command line: the options that make one, and how one is shown.
 
 use clap::{Args, ValueEnum};
-use protocol::network::{AllowedName, EffectivePolicy, NetworkMode, NetworkPolicy, NetworkPreset};
+use protocol::network::{
+    AllowedName, EffectivePolicy, NetworkBounds, NetworkMode, NetworkPolicy, NetworkPreset,
+};
 
 use crate::output::{CommandError, ErrorKind};
 
@@ -104,6 +106,15 @@ pub fn effective_text(policy: &EffectivePolicy) -> String {
     }
 }
 
+/// "400 Mbit/s, 40000 packets/s, also 10.1.0.0/16".
+pub fn bounds_text(bounds: &NetworkBounds) -> String {
+    let mbit = bounds.mbit_per_second.map(|mbit| format!("{mbit} Mbit/s"));
+    let packets = bounds.packets_per_second.map(|packets| format!("{packets} packets/s"));
+    let private = bounds.private_networks.iter().map(|network| format!("also {network}"));
+    let parts: Vec<_> = mbit.into_iter().chain(packets).chain(private).collect();
+    if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }
+}
+
 fn names_text<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<&str> = names.collect();
     if names.is_empty() {
@@ -119,6 +130,16 @@ fn names_text<'a>(names: impl Iterator<Item = &'a str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bounds_are_a_short_text() {
+        assert_eq!(bounds_text(&NetworkBounds::default()), "400 Mbit/s, 40000 packets/s");
+        let private_networks = vec!["10.1.0.0/16".parse().expect("private")];
+        let bounds = NetworkBounds { packets_per_second: None, mbit_per_second: Some(1), private_networks };
+        assert_eq!(bounds_text(&bounds), "1 Mbit/s, also 10.1.0.0/16");
+        let none = NetworkBounds { packets_per_second: None, mbit_per_second: None, private_networks: vec![] };
+        assert_eq!(bounds_text(&none), "none");
+    }
 
     #[test]
     fn policies_are_short_texts() {

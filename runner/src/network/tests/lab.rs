@@ -19,7 +19,7 @@ pub const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 53);
 const TCP_PORTS: [u16; 5] = [22, 53, 80, 443, 8443];
 
 /// All addresses that the internet answers on, public and not.
-const ADDRESSES: [[u8; 4]; 9] = [
+const ADDRESSES: [[u8; 4]; 11] = [
     [203, 0, 113, 10],
     [203, 0, 113, 20],
     [203, 0, 113, 30],
@@ -29,7 +29,13 @@ const ADDRESSES: [[u8; 4]; 9] = [
     [10, 0, 0, 1],
     [169, 254, 169, 254],
     [192, 168, 1, 1],
+    [100, 66, 0, 1],
+    [100, 100, 100, 200],
 ];
+/// A datagram to this port is answered with [`FLOOD`] of them.
+pub const FLOOD_PORT: u16 = 9998;
+/// Datagrams in one flood.
+pub const FLOOD: usize = 2000;
 
 /// What the internet's name server knows.
 fn addresses_of(name: &str) -> &'static [[u8; 4]] {
@@ -80,6 +86,8 @@ pub struct Internet {
     pub inside: Namespaced,
     /// The names that its name server was asked for.
     asked: Arc<Mutex<Vec<String>>>,
+    /// The addresses that have received datagrams.
+    received: Arc<Mutex<Vec<[u8; 4]>>>,
 }
 
 impl Internet {
@@ -103,14 +111,22 @@ impl Internet {
         ip(Some(&inside.namespace), "route add default via 203.0.113.2");
         let asked = Arc::new(Mutex::new(Vec::new()));
         let names = asked.clone();
+        let received = Arc::new(Mutex::new(Vec::new()));
+        let addresses = received.clone();
         inside
             .run(move || {
                 TCP_PORTS.into_iter().for_each(echo_tcp);
-                ADDRESSES.into_iter().for_each(echo_udp);
+                ADDRESSES.into_iter().for_each(|address| echo_udp(address, addresses.clone()));
+                answer_with_floods();
                 serve_names(names);
             })
             .await;
-        Self { inside, asked }
+        Self { inside, asked, received }
+    }
+
+    /// The addresses that have received datagrams since the last call.
+    pub fn take_received(&self) -> Vec<[u8; 4]> {
+        std::mem::take(&mut self.received.lock().expect("no panic"))
     }
 
     /// The names that were asked for since the last call.
@@ -145,14 +161,51 @@ fn echo_tcp(port: u16) {
     });
 }
 
-fn echo_udp(address: [u8; 4]) {
+pub fn echo_udp(address: [u8; 4], received: Arc<Mutex<Vec<[u8; 4]>>>) {
     let socket = UdpSocket::bind(SocketAddr::from((address, PORT))).expect("a socket");
     thread::spawn(move || {
         let mut buffer = [0; 64];
         while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+            received.lock().expect("no panic").push(address);
             let _ = socket.send_to(&buffer[..length], from);
         }
     });
+}
+
+fn answer_with_floods() {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, FLOOD_PORT)).expect("a socket");
+    thread::spawn(move || {
+        while let Ok((_, from)) = socket.recv_from(&mut [0; 64]) {
+            for _ in 0..FLOOD {
+                let _ = socket.send_to(b"flood", from);
+            }
+        }
+    });
+}
+
+/// Packets and bytes of a link.
+#[derive(Clone, Copy, Debug)]
+pub struct LinkCounters {
+    pub received_packets: u64,
+    pub sent_packets: u64,
+    pub sent_bytes: u64,
+}
+
+/// Counts what a link of a namespace has received and sent.
+pub fn count(namespace: &OwnedFd, link: &str) -> LinkCounters {
+    let path = format!("--net=/proc/{}/fd/{}", std::process::id(), namespace.as_raw_fd());
+    let output =
+        std::process::Command::new("nsenter").args([&path, "cat", "/proc/net/dev"]).output().expect("runs");
+    let table = String::from_utf8(output.stdout).expect("text");
+    let numbers = table.lines().filter_map(|line| line.split_once(':'));
+    let numbers = numbers.filter(|(name, _)| name.trim() == link).map(|(_, numbers)| numbers).next();
+    let numbers: Vec<u64> =
+        numbers.expect("the link").split_whitespace().map(|number| number.parse().expect("a number")).collect();
+    LinkCounters {
+        received_packets: numbers[1],
+        sent_bytes: numbers[8],
+        sent_packets: numbers[9],
+    }
 }
 
 fn serve_names(asked: Arc<Mutex<Vec<String>>>) {
@@ -233,6 +286,34 @@ impl RealGuest {
             socket.recv(&mut [0; 64]).map(drop)
         })
         .await
+    }
+
+    /// Sends [`FLOOD`] datagrams of this length, and waits for no answer.
+    pub async fn flood(&self, address: [u8; 4], length: usize) {
+        self.run(move || {
+            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a socket");
+            let datagram = vec![0; length];
+            for _ in 0..FLOOD {
+                // A full queue drops datagrams, as a real link does.
+                let _ = socket.send_to(&datagram, SocketAddr::from((address, PORT)));
+            }
+        })
+        .await;
+    }
+
+    /// The guest's own namespace.
+    pub fn namespace(&self) -> &OwnedFd {
+        &self.0.namespace
+    }
+
+    /// Sends a datagram, and waits for no answer.
+    pub async fn send(&self, address: [u8; 4], port: u16) {
+        self.run(move || {
+            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a socket");
+            // A refusal can arrive at once.
+            let _ = socket.send_to(b"hello", SocketAddr::from((address, port)));
+        })
+        .await;
     }
 
     /// Asks a name server.

@@ -15,6 +15,7 @@ use rtnetlink::{LinkUnspec, LinkVeth};
 
 use super::*;
 
+mod bounds;
 mod lab;
 mod policy;
 
@@ -50,9 +51,9 @@ fn send_packets() {
         listen(payloads);
         // A new namespace inherits the setting of the real host.
         write_setting("/proc/sys/net/ipv4/ip_forward", "0").expect("disabled");
-        let server = HostNetwork::open().await.expect("rules on the host");
-        let network = Network::create(3, EffectivePolicy::Open).await.expect("a network");
-        let other = Network::create(4, EffectivePolicy::Open).await.expect("another");
+        let server = HostNetwork::open(&[]).await.expect("rules on the host");
+        let network = Network::create(3, EffectivePolicy::Open, NetworkBounds::default()).await.expect("a network");
+        let other = Network::create(4, EffectivePolicy::Open, NetworkBounds::default()).await.expect("another");
         let mut guest = Guest::new(&network);
         let forbidden = [
             [169, 254, 169, 254],
@@ -98,7 +99,7 @@ async fn check_rules_survive(
     host_received: &ReceivedPayloads,
     internet_received: &ReceivedPayloads,
 ) -> HostNetwork {
-    let second = HostNetwork::open().await.expect("shared rules");
+    let second = HostNetwork::open(&[]).await.expect("shared rules");
     second.close().await;
     check_host_is_unreachable(guest, host_received, internet_received);
 
@@ -107,14 +108,14 @@ async fn check_rules_survive(
     check_host_is_unreachable(guest, host_received, internet_received);
 
     load_rules(&rules::for_removal()).expect("removed by another program");
-    let started = Network::create(5, EffectivePolicy::Open).await.expect("a start loads the rules");
+    let started = Network::create(5, EffectivePolicy::Open, NetworkBounds::default()).await.expect("a start loads the rules");
     check_host_is_unreachable(guest, host_received, internet_received);
     drop(started);
 
     server.close().await;
     assert!(load_rules(rules::LIST).is_err(), "the last server removes the rules");
     assert_eq!(fs::read_to_string("/proc/sys/net/ipv4/ip_forward").expect("readable"), "0\n", "restored");
-    let again = HostNetwork::open().await.expect("rules");
+    let again = HostNetwork::open(&[]).await.expect("rules");
     assert_eq!(fs::read_to_string("/proc/sys/net/ipv4/ip_forward").expect("readable"), "1\n");
     again
 }

@@ -13,12 +13,16 @@ use super::{
     *,
 };
 
-const ALLOWED: [u8; 4] = [203, 0, 113, 10];
+pub const ALLOWED: [u8; 4] = [203, 0, 113, 10];
 const OTHER: [u8; 4] = [203, 0, 113, 20];
 const SITE: [u8; 4] = [203, 0, 113, 30];
 
-fn allowlist(names: &[&str]) -> EffectivePolicy {
+pub fn allowlist(names: &[&str]) -> EffectivePolicy {
     EffectivePolicy::Allowlist { names: names.iter().map(|name| name.parse().expect("a name")).collect() }
+}
+
+pub async fn create_network(slot: u16, policy: EffectivePolicy, bounds: NetworkBounds) -> Network {
+    Network::create_with(slot, (policy, bounds), name_servers()).await.expect("a network")
 }
 
 fn name_servers() -> NameServers {
@@ -29,9 +33,17 @@ fn name_servers() -> NameServers {
     }
 }
 
-/// Runs a test in a new "host" with an internet, a sandbox and its guest.
 fn with_guest(
     policy: EffectivePolicy,
+    test: impl AsyncFnOnce(&Internet, &Network, &RealGuest) + Send + 'static,
+) {
+    with_bounds(policy, NetworkBounds::default(), test);
+}
+
+/// Runs a test in a new "host" with an internet, a sandbox and its guest.
+pub fn with_bounds(
+    policy: EffectivePolicy,
+    bounds: NetworkBounds,
     test: impl AsyncFnOnce(&Internet, &Network, &RealGuest) + Send + 'static,
 ) {
     if let Err(reason) = check_available() {
@@ -43,8 +55,8 @@ fn with_guest(
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let internet = Internet::start().await;
-            let server = HostNetwork::open().await.expect("rules on the host");
-            let network = Network::create_with(7, policy, name_servers()).await.expect("a network");
+            let server = HostNetwork::open(&bounds.private_networks).await.expect("rules on the host");
+            let network = create_network(7, policy, bounds).await;
             let guest = RealGuest::start(&network).await;
             test(&internet, &network, &guest).await;
             drop(network);
@@ -66,7 +78,7 @@ async fn check_refused(guest: &RealGuest, address: [u8; 4], port: u16) {
 }
 
 /// Asks our resolver for the addresses of a name.
-async fn resolve(guest: &RealGuest, name: &'static str) -> (ResponseCode, Vec<IpAddr>) {
+pub async fn resolve(guest: &RealGuest, name: &'static str) -> (ResponseCode, Vec<IpAddr>) {
     guest.ask(GUEST_GATEWAY, name, RecordType::A).await.expect("an answer")
 }
 

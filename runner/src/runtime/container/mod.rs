@@ -132,7 +132,8 @@ impl Container {
         check_host().map_err(ContainerError::Unavailable)?;
         let runtime = OciRuntime::find(kernel, spec.runsc.as_deref())?;
         context.reporter.report_step(Step::Network, None);
-        let network = ContainerNetwork::create(context.slot.number(), spec.network.policy.clone()).await?;
+        let (policy, bounds) = (spec.network.policy.clone(), spec.network_bounds.clone());
+        let network = ContainerNetwork::create(context.slot.number(), policy, bounds).await?;
         context.reporter.report_step(Step::Sandbox, None);
         let scratch = scratch::create(spec)?;
         scratch::format(&scratch).await;

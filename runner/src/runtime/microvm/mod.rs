@@ -193,7 +193,8 @@ async fn create_network(context: &StartContext<'_>) -> Result<Option<Network>, R
         return Ok(None);
     }
     context.reporter.report_step(Step::Network, None);
-    Ok(Some(Network::create(context.slot.number(), context.spec.network.policy.clone()).await?))
+    let (policy, bounds) = (context.spec.network.policy.clone(), context.spec.network_bounds.clone());
+    Ok(Some(Network::create(context.slot.number(), policy, bounds).await?))
 }
 
 impl HomeExport {
