@@ -1,9 +1,9 @@
 //! Network policies.
 
 use protocol::{
-    WorkspaceId,
+    ClassId, WorkspaceId,
     api::{
-        network::{AllowNames, EditWorkspaceNetwork, WorkspaceNetwork},
+        network::{AllowNames, ClassNetwork, EditWorkspaceNetwork, WorkspaceNetwork},
         template::TemplateList,
     },
     network::NetworkPolicy,
@@ -35,6 +35,20 @@ impl Api {
         request: &AllowNames,
     ) -> Result<WorkspaceNetwork, ApiError> {
         self.post(&format!("/workspaces/{id}/network/names"), request).await
+    }
+
+    /// Gets the network policy of a class and its effect.
+    pub async fn class_network(&self, id: ClassId) -> Result<ClassNetwork, ApiError> {
+        self.get(&format!("/classes/{id}/network")).await
+    }
+
+    /// Sets the network policy of a class.
+    pub async fn set_class_network(
+        &self,
+        id: ClassId,
+        policy: &NetworkPolicy,
+    ) -> Result<ClassNetwork, ApiError> {
+        self.json(self.request(Method::PUT, &format!("/classes/{id}/network")).json(policy)).await
     }
 
     /// Lists the templates with their network policies.

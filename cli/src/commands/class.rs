@@ -17,6 +17,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::{
+    commands::network::class::ClassNetwork,
     context::Context,
     output::{self, CommandError, ErrorKind, Format, Record, progress, suggest::did_you_mean},
     server::Server,
@@ -90,6 +91,8 @@ are added. If a list is sent again, corrected names and addresses are applied.")
         #[arg(long, env = "BURROW_DRY_RUN")]
         dry_run: bool,
     },
+    /// Show and change where the workspaces of a class may connect
+    Network(ClassNetwork),
     /// Remove a student from a class, and delete the workspace of the student in it
     #[command(after_long_help = "\
 Examples:
@@ -246,6 +249,7 @@ impl Class {
                 let class = find(&server, &target).await?;
                 add_roster(context, &server, &class, file, dry_run).await
             }
+            ClassCommand::Network(network) => network.run(context).await,
             ClassCommand::Remove { target, student, yes } => {
                 let class = find(&server, &target).await?;
                 let member = find_member(&class, &student)?;
@@ -419,7 +423,7 @@ fn print_action(
     Err(CommandError::error(format!("Cannot {verb} {} of the workspaces", action.failed.len())))
 }
 
-async fn find(server: &Server, target: &ClassArgument) -> Result<ClassRecord, CommandError> {
+pub async fn find(server: &Server, target: &ClassArgument) -> Result<ClassRecord, CommandError> {
     let ClassList { classes } = server.classes().await?;
     let found =
         classes.iter().find(|class| class.name == target.class || class.id.to_string() == target.class);

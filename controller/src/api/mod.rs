@@ -98,6 +98,7 @@ fn public() -> OpenApiRouter<App> {
         ))
         .routes(routes!(network::get_workspace_network, network::set_workspace_network))
         .routes(routes!(network::allow_network_names))
+        .routes(routes!(network::get_class_network, network::set_class_network))
         .routes(routes!(network::set_template_network))
         .routes(routes!(network::get_tenant_network, network::set_tenant_network))
         .routes(routes!(workspaces::start_workspace))

@@ -1,14 +1,15 @@
-//! Network policies: of workspaces, of templates and of the tenant.
+//! Network policies: of workspaces, classes and templates, and of the tenant.
 
 use axum::{Json, extract::State};
 use protocol::{
-    Code, WorkspaceId,
-    api::network::{AllowNames, EditWorkspaceNetwork, WorkspaceNetwork},
+    ClassId, Code, WorkspaceId,
+    api::network::{AllowNames, ClassNetwork, EditWorkspaceNetwork, WorkspaceNetwork},
     network::{MAX_NAMES, NetworkPolicy},
 };
 
 use super::{
     access::{authorize_workspace, workspace_not_found},
+    classes::authorize_class,
     error::{ApiError, Result},
     extract::{Input, Params, Signed},
 };
@@ -19,7 +20,7 @@ use crate::{
     db::Scope,
     workspaces::{
         network::{self, WorkspaceNetworkRow},
-        network_policies::AllowError,
+        network_policies::{self, AllowError},
     },
 };
 
@@ -117,12 +118,70 @@ pub async fn allow_network_names(
     let WorkspaceNetworkRow { mut policies, .. } = lock(&mut scope, id).await?;
     policies.allow(&request.names, may_grant).map_err(|error| match error {
         AllowError::TooMany => ApiError::invalid("names", &error.to_string()),
-        AllowError::Tenant(_) | AllowError::Template(_) => ApiError::new(Code::Forbidden, error.to_string()),
+        AllowError::Tenant(_) | AllowError::Template(_) | AllowError::Class(_) => {
+            ApiError::new(Code::Forbidden, error.to_string())
+        }
     })?;
     network::write(&mut scope, id, &policies).await?;
     let detail = serde_json::json!({ "names": request.names, "granted": may_grant });
     audit::write(&mut scope, "workspace.network_allow", &id.to_string(), detail).await?;
     let changed = view(&app, &mut scope, id, may_grant).await?;
+    scope.commit().await?;
+    Ok(Json(changed))
+}
+
+/// Get the network policy of a class
+///
+/// Where the workspaces of its members may connect, unless something else is granted to one of them or its
+/// owner narrows it, and which policies say so.
+#[utoipa::path(
+    get,
+    path = "/classes/{id}/network",
+    tag = "network",
+    params(
+        ("id" = ClassId, Path, description = "The class."),
+    ),
+    responses((status = 200, body = ClassNetwork, description = "The policies and their effect")),
+)]
+pub async fn get_class_network(
+    State(app): State<App>,
+    signed: Signed,
+    Params(id): Params<ClassId>,
+) -> Result<Json<ClassNetwork>> {
+    let (allowed, _) = authorize_class(&app, signed.caller(), id).await?;
+    let mut scope = app.db.scope(allowed).await?;
+    view_class(&mut scope, id).await.map(Json)
+}
+
+/// Set the network policy of a class
+///
+/// For its teacher, and owners of the tenant. Holds for the workspaces of all members, also for those that
+/// run, to which something else was granted, or that are forked from one of them. It does not widen what
+/// the tenant and the template allow. A running workspace follows within a second, and connections that are
+/// no longer allowed are closed.
+#[utoipa::path(
+    put,
+    path = "/classes/{id}/network",
+    tag = "network",
+    request_body = NetworkPolicy,
+    params(
+        ("id" = ClassId, Path, description = "The class."),
+    ),
+    responses((status = 200, body = ClassNetwork, description = "The policies and their effect")),
+)]
+pub async fn set_class_network(
+    State(app): State<App>,
+    signed: Signed,
+    Params(id): Params<ClassId>,
+    Input(policy): Input<NetworkPolicy>,
+) -> Result<Json<ClassNetwork>> {
+    let (allowed, _) = authorize_class(&app, signed.caller(), id).await?;
+    check(&policy)?;
+    let mut scope = app.db.scope(allowed).await?;
+    network::set_class_policy(&mut scope, id, &policy).await?;
+    let detail = serde_json::json!({ "policy": policy });
+    audit::write(&mut scope, "class.network", &id.to_string(), detail).await?;
+    let changed = view_class(&mut scope, id).await?;
     scope.commit().await?;
     Ok(Json(changed))
 }
@@ -209,12 +268,21 @@ async fn lock(scope: &mut Scope, id: WorkspaceId) -> Result<WorkspaceNetworkRow>
     network::lock(scope, id).await?.ok_or_else(workspace_not_found)
 }
 
+async fn view_class(scope: &mut Scope, id: ClassId) -> Result<ClassNetwork> {
+    let policies = network::find_class_policies(scope, id).await?;
+    let policies = policies.ok_or_else(|| ApiError::not_found("class"))?;
+    let effective = network_policies::combine(&policies);
+    let [tenant, template, policy] = policies;
+    Ok(ClassNetwork { tenant, template, policy, effective })
+}
+
 async fn view(app: &Core, scope: &mut Scope, id: WorkspaceId, may_grant: bool) -> Result<WorkspaceNetwork> {
     let row = lock(scope, id).await?;
     Ok(WorkspaceNetwork {
         tenant: row.policies.tenant.clone(),
         base: row.policies.base().clone(),
         is_granted: row.policies.grant.is_some(),
+        class: row.policies.class.clone(),
         choice: row.policies.choice.clone(),
         effective: row.policies.effective(),
         may_grant,

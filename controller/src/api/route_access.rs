@@ -92,6 +92,8 @@ const TABLE: &[(&str, &str, RouteAccess)] = &[
     ("POST", "/classes/{id}/start", Token(Workspaces)),
     ("POST", "/classes/{id}/stop", Token(Workspaces)),
     ("POST", "/classes/{id}/roster", Token(Workspaces)),
+    ("GET", "/classes/{id}/network", Token(Read)),
+    ("PUT", "/classes/{id}/network", Token(Workspaces)),
     ("DELETE", "/classes/{id}/members/{member}", Token(Workspaces)),
     ("POST", "/classes/{id}/members/{member}/invitation", Token(Workspaces)),
     // The organisation

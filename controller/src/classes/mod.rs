@@ -17,7 +17,10 @@ use uuid::Uuid;
 use crate::{
     authz::ClassFacts,
     db::Scope,
-    workspaces::view::{self, WorkspaceFilter},
+    workspaces::{
+        network,
+        view::{self, WorkspaceFilter},
+    },
 };
 
 /// Most classes of one list.
@@ -138,7 +141,8 @@ pub async fn describe(scope: &mut Scope, row: ClassRow) -> Result<Class, sqlx::E
     })
 }
 
-/// Deletes a class with its members. Its name is free again, and its invitations are void.
+/// Deletes a class with its members. Its name is free again, its invitations are void, and its network
+/// policy holds for no fork any more.
 pub async fn delete(scope: &mut Scope, class: ClassId, now: OffsetDateTime) -> Result<(), sqlx::Error> {
     let tenant = scope.tenant();
     sqlx::query!(
@@ -152,5 +156,5 @@ pub async fn delete(scope: &mut Scope, class: ClassId, now: OffsetDateTime) -> R
     sqlx::query!("delete from members where tenant_id = $1 and class_id = $2", tenant, class.0)
         .execute(scope.connection())
         .await?;
-    Ok(())
+    network::apply_class_policy(scope, class).await
 }

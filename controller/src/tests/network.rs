@@ -2,7 +2,7 @@
 
 use protocol::{
     WorkspaceId,
-    api::network::WorkspaceNetwork,
+    api::network::{ClassNetwork, WorkspaceNetwork},
     network::{EffectivePolicy, MAX_REFUSED, NetworkRefusal, RefusedName},
     runner::{AcknowledgedState, Command, NetworkSpec, Report, ReportRequest},
 };
@@ -103,6 +103,106 @@ async fn member_only_narrows_the_template() {
     }
     let wrong = json!({ "policy": { "mode": "open", "names": ["pypi.org"] } });
     assert_eq!(owner.put(&path, &wrong).await.code(), "invalid");
+}
+
+/// A class of a teacher with one student, whose workspace is returned.
+async fn class_with_student(teacher: &Client) -> (String, WorkspaceId) {
+    let class = teacher.post("/api/v1/classes", &json!({ "name": "algo" })).await.body;
+    let path = format!("/api/v1/classes/{}", class["id"].as_str().expect("an id"));
+    let text = ("text/csv", b"Anna,anna@x.org".to_vec());
+    let made = teacher.send(hyper::Method::POST, &format!("{path}/roster"), Some(text)).await.body;
+    let id = made["class"]["members"][0]["workspace"]["id"].as_str().expect("made").parse();
+    (path, id.expect("an id"))
+}
+
+#[tokio::test]
+async fn class_policy_reaches_running_workspaces() {
+    let world = World::new().await;
+    let owner = world.owner().await;
+    let teacher = world.member(&owner, "teacher").await;
+    let (class, id) = class_with_student(&teacher).await;
+    let path = format!("{class}/network");
+    teacher.act(id, "start").await;
+    let runner = world.runner(id, 1).await;
+    runner.ready().await;
+    assert_eq!(runner.spec.network.policy, EffectivePolicy::Open, "the default");
+
+    let wait = next_policy(&runner, runner.spec.network.revision);
+    let policy = json!({ "mode": "allowlist", "names": ["pypi.org", "evil.org"], "presets": [] });
+    let (wanted, changed) = tokio::join!(wait, teacher.put(&path, &policy));
+    assert_eq!(changed.status, 200, "{}", changed.body);
+    assert_eq!(wanted.policy, allowlist(&["pypi.org", "evil.org"]));
+
+    let tenant = json!({ "mode": "allowlist", "names": ["pypi.org", "crates.io"], "presets": [] });
+    owner.put("/api/v1/network", &tenant).await;
+    let shown: ClassNetwork = teacher.get(&path).await.ok();
+    assert_eq!(shown.effective, allowlist(&["pypi.org"]), "no wider than the tenant's");
+    assert_eq!(shown.policy.names.len(), 2);
+
+    // What is granted to one workspace does not widen the class's policy.
+    let granted = json!({ "policy": { "mode": "open" } });
+    let granted: WorkspaceNetwork =
+        teacher.put(&format!("/api/v1/workspaces/{id}/network"), &granted).await.ok();
+    assert_eq!(granted.effective, allowlist(&["pypi.org"]));
+    assert_eq!(granted.class.map(|policy| policy.names.len()), Some(2));
+    let names = format!("/api/v1/workspaces/{id}/network/names");
+    let refused = teacher.post(&names, &json!({ "names": ["crates.io"] })).await;
+    assert_eq!(refused.status, 403, "{}", refused.body);
+    assert!(refused.body["detail"].as_str().is_some_and(|text| text.contains("class network set")));
+
+    let (wait, none) = (next_policy(&runner, wanted.revision + 2), json!({ "mode": "none" }));
+    let (wanted, _) = tokio::join!(wait, owner.put(&path, &none));
+    assert_eq!(wanted.policy, EffectivePolicy::None);
+    let other = owner.create("demo").await.id;
+    assert_eq!(network(&owner, other).await.class, None, "not in the class");
+}
+
+#[tokio::test]
+async fn only_the_teacher_sets_the_class_policy() {
+    let world = World::new().await;
+    let owner = world.owner().await;
+    let teacher = world.member(&owner, "teacher").await;
+    let (class, _) = class_with_student(&teacher).await;
+    let path = format!("{class}/network");
+    let none = json!({ "mode": "none" });
+    for (client, status) in [
+        (world.member(&owner, "teacher").await, 404),
+        (world.member(&owner, "member").await, 403),
+        (world.stranger().await, 404),
+    ] {
+        assert_eq!(client.put(&path, &none).await.status, status);
+        assert_eq!(client.get(&path).await.status, status);
+    }
+    let wrong = json!({ "mode": "open", "names": ["pypi.org"] });
+    assert_eq!(teacher.put(&path, &wrong).await.code(), "invalid");
+    let shown: ClassNetwork = teacher.get(&path).await.ok();
+    assert_eq!(shown.effective, EffectivePolicy::Open, "nothing has changed");
+}
+
+/// A student does not leave the policy of the class with a copy, until the class is deleted.
+#[tokio::test]
+async fn fork_keeps_the_class_policy() {
+    let world = World::new().await;
+    let teacher = world.owner().await;
+    let (class, id) = class_with_student(&teacher).await;
+    teacher.act(id, "start").await;
+    let runner = world.runner(id, 1).await;
+    runner.ready().await;
+    teacher.rest(id, &runner, 3).await;
+    let mut origin = id;
+    for name in ["copy", "copy-of-copy"] {
+        let fork = json!({ "name": name, "start": false });
+        let fork = teacher.post(&format!("/api/v1/workspaces/{origin}/fork"), &fork).await;
+        assert_eq!(fork.status, 201, "{}", fork.body);
+        origin = serde_json::from_value(fork.body["id"].clone()).expect("an id");
+        teacher.put(&format!("{class}/network"), &json!({ "mode": "none" })).await;
+        assert_eq!(network(&teacher, origin).await.effective, EffectivePolicy::None);
+        teacher.put(&format!("{class}/network"), &json!({ "mode": "open" })).await;
+        assert_eq!(network(&teacher, origin).await.effective, EffectivePolicy::Open);
+    }
+    teacher.put(&format!("{class}/network"), &json!({ "mode": "none" })).await;
+    assert_eq!(teacher.delete(&class).await.status, 204);
+    assert_eq!(network(&teacher, origin).await.effective, EffectivePolicy::Open);
 }
 
 #[tokio::test]

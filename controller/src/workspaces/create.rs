@@ -204,10 +204,11 @@ async fn insert_fork(
         "insert into workspaces (tenant_id, workspace_id, owner_id, name, template, image, vcpus,
             memory_mib, home_mib,
              scratch_mib, pids, tier, volume_id, phase, desired_state, forked_from, forked_at, network_grant,
-             network_choice)
+             network_choice, network_class_id)
          select w.tenant_id, $2, $3, $4, w.template, w.image, w.vcpus, w.memory_mib, w.home_mib,
              w.scratch_mib, w.pids, w.tier,
-             $5, 'terminated', 'stopped', w.workspace_id, $6, w.network_grant, w.network_choice
+             $5, 'terminated', 'stopped', w.workspace_id, $6, w.network_grant, w.network_choice,
+             coalesce(w.class_id, w.network_class_id)
          from workspaces w where w.tenant_id = $1 and w.workspace_id = $7 and w.deleted_at is null",
         tenant,
         new.id.0,

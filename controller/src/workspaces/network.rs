@@ -5,7 +5,7 @@
 //! their runners, which enforce the policy of the newest revision.
 
 use protocol::{
-    TenantId, WorkspaceId,
+    ClassId, TenantId, WorkspaceId,
     network::{MAX_REFUSED, NetworkPolicy, RefusedName},
     runner::NetworkSpec,
     workspace::cut,
@@ -34,9 +34,12 @@ pub async fn find_spec(
 ) -> Result<NetworkSpec, sqlx::Error> {
     let row = sqlx::query!(
         r#"select w.network_revision, w.network_grant, w.network_choice,
-                  n.network_policy as tenant_policy, t.network_policy as "template_policy?"
+                  n.network_policy as tenant_policy, t.network_policy as "template_policy?",
+                  c.network_policy as "class_policy?"
            from workspaces w join tenants n on n.tenant_id = w.tenant_id
            left join templates t on t.tenant_id = w.tenant_id and t.name = w.template
+           left join classes c on c.tenant_id = w.tenant_id
+               and c.class_id = coalesce(w.class_id, w.network_class_id) and c.deleted_at is null
            where w.tenant_id = $1 and w.workspace_id = $2"#,
         tenant.0,
         workspace.0,
@@ -44,8 +47,8 @@ pub async fn find_spec(
     .fetch_optional(connection)
     .await?;
     let Some(row) = row else { return Ok(NetworkSpec::default()) };
-    let policies =
-        read_policies(row.tenant_policy, row.template_policy, row.network_grant, row.network_choice);
+    let own = [row.network_grant, row.class_policy, row.network_choice];
+    let policies = read_policies(row.tenant_policy, row.template_policy, own);
     Ok(NetworkSpec { revision: row.network_revision.unsigned_abs(), policy: policies.effective() })
 }
 
@@ -58,9 +61,12 @@ pub async fn lock(
     let row = sqlx::query!(
         r#"select w.network_grant, w.network_choice, w.network_refused, w.network_sent_bytes,
                   w.network_received_bytes,
-                  n.network_policy as tenant_policy, t.network_policy as "template_policy?"
+                  n.network_policy as tenant_policy, t.network_policy as "template_policy?",
+                  c.network_policy as "class_policy?"
            from workspaces w join tenants n on n.tenant_id = w.tenant_id
            left join templates t on t.tenant_id = w.tenant_id and t.name = w.template
+           left join classes c on c.tenant_id = w.tenant_id
+               and c.class_id = coalesce(w.class_id, w.network_class_id) and c.deleted_at is null
            where w.tenant_id = $1 and w.workspace_id = $2 and w.deleted_at is null for update of w"#,
         tenant,
         workspace.0,
@@ -71,8 +77,7 @@ pub async fn lock(
         policies: read_policies(
             row.tenant_policy,
             row.template_policy,
-            row.network_grant,
-            row.network_choice,
+            [row.network_grant, row.class_policy, row.network_choice],
         ),
         refused: serde_json::from_value(row.network_refused).unwrap_or_default(),
         sent_bytes: row.network_sent_bytes.map(i64::unsigned_abs),
@@ -84,14 +89,15 @@ pub async fn lock(
 fn read_policies(
     tenant: Value,
     template: Option<Value>,
-    grant: Option<Value>,
-    choice: Option<Value>,
+    grant_class_and_choice: [Option<Value>; 3],
 ) -> WorkspacePolicies {
+    let [grant, class, choice] = grant_class_and_choice.map(|policy| policy.map(NetworkPolicy::from_stored));
     WorkspacePolicies {
         tenant: NetworkPolicy::from_stored(tenant),
         template: NetworkPolicy::from_stored(template.unwrap_or_default()),
-        grant: grant.map(NetworkPolicy::from_stored),
-        choice: choice.map(NetworkPolicy::from_stored),
+        grant,
+        class,
+        choice,
     }
 }
 
@@ -140,6 +146,61 @@ pub async fn set_template_policy(
     .execute(scope.connection())
     .await?;
     Ok(changed.rows_affected() == 1)
+}
+
+/// The policies that apply to the workspaces of a class: the tenant's, the template's and its own. None if
+/// there is no such class.
+pub async fn find_class_policies(
+    scope: &mut Scope,
+    class: ClassId,
+) -> Result<Option<[NetworkPolicy; 3]>, sqlx::Error> {
+    let tenant = scope.tenant();
+    let row = sqlx::query!(
+        r#"select n.network_policy as tenant_policy, t.network_policy as template_policy,
+                  c.network_policy as class_policy
+           from classes c join tenants n on n.tenant_id = c.tenant_id
+           join templates t on t.tenant_id = c.tenant_id and t.name = c.template
+           where c.tenant_id = $1 and c.class_id = $2 and c.deleted_at is null"#,
+        tenant,
+        class.0,
+    )
+    .fetch_optional(scope.connection())
+    .await?;
+    Ok(row.map(|row| {
+        [row.tenant_policy, row.template_policy, row.class_policy].map(NetworkPolicy::from_stored)
+    }))
+}
+
+/// Sets the policy of a class.
+pub async fn set_class_policy(
+    scope: &mut Scope,
+    class: ClassId,
+    policy: &NetworkPolicy,
+) -> Result<(), sqlx::Error> {
+    let tenant = scope.tenant();
+    sqlx::query!(
+        "update classes set network_policy = $3 where tenant_id = $1 and class_id = $2",
+        tenant,
+        class.0,
+        Json(policy) as _,
+    )
+    .execute(scope.connection())
+    .await?;
+    apply_class_policy(scope, class).await
+}
+
+/// Makes the running workspaces of a class, and their forks, follow its policy.
+pub async fn apply_class_policy(scope: &mut Scope, class: ClassId) -> Result<(), sqlx::Error> {
+    let tenant = scope.tenant();
+    sqlx::query!(
+        "update workspaces set network_revision = network_revision + 1
+         where tenant_id = $1 and coalesce(class_id, network_class_id) = $2 and deleted_at is null",
+        tenant,
+        class.0,
+    )
+    .execute(scope.connection())
+    .await?;
+    Ok(())
 }
 
 /// The policy of the caller's tenant.

@@ -10,6 +10,8 @@ pub struct WorkspacePolicies {
     pub template: NetworkPolicy,
     /// What an owner or teacher has granted instead of the template's.
     pub grant: Option<NetworkPolicy>,
+    /// That of the workspace's class, or of the class of the workspace that it is a fork of.
+    pub class: Option<NetworkPolicy>,
     /// What the workspace's owner has chosen.
     pub choice: Option<NetworkPolicy>,
 }
@@ -24,6 +26,11 @@ pub enum AllowError {
          owner of your organisation to run `burrow network allow`."
     )]
     Template(AllowedName),
+    #[error(
+        "Cannot allow {0}: the network policy of the class does not. Ask its teacher, who changes it with \
+         `burrow class network set`."
+    )]
+    Class(AllowedName),
     #[error("Cannot allow more names: a network policy lists at most {MAX_NAMES}. Use a wildcard.")]
     TooMany,
 }
@@ -36,8 +43,7 @@ impl WorkspacePolicies {
 
     /// What is enforced.
     pub fn effective(&self) -> EffectivePolicy {
-        let policies = [&self.tenant, self.base()].into_iter().chain(&self.choice);
-        policies.map(EffectivePolicy::from).fold(EffectivePolicy::Open, EffectivePolicy::combine)
+        combine([&self.tenant, self.base()].into_iter().chain(&self.class).chain(&self.choice))
     }
 
     /// Allows names. A caller who `may_grant` extends what is granted; another one only undoes the
@@ -46,6 +52,9 @@ impl WorkspacePolicies {
         for name in names {
             if !covers(&self.tenant, name) {
                 return Err(AllowError::Tenant(name.clone()));
+            }
+            if self.class.as_ref().is_some_and(|class| !covers(class, name)) {
+                return Err(AllowError::Class(name.clone()));
             }
             if !covers(self.base(), name) {
                 if !may_grant {
@@ -59,6 +68,11 @@ impl WorkspacePolicies {
         }
         Ok(())
     }
+}
+
+/// What several policies allow together.
+pub fn combine<'a>(policies: impl IntoIterator<Item = &'a NetworkPolicy>) -> EffectivePolicy {
+    policies.into_iter().map(EffectivePolicy::from).fold(EffectivePolicy::Open, EffectivePolicy::combine)
 }
 
 fn covers(policy: &NetworkPolicy, name: &AllowedName) -> bool {
@@ -88,6 +102,7 @@ mod tests {
             tenant: allowlist(&["*.example.com", "pypi.org", "github.com"]),
             template: allowlist(&["www.example.com", "pypi.org"]),
             grant: None,
+            class: None,
             choice: None,
         }
     }
@@ -123,6 +138,21 @@ mod tests {
         );
         policies.allow(&[github], true).expect("granted");
         assert_eq!(allows(&policies, &["github.com", "pypi.org", "evil.org"]), [true, true, false]);
+    }
+
+    #[test]
+    fn grant_does_not_widen_the_class_policy() {
+        let mut policies = policies();
+        policies.class = Some(allowlist(&["pypi.org", "evil.org"]));
+        let hosts = ["www.example.com", "pypi.org", "github.com", "evil.org"];
+        assert_eq!(allows(&policies, &hosts), [false, true, false, false]);
+        let github: AllowedName = "github.com".parse().expect("a name");
+        let refused = policies.allow(std::slice::from_ref(&github), true);
+        assert_eq!(refused, Err(AllowError::Class(github)));
+        policies.grant = Some(NetworkPolicy::of_mode(NetworkMode::Open));
+        assert_eq!(allows(&policies, &hosts), [false, true, false, false]);
+        policies.class = Some(NetworkPolicy::of_mode(NetworkMode::None));
+        assert_eq!(policies.effective(), EffectivePolicy::None);
     }
 
     #[test]

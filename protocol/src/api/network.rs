@@ -1,4 +1,4 @@
-//! Network policies of workspaces, templates and the tenant.
+//! Network policies of workspaces, classes, templates and the tenant.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -8,11 +8,11 @@ use crate::network::{AllowedName, EffectivePolicy, NetworkBounds, NetworkPolicy,
 /// Where a workspace may connect, why, and what it tried in vain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({"tenant": {"mode": "open"},
-    "base": {"mode": "allowlist", "names": [], "presets": ["git"]}, "is_granted": false, "choice": null,
-    "effective": {"mode": "allowlist", "names": ["github.com"]}, "may_grant": false,
+    "base": {"mode": "allowlist", "names": [], "presets": ["git"]}, "is_granted": false, "class": null,
+    "choice": null, "effective": {"mode": "allowlist", "names": ["github.com"]}, "may_grant": false,
     "refused": [{"name": "example.com", "reason": "not_allowed", "count": 3,
-    "last_at": "2026-03-02T09:20:31Z"}], "sent_bytes": 4096, "received_bytes": 1_048_576, "bounds": {"packets_per_second": 40000, "mbit_per_second": 400,
-    "private_networks": []}}))]
+    "last_at": "2026-03-02T09:20:31Z"}], "sent_bytes": 4096, "received_bytes": 1_048_576,
+    "bounds": {"packets_per_second": 40000, "mbit_per_second": 400, "private_networks": []}}))]
 pub struct WorkspaceNetwork {
     /// The tenant's policy, which no other widens.
     pub tenant: NetworkPolicy,
@@ -20,6 +20,9 @@ pub struct WorkspaceNetwork {
     pub base: NetworkPolicy,
     /// Whether `base` was granted to this workspace.
     pub is_granted: bool,
+    /// The policy of the workspace's class, or of the class of the workspace that it is a fork of.
+    #[serde(default)]
+    pub class: Option<NetworkPolicy>,
     /// What the workspace's owner chose. It only narrows.
     #[serde(default)]
     pub choice: Option<NetworkPolicy>,
@@ -38,6 +41,22 @@ pub struct WorkspaceNetwork {
     /// What the operator of the host has set for all workspaces.
     #[serde(default)]
     pub bounds: NetworkBounds,
+}
+
+/// Where the workspaces of a class may connect, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"tenant": {"mode": "open"}, "template": {"mode": "open"},
+    "policy": {"mode": "allowlist", "names": ["github.com"]},
+    "effective": {"mode": "allowlist", "names": ["github.com"]}}))]
+pub struct ClassNetwork {
+    /// The tenant's policy, which no other widens.
+    pub tenant: NetworkPolicy,
+    /// The policy of the class's template. A workspace can be granted something else instead.
+    pub template: NetworkPolicy,
+    /// The policy of the class.
+    pub policy: NetworkPolicy,
+    /// What all of them allow together.
+    pub effective: EffectivePolicy,
 }
 
 /// A new network policy for a workspace.

@@ -244,7 +244,8 @@ mod tests {
     #[test]
     fn only_allowed_private_addresses_are_reachable() {
         let closed = NetworkBounds::default();
-        let private_networks = ["10.0.0.0/8", "100.64.0.0/10"].map(|text| parse(text).expect("private")).into();
+        let private_networks =
+            ["10.0.0.0/8", "100.64.0.0/10"].map(|text| parse(text).expect("private")).into();
         let open = NetworkBounds { private_networks, ..NetworkBounds::default() };
         for (address, expected) in [
             ("1.1.1.1", [true, true]),
@@ -278,6 +279,9 @@ mod tests {
         assert!(serde_json::from_value::<NetworkBounds>(stored).is_err());
         let stored = serde_json::json!({ "private_networks": ["10.1.0.0/16"], "packets_per_second": null });
         let bounds: NetworkBounds = serde_json::from_value(stored).expect("valid");
-        assert_eq!((bounds.packets_per_second, bounds.mbit_per_second), (None, Some(DEFAULT_MBIT_PER_SECOND)));
+        assert_eq!(
+            (bounds.packets_per_second, bounds.mbit_per_second),
+            (None, Some(DEFAULT_MBIT_PER_SECOND))
+        );
     }
 }

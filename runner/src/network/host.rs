@@ -71,7 +71,8 @@ pub fn load() -> Result<(), NetworkError> {
 fn check_not_own(private: &[PrivateNetwork]) -> Result<(), NetworkError> {
     let interfaces = nix::ifaddrs::getifaddrs()
         .map_err(|errno| cannot("list the addresses of this host")(errno.into()))?;
-    let own: Vec<_> = interfaces.filter_map(|interface| Some(interface.address?.as_sockaddr_in()?.ip())).collect();
+    let own: Vec<_> =
+        interfaces.filter_map(|interface| Some(interface.address?.as_sockaddr_in()?.ip())).collect();
     let is_own = |private: &&PrivateNetwork| {
         let network = private.network();
         network.prefix_len() == network.max_prefix_len() && own.contains(&network.addr())
@@ -210,8 +211,8 @@ impl StateDirectory {
         let mut file = self.open(&name)?;
         flock(&file, FlockOperation::LockExclusive)
             .map_err(|errno| cannot("lock the rules")(errno.into()))?;
-        let text: String = private.iter().map(|network| format!("{network}\n")).collect();
-        file.write_all(text.as_bytes()).map_err(cannot("write the allowed private networks"))?;
+        let lines: Vec<_> = private.iter().map(ToString::to_string).collect();
+        file.write_all(lines.join("\n").as_bytes()).map_err(cannot("write the allowed private networks"))?;
         Ok((file, self.0.join(name)))
     }
 

@@ -246,7 +246,13 @@ fn create_in_thread(
     // Before there is a link that a packet could pass.
     let generation = egress::FIRST_GENERATION;
     let addresses = &[];
-    load_rules(&rules::for_namespace(&NamespaceRules { policy, bounds, nameservers, generation, addresses }))?;
+    load_rules(&rules::for_namespace(&NamespaceRules {
+        policy,
+        bounds,
+        nameservers,
+        generation,
+        addresses,
+    }))?;
     let end = create_end(&runtime)?;
     runtime.block_on(async {
         links::connect(slot, &host, &NamespaceLinks::of_current_thread()?).await?;

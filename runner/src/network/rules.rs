@@ -332,24 +332,36 @@ mod tests {
         for policy in [EffectivePolicy::Open, allowlist, EffectivePolicy::None] {
             let rules = |bounds: &NetworkBounds| {
                 let nameservers = &[];
-                for_namespace(&NamespaceRules { policy: &policy, bounds, nameservers, generation: 1, addresses: &[] })
+                for_namespace(&NamespaceRules {
+                    policy: &policy,
+                    bounds,
+                    nameservers,
+                    generation: 1,
+                    addresses: &[],
+                })
             };
             let limited = rules(&NetworkBounds { mbit_per_second: Some(8), ..NetworkBounds::default() });
             for link in ["guest", "up"] {
                 let packets = format!("iifname \"{link}\" limit rate over 40000/second burst 40000 packets");
-                let bytes = format!("iifname \"{link}\" limit rate over 1000000 bytes/second burst 131072 bytes");
+                let bytes =
+                    format!("iifname \"{link}\" limit rate over 1000000 bytes/second burst 131072 bytes");
                 assert!(limited.contains(&packets) && limited.contains(&bytes), "{limited}");
             }
-            let free = NetworkBounds { packets_per_second: None, mbit_per_second: None, ..NetworkBounds::default() };
+            let free =
+                NetworkBounds { packets_per_second: None, mbit_per_second: None, ..NetworkBounds::default() };
             assert!(!rules(&free).contains("limit rate over"));
         }
     }
 
     #[test]
     fn allowed_networks_are_excepted_once() {
-        let private = ["10.1.0.0/16", "10.1.2.3/32", "192.168.0.0/24"].map(|text| text.parse().expect("private"));
+        let private =
+            ["10.1.0.0/16", "10.1.2.3/32", "192.168.0.0/24"].map(|text| text.parse().expect("private"));
         let rules = for_host(&[], &private);
-        assert!(rules.contains("ip daddr != { 10.1.0.0/16, 192.168.0.0/24 } ip daddr { 10.0.0.0/8,"), "{rules}");
+        assert!(
+            rules.contains("ip daddr != { 10.1.0.0/16, 192.168.0.0/24 } ip daddr { 10.0.0.0/8,"),
+            "{rules}"
+        );
         assert!(!for_host(&[], &[]).contains("!= {"));
     }
 

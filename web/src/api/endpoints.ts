@@ -6,12 +6,14 @@ import type {
   ScrubReport,
   Class,
   ClassAction,
+  ClassNetwork,
   ClassSummary,
   CreatedUser,
   DeviceInfo,
   Fork,
   Invitation,
   InvitationLink,
+  NetworkPolicy,
   NewRestore,
   SnapshotDirectory,
   Retention,
@@ -217,6 +219,14 @@ export const networkApi = {
   get: (id: string) => request<WorkspaceNetwork>(`/workspaces/${id}/network`),
   allow: (id: string, names: string[]) =>
     post<WorkspaceNetwork>(`/workspaces/${id}/network/names`, { names }),
+  getClass: (id: string) => request<ClassNetwork>(`/classes/${id}/network`),
+  setClass: (id: string, policy: NetworkPolicy) =>
+    request<ClassNetwork>(`/classes/${id}/network`, { method: "PUT", json: policy }),
+  getTenant: () => request<NetworkPolicy>("/network"),
+  /** Asks for the password if the session was not confirmed lately. */
+  setTenant: (policy: NetworkPolicy) => request<NetworkPolicy>("/network", { method: "PUT", json: policy }),
+  setTemplate: (name: string, policy: NetworkPolicy) =>
+    request<NetworkPolicy>(`/templates/${name}/network`, { method: "PUT", json: policy }),
 };
 
 export const retentionApi = {

@@ -13,10 +13,12 @@ import { toast, toastError } from "../ui/toasts";
 import { pluralize, searchMembers, tallySummary, tally } from "./roster";
 import "../workspaces/workspaces.css";
 import "./classes.css";
+import { ClassNetworkDialog } from "./class-network-dialog";
 import { MemberRow } from "./member-row";
 import { RosterDialog } from "./roster-dialog";
 
-type OpenDialog = { kind: "roster" | "stop" | "delete" } | { kind: "remove"; member: Member } | null;
+type OpenDialog =
+  { kind: "roster" | "network" | "stop" | "delete" } | { kind: "remove"; member: Member } | null;
 
 export default function ClassPage({ id }: { id: string }) {
   const live = useLiveClass(id);
@@ -64,7 +66,10 @@ export default function ClassPage({ id }: { id: string }) {
           </button>
           <MenuButton
             label={`Actions for ${group.name}`}
-            items={[{ label: "Delete class…", danger: true, run: () => setDialog({ kind: "delete" }) }]}
+            items={[
+              { label: "Network…", run: () => setDialog({ kind: "network" }) },
+              { label: "Delete class…", danger: true, run: () => setDialog({ kind: "delete" }) },
+            ]}
           >
             <Icon name="more" />
           </MenuButton>
@@ -111,6 +116,7 @@ export default function ClassPage({ id }: { id: string }) {
         </>
       )}
       {dialog?.kind === "roster" && <RosterDialog group={group} put={live.update} onClose={close} />}
+      {dialog?.kind === "network" && <ClassNetworkDialog group={group} onClose={close} />}
       {dialog?.kind === "stop" && (
         <ConfirmDialog
           title="Stop all workspaces?"

@@ -1,4 +1,5 @@
-// The settings of an organisation: the retention policy of snapshots, and the destruction of its key.
+// The settings of an organisation: the retention policy of snapshots, network policies, and the
+// destruction of its key.
 import { useEffect, useState } from "react";
 import { retentionApi } from "../api/endpoints";
 import type { Retention } from "../api/types";
@@ -6,6 +7,7 @@ import { canManage, useUser } from "../auth/session";
 import { Failure } from "../ui/failure";
 import { PageFrame } from "../app/page-frame";
 import "./settings.css";
+import { NetworkPanel } from "./network-panel";
 import { RetentionForm } from "./retention-form";
 import { TenantKeyPanel } from "./tenant-key-panel";
 
@@ -36,6 +38,7 @@ export default function SettingsPage() {
       ) : policy ? (
         <>
           <RetentionForm saved={policy} onSaved={setPolicy} />
+          <NetworkPanel />
           <TenantKeyPanel />
         </>
       ) : (

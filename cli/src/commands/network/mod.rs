@@ -15,6 +15,7 @@ use crate::{
     output::{self, CommandError, Record},
 };
 
+pub mod class;
 pub mod policy;
 
 /// Show and change where a workspace may connect
@@ -126,8 +127,18 @@ struct NetworkDetails<'a> {
 }
 
 impl Record for NetworkDetails<'_> {
-    const COLUMNS: &'static [&'static str] =
-        &["workspace", "allowed", "organisation", "template", "granted", "chosen", "sent", "received", "limits"];
+    const COLUMNS: &'static [&'static str] = &[
+        "workspace",
+        "allowed",
+        "organisation",
+        "template",
+        "granted",
+        "class",
+        "chosen",
+        "sent",
+        "received",
+        "limits",
+    ];
 
     fn cells(&self) -> Vec<String> {
         let network = self.network;
@@ -142,6 +153,7 @@ impl Record for NetworkDetails<'_> {
             policy_text(&network.tenant),
             text(template),
             text(granted),
+            text(network.class.as_ref()),
             text(network.choice.as_ref()),
             size(network.sent_bytes),
             size(network.received_bytes),

@@ -137,7 +137,8 @@ mod tests {
         let private_networks = vec!["10.1.0.0/16".parse().expect("private")];
         let bounds = NetworkBounds { packets_per_second: None, mbit_per_second: Some(1), private_networks };
         assert_eq!(bounds_text(&bounds), "1 Mbit/s, also 10.1.0.0/16");
-        let none = NetworkBounds { packets_per_second: None, mbit_per_second: None, private_networks: vec![] };
+        let none =
+            NetworkBounds { packets_per_second: None, mbit_per_second: None, private_networks: vec![] };
         assert_eq!(bounds_text(&none), "none");
     }
 

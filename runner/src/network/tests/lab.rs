@@ -35,7 +35,7 @@ const ADDRESSES: [[u8; 4]; 11] = [
 /// A datagram to this port is answered with [`FLOOD`] of them.
 pub const FLOOD_PORT: u16 = 9998;
 /// Datagrams in one flood.
-pub const FLOOD: usize = 2000;
+pub const FLOOD: usize = 4000;
 
 /// What the internet's name server knows.
 fn addresses_of(name: &str) -> &'static [[u8; 4]] {
@@ -116,7 +116,9 @@ impl Internet {
         inside
             .run(move || {
                 TCP_PORTS.into_iter().for_each(echo_tcp);
-                ADDRESSES.into_iter().for_each(|address| echo_udp(address, addresses.clone()));
+                for address in ADDRESSES {
+                    echo_udp(address, addresses.clone());
+                }
                 answer_with_floods();
                 serve_names(names);
             })
@@ -199,13 +201,12 @@ pub fn count(namespace: &OwnedFd, link: &str) -> LinkCounters {
     let table = String::from_utf8(output.stdout).expect("text");
     let numbers = table.lines().filter_map(|line| line.split_once(':'));
     let numbers = numbers.filter(|(name, _)| name.trim() == link).map(|(_, numbers)| numbers).next();
-    let numbers: Vec<u64> =
-        numbers.expect("the link").split_whitespace().map(|number| number.parse().expect("a number")).collect();
-    LinkCounters {
-        received_packets: numbers[1],
-        sent_bytes: numbers[8],
-        sent_packets: numbers[9],
-    }
+    let numbers: Vec<u64> = numbers
+        .expect("the link")
+        .split_whitespace()
+        .map(|number| number.parse().expect("a number"))
+        .collect();
+    LinkCounters { received_packets: numbers[1], sent_bytes: numbers[8], sent_packets: numbers[9] }
 }
 
 fn serve_names(asked: Arc<Mutex<Vec<String>>>) {

@@ -52,8 +52,10 @@ fn send_packets() {
         // A new namespace inherits the setting of the real host.
         write_setting("/proc/sys/net/ipv4/ip_forward", "0").expect("disabled");
         let server = HostNetwork::open(&[]).await.expect("rules on the host");
-        let network = Network::create(3, EffectivePolicy::Open, NetworkBounds::default()).await.expect("a network");
-        let other = Network::create(4, EffectivePolicy::Open, NetworkBounds::default()).await.expect("another");
+        let network =
+            Network::create(3, EffectivePolicy::Open, NetworkBounds::default()).await.expect("a network");
+        let other =
+            Network::create(4, EffectivePolicy::Open, NetworkBounds::default()).await.expect("another");
         let mut guest = Guest::new(&network);
         let forbidden = [
             [169, 254, 169, 254],
@@ -108,7 +110,9 @@ async fn check_rules_survive(
     check_host_is_unreachable(guest, host_received, internet_received);
 
     load_rules(&rules::for_removal()).expect("removed by another program");
-    let started = Network::create(5, EffectivePolicy::Open, NetworkBounds::default()).await.expect("a start loads the rules");
+    let started = Network::create(5, EffectivePolicy::Open, NetworkBounds::default())
+        .await
+        .expect("a start loads the rules");
     check_host_is_unreachable(guest, host_received, internet_received);
     drop(started);
 

@@ -14,7 +14,7 @@ use super::{
 };
 
 pub const ALLOWED: [u8; 4] = [203, 0, 113, 10];
-const OTHER: [u8; 4] = [203, 0, 113, 20];
+pub const OTHER: [u8; 4] = [203, 0, 113, 20];
 const SITE: [u8; 4] = [203, 0, 113, 30];
 
 pub fn allowlist(names: &[&str]) -> EffectivePolicy {
