@@ -7,7 +7,13 @@ use std::{
     time::Duration,
 };
 
-use protocol::{Redacted, api::user::Role, network::NetworkBounds, runner::RuntimeKind, workspace::Tier};
+use protocol::{
+    Redacted,
+    api::user::Role,
+    network::NetworkBounds,
+    runner::{DiskLimits, RuntimeKind},
+    workspace::Tier,
+};
 use reader::ReaderCommand;
 
 use crate::kms::KmsConfig;
@@ -209,6 +215,8 @@ pub struct EngineConfig {
     pub max_starting: usize,
     /// What holds for the networks of all sandboxes, whatever their policies say.
     pub network_bounds: NetworkBounds,
+    /// What each sandbox may ask of the disks of this host.
+    pub disk_limits: DiskLimits,
 }
 
 /// What an engine can run at the same time.

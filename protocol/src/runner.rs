@@ -130,7 +130,31 @@ pub struct RunnerSpec {
     /// What holds for the sandbox's network whatever the policy says.
     #[serde(default)]
     pub network_bounds: NetworkBounds,
+    /// What the sandbox, and the runner for it, may ask of each disk of the host.
+    #[serde(default)]
+    pub disk_limits: DiskLimits,
 }
+
+/// What a sandbox may ask of a disk of the host, and as much the runner for its home. None: no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskLimits {
+    /// Reads in a second, and as many writes.
+    pub iops: Option<u32>,
+    /// MiB that are read in a second, and as many that are written.
+    pub mib_per_second: Option<u32>,
+}
+
+/// Builds and databases do not meet this for long; a guest that does nothing but load the disk does.
+impl Default for DiskLimits {
+    fn default() -> Self {
+        Self { iops: Some(DEFAULT_DISK_IOPS), mib_per_second: Some(DEFAULT_DISK_MIB_PER_SECOND) }
+    }
+}
+
+/// See [`DiskLimits`].
+pub const DEFAULT_DISK_IOPS: u32 = 10_000;
+/// See [`DiskLimits`].
+pub const DEFAULT_DISK_MIB_PER_SECOND: u32 = 400;
 
 /// The network policy of a runner, numbered. A change has a higher number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -182,13 +182,22 @@ async fn check_sandbox_ends_with_runner(stack: &Stack, data: &Path) {
     assert_eq!(stack.sh("box", "cat ~/synced").await, "synced\n", "after the end of the runner");
 }
 
-/// The VMM is in a cgroup of its own for each controller that the host has.
-fn check_cgroups(vmm: u32) {
+/// The VMM and its runner are in cgroups of their own for each controller that the host has, and the kernel
+/// ends them in this order before the server.
+fn check_cgroups(stack: &Stack, vmm: u32) {
+    let runner = burrow_tests::parent_of(vmm).expect("it runs");
+    let scores = [vmm, runner, stack.pid()].map(|process| {
+        let score = std::fs::read_to_string(format!("/proc/{process}/oom_score_adj")).expect("it runs");
+        score.trim().parse::<i32>().expect("a number")
+    });
+    assert!(scores.is_sorted_by(|left, right| left > right), "{scores:?}");
     match runner::cgroup::check_available() {
         Ok(controllers) => {
-            let joined = std::fs::read_to_string(format!("/proc/{vmm}/cgroup")).expect("it runs");
-            let ours = joined.lines().filter(|line| line.contains("/burrow/sandbox-")).count();
-            assert!(ours > 0 && ours <= controllers.len(), "{joined}");
+            for (process, prefix) in [(vmm, "/burrow/sandbox-"), (runner, "/burrow/runner-")] {
+                let joined = std::fs::read_to_string(format!("/proc/{process}/cgroup")).expect("it runs");
+                let ours = joined.lines().filter(|line| line.contains(prefix)).count();
+                assert!(ours > 0 && ours <= controllers.len(), "{joined}");
+            }
         }
         Err(reason) => eprintln!("skipped, the host allows no cgroups: {reason}"),
     }
@@ -217,7 +226,7 @@ async fn check_microvm() {
     check_freed_memory_returns(&stack).await;
     let oom_score = format!("/proc/{}/oom_score_adj", stack.newest_vmm().await);
     assert_eq!(std::fs::read_to_string(oom_score).expect("it runs"), "500\n", "it ends before the server");
-    check_cgroups(stack.newest_vmm().await);
+    check_cgroups(&stack, stack.newest_vmm().await);
     for program in
         ["git", "vim", "python3", "node", "gcc", "make", "curl", "less", "htop", "tmux", "rg", "sudo", "man"]
     {

@@ -8,8 +8,9 @@ use std::{
     thread,
 };
 
+use ::runner::cgroup::RunnerCgroup;
 use clap::Args;
-use protocol::runner::RunnerSpec;
+use protocol::runner::{RunnerSpec, RuntimeKind};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +35,8 @@ impl Runner {
                 .because(&error)
                 .hint("runners are started by `burrow up`")
         })?;
+        // A fake runtime isolates nothing: its agent would be limited with the runner.
+        let _cgroup = (spec.runtime != RuntimeKind::Fake).then(|| RunnerCgroup::enter(&spec));
         // The controller has a report of the error already. This is for the log.
         ::runner::run(spec, shutdown).await.map_err(|error| CommandError::error(error.to_string()))
     }

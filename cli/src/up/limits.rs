@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use clap::Args;
 use controller::{HomeLimits, IdleLimit, Limits, RunningLimits, ScratchLimits};
-use protocol::network::{DEFAULT_MBIT_PER_SECOND, DEFAULT_PACKETS_PER_SECOND, NetworkBounds, PrivateNetwork};
+use protocol::{
+    network::{DEFAULT_MBIT_PER_SECOND, DEFAULT_PACKETS_PER_SECOND, NetworkBounds, PrivateNetwork},
+    runner::{DEFAULT_DISK_IOPS, DEFAULT_DISK_MIB_PER_SECOND, DiskLimits},
+};
 
 use crate::commands::wait::parse_duration;
 
@@ -76,6 +79,18 @@ pub struct LimitOptions {
         value_parser = clap::value_parser!(u32).range(..=MAX_MBIT_PER_SECOND),
     )]
     pub max_network_mbit: u32,
+    /// Reads, and as many writes, that one workspace may ask of a disk in a second; 0 sets no limit
+    #[arg(long, env = "BURROW_MAX_DISK_IOPS", value_name = "COUNT", default_value_t = DEFAULT_DISK_IOPS)]
+    pub max_disk_iops: u32,
+    /// MiB that one workspace may read from a disk in a second, and as many that it may write; 0 sets no
+    /// limit
+    #[arg(
+        long,
+        env = "BURROW_MAX_DISK_MIB",
+        value_name = "MIB",
+        default_value_t = DEFAULT_DISK_MIB_PER_SECOND
+    )]
+    pub max_disk_mib: u32,
 }
 
 /// More than any host handles. Limits up to here are exact in the kernel's arithmetic.
@@ -101,6 +116,12 @@ impl LimitOptions {
             mbit_per_second: limit(self.max_network_mbit),
             private_networks,
         }
+    }
+
+    /// What each sandbox may ask of the disks of this host.
+    pub fn disk_limits(self) -> DiskLimits {
+        let limit = |limit: u32| (limit > 0).then_some(limit);
+        DiskLimits { iops: limit(self.max_disk_iops), mib_per_second: limit(self.max_disk_mib) }
     }
 
     /// The limits for the controller.
@@ -152,6 +173,7 @@ mod tests {
     fn defaults_are_those_of_the_controller() {
         assert_eq!(parse(&[]), Limits::default());
         assert_eq!(bounds(&[]), NetworkBounds::default());
+        assert_eq!(Program::parse_from(["up"]).limits.disk_limits(), DiskLimits::default());
     }
 
     #[test]
@@ -163,6 +185,8 @@ mod tests {
         let bounds = bounds(&["--max-network-packets=0", "--max-network-mbit", "0"]);
         assert_eq!((bounds.packets_per_second, bounds.mbit_per_second), (None, None));
         assert!(Program::try_parse_from(["up", "--max-network-mbit", "100001"]).is_err());
+        let disks = Program::parse_from(["up", "--max-disk-iops=0", "--max-disk-mib=5"]).limits.disk_limits();
+        assert_eq!(disks, DiskLimits { iops: None, mib_per_second: Some(5) });
         assert_eq!(parse(&["--max-homes-per-tenant", "3"]).homes.tenant_mib, Some(3072));
         let scratch = parse(&["--max-scratch-per-member", "5", "--max-scratch-per-teacher=0"]).scratch;
         assert_eq!((scratch.member_mib, scratch.teacher_mib), (Some(5120), None));

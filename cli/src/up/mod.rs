@@ -133,6 +133,7 @@ async fn start(context: &Context, up: &UpOptions, reload: Arc<Notify>) -> Result
     // Before the image, because building one takes minutes.
     let store_url = check_store(style, up, &data).await?;
     let images = Images::prepare(style, up, &data).await?;
+    protect_from_oom();
     let database = start_database(style, up.database_url.as_deref(), &data).await?;
     let run_dir = data.path().join("run");
     runner::sweep(&run_dir).await;
@@ -232,6 +233,14 @@ async fn check_tiers(up: &UpOptions) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// Lets the kernel end sandboxes (500) and runners (200) before this process and the database, which
+/// inherits this.
+fn protect_from_oom() {
+    if let Err(error) = std::fs::write("/proc/self/oom_score_adj", "-900") {
+        tracing::debug!(%error, "cannot protect this process when the host has no memory left");
+    }
+}
+
 /// Removes the cgroups of sandboxes whose runners were killed. Sandboxes of a host without cgroups run
 /// without limits on what they take of it, so that is said.
 ///
@@ -271,6 +280,7 @@ fn engine(up: &UpOptions, images: Images) -> Result<EngineConfig, CommandError> 
         overhead_mib: capacity.overhead_mib,
         max_starting: capacity.starting,
         network_bounds: up.limits.network_bounds(up.allow_private_network.clone()),
+        disk_limits: up.limits.disk_limits(),
     })
 }
 

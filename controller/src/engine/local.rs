@@ -200,6 +200,7 @@ impl LocalEngine {
             idle_stop_seconds: inner.idle_stop_seconds,
             network: launch.network,
             network_bounds: inner.config.network_bounds.clone(),
+            disk_limits: inner.config.disk_limits,
         })
     }
 

@@ -91,6 +91,7 @@ impl World {
                 overhead_mib: 0,
                 max_starting: 50,
                 network_bounds: protocol::network::NetworkBounds::default(),
+                disk_limits: protocol::runner::DiskLimits::default(),
             },
             reader: ReaderCommand { program: PathBuf::new(), args: vec![] },
             history: crate::HistoryConfig::default(),

@@ -2,8 +2,9 @@
 //! time, memory, processes and disks.
 //!
 //! ```text
-//! burrow/               shares of all sandboxes together
+//! burrow/               shares of all sandboxes and runners together
 //!   sandbox-<slot>/     limits of one sandbox
+//!   runner-<process>/   limits of one runner and its helpers
 //! ```
 //!
 //! This exists once for each hierarchy: once with version 2, once for each controller with version 1.
@@ -12,12 +13,13 @@
 //!
 //! A cgroup is named for its slot, which is locked while its runner lives. One whose slot is free is
 //! left over from a runner that was killed: the slot's next sandbox, or the next server, removes it with
-//! all processes in it.
+//! all processes in it. A runner's is named for its process, and left over when that is not in it.
 
 use std::{
     fs::{self, File, OpenOptions},
     io,
     path::{Path, PathBuf},
+    sync::LazyLock,
     time::Duration,
 };
 
@@ -25,11 +27,17 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 
 use self::hierarchy::{Controller, Hierarchy, Version, find_hierarchies};
-pub use self::limits::{Limits, MICROVM_OVERHEAD_MIB};
+pub use self::{
+    disks::Disks,
+    limits::{Limits, MICROVM_OVERHEAD_MIB},
+    runner::{RunnerCgroup, spawn_outside},
+};
 use crate::slot::Slot;
 
+mod disks;
 mod hierarchy;
 mod limits;
+mod runner;
 #[cfg(test)]
 mod tests;
 
@@ -58,7 +66,7 @@ pub struct SandboxCgroup {
 impl SandboxCgroup {
     /// Creates the cgroup of `slot`. What the host does not allow is logged and left out.
     pub async fn create(slot: &Slot, limits: &Limits) -> Self {
-        let cgroup = Self::create_in(&host_hierarchies(), slot.number(), limits).await;
+        let cgroup = Self::create_in(host_hierarchies(), slot.number(), limits).await;
         if cgroup.directories.is_empty() {
             tracing::warn!("the sandbox has no limits on the host: it allows no cgroups");
         }
@@ -75,7 +83,8 @@ impl SandboxCgroup {
                 others.push(directory);
                 continue;
             }
-            match create_directory(hierarchy, &directory, limits) {
+            let settings = |controller| limits.settings(hierarchy.version, controller);
+            match create_directory(hierarchy, &directory, settings) {
                 Ok(()) => directories.push(directory),
                 Err(error) => {
                     let _ = fs::remove_dir(&directory);
@@ -130,13 +139,13 @@ pub fn check_available() -> Result<Vec<&'static str>, String> {
     if !rustix::process::geteuid().is_root() {
         return Err("only root can create cgroups. Run burrow as root".to_owned());
     }
-    let mut hierarchies = host_hierarchies();
-    hierarchies.retain(|hierarchy| !hierarchy.controllers.is_empty());
+    let hierarchies = host_hierarchies().iter().filter(|hierarchy| !hierarchy.controllers.is_empty());
+    let hierarchies: Vec<_> = hierarchies.collect();
     if hierarchies.is_empty() {
         return Err("no cgroups are mounted below /sys/fs/cgroup".to_owned());
     }
     let mut names = Vec::new();
-    for hierarchy in &hierarchies {
+    for hierarchy in hierarchies {
         let directory = hierarchy.parent.join(SHARED).join(format!("check-{}", std::process::id()));
         let created = create_shared(hierarchy, &directory).map_err(|error| error.to_string());
         let _ = fs::remove_dir(&directory);
@@ -152,6 +161,10 @@ pub async fn remove_stale() {
     for hierarchy in host_hierarchies() {
         let entries = fs::read_dir(hierarchy.parent.join(SHARED)).into_iter().flatten().flatten();
         for directory in entries.map(|entry| entry.path()) {
+            if runner::is_stale(&directory) {
+                remove_directories(std::slice::from_ref(&directory)).await;
+                continue;
+            }
             let number =
                 directory.file_name().and_then(|name| name.to_str()?.strip_prefix(PREFIX)?.parse().ok());
             let Some(Ok(_slot)) = number.map(Slot::acquire_exactly) else { continue };
@@ -165,19 +178,26 @@ pub fn has_version_1() -> bool {
     host_hierarchies().iter().any(|hierarchy| hierarchy.version == Version::V1)
 }
 
-fn host_hierarchies() -> Vec<Hierarchy> {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    find_hierarchies(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"), |mount| {
-        fs::read_to_string(mount.join("cgroup.controllers")).unwrap_or_default()
-    })
+/// The host's hierarchies, as this process has found them first: before it has joined a cgroup of ours.
+fn host_hierarchies() -> &'static [Hierarchy] {
+    static FOUND: LazyLock<Vec<Hierarchy>> = LazyLock::new(|| {
+        let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+        find_hierarchies(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"), |mount| {
+            fs::read_to_string(mount.join("cgroup.controllers")).unwrap_or_default()
+        })
+    });
+    &FOUND
 }
 
-fn create_directory(hierarchy: &Hierarchy, directory: &Path, limits: &Limits) -> io::Result<()> {
+fn create_directory(
+    hierarchy: &Hierarchy,
+    directory: &Path,
+    settings: impl Fn(Controller) -> Vec<limits::Setting>,
+) -> io::Result<()> {
     let create = || {
         create_shared(hierarchy, directory)?;
         let mut controllers = hierarchy.controllers.iter();
-        controllers
-            .try_for_each(|controller| apply(directory, limits.settings(hierarchy.version, *controller)))
+        controllers.try_for_each(|controller| apply(directory, settings(*controller)))
     };
     let mut result = create();
     for _ in 1..MAX_CREATE_ATTEMPTS {

@@ -12,7 +12,7 @@ const STALE_SLOT: u16 = 16_302;
 
 fn limits() -> Limits {
     let resources = Resources { vcpus: 1, memory_mib: 16, home_mib: 1, scratch_mib: 1, pids: 1 };
-    Limits { memory_bytes: 32 << 20, pids: 7, ..Limits::of_microvm(&resources) }
+    Limits { memory_bytes: 32 << 20, pids: 7, ..Limits::of_microvm(&resources, Disks::default()) }
 }
 
 fn is_available() -> bool {
@@ -37,7 +37,7 @@ async fn sandbox_is_limited_and_removed() {
         return;
     }
     let _slot = Slot::acquire_exactly(SLOT).expect("free");
-    let cgroup = SandboxCgroup::create_in(&host_hierarchies(), SLOT, &limits()).await;
+    let cgroup = SandboxCgroup::create_in(host_hierarchies(), SLOT, &limits()).await;
     let read = |file: &str| {
         cgroup.directories.iter().find_map(|directory| fs::read_to_string(directory.join(file)).ok())
     };
@@ -58,7 +58,7 @@ async fn memory_beyond_limit_ends_process() {
         return;
     }
     let _slot = Slot::acquire_exactly(SLOT + 2).expect("free");
-    let cgroup = SandboxCgroup::create_in(&host_hierarchies(), SLOT + 2, &limits()).await;
+    let cgroup = SandboxCgroup::create_in(host_hierarchies(), SLOT + 2, &limits()).await;
     let entries = cgroup.open_entries().expect("opened");
     let join = entries.iter().map(|entry| format!("echo 0 > /proc/{}/fd/{}", std::process::id(), fd(entry)));
     let script =
@@ -75,7 +75,7 @@ async fn cgroup_of_killed_runner_is_removed() {
         return;
     }
     let slot = Slot::acquire_exactly(STALE_SLOT).expect("free");
-    let cgroup = SandboxCgroup::create_in(&host_hierarchies(), STALE_SLOT, &limits()).await;
+    let cgroup = SandboxCgroup::create_in(host_hierarchies(), STALE_SLOT, &limits()).await;
     let mut child = sleeper(&cgroup);
     let directories = cgroup.directories.clone();
     std::mem::forget(cgroup);
@@ -89,4 +89,34 @@ async fn cgroup_of_killed_runner_is_removed() {
 
 fn fd(file: &File) -> i32 {
     std::os::fd::AsRawFd::as_raw_fd(file)
+}
+
+/// What a runner starts is limited with it. The test's own process stays where it is.
+#[tokio::test]
+async fn helpers_of_runner_are_limited_with_it() {
+    if !is_available() {
+        return;
+    }
+    let mut child = Command::new("sleep").arg("600").stdin(Stdio::null()).spawn().expect("started");
+    let cgroup = RunnerCgroup::create_for(child.id(), &Disks::default()).expect("created");
+    for directory in cgroup.directories() {
+        write(directory, "cgroup.procs", &child.id().to_string()).expect("joined");
+    }
+    let read = |file: &str| cgroup.directories().iter().find_map(|it| fs::read_to_string(it.join(file)).ok());
+    let memory = read("memory.max").or_else(|| read("memory.limit_in_bytes")).expect("limited");
+    assert_eq!(memory.trim(), (limits::RUNNER_MEMORY_BYTES).to_string());
+    assert_eq!(read("pids.max").expect("limited").trim(), limits::RUNNER_PIDS.to_string());
+    let directories = cgroup.directories().to_vec();
+    std::mem::forget(cgroup);
+    remove_stale().await;
+    assert!(directories.iter().all(|directory| directory.exists()), "its runner lives");
+    let mut helper = Command::new("sleep").arg("600").stdin(Stdio::null()).spawn().expect("started");
+    for directory in &directories {
+        write(directory, "cgroup.procs", &helper.id().to_string()).expect("joined");
+    }
+    child.kill().expect("killed");
+    child.wait().expect("waited for");
+    remove_stale().await;
+    assert!(directories.iter().all(|directory| !directory.exists()), "with the helpers that were left");
+    assert!(!helper.wait().expect("waited for").success(), "it was killed");
 }

@@ -48,7 +48,7 @@ use super::{
 };
 use crate::{
     agent::Agent,
-    cgroup::{self, Limits, SandboxCgroup},
+    cgroup::{self, Disks, Limits, SandboxCgroup},
     network::{ContainerNetwork, Egress},
 };
 
@@ -138,9 +138,10 @@ impl Container {
         let scratch = scratch::create(spec)?;
         scratch::format(&scratch).await;
         let users = idmap::create_user_namespace(context.slot.uid(), root_user(context))?;
+        let disks = Disks::of(spec);
         let limits = match kernel {
-            Kernel::Host => Limits::of_container(&spec.resources),
-            Kernel::Gvisor => Limits::of_gvisor(&spec.resources),
+            Kernel::Host => Limits::of_container(&spec.resources, disks),
+            Kernel::Gvisor => Limits::of_gvisor(&spec.resources, disks),
         };
         let cgroup = SandboxCgroup::create(context.slot, &limits).await;
         let names = Names { host: spec.name.clone(), nameservers: network.nameservers.clone() };
@@ -291,6 +292,8 @@ impl Launch<'_> {
             mounts.hide_network_settings(self.network.namespace.try_clone()).await?;
             let entries = self.cgroup.open_entries().map_err(cannot("open the sandbox's cgroup"))?;
             run_kernel_below(&mut command, entries);
+        } else {
+            cgroup::spawn_outside(&mut command);
         }
         pass_as_socket(&mut command, agents_end.into());
         let child = command.spawn().map_err(cannot("start the container"))?;

@@ -18,7 +18,7 @@ use self::{
 use super::{RuntimeError, SandboxExit, StartContext, cannot, in_run_dir};
 use crate::{
     agent::Agent,
-    cgroup::{Limits, SandboxCgroup},
+    cgroup::{Disks, Limits, SandboxCgroup},
     export,
     network::{Egress, Network},
 };
@@ -66,7 +66,8 @@ impl Microvm {
         let network = create_network(context).await?;
         let is_root = rustix::process::geteuid().is_root();
         let uid = is_root.then(|| context.slot.uid());
-        let cgroup = SandboxCgroup::create(context.slot, &Limits::of_microvm(&spec.resources)).await;
+        let cgroup =
+            SandboxCgroup::create(context.slot, &Limits::of_microvm(&spec.resources, Disks::of(spec))).await;
         let launcher = Launcher { spec, uid, accelerator: choice.accelerator, network, cgroup };
         let export = HomeExport::start(context)?;
         let (vmm, agent) = match restore_from_prototype(context, &launcher, &export).await? {
