@@ -239,3 +239,6 @@ fn refusal(status: StatusCode, body: &[u8]) -> AgentError {
     let problem = serde_json::from_slice::<protocol::Problem>(body);
     AgentError::Refused(problem.map_or_else(|_| status.to_string(), |problem| problem.detail))
 }
+
+#[cfg(test)]
+mod tests;

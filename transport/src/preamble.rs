@@ -3,7 +3,8 @@
 //! A virtio-serial port stays open in the guest when the runner reconnects, so bytes of an earlier
 //! link may still be in it, in both directions. Before HTTP/2 begins, the client therefore sends
 //! [`LINK_MAGIC`] and a random nonce, and the server echoes both. Everything before the magic (at
-//! the server) and before the echo (at the client) is discarded.
+//! the server) and before the echo (at the client) is discarded. A client gives up on a server that sends
+//! more of it than can be left over, because a guest could send garbage for ever.
 
 use std::io;
 
@@ -12,6 +13,10 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 /// Length of magic and nonce, in bytes.
 const PREAMBLE_BYTES: usize = LINK_MAGIC.len() + NONCE_BYTES;
+
+/// Bytes of an earlier link that a client discards. The port and the sockets before it hold a fraction of
+/// this.
+const MAX_OLD_BYTES: u64 = 1024 * 1024;
 
 /// Sends the preamble and reads until its echo has arrived. `nonce` must be fresh and random: it
 /// tells this echo from an earlier link's.
@@ -23,7 +28,14 @@ where
     preamble[..LINK_MAGIC.len()].copy_from_slice(&LINK_MAGIC);
     preamble[LINK_MAGIC.len()..].copy_from_slice(&nonce);
     stream.write_all(&preamble).await?;
-    read_until(stream, preamble).await
+    match read_until(&mut stream.take(MAX_OLD_BYTES), preamble).await {
+        // Of the stream, or of what is read of it.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "it closed the connection or sent garbage instead of its preamble",
+        )),
+        result => result,
+    }
 }
 
 /// Discards everything before the magic, then echoes the magic and the nonce that follows it.
@@ -73,6 +85,17 @@ mod tests {
         let mut next = [0; 4];
         server.read_exact(&mut next).await.expect("the bytes after the preamble");
         assert_eq!(&next, b"next");
+    }
+
+    #[tokio::test]
+    async fn client_gives_up_on_endless_garbage() {
+        let (mut client, mut server) = duplex(64 * 1024);
+        let flood = async { while server.write_all(&[0x55; 4096]).await.is_ok() {} };
+        let error = tokio::select! {
+            sent = send_preamble(&mut client, NONCE) => sent.expect_err("no echo"),
+            () = flood => unreachable!("the client is open"),
+        };
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     }
 
     #[tokio::test]

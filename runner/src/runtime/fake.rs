@@ -27,6 +27,8 @@ use crate::agent::Agent;
 
 /// How long the agent may take to exit after its input has ended. Then it is killed.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the agent's last lines may take to arrive after its exit.
+const LAST_LINES_TIMEOUT: Duration = Duration::from_secs(1);
 /// Environment variables with this prefix hold the object store's credentials; the agent does not
 /// get them.
 const STORE_SECRETS_PREFIX: &str = "AWS_";
@@ -105,7 +107,9 @@ impl FakeSandbox {
 
     /// Waits for the agent's exit.
     pub async fn wait(&mut self) -> SandboxExit {
-        SandboxExit::new("the agent", self.child.wait().await)
+        let exit = SandboxExit::new("the agent", self.child.wait().await);
+        let _ = timeout(LAST_LINES_TIMEOUT, self.console.ended()).await;
+        exit
     }
 
     /// Kills the agent. The home stays in the directory.
