@@ -41,10 +41,12 @@ pub fn main() -> ExitCode {
     // A completion script asks for candidates: it prints them and exits.
     clap_complete::CompleteEnv::with_factory(Arguments::command).var(COMPLETE_VARIABLE).complete();
     let arguments = Arguments::parse();
-    // The reader gives up its privileges for the whole process, so it must run before there is a
-    // second thread.
-    if matches!(arguments.command, Command::Ext4Reader(_)) {
-        return reader::child::main();
+    // These give up their privileges for the whole process, so they must run before there is a second
+    // thread.
+    match arguments.command {
+        Command::Ext4Reader(_) => return reader::child::main(),
+        Command::Gateway(_) => return gateway::process::main(),
+        _ => {}
     }
     let mut threads = match arguments.command {
         Command::Up(_) => tokio::runtime::Builder::new_multi_thread(),

@@ -30,9 +30,10 @@ pub struct Config {
     pub master_key: KmsConfig,
     /// The object store of homes: `file:///…` or `s3://…`.
     pub store: String,
-    /// Directory for sockets and one directory for each runner. The controller's own socket is
-    /// `controller.sock` in it.
+    /// Directory for sockets and one directory for each runner. The controller's own sockets are in it.
     pub run_dir: PathBuf,
+    /// The group of the gateway's process, if it runs as another user than this one.
+    pub gateway_group: Option<u32>,
     /// Directory for the local caches of homes.
     pub cache_dir: PathBuf,
     /// Most bytes of the caches of workspaces at rest.
@@ -243,9 +244,14 @@ impl EngineConfig {
 }
 
 impl Config {
-    /// The socket on which the API is served.
+    /// The socket for processes of our own user: the API with all internal routes.
     pub fn socket(&self) -> PathBuf {
         self.run_dir.join(SOCKET)
+    }
+
+    /// The socket for the gateway: the API with the internal routes that a gateway needs.
+    pub fn gateway_socket(&self) -> PathBuf {
+        self.run_dir.join(GATEWAY_SOCKET)
     }
 
     /// The directory that the object store is, if it is one of this host.
@@ -256,3 +262,5 @@ impl Config {
 
 /// Name of the controller's socket in the run directory.
 pub const SOCKET: &str = "controller.sock";
+/// Name of the gateway's socket in the run directory.
+const GATEWAY_SOCKET: &str = "gateway.sock";

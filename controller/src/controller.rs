@@ -3,7 +3,6 @@
 use std::{
     collections::HashSet,
     fs, io,
-    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -23,7 +22,7 @@ use tokio::{net::UnixListener, sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api,
+    api::{self, Audience},
     config::Config,
     core::{App, Core},
     db::{Database, text::Text},
@@ -64,7 +63,6 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 /// [`Self::join`].
 pub struct Controller {
     pub(crate) app: App,
-    socket: PathBuf,
 }
 
 /// A workspace that is not at rest yet while all are being stopped.
@@ -110,8 +108,7 @@ impl Controller {
         let store = volume::store::open(&config.store).await?;
         let source =
             source.unwrap_or_else(|| Source::Store { store: store.clone(), command: config.reader.clone() });
-        let socket = config.socket();
-        let listener = listen(&config.run_dir, &socket)
+        let sockets = Sockets::bind(&config)
             .map_err(|source| StartError::RunDirectory { path: config.run_dir.clone(), source })?;
         let tasks = Tasks::new(shutdown.clone());
         let (engine, exits) = LocalEngine::new(&config, tasks.clone());
@@ -154,13 +151,14 @@ impl Controller {
         tasks.spawn("cache janitor", cache_janitor::run(app.clone()));
         tasks.spawn("tenant keys", tenants::destroy::run(app.clone()));
         tasks.spawn_essential("reconciler", reconciler::run(app.clone(), exits));
-        tasks.spawn_essential("api", api::serve(app.clone(), listener));
-        Ok(Self { app, socket })
+        tasks.spawn_essential("api", api::serve(app.clone(), Audience::Host, sockets.host));
+        tasks.spawn_essential("gateway's api", api::serve(app.clone(), Audience::Gateway, sockets.gateway));
+        Ok(Self { app })
     }
 
-    /// The socket on which the API is served.
-    pub fn socket(&self) -> &Path {
-        &self.socket
+    /// The socket on which the API is served for the gateway.
+    pub fn gateway_socket(&self) -> PathBuf {
+        self.app.config.gateway_socket()
     }
 
     /// The public key that verifies grants, hexadecimal.
@@ -231,7 +229,9 @@ impl Controller {
         self.app.engine.end_all();
         let outcome = self.app.tasks.join(JOIN_TIMEOUT).await;
         self.app.db.close().await;
-        let _ = fs::remove_file(&self.socket);
+        for socket in [self.app.config.socket(), self.app.config.gateway_socket()] {
+            let _ = fs::remove_file(socket);
+        }
         outcome
     }
 
@@ -301,15 +301,26 @@ async fn find_first_owner(
     })
 }
 
-/// Binds the socket for our user alone. A socket file that exists is a dead controller's: the data
-/// directory's lock is ours.
-fn listen(directory: &Path, socket: &Path) -> io::Result<UnixListener> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    match fs::remove_file(socket) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+/// The sockets on which the API is served.
+struct Sockets {
+    host: UnixListener,
+    gateway: UnixListener,
+}
+
+impl Sockets {
+    /// Binds both. A socket file that exists is a dead controller's: the data directory's lock is ours.
+    fn bind(config: &Config) -> io::Result<Self> {
+        daemon::socket::create_directory(&config.run_dir, config.gateway_group)?;
+        let bind = |path: &Path, group| {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            daemon::socket::bind(path, group)
+        };
+        Ok(Self {
+            host: bind(&config.socket(), None)?,
+            gateway: bind(&config.gateway_socket(), config.gateway_group)?,
+        })
     }
-    let listener = UnixListener::bind(socket)?;
-    fs::set_permissions(socket, fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
 }

@@ -4,6 +4,7 @@
 
 pub mod reload;
 pub mod shutdown;
+pub mod socket;
 pub mod tasks;
 pub mod telemetry;
 

@@ -5,7 +5,7 @@ use std::{
     io::{self, IsTerminal as _, Write},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
-    sync::Mutex,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use tracing_subscriber::{
@@ -29,16 +29,74 @@ pub fn init(default: &str) {
     drop(started);
 }
 
-/// Like [`init`], and also logs to the file at `path` as JSON.
+/// Like [`init`], and also logs to the file at `path` as JSON. Returns what adds the lines of child
+/// processes.
 ///
 /// Errors: the file cannot be opened or created.
-pub fn init_with_file(default: &str, path: &Path) -> io::Result<()> {
-    let file = Mutex::new(LogFile::open(path)?);
-    let layer = fmt::layer().with_writer(file).with_ansi(false).json().flatten_event(true);
+pub fn init_with_file(default: &str, path: &Path) -> io::Result<ChildLog> {
+    let file = SharedLogFile(Arc::new(Mutex::new(LogFile::open(path)?)));
+    let writer = file.clone();
+    let layer = fmt::layer().with_writer(move || writer.clone()).with_ansi(false).json().flatten_event(true);
     // On a full disk lines are lost. Do not print an error for each of them.
     let layer = layer.log_internal_errors(false).with_filter(filter(FILE_FILTER));
     drop(tracing_subscriber::registry().with(standard_error(default)).with(layer).try_init());
-    Ok(())
+    Ok(ChildLog { file, is_terminal: io::stderr().is_terminal() })
+}
+
+/// Adds the lines that a child process logs with [`init`] to this process's log. Clones share it.
+#[derive(Clone)]
+pub struct ChildLog {
+    file: SharedLogFile,
+    is_terminal: bool,
+}
+
+impl ChildLog {
+    /// Writes a line of JSON to the file, and to standard error if it is a warning or an error. Anything
+    /// else, such as the message of a panic, goes to both.
+    pub fn write_line(&self, line: &str) {
+        // As for this process's own lines: on a full disk they are lost, and a terminal may be closed.
+        let _ = self.file.clone().write_all(format!("{line}\n").as_bytes());
+        let Some(event) = ChildEvent::parse(line) else {
+            let _ = writeln!(io::stderr(), "{line}");
+            return;
+        };
+        if !matches!(event.level, "WARN" | "ERROR") {
+            return;
+        }
+        let _ = if self.is_terminal {
+            writeln!(io::stderr(), "{:>5} {}", event.level, event.message)
+        } else {
+            writeln!(io::stderr(), "{line}")
+        };
+    }
+}
+
+/// What a user at a terminal needs of a line.
+#[derive(serde::Deserialize)]
+struct ChildEvent<'a> {
+    level: &'a str,
+    #[serde(borrow)]
+    message: std::borrow::Cow<'a, str>,
+}
+
+impl<'a> ChildEvent<'a> {
+    fn parse(line: &'a str) -> Option<Self> {
+        serde_json::from_str(line).ok()
+    }
+}
+
+/// A log file that several threads write to, a whole line at a time.
+#[derive(Clone)]
+struct SharedLogFile(Arc<Mutex<LogFile>>);
+
+impl Write for SharedLogFile {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(line)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn filter(default: &str) -> EnvFilter {
@@ -91,6 +149,21 @@ impl Write for LogFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn child_lines_are_written_as_they_are() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("burrow.log");
+        let file = SharedLogFile(Arc::new(Mutex::new(LogFile::open(&path).expect("opened"))));
+        let log = ChildLog { file, is_terminal: false };
+        let lines = [r#"{"level":"INFO","message":"a \"b\"","request":"7"}"#, "thread panicked"];
+        for line in lines {
+            log.write_line(line);
+        }
+        assert_eq!(std::fs::read_to_string(&path).expect("there").lines().collect::<Vec<_>>(), lines);
+        assert_eq!(ChildEvent::parse(lines[0]).expect("an event").message, "a \"b\"");
+        assert!(ChildEvent::parse(lines[1]).is_none());
+    }
 
     #[test]
     fn full_log_is_rotated() {

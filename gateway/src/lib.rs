@@ -33,6 +33,7 @@ mod limits;
 mod links;
 mod listener;
 mod origin;
+pub mod process;
 mod proxies;
 mod refusal;
 mod relay;
@@ -47,7 +48,8 @@ mod write_timeout;
 
 pub use limits::Limits;
 pub use tls::{
-    CA_CERTIFICATE_PATH, CertificateError, CertificateFiles, CertificateSource, ServerCertificate, TlsConfig,
+    CA_CERTIFICATE_PATH, CertificateError, CertificateFiles, CertificatePem, CertificateSource,
+    CertificateWatcher, ServerCertificate, TlsConfig,
 };
 
 use buffer_budget::BufferBudget;
@@ -102,11 +104,11 @@ impl Gateway {
             router::Router::new(&config.controller, config.allowed_origins, limits, tasks.clone());
         router.proxies = TrustedProxies::new(config.trusted_proxies);
         if let Some(config) = config.tls {
-            let (tls, reloader) = tls::Tls::new(config)?;
+            let (tls, watcher) = tls::Tls::new(config)?;
             router.tls = Some(tls);
             tasks.spawn_essential(
                 "certificate",
-                reloader.run(limits.certificate_check_interval, tasks.shutdown().clone()),
+                watcher.run(limits.certificate_check_interval, tasks.shutdown().clone()),
             );
         }
         let buffers = router.buffers.clone();

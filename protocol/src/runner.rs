@@ -78,8 +78,12 @@ pub struct RunnerSpec {
     pub data_key: Redacted<String>,
     /// The object store: `file:///…` or `s3://…`.
     pub store: String,
-    /// Directory for the runner's sockets and other temporary files. The runner creates it with mode 0700.
+    /// Directory for the runner's sockets and other temporary files. The runner creates it. Only its own user
+    /// can list it.
     pub run_dir: PathBuf,
+    /// The group that may connect to the front: the gateway's, if it runs as another user.
+    #[serde(default)]
+    pub gateway_group: Option<u32>,
     /// Directory of the volume's local cache. It outlives the runner.
     pub cache_dir: PathBuf,
     /// Directory of an image that `image build` made (`root.erofs`, `vmlinux`, `scratch.ext4`, …).

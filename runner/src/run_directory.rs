@@ -4,9 +4,8 @@
 //! input has ended. The sweep waits until they have, and removes their directories.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::DirBuilderExt as _,
     path::Path,
     time::Duration,
 };
@@ -22,11 +21,11 @@ const LOCK_FILE: &str = "alive";
 const SWEEP_TIMEOUT: Duration = Duration::from_secs(20);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Creates a runner's directory, empty and with mode 0700, and locks it. The runner counts as alive
-/// while the lock is held.
-pub fn create(path: &Path) -> io::Result<File> {
+/// Creates a runner's directory, empty, and locks it. Processes of `gateway_group` can reach what is in
+/// it. The runner counts as alive while the lock is held.
+pub fn create(path: &Path, gateway_group: Option<u32>) -> io::Result<File> {
     remove(path);
-    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    daemon::socket::create_directory(path, gateway_group)?;
     lock(path)
 }
 

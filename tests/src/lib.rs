@@ -6,6 +6,7 @@ pub mod guest_programs;
 pub mod leftovers;
 mod moto;
 pub mod openapi;
+pub mod processes;
 pub mod reverse_proxy;
 pub mod store;
 
@@ -22,6 +23,8 @@ use tokio::{
     process::{Child, Command},
     time::{Instant, timeout},
 };
+
+use crate::processes::children_of;
 
 /// The rows of `cargo xtask bench`, which its arguments select.
 pub const BENCH_ROWS: [&str; 7] = ["start", "echo", "listing", "snapshot", "memory", "volume", "remote"];
@@ -200,9 +203,8 @@ impl Stack {
     pub async fn newest_vmm(&self) -> u32 {
         let up = self.pid();
         let newest = || {
-            let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-            let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-            ids.filter(|id| is_vmm(*id) && parent_of(*id).and_then(parent_of) == Some(up)).max()
+            let runners = children_of(up).into_iter();
+            runners.flat_map(children_of).filter(|pid| is_vmm(*pid)).max()
         };
         wait_until("a VMM runs", || newest().is_some()).await;
         newest().expect("just seen")
@@ -319,12 +321,6 @@ fn log_of(options: &StackOptions) -> String {
 
 fn is_vmm(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.starts_with("qemu-system"))
-}
-
-/// The parent of a process that lives.
-pub fn parent_of(pid: u32) -> Option<u32> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
 }
 
 /// Sends a signal to a process that lives.

@@ -56,7 +56,7 @@ async fn check_home_survives(runtime: &'static str, template: &'static str) {
     let run = std::fs::read_dir(data.join("run")).expect("there").flatten();
     let mut run: Vec<_> = run.map(|entry| entry.file_name()).collect();
     run.sort();
-    assert_eq!(run, ["address", "controller.sock"], "nothing of the killed sandbox is left");
+    assert_eq!(run, ["address", "controller.sock", "gateway.sock"], "nothing of the killed sandbox is left");
     assert_eq!(stack.sh("demo", "cat ~/synced; rm ~/synced").await, "synced\n", "after SIGKILL");
     stack.interrupt().await;
 }
@@ -185,7 +185,7 @@ async fn check_sandbox_ends_with_runner(stack: &Stack, data: &Path) {
 /// The VMM and its runner are in cgroups of their own for each controller that the host has, and the kernel
 /// ends them in this order before the server.
 fn check_cgroups(stack: &Stack, vmm: u32) {
-    let runner = burrow_tests::parent_of(vmm).expect("it runs");
+    let runner = burrow_tests::processes::parent_of(vmm).expect("it runs");
     let scores = [vmm, runner, stack.pid()].map(|process| {
         let score = std::fs::read_to_string(format!("/proc/{process}/oom_score_adj")).expect("it runs");
         score.trim().parse::<i32>().expect("a number")

@@ -8,8 +8,10 @@ use std::{
 };
 
 use burrow_tests::{
-    Stack, StackOptions, guests_enabled, leftovers::mounts_below, seed, send_signal, short_directory,
-    soak_factor, wait_until,
+    Stack, StackOptions, guests_enabled,
+    leftovers::mounts_below,
+    processes::{arguments_of, children_of},
+    seed, send_signal, short_directory, soak_factor, wait_until,
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use rustix::process::Signal;
@@ -66,16 +68,9 @@ fn sandbox_processes(stack: &Stack) -> Vec<(u32, String)> {
     let mut found = Vec::new();
     let mut parents = vec![stack.pid()];
     while let Some(parent) = parents.pop() {
-        let tasks = fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten();
-        let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
-        let children: Vec<u32> = lists
-            .flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
-            .collect();
-        for child in children {
-            let arguments = fs::read(format!("/proc/{child}/cmdline")).unwrap_or_default();
-            let arguments = String::from_utf8_lossy(&arguments).replace('\0', " ");
-            let words: Vec<&str> = arguments.split(' ').take(2).collect();
-            if words.iter().any(|word| *word == "runner" || word.contains("qemu") || word.contains("mkfs")) {
+        for child in children_of(parent) {
+            let words: Vec<String> = arguments_of(child).into_iter().take(2).collect();
+            if words.iter().any(|word| word == "runner" || word.contains("qemu") || word.contains("mkfs")) {
                 found.push((child, words.join(" ")));
             }
             parents.push(child);

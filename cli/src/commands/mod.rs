@@ -27,6 +27,7 @@ pub mod doctor;
 pub mod exec;
 pub mod ext4_reader;
 pub mod fork;
+pub mod gateway;
 pub mod grow;
 pub mod history;
 pub mod image;
@@ -157,6 +158,7 @@ commands! {
     volume::Volume,
     admin::Admin,
     runner::Runner,
+    gateway::Gateway,
     ext4_reader::Ext4Reader,
     reference::Reference,
 }

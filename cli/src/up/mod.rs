@@ -1,12 +1,10 @@
 //! `burrow up`: the whole system on one computer, in the foreground.
 //!
-//! The controller runs as tasks of this process, the gateway on its own thread, and Postgres as a
-//! child. The controller's engine starts one runner process per running workspace. Everything that
-//! can fail early is checked before anything is started. Parts are stopped in the opposite order of
-//! their start.
+//! The controller runs as tasks of this process. The gateway and Postgres are children without privileges.
+//! The controller's engine starts one runner process per running workspace. Everything that can fail early
+//! is checked before anything is started. Parts are stopped in the opposite order of their start.
 
 use std::{
-    collections::VecDeque,
     io::IsTerminal as _,
     net::TcpListener,
     path::{Path, PathBuf},
@@ -16,6 +14,7 @@ use std::{
 
 use ::gateway::HttpRedirect;
 use controller::{Config, Controller, EngineConfig, HistoryConfig};
+use daemon::telemetry::ChildLog;
 use protocol::{Redacted, runner::RuntimeKind, workspace::Tier};
 use reader::ReaderCommand;
 use runner::network::HostNetwork;
@@ -24,12 +23,13 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use self::{
     data_directory::DataDirectory,
-    gateway::GatewayThread,
+    gateway::{GATEWAY_USER, GatewayConfig, GatewayProcess},
     images::Images,
     listen::{Endpoint, bind},
     lock::DataLock,
     options::{Runtime, UpOptions},
     postgres::Postgres,
+    restarts::Restarts,
     tls::{CaNotice, Tls},
 };
 use crate::{
@@ -54,6 +54,7 @@ pub mod listen;
 pub mod lock;
 pub mod options;
 pub mod postgres;
+mod restarts;
 mod shutdown;
 mod tls;
 
@@ -64,10 +65,6 @@ const MIN_FREE_BYTES_FOR_IMAGE: u64 = 3 * 1024 * 1024 * 1024;
 
 /// How soon the cgroup of a runner that was killed is removed.
 const STALE_CGROUP_INTERVAL: Duration = Duration::from_secs(10);
-/// Most restarts of Postgres within [`RESTART_WINDOW`].
-const MAX_RESTARTS: usize = 5;
-/// The time in which restarts of Postgres are counted.
-const RESTART_WINDOW: Duration = Duration::from_mins(10);
 
 /// The database that the controller uses.
 pub enum Database {
@@ -84,7 +81,7 @@ struct System {
     controller: Controller,
     /// Stops the controller.
     shutdown: CancellationToken,
-    gateway: GatewayThread,
+    gateway: GatewayProcess,
     /// The certificate of the local CA, if there is one.
     local_ca: Option<CaNotice>,
     /// The firewall rules of sandboxes, if they have a network.
@@ -127,7 +124,7 @@ async fn start(context: &Context, up: &UpOptions, reload: Arc<Notify>) -> Result
     data.check_free_space(MIN_FREE_BYTES)?;
     let tls = tls::prepare(up, &data, reload)?;
     let master_key = kms::config(&up.master_key, &data)?;
-    daemon::telemetry::init_with_file("warn,sqlx=error", &data.log()).map_err(|error| {
+    let log = daemon::telemetry::init_with_file("warn,sqlx=error", &data.log()).map_err(|error| {
         CommandError::error("Cannot write the log").because(&error).hint("choose another --data-dir")
     })?;
     // Before the image, because building one takes minutes.
@@ -146,6 +143,7 @@ async fn start(context: &Context, up: &UpOptions, reload: Arc<Notify>) -> Result
         master_key,
         store: store_url,
         run_dir,
+        gateway_group: gateway_user(),
         cache_dir: data.path().join("cache"),
         max_cache_bytes: up.limits.max_cache_bytes(),
         engine: engine(up, images)?,
@@ -162,7 +160,7 @@ async fn start(context: &Context, up: &UpOptions, reload: Arc<Notify>) -> Result
     let shutdown = CancellationToken::new();
     let controller = Controller::start(config, shutdown.clone()).await?;
     let local_ca = tls.as_ref().and_then(|tls| tls.local_ca.clone());
-    let gateway = start_gateway(up, listener, http_redirect, tls, &controller)?;
+    let gateway = start_gateway(up, Listeners { listener, http_redirect, tls }, &controller, log).await?;
     step.done();
     let data_dir = data.path().to_owned();
     Ok(System {
@@ -296,13 +294,24 @@ fn kind(runtime: Runtime) -> RuntimeKind {
     }
 }
 
-fn start_gateway(
-    up: &UpOptions,
+/// What the gateway listens on.
+struct Listeners {
     listener: TcpListener,
     http_redirect: Option<HttpRedirect>,
     tls: Option<Tls>,
+}
+
+/// The user and group of the gateway. Without root it is ours.
+fn gateway_user() -> Option<u32> {
+    rustix::process::geteuid().is_root().then_some(GATEWAY_USER)
+}
+
+async fn start_gateway(
+    up: &UpOptions,
+    Listeners { listener, http_redirect, tls }: Listeners,
     controller: &Controller,
-) -> Result<GatewayThread, CommandError> {
+    log: ChildLog,
+) -> Result<GatewayProcess, CommandError> {
     let failed = |error: anyhow::Error| {
         CommandError::error("Cannot start the gateway").cause(format!("{error:#}")).hint(if up.tls.is_on() {
             "check the files of --tls-cert and --tls-key"
@@ -312,21 +321,27 @@ fn start_gateway(
     };
     let bound = listener.local_addr().map_err(|error| failed(error.into()))?;
     let endpoint = Endpoint { bound, public_url: up.public_url.as_deref(), is_tls: up.tls.is_on() };
-    let allowed_origins = endpoint.origins()?;
-    let tls = tls.map(|tls| tls.config);
-    let trusted_proxies = up.trusted_proxy.iter().map(|proxy| proxy.0).collect();
-    let controller = controller.socket().to_owned();
-    let config =
-        ::gateway::Config { listener, controller, allowed_origins, trusted_proxies, tls, http_redirect };
-    let limits = ::gateway::Limits::for_descriptors(descriptors::raise_limit());
-    GatewayThread::start(config, limits).map_err(failed)
+    let socket = controller.gateway_socket();
+    let config = GatewayConfig {
+        program: own_program()?,
+        user: gateway_user(),
+        socket_directory: socket.parent().unwrap_or(Path::new("/")).to_owned(),
+        controller: socket,
+        listener,
+        allowed_origins: endpoint.origins()?,
+        trusted_proxies: up.trusted_proxy.iter().map(|proxy| proxy.0).collect(),
+        http_redirect,
+        max_descriptors: descriptors::raise_limit(),
+        log,
+    };
+    GatewayProcess::start(config, tls.map(|tls| tls.config)).await.map_err(failed)
 }
 
 /// Prints the address, and the sign-in link if an owner needs one and a user is looking. A link in the
 /// journal of the host would be a way in for everyone who reads it. One line goes to standard output, so
 /// that scripts can read it: the link, else the address.
 async fn print_link(context: &Context, up: &UpOptions, system: &System) -> Result<(), CommandError> {
-    let (public_url, bound) = (up.public_url.as_deref(), system.gateway.addr());
+    let (public_url, bound) = (up.public_url.as_deref(), system.gateway.address());
     let endpoint = Endpoint { bound, public_url, is_tls: up.tls.is_on() };
     let address = endpoint.address();
     std::fs::write(system.data_dir.join("run").join(ADDRESS_FILE), &address)
@@ -377,6 +392,7 @@ impl System {
     async fn wait_for_failure(&mut self) -> CommandError {
         tokio::select! {
             failure = self.database.keep_running(&self.data_dir) => failure,
+            failure = self.gateway.wait_for_failure() => failure,
             () = self.shutdown.cancelled() => {
                 CommandError::error("The controller has failed").cause("see its log above").hint("burrow up")
             }
@@ -423,19 +439,6 @@ impl Database {
                 Err(error) => return task_panicked(error),
             }
         }
-    }
-}
-
-/// Restarts of Postgres in the last minutes.
-#[derive(Debug, Default)]
-struct Restarts(VecDeque<Instant>);
-
-impl Restarts {
-    /// Counts a restart. Returns false if there were too many.
-    fn admit(&mut self, now: Instant) -> bool {
-        self.0.retain(|then| now.duration_since(*then) < RESTART_WINDOW);
-        self.0.push_back(now);
-        self.0.len() <= MAX_RESTARTS
     }
 }
 

@@ -144,19 +144,31 @@ fn public() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(openapi::outline()).nest(PREFIX, routes.merge(roster).merge(chunks))
 }
 
-/// All routes of the socket, public and internal.
-pub fn router(app: App) -> Router {
+/// The processes that can open a socket of the controller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// Processes of our own user: `burrow` on this host, and runners.
+    Host,
+    /// The gateway, which talks to everybody and may therefore get none of our secrets.
+    Gateway,
+}
+
+/// The routes that this audience may call: the public ones, and its internal ones.
+pub fn router(app: App, audience: Audience) -> Router {
     let guarded = public()
         .split_for_parts()
         .0
         .route_layer(middleware::from_fn_with_state(app.clone(), layers::authenticate));
-    let internal = Router::new()
-        .route(GRANTS_PATH, post(internal::grants))
-        .route(SESSIONS_CHECK_PATH, post(internal::sessions_check))
-        .route(GRANT_KEY_PATH, get(internal::grant_key))
-        .route(SIGN_IN_LINK_PATH, post(internal::sign_in_link))
-        .route(REPORT_PATH, post(internal::report))
-        .layer(DefaultBodyLimit::max(MAX_INTERNAL_BODY_BYTES));
+    let internal = match audience {
+        Audience::Host => Router::new()
+            .route(SIGN_IN_LINK_PATH, post(internal::sign_in_link))
+            .route(REPORT_PATH, post(internal::report)),
+        Audience::Gateway => Router::new()
+            .route(GRANTS_PATH, post(internal::grants))
+            .route(SESSIONS_CHECK_PATH, post(internal::sessions_check))
+            .route(GRANT_KEY_PATH, get(internal::grant_key)),
+    };
+    let internal = internal.layer(DefaultBodyLimit::max(MAX_INTERNAL_BODY_BYTES));
     guarded
         .merge(internal)
         .method_not_allowed_fallback(async || {
@@ -172,10 +184,11 @@ async fn unknown() -> ApiError {
     ApiError::new(Code::NotFound, "There is nothing at this address.")
 }
 
-/// Serves the API on a socket until the shutdown.
-pub async fn serve(app: App, listener: UnixListener) -> anyhow::Result<()> {
+/// Serves the API on the socket of this audience until the shutdown.
+pub async fn serve(app: App, audience: Audience, listener: UnixListener) -> anyhow::Result<()> {
     let shutdown = app.tasks.shutdown().clone();
-    let server = axum::serve(listener, router(app)).with_graceful_shutdown(shutdown.cancelled_owned());
+    let server =
+        axum::serve(listener, router(app, audience)).with_graceful_shutdown(shutdown.cancelled_owned());
     Ok(server.into_future().await?)
 }
 

@@ -79,6 +79,23 @@ async fn refused_sign_ins_are_recorded() {
 }
 
 #[tokio::test]
+async fn each_socket_has_its_own_internal_routes() {
+    let world = World::new().await;
+    let on = |socket| Client { socket, headers: vec![] };
+    let (host, gateway) = (on(world.config.socket()), on(world.config.gateway_socket()));
+    let sign_in_link = "/internal/sign-in-link";
+    assert_eq!(host.post(sign_in_link, &json!({})).await.status, 200);
+    for (client, path) in [
+        (&gateway, sign_in_link),
+        (&gateway, "/internal/runners/report"),
+        (&host, "/internal/grants"),
+        (&host, "/internal/sessions/check"),
+    ] {
+        assert_eq!(client.post(path, &json!({})).await.status, 404, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn device_decisions_are_recorded() {
     let world = World::new().await;
     let owner = world.owner().await;

@@ -68,6 +68,7 @@ impl World {
             master_key: key.cloned().unwrap_or_else(|| KmsConfig::File(path.join("master.key"))),
             store: format!("file://{}", path.join("objects").display()),
             run_dir: path.join("run"),
+            gateway_group: None,
             cache_dir: path.join("cache"),
             max_cache_bytes: u64::MAX,
             engine: EngineConfig {
@@ -133,7 +134,7 @@ impl World {
     }
 
     pub fn anonymous(&self) -> Client {
-        Client { socket: self.config.socket(), headers: vec![] }
+        Client { socket: self.config.gateway_socket(), headers: vec![] }
     }
 
     /// The owner, by a fresh link.
@@ -238,8 +239,8 @@ pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) 
 
 #[derive(Clone)]
 pub struct Client {
-    socket: PathBuf,
-    headers: Vec<(String, String)>,
+    pub socket: PathBuf,
+    pub headers: Vec<(String, String)>,
 }
 
 #[derive(Debug)]

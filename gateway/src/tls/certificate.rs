@@ -7,11 +7,13 @@ use std::{
     sync::Arc,
 };
 
+use protocol::Redacted;
 use rustls::{
     crypto::{CryptoProvider, aws_lc_rs},
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
     sign::CertifiedKey,
 };
+use serde::{Deserialize, Serialize};
 
 /// Size of a file with certificates or with a key, in bytes.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
@@ -34,7 +36,19 @@ pub trait CertificateSource: std::fmt::Debug + Send {
 
 /// A certificate with its chain and its key, which belong together.
 #[derive(Clone, Debug)]
-pub struct ServerCertificate(Arc<CertifiedKey>);
+pub struct ServerCertificate {
+    key: Arc<CertifiedKey>,
+    pem: Arc<CertificatePem>,
+}
+
+/// A certificate with its chain, the server's own first, and its private key, all in PEM.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CertificatePem {
+    /// The chain.
+    pub certificates: String,
+    /// The private key.
+    pub key: Redacted<String>,
+}
 
 /// Why a certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +61,9 @@ pub enum CertificateError {
         /// The error of the file system.
         source: io::Error,
     },
+    /// The files are not text.
+    #[error("cannot parse the certificate: the files must be in PEM, which is text")]
+    NotText,
     /// There is no certificate in PEM.
     #[error("cannot find a certificate: the file must have certificates in PEM, the server's first")]
     NoCertificate,
@@ -59,17 +76,27 @@ pub enum CertificateError {
 }
 
 impl ServerCertificate {
-    /// Parses certificates, the server's own first, and its private key, all in PEM.
-    pub fn from_pem(certificates: &[u8], key: &[u8]) -> Result<Self, CertificateError> {
-        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificates).collect();
-        let chain = chain.ok().filter(|chain| !chain.is_empty()).ok_or(CertificateError::NoCertificate)?;
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| CertificateError::NoKey)?;
-        let certified = CertifiedKey::from_der(chain, key, &crypto_provider());
-        certified.map(|certified| Self(Arc::new(certified))).map_err(CertificateError::Unusable)
+    /// The certificate as text, for another process.
+    pub fn pem(&self) -> &CertificatePem {
+        &self.pem
     }
 
     pub(super) fn into_key(self) -> Arc<CertifiedKey> {
-        self.0
+        self.key
+    }
+}
+
+impl TryFrom<CertificatePem> for ServerCertificate {
+    type Error = CertificateError;
+
+    fn try_from(pem: CertificatePem) -> Result<Self, CertificateError> {
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.certificates.as_bytes()).collect();
+        let chain = chain.ok().filter(|chain| !chain.is_empty()).ok_or(CertificateError::NoCertificate)?;
+        let key = PrivateKeyDer::from_pem_slice(pem.key.expose().as_bytes());
+        let key = key.map_err(|_| CertificateError::NoKey)?;
+        let key =
+            CertifiedKey::from_der(chain, key, &crypto_provider()).map_err(CertificateError::Unusable)?;
+        Ok(Self { key: Arc::new(key), pem: Arc::new(pem) })
     }
 }
 
@@ -111,7 +138,9 @@ impl CertificateSource for CertificateFiles {
         }
         self.seen = Some(seen);
         let (certificate, key) = read?;
-        Ok(Some(ServerCertificate::from_pem(&certificate, &key)?))
+        let text = |bytes| String::from_utf8(bytes).map_err(|_| CertificateError::NotText);
+        let pem = CertificatePem { certificates: text(certificate)?, key: text(key)?.into() };
+        Ok(Some(pem.try_into()?))
     }
 
     fn mark_changed(&mut self) {
@@ -165,7 +194,8 @@ mod tests {
     fn unusable_pem_is_explained() {
         let (certificate, key) = make_certificate();
         let error = |certificate: &str, key: &str| {
-            ServerCertificate::from_pem(certificate.as_bytes(), key.as_bytes()).expect_err("refused")
+            let pem = CertificatePem { certificates: certificate.to_owned(), key: key.to_owned().into() };
+            ServerCertificate::try_from(pem).expect_err("refused")
         };
         assert!(matches!(error("", &key), CertificateError::NoCertificate));
         assert!(matches!(error(&key, &key), CertificateError::NoCertificate));

@@ -31,7 +31,9 @@ use crate::write_timeout::WriteTimeoutStream;
 mod certificate;
 pub mod redirect;
 
-pub use certificate::{CertificateError, CertificateFiles, CertificateSource, ServerCertificate};
+pub use certificate::{
+    CertificateError, CertificateFiles, CertificatePem, CertificateSource, ServerCertificate,
+};
 
 /// Where the certificate of a local CA is served, if there is one.
 pub const CA_CERTIFICATE_PATH: &str = "/burrow-ca.crt";
@@ -80,7 +82,7 @@ pub enum Security {
 
 impl Tls {
     /// Gets the first certificate. Also returns what keeps it current, to be run as a task.
-    pub fn new(mut config: TlsConfig) -> anyhow::Result<(Self, Reloader)> {
+    pub fn new(mut config: TlsConfig) -> anyhow::Result<(Self, CertificateWatcher)> {
         let first = config.source.poll()?.ok_or_else(|| anyhow::anyhow!("there is no certificate"))?;
         let current = Arc::new(CurrentCertificate(RwLock::new(first.into_key())));
         let mut server = ServerConfig::builder_with_provider(certificate::crypto_provider())
@@ -93,7 +95,10 @@ impl Tls {
             has_hsts: config.has_hsts,
             ca_certificate: config.ca_certificate.map(Bytes::from),
         };
-        Ok((tls, Reloader { source: config.source, requested: config.reload, current }))
+        let replace = move |new: ServerCertificate| {
+            *current.0.write().unwrap_or_else(PoisonError::into_inner) = new.into_key();
+        };
+        Ok((tls, CertificateWatcher::new(config.source, config.reload, replace)))
     }
 
     /// Adds the header for browsers to use https only, to a response over TLS. `host` is where the
@@ -139,14 +144,23 @@ impl ResolvesServerCert for CurrentCertificate {
     }
 }
 
-/// Replaces the certificate when its source has a new one.
-pub struct Reloader {
+/// Asks a source for new certificates, and delivers each.
+pub struct CertificateWatcher {
     source: Box<dyn CertificateSource>,
     requested: Arc<Notify>,
-    current: Arc<CurrentCertificate>,
+    deliver: Box<dyn FnMut(ServerCertificate) + Send>,
 }
 
-impl Reloader {
+impl CertificateWatcher {
+    /// Watches `source`. `requested` is notified when the operator asks for a look at it at once.
+    pub fn new(
+        source: Box<dyn CertificateSource>,
+        requested: Arc<Notify>,
+        deliver: impl FnMut(ServerCertificate) + Send + 'static,
+    ) -> Self {
+        Self { source, requested, deliver: Box::new(deliver) }
+    }
+
     /// Runs until the shutdown. Looks at the source at this interval, and at once on request. A source
     /// that fails is logged, and the old certificate stays.
     pub async fn run(mut self, check_interval: Duration, shutdown: CancellationToken) -> anyhow::Result<()> {
@@ -163,18 +177,18 @@ impl Reloader {
                 if is_requested {
                     self.source.mark_changed();
                 }
-                self.reload();
+                self.poll();
                 self
             })
             .await?;
         }
     }
 
-    fn reload(&mut self) {
+    fn poll(&mut self) {
         match self.source.poll() {
             Ok(None) => {}
             Ok(Some(new)) => {
-                *self.current.0.write().unwrap_or_else(PoisonError::into_inner) = new.into_key();
+                (self.deliver)(new);
                 tracing::info!("new connections get a new certificate");
             }
             Err(error) => {

@@ -1,4 +1,5 @@
-//! Requests of the gateway to the controller, over a Unix socket that only our processes can open.
+//! Requests of the gateway and of `burrow` on the same host to the controller, each over a Unix socket
+//! that only it can open.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,8 +18,8 @@ pub const SIGN_IN_LINK_PATH: &str = "/internal/sign-in-link";
 /// Most streams in one check.
 pub const MAX_SESSIONS_PER_CHECK: usize = 10_000;
 
-/// A one-time link for the first owner. A process that can open the socket may have it: the same
-/// user can read the database.
+/// A one-time link for the first owner, for processes of the controller's own user: they can read the
+/// database too. The gateway cannot ask for it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SignInLink {
     /// `/welcome#<token>`, to be appended to the server's address.

@@ -32,7 +32,7 @@ use protocol::{
     workspace::Step,
 };
 use time::OffsetDateTime;
-use tokio::{net::UnixListener, task::JoinHandle, time::timeout};
+use tokio::{task::JoinHandle, time::timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::{
@@ -113,7 +113,7 @@ struct Session {
 impl Session {
     /// The whole session, from the run directory to the closed home.
     async fn run(mut self) -> Result<Ending, SessionError> {
-        let _lock = run_directory::create(&self.spec.run_dir)
+        let _lock = run_directory::create(&self.spec.run_dir, self.spec.gateway_group)
             .map_err(|error| SessionError::before_home(FailureCause::RunDirectory(error)))?;
         self.reporter.report_step(Step::Volume, None);
         let home = tokio::select! {
@@ -262,7 +262,8 @@ struct ServedFront {
 impl ServedFront {
     fn start(spec: &RunnerSpec, agent: &Arc<Agent>) -> Result<Self, FailureCause> {
         let key = VerifyingKey::from_hex(&spec.grant_key).map_err(|_| FailureCause::GrantKey)?;
-        let listener = UnixListener::bind(front_socket(spec)).map_err(FailureCause::RunDirectory)?;
+        let listener = daemon::socket::bind(&front_socket(spec), spec.gateway_group)
+            .map_err(FailureCause::RunDirectory)?;
         let front = Front::new(spec.workspace, spec.epoch, key, agent.clone());
         let stop = CancellationToken::new();
         let task = tokio::spawn(Arc::new(front).serve(listener, stop.clone()));

@@ -16,7 +16,7 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use aws_lc_rs::digest::{SHA256, digest};
-use gateway::{CertificateSource, ServerCertificate};
+use gateway::{CertificatePem, CertificateSource, ServerCertificate};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, GeneralSubtree,
     IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, PublicKeyData as _,
@@ -77,7 +77,8 @@ impl<N: Fn() -> Vec<String>> LocalCa<N> {
         }
         let certificate = fs::read_to_string(&certificate_file).context(CERTIFICATE_FILE)?;
         let key_pem = fs::read_to_string(&key_file).context(KEY_FILE)?;
-        ServerCertificate::from_pem(certificate.as_bytes(), key_pem.as_bytes())?;
+        let pem = CertificatePem { certificates: certificate.clone(), key: key_pem.clone().into() };
+        ServerCertificate::try_from(pem)?;
         let permitted = read_if_exists(&directory.join(NAMES_FILE))?.unwrap_or_default();
         Ok(Self {
             directory: directory.to_owned(),
@@ -122,7 +123,8 @@ impl<N: Fn() -> Vec<String>> LocalCa<N> {
         let key = KeyPair::generate()?;
         let issuer = Issuer::new(ca_params(&self.key, &self.permitted, now), &self.key);
         let chain = format!("{}{}", params.signed_by(&key, &issuer)?.pem(), self.certificate);
-        Ok(ServerCertificate::from_pem(chain.as_bytes(), key.serialize_pem().as_bytes())?)
+        let pem = CertificatePem { certificates: chain, key: key.serialize_pem().into() };
+        Ok(ServerCertificate::try_from(pem)?)
     }
 
     /// The host's names that the CA may issue a certificate for.
