@@ -3,6 +3,7 @@
 use std::{
     collections::HashSet,
     fs, io,
+    net::TcpListener,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -33,6 +34,7 @@ use crate::{
     identity::{passwords::Passwords, rate_limits::RateLimits, sign_in_links, users},
     installation::{self, Rotation, RotationReport},
     lifecycle::{Event, PERSIST_TIMEOUT, STOP_TIMEOUT},
+    metrics,
     snapshots::{
         browser::{SnapshotBrowser, Source},
         chunks::ChunkReaders,
@@ -101,6 +103,7 @@ impl Controller {
         source: Option<Source>,
         shutdown: CancellationToken,
     ) -> Result<Self, StartError> {
+        metrics::install();
         crate::db::migrate(&config.database_url).await?;
         let db = Database::connect(&config.database_url).await?;
         let kms = Arc::new(installation::open_kms(&db, &config.master_key).await?);
@@ -159,6 +162,11 @@ impl Controller {
     /// The socket on which the API is served for the gateway.
     pub fn gateway_socket(&self) -> PathBuf {
         self.app.config.gateway_socket()
+    }
+
+    /// Serves metrics in the format of Prometheus on `listener`, which needs no credentials.
+    pub fn serve_metrics(&self, listener: TcpListener) {
+        self.app.tasks.spawn_essential("metrics", metrics::serve(self.app.clone(), listener));
     }
 
     /// The public key that verifies grants, hexadecimal.

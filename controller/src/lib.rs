@@ -27,6 +27,7 @@ mod identity;
 mod installation;
 mod kms;
 mod lifecycle;
+mod metrics;
 mod snapshots;
 mod tenants;
 #[cfg(test)]

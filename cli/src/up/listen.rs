@@ -16,6 +16,16 @@ pub fn bind(ip: IpAddr, port: u16) -> Result<TcpListener, CommandError> {
     Ok(listener)
 }
 
+/// Binds the address for metrics, if there is one.
+pub fn bind_metrics(address: Option<SocketAddr>) -> Result<Option<TcpListener>, CommandError> {
+    let listener = address.map(TcpListener::bind).transpose();
+    listener.map_err(|error| {
+        let what =
+            format!("Cannot serve metrics at {}", address.map(|it| it.to_string()).unwrap_or_default());
+        CommandError::error(what).because(&error).hint("choose another address for --metrics")
+    })
+}
+
 /// How users reach the server.
 #[derive(Clone, Copy, Debug)]
 pub struct Endpoint<'a> {

@@ -121,6 +121,7 @@ async fn start(context: &Context, up: &UpOptions, reload: Arc<Notify>) -> Result
     let lock = DataLock::acquire(data.path())?;
     let listener = bind(up.listen, up.port)?;
     let http_redirect = tls::bind_redirect(up)?;
+    let metrics = listen::bind_metrics(up.metrics)?;
     data.check_free_space(MIN_FREE_BYTES)?;
     let tls = tls::prepare(up, &data, reload)?;
     let master_key = kms::config(&up.master_key, &data)?;
@@ -159,6 +160,9 @@ async fn start(context: &Context, up: &UpOptions, reload: Arc<Notify>) -> Result
     let step = Step::begin(style, "Starting the controller and the gateway");
     let shutdown = CancellationToken::new();
     let controller = Controller::start(config, shutdown.clone()).await?;
+    if let Some(listener) = metrics {
+        controller.serve_metrics(listener);
+    }
     let local_ca = tls.as_ref().and_then(|tls| tls.local_ca.clone());
     let gateway = start_gateway(up, Listeners { listener, http_redirect, tls }, &controller, log).await?;
     step.done();

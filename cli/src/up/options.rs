@@ -41,6 +41,9 @@ pub struct UpOptions {
     /// 127.0.0.1 or 10.0.0.0/8; can be repeated
     #[arg(long, env = "BURROW_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
     pub trusted_proxy: Vec<ProxyNetwork>,
+    /// Address for metrics in the format of Prometheus, such as 127.0.0.1:9464. It needs no password
+    #[arg(long, env = "BURROW_METRICS", value_name = "IP:PORT")]
+    pub metrics: Option<SocketAddr>,
     /// Seconds between uploads of a running home; 0 uploads only on stop and on request
     #[arg(long, env = "BURROW_STREAM_SECONDS", value_name = "SECONDS", default_value_t = 5)]
     pub stream_seconds: u32,

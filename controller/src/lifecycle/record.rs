@@ -13,7 +13,10 @@ use super::{
     DesiredState, Effect, Event, FIRST_LEASE_TTL, Life, QUEUE_TIMEOUT, Serving, State, apply, place,
     requests::{RepairRequests, SnapshotRequests},
 };
-use crate::db::text::{Text, TextEnum};
+use crate::{
+    db::text::{Text, TextEnum},
+    metrics,
+};
 
 /// A workspace whose row is locked by this transaction.
 ///
@@ -257,6 +260,8 @@ pub async fn save(
     let present = (locked.life.clone(), locked.home.clone(), locked.snapshot_requests);
     if present != locked.saved || locked.has_new_snapshot {
         update(connection, now, locked).await?;
+        // A transaction that fails after this is rare, and is counted twice when it is tried again.
+        metrics::record_change(locked.tenant, &locked.saved.0, &locked.life);
         locked.saved = present;
         locked.has_new_snapshot = false;
     }

@@ -12,6 +12,7 @@ mod kms;
 mod lifecycle;
 mod limits;
 mod master_key;
+mod metrics;
 mod network;
 mod openapi;
 mod postgres;
