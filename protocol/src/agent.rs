@@ -8,7 +8,7 @@
 //! belong to the runner and are never relayed.
 //!
 //! The messages of the relayed routes are in [`crate::terminal`], [`crate::files`],
-//! [`crate::document`] and [`crate::exec`].
+//! [`crate::document`], [`crate::search`] and [`crate::exec`].
 
 use std::net::Ipv4Addr;
 
@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Access,
     restore::{MAX_ARCHIVE_BYTES, MAX_COMPARE_BYTES},
+    search::MAX_EDIT_BYTES,
 };
 
 /// Name of the virtio-serial port that carries the link.
@@ -238,7 +239,7 @@ impl Route {
             ("DELETE", ["terminals", id]) if is_terminal_id(id) => (Terminal, Write, false, 0),
             (_, ["terminals", id, "attach"]) if upgrades && is_terminal_id(id) => (Terminal, Read, true, 0),
             (_, ["exec"]) if upgrades => (Exec, Write, true, 0),
-            ("GET", ["files"] | ["files", "find"]) | ("GET" | "HEAD", ["files", "content"]) => {
+            ("GET", ["files"] | ["files", "find" | "search"]) | ("GET" | "HEAD", ["files", "content"]) => {
                 (Files, Read, false, 0)
             }
             ("PUT", ["files", "content"]) => (Files, Write, false, MAX_UPLOAD_BYTES),
@@ -247,6 +248,7 @@ impl Route {
             (_, ["files", "watch"]) if upgrades => (Files, Read, true, 0),
             (_, ["documents"]) if upgrades => (Document, Read, true, 0),
             ("POST", ["documents", "overwrite"]) => (Document, Write, false, MAX_JSON_BYTES),
+            ("POST", ["documents", "edit"]) => (Document, Write, false, MAX_EDIT_BYTES),
             ("GET", ["stats"]) => (Stats, Read, false, 0),
             _ => return None,
         };
@@ -347,6 +349,7 @@ mod tests {
                 ("POST", "files/directory".to_owned()),
                 ("POST", "files/rename".to_owned()),
                 ("POST", "documents/overwrite".to_owned()),
+                ("POST", "documents/edit".to_owned()),
                 ("DELETE", "files".to_owned()),
             ] {
                 let route = Route::of(method, &path).expect("a route");

@@ -2,7 +2,8 @@
 //!
 //! Routes (below `/v1/`):
 //! - `GET files?path=` → [`DirectoryListing`].
-//! - `GET files/find?query=` → [`FoundFiles`].
+//! - `GET files/find?query=&ignored=` → [`FoundFiles`].
+//! - `GET files/search` → a stream of [`SearchEvent`](crate::search::SearchEvent)s.
 //! - `GET files/content?path=` → the bytes. Supports `Range` and `ETag`; `download=1` adds a
 //!   `Content-Disposition`.
 //! - `PUT files/content?path=` → [`FileEntry`]. Replaces the whole file atomically. Supports

@@ -28,6 +28,7 @@ pub mod problem;
 pub mod redacted;
 pub mod restore;
 pub mod runner;
+pub mod search;
 pub mod terminal;
 pub mod workspace;
 

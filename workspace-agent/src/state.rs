@@ -17,12 +17,13 @@ use protocol::{
     Code,
     agent::{BootstrapRequest, ClockRequest, GrowRequest, Health},
 };
+use tokio::sync::Semaphore;
 
 use crate::{
     activity::{self, Activity},
     documents::registry::DocumentRegistry,
     error::{ApiError, ApiResult},
-    files::home_directory::HomeDirectory,
+    files::{find::FileLists, home_directory::HomeDirectory},
     guest::{Guest, clock},
     login_path::LoginPath,
     pressure::PressureMonitor,
@@ -34,6 +35,9 @@ use crate::{
 /// How long a freeze waits for unsaved edits. After that it continues without them; clients still
 /// have them.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Most searches that run at once. Each uses all processors; further ones wait.
+const MAX_SEARCHES: usize = 2;
 
 /// The agent's parts. An agent in a guest becomes ready with its bootstrap, an agent on a host is
 /// ready at once.
@@ -50,6 +54,10 @@ pub struct AgentState {
     pub(crate) documents: DocumentRegistry,
     /// When the workspace was last used.
     pub(crate) activity: Activity,
+    /// Lists of the home's files, for finding files.
+    pub(crate) file_lists: FileLists,
+    /// Limits how many searches run at once.
+    pub(crate) searches: Arc<Semaphore>,
     tasks: Tasks,
     /// `None` on a host.
     guest: Option<Arc<Guest>>,
@@ -84,6 +92,8 @@ impl AgentState {
             login_path: Arc::default(),
             terminals: TerminalRegistry::default(),
             activity: Activity::default(),
+            file_lists: FileLists::default(),
+            searches: Arc::new(Semaphore::new(MAX_SEARCHES)),
             tasks,
             pressure: guest.as_deref().and_then(Guest::user_cgroup).map(PressureMonitor::new),
             guest,

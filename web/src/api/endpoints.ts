@@ -1,6 +1,16 @@
 // The API's endpoints as typed functions, grouped by the API's tags. Pages call these and never build a URL.
 import { ApiError, fetchResponse, request } from "./client";
-import type { Entry, FoundFiles, Listing, TerminalInfo, TerminalList } from "./agent";
+import type {
+  EditedDocument,
+  Entry,
+  FoundFiles,
+  LineEdit,
+  Listing,
+  SearchEvent,
+  TerminalInfo,
+  TerminalList,
+} from "./agent";
+import { serverEvents, textOf } from "./server-events";
 import type {
   Changes,
   ScrubReport,
@@ -264,6 +274,22 @@ export const classesApi = {
     post<InvitationLink>(`/classes/${id}/members/${member}/invitation`),
 };
 
+/** Long enough for a home of many gigabytes. */
+const SEARCH_TIMEOUT_MS = 10 * 60_000;
+
+export interface SearchOptions {
+  pattern: string;
+  /** Null: matches have no preview of a replacement. */
+  replacement: string | null;
+  regex: boolean;
+  caseSensitive: boolean;
+  wholeWord: boolean;
+  ignored: boolean;
+  path: string;
+  include: string;
+  exclude: string;
+}
+
 /** Path of an endpoint of a workspace's agent, below `/api/v1`. */
 function agentPath(id: string, rest: string, query: Record<string, string> = {}): string {
   const text = new URLSearchParams(query).toString();
@@ -273,8 +299,29 @@ function agentPath(id: string, rest: string, query: Record<string, string> = {})
 export const filesApi = {
   list: (id: string, path: string, signal?: AbortSignal) =>
     request<Listing>(agentPath(id, "files", { path }), signal ? { signal } : {}),
-  find: (id: string, query: string, signal: AbortSignal) =>
-    request<FoundFiles>(agentPath(id, "files/find", { query }), { signal }),
+  find: (id: string, query: string, ignored: boolean, signal: AbortSignal) =>
+    request<FoundFiles>(agentPath(id, "files/find", { query, ignored: String(ignored) }), { signal }),
+  /** Searches the text of files. The events arrive while the search runs, and aborting ends it. */
+  search: async (id: string, options: SearchOptions, signal: AbortSignal) => {
+    const { pattern, replacement, path, include, exclude } = options;
+    const query = {
+      pattern,
+      path,
+      include,
+      exclude,
+      regex: String(options.regex),
+      case_sensitive: String(options.caseSensitive),
+      whole_word: String(options.wholeWord),
+      ignored: String(options.ignored),
+      ...(replacement === null ? {} : { replacement }),
+    };
+    const response = await fetchResponse(agentPath(id, "files/search", query), {
+      headers: { accept: "text/event-stream" },
+      timeoutMs: SEARCH_TIMEOUT_MS,
+      signal,
+    });
+    return serverEvents<SearchEvent>(textOf(response));
+  },
   createDirectory: (id: string, path: string, parents = false) =>
     post<Entry>(agentPath(id, "files/directory"), { path, parents }),
   rename: (id: string, from: string, to: string) =>
@@ -306,6 +353,9 @@ export const filesApi = {
 export const documentsApi = {
   /** Replaces the file of an open document by its text. */
   overwrite: (id: string, path: string) => post<null>(agentPath(id, "documents/overwrite"), { path }),
+  /** Replaces text at lines and columns, where it still is. */
+  edit: (id: string, path: string, edits: readonly LineEdit[]) =>
+    post<EditedDocument>(agentPath(id, "documents/edit"), { path, edits }),
 };
 
 export const terminalsApi = {

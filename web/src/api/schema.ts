@@ -1084,6 +1084,30 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/workspaces/{id}/agent/documents/edit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Edit a document
+         * @description Replaces text at lines and columns of a text file, which does not have to be open. Each edit names the
+         *     text that must be there; an edit whose text is not there is left out and listed as `missed`. Users
+         *     who have the file open see the edits at once. Answers when the file is saved. Requires write access.
+         *
+         *     Token scope: `workspaces`.
+         */
+        post: operations["edit_document"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/workspaces/{id}/agent/documents/overwrite": {
         parameters: {
             query?: never;
@@ -1253,8 +1277,10 @@ export interface paths {
         };
         /**
          * Find files
-         * @description Returns the files of the home whose path matches best. Leaves out `.git`, `node_modules`,
-         *     `.cache`, and what a `.gitignore` names. Visits at most 500,000 files and directories.
+         * @description Returns the files of the home whose path matches best. Leaves out `.git`, and unless `ignored` is
+         *     set, `node_modules`, `.cache`, and what a `.gitignore` names. Visits at most 500,000 files and
+         *     directories. The answer may be 3 seconds behind the home, but for an empty query it never is: send
+         *     one before the first letter.
          *
          *     Token scope: `read`.
          */
@@ -1284,6 +1310,30 @@ export interface paths {
          *     Token scope: `workspaces`.
          */
         post: operations["rename_file"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{id}/agent/files/search": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Search the text of files
+         * @description Streams the matches of a pattern in the text files of a directory, as server-sent events of type
+         *     `SearchEvent`. Files with a NUL byte are left out. Ends at 10,000 matches. The search ends when the
+         *     client closes the connection.
+         *
+         *     Token scope: `read`.
+         */
+        get: operations["search_files"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -2456,6 +2506,16 @@ export interface components {
             /** @enum {string} */
             type: "save_failed";
         };
+        /** @description Body of `POST documents/edit`. */
+        EditDocument: {
+            /** @description Edits, whose positions all refer to the text before the request. */
+            edits: components["schemas"]["LineEdit"][];
+            /**
+             * @description Path of the file, relative to the home.
+             * @example src/main.rs
+             */
+            path: string;
+        };
         /**
          * @description Changes to the current user. Absent fields stay as they are.
          * @example {
@@ -2517,6 +2577,13 @@ export interface components {
          */
         EditWorkspaceNetwork: {
             policy?: components["schemas"]["NetworkPolicy"] | null;
+        };
+        /** @description Answer to `POST documents/edit`. */
+        EditedDocument: {
+            /** @description Indexes of edits that were not applied, because other text is there now or they overlap another. */
+            missed: number[];
+            /** @description Why the file cannot be written, if it cannot. The edits are in the document, which keeps trying. */
+            unsaved?: string | null;
         };
         /** @description What is enforced: the policies of tenant, template and workspace together, with presets resolved. */
         EffectivePolicy: {
@@ -2830,6 +2897,31 @@ export interface components {
             message: string;
             /** @description Below the home. */
             path: string;
+        };
+        /**
+         * @description Replaces text within a line.
+         * @example {
+         *       "column": 7,
+         *       "line": 12,
+         *       "new": "DONE",
+         *       "old": "TODO"
+         *     }
+         */
+        LineEdit: {
+            /**
+             * Format: int64
+             * @description UTF-16 code units of the line before the edit.
+             */
+            column: number;
+            /**
+             * Format: int64
+             * @description Line, counted from 1.
+             */
+            line: number;
+            /** @description The text that takes its place. */
+            new: string;
+            /** @description The text that must be there. */
+            old: string;
         };
         /**
          * @description A sign-in by a one-time link.
@@ -3572,6 +3664,30 @@ export interface components {
              */
             repair?: boolean;
         };
+        /** @description One server-sent event of a search, as JSON. */
+        SearchEvent: {
+            /** @description The matches. */
+            matches: components["schemas"]["TextMatch"][];
+            /** @description Path relative to the home. */
+            path: string;
+            /** @enum {string} */
+            type: "file";
+        } | {
+            /**
+             * Format: int64
+             * @description Files that were searched.
+             */
+            files: number;
+            /**
+             * Format: int64
+             * @description Files that could not be read, or have a line longer than 16 MiB.
+             */
+            skipped: number;
+            /** @description Whether the search ended early, at 10,000 matches. */
+            truncated: boolean;
+            /** @enum {string} */
+            type: "finished";
+        };
         /** @description The session that the request belongs to. */
         Session: {
             /**
@@ -3891,6 +4007,42 @@ export interface components {
              * @description Rows, 1 to 1000.
              */
             rows: number;
+        };
+        /**
+         * @description One match of a search.
+         * @example {
+         *       "after": ": remove",
+         *       "before": "    // ",
+         *       "column": 7,
+         *       "length": 4,
+         *       "line": 12,
+         *       "text": "TODO"
+         *     }
+         */
+        TextMatch: {
+            /** @description What follows in the line. The beginning of it, if it is long. */
+            after: string;
+            /** @description What precedes the match in its line. The end of it, if it is long. */
+            before: string;
+            /**
+             * Format: int64
+             * @description UTF-16 code units of the line before the match.
+             */
+            column: number;
+            /**
+             * Format: int64
+             * @description UTF-16 code units of the match. More than `text` has if the match is too long to show.
+             */
+            length: number;
+            /**
+             * Format: int64
+             * @description Line, counted from 1.
+             */
+            line: number;
+            /** @description What would replace the match, if the query has a `replacement` and `text` is the whole match. */
+            replacement?: string | null;
+            /** @description The match. The beginning of it, if it is long. */
+            text: string;
         };
         /**
          * @description How strongly a workspace is isolated from its host and from other workspaces. A template names it.
@@ -14324,6 +14476,250 @@ export interface operations {
             };
         };
     };
+    edit_document: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id of the workspace. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EditDocument"];
+            };
+        };
+        responses: {
+            /** @description Which edits were left out. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EditedDocument"];
+                };
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "bad_request",
+                     *       "detail": "The request cannot be understood.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 400,
+                     *       "title": "The request cannot be understood",
+                     *       "type": "about:blank#bad_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Sign in first.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 401,
+                     *       "title": "Sign in first",
+                     *       "type": "about:blank#unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description `forbidden`: permission denied, or a link leaves the home.
+             *
+             *     `foreign_origin`: The request comes from a page of another origin
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Not allowed.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 403,
+                     *       "title": "Not allowed",
+                     *       "type": "about:blank#forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found`: no such file or workspace. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "Not found.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "about:blank#not_found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_running`: The workspace is not running */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_running",
+                     *       "detail": "The workspace is not running.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 409,
+                     *       "title": "The workspace is not running",
+                     *       "type": "about:blank#not_running"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_large`: the file is larger than 8 MiB, or the body than 16 MiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "too_large",
+                     *       "detail": "Too large.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 413,
+                     *       "title": "Too large",
+                     *       "type": "about:blank#too_large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unsupported`: the path is not a text file. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unsupported",
+                     *       "detail": "Not possible for this kind of file.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 415,
+                     *       "title": "Not possible for this kind of file",
+                     *       "type": "about:blank#unsupported"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: the path is absolute, contains `..`, or is too long. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid",
+                     *       "detail": "A value is not valid.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 422,
+                     *       "title": "A value is not valid",
+                     *       "type": "about:blank#invalid"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: An internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "internal",
+                     *       "detail": "An internal error.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 500,
+                     *       "title": "An internal error",
+                     *       "type": "about:blank#internal"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description `too_many_streams`: too many documents are open.
+             *
+             *     `unavailable`: Not available at the moment
+             */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_streams",
+                     *       "detail": "Too many streams are open.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 503,
+                     *       "title": "Too many streams are open",
+                     *       "type": "about:blank#too_many_streams"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `timeout`: Took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "timeout",
+                     *       "detail": "Took too long.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 504,
+                     *       "title": "Took too long",
+                     *       "type": "about:blank#timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     overwrite_document: {
         parameters: {
             query?: never;
@@ -16074,6 +16470,8 @@ export interface operations {
                  * @example main
                  */
                 query?: string;
+                /** @description Whether to find what a `.gitignore` names, `node_modules` and `.cache` too. */
+                ignored?: boolean;
             };
             header?: never;
             path: {
@@ -16500,6 +16898,234 @@ export interface operations {
                      *       "status": 507,
                      *       "title": "No space left",
                      *       "type": "about:blank#disk_full"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    search_files: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Text to find in single lines.
+                 * @example TODO
+                 */
+                pattern?: string;
+                /** @description Whether `pattern` is a regular expression in the syntax of Rust's `regex` crate. */
+                regex?: boolean;
+                /** @description Whether upper and lower case differ. */
+                case_sensitive?: boolean;
+                /** @description Whether a match must begin and end at the boundary of a word. */
+                whole_word?: boolean;
+                /** @description Whether to search what a `.gitignore` names, `node_modules` and `.cache` too. */
+                ignored?: boolean;
+                /**
+                 * @description Path of the directory to search, relative to the home. Defaults to the home.
+                 * @example project/src
+                 */
+                path?: string;
+                /**
+                 * @description Globs of files to search, separated by commas. Without any: all files.
+                 * @example *.rs, src
+                 */
+                include?: string;
+                /**
+                 * @description Globs of files and directories to leave out, separated by commas.
+                 * @example *.min.js, target
+                 */
+                exclude?: string;
+                /**
+                 * @description Text that would replace each match. In that of a regular expression, `$1` and `$name` stand for
+                 *     groups and `$$` for a dollar sign. Each match then has a `replacement`; no file is changed.
+                 */
+                replacement?: string;
+            };
+            header?: never;
+            path: {
+                /** @description Id of the workspace. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The matches, file by file. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": components["schemas"]["SearchEvent"];
+                };
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "bad_request",
+                     *       "detail": "The request cannot be understood.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 400,
+                     *       "title": "The request cannot be understood",
+                     *       "type": "about:blank#bad_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Sign in first.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 401,
+                     *       "title": "Sign in first",
+                     *       "type": "about:blank#unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Not allowed.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 403,
+                     *       "title": "Not allowed",
+                     *       "type": "about:blank#forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found`: no such directory or workspace. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "Not found.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "about:blank#not_found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_running`: The workspace is not running */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_running",
+                     *       "detail": "The workspace is not running.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 409,
+                     *       "title": "The workspace is not running",
+                     *       "type": "about:blank#not_running"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: the pattern or a glob cannot be parsed, or is too long. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid",
+                     *       "detail": "A value is not valid.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 422,
+                     *       "title": "A value is not valid",
+                     *       "type": "about:blank#invalid"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: An internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "internal",
+                     *       "detail": "An internal error.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 500,
+                     *       "title": "An internal error",
+                     *       "type": "about:blank#internal"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: Not available at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Not available at the moment.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 503,
+                     *       "title": "Not available at the moment",
+                     *       "type": "about:blank#unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `timeout`: Took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "timeout",
+                     *       "detail": "Took too long.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 504,
+                     *       "title": "Took too long",
+                     *       "type": "about:blank#timeout"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];

@@ -16,7 +16,14 @@ import {
   indentUnit,
   syntaxHighlighting,
 } from "@codemirror/language";
-import { highlightSelectionMatches, searchKeymap } from "@codemirror/search";
+import {
+  closeSearchPanel,
+  findNext,
+  findPrevious,
+  highlightSelectionMatches,
+  selectNextOccurrence,
+  selectSelectionMatches,
+} from "@codemirror/search";
 import { EditorState, type Extension } from "@codemirror/state";
 import {
   crosshairCursor,
@@ -27,12 +34,14 @@ import {
   highlightActiveLineGutter,
   highlightSpecialChars,
   keymap,
+  type KeyBinding,
   lineNumbers,
   rectangularSelection,
 } from "@codemirror/view";
 import { tags } from "@lezer/highlight";
 import { yUndoManagerKeymap } from "y-codemirror.next";
 import { nonce } from "../ui/nonce";
+import { findPanel, openFind } from "./find-panel";
 import { withLineEndingsOf } from "./line-endings";
 
 const theme = EditorView.theme({
@@ -58,21 +67,15 @@ const theme = EditorView.theme({
     outline: "1px solid var(--line-strong)",
   },
   ".cm-searchMatch": { backgroundColor: "var(--warn-ground)", outline: "1px solid var(--warn)" },
-  ".cm-searchMatch-selected": { backgroundColor: "var(--selection)" },
-  ".cm-panels": { backgroundColor: "var(--sunken)", color: "var(--ink)" },
-  ".cm-panels-bottom": { borderTop: "1px solid var(--line)" },
-  ".cm-panel.cm-search": { padding: "6px 30px 6px 8px", fontFamily: "var(--font)", fontSize: "13px" },
-  ".cm-panel.cm-search label": { fontSize: "12px" },
-  ".cm-textfield": {
-    backgroundColor: "var(--surface)",
-    border: "1px solid var(--line-strong)",
-    borderRadius: "4px",
-  },
-  ".cm-button": {
-    backgroundImage: "none",
-    backgroundColor: "var(--surface)",
-    border: "1px solid var(--line)",
-    borderRadius: "4px",
+  ".cm-searchMatch-selected": { backgroundColor: "var(--selection)", outline: "2px solid var(--accent)" },
+  // The widget floats over the text, so that the text does not move when it opens.
+  ".cm-panels": { backgroundColor: "transparent", color: "var(--ink)", zIndex: "20" },
+  ".cm-panels.cm-panels-top": {
+    position: "absolute",
+    left: "auto",
+    right: "14px",
+    top: "0",
+    borderBottom: "none",
   },
   ".cm-tooltip": {
     backgroundColor: "var(--surface)",
@@ -150,6 +153,21 @@ const limitPasteSize = (refuse: () => void) =>
     return [];
   });
 
+/** As in VS Code. Ctrl+H and Ctrl+G are bound by the page, because they work from everywhere. */
+const findKeymap: readonly KeyBinding[] = [
+  {
+    key: "Mod-f",
+    run: (view) => {
+      openFind(view, false);
+      return true;
+    },
+  },
+  { key: "F3", run: findNext, shift: findPrevious, preventDefault: true },
+  { key: "Escape", run: closeSearchPanel },
+  { key: "Mod-Shift-l", run: selectSelectionMatches },
+  { key: "Mod-d", run: selectNextOccurrence, preventDefault: true },
+];
+
 /** For read-only text. */
 export function readOnlyExtensions(indent: string, label: string): Extension {
   return [
@@ -168,10 +186,11 @@ export function readOnlyExtensions(indent: string, label: string): Extension {
     rectangularSelection(),
     crosshairCursor(),
     highlightSelectionMatches(),
+    findPanel(),
     theme,
     syntaxHighlighting(colours),
     syntaxHighlighting(defaultHighlightStyle, { fallback: true }),
-    keymap.of([...defaultKeymap, ...searchKeymap, ...foldKeymap]),
+    keymap.of([...findKeymap, ...defaultKeymap, ...foldKeymap]),
   ];
 }
 

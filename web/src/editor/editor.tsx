@@ -7,6 +7,7 @@ import * as Y from "yjs";
 import { filesApi } from "../api/endpoints";
 import type { RefusalReason } from "../api/agent";
 import type { SharedDocument } from "../streams/shared-document";
+import { usePreferences } from "../ui/preferences";
 import { toastError } from "../ui/toasts";
 import { formatBytes } from "../ui/format";
 import { EditorNotices } from "./editor-notices";
@@ -21,6 +22,16 @@ export interface Cursor {
   selected: number;
 }
 
+/** A place in a file to show. Each request has another object, so that it is shown once. */
+export interface Reveal {
+  /** Counted from 1. */
+  line: number;
+  /** UTF-16 code units of the line before the place. */
+  column: number;
+  /** UTF-16 code units to select. */
+  length: number;
+}
+
 /** Where a user was in the text, as offsets. */
 interface Place {
   anchor: number;
@@ -31,24 +42,38 @@ interface Props {
   workspace: string;
   path: string;
   shared: SharedDocument;
+  /** Whether it is in front in its group. */
   active: boolean;
+  /** Whether it takes the keyboard when it comes to the front. */
+  focused: boolean;
+  reveal: Reveal | null;
   onCursor: (cursor: Cursor) => void;
+  /** The user has changed the text. */
+  onEdit: () => void;
+  /** The editor of the text, or null when it is gone. */
+  onView: (view: EditorView | null) => void;
   onClose: () => void;
 }
 
-export function Editor({ workspace, path, shared, active, onCursor, onClose }: Props) {
+export function Editor(props: Props) {
+  const { workspace, path, shared, active, focused, reveal, onCursor, onEdit, onView, onClose } = props;
   const view = useSyncExternalStore(shared.subscribe, () => shared.state);
   const place = useRef<HTMLDivElement>(null);
   const editor = useRef<EditorView | null>(null);
-  const wasActive = useRef(active);
+  const takesKeys = useRef(active && focused);
+  const wrapping = useRef(new Compartment());
+  const { wordWrap } = usePreferences();
+  const lastWrap = useRef(wordWrap);
+  const pendingReveal = useRef<Reveal | null>(null);
   /** Kept while a document begins again, for example because the workspace was restarted. */
   const lastPlace = useRef<Place | null>(null);
   /** Recorded while the text is visible: a hidden element has no scroll position. */
   const lastScroll = useRef<StateEffect<unknown>>(undefined);
-  const reportCursor = useRef(onCursor);
+  const report = useRef({ onCursor, onEdit, onView });
   useEffect(() => {
-    reportCursor.current = onCursor;
-    wasActive.current = active;
+    report.current = { onCursor, onEdit, onView };
+    takesKeys.current = active && focused;
+    lastWrap.current = wordWrap;
   });
   const { text, awareness, readOnly } = view;
 
@@ -79,6 +104,7 @@ export function Editor({ workspace, path, shared, active, onCursor, onClose }: P
           yCollab(text, null, { undoManager: undo }),
           remoteCursors(text, awareness, readOnly),
           language.of([]),
+          wrapping.current.of(lastWrap.current ? EditorView.lineWrapping : []),
           EditorView.domEventHandlers({
             scroll: (_, view) => {
               lastScroll.current = view.scrollSnapshot();
@@ -86,12 +112,19 @@ export function Editor({ workspace, path, shared, active, onCursor, onClose }: P
           }),
           EditorView.updateListener.of((update) => {
             if (update.selectionSet || update.docChanged || update.focusChanged)
-              reportCursor.current(cursorOf(update.state));
+              report.current.onCursor(cursorOf(update.state));
+            if (
+              update.transactions.some(
+                (transaction) => transaction.isUserEvent("input") || transaction.isUserEvent("delete"),
+              )
+            )
+              report.current.onEdit();
           }),
         ],
       }),
     });
     editor.current = created;
+    report.current.onView(created);
     let over = false;
     languageOf(name)
       ?.load()
@@ -101,13 +134,16 @@ export function Editor({ workspace, path, shared, active, onCursor, onClose }: P
         },
         (error: unknown) => console.warn("cannot load the language", error),
       );
-    if (wasActive.current) {
+    if (takesKeys.current) {
       takeKeys(created);
-      reportCursor.current(cursorOf(created.state));
+      report.current.onCursor(cursorOf(created.state));
     }
+    if (pendingReveal.current) showPlace(created, pendingReveal.current);
+    pendingReveal.current = null;
     return () => {
       over = true;
       editor.current = null;
+      report.current.onView(null);
       const { anchor, head } = created.state.selection.main;
       lastPlace.current = { anchor, head };
       created.destroy();
@@ -118,9 +154,23 @@ export function Editor({ workspace, path, shared, active, onCursor, onClose }: P
   useEffect(() => {
     if (!active || !editor.current) return;
     editor.current.requestMeasure();
+    if (!focused) return;
     takeKeys(editor.current);
-    reportCursor.current(cursorOf(editor.current.state));
-  }, [active]);
+    report.current.onCursor(cursorOf(editor.current.state));
+  }, [active, focused]);
+
+  useEffect(() => {
+    editor.current?.dispatch({
+      effects: wrapping.current.reconfigure(wordWrap ? EditorView.lineWrapping : []),
+    });
+  }, [wordWrap]);
+
+  // The text may not have loaded yet: then it is shown there when it has.
+  useEffect(() => {
+    if (!reveal) return;
+    if (editor.current) showPlace(editor.current, reveal);
+    else pendingReveal.current = reveal;
+  }, [reveal]);
 
   const name = displayName(nameOf(path));
   return (
@@ -150,6 +200,18 @@ export function Editor({ workspace, path, shared, active, onCursor, onClose }: P
       <div ref={place} className="editor-place" hidden={view.refused !== null || !text} />
     </div>
   );
+}
+
+/** Selects a place and scrolls it to the middle. What is beyond the end is at the end. */
+function showPlace(view: EditorView, { line, column, length }: Reveal): void {
+  const found = view.state.doc.line(Math.max(1, Math.min(line, view.state.doc.lines)));
+  const from = Math.min(found.from + column, found.to);
+  const to = Math.min(from + length, found.to);
+  view.dispatch({
+    selection: { anchor: from, head: to },
+    effects: EditorView.scrollIntoView(from, { y: "center" }),
+  });
+  takeKeys(view);
 }
 
 /**

@@ -1,37 +1,34 @@
-// The open files: one shared document for each tab.
+// The open files: their tabs, and one shared document for each file.
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { socketUrl } from "../api/endpoints";
 import { SharedDocument } from "../streams/shared-document";
 import { browserEnvironment, reconnectOnReturn } from "../streams/reconnecting-socket";
-import { isWithin, pathAfterRename } from "../files/paths";
 import { userColor } from "./remote-cursors";
+import { focusedGroup, openPaths, openTab, removeFromTabs, renameInTabs, type Tabs } from "./tab-model";
 import { unsavedTextSlot } from "./unsaved-texts";
 
-/** Limit of open tabs. The oldest inactive tab is closed beyond it. */
-const MAX_OPEN = 30;
-
 export interface OpenDocuments {
+  tabs: Tabs;
+  /** All open files, each once. */
   paths: readonly string[];
+  /** The file in front in the focused group. */
   active: string | null;
   shared: (path: string) => SharedDocument | undefined;
-  open: (path: string) => void;
-  activate: (path: string) => void;
-  close: (path: string) => void;
+  /** Opens a file in the focused group. A preview is replaced by the next one. */
+  open: (path: string, isPreview?: boolean) => void;
+  /** Changes the tabs, by a function of the tab model. */
+  change: (change: (tabs: Tabs) => Tabs) => void;
   renamed: (from: string, to: string) => void;
   removed: (path: string) => void;
-}
-
-interface OpenPaths {
-  paths: readonly string[];
-  active: string | null;
 }
 
 export function useDocuments(
   workspace: string,
   user: { id: string; name: string },
-  remembered: OpenPaths,
+  remembered: Tabs,
 ): OpenDocuments {
-  const [{ paths, active }, setOpen] = useState<OpenPaths>(remembered);
+  const [tabs, setTabs] = useState<Tabs>(remembered);
+  const paths = useMemo(() => openPaths(tabs), [tabs]);
   const [documents, setDocuments] = useState<ReadonlyMap<string, SharedDocument>>(new Map());
   const sessions = useRef(new Map<string, { shared: SharedDocument; stop: () => void }>());
   const { id, name } = user;
@@ -84,32 +81,19 @@ export function useDocuments(
     };
   }, []);
 
-  const open = useCallback((path: string) => {
-    setOpen(({ paths }) => {
-      if (paths.includes(path)) return { paths, active: path };
-      return { paths: [...paths.slice(-(MAX_OPEN - 1)), path], active: path };
-    });
-  }, []);
-  const activate = useCallback((path: string) => setOpen(({ paths }) => ({ paths, active: path })), []);
-  const closeAll = useCallback((which: (path: string) => boolean) => {
-    setOpen(({ paths, active }) => {
-      const left = paths.filter((path) => !which(path));
-      if (active === null || left.includes(active)) return { paths: left, active };
-      const before = paths.slice(0, paths.indexOf(active)).filter((path) => !which(path));
-      return { paths: left, active: before.at(-1) ?? left[0] ?? null };
-    });
-  }, []);
-  const close = useCallback((path: string) => closeAll((one) => one === path), [closeAll]);
-  const removed = useCallback((path: string) => closeAll((one) => isWithin(one, path)), [closeAll]);
-  const renamed = useCallback((from: string, to: string) => {
-    setOpen(({ paths, active }) => ({
-      paths: [...new Set(paths.map((path) => pathAfterRename(path, from, to)))],
-      active: active && pathAfterRename(active, from, to),
-    }));
-  }, []);
+  const open = useCallback(
+    (path: string, isPreview = false) => setTabs((tabs) => openTab(tabs, path, isPreview)),
+    [],
+  );
+  const removed = useCallback((path: string) => setTabs((tabs) => removeFromTabs(tabs, path)), []);
+  const renamed = useCallback(
+    (from: string, to: string) => setTabs((tabs) => renameInTabs(tabs, from, to)),
+    [],
+  );
   const shared = useCallback((path: string) => documents.get(path), [documents]);
+  const { active } = focusedGroup(tabs);
   return useMemo(
-    () => ({ paths, active, shared, open, activate, close, renamed, removed }),
-    [paths, active, shared, open, activate, close, renamed, removed],
+    () => ({ tabs, paths, active, shared, open, change: setTabs, renamed, removed }),
+    [tabs, paths, active, shared, open, renamed, removed],
   );
 }

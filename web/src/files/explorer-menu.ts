@@ -8,6 +8,9 @@ export interface ExplorerMenuActions {
   chooseFiles: (row: TreeRow | null) => void;
   toggleDotfiles: () => void;
   copyPath: (row: TreeRow) => void;
+  copyRelativePath: (row: TreeRow) => void;
+  /** Searches the text of the files in a folder. */
+  search: (row: TreeRow) => void;
   beginRename: (row: TreeRow) => void;
   askToDelete: (row: TreeRow) => void;
   downloadUrl: (row: TreeRow) => string;
@@ -41,7 +44,13 @@ export function explorerMenu(
   if (!row.entry.utf8) return [{ label: "The name is not UTF-8", disabled: true }];
   if (row.entry.kind === "file")
     items.push({ label: "Download", icon: "download", href: actions.downloadUrl(row), download: true });
-  items.push("line", { label: "Copy path", icon: "copy", run: () => actions.copyPath(row) });
+  if (row.entry.kind === "directory")
+    items.push("line", { label: "Search in folder…", icon: "search", run: () => actions.search(row) });
+  items.push(
+    "line",
+    { label: "Copy path", icon: "copy", run: () => actions.copyPath(row) },
+    { label: "Copy relative path", run: () => actions.copyRelativePath(row) },
+  );
   if (writable) {
     items.push(
       "line",

@@ -1,13 +1,13 @@
 // The explorer: the file tree of a running home, with keyboard, menus, renaming in place, and drag and drop.
 import { explorerMenu } from "./explorer-menu";
 import { fileActions } from "./file-actions";
-import { useMemo, useRef, useState, type DragEvent, type KeyboardEvent } from "react";
+import { useEffect, useMemo, useRef, useState, type DragEvent, type KeyboardEvent } from "react";
 import { filesApi } from "../api/endpoints";
 import { ConfirmDialog } from "../ui/dialog";
 import { Icon } from "../ui/icons";
 import { copyText, toastError } from "../ui/toasts";
 import { formatBytes } from "../ui/format";
-import { parentOf, displayName } from "./paths";
+import { ancestorsOf, parentOf, displayName } from "./paths";
 import { visibleRows, type TreeRow } from "./tree-model";
 import { DotfilesButton, TruncatedNote } from "./tree-tools";
 import { TreeItem } from "./tree-item";
@@ -28,9 +28,19 @@ interface Props {
   files: FileTree;
   writable: boolean;
   active: string | null;
-  onOpen: (path: string) => void;
+  /** What to show in the tree. Each request has another object. */
+  reveal: TreeReveal | null;
+  onOpen: (path: string, isPreview: boolean) => void;
   onRenamed: (from: string, to: string) => void;
   onRemoved: (path: string) => void;
+  /** Searches the text of the files in a folder. */
+  onSearch: (directory: string) => void;
+}
+
+export interface TreeReveal {
+  path: string;
+  /** A folder, whose content is shown too. */
+  isFolder: boolean;
 }
 
 /** The name that is being typed: of a new entry, or of a rename. */
@@ -44,6 +54,7 @@ export function Explorer(props: Props) {
   const [over, setOver] = useState<string | null>(null);
   const chooser = useRef<HTMLInputElement>(null);
   const chosenFor = useRef("");
+  const pendingReveal = useRef<string | null>(null);
   const actions = fileActions(props);
   const uploads = useUploads(workspace, () => files.refresh());
   const rows = useMemo(
@@ -52,6 +63,23 @@ export function Explorer(props: Props) {
   );
   const focus = useTreeFocus(rows, files.toggle);
   const { element: tree, current, focused, setFocused, focusRow } = focus;
+  const { toggle } = files;
+  const { reveal } = props;
+  useEffect(() => {
+    if (!reveal) return;
+    for (const folder of ancestorsOf(reveal.path)) toggle(folder, true);
+    if (reveal.isFolder) toggle(reveal.path, true);
+    if (reveal.path.split("/").some((name) => name.startsWith("."))) setHidden(true);
+    setFocused(reveal.path);
+    pendingReveal.current = reveal.path;
+  }, [reveal, toggle, setFocused]);
+  // Its folder may have to be listed first.
+  useEffect(() => {
+    const path = pendingReveal.current;
+    if (path === null || !rows.some((row) => row.path === path)) return;
+    pendingReveal.current = null;
+    focusRow(path);
+  });
   /** Where a new entry goes: the focused directory, or the parent of the focused file. */
   const target = (row: TreeRow | null | undefined): string =>
     !row ? "" : row.entry.kind === "directory" ? row.path : parentOf(row.path);
@@ -59,11 +87,12 @@ export function Explorer(props: Props) {
   const open = (row: TreeRow) => {
     if (!row.entry.utf8) toastError(new Error("The name is not UTF-8. Rename it in a terminal first."));
     else if (row.entry.kind === "directory") files.toggle(row.path);
-    else if (row.entry.kind !== "other") props.onOpen(row.path);
+    else if (row.entry.kind !== "other") props.onOpen(row.path, true);
   };
   /** Moves the focus from the tree to the editor, which takes it as soon as the text has loaded. */
   const goToEditor = (row: TreeRow) => {
-    if (row.entry.kind === "directory" || row.entry.kind === "other") return;
+    if (row.entry.kind === "directory" || row.entry.kind === "other" || !row.entry.utf8) return;
+    props.onOpen(row.path, false);
     (document.activeElement as HTMLElement | null)?.blur();
     document.querySelector<HTMLElement>(".editor:not([hidden]) .cm-content")?.focus();
   };
@@ -106,7 +135,7 @@ export function Explorer(props: Props) {
         : await actions.create(edit.kind, edit.directory, name);
     if (path === null) return;
     setFocused(path);
-    if (edit.kind === "file") props.onOpen(path);
+    if (edit.kind === "file") props.onOpen(path, false);
   };
 
   const onDragOver = (event: DragEvent, row: TreeRow | null) => {
@@ -136,6 +165,8 @@ export function Explorer(props: Props) {
         chooseFiles,
         toggleDotfiles: () => setHidden(!hidden),
         copyPath: ({ path }) => void copyText(`~/${path}`, "Path"),
+        copyRelativePath: ({ path }) => void copyText(path, "Path"),
+        search: ({ path }) => props.onSearch(path),
         beginRename: ({ path }) => setEditing({ kind: "rename", path }),
         askToDelete: setRemoving,
         downloadUrl: ({ path }) => filesApi.downloadUrl(workspace, path),
@@ -230,6 +261,14 @@ export function Explorer(props: Props) {
             </button>
           </>
         )}
+        <button
+          className="icon-button"
+          aria-label="Collapse folders"
+          title="Collapse folders"
+          onClick={files.collapseAll}
+        >
+          <Icon name="collapse" />
+        </button>
         <DotfilesButton shown={hidden} onChange={setHidden} />
       </div>
       {files.failure && <p className="notice bad tree-note">{files.failure}</p>}

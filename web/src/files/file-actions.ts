@@ -1,8 +1,9 @@
 // Changes to the files of a running home: create, rename, move, delete. Each updates the file tree
 // and reports its errors.
 import { filesApi } from "../api/endpoints";
-import { toastError } from "../ui/toasts";
-import { childOf, displayName, isWithin, nameOf, parentOf } from "./paths";
+import { toast, toastError } from "../ui/toasts";
+import { ApiError } from "../api/client";
+import { ancestorsOf, childOf, displayName, isWithin, nameOf, parentOf } from "./paths";
 import type { TreeRow } from "./tree-model";
 import type { FileTree } from "./use-file-tree";
 
@@ -32,13 +33,18 @@ export function fileActions({ workspace, files, onRenamed, onRemoved }: Options)
   return {
     create: async (kind, directory, name) => {
       const path = childOf(directory, name);
+      const parent = parentOf(path);
       try {
+        // A name with slashes creates the folders too.
+        if (parent !== directory)
+          await filesApi.createDirectory(workspace, parent, true).catch(ignoreExisting);
         if (kind === "directory") await filesApi.createDirectory(workspace, path);
         else await filesApi.createFile(workspace, path);
       } catch (error) {
         toastError(error, `create ${displayName(name)}`);
         return null;
       }
+      for (const above of ancestorsOf(path)) files.toggle(above, true);
       files.refresh();
       return path;
     },
@@ -60,6 +66,16 @@ export function fileActions({ workspace, files, onRenamed, onRemoved }: Options)
       try {
         await renameTo(path, to);
         files.refresh();
+        const place = displayName(directory === "" ? "the home" : nameOf(directory));
+        toast(`${displayName(nameOf(path))} moved to ${place}`, {
+          label: "Undo",
+          run: () => {
+            renameTo(to, path).then(
+              () => files.refresh(),
+              (error: unknown) => toastError(error, `move ${displayName(nameOf(path))} back`),
+            );
+          },
+        });
       } catch (error) {
         toastError(error, `move ${displayName(nameOf(path))}`);
       }
@@ -70,4 +86,9 @@ export function fileActions({ workspace, files, onRenamed, onRemoved }: Options)
       files.refresh([parentOf(row.path)]);
     },
   };
+}
+
+/** A folder that exists is as good as a new one. */
+function ignoreExisting(error: unknown): void {
+  if (!(error instanceof ApiError && error.code === "conflict")) throw error;
 }

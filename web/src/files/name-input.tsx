@@ -2,6 +2,7 @@
 import { useEffect, useRef, useState } from "react";
 import { Icon } from "../ui/icons";
 import { fileNameProblem } from "./paths";
+import { indentOf } from "./tree-item";
 
 interface NameInputProps {
   depth: number;
@@ -29,7 +30,7 @@ export function NameInput({ depth, initial, icon, onDone, onCancel }: NameInputP
     else onCancel();
   };
   return (
-    <li role="none" className="tree-row naming" style={{ paddingInlineStart: `${8 + depth * 14}px` }}>
+    <li role="none" className="tree-row naming" style={indentOf(depth)}>
       <span className="twist" />
       <Icon name={icon} size={15} />
       <input

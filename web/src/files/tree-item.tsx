@@ -1,6 +1,7 @@
 // A row of a file tree, for the explorer and for the tree of a snapshot.
-import { type LiHTMLAttributes } from "react";
+import { type CSSProperties, type LiHTMLAttributes } from "react";
 import { Icon } from "../ui/icons";
+import { FileIcon } from "./file-icon";
 import { displayName } from "./paths";
 import { type TreeRow } from "./tree-model";
 import type { RowMenu } from "./use-row-menu";
@@ -28,7 +29,7 @@ export function TreeItem({ row, focus, menu, active, onOpen, className, ...rest 
       aria-selected={active}
       aria-disabled={!row.entry.utf8 || undefined}
       tabIndex={row === focus.current ? 0 : -1}
-      style={{ paddingInlineStart: `${8 + row.depth * 14}px` }}
+      style={indentOf(row.depth)}
       onClick={() => {
         focus.setFocused(row.path);
         onOpen(row);
@@ -52,15 +53,25 @@ export function TreeItem({ row, focus, menu, active, onOpen, className, ...rest 
   );
 }
 
+/** A row's indentation, with a line for each folder around it. */
+export function indentOf(depth: number): CSSProperties {
+  return { "--depth": depth } as CSSProperties;
+}
+
 function TreeLabel({ row }: { row: TreeRow }) {
   const { entry } = row;
-  const icon = entry.kind === "directory" ? "folder" : entry.kind === "symlink" ? "link" : "file";
   return (
     <>
       <span className={row.expanded ? "twist open" : "twist"}>
         {entry.kind === "directory" && <Icon name="chevron" size={12} />}
       </span>
-      <Icon name={icon} size={15} />
+      {entry.kind === "directory" ? (
+        <Icon name="folder" size={15} />
+      ) : entry.kind === "symlink" ? (
+        <Icon name="link" size={15} />
+      ) : (
+        <FileIcon name={entry.name} />
+      )}
       <span className={entry.name.startsWith(".") ? "tree-name soft" : "tree-name"}>
         {displayName(entry.name)}
       </span>

@@ -16,6 +16,7 @@ export interface FileTree {
   failure: string;
   connection: ConnectionState;
   toggle: (path: string, open?: boolean) => void;
+  collapseAll: () => void;
   refresh: (directories?: readonly string[]) => void;
   /** Call after a directory was renamed: what is expanded below stays expanded. */
   renamed: (from: string, to: string) => void;
@@ -95,6 +96,7 @@ export function useFileTree(workspace: string, remembered: readonly string[]): F
   const toggle = useCallback((path: string, open?: boolean) => {
     setExpanded((expanded) => toggled(expanded, path, open));
   }, []);
+  const collapseAll = useCallback(() => setExpanded(new Set()), []);
   const renamed = useCallback((from: string, to: string) => {
     setExpanded((expanded) => new Set([...expanded].map((path) => pathAfterRename(path, from, to))));
   }, []);
@@ -102,5 +104,5 @@ export function useFileTree(workspace: string, remembered: readonly string[]): F
     watch.current?.socket.retry();
     refresh();
   }, [refresh]);
-  return { directories, expanded, failure, connection, toggle, refresh, renamed, retry };
+  return { directories, expanded, failure, connection, toggle, collapseAll, refresh, renamed, retry };
 }

@@ -18,27 +18,51 @@ export interface FoundFiles {
 }
 
 interface Answer {
-  query: string;
+  /** What was asked: whether ignored files are found, and the text. */
+  key: string;
   paths: readonly string[];
   truncated: boolean;
   failure: string;
 }
 
-const NONE: Answer = { query: "", paths: [], truncated: false, failure: "" };
+/** The answer to no query. */
+const NONE: Answer = { key: "", paths: [], truncated: false, failure: "" };
 
 /** Finds files while `query` is not null. `known` are paths that need no search. */
-export function useFoundFiles(workspace: string, query: string | null, known: readonly string[]): FoundFiles {
+export function useFoundFiles(
+  workspace: string,
+  query: string | null,
+  ignored: boolean,
+  known: readonly string[],
+): FoundFiles {
   const [answer, setAnswer] = useState(NONE);
-  const wanted = query?.trim() ?? "";
+  const isWanted = query !== null;
+  const text = query?.trim() ?? "";
+  const key = `${ignored} ${text}`;
+
+  // The empty query makes the agent list the home, before the first letter is typed. It is not ended by
+  // that letter, whose query uses the same list.
   useEffect(() => {
-    if (wanted === "") return;
+    if (!isWanted) return;
+    const controller = new AbortController();
+    filesApi.find(workspace, "", ignored, controller.signal).then(
+      ({ paths, truncated }) =>
+        setAnswer((last) => (last === NONE ? { key: `${ignored} `, paths, truncated, failure: "" } : last)),
+      // The next query tells.
+      () => undefined,
+    );
+    return () => controller.abort();
+  }, [workspace, ignored, isWanted]);
+
+  useEffect(() => {
+    if (text === "") return;
     const controller = new AbortController();
     const timer = setTimeout(() => {
-      filesApi.find(workspace, wanted, controller.signal).then(
-        ({ paths, truncated }) => setAnswer({ query: wanted, paths, truncated, failure: "" }),
+      filesApi.find(workspace, text, ignored, controller.signal).then(
+        ({ paths, truncated }) => setAnswer({ key, paths, truncated, failure: "" }),
         (error: unknown) => {
           if (controller.signal.aborted) return;
-          setAnswer({ query: wanted, paths: [], truncated: false, failure: errorMessage(error) });
+          setAnswer({ key, paths: [], truncated: false, failure: errorMessage(error) });
         },
       );
     }, TYPING_PAUSE);
@@ -46,10 +70,10 @@ export function useFoundFiles(workspace: string, query: string | null, known: re
       clearTimeout(timer);
       controller.abort();
     };
-  }, [workspace, wanted]);
+  }, [workspace, text, ignored, key]);
 
-  if (wanted === "") return { ...NONE, paths: known, searching: false };
-  if (answer.query === wanted && !answer.failure) return { ...answer, searching: false };
-  const paths = rankTexts(wanted, [...new Set([...answer.paths, ...known])]);
-  return { paths, truncated: false, failure: answer.failure, searching: answer.query !== wanted };
+  if (!isWanted) return { ...NONE, searching: false };
+  if (answer.key === key && !answer.failure) return { ...answer, searching: false };
+  const paths = rankTexts(text, [...new Set([...answer.paths, ...known])]);
+  return { paths, truncated: false, failure: answer.failure, searching: text !== "" && answer.key !== key };
 }

@@ -85,23 +85,26 @@ export function historyCommands(
   isFileOpen: boolean,
 ): Command[] {
   const file = [
-    { label: "Show file content", run: () => actions.showFile("content") },
-    { label: "Show diff of the file", run: () => actions.showFile("diff") },
-    { label: "Close file", run: actions.closeFile },
+    { group: "File", label: "Show file content", run: () => actions.showFile("content") },
+    { group: "File", label: "Show diff of the file", run: () => actions.showFile("diff") },
+    { group: "File", label: "Close file", run: actions.closeFile },
   ];
   return [
     ...menu.flatMap((item) =>
-      item === "line" || item.reason ? [] : [{ label: item.label, run: item.run ?? (() => undefined) }],
+      item === "line" || item.reason
+        ? []
+        : [{ group: "Snapshot", label: item.label, run: item.run ?? (() => undefined) }],
     ),
     ...zooms.map((zoom) => ({
+      group: "View",
       label: `Show a${zoom === "hour" ? "n" : ""} ${zoom}`,
       run: () => actions.zoomTo(zoom),
     })),
-    { label: "Show files", run: () => actions.showPane("files") },
-    { label: "Show changes", run: () => actions.showPane("changes") },
+    { group: "View", label: "Show files", run: () => actions.showPane("files") },
+    { group: "View", label: "Show changes", run: () => actions.showPane("changes") },
     ...(isFileOpen ? file : []),
-    { label: "Go to newest snapshot", keys: "End", run: actions.goToNewest },
-    { label: "Go to oldest snapshot", keys: "Home", run: actions.goToOldest },
-    { label: "Next region", keys: "F6", run: actions.focusNextRegion },
+    { group: "Go", label: "Go to newest snapshot", keys: "End", run: actions.goToNewest },
+    { group: "Go", label: "Go to oldest snapshot", keys: "Home", run: actions.goToOldest },
+    { group: "Go", label: "Next region", keys: "F6", run: actions.focusNextRegion },
   ];
 }

@@ -1,13 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { RestoredEntry, RestoreEvent } from "../api/types";
-import {
-  applyEvent,
-  INITIAL_STATE,
-  outcomeSentence,
-  planSentence,
-  restoreEvents,
-  restoreLabel,
-} from "./restore-events";
+import { applyEvent, INITIAL_STATE, outcomeSentence, planSentence, restoreLabel } from "./restore-events";
 
 const entry = (path: string, outcome: RestoredEntry["outcome"], kind: RestoredEntry["kind"] = "file") => ({
   path,
@@ -17,28 +10,7 @@ const entry = (path: string, outcome: RestoredEntry["outcome"], kind: RestoredEn
 });
 const after = (...events: RestoreEvent[]) => events.reduce(applyEvent, INITIAL_STATE);
 
-async function parsed(pieces: string[]): Promise<RestoreEvent[]> {
-  const events = [];
-  const source = (async function* () {
-    for (const piece of pieces) yield await Promise.resolve(piece);
-  })();
-  for await (const event of restoreEvents(source)) events.push(event);
-  return events;
-}
-
 describe("restore events", () => {
-  it("are parsed across pieces, without comments", async () => {
-    const pieces = [
-      ':\n\ndata: {"type":"comp',
-      'aring","entries":3}\n',
-      '\ndata:{"type":"comparing","entries":4}\n\ndata: {',
-    ];
-    expect(await parsed(pieces)).toEqual([
-      { type: "comparing", entries: 3 },
-      { type: "comparing", entries: 4 },
-    ]);
-  });
-
   it("add up to a plan", () => {
     const state = after(
       { type: "comparing", entries: 9 },

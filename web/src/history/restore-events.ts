@@ -1,22 +1,8 @@
-// The events of a restore: parsing the server's stream, and what they amount to. Pure.
+// The events of a restore, and what they amount to. Pure.
 import type { RestoredEntry, RestoreEvent } from "../api/types";
 
 /** Entries that the dialog lists. The rest is counted. */
 export const MAX_LISTED = 300;
-
-/** Yields the events of a server-sent stream. A last event that is incomplete is left out. */
-export async function* restoreEvents(pieces: AsyncIterable<string>): AsyncGenerator<RestoreEvent> {
-  let buffer = "";
-  for await (const piece of pieces) {
-    buffer += piece;
-    for (let end = buffer.indexOf("\n\n"); end >= 0; end = buffer.indexOf("\n\n")) {
-      const lines = buffer.slice(0, end).split("\n");
-      buffer = buffer.slice(end + 2);
-      const data = lines.filter((line) => line.startsWith("data:")).map((line) => line.slice(5).trimStart());
-      if (data.length > 0) yield JSON.parse(data.join("\n")) as RestoreEvent;
-    }
-  }
-}
 
 /** What a restore does, or would do, as far as its events tell. */
 export interface RestoreState {

@@ -2,7 +2,8 @@
 import { useEffect, useRef, useState } from "react";
 import { ApiError } from "../api/client";
 import { snapshotsApi } from "../api/endpoints";
-import type { RestoredEntry, Workspace } from "../api/types";
+import { serverEvents, textOf } from "../api/server-events";
+import type { RestoredEntry, RestoreEvent, Workspace } from "../api/types";
 import { Dialog } from "../ui/dialog";
 import { Failure } from "../ui/failure";
 import { formatBytes, formatFullInstant } from "../ui/format";
@@ -13,7 +14,6 @@ import {
   MAX_LISTED,
   outcomeSentence,
   planSentence,
-  restoreEvents,
   restoreLabel,
   type RestoreState,
 } from "./restore-events";
@@ -65,7 +65,7 @@ export function RestoreFilesDialog({ workspace, point, path, undo, onRestored, o
     const response = await snapshotsApi.restoreFiles(workspace.id, request, signal);
     let all = INITIAL_STATE;
     try {
-      for await (const event of restoreEvents(textOf(response))) {
+      for await (const event of serverEvents<RestoreEvent>(textOf(response))) {
         if (event.type === "failed") throw new ApiError(event.problem, event.problem.status);
         all = applyEvent(all, event);
         onEvent(all);
@@ -172,18 +172,6 @@ export function RestoreFilesDialog({ workspace, point, path, undo, onRestored, o
       </div>
     </Dialog>
   );
-}
-
-/** The text of a response, piece by piece. */
-async function* textOf(response: Response): AsyncGenerator<string> {
-  const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
-  if (!reader) return;
-  try {
-    for (let piece = await reader.read(); !piece.done; piece = await reader.read()) yield piece.value;
-  } finally {
-    // Closes the connection, which cancels the restore if it is not over.
-    await reader.cancel().catch(() => undefined);
-  }
 }
 
 function Body({ state, onRetry }: { state: State; onRetry: () => void }) {

@@ -2,6 +2,8 @@
 
 export interface Command {
   label: string;
+  /** Heading in the palette. */
+  group: string;
   keys?: string;
   run: () => void;
 }
@@ -43,10 +45,33 @@ function rank<Item>(query: string, items: readonly Item[], textOf: (item: Item) 
     .map(({ item }) => item);
 }
 
-export function rankCommands(query: string, commands: readonly Command[]): Command[] {
-  return rank(query, commands, (command) => command.label);
-}
-
 export function rankTexts(query: string, texts: readonly string[]): string[] {
   return rank(query, texts, (text) => text);
+}
+
+export interface CommandGroup {
+  heading: string;
+  commands: Command[];
+}
+
+/** How many recently used commands come first. */
+const MAX_RECENT_COMMANDS = 5;
+
+/**
+ * The commands that match, in groups. Without a query, those used last come first. With one, the group of
+ * the best match comes first. `recent` are labels, the newest first.
+ */
+export function groupCommands(
+  query: string,
+  commands: readonly Command[],
+  recent: readonly string[],
+): CommandGroup[] {
+  const wanted = query.trim();
+  const used = wanted ? [] : recent.flatMap((label) => commands.find((one) => one.label === label) ?? []);
+  const first = used.slice(0, MAX_RECENT_COMMANDS);
+  const rest = rank(wanted, commands, (command) => command.label).filter((one) => !first.includes(one));
+  const groups = new Map<string, Command[]>();
+  if (first.length > 0) groups.set("Recently used", first);
+  for (const command of rest) groups.set(command.group, [...(groups.get(command.group) ?? []), command]);
+  return [...groups].map(([heading, commands]) => ({ heading, commands }));
 }

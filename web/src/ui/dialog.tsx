@@ -9,10 +9,12 @@ interface DialogProps {
   title: string;
   onClose: () => void;
   wide?: boolean;
+  /** A palette is near the top, shows no title, and closes when the user clicks beside it. */
+  kind?: "form" | "palette";
   children: ReactNode;
 }
 
-export function Dialog({ title, onClose, wide = false, children }: DialogProps) {
+export function Dialog({ title, onClose, wide = false, kind = "form", children }: DialogProps) {
   const element = useRef<HTMLDialogElement>(null);
   const heading = useId();
   // A layout effect, because it must end before React removes the element: a dialog that is removed while
@@ -33,8 +35,13 @@ export function Dialog({ title, onClose, wide = false, children }: DialogProps) 
   return (
     <dialog
       ref={element}
-      className={wide ? "dialog wide" : "dialog"}
-      aria-labelledby={heading}
+      className={["dialog", wide && "wide", kind === "palette" && "palette"].filter(Boolean).join(" ")}
+      aria-label={kind === "palette" ? title : undefined}
+      aria-labelledby={kind === "palette" ? undefined : heading}
+      onPointerDown={(event) => {
+        // The dialog itself has no area that its content does not cover: this is the veil.
+        if (kind === "palette" && event.target === event.currentTarget) onClose();
+      }}
       onCancel={(event) => {
         event.preventDefault();
         onClose();
@@ -42,12 +49,14 @@ export function Dialog({ title, onClose, wide = false, children }: DialogProps) 
       // Keys typed in a dialog are not key bindings of the page below.
       onKeyDown={(event) => event.stopPropagation()}
     >
-      <div className="dialog-head">
-        <h2 id={heading}>{title}</h2>
-        <button type="button" className="icon-button" aria-label="Close" onClick={onClose}>
-          <Icon name="close" />
-        </button>
-      </div>
+      {kind === "form" && (
+        <div className="dialog-head">
+          <h2 id={heading}>{title}</h2>
+          <button type="button" className="icon-button" aria-label="Close" onClick={onClose}>
+            <Icon name="close" />
+          </button>
+        </div>
+      )}
       {children}
     </dialog>
   );

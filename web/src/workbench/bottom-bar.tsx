@@ -1,10 +1,11 @@
 // On narrow windows: the bar that chooses the one visible pane.
 import { Icon } from "../ui/icons";
 
-export type Pane = "files" | "editor" | "terminal";
+export type Pane = "files" | "search" | "editor" | "terminal";
 
 const panes = [
-  ["files", "Explorer", "folder"],
+  ["files", "Explorer", "files"],
+  ["search", "Search", "search"],
   ["editor", "Editor", "file"],
   ["terminal", "Terminal", "terminal"],
 ] as const;

@@ -1,38 +1,72 @@
 // The layout of a workspace's page, remembered in the browser.
+import { restoreTabs, type TabGroup, type Tabs } from "../editor/tab-model";
+import type { SideView } from "./activity-bar";
 
 export interface Layout {
   side: boolean;
+  view: SideView;
   sideWidth: number;
   panel: boolean;
   panelHeight: number;
   expanded: readonly string[];
-  open: readonly string[];
-  active: string | null;
+  groups: readonly TabGroup[];
+  focusedGroup: number;
   terminal: string | null;
 }
 
 const fresh: Layout = {
   side: true,
-  sideWidth: 240,
+  view: "explorer",
+  sideWidth: 260,
   panel: true,
   panelHeight: 260,
   expanded: [],
-  open: [],
-  active: null,
+  groups: [],
+  focusedGroup: 0,
   terminal: null,
 };
+const MAX_REMEMBERED = 200;
 const key = (workspace: string) => `burrow.layout.${workspace}`;
 
 export function readLayout(workspace: string): Layout {
+  let stored: string | null = null;
   try {
-    const stored = JSON.parse(localStorage.getItem(key(workspace)) ?? "{}") as Partial<Layout>;
-    const strings = (value: unknown): string[] =>
-      Array.isArray(value) ? value.filter((one): one is string => typeof one === "string").slice(-200) : [];
-    return { ...fresh, ...stored, expanded: strings(stored.expanded), open: strings(stored.open) };
+    stored = localStorage.getItem(key(workspace));
+  } catch {
+    // Storage is blocked: the default layout.
+  }
+  return parseLayout(stored);
+}
+
+/** What was stored may come from another version of the app. */
+export function parseLayout(text: string | null): Layout {
+  try {
+    const stored = JSON.parse(text ?? "{}") as Partial<Layout>;
+    return {
+      ...fresh,
+      ...stored,
+      view: stored.view === "search" ? "search" : "explorer",
+      expanded: strings(stored.expanded),
+      groups: Array.isArray(stored.groups) ? stored.groups.map(parseGroup) : [],
+      focusedGroup: Number(stored.focusedGroup) || 0,
+    };
   } catch {
     return fresh;
   }
 }
+
+function strings(value: unknown): string[] {
+  if (!Array.isArray(value)) return [];
+  return value.filter((one): one is string => typeof one === "string").slice(-MAX_REMEMBERED);
+}
+
+function parseGroup(stored: Partial<TabGroup> | null): TabGroup {
+  const paths = strings(stored?.paths);
+  const known = (path: unknown) => (typeof path === "string" && paths.includes(path) ? path : null);
+  return { paths, active: known(stored?.active) ?? paths[0] ?? null, preview: known(stored?.preview) };
+}
+
+export const tabsOf = ({ groups, focusedGroup }: Layout): Tabs => restoreTabs(groups, focusedGroup);
 
 export function writeLayout(workspace: string, layout: Layout): void {
   try {

@@ -16,7 +16,7 @@ const key = (code: string, more: Partial<Key> = {}): Key => ({
   shiftKey: false,
   ...more,
 });
-const editor = { writable: true, isTerminalFocused: false, isFullScreen: false };
+const editor = { writable: true, isTerminalFocused: false, isFullScreen: false, hasFile: true };
 const terminal = { ...editor, isTerminalFocused: true };
 
 describe("key bindings", () => {
@@ -36,12 +36,39 @@ describe("key bindings", () => {
   });
 });
 
+describe("keys of VS Code", () => {
+  it("search, go to a line and replace", () => {
+    const run = (code: string, more: Partial<Key> = {}, context = editor) =>
+      keyBinding(key(code, { ctrlKey: true, ...more }), actions, context);
+    expect(run("KeyG")).toBe(actions.openLinePalette);
+    expect(run("KeyH", {}, { ...editor, hasFile: false })).toBeNull();
+    run("KeyH")?.();
+    expect(actions.openFind).toHaveBeenCalledWith(true);
+    run("KeyF", { shiftKey: true }, terminal)?.();
+    expect(actions.focusSearch).toHaveBeenCalledWith(false);
+    expect(run("KeyH", { shiftKey: true }, { ...editor, writable: false })).toBeNull();
+    // Readline needs these.
+    expect([run("KeyG", {}, terminal), run("KeyH", {}, terminal)]).toEqual([null, null]);
+    keyBinding(key("Digit2", { altKey: true }), actions, editor)?.();
+    expect(actions.showTab).toHaveBeenCalledWith(1);
+  });
+});
+
 describe("commands", () => {
   it("hide what a viewer cannot do", () => {
-    const context = { writable: false, sideBar: true, panel: true, isDark: false, file: null };
+    const context = {
+      writable: false,
+      sideBar: true,
+      panel: true,
+      isDark: false,
+      isWrapped: false,
+      file: null,
+      hasClosedTabs: false,
+    };
     const labels = workbenchCommands(actions, context).map(({ label }) => label);
     expect(labels).not.toContain("New terminal");
     expect(labels).not.toContain("History of this file");
+    expect(labels).not.toContain("Replace in files");
     expect(labels).toContain("Hide side bar");
   });
 });

@@ -6,6 +6,8 @@ export interface WorkbenchActions {
   focusExplorer: () => void;
   focusEditor: () => void;
   focusTerminal: () => void;
+  /** Shows the search view, with or without replacing. */
+  focusSearch: (isReplacing: boolean) => void;
   /** Moves the focus to the next region, or with -1 to the previous one. */
   cycleRegion: (by: number) => void;
   newTerminal: () => void;
@@ -13,12 +15,25 @@ export interface WorkbenchActions {
   newPlainShell: () => void;
   toggleSideBar: () => void;
   togglePanel: () => void;
+  toggleWordWrap: () => void;
   closeTab: () => void;
+  closeAllTabs: () => void;
+  closeOtherTabs: () => void;
+  reopenTab: () => void;
+  keepTab: () => void;
   nextTab: (by: number) => void;
+  /** Shows the tab with this index. */
+  showTab: (index: number) => void;
+  splitRight: () => void;
+  nextGroup: () => void;
   reportSaved: () => void;
+  openFind: (isReplacing: boolean) => void;
   openPalette: () => void;
-  /** Opens the palette with files before the commands. */
   openFilePalette: () => void;
+  openLinePalette: () => void;
+  revealFile: () => void;
+  copyFilePath: () => void;
+  collapseFolders: () => void;
   toggleTheme: () => void;
   openHistory: (file: string | null) => void;
   fork: () => void;
@@ -30,33 +45,101 @@ export interface WorkbenchContext {
   sideBar: boolean;
   panel: boolean;
   isDark: boolean;
+  isWrapped: boolean;
   /** The file in the active tab. */
   file: string | null;
+  hasClosedTabs: boolean;
 }
 
 export function workbenchCommands(actions: WorkbenchActions, context: WorkbenchContext): Command[] {
-  const { writable, sideBar, panel, isDark, file } = context;
+  const { writable, sideBar, panel, isDark, isWrapped, file, hasClosedTabs } = context;
+  const when = (condition: boolean, ...commands: Command[]) => (condition ? commands : []);
+  const hasFile = file !== null;
   return [
-    { label: "Go to file…", keys: "Ctrl+P", run: actions.openFilePalette },
-    { label: "Focus Explorer", keys: "Ctrl+Shift+E", run: actions.focusExplorer },
-    { label: "Focus editor", keys: "F6", run: actions.focusEditor },
-    { label: "Focus terminal", keys: "Ctrl+`", run: actions.focusTerminal },
-    ...(writable
-      ? [
-          { label: "New terminal", keys: "Ctrl+Shift+`", run: actions.newTerminal },
-          { label: "New plain shell (without start files)", run: actions.newPlainShell },
-        ]
-      : []),
-    { label: sideBar ? "Hide side bar" : "Show side bar", keys: "Ctrl+B", run: actions.toggleSideBar },
-    { label: panel ? "Hide terminals" : "Show terminals", keys: "Ctrl+J", run: actions.togglePanel },
-    { label: "Close tab", keys: "Alt+W", run: actions.closeTab },
-    { label: "Next tab", keys: "Ctrl+PgDn", run: () => actions.nextTab(1) },
-    { label: "Previous tab", keys: "Ctrl+PgUp", run: () => actions.nextTab(-1) },
-    { label: isDark ? "Light theme" : "Dark theme", run: actions.toggleTheme },
-    { label: "History", run: () => actions.openHistory(null) },
-    ...(file === null ? [] : [{ label: "History of this file", run: () => actions.openHistory(file) }]),
-    { label: "Fork workspace…", run: actions.fork },
-    { label: "Refresh Explorer", run: actions.refreshFiles },
+    { group: "Go", label: "Go to file…", keys: "Ctrl+P", run: actions.openFilePalette },
+    ...when(
+      hasFile,
+      { group: "Go", label: "Go to line…", keys: "Ctrl+G", run: actions.openLinePalette },
+      { group: "Go", label: "Next tab", keys: "Ctrl+PgDn", run: () => actions.nextTab(1) },
+      { group: "Go", label: "Previous tab", keys: "Ctrl+PgUp", run: () => actions.nextTab(-1) },
+      { group: "Go", label: "Next editor group", run: actions.nextGroup },
+    ),
+    {
+      group: "Search",
+      label: "Search in files",
+      keys: "Ctrl+Shift+F",
+      run: () => actions.focusSearch(false),
+    },
+    ...when(writable, {
+      group: "Search",
+      label: "Replace in files",
+      keys: "Ctrl+Shift+H",
+      run: () => actions.focusSearch(true),
+    }),
+    ...when(hasFile, {
+      group: "Search",
+      label: "Find in this file",
+      keys: "Ctrl+F",
+      run: () => actions.openFind(false),
+    }),
+    ...when(hasFile && writable, {
+      group: "Search",
+      label: "Replace in this file",
+      keys: "Ctrl+H",
+      run: () => actions.openFind(true),
+    }),
+    ...when(
+      hasFile,
+      { group: "File", label: "Close tab", keys: "Alt+W", run: actions.closeTab },
+      { group: "File", label: "Close other tabs", run: actions.closeOtherTabs },
+      { group: "File", label: "Close all tabs", run: actions.closeAllTabs },
+      { group: "File", label: "Keep tab open", run: actions.keepTab },
+      { group: "File", label: "Copy path of file", run: actions.copyFilePath },
+      { group: "File", label: "Show file in Explorer", run: actions.revealFile },
+    ),
+    ...when(hasClosedTabs, {
+      group: "File",
+      label: "Reopen closed tab",
+      keys: "Alt+Shift+T",
+      run: actions.reopenTab,
+    }),
+    { group: "View", label: "Focus Explorer", keys: "Ctrl+Shift+E", run: actions.focusExplorer },
+    { group: "View", label: "Focus editor", keys: "F6", run: actions.focusEditor },
+    { group: "View", label: "Focus terminal", keys: "Ctrl+`", run: actions.focusTerminal },
+    {
+      group: "View",
+      label: sideBar ? "Hide side bar" : "Show side bar",
+      keys: "Ctrl+B",
+      run: actions.toggleSideBar,
+    },
+    {
+      group: "View",
+      label: panel ? "Hide terminals" : "Show terminals",
+      keys: "Ctrl+J",
+      run: actions.togglePanel,
+    },
+    {
+      group: "View",
+      label: isWrapped ? "Turn word wrap off" : "Turn word wrap on",
+      keys: "Alt+Z",
+      run: actions.toggleWordWrap,
+    },
+    ...when(hasFile, { group: "View", label: "Split right", keys: "Ctrl+\\", run: actions.splitRight }),
+    { group: "View", label: isDark ? "Light theme" : "Dark theme", run: actions.toggleTheme },
+    { group: "View", label: "Collapse folders in Explorer", run: actions.collapseFolders },
+    { group: "View", label: "Refresh Explorer", run: actions.refreshFiles },
+    ...when(
+      writable,
+      { group: "Terminal", label: "New terminal", keys: "Ctrl+Shift+`", run: actions.newTerminal },
+      { group: "Terminal", label: "New plain shell (without start files)", run: actions.newPlainShell },
+    ),
+    { group: "Workspace", label: "History", run: () => actions.openHistory(null) },
+    ...when(hasFile, {
+      group: "Workspace",
+      label: "History of this file",
+      run: () => actions.openHistory(file),
+    }),
+    { group: "Workspace", label: "Fork workspace…", run: actions.fork },
   ];
 }
 
@@ -65,6 +148,8 @@ export interface KeyContext {
   isTerminalFocused: boolean;
   /** A full-screen program runs in the focused terminal. */
   isFullScreen: boolean;
+  /** A file is in front, so that keys of the editor have something to act on. */
+  hasFile: boolean;
 }
 
 /** What is read of a key event. */
@@ -73,24 +158,53 @@ export type Key = Pick<KeyboardEvent, "key" | "code" | "ctrlKey" | "metaKey" | "
 /** The action of a key, or null. In the terminal, only keys that shells and programs do not use are bound. */
 export function keyBinding(key: Key, actions: WorkbenchActions, context: KeyContext): (() => void) | null {
   const ctrl = (key.ctrlKey || key.metaKey) && !key.altKey;
+  const alt = key.altKey && !key.ctrlKey && !key.metaKey;
   const shift = key.shiftKey;
   const inTerminal = context.isTerminalFocused;
   if (ctrl && key.code === "Backquote") {
     if (shift) return context.writable ? actions.newTerminal : null;
     return inTerminal ? actions.focusEditor : actions.focusTerminal;
   }
-  if (ctrl && shift && key.code === "KeyE") return actions.focusExplorer;
-  if (ctrl && shift && key.code === "KeyP") return actions.openPalette;
+  if (ctrl && shift) {
+    switch (key.code) {
+      case "KeyE":
+        return actions.focusExplorer;
+      case "KeyP":
+        return actions.openPalette;
+      case "KeyF":
+        return () => actions.focusSearch(false);
+      case "KeyH":
+        return context.writable ? () => actions.focusSearch(true) : null;
+    }
+  }
   if (key.key === "F6" && !ctrl && !(inTerminal && context.isFullScreen))
     return () => actions.cycleRegion(shift ? -1 : 1);
   if (inTerminal) return null;
   if (key.key === "F1") return actions.openPalette;
-  if (ctrl && !shift && key.code === "KeyP") return actions.openFilePalette;
-  if (ctrl && !shift && key.code === "KeyB") return actions.toggleSideBar;
-  if (ctrl && !shift && key.code === "KeyJ") return actions.togglePanel;
-  if (ctrl && !shift && key.code === "KeyS") return actions.reportSaved;
-  if (key.altKey && !key.ctrlKey && key.code === "KeyW") return actions.closeTab;
-  if (ctrl && key.key === "PageDown") return () => actions.nextTab(1);
-  if (ctrl && key.key === "PageUp") return () => actions.nextTab(-1);
+  if (ctrl && !shift) {
+    switch (key.code) {
+      case "KeyP":
+        return actions.openFilePalette;
+      case "KeyG":
+        return actions.openLinePalette;
+      case "KeyB":
+        return actions.toggleSideBar;
+      case "KeyJ":
+        return actions.togglePanel;
+      case "KeyS":
+        return actions.reportSaved;
+      case "KeyH":
+        return context.hasFile ? () => actions.openFind(context.writable) : null;
+      case "Backslash":
+        return actions.splitRight;
+    }
+    if (key.key === "PageDown") return () => actions.nextTab(1);
+    if (key.key === "PageUp") return () => actions.nextTab(-1);
+  }
+  if (alt && !shift && key.code === "KeyW") return actions.closeTab;
+  if (alt && !shift && key.code === "KeyZ") return actions.toggleWordWrap;
+  if (alt && shift && key.code === "KeyT") return actions.reopenTab;
+  const digit = /^Digit([1-9])$/.exec(key.code)?.[1];
+  if (alt && !shift && digit !== undefined) return () => actions.showTab(Number(digit) - 1);
   return null;
 }

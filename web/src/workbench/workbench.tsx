@@ -2,28 +2,45 @@
 // key bindings and focus are in modules of their own; this component holds the layout and connects
 // the parts.
 import { useEffect, useMemo, useRef, useState } from "react";
+import type { EditorView } from "@codemirror/view";
 import type { Workspace } from "../api/types";
 import { useUser } from "../auth/session";
 import { useKeyBindings } from "../ui/use-keys";
 import { navigate } from "../ui/router";
 import { setTheme, useIsDark } from "../ui/theme";
-import { toast } from "../ui/toasts";
+import { setPreference, usePreferences } from "../ui/preferences";
+import { recordRecent } from "../ui/recent";
+import { copyText, toast } from "../ui/toasts";
 import { BottomBar, type Pane } from "./bottom-bar";
 import { afterRender, focusTarget, isTerminalFocused, nextRegion, type Region } from "./focus-regions";
 import { keyBinding, workbenchCommands, type WorkbenchActions } from "./workbench-commands";
-import { Editor, type Cursor } from "../editor/editor";
-import { readLayout, writeLayout } from "./layout";
+import type { Cursor, Reveal } from "../editor/editor";
+import { openFind } from "../editor/find-panel";
+import {
+  activateTab,
+  closeTabs,
+  focusedGroup,
+  focusGroup,
+  keepTab,
+  reopenTab,
+  splitGroup,
+} from "../editor/tab-model";
+import { SearchView } from "../search/search-view";
+import { useSearch } from "../search/use-search";
+import { ActivityBar, type SideView } from "./activity-bar";
+import { EditorGroups, viewKey, type FileReveal } from "./editor-groups";
+import { readLayout, tabsOf, writeLayout } from "./layout";
+import type { TextPosition } from "./quick-open";
 import { Splitter } from "../ui/splitter";
 import { useNarrow } from "../ui/use-narrow";
 import { StatusBar } from "./status-bar";
 import type { TerminalHandle } from "../terminals/terminal-view";
 import { TerminalPanel } from "../terminals/terminal-panel";
 import { useTerminals } from "../terminals/use-terminals";
-import { Explorer } from "../files/explorer";
+import { Explorer, type TreeReveal } from "../files/explorer";
 import { visibleRows } from "../files/tree-model";
 import { useDocuments } from "../editor/use-documents";
 import { useFileTree } from "../files/use-file-tree";
-import { EditorTabs } from "./editor-tabs";
 import { WorkbenchPalette } from "./workbench-palette";
 
 const MIN_SIDE = 150;
@@ -44,49 +61,81 @@ export function Workbench({ workspace, connected, onFork }: Props) {
   const [sideWidth, setSideWidth] = useState(first.sideWidth);
   const [panel, setPanel] = useState(first.panel);
   const [panelHeight, setPanelHeight] = useState(first.panelHeight);
-  const [pane, setPane] = useState<Pane>(first.active ? "editor" : "terminal");
+  const [view, setView] = useState<SideView>(first.view);
+  const [pane, setPane] = useState<Pane>(first.groups.length > 0 ? "editor" : "terminal");
   const [cursor, setCursor] = useState<Cursor | null>(null);
-  const [palette, setPalette] = useState<"commands" | "files" | null>(null);
+  /** What is typed in the palette. Null: it is closed. */
+  const [palette, setPalette] = useState<string | null>(null);
+  const [reveal, setReveal] = useState<FileReveal | null>(null);
+  const [treeReveal, setTreeReveal] = useState<TreeReveal | null>(null);
+  const [searchRequest, setSearchRequest] = useState(0);
+  const { wordWrap } = usePreferences();
   const root = useRef<HTMLDivElement>(null);
   const writable = workspace.access === "write";
   const files = useFileTree(workspace.id, first.expanded);
-  const documents = useDocuments(workspace.id, user, { paths: first.open, active: first.active });
+  const [firstTabs] = useState(() => tabsOf(first));
+  const documents = useDocuments(workspace.id, user, firstTabs);
+  const { tabs } = documents;
+  const search = useSearch(workspace.id);
   const terminals = useTerminals(workspace.id, writable, first.terminal, files.connection);
   const handles = useRef(new Map<string, TerminalHandle>());
+  const views = useRef(new Map<string, EditorView>());
   const narrow = useNarrow();
 
   useEffect(() => {
     writeLayout(workspace.id, {
       side,
+      view,
       sideWidth,
       panel,
       panelHeight,
       expanded: [...files.expanded],
-      open: documents.paths,
-      active: documents.active,
+      groups: tabs.groups,
+      focusedGroup: tabs.focused,
       terminal: terminals.active,
     });
-  }, [
-    workspace.id,
-    side,
-    sideWidth,
-    panel,
-    panelHeight,
-    files.expanded,
-    documents.paths,
-    documents.active,
-    terminals.active,
-  ]);
+  }, [workspace.id, side, view, sideWidth, panel, panelHeight, files.expanded, tabs, terminals.active]);
+
+  useEffect(() => {
+    if (documents.active) recordRecent(`files.${workspace.id}`, documents.active);
+  }, [workspace.id, documents.active]);
 
   const activeTerminal = () => (terminals.active ? handles.current.get(terminals.active) : undefined);
-  const open = (path: string) => {
-    documents.open(path);
+  const activeView = () =>
+    documents.active ? views.current.get(viewKey(tabs.focused, documents.active)) : undefined;
+  const open = (path: string, isPreview = false) => {
+    documents.open(path, isPreview);
     setPane("editor");
   };
-  const focusExplorer = () => {
+  const openAt = (path: string, place: Reveal, isPreview: boolean) => {
+    open(path, isPreview);
+    setReveal({ path, place });
+  };
+  const goToLine = (path: string, { line, column }: TextPosition) => {
+    openAt(path, { line, column: column - 1, length: 0 }, false);
+    focusEditor();
+  };
+  const showView = (view: SideView) => {
+    setView(view);
     setSide(true);
-    setPane("files");
+    setPane(view === "search" ? "search" : "files");
+  };
+  const focusExplorer = () => {
+    showView("explorer");
     focusTarget(root, "files");
+  };
+  const focusSearch = (isReplacing: boolean) => {
+    const editor = activeView();
+    const { from = 0, to = 0 } = editor?.state.selection.main ?? {};
+    const selected = editor?.hasFocus ? editor.state.sliceDoc(from, to) : "";
+    const pattern = selected !== "" && !selected.includes("\n") ? { pattern: selected } : {};
+    search.change({ isReplacing, ...pattern });
+    showView("search");
+    setSearchRequest((request) => request + 1);
+  };
+  const revealInTree = (path: string, isFolder = false) => {
+    showView("explorer");
+    setTreeReveal({ path, isFolder });
   };
   const focusEditor = () => {
     setPane("editor");
@@ -103,10 +152,20 @@ export function Workbench({ workspace, connected, onFork }: Props) {
     terminal: focusTerminal,
     status: () => focusTarget(root, "status"),
   };
+  const closeActive = (which: (path: string) => boolean) =>
+    documents.change((tabs) => closeTabs(tabs, (path, group) => group === tabs.focused && which(path)));
+  const showTab = (index: number) => {
+    const path = focusedGroup(tabs).paths[index];
+    if (path !== undefined) documents.change((tabs) => activateTab(tabs, tabs.focused, path));
+  };
+  const splitRight = () => {
+    if (!narrow) documents.change(splitGroup);
+  };
   const actions: WorkbenchActions = {
     focusExplorer,
     focusEditor,
     focusTerminal,
+    focusSearch,
     cycleRegion: (by) => focusRegion[nextRegion(by)](),
     newTerminal: () => {
       focusTerminal();
@@ -118,24 +177,41 @@ export function Workbench({ workspace, connected, onFork }: Props) {
     },
     toggleSideBar: () => setSide(!side),
     togglePanel: () => setPanel(!panel),
+    toggleWordWrap: () => setPreference("wordWrap", !wordWrap),
     closeTab: () => {
-      if (!documents.active) return;
-      documents.close(documents.active);
+      closeActive((path) => path === documents.active);
       // The focus stays in the editor: in the next tab, or in the empty area.
       focusEditor();
     },
+    closeAllTabs: () => closeActive(() => true),
+    closeOtherTabs: () => closeActive((path) => path !== documents.active),
+    reopenTab: () => documents.change(reopenTab),
+    keepTab: () => documents.active && documents.change((tabs) => keepTab(tabs, documents.active ?? "")),
     nextTab: (by) => {
-      const { paths, active } = documents;
+      const { paths, active } = focusedGroup(tabs);
       const at = active ? paths.indexOf(active) : -1;
-      const next = paths[(at + by + paths.length) % paths.length];
-      if (next) documents.activate(next);
+      showTab((at + by + paths.length) % paths.length);
+    },
+    showTab,
+    splitRight,
+    nextGroup: () => {
+      documents.change((tabs) => focusGroup(tabs, (tabs.focused + 1) % tabs.groups.length));
+      focusEditor();
     },
     reportSaved: () => {
       const shared = documents.active ? documents.shared(documents.active) : undefined;
       if (shared) toast(shared.state.saved ? "Saved" : "Saving… Changes are saved automatically.");
     },
-    openPalette: () => setPalette("commands"),
-    openFilePalette: () => setPalette("files"),
+    openFind: (isReplacing) => {
+      const view = activeView();
+      if (view) openFind(view, isReplacing);
+    },
+    openPalette: () => setPalette(">"),
+    openFilePalette: () => setPalette(""),
+    openLinePalette: () => setPalette(":"),
+    revealFile: () => documents.active && revealInTree(documents.active),
+    copyFilePath: () => documents.active && void copyText(`~/${documents.active}`, "Path"),
+    collapseFolders: files.collapseAll,
     toggleTheme: () => setTheme(isDark ? "light" : "dark"),
     openHistory: (file) => {
       const query = file === null ? "" : `?${new URLSearchParams({ file })}`;
@@ -149,6 +225,7 @@ export function Workbench({ workspace, connected, onFork }: Props) {
       writable,
       isTerminalFocused: isTerminalFocused(),
       isFullScreen: activeTerminal()?.fullScreen() ?? false,
+      hasFile: documents.active !== null,
     }),
   );
   const commands = workbenchCommands(actions, {
@@ -156,7 +233,9 @@ export function Workbench({ workspace, connected, onFork }: Props) {
     sideBar: side,
     panel,
     isDark,
+    isWrapped: wordWrap,
     file: documents.active,
+    hasClosedTabs: tabs.closed.length > 0,
   });
   const listedFiles = useMemo(() => {
     if (palette === null) return [];
@@ -164,6 +243,7 @@ export function Workbench({ workspace, connected, onFork }: Props) {
     return rows.filter((row) => row.entry.kind === "file" && row.entry.utf8).map((row) => row.path);
   }, [palette, files.directories]);
 
+  const sideView = narrow ? (pane === "search" ? "search" : "explorer") : view;
   const terminalVisible = narrow ? pane === "terminal" : panel;
   const style = useMemo(
     () => ({ "--side-width": `${sideWidth}px`, "--panel-height": `${panelHeight}px` }) as React.CSSProperties,
@@ -180,18 +260,46 @@ export function Workbench({ workspace, connected, onFork }: Props) {
         </div>
       )}
       <div className="columns">
+        {!narrow && (
+          <ActivityBar
+            view={side ? view : null}
+            onChange={(chosen) => (chosen === null ? setSide(false) : showView(chosen))}
+          />
+        )}
         {(side || narrow) && (
           <>
-            <aside className="side" data-region="files" aria-label="Explorer">
-              <Explorer
-                workspace={workspace.id}
-                files={files}
-                writable={writable}
-                active={documents.active}
-                onOpen={open}
-                onRenamed={documents.renamed}
-                onRemoved={documents.removed}
-              />
+            <aside
+              className="side"
+              data-region="files"
+              aria-label={sideView === "search" ? "Search" : "Explorer"}
+            >
+              <div className="side-view" hidden={sideView !== "explorer"}>
+                <Explorer
+                  workspace={workspace.id}
+                  files={files}
+                  writable={writable}
+                  active={documents.active}
+                  reveal={treeReveal}
+                  onOpen={open}
+                  onRenamed={documents.renamed}
+                  onRemoved={documents.removed}
+                  onSearch={(path) => {
+                    search.change({ path });
+                    focusSearch(false);
+                  }}
+                />
+              </div>
+              {sideView === "search" && (
+                <SearchView
+                  search={search}
+                  writable={writable}
+                  focusRequest={searchRequest}
+                  onOpen={(path, { line, column, length }, isPreview) => {
+                    openAt(path, { line, column, length }, isPreview);
+                    if (!isPreview) focusEditor();
+                  }}
+                />
+              )}
             </aside>
             <Splitter
               kind="column"
@@ -204,41 +312,24 @@ export function Workbench({ workspace, connected, onFork }: Props) {
           </>
         )}
         <main className="centre">
-          <section className="editors" data-region="editor" aria-label="Editor">
-            <EditorTabs
+          <div className="editors">
+            <EditorGroups
+              workspace={workspace.id}
               documents={documents}
-              side={side}
-              panel={panel}
-              onSide={() => setSide(!side)}
-              onPanel={() => setPanel(!panel)}
+              writable={writable}
+              isNarrow={narrow}
+              isVisible={!narrow || pane === "editor"}
+              reveal={reveal}
+              panes={{ side, panel, onSide: actions.toggleSideBar, onPanel: actions.togglePanel }}
+              actions={{
+                splitRight,
+                reveal: revealInTree,
+                copyPath: (path) => void copyText(`~/${path}`, "Path"),
+              }}
+              onCursor={setCursor}
+              views={views}
             />
-            <div className="editor-stack">
-              {documents.paths.map((path) => {
-                const shared = documents.shared(path);
-                return (
-                  shared && (
-                    <Editor
-                      key={path}
-                      workspace={workspace.id}
-                      path={path}
-                      shared={shared}
-                      active={path === documents.active && (!narrow || pane === "editor")}
-                      onCursor={setCursor}
-                      onClose={() => documents.close(path)}
-                    />
-                  )
-                );
-              })}
-              {documents.paths.length === 0 && (
-                <div className="editor-empty soft" tabIndex={-1}>
-                  <p>Open a file in the Explorer{writable ? ", or create one" : ""}.</p>
-                  <p className="small">
-                    <kbd>Ctrl+P</kbd> go to file · <kbd>F1</kbd> command palette · <kbd>Ctrl+`</kbd> terminal
-                  </p>
-                </div>
-              )}
-            </div>
-          </section>
+          </div>
           {panel && !narrow && (
             <Splitter
               kind="row"
@@ -277,14 +368,26 @@ export function Workbench({ workspace, connected, onFork }: Props) {
         shared={documents.active ? documents.shared(documents.active) : undefined}
         cursor={documents.active ? cursor : null}
       />
-      <BottomBar pane={pane} onChange={setPane} />
-      {palette && (
+      <BottomBar
+        pane={pane}
+        onChange={(pane) => {
+          setPane(pane);
+          if (pane === "files") setView("explorer");
+          if (pane === "search") setView("search");
+        }}
+      />
+      {palette !== null && (
         <WorkbenchPalette
           workspace={workspace.id}
           commands={commands}
           known={listedFiles}
-          filesFirst={palette === "files"}
-          onOpen={open}
+          query={palette}
+          onQuery={setPalette}
+          onOpen={(path, at) => {
+            if (at) goToLine(path, at);
+            else open(path);
+          }}
+          onLine={documents.active ? (at) => goToLine(documents.active ?? "", at) : null}
           onClose={() => setPalette(null)}
         />
       )}

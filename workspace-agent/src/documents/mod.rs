@@ -4,7 +4,8 @@
 //! its viewers and the [`file`]. A [`session`] relays messages between one client's socket and a
 //! document. The [`watcher`] tells documents that their file may have changed. Once a change on disk
 //! counts ([`disk_state`]), it becomes edits by way of a [`diff`]. A [`save`] writes the text to the
-//! file. Knows no HTTP.
+//! file. [`line_edits`] are edits that come without a replica, as a replacement in many files sends them.
+//! Knows no HTTP.
 //!
 //! The life of a document: a client opens a path; the registry resolves links, loads the file and
 //! starts the task, with a new epoch. Clients join, synchronize and edit. The document saves 150 ms
@@ -17,6 +18,7 @@ mod disk_state;
 mod document;
 mod file;
 mod late_write;
+mod line_edits;
 mod outbox;
 pub mod registry;
 mod renewal;

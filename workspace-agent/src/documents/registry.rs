@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use protocol::{
     document::{OpenDocument, RefusalReason},
     files::HomePath,
+    search::{EditedDocument, LineEdit},
 };
 
 use super::{
@@ -57,6 +58,35 @@ impl DocumentRegistry {
         }
     }
 
+    /// Applies edits to the text of a file, which is opened for that if necessary, and waits until they are
+    /// on disk. What is not where an edit says is left as it is.
+    pub async fn edit(
+        &self,
+        path: &HomePath,
+        edits: Vec<LineEdit>,
+    ) -> Result<EditedDocument, DocumentRefusal> {
+        let path = self.resolve(path.clone()).await?;
+        for _ in 0..MAX_JOIN_ATTEMPTS {
+            let was_open = self.is_open(&path).await;
+            let document = self.find_or_open(&path).await?;
+            let Ok(missed) = document.edit(edits.clone()).await else { continue };
+            document.flush().await;
+            let unsaved = document.check_saved(!was_open).await;
+            return Ok(EditedDocument { missed, unsaved });
+        }
+        Err(DocumentRefusal::closed_repeatedly())
+    }
+
+    /// Each file has one document, whichever links lead to it.
+    async fn resolve(&self, path: HomePath) -> Result<HomePath, DocumentRefusal> {
+        let path = self.home.run(move |files| files.resolve(&path).map_err(LoadError::Io)).await;
+        path.map_err(|error| DocumentRefusal::from(&error))
+    }
+
+    async fn is_open(&self, path: &HomePath) -> bool {
+        self.documents.lock().await.get(path).is_some_and(|document| !document.has_ended())
+    }
+
     /// Waits until all edits are on disk.
     pub async fn flush_all(&self) {
         let documents: Vec<DocumentHandle> = self.documents.lock().await.values().cloned().collect();
@@ -72,20 +102,14 @@ impl DocumentRegistry {
             reason: RefusalReason::OutsideHome,
             message: format!("Cannot open the document: {error}."),
         })?;
-        // Each file has one document, whichever links lead to it.
-        let path = self.home.run(move |files| files.resolve(&path).map_err(LoadError::Io)).await;
-        let path = path.map_err(|error| DocumentRefusal::from(&error))?;
+        let path = self.resolve(path).await?;
         for _ in 0..MAX_JOIN_ATTEMPTS {
             let document = self.find_or_open(&path).await?;
             if let Ok(joined) = document.join(request.epoch.clone()).await {
                 return joined.map(|joined| (document, joined));
             }
         }
-        Err(DocumentRefusal {
-            reason: RefusalReason::Internal,
-            message: "Cannot open the document: it closed several times while it was opened. Try again."
-                .to_owned(),
-        })
+        Err(DocumentRefusal::closed_repeatedly())
     }
 
     async fn find_or_open(&self, path: &HomePath) -> Result<DocumentHandle, DocumentRefusal> {
@@ -106,5 +130,64 @@ impl DocumentRegistry {
         document.poll_file();
         documents.insert(path.clone(), document.clone());
         Ok(document)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::documents::outbox::ViewerMessage;
+
+    fn setup(text: &str) -> (tempfile::TempDir, DocumentRegistry, HomePath) {
+        let directory = tempfile::tempdir().expect("a directory");
+        std::fs::write(directory.path().join("file"), text).expect("a writable directory");
+        let home = HomeDirectory::new(directory.path().to_owned(), false);
+        home.open_root().expect("the directory exists");
+        let registry = DocumentRegistry::new(home, Tasks::default());
+        (directory, registry, HomePath::parse("file").expect("a path"))
+    }
+
+    fn edit(line: u64, old: &str, new: &str) -> LineEdit {
+        LineEdit { line, column: 0, old: old.to_owned(), new: new.to_owned() }
+    }
+
+    #[tokio::test]
+    async fn edit_of_unopened_file_is_saved() {
+        let (directory, registry, path) = setup("one\r\ntwo\r\n");
+        let edits = vec![edit(1, "one", "1"), edit(2, "three", "3")];
+        let edited = registry.edit(&path, edits).await.expect("a text file");
+        assert_eq!(edited, EditedDocument { missed: vec![1], unsaved: None });
+        let saved = std::fs::read(directory.path().join("file")).expect("a file");
+        assert_eq!(saved, b"1\r\ntwo\r\n", "the line endings stay");
+        // A replacement in a thousand files must not keep a thousand documents.
+        while registry.count() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn edit_of_open_document_reaches_viewers() {
+        let (directory, registry, path) = setup("one\n");
+        let request = OpenDocument { path: "file".to_owned(), epoch: None, events: true };
+        let (document, mut viewer) = registry.join(request).await.expect("a text file");
+        registry.edit(&path, vec![edit(1, "one", "two")]).await.expect("a text file");
+        assert_eq!(std::fs::read(directory.path().join("file")).expect("a file"), b"two\n");
+        let mut is_shared = false;
+        while !is_shared {
+            let message = viewer.outbox.recv().await.expect("the document is open");
+            is_shared = matches!(message, ViewerMessage::Sync(update) if update.starts_with(&[0, 2]));
+        }
+        assert!(!document.has_ended());
+    }
+
+    #[tokio::test]
+    async fn edit_of_other_files_is_refused() {
+        let (directory, registry, path) = setup("one\n");
+        std::fs::write(directory.path().join("file"), b"\xff\0").expect("a writable directory");
+        let refusal = registry.edit(&path, vec![edit(1, "", "x")]).await.expect_err("no text");
+        assert_eq!(refusal.reason, RefusalReason::NotText);
+        let missing = HomePath::parse("missing").expect("a path");
+        let refusal = registry.edit(&missing, Vec::new()).await.expect_err("no file");
+        assert_eq!(refusal.reason, RefusalReason::NotFound);
     }
 }

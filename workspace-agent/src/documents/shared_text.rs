@@ -18,7 +18,10 @@ use std::{
 };
 
 use axum::body::Bytes;
-use protocol::document::{MAX_UPDATE_BYTES, TEXT_NAME};
+use protocol::{
+    document::{MAX_UPDATE_BYTES, TEXT_NAME},
+    search::LineEdit,
+};
 use yrs::{
     ClientID, Doc, GetString as _, OffsetKind, Options, ReadTxn as _, StateVector, Text as _, Transact as _,
     TransactionMut, Update, WriteTxn as _,
@@ -30,6 +33,7 @@ use yrs::{
 
 use super::{
     diff::{TextEdit, rebase_edits, text_edits},
+    line_edits::{LocatedEdits, locate_line_edits},
     unsaved_log::{SavePoint, UnsavedLog},
 };
 
@@ -378,6 +382,13 @@ impl SharedText {
         }
         edits.reverse();
         self.edit(edits)
+    }
+
+    /// Applies the edits whose old text is where they say. Returns the message for all viewers, if the
+    /// text has changed, and the indexes of the other edits. The change is unsaved.
+    pub fn apply_line_edits(&mut self, edits: &[LineEdit]) -> (Option<Vec<u8>>, Vec<usize>) {
+        let LocatedEdits { edits, missed } = locate_line_edits(&self.text(), edits);
+        (self.edit(edits), missed)
     }
 
     fn edit(&mut self, edits: Vec<TextEdit>) -> Option<Vec<u8>> {

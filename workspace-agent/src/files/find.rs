@@ -1,70 +1,131 @@
-//! Finding files of the home by a part of their path. Blocking. Knows no HTTP.
+//! Finding files of the home by a part of their path. Knows no HTTP.
+//!
+//! A user types letter by letter, so the list of all files is kept for a moment: the first letter walks
+//! the home, the next ones only compare paths.
 
 use std::{
     cmp::Reverse,
     collections::BinaryHeap,
-    ffi::OsStr,
-    os::unix::ffi::OsStrExt as _,
-    path::{Path, PathBuf},
+    io,
+    path::Path,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
-use ignore::{DirEntry, WalkBuilder};
+use ignore::WalkState;
 use nucleo_matcher::{
     Config, Matcher, Utf32Str,
     pattern::{CaseMatching, Normalization, Pattern},
 };
 use protocol::files::{FoundFiles, MAX_FOUND_FILES};
+use tokio::time::{Instant, sleep};
 
-/// Most files and directories that one search visits.
-const MAX_VISITED: usize = 500_000;
-/// Directories that nobody looks for files in, wherever they are.
-const SKIPPED: [&str; 2] = [".git", "node_modules"];
-/// A directory directly in the home that holds copies only.
-const CACHE: &str = ".cache";
+use super::{
+    home_directory::HomeDirectory,
+    walk::{MAX_VISITED, walk},
+};
+use crate::tasks::Tasks;
 
-/// Finds the files below `home` whose path matches `query` best: all its letters in their order,
-/// better where they are neighbours or begin a word. Files that `.gitignore` names are left out, and
-/// no link is followed. An empty query matches every file. Ends early when `is_cancelled` says so.
-pub fn find_files(home: &Path, query: &str, is_cancelled: impl Fn() -> bool) -> FoundFiles {
-    let mut search = Search::new(query);
-    let mut visited = 0;
-    let mut truncated = false;
-    for entry in walk(home) {
-        visited += 1;
-        if visited > MAX_VISITED || is_cancelled() {
-            truncated = true;
-            break;
-        }
-        // A directory that cannot be read hides its files, as in the tree.
-        let Ok(entry) = entry else { continue };
-        if !entry.file_type().is_some_and(|kind| kind.is_file()) {
-            continue;
-        }
-        if let Some(path) = entry.path().strip_prefix(home).ok().and_then(Path::to_str) {
-            search.add(path);
-        }
+/// How long a list answers queries. A file that was created since is missing from it.
+pub const LIST_TTL: Duration = Duration::from_secs(3);
+/// How long a list stays in memory.
+const LIST_RETENTION: Duration = Duration::from_secs(10);
+
+/// All files of a home.
+#[derive(Debug, Default)]
+pub struct FileList {
+    /// Paths relative to the home, sorted.
+    paths: Vec<Box<str>>,
+    /// Whether the home has more files than one walk visits.
+    truncated: bool,
+}
+
+/// The lists that the last queries have made: without and with ignored files.
+#[derive(Default)]
+pub struct FileLists([Arc<tokio::sync::Mutex<Option<KeptList>>>; 2]);
+
+struct KeptList {
+    list: Arc<FileList>,
+    made_at: Instant,
+}
+
+impl FileLists {
+    /// The files of the home, from a list that is not older than `max_age`. A list that was begun is
+    /// completed, also if the caller goes away: the next query needs it.
+    pub async fn get(
+        &self,
+        home: &HomeDirectory,
+        ignored: bool,
+        max_age: Duration,
+        tasks: &Tasks,
+    ) -> io::Result<Arc<FileList>> {
+        let kept = self.0[usize::from(ignored)].clone();
+        let (home, owner) = (home.clone(), tasks.clone());
+        let task = tasks.spawn(async move {
+            let mut slot = kept.lock().await;
+            if let Some(kept) = slot.as_ref().filter(|kept| kept.made_at.elapsed() < max_age) {
+                return Ok(kept.list.clone());
+            }
+            let root = home.path().to_owned();
+            let list = Arc::new(home.run(move |_| Ok::<_, io::Error>(list_files(&root, ignored))).await?);
+            *slot = Some(KeptList { list: list.clone(), made_at: Instant::now() });
+            owner.spawn(drop_old_list(kept.clone()));
+            Ok(list)
+        });
+        let ended = || io::Error::other("the agent is shutting down");
+        task.await.map_err(io::Error::other)?.ok_or_else(ended)?
     }
-    FoundFiles { paths: search.into_paths(), truncated }
 }
 
-fn walk(home: &Path) -> ignore::Walk {
-    let cache = home.join(CACHE);
-    WalkBuilder::new(home)
-        .hidden(false)
-        .ignore(false)
-        .git_global(false)
-        .parents(false)
-        .require_git(false)
-        .follow_links(false)
-        .sort_by_file_name(OsStr::cmp)
-        .filter_entry(move |entry| !is_skipped(entry, &cache))
-        .build()
+async fn drop_old_list(kept: Arc<tokio::sync::Mutex<Option<KeptList>>>) {
+    sleep(LIST_RETENTION).await;
+    let mut slot = kept.lock().await;
+    // A younger list has a task of its own.
+    if slot.as_ref().is_some_and(|kept| kept.made_at.elapsed() >= LIST_RETENTION) {
+        *slot = None;
+    }
 }
 
-fn is_skipped(entry: &DirEntry, cache: &PathBuf) -> bool {
-    let is_directory = entry.file_type().is_some_and(|kind| kind.is_dir());
-    let name = entry.file_name().as_bytes();
-    is_directory && (entry.path() == cache || SKIPPED.iter().any(|skipped| name == skipped.as_bytes()))
+/// Lists the files below `home`, see [`walk`]. Blocking.
+fn list_files(home: &Path, ignored: bool) -> FileList {
+    let (visited, is_truncated) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let paths = Mutex::new(Vec::new());
+    walk(home, home, ignored).build_parallel().run(|| {
+        Box::new(|entry| {
+            if visited.fetch_add(1, Ordering::Relaxed) >= MAX_VISITED {
+                is_truncated.store(true, Ordering::Relaxed);
+                return WalkState::Quit;
+            }
+            // A directory that cannot be read hides its files, as in the tree.
+            let Ok(entry) = entry else { return WalkState::Continue };
+            if entry.file_type().is_some_and(|kind| kind.is_file())
+                && let Some(path) = entry.path().strip_prefix(home).ok().and_then(Path::to_str)
+            {
+                paths.lock().unwrap_or_else(PoisonError::into_inner).push(Box::from(path));
+            }
+            WalkState::Continue
+        })
+    });
+    let mut paths: Vec<Box<str>> = paths.into_inner().unwrap_or_else(PoisonError::into_inner);
+    paths.sort_unstable();
+    FileList { paths, truncated: is_truncated.into_inner() }
+}
+
+/// Finds the files whose path matches `query` best: all its letters in their order, better where they are
+/// neighbours or begin a word. An empty query matches every file. Blocking. Ends early when `is_cancelled`
+/// says so.
+pub fn find_files(list: &FileList, query: &str, is_cancelled: impl Fn() -> bool) -> FoundFiles {
+    let mut search = Search::new(query);
+    for path in &list.paths {
+        if is_cancelled() {
+            return FoundFiles { paths: Vec::new(), truncated: true };
+        }
+        search.add(path);
+    }
+    FoundFiles { paths: search.into_paths(), truncated: list.truncated }
 }
 
 /// A match. A higher score is better; of equal ones, the shorter path and then the first name.
@@ -107,7 +168,7 @@ impl Search {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt as _};
 
     use super::*;
 
@@ -122,7 +183,7 @@ mod tests {
     }
 
     fn find(home: &Path, query: &str) -> Vec<String> {
-        find_files(home, query, || false).paths
+        find_files(&list_files(home, false), query, || false).paths
     }
 
     #[test]
@@ -149,6 +210,22 @@ mod tests {
         fs::write(home.path().join("app/.gitignore"), "out/\n").expect("a file");
         fs::write(home.path().join("app/main.js"), "").expect("a file");
         assert_eq!(find(home.path(), "main"), ["app/main.js"]);
+        let all = find_files(&list_files(home.path(), true), "main", || false).paths;
+        assert_eq!(all, [".cache/main", "app/main.js", "app/out/main.o", "app/node_modules/x/main.js"]);
+    }
+
+    #[tokio::test]
+    async fn list_is_reused_and_then_renewed() {
+        let directory = home(&["first"]);
+        let home = HomeDirectory::new(directory.path().to_owned(), false);
+        home.open_root().expect("the directory exists");
+        let (lists, tasks) = (FileLists::default(), Tasks::default());
+        let first = lists.get(&home, false, LIST_TTL, &tasks).await.expect("a list");
+        fs::write(directory.path().join("second"), "").expect("a file");
+        let again = lists.get(&home, false, LIST_TTL, &tasks).await.expect("a list");
+        assert!(Arc::ptr_eq(&first, &again), "letters that follow need no walk");
+        let renewed = lists.get(&home, false, Duration::ZERO, &tasks).await.expect("a list");
+        assert_eq!(renewed.paths.len(), 2);
     }
 
     #[test]
@@ -168,7 +245,7 @@ mod tests {
         let paths = find(home.path(), "xy");
         assert_eq!(paths.len(), MAX_FOUND_FILES);
         assert_eq!(paths[0], "xy");
-        let cancelled = find_files(home.path(), "xy", || true);
+        let cancelled = find_files(&list_files(home.path(), false), "xy", || true);
         assert!(cancelled.truncated && cancelled.paths.is_empty());
     }
 }

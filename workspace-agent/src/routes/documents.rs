@@ -10,8 +10,9 @@ use axum::{
 };
 use protocol::{
     Code,
-    document::{OpenDocument, OverwriteDocument},
+    document::{OpenDocument, OverwriteDocument, RefusalReason},
     files::HomePath,
+    search::{EditDocument, EditedDocument},
 };
 
 use super::may_write;
@@ -88,4 +89,45 @@ pub async fn overwrite_document(
     }
     let message = "Cannot overwrite the file: it is not open as a document. Open it again.";
     Err(ApiError::new(Code::NotFound, message))
+}
+
+/// Edit a document
+///
+/// Replaces text at lines and columns of a text file, which does not have to be open. Each edit names the
+/// text that must be there; an edit whose text is not there is left out and listed as `missed`. Users
+/// who have the file open see the edits at once. Answers when the file is saved. Requires write access.
+#[utoipa::path(
+    post,
+    path = "/documents/edit",
+    tag = "documents",
+    request_body = EditDocument,
+    responses(
+        (status = 200, description = "Which edits were left out.", body = EditedDocument),
+        (status = 403, description = "`forbidden`: permission denied, or a link leaves the home."),
+        (status = 404, description = "`not_found`: no such file or workspace."),
+        (status = 413, description = "`too_large`: the file is larger than 8 MiB, or the body than 16 MiB."),
+        (status = 415, description = "`unsupported`: the path is not a text file."),
+        (status = 422, description = "`invalid`: the path is absolute, contains `..`, or is too long."),
+        (status = 503, description = "`too_many_streams`: too many documents are open."),
+    ),
+)]
+pub async fn edit_document(
+    State(state): State<Arc<AgentState>>,
+    Json(request): Json<EditDocument>,
+) -> ApiResult<Json<EditedDocument>> {
+    state.require_ready()?;
+    let path = HomePath::parse(&request.path)?;
+    let edited = state.documents.edit(&path, request.edits).await;
+    edited.map(Json).map_err(|refusal| ApiError::new(refusal_code(refusal.reason), refusal.message))
+}
+
+fn refusal_code(reason: RefusalReason) -> Code {
+    match reason {
+        RefusalReason::NotFound => Code::NotFound,
+        RefusalReason::TooLarge => Code::TooLarge,
+        RefusalReason::NotText | RefusalReason::NotAFile => Code::Unsupported,
+        RefusalReason::OutsideHome | RefusalReason::PermissionDenied => Code::Forbidden,
+        RefusalReason::TooMany => Code::TooManyStreams,
+        RefusalReason::Stale | RefusalReason::BadUpdate | RefusalReason::Internal => Code::Internal,
+    }
 }

@@ -1,27 +1,37 @@
 //! Directories and files of the home, except their content.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use axum::{
     Json,
     extract::{Query, State, WebSocketUpgrade},
     http::StatusCode,
-    response::Response,
+    response::{
+        IntoResponse, Response,
+        sse::{Event, KeepAlive, Sse},
+    },
 };
 use protocol::{
     Code,
     files::{DirectoryListing, FileEntry, FoundFiles, HomePath, MAX_PATH_BYTES, NewDirectory, RenameRequest},
+    search::{SearchEvent, SearchQuery},
 };
 use serde::Deserialize;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use utoipa::IntoParams;
 
 use crate::{
     error::{ApiError, ApiResult},
-    files::{self, find, watch::WatchSession},
+    files::{self, find, search::FileSearch, watch::WatchSession},
     socket,
     state::AgentState,
 };
+
+/// Most events of a search that wait for the client.
+const MAX_QUEUED_EVENTS: usize = 16;
+/// How often a search that finds nothing tells the client that it goes on.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Query of [`list_directory`].
 #[derive(Debug, Deserialize, IntoParams)]
@@ -42,6 +52,9 @@ pub struct FindFilesQuery {
     #[serde(default)]
     #[param(example = "main")]
     query: String,
+    /// Whether to find what a `.gitignore` names, `node_modules` and `.cache` too.
+    #[serde(default)]
+    ignored: bool,
 }
 
 /// Query of [`delete_file`].
@@ -82,8 +95,10 @@ pub async fn list_directory(
 
 /// Find files
 ///
-/// Returns the files of the home whose path matches best. Leaves out `.git`, `node_modules`,
-/// `.cache`, and what a `.gitignore` names. Visits at most 500,000 files and directories.
+/// Returns the files of the home whose path matches best. Leaves out `.git`, and unless `ignored` is
+/// set, `node_modules`, `.cache`, and what a `.gitignore` names. Visits at most 500,000 files and
+/// directories. The answer may be 3 seconds behind the home, but for an empty query it never is: send
+/// one before the first letter.
 #[utoipa::path(
     get,
     path = "/files/find",
@@ -105,11 +120,67 @@ pub async fn find_files(
     // A client that types on ends the request, and this guard the search.
     let cancellation = CancellationToken::new();
     let _guard = cancellation.clone().drop_guard();
-    let home = state.home.path().to_owned();
-    let found = state.home.run(move |_| {
-        Ok::<_, io::Error>(find::find_files(&home, &query.query, || cancellation.is_cancelled()))
+    // An editor asks so when its user begins to type.
+    let max_age = if query.query.is_empty() { Duration::ZERO } else { find::LIST_TTL };
+    let list = state.file_lists.get(&state.home, query.ignored, max_age, state.tasks()).await?;
+    let found = tokio::task::spawn_blocking(move || {
+        find::find_files(&list, &query.query, || cancellation.is_cancelled())
     });
-    Ok(Json(found.await?))
+    Ok(Json(found.await.map_err(io::Error::other)?))
+}
+
+/// Search the text of files
+///
+/// Streams the matches of a pattern in the text files of a directory, as server-sent events of type
+/// `SearchEvent`. Files with a NUL byte are left out. Ends at 10,000 matches. The search ends when the
+/// client closes the connection.
+#[utoipa::path(
+    get,
+    path = "/files/search",
+    tag = "files",
+    params(SearchQuery),
+    responses(
+        (
+            status = 200,
+            description = "The matches, file by file.",
+            body = SearchEvent,
+            content_type = "text/event-stream",
+        ),
+        (status = 404, description = "`not_found`: no such directory or workspace."),
+        (status = 422, description = "`invalid`: the pattern or a glob cannot be parsed, or is too long."),
+    ),
+)]
+pub async fn search_files(
+    State(state): State<Arc<AgentState>>,
+    Query(query): Query<SearchQuery>,
+) -> ApiResult<impl IntoResponse> {
+    let directory = HomePath::parse(&query.path)?;
+    let directory = state.home.run(move |files| files.resolve(&directory)).await?;
+    let search = FileSearch::new(state.home.path(), &directory, &query).map_err(|error| {
+        ApiError::new(Code::Invalid, error.to_string()).with_field(error.field(), error.cause())
+    })?;
+    // A search that waits for its turn ends with its client.
+    let permit = state.searches.clone().acquire_owned().await.map_err(io::Error::other)?;
+    let (events, received) = mpsc::channel(MAX_QUEUED_EVENTS);
+    // The end of the response ends the search.
+    let cancellation = CancellationToken::new();
+    let guard = cancellation.clone().drop_guard();
+    let home = state.home.clone();
+    state.tasks().spawn(async move {
+        let _permit = permit;
+        let run = home.run(move |_| {
+            search.run(&cancellation, &|event| events.blocking_send(event).is_ok());
+            Ok::<_, io::Error>(())
+        });
+        if let Err(error) = run.await {
+            tracing::warn!(%error, "a search failed");
+        }
+    });
+    let stream = futures_util::stream::unfold((received, guard), async |(mut received, guard)| {
+        let event: SearchEvent = received.recv().await?;
+        Some((Event::default().json_data(event), (received, guard)))
+    });
+    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(HEARTBEAT_INTERVAL)))
 }
 
 /// Create a directory

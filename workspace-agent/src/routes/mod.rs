@@ -31,6 +31,7 @@ use protocol::{
     agent::{ACCESS_HEADER, BOOTSTRAP, CLOCK, FREEZE, GROW, HEALTH, MAX_JSON_BYTES, NOTICE, THAW},
     problem::REQUEST_ID_HEADER,
     restore::MAX_COMPARE_BYTES,
+    search::MAX_EDIT_BYTES,
 };
 
 use crate::{error::ApiError, state::AgentState};
@@ -53,6 +54,11 @@ fn relayed_routes() -> Vec<Route> {
         ("GET", "/v1/exec", any(exec::exec_program)),
         ("GET", "/v1/documents", any(documents::open_document)),
         ("POST", "/v1/documents/overwrite", post(documents::overwrite_document)),
+        (
+            "POST",
+            "/v1/documents/edit",
+            post(documents::edit_document).layer(DefaultBodyLimit::max(MAX_EDIT_BYTES as usize)),
+        ),
         ("GET", "/v1/stats", get(stats::get_workspace_stats)),
     ]
 }
@@ -63,6 +69,7 @@ fn relayed_file_routes() -> Vec<Route> {
         ("GET", "/v1/files", get(files::list_directory)),
         ("DELETE", "/v1/files", delete(files::delete_file)),
         ("GET", "/v1/files/find", get(files::find_files)),
+        ("GET", "/v1/files/search", get(files::search_files)),
         ("GET", "/v1/files/content", get(file_content::read_file)),
         ("HEAD", "/v1/files/content", head(file_content::get_file_headers)),
         ("PUT", "/v1/files/content", put(file_content::write_file)),

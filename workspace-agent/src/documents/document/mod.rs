@@ -13,6 +13,7 @@ use axum::body::Bytes;
 use protocol::{
     document::{DocumentEvent, RefusalReason, is_edit},
     files::HomePath,
+    search::LineEdit,
 };
 use tokio::{
     sync::{Notify, mpsc, oneshot},
@@ -48,7 +49,18 @@ enum Command {
         message: Bytes,
     },
     Leave(ViewerId),
+    Edit {
+        edits: Vec<LineEdit>,
+        /// Gets the indexes of the edits that were missed.
+        reply: oneshot::Sender<Vec<usize>>,
+    },
     Flush(oneshot::Sender<()>),
+    /// Asks why there are edits that are not on disk.
+    Check {
+        /// Ends a document without viewers whose edits are on disk.
+        ends_unused: bool,
+        reply: oneshot::Sender<Option<String>>,
+    },
     Overwrite,
     #[cfg(test)]
     Panic,
@@ -98,6 +110,12 @@ impl From<Rejection> for DocumentRefusal {
 }
 
 impl DocumentRefusal {
+    /// The document ended each time before it could be used.
+    pub fn closed_repeatedly() -> Self {
+        let message = "Cannot open the document: it closed several times while it was opened. Try again.";
+        Self { reason: RefusalReason::Internal, message: message.to_owned() }
+    }
+
     /// The event that tells the viewer.
     pub fn event(&self) -> DocumentEvent {
         DocumentEvent::Refused { reason: self.reason, message: self.message.clone() }
@@ -170,6 +188,21 @@ impl DocumentHandle {
     /// Replaces the file by the text, although the file is protected or contains something else.
     pub async fn overwrite(&self) -> Result<(), DocumentEnded> {
         self.inbox.send(Command::Overwrite).await.map_err(|_| DocumentEnded)
+    }
+
+    /// Applies the edits whose old text is still there. Returns the indexes of the others.
+    pub async fn edit(&self, edits: Vec<LineEdit>) -> Result<Vec<usize>, DocumentEnded> {
+        let (reply, missed) = oneshot::channel();
+        self.inbox.send(Command::Edit { edits, reply }).await.map_err(|_| DocumentEnded)?;
+        missed.await.map_err(|_| DocumentEnded)
+    }
+
+    /// Why there are edits that are not on disk, for the user. `None` if all are. With `ends_unused`, a
+    /// document without viewers ends then.
+    pub async fn check_saved(&self, ends_unused: bool) -> Option<String> {
+        let (reply, unsaved) = oneshot::channel();
+        self.inbox.send(Command::Check { ends_unused, reply }).await.ok()?;
+        unsaved.await.ok()?
     }
 
     /// Waits until all earlier edits are on disk, or a save has failed.
@@ -280,6 +313,17 @@ impl Document {
             }
             Command::Sync { viewer, message } => self.apply_message(viewer, &message),
             Command::Leave(viewer) => self.remove_viewer(viewer),
+            Command::Edit { edits, reply } => {
+                let _ = reply.send(self.apply_line_edits(&edits));
+            }
+            Command::Check { ends_unused, reply } => {
+                let unsaved = self.unsaved_reason();
+                let ends = ends_unused && self.viewers.is_empty() && unsaved.is_none();
+                let _ = reply.send(unsaved);
+                if ends {
+                    return Next::Break(());
+                }
+            }
             Command::Flush(reply) => {
                 self.flushes.push(reply);
                 self.flush();
@@ -344,6 +388,29 @@ impl Document {
         } else if is_edit && is_complete && !was_unsaved {
             // What it sends again after a reconnect may have been saved without its knowledge.
             self.send_saved(viewer);
+        }
+    }
+
+    fn apply_line_edits(&mut self, edits: &[LineEdit]) -> Vec<usize> {
+        let was_unsaved = self.text.has_unsaved_edits();
+        let (message, missed) = self.text.apply_line_edits(edits);
+        if let Some(message) = message {
+            self.share_change(message);
+            if !was_unsaved {
+                self.broadcast(&ViewerMessage::Event(DocumentEvent::Dirty), None);
+            }
+            self.file.schedule_save();
+        }
+        missed
+    }
+
+    fn unsaved_reason(&self) -> Option<String> {
+        if !self.text.has_unsaved_edits() {
+            return None;
+        }
+        match self.file.failure() {
+            Some(DocumentEvent::SaveFailed { message, .. }) => Some(message),
+            _ => Some("The file is being changed by a program.".to_owned()),
         }
     }
 

@@ -1,0 +1,111 @@
+// The results of a search, and the edits that replace them. Pure.
+import type { LineEdit, SearchEvent, TextMatch } from "../api/agent";
+
+export interface FileMatches {
+  path: string;
+  matches: readonly TextMatch[];
+}
+
+export interface SearchResults {
+  /** By path. */
+  files: readonly FileMatches[];
+  matches: number;
+  /** Null while the search runs. */
+  end: { files: number; truncated: boolean; skipped: number } | null;
+}
+
+export const NO_RESULTS: SearchResults = { files: [], matches: 0, end: null };
+
+/** `results` with the events that have arrived since. Files come in no order. */
+export function addEvents(results: SearchResults, events: readonly SearchEvent[]): SearchResults {
+  const files = new Map(results.files.map((file) => [file.path, file]));
+  let { matches, end } = results;
+  for (const event of events) {
+    if (event.type === "finished") {
+      end = { files: event.files, truncated: event.truncated, skipped: event.skipped };
+      continue;
+    }
+    const known = files.get(event.path)?.matches ?? [];
+    files.set(event.path, { path: event.path, matches: [...known, ...event.matches] });
+    matches += event.matches.length;
+  }
+  const sorted = [...files.values()].sort((a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0));
+  return { files: sorted, matches, end };
+}
+
+/** `results` without a match, or without a file. */
+export function withoutMatch(results: SearchResults, path: string, match: TextMatch | null): SearchResults {
+  const files = results.files.flatMap((file) => {
+    if (file.path !== path) return [file];
+    const matches = match === null ? [] : file.matches.filter((other) => other !== match);
+    return matches.length > 0 ? [{ path, matches }] : [];
+  });
+  const count = files.reduce((sum, file) => sum + file.matches.length, 0);
+  return { ...results, files, matches: count };
+}
+
+/** A line of the tree of results: a file, or a match in it. */
+export interface ResultRow {
+  key: string;
+  path: string;
+  /** Null for the file itself. */
+  match: TextMatch | null;
+  count: number;
+  isExpanded: boolean;
+}
+
+export function resultRows(results: SearchResults, collapsed: ReadonlySet<string>): ResultRow[] {
+  return results.files.flatMap(({ path, matches }) => {
+    const isExpanded = !collapsed.has(path);
+    const file: ResultRow = { key: path, path, match: null, count: matches.length, isExpanded };
+    if (!isExpanded) return [file];
+    const below = matches.map((match) => ({
+      key: `${path}:${match.line}:${match.column}`,
+      path,
+      match,
+      count: 0,
+      isExpanded: false,
+    }));
+    return [file, ...below];
+  });
+}
+
+/** "12 results in 3 files", as far as the search has come. */
+export function summaryOf({ files, matches, end }: SearchResults): string {
+  if (matches === 0) return end ? "No results" : "Searching…";
+  const counted = (count: number, one: string) =>
+    `${count.toLocaleString("en")} ${count === 1 ? one : `${one}s`}`;
+  return `${counted(matches, "result")} in ${counted(files.length, "file")}${end ? "" : "…"}`;
+}
+
+/** What the user should know about a search that has ended. Empty: nothing. */
+export function noticeOf({ end }: SearchResults): string {
+  const facts: string[] = [];
+  if (end?.truncated) facts.push("Only the first 10,000 results are shown. Narrow the search to see all.");
+  if (end && end.skipped > 0) {
+    const files = end.skipped === 1 ? "1 file was" : `${end.skipped.toLocaleString("en")} files were`;
+    facts.push(`${files} not searched: no permission, or lines that are too long.`);
+  }
+  return facts.join(" ");
+}
+
+/** The edits that replace matches. Those that are too long to show are left out. */
+export function replacementEdits(matches: readonly TextMatch[]): LineEdit[] {
+  return matches.flatMap(({ line, column, text, replacement }) =>
+    replacement === undefined || replacement === null ? [] : [{ line, column, old: text, new: replacement }],
+  );
+}
+
+/** The edits that undo `edits`, except those that were missed: their indexes. */
+export function inverseEdits(edits: readonly LineEdit[], missed: readonly number[]): LineEdit[] {
+  const applied = edits.filter((_, index) => !missed.includes(index));
+  const sorted = [...applied].sort((a, b) => a.line - b.line || a.column - b.column);
+  let line = 0;
+  let shift = 0;
+  return sorted.map((edit) => {
+    if (edit.line !== line) [line, shift] = [edit.line, 0];
+    const inverse = { line, column: edit.column + shift, old: edit.new, new: edit.old };
+    shift += edit.new.length - edit.old.length;
+    return inverse;
+  });
+}
