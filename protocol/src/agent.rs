@@ -243,7 +243,7 @@ impl Route {
                 (Files, Read, false, 0)
             }
             ("PUT", ["files", "content"]) => (Files, Write, false, MAX_UPLOAD_BYTES),
-            ("POST", ["files", "directory" | "rename"]) => (Files, Write, false, MAX_JSON_BYTES),
+            ("POST", ["files", "directory" | "rename" | "copy"]) => (Files, Write, false, MAX_JSON_BYTES),
             ("DELETE", ["files"]) => (Files, Write, false, 0),
             (_, ["files", "watch"]) if upgrades => (Files, Read, true, 0),
             (_, ["documents"]) if upgrades => (Document, Read, true, 0),
@@ -348,6 +348,7 @@ mod tests {
                 ("PUT", "files/content".to_owned()),
                 ("POST", "files/directory".to_owned()),
                 ("POST", "files/rename".to_owned()),
+                ("POST", "files/copy".to_owned()),
                 ("POST", "documents/overwrite".to_owned()),
                 ("POST", "documents/edit".to_owned()),
                 ("DELETE", "files".to_owned()),

@@ -8,8 +8,8 @@
 //!   `Content-Disposition`.
 //! - `PUT files/content?path=` → [`FileEntry`]. Replaces the whole file atomically. Supports
 //!   `If-Match` and `If-None-Match: *`.
-//! - `POST files/directory` ([`NewDirectory`]) and `POST files/rename` ([`RenameRequest`]) →
-//!   [`FileEntry`].
+//! - `POST files/directory` ([`NewDirectory`]), `POST files/rename` ([`RenameRequest`]) and
+//!   `POST files/copy` ([`CopyRequest`]) → [`FileEntry`].
 //! - `DELETE files?path=&recursive=`.
 //! - `files/watch`: a WebSocket of JSON text messages, [`WatchRequest`] from the client and
 //!   [`DirectoryChanges`] from the agent.
@@ -207,6 +207,16 @@ pub struct RenameRequest {
     /// Replace what exists at `to`. Otherwise the request fails with `conflict`.
     #[serde(default)]
     pub overwrite: bool,
+}
+
+/// Body of `POST files/copy`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({ "from": "draft.md", "to": "draft copy.md" }))]
+pub struct CopyRequest {
+    /// Path of the original, relative to the home.
+    pub from: String,
+    /// Path of the copy, relative to the home. Nothing may exist there.
+    pub to: String,
 }
 
 /// A client's message on `files/watch`. Only direct entries of a watched directory are reported. A

@@ -181,6 +181,31 @@ export async function workbenchSteps(page, workspace) {
     await page.locator(".tab.chosen").filter({ hasText: "mod_3.py" }).waitFor();
     await runCommand(page, "Close all tabs");
     await page.getByText("Open a file in the Explorer").waitFor();
+  });
+
+  await step("the Explorer selects, moves and creates several entries", async () => {
+    const row = (path) => page.locator(`[data-path="${path}"]`);
+    await row("repo/py/src/mod_10.py").click();
+    await row("repo/py/src/mod_12.py").click({ modifiers: ["Shift"] });
+    await row("repo/py/src/mod_14.py").click({ modifiers: ["Control"] });
+    assert.equal(await page.locator(".tree-row.selected").count(), 4);
+    await page.keyboard.press("Control+x");
+    await row("repo/go").click();
+    await page.keyboard.press("Control+v");
+    await page.getByText("4 entries moved to go").waitFor();
+    await row("repo/go/mod_14.py").waitFor();
+    await screenshot(page, "explorer-moved", { dark: true });
+    await page.locator(".toasts").getByRole("button", { name: "Undo" }).click();
+    await row("repo/py/src/mod_14.py").waitFor();
+    await row("repo/go/mod_14.py").waitFor({ state: "detached" });
+    // A name with slashes creates the folders.
+    await row("repo").click({ button: "right" });
+    await page.getByRole("menuitem", { name: "New file…" }).click();
+    await page.getByLabel("Name").fill("docs/guide/intro.md");
+    await page.keyboard.press("Enter");
+    await row("repo/docs/guide/intro.md").waitFor();
+    await page.locator(".tab.chosen").filter({ hasText: "intro.md" }).waitFor();
+    await runCommand(page, "Close all tabs");
     await page.getByRole("button", { name: "Collapse folders" }).click();
     await page.locator('[data-path="repo/py"]').waitFor({ state: "detached" });
     await removeDirectory(page, workspace, "repo");

@@ -277,6 +277,9 @@ export const classesApi = {
 /** Long enough for a home of many gigabytes. */
 const SEARCH_TIMEOUT_MS = 10 * 60_000;
 
+/** Long enough for a large folder. */
+const COPY_TIMEOUT_MS = 10 * 60_000;
+
 export interface SearchOptions {
   pattern: string;
   /** Null: matches have no preview of a replacement. */
@@ -326,6 +329,13 @@ export const filesApi = {
     post<Entry>(agentPath(id, "files/directory"), { path, parents }),
   rename: (id: string, from: string, to: string) =>
     post<Entry>(agentPath(id, "files/rename"), { from, to, overwrite: false }),
+  /** Copies a file, or a folder with its content. */
+  copy: (id: string, from: string, to: string) =>
+    request<Entry>(agentPath(id, "files/copy"), {
+      method: "POST",
+      json: { from, to },
+      timeoutMs: COPY_TIMEOUT_MS,
+    }),
   remove: (id: string, path: string, recursive: boolean) =>
     remove(agentPath(id, "files", recursive ? { path, recursive: "true" } : { path })),
   /** Creates an empty file. Fails if the file exists. */

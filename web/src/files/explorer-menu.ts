@@ -13,20 +13,28 @@ export interface ExplorerMenuActions {
   search: (row: TreeRow) => void;
   beginRename: (row: TreeRow) => void;
   askToDelete: (row: TreeRow) => void;
+  cut: (row: TreeRow) => void;
+  copy: (row: TreeRow) => void;
+  paste: (row: TreeRow | null) => void;
   downloadUrl: (row: TreeRow) => string;
 }
 
 interface Context {
   writable: boolean;
   dotfilesShown: boolean;
+  /** How many entries the menu of a selected row is about. */
+  count: number;
+  /** Whether entries were cut or copied. */
+  canPaste: boolean;
 }
 
 /** The menu of a row. With null: of the empty area, which stands for the home. */
 export function explorerMenu(
   row: TreeRow | null,
-  { writable, dotfilesShown }: Context,
+  { writable, dotfilesShown, count, canPaste }: Context,
   actions: ExplorerMenuActions,
 ): MenuEntry[] {
+  if (row && count > 1) return menuOfSelection(row, count, writable, actions);
   const items: MenuEntry[] = [];
   if (row && row.entry.kind !== "directory")
     items.push({ label: "Open", icon: "file", run: () => actions.open(row) });
@@ -36,6 +44,7 @@ export function explorerMenu(
       { label: "New folder…", icon: "folderPlus", run: () => actions.beginNew("directory", row) },
       { label: "Upload files…", icon: "upload", run: () => actions.chooseFiles(row) },
     );
+    if (canPaste) items.push({ label: "Paste", keys: "Ctrl+V", run: () => actions.paste(row) });
   }
   if (!row) {
     items.push({ label: dotfilesShown ? "Hide dotfiles" : "Show dotfiles", run: actions.toggleDotfiles });
@@ -54,9 +63,29 @@ export function explorerMenu(
   if (writable) {
     items.push(
       "line",
+      { label: "Cut", keys: "Ctrl+X", run: () => actions.cut(row) },
+      { label: "Copy", keys: "Ctrl+C", run: () => actions.copy(row) },
       { label: "Rename…", keys: "F2", run: () => actions.beginRename(row) },
       { label: "Delete…", keys: "Del", danger: true, run: () => actions.askToDelete(row) },
     );
   }
   return items;
+}
+
+/** The menu of several selected entries. */
+function menuOfSelection(
+  row: TreeRow,
+  count: number,
+  writable: boolean,
+  actions: ExplorerMenuActions,
+): MenuEntry[] {
+  const copy: MenuEntry = { label: "Copy paths", icon: "copy", run: () => actions.copyPath(row) };
+  if (!writable) return [copy];
+  return [
+    copy,
+    "line",
+    { label: `Cut ${count} entries`, keys: "Ctrl+X", run: () => actions.cut(row) },
+    { label: `Copy ${count} entries`, keys: "Ctrl+C", run: () => actions.copy(row) },
+    { label: `Delete ${count} entries…`, keys: "Del", danger: true, run: () => actions.askToDelete(row) },
+  ];
 }

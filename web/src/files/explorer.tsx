@@ -1,13 +1,22 @@
 // The explorer: the file tree of a running home, with keyboard, menus, renaming in place, and drag and drop.
 import { explorerMenu } from "./explorer-menu";
 import { fileActions } from "./file-actions";
-import { useEffect, useMemo, useRef, useState, type DragEvent, type KeyboardEvent } from "react";
+import {
+  useEffect,
+  useMemo,
+  useRef,
+  useState,
+  type DragEvent,
+  type KeyboardEvent,
+  type MouseEvent,
+} from "react";
 import { filesApi } from "../api/endpoints";
 import { ConfirmDialog } from "../ui/dialog";
 import { Icon } from "../ui/icons";
 import { copyText, toastError } from "../ui/toasts";
 import { formatBytes } from "../ui/format";
 import { ancestorsOf, parentOf, displayName } from "./paths";
+import { actedRows, NO_SELECTION, selectOnly, selectRange, toggleSelected } from "./selection";
 import { visibleRows, type TreeRow } from "./tree-model";
 import { DotfilesButton, TruncatedNote } from "./tree-tools";
 import { TreeItem } from "./tree-item";
@@ -18,8 +27,8 @@ import { useUploads } from "./use-uploads";
 import type { FileTree } from "./use-file-tree";
 import { NameInput } from "./name-input";
 
-/** Media type of a path that is dragged within the tree. */
-const DRAG_TYPE = "application/x-burrow-path";
+/** Media type of paths that are dragged within the tree: a JSON array. */
+const DRAG_TYPE = "application/x-burrow-paths";
 /** Key of the line with the name that is being typed. No path has it. */
 const NAME_INPUT_KEY = "/name";
 
@@ -37,6 +46,14 @@ interface Props {
   onSearch: (directory: string) => void;
 }
 
+interface FileClipboard {
+  paths: readonly string[];
+  /** Whether they are moved, or copied. */
+  isCut: boolean;
+}
+
+const EMPTY_CLIPBOARD: FileClipboard = { paths: [], isCut: false };
+
 export interface TreeReveal {
   path: string;
   /** A folder, whose content is shown too. */
@@ -50,7 +67,10 @@ export function Explorer(props: Props) {
   const { workspace, files, writable } = props;
   const [hidden, setHidden] = useState(false);
   const [editing, setEditing] = useState<NameEdit | null>(null);
-  const [removing, setRemoving] = useState<TreeRow | null>(null);
+  const [removing, setRemoving] = useState<readonly TreeRow[] | null>(null);
+  const [selection, setSelection] = useState(NO_SELECTION);
+  /** What waits to be pasted elsewhere. */
+  const [clipboard, setClipboard] = useState<FileClipboard>(EMPTY_CLIPBOARD);
   const [over, setOver] = useState<string | null>(null);
   const chooser = useRef<HTMLInputElement>(null);
   const chosenFor = useRef("");
@@ -106,9 +126,63 @@ export function Explorer(props: Props) {
     chooser.current?.click();
   };
 
+  const acted = (row: TreeRow) => actedRows(selection, row, rows);
+  const take = (row: TreeRow, isCut: boolean) =>
+    setClipboard({ paths: acted(row).map(({ path }) => path), isCut });
+  const paste = (row: TreeRow | null | undefined) => {
+    const { paths, isCut } = clipboard;
+    setSelection(NO_SELECTION);
+    if (isCut) setClipboard(EMPTY_CLIPBOARD);
+    const directory = target(row);
+    if (isCut) void actions.move(paths, directory);
+    // A copy of the folder that is still selected goes beside it.
+    else void actions.copy(paths, paths.includes(directory) ? parentOf(directory) : directory);
+  };
+  const askToDelete = (row: TreeRow) => {
+    const rows = acted(row);
+    if (rows.length > 0) setRemoving(rows);
+  };
+  const onSelect = (event: MouseEvent, row: TreeRow): boolean => {
+    if (event.ctrlKey || event.metaKey) setSelection(toggleSelected(selection, row.path));
+    else if (event.shiftKey) setSelection(selectRange(selection, row.path, rows));
+    else {
+      setSelection(selectOnly(row.path));
+      return false;
+    }
+    return true;
+  };
+  /** Keys that change the selection or act on it. Returns whether it was one. */
+  const onSelectionKey = (event: KeyboardEvent, row: TreeRow): boolean => {
+    const ctrl = (event.ctrlKey || event.metaKey) && !event.altKey && !event.shiftKey;
+    const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (event.shiftKey && by !== undefined) {
+      const next = rows[rows.indexOf(row) + by];
+      if (!next) return true;
+      const begun = selection.paths.has(row.path) ? selection : selectOnly(row.path);
+      setSelection(selectRange(begun, next.path, rows));
+      focusRow(next.path);
+    } else if (event.key === "Escape" && (selection.paths.size > 0 || clipboard.paths.length > 0)) {
+      setSelection(NO_SELECTION);
+      setClipboard(EMPTY_CLIPBOARD);
+    } else if (ctrl && event.code === "KeyA") {
+      setSelection({ paths: new Set(rows.map(({ path }) => path)), anchor: row.path });
+    } else if (ctrl && ["KeyX", "KeyC"].includes(event.code) && writable) {
+      take(row, event.code === "KeyX");
+    } else if (ctrl && event.code === "KeyV" && writable && clipboard.paths.length > 0) {
+      paste(row);
+    } else {
+      return false;
+    }
+    return true;
+  };
+
   const onKey = (event: KeyboardEvent) => {
     if (editing || (event.target as Element).tagName === "INPUT") return;
     const plain = !event.ctrlKey && !event.metaKey && !event.altKey;
+    if (current && onSelectionKey(event, current)) {
+      event.preventDefault();
+      return;
+    }
     if (!plain || !current) return;
     if (event.key === "Enter" || event.key === " ") {
       event.preventDefault();
@@ -119,7 +193,7 @@ export function Explorer(props: Props) {
       setEditing({ kind: "rename", path: current.path });
     } else if (event.key === "Delete" && writable && current.entry.utf8) {
       event.preventDefault();
-      setRemoving(current);
+      askToDelete(current);
     } else if (!menu.onKey(event)) {
       focus.onKey(event);
     }
@@ -151,24 +225,35 @@ export function Explorer(props: Props) {
     if (!writable) return;
     event.preventDefault();
     event.stopPropagation();
-    const from = event.dataTransfer.getData(DRAG_TYPE);
-    if (from) void actions.move(from, target(row));
+    const dragged = event.dataTransfer.getData(DRAG_TYPE);
+    if (dragged) void actions.move(JSON.parse(dragged) as string[], target(row));
     else void uploads.drop(event.dataTransfer, target(row));
   };
   const menu = useRowMenu(focus, (row) =>
     explorerMenu(
       row,
-      { writable, dotfilesShown: hidden },
+      {
+        writable,
+        dotfilesShown: hidden,
+        count: row ? acted(row).length : 0,
+        canPaste: clipboard.paths.length > 0,
+      },
       {
         open,
         beginNew,
         chooseFiles,
         toggleDotfiles: () => setHidden(!hidden),
-        copyPath: ({ path }) => void copyText(`~/${path}`, "Path"),
+        copyPath: (row) => {
+          const paths = acted(row).map(({ path }) => `~/${path}`);
+          void copyText(paths.join("\n"), paths.length === 1 ? "Path" : "Paths");
+        },
+        cut: (row) => take(row, true),
+        copy: (row) => take(row, false),
+        paste,
         copyRelativePath: ({ path }) => void copyText(path, "Path"),
         search: ({ path }) => props.onSearch(path),
         beginRename: ({ path }) => setEditing({ kind: "rename", path }),
-        askToDelete: setRemoving,
+        askToDelete,
         downloadUrl: ({ path }) => filesApi.downloadUrl(workspace, path),
       },
     ),
@@ -204,11 +289,21 @@ export function Explorer(props: Props) {
               focus={focus}
               menu={menu}
               active={row.path === props.active}
-              className={over !== null && over !== "" && row.path === over ? "over" : ""}
+              selected={selection.paths.has(row.path)}
+              className={[
+                over !== null && over !== "" && row.path === over && "over",
+                clipboard.isCut && clipboard.paths.includes(row.path) && "cut",
+              ]
+                .filter(Boolean)
+                .join(" ")}
               title={aboutRow(row)}
               draggable={writable && row.entry.utf8}
+              onSelect={onSelect}
               onOpen={open}
-              onDragStart={(event) => event.dataTransfer.setData(DRAG_TYPE, row.path)}
+              onDragStart={(event) => {
+                const paths = acted(row).map(({ path }) => path);
+                event.dataTransfer.setData(DRAG_TYPE, JSON.stringify(paths));
+              }}
               onDragOver={(event) => onDragOver(event, row)}
               onDrop={(event) => onDrop(event, row)}
             />
@@ -277,6 +372,7 @@ export function Explorer(props: Props) {
         ref={tree}
         role="tree"
         aria-label="Files"
+        aria-multiselectable="true"
         className="tree"
         onKeyDown={onKey}
         onDoubleClick={() => !editing && current && goToEditor(current)}
@@ -303,15 +399,18 @@ export function Explorer(props: Props) {
       {menu.element}
       {removing && (
         <ConfirmDialog
-          title={`Delete ${displayName(removing.entry.name)}?`}
+          title={`Delete ${nameOfRows(removing)}?`}
           text={
-            removing.entry.kind === "directory"
-              ? "The folder and everything in it are deleted. This cannot be undone."
+            removing.some(({ entry }) => entry.kind === "directory")
+              ? "Folders are deleted with everything in them. This cannot be undone."
               : "This cannot be undone."
           }
           action="Delete"
           onClose={() => setRemoving(null)}
-          onConfirm={() => actions.remove(removing)}
+          onConfirm={async () => {
+            await actions.remove(removing);
+            setSelection(NO_SELECTION);
+          }}
         />
       )}
     </div>
@@ -319,6 +418,11 @@ export function Explorer(props: Props) {
 }
 
 const iconOf = ({ entry }: TreeRow): "file" | "folder" => (entry.kind === "directory" ? "folder" : "file");
+
+function nameOfRows(rows: readonly TreeRow[]): string {
+  const [only] = rows;
+  return rows.length === 1 && only ? displayName(only.entry.name) : `${rows.length} entries`;
+}
 
 function aboutRow({ entry }: TreeRow): string {
   const name = displayName(entry.name);

@@ -1,5 +1,5 @@
 // A row of a file tree, for the explorer and for the tree of a snapshot.
-import { type CSSProperties, type LiHTMLAttributes } from "react";
+import { type CSSProperties, type LiHTMLAttributes, type MouseEvent } from "react";
 import { Icon } from "../ui/icons";
 import { FileIcon } from "./file-icon";
 import { displayName } from "./paths";
@@ -7,32 +7,39 @@ import { type TreeRow } from "./tree-model";
 import type { RowMenu } from "./use-row-menu";
 import type { TreeFocus } from "./use-tree-focus";
 
-interface TreeItemProps extends LiHTMLAttributes<HTMLLIElement> {
+interface TreeItemProps extends Omit<LiHTMLAttributes<HTMLLIElement>, "onSelect"> {
   row: TreeRow;
   focus: TreeFocus;
   menu: RowMenu;
   active: boolean;
+  /** Whether it is one of several selected rows. Without: the active row is the selected one. */
+  selected?: boolean;
+  /** Selects instead of opening. Returns whether the click meant that. */
+  onSelect?: (event: MouseEvent, row: TreeRow) => boolean;
   onOpen: (row: TreeRow) => void;
 }
 
-export function TreeItem({ row, focus, menu, active, onOpen, className, ...rest }: TreeItemProps) {
+export function TreeItem(props: TreeItemProps) {
+  const { row, focus, menu, active, selected, onSelect, onOpen, className, ...rest } = props;
   const isDirectory = row.entry.kind === "directory";
   return (
     <li
       role="treeitem"
       data-path={row.path}
-      className={["tree-row", active && "active", className].filter(Boolean).join(" ")}
+      className={["tree-row", active && "active", selected && "selected", className]
+        .filter(Boolean)
+        .join(" ")}
       aria-level={row.depth + 1}
       aria-posinset={row.position}
       aria-setsize={row.siblings}
       aria-expanded={isDirectory ? row.expanded : undefined}
-      aria-selected={active}
+      aria-selected={selected ?? active}
       aria-disabled={!row.entry.utf8 || undefined}
       tabIndex={row === focus.current ? 0 : -1}
       style={indentOf(row.depth)}
-      onClick={() => {
+      onClick={(event) => {
         focus.setFocused(row.path);
-        onOpen(row);
+        if (!onSelect?.(event, row)) onOpen(row);
       }}
       onFocus={() => focus.setFocused(row.path)}
       onContextMenu={(event) => menu.open(event, row)}

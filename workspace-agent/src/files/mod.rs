@@ -1,6 +1,7 @@
 //! Files of the home. Blocking; every function runs inside
 //! [`HomeDirectory::run`](home_directory::HomeDirectory::run). Knows no HTTP.
 
+pub mod copy;
 pub mod entry;
 pub mod find;
 pub mod home_directory;

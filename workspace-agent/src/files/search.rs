@@ -118,9 +118,10 @@ impl FileSearch {
                 .map_err(|error| InvalidSearch::Glob("include", error))?,
             exclude: parse_globs(&directory, &query.exclude, "!")
                 .map_err(|error| InvalidSearch::Glob("exclude", error))?,
-            replacement: query.replacement.clone().map(|text| match query.regex {
-                true => Replacement::Template(text),
-                false => Replacement::Literal(text),
+            replacement: query.replacement.clone().map(if query.regex {
+                Replacement::Template
+            } else {
+                Replacement::Literal
             }),
             directory,
         })

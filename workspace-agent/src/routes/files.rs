@@ -13,7 +13,10 @@ use axum::{
 };
 use protocol::{
     Code,
-    files::{DirectoryListing, FileEntry, FoundFiles, HomePath, MAX_PATH_BYTES, NewDirectory, RenameRequest},
+    files::{
+        CopyRequest, DirectoryListing, FileEntry, FoundFiles, HomePath, MAX_PATH_BYTES, NewDirectory,
+        RenameRequest,
+    },
     search::{SearchEvent, SearchQuery},
 };
 use serde::Deserialize;
@@ -237,6 +240,40 @@ pub async fn rename_file(
     let (from, to) = (HomePath::parse(&request.from)?, HomePath::parse(&request.to)?);
     let entry = state.home.run(move |files| files::rename(files, &from, &to, request.overwrite)).await?;
     Ok(Json(entry))
+}
+
+/// Copy a file
+///
+/// Copies a file, a link, or a directory with its content, within the home. The copy appears when it is
+/// complete; after an error there is none. Permissions are kept; times and owners are those of new files.
+/// Requires write access.
+#[utoipa::path(
+    post,
+    path = "/files/copy",
+    tag = "files",
+    request_body(content = CopyRequest, description = "Path of the original, and of the copy."),
+    responses(
+        (status = 201, description = "The copy.", body = FileEntry),
+        (status = 403, description = "`forbidden`: permission denied, or a link leaves the home."),
+        (status = 404, description = "`not_found`: no such file, parent directory or workspace."),
+        (status = 409, description = "`conflict`: the new path exists. `not_running`: no running workspace."),
+        (status = 413, description = "`too_large`: the body is larger than 64 KiB."),
+        (status = 415, description = "`unsupported`: a socket, pipe or device cannot be copied."),
+        (status = 422, description = "`invalid`: a path is absolute, contains `..`, or is too long."),
+        (status = 507, description = "`disk_full`: the home is full."),
+    ),
+)]
+pub async fn copy_file(
+    State(state): State<Arc<AgentState>>,
+    Json(request): Json<CopyRequest>,
+) -> ApiResult<(StatusCode, Json<FileEntry>)> {
+    let (from, to) = (HomePath::parse(&request.from)?, HomePath::parse(&request.to)?);
+    let is_within = to.as_str().strip_prefix(from.as_str()).is_some_and(|rest| rest.starts_with('/'));
+    if from.is_home() || is_within {
+        return Err(ApiError::new(Code::Invalid, "Cannot copy a directory into itself."));
+    }
+    let entry = state.home.run(move |files| files::copy::copy(files, &from, &to)).await?;
+    Ok((StatusCode::CREATED, Json(entry)))
 }
 
 /// Delete a file

@@ -75,6 +75,7 @@ fn relayed_file_routes() -> Vec<Route> {
         ("PUT", "/v1/files/content", put(file_content::write_file)),
         ("POST", "/v1/files/directory", post(files::create_directory)),
         ("POST", "/v1/files/rename", post(files::rename_file)),
+        ("POST", "/v1/files/copy", post(files::copy_file)),
         ("GET", "/v1/files/watch", any(files::watch_files)),
     ]
 }

@@ -45,6 +45,7 @@ const PUBLIC_PREFIX: &str = "/api/v1/workspaces/{id}/agent";
         file_content::write_file,
         files::create_directory,
         files::rename_file,
+        files::copy_file,
         files::watch_files,
         documents::open_document,
         documents::overwrite_document,
