@@ -138,14 +138,7 @@ async fn check_container(template: &'static str) {
     stack.sh("box", "printf 'int main(void){return 0;}' > ~/a.c && gcc ~/a.c -o ~/a && ~/a").await;
     stack.sh("box", "python3 -c 'import threading; threading.Thread(target=print).start()'; node -e 1").await;
     stack.sh("box", "touch /tmp/x /var/tmp/x && ! touch /usr/x 2>/dev/null").await;
-    let refused = stack
-        .sh(
-            "box",
-            "for a in 169.254.169.254 10.0.0.1 100.64.0.1; do
-                timeout 2 bash -c \"</dev/tcp/$a/80\" && echo open; done 2>/dev/null; true",
-        )
-        .await;
-    assert_eq!(refused, "", "nothing answers at addresses that are not public");
+    check_private_addresses_are_refused(&stack).await;
     // A policy holds at once: what it refuses does not wait for an answer.
     stack.run_ok(&["network", "set", "box", "--mode", "none"]).await;
     let refused = "timeout 60 bash -c '</dev/tcp/9.9.9.9/443' 2>/dev/null; echo $?";
@@ -165,6 +158,12 @@ async fn check_container(template: &'static str) {
     assert!(grown > 5 * 1024, "{grown} MiB");
     check_sandbox_ends_with_runner(&stack, &data).await;
     stack.interrupt().await;
+}
+
+async fn check_private_addresses_are_refused(stack: &Stack) {
+    let connect = "for a in 169.254.169.254 10.0.0.1 100.64.0.1; do
+        timeout 2 bash -c \"</dev/tcp/$a/80\" && echo open; done 2>/dev/null; true";
+    assert_eq!(stack.sh("box", connect).await, "", "nothing answers at addresses that are not public");
 }
 
 /// A runner that is killed leaves no process.
@@ -214,14 +213,7 @@ async fn check_microvm() {
     assert_ne!(stack.sh("box", "uname -r").await, host, "it has its own kernel");
     let mounts = stack.sh("box", "cat /proc/mounts").await;
     assert!(mounts.contains("overlay / overlay") && mounts.contains("/home/dev ext4"), "{mounts}");
-    let refused = stack
-        .sh(
-            "box",
-            "for a in 169.254.169.254 10.0.0.1 100.64.0.1; do
-                timeout 2 bash -c \"</dev/tcp/$a/80\" && echo open; done; true",
-        )
-        .await;
-    assert_eq!(refused, "", "nothing answers at addresses that are not public");
+    check_private_addresses_are_refused(&stack).await;
     check_clock(&stack).await;
     check_freed_memory_returns(&stack).await;
     let oom_score = format!("/proc/{}/oom_score_adj", stack.newest_vmm().await);

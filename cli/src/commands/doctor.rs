@@ -192,7 +192,8 @@ fn postgres() -> CheckResult {
 }
 
 fn network() -> CheckResult {
-    match runner::network::check_available() {
+    let available = runner::network::check_available();
+    match available.and_then(|()| runner::network::check_tap_available()) {
         Ok(()) => CheckResult::ok("network", "each sandbox gets its own network"),
         Err(reason) => CheckResult::note(
             "network",

@@ -17,7 +17,7 @@ use controller::{Config, Controller, EngineConfig, HistoryConfig};
 use daemon::telemetry::ChildLog;
 use protocol::{Redacted, runner::RuntimeKind, workspace::Tier};
 use reader::ReaderCommand;
-use runner::network::HostNetwork;
+use runner::network::{HostNetwork, NetworkError};
 use tokio::{sync::Notify, task::spawn_blocking};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -212,6 +212,10 @@ pub async fn start_database(
 async fn prepare_network(up: &UpOptions) -> Result<Option<HostNetwork>, CommandError> {
     if up.runtime != Runtime::Microvm || !rustix::process::geteuid().is_root() {
         return Ok(None);
+    }
+    // Only virtual machines have a tap. Where nothing else may run, its lack is said now.
+    if up.allow_tier.is_empty() {
+        runner::network::check_tap_available().map_err(NetworkError::Unavailable)?;
     }
     Ok(Some(HostNetwork::open(&up.allow_private_network).await?))
 }

@@ -128,6 +128,7 @@ impl Network {
         allowed: (EffectivePolicy, NetworkBounds),
         servers: NameServers,
     ) -> Result<Self, NetworkError> {
+        check_tap_available().map_err(NetworkError::Unavailable)?;
         let created = start(slot, allowed, servers, create_tap).await?;
         let CreatedNetwork { namespace, end: tap, nameservers, egress } = created;
         Ok(Self { namespace, tap, nameservers, egress })
@@ -288,9 +289,6 @@ pub fn check_available() -> Result<(), String> {
     if !rustix::process::geteuid().is_root() {
         return Err("it needs root. Run burrow as root".to_owned());
     }
-    if let Err(error) = OpenOptions::new().read(true).write(true).open(TUN) {
-        return Err(format!("{TUN} cannot be opened ({error}). Run `modprobe tun`"));
-    }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let admin_directories = ["/usr/sbin".into(), "/sbin".into()];
     if std::env::split_paths(&path).chain(admin_directories).any(|directory| directory.join(NFT).is_file()) {
@@ -298,6 +296,12 @@ pub fn check_available() -> Result<(), String> {
     } else {
         Err("nft is not installed. Run `apt-get install nftables`".to_owned())
     }
+}
+
+/// Checks what microVMs need for a network beside what all sandboxes need. An error says what to do.
+pub fn check_tap_available() -> Result<(), String> {
+    let opened = OpenOptions::new().read(true).write(true).open(TUN);
+    opened.map(drop).map_err(|error| format!("{TUN} cannot be opened ({error}). Run `modprobe tun`"))
 }
 
 /// Loads rules into the calling thread's namespace, all of them or none.

@@ -194,7 +194,7 @@ fn rules_of_the_host_end_with_their_server() {
             server.close().await;
         });
     };
-    if let Err(reason) = check_available() {
+    if let Err(reason) = check_available().and_then(|()| check_tap_available()) {
         eprintln!("skipped: {reason}");
         return;
     }

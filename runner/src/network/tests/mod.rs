@@ -34,7 +34,7 @@ type ReceivedPayloads = Receiver<String>;
 
 #[test]
 fn guest_reaches_only_the_internet() {
-    if let Err(reason) = check_available() {
+    if let Err(reason) = check_available().and_then(|()| check_tap_available()) {
         eprintln!("skipped: {reason}");
         return;
     }

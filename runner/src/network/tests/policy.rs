@@ -46,7 +46,7 @@ pub fn with_bounds(
     bounds: NetworkBounds,
     test: impl AsyncFnOnce(&Internet, &Network, &RealGuest) + Send + 'static,
 ) {
-    if let Err(reason) = check_available() {
+    if let Err(reason) = check_available().and_then(|()| check_tap_available()) {
         eprintln!("skipped: {reason}");
         return;
     }

@@ -49,7 +49,7 @@ use super::{
 use crate::{
     agent::Agent,
     cgroup::{self, Disks, Limits, SandboxCgroup},
-    network::{ContainerNetwork, Egress},
+    network::{self, ContainerNetwork, Egress},
 };
 
 mod bundle;
@@ -342,9 +342,7 @@ pub fn check_available() -> Result<OciRuntime, String> {
 
 /// Checks what containers need of the host, whichever kernel they have.
 fn check_host() -> Result<(), String> {
-    if !rustix::process::geteuid().is_root() {
-        return Err("it needs root. Run burrow as root".to_owned());
-    }
+    network::check_available()?;
     cgroup::check_available()?;
     for (device, module) in [("/dev/fuse", "fuse"), ("/dev/loop-control", "loop")] {
         if let Err(error) = fs::File::open(device) {

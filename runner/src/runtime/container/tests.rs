@@ -94,7 +94,6 @@ impl Fixture {
         if kernels.contains(&Kernel::Gvisor) {
             missing = missing.or(gvisor::check_available(None).await.err());
         }
-        let missing = missing.or_else(|| crate::network::check_available().err());
         let missing = missing
             .or_else(|| HostCommand::new("mkfs.erofs").arg("-V").output().err().map(|e| e.to_string()));
         if let Some(reason) = missing {
