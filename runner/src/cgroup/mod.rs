@@ -147,7 +147,7 @@ pub fn check_available() -> Result<Vec<&'static str>, String> {
     let mut names = Vec::new();
     for hierarchy in hierarchies {
         let directory = hierarchy.parent.join(SHARED).join(format!("check-{}", std::process::id()));
-        let created = create_shared(hierarchy, &directory).map_err(|error| error.to_string());
+        let created = create_directory(hierarchy, &directory, |_| vec![]).map_err(|error| error.to_string());
         let _ = fs::remove_dir(&directory);
         remove_shared(&directory);
         created?;

@@ -27,8 +27,9 @@ export function NetworkPanel() {
     <section className="panel network-panel" aria-label="Network policies" aria-busy={policies === null}>
       <h2>Network policies</h2>
       <p className="soft">
-        Where workspaces may connect. The host, private networks and other workspaces are always out of reach.
-        Teachers can restrict their classes further, and users their workspaces.
+        Where workspaces may connect. The host, other workspaces and private networks that its operator does
+        not allow are always out of reach. Teachers can restrict their classes further, and users their
+        workspaces.
       </p>
       {failure !== null && <Failure error={failure} />}
       {policies && (
