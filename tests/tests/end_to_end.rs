@@ -143,7 +143,6 @@ async fn check_container(template: &'static str) {
     stack.run_ok(&["network", "set", "box", "--mode", "none"]).await;
     let refused = "timeout 60 bash -c '</dev/tcp/9.9.9.9/443' 2>/dev/null; echo $?";
     assert_eq!(stack.sh("box", refused).await, "1\n");
-    assert_eq!(stack.sh("box", "getent hosts deb.debian.org || echo refused").await, "refused\n");
     stack.run_ok(&["network", "set", "box", "--mode", "open"]).await;
     // Where the host's kernel has mounted the home, its history can be read as that of a guest.
     stack.sh("box", "echo first > ~/note; sync").await;
