@@ -95,7 +95,6 @@ fn file_response(
 fn content(data: Cow<'static, [u8]>) -> Bytes {
     match data {
         Cow::Borrowed(embedded) => Bytes::from_static(embedded),
-        // Builds with debug assertions read the file when it is asked for.
         Cow::Owned(read) => Bytes::from(read),
     }
 }

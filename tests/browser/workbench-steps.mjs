@@ -198,6 +198,10 @@ export async function workbenchSteps(page, workspace) {
     await page.locator(".toasts").getByRole("button", { name: "Undo" }).click();
     await row("repo/py/src/mod_14.py").waitFor();
     await row("repo/go/mod_14.py").waitFor({ state: "detached" });
+    await row("repo/py/src/mod_10.py").click();
+    await page.keyboard.press("Control+c");
+    await page.keyboard.press("Control+v");
+    await row("repo/py/src/mod_10 copy.py").waitFor();
     // A name with slashes creates the folders.
     await row("repo").click({ button: "right" });
     await page.getByRole("menuitem", { name: "New file…" }).click();
