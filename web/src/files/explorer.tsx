@@ -24,6 +24,7 @@ import { TreeRows, type TreeLine } from "./tree-rows";
 import { useRowMenu } from "./use-row-menu";
 import { useTreeFocus } from "./use-tree-focus";
 import { useUploads } from "./use-uploads";
+import { EDITOR_TARGET } from "../workbench/focus-regions";
 import type { FileTree } from "./use-file-tree";
 import { NameInput } from "./name-input";
 
@@ -114,7 +115,7 @@ export function Explorer(props: Props) {
     if (row.entry.kind === "directory" || row.entry.kind === "other" || !row.entry.utf8) return;
     props.onOpen(row.path, false);
     (document.activeElement as HTMLElement | null)?.blur();
-    document.querySelector<HTMLElement>(".editor:not([hidden]) .cm-content")?.focus();
+    document.querySelector<HTMLElement>(EDITOR_TARGET)?.focus();
   };
   const beginNew = (kind: "file" | "directory", row: TreeRow | null | undefined) => {
     const directory = target(row);

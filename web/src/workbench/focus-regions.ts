@@ -5,10 +5,14 @@ import type { RefObject } from "react";
 export type Region = "files" | "editor" | "terminal" | "status";
 const ORDER: readonly Region[] = ["files", "editor", "terminal", "status"];
 
+/** The text in front in the focused group, or the empty group. */
+export const EDITOR_TARGET =
+  ".editor-group.focused .editor:not([hidden]) .cm-content, .editor-group.focused .editor-empty";
+
 /** What takes the focus in a region. The terminal focuses itself. */
 const TARGETS: Record<Exclude<Region, "terminal">, string> = {
   files: '[role="treeitem"][tabindex="0"]',
-  editor: ".editor:not([hidden]) .cm-content, .editor-empty",
+  editor: EDITOR_TARGET,
   status: '[data-region="status"]',
 };
 
