@@ -15,21 +15,12 @@ import { editingExtensions, MAX_PASTE_CHARACTERS } from "./editor-setup";
 import { indentOf, languageOf } from "./languages";
 import { nameOf, displayName } from "../files/paths";
 import { remoteCursors } from "./remote-cursors";
+import { claimReveal, type Reveal } from "./reveal";
 
 export interface Cursor {
   line: number;
   column: number;
   selected: number;
-}
-
-/** A place in a file to show. Each request has another object, so that it is shown once. */
-export interface Reveal {
-  /** Counted from 1. */
-  line: number;
-  /** UTF-16 code units of the line before the place. */
-  column: number;
-  /** UTF-16 code units to select. */
-  length: number;
 }
 
 /** Where a user was in the text, as offsets. */
@@ -167,9 +158,10 @@ export function Editor(props: Props) {
 
   // The text may not have loaded yet: then it is shown there when it has.
   useEffect(() => {
-    if (!reveal) return;
-    if (editor.current) showPlace(editor.current, reveal);
-    else pendingReveal.current = reveal;
+    const claimed = claimReveal(reveal);
+    if (!claimed) return;
+    if (editor.current) showPlace(editor.current, claimed);
+    else pendingReveal.current = claimed;
   }, [reveal]);
 
   const name = displayName(nameOf(path));

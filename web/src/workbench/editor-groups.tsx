@@ -1,7 +1,8 @@
 // The open files, in one or more groups side by side: tabs, path and text of each.
 import { type RefObject } from "react";
 import type { EditorView } from "@codemirror/view";
-import { Editor, type Cursor, type Reveal } from "../editor/editor";
+import { Editor, type Cursor } from "../editor/editor";
+import type { Reveal } from "../editor/reveal";
 import { closeTabs, focusGroup, keepTab } from "../editor/tab-model";
 import type { OpenDocuments } from "../editor/use-documents";
 import { Icon } from "../ui/icons";

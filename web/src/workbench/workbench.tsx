@@ -14,8 +14,9 @@ import { copyText, toast } from "../ui/toasts";
 import { BottomBar, type Pane } from "./bottom-bar";
 import { afterRender, focusTarget, isTerminalFocused, nextRegion, type Region } from "./focus-regions";
 import { keyBinding, workbenchCommands, type WorkbenchActions } from "./workbench-commands";
-import type { Cursor, Reveal } from "../editor/editor";
+import type { Cursor } from "../editor/editor";
 import { openFind } from "../editor/find-panel";
+import type { Reveal } from "../editor/reveal";
 import {
   activateTab,
   closeTabs,
