@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import type { SearchEvent, TextMatch } from "../api/agent";
 import {
   addEvents,
+  areResultsPending,
   inverseEdits,
   NO_RESULTS,
   noticeOf,
@@ -52,6 +53,14 @@ describe("search results", () => {
     expect(
       summaryOf(addEvents(NO_RESULTS, [{ type: "finished", files: 9, truncated: false, skipped: 0 }])),
     ).toBe("No results");
+  });
+
+  it("are pending until their own search has ended", () => {
+    const [before, request] = [{}, {}];
+    expect(areResultsPending({ request: null, isRunning: false }, request)).toBe(true);
+    expect(areResultsPending({ request: before, isRunning: false }, request)).toBe(true);
+    expect(areResultsPending({ request, isRunning: true }, request)).toBe(true);
+    expect(areResultsPending({ request, isRunning: false }, request)).toBe(false);
   });
 
   it("are rows that collapse and can be dismissed", () => {

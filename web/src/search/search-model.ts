@@ -16,6 +16,17 @@ export interface SearchResults {
 
 export const NO_RESULTS: SearchResults = { files: [], matches: 0, end: null };
 
+/** The search that the results on the page are of. */
+export interface ShownSearch {
+  /** What was searched for. Null: nothing yet. */
+  request: object | null;
+  isRunning: boolean;
+}
+
+/** Whether results of `request` are still to come. Until they do, those of the request before are shown. */
+export const areResultsPending = (shown: ShownSearch, request: object): boolean =>
+  shown.request !== request || shown.isRunning;
+
 /** `results` with the events that have arrived since. Files come in no order. */
 export function addEvents(results: SearchResults, events: readonly SearchEvent[]): SearchResults {
   const files = new Map(results.files.map((file) => [file.path, file]));

@@ -186,7 +186,7 @@ export function SearchView({ search, writable, focusRequest, onOpen }: Props) {
               <IconButton
                 icon="replaceAll"
                 label="Replace all"
-                disabled={results.matches === 0 || search.isRunning}
+                disabled={results.matches === 0 || !search.isReplaceable}
                 onClick={() => search.replace(results.files)}
               />
             </div>
@@ -251,7 +251,7 @@ export function SearchView({ search, writable, focusRequest, onOpen }: Props) {
           <p>
             {search.replaced.summary}{" "}
             {search.replaced.undo.length > 0 && (
-              <button className="link-button" onClick={search.undo}>
+              <button className="link-button" disabled={search.isBusy} onClick={search.undo}>
                 Undo
               </button>
             )}
@@ -273,6 +273,7 @@ export function SearchView({ search, writable, focusRequest, onOpen }: Props) {
                 row={row}
                 isCurrent={index === at}
                 canReplace={canReplace}
+                isReplaceable={search.isReplaceable}
                 onFocus={() => setFocused(row.key)}
                 onActivate={(isPreview) => activate(row, isPreview)}
                 onDismiss={() => search.dismiss(row.path, row.match)}
@@ -290,6 +291,8 @@ interface ResultItemProps {
   row: ResultRow;
   isCurrent: boolean;
   canReplace: boolean;
+  /** Whether its button has an effect now. */
+  isReplaceable: boolean;
   onFocus: () => void;
   onActivate: (isPreview: boolean) => void;
   onDismiss: () => void;
@@ -297,7 +300,7 @@ interface ResultItemProps {
 }
 
 function ResultItem(props: ResultItemProps) {
-  const { row, isCurrent, canReplace, onFocus, onActivate, onDismiss, onReplace } = props;
+  const { row, isCurrent, canReplace, isReplaceable, onFocus, onActivate, onDismiss, onReplace } = props;
   const act = (run: () => void) => (event: React.MouseEvent) => {
     event.stopPropagation();
     run();
@@ -319,7 +322,14 @@ function ResultItem(props: ResultItemProps) {
       {row.match ? <MatchLabel match={row.match} showsReplacement={canReplace} /> : <FileLabel row={row} />}
       <span className="result-tools">
         {canReplace && (
-          <button tabIndex={-1} aria-hidden="true" title="Replace" onClick={act(onReplace)}>
+          // Not disabled: then a click would open the match.
+          <button
+            tabIndex={-1}
+            aria-hidden="true"
+            aria-disabled={!isReplaceable}
+            title="Replace"
+            onClick={act(onReplace)}
+          >
             <Icon name={row.match ? "replace" : "replaceAll"} size={14} />
           </button>
         )}

@@ -4,7 +4,15 @@ import { filesApi, type SearchOptions } from "../api/endpoints";
 import { errorMessage } from "../api/client";
 import type { SearchEvent } from "../api/agent";
 import { usePreferences } from "../ui/preferences";
-import { addEvents, NO_RESULTS, withoutMatch, type FileMatches, type SearchResults } from "./search-model";
+import {
+  addEvents,
+  areResultsPending,
+  NO_RESULTS,
+  withoutMatch,
+  type FileMatches,
+  type SearchResults,
+  type ShownSearch,
+} from "./search-model";
 import { replaceInFiles, undoReplacement, type Replaced } from "./replace";
 
 /** How long a pause in typing is, in milliseconds. */
@@ -31,7 +39,10 @@ export interface Search {
   results: SearchResults;
   /** Why the search failed. Empty: it did not. */
   failure: string;
-  isRunning: boolean;
+  /** Whether the results can be replaced: they are those of the query, and nothing is being replaced. */
+  isReplaceable: boolean;
+  /** Whether matches are being replaced or restored. */
+  isBusy: boolean;
   dismiss: (path: string, match: FileMatches["matches"][number] | null) => void;
   replace: (files: readonly FileMatches[]) => void;
   /** What was replaced last, until the next search. */
@@ -52,7 +63,9 @@ export function useSearch(workspace: string): Search {
   const [query, setQuery] = useState(EMPTY);
   const { searchRegex, searchCase, searchWord, searchIgnored } = usePreferences();
   const [attempt, setAttempt] = useState(0);
-  const [state, setState] = useState({ results: NO_RESULTS, failure: "", isRunning: false });
+  const [state, setState] = useState<State>({ request: null, ...NOTHING_FOUND });
+  const [isBusy, setBusy] = useState(false);
+  const busy = useRef(false);
   const [replaced, setReplaced] = useState<Replaced | null>(null);
   const { pattern, replacement, isReplacing, include, exclude, path } = query;
   const options = useMemo<SearchOptions>(
@@ -80,19 +93,23 @@ export function useSearch(workspace: string): Search {
       searchIgnored,
     ],
   );
+  /** Another object for each search. */
+  const request = useMemo(() => ({ workspace, options, attempt }), [workspace, options, attempt]);
   const lastAttempt = useRef(attempt);
 
   useEffect(() => {
+    const { workspace, options, attempt } = request;
+    const show: Show = (found) => setState({ request, ...found });
     const isTyped = lastAttempt.current === attempt;
     lastAttempt.current = attempt;
     const controller = new AbortController();
     const timer = setTimeout(
       () => {
         if (options.pattern === "") {
-          setState({ results: NO_RESULTS, failure: "", isRunning: false });
+          show(NOTHING_FOUND);
           return;
         }
-        void run(workspace, options, controller.signal, setState);
+        void run(workspace, options, controller.signal, show);
       },
       isTyped && options.pattern !== "" ? TYPING_PAUSE : 0,
     );
@@ -100,7 +117,11 @@ export function useSearch(workspace: string): Search {
       clearTimeout(timer);
       controller.abort();
     };
-  }, [workspace, options, attempt]);
+  }, [request]);
+  // Ends when the page shows that the results are to be searched again, so that a second click does nothing.
+  useEffect(() => {
+    busy.current = isBusy;
+  }, [isBusy]);
 
   const change = useCallback((change: Partial<SearchQuery>) => {
     setQuery((query) => ({ ...query, ...change }));
@@ -110,27 +131,45 @@ export function useSearch(workspace: string): Search {
   const dismiss = useCallback<Search["dismiss"]>((path, match) => {
     setState((state) => ({ ...state, results: withoutMatch(state.results, path, match) }));
   }, []);
-  const finish = (work: Promise<Replaced>) =>
-    void work.then((replaced) => {
+  const isReplaceable = !isBusy && !areResultsPending(state, request);
+  const runExclusively = (work: () => Promise<Replaced>) => {
+    if (busy.current) return;
+    busy.current = true;
+    setBusy(true);
+    void work().then((replaced) => {
       setReplaced(replaced);
       refresh();
+      setBusy(false);
     });
+  };
   return {
     query,
     change,
     refresh,
-    ...state,
+    results: state.results,
+    failure: state.failure,
+    isReplaceable,
+    isBusy,
     dismiss,
-    replace: (files) => finish(replaceInFiles(workspace, files)),
+    replace: (files) => isReplaceable && runExclusively(() => replaceInFiles(workspace, files)),
     replaced,
-    undo: () => replaced && finish(undoReplacement(workspace, replaced)),
+    undo: () => replaced && runExclusively(() => undoReplacement(workspace, replaced)),
   };
 }
 
-type SetState = (state: { results: SearchResults; failure: string; isRunning: boolean }) => void;
+interface Found {
+  results: SearchResults;
+  failure: string;
+  isRunning: boolean;
+}
+
+type State = Found & ShownSearch;
+type Show = (found: Found) => void;
+
+const NOTHING_FOUND: Found = { results: NO_RESULTS, failure: "", isRunning: false };
 
 /** Runs a search and shows its results. The last ones stay until the first new ones arrive. */
-async function run(workspace: string, options: SearchOptions, signal: AbortSignal, show: SetState) {
+async function run(workspace: string, options: SearchOptions, signal: AbortSignal, show: Show) {
   let results = NO_RESULTS;
   let waiting: SearchEvent[] = [];
   let timer: ReturnType<typeof setTimeout> | undefined;
