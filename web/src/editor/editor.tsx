@@ -52,6 +52,7 @@ export function Editor(props: Props) {
   const place = useRef<HTMLDivElement>(null);
   const editor = useRef<EditorView | null>(null);
   const takesKeys = useRef(active && focused);
+  const wasInFront = useRef(false);
   const wrapping = useRef(new Compartment());
   const { wordWrap } = usePreferences();
   const lastWrap = useRef(wordWrap);
@@ -143,10 +144,13 @@ export function Editor(props: Props) {
   }, [text, awareness, readOnly, path]);
 
   useEffect(() => {
+    const comesToFront = active && !wasInFront.current;
+    wasInFront.current = active;
     if (!active || !editor.current) return;
     editor.current.requestMeasure();
     if (!focused) return;
-    takeKeys(editor.current);
+    // A user who has reached the group with Tab stays at its tabs.
+    if (comesToFront || !isFocusInGroup(editor.current)) takeKeys(editor.current);
     report.current.onCursor(cursorOf(editor.current.state));
   }, [active, focused]);
 
@@ -212,6 +216,10 @@ function showPlace(view: EditorView, { line, column, length }: Reveal): void {
  */
 function takeKeys(editor: EditorView): void {
   if (!document.activeElement?.closest("[role=tree]")) editor.focus();
+}
+
+function isFocusInGroup(editor: EditorView): boolean {
+  return Boolean(editor.dom.closest(".editor-group")?.contains(document.activeElement));
 }
 
 const downloadable: readonly RefusalReason[] = ["too_large", "not_text"];

@@ -3,6 +3,7 @@ import {
   activateTab,
   closeTabs,
   focusedGroup,
+  focusGroup,
   keepTab,
   MAX_TABS,
   moveTab,
@@ -61,6 +62,19 @@ describe("tabs", () => {
     expect(shape(closeTabs(moved, (path, group) => group === 0 && path === "b"))).toEqual(["[a] b", 0]);
     expect(shape(moveTab(moved, "b", 0, 1, null))).toEqual(["a [b]", 0]);
     expect(shape(splitGroup(tabs()))).toEqual(["", 0]);
+  });
+
+  it("stay in the group with their id", () => {
+    const ids = (tabs: Tabs) => tabs.groups.map(({ id }) => id);
+    const two = splitGroup(tabs("a", "b"));
+    expect(ids(two)).toEqual([0, 1]);
+    expect(ids(splitGroup(focusGroup(two, 0)))).toEqual([0, 2, 1]);
+    const right = closeTabs(two, (_, group) => group === 0);
+    expect(ids(right)).toEqual([1]);
+    const changed = renameInTabs(openTab(openTab(right, "c", true), "d", true), "d", "e");
+    expect(ids(closeTabs(changed, (path) => path === "e"))).toEqual([1]);
+    expect(ids(moveTab(changed, "b", 0, 1, null))).toEqual([1, 2]);
+    expect(ids(moveTab(two, "a", 0, 1, null))).toEqual([0, 1]);
   });
 
   it("move within a group and to a new one", () => {

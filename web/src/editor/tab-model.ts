@@ -4,11 +4,17 @@
 // once in each group, and groups other than the first end with their last tab.
 import { isWithin, pathAfterRename } from "../files/paths";
 
-export interface TabGroup {
+/** What a group shows. */
+export interface GroupTabs {
   paths: readonly string[];
   active: string | null;
   /** The preview tab, if there is one. */
   preview: string | null;
+}
+
+export interface TabGroup extends GroupTabs {
+  /** Stays the same when groups before it are opened or closed. Unique among the open groups. */
+  id: number;
 }
 
 export interface Tabs {
@@ -26,11 +32,16 @@ export const MAX_TABS = 30;
 export const MAX_GROUPS = 3;
 const MAX_CLOSED = 30;
 
-export const EMPTY_GROUP: TabGroup = { paths: [], active: null, preview: null };
+export const EMPTY_GROUP: TabGroup = { id: 0, paths: [], active: null, preview: null };
+
+const unusedId = (groups: readonly TabGroup[]): number => Math.max(-1, ...groups.map(({ id }) => id)) + 1;
 
 /** Tabs from what a browser has stored. */
-export function restoreTabs(groups: readonly TabGroup[], focused: number): Tabs {
-  const kept = groups.filter(({ paths }) => paths.length > 0).slice(0, MAX_GROUPS);
+export function restoreTabs(groups: readonly GroupTabs[], focused: number): Tabs {
+  const kept = groups
+    .filter(({ paths }) => paths.length > 0)
+    .slice(0, MAX_GROUPS)
+    .map((group, id) => ({ ...group, id }));
   return {
     groups: kept.length > 0 ? kept : [EMPTY_GROUP],
     focused: Math.max(0, Math.min(focused, kept.length - 1)),
@@ -60,13 +71,19 @@ function openInGroup(group: TabGroup, path: string, isPreview: boolean): TabGrou
     return { ...group, active: path, preview: preview === path && !isPreview ? null : preview };
   }
   if (isPreview && preview !== null) {
-    return { paths: paths.map((one) => (one === preview ? path : one)), active: path, preview: path };
+    return {
+      ...group,
+      paths: paths.map((one) => (one === preview ? path : one)),
+      active: path,
+      preview: path,
+    };
   }
   const surplus = paths.length >= MAX_TABS ? paths.find((one) => one !== group.active) : undefined;
   const kept = paths.filter((one) => one !== surplus);
   const at = group.active === null ? kept.length : kept.indexOf(group.active) + 1;
   const left = preview !== null && kept.includes(preview) ? preview : null;
   return {
+    ...group,
     paths: [...kept.slice(0, at), path, ...kept.slice(at)],
     active: path,
     preview: isPreview ? path : left,
@@ -116,9 +133,9 @@ function closeInGroup(group: TabGroup, which: (path: string) => boolean): TabGro
   const left = paths.filter((path) => !which(path));
   if (left.length === paths.length) return group;
   const lasting = preview !== null && left.includes(preview) ? preview : null;
-  if (active === null || left.includes(active)) return { paths: left, active, preview: lasting };
+  if (active === null || left.includes(active)) return { ...group, paths: left, active, preview: lasting };
   const before = paths.slice(0, paths.indexOf(active)).filter((path) => !which(path));
-  return { paths: left, active: before.at(-1) ?? left[0] ?? null, preview: lasting };
+  return { ...group, paths: left, active: before.at(-1) ?? left[0] ?? null, preview: lasting };
 }
 
 /** Opens the file again that was closed last. */
@@ -132,7 +149,7 @@ export function splitGroup(tabs: Tabs): Tabs {
   const { active } = focusedGroup(tabs);
   if (active === null || tabs.groups.length >= MAX_GROUPS) return tabs;
   const at = tabs.focused + 1;
-  const group: TabGroup = { paths: [active], active, preview: null };
+  const group: TabGroup = { id: unusedId(tabs.groups), paths: [active], active, preview: null };
   return { ...tabs, groups: [...tabs.groups.slice(0, at), group, ...tabs.groups.slice(at)], focused: at };
 }
 
@@ -145,12 +162,12 @@ export function moveTab(tabs: Tabs, path: string, from: number, to: number, befo
   if (!source?.paths.includes(path) || to > tabs.groups.length || to >= MAX_GROUPS || path === before)
     return tabs;
   if (to === tabs.groups.length && source.paths.length === 1) return tabs;
-  const target = tabs.groups[to] ?? EMPTY_GROUP;
+  const target = tabs.groups[to] ?? { ...EMPTY_GROUP, id: unusedId(tabs.groups) };
   const others = target.paths.filter((one) => one !== path);
   const at = before === null ? -1 : others.indexOf(before);
   const paths = at < 0 ? [...others, path] : [...others.slice(0, at), path, ...others.slice(at)];
   const preview = target.preview === path ? null : target.preview;
-  const moved: TabGroup = { paths, active: path, preview };
+  const moved: TabGroup = { ...target, paths, active: path, preview };
   if (from === to) return { ...withGroup(tabs, to, () => moved), focused: to };
   const left = closeInGroup(source, (one) => one === path);
   const groups = [...tabs.groups, ...(to === tabs.groups.length ? [EMPTY_GROUP] : [])]
@@ -161,7 +178,8 @@ export function moveTab(tabs: Tabs, path: string, from: number, to: number, befo
 
 export function renameInTabs(tabs: Tabs, from: string, to: string): Tabs {
   const after = (path: string) => pathAfterRename(path, from, to);
-  const groups = tabs.groups.map(({ paths, active, preview }) => ({
+  const groups = tabs.groups.map(({ id, paths, active, preview }) => ({
+    id,
     paths: [...new Set(paths.map(after))],
     active: active && after(active),
     preview: preview && after(preview),

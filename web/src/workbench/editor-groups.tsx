@@ -15,7 +15,7 @@ export interface FileReveal {
   place: Reveal;
 }
 
-/** Identifies the editor of a file in a group. */
+/** Identifies the editor of a file in the group with an id. */
 export const viewKey = (group: number, path: string): string => `${group}:${path}`;
 
 interface Props {
@@ -43,7 +43,7 @@ export function EditorGroups(props: Props) {
         if (isNarrow && !isFocused) return null;
         return (
           <section
-            key={index}
+            key={group.id}
             className={isFocused ? "editor-group focused" : "editor-group"}
             data-region="editor"
             aria-label={tabs.groups.length > 1 ? `Editor group ${index + 1}` : "Editor"}
@@ -99,8 +99,8 @@ export function EditorGroups(props: Props) {
                       onCursor={(cursor) => isFocused && onCursor(cursor)}
                       onEdit={() => change((tabs) => keepTab(tabs, path))}
                       onView={(view) => {
-                        if (view) views.current.set(viewKey(index, path), view);
-                        else views.current.delete(viewKey(index, path));
+                        if (view) views.current.set(viewKey(group.id, path), view);
+                        else views.current.delete(viewKey(group.id, path));
                       }}
                       onClose={() =>
                         change((tabs) => closeTabs(tabs, (one, at) => at === index && one === path))

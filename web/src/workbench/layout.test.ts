@@ -12,7 +12,7 @@ describe("a stored layout", () => {
     const layout = parseLayout(JSON.stringify(stored));
     expect(layout).toMatchObject({ view: "search", sideWidth: 300, side: true });
     expect(tabsOf(layout)).toEqual({
-      groups: [{ paths: ["a", "b"], active: "a", preview: "b" }],
+      groups: [{ id: 0, paths: ["a", "b"], active: "a", preview: "b" }],
       focused: 0,
       closed: [],
     });

@@ -1,5 +1,5 @@
 // The layout of a workspace's page, remembered in the browser.
-import { restoreTabs, type TabGroup, type Tabs } from "../editor/tab-model";
+import { restoreTabs, type GroupTabs, type Tabs } from "../editor/tab-model";
 import type { SideView } from "./activity-bar";
 
 export interface Layout {
@@ -9,7 +9,7 @@ export interface Layout {
   panel: boolean;
   panelHeight: number;
   expanded: readonly string[];
-  groups: readonly TabGroup[];
+  groups: readonly GroupTabs[];
   focusedGroup: number;
   terminal: string | null;
 }
@@ -60,7 +60,7 @@ function strings(value: unknown): string[] {
   return value.filter((one): one is string => typeof one === "string").slice(-MAX_REMEMBERED);
 }
 
-function parseGroup(stored: Partial<TabGroup> | null): TabGroup {
+function parseGroup(stored: Partial<GroupTabs> | null): GroupTabs {
   const paths = strings(stored?.paths);
   const known = (path: unknown) => (typeof path === "string" && paths.includes(path) ? path : null);
   return { paths, active: known(stored?.active) ?? paths[0] ?? null, preview: known(stored?.preview) };

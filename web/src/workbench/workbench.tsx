@@ -103,7 +103,7 @@ export function Workbench({ workspace, connected, onFork }: Props) {
 
   const activeTerminal = () => (terminals.active ? handles.current.get(terminals.active) : undefined);
   const activeView = () =>
-    documents.active ? views.current.get(viewKey(tabs.focused, documents.active)) : undefined;
+    documents.active ? views.current.get(viewKey(focusedGroup(tabs).id, documents.active)) : undefined;
   const open = (path: string, isPreview = false) => {
     documents.open(path, isPreview);
     setPane("editor");
