@@ -31,6 +31,10 @@ export function isTerminalFocused(): boolean {
   return Boolean(document.activeElement?.closest(".terminals"));
 }
 
+export function isFindPanelFocused(): boolean {
+  return Boolean(document.activeElement?.closest(".find-panel"));
+}
+
 /** Runs after React has rendered the last state change. */
 export function afterRender(run: () => void): void {
   requestAnimationFrame(() => requestAnimationFrame(run));

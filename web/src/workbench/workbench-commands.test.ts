@@ -16,7 +16,13 @@ const key = (code: string, more: Partial<Key> = {}): Key => ({
   shiftKey: false,
   ...more,
 });
-const editor = { writable: true, isTerminalFocused: false, isFullScreen: false, hasFile: true };
+const editor = {
+  writable: true,
+  isTerminalFocused: false,
+  isFullScreen: false,
+  hasFile: true,
+  isInFindPanel: false,
+};
 const terminal = { ...editor, isTerminalFocused: true };
 
 describe("key bindings", () => {
@@ -33,6 +39,14 @@ describe("key bindings", () => {
     expect(keyBinding(backquote, actions, editor)).toBe(actions.focusTerminal);
     expect(keyBinding(key("F6"), actions, terminal)).not.toBeNull();
     expect(keyBinding(key("F6"), actions, { ...terminal, isFullScreen: true })).toBeNull();
+  });
+});
+
+describe("Alt+W", () => {
+  it("closes the tab, but not from the find widget", () => {
+    const closeKey = key("KeyW", { altKey: true });
+    expect(keyBinding(closeKey, actions, editor)).toBe(actions.closeTab);
+    expect(keyBinding(closeKey, actions, { ...editor, isInFindPanel: true })).toBeNull();
   });
 });
 

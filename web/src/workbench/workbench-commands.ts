@@ -150,6 +150,8 @@ export interface KeyContext {
   isFullScreen: boolean;
   /** A file is in front, so that keys of the editor have something to act on. */
   hasFile: boolean;
+  /** The find widget of the editor is focused. */
+  isInFindPanel: boolean;
 }
 
 /** What is read of a key event. */
@@ -201,7 +203,8 @@ export function keyBinding(key: Key, actions: WorkbenchActions, context: KeyCont
     if (key.key === "PageDown") return () => actions.nextTab(1);
     if (key.key === "PageUp") return () => actions.nextTab(-1);
   }
-  if (alt && !shift && key.code === "KeyW") return actions.closeTab;
+  // The find widget has it for whole words.
+  if (alt && !shift && key.code === "KeyW") return context.isInFindPanel ? null : actions.closeTab;
   if (alt && !shift && key.code === "KeyZ") return actions.toggleWordWrap;
   if (alt && shift && key.code === "KeyT") return actions.reopenTab;
   const digit = /^Digit([1-9])$/.exec(key.code)?.[1];

@@ -12,7 +12,14 @@ import { setPreference, usePreferences } from "../ui/preferences";
 import { recordRecent } from "../ui/recent";
 import { copyText, toast } from "../ui/toasts";
 import { BottomBar, type Pane } from "./bottom-bar";
-import { afterRender, focusTarget, isTerminalFocused, nextRegion, type Region } from "./focus-regions";
+import {
+  afterRender,
+  focusTarget,
+  isFindPanelFocused,
+  isTerminalFocused,
+  nextRegion,
+  type Region,
+} from "./focus-regions";
 import { keyBinding, workbenchCommands, type WorkbenchActions } from "./workbench-commands";
 import type { Cursor } from "../editor/editor";
 import { openFind } from "../editor/find-panel";
@@ -227,6 +234,7 @@ export function Workbench({ workspace, connected, onFork }: Props) {
       isTerminalFocused: isTerminalFocused(),
       isFullScreen: activeTerminal()?.fullScreen() ?? false,
       hasFile: documents.active !== null,
+      isInFindPanel: isFindPanelFocused(),
     }),
   );
   const commands = workbenchCommands(actions, {
