@@ -22,6 +22,8 @@ const editor = {
   isFullScreen: false,
   hasFile: true,
   isInFindPanel: false,
+  tabCount: 2,
+  altTypes: false,
 };
 const terminal = { ...editor, isTerminalFocused: true };
 
@@ -47,6 +49,28 @@ describe("Alt+W", () => {
     const closeKey = key("KeyW", { altKey: true });
     expect(keyBinding(closeKey, actions, editor)).toBe(actions.closeTab);
     expect(keyBinding(closeKey, actions, { ...editor, isInFindPanel: true })).toBeNull();
+  });
+});
+
+describe("keys with Alt", () => {
+  it("pass if there is no such tab", () => {
+    expect(keyBinding(key("Digit2", { altKey: true }), actions, editor)).not.toBeNull();
+    expect(keyBinding(key("Digit3", { altKey: true }), actions, editor)).toBeNull();
+  });
+
+  it("type the characters of Option", () => {
+    const mac = { ...editor, altTypes: true };
+    const option = (code: string, typed: string, more: Partial<Key> = {}) =>
+      keyBinding(key(code, { key: typed, altKey: true, ...more }), actions, mac);
+    expect([option("Digit1", "¡"), option("KeyW", "∑"), option("KeyZ", "Ω")]).toEqual([null, null, null]);
+    expect(option("KeyT", "ˇ", { shiftKey: true })).toBeNull();
+    expect(option("KeyW", "w")).toBe(actions.closeTab);
+    expect(option("Digit1", "1")).not.toBeNull();
+  });
+
+  it("are known by their place elsewhere", () => {
+    const french = key("Digit1", { key: "&", altKey: true });
+    expect(keyBinding(french, actions, editor)).not.toBeNull();
   });
 });
 

@@ -152,6 +152,10 @@ export interface KeyContext {
   hasFile: boolean;
   /** The find widget of the editor is focused. */
   isInFindPanel: boolean;
+  /** Tabs in the focused group. */
+  tabCount: number;
+  /** Alt types characters, as Option does on a Mac: Option+5 is "[" on German keyboards. */
+  altTypes: boolean;
 }
 
 /** What is read of a key event. */
@@ -203,11 +207,16 @@ export function keyBinding(key: Key, actions: WorkbenchActions, context: KeyCont
     if (key.key === "PageDown") return () => actions.nextTab(1);
     if (key.key === "PageUp") return () => actions.nextTab(-1);
   }
+  return alt ? altBinding(key, actions, context) : null;
+}
+
+function altBinding(key: Key, actions: WorkbenchActions, context: KeyContext): (() => void) | null {
+  const name = /^(?:Key|Digit)(.)$/.exec(key.code)?.[1];
+  if (name === undefined || (context.altTypes && key.key.toUpperCase() !== name)) return null;
+  if (key.shiftKey) return name === "T" ? actions.reopenTab : null;
   // The find widget has it for whole words.
-  if (alt && !shift && key.code === "KeyW") return context.isInFindPanel ? null : actions.closeTab;
-  if (alt && !shift && key.code === "KeyZ") return actions.toggleWordWrap;
-  if (alt && shift && key.code === "KeyT") return actions.reopenTab;
-  const digit = /^Digit([1-9])$/.exec(key.code)?.[1];
-  if (alt && !shift && digit !== undefined) return () => actions.showTab(Number(digit) - 1);
-  return null;
+  if (name === "W") return context.isInFindPanel ? null : actions.closeTab;
+  if (name === "Z") return actions.toggleWordWrap;
+  const index = "123456789".indexOf(name);
+  return index >= 0 && index < context.tabCount ? () => actions.showTab(index) : null;
 }

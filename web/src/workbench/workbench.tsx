@@ -5,6 +5,7 @@ import { useEffect, useMemo, useRef, useState } from "react";
 import type { EditorView } from "@codemirror/view";
 import type { Workspace } from "../api/types";
 import { useUser } from "../auth/session";
+import { isApple } from "../ui/platform";
 import { useKeyBindings } from "../ui/use-keys";
 import { navigate } from "../ui/router";
 import { setTheme, useIsDark } from "../ui/theme";
@@ -235,6 +236,8 @@ export function Workbench({ workspace, connected, onFork }: Props) {
       isFullScreen: activeTerminal()?.fullScreen() ?? false,
       hasFile: documents.active !== null,
       isInFindPanel: isFindPanelFocused(),
+      tabCount: focusedGroup(tabs).paths.length,
+      altTypes: isApple(),
     }),
   );
   const commands = workbenchCommands(actions, {
