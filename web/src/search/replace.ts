@@ -2,9 +2,8 @@
 // agree, and leaves what has changed since the search.
 import { errorMessage } from "../api/client";
 import { documentsApi } from "../api/endpoints";
-import type { LineEdit } from "../api/agent";
 import { displayName } from "../files/paths";
-import { inverseEdits, replacementEdits, type FileMatches } from "./search-model";
+import { inverseEdits, replacementEdits, type FileMatches, type MatchEdit } from "./search-model";
 
 /** What was replaced, with what undo needs. */
 export interface Replaced {
@@ -17,7 +16,7 @@ export interface Replaced {
 
 interface FileEdits {
   path: string;
-  edits: readonly LineEdit[];
+  edits: readonly MatchEdit[];
 }
 
 /** Files that are edited at once. */
@@ -42,7 +41,11 @@ async function editFiles(workspace: string, files: readonly FileEdits[], verb: s
     const file = waiting.shift();
     if (!file) return;
     try {
-      const edited = await documentsApi.edit(workspace, file.path, file.edits);
+      const edited = await documentsApi.edit(
+        workspace,
+        file.path,
+        file.edits.map(({ line, column, old, new: text }) => ({ line, column, old, new: text })),
+      );
       applied += file.edits.length - edited.missed.length;
       missed += edited.missed.length;
       undo.push({ path: file.path, edits: inverseEdits(file.edits, edited.missed) });

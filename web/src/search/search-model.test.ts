@@ -27,15 +27,50 @@ const events: SearchEvent[] = [
   { type: "file", path: "b", matches: [match(7, 1, "x")] },
 ];
 
-/** Applies edits as the agent does. */
-function apply(text: string, edits: { line: number; column: number; old: string; new: string }[]): string {
+interface Edit {
+  line: number;
+  column: number;
+  old: string;
+  new: string;
+}
+
+/** Applies edits as the agent does. What is not there, or overlaps the edit before it, is missed. */
+function applyEdits(text: string, edits: Edit[]): { text: string; missed: number } {
   const lines = text.split("\n");
-  for (const edit of [...edits].sort((a, b) => b.column - a.column)) {
+  let missed = 0;
+  const ends = new Map<number, number>();
+  const found = [...edits]
+    .sort((a, b) => a.line - b.line || a.column - b.column)
+    .filter((edit) => {
+      const line = lines[edit.line - 1] ?? "";
+      const isThere = edit.column <= line.length && line.startsWith(edit.old, edit.column);
+      const isFree = edit.column >= (ends.get(edit.line) ?? 0);
+      if (isThere && isFree) ends.set(edit.line, edit.column + edit.old.length);
+      else missed += 1;
+      return isThere && isFree;
+    });
+  for (const edit of found.reverse()) {
     const line = lines[edit.line - 1] ?? "";
-    expect(line.slice(edit.column, edit.column + edit.old.length)).toBe(edit.old);
     lines[edit.line - 1] = line.slice(0, edit.column) + edit.new + line.slice(edit.column + edit.old.length);
   }
-  return lines.join("\n");
+  return { text: lines.join("\n"), missed };
+}
+
+function apply(text: string, edits: Edit[]): string {
+  const applied = applyEdits(text, edits);
+  expect(applied.missed).toBe(0);
+  return applied.text;
+}
+
+/** The matches of a pattern in a text. */
+function find(text: string, pattern: RegExp, replacement: (found: string) => string): TextMatch[] {
+  return text.split("\n").flatMap((line, index) =>
+    [...line.matchAll(pattern)].map((found) => ({
+      ...match(index + 1, found.index, found[0], replacement(found[0])),
+      before: line.slice(0, found.index),
+      after: line.slice(found.index + found[0].length),
+    })),
+  );
 }
 
 describe("search results", () => {
@@ -77,7 +112,7 @@ describe("replacements", () => {
   const text = "one two one\none";
   const matches = [
     match(1, 0, "one", "three"),
-    match(1, 8, "one", ""),
+    { ...match(1, 8, "one", ""), before: "one two " },
     match(2, 0, "one", "1"),
     match(3, 0, "x"),
   ];
@@ -94,5 +129,32 @@ describe("replacements", () => {
     const edits = replacementEdits(matches);
     const changed = apply(text, edits.slice(1));
     expect(apply(changed, inverseEdits(edits, [0]))).toBe(text);
+  });
+
+  it.each([
+    ["a-b\nxab", /a/g],
+    ["one,one", /one/g],
+    ["xabcy abc a", /[abc]/g],
+    ["😀a😀a", /a/g],
+    ["a1b2ab", /[ab]/g],
+    ["ab", /[ab]/g],
+  ])("that delete in %j are undone", (before, pattern) => {
+    // The other letters are deleted too, or replaced by longer text.
+    for (const other of ["", "long"]) {
+      const edits = replacementEdits(
+        find(before, pattern, (found) => (found === "b" || found === "c" ? other : "")),
+      );
+      const undo = inverseEdits(edits, []);
+      expect(apply(apply(before, edits), undo)).toBe(before);
+      // Undo is undone too.
+      expect(apply(before, inverseEdits(undo, []))).toBe(apply(before, edits));
+    }
+  });
+
+  it("that deleted are not undone in a changed line", () => {
+    const edits = replacementEdits(find("let mut x\nmut y", /mut /g, () => ""));
+    const undo = inverseEdits(edits, []);
+    expect(applyEdits("function\nlonger", undo)).toEqual({ text: "function\nlonger", missed: 2 });
+    expect(apply("let x\ny", undo)).toBe("let mut x\nmut y");
   });
 });

@@ -100,23 +100,87 @@ export function noticeOf({ end }: SearchResults): string {
   return facts.join(" ");
 }
 
+/** An edit of a match. */
+export interface MatchEdit extends LineEdit {
+  /** The characters beside the match. Empty at the ends of a line. */
+  before: string;
+  after: string;
+}
+
 /** The edits that replace matches. Those that are too long to show are left out. */
-export function replacementEdits(matches: readonly TextMatch[]): LineEdit[] {
-  return matches.flatMap(({ line, column, text, replacement }) =>
-    replacement === undefined || replacement === null ? [] : [{ line, column, old: text, new: replacement }],
+export function replacementEdits(matches: readonly TextMatch[]): MatchEdit[] {
+  return matches.flatMap(({ line, column, before, text, after, replacement }) =>
+    replacement === undefined || replacement === null
+      ? []
+      : [
+          {
+            line,
+            column,
+            old: text,
+            new: replacement,
+            before: Array.from(before).at(-1) ?? "",
+            after: Array.from(after)[0] ?? "",
+          },
+        ],
   );
 }
 
-/** The edits that undo `edits`, except those that were missed: their indexes. */
-export function inverseEdits(edits: readonly LineEdit[], missed: readonly number[]): LineEdit[] {
+/**
+ * The edits that undo `edits`, except those that were missed: their indexes.
+ *
+ * A deletion leaves no text that the agent could compare before it inserts. Its inverse therefore includes a
+ * character beside the match, and deletions that share that character or touch are joined. Only a line that
+ * has become empty has no such character.
+ */
+export function inverseEdits(edits: readonly MatchEdit[], missed: readonly number[]): MatchEdit[] {
   const applied = edits.filter((_, index) => !missed.includes(index));
   const sorted = [...applied].sort((a, b) => a.line - b.line || a.column - b.column);
+  const inverses: MatchEdit[] = [];
   let line = 0;
   let shift = 0;
-  return sorted.map((edit) => {
+  for (const edit of joinDeletions(sorted)) {
     if (edit.line !== line) [line, shift] = [edit.line, 0];
-    const inverse = { line, column: edit.column + shift, old: edit.new, new: edit.old };
+    const inverse = {
+      line,
+      column: edit.column + shift,
+      old: edit.new,
+      new: edit.old,
+      before: "",
+      after: "",
+    };
     shift += edit.new.length - edit.old.length;
-    return inverse;
-  });
+    const previous = inverses.at(-1);
+    const isTouching = previous !== undefined && touches(previous, inverse);
+    if (inverse.old !== "") inverses.push(inverse);
+    // The character between them is part of the inverse before.
+    else if (isTouching) previous.new += inverse.new;
+    else inverses.push(withNeighbour(inverse, edit));
+  }
+  return inverses;
+}
+
+/** Joins deletions with the edits that they touch. */
+function joinDeletions(sorted: readonly MatchEdit[]): MatchEdit[] {
+  const joined: MatchEdit[] = [];
+  for (const edit of sorted) {
+    const previous = joined.at(-1);
+    if (!previous || !touches(previous, edit) || (previous.new !== "" && edit.new !== "")) {
+      joined.push({ ...edit });
+      continue;
+    }
+    previous.old += edit.old;
+    previous.new += edit.new;
+    previous.after = edit.after;
+  }
+  return joined;
+}
+
+const touches = (edit: LineEdit, next: LineEdit): boolean =>
+  edit.line === next.line && edit.column + edit.old.length === next.column;
+
+/** `inverse` with the character before the match in both texts, or the one after at the start of a line. */
+function withNeighbour(inverse: MatchEdit, { before, after }: MatchEdit): MatchEdit {
+  const column = inverse.column - before.length;
+  if (before !== "") return { ...inverse, column, old: before, new: before + inverse.new };
+  return { ...inverse, old: after, new: inverse.new + after };
 }
