@@ -20,6 +20,7 @@ pub mod epoch;
 pub mod exec;
 pub mod files;
 pub mod grant;
+pub mod home_disk;
 pub mod idle;
 pub mod ids;
 pub mod network;

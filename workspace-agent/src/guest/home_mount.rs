@@ -7,17 +7,13 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use protocol::agent::HOME_SERIAL;
+use protocol::{agent::HOME_SERIAL, home_disk::DiskContent};
 use rustix::{
     fs::{AtFlags, CWD, Gid, Mode, Uid},
     mount::MountFlags,
 };
 
-use super::{
-    block_device::{self, DiskContent},
-    root::mount_file_system,
-    tool,
-};
+use super::{block_device, root::mount_file_system, tool};
 use crate::user::{GID, UID};
 
 const MKFS_TIMEOUT: Duration = Duration::from_mins(2);

@@ -4,14 +4,13 @@
 use std::{path::Path, time::Duration};
 
 use anyhow::Context as _;
-use protocol::agent::{ROOT_SERIAL, SCRATCH_SERIAL};
+use protocol::{
+    agent::{ROOT_SERIAL, SCRATCH_SERIAL},
+    home_disk::DiskContent,
+};
 use rustix::mount::{MountFlags, mount, mount_move};
 
-use super::{
-    IN_ROOT,
-    block_device::{self, DiskContent},
-    cgroups, tool,
-};
+use super::{IN_ROOT, block_device, cgroups, tool};
 
 /// Creating the layer's file system writes only a few blocks, but a busy host may be slow.
 const MKFS_TIMEOUT: Duration = Duration::from_mins(1);

@@ -31,6 +31,7 @@ use std::{
     time::Duration,
 };
 
+use protocol::home_disk::{BACKUP_BYTES, BACKUP_OFFSET, DiskContent, FileSystemState, HEAD_BYTES};
 use rustix::{
     mount::MountFlags,
     thread::{LinkNameSpaceType, move_into_link_name_space},
@@ -116,16 +117,17 @@ impl Mounts {
         home_bytes: u64,
         users: Arc<OwnedFd>,
     ) -> Result<(), RuntimeError> {
-        let head = volume.read(0, HEAD_BYTES.min(volume.size_bytes())).await;
-        let content = find_content(&head.map_err(|error| home_failed(error.to_string()))?);
+        let content = read_content(volume).await?;
         let device = self.namespace.run(|| volume_file::mount(&at("volume"))).await?;
         volume_file::serve(volume, disk_bytes, device)?;
         let file = at("volume").join(volume_file::NAME);
         match content {
-            Content::Blank => self.create_file_system(&file, home_bytes).await?,
-            Content::Ext4 { bytes } if bytes < home_bytes => self.check_and_grow(&file, home_bytes).await?,
-            Content::Ext4 { .. } => self.run("e2fsck", &[&"-p", &file], CORRECTED).await?,
-            Content::Unknown => {
+            DiskContent::Blank => self.create_file_system(&file, home_bytes).await?,
+            DiskContent::Ext4(FileSystemState { bytes, .. }) if bytes < home_bytes => {
+                self.check_and_grow(&file, home_bytes).await?;
+            }
+            DiskContent::Ext4(_) => self.run("e2fsck", &[&"-p", &file], CORRECTED).await?,
+            DiskContent::Unknown => {
                 return Err(home_failed("it contains something other than a home; nothing was changed"));
             }
         }
@@ -301,65 +303,19 @@ fn at(name: &str) -> PathBuf {
     Path::new(TOP).join(name)
 }
 
-/// How much of a volume is looked at.
-const HEAD_BYTES: u64 = 64 * 1024;
-/// Offset of ext4's superblock.
-const SUPERBLOCK: usize = 1024;
-/// Offset of its magic number.
-const MAGIC_OFFSET: usize = SUPERBLOCK + 0x38;
-const MAGIC: [u8; 2] = [0x53, 0xef];
-
-#[derive(Debug, PartialEq, Eq)]
-enum Content {
-    /// Only zeros.
-    Blank,
-    /// A file system of this size.
-    Ext4 { bytes: u64 },
-    /// Something else, which must not be overwritten.
-    Unknown,
-}
-
-/// What the first bytes of a volume say that it contains.
-fn find_content(head: &[u8]) -> Content {
-    if head.get(MAGIC_OFFSET..MAGIC_OFFSET + 2) == Some(&MAGIC) {
-        Content::Ext4 { bytes: file_system_bytes(head) }
-    } else if head.iter().all(|byte| *byte == 0) {
-        Content::Blank
-    } else {
-        Content::Unknown
-    }
-}
-
-/// The size of an ext4 file system, from its superblock. The offsets are those of the kernel's
-/// documentation.
-fn file_system_bytes(head: &[u8]) -> u64 {
-    let read = |at: usize| {
-        let bytes = head.get(SUPERBLOCK + at..SUPERBLOCK + at + 4).and_then(|bytes| bytes.try_into().ok());
-        u32::from_le_bytes(bytes.unwrap_or_default())
+/// What a volume contains.
+async fn read_content(volume: &Volume) -> Result<DiskContent, RuntimeError> {
+    let read = async |offset: u64, bytes: usize| {
+        volume.read(offset, bytes as u64).await.map_err(|error| home_failed(error.to_string()))
     };
-    let is_64bit = read(0x60) & 0x80 != 0;
-    let blocks = u64::from(read(0x4)) | if is_64bit { u64::from(read(0x150)) << 32 } else { 0 };
-    blocks.saturating_mul(1024_u64.checked_shl(read(0x18)).unwrap_or(0))
+    let head = read(0, HEAD_BYTES.min(usize::try_from(volume.size_bytes()).unwrap_or(HEAD_BYTES))).await?;
+    let content = DiskContent::parse(&head, &[]);
+    if content != DiskContent::Blank || volume.size_bytes() < BACKUP_OFFSET + BACKUP_BYTES as u64 {
+        return Ok(content);
+    }
+    Ok(DiskContent::parse(&head, &read(BACKUP_OFFSET, BACKUP_BYTES).await?))
 }
 
 fn home_failed(cause: impl Into<String>) -> RuntimeError {
     RuntimeError::Io { action: "mount the home", source: io::Error::other(cause.into()) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn unknown_content_is_not_overwritten() {
-        let mut head = vec![0; 64 * 1024];
-        assert_eq!(find_content(&head), Content::Blank);
-        head[MAGIC_OFFSET..MAGIC_OFFSET + 2].copy_from_slice(&MAGIC);
-        // 5 blocks of 4 KiB.
-        head[SUPERBLOCK + 0x4] = 5;
-        head[SUPERBLOCK + 0x18] = 2;
-        assert_eq!(find_content(&head), Content::Ext4 { bytes: 5 * 4096 });
-        head[MAGIC_OFFSET] = 7;
-        assert_eq!(find_content(&head), Content::Unknown);
-    }
 }
