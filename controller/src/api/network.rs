@@ -132,8 +132,8 @@ pub async fn allow_network_names(
 
 /// Get the network policy of a class
 ///
-/// Where the workspaces of its members may connect, unless something else is granted to one of them or its
-/// owner narrows it, and which policies say so.
+/// Where the workspaces of its members may connect at most: what is granted to one of them and what its owner
+/// chooses can only narrow it. Also says which policies allow that.
 #[utoipa::path(
     get,
     path = "/classes/{id}/network",

@@ -206,6 +206,17 @@ async fn fork_keeps_the_class_policy() {
 }
 
 #[tokio::test]
+async fn undelete_keeps_the_class_policy() {
+    let world = World::new().await;
+    let teacher = world.owner().await;
+    let (class, id) = class_with_student(&teacher).await;
+    teacher.put(&format!("{class}/network"), &json!({ "mode": "none" })).await;
+    assert_eq!(teacher.delete(&format!("/api/v1/workspaces/{id}")).await.status, 204);
+    assert_eq!(teacher.act(id, "undelete").await.status, 200);
+    assert_eq!(network(&teacher, id).await.effective, EffectivePolicy::None);
+}
+
+#[tokio::test]
 async fn fork_keeps_the_policy() {
     let world = World::new().await;
     let owner = world.owner().await;

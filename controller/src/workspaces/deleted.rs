@@ -82,7 +82,8 @@ pub async fn undelete(
 ) -> Result<bool, sqlx::Error> {
     let tenant = scope.tenant();
     let done = sqlx::query!(
-        "update workspaces set deleted_at = null, desired_state = 'stopped', class_id = null, failure = null
+        "update workspaces set deleted_at = null, desired_state = 'stopped', failure = null,
+             network_class_id = coalesce(class_id, network_class_id), class_id = null
          where tenant_id = $1 and workspace_id = $2 and deleted_at >= $3",
         tenant,
         workspace.0,

@@ -439,8 +439,8 @@ export interface paths {
         };
         /**
          * Get the network policy of a class
-         * @description Where the workspaces of its members may connect, unless something else is granted to one of them or its
-         *     owner narrows it, and which policies say so.
+         * @description Where the workspaces of its members may connect at most: what is granted to one of them and what its owner
+         *     chooses can only narrow it. Also says which policies allow that.
          *
          *     Token scope: `read`.
          */
