@@ -152,6 +152,7 @@ impl Controller {
         tasks.spawn("snapshot browser", app.browser.clone().run(shutdown.clone()));
         tasks.spawn("gc", app.gc.clone().run());
         tasks.spawn("cache janitor", cache_janitor::run(app.clone()));
+        tasks.spawn("metrics", metrics::run_compaction(shutdown.clone()));
         tasks.spawn("tenant keys", tenants::destroy::run(app.clone()));
         tasks.spawn_essential("reconciler", reconciler::run(app.clone(), exits));
         tasks.spawn_essential("api", api::serve(app.clone(), Audience::Host, sockets.host));

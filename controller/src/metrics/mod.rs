@@ -7,7 +7,7 @@
 //! No metric contains a name, an address or content of a user. Tenants appear by their id. Histograms have no
 //! tenant, because each would multiply them by the number of tenants.
 
-use std::sync::LazyLock;
+use std::{sync::LazyLock, time::Duration};
 
 use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -16,6 +16,7 @@ use protocol::{
     workspace::{Phase, Step, StepProgress},
 };
 use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
 
 use crate::lifecycle::{Life, State};
 
@@ -49,9 +50,23 @@ static RECORDER: LazyLock<PrometheusHandle> = LazyLock::new(|| {
     handle
 });
 
+/// How often samples are put into their buckets. Until then each takes memory.
+const COMPACTION_INTERVAL: Duration = Duration::from_secs(30);
+
 /// Makes sure that what happens from now on is counted.
 pub fn install() {
     LazyLock::force(&RECORDER);
+}
+
+/// Bounds what is kept in memory, until the shutdown.
+pub async fn run_compaction(shutdown: CancellationToken) {
+    let compaction = async {
+        loop {
+            tokio::time::sleep(COMPACTION_INTERVAL).await;
+            RECORDER.run_upkeep(); // language: allow
+        }
+    };
+    shutdown.run_until_cancelled(compaction).await;
 }
 
 /// Counts what the change from one life to the next means.
