@@ -64,10 +64,11 @@ const GUEST_TO_CLIENT: [HeaderName; 9] = [
 
 /// Content types that a browser displays without executing anything. A guest's other content is
 /// sent as plain bytes, so that no script, page or style of a guest is served from our origin.
-const SAFE_TYPES: [&str; 9] = [
+const SAFE_TYPES: [&str; 10] = [
     "application/json",
     "application/problem+json",
     "application/octet-stream",
+    "text/event-stream",
     "text/plain",
     "image/png",
     "image/jpeg",
@@ -129,12 +130,7 @@ pub fn controller_to_client(mut headers: HeaderMap) -> HeaderMap {
     for name in removed {
         headers.remove(name);
     }
-    if headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
-    {
-        // nginx would hold events back until its buffer is full, and some proxies would compress them.
-        headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
-    }
+    forbid_buffering_of_events(&mut headers);
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(DATA_POLICY);
     headers
@@ -161,7 +157,18 @@ pub fn front_to_client(guest: &HeaderMap) -> HeaderMap {
     }
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     headers.insert(header::CONTENT_SECURITY_POLICY, DATA_POLICY);
+    forbid_buffering_of_events(&mut headers);
     headers
+}
+
+/// Lets proxies pass on each event of an event stream at once.
+fn forbid_buffering_of_events(headers: &mut HeaderMap) {
+    if headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
+    {
+        // nginx would hold events back until its buffer is full, and some proxies would compress them.
+        headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
+    }
 }
 
 /// Adds the headers that every response has.
@@ -301,5 +308,8 @@ mod tests {
         }
         let plain = parts(&[("content-type", "text/plain; charset=utf-8")]).headers;
         assert_eq!(front_to_client(&plain)["content-type"], "text/plain; charset=utf-8");
+        let events = front_to_client(&parts(&[("content-type", "text/event-stream")]).headers);
+        assert_eq!(events["content-type"], "text/event-stream");
+        assert_eq!(events["x-accel-buffering"], "no");
     }
 }
