@@ -56,18 +56,14 @@ impl ChildLog {
     pub fn write_line(&self, line: &str) {
         // As for this process's own lines: on a full disk they are lost, and a terminal may be closed.
         let _ = self.file.clone().write_all(format!("{line}\n").as_bytes());
-        let Some(event) = ChildEvent::parse(line) else {
-            let _ = writeln!(io::stderr(), "{line}");
-            return;
-        };
-        if !matches!(event.level, "WARN" | "ERROR") {
-            return;
+        let event = ChildEvent::parse(line);
+        let is_shown = event.as_ref().is_none_or(|event| matches!(event.level, "WARN" | "ERROR"));
+        if is_shown {
+            // The child may be in the hands of an attacker: nothing of it controls the terminal.
+            let text =
+                event.filter(|_| self.is_terminal).map_or_else(|| line.to_owned(), |event| event.to_text());
+            let _ = writeln!(io::stderr(), "{}", escape_controls(&text));
         }
-        let _ = if self.is_terminal {
-            writeln!(io::stderr(), "{:>5} {}", event.level, event.message)
-        } else {
-            writeln!(io::stderr(), "{line}")
-        };
     }
 }
 
@@ -77,12 +73,25 @@ struct ChildEvent<'a> {
     level: &'a str,
     #[serde(borrow)]
     message: std::borrow::Cow<'a, str>,
+    #[serde(borrow, default)]
+    error: Option<std::borrow::Cow<'a, str>>,
 }
 
 impl<'a> ChildEvent<'a> {
     fn parse(line: &'a str) -> Option<Self> {
         serde_json::from_str(line).ok()
     }
+
+    fn to_text(&self) -> String {
+        let error = self.error.as_ref().map(|error| format!(" error={error}")).unwrap_or_default();
+        format!("{:>5} {}{error}", self.level, self.message)
+    }
+}
+
+fn escape_controls(text: &str) -> String {
+    text.chars()
+        .flat_map(|one| if one.is_control() { one.escape_default().collect() } else { vec![one] })
+        .collect()
 }
 
 /// A log file that several threads write to, a whole line at a time.
@@ -163,6 +172,9 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&path).expect("there").lines().collect::<Vec<_>>(), lines);
         assert_eq!(ChildEvent::parse(lines[0]).expect("an event").message, "a \"b\"");
         assert!(ChildEvent::parse(lines[1]).is_none());
+        let failed = r#"{"level":"ERROR","message":"failed\u001b[2J","error":"no"}"#;
+        let text = ChildEvent::parse(failed).expect("an event").to_text();
+        assert_eq!(escape_controls(&text), "ERROR failed\\u{1b}[2J error=no");
     }
 
     #[test]

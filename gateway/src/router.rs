@@ -26,6 +26,9 @@ use crate::{
 /// When to try again if the buffers are full: a moment after the stalled responses are cut.
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("5");
 
+/// How much of a path is logged, in characters.
+const MAX_LOGGED_PATH: usize = 1024;
+
 /// Everything that serving a request needs. One per gateway, shared by all connections.
 ///
 /// A request goes to one of three parts: `/api/v1/workspaces/{id}/agent/…` to the workspace's
@@ -63,8 +66,7 @@ impl Router {
     /// Answers a request. Every failure becomes a response with the id of the request.
     pub async fn handle(&self, request: Request<Incoming>, peer: IpAddr) -> Response {
         let id = RequestId::random();
-        // Without the query, which may hold names of files: this text goes to the log.
-        let summary = format!("{} {}", request.method(), request.uri().path());
+        let summary = summarize(&request);
         let is_tls = is_tls(&request);
         let host = is_tls.then(|| headers::host(request.uri(), request.headers()).to_owned());
         let result = self.route(request, id, peer).await;
@@ -109,7 +111,7 @@ impl Router {
             Code::RateLimited,
             "Your address has too many open connections. Close some of them, then try again.",
         );
-        let summary = format!("{} {}", request.method(), request.uri().path());
+        let summary = summarize(request);
         let mut response = respond(Err(refusal), RequestId::random(), &summary);
         if request.version() < Version::HTTP_2 {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -135,7 +137,7 @@ impl Router {
         self.buffers.reserve(client, needed).ok_or_else(|| {
             let detail = "Your address has too many requests at once. Try again in a moment.";
             let refusal = Refusal::new(Code::Unavailable, detail);
-            let summary = format!("{} {}: the buffers are full", request.method(), request.uri().path());
+            let summary = format!("{}: the buffers are full", summarize(request));
             let mut response = respond(Err(refusal), RequestId::random(), &summary);
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_SECONDS);
             Box::new(response)
@@ -169,6 +171,12 @@ impl Router {
             self.origins.is_secure(headers, headers::host(request.uri(), headers), is_tls(request))
         })
     }
+}
+
+/// The method and path of a request, for the log. The query is left out, because it may hold names of files.
+fn summarize<B>(request: &Request<B>) -> String {
+    let path: String = request.uri().path().chars().take(MAX_LOGGED_PATH).collect();
+    format!("{} {path}", request.method())
 }
 
 /// Turns the outcome of a request into its response, with the headers that every response has. `summary`

@@ -43,11 +43,13 @@ async fn gateway_has_no_privileges_and_is_replaced() {
     let first = gateway(&stack).expect("it runs");
     if rustix::process::geteuid().is_root() {
         let status = status(first);
-        assert_eq!(status["Uid"], "619999\t619999\t619999\t619999");
+        assert_eq!(status["Uid"], "619997\t619997\t619997\t619997");
         assert_eq!((status["Groups"].as_str(), status["NoNewPrivs"].as_str()), ("", "1"));
         for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
             assert_eq!(status[set], "0".repeat(16), "{set}");
         }
+        let network = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/net")).expect("readable by root");
+        assert_ne!(network(first), network(stack.pid()), "it reaches nothing of the host's network");
         let run = data.canonicalize().expect("there").join("run");
         let seen = visible(first, &run);
         assert!(seen.contains(&run), "{seen:?}");

@@ -16,7 +16,7 @@ use ::gateway::{
     CertificateWatcher, HttpRedirect, Limits, ServerCertificate, TlsConfig,
     process::{GatewaySpec, Instruction, READY_LINE, RedirectSpec, TlsSpec},
 };
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use daemon::telemetry::ChildLog;
 use futures_util::StreamExt as _;
 use ipnet::IpNet;
@@ -28,7 +28,7 @@ use tokio::{
     process::{Child, ChildStderr, ChildStdin, Command},
     sync::watch,
     task::JoinHandle,
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_util::{
     codec::{FramedRead, LinesCodec},
@@ -40,11 +40,15 @@ use super::restarts::Restarts;
 use crate::output::CommandError;
 
 /// The user and group of the gateway's process under root: below those of VMMs, above what systems assign.
-pub const GATEWAY_USER: u32 = 619_999;
+pub const GATEWAY_USER: u32 = 619_997;
 /// From the start of the process until it accepts connections.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// Responses under way may take so long to end. Then the process is killed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long it may take to read what it is sent.
+const SEND_TIMEOUT: Duration = Duration::from_secs(5);
+/// Between starts of a process that exits again and again.
+const RESTART_PAUSE: Duration = Duration::from_secs(30);
 /// After its end: how long the rest of its log may take.
 const LOG_TIMEOUT: Duration = Duration::from_secs(1);
 /// Longest line of its log, in bytes.
@@ -76,7 +80,7 @@ pub struct GatewayConfig {
 pub struct GatewayProcess {
     address: SocketAddr,
     stop: CancellationToken,
-    /// Ends with the error if the process cannot be kept running, and with none after a stop.
+    /// Ends with the error if something that the process needs has failed, and with none after a stop.
     supervisor: AbortOnDropHandle<Option<anyhow::Error>>,
 }
 
@@ -97,7 +101,7 @@ impl GatewayProcess {
         self.address
     }
 
-    /// Resolves when the process cannot be kept running.
+    /// Resolves when something that the process needs has failed.
     pub async fn wait_for_failure(&mut self) -> CommandError {
         let error = match (&mut self.supervisor).await {
             Ok(Some(error)) => format!("{error:#}"),
@@ -126,13 +130,16 @@ async fn supervise(
     let mut restarts = Restarts::default();
     loop {
         tokio::select! {
+            biased;
             () = stop.cancelled() => {
                 running.stop().await;
                 return None;
             }
             certificate = launcher.next_certificate() => {
-                // A process that does not read has ended, or will be found dead by its clients.
-                running.send(&Instruction::Certificate(certificate.pem().clone())).await;
+                let Some(certificate) = certificate else {
+                    return Some(anyhow!("certificates are not renewed any more"));
+                };
+                running.send_or_kill(&Instruction::Certificate(certificate.pem().clone())).await;
                 continue;
             }
             status = running.child.wait() => {
@@ -141,9 +148,9 @@ async fn supervise(
             }
         }
         running.finish_log().await;
-        running = match launcher.restart(&mut restarts).await {
-            Ok(running) => running,
-            Err(error) => return Some(error),
+        running = tokio::select! {
+            () = stop.cancelled() => return None,
+            running = launcher.restart(&mut restarts) => running,
         };
     }
 }
@@ -163,14 +170,15 @@ struct TlsLaunch {
 }
 
 impl Launcher {
-    /// Starts the process again, unless that was necessary too often.
-    async fn restart(&self, restarts: &mut Restarts) -> anyhow::Result<Running> {
+    /// Starts the process again, after a pause if that was necessary often. Workspaces continue in between.
+    async fn restart(&self, restarts: &mut Restarts) -> Running {
         loop {
             if !restarts.admit(Instant::now()) {
-                bail!("it exits again and again; see burrow.log in the data directory");
+                tracing::error!("the gateway exits again and again; see burrow.log in the data directory");
+                sleep(RESTART_PAUSE).await;
             }
             match self.spawn().await {
-                Ok(running) => return Ok(running),
+                Ok(running) => return running,
                 Err(error) => tracing::error!(error = format!("{error:#}"), "cannot start the gateway"),
             }
         }
@@ -254,14 +262,12 @@ impl Launcher {
         }
     }
 
-    /// Resolves when new connections should get another certificate.
-    async fn next_certificate(&mut self) -> ServerCertificate {
+    /// Resolves when new connections should get another certificate, or with none if nobody looks for new
+    /// ones any more.
+    async fn next_certificate(&mut self) -> Option<ServerCertificate> {
         let Some(tls) = &mut self.tls else { return std::future::pending().await };
-        match tls.current.changed().await {
-            Ok(()) => tls.current.borrow_and_update().clone(),
-            // The watcher ends with the supervisor.
-            Err(_) => std::future::pending().await,
-        }
+        tls.current.changed().await.ok()?;
+        Some(tls.current.borrow_and_update().clone())
     }
 }
 
@@ -315,8 +321,16 @@ impl Running {
         let _ = timeout(LOG_TIMEOUT, self.log).await;
     }
 
+    /// Like [`Self::send`], for a process that may have stopped reading.
+    async fn send_or_kill(&mut self, value: &impl Serialize) {
+        if timeout(SEND_TIMEOUT, self.send(value)).await.is_err() {
+            tracing::warn!("the gateway does not read, killing it");
+            let _ = self.child.start_kill();
+        }
+    }
+
     async fn stop(mut self) {
-        self.send(&Instruction::Stop).await;
+        self.send_or_kill(&Instruction::Stop).await;
         if timeout(STOP_TIMEOUT, self.child.wait()).await.is_err() {
             tracing::warn!("the gateway does not end, killing it");
             let _ = self.child.kill().await;
@@ -328,10 +342,17 @@ impl Running {
 fn forward_log(output: ChildStderr, log: ChildLog) -> AbortOnDropHandle<()> {
     let mut lines = FramedRead::new(output, LinesCodec::new_with_max_length(MAX_LOG_LINE));
     let forwarding: JoinHandle<()> = tokio::spawn(async move {
-        while let Some(line) = lines.next().await {
-            match line {
-                Ok(line) => log.write_line(&line),
-                Err(error) => tracing::warn!(%error, "cannot read a line of the gateway's log"),
+        let mut has_failed = false;
+        loop {
+            match lines.next().await {
+                Some(Ok(line)) => log.write_line(&line),
+                Some(Err(error)) => {
+                    has_failed = true;
+                    tracing::warn!(%error, "cannot read a line of the gateway's log");
+                }
+                // After an error, the reader ends once, and then continues with the next line.
+                None if std::mem::take(&mut has_failed) => {}
+                None => break,
             }
         }
     });

@@ -309,9 +309,27 @@ struct Listeners {
     tls: Option<Tls>,
 }
 
-/// The user and group of the gateway. Without root it is ours.
+/// The user and group of the gateway. Without root, or where that user does not exist, they are ours.
 fn gateway_user() -> Option<u32> {
-    rustix::process::geteuid().is_root().then_some(GATEWAY_USER)
+    let is_root = rustix::process::geteuid().is_root();
+    if is_root && !user_exists(GATEWAY_USER) {
+        tracing::warn!(user = GATEWAY_USER, "the gateway runs as this user: this host has too few users");
+    }
+    (is_root && user_exists(GATEWAY_USER)).then_some(GATEWAY_USER)
+}
+
+/// Whether the user namespace of this process has this user and group.
+fn user_exists(id: u32) -> bool {
+    ["/proc/self/uid_map", "/proc/self/gid_map"].iter().all(|map| {
+        let map = std::fs::read_to_string(map).unwrap_or_default();
+        map.lines().any(|line| maps(line, id))
+    })
+}
+
+/// Whether a line of a map of users (first id here, first id outside, how many) has this id.
+fn maps(line: &str, id: u32) -> bool {
+    let numbers: Vec<u32> = line.split_whitespace().filter_map(|number| number.parse().ok()).collect();
+    matches!(numbers[..], [first, _, count] if id >= first && id - first < count)
 }
 
 async fn start_gateway(
@@ -453,4 +471,18 @@ impl Database {
 /// The error for a task that has panicked.
 pub fn task_panicked(error: tokio::task::JoinError) -> CommandError {
     CommandError::error("A task has panicked").because(&error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_exists_within_the_map() {
+        assert!(maps("         0          0 4294967295", GATEWAY_USER));
+        assert!(maps("0 100000 619998", GATEWAY_USER) && maps("619997 1 1", GATEWAY_USER));
+        for other in ["0 100000 65536", "0 100000 619997", "619998 0 10", "", "0 1"] {
+            assert!(!maps(other, GATEWAY_USER), "{other}");
+        }
+    }
 }

@@ -28,6 +28,9 @@ pub use spec::{GatewaySpec, Instruction, READY_LINE, RedirectSpec, TlsSpec};
 
 /// Size of a line of the input: certificates with their key.
 const MAX_LINE_BYTES: u64 = 4 * 1024 * 1024;
+/// When the kernel selects what to end: after sandboxes, which have 500, and before runners and the server. A
+/// gateway is started again, and its streams are attached again.
+const OOM_SCORE: &str = "300";
 /// Lines of the log that are written if the filter's variable is unset.
 const LOG_FILTER: &str = "info";
 
@@ -50,6 +53,9 @@ fn run() -> anyhow::Result<()> {
         read_line(&mut input)?.context("Cannot read the gateway's specification: the input has ended")?;
     let spec: GatewaySpec =
         serde_json::from_slice(&line).context("Cannot parse the gateway's specification")?;
+    if let Err(error) = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE) {
+        tracing::debug!(%error, "cannot say that the gateway goes before the server");
+    }
     sandbox::close_foreign_descriptors(&spec.descriptors())?;
     if let Some(user) = spec.user {
         sandbox::enter(user, &spec.socket_directory)?;

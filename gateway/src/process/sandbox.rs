@@ -9,6 +9,7 @@ use std::{
 use anyhow::Context as _;
 use nix::sched::CloneFlags;
 use rustix::{
+    fs::Mode,
     mount::{MountFlags, MountPropagationFlags, UnmountFlags},
     process::{DumpableBehavior, Gid, Uid, set_dumpable_behavior},
     thread::{
@@ -50,7 +51,7 @@ fn close_range(first: RawFd, last: RawFd) -> io::Result<()> {
 /// Where root may not create namespaces, as in some containers, it sees what this user may see.
 pub fn enter(user: u32, directory: &Path) -> anyhow::Result<()> {
     match enter_root(directory) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+        Err(error) if is_forbidden(&error) => {
             tracing::warn!("the gateway sees the files of the host: it may not create namespaces");
         }
         result => result.with_context(|| format!("Cannot isolate the gateway in {}", directory.display()))?,
@@ -60,8 +61,17 @@ pub fn enter(user: u32, directory: &Path) -> anyhow::Result<()> {
 
 /// Replaces the root directory by an empty one that shows `directory`, at the same path and read-only.
 /// Sockets in it can be connected to.
+///
+/// The process gets an empty network, too: its listeners and their connections stay where they were made, and
+/// sockets with a path are in no network.
 fn enter_root(directory: &Path) -> io::Result<()> {
-    nix::sched::unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS)?;
+    // The directories on the way to `directory` are for its new user.
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    let namespaces = CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWNET
+        | CloneFlags::CLONE_NEWIPC
+        | CloneFlags::CLONE_NEWUTS;
+    nix::sched::unshare(namespaces)?;
     rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
     // Entered before the new root may hide it.
     std::env::set_current_dir(directory)?;
@@ -75,6 +85,14 @@ fn enter_root(directory: &Path) -> io::Result<()> {
     rustix::mount::unmount(".", UnmountFlags::DETACH)?;
     std::env::set_current_dir("/")?;
     Ok(rustix::mount::mount_remount("/", MountFlags::BIND | MountFlags::RDONLY | ROOT_FLAGS, c"")?)
+}
+
+/// Whether the host forbids namespaces: to this user, in this root directory, or to everybody.
+fn is_forbidden(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput | io::ErrorKind::StorageFull
+    )
 }
 
 fn in_place(path: &Path) -> PathBuf {
