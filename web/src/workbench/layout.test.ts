@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { parseLayout, tabsOf } from "./layout";
+import { hasOpenFile, parseLayout, tabsOf } from "./layout";
 
 describe("a stored layout", () => {
   it("is checked when it is read", () => {
@@ -18,5 +18,10 @@ describe("a stored layout", () => {
     });
     expect(parseLayout("[")).toEqual(parseLayout(null));
     expect(tabsOf(parseLayout('{"groups":"x"}')).groups).toHaveLength(1);
+  });
+
+  it("has an open file only if a group has one", () => {
+    const hasFile = (...paths: string[]) => hasOpenFile(parseLayout(JSON.stringify({ groups: [{ paths }] })));
+    expect([hasFile(), hasFile("a"), hasOpenFile(parseLayout(null))]).toEqual([false, true, false]);
   });
 });

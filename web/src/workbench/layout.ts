@@ -68,6 +68,9 @@ function parseGroup(stored: Partial<GroupTabs> | null): GroupTabs {
 
 export const tabsOf = ({ groups, focusedGroup }: Layout): Tabs => restoreTabs(groups, focusedGroup);
 
+/** Whether there is something to show in the editor. An empty group is remembered, too. */
+export const hasOpenFile = ({ groups }: Layout): boolean => groups.some((group) => group.paths.length > 0);
+
 export function writeLayout(workspace: string, layout: Layout): void {
   try {
     localStorage.setItem(key(workspace), JSON.stringify(layout));

@@ -38,7 +38,7 @@ import { SearchView } from "../search/search-view";
 import { useSearch } from "../search/use-search";
 import { ActivityBar, type SideView } from "./activity-bar";
 import { EditorGroups, viewKey, type FileReveal } from "./editor-groups";
-import { readLayout, tabsOf, writeLayout } from "./layout";
+import { hasOpenFile, readLayout, tabsOf, writeLayout } from "./layout";
 import type { TextPosition } from "./quick-open";
 import { Splitter } from "../ui/splitter";
 import { useNarrow } from "../ui/use-narrow";
@@ -71,7 +71,7 @@ export function Workbench({ workspace, connected, onFork }: Props) {
   const [panel, setPanel] = useState(first.panel);
   const [panelHeight, setPanelHeight] = useState(first.panelHeight);
   const [view, setView] = useState<SideView>(first.view);
-  const [pane, setPane] = useState<Pane>(first.groups.length > 0 ? "editor" : "terminal");
+  const [pane, setPane] = useState<Pane>(hasOpenFile(first) ? "editor" : "terminal");
   const [cursor, setCursor] = useState<Cursor | null>(null);
   /** What is typed in the palette. Null: it is closed. */
   const [palette, setPalette] = useState<string | null>(null);
