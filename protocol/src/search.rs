@@ -122,7 +122,7 @@ pub struct LineEdit {
 pub struct EditedDocument {
     /// Indexes of edits that were not applied, because other text is there now or they overlap another.
     pub missed: Vec<usize>,
-    /// Why the file cannot be written, if it cannot. The edits are in the document, which keeps trying.
+    /// Why the file cannot be written, if it cannot. Edits not in `missed` are saved when it can be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unsaved: Option<String>,
 }

@@ -2619,7 +2619,7 @@ export interface components {
         EditedDocument: {
             /** @description Indexes of edits that were not applied, because other text is there now or they overlap another. */
             missed: number[];
-            /** @description Why the file cannot be written, if it cannot. The edits are in the document, which keeps trying. */
+            /** @description Why the file cannot be written, if it cannot. Edits not in `missed` are saved when it can be. */
             unsaved?: string | null;
         };
         /** @description What is enforced: the policies of tenant, template and workspace together, with presets resolved. */

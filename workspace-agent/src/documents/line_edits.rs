@@ -11,33 +11,34 @@ pub struct LocatedEdits {
     pub edits: Vec<TextEdit>,
     /// Indexes of edits whose old text is not there, or that overlap an edit before them in the text.
     pub missed: Vec<usize>,
+    /// Bytes of the text after the edits.
+    pub bytes: usize,
+    /// Line ends of the text after the edits.
+    pub line_ends: usize,
 }
 
 /// Finds where `edits` are in `text`.
 pub fn locate_line_edits(text: &str, edits: &[LineEdit]) -> LocatedEdits {
-    let lines = line_starts(text);
-    let mut found: Vec<(usize, TextEdit)> = Vec::with_capacity(edits.len());
-    let mut missed = Vec::new();
-    for (index, edit) in edits.iter().enumerate() {
-        match locate(text, &lines, edit) {
-            Some(located) => found.push((index, located)),
-            None => missed.push(index),
-        }
-    }
-    found.sort_by_key(|(_, edit)| edit.at);
+    let mut in_order: Vec<(usize, &LineEdit)> = edits.iter().enumerate().collect();
+    in_order.sort_by_key(|(_, edit)| (edit.line, edit.column));
+    let mut cursor = Cursor::new(text);
+    let mut located = LocatedEdits { bytes: text.len(), ..LocatedEdits::default() };
+    located.line_ends = cursor.lines.len() - 1 - usize::from(!text.is_empty() && !text.ends_with('\n'));
     let mut end = 0;
-    let mut located: Vec<TextEdit> = Vec::with_capacity(found.len());
-    for (index, edit) in found {
-        if edit.at < end {
-            missed.push(index);
+    for (index, edit) in in_order {
+        let Some(found) = cursor.locate(edit).filter(|found| found.at >= end) else {
+            located.missed.push(index);
             continue;
-        }
-        end = edit.at + edit.delete;
-        located.push(edit);
+        };
+        end = found.at + found.delete;
+        // The old text is within a line.
+        located.bytes = located.bytes + edit.new.len() - edit.old.len();
+        located.line_ends += edit.new.matches('\n').count();
+        located.edits.push(found);
     }
-    located.reverse();
-    missed.sort_unstable();
-    LocatedEdits { edits: located, missed }
+    located.edits.reverse();
+    located.missed.sort_unstable();
+    located
 }
 
 /// The beginning of a line: its byte and its UTF-16 code unit.
@@ -58,29 +59,55 @@ fn line_starts(text: &str) -> Vec<LineStart> {
     starts
 }
 
-fn locate(text: &str, lines: &[LineStart], edit: &LineEdit) -> Option<TextEdit> {
-    let line = lines.get(usize::try_from(edit.line).ok()?.checked_sub(1)?)?;
-    let rest = &text[line.byte..];
-    let content = rest.split('\n').next().unwrap_or(rest);
-    let column = u32::try_from(edit.column).ok()?;
-    let from_column = &content[byte_of_unit(content, column)?..];
-    from_column.starts_with(&edit.old).then(|| TextEdit {
-        at: line.unit + column,
-        delete: utf16_units(&edit.old),
-        insert: edit.new.clone(),
-    })
+/// A position in a text that only moves forward within a line, so that a long line with many edits is
+/// counted once.
+struct Cursor<'a> {
+    text: &'a str,
+    lines: Vec<LineStart>,
+    /// Index of the line that the position is in.
+    line: usize,
+    byte: usize,
+    unit: u32,
 }
 
-/// The byte at a UTF-16 code unit. `None` beyond the end, and inside a character.
-fn byte_of_unit(text: &str, unit: u32) -> Option<usize> {
-    let mut at = 0;
-    for (byte, character) in text.char_indices() {
-        if at >= unit {
-            return (at == unit).then_some(byte);
-        }
-        at += character.len_utf16() as u32;
+impl<'a> Cursor<'a> {
+    fn new(text: &'a str) -> Self {
+        Self { text, lines: line_starts(text), line: 0, byte: 0, unit: 0 }
     }
-    (at == unit).then_some(text.len())
+
+    /// Finds where an edit is. Edits must come in the order of their lines and columns.
+    fn locate(&mut self, edit: &LineEdit) -> Option<TextEdit> {
+        let index = usize::try_from(edit.line).ok()?.checked_sub(1)?;
+        let line = self.lines.get(index)?;
+        let end = self.lines.get(index + 1).map_or(self.text.len(), |next| next.byte);
+        let column = u32::try_from(edit.column).ok()?;
+        let at = line.unit.checked_add(column)?;
+        if index != self.line {
+            (self.line, self.byte, self.unit) = (index, line.byte, line.unit);
+        }
+        let end = end - usize::from(self.text[line.byte..end].ends_with('\n'));
+        let content = &self.text[..end];
+        let rest = self.move_to(at, content)?;
+        rest.starts_with(&edit.old).then(|| TextEdit {
+            at,
+            delete: utf16_units(&edit.old),
+            insert: edit.new.clone(),
+        })
+    }
+
+    /// The rest of `content`, which begins with the text, from a UTF-16 code unit. `None` beyond the end,
+    /// and inside a character.
+    fn move_to(&mut self, unit: u32, content: &'a str) -> Option<&'a str> {
+        let rest = content.get(self.byte..)?;
+        for character in rest.chars() {
+            if self.unit >= unit {
+                break;
+            }
+            self.unit += character.len_utf16() as u32;
+            self.byte += character.len_utf8();
+        }
+        (self.unit == unit).then(|| &content[self.byte..])
+    }
 }
 
 fn utf16_units(text: &str) -> u32 {
@@ -96,13 +123,15 @@ mod tests {
     }
 
     fn apply(text: &str, edits: &[LineEdit]) -> (String, Vec<usize>) {
-        let LocatedEdits { edits, missed } = locate_line_edits(text, edits);
+        let LocatedEdits { edits, missed, bytes, line_ends } = locate_line_edits(text, edits);
         let mut units: Vec<u16> = text.encode_utf16().collect();
         for TextEdit { at, delete, insert } in edits {
             let range = at as usize..(at + delete) as usize;
             units.splice(range, insert.encode_utf16().collect::<Vec<_>>());
         }
-        (String::from_utf16(&units).expect("whole characters"), missed)
+        let text = String::from_utf16(&units).expect("whole characters");
+        assert_eq!((text.len(), text.matches('\n').count()), (bytes, line_ends));
+        (text, missed)
     }
 
     #[test]
@@ -112,6 +141,8 @@ mod tests {
             [edit(1, 0, "one", "1"), edit(3, 5, "one", "3"), edit(1, 8, "one", "11"), edit(2, 3, "one", "")];
         assert_eq!(apply(text, &edits), ("1 two 11\n😀 \nlast 3".to_owned(), vec![]));
         assert_eq!(apply("x", &[edit(1, 1, "", "y")]), ("xy".to_owned(), vec![]));
+        assert_eq!(apply("", &[edit(1, 0, "", "y\n")]), ("y\n".to_owned(), vec![]));
+        assert_eq!(apply("x\n", &[edit(2, 0, "", "y"), edit(1, 1, "", "\n")]), ("x\n\ny".to_owned(), vec![]));
     }
 
     #[test]

@@ -59,7 +59,8 @@ impl DocumentRegistry {
     }
 
     /// Applies edits to the text of a file, which is opened for that if necessary, and waits until they are
-    /// on disk. What is not where an edit says is left as it is.
+    /// on disk. What is not where an edit says is left as it is. If the file cannot be written and nobody
+    /// has it open, all edits are missed: the document is not kept for them.
     pub async fn edit(
         &self,
         path: &HomePath,
@@ -67,12 +68,10 @@ impl DocumentRegistry {
     ) -> Result<EditedDocument, DocumentRefusal> {
         let path = self.resolve(path.clone()).await?;
         for _ in 0..MAX_JOIN_ATTEMPTS {
-            let was_open = self.is_open(&path).await;
             let document = self.find_or_open(&path).await?;
-            let Ok(missed) = document.edit(edits.clone()).await else { continue };
-            document.flush().await;
-            let unsaved = document.check_saved(!was_open).await;
-            return Ok(EditedDocument { missed, unsaved });
+            if let Ok(edited) = document.edit(edits.clone()).await {
+                return Ok(edited);
+            }
         }
         Err(DocumentRefusal::closed_repeatedly())
     }
@@ -81,10 +80,6 @@ impl DocumentRegistry {
     async fn resolve(&self, path: HomePath) -> Result<HomePath, DocumentRefusal> {
         let path = self.home.run(move |files| files.resolve(&path).map_err(LoadError::Io)).await;
         path.map_err(|error| DocumentRefusal::from(&error))
-    }
-
-    async fn is_open(&self, path: &HomePath) -> bool {
-        self.documents.lock().await.get(path).is_some_and(|document| !document.has_ended())
     }
 
     /// Waits until all edits are on disk.
@@ -135,6 +130,10 @@ impl DocumentRegistry {
 
 #[cfg(test)]
 mod tests {
+    use std::{fs::Permissions, os::unix::fs::PermissionsExt as _, path::Path};
+
+    use protocol::document::MAX_DOCUMENT_BYTES;
+
     use super::*;
     use crate::documents::outbox::ViewerMessage;
 
@@ -159,10 +158,63 @@ mod tests {
         assert_eq!(edited, EditedDocument { missed: vec![1], unsaved: None });
         let saved = std::fs::read(directory.path().join("file")).expect("a file");
         assert_eq!(saved, b"1\r\ntwo\r\n", "the line endings stay");
-        // A replacement in a thousand files must not keep a thousand documents.
+        wait_until_closed(&registry).await;
+    }
+
+    /// A replacement in a thousand files must not keep a thousand documents.
+    async fn wait_until_closed(registry: &DocumentRegistry) {
         while registry.count() > 0 {
             tokio::task::yield_now().await;
         }
+    }
+
+    fn protect(file: &Path) {
+        std::fs::set_permissions(file, Permissions::from_mode(0o444)).expect("a file");
+    }
+
+    #[tokio::test]
+    async fn edit_of_protected_file_is_forgotten() {
+        let (directory, registry, path) = setup("one\n");
+        protect(&directory.path().join("file"));
+        let edited = registry.edit(&path, vec![edit(1, "one", "two")]).await.expect("a text file");
+        assert_eq!(edited.missed, [0]);
+        assert!(edited.unsaved.expect("a reason").contains("protected"));
+        wait_until_closed(&registry).await;
+    }
+
+    #[tokio::test]
+    async fn edit_of_open_protected_file_is_kept() {
+        let (directory, registry, path) = setup("one\n");
+        protect(&directory.path().join("file"));
+        let request = OpenDocument { path: "file".to_owned(), epoch: None, events: true };
+        let (document, _viewer) = registry.join(request).await.expect("a text file");
+        let edited = registry.edit(&path, vec![edit(1, "one", "two")]).await.expect("a text file");
+        assert!(edited.missed.is_empty() && edited.unsaved.is_some(), "{edited:?}");
+        assert!(!document.has_ended());
+    }
+
+    #[tokio::test]
+    async fn edits_beyond_largest_document_are_missed() {
+        for (text, new_bytes) in [("one\n", 3 * MAX_DOCUMENT_BYTES), ("one\n", MAX_DOCUMENT_BYTES)] {
+            let (directory, registry, path) = setup(text);
+            let new = "x".repeat(new_bytes as usize);
+            let edited = registry.edit(&path, vec![edit(1, "one", &new)]).await.expect("a text file");
+            assert_eq!(edited.missed, [0]);
+            assert_eq!(edited.unsaved.as_deref(), Some("The file would be larger than 8 MiB."));
+            assert_eq!(std::fs::read(directory.path().join("file")).expect("a file"), text.as_bytes());
+            wait_until_closed(&registry).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn edits_count_line_ends_of_file() {
+        let (_directory, registry, path) = setup("one\r\n");
+        // With one line end as in the text, it would just fit.
+        let new = "x".repeat(MAX_DOCUMENT_BYTES as usize - 1);
+        let edited = registry.edit(&path, vec![edit(1, "one", &new)]).await.expect("a text file");
+        assert_eq!(edited.missed, [0]);
+        let edited = registry.edit(&path, vec![edit(1, "one", &new[1..])]).await.expect("a text file");
+        assert_eq!(edited, EditedDocument::default());
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use std::{collections::VecDeque, fs::File, io, pin::Pin, sync::Arc, time::Durati
 use protocol::{document::DocumentEvent, files::HomePath};
 use tokio::time::Instant;
 
-use super::Document;
+use super::{Document, Flushed};
 use crate::{
     documents::{
         disk_state::{Settling, Verdict},
@@ -156,6 +156,11 @@ impl DiskFile {
     /// Size of the file when it was last loaded or saved.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Size of the file with a text of so many bytes and line ends.
+    pub(super) fn encoded_bytes(&self, bytes: usize, line_ends: usize) -> usize {
+        if self.line_ending == LineEnding::CrLf { bytes + line_ends } else { bytes }
     }
 
     /// Schedules a save after an edit. Further edits postpone it, up to [`MAX_SAVE_DELAY`] after
@@ -310,7 +315,7 @@ impl Document {
     fn fail_save(&mut self, message: String, can_overwrite: bool) {
         self.report_failure(message, can_overwrite);
         self.file.schedule_save_at(Instant::now() + SAVE_RETRY_DELAY);
-        self.flushes.clear();
+        self.answer_flushes();
     }
 
     fn report_failure(&mut self, message: String, can_overwrite: bool) {
@@ -333,8 +338,13 @@ impl Document {
                 DiskState::NotText { .. } => {}
             }
         }
+        self.answer_flushes();
+    }
+
+    fn answer_flushes(&mut self) {
+        let flushed = Flushed { unsaved: self.unsaved_reason(), is_kept: !self.is_temporary };
         for flush in self.flushes.drain(..) {
-            let _ = flush.send(());
+            let _ = flush.send(flushed.clone());
         }
     }
 

@@ -11,9 +11,9 @@ use std::{collections::HashMap, ops::ControlFlow, sync::Arc, time::Duration};
 
 use axum::body::Bytes;
 use protocol::{
-    document::{DocumentEvent, RefusalReason, is_edit},
+    document::{DocumentEvent, MAX_DOCUMENT_BYTES, RefusalReason, is_edit},
     files::HomePath,
-    search::LineEdit,
+    search::{EditedDocument, LineEdit},
 };
 use tokio::{
     sync::{Notify, mpsc, oneshot},
@@ -23,6 +23,7 @@ use tokio::{
 use self::disk::DiskFile;
 use super::{
     file::{self, LoadError, LoadedFile},
+    line_edits::locate_line_edits,
     outbox::{Outbox, OutboxSender, ViewerMessage, outbox},
     renewal::{EditMeter, Renewal},
     shared_text::{Rejection, SharedText, ViewerId},
@@ -38,6 +39,9 @@ const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// undo history.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(10);
 
+/// The first viewer of a document.
+const FIRST_VIEWER: ViewerId = 1;
+
 /// A command to the document's task.
 enum Command {
     Join {
@@ -51,19 +55,23 @@ enum Command {
     Leave(ViewerId),
     Edit {
         edits: Vec<LineEdit>,
-        /// Gets the indexes of the edits that were missed.
-        reply: oneshot::Sender<Vec<usize>>,
+        /// Gets the edits that were missed, at once.
+        reply: oneshot::Sender<EditedDocument>,
+        flushed: oneshot::Sender<Flushed>,
     },
-    Flush(oneshot::Sender<()>),
-    /// Asks why there are edits that are not on disk.
-    Check {
-        /// Ends a document without viewers whose edits are on disk.
-        ends_unused: bool,
-        reply: oneshot::Sender<Option<String>>,
-    },
+    Flush(oneshot::Sender<Flushed>),
     Overwrite,
     #[cfg(test)]
     Panic,
+}
+
+/// The answer to those who wait until the edits are on disk.
+#[derive(Debug, Clone)]
+struct Flushed {
+    /// Why there are edits that are not on disk, for the user. `None` if all are.
+    unsaved: Option<String>,
+    /// Whether the document stays open, and tries again to save them.
+    is_kept: bool,
 }
 
 /// A viewer that was added to a document.
@@ -190,19 +198,24 @@ impl DocumentHandle {
         self.inbox.send(Command::Overwrite).await.map_err(|_| DocumentEnded)
     }
 
-    /// Applies the edits whose old text is still there. Returns the indexes of the others.
-    pub async fn edit(&self, edits: Vec<LineEdit>) -> Result<Vec<usize>, DocumentEnded> {
-        let (reply, missed) = oneshot::channel();
-        self.inbox.send(Command::Edit { edits, reply }).await.map_err(|_| DocumentEnded)?;
-        missed.await.map_err(|_| DocumentEnded)
-    }
-
-    /// Why there are edits that are not on disk, for the user. `None` if all are. With `ends_unused`, a
-    /// document without viewers ends then.
-    pub async fn check_saved(&self, ends_unused: bool) -> Option<String> {
-        let (reply, unsaved) = oneshot::channel();
-        self.inbox.send(Command::Check { ends_unused, reply }).await.ok()?;
-        unsaved.await.ok()?
+    /// Applies the edits whose old text is still there, and waits until they are on disk, or a save has
+    /// failed. A document that never had a viewer ends then.
+    pub async fn edit(&self, edits: Vec<LineEdit>) -> Result<EditedDocument, DocumentEnded> {
+        let all = 0..edits.len();
+        let ((reply, edited), (flushed, saved)) = (oneshot::channel(), oneshot::channel());
+        self.inbox.send(Command::Edit { edits, reply, flushed }).await.map_err(|_| DocumentEnded)?;
+        let mut edited = edited.await.map_err(|_| DocumentEnded)?;
+        let saved = saved.await.unwrap_or_else(|_| Flushed {
+            unsaved: Some(
+                "The document was closed before it was saved. Try again with fewer edits.".to_owned(),
+            ),
+            is_kept: false,
+        });
+        if saved.unsaved.is_some() && !saved.is_kept {
+            edited.missed = all.collect();
+        }
+        edited.unsaved = edited.unsaved.or(saved.unsaved);
+        Ok(edited)
     }
 
     /// Waits until all earlier edits are on disk, or a save has failed.
@@ -223,7 +236,9 @@ struct Document {
     file: DiskFile,
     viewers: HashMap<ViewerId, Viewer>,
     next_viewer: ViewerId,
-    flushes: Vec<oneshot::Sender<()>>,
+    /// Whether it was only edited by requests, and never had a viewer. It then ends when they are answered.
+    is_temporary: bool,
+    flushes: Vec<oneshot::Sender<Flushed>>,
     last_viewer_left_at: Instant,
     edit_meter: EditMeter,
     renewal: Renewal,
@@ -246,7 +261,8 @@ impl Document {
             text: SharedText::new(&loaded.text),
             file: DiskFile::new(home, path, &loaded),
             viewers: HashMap::new(),
-            next_viewer: 1,
+            next_viewer: FIRST_VIEWER,
+            is_temporary: false,
             flushes: Vec::new(),
             last_viewer_left_at: Instant::now(),
             edit_meter: EditMeter::default(),
@@ -281,7 +297,7 @@ impl Document {
                 }
                 _ = poll.tick(), if !is_saving => self.poll_file().await,
             };
-            if next.is_break() || self.is_to_be_renewed() {
+            if next.is_break() || self.is_to_be_renewed() || self.is_unused() {
                 return;
             }
         }
@@ -294,6 +310,12 @@ impl Document {
             Renewal::AfterSave => !self.text.has_unsaved_edits() && self.file.is_in_sync(),
             Renewal::Now => true,
         }
+    }
+
+    /// Whether all requests are answered that the document was opened for. What they could not save is
+    /// forgotten, as they were told.
+    fn is_unused(&self) -> bool {
+        self.is_temporary && self.flushes.is_empty()
     }
 
     fn measure(&mut self) {
@@ -313,16 +335,11 @@ impl Document {
             }
             Command::Sync { viewer, message } => self.apply_message(viewer, &message),
             Command::Leave(viewer) => self.remove_viewer(viewer),
-            Command::Edit { edits, reply } => {
+            Command::Edit { edits, reply, flushed } => {
+                self.is_temporary = self.next_viewer == FIRST_VIEWER;
                 let _ = reply.send(self.apply_line_edits(&edits));
-            }
-            Command::Check { ends_unused, reply } => {
-                let unsaved = self.unsaved_reason();
-                let ends = ends_unused && self.viewers.is_empty() && unsaved.is_none();
-                let _ = reply.send(unsaved);
-                if ends {
-                    return Next::Break(());
-                }
+                self.flushes.push(flushed);
+                self.flush();
             }
             Command::Flush(reply) => {
                 self.flushes.push(reply);
@@ -341,6 +358,7 @@ impl Document {
         }
         let id = self.next_viewer;
         self.next_viewer += 1;
+        self.is_temporary = false;
         let (sender, outbox) = outbox();
         for message in self.text.greeting() {
             let _ = sender.send(ViewerMessage::Sync(message.into()));
@@ -391,17 +409,22 @@ impl Document {
         }
     }
 
-    fn apply_line_edits(&mut self, edits: &[LineEdit]) -> Vec<usize> {
+    fn apply_line_edits(&mut self, edits: &[LineEdit]) -> EditedDocument {
         let was_unsaved = self.text.has_unsaved_edits();
-        let (message, missed) = self.text.apply_line_edits(edits);
-        if let Some(message) = message {
+        let located = locate_line_edits(&self.text.text(), edits);
+        let bytes = self.file.encoded_bytes(located.bytes, located.line_ends);
+        if !located.edits.is_empty() && bytes as u64 > MAX_DOCUMENT_BYTES {
+            let unsaved = format!("The file would be larger than {} MiB.", MAX_DOCUMENT_BYTES / 1024 / 1024);
+            return EditedDocument { missed: (0..edits.len()).collect(), unsaved: Some(unsaved) };
+        }
+        if let Some(message) = self.text.edit(located.edits) {
             self.share_change(message);
             if !was_unsaved {
                 self.broadcast(&ViewerMessage::Event(DocumentEvent::Dirty), None);
             }
             self.file.schedule_save();
         }
-        missed
+        EditedDocument { missed: located.missed, unsaved: None }
     }
 
     fn unsaved_reason(&self) -> Option<String> {
@@ -526,5 +549,23 @@ mod tests {
         assert_ne!(after.epoch, before.epoch);
         other.flush().await;
         assert!(!other.has_ended() && other.join(Some(beside.epoch)).await.expect("running").is_ok());
+    }
+
+    #[tokio::test]
+    async fn edits_are_missed_if_document_ends_unsaved() {
+        let directory = tempfile::tempdir().expect("a directory");
+        std::fs::write(directory.path().join("file"), "one").expect("a writable directory");
+        let home = HomeDirectory::new(directory.path().to_owned(), false);
+        home.open_root().expect("the directory exists");
+        let path = HomePath::parse("file").expect("a valid path");
+        let tasks = Tasks::default();
+        let document = DocumentHandle::open(&home, &path, Arc::default(), &tasks).await.expect("a text file");
+        let edit = LineEdit { line: 1, column: 0, old: "one".to_owned(), new: "two".to_owned() };
+        // Both are queued before the document's task continues.
+        let (edited, sent) = tokio::join!(document.edit(vec![edit]), document.inbox.send(Command::Panic));
+        assert!(sent.is_ok());
+        let edited = edited.expect("the edits were applied");
+        assert_eq!(edited.missed, [0]);
+        assert!(edited.unsaved.is_some_and(|reason| reason.contains("closed")));
     }
 }
