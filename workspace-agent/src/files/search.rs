@@ -27,6 +27,8 @@ use super::walk::walk;
 
 /// Longest line that is searched. Each thread needs as much memory.
 const MAX_LINE_BYTES: usize = 16 * 1024 * 1024;
+/// Largest compiled pattern, and as much again for what each thread remembers of it.
+const MAX_MATCHER_BYTES: usize = 10 * 1024 * 1024;
 /// Most bytes of a line that are shown before a match.
 const MAX_BEFORE_BYTES: usize = 80;
 /// Most bytes of a match that are shown.
@@ -185,7 +187,8 @@ impl FileSearch {
                 let mut text = Vec::new();
                 let index = |name: &str| self.matcher.capture_index(name);
                 captures.interpolate(index, line, template.as_bytes(), &mut text);
-                Some(String::from_utf8_lossy(&text).into_owned())
+                // A match can be repeated thousands of times.
+                (text.len() <= MAX_SEARCH_TEXT_BYTES).then(|| String::from_utf8_lossy(&text).into_owned())
             }
         }
     }
@@ -200,6 +203,8 @@ fn build_matcher(query: &SearchQuery) -> Result<RegexMatcher, grep_regex::Error>
         .fixed_strings(!query.regex)
         .case_insensitive(!query.case_sensitive)
         .word(query.whole_word)
+        .size_limit(MAX_MATCHER_BYTES)
+        .dfa_size_limit(MAX_MATCHER_BYTES)
         .build(&query.pattern)
 }
 
@@ -207,6 +212,8 @@ fn build_searcher() -> Searcher {
     SearcherBuilder::new()
         .line_terminator(LineTerminator::crlf())
         .line_number(true)
+        // In a document, a byte order mark is a character.
+        .bom_sniffing(false)
         // A program that truncates a mapped file would end the agent.
         .memory_map(MmapChoice::never())
         .heap_limit(Some(MAX_LINE_BYTES))
@@ -457,6 +464,15 @@ mod tests {
     }
 
     #[test]
+    fn byte_order_marks_are_characters() {
+        let utf16: Vec<u8> = "\u{feff}two".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let home = home(&[("utf8", "\u{feff}two two".as_bytes()), ("utf16", &utf16)]);
+        let found = run(home.path(), &query("two"));
+        assert_eq!(found.paths(), ["utf8"], "no document can be UTF-16");
+        assert_eq!(found.lines("utf8"), [(1, 1, "two"), (1, 5, "two")]);
+    }
+
+    #[test]
     fn options_narrow_the_matches() {
         let home = home(&[("x", b"Two two twofold 2.0 2x0\n")]);
         let texts = |query: SearchQuery| {
@@ -480,6 +496,8 @@ mod tests {
             run(home.path(), &query).files["x"][0].replacement.clone().expect("a replacement")
         };
         assert_eq!(replacement("old_name", "$1", false), "$1");
+        let query = SearchQuery { regex: true, replacement: Some("$0".repeat(2000)), ..query("old_name") };
+        assert_eq!(run(home.path(), &query).files["x"][0].replacement, None, "longer than 4,096 bytes");
         assert_eq!(replacement(r"(\w+)_(?<last>\w+)", "${last}_$1", true), "name_old");
     }
 
@@ -571,6 +589,7 @@ mod tests {
         assert_eq!(field(query("")), "pattern");
         assert_eq!(field(SearchQuery { regex: true, ..query("(") }), "pattern");
         assert_eq!(field(SearchQuery { regex: true, ..query(r"a\nb") }), "pattern");
+        assert_eq!(field(SearchQuery { regex: true, ..query(r"\w{1000}") }), "pattern", "too large");
         assert_eq!(field(SearchQuery { include: "a{".to_owned(), ..query("x") }), "include");
         assert_eq!(field(SearchQuery { exclude: "x".repeat(5000), ..query("x") }), "exclude");
     }

@@ -26,7 +26,7 @@ use utoipa::IntoParams;
 
 use crate::{
     error::{ApiError, ApiResult},
-    files::{self, find, search::FileSearch, watch::WatchSession},
+    files::{self, find, home_directory::HomeFiles, search::FileSearch, watch::WatchSession},
     socket,
     state::AgentState,
 };
@@ -158,12 +158,16 @@ pub async fn search_files(
     Query(query): Query<SearchQuery>,
 ) -> ApiResult<impl IntoResponse> {
     let directory = HomePath::parse(&query.path)?;
-    let directory = state.home.run(move |files| files.resolve(&directory)).await?;
-    let search = FileSearch::new(state.home.path(), &directory, &query).map_err(|error| {
-        ApiError::new(Code::Invalid, error.to_string()).with_field(error.field(), error.cause())
-    })?;
-    // A search that waits for its turn ends with its client.
+    // A search that waits for its turn ends with its client. Compiling a pattern takes a while, too.
     let permit = state.searches.clone().acquire_owned().await.map_err(io::Error::other)?;
+    let root = state.home.path().to_owned();
+    let prepare = move |files: &HomeFiles<'_>| {
+        let directory = files.resolve(&directory)?;
+        FileSearch::new(&root, &directory, &query).map_err(|error| {
+            ApiError::new(Code::Invalid, error.to_string()).with_field(error.field(), error.cause())
+        })
+    };
+    let search = state.home.run(prepare).await?;
     let (events, received) = mpsc::channel(MAX_QUEUED_EVENTS);
     // The end of the response ends the search.
     let cancellation = CancellationToken::new();
