@@ -49,11 +49,13 @@ pub struct FileLists([Arc<tokio::sync::Mutex<Option<KeptList>>>; 2]);
 
 struct KeptList {
     list: Arc<FileList>,
+    begun_at: Instant,
     made_at: Instant,
 }
 
 impl FileLists {
-    /// The files of the home, from a list that is not older than `max_age`. A list that was begun is
+    /// The files of the home, from a list that is not older than `max_age` or was begun after the call: calls
+    /// that wait for each other share one. A list that was begun is
     /// completed, also if the caller goes away: the next query needs it.
     pub async fn get(
         &self,
@@ -62,16 +64,19 @@ impl FileLists {
         max_age: Duration,
         tasks: &Tasks,
     ) -> io::Result<Arc<FileList>> {
+        let asked_at = Instant::now();
         let kept = self.0[usize::from(ignored)].clone();
         let (home, owner) = (home.clone(), tasks.clone());
         let task = tasks.spawn(async move {
             let mut slot = kept.lock().await;
-            if let Some(kept) = slot.as_ref().filter(|kept| kept.made_at.elapsed() < max_age) {
+            let is_current = |kept: &&KeptList| kept.begun_at >= asked_at || kept.made_at.elapsed() < max_age;
+            if let Some(kept) = slot.as_ref().filter(is_current) {
                 return Ok(kept.list.clone());
             }
+            let begun_at = Instant::now();
             let root = home.path().to_owned();
             let list = Arc::new(home.run(move |_| Ok::<_, io::Error>(list_files(&root, ignored))).await?);
-            *slot = Some(KeptList { list: list.clone(), made_at: Instant::now() });
+            *slot = Some(KeptList { list: list.clone(), begun_at, made_at: Instant::now() });
             owner.spawn(drop_old_list(kept.clone()));
             Ok(list)
         });
@@ -226,6 +231,17 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &again), "letters that follow need no walk");
         let renewed = lists.get(&home, false, Duration::ZERO, &tasks).await.expect("a list");
         assert_eq!(renewed.paths.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn queries_at_the_same_time_share_a_list() {
+        let directory = home(&["first"]);
+        let home = HomeDirectory::new(directory.path().to_owned(), false);
+        home.open_root().expect("the directory exists");
+        let (lists, tasks) = (FileLists::default(), Tasks::default());
+        let get = || lists.get(&home, false, Duration::ZERO, &tasks);
+        let (first, second) = tokio::join!(get(), get());
+        assert!(Arc::ptr_eq(&first.expect("a list"), &second.expect("a list")));
     }
 
     #[test]
