@@ -649,7 +649,7 @@ mod tests {
     }
 
     #[test]
-    fn many_edits_of_long_line_are_applied_fast() {
+    fn many_edits_of_long_line_are_applied() {
         const EDITS: u32 = 10_000;
         const STRIDE: u32 = 200;
         let part = format!("{}é word", "x".repeat(STRIDE as usize - 6));
@@ -662,13 +662,11 @@ mod tests {
             old: "word".to_owned(),
             new: if index.is_multiple_of(2) { "longer 😀" } else { "" }.to_owned(),
         };
-        let begun = std::time::Instant::now();
+        // With a pass over the text for each edit, this would take minutes.
         let located = locate_line_edits(&text, &(0..EDITS).map(edit).collect::<Vec<_>>());
         assert_eq!(located.missed, [0; 0]);
         let change = shared.edit(located.edits).expect("a change");
         client.apply(&change);
-        // About a second; with a pass over the text for each edit it takes minutes.
-        assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
         let pair = format!("{}{}", part.replace("word", "longer 😀"), part.replace("word", ""));
         assert!(shared.text() == pair.repeat(EDITS as usize / 2), "the text differs");
         assert!(text_of(&client.doc) == shared.text(), "the replica differs");
