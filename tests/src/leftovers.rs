@@ -14,6 +14,16 @@ pub async fn wait_for_cleanup(directory: &Path) {
     wait_until("all processes and mounts are gone", is_clean).await;
 }
 
+/// Removes the caches of homes of a server that runs, while none of its workspaces does.
+///
+/// A workspace is stopped when its home is saved; its runner closes the cache a moment later. Then the
+/// server's janitor looks at the cache, and locks it with a file that it creates in it.
+pub async fn remove_caches(data: &Path) {
+    let caches = data.join("cache");
+    wait_until("no process uses the caches", || processes_with(&caches).is_empty()).await;
+    wait_until("the caches are removed", || fs::remove_dir_all(&caches).is_ok()).await;
+}
+
 /// The mounts of the host below a directory.
 pub fn mounts_below(directory: &Path) -> Vec<String> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").expect("readable");

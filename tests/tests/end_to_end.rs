@@ -5,7 +5,9 @@ use std::path::Path;
 
 use burrow_cli::up::postgres::Postgres;
 use burrow_tests::{
-    Stack, StackOptions, answer, guests_enabled, leftovers::processes_with, send_signal, token_by,
+    Stack, StackOptions, answer, guests_enabled,
+    leftovers::{processes_with, remove_caches},
+    send_signal, token_by,
 };
 use serde_json::{Value, json};
 
@@ -40,10 +42,7 @@ async fn check_home_survives(runtime: &'static str, template: &'static str) {
     assert_eq!(stack.sh("demo", FINGERPRINT).await, before, "after a stop");
 
     stack.run_ok(&["stop", "demo"]).await;
-    let cache = data.join("cache");
-    // A workspace is stopped when its home is saved; its runner closes the cache a moment later.
-    burrow_tests::wait_until("no process uses the cache", || processes_with(&cache).is_empty()).await;
-    std::fs::remove_dir_all(cache).expect("the cache was there");
+    remove_caches(&data).await;
     stack.run_ok(&["start", "demo"]).await;
     assert_eq!(stack.sh("demo", FINGERPRINT).await, before, "without its cache");
 

@@ -109,6 +109,8 @@ async fn random_kills_leave_nothing() {
     stack.run_ok(&["create", "box"]).await;
     stack.sh("box", "echo kept > ~/file; sync").await;
     stack.run_ok(&["stop", "box"]).await;
+    // A workspace is stopped when its home is saved; its runner ends a moment later.
+    wait_until("the runner has ended", || sandbox_processes(&stack).is_empty()).await;
     let before = Inventory::take(&stack, &data);
     assert!(before.programs.is_empty(), "{before:?}");
     for number in 0..KILLS * soak_factor().unwrap_or(1) {
