@@ -4,7 +4,6 @@
 //! and are not refused. What the gateway knew is nothing that the next one needs.
 
 use std::{
-    io,
     net::{SocketAddr, TcpListener},
     os::fd::{AsRawFd as _, BorrowedFd},
     path::PathBuf,
@@ -186,7 +185,7 @@ impl Launcher {
 
     /// Starts the process and waits until it accepts connections.
     async fn spawn(&self) -> anyhow::Result<Running> {
-        let mut child = self.command()?.spawn().context("Cannot start the process")?;
+        let mut child = self.command().spawn().context("Cannot start the process")?;
         let output = child.stdout.take().expect("piped");
         let log = forward_log(child.stderr.take().expect("piped"), self.config.log.clone());
         let mut running = Running { input: child.stdin.take().expect("piped"), child, log };
@@ -205,7 +204,7 @@ impl Launcher {
         }
     }
 
-    fn command(&self) -> anyhow::Result<Command> {
+    fn command(&self) -> Command {
         let mut command = Command::new(&self.config.program);
         command
             .arg("gateway")
@@ -217,31 +216,18 @@ impl Launcher {
             // A Ctrl-C in the terminal reaches only this process, which then stops its parts in order.
             .process_group(0)
             .kill_on_drop(true);
-        let redirect = self.config.http_redirect.as_ref().map(|redirect| &redirect.listener);
-        let listeners: Vec<TcpListener> = std::iter::once(&self.config.listener)
-            .chain(redirect)
-            .map(TcpListener::try_clone)
-            .collect::<io::Result<_>>()?;
-        let numbers = self.listeners();
-        // SAFETY: between fork and exec there are system calls only. The descriptors are open for as long as
-        // the closure, which owns a copy of each.
+        let inherited = self.spec().descriptors();
+        // SAFETY: between fork and exec there are system calls only. The descriptors belong to `self`, which
+        // lives until after the spawn.
         #[allow(unsafe_code)]
         unsafe {
             command.pre_exec(move || {
-                let _owned = &listeners;
-                numbers
-                    .into_iter()
-                    .flatten()
-                    .try_for_each(|number| Ok(fcntl_setfd(BorrowedFd::borrow_raw(number), FdFlags::empty())?))
+                inherited.iter().try_for_each(|number| {
+                    Ok(fcntl_setfd(BorrowedFd::borrow_raw(*number), FdFlags::empty())?)
+                })
             });
         }
-        Ok(command)
-    }
-
-    /// The numbers of the listeners in the process: as here.
-    fn listeners(&self) -> [Option<i32>; 2] {
-        let redirect = self.config.http_redirect.as_ref();
-        [Some(self.config.listener.as_raw_fd()), redirect.map(|redirect| redirect.listener.as_raw_fd())]
+        command
     }
 
     fn spec(&self) -> GatewaySpec {
