@@ -38,7 +38,7 @@ pub async fn measure() -> Row {
     let directory = directory();
     let stack = stack("fake", &directory).await;
     stack.run_ok(&["create", "bench"]).await;
-    let workspace: WorkspaceId = id_of(&stack, "bench").await.parse().expect("an id");
+    let workspace = id_of(&stack, "bench").await;
     let api =
         Api::with_token(&stack.url, Redacted::new(stack.token.clone()), client::TrustedAuthorities::system())
             .expect("an API");
@@ -79,10 +79,11 @@ async fn type_into_both(api: &Api, workspace: WorkspaceId, keys: &Path) -> (Vec<
 }
 
 /// A terminal of Burrow.
-struct BurrowSession(Terminal);
+pub struct BurrowSession(Terminal);
 
 impl BurrowSession {
-    async fn open(api: &Api, workspace: WorkspaceId) -> Self {
+    /// Starts the program in a new terminal.
+    pub async fn open(api: &Api, workspace: WorkspaceId) -> Self {
         let command = ["bash", "-c", PROGRAM].map(str::to_owned).to_vec();
         let request = NewTerminal { command: Some(command), size: Some(SIZE), ..NewTerminal::default() };
         let made = api.create_terminal(workspace, &request).await.expect("a terminal");
@@ -102,7 +103,8 @@ impl BurrowSession {
         }
     }
 
-    async fn time_key(&mut self) -> Duration {
+    /// The round trip of one key.
+    pub async fn time_key(&mut self) -> Duration {
         let begun = Instant::now();
         self.0.input().send_input(b"x").expect("room");
         self.read_until(b"x").await;

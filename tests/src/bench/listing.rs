@@ -8,7 +8,7 @@ use std::{
 };
 
 use burrow_tests::Stack;
-use protocol::files::MAX_ENTRIES;
+use protocol::{WorkspaceId, files::MAX_ENTRIES};
 
 use super::{Goal, Row, directory, id_of, median, stack};
 
@@ -29,7 +29,7 @@ pub async fn measure() -> Vec<Row> {
     let id = id_of(&stack, "bench").await;
     let (mut ours, mut theirs, mut bytes) = (Vec::new(), Vec::new(), 0);
     for _ in 0..LISTINGS {
-        let (time, length) = time_listing(&stack, &id).await;
+        let (time, length) = time_listing(&stack, id).await;
         ours.push(time);
         bytes = length;
         theirs.push(time_ls(Path::new(many.trim())));
@@ -56,7 +56,7 @@ pub async fn measure() -> Vec<Row> {
 }
 
 /// The time of one listing through the API, and its size.
-async fn time_listing(stack: &Stack, workspace: &str) -> (Duration, usize) {
+async fn time_listing(stack: &Stack, workspace: WorkspaceId) -> (Duration, usize) {
     let path = format!("/workspaces/{workspace}/agent/files?path=many");
     let request = stack.request(reqwest::Method::GET, &path);
     let begun = Instant::now();

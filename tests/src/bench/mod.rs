@@ -3,13 +3,18 @@
 use std::time::Duration;
 
 use burrow_tests::{Stack, StackOptions};
+use protocol::WorkspaceId;
 use serde_json::Value;
 
+pub mod bare_vm;
 pub mod echo;
 pub mod footprint;
+pub mod herd;
 pub mod listing;
+pub mod neighbour;
 pub mod remote_start;
 pub mod start;
+pub mod tiers;
 pub mod volume;
 
 /// One measurement and its goal.
@@ -71,10 +76,10 @@ pub async fn stack(runtime: &'static str, directory: &tempfile::TempDir) -> Stac
 }
 
 /// The id of a workspace.
-pub async fn id_of(stack: &Stack, name: &str) -> String {
+pub async fn id_of(stack: &Stack, name: &str) -> WorkspaceId {
     let shown = stack.run_ok(&["show", name, "-o", "json"]).await;
     let shown: Value = serde_json::from_str(&shown).expect("JSON");
-    shown["id"].as_str().expect("an id").to_owned()
+    shown["id"].as_str().and_then(|id| id.parse().ok()).expect("an id")
 }
 
 /// The value below which the share `at` (0 to 1) of the times is.
@@ -87,4 +92,13 @@ pub fn quantile(times: &[Duration], at: f64) -> Duration {
 /// The middle of the times.
 pub fn median(times: &[Duration]) -> Duration {
     quantile(times, 0.5)
+}
+
+/// The CPU time that the threads of a process have used.
+pub fn cpu_time(process: u32) -> Duration {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).expect("it lives").flatten();
+    // The first field is the time in nanoseconds. A thread may have ended in between.
+    let stats = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok());
+    let nanos = stats.filter_map(|stat| stat.split_whitespace().next()?.parse::<u64>().ok());
+    Duration::from_nanos(nanos.sum())
 }

@@ -55,9 +55,8 @@ pub async fn measure(quick: bool) -> Row {
 }
 
 async fn time_start(stack: &Stack) -> Duration {
-    let id = id_of(stack, "bench").await;
-    let api = start::api(stack);
-    start::time_to_prompt(stack, &api, id.parse().expect("an id"), &id).await
+    let workspace = id_of(stack, "bench").await;
+    start::time_start(&start::api(stack), workspace).await.to_prompt
 }
 
 async fn fill(stack: &Stack, tree: &Path) {

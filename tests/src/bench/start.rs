@@ -1,21 +1,18 @@
 //! The time from a start request to a prompt: of a boot, compared with a bare QEMU with the same kernel,
 //! accelerator and size until its first process runs; and from a prototype, compared with the boot.
 
-use std::{
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use burrow_tests::{Stack, StackOptions, WAIT_TIMEOUT};
-use client::{Api, socket::TerminalEvent};
+use client::{Api, Event, socket::TerminalEvent};
 use protocol::{
     Redacted, WorkspaceId,
     terminal::{NewTerminal, TerminalSize},
+    workspace::Phase,
 };
-use tokio::{io::AsyncReadExt as _, time::timeout};
+use tokio::time::timeout;
 
-use super::{Goal, Row, directory, id_of, median, quantile};
+use super::{Goal, Row, bare_vm::BareVm, cpu_time, directory, id_of, median, quantile};
 
 /// Rounds alternate, so that all are measured under the same load.
 const ROUNDS: usize = 5;
@@ -24,14 +21,14 @@ const WARM_STARTS: usize = 4;
 const COLD_GOAL: f64 = 1.5;
 const WARM_GOAL: f64 = 0.1;
 const WARM_P95_GOAL: f64 = 0.2;
+const ADDED_GOAL_MS: f64 = 60.0;
 const IDLE_MEMORY_GOAL_MIB: f64 = 45.0;
 const IDLE_CPU_GOAL: f64 = 2.0;
+const IDLE_CPU_RATIO_GOAL: f64 = 1.3;
 /// A guest that nobody uses settles in this time, and returns unused memory.
 const SETTLE_TIME: Duration = Duration::from_secs(20);
 /// For how long the CPU time of an idle guest is measured.
 const IDLE_TIME: Duration = Duration::from_secs(20);
-/// What the first process of the bare QEMU prints.
-const READY_MESSAGE: &str = "bare-init-is-ready";
 const SIZE: TerminalSize = TerminalSize { cols: 80, rows: 24 };
 
 /// Measures the time from a start to a prompt, of guests that boot and of copies of a prototype, and what
@@ -41,25 +38,30 @@ pub async fn measure() -> Vec<Row> {
     let cold = Starter::prepare(&cold_directory, &["--no-prototypes"]).await;
     let warm = Starter::prepare(&warm_directory, &[]).await;
     let bare = BareVm::prepare(cold_directory.path());
-    let (mut colds, mut warms, mut bares) = (Vec::new(), Vec::new(), Vec::new());
+    let saved = bare.save().await;
+    let (mut colds, mut warms) = (Vec::new(), Vec::new());
+    let (mut bares, mut restores) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
         colds.push(cold.start().await);
-        bares.push(bare.boot().await);
+        bares.push(time_boot(&bare).await);
         for _ in 0..WARM_STARTS {
             warms.push(warm.start().await);
+            restores.push(saved.time_restore().await);
         }
-        let last = warms[warms.len() - 1];
+        let last = warms[warms.len() - 1].to_prompt;
         eprintln!(
             "start {}/{ROUNDS}: {:.2?} booting, {last:.2?} copying, bare VM {:.2?}",
             round + 1,
-            colds[round],
+            colds[round].to_prompt,
             bares[round]
         );
     }
-    let idle = warm.measure_idle().await;
+    let idle = warm.measure_idle(&bare).await;
     cold.stack.interrupt().await;
     warm.stack.interrupt().await;
-    let (cold, p50, p95) = (median(&colds), median(&warms), quantile(&warms, 0.95));
+    let to_prompts = |starts: &[Start]| starts.iter().map(|start| start.to_prompt).collect::<Vec<_>>();
+    let prompts = to_prompts(&warms);
+    let (cold, p50, p95) = (median(&to_prompts(&colds)), median(&prompts), quantile(&prompts, 0.95));
     let bare = median(&bares);
     let warm_row = |name, warm: Duration, goal| Row {
         name,
@@ -78,16 +80,38 @@ pub async fn measure() -> Vec<Row> {
         },
         warm_row("start from prototype ÷ cold start, p50", p50, WARM_GOAL),
         warm_row("start from prototype ÷ cold start, p95", p95, WARM_P95_GOAL),
+        added_row(&warms, &restores),
     ];
     rows.extend(idle);
     rows
+}
+
+/// What Burrow adds to a bare QEMU until the workspace runs, with its home.
+fn added_row(starts: &[Start], restores: &[Duration]) -> Row {
+    let running: Vec<Duration> = starts.iter().map(|start| start.to_running).collect();
+    let (running, restore) = (median(&running), median(restores));
+    Row {
+        name: "start from prototype − bare restore, p50",
+        detail: format!("to the running workspace {running:.2?}, bare restore to an answer {restore:.2?}"),
+        value: running.saturating_sub(restore).as_secs_f64() * 1000.0,
+        goal: Goal::AtMost(ADDED_GOAL_MS),
+        unit: "ms",
+    }
+}
+
+async fn time_boot(bare: &BareVm) -> Duration {
+    let begun = Instant::now();
+    let running = bare.boot().await;
+    let elapsed = begun.elapsed();
+    running.kill().await;
+    elapsed
 }
 
 /// A server with one workspace that is at rest.
 struct Starter {
     stack: Stack,
     api: Api,
-    id: String,
+    workspace: WorkspaceId,
 }
 
 impl Starter {
@@ -96,27 +120,31 @@ impl Starter {
         let stack = Stack::start(options).await;
         stack.run_ok(&["create", "bench"]).await;
         stack.run_ok(&["stop", "bench"]).await;
-        let (id, api) = (id_of(&stack, "bench").await, api(&stack));
-        Self { stack, api, id }
+        let (workspace, api) = (id_of(&stack, "bench").await, api(&stack));
+        Self { stack, api, workspace }
     }
 
-    /// The time from a start to a prompt. The workspace is at rest before and after.
-    async fn start(&self) -> Duration {
-        let workspace: WorkspaceId = self.id.parse().expect("an id");
-        let elapsed = time_to_prompt(&self.stack, &self.api, workspace, &self.id).await;
+    /// Times a start. The workspace is at rest before and after.
+    async fn start(&self) -> Start {
+        let start = time_start(&self.api, self.workspace).await;
         self.stack.run_ok(&["stop", "bench"]).await;
-        elapsed
+        start
     }
 
     /// What an idle workspace costs: memory that is its VMM's own, and CPU time.
-    async fn measure_idle(&self) -> [Row; 2] {
+    async fn measure_idle(&self, bare: &BareVm) -> [Row; 3] {
         self.stack.run_ok(&["start", "bench"]).await;
         let vmm = self.stack.newest_vmm().await;
+        let bare = bare.boot().await;
         tokio::time::sleep(SETTLE_TIME).await;
-        let before = cpu_time(vmm);
+        let processes = [vmm, bare.pid()];
+        let before = processes.map(cpu_time);
         tokio::time::sleep(IDLE_TIME).await;
-        let share = cpu_time(vmm).saturating_sub(before).as_secs_f64() / IDLE_TIME.as_secs_f64();
+        let after = processes.map(cpu_time);
+        let [share, bare_share] = [0, 1]
+            .map(|index| after[index].saturating_sub(before[index]).as_secs_f64() / IDLE_TIME.as_secs_f64());
         let memory = own_memory_mib(vmm);
+        bare.kill().await;
         let row = |name, detail: &str, value, goal, unit| Row {
             name,
             detail: detail.to_owned(),
@@ -133,6 +161,13 @@ impl Starter {
                 "MiB",
             ),
             row("CPU of an idle workspace's VMM", "of one core, for 20 s", 100.0 * share, IDLE_CPU_GOAL, "%"),
+            row(
+                "CPU of an idle workspace's VMM ÷ of a bare QEMU",
+                "both idle for the same 20 s",
+                share / bare_share,
+                IDLE_CPU_RATIO_GOAL,
+                "×",
+            ),
         ]
     }
 }
@@ -145,26 +180,27 @@ fn own_memory_mib(process: u32) -> f64 {
     kib / 1024.0
 }
 
-/// The CPU time that the threads of a process have used.
-fn cpu_time(process: u32) -> Duration {
-    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).expect("it lives").flatten();
-    // The first field is the time in nanoseconds. A thread may have ended in between.
-    let stats = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok());
-    let nanos = stats.filter_map(|stat| stat.split_whitespace().next()?.parse::<u64>().ok());
-    Duration::from_nanos(nanos.sum())
-}
-
 /// An API client of the owner.
 pub fn api(stack: &Stack) -> Api {
     Api::with_token(&stack.url, Redacted::new(stack.token.clone()), client::TrustedAuthorities::system())
         .expect("an API")
 }
 
+/// When the parts of a start were done, from the request.
+#[derive(Clone, Copy)]
+pub struct Start {
+    /// The workspace runs, with its home.
+    pub to_running: Duration,
+    /// A terminal shows a prompt.
+    pub to_prompt: Duration,
+}
+
 /// Starts the workspace and waits for a prompt in a new terminal.
-pub async fn time_to_prompt(stack: &Stack, api: &Api, workspace: WorkspaceId, id: &str) -> Duration {
+pub async fn time_start(api: &Api, workspace: WorkspaceId) -> Start {
     let begun = Instant::now();
     api.start_workspace(workspace).await.expect("it starts");
-    stack.get_until(&format!("/workspaces/{id}"), |workspace| workspace["phase"] == "running").await;
+    timeout(WAIT_TIMEOUT, wait_until_running(api, workspace)).await.expect("it runs");
+    let to_running = begun.elapsed();
     let request = NewTerminal { size: Some(SIZE), ..NewTerminal::default() };
     let terminal = api.create_terminal(workspace, &request).await.expect("a terminal");
     let mut attached = api.attach(workspace, terminal.id, SIZE).await.expect("attached");
@@ -178,97 +214,17 @@ pub async fn time_to_prompt(stack: &Stack, api: &Api, workspace: WorkspaceId, id
         }
     };
     timeout(WAIT_TIMEOUT, prompt).await.expect("a prompt");
-    begun.elapsed()
+    Start { to_running, to_prompt: begun.elapsed() }
 }
 
-/// A VM with nothing but a first process that prints a message.
-struct BareVm {
-    kernel: PathBuf,
-    initramfs: PathBuf,
-    accelerator: &'static str,
-}
-
-impl BareVm {
-    fn prepare(directory: &Path) -> Self {
-        let cache = std::env::var_os("BURROW_IMAGE_CACHE")
-            .map_or_else(|| burrow_tests::target_directory().join("images"), PathBuf::from);
-        let images = std::fs::read_dir(&cache).expect("a built image").flatten();
-        let image = images.map(|entry| entry.path()).find(|path| path.join("vmlinux").is_file());
-        let kernel = image.expect("a built image").join("vmlinux");
-        let verdict = std::fs::read_to_string(kernel.with_file_name("accelerator.json")).unwrap_or_default();
-        Self {
-            initramfs: initramfs(directory),
-            accelerator: if verdict.contains("\"kvm\"") { "kvm" } else { "tcg" },
-            kernel,
+async fn wait_until_running(api: &Api, workspace: WorkspaceId) {
+    let mut events = api.workspace_events(workspace);
+    loop {
+        let Event::Changed(state) = events.next().await.expect("an event") else { panic!("it is deleted") };
+        match state.phase {
+            Phase::Running => return,
+            Phase::Terminated => panic!("it does not start: {:?}", state.failure),
+            _ => {}
         }
     }
-
-    async fn boot(&self) -> Duration {
-        let begun = Instant::now();
-        let (model, clock) = match self.accelerator {
-            "kvm" => ("host", String::new()),
-            _ => ("max", format!("tsc_early_khz={} no_timer_check", tsc_khz())),
-        };
-        let mut child = tokio::process::Command::new("qemu-system-x86_64")
-            .args("-no-user-config -nodefaults -no-reboot -display none -smp 2 -m 1024M".split(' '))
-            .args(["-machine", "microvm,acpi=on,rtc=on,pit=on,pic=on,isa-serial=on", "-cpu", model])
-            .args(["-accel", self.accelerator])
-            .args(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console", "-kernel"])
-            .arg(&self.kernel)
-            .arg("-initrd")
-            .arg(&self.initramfs)
-            .args(["-append", &format!("console=ttyS0 panic=-1 reboot=t quiet {clock}")])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("qemu starts");
-        let mut console = child.stdout.take().expect("piped");
-        let mut output = Vec::new();
-        let boot = async {
-            let mut buffer = [0; 4096];
-            while !String::from_utf8_lossy(&output).contains(READY_MESSAGE) {
-                let count = console.read(&mut buffer).await.expect("readable");
-                assert_ne!(count, 0, "it ended: {}", String::from_utf8_lossy(&output));
-                output.extend_from_slice(&buffer[..count]);
-            }
-        };
-        timeout(WAIT_TIMEOUT, boot).await.expect("it boots");
-        let elapsed = begun.elapsed();
-        child.kill().await.expect("killed");
-        elapsed
-    }
-}
-
-/// The frequency of the TSC, as the kernel has measured it.
-fn tsc_khz() -> u64 {
-    let text = std::fs::read_to_string("/proc/cpuinfo").expect("there");
-    let megahertz =
-        text.lines().find_map(|line| line.strip_prefix("cpu MHz")).and_then(|rest| rest.split(':').nth(1));
-    let megahertz: f64 = megahertz.and_then(|text| text.trim().parse().ok()).expect("a speed");
-    (megahertz * 1000.0) as u64
-}
-
-/// Builds an initramfs whose first process prints the message.
-fn initramfs(directory: &Path) -> PathBuf {
-    let root = directory.join("bare");
-    std::fs::create_dir_all(root.join("dev")).expect("made");
-    let source = directory.join("init.c");
-    let program = format!(
-        "#include <unistd.h>\nint main(void){{ write(1, \"{READY_MESSAGE}\\n\", {}); for(;;) pause(); }}\n",
-        READY_MESSAGE.len() + 1
-    );
-    std::fs::write(&source, program).expect("written");
-    let init = root.join("init");
-    run(Command::new("gcc").args(["-static", "-O2", "-w", "-o"]).arg(&init).arg(&source));
-    run(Command::new("mknod").arg(root.join("dev/console")).args(["c", "5", "1"]));
-    let archive = directory.join("bare.cpio");
-    let pack = "find . | cpio --quiet -o -H newc > \"$0\" && lz4 -q -l -9 \"$0\" \"$0.lz4\"";
-    run(Command::new("sh").args(["-c", pack]).arg(&archive).current_dir(&root));
-    archive.with_extension("cpio.lz4")
-}
-
-fn run(command: &mut Command) {
-    let status = command.status().expect("it starts");
-    assert!(status.success(), "{command:?}: {status}");
 }

@@ -37,6 +37,15 @@ async fn measure(selection: &Selection) -> Vec<bench::Row> {
     if selection.has("start") {
         rows.extend(bench::start::measure().await);
     }
+    if selection.has("herd") {
+        rows.extend(bench::herd::measure().await);
+    }
+    if selection.has("tiers") {
+        rows.extend(bench::tiers::measure().await);
+    }
+    if selection.has("neighbour") {
+        rows.push(bench::neighbour::measure().await);
+    }
     if selection.has("echo") {
         rows.push(bench::echo::measure().await);
     }
