@@ -29,6 +29,7 @@ Examples:
   burrow fork demo
   burrow fork demo experiment --at 2h
   burrow fork demo experiment --no-start
+  burrow fork demo demo-gvisor --template gvisor
 
 No data is copied. If the workspace is running, a snapshot is taken first, and it keeps running.")]
 pub struct Fork {
@@ -39,6 +40,9 @@ pub struct Fork {
     /// Snapshot to start from: its identifier, its name, an age or a time [default: now]
     #[arg(long, env = "BURROW_AT", value_name = "TIME")]
     pub at: Option<String>,
+    /// Template of the new workspace, for another size or tier [default: that of the origin]
+    #[arg(long, env = "BURROW_TEMPLATE", value_name = "TEMPLATE")]
+    pub template: Option<String>,
     /// Create it without starting it
     #[arg(long, env = "BURROW_NO_START")]
     pub no_start: bool,
@@ -56,7 +60,11 @@ impl Fork {
             None => None,
         };
         let step = Step::begin(context.style, format!("Forking {}", origin.name));
-        let attempt = ForkAttempt { snapshot: at.as_ref().map(|at| at.id), start: !self.no_start };
+        let attempt = ForkAttempt {
+            snapshot: at.as_ref().map(|at| at.id),
+            template: self.template.clone(),
+            start: !self.no_start,
+        };
         let created = match &self.name {
             Some(name) => attempt.send(&server, &origin, name).await?,
             None => attempt.send_with_free_name(&server, &origin).await?,
@@ -78,12 +86,18 @@ impl Fork {
 /// The request without its name.
 struct ForkAttempt {
     snapshot: Option<SnapshotId>,
+    template: Option<String>,
     start: bool,
 }
 
 impl ForkAttempt {
     async fn send(&self, server: &Server, origin: &Workspace, name: &str) -> Result<Workspace, CommandError> {
-        let request = ForkRequest { name: name.to_owned(), snapshot: self.snapshot, start: Some(self.start) };
+        let request = ForkRequest {
+            name: name.to_owned(),
+            snapshot: self.snapshot,
+            template: self.template.clone(),
+            start: Some(self.start),
+        };
         Ok(server.fork(origin.id, &request).await?)
     }
 

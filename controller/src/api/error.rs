@@ -108,7 +108,7 @@ impl From<CreateError> for ApiError {
         match error {
             CreateError::QuotaExceeded => Self::new(Code::QuotaExceeded, detail),
             CreateError::NameTaken(_) => Self::new(Code::NameTaken, detail),
-            CreateError::NoTemplate => Self::invalid("template", &detail),
+            CreateError::NoTemplate | CreateError::ForeignHome => Self::invalid("template", &detail),
             CreateError::NoOrigin => Self::not_found("workspace"),
             CreateError::KeyDestroyed => Self::new(Code::Conflict, KEY_DESTROYED),
             CreateError::Limit(error) => error.into(),

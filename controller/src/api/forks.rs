@@ -32,7 +32,7 @@ use crate::{
 /// Fork a workspace
 ///
 /// Creates a workspace of the caller whose home starts as a copy of this one. No data is copied,
-/// and a running origin continues.
+/// and a running origin continues. With a template it moves to another size or tier.
 #[utoipa::path(
     post,
     path = "/workspaces/{id}/fork",
@@ -89,7 +89,7 @@ pub async fn fork_workspace(
     }
     let base = snapshots::find_locked(&mut scope, origin, SnapshotRef::Id(base)).await?;
     let base = base.ok_or_else(snapshot_not_found)?;
-    let source = Source::Fork { origin, snapshot: &base };
+    let source = Source::Fork { origin, snapshot: &base, template: request.template.as_deref() };
     let new = NewWorkspace { id, owner: caller.user, name: &request.name, source };
     create::create(&mut scope, app.now(), &app.config.limits, new, request.start.unwrap_or(true)).await?;
     let detail = serde_json::json!({

@@ -111,6 +111,41 @@ async fn home_moves_from_container_to_gvisor() {
 }
 
 #[tokio::test]
+async fn fork_moves_a_home_to_another_tier() {
+    let world = World::new().await;
+    set_tiers(&world, &[Tier::Microvm, Tier::Container, Tier::Gvisor]).await;
+    let owner = world.owner().await;
+    let request = json!({ "name": "box", "template": "container" });
+    let created: Workspace = owner.post("/api/v1/workspaces", &request).await.ok();
+    let runner = world.runner(created.id, 1).await;
+    runner.ready().await;
+    owner.rest(created.id, &runner, 1).await;
+    let fork = format!("/api/v1/workspaces/{}/fork", created.id);
+    let moved: Workspace = owner.post(&fork, &json!({ "name": "moved", "template": "gvisor" })).await.ok();
+    assert_eq!(moved.template, "gvisor");
+    let runner = world.runner(moved.id, 1).await;
+    assert_eq!(runner.spec.written_by, Some(Tier::Container), "a fork has the same content");
+    runner.report(vec![Report::Stopped]).await.expect("accepted");
+    let unknown = owner.post(&fork, &json!({ "name": "other", "template": "nonsense" })).await;
+    assert_eq!(unknown.status, 422);
+}
+
+#[tokio::test]
+async fn fork_of_virtual_machine_is_no_container() {
+    let world = World::new().await;
+    set_tiers(&world, &[Tier::Microvm, Tier::Gvisor]).await;
+    let owner = world.owner().await;
+    let (id, runner) = owner.running(&world, "box").await;
+    owner.rest(id, &runner, 1).await;
+    let fork = format!("/api/v1/workspaces/{id}/fork");
+    let refused = owner.post(&fork, &json!({ "name": "copy", "template": "gvisor" })).await;
+    assert_eq!(refused.status, 422);
+    assert!(refused.body.to_string().contains("virtual machine has written this home"), "{}", refused.body);
+    let copy: Workspace = owner.post(&fork, &json!({ "name": "copy", "template": "base" })).await.ok();
+    assert_eq!(copy.template, "base");
+}
+
+#[tokio::test]
 async fn home_of_virtual_machine_stays_one() {
     let world = World::new().await;
     let owner = world.owner().await;

@@ -4,6 +4,7 @@
 
 use protocol::{
     ClassId, SnapshotId, UserId, VolumeId, WorkspaceId, agent::HOME_DISK_BYTES, api::snapshot::SnapshotKind,
+    workspace::Tier,
 };
 use time::OffsetDateTime;
 
@@ -54,8 +55,9 @@ pub struct NewWorkspace<'a> {
 pub enum Source<'a> {
     /// An empty home. The size is the template's.
     Template { name: &'a str, class: Option<ClassId> },
-    /// A snapshot of another workspace, whose volume is locked. The size is that workspace's.
-    Fork { origin: WorkspaceId, snapshot: &'a SnapshotRecord },
+    /// A snapshot of another workspace, whose volume is locked. Size and tier are that workspace's, or those
+    /// of the template. The home is at least as large as the other one.
+    Fork { origin: WorkspaceId, snapshot: &'a SnapshotRecord, template: Option<&'a str> },
     /// The volume of an import. The size is the template's, but the home is at least as large as
     /// the imported one.
     Import(&'a ImportRecord),
@@ -73,6 +75,12 @@ pub enum CreateError {
     /// The workspace to be forked does not exist any more.
     #[error("There is no such workspace to fork")]
     NoOrigin,
+    /// The template is a container, and the home may have been written raw.
+    #[error(
+        "A virtual machine has written this home, and containers do not open such homes. Choose a template \
+         that is a virtual machine, or copy the files with `burrow push`"
+    )]
+    ForeignHome,
     /// The key of the tenant was destroyed.
     #[error("{}", tenants::KEY_DESTROYED)]
     KeyDestroyed,
@@ -119,8 +127,11 @@ pub async fn insert(
         Source::Template { name, class } => {
             (insert_from_template(scope, &new, name, class).await, CreateError::NoTemplate)
         }
-        Source::Fork { origin, snapshot } => {
-            (insert_fork(scope, &new, origin, snapshot, now).await, CreateError::NoOrigin)
+        Source::Fork { origin, snapshot, template } => {
+            if let Some(template) = template {
+                check_template_of_fork(scope, origin, template).await?;
+            }
+            (insert_fork(scope, &new, (origin, snapshot), template, now).await, CreateError::NoOrigin)
         }
         Source::Import(import) => (insert_import(scope, &new, import, now).await, CreateError::NoTemplate),
     };
@@ -190,26 +201,57 @@ async fn insert_from_template(
     Ok(done.rows_affected())
 }
 
+/// Checks that the tenant has the template, and that its tier opens the home of `origin`.
+async fn check_template_of_fork(
+    scope: &mut Scope,
+    origin: WorkspaceId,
+    template: &str,
+) -> Result<(), CreateError> {
+    let tenant = scope.tenant();
+    let row = sqlx::query!(
+        r#"select t.tier as "tier: Text<Tier>", v.written_by as "written_by: Text<Tier>"
+           from templates t join tenants n using (tenant_id)
+           left join workspaces w on w.tenant_id = t.tenant_id and w.workspace_id = $3
+           left join volumes v on v.tenant_id = w.tenant_id and v.volume_id = w.volume_id
+           where t.tenant_id = $1 and t.name = $2 and t.tier = any(n.tiers)"#,
+        tenant,
+        template,
+        origin.0,
+    )
+    .fetch_optional(scope.connection())
+    .await?
+    .ok_or(CreateError::NoTemplate)?;
+    let was_raw = row.written_by.is_some_and(|tier| tier.0 == Tier::Microvm);
+    if was_raw && row.tier.0 != Tier::Microvm { Err(CreateError::ForeignHome) } else { Ok(()) }
+}
+
 async fn insert_fork(
     scope: &mut Scope,
     new: &NewWorkspace<'_>,
-    origin: WorkspaceId,
-    base: &SnapshotRecord,
+    (origin, base): (WorkspaceId, &SnapshotRecord),
+    template: Option<&str>,
     now: OffsetDateTime,
 ) -> Result<u64, sqlx::Error> {
     let volume = VolumeId::random();
     insert_forked_volume(scope, volume, (origin, base), now).await?;
+    // What an administrator has granted to the origin replaces the network policy of its template, and says
+    // nothing about another template.
     let tenant = scope.tenant();
     let done = sqlx::query!(
         "insert into workspaces (tenant_id, workspace_id, owner_id, name, template, image, vcpus,
             memory_mib, home_mib,
              scratch_mib, pids, tier, volume_id, phase, desired_state, forked_from, forked_at, network_grant,
              network_choice, network_class_id)
-         select w.tenant_id, $2, $3, $4, w.template, w.image, w.vcpus, w.memory_mib, w.home_mib,
-             w.scratch_mib, w.pids, w.tier,
-             $5, 'terminated', 'stopped', w.workspace_id, $6, w.network_grant, w.network_choice,
-             coalesce(w.class_id, w.network_class_id)
-         from workspaces w where w.tenant_id = $1 and w.workspace_id = $7 and w.deleted_at is null",
+         select w.tenant_id, $2, $3, $4, coalesce(t.name, w.template), coalesce(t.image, w.image),
+             coalesce(t.vcpus, w.vcpus), coalesce(t.memory_mib, w.memory_mib),
+             greatest(t.home_mib, w.home_mib), coalesce(t.scratch_mib, w.scratch_mib),
+             coalesce(t.pids, w.pids), coalesce(t.tier, w.tier),
+             $5, 'terminated', 'stopped', w.workspace_id, $6,
+             case when t.name is distinct from w.template and t.name is not null then null
+                 else w.network_grant end,
+             w.network_choice, coalesce(w.class_id, w.network_class_id)
+         from workspaces w left join templates t on t.tenant_id = w.tenant_id and t.name = $8
+         where w.tenant_id = $1 and w.workspace_id = $7 and w.deleted_at is null",
         tenant,
         new.id.0,
         new.owner.0,
@@ -217,6 +259,7 @@ async fn insert_fork(
         volume.0,
         base.snapshot.created_at,
         origin.0,
+        template,
     )
     .execute(scope.connection())
     .await?;

@@ -113,6 +113,10 @@ pub struct Fork {
     /// The state to start from. If absent: the current one; a running workspace takes a snapshot for it.
     #[serde(default)]
     pub snapshot: Option<SnapshotId>,
+    /// The template of the new workspace, which gives its size, image and tier. If absent: as the origin. The
+    /// home does not become smaller.
+    #[serde(default)]
+    pub template: Option<String>,
     /// Whether to start it at once. `true` if absent.
     #[serde(default)]
     pub start: Option<bool>,

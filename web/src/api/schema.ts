@@ -1550,7 +1550,7 @@ export interface paths {
         /**
          * Fork a workspace
          * @description Creates a workspace of the caller whose home starts as a copy of this one. No data is copied,
-         *     and a running origin continues.
+         *     and a running origin continues. With a template it moves to another size or tier.
          *
          *     Token scope: `workspaces`.
          */
@@ -2800,6 +2800,11 @@ export interface components {
             snapshot?: components["schemas"]["SnapshotId"] | null;
             /** @description Whether to start it at once. `true` if absent. */
             start?: boolean | null;
+            /**
+             * @description The template of the new workspace, which gives its size, image and tier. If absent: as the origin. The
+             *     home does not become smaller.
+             */
+            template?: string | null;
         };
         /** @description Answer to `GET files/find`. */
         FoundFiles: {

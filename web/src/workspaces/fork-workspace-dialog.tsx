@@ -1,7 +1,7 @@
 // Forks a workspace, from its home now or from a snapshot.
-import { useEffect, useState } from "react";
+import { useEffect, useId, useState } from "react";
 import { snapshotsApi, workspacesApi } from "../api/endpoints";
-import type { Snapshot, Workspace } from "../api/types";
+import type { Snapshot, Template, Workspace } from "../api/types";
 import { Field } from "../ui/form-fields";
 import { navigate } from "../ui/router";
 import { nameProblem } from "./names";
@@ -30,6 +30,9 @@ interface Props {
 export function ForkWorkspaceDialog({ workspace, snapshot, onClose }: Props) {
   const [name, setName] = useState("");
   const [start, setStart] = useState(true);
+  const [templates, setTemplates] = useState<Template[]>([]);
+  const [template, setTemplate] = useState("");
+  const templateId = useId();
   const [taken, setTaken] = useState<ReadonlySet<string>>(new Set([workspace.name]));
   useEffect(() => {
     // Only for the suggestion: the server refuses a name that is taken.
@@ -37,6 +40,8 @@ export function ForkWorkspaceDialog({ workspace, snapshot, onClose }: Props) {
       (list) => setTaken(new Set(list.map((one) => one.name))),
       () => undefined,
     );
+    // Without the list the fork keeps the template of its origin.
+    workspacesApi.listTemplates().then(setTemplates, () => undefined);
   }, []);
   const suggestion = freeName(forkName(workspace.name), taken);
   const wanted = name.trim() || suggestion;
@@ -46,6 +51,7 @@ export function ForkWorkspaceDialog({ workspace, snapshot, onClose }: Props) {
     const made = await snapshotsApi.fork(workspace.id, {
       name: wanted,
       ...(snapshot ? { snapshot: snapshot.id } : {}),
+      ...(template ? { template } : {}),
       start,
     });
     navigate(`/workspaces/${made.id}`);
@@ -74,6 +80,29 @@ export function ForkWorkspaceDialog({ workspace, snapshot, onClose }: Props) {
         error={wrong || form.field("name")}
         onChange={(event) => setName(event.target.value)}
       />
+      {templates.length > 1 && (
+        <div className="field">
+          <label htmlFor={templateId}>Template</label>
+          <select
+            id={templateId}
+            className="input"
+            aria-invalid={form.field("template") ? true : undefined}
+            aria-describedby={`${templateId}-about`}
+            value={template}
+            onChange={(event) => setTemplate(event.target.value)}
+          >
+            <option value="">As {workspace.name}</option>
+            {templates.map((one) => (
+              <option key={one.name} value={one.name}>
+                {one.title}
+              </option>
+            ))}
+          </select>
+          <p id={`${templateId}-about`} className={form.field("template") ? "wrong" : "hint"}>
+            {form.field("template") || "Another template moves the home to another size or tier."}
+          </p>
+        </div>
+      )}
       <label className="check">
         <input type="checkbox" checked={start} onChange={(event) => setStart(event.target.checked)} />
         Start the fork
