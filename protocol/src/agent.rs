@@ -8,7 +8,7 @@
 //! belong to the runner and are never relayed.
 //!
 //! The messages of the relayed routes are in [`crate::terminal`], [`crate::files`],
-//! [`crate::document`], [`crate::search`] and [`crate::exec`].
+//! [`crate::document`], [`crate::search`], [`crate::git`] and [`crate::exec`].
 
 use std::net::Ipv4Addr;
 
@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Access,
+    git::MAX_RUN_BYTES,
     restore::{MAX_ARCHIVE_BYTES, MAX_COMPARE_BYTES},
     search::MAX_EDIT_BYTES,
 };
@@ -196,6 +197,8 @@ pub enum RouteKind {
     Document,
     /// Files of the home, and watching directories.
     Files,
+    /// Git repositories of the home, and watching one.
+    Git,
     /// Running one program.
     Exec,
     /// Figures for the status bar.
@@ -223,13 +226,16 @@ pub const MAX_UPLOAD_BYTES: u64 = 1024 * 1024 * 1024;
 /// Most bytes of one WebSocket message in either direction.
 pub const MAX_MESSAGE_BYTES: usize = 8 * 1024 * 1024;
 
+/// What can be read of a repository.
+const GIT_READS: [&str; 7] = ["repositories", "status", "references", "log", "diff", "content", "blame"];
+
 impl Route {
     /// Finds the route of `path` (below `/v1/`, without the query) for `method`. WebSocket routes
     /// accept `GET` (HTTP/1.1 upgrade) and `CONNECT` (HTTP/2). Returns `None` for a route that must
     /// not be relayed.
     pub fn of(method: &str, path: &str) -> Option<Self> {
         use Access::{Read, Write};
-        use RouteKind::{Document, Exec, Files, Stats, Terminal};
+        use RouteKind::{Document, Exec, Files, Git, Stats, Terminal};
         let segments: Vec<&str> = path.split('/').collect();
         let upgrades = matches!(method, "GET" | "CONNECT");
         let (kind, access, is_websocket, max_body_bytes) = match (method, segments.as_slice()) {
@@ -249,6 +255,10 @@ impl Route {
             (_, ["documents"]) if upgrades => (Document, Read, true, 0),
             ("POST", ["documents", "overwrite"]) => (Document, Write, false, MAX_JSON_BYTES),
             ("POST", ["documents", "edit"]) => (Document, Write, false, MAX_EDIT_BYTES),
+            ("GET", ["git", name]) if GIT_READS.contains(name) => (Git, Read, false, 0),
+            (_, ["git", "watch"]) if upgrades => (Git, Read, true, 0),
+            ("POST", ["git", "run"]) => (Git, Write, false, MAX_RUN_BYTES),
+            ("POST", ["git", "answer"]) => (Git, Write, false, MAX_JSON_BYTES),
             ("GET", ["stats"]) => (Stats, Read, false, 0),
             _ => return None,
         };
@@ -284,7 +294,7 @@ pub fn viewer_may_send(kind: RouteKind, binary: bool, message: &[u8]) -> bool {
     match kind {
         RouteKind::Terminal => binary && crate::terminal::is_for_viewing(message),
         RouteKind::Document => binary && crate::document::is_query(message),
-        RouteKind::Files => true, // only watch requests, which change nothing
+        RouteKind::Files | RouteKind::Git => true, // only watch requests, which change nothing
         RouteKind::Exec | RouteKind::Stats => false,
     }
 }
@@ -352,6 +362,8 @@ mod tests {
                 ("POST", "documents/overwrite".to_owned()),
                 ("POST", "documents/edit".to_owned()),
                 ("DELETE", "files".to_owned()),
+                ("POST", "git/run".to_owned()),
+                ("POST", "git/answer".to_owned()),
             ] {
                 let route = Route::of(method, &path).expect("a route");
                 assert_eq!(route.access, Access::Write, "{method} {path}");

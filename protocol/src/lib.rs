@@ -1,8 +1,8 @@
 //! The messages and types that all of Burrow's processes share.
 //!
 //! - [`api`]: the HTTP API, and the gateway's requests to the controller.
-//! - [`agent`], [`terminal`], [`document`], [`files`], [`exec`], [`restore`]: the agent's routes and their
-//!   messages.
+//! - [`agent`], [`terminal`], [`document`], [`files`], [`git`], [`exec`], [`restore`]: the agent's routes and
+//!   their messages.
 //! - [`runner`]: what controller and runner exchange.
 //! - [`network`]: where a workspace may connect.
 //! - [`access`], [`grant`], [`epoch`], [`ids`], [`workspace`], [`problem`]: what appears in all of them.
@@ -19,6 +19,7 @@ pub mod document;
 pub mod epoch;
 pub mod exec;
 pub mod files;
+pub mod git;
 pub mod grant;
 pub mod home_disk;
 pub mod idle;

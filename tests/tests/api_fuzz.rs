@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 /// Operations that end the caller's own access or what the requests are about, and event streams, which
 /// never end, or whose description is that of the data of each event.
-const EXCLUDED: [&str; 16] = [
+const EXCLUDED: [&str; 17] = [
     "delete_class",
     "delete_snapshot",
     "delete_terminal",
@@ -18,6 +18,7 @@ const EXCLUDED: [&str; 16] = [
     "end_user_sessions",
     "restore_home",
     "revoke_token",
+    "run_git",
     "search_files",
     "set_password",
     "sign_out",

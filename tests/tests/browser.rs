@@ -39,3 +39,15 @@ async fn browser_end_to_end_on_microvms() {
 async fn stock_clients_in_browsers_edit_together() {
     run_in_browser("stock-clients.mjs", "fake").await;
 }
+
+#[tokio::test]
+async fn git_works_in_browser() {
+    run_in_browser("git.mjs", "fake").await;
+}
+
+#[tokio::test]
+async fn git_works_in_browser_on_microvms() {
+    if guests_enabled() {
+        run_in_browser("git.mjs", "microvm").await;
+    }
+}

@@ -7,7 +7,7 @@
 //! # Structure
 //!
 //! ```text
-//! main → link → routes → state → terminals, documents, exec, files, guest → user, socket, tasks
+//! main → link → routes → state → terminals, documents, exec, files, git, guest → user, socket, tasks
 //! ```
 //!
 //! [`routes`] translates HTTP into calls on the parts of [`state::AgentState`]. The parts below it
@@ -22,6 +22,7 @@ mod exec;
 mod files;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod git;
 pub mod guest;
 pub mod link;
 mod login_path;

@@ -24,6 +24,7 @@ use crate::{
     documents::registry::DocumentRegistry,
     error::{ApiError, ApiResult},
     files::{find::FileLists, home_directory::HomeDirectory},
+    git::Git,
     guest::{Guest, clock},
     login_path::LoginPath,
     pressure::PressureMonitor,
@@ -56,6 +57,8 @@ pub struct AgentState {
     pub(crate) activity: Activity,
     /// Lists of the home's files, for finding files.
     pub(crate) file_lists: FileLists,
+    /// The Git repositories of the home.
+    pub(crate) git: Git,
     /// Limits how many searches run at once.
     pub(crate) searches: Arc<Semaphore>,
     tasks: Tasks,
@@ -85,11 +88,13 @@ impl AgentState {
     fn new(user: GuestUser, guest: Option<Arc<Guest>>) -> Self {
         let home = HomeDirectory::new(user.home.clone(), user.drops_privileges);
         let tasks = Tasks::default();
+        let login_path = Arc::<LoginPath>::default();
         Self {
             documents: DocumentRegistry::new(home.clone(), tasks.clone()),
+            git: Git::new(&user, login_path.clone(), home.clone()),
             home,
             user,
-            login_path: Arc::default(),
+            login_path,
             terminals: TerminalRegistry::default(),
             activity: Activity::default(),
             file_lists: FileLists::default(),

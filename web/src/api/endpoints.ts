@@ -1,11 +1,19 @@
 // The API's endpoints as typed functions, grouped by the API's tags. Pages call these and never build a URL.
 import { ApiError, fetchResponse, request } from "./client";
 import type {
+  BlamedLine,
   EditedDocument,
   Entry,
+  FileDiff,
   FoundFiles,
+  GitEvent,
+  GitOperation,
+  GitStatus,
+  History as GitHistory,
   LineEdit,
   Listing,
+  References,
+  Repositories,
   SearchEvent,
   TerminalInfo,
   TerminalList,
@@ -43,6 +51,10 @@ import type {
   Workspace,
   WorkspaceNetwork,
 } from "./types";
+
+/** The agent gives up earlier. */
+const GIT_TIMEOUT_MS = 70_000;
+const GIT_RUN_TIMEOUT_MS = 2 * 3600_000;
 
 const post = <T>(path: string, json?: unknown) => request<T>(path, { method: "POST", json: json ?? {} });
 const remove = (path: string) => request<void>(path, { method: "DELETE" });
@@ -366,6 +378,52 @@ export const documentsApi = {
   /** Replaces text at lines and columns, where it still is. */
   edit: (id: string, path: string, edits: readonly LineEdit[]) =>
     post<EditedDocument>(agentPath(id, "documents/edit"), { path, edits }),
+};
+
+export const gitApi = {
+  repositories: async (id: string) =>
+    (await request<Repositories>(agentPath(id, "git/repositories"))).repositories,
+  status: (id: string, repository: string) =>
+    request<GitStatus>(agentPath(id, "git/status", { repository }), { timeoutMs: GIT_TIMEOUT_MS }),
+  references: (id: string, repository: string) =>
+    request<References>(agentPath(id, "git/references", { repository })),
+  log: (id: string, repository: string, options: { skip?: number; limit: number; all?: boolean }) =>
+    request<GitHistory>(
+      agentPath(id, "git/log", {
+        repository,
+        skip: String(options.skip ?? 0),
+        limit: String(options.limit),
+        all: String(options.all ?? false),
+      }),
+    ),
+  diff: (id: string, repository: string, path: string, staged: boolean) =>
+    request<FileDiff>(agentPath(id, "git/diff", { repository, path, staged: String(staged) })),
+  /** A file as it is in the index, in the last commit, or in another one. Null: it is not there. */
+  content: (id: string, repository: string, path: string, version: string) =>
+    fetchResponse(agentPath(id, "git/content", { repository, path, version }), {
+      headers: { accept: "*/*" },
+    }).then(
+      (response) => response.text(),
+      (error: unknown) => {
+        if (error instanceof ApiError && error.status === 404) return null;
+        throw error;
+      },
+    ),
+  blame: (id: string, repository: string, path: string, line: number) =>
+    request<BlamedLine>(agentPath(id, "git/blame", { repository, path, line: String(line) })),
+  /** Runs an operation. Its events arrive while it runs. Aborting ends a clone, fetch or push. */
+  run: async (id: string, repository: string, operation: GitOperation, signal: AbortSignal) => {
+    const response = await fetchResponse(agentPath(id, "git/run"), {
+      method: "POST",
+      json: { repository, operation },
+      headers: { accept: "text/event-stream" },
+      timeoutMs: GIT_RUN_TIMEOUT_MS,
+      signal,
+    });
+    return serverEvents<GitEvent>(textOf(response));
+  },
+  answer: (id: string, prompt: string, answer: string | null) =>
+    post<void>(agentPath(id, "git/answer"), { prompt, answer }),
 };
 
 export const terminalsApi = {

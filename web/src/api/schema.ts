@@ -1389,6 +1389,237 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/workspaces/{id}/agent/git/answer": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Answer a Git prompt
+         * @description Answers a `prompt` event of a running operation, or cancels the operation without an answer. The agent
+         *     keeps answers in memory for the same question until the workspace stops, and forgets them when the
+         *     operation fails. Requires write access.
+         *
+         *     Token scope: `workspaces`.
+         */
+        post: operations["answer_prompt"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{id}/agent/git/blame": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Find the commit of a line
+         * @description Returns the commit that a line of a file on disk comes from.
+         *
+         *     Token scope: `read`.
+         */
+        get: operations["blame_line"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{id}/agent/git/content": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get a committed file
+         * @description Returns a file as it is in the index, in the last commit, in another commit, or on a side of a conflict.
+         *
+         *     Token scope: `read`.
+         */
+        get: operations["get_committed_file"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{id}/agent/git/diff": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Compare a file
+         * @description Returns which lines of a file differ between the index and the working tree, or with `staged` between the
+         *     last commit and the index. Edits of open documents are saved first.
+         *
+         *     Token scope: `read`.
+         */
+        get: operations["compare_file"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{id}/agent/git/log": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List commits
+         * @description Returns commits of the current branch or of all branches, newest first and no parent before its children.
+         *     `skip` and `limit` page through them.
+         *
+         *     Token scope: `read`.
+         */
+        get: operations["list_commits"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{id}/agent/git/references": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List branches and tags
+         * @description Returns branches, branches of remotes, tags, remotes and stashes of a repository.
+         *
+         *     Token scope: `read`.
+         */
+        get: operations["list_references"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{id}/agent/git/repositories": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Git repositories
+         * @description Finds the working trees of the home, also those of submodules and further worktrees, up to 100. Looks
+         *     into at most 20,000 directories, six levels deep, without hidden ones.
+         *
+         *     Token scope: `read`.
+         */
+        get: operations["list_repositories"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{id}/agent/git/run": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Run a Git operation
+         * @description Changes a repository with the `git` of the workspace, and streams server-sent events of type `GitEvent`:
+         *     progress, prompts for a user name, token or host key, and at the end `finished` or `failed`. Edits of open
+         *     documents are saved first. Operations on the same working tree wait for each other. A clone, fetch or push
+         *     ends when the client closes the connection; others are completed. Requires write access.
+         *
+         *     Token scope: `workspaces`.
+         */
+        post: operations["run_git"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{id}/agent/git/status": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get the Git status
+         * @description Returns the branch, what has begun and waits (such as a merge), and up to 10,000 files that differ between
+         *     the last commit, the index and the working tree. Takes no lock in the repository.
+         *
+         *     Token scope: `read`.
+         */
+        get: operations["get_git_status"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{id}/agent/git/watch": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Watch a Git repository
+         * @description Opens a WebSocket of JSON text messages that tells when the status of a repository may have changed, at
+         *     most once a second. The client sends `GitWatchRequest`s, the server `RepositoryChanged`. Close code 1007
+         *     after an invalid message.
+         *
+         *     Token scope: `read`.
+         */
+        get: operations["watch_repository"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/workspaces/{id}/agent/stats": {
         parameters: {
             query?: never;
@@ -2054,6 +2285,38 @@ export interface components {
              */
             start: number;
         };
+        /** @description Answer to `git/blame`: the commit that a line comes from. */
+        BlamedLine: {
+            /** @description Name of the author. */
+            author: string;
+            /** @description The commit. `None`: the line is not committed yet. */
+            commit?: string | null;
+            /** @description First line of the commit's message. */
+            subject: string;
+            /**
+             * Format: int64
+             * @description Unix time of the authoring, in seconds.
+             */
+            time: number;
+        };
+        /** @description A branch or a tag. */
+        Branch: {
+            /** @description Its commit. */
+            commit: string;
+            /** @description Whether it is checked out here. */
+            is_head: boolean;
+            /** @description Its name, without `refs/…/`. */
+            name: string;
+            /** @description First line of the commit's message. */
+            subject: string;
+            /**
+             * Format: int64
+             * @description Unix time of the commit, in seconds.
+             */
+            time: number;
+            /** @description The branch that it follows. */
+            upstream?: string | null;
+        };
         /** @description A run of bytes. */
         ByteRange: {
             /**
@@ -2260,6 +2523,26 @@ export interface components {
          * @enum {string}
          */
         Code: "bad_request" | "unauthenticated" | "bad_credentials" | "forbidden" | "confirmation_required" | "foreign_origin" | "not_found" | "method_not_allowed" | "conflict" | "name_taken" | "expired" | "authorization_pending" | "fenced" | "precondition_failed" | "too_large" | "invalid" | "unsupported" | "quota_exceeded" | "rate_limited" | "too_many_streams" | "disk_full" | "unavailable" | "not_running" | "timeout" | "internal";
+        /** @description A commit. */
+        Commit: {
+            /** @description Name of the author. */
+            author: string;
+            /** @description Email address of the author. */
+            email: string;
+            /** @description Its hash. */
+            id: string;
+            /** @description The whole message. */
+            message: string;
+            /** @description Hashes of its parents. */
+            parents: string[];
+            /** @description Branches and tags on it, as Git shows them: `HEAD -> main`, `origin/main`, `tag: v1`. */
+            references: string[];
+            /**
+             * Format: int64
+             * @description Unix time of the authoring, in seconds.
+             */
+            time: number;
+        };
         /**
          * @description The password of the current user, as a proof that it is the user who acts.
          * @example {
@@ -2270,6 +2553,16 @@ export interface components {
             /** @description The account's password. */
             password: string;
         };
+        /**
+         * @description What the two sides of a merge have done to a file.
+         * @enum {string}
+         */
+        Conflict: "both_modified" | "both_added" | "both_deleted" | "added_by_us" | "added_by_them" | "deleted_by_us" | "deleted_by_them";
+        /**
+         * @description A side of a conflict.
+         * @enum {string}
+         */
+        ConflictSide: "ours" | "theirs";
         /**
          * @description What state of the file system a snapshot holds.
          * @enum {string}
@@ -2499,6 +2792,17 @@ export interface components {
             path: string;
             /** @description Whether the directory has more than 20,000 entries and some are left out. */
             truncated: boolean;
+        };
+        /** @description The content of a file before it was discarded. */
+        DiscardedFile: {
+            /** @description The hash of what the discard has left. `None`: no file. */
+            after?: string | null;
+            /** @description The object of the repository that has the content. `None`: there was no file. */
+            before?: string | null;
+            /** @description The mode of the file, as in Git's trees: 100644, 100755 or 120000. */
+            mode: string;
+            /** @description Path of the file. */
+            path: string;
         };
         /** @description A text message from the agent about a document. */
         DocumentEvent: {
@@ -2737,6 +3041,20 @@ export interface components {
             message: string;
         };
         /**
+         * @description How a file has changed.
+         * @enum {string}
+         */
+        FileChange: "unmodified" | "modified" | "type_changed" | "added" | "deleted" | "renamed" | "copied" | "untracked";
+        /** @description Answer to `git/diff`. */
+        FileDiff: {
+            /** @description What has changed, from top to bottom. */
+            changes: components["schemas"]["LineChange"][];
+            /** @description Names this state of the diff, for [`GitOperation::ApplyLines`]. */
+            fingerprint: string;
+            /** @description Whether Git considers the file binary: it has no lines. */
+            is_binary: boolean;
+        };
+        /**
          * @description A file, directory or link as a listing shows it.
          * @example {
          *       "etag": "\"fd00-81-800-692a3c00.0-692a3c00.0\"",
@@ -2862,6 +3180,272 @@ export interface components {
              */
             objects: number;
         };
+        /** @description One server-sent event of a running operation, as JSON. */
+        GitEvent: {
+            /**
+             * Format: int32
+             * @description Percent of this step.
+             */
+            percent?: number | null;
+            /** @description What it does, in Git's words. */
+            text: string;
+            /** @enum {string} */
+            type: "progress";
+        } | {
+            /** @description Whether the answer is a secret. */
+            is_secret: boolean;
+            /** @description Names the prompt. */
+            prompt: string;
+            /** @description What is asked for, in the program's words. */
+            text: string;
+            /** @enum {string} */
+            type: "prompt";
+        } | {
+            /** @description What a discard has removed, for [`GitOperation::RestoreDiscarded`]. */
+            discarded?: components["schemas"]["DiscardedFile"][];
+            /** @description What Git has printed, the end of it. */
+            output: string;
+            /** @enum {string} */
+            type: "finished";
+        } | {
+            /** @description What went wrong. */
+            failure: components["schemas"]["GitFailure"];
+            /** @description What went wrong and what to do, for the user. */
+            message: string;
+            /** @description What Git has printed, the end of it. */
+            output: string;
+            /** @enum {string} */
+            type: "failed";
+        };
+        /**
+         * @description Why an operation failed, for programs.
+         * @enum {string}
+         */
+        GitFailure: "identity_missing" | "authentication" | "unreachable" | "not_found" | "no_upstream" | "rejected" | "diverged" | "conflicts" | "local_changes" | "locked" | "nothing_to_commit" | "not_merged" | "changed" | "timeout" | "not_installed" | "other";
+        /** @description Something that changes a repository. Each is done by the `git` of the workspace, with its hooks. */
+        GitOperation: {
+            /** @enum {string} */
+            type: "clone";
+            /** @description Where the repository is. */
+            url: string;
+        } | {
+            /** @enum {string} */
+            type: "init";
+        } | {
+            /** @description Paths of files. */
+            paths: string[];
+            /** @enum {string} */
+            type: "stage";
+        } | {
+            /** @enum {string} */
+            type: "stage_all";
+        } | {
+            /** @description Paths of files; of a renamed one both. */
+            paths: string[];
+            /** @enum {string} */
+            type: "unstage";
+        } | {
+            /** @enum {string} */
+            type: "unstage_all";
+        } | {
+            /** @description Paths of files. */
+            paths: string[];
+            /** @enum {string} */
+            type: "discard";
+        } | {
+            /** @description What the discard has returned. */
+            files: components["schemas"]["DiscardedFile"][];
+            /** @enum {string} */
+            type: "restore_discarded";
+        } | {
+            /** @description What to do with the lines. */
+            action: components["schemas"]["LineAction"];
+            /** @description The old and new lines that are meant. Others stay as they are. */
+            changes: components["schemas"]["LineChange"][];
+            /**
+             * @description The [`FileDiff::fingerprint`] of the diff that the lines were chosen in. Refused if the file has
+             *     changed since.
+             */
+            fingerprint: string;
+            /** @description Path of the file. */
+            path: string;
+            /** @enum {string} */
+            type: "apply_lines";
+        } | {
+            /** @description Path of the file. */
+            path: string;
+            /** @description Which side. */
+            side: components["schemas"]["ConflictSide"];
+            /** @enum {string} */
+            type: "resolve";
+        } | {
+            /** @description Whether to replace the last commit. */
+            amend: boolean;
+            /** @description The message. May be empty with `amend`: the message stays. */
+            message: string;
+            /** @enum {string} */
+            type: "commit";
+        } | {
+            /** @enum {string} */
+            type: "undo_commit";
+        } | {
+            /** @enum {string} */
+            type: "fetch";
+        } | {
+            strategy?: components["schemas"]["PullStrategy"] | null;
+            /** @enum {string} */
+            type: "pull";
+        } | {
+            /** @description Whether to replace the remote's commits, if they are those that were fetched last. */
+            force?: boolean;
+            /** @description A remote, in which to create a branch of the same name as upstream branch. */
+            publish_to?: string | null;
+            /** @enum {string} */
+            type: "push";
+        } | {
+            /** @description Name of the branch. */
+            branch: string;
+            /** @enum {string} */
+            type: "switch";
+        } | {
+            /** @description A commit or tag. */
+            commit: string;
+            /** @enum {string} */
+            type: "switch_to_commit";
+        } | {
+            /** @description Where it begins. Without: at the current commit. */
+            from?: string | null;
+            /** @description Its name. */
+            name: string;
+            /** @enum {string} */
+            type: "create_branch";
+        } | {
+            /** @description Its new name. */
+            name: string;
+            /** @enum {string} */
+            type: "rename_branch";
+        } | {
+            /** @description Whether to delete it even if its commits are on no other branch. */
+            force: boolean;
+            /** @description Its name. */
+            name: string;
+            /** @enum {string} */
+            type: "delete_branch";
+        } | {
+            /** @description Name of the branch. */
+            branch: string;
+            /** @enum {string} */
+            type: "merge";
+        } | {
+            /** @description Name of the branch. */
+            branch: string;
+            /** @enum {string} */
+            type: "rebase";
+        } | {
+            /** @description What is continued. */
+            ongoing: components["schemas"]["OngoingOperation"];
+            /** @enum {string} */
+            type: "continue";
+        } | {
+            /** @description What is given up. */
+            ongoing: components["schemas"]["OngoingOperation"];
+            /** @enum {string} */
+            type: "abort";
+        } | {
+            /** @description A description. May be empty. */
+            message: string;
+            /** @enum {string} */
+            type: "stash_push";
+        } | {
+            /** @description The stash's commit. */
+            commit: string;
+            /** @enum {string} */
+            type: "stash_pop";
+        } | {
+            /** @description The stash's commit. */
+            commit: string;
+            /** @enum {string} */
+            type: "stash_drop";
+        } | {
+            /** @description A message. May be empty: then the tag is a mere name. */
+            message: string;
+            /** @description Its name. */
+            name: string;
+            /** @enum {string} */
+            type: "create_tag";
+        } | {
+            /** @description Its name. */
+            name: string;
+            /** @enum {string} */
+            type: "delete_tag";
+        } | {
+            /** @description Its name. */
+            name: string;
+            /** @enum {string} */
+            type: "add_remote";
+            /** @description Where it is. */
+            url: string;
+        } | {
+            /** @description Its name. */
+            name: string;
+            /** @enum {string} */
+            type: "remove_remote";
+        } | {
+            /** @description Email address of the author. */
+            email: string;
+            /** @description Name of the author. */
+            name: string;
+            /** @enum {string} */
+            type: "set_identity";
+        };
+        /** @description Answer to `git/status`. */
+        GitStatus: {
+            /**
+             * Format: int64
+             * @description Commits that the upstream branch lacks. `None` if the upstream branch does not exist.
+             */
+            ahead?: number | null;
+            /**
+             * Format: int64
+             * @description Commits of the upstream branch that this one lacks.
+             */
+            behind?: number | null;
+            /** @description The branch that is checked out. `None`: no branch, but a commit. */
+            branch?: string | null;
+            /** @description Files that differ, in Git's order. */
+            entries: components["schemas"]["StatusEntry"][];
+            /** @description The commit that is checked out. `None` before the first commit. */
+            head?: string | null;
+            operation?: components["schemas"]["OngoingOperation"] | null;
+            /** @description The message that Git proposes for the next commit, for example during a merge. */
+            proposed_message?: string | null;
+            /**
+             * Format: int64
+             * @description Number of stashes.
+             */
+            stashes: number;
+            /** @description Whether there are more entries. */
+            truncated: boolean;
+            /** @description The branch that this one follows, for example `origin/main`. */
+            upstream?: string | null;
+        };
+        /** @description A message of the client on `git/watch`. */
+        GitWatchRequest: {
+            /** @description Path of the working tree, relative to the home. */
+            repository: string;
+            /** @enum {string} */
+            type: "watch";
+        } | {
+            /** @enum {string} */
+            type: "ping";
+        };
+        /** @description Answer to `git/log`. */
+        History: {
+            /** @description Commits, no parent before its children. */
+            commits: components["schemas"]["Commit"][];
+            /** @description Whether there are more. */
+            truncated: boolean;
+        };
         /**
          * @description A condition of a home or its sandbox, reported while it lasts.
          * @enum {string}
@@ -2939,6 +3523,34 @@ export interface components {
             message: string;
             /** @description Below the home. */
             path: string;
+        };
+        /**
+         * @description What happens to chosen lines.
+         * @enum {string}
+         */
+        LineAction: "stage" | "unstage" | "discard";
+        /** @description Lines that were replaced by others. Lines are counted from 1. */
+        LineChange: {
+            /**
+             * Format: int64
+             * @description Number of new lines.
+             */
+            new_lines: number;
+            /**
+             * Format: int64
+             * @description First of the new lines. Without any: the new line before which the old ones were.
+             */
+            new_start: number;
+            /**
+             * Format: int64
+             * @description Number of old lines.
+             */
+            old_lines: number;
+            /**
+             * Format: int64
+             * @description First of the old lines. Without any: the old line before which the new ones come.
+             */
+            old_start: number;
         };
         /**
          * @description Replaces text within a line.
@@ -3246,6 +3858,11 @@ export interface components {
             /** @description `base` if absent. */
             template?: string | null;
         };
+        /**
+         * @description What was begun in a repository and waits for the user.
+         * @enum {string}
+         */
+        OngoingOperation: "merge" | "rebase" | "cherry_pick" | "revert" | "bisect";
         /** @description Where the home of a fork came from. */
         Origin: {
             /**
@@ -3305,6 +3922,31 @@ export interface components {
          * @example python3
          */
         ProgramName: string;
+        /** @description Body of `POST git/answer`. */
+        PromptAnswer: {
+            /** @description The answer. `None` cancels the operation. */
+            answer?: string | null;
+            /** @description The prompt that is answered. */
+            prompt: string;
+        };
+        /**
+         * @description How a pull joins commits.
+         * @enum {string}
+         */
+        PullStrategy: "merge" | "rebase";
+        /** @description Answer to `git/references`. */
+        References: {
+            /** @description Local branches, newest commit first. */
+            branches: components["schemas"]["Branch"][];
+            /** @description Branches of remotes, for example `origin/main`, newest commit first. */
+            remote_branches: components["schemas"]["Branch"][];
+            /** @description Remotes. */
+            remotes: components["schemas"]["Remote"][];
+            /** @description Stashes, newest first. */
+            stashes: components["schemas"]["Stash"][];
+            /** @description Tags, newest first. */
+            tags: components["schemas"]["Branch"][];
+        };
         /**
          * @description Why the agent refuses to open a document or to keep it open.
          * @enum {string}
@@ -3326,6 +3968,13 @@ export interface components {
             name: string;
             /** @description Why it was refused, the last time. */
             reason: components["schemas"]["NetworkRefusal"];
+        };
+        /** @description A remote repository. */
+        Remote: {
+            /** @description Its name, for example `origin`. */
+            name: string;
+            /** @description Where it is. */
+            url: string;
         };
         /**
          * @description Body of `POST files/rename`.
@@ -3357,6 +4006,33 @@ export interface components {
              */
             rewritten_bytes: number;
         };
+        /** @description Answer to `git/repositories`. */
+        Repositories: {
+            /** @description Repositories, those near the top of the home first. */
+            repositories: components["schemas"]["Repository"][];
+            /** @description Whether the home has more repositories or directories than were looked at. */
+            truncated: boolean;
+        };
+        /** @description A working tree. */
+        Repository: {
+            /** @description What it is. */
+            kind: components["schemas"]["RepositoryKind"];
+            /**
+             * @description Path relative to the home. Empty: the home itself.
+             * @example project
+             */
+            path: string;
+        };
+        /** @description A message of the agent on `git/watch`. */
+        RepositoryChanged: {
+            /** @description Whether the status may have changed. False in the answer to a ping. */
+            changed: boolean;
+        };
+        /**
+         * @description What a working tree is.
+         * @enum {string}
+         */
+        RepositoryKind: "main" | "worktree" | "submodule";
         /** @description The size of a sandbox and its home. */
         Resources: {
             /**
@@ -3662,6 +4338,24 @@ export interface components {
             /** @description The row's text, cut to 200 bytes. */
             row: string;
         };
+        /**
+         * @description Body of `POST git/run`.
+         * @example {
+         *       "operation": {
+         *         "paths": [
+         *           "a.txt"
+         *         ],
+         *         "type": "stage"
+         *       },
+         *       "repository": "project"
+         *     }
+         */
+        RunGit: {
+            /** @description What to do. */
+            operation: components["schemas"]["GitOperation"];
+            /** @description Path of the working tree, relative to the home. For `clone` and `init`: of the new one. */
+            repository: string;
+        };
         /** @description The result of a verification. */
         ScrubReport: {
             /**
@@ -3852,6 +4546,18 @@ export interface components {
             /** @description Newest first. */
             snapshots: components["schemas"]["Snapshot"][];
         };
+        /** @description Changes that were put aside. */
+        Stash: {
+            /** @description Its commit, which names it even if others come or go. */
+            commit: string;
+            /** @description Its description. */
+            message: string;
+            /**
+             * Format: int64
+             * @description Unix time, in seconds.
+             */
+            time: number;
+        };
         /** @description Answer to `GET stats`: what the status bar shows. */
         Stats: {
             /**
@@ -3894,6 +4600,23 @@ export interface components {
              * @description Seconds since the guest booted.
              */
             uptime_seconds: number;
+        };
+        /** @description A file that differs between the last commit, the index and the working tree. */
+        StatusEntry: {
+            conflict?: components["schemas"]["Conflict"] | null;
+            /** @description What is staged. */
+            index: components["schemas"]["FileChange"];
+            /** @description Whether it is a submodule, or the directory of another repository. */
+            is_repository: boolean;
+            /** @description Its former path, if it was renamed or copied. */
+            original_path?: string | null;
+            /**
+             * @description Path of the file.
+             * @example src/main.rs
+             */
+            path: string;
+            /** @description What is not staged. */
+            worktree: components["schemas"]["FileChange"];
         };
         /**
          * @description What is done inside a phase, in the order of a start and then a stop.
@@ -17436,6 +18159,2087 @@ export interface operations {
         };
     };
     watch_files: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id of the workspace. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The connection is now a WebSocket. */
+            101: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description `bad_request`: not a WebSocket upgrade. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "bad_request",
+                     *       "detail": "The request cannot be understood.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 400,
+                     *       "title": "The request cannot be understood",
+                     *       "type": "about:blank#bad_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Sign in first.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 401,
+                     *       "title": "Sign in first",
+                     *       "type": "about:blank#unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Not allowed.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 403,
+                     *       "title": "Not allowed",
+                     *       "type": "about:blank#forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found`: Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "Not found.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "about:blank#not_found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_running`: The workspace is not running */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_running",
+                     *       "detail": "The workspace is not running.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 409,
+                     *       "title": "The workspace is not running",
+                     *       "type": "about:blank#not_running"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: An internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "internal",
+                     *       "detail": "An internal error.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 500,
+                     *       "title": "An internal error",
+                     *       "type": "about:blank#internal"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: Not available at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Not available at the moment.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 503,
+                     *       "title": "Not available at the moment",
+                     *       "type": "about:blank#unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `timeout`: Took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "timeout",
+                     *       "detail": "Took too long.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 504,
+                     *       "title": "Took too long",
+                     *       "type": "about:blank#timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    answer_prompt: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id of the workspace. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        /** @description The prompt, and the answer. */
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PromptAnswer"];
+            };
+        };
+        responses: {
+            /** @description The answer was passed on. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "bad_request",
+                     *       "detail": "The request cannot be understood.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 400,
+                     *       "title": "The request cannot be understood",
+                     *       "type": "about:blank#bad_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Sign in first.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 401,
+                     *       "title": "Sign in first",
+                     *       "type": "about:blank#unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description `forbidden`: Not allowed
+             *
+             *     `foreign_origin`: The request comes from a page of another origin
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Not allowed.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 403,
+                     *       "title": "Not allowed",
+                     *       "type": "about:blank#forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found`: nothing waits for this answer, or no such workspace. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "Not found.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "about:blank#not_found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_running`: The workspace is not running */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_running",
+                     *       "detail": "The workspace is not running.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 409,
+                     *       "title": "The workspace is not running",
+                     *       "type": "about:blank#not_running"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_large`: the body is larger than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "too_large",
+                     *       "detail": "Too large.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 413,
+                     *       "title": "Too large",
+                     *       "type": "about:blank#too_large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: the body cannot be parsed. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid",
+                     *       "detail": "A value is not valid.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 422,
+                     *       "title": "A value is not valid",
+                     *       "type": "about:blank#invalid"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: An internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "internal",
+                     *       "detail": "An internal error.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 500,
+                     *       "title": "An internal error",
+                     *       "type": "about:blank#internal"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: Not available at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Not available at the moment.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 503,
+                     *       "title": "Not available at the moment",
+                     *       "type": "about:blank#unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `timeout`: Took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "timeout",
+                     *       "detail": "Took too long.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 504,
+                     *       "title": "Took too long",
+                     *       "type": "about:blank#timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    blame_line: {
+        parameters: {
+            query: {
+                /**
+                 * @description Path of the working tree, relative to the home.
+                 * @example project
+                 */
+                repository: string;
+                /**
+                 * @description Path of the file.
+                 * @example src/main.rs
+                 */
+                path: string;
+                /**
+                 * @description Line of the file on disk, counted from 1.
+                 * @example 12
+                 */
+                line: number;
+            };
+            header?: never;
+            path: {
+                /** @description Id of the workspace. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The commit. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BlamedLine"];
+                };
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "bad_request",
+                     *       "detail": "The request cannot be understood.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 400,
+                     *       "title": "The request cannot be understood",
+                     *       "type": "about:blank#bad_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Sign in first.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 401,
+                     *       "title": "Sign in first",
+                     *       "type": "about:blank#unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Not allowed.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 403,
+                     *       "title": "Not allowed",
+                     *       "type": "about:blank#forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found`: no such repository or workspace. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "Not found.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "about:blank#not_found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description `conflict`: Git does not know the file, or the line does not exist.
+             *
+             *     `not_running`: The workspace is not running
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "conflict",
+                     *       "detail": "Not possible in the present state.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 409,
+                     *       "title": "Not possible in the present state",
+                     *       "type": "about:blank#conflict"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: a path is absolute, contains `..`, or is too long. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid",
+                     *       "detail": "A value is not valid.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 422,
+                     *       "title": "A value is not valid",
+                     *       "type": "about:blank#invalid"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: An internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "internal",
+                     *       "detail": "An internal error.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 500,
+                     *       "title": "An internal error",
+                     *       "type": "about:blank#internal"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: Git is not installed, or took too long. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Not available at the moment.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 503,
+                     *       "title": "Not available at the moment",
+                     *       "type": "about:blank#unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `timeout`: Took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "timeout",
+                     *       "detail": "Took too long.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 504,
+                     *       "title": "Took too long",
+                     *       "type": "about:blank#timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_committed_file: {
+        parameters: {
+            query: {
+                /**
+                 * @description Path of the working tree, relative to the home.
+                 * @example project
+                 */
+                repository: string;
+                /**
+                 * @description Path of the file.
+                 * @example src/main.rs
+                 */
+                path: string;
+                /**
+                 * @description `index`, `head`, the side of a conflict (`base`, `ours` or `theirs`), or the hash of a commit.
+                 * @example head
+                 */
+                version: string;
+            };
+            header?: never;
+            path: {
+                /** @description Id of the workspace. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The content. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": number[];
+                };
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "bad_request",
+                     *       "detail": "The request cannot be understood.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 400,
+                     *       "title": "The request cannot be understood",
+                     *       "type": "about:blank#bad_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Sign in first.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 401,
+                     *       "title": "Sign in first",
+                     *       "type": "about:blank#unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Not allowed.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 403,
+                     *       "title": "Not allowed",
+                     *       "type": "about:blank#forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found`: no such repository, file or workspace. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "Not found.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "about:blank#not_found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_running`: The workspace is not running */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_running",
+                     *       "detail": "The workspace is not running.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 409,
+                     *       "title": "The workspace is not running",
+                     *       "type": "about:blank#not_running"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_large`: the file is larger than 8 MiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "too_large",
+                     *       "detail": "Too large.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 413,
+                     *       "title": "Too large",
+                     *       "type": "about:blank#too_large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: a path or the version cannot be parsed. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid",
+                     *       "detail": "A value is not valid.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 422,
+                     *       "title": "A value is not valid",
+                     *       "type": "about:blank#invalid"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: An internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "internal",
+                     *       "detail": "An internal error.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 500,
+                     *       "title": "An internal error",
+                     *       "type": "about:blank#internal"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: Git is not installed, or took too long. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Not available at the moment.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 503,
+                     *       "title": "Not available at the moment",
+                     *       "type": "about:blank#unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `timeout`: Took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "timeout",
+                     *       "detail": "Took too long.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 504,
+                     *       "title": "Took too long",
+                     *       "type": "about:blank#timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    compare_file: {
+        parameters: {
+            query: {
+                /**
+                 * @description Path of the working tree, relative to the home.
+                 * @example project
+                 */
+                repository: string;
+                /**
+                 * @description Path of the file.
+                 * @example src/main.rs
+                 */
+                path: string;
+                /** @description Whether to compare the last commit with the index, instead of the index with the working tree. */
+                staged?: boolean;
+            };
+            header?: never;
+            path: {
+                /** @description Id of the workspace. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The lines that differ. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FileDiff"];
+                };
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "bad_request",
+                     *       "detail": "The request cannot be understood.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 400,
+                     *       "title": "The request cannot be understood",
+                     *       "type": "about:blank#bad_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Sign in first.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 401,
+                     *       "title": "Sign in first",
+                     *       "type": "about:blank#unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Not allowed.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 403,
+                     *       "title": "Not allowed",
+                     *       "type": "about:blank#forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found`: no such repository or workspace. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "Not found.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "about:blank#not_found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description `conflict`: Git has failed; the problem has its message.
+             *
+             *     `not_running`: The workspace is not running
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "conflict",
+                     *       "detail": "Not possible in the present state.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 409,
+                     *       "title": "Not possible in the present state",
+                     *       "type": "about:blank#conflict"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_large`: the diff is larger than 64 MiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "too_large",
+                     *       "detail": "Too large.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 413,
+                     *       "title": "Too large",
+                     *       "type": "about:blank#too_large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: a path is absolute, contains `..`, or is too long. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid",
+                     *       "detail": "A value is not valid.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 422,
+                     *       "title": "A value is not valid",
+                     *       "type": "about:blank#invalid"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: An internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "internal",
+                     *       "detail": "An internal error.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 500,
+                     *       "title": "An internal error",
+                     *       "type": "about:blank#internal"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: Git is not installed, or took too long. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Not available at the moment.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 503,
+                     *       "title": "Not available at the moment",
+                     *       "type": "about:blank#unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `timeout`: Took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "timeout",
+                     *       "detail": "Took too long.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 504,
+                     *       "title": "Took too long",
+                     *       "type": "about:blank#timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_commits: {
+        parameters: {
+            query: {
+                /**
+                 * @description Path of the working tree, relative to the home.
+                 * @example project
+                 */
+                repository: string;
+                /** @description How many of the newest commits to leave out. */
+                skip?: number;
+                /** @description Most commits of the answer, at most 500. */
+                limit?: number;
+                /** @description Whether to list commits of all branches, instead of those that lead to the current one. */
+                all?: boolean;
+            };
+            header?: never;
+            path: {
+                /** @description Id of the workspace. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Commits. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["History"];
+                };
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "bad_request",
+                     *       "detail": "The request cannot be understood.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 400,
+                     *       "title": "The request cannot be understood",
+                     *       "type": "about:blank#bad_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Sign in first.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 401,
+                     *       "title": "Sign in first",
+                     *       "type": "about:blank#unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Not allowed.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 403,
+                     *       "title": "Not allowed",
+                     *       "type": "about:blank#forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found`: no such repository or workspace. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "Not found.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "about:blank#not_found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description `conflict`: Git has failed; the problem has its message.
+             *
+             *     `not_running`: The workspace is not running
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "conflict",
+                     *       "detail": "Not possible in the present state.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 409,
+                     *       "title": "Not possible in the present state",
+                     *       "type": "about:blank#conflict"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: the path is absolute, contains `..`, or is too long. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid",
+                     *       "detail": "A value is not valid.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 422,
+                     *       "title": "A value is not valid",
+                     *       "type": "about:blank#invalid"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: An internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "internal",
+                     *       "detail": "An internal error.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 500,
+                     *       "title": "An internal error",
+                     *       "type": "about:blank#internal"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: Git is not installed, or took too long. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Not available at the moment.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 503,
+                     *       "title": "Not available at the moment",
+                     *       "type": "about:blank#unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `timeout`: Took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "timeout",
+                     *       "detail": "Took too long.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 504,
+                     *       "title": "Took too long",
+                     *       "type": "about:blank#timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_references: {
+        parameters: {
+            query: {
+                /**
+                 * @description Path of the working tree, relative to the home.
+                 * @example project
+                 */
+                repository: string;
+            };
+            header?: never;
+            path: {
+                /** @description Id of the workspace. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Branches, tags, remotes and stashes. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["References"];
+                };
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "bad_request",
+                     *       "detail": "The request cannot be understood.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 400,
+                     *       "title": "The request cannot be understood",
+                     *       "type": "about:blank#bad_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Sign in first.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 401,
+                     *       "title": "Sign in first",
+                     *       "type": "about:blank#unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Not allowed.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 403,
+                     *       "title": "Not allowed",
+                     *       "type": "about:blank#forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found`: no such repository or workspace. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "Not found.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "about:blank#not_found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description `conflict`: Git has failed; the problem has its message.
+             *
+             *     `not_running`: The workspace is not running
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "conflict",
+                     *       "detail": "Not possible in the present state.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 409,
+                     *       "title": "Not possible in the present state",
+                     *       "type": "about:blank#conflict"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: the path is absolute, contains `..`, or is too long. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid",
+                     *       "detail": "A value is not valid.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 422,
+                     *       "title": "A value is not valid",
+                     *       "type": "about:blank#invalid"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: An internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "internal",
+                     *       "detail": "An internal error.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 500,
+                     *       "title": "An internal error",
+                     *       "type": "about:blank#internal"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: Git is not installed, or took too long. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Not available at the moment.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 503,
+                     *       "title": "Not available at the moment",
+                     *       "type": "about:blank#unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `timeout`: Took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "timeout",
+                     *       "detail": "Took too long.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 504,
+                     *       "title": "Took too long",
+                     *       "type": "about:blank#timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_repositories: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id of the workspace. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The repositories. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Repositories"];
+                };
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "bad_request",
+                     *       "detail": "The request cannot be understood.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 400,
+                     *       "title": "The request cannot be understood",
+                     *       "type": "about:blank#bad_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Sign in first.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 401,
+                     *       "title": "Sign in first",
+                     *       "type": "about:blank#unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Not allowed.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 403,
+                     *       "title": "Not allowed",
+                     *       "type": "about:blank#forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found`: no such workspace. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "Not found.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "about:blank#not_found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_running`: The workspace is not running */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_running",
+                     *       "detail": "The workspace is not running.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 409,
+                     *       "title": "The workspace is not running",
+                     *       "type": "about:blank#not_running"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: An internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "internal",
+                     *       "detail": "An internal error.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 500,
+                     *       "title": "An internal error",
+                     *       "type": "about:blank#internal"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: Not available at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Not available at the moment.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 503,
+                     *       "title": "Not available at the moment",
+                     *       "type": "about:blank#unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `timeout`: Took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "timeout",
+                     *       "detail": "Took too long.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 504,
+                     *       "title": "Took too long",
+                     *       "type": "about:blank#timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    run_git: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id of the workspace. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        /** @description The repository, and what to do. */
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RunGit"];
+            };
+        };
+        responses: {
+            /** @description Events of the operation. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": components["schemas"]["GitEvent"];
+                };
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "bad_request",
+                     *       "detail": "The request cannot be understood.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 400,
+                     *       "title": "The request cannot be understood",
+                     *       "type": "about:blank#bad_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Sign in first.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 401,
+                     *       "title": "Sign in first",
+                     *       "type": "about:blank#unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description `forbidden`: Not allowed
+             *
+             *     `foreign_origin`: The request comes from a page of another origin
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Not allowed.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 403,
+                     *       "title": "Not allowed",
+                     *       "type": "about:blank#forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found`: no such repository or workspace. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "Not found.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "about:blank#not_found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_running`: The workspace is not running */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_running",
+                     *       "detail": "The workspace is not running.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 409,
+                     *       "title": "The workspace is not running",
+                     *       "type": "about:blank#not_running"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_large`: the body is larger than 4 MiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "too_large",
+                     *       "detail": "Too large.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 413,
+                     *       "title": "Too large",
+                     *       "type": "about:blank#too_large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: a path is absolute, contains `..`, or is too long. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid",
+                     *       "detail": "A value is not valid.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 422,
+                     *       "title": "A value is not valid",
+                     *       "type": "about:blank#invalid"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: An internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "internal",
+                     *       "detail": "An internal error.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 500,
+                     *       "title": "An internal error",
+                     *       "type": "about:blank#internal"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: Not available at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Not available at the moment.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 503,
+                     *       "title": "Not available at the moment",
+                     *       "type": "about:blank#unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `timeout`: Took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "timeout",
+                     *       "detail": "Took too long.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 504,
+                     *       "title": "Took too long",
+                     *       "type": "about:blank#timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_git_status: {
+        parameters: {
+            query: {
+                /**
+                 * @description Path of the working tree, relative to the home.
+                 * @example project
+                 */
+                repository: string;
+            };
+            header?: never;
+            path: {
+                /** @description Id of the workspace. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The status. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GitStatus"];
+                };
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "bad_request",
+                     *       "detail": "The request cannot be understood.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 400,
+                     *       "title": "The request cannot be understood",
+                     *       "type": "about:blank#bad_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Sign in first.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 401,
+                     *       "title": "Sign in first",
+                     *       "type": "about:blank#unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Not allowed.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 403,
+                     *       "title": "Not allowed",
+                     *       "type": "about:blank#forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found`: no such repository or workspace. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "Not found.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "about:blank#not_found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description `conflict`: Git has failed; the problem has its message.
+             *
+             *     `not_running`: The workspace is not running
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "conflict",
+                     *       "detail": "Not possible in the present state.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 409,
+                     *       "title": "Not possible in the present state",
+                     *       "type": "about:blank#conflict"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: the path is absolute, contains `..`, or is too long. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid",
+                     *       "detail": "A value is not valid.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 422,
+                     *       "title": "A value is not valid",
+                     *       "type": "about:blank#invalid"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: An internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "internal",
+                     *       "detail": "An internal error.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 500,
+                     *       "title": "An internal error",
+                     *       "type": "about:blank#internal"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: Git is not installed, or took too long. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Not available at the moment.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 503,
+                     *       "title": "Not available at the moment",
+                     *       "type": "about:blank#unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `timeout`: Took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "timeout",
+                     *       "detail": "Took too long.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 504,
+                     *       "title": "Took too long",
+                     *       "type": "about:blank#timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    watch_repository: {
         parameters: {
             query?: never;
             header?: never;

@@ -10,6 +10,7 @@ import type { SharedDocument } from "../streams/shared-document";
 import { usePreferences } from "../ui/preferences";
 import { toastError } from "../ui/toasts";
 import { formatBytes } from "../ui/format";
+import { editorMarks } from "../git/editor-marks";
 import { EditorNotices } from "./editor-notices";
 import { editingExtensions, MAX_PASTE_CHARACTERS } from "./editor-setup";
 import { indentOf, languageOf } from "./languages";
@@ -95,6 +96,7 @@ export function Editor(props: Props) {
           // Without an awareness the binding draws no cursors. remote-cursors.ts draws them.
           yCollab(text, null, { undoManager: undo }),
           remoteCursors(text, awareness, readOnly),
+          editorMarks(),
           language.of([]),
           wrapping.current.of(lastWrap.current ? EditorView.lineWrapping : []),
           EditorView.domEventHandlers({

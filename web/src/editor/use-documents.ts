@@ -1,6 +1,7 @@
 // The open files: their tabs, and one shared document for each file.
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { socketUrl } from "../api/endpoints";
+import { isDiffTab } from "../git/diff-tab";
 import { SharedDocument } from "../streams/shared-document";
 import { browserEnvironment, reconnectOnReturn } from "../streams/reconnecting-socket";
 import { userColor } from "./remote-cursors";
@@ -28,7 +29,7 @@ export function useDocuments(
   remembered: Tabs,
 ): OpenDocuments {
   const [tabs, setTabs] = useState<Tabs>(remembered);
-  const paths = useMemo(() => openPaths(tabs), [tabs]);
+  const paths = useMemo(() => openPaths(tabs).filter((path) => !isDiffTab(path)), [tabs]);
   const [documents, setDocuments] = useState<ReadonlyMap<string, SharedDocument>>(new Map());
   const sessions = useRef(new Map<string, { shared: SharedDocument; stop: () => void }>());
   const { id, name } = user;

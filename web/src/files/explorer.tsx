@@ -11,6 +11,7 @@ import {
   type MouseEvent,
 } from "react";
 import { filesApi } from "../api/endpoints";
+import type { Decoration } from "../git/git-model";
 import { ConfirmDialog } from "../ui/dialog";
 import { Icon } from "../ui/icons";
 import { copyText, toastError } from "../ui/toasts";
@@ -38,6 +39,8 @@ interface Props {
   files: FileTree;
   writable: boolean;
   active: string | null;
+  /** Marks of changed files and folders, by path. */
+  decorations: ReadonlyMap<string, Decoration>;
   /** What to show in the tree. Each request has another object. */
   reveal: TreeReveal | null;
   onOpen: (path: string, isPreview: boolean) => void;
@@ -290,6 +293,7 @@ export function Explorer(props: Props) {
               focus={focus}
               menu={menu}
               active={row.path === props.active}
+              decoration={props.decorations.get(row.path)}
               selected={selection.paths.has(row.path)}
               className={[
                 over !== null && over !== "" && row.path === over && "over",

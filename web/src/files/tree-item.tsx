@@ -1,5 +1,6 @@
 // A row of a file tree, for the explorer and for the tree of a snapshot.
 import { type CSSProperties, type LiHTMLAttributes, type MouseEvent } from "react";
+import type { Decoration } from "../git/git-model";
 import { Icon } from "../ui/icons";
 import { FileIcon } from "./file-icon";
 import { displayName } from "./paths";
@@ -17,16 +18,24 @@ interface TreeItemProps extends Omit<LiHTMLAttributes<HTMLLIElement>, "onSelect"
   /** Selects instead of opening. Returns whether the click meant that. */
   onSelect?: (event: MouseEvent, row: TreeRow) => boolean;
   onOpen: (row: TreeRow) => void;
+  /** How Git marks it. */
+  decoration?: Decoration | undefined;
 }
 
 export function TreeItem(props: TreeItemProps) {
-  const { row, focus, menu, active, selected, onSelect, onOpen, className, ...rest } = props;
+  const { row, focus, menu, active, selected, onSelect, onOpen, decoration, className, ...rest } = props;
   const isDirectory = row.entry.kind === "directory";
   return (
     <li
       role="treeitem"
       data-path={row.path}
-      className={["tree-row", active && "active", selected && "selected", className]
+      className={[
+        "tree-row",
+        active && "active",
+        selected && "selected",
+        decoration && `git-${decoration.letter}`,
+        className,
+      ]
         .filter(Boolean)
         .join(" ")}
       aria-level={row.depth + 1}
@@ -46,6 +55,12 @@ export function TreeItem(props: TreeItemProps) {
       {...rest}
     >
       <TreeLabel row={row} />
+      {decoration && (
+        <span className="git-letter" title={decoration.about}>
+          {decoration.isFolder ? "•" : decoration.letter}
+          <span className="hidden-text">{decoration.about}</span>
+        </span>
+      )}
       <button
         // Keyboard users open the menu with the menu key.
         tabIndex={-1}

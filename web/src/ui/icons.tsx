@@ -14,9 +14,12 @@ import {
   Files,
   Folder,
   FolderPlus,
+  GitBranch,
+  GitCompare,
   GitFork,
   History,
   Link,
+  Minus,
   Monitor,
   Moon,
   PanelBottom,
@@ -34,6 +37,7 @@ import {
   Square,
   Sun,
   Terminal,
+  Undo2,
   Upload,
   Users,
   X,
@@ -78,6 +82,10 @@ const icons = {
   split: Columns2,
   collapse: ChevronsDownUp,
   options: SlidersHorizontal,
+  branch: GitBranch,
+  compare: GitCompare,
+  minus: Minus,
+  undo: Undo2,
 } as const;
 
 export type IconName = keyof typeof icons;

@@ -10,6 +10,10 @@ export interface Preferences {
   searchCase: boolean;
   searchWord: boolean;
   searchIgnored: boolean;
+  /** The editor names the commit of the current line. */
+  inlineBlame: boolean;
+  /** Changes are shown in one column. */
+  inlineDiff: boolean;
 }
 
 const DEFAULTS: Preferences = {
@@ -19,6 +23,8 @@ const DEFAULTS: Preferences = {
   searchCase: false,
   searchWord: false,
   searchIgnored: false,
+  inlineBlame: true,
+  inlineDiff: false,
 };
 const KEY = "burrow.preferences";
 const listeners = new Set<() => void>();

@@ -48,12 +48,15 @@ export function toast(text: string, action: ToastAction | null = null): void {
   show({ kind: "info", text, requestId: "", action }, action ? ERROR_MS : INFO_MS);
 }
 
-/** Shows an error. `action` names what failed ("stop algo"): "Cannot stop algo. …" */
-export function toastError(error: unknown, action?: string): void {
+/**
+ * Shows an error. `action` names what failed ("stop algo"): "Cannot stop algo. …". `button` is what the user
+ * may do about it.
+ */
+export function toastError(error: unknown, action?: string, button: ToastAction | null = null): void {
   const message = errorMessage(error);
   const text = action ? `Cannot ${action}: ${message}` : message;
   const requestId = error instanceof ApiError ? error.requestId : "";
-  show({ kind: "error", text, requestId, action: null }, ERROR_MS);
+  show({ kind: "error", text, requestId, action: button }, ERROR_MS);
 }
 
 export async function copyText(text: string, what: string): Promise<void> {

@@ -1,11 +1,12 @@
 // On narrow windows: the bar that chooses the one visible pane.
 import { Icon } from "../ui/icons";
 
-export type Pane = "files" | "search" | "editor" | "terminal";
+export type Pane = "files" | "search" | "git" | "editor" | "terminal";
 
 const panes = [
   ["files", "Explorer", "files"],
   ["search", "Search", "search"],
+  ["git", "Git", "branch"],
   ["editor", "Editor", "file"],
   ["terminal", "Terminal", "terminal"],
 ] as const;

@@ -3,6 +3,10 @@ import { type RefObject } from "react";
 import type { EditorView } from "@codemirror/view";
 import { Editor, type Cursor } from "../editor/editor";
 import type { Reveal } from "../editor/reveal";
+import { DiffEditor } from "../git/diff-editor";
+import { fileOfTab, parseDiffTab } from "../git/diff-tab";
+import type { GitRepositories } from "../git/use-git";
+import type { GitActions } from "../git/use-git-actions";
 import { closeTabs, focusGroup, keepTab } from "../editor/tab-model";
 import type { OpenDocuments } from "../editor/use-documents";
 import { Icon } from "../ui/icons";
@@ -21,6 +25,8 @@ export const viewKey = (group: number, path: string): string => `${group}:${path
 interface Props {
   workspace: string;
   documents: OpenDocuments;
+  git: GitRepositories;
+  gitActions: GitActions;
   writable: boolean;
   /** Whether there is room for more than one group, and whether editors are visible at all. */
   isNarrow: boolean;
@@ -28,6 +34,10 @@ interface Props {
   reveal: FileReveal | null;
   panes: { side: boolean; panel: boolean; onSide: () => void; onPanel: () => void };
   actions: TabActions;
+  /** Opens a file at a line. */
+  onOpenAt: (path: string, line: number) => void;
+  /** An editor has come or gone. */
+  onViews: () => void;
   onCursor: (cursor: Cursor) => void;
   /** The editors of all texts, by [`viewKey`]. */
   views: RefObject<Map<string, EditorView>>;
@@ -82,9 +92,23 @@ export function EditorGroups(props: Props) {
                 )
               }
             />
-            {group.active && <Breadcrumbs path={group.active} onReveal={actions.reveal} />}
+            {group.active && <Breadcrumbs path={fileOfTab(group.active)} onReveal={actions.reveal} />}
             <div className="editor-stack">
               {group.paths.map((path) => {
+                const diff = parseDiffTab(path);
+                if (diff) {
+                  return (
+                    <DiffEditor
+                      key={path}
+                      git={props.git}
+                      actions={props.gitActions}
+                      diff={diff}
+                      writable={props.writable}
+                      active={path === group.active && isVisible}
+                      onOpenFile={props.onOpenAt}
+                    />
+                  );
+                }
                 const shared = documents.shared(path);
                 return (
                   shared && (
@@ -101,6 +125,7 @@ export function EditorGroups(props: Props) {
                       onView={(view) => {
                         if (view) views.current.set(viewKey(group.id, path), view);
                         else views.current.delete(viewKey(group.id, path));
+                        props.onViews();
                       }}
                       onClose={() =>
                         change((tabs) => closeTabs(tabs, (one, at) => at === index && one === path))
@@ -112,6 +137,16 @@ export function EditorGroups(props: Props) {
               {group.paths.length === 0 && (
                 <div className="editor-empty soft" tabIndex={-1}>
                   <p>Open a file in the Explorer{props.writable ? ", or create one" : ""}.</p>
+                  {props.writable && props.git.repositories?.length === 0 && (
+                    <p>
+                      <button
+                        className="button primary"
+                        onClick={() => props.gitActions.open({ kind: "clone" })}
+                      >
+                        Clone repository…
+                      </button>
+                    </p>
+                  )}
                   <dl className="key-hints small">
                     <dt>Go to file</dt>
                     <dd>

@@ -13,6 +13,7 @@ import { nameOf, parentOf, displayName } from "../files/paths";
 import type { OpenDocuments } from "../editor/use-documents";
 import { activateTab, closeTabs, keepTab, moveTab, type TabGroup } from "../editor/tab-model";
 import { Icon } from "../ui/icons";
+import { fileOfTab, parseDiffTab } from "../git/diff-tab";
 import { ContextMenu, MenuButton, type MenuEntry } from "../ui/menu";
 import { useScrollIntoView } from "../ui/use-scroll-into-view";
 
@@ -101,8 +102,8 @@ export function EditorTabs({ documents, index, group, actions, before, after }: 
         ]
       : []),
     "line",
-    { label: "Copy path", icon: "copy", run: () => actions.copyPath(path) },
-    { label: "Show in Explorer", run: () => actions.reveal(path, false) },
+    { label: "Copy path", icon: "copy", run: () => actions.copyPath(fileOfTab(path)) },
+    { label: "Show in Explorer", run: () => actions.reveal(fileOfTab(path), false) },
   ];
   const openMenu = (event: MouseEvent, path: string) => {
     event.preventDefault();
@@ -157,13 +158,15 @@ export function EditorTabs({ documents, index, group, actions, before, after }: 
                 onAuxClick={(event) => event.button === 1 && close((one) => one === path)}
               >
                 <FileIcon name={name} size={14} />
-                <span className="tab-name">{displayName(name)}</span>
-                {twice && <span className="soft tab-name"> {displayName(parentOf(path)) || "~"}</span>}
+                <span className="tab-name">{labelOf(path)}</span>
+                {twice && (
+                  <span className="soft tab-name"> {displayName(parentOf(fileOfTab(path))) || "~"}</span>
+                )}
               </button>
               <button
                 className="tab-close"
                 tabIndex={-1}
-                aria-label={`Close ${displayName(name)}`}
+                aria-label={`Close ${labelOf(path)}`}
                 title="Close (Alt+W)"
                 onClick={() => close((one) => one === path)}
               >
@@ -190,7 +193,7 @@ export function EditorTabs({ documents, index, group, actions, before, after }: 
             label="Open editors"
             items={[
               ...paths.map((path) => ({
-                label: displayName(path),
+                label: labelOf(path, fileOfTab(path)),
                 icon: path === active ? ("check" as const) : ("file" as const),
                 run: () => activate(path),
               })),
@@ -216,8 +219,14 @@ export function EditorTabs({ documents, index, group, actions, before, after }: 
   );
 }
 
+/** The name of a tab. That of changes says which ones. */
+function labelOf(path: string, name = nameOf(path)): string {
+  const diff = parseDiffTab(path);
+  return diff ? `${displayName(name)} (${diff.staged ? "staged" : "changes"})` : displayName(name);
+}
+
 function titleOf(path: string, isPreview: boolean): string {
-  return `~/${displayName(path)}${isPreview ? " (preview: double-click to keep it open)" : ""}`;
+  return `~/${displayName(fileOfTab(path))}${isPreview ? " (preview: double-click to keep it open)" : ""}`;
 }
 
 /** A dot while edits are not on disk yet. */

@@ -45,7 +45,7 @@ export function parseLayout(text: string | null): Layout {
     return {
       ...fresh,
       ...stored,
-      view: stored.view === "search" ? "search" : "explorer",
+      view: stored.view === "search" || stored.view === "git" ? stored.view : "explorer",
       expanded: strings(stored.expanded),
       groups: Array.isArray(stored.groups) ? stored.groups.map(parseGroup) : [],
       focusedGroup: Number(stored.focusedGroup) || 0,

@@ -9,7 +9,11 @@ import { Link } from "../ui/router";
 import { SafeUpTo } from "../workspaces/safe-up-to";
 import type { Cursor } from "../editor/editor";
 import { languageOf } from "../editor/languages";
-import { nameOf } from "../files/paths";
+import { displayName, nameOf } from "../files/paths";
+import { branchLabel, syncAction, syncLabel } from "../git/git-model";
+import type { GitRepositories } from "../git/use-git";
+import type { GitActions } from "../git/use-git-actions";
+import { Icon } from "../ui/icons";
 import { parsePeer, type Peer } from "../editor/remote-cursors";
 
 const words: Record<ConnectionState, string> = {
@@ -24,12 +28,15 @@ interface Props {
   /** Whether the workspace's event stream is connected. */
   connected: boolean;
   link: ConnectionState;
+  git: GitRepositories;
+  gitActions: GitActions;
   path: string | null;
   shared: SharedDocument | undefined;
   cursor: Cursor | null;
 }
 
-export function StatusBar({ workspace, connected, link, path, shared, cursor }: Props) {
+export function StatusBar(props: Props) {
+  const { workspace, connected, link, path, shared, cursor } = props;
   const fullness = homeUsage(workspace);
   return (
     <footer className="status-bar" aria-label="Status" tabIndex={-1} data-region="status">
@@ -43,6 +50,7 @@ export function StatusBar({ workspace, connected, link, path, shared, cursor }: 
           <span className="soft"> · {workspace.accelerator}</span>
         )}
       </span>
+      <BranchStatus git={props.git} actions={props.gitActions} writable={workspace.access === "write"} />
       {workspace.access === "read" && <strong className="read-only">Read only</strong>}
       <Link className="status-link" href={`/workspaces/${workspace.id}/history`}>
         <SafeUpTo workspace={workspace} connected={connected} />
@@ -58,6 +66,39 @@ export function StatusBar({ workspace, connected, link, path, shared, cursor }: 
       <span className="spring" />
       {shared && path && <DocumentStatus key={path} shared={shared} path={path} cursor={cursor} />}
     </footer>
+  );
+}
+
+function BranchStatus(props: { git: GitRepositories; actions: GitActions; writable: boolean }) {
+  const { git, actions, writable } = props;
+  const { status, running } = git;
+  if (!status) return null;
+  const arrows = syncLabel(status);
+  const action = syncAction(status);
+  return (
+    <>
+      <button
+        className="status-button"
+        title="Switch branch"
+        disabled={!writable}
+        onClick={() => actions.open({ kind: "branches" })}
+      >
+        <Icon name="branch" size={13} />
+        <span className="status-branch">{displayName(branchLabel(status))}</span>
+      </button>
+      {running ? (
+        <span className="soft wide-only" role="status">
+          {running.label}… {running.percent !== null && `${running.percent} %`}
+        </span>
+      ) : (
+        writable &&
+        arrows && (
+          <button className="status-button" title="Pull and push" disabled={!action} onClick={actions.sync}>
+            {arrows}
+          </button>
+        )
+      )}
+    </>
   );
 }
 

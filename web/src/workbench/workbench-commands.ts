@@ -8,6 +8,7 @@ export interface WorkbenchActions {
   focusTerminal: () => void;
   /** Shows the search view, with or without replacing. */
   focusSearch: (isReplacing: boolean) => void;
+  focusSourceControl: () => void;
   /** Moves the focus to the next region, or with -1 to the previous one. */
   cycleRegion: (by: number) => void;
   newTerminal: () => void;
@@ -104,6 +105,12 @@ export function workbenchCommands(actions: WorkbenchActions, context: WorkbenchC
       run: actions.reopenTab,
     }),
     { group: "View", label: "Focus Explorer", keys: "Ctrl+Shift+E", run: actions.focusExplorer },
+    {
+      group: "View",
+      label: "Focus Source Control",
+      keys: "Ctrl+Shift+G",
+      run: actions.focusSourceControl,
+    },
     { group: "View", label: "Focus editor", keys: "F6", run: actions.focusEditor },
     { group: "View", label: "Focus terminal", keys: "Ctrl+`", run: actions.focusTerminal },
     {
@@ -175,6 +182,8 @@ export function keyBinding(key: Key, actions: WorkbenchActions, context: KeyCont
     switch (key.code) {
       case "KeyE":
         return actions.focusExplorer;
+      case "KeyG":
+        return actions.focusSourceControl;
       case "KeyP":
         return actions.openPalette;
       case "KeyF":

@@ -34,6 +34,15 @@ import {
   reopenTab,
   splitGroup,
 } from "../editor/tab-model";
+import { diffTabPath, fileOfTab, isDiffTab, type DiffTab } from "../git/diff-tab";
+import { gitCommands } from "../git/git-commands";
+import { GitDialogs } from "../git/git-dialogs";
+import { changeCount, decorationsOf } from "../git/git-model";
+import { SourceControl } from "../git/source-control";
+import { useEditorMarks } from "../git/use-editor-marks";
+import { useGit } from "../git/use-git";
+import { useGitActions } from "../git/use-git-actions";
+import { childOf } from "../files/paths";
 import { SearchView } from "../search/search-view";
 import { useSearch } from "../search/use-search";
 import { ActivityBar, type SideView } from "./activity-bar";
@@ -78,7 +87,10 @@ export function Workbench({ workspace, connected, onFork }: Props) {
   const [reveal, setReveal] = useState<FileReveal | null>(null);
   const [treeReveal, setTreeReveal] = useState<TreeReveal | null>(null);
   const [searchRequest, setSearchRequest] = useState(0);
-  const { wordWrap } = usePreferences();
+  const [gitRequest, setGitRequest] = useState(0);
+  /** Changes when an editor has come or gone. */
+  const [viewCount, setViewCount] = useState(0);
+  const { wordWrap, inlineBlame } = usePreferences();
   const root = useRef<HTMLDivElement>(null);
   const writable = workspace.access === "write";
   const files = useFileTree(workspace.id, first.expanded);
@@ -90,6 +102,13 @@ export function Workbench({ workspace, connected, onFork }: Props) {
   const handles = useRef(new Map<string, TerminalHandle>());
   const views = useRef(new Map<string, EditorView>());
   const narrow = useNarrow();
+  const isDiff = documents.active !== null && isDiffTab(documents.active);
+  /** The file in front, of which the changes may be shown. */
+  const activeFile = documents.active && fileOfTab(documents.active);
+  const git = useGit(workspace.id, activeFile, files.directories.get("")?.entries);
+  const gitActions = useGitActions(git);
+  const decorations = useMemo(() => decorationsOf(git.repository, git.status), [git.repository, git.status]);
+  useEditorMarks({ git, actions: gitActions, documents, views, viewCount, writable });
 
   useEffect(() => {
     writeLayout(workspace.id, {
@@ -106,7 +125,8 @@ export function Workbench({ workspace, connected, onFork }: Props) {
   }, [workspace.id, side, view, sideWidth, panel, panelHeight, files.expanded, tabs, terminals.active]);
 
   useEffect(() => {
-    if (documents.active) recordRecent(`files.${workspace.id}`, documents.active);
+    if (documents.active && !isDiffTab(documents.active))
+      recordRecent(`files.${workspace.id}`, documents.active);
   }, [workspace.id, documents.active]);
 
   const activeTerminal = () => (terminals.active ? handles.current.get(terminals.active) : undefined);
@@ -127,7 +147,7 @@ export function Workbench({ workspace, connected, onFork }: Props) {
   const showView = (view: SideView) => {
     setView(view);
     setSide(true);
-    setPane(view === "search" ? "search" : "files");
+    setPane(view === "explorer" ? "files" : view);
   };
   const focusExplorer = () => {
     showView("explorer");
@@ -141,6 +161,14 @@ export function Workbench({ workspace, connected, onFork }: Props) {
     search.change({ isReplacing, ...pattern });
     showView("search");
     setSearchRequest((request) => request + 1);
+  };
+  const focusSourceControl = () => {
+    showView("git");
+    setGitRequest((request) => request + 1);
+  };
+  const openDiff = (diff: DiffTab, isPreview: boolean) => {
+    open(diffTabPath(diff), isPreview);
+    if (!isPreview) focusEditor();
   };
   const revealInTree = (path: string, isFolder = false) => {
     showView("explorer");
@@ -175,6 +203,7 @@ export function Workbench({ workspace, connected, onFork }: Props) {
     focusEditor,
     focusTerminal,
     focusSearch,
+    focusSourceControl,
     cycleRegion: (by) => focusRegion[nextRegion(by)](),
     newTerminal: () => {
       focusTerminal();
@@ -218,8 +247,8 @@ export function Workbench({ workspace, connected, onFork }: Props) {
     openPalette: () => setPalette(">"),
     openFilePalette: () => setPalette(""),
     openLinePalette: () => setPalette(":"),
-    revealFile: () => documents.active && revealInTree(documents.active),
-    copyFilePath: () => documents.active && void copyText(`~/${documents.active}`, "Path"),
+    revealFile: () => activeFile && revealInTree(activeFile),
+    copyFilePath: () => activeFile && void copyText(`~/${activeFile}`, "Path"),
     collapseFolders: files.collapseAll,
     toggleTheme: () => setTheme(isDark ? "light" : "dark"),
     openHistory: (file) => {
@@ -240,22 +269,25 @@ export function Workbench({ workspace, connected, onFork }: Props) {
       altTypes: isApple(),
     }),
   );
-  const commands = workbenchCommands(actions, {
-    writable,
-    sideBar: side,
-    panel,
-    isDark,
-    isWrapped: wordWrap,
-    file: documents.active,
-    hasClosedTabs: tabs.closed.length > 0,
-  });
+  const commands = [
+    ...gitCommands(git, gitActions, { writable, file: activeFile, inlineBlame, openDiff }),
+    ...workbenchCommands(actions, {
+      writable,
+      sideBar: side,
+      panel,
+      isDark,
+      isWrapped: wordWrap,
+      file: activeFile,
+      hasClosedTabs: tabs.closed.length > 0,
+    }),
+  ];
   const listedFiles = useMemo(() => {
     if (palette === null) return [];
     const rows = visibleRows(files.directories, new Set(files.directories.keys()), true);
     return rows.filter((row) => row.entry.kind === "file" && row.entry.utf8).map((row) => row.path);
   }, [palette, files.directories]);
 
-  const sideView = narrow ? (pane === "search" ? "search" : "explorer") : view;
+  const sideView = narrow ? (pane === "search" || pane === "git" ? pane : "explorer") : view;
   const terminalVisible = narrow ? pane === "terminal" : panel;
   const style = useMemo(
     () => ({ "--side-width": `${sideWidth}px`, "--panel-height": `${panelHeight}px` }) as React.CSSProperties,
@@ -275,6 +307,7 @@ export function Workbench({ workspace, connected, onFork }: Props) {
         {!narrow && (
           <ActivityBar
             view={side ? view : null}
+            changes={changeCount(git.status)}
             onChange={(chosen) => (chosen === null ? setSide(false) : showView(chosen))}
           />
         )}
@@ -283,14 +316,15 @@ export function Workbench({ workspace, connected, onFork }: Props) {
             <aside
               className="side"
               data-region="files"
-              aria-label={sideView === "search" ? "Search" : "Explorer"}
+              aria-label={{ explorer: "Explorer", search: "Search", git: "Source Control" }[sideView]}
             >
               <div className="side-view" hidden={sideView !== "explorer"}>
                 <Explorer
                   workspace={workspace.id}
                   files={files}
                   writable={writable}
-                  active={documents.active}
+                  active={activeFile}
+                  decorations={decorations}
                   reveal={treeReveal}
                   onOpen={open}
                   onRenamed={documents.renamed}
@@ -312,6 +346,19 @@ export function Workbench({ workspace, connected, onFork }: Props) {
                   }}
                 />
               )}
+              {sideView === "git" && (
+                <SourceControl
+                  git={git}
+                  actions={gitActions}
+                  writable={writable}
+                  focusRequest={gitRequest}
+                  onOpenDiff={openDiff}
+                  onOpenFile={(path, isPreview) => {
+                    open(childOf(git.repository ?? "", path), isPreview);
+                    if (!isPreview) focusEditor();
+                  }}
+                />
+              )}
             </aside>
             <Splitter
               kind="column"
@@ -328,6 +375,10 @@ export function Workbench({ workspace, connected, onFork }: Props) {
             <EditorGroups
               workspace={workspace.id}
               documents={documents}
+              git={git}
+              gitActions={gitActions}
+              onOpenAt={(path, line) => goToLine(path, { line, column: 1 })}
+              onViews={() => setViewCount((count) => count + 1)}
               writable={writable}
               isNarrow={narrow}
               isVisible={!narrow || pane === "editor"}
@@ -376,16 +427,18 @@ export function Workbench({ workspace, connected, onFork }: Props) {
         workspace={workspace}
         connected={connected}
         link={files.connection}
-        path={documents.active}
+        git={git}
+        gitActions={gitActions}
+        path={isDiff ? null : documents.active}
         shared={documents.active ? documents.shared(documents.active) : undefined}
-        cursor={documents.active ? cursor : null}
+        cursor={documents.active && !isDiff ? cursor : null}
       />
       <BottomBar
         pane={pane}
         onChange={(pane) => {
           setPane(pane);
           if (pane === "files") setView("explorer");
-          if (pane === "search") setView("search");
+          if (pane === "search" || pane === "git") setView(pane);
         }}
       />
       {palette !== null && (
@@ -399,10 +452,18 @@ export function Workbench({ workspace, connected, onFork }: Props) {
             if (at) goToLine(path, at);
             else open(path);
           }}
-          onLine={documents.active ? (at) => goToLine(documents.active ?? "", at) : null}
+          onLine={activeFile ? (at) => goToLine(activeFile, at) : null}
           onClose={() => setPalette(null)}
         />
       )}
+      <GitDialogs
+        git={git}
+        actions={gitActions}
+        onCloned={(directory) => {
+          git.select(directory);
+          revealInTree(directory, true);
+        }}
+      />
     </div>
   );
 }

@@ -20,6 +20,7 @@ import { WorkspaceHeader } from "./workspace-header";
 import { Workbench } from "../workbench/workbench";
 import "./workspaces.css";
 import "../workbench/workbench.css";
+import "../git/git.css";
 
 export default function WorkspacePage({ id }: { id: string }) {
   const live = useLiveWorkspace(id);

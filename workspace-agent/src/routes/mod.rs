@@ -9,6 +9,7 @@ mod documents;
 mod exec;
 mod file_content;
 mod files;
+mod git;
 pub mod openapi;
 mod restores;
 mod runner;
@@ -29,6 +30,7 @@ use axum::{
 use protocol::{
     Code,
     agent::{ACCESS_HEADER, BOOTSTRAP, CLOCK, FREEZE, GROW, HEALTH, MAX_JSON_BYTES, NOTICE, THAW},
+    git::MAX_RUN_BYTES,
     problem::REQUEST_ID_HEADER,
     restore::MAX_COMPARE_BYTES,
     search::MAX_EDIT_BYTES,
@@ -77,6 +79,16 @@ fn relayed_file_routes() -> Vec<Route> {
         ("POST", "/v1/files/rename", post(files::rename_file)),
         ("POST", "/v1/files/copy", post(files::copy_file)),
         ("GET", "/v1/files/watch", any(files::watch_files)),
+        ("GET", "/v1/git/repositories", get(git::list_repositories)),
+        ("GET", "/v1/git/status", get(git::get_git_status)),
+        ("GET", "/v1/git/references", get(git::list_references)),
+        ("GET", "/v1/git/log", get(git::list_commits)),
+        ("GET", "/v1/git/diff", get(git::compare_file)),
+        ("GET", "/v1/git/content", get(git::get_committed_file)),
+        ("GET", "/v1/git/blame", get(git::blame_line)),
+        ("GET", "/v1/git/watch", any(git::watch_repository)),
+        ("POST", "/v1/git/run", post(git::run_git).layer(DefaultBodyLimit::max(MAX_RUN_BYTES as usize))),
+        ("POST", "/v1/git/answer", post(git::answer_prompt)),
     ]
 }
 

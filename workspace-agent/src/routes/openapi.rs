@@ -12,6 +12,7 @@ use protocol::{
     document::DocumentEvent,
     exec::{ExecEnd, ExecRequest},
     files::{DirectoryChanges, WatchRequest},
+    git::{GitWatchRequest, RepositoryChanged},
     openapi::{CODES_EXTENSION, describe_problems, describe_scope, operations},
     terminal::{AttachInfo, ExitStatus},
 };
@@ -23,7 +24,7 @@ use utoipa::{
     },
 };
 
-use super::{documents, exec, file_content, files, stats, terminals};
+use super::{documents, exec, file_content, files, git, stats, terminals};
 
 /// Path of the agent's routes as the gateway maps it. `/v1/…` of the agent is below it.
 const PUBLIC_PREFIX: &str = "/api/v1/workspaces/{id}/agent";
@@ -47,6 +48,16 @@ const PUBLIC_PREFIX: &str = "/api/v1/workspaces/{id}/agent";
         files::rename_file,
         files::copy_file,
         files::watch_files,
+        git::list_repositories,
+        git::get_git_status,
+        git::list_references,
+        git::list_commits,
+        git::compare_file,
+        git::get_committed_file,
+        git::blame_line,
+        git::run_git,
+        git::answer_prompt,
+        git::watch_repository,
         documents::open_document,
         documents::overwrite_document,
         documents::edit_document,
@@ -60,6 +71,8 @@ const PUBLIC_PREFIX: &str = "/api/v1/workspaces/{id}/agent";
         ExitStatus,
         DirectoryChanges,
         WatchRequest,
+        GitWatchRequest,
+        RepositoryChanged,
         DocumentEvent,
         ExecRequest,
         ExecEnd,
@@ -67,6 +80,7 @@ const PUBLIC_PREFIX: &str = "/api/v1/workspaces/{id}/agent";
     tags(
         (name = "terminals", description = "Terminals of a running workspace. They outlive their clients."),
         (name = "files", description = "Files of a running workspace's home."),
+        (name = "git", description = "Git repositories of a running workspace's home."),
         (name = "documents", description = "Text files that several users edit at once."),
         (name = "exec", description = "Programs without a terminal."),
     )

@@ -1,0 +1,174 @@
+// What users do with a repository. Failures become toasts that offer the next step, and what was discarded
+// can be restored.
+import { useMemo, useState } from "react";
+import type { GitOperation, LineChange, LineAction } from "../api/agent";
+import { gitApi } from "../api/endpoints";
+import { toast, toastError } from "../ui/toasts";
+import { pathsOf, syncAction, type ChangeGroup, type GroupEntry } from "./git-model";
+import { GitOperationError, type GitResult } from "./run-git";
+import type { GitRepositories } from "./use-git";
+
+/** A dialog or palette that an action has opened. */
+export type GitDialog =
+  | { kind: "clone" }
+  | { kind: "branches" }
+  | { kind: "new-branch" }
+  | { kind: "rename-branch" }
+  | { kind: "stashes" }
+  | { kind: "new-tag" }
+  | { kind: "add-remote" }
+  | { kind: "merge" }
+  | { kind: "delete-branch" }
+  | { kind: "output"; text: string }
+  | { kind: "identity"; retry: () => void }
+  | { kind: "diverged" };
+
+export interface GitActions {
+  dialog: GitDialog | null;
+  open: (dialog: GitDialog | null) => void;
+  stage: (entries: readonly GroupEntry[]) => void;
+  unstage: (entries: readonly GroupEntry[]) => void;
+  discard: (entries: readonly GroupEntry[]) => void;
+  stageAll: () => void;
+  unstageAll: () => void;
+  applyLines: (path: string, action: LineAction, fingerprint: string, changes: readonly LineChange[]) => void;
+  resolve: (path: string, side: "ours" | "theirs") => void;
+  /** Commits what is staged, or everything if nothing is. Resolves to whether it succeeded. */
+  commit: (message: string, amend: boolean) => Promise<boolean>;
+  undoCommit: () => void;
+  fetch: () => void;
+  pull: (strategy?: "merge" | "rebase") => void;
+  push: (force?: boolean) => void;
+  /** Pulls, then pushes; or publishes the branch. */
+  sync: () => void;
+  /** Any other operation, with what to say when it is done. */
+  perform: (operation: GitOperation, label: string, done?: string, at?: string) => Promise<boolean>;
+}
+
+const count = (number: number): string => (number === 1 ? "1 file" : `${number.toLocaleString("en")} files`);
+
+export function useGitActions(git: GitRepositories): GitActions {
+  const [dialog, setDialog] = useState<GitDialog | null>(null);
+  const { workspace, repository, status, run } = git;
+  const actions = useMemo(() => {
+    const attempt = async (
+      operation: GitOperation,
+      label: string,
+      at?: string,
+    ): Promise<GitResult | null> => {
+      try {
+        return await run(operation, label, at);
+      } catch (error) {
+        report(error, () => void attempt(operation, label, at));
+        return null;
+      }
+    };
+    const report = (error: unknown, retry: () => void) => {
+      if (error instanceof DOMException && error.name === "AbortError") return;
+      if (!(error instanceof GitOperationError)) {
+        toastError(error);
+        return;
+      }
+      const { failure, output } = error;
+      if (failure === "identity_missing") setDialog({ kind: "identity", retry });
+      else if (failure === "diverged") setDialog({ kind: "diverged" });
+      else if (failure === "no_upstream")
+        toastError(error, undefined, { label: "Publish branch", run: () => void publish() });
+      else if (failure === "rejected")
+        toastError(error, undefined, { label: "Pull", run: () => void pull() });
+      else if (output.trim())
+        toastError(error, undefined, {
+          label: "Show output",
+          run: () => setDialog({ kind: "output", text: output }),
+        });
+      else toastError(error);
+    };
+    const perform = async (operation: GitOperation, label: string, done?: string, at?: string) => {
+      const result = await attempt(operation, label, at);
+      if (result && done) toast(done);
+      return result !== null;
+    };
+    const pull = (strategy?: "merge" | "rebase") =>
+      perform({ type: "pull", ...(strategy ? { strategy } : {}) }, "Pull", "Pulled");
+    const push = (force = false) => perform({ type: "push", force }, "Push", "Pushed");
+    const publish = async () => {
+      if (repository === null) return false;
+      const { remotes } = await gitApi.references(workspace, repository);
+      const remote = remotes.find(({ name }) => name === "origin") ?? remotes[0];
+      if (!remote) {
+        setDialog({ kind: "add-remote" });
+        return false;
+      }
+      return perform(
+        { type: "push", publish_to: remote.name, force: false },
+        "Publish",
+        `Published to ${remote.name}`,
+      );
+    };
+    const offerUndo = (text: string, { discarded }: GitResult) => {
+      if (discarded.length === 0) return;
+      const files = [...discarded];
+      toast(text, {
+        label: "Undo",
+        run: () => void perform({ type: "restore_discarded", files }, "Undo", "Restored"),
+      });
+    };
+    return {
+      perform,
+      stage: (entries: readonly GroupEntry[]) =>
+        void perform({ type: "stage", paths: pathsOf(entries) }, "Stage"),
+      unstage: (entries: readonly GroupEntry[]) =>
+        void perform({ type: "unstage", paths: pathsOf(entries) }, "Unstage"),
+      discard: (entries: readonly GroupEntry[]) => {
+        const operation: GitOperation = { type: "discard", paths: entries.map(({ path }) => path) };
+        void attempt(operation, "Discard").then((result) => {
+          if (result) offerUndo(`Discarded the changes of ${count(entries.length)}`, result);
+        });
+      },
+      stageAll: () => void perform({ type: "stage_all" }, "Stage"),
+      unstageAll: () => void perform({ type: "unstage_all" }, "Unstage"),
+      applyLines: (path: string, action: LineAction, fingerprint: string, changes: readonly LineChange[]) => {
+        const operation: GitOperation = {
+          type: "apply_lines",
+          path,
+          action,
+          fingerprint,
+          changes: [...changes],
+        };
+        void attempt(operation, action === "discard" ? "Discard" : "Stage").then((result) => {
+          if (result) offerUndo("Discarded the change", result);
+        });
+      },
+      resolve: (path: string, side: "ours" | "theirs") =>
+        void perform({ type: "resolve", path, side }, "Resolve"),
+      commit: async (message: string, amend: boolean) => {
+        const isAnythingStaged = status?.entries.some(
+          ({ index, conflict }) => index !== "unmodified" && !conflict,
+        );
+        const isMerging = status?.operation === "merge";
+        if (!isAnythingStaged && !amend && !isMerging && !(await perform({ type: "stage_all" }, "Stage")))
+          return false;
+        return perform({ type: "commit", message, amend }, "Commit", amend ? "Amended" : "Committed");
+      },
+      undoCommit: () =>
+        void perform({ type: "undo_commit" }, "Undo commit", "Undone. Its changes are staged."),
+      fetch: () => void perform({ type: "fetch" }, "Fetch", "Fetched"),
+      pull: (strategy?: "merge" | "rebase") => void pull(strategy),
+      push: (force = false) => void push(force),
+      sync: () => {
+        const action = status && syncAction(status);
+        if (action === "publish") void publish();
+        else if (action === "fetch") void perform({ type: "pull" }, "Pull", "Up to date");
+        else if (action === "sync")
+          void perform({ type: "pull" }, "Pull").then(
+            (isPulled) => isPulled && perform({ type: "push", force: false }, "Push", "Synchronized"),
+          );
+      },
+    };
+  }, [workspace, repository, status, run]);
+  return { ...actions, dialog, open: setDialog };
+}
+
+/** The entries of a group that can be discarded here. */
+export const discardable = (group: ChangeGroup): readonly GroupEntry[] =>
+  group.entries.filter(({ isRepository }) => !isRepository);
