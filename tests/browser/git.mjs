@@ -57,8 +57,9 @@ await step("an empty workspace offers to clone a repository", async () => {
   await ada.locator(".xterm-rows").first().filter({ hasText: /[$#]/ }).waitFor();
   const author = "-c user.name=Seed -c user.email=seed@example.org";
   await runInTerminal(
-    "git config --global user.useConfigOnly true; git init -q --bare -b main remote.git; git init -q -b main seed;" +
-      " cd seed; seq 40 > numbers.txt; mkdir src; echo 'print(1)' > src/app.py; echo out/ > .gitignore; git add .;" +
+    "git config --global user.useConfigOnly true; git init -q --bare -b main remote.git;" +
+      " git init -q -b main seed; cd seed; seq 40 > numbers.txt; mkdir src;" +
+      " echo 'print(1)' > src/app.py; echo out/ > .gitignore; git add .;" +
       ` git ${author} commit -qm 'First commit'; git push -q ../remote.git main; cd ..; rm -rf seed`,
     "seeded",
   );
@@ -167,7 +168,8 @@ await step("branches are created and switched in the palette", async () => {
 await step("a conflict is resolved in the editor", async () => {
   await runInTerminal(
     "cd work; git add -A; git commit -qm topic; git switch -q main; sed -i '1s/.*/ours/' numbers.txt;" +
-      " git commit -qam ours; git switch -q topic; sed -i '1s/.*/theirs/' numbers.txt; git commit -qam theirs;" +
+      " git commit -qam ours; git switch -q topic; sed -i '1s/.*/theirs/' numbers.txt;" +
+      " git commit -qam theirs;" +
       " git switch -q main; cd ..",
     "diverged",
   );

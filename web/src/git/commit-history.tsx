@@ -61,7 +61,13 @@ function Commits({ git }: { git: GitRepositories }) {
       {history.commits.map((commit, index) => (
         <li key={commit.id}>
           <button
-            title={`${commit.message}\n\n${commit.author} <${commit.email}>\n${commit.id}\nClick to copy the hash`}
+            title={[
+              commit.message,
+              "",
+              `${commit.author} <${commit.email}>`,
+              commit.id,
+              "Click to copy the hash",
+            ].join("\n")}
             onClick={() => void copyText(commit.id, "Hash")}
           >
             {rows[index] && <Graph row={rows[index]} />}

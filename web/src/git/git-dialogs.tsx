@@ -115,7 +115,7 @@ function CloneDialog(props: Props & { onClose: () => void }) {
       <Field
         label="Address"
         placeholder="https://github.com/owner/repository.git"
-        hint="If the server asks for a user name and a token, you are asked. They are kept until the workspace stops."
+        hint="You are asked for a user name and a token if the server wants them."
         spellCheck={false}
         autoComplete="off"
         required
@@ -416,7 +416,7 @@ function PromptDialog({
           spellCheck={false}
           hint={
             prompt.is_secret
-              ? "Most servers want an access token instead of a password. It is kept in memory until the workspace stops."
+              ? "Most servers want an access token. It stays in memory until the workspace stops."
               : undefined
           }
           value={text}

@@ -1,7 +1,7 @@
 // The Git repositories of a workspace: which one is shown, its status, and operations on it.
 //
-// The agent tells when the status may have changed. One request reads it at a time, and whatever happens
-// meanwhile leads to one more.
+// The agent tells when the status may have changed. One request reads it at a time; what happens during it
+// leads to one more.
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
 import type { GitEvent, GitOperation, GitStatus, RepositoryChanged, Repository } from "../api/agent";
 import { ApiError, errorMessage } from "../api/client";
@@ -49,7 +49,10 @@ interface Shown {
   version: number;
 }
 
-/** `activeFile` chooses the repository until the user does. `changes` is another value when folders changed. */
+/**
+ * `activeFile` chooses the repository until the user does. `changes` is another value when folders have
+ * changed.
+ */
 export function useGit(workspace: string, activeFile: string | null, changes: unknown): GitRepositories {
   const [repositories, setRepositories] = useState<readonly Repository[] | null>(null);
   const [chosen, setChosen] = useState<string | null>(null);

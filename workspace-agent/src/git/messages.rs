@@ -63,8 +63,8 @@ pub fn explain_failure(failure: GitFailure, what: &str, output: &str) -> String 
             "Git does not know who the author is. Enter your name and email address."
         }
         GitFailure::Authentication => {
-            "the remote did not accept you. Check the address, and enter a user name and an access token that \
-             may do this."
+            "the remote did not accept you. Check the address, and enter a user name and an access token \
+             that may do this."
         }
         GitFailure::Unreachable => {
             "the remote does not answer. Check the address and the workspace's network policy."
@@ -82,8 +82,8 @@ pub fn explain_failure(failure: GitFailure, what: &str, output: &str) -> String 
             "it would overwrite changes of yours. Commit, stash or discard them first."
         }
         GitFailure::Locked => {
-            "another Git process works in the repository. Wait for it. If it has crashed, delete the .lock file \
-             that the output names."
+            "another Git process works in the repository. Wait for it. If it has crashed, delete the .lock \
+             file that the output names."
         }
         GitFailure::NothingToCommit => "nothing is staged. Stage changes first.",
         GitFailure::NotMerged => "the branch has commits that are on no other branch.",

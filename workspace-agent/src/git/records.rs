@@ -109,8 +109,10 @@ mod tests {
 
     #[test]
     fn references_are_sorted_by_kind() {
-        let output = "refs/heads/a/b\0c1\0origin/a/b\0*\012\0first\nrefs/remotes/origin/HEAD\0c1\0\0 \012\0first\n\
-                      refs/remotes/origin/a/b\0c1\0\0 \012\0first\nrefs/tags/v1\0c2\0\0 \013\0tagged\nbroken\n";
+        let output = "refs/heads/a/b\0c1\0origin/a/b\0*\012\0first\n\
+                      refs/remotes/origin/HEAD\0c1\0\0 \012\0first\n\
+                      refs/remotes/origin/a/b\0c1\0\0 \012\0first\n\
+                      refs/tags/v1\0c2\0\0 \013\0tagged\nbroken\n";
         let references = parse_references(output.as_bytes());
         let names = |branches: &[Branch]| branches.iter().map(|one| one.name.clone()).collect::<Vec<_>>();
         assert_eq!(names(&references.branches), ["a/b"]);

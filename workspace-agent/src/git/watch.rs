@@ -56,6 +56,7 @@ pub struct WatchSession {
 }
 
 /// What is to be reported, and when.
+#[derive(Default)]
 struct Pending {
     due: Option<Instant>,
     /// Whether directories have come or gone.
@@ -64,6 +65,10 @@ struct Pending {
 }
 
 impl Pending {
+    fn now() -> Self {
+        Self { due: Some(Instant::now()), is_stale: true, last_report: None }
+    }
+
     fn schedule(&mut self, now: Instant) {
         let earliest = self.last_report.map_or(now, |last| last + MIN_REPORT_INTERVAL);
         self.due.get_or_insert_with(|| earliest.max(now + DEBOUNCE_DELAY));
@@ -108,10 +113,11 @@ impl WatchSession {
 
     async fn run(&mut self, socket: &mut Socket) -> Result<CloseReason, Disconnected> {
         let invalid = CloseReason { code: CLOSE_INVALID_MESSAGE, reason: "not a watch request" };
-        let mut pending = Pending { due: None, is_stale: false, last_report: None };
+        let mut pending = Pending::default();
         loop {
             let due = pending.due.unwrap_or_else(Instant::now);
-            let regular = pending.last_report.map(|last| last + UNWATCHED_REPORT_INTERVAL);
+            let regular = pending.last_report.filter(|_| self.is_incomplete);
+            let regular = regular.map(|last| last + UNWATCHED_REPORT_INTERVAL);
             tokio::select! {
                 message = socket.receive() => {
                     let Incoming::Text(text) = message.ok_or(Disconnected)? else { return Ok(invalid) };
@@ -120,7 +126,7 @@ impl WatchSession {
                         Ok(GitWatchRequest::Watch { repository }) => {
                             let path = HomePath::parse(&repository).ok();
                             self.tree = path.map(|path| self.home.path().join(path.as_str()));
-                            pending = Pending { due: Some(Instant::now()), is_stale: true, last_report: None };
+                            pending = Pending::now();
                         }
                         Err(_) => return Ok(invalid),
                     }
@@ -137,7 +143,7 @@ impl WatchSession {
                     (pending.due, pending.last_report) = (None, Some(Instant::now()));
                     socket.send_json(&RepositoryChanged { changed: true }).await?;
                 }
-                () = tokio::time::sleep_until(regular.unwrap_or(due)), if regular.is_some() && self.is_incomplete => {
+                () = tokio::time::sleep_until(regular.unwrap_or(due)), if regular.is_some() => {
                     pending.schedule(Instant::now());
                 }
             }
