@@ -78,7 +78,7 @@ await step("an empty workspace offers to clone a repository", async () => {
 
 await step("what is typed becomes a change, with marks", async () => {
   await openFile("work/numbers.txt");
-  await editorText(ada).filter({ hasText: "40" }).click();
+  await editorText(ada).filter({ hasText: "12" }).click();
   await ada.keyboard.press("Control+Home");
   await ada.keyboard.type("first");
   await ada.locator(".git-mark-changed").first().waitFor();
@@ -124,7 +124,7 @@ await step("a commit asks for the author and says what is staged", async () => {
   await dialog.getByRole("button", { name: "Save and commit" }).click();
   await group("Staged changes").waitFor({ state: "detached" });
   await statusBar.getByText("↑1").waitFor();
-  await runInTerminal("git -C work show --format=%an HEAD", "shown");
+  await runInTerminal("git -C work --no-pager show --format=%an HEAD", "shown");
   await waitForTerminalText(ada, "+first1");
   await waitForTerminalText(ada, "Ada Owner");
 });
@@ -133,7 +133,7 @@ await step("a push reaches the remote", async () => {
   await ada.getByRole("button", { name: "Synchronize (↑1)" }).click();
   await toasts.getByText("Synchronized").waitFor();
   await statusBar.getByText("↑1").waitFor({ state: "detached" });
-  await runInTerminal("git -C remote.git log -1 --format='%s by %an'", "pushed");
+  await runInTerminal("git -C remote.git --no-pager log -1 --format='%s by %an'", "pushed");
   await waitForTerminalText(ada, "Name the first line by Ada Owner");
 });
 

@@ -165,6 +165,8 @@ fn commit(message: &str) -> GitOperation {
 }
 
 mod status {
+    use FileChange::{Added, Deleted, Modified, Renamed, Unmodified, Untracked};
+
     use super::*;
 
     #[tokio::test]
@@ -186,7 +188,6 @@ mod status {
             let entry = entries.get(path).unwrap_or_else(|| panic!("{path}: {entries:?}"));
             (entry.index, entry.worktree)
         };
-        use FileChange::{Added, Deleted, Modified, Renamed, Unmodified, Untracked};
         assert_eq!(change("one.txt"), (Unmodified, Modified));
         assert_eq!(change("staged \"quoted\".txt"), (Added, Modified));
         assert_eq!(change("gone.txt"), (Unmodified, Deleted));
@@ -387,9 +388,10 @@ mod lines {
                 }
             }
             let selected = |is_old: bool, line: u64| {
-                changes.iter().any(|one| match is_old {
-                    true => one.old_lines > 0 && one.old_start == line,
-                    false => one.new_lines > 0 && one.new_start == line,
+                changes.iter().any(|one| {
+                    let (start, lines) =
+                        if is_old { (one.old_start, one.old_lines) } else { (one.new_start, one.new_lines) };
+                    lines > 0 && start == line
                 })
             };
             // Staged lines move to the old text. The others' lines stay in the new text.

@@ -319,11 +319,17 @@ const blamePlugin = ViewPlugin.fromClass(
 
     private async show(line: number, request: number): Promise<void> {
       const { blame } = this.view.state.field(marksField).marks ?? { blame: null };
-      const text = blame && this.view.hasFocus ? await blame(line).catch(() => null) : null;
+      const text = blame && this.view.hasFocus && this.hasText(line) ? await blame(line).catch(() => null) : null;
       if (request !== this.request) return;
       const { doc } = this.view.state;
       if (line > doc.lines) return;
       this.view.dispatch({ effects: setBlame.of(text ? { at: doc.line(line).to, text } : null) });
+    }
+
+    /** What follows the last line end is no line for Git. */
+    private hasText(line: number): boolean {
+      const { doc } = this.view.state;
+      return line < doc.lines || (line === doc.lines && doc.line(line).length > 0);
     }
 
     destroy(): void {

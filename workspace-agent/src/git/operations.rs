@@ -207,8 +207,8 @@ impl Git {
         if is_local(branch) {
             return Ok(one_step(&["switch", "--progress", branch]));
         }
-        let remotes = references.remotes.iter();
-        let local = remotes.filter_map(|remote| branch.strip_prefix(&remote.name)?.strip_prefix('/')).next();
+        let mut remotes = references.remotes.iter();
+        let local = remotes.find_map(|remote| branch.strip_prefix(&remote.name)?.strip_prefix('/'));
         Ok(match local {
             Some(local) if is_local(local) => one_step(&["switch", "--progress", local]),
             Some(_) => one_step(&["switch", "--progress", "--track", branch]),

@@ -86,8 +86,8 @@ pub fn parse_blame(output: &[u8]) -> Option<BlamedLine> {
     let output = text(output);
     let mut lines = output.lines();
     let commit = lines.next()?.split(' ').next()?;
-    let mut blamed = BlamedLine::default();
-    blamed.commit = Some(commit.to_owned()).filter(|commit| commit.bytes().any(|digit| digit != b'0'));
+    let commit = Some(commit.to_owned()).filter(|commit| commit.bytes().any(|digit| digit != b'0'));
+    let mut blamed = BlamedLine { commit, ..BlamedLine::default() };
     for line in lines.take_while(|line| !line.starts_with('\t')) {
         match line.split_once(' ') {
             Some(("author", name)) => name.clone_into(&mut blamed.author),
@@ -109,10 +109,10 @@ mod tests {
 
     #[test]
     fn references_are_sorted_by_kind() {
-        let output = "refs/heads/a/b\0c1\0origin/a/b\0*\012\0first\n\
-                      refs/remotes/origin/HEAD\0c1\0\0 \012\0first\n\
-                      refs/remotes/origin/a/b\0c1\0\0 \012\0first\n\
-                      refs/tags/v1\0c2\0\0 \013\0tagged\nbroken\n";
+        let output = "refs/heads/a/b\0c1\0origin/a/b\0*\x0012\0first\n\
+                      refs/remotes/origin/HEAD\0c1\0\0 \x0012\0first\n\
+                      refs/remotes/origin/a/b\0c1\0\0 \x0012\0first\n\
+                      refs/tags/v1\0c2\0\0 \x0013\0tagged\nbroken\n";
         let references = parse_references(output.as_bytes());
         let names = |branches: &[Branch]| branches.iter().map(|one| one.name.clone()).collect::<Vec<_>>();
         assert_eq!(names(&references.branches), ["a/b"]);
@@ -124,8 +124,8 @@ mod tests {
 
     #[test]
     fn commits_have_whole_messages() {
-        let output = "c2\0c1 c0\0Ada\0ada@x\05\0HEAD -> main, tag: v1\0subject\n\nbody\n\0\
-                      c1\0\0Bo\0bo@x\04\0\0first\n\0";
+        let output = "c2\0c1 c0\0Ada\0ada@x\x005\0HEAD -> main, tag: v1\0subject\n\nbody\n\0\
+                      c1\0\0Bo\0bo@x\x004\0\0first\n\0";
         let commits = parse_commits(output.as_bytes());
         assert_eq!(commits.len(), 2);
         assert_eq!(commits[0].parents, ["c1", "c0"]);
@@ -139,7 +139,7 @@ mod tests {
         let remotes = parse_remotes(b"remote.origin.url\nhttps://x/y\0remote.a.b.url\n/z\0");
         assert_eq!(remotes[0], Remote { name: "origin".into(), url: "https://x/y".into() });
         assert_eq!(remotes[1].name, "a.b");
-        let stashes = parse_stashes(b"c1\07\0WIP on main\0c2\06\0On main: x\0");
+        let stashes = parse_stashes(b"c1\x007\0WIP on main\0c2\x006\0On main: x\0");
         assert_eq!(stashes[1], Stash { commit: "c2".into(), time: 6, message: "On main: x".into() });
     }
 

@@ -105,6 +105,9 @@ fn parse_conflict(ours: u8, theirs: u8) -> Option<Conflict> {
 mod tests {
     use super::*;
 
+    /// A record, and the path, former path, changes and conflict that it has.
+    type Row<'a> = (String, &'a str, Option<&'a str>, FileChange, FileChange, Option<Conflict>);
+
     const HASHES: &str = "100644 100644 100644 1111111111111111111111111111111111111111 \
                           2222222222222222222222222222222222222222";
 
@@ -125,7 +128,7 @@ mod tests {
     #[test]
     fn records_are_parsed() {
         use FileChange::{Added, Deleted, Modified, Renamed, Unmodified, Untracked};
-        let table: [(String, &str, Option<&str>, FileChange, FileChange, Option<Conflict>); 7] = [
+        let table: [Row<'_>; 7] = [
             (format!("1 M. N... {HASHES} a b\nc\"d"), "a b\nc\"d", None, Modified, Unmodified, None),
             (format!("1 AM N... {HASHES} new"), "new", None, Added, Modified, None),
             (format!("1 .D N... {HASHES} gone"), "gone", None, Unmodified, Deleted, None),
