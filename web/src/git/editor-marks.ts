@@ -319,7 +319,8 @@ const blamePlugin = ViewPlugin.fromClass(
 
     private async show(line: number, request: number): Promise<void> {
       const { blame } = this.view.state.field(marksField).marks ?? { blame: null };
-      const text = blame && this.view.hasFocus && this.hasText(line) ? await blame(line).catch(() => null) : null;
+      const text =
+        blame && this.view.hasFocus && this.hasText(line) ? await blame(line).catch(() => null) : null;
       if (request !== this.request) return;
       const { doc } = this.view.state;
       if (line > doc.lines) return;
