@@ -314,30 +314,20 @@ function CommitBox({
   groups: ChangeGroup[];
 }) {
   const { workspace, repository, status, running } = git;
-  const proposed = status?.proposed_message ?? "";
-  const [message, setMessage] = useState("");
-  const [isAmending, setAmending] = useState(false);
-  const [used, setUsed] = useState("");
-  // Git's own message, for example of a merge, is only a proposal.
-  if (proposed !== used) {
-    setUsed(proposed);
-    if (message.trim() === "" || message === used) setMessage(proposed);
-  }
+  const { draft, setDraft } = actions;
+  const { isAmending } = draft;
+  const message = draft.message ?? status?.proposed_message ?? "";
   const isStaged = groups.some(({ name }) => name === "staged");
   const canCommit = isAmending || ((groups.length > 0 || status?.operation) && message.trim() !== "");
-  const commit = async () => {
-    if (!canCommit || running) return;
-    if (await actions.commit(message, isAmending)) {
-      setMessage("");
-      setAmending(false);
-    }
+  const commit = () => {
+    if (canCommit && !running) void actions.commit(message, isAmending);
   };
   const setAmend = async (isAmending: boolean) => {
-    setAmending(isAmending);
+    setDraft({ isAmending });
     if (!isAmending || message.trim() || repository === null) return;
     try {
       const { commits } = await gitApi.log(workspace, repository, { limit: 1 });
-      setMessage((message) => message || (commits[0]?.message ?? ""));
+      setDraft({ message: commits[0]?.message ?? "" });
     } catch (error) {
       toastError(error, "read the last message");
     }
@@ -348,7 +338,7 @@ function CommitBox({
       className="git-commit"
       onSubmit={(event) => {
         event.preventDefault();
-        void commit();
+        commit();
       }}
     >
       <textarea
@@ -357,11 +347,11 @@ function CommitBox({
         placeholder="Message (Ctrl+Enter to commit)"
         rows={Math.min(8, Math.max(2, message.split("\n").length))}
         value={message}
-        onChange={(event) => setMessage(event.target.value)}
+        onChange={(event) => setDraft({ message: event.target.value })}
         onKeyDown={(event) => {
           if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
           event.preventDefault();
-          void commit();
+          commit();
         }}
       />
       <div className="git-commit-line">

@@ -23,6 +23,14 @@ export type GitDialog =
   | { kind: "identity"; retry: () => void }
   | { kind: "diverged" };
 
+export interface CommitDraft {
+  /** Null: nothing was typed, so that Git's own proposal is shown. */
+  message: string | null;
+  isAmending: boolean;
+}
+
+const NO_DRAFT: CommitDraft = { message: null, isAmending: false };
+
 export interface GitActions {
   dialog: GitDialog | null;
   open: (dialog: GitDialog | null) => void;
@@ -33,8 +41,11 @@ export interface GitActions {
   unstageAll: () => void;
   applyLines: (path: string, action: LineAction, fingerprint: string, changes: readonly LineChange[]) => void;
   resolve: (path: string, side: "ours" | "theirs") => void;
-  /** Commits what is staged, or everything if nothing is. Resolves to whether it succeeded. */
-  commit: (message: string, amend: boolean) => Promise<boolean>;
+  /** What the user has prepared for the next commit of the repository. It stays while other views are shown. */
+  draft: CommitDraft;
+  setDraft: (change: Partial<CommitDraft>) => void;
+  /** Commits what is staged, or everything if nothing is. */
+  commit: (message: string, amend: boolean) => Promise<void>;
   undoCommit: () => void;
   fetch: () => void;
   pull: (strategy?: "merge" | "rebase") => void;
@@ -49,17 +60,22 @@ const count = (number: number): string => (number === 1 ? "1 file" : `${number.t
 
 export function useGitActions(git: GitRepositories): GitActions {
   const [dialog, setDialog] = useState<GitDialog | null>(null);
+  const [drafts, setDrafts] = useState<Readonly<Record<string, CommitDraft>>>({});
   const { workspace, repository, status, run } = git;
   const actions = useMemo(() => {
+    /** `after` is called on success, also if the user has first answered what was missing. */
     const attempt = async (
       operation: GitOperation,
       label: string,
       at?: string,
+      after?: () => void,
     ): Promise<GitResult | null> => {
       try {
-        return await run(operation, label, at);
+        const result = await run(operation, label, at);
+        after?.();
+        return result;
       } catch (error) {
-        report(error, () => void attempt(operation, label, at));
+        report(error, () => void attempt(operation, label, at, after));
         return null;
       }
     };
@@ -83,11 +99,8 @@ export function useGitActions(git: GitRepositories): GitActions {
         });
       else toastError(error);
     };
-    const perform = async (operation: GitOperation, label: string, done?: string, at?: string) => {
-      const result = await attempt(operation, label, at);
-      if (result && done) toast(done);
-      return result !== null;
-    };
+    const perform = async (operation: GitOperation, label: string, done?: string, at?: string) =>
+      (await attempt(operation, label, at, () => done && toast(done))) !== null;
     const pull = (strategy?: "merge" | "rebase") =>
       perform({ type: "pull", ...(strategy ? { strategy } : {}) }, "Pull", "Pulled");
     const push = (force = false) => perform({ type: "push", force }, "Push", "Pushed");
@@ -147,8 +160,11 @@ export function useGitActions(git: GitRepositories): GitActions {
         );
         const isMerging = status?.operation === "merge";
         if (!isAnythingStaged && !amend && !isMerging && !(await perform({ type: "stage_all" }, "Stage")))
-          return false;
-        return perform({ type: "commit", message, amend }, "Commit", amend ? "Amended" : "Committed");
+          return;
+        await attempt({ type: "commit", message, amend }, "Commit", undefined, () => {
+          toast(amend ? "Amended" : "Committed");
+          if (repository !== null) setDrafts((drafts) => ({ ...drafts, [repository]: NO_DRAFT }));
+        });
       },
       undoCommit: () =>
         void perform({ type: "undo_commit" }, "Undo commit", "Undone. Its changes are staged."),
@@ -166,7 +182,12 @@ export function useGitActions(git: GitRepositories): GitActions {
       },
     };
   }, [workspace, repository, status, run]);
-  return { ...actions, dialog, open: setDialog };
+  const draft = (repository !== null && drafts[repository]) || NO_DRAFT;
+  const setDraft = (change: Partial<CommitDraft>) => {
+    if (repository === null) return;
+    setDrafts((drafts) => ({ ...drafts, [repository]: { ...NO_DRAFT, ...drafts[repository], ...change } }));
+  };
+  return { ...actions, draft, setDraft, dialog, open: setDialog };
 }
 
 /** The entries of a group that can be discarded here. */
