@@ -206,6 +206,7 @@ await step("a conflict is resolved in the editor", async () => {
 await step("the line of the cursor names its commit", async () => {
   await openFile("work/src/app.py");
   await editorText(ada).filter({ hasText: "print" }).click();
+  await ada.keyboard.press("Control+Home");
   await ada.locator(".git-blame").getByText("First commit", { exact: false }).waitFor();
   await screenshot(ada, "git-blame", { dark: true });
 });

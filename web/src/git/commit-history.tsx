@@ -72,11 +72,13 @@ function Commits({ git }: { git: GitRepositories }) {
           >
             {rows[index] && <Graph row={rows[index]} />}
             <span className="tree-name">
-              {commit.references.map((name) => (
-                <span key={name} className="git-reference">
-                  {displayName(name.replace("HEAD -> ", "").replace("tag: ", ""))}
-                </span>
-              ))}
+              {commit.references
+                .filter((name) => !name.endsWith("/HEAD"))
+                .map((name) => (
+                  <span key={name} className="git-reference">
+                    {displayName(name.replace("HEAD -> ", "").replace("tag: ", ""))}
+                  </span>
+                ))}
               {displayName(commit.message.split("\n", 1)[0] ?? "")}
             </span>
             <span className="soft small git-when">

@@ -41,7 +41,7 @@ export interface GitActions {
   unstageAll: () => void;
   applyLines: (path: string, action: LineAction, fingerprint: string, changes: readonly LineChange[]) => void;
   resolve: (path: string, side: "ours" | "theirs") => void;
-  /** What the user has prepared for the next commit of the repository. It stays while other views are shown. */
+  /** What the user has prepared for the next commit. It stays while other views are shown. */
   draft: CommitDraft;
   setDraft: (change: Partial<CommitDraft>) => void;
   /** Commits what is staged, or everything if nothing is. */
