@@ -50,10 +50,10 @@ interface Shown {
 }
 
 /**
- * `activeFile` chooses the repository until the user does. `changes` is another value when folders have
- * changed.
+ * `activeFile` chooses the repository until the user does. `folders` is another value when folders of the
+ * home have come or gone.
  */
-export function useGit(workspace: string, activeFile: string | null, changes: unknown): GitRepositories {
+export function useGit(workspace: string, activeFile: string | null, folders: string): GitRepositories {
   const [repositories, setRepositories] = useState<readonly Repository[] | null>(null);
   const [chosen, setChosen] = useState<string | null>(null);
   const [shown, setShown] = useState<Shown | null>(null);
@@ -71,7 +71,7 @@ export function useGit(workspace: string, activeFile: string | null, changes: un
   // A program may have cloned or removed a repository.
   useEffect(() => {
     void find();
-  }, [find, changes]);
+  }, [find, folders]);
 
   const paths = useMemo(() => (repositories ?? []).map(({ path }) => path), [repositories]);
   const ofFile = activeFile === null ? null : repositoryOf(activeFile, paths);

@@ -105,7 +105,12 @@ export function Workbench({ workspace, connected, onFork }: Props) {
   const isDiff = documents.active !== null && isDiffTab(documents.active);
   /** The file in front, of which the changes may be shown. */
   const activeFile = documents.active && fileOfTab(documents.active);
-  const git = useGit(workspace.id, activeFile, files.directories.get("")?.entries);
+  /** Where a repository may have appeared or gone. Changed files do not matter. */
+  const folders = useMemo(() => {
+    const entries = files.directories.get("")?.entries ?? [];
+    return entries.flatMap(({ kind, name }) => (kind === "directory" ? [name] : [])).join("/");
+  }, [files.directories]);
+  const git = useGit(workspace.id, activeFile, folders);
   const gitActions = useGitActions(git);
   const decorations = useMemo(() => decorationsOf(git.repository, git.status), [git.repository, git.status]);
   useEditorMarks({ git, actions: gitActions, documents, views, viewCount, writable });
