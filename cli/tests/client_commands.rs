@@ -3,6 +3,10 @@
 
 mod support;
 
+use protocol::{
+    api::audit::{AuditEntry, AuditOutcome},
+    audit::{EntryHash, hash_entry},
+};
 use serde_json::{Value, json};
 use support::{Answer, ID, OTHER, Script, TestServer, event, text, workspace};
 
@@ -593,4 +597,89 @@ fn refused_confirmation_names_the_command() {
     command.env("BURROW_TOKEN", "brw_test");
     assert!(run_with_input(command, "the password\n").status.success());
     assert_eq!(server.script.bodies("POST /auth/confirm"), [json!({"password": "the password"}).to_string()]);
+}
+
+fn audit_entry(seq: u64, previous: EntryHash) -> AuditEntry {
+    let mut entry = AuditEntry {
+        tenant: ID.parse().expect("an id"),
+        seq,
+        at: time::OffsetDateTime::UNIX_EPOCH,
+        actor: None,
+        actor_email: Some("anna@example.org".to_owned()),
+        session: None,
+        request: None,
+        address: Some("198.51.100.7".to_owned()),
+        action: "workspace.start".to_owned(),
+        subject: ID.to_owned(),
+        outcome: AuditOutcome::Allowed,
+        detail: json!({ "a": 1 }),
+        previous,
+        hash: EntryHash::ZERO,
+    };
+    entry.hash = hash_entry(&entry);
+    entry
+}
+
+#[test]
+fn audit_lists_pages_and_follows_the_exit_status() {
+    let entries =
+        |seqs: &[u64]| seqs.iter().map(|seq| audit_entry(*seq, EntryHash::ZERO)).collect::<Vec<_>>();
+    let verification = json!({
+        "is_intact": false, "entries": 3, "first_seq": 1, "last_seq": 3, "pruned_seq": 0, "anchors": 0,
+        "last_anchored_seq": 0, "faults": ["entry 2 was changed"],
+    });
+    let script = Script::default()
+        .json("GET /audit", json!({ "entries": entries(&[3, 2]), "has_more": true }))
+        .json("GET /audit", json!({ "entries": entries(&[1]), "has_more": false }))
+        .json("POST /audit/verify", verification);
+    let server = TestServer::new(script);
+    let listed = server.run("audit list --outcome refused --since 24h -o name");
+    assert_eq!(text(&listed.stdout), "3\n2\n1\n", "{}", text(&listed.stderr));
+    let refused = server.run("audit verify");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stdout).contains("fault: entry 2 was changed"), "{}", text(&refused.stdout));
+    assert!(text(&refused.stderr).contains("The audit log is not intact"), "{}", text(&refused.stderr));
+}
+
+#[test]
+fn audit_export_is_verified_from_a_file() {
+    let server = TestServer::new(Script::default());
+    let first = audit_entry(8, EntryHash::from_bytes([7; 32]));
+    let second = audit_entry(9, first.hash);
+    let lines = |entries: &[&AuditEntry]| {
+        entries.iter().map(|entry| serde_json::to_string(entry).expect("JSON") + "\n").collect::<String>()
+    };
+    let file = server.home.path().join("audit.jsonl");
+    std::fs::write(&file, lines(&[&first, &second])).expect("written");
+    let intact = server.run("audit verify --file audit.jsonl -o json");
+    assert!(intact.status.success(), "{}", text(&intact.stderr));
+    let parsed: Value = serde_json::from_slice(&intact.stdout).expect("JSON");
+    assert_eq!((&parsed["entries"], &parsed["last_hash"]), (&json!(2), &json!(second.hash.to_string())));
+    let mut changed = first.clone();
+    changed.subject = "other".to_owned();
+    std::fs::write(&file, lines(&[&changed, &second])).expect("written");
+    assert_eq!(server.run("audit verify --file audit.jsonl").status.code(), Some(1));
+}
+
+#[test]
+fn hold_sends_seconds() {
+    let mut held = workspace("demo", "running", 2);
+    held["idle"] = json!({
+        "stops_at": null, "awake": [{"kind": "job", "program": "pytest"}],
+        "held_until": "2100-01-01T02:00:00Z",
+    });
+    let route = format!("POST /workspaces/{ID}/hold");
+    let script =
+        Script::default().json("GET /workspaces", json!({"workspaces": [held.clone()]})).json(&route, held);
+    let server = TestServer::new(script);
+    for line in ["hold demo 2h", "hold demo", "hold demo --release"] {
+        let output = server.run(line);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        assert!(text(&output.stderr).contains("demo runs until 2100-01-01"), "{}", text(&output.stderr));
+    }
+    let bodies = server.script.bodies(&route);
+    assert_eq!(bodies, [r#"{"seconds":7200}"#, r#"{"seconds":null}"#, r#"{"seconds":0}"#]);
+    let shown = text(&server.run("show demo").stdout);
+    assert!(shown.contains("pytest runs in a terminal, held until 2100-01-01"), "{shown}");
+    assert!(shown.contains("not while a job runs"), "{shown}");
 }

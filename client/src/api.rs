@@ -12,7 +12,7 @@ use protocol::{
         },
         class::{Class, ClassAction, ClassList, NewClass, RosterResult},
         user::{CreatedUser, EditUser, NewUser, User, UserLink, UserList},
-        workspace::{DeletedList, EditWorkspace, NewWorkspace, Workspace, WorkspaceList},
+        workspace::{DeletedList, EditWorkspace, HoldWorkspace, NewWorkspace, Workspace, WorkspaceList},
     },
     problem,
     terminal::{NewTerminal, TerminalInfo, TerminalList},
@@ -193,6 +193,15 @@ impl Api {
     /// Lists the workspaces that the user can see.
     pub async fn workspaces(&self) -> Result<WorkspaceList, ApiError> {
         self.get("/workspaces").await
+    }
+
+    /// Keeps a running workspace from being stopped while nobody uses it.
+    pub async fn hold_workspace(
+        &self,
+        id: WorkspaceId,
+        request: HoldWorkspace,
+    ) -> Result<Workspace, ApiError> {
+        self.post(&format!("/workspaces/{id}/hold"), &request).await
     }
 
     /// Gets a workspace.

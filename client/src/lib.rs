@@ -9,6 +9,7 @@
 //! database.
 
 pub mod api;
+mod audit;
 pub mod content;
 pub mod error;
 pub mod events;

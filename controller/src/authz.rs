@@ -43,6 +43,8 @@ pub enum Action {
     ManageClass(ClassFacts),
     /// Change what holds for the whole tenant: retention and network policies, gc, the tenant's key.
     ManageTenant,
+    /// Read, export and verify the audit log.
+    ReadAudit,
 }
 
 /// The facts of a workspace that permissions depend on.
@@ -86,6 +88,7 @@ pub fn authorize(caller: &Caller, action: Action) -> Result<Allowed, NotAllowed>
         Action::ManageSelf | Action::UseTemplates | Action::UseWorkspaces => true,
         Action::ListUsers | Action::UseClasses => is_teacher,
         Action::ManageTenant | Action::ManageUsers => caller.role == Role::Owner,
+        Action::ReadAudit => matches!(caller.role, Role::Owner | Role::Auditor),
         Action::ReadWorkspace(workspace) | Action::ForkWorkspace(workspace) => {
             workspace_access(caller, &workspace).is_some()
         }
@@ -200,6 +203,25 @@ mod tests {
         check(&users, Action::ManageUsers, [yes, no, no, no, no, yes]);
         check(&users, Action::ManageTenant, [yes, no, no, no, no, yes]);
         check(&users, Action::ManageSelf, [yes; 6]);
+        check(&users, Action::ReadAudit, [yes, no, no, no, no, yes]);
+    }
+
+    #[test]
+    fn auditor_is_member_who_reads_the_audit_log() {
+        let users = users();
+        let auditor = Caller { role: Role::Auditor, ..users.student };
+        let foreign = WorkspaceFacts { tenant: users.tenant, owner: users.teacher.user, teacher: None };
+        let own = WorkspaceFacts { owner: auditor.user, ..foreign };
+        for (action, expected) in [
+            (Action::ReadAudit, true),
+            (Action::ChangeWorkspace(own), true),
+            (Action::ReadWorkspace(foreign), false),
+            (Action::ManageTenant, false),
+            (Action::ListUsers, false),
+            (Action::UseClasses, false),
+        ] {
+            assert_eq!(authorize(&auditor, action).is_ok(), expected, "{action:?}");
+        }
     }
 
     #[test]

@@ -59,7 +59,7 @@ pub struct Limits {
     /// Space for the scratch disks of workspaces that run.
     pub scratch: ScratchLimits,
     /// When a workspace that nobody uses is stopped.
-    pub idle: IdleLimit,
+    pub idle: IdleLimits,
 }
 
 /// How many workspaces run at once. None: as many as there is room for.
@@ -79,13 +79,18 @@ impl Default for RunningLimits {
     }
 }
 
-/// After how long a workspace that nobody uses is stopped. Zero: never.
+/// When workspaces that nobody uses are stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IdleLimit(pub Duration);
+pub struct IdleLimits {
+    /// After how long. Zero: never.
+    pub stop_after: Duration,
+    /// For how long a user can prevent it at once.
+    pub max_hold: Duration,
+}
 
-impl Default for IdleLimit {
+impl Default for IdleLimits {
     fn default() -> Self {
-        Self(Duration::from_hours(8))
+        Self { stop_after: Duration::from_hours(8), max_hold: Duration::from_hours(24) }
     }
 }
 

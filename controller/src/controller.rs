@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::{self, Audience},
+    audit,
     config::Config,
     core::{App, Core},
     db::{Database, text::Text},
@@ -151,6 +152,7 @@ impl Controller {
         tasks.spawn("events", events.run(db, shutdown.clone()));
         tasks.spawn("snapshot browser", app.browser.clone().run(shutdown.clone()));
         tasks.spawn("gc", app.gc.clone().run());
+        tasks.spawn("audit log", audit::maintenance::run(app.clone()));
         tasks.spawn("cache janitor", cache_janitor::run(app.clone()));
         tasks.spawn("metrics", metrics::run_compaction(shutdown.clone()));
         tasks.spawn("tenant keys", tenants::destroy::run(app.clone()));

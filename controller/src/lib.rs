@@ -35,7 +35,7 @@ mod tests;
 mod workspaces;
 
 pub use config::{
-    Config, EngineConfig, HistoryConfig, HomeLimits, IdleLimit, Limits, RunningLimits, SOCKET, ScratchLimits,
+    Config, EngineConfig, HistoryConfig, HomeLimits, IdleLimits, Limits, RunningLimits, SOCKET, ScratchLimits,
 };
 pub use controller::{Controller, StopReport, StoppingWorkspace};
 pub use daemon::tasks::ShutdownOutcome;

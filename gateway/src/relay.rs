@@ -10,7 +10,7 @@
 //! 5. A WebSocket: accept the client's upgrade and splice both streams in a task. Any other route:
 //!    send the response back.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{body::Body, response::Response};
 use http::{HeaderMap, Method, Request, StatusCode};
@@ -71,8 +71,8 @@ impl Router {
         &self,
         mut request: Request<Incoming>,
         id: RequestId,
-        workspace: WorkspaceId,
-        rest: &str,
+        peer: IpAddr,
+        (workspace, rest): (WorkspaceId, &str),
     ) -> Result<Response> {
         let route = Route::of(request.method().as_str(), rest).ok_or_else(Refusal::not_found)?;
         if !route.is_websocket && websocket::is_upgrade(&request) {
@@ -81,11 +81,13 @@ impl Router {
         let upgrade = if route.is_websocket { Some(UpgradeRequest::parse(&mut request)?) } else { None };
         check_content_length(request.headers(), route.max_body_bytes)?;
         let credential = Credential::from_headers(request.headers()).ok_or_else(Refusal::unauthenticated)?;
+        let client = self.proxies.find_client(peer, request.headers());
         let grant_request = GrantRequest {
             credential: credential.into_secret(),
             workspace,
             needs: route.access,
             kind: route.kind,
+            address: client.to_canonical().to_string(),
         };
         let grant = self.controller.request_grant(id, &grant_request, &route).await?;
         let admitted = self.admit(id, workspace, grant, rest, request.uri().query())?;

@@ -155,7 +155,7 @@ impl Router {
             self.origins.check(request.method(), request.headers(), is_upgrade, local)?;
         }
         match target {
-            Target::Agent { workspace, rest } => self.relay(request, id, workspace, rest).await,
+            Target::Agent { workspace, rest } => self.relay(request, id, peer, (workspace, rest)).await,
             Target::Api => self.proxy_to_controller(request, id, peer).await,
             Target::WebApp => assets::serve(request.method(), &path, request.headers()),
             Target::CaCertificate => self.ca_certificate(),

@@ -146,6 +146,16 @@ pub struct Health {
     /// For how long nobody has used the workspace, and nothing has run in it that somebody waits for.
     #[serde(default)]
     pub idle_seconds: u64,
+    /// Programs in the foreground of terminals, as the guest names them. At most
+    /// [`crate::idle::MAX_AWAKE_REASONS`].
+    #[serde(default)]
+    pub jobs: Vec<String>,
+    /// Whether a program of `exec` runs.
+    #[serde(default)]
+    pub has_exec: bool,
+    /// Whether programs use the CPUs.
+    #[serde(default)]
+    pub is_cpu_busy: bool,
 }
 
 /// A limit of the sandbox that its programs have reached within the last moments.

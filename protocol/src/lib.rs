@@ -5,6 +5,7 @@
 //!   their messages.
 //! - [`runner`]: what controller and runner exchange.
 //! - [`network`]: where a workspace may connect.
+//! - [`audit`]: the hash chain of the audit log.
 //! - [`access`], [`grant`], [`epoch`], [`ids`], [`workspace`], [`problem`]: what appears in all of them.
 //!
 //! Contains types, their wire formats, and the checks that every receiver must make. Must not
@@ -15,6 +16,7 @@
 pub mod access;
 pub mod agent;
 pub mod api;
+pub mod audit;
 pub mod document;
 pub mod epoch;
 pub mod exec;

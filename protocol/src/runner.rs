@@ -17,6 +17,7 @@ use crate::{
         scrub::Repair,
         snapshot::{Consistency, SnapshotKind},
     },
+    idle::AwakeReason,
     network::{EffectivePolicy, NetworkBounds, RefusedName},
     workspace::{Failure, HomeNotice, ProgramName, Resources, StepProgress, Tier},
 };
@@ -242,6 +243,9 @@ pub enum Report {
         /// For how long the workspace has been idle, if the agent reported it.
         #[serde(default)]
         idle_seconds: Option<u64>,
+        /// What keeps the workspace awake, at most [`crate::idle::MAX_AWAKE_REASONS`] reasons.
+        #[serde(default)]
+        awake: Vec<AwakeReason>,
         /// What the user should know about the home.
         #[serde(default)]
         notice: Option<HomeNotice>,
@@ -355,6 +359,10 @@ pub struct DesiredRunnerState {
     /// The network policy that should be enforced.
     #[serde(default)]
     pub network: NetworkSpec,
+    /// Until when a user holds the workspace: it is not stopped before, even if nobody uses it. The runner
+    /// only warns less; the answer to its next report tells it.
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    pub held_until: Option<OffsetDateTime>,
 }
 
 /// How much of the desired state a runner has received. The controller does not repeat it.
@@ -412,6 +420,7 @@ mod tests {
             repair: Some(RepairRequest { number: 3, objects: vec![] }),
             home_mib: 20,
             network: NetworkSpec { revision: 4, policy: EffectivePolicy::Open },
+            held_until: None,
         };
         let acknowledged = AcknowledgedState {
             command: Command::Run,

@@ -16,7 +16,7 @@ use protocol::{
         scrub::{ByteRange, Repair},
         snapshot::{Consistency, SnapshotKind},
     },
-    idle::{self, IdleState},
+    idle::{self, AwakeReason, IdleFacts, IdleState, MAX_AWAKE_REASONS, RECENT_USE},
     runner::{RepairOutcome, Report, RunnerSpec},
     workspace::{HomeNotice, ProgramName},
 };
@@ -317,8 +317,9 @@ impl Replicator {
             let used_bytes = health.as_ref().map(|health| used_bytes(health, size_bytes));
             let guest_notice = health.as_ref().and_then(guest_notice);
             let idle_seconds = health.as_ref().map(|health| health.idle_seconds);
+            let awake = health.as_ref().map(awake_reasons).unwrap_or_default();
             let killed_program = health.and_then(|health| health.killed_program);
-            has_warned = self.warn_if_idle(idle_seconds, has_warned).await;
+            has_warned = self.warn_if_idle(at, idle_seconds, &awake, has_warned).await;
             match self.home.volume().status().await {
                 Ok(status) => {
                     let notice = self.notice(status.is_full, status.is_slowed, guest_notice);
@@ -328,6 +329,7 @@ impl Replicator {
                         unreplicated_ms: status.unreplicated.map_or(0, |age| age.as_millis().max(1) as u64),
                         used_bytes,
                         idle_seconds,
+                        awake,
                         notice,
                         killed_program: killed_program
                             .filter(|_| notice == Some(HomeNotice::OutOfMemory))
@@ -340,11 +342,25 @@ impl Replicator {
     }
 
     /// Warns in all terminals, once, before an idle workspace is stopped. Returns whether it has.
-    async fn warn_if_idle(&self, idle_seconds: Option<u64>, has_warned: bool) -> bool {
+    async fn warn_if_idle(
+        &self,
+        now: OffsetDateTime,
+        idle_seconds: Option<u64>,
+        awake: &[AwakeReason],
+        has_warned: bool,
+    ) -> bool {
         let Some(idle_seconds) = idle_seconds else { return has_warned };
-        let is_soon = idle::decide(Duration::from_secs(idle_seconds), self.idle_stop) != IdleState::Active;
+        let held_until = self.reporter.subscribe().borrow().desired.held_until;
+        let held = held_until.filter(|until| *until > now).map(|until| (until - now).unsigned_abs());
+        let decision = idle::decide(IdleFacts {
+            idle: Duration::from_secs(idle_seconds),
+            has_job: awake.iter().any(AwakeReason::is_job),
+            held: held.unwrap_or_default(),
+            limit: self.idle_stop,
+        });
+        let is_soon = decision.state != IdleState::Active;
         if is_soon && !has_warned {
-            let minutes = self.idle_stop.as_secs().saturating_sub(idle_seconds).div_ceil(60);
+            let minutes = decision.stops_in.unwrap_or_default().as_secs().div_ceil(60);
             let text = format!(
                 "Burrow: nobody uses this workspace. It stops in {minutes} min and keeps the home. Press a \
                  key to keep it running."
@@ -390,6 +406,18 @@ impl Replicator {
 fn used_bytes(health: &Health, size_bytes: u64) -> u64 {
     let own_bytes = size_bytes.saturating_sub(health.home_size_bytes);
     health.home_used_bytes.saturating_add(own_bytes).min(size_bytes.max(health.home_used_bytes))
+}
+
+/// What keeps the workspace awake, as the guest tells.
+fn awake_reasons(health: &Health) -> Vec<AwakeReason> {
+    let job = |program: &String| AwakeReason::Job { program: ProgramName::try_from(program.clone()).ok() };
+    let mut reasons: Vec<_> = health.jobs.iter().take(MAX_AWAKE_REASONS - 2).map(job).collect();
+    reasons.extend(health.has_exec.then_some(AwakeReason::Exec));
+    reasons.extend(health.is_cpu_busy.then_some(AwakeReason::Cpu));
+    if reasons.is_empty() && Duration::from_secs(health.idle_seconds) < RECENT_USE {
+        reasons.push(AwakeReason::Use);
+    }
+    reasons
 }
 
 /// What the guest reports that its user should know.

@@ -44,9 +44,14 @@ impl Activity {
         ActivityGuard(self)
     }
 
+    /// Whether a guard of [`Self::begin`] exists.
+    pub fn is_running(&self) -> bool {
+        self.running.load(Ordering::Relaxed) > 0
+    }
+
     /// How long ago the last use was. Zero while something runs.
     pub fn idle(&self) -> Duration {
-        if self.running.load(Ordering::Relaxed) > 0 {
+        if self.is_running() {
             return Duration::ZERO;
         }
         self.last.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
@@ -79,7 +84,9 @@ mod tests {
         let long_ago = Instant::now().checked_sub(Duration::from_secs(60));
         activity.record_at(long_ago.expect("the host has run for a minute"));
         assert!(activity.idle() < Duration::from_secs(30), "an older use changes nothing");
+        assert!(!activity.is_running());
         let running = activity.begin();
+        assert!(activity.is_running());
         assert_eq!(activity.idle(), Duration::ZERO);
         drop(running);
         assert!(activity.idle() < Duration::from_secs(30));

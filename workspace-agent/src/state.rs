@@ -55,6 +55,8 @@ pub struct AgentState {
     pub(crate) documents: DocumentRegistry,
     /// When the workspace was last used.
     pub(crate) activity: Activity,
+    /// Programs of `exec` that run.
+    pub(crate) execs: Activity,
     /// Lists of the home's files, for finding files.
     pub(crate) file_lists: FileLists,
     /// The Git repositories of the home.
@@ -97,6 +99,7 @@ impl AgentState {
             login_path,
             terminals: TerminalRegistry::default(),
             activity: Activity::default(),
+            execs: Activity::default(),
             file_lists: FileLists::default(),
             searches: Arc::new(Semaphore::new(MAX_SEARCHES)),
             tasks,
@@ -126,6 +129,8 @@ impl AgentState {
         let space = known_space.unwrap_or_default();
         let pressure = self.pressure.as_ref().map(PressureMonitor::find_pressure);
         let (pressure, killed_program) = pressure.unwrap_or_default();
+        let jobs = self.terminals.jobs();
+        let is_cpu_busy = self.guest.is_some() && activity::is_guest_busy();
         Health {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ready: self.is_ready.load(Ordering::Acquire),
@@ -135,16 +140,19 @@ impl AgentState {
             home_free_inodes: space.free_inodes,
             pressure,
             killed_program,
-            idle_seconds: self.idle().as_secs(),
+            idle_seconds: self.idle(!jobs.is_empty() || is_cpu_busy).as_secs(),
+            jobs,
+            has_exec: self.execs.is_running(),
+            is_cpu_busy,
         }
     }
 
     /// For how long nobody has used the workspace, and nothing has run that somebody may wait for.
-    fn idle(&self) -> Duration {
+    fn idle(&self, is_busy: bool) -> Duration {
         if let Some(at) = self.terminals.last_input() {
             self.activity.record_at(at);
         }
-        if self.terminals.is_any_busy() || (self.guest.is_some() && activity::is_guest_busy()) {
+        if is_busy {
             self.activity.record();
         }
         self.activity.idle()

@@ -92,9 +92,13 @@ async fn terminal_outlives_client_and_types_input_once() {
 }
 
 async fn idle_seconds(agent: &Agent) -> u64 {
+    health(agent).await.idle_seconds
+}
+
+async fn health(agent: &Agent) -> Health {
     let (status, health) = agent.send(Method::GET, HEALTH, empty()).await;
     assert_eq!(status, StatusCode::OK);
-    serde_json::from_slice::<Health>(&health).expect("a health state").idle_seconds
+    serde_json::from_slice(&health).expect("a health state")
 }
 
 /// Waits until the agent has been idle for a while.
@@ -130,8 +134,10 @@ async fn idle_time_ends_with_input_and_jobs() {
         observed += 1;
     }
     assert!(observed > 3);
+    assert_eq!(health(&agent).await.jobs, ["sleep"]);
     read_output_until(&mut socket, "done-2").await;
     wait_until_idle(&agent).await;
+    assert_eq!(health(&agent).await.jobs, [] as [&str; 0]);
 
     // A notice is shown, and is no use of the workspace.
     let notice = serde_json::to_vec(&NoticeRequest { text: "it stops soon".to_owned() }).expect("plain data");

@@ -17,6 +17,7 @@ use crate::{
 
 pub mod admin;
 pub mod attach;
+pub mod audit;
 pub mod auth;
 mod candidates;
 pub mod class;
@@ -30,6 +31,7 @@ pub mod fork;
 pub mod gateway;
 pub mod grow;
 pub mod history;
+pub mod hold;
 pub mod image;
 pub mod list;
 pub mod login;
@@ -141,6 +143,7 @@ commands! {
     snapshot::Snapshot,
     fork::Fork,
     grow::Grow,
+    hold::Hold,
     network::Network,
     push::Push,
     pull::Pull,
@@ -156,6 +159,7 @@ commands! {
     user::User,
     token::Token,
     volume::Volume,
+    audit::Audit,
     admin::Admin,
     runner::Runner,
     gateway::Gateway,

@@ -2,7 +2,8 @@
 
 use clap::Args;
 use protocol::{
-    api::workspace::Workspace,
+    api::workspace::{Workspace, WorkspaceIdle},
+    idle::AwakeReason,
     workspace::{Step, StepProgress},
 };
 use serde::Serialize;
@@ -84,6 +85,8 @@ impl Record for WorkspaceDetails<'_> {
         "stored",
         "safe",
         "notice",
+        "awake",
+        "stops",
         "forked from",
         "created",
         "last used",
@@ -106,6 +109,8 @@ impl Record for WorkspaceDetails<'_> {
             or_dash(workspace.stored_bytes.map(output::size)),
             safe_since(workspace, now),
             or_dash(workspace.home_notice.map(|notice| notice_text(notice, workspace))),
+            or_dash(workspace.idle.as_ref().and_then(awake_text)),
+            or_dash(workspace.idle.as_ref().map(stop_text)),
             or_dash(origin),
             ago(Some(workspace.created_at), now),
             ago(workspace.last_used_at, now),
@@ -119,6 +124,29 @@ impl Record for WorkspaceDetails<'_> {
 
     fn id(&self) -> String {
         self.workspace.id.to_string()
+    }
+}
+
+/// What keeps a workspace awake: "pytest runs in a terminal, programs use the CPU".
+fn awake_text(idle: &WorkspaceIdle) -> Option<String> {
+    let reasons = idle.awake.iter().map(|reason| match reason {
+        AwakeReason::Use => "it was used in the last minutes".to_owned(),
+        AwakeReason::Job { program: Some(program) } => format!("{program} runs in a terminal"),
+        AwakeReason::Job { program: None } => "a program runs in a terminal".to_owned(),
+        AwakeReason::Exec => "a program of `burrow exec` runs".to_owned(),
+        AwakeReason::Cpu => "programs use the CPU".to_owned(),
+    });
+    let held = idle.held_until.map(|until| format!("held until {}", Clock::read().wall(until)));
+    let all: Vec<String> = reasons.chain(held).collect();
+    (!all.is_empty()).then(|| all.join(", "))
+}
+
+/// When a workspace stops.
+fn stop_text(idle: &WorkspaceIdle) -> String {
+    match idle.stops_at {
+        Some(at) => format!("{} if nobody uses it", Clock::read().wall(at)),
+        None if idle.awake.iter().any(AwakeReason::is_job) => "not while a job runs".to_owned(),
+        None => "not by itself".to_owned(),
     }
 }
 
@@ -143,7 +171,21 @@ fn reportable_usage(workspace: &Workspace) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use protocol::workspace::ProgramName;
+
     use super::*;
+
+    #[test]
+    fn idle_texts_name_reasons() {
+        let job = AwakeReason::Job { program: ProgramName::try_from("pytest".to_owned()).ok() };
+        let idle = WorkspaceIdle { awake: vec![job, AwakeReason::Cpu], ..WorkspaceIdle::default() };
+        assert_eq!(awake_text(&idle).as_deref(), Some("pytest runs in a terminal, programs use the CPU"));
+        assert_eq!(stop_text(&idle), "not while a job runs");
+        let unused = WorkspaceIdle { stops_at: Some(OffsetDateTime::now_utc()), ..WorkspaceIdle::default() };
+        assert_eq!(awake_text(&unused), None);
+        assert!(stop_text(&unused).ends_with(" if nobody uses it"));
+        assert_eq!(stop_text(&WorkspaceIdle::default()), "not by itself");
+    }
 
     #[test]
     fn last_start_has_time_of_each_step() {

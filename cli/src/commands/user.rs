@@ -85,6 +85,8 @@ pub struct UserArgument {
 pub enum RoleArgument {
     /// Uses their own workspaces and the classes they joined
     Member,
+    /// A member who also reads the audit log
+    Auditor,
     /// Also runs classes
     Teacher,
     /// Also manages users and everything else
@@ -95,6 +97,7 @@ impl From<RoleArgument> for Role {
     fn from(role: RoleArgument) -> Self {
         match role {
             RoleArgument::Member => Self::Member,
+            RoleArgument::Auditor => Self::Auditor,
             RoleArgument::Teacher => Self::Teacher,
             RoleArgument::Owner => Self::Owner,
         }
@@ -196,6 +199,7 @@ impl Record for UserRecord {
     fn cells(&self) -> Vec<String> {
         let role = match self.role {
             Role::Member => "member",
+            Role::Auditor => "auditor",
             Role::Teacher => "teacher",
             Role::Owner => "owner",
         };

@@ -156,7 +156,7 @@ fn parse_time_of_day(text: &str) -> Option<Time> {
 }
 
 /// Parses "10m", "2 h", "1h30m" or "3 days".
-fn parse_age(text: &str) -> Option<Duration> {
+pub fn parse_age(text: &str) -> Option<Duration> {
     let mut rest = text.trim();
     let mut sum = None;
     while !rest.is_empty() {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use controller::{HomeLimits, IdleLimit, Limits, RunningLimits, ScratchLimits};
+use controller::{HomeLimits, IdleLimits, Limits, RunningLimits, ScratchLimits};
 use protocol::{
     network::{DEFAULT_MBIT_PER_SECOND, DEFAULT_PACKETS_PER_SECOND, NetworkBounds, PrivateNetwork},
     runner::{DEFAULT_DISK_IOPS, DEFAULT_DISK_MIB_PER_SECOND, DiskLimits},
@@ -51,6 +51,15 @@ pub struct LimitOptions {
         default_value = "8h"
     )]
     pub idle_stop: Duration,
+    /// Longest time for which a user can keep a workspace running that nobody uses, such as 24h
+    #[arg(
+        long,
+        env = "BURROW_MAX_HOLD",
+        value_name = "TIME",
+        value_parser = parse_duration,
+        default_value = "24h"
+    )]
+    pub max_hold: Duration,
     /// What the snapshots of one home may have stored, in GiB; beyond that the oldest automatic ones are
     /// pruned; 0 sets no limit
     #[arg(long, env = "BURROW_MAX_HISTORY", value_name = "GIB", default_value_t = 64)]
@@ -134,7 +143,7 @@ impl LimitOptions {
                 teacher: count(self.max_running_per_teacher),
                 tenant: count(self.max_running_per_tenant),
             },
-            idle: IdleLimit(self.idle_stop),
+            idle: IdleLimits { stop_after: self.idle_stop, max_hold: self.max_hold },
             homes: HomeLimits {
                 member_mib: mib(self.max_homes_per_member),
                 teacher_mib: mib(self.max_homes_per_teacher),
@@ -180,8 +189,8 @@ mod tests {
     fn zero_sets_no_limit() {
         let limits = parse(&["--max-running-per-member", "0", "--max-homes-per-member=0"]);
         assert_eq!((limits.running.member, limits.homes.member_mib), (None, None));
-        assert_eq!(parse(&["--idle-stop", "0"]).idle.0, Duration::ZERO);
-        assert_eq!(parse(&["--idle-stop", "90m"]).idle.0, Duration::from_mins(90));
+        assert_eq!(parse(&["--idle-stop", "0"]).idle.stop_after, Duration::ZERO);
+        assert_eq!(parse(&["--idle-stop", "90m"]).idle.stop_after, Duration::from_mins(90));
         let bounds = bounds(&["--max-network-packets=0", "--max-network-mbit", "0"]);
         assert_eq!((bounds.packets_per_second, bounds.mbit_per_second), (None, None));
         assert!(Program::try_parse_from(["up", "--max-network-mbit", "100001"]).is_err());

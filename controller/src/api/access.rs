@@ -26,17 +26,27 @@ pub async fn authorize_workspace(
 /// Finds what permissions on a workspace depend on. One that the caller may not see is not found.
 pub async fn find_facts(app: &Core, caller: &Caller, id: WorkspaceId) -> Result<WorkspaceFacts> {
     let mut scope = app.db.scope(authorize(caller, Action::UseWorkspaces)?).await?;
-    let facts = view::find_row(&mut scope, id).await?.ok_or_else(workspace_not_found)?.facts();
-    authorize(caller, Action::ReadWorkspace(facts)).map_err(|_| workspace_not_found())?;
-    Ok(facts)
+    read_facts(&mut scope, id).await
+}
+
+async fn read_facts(scope: &mut Scope, id: WorkspaceId) -> Result<WorkspaceFacts> {
+    let hidden = || ApiError::hidden("workspace");
+    match view::find_row(scope, id).await? {
+        Some(row) => {
+            authorize(&scope.caller(), Action::ReadWorkspace(row.facts())).map_err(|_| hidden())?;
+            Ok(row.facts())
+        }
+        None if view::is_hidden(scope, id).await? => Err(hidden()),
+        None => Err(workspace_not_found()),
+    }
 }
 
 /// Authorizes reading the files of a workspace's snapshots. The audit log mentions it if the workspace
 /// is another user's.
 pub async fn authorize_reading(app: &Core, caller: &Caller, id: WorkspaceId) -> Result<Allowed> {
     let mut scope = app.db.scope(authorize(caller, Action::UseWorkspaces)?).await?;
-    let facts = view::find_row(&mut scope, id).await?.ok_or_else(workspace_not_found)?.facts();
-    let allowed = authorize(caller, Action::ReadWorkspace(facts)).map_err(|_| workspace_not_found())?;
+    let facts = read_facts(&mut scope, id).await?;
+    let allowed = authorize(caller, Action::ReadWorkspace(facts))?;
     let content = (facts.owner != caller.user).then_some(ContentAccess::Browse);
     app.access_log.commit(scope, content, id, facts.owner).await?;
     Ok(allowed)

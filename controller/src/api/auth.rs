@@ -13,6 +13,7 @@ use protocol::{
         DeviceTokenRequest, LinkSignIn, Login, Session, SetPassword, TokenSecret,
     },
 };
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
@@ -20,8 +21,11 @@ use super::{
     extract::{Client, Input, Params, Signed},
 };
 use crate::{
-    audit,
-    authz::{Action, Allowed, authorize},
+    audit::{
+        self, origin,
+        refusals::{self, Refusal},
+    },
+    authz::{Action, Allowed, Caller, authorize},
     core::{App, Core},
     db::System,
     identity::{
@@ -60,7 +64,7 @@ pub async fn sign_in_with_link(
     let user = sign_in_links::redeem(system.connection(), app.now(), request.token.expose()).await?;
     let Some(user) = user else {
         let known = sign_in_links::find_user(system.connection(), request.token.expose()).await?;
-        record_refusals(&mut system, known, "link", &client).await?;
+        record_refusals(&mut system, app.now(), known, "link").await?;
         system.commit().await?;
         return Err(ApiError::new(
             Code::Expired,
@@ -76,15 +80,23 @@ pub async fn sign_in_with_link(
 /// Records that a sign-in to each of these accounts was refused. `by` is how it was tried.
 async fn record_refusals(
     system: &mut System,
+    now: OffsetDateTime,
     users: impl IntoIterator<Item = (Uuid, Uuid)>,
     by: &str,
-    client: &Client,
 ) -> std::result::Result<(), sqlx::Error> {
+    // In the order in which everybody locks the logs of several tenants.
+    let mut users: Vec<_> = users.into_iter().collect();
+    users.sort_unstable();
     for (tenant, user) in users {
-        let detail = serde_json::json!({ "by": by, "address": client.address });
         let subject = UserId(user).to_string();
-        let tenant = TenantId(tenant);
-        audit::write_system(system.connection(), tenant, "session.refuse", &subject, detail).await?;
+        let refusal = Refusal {
+            actor: None,
+            action: "session.refuse",
+            key: subject.clone(),
+            subject,
+            detail: serde_json::json!({ "by": by }),
+        };
+        refusals::record(system.connection(), now, TenantId(tenant), &refusal).await?;
     }
     Ok(())
 }
@@ -124,16 +136,17 @@ pub async fn sign_in(
         // Not before the response: its time must not tell whether the account exists.
         let users: Vec<_> = known.iter().map(|user| (user.tenant_id, user.user_id)).collect();
         let core = app.clone();
-        app.tasks.spawn("record a refused sign-in", async move {
+        let recording = origin::current().run(async move {
             let recorded = async {
                 let mut system = core.db.system().await?;
-                record_refusals(&mut system, users, "password", &client).await?;
+                record_refusals(&mut system, core.now(), users, "password").await?;
                 system.commit().await
             };
             if let Err(error) = recorded.await {
                 tracing::error!(%error, "cannot record a refused sign-in in the audit log");
             }
         });
+        app.tasks.spawn("record a refused sign-in", recording);
         return Err(refused());
     };
     app.rate_limits.record_success(&email, &client.address);
@@ -280,10 +293,17 @@ async fn check_password(
     if is_short && app.passwords.verify(requester, password, vec![hash]).await?.is_some() {
         return Ok(());
     }
-    let mut scope = app.db.scope(allowed).await?;
-    let detail = serde_json::json!({ "address": client.address });
-    audit::write(&mut scope, "password.refuse", &allowed.caller().user.to_string(), detail).await?;
-    scope.commit().await?;
+    let Caller { tenant, user, .. } = allowed.caller();
+    let refusal = Refusal {
+        actor: Some(user),
+        action: "password.refuse",
+        subject: user.to_string(),
+        key: user.to_string(),
+        detail: serde_json::json!({}),
+    };
+    let mut system = app.db.system().await?;
+    refusals::record(system.connection(), app.now(), tenant, &refusal).await?;
+    system.commit().await?;
     Err(ApiError::new(Code::BadCredentials, "The password is wrong."))
 }
 

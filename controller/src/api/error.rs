@@ -22,13 +22,25 @@ pub struct ApiError {
     problem: Problem,
     /// Seconds after which a retry makes sense.
     retry_after: Option<u64>,
+    /// Whether the caller is known and may not do this.
+    is_refusal: bool,
 }
+
+/// In the extensions of a response: what the caller wanted is not allowed. The audit log mentions it.
+#[derive(Clone, Copy, Debug)]
+pub struct Refused;
 
 pub type Result<T> = std::result::Result<T, ApiError>;
 
 impl ApiError {
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { problem: Problem::new(code, detail), retry_after: None }
+        let is_refusal = code == Code::Forbidden;
+        Self { problem: Problem::new(code, detail), retry_after: None, is_refusal }
+    }
+
+    /// Hides that something exists that the caller may not see.
+    pub fn hidden(what: &str) -> Self {
+        Self { is_refusal: true, ..Self::not_found(what) }
     }
 
     pub fn not_found(what: &str) -> Self {
@@ -186,6 +198,9 @@ impl From<sqlx::Error> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = transport::problem::response(self.problem);
+        if self.is_refusal {
+            response.extensions_mut().insert(Refused);
+        }
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }

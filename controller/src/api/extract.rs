@@ -118,6 +118,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Signed {
     }
 }
 
+/// Address of the client, as the gateway tells it. Empty for a client on the host.
+pub fn client_address(headers: &HeaderMap) -> &str {
+    headers.get(ADDRESS_HEADER).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
 /// The connection between the client and the gateway.
 pub struct Client {
     /// Whether cookies can be `Secure`.
@@ -130,9 +135,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Client {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let text = |name| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let secure = matches!(text(SECURE_HEADER), "1" | "true");
-        Ok(Self { secure, address: text(ADDRESS_HEADER).to_owned() })
+        let secure = parts.headers.get(SECURE_HEADER).and_then(|value| value.to_str().ok());
+        let secure = matches!(secure, Some("1" | "true"));
+        Ok(Self { secure, address: client_address(&parts.headers).to_owned() })
     }
 }
 

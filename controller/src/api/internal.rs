@@ -15,6 +15,7 @@ use super::{
     layers::bearer,
 };
 use crate::{
+    audit::origin::{self, Origin},
     controller::create_first_sign_in_link,
     core::App,
     workspaces::{
@@ -24,7 +25,9 @@ use crate::{
 };
 
 pub async fn grants(State(app): State<App>, Input(request): Input<GrantRequest>) -> Result<Json<GrantReply>> {
-    Ok(Json(grants::issue(&app, &request).await?))
+    // The gateway asks on behalf of its client.
+    let origin = Origin { address: Some(request.address.clone()), ..origin::current() };
+    Ok(Json(origin.run(grants::issue(&app, &request)).await?))
 }
 
 pub async fn sessions_check(
@@ -75,7 +78,7 @@ impl From<GrantError> for ApiError {
     fn from(error: GrantError) -> Self {
         match error {
             GrantError::Unauthenticated => Self::unauthenticated(),
-            GrantError::NoWorkspace => Self::not_found("workspace"),
+            GrantError::NoWorkspace | GrantError::Hidden => Self::not_found("workspace"),
             GrantError::ReadOnly => {
                 Self::new(Code::Forbidden, "You may watch this workspace, but not change it.")
             }

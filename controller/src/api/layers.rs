@@ -1,6 +1,6 @@
 //! Layers of every request: the request id, panics that become responses, and authentication.
 
-use std::any::Any;
+use std::{any::Any, sync::Arc};
 
 use axum::{
     body::to_bytes,
@@ -19,10 +19,19 @@ use tracing::Instrument as _;
 
 use super::{
     PREFIX,
-    error::{ApiError, Result},
+    error::{ApiError, Refused, Result},
+    extract::client_address,
     route_access::RouteAccess,
 };
-use crate::{core::App, identity::sessions};
+use crate::{
+    audit::{
+        origin::Origin,
+        refusals::{self, Refusal},
+    },
+    authz::Caller,
+    core::App,
+    identity::sessions::{self, OpenSession},
+};
 
 /// Values of Sec-Fetch-Site for a page of this server, and for an address that the user typed.
 const OWN_SITES: [&str; 2] = ["same-origin", "none"];
@@ -33,7 +42,8 @@ pub async fn request_id(mut request: Request, next: Next) -> Response {
     let id = given.unwrap_or_else(RequestId::random);
     request.extensions_mut().insert(id);
     let span = tracing::info_span!("request", %id);
-    let mut response = next.run(request).instrument(span.clone()).await;
+    let origin = Origin::new(id, client_address(request.headers()));
+    let mut response = origin.run(next.run(request).instrument(span.clone())).await;
     if let Some(problem) = response.extensions().get::<Problem>() {
         span.in_scope(|| tracing::info!(code = ?problem.code, detail = problem.detail, "request failed"));
         response = transport::problem::add_request_id(response, &id.to_string());
@@ -56,9 +66,12 @@ pub fn catch_panics() -> CatchPanicLayer<fn(Box<dyn Any + Send>) -> Response> {
     })
 }
 
-/// Requires the session that the table of routes asks for.
+/// Requires the session that the table of routes asks for. What the session's user may not do is recorded in
+/// the audit log.
 pub async fn authenticate(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    match check_session(&app, &mut request).await {
+    let checked = check_session(&app, &mut request).await;
+    let attempt = Attempt::of(&request);
+    let response = match checked {
         Ok(()) => next.run(request).await,
         Err(error) => {
             // Reads the rest of the body, so that the client gets the response and not a broken
@@ -66,6 +79,46 @@ pub async fn authenticate(State(app): State<App>, mut request: Request, next: Ne
             let _ = to_bytes(request.into_body(), super::MAX_BODY_BYTES).await;
             error.into_response()
         }
+    };
+    if let Some(attempt) = attempt.filter(|_| response.extensions().get::<Refused>().is_some())
+        && let Err(error) = attempt.record(&app).await
+    {
+        tracing::error!(%error, "cannot record a refused request in the audit log");
+    }
+    response
+}
+
+/// A request with a session, as the audit log mentions it if it is refused.
+struct Attempt {
+    caller: Caller,
+    /// `POST /workspaces/{id}/start`.
+    route: String,
+    path: String,
+}
+
+impl Attempt {
+    fn of(request: &Request) -> Option<Self> {
+        let session = request.extensions().get::<Arc<OpenSession>>()?;
+        let template = request.extensions().get::<MatchedPath>()?.as_str().strip_prefix(PREFIX)?;
+        let path = request.uri().path().strip_prefix(PREFIX)?;
+        Some(Self {
+            caller: session.caller,
+            route: format!("{} {template}", request.method()),
+            path: path.to_owned(),
+        })
+    }
+
+    async fn record(self, app: &App) -> std::result::Result<(), sqlx::Error> {
+        let refusal = Refusal {
+            actor: Some(self.caller.user),
+            action: "request.refuse",
+            subject: self.path,
+            key: format!("{} {}", self.caller.user, self.route),
+            detail: serde_json::json!({ "route": self.route }),
+        };
+        let mut system = app.db.system().await?;
+        refusals::record(system.connection(), app.now(), self.caller.tenant, &refusal).await?;
+        system.commit().await
     }
 }
 
@@ -86,9 +139,9 @@ async fn check_session(app: &App, request: &mut Request) -> Result<()> {
     let open = sessions::find(system.connection(), app.now(), credential).await?;
     system.commit().await?;
     let open = open.ok_or_else(ApiError::unauthenticated)?;
-    access.check(&open)?;
-    request.extensions_mut().insert(std::sync::Arc::new(open));
-    Ok(())
+    let checked = access.check(&open);
+    request.extensions_mut().insert(Arc::new(open));
+    checked
 }
 
 /// The row of the table for a request. This layer is outside of the nested routes, so the path is

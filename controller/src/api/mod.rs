@@ -8,6 +8,7 @@
 mod access;
 mod admin;
 mod archive;
+mod audit;
 mod auth;
 mod browse;
 mod chunks;
@@ -103,6 +104,7 @@ fn public() -> OpenApiRouter<App> {
         .routes(routes!(network::get_tenant_network, network::set_tenant_network))
         .routes(routes!(workspaces::start_workspace))
         .routes(routes!(workspaces::stop_workspace))
+        .routes(routes!(workspaces::hold_workspace))
         .routes(routes!(workspaces::undelete_workspace))
         .routes(routes!(snapshots::list_snapshots, snapshots::create_snapshot))
         .routes(routes!(snapshots::update_snapshot, snapshots::delete_snapshot))
@@ -120,6 +122,10 @@ fn public() -> OpenApiRouter<App> {
         .routes(routes!(imports::create_import))
         .routes(routes!(imports::finish_import))
         .routes(routes!(retention::get_retention_policy, retention::set_retention_policy))
+        .routes(routes!(audit::list_audit_entries))
+        .routes(routes!(audit::export_audit_log))
+        .routes(routes!(audit::verify_audit_log))
+        .routes(routes!(audit::get_audit_retention, audit::set_audit_retention))
         .routes(routes!(admin::run_gc))
         .routes(routes!(admin::get_tenant_key))
         .routes(routes!(admin::destroy_tenant_key))

@@ -164,16 +164,13 @@ pub async fn update_user(
     Input(request): Input<EditUser>,
 ) -> Result<Json<User>> {
     let (allowed, mut scope, before) = lock_other(&app, &signed, id).await?;
-    if let Some(role) = request.role.filter(|role| *role != before.role.0) {
+    let role = request.role.filter(|role| *role != before.role.0);
+    if let Some(role) = role {
         users::set_role(&mut scope, id, role).await?;
-        let detail = serde_json::json!({ "from": before.role.0, "to": role });
-        audit::write(&mut scope, "user.role", &id.to_string(), detail).await?;
     }
     let suspended = request.suspended.filter(|suspended| *suspended != before.suspended_at.is_some());
     if let Some(suspended) = suspended {
         users::set_suspended(&mut scope, id, suspended.then(|| app.now())).await?;
-        let action = if suspended { "user.suspend" } else { "user.resume" };
-        audit::write(&mut scope, action, &id.to_string(), serde_json::json!({})).await?;
         if suspended {
             sessions::revoke_all(&mut scope, id).await?;
         }
@@ -183,6 +180,14 @@ pub async fn update_user(
         Some(true) => users::list_workspaces(&mut scope, id).await?,
         _ => Vec::new(),
     };
+    if let Some(role) = role {
+        let detail = serde_json::json!({ "from": before.role.0, "to": role });
+        audit::write(&mut scope, "user.role", &id.to_string(), detail).await?;
+    }
+    if let Some(suspended) = suspended {
+        let action = if suspended { "user.suspend" } else { "user.resume" };
+        audit::write(&mut scope, action, &id.to_string(), serde_json::json!({})).await?;
+    }
     scope.commit().await?;
     if suspended == Some(true) {
         revoke_links(&app, &signed, id).await?;

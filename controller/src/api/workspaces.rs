@@ -1,4 +1,4 @@
-//! Workspaces: list, create, rename, grow, start, stop, delete and undelete.
+//! Workspaces: list, create, rename, grow, start, stop, hold, delete and undelete.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use axum::{
 };
 use protocol::{
     Code, WorkspaceId,
-    api::workspace::{DeletedList, EditWorkspace, NewWorkspace, Workspace, WorkspaceList},
+    api::workspace::{DeletedList, EditWorkspace, HoldWorkspace, NewWorkspace, Workspace, WorkspaceList},
     workspace::Phase,
 };
 use time::OffsetDateTime;
@@ -26,10 +26,10 @@ use crate::{
     config::Limits,
     core::{App, Core},
     db::{Scope, violated_constraint},
-    lifecycle::Event,
+    lifecycle::{Event, record},
     workspaces::{
         create::{self, DEFAULT_TEMPLATE, MAX_HOME_MIB, NAME_RULE, Source, is_valid_name},
-        deleted, limits,
+        deleted, idle, limits,
         view::{self, WorkspaceFilter},
     },
 };
@@ -150,12 +150,14 @@ pub async fn update_workspace(
             return Err(ApiError::invalid("name", NAME_RULE));
         }
         create::rename(&mut scope, id, name).await?;
-        audit::write(&mut scope, "workspace.rename", &id.to_string(), serde_json::json!({ "name": name }))
-            .await?;
     }
     if let Some(home_mib) = request.home_mib {
         limits::check_disk(&app.config)?;
         grow_home(&mut scope, &app.config.limits, id, home_mib).await?;
+    }
+    if let Some(name) = &request.name {
+        audit::write(&mut scope, "workspace.rename", &id.to_string(), serde_json::json!({ "name": name }))
+            .await?;
     }
     let changed = view::find(&mut scope, id).await?.ok_or_else(workspace_not_found)?;
     scope.commit().await?;
@@ -230,6 +232,53 @@ pub async fn stop_workspace(
     let allowed = authorize_workspace(&app, signed.caller(), id, Action::RunWorkspace).await?;
     apply_event(&app, allowed, id, Event::Stop, "workspace.stop").await?;
     read_workspace(&app, allowed, id).await.map(Json)
+}
+
+/// Hold a workspace
+///
+/// The workspace is not stopped for this time, even if nobody uses it. The operator limits the time; a later
+/// hold replaces an earlier one, and a stop ends it. `seconds` 0 releases the workspace.
+#[utoipa::path(
+    post,
+    path = "/workspaces/{id}/hold",
+    tag = "workspaces",
+    request_body = HoldWorkspace,
+    params(
+        ("id" = WorkspaceId, Path, description = "The workspace."),
+    ),
+    responses((status = 200, body = Workspace, description = "The workspace, held")),
+    extensions(("x-problem-codes" = json!(["not_running"]))),
+)]
+pub async fn hold_workspace(
+    State(app): State<App>,
+    signed: Signed,
+    Params(id): Params<WorkspaceId>,
+    Input(request): Input<HoldWorkspace>,
+) -> Result<Json<Workspace>> {
+    let allowed = authorize_workspace(&app, signed.caller(), id, Action::RunWorkspace).await?;
+    let (now, limits) = (app.now(), app.config.limits.idle);
+    let wanted = request.seconds.map(Duration::from_secs);
+    let held_until =
+        idle::hold_until(now, wanted, limits.stop_after, limits.max_hold).map_err(|max_hold| {
+            let hours = max_hold.as_secs_f64() / 3600.0;
+            let detail = format!(
+                "Cannot hold the workspace for so long: {hours} hours are the limit. Ask the operator of \
+             this server for more."
+            );
+            ApiError::invalid("seconds", &detail)
+        })?;
+    let mut scope = app.db.scope(allowed).await?;
+    let mut locked = record::lock(scope.connection(), id).await?.ok_or_else(workspace_not_found)?;
+    if locked.life.phase() != Phase::Running {
+        return Err(ApiError::new(Code::NotRunning, "Cannot hold the workspace: it is not running."));
+    }
+    idle::apply_hold(&mut locked.home, held_until);
+    record::save(scope.connection(), now, &mut locked, vec![]).await?;
+    let detail = serde_json::json!({ "seconds": held_until.map(|until| (until - now).whole_seconds()) });
+    audit::write(&mut scope, "workspace.hold", &id.to_string(), detail).await?;
+    let held = view::find(&mut scope, id).await?.ok_or_else(workspace_not_found)?;
+    scope.commit().await?;
+    Ok(Json(held))
 }
 
 /// Delete a workspace

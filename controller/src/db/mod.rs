@@ -35,6 +35,12 @@ const SETTINGS: [(&str, &str); 4] = [
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 
+/// Applies the migrations up to this one, as an older version did.
+#[cfg(test)]
+pub async fn migrate_to(version: i64, connection: &mut PgConnection) {
+    MIGRATIONS.run_to(version, connection).await.expect("migrated");
+}
+
 /// Why the database cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {

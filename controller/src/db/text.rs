@@ -3,6 +3,7 @@
 
 use protocol::{
     api::{
+        audit::AuditOutcome,
         auth::TokenScope,
         snapshot::{Consistency, SnapshotKind},
         user::Role,
@@ -82,8 +83,16 @@ impl TextEnum for Tier {
 }
 
 impl TextEnum for Role {
-    const NAMES: &'static [(Self, &'static str)] =
-        &[(Self::Member, "member"), (Self::Teacher, "teacher"), (Self::Owner, "owner")];
+    const NAMES: &'static [(Self, &'static str)] = &[
+        (Self::Member, "member"),
+        (Self::Auditor, "auditor"),
+        (Self::Teacher, "teacher"),
+        (Self::Owner, "owner"),
+    ];
+}
+
+impl TextEnum for AuditOutcome {
+    const NAMES: &'static [(Self, &'static str)] = &[(Self::Allowed, "allowed"), (Self::Refused, "refused")];
 }
 
 impl TextEnum for TokenScope {

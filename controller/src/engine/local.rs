@@ -95,7 +95,7 @@ impl LocalEngine {
             controller: config.socket().display().to_string(),
             stream_seconds: config.history.stream_seconds,
             upload_mib_per_hour: config.history.upload_mib_per_hour,
-            idle_stop_seconds: config.limits.idle.0.as_secs(),
+            idle_stop_seconds: config.limits.idle.stop_after.as_secs(),
             tasks,
             exits,
             children: Mutex::default(),

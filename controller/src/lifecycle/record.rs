@@ -3,6 +3,7 @@
 
 use protocol::{
     Epoch, ManifestId, SnapshotId, TenantId, UserId, VolumeId, WorkspaceId,
+    idle::AwakeReason,
     workspace::{Failure, HomeNotice, Phase, ProgramName, StepProgress},
 };
 use sqlx::{PgConnection, types::Json};
@@ -59,12 +60,24 @@ pub struct HomeStatus {
     pub killed_program: Option<ProgramName>,
     /// Everything written before this time is in the object store. Never moves back.
     pub safe_at: Option<OffsetDateTime>,
+    /// What keeps the workspace awake.
+    pub idle: IdleStatus,
+}
+
+/// What keeps a running workspace awake, and when it stops.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IdleStatus {
+    /// When it stops if nobody uses it.
+    pub stops_at: Option<OffsetDateTime>,
+    pub awake: Vec<AwakeReason>,
+    /// Until when a user holds it.
+    pub held_until: Option<OffsetDateTime>,
 }
 
 impl HomeStatus {
-    /// Without a runner nothing is being written.
+    /// Without a runner nothing is being written, and nothing is held.
     fn at_rest(self) -> Self {
-        Self { dirty_bytes: None, unreplicated_ms: None, notice: None, killed_program: None, ..self }
+        Self { used_bytes: self.used_bytes, safe_at: self.safe_at, ..Self::default() }
     }
 }
 
@@ -117,6 +130,9 @@ struct Row {
     home_notice: Option<Text<HomeNotice>>,
     killed_program: Option<String>,
     home_safe_at: Option<OffsetDateTime>,
+    idle_stops_at: Option<OffsetDateTime>,
+    awake: Json<Vec<AwakeReason>>,
+    held_until: Option<OffsetDateTime>,
     snapshot_requested: i64,
     snapshot_answered: i64,
     snapshot_answer: Option<Uuid>,
@@ -138,7 +154,9 @@ pub async fn lock(
                   w.failure as "failure: Json<Failure>", w.front, w.accelerator, v.head, w.home_mib,
                       w.dirty_bytes,
                   w.unreplicated_ms, w.home_used_bytes, w.home_notice as "home_notice: Text<HomeNotice>",
-                  w.killed_program, w.home_safe_at, w.snapshot_requested, w.snapshot_answered,
+                  w.killed_program, w.home_safe_at, w.idle_stops_at,
+                  w.awake as "awake: Json<Vec<AwakeReason>>", w.held_until, w.snapshot_requested,
+                  w.snapshot_answered,
                       w.snapshot_answer, w.repair_requested,
                   w.repair_answered, w.repair_objects
            from workspaces w join volumes v using (tenant_id, volume_id)
@@ -167,6 +185,7 @@ impl LockedWorkspace {
             notice: row.home_notice.map(|notice| notice.0),
             killed_program: row.killed_program.and_then(|name| ProgramName::try_from(name).ok()),
             safe_at: row.home_safe_at,
+            idle: IdleStatus { stops_at: row.idle_stops_at, awake: row.awake.0, held_until: row.held_until },
         };
         let snapshot_requests = SnapshotRequests {
             requested: row.snapshot_requested.unsigned_abs(),
@@ -316,7 +335,8 @@ async fn update(
              dirty_bytes = $15, unreplicated_ms = $16,
              home_used_bytes = $17, home_notice = $18, home_safe_at = $19,
              snapshot_requested = $20, snapshot_answered = $21, snapshot_answer = $22,
-             revision = revision + case when $23 then 1 else 0 end, killed_program = $24
+             revision = revision + case when $23 then 1 else 0 end, killed_program = $24,
+             idle_stops_at = $25, awake = $26, held_until = $27
          where tenant_id = $1 and workspace_id = $2",
         locked.tenant.0,
         locked.workspace.0,
@@ -342,6 +362,9 @@ async fn update(
         locked.snapshot_requests.answer.map(|id| id.0),
         locked.has_new_snapshot,
         locked.home.killed_program.as_ref().map(ProgramName::as_str),
+        locked.home.idle.stops_at,
+        Json(&locked.home.idle.awake) as _,
+        locked.home.idle.held_until,
     )
     .execute(connection)
     .await?;

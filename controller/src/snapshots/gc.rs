@@ -220,7 +220,11 @@ impl Gc {
         window: &Window,
         reachable: Option<&Reachable>,
     ) -> Result<GcReport, GcError> {
-        let is_needed = |name: &str| reachable.is_some_and(|reachable| reachable.contains(name));
+        // The anchors of the audit log belong to no snapshot, and outlive the tenant's key.
+        let anchors = audit::maintenance::anchor_prefix(tenant);
+        let is_needed = |name: &str| {
+            name.starts_with(&anchors) || reachable.is_some_and(|reachable| reachable.contains(name))
+        };
         let garbage: Vec<&ObjectInfo> =
             window.objects.iter().filter(|object| !is_needed(&object.name)).collect();
         let names: HashSet<&str> = garbage.iter().map(|object| object.name.as_str()).collect();

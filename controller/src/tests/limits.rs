@@ -3,11 +3,15 @@
 use std::time::Duration;
 
 use protocol::{
-    api::{scrub::ScrubReport, workspace::WorkspaceList},
+    api::{
+        scrub::ScrubReport,
+        workspace::{Workspace, WorkspaceList},
+    },
+    idle::AwakeReason,
     runner::{Command, Report},
-    workspace::{HomeNotice, Phase},
+    workspace::{HomeNotice, Phase, ProgramName},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::world::{Client, SOON, World, answer, snapshot, stream};
 
@@ -189,6 +193,7 @@ async fn idle_workspace_is_warned_and_stopped() {
         unreplicated_ms: 0,
         used_bytes: None,
         idle_seconds,
+        awake: vec![],
         notice: None,
         killed_program: None,
     };
@@ -206,4 +211,69 @@ async fn idle_workspace_is_warned_and_stopped() {
     assert_eq!(reply.desired.command, Command::Stop);
     runner.persist(1).await;
     assert_eq!(owner.reaches(id, Phase::Terminated).await.failure, None);
+}
+
+#[tokio::test]
+async fn jobs_and_holds_keep_workspace_running() {
+    let world = World::new().await;
+    let owner = world.owner().await;
+    let (id, runner) = owner.running(&world, "demo").await;
+    let job = AwakeReason::Job { program: ProgramName::try_from("pytest".to_owned()).ok() };
+    let home = |idle_hours: u64, awake: &[AwakeReason]| Report::Home {
+        dirty_bytes: 0,
+        at: time::OffsetDateTime::now_utc(),
+        unreplicated_ms: 0,
+        used_bytes: None,
+        idle_seconds: Some(idle_hours * 3600),
+        awake: awake.to_vec(),
+        notice: None,
+        killed_program: None,
+    };
+    let report = async |report| runner.report(vec![report]).await.expect("accepted").desired;
+    // Never in the middle of a job, whatever the agent says about the idle time.
+    assert_eq!(report(home(9, std::slice::from_ref(&job))).await.command, Command::Run);
+    let idle = owner.workspace(id).await.idle.expect("told");
+    assert_eq!((idle.stops_at, idle.awake), (None, vec![job]));
+
+    let hold = async |client: &Client, body: Value| {
+        client.post(&format!("/api/v1/workspaces/{id}/hold"), &body).await
+    };
+    let refused = hold(&owner, json!({ "seconds": 24 * 3600 + 1 })).await;
+    assert_eq!(refused.code(), "invalid");
+    assert!(refused.body.to_string().contains("24 hours are the limit"), "{}", refused.body);
+    let other = world.member(&owner, "member").await;
+    assert_eq!(hold(&other, json!({ "seconds": 60 })).await.code(), "not_found");
+    let held: Workspace = hold(&owner, json!({ "seconds": 7200 })).await.ok();
+    let held = held.idle.expect("running").held_until.expect("held");
+    let desired = report(home(9, &[])).await;
+    assert_eq!((desired.command, desired.held_until), (Command::Run, Some(held)));
+    let idle = owner.workspace(id).await.idle.expect("told");
+    assert_eq!((idle.stops_at, idle.held_until), (Some(held), Some(held)));
+
+    // Without a time, it runs as if it was used now. A release takes that back.
+    let kept: Workspace = hold(&owner, json!({})).await.ok();
+    let hours =
+        (kept.idle.expect("running").held_until.expect("held") - world.app().now()).as_seconds_f64() / 3600.0;
+    assert!((7.9..=8.0).contains(&hours), "{hours}");
+    let released: Workspace = hold(&owner, json!({ "seconds": 0 })).await.ok();
+    assert_eq!(released.idle.expect("running").held_until, None);
+    assert_eq!(report(home(9, &[])).await.command, Command::Stop);
+    runner.persist(1).await;
+    let stopped = owner.reaches(id, Phase::Terminated).await;
+    assert_eq!(stopped.idle, None);
+    assert_eq!(hold(&owner, json!({ "seconds": 60 })).await.code(), "not_running");
+}
+
+#[tokio::test]
+async fn stop_ends_a_hold() {
+    let world = World::new().await;
+    let owner = world.owner().await;
+    let (id, runner) = owner.running(&world, "demo").await;
+    let path = format!("/api/v1/workspaces/{id}/hold");
+    owner.post(&path, &json!({ "seconds": 7200 })).await.ok::<Workspace>();
+    owner.rest(id, &runner, 1).await;
+    assert_eq!(owner.act(id, "start").await.status, 200);
+    world.runner(id, 2).await.ready().await;
+    let running = owner.reaches(id, Phase::Running).await;
+    assert_eq!(running.idle.expect("running").held_until, None);
 }

@@ -1,6 +1,7 @@
 //! Tests of the controller as a whole, with a real Postgres.
 
 mod audit;
+mod audit_chain;
 mod browse;
 mod caches;
 mod classes;

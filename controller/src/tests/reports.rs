@@ -42,6 +42,7 @@ fn home(unreplicated_ms: u64, used_mib: u64, notice: Option<HomeNotice>) -> Repo
         unreplicated_ms,
         used_bytes: Some(used_mib * MIB),
         idle_seconds: None,
+        awake: vec![],
         notice,
         killed_program: None,
     }
@@ -58,6 +59,7 @@ async fn late_report_keeps_its_time() {
         unreplicated_ms,
         used_bytes: None,
         idle_seconds: None,
+        awake: vec![],
         notice: None,
         killed_program: None,
     };
@@ -85,6 +87,7 @@ async fn heartbeats_and_safe_times_are_sent() {
         unreplicated_ms: 0,
         used_bytes: None,
         idle_seconds: None,
+        awake: vec![],
         notice: None,
         killed_program: None,
     };

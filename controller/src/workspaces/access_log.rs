@@ -1,5 +1,5 @@
-//! Records in the audit log that somebody sees the content of another user's workspace, and that
-//! programs run.
+//! Records in the audit log that somebody opens streams to a workspace, sees the content of another user's
+//! workspace, or runs programs.
 //!
 //! A page opens several streams and opens them again after each interruption, and a script may run
 //! programs in a loop. Entries are limited for each session and workspace, so that neither fills the
@@ -15,7 +15,7 @@ use crate::{
     identity::rate_limits::{KeyedLimit, Limit},
 };
 
-/// Watching and browsing: once in ten minutes.
+/// Connecting, watching and browsing: once in ten minutes.
 const READING: Limit = Limit { burst: 1, refill_interval: Duration::from_mins(10) };
 /// Programs: each of the first 100, then one in ten seconds.
 const EXEC: Limit = Limit { burst: 100, refill_interval: Duration::from_secs(10) };
@@ -25,6 +25,8 @@ const MAX_KEYS: usize = 20_000;
 /// A use of a workspace that the audit log mentions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ContentAccess {
+    /// The owner opens terminals, documents or files of the running workspace.
+    Connect,
     /// Another user sees terminals, documents or files of the running workspace.
     Watch,
     /// Another user reads files of its snapshots.
@@ -34,8 +36,10 @@ pub enum ContentAccess {
 }
 
 impl ContentAccess {
-    fn action(self) -> &'static str {
+    /// Its name in the audit log.
+    pub fn action(self) -> &'static str {
         match self {
+            Self::Connect => "workspace.connect",
             Self::Watch => "workspace.watch",
             Self::Browse => "workspace.browse",
             Self::Exec => "workspace.exec",

@@ -17,6 +17,7 @@ use time::OffsetDateTime;
 
 use super::{access_log::ContentAccess, view};
 use crate::{
+    audit::refusals::{self, Refusal},
     authz::{Action, Caller, NotAllowed, WorkspaceFacts, authorize, workspace_access},
     core::Core,
     db::{Scope, text::Text},
@@ -35,6 +36,9 @@ pub enum GrantError {
     Unauthenticated,
     #[error("Cannot open a stream: there is no such workspace")]
     NoWorkspace,
+    /// The caller may not see the workspace. Clients are told that there is none.
+    #[error("Cannot open a stream: the workspace is hidden from the caller")]
+    Hidden,
     /// The caller may only watch.
     #[error("Cannot open a stream: write access is needed")]
     ReadOnly,
@@ -56,11 +60,30 @@ pub async fn issue(core: &Core, request: &GrantRequest) -> Result<GrantReply, Gr
     let session = sessions::find(system.connection(), now, request.credential.expose()).await?;
     system.commit().await?;
     let session = session.ok_or(GrantError::Unauthenticated)?;
-    if request.needs > session.scope.max_access() {
-        return Err(GrantError::TokenScope);
+    let (caller, max_access) = (session.caller, session.scope.max_access());
+    let issued = if request.needs > max_access {
+        Err(GrantError::TokenScope)
+    } else {
+        issue_for_open(core, &caller, request.workspace, (request.needs, max_access), request.kind).await
+    };
+    if matches!(issued, Err(GrantError::TokenScope | GrantError::ReadOnly | GrantError::Hidden)) {
+        record_refusal(core, &caller, request).await?;
     }
-    let max_access = session.scope.max_access();
-    issue_for_open(core, &session.caller, request.workspace, (request.needs, max_access), request.kind).await
+    issued
+}
+
+/// Records in the audit log that a stream was refused.
+async fn record_refusal(core: &Core, caller: &Caller, request: &GrantRequest) -> Result<(), sqlx::Error> {
+    let refusal = Refusal {
+        actor: Some(caller.user),
+        action: "workspace.connect",
+        subject: request.workspace.to_string(),
+        key: caller.user.to_string(),
+        detail: serde_json::json!({ "kind": request.kind, "needs": request.needs }),
+    };
+    let mut system = core.db.system().await?;
+    refusals::record(system.connection(), core.now(), caller.tenant, &refusal).await?;
+    system.commit().await
 }
 
 /// Issues a grant to a caller whose credential was checked earlier, if the session is still open.
@@ -90,9 +113,12 @@ async fn issue_for_open(
 ) -> Result<GrantReply, GrantError> {
     let now = core.now();
     let mut scope = core.db.scope(authorize(caller, Action::UseWorkspaces)?).await?;
-    let row = view::find_row(&mut scope, workspace).await?.ok_or(GrantError::NoWorkspace)?;
+    let Some(row) = view::find_row(&mut scope, workspace).await? else {
+        let is_hidden = view::is_hidden(&mut scope, workspace).await?;
+        return Err(if is_hidden { GrantError::Hidden } else { GrantError::NoWorkspace });
+    };
     let facts = row.facts();
-    let access = workspace_access(caller, &facts).ok_or(GrantError::NoWorkspace)?;
+    let access = workspace_access(caller, &facts).ok_or(GrantError::Hidden)?;
     if needs > access {
         return Err(GrantError::ReadOnly);
     }
@@ -111,7 +137,10 @@ async fn issue_for_open(
     let content = match kind {
         RouteKind::Exec => Some(ContentAccess::Exec),
         _ if facts.owner != caller.user => Some(ContentAccess::Watch),
-        _ => None,
+        RouteKind::Terminal | RouteKind::Document | RouteKind::Files | RouteKind::Git => {
+            Some(ContentAccess::Connect)
+        }
+        RouteKind::Stats => None,
     };
     core.access_log.commit(scope, content, workspace, facts.owner).await?;
     let grant = Grant {

@@ -10,6 +10,7 @@ pub mod create;
 pub mod deleted;
 pub mod grants;
 pub mod idempotency;
+pub mod idle;
 pub mod limits;
 pub mod network;
 pub mod network_policies;

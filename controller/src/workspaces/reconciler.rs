@@ -13,6 +13,7 @@ use tokio::{sync::mpsc, time::Instant};
 
 use super::{clock_gap::ClockGap, placement};
 use crate::{
+    audit,
     core::{App, Core},
     engine::RunnerExit,
     events::Subscription,
@@ -146,7 +147,8 @@ async fn end_overdue(core: &Core, now: OffsetDateTime) -> Result<(), sqlx::Error
     Ok(())
 }
 
-/// Deletes sessions, links, imports and open readers that have expired.
+/// Deletes sessions, links, imports and open readers that have expired, and records the refused attempts of
+/// the last hour.
 async fn sweep(core: &Core) -> Result<(), sqlx::Error> {
     let mut system = core.db.system().await?;
     core.chunk_readers.close_idle();
@@ -155,7 +157,9 @@ async fn sweep(core: &Core) -> Result<(), sqlx::Error> {
     if imports > 0 {
         tracing::info!(imports, "deleted abandoned imports");
     }
-    system.commit().await
+    system.commit().await?;
+    audit::refusals::fold(&core.db, core.now()).await?;
+    Ok(())
 }
 
 async fn record_exit(core: &Core, exit: RunnerExit) {

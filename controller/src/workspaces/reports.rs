@@ -6,7 +6,7 @@ use std::time::Duration;
 use protocol::{
     ManifestId,
     api::snapshot::SnapshotKind,
-    idle::{self, IdleState},
+    idle::IdleState,
     runner::{
         Command, DesiredRunnerState, MAX_REPORTS, MAX_WAIT_MS, RepairOutcome, Report, ReportReply,
         ReportRequest,
@@ -18,7 +18,10 @@ use subtle::ConstantTimeEq as _;
 use time::OffsetDateTime;
 use tokio::time::{Instant, timeout_at};
 
-use super::{network, repair_requests};
+use super::{
+    idle::{self, UseReport},
+    network, repair_requests,
+};
 use crate::{
     audit,
     core::Core,
@@ -78,6 +81,7 @@ async fn desired_state(
         repair: locked.repair_requests.pending(),
         home_mib: locked.home_mib,
         network: network::find_spec(connection, (locked.tenant, locked.workspace)).await?,
+        held_until: locked.home.idle.held_until,
     })
 }
 
@@ -160,11 +164,13 @@ async fn record_report(
             unreplicated_ms,
             used_bytes,
             idle_seconds,
+            awake,
             notice,
             killed_program,
         } => {
-            let idle = Duration::from_secs(idle_seconds.unwrap_or_default());
-            let idle = idle::decide(idle, core.config.limits.idle.0);
+            let report = UseReport { idle: Duration::from_secs(idle_seconds.unwrap_or_default()), awake };
+            let limit = core.config.limits.idle.stop_after;
+            let (idle, decision) = idle::observe(&locked.home.idle, now, limit, report);
             let unreplicated_ms = saturating_i64(unreplicated_ms);
             // As of the time of the report, however late it arrives. A clock that is ahead of ours
             // is not believed.
@@ -173,12 +179,13 @@ async fn record_report(
                 dirty_bytes: Some(saturating_i64(dirty_bytes)),
                 unreplicated_ms: Some(unreplicated_ms),
                 used_bytes: used_bytes.map(saturating_i64).or(locked.home.used_bytes),
-                notice: notice.or((idle != IdleState::Active).then_some(HomeNotice::IdleStop)),
+                notice: notice.or((decision.state != IdleState::Active).then_some(HomeNotice::IdleStop)),
                 killed_program,
                 safe_at: locked.home.safe_at.max(safe_at),
+                idle,
             };
             let is_running = locked.life.command() == Command::Run;
-            if idle != IdleState::Expired || !is_running {
+            if decision.state != IdleState::Expired || !is_running {
                 return Ok(vec![]);
             }
             let (tenant, subject) = (locked.tenant, locked.workspace.to_string());

@@ -2,7 +2,12 @@
 
 use protocol::{
     ClassId, Epoch, TenantId, UserId, WorkspaceId,
-    api::{snapshot::Origin, user::Role, workspace::Workspace},
+    api::{
+        snapshot::Origin,
+        user::Role,
+        workspace::{Workspace, WorkspaceIdle},
+    },
+    idle::AwakeReason,
     workspace::{Failure, HomeNotice, Phase, ProgramName, Resources, StepProgress},
 };
 use sqlx::types::Json;
@@ -45,6 +50,9 @@ pub struct WorkspaceRow {
     home_used_bytes: Option<i64>,
     home_notice: Option<Text<HomeNotice>>,
     killed_program: Option<String>,
+    idle_stops_at: Option<OffsetDateTime>,
+    awake: Json<Vec<AwakeReason>>,
+    held_until: Option<OffsetDateTime>,
     forked_from: Option<Uuid>,
     forked_at: Option<OffsetDateTime>,
     is_deleting: bool,
@@ -88,6 +96,11 @@ impl WorkspaceRow {
             home_used_bytes: self.home_used_bytes.map(i64::unsigned_abs),
             home_notice: self.home_notice.map(|notice| notice.0),
             killed_program: self.killed_program.and_then(|name| ProgramName::try_from(name).ok()),
+            idle: (self.phase.0 == Phase::Running).then_some(WorkspaceIdle {
+                stops_at: self.idle_stops_at,
+                awake: self.awake.0,
+                held_until: self.held_until,
+            }),
             forked_from: self
                 .forked_from
                 .zip(self.forked_at)
@@ -136,7 +149,8 @@ pub async fn find_rows(scope: &mut Scope, filter: WorkspaceFilter) -> Result<Vec
                       w.failure as "failure: Json<Failure>",
                   w.accelerator, greatest(v.safe_at, w.home_safe_at) as safe_at, w.dirty_bytes,
                   w.unreplicated_ms, w.home_used_bytes, w.home_notice as "home_notice: Text<HomeNotice>",
-                      w.killed_program, w.forked_from,
+                      w.killed_program, w.idle_stops_at, w.awake as "awake: Json<Vec<AwakeReason>>",
+                  w.held_until, w.forked_from,
                   w.forked_at, w.desired_state = 'deleted' as "is_deleting!", v.stored_bytes, w.created_at,
                   w.last_used_at
            from workspaces w
@@ -173,6 +187,19 @@ pub async fn find_row(
     workspace: WorkspaceId,
 ) -> Result<Option<WorkspaceRow>, sqlx::Error> {
     Ok(find_rows(scope, WorkspaceFilter { workspace: Some(workspace), class: None }).await?.pop())
+}
+
+/// Whether a workspace exists that the caller may not see, rather than none.
+pub async fn is_hidden(scope: &mut Scope, workspace: WorkspaceId) -> Result<bool, sqlx::Error> {
+    let tenant = scope.tenant();
+    sqlx::query_scalar!(
+        r#"select exists (select from workspaces
+               where tenant_id = $1 and workspace_id = $2 and deleted_at is null) as "is_hidden!""#,
+        tenant,
+        workspace.0,
+    )
+    .fetch_one(scope.connection())
+    .await
 }
 
 /// Finds a workspace as the caller sees it.

@@ -37,6 +37,9 @@ pub struct GrantRequest {
     pub needs: Access,
     /// What the route is about.
     pub kind: RouteKind,
+    /// Network address of the client, for the audit log.
+    #[serde(default)]
+    pub address: String,
 }
 
 /// The grant, and where to present it. A refusal is a [`crate::problem::Problem`].

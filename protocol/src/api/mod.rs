@@ -5,6 +5,7 @@
 //! ignored; absent optional fields are null. Every error is a [`crate::problem::Problem`].
 
 pub mod admin;
+pub mod audit;
 pub mod auth;
 pub mod class;
 pub mod import;

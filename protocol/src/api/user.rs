@@ -12,6 +12,8 @@ use crate::{Redacted, TenantId, UserId};
 pub enum Role {
     /// May use their own workspaces and the classes they joined.
     Member,
+    /// A member who may also read the audit log of the tenant.
+    Auditor,
     /// May also run classes and see their students' workspaces.
     Teacher,
     /// May also manage users and everything else of the tenant.

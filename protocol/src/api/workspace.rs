@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 
 use crate::{
     Access, ClassId, Epoch, UserId, WorkspaceId,
+    idle::AwakeReason,
     workspace::{Failure, HomeNotice, Phase, ProgramName, Resources, StepProgress},
 };
 
@@ -106,6 +107,9 @@ pub struct Workspace {
     /// With the notice `out_of_memory`: the program that the kernel has ended.
     #[serde(default)]
     pub killed_program: Option<ProgramName>,
+    /// While running: what keeps it awake, and when it stops. Absent if the runner has not told yet.
+    #[serde(default)]
+    pub idle: Option<WorkspaceIdle>,
     /// Where its home came from, if it is a fork.
     #[serde(default)]
     pub forked_from: Option<super::snapshot::Origin>,
@@ -122,6 +126,30 @@ pub struct Workspace {
     /// When it was last started or connected to.
     #[serde(with = "time::serde::rfc3339::option", default)]
     pub last_used_at: Option<OffsetDateTime>,
+}
+
+/// What keeps a running workspace awake, and when it stops if that ends.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"stops_at": null, "awake": [{"kind": "job", "program": "pytest"}],
+    "held_until": "2026-03-02T18:00:00Z"}))]
+pub struct WorkspaceIdle {
+    /// When it is stopped if nobody uses it until then. Absent while a job runs, and if it is never stopped.
+    #[serde(with = "time::serde::rfc3339::option", default)]
+    pub stops_at: Option<OffsetDateTime>,
+    /// What keeps it awake at the moment.
+    pub awake: Vec<AwakeReason>,
+    /// It is not stopped before this time, even if nobody uses it.
+    #[serde(with = "time::serde::rfc3339::option", default)]
+    pub held_until: Option<OffsetDateTime>,
+}
+
+/// For how long to hold a workspace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"seconds": 7200}))]
+pub struct HoldWorkspace {
+    /// From now on. 0 releases it. Absent: as long as it would run if it was used now.
+    #[serde(default)]
+    pub seconds: Option<u64>,
 }
 
 /// The workspaces that the caller may see.

@@ -260,6 +260,7 @@ mod tests {
             unreplicated_ms: 0,
             used_bytes: None,
             idle_seconds: None,
+            awake: vec![],
             notice: None,
             killed_program: None,
         }

@@ -10,6 +10,7 @@ use protocol::{
     ManifestId,
     runner::{Command, NetworkSpec, RepairRequest, ReportReply, RunnerSpec},
 };
+use time::OffsetDateTime;
 
 /// Why this runner must stop serving and may report nothing more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub struct DesiredState {
     pub home_mib: u32,
     /// The network policy. None until a reply names one: the specification's is enforced then.
     pub network: Option<NetworkSpec>,
+    /// Until when a user holds the workspace. Of the last reply: it only decides about warnings.
+    pub held_until: Option<OffsetDateTime>,
 }
 
 /// What this runner has done, or is doing, of the desired state.
@@ -93,6 +96,7 @@ impl DesiredState {
             repair: RepairRequest { number: acknowledged.repair_request, objects: Vec::new() },
             home_mib: acknowledged.home_mib,
             network: None,
+            held_until: None,
         }
     }
 
@@ -120,6 +124,7 @@ impl ControllerState {
     pub fn apply_reply(&mut self, reply: &ReportReply) {
         let desired = &mut self.desired;
         desired.command = reply.desired.command;
+        desired.held_until = reply.desired.held_until;
         desired.snapshot_request = desired.snapshot_request.max(reply.desired.snapshot);
         let repair = reply.desired.repair.as_ref();
         if let Some(repair) = repair.filter(|repair| repair.number > desired.repair.number) {
@@ -177,6 +182,7 @@ mod tests {
                 repair: Some(RepairRequest::default()),
                 home_mib: 50,
                 network: NetworkSpec { revision: 3, policy: EffectivePolicy::Open },
+                held_until: None,
             },
             committed: Vec::new(),
             lease_ms: Some(1),
@@ -198,6 +204,7 @@ mod tests {
                 repair: None,
                 home_mib: 100,
                 network,
+                held_until: None,
             };
             state.apply_reply(&ReportReply { desired, committed: Vec::new(), lease_ms: None });
         }

@@ -20,6 +20,8 @@ import type {
 } from "./agent";
 import { serverEvents, textOf } from "./server-events";
 import type {
+  AuditPage,
+  AuditVerification,
   Changes,
   ScrubReport,
   Class,
@@ -123,6 +125,8 @@ export const workspacesApi = {
     request<Workspace>(`/workspaces/${id}`, { method: "PATCH", json: { home_mib: mib } }),
   start: (id: string) => post<Workspace>(`/workspaces/${id}/start`),
   stop: (id: string) => post<Workspace>(`/workspaces/${id}/stop`),
+  /** Keeps it running as if it was used now. */
+  hold: (id: string) => post<Workspace>(`/workspaces/${id}/hold`),
   remove: (id: string) => remove(`/workspaces/${id}`),
   /** Possible for a few days after the deletion. The home is the one saved last. */
   undelete: (id: string) => post<Workspace>(`/workspaces/${id}/undelete`),
@@ -254,6 +258,21 @@ export const networkApi = {
 export const retentionApi = {
   get: () => request<Retention>("/retention"),
   set: (policy: Retention) => request<Retention>("/retention", { method: "PUT", json: policy }),
+};
+
+/** The server reads the whole log. */
+const VERIFY_TIMEOUT_MS = 3_600_000;
+
+export const auditApi = {
+  /** Newest first. `before` is the number of the last entry of the page before. */
+  list: (filter: URLSearchParams, signal?: AbortSignal, before?: number) => {
+    const query = new URLSearchParams(filter);
+    if (before !== undefined) query.set("before", String(before));
+    return request<AuditPage>(`/audit?${query}`, signal ? { signal } : {});
+  },
+  exportUrl: (filter: URLSearchParams) => `/api/v1/audit/export?${filter}`,
+  verify: () =>
+    request<AuditVerification>("/audit/verify", { method: "POST", json: {}, timeoutMs: VERIFY_TIMEOUT_MS }),
 };
 
 /** A thousand students take a while: each gets an account, a workspace and an invitation. */

@@ -93,6 +93,102 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List entries of the audit log
+         * @description For owners and auditors. Without `after`, the newest entries come first; the next page begins with
+         *     `before` and the number of the last one. With `after`, the oldest come first, to follow the log.
+         *
+         *     Token scope: `read`.
+         */
+        get: operations["list_audit_entries"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/audit/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Export the audit log
+         * @description For owners and auditors. Streams the entries as JSON lines, the oldest first. Without a filter, the lines can be
+         *     verified without the server: `burrow audit verify --file`. The export is itself recorded.
+         *
+         *     Token scope: `read`.
+         */
+        get: operations["export_audit_log"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/audit/retention": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get the retention of the audit log
+         * @description Token scope: `read`.
+         */
+        get: operations["get_audit_retention"];
+        /**
+         * Set the retention of the audit log
+         * @description For owners with a confirmed session. Older entries are removed within minutes; what stays can still be
+         *     verified.
+         *
+         *     Token scope: `admin`.
+         */
+        put: operations["set_audit_retention"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/audit/verify": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Verify the audit log
+         * @description For owners and auditors. Reads all entries, computes their hashes again, and compares them with the anchors in
+         *     the object store. One verification runs at a time.
+         *
+         *     Token scope: `read`.
+         */
+        post: operations["verify_audit_log"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/auth/confirm": {
         parameters: {
             query?: never;
@@ -1792,6 +1888,29 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/workspaces/{id}/hold": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Hold a workspace
+         * @description The workspace is not stopped for this time, even if nobody uses it. The operator limits the time; a later
+         *     hold replaces an earlier one, and a stop ends it. `seconds` 0 releases the workspace.
+         *
+         *     Token scope: `workspaces`.
+         */
+        post: operations["hold_workspace"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/workspaces/{id}/network": {
         parameters: {
             query?: never;
@@ -2284,6 +2403,150 @@ export interface components {
              * @description Offset at which the output that follows begins.
              */
             start: number;
+        };
+        /**
+         * @description An entry of the audit log.
+         * @example {
+         *       "action": "workspace.watch",
+         *       "actor": "0197a3b0-1c2d-7e3f-8a4b-5c6d7e8f9011",
+         *       "actor_email": "anna@example.org",
+         *       "address": "198.51.100.7",
+         *       "at": "2026-03-02T09:14:07.250913Z",
+         *       "detail": {
+         *         "owner": "0197a3b0-5061-7273-8e8f-901122334455"
+         *       },
+         *       "hash": "fcde2b2edba56bf408601fb721fe9b5c338d10ee429ea04fae5511b68fbf8fb9",
+         *       "outcome": "allowed",
+         *       "previous": "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae",
+         *       "request": "0197a3b0-3e4f-7051-8c6d-7e8f90112233",
+         *       "seq": 4711,
+         *       "session": "0197a3b0-2d3e-7f40-9b5c-6d7e8f901122",
+         *       "subject": "0197a3b0-4f50-7162-9d7e-8f9011223344",
+         *       "tenant": "0197a3b0-0f1e-7d2c-8b3a-495867768594"
+         *     }
+         */
+        AuditEntry: {
+            /** @description What was done, such as `workspace.create`. */
+            action: string;
+            actor?: components["schemas"]["UserId"] | null;
+            /** @description The present address of the user, for readers. It is not a part of the hash. */
+            actor_email?: string | null;
+            /** @description Network address of the client. Absent for the server itself and for commands on its host. */
+            address?: string | null;
+            /**
+             * Format: date-time
+             * @description When it was written.
+             */
+            at: string;
+            /** @description More about the act. It contains no secret and nothing that a user typed into a workspace. */
+            detail: Record<string, never>;
+            /** @description SHA-256 of the entry, including `previous`. */
+            hash: string;
+            /** @description Whether it was allowed. */
+            outcome: components["schemas"]["AuditOutcome"];
+            /** @description Hash of the entry before, or zeros. */
+            previous: string;
+            /** @description Identifies the request. */
+            request?: string | null;
+            /**
+             * Format: int64
+             * @description Numbers the entries of the tenant, without gaps. The order in which they were written.
+             */
+            seq: number;
+            session?: components["schemas"]["SessionId"] | null;
+            /** @description What it was done to: an id or a path. */
+            subject: string;
+            /** @description The organisation whose log it is. */
+            tenant: components["schemas"]["TenantId"];
+        };
+        /**
+         * @description Whether an act was allowed.
+         * @enum {string}
+         */
+        AuditOutcome: "allowed" | "refused";
+        /** @description A page of the audit log. */
+        AuditPage: {
+            /** @description The newest first, or with `after` the oldest first. */
+            entries: components["schemas"]["AuditEntry"][];
+            /** @description Whether there are more in this direction. */
+            has_more: boolean;
+        };
+        /**
+         * @description How long entries are kept.
+         * @example {
+         *       "days": 365
+         *     }
+         */
+        AuditRetention: {
+            /**
+             * Format: int32
+             * @description 30 to 3650.
+             */
+            days: number;
+        };
+        /**
+         * @description The result of a verification of the whole log.
+         * @example {
+         *       "anchors": 12,
+         *       "entries": 4711,
+         *       "faults": [],
+         *       "first_seq": 1,
+         *       "is_intact": true,
+         *       "last_anchored_seq": 4700,
+         *       "last_seq": 4711,
+         *       "pruned_seq": 0
+         *     }
+         */
+        AuditVerification: {
+            /**
+             * Format: int64
+             * @description Anchors in the object store that were compared.
+             */
+            anchors: number;
+            /**
+             * Format: int64
+             * @description Entries that were read.
+             */
+            entries: number;
+            /** @description What was found, at most 20 faults. */
+            faults: string[];
+            /**
+             * Format: int64
+             * @description The oldest of them. Zero if there are none.
+             */
+            first_seq: number;
+            /** @description Whether nothing was found. */
+            is_intact: boolean;
+            /**
+             * Format: int64
+             * @description The newest entry whose hash is in the object store. Entries after it rely on the database alone.
+             */
+            last_anchored_seq: number;
+            /**
+             * Format: int64
+             * @description The newest of them. Zero if there are none.
+             */
+            last_seq: number;
+            /**
+             * Format: int64
+             * @description The newest entry that retention has removed. Zero if there is none.
+             */
+            pruned_seq: number;
+        };
+        /** @description Something that keeps a workspace awake. */
+        AwakeReason: {
+            /** @enum {string} */
+            kind: "use";
+        } | {
+            /** @enum {string} */
+            kind: "job";
+            program?: components["schemas"]["ProgramName"] | null;
+        } | {
+            /** @enum {string} */
+            kind: "exec";
+        } | {
+            /** @enum {string} */
+            kind: "cpu";
         };
         /** @description Answer to `git/blame`: the commit that a line comes from. */
         BlamedLine: {
@@ -3179,6 +3442,19 @@ export interface components {
              * @description All objects of the tenant.
              */
             objects: number;
+        };
+        /**
+         * @description For how long to hold a workspace.
+         * @example {
+         *       "seconds": 7200
+         *     }
+         */
+        HoldWorkspace: {
+            /**
+             * Format: int64
+             * @description From now on. 0 releases it. Absent: as long as it would run if it was used now.
+             */
+            seconds?: number | null;
         };
         /** @description One server-sent event of a running operation, as JSON. */
         GitEvent: {
@@ -4221,7 +4497,7 @@ export interface components {
          * @description What a user may do in the tenant, in ascending order of rights.
          * @enum {string}
          */
-        Role: "member" | "teacher" | "owner";
+        Role: "member" | "auditor" | "teacher" | "owner";
         /**
          * @description What a row of a roster means for the class.
          * @enum {string}
@@ -4441,6 +4717,11 @@ export interface components {
             /** @description The signed-in user. */
             user: components["schemas"]["User"];
         };
+        /**
+         * Format: uuid
+         * @description One signed-in browser or one token.
+         */
+        SessionId: string;
         /**
          * @description A new password for the current user. Every other session ends.
          * @example {
@@ -5075,6 +5356,7 @@ export interface components {
             home_used_bytes?: number | null;
             /** @description Identifies the workspace. */
             id: components["schemas"]["WorkspaceId"];
+            idle?: components["schemas"]["WorkspaceIdle"] | null;
             /** @description Whether it is being deleted. Its name is free, and it disappears when its sandbox has stopped. */
             is_deleting: boolean;
             killed_program?: components["schemas"]["ProgramName"] | null;
@@ -5129,6 +5411,33 @@ export interface components {
          * @description A workspace: what a user creates, starts, stops and deletes.
          */
         WorkspaceId: string;
+        /**
+         * @description What keeps a running workspace awake, and when it stops if that ends.
+         * @example {
+         *       "awake": [
+         *         {
+         *           "kind": "job",
+         *           "program": "pytest"
+         *         }
+         *       ],
+         *       "held_until": "2026-03-02T18:00:00Z",
+         *       "stops_at": null
+         *     }
+         */
+        WorkspaceIdle: {
+            /** @description What keeps it awake at the moment. */
+            awake: components["schemas"]["AwakeReason"][];
+            /**
+             * Format: date-time
+             * @description It is not stopped before this time, even if nobody uses it.
+             */
+            held_until?: string | null;
+            /**
+             * Format: date-time
+             * @description When it is stopped if nobody uses it until then. Absent while a job runs, and if it is never stopped.
+             */
+            stops_at?: string | null;
+        };
         /** @description The workspaces that the caller may see. */
         WorkspaceList: {
             /** @description Oldest first. */
@@ -5796,6 +6105,817 @@ export interface operations {
                      *       "status": 403,
                      *       "title": "Not allowed",
                      *       "type": "about:blank#forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: An internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "internal",
+                     *       "detail": "An internal error.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 500,
+                     *       "title": "An internal error",
+                     *       "type": "about:blank#internal"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: Not available at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Not available at the moment.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 503,
+                     *       "title": "Not available at the moment",
+                     *       "type": "about:blank#unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `timeout`: Took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "timeout",
+                     *       "detail": "Took too long.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 504,
+                     *       "title": "Took too long",
+                     *       "type": "about:blank#timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_audit_entries: {
+        parameters: {
+            query?: {
+                /** @description Id or email address of the user who acted. */
+                actor?: string;
+                /** @description An action such as `workspace.start`, or all that begin so: `workspace.`. */
+                action?: string;
+                /** @description What it was done to: an id or a path, as in the entries. */
+                subject?: string;
+                /** @description `allowed` or `refused`. */
+                outcome?: components["schemas"]["AuditOutcome"];
+                /** @description Not before this instant. */
+                from?: string;
+                /** @description Before this instant. */
+                until?: string;
+                /** @description Newest first, from the entry before the one with this number. */
+                before?: number;
+                /** @description Oldest first, from the entry after the one with this number. */
+                after?: number;
+                /** @description 1 to 500; absent: 100. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of entries */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditPage"];
+                };
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "bad_request",
+                     *       "detail": "The request cannot be understood.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 400,
+                     *       "title": "The request cannot be understood",
+                     *       "type": "about:blank#bad_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Sign in first.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 401,
+                     *       "title": "Sign in first",
+                     *       "type": "about:blank#unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Not allowed.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 403,
+                     *       "title": "Not allowed",
+                     *       "type": "about:blank#forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: A value is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid",
+                     *       "detail": "A value is not valid.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 422,
+                     *       "title": "A value is not valid",
+                     *       "type": "about:blank#invalid"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: An internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "internal",
+                     *       "detail": "An internal error.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 500,
+                     *       "title": "An internal error",
+                     *       "type": "about:blank#internal"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: Not available at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Not available at the moment.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 503,
+                     *       "title": "Not available at the moment",
+                     *       "type": "about:blank#unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `timeout`: Took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "timeout",
+                     *       "detail": "Took too long.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 504,
+                     *       "title": "Took too long",
+                     *       "type": "about:blank#timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    export_audit_log: {
+        parameters: {
+            query?: {
+                /** @description Id or email address of the user who acted. */
+                actor?: string;
+                /** @description An action such as `workspace.start`, or all that begin so: `workspace.`. */
+                action?: string;
+                /** @description What it was done to: an id or a path, as in the entries. */
+                subject?: string;
+                /** @description `allowed` or `refused`. */
+                outcome?: components["schemas"]["AuditOutcome"];
+                /** @description Not before this instant. */
+                from?: string;
+                /** @description Before this instant. */
+                until?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One entry in each line */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/x-ndjson": components["schemas"]["AuditEntry"];
+                };
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "bad_request",
+                     *       "detail": "The request cannot be understood.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 400,
+                     *       "title": "The request cannot be understood",
+                     *       "type": "about:blank#bad_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Sign in first.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 401,
+                     *       "title": "Sign in first",
+                     *       "type": "about:blank#unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Not allowed.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 403,
+                     *       "title": "Not allowed",
+                     *       "type": "about:blank#forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: A value is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid",
+                     *       "detail": "A value is not valid.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 422,
+                     *       "title": "A value is not valid",
+                     *       "type": "about:blank#invalid"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: An internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "internal",
+                     *       "detail": "An internal error.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 500,
+                     *       "title": "An internal error",
+                     *       "type": "about:blank#internal"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: Not available at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Not available at the moment.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 503,
+                     *       "title": "Not available at the moment",
+                     *       "type": "about:blank#unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `timeout`: Took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "timeout",
+                     *       "detail": "Took too long.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 504,
+                     *       "title": "Took too long",
+                     *       "type": "about:blank#timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_audit_retention: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description How long entries are kept */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditRetention"];
+                };
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "bad_request",
+                     *       "detail": "The request cannot be understood.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 400,
+                     *       "title": "The request cannot be understood",
+                     *       "type": "about:blank#bad_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Sign in first.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 401,
+                     *       "title": "Sign in first",
+                     *       "type": "about:blank#unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Not allowed.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 403,
+                     *       "title": "Not allowed",
+                     *       "type": "about:blank#forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: An internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "internal",
+                     *       "detail": "An internal error.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 500,
+                     *       "title": "An internal error",
+                     *       "type": "about:blank#internal"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: Not available at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Not available at the moment.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 503,
+                     *       "title": "Not available at the moment",
+                     *       "type": "about:blank#unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `timeout`: Took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "timeout",
+                     *       "detail": "Took too long.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 504,
+                     *       "title": "Took too long",
+                     *       "type": "about:blank#timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    set_audit_retention: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AuditRetention"];
+            };
+        };
+        responses: {
+            /** @description The new retention */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditRetention"];
+                };
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "bad_request",
+                     *       "detail": "The request cannot be understood.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 400,
+                     *       "title": "The request cannot be understood",
+                     *       "type": "about:blank#bad_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Sign in first.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 401,
+                     *       "title": "Sign in first",
+                     *       "type": "about:blank#unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description `forbidden`: Not allowed
+             *
+             *     `confirmation_required`: Confirm your password
+             *
+             *     `foreign_origin`: The request comes from a page of another origin
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Not allowed.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 403,
+                     *       "title": "Not allowed",
+                     *       "type": "about:blank#forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_large`: Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "too_large",
+                     *       "detail": "Too large.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 413,
+                     *       "title": "Too large",
+                     *       "type": "about:blank#too_large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: A value is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid",
+                     *       "detail": "A value is not valid.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 422,
+                     *       "title": "A value is not valid",
+                     *       "type": "about:blank#invalid"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: An internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "internal",
+                     *       "detail": "An internal error.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 500,
+                     *       "title": "An internal error",
+                     *       "type": "about:blank#internal"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: Not available at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Not available at the moment.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 503,
+                     *       "title": "Not available at the moment",
+                     *       "type": "about:blank#unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `timeout`: Took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "timeout",
+                     *       "detail": "Took too long.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 504,
+                     *       "title": "Took too long",
+                     *       "type": "about:blank#timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    verify_audit_log: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What was found */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditVerification"];
+                };
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "bad_request",
+                     *       "detail": "The request cannot be understood.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 400,
+                     *       "title": "The request cannot be understood",
+                     *       "type": "about:blank#bad_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Sign in first.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 401,
+                     *       "title": "Sign in first",
+                     *       "type": "about:blank#unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description `forbidden`: Not allowed
+             *
+             *     `foreign_origin`: The request comes from a page of another origin
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Not allowed.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 403,
+                     *       "title": "Not allowed",
+                     *       "type": "about:blank#forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `conflict`: Not possible in the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "conflict",
+                     *       "detail": "Not possible in the present state.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 409,
+                     *       "title": "Not possible in the present state",
+                     *       "type": "about:blank#conflict"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
@@ -21956,6 +23076,227 @@ export interface operations {
                      *       "status": 507,
                      *       "title": "No space left",
                      *       "type": "about:blank#disk_full"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    hold_workspace: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The workspace. */
+                id: components["schemas"]["WorkspaceId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["HoldWorkspace"];
+            };
+        };
+        responses: {
+            /** @description The workspace, held */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Workspace"];
+                };
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "bad_request",
+                     *       "detail": "The request cannot be understood.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 400,
+                     *       "title": "The request cannot be understood",
+                     *       "type": "about:blank#bad_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Sign in first.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 401,
+                     *       "title": "Sign in first",
+                     *       "type": "about:blank#unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description `forbidden`: Not allowed
+             *
+             *     `foreign_origin`: The request comes from a page of another origin
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Not allowed.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 403,
+                     *       "title": "Not allowed",
+                     *       "type": "about:blank#forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found`: Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "Not found.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "about:blank#not_found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_running`: The workspace is not running */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_running",
+                     *       "detail": "The workspace is not running.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 409,
+                     *       "title": "The workspace is not running",
+                     *       "type": "about:blank#not_running"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_large`: Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "too_large",
+                     *       "detail": "Too large.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 413,
+                     *       "title": "Too large",
+                     *       "type": "about:blank#too_large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: A value is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid",
+                     *       "detail": "A value is not valid.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 422,
+                     *       "title": "A value is not valid",
+                     *       "type": "about:blank#invalid"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: An internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "internal",
+                     *       "detail": "An internal error.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 500,
+                     *       "title": "An internal error",
+                     *       "type": "about:blank#internal"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: Not available at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Not available at the moment.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 503,
+                     *       "title": "Not available at the moment",
+                     *       "type": "about:blank#unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `timeout`: Took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "timeout",
+                     *       "detail": "Took too long.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 504,
+                     *       "title": "Took too long",
+                     *       "type": "about:blank#timeout"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];

@@ -19,6 +19,7 @@ const ClassPage = lazy(() => import("../classes/class-page"));
 const WatchPage = lazy(() => import("../classes/watch-page"));
 const AccountPage = lazy(() => import("../users/account-page"));
 const SettingsPage = lazy(() => import("../settings/settings-page"));
+const AuditPage = lazy(() => import("../audit/audit-page"));
 const UsersPage = lazy(() => import("../users/users-page"));
 const TokensPage = lazy(() => import("../users/tokens-page"));
 
@@ -40,6 +41,7 @@ const routes: [RegExp, (...ids: string[]) => ReactNode][] = [
   [/^\/account$/, () => <AccountPage />],
   [/^\/tokens$/, () => <TokensPage />],
   [/^\/users$/, () => <UsersPage />],
+  [/^\/audit$/, () => <AuditPage />],
   [/^\/settings$/, () => <SettingsPage />],
   [/^\/device$/, () => <DevicePage />],
 ];

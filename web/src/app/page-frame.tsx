@@ -1,6 +1,6 @@
 // The frame of all signed-in pages except the workspace itself: navigation and user menu.
 import { useEffect, type ReactNode } from "react";
-import { canManage, canTeach, useUser } from "../auth/session";
+import { canAudit, canManage, canTeach, useUser } from "../auth/session";
 import { TenantKeyNotice } from "../settings/tenant-key-notice";
 import { Brand } from "../ui/brand";
 import { Link, usePath } from "../ui/router";
@@ -26,6 +26,7 @@ export function PageFrame({ title, children }: { title: string; children: ReactN
           {canTeach(user) && <NavLink href="/classes">Classes</NavLink>}
           <NavLink href="/tokens">Tokens</NavLink>
           {canManage(user) && <NavLink href="/users">Users</NavLink>}
+          {canAudit(user) && <NavLink href="/audit">Audit log</NavLink>}
           {canManage(user) && <NavLink href="/settings">Settings</NavLink>}
         </nav>
         <ThemeButton />

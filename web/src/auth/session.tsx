@@ -58,7 +58,9 @@ export function useUser(): User {
   return user;
 }
 
-export const canTeach = (user: User): boolean => user.role !== "member";
+export const canTeach = (user: User): boolean => user.role === "teacher" || user.role === "owner";
+
+export const canAudit = (user: User): boolean => user.role === "auditor" || user.role === "owner";
 
 export const canManage = (user: User): boolean => user.role === "owner";
 

@@ -45,6 +45,7 @@ export function NewUserDialog({ onClose, onCreated }: Props) {
           onChange={(event) => setRole(event.target.value as Role)}
         >
           <option value="member">Member</option>
+          <option value="auditor">Auditor</option>
           <option value="teacher">Teacher</option>
           <option value="owner">Owner</option>
         </select>

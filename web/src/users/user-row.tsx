@@ -12,6 +12,7 @@ export interface UserDialog {
 
 const ROLES: [Role, string][] = [
   ["member", "Member"],
+  ["auditor", "Auditor"],
   ["teacher", "Teacher"],
   ["owner", "Owner"],
 ];

@@ -15,6 +15,10 @@ import { UserRow, type UserDialog } from "./user-row";
 
 type OpenDialog = { kind: "new" } | UserDialog | { kind: "link"; user: User; link: UserLink } | null;
 
+function roleWithArticle(role: Role): string {
+  return role === "owner" || role === "auditor" ? `an ${role}` : `a ${role}`;
+}
+
 export default function UsersPage() {
   const self = useUser();
   const [list, setList] = useState<User[] | null>(null);
@@ -33,7 +37,7 @@ export default function UsersPage() {
     usersApi.update(user.id, { role }).then(
       (changed) => {
         put(changed);
-        toast(`${user.name} is now ${role === "owner" ? "an owner" : `a ${role}`}`);
+        toast(`${user.name} is now ${roleWithArticle(role)}`);
       },
       (error: unknown) => toastError(error, `change the role of ${user.name}`),
     );
@@ -49,8 +53,8 @@ export default function UsersPage() {
         <div>
           <h1>Users</h1>
           <p className="soft">
-            Members use their own workspaces, teachers also run classes, owners also manage users and
-            settings.
+            Members use their own workspaces, auditors also read the audit log, teachers also run classes,
+            owners also manage users and settings.
           </p>
         </div>
         <div className="actions">

@@ -4,8 +4,10 @@ import type { Workspace } from "../api/types";
 import type { SharedDocument } from "../streams/shared-document";
 import type { ConnectionState } from "../streams/reconnecting-socket";
 import { homeUsage } from "../workspaces/home-status";
+import { idleStatus } from "../workspaces/idle-text";
 import { WorkspaceState } from "../workspaces/workspace-state";
 import { Link } from "../ui/router";
+import { useNow } from "../ui/time";
 import { SafeUpTo } from "../workspaces/safe-up-to";
 import type { Cursor } from "../editor/editor";
 import { languageOf } from "../editor/languages";
@@ -38,6 +40,8 @@ interface Props {
 export function StatusBar(props: Props) {
   const { workspace, connected, link, path, shared, cursor } = props;
   const fullness = homeUsage(workspace);
+  const now = useNow(30_000);
+  const idle = idleStatus(workspace, now);
   return (
     <footer className="status-bar" aria-label="Status" tabIndex={-1} data-region="status">
       <span className="state" role="status" data-link={link}>
@@ -61,6 +65,11 @@ export function StatusBar(props: Props) {
           title={`The home is ${fullness.percent} % full`}
         >
           Home {fullness.text}
+        </span>
+      )}
+      {idle && (
+        <span className="wide-only" title={idle.tooltip} data-idle="">
+          {idle.label}
         </span>
       )}
       <span className="spring" />

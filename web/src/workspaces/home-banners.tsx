@@ -2,6 +2,7 @@
 import { useState } from "react";
 import { workspacesApi } from "../api/endpoints";
 import type { Workspace } from "../api/types";
+import { IdleBanner } from "./idle-banner";
 import { homeUsage, nextHomeMib, homeWarning } from "./home-status";
 import { SafeUpTo } from "./safe-up-to";
 import { toast, toastError } from "../ui/toasts";
@@ -39,7 +40,8 @@ export function HomeBanners({ workspace, connected, onChanged }: Props) {
   };
   return (
     <>
-      {trouble && (
+      <IdleBanner workspace={workspace} onChanged={onChanged} />
+      {trouble && workspace.home_notice !== "idle_stop" && (
         <div className="thin-banner" role="status" data-banner="store">
           <strong>{trouble.title}</strong> {trouble.detail}{" "}
           <span className="banner-safe">

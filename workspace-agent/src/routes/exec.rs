@@ -49,7 +49,7 @@ pub async fn exec_program(
     state.require_ready()?;
     let (user, login_path, running) = (state.user.clone(), state.login_path.clone(), state.clone());
     let serve = move |socket| async move {
-        let _use = running.activity.begin();
+        let (_use, _exec) = (running.activity.begin(), running.execs.begin());
         exec::serve(&user, &login_path, socket).await;
     };
     Ok(socket::accept(upgrade, state.tasks(), serve))

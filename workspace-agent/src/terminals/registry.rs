@@ -8,6 +8,7 @@ use std::{
 
 use protocol::{
     Code, TerminalId,
+    idle::MAX_AWAKE_REASONS,
     terminal::{MAX_TERMINALS, NewTerminal, TerminalInfo},
 };
 
@@ -42,9 +43,10 @@ impl TerminalRegistry {
         self.terminals().iter().map(|terminal| terminal.last_input()).max()
     }
 
-    /// Whether a program runs in the foreground of one of them.
-    pub fn is_any_busy(&self) -> bool {
-        self.terminals().iter().any(|terminal| terminal.is_busy())
+    /// The programs that run in the foreground of terminals, by their names, at most
+    /// [`MAX_AWAKE_REASONS`].
+    pub fn jobs(&self) -> Vec<String> {
+        self.terminals().iter().filter_map(|terminal| terminal.job()).take(MAX_AWAKE_REASONS).collect()
     }
 
     /// Shows a line in all of them.

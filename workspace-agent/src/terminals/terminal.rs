@@ -222,14 +222,15 @@ impl Terminal {
         self.state().last_input
     }
 
-    /// Whether a program runs in the foreground that is not the shell itself.
-    pub fn is_busy(&self) -> bool {
+    /// The name of the program that runs in the foreground, if it is not the shell itself.
+    pub fn job(&self) -> Option<String> {
         if self.has_ended() {
-            return false;
+            return None;
         }
         let master = self.master.lock().unwrap_or_else(PoisonError::into_inner);
         let foreground = master.process_group_leader().map(i32::unsigned_abs);
-        !self.is_shell || foreground.is_none() || foreground != self.process
+        let is_busy = !self.is_shell || foreground.is_none() || foreground != self.process;
+        is_busy.then(|| foreground.and_then(program_name).unwrap_or_else(|| self.command.clone()))
     }
 
     /// Shows a line to everybody who looks at the terminal. The program does not see it.
@@ -457,4 +458,10 @@ fn signal_number(description: &str) -> i32 {
         ("Terminated", 15),
     ];
     signals.iter().find(|(name, _)| description.starts_with(name)).map_or(0, |(_, number)| *number)
+}
+
+/// The name that a process has, as the kernel tells it.
+fn program_name(process: u32) -> Option<String> {
+    let name = std::fs::read_to_string(format!("/proc/{process}/comm")).ok()?;
+    Some(name.trim_end().to_owned()).filter(|name| !name.is_empty())
 }
