@@ -125,8 +125,8 @@ export interface paths {
         };
         /**
          * Export the audit log
-         * @description For owners and auditors. Streams the entries as JSON lines, the oldest first. Without a filter, the lines can be
-         *     verified without the server: `burrow audit verify --file`. The export is itself recorded.
+         * @description For owners and auditors. Streams the entries as JSON lines, the oldest first. Without a filter, the
+         *     lines can be verified without the server: `burrow audit verify --file`. The export is itself recorded.
          *
          *     Token scope: `read`.
          */
@@ -177,8 +177,8 @@ export interface paths {
         put?: never;
         /**
          * Verify the audit log
-         * @description For owners and auditors. Reads all entries, computes their hashes again, and compares them with the anchors in
-         *     the object store. One verification runs at a time.
+         * @description For owners and auditors. Reads all entries, computes their hashes again, and compares them with the
+         *     anchors in the object store. One verification runs at a time.
          *
          *     Token scope: `read`.
          */
@@ -3443,19 +3443,6 @@ export interface components {
              */
             objects: number;
         };
-        /**
-         * @description For how long to hold a workspace.
-         * @example {
-         *       "seconds": 7200
-         *     }
-         */
-        HoldWorkspace: {
-            /**
-             * Format: int64
-             * @description From now on. 0 releases it. Absent: as long as it would run if it was used now.
-             */
-            seconds?: number | null;
-        };
         /** @description One server-sent event of a running operation, as JSON. */
         GitEvent: {
             /**
@@ -3721,6 +3708,19 @@ export interface components {
             commits: components["schemas"]["Commit"][];
             /** @description Whether there are more. */
             truncated: boolean;
+        };
+        /**
+         * @description For how long to hold a workspace.
+         * @example {
+         *       "seconds": 7200
+         *     }
+         */
+        HoldWorkspace: {
+            /**
+             * Format: int64
+             * @description From now on. 0 releases it. Absent: as long as it would run if it was used now.
+             */
+            seconds?: number | null;
         };
         /**
          * @description A condition of a home or its sandbox, reported while it lasts.
