@@ -14,6 +14,12 @@
 //! **Input** bytes are numbered per `client`, so a resent key is not typed twice. The agent
 //! confirms input after its echo has had time to arrive, or at once if the input does not have the
 //! expected number.
+//!
+//! **Sizes** are part of the output: a [`ServerMessage::Info`] comes where the new size begins, and what
+//! follows was printed for it. A viewer that changes its size there has the same screen as the agent.
+//!
+//! **Queries** of a program, such as for the cursor's position, are answered by the agent. A viewer answers
+//! none, so each gets one answer, however many watch.
 
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -147,10 +153,35 @@ impl AttachQuery {
     }
 }
 
-/// State of an attached viewer: the first message to it, sent again when the size changes.
+/// The colours of a viewer's terminal, which a program is told when it asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TerminalColors {
+    /// Text, background and cursor, each red, green and blue.
+    pub main: [[u8; 3]; 3],
+    /// The first 16 of the palette.
+    pub palette: [[u8; 3]; 16],
+}
+
+/// Bytes of [`TerminalColors`] on the wire.
+const COLORS_BYTES: usize = 19 * 3;
+
+impl TerminalColors {
+    fn to_bytes(self) -> Vec<u8> {
+        self.main.into_iter().chain(self.palette).flatten().collect()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; COLORS_BYTES] = bytes.try_into().ok()?;
+        let (colors, _) = bytes.as_chunks::<3>();
+        let (main, palette) = colors.split_first_chunk::<3>()?;
+        Some(Self { main: *main, palette: palette.try_into().ok()? })
+    }
+}
+
+/// State of an attached viewer: the first message to it, sent again where the size changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AttachInfo {
-    /// Size of the terminal.
+    /// Size of the terminal for the output that follows.
     pub size: TerminalSize,
     /// Offset at which the output that follows begins.
     pub start: u64,
@@ -203,6 +234,8 @@ pub enum ClientMessage<'a> {
     Redraw,
     /// Tag 4: answer with a [`ServerMessage::Pong`], so that a dead connection is noticed.
     Ping,
+    /// Tag 5: the viewer's colours, 19 times red, green and blue.
+    Colors(TerminalColors),
 }
 
 /// Why a binary message cannot be decoded.
@@ -265,6 +298,7 @@ impl<'a> ClientMessage<'a> {
             Self::Acknowledge(offset) => encode_tagged(2, &offset.to_be_bytes(), &[]),
             Self::Redraw => vec![3],
             Self::Ping => vec![4],
+            Self::Colors(colors) => encode_tagged(5, &colors.to_bytes(), &[]),
         }
     }
 
@@ -290,6 +324,7 @@ impl<'a> ClientMessage<'a> {
             2 => Ok(Self::Acknowledge(split_u64(rest)?.0)),
             3 => Ok(Self::Redraw),
             4 => Ok(Self::Ping),
+            5 => TerminalColors::from_bytes(rest).map(Self::Colors).ok_or(MalformedMessage::Short),
             _ => Err(MalformedMessage::UnknownKind),
         }
     }
@@ -301,7 +336,9 @@ pub fn is_for_viewing(message: &[u8]) -> bool {
     match ClientMessage::decode(message) {
         Ok(ClientMessage::Acknowledge(_)) => message.len() == 9,
         Ok(ClientMessage::Redraw | ClientMessage::Ping) => message.len() == 1,
-        Ok(ClientMessage::Input { .. } | ClientMessage::Resize(_)) | Err(_) => false,
+        Ok(ClientMessage::Input { .. } | ClientMessage::Resize(_) | ClientMessage::Colors(_)) | Err(_) => {
+            false
+        }
     }
 }
 
@@ -346,6 +383,7 @@ mod tests {
             ClientMessage::Acknowledge(77),
             ClientMessage::Redraw,
             ClientMessage::Ping,
+            ClientMessage::Colors(TerminalColors { main: [[1, 2, 3]; 3], palette: [[4, 5, 6]; 16] }),
         ] {
             assert_eq!(ClientMessage::decode(&message.encode()), Ok(message.clone()));
         }

@@ -192,6 +192,88 @@ async fn terminal_answers_interrupt_under_flood() {
     read_output_until(&mut socket, "alive-5").await;
 }
 
+/// Reads and acknowledges output until a text. Returns the number of bytes up to it.
+async fn draw_output_until(socket: &mut Socket, needle: &str) -> u64 {
+    let (mut text, mut bytes_drawn) = (String::new(), 0);
+    while !text.contains(needle) {
+        let message = next_binary(socket).await.expect("open");
+        if let ServerMessage::Output { offset, bytes } = ServerMessage::decode(&message).expect("a message") {
+            text.push_str(&String::from_utf8_lossy(bytes));
+            text.drain(..text.floor_char_boundary(text.len().saturating_sub(200)));
+            bytes_drawn += bytes.len() as u64;
+            let drawn = ClientMessage::Acknowledge(offset + bytes.len() as u64);
+            socket.send(Message::binary(drawn.encode())).await.expect("open");
+        }
+    }
+    bytes_drawn
+}
+
+#[tokio::test]
+async fn interrupt_is_drawn_after_at_most_the_window() {
+    let agent = Agent::start().await;
+    let terminal = agent.create_terminal(&["/bin/sh"]).await;
+    let mut socket = agent.open_socket(&format!("/v1/terminals/{}/attach?client=a", terminal.id)).await;
+    send_input(&mut socket, 0, b"yes\n").await;
+    // The flood runs for longer than the ring, so the window is what bounds it.
+    let mut drawn = 0;
+    while drawn < 2 * 1024 * 1024 {
+        drawn += draw_output_until(&mut socket, "y\r\ny\r\n").await;
+    }
+    send_input(&mut socket, 4, b"\x03").await;
+    send_input(&mut socket, 5, b"echo alive-$((2+3))\n").await;
+    let after_key = draw_output_until(&mut socket, "alive-5").await;
+    assert!(after_key <= OUTPUT_WINDOW_BYTES, "{after_key} bytes were drawn after the key");
+}
+
+#[tokio::test]
+async fn queries_are_answered_once_by_the_agent() {
+    let agent = Agent::start().await;
+    // Six bytes for the cursor, seven for the kind, and a pause in which nothing more may come.
+    let script = "stty raw -echo; printf 'ab\\033[6n\\033[c'; head -c 13 | od -An -c | tr -d ' \\n'; \
+                  stty min 0 time 5; printf '[%s]done' \"$(head -c 1 | od -An -c)\"; sleep 60";
+    let terminal = agent.create_terminal(&["/bin/sh", "-c", script]).await;
+    // Nobody watched while it asked; then two do.
+    let path = format!("/v1/terminals/{}/attach?from=0&client=", terminal.id);
+    for client in ["a", "b"] {
+        let mut socket = agent.open_socket(&format!("{path}{client}")).await;
+        let output = read_output_until(&mut socket, "done").await;
+        assert!(output.contains("033[1;3R033[?1;2c[]done"), "{output:?}");
+    }
+}
+
+#[tokio::test]
+async fn size_comes_before_output_for_it() {
+    let agent = Agent::start().await;
+    let script = "trap 'stty size' WINCH; stty size; echo ready; while :; do sleep 0.05; done";
+    let terminal = agent.create_terminal(&["/bin/sh", "-c", script]).await;
+    let path = format!("/v1/terminals/{}/attach?client=", terminal.id);
+    let mut socket = agent.open_socket(&format!("{path}a")).await;
+    read_output_until(&mut socket, "ready").await;
+    let size = protocol::terminal::TerminalSize { cols: 33, rows: 11 };
+    socket.send(Message::binary(ClientMessage::Resize(size).encode())).await.expect("open");
+    let changed = loop {
+        match ServerMessage::decode(&next_binary(&mut socket).await.expect("open")).expect("a message") {
+            ServerMessage::Info(info) => break info,
+            ServerMessage::Output { bytes, .. } => assert!(!bytes.starts_with(b"11 33")),
+            _ => {}
+        }
+    };
+    assert_eq!(changed.size, size);
+    read_output_until(&mut socket, "11 33").await;
+    // A viewer from the beginning gets both sizes at their places.
+    let mut late = agent.open_socket(&format!("{path}b&from=0")).await;
+    let mut sizes = Vec::new();
+    let mut text = String::new();
+    while !text.contains("11 33") {
+        match ServerMessage::decode(&next_binary(&mut late).await.expect("open")).expect("a message") {
+            ServerMessage::Info(info) => sizes.push((info.size.cols, text.contains("ready"))),
+            ServerMessage::Output { bytes, .. } => text.push_str(&String::from_utf8_lossy(bytes)),
+            _ => {}
+        }
+    }
+    assert_eq!(sizes, [(80, false), (33, true)]);
+}
+
 #[tokio::test]
 async fn file_routes_stay_in_the_home() {
     let agent = Agent::start().await;

@@ -6,3 +6,4 @@ pub mod escape;
 pub mod guard;
 pub mod keyboard;
 pub mod modes;
+pub mod queries;

@@ -1812,7 +1812,8 @@ export interface paths {
          *
          *     From the server:
          *     - `0` output: `u64` offset of the first byte, then the bytes.
-         *     - `1` info: JSON `AttachInfo`. The first message, sent again when the size changes.
+         *     - `1` info: JSON `AttachInfo`. The first message, sent again where the size changes: the output that
+         *       follows was printed for it.
          *     - `2` exited: JSON `ExitStatus`. The socket closes after it.
          *     - `3` input accepted: `u64`, bytes of this client's input that were typed.
          *     - `4` snapshot: `u64` offset of the output that follows, then bytes that draw the screen on a
@@ -1827,8 +1828,11 @@ export interface paths {
          *       without an acknowledgement.
          *     - `3` redraw: send a snapshot, because something else was drawn over the screen.
          *     - `4` ping: answered with `5`, so that a dead connection is noticed.
+         *     - `5` colors: of text, background, cursor and the first 16 of the palette, each red, green and blue. A
+         *       program that asks for colors gets the last ones that were sent.
          *
-         *     The server drops input and sizes of a client with read access.
+         *     The server answers a program's queries, such as for the cursor's position. Clients must not.
+         *     It drops input, sizes and colors of a client with read access.
          *     Close codes: 1000 after the program has ended, 1007 after an invalid message.
          *
          *     Token scope: `read`.
@@ -2389,14 +2393,14 @@ export interface components {
          * @example *.example.com
          */
         AllowedName: string;
-        /** @description State of an attached viewer: the first message to it, sent again when the size changes. */
+        /** @description State of an attached viewer: the first message to it, sent again where the size changes. */
         AttachInfo: {
             /**
              * Format: int64
              * @description Bytes of this client's input that were already typed. The client continues from here.
              */
             input: number;
-            /** @description Size of the terminal. */
+            /** @description Size of the terminal for the output that follows. */
             size: components["schemas"]["TerminalSize"];
             /**
              * Format: int64

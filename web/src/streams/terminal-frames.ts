@@ -14,7 +14,8 @@ export type ClientFrame =
   | { kind: "input"; offset: number; bytes: Uint8Array }
   | { kind: "resize"; size: Size }
   | { kind: "acknowledge"; offset: number }
-  | { kind: "ping" };
+  | { kind: "ping" }
+  | { kind: "colors"; colors: Uint8Array };
 
 export class MalformedFrame extends Error {}
 
@@ -61,6 +62,8 @@ export function encodeClientFrame(frame: ClientFrame): Uint8Array<ArrayBuffer> {
       return messageWithOffset(2, frame.offset, 0);
     case "ping":
       return new Uint8Array([4]);
+    case "colors":
+      return Uint8Array.from([5, ...frame.colors]);
   }
 }
 

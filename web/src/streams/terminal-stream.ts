@@ -19,7 +19,7 @@ export interface TerminalScreen {
   write(bytes: Uint8Array, drawn: () => void): void;
   /** Like `write`, after resetting the terminal. */
   redraw(bytes: Uint8Array, drawn: () => void): void;
-  /** The terminal now has this size. */
+  /** The terminal has this size for the output that follows, not for what is still being written. */
   onResize(size: Size): void;
   onExit(exit: Exit): void;
   onState(state: ConnectionState): void;
@@ -64,6 +64,8 @@ export class TerminalStream {
   private size: Size | null = null;
   /** A size that could not be sent because the connection was still opening with an older one. */
   private pendingSize: Size | null = null;
+  /** What the agent tells a program that asks for colours. */
+  private colors: Uint8Array | null = null;
   private readonly socket: ReconnectingSocket;
 
   constructor(
@@ -101,6 +103,22 @@ export class TerminalStream {
   /** Whether the program has shown anything. */
   get hasOutput(): boolean {
     return (this.receivedEnd ?? 0) > 0;
+  }
+
+  /** Whether the screen has come, after which its size changes only with the output. */
+  get hasScreen(): boolean {
+    return this.receivedEnd !== null;
+  }
+
+  /** Tells the agent the colours of this viewer, for programs that ask. */
+  setColors(colors: Uint8Array): void {
+    this.colors = colors;
+    if (this.isAttached) this.sendColors();
+  }
+
+  private sendColors(): void {
+    if (this.colors && !this.options.readOnly)
+      this.socket.send(encodeClientFrame({ kind: "colors", colors: this.colors }));
   }
 
   get connection(): ReconnectingSocket {
@@ -213,6 +231,7 @@ export class TerminalStream {
   /** After a reconnect: drops the input that the agent has confirmed, and sends the rest again. */
   private resendInput(input: number): void {
     this.isAttached = true;
+    this.sendColors();
     // The new connection counts from the last acknowledged byte.
     this.acknowledgedEnd = Math.min(this.acknowledgedEnd, this.drawnEnd);
     const end = this.pendingStart + this.pendingBytes;

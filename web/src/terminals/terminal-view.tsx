@@ -16,6 +16,7 @@ import { useIsDark } from "../ui/theme";
 import { writeClipboard } from "../ui/clipboard";
 import { copyText, toast, toastError } from "../ui/toasts";
 import { copiedText } from "./clipboard-requests";
+import { leaveQueriesToAgent, themeBytes } from "./program-queries";
 import { allowTerminalStyles } from "./xterm-styles";
 import { lightTheme, darkTheme } from "./terminal-themes";
 
@@ -95,8 +96,10 @@ export function TerminalView(props: Props) {
     terminal.loadAddon(new Unicode11Addon());
     terminal.unicode.activeVersion = "11";
     terminal.loadAddon(new WebLinksAddon((_, url) => openLink(url)));
+    leaveQueriesToAgent(terminal);
     terminal.open(element);
 
+    let redrawing = false;
     let peer: Size | null = null;
     let hinted = 0;
     let openedAt = 0;
@@ -115,13 +118,19 @@ export function TerminalView(props: Props) {
         },
         redraw: (bytes, drawn) => {
           // Reset through the stream: terminal.reset() would overtake output that is still being written.
-          terminal.write("\x1bc");
-          terminal.write(bytes, drawn);
+          terminal.write("\x1bc", () => (redrawing = true));
+          terminal.write(bytes, () => {
+            redrawing = false;
+            drawn();
+          });
         },
         onResize: (size) => {
           peer = size;
-          if (size.cols !== terminal.cols || size.rows !== terminal.rows)
-            terminal.resize(size.cols, size.rows);
+          // After the output that was printed for the old size. Only then has every viewer the same screen.
+          terminal.write("", () => {
+            if (size.cols !== terminal.cols || size.rows !== terminal.rows)
+              terminal.resize(size.cols, size.rows);
+          });
         },
         onExit: (exit) => {
           ended_.current = true;
@@ -154,7 +163,7 @@ export function TerminalView(props: Props) {
       if (readOnly || !element.offsetParent) return;
       const size = fitter.proposeDimensions();
       if (!size || !Number.isFinite(size.cols) || size.cols < 2 || size.rows < 1) return;
-      if (size.cols !== terminal.cols || size.rows !== terminal.rows) terminal.resize(size.cols, size.rows);
+      if (!stream.hasScreen) terminal.resize(size.cols, size.rows);
       if (!peer || peer.cols !== size.cols || peer.rows !== size.rows) stream.resize(size);
     };
     const encoder = new TextEncoder();
@@ -171,8 +180,9 @@ export function TerminalView(props: Props) {
         if (data === "\r") latest.current.onRestart();
         return;
       }
-      // xterm.js's replies to a program's queries start with an escape. They are not typed, so they
-      // show no hint.
+      // A redraw that switches focus reports on is no change of the focus.
+      if (redrawing && (data === "\x1b[I" || data === "\x1b[O")) return;
+      // Reports of the mouse and the focus start with an escape. They are not typed, so they show no hint.
       type(encoder.encode(latest.current.transform?.(data) ?? data), !data.startsWith("\x1b"));
     });
     terminal.onBinary((data) =>
@@ -240,9 +250,11 @@ export function TerminalView(props: Props) {
   }, [workspace, id, readOnly]);
 
   useEffect(() => {
-    const terminal = parts.current?.terminal;
-    if (terminal) terminal.options.theme = isDark ? darkTheme : lightTheme;
-  }, [isDark]);
+    const theme = isDark ? darkTheme : lightTheme;
+    if (!parts.current) return;
+    parts.current.terminal.options.theme = theme;
+    parts.current.stream.setColors(themeBytes(theme));
+  }, [isDark, workspace, id, readOnly]);
   useEffect(() => {
     if (active) requestAnimationFrame(() => parts.current?.fit());
   }, [active]);

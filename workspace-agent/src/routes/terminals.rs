@@ -115,7 +115,8 @@ pub async fn delete_terminal(
 ///
 /// From the server:
 /// - `0` output: `u64` offset of the first byte, then the bytes.
-/// - `1` info: JSON `AttachInfo`. The first message, sent again when the size changes.
+/// - `1` info: JSON `AttachInfo`. The first message, sent again where the size changes: the output that
+///   follows was printed for it.
 /// - `2` exited: JSON `ExitStatus`. The socket closes after it.
 /// - `3` input accepted: `u64`, bytes of this client's input that were typed.
 /// - `4` snapshot: `u64` offset of the output that follows, then bytes that draw the screen on a
@@ -130,8 +131,11 @@ pub async fn delete_terminal(
 ///   without an acknowledgement.
 /// - `3` redraw: send a snapshot, because something else was drawn over the screen.
 /// - `4` ping: answered with `5`, so that a dead connection is noticed.
+/// - `5` colors: of text, background, cursor and the first 16 of the palette, each red, green and blue. A
+///   program that asks for colors gets the last ones that were sent.
 ///
-/// The server drops input and sizes of a client with read access.
+/// The server answers a program's queries, such as for the cursor's position. Clients must not.
+/// It drops input, sizes and colors of a client with read access.
 /// Close codes: 1000 after the program has ended, 1007 after an invalid message.
 #[utoipa::path(
     get,

@@ -7,7 +7,7 @@ use axum::body::Bytes;
 use protocol::terminal::{AttachQuery, ClientMessage, OUTPUT_WINDOW_BYTES, ServerMessage, TerminalSize};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::terminal::{NextOutput, Terminal};
+use super::terminal::{NextOutput, Terminal, ViewerGuard};
 use crate::socket::{CLOSE_INVALID_MESSAGE, CLOSE_NORMAL, CloseReason, Disconnected, Incoming, Socket};
 
 /// Keys are confirmed after this time. By then their echo is usually sent; an earlier confirmation
@@ -23,17 +23,17 @@ const PONG_INTERVAL: Duration = Duration::from_secs(4);
 /// Serves one client until it disconnects or has received the last output of a program that has
 /// ended.
 pub async fn serve(terminal: Arc<Terminal>, query: AttachQuery, socket: Socket) {
-    let _viewer = terminal.add_viewer();
     if let (Some(cols), Some(rows)) = (query.cols, query.rows) {
         terminal.resize(TerminalSize { cols, rows });
     }
     let mut session = AttachSession {
         terminal: &terminal,
+        viewer: terminal.add_viewer(query.from.unwrap_or_default()),
         client: &query.client,
         socket,
         sent: query.from,
         acknowledged: 0,
-        size: terminal.size(),
+        sizes: 0,
         typed: 0,
         confirmed: 0,
         owes_pong: false,
@@ -45,15 +45,16 @@ pub async fn serve(terminal: Arc<Terminal>, query: AttachQuery, socket: Socket) 
 }
 
 struct AttachSession<'a> {
-    terminal: &'a Terminal,
+    terminal: &'a Arc<Terminal>,
+    viewer: ViewerGuard,
     client: &'a str,
     socket: Socket,
     /// Offset after the output that was sent. `None`: send a drawing of the screen first.
     sent: Option<u64>,
     /// Offset after the output that the client has acknowledged.
     acknowledged: u64,
-    /// The size that the client knows.
-    size: TerminalSize,
+    /// Number of the terminal's sizes that the client has seen.
+    sizes: u64,
     /// Bytes of this client's input that were typed.
     typed: u64,
     /// How much of `typed` was confirmed to the client.
@@ -99,7 +100,7 @@ impl AttachSession<'_> {
                 () = sleep(PONG_INTERVAL), if pending.is_some() => self.owes_pong = true,
                 () = sleep_until_some(self.confirm_at) => self.confirm_input().await?,
                 message = self.socket.receive(), if pending.is_none() => {
-                    match self.apply_message(message.ok_or(Disconnected)?) {
+                    match self.apply_message(message.ok_or(Disconnected)?).await {
                         Ok(input) => pending = input,
                         Err(reason) => return Ok(reason),
                     }
@@ -109,7 +110,7 @@ impl AttachSession<'_> {
     }
 
     /// Applies a message, except for input, which is returned.
-    fn apply_message(&mut self, message: Incoming) -> Result<Option<PendingInput>, CloseReason> {
+    async fn apply_message(&mut self, message: Incoming) -> Result<Option<PendingInput>, CloseReason> {
         let invalid = CloseReason { code: CLOSE_INVALID_MESSAGE, reason: "not a terminal message" };
         let Incoming::Binary(message) = message else { return Err(invalid) };
         match ClientMessage::decode(&message) {
@@ -121,10 +122,12 @@ impl AttachSession<'_> {
             Ok(ClientMessage::Acknowledge(offset)) => {
                 // Never beyond what was sent, and never backwards.
                 self.acknowledged = offset.min(self.sent.unwrap_or_default()).max(self.acknowledged);
+                self.viewer.record_drawn(self.acknowledged);
             }
             // The next output is a drawing of the screen.
             Ok(ClientMessage::Redraw) => self.sent = None,
             Ok(ClientMessage::Ping) => self.owes_pong = true,
+            Ok(ClientMessage::Colors(colors)) => self.terminal.set_colors(colors).await,
             Err(_) => return Err(invalid),
         }
         Ok(None)
@@ -149,55 +152,58 @@ impl AttachSession<'_> {
     /// Sends where output begins: at the client's offset if the ring still has it, otherwise after
     /// a drawing of the screen.
     async fn begin(&mut self) -> Result<(), Disconnected> {
-        let first = self.terminal.next_output(self.sent, OUTPUT_WINDOW_BYTES as usize);
-        let start = match (&first, self.sent) {
-            (NextOutput::Output { offset, .. } | NextOutput::Snapshot { offset, .. }, _) => *offset,
-            (_, sent) => sent.unwrap_or_default(),
-        };
-        self.acknowledged = start;
-        let info = self.terminal.attach_info(self.client, start);
-        self.size = info.size;
-        self.confirmed = info.input;
-        self.send(&ServerMessage::Info(info)).await?;
-        self.send_next(first).await.map(drop)
+        let kept = self.sent.filter(|offset| {
+            !matches!(self.terminal.next_output(Some(*offset), u64::MAX, 0), NextOutput::Lost)
+        });
+        let Some(offset) = kept else { return self.send_snapshot().await };
+        let (size, sizes) = self.terminal.size_at(offset);
+        self.sizes = sizes;
+        self.acknowledged = offset;
+        self.viewer.record_drawn(offset);
+        self.send_info(size, offset).await
     }
 
-    /// Sends a changed size, then output as far as the window allows.
+    /// Sends output as far as the window allows, and sizes where they begin.
     async fn send_output(&mut self) -> Result<Option<CloseReason>, Disconnected> {
-        let size = self.terminal.size();
-        if size != self.size {
-            self.size = size;
-            let info = self.terminal.attach_info(self.client, self.sent.unwrap_or_default());
-            self.send(&ServerMessage::Info(info)).await?;
-        }
         loop {
             let in_flight = self.sent.unwrap_or_default().saturating_sub(self.acknowledged);
             let room = OUTPUT_WINDOW_BYTES.saturating_sub(in_flight) as usize;
-            match self.terminal.next_output(self.sent, room) {
+            match self.terminal.next_output(self.sent, self.sizes, room) {
                 NextOutput::Nothing => return Ok(None),
                 NextOutput::End(exit) => {
                     self.send(&ServerMessage::Exited(exit)).await?;
                     let reason = CloseReason { code: CLOSE_NORMAL, reason: "the program has ended" };
                     return Ok(Some(reason));
                 }
-                next => self.send_next(next).await?,
+                NextOutput::Output { offset, bytes } => {
+                    self.sent = Some(offset + bytes.len() as u64);
+                    self.send(&ServerMessage::Output { offset, bytes: &bytes }).await?;
+                }
+                NextOutput::Resized { size, sizes } => {
+                    self.sizes = sizes;
+                    self.send_info(size, self.sent.unwrap_or_default()).await?;
+                }
+                NextOutput::Lost => self.send_snapshot().await?,
             }
         }
     }
 
-    async fn send_next(&mut self, next: NextOutput) -> Result<(), Disconnected> {
-        match next {
-            NextOutput::Output { offset, bytes } => {
-                self.sent = Some(offset + bytes.len() as u64);
-                self.send(&ServerMessage::Output { offset, bytes: &bytes }).await
-            }
-            NextOutput::Snapshot { offset, screen } => {
-                self.sent = Some(offset);
-                self.acknowledged = offset;
-                self.send(&ServerMessage::Snapshot { offset, screen: &screen }).await
-            }
-            NextOutput::End(_) | NextOutput::Nothing => Ok(()),
-        }
+    /// Sends a drawing of the screen, after the size on which it is drawn.
+    async fn send_snapshot(&mut self) -> Result<(), Disconnected> {
+        let snapshot = self.terminal.snapshot().await.map_err(|_| Disconnected)?;
+        let offset = snapshot.offset;
+        (self.sent, self.sizes) = (Some(offset), snapshot.sizes);
+        self.acknowledged = offset;
+        self.viewer.record_drawn(offset);
+        self.send_info(snapshot.size, offset).await?;
+        self.send(&ServerMessage::Snapshot { offset, screen: &snapshot.screen }).await
+    }
+
+    async fn send_info(&mut self, size: TerminalSize, start: u64) -> Result<(), Disconnected> {
+        let info = self.terminal.attach_info(self.client, size, start);
+        self.typed = self.typed.max(info.input);
+        self.confirmed = info.input;
+        self.send(&ServerMessage::Info(info)).await
     }
 
     async fn send(&mut self, message: &ServerMessage<'_>) -> Result<(), Disconnected> {

@@ -1,8 +1,12 @@
 //! One PTY with its program: the output's ring and screen model, and the clients' input.
 //!
-//! Four parties share a [`Terminal`]: a task that reads the PTY, a task that writes queued input to
-//! it, a task that records how the program ended, and the attach sessions. They meet in the locked
-//! state; every change of it wakes the sessions.
+//! Five parties share a [`Terminal`]: a task that reads the PTY, a task that writes queued input to
+//! it, a task that records how the program ended, the attach sessions, and the screen model. They meet in
+//! the locked state; every change of it wakes the sessions.
+//!
+//! The model reads the output from the ring, on a thread of its own: keys and their echo never wait for it.
+//! It is brought up to date when output may contain a query or a title, when there is much of it, and
+//! before it is drawn. The PTY is read only as far as the model and the fastest viewer follow.
 
 use std::{
     collections::HashMap,
@@ -19,15 +23,22 @@ use portable_pty::{
 };
 use protocol::{
     TerminalId,
-    terminal::{AttachInfo, ExitStatus, NewTerminal, TerminalInfo, TerminalSize},
+    terminal::{AttachInfo, ExitStatus, NewTerminal, TerminalColors, TerminalInfo, TerminalSize},
 };
+use screen::Theme;
 use tokio::{
     io::unix::AsyncFd,
-    sync::{mpsc, oneshot, watch},
-    time::timeout,
+    sync::{Notify, mpsc, oneshot, watch},
+    task::spawn_blocking,
+    time::{Instant as TokioInstant, sleep_until, timeout},
 };
 
-use super::{ring::OutputRing, screen::Screen};
+use super::{
+    ring::OutputRing,
+    screen::{ScreenModel, Snapshot},
+    sizes::SizeLog,
+    window::{OutputWindow, ReadRoom},
+};
 use crate::{
     children::{self, ChildGuard},
     now_millis,
@@ -39,6 +50,14 @@ use crate::{
 const RING_BYTES: usize = 1024 * 1024;
 /// Most bytes of one read from the PTY.
 const READ_BYTES: usize = 16 * 1024;
+/// Most output that the screen model has not drawn. The ring keeps more, so the model misses nothing.
+const MAX_SCREEN_LAG: u64 = RING_BYTES as u64 / 2;
+/// Most output without a query that the screen model leaves for later.
+const LAZY_SCREEN_LAG: u64 = 4 * 1024;
+/// How long the reader waits for the model before it looks again.
+const SCREEN_PATIENCE: Duration = Duration::from_secs(1);
+/// Most output that the screen model draws at once.
+const SCREEN_STEP_BYTES: usize = 64 * 1024;
 /// Most input messages that wait for the program. Beyond that, sessions stop reading their sockets.
 const MAX_QUEUED_INPUT: usize = 64;
 /// Most clients whose input numbering is remembered. The least recently active one is forgotten
@@ -59,6 +78,12 @@ pub struct Terminal {
     created_at: i64,
     command: String,
     state: Mutex<State>,
+    /// Locked while the model draws, so never on the thread of the sessions. Lock it before `state`.
+    screen: Mutex<ScreenModel>,
+    /// Wakes the task that brings the model up to date.
+    screen_behind: Notify,
+    /// Wakes the task that reads the PTY: there may be room.
+    room: Notify,
     /// Counts changes of `state`, to wake sessions.
     changes: watch::Sender<u64>,
     input: mpsc::Sender<Vec<u8>>,
@@ -70,9 +95,16 @@ pub struct Terminal {
 
 struct State {
     ring: OutputRing,
-    screen: Screen,
-    size: TerminalSize,
-    viewers: u32,
+    sizes: SizeLog,
+    window: OutputWindow,
+    /// Offset up to which the screen model has drawn.
+    screen_drawn: u64,
+    /// Whether the model is inside a sequence, which may be a query.
+    is_screen_in_sequence: bool,
+    /// The title that the program set.
+    title: String,
+    /// The PTY has closed. No output follows.
+    is_closed: bool,
     exit: Option<ExitStatus>,
     clients: HashMap<String, ClientInput>,
     /// When a client last typed, at first the start.
@@ -96,13 +128,15 @@ pub enum NextOutput {
         /// The output.
         bytes: Vec<u8>,
     },
-    /// A drawing of the screen, because the ring no longer has the output.
-    Snapshot {
-        /// Offset of the output that follows the drawing.
-        offset: u64,
-        /// Bytes that draw the screen.
-        screen: Vec<u8>,
+    /// The size changes before more output.
+    Resized {
+        /// The new size.
+        size: TerminalSize,
+        /// How many sizes the client has seen with it.
+        sizes: u64,
     },
+    /// The ring no longer has the output: call [`Terminal::snapshot`].
+    Lost,
     /// All output was sent, and the program has ended.
     End(ExitStatus),
     /// All output was sent, or the client has no room.
@@ -133,14 +167,20 @@ impl Terminal {
                 .unwrap_or_default(),
             state: Mutex::new(State {
                 ring: OutputRing::new(RING_BYTES),
-                screen: Screen::new(size),
-                size,
-                viewers: 0,
+                sizes: SizeLog::new(size),
+                window: OutputWindow::default(),
+                screen_drawn: 0,
+                is_screen_in_sequence: false,
+                title: String::new(),
+                is_closed: false,
                 exit: None,
                 clients: HashMap::new(),
                 last_input: Instant::now(),
                 uses: 0,
             }),
+            screen: Mutex::new(ScreenModel::new(size)),
+            screen_behind: Notify::new(),
+            room: Notify::new(),
             changes: watch::Sender::new(0),
             input,
             process: child.process_id(),
@@ -152,6 +192,8 @@ impl Terminal {
         #[allow(unsafe_code)]
         let pty = Arc::new(unsafe { AsyncFd::register(master) }?);
         tasks.spawn(write_input(pty.clone(), queue));
+        let follower = terminal.clone();
+        tasks.spawn(async move { follower.follow_output().await });
         let reader = terminal.clone();
         let reading = tasks.spawn(async move { reader.read_output(&pty).await });
         let exited = wait_on_thread(child, guard)?;
@@ -165,21 +207,40 @@ impl Terminal {
         Ok(terminal)
     }
 
-    /// Reads the program's output until the PTY closes. Yields after each read, so that a flood of
-    /// output starves no other task.
+    /// Reads the program's output until the PTY closes, as far as there is room. Yields after each read, so
+    /// that a flood of output starves no other task.
     async fn read_output(&self, pty: &AsyncFd<OwnedFd>) {
         let mut buffer = vec![0; READ_BYTES];
         loop {
-            let Ok(mut ready) = pty.readable().await else { return };
-            match ready.try_io(|pty| Ok(rustix::io::read(pty, &mut buffer)?)) {
-                Ok(Ok(0)) => return,
+            let room = self.wait_for_room().await;
+            let Ok(mut ready) = pty.readable().await else { break };
+            match ready.try_io(|pty| Ok(rustix::io::read(pty, &mut buffer[..room])?)) {
+                Ok(Ok(0)) => break,
                 Ok(Ok(length)) => {
                     self.record_output(&buffer[..length]);
                     tokio::task::yield_now().await;
                 }
                 Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-                Ok(Err(_)) => return,
+                Ok(Err(_)) => break,
                 Err(_would_block) => {}
+            }
+        }
+        self.state().is_closed = true;
+        self.screen_behind.notify_one();
+    }
+
+    /// Waits until output may be read. Returns how many bytes.
+    async fn wait_for_room(&self) -> usize {
+        loop {
+            let until = match self.state().read_room(TokioInstant::now()) {
+                ReadRoom::Bytes(bytes) => {
+                    return usize::try_from(bytes).unwrap_or(usize::MAX).min(READ_BYTES);
+                }
+                ReadRoom::Nothing(until) => until,
+            };
+            tokio::select! {
+                () = self.room.notified() => {}
+                () = sleep_until(until) => {}
             }
         }
     }
@@ -187,9 +248,75 @@ impl Terminal {
     fn record_output(&self, output: &[u8]) {
         let mut state = self.state();
         state.ring.push(output);
-        state.screen.push(output);
+        let start = state.ring.start();
+        state.sizes.forget_before(start);
+        let is_urgent = state.is_screen_in_sequence
+            || may_be_query(output)
+            || state.ring.end() - state.screen_drawn >= LAZY_SCREEN_LAG;
         drop(state);
+        if is_urgent {
+            self.screen_behind.notify_one();
+        }
         self.notify_sessions();
+    }
+
+    /// Brings the screen model up to date whenever it is woken, until the PTY has closed.
+    async fn follow_output(self: Arc<Self>) {
+        loop {
+            self.screen_behind.notified().await;
+            let terminal = self.clone();
+            let update = spawn_blocking(move || terminal.update_screen(&mut terminal.screen()));
+            if update.await.is_err() || self.state().is_closed {
+                return;
+            }
+        }
+    }
+
+    /// Draws all output that there is. Types the replies to the program's queries. Blocks.
+    fn update_screen(&self, screen: &mut ScreenModel) {
+        loop {
+            let step = {
+                let mut state = self.state();
+                state.screen_drawn = screen.drawn();
+                state.is_screen_in_sequence = screen.is_in_sequence();
+                if state.title != screen.title() {
+                    screen.title().clone_into(&mut state.title);
+                }
+                state.next_for_screen(screen)
+            };
+            self.room.notify_one();
+            match step {
+                ScreenStep::Output(bytes) => {
+                    let replies = screen.push(&bytes);
+                    // A program that reads no answers gets none.
+                    if !replies.is_empty() && self.input.try_send(replies).is_err() {
+                        tracing::debug!("dropped a reply: the program does not read its input");
+                    }
+                }
+                ScreenStep::Resize(size, sizes) => screen.resize(size, sizes),
+                ScreenStep::UpToDate => return,
+            }
+        }
+    }
+
+    /// Draws the screen. Waits until the model is up to date.
+    pub async fn snapshot(self: &Arc<Self>) -> anyhow::Result<Snapshot> {
+        let terminal = self.clone();
+        let drawing = spawn_blocking(move || {
+            let mut screen = terminal.screen();
+            terminal.update_screen(&mut screen);
+            screen.snapshot()
+        });
+        drawing.await.context("cannot draw the screen")
+    }
+
+    /// Sets the colours that a program is told when it asks.
+    pub async fn set_colors(self: &Arc<Self>, colors: TerminalColors) {
+        let [foreground, background, cursor] = colors.main;
+        let theme = Theme { palette: colors.palette, foreground, background, cursor };
+        let terminal = self.clone();
+        // Fails only if the agent is shutting down.
+        let _ = spawn_blocking(move || terminal.screen().set_theme(theme)).await;
     }
 
     fn record_exit(&self, exit: ExitStatus) {
@@ -200,14 +327,14 @@ impl Terminal {
     /// Describes the terminal as the API does.
     pub fn info(&self) -> TerminalInfo {
         let state = self.state();
-        let title = state.screen.title();
+        let title = if state.title.is_empty() { &self.command } else { &state.title };
         TerminalInfo {
             id: self.id,
-            title: if title.is_empty() { self.command.clone() } else { title.to_owned() },
-            size: state.size,
+            title: title.clone(),
+            size: state.sizes.current(),
             created_at: self.created_at,
             end: state.ring.end(),
-            viewers: state.viewers,
+            viewers: state.window.count(),
             exit: state.exit,
         }
     }
@@ -245,22 +372,21 @@ impl Terminal {
         self.changes.subscribe()
     }
 
-    /// Counts a viewer until the guard is dropped.
-    pub fn add_viewer(self: &Arc<Self>) -> ViewerGuard {
-        self.state().viewers += 1;
-        ViewerGuard(self.clone())
+    /// Adds a viewer that has the output up to an offset, until the guard is dropped.
+    pub fn add_viewer(self: &Arc<Self>, drawn: u64) -> ViewerGuard {
+        let id = self.state().window.add(drawn, TokioInstant::now());
+        ViewerGuard { terminal: self.clone(), id }
     }
 
-    /// The state that a client is sent when its output begins at `start`.
-    pub fn attach_info(&self, client: &str, start: u64) -> AttachInfo {
-        let mut state = self.state();
-        let input = state.client_input(client).typed;
-        AttachInfo { size: state.size, start, input }
+    /// Size and number of sizes at an offset.
+    pub fn size_at(&self, offset: u64) -> (TerminalSize, u64) {
+        self.state().sizes.at(offset)
     }
 
-    /// Current size.
-    pub fn size(&self) -> TerminalSize {
-        self.state().size
+    /// The state that a client is sent when it has a size and its output begins at `start`.
+    pub fn attach_info(&self, client: &str, size: TerminalSize, start: u64) -> AttachInfo {
+        let input = self.state().client_input(client).typed;
+        AttachInfo { size, start, input }
     }
 
     /// Changes the size. The client that resized last decides, because that is where the user is
@@ -269,12 +395,13 @@ impl Terminal {
         let size = size.clamped();
         {
             let mut state = self.state();
-            if state.size == size {
+            if state.sizes.current() == size {
                 return;
             }
-            state.size = size;
-            state.screen.resize(size);
+            let end = state.ring.end();
+            state.sizes.push(end, size);
         }
+        self.screen_behind.notify_one();
         let master = self.master.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = master.resize(pty_size(size)) {
             tracing::debug!(%error, "cannot resize the PTY");
@@ -283,23 +410,29 @@ impl Terminal {
         self.notify_sessions();
     }
 
-    /// What follows `offset` for a client that has room for `room` bytes.
-    pub fn next_output(&self, offset: Option<u64>, room: usize) -> NextOutput {
-        let mut state = self.state();
-        match offset {
-            Some(offset) if offset == state.ring.end() => {
-                state.exit.map_or(NextOutput::Nothing, NextOutput::End)
-            }
-            Some(_) if room == 0 => NextOutput::Nothing,
-            Some(offset) if state.ring.read(offset, 0).is_some() => {
-                let bytes = state.ring.read(offset, room.min(READ_BYTES)).unwrap_or_default();
-                NextOutput::Output { offset, bytes }
-            }
-            _ => {
-                let (offset, screen) = state.screen.snapshot();
-                NextOutput::Snapshot { offset, screen }
-            }
+    /// What follows `offset` for a client that has seen `sizes` and has room for `room` bytes.
+    pub fn next_output(&self, offset: Option<u64>, sizes: u64, room: usize) -> NextOutput {
+        let state = self.state();
+        let Some(offset) = offset.filter(|offset| state.ring.read(*offset, 0).is_some()) else {
+            return NextOutput::Lost;
+        };
+        let next_size = state.sizes.next(sizes);
+        if let Some((at, size, sizes)) = next_size
+            && at <= offset
+        {
+            return NextOutput::Resized { size, sizes };
         }
+        if offset == state.ring.end() {
+            return state.exit.map_or(NextOutput::Nothing, NextOutput::End);
+        }
+        let before_size = next_size.map_or(u64::MAX, |(at, ..)| at - offset);
+        let room = room.min(READ_BYTES).min(usize::try_from(before_size).unwrap_or(usize::MAX));
+        let mut bytes = state.ring.read(offset, room).unwrap_or_default();
+        let end = offset + bytes.len() as u64;
+        if end != offset.saturating_add(before_size) && state.exit.is_none() {
+            bytes.truncate(whole_characters(&bytes));
+        }
+        if bytes.is_empty() { NextOutput::Nothing } else { NextOutput::Output { offset, bytes } }
     }
 
     /// Waits for room for one input message, which is there once the program has read enough of
@@ -342,6 +475,10 @@ impl Terminal {
         }
     }
 
+    fn screen(&self) -> MutexGuard<'_, ScreenModel> {
+        self.screen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn notify_sessions(&self) {
         self.changes.send_modify(|count| *count += 1);
     }
@@ -353,7 +490,42 @@ impl Terminal {
     }
 }
 
+/// What the screen model does next.
+enum ScreenStep {
+    Output(Vec<u8>),
+    Resize(TerminalSize, u64),
+    UpToDate,
+}
+
 impl State {
+    /// How much output may be read.
+    fn read_room(&mut self, now: TokioInstant) -> ReadRoom {
+        let end = self.ring.end();
+        let lag = end - self.screen_drawn;
+        match self.window.room(end, now) {
+            // The model's progress wakes the reader.
+            ReadRoom::Bytes(_) if lag >= MAX_SCREEN_LAG => ReadRoom::Nothing(now + SCREEN_PATIENCE),
+            ReadRoom::Bytes(room) => ReadRoom::Bytes(room.min(MAX_SCREEN_LAG - lag)),
+            nothing @ ReadRoom::Nothing(_) => nothing,
+        }
+    }
+
+    /// What follows what the model has drawn.
+    fn next_for_screen(&self, screen: &ScreenModel) -> ScreenStep {
+        let drawn = screen.drawn();
+        let mut length = SCREEN_STEP_BYTES;
+        if let Some((at, size, sizes)) = self.sizes.next(screen.sizes()) {
+            if at <= drawn {
+                return ScreenStep::Resize(size, sizes);
+            }
+            length = length.min(usize::try_from(at - drawn).unwrap_or(usize::MAX));
+        }
+        match self.ring.read(drawn, length) {
+            Some(bytes) if !bytes.is_empty() => ScreenStep::Output(bytes),
+            _ => ScreenStep::UpToDate,
+        }
+    }
+
     fn client_input(&mut self, name: &str) -> &mut ClientInput {
         self.uses += 1;
         if !self.clients.contains_key(name) && self.clients.len() >= MAX_CLIENTS {
@@ -367,13 +539,47 @@ impl State {
     }
 }
 
-/// Counts as one viewer of a terminal until it is dropped.
-pub struct ViewerGuard(Arc<Terminal>);
+/// One viewer of a terminal until it is dropped.
+pub struct ViewerGuard {
+    terminal: Arc<Terminal>,
+    id: u64,
+}
+
+impl ViewerGuard {
+    /// Records up to which offset the viewer has drawn the output.
+    pub fn record_drawn(&self, offset: u64) {
+        self.terminal.state().window.record_drawn(self.id, offset, TokioInstant::now());
+        self.terminal.room.notify_one();
+    }
+}
 
 impl Drop for ViewerGuard {
     fn drop(&mut self) {
-        self.0.state().viewers -= 1;
+        self.terminal.state().window.remove(self.id);
+        self.terminal.room.notify_one();
     }
+}
+
+/// Whether output may contain a query, a title, or the end of one: any escape or control sequence.
+fn may_be_query(output: &[u8]) -> bool {
+    output.iter().any(|byte| matches!(byte, 0x07 | 0x1b | 0xc2))
+}
+
+/// Length of output without an incomplete UTF-8 character at its end. xterm.js mistakes some characters
+/// that arrive in two parts.
+fn whole_characters(output: &[u8]) -> usize {
+    let tail = &output[output.len().saturating_sub(3)..];
+    for (back, byte) in (1..).zip(tail.iter().rev()) {
+        let length = match byte {
+            0x80..0xc0 => continue,
+            0xc0..0xe0 => 2,
+            0xe0..0xf0 => 3,
+            0xf0..0xf8 => 4,
+            _ => return output.len(),
+        };
+        return if back < length { output.len() - back } else { output.len() };
+    }
+    output.len()
 }
 
 /// Duplicates the PTY's controlling side as a descriptor that never blocks.
@@ -464,4 +670,26 @@ fn signal_number(description: &str) -> i32 {
 fn program_name(process: u32) -> Option<String> {
     let name = std::fs::read_to_string(format!("/proc/{process}/comm")).ok()?;
     Some(name.trim_end().to_owned()).filter(|name| !name.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn incomplete_character_is_left_for_later() {
+        for (output, expected) in [
+            (&b"abc"[..], 3),
+            (b"", 0),
+            ("a…".as_bytes(), 4),
+            (&"a…".as_bytes()[..3], 1),
+            (&"a…".as_bytes()[..2], 1),
+            (&"😀".as_bytes()[..3], 0),
+            ("😀".as_bytes(), 4),
+            (b"\x80\x80\x80\x80", 4),
+            (b"ab\xc3", 2),
+        ] {
+            assert_eq!(whole_characters(output), expected, "{output:?}");
+        }
+    }
 }

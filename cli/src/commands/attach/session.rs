@@ -22,6 +22,7 @@ use crate::{
         escape::{EscapeParser, HELP, Keys},
         guard::{RawError, RawTerminal},
         keyboard,
+        queries::QueryFilter,
     },
 };
 
@@ -79,6 +80,7 @@ pub struct Session {
     resized: Signal,
     signals: Signals,
     clipboard: ClipboardFilter,
+    queries: QueryFilter,
     /// Until when a notice covers the last line.
     notice_end: Option<Instant>,
     /// When a terminal that has shown nothing gets a notice. None after the first output.
@@ -113,6 +115,7 @@ impl Session {
             resized,
             signals,
             clipboard: ClipboardFilter::new(no_clipboard),
+            queries: QueryFilter::default(),
             notice_end: None,
             silent_until: Some(Instant::now() + SILENT_START),
         })
@@ -215,10 +218,10 @@ impl Session {
         }
     }
 
-    /// Shows remote output, without requests for the clipboard that are refused, and says what
-    /// happened to the clipboard.
+    /// Shows remote output, without queries and without requests for the clipboard that are refused, and
+    /// says what happened to the clipboard.
     async fn show_remote(&mut self, bytes: &[u8]) -> Option<SessionEnd> {
-        let bytes = self.clipboard.filter(bytes);
+        let bytes = self.clipboard.filter(&self.queries.filter(bytes));
         if let Some(end) = self.show(&bytes).await {
             return Some(end);
         }
@@ -302,17 +305,22 @@ fn at_bottom(text: &str) -> String {
 
 /// Whether a drawing of a screen has any text or title. That of an empty screen has only sequences.
 fn draws_text(screen: &[u8]) -> bool {
-    let mut bytes = screen.iter().copied();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            0x1b => match bytes.next() {
-                Some(b'[') => drop(bytes.find(|byte| (0x40..=0x7e).contains(byte))),
-                Some(b']') => return true,
-                _ => {}
-            },
-            0x21.. => return true,
-            _ => {}
-        }
+    let mut rest = screen;
+    while let Some((&byte, after)) = rest.split_first() {
+        let skip_to = |is_end: fn(u8) -> bool| {
+            after.iter().skip(1).position(|byte| is_end(*byte)).map_or(after.len(), |end| end + 2)
+        };
+        let length = match (byte, after) {
+            (0x1b, [b'[', ..]) => skip_to(|byte| (0x40..=0x7e).contains(&byte)),
+            (0x1b, [b']', b'2', b';', ..]) => return true,
+            (0x1b, [b']', ..]) => skip_to(|byte| matches!(byte, 0x07 | b'\\')),
+            // The designation of a character set.
+            (0x1b, [0x20..=0x2f, ..]) => 2,
+            (0x1b, _) => 1,
+            (0x21.., _) => return true,
+            _ => 0,
+        };
+        rest = &after[length.min(after.len())..];
     }
     false
 }
@@ -323,8 +331,8 @@ mod tests {
 
     #[test]
     fn empty_screen_draws_no_text() {
-        assert!(!draws_text(b"\x1b[?25h\x1b[m\x1b[H\x1b[J\x1b[?1l\x1b>"));
+        assert!(!draws_text(b"\x1b[20l\x1b]104\x1b\\\x1b]110\x1b\\\r\n\x1b(B\x1b[1;1H\x1b[?25h\x1b>"));
         assert!(draws_text(b"\x1b[H\x1b[J\x1b[32m$ "));
-        assert!(draws_text(b"\x1b[H\x1b]2;bash\x07"));
+        assert!(draws_text(b"\x1b[H\x1b]110\x07\x1b]2;bash\x07"));
     }
 }
