@@ -115,7 +115,7 @@ pub struct Fork {
     pub snapshot: Option<SnapshotId>,
     /// The template of the new workspace, which gives its size, image and tier. If absent: as the origin. The
     /// home does not become smaller.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
     /// Whether to start it at once. `true` if absent.
     #[serde(default)]
