@@ -3,7 +3,7 @@
 //!
 //! [`Api`] holds a server's address and a token. Its methods are one per route. Three of them return
 //! streams with a life of their own: [`Events`] and [`socket::Terminal`] reconnect by themselves,
-//! [`socket::Exec`] ends with its connection.
+//! [`socket::Exec`] and [`socket::PortConnection`] end with their connection.
 //!
 //! Knows the protocol and the network. Must not know terminals of the local machine, the web app or the
 //! database.
@@ -14,6 +14,7 @@ pub mod content;
 pub mod error;
 pub mod events;
 mod network;
+mod ports;
 mod scrub;
 mod snapshots;
 pub mod socket;

@@ -11,6 +11,7 @@ use protocol::{
     Redacted,
     api::user::Role,
     network::NetworkBounds,
+    ports::PreviewHost,
     runner::{DiskLimits, RuntimeKind},
     workspace::Tier,
 };
@@ -34,6 +35,8 @@ pub struct Config {
     pub run_dir: PathBuf,
     /// The group of the gateway's process, if it runs as another user than this one.
     pub gateway_group: Option<u32>,
+    /// Where previews of ports are. None: there are none.
+    pub preview: Option<PreviewHost>,
     /// Directory for the local caches of homes.
     pub cache_dir: PathBuf,
     /// Most bytes of the caches of workspaces at rest.

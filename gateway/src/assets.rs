@@ -30,8 +30,8 @@ const CACHE_FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=315
 const REVALIDATE: HeaderValue = HeaderValue::from_static("no-cache");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
-/// Returns the file at `path`, or the app's page.
-pub fn serve(method: &Method, path: &str, headers: &HeaderMap) -> Result<Response> {
+/// Returns the file at `path`, or the app's page. `frames`: the origins that the page may show in frames.
+pub fn serve(method: &Method, path: &str, headers: &HeaderMap, frames: Option<&str>) -> Result<Response> {
     if !matches!(*method, Method::GET | Method::HEAD) {
         return Err(Refusal::new(Code::MethodNotAllowed, "Pages accept only GET and HEAD."));
     }
@@ -47,7 +47,7 @@ pub fn serve(method: &Method, path: &str, headers: &HeaderMap) -> Result<Respons
             return Err(Refusal::not_found());
         }
     }
-    page()
+    page(frames)
 }
 
 /// Finds a file, compressed if the client accepts an encoding that is embedded.
@@ -86,7 +86,7 @@ fn file_response(
     if let Some(encoding) = encoding {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding));
     }
-    insert(headers, header::CONTENT_SECURITY_POLICY, &content_security_policy(None));
+    insert(headers, header::CONTENT_SECURITY_POLICY, &content_security_policy(None, None));
     response
 }
 
@@ -99,7 +99,7 @@ fn content(data: Cow<'static, [u8]>) -> Bytes {
     }
 }
 
-fn page() -> Result<Response> {
+fn page(frames: Option<&str>) -> Result<Response> {
     let Some(file) = Dist::get(PAGE) else {
         return Err(Refusal::new(
             Code::NotFound,
@@ -112,17 +112,19 @@ fn page() -> Result<Response> {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     headers.insert(header::CACHE_CONTROL, NO_STORE);
-    insert(headers, header::CONTENT_SECURITY_POLICY, &content_security_policy(Some(&nonce)));
+    insert(headers, header::CONTENT_SECURITY_POLICY, &content_security_policy(Some(&nonce), frames));
     Ok(response)
 }
 
-/// The content security policy: our own files, and inline styles only with the nonce.
-fn content_security_policy(nonce: Option<&str>) -> String {
+/// The content security policy: our own files, inline styles only with the nonce, and frames only of
+/// previews.
+fn content_security_policy(nonce: Option<&str>, frames: Option<&str>) -> String {
+    let frames = frames.unwrap_or("'none'");
     let styles = nonce.map(|nonce| format!(" 'nonce-{nonce}'")).unwrap_or_default();
     format!(
         "default-src 'none'; script-src 'self'; style-src 'self'{styles}; img-src 'self' data: blob:; \
-         font-src 'self'; connect-src 'self'; worker-src 'self'; manifest-src 'self'; base-uri 'none'; \
-         form-action 'self'; frame-ancestors 'none'; object-src 'none'"
+         font-src 'self'; connect-src 'self'; worker-src 'self'; manifest-src 'self'; \
+         frame-src {frames}; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
     )
 }
 
@@ -152,11 +154,18 @@ mod tests {
 
     #[test]
     fn policy_allows_inline_only_with_nonce() {
-        for policy in [content_security_policy(None), content_security_policy(Some("abc"))] {
+        for policy in [content_security_policy(None, None), content_security_policy(Some("abc"), None)] {
             assert!(!policy.contains("unsafe"), "{policy}");
             assert!(policy.starts_with("default-src 'none'"), "{policy}");
         }
-        assert!(content_security_policy(Some("abc")).contains("style-src 'self' 'nonce-abc';"));
+        assert!(content_security_policy(Some("abc"), None).contains("style-src 'self' 'nonce-abc';"));
+    }
+
+    #[test]
+    fn policy_allows_frames_of_previews_only() {
+        let previews = "http://*.localhost:8080";
+        assert!(content_security_policy(None, Some(previews)).contains("frame-src http://*.localhost:8080;"));
+        assert!(content_security_policy(None, None).contains("frame-src 'none';"));
     }
 
     #[test]
@@ -171,7 +180,7 @@ mod tests {
 
     #[test]
     fn post_to_page_is_refused() {
-        let refusal = serve(&Method::POST, "/", &HeaderMap::new()).expect_err("refused");
+        let refusal = serve(&Method::POST, "/", &HeaderMap::new(), None).expect_err("refused");
         assert_eq!(refusal.code(), Code::MethodNotAllowed);
     }
 }

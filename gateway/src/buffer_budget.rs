@@ -40,6 +40,10 @@ pub const SEND_BUFFER_BYTES: usize = 32 * 1024;
 /// Bytes that HTTP/1 buffers in each direction of a client's connection.
 pub const HTTP1_BUFFER_BYTES: usize = 64 * 1024;
 
+/// Bytes that HTTP/1 buffers in each direction of a connection to a port of a workspace: the largest head of
+/// a response.
+pub const PREVIEW_BUFFER_BYTES: usize = 32 * 1024;
+
 /// Bytes that HTTP/1 buffers in each direction of a connection to the controller.
 pub const CONTROLLER_BUFFER_BYTES: usize = 16 * 1024;
 
@@ -134,6 +138,8 @@ pub enum Traffic {
     Controller,
     /// A request to a workspace and its response.
     Workspace,
+    /// A request to a port of a workspace and its response.
+    Preview,
     /// A WebSocket of a workspace.
     WebSocket,
 }
@@ -152,6 +158,10 @@ impl Traffic {
             Self::Workspace => {
                 let upload = body_bytes(headers, has_body).min(from_client + TO_WORKSPACE);
                 TO_CLIENT + FROM_WORKSPACE + upload
+            }
+            Self::Preview => {
+                let upload = body_bytes(headers, has_body).min(from_client + TO_WORKSPACE);
+                TO_CLIENT + FROM_WORKSPACE + 2 * PREVIEW_BUFFER_BYTES + upload
             }
             Self::WebSocket => from_client + COPY + TO_WORKSPACE + FROM_WORKSPACE + COPY + TO_CLIENT,
         }
@@ -201,6 +211,7 @@ mod tests {
         assert_eq!(needed(Traffic::Workspace, &headers, false), 80 + 80);
         let without_length = needed(Traffic::Workspace, &headers, true);
         assert_eq!(without_length, 160 + 128 + 96, "an upload fills the windows of both connections");
+        assert_eq!(needed(Traffic::Preview, &headers, true), without_length + 64);
         assert_eq!(needed(Traffic::Controller, &headers, true), 112 + 4096);
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("10240"));
         assert_eq!(needed(Traffic::Workspace, &headers, true), 160 + 10);

@@ -26,7 +26,8 @@ use protocol::{
     Code, Problem, RequestId, WorkspaceId,
     agent::Route,
     api::internal::{
-        GRANT_KEY_PATH, GRANTS_PATH, GrantReply, GrantRequest, LiveStream, SESSIONS_CHECK_PATH,
+        GRANT_KEY_PATH, GRANTS_PATH, GrantReply, GrantRequest, LiveStream, PREVIEW_GRANTS_PATH,
+        PREVIEW_TICKETS_PATH, PreviewCookie, PreviewGrantRequest, PreviewTicketRequest, SESSIONS_CHECK_PATH,
         SessionsCheck, SessionsVerdict,
     },
     grant::{GrantRefusal, VerifyingKey},
@@ -117,6 +118,28 @@ impl ControllerClient {
         let reply: GrantReply = self.post_json(id, GRANTS_PATH, request).await?;
         self.verify_grant(id, &reply, request.workspace, route).await?;
         Ok(reply)
+    }
+
+    /// Requests a grant for connections to the port of a preview, and verifies it.
+    pub async fn request_preview_grant(
+        &self,
+        id: RequestId,
+        request: &PreviewGrantRequest,
+    ) -> Result<GrantReply> {
+        let path = Route::preview_path(request.target.port);
+        let route = Route::of_preview(Method::CONNECT.as_str(), &path).ok_or_else(Refusal::not_found)?;
+        let reply: GrantReply = self.post_json(id, PREVIEW_GRANTS_PATH, request).await?;
+        self.verify_grant(id, &reply, request.target.workspace, &route).await?;
+        Ok(reply)
+    }
+
+    /// Exchanges the ticket of a preview for its cookie.
+    pub async fn redeem_preview_ticket(
+        &self,
+        id: RequestId,
+        request: &PreviewTicketRequest,
+    ) -> Result<PreviewCookie> {
+        self.post_json(id, PREVIEW_TICKETS_PATH, request).await
     }
 
     /// Returns those of `streams` that must end, because their session was revoked or their

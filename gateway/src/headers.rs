@@ -173,7 +173,7 @@ fn forbid_buffering_of_events(headers: &mut HeaderMap) {
 
 /// Adds the headers that every response has.
 pub fn add_security_headers(headers: &mut HeaderMap, id: RequestId) {
-    set(headers, HeaderName::from_static(REQUEST_ID_HEADER), &id.to_string());
+    mark_request(headers, id);
     for (name, value) in [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
@@ -220,6 +220,22 @@ fn joined_cookies(headers: &HeaderMap) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_bytes(&cookies.join(&b"; "[..])).ok()?;
     value.set_sensitive(true);
     Some(value)
+}
+
+/// Whether a header of a message concerns one connection only.
+pub fn is_hop_by_hop(headers: &HeaderMap, name: &HeaderName) -> bool {
+    HOP_BY_HOP.contains(&name.as_str())
+        || connection_options(headers).iter().any(|option| option == name.as_str())
+}
+
+/// Whether only our processes may set a header.
+pub fn is_internal(name: &HeaderName) -> bool {
+    name.as_str().starts_with(INTERNAL_PREFIX)
+}
+
+/// Adds the id of the request, by which its refusal is found in the log.
+pub fn mark_request(headers: &mut HeaderMap, id: RequestId) {
+    set(headers, HeaderName::from_static(REQUEST_ID_HEADER), &id.to_string());
 }
 
 fn connection_options(headers: &HeaderMap) -> Vec<String> {

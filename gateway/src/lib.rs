@@ -5,7 +5,8 @@
 //! checks that again. It never parses a payload, and keeps no state that a restart would lose.
 //!
 //! ```text
-//!                        ┌─ /api/v1/workspaces/{id}/agent/… ─> relay ──> link ──> runner's front
+//!                        ┌─ PORT--WORKSPACE.<preview host> ──> preview ──> link ─> runner's front
+//!                        ├─ /api/v1/workspaces/{id}/agent/… ─> relay ──> link ──> runner's front
 //! listener ─> router ────┼─ /api/v1/… ───────────────────────> api_proxy ───────> controller
 //!                        └─ any other path ──────────────────> assets (the web app)
 //! ```
@@ -33,6 +34,7 @@ mod limits;
 mod links;
 mod listener;
 mod origin;
+mod preview;
 pub mod process;
 mod proxies;
 mod refusal;
@@ -47,6 +49,7 @@ mod websocket;
 mod write_timeout;
 
 pub use limits::Limits;
+pub use preview::PreviewConfig;
 pub use tls::{
     CA_CERTIFICATE_PATH, CertificateError, CertificateFiles, CertificatePem, CertificateSource,
     CertificateWatcher, ServerCertificate, TlsConfig,
@@ -69,6 +72,8 @@ pub struct Config {
     /// Origins of our own pages as browsers write them: `scheme://host[:port]`, lower case, no
     /// slash at the end.
     pub allowed_origins: Vec<String>,
+    /// Where previews of ports are, if there are any.
+    pub preview: Option<PreviewConfig>,
     /// Networks of reverse proxies whose word about a client is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// TLS. Without it the listener speaks plain http.
@@ -103,6 +108,7 @@ impl Gateway {
         let mut router =
             router::Router::new(&config.controller, config.allowed_origins, limits, tasks.clone());
         router.proxies = TrustedProxies::new(config.trusted_proxies);
+        router.preview = config.preview;
         if let Some(config) = config.tls {
             let (tls, watcher) = tls::Tls::new(config)?;
             router.tls = Some(tls);

@@ -51,6 +51,21 @@ impl Origins {
         Self(allowed.iter().map(|origin| without_default_port(origin)).collect())
     }
 
+    /// The origins that were configured.
+    pub fn list(&self) -> &[String] {
+        &self.0
+    }
+
+    /// Whether this host, with or without a port, is that of one of our pages.
+    pub fn has_host(&self, host: &str) -> bool {
+        let name = |host: &str| match host.rsplit_once(':') {
+            Some((name, port)) if !port.ends_with(']') => name.to_ascii_lowercase(),
+            _ => host.to_ascii_lowercase(),
+        };
+        let mut hosts = self.0.iter().filter_map(|origin| origin.split_once("://"));
+        hosts.any(|(_, ours)| name(ours) == name(host))
+    }
+
     /// Refuses a request that a page of another origin may have caused. `is_upgrade`: it asks for a
     /// WebSocket. A page that was loaded from our own address is one of ours, because no other
     /// server can have that address.
@@ -158,6 +173,16 @@ mod tests {
         }
         let local = LocalAddress { address: "192.168.1.5:8080".parse().expect("valid"), is_tls: false };
         origins().check(method, &headers, is_upgrade, Some(local)).is_ok()
+    }
+
+    #[test]
+    fn host_of_a_page_is_known() {
+        for host in ["burrow.example", "BURROW.example:443", "127.0.0.1:8080", "127.0.0.1"] {
+            assert!(origins().has_host(host), "{host}");
+        }
+        for host in ["x.burrow.example", "example", "", "[::1]:8080"] {
+            assert!(!origins().has_host(host), "{host}");
+        }
     }
 
     #[test]

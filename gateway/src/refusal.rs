@@ -33,9 +33,19 @@ impl Refusal {
         self
     }
 
-    #[cfg(test)]
+    /// The stable name of the refusal.
     pub fn code(&self) -> Code {
         self.problem.code
+    }
+
+    /// What happened and what to do, for the user.
+    pub fn detail(&self) -> &str {
+        &self.problem.detail
+    }
+
+    /// The HTTP status of its response.
+    pub fn status(&self) -> u16 {
+        self.problem.status
     }
 
     /// 404 for a path that the gateway does not know.

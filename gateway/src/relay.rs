@@ -110,6 +110,7 @@ impl Router {
             workspace,
             epoch: grant.epoch,
             access: grant.access,
+            preview_port: None,
         })?;
         let placement = Placement { workspace, epoch: grant.epoch, front: grant.front.clone() };
         let path_and_query =
@@ -141,8 +142,10 @@ impl Router {
             }
             Err(WebSocketError::Link(error)) => return Err(link_refusal(&error)),
         };
-        // A program may wait for hours until someone reads its output, so exec streams have no write timeout.
-        let stall_timeout = (kind != RouteKind::Exec).then_some(self.limits.write_timeout);
+        // A program may wait for hours until someone reads its output, and so may the client of a port, so
+        // these streams have no write timeout.
+        let may_stall = matches!(kind, RouteKind::Exec | RouteKind::Ports);
+        let stall_timeout = (!may_stall).then_some(self.limits.write_timeout);
         if stall_timeout.is_none()
             && upgrade.owns_connection()
             && let Some(write_timeout) = request.extensions().get::<WriteTimeoutHandle>()
@@ -193,7 +196,7 @@ impl Router {
         client_response(response, self.limits.body_idle_timeout, admitted.guard)
     }
 
-    async fn link(&self, placement: &Placement) -> Result<Link> {
+    pub async fn link(&self, placement: &Placement) -> Result<Link> {
         self.links.get(placement).await.map_err(|error| link_refusal(&error))
     }
 }
@@ -291,7 +294,8 @@ async fn websocket_refusal(response: http::Response<ResponseBody>) -> Result<Res
     Ok(response)
 }
 
-fn link_refusal(error: &LinkError) -> Refusal {
+/// The refusal for a link that cannot carry a request.
+pub fn link_refusal(error: &LinkError) -> Refusal {
     match error {
         LinkError::Timeout(_) => {
             Refusal::new(Code::Timeout, "The workspace did not answer in time. Try again.").because(error)

@@ -28,13 +28,16 @@ impl Router {
 
     async fn end_revoked_streams(&self) {
         self.links.remove_closed();
-        let live = self.streams.list();
+        let mut live = self.preview_grants.list();
+        live.extend(self.streams.list());
+        let live: Vec<_> = live.into_iter().collect();
         if live.is_empty() {
             return;
         }
         match self.controller.find_revoked(live).await {
             Ok(revoked) if revoked.is_empty() => {}
             Ok(revoked) => {
+                self.preview_grants.revoke(&revoked);
                 let streams = self.streams.end(&revoked);
                 tracing::info!(streams, "ended the streams of revoked sessions");
             }

@@ -6,7 +6,7 @@ use std::{net::IpAddr, path::Path, sync::Arc};
 use axum::response::Response;
 use http::{HeaderValue, Request, Version, header};
 use hyper::body::{Body as _, Incoming};
-use protocol::{Code, RequestId};
+use protocol::{Code, RequestId, ports::HostKind};
 
 use crate::{
     Limits, assets,
@@ -15,6 +15,7 @@ use crate::{
     credential, headers,
     links::LinkPool,
     origin::{LocalAddress, Origins},
+    preview::{PreviewConfig, grants::PreviewGrants},
     proxies::TrustedProxies,
     refusal::{Refusal, Result},
     streams::StreamRegistry,
@@ -31,7 +32,8 @@ const MAX_LOGGED_PATH: usize = 1024;
 
 /// Everything that serving a request needs. One per gateway, shared by all connections.
 ///
-/// A request goes to one of three parts: `/api/v1/workspaces/{id}/agent/…` to the workspace's
+/// A request to the host of a preview goes to [`Self::serve_preview`], and no other does. All others go to
+/// one of three parts: `/api/v1/workspaces/{id}/agent/…` to the workspace's
 /// runner ([`Self::relay`]), the rest of `/api/v1/` to the controller
 /// ([`Self::proxy_to_controller`]), any other path to the web app ([`assets`]).
 #[derive(Debug)]
@@ -42,6 +44,8 @@ pub struct Router {
     pub streams: Arc<StreamRegistry>,
     pub origins: Origins,
     pub proxies: TrustedProxies,
+    pub preview: Option<PreviewConfig>,
+    pub preview_grants: PreviewGrants,
     pub tls: Option<Tls>,
     pub limits: Limits,
     pub tasks: daemon::Tasks,
@@ -57,6 +61,8 @@ impl Router {
             streams: StreamRegistry::new(limits.max_streams_per_session),
             origins: Origins::new(origins),
             proxies: TrustedProxies::default(),
+            preview: None,
+            preview_grants: PreviewGrants::default(),
             tls: None,
             limits,
             tasks,
@@ -66,11 +72,18 @@ impl Router {
     /// Answers a request. Every failure becomes a response with the id of the request.
     pub async fn handle(&self, request: Request<Incoming>, peer: IpAddr) -> Response {
         let id = RequestId::random();
-        let summary = summarize(&request);
         let is_tls = is_tls(&request);
         let host = is_tls.then(|| headers::host(request.uri(), request.headers()).to_owned());
-        let result = self.route(request, id, peer).await;
-        let mut response = respond(result, id, &summary);
+        let mut response = match (self.classify_host(&request), &self.preview) {
+            (HostKind::Preview(target), Some(config)) => {
+                self.serve_preview(config, request, (id, peer), target).await
+            }
+            (HostKind::Other, _) => {
+                let summary = summarize(&request);
+                respond(self.route(request, id, peer).await, id, &summary)
+            }
+            _ => respond(Err(Refusal::not_found()), id, &summarize(&request)),
+        };
         if let (Some(tls), Some(host)) = (&self.tls, host) {
             tls.add_hsts(response.headers_mut(), &host);
         }
@@ -125,9 +138,17 @@ impl Router {
         request: &Request<Incoming>,
         peer: IpAddr,
     ) -> std::result::Result<BufferShare, Box<Response>> {
+        let is_upgrade = websocket::is_upgrade(request);
         let traffic = match Target::parse(request.uri().path()) {
+            _ if self.classify_host(request) != HostKind::Other => {
+                if is_upgrade {
+                    Traffic::WebSocket
+                } else {
+                    Traffic::Preview
+                }
+            }
             Target::Api => Traffic::Controller,
-            Target::Agent { .. } if websocket::is_upgrade(request) => Traffic::WebSocket,
+            Target::Agent { .. } if is_upgrade => Traffic::WebSocket,
             Target::Agent { .. } => Traffic::Workspace,
             Target::WebApp | Target::CaCertificate | Target::NotFound => Traffic::Asset,
         };
@@ -157,7 +178,10 @@ impl Router {
         match target {
             Target::Agent { workspace, rest } => self.relay(request, id, peer, (workspace, rest)).await,
             Target::Api => self.proxy_to_controller(request, id, peer).await,
-            Target::WebApp => assets::serve(request.method(), &path, request.headers()),
+            Target::WebApp => {
+                let frames = self.preview.as_ref().map(|preview| preview.host.csp_source());
+                assets::serve(request.method(), &path, request.headers(), frames.as_deref())
+            }
             Target::CaCertificate => self.ca_certificate(),
             Target::NotFound => Err(Refusal::not_found()),
         }

@@ -11,7 +11,13 @@ use protocol::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::refusal::{Refusal, Result};
+use crate::{
+    preview::grants::MAX_GRANTS,
+    refusal::{Refusal, Result},
+};
+
+/// Live streams of the gateway: one check has them all, and the grants of previews.
+const MAX_STREAMS: usize = MAX_SESSIONS_PER_CHECK - MAX_GRANTS;
 
 /// All live streams of the gateway.
 ///
@@ -28,15 +34,16 @@ pub struct StreamRegistry {
 struct RegistryState {
     next_id: u64,
     streams: HashMap<u64, (LiveStream, CancellationToken)>,
-    /// Number of streams of each session that has any.
-    counts: HashMap<SessionId, usize>,
+    /// Number of streams of each session that has any, those of previews apart: a page that loads many files
+    /// takes no place of a terminal.
+    counts: HashMap<(SessionId, bool), usize>,
 }
 
 /// One registered stream. Dropping it removes the stream from the registry.
 #[derive(Debug)]
 pub struct StreamGuard {
     id: u64,
-    session: SessionId,
+    counted_as: (SessionId, bool),
     token: CancellationToken,
     registry: Arc<StreamRegistry>,
 }
@@ -50,14 +57,15 @@ impl StreamRegistry {
     /// Registers a stream. Refuses if its session or the whole gateway has too many.
     pub fn register(self: &Arc<Self>, stream: LiveStream) -> Result<StreamGuard> {
         let mut state = self.lock();
-        if state.streams.len() >= MAX_SESSIONS_PER_CHECK {
+        if state.streams.len() >= MAX_STREAMS {
             return Err(Refusal::new(
                 Code::TooManyStreams,
-                "The server has 10,000 open streams, which is the limit. Try again in a moment.",
+                "The server has 9,000 open streams, which is the limit. Try again in a moment.",
             )
             .because("the gateway's limit of live streams"));
         }
-        let count = state.counts.entry(stream.session).or_default();
+        let counted_as = (stream.session, stream.preview_port.is_some());
+        let count = state.counts.entry(counted_as).or_default();
         if *count >= self.max_per_session {
             return Err(Refusal::new(
                 Code::RateLimited,
@@ -69,7 +77,7 @@ impl StreamRegistry {
         state.next_id += 1;
         state.streams.insert(id, (stream, token.clone()));
         drop(state);
-        Ok(StreamGuard { id, session: stream.session, token, registry: self.clone() })
+        Ok(StreamGuard { id, counted_as, token, registry: self.clone() })
     }
 
     /// Returns the live streams without duplicates, for the controller to check.
@@ -107,10 +115,10 @@ impl Drop for StreamGuard {
     fn drop(&mut self) {
         let mut state = self.registry.lock();
         state.streams.remove(&self.id);
-        if let Some(count) = state.counts.get_mut(&self.session) {
+        if let Some(count) = state.counts.get_mut(&self.counted_as) {
             *count -= 1;
             if *count == 0 {
-                state.counts.remove(&self.session);
+                state.counts.remove(&self.counted_as);
             }
         }
     }
@@ -123,7 +131,13 @@ mod tests {
     use super::*;
 
     fn stream(session: SessionId) -> LiveStream {
-        LiveStream { session, workspace: WorkspaceId::random(), epoch: Epoch(1), access: Access::Write }
+        LiveStream {
+            session,
+            workspace: WorkspaceId::random(),
+            epoch: Epoch(1),
+            access: Access::Write,
+            preview_port: None,
+        }
     }
 
     #[test]
@@ -133,6 +147,8 @@ mod tests {
         let first = registry.register(stream(anna)).expect("room");
         assert_eq!(registry.register(stream(anna)).expect_err("full").code(), Code::RateLimited);
         let other = registry.register(stream(ben)).expect("room of another session");
+        let preview = LiveStream { preview_port: Some(3000), ..stream(anna) };
+        drop(registry.register(preview).expect("room of previews"));
         drop(first);
         drop(registry.register(stream(anna)).expect("room again"));
         drop(other);

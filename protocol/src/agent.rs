@@ -3,12 +3,12 @@
 //!
 //! The agent serves HTTP/2 over one byte stream, the *link*. Clients reach it through the gateway:
 //! the public path `/api/v1/workspaces/{id}/agent/<rest>` maps to the agent's `/v1/<rest>`. The
-//! gateway relays only the routes that [`Route::of`] knows; the front also relays those of the
-//! controller, [`Route::of_controller`]. `bootstrap`, `freeze`, `thaw`, `grow`, `clock` and `health`
-//! belong to the runner and are never relayed.
+//! gateway relays only the routes that [`Route::of`] knows, and connects previews to the one of
+//! [`Route::of_preview`]; the front also relays those of the controller, [`Route::of_controller`].
+//! `bootstrap`, `freeze`, `thaw`, `grow`, `clock` and `health` belong to the runner and are never relayed.
 //!
 //! The messages of the relayed routes are in [`crate::terminal`], [`crate::files`],
-//! [`crate::document`], [`crate::search`], [`crate::git`] and [`crate::exec`].
+//! [`crate::document`], [`crate::search`], [`crate::git`], [`crate::ports`] and [`crate::exec`].
 
 use std::net::Ipv4Addr;
 
@@ -213,6 +213,8 @@ pub enum RouteKind {
     Exec,
     /// Figures for the status bar.
     Stats,
+    /// Ports that programs listen on, and connections to them.
+    Ports,
 }
 
 /// A relayed route: what it is and the access that it needs.
@@ -227,6 +229,8 @@ pub struct Route {
     pub is_websocket: bool,
     /// Most bytes of a request body.
     pub max_body_bytes: u64,
+    /// The port of a preview's stream. Only a grant for this port opens the route.
+    pub preview_port: Option<u16>,
 }
 
 /// Most bytes of a JSON request body.
@@ -245,7 +249,7 @@ impl Route {
     /// not be relayed.
     pub fn of(method: &str, path: &str) -> Option<Self> {
         use Access::{Read, Write};
-        use RouteKind::{Document, Exec, Files, Git, Stats, Terminal};
+        use RouteKind::{Document, Exec, Files, Git, Ports, Stats, Terminal};
         let segments: Vec<&str> = path.split('/').collect();
         let upgrades = matches!(method, "GET" | "CONNECT");
         let (kind, access, is_websocket, max_body_bytes) = match (method, segments.as_slice()) {
@@ -270,9 +274,28 @@ impl Route {
             ("POST", ["git", "run"]) => (Git, Write, false, MAX_RUN_BYTES),
             ("POST", ["git", "answer"]) => (Git, Write, false, MAX_JSON_BYTES),
             ("GET", ["stats"]) => (Stats, Read, false, 0),
+            ("GET", ["ports"]) => (Ports, Read, false, 0),
+            (_, ["ports", "watch"]) if upgrades => (Ports, Read, true, 0),
+            (_, ["ports", port, "connect"]) if upgrades && is_port(port) => (Ports, Write, true, 0),
             _ => return None,
         };
-        Some(Self { kind, access, is_websocket, max_body_bytes })
+        Some(Self { kind, access, is_websocket, max_body_bytes, preview_port: None })
+    }
+
+    /// Finds the route that carries one connection of a preview, by its path below `/v1/`. Its bytes are
+    /// those of the connection, without WebSocket frames, so it is for our own links only: no client
+    /// reaches it by its path.
+    pub fn of_preview(method: &str, path: &str) -> Option<Self> {
+        let segments: Vec<&str> = path.split('/').collect();
+        let ("CONNECT", ["ports", port, "stream"]) = (method, segments.as_slice()) else { return None };
+        let preview_port = Some(crate::ports::parse_port(port)?);
+        let (kind, access) = (RouteKind::Ports, Access::Write);
+        Some(Self { kind, access, is_websocket: true, max_body_bytes: 0, preview_port })
+    }
+
+    /// The path below `/v1/` of [`Self::of_preview`].
+    pub fn preview_path(port: u16) -> String {
+        format!("ports/{port}/stream")
     }
 
     /// Finds a route that only the controller may open, by its path below `/v1/`. The front admits
@@ -287,8 +310,12 @@ impl Route {
             _ => return None,
         };
         let (kind, access) = (RouteKind::Files, Access::Write);
-        Some(Self { kind, access, is_websocket: false, max_body_bytes })
+        Some(Self { kind, access, is_websocket: false, max_body_bytes, preview_port: None })
     }
+}
+
+fn is_port(text: &str) -> bool {
+    crate::ports::parse_port(text).is_some()
 }
 
 fn is_restore_id(text: &str) -> bool {
@@ -305,6 +332,7 @@ pub fn viewer_may_send(kind: RouteKind, binary: bool, message: &[u8]) -> bool {
         RouteKind::Terminal => binary && crate::terminal::is_for_viewing(message),
         RouteKind::Document => binary && crate::document::is_query(message),
         RouteKind::Files | RouteKind::Git => true, // only watch requests, which change nothing
+        RouteKind::Ports => true,                  // only pings of a watch: a connection needs write access
         RouteKind::Exec | RouteKind::Stats => false,
     }
 }
@@ -342,6 +370,21 @@ mod tests {
         }
 
         #[test]
+        fn of_preview_is_for_links_only() {
+            let path = Route::preview_path(3000);
+            let route = Route::of_preview("CONNECT", &path).expect("a route");
+            assert_eq!((route.access, route.preview_port), (Access::Write, Some(3000)));
+            for method in ["GET", "POST", "CONNECT"] {
+                assert_eq!(Route::of(method, &path), None, "{method}");
+                assert_eq!(Route::of_controller(method, &path), None, "{method}");
+            }
+            for path in ["ports/0/stream", "ports/3000/connect", "ports/3000/stream/x"] {
+                assert_eq!(Route::of_preview("CONNECT", path), None, "{path}");
+            }
+            assert_eq!(Route::of_preview("GET", &path), None);
+        }
+
+        #[test]
         fn of_malformed_paths_is_none() {
             for path in [
                 "",
@@ -351,6 +394,9 @@ mod tests {
                 "./files",
                 "files/../bootstrap",
                 "terminals/x",
+                "ports/0/connect",
+                "ports/03000/connect",
+                "ports/65536/connect",
                 "FILES",
                 "files%2fcontent",
             ] {
@@ -365,6 +411,7 @@ mod tests {
                 ("POST", "terminals".to_owned()),
                 ("DELETE", format!("terminals/{id}")),
                 ("GET", "exec".to_owned()),
+                ("GET", "ports/3000/connect".to_owned()),
                 ("PUT", "files/content".to_owned()),
                 ("POST", "files/directory".to_owned()),
                 ("POST", "files/rename".to_owned()),

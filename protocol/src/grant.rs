@@ -20,6 +20,7 @@
 //!     workspace: WorkspaceId::random(),
 //!     epoch: Epoch(1),
 //!     access: Access::Write,
+//!     preview_port: None,
 //!     expires_at: 1_800_000_030,
 //! };
 //! let token = key.sign(&grant);
@@ -61,6 +62,9 @@ pub struct Grant {
     pub epoch: Epoch,
     /// The access to the streams.
     pub access: Access,
+    /// The only port that the grant connects to: it is a visitor's of a preview, and opens nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview_port: Option<u16>,
     /// Unix seconds.
     pub expires_at: i64,
 }
@@ -83,6 +87,9 @@ pub enum GrantRefusal {
     /// The grant is for an older or newer placement.
     #[error("the grant is for another placement of the workspace")]
     OtherEpoch,
+    /// The grant is for a preview of another port, or the route is none of a preview.
+    #[error("the grant is for another port")]
+    OtherPort,
     /// The route needs write access.
     #[error("the grant is read-only")]
     ReadOnly,
@@ -173,6 +180,9 @@ impl Grant {
         if self.epoch != epoch {
             return Err(GrantRefusal::OtherEpoch);
         }
+        if route.preview_port != self.preview_port {
+            return Err(GrantRefusal::OtherPort);
+        }
         if route.access > self.access {
             return Err(GrantRefusal::ReadOnly);
         }
@@ -193,6 +203,7 @@ mod tests {
             workspace: WorkspaceId::random(),
             epoch: Epoch(7),
             access: Access::Read,
+            preview_port: None,
             expires_at: NOW + 30,
         }
     }
@@ -224,6 +235,26 @@ mod tests {
         assert_eq!(key.verifying_key().verify(&token, NOW - 31), Err(GrantRefusal::Expired));
         let other = SigningKey::generate().expect("randomness");
         assert_eq!(other.verifying_key().verify(&token, NOW), Err(GrantRefusal::Forged));
+    }
+
+    #[test]
+    fn preview_grant_opens_its_port_only() {
+        let preview = Grant { access: Access::Write, preview_port: Some(3000), ..grant() };
+        let admits = |grant: &Grant, route: Option<Route>| {
+            grant.admits(grant.workspace, grant.epoch, &route.expect("a route"))
+        };
+        let stream = |port| Route::of_preview("CONNECT", &Route::preview_path(port));
+        assert_eq!(admits(&preview, stream(3000)), Ok(()));
+        assert_eq!(admits(&preview, stream(3001)), Err(GrantRefusal::OtherPort));
+        for (method, path) in
+            [("GET", "files"), ("GET", "exec"), ("GET", "ports"), ("CONNECT", "ports/3000/connect")]
+        {
+            assert_eq!(admits(&preview, Route::of(method, path)), Err(GrantRefusal::OtherPort), "{path}");
+        }
+        let owner = Grant { access: Access::Write, ..grant() };
+        assert_eq!(admits(&owner, stream(3000)), Err(GrantRefusal::OtherPort));
+        assert_eq!(admits(&owner, Route::of("CONNECT", "ports/3000/connect")), Ok(()));
+        assert_eq!(admits(&grant(), Route::of("CONNECT", "ports/3000/connect")), Err(GrantRefusal::ReadOnly));
     }
 
     #[test]

@@ -51,3 +51,8 @@ async fn git_works_in_browser_on_microvms() {
         run_in_browser("git.mjs", "microvm").await;
     }
 }
+
+#[tokio::test]
+async fn previews_in_a_browser() {
+    run_in_browser("previews.mjs", "fake").await;
+}

@@ -7,7 +7,8 @@
 //! # Structure
 //!
 //! ```text
-//! main → link → routes → state → terminals, documents, exec, files, git, guest → user, socket, tasks
+//! main → link → routes → state → terminals, documents, exec, files, git, ports, guest
+//!                                → user, socket, tasks
 //! ```
 //!
 //! [`routes`] translates HTTP into calls on the parts of [`state::AgentState`]. The parts below it
@@ -26,6 +27,7 @@ mod git;
 pub mod guest;
 pub mod link;
 mod login_path;
+mod ports;
 mod pressure;
 pub mod routes;
 mod socket;

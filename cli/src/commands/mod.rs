@@ -28,6 +28,7 @@ pub mod doctor;
 pub mod exec;
 pub mod ext4_reader;
 pub mod fork;
+pub mod forward;
 pub mod gateway;
 pub mod grow;
 pub mod history;
@@ -38,6 +39,7 @@ pub mod login;
 pub mod logout;
 pub mod network;
 pub mod open;
+pub mod ports;
 pub mod pull;
 pub mod push;
 pub mod reference;
@@ -151,6 +153,8 @@ commands! {
     terminals::Terminals,
     exec::Exec,
     open::Open,
+    ports::Ports,
+    forward::Forward,
     doctor::Doctor,
     image::Image,
     version::Version,

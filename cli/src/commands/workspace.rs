@@ -4,7 +4,7 @@
 use clap::Args;
 use clap_complete::engine::ArgValueCandidates;
 use protocol::{
-    WorkspaceId,
+    Access, WorkspaceId,
     api::workspace::{Workspace, WorkspaceList},
     workspace::{HomeNotice, Phase},
 };
@@ -172,6 +172,21 @@ pub async fn find(server: &Server, wanted: &str) -> Result<Workspace, CommandErr
         count => Err(CommandError::new(ErrorKind::Usage, format!("{count} workspaces are named `{name}`"))
             .hint(format!("name the owner: {}/{name}", matching[0].owner_name))),
     }
+}
+
+/// Finds a workspace by its name; without one, the only workspace of the user that runs.
+pub async fn find_or_only_running(server: &Server, wanted: Option<&str>) -> Result<Workspace, CommandError> {
+    if let Some(wanted) = wanted {
+        return find(server, wanted).await;
+    }
+    let mut workspaces = all(server).await?;
+    // Only their owner may write to them.
+    workspaces.retain(|it| it.access == Access::Write && it.phase == Phase::Running && !it.is_deleting);
+    if workspaces.len() == 1 {
+        return Ok(workspaces.remove(0));
+    }
+    let what = if workspaces.is_empty() { "No workspace of yours runs" } else { "Several workspaces run" };
+    Err(CommandError::new(ErrorKind::Usage, what).hint("name the workspace; `burrow list` shows all"))
 }
 
 /// Finds a workspace and starts it if it is stopped and `may_start` allows it.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use ::gateway::{
-    CertificateWatcher, HttpRedirect, Limits, ServerCertificate, TlsConfig,
+    CertificateWatcher, HttpRedirect, Limits, PreviewConfig, ServerCertificate, TlsConfig,
     process::{GatewaySpec, Instruction, READY_LINE, RedirectSpec, TlsSpec},
 };
 use anyhow::{Context as _, anyhow, bail};
@@ -67,6 +67,7 @@ pub struct GatewayConfig {
     pub controller: PathBuf,
     pub listener: TcpListener,
     pub allowed_origins: Vec<String>,
+    pub preview: Option<PreviewConfig>,
     pub trusted_proxies: Vec<IpNet>,
     pub http_redirect: Option<HttpRedirect>,
     /// How many files it may have open.
@@ -238,6 +239,7 @@ impl Launcher {
             controller: config.controller.clone(),
             listener: config.listener.as_raw_fd(),
             allowed_origins: config.allowed_origins.clone(),
+            preview: config.preview.clone(),
             trusted_proxies: config.trusted_proxies.iter().map(ToString::to_string).collect(),
             tls: self.tls.as_ref().map(TlsLaunch::spec),
             http_redirect: config.http_redirect.as_ref().map(|redirect| RedirectSpec {

@@ -6,6 +6,8 @@ use std::{
     net::{IpAddr, SocketAddr, TcpListener},
 };
 
+use protocol::ports::PreviewHost;
+
 use crate::output::{CommandError, ErrorKind};
 
 /// Binds the address, or explains why it cannot.
@@ -99,13 +101,60 @@ impl Endpoint<'_> {
         Ok(origins)
     }
 
+    /// Where previews of ports are, by `--preview-host`. Without it, browsers on this computer find them at
+    /// subdomains of localhost; there is no such name for a server with a public URL.
+    pub fn preview_host(self, option: Option<&str>) -> Result<Option<PreviewHost>, CommandError> {
+        let address = self.address();
+        let is_local = self.public_url.is_none_or(|url| host_of(url).is_some_and(|host| is_loopback(&host)));
+        let origin = match option {
+            Some("none") => return Ok(None),
+            None if !is_local => return Ok(None),
+            None => with_host(&address, "localhost"),
+            Some(origin) if origin.contains("://") => Some(origin.to_owned()),
+            Some(name) => with_host(&address, name),
+        };
+        let host = origin.as_deref().and_then(origin_parts);
+        host.filter(|host| is_host_name(&host.name)).map(Some).ok_or_else(|| {
+            let what = format!("Cannot use --preview-host {}: it must be a name", option.unwrap_or_default());
+            CommandError::new(ErrorKind::Usage, what).hint("burrow up --preview-host preview.example.org")
+        })
+    }
+
     fn scheme(self) -> &'static str {
         if self.is_tls { "https" } else { "http" }
     }
 }
 
-/// The names and addresses of a server that listens on `ip`, as they are in its certificate.
-pub fn names(ip: IpAddr, public_url: Option<&str>) -> Vec<String> {
+/// The scheme and port of a URL, with another host.
+fn with_host(url: &str, host: &str) -> Option<String> {
+    let uri: http::Uri = url.parse().ok()?;
+    let port = uri.port_u16().map_or_else(String::new, |port| format!(":{port}"));
+    Some(format!("{}://{host}{port}", uri.scheme_str()?))
+}
+
+fn origin_parts(text: &str) -> Option<PreviewHost> {
+    let uri: http::Uri = origin(text)?.parse().ok()?;
+    let scheme = uri.scheme_str()?.to_owned();
+    let port = uri.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
+    Some(PreviewHost { scheme, name: uri.host()?.to_owned(), port })
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Whether a text is a name that can have subdomains. An address cannot.
+fn is_host_name(text: &str) -> bool {
+    let is_label = |label: &str| {
+        let is_inner = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        !label.is_empty() && !label.starts_with('-') && label.chars().all(is_inner)
+    };
+    text.parse::<IpAddr>().is_err() && text.split('.').all(is_label)
+}
+
+/// The names and addresses of a server that listens on `ip`, as they are in its certificate. `preview_name`:
+/// whose subdomains are previews.
+pub fn names(ip: IpAddr, public_url: Option<&str>, preview_name: Option<&str>) -> Vec<String> {
     let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
     if !ip.is_loopback() {
         let host = host_name().to_ascii_lowercase();
@@ -117,8 +166,9 @@ pub fn names(ip: IpAddr, public_url: Option<&str>) -> Vec<String> {
         names.push(ip.to_string());
     }
     names.extend(public_url.and_then(host_of));
+    names.extend(preview_name.map(|name| format!("*.{name}")));
     let is_name = |name: &String| {
-        let is_host = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+        let is_host = |c: char| c.is_ascii_alphanumeric() || "-._*".contains(c);
         name.parse::<IpAddr>().is_ok() || (!name.starts_with('.') && name.chars().all(is_host))
     };
     names.retain(is_name);
@@ -210,9 +260,9 @@ mod tests {
 
     #[test]
     fn names_are_those_of_the_listener() {
-        let loopback = names(IpAddr::from([127, 0, 0, 1]), None);
-        assert!(loopback.iter().all(|name| ["localhost", "127.0.0.1", "::1"].contains(&name.as_str())));
-        let one = names(IpAddr::from([192, 0, 2, 7]), Some("https://Lab.Example.org:8443"));
+        let loopback = names(IpAddr::from([127, 0, 0, 1]), None, Some("localhost"));
+        assert_eq!(loopback, ["localhost", "127.0.0.1", "::1", "127.0.0.1", "*.localhost"]);
+        let one = names(IpAddr::from([192, 0, 2, 7]), Some("https://Lab.Example.org:8443"), None);
         assert!(
             one.contains(&"192.0.2.7".to_owned()) && one.contains(&"lab.example.org".to_owned()),
             "{one:?}"
@@ -237,6 +287,31 @@ mod tests {
         assert!(all.contains(&format!("http://{name}:8080")), "{all:?}");
         let encrypted = Endpoint { is_tls: true, ..endpoint("0.0.0.0:8080", None) }.origins().expect("valid");
         assert!(encrypted.iter().all(|origin| origin.starts_with("https://")), "{encrypted:?}");
+    }
+
+    #[test]
+    fn previews_have_a_host_by_default_or_option() {
+        let host = |url, option| endpoint("127.0.0.1:8080", url).preview_host(option);
+        let origin = |url, option| {
+            let host = host(url, option).expect("valid");
+            host.map(|PreviewHost { scheme, name, port }| format!("{scheme}://{name}:{port}"))
+        };
+        let public = Some("https://burrow.example");
+        for (url, option, expected) in [
+            (None, None, Some("http://localhost:8080")),
+            (None, Some("none"), None),
+            (None, Some("preview.example"), Some("http://preview.example:8080")),
+            (public, None, None),
+            (public, Some("Preview.example"), Some("https://preview.example:443")),
+            (Some("https://burrow.example:8443/"), Some("p.example"), Some("https://p.example:8443")),
+            (public, Some("http://p.example:81"), Some("http://p.example:81")),
+            (Some("http://localhost:9000"), None, Some("http://localhost:9000")),
+        ] {
+            assert_eq!(origin(url, option).as_deref(), expected, "{url:?} {option:?}");
+        }
+        for option in ["", "a b", "1.2.3.4", "*.example", "a/b", "https://", "-x.example", "a..b"] {
+            assert!(host(public, Some(option)).is_err(), "{option}");
+        }
     }
 
     #[test]

@@ -12,10 +12,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ::gateway::HttpRedirect;
+use ::gateway::{HttpRedirect, PreviewConfig};
 use controller::{Config, Controller, EngineConfig, HistoryConfig};
 use daemon::telemetry::ChildLog;
-use protocol::{Redacted, runner::RuntimeKind, workspace::Tier};
+use protocol::{Redacted, ports::PreviewHost, runner::RuntimeKind, workspace::Tier};
 use reader::ReaderCommand;
 use runner::network::{HostNetwork, NetworkError};
 use tokio::{sync::Notify, task::spawn_blocking};
@@ -122,8 +122,10 @@ async fn start(context: &Context, up: &UpOptions, reload: Arc<Notify>) -> Result
     let listener = bind(up.listen, up.port)?;
     let http_redirect = tls::bind_redirect(up)?;
     let metrics = listen::bind_metrics(up.metrics)?;
+    let preview = endpoint(up, &listener)?.preview_host(up.preview_host.as_deref())?;
     data.check_free_space(MIN_FREE_BYTES)?;
-    let tls = tls::prepare(up, &data, reload)?;
+    let preview_name = preview.as_ref().map(|host| host.name.clone());
+    let tls = tls::prepare(up, &data, preview_name, reload)?;
     let master_key = kms::config(&up.master_key, &data)?;
     let log = daemon::telemetry::init_with_file("warn,sqlx=error", &data.log()).map_err(|error| {
         CommandError::error("Cannot write the log").because(&error).hint("choose another --data-dir")
@@ -145,6 +147,7 @@ async fn start(context: &Context, up: &UpOptions, reload: Arc<Notify>) -> Result
         store: store_url,
         run_dir,
         gateway_group: gateway_user(),
+        preview: preview.clone(),
         cache_dir: data.path().join("cache"),
         max_cache_bytes: up.limits.max_cache_bytes(),
         engine: engine(up, images)?,
@@ -164,7 +167,8 @@ async fn start(context: &Context, up: &UpOptions, reload: Arc<Notify>) -> Result
         controller.serve_metrics(listener);
     }
     let local_ca = tls.as_ref().and_then(|tls| tls.local_ca.clone());
-    let gateway = start_gateway(up, Listeners { listener, http_redirect, tls }, &controller, log).await?;
+    let listeners = Listeners { listener, http_redirect, tls };
+    let gateway = start_gateway(up, listeners, preview, &controller, log).await?;
     step.done();
     let data_dir = data.path().to_owned();
     Ok(System {
@@ -332,9 +336,18 @@ fn maps(line: &str, id: u32) -> bool {
     matches!(numbers[..], [first, _, count] if id >= first && id - first < count)
 }
 
+/// How users reach a server with this listener.
+fn endpoint<'a>(up: &'a UpOptions, listener: &TcpListener) -> Result<Endpoint<'a>, CommandError> {
+    let bound = listener.local_addr().map_err(|error| {
+        CommandError::error("Cannot find out the address of the listener").because(&error)
+    })?;
+    Ok(Endpoint { bound, public_url: up.public_url.as_deref(), is_tls: up.tls.is_on() })
+}
+
 async fn start_gateway(
     up: &UpOptions,
     Listeners { listener, http_redirect, tls }: Listeners,
+    preview: Option<PreviewHost>,
     controller: &Controller,
     log: ChildLog,
 ) -> Result<GatewayProcess, CommandError> {
@@ -345,8 +358,7 @@ async fn start_gateway(
             "see burrow.log in the data directory"
         })
     };
-    let bound = listener.local_addr().map_err(|error| failed(error.into()))?;
-    let endpoint = Endpoint { bound, public_url: up.public_url.as_deref(), is_tls: up.tls.is_on() };
+    let endpoint = endpoint(up, &listener)?;
     let socket = controller.gateway_socket();
     let config = GatewayConfig {
         program: own_program()?,
@@ -355,6 +367,7 @@ async fn start_gateway(
         controller: socket,
         listener,
         allowed_origins: endpoint.origins()?,
+        preview: preview.map(|host| PreviewConfig { host, app_origin: endpoint.address() }),
         trusted_proxies: up.trusted_proxy.iter().map(|proxy| proxy.0).collect(),
         http_redirect,
         max_descriptors: descriptors::raise_limit(),

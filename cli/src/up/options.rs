@@ -35,6 +35,10 @@ pub struct UpOptions {
     /// Public address under which browsers reach the server, such as https://burrow.example.org
     #[arg(long, env = "BURROW_PUBLIC_URL", value_name = "URL")]
     pub public_url: Option<String>,
+    /// Name whose subdomains show the ports of workspaces, such as preview.example.org; all of them must lead
+    /// to this server. `none` for no previews [default: localhost, if there is no public URL]
+    #[arg(long, env = "BURROW_PREVIEW_HOST", value_name = "NAME")]
+    pub preview_host: Option<String>,
     #[command(flatten)]
     pub tls: TlsOptions,
     /// Network of reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are believed, such as

@@ -1,4 +1,5 @@
-//! WebSockets of a workspace: terminals, which reconnect, and programs, which end with their connection.
+//! WebSockets of a workspace: terminals, which reconnect, and programs and connections to ports, which end
+//! with their connection.
 
 use std::{future::Future, io, time::Duration};
 
@@ -16,9 +17,11 @@ use crate::{api::Api, error::ApiError, tls};
 
 mod connect;
 mod exec;
+mod port;
 mod terminal;
 
 pub use exec::{Exec, ExecEvent, ExecReceiver, ExecSender};
+pub use port::PortConnection;
 pub use terminal::{InputFull, Terminal, TerminalEvent, TerminalInput};
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;

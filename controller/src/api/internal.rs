@@ -4,7 +4,8 @@ use axum::{Json, extract::State, http::HeaderMap};
 use protocol::{
     Code,
     api::internal::{
-        GrantReply, GrantRequest, MAX_SESSIONS_PER_CHECK, SessionsCheck, SessionsVerdict, SignInLink,
+        GrantReply, GrantRequest, MAX_SESSIONS_PER_CHECK, PreviewCookie, PreviewGrantRequest,
+        PreviewTicketRequest, SessionsCheck, SessionsVerdict, SignInLink,
     },
     runner::{ReportReply, ReportRequest},
 };
@@ -20,6 +21,7 @@ use crate::{
     core::App,
     workspaces::{
         grants::{self, GrantError},
+        previews,
         reports::{self, ReportError},
     },
 };
@@ -28,6 +30,23 @@ pub async fn grants(State(app): State<App>, Input(request): Input<GrantRequest>)
     // The gateway asks on behalf of its client.
     let origin = Origin { address: Some(request.address.clone()), ..origin::current() };
     Ok(Json(origin.run(grants::issue(&app, &request)).await?))
+}
+
+pub async fn preview_grant(
+    State(app): State<App>,
+    Input(request): Input<PreviewGrantRequest>,
+) -> Result<Json<GrantReply>> {
+    Ok(Json(previews::issue_grant(&app, &request).await?))
+}
+
+pub async fn redeem_preview_ticket(
+    State(app): State<App>,
+    Input(request): Input<PreviewTicketRequest>,
+) -> Result<Json<PreviewCookie>> {
+    let cookie = previews::redeem_ticket(&app, &request).await?;
+    cookie.map(Json).ok_or_else(|| {
+        ApiError::new(Code::Expired, "This ticket was used already, or has expired. Open the preview again.")
+    })
 }
 
 pub async fn sessions_check(

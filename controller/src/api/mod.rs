@@ -23,6 +23,7 @@ mod invitations;
 mod layers;
 mod network;
 mod openapi;
+mod ports;
 mod restores;
 mod retention;
 mod rosters;
@@ -48,7 +49,10 @@ use protocol::{
         Version,
         class::MAX_ROSTER_BYTES,
         import::MAX_CHUNKS_BYTES,
-        internal::{GRANT_KEY_PATH, GRANTS_PATH, SESSIONS_CHECK_PATH, SIGN_IN_LINK_PATH},
+        internal::{
+            GRANT_KEY_PATH, GRANTS_PATH, PREVIEW_GRANTS_PATH, PREVIEW_TICKETS_PATH, SESSIONS_CHECK_PATH,
+            SIGN_IN_LINK_PATH,
+        },
     },
     runner::REPORT_PATH,
 };
@@ -102,6 +106,9 @@ fn public() -> OpenApiRouter<App> {
         .routes(routes!(network::get_class_network, network::set_class_network))
         .routes(routes!(network::set_template_network))
         .routes(routes!(network::get_tenant_network, network::set_tenant_network))
+        .routes(routes!(ports::list_port_settings))
+        .routes(routes!(ports::set_port))
+        .routes(routes!(ports::create_preview_ticket))
         .routes(routes!(workspaces::start_workspace))
         .routes(routes!(workspaces::stop_workspace))
         .routes(routes!(workspaces::hold_workspace))
@@ -171,6 +178,8 @@ pub fn router(app: App, audience: Audience) -> Router {
             .route(REPORT_PATH, post(internal::report)),
         Audience::Gateway => Router::new()
             .route(GRANTS_PATH, post(internal::grants))
+            .route(PREVIEW_GRANTS_PATH, post(internal::preview_grant))
+            .route(PREVIEW_TICKETS_PATH, post(internal::redeem_preview_ticket))
             .route(SESSIONS_CHECK_PATH, post(internal::sessions_check))
             .route(GRANT_KEY_PATH, get(internal::grant_key)),
     };

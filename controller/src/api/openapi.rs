@@ -37,6 +37,7 @@ use super::{PREFIX, route_access::RouteAccess};
         (name = "auth", description = "Sign in and out, device logins, personal access tokens"),
         (name = "users", description = "Accounts of your organisation"),
         (name = "network", description = "Where workspaces may connect"),
+        (name = "ports", description = "Who may see the previews of ports"),
         (name = "templates", description = "What workspaces are created from"),
         (name = "workspaces", description = "Create, start, stop, watch and delete workspaces"),
         (name = "snapshots", description = "Browse, compare, restore, fork and verify saved homes"),

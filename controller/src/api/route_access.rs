@@ -64,6 +64,9 @@ const TABLE: &[(&str, &str, RouteAccess)] = &[
     ("GET", "/workspaces/{id}/network", Token(Read)),
     ("PUT", "/workspaces/{id}/network", Token(Workspaces)),
     ("POST", "/workspaces/{id}/network/names", Token(Workspaces)),
+    ("GET", "/workspaces/{id}/port-settings", Token(Read)),
+    ("PUT", "/workspaces/{id}/port-settings/{port}", Token(Workspaces)),
+    ("POST", "/workspaces/{id}/port-settings/{port}/ticket", Browser),
     // Snapshots and transfers
     ("GET", "/workspaces/{id}/snapshots", Token(Read)),
     ("POST", "/workspaces/{id}/snapshots", Token(Workspaces)),

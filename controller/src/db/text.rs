@@ -5,6 +5,7 @@ use protocol::{
     api::{
         audit::AuditOutcome,
         auth::TokenScope,
+        port::PortVisibility,
         snapshot::{Consistency, SnapshotKind},
         user::Role,
     },
@@ -75,6 +76,11 @@ impl TextEnum for Phase {
         (Self::Persisting, "persisting"),
         (Self::Terminated, "terminated"),
     ];
+}
+
+impl TextEnum for PortVisibility {
+    const NAMES: &'static [(Self, &'static str)] =
+        &[(Self::Private, "private"), (Self::Members, "members"), (Self::Public, "public")];
 }
 
 impl TextEnum for Tier {

@@ -17,6 +17,7 @@ mod metrics;
 mod network;
 mod openapi;
 mod postgres;
+mod previews;
 mod repair;
 mod reports;
 mod restores;

@@ -174,8 +174,13 @@ async fn grants_need_permission_and_end_with_session() {
     assert_eq!((checked.workspace, checked.epoch, checked.access), (id, reply.epoch, Access::Write));
     assert!(reply.front.ends_with("front.sock"));
 
-    let live =
-        LiveStream { session: reply.session, workspace: id, epoch: reply.epoch, access: Access::Write };
+    let live = LiveStream {
+        session: reply.session,
+        workspace: id,
+        epoch: reply.epoch,
+        access: Access::Write,
+        preview_port: None,
+    };
     assert_eq!(verdict(&world, live).await, []);
     let other_epoch = LiveStream { epoch: reply.epoch.next(), ..live };
     assert_eq!(verdict(&world, other_epoch).await, [other_epoch]);

@@ -165,7 +165,13 @@ async fn read_token_only_watches() {
     assert_eq!((refused.status, refused.code()), (403, "forbidden"));
     let reply: GrantReply = grant(&world, &token, id, Access::Read).await.ok();
     assert_eq!(reply.access, Access::Read, "not the owner's write access");
-    let stream = |access| LiveStream { session: reply.session, workspace: id, epoch: reply.epoch, access };
+    let stream = |access| LiveStream {
+        session: reply.session,
+        workspace: id,
+        epoch: reply.epoch,
+        access,
+        preview_port: None,
+    };
     let check = SessionsCheck { streams: vec![stream(Access::Read), stream(Access::Write)] };
     let check = serde_json::to_value(check).expect("plain data");
     let verdict: SessionsVerdict = world.anonymous().post("/internal/sessions/check", &check).await.ok();

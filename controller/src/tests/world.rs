@@ -69,6 +69,11 @@ impl World {
             store: format!("file://{}", path.join("objects").display()),
             run_dir: path.join("run"),
             gateway_group: None,
+            preview: Some(protocol::ports::PreviewHost {
+                scheme: "http".to_owned(),
+                name: "localhost".to_owned(),
+                port: 8080,
+            }),
             cache_dir: path.join("cache"),
             max_cache_bytes: u64::MAX,
             engine: EngineConfig {

@@ -13,19 +13,20 @@ use protocol::{
     grant::{Grant, MAX_GRANT_SECONDS},
     workspace::Phase,
 };
+use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use super::{access_log::ContentAccess, view};
+use super::{access_log::ContentAccess, previews, view};
 use crate::{
     audit::refusals::{self, Refusal},
     authz::{Action, Caller, NotAllowed, WorkspaceFacts, authorize, workspace_access},
     core::Core,
-    db::{Scope, text::Text},
+    db::text::Text,
     identity::sessions,
 };
 
 /// How long a grant is valid: a little less than the longest, for clocks that differ.
-const GRANT_SECONDS: i64 = MAX_GRANT_SECONDS - 5;
+pub const GRANT_SECONDS: i64 = MAX_GRANT_SECONDS - 5;
 /// How often the last use of a workspace is written at most.
 const TOUCH_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -133,11 +134,11 @@ async fn issue_for_open(
     .await?;
     let front = serving.front.filter(|_| matches!(serving.phase.0, Phase::Running | Phase::Stopping));
     let front = front.ok_or(GrantError::NotRunning)?;
-    touch(&mut scope, workspace, now).await?;
+    touch(scope.connection(), (caller.tenant, workspace), now).await?;
     let content = match kind {
         RouteKind::Exec => Some(ContentAccess::Exec),
         _ if facts.owner != caller.user => Some(ContentAccess::Watch),
-        RouteKind::Terminal | RouteKind::Document | RouteKind::Files | RouteKind::Git => {
+        RouteKind::Terminal | RouteKind::Document | RouteKind::Files | RouteKind::Git | RouteKind::Ports => {
             Some(ContentAccess::Connect)
         }
         RouteKind::Stats => None,
@@ -149,30 +150,39 @@ async fn issue_for_open(
         workspace,
         epoch: Epoch(serving.epoch.unsigned_abs()),
         access,
+        preview_port: None,
         expires_at: now.unix_timestamp() + GRANT_SECONDS,
     };
-    Ok(GrantReply {
-        grant: Redacted::new(core.signing.sign(&grant)),
+    Ok(sign(core, &grant, front))
+}
+
+/// Signs a grant. `front`: where to present it.
+pub fn sign(core: &Core, grant: &Grant, front: String) -> GrantReply {
+    GrantReply {
+        grant: Redacted::new(core.signing.sign(grant)),
         session: grant.session,
         user: grant.user,
-        access,
+        access: grant.access,
         epoch: grant.epoch,
         front,
-    })
+    }
 }
 
 /// Writes that the workspace is used now.
-async fn touch(scope: &mut Scope, workspace: WorkspaceId, now: OffsetDateTime) -> Result<(), sqlx::Error> {
-    let tenant = scope.tenant();
+pub async fn touch(
+    connection: &mut PgConnection,
+    (tenant, workspace): (TenantId, WorkspaceId),
+    now: OffsetDateTime,
+) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "update workspaces set last_used_at = $3
          where tenant_id = $1 and workspace_id = $2 and (last_used_at is null or last_used_at < $4)",
-        tenant,
+        tenant.0,
         workspace.0,
         now,
         now - TOUCH_INTERVAL,
     )
-    .execute(scope.connection())
+    .execute(connection)
     .await?;
     Ok(())
 }
@@ -181,9 +191,26 @@ async fn touch(scope: &mut Scope, workspace: WorkspaceId, now: OffsetDateTime) -
 /// reduced, or whose sandbox was replaced.
 pub async fn check_streams(core: &Core, request: SessionsCheck) -> Result<SessionsVerdict, sqlx::Error> {
     let now = core.now();
-    let sessions: Vec<_> = request.streams.iter().map(|stream| stream.session.0).collect();
-    let workspaces: Vec<_> = request.streams.iter().map(|stream| stream.workspace.0).collect();
+    let (previews, streams): (Vec<_>, Vec<_>) =
+        request.streams.into_iter().partition(|stream| stream.preview_port.is_some());
     let mut system = core.db.system().await?;
+    let mut allowed = find_allowed(system.connection(), &streams, now).await?;
+    if !previews.is_empty() {
+        allowed.extend(previews::find_allowed(system.connection(), &previews, now).await?);
+    }
+    system.commit().await?;
+    let revoked = streams.into_iter().chain(previews).filter(|stream| !allowed.contains(stream)).collect();
+    Ok(SessionsVerdict { revoked })
+}
+
+/// The streams that these sessions may have at present.
+async fn find_allowed(
+    connection: &mut PgConnection,
+    streams: &[LiveStream],
+    now: OffsetDateTime,
+) -> Result<HashSet<LiveStream>, sqlx::Error> {
+    let sessions: Vec<_> = streams.iter().map(|stream| stream.session.0).collect();
+    let workspaces: Vec<_> = streams.iter().map(|stream| stream.workspace.0).collect();
     let rows = sqlx::query!(
         r#"select s.session_id, s.tenant_id as session_tenant, s.user_id, u.role as "role: Text<Role>",
               s.scope as "scope: Text<TokenScope>",
@@ -200,9 +227,8 @@ pub async fn check_streams(core: &Core, request: SessionsCheck) -> Result<Sessio
         &workspaces,
         now,
     )
-    .fetch_all(system.connection())
+    .fetch_all(connection)
     .await?;
-    system.commit().await?;
     let mut allowed = HashSet::new();
     for row in rows {
         let caller = Caller {
@@ -225,9 +251,9 @@ pub async fn check_streams(core: &Core, request: SessionsCheck) -> Result<Sessio
                 workspace: WorkspaceId(row.workspace_id),
                 epoch: Epoch(row.epoch.unsigned_abs()),
                 access,
+                preview_port: None,
             });
         }
     }
-    let revoked = request.streams.into_iter().filter(|stream| !allowed.contains(stream)).collect();
-    Ok(SessionsVerdict { revoked })
+    Ok(allowed)
 }

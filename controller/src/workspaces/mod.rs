@@ -15,6 +15,8 @@ pub mod limits;
 pub mod network;
 pub mod network_policies;
 pub mod placement;
+pub mod ports;
+pub mod previews;
 pub mod reconciler;
 pub mod repair_requests;
 pub mod repairs;

@@ -11,7 +11,7 @@ use protocol::WorkspaceId;
 use time::OffsetDateTime;
 use tokio::{sync::mpsc, time::Instant};
 
-use super::{clock_gap::ClockGap, placement};
+use super::{clock_gap::ClockGap, placement, previews};
 use crate::{
     audit,
     core::{App, Core},
@@ -153,6 +153,7 @@ async fn sweep(core: &Core) -> Result<(), sqlx::Error> {
     let mut system = core.db.system().await?;
     core.chunk_readers.close_idle();
     sessions::delete_expired(system.connection(), core.now()).await?;
+    previews::delete_expired(system.connection(), core.now()).await?;
     let imports = imports::delete_expired(system.connection(), core.now()).await?;
     if imports > 0 {
         tracing::info!(imports, "deleted abandoned imports");

@@ -140,6 +140,7 @@ fn config(spec: GatewaySpec) -> anyhow::Result<(Config, ReceivedCertificates)> {
         listener: inherited_listener(spec.listener),
         controller: spec.controller,
         allowed_origins: spec.allowed_origins,
+        preview: spec.preview,
         trusted_proxies: spec
             .trusted_proxies
             .iter()

@@ -4,7 +4,7 @@ use std::{os::fd::RawFd, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::CertificatePem;
+use crate::{CertificatePem, PreviewConfig};
 
 /// The line that the process writes when it accepts connections.
 pub const READY_LINE: &str = "ready";
@@ -23,6 +23,9 @@ pub struct GatewaySpec {
     pub listener: RawFd,
     /// See [`crate::Config::allowed_origins`].
     pub allowed_origins: Vec<String>,
+    /// See [`crate::Config::preview`].
+    #[serde(default)]
+    pub preview: Option<PreviewConfig>,
     /// See [`crate::Config::trusted_proxies`]: each as `address/length`.
     pub trusted_proxies: Vec<String>,
     /// TLS. Without it the listener speaks plain http.

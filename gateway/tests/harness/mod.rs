@@ -142,6 +142,7 @@ impl Harness {
                 listener: bind(),
                 controller: socket,
                 allowed_origins: vec![ORIGIN.to_owned()],
+                preview: None,
                 trusted_proxies: vec![],
                 tls,
                 http_redirect,
@@ -260,6 +261,7 @@ async fn grant(State(controller): State<Arc<FakeController>>, Json(asked): Json<
         workspace: asked.workspace,
         epoch: Epoch(3),
         access,
+        preview_port: None,
         expires_at: now.cast_signed() + 30,
     };
     let forger = controller.forger.lock().expect("not poisoned");

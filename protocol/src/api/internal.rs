@@ -3,10 +3,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Access, Epoch, Redacted, SessionId, UserId, WorkspaceId, agent::RouteKind};
+use crate::{
+    Access, Epoch, Redacted, SessionId, UserId, WorkspaceId, agent::RouteKind, ports::PreviewTarget,
+};
 
 /// Path of [`GrantRequest`] → [`GrantReply`].
 pub const GRANTS_PATH: &str = "/internal/grants";
+/// Path of [`PreviewGrantRequest`] → [`GrantReply`].
+pub const PREVIEW_GRANTS_PATH: &str = "/internal/previews/grant";
+/// Path of [`PreviewTicketRequest`] → [`PreviewCookie`].
+pub const PREVIEW_TICKETS_PATH: &str = "/internal/previews/redeem";
 /// Path of [`SessionsCheck`] → [`SessionsVerdict`].
 pub const SESSIONS_CHECK_PATH: &str = "/internal/sessions/check";
 /// Path of the controller's public grant key, a JSON string.
@@ -42,14 +48,41 @@ pub struct GrantRequest {
     pub address: String,
 }
 
+/// Asks whether the visitor of a preview may connect to its port.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PreviewGrantRequest {
+    /// Value of the preview's cookie, if there is one that may be used.
+    pub credential: Option<Redacted<String>>,
+    /// The preview.
+    pub target: PreviewTarget,
+}
+
+/// Exchanges a ticket, which works once.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PreviewTicketRequest {
+    /// The ticket.
+    pub ticket: Redacted<String>,
+    /// The preview whose origin it was presented to.
+    pub target: PreviewTarget,
+}
+
+/// What a ticket was exchanged for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PreviewCookie {
+    /// Value of the preview's cookie.
+    pub secret: Redacted<String>,
+    /// How long it is valid.
+    pub max_age_seconds: u32,
+}
+
 /// The grant, and where to present it. A refusal is a [`crate::problem::Problem`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct GrantReply {
     /// The signed grant.
     pub grant: Redacted<String>,
-    /// Session of the caller.
+    /// Session of the caller. Of visitors without one: [`LiveStream::public_session`].
     pub session: SessionId,
-    /// The caller.
+    /// The caller. Of visitors without a session: the nil id.
     pub user: UserId,
     /// Access that the grant gives.
     pub access: Access,
@@ -77,6 +110,17 @@ pub struct LiveStream {
     pub epoch: Epoch,
     /// Access it was granted.
     pub access: Access,
+    /// The port of a preview's stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview_port: Option<u16>,
+}
+
+impl LiveStream {
+    /// Stands for the session of all visitors of a workspace's public ports who have none: they share its
+    /// limits.
+    pub fn public_session(workspace: WorkspaceId) -> SessionId {
+        SessionId(workspace.0)
+    }
 }
 
 /// The streams to close.

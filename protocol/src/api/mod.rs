@@ -11,6 +11,7 @@ pub mod class;
 pub mod import;
 pub mod internal;
 pub mod network;
+pub mod port;
 pub mod restore;
 pub mod scrub;
 pub mod snapshot;

@@ -132,8 +132,7 @@ impl Front {
     async fn relay(&self, request: Request<Incoming>, stop: CancellationToken) -> Outcome<Response<Body>> {
         let path = request.uri().path().strip_prefix("/v1/");
         let method = request.method().as_str();
-        let route =
-            path.and_then(|path| Route::of(method, path).or_else(|| Route::of_controller(method, path)));
+        let route = path.and_then(|path| find_route(method, path));
         let route = route.ok_or_else(|| Refusal(Code::NotFound, "There is no such route.".to_owned()))?;
         let grant = self.admit(request.headers(), &route)?;
         let headers = headers_for_agent(request.headers(), grant.access);
@@ -214,6 +213,13 @@ impl Front {
         let answer = self.agent.link().await?.request_within(forwarded, timeout).await?;
         Ok(from_agent(answer))
     }
+}
+
+/// The routes of clients, of the controller and of previews. The grant decides which of them is open.
+fn find_route(method: &str, path: &str) -> Option<Route> {
+    Route::of(method, path)
+        .or_else(|| Route::of_controller(method, path))
+        .or_else(|| Route::of_preview(method, path))
 }
 
 async fn accept(

@@ -37,4 +37,6 @@ export type TerminalInfo = Schemas["TerminalInfo"];
 export type TerminalList = Schemas["TerminalList"];
 export type AttachInfo = Schemas["AttachInfo"];
 export type RefusalReason = Schemas["RefusalReason"];
+export type ListeningPort = Schemas["ListeningPort"];
+export type PortList = Schemas["PortList"];
 export type DocumentEvent = Schemas["DocumentEvent"];

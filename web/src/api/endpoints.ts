@@ -36,6 +36,10 @@ import type {
   NetworkPolicy,
   NewRestore,
   SnapshotDirectory,
+  EditPort,
+  PortSettings,
+  PortSettingsList,
+  PreviewTicket,
   Retention,
   Role,
   RosterResult,
@@ -253,6 +257,14 @@ export const networkApi = {
   setTenant: (policy: NetworkPolicy) => request<NetworkPolicy>("/network", { method: "PUT", json: policy }),
   setTemplate: (name: string, policy: NetworkPolicy) =>
     request<NetworkPolicy>(`/templates/${name}/network`, { method: "PUT", json: policy }),
+};
+
+export const portsApi = {
+  settings: (id: string) => request<PortSettingsList>(`/workspaces/${id}/port-settings`),
+  set: (id: string, port: number, settings: EditPort) =>
+    request<PortSettings>(`/workspaces/${id}/port-settings/${port}`, { method: "PUT", json: settings }),
+  /** An address that opens the preview once. */
+  ticket: (id: string, port: number) => post<PreviewTicket>(`/workspaces/${id}/port-settings/${port}/ticket`),
 };
 
 export const retentionApi = {

@@ -21,6 +21,7 @@ const AccountPage = lazy(() => import("../users/account-page"));
 const SettingsPage = lazy(() => import("../settings/settings-page"));
 const AuditPage = lazy(() => import("../audit/audit-page"));
 const UsersPage = lazy(() => import("../users/users-page"));
+const PreviewPage = lazy(() => import("../ports/preview-page"));
 const TokensPage = lazy(() => import("../users/tokens-page"));
 
 function publicPage(path: string): ReactNode {
@@ -44,6 +45,7 @@ const routes: [RegExp, (...ids: string[]) => ReactNode][] = [
   [/^\/audit$/, () => <AuditPage />],
   [/^\/settings$/, () => <SettingsPage />],
   [/^\/device$/, () => <DevicePage />],
+  [/^\/preview$/, () => <PreviewPage />],
 ];
 
 function signedInPage(path: string): ReactNode {

@@ -14,9 +14,19 @@ interface PanelProps {
   visible: boolean;
   onHandle: (id: string, handle: TerminalHandle | null) => void;
   handle: (id: string) => TerminalHandle | undefined;
+  /** Opens a link that a program has printed, by http or https. */
+  onLink?: ((url: string) => void) | undefined;
 }
 
-export function TerminalPanel({ workspace, terminals, writable, visible, onHandle, handle }: PanelProps) {
+export function TerminalPanel({
+  workspace,
+  terminals,
+  writable,
+  visible,
+  onHandle,
+  handle,
+  onLink,
+}: PanelProps) {
   const { tabs, active } = terminals;
   const [closing, setClosing] = useState<TerminalTab | null>(null);
   const [ctrl, setCtrl] = useState(false);
@@ -133,6 +143,7 @@ export function TerminalPanel({ workspace, terminals, writable, visible, onHandl
                 readOnly={!writable}
                 label={`${label(tab, index)}. Press Ctrl+\` to leave the terminal.`}
                 transform={withCtrl}
+                onLink={onLink}
                 onTitle={(title) => terminals.updateTab(tab.id, { title })}
                 onExit={() => terminals.updateTab(tab.id, { ended: true })}
                 onGone={() => terminals.removeTab(tab.id)}

@@ -16,6 +16,7 @@ import { useIsDark } from "../ui/theme";
 import { writeClipboard } from "../ui/clipboard";
 import { copyText, toast, toastError } from "../ui/toasts";
 import { copiedText } from "./clipboard-requests";
+import { localLinks } from "./local-links";
 import { leaveQueriesToAgent, themeBytes } from "./program-queries";
 import { allowTerminalStyles } from "./xterm-styles";
 import { lightTheme, darkTheme } from "./terminal-themes";
@@ -51,6 +52,8 @@ interface Props {
   /** The user asked for a shell that reads no start files, in place of this one. */
   onPlainShell: () => void;
   onHandle: (handle: TerminalHandle | null) => void;
+  /** Opens a link that a program has printed, by http or https. */
+  onLink?: ((url: string) => void) | undefined;
   /** Applies the Ctrl of the touch keys to the next letter. */
   transform?: (data: string) => string;
 }
@@ -95,7 +98,11 @@ export function TerminalView(props: Props) {
     terminal.loadAddon(fitter);
     terminal.loadAddon(new Unicode11Addon());
     terminal.unicode.activeVersion = "11";
-    terminal.loadAddon(new WebLinksAddon((_, url) => openLink(url)));
+    const followLink = (url: string) => {
+      if (/^https?:\/\//i.test(url)) (latest.current.onLink ?? openLink)(url);
+    };
+    terminal.loadAddon(new WebLinksAddon((_, url) => followLink(url)));
+    terminal.registerLinkProvider(localLinks(terminal, followLink));
     leaveQueriesToAgent(terminal);
     terminal.open(element);
 
@@ -338,7 +345,7 @@ async function copyForProgram(text: string, terminal: HTMLElement): Promise<void
   }
 }
 
-/** Opens a link printed by the guest. Only http(s), in a tab without access to this one. */
+/** Opens a link printed by the guest in a tab without access to this one. */
 function openLink(url: string): void {
-  if (/^https?:\/\//i.test(url)) window.open(url, "_blank", "noopener,noreferrer");
+  window.open(url, "_blank", "noopener,noreferrer");
 }

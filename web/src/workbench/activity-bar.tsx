@@ -1,12 +1,13 @@
 // The bar that chooses what the side bar shows.
 import { Icon } from "../ui/icons";
 
-export type SideView = "explorer" | "search" | "git";
+export type SideView = "explorer" | "search" | "git" | "ports";
 
 const views = [
   ["explorer", "Explorer", "Ctrl+Shift+E", "files"],
   ["search", "Search", "Ctrl+Shift+F", "search"],
   ["git", "Source Control", "Ctrl+Shift+G", "branch"],
+  ["ports", "Ports", "", "ports"],
 ] as const;
 
 interface Props {
@@ -26,7 +27,7 @@ export function ActivityBar({ view, changes, onChange }: Props) {
           key={name}
           aria-label={name === "git" && changes > 0 ? `${label}, ${changes} changes` : label}
           aria-pressed={view === name}
-          title={`${label} (${keys})`}
+          title={keys ? `${label} (${keys})` : label}
           onClick={() => onChange(view === name ? null : name)}
         >
           <Icon name={icon} size={20} />

@@ -25,6 +25,7 @@ const fresh: Layout = {
   focusedGroup: 0,
   terminal: null,
 };
+const VIEWS: readonly SideView[] = ["explorer", "search", "git", "ports"];
 const MAX_REMEMBERED = 200;
 const key = (workspace: string) => `burrow.layout.${workspace}`;
 
@@ -45,7 +46,7 @@ export function parseLayout(text: string | null): Layout {
     return {
       ...fresh,
       ...stored,
-      view: stored.view === "search" || stored.view === "git" ? stored.view : "explorer",
+      view: VIEWS.find((view) => view === stored.view) ?? "explorer",
       expanded: strings(stored.expanded),
       groups: Array.isArray(stored.groups) ? stored.groups.map(parseGroup) : [],
       focusedGroup: Number(stored.focusedGroup) || 0,

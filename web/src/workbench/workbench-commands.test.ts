@@ -102,6 +102,7 @@ describe("commands", () => {
       isWrapped: false,
       file: null,
       hasClosedTabs: false,
+      ports: [],
     };
     const labels = workbenchCommands(actions, context).map(({ label }) => label);
     expect(labels).not.toContain("New terminal");

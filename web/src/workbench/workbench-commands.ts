@@ -9,6 +9,9 @@ export interface WorkbenchActions {
   /** Shows the search view, with or without replacing. */
   focusSearch: (isReplacing: boolean) => void;
   focusSourceControl: () => void;
+  focusPorts: () => void;
+  /** Shows the preview of a port. */
+  openPreview: (port: number) => void;
   /** Moves the focus to the next region, or with -1 to the previous one. */
   cycleRegion: (by: number) => void;
   newTerminal: () => void;
@@ -50,10 +53,12 @@ export interface WorkbenchContext {
   /** The file in the active tab. */
   file: string | null;
   hasClosedTabs: boolean;
+  /** The ports that programs listen on. */
+  ports: readonly number[];
 }
 
 export function workbenchCommands(actions: WorkbenchActions, context: WorkbenchContext): Command[] {
-  const { writable, sideBar, panel, isDark, isWrapped, file, hasClosedTabs } = context;
+  const { writable, sideBar, panel, isDark, isWrapped, file, hasClosedTabs, ports } = context;
   const when = (condition: boolean, ...commands: Command[]) => (condition ? commands : []);
   const hasFile = file !== null;
   return [
@@ -111,6 +116,7 @@ export function workbenchCommands(actions: WorkbenchActions, context: WorkbenchC
       keys: "Ctrl+Shift+G",
       run: actions.focusSourceControl,
     },
+    { group: "View", label: "Focus Ports", run: actions.focusPorts },
     { group: "View", label: "Focus editor", keys: "F6", run: actions.focusEditor },
     { group: "View", label: "Focus terminal", keys: "Ctrl+`", run: actions.focusTerminal },
     {
@@ -140,6 +146,11 @@ export function workbenchCommands(actions: WorkbenchActions, context: WorkbenchC
       { group: "Terminal", label: "New terminal", keys: "Ctrl+Shift+`", run: actions.newTerminal },
       { group: "Terminal", label: "New plain shell (without start files)", run: actions.newPlainShell },
     ),
+    ...ports.map((port) => ({
+      group: "Ports",
+      label: `Open preview of port ${port}`,
+      run: () => actions.openPreview(port),
+    })),
     { group: "Workspace", label: "History", run: () => actions.openHistory(null) },
     ...when(hasFile, {
       group: "Workspace",

@@ -42,7 +42,10 @@ import { SourceControl } from "../git/source-control";
 import { useEditorMarks } from "../git/use-editor-marks";
 import { useGit } from "../git/use-git";
 import { useGitActions } from "../git/use-git-actions";
-import { childOf } from "../files/paths";
+import { localAddress, canShowPreviews, previewPage } from "../ports/ports-model";
+import { PortsView } from "../ports/ports-view";
+import { PreviewPane, type ShownPreview } from "../ports/preview-pane";
+import { usePorts } from "../ports/use-ports";
 import { SearchView } from "../search/search-view";
 import { useSearch } from "../search/use-search";
 import { ActivityBar, type SideView } from "./activity-bar";
@@ -58,11 +61,19 @@ import { useTerminals } from "../terminals/use-terminals";
 import { Explorer, type TreeReveal } from "../files/explorer";
 import { visibleRows } from "../files/tree-model";
 import { useDocuments } from "../editor/use-documents";
+import { childOf, displayName } from "../files/paths";
 import { useFileTree } from "../files/use-file-tree";
 import { WorkbenchPalette } from "./workbench-palette";
 
 const MIN_SIDE = 150;
 const MIN_PANEL = 90;
+
+const viewNames: Record<SideView, string> = {
+  explorer: "Explorer",
+  search: "Search",
+  git: "Source Control",
+  ports: "Ports",
+};
 
 interface Props {
   workspace: Workspace;
@@ -91,6 +102,7 @@ export function Workbench({ workspace, connected, onFork }: Props) {
   /** Changes when an editor has come or gone. */
   const [viewCount, setViewCount] = useState(0);
   const { wordWrap, inlineBlame } = usePreferences();
+  const [preview, setPreview] = useState<ShownPreview | null>(null);
   const root = useRef<HTMLDivElement>(null);
   const writable = workspace.access === "write";
   const files = useFileTree(workspace.id, first.expanded);
@@ -114,6 +126,11 @@ export function Workbench({ workspace, connected, onFork }: Props) {
   const gitActions = useGitActions(git);
   const decorations = useMemo(() => decorationsOf(git.repository, git.status), [git.repository, git.status]);
   useEditorMarks({ git, actions: gitActions, documents, views, viewCount, writable });
+  const ports = usePorts(workspace.id, ({ port, process }) => {
+    if (!writable || !canShowPreviews(ports.settings?.preview ?? null, window.location.hostname)) return;
+    const program = process ? displayName(process) : "A program";
+    toast(`${program} listens on port ${port}.`, { label: "Open", run: () => openPreview(port) });
+  });
 
   useEffect(() => {
     writeLayout(workspace.id, {
@@ -175,6 +192,21 @@ export function Workbench({ workspace, connected, onFork }: Props) {
     open(diffTabPath(diff), isPreview);
     if (!isPreview) focusEditor();
   };
+  const focusPorts = () => {
+    showView("ports");
+    afterRender(() => root.current?.querySelector<HTMLElement>(".ports-view button")?.focus());
+  };
+  const openPreview = (port: number, path = "/") => {
+    if (!canShowPreviews(ports.settings?.preview ?? null, window.location.hostname)) focusPorts();
+    else if (narrow) window.open(previewPage(workspace.id, port, path), "_blank", "noopener");
+    else setPreview((shown) => ({ port, path, request: (shown?.request ?? 0) + 1 }));
+  };
+  /** Links that programs print: those of servers in the workspace open as previews. */
+  const openLink = (url: string) => {
+    const local = localAddress(url);
+    if (local) openPreview(local.port, local.path);
+    else window.open(url, "_blank", "noopener,noreferrer");
+  };
   const revealInTree = (path: string, isFolder = false) => {
     showView("explorer");
     setTreeReveal({ path, isFolder });
@@ -209,6 +241,8 @@ export function Workbench({ workspace, connected, onFork }: Props) {
     focusTerminal,
     focusSearch,
     focusSourceControl,
+    focusPorts,
+    openPreview,
     cycleRegion: (by) => focusRegion[nextRegion(by)](),
     newTerminal: () => {
       focusTerminal();
@@ -284,6 +318,7 @@ export function Workbench({ workspace, connected, onFork }: Props) {
       isWrapped: wordWrap,
       file: activeFile,
       hasClosedTabs: tabs.closed.length > 0,
+      ports: ports.open?.map(({ port }) => port) ?? [],
     }),
   ];
   const listedFiles = useMemo(() => {
@@ -292,7 +327,8 @@ export function Workbench({ workspace, connected, onFork }: Props) {
     return rows.filter((row) => row.entry.kind === "file" && row.entry.utf8).map((row) => row.path);
   }, [palette, files.directories]);
 
-  const sideView = narrow ? (pane === "search" || pane === "git" ? pane : "explorer") : view;
+  const paneView = pane === "search" || pane === "git" || pane === "ports" ? pane : "explorer";
+  const sideView = narrow ? paneView : view;
   const terminalVisible = narrow ? pane === "terminal" : panel;
   const style = useMemo(
     () => ({ "--side-width": `${sideWidth}px`, "--panel-height": `${panelHeight}px` }) as React.CSSProperties,
@@ -318,11 +354,7 @@ export function Workbench({ workspace, connected, onFork }: Props) {
         )}
         {(side || narrow) && (
           <>
-            <aside
-              className="side"
-              data-region="files"
-              aria-label={{ explorer: "Explorer", search: "Search", git: "Source Control" }[sideView]}
-            >
+            <aside className="side" data-region="files" aria-label={viewNames[sideView]}>
               <div className="side-view" hidden={sideView !== "explorer"}>
                 <Explorer
                   workspace={workspace.id}
@@ -364,6 +396,9 @@ export function Workbench({ workspace, connected, onFork }: Props) {
                   }}
                 />
               )}
+              {sideView === "ports" && (
+                <PortsView workspace={workspace.id} ports={ports} writable={writable} onOpen={openPreview} />
+              )}
             </aside>
             <Splitter
               kind="column"
@@ -376,7 +411,7 @@ export function Workbench({ workspace, connected, onFork }: Props) {
           </>
         )}
         <main className="centre">
-          <div className="editors">
+          <div className={preview && !narrow ? "editors with-preview" : "editors"}>
             <EditorGroups
               workspace={workspace.id}
               documents={documents}
@@ -397,6 +432,17 @@ export function Workbench({ workspace, connected, onFork }: Props) {
               onCursor={setCursor}
               views={views}
             />
+            {preview && !narrow && (
+              <PreviewPane
+                key={preview.port}
+                workspace={workspace.id}
+                shown={preview}
+                onClose={() => {
+                  setPreview(null);
+                  focusEditor();
+                }}
+              />
+            )}
           </div>
           {panel && !narrow && (
             <Splitter
@@ -424,6 +470,7 @@ export function Workbench({ workspace, connected, onFork }: Props) {
                 else handles.current.delete(id);
               }}
               handle={(id) => handles.current.get(id)}
+              onLink={openLink}
             />
           </section>
         </main>
@@ -443,7 +490,7 @@ export function Workbench({ workspace, connected, onFork }: Props) {
         onChange={(pane) => {
           setPane(pane);
           if (pane === "files") setView("explorer");
-          if (pane === "search" || pane === "git") setView(pane);
+          if (pane === "search" || pane === "git" || pane === "ports") setView(pane);
         }}
       />
       {palette !== null && (

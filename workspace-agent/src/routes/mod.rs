@@ -3,7 +3,7 @@
 //!
 //! [`relayed_routes`] lists the routes that clients reach through the gateway; [`openapi`]
 //! describes them. [`runner`] has those that only the runner calls, [`restores`] those that only the
-//! controller calls.
+//! controller calls, [`ports`] also the one of previews, which no client reaches by its path.
 
 mod documents;
 mod exec;
@@ -11,6 +11,7 @@ mod file_content;
 mod files;
 mod git;
 pub mod openapi;
+mod ports;
 mod restores;
 mod runner;
 mod stats;
@@ -62,6 +63,9 @@ fn relayed_routes() -> Vec<Route> {
             post(documents::edit_document).layer(DefaultBodyLimit::max(MAX_EDIT_BYTES as usize)),
         ),
         ("GET", "/v1/stats", get(stats::get_workspace_stats)),
+        ("GET", "/v1/ports", get(ports::list_ports)),
+        ("GET", "/v1/ports/watch", any(ports::watch_ports)),
+        ("GET", "/v1/ports/{port}/connect", any(ports::connect_port)),
     ]
 }
 
@@ -111,6 +115,7 @@ pub fn router(state: Arc<AgentState>) -> Router {
     let files = files.layer(from_fn_with_state(state.clone(), record_use));
     collect_routes(relayed_routes())
         .layer(from_fn_with_state(state.clone(), record_use))
+        .route("/v1/ports/{port}/stream", any(ports::stream_port))
         .route(BOOTSTRAP, post(runner::bootstrap))
         .route(FREEZE, post(runner::freeze))
         .route(THAW, post(runner::thaw))

@@ -14,6 +14,7 @@ use protocol::{
     files::{DirectoryChanges, WatchRequest},
     git::{GitWatchRequest, RepositoryChanged},
     openapi::{CODES_EXTENSION, describe_problems, describe_scope, operations},
+    ports::PortList,
     terminal::{AttachInfo, ExitStatus},
 };
 use utoipa::{
@@ -24,7 +25,7 @@ use utoipa::{
     },
 };
 
-use super::{documents, exec, file_content, files, git, stats, terminals};
+use super::{documents, exec, file_content, files, git, ports, stats, terminals};
 
 /// Path of the agent's routes as the gateway maps it. `/v1/…` of the agent is below it.
 const PUBLIC_PREFIX: &str = "/api/v1/workspaces/{id}/agent";
@@ -63,6 +64,9 @@ const PUBLIC_PREFIX: &str = "/api/v1/workspaces/{id}/agent";
         documents::edit_document,
         exec::exec_program,
         stats::get_workspace_stats,
+        ports::list_ports,
+        ports::watch_ports,
+        ports::connect_port,
     ),
     // Messages of the WebSockets, which no operation refers to.
     components(schemas(
@@ -76,6 +80,7 @@ const PUBLIC_PREFIX: &str = "/api/v1/workspaces/{id}/agent";
         DocumentEvent,
         ExecRequest,
         ExecEnd,
+        PortList,
     )),
     tags(
         (name = "terminals", description = "Terminals of a running workspace. They outlive their clients."),
@@ -83,6 +88,7 @@ const PUBLIC_PREFIX: &str = "/api/v1/workspaces/{id}/agent";
         (name = "git", description = "Git repositories of a running workspace's home."),
         (name = "documents", description = "Text files that several users edit at once."),
         (name = "exec", description = "Programs without a terminal."),
+        (name = "ports", description = "Ports that programs listen on, and their previews."),
     )
 )]
 struct AgentApi;
@@ -97,6 +103,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         let rest = path.strip_prefix(PUBLIC_PREFIX).unwrap_or(path).trim_start_matches('/');
         // The table of relayed routes knows ids, not their names.
         let rest = rest.replace("{terminal}", &protocol::TerminalId::random().to_string());
+        let rest = rest.replace("{port}", "3000");
         let route = Route::of(method, &rest).expect("every described route is relayed");
         describe_scope(operation, Some(TokenScope::for_access(route.access)));
         add_workspace(operation);
@@ -146,6 +153,7 @@ mod tests {
         let id = protocol::TerminalId::random().to_string();
         for (method, path, _) in relayed_routes().into_iter().chain(relayed_file_routes()) {
             let path = path.strip_prefix("/v1/").expect("the version").replace("{terminal}", &id);
+            let path = path.replace("{port}", "3000");
             assert!(Route::of(method, &path).is_some(), "{method} {path}");
         }
     }

@@ -52,11 +52,12 @@ pub fn bind_redirect(up: &UpOptions) -> Result<Option<HttpRedirect>, CommandErro
     Ok(Some(HttpRedirect { listener, origin }))
 }
 
-/// Prepares TLS, if the options ask for it. `reload` is notified when the operator wants changed files to
-/// be loaded at once.
+/// Prepares TLS, if the options ask for it. `preview_name`: the name whose subdomains are previews. `reload`
+/// is notified when the operator wants changed files to be loaded at once.
 pub fn prepare(
     up: &UpOptions,
     data: &DataDirectory,
+    preview_name: Option<String>,
     reload: Arc<Notify>,
 ) -> Result<Option<Tls>, CommandError> {
     let is_plain = |url: &&str| !url.to_ascii_lowercase().starts_with("https://");
@@ -67,7 +68,9 @@ pub fn prepare(
         return Err(CommandError::new(ErrorKind::Usage, what));
     }
     match &up.tls {
-        TlsOptions { tls: Some(TlsMode::LocalCa), .. } => prepare_local_ca(up, data, reload).map(Some),
+        TlsOptions { tls: Some(TlsMode::LocalCa), .. } => {
+            prepare_local_ca(up, data, preview_name, reload).map(Some)
+        }
         TlsOptions { tls_cert: Some(certificate), tls_key: Some(key), .. } => {
             let source = Box::new(CertificateFiles::new(certificate.clone(), key.clone()));
             let config = TlsConfig { source, has_hsts: true, ca_certificate: None, reload };
@@ -77,10 +80,15 @@ pub fn prepare(
     }
 }
 
-fn prepare_local_ca(up: &UpOptions, data: &DataDirectory, reload: Arc<Notify>) -> Result<Tls, CommandError> {
+fn prepare_local_ca(
+    up: &UpOptions,
+    data: &DataDirectory,
+    preview_name: Option<String>,
+    reload: Arc<Notify>,
+) -> Result<Tls, CommandError> {
     let directory = data.path().join(DIRECTORY);
     let (ip, public_url) = (up.listen, up.public_url.clone());
-    let names = move || listen::names(ip, public_url.as_deref());
+    let names = move || listen::names(ip, public_url.as_deref(), preview_name.as_deref());
     let ca = LocalCa::open(&directory, names).map_err(|error| {
         CommandError::error(format!("Cannot use the local CA in {}", directory.display()))
             .cause(format!("{error:#}"))
