@@ -146,7 +146,7 @@ mod tests {
         assert!(screen.draw().ends_with(b"\x1b[3"));
         // The beginning of a long command is not kept. Its end is not printed.
         screen.push(b"1m\x1b]52;c;");
-        screen.push(&[b'A'; 100_000]);
+        screen.push(&vec![b'A'; 100_000]);
         let mut restored = Screen::new(20, 4);
         restored.push(&screen.draw());
         restored.push(b"AAAA\x07b");
