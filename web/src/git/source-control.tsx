@@ -7,6 +7,7 @@ import { TreeRows } from "../files/tree-rows";
 import { Icon, type IconName } from "../ui/icons";
 import { MenuButton, type MenuEntry } from "../ui/menu";
 import { toastError } from "../ui/toasts";
+import { useGroupedTree } from "../ui/use-grouped-tree";
 import { CommitHistory } from "./commit-history";
 import type { DiffTab } from "./diff-tab";
 import {
@@ -113,30 +114,15 @@ function Repository(props: Props) {
   const { git, actions, writable, onOpenDiff, onOpenFile } = props;
   const { status, repository, running } = git;
   const [collapsed, setCollapsed] = useState<ReadonlySet<string>>(new Set());
-  const [focused, setFocused] = useState("");
-  const tree = useRef<HTMLUListElement>(null);
   const groups = useMemo(() => changeGroups(status), [status]);
   const rows = useMemo(() => changeRows(groups, collapsed), [groups, collapsed]);
-  const at = Math.max(
-    0,
-    rows.findIndex((row) => row.key === focused),
+  const { tree, at, setFocused, setCollapse, pressKey } = useGroupedTree(
+    rows,
+    (row) => row.entry === null,
+    collapsed,
+    setCollapsed,
   );
   if (!status || repository === null) return null;
-  const focusRow = (row: ChangeRow | undefined) => {
-    if (!row) return;
-    setFocused(row.key);
-    const find = () => tree.current?.querySelector<HTMLElement>(`[data-key="${CSS.escape(row.key)}"]`);
-    const element = find();
-    if (element) element.focus();
-    // It is out of view: it exists once it is the focused one.
-    else requestAnimationFrame(() => find()?.focus());
-  };
-  const setCollapse = (row: ChangeRow, collapse: boolean) => {
-    const next = new Set(collapsed);
-    if (collapse) next.add(row.group.name);
-    else next.delete(row.group.name);
-    setCollapsed(next);
-  };
   const activate = (row: ChangeRow, isPreview: boolean) => {
     setFocused(row.key);
     const { entry, group } = row;
@@ -155,28 +141,12 @@ function Repository(props: Props) {
   const onKey = (event: KeyboardEvent) => {
     const row = rows[at];
     if (!row || event.ctrlKey || event.metaKey || event.altKey) return;
-    const head = rows.findLastIndex((other, index) => index < at && other.entry === null);
-    switch (event.key) {
-      case "ArrowDown":
-        focusRow(rows[Math.min(at + 1, rows.length - 1)]);
-        break;
-      case "ArrowUp":
-        focusRow(rows[Math.max(at - 1, 0)]);
-        break;
-      case "Home":
-        focusRow(rows[0]);
-        break;
-      case "End":
-        focusRow(rows.at(-1));
-        break;
-      case "ArrowRight":
-        if (row.entry === null && !row.isExpanded) setCollapse(row, false);
-        else focusRow(rows[Math.min(at + 1, rows.length - 1)]);
-        break;
-      case "ArrowLeft":
-        if (row.entry === null) setCollapse(row, true);
-        else focusRow(rows[head]);
-        break;
+    if (!pressKey(event.key) && !pressOwnKey(row, event.key)) return;
+    event.preventDefault();
+  };
+  /** Returns false if the key has no meaning for a change. */
+  const pressOwnKey = (row: ChangeRow, key: string) => {
+    switch (key) {
       case "Enter":
         activate(row, false);
         break;
@@ -188,9 +158,9 @@ function Repository(props: Props) {
           actions.discard(row.entry ? [row.entry] : discardable(row.group));
         break;
       default:
-        return;
+        return false;
     }
-    event.preventDefault();
+    return true;
   };
   return (
     <>

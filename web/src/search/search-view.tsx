@@ -5,6 +5,7 @@ import { FileIcon } from "../files/file-icon";
 import { displayName, nameOf, parentOf } from "../files/paths";
 import { TreeRows } from "../files/tree-rows";
 import { Icon, type IconName } from "../ui/icons";
+import { useGroupedTree } from "../ui/use-grouped-tree";
 import { setPreference, usePreferences, type Preferences } from "../ui/preferences";
 import { noticeOf, resultRows, summaryOf, type ResultRow } from "./search-model";
 import type { Search } from "./use-search";
@@ -21,14 +22,14 @@ export function SearchView({ search, writable, focusRequest, onOpen }: Props) {
   const { query, change, results } = search;
   const [collapsed, setCollapsed] = useState<ReadonlySet<string>>(new Set());
   const [isFiltering, setFiltering] = useState(query.include !== "" || query.exclude !== "");
-  const [focused, setFocused] = useState("");
   const field = useRef<HTMLInputElement>(null);
-  const tree = useRef<HTMLUListElement>(null);
   const rows = useMemo(() => resultRows(results, collapsed), [results, collapsed]);
   const canReplace = writable && query.isReplacing;
-  const at = Math.max(
-    0,
-    rows.findIndex((row) => row.key === focused),
+  const { tree, at, focused, setFocused, focusRow, setCollapse, pressKey } = useGroupedTree(
+    rows,
+    (row) => row.match === null,
+    collapsed,
+    setCollapsed,
   );
 
   useEffect(() => {
@@ -37,25 +38,10 @@ export function SearchView({ search, writable, focusRequest, onOpen }: Props) {
     field.current?.select();
   }, [focusRequest]);
 
-  const setCollapse = (path: string, collapse: boolean) => {
-    const next = new Set(collapsed);
-    if (collapse) next.add(path);
-    else next.delete(path);
-    setCollapsed(next);
-  };
-  const focusRow = (row: ResultRow | undefined) => {
-    if (!row) return;
-    setFocused(row.key);
-    const find = () => tree.current?.querySelector<HTMLElement>(`[data-key="${CSS.escape(row.key)}"]`);
-    const element = find();
-    if (element) element.focus();
-    // It is out of view: it exists once it is the focused one.
-    else requestAnimationFrame(() => find()?.focus());
-  };
   const activate = (row: ResultRow, isPreview: boolean) => {
     setFocused(row.key);
     if (row.match) onOpen(row.path, row.match, isPreview);
-    else setCollapse(row.path, row.isExpanded);
+    else setCollapse(row, row.isExpanded);
   };
   const matchesOf = (row: ResultRow) => {
     const file = results.files.find(({ path }) => path === row.path);
@@ -64,29 +50,13 @@ export function SearchView({ search, writable, focusRequest, onOpen }: Props) {
   const onKey = (event: KeyboardEvent) => {
     const row = rows[at];
     if (!row || event.ctrlKey || event.metaKey || event.altKey) return;
-    const parent = rows.findLastIndex((other, index) => index < at && other.match === null);
-    switch (event.key) {
-      case "ArrowDown":
-        focusRow(rows[Math.min(at + 1, rows.length - 1)]);
-        break;
-      case "ArrowUp":
-        if (at === 0) field.current?.focus();
-        else focusRow(rows[at - 1]);
-        break;
-      case "Home":
-        focusRow(rows[0]);
-        break;
-      case "End":
-        focusRow(rows.at(-1));
-        break;
-      case "ArrowRight":
-        if (row.match === null && !row.isExpanded) setCollapse(row.path, false);
-        else focusRow(rows[Math.min(at + 1, rows.length - 1)]);
-        break;
-      case "ArrowLeft":
-        if (row.match === null) setCollapse(row.path, true);
-        else focusRow(rows[parent]);
-        break;
+    if (event.key === "ArrowUp" && at === 0) field.current?.focus();
+    else if (!pressKey(event.key) && !pressOwnKey(row, event.key)) return;
+    event.preventDefault();
+  };
+  /** Returns false if the key has no meaning for a result. */
+  const pressOwnKey = (row: ResultRow, key: string) => {
+    switch (key) {
       case "Enter":
         activate(row, false);
         break;
@@ -98,9 +68,9 @@ export function SearchView({ search, writable, focusRequest, onOpen }: Props) {
         search.dismiss(row.path, row.match);
         break;
       default:
-        return;
+        return false;
     }
-    event.preventDefault();
+    return true;
   };
   const areCollapsed = results.files.length > 0 && results.files.every(({ path }) => collapsed.has(path));
 
