@@ -5,6 +5,7 @@ pub mod copy;
 pub mod entry;
 pub mod find;
 pub mod home_directory;
+pub mod kernel_watcher;
 pub mod lease;
 pub mod overwrite;
 pub mod replacement;

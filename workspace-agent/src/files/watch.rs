@@ -9,19 +9,16 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
     time::Duration,
 };
 
-use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _, event::ModifyKind};
+use notify::{Event, EventKind};
 use protocol::files::{DirectoryChanges, HomePath, MAX_WATCHES, WatchRequest};
-use tokio::{sync::mpsc, time::Instant};
+use tokio::time::Instant;
 
 use super::{
     home_directory::HomeDirectory,
+    kernel_watcher::{KernelWatcher, is_replacement},
     watch_targets::{Inode, WatchTargets, find_targets},
 };
 use crate::socket::{CLOSE_INVALID_MESSAGE, CloseReason, Disconnected, Incoming, Socket};
@@ -34,10 +31,7 @@ const MAX_QUEUED_EVENTS: usize = 1024;
 /// One client's subscription, which lives as long as its socket.
 pub struct WatchSession {
     home: HomeDirectory,
-    watcher: RecommendedWatcher,
-    events: mpsc::Receiver<Event>,
-    /// Set when an event was dropped.
-    has_lost_events: Arc<AtomicBool>,
+    watcher: KernelWatcher,
     /// The paths that the client watches, as it wrote them.
     watched: BTreeMap<String, HomePath>,
     /// What was at these paths when they were last compared.
@@ -65,26 +59,10 @@ impl Pending {
 impl WatchSession {
     /// Creates the kernel's watcher, without any directory.
     pub fn new(home: HomeDirectory) -> notify::Result<Self> {
-        let (sender, events) = mpsc::channel(MAX_QUEUED_EVENTS);
-        let has_lost_events = Arc::new(AtomicBool::new(false));
-        let overflow = has_lost_events.clone();
-        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-            let sent = match event {
-                Ok(event) if matches!(event.kind, EventKind::Access(_)) => Ok(()),
-                Ok(event) if !event.need_rescan() => sender.try_send(event),
-                _ => Err(mpsc::error::TrySendError::Full(Event::default())),
-            };
-            if sent.is_err() {
-                overflow.store(true, Ordering::Relaxed);
-                // Wakes the session, unless its queue is full and it will wake anyway.
-                let _ = sender.try_send(Event::default());
-            }
-        })?;
+        let is_change = |event: &Event| !matches!(event.kind, EventKind::Access(_));
         Ok(Self {
             home,
-            watcher,
-            events,
-            has_lost_events,
+            watcher: KernelWatcher::new(MAX_QUEUED_EVENTS, is_change)?,
             watched: BTreeMap::new(),
             targets: WatchTargets::default(),
             kernel: HashMap::new(),
@@ -112,11 +90,11 @@ impl WatchSession {
                     }
                     self.apply_request(request, &mut pending);
                 }
-                Some(event) = self.events.recv() => {
+                Some(event) = self.watcher.next() => {
                     self.apply_event(&event, &mut pending);
                 }
                 () = tokio::time::sleep_until(due), if pending.due.is_some() => {
-                    let all = self.has_lost_events.swap(false, Ordering::Relaxed);
+                    let all = self.watcher.take_lost();
                     let mut pending = std::mem::take(&mut pending);
                     if all {
                         self.drop_all_watches();
@@ -155,10 +133,7 @@ impl WatchSession {
     }
 
     fn apply_event(&mut self, event: &Event, pending: &mut Pending) {
-        let replaces = matches!(
-            event.kind,
-            EventKind::Create(_) | EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_))
-        );
+        let replaces = is_replacement(event);
         for path in &event.paths {
             if replaces {
                 self.drop_watch(path);
@@ -187,9 +162,7 @@ impl WatchSession {
         // Parents come first. A directory that is replaced before it is watched is an event of its
         // parent.
         for (path, inode) in &self.targets.directories {
-            if !self.kernel.contains_key(path)
-                && self.watcher.watch(path, RecursiveMode::NonRecursive).is_ok()
-            {
+            if !self.kernel.contains_key(path) && self.watcher.watch(path) {
                 self.kernel.insert(path.clone(), *inode);
             }
         }
@@ -199,8 +172,7 @@ impl WatchSession {
 
     fn drop_watch(&mut self, path: &Path) {
         if self.kernel.remove(path).is_some() {
-            // Fails if the kernel has removed the watch with its directory.
-            let _ = self.watcher.unwatch(path);
+            self.watcher.unwatch(path);
         }
     }
 

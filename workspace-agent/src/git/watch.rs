@@ -8,24 +8,23 @@ use std::{
     collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
     time::Duration,
 };
 
 use ignore::WalkBuilder;
-use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _, event::ModifyKind};
+use notify::{Event, EventKind};
 use protocol::{
     files::HomePath,
     git::{GitWatchRequest, RepositoryChanged},
 };
-use tokio::{sync::mpsc, time::Instant};
+use tokio::time::Instant;
 
 use super::repository;
 use crate::{
-    files::home_directory::HomeDirectory,
+    files::{
+        home_directory::HomeDirectory,
+        kernel_watcher::{KernelWatcher, is_replacement},
+    },
     socket::{CLOSE_INVALID_MESSAGE, CloseReason, Disconnected, Incoming, Socket},
 };
 
@@ -43,10 +42,7 @@ const MAX_QUEUED_EVENTS: usize = 256;
 /// One client's subscription, which lives as long as its socket.
 pub struct WatchSession {
     home: HomeDirectory,
-    watcher: RecommendedWatcher,
-    events: mpsc::Receiver<Event>,
-    /// Set when an event was dropped.
-    has_lost_events: Arc<AtomicBool>,
+    watcher: KernelWatcher,
     /// The working tree, if there is one at the path that the client has named.
     tree: Option<PathBuf>,
     /// The directories that the kernel watches.
@@ -78,26 +74,9 @@ impl Pending {
 impl WatchSession {
     /// Creates the kernel's watcher, without any directory.
     pub fn new(home: HomeDirectory) -> notify::Result<Self> {
-        let (sender, events) = mpsc::channel(MAX_QUEUED_EVENTS);
-        let has_lost_events = Arc::new(AtomicBool::new(false));
-        let overflow = has_lost_events.clone();
-        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-            let sent = match event {
-                Ok(event) if !is_relevant(&event) => Ok(()),
-                Ok(event) if !event.need_rescan() => sender.try_send(event),
-                _ => Err(mpsc::error::TrySendError::Full(Event::default())),
-            };
-            if sent.is_err() {
-                overflow.store(true, Ordering::Relaxed);
-                // Wakes the session, unless its queue is full and it will wake anyway.
-                let _ = sender.try_send(Event::default());
-            }
-        })?;
         Ok(Self {
             home,
-            watcher,
-            events,
-            has_lost_events,
+            watcher: KernelWatcher::new(MAX_QUEUED_EVENTS, is_relevant)?,
             tree: None,
             watched: BTreeSet::new(),
             is_incomplete: false,
@@ -131,12 +110,12 @@ impl WatchSession {
                         Err(_) => return Ok(invalid),
                     }
                 }
-                Some(event) = self.events.recv() => {
+                Some(event) = self.watcher.next() => {
                     pending.is_stale |= self.apply_event(&event);
                     pending.schedule(Instant::now());
                 }
                 () = tokio::time::sleep_until(due), if pending.due.is_some() => {
-                    pending.is_stale |= self.has_lost_events.swap(false, Ordering::Relaxed);
+                    pending.is_stale |= self.watcher.take_lost();
                     if std::mem::take(&mut pending.is_stale) {
                         self.follow_directories().await;
                     }
@@ -152,18 +131,13 @@ impl WatchSession {
 
     /// Returns whether directories may have come or gone.
     fn apply_event(&mut self, event: &Event) -> bool {
-        let replaces = matches!(
-            event.kind,
-            EventKind::Create(_) | EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_))
-        );
-        if !replaces {
+        if !is_replacement(event) {
             return false;
         }
         let mut is_stale = false;
         for path in &event.paths {
             if self.watched.remove(path) {
-                // Fails if the kernel has removed the watch with its directory.
-                let _ = self.watcher.unwatch(path);
+                self.watcher.unwatch(path);
                 is_stale = true;
             }
             is_stale |= path.is_dir() || path.file_name().is_some_and(|name| name == ".gitignore");
@@ -178,14 +152,14 @@ impl WatchSession {
         let (found, is_truncated) = found.unwrap_or_default();
         self.is_incomplete = is_truncated;
         for path in self.watched.difference(&found) {
-            let _ = self.watcher.unwatch(path);
+            self.watcher.unwatch(path);
         }
         self.watched.retain(|path| found.contains(path));
         for path in found {
             if self.watched.contains(&path) {
                 continue;
             }
-            if self.watcher.watch(&path, RecursiveMode::NonRecursive).is_ok() {
+            if self.watcher.watch(&path) {
                 self.watched.insert(path);
             } else {
                 // It is gone, or the kernel allows no more.
