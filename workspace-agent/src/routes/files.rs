@@ -6,10 +6,7 @@ use axum::{
     Json,
     extract::{Query, State, WebSocketUpgrade},
     http::StatusCode,
-    response::{
-        IntoResponse, Response,
-        sse::{Event, KeepAlive, Sse},
-    },
+    response::{IntoResponse, Response},
 };
 use protocol::{
     Code,
@@ -24,6 +21,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use utoipa::IntoParams;
 
+use super::event_stream::event_stream;
 use crate::{
     error::{ApiError, ApiResult},
     files::{self, find, home_directory::HomeFiles, search::FileSearch, watch::WatchSession},
@@ -33,8 +31,6 @@ use crate::{
 
 /// Most events of a search that wait for the client.
 const MAX_QUEUED_EVENTS: usize = 16;
-/// How often a search that finds nothing tells the client that it goes on.
-const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Query of [`list_directory`].
 #[derive(Debug, Deserialize, IntoParams)]
@@ -183,11 +179,7 @@ pub async fn search_files(
             tracing::warn!(%error, "a search failed");
         }
     });
-    let stream = futures_util::stream::unfold((received, guard), async |(mut received, guard)| {
-        let event: SearchEvent = received.recv().await?;
-        Some((Event::default().json_data(event), (received, guard)))
-    });
-    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(HEARTBEAT_INTERVAL)))
+    Ok(event_stream(received, guard))
 }
 
 /// Create a directory

@@ -1,15 +1,12 @@
 //! Git repositories of the home.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
     extract::{Query, State, WebSocketUpgrade},
     http::{StatusCode, header},
-    response::{
-        IntoResponse, Response,
-        sse::{Event, KeepAlive, Sse},
-    },
+    response::{IntoResponse, Response},
 };
 use protocol::{
     Code,
@@ -22,6 +19,7 @@ use protocol::{
 };
 use tokio::{sync::mpsc, time::timeout};
 
+use super::event_stream::event_stream;
 use crate::{
     error::{ApiError, ApiResult},
     git::{ReadError, WorkingTree, watch::WatchSession},
@@ -31,8 +29,6 @@ use crate::{
 
 /// Most events that wait for the client.
 const MAX_QUEUED_EVENTS: usize = 64;
-/// How often an operation that prints nothing tells the client that it goes on.
-const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 /// How long edits of open documents are waited for. What is not on disk then, Git does not see.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -289,12 +285,7 @@ pub async fn run_git(
         };
         let _ = events.send(end).await;
     });
-    let stream = futures_util::stream::unfold(received, async |mut received| {
-        let event: GitEvent = received.recv().await?;
-        let event = Event::default().json_data(event).unwrap_or_default();
-        Some((Ok::<_, Infallible>(event), received))
-    });
-    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(HEARTBEAT_INTERVAL)))
+    Ok(event_stream(received, ()))
 }
 
 /// Answer a Git prompt

@@ -6,6 +6,7 @@
 //! controller calls, [`ports`] also the one of previews, which no client reaches by its path.
 
 mod documents;
+mod event_stream;
 mod exec;
 mod file_content;
 mod files;
