@@ -145,7 +145,7 @@ impl ChainVerifier {
         (self.seq, self.hash)
     }
 
-    /// Checks the next entry, and continues after it whatever it is.
+    /// Checks the next entry. The check continues after a wrong entry, too.
     pub fn check(&mut self, entry: &AuditEntry) -> Result<(), ChainFault> {
         let expected = self.seq.saturating_add(1);
         let (before, seq) = (self.hash, entry.seq);

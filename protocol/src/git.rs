@@ -578,9 +578,9 @@ pub enum GitOperation {
         /// What is continued.
         ongoing: OngoingOperation,
     },
-    /// Gives up what waits for the user, and returns to the state before it.
+    /// Ends what waits for the user, and returns to the state before it.
     Abort {
-        /// What is given up.
+        /// What is aborted.
         ongoing: OngoingOperation,
     },
     /// Puts all changes aside, untracked files too.

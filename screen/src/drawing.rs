@@ -138,7 +138,7 @@ impl Drawing<'_> {
     /// Draws the lines of a buffer from the oldest. The terminal scrolls by itself.
     fn draw_buffer(&mut self, buffer: &Buffer) {
         let above = buffer.scrollback.len();
-        // The alternate screen's lines above it cannot be made again.
+        // No sequence restores the lines above the alternate screen.
         let is_alternate = std::ptr::eq(buffer, &raw const self.terminal.alternate);
         let first = if is_alternate { above } else { above.saturating_sub(self.lines_above) };
         let cols = self.terminal.cols;

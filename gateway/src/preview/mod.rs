@@ -71,7 +71,7 @@ impl PreviewConfig {
 
 /// Why a preview is not shown.
 enum Failure {
-    /// Nobody is signed in, or nobody that the preview knows.
+    /// The visitor is not signed in, or has no valid cookie of this preview.
     SignIn,
     /// The visitor may not see the port.
     Forbidden,

@@ -3772,7 +3772,7 @@ export interface components {
             /** @enum {string} */
             type: "continue";
         } | {
-            /** @description What is given up. */
+            /** @description What is aborted. */
             ongoing: components["schemas"]["OngoingOperation"];
             /** @enum {string} */
             type: "abort";

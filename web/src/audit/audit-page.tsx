@@ -51,7 +51,7 @@ export default function AuditPage() {
       <div className="page-head">
         <div>
           <h1>Audit log</h1>
-          <p className="soft">Who did what in {user.tenant_name}. Nobody can change or remove entries.</p>
+          <p className="soft">Who did what in {user.tenant_name}. Entries cannot be changed.</p>
         </div>
         <div className="actions">
           <VerifyButton />

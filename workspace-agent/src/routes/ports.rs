@@ -63,7 +63,7 @@ pub async fn list_ports() -> ApiResult<Json<PortList>> {
 )]
 pub async fn watch_ports(State(state): State<Arc<AgentState>>, upgrade: WebSocketUpgrade) -> Response {
     socket::accept(upgrade, state.tasks(), |mut socket| async move {
-        // Nobody is left to be told when it ends.
+        // The client has disconnected, so the result has no reader.
         let _ = send_changes(&mut socket).await;
     })
 }
