@@ -15,9 +15,12 @@ use std::{
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::{Method, StatusCode};
 use http_body_util::BodyExt as _;
-use protocol::git::{
-    Conflict, FileChange, FileDiff, GitEvent, GitFailure, GitOperation, GitPath, GitStatus, History,
-    LineAction, LineChange, References, Repositories, RepositoryChanged, RepositoryKind, StatusEntry,
+use protocol::{
+    document::DocumentEvent,
+    git::{
+        Conflict, FileChange, FileDiff, GitEvent, GitFailure, GitOperation, GitPath, GitStatus, History,
+        LineAction, LineChange, References, Repositories, RepositoryChanged, RepositoryKind, StatusEntry,
+    },
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use serde_json::json;
@@ -206,8 +209,8 @@ mod status {
         let fixture = Fixture::new().await;
         let mut editor = Editor::open(&fixture.agent, "repo/one.txt").await;
         editor.insert(0, "typed ").await;
-        // The socket is asked, so that the edit has arrived.
-        editor.receive_until(|text, _| text.starts_with("typed")).await;
+        // The edit has arrived, and need not be saved yet.
+        editor.receive_until(|_, event| matches!(event, Some(DocumentEvent::Dirty))).await;
         fixture.run_ok(stage("one.txt")).await;
         fixture.run_ok(commit("typed")).await;
         assert!(fixture.git(&["show", "HEAD:one.txt"], "").starts_with("typed 1\n"));
