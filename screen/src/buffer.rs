@@ -12,7 +12,8 @@ pub const MAX_SCROLLBACK_LINES: usize = 10_000;
 /// Most memory of the lines above the screen, in bytes. Beyond it the oldest lines go.
 pub const MAX_SCROLLBACK_BYTES: usize = 8 * 1024 * 1024;
 
-const TAB_WIDTH: usize = 8;
+/// Columns between two default tab stops.
+pub const TAB_WIDTH: usize = 8;
 
 /// What saving the cursor saves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,7 +52,8 @@ pub struct Buffer {
     pub tabs: Vec<bool>,
     /// The saved cursor.
     pub saved: SavedCursor,
-    has_scrollback: bool,
+    /// Whether lines are kept above it: not of the alternate screen.
+    pub has_scrollback: bool,
     /// Most rows with the lines above. That of the alternate screen changes only while it is shown, as in
     /// xterm.js, so it has lines above it after a window became shorter.
     max_lines: usize,
@@ -97,8 +99,7 @@ impl Buffer {
 
     /// Empties the buffer. The saved cursor stays.
     pub fn clear(&mut self) {
-        self.scrollback.clear();
-        self.scrollback_bytes = 0;
+        self.clear_scrollback();
         self.rows.clear();
         (self.x, self.y, self.top, self.bottom) = (0, 0, 0, self.height - 1);
         self.max_lines = max_lines(self.height, self.has_scrollback);
@@ -112,6 +113,7 @@ impl Buffer {
     }
 
     /// Memory of the lines above the screen, in bytes.
+    #[cfg(test)]
     pub fn scrollback_bytes(&self) -> usize {
         self.scrollback_bytes
     }
@@ -128,6 +130,10 @@ impl Buffer {
         let Some(old) = self.rows.remove(self.top) else { return };
         self.rows.insert(self.bottom, row);
         if self.top == 0 {
+            // On the alternate screen, the row would be removed at once.
+            if self.scrollback.is_empty() && self.rows.len() >= self.max_lines {
+                return;
+            }
             self.push_scrollback(&old);
             if self.scrollback.len() + self.rows.len() > self.max_lines {
                 self.pop_oldest();

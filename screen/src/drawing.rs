@@ -7,9 +7,9 @@
 use std::fmt::Write as _;
 
 use crate::{
-    buffer::{Buffer, SavedCursor},
+    buffer::{Buffer, SavedCursor, TAB_WIDTH},
     charset::Charset,
-    emulator::{Charsets, Emulator, Modes, MouseEncoding, Pen},
+    emulator::{Charsets, Emulator, Modes, Pen},
     extra::Extra,
     parser::Join,
     row::{Row, Style, bits},
@@ -139,7 +139,7 @@ impl Drawing<'_> {
     fn draw_buffer(&mut self, buffer: &Buffer) {
         let above = buffer.scrollback.len();
         // No sequence restores the lines above the alternate screen.
-        let is_alternate = std::ptr::eq(buffer, &raw const self.terminal.alternate);
+        let is_alternate = !buffer.has_scrollback;
         let first = if is_alternate { above } else { above.saturating_sub(self.lines_above) };
         let cols = self.terminal.cols;
         let drawable = |line: usize| {
@@ -224,15 +224,15 @@ impl Drawing<'_> {
                     // A mark of its own: nothing may come before that it would be joined to.
                     self.out += "\x1b[?0h";
                 }
-                self.out += &row.text(at);
+                row.push_text(at, &mut self.out);
                 at += width.max(1);
                 cursor = at;
                 continue;
             }
-            let run = row.cells()[at..cols].iter().take_while(|other| **other == cell).count();
             if width == 0 {
                 at += 1;
             } else if is_erased(cell.style) {
+                let run = row.cells()[at..cols].iter().take_while(|other| **other == cell).count();
                 let is_drawn_over = drawn_over.is_some_and(|column| (at..at + run).contains(&column));
                 if !cell.is_default() || is_drawn_over {
                     self.go_from(cursor, at);
@@ -292,7 +292,7 @@ impl Drawing<'_> {
     // What is not in cells.
 
     fn draw_margins(&mut self, buffer: &Buffer) {
-        let default: Vec<usize> = (0..self.terminal.cols).step_by(8).collect();
+        let default: Vec<usize> = (0..self.terminal.cols).step_by(TAB_WIDTH).collect();
         let tabs: Vec<usize> =
             (0..self.terminal.cols).filter(|column| buffer.tabs.get(*column) == Some(&true)).collect();
         if tabs != default {
@@ -330,7 +330,7 @@ impl Drawing<'_> {
             if row.width(at) == 0 {
                 self.out += "\x1b[?0h";
             }
-            self.out += &row.text(at);
+            row.push_text(at, &mut self.out);
         }
     }
 
@@ -364,13 +364,13 @@ impl Drawing<'_> {
     }
 
     fn draw_charsets(&mut self) {
-        let Charsets { designated, level, .. } = self.terminal.charsets.clone();
-        for (number, charset) in designated.into_iter().enumerate() {
+        let Charsets { designated, level, .. } = &self.terminal.charsets;
+        for (number, charset) in designated.iter().copied().enumerate() {
             if charset.is_some() {
                 self.designate(number, charset);
             }
         }
-        self.out += ["", "\x0e", "\x1bn", "\x1bo"][level];
+        self.out += ["", "\x0e", "\x1bn", "\x1bo"][*level];
     }
 
     fn draw_modes(&mut self, modes: &Modes) {
@@ -382,8 +382,6 @@ impl Drawing<'_> {
             (45, modes.reverse_wraparound),
             (66, modes.application_keypad),
             (1004, modes.focus_events),
-            (1006, terminal.mouse_encoding == MouseEncoding::Sgr),
-            (1016, terminal.mouse_encoding == MouseEncoding::SgrPixels),
             (2004, modes.bracketed_paste),
             (2026, modes.synchronized_output),
         ];
@@ -398,7 +396,7 @@ impl Drawing<'_> {
                 self.add(format_args!("\x1b[?{mode}h"));
             }
         }
-        if let Some(mode) = terminal.mouse_events.mode() {
+        for mode in [terminal.mouse_encoding, terminal.mouse_events].into_iter().flatten() {
             self.add(format_args!("\x1b[?{mode}h"));
         }
         if !modes.wraparound {
@@ -446,7 +444,7 @@ impl Drawing<'_> {
         if self.terminal.modes.insert {
             self.add(format_args!("\x1b[{width}P"));
         }
-        self.out += &row.text(at);
+        row.push_text(at, &mut self.out);
     }
 }
 

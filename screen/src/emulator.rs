@@ -43,39 +43,6 @@ impl Pen {
     }
 }
 
-/// What mouse events are reported.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum MouseEvents {
-    #[default]
-    None,
-    Press,
-    PressAndRelease,
-    Drag,
-    Any,
-}
-
-impl MouseEvents {
-    /// The mode that switches them on.
-    pub fn mode(self) -> Option<u16> {
-        match self {
-            Self::None => None,
-            Self::Press => Some(9),
-            Self::PressAndRelease => Some(1000),
-            Self::Drag => Some(1002),
-            Self::Any => Some(1003),
-        }
-    }
-}
-
-/// How mouse events are reported.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum MouseEncoding {
-    #[default]
-    Default,
-    Sgr,
-    SgrPixels,
-}
-
 /// Modes that a soft reset resets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Modes {
@@ -167,10 +134,10 @@ pub struct Emulator {
     pub charsets: Charsets,
     /// Modes that a soft reset resets.
     pub modes: Modes,
-    /// Mouse events that the program wants.
-    pub mouse_events: MouseEvents,
-    /// How it wants them.
-    pub mouse_encoding: MouseEncoding,
+    /// The mode of the mouse events that the program wants: 9, 1000, 1002 or 1003.
+    pub mouse_events: Option<i32>,
+    /// The mode of their encoding: 1006 or 1016.
+    pub mouse_encoding: Option<i32>,
     /// Mode 25.
     pub is_cursor_hidden: bool,
     /// Mode 12.
@@ -198,8 +165,8 @@ impl Emulator {
             extras: Extras::default(),
             charsets: Charsets::default(),
             modes: Modes::default(),
-            mouse_events: MouseEvents::default(),
-            mouse_encoding: MouseEncoding::default(),
+            mouse_events: None,
+            mouse_encoding: None,
             is_cursor_hidden: false,
             cursor_blink_option: false,
             converts_line_feeds: false,
@@ -238,7 +205,7 @@ impl Emulator {
         self.is_alternate = false;
         self.charsets = Charsets::default();
         self.modes = Modes::default();
-        (self.mouse_events, self.mouse_encoding) = (MouseEvents::default(), MouseEncoding::default());
+        (self.mouse_events, self.mouse_encoding) = (None, None);
     }
 
     fn soft_reset(&mut self) {
@@ -537,10 +504,11 @@ impl Emulator {
 
     // Printing.
 
-    fn wrap(&mut self, is_scroll_styled: Style, last_row: usize) {
+    fn wrap(&mut self) {
+        let (style, last_row) = (self.pen.erase_style(), self.height - 1);
         let buffer = self.active();
         if buffer.y == buffer.bottom {
-            buffer.scroll(is_scroll_styled, true);
+            buffer.scroll(style, true);
         } else {
             buffer.y = (buffer.y + 1).min(last_row);
             buffer.row().is_wrapped = true;
@@ -555,12 +523,11 @@ impl Emulator {
         let old_width = usize::from(old_width.unwrap_or(0));
         let new_width = if joins { old_width } else { usize::from(own_width) };
         let next_join = (new_width > 0).then_some(new_width as u8);
-        let (style, erase_style) = (self.pen.style(), self.pen.erase_style());
-        let (cols, last_row, wraps, inserts) =
-            (self.cols, self.height - 1, self.modes.wraparound, self.modes.insert);
+        let style = self.pen.style();
+        let (cols, wraps, inserts) = (self.cols, self.modes.wraparound, self.modes.insert);
         if self.buffer().x + new_width - old_width > cols {
             if wraps {
-                self.wrap_before(old_width, style, erase_style, last_row);
+                self.wrap_before(old_width);
             } else {
                 self.active().x = cols - 1;
                 if new_width == 2 {
@@ -592,8 +559,8 @@ impl Emulator {
 
     /// Goes to the next row before a character that does not fit. A character of `old_width` that it joins
     /// comes along.
-    fn wrap_before(&mut self, old_width: usize, style: Style, erase_style: Style, last_row: usize) {
-        let cols = self.cols;
+    fn wrap_before(&mut self, old_width: usize) {
+        let (style, cols) = (self.pen.style(), self.cols);
         let buffer = self.active();
         let first = buffer.x.saturating_sub(old_width);
         let moved = (old_width > 0).then(|| buffer.row().clone());
@@ -602,7 +569,7 @@ impl Emulator {
             buffer.row().clear_cell(at, style);
         }
         buffer.x = old_width;
-        self.wrap(erase_style, last_row);
+        self.wrap();
         if let Some(moved) = moved {
             self.active().row().copy_cells(&moved, first, 0, old_width);
         }
@@ -618,6 +585,16 @@ impl Emulator {
             self.collect_extras();
         }
         self.extras.add(extra)
+    }
+
+    fn link_number(&mut self, link: Link) -> u32 {
+        if let Some(number) = self.extras.find_link(&link) {
+            return number;
+        }
+        if self.extras.is_full() {
+            self.collect_extras();
+        }
+        self.extras.add_link(link)
     }
 
     fn collect_extras(&mut self) {
@@ -776,27 +753,13 @@ impl Emulator {
                 self.set_cursor(0, 0);
             }
             7 => modes.wraparound = is_set,
-            9 | 1000 | 1002 | 1003 => {
-                self.mouse_events = match (is_set, mode) {
-                    (false, _) => MouseEvents::None,
-                    (true, 9) => MouseEvents::Press,
-                    (true, 1000) => MouseEvents::PressAndRelease,
-                    (true, 1002) => MouseEvents::Drag,
-                    (true, _) => MouseEvents::Any,
-                };
-            }
+            9 | 1000 | 1002 | 1003 => self.mouse_events = is_set.then_some(mode),
             12 => self.cursor_blink_option = is_set,
             25 => self.is_cursor_hidden = !is_set,
             45 => modes.reverse_wraparound = is_set,
             66 => modes.application_keypad = is_set,
             1004 => modes.focus_events = is_set,
-            1006 | 1016 => {
-                self.mouse_encoding = match (is_set, mode) {
-                    (false, _) => MouseEncoding::Default,
-                    (true, 1006) => MouseEncoding::Sgr,
-                    (true, _) => MouseEncoding::SgrPixels,
-                };
-            }
+            1006 | 1016 => self.mouse_encoding = is_set.then_some(mode),
             47 | 1047 if is_set => self.show_alternate(),
             47 | 1047 => self.show_primary(),
             1048 if is_set => self.save_cursor(),
@@ -828,17 +791,13 @@ impl Emulator {
             (false, 1) => by(modes.application_cursor_keys),
             (false, 6) => by(modes.origin),
             (false, 7) => by(modes.wraparound),
-            (false, 9) => by(self.mouse_events == MouseEvents::Press),
+            (false, 9 | 1000 | 1002 | 1003) => by(self.mouse_events == Some(mode)),
             (false, 12) => by(self.cursor_blink_option),
             (false, 25) => by(!self.is_cursor_hidden),
             (false, 45) => by(modes.reverse_wraparound),
             (false, 66) => by(modes.application_keypad),
-            (false, 1000) => by(self.mouse_events == MouseEvents::PressAndRelease),
-            (false, 1002) => by(self.mouse_events == MouseEvents::Drag),
-            (false, 1003) => by(self.mouse_events == MouseEvents::Any),
             (false, 1004) => by(modes.focus_events),
-            (false, 1006) => by(self.mouse_encoding == MouseEncoding::Sgr),
-            (false, 1016) => by(self.mouse_encoding == MouseEncoding::SgrPixels),
+            (false, 1006 | 1016) => by(self.mouse_encoding == Some(mode)),
             (false, 1048) => 1,
             (false, 47 | 1047 | 1049) => by(self.is_alternate),
             (false, 2004) => by(modes.bracketed_paste),
@@ -908,10 +867,7 @@ impl Emulator {
         self.pen.extra.link = 0;
         if !target.is_empty() {
             let link = Link { name: name.to_owned(), target: target.to_owned() };
-            if self.extras.is_full() {
-                self.collect_extras();
-            }
-            self.pen.extra.link = self.extras.link_number(link);
+            self.pen.extra.link = self.link_number(link);
         }
         self.update_extra();
     }

@@ -7,7 +7,7 @@ const MIN_CAPACITY: usize = 1024;
 /// Most kinds and links altogether. Text beyond that is shown without.
 const MAX_ENTRIES: usize = 64 * 1024;
 /// Longest target of a link, with its name. A longer link is shown as text.
-pub const MAX_LINK_BYTES: usize = 4 * 1024;
+const MAX_LINK_BYTES: usize = 4 * 1024;
 /// Most bytes of all links.
 const MAX_LINKS_BYTES: usize = 1024 * 1024;
 
@@ -120,11 +120,14 @@ impl Extras {
         if self.kinds.numbers.len() >= MAX_ENTRIES { 0 } else { self.kinds.insert(extra) }
     }
 
-    /// The number of a link. 0 if it is too long, or if there are too many.
-    pub fn link_number(&mut self, link: Link) -> u32 {
-        if let Some(number) = self.links.numbers.get(&link) {
-            return *number;
-        }
+    /// The number of a link that is in use already.
+    pub fn find_link(&self, link: &Link) -> Option<u32> {
+        self.links.numbers.get(link).copied()
+    }
+
+    /// Adds a link that [`Self::find_link`] does not find. Returns 0 if it is too long, or if there are too
+    /// many.
+    pub fn add_link(&mut self, link: Link) -> u32 {
         let bytes = link.name.len() + link.target.len();
         if bytes > MAX_LINK_BYTES
             || self.link_bytes + bytes > MAX_LINKS_BYTES

@@ -138,13 +138,22 @@ impl Row {
         self.cells.get(index).copied()
     }
 
+    /// Appends the text of the cell at `index`. A blank cell has none.
+    pub fn push_text(&self, index: usize, out: &mut String) {
+        match self.cell(index) {
+            Some(cell) if cell.is_combined() => {
+                out.push_str(self.combined.get(&index).map_or("", String::as_str));
+            }
+            Some(cell) if cell.code() != 0 => out.extend(char::from_u32(cell.code())),
+            _ => {}
+        }
+    }
+
     /// The text of the cell at `index`. Empty for a blank cell.
     pub fn text(&self, index: usize) -> String {
-        match self.cell(index) {
-            Some(cell) if cell.is_combined() => self.combined.get(&index).cloned().unwrap_or_default(),
-            Some(cell) if cell.code() != 0 => char::from_u32(cell.code()).into_iter().collect(),
-            _ => String::new(),
-        }
+        let mut text = String::new();
+        self.push_text(index, &mut text);
+        text
     }
 
     /// Width of a cell. 0 beyond the row.

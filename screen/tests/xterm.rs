@@ -119,7 +119,7 @@ const WORDS: [&str; 14] = [
     "0123456789",
 ];
 
-/// One random piece of output. `is_plain`: nothing that changes state which cannot be drawn.
+/// One random piece of output.
 fn piece(random: &mut StdRng, (cols, rows): (u16, u16)) -> Vec<u8> {
     let csi = |random: &mut StdRng, last: &str, count: usize| {
         let parameters: Vec<String> = (0..count)
