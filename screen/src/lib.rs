@@ -82,7 +82,15 @@ impl Screen {
     ///
     /// A drawing of more than 6 MiB leaves out the oldest lines above the screen.
     pub fn draw(&self) -> Vec<u8> {
-        let mut lines_above = self.terminal.primary.scrollback.len();
+        self.draw_with(self.terminal.primary.scrollback.len())
+    }
+
+    /// Like [`Self::draw`], without the lines above the screen: for a viewer that has them already.
+    pub fn draw_screen_only(&self) -> Vec<u8> {
+        self.draw_with(0)
+    }
+
+    fn draw_with(&self, mut lines_above: usize) -> Vec<u8> {
         let mut drawing = drawing::draw(&self.terminal, self.parser.join(), lines_above).into_bytes();
         while drawing.len() > MAX_DRAWING_BYTES && lines_above > 0 {
             lines_above /= 2;
@@ -90,11 +98,6 @@ impl Screen {
         }
         drawing.extend_from_slice(&self.parser.pending());
         drawing
-    }
-
-    /// About how much memory the lines above the screen take, in bytes.
-    pub fn scrollback_bytes(&self) -> usize {
-        self.terminal.primary.scrollback_bytes()
     }
 }
 
@@ -117,7 +120,7 @@ mod tests {
             screen.push(line.as_bytes());
             screen.push(b"\r\n");
         }
-        assert!(screen.scrollback_bytes() <= buffer::MAX_SCROLLBACK_BYTES);
+        assert!(screen.terminal.primary.scrollback_bytes() <= buffer::MAX_SCROLLBACK_BYTES);
         assert!(screen.terminal.extras.link_bytes() <= 1024 * 1024);
     }
 
@@ -136,6 +139,16 @@ mod tests {
         let drawing = screen.draw();
         assert!(drawing.len() <= MAX_DRAWING_BYTES, "{}", drawing.len());
         assert!(String::from_utf8_lossy(&drawing).contains("the last line"));
+    }
+
+    #[test]
+    fn lines_above_are_drawn_on_request_only() {
+        let mut screen = Screen::new(20, 2);
+        screen.push(b"one\r\ntwo\r\nthree");
+        let text = |drawing: Vec<u8>| String::from_utf8(drawing).expect("UTF-8");
+        assert!(text(screen.draw()).contains("one"));
+        let only = text(screen.draw_screen_only());
+        assert!(!only.contains("one") && only.contains("two") && only.contains("three"), "{only:?}");
     }
 
     #[test]

@@ -23,9 +23,9 @@ pub fn document_message(message: &[u8]) {
 pub fn terminal_output(output: &[u8]) {
     let mut screen = ScreenModel::new(TerminalSize { cols: 20, rows: 6 });
     output.chunks(7).for_each(|piece| drop(screen.push(piece)));
-    screen.snapshot();
+    screen.snapshot(true);
     screen.resize(TerminalSize { cols: 3, rows: 2 }, 2);
     screen.push(output);
     screen.resize(TerminalSize { cols: 30, rows: 9 }, 3);
-    assert_eq!(screen.snapshot().offset, 2 * output.len() as u64);
+    assert_eq!(screen.snapshot(false).offset, 2 * output.len() as u64);
 }

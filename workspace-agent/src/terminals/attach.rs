@@ -28,10 +28,11 @@ pub async fn serve(terminal: Arc<Terminal>, query: AttachQuery, socket: Socket) 
     }
     let mut session = AttachSession {
         terminal: &terminal,
-        viewer: terminal.add_viewer(query.from.unwrap_or_default()),
+        viewer: terminal.add_viewer(),
         client: &query.client,
         socket,
         sent: query.from,
+        needs_screen_only: false,
         acknowledged: 0,
         sizes: 0,
         typed: 0,
@@ -51,6 +52,8 @@ struct AttachSession<'a> {
     socket: Socket,
     /// Offset after the output that was sent. `None`: send a drawing of the screen first.
     sent: Option<u64>,
+    /// The next drawing need not have the lines above the screen.
+    needs_screen_only: bool,
     /// Offset after the output that the client has acknowledged.
     acknowledged: u64,
     /// Number of the terminal's sizes that the client has seen.
@@ -124,8 +127,8 @@ impl AttachSession<'_> {
                 self.acknowledged = offset.min(self.sent.unwrap_or_default()).max(self.acknowledged);
                 self.viewer.record_drawn(self.acknowledged);
             }
-            // The next output is a drawing of the screen.
-            Ok(ClientMessage::Redraw) => self.sent = None,
+            // The next output is a drawing of the screen. The client has drawn over nothing else.
+            Ok(ClientMessage::Redraw) => (self.sent, self.needs_screen_only) = (None, true),
             Ok(ClientMessage::Ping) => self.owes_pong = true,
             Ok(ClientMessage::Colors(colors)) => self.terminal.set_colors(colors).await,
             Err(_) => return Err(invalid),
@@ -152,13 +155,16 @@ impl AttachSession<'_> {
     /// Sends where output begins: at the client's offset if the ring still has it, otherwise after
     /// a drawing of the screen.
     async fn begin(&mut self) -> Result<(), Disconnected> {
-        let kept = self.sent.filter(|offset| {
-            !matches!(self.terminal.next_output(Some(*offset), u64::MAX, 0), NextOutput::Lost)
-        });
-        let Some(offset) = kept else { return self.send_snapshot().await };
-        let (size, sizes) = self.terminal.size_at(offset);
-        self.sizes = sizes;
-        self.acknowledged = offset;
+        let kept = self.sent.and_then(|offset| Some((offset, self.terminal.size_at(offset)?)));
+        match kept {
+            Some((offset, (size, sizes))) => self.start_at(offset, size, sizes).await,
+            None => self.send_snapshot().await,
+        }
+    }
+
+    /// Lets output begin at an offset, up to which the client has the output or gets a drawing.
+    async fn start_at(&mut self, offset: u64, size: TerminalSize, sizes: u64) -> Result<(), Disconnected> {
+        (self.sent, self.sizes, self.acknowledged) = (Some(offset), sizes, offset);
         self.viewer.record_drawn(offset);
         self.send_info(size, offset).await
     }
@@ -190,12 +196,10 @@ impl AttachSession<'_> {
 
     /// Sends a drawing of the screen, after the size on which it is drawn.
     async fn send_snapshot(&mut self) -> Result<(), Disconnected> {
-        let snapshot = self.terminal.snapshot().await.map_err(|_| Disconnected)?;
+        let with_lines_above = !std::mem::take(&mut self.needs_screen_only);
+        let snapshot = self.terminal.snapshot(with_lines_above).await.map_err(|_| Disconnected)?;
         let offset = snapshot.offset;
-        (self.sent, self.sizes) = (Some(offset), snapshot.sizes);
-        self.acknowledged = offset;
-        self.viewer.record_drawn(offset);
-        self.send_info(snapshot.size, offset).await?;
+        self.start_at(offset, snapshot.size, snapshot.sizes).await?;
         self.send(&ServerMessage::Snapshot { offset, screen: &snapshot.screen }).await
     }
 

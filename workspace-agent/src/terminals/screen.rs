@@ -72,9 +72,10 @@ impl ScreenModel {
         self.screen.is_in_sequence()
     }
 
-    /// Draws the screen.
-    pub fn snapshot(&self) -> Snapshot {
-        Snapshot { offset: self.drawn, size: self.size, sizes: self.sizes, screen: self.screen.draw() }
+    /// Draws the screen, perhaps with the lines above it.
+    pub fn snapshot(&self, with_lines_above: bool) -> Snapshot {
+        let screen = if with_lines_above { self.screen.draw() } else { self.screen.draw_screen_only() };
+        Snapshot { offset: self.drawn, size: self.size, sizes: self.sizes, screen }
     }
 
     /// Changes the model. Should it panic on a program's output, it starts over with an empty screen: the
@@ -96,7 +97,7 @@ mod tests {
         model.push(b"before");
         model.update(|_| panic!("as a mistake would"));
         model.push(b"after");
-        let snapshot = model.snapshot();
+        let snapshot = model.snapshot(true);
         assert_eq!(snapshot.offset, 11);
         assert!(String::from_utf8_lossy(&snapshot.screen).contains("after"));
     }

@@ -103,6 +103,8 @@ struct State {
     is_screen_in_sequence: bool,
     /// The title that the program set.
     title: String,
+    /// The program has ended. The rest of its output is read without regard to the viewers.
+    is_draining: bool,
     /// The PTY has closed. No output follows.
     is_closed: bool,
     exit: Option<ExitStatus>,
@@ -172,6 +174,7 @@ impl Terminal {
                 screen_drawn: 0,
                 is_screen_in_sequence: false,
                 title: String::new(),
+                is_draining: false,
                 is_closed: false,
                 exit: None,
                 clients: HashMap::new(),
@@ -200,6 +203,8 @@ impl Terminal {
         let recorder = terminal.clone();
         tasks.spawn(async move {
             let exit = exited.await.unwrap_or(UNKNOWN_EXIT);
+            recorder.state().is_draining = true;
+            recorder.room.notify_one();
             // Output that is still in the PTY counts as the program's, unless it takes too long.
             let _ = timeout(DRAIN_TIMEOUT, reading).await;
             recorder.record_exit(exit);
@@ -264,9 +269,11 @@ impl Terminal {
     async fn follow_output(self: Arc<Self>) {
         loop {
             self.screen_behind.notified().await;
+            // Asked before the update, so that all output until the end is in it.
+            let is_closed = self.state().is_closed;
             let terminal = self.clone();
             let update = spawn_blocking(move || terminal.update_screen(&mut terminal.screen()));
-            if update.await.is_err() || self.state().is_closed {
+            if update.await.is_err() || is_closed {
                 return;
             }
         }
@@ -299,13 +306,13 @@ impl Terminal {
         }
     }
 
-    /// Draws the screen. Waits until the model is up to date.
-    pub async fn snapshot(self: &Arc<Self>) -> anyhow::Result<Snapshot> {
+    /// Draws the screen, perhaps with the lines above it. Waits until the model is up to date.
+    pub async fn snapshot(self: &Arc<Self>, with_lines_above: bool) -> anyhow::Result<Snapshot> {
         let terminal = self.clone();
         let drawing = spawn_blocking(move || {
             let mut screen = terminal.screen();
             terminal.update_screen(&mut screen);
-            screen.snapshot()
+            screen.snapshot(with_lines_above)
         });
         drawing.await.context("cannot draw the screen")
     }
@@ -372,15 +379,16 @@ impl Terminal {
         self.changes.subscribe()
     }
 
-    /// Adds a viewer that has the output up to an offset, until the guard is dropped.
-    pub fn add_viewer(self: &Arc<Self>, drawn: u64) -> ViewerGuard {
-        let id = self.state().window.add(drawn, TokioInstant::now());
+    /// Adds a viewer that has drawn nothing yet, until the guard is dropped.
+    pub fn add_viewer(self: &Arc<Self>) -> ViewerGuard {
+        let id = self.state().window.add(0, TokioInstant::now());
         ViewerGuard { terminal: self.clone(), id }
     }
 
-    /// Size and number of sizes at an offset.
-    pub fn size_at(&self, offset: u64) -> (TerminalSize, u64) {
-        self.state().sizes.at(offset)
+    /// Size and number of sizes at an offset. None if the ring does not have the output that follows it.
+    pub fn size_at(&self, offset: u64) -> Option<(TerminalSize, u64)> {
+        let state = self.state();
+        state.ring.read(offset, 0).map(|_| state.sizes.at(offset))
     }
 
     /// The state that a client is sent when it has a size and its output begins at `start`.
@@ -502,7 +510,8 @@ impl State {
     fn read_room(&mut self, now: TokioInstant) -> ReadRoom {
         let end = self.ring.end();
         let lag = end - self.screen_drawn;
-        match self.window.room(end, now) {
+        let room = if self.is_draining { ReadRoom::Bytes(u64::MAX) } else { self.window.room(end, now) };
+        match room {
             // The model's progress wakes the reader.
             ReadRoom::Bytes(_) if lag >= MAX_SCREEN_LAG => ReadRoom::Nothing(now + SCREEN_PATIENCE),
             ReadRoom::Bytes(room) => ReadRoom::Bytes(room.min(MAX_SCREEN_LAG - lag)),
