@@ -130,7 +130,8 @@ fn is_query(sequence: &[u8]) -> bool {
     match sequence {
         // Of the window: its size, its state, its title.
         [.., b't'] => matches!(number(), Some(11 | 13..=16 | 18..=21)),
-        [.., b'c' | b'n' | b'x'] => true,
+        // With an intermediate byte it is no query: `$x` fills a rectangle.
+        [.., b'c' | b'n' | b'x'] => !sequence.iter().any(|byte| (0x20..=0x2f).contains(byte)),
         [.., b'$', b'p'] | [b'?', .., b'u'] | [b'>', .., b'q'] => true,
         _ => false,
     }
@@ -210,7 +211,7 @@ mod tests {
             "\x1b]0;title?\x07\x1b]52;c;?\x07\x1b]8;;https://example.org/?\x1b\\link\x1b]8;;\x1b\\",
             "\x1b]4;1;#123456\x1b\\\x1b]11;#000\x07\x1b]104\x07\x1b]133;A\x07",
             "\x1bP1;2q#0;2;0;0;0\x1b\\\x1b(0q\x1b(B\x1b7\x1b8",
-            "\x1b[!p\x1b[2 q\x1b[u\x1b[s\x1b[>4;1m\x1b[=1;1u\x1b[>1u",
+            "\x1b[!p\x1b[2 q\x1b[u\x1b[s\x1b[>4;1m\x1b[=1;1u\x1b[>1u\x1b[65;1;1;5;5$x",
         ] {
             assert_eq!(filter(output), output);
         }

@@ -39,8 +39,10 @@ const MAX_KEYS_BYTES: usize = 4096;
 const SIGHUP: u8 = 1;
 const SIGINT: u8 = 2;
 const SIGTERM: u8 = 15;
-/// Leaves the alternate screen, resets modes and colors, and clears the screen. A redraw follows.
-const RESET: &[u8] = b"\x1b[?1049l\x1b[!p\x1b[0m\x1b[2J\x1b[H";
+/// Leaves the alternate screen, resets modes and colors, and clears the screen. A redraw follows, which sets
+/// the modes that the program wants. A soft reset leaves those of the mouse and others as they are.
+const RESET: &[u8] = b"\x1b[?1049l\x1b[!p\x1b[?9;45;1000;1002;1003;1004;1005;1006;1015;1016;2004;2026l\
+    \x1b[?7h\x1b[0m\x1b[2J\x1b[H";
 
 /// How a session ended.
 pub enum SessionEnd {
