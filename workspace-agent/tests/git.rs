@@ -362,6 +362,12 @@ mod lines {
         let mut random = StdRng::seed_from_u64(seed);
         let fixture = Fixture::new().await;
         for round in 0..40 {
+            if round == 20 {
+                // What users configure changes nothing.
+                for (name, value) in [("color.diff", "always"), ("diff.suppressBlankEmpty", "true")] {
+                    fixture.git(&["config", name, value], "");
+                }
+            }
             let (old, new) = loop {
                 let old = random_text(&mut random);
                 let new = edit(&old, &mut random);

@@ -65,7 +65,8 @@ pub fn parse_diff(output: &[u8]) -> ParsedDiff {
             continue;
         };
         let side = match line.first() {
-            Some(b' ') => Side::Both,
+            // With `diff.suppressBlankEmpty`, an empty line of both sides has no space before it.
+            Some(b' ') | None => Side::Both,
             Some(b'-') => Side::Old,
             Some(b'+') => Side::New,
             Some(b'\\') => {
@@ -76,7 +77,7 @@ pub fn parse_diff(output: &[u8]) -> ParsedDiff {
             }
             _ => continue,
         };
-        hunk.lines.push(Line { side, text: line[1..].to_vec(), has_newline: true });
+        hunk.lines.push(Line { side, text: line.get(1..).unwrap_or_default().to_vec(), has_newline: true });
     }
     diff
 }

@@ -12,7 +12,7 @@ pub fn parse_progress(line: &str) -> Option<GitEvent> {
 }
 
 /// What Git's messages contain when something fails, in the order in which they are looked for.
-const SIGNS: [(&str, GitFailure); 35] = [
+const SIGNS: &[(&str, GitFailure)] = &[
     ("Please tell me who you are", GitFailure::IdentityMissing),
     ("unable to auto-detect email address", GitFailure::IdentityMissing),
     ("empty ident name", GitFailure::IdentityMissing),
@@ -31,7 +31,6 @@ const SIGNS: [(&str, GitFailure); 35] = [
     ("(fetch first)", GitFailure::Rejected),
     ("(stale info)", GitFailure::Rejected),
     ("CONFLICT (", GitFailure::Conflicts),
-    ("you have unmerged files", GitFailure::Conflicts),
     ("unmerged files", GitFailure::Conflicts),
     ("needs merge", GitFailure::Conflicts),
     ("would be overwritten by", GitFailure::LocalChanges),
@@ -43,7 +42,6 @@ const SIGNS: [(&str, GitFailure); 35] = [
     ("no changes added to commit", GitFailure::NothingToCommit),
     ("is not fully merged", GitFailure::NotMerged),
     ("Could not resolve host", GitFailure::Unreachable),
-    ("Could not resolve hostname", GitFailure::Unreachable),
     ("Connection refused", GitFailure::Unreachable),
     ("timed out", GitFailure::Unreachable),
     ("not found", GitFailure::NotFound),
@@ -76,7 +74,7 @@ pub fn explain_failure(failure: GitFailure, what: &str, output: &str) -> String 
             "both sides have new commits. Choose whether to merge them or to rebase yours."
         }
         GitFailure::Conflicts => {
-            "there are conflicts. Resolve and stage the files under Conflicts, then go on."
+            "there are conflicts. Resolve and stage the files under Conflicts, then continue."
         }
         GitFailure::LocalChanges => {
             "it would overwrite changes of yours. Commit, stash or discard them first."

@@ -29,7 +29,7 @@ use protocol::{
     files::HomePath,
     git::{
         BlamedLine, FileDiff, GitPath, GitStatus, History, HistoryQuery, MAX_COMMITS, MAX_GIT_CONTENT_BYTES,
-        References, Repositories,
+        References, Remote, Repositories, Stash,
     },
 };
 
@@ -145,8 +145,15 @@ impl Git {
 
     /// Lists branches, tags, remotes and stashes.
     pub async fn references(&self, tree: &WorkingTree) -> Result<References, ReadError> {
+        let (branches, remotes, stashes) =
+            tokio::try_join!(self.branches(tree), self.remotes(tree), self.stashes(tree))?;
+        Ok(References { remotes, stashes, ..branches })
+    }
+
+    /// Lists branches and tags only.
+    async fn branches(&self, tree: &WorkingTree) -> Result<References, ReadError> {
         let format = records::REFERENCE_FORMAT;
-        let branches = [
+        let arguments = [
             "for-each-ref",
             format,
             "--sort=-creatordate",
@@ -155,25 +162,26 @@ impl Git {
             "refs/remotes",
             "refs/tags",
         ];
-        let branches = self.read(tree, &branches, MAX_LIST_BYTES);
-        let remotes = ["config", "-z", "--get-regexp", r"^remote\..*\.url$"];
+        Ok(records::parse_references(&self.read(tree, &arguments, MAX_LIST_BYTES).await?.stdout))
+    }
+
+    async fn remotes(&self, tree: &WorkingTree) -> Result<Vec<Remote>, ReadError> {
+        let arguments = ["config", "-z", "--get-regexp", r"^remote\..*\.url$"];
         // Fails if there are none.
-        let remotes = self.read_any(tree, &remotes, MAX_LIST_BYTES);
-        let stashes = ["stash", "list", "-z", records::STASH_FORMAT];
-        let stashes = self.read(tree, &stashes, MAX_LIST_BYTES);
-        let (branches, remotes, stashes) = tokio::try_join!(branches, remotes, stashes)?;
-        Ok(References {
-            remotes: records::parse_remotes(&remotes.stdout),
-            stashes: records::parse_stashes(&stashes.stdout),
-            ..records::parse_references(&branches.stdout)
-        })
+        Ok(records::parse_remotes(&self.read_any(tree, &arguments, MAX_LIST_BYTES).await?.stdout))
+    }
+
+    async fn stashes(&self, tree: &WorkingTree) -> Result<Vec<Stash>, ReadError> {
+        let arguments = ["stash", "list", "-z", records::STASH_FORMAT];
+        Ok(records::parse_stashes(&self.read(tree, &arguments, MAX_LIST_BYTES).await?.stdout))
     }
 
     /// Lists commits.
     pub async fn history(&self, tree: &WorkingTree, query: &HistoryQuery) -> Result<History, ReadError> {
         let limit = query.limit.clamp(1, MAX_COMMITS);
         let (skip, count) = (format!("--skip={}", query.skip), format!("--max-count={}", limit + 1));
-        let mut arguments = vec!["log", "-z", "--topo-order", records::COMMIT_FORMAT, &skip, &count];
+        let mut arguments =
+            vec!["log", "-z", "--topo-order", "--no-show-signature", records::COMMIT_FORMAT, &skip, &count];
         arguments.push(if query.all { "--all" } else { "HEAD" });
         arguments.push("--");
         let output = self.read_any(tree, &arguments, MAX_LIST_BYTES).await?;
@@ -209,6 +217,7 @@ impl Git {
             "diff",
             "--no-ext-diff",
             "--no-textconv",
+            "--no-color",
             "--no-renames",
             "--full-index",
             "--src-prefix=a/",

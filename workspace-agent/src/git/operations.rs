@@ -72,6 +72,16 @@ impl OperationError {
     fn new(failure: GitFailure, message: impl Into<String>) -> Self {
         Self { failure, message: Some(message.into()), output: String::new() }
     }
+
+    /// An error that is explained by its kind and what was printed.
+    fn with_output(failure: GitFailure, output: String) -> Self {
+        Self { failure, message: None, output }
+    }
+
+    /// What was discarded is no object of the repository any more.
+    fn discarded_is_gone() -> Self {
+        Self::new(GitFailure::Other, "What was discarded does not exist any more.")
+    }
 }
 
 impl From<ReadError> for OperationError {
@@ -133,13 +143,12 @@ impl Git {
         operation: &GitOperation,
         events: &mpsc::Sender<GitEvent>,
     ) -> GitEvent {
-        let done = if takes_lock(operation) {
-            let lock = self.lock_of(tree);
-            let _exclusive = lock.lock().await;
-            self.run_exclusively(tree, operation, events).await
-        } else {
-            self.run_exclusively(tree, operation, events).await
+        let lock = takes_lock(operation).then(|| self.lock_of(tree));
+        let _exclusive = match &lock {
+            Some(lock) => Some(lock.lock().await),
+            None => None,
         };
+        let done = self.run_exclusively(tree, operation, events).await;
         final_event(operation, done)
     }
 
@@ -155,11 +164,7 @@ impl Git {
             GitOperation::ApplyLines { path, action, fingerprint, changes } => {
                 let diff = self.parsed_diff(tree, path, *action == LineAction::Unstage).await?;
                 if diff.fingerprint() != fingerprint {
-                    return Err(OperationError {
-                        failure: GitFailure::Changed,
-                        message: None,
-                        output: String::new(),
-                    });
+                    return Err(OperationError::with_output(GitFailure::Changed, String::new()));
                 }
                 let (direction, options): (_, &[&str]) = match action {
                     LineAction::Stage => (Direction::Forward, &["--cached"]),
@@ -202,13 +207,13 @@ impl Git {
     /// A branch of a remote that has no local one yet gets it.
     async fn plan_switch(&self, tree: &WorkingTree, branch: &str) -> Result<Plan, OperationError> {
         check_name(branch)?;
-        let references = self.references(tree).await?;
-        let is_local = |name: &str| references.branches.iter().any(|branch| branch.name == name);
+        let branches = self.branches(tree).await?.branches;
+        let is_local = |name: &str| branches.iter().any(|branch| branch.name == name);
         if is_local(branch) {
             return Ok(one_step(&["switch", "--progress", branch]));
         }
-        let mut remotes = references.remotes.iter();
-        let local = remotes.find_map(|remote| branch.strip_prefix(&remote.name)?.strip_prefix('/'));
+        let remotes = self.remotes(tree).await?;
+        let local = remotes.iter().find_map(|remote| branch.strip_prefix(&remote.name)?.strip_prefix('/'));
         Ok(match local {
             Some(local) if is_local(local) => one_step(&["switch", "--progress", local]),
             Some(_) => one_step(&["switch", "--progress", "--track", branch]),
@@ -223,7 +228,7 @@ impl Git {
         commit: &str,
         events: &mpsc::Sender<GitEvent>,
     ) -> Result<Done, OperationError> {
-        let stashes = self.references(tree).await?.stashes;
+        let stashes = self.stashes(tree).await?;
         let Some(at) = stashes.iter().position(|stash| stash.commit == commit) else {
             return Err(OperationError::new(GitFailure::Changed, "The stash does not exist any more."));
         };
@@ -322,6 +327,9 @@ impl Git {
         let arguments = to_arguments(&["cat-file", "blob", &hash]);
         if file.mode == LINK_MODE {
             let output = self.reader.read(tree.directory.clone(), &arguments, &[], MAX_ANSWER_BYTES).await?;
+            if !output.is_success() {
+                return Err(OperationError::discarded_is_gone());
+            }
             let target = PathBuf::from(OsString::from_vec(output.stdout));
             let replace = self.home.run(move |_| {
                 let _ = fs::remove_file(&path);
@@ -341,7 +349,7 @@ impl Git {
         }
         match process.wait().await? {
             Some(0) => Ok(()),
-            _ => Err(OperationError::new(GitFailure::Other, "What was discarded does not exist any more.")),
+            _ => Err(OperationError::discarded_is_gone()),
         }
     }
 
@@ -400,7 +408,7 @@ impl Git {
     ) -> Result<Vec<String>, OperationError> {
         let output = self.reader.read(tree.directory.clone(), arguments, input, MAX_ANSWER_BYTES).await?;
         if !output.is_success() {
-            return Err(OperationError { failure: GitFailure::Other, message: None, output: output.stderr });
+            return Err(OperationError::with_output(GitFailure::Other, output.stderr));
         }
         Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
     }
@@ -429,11 +437,7 @@ impl Git {
             };
             ask_pass.settle(&self.prompts, status == Some(0));
             if status != Some(0) {
-                return Err(OperationError {
-                    failure: messages::classify_failure(&output),
-                    message: None,
-                    output,
-                });
+                return Err(OperationError::with_output(messages::classify_failure(&output), output));
             }
             done.output.push_str(&output);
         }
@@ -483,7 +487,7 @@ async fn run_process(
     };
     if !is_complete {
         process.terminate().await;
-        return Err(OperationError { failure: GitFailure::Timeout, message: None, output: String::new() });
+        return Err(OperationError::with_output(GitFailure::Timeout, String::new()));
     }
     let status = process.wait().await?;
     let output = output.into_inner().unwrap_or_default();

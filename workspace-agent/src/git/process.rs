@@ -28,8 +28,17 @@ const TERMINATION_GRACE: Duration = Duration::from_secs(10);
 pub const LITERAL_PATHS: &str = "--literal-pathspecs";
 
 /// Configuration for every process. No output is for a terminal.
-const COMMON_ARGUMENTS: [&str; 7] =
-    ["git", "--no-pager", "-c", "core.quotePath=false", "-c", "color.ui=false", "-c"];
+const COMMON_ARGUMENTS: [&str; 8] = [
+    "git",
+    "--no-pager",
+    "-c",
+    "core.quotePath=false",
+    "-c",
+    "color.ui=false",
+    // A monitor would be a further process, that outlives this one.
+    "-c",
+    "core.fsmonitor=false",
+];
 
 /// Environment of every process. Messages are English, because failures are recognized by them.
 const COMMON_ENVIRONMENT: [(&str, &str); 4] = [
@@ -141,8 +150,6 @@ impl GitProcess {
     ) -> Result<Self, GitError> {
         let common = COMMON_ARGUMENTS.map(str::to_owned);
         let mut program = user.program(&common, directory, &[]);
-        // A monitor would be a further process, that outlives this one.
-        program.argv.push("core.fsmonitor=false".into());
         program.argv.extend_from_slice(arguments);
         let common = COMMON_ENVIRONMENT.map(|(name, value)| (name.into(), value.into()));
         program.environment.extend(common);

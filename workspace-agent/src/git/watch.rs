@@ -94,9 +94,8 @@ impl WatchSession {
         let invalid = CloseReason { code: CLOSE_INVALID_MESSAGE, reason: "not a watch request" };
         let mut pending = Pending::default();
         loop {
-            let due = pending.due.unwrap_or_else(Instant::now);
             let regular = pending.last_report.filter(|_| self.is_incomplete);
-            let regular = regular.map(|last| last + UNWATCHED_REPORT_INTERVAL);
+            let due = pending.due.or(regular.map(|last| last + UNWATCHED_REPORT_INTERVAL));
             tokio::select! {
                 message = socket.receive() => {
                     let Incoming::Text(text) = message.ok_or(Disconnected)? else { return Ok(invalid) };
@@ -114,7 +113,7 @@ impl WatchSession {
                     pending.is_stale |= self.apply_event(&event);
                     pending.schedule(Instant::now());
                 }
-                () = tokio::time::sleep_until(due), if pending.due.is_some() => {
+                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     pending.is_stale |= self.watcher.take_lost();
                     if std::mem::take(&mut pending.is_stale) {
                         self.follow_directories().await;
@@ -122,25 +121,24 @@ impl WatchSession {
                     (pending.due, pending.last_report) = (None, Some(Instant::now()));
                     socket.send_json(&RepositoryChanged { changed: true }).await?;
                 }
-                () = tokio::time::sleep_until(regular.unwrap_or(due)), if regular.is_some() => {
-                    pending.schedule(Instant::now());
-                }
             }
         }
     }
 
     /// Returns whether directories may have come or gone.
     fn apply_event(&mut self, event: &Event) -> bool {
+        // What Git ignores may be other directories now, also if the file was written in place.
+        let is_rules = |path: &PathBuf| path.file_name().is_some_and(|name| name == ".gitignore");
+        let mut is_stale = event.paths.iter().any(is_rules);
         if !is_replacement(event) {
-            return false;
+            return is_stale;
         }
-        let mut is_stale = false;
         for path in &event.paths {
             if self.watched.remove(path) {
                 self.watcher.unwatch(path);
                 is_stale = true;
             }
-            is_stale |= path.is_dir() || path.file_name().is_some_and(|name| name == ".gitignore");
+            is_stale |= path.is_dir();
         }
         is_stale
     }
