@@ -3,7 +3,7 @@
 use std::io;
 
 use axum::response::{IntoResponse, Response};
-use protocol::{Code, Problem, files::BadPath};
+use protocol::{Code, Problem, files::BadPath, git::BadGitPath};
 use rustix::io::Errno;
 
 use crate::files::home_directory::OutOfInodes;
@@ -19,6 +19,11 @@ impl ApiError {
     /// An error with the status of `code`. `detail` is shown to the user.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
         Self(Box::new(Problem::new(code, detail)))
+    }
+
+    fn bad_path(reason: &str) -> Self {
+        Self::new(Code::Invalid, format!("Cannot use this path: {reason}."))
+            .with_field("path", reason.to_owned())
     }
 
     /// Names the field of the request that caused the error.
@@ -48,8 +53,13 @@ impl From<Errno> for ApiError {
 
 impl From<BadPath> for ApiError {
     fn from(error: BadPath) -> Self {
-        Self::new(Code::Invalid, format!("Cannot use this path: {error}."))
-            .with_field("path", error.to_string())
+        Self::bad_path(&error.to_string())
+    }
+}
+
+impl From<BadGitPath> for ApiError {
+    fn from(error: BadGitPath) -> Self {
+        Self::bad_path(&error.to_string())
     }
 }
 

@@ -33,8 +33,8 @@ use crate::{
     user::GuestUser,
 };
 
-/// How long a freeze waits for unsaved edits. After that it continues without them; clients still
-/// have them.
+/// How long unsaved edits are waited for. After that work continues without them; clients still have
+/// them.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Most searches that run at once. Each uses all processors; further ones wait.
@@ -169,10 +169,15 @@ impl AgentState {
     /// Saves all edits and freezes the home, so that a snapshot of it is a cleanly unmounted file
     /// system.
     pub(crate) async fn freeze(&self) -> ApiResult<()> {
+        self.flush_documents().await;
+        self.run_in_guest(Guest::freeze).await
+    }
+
+    /// Waits until what users have typed is on disk.
+    pub(crate) async fn flush_documents(&self) {
         if tokio::time::timeout(FLUSH_TIMEOUT, self.documents.flush_all()).await.is_err() {
             tracing::warn!("edits were not saved within the flush timeout");
         }
-        self.run_in_guest(Guest::freeze).await
     }
 
     /// Thaws the home.

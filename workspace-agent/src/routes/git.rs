@@ -1,6 +1,6 @@
 //! Git repositories of the home.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     Json,
@@ -12,12 +12,11 @@ use protocol::{
     Code,
     files::HomePath,
     git::{
-        BadGitPath, BlameQuery, BlamedLine, DiffQuery, FileDiff, GitContentQuery, GitEvent, GitOperation,
-        GitPath, GitStatus, History, HistoryQuery, PromptAnswer, References, Repositories, RepositoryQuery,
-        RunGit,
+        BlameQuery, BlamedLine, DiffQuery, FileDiff, GitContentQuery, GitEvent, GitOperation, GitPath,
+        GitStatus, History, HistoryQuery, PromptAnswer, References, Repositories, RepositoryQuery, RunGit,
     },
 };
-use tokio::{sync::mpsc, time::timeout};
+use tokio::sync::mpsc;
 
 use super::event_stream::event_stream;
 use crate::{
@@ -29,8 +28,6 @@ use crate::{
 
 /// Most events that wait for the client.
 const MAX_QUEUED_EVENTS: usize = 64;
-/// How long edits of open documents are waited for. What is not on disk then, Git does not see.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl From<ReadError> for ApiError {
     fn from(error: ReadError) -> Self {
@@ -46,22 +43,8 @@ impl From<ReadError> for ApiError {
     }
 }
 
-impl From<BadGitPath> for ApiError {
-    fn from(error: BadGitPath) -> Self {
-        Self::new(Code::Invalid, format!("Cannot use this path: {error}."))
-            .with_field("path", error.to_string())
-    }
-}
-
 async fn open(state: &AgentState, repository: &str) -> ApiResult<WorkingTree> {
     Ok(state.git.open(HomePath::parse(repository)?).await?)
-}
-
-/// Waits until what users have typed is on disk.
-async fn flush_documents(state: &AgentState) {
-    if timeout(FLUSH_TIMEOUT, state.documents.flush_all()).await.is_err() {
-        tracing::warn!("edits were not saved before Git was run");
-    }
 }
 
 /// List Git repositories
@@ -178,7 +161,7 @@ pub async fn compare_file(
     Query(query): Query<DiffQuery>,
 ) -> ApiResult<Json<FileDiff>> {
     let (tree, path) = (open(&state, &query.repository).await?, GitPath::parse(&query.path)?);
-    flush_documents(&state).await;
+    state.flush_documents().await;
     Ok(Json(state.git.diff(&tree, &path, query.staged).await?))
 }
 
@@ -278,7 +261,7 @@ pub async fn run_git(
     let running = state.clone();
     state.tasks().spawn(async move {
         let _use = running.activity.begin();
-        flush_documents(&running).await;
+        running.flush_documents().await;
         let end = match tree {
             Some(tree) => running.git.run(&tree, &operation, &events).await,
             None => running.git.create(path.as_str(), &operation, &events).await,
