@@ -82,7 +82,8 @@ fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
         .map(|(_, value)| value.to_owned())
 }
 
-fn is_plausible(secret: &str) -> bool {
+/// Whether a secret has a length and characters that ours may have.
+pub fn is_plausible(secret: &str) -> bool {
     (1..=MAX_CREDENTIAL_BYTES).contains(&secret.len()) && secret.bytes().all(|byte| byte.is_ascii_graphic())
 }
 

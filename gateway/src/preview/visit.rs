@@ -13,7 +13,7 @@ use protocol::{
     ports::{PREVIEW_COOKIE, PREVIEW_COOKIE_PLAIN, PreviewHost, PreviewTarget},
 };
 
-use crate::websocket;
+use crate::{credential::is_plausible, websocket};
 
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
@@ -117,13 +117,17 @@ fn is_foreign(host: &PreviewHost, target: PreviewTarget, method: &Method, header
     let text = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     let is_ours =
         |origin: &str| host.parse_origin(origin).is_some_and(|page| page.workspace == target.workspace);
+    // Only browsers set it. With `Referrer-Policy: no-referrer`, the origin of a page's own form is "null".
+    if text(FETCH_SITE) == Some("same-origin") {
+        return false;
+    }
     if let Some(origin) = text(header::ORIGIN) {
         return !is_ours(origin);
     }
     match text(FETCH_SITE) {
         // Programs and old browsers do not say. Without an origin they cannot be a page's request that
         // changes something.
-        None | Some("same-origin" | "none") => false,
+        None | Some("none") => false,
         // A link that was followed.
         Some(_) if method.is_safe() && text(FETCH_MODE) == Some("navigate") => false,
         // A script or an image of a sibling port has no origin but a referrer.
@@ -136,11 +140,13 @@ fn origin_of(url: &str) -> Option<&str> {
     Some(url.split_at_checked(start + url[start..].find('/').unwrap_or(url.len() - start))?.0)
 }
 
-/// The last cookie of this name: browsers send older ones first.
+/// The last cookie of this name that may be one of ours: browsers send older ones first.
 fn find_cookie(headers: &HeaderMap, name: &str) -> Option<Redacted<String>> {
     let lines = headers.get_all(header::COOKIE).into_iter().filter_map(|line| line.to_str().ok());
     let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.rfind(|(key, _)| *key == name).map(|(_, value)| Redacted::new(value.to_owned()))
+    pairs
+        .rfind(|(key, value)| *key == name && is_plausible(value))
+        .map(|(_, value)| Redacted::new(value.to_owned()))
 }
 
 #[cfg(test)]
@@ -178,6 +184,8 @@ mod tests {
             (&post, &[("origin", &other)], false),
             (&get, &[("origin", "https://evil.example"), ("sec-fetch-site", "cross-site")], false),
             (&post, &[("origin", "null")], false),
+            (&post, &[("origin", "null"), ("sec-fetch-site", "same-origin")], true),
+            (&post, &[("origin", "null"), ("sec-fetch-site", "same-site")], false),
             (&get, &[("sec-fetch-site", "same-origin")], true),
             (&get, &[("sec-fetch-site", "none"), ("sec-fetch-mode", "navigate")], true),
             (&get, &[("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")], true),

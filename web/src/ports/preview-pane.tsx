@@ -138,7 +138,8 @@ export function PreviewPane({ workspace, shown, onClose }: Props) {
             width={width || "100%"}
             // It may not take over the page around it.
             sandbox={SANDBOX}
-            allow="clipboard-read; clipboard-write; fullscreen"
+            // A browser asks for the clipboard in the name of the page around it, so it may not be read.
+            allow="clipboard-write; fullscreen"
             referrerPolicy="no-referrer"
           />
         )}

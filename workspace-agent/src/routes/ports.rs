@@ -139,14 +139,15 @@ pub async fn stream_port(
     Ok(Response::new(Body::empty()))
 }
 
-/// Connects to a port. That counts as a use of the workspace; an open connection does not, because pages
-/// that nobody looks at keep theirs.
+/// Connects to a port. That counts as a use of the workspace. An attempt does not, because pages that wait for
+/// a program repeat it, and an open connection does not, because pages in the background keep theirs.
 async fn connect(state: &AgentState, port: &str) -> ApiResult<TcpStream> {
     let port = parse_port(port).ok_or_else(|| ApiError::new(Code::NotFound, "There is no such port."))?;
-    state.activity.record();
-    ports::connect(port).await.map_err(|error| {
+    let stream = ports::connect(port).await.map_err(|error| {
         ApiError::new(Code::NotFound, format!("Cannot connect to port {port} of the workspace: {error}."))
-    })
+    })?;
+    state.activity.record();
+    Ok(stream)
 }
 
 /// Copies both directions until both have ended, or the peer has left.
