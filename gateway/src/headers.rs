@@ -89,14 +89,13 @@ pub fn client_to_controller(
     is_secure: bool,
 ) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    let named = connection_options(&parts.headers);
+    let is_hop_by_hop = hop_by_hop(&parts.headers);
     for (name, value) in &parts.headers {
         let text = name.as_str();
-        let passes = !HOP_BY_HOP.contains(&text)
+        let passes = !is_hop_by_hop(name)
+            && !is_internal(name)
             && !ORIGIN_CLAIMS.contains(&text)
-            && !text.starts_with(INTERNAL_PREFIX)
             && !text.starts_with("x-forwarded-")
-            && !named.iter().any(|option| option == text)
             && *name != header::COOKIE;
         if passes {
             headers.append(name, value.clone());
@@ -110,23 +109,15 @@ pub fn client_to_controller(
     }
     headers.insert(SECURE, HeaderValue::from_static(if is_secure { "true" } else { "false" }));
     set(&mut headers, CLIENT_ADDRESS, &peer.to_canonical().to_string());
-    set(&mut headers, HeaderName::from_static(REQUEST_ID_HEADER), &id.to_string());
+    mark_request(&mut headers, id);
     headers
 }
 
 /// Returns the controller's headers for a client.
 pub fn controller_to_client(mut headers: HeaderMap) -> HeaderMap {
-    let named = connection_options(&headers);
-    let removed: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| {
-            let text = name.as_str();
-            HOP_BY_HOP.contains(&text)
-                || text.starts_with(INTERNAL_PREFIX)
-                || named.iter().any(|option| option == text)
-        })
-        .cloned()
-        .collect();
+    let is_hop_by_hop = hop_by_hop(&headers);
+    let removed: Vec<HeaderName> =
+        headers.keys().filter(|name| is_hop_by_hop(name) || is_internal(name)).cloned().collect();
     for name in removed {
         headers.remove(name);
     }
@@ -143,7 +134,7 @@ pub fn client_to_front(client: &HeaderMap, grant: &str, id: RequestId) -> Header
         bearer.set_sensitive(true);
         headers.insert(header::AUTHORIZATION, bearer);
     }
-    set(&mut headers, HeaderName::from_static(REQUEST_ID_HEADER), &id.to_string());
+    mark_request(&mut headers, id);
     headers
 }
 
@@ -222,10 +213,10 @@ fn joined_cookies(headers: &HeaderMap) -> Option<HeaderValue> {
     Some(value)
 }
 
-/// Whether a header of a message concerns one connection only.
-pub fn is_hop_by_hop(headers: &HeaderMap, name: &HeaderName) -> bool {
-    HOP_BY_HOP.contains(&name.as_str())
-        || connection_options(headers).iter().any(|option| option == name.as_str())
+/// Tells which headers of a message concern one connection only.
+pub fn hop_by_hop(headers: &HeaderMap) -> impl Fn(&HeaderName) -> bool + use<> {
+    let named = connection_options(headers);
+    move |name| HOP_BY_HOP.contains(&name.as_str()) || named.iter().any(|option| option == name.as_str())
 }
 
 /// Whether only our processes may set a header.
@@ -233,7 +224,7 @@ pub fn is_internal(name: &HeaderName) -> bool {
     name.as_str().starts_with(INTERNAL_PREFIX)
 }
 
-/// Adds the id of the request, by which its refusal is found in the log.
+/// Adds the id of the request, by which the processes find it in each other's logs.
 pub fn mark_request(headers: &mut HeaderMap, id: RequestId) {
     set(headers, HeaderName::from_static(REQUEST_ID_HEADER), &id.to_string());
 }

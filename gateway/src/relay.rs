@@ -126,14 +126,7 @@ impl Router {
         admitted: AdmittedRequest,
     ) -> Result<Response> {
         let headers = headers::client_to_front(request.headers(), admitted.grant.grant.expose(), admitted.id);
-        let link = self.link(&admitted.placement).await?;
-        let opened = match link.open_websocket(&admitted.path_and_query, headers.clone()).await {
-            // The link had died unnoticed: try once more over a new one.
-            Err(WebSocketError::Link(_)) if link.is_closed() => {
-                self.link(&admitted.placement).await?.open_websocket(&admitted.path_and_query, headers).await
-            }
-            opened => opened,
-        };
+        let opened = self.open_stream(&admitted.placement, &admitted.path_and_query, headers).await;
         let upstream = match opened {
             Ok(upstream) => upstream,
             Err(WebSocketError::Refused(response)) => {
@@ -196,7 +189,24 @@ impl Router {
         client_response(response, self.limits.body_idle_timeout, admitted.guard)
     }
 
-    pub async fn link(&self, placement: &Placement) -> Result<Link> {
+    /// Opens a stream to a workspace.
+    pub async fn open_stream(
+        &self,
+        placement: &Placement,
+        path_and_query: &str,
+        headers: HeaderMap,
+    ) -> std::result::Result<Upgraded, WebSocketError> {
+        let link = self.links.get(placement).await?;
+        match link.open_websocket(path_and_query, headers.clone()).await {
+            // The link had died unnoticed: try once more over a new one.
+            Err(WebSocketError::Link(_)) if link.is_closed() => {
+                self.links.get(placement).await?.open_websocket(path_and_query, headers).await
+            }
+            opened => opened,
+        }
+    }
+
+    async fn link(&self, placement: &Placement) -> Result<Link> {
         self.links.get(placement).await.map_err(|error| link_refusal(&error))
     }
 }

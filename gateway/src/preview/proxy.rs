@@ -42,6 +42,10 @@ const REQUEST_IDLE_TIMEOUT: Duration = Duration::from_mins(2);
 /// Longest time between our response and the client's upgraded stream.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 
+const NO_ANSWER: &str = "The program on this port has closed the connection without an answer. It may speak \
+    another protocol than HTTP.";
+const NO_HTTP: &str = "The program on this port has answered with another protocol than HTTP.";
+
 /// Headers of a WebSocket's handshake that its two ends negotiate.
 const NEGOTIATED: [HeaderName; 2] = [header::SEC_WEBSOCKET_PROTOCOL, header::SEC_WEBSOCKET_EXTENSIONS];
 
@@ -92,15 +96,7 @@ impl Router {
         let placement = Placement { workspace, epoch: grant.epoch, front: grant.front.clone() };
         let path = format!("/v1/{}", Route::preview_path(port));
         let headers = headers::client_to_front(&HeaderMap::new(), grant.grant.expose(), id);
-        let link = self.link(&placement).await?;
-        let opened = match link.open_websocket(&path, headers.clone()).await {
-            // The link had died unnoticed: try once more over a new one.
-            Err(WebSocketError::Link(_)) if link.is_closed() => {
-                self.link(&placement).await?.open_websocket(&path, headers).await
-            }
-            opened => opened,
-        };
-        opened.map_err(|error| match error {
+        self.open_stream(&placement, &path, headers).await.map_err(|error| match error {
             WebSocketError::Refused(response) if response.status() == StatusCode::NOT_FOUND => {
                 Failure::NotListening
             }
@@ -145,6 +141,10 @@ impl Router {
             () = guard.revoked() => return Err(Failure::SignIn),
             response = timeout(RESPONSE_TIMEOUT, sender.send_request(request)) => received(response)?,
         };
+        // Nothing was asked that could be switched to.
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(Refusal::new(Code::Unavailable, NO_HTTP).into());
+        }
         let (parts, body) = response.into_parts();
         let mut response = Response::new(response_body(body, RESPONSE_IDLE_TIMEOUT, Some(guard)));
         *response.status_mut() = parts.status;
@@ -214,11 +214,7 @@ fn received(
 ) -> Result<http::Response<Incoming>> {
     match response {
         Ok(Ok(response)) => Ok(response),
-        Ok(Err(error)) => {
-            let detail = "The program on this port has closed the connection without an answer. It may speak \
-                          another protocol than HTTP.";
-            Err(Refusal::new(Code::Unavailable, detail).because(error).into())
-        }
+        Ok(Err(error)) => Err(Refusal::new(Code::Unavailable, NO_ANSWER).because(error).into()),
         Err(_) => Err(Refusal::new(Code::Timeout, "The program on this port did not answer in time.").into()),
     }
 }

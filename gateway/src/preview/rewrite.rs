@@ -16,7 +16,7 @@ use protocol::{
     ports::{PREVIEW_COOKIE, PREVIEW_COOKIE_PLAIN, PreviewHost, PreviewTarget},
 };
 
-use crate::headers::{is_hop_by_hop, is_internal};
+use crate::headers::{hop_by_hop, is_internal};
 
 /// The origin of the preview, for servers that build addresses for other computers.
 const PREVIEW_ORIGIN: HeaderName = HeaderName::from_static("x-burrow-preview-origin");
@@ -38,9 +38,10 @@ const GUEST_DROPPED: [&str; 4] = [
 
 /// Returns a visitor's headers for the server. `client` is the visitor's address.
 pub fn to_guest(headers: &HeaderMap, host: &PreviewHost, target: PreviewTarget, client: IpAddr) -> HeaderMap {
+    let is_hop_by_hop = hop_by_hop(headers);
     let mut rewritten = HeaderMap::new();
     for (name, value) in headers {
-        let is_dropped = is_hop_by_hop(headers, name)
+        let is_dropped = is_hop_by_hop(name)
             || is_internal(name)
             || is_claim(name)
             || matches!(*name, header::HOST | header::COOKIE)
@@ -72,10 +73,11 @@ pub fn to_visitor(
     target: PreviewTarget,
     app_origins: &[String],
 ) -> HeaderMap {
+    let is_hop_by_hop = hop_by_hop(headers);
     let mut rewritten = HeaderMap::new();
     for (name, value) in headers {
         let text = name.as_str();
-        if is_hop_by_hop(headers, name) || is_internal(name) || GUEST_DROPPED.contains(&text) {
+        if is_hop_by_hop(name) || is_internal(name) || GUEST_DROPPED.contains(&text) {
             continue;
         }
         let value = match *name {
