@@ -44,25 +44,29 @@ pub async fn list(
 ) -> Result<Vec<AuditEntry>, sqlx::Error> {
     let action = filter.action.as_deref().map(action_pattern);
     // Two statements, so that both read an index in its order and stop.
-    let rows =
-        match position {
-            Position::Before(seq) => sqlx::query_as!(
+    macro_rules! fetch_page {
+        ($bound:tt, $order:tt, $seq:expr) => {
+            sqlx::query_as!(
                 Row,
                 r#"select a.tenant_id, a.seq, a.at, a.actor, u.email as "email?", a.session_id, a.request_id,
-               a.address, a.action,
-               a.subject, a.outcome as "outcome: Text<AuditOutcome>", a.detail, a.previous, a.hash
-           from audit a left join users u on u.tenant_id = a.tenant_id and u.user_id = a.actor
-           where a.tenant_id = $1 and a.seq < $2
-             and ($3::uuid is null or a.actor = $3)
-             and ($4::text is null or lower(u.email) = lower($4))
-             and ($5::text is null or a.action like $5)
-             and ($6::text is null or a.subject = $6)
-             and ($7::text is null or a.outcome = $7)
-             and ($8::timestamptz is null or a.at >= $8)
-             and ($9::timestamptz is null or a.at < $9)
-           order by a.seq desc limit $10"#,
+                       a.address, a.action, a.subject, a.outcome as "outcome: Text<AuditOutcome>", a.detail,
+                       a.previous, a.hash
+                   from audit a left join users u on u.tenant_id = a.tenant_id and u.user_id = a.actor
+                   where a.tenant_id = $1
+                     and ($3::uuid is null or a.actor = $3)
+                     and ($4::text is null or lower(u.email) = lower($4))
+                     and ($5::text is null or a.action like $5)
+                     and ($6::text is null or a.subject = $6)
+                     and ($7::text is null or a.outcome = $7)
+                     and ($8::timestamptz is null or a.at >= $8)
+                     and ($9::timestamptz is null or a.at < $9)
+                     and a.seq "#
+                    + $bound
+                    + " $2 order by a.seq "
+                    + $order
+                    + " limit $10",
                 tenant.0,
-                seq,
+                $seq,
                 filter.actor,
                 filter.actor_email,
                 action,
@@ -73,36 +77,13 @@ pub async fn list(
                 limit,
             )
             .fetch_all(connection)
-            .await?,
-            Position::After(seq) => sqlx::query_as!(
-                Row,
-                r#"select a.tenant_id, a.seq, a.at, a.actor, u.email as "email?", a.session_id, a.request_id,
-               a.address, a.action,
-               a.subject, a.outcome as "outcome: Text<AuditOutcome>", a.detail, a.previous, a.hash
-           from audit a left join users u on u.tenant_id = a.tenant_id and u.user_id = a.actor
-           where a.tenant_id = $1 and a.seq > $2
-             and ($3::uuid is null or a.actor = $3)
-             and ($4::text is null or lower(u.email) = lower($4))
-             and ($5::text is null or a.action like $5)
-             and ($6::text is null or a.subject = $6)
-             and ($7::text is null or a.outcome = $7)
-             and ($8::timestamptz is null or a.at >= $8)
-             and ($9::timestamptz is null or a.at < $9)
-           order by a.seq limit $10"#,
-                tenant.0,
-                seq,
-                filter.actor,
-                filter.actor_email,
-                action,
-                filter.subject,
-                filter.outcome.map(AuditOutcome::as_str),
-                filter.from,
-                filter.until,
-                limit,
-            )
-            .fetch_all(connection)
-            .await?,
+            .await?
         };
+    }
+    let rows = match position {
+        Position::Before(seq) => fetch_page!("<", "desc", seq),
+        Position::After(seq) => fetch_page!(">", "asc", seq),
+    };
     Ok(rows.into_iter().map(AuditEntry::from).collect())
 }
 

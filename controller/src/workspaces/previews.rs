@@ -5,10 +5,10 @@
 //! request it asks for a grant that opens this port and nothing else ([`issue_grant`]). Ticket and cookie end
 //! with the session that they were made in, and neither is of any use at another origin.
 
-use std::collections::{HashMap, HashSet, hash_map::Entry};
+use std::collections::{HashMap, HashSet};
 
 use protocol::{
-    Access, Epoch, Redacted, SessionId, TenantId, UserId,
+    Access, Epoch, Redacted, SessionId, TenantId, UserId, WorkspaceId,
     api::{
         internal::{GrantReply, LiveStream, PreviewCookie, PreviewGrantRequest, PreviewTicketRequest},
         port::PortVisibility,
@@ -217,33 +217,50 @@ async fn find_facts(
     target: PreviewTarget,
     now: OffsetDateTime,
 ) -> Result<Option<PreviewFacts>, sqlx::Error> {
-    let row = sqlx::query!(
-        r#"select w.tenant_id, w.owner_id, w.epoch, w.phase as "phase: Text<Phase>", w.front,
+    Ok(find_all_facts(connection, &[target], now).await?.remove(&target))
+}
+
+/// The facts of several previews, without those of workspaces that do not exist.
+async fn find_all_facts(
+    connection: &mut PgConnection,
+    targets: &[PreviewTarget],
+    now: OffsetDateTime,
+) -> Result<HashMap<PreviewTarget, PreviewFacts>, sqlx::Error> {
+    let workspaces: Vec<_> = targets.iter().map(|target| target.workspace.0).collect();
+    let ports: Vec<_> = targets.iter().map(|target| i32::from(target.port)).collect();
+    let rows = sqlx::query!(
+        r#"select w.workspace_id, t.port as "port!", w.tenant_id, w.owner_id, w.epoch,
+                  w.phase as "phase: Text<Phase>", w.front,
                   p.visibility as "visibility?: Text<PortVisibility>", p.public_until as "public_until?"
-           from workspaces w
+           from unnest($1::uuid[], $2::integer[]) as t (workspace_id, port)
+           join workspaces w on w.workspace_id = t.workspace_id and w.deleted_at is null
            left join workspace_ports p
-               on p.tenant_id = w.tenant_id and p.workspace_id = w.workspace_id and p.port = $2
-           where w.workspace_id = $1 and w.deleted_at is null"#,
-        target.workspace.0,
-        i32::from(target.port),
+               on p.tenant_id = w.tenant_id and p.workspace_id = w.workspace_id and p.port = t.port"#,
+        &workspaces,
+        &ports,
     )
-    .fetch_optional(connection)
+    .fetch_all(connection)
     .await?;
-    Ok(row.map(|row| PreviewFacts {
-        workspace: WorkspaceFacts {
-            tenant: TenantId(row.tenant_id),
-            owner: UserId(row.owner_id),
-            teacher: None,
-        },
-        visibility: effective_visibility(
-            row.visibility.map(|it| it.0).unwrap_or_default(),
-            row.public_until,
-            now,
-        ),
-        epoch: Epoch(row.epoch.unsigned_abs()),
-        phase: row.phase.0,
-        front: row.front,
-    }))
+    let facts = rows.into_iter().map(|row| {
+        let target = PreviewTarget {
+            port: u16::try_from(row.port).unwrap_or_default(),
+            workspace: WorkspaceId(row.workspace_id),
+        };
+        let visibility = row.visibility.map(|it| it.0).unwrap_or_default();
+        let facts = PreviewFacts {
+            workspace: WorkspaceFacts {
+                tenant: TenantId(row.tenant_id),
+                owner: UserId(row.owner_id),
+                teacher: None,
+            },
+            visibility: effective_visibility(visibility, row.public_until, now),
+            epoch: Epoch(row.epoch.unsigned_abs()),
+            phase: row.phase.0,
+            front: row.front,
+        };
+        (target, facts)
+    });
+    Ok(facts.collect())
 }
 
 /// Which of these streams of previews may go on.
@@ -253,21 +270,18 @@ pub async fn find_allowed(
     now: OffsetDateTime,
 ) -> Result<HashSet<LiveStream>, sqlx::Error> {
     let visitors = find_sessions(connection, streams, now).await?;
-    let mut allowed = HashSet::new();
-    let mut known: HashMap<PreviewTarget, Option<PreviewFacts>> = HashMap::new();
-    for stream in streams {
-        let Some(port) = stream.preview_port else { continue };
-        let target = PreviewTarget { port, workspace: stream.workspace };
-        if let Entry::Vacant(place) = known.entry(target) {
-            place.insert(find_facts(connection, target, now).await?);
-        }
-        let Some(Some(facts)) = known.get(&target) else { continue };
-        let is_placed = !matches!(facts.phase, Phase::Queued | Phase::Terminated);
-        if is_placed && facts.epoch == stream.epoch && facts.admits(visitors.get(&stream.session)) {
-            allowed.insert(*stream);
-        }
-    }
-    Ok(allowed)
+    let target_of =
+        |stream: &LiveStream| Some(PreviewTarget { port: stream.preview_port?, workspace: stream.workspace });
+    let targets: HashSet<_> = streams.iter().filter_map(target_of).collect();
+    let targets: Vec<_> = targets.into_iter().collect();
+    let known = find_all_facts(connection, &targets, now).await?;
+    let is_allowed = |stream: &&LiveStream| {
+        target_of(stream).and_then(|target| known.get(&target)).is_some_and(|facts| {
+            let is_placed = !matches!(facts.phase, Phase::Queued | Phase::Terminated);
+            is_placed && facts.epoch == stream.epoch && facts.admits(visitors.get(&stream.session))
+        })
+    };
+    Ok(streams.iter().filter(is_allowed).copied().collect())
 }
 
 /// The users of those sessions that are open.
