@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 use utoipa::ToSchema;
 
 use crate::workspace::ProgramName;
@@ -51,6 +52,21 @@ pub struct IdleFacts {
     pub held: Duration,
     /// After which idle time it stops. Zero: never.
     pub limit: Duration,
+}
+
+impl IdleFacts {
+    /// The facts of a workspace that was last used `idle` ago, is kept awake for these reasons, and is held
+    /// until then.
+    pub fn new(
+        now: OffsetDateTime,
+        idle: Duration,
+        awake: &[AwakeReason],
+        held_until: Option<OffsetDateTime>,
+        limit: Duration,
+    ) -> Self {
+        let held = held_until.and_then(|until| (until - now).try_into().ok()).unwrap_or_default();
+        Self { idle, has_job: awake.iter().any(AwakeReason::is_job), held, limit }
+    }
 }
 
 /// What follows for a workspace.

@@ -351,13 +351,8 @@ impl Replicator {
     ) -> bool {
         let Some(idle_seconds) = idle_seconds else { return has_warned };
         let held_until = self.reporter.subscribe().borrow().desired.held_until;
-        let held = held_until.filter(|until| *until > now).map(|until| (until - now).unsigned_abs());
-        let decision = idle::decide(IdleFacts {
-            idle: Duration::from_secs(idle_seconds),
-            has_job: awake.iter().any(AwakeReason::is_job),
-            held: held.unwrap_or_default(),
-            limit: self.idle_stop,
-        });
+        let idle = Duration::from_secs(idle_seconds);
+        let decision = idle::decide(IdleFacts::new(now, idle, awake, held_until, self.idle_stop));
         let is_soon = decision.state != IdleState::Active;
         if is_soon && !has_warned {
             let minutes = decision.stops_in.unwrap_or_default().as_secs().div_ceil(60);

@@ -28,13 +28,7 @@ pub fn observe(
     report: UseReport,
 ) -> (IdleStatus, IdleDecision) {
     let held_until = before.held_until.filter(|until| *until > now);
-    let facts = IdleFacts {
-        idle: report.idle,
-        has_job: report.awake.iter().any(AwakeReason::is_job),
-        held: held_until.map_or(Duration::ZERO, |until| (until - now).unsigned_abs()),
-        limit,
-    };
-    let decision = idle::decide(facts);
+    let decision = idle::decide(IdleFacts::new(now, report.idle, &report.awake, held_until, limit));
     let mut awake = report.awake;
     awake.truncate(MAX_AWAKE_REASONS);
     let stops_at = decision.stops_in.and_then(|stops_in| now.checked_add(stops_in.try_into().ok()?));
