@@ -56,25 +56,22 @@ export function DiffEditor({ git, actions, diff, writable, active, onOpenFile }:
         () => null,
       );
     // The diff comes first: it makes what was typed reach the disk.
-    const load = async (): Promise<Versions> => {
+    const load = async (): Promise<void> => {
       const found = await gitApi.diff(workspace, repository, path, staged);
+      if (isOver) return;
+      setFailure("");
+      // Most changes of the repository are not about this file.
+      const key = `${found.fingerprint} ${staged}`;
+      if (seen.current === key) return;
       const content = (version: string) => gitApi.content(workspace, repository, path, version);
       const [before, after] = await Promise.all(
         staged ? [content("head"), content("index")] : [content("index"), onDisk()],
       );
-      return { before: before ?? "", after: after ?? "", diff: found };
+      if (isOver) return;
+      seen.current = key;
+      setVersions({ before: before ?? "", after: after ?? "", diff: found });
     };
-    load().then(
-      (versions) => {
-        if (isOver) return;
-        setFailure("");
-        // Most changes of the repository are not about this file.
-        const key = `${versions.diff.fingerprint} ${staged}`;
-        if (seen.current !== key) setVersions(versions);
-        seen.current = key;
-      },
-      (error: unknown) => !isOver && setFailure(errorMessage(error)),
-    );
+    load().catch((error: unknown) => !isOver && setFailure(errorMessage(error)));
     return () => {
       isOver = true;
     };
@@ -82,7 +79,7 @@ export function DiffEditor({ git, actions, diff, writable, active, onOpenFile }:
 
   const name = displayName(nameOf(path));
   const apply = (action: LineAction, changes: readonly LineChange[]) =>
-    versions && actions.applyLines(path, action, versions.diff.fingerprint, changes);
+    versions && actions.applyLines(repository, path, action, versions.diff.fingerprint, changes);
   const isTooLarge = versions !== null && versions.before.length + versions.after.length > MAX_CHARACTERS;
   const hasChanges = versions !== null && versions.diff.changes.length > 0;
   return (

@@ -30,45 +30,6 @@ export const setEditorMarks = StateEffect.define<EditorMarks | null>();
 const setPeek = StateEffect.define<number | null>();
 const setBlame = StateEffect.define<{ at: number; text: string } | null>();
 
-interface MarksState {
-  marks: EditorMarks | null;
-  base: Text;
-  chunks: readonly Chunk[];
-  /** Index of the chunk that is shown. */
-  peek: number | null;
-}
-
-const NOTHING: MarksState = { marks: null, base: Text.empty, chunks: [], peek: null };
-/** Beyond these limits, changes are found in less detail. */
-const diffConfig = { scanLimit: 1000, timeout: 200 };
-
-const marksField = StateField.define<MarksState>({
-  create: () => NOTHING,
-  update(state, transaction) {
-    let next = state;
-    if (transaction.docChanged && next.marks) {
-      const { chunks, base } = next;
-      next = {
-        ...next,
-        chunks: Chunk.updateB(chunks, base, transaction.newDoc, transaction.changes, diffConfig),
-        peek: null,
-      };
-    }
-    for (const effect of transaction.effects) {
-      if (effect.is(setPeek)) next = { ...next, peek: effect.value };
-      if (!effect.is(setEditorMarks)) continue;
-      const marks = effect.value;
-      if (!marks) next = NOTHING;
-      else if (marks.base === state.marks?.base) next = { ...next, marks };
-      else {
-        const base = Text.of(marks.base.split("\n"));
-        next = { marks, base, chunks: Chunk.build(base, transaction.newDoc, diffConfig), peek: null };
-      }
-    }
-    return next;
-  },
-});
-
 type ChangeKind = "added" | "changed" | "deleted";
 
 class ChangeMarker extends GutterMarker {
@@ -94,11 +55,10 @@ function linesOf(doc: Text, chunk: Chunk): readonly [number, number] {
   return [first, doc.lineAt(Math.min(Math.max(chunk.fromB, chunk.toB - 1), doc.length)).number];
 }
 
-function buildMarkers(view: EditorView): RangeSet<GutterMarker> {
-  const { doc } = view.state;
+function buildMarkers(doc: Text, chunks: readonly Chunk[]): RangeSet<GutterMarker> {
   const builder = new RangeSetBuilder<GutterMarker>();
   let last = 0;
-  for (const chunk of view.state.field(marksField).chunks) {
+  for (const chunk of chunks) {
     const [first, end] = linesOf(doc, chunk);
     for (let line = Math.max(first, last + 1); line <= end; line += 1) {
       const { from } = doc.line(line);
@@ -109,9 +69,54 @@ function buildMarkers(view: EditorView): RangeSet<GutterMarker> {
   return builder.finish();
 }
 
+interface MarksState {
+  marks: EditorMarks | null;
+  base: Text;
+  chunks: readonly Chunk[];
+  /** Those of the chunks, in the gutter. */
+  markers: RangeSet<GutterMarker>;
+  /** Index of the chunk that is shown. */
+  peek: number | null;
+}
+
+const NOTHING: MarksState = {
+  marks: null,
+  base: Text.empty,
+  chunks: [],
+  markers: RangeSet.empty as RangeSet<GutterMarker>,
+  peek: null,
+};
+/** Beyond these limits, changes are found in less detail. */
+const diffConfig = { scanLimit: 1000, timeout: 200 };
+
+const marksField = StateField.define<MarksState>({
+  create: () => NOTHING,
+  update(state, transaction) {
+    let next = state;
+    if (transaction.docChanged && next.marks) {
+      const { newDoc, changes } = transaction;
+      const chunks = Chunk.updateB(next.chunks, next.base, newDoc, changes, diffConfig);
+      next = { ...next, chunks, markers: buildMarkers(newDoc, chunks), peek: null };
+    }
+    for (const effect of transaction.effects) {
+      if (effect.is(setPeek)) next = { ...next, peek: effect.value };
+      if (!effect.is(setEditorMarks)) continue;
+      const marks = effect.value;
+      if (!marks) next = NOTHING;
+      else if (marks.base === state.marks?.base) next = { ...next, marks };
+      else {
+        const base = Text.of(marks.base.split("\n"));
+        const chunks = Chunk.build(base, transaction.newDoc, diffConfig);
+        next = { marks, base, chunks, markers: buildMarkers(transaction.newDoc, chunks), peek: null };
+      }
+    }
+    return next;
+  },
+});
+
 const changeGutter = gutter({
   class: "git-gutter",
-  markers: buildMarkers,
+  markers: (view) => view.state.field(marksField).markers,
   domEventHandlers: {
     mousedown(view, line) {
       const { doc } = view.state;

@@ -2,8 +2,9 @@
 import { useEffect, useMemo, useRef, useState, type KeyboardEvent } from "react";
 import { gitApi } from "../api/endpoints";
 import { FileIcon } from "../files/file-icon";
-import { displayName, nameOf, parentOf } from "../files/paths";
+import { childOf, displayName, nameOf, parentOf } from "../files/paths";
 import { TreeRows } from "../files/tree-rows";
+import { IconButton } from "../ui/icon-button";
 import { Icon, type IconName } from "../ui/icons";
 import { MenuButton, type MenuEntry } from "../ui/menu";
 import { toastError } from "../ui/toasts";
@@ -127,7 +128,7 @@ function Repository(props: Props) {
     setFocused(row.key);
     const { entry, group } = row;
     if (!entry) setCollapse(row, row.isExpanded);
-    else if (entry.isRepository) git.select(joinPath(repository, entry.path.replace(/\/$/, "")));
+    else if (entry.isRepository) git.select(childOf(repository, entry.path.replace(/\/$/, "")));
     else if (entry.path.startsWith("\0"))
       toastError(new Error("The name is not UTF-8. It can be staged and discarded, but not shown."));
     else if (group.name === "conflicts" || group.name === "untracked") onOpenFile(entry.path, isPreview);
@@ -244,7 +245,6 @@ const operationText = {
   bisect: "Bisect",
 } as const;
 
-const joinPath = (repository: string, path: string) => (repository ? `${repository}/${path}` : path);
 const isDiscardable = (group: ChangeGroup) => group.name === "changes" || group.name === "untracked";
 
 function BranchLine({ git, actions, writable }: Pick<Props, "git" | "actions" | "writable">) {
@@ -496,18 +496,4 @@ function moreActions(git: GitRepositories, actions: GitActions): MenuEntry[] {
     "line",
     { label: "Clone repository…", run: () => actions.open({ kind: "clone" }) },
   ];
-}
-
-function IconButton(props: { icon: IconName; label: string; onClick: () => void }) {
-  return (
-    <button
-      type="button"
-      className="icon-button"
-      aria-label={props.label}
-      title={props.label}
-      onClick={props.onClick}
-    >
-      <Icon name={props.icon} />
-    </button>
-  );
 }

@@ -46,7 +46,7 @@ export function useEditorMarks({ git, actions, documents, views, viewCount, writ
       const stage = async (newStart: number, newLines: number) => {
         try {
           const { fingerprint, changes } = await gitApi.diff(workspace, repository, path, false);
-          applyLines(path, "stage", fingerprint, touchedChanges(changes, newStart, newLines));
+          applyLines(repository, path, "stage", fingerprint, touchedChanges(changes, newStart, newLines));
         } catch (error) {
           toastError(error, "stage the change");
         }

@@ -39,7 +39,14 @@ export interface GitActions {
   discard: (entries: readonly GroupEntry[]) => void;
   stageAll: () => void;
   unstageAll: () => void;
-  applyLines: (path: string, action: LineAction, fingerprint: string, changes: readonly LineChange[]) => void;
+  /** In this repository, which need not be the one that is shown. */
+  applyLines: (
+    repository: string,
+    path: string,
+    action: LineAction,
+    fingerprint: string,
+    changes: readonly LineChange[],
+  ) => void;
   resolve: (path: string, side: "ours" | "theirs") => void;
   /** What the user has prepared for the next commit. It stays while other views are shown. */
   draft: CommitDraft;
@@ -55,6 +62,8 @@ export interface GitActions {
   /** Any other operation, with what to say when it is done. */
   perform: (operation: GitOperation, label: string, done?: string, at?: string) => Promise<boolean>;
 }
+
+const lineActionLabel = { stage: "Stage", unstage: "Unstage", discard: "Discard" } as const;
 
 const count = (number: number): string => (number === 1 ? "1 file" : `${number.toLocaleString("en")} files`);
 
@@ -118,12 +127,12 @@ export function useGitActions(git: GitRepositories): GitActions {
         `Published to ${remote.name}`,
       );
     };
-    const offerUndo = (text: string, { discarded }: GitResult) => {
+    const offerUndo = (text: string, { discarded }: GitResult, at?: string) => {
       if (discarded.length === 0) return;
       const files = [...discarded];
       toast(text, {
         label: "Undo",
-        run: () => void perform({ type: "restore_discarded", files }, "Undo", "Restored"),
+        run: () => void perform({ type: "restore_discarded", files }, "Undo", "Restored", at),
       });
     };
     return {
@@ -140,7 +149,13 @@ export function useGitActions(git: GitRepositories): GitActions {
       },
       stageAll: () => void perform({ type: "stage_all" }, "Stage"),
       unstageAll: () => void perform({ type: "unstage_all" }, "Unstage"),
-      applyLines: (path: string, action: LineAction, fingerprint: string, changes: readonly LineChange[]) => {
+      applyLines: (
+        at: string,
+        path: string,
+        action: LineAction,
+        fingerprint: string,
+        changes: readonly LineChange[],
+      ) => {
         const operation: GitOperation = {
           type: "apply_lines",
           path,
@@ -148,8 +163,8 @@ export function useGitActions(git: GitRepositories): GitActions {
           fingerprint,
           changes: [...changes],
         };
-        void attempt(operation, action === "discard" ? "Discard" : "Stage").then((result) => {
-          if (result) offerUndo("Discarded the change", result);
+        void attempt(operation, lineActionLabel[action], at).then((result) => {
+          if (result) offerUndo("Discarded the change", result, at);
         });
       },
       resolve: (path: string, side: "ours" | "theirs") =>
@@ -159,8 +174,10 @@ export function useGitActions(git: GitRepositories): GitActions {
           ({ index, conflict }) => index !== "unmodified" && !conflict,
         );
         const isMerging = status?.operation === "merge";
-        if (!isAnythingStaged && !amend && !isMerging && !(await perform({ type: "stage_all" }, "Stage")))
-          return;
+        // Staging a file with a conflict would commit its markers. Git says what is to be done.
+        const hasConflicts = status?.entries.some(({ conflict }) => conflict);
+        const stagesAll = !isAnythingStaged && !amend && !isMerging && !hasConflicts;
+        if (stagesAll && !(await perform({ type: "stage_all" }, "Stage"))) return;
         await attempt({ type: "commit", message, amend }, "Commit", undefined, () => {
           toast(amend ? "Amended" : "Committed");
           if (repository !== null) setDrafts((drafts) => ({ ...drafts, [repository]: NO_DRAFT }));

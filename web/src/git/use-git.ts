@@ -51,9 +51,13 @@ interface Shown {
 
 /**
  * `activeFile` chooses the repository until the user does. `folders` is another value when folders of the
- * home have come or gone.
+ * home have come or gone, and null until they are known.
  */
-export function useGit(workspace: string, activeFile: string | null, folders: string): GitRepositories {
+export function useGit(
+  workspace: string,
+  activeFile: string | null,
+  folders: string | null,
+): GitRepositories {
   const [repositories, setRepositories] = useState<readonly Repository[] | null>(null);
   const [chosen, setChosen] = useState<string | null>(null);
   const [shown, setShown] = useState<Shown | null>(null);
@@ -70,7 +74,7 @@ export function useGit(workspace: string, activeFile: string | null, folders: st
   }, [workspace]);
   // A program may have cloned or removed a repository.
   useEffect(() => {
-    void find();
+    if (folders !== null) void find();
   }, [find, folders]);
 
   const paths = useMemo(() => (repositories ?? []).map(({ path }) => path), [repositories]);

@@ -4,7 +4,8 @@ import type { TextMatch } from "../api/agent";
 import { FileIcon } from "../files/file-icon";
 import { displayName, nameOf, parentOf } from "../files/paths";
 import { TreeRows } from "../files/tree-rows";
-import { Icon, type IconName } from "../ui/icons";
+import { IconButton } from "../ui/icon-button";
+import { Icon } from "../ui/icons";
 import { useGroupedTree } from "../ui/use-grouped-tree";
 import { setPreference, usePreferences, type Preferences } from "../ui/preferences";
 import { noticeOf, resultRows, summaryOf, type ResultRow } from "./search-model";
@@ -369,20 +370,5 @@ function PreferenceBox({ name, label }: { name: keyof Preferences; label: string
       <input type="checkbox" checked={isOn} onChange={(event) => setPreference(name, event.target.checked)} />
       {label}
     </label>
-  );
-}
-
-function IconButton(props: { icon: IconName; label: string; disabled?: boolean; onClick: () => void }) {
-  return (
-    <button
-      type="button"
-      className="icon-button"
-      aria-label={props.label}
-      title={props.label}
-      disabled={props.disabled}
-      onClick={props.onClick}
-    >
-      <Icon name={props.icon} />
-    </button>
   );
 }

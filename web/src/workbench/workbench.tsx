@@ -119,8 +119,9 @@ export function Workbench({ workspace, connected, onFork }: Props) {
   const activeFile = documents.active && fileOfTab(documents.active);
   /** Where a repository may have appeared or gone. Changed files do not matter. */
   const folders = useMemo(() => {
-    const entries = files.directories.get("")?.entries ?? [];
-    return entries.flatMap(({ kind, name }) => (kind === "directory" ? [name] : [])).join("/");
+    const root = files.directories.get("");
+    if (!root) return null;
+    return root.entries.flatMap(({ kind, name }) => (kind === "directory" ? [name] : [])).join("/");
   }, [files.directories]);
   const git = useGit(workspace.id, activeFile, folders);
   const gitActions = useGitActions(git);
