@@ -10,11 +10,13 @@ use std::{
 use burrow_tests::WAIT_TIMEOUT;
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
     net::UnixStream,
     process::{Child, ChildStdin, ChildStdout},
     time::{sleep, timeout},
 };
+
+use super::{read_until, volume::home::run};
 
 /// What the first process prints when it runs.
 const READY_MESSAGE: &str = "bare-init-is-ready";
@@ -61,7 +63,7 @@ impl BareVm {
     /// Boots a VM. Returns when its first process runs.
     pub async fn boot(&self) -> RunningVm {
         let mut running = self.spawn(&self.clock(), &[]);
-        running.read_until(READY_MESSAGE).await;
+        read_until(&mut running.console, READY_MESSAGE.as_bytes()).await;
         running
     }
 
@@ -73,7 +75,7 @@ impl BareVm {
         let qmp = format!("unix:{},server=on,wait=off", control.display());
         let mut running =
             self.spawn(&saved.clock, &[&self.memory_arguments("on"), &["-qmp".to_owned(), qmp]]);
-        running.read_until(READY_MESSAGE).await;
+        read_until(&mut running.console, READY_MESSAGE.as_bytes()).await;
         let mut control = Qmp::connect(&control).await;
         control.execute("stop", json!({})).await;
         let uri = format!("exec:cat > {}", self.state().display());
@@ -140,7 +142,7 @@ impl SavedVm<'_> {
         control.wait_for_migration().await;
         control.execute("cont", json!({})).await;
         running.input.write_all(b"\n").await.expect("written");
-        running.read_until(ANSWER).await;
+        read_until(&mut running.console, ANSWER.as_bytes()).await;
         running
     }
 
@@ -163,19 +165,6 @@ impl RunningVm {
     /// Ends the VM.
     pub async fn kill(mut self) {
         self.child.kill().await.expect("killed");
-    }
-
-    async fn read_until(&mut self, message: &str) {
-        let mut output = Vec::new();
-        let reading = async {
-            let mut buffer = [0; 4096];
-            while !String::from_utf8_lossy(&output).contains(message) {
-                let count = self.console.read(&mut buffer).await.expect("readable");
-                assert_ne!(count, 0, "it ended: {}", String::from_utf8_lossy(&output));
-                output.extend_from_slice(&buffer[..count]);
-            }
-        };
-        timeout(WAIT_TIMEOUT, reading).await.expect("a message");
     }
 }
 
@@ -268,9 +257,4 @@ fn initramfs(directory: &Path) -> PathBuf {
     let pack = "find . | cpio --quiet -o -H newc > \"$0\" && lz4 -q -l -9 \"$0\" \"$0.lz4\"";
     run(Command::new("sh").args(["-c", pack]).arg(&archive).current_dir(&root));
     archive.with_extension("cpio.lz4")
-}
-
-fn run(command: &mut Command) {
-    let status = command.status().expect("it starts");
-    assert!(status.success(), "{command:?}: {status}");
 }

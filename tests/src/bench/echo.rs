@@ -13,17 +13,17 @@ use client::{
     socket::{Terminal, TerminalEvent},
 };
 use protocol::{
-    Redacted, WorkspaceId,
+    WorkspaceId,
     terminal::{NewTerminal, TerminalSize},
 };
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::AsyncWriteExt as _,
     net::TcpStream,
     process::{Child, ChildStdin, ChildStdout, Command},
     time::timeout,
 };
 
-use super::{Goal, Row, directory, id_of, median, quantile, stack};
+use super::{Goal, Row, directory, id_of, median, quantile, read_until, stack, start::api};
 
 /// The program on both sides. The echo of the terminal is off, so that the program answers.
 const PROGRAM: &str = "stty raw -echo; echo ready; exec cat";
@@ -39,9 +39,7 @@ pub async fn measure() -> Row {
     let stack = stack("fake", &directory).await;
     stack.run_ok(&["create", "bench"]).await;
     let workspace = id_of(&stack, "bench").await;
-    let api =
-        Api::with_token(&stack.url, Redacted::new(stack.token.clone()), client::TrustedAuthorities::system())
-            .expect("an API");
+    let api = api(&stack);
     let keys = directory.path().to_owned();
     let typing = tokio::task::spawn_blocking(move || {
         // One thread, like `burrow attach` and `ssh`.
@@ -157,23 +155,14 @@ impl SshSession {
             .expect("ssh starts");
         let (input, output) = (client.stdin.take().expect("piped"), client.stdout.take().expect("piped"));
         let mut theirs = Self { server, client, input, output };
-        timeout(WAIT_TIMEOUT, theirs.read_until(b"ready")).await.expect("a session");
+        read_until(&mut theirs.output, b"ready").await;
         theirs
-    }
-
-    async fn read_until(&mut self, needle: &[u8]) {
-        let (mut seen, mut buffer) = (Vec::new(), [0; 4096]);
-        while !seen.windows(needle.len()).any(|window| window == needle) {
-            let count = self.output.read(&mut buffer).await.expect("readable");
-            assert_ne!(count, 0, "the session ended");
-            seen.extend_from_slice(&buffer[..count]);
-        }
     }
 
     async fn time_key(&mut self) -> Duration {
         let begun = Instant::now();
         self.input.write_all(b"x").await.expect("room");
-        self.read_until(b"x").await;
+        read_until(&mut self.output, b"x").await;
         begun.elapsed()
     }
 

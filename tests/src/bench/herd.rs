@@ -10,7 +10,7 @@ use protocol::WorkspaceId;
 use super::{
     Goal, Row,
     bare_vm::{BareVm, SavedVm},
-    directory, id_of, quantile,
+    create_at_rest, directory, quantile,
     start::{api, time_start},
 };
 
@@ -77,9 +77,7 @@ async fn create_workspaces(stack: &Stack, count: u64) -> Vec<WorkspaceId> {
     let mut workspaces = Vec::new();
     for index in 0..count {
         let name = format!("herd-{index}");
-        stack.run_ok(&["create", &name]).await;
-        stack.run_ok(&["stop", &name]).await;
-        workspaces.push(id_of(stack, &name).await);
+        workspaces.push(create_at_rest(stack, &name, "base").await);
     }
     workspaces
 }

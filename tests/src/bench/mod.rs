@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
-use burrow_tests::{Stack, StackOptions};
+use burrow_tests::{Stack, StackOptions, WAIT_TIMEOUT};
 use protocol::WorkspaceId;
 use serde_json::Value;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _},
+    time::timeout,
+};
 
 pub mod bare_vm;
 pub mod echo;
@@ -80,6 +84,27 @@ pub async fn id_of(stack: &Stack, name: &str) -> WorkspaceId {
     let shown = stack.run_ok(&["show", name, "-o", "json"]).await;
     let shown: Value = serde_json::from_str(&shown).expect("JSON");
     shown["id"].as_str().and_then(|id| id.parse().ok()).expect("an id")
+}
+
+/// Creates a workspace that has run before, and is at rest.
+pub async fn create_at_rest(stack: &Stack, name: &str, template: &str) -> WorkspaceId {
+    stack.run_ok(&["create", name, "--template", template]).await;
+    stack.run_ok(&["stop", name]).await;
+    id_of(stack, name).await
+}
+
+/// Reads until the bytes have come.
+pub async fn read_until(reader: &mut (impl AsyncRead + Unpin), needle: &[u8]) {
+    let mut seen = Vec::new();
+    let reading = async {
+        let mut buffer = [0; 4096];
+        while !seen.windows(needle.len()).any(|window| window == needle) {
+            let count = reader.read(&mut buffer).await.expect("readable");
+            assert_ne!(count, 0, "it ended: {}", String::from_utf8_lossy(&seen));
+            seen.extend_from_slice(&buffer[..count]);
+        }
+    };
+    timeout(WAIT_TIMEOUT, reading).await.expect("in time");
 }
 
 /// The value below which the share `at` (0 to 1) of the times is.

@@ -12,7 +12,7 @@ use protocol::{
 };
 use tokio::time::timeout;
 
-use super::{Goal, Row, bare_vm::BareVm, cpu_time, directory, id_of, median, quantile};
+use super::{Goal, Row, bare_vm::BareVm, cpu_time, create_at_rest, directory, median, quantile};
 
 /// Rounds alternate, so that all are measured under the same load.
 const ROUNDS: usize = 5;
@@ -118,9 +118,8 @@ impl Starter {
     async fn prepare(directory: &tempfile::TempDir, arguments: &[&str]) -> Self {
         let options = StackOptions::new("microvm", &directory.path().join("d")).with(arguments);
         let stack = Stack::start(options).await;
-        stack.run_ok(&["create", "bench"]).await;
-        stack.run_ok(&["stop", "bench"]).await;
-        let (workspace, api) = (id_of(&stack, "bench").await, api(&stack));
+        let workspace = create_at_rest(&stack, "bench", "base").await;
+        let api = api(&stack);
         Self { stack, api, workspace }
     }
 

@@ -14,8 +14,9 @@ use serde_json::{Value, json};
 use tokio::{io::AsyncReadExt as _, time::timeout};
 
 use super::{
-    Goal, Row, bare_vm, directory, id_of, median,
+    Goal, Row, bare_vm, create_at_rest, directory, median, read_until,
     start::{api, time_start},
+    volume::home::run,
 };
 
 /// Rounds alternate, so that all are measured under the same load.
@@ -46,9 +47,7 @@ async fn measure_tier(
     name: &'static str,
     runtime: &[&str],
 ) -> Row {
-    stack.run_ok(&["create", tier, "--template", tier]).await;
-    stack.run_ok(&["stop", tier]).await;
-    let workspace = id_of(stack, tier).await;
+    let workspace = create_at_rest(stack, tier, tier).await;
     let (mut own, mut peer) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
         own.push(time_own(stack, tier, workspace).await);
@@ -122,16 +121,7 @@ impl Bundle {
             .spawn()
             .expect("script starts");
         let mut output = child.stdout.take().expect("piped");
-        let mut seen = Vec::new();
-        let reading = async {
-            let mut buffer = [0; 4096];
-            while !seen.windows(2).any(|pair| pair == b"# ") {
-                let count = output.read(&mut buffer).await.expect("readable");
-                assert_ne!(count, 0, "it ended: {}", String::from_utf8_lossy(&seen));
-                seen.extend_from_slice(&buffer[..count]);
-            }
-        };
-        timeout(WAIT_TIMEOUT, reading).await.expect("a prompt");
+        read_until(&mut output, b"# ").await;
         let elapsed = begun.elapsed();
         // The end of its input ends the shell, and the shell's end removes the container.
         drop(child.stdin.take());
@@ -150,9 +140,4 @@ impl Drop for Bundle {
             let _ = Command::new("umount").arg("-l").arg(path).status();
         }
     }
-}
-
-fn run(command: &mut Command) {
-    let status = command.status().expect("it starts");
-    assert!(status.success(), "{command:?}: {status}");
 }
