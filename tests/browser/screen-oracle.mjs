@@ -1,11 +1,11 @@
 // Compares screens that the model in `screen/` has drawn with xterm.js itself, which was never left.
 //
 // Each line of standard input is a case: { cols, rows, steps, drawing, tail, replies }. A step is the
-// hexadecimal text of output, or [cols, rows]. `drawing` is what the model has drawn after the steps, `replies`
-// what it has answered to them. Two terminals are compared after it: one that has seen the steps, and a fresh
-// one that has seen the drawing; then both again after `tail`, more steps. For each case a line is printed:
-// "ok", "odd" if something differs that no drawing can make, "skipped" if xterm.js itself fails on the output,
-// or what differs.
+// hexadecimal text of output, or [cols, rows]. `drawing` is what the model has drawn after the steps, and
+// `replies` what it has answered to them. Two terminals are compared after it: one that has seen the steps,
+// and a fresh one that has seen the drawing; then both again after `tail`, more steps. For each case a line
+// is printed: "ok", "odd" if something differs that no drawing can make, "skipped" if xterm.js itself fails
+// on the output, or what differs.
 import { createInterface } from "node:readline";
 import unicode from "@xterm/addon-unicode11";
 import headless from "@xterm/headless";

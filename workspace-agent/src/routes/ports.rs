@@ -139,8 +139,8 @@ pub async fn stream_port(
     Ok(Response::new(Body::empty()))
 }
 
-/// Connects to a port. That counts as a use of the workspace. An attempt does not, because pages that wait for
-/// a program repeat it, and an open connection does not, because pages in the background keep theirs.
+/// Connects to a port. That counts as a use of the workspace. An attempt does not, because pages that wait
+/// for a program repeat it, and an open connection does not, because pages in the background keep theirs.
 async fn connect(state: &AgentState, port: &str) -> ApiResult<TcpStream> {
     let port = parse_port(port).ok_or_else(|| ApiError::new(Code::NotFound, "There is no such port."))?;
     let stream = ports::connect(port).await.map_err(|error| {
