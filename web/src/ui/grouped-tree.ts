@@ -7,7 +7,7 @@ export interface GroupedRow {
   isExpanded: boolean;
 }
 
-/** What `key` does at row `at`: the row to focus, by its index, or what becomes of the group. Null: nothing. */
+/** What `key` does at row `at`: the row to focus (an index), or what becomes of the group. Null: nothing. */
 export function groupedKeyAction<Row extends GroupedRow>(
   rows: readonly Row[],
   at: number,
