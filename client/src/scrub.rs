@@ -1,4 +1,4 @@
-//! Maintenance of the object store: scrub, retention policy, gc, and destroying a tenant's key.
+//! Maintenance: scrub, retention policy, the use of the disk, gc, and destroying a tenant's key.
 
 use std::time::Duration;
 
@@ -6,6 +6,7 @@ use protocol::{
     WorkspaceId,
     api::{
         admin::{DestroyTenantKey, GcReport, TenantKeyState},
+        disk::DiskReport,
         scrub::{ScrubReport, ScrubRequest},
         snapshot::Retention,
     },
@@ -36,6 +37,11 @@ impl Api {
     /// Replaces the tenant's retention policy.
     pub async fn set_retention(&self, retention: &Retention) -> Result<Retention, ApiError> {
         self.json(self.request(Method::PUT, "/retention").json(retention)).await
+    }
+
+    /// Gets what is used of the server's disk, and by whom.
+    pub async fn disk_usage(&self) -> Result<DiskReport, ApiError> {
+        self.get("/admin/disk").await
     }
 
     /// Deletes the tenant's objects that no kept snapshot needs.

@@ -17,7 +17,7 @@ use protocol::{
 };
 use reader::ReaderCommand;
 
-use crate::kms::KmsConfig;
+use crate::{disk::measure::DiskPaths, kms::KmsConfig};
 
 /// Everything that a controller must know to start.
 #[derive(Clone, Debug)]
@@ -41,6 +41,8 @@ pub struct Config {
     pub cache_dir: PathBuf,
     /// Most bytes of the caches of workspaces at rest.
     pub max_cache_bytes: u64,
+    /// What may be used of the disk that the caches are on.
+    pub disk: DiskConfig,
     /// How runners are started on this host.
     pub engine: EngineConfig,
     /// The command that reads the files of snapshots: usually our own executable with
@@ -50,6 +52,35 @@ pub struct Config {
     pub history: HistoryConfig,
     /// What one user and one tenant may use.
     pub limits: Limits,
+}
+
+/// What may be used of the disk of this host, and what else is on it. Limits are in bytes; None: no limit.
+#[derive(Clone, Debug, Default)]
+pub struct DiskConfig {
+    /// The most that Burrow may take of the disk.
+    pub budget_bytes: Option<u64>,
+    /// Free space that is kept for the database. None: a part of the disk, as
+    /// [`volume::FreeSpace::reserved_bytes`] has it.
+    pub reserve_bytes: Option<u64>,
+    /// Of one member: caches, scratch disks and objects together.
+    pub member_bytes: Option<u64>,
+    /// Of one teacher or owner.
+    pub teacher_bytes: Option<u64>,
+    /// Of all users of one tenant together.
+    pub tenant_bytes: Option<u64>,
+    /// The data directory of a private Postgres.
+    pub database_dir: Option<PathBuf>,
+    /// Directories of images, each image a directory in it, with its prototypes.
+    pub image_dirs: Vec<PathBuf>,
+    /// The log file.
+    pub log: Option<PathBuf>,
+}
+
+impl DiskConfig {
+    /// The limit of one user with this role.
+    pub fn of(&self, role: Role) -> Option<u64> {
+        if role >= Role::Teacher { self.teacher_bytes } else { self.member_bytes }
+    }
 }
 
 /// What one user and one tenant may use of this installation.
@@ -260,6 +291,17 @@ impl Config {
     /// The socket for the gateway: the API with the internal routes that a gateway needs.
     pub fn gateway_socket(&self) -> PathBuf {
         self.run_dir.join(GATEWAY_SOCKET)
+    }
+
+    /// Where what Burrow has on the disk of this host is.
+    pub fn disk_paths(&self) -> DiskPaths {
+        DiskPaths {
+            caches: self.cache_dir.clone(),
+            store: self.store_dir().map(Path::to_owned),
+            database: self.disk.database_dir.clone(),
+            images: self.disk.image_dirs.clone(),
+            log: self.disk.log.clone(),
+        }
     }
 
     /// The directory that the object store is, if it is one of this host.

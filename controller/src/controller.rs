@@ -28,6 +28,7 @@ use crate::{
     config::Config,
     core::{App, Core},
     db::{Database, text::Text},
+    disk::{self, DiskMonitor},
     engine::local::LocalEngine,
     error::StartError,
     events::Events,
@@ -134,6 +135,7 @@ impl Controller {
             access_log: AccessLog::new(),
             events: events.clone(),
             engine,
+            disk: DiskMonitor::default(),
             chunk_readers: ChunkReaders::new(store.clone()),
             store,
             browser: SnapshotBrowser::new(source),
@@ -154,6 +156,8 @@ impl Controller {
         tasks.spawn("gc", app.gc.clone().run());
         tasks.spawn("audit log", audit::maintenance::run(app.clone()));
         tasks.spawn("cache janitor", cache_janitor::run(app.clone()));
+        tasks.spawn("disk shares", disk::run_division(app.clone()));
+        tasks.spawn("disk usage", disk::run_measurement(app.clone()));
         tasks.spawn("metrics", metrics::run_compaction(shutdown.clone()));
         tasks.spawn("tenant keys", tenants::destroy::run(app.clone()));
         tasks.spawn_essential("reconciler", reconciler::run(app.clone(), exits));

@@ -11,6 +11,7 @@ use volume::ObjectStore;
 use crate::{
     config::Config,
     db::Database,
+    disk::DiskMonitor,
     engine::local::LocalEngine,
     events::{Events, Subscription},
     fair_permits::FairPermits,
@@ -45,6 +46,8 @@ pub struct Core {
     pub access_log: AccessLog,
     pub events: Events,
     pub engine: LocalEngine,
+    /// What is used of the disk of this host, and what may be.
+    pub disk: DiskMonitor,
     /// The object store of all homes.
     pub store: Arc<dyn ObjectStore>,
     /// Opens snapshots for reading files.

@@ -7,6 +7,7 @@
 //!
 //! - [`lifecycle`] is the pure heart: which phase follows which event. [`workspaces`] has the
 //!   reconciler, which applies the events of time, and the reports of runners.
+//! - [`disk`] measures the host's disk and divides it; its decisions are pure.
 //! - [`snapshots`] are a home's history; [`kms`] protects the keys that encrypt it.
 //! - [`authz`] is the table of permissions. A database transaction of a user needs its proof.
 //! - [`api`] is the only module that knows HTTP. No module imports one that imports it.
@@ -19,6 +20,7 @@ mod config;
 mod controller;
 mod core;
 mod db;
+mod disk;
 mod engine;
 mod error;
 mod events;
@@ -35,11 +37,13 @@ mod tests;
 mod workspaces;
 
 pub use config::{
-    Config, EngineConfig, HistoryConfig, HomeLimits, IdleLimits, Limits, RunningLimits, SOCKET, ScratchLimits,
+    Config, DiskConfig, EngineConfig, HistoryConfig, HomeLimits, IdleLimits, Limits, RunningLimits, SOCKET,
+    ScratchLimits,
 };
 pub use controller::{Controller, StopReport, StoppingWorkspace};
 pub use daemon::tasks::ShutdownOutcome;
 pub use db::{DatabaseError, migrate};
+pub use disk::measure::{DiskPaths, DiskUsage, measure_usage as measure_disk_usage};
 pub use error::StartError;
 pub use installation::{MasterKeyLocation, Rotation, RotationReport};
 pub use kms::{KmsConfig, KmsError, TokenSource, VaultConfig, VaultError};

@@ -161,6 +161,26 @@ pub const DEFAULT_DISK_IOPS: u32 = 10_000;
 /// See [`DiskLimits`].
 pub const DEFAULT_DISK_MIB_PER_SECOND: u32 = 400;
 
+/// How much of the disk of its host a home may use for what the object store does not have yet. The newest
+/// one counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskShare {
+    /// Most bytes that the store may lack: writes are slowed above [`Self::slow_above`], and wait at this
+    /// limit until the store has taken some. None: no limit.
+    #[serde(default)]
+    pub max_unsaved_bytes: Option<u64>,
+    /// Whether the host is short of space, so that the cache should drop what the store has.
+    #[serde(default)]
+    pub must_shrink: bool,
+}
+
+impl DiskShare {
+    /// Writes are slowed while the store lacks more bytes than this: half of the limit.
+    pub fn slow_above(max_unsaved_bytes: u64) -> u64 {
+        max_unsaved_bytes / 2
+    }
+}
+
 /// The network policy of a runner, numbered. A change has a higher number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkSpec {
@@ -363,6 +383,10 @@ pub struct DesiredRunnerState {
     /// only warns less; the answer to its next report tells it.
     #[serde(default, with = "time::serde::rfc3339::option")]
     pub held_until: Option<OffsetDateTime>,
+    /// The home's share of the host's disk. It changes all the time, so nothing waits for it: each answer
+    /// has the newest one.
+    #[serde(default)]
+    pub disk: DiskShare,
 }
 
 /// How much of the desired state a runner has received. The controller does not repeat it.
@@ -421,6 +445,7 @@ mod tests {
             home_mib: 20,
             network: NetworkSpec { revision: 4, policy: EffectivePolicy::Open },
             held_until: None,
+            disk: DiskShare::default(),
         };
         let acknowledged = AcknowledgedState {
             command: Command::Run,

@@ -12,6 +12,7 @@
 
 mod agent;
 pub mod cgroup;
+mod disk_share;
 pub mod export;
 mod front;
 #[cfg(feature = "fuzzing")]

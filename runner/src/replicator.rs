@@ -26,6 +26,7 @@ use volume::{Cut, SnapshotTurn, StoreError, VolumeError};
 
 use crate::{
     agent::Agent,
+    disk_share,
     home_volume::{HomeError, HomeVolume, TakenSnapshot},
     reporter::{ControllerState, HomeTask, Reporter},
     runtime::{PreSnapshotHook, RuntimeError},
@@ -38,6 +39,8 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// A guest that does not freeze within this time is not waited for: its snapshot is then
 /// crash-consistent.
 const FREEZE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a home that is uploaded only on request has had much to upload before it is uploaded anyway.
+const CROWDED_UPLOAD_DELAY: Duration = Duration::from_secs(5);
 /// The first pause after a failure. Each further failure doubles it.
 const MIN_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// The longest pause after a failure.
@@ -58,10 +61,10 @@ const MIB: u64 = 1024 * 1024;
 
 /// Moves a running home to the store, like Litestream moves a database.
 ///
-/// It lives from the moment the agent is ready until the sandbox stops, and runs four loops side by
-/// side: snapshots and other tasks, reports about the home, prefetching the rest of the home, and
-/// eviction when the host's disk runs low. It does one task at a time. For example, with an
-/// interval of 5 seconds:
+/// It lives from the moment the agent is ready until the sandbox stops, and runs five loops side by
+/// side: snapshots and other tasks, reports about the home, prefetching the rest of the home, eviction
+/// when the host's disk runs low, and the home's share of that disk. It does one task at a time. For
+/// example, with an interval of 5 seconds:
 ///
 /// 1. The guest writes. The volume counts dirty blocks.
 /// 2. 5 seconds later a snapshot is due. The replicator waits up to [`FLUSH_TIMEOUT`] for a flush
@@ -131,7 +134,13 @@ impl Replicator {
 
     /// Runs until dropped.
     pub async fn run(&self) {
-        tokio::join!(self.run_tasks(), self.report_home(), self.prefetch(), self.evict());
+        tokio::join!(
+            self.run_tasks(),
+            self.report_home(),
+            self.prefetch(),
+            self.evict(),
+            disk_share::follow(self.home.volume(), self.reporter.subscribe())
+        );
     }
 
     async fn run_tasks(&self) {
@@ -168,10 +177,13 @@ impl Replicator {
         let acknowledged = self.reporter.acknowledged();
         let next = |state: &ControllerState| state.desired.next_home_task(&acknowledged);
         let due = async {
-            match self.interval {
-                Some(interval) => self.wait_until_due(interval).await,
-                None => std::future::pending().await,
+            if let Some(interval) = self.interval {
+                return self.wait_until_due(interval).await;
             }
+            // Nothing is uploaded by itself, unless writes would have to wait for it.
+            self.home.volume().wait_until_crowded().await;
+            sleep(CROWDED_UPLOAD_DELAY).await;
+            Ok(())
         };
         tokio::select! {
             biased;
@@ -199,6 +211,7 @@ impl Replicator {
             let delay =
                 self.pace().as_mut().map_or(Duration::ZERO, |pace| pace.delay(dirty_bytes, Instant::now()));
             self.is_paced.store(delay >= MIN_PACED, Ordering::Relaxed);
+            volume.set_uploads_paced(!delay.is_zero());
             if delay.is_zero() {
                 return Ok(());
             }

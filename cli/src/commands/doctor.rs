@@ -8,9 +8,11 @@ use std::{
 };
 
 use clap::Args;
+use controller::DiskPaths;
 use runner::{Accelerator, accelerator, images};
 use serde::Serialize;
 use tokio::{process::Command, time::timeout};
+use volume::FreeSpace;
 
 use crate::{
     context::Context,
@@ -308,7 +310,24 @@ fn disk(data_dir: Option<&Path>) -> CheckResult {
         );
     };
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-    let found = format!("{} free in {}", output::size(free), existing.display());
+    let total = disk.f_blocks.saturating_mul(disk.f_frsize);
+    let found = format!(
+        "{} free in {}; {} are kept for the database{}",
+        output::size(free),
+        existing.display(),
+        output::size(FreeSpace::reserved_bytes(total)),
+        describe_usage(&path),
+    );
+    if free < FreeSpace::low_bytes(total) {
+        return CheckResult::note(
+            CHECK,
+            found,
+            format!(
+                "nothing new starts below {} free: free up space",
+                output::size(FreeSpace::low_bytes(total))
+            ),
+        );
+    }
     if free >= MIN_DISK_BYTES {
         return CheckResult::ok(CHECK, found);
     }
@@ -317,4 +336,20 @@ fn disk(data_dir: Option<&Path>) -> CheckResult {
         found,
         format!("free up to {}, or use another --data-dir", output::size(MIN_DISK_BYTES)),
     )
+}
+
+/// What an existing data directory takes, by kind.
+fn describe_usage(data: &Path) -> String {
+    let data = data.canonicalize().unwrap_or_else(|_| data.to_owned());
+    let usage = controller::measure_disk_usage(&DiskPaths {
+        caches: data.join("cache"),
+        store: Some(data.join("objects")),
+        database: Some(data.join("postgres")),
+        images: vec![data.join("images")],
+        log: Some(data.join("burrow.log")),
+    });
+    let kinds = usage.kinds.iter().filter(|(_, bytes)| **bytes > 0);
+    let kinds: Vec<String> =
+        kinds.map(|(kind, bytes)| format!("{} {}", kind.name(), output::size(*bytes))).collect();
+    if kinds.is_empty() { String::new() } else { format!("; used: {}", kinds.join(", ")) }
 }

@@ -101,6 +101,11 @@ impl DataDirectory {
         self.0.join("burrow.log")
     }
 
+    /// The data directory of the private Postgres.
+    pub fn postgres(&self) -> PathBuf {
+        self.0.join("postgres")
+    }
+
     /// The default directory of built images.
     pub fn images(&self) -> PathBuf {
         self.0.join("images")

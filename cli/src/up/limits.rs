@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use controller::{HomeLimits, IdleLimits, Limits, RunningLimits, ScratchLimits};
+use controller::{DiskConfig, HomeLimits, IdleLimits, Limits, RunningLimits, ScratchLimits};
 use protocol::{
     network::{DEFAULT_MBIT_PER_SECOND, DEFAULT_PACKETS_PER_SECOND, NetworkBounds, PrivateNetwork},
     runner::{DEFAULT_DISK_IOPS, DEFAULT_DISK_MIB_PER_SECOND, DiskLimits},
@@ -70,6 +70,23 @@ pub struct LimitOptions {
     /// Size of the local caches of stopped workspaces, in GiB; their content is in the object store
     #[arg(long, env = "BURROW_MAX_CACHE", value_name = "GIB", default_value_t = 32)]
     pub max_cache: u32,
+    /// The most that Burrow may take of the disk of the data directory, in GiB; 0 sets no limit but the
+    /// reserve
+    #[arg(long, env = "BURROW_DISK_BUDGET", value_name = "GIB", default_value_t = 0)]
+    pub disk_budget: u32,
+    /// Free space of that disk that is kept for the database, in MiB; 0 keeps 1.25 % of the disk, at most
+    /// 512 MiB
+    #[arg(long, env = "BURROW_DISK_RESERVE", value_name = "MIB", default_value_t = 0)]
+    pub disk_reserve: u32,
+    /// Caches, scratch disks and objects of one member on that disk, in GiB; 0 sets no limit
+    #[arg(long, env = "BURROW_MAX_DISK_PER_MEMBER", value_name = "GIB", default_value_t = 0)]
+    pub max_disk_per_member: u32,
+    /// Caches, scratch disks and objects of one teacher or owner on that disk, in GiB; 0 sets no limit
+    #[arg(long, env = "BURROW_MAX_DISK_PER_TEACHER", value_name = "GIB", default_value_t = 0)]
+    pub max_disk_per_teacher: u32,
+    /// Caches, scratch disks and objects of one tenant on that disk, in GiB; 0 sets no limit
+    #[arg(long, env = "BURROW_MAX_DISK_PER_TENANT", value_name = "GIB", default_value_t = 0)]
+    pub max_disk_per_tenant: u32,
     /// Packets that one workspace may send in a second, and receive; 0 sets no limit
     #[arg(
         long,
@@ -102,6 +119,10 @@ pub struct LimitOptions {
     pub max_disk_mib: u32,
 }
 
+/// 2^20 bytes are a MiB, 2^30 are a GiB.
+const MIB_SHIFT: u32 = 20;
+const GIB_SHIFT: u32 = 30;
+
 /// More than any host handles. Limits up to here are exact in the kernel's arithmetic.
 const MAX_PACKETS_PER_SECOND: i64 = 100_000_000;
 const MAX_MBIT_PER_SECOND: i64 = 100_000;
@@ -131,6 +152,19 @@ impl LimitOptions {
     pub fn disk_limits(self) -> DiskLimits {
         let limit = |limit: u32| (limit > 0).then_some(limit);
         DiskLimits { iops: limit(self.max_disk_iops), mib_per_second: limit(self.max_disk_mib) }
+    }
+
+    /// What may be used of the disk of this host, without what lies on it.
+    pub fn disk(self) -> DiskConfig {
+        let bytes = |amount: u32, unit: u32| (amount > 0).then(|| u64::from(amount) << unit);
+        DiskConfig {
+            budget_bytes: bytes(self.disk_budget, GIB_SHIFT),
+            reserve_bytes: bytes(self.disk_reserve, MIB_SHIFT),
+            member_bytes: bytes(self.max_disk_per_member, GIB_SHIFT),
+            teacher_bytes: bytes(self.max_disk_per_teacher, GIB_SHIFT),
+            tenant_bytes: bytes(self.max_disk_per_tenant, GIB_SHIFT),
+            ..DiskConfig::default()
+        }
     }
 
     /// The limits for the controller.
@@ -196,6 +230,11 @@ mod tests {
         assert!(Program::try_parse_from(["up", "--max-network-mbit", "100001"]).is_err());
         let disks = Program::parse_from(["up", "--max-disk-iops=0", "--max-disk-mib=5"]).limits.disk_limits();
         assert_eq!(disks, DiskLimits { iops: None, mib_per_second: Some(5) });
+        let disk = |arguments: &[&str]| Program::parse_from([&["up"], arguments].concat()).limits.disk();
+        assert_eq!((disk(&[]).budget_bytes, disk(&[]).reserve_bytes), (None, None));
+        let limited = disk(&["--disk-budget=2", "--disk-reserve=100", "--max-disk-per-teacher=3"]);
+        assert_eq!((limited.budget_bytes, limited.reserve_bytes), (Some(2 << 30), Some(100 << 20)));
+        assert_eq!((limited.member_bytes, limited.teacher_bytes), (None, Some(3 << 30)));
         assert_eq!(parse(&["--max-homes-per-tenant", "3"]).homes.tenant_mib, Some(3072));
         let scratch = parse(&["--max-scratch-per-member", "5", "--max-scratch-per-teacher=0"]).scratch;
         assert_eq!((scratch.member_mib, scratch.teacher_mib), (Some(5120), None));

@@ -13,7 +13,7 @@ use std::{
 };
 
 use ::gateway::{HttpRedirect, PreviewConfig};
-use controller::{Config, Controller, EngineConfig, HistoryConfig};
+use controller::{Config, Controller, DiskConfig, EngineConfig, HistoryConfig};
 use daemon::telemetry::ChildLog;
 use protocol::{Redacted, ports::PreviewHost, runner::RuntimeKind, workspace::Tier};
 use reader::ReaderCommand;
@@ -150,6 +150,12 @@ async fn start(context: &Context, up: &UpOptions, reload: Arc<Notify>) -> Result
         preview: preview.clone(),
         cache_dir: data.path().join("cache"),
         max_cache_bytes: up.limits.max_cache_bytes(),
+        disk: DiskConfig {
+            database_dir: up.database_url.is_none().then(|| data.postgres()),
+            image_dirs: vec![up.image_cache.clone().unwrap_or_else(|| data.images())],
+            log: Some(data.log()),
+            ..up.limits.disk()
+        },
         engine: engine(up, images)?,
         reader: ReaderCommand { program: own_program()?, args: vec!["ext4-reader".into()] },
         history: HistoryConfig {

@@ -88,9 +88,6 @@ pub async fn apply_event(
     event: Event,
     action: &str,
 ) -> Result<bool> {
-    if event == Event::Start {
-        limits::check_disk(&app.config)?;
-    }
     let mut scope = app.db.scope(allowed).await?;
     if event == Event::Start {
         create::check_key(&mut scope).await?;
@@ -100,6 +97,7 @@ pub async fn apply_event(
         return Err(ApiError::new(Code::Conflict, "The workspace is being deleted."));
     }
     if event == Event::Start && locked.life.desired_state != DesiredState::Running {
+        limits::check_disk(app, locked.tenant, locked.owner)?;
         limits::check_start(&mut scope, &app.config.limits, locked.owner, id).await?;
     }
     let is_deletion = event == Event::Delete;

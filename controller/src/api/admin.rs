@@ -1,9 +1,13 @@
-//! Maintenance that the owner of a tenant starts: gc, and the destruction of the tenant's key.
+//! What the owner of a tenant sees and starts: the use of the disk, gc, and the destruction of the tenant's
+//! key.
 
 use axum::{Json, extract::State};
 use protocol::{
     Code,
-    api::admin::{DestroyTenantKey, GcReport, TenantKeyState},
+    api::{
+        admin::{DestroyTenantKey, GcReport, TenantKeyState},
+        disk::DiskReport,
+    },
 };
 
 use super::{
@@ -17,6 +21,26 @@ use crate::{
     snapshots::gc::GcError,
     tenants::{self, destroy},
 };
+
+/// Get the use of the disk
+///
+/// For owners. The disk of the host that answers: what Burrow takes of it by kind, what users of the tenant
+/// take, and how much more running homes may have that is not uploaded yet. Measured every minute or so.
+#[utoipa::path(
+    get,
+    path = "/admin/disk",
+    tag = "admin",
+    responses((status = 200, body = DiskReport, description = "The use of the disk")),
+    extensions(("x-problem-codes" = json!(["unavailable"]))),
+)]
+pub async fn get_disk_usage(State(app): State<App>, signed: Signed) -> Result<Json<DiskReport>> {
+    let allowed = authorize(signed.caller(), Action::ManageTenant)?;
+    let report = app.disk.report(&app.config, allowed.caller().tenant);
+    report.map(Json).ok_or_else(|| {
+        ApiError::new(Code::Unavailable, "The disk has not been measured yet. Try again in a moment.")
+            .retry_after(5)
+    })
+}
 
 /// Run garbage collection
 ///

@@ -133,7 +133,9 @@ impl From<LimitError> for ApiError {
     fn from(error: LimitError) -> Self {
         match error {
             LimitError::Database(error) => error.into(),
-            LimitError::DiskLow => Self::new(Code::DiskFull, format!("{error}.")),
+            LimitError::DiskLow { .. } | LimitError::DiskBudget { .. } | LimitError::StoreLow => {
+                Self::new(Code::DiskFull, format!("{error}."))
+            }
             error => Self::new(Code::QuotaExceeded, format!("{error}.")),
         }
     }

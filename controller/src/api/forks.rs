@@ -72,7 +72,7 @@ pub async fn fork_workspace(
         return created(&mut scope, known).await;
     }
     // Checked before the runner is asked for a snapshot.
-    limits::check_disk(&app.config)?;
+    limits::check_disk(&app, caller.tenant, caller.user)?;
     create::check_key(&mut scope).await?;
     create::check_quota(&mut scope, caller.user).await?;
     drop(scope);

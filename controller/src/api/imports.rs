@@ -88,7 +88,7 @@ pub async fn create_import(
     check_destination(&mut scope, destination.as_ref(), request.source, request.replace, &request.name)
         .await?;
     let (template, home_mib) = choose_template_and_size(&mut scope, destination.as_ref(), &request).await?;
-    limits::check_disk(&app.config)?;
+    limits::check_disk(&app, allowed.caller().tenant, allowed.caller().user)?;
     let replaced = destination.as_ref().map(|destination| destination.workspace);
     limits::check_new_home(&mut scope, &app.config.limits.homes, replaced, home_mib).await?;
     let request = NewImport { home_mib, ..request };
@@ -236,9 +236,9 @@ pub async fn upload_import_chunks(
     Query(at): Query<At>,
     request: Request,
 ) -> Result<Json<Import>> {
-    limits::check_disk(&app.config)?;
     let allowed = authorize(signed.caller(), Action::UseWorkspaces)?;
     let user = allowed.caller().user;
+    limits::check_disk(&app, allowed.caller().tenant, user)?;
     let _turn = app.chunk_readers.upload_turn(user).await.map_err(|Busy| transfers_are_busy())?;
     let body = read_body(request).await?;
     let found = find(&app, allowed, id).await?;

@@ -133,6 +133,7 @@ fn public() -> OpenApiRouter<App> {
         .routes(routes!(audit::export_audit_log))
         .routes(routes!(audit::verify_audit_log))
         .routes(routes!(audit::get_audit_retention, audit::set_audit_retention))
+        .routes(routes!(admin::get_disk_usage))
         .routes(routes!(admin::run_gc))
         .routes(routes!(admin::get_tenant_key))
         .routes(routes!(admin::destroy_tenant_key))

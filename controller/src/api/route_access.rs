@@ -111,6 +111,7 @@ const TABLE: &[(&str, &str, RouteAccess)] = &[
     ("POST", "/audit/verify", Token(Read)),
     ("GET", "/audit/retention", Token(Read)),
     ("PUT", "/audit/retention", Token(Admin)),
+    ("GET", "/admin/disk", Token(Admin)),
     ("POST", "/admin/gc", Token(Admin)),
     ("GET", "/admin/tenant-key", Token(Read)),
     ("POST", "/admin/destroy-tenant-key", Token(Admin)),

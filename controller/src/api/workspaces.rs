@@ -91,7 +91,7 @@ pub async fn create_workspace(
         let known = view::find(&mut scope, known).await?.ok_or_else(workspace_not_found)?;
         return Ok((StatusCode::CREATED, Json(known)));
     }
-    limits::check_disk(&app.config)?;
+    limits::check_disk(&app, caller.tenant, caller.user)?;
     let template = request.template.as_deref().unwrap_or(DEFAULT_TEMPLATE);
     let source = Source::Template { name: template, class: None };
     let new = create::NewWorkspace { id, owner: caller.user, name: &request.name, source };
@@ -152,7 +152,7 @@ pub async fn update_workspace(
         create::rename(&mut scope, id, name).await?;
     }
     if let Some(home_mib) = request.home_mib {
-        limits::check_disk(&app.config)?;
+        limits::check_disk(&app, signed.caller().tenant, signed.caller().user)?;
         grow_home(&mut scope, &app.config.limits, id, home_mib).await?;
     }
     if let Some(name) = &request.name {

@@ -108,6 +108,11 @@ impl LocalEngine {
         self.children().contains_key(&workspace)
     }
 
+    /// Whether a runner process exists.
+    pub fn has_runners(&self) -> bool {
+        !self.children().is_empty()
+    }
+
     /// Starts a runner. Its end arrives as a [`RunnerExit`].
     pub fn launch(&self, launch: LaunchSpec, data_key: Redacted<String>) -> Result<(), LaunchError> {
         let (workspace, epoch) = (launch.workspace, launch.epoch);

@@ -1,4 +1,4 @@
-//! What is, read from the database at each scrape.
+//! What is, read from the database and the disk of this host at each scrape.
 
 use std::collections::BTreeMap;
 
@@ -11,12 +11,18 @@ use super::seconds_between;
 use crate::{
     core::Core,
     db::text::{Text, TextEnum as _},
+    disk::report::DiskGauges,
 };
 
 const WORKSPACES: &str = "burrow_workspaces";
 const QUEUE_WAIT: &str = "burrow_queue_wait_seconds";
 const UNREPLICATED: &str = "burrow_unreplicated_seconds";
 const HOME_BYTES: &str = "burrow_home_used_bytes";
+const DISK_BYTES: &str = "burrow_disk_bytes";
+const DISK_TENANT_BYTES: &str = "burrow_disk_tenant_bytes";
+const DISK_FREE: &str = "burrow_disk_free_bytes";
+const DISK_ROOM: &str = "burrow_disk_room_bytes";
+const DISK_SLOWED: &str = "burrow_disk_slowed_homes";
 
 /// What one tenant has.
 #[derive(Debug, Default, PartialEq)]
@@ -33,12 +39,20 @@ pub fn describe() {
     describe_gauge!(QUEUE_WAIT, Unit::Seconds, "How long the first workspace in the queue has waited");
     describe_gauge!(UNREPLICATED, Unit::Seconds, "Age of the oldest write that no snapshot in the store has");
     describe_gauge!(HOME_BYTES, Unit::Bytes, "Bytes that files in homes use");
+    describe_gauge!(DISK_BYTES, Unit::Bytes, "Bytes that Burrow takes of the disk of this host, by kind");
+    describe_gauge!(DISK_TENANT_BYTES, Unit::Bytes, "Bytes that the users of a tenant take of that disk");
+    describe_gauge!(DISK_FREE, Unit::Bytes, "Free bytes of that disk");
+    describe_gauge!(DISK_ROOM, Unit::Bytes, "Bytes that Burrow may still use of that disk");
+    describe_gauge!(DISK_SLOWED, Unit::Count, "Homes that have nearly used up their share of that disk");
 }
 
 /// Reads the database and sets the gauges.
 pub async fn update(core: &Core) -> Result<(), sqlx::Error> {
     for (tenant, gauges) in read(core).await? {
         set(tenant, &gauges, core.now());
+    }
+    if let Some(disk) = core.disk.gauges(&core.config) {
+        set_disk(&disk);
     }
     Ok(())
 }
@@ -65,6 +79,18 @@ async fn read(core: &Core) -> Result<BTreeMap<Uuid, TenantGauges>, sqlx::Error> 
         gauges.home_bytes += row.home_bytes;
     }
     Ok(tenants)
+}
+
+fn set_disk(disk: &DiskGauges) {
+    for (kind, bytes) in &disk.kinds {
+        gauge!(DISK_BYTES, "kind" => kind.name()).set(*bytes as f64);
+    }
+    for (tenant, bytes) in &disk.tenants {
+        gauge!(DISK_TENANT_BYTES, "tenant" => tenant.to_string()).set(*bytes as f64);
+    }
+    gauge!(DISK_FREE).set(disk.free as f64);
+    gauge!(DISK_ROOM).set(disk.room as f64);
+    gauge!(DISK_SLOWED).set(disk.slowed as f64);
 }
 
 /// Sets all gauges of a tenant, also those that are zero: otherwise the last value would stay.

@@ -2,7 +2,8 @@
 //!
 //! There are two kinds. What *happens* is counted here as it happens, by the controller that it happens in:
 //! starts and their steps, failures. What *is* is read from the database at each scrape, so that every
-//! controller tells the same: workspaces by phase, the queue, homes that are not safe yet.
+//! controller tells the same: workspaces by phase, the queue, homes that are not safe yet. Only the disk is
+//! that of the controller's own host.
 //!
 //! No metric contains a name, an address or content of a user. Tenants appear by their id. Histograms have no
 //! tenant, because each would multiply them by the number of tenants.

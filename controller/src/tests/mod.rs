@@ -5,6 +5,7 @@ mod audit_chain;
 mod browse;
 mod caches;
 mod classes;
+mod disk;
 mod forks;
 mod gc;
 mod identity;

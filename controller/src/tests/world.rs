@@ -48,7 +48,7 @@ pub struct World {
 impl World {
     pub async fn new() -> Self {
         let url = super::postgres::database().await;
-        Self::on(url, "host-a", None).await
+        Box::pin(Self::on(url, "host-a", None)).await
     }
 
     /// A second controller on another's database, with the same master key.
@@ -76,6 +76,7 @@ impl World {
             }),
             cache_dir: path.join("cache"),
             max_cache_bytes: u64::MAX,
+            disk: crate::DiskConfig::default(),
             engine: EngineConfig {
                 // A process that stores its specification and runs until its input ends: the
                 // lifeline and nothing more.

@@ -4,13 +4,15 @@
 //! [`super::admission`] keeps the limits of running workspaces and their scratch disks too, because a
 //! workspace that stops takes its room until its home is saved.
 
-use protocol::{UserId, WorkspaceId, api::user::Role};
+use protocol::{TenantId, UserId, WorkspaceId, api::user::Role};
 use sqlx::PgConnection;
 use volume::FreeSpace;
 
 use crate::{
-    config::{Config, HomeLimits, Limits, RunningLimits, ScratchLimits},
+    config::{HomeLimits, Limits, RunningLimits, ScratchLimits},
+    core::Core,
     db::{Scope, text::Text},
+    disk::DiskRefusal,
 };
 
 /// Namespace of the advisory locks of owners.
@@ -56,10 +58,30 @@ pub enum LimitError {
     )]
     History { used: String, limit: String },
     #[error(
-        "Cannot use more of the server's disk: it is nearly full, and the rest is kept for workspaces that \
-         run. Delete what is not needed, or ask the operator of this server to make room"
+        "Cannot use more of the server's disk: {free} are free, of which {reserve} are kept for the \
+         database, and {needed} must be left for workspaces that run. Delete what is not needed, or ask \
+         the operator of this server to make room"
     )]
-    DiskLow,
+    DiskLow { free: String, reserve: String, needed: String },
+    #[error(
+        "Cannot use more of the server's disk: Burrow takes {used} of its budget of {budget}. Delete what is \
+         not needed, or ask the operator of this server for more"
+    )]
+    DiskBudget { used: String, budget: String },
+    #[error(
+        "Cannot use more of the server's disk: the workspaces of this user take {used} of {limit}. Delete \
+         snapshots or workspaces that are not needed, or ask the operator of this server for more"
+    )]
+    DiskOfUser { used: String, limit: String },
+    #[error(
+        "Cannot use more of the server's disk: the workspaces of this organisation take {used} of {limit}. \
+         Delete snapshots or workspaces that are not needed, or ask the operator of this server for more"
+    )]
+    DiskOfTenant { used: String, limit: String },
+    #[error(
+        "Cannot use more of the server's store: its disk is nearly full. Ask the operator of this server"
+    )]
+    StoreLow,
     #[error(transparent)]
     Database(#[from] sqlx::Error),
 }
@@ -237,15 +259,35 @@ pub async fn check_history(
     Err(LimitError::History { used: format_mib(used >> 20), limit: format_mib(max_bytes >> 20) })
 }
 
-/// Checks that the disks of caches and local objects have room for something new. What runs already
-/// may use the rest.
-pub fn check_disk(config: &Config) -> Result<(), LimitError> {
-    let directories = [Some(config.cache_dir.as_path()), config.store_dir()];
-    decide_disk(directories.into_iter().flatten().filter_map(|directory| FreeSpace::of(directory).ok()))
+/// Checks that the disks of caches and local objects have room for something new of a user. What runs
+/// already may use the rest.
+pub fn check_disk(core: &Core, tenant: TenantId, user: UserId) -> Result<(), LimitError> {
+    core.disk.check_start(&core.config)?;
+    core.disk.check_owner(&core.config.disk, tenant, user)?;
+    // The store may be on another disk than the caches.
+    let store = core.config.store_dir().map(FreeSpace::of);
+    match store {
+        Some(Ok(FreeSpace::Low | FreeSpace::NearlyFull)) => Err(LimitError::StoreLow),
+        _ => Ok(()),
+    }
 }
 
-fn decide_disk(mut disks: impl Iterator<Item = FreeSpace>) -> Result<(), LimitError> {
-    if disks.all(|space| space == FreeSpace::Plenty) { Ok(()) } else { Err(LimitError::DiskLow) }
+impl From<DiskRefusal> for LimitError {
+    fn from(refusal: DiskRefusal) -> Self {
+        let size = |bytes: u64| format_mib(bytes >> 20);
+        match refusal {
+            DiskRefusal::Disk { free, reserve, needed } => {
+                Self::DiskLow { free: size(free), reserve: size(reserve), needed: size(needed) }
+            }
+            DiskRefusal::Budget { used, budget } => {
+                Self::DiskBudget { used: size(used), budget: size(budget) }
+            }
+            DiskRefusal::User { used, limit } => Self::DiskOfUser { used: size(used), limit: size(limit) },
+            DiskRefusal::Tenant { used, limit } => {
+                Self::DiskOfTenant { used: size(used), limit: size(limit) }
+            }
+        }
+    }
 }
 
 /// Waits until no other transaction checks limits of this owner. Returns the owner's role. A
@@ -360,10 +402,23 @@ mod tests {
 
     #[test]
     fn low_disk_takes_nothing_new() {
-        use FreeSpace::{Low, NearlyFull, Plenty};
-        assert!(decide_disk([].into_iter()).is_ok() && decide_disk([Plenty, Plenty].into_iter()).is_ok());
-        assert!(decide_disk([Plenty, Low].into_iter()).is_err());
-        assert!(decide_disk([NearlyFull, Plenty].into_iter()).is_err());
+        const MIB: u64 = 1 << 20;
+        let said = |refusal: DiskRefusal| LimitError::from(refusal).to_string();
+        assert_eq!(
+            said(DiskRefusal::Disk { free: 1536 * MIB, reserve: 512 * MIB, needed: 1536 * MIB }),
+            "Cannot use more of the server's disk: 1.5 GiB are free, of which 512 MiB are kept for the \
+             database, and 1.5 GiB must be left for workspaces that run. Delete what is not needed, or ask \
+             the operator of this server to make room"
+        );
+        let (used, limit) = (11 << 30, 10 << 30);
+        assert!(
+            said(DiskRefusal::Budget { used, budget: limit })
+                .contains("takes 11 GiB of its budget of 10 GiB")
+        );
+        assert!(said(DiskRefusal::User { used, limit }).contains("of this user take 11 GiB of 10 GiB"));
+        assert!(
+            said(DiskRefusal::Tenant { used, limit }).contains("of this organisation take 11 GiB of 10 GiB")
+        );
     }
 
     #[test]

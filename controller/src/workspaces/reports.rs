@@ -8,7 +8,7 @@ use protocol::{
     api::snapshot::SnapshotKind,
     idle::IdleState,
     runner::{
-        Command, DesiredRunnerState, MAX_REPORTS, MAX_WAIT_MS, RepairOutcome, Report, ReportReply,
+        Command, DesiredRunnerState, DiskShare, MAX_REPORTS, MAX_WAIT_MS, RepairOutcome, Report, ReportReply,
         ReportRequest,
     },
     workspace::HomeNotice,
@@ -72,16 +72,20 @@ pub async fn exchange(core: &Core, token: &str, request: ReportRequest) -> Resul
 }
 
 async fn desired_state(
+    core: &Core,
     connection: &mut PgConnection,
     locked: &LockedWorkspace,
 ) -> Result<DesiredRunnerState, sqlx::Error> {
+    let command = locked.life.command();
     Ok(DesiredRunnerState {
-        command: locked.life.command(),
+        command,
         snapshot: locked.snapshot_requests.requested,
         repair: locked.repair_requests.pending(),
         home_mib: locked.home_mib,
         network: network::find_spec(connection, (locked.tenant, locked.workspace)).await?,
         held_until: locked.home.idle.held_until,
+        // What a guest still writes while it stops is bounded by its memory, and must not delay the stop.
+        disk: if command == Command::Run { core.disk.share(locked.workspace) } else { DiskShare::default() },
     })
 }
 
@@ -110,7 +114,7 @@ async fn record_reports(
         effects.extend(record_report(core, connection, now, &mut locked, report, &mut committed).await?);
     }
     let mut runners = record::save(connection, now, &mut locked, effects).await?;
-    let desired = desired_state(connection, &locked).await?;
+    let desired = desired_state(core, connection, &locked).await?;
     system.commit().await?;
     if request.reports.iter().any(is_last) {
         runners.push(EndRunner { workspace: request.workspace, epoch: request.epoch });
@@ -143,7 +147,7 @@ async fn read_desired_state(core: &Core, request: &ReportRequest) -> Result<Desi
     if !locked.life.accepts(request.epoch) {
         return Err(ReportError::Fenced);
     }
-    Ok(desired_state(system.connection(), &locked).await?)
+    Ok(desired_state(core, system.connection(), &locked).await?)
 }
 
 /// Records one report: in the locked workspace, and where it belongs otherwise.
@@ -222,6 +226,7 @@ async fn record_report(
             }
             let (volume, rate) =
                 ((locked.tenant, locked.volume), core.config.history.upload_bytes_per_hour());
+            core.disk.record_upload(locked.workspace, uploaded_bytes.unsigned_abs());
             upload_allowance::record_upload(connection, now, volume, uploaded_bytes, rate).await?;
             RunnerEvent::SnapshotCommitted(manifest)
         }

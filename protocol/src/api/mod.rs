@@ -8,6 +8,7 @@ pub mod admin;
 pub mod audit;
 pub mod auth;
 pub mod class;
+pub mod disk;
 pub mod import;
 pub mod internal;
 pub mod network;

@@ -8,7 +8,7 @@
 
 use protocol::{
     ManifestId,
-    runner::{Command, NetworkSpec, RepairRequest, ReportReply, RunnerSpec},
+    runner::{Command, DiskShare, NetworkSpec, RepairRequest, ReportReply, RunnerSpec},
 };
 use time::OffsetDateTime;
 
@@ -35,6 +35,8 @@ pub struct DesiredState {
     pub network: Option<NetworkSpec>,
     /// Until when a user holds the workspace. Of the last reply: it only decides about warnings.
     pub held_until: Option<OffsetDateTime>,
+    /// The home's share of the host's disk.
+    pub disk: DiskShare,
 }
 
 /// What this runner has done, or is doing, of the desired state.
@@ -97,6 +99,7 @@ impl DesiredState {
             home_mib: acknowledged.home_mib,
             network: None,
             held_until: None,
+            disk: DiskShare::default(),
         }
     }
 
@@ -135,6 +138,7 @@ impl ControllerState {
         if known.is_none_or(|known| reply.desired.network.revision > known) {
             desired.network = Some(reply.desired.network.clone());
         }
+        desired.disk = reply.desired.disk;
         self.committed = reply.committed.last().copied().or(self.committed);
     }
 }
@@ -183,6 +187,7 @@ mod tests {
                 home_mib: 50,
                 network: NetworkSpec { revision: 3, policy: EffectivePolicy::Open },
                 held_until: None,
+                disk: DiskShare::default(),
             },
             committed: Vec::new(),
             lease_ms: Some(1),
@@ -205,6 +210,7 @@ mod tests {
                 home_mib: 100,
                 network,
                 held_until: None,
+                disk: DiskShare::default(),
             };
             state.apply_reply(&ReportReply { desired, committed: Vec::new(), lease_ms: None });
         }

@@ -5,6 +5,9 @@
 //! |---|---|
 //! | [`FreeSpace::Low`] | caches shrink; the controller starts and creates nothing |
 //! | [`FreeSpace::NearlyFull`] | guests' writes wait, and nothing is stored; the rest is for the database |
+//!
+//! This is the last resort, where all guests wait. Long before it, each home is kept to its share of the
+//! disk ([`crate::open::share`]), so that only the one that fills the disk waits.
 
 use std::{io, path::Path, time::Duration};
 
@@ -18,6 +21,8 @@ const LOW_PER_CENT: u64 = 5;
 const LOW_BYTES: u64 = 2 << 30;
 /// The disk is nearly full below this fraction of that. Then writes wait.
 const FULL_DIVISOR: u64 = 4;
+/// How soon it is checked again while there is more to evict.
+const EVICT_INTERVAL: Duration = Duration::from_millis(20);
 /// Blocks that are evicted under one hold of the lock.
 const EVICT_BLOCKS: u32 = 1024;
 
@@ -38,6 +43,16 @@ impl FreeSpace {
         let stats = rustix::fs::statvfs(directory)?;
         Ok(classify(stats.f_bavail * stats.f_frsize, stats.f_blocks * stats.f_frsize))
     }
+
+    /// A disk of this size is [`Self::Low`] below this many free bytes.
+    pub fn low_bytes(total_bytes: u64) -> u64 {
+        (total_bytes / 100 * LOW_PER_CENT).min(LOW_BYTES)
+    }
+
+    /// A disk of this size is [`Self::NearlyFull`] below this many free bytes: those are for the database.
+    pub fn reserved_bytes(total_bytes: u64) -> u64 {
+        Self::low_bytes(total_bytes) / FULL_DIVISOR
+    }
 }
 
 impl Volume {
@@ -47,14 +62,17 @@ impl Volume {
         let mut next = 0;
         loop {
             match self.check_disk_space(&mut next).await {
-                Ok(()) => tokio::time::sleep(CHECK_INTERVAL).await,
+                // The guest's own requests take turns with the eviction of many blocks.
+                Ok(true) => tokio::time::sleep(EVICT_INTERVAL).await,
+                Ok(false) => tokio::time::sleep(CHECK_INTERVAL).await,
                 Err(error) => return error,
             }
         }
     }
 
-    /// Checks the disk once, and evicts some blocks from `next` on if it is low.
-    async fn check_disk_space(&self, next: &mut u32) -> Result<(), VolumeError> {
+    /// Checks the disk once, and evicts some blocks from `next` on if it is low. Returns whether there may
+    /// be more to evict.
+    async fn check_disk_space(&self, next: &mut u32) -> Result<bool, VolumeError> {
         let volume = &self.inner;
         let directory = volume.with_cache(|_, cache| Ok(cache.lock()?.directory_path())).await?;
         let space = run_blocking(move || {
@@ -65,8 +83,8 @@ impl Volume {
         })
         .await?;
         volume.throttle.set_full(space == FreeSpace::NearlyFull);
-        if space == FreeSpace::Plenty {
-            return Ok(());
+        if space == FreeSpace::Plenty && !volume.throttle.share.must_shrink() {
+            return Ok(false);
         }
         let from = *next;
         // An eviction may rewrite the log, and a flush needs the log that it began with.
@@ -80,15 +98,15 @@ impl Volume {
                 evicted.map_err(VolumeError::cache_io("evict blocks from the cache"))
             })
             .await?;
-        Ok(())
+        // The same place: a snapshot is running, and nothing can be evicted before it is committed.
+        Ok(*next != 0 && *next != from)
     }
 }
 
 fn classify(free_bytes: u64, total_bytes: u64) -> FreeSpace {
-    let low = (total_bytes / 100 * LOW_PER_CENT).min(LOW_BYTES);
     match free_bytes {
-        free if free < low / FULL_DIVISOR => FreeSpace::NearlyFull,
-        free if free < low => FreeSpace::Low,
+        free if free < FreeSpace::reserved_bytes(total_bytes) => FreeSpace::NearlyFull,
+        free if free < FreeSpace::low_bytes(total_bytes) => FreeSpace::Low,
         _ => FreeSpace::Plenty,
     }
 }

@@ -8,6 +8,7 @@
 pub mod boot_order;
 pub mod foreground;
 pub mod read_ahead;
+pub mod share;
 pub mod throttle;
 
 use std::{
@@ -24,7 +25,7 @@ use tokio::sync::{Mutex as AsyncMutex, Notify};
 
 use crate::{
     blocking::run_blocking,
-    blocks::BLOCK_BYTES,
+    blocks::{BLOCK_BYTES, byte_offset},
     cache::{Cache, CacheFile},
     error::VolumeError,
     objects::Objects,
@@ -97,7 +98,7 @@ impl OpenVolume {
             read_ahead: Mutex::default(),
             foreground: ForegroundReads::default(),
             boot_order: BootOrderRecorder::new(known_order),
-            throttle: WriteThrottle::new(cache.unreplicated_since()),
+            throttle: WriteThrottle::new(cache.unreplicated_since(), byte_offset(cache.dirty_blocks())),
             dirtied: Notify::new(),
             flushed: Notify::new(),
             snapshot_gate: Arc::default(),
@@ -283,6 +284,7 @@ impl DerefMut for CacheChange<'_> {
 impl Drop for CacheChange<'_> {
     fn drop(&mut self) {
         self.volume.throttle.set_unreplicated_since(self.cache.unreplicated_since());
+        self.volume.throttle.share.set_unsaved(byte_offset(self.cache.dirty_blocks()));
         if self.cache.has_dirty_blocks() {
             self.volume.dirtied.notify_waiters();
         }

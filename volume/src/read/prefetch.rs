@@ -16,14 +16,14 @@ const STEP_BLOCKS: u32 = 1024;
 const STEP_RUNS: usize = 64;
 
 /// Fetches all blocks that the cache does not have. Ends when the cache has them all, when the
-/// local disk is nearly full, or with an error that the guest's own reads would get too.
+/// local disk is short of space, or with an error that the guest's own reads would get too.
 pub async fn fetch_everything(volume: &Arc<OpenVolume>) -> Result<(), VolumeError> {
     for runs in volume.boot_order.known().chunks(STEP_RUNS) {
         fetch_runs(volume, runs.to_vec(), BOOT_CONCURRENCY).await?;
     }
     let mut start = 0;
     while start < volume.blocks() {
-        if volume.throttle.is_full() {
+        if volume.throttle.is_full() || volume.throttle.share.must_shrink() {
             return Ok(());
         }
         volume.foreground.wait_until_idle().await;

@@ -13,7 +13,7 @@ mod tests;
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use protocol::{Epoch, ManifestId, TenantId, VolumeId};
+use protocol::{Epoch, ManifestId, TenantId, VolumeId, runner::DiskShare};
 
 use crate::{
     blocking::run_blocking,
@@ -96,7 +96,7 @@ pub struct VolumeStatus {
     pub dirty_bytes: u64,
     /// Age of the oldest write that no committed snapshot has.
     pub unreplicated: Option<Duration>,
-    /// Whether writes are slowed down because of that age.
+    /// Whether writes are slowed down because of that age or the share of the local disk.
     pub is_slowed: bool,
     /// Whether writes wait because the disk under the cache is nearly full.
     pub is_full: bool,
@@ -196,15 +196,16 @@ impl Volume {
     /// Writes at most [`MAX_REQUEST_BYTES`]. A write is durable once a later [`Self::flush`] has
     /// returned.
     ///
-    /// May wait, if the store is far behind or the local disk is nearly full. After an error, any
-    /// part of the bytes may have been written.
+    /// May wait, if the store is far behind, if the home has used up its share of the local disk or if
+    /// that is nearly full. [`VolumeError::Full`] if the share stays used up. After an error, any part of
+    /// the bytes may have been written.
     pub async fn write(&self, offset: u64, bytes: Bytes) -> Result<(), VolumeError> {
         self.check_range(offset, bytes.len() as u64)?;
         let (mut offset, mut rest) = (offset, bytes);
         while !rest.is_empty() {
             let slice = rest.split_to(rest.len().min(WRITE_SLICE_BYTES));
             let length = slice.len() as u64;
-            self.inner.throttle.admit_write(length).await;
+            self.inner.throttle.admit_write(length).await?;
             self.write_slice(offset, slice).await?;
             offset += length;
         }
@@ -315,6 +316,22 @@ impl Volume {
     /// guest's own reads would get too.
     pub async fn prefetch(&self) -> Result<(), VolumeError> {
         prefetch::fetch_everything(&self.inner).await
+    }
+
+    /// Sets the share of the local disk that the volume may use for what the store does not have.
+    pub fn set_disk_share(&self, share: DiskShare) {
+        self.inner.throttle.set_share(share);
+    }
+
+    /// Sets whether the next snapshot waits although something has changed. Then writes that wait for it
+    /// are not refused, however long it takes.
+    pub fn set_uploads_paced(&self, are_paced: bool) {
+        self.inner.throttle.share.set_paced(are_paced);
+    }
+
+    /// Waits until writes are slowed because the store lacks much of the volume's share of the disk.
+    pub async fn wait_until_crowded(&self) {
+        self.inner.throttle.share.wait_until_crowded().await;
     }
 
     /// Also answers when the volume is closed or has failed.

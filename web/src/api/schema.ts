@@ -50,6 +50,29 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/admin/disk": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get the use of the disk
+         * @description For owners. The disk of the host that answers: what Burrow takes of it by kind, what users of the tenant
+         *     take, and how much more running homes may have that is not uploaded yet. Measured every minute or so.
+         *
+         *     Token scope: `admin`.
+         */
+        get: operations["get_disk_usage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/admin/gc": {
         parameters: {
             query?: never;
@@ -3210,6 +3233,155 @@ export interface components {
             /** @description Path of the file. */
             path: string;
         };
+        /**
+         * @description What takes space on the disk of a host.
+         * @enum {string}
+         */
+        DiskKind: "caches" | "scratch" | "objects" | "images" | "prototypes" | "database" | "logs";
+        /** @description What one kind of data takes. */
+        DiskKindUsage: {
+            /**
+             * Format: int64
+             * @description Bytes on the disk.
+             */
+            bytes: number;
+            /** @description The kind. */
+            kind: components["schemas"]["DiskKind"];
+        };
+        /**
+         * @description The disk of the host that answers, and what the users of the tenant take of it.
+         * @example {
+         *       "budget_bytes": null,
+         *       "free_bytes": 42949672960,
+         *       "kinds": [
+         *         {
+         *           "bytes": 8589934592,
+         *           "kind": "caches"
+         *         }
+         *       ],
+         *       "measured_at": "2026-03-02T09:14:07Z",
+         *       "reserve_bytes": 536870912,
+         *       "room_bytes": 42412802048,
+         *       "tenant_limit_bytes": null,
+         *       "total_bytes": 107374182400,
+         *       "used_by_tenant_bytes": 12884901888,
+         *       "used_bytes": 21474836480,
+         *       "users": [
+         *         {
+         *           "cache_bytes": 4294967296,
+         *           "limit_bytes": null,
+         *           "max_unsaved_bytes": 7068800341,
+         *           "name": "Anna Lind",
+         *           "object_bytes": 2147483648,
+         *           "scratch_bytes": 268435456,
+         *           "unsaved_bytes": 1048576,
+         *           "used_bytes": 6710886400,
+         *           "user": "0197a3b0-0f1e-7d2c-8b3a-495867768594",
+         *           "writes": "free"
+         *         }
+         *       ]
+         *     }
+         */
+        DiskReport: {
+            /**
+             * Format: int64
+             * @description The most that Burrow may take of the disk. Absent: all but the reserve.
+             */
+            budget_bytes?: number | null;
+            /**
+             * Format: int64
+             * @description Space that is free.
+             */
+            free_bytes: number;
+            /** @description What Burrow takes, by kind. */
+            kinds: components["schemas"]["DiskKindUsage"][];
+            /**
+             * Format: date-time
+             * @description When the use was measured. The free space is of now.
+             */
+            measured_at: string;
+            /**
+             * Format: int64
+             * @description Free space that is kept for the database.
+             */
+            reserve_bytes: number;
+            /**
+             * Format: int64
+             * @description What may still be used.
+             */
+            room_bytes: number;
+            /**
+             * Format: int64
+             * @description The most that this may be. Absent: no limit.
+             */
+            tenant_limit_bytes?: number | null;
+            /**
+             * Format: int64
+             * @description Size of the disk.
+             */
+            total_bytes: number;
+            /**
+             * Format: int64
+             * @description What the users of the tenant take together.
+             */
+            used_by_tenant_bytes: number;
+            /**
+             * Format: int64
+             * @description What Burrow takes.
+             */
+            used_bytes: number;
+            /** @description The users of the tenant, those who take the most first. */
+            users: components["schemas"]["DiskUserUsage"][];
+        };
+        /** @description What one user takes. */
+        DiskUserUsage: {
+            /**
+             * Format: int64
+             * @description Local caches of the user's homes.
+             */
+            cache_bytes: number;
+            /**
+             * Format: int64
+             * @description The most that this may be. Absent: no limit.
+             */
+            limit_bytes?: number | null;
+            /**
+             * Format: int64
+             * @description The most that this may be now. Absent if nothing runs.
+             */
+            max_unsaved_bytes?: number | null;
+            /** @description The user's name. */
+            name: string;
+            /**
+             * Format: int64
+             * @description What the snapshots of the user's homes have stored, if the object store is on this host.
+             */
+            object_bytes: number;
+            /**
+             * Format: int64
+             * @description Scratch disks of the user's microVMs that run.
+             */
+            scratch_bytes: number;
+            /**
+             * Format: int64
+             * @description What running homes have that the object store does not have yet.
+             */
+            unsaved_bytes: number;
+            /**
+             * Format: int64
+             * @description All of these together.
+             */
+            used_bytes: number;
+            /** @description The user. */
+            user: components["schemas"]["UserId"];
+            /** @description Whether the user's workspaces may write. */
+            writes: components["schemas"]["DiskWrites"];
+        };
+        /**
+         * @description Whether workspaces of a user may write to their homes.
+         * @enum {string}
+         */
+        DiskWrites: "free" | "slowed" | "waiting";
         /** @description A text message from the agent about a document. */
         DocumentEvent: {
             /** @description Identifies this instance of the document. */
@@ -6088,6 +6260,140 @@ export interface operations {
                      *       "status": 409,
                      *       "title": "Not possible in the present state",
                      *       "type": "about:blank#conflict"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: An internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "internal",
+                     *       "detail": "An internal error.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 500,
+                     *       "title": "An internal error",
+                     *       "type": "about:blank#internal"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: Not available at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Not available at the moment.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 503,
+                     *       "title": "Not available at the moment",
+                     *       "type": "about:blank#unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `timeout`: Took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "timeout",
+                     *       "detail": "Took too long.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 504,
+                     *       "title": "Took too long",
+                     *       "type": "about:blank#timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_disk_usage: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The use of the disk */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DiskReport"];
+                };
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "bad_request",
+                     *       "detail": "The request cannot be understood.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 400,
+                     *       "title": "The request cannot be understood",
+                     *       "type": "about:blank#bad_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Sign in first.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 401,
+                     *       "title": "Sign in first",
+                     *       "type": "about:blank#unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Not allowed.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 403,
+                     *       "title": "Not allowed",
+                     *       "type": "about:blank#forbidden"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];

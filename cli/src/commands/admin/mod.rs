@@ -3,12 +3,13 @@
 use clap::{Args, Subcommand};
 
 use self::{
-    destroy_tenant_key::DestroyTenantKey, gc::Gc, network::Network, retention::Retention,
+    destroy_tenant_key::DestroyTenantKey, disk::Disk, gc::Gc, network::Network, retention::Retention,
     rotate_master_key::RotateMasterKey, sign_in_link::SignInLink,
 };
 use crate::{context::Context, output::CommandError};
 
 mod destroy_tenant_key;
+mod disk;
 mod gc;
 mod network;
 mod retention;
@@ -28,6 +29,7 @@ pub enum AdminCommand {
     SignInLink(SignInLink),
     Network(Network),
     Retention(Retention),
+    Disk(Disk),
     Gc(Gc),
     RotateMasterKey(Box<RotateMasterKey>),
     DestroyTenantKey(DestroyTenantKey),
@@ -40,6 +42,7 @@ impl Admin {
             AdminCommand::SignInLink(link) => link.run(context).await,
             AdminCommand::Network(network) => network.run(context).await,
             AdminCommand::Retention(retention) => retention.run(context).await,
+            AdminCommand::Disk(disk) => disk.run(context).await,
             AdminCommand::Gc(gc) => gc.run(context).await,
             AdminCommand::RotateMasterKey(rotate) => rotate.run(context).await,
             AdminCommand::DestroyTenantKey(destroy) => destroy.run(context).await,
