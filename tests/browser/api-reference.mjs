@@ -38,10 +38,13 @@ await step("every operation of the document is shown", async () => {
     );
   }, METHODS);
   assert.ok(expected.length > 50, `the document has ${expected.length} operations`);
-  await reference.locator(".opblock").nth(expected.length - 1).waitFor();
+  await reference
+    .locator(".opblock")
+    .nth(expected.length - 1)
+    .waitFor();
   const shown = await reference.locator(".opblock-summary-description").allTextContents();
   assert.deepEqual(shown.map((text) => text.trim()).sort(), expected.sort());
-  await screenshot(reference, "operations");
+  await screenshot(reference, "operations", { isOurs: false });
 });
 
 await step("an operation shows its answers, and runs with the session of the browser", async () => {
@@ -51,7 +54,7 @@ await step("an operation shows its answers, and runs with the session of the bro
   await operation.getByRole("button", { name: "Try it out" }).click();
   await operation.getByRole("button", { name: "Execute" }).click();
   await operation.locator(".live-responses-table").getByText(USER.email).first().waitFor();
-  await screenshot(reference, "operation", { narrow: false, dark: true });
+  await screenshot(reference, "operation", { narrow: false, dark: true, isOurs: false });
 });
 
 await step("nothing came from another host, and nothing failed", async () => {

@@ -134,7 +134,7 @@ await step("a commit asks for the author and says what is staged", async () => {
 });
 
 await step("a push reaches the remote", async () => {
-  await ada.getByRole("button", { name: "Synchronize (↑1)" }).click();
+  await ada.getByRole("button", { name: "Synchronize ↑1" }).click();
   await toasts.getByText("Synchronized").waitFor();
   await statusBar.getByText("↑1").waitFor({ state: "detached" });
   await runInTerminal("git -C remote.git --no-pager log -1 --format='%s by %an'", "pushed");

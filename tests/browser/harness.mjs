@@ -8,6 +8,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
+import { findBarriers } from "./axe.mjs";
 
 export const link = process.env.BURROW_LINK;
 const screenshots = process.env.BURROW_SCREENSHOTS;
@@ -24,6 +25,8 @@ export const browser = await chromium.launch({
   args: ["--no-sandbox", "--host-resolver-rules=MAP *.example.test 127.0.0.1"],
 });
 export const pageErrors = [];
+/** What axe-core has found in the states that screenshots show. */
+const barriers = new Set();
 /** The last messages of all pages, for the report of a failure. */
 const consoleLines = [];
 const MAX_CONSOLE_LINES = 50;
@@ -56,11 +59,19 @@ export async function openPage(name, colorScheme = "light") {
 }
 
 let number = 0;
-/** Takes a screenshot at two widths, and with `dark` also in the dark theme. */
-export async function screenshot(page, name, { narrow = true, dark = false } = {}) {
+/**
+ * Takes a screenshot at two widths, and with `dark` also in the dark theme. What is shown is checked for
+ * barriers, if the page `isOurs`; `finish` fails if there were any.
+ */
+export async function screenshot(page, name, { narrow = true, dark = false, isOurs = true } = {}) {
   number += 1;
-  const shoot = (what) =>
-    page.screenshot({ path: join(screenshots, `${String(number).padStart(2, "0")}-${name}-${what}.png`) });
+  const shoot = async (what) => {
+    await page.screenshot({
+      path: join(screenshots, `${String(number).padStart(2, "0")}-${name}-${what}.png`),
+    });
+    if (!isOurs) return;
+    for (const barrier of await findBarriers(page)) barriers.add(`${name}, ${what}: ${barrier}`);
+  };
   const widths = async (ending) => {
     await shoot(`wide${ending}`);
     if (!narrow) return;
@@ -225,10 +236,11 @@ export async function requestFromTest(what) {
   assert.ok(!(await replies.next()).done, `the test did not answer: ${what}`);
 }
 
-/** Closes the browser, and fails if any page reported an error. */
+/** Closes the browser, and fails if any page reported an error or had a barrier. */
 export async function finish() {
   await browser.close();
   process.stdin.destroy();
   assert.deepEqual(pageErrors, [], "no page reported an error");
+  assert.deepEqual([...barriers], [], "everyone can use what was shown");
   console.log("all done");
 }

@@ -153,7 +153,7 @@ export async function workbenchSteps(page, workspace) {
     await page.getByRole("option", { name: "mod_1.py repo/py/src" }).waitFor();
     await page.keyboard.press("Enter");
     await editorText(page).filter({ hasText: "needle_1" }).waitFor();
-    await page.getByRole("navigation", { name: "Breadcrumbs" }).getByRole("button", { name: "src" }).click();
+    await page.getByRole("group", { name: "Breadcrumbs" }).getByRole("button", { name: "src" }).click();
     await treeItem(page, "mod_2.py").first().waitFor();
     await page.locator('[data-path="repo/py/src/mod_2.py"]').click();
     await page.locator(".tab.preview").filter({ hasText: "mod_2.py" }).waitFor();

@@ -56,3 +56,8 @@ async fn git_works_in_browser_on_microvms() {
 async fn previews_in_a_browser() {
     run_in_browser("previews.mjs", "fake").await;
 }
+
+#[tokio::test]
+async fn everyone_can_use_every_page() {
+    run_in_browser("accessibility.mjs", "fake").await;
+}

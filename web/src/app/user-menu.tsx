@@ -33,9 +33,10 @@ export function UserMenu() {
     "line",
     { label: "Sign out", run: signOut },
   ];
+  const initials = initialsOf(user.name || user.email);
   return (
     <MenuButton
-      label="User menu"
+      label={`User menu, ${initials}`}
       className="user-button icon-button"
       items={items}
       head={
@@ -46,13 +47,13 @@ export function UserMenu() {
       }
     >
       <span className="initials" aria-hidden="true">
-        {initials(user.name || user.email)}
+        {initials}
       </span>
     </MenuButton>
   );
 }
 
-function initials(name: string): string {
+function initialsOf(name: string): string {
   const words = name.trim().split(/\s+/);
   return ((words[0]?.[0] ?? "?") + (words.length > 1 ? (words.at(-1)?.[0] ?? "") : "")).toUpperCase();
 }

@@ -43,12 +43,12 @@ export default function WatchPage({ id }: { id: string }) {
         <ThemeButton />
         <UserMenu />
       </header>
-      <p className="watch-note" role="note">
+      <aside className="watch-note">
         <Icon name="eye" />
         <span>
           You are watching, read-only. <Link href={back}>Back to class</Link>
         </span>
-      </p>
+      </aside>
       {workspace.phase === "running" ? (
         <WatchedTerminals key={workspace.epoch} id={id} />
       ) : (

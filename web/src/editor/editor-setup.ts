@@ -176,7 +176,8 @@ export function readOnlyExtensions(indent: string, label: string): Extension {
     EditorState.lineSeparator.of("\n"),
     EditorState.tabSize.of(4),
     indentUnit.of(indent),
-    EditorView.contentAttributes.of({ "aria-label": label, spellcheck: "false" }),
+    // The text can be edited, so it can be focused: not every tool knows that without the index.
+    EditorView.contentAttributes.of({ "aria-label": label, spellcheck: "false", tabindex: "0" }),
     lineNumbers(),
     specialCharacters,
     foldGutter(),

@@ -15,6 +15,7 @@ import {
 } from "@codemirror/search";
 import { StateEffect, StateField, type EditorState, type Extension } from "@codemirror/state";
 import { type EditorView, type Panel, type ViewUpdate } from "@codemirror/view";
+import { iconElement, type IconName } from "../ui/icons";
 
 /** Matches are counted up to this number: more tell nobody anything. */
 const MAX_COUNTED = 1000;
@@ -82,8 +83,8 @@ class FindPanel implements Panel {
     // CodeMirror focuses it when the widget is opened again.
     this.find.setAttribute("main-field", "true");
     this.replace = field("Replace", "replace", () => this.commit());
-    const toggle = (name: keyof FindPanel["switches"], label: string, text: string) => {
-      const element = button(label, text, () => {
+    const toggle = (name: keyof FindPanel["switches"], label: string, icon: IconName) => {
+      const element = button(label, iconElement(icon), () => {
         element.setAttribute("aria-pressed", String(element.getAttribute("aria-pressed") !== "true"));
         this.commit();
       });
@@ -91,14 +92,13 @@ class FindPanel implements Panel {
       return element;
     };
     this.switches = {
-      caseSensitive: toggle("caseSensitive", "Match case (Alt+C)", "Aa"),
-      wholeWord: toggle("wholeWord", "Match whole word (Alt+W)", "ab"),
-      regexp: toggle("regexp", "Use regular expression (Alt+R)", ".*"),
+      caseSensitive: toggle("caseSensitive", "Match case (Alt+C)", "matchCase"),
+      wholeWord: toggle("wholeWord", "Match whole word (Alt+W)", "wholeWord"),
+      regexp: toggle("regexp", "Use regular expression (Alt+R)", "regex"),
     };
-    this.switches.wholeWord.classList.add("underlined");
     this.count.className = "find-count";
     this.count.setAttribute("role", "status");
-    this.expand = button("Toggle replace", "›", () => {
+    this.expand = button("Toggle replace", iconElement("chevron", 14), () => {
       view.dispatch({ effects: showReplace.of(!view.state.field(replaceShown)) });
     });
     this.expand.classList.add("find-expand");
@@ -106,14 +106,14 @@ class FindPanel implements Panel {
     const findRow = row(
       group(this.find, this.switches.caseSensitive, this.switches.wholeWord, this.switches.regexp),
       this.count,
-      button("Previous match (Shift+Enter)", "↑", () => findPrevious(view)),
-      button("Next match (Enter)", "↓", () => findNext(view)),
-      button("Close (Escape)", "×", () => this.close()),
+      button("Previous match (Shift+Enter)", iconElement("up"), () => findPrevious(view)),
+      button("Next match (Enter)", iconElement("down"), () => findNext(view)),
+      button("Close (Escape)", iconElement("close"), () => this.close()),
     );
     this.replaceRow = row(
       group(this.replace),
-      button("Replace (Enter)", "Replace", () => replaceNext(view)),
-      button("Replace all (Ctrl+Alt+Enter)", "All", () => replaceAll(view)),
+      button("Replace (Enter)", iconElement("replace"), () => replaceNext(view)),
+      button("Replace all (Ctrl+Alt+Enter)", iconElement("replaceAll"), () => replaceAll(view)),
     );
     const rows = document.createElement("div");
     rows.className = "find-rows";
@@ -203,13 +203,13 @@ function field(label: string, name: string, onInput: () => void): HTMLInputEleme
   return input;
 }
 
-function button(label: string, text: string, onClick: () => void): HTMLButtonElement {
+function button(label: string, icon: HTMLElement, onClick: () => void): HTMLButtonElement {
   const element = document.createElement("button");
   element.type = "button";
   element.className = "find-button";
   element.title = label;
   element.setAttribute("aria-label", label.replace(/ \(.*\)$/, ""));
-  element.textContent = text;
+  element.append(icon);
   element.addEventListener("click", onClick);
   return element;
 }

@@ -252,7 +252,7 @@ function BranchLine({ git, actions, writable }: Pick<Props, "git" | "actions" | 
   if (!status) return null;
   const action = syncAction(status);
   const arrows = syncLabel(status);
-  const label = { publish: "Publish branch", sync: `Synchronize (${arrows})`, fetch: "Pull" };
+  const label = { publish: "Publish branch", sync: `Synchronize ${arrows}`, fetch: "Pull" };
   return (
     <div className="git-line">
       <button
@@ -374,13 +374,14 @@ function ChangeItem({ row, isFocused, writable, actions, onActivate, onFocus }: 
     );
   }
   const name = nameOf(entry.path.replace(/\/$/, "")) || entry.path;
+  const shown = [name, parentOf(entry.path.replace(/\/$/, ""))].filter(Boolean).map(displayName).join(" ");
   const about = entry.originalPath ? `${entry.about} from ${entry.originalPath}` : entry.about;
   return (
     <li
       {...common}
       className="tree-row git-entry"
       aria-level={2}
-      aria-label={`${displayName(entry.path)}, ${about}`}
+      aria-label={`${shown}, ${displayName(about)}`}
       title={`${displayName(entry.path)} · ${displayName(about)}`}
     >
       {entry.isRepository ? <Icon name="folder" size={15} /> : <FileIcon name={name} />}
@@ -389,9 +390,7 @@ function ChangeItem({ row, isFocused, writable, actions, onActivate, onFocus }: 
       </span>
       <span className="soft tree-name small">{displayName(parentOf(entry.path.replace(/\/$/, "")))}</span>
       {writable && <EntryTools group={group} entry={entry} actions={actions} />}
-      <span className={`git-letter git-${entry.letter}`} aria-hidden="true">
-        {entry.letter}
-      </span>
+      <span className={`git-letter git-${entry.letter}`} data-letter={entry.letter} />
     </li>
   );
 }

@@ -5,7 +5,7 @@ import { FileIcon } from "../files/file-icon";
 import { displayName, nameOf, parentOf } from "../files/paths";
 import { TreeRows } from "../files/tree-rows";
 import { IconButton } from "../ui/icon-button";
-import { Icon } from "../ui/icons";
+import { Icon, type IconName } from "../ui/icons";
 import { useGroupedTree } from "../ui/use-grouped-tree";
 import { setPreference, usePreferences, type Preferences } from "../ui/preferences";
 import { noticeOf, resultRows, summaryOf, type ResultRow } from "./search-model";
@@ -138,9 +138,9 @@ export function SearchView({ search, writable, focusRequest, onOpen }: Props) {
                 }
               }}
             />
-            <Switch name="searchCase" label="Match case" text="Aa" />
-            <Switch name="searchWord" label="Match whole word" text="ab" />
-            <Switch name="searchRegex" label="Use regular expression" text=".*" />
+            <Switch name="searchCase" label="Match case" icon="matchCase" />
+            <Switch name="searchWord" label="Match whole word" icon="wholeWord" />
+            <Switch name="searchRegex" label="Use regular expression" icon="regex" />
           </div>
           {canReplace && (
             <div className="search-row">
@@ -347,18 +347,18 @@ function MatchLabel({ match, showsReplacement }: { match: TextMatch; showsReplac
   );
 }
 
-function Switch({ name, label, text }: { name: keyof Preferences; label: string; text: string }) {
+function Switch({ name, label, icon }: { name: keyof Preferences; label: string; icon: IconName }) {
   const isOn = usePreferences()[name];
   return (
     <button
       type="button"
-      className={name === "searchWord" ? "find-button underlined" : "find-button"}
+      className="find-button"
       aria-label={label}
       aria-pressed={isOn}
       title={label}
       onClick={() => setPreference(name, !isOn)}
     >
-      {text}
+      <Icon name={icon} />
     </button>
   );
 }

@@ -2,6 +2,7 @@
 import { useState, type KeyboardEvent } from "react";
 import { ConfirmDialog } from "../ui/dialog";
 import { Icon } from "../ui/icons";
+import { focusSelectedTab } from "../ui/focus";
 import { useScrollIntoView } from "../ui/use-scroll-into-view";
 import { displayName } from "../files/paths";
 import { TerminalView, type TerminalHandle } from "./terminal-view";
@@ -34,6 +35,7 @@ export function TerminalPanel({
   // A terminal is attached when it is first shown, and stays attached.
   const [seen, setSeen] = useState<ReadonlySet<string>>(new Set());
   if (visible && active && !seen.has(active)) setSeen(new Set(seen).add(active));
+  const hasTabs = tabs !== null && tabs.length > 0;
   const label = (tab: TerminalTab, index: number) => displayName(tab.title) || `Terminal ${index + 1}`;
 
   const askToClose = (tab: TerminalTab) => {
@@ -53,8 +55,7 @@ export function TerminalPanel({
     const next = tabs[(at + by + tabs.length) % tabs.length];
     if (!next) return;
     terminals.activate(next.id);
-    const strip = event.currentTarget;
-    requestAnimationFrame(() => strip.querySelector<HTMLElement>('[aria-selected="true"]')?.focus());
+    focusSelectedTab(event.currentTarget);
   };
   const withCtrl = (data: string) => {
     if (!ctrl || data.length !== 1) return data;
@@ -67,7 +68,12 @@ export function TerminalPanel({
   return (
     <>
       <div className="tab-strip">
-        <div className="tabs" role="tablist" aria-label="Terminals" onKeyDown={onKey}>
+        <div
+          className="tabs"
+          role={hasTabs ? "tablist" : undefined}
+          aria-label={hasTabs ? "Terminals" : undefined}
+          onKeyDown={onKey}
+        >
           {tabs?.map((tab, index) => (
             <div
               key={tab.id}
@@ -78,6 +84,7 @@ export function TerminalPanel({
                 role="tab"
                 aria-selected={tab.id === active}
                 tabIndex={tab.id === active ? 0 : -1}
+                aria-keyshortcuts={writable ? "Delete" : undefined}
                 title={label(tab, index)}
                 onClick={() => {
                   terminals.activate(tab.id);
@@ -91,8 +98,9 @@ export function TerminalPanel({
               {writable && (
                 <button
                   className="tab-close"
+                  // A list of tabs has only tabs for assistive technology: Delete closes them.
+                  aria-hidden="true"
                   tabIndex={-1}
-                  aria-label={`Close ${label(tab, index)}`}
                   title="Close"
                   onClick={() => askToClose(tab)}
                 >
@@ -160,7 +168,7 @@ export function TerminalPanel({
             ),
         )}
       </div>
-      {writable && tabs && tabs.length > 0 && (
+      {writable && hasTabs && (
         <div className="touch-keys" role="toolbar" aria-label="Keys">
           <button onClick={() => press("\x1b")}>Esc</button>
           <button onClick={() => press("\t")}>Tab</button>

@@ -3,8 +3,10 @@
 export function Brand({ href = "/" }: { href?: string }) {
   return (
     <a className="brand" href={href}>
-      <img src="/icon.svg" alt="" />
-      <span className="wordmark">Burrow</span>
+      <img src="/icon.svg" alt="Burrow" />
+      <span className="wordmark" aria-hidden="true">
+        Burrow
+      </span>
     </a>
   );
 }

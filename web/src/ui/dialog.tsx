@@ -3,6 +3,7 @@
 import { useId, useLayoutEffect, useRef, useState, type FormEvent, type ReactNode } from "react";
 import { errorMessage } from "../api/client";
 import { RequestId } from "./failure";
+import { focusPage } from "./focus";
 import { Icon } from "./icons";
 
 interface DialogProps {
@@ -77,7 +78,7 @@ function restoreFocus(opener: Element | null): void {
     const isFree = document.activeElement === null || document.activeElement === document.body;
     const isThere = opener instanceof HTMLElement && opener !== document.body && opener.isConnected;
     if (isThere) opener.focus();
-    else if (isFree) document.querySelector<HTMLElement>("main")?.focus();
+    else if (isFree) focusPage();
   });
 }
 

@@ -1,5 +1,8 @@
 // The app's icons. They are decoration: each control has a label in words.
 import {
+  ArrowDown,
+  ArrowUp,
+  CaseSensitive,
   Check,
   ChevronLeft,
   ChevronRight,
@@ -30,6 +33,7 @@ import {
   Plus,
   RadioTower,
   RefreshCw,
+  Regex,
   Replace,
   ReplaceAll,
   RotateCcw,
@@ -42,8 +46,10 @@ import {
   Undo2,
   Upload,
   Users,
+  WholeWord,
   X,
 } from "lucide-react";
+import { createRoot } from "react-dom/client";
 
 const icons = {
   plus: Plus,
@@ -90,6 +96,11 @@ const icons = {
   compare: GitCompare,
   minus: Minus,
   undo: Undo2,
+  up: ArrowUp,
+  down: ArrowDown,
+  matchCase: CaseSensitive,
+  wholeWord: WholeWord,
+  regex: Regex,
 } as const;
 
 export type IconName = keyof typeof icons;
@@ -97,4 +108,12 @@ export type IconName = keyof typeof icons;
 export function Icon({ name, size = 16 }: { name: IconName; size?: number }) {
   const Drawing = icons[name];
   return <Drawing aria-hidden="true" size={size} strokeWidth={1.6} />;
+}
+
+/** An icon for a part of the page that React does not draw. */
+export function iconElement(name: IconName, size?: number): HTMLElement {
+  const place = document.createElement("span");
+  place.className = "icon-place";
+  createRoot(place).render(size === undefined ? <Icon name={name} /> : <Icon name={name} size={size} />);
+  return place;
 }

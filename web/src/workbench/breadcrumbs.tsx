@@ -11,7 +11,7 @@ interface Props {
 
 export function Breadcrumbs({ path, onReveal }: Props) {
   return (
-    <nav className="breadcrumbs" aria-label="Breadcrumbs">
+    <div className="breadcrumbs" role="group" aria-label="Breadcrumbs">
       {ancestorsOf(path).map((folder) => (
         <Fragment key={folder}>
           <button
@@ -27,6 +27,6 @@ export function Breadcrumbs({ path, onReveal }: Props) {
         <FileIcon name={nameOf(path)} size={13} />
         {displayName(nameOf(path))}
       </button>
-    </nav>
+    </div>
   );
 }

@@ -15,6 +15,7 @@ import { activateTab, closeTabs, keepTab, moveTab, type TabGroup } from "../edit
 import { Icon } from "../ui/icons";
 import { fileOfTab, parseDiffTab } from "../git/diff-tab";
 import { ContextMenu, MenuButton, type MenuEntry } from "../ui/menu";
+import { focusSelectedTab } from "../ui/focus";
 import { useScrollIntoView } from "../ui/use-scroll-into-view";
 
 /** Media type of a tab that is dragged: the index of its group and its path. */
@@ -43,17 +44,20 @@ export function EditorTabs({ documents, index, group, actions, before, after }: 
   const [menu, setMenu] = useState<{ x: number; y: number; path: string } | null>(null);
   const [over, setOver] = useState<string | null>(null);
   const names = paths.map(nameOf);
+  const label = tabs.groups.length > 1 ? `Open files, group ${index + 1}` : "Open files";
 
   const activate = (path: string) => change((tabs) => activateTab(tabs, index, path));
   const close = (which: (path: string) => boolean) =>
     change((tabs) => closeTabs(tabs, (path, group) => group === index && which(path)));
   const onKey = (event: ReactKeyboardEvent) => {
+    if (event.key === "Delete" && active) close((path) => path === active);
     const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     const at = active ? paths.indexOf(active) : -1;
     const next = by === undefined ? undefined : paths[(at + by + paths.length) % paths.length];
     if (!next) return;
     event.preventDefault();
     activate(next);
+    focusSelectedTab(event.currentTarget);
   };
   const onDragOver = (event: DragEvent, path: string | null) => {
     if (!event.dataTransfer.types.includes(TAB_TYPE)) return;
@@ -115,8 +119,8 @@ export function EditorTabs({ documents, index, group, actions, before, after }: 
       {before}
       <div
         className={over === "" ? "tabs over" : "tabs"}
-        role="tablist"
-        aria-label={tabs.groups.length > 1 ? `Open files, group ${index + 1}` : "Open files"}
+        role={paths.length > 0 ? "tablist" : undefined}
+        aria-label={paths.length > 0 ? label : undefined}
         onKeyDown={onKey}
         onWheel={(event) => {
           // A wheel has one direction, and so has the strip.
@@ -152,6 +156,7 @@ export function EditorTabs({ documents, index, group, actions, before, after }: 
                 role="tab"
                 aria-selected={path === active}
                 tabIndex={path === active ? 0 : -1}
+                aria-keyshortcuts="Delete"
                 title={titleOf(path, path === preview)}
                 onClick={() => activate(path)}
                 onDoubleClick={() => change((tabs) => keepTab(tabs, path))}
@@ -165,8 +170,9 @@ export function EditorTabs({ documents, index, group, actions, before, after }: 
               </button>
               <button
                 className="tab-close"
+                // A list of tabs has only tabs for assistive technology: Delete closes them.
+                aria-hidden="true"
                 tabIndex={-1}
-                aria-label={`Close ${labelOf(path)}`}
                 title="Close (Alt+W)"
                 onClick={() => close((one) => one === path)}
               >

@@ -354,8 +354,13 @@ export function Workbench({ workspace, connected, onFork }: Props) {
           />
         )}
         {(side || narrow) && (
-          <>
-            <aside className="side" data-region="files" aria-label={viewNames[sideView]}>
+          <div
+            className="side-place"
+            // In a narrow window it is all that is shown.
+            role={narrow && pane !== "editor" && pane !== "terminal" ? "main" : "complementary"}
+            aria-label={viewNames[sideView]}
+          >
+            <div className="side" data-region="files">
               <div className="side-view" hidden={sideView !== "explorer"}>
                 <Explorer
                   workspace={workspace.id}
@@ -400,7 +405,7 @@ export function Workbench({ workspace, connected, onFork }: Props) {
               {sideView === "ports" && (
                 <PortsView workspace={workspace.id} ports={ports} writable={writable} onOpen={openPreview} />
               )}
-            </aside>
+            </div>
             <Splitter
               kind="column"
               label="Side bar width"
@@ -409,7 +414,7 @@ export function Workbench({ workspace, connected, onFork }: Props) {
               max={() => window.innerWidth * 0.6}
               onChange={setSideWidth}
             />
-          </>
+          </div>
         )}
         <main className="centre">
           <div className={preview && !narrow ? "editors with-preview" : "editors"}>

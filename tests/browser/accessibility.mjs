@@ -1,0 +1,181 @@
+// Every page without a mouse, in a small window, at twice the size, and with reduced motion. axe-core checks
+// what is on each page in both themes.
+import assert from "node:assert/strict";
+import {
+  createWorkspace,
+  editorText,
+  finish,
+  makeDirectory,
+  openPage,
+  origin,
+  screenshot,
+  signIn,
+  step,
+  treeItem,
+  waitForPaint,
+  writeFile,
+} from "./harness.mjs";
+
+/** A window of 1280 × 900 at 200 %, and a small phone. */
+const SMALL_WINDOWS = [
+  { width: 640, height: 450 },
+  { width: 375, height: 667 },
+];
+
+const ada = await openPage("ada");
+await signIn(ada);
+const id = await createWorkspace(ada, "reach");
+await ada.getByRole("tree", { name: "Files" }).waitFor();
+
+const focused = () =>
+  ada.evaluate(() => {
+    const { tagName, textContent } = document.activeElement ?? document.body;
+    return tagName === "BODY" ? "BODY" : textContent;
+  });
+/** Waits until the focus is in `place`. */
+const waitForFocus = (place) =>
+  ada.waitForFunction((place) => document.activeElement?.closest(place) !== null, place);
+
+async function checkSizes(name) {
+  for (const size of SMALL_WINDOWS) {
+    await ada.setViewportSize(size);
+    await waitForPaint(ada);
+    const [content, window] = await ada.evaluate(() => [
+      document.documentElement.scrollWidth,
+      document.documentElement.clientWidth,
+    ]);
+    assert.ok(content <= window, `${name} is ${content} px wide in a window of ${window} px`);
+  }
+  await ada.setViewportSize({ width: 1440, height: 900 });
+}
+
+const PAGES = {
+  workspaces: ["/", "Workspaces"],
+  classes: ["/classes", "Classes"],
+  account: ["/account", "Account"],
+  tokens: ["/tokens", "Tokens"],
+  users: ["/users", "Users"],
+  audit: ["/audit", "Audit log"],
+  settings: ["/settings", "Settings"],
+  device: ["/device", null],
+  nowhere: ["/nowhere", "Page not found"],
+};
+
+await step("every page has no barriers and fits into small windows", async () => {
+  for (const [name, [path, heading]] of Object.entries(PAGES)) {
+    await ada.goto(`${origin}${path}`);
+    await ada
+      .getByRole("heading", heading === null ? {} : { name: heading })
+      .first()
+      .waitFor();
+    await screenshot(ada, name, { dark: true });
+    await checkSizes(name);
+  }
+});
+
+await step("a link moves the focus to its page", async () => {
+  await ada.goto(`${origin}/`);
+  const pages = ada.getByRole("navigation", { name: "Pages" });
+  for (const name of ["Classes", "Users", "Workspaces"]) {
+    await pages.getByRole("link", { name }).focus();
+    await ada.keyboard.press("Enter");
+    await ada.getByRole("heading", { name, exact: true }).waitFor();
+    await waitForFocus("main");
+  }
+});
+
+await step("dialogs keep the focus, and give it back", async () => {
+  const button = ada.getByRole("button", { name: /^(Create|New) workspace/ }).first();
+  await button.focus();
+  await ada.keyboard.press("Enter");
+  await ada.getByRole("dialog").waitFor();
+  await screenshot(ada, "dialog", { dark: true });
+  for (let presses = 0; presses < 12; presses += 1) {
+    await ada.keyboard.press("Tab");
+    const isIn = await ada.evaluate(
+      () => document.activeElement === document.body || document.activeElement.closest("dialog") !== null,
+    );
+    assert.ok(isIn, "the focus is in the dialog, or in the browser's own buttons");
+  }
+  await ada.keyboard.press("Escape");
+  await waitForFocus("main button");
+  await ada.getByRole("button", { name: "Actions for reach" }).focus();
+  await ada.keyboard.press("Enter");
+  await screenshot(ada, "menu", { dark: true });
+  await ada.keyboard.press("Escape");
+  assert.ok(
+    await ada
+      .getByRole("button", { name: "Actions for reach" })
+      .evaluate((it) => it === document.activeElement),
+  );
+});
+
+await step("the workbench works without a mouse", async () => {
+  await ada.getByRole("link", { name: "reach", exact: true }).focus();
+  await ada.keyboard.press("Enter");
+  await ada.getByRole("tree", { name: "Files" }).waitFor();
+  await makeDirectory(ada, id, "src");
+  await writeFile(ada, id, "src/one.py", "print(1)\n");
+  await writeFile(ada, id, "two.py", "print(2)\n");
+  await treeItem(ada, "two.py").waitFor();
+  for (const name of ["one.py", "two.py"]) {
+    await ada.keyboard.press("Control+p");
+    await ada.getByRole("combobox", { name: "Command or file" }).fill(name);
+    await ada.getByRole("option", { name }).first().waitFor();
+    await screenshot(ada, "palette", { dark: true });
+    await ada.keyboard.press("Enter");
+    await editorText(ada).filter({ hasText: "print" }).waitFor();
+    await waitForFocus(".cm-content");
+  }
+  await screenshot(ada, "workbench", { dark: true });
+  await checkSizes("workbench");
+  await ada.keyboard.press("Control+h");
+  await ada.getByRole("search").waitFor();
+  await screenshot(ada, "find", { dark: true });
+  await ada.keyboard.press("Escape");
+  await waitForFocus(".cm-content");
+  for (const [keys, view] of [
+    ["Control+Shift+f", "Search"],
+    ["Control+Shift+g", "Source Control"],
+    ["Control+Shift+e", "Explorer"],
+  ]) {
+    await ada.keyboard.press(keys);
+    await ada.getByRole("complementary", { name: view }).waitFor();
+    await screenshot(ada, view.toLowerCase().replace(" ", "-"), { dark: true });
+  }
+});
+
+await step("tabs are closed with the keyboard, and the focus stays in the workbench", async () => {
+  const tabs = ada.getByRole("tablist", { name: "Open files" });
+  await tabs.getByRole("tab", { name: "two.py" }).focus();
+  await ada.keyboard.press("Delete");
+  await tabs.getByRole("tab", { name: "two.py" }).waitFor({ state: "detached" });
+  assert.notEqual(await focused(), "BODY");
+  await tabs.getByRole("tab", { name: "one.py" }).focus();
+  await ada.keyboard.press("Delete");
+  await tabs.waitFor({ state: "detached" });
+  assert.notEqual(await focused(), "BODY");
+  const terminals = ada.getByRole("tablist", { name: "Terminals" });
+  await terminals.getByRole("tab").first().focus();
+  await ada.keyboard.press("Delete");
+  await ada.getByRole("dialog").getByRole("button", { name: "Close terminal" }).focus();
+  await ada.keyboard.press("Enter");
+  await ada.getByText("No open terminals").waitFor();
+  assert.notEqual(await focused(), "BODY");
+});
+
+await step("nothing moves if the user wants less motion", async () => {
+  await ada.emulateMedia({ reducedMotion: "reduce" });
+  await ada.keyboard.press("F1");
+  await ada.getByRole("dialog").waitFor();
+  const moving = await ada.evaluate(() =>
+    document
+      .getAnimations()
+      .filter((one) => one.playState === "running" && one.effect.getComputedTiming().duration > 1)
+      .map((one) => `${one.animationName ?? one.transitionProperty} of ${one.effect.target.className}`),
+  );
+  assert.deepEqual(moving, []);
+  await ada.keyboard.press("Escape");
+});
+
+await finish();
