@@ -11,10 +11,14 @@
 //! WebSocket on its link to the front ([`Link::open_websocket`]), and copies bytes between the two
 //! ([`splice::splice`]). The front does the same on its link to the agent. Neither parses a frame.
 //!
+//! Each link writes once per turn of the event loop (`batched_stream`), and reads ahead of the library while
+//! there is much to read (`read_ahead`).
+//!
 //! This crate knows HTTP and byte streams. It must not know grants, sessions, routes or the
 //! controller: who may open what is decided by its callers. It is part of the guest's agent, so it
 //! must not add heavy dependencies.
 
+mod batched_stream;
 pub mod body;
 pub mod channel;
 mod cut;
@@ -22,6 +26,7 @@ pub mod link;
 pub mod paced_stream;
 pub mod preamble;
 pub mod problem;
+mod read_ahead;
 pub mod read_wake;
 pub mod server;
 pub mod settings;

@@ -21,6 +21,7 @@ use tokio::{
 };
 
 use crate::{
+    batched_stream::batch_writes,
     body::{self, Body},
     cut::log_cut,
     read_wake::ReadWakeStream,
@@ -123,6 +124,8 @@ impl Link {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let tasks = LinkTasks::new();
+        let (stream, flusher) = batch_writes(stream);
+        tasks.executor().execute(flusher);
         let (mut sender, connection) = http2::Builder::new(tasks.executor())
             .timer(TokioTimer::new())
             .initial_stream_window_size(settings::STREAM_WINDOW)

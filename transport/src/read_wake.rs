@@ -3,7 +3,8 @@
 //! The kernel wakes everyone who watches a Unix socket for room each time the peer has read from
 //! it. Tokio's own `UnixStream` watches for both, so every message costs its sender a second
 //! wake-up, just while the peer works on it. [`ReadWakeStream`] watches for readability only. It
-//! writes without asking, and watches for room only while the kernel's buffer is full.
+//! writes without asking, and watches for room only while the kernel's buffer is full. A read that has not
+//! filled its buffer has emptied the socket, so it is not followed by another one that finds nothing.
 
 use std::{
     io::{self, IoSlice, Read as _, Write as _},
@@ -75,9 +76,18 @@ impl AsyncRead for ReadWakeStream {
         loop {
             let mut some = ready!(self.stream.poll_read_ready(context))?;
             let room = buffer.initialize_unfilled();
+            let room_bytes = room.len();
             match some.try_io(|stream| stream.get_ref().read(room)) {
                 Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-                Ok(read) => return Poll::Ready(read.map(|count| buffer.advance(count))),
+                Ok(Ok(count)) => {
+                    if (1..room_bytes).contains(&count) {
+                        // What comes now wakes again.
+                        some.clear_ready();
+                    }
+                    buffer.advance(count);
+                    return Poll::Ready(Ok(()));
+                }
+                Ok(Err(error)) => return Poll::Ready(Err(error)),
                 Err(_would_block) => {}
             }
         }

@@ -4,11 +4,11 @@ use std::error::Error;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use hyper::{body::Incoming, server::conn::http2, service::Service};
+use hyper::{body::Incoming, rt::Executor as _, server::conn::http2, service::Service};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::{settings, tasks::LinkTasks};
+use crate::{batched_stream::batch_writes, settings, tasks::LinkTasks};
 
 /// Whether a server finds dead clients by pinging them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,8 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let tasks = LinkTasks::new();
+    let (stream, flusher) = batch_writes(stream);
+    tasks.executor().execute(flusher);
     let mut builder = http2::Builder::new(tasks.executor());
     builder
         .timer(TokioTimer::new())

@@ -1,6 +1,16 @@
 //! A link against a real axum server, over a pair of in-memory streams.
 
-use std::{future::pending, sync::Arc, time::Duration};
+use std::{
+    future::pending,
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -13,7 +23,13 @@ use futures_util::{SinkExt as _, StreamExt as _, future::poll_immediate};
 use http::{HeaderMap, Request, StatusCode, Uri};
 use http_body_util::BodyExt as _;
 use hyper_util::service::TowerToHyperService;
-use tokio::{io::DuplexStream, runtime::Handle, sync::Notify, task::yield_now, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf},
+    runtime::Handle,
+    sync::Notify,
+    task::yield_now,
+    time::timeout,
+};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{self, protocol::Role},
@@ -22,7 +38,7 @@ use tokio_tungstenite::{
 /// Longest wait for what happens at once. Shorter than any wait of a link itself.
 const WAIT: Duration = Duration::from_secs(4);
 
-fn serve(stream: DuplexStream) {
+fn serve(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
     let app = Router::new()
         .route("/hello", get(|| async { "hello" }))
         .route("/forbidden", any(|| async { StatusCode::FORBIDDEN }))
@@ -134,6 +150,100 @@ async fn stalled_streams_leave_room_for_others() {
         let answer = timeout(WAIT, socket.next()).await.expect("in time").expect("open").expect("valid");
         assert_eq!(answer.into_data(), number.to_be_bytes().as_slice());
     }
+}
+
+/// A stream whose writes are counted.
+struct CountedStream(DuplexStream, Arc<AtomicUsize>);
+
+impl AsyncRead for CountedStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for CountedStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}
+
+/// As a document sends a change to many readers, or many terminals have output.
+#[tokio::test]
+async fn messages_of_many_streams_are_few_writes() {
+    const STREAMS: usize = 50;
+    const ROUNDS: usize = 20;
+    let (near, far) = tokio::io::duplex(256 * 1024);
+    let (writes, answers) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    serve(CountedStream(far, answers.clone()));
+    let link = Link::handshake(CountedStream(near, writes.clone())).await.expect("both speak HTTP/2");
+    let mut sockets = Vec::new();
+    for _ in 0..STREAMS {
+        let raw = link.open_websocket("/echo", HeaderMap::new()).await.expect("accepted");
+        sockets.push(WebSocketStream::from_raw_socket(raw, Role::Client, None).await);
+    }
+    let before = (writes.load(Ordering::Relaxed), answers.load(Ordering::Relaxed));
+    for _ in 0..ROUNDS {
+        for socket in &mut sockets {
+            socket.send(tungstenite::Message::binary(vec![7; 500])).await.expect("open");
+        }
+        for socket in &mut sockets {
+            let answer = timeout(WAIT, socket.next()).await.expect("in time").expect("open");
+            assert_eq!(answer.expect("valid").len(), 500);
+        }
+    }
+    let counted = (writes.load(Ordering::Relaxed) - before.0, answers.load(Ordering::Relaxed) - before.1);
+    println!("{} messages each way: {counted:?} writes", STREAMS * ROUNDS);
+    assert!(counted.0 <= 2 * ROUNDS && counted.1 <= 2 * ROUNDS, "{counted:?} writes in {ROUNDS} rounds");
+}
+
+/// What is collected for a slow socket is bounded, so a flood does not hold up what others say.
+#[tokio::test]
+async fn stream_passes_flood_of_others() {
+    const FLOODS: usize = 8;
+    let link = connect().await;
+    let flooded = Arc::new(AtomicUsize::new(0));
+    for _ in 0..FLOODS {
+        let raw = link.open_websocket("/flood?4000", HeaderMap::new()).await.expect("accepted");
+        let mut socket = WebSocketStream::from_raw_socket(raw, Role::Client, None).await;
+        let flooded = flooded.clone();
+        tokio::spawn(async move {
+            while let Some(Ok(message)) = socket.next().await {
+                flooded.fetch_add(message.len(), Ordering::Relaxed);
+                yield_now().await;
+            }
+        });
+    }
+    let raw = link.open_websocket("/echo", HeaderMap::new()).await.expect("accepted");
+    let mut socket = WebSocketStream::from_raw_socket(raw, Role::Client, None).await;
+    let mut most = 0;
+    for _ in 0..200 {
+        let before = flooded.load(Ordering::Relaxed);
+        socket.send(tungstenite::Message::binary(vec![1; 10])).await.expect("open");
+        timeout(WAIT, socket.next()).await.expect("in time").expect("open").expect("valid");
+        most = most.max(flooded.load(Ordering::Relaxed) - before);
+    }
+    println!("at most {most} bytes of {FLOODS} floods pass before an answer");
+    // The window of each flood, twice: what is on its way, and what is sent while the message is.
+    let bound = 2 * FLOODS * settings::STREAM_WINDOW as usize;
+    assert!(most <= bound, "{most} bytes");
+    assert!(flooded.load(Ordering::Relaxed) > 1 << 20, "the floods go on");
 }
 
 #[tokio::test]

@@ -15,8 +15,8 @@ use std::{
 
 use anyhow::Context as _;
 use nix::sys::signal::{SigHandler, Signal};
-use tokio::net::{UnixListener, UnixStream};
-use transport::channel::ChannelListener;
+use tokio::net::UnixListener;
+use transport::{ReadWakeStream, channel::ChannelListener};
 use workspace_agent::{guest, link, routes, state::AgentState, user, user::GuestUser};
 
 const USAGE: &str = "usage: workspace-agent --serve-unix SOCKET --home DIRECTORY
@@ -117,11 +117,12 @@ impl Listener {
         Ok(Self::Channel(ChannelListener::new(channel).context("cannot use the socket")?))
     }
 
-    async fn accept(&self) -> io::Result<UnixStream> {
-        match self {
-            Self::Socket(listener) => Ok(listener.accept().await?.0),
-            Self::Channel(listener) => listener.accept().await,
-        }
+    async fn accept(&self) -> io::Result<ReadWakeStream> {
+        let stream = match self {
+            Self::Socket(listener) => listener.accept().await?.0,
+            Self::Channel(listener) => listener.accept().await?,
+        };
+        ReadWakeStream::new(stream)
     }
 }
 

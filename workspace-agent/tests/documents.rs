@@ -443,6 +443,101 @@ async fn burst_of_edits_needs_little_memory() {
     assert!(needed < bound, "{needed} MiB for {edits} edits");
 }
 
+/// What a client sends that was offline, or that merges its updates.
+#[tokio::test]
+async fn merged_burst_of_edits_needs_little_memory() {
+    const EDITS: u32 = 20_000;
+    let agent = Agent::start().await;
+    let mut typist = Editor::open_with(&agent, "file", "text\n").await;
+    let mut reader = Editor::open_text(&agent, "file", "text\n").await;
+    let before = peak_memory_mib(&agent);
+    let updates: Vec<Vec<u8>> = (0..EDITS).map(|at| typist.edit_replica(at, 0, "x")).collect();
+    // A merge of all at once takes time for the square of their number.
+    let merged = updates.chunks(200).map(|updates| yrs::merge_updates_v1(updates).expect("updates"));
+    let merged = yrs::merge_updates_v1(merged.collect::<Vec<_>>()).expect("updates");
+    typist.send_update(merged).await;
+    let length = "text\n".len() + EDITS as usize;
+    reader.receive_until(|text, _| text.len() == length).await;
+    typist.receive_until_rest(&agent.path("file"), |text| text.len() == length).await;
+    let needed = peak_memory_mib(&agent) - before;
+    println!("{needed} MiB for {EDITS} edits in one message");
+    assert!(needed < 24, "{needed} MiB for {EDITS} edits in one message");
+}
+
+fn thread_count(agent: &Agent) -> usize {
+    let process = agent.child.id().expect("running");
+    fs::read_dir(format!("/proc/{process}/task")).expect("a process").count()
+}
+
+/// A checkout changes hundreds of files in a moment, while users type into others.
+#[tokio::test]
+async fn checkout_with_many_open_documents_is_merged() {
+    const DOCUMENTS: usize = 50;
+    const TYPED: usize = 10;
+    let agent = Agent::start().await;
+    let git = |arguments: &[&str]| {
+        let output = std::process::Command::new("git")
+            .args(["-c", "user.name=Ada", "-c", "user.email=ada@example.org"])
+            .args(arguments)
+            .current_dir(agent.path(""))
+            .output()
+            .expect("git runs");
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    let name = |number: usize| format!("file-{number}.txt");
+    let content = |branch: &str, number: usize| -> String {
+        let line = |line: usize| {
+            let changes = line.is_multiple_of(10);
+            format!("{} {number} line {line}\n", if changes { branch } else { "both" })
+        };
+        (0..1000).map(line).collect()
+    };
+    let write = |branch: &str| {
+        for number in 0..DOCUMENTS {
+            fs::write(agent.path(&name(number)), content(branch, number)).expect("written");
+        }
+    };
+    git(&["init", "--quiet", "--initial-branch=main"]);
+    write("main");
+    for number in 0..TYPED {
+        fs::write(agent.path(&format!("typed-{number}.txt")), "text\n").expect("written");
+    }
+    git(&["add", "."]);
+    git(&["commit", "--quiet", "-m", "main"]);
+    git(&["checkout", "--quiet", "-b", "other"]);
+    write("other");
+    git(&["commit", "--quiet", "-a", "-m", "other"]);
+    git(&["checkout", "--quiet", "main"]);
+    let mut readers = Vec::new();
+    for number in 0..DOCUMENTS {
+        readers.push(Editor::open_text(&agent, &name(number), &content("main", number)).await);
+    }
+    let mut typists = Vec::new();
+    for number in 0..TYPED {
+        typists.push(Editor::open_text(&agent, &format!("typed-{number}.txt"), "text\n").await);
+    }
+    for round in 0..4 {
+        let branch = if round % 2 == 0 { "other" } else { "main" };
+        for typist in &mut typists {
+            typist.insert(0, &format!("{branch} {round}\n")).await;
+        }
+        git(&["checkout", "--quiet", branch]);
+        for (number, reader) in readers.iter_mut().enumerate() {
+            let expected = content(branch, number);
+            reader.receive_until(|text, _| text == expected).await;
+            assert!(fs::read_to_string(agent.path(&name(number))).expect("a file") == expected);
+        }
+    }
+    for (number, typist) in typists.iter_mut().enumerate() {
+        let path = agent.path(&format!("typed-{number}.txt"));
+        typist.receive_until_rest(&path, |text| text == "main 3\nother 2\nmain 1\nother 0\ntext\n").await;
+    }
+    let threads = thread_count(&agent);
+    println!("{threads} threads, {} MiB at most", peak_memory_mib(&agent));
+    // Eight operations at a time. A thread whose operation has just ended may not be free yet.
+    assert!(threads <= 24, "{threads} threads");
+}
+
 #[tokio::test]
 async fn large_history_begins_again_from_file() {
     let agent = Agent::start().await;

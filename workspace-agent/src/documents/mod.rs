@@ -4,8 +4,9 @@
 //! its viewers and the [`file`]. A [`session`] relays messages between one client's socket and a
 //! document. The [`watcher`] tells documents that their file may have changed. Once a change on disk
 //! counts ([`disk_state`]), it becomes edits by way of a [`diff`]. A [`save`] writes the text to the
-//! file. [`line_edits`] are edits that come without a replica, as a replacement in many files sends them.
-//! Knows no HTTP.
+//! file. Messages to viewers are gathered ([`broadcast`], [`outbox`]), and files are read and written a few
+//! at a time ([`file_work`]). [`line_edits`] are edits that come without a replica, as a replacement in
+//! many files sends them. Knows no HTTP.
 //!
 //! The life of a document: a client opens a path; the registry resolves links, loads the file and
 //! starts the task, with a new epoch. Clients join, synchronize and edit. The document saves 150 ms
@@ -13,10 +14,12 @@
 //! last viewer has left, the task ends; and when its history has become too large ([`renewal`]), so
 //! that the clients open the file again.
 
+mod broadcast;
 mod diff;
 mod disk_state;
 mod document;
 mod file;
+mod file_work;
 mod late_write;
 mod line_edits;
 mod outbox;
@@ -25,5 +28,6 @@ mod renewal;
 mod save;
 pub mod session;
 pub mod shared_text;
+mod text_runs;
 mod unsaved_log;
 mod watcher;

@@ -1,21 +1,17 @@
 //! Messages that wait for one viewer.
 //!
 //! A viewer that reads slowly gets fewer and larger messages: edits that wait are merged into one, and
-//! of the presences and events only the latest count. So a burst of edits costs each viewer a few frames
-//! of its socket, and a slow viewer costs the agent little memory.
+//! of the presences and events only the latest count. So a slow viewer costs the agent little memory, and
+//! the other viewers nothing.
 
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use axum::body::Bytes;
 use protocol::document::DocumentEvent;
-use tokio::{
-    sync::Notify,
-    time::{Instant, sleep_until},
-};
+use tokio::sync::Notify;
 
 use super::shared_text::merge_messages;
 
@@ -24,8 +20,6 @@ const MAX_QUEUED_MESSAGES: usize = 256;
 /// Most bytes that wait after a merge, in more than one message. A viewer that falls further behind is
 /// removed and has to synchronize again.
 const MAX_QUEUED_BYTES: usize = 16 * 1024 * 1024;
-/// Pause after a viewer has received everything, in which further messages are gathered.
-const FLUSH_INTERVAL: Duration = Duration::from_millis(10);
 
 /// A message to one viewer.
 #[derive(Debug, Clone)]
@@ -40,10 +34,7 @@ pub enum ViewerMessage {
 pub struct OutboxSender(Arc<Shared>);
 
 /// The viewer's end.
-pub struct Outbox {
-    shared: Arc<Shared>,
-    next_flush: Instant,
-}
+pub struct Outbox(Arc<Shared>);
 
 /// The viewer has fallen behind too far, or is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +55,7 @@ struct Queue {
 /// An empty outbox.
 pub fn outbox() -> (OutboxSender, Outbox) {
     let shared = Arc::<Shared>::default();
-    (OutboxSender(shared.clone()), Outbox { shared, next_flush: Instant::now() })
+    (OutboxSender(shared.clone()), Outbox(shared))
 }
 
 impl OutboxSender {
@@ -99,31 +90,24 @@ impl Outbox {
     /// safe.
     pub async fn recv(&mut self) -> Option<ViewerMessage> {
         loop {
-            let (is_empty, is_closed) = {
-                let queue = self.shared.lock();
-                (queue.messages.is_empty(), queue.is_closed)
-            };
-            if is_empty && is_closed {
-                return None;
-            }
-            if !is_empty {
-                sleep_until(self.next_flush).await;
-                let mut queue = self.shared.lock();
+            {
+                let mut queue = self.0.lock();
                 queue.merge();
-                let message = queue.messages.pop_front();
-                if queue.messages.is_empty() {
-                    self.next_flush = Instant::now() + FLUSH_INTERVAL;
+                if let Some(message) = queue.messages.pop_front() {
+                    return Some(message);
                 }
-                return message;
+                if queue.is_closed {
+                    return None;
+                }
             }
-            self.shared.changes.notified().await;
+            self.0.changes.notified().await;
         }
     }
 }
 
 impl Drop for Outbox {
     fn drop(&mut self) {
-        let mut queue = self.shared.lock();
+        let mut queue = self.0.lock();
         queue.is_closed = true;
         queue.messages.clear();
     }

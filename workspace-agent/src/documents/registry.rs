@@ -11,6 +11,7 @@ use protocol::{
 use super::{
     document::{DocumentHandle, DocumentRefusal, JoinedViewer},
     file::LoadError,
+    file_work::FileWork,
     watcher::FileWatcher,
 };
 use crate::{files::home_directory::HomeDirectory, tasks::Tasks};
@@ -22,7 +23,7 @@ const MAX_JOIN_ATTEMPTS: usize = 3;
 
 /// The open documents by the resolved path of their file.
 pub struct DocumentRegistry {
-    home: HomeDirectory,
+    files: FileWork,
     tasks: Tasks,
     documents: tokio::sync::Mutex<HashMap<HomePath, DocumentHandle>>,
     watcher: FileWatcher,
@@ -31,7 +32,12 @@ pub struct DocumentRegistry {
 impl DocumentRegistry {
     /// An empty registry. The tasks of its documents run as `tasks`.
     pub fn new(home: HomeDirectory, tasks: Tasks) -> Self {
-        Self { home, tasks, documents: tokio::sync::Mutex::default(), watcher: FileWatcher::default() }
+        Self {
+            files: FileWork::new(home),
+            tasks,
+            documents: tokio::sync::Mutex::default(),
+            watcher: FileWatcher::default(),
+        }
     }
 
     /// Number of open documents. Returns 0 while a document is being opened, which is good enough
@@ -43,14 +49,14 @@ impl DocumentRegistry {
 
     /// Reports that one of the agent's own routes has written a file.
     pub fn report_file_change(&self, path: &HomePath) {
-        self.watcher.report_change(&self.home.path().join(path.as_str()));
+        self.watcher.report_change(&self.files.home().path().join(path.as_str()));
     }
 
     /// Replaces the file of an open document by its text. Returns false if the document is not open.
     pub async fn overwrite(&self, path: &HomePath) -> bool {
         let (requested, fallback) = (path.clone(), path.clone());
         // A file that was deleted keeps the path that it was opened by.
-        let resolved = self.home.run(move |files| files.resolve(&requested)).await.unwrap_or(fallback);
+        let resolved = self.files.read(move |files| files.resolve(&requested)).await.unwrap_or(fallback);
         let document = self.documents.lock().await.get(&resolved).cloned();
         match document {
             Some(document) => document.overwrite().await.is_ok(),
@@ -78,7 +84,7 @@ impl DocumentRegistry {
 
     /// Each file has one document, whichever links lead to it.
     async fn resolve(&self, path: HomePath) -> Result<HomePath, DocumentRefusal> {
-        let path = self.home.run(move |files| files.resolve(&path).map_err(LoadError::Io)).await;
+        let path = self.files.read(move |files| files.resolve(&path).map_err(LoadError::Io)).await;
         path.map_err(|error| DocumentRefusal::from(&error))
     }
 
@@ -119,8 +125,8 @@ impl DocumentRegistry {
             );
             return Err(DocumentRefusal { reason: RefusalReason::TooMany, message });
         }
-        let file_changes = self.watcher.watch(self.home.path().join(path.as_str()));
-        let document = DocumentHandle::open(&self.home, path, file_changes, &self.tasks).await?;
+        let file_changes = self.watcher.watch(self.files.home().path().join(path.as_str()));
+        let document = DocumentHandle::open(&self.files, path, file_changes, &self.tasks).await?;
         // The file may have changed between the start of the watch and the load.
         document.poll_file();
         documents.insert(path.clone(), document.clone());

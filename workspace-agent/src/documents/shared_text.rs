@@ -30,6 +30,7 @@ use yrs::{
 
 use super::{
     diff::{TextEdit, rebase_edits, text_edits},
+    text_runs::join_text_runs,
     unsaved_log::{SavePoint, UnsavedLog},
 };
 
@@ -161,16 +162,13 @@ impl SharedText {
     /// Panics if the CRDT library can no longer encode the document. The document's task then ends,
     /// and the document is loaded again from its file.
     pub fn receive(&mut self, viewer: ViewerId, message: &[u8]) -> Result<MessageEffects, Rejection> {
-        if message.len() > MAX_UPDATE_BYTES || claims_too_many_entries(message) {
-            return Err(Rejection::Invalid);
-        }
-        match decode(|| Message::decode_v1(message))? {
+        match decode_message(message)? {
             Message::Sync(SyncMessage::SyncStep1(state)) => {
                 self.refuse_other_instance(&state)?;
                 Ok(self.encode_missing(&state)?)
             }
             Message::Sync(SyncMessage::SyncStep2(update) | SyncMessage::Update(update)) => {
-                self.apply_update(&update)
+                self.apply_updates(vec![decode_update(&update)?])
             }
             Message::Awareness(update) => Ok(self.apply_presence(viewer, update)),
             Message::AwarenessQuery => {
@@ -180,14 +178,32 @@ impl SharedText {
         }
     }
 
+    /// Applies messages with edits (sync step 2 and updates) that have arrived together, as one change. If
+    /// one of them is refused, none has changed anything: the caller can apply them one by one.
+    pub fn receive_edits(&mut self, messages: &[Bytes]) -> Result<MessageEffects, Rejection> {
+        let decode_edit = |message: &Bytes| match decode_message(message)? {
+            Message::Sync(SyncMessage::SyncStep2(update) | SyncMessage::Update(update)) => {
+                Ok(decode_update(&update)?)
+            }
+            _ => Err(Rejection::Invalid),
+        };
+        let updates: Result<Vec<Update>, Rejection> = messages.iter().map(decode_edit).collect();
+        self.apply_updates(updates?)
+    }
+
     /// Refuses a state that contains edits of another instance's authors. Merged with this instance,
     /// it would show every line twice.
     fn refuse_other_instance(&self, state: &StateVector) -> Result<(), Rejection> {
+        let is_edited = |(client, clock): &(&ClientID, &u32)| is_author(**client) && **clock > 0;
+        let authors: Vec<&ClientID> = state.iter().filter(is_edited).map(|(client, _)| client).collect();
+        if authors.is_empty() {
+            return Ok(());
+        }
         let known = self.doc.transact().state_vector();
-        let mut clients = state.iter().filter(|(_, clock)| **clock > 0).map(|(client, _)| client);
-        match clients.find(|client| is_author(**client) && !known.contains_client(client)) {
-            Some(_) => Err(Rejection::Stale),
-            None => Ok(()),
+        if authors.into_iter().all(|author| known.contains_client(author)) {
+            Ok(())
+        } else {
+            Err(Rejection::Stale)
         }
     }
 
@@ -209,15 +225,18 @@ impl SharedText {
         }
     }
 
-    fn apply_update(&mut self, update: &[u8]) -> Result<MessageEffects, Rejection> {
-        let update = decode(|| Update::decode_v1(update))?;
-        self.refuse_other_instance(&update.state_vector())?;
-        let AppliedUpdate { change, missing_after } = self.try_change(|doc| apply_update(doc, update))??;
+    fn apply_updates(&mut self, updates: Vec<Update>) -> Result<MessageEffects, Rejection> {
+        for update in &updates {
+            self.refuse_other_instance(&update.state_vector())?;
+        }
+        let AppliedUpdates { change, missing_after } = self.try_change(|doc| apply_updates(doc, updates))?;
         let mut effects = MessageEffects::default();
         if let Some(state) = missing_after {
             effects.replies.push(Message::Sync(SyncMessage::SyncStep1(state)).encode_v1());
         }
         if change != NO_CHANGE {
+            // The library joins the letters of a change only afterwards.
+            let change = join_text_runs(&change).unwrap_or(change);
             effects.has_edited = true;
             effects.broadcasts.push(Message::Sync(SyncMessage::Update(change.clone())).encode_v1());
             self.record_unsaved(change);
@@ -225,15 +244,13 @@ impl SharedText {
         Ok(effects)
     }
 
-    /// Changes `doc`. If the library panics, `doc` is restored to its state before.
+    /// Changes `doc`. If that fails, or the library panics, `doc` is restored to its state before.
     fn try_change<T>(
         &mut self,
-        change: impl FnOnce(&mut TransactionMut<'_>) -> T,
+        change: impl FnOnce(&mut TransactionMut<'_>) -> Result<T, InvalidMessage>,
     ) -> Result<T, InvalidMessage> {
-        catch_unwind(AssertUnwindSafe(|| transact(&self.doc, change))).map_err(|_| {
-            self.rebuild();
-            InvalidMessage
-        })
+        let changed = catch_unwind(AssertUnwindSafe(|| transact(&self.doc, change)));
+        changed.unwrap_or(Err(InvalidMessage)).inspect_err(|_| self.rebuild())
     }
 
     /// Builds `doc` again from the saved copy and the unsaved updates.
@@ -340,7 +357,11 @@ impl SharedText {
     /// Merges the file's new content into the text: the difference to [`Self::saved_text`] becomes
     /// an edit. Returns the message for all viewers, if the file has changed.
     pub fn merge_file_text(&mut self, file_text: &str) -> Option<Vec<u8>> {
-        let edits = text_edits(&self.saved_text(), file_text);
+        self.merge_file_edits(text_edits(&self.saved_text(), file_text))
+    }
+
+    /// Like [`Self::merge_file_text`], with the difference.
+    pub fn merge_file_edits(&mut self, edits: Vec<TextEdit>) -> Option<Vec<u8>> {
         if edits.is_empty() {
             return None;
         }
@@ -392,24 +413,31 @@ impl SharedText {
     }
 }
 
-/// An update of a client that was applied.
-struct AppliedUpdate {
+/// Updates of a client that were applied.
+struct AppliedUpdates {
     /// What changed, as an update.
     change: Vec<u8>,
-    /// Set if the update builds on others that are missing here: everything after this state has to
-    /// be requested.
+    /// Set if an update builds on others that are missing here: everything after this state has to be
+    /// requested.
     missing_after: Option<StateVector>,
 }
 
-fn apply_update(doc: &mut TransactionMut<'_>, update: Update) -> Result<AppliedUpdate, InvalidMessage> {
-    doc.apply_update(update).map_err(|_| InvalidMessage)?;
-    // An update that builds on missing ones would stay pending and break encoding. Drop it and
-    // request the missing ones.
-    let missing_after = doc.has_missing_updates().then(|| {
-        doc.prune_pending();
-        doc.state_vector()
-    });
-    Ok(AppliedUpdate { change: doc.encode_update_v1(), missing_after })
+fn apply_updates(
+    doc: &mut TransactionMut<'_>,
+    updates: Vec<Update>,
+) -> Result<AppliedUpdates, InvalidMessage> {
+    let mut is_any_missing = false;
+    for update in updates {
+        doc.apply_update(update).map_err(|_| InvalidMessage)?;
+        // An update that builds on missing ones would stay pending and break encoding. Drop it and
+        // request the missing ones.
+        if doc.has_missing_updates() {
+            doc.prune_pending();
+            is_any_missing = true;
+        }
+    }
+    let missing_after = is_any_missing.then(|| doc.state_vector());
+    Ok(AppliedUpdates { change: doc.encode_update_v1(), missing_after })
 }
 
 /// Applies edits, of which the last in the text comes first. Returns the change as an update.
@@ -466,7 +494,10 @@ pub fn merge_messages(messages: Vec<Bytes>) -> Vec<Bytes> {
         0 => {}
         1 => merged.extend(updates.into_iter().map(|update| update_message(update).into())),
         _ => match decode(|| merge_updates_v1(&updates)) {
-            Ok(update) => merged.push(update_message(update).into()),
+            Ok(update) => {
+                let update = join_text_runs(&update).unwrap_or(update);
+                merged.push(update_message(update).into());
+            }
             Err(InvalidMessage) => {
                 merged.extend(updates.into_iter().map(|update| update_message(update).into()));
             }
@@ -498,6 +529,20 @@ fn transact<T>(doc: &Doc, change: impl FnOnce(&mut TransactionMut<'_>) -> T) -> 
 /// Decodes a viewer's bytes. The library panics on some; no state has changed at that point.
 fn decode<T, E>(decode: impl FnOnce() -> Result<T, E>) -> Result<T, InvalidMessage> {
     catch_unwind(AssertUnwindSafe(decode)).map_err(|_| InvalidMessage)?.map_err(|_| InvalidMessage)
+}
+
+/// Decodes a viewer's y-sync message.
+fn decode_message(message: &[u8]) -> Result<Message, Rejection> {
+    if message.len() > MAX_UPDATE_BYTES || claims_too_many_entries(message) {
+        return Err(Rejection::Invalid);
+    }
+    Ok(decode(|| Message::decode_v1(message))?)
+}
+
+/// Decodes an update. Letters that were typed one after the other become one part.
+fn decode_update(update: &[u8]) -> Result<Update, InvalidMessage> {
+    let joined = join_text_runs(update);
+    decode(|| Update::decode_v1(joined.as_deref().unwrap_or(update)))
 }
 
 /// Whether a message claims to contain more entries than it has bytes. The library would reserve

@@ -197,6 +197,10 @@ impl Editor {
 
     pub async fn replace(&mut self, at: u32, delete: u32, content: &str) {
         let update = self.edit_replica(at, delete, content);
+        self.send_update(update).await;
+    }
+
+    pub async fn send_update(&mut self, update: Vec<u8>) {
         let message = Sync::Sync(SyncMessage::Update(update)).encode_v1();
         self.socket.send(Message::binary(message)).await.expect("open");
     }

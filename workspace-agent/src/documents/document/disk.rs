@@ -14,13 +14,13 @@ use crate::{
     documents::{
         disk_state::{Settling, Verdict},
         file::{self, FileLook, FoundContent, KnownContent, LineEnding, LoadError, LoadedFile},
+        file_work::FileWork,
         late_write::LateWrite,
-        outbox::ViewerMessage,
         save::{self, SaveOutcome, SaveRequest, SavedFile},
         unsaved_log::SavePoint,
     },
     error::io_error_message,
-    files::{home_directory::HomeDirectory, target::ExistingFile},
+    files::{home_directory::HomeFiles, target::ExistingFile},
 };
 
 /// A save starts when nobody has typed for this long …
@@ -31,6 +31,9 @@ const MAX_SAVE_DELAY: Duration = Duration::from_millis(500);
 const SAVE_RETRY_DELAY: Duration = Duration::from_secs(5);
 /// Pause before a file is looked at again that a program is writing.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// Pause after a look that a change has caused. A program that writes a large file in small pieces changes
+/// it thousands of times, and each look reads it.
+const CHANGE_LOOK_INTERVAL: Duration = Duration::from_millis(25);
 /// How long a save waits for a program that has a position of its own in the file.
 const MAX_IN_USE_DELAY: Duration = Duration::from_secs(3);
 /// After so many saves in a row that found the file changed, the file is written in place.
@@ -42,7 +45,7 @@ const MAX_REPLACED_FILES: usize = 8;
 
 /// What is known about the document's file.
 pub(super) struct DiskFile {
-    home: HomeDirectory,
+    files: FileWork,
     path: HomePath,
     line_ending: LineEnding,
     /// Size of the file when it was last loaded or saved.
@@ -53,6 +56,9 @@ pub(super) struct DiskFile {
     settling: Settling,
     /// When to look at the file again, if a program is writing it.
     look_at: Option<Instant>,
+    /// When to look at the file, because it may have changed.
+    change_look_at: Option<Instant>,
+    last_look: Option<Instant>,
     save: Option<RunningSave>,
     /// When the next save starts.
     next_save: Option<SaveSchedule>,
@@ -109,9 +115,9 @@ struct ReplacedFile {
 }
 
 impl DiskFile {
-    pub(super) fn new(home: HomeDirectory, path: HomePath, loaded: &LoadedFile) -> Self {
+    pub(super) fn new(files: FileWork, path: HomePath, loaded: &LoadedFile) -> Self {
         Self {
-            home,
+            files,
             path,
             line_ending: loaded.line_ending,
             bytes: loaded.bytes,
@@ -119,6 +125,8 @@ impl DiskFile {
             state: DiskState::InSync,
             settling: Settling::default(),
             look_at: None,
+            change_look_at: None,
+            last_look: None,
             save: None,
             next_save: None,
             contended_saves: 0,
@@ -145,8 +153,16 @@ impl DiskFile {
         self.next_save.filter(|_| can_save).map(|schedule| schedule.at)
     }
 
+    /// When the file is to be looked at.
     pub(super) fn next_look_at(&self) -> Option<Instant> {
-        self.look_at
+        [self.look_at, self.change_look_at].into_iter().flatten().min()
+    }
+
+    /// Schedules a look, because the file may have changed.
+    pub(super) fn schedule_look(&mut self) {
+        let now = Instant::now();
+        let at = self.last_look.map_or(now, |last| now.max(last + CHANGE_LOOK_INTERVAL));
+        self.change_look_at.get_or_insert(at);
     }
 
     pub(super) fn failure(&self) -> Option<DocumentEvent> {
@@ -235,10 +251,12 @@ impl Document {
             is_contended: self.file.contended_saves >= MAX_CONTENDED_SAVES,
             overwrites,
         };
-        let (home, path) = (self.file.home.clone(), self.file.path.clone());
+        let (files, path) = (self.file.files.clone(), self.file.path.clone());
         let outcome = async move {
-            home.run(move |files| save::save(files, &path, &request).map_err(|error| files.explain(error)))
-                .await
+            let save = move |files: &HomeFiles<'_>| {
+                save::save(files, &path, &request).map_err(|error| files.explain(error))
+            };
+            files.write(save).await
         };
         let save_point = self.text.save_point();
         self.file.save = Some(RunningSave { save_point, base, outcome: Box::pin(outcome) });
@@ -321,7 +339,7 @@ impl Document {
     fn report_failure(&mut self, message: String, can_overwrite: bool) {
         let event = DocumentEvent::SaveFailed { message, can_overwrite };
         if self.file.failure.as_ref() != Some(&event) {
-            self.broadcast(&ViewerMessage::Event(event.clone()), None);
+            self.broadcast_event(&event);
         }
         self.file.failure = Some(event);
     }
@@ -350,6 +368,7 @@ impl Document {
 
     /// Merges what other programs have written to the file.
     pub(super) async fn merge_file_changes(&mut self) {
+        self.file.change_look_at = None;
         self.merge_replaced_files().await;
         let current = self.current_etag().await;
         if current.as_ref().is_ok_and(|etag| *etag == self.file.etag) {
@@ -365,15 +384,16 @@ impl Document {
                     self.file.state = DiskState::Changing;
                     self.file.look_at = Some(due.min(now + LOOK_INTERVAL));
                 }
-                Verdict::Settled => self.apply_look(look),
+                Verdict::Settled => self.apply_look(look).await,
             }
         }
+        self.file.last_look = Some(Instant::now());
         self.flush();
     }
 
     async fn current_etag(&mut self) -> io::Result<Option<String>> {
         let path = self.file.path.clone();
-        self.file.home.run(move |files| file::current_etag(files, &path)).await
+        self.file.files.read(move |files| file::current_etag(files, &path)).await
     }
 
     async fn look(&mut self) -> FileLook {
@@ -381,19 +401,19 @@ impl Document {
         let known = KnownContent { bytes, writer_position: self.file.writer_position };
         let path = self.file.path.clone();
         let look =
-            self.file.home.run(move |files| Ok::<_, io::Error>(file::look(files, &path, &known))).await;
+            self.file.files.read(move |files| Ok::<_, io::Error>(file::look(files, &path, &known))).await;
         look.unwrap_or_else(|error| FileLook::not_text(None, LoadError::Io(error)))
     }
 
-    fn apply_look(&mut self, look: FileLook) {
+    async fn apply_look(&mut self, look: FileLook) {
         match look.content {
-            FoundContent::Text(loaded) => self.merge_loaded_file(loaded),
+            FoundContent::Text(loaded) => self.merge_loaded_file(loaded).await,
             FoundContent::LateWrite(late) => self.merge_late_write(late, look.etag),
             FoundContent::Missing => {
                 let was_there = self.file.etag.is_some();
                 self.file.set_in_sync(None);
                 if was_there {
-                    self.broadcast(&ViewerMessage::Event(DocumentEvent::Deleted), None);
+                    self.broadcast_event(&DocumentEvent::Deleted);
                 }
                 self.resume();
             }
@@ -406,13 +426,14 @@ impl Document {
         }
     }
 
-    fn merge_loaded_file(&mut self, loaded: LoadedFile) {
+    async fn merge_loaded_file(&mut self, loaded: LoadedFile) {
+        let edits = self.file.files.find_edits(self.text.saved_text(), loaded.text).await;
         self.file.bytes = loaded.bytes;
         self.file.set_in_sync(Some(loaded.etag));
         self.file.writer_position = None;
         self.file.damaged_content = None;
         self.file.line_ending = loaded.line_ending;
-        if let Some(message) = self.text.merge_file_text(&loaded.text) {
+        if let Some(message) = self.text.merge_file_edits(edits) {
             self.share_change(message);
         }
         self.file.failure = None;
@@ -456,7 +477,7 @@ impl Document {
                 continue;
             }
             let line_ending = self.file.line_ending;
-            let read = self.file.home.run(move |_| file::read_open_file(&file, line_ending)).await;
+            let read = self.file.files.read(move |_| file::read_open_file(&file, line_ending)).await;
             let Ok(text) = read else { continue };
             let replaced = &mut self.file.replaced_files[index];
             (replaced.text, replaced.version) = (text.as_str().into(), version);

@@ -11,7 +11,7 @@ use std::{collections::HashMap, ops::ControlFlow, sync::Arc, time::Duration};
 
 use axum::body::Bytes;
 use protocol::{
-    document::{DocumentEvent, MAX_DOCUMENT_BYTES, RefusalReason, is_edit},
+    document::{DocumentEvent, MAX_DOCUMENT_BYTES, RefusalReason, is_edit, is_presence},
     files::HomePath,
     search::{EditedDocument, LineEdit},
 };
@@ -22,16 +22,21 @@ use tokio::{
 
 use self::disk::DiskFile;
 use super::{
+    broadcast::{Announcement, Broadcast},
     file::{self, LoadError, LoadedFile},
+    file_work::FileWork,
     line_edits::locate_line_edits,
     outbox::{Outbox, OutboxSender, ViewerMessage, outbox},
     renewal::{EditMeter, Renewal},
-    shared_text::{Rejection, SharedText, ViewerId},
+    shared_text::{MessageEffects, Rejection, SharedText, ViewerId},
 };
-use crate::{error::io_error_message, files::home_directory::HomeDirectory, tasks::Tasks};
+use crate::{error::io_error_message, tasks::Tasks};
 
 /// Most commands that wait for the document. Beyond that, viewers' sockets are not read.
 const MAX_QUEUED_COMMANDS: usize = 64;
+/// Most bytes of edits that are applied as one change. The library joins the letters in it, which takes
+/// memory for the product of their number and bytes.
+const MAX_CHANGE_BYTES: usize = 64 * 1024;
 /// How often the file is polled. The watcher reports most changes at once; polling finds those that
 /// it misses.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
@@ -145,18 +150,18 @@ impl DocumentHandle {
     /// Loads the file and starts the document's task. `file_changes` wakes the task when the file
     /// may have changed.
     pub async fn open(
-        home: &HomeDirectory,
+        files: &FileWork,
         path: &HomePath,
         file_changes: Arc<Notify>,
         tasks: &Tasks,
     ) -> Result<Self, DocumentRefusal> {
         let load_path = path.clone();
-        let loaded = home
-            .run(move |files| file::load(files, &load_path))
+        let loaded = files
+            .read(move |files| file::load(files, &load_path))
             .await
             .map_err(|error| DocumentRefusal::from(&error))?;
         let (inbox, commands) = mpsc::channel(MAX_QUEUED_COMMANDS);
-        let document = Document::new(home.clone(), path.clone(), loaded);
+        let document = Document::new(files.clone(), path.clone(), loaded);
         // A panic of the task closes its inbox too, see `has_ended`.
         tasks.spawn(document.run(commands, file_changes.clone()));
         Ok(Self { inbox, file_changes })
@@ -235,6 +240,8 @@ struct Document {
     text: SharedText,
     file: DiskFile,
     viewers: HashMap<ViewerId, Viewer>,
+    /// Changes that the viewers do not have yet.
+    broadcast: Broadcast,
     next_viewer: ViewerId,
     /// Whether it was only edited by requests, and never had a viewer. It then ends when they are answered.
     is_temporary: bool,
@@ -255,12 +262,13 @@ struct Viewer {
 type Next = ControlFlow<()>;
 
 impl Document {
-    fn new(home: HomeDirectory, path: HomePath, loaded: LoadedFile) -> Self {
+    fn new(files: FileWork, path: HomePath, loaded: LoadedFile) -> Self {
         Self {
             epoch: uuid::Uuid::new_v4().simple().to_string(),
             text: SharedText::new(&loaded.text),
-            file: DiskFile::new(home, path, &loaded),
+            file: DiskFile::new(files, path, &loaded),
             viewers: HashMap::new(),
+            broadcast: Broadcast::default(),
             next_viewer: FIRST_VIEWER,
             is_temporary: false,
             flushes: Vec::new(),
@@ -273,15 +281,22 @@ impl Document {
     async fn run(mut self, mut commands: mpsc::Receiver<Command>, file_changes: Arc<Notify>) {
         let mut poll = interval(POLL_INTERVAL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut arrived = Vec::new();
         loop {
             let is_saving = self.file.is_saving();
             let save_at = self.file.next_save_at();
-            let look_at = self.file.next_look_at();
+            // While a save runs, the document itself changes the file.
+            let look_at = self.file.next_look_at().filter(|_| !is_saving);
+            let broadcast_at = self.broadcast.next_due(Instant::now());
             let next = tokio::select! {
-                command = commands.recv() => match command {
-                    Some(command) => self.apply_command(command),
-                    None => Next::Break(()),
-                },
+                // What arrives in one turn is applied together.
+                count = commands.recv_many(&mut arrived, MAX_QUEUED_COMMANDS) => {
+                    self.apply_commands(arrived.drain(..));
+                    if count == 0 { Next::Break(()) } else { Next::Continue(()) }
+                }
+                () = sleep_until(broadcast_at.unwrap_or_else(Instant::now)), if broadcast_at.is_some() => {
+                    Next::Continue(())
+                }
                 (save_point, outcome) = self.file.save_outcome(), if is_saving => {
                     self.finish_save(save_point, outcome).await;
                     Next::Continue(())
@@ -290,14 +305,19 @@ impl Document {
                     self.start_save();
                     Next::Continue(())
                 }
-                // While a save runs, the document itself changes the file.
-                () = wait_for_look(&file_changes, look_at), if !is_saving => {
+                () = file_changes.notified(), if !is_saving => {
+                    self.file.schedule_look();
+                    Next::Continue(())
+                }
+                () = sleep_until(look_at.unwrap_or_else(Instant::now)), if look_at.is_some() => {
                     self.merge_file_changes().await;
                     Next::Continue(())
                 }
                 _ = poll.tick(), if !is_saving => self.poll_file().await,
             };
-            if next.is_break() || self.is_to_be_renewed() || self.is_unused() {
+            let is_ending = next.is_break() || self.is_to_be_renewed() || self.is_unused();
+            self.broadcast_due(is_ending);
+            if is_ending {
                 return;
             }
         }
@@ -326,14 +346,48 @@ impl Document {
         }
     }
 
-    fn apply_command(&mut self, command: Command) -> Next {
+    /// Applies commands in their order. Of edits and presences, those of one viewer keep their order, and
+    /// presences follow the edits, which they may refer to.
+    fn apply_commands(&mut self, commands: impl Iterator<Item = Command>) {
+        let mut arrived = ArrivedMessages::default();
+        for command in commands {
+            match command {
+                Command::Sync { viewer, message } if is_edit(&message) => {
+                    if arrived.edit_bytes + message.len() > MAX_CHANGE_BYTES {
+                        self.apply_arrived(&mut arrived);
+                    }
+                    arrived.add_edit(viewer, message);
+                }
+                Command::Sync { viewer, message } if is_presence(&message) => {
+                    arrived.presences.push((viewer, message));
+                }
+                other => {
+                    self.apply_arrived(&mut arrived);
+                    self.apply_command(other);
+                }
+            }
+        }
+        self.apply_arrived(&mut arrived);
+    }
+
+    fn apply_arrived(&mut self, arrived: &mut ArrivedMessages) {
+        let ArrivedMessages { edits, presences, .. } = std::mem::take(arrived);
+        for (viewer, messages) in edits {
+            self.apply_messages(viewer, &messages);
+        }
+        for (viewer, message) in presences {
+            self.apply_messages(viewer, &[message]);
+        }
+    }
+
+    fn apply_command(&mut self, command: Command) {
         match command {
             Command::Join { epoch, reply } => {
                 // If the receiver is gone, the outbox is closed and the next message removes the
                 // viewer.
                 let _ = reply.send(self.add_viewer(epoch));
             }
-            Command::Sync { viewer, message } => self.apply_message(viewer, &message),
+            Command::Sync { viewer, message } => self.apply_messages(viewer, &[message]),
             Command::Leave(viewer) => self.remove_viewer(viewer),
             Command::Edit { edits, reply, flushed } => {
                 self.is_temporary = self.next_viewer == FIRST_VIEWER;
@@ -349,7 +403,6 @@ impl Document {
             #[cfg(test)]
             Command::Panic => panic!("as the library does on some hostile updates"),
         }
-        Next::Continue(())
     }
 
     fn add_viewer(&mut self, epoch: Option<String>) -> Result<JoinedViewer, DocumentRefusal> {
@@ -373,37 +426,63 @@ impl Document {
         Ok(JoinedViewer { id, epoch: self.epoch.clone(), outbox })
     }
 
-    fn apply_message(&mut self, viewer: ViewerId, message: &[u8]) {
-        let Some(sender) = self.viewers.get_mut(&viewer) else {
-            return; // removed while the message was queued
-        };
-        let is_edit = is_edit(message);
-        sender.edits += u64::from(is_edit);
+    /// Applies messages of a viewer: one, or several with edits.
+    fn apply_messages(&mut self, viewer: ViewerId, messages: &[Bytes]) {
+        if !self.viewers.contains_key(&viewer) {
+            return; // removed while the messages were queued
+        }
         let was_unsaved = self.text.has_unsaved_edits();
-        let effects = match self.text.receive(viewer, message) {
-            Ok(effects) => effects,
-            Err(rejection) => {
-                self.send(viewer, ViewerMessage::Event(DocumentRefusal::from(rejection).event()));
-                return self.remove_viewer(viewer);
-            }
+        let received = match messages {
+            [message] => self.text.receive(viewer, message),
+            messages => self.text.receive_edits(messages),
         };
-        // As y-websocket does, presences are sent to their own viewer too: its client regards a
-        // connection without messages as dead.
-        let except = effects.has_edited.then_some(viewer);
+        match received {
+            Ok(effects) => self.apply_effects(viewer, messages, effects, was_unsaved),
+            Err(_) if messages.len() > 1 => {
+                for message in messages.chunks(1) {
+                    self.apply_messages(viewer, message);
+                }
+            }
+            Err(rejection) => {
+                self.send_event(viewer, DocumentRefusal::from(rejection).event());
+                self.remove_viewer(viewer);
+            }
+        }
+    }
+
+    fn apply_effects(
+        &mut self,
+        viewer: ViewerId,
+        messages: &[Bytes],
+        effects: MessageEffects,
+        was_unsaved: bool,
+    ) {
+        let edit_count = messages.iter().filter(|message| is_edit(message)).count();
+        if let Some(sender) = self.viewers.get_mut(&viewer) {
+            sender.edits += edit_count as u64;
+        }
         let is_complete = effects.replies.is_empty();
         for message in effects.replies {
             self.send(viewer, ViewerMessage::Sync(message.into()));
         }
         for message in effects.broadcasts {
-            self.broadcast(&ViewerMessage::Sync(message.into()), except);
+            if effects.has_edited {
+                self.broadcast.add_edits(message.into(), edit_count, Some(viewer));
+            } else {
+                // As y-websocket does, presences are sent to their own viewer too: its client regards a
+                // connection without messages as dead.
+                self.broadcast.add_presences(message.into());
+            }
         }
         if effects.has_edited {
-            self.count_edit(message.len());
+            for message in messages {
+                self.count_edit(message.len());
+            }
             if !was_unsaved {
-                self.broadcast(&ViewerMessage::Event(DocumentEvent::Dirty), None);
+                self.broadcast_event(&DocumentEvent::Dirty);
             }
             self.file.schedule_save();
-        } else if is_edit && is_complete && !was_unsaved {
+        } else if edit_count > 0 && is_complete && !was_unsaved {
             // What it sends again after a reconnect may have been saved without its knowledge.
             self.send_saved(viewer);
         }
@@ -420,7 +499,7 @@ impl Document {
         if let Some(message) = self.text.edit(located.edits) {
             self.share_change(message);
             if !was_unsaved {
-                self.broadcast(&ViewerMessage::Event(DocumentEvent::Dirty), None);
+                self.broadcast_event(&DocumentEvent::Dirty);
             }
             self.file.schedule_save();
         }
@@ -441,7 +520,7 @@ impl Document {
     fn send_saved(&mut self, viewer: ViewerId) {
         let Some(edits) = self.viewers.get(&viewer).map(|viewer| viewer.edits) else { return };
         let bytes = self.file.bytes();
-        self.send(viewer, ViewerMessage::Event(DocumentEvent::Saved { bytes, edits }));
+        self.send_event(viewer, DocumentEvent::Saved { bytes, edits });
     }
 
     /// Tells all viewers that all their edits are on disk.
@@ -454,7 +533,7 @@ impl Document {
     /// Sends a change of the text that comes from the file to all viewers.
     fn share_change(&mut self, message: Vec<u8>) {
         self.count_edit(message.len());
-        self.broadcast(&ViewerMessage::Sync(message.into()), None);
+        self.broadcast.add_edits(message.into(), 1, None);
     }
 
     /// Counts an edit, wherever it comes from: each makes the history longer.
@@ -469,7 +548,7 @@ impl Document {
             return;
         }
         if let Some(message) = self.text.remove_viewer(viewer) {
-            self.broadcast(&ViewerMessage::Sync(message.into()), None);
+            self.broadcast.add_presences(message.into());
         }
         self.last_viewer_left_at = Instant::now();
     }
@@ -481,7 +560,39 @@ impl Document {
         }
     }
 
-    fn broadcast(&mut self, message: &ViewerMessage, except: Option<ViewerId>) {
+    /// Sends an event to a viewer, after the edits that it may be about.
+    fn send_event(&mut self, viewer: ViewerId, event: DocumentEvent) {
+        self.broadcast_edits();
+        self.send(viewer, ViewerMessage::Event(event));
+    }
+
+    /// Sends an event to all viewers, after the edits that it may be about.
+    fn broadcast_event(&mut self, event: &DocumentEvent) {
+        self.broadcast_edits();
+        self.send_to_all(&ViewerMessage::Event(event.clone()), None);
+    }
+
+    fn broadcast_edits(&mut self) {
+        let edits = self.broadcast.take_edits(Instant::now());
+        self.announce(edits);
+    }
+
+    /// Sends to the viewers what is due, and at the end of the document all edits.
+    fn broadcast_due(&mut self, is_ending: bool) {
+        if is_ending {
+            self.broadcast_edits();
+        }
+        let due = self.broadcast.take_due(Instant::now());
+        self.announce(due);
+    }
+
+    fn announce(&mut self, announcements: Vec<Announcement>) {
+        for Announcement { message, except } in announcements {
+            self.send_to_all(&ViewerMessage::Sync(message), except);
+        }
+    }
+
+    fn send_to_all(&mut self, message: &ViewerMessage, except: Option<ViewerId>) {
         let viewers: Vec<ViewerId> =
             self.viewers.keys().copied().filter(|viewer| Some(*viewer) != except).collect();
         for viewer in viewers {
@@ -501,23 +612,36 @@ impl Document {
     }
 }
 
-/// Waits until the file may have changed, or until it is time to look at it. Cancel safe.
-async fn wait_for_look(file_changes: &Notify, look_at: Option<Instant>) {
-    let timer = async {
-        match look_at {
-            Some(at) => sleep_until(at).await,
-            None => std::future::pending().await,
+/// Messages of viewers that have arrived together.
+#[derive(Default)]
+struct ArrivedMessages {
+    /// Those with edits, of each viewer.
+    edits: Vec<(ViewerId, Vec<Bytes>)>,
+    edit_bytes: usize,
+    presences: Vec<(ViewerId, Bytes)>,
+}
+
+impl ArrivedMessages {
+    fn add_edit(&mut self, viewer: ViewerId, message: Bytes) {
+        self.edit_bytes += message.len();
+        match self.edits.iter_mut().find(|(known, _)| *known == viewer) {
+            Some((_, messages)) => messages.push(message),
+            None => self.edits.push((viewer, vec![message])),
         }
-    };
-    tokio::select! {
-        () = file_changes.notified() => {}
-        () = timer => {}
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use protocol::document::TEXT_NAME;
+    use yrs::{
+        ClientID, Doc, OffsetKind, Options, Text as _, Transact as _, Update,
+        sync::{Message as YMessage, SyncMessage},
+        updates::{decoder::Decode as _, encoder::Encode as _},
+    };
+
     use super::*;
+    use crate::files::home_directory::HomeDirectory;
 
     #[tokio::test]
     async fn panic_ends_only_its_own_document() {
@@ -527,10 +651,11 @@ mod tests {
         }
         let home = HomeDirectory::new(directory.path().to_owned(), false);
         home.open_root().expect("the directory exists");
+        let files = FileWork::new(home);
         let tasks = Tasks::default();
         let open = async |name| {
             let path = HomePath::parse(name).expect("a valid path");
-            DocumentHandle::open(&home, &path, Arc::default(), &tasks).await.expect("a text file")
+            DocumentHandle::open(&files, &path, Arc::default(), &tasks).await.expect("a text file")
         };
         let (broken, other) = (open("file").await, open("other").await);
         let mut before = broken.join(None).await.expect("running").expect("admitted");
@@ -557,9 +682,11 @@ mod tests {
         std::fs::write(directory.path().join("file"), "one").expect("a writable directory");
         let home = HomeDirectory::new(directory.path().to_owned(), false);
         home.open_root().expect("the directory exists");
+        let files = FileWork::new(home);
         let path = HomePath::parse("file").expect("a valid path");
         let tasks = Tasks::default();
-        let document = DocumentHandle::open(&home, &path, Arc::default(), &tasks).await.expect("a text file");
+        let document =
+            DocumentHandle::open(&files, &path, Arc::default(), &tasks).await.expect("a text file");
         let edit = LineEdit { line: 1, column: 0, old: "one".to_owned(), new: "two".to_owned() };
         // Both are queued before the document's task continues.
         let (edited, sent) = tokio::join!(document.edit(vec![edit]), document.inbox.send(Command::Panic));
@@ -567,5 +694,102 @@ mod tests {
         let edited = edited.expect("the edits were applied");
         assert_eq!(edited.missed, [0]);
         assert!(edited.unsaved.is_some_and(|reason| reason.contains("closed")));
+    }
+
+    /// A user's updates, one for each letter that is typed.
+    fn typed_letters(client: u64, count: u32) -> Vec<Bytes> {
+        let options = Options {
+            client_id: ClientID::new(client),
+            offset_kind: OffsetKind::Utf16,
+            ..Options::default()
+        };
+        let doc = Doc::with_options(options);
+        let text = doc.get_or_insert_text(TEXT_NAME);
+        let update = |at: u32| {
+            let mut transaction = doc.transact_mut();
+            text.insert(&mut transaction, at, "x");
+            YMessage::Sync(SyncMessage::Update(transaction.encode_update_v1())).encode_v1().into()
+        };
+        (0..count).map(update).collect()
+    }
+
+    /// Receives messages until one has edits.
+    async fn receive_edits(viewer: &mut JoinedViewer) -> Bytes {
+        loop {
+            match viewer.outbox.recv().await.expect("the document is open") {
+                ViewerMessage::Sync(message) if is_edit(&message) => return message,
+                _ => {}
+            }
+        }
+    }
+
+    async fn open_empty(directory: &tempfile::TempDir) -> DocumentHandle {
+        std::fs::write(directory.path().join("file"), "").expect("a writable directory");
+        let home = HomeDirectory::new(directory.path().to_owned(), false);
+        home.open_root().expect("the directory exists");
+        let path = HomePath::parse("file").expect("a valid path");
+        let files = FileWork::new(home);
+        DocumentHandle::open(&files, &path, Arc::default(), &Tasks::default()).await.expect("a text file")
+    }
+
+    #[tokio::test]
+    async fn edits_of_one_turn_are_one_message() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let document = open_empty(&directory).await;
+        let (typist, other) = (document.join(None).await, document.join(None).await);
+        let typist = typist.expect("running").expect("admitted");
+        let other = other.expect("running").expect("admitted");
+        let mut reader = document.join(None).await.expect("running").expect("admitted");
+        let send = |viewer, message| {
+            assert!(document.inbox.try_send(Command::Sync { viewer, message }).is_ok());
+        };
+        let mut first = typed_letters(1, 30).into_iter();
+        send(typist.id, first.next().expect("a letter"));
+        let before = receive_edits(&mut reader).await;
+        // All of these wait when the document's task continues.
+        for (one, two) in first.zip(typed_letters(2, 30)) {
+            send(typist.id, one);
+            send(other.id, two);
+        }
+        let replica = Doc::with_options(Options { offset_kind: OffsetKind::Utf16, ..Options::default() });
+        for message in [before, receive_edits(&mut reader).await] {
+            let Ok(YMessage::Sync(SyncMessage::Update(update))) = YMessage::decode_v1(&message) else {
+                panic!("no update")
+            };
+            let update = Update::decode_v1(&update).expect("an update");
+            replica.transact_mut().apply_update(update).expect("applies");
+        }
+        assert_eq!(replica.get_or_insert_text(TEXT_NAME).len(&replica.transact()), 1 + 2 * 29);
+    }
+
+    #[tokio::test]
+    async fn invalid_edit_among_others_ends_only_its_sender() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let document = open_empty(&directory).await;
+        let (typist, hostile) = (document.join(None).await, document.join(None).await);
+        let mut typist = typist.expect("running").expect("admitted");
+        let mut hostile = hostile.expect("running").expect("admitted");
+        let mut letters = typed_letters(1, 3).into_iter();
+        let valid = letters.next().expect("three");
+        let invalid = Bytes::from_static(&[0, 2, 1, 0xff]);
+        for (viewer, message) in [
+            (hostile.id, valid.clone()),
+            (typist.id, letters.next().expect("three")),
+            (hostile.id, invalid),
+            (hostile.id, letters.next().expect("three")),
+        ] {
+            assert!(document.inbox.try_send(Command::Sync { viewer, message }).is_ok());
+        }
+        // What came before the invalid one counts, and what came after it does not.
+        let message = receive_edits(&mut typist).await;
+        assert_eq!(message, valid);
+        let mut refusal = None;
+        while let Some(message) = hostile.outbox.recv().await {
+            if let ViewerMessage::Event(DocumentEvent::Refused { reason, .. }) = message {
+                refusal = Some(reason);
+            }
+        }
+        assert_eq!(refusal, Some(RefusalReason::BadUpdate));
+        assert!(!document.has_ended());
     }
 }
