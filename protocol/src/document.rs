@@ -147,6 +147,11 @@ pub fn is_edit(message: &[u8]) -> bool {
     matches!(message, [0, 1 | 2, ..])
 }
 
+/// Whether a y-sync message contains everything that the receiver lacks: a sync step 2.
+pub fn is_full_state(message: &[u8]) -> bool {
+    matches!(message, [0, 1, ..])
+}
+
 /// Whether a y-sync message contains presences (awareness).
 pub fn is_presence(message: &[u8]) -> bool {
     matches!(message, [1, ..])

@@ -428,6 +428,10 @@ fn apply_updates(
 ) -> Result<AppliedUpdates, InvalidMessage> {
     let mut is_any_missing = false;
     for update in updates {
+        if leaves_gap(doc, &update) {
+            is_any_missing = true;
+            continue;
+        }
         doc.apply_update(update).map_err(|_| InvalidMessage)?;
         // An update that builds on missing ones would stay pending and break encoding. Drop it and
         // request the missing ones.
@@ -436,8 +440,24 @@ fn apply_updates(
             is_any_missing = true;
         }
     }
+    if has_gap(doc) {
+        return Err(InvalidMessage);
+    }
     let missing_after = is_any_missing.then(|| doc.state_vector());
     Ok(AppliedUpdates { change: doc.encode_update_v1(), missing_after })
+}
+
+/// Whether edits of a client are missing between those in `doc` and those in `update`. The library would
+/// show the new ones in the text, but encode none of them for anyone until the missing ones arrive.
+fn leaves_gap(doc: &TransactionMut<'_>, update: &Update) -> bool {
+    let known = doc.state_vector();
+    update.state_vector_lower().iter().any(|(client, first)| *first > known.get(client))
+}
+
+/// Whether there are gaps among the edits that a transaction has inserted.
+fn has_gap(doc: &TransactionMut<'_>) -> bool {
+    let known = doc.state_vector();
+    doc.insert_set().iter().any(|(client, ranges)| ranges.iter().any(|range| range.end > known.get(client)))
 }
 
 /// Applies edits, of which the last in the text comes first. Returns the change as an update.
@@ -750,6 +770,25 @@ mod tests {
         assert!(!effects.has_edited);
         let joined = Client::join(&mut shared, 2);
         assert_eq!(text_of(&joined.doc), "text");
+    }
+
+    /// A client that types before it has sent what it typed while it was away.
+    #[test]
+    fn update_after_a_gap_is_requested_again() {
+        let mut shared = SharedText::new("text");
+        let client = Client::join(&mut shared, 1);
+        let missing = client.edit(0, 0, "away ");
+        // Both neighbours of the new letter are known.
+        let later = client.edit(9, 0, "!");
+        let effects = shared.receive(1, &later).expect("decodes");
+        assert!(effects.replies.len() == 1 && !effects.has_edited && effects.broadcasts.is_empty());
+        assert_eq!(shared.text(), "text", "nothing is shown that cannot be sent");
+        for (message, text) in [(missing, "away text"), (later, "away text!")] {
+            assert!(shared.receive(1, &message).expect("an edit").has_edited);
+            assert_eq!(shared.text(), text);
+        }
+        save(&mut shared);
+        assert_eq!(shared.saved_text(), "away text!");
     }
 
     #[test]

@@ -6,12 +6,14 @@
 //! Other documents are not affected.
 
 mod disk;
+#[cfg(test)]
+mod plans;
 
 use std::{collections::HashMap, ops::ControlFlow, sync::Arc, time::Duration};
 
 use axum::body::Bytes;
 use protocol::{
-    document::{DocumentEvent, MAX_DOCUMENT_BYTES, RefusalReason, is_edit, is_presence},
+    document::{DocumentEvent, MAX_DOCUMENT_BYTES, RefusalReason, is_edit, is_full_state, is_presence},
     files::HomePath,
     search::{EditedDocument, LineEdit},
 };
@@ -256,6 +258,25 @@ struct Viewer {
     outbox: OutboxSender,
     /// Messages with edits that have arrived from it.
     edits: u64,
+    /// How many of them had arrived before one that builds on others which are missing, until it has sent
+    /// those. What came later may not be in the text.
+    complete_edits: Option<u64>,
+}
+
+impl Viewer {
+    fn count_edits(&mut self, messages: &[Bytes], count: u64, is_complete: bool) {
+        if !is_complete && count > 0 {
+            self.complete_edits.get_or_insert(self.edits);
+        } else if messages.iter().any(|message| is_full_state(message)) {
+            self.complete_edits = None;
+        }
+        self.edits += count;
+    }
+
+    /// How many messages with edits are in the text for certain.
+    fn applied_edits(&self) -> u64 {
+        self.complete_edits.unwrap_or(self.edits)
+    }
 }
 
 /// Whether the task continues after an event.
@@ -422,7 +443,7 @@ impl Document {
         if let Some(failure) = self.file.failure() {
             let _ = sender.send(ViewerMessage::Event(failure));
         }
-        self.viewers.insert(id, Viewer { outbox: sender, edits: 0 });
+        self.viewers.insert(id, Viewer { outbox: sender, edits: 0, complete_edits: None });
         Ok(JoinedViewer { id, epoch: self.epoch.clone(), outbox })
     }
 
@@ -458,10 +479,10 @@ impl Document {
         was_unsaved: bool,
     ) {
         let edit_count = messages.iter().filter(|message| is_edit(message)).count();
-        if let Some(sender) = self.viewers.get_mut(&viewer) {
-            sender.edits += edit_count as u64;
-        }
         let is_complete = effects.replies.is_empty();
+        if let Some(sender) = self.viewers.get_mut(&viewer) {
+            sender.count_edits(messages, edit_count as u64, is_complete);
+        }
         for message in effects.replies {
             self.send(viewer, ViewerMessage::Sync(message.into()));
         }
@@ -518,7 +539,7 @@ impl Document {
 
     /// Tells a viewer that all its edits are on disk.
     fn send_saved(&mut self, viewer: ViewerId) {
-        let Some(edits) = self.viewers.get(&viewer).map(|viewer| viewer.edits) else { return };
+        let Some(edits) = self.viewers.get(&viewer).map(Viewer::applied_edits) else { return };
         let bytes = self.file.bytes();
         self.send_event(viewer, DocumentEvent::Saved { bytes, edits });
     }
