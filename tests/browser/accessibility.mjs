@@ -12,6 +12,8 @@ import {
   signIn,
   step,
   treeItem,
+  USER,
+  waitForContent,
   waitForPaint,
   writeFile,
 } from "./harness.mjs";
@@ -143,6 +145,60 @@ await step("the workbench works without a mouse", async () => {
     await ada.getByRole("complementary", { name: view }).waitFor();
     await screenshot(ada, view.toLowerCase().replace(" ", "-"), { dark: true });
   }
+});
+
+await step("settings hold at once, in a workspace, and in other browsers", async () => {
+  const size = () =>
+    editorText(ada).evaluate((text) => getComputedStyle(text.closest(".cm-editor")).fontSize);
+  const setSize = async (scope, value) => {
+    await ada.keyboard.press("Control+,");
+    const dialog = ada.getByRole("dialog");
+    await dialog.getByRole("button", { name: scope }).click();
+    await dialog.getByLabel("Find a setting").fill("editor font size");
+    await Promise.all([
+      ada.waitForResponse((answer) => answer.url().endsWith("/settings") && answer.status() === 200),
+      dialog.getByLabel("Font size", { exact: true }).fill(value),
+    ]);
+    return dialog;
+  };
+  let dialog = await setSize("You", "18");
+  await screenshot(ada, "settings-found", { dark: true });
+  await dialog.getByLabel("Find a setting").fill("");
+  await screenshot(ada, "settings-dialog", { dark: true });
+  await ada.keyboard.press("Escape");
+  assert.equal(await size(), "18px");
+  dialog = await setSize("This workspace", "22");
+  await ada.keyboard.press("Escape");
+  assert.equal(await size(), "22px");
+  await ada.reload();
+  await editorText(ada).filter({ hasText: "print" }).waitFor();
+  await ada.waitForFunction(() => getComputedStyle(document.querySelector(".cm-editor")).fontSize === "22px");
+  dialog = await setSize("This workspace", "23");
+  await dialog.getByRole("button", { name: "Reset Font size" }).click();
+  await ada.keyboard.press("Escape");
+  assert.equal(await size(), "18px");
+  const other = await openPage("other");
+  await other.goto(`${origin}/sign-in`);
+  await other.getByLabel("Email").fill(USER.email);
+  await other.getByLabel("Password").fill(USER.password);
+  await other.getByRole("button", { name: "Sign in" }).click();
+  await other.getByRole("link", { name: "reach", exact: true }).click();
+  await treeItem(other, "two.py").dblclick();
+  await other.waitForFunction(
+    () => getComputedStyle(document.querySelector(".cm-editor") ?? document.body).fontSize === "18px",
+  );
+  await other.context().close();
+});
+
+await step("saving trims the ends of lines if the user wants that", async () => {
+  await ada.keyboard.press("Control+,");
+  await ada.getByRole("dialog").getByRole("switch", { name: "Trim on save" }).check();
+  await ada.keyboard.press("Escape");
+  await editorText(ada).click();
+  await ada.keyboard.press("Control+End");
+  await ada.keyboard.type("x = 1  ");
+  await ada.keyboard.press("Control+s");
+  await waitForContent(ada, id, "two.py", "print(2)\nx = 1");
 });
 
 await step("tabs are closed with the keyboard, and the focus stays in the workbench", async () => {

@@ -29,6 +29,7 @@ mod retention;
 mod rosters;
 pub(crate) mod route_access;
 mod scrub;
+mod settings;
 mod snapshots;
 mod templates;
 mod tokens;
@@ -92,6 +93,8 @@ fn public() -> OpenApiRouter<App> {
         .routes(routes!(users::reset_user_password))
         .routes(routes!(users::end_user_sessions))
         .routes(routes!(users::get_current_user, users::update_current_user))
+        .routes(routes!(settings::get_user_settings, settings::change_user_settings))
+        .routes(routes!(settings::get_workspace_settings, settings::change_workspace_settings))
         .routes(routes!(templates::list_templates))
         .routes(routes!(workspaces::list_workspaces, workspaces::create_workspace))
         .routes(routes!(workspaces::list_deleted_workspaces))

@@ -8,5 +8,6 @@ pub mod passwords;
 pub mod rate_limits;
 pub mod secrets;
 pub mod sessions;
+pub mod settings;
 pub mod sign_in_links;
 pub mod users;

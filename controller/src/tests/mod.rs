@@ -22,6 +22,7 @@ mod previews;
 mod repair;
 mod reports;
 mod restores;
+mod settings;
 mod snapshots;
 mod tenants;
 mod tiers;

@@ -15,6 +15,7 @@ pub mod network;
 pub mod port;
 pub mod restore;
 pub mod scrub;
+pub mod settings;
 pub mod snapshot;
 pub mod template;
 pub mod user;

@@ -24,6 +24,7 @@ import type {
   AuditVerification,
   Changes,
   ScrubReport,
+  Settings,
   Class,
   ClassAction,
   ClassNetwork,
@@ -265,6 +266,16 @@ export const portsApi = {
     request<PortSettings>(`/workspaces/${id}/port-settings/${port}`, { method: "PUT", json: settings }),
   /** An address that opens the preview once. */
   ticket: (id: string, port: number) => post<PreviewTicket>(`/workspaces/${id}/port-settings/${port}/ticket`),
+};
+
+export const settingsApi = {
+  ofUser: () => request<Settings>("/users/me/settings"),
+  /** Changes what is named; null resets a setting. */
+  changeOfUser: (change: Partial<Settings>) =>
+    request<Settings>("/users/me/settings", { method: "PATCH", json: change }),
+  ofWorkspace: (id: string) => request<Settings>(`/workspaces/${id}/settings`),
+  changeOfWorkspace: (id: string, change: Partial<Settings>) =>
+    request<Settings>(`/workspaces/${id}/settings`, { method: "PATCH", json: change }),
 };
 
 export const retentionApi = {

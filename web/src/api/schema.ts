@@ -968,6 +968,34 @@ export interface paths {
         patch: operations["update_current_user"];
         trace?: never;
     };
+    "/api/v1/users/me/settings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get your settings
+         * @description What you prefer in the workbench, in all browsers and workspaces.
+         *
+         *     Token scope: `read`.
+         */
+        get: operations["get_user_settings"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Change your settings
+         * @description Changes the settings that the body names; null resets one.
+         *
+         *     Token scope: `workspaces`.
+         */
+        patch: operations["change_user_settings"];
+        trace?: never;
+    };
     "/api/v1/users/{id}": {
         parameters: {
             query?: never;
@@ -2233,6 +2261,34 @@ export interface paths {
         options?: never;
         head?: never;
         patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{id}/settings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get the settings of a workspace
+         * @description What its owner prefers in this workspace. A setting that is null is the one of the user.
+         *
+         *     Token scope: `read`.
+         */
+        get: operations["get_workspace_settings"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Change the settings of a workspace
+         * @description Changes the settings that the body names; null resets one to the user's.
+         *
+         *     Token scope: `workspaces`.
+         */
+        patch: operations["change_workspace_settings"];
         trace?: never;
     };
     "/api/v1/workspaces/{id}/snapshots": {
@@ -5185,6 +5241,90 @@ export interface components {
             new: string;
         };
         /**
+         * @description Settings of the workbench. What is null has its default, or with the settings of a workspace, the user's.
+         *
+         *     A request changes the settings that it names, and null resets one.
+         * @example {
+         *       "editor_font_size": 15,
+         *       "theme": "dark",
+         *       "word_wrap": true
+         *     }
+         */
+        Settings: {
+            /**
+             * Format: int32
+             * @description Size of the text in editors, in pixels.
+             * @default null
+             */
+            editor_font_size: number | null;
+            /**
+             * @description The editor names the commit of the current line.
+             * @default null
+             */
+            inline_blame: boolean | null;
+            /**
+             * @description Changes are shown in one column.
+             * @default null
+             */
+            inline_diff: boolean | null;
+            /**
+             * @description Quick open finds files that a .gitignore names.
+             * @default null
+             */
+            quick_open_ignored: boolean | null;
+            /**
+             * @description The search distinguishes upper and lower case.
+             * @default null
+             */
+            search_case: boolean | null;
+            /**
+             * @description The search reads files that a .gitignore names.
+             * @default null
+             */
+            search_ignored: boolean | null;
+            /**
+             * @description The search takes its text as a regular expression.
+             * @default null
+             */
+            search_regex: boolean | null;
+            /**
+             * @description The search finds whole words only.
+             * @default null
+             */
+            search_word: boolean | null;
+            /**
+             * @description Spaces and tabs are drawn.
+             * @default null
+             */
+            show_whitespace: boolean | null;
+            /**
+             * Format: int32
+             * @description Columns of a tab, and of a level of indentation in a file that has none yet.
+             * @default null
+             */
+            tab_width: number | null;
+            /** @default null */
+            terminal_cursor: components["schemas"]["TerminalCursor"] | null;
+            /**
+             * Format: int32
+             * @description Size of the text in terminals, in pixels.
+             * @default null
+             */
+            terminal_font_size: number | null;
+            /** @default null */
+            theme: components["schemas"]["Theme"] | null;
+            /**
+             * @description Saving a file removes spaces and tabs at the ends of its lines.
+             * @default null
+             */
+            trim_on_save: boolean | null;
+            /**
+             * @description Long lines continue on the next line of the editor.
+             * @default null
+             */
+            word_wrap: boolean | null;
+        };
+        /**
          * @description The content of a home at an instant, complete in the object store.
          * @example {
          *       "changed_bytes": 1048576,
@@ -5431,6 +5571,11 @@ export interface components {
             destroyed_at?: string | null;
         };
         /**
+         * @description The shape of the cursor in terminals.
+         * @enum {string}
+         */
+        TerminalCursor: "block" | "bar" | "underline";
+        /**
          * Format: uuid
          * @description A terminal of a workspace. It outlives the clients attached to it.
          */
@@ -5536,6 +5681,11 @@ export interface components {
             /** @description The match. The beginning of it, if it is long. */
             text: string;
         };
+        /**
+         * @description The colours of the page.
+         * @enum {string}
+         */
+        Theme: "system" | "light" | "dark";
         /**
          * @description How strongly a workspace is isolated from its host and from other workspaces. A template names it.
          * @enum {string}
@@ -14769,6 +14919,320 @@ export interface operations {
                      *       "status": 409,
                      *       "title": "The name is taken",
                      *       "type": "about:blank#name_taken"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_large`: Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "too_large",
+                     *       "detail": "Too large.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 413,
+                     *       "title": "Too large",
+                     *       "type": "about:blank#too_large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: A value is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid",
+                     *       "detail": "A value is not valid.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 422,
+                     *       "title": "A value is not valid",
+                     *       "type": "about:blank#invalid"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: An internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "internal",
+                     *       "detail": "An internal error.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 500,
+                     *       "title": "An internal error",
+                     *       "type": "about:blank#internal"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: Not available at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Not available at the moment.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 503,
+                     *       "title": "Not available at the moment",
+                     *       "type": "about:blank#unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `timeout`: Took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "timeout",
+                     *       "detail": "Took too long.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 504,
+                     *       "title": "Took too long",
+                     *       "type": "about:blank#timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_user_settings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The settings of the current user */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Settings"];
+                };
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "bad_request",
+                     *       "detail": "The request cannot be understood.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 400,
+                     *       "title": "The request cannot be understood",
+                     *       "type": "about:blank#bad_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Sign in first.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 401,
+                     *       "title": "Sign in first",
+                     *       "type": "about:blank#unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Not allowed.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 403,
+                     *       "title": "Not allowed",
+                     *       "type": "about:blank#forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: An internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "internal",
+                     *       "detail": "An internal error.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 500,
+                     *       "title": "An internal error",
+                     *       "type": "about:blank#internal"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: Not available at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Not available at the moment.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 503,
+                     *       "title": "Not available at the moment",
+                     *       "type": "about:blank#unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `timeout`: Took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "timeout",
+                     *       "detail": "Took too long.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 504,
+                     *       "title": "Took too long",
+                     *       "type": "about:blank#timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    change_user_settings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Settings"];
+            };
+        };
+        responses: {
+            /** @description All settings of the current user */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Settings"];
+                };
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "bad_request",
+                     *       "detail": "The request cannot be understood.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 400,
+                     *       "title": "The request cannot be understood",
+                     *       "type": "about:blank#bad_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Sign in first.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 401,
+                     *       "title": "Sign in first",
+                     *       "type": "about:blank#unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description `forbidden`: Not allowed
+             *
+             *     `foreign_origin`: The request comes from a page of another origin
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Not allowed.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 403,
+                     *       "title": "Not allowed",
+                     *       "type": "about:blank#forbidden"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
@@ -26348,6 +26812,364 @@ export interface operations {
                      *       "status": 429,
                      *       "title": "Too many requests",
                      *       "type": "about:blank#rate_limited"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: An internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "internal",
+                     *       "detail": "An internal error.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 500,
+                     *       "title": "An internal error",
+                     *       "type": "about:blank#internal"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: Not available at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Not available at the moment.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 503,
+                     *       "title": "Not available at the moment",
+                     *       "type": "about:blank#unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `timeout`: Took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "timeout",
+                     *       "detail": "Took too long.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 504,
+                     *       "title": "Took too long",
+                     *       "type": "about:blank#timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_workspace_settings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The workspace. */
+                id: components["schemas"]["WorkspaceId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The settings of the workspace */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Settings"];
+                };
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "bad_request",
+                     *       "detail": "The request cannot be understood.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 400,
+                     *       "title": "The request cannot be understood",
+                     *       "type": "about:blank#bad_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Sign in first.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 401,
+                     *       "title": "Sign in first",
+                     *       "type": "about:blank#unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Not allowed.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 403,
+                     *       "title": "Not allowed",
+                     *       "type": "about:blank#forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found`: Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "Not found.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "about:blank#not_found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: An internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "internal",
+                     *       "detail": "An internal error.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 500,
+                     *       "title": "An internal error",
+                     *       "type": "about:blank#internal"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: Not available at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Not available at the moment.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 503,
+                     *       "title": "Not available at the moment",
+                     *       "type": "about:blank#unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `timeout`: Took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "timeout",
+                     *       "detail": "Took too long.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 504,
+                     *       "title": "Took too long",
+                     *       "type": "about:blank#timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    change_workspace_settings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The workspace. */
+                id: components["schemas"]["WorkspaceId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Settings"];
+            };
+        };
+        responses: {
+            /** @description All settings of the workspace */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Settings"];
+                };
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "bad_request",
+                     *       "detail": "The request cannot be understood.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 400,
+                     *       "title": "The request cannot be understood",
+                     *       "type": "about:blank#bad_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Sign in first.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 401,
+                     *       "title": "Sign in first",
+                     *       "type": "about:blank#unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description `forbidden`: Not allowed
+             *
+             *     `foreign_origin`: The request comes from a page of another origin
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Not allowed.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 403,
+                     *       "title": "Not allowed",
+                     *       "type": "about:blank#forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found`: Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "Not found.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "about:blank#not_found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_large`: Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "too_large",
+                     *       "detail": "Too large.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 413,
+                     *       "title": "Too large",
+                     *       "type": "about:blank#too_large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: A value is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid",
+                     *       "detail": "A value is not valid.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 422,
+                     *       "title": "A value is not valid",
+                     *       "type": "about:blank#invalid"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];

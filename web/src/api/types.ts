@@ -20,6 +20,7 @@ export type RestoredEntry = Schemas["RestoredEntry"];
 export type RestoreEvent = Schemas["RestoreEvent"];
 export type UndoneRestore = Schemas["UndoneRestore"];
 export type ScrubReport = Schemas["ScrubReport"];
+export type Settings = Schemas["Settings"];
 export type WorkspaceNetwork = Schemas["WorkspaceNetwork"];
 export type ClassNetwork = Schemas["ClassNetwork"];
 export type NetworkPolicy = Schemas["NetworkPolicy"];

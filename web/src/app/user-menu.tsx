@@ -1,6 +1,8 @@
 // The menu of the signed-in user: account, tokens, theme, sign out.
+import { useState } from "react";
 import { authApi } from "../api/endpoints";
 import { useSession, useUser } from "../auth/session";
+import { SettingsDialog } from "../settings/settings-dialog";
 import { MenuButton, type MenuEntry } from "../ui/menu";
 import { navigate } from "../ui/router";
 import { setTheme, useTheme } from "../ui/theme";
@@ -10,6 +12,7 @@ export function UserMenu() {
   const user = useUser();
   const { setUser } = useSession();
   const theme = useTheme();
+  const [isSettings, setSettings] = useState(false);
   const signOut = () => {
     authApi.signOut().then(
       () => {
@@ -22,6 +25,7 @@ export function UserMenu() {
   const items: MenuEntry[] = [
     { label: "Account", icon: "user", run: () => navigate("/account") },
     { label: "Access tokens", icon: "terminal", run: () => navigate("/tokens") },
+    { label: "Settings…", icon: "options", run: () => setSettings(true) },
     "line",
     {
       label: "System theme",
@@ -35,21 +39,24 @@ export function UserMenu() {
   ];
   const initials = initialsOf(user.name || user.email);
   return (
-    <MenuButton
-      label={`User menu, ${initials}`}
-      className="user-button icon-button"
-      items={items}
-      head={
-        <div className="menu-head">
-          <p>{user.name}</p>
-          <p className="soft small">{user.email}</p>
-        </div>
-      }
-    >
-      <span className="initials" aria-hidden="true">
-        {initials}
-      </span>
-    </MenuButton>
+    <>
+      {isSettings && <SettingsDialog workspace={null} onClose={() => setSettings(false)} />}
+      <MenuButton
+        label={`User menu, ${initials}`}
+        className="user-button icon-button"
+        items={items}
+        head={
+          <div className="menu-head">
+            <p>{user.name}</p>
+            <p className="soft small">{user.email}</p>
+          </div>
+        }
+      >
+        <span className="initials" aria-hidden="true">
+          {initials}
+        </span>
+      </MenuButton>
+    </>
   );
 }
 

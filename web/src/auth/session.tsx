@@ -3,6 +3,7 @@ import { createContext, use, useCallback, useEffect, useState, type ReactNode } 
 import { authApi } from "../api/endpoints";
 import { ApiError, onSignedOut, errorMessage } from "../api/client";
 import type { User } from "../api/types";
+import { useUserPreferences } from "../settings/preferences-sync";
 import { navigate } from "../ui/router";
 
 interface SessionValue {
@@ -30,6 +31,7 @@ export function SessionProvider({ children }: { children: ReactNode }) {
     onSignedOut(() => setState({ user: null }));
     ask();
   }, [ask]);
+  useUserPreferences(typeof state === "object" && "user" in state ? state.user?.id : undefined);
   if (state === "asking") return null;
   if ("failure" in state) {
     return (

@@ -33,6 +33,7 @@ import {
   highlightActiveLine,
   highlightActiveLineGutter,
   highlightSpecialChars,
+  highlightWhitespace,
   keymap,
   type KeyBinding,
   lineNumbers,
@@ -41,6 +42,7 @@ import {
 import { tags } from "@lezer/highlight";
 import { yUndoManagerKeymap } from "y-codemirror.next";
 import { nonce } from "../ui/nonce";
+import type { Preferences } from "../ui/preferences";
 import { findPanel, openFind } from "./find-panel";
 import { withLineEndingsOf } from "./line-endings";
 
@@ -174,7 +176,6 @@ export function readOnlyExtensions(indent: string, label: string): Extension {
     EditorView.cspNonce.of(nonce()),
     // With another separator, CodeMirror would count \r\n as one character and the shared text as two.
     EditorState.lineSeparator.of("\n"),
-    EditorState.tabSize.of(4),
     indentUnit.of(indent),
     // The text can be edited, so it can be focused: not every tool knows that without the index.
     EditorView.contentAttributes.of({ "aria-label": label, spellcheck: "false", tabindex: "0" }),
@@ -215,5 +216,18 @@ export function editingExtensions(
     keymap.of([...closeBracketsKeymap, ...yUndoManagerKeymap]),
     readOnlyExtensions(indent, label),
     keymap.of([...completionKeymap, indentWithTab]),
+  ];
+}
+
+/** What users choose about the look of the text. */
+export function preferredExtensions({
+  wordWrap,
+  tabWidth,
+  showWhitespace,
+}: Pick<Preferences, "wordWrap" | "tabWidth" | "showWhitespace">): Extension {
+  return [
+    EditorState.tabSize.of(tabWidth),
+    wordWrap ? EditorView.lineWrapping : [],
+    showWhitespace ? highlightWhitespace() : [],
   ];
 }

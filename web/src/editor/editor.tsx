@@ -1,18 +1,18 @@
 // One open file: a shared document in CodeMirror, or the reason why it cannot be opened.
 import { Compartment, EditorState, type StateEffect } from "@codemirror/state";
 import { EditorView } from "@codemirror/view";
-import { useEffect, useRef, useSyncExternalStore } from "react";
+import { useEffect, useMemo, useRef, useSyncExternalStore } from "react";
 import { yCollab } from "y-codemirror.next";
 import * as Y from "yjs";
 import { filesApi } from "../api/endpoints";
 import type { RefusalReason } from "../api/agent";
 import type { SharedDocument } from "../streams/shared-document";
-import { usePreferences } from "../ui/preferences";
+import { currentPreferences, usePreferences } from "../ui/preferences";
 import { toastError } from "../ui/toasts";
 import { formatBytes } from "../ui/format";
 import { editorMarks } from "../git/editor-marks";
 import { EditorNotices } from "./editor-notices";
-import { editingExtensions, MAX_PASTE_CHARACTERS } from "./editor-setup";
+import { editingExtensions, MAX_PASTE_CHARACTERS, preferredExtensions } from "./editor-setup";
 import { indentOf, languageOf } from "./languages";
 import { nameOf, displayName } from "../files/paths";
 import { remoteCursors } from "./remote-cursors";
@@ -54,9 +54,13 @@ export function Editor(props: Props) {
   const editor = useRef<EditorView | null>(null);
   const takesKeys = useRef(active && focused);
   const wasInFront = useRef(false);
-  const wrapping = useRef(new Compartment());
-  const { wordWrap } = usePreferences();
-  const lastWrap = useRef(wordWrap);
+  const preferred = useRef(new Compartment());
+  const { wordWrap, tabWidth, showWhitespace } = usePreferences();
+  const preferences = useMemo(
+    () => preferredExtensions({ wordWrap, tabWidth, showWhitespace }),
+    [wordWrap, tabWidth, showWhitespace],
+  );
+  const lastPreferences = useRef(preferences);
   const pendingReveal = useRef<Reveal | null>(null);
   /** Kept while a document begins again, for example because the workspace was restarted. */
   const lastPlace = useRef<Place | null>(null);
@@ -66,7 +70,7 @@ export function Editor(props: Props) {
   useEffect(() => {
     report.current = { onCursor, onEdit, onView };
     takesKeys.current = active && focused;
-    lastWrap.current = wordWrap;
+    lastPreferences.current = preferences;
   });
   const { text, awareness, readOnly } = view;
 
@@ -74,6 +78,7 @@ export function Editor(props: Props) {
     if (!text || !place.current) return;
     const name = nameOf(path);
     const content = text.toJSON();
+    const indent = indentOf(name, content, currentPreferences().tabWidth);
     const language = new Compartment();
     const undo = new Y.UndoManager(text);
     const { anchor = 0, head = 0 } = lastPlace.current ?? {};
@@ -84,7 +89,7 @@ export function Editor(props: Props) {
         doc: content,
         selection: { anchor: Math.min(anchor, content.length), head: Math.min(head, content.length) },
         extensions: [
-          editingExtensions(indentOf(name, content), readOnly, `Text of ${displayName(name)}`, () =>
+          editingExtensions(indent, readOnly, `Text of ${displayName(name)}`, () =>
             toastError(
               new Error(
                 `The limit is ${formatBytes(MAX_PASTE_CHARACTERS)} of text at once. ` +
@@ -98,7 +103,7 @@ export function Editor(props: Props) {
           remoteCursors(text, awareness, readOnly),
           editorMarks(),
           language.of([]),
-          wrapping.current.of(lastWrap.current ? EditorView.lineWrapping : []),
+          preferred.current.of(lastPreferences.current),
           EditorView.domEventHandlers({
             scroll: (_, view) => {
               lastScroll.current = view.scrollSnapshot();
@@ -157,10 +162,8 @@ export function Editor(props: Props) {
   }, [active, focused]);
 
   useEffect(() => {
-    editor.current?.dispatch({
-      effects: wrapping.current.reconfigure(wordWrap ? EditorView.lineWrapping : []),
-    });
-  }, [wordWrap]);
+    editor.current?.dispatch({ effects: preferred.current.reconfigure(preferences) });
+  }, [preferences]);
 
   // The text may not have loaded yet: then it is shown there when it has.
   useEffect(() => {

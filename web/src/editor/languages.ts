@@ -91,8 +91,8 @@ export function languageOf(name: string): Language | null {
   return low.includes(".") && Object.hasOwn(byEnding, ending) ? (byEnding[ending] ?? null) : null;
 }
 
-/** One level of indentation in this text, as most of its lines have it. Four spaces if unclear. */
-export function indentOf(name: string, text: string): string {
+/** One level of indentation in this text, as most of its lines have it. `usual` spaces if it has none. */
+export function indentOf(name: string, text: string, usual = 4): string {
   if (/^(gnu)?makefile$|\.mk$/i.test(name)) return "\t";
   const counts = new Map<string, number>();
   for (const line of text.slice(0, 50_000).split("\n")) {
@@ -105,6 +105,7 @@ export function indentOf(name: string, text: string): string {
   const most = Math.max(0, ...spaces.map(([, count]) => count));
   // The smallest width that is not rare. Deeper levels are multiples of it.
   const common = spaces.filter(([, count]) => count * 5 >= most).map(([lead]) => lead.length);
-  const width = common.length > 0 ? Math.min(...common) : 4;
+  if (common.length === 0) return " ".repeat(usual);
+  const width = Math.min(...common);
   return " ".repeat(width === 3 || width > 4 ? 4 : width);
 }

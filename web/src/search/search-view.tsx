@@ -7,7 +7,7 @@ import { TreeRows } from "../files/tree-rows";
 import { IconButton } from "../ui/icon-button";
 import { Icon, type IconName } from "../ui/icons";
 import { useGroupedTree } from "../ui/use-grouped-tree";
-import { setPreference, usePreferences, type Preferences } from "../ui/preferences";
+import { setPreference, usePreferences, type SwitchName } from "../ui/preferences";
 import { noticeOf, resultRows, summaryOf, type ResultRow } from "./search-model";
 import type { Search } from "./use-search";
 
@@ -347,7 +347,7 @@ function MatchLabel({ match, showsReplacement }: { match: TextMatch; showsReplac
   );
 }
 
-function Switch({ name, label, icon }: { name: keyof Preferences; label: string; icon: IconName }) {
+function Switch({ name, label, icon }: { name: SwitchName; label: string; icon: IconName }) {
   const isOn = usePreferences()[name];
   return (
     <button
@@ -363,7 +363,7 @@ function Switch({ name, label, icon }: { name: keyof Preferences; label: string;
   );
 }
 
-function PreferenceBox({ name, label }: { name: keyof Preferences; label: string }) {
+function PreferenceBox({ name, label }: { name: SwitchName; label: string }) {
   const isOn = usePreferences()[name];
   return (
     <label className="search-check">

@@ -12,6 +12,7 @@ import type { Exit, Size } from "../api/agent";
 import { reconnectOnReturn, type ConnectionState } from "../streams/reconnecting-socket";
 import { TerminalStream } from "../streams/terminal-stream";
 import { displayName } from "../files/paths";
+import { usePreferences } from "../ui/preferences";
 import { useIsDark } from "../ui/theme";
 import { writeClipboard } from "../ui/clipboard";
 import { copyText, toast, toastError } from "../ui/toasts";
@@ -68,6 +69,7 @@ export function TerminalView(props: Props) {
   /** What was typed while the connection was lost, until the user decides about it. */
   const [heldInput, setHeldInput] = useState("");
   const isDark = useIsDark();
+  const { terminalFontSize, terminalCursor } = usePreferences();
   const latest = useRef(props);
   const ended_ = useRef(false);
   const parts = useRef<{ terminal: Terminal; stream: TerminalStream; fit: () => void } | null>(null);
@@ -262,6 +264,13 @@ export function TerminalView(props: Props) {
     parts.current.terminal.options.theme = theme;
     parts.current.stream.setColors(themeBytes(theme));
   }, [isDark, workspace, id, readOnly]);
+  useEffect(() => {
+    if (!parts.current) return;
+    const { terminal, fit } = parts.current;
+    terminal.options.fontSize = terminalFontSize;
+    terminal.options.cursorStyle = terminalCursor;
+    fit();
+  }, [terminalFontSize, terminalCursor, workspace, id, readOnly]);
   useEffect(() => {
     if (active) requestAnimationFrame(() => parts.current?.fit());
   }, [active]);

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { groupCommands, rankTexts, type Command } from "./commands";
-import { parsePreferences } from "./preferences";
+import { readPreferences } from "./preferences";
 import { withRecent } from "./recent";
 
 const command = (group: string, label: string): Command => ({ group, label, run: () => undefined });
@@ -40,12 +40,17 @@ describe("rankTexts", () => {
 
 describe("remembered values", () => {
   it("are checked when they are read", () => {
-    expect(parsePreferences('{"wordWrap":true,"searchCase":"yes","other":1}')).toMatchObject({
+    const found = {
       wordWrap: true,
-      searchCase: false,
-    });
-    expect(parsePreferences("[")).toEqual(parsePreferences(null));
-    expect(parsePreferences("null")).toEqual(parsePreferences(null));
+      searchCase: "yes",
+      editorFontSize: 99,
+      tabWidth: 2,
+      theme: "pink",
+      other: 1,
+    };
+    expect(readPreferences(found)).toEqual({ wordWrap: true, tabWidth: 2 });
+    expect(readPreferences(null)).toEqual({});
+    expect(readPreferences("text")).toEqual({});
   });
 
   it("are the newest, each once", () => {

@@ -1,54 +1,39 @@
-// Light or dark theme: the system's, or the user's choice in this browser.
+// Light or dark: what the user prefers, or the system.
 import { useSyncExternalStore } from "react";
+import { currentPreferences, setPreference, subscribePreferences, type Theme } from "./preferences";
 
-export type Theme = "system" | "light" | "dark";
-const KEY = "burrow.theme";
-const listeners = new Set<() => void>();
+const systemIsDark = () => window.matchMedia("(prefers-color-scheme: dark)");
 
-function read(): Theme {
-  try {
-    const stored = window.localStorage.getItem(KEY);
-    return stored === "light" || stored === "dark" ? stored : "system";
-  } catch {
-    return "system"; // storage may be blocked
-  }
+/** Applies the theme now and whenever the preference changes. */
+export function startTheme(): void {
+  subscribePreferences(apply);
+  apply();
 }
-
-let current: Theme = "system";
 
 function apply(): void {
-  if (current === "system") delete document.documentElement.dataset["theme"];
-  else document.documentElement.dataset["theme"] = current;
-  for (const listener of listeners) listener();
-}
-
-export function startTheme(): void {
-  current = read();
-  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", apply);
-  apply();
+  const { theme } = currentPreferences();
+  if (theme === "system") delete document.documentElement.dataset["theme"];
+  else document.documentElement.dataset["theme"] = theme;
 }
 
 export function setTheme(theme: Theme): void {
-  current = theme;
-  try {
-    if (theme === "system") window.localStorage.removeItem(KEY);
-    else window.localStorage.setItem(KEY, theme);
-  } catch {
-    // Storage is blocked: the choice lasts until the page is reloaded.
-  }
-  apply();
+  setPreference("theme", theme);
 }
 
 function isDark(): boolean {
-  return current === "system"
-    ? window.matchMedia("(prefers-color-scheme: dark)").matches
-    : current === "dark";
+  const { theme } = currentPreferences();
+  return theme === "system" ? systemIsDark().matches : theme === "dark";
 }
 
 function subscribe(listener: () => void): () => void {
-  listeners.add(listener);
-  return () => listeners.delete(listener);
+  const system = systemIsDark();
+  system.addEventListener("change", listener);
+  const unsubscribe = subscribePreferences(listener);
+  return () => {
+    system.removeEventListener("change", listener);
+    unsubscribe();
+  };
 }
 
-export const useTheme = (): Theme => useSyncExternalStore(subscribe, () => current);
+export const useTheme = (): Theme => useSyncExternalStore(subscribe, () => currentPreferences().theme);
 export const useIsDark = (): boolean => useSyncExternalStore(subscribe, isDark);

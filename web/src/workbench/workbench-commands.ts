@@ -39,6 +39,7 @@ export interface WorkbenchActions {
   copyFilePath: () => void;
   collapseFolders: () => void;
   toggleTheme: () => void;
+  openSettings: () => void;
   openHistory: (file: string | null) => void;
   fork: () => void;
   refreshFiles: () => void;
@@ -138,6 +139,7 @@ export function workbenchCommands(actions: WorkbenchActions, context: WorkbenchC
       run: actions.toggleWordWrap,
     },
     ...when(hasFile, { group: "View", label: "Split right", keys: "Ctrl+\\", run: actions.splitRight }),
+    { group: "View", label: "Settings…", keys: "Ctrl+,", run: actions.openSettings },
     { group: "View", label: isDark ? "Light theme" : "Dark theme", run: actions.toggleTheme },
     { group: "View", label: "Collapse folders in Explorer", run: actions.collapseFolders },
     { group: "View", label: "Refresh Explorer", run: actions.refreshFiles },
@@ -213,6 +215,8 @@ export function keyBinding(key: Key, actions: WorkbenchActions, context: KeyCont
         return actions.openFilePalette;
       case "KeyG":
         return actions.openLinePalette;
+      case "Comma":
+        return actions.openSettings;
       case "KeyB":
         return actions.toggleSideBar;
       case "KeyJ":

@@ -8,6 +8,9 @@ import { useUser } from "../auth/session";
 import { isApple } from "../ui/platform";
 import { useKeyBindings } from "../ui/use-keys";
 import { navigate } from "../ui/router";
+import { SettingsDialog } from "../settings/settings-dialog";
+import { useWorkspacePreferences } from "../settings/preferences-sync";
+import { trimLineEnds } from "../editor/trim";
 import { setTheme, useIsDark } from "../ui/theme";
 import { setPreference, usePreferences } from "../ui/preferences";
 import { recordRecent } from "../ui/recent";
@@ -101,7 +104,9 @@ export function Workbench({ workspace, connected, onFork }: Props) {
   const [gitRequest, setGitRequest] = useState(0);
   /** Changes when an editor has come or gone. */
   const [viewCount, setViewCount] = useState(0);
-  const { wordWrap, inlineBlame } = usePreferences();
+  useWorkspacePreferences(workspace.id);
+  const { wordWrap, inlineBlame, trimOnSave, editorFontSize } = usePreferences();
+  const [isSettings, setSettings] = useState(false);
   const [preview, setPreview] = useState<ShownPreview | null>(null);
   const root = useRef<HTMLDivElement>(null);
   const writable = workspace.access === "write";
@@ -278,6 +283,8 @@ export function Workbench({ workspace, connected, onFork }: Props) {
     },
     reportSaved: () => {
       const shared = documents.active ? documents.shared(documents.active) : undefined;
+      const view = activeView();
+      if (view && trimOnSave) trimLineEnds(view);
       if (shared) toast(shared.state.saved ? "Saved" : "Saving… Changes are saved automatically.");
     },
     openFind: (isReplacing) => {
@@ -291,6 +298,7 @@ export function Workbench({ workspace, connected, onFork }: Props) {
     copyFilePath: () => activeFile && void copyText(`~/${activeFile}`, "Path"),
     collapseFolders: files.collapseAll,
     toggleTheme: () => setTheme(isDark ? "light" : "dark"),
+    openSettings: () => setSettings(true),
     openHistory: (file) => {
       const query = file === null ? "" : `?${new URLSearchParams({ file })}`;
       navigate(`/workspaces/${workspace.id}/history${query}`);
@@ -332,8 +340,13 @@ export function Workbench({ workspace, connected, onFork }: Props) {
   const sideView = narrow ? paneView : view;
   const terminalVisible = narrow ? pane === "terminal" : panel;
   const style = useMemo(
-    () => ({ "--side-width": `${sideWidth}px`, "--panel-height": `${panelHeight}px` }) as React.CSSProperties,
-    [sideWidth, panelHeight],
+    () =>
+      ({
+        "--side-width": `${sideWidth}px`,
+        "--panel-height": `${panelHeight}px`,
+        "--editor-size": `${editorFontSize}px`,
+      }) as React.CSSProperties,
+    [sideWidth, panelHeight, editorFontSize],
   );
   return (
     <div ref={root} className="workbench" data-pane={pane} style={style}>
@@ -513,6 +526,9 @@ export function Workbench({ workspace, connected, onFork }: Props) {
           onLine={activeFile ? (at) => goToLine(activeFile, at) : null}
           onClose={() => setPalette(null)}
         />
+      )}
+      {isSettings && (
+        <SettingsDialog workspace={writable ? workspace.name : null} onClose={() => setSettings(false)} />
       )}
       <GitDialogs
         git={git}
